@@ -1,0 +1,1 @@
+"""DICOM security with keys that never leave their device."""
