@@ -1,1 +1,19 @@
-"""Keys on devices: PKCS#11 tokens and smart cards behind ordinary `cryptography` key objects."""
+"""Keys on devices: PKCS#11 tokens behind ordinary `cryptography` key objects.
+
+A key is opened by its RFC 7512 URI and used like any other:
+
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import padding
+    import tokens
+
+    uri = "pkcs11:token=CT%20room;object=node?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=file:/etc/pin"
+    with tokens.open_key(uri) as key:
+        signature = key.sign(b"data", padding.PKCS1v15(), hashes.SHA256())
+        key.public_key().verify(signature, b"data", padding.PKCS1v15(), hashes.SHA256())
+
+Nothing in this package knows of DICOM.
+"""
+
+from tokens.opening import open_key, open_token
+
+__all__ = ["open_key", "open_token"]

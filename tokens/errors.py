@@ -1,0 +1,101 @@
+"""Everything that can go wrong with a device, one class for each remedy.
+
+Each message is one sentence for the person who reads it: what was asked for, what was found, what to do.
+No message ever holds a PIN, a secret or the data that a key was used on.
+"""
+
+
+class TokenError(Exception):
+    """Base of every error that a device, its module, its PIN or its keys can cause."""
+
+
+class UriError(TokenError):
+    """A `pkcs11:` URI (RFC 7512) that cannot be read or may not be used."""
+
+
+class ModuleError(TokenError):
+    """The PKCS#11 module (a shared library) cannot be loaded or initialised."""
+
+
+class NoSuchToken(TokenError):
+    """No token matches."""
+
+
+class SeveralTokens(TokenError):
+    """More than one token matches: choosing one would be a guess."""
+
+
+class NoSuchKey(TokenError):
+    """No object on the token matches."""
+
+
+class SeveralKeys(TokenError):
+    """More than one object on the token matches: choosing one would be a guess."""
+
+
+class NotAPrivateKey(TokenError):
+    """What matches is a public key, a certificate or a secret key where a private key is needed."""
+
+
+class UnsupportedKey(TokenError):
+    """A private key of a kind that is not served, such as DSA or a curve other than P-256 and P-384."""
+
+
+class MechanismNotOffered(TokenError):
+    """The token has no mechanism with which the operation could be done."""
+
+
+class KeyPolicyRefused(TokenError):
+    """The key's attributes are not what the policy asks for (see `tokens.policy`)."""
+
+
+class KeyNotExportable(TokenError):
+    """Somebody asked for the private part of a key that stays on its device."""
+
+
+class PinError(TokenError):
+    """Base of everything about PINs. A service must not be restarted on these: see `REFUSED_EXIT_CODE`."""
+
+
+class PinSourceError(PinError):
+    """The PIN could not be read from where it was said to be."""
+
+
+class PinRefused(PinError):
+    """The token refused the PIN. It will not be presented again until the refusal is cleared."""
+
+
+class PinNotPresented(PinError):
+    """The PIN was held back: it was refused before, or a further try could lock the token."""
+
+
+class PinLocked(PinError):
+    """The token has locked this PIN. Only the security officer can unlock it."""
+
+
+class TokenLost(TokenError):
+    """The token, its session or its module went away and could not be found again."""
+
+
+class TokenBusy(TokenError):
+    """No session became free within the time allowed."""
+
+
+class OperationFailed(TokenError):
+    """The token answered with an error that has no class of its own here."""
+
+
+class CeremonyError(TokenError):
+    """A ceremony step (initialise, generate, import, delete, change PIN) that cannot be done as asked."""
+
+
+REFUSED_EXIT_CODE = 77
+"""Exit status of a process that ended on a `PinError` (EX_NOPERM of sysexits.h).
+
+A service manager must not restart on it: `RestartPreventExitStatus=77` in a systemd unit.
+"""
+
+
+def sentence_case(description: str) -> str:
+    """A description that begins a sentence: "token 'x'" becomes "Token 'x'"."""
+    return description[:1].upper() + description[1:]

@@ -1,0 +1,116 @@
+"""What devices did, as typed events: who is told, and what is never said.
+
+An event names the token, the key, the operation, its mechanism, its outcome and how long it took. It never
+holds a PIN, a secret, or any byte of what a key was used on.
+
+>>> heard = []
+>>> with subscribed(heard.append):
+...     emit(Login(token_serial="1", token_label="CT room", outcome=Outcome.DONE, duration=0.01))
+>>> heard[0].token_label
+'CT room'
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+
+log = logging.getLogger("tokens")
+
+
+class Outcome(StrEnum):
+    """How something ended."""
+
+    DONE = "done"
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeviceEvent:
+    """What every event says. `duration` is in seconds; `reason` is a sentence when it did not end well."""
+
+    token_serial: str
+    token_label: str
+    outcome: Outcome
+    duration: float
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Login(DeviceEvent):
+    """A PIN was presented, or was held back (then `outcome` is REFUSED and `presented` is False)."""
+
+    role: str = "user"
+    presented: bool = True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KeyUse(DeviceEvent):
+    """A key was used: `operation` is sign, decrypt …; `mechanism` is the PKCS#11 name."""
+
+    key_label: str
+    operation: str
+    mechanism: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CeremonyStep(DeviceEvent):
+    """An officer changed a token: `step` is initialise, generate, import, delete, change-pin."""
+
+    step: str
+    subject: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recovery(DeviceEvent):
+    """A lost session, token or module was looked for again."""
+
+    step: str
+
+
+Sink = Callable[[DeviceEvent], None]
+
+_sinks: list[Sink] = []
+
+
+@contextmanager
+def subscribed(sink: Sink) -> Iterator[None]:
+    """Have `sink` called with every event, on the thread that caused it, until the block ends."""
+    _sinks.append(sink)
+    try:
+        yield
+    finally:
+        _sinks.remove(sink)
+
+
+def emit(event: DeviceEvent) -> None:
+    """Tell the log and every sink. A sink that fails is logged and never stops the key's work."""
+    level = logging.INFO if event.outcome is Outcome.DONE else logging.WARNING
+    if log.isEnabledFor(level):
+        log.log(level, "%s", describe(event))
+    for sink in tuple(_sinks):
+        try:
+            sink(event)
+        except Exception:
+            log.exception("An event could not be delivered.")
+
+
+def describe(event: DeviceEvent) -> str:
+    """One line for a log."""
+    match event:
+        case KeyUse():
+            what = f"{event.operation} with key '{event.key_label}' ({event.mechanism})"
+        case Login():
+            what = f"{event.role} login" if event.presented else f"{event.role} login held back"
+        case CeremonyStep():
+            what = f"{event.step} {event.subject}".rstrip()
+        case Recovery():
+            what = f"recovery: {event.step}"
+        case _:
+            what = type(event).__name__
+    line = f"token '{event.token_label}' (serial {event.token_serial}): {what}: {event.outcome}"
+    return f"{line} in {event.duration * 1000:.1f} ms" + (f": {event.reason}" if event.reason else "")

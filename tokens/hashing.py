@@ -1,0 +1,35 @@
+"""Hashes by the names that hashlib gives them, RIPEMD-160 included, which `cryptography` no longer has."""
+
+from __future__ import annotations
+
+import hashlib
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+
+
+class RIPEMD160(hashes.HashAlgorithm):
+    """RIPEMD-160 (ISO/IEC 10118-3), which PS3.15 C.1 has every verifier know. Not for new signatures."""
+
+    @property
+    def name(self) -> str:
+        return "ripemd160"
+
+    @property
+    def digest_size(self) -> int:
+        return 20
+
+    @property
+    def block_size(self) -> int:
+        return 64
+
+
+def hash_name(algorithm: hashes.HashAlgorithm | Prehashed) -> str:
+    """hashlib's name of a hash, or of the hash that something was prehashed with."""
+    return (algorithm._algorithm if isinstance(algorithm, Prehashed) else algorithm).name
+
+
+def digest(algorithm: hashes.HashAlgorithm, data: bytes) -> bytes:
+    """The digest of data, on the host."""
+    # The caller named the hash; whether it is strong enough was decided before.
+    return hashlib.new(hash_name(algorithm), data, usedforsecurity=False).digest()

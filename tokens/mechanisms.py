@@ -1,0 +1,231 @@
+"""How to call a token: (key, padding, hash, what the token offers) -> the rungs of a ladder, best first.
+
+Pure functions: nothing here talks to a device. A rung says which PKCS#11 mechanism to use and what the host does
+before and after it. The ladders are
+
+* RSASSA-PKCS1-v1_5: CKM_SHAxxx_RSA_PKCS over the data; CKM_RSA_PKCS over a DigestInfo; CKM_RSA_X_509 over a block
+  padded by the host. Data beyond `WORTH_SENDING` is hashed on the host first where the token allows that.
+* RSASSA-PSS: CKM_SHAxxx_RSA_PKCS_PSS; CKM_RSA_PKCS_PSS over the digest; CKM_RSA_X_509 over a block padded by the host.
+* ECDSA: CKM_ECDSA over the digest; CKM_ECDSA_SHAxxx over the data. The token's r || s becomes DER.
+* Decryption: CKM_RSA_PKCS, and CKM_RSA_PKCS_OAEP. There is no raw rung: padding that the host removes is an oracle.
+
+Mechanism names and parameters: PKCS#11 v3.1, 6.1 (RSA) and 6.3 (ECDSA).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Set
+from dataclasses import dataclass
+from typing import Any
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding as paddings
+from cryptography.hazmat.primitives.asymmetric.utils import NoDigestInfo, Prehashed, encode_dss_signature
+from pkcs11 import MGF, Mechanism
+
+from tokens.errors import MechanismNotOffered
+from tokens.hashing import digest, hash_name
+from tokens.rsa_encoding import DIGEST_INFO_PREFIX, digest_info, emsa_pkcs1_v1_5, emsa_pss
+
+WORTH_SENDING = 16 * 1024
+"""Data longer than this, in bytes, is hashed on the host rather than sent to the token."""
+
+Hash = hashes.HashAlgorithm | Prehashed | NoDigestInfo
+
+_COMBINED_PKCS1 = {
+    "md5": Mechanism.MD5_RSA_PKCS,
+    "sha1": Mechanism.SHA1_RSA_PKCS,
+    "ripemd160": Mechanism._RIPEMD160_RSA_PKCS,
+    "sha224": Mechanism.SHA224_RSA_PKCS,
+    "sha256": Mechanism.SHA256_RSA_PKCS,
+    "sha384": Mechanism.SHA384_RSA_PKCS,
+    "sha512": Mechanism.SHA512_RSA_PKCS,
+}
+_COMBINED_PSS = {
+    "sha1": Mechanism.SHA1_RSA_PKCS_PSS,
+    "sha224": Mechanism.SHA224_RSA_PKCS_PSS,
+    "sha256": Mechanism.SHA256_RSA_PKCS_PSS,
+    "sha384": Mechanism.SHA384_RSA_PKCS_PSS,
+    "sha512": Mechanism.SHA512_RSA_PKCS_PSS,
+}
+_COMBINED_ECDSA = {
+    "sha1": Mechanism.ECDSA_SHA1,
+    "sha224": Mechanism.ECDSA_SHA224,
+    "sha256": Mechanism.ECDSA_SHA256,
+    "sha384": Mechanism.ECDSA_SHA384,
+    "sha512": Mechanism.ECDSA_SHA512,
+}
+_DIGEST = {
+    "sha1": Mechanism.SHA_1,
+    "sha224": Mechanism.SHA224,
+    "sha256": Mechanism.SHA256,
+    "sha384": Mechanism.SHA384,
+    "sha512": Mechanism.SHA512,
+}
+_MGF1 = {
+    "sha1": MGF.SHA1,
+    "sha224": MGF.SHA224,
+    "sha256": MGF.SHA256,
+    "sha384": MGF.SHA384,
+    "sha512": MGF.SHA512,
+}
+
+Transform = Callable[[bytes], bytes]
+
+
+def _unchanged(data: bytes) -> bytes:
+    return data
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One way to do an operation.
+
+    `before` turns the caller's data into the token's input, `after` the token's output into the result.
+    `parameter` is what python-pkcs11 takes as `mechanism_param`.
+    """
+
+    mechanism: Mechanism
+    parameter: Any = None
+    before: Transform = _unchanged
+    after: Transform = _unchanged
+
+    @property
+    def name(self) -> str:
+        """The PKCS#11 name, such as CKM_RSA_PKCS."""
+        return "CKM_" + self.mechanism.name.lstrip("_")
+
+
+def rsa_signature(
+    padding: object, algorithm: Hash, key_bits: int, offered: Set[Mechanism], data_length: int = 0
+) -> tuple[Rung, ...]:
+    """The rungs for an RSA signature, best first; never empty.
+
+    `data_length` is in bytes and only ranks the rungs. Raises `TypeError`/`ValueError` for what
+    `cryptography` would refuse too, and `MechanismNotOffered` where the token has no rung at all.
+    """
+    if isinstance(padding, paddings.PKCS1v15):
+        rungs = _pkcs1_v1_5(algorithm, key_bits, data_length)
+        wanted = "RSASSA-PKCS1-v1_5"
+    elif isinstance(padding, paddings.PSS):
+        rungs = _pss(padding, algorithm, key_bits, data_length)
+        wanted = "RSASSA-PSS"
+    else:
+        raise TypeError("Padding must be PKCS1v15 or PSS.")
+    return _offered(rungs, offered, f"{wanted} with {describe_hash(algorithm)}")
+
+
+def ecdsa_signature(
+    algorithm: hashes.HashAlgorithm | Prehashed, order_bits: int, offered: Set[Mechanism]
+) -> tuple[Rung, ...]:
+    """The rungs for an ECDSA signature in DER (RFC 3279, 2.2.3), best first; never empty.
+
+    `order_bits` is the size of the curve's order; a longer digest is cut to it (SEC 1, 4.1.3).
+    """
+    size = (order_bits + 7) // 8
+
+    def der(raw: bytes) -> bytes:
+        half = len(raw) // 2
+        return encode_dss_signature(int.from_bytes(raw[:half], "big"), int.from_bytes(raw[half:], "big"))
+
+    rungs = [Rung(Mechanism.ECDSA, before=lambda data: _hashed(algorithm, data)[:size], after=der)]
+    name = hash_name(algorithm)
+    if not isinstance(algorithm, Prehashed) and name in _COMBINED_ECDSA:
+        rungs.append(Rung(_COMBINED_ECDSA[name], after=der))
+    return _offered(rungs, offered, f"ECDSA with {describe_hash(algorithm)}")
+
+
+def rsa_decryption(padding: object, offered: Set[Mechanism]) -> Rung:
+    """The one way to decrypt with this padding. Raises `MechanismNotOffered`."""
+    if isinstance(padding, paddings.PKCS1v15):
+        return _offered([Rung(Mechanism.RSA_PKCS)], offered, "RSAES-PKCS1-v1_5 decryption")[0]
+    if isinstance(padding, paddings.OAEP):
+        digest_name, mgf_name = hash_name(padding.algorithm), hash_name(padding.mgf._algorithm)
+        if digest_name not in _DIGEST or mgf_name not in _MGF1:
+            raise ValueError(f"OAEP with {digest_name} and MGF1 with {mgf_name} has no PKCS#11 mechanism.")
+        parameter = (_DIGEST[digest_name], _MGF1[mgf_name], padding._label)
+        return _offered([Rung(Mechanism.RSA_PKCS_OAEP, parameter)], offered, f"OAEP with {digest_name}")[0]
+    raise TypeError("Padding must be PKCS1v15 or OAEP.")
+
+
+def describe_hash(algorithm: Hash) -> str:
+    """For a person: SHA256, prehashed SHA256, a ready DigestInfo."""
+    if isinstance(algorithm, NoDigestInfo):
+        return "a ready DigestInfo"
+    name = hash_name(algorithm).upper()
+    return f"prehashed {name}" if isinstance(algorithm, Prehashed) else name
+
+
+def _pkcs1_v1_5(algorithm: Hash, key_bits: int, data_length: int) -> list[Rung]:
+    if isinstance(algorithm, NoDigestInfo):
+        encoded: Transform = _unchanged
+    else:
+        name = hash_name(algorithm)
+        if name not in DIGEST_INFO_PREFIX:
+            raise ValueError(f"RSASSA-PKCS1-v1_5 with {name} is not supported.")
+        hashed: Hash = algorithm
+
+        def encoded(data: bytes) -> bytes:
+            return digest_info(name, _hashed(hashed, data))
+
+    rungs = [
+        Rung(Mechanism.RSA_PKCS, before=encoded),
+        Rung(Mechanism.RSA_X_509, before=lambda data: emsa_pkcs1_v1_5(encoded(data), key_bits)),
+    ]
+    if isinstance(algorithm, hashes.HashAlgorithm):
+        combined = Rung(_COMBINED_PKCS1[name])
+        rungs.insert(0 if data_length <= WORTH_SENDING else len(rungs), combined)
+    return rungs
+
+
+def _pss(padding: paddings.PSS, algorithm: Hash, key_bits: int, data_length: int) -> list[Rung]:
+    if isinstance(algorithm, NoDigestInfo):
+        raise TypeError("PSS needs a hash.")
+    name, mgf_name = hash_name(algorithm), hash_name(padding.mgf._algorithm)
+    salt_length = _salt_length(padding, algorithm, key_bits)
+    rungs: list[Rung] = []
+    if name in _DIGEST and mgf_name in _MGF1:
+        parameter = (_DIGEST[name], _MGF1[mgf_name], salt_length)
+        on_digest = Rung(Mechanism.RSA_PKCS_PSS, parameter, before=lambda data: _hashed(algorithm, data))
+        rungs.append(on_digest)
+        if isinstance(algorithm, hashes.HashAlgorithm):
+            combined = Rung(_COMBINED_PSS[name], parameter)
+            rungs.insert(0 if data_length <= WORTH_SENDING else len(rungs), combined)
+    by_host = Rung(
+        Mechanism.RSA_X_509,
+        before=lambda data: emsa_pss(_hashed(algorithm, data), key_bits, name, mgf_name, salt_length),
+    )
+    return [*rungs, by_host]
+
+
+def _salt_length(padding: paddings.PSS, algorithm: hashes.HashAlgorithm | Prehashed, key_bits: int) -> int:
+    size = algorithm.digest_size
+    match padding._salt_length:
+        case int(length):
+            return length
+        case paddings._DigestLength():
+            return size
+        case paddings._MaxLength():
+            return (key_bits - 1 + 7) // 8 - size - 2
+        case _:
+            raise ValueError("A PSS salt length of AUTO is for verifying; name one for signing.")
+
+
+def _hashed(algorithm: Hash, data: bytes) -> bytes:
+    if isinstance(algorithm, NoDigestInfo):
+        return data
+    if isinstance(algorithm, Prehashed):
+        if len(data) != algorithm.digest_size:
+            raise ValueError(
+                f"A {hash_name(algorithm)} digest is {algorithm.digest_size} bytes, not {len(data)}."
+            )
+        return data
+    return digest(algorithm, data)
+
+
+def _offered(rungs: list[Rung], offered: Set[Mechanism], wanted: str) -> tuple[Rung, ...]:
+    usable = tuple(rung for rung in rungs if rung.mechanism in offered)
+    if not usable:
+        names = ", ".join(rung.name for rung in rungs)
+        raise MechanismNotOffered(f"The token cannot do {wanted}: it offers none of {names}.")
+    return usable

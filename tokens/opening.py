@@ -1,0 +1,161 @@
+"""One door to every key: `open_key(uri)`.
+
+Keys of one token share its connection, and with it the login, in one process. The connection ends with the last key.
+"""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from tokens import forking
+from tokens.errors import PinSourceError, UriError
+from tokens.keys import PrivateKey, private_key
+from tokens.pin import PinSource, parse_pin_source
+from tokens.pkcs11.connection import DEFAULT_SESSIONS, Connection
+from tokens.pkcs11.key import Pkcs11Key
+from tokens.pkcs11.login import Credentials
+from tokens.pkcs11.module import Module, load_module
+from tokens.pkcs11.search import TokenInfo, find_token
+from tokens.policy import KeyPolicy
+from tokens.refusals import RefusalMemory
+from tokens.uri import Pkcs11Uri
+
+
+def open_key(
+    uri: str | Pkcs11Uri,
+    *,
+    pin: str | PinSource | None = None,
+    module: Path | str | None = None,
+    init_string: str | None = None,
+    policy: KeyPolicy | None = None,
+    memory: RefusalMemory | None = None,
+    sessions: int = DEFAULT_SESSIONS,
+    last_try: bool = False,
+) -> PrivateKey:
+    """The private key that a `pkcs11:` URI names, logged in and checked against the policy.
+
+    `module` and `pin` are used where the URI has no module-path and no pin-source. `sessions` bounds how many
+    threads the token serves at once. The key is a context manager, and may be shared between threads.
+    Raises the classes of `tokens.errors`.
+    """
+    wanted = Pkcs11Uri.parse(uri) if isinstance(uri, str) else uri
+    shared = open_token(
+        wanted,
+        pin=pin,
+        module=module,
+        init_string=init_string,
+        memory=memory,
+        sessions=sessions,
+        last_try=last_try,
+    )
+    try:
+        return private_key(Pkcs11Key(shared.connection, wanted, policy or KeyPolicy(), shared.close))
+    except BaseException:
+        shared.close()
+        raise
+
+
+def open_token(
+    uri: str | Pkcs11Uri,
+    *,
+    pin: str | PinSource | None = None,
+    module: Path | str | None = None,
+    init_string: str | None = None,
+    memory: RefusalMemory | None = None,
+    sessions: int = DEFAULT_SESSIONS,
+    last_try: bool = False,
+) -> SharedConnection:
+    """A share in the connection to the one token that matches; not logged in until it is used."""
+    wanted = Pkcs11Uri.parse(uri) if isinstance(uri, str) else uri
+    owner = module_of(wanted, module, init_string)
+    token = find_token(owner, wanted).info
+    source = _pin_source(wanted, pin)
+    credentials = None if source is None else Credentials(source, memory or RefusalMemory(), last_try)
+    return _share(owner, token, credentials, sessions)
+
+
+def module_of(wanted: Pkcs11Uri, module: Path | str | None = None, init_string: str | None = None) -> Module:
+    """The module that the URI or the caller names. Raises `UriError` where neither does, or `ModuleError`."""
+    path = wanted.module_path or (Path(module) if module is not None else None)
+    if path is None:
+        raise UriError(
+            f"'{wanted}' does not say which PKCS#11 module serves the token; "
+            "add ?module-path=/path/of/the/module.so, or --module."
+        )
+    return load_module(path, init_string)
+
+
+class SharedConnection:
+    """One user's share in a connection; closing the last one ends the login."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self._open = True
+
+    def close(self) -> None:
+        """Give the share back; doing so twice is fine."""
+        if self._open:
+            self._open = False
+            _let_go(self.connection)
+
+    def __enter__(self) -> Connection:
+        return self.connection
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+_Place = tuple[Path, str, str]
+_connections: dict[_Place, tuple[Connection, int]] = {}
+_sharing = threading.Lock()
+
+
+class _SharingAcrossForks:
+    def before_fork(self) -> None:
+        _sharing.acquire()
+
+    def after_fork_in_parent(self) -> None:
+        _sharing.release()
+
+    def after_fork_in_child(self) -> None:
+        _sharing.release()
+
+
+_across_forks = _SharingAcrossForks()
+forking.register(_across_forks)
+
+
+def _share(
+    module: Module, token: TokenInfo, credentials: Credentials | None, sessions: int
+) -> SharedConnection:
+    place = (module.path, token.serial, token.label)
+    with _sharing:
+        connection, users = _connections.get(place, (None, 0))
+        if connection is None:
+            connection = Connection(module, token, credentials, sessions)
+        elif connection.credentials is None:
+            connection.credentials = credentials
+        _connections[place] = (connection, users + 1)
+    return SharedConnection(connection)
+
+
+def _let_go(connection: Connection) -> None:
+    place = (connection.module.path, connection.token.serial, connection.token.label)
+    with _sharing:
+        users = _connections[place][1] - 1
+        if users:
+            _connections[place] = (connection, users)
+            return
+        del _connections[place]
+    connection.close()
+
+
+def _pin_source(wanted: Pkcs11Uri, pin: str | PinSource | None) -> PinSource | None:
+    if wanted.pin_source is not None:
+        if wanted.pin_source.startswith("|"):
+            raise PinSourceError(
+                "A pin-source that runs a program ('|…') is not served; use file:, env: or fd:."
+            )
+        return parse_pin_source(wanted.pin_source)
+    return parse_pin_source(pin) if isinstance(pin, str) else pin

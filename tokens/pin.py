@@ -1,0 +1,217 @@
+"""Where a PIN comes from. Never from an argument's value, a configuration file's value or a URI.
+
+A source is named by one short text, the same in the configuration, on the command line (`--pin`) and in the
+`pin-source` attribute of a `pkcs11:` URI (RFC 7512, 2.4):
+
+| text          | the PIN is                                                                        |
+|---------------|-----------------------------------------------------------------------------------|
+| `prompt`      | typed on the terminal, without echo                                               |
+| `env:NAME`    | the value of an environment variable                                              |
+| `file:PATH`   | the first line of a file that only its owner may read (systemd credentials are)   |
+| `fd:N`        | the first line read from an open file descriptor, once                            |
+| `pinpad`      | typed on the device (protected authentication path): this program never sees it   |
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import stat
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, final
+from urllib.parse import unquote
+
+from tokens.errors import PinSourceError
+
+MAXIMUM_LENGTH = 1024
+"""A longer PIN, in bytes, is taken for a mistake: some other file was named."""
+
+
+@final
+class Pin:
+    """A PIN in memory: it shows itself nowhere, compares with nothing, and can be wiped.
+
+    Python may still hold copies that it made while reading the PIN; wiping is a best effort.
+    """
+
+    __slots__ = ("_octets",)
+
+    def __init__(self, octets: bytes | bytearray) -> None:
+        self._octets = bytearray(octets)
+
+    def octets(self) -> bytearray:
+        """The PIN itself, as the UTF-8 bytes that C_Login takes. The caller must not copy it."""
+        return self._octets
+
+    def wipe(self) -> None:
+        """Overwrite the PIN with zeros and forget it."""
+        for index in range(len(self._octets)):
+            self._octets[index] = 0
+        self._octets.clear()
+
+    def __repr__(self) -> str:
+        return "<PIN>"
+
+    __str__ = __repr__
+
+    def __reduce__(self) -> str:
+        raise TypeError("A PIN is not written to a pickle.")
+
+
+class PinSource(Protocol):
+    """Something that can say a PIN."""
+
+    @property
+    def attended(self) -> bool:
+        """Whether a person is there to answer, and may be trusted with a token's last tries."""
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether `read` can be called again later, to log in anew after a loss."""
+
+    def read(self, purpose: str) -> Pin | None:
+        """The PIN; None where the device asks for it itself. Raises `PinSourceError`."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Typed on the terminal."""
+
+    attended = True
+    repeatable = False
+
+    def read(self, purpose: str) -> Pin | None:
+        if not sys.stdin.isatty():
+            raise PinSourceError(
+                f"The {purpose} should be typed, but there is no terminal; "
+                "name another source, such as --pin file:PATH or env:NAME."
+            )
+        return _checked(getpass.getpass(f"{purpose}: ").encode("utf-8"), "what was typed")
+
+    def __str__(self) -> str:
+        return "prompt"
+
+
+@dataclass(frozen=True)
+class FromEnvironment:
+    """The value of an environment variable."""
+
+    name: str
+    attended = False
+    repeatable = True
+
+    def read(self, purpose: str) -> Pin | None:
+        value = os.environb.get(self.name.encode())
+        if value is None:
+            raise PinSourceError(f"The {purpose} should be in the environment variable {self.name}: not set.")
+        return _checked(value, f"the environment variable {self.name}")
+
+    def __str__(self) -> str:
+        return f"env:{self.name}"
+
+
+@dataclass(frozen=True)
+class FromFile:
+    """The first line of a file that nobody but its owner may read."""
+
+    path: Path
+    attended = False
+    repeatable = True
+
+    def read(self, purpose: str) -> Pin | None:
+        try:
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError as error:
+            raise PinSourceError(
+                f"The {purpose} cannot be read from {self.path}: {error.strerror}."
+            ) from error
+        with os.fdopen(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise PinSourceError(f"{self.path}, which should hold the {purpose}, is not a regular file.")
+            if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+                raise PinSourceError(
+                    f"{self.path}, which holds the {purpose}, may be read by others "
+                    f"(mode {stat.S_IMODE(status.st_mode):04o}); run: chmod 600 {self.path}"
+                )
+            if status.st_uid not in (0, os.geteuid()):
+                raise PinSourceError(
+                    f"{self.path}, which holds the {purpose}, belongs to another user (uid {status.st_uid})."
+                )
+            return _checked(file.readline(MAXIMUM_LENGTH + 2), str(self.path))
+
+    def __str__(self) -> str:
+        return f"file:{self.path}"
+
+
+@dataclass(frozen=True)
+class FromDescriptor:
+    """The first line from an open file descriptor, which is then closed."""
+
+    number: int
+    attended = False
+    repeatable = False
+
+    def read(self, purpose: str) -> Pin | None:
+        try:
+            with os.fdopen(self.number, "rb") as file:
+                return _checked(file.readline(MAXIMUM_LENGTH + 2), f"file descriptor {self.number}")
+        except OSError as error:
+            raise PinSourceError(
+                f"The {purpose} cannot be read from file descriptor {self.number}: {error.strerror}."
+            ) from error
+
+    def __str__(self) -> str:
+        return f"fd:{self.number}"
+
+
+@dataclass(frozen=True)
+class PinPad:
+    """Typed on the device itself (CKF_PROTECTED_AUTHENTICATION_PATH)."""
+
+    attended = True
+    repeatable = True
+
+    def read(self, purpose: str) -> Pin | None:
+        return None
+
+    def __str__(self) -> str:
+        return "pinpad"
+
+
+def parse_pin_source(text: str) -> PinSource:
+    """Read the name of a PIN source. Raises `PinSourceError`; the message never repeats the text,
+
+    since what stands there by mistake may be the PIN.
+    """
+    kind, colon, rest = text.partition(":")
+    match kind:
+        case "prompt" if not colon:
+            return Prompt()
+        case "pinpad" if not colon:
+            return PinPad()
+        case "env" if rest.isidentifier():
+            return FromEnvironment(rest)
+        case "file" if rest:
+            # RFC 7512 writes a file as a file: URI, which may begin with an empty authority.
+            path = unquote(rest.removeprefix("//")) if rest.startswith("///") else rest
+            return FromFile(Path(path).expanduser())
+        case "fd" if rest.isascii() and rest.isdigit():
+            return FromDescriptor(int(rest))
+    raise PinSourceError(
+        "A PIN source is one of: prompt, env:NAME, file:PATH, fd:N, pinpad. "
+        "The PIN itself is never written in its place (what stood there is not repeated here)."
+    )
+
+
+def _checked(line: bytes, place: str) -> Pin:
+    octets = bytearray(line)
+    while octets.endswith((b"\n", b"\r")):
+        octets.pop()
+    if not octets:
+        raise PinSourceError(f"There is no PIN in {place}: it is empty.")
+    if len(octets) > MAXIMUM_LENGTH:
+        raise PinSourceError(f"What is in {place} is too long for a PIN (over {MAXIMUM_LENGTH} bytes).")
+    return Pin(octets)

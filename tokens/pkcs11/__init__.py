@@ -1,0 +1,16 @@
+"""The PKCS#11 driver, from the library file up to a key.
+
+| module       | one idea                                                                       |
+|--------------|--------------------------------------------------------------------------------|
+| `cryptoki`   | the calls that python-pkcs11 does not make                                     |
+| `gate`       | many callers at once, or one alone                                             |
+| `module`     | one owner for each .so: threads, forks, the end of the process                 |
+| `search`     | which token                                                                    |
+| `login`      | presenting a PIN, at most once                                                 |
+| `connection` | the login, a pool of sessions, healing                                         |
+| `faults`     | PKCS#11's errors, by remedy                                                    |
+| `objects`    | keys and certificates as plain data                                            |
+| `key`        | a private key that carries out a rung                                          |
+| `ceremony`   | what an officer does to a token                                                |
+| `check`      | what a token can do, tried out                                                 |
+"""

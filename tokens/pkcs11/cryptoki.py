@@ -1,0 +1,124 @@
+"""The PKCS#11 calls that python-pkcs11 does not make, or not as we need them, through ctypes.
+
+* C_Initialize with CKF_OS_LOCKING_OK, and with the string that some modules want in pReserved (NSS);
+* C_Finalize at a time of our choosing;
+* C_InitToken;
+* C_Login and C_SetPIN, which take a PIN as bytes that can be wiped, or none at all (protected authentication path).
+
+Function numbers follow CK_FUNCTION_LIST of PKCS#11 v2.40, which later versions begin with.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from enum import IntEnum
+from pathlib import Path
+
+from tokens.errors import ModuleError
+from tokens.pin import Pin
+
+OK = 0x00
+CRYPTOKI_ALREADY_INITIALIZED = 0x191
+CRYPTOKI_NOT_INITIALIZED = 0x190
+USER_ALREADY_LOGGED_IN = 0x100
+
+_OS_LOCKING_OK = 0x02
+
+
+class Role(IntEnum):
+    """CK_USER_TYPE."""
+
+    SO = 0
+    USER = 1
+    CONTEXT_SPECIFIC = 2
+
+
+class _Function(IntEnum):
+    """Places in CK_FUNCTION_LIST, after its version."""
+
+    INITIALIZE = 0
+    FINALIZE = 1
+    INIT_TOKEN = 9
+    INIT_PIN = 10
+    SET_PIN = 11
+    LOGIN = 18
+    LOGOUT = 19
+
+
+class _InitializeArguments(ctypes.Structure):
+    """CK_C_INITIALIZE_ARGS; NSS reads its parameter string from the second of two reserved pointers."""
+
+    _fields_ = (
+        ("create_mutex", ctypes.c_void_p),
+        ("destroy_mutex", ctypes.c_void_p),
+        ("lock_mutex", ctypes.c_void_p),
+        ("unlock_mutex", ctypes.c_void_p),
+        ("flags", ctypes.c_ulong),
+        ("parameters", ctypes.c_char_p),
+        ("reserved", ctypes.c_void_p),
+    )
+
+
+class Cryptoki:
+    """The function list of one module. Every method returns the call's CK_RV."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._library = ctypes.CDLL(str(path))
+            functions = ctypes.c_void_p()
+            rv = self._library.C_GetFunctionList(ctypes.byref(functions))
+        except (OSError, AttributeError) as error:
+            raise ModuleError(f"{path} is not a PKCS#11 module that can be loaded: {error}.") from error
+        if rv != OK or not functions.value:
+            raise ModuleError(f"The PKCS#11 module {path} gave no function list (CK_RV 0x{rv:x}).")
+        # CK_VERSION is two bytes; the pointers behind it are aligned.
+        first = functions.value + ctypes.sizeof(ctypes.c_void_p)
+        self._functions = ctypes.cast(first, ctypes.POINTER(ctypes.c_void_p))
+
+    def initialize(self, parameters: str | None) -> int:
+        """C_Initialize for an application with threads."""
+        arguments = _InitializeArguments(flags=_OS_LOCKING_OK)
+        if parameters is not None:
+            arguments.parameters = parameters.encode("utf-8")
+        return self._call(_Function.INITIALIZE, ctypes.byref(arguments))
+
+    def finalize(self) -> int:
+        """C_Finalize."""
+        return self._call(_Function.FINALIZE, ctypes.c_void_p())
+
+    def init_token(self, slot_id: int, so_pin: Pin | None, label: str) -> int:
+        """C_InitToken: erases the token. The label is at most 32 bytes of UTF-8."""
+        padded = label.encode("utf-8").ljust(32)
+        return self._call(_Function.INIT_TOKEN, ctypes.c_ulong(slot_id), *_octets(so_pin), padded)
+
+    def init_pin(self, session: int, pin: Pin | None) -> int:
+        """C_InitPIN, in a session of the security officer."""
+        return self._call(_Function.INIT_PIN, ctypes.c_ulong(session), *_octets(pin))
+
+    def set_pin(self, session: int, old: Pin | None, new: Pin | None) -> int:
+        """C_SetPIN."""
+        return self._call(_Function.SET_PIN, ctypes.c_ulong(session), *_octets(old), *_octets(new))
+
+    def login(self, session: int, role: Role, pin: Pin | None) -> int:
+        """C_Login. Without a PIN the device asks for it (protected authentication path)."""
+        return self._call(_Function.LOGIN, ctypes.c_ulong(session), ctypes.c_ulong(role), *_octets(pin))
+
+    def logout(self, session: int) -> int:
+        """C_Logout, which ends every session's login."""
+        return self._call(_Function.LOGOUT, ctypes.c_ulong(session))
+
+    def _call(self, function: _Function, *arguments: object) -> int:
+        address = self._functions[int(function)]
+        if not address:
+            raise ModuleError(f"The PKCS#11 module has no C_{function.name.title().replace('_', '')}.")
+        call = ctypes.CFUNCTYPE(ctypes.c_ulong)(address)
+        # ctypes lets go of the interpreter's lock for the length of the call.
+        return int(call(*arguments))
+
+
+def _octets(pin: Pin | None) -> tuple[object, ctypes.c_ulong]:
+    if pin is None:
+        return ctypes.c_void_p(), ctypes.c_ulong(0)
+    octets = pin.octets()
+    # The PIN's own buffer, not a copy, so that wiping it wipes all there is.
+    return (ctypes.c_char * len(octets)).from_buffer(octets), ctypes.c_ulong(len(octets))

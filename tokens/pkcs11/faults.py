@@ -1,0 +1,94 @@
+"""What python-pkcs11 raises, sorted by what to do about it, and put into sentences."""
+
+from __future__ import annotations
+
+from pkcs11 import exceptions as p11
+
+from tokens.errors import (
+    MechanismNotOffered,
+    NoSuchToken,
+    OperationFailed,
+    PinLocked,
+    TokenError,
+)
+
+SESSION_LOST = (
+    p11.SessionHandleInvalid,
+    p11.SessionClosed,
+    p11.UserNotLoggedIn,
+    p11.KeyHandleInvalid,
+    p11.ObjectHandleInvalid,
+    p11.OperationNotInitialized,
+)
+"""A new session, logged in again, will do."""
+
+TOKEN_LOST = (
+    p11.DeviceRemoved,
+    p11.DeviceError,
+    p11.TokenNotPresent,
+    p11.TokenNotRecognised,
+    p11.SlotIDInvalid,
+    p11.GeneralError,
+    p11.FunctionFailed,
+)
+"""The token must be looked for again, in the end through a module initialised again.
+
+GENERAL_ERROR is what OpenSC 0.23 answers for a card pulled in the middle; FUNCTION_FAILED what others do.
+"""
+
+CIPHERTEXT_REJECTED = (
+    p11.EncryptedDataInvalid,
+    p11.EncryptedDataLenRange,
+    p11.DataInvalid,
+    p11.DataLenRange,
+    p11.ArgumentsBad,
+    p11.FunctionFailed,
+    p11.GeneralError,
+)
+"""What tokens answer to bad padding; SoftHSM 2.6.1 says GENERAL_ERROR."""
+
+MECHANISM_REFUSED = (
+    p11.MechanismInvalid,
+    p11.MechanismParamInvalid,
+    p11.FunctionNotSupported,
+    p11.KeyTypeInconsistent,
+)
+
+
+class SessionStale(Exception):
+    """The module was initialised again between taking a session and using it: take another."""
+
+
+def is_not_initialised(error: p11.PKCS11Error) -> bool:
+    """CKR_CRYPTOKI_NOT_INITIALIZED, for which python-pkcs11 has no class."""
+    return type(error) is p11.PKCS11Error and "not initialized" in str(error)
+
+
+def is_healable(error: Exception) -> bool:
+    """Whether finding the token again may help."""
+    if isinstance(error, (SessionStale, NoSuchToken, *SESSION_LOST, *TOKEN_LOST)):
+        return True
+    return isinstance(error, p11.PKCS11Error) and is_not_initialised(error)
+
+
+def name(error: Exception) -> str:
+    """CKR_DEVICE_REMOVED for DeviceRemoved."""
+    if type(error) is p11.PKCS11Error:
+        return str(error) or "an unknown PKCS#11 error"
+    words = "".join("_" + c if c.isupper() else c.upper() for c in type(error).__name__)
+    return "CKR" + words
+
+
+def translated(error: p11.PKCS11Error, doing: str) -> TokenError:
+    """Our error for one that healing does not help against. `doing` reads like "sign with key 'x' on token 'y'"."""
+    if isinstance(error, MECHANISM_REFUSED):
+        return MechanismNotOffered(f"The token refuses to {doing} this way ({name(error)}).")
+    if isinstance(error, p11.PinLocked):
+        return PinLocked(f"The PIN is locked; the security officer must unlock it before one can {doing}.")
+    if isinstance(error, p11.DeviceMemory | p11.HostMemory):
+        return OperationFailed(f"The token has no memory left to {doing} ({name(error)}).")
+    if isinstance(error, p11.SessionCount):
+        return OperationFailed(
+            f"The token has no session free to {doing}; lower 'sessions' in its configuration."
+        )
+    return OperationFailed(f"The token could not {doing} ({name(error)}).")

@@ -1,0 +1,191 @@
+"""One owner for each PKCS#11 module (.so): initialised once, for threads, and finalised once.
+
+python-pkcs11 initialises a module as if its process had one thread (C_Initialize with NULL) although it lets other
+threads run during every call; SoftHSM then works without its locks, and two threads crash it. The owner here passes
+CKF_OS_LOCKING_OK, and a parameter string to the modules that need one (NSS softokn).
+
+In a forked child the owner finalises what was inherited and initialises anew on first use: the parent's login must
+not serve the child. Whoever holds sessions notices by `epoch`, which changes with every initialisation.
+"""
+
+from __future__ import annotations
+
+import atexit
+import threading
+import weakref
+from pathlib import Path
+from typing import Protocol
+
+from pkcs11 import Slot
+from pkcs11.exceptions import PKCS11Error
+
+from tokens import forking
+from tokens.errors import ModuleError, TokenLost
+from tokens.pkcs11 import cryptoki
+from tokens.pkcs11.cryptoki import Cryptoki
+from tokens.pkcs11.gate import Gate, GateBusy
+
+QUIET_TIMEOUT = 5.0
+"""Seconds to wait for calls in progress before a fork, a re-initialisation or the end of the process."""
+
+
+class ModuleUser(Protocol):
+    """Somebody with sessions of a module."""
+
+    def is_alive(self) -> bool:
+        """Whether these sessions work."""
+
+
+class Module:
+    """The owner of one loaded module. Get it with `load_module`, never by hand."""
+
+    def __init__(self, path: Path, init_string: str | None) -> None:
+        self.path = path
+        self.init_string = init_string
+        self.epoch = 0
+        self.gate = Gate()
+        self.users: weakref.WeakSet[ModuleUser] = weakref.WeakSet()
+        """Who holds sessions of this module, and would lose them if it were initialised again."""
+        self._cryptoki = Cryptoki(path)
+        self._initialised_here = False
+        self._inherited = False
+        self._quiet_for_fork = False
+        self._initialise()
+        self._library = _library(path)
+        forking.register(self)
+        atexit.register(self._finalise_at_exit)
+
+    @property
+    def cryptoki(self) -> Cryptoki:
+        """The calls that python-pkcs11 does not make. Enter `gate` before one."""
+        return self._cryptoki
+
+    @property
+    def description(self) -> str:
+        """The module's own name and version, for `token info`."""
+        version = ".".join(map(str, self._library.library_version))
+        return f"{self._library.library_description} {version} ({self._library.manufacturer_id})".strip()
+
+    def slots(self, *, token_present: bool = True) -> list[Slot]:
+        """The slots, asked for anew each time, since tokens come and go. Enter `gate` before.
+
+        A slot whose token left between two calls may raise when it is asked; see `tokens.pkcs11.search`.
+        """
+        slots: list[Slot] = self._library.get_slots(token_present)
+        return slots
+
+    def ready(self) -> int:
+        """The current epoch, after whatever a fork left to be done. Call it before entering `gate`."""
+        if self._inherited:
+            self.initialise_again(self.epoch)
+        return self.epoch
+
+    def initialise_again(self, seen: int) -> None:
+        """C_Finalize and C_Initialize, once for all threads that noticed the loss in epoch `seen`.
+
+        Ends every session of this module in this process. Raises `TokenLost` if a call hangs inside.
+        """
+        try:
+            with self.gate.alone(QUIET_TIMEOUT):
+                if self.epoch != seen:
+                    return
+                self._cryptoki.finalize()
+                self._initialise()
+                self._inherited = False
+                self.epoch += 1
+        except GateBusy as error:
+            raise TokenLost(
+                f"The PKCS#11 module {self.path} does not answer: a call has been inside it for more than "
+                f"{QUIET_TIMEOUT:.0f} seconds. Look at the device and its connection, then restart this program."
+            ) from error
+
+    def before_fork(self) -> None:
+        """Wait until no thread is inside the module, whose own locks would stay held in the child."""
+        self._quiet_for_fork = self.gate.close(QUIET_TIMEOUT)
+
+    def after_fork_in_parent(self) -> None:
+        """Let the threads go on."""
+        if self._quiet_for_fork:
+            self.gate.open()
+
+    def after_fork_in_child(self) -> None:
+        """Nothing of the parent's is used here: a new gate, and a new start on first use."""
+        self.gate = Gate()
+        self._inherited = True
+
+    def _initialise(self) -> None:
+        rv = self._cryptoki.initialize(self.init_string)
+        if rv not in (cryptoki.OK, cryptoki.CRYPTOKI_ALREADY_INITIALIZED):
+            hint = (
+                "it may need an init string (NSS softokn does); set init_string for this token in the configuration"
+                if self.init_string is None
+                else "see whether the init string is right"
+            )
+            raise ModuleError(
+                f"The PKCS#11 module {self.path} could not be initialised (CK_RV 0x{rv:x}): {hint}."
+            )
+        # Who finds it initialised shares it with other code of this process, and leaves the end to that.
+        self._initialised_here = rv == cryptoki.OK
+
+    def _finalise_at_exit(self) -> None:
+        if self._initialised_here and not self._inherited and self.gate.close(timeout=1.0):
+            self._cryptoki.finalize()
+
+
+_modules: dict[Path, Module] = {}
+_loading = threading.Lock()
+
+
+class _LoadingAcrossForks:
+    """The lock around the table of modules is one more thing that a child must not inherit held."""
+
+    def before_fork(self) -> None:
+        _loading.acquire()
+
+    def after_fork_in_parent(self) -> None:
+        _loading.release()
+
+    def after_fork_in_child(self) -> None:
+        _loading.release()
+
+
+_across_forks = _LoadingAcrossForks()
+forking.register(_across_forks)
+
+
+def load_module(path: Path, init_string: str | None = None) -> Module:
+    """The owner of the module at `path`, loaded on first use.
+
+    Raises `ModuleError`: no such file, not a PKCS#11 module, or asked for with two different init strings.
+    """
+    try:
+        real = path.resolve(strict=True)
+    except OSError as error:
+        raise ModuleError(
+            f"There is no PKCS#11 module at {path} ({error.strerror}); "
+            "name the .so of your HSM, for example --module /usr/lib/softhsm/libsofthsm2.so."
+        ) from error
+    with _loading:
+        module = _modules.get(real)
+        if module is None:
+            module = _modules[real] = Module(real, init_string)
+        elif init_string is not None and init_string != module.init_string:
+            raise ModuleError(f"The PKCS#11 module {path} is already in use here with another init string.")
+    return module
+
+
+def _library(path: Path):  # type: ignore[no-untyped-def]
+    from pkcs11 import _pkcs11  # the C extension; everything else works without loading it
+
+    class InitialisedByOwner(_pkcs11.lib):
+        """python-pkcs11's library object, which is not to initialise what its owner has initialised."""
+
+        def initialize(self) -> None:
+            return None
+
+    try:
+        return InitialisedByOwner(str(path))
+    except PKCS11Error as error:
+        raise ModuleError(
+            f"The PKCS#11 module {path} cannot be used: {error or type(error).__name__}."
+        ) from error

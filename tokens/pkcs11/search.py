@@ -1,0 +1,135 @@
+"""Finding a token: by RFC 7512 attributes, in the slots of one module."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pkcs11 import Slot, TokenFlag
+from pkcs11 import Token as SlotToken
+from pkcs11 import exceptions as p11
+
+from tokens.errors import NoSuchToken, SeveralTokens
+from tokens.pkcs11.module import Module
+from tokens.uri import Pkcs11Uri
+
+_ABSENT = (
+    p11.TokenNotPresent,
+    p11.TokenNotRecognised,
+    p11.DeviceRemoved,
+    p11.DeviceError,
+    p11.SlotIDInvalid,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenInfo:
+    """CK_TOKEN_INFO and CK_SLOT_INFO of one token, as text."""
+
+    label: str
+    serial: str
+    model: str
+    manufacturer: str
+    slot_id: int
+    slot_description: str
+    slot_manufacturer: str
+    flags: TokenFlag
+    module_path: Path
+
+    @property
+    def initialised(self) -> bool:
+        """Whether the token has been through C_InitToken."""
+        return TokenFlag.TOKEN_INITIALIZED in self.flags
+
+    @property
+    def description(self) -> str:
+        """For messages."""
+        return f"token '{self.label}' (serial {self.serial})"
+
+    @property
+    def uri(self) -> Pkcs11Uri:
+        """The URI that finds this token again."""
+        return Pkcs11Uri(token=self.label, serial=self.serial, module_path=self.module_path)
+
+
+@dataclass(frozen=True)
+class FoundToken:
+    """A token in its slot, now."""
+
+    info: TokenInfo
+    handle: SlotToken
+
+
+def present_tokens(module: Module) -> list[FoundToken]:
+    """Every token in the module's slots, uninitialised ones too."""
+    module.ready()
+    with module.gate:
+        found = [_look_into(module, slot) for slot in module.slots()]
+    return [token for token in found if token is not None]
+
+
+def find_token(module: Module, wanted: Pkcs11Uri) -> FoundToken:
+    """The one initialised token that matches. Raises `NoSuchToken` or `SeveralTokens`, which say what is there."""
+    present = [token for token in present_tokens(module) if token.info.initialised]
+    matching = [token for token in present if matches(wanted, token.info)]
+    if len(matching) == 1:
+        return matching[0]
+    asked = _asked(wanted)
+    if matching:
+        raise SeveralTokens(
+            f"{len(matching)} tokens in {module.path} match {asked}: {_listed(matching)}. "
+            "Name the serial number as well."
+        )
+    there = f"It holds {_listed(present)}" if present else "It holds no initialised token"
+    raise NoSuchToken(f"No token in {module.path} matches {asked}. {there}.")
+
+
+def matches(wanted: Pkcs11Uri, info: TokenInfo) -> bool:
+    """Whether a token has every attribute that the URI names (RFC 7512, 2.5)."""
+    pairs = (
+        (wanted.token, info.label),
+        (wanted.serial, info.serial),
+        (wanted.model, info.model),
+        (wanted.manufacturer, info.manufacturer),
+        (wanted.slot_id, info.slot_id),
+        (wanted.slot_description, info.slot_description),
+        (wanted.slot_manufacturer, info.slot_manufacturer),
+    )
+    return all(asked is None or asked == found for asked, found in pairs)
+
+
+def _look_into(module: Module, slot: Slot) -> FoundToken | None:
+    try:
+        token = slot.get_token()
+    except _ABSENT:
+        return None
+    info = TokenInfo(
+        label=token.label,
+        serial=token.serial.rstrip(b"\0 ").decode("utf-8", "replace"),
+        model=token.model,
+        manufacturer=token.manufacturer_id,
+        slot_id=slot.slot_id,
+        slot_description=slot.slot_description,
+        slot_manufacturer=slot.manufacturer_id,
+        flags=token.flags,
+        module_path=module.path,
+    )
+    return FoundToken(info, token)
+
+
+def _asked(wanted: Pkcs11Uri) -> str:
+    pairs = (
+        ("label", wanted.token),
+        ("serial", wanted.serial),
+        ("model", wanted.model),
+        ("manufacturer", wanted.manufacturer),
+        ("slot", wanted.slot_id),
+        ("slot description", wanted.slot_description),
+        ("slot manufacturer", wanted.slot_manufacturer),
+    )
+    given = [f"{name} '{value}'" for name, value in pairs if value is not None]
+    return " and ".join(given) or "(no token was named)"
+
+
+def _listed(tokens: list[FoundToken]) -> str:
+    return ", ".join(token.info.description for token in tokens)

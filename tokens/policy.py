@@ -1,0 +1,107 @@
+"""What a private key on a token must be before it is used, and what an officer may allow by name.
+
+The attributes are PKCS#11's (v3.1, 4.9): CKA_SENSITIVE, CKA_EXTRACTABLE, their histories CKA_ALWAYS_SENSITIVE and
+CKA_NEVER_EXTRACTABLE, CKA_LOCAL (made on the token), the usage flags, and the size. A value that the token does not
+tell is None, and counts as the unsafe one.
+
+>>> made_inside = KeyAttributes(key_type="RSA", size_bits=3072, sensitive=True, extractable=False,
+...                             always_sensitive=True, never_extractable=True, local=True, sign=True)
+>>> judge(made_inside, KeyPolicy())
+()
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from tokens.errors import KeyPolicyRefused
+
+
+class Weakness(StrEnum):
+    """What may be wrong with a key. The value is the name by which a configuration allows it."""
+
+    EXTRACTABLE = "extractable"
+    NOT_SENSITIVE = "not-sensitive"
+    IMPORTED = "imported"
+    ONCE_EXPOSED = "once-exposed"
+    SHORT = "short"
+    SIGNS_AND_DECRYPTS = "signs-and-decrypts"
+
+
+REFUSED = frozenset({Weakness.EXTRACTABLE, Weakness.NOT_SENSITIVE, Weakness.SHORT})
+"""What makes a key unusable unless it is allowed by name. The others are remarked upon."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyAttributes:
+    """What a token says of a private key. `size_bits` is the modulus or the curve's field, in bits."""
+
+    key_type: str
+    size_bits: int
+    sensitive: bool | None = None
+    extractable: bool | None = None
+    always_sensitive: bool | None = None
+    never_extractable: bool | None = None
+    local: bool | None = None
+    sign: bool | None = None
+    decrypt: bool | None = None
+    unwrap: bool | None = None
+    always_authenticate: bool | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyPolicy:
+    """What an officer allows beyond the default, and the smallest RSA key, in bits."""
+
+    allow: frozenset[Weakness] = frozenset()
+    minimum_rsa_bits: int = 2048
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One remark on a key. A refusal keeps the key from being used."""
+
+    weakness: Weakness
+    sentence: str
+    refusal: bool
+
+
+def judge(key: KeyAttributes, policy: KeyPolicy) -> tuple[Finding, ...]:
+    """Every finding on a key, refusals first."""
+    said: list[tuple[Weakness, str]] = []
+    if key.extractable is not False:
+        said.append((Weakness.EXTRACTABLE, _flag("it can be taken off the token", key.extractable)))
+    if key.sensitive is not True:
+        said.append((Weakness.NOT_SENSITIVE, _flag("its value can be read in clear", key.sensitive)))
+    if key.key_type == "RSA" and key.size_bits < policy.minimum_rsa_bits:
+        said.append((Weakness.SHORT, f"its {key.size_bits} bits are under {policy.minimum_rsa_bits}"))
+    if key.local is not True:
+        said.append((Weakness.IMPORTED, _flag("it was imported, so a copy may exist elsewhere", key.local)))
+    elif key.never_extractable is not True or key.always_sensitive is not True:
+        said.append((Weakness.ONCE_EXPOSED, "it was extractable or readable once, so a copy may exist"))
+    if key.sign and (key.decrypt or key.unwrap):
+        said.append((Weakness.SIGNS_AND_DECRYPTS, "it may both sign and decrypt; use one key for each"))
+    findings = [
+        Finding(weakness, sentence, weakness in REFUSED and weakness not in policy.allow)
+        for weakness, sentence in said
+    ]
+    return tuple(sorted(findings, key=lambda finding: not finding.refusal))
+
+
+def enforce(description: str, key: KeyAttributes, policy: KeyPolicy) -> tuple[Finding, ...]:
+    """The findings on a key that may be used. Raises `KeyPolicyRefused` for one that may not."""
+    findings = judge(key, policy)
+    refusals = [finding for finding in findings if finding.refusal]
+    if refusals:
+        reasons = "; ".join(finding.sentence for finding in refusals)
+        names = ", ".join(f'"{finding.weakness}"' for finding in refusals)
+        raise KeyPolicyRefused(
+            f"{description} is not used: {reasons}. Generate a key inside the token (hsm-dicom key generate), "
+            f"or allow this one by name in its identity: allow = [{names}]."
+        )
+    return findings
+
+
+def _flag(sentence: str, value: bool | None) -> str:
+    return f"{sentence} (the token does not say)" if value is None else sentence

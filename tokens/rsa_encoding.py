@@ -1,0 +1,69 @@
+"""The RSA encodings of RFC 8017 that a token may leave to the host: DigestInfo, EMSA-PKCS1-v1_5, EMSA-PSS.
+
+Only public values pass through here: a hash goes in, a padded block for the token's private operation comes out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+DIGEST_INFO_PREFIX = {
+    "md5": bytes.fromhex("3020300c06082a864886f70d020505000410"),
+    "sha1": bytes.fromhex("3021300906052b0e03021a05000414"),
+    "ripemd160": bytes.fromhex("3021300906052b2403020105000414"),
+    "sha224": bytes.fromhex("302d300d06096086480165030402040500041c"),
+    "sha256": bytes.fromhex("3031300d060960864801650304020105000420"),
+    "sha384": bytes.fromhex("3041300d060960864801650304020205000430"),
+    "sha512": bytes.fromhex("3051300d060960864801650304020305000440"),
+}
+"""DER of DigestInfo up to the digest, by hash name (RFC 8017, 9.2, note 1; RIPEMD-160: ISO/IEC 10118-3)."""
+
+
+def digest_info(hash_name: str, digest: bytes) -> bytes:
+    """DigestInfo of a digest, the input of CKM_RSA_PKCS (RFC 8017, 9.2, step 2)."""
+    return DIGEST_INFO_PREFIX[hash_name] + digest
+
+
+def emsa_pkcs1_v1_5(encoded_digest: bytes, key_bits: int) -> bytes:
+    """The padded block, as long as the modulus, of a DigestInfo (RFC 8017, 9.2)."""
+    length = (key_bits + 7) // 8
+    filling = length - len(encoded_digest) - 3
+    if filling < 8:
+        raise ValueError(f"A {key_bits}-bit RSA key is too short for this hash.")
+    return b"\x00\x01" + b"\xff" * filling + b"\x00" + encoded_digest
+
+
+def emsa_pss(
+    digest: bytes,
+    key_bits: int,
+    hash_name: str,
+    mgf_hash_name: str,
+    salt_length: int,
+    salt: bytes | None = None,
+) -> bytes:
+    """The padded block, as long as the modulus, of a digest (RFC 8017, 9.1.1; MGF1 of B.2.1).
+
+    `salt_length` is in bytes. `salt` is drawn at random unless given, which only a known answer needs.
+    """
+    salt = os.urandom(salt_length) if salt is None else salt
+    em_bits = key_bits - 1
+    em_length = (em_bits + 7) // 8
+    h_length = len(digest)
+    if em_length < h_length + salt_length + 2:
+        raise ValueError(
+            f"A {key_bits}-bit RSA key is too short for this hash and a salt of {salt_length} bytes."
+        )
+    h = hashlib.new(hash_name, b"\x00" * 8 + digest + salt).digest()
+    data_block = b"\x00" * (em_length - salt_length - h_length - 2) + b"\x01" + salt
+    mask = _mgf1(h, len(data_block), mgf_hash_name)
+    masked = bytearray(a ^ b for a, b in zip(data_block, mask, strict=True))
+    masked[0] &= 0xFF >> (8 * em_length - em_bits)
+    block = bytes(masked) + h + b"\xbc"
+    return block.rjust((key_bits + 7) // 8, b"\x00")
+
+
+def _mgf1(seed: bytes, length: int, hash_name: str) -> bytes:
+    size = hashlib.new(hash_name).digest_size
+    blocks = (hashlib.new(hash_name, seed + n.to_bytes(4, "big")).digest() for n in range(-(-length // size)))
+    return b"".join(blocks)[:length]
