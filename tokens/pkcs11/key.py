@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from pkcs11 import Mechanism
 from pkcs11 import PrivateKey as PrivateKeyObject
@@ -91,8 +92,11 @@ class Pkcs11Key:
             )
 
         def job(worker: Worker, pin: str | None) -> bytes:
-            key = self._handle(worker)
-            return key.sign(data, mechanism=rung.mechanism, mechanism_param=rung.parameter, pin=pin)  # type: ignore[attr-defined, no-any-return]
+            key: Any = self._handle(worker)  # python-pkcs11 adds sign and decrypt as the key's usage allows
+            signature: bytes = key.sign(
+                data, mechanism=rung.mechanism, mechanism_param=rung.parameter, pin=pin
+            )
+            return signature
 
         return self._use("sign", rung, job)
 
@@ -104,13 +108,14 @@ class Pkcs11Key:
             )
 
         def job(worker: Worker, pin: str | None) -> bytes:
-            key = self._handle(worker)
+            key: Any = self._handle(worker)  # python-pkcs11 adds sign and decrypt as the key's usage allows
             try:
-                return key.decrypt(
+                plaintext: bytes = key.decrypt(
                     ciphertext, mechanism=rung.mechanism, mechanism_param=rung.parameter, pin=pin
-                )  # type: ignore[attr-defined, no-any-return]
+                )
             except CIPHERTEXT_REJECTED:
                 raise CiphertextRejected from None
+            return plaintext
 
         return self._use("decrypt", rung, job)
 

@@ -94,7 +94,7 @@ def read_attributes(key: PrivateKeyObject) -> KeyAttributes:
     """What the token says of a private key. Raises `UnsupportedKey`."""
     kind = _read(key, Attribute.KEY_TYPE)
     if kind == KeyType.RSA:
-        name, size = "RSA", len((_read(key, Attribute.MODULUS) or b"").lstrip(b"\0")) * 8
+        name, size = "RSA", int.from_bytes(_read(key, Attribute.MODULUS) or b"", "big").bit_length()
     elif kind == KeyType.EC:
         curve = _curve(key)
         name, size = curve.name, curve.key_size
