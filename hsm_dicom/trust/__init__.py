@@ -1,0 +1,59 @@
+"""The one place that says whether a certificate may do this, now or at a past time.
+
+    from hsm_dicom.trust import Purpose, TrustStore, Verifier
+
+    verifier = Verifier(TrustStore.from_files(anchors=["ca.pem"], crls=["ca.crl"]))
+    verdict = verifier.judge(certificate, Purpose.SIGNING, moment=signed_at)
+    print(verdict.trust, verdict.text)
+
+| module          | holds                                                                                  |
+|-----------------|----------------------------------------------------------------------------------------|
+| verifier.py     | `Verifier`: judge, and keep answers for as long as they hold                           |
+| store.py        | `TrustStore`: anchors, intermediates, CRLs, OCSP responses, from files                 |
+| policy.py       | `Purpose`, `Policy`, `AlgorithmPolicy`, `RevocationPolicy`                             |
+| verdict.py      | `TrustVerdict` and its parts                                                           |
+| judgement.py    | one judgement, from question to answer                                                 |
+| paths.py        | candidate paths, within bounds                                                         |
+| chain.py        | RFC 5280 6.1 along a path                                                              |
+| usage.py        | key usage and extended key usage for each purpose                                      |
+| algorithms.py   | keys and hashes against the policy                                                     |
+| revocation.py   | what CRLs and OCSP responses together mean; the model is written there                 |
+| crl.py, ocsp.py | what one CRL, one OCSP response says                                                   |
+| certificates.py, der.py | reading hostile bytes, showing names                                           |
+"""
+
+from hsm_dicom.trust.errors import TrustFileError
+from hsm_dicom.trust.policy import ARCHIVE, CURRENT, AlgorithmPolicy, Policy, Purpose, RevocationPolicy
+from hsm_dicom.trust.store import Sourced, TrustStore
+from hsm_dicom.trust.verdict import (
+    Caution,
+    PathCertificate,
+    Reason,
+    Revocation,
+    RevocationStatus,
+    Trust,
+    TrustVerdict,
+    TrustWarning,
+)
+from hsm_dicom.trust.verifier import Verifier
+
+__all__ = [
+    "ARCHIVE",
+    "CURRENT",
+    "AlgorithmPolicy",
+    "Caution",
+    "PathCertificate",
+    "Policy",
+    "Purpose",
+    "Reason",
+    "Revocation",
+    "RevocationPolicy",
+    "RevocationStatus",
+    "Sourced",
+    "Trust",
+    "TrustFileError",
+    "TrustStore",
+    "TrustVerdict",
+    "TrustWarning",
+    "Verifier",
+]

@@ -1,0 +1,164 @@
+"""Reading certificates: strict where it protects, tolerant where DICOM pads, and names fit to be shown.
+
+Every certificate is read by `cryptography` (strict DER, RFC 5280 shapes) before anything else looks at it;
+what that parser refuses is malformed, so that no two parsers can disagree about what a certificate says.
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
+
+from hsm_dicom.trust.der import without_padding
+
+_LONGEST_NAME = 256
+
+
+class MalformedCertificate(ValueError):
+    """The bytes are no certificate that can be judged; the message completes "the certificate ..."."""
+
+
+def read_certificate(source: x509.Certificate | bytes, max_bytes: int) -> x509.Certificate:
+    """Return the certificate, every part that a judgement needs proven to be readable.
+
+    `source` is DER, one 00 pad byte allowed, or a certificate already parsed. Raises MalformedCertificate.
+    """
+    try:
+        certificate = source if isinstance(source, x509.Certificate) else _parse(source, max_bytes)
+        _read_through(certificate, max_bytes)
+    except MalformedCertificate:
+        raise
+    except Exception as error:
+        # A foreign parser facing hostile bytes: whatever it raises, the answer is that this is no usable
+        # certificate.
+        raise MalformedCertificate(f"is malformed: {_one_line(str(error) or type(error).__name__)}") from error
+    return certificate
+
+
+def _parse(data: bytes, max_bytes: int) -> x509.Certificate:
+    if len(data) > max_bytes:
+        raise MalformedCertificate(f"is too big: {len(data)} bytes, the policy allows {max_bytes}")
+    try:
+        der = without_padding(bytes(data))
+    except ValueError as error:
+        raise MalformedCertificate(f"is malformed: {error}") from error
+    return x509.load_der_x509_certificate(der)
+
+
+def _read_through(certificate: x509.Certificate, max_bytes: int) -> None:
+    with warnings.catch_warnings():
+        # `cryptography` warns of serial numbers and key sizes that it will refuse one day; our policy judges
+        # those.
+        warnings.simplefilter("ignore")
+        size = len(der_of(certificate))
+        if size > max_bytes:
+            raise MalformedCertificate(f"is too big: {size} bytes, the policy allows {max_bytes}")
+        certificate.public_key()
+        certificate.subject.public_bytes()
+        certificate.issuer.public_bytes()
+        certificate.extensions  # noqa: B018  parsed on first use, raises for what RFC 5280 does not allow
+        certificate.not_valid_before_utc  # noqa: B018
+        certificate.not_valid_after_utc  # noqa: B018
+
+
+@functools.lru_cache(maxsize=1024)
+def der_of(certificate: x509.Certificate) -> bytes:
+    """The DER of a certificate."""
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    return certificate.public_bytes(Encoding.DER)
+
+
+def fingerprint(certificate: x509.Certificate) -> bytes:
+    """The SHA-256 of the DER, 32 bytes: the identity of a certificate everywhere in this package."""
+    return certificate.fingerprint(hashes.SHA256())
+
+
+def name_text(name: x509.Name) -> str:
+    """A name as RFC 4514 writes it, without characters that could play tricks on a terminal or a page."""
+    return _one_line(name.rfc4514_string()) or "(no name)"
+
+
+def _one_line(text: str) -> str:
+    shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return shown if len(shown) <= _LONGEST_NAME else shown[: _LONGEST_NAME - 1] + "…"
+
+
+def key_text(certificate: x509.Certificate) -> str:
+    """The kind and size of the certificate's key: "RSA 2048", "EC secp256r1"."""
+    key = certificate.public_key()
+    if isinstance(key, rsa.RSAPublicKey):
+        return f"RSA {key.key_size}"
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        return f"EC {key.curve.name}"
+    if isinstance(key, dsa.DSAPublicKey):
+        return f"DSA {key.key_size}"
+    if isinstance(key, ed25519.Ed25519PublicKey):
+        return "EC ed25519"
+    if isinstance(key, ed448.Ed448PublicKey):
+        return "EC ed448"
+    return type(key).__name__
+
+
+def signature_hash_name(certificate: x509.Certificate) -> str | None:
+    """The hash under the issuer's signature as `cryptography` names it; None where the algorithm has none of
+    its own (Ed25519) or is unknown."""
+    try:
+        algorithm = certificate.signature_hash_algorithm
+    except Exception:  # an algorithm that `cryptography` does not know
+        return None
+    return None if algorithm is None else algorithm.name
+
+
+def is_self_issued(certificate: x509.Certificate) -> bool:
+    """True where subject and issuer are the same name (RFC 5280 3.2)."""
+    return name_key(certificate.subject) == name_key(certificate.issuer)
+
+
+def name_key(name: x509.Name) -> tuple[frozenset[tuple[str, str]], ...]:
+    """A name for comparing, in which case and runs of spaces do not count (RFC 5280 7.1)."""
+    return tuple(
+        frozenset((a.oid.dotted_string, " ".join(_text(a.value).casefold().split())) for a in rdn) for rdn in name.rdns
+    )
+
+
+def _text(value: str | bytes) -> str:
+    return value if isinstance(value, str) else value.hex()
+
+
+def key_identifier(certificate: x509.Certificate) -> bytes | None:
+    """The subject key identifier, where there is one."""
+    try:
+        return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
+    except x509.ExtensionNotFound:
+        return None
+
+
+def authority_key_identifier(certificate: x509.Certificate) -> bytes | None:
+    """The key identifier of the issuer, where the certificate states one."""
+    try:
+        extension = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier)
+    except x509.ExtensionNotFound:
+        return None
+    return extension.value.key_identifier
+
+
+def is_ca(certificate: x509.Certificate) -> bool:
+    """True where the certificate may issue others: the CA flag of basic constraints, or an old version 1
+    certificate that is self-issued, which has no way to say so."""
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        return certificate.version is x509.Version.v1 and is_self_issued(certificate)
+
+
+def key_usage(certificate: x509.Certificate) -> x509.KeyUsage | None:
+    """The key usage extension, where there is one."""
+    try:
+        return certificate.extensions.get_extension_for_class(x509.KeyUsage).value
+    except x509.ExtensionNotFound:
+        return None

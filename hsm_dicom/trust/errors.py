@@ -1,0 +1,14 @@
+"""What can go wrong before anything is judged. A judgement itself never raises: it answers."""
+
+from __future__ import annotations
+
+from hsm_dicom.errors import HsmDicomError
+
+
+class TrustFileError(HsmDicomError):
+    """A file of trust anchors, intermediates, CRLs or OCSP responses cannot be used; names the file and the
+    remedy."""
+
+
+class FetchError(HsmDicomError):
+    """Something could not be fetched within its bounds of time and size; names the address and why."""

@@ -1,0 +1,93 @@
+"""Putting candidate paths together: from a certificate over intermediates to a trust anchor, within fixed
+bounds.
+
+Names and key identifiers only; nothing is proven here (`chain.py` does that). Whoever sends a bag of
+certificates in which everybody seems to have issued everybody gets a bounded number of candidates and steps.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+
+from cryptography import x509
+
+from hsm_dicom.trust.certificates import (
+    authority_key_identifier,
+    fingerprint,
+    key_identifier,
+    name_key,
+)
+
+CertificatePath = tuple[x509.Certificate, ...]
+
+MAX_PATHS = 16
+MAX_STEPS = 256
+
+
+class Pool:
+    """Certificates found by subject name. The order given is kept: what comes first is tried first."""
+
+    def __init__(self, certificates: Iterable[x509.Certificate]) -> None:
+        self._by_subject: dict[object, list[x509.Certificate]] = defaultdict(list)
+        self._identities: set[bytes] = set()
+        for certificate in certificates:
+            identity = fingerprint(certificate)
+            if identity not in self._identities:
+                self._identities.add(identity)
+                self._by_subject[name_key(certificate.subject)].append(certificate)
+
+    def holds(self, certificate: x509.Certificate) -> bool:
+        """True where this very certificate, to the byte, is in the pool."""
+        return fingerprint(certificate) in self._identities
+
+    def possible_issuers(self, certificate: x509.Certificate) -> list[x509.Certificate]:
+        """Those whose name, and key identifier where both state one, fit the issuer of `certificate`; the
+        ones with a matching key identifier first."""
+        named = self._by_subject.get(name_key(certificate.issuer), [])
+        wanted = authority_key_identifier(certificate)
+        if wanted is None:
+            return named
+        exact = [c for c in named if key_identifier(c) == wanted]
+        return exact + [c for c in named if key_identifier(c) is None]
+
+
+class PathSearch:
+    """All candidate paths for one certificate, anchors first, shortest detours first.
+
+    After iterating, `longest` is the longest chain that was put together, for saying what is missing, and
+    `exhausted` tells that the bounds cut the search short.
+    """
+
+    def __init__(self, anchors: Pool, intermediates: Iterable[Pool], max_length: int) -> None:
+        self._anchors = anchors
+        self._intermediates = tuple(intermediates)
+        self._max_length = max_length
+        self._steps = 0
+        self.longest: CertificatePath = ()
+        self.exhausted = False
+
+    def paths(self, certificate: x509.Certificate) -> Iterator[CertificatePath]:
+        """Yield at most MAX_PATHS candidates, each from `certificate` to an anchor."""
+        for count, path in enumerate(self._extend((certificate,)), start=1):
+            yield path
+            if count == MAX_PATHS:
+                self.exhausted = True
+                return
+
+    def _extend(self, path: CertificatePath) -> Iterator[CertificatePath]:
+        if len(path) > len(self.longest):
+            self.longest = path
+        self._steps += 1
+        if self._steps > MAX_STEPS or len(path) >= self._max_length:
+            self.exhausted = True
+            return
+        last = path[-1]
+        used = {fingerprint(c) for c in path}
+        for anchor in self._anchors.possible_issuers(last):
+            if fingerprint(anchor) not in used:
+                yield (*path, anchor)
+        for pool in self._intermediates:
+            for issuer in pool.possible_issuers(last):
+                if fingerprint(issuer) not in used:
+                    yield from self._extend((*path, issuer))

@@ -1,0 +1,189 @@
+"""What a judgement rests on: trust anchors, intermediates, CRLs and OCSP responses, read from files once.
+
+    store = TrustStore.from_files(anchors=["ca.pem"], crls=["ca.crl"])
+
+A store keeps the DER and where it came from; it never changes, may be shared between threads, and travels to
+worker processes by pickling. Nothing is trusted because it lies in the operating system's store.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from cryptography import x509
+from cryptography.x509 import ocsp
+
+from hsm_dicom.trust.certificates import MalformedCertificate, der_of, read_certificate
+from hsm_dicom.trust.crl import SourcedCrl
+from hsm_dicom.trust.errors import TrustFileError
+from hsm_dicom.trust.ocsp import SourcedOcspResponse
+from hsm_dicom.trust.paths import Pool
+from hsm_dicom.trust.policy import Policy
+
+_LARGEST_FILE = 256 * 1024 * 1024
+_PEM = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
+_CERTIFICATE = b"CERTIFICATE"
+_CRL = b"X509 CRL"
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Sourced:
+    """DER bytes and where they came from, in words."""
+
+    der: bytes
+    source: str
+
+
+class TrustStore:
+    """Trust anchors and the data that helps to judge by them.
+
+    `anchors` are trusted because the officer says so: root CAs, intermediate CAs, or single self-signed
+    certificates. `intermediates` are not trusted, they help to find a path. Raises TrustFileError for what
+    cannot be read.
+    """
+
+    def __init__(
+        self,
+        anchors: Iterable[Sourced | x509.Certificate],
+        intermediates: Iterable[Sourced | x509.Certificate] = (),
+        crls: Iterable[Sourced] = (),
+        ocsp_responses: Iterable[Sourced] = (),
+    ) -> None:
+        self._parts = (
+            tuple(_sourced(c, "the trust anchors") for c in anchors),
+            tuple(_sourced(c, "the intermediates") for c in intermediates),
+            tuple(crls),
+            tuple(ocsp_responses),
+        )
+        roots, others, lists, responses = self._parts
+        self.anchors = Pool(_read(roots, _certificate))
+        self.intermediates = Pool(_read(others, _certificate))
+        self.crls: Sequence[SourcedCrl] = _read(lists, _crl)
+        self.ocsp_responses: Sequence[SourcedOcspResponse] = _read(responses, _ocsp_response)
+
+    @classmethod
+    def from_files(
+        cls,
+        anchors: Iterable[str | Path],
+        *,
+        intermediates: Iterable[str | Path] = (),
+        crls: Iterable[str | Path] = (),
+        ocsp_responses: Iterable[str | Path] = (),
+    ) -> TrustStore:
+        """Read PEM files (any number of certificates or CRLs in one) or DER files; OCSP responses are DER.
+
+        A folder stands for every file in it. Raises TrustFileError, which names the file and what to do.
+        """
+        return cls(
+            [c for path in _files(anchors) for c in _blocks(path, _CERTIFICATE)],
+            [c for path in _files(intermediates) for c in _blocks(path, _CERTIFICATE)],
+            [c for path in _files(crls) for c in _blocks(path, _CRL)],
+            [Sourced(_content(path), str(path)) for path in _files(ocsp_responses)],
+        )
+
+    @property
+    def has_anchors(self) -> bool:
+        """False for a store by which nothing can be trusted."""
+        return bool(self._parts[0])
+
+    @property
+    def has_revocation_data(self) -> bool:
+        """True where a CRL or an OCSP response was given."""
+        return bool(self._parts[2] or self._parts[3])
+
+    def __reduce__(self) -> tuple[type[TrustStore], tuple[tuple[Sourced, ...], ...]]:
+        return type(self), self._parts
+
+    def __repr__(self) -> str:
+        anchors, intermediates, crls, responses = map(len, self._parts)
+        return f"TrustStore({anchors} anchors, {intermediates} intermediates, {crls} CRLs, {responses} OCSP responses)"
+
+
+def _sourced(certificate: Sourced | x509.Certificate, source: str) -> Sourced:
+    return certificate if isinstance(certificate, Sourced) else Sourced(der_of(certificate), source)
+
+
+def _read(parts: Iterable[Sourced], reader: Callable[[Sourced], _T]) -> tuple[_T, ...]:
+    return tuple(reader(part) for part in parts)
+
+
+def _certificate(part: Sourced) -> x509.Certificate:
+    try:
+        return read_certificate(part.der, Policy.max_certificate_bytes)
+    except MalformedCertificate as error:
+        raise TrustFileError(
+            f"{part.source}: the certificate {error}. Give an X.509 certificate as PEM or DER; a PKCS#7 file "
+            "is "
+            "converted by: openssl pkcs7 -print_certs"
+        ) from error
+
+
+def _crl(part: Sourced) -> SourcedCrl:
+    try:
+        return SourcedCrl(x509.load_der_x509_crl(part.der), part.source)
+    except ValueError as error:
+        raise TrustFileError(f"{part.source}: no CRL can be read from it. Give a CRL as PEM or DER.") from error
+
+
+def _ocsp_response(part: Sourced) -> SourcedOcspResponse:
+    try:
+        response = ocsp.load_der_ocsp_response(part.der)
+    except ValueError as error:
+        raise TrustFileError(
+            f"{part.source}: no OCSP response can be read from it. Give one as DER, as openssl ocsp -respout writes."
+        ) from error
+    if response.response_status is not ocsp.OCSPResponseStatus.SUCCESSFUL:
+        raise TrustFileError(
+            f"{part.source}: the OCSP responder answered {response.response_status.name}. Ask it again."
+        )
+    return SourcedOcspResponse(response, part.source)
+
+
+def _files(paths: Iterable[str | Path]) -> Iterable[Path]:
+    for path in map(Path, paths):
+        if path.is_dir():
+            yield from sorted(p for p in path.iterdir() if p.is_file())
+        else:
+            yield path
+
+
+def _content(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(_LARGEST_FILE + 1)
+    except OSError as error:
+        raise TrustFileError(
+            f"{path}: cannot be read ({error.strerror}). Check the path and its permissions."
+        ) from error
+    if len(data) > _LARGEST_FILE:
+        raise TrustFileError(f"{path}: is larger than {_LARGEST_FILE >> 20} MiB, which no such file is.")
+    if not data:
+        raise TrustFileError(f"{path}: is empty. Give a PEM or DER file.")
+    return data
+
+
+def _blocks(path: Path, label: bytes) -> Iterable[Sourced]:
+    data = _content(path)
+    if b"-----BEGIN " not in data:
+        return [Sourced(data, str(path))]
+    blocks = [m for m in _PEM.finditer(data) if m.group(1) == label]
+    if not blocks:
+        found = ", ".join(sorted({m.group(1).decode() for m in _PEM.finditer(data)})) or "nothing complete"
+        raise TrustFileError(f"{path}: holds no {label.decode()} but {found}. Give a PEM or DER file with one.")
+    return [_from_pem(block.group(0), path, number) for number, block in enumerate(blocks, start=1)]
+
+
+def _from_pem(block: bytes, path: Path, number: int) -> Sourced:
+    source = str(path) if number == 1 else f"{path} (number {number})"
+    body = b"".join(line for line in block.splitlines()[1:-1])
+    try:
+        return Sourced(base64.b64decode(body, validate=True), source)
+    except ValueError as error:
+        raise TrustFileError(f"{source}: its PEM text is damaged. Fetch the file again.") from error

@@ -1,0 +1,144 @@
+"""What a judgement of a certificate looks like: one frozen record that says whether, why, by which path and
+as of when.
+
+The words are for people, the codes (`Trust`, `Reason`, `Caution`, `Revocation`) for programs; both are
+stable.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from hsm_dicom.trust.policy import Purpose
+
+
+class Trust(StrEnum):
+    """The three answers. "Cannot tell" is never a weaker "trusted": treat it as a refusal that more data may
+    lift."""
+
+    TRUSTED = "trusted"
+    UNTRUSTED = "untrusted"
+    CANNOT_TELL = "cannot tell"
+
+
+class Reason(StrEnum):
+    """Why the answer is what it is, for programs."""
+
+    TRUSTED = "trusted"
+    NO_ANCHORS = "no-trust-anchors"
+    NO_PATH = "no-path"
+    NOT_YET_VALID = "not-yet-valid"
+    EXPIRED = "expired"
+    BAD_SIGNATURE = "bad-signature"
+    NOT_A_CA = "not-a-ca"
+    PATH_TOO_LONG = "path-too-long"
+    PATH_INVALID = "path-invalid"
+    UNKNOWN_CRITICAL_EXTENSION = "unknown-critical-extension"
+    WEAK_HASH = "weak-hash"
+    WEAK_KEY = "weak-key"
+    WRONG_KEY_USAGE = "wrong-key-usage"
+    WRONG_EXTENDED_KEY_USAGE = "wrong-extended-key-usage"
+    REVOKED = "revoked"
+    REVOCATION_UNKNOWN = "revocation-unknown"
+    MALFORMED = "malformed"
+    TOO_COMPLEX = "too-complex"
+
+
+class Caution(StrEnum):
+    """What a trusted certificate still leaves to be known, for programs."""
+
+    WEAK_HASH = "weak-hash"
+    SHORT_KEY = "short-key"
+    SELF_SIGNED = "self-signed"
+    EXPIRES_SOON = "expires-soon"
+    REVOKED_SINCE = "revoked-since"
+    REVOCATION_NOT_CHECKED = "revocation-not-checked"
+
+
+class Revocation(StrEnum):
+    """What is known about the revocation of one certificate at the moment asked for."""
+
+    GOOD = "good"
+    REVOKED = "revoked"
+    REVOKED_SINCE = "revoked since"
+    UNKNOWN = "unknown"
+    NOT_CHECKED = "not checked"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One reason against a certificate: the code and the sentence that goes with it."""
+
+    reason: Reason
+    sentence: str
+
+
+@dataclass(frozen=True)
+class TrustWarning:
+    """One thing to know about a certificate that is trusted nevertheless."""
+
+    caution: Caution
+    sentence: str
+
+
+@dataclass(frozen=True)
+class RevocationStatus:
+    """The revocation of one certificate: the state, the words, and where the knowledge comes from.
+
+    `revoked_at` is the instant from which the certificate is bad: the revocation date or, where the CA states
+    an earlier one, the invalidity date (RFC 5280 5.3.2). `reason` is a name of RFC 5280 5.3.1, for example
+    `keyCompromise`. `source` names the CRL or OCSP response.
+    """
+
+    state: Revocation
+    sentence: str
+    source: str | None = None
+    revoked_at: datetime | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class PathCertificate:
+    """One certificate of the path that was judged, in words fit for a report."""
+
+    subject: str
+    issuer: str
+    serial: int
+    not_before: datetime
+    not_after: datetime
+    key: str
+    signature_hash: str | None
+    sha256: str
+    is_anchor: bool
+    revocation: RevocationStatus
+
+
+@dataclass(frozen=True)
+class TrustVerdict:
+    """Whether a certificate may do something, as of a moment.
+
+    `path` runs from the certificate to the trust anchor; where no path was found it holds what could be put
+    together. `certified` says whether the moment itself was proven (a certified time stamp) or only claimed
+    or present.
+    """
+
+    trust: Trust
+    reason: Reason
+    sentences: tuple[str, ...]
+    purpose: Purpose
+    moment: datetime
+    certified: bool
+    path: tuple[PathCertificate, ...] = ()
+    warnings: tuple[TrustWarning, ...] = ()
+
+    @property
+    def trusted(self) -> bool:
+        """True for `Trust.TRUSTED` alone."""
+        return self.trust is Trust.TRUSTED
+
+    @property
+    def text(self) -> str:
+        """The sentences as one paragraph."""
+        return " ".join(self.sentences)
