@@ -171,9 +171,7 @@ class TokenRSAPrivateKey(_OnDevice, rsa.RSAPrivateKey):
         """
         rung = rsa_decryption(padding, self.device.offered)
         if len(ciphertext) != (self.key_size + 7) // 8:
-            raise ValueError(
-                f"A ciphertext for {self.device.description} is {(self.key_size + 7) // 8} bytes."
-            )
+            raise ValueError(f"A ciphertext for {self.device.description} is {(self.key_size + 7) // 8} bytes.")
         # Made before the outcome is known, so that a rejection takes no longer than a success on the host.
         substitute = self._implicit_rejection(ciphertext)
         try:

@@ -216,9 +216,7 @@ def _hashed(algorithm: Hash, data: bytes) -> bytes:
         return data
     if isinstance(algorithm, Prehashed):
         if len(data) != algorithm.digest_size:
-            raise ValueError(
-                f"A {hash_name(algorithm)} digest is {algorithm.digest_size} bytes, not {len(data)}."
-            )
+            raise ValueError(f"A {hash_name(algorithm)} digest is {algorithm.digest_size} bytes, not {len(data)}.")
         return data
     return digest(algorithm, data)
 

@@ -126,9 +126,7 @@ _across_forks = _SharingAcrossForks()
 forking.register(_across_forks)
 
 
-def _share(
-    module: Module, token: TokenInfo, credentials: Credentials | None, sessions: int
-) -> SharedConnection:
+def _share(module: Module, token: TokenInfo, credentials: Credentials | None, sessions: int) -> SharedConnection:
     place = (module.path, token.serial, token.label)
     with _sharing:
         connection, users = _connections.get(place, (None, 0))
@@ -154,8 +152,6 @@ def _let_go(connection: Connection) -> None:
 def _pin_source(wanted: Pkcs11Uri, pin: str | PinSource | None) -> PinSource | None:
     if wanted.pin_source is not None:
         if wanted.pin_source.startswith("|"):
-            raise PinSourceError(
-                "A pin-source that runs a program ('|…') is not served; use file:, env: or fd:."
-            )
+            raise PinSourceError("A pin-source that runs a program ('|…') is not served; use file:, env: or fd:.")
         return parse_pin_source(wanted.pin_source)
     return parse_pin_source(pin) if isinstance(pin, str) else pin

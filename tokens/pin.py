@@ -124,9 +124,7 @@ class FromFile:
         try:
             descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
-            raise PinSourceError(
-                f"The {purpose} cannot be read from {self.path}: {error.strerror}."
-            ) from error
+            raise PinSourceError(f"The {purpose} cannot be read from {self.path}: {error.strerror}.") from error
         with os.fdopen(descriptor, "rb") as file:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):

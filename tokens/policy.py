@@ -83,8 +83,7 @@ def judge(key: KeyAttributes, policy: KeyPolicy) -> tuple[Finding, ...]:
     if key.sign and (key.decrypt or key.unwrap):
         said.append((Weakness.SIGNS_AND_DECRYPTS, "it may both sign and decrypt; use one key for each"))
     findings = [
-        Finding(weakness, sentence, weakness in REFUSED and weakness not in policy.allow)
-        for weakness, sentence in said
+        Finding(weakness, sentence, weakness in REFUSED and weakness not in policy.allow) for weakness, sentence in said
     ]
     return tuple(sorted(findings, key=lambda finding: not finding.refusal))
 

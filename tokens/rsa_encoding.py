@@ -51,9 +51,7 @@ def emsa_pss(
     em_length = (em_bits + 7) // 8
     h_length = len(digest)
     if em_length < h_length + salt_length + 2:
-        raise ValueError(
-            f"A {key_bits}-bit RSA key is too short for this hash and a salt of {salt_length} bytes."
-        )
+        raise ValueError(f"A {key_bits}-bit RSA key is too short for this hash and a salt of {salt_length} bytes.")
     h = hashlib.new(hash_name, b"\x00" * 8 + digest + salt).digest()
     data_block = b"\x00" * (em_length - salt_length - h_length - 2) + b"\x01" + salt
     mask = _mgf1(h, len(data_block), mgf_hash_name)

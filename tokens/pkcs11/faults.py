@@ -88,7 +88,5 @@ def translated(error: p11.PKCS11Error, doing: str) -> TokenError:
     if isinstance(error, p11.DeviceMemory | p11.HostMemory):
         return OperationFailed(f"The token has no memory left to {doing} ({name(error)}).")
     if isinstance(error, p11.SessionCount):
-        return OperationFailed(
-            f"The token has no session free to {doing}; lower 'sessions' in its configuration."
-        )
+        return OperationFailed(f"The token has no session free to {doing}; lower 'sessions' in its configuration.")
     return OperationFailed(f"The token could not {doing} ({name(error)}).")

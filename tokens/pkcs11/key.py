@@ -60,8 +60,7 @@ class Pkcs11Key:
         signs = opened.attributes.sign is not False
         decrypts = bool(opened.attributes.decrypt)
         self.offered: frozenset[Mechanism] = frozenset(
-            (capabilities.sign if signs else frozenset())
-            | (capabilities.decrypt if decrypts else frozenset())
+            (capabilities.sign if signs else frozenset()) | (capabilities.decrypt if decrypts else frozenset())
         )
         # One context-specific login at a time, so that a PIN that went stale is refused once, not once a thread.
         self._authenticating = threading.Lock() if opened.attributes.always_authenticate else None
@@ -93,9 +92,7 @@ class Pkcs11Key:
 
         def job(worker: Worker, pin: str | None) -> bytes:
             key: Any = self._handle(worker)  # python-pkcs11 adds sign and decrypt as the key's usage allows
-            signature: bytes = key.sign(
-                data, mechanism=rung.mechanism, mechanism_param=rung.parameter, pin=pin
-            )
+            signature: bytes = key.sign(data, mechanism=rung.mechanism, mechanism_param=rung.parameter, pin=pin)
             return signature
 
         return self._use("sign", rung, job)

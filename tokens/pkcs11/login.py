@@ -82,9 +82,7 @@ class Credentials:
             self._kept = None
 
 
-def log_in(
-    module: Module, session: int, token: TokenInfo, credentials: Credentials, role: Role = Role.USER
-) -> None:
+def log_in(module: Module, session: int, token: TokenInfo, credentials: Credentials, role: Role = Role.USER) -> None:
     """C_Login in an open session. Returns if somebody in this process has logged in already.
 
     Raises `PinLocked`, `PinNotPresented`, `PinRefused`, `PinSourceError` or, for anything else that the token
@@ -141,9 +139,7 @@ def check_flags(token: TokenInfo, credentials: Credentials, role: Role) -> None:
         raise PinLocked(f"The {name} PIN of {token.description} is locked; {_unlock(role)}.")
     if role is Role.USER and TokenFlag.USER_PIN_INITIALIZED not in token.flags:
         if TokenFlag.LOGIN_REQUIRED in token.flags:
-            raise PinNotPresented(
-                f"The user PIN of {token.description} was never set; run: hsm-dicom token init"
-            )
+            raise PinNotPresented(f"The user PIN of {token.description} was never set; run: hsm-dicom token init")
     if isinstance(credentials.source, PinPad) and TokenFlag.PROTECTED_AUTHENTICATION_PATH not in token.flags:
         raise PinSourceError(
             f"{sentence_case(token.description)} has no protected authentication path (pin pad); "
@@ -168,13 +164,9 @@ def _check_result(rv: int, name: str, token: TokenInfo) -> None:
         role = Role.USER if name == "user" else Role.SO
         raise PinLocked(f"The {name} PIN of {token.description} is locked; {_unlock(role)}.")
     if rv == _EXPIRED:
-        raise PinNotPresented(
-            f"The {name} PIN of {token.description} has expired; run: hsm-dicom token change-pin"
-        )
+        raise PinNotPresented(f"The {name} PIN of {token.description} has expired; run: hsm-dicom token change-pin")
     if rv == _NOT_SET:
-        raise PinNotPresented(
-            f"The {name} PIN of {token.description} was never set; run: hsm-dicom token init"
-        )
+        raise PinNotPresented(f"The {name} PIN of {token.description} was never set; run: hsm-dicom token init")
     raise OperationFailed(f"Login to {token.description} failed (CK_RV 0x{rv:x}).")
 
 

@@ -121,9 +121,7 @@ class Module:
                 if self.init_string is None
                 else "see whether the init string is right"
             )
-            raise ModuleError(
-                f"The PKCS#11 module {self.path} could not be initialised (CK_RV 0x{rv:x}): {hint}."
-            )
+            raise ModuleError(f"The PKCS#11 module {self.path} could not be initialised (CK_RV 0x{rv:x}): {hint}.")
         # Who finds it initialised shares it with other code of this process, and leaves the end to that.
         self._initialised_here = rv == cryptoki.OK
 
@@ -186,6 +184,4 @@ def _library(path: Path):  # type: ignore[no-untyped-def]
     try:
         return InitialisedByOwner(str(path))
     except PKCS11Error as error:
-        raise ModuleError(
-            f"The PKCS#11 module {path} cannot be used: {error or type(error).__name__}."
-        ) from error
+        raise ModuleError(f"The PKCS#11 module {path} cannot be used: {error or type(error).__name__}.") from error

@@ -64,18 +64,14 @@ def find_private_key(session: Session, wanted: Pkcs11Uri, token_description: str
     """
     asked = _asked(wanted)
     if wanted.type not in (None, "private"):
-        raise NotAPrivateKey(
-            f"A private key is needed, but the URI asks for type={wanted.type}; write type=private."
-        )
+        raise NotAPrivateKey(f"A private key is needed, but the URI asks for type={wanted.type}; write type=private.")
     template = _template(wanted)
     found = list(session.get_objects({**template, Attribute.CLASS: ObjectClass.PRIVATE_KEY}))
     if len(found) == 1:
         return found[0]  # type: ignore[return-value]
     if found:
         names = ", ".join(f"{name} (id {name.id.hex()})" for name in map(key_name, found))
-        raise SeveralKeys(
-            f"{len(found)} private keys on {token_description} match {asked}: {names}. Name the id too."
-        )
+        raise SeveralKeys(f"{len(found)} private keys on {token_description} match {asked}: {names}. Name the id too.")
     others = [o for o in session.get_objects(template) if template] if template else []
     if others:
         kind = _KINDS.get(_read(others[0], Attribute.CLASS), "object")
@@ -202,9 +198,7 @@ def _public_key(found: Object) -> PublicKey | None:
         modulus, exponent = _read(found, Attribute.MODULUS), _read(found, Attribute.PUBLIC_EXPONENT)
         if not modulus or not exponent:
             return None
-        return rsa.RSAPublicNumbers(
-            int.from_bytes(exponent, "big"), int.from_bytes(modulus, "big")
-        ).public_key()
+        return rsa.RSAPublicNumbers(int.from_bytes(exponent, "big"), int.from_bytes(modulus, "big")).public_key()
     point = bytes(_read(found, Attribute.EC_POINT) or b"")
     if not point:
         return None

@@ -1,0 +1,73 @@
+"""Certificate requests (RFC 2986), signed by any private key, on a device or not."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, ObjectIdentifier
+
+from tokens.errors import CeremonyError
+from tokens.pkcs11.ceremony import Usage
+
+_EXTENDED: dict[Usage, tuple[ObjectIdentifier, ...]] = {
+    Usage.SIGN: (),
+    Usage.TLS: (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH),
+    Usage.DECRYPT: (ExtendedKeyUsageOID.SERVER_AUTH,),
+}
+
+
+def certificate_request(
+    key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey,
+    subject: str,
+    usage: Usage,
+    *,
+    dns_names: Sequence[str] = (),
+    ip_addresses: Sequence[str] = (),
+) -> x509.CertificateSigningRequest:
+    """A request for a certificate for this key; SHA-256, or SHA-384 for P-384.
+
+    `subject` is written as in RFC 4514 ("CN=CT 1,O=Radiology"). Asks for the key usage that belongs to `usage`
+    (RFC 5280, 4.2.1.3 and 4.2.1.12). Raises `CeremonyError` for a subject or an address that cannot be read.
+    """
+    try:
+        name = x509.Name.from_rfc4514_string(subject)
+    except ValueError as error:
+        raise CeremonyError(
+            f"The subject '{subject}' cannot be read; write it like 'CN=CT 1,OU=Radiology,O=Hospital,C=DE'."
+        ) from error
+    builder = x509.CertificateSigningRequestBuilder().subject_name(name)
+    builder = builder.add_extension(_key_usage(usage), critical=True)
+    if _EXTENDED[usage]:
+        builder = builder.add_extension(x509.ExtendedKeyUsage(_EXTENDED[usage]), critical=False)
+    alternatives = _alternative_names(dns_names, ip_addresses)
+    if alternatives:
+        builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
+    long_curve = isinstance(key, ec.EllipticCurvePrivateKey) and key.key_size > 256
+    return builder.sign(key, hashes.SHA384() if long_curve else hashes.SHA256())
+
+
+def _key_usage(usage: Usage) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=usage is not Usage.DECRYPT,
+        content_commitment=usage is Usage.SIGN,
+        key_encipherment=usage is Usage.DECRYPT,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=False,
+        crl_sign=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _alternative_names(dns_names: Sequence[str], ip_addresses: Sequence[str]) -> list[x509.GeneralName]:
+    try:
+        names: list[x509.GeneralName] = [x509.DNSName(name) for name in dns_names]
+        names += [x509.IPAddress(ipaddress.ip_address(address)) for address in ip_addresses]
+    except ValueError as error:
+        raise CeremonyError(f"A subject alternative name cannot be read: {error}.") from error
+    return names
