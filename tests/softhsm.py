@@ -1,0 +1,77 @@
+"""SoftHSM for tests: provisioned by the project's own script, one folder for each run."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import secrets
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tokens.pin import FromEnvironment
+from tokens.pkcs11.ceremony import KeyKind, Usage, generate_key, initialise_token
+from tokens.pkcs11.module import load_module
+from tokens.uri import Pkcs11Uri
+
+MODULE = Path("/usr/lib/softhsm/libsofthsm2.so")
+PROVISION = Path(__file__).parent.parent / "softhsm-config" / "provision"
+
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class TestToken:
+    """A token whose PINs are in environment variables of this process."""
+
+    __test__ = False  # a helper, not a test class
+
+    label: str
+    serial: str
+    pin: str = field(repr=False)
+    so_pin: str = field(repr=False)
+
+    def uri(self, object: str | None = None, *, pin: bool = True) -> Pkcs11Uri:
+        """The URI of the token, or of a key on it."""
+        return Pkcs11Uri(
+            token=self.label,
+            serial=self.serial,
+            object=object,
+            module_path=MODULE,
+            pin_source=self.pin if pin else None,
+        )
+
+    def generate(self, label: str, kind: str = "rsa-2048", usage: str = "sign", **options: object) -> Pkcs11Uri:
+        """Make a key in it; returns the key's URI."""
+        from tokens import open_token
+
+        with open_token(self.uri()) as connection:
+            generate_key(connection, label, KeyKind(kind), Usage(usage), **options)  # type: ignore[arg-type]
+        return self.uri(label)
+
+
+def provision(folder: Path) -> None:
+    """Run the provisioning script and put its SoftHSM to use in this process and its children."""
+    printed = subprocess.run([PROVISION, folder], check=True, capture_output=True, text=True).stdout
+    name, _, value = printed.strip().removeprefix("export ").partition("=")
+    os.environ[name] = value
+
+
+def set_pin(value: str) -> str:
+    """Put a PIN into an environment variable of its own; returns its source."""
+    name = f"TEST_PIN_{next(_numbers)}"
+    os.environ[name] = value
+    return f"env:{name}"
+
+
+def new_token(label: str | None = None) -> TestToken:
+    """An initialised, empty token with random PINs."""
+    label = label or f"test {next(_numbers)}"
+    pin, so_pin = set_pin(secrets.token_hex(4)), set_pin(secrets.token_hex(8))
+    made = initialise_token(
+        load_module(MODULE),
+        label,
+        FromEnvironment(so_pin.removeprefix("env:")),
+        FromEnvironment(pin.removeprefix("env:")),
+    )
+    return TestToken(label, made.serial, pin, so_pin)
