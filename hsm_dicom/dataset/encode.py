@@ -1,0 +1,67 @@
+"""Encoding of elements that are written anew (PS3.5 7.1), in any Transfer Syntax; lengths are always defined."""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple, TypeAlias
+
+from hsm_dicom.dataset.source import swapped
+from hsm_dicom.dataset.tags import ITEM
+from hsm_dicom.dataset.transfer_syntax import TransferSyntax
+from hsm_dicom.dataset.vr import FORMS, SHORT, SWAPPED_UNITS
+from hsm_dicom.dataset.walker import ITEM_TAG, SEQUENCE_DELIMITATION_TAG, explicit_header
+
+
+class NewElement(NamedTuple):
+    """An element to be written: its value in little endian and unpadded, or the Items of a sequence."""
+
+    tag: int
+    vr: str
+    value: bytes | tuple[NewItem, ...]
+
+
+NewItem: TypeAlias = tuple[NewElement, ...]
+
+
+def encode_element(element: NewElement, syntax: TransferSyntax) -> bytes:
+    """The element as it stands in a file of this Transfer Syntax."""
+    if isinstance(element.value, bytes):
+        data = padded(element.vr, element.value)
+        if syntax.big_endian and element.vr in SWAPPED_UNITS:
+            data = swapped(data, SWAPPED_UNITS[element.vr])
+    else:
+        data = b"".join(encode_item(item, syntax) for item in element.value)
+    return encode_header(element.tag, element.vr, len(data), syntax) + data
+
+
+def encode_header(tag: int, vr: str, length: int, syntax: TransferSyntax) -> bytes:
+    """Tag, VR and length in a file of this Transfer Syntax."""
+    order = ">" if syntax.big_endian else "<"
+    if syntax.implicit_vr:
+        return struct.pack(order + "HHI", tag >> 16, tag & 0xFFFF, length)
+    if FORMS[vr] == SHORT:
+        return struct.pack(order + "HH2sH", tag >> 16, tag & 0xFFFF, vr.encode(), length)
+    return struct.pack(order + "HH2sHI", tag >> 16, tag & 0xFFFF, vr.encode(), 0, length)
+
+
+def encode_item(item: NewItem, syntax: TransferSyntax) -> bytes:
+    """An Item of defined length."""
+    content = b"".join(encode_element(element, syntax) for element in item)
+    order = ">" if syntax.big_endian else "<"
+    return struct.pack(order + "HHI", ITEM >> 16, ITEM & 0xFFFF, len(content)) + content
+
+
+def mac_encoding(element: NewElement) -> bytes:
+    """The element as it enters a MAC (PS3.3 C.12.1.1.3.1.2)."""
+    if isinstance(element.value, bytes):
+        data = padded(element.vr, element.value)
+        return explicit_header(element.tag, element.vr, len(data)) + data
+    items = b"".join(ITEM_TAG + b"".join(map(mac_encoding, item)) for item in element.value)
+    return explicit_header(element.tag, element.vr, None) + items + SEQUENCE_DELIMITATION_TAG
+
+
+def padded(vr: str, value: bytes) -> bytes:
+    """The value at an even length: UIs and bytes get a zero byte, text a space (PS3.5 6.2)."""
+    if len(value) % 2 == 0:
+        return value
+    return value + (b"\0" if vr in ("UI", "OB", "UN") else b" ")

@@ -1,0 +1,60 @@
+"""Why a file could not be read as a DICOM object, or written. Each error's text names the file and the reason."""
+
+from __future__ import annotations
+
+from hsm_dicom.dataset.tags import format_tag
+from hsm_dicom.errors import HsmDicomError
+
+
+class DicomFileError(HsmDicomError):
+    """A file could not be read or written.
+
+    ``name`` is the file's name as the caller gave it, ``reason`` the sentence without it.
+    """
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name}: {reason}")
+        self.name = name
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (type(self), self.args, self.__dict__))
+
+
+class NotDicomError(DicomFileError):
+    """The file is not a DICOM file of PS3.10: no preamble and prefix, or no usable File Meta Information."""
+
+
+class UnsupportedTransferSyntaxError(DicomFileError):
+    """The Transfer Syntax is private or unknown, so that the bytes cannot be told apart."""
+
+
+class FileChangedError(DicomFileError):
+    """The file was changed by somebody else between two looks at it."""
+
+
+class WriteRefusedError(DicomFileError):
+    """The output would overwrite something that the caller did not name for overwriting."""
+
+
+class MalformedDataSetError(DicomFileError):
+    """The encoding breaks a rule of PS3.5, or reads differently to different readers.
+
+    ``offset`` counts bytes from the start of the file (of the inflated file, where it is deflated);
+    ``tag`` is the element in question, or None.
+    """
+
+    def __init__(self, name: str, offset: int, tag: int | None, problem: str) -> None:
+        where = f"at byte {offset}" if tag is None else f"{format_tag(tag)} at byte {offset}"
+        super().__init__(name, f"{where}: {problem}")
+        self.offset = offset
+        self.tag = tag
+        self.problem = problem
+
+
+def _rebuild(kind: type[DicomFileError], args: tuple[object, ...], state: dict[str, object]) -> DicomFileError:
+    """Unpickle without calling a constructor, so that errors travel from worker processes unchanged."""
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error

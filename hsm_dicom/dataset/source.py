@@ -1,0 +1,184 @@
+"""Where the encoded bytes come from: a file, read in spans, or a buffer. Nothing here knows of elements.
+
+Small files are read once, whole. Of larger ones only what is asked for is read, with ``pread``: never mapped into
+memory (a file cut short under a mapping kills the process), never held as a whole.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+import tempfile
+import zlib
+from array import array
+from collections.abc import Callable, Iterable
+from typing import TypeAlias
+
+from hsm_dicom.dataset.errors import DicomFileError, FileChangedError, NotDicomError
+
+Span: TypeAlias = tuple[int, int, int]
+"""Bytes ``[start, end)`` of the source, whose units of so many bytes (1, 2, 4 or 8) are to be byte-swapped."""
+
+Piece: TypeAlias = Span | bytes
+"""A part of a byte stream: bytes of the source, or bytes that are not in it."""
+
+HELD_IN_MEMORY = 1 << 20
+"""Files up to this many bytes are read whole, once."""
+
+WINDOW = 1 << 14
+CHUNK = 1 << 18
+MAX_INFLATED = 4 << 30
+"""A deflated Data Set that grows beyond this many bytes is refused."""
+
+_INFLATED_IN_MEMORY = 1 << 25
+_ARRAY_CODES = {array(code).itemsize: code for code in "HIQ"}
+
+
+class Source:
+    """Random access to ``size`` bytes, as a file descriptor or, where ``held`` is set, in memory."""
+
+    def __init__(self, name: str, *, held: bytes | None = None, fd: int = -1, size: int = 0) -> None:
+        self.name = name
+        self.held = held
+        self.fd = fd
+        self.size = len(held) if held is not None else size
+
+    def window(self, offset: int) -> tuple[bytes, int]:
+        """Some bytes around ``offset``, and the offset of the first of them."""
+        if self.held is not None:
+            return self.held, 0
+        return self.read(offset, min(self.size, offset + WINDOW)), offset
+
+    def read(self, start: int, end: int) -> bytes:
+        """The bytes ``[start, end)``; raises FileChangedError if they are no longer there."""
+        if self.held is not None:
+            return self.held[start:end]
+        data = os.pread(self.fd, end - start, start)
+        while len(data) < end - start:
+            more = os.pread(self.fd, end - start - len(data), start + len(data))
+            if not more:
+                raise FileChangedError(self.name, "the file became shorter while it was being read.")
+            data += more
+        return data
+
+    def feed(self, pieces: Iterable[Piece], update: Callable[[bytes | memoryview], object]) -> None:
+        """Give the stream that the pieces describe to ``update``, in parts of at most CHUNK bytes or one literal."""
+        gathered: list[bytes] = []
+        size = 0
+        for piece in pieces:
+            if isinstance(piece, bytes):
+                gathered.append(piece)
+                size += len(piece)
+            else:
+                start, end, unit = piece
+                if end - start > WINDOW and (self.held is None or unit != 1):
+                    update(b"".join(gathered))
+                    gathered, size = [], 0
+                    self._feed_long(start, end, unit, update)
+                    continue
+                part = self.read(start, end)
+                gathered.append(part if unit == 1 else swapped(part, unit))
+                size += end - start
+            if size > CHUNK:
+                update(b"".join(gathered))
+                gathered, size = [], 0
+        update(b"".join(gathered))
+
+    def _feed_long(self, start: int, end: int, unit: int, update: Callable[[bytes | memoryview], object]) -> None:
+        if self.held is not None or unit != 1:
+            for at in range(start, end, CHUNK):
+                update(swapped(self.read(at, min(end, at + CHUNK)), unit))
+            return
+        buffer = bytearray(min(CHUNK, end - start))
+        view = memoryview(buffer)
+        while start < end:
+            count = os.preadv(self.fd, [view[: end - start]], start)
+            if not count:
+                raise FileChangedError(self.name, "the file became shorter while it was being read.")
+            update(view[:count])
+            start += count
+
+    def close(self) -> None:
+        """Give the file back; harmless to repeat."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
+def open_source(path: str | os.PathLike[str]) -> tuple[Source, os.stat_result]:
+    """Open a regular file for reading and say what it was when it was opened.
+
+    Raises DicomFileError if the path is not a regular file or cannot be opened.
+    """
+    name = os.fspath(path)
+    try:
+        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        raise DicomFileError(name, f"cannot be opened: {error.strerror}.") from error
+    source = Source(name, fd=fd)
+    try:
+        status = os.fstat(fd)
+        if stat.S_ISDIR(status.st_mode):
+            raise DicomFileError(name, "is a directory, not a DICOM file.")
+        if not stat.S_ISREG(status.st_mode):
+            raise DicomFileError(name, "is not a regular file.")
+        source.size = status.st_size
+        if source.size <= HELD_IN_MEMORY:
+            source.held = source.read(0, source.size)
+    except OSError as error:
+        source.close()
+        raise DicomFileError(name, f"cannot be read: {error.strerror}.") from error
+    except DicomFileError:
+        source.close()
+        raise
+    return source, status
+
+
+def inflate(source: Source, head: int) -> Source:
+    """Undo Deflated Explicit VR Little Endian (PS3.5 A.5): the first ``head`` bytes stay, the rest is inflated.
+
+    The result is held in memory, or in an unlinked temporary file where it is large. Raises NotDicomError for a
+    broken or endless stream, and for bytes behind it other than one pad byte or a matching gzip trailer.
+    """
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    checksum = 0
+    buffer = tempfile.SpooledTemporaryFile(max_size=_INFLATED_IN_MEMORY)  # noqa: SIM115 - it outlives this function
+    size = buffer.write(source.read(0, head))
+    at = head
+    data = b""
+    while not inflater.eof:
+        if not data:
+            data = source.read(at, min(source.size, at + CHUNK))
+            at += len(data)
+        if not data:
+            raise NotDicomError(source.name, "the deflated Data Set ends too early; the file is truncated.")
+        try:
+            plain = inflater.decompress(data, CHUNK)
+        except zlib.error as error:
+            raise NotDicomError(source.name, f"the deflated Data Set is corrupt: {error}.") from error
+        data = inflater.unconsumed_tail
+        checksum = zlib.crc32(plain, checksum)
+        size += buffer.write(plain)
+        if size > MAX_INFLATED:
+            raise NotDicomError(
+                source.name, f"the deflated Data Set inflates to more than {MAX_INFLATED >> 30} GiB; refused."
+            )
+    rest = inflater.unused_data + source.read(at, min(source.size, at + 16))
+    gzip_trailer = struct.pack("<II", checksum, (size - head) & 0xFFFFFFFF)  # some writers leave it there
+    if rest not in (b"", b"\0", gzip_trailer):
+        raise NotDicomError(source.name, "there are bytes behind the deflated Data Set.")
+    if size <= _INFLATED_IN_MEMORY:
+        buffer.seek(0)
+        return Source(source.name, held=buffer.read())
+    buffer.flush()
+    fd = os.dup(buffer.fileno())
+    buffer.close()
+    return Source(source.name, fd=fd, size=size)
+
+
+def swapped(data: bytes, unit: int) -> bytes:
+    """Reverse the byte order within each unit of 2, 4 or 8 bytes."""
+    units = array(_ARRAY_CODES[unit], data)
+    units.byteswap()
+    return units.tobytes()

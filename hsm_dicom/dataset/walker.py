@@ -1,0 +1,358 @@
+"""The one structural walk over the encoded bytes of a Data Set (PS3.5 Section 7 and Annex A).
+
+A Data Set is walked once, from its first byte to its last. What the walk yields is the only source of the MAC byte
+stream, of coverage and of displayed values, so it accepts nothing that two readers could read in two ways: tags
+ascend strictly at every level, lengths are even and stay inside what holds them, reserved fields and delimiters are
+as PS3.5 writes them, and VRs are those of PS3.5.
+
+No value is decoded and no large value is read. A sequence is reduced, while it is walked, to the pieces of the MAC
+byte stream that it stands for (PS3.3 C.12.1.1.3.1.2): tag and VR, then for each Item the Item tag and its content,
+then a Sequence Delimitation tag; no lengths of sequences and Items, nothing that may not be signed.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import NamedTuple, NoReturn
+
+from hsm_dicom.dataset.errors import MalformedDataSetError
+from hsm_dicom.dataset.source import Piece, Source
+from hsm_dicom.dataset.tags import (
+    DIGITAL_SIGNATURES_SEQUENCE,
+    ITEM,
+    ITEM_DELIMITATION,
+    MAC_PARAMETERS_SEQUENCE,
+    PIXEL_DATA,
+    SEQUENCE_DELIMITATION,
+    Path,
+    format_tag,
+    never_signable,
+)
+from hsm_dicom.dataset.transfer_syntax import IMPLICIT_VR_LITTLE_ENDIAN, TransferSyntax
+from hsm_dicom.dataset.vr import (
+    FORMS,
+    SEQUENCE,
+    SHORT,
+    SIGNED_BY_PIXEL_REPRESENTATION,
+    SWAPPED_UNITS,
+    UNKNOWN,
+    implicit_vr,
+)
+
+MAX_DEPTH = 64
+"""Sequences nested deeper than this are refused; reports of PS3.3 stay far below."""
+
+UNDEFINED_LENGTH = 0xFFFFFFFF
+ITEM_TAG = b"\xfe\xff\x00\xe0"
+SEQUENCE_DELIMITATION_TAG = b"\xfe\xff\xdd\xe0"
+
+_SHORT_HEADER = Struct("<HH2sH")
+_LONG_HEADER = Struct("<HH2sHI")
+_FORM_OF_CODE = {vr.encode(): (vr, form) for vr, form in FORMS.items()}
+_PIXEL_REPRESENTATION = 0x00280103
+_WAVEFORM_BITS_ALLOCATED = 0x54001004
+
+
+class Element(NamedTuple):
+    """One Data Element of one level.
+
+    ``start``, ``value`` and ``end`` are offsets of its first byte, of its value, and of the byte behind it (behind
+    its delimiter, if it has one). ``vr`` is the VR in explicit VR little endian. ``pieces`` is its MAC byte stream
+    where that is not one header and one span; ``has_un`` tells that it is, or holds at any depth, an element of VR
+    UN, and so may not be signed.
+    """
+
+    tag: int
+    vr: str
+    start: int
+    value: int
+    end: int
+    pieces: tuple[Piece, ...] | None
+    has_un: bool
+
+
+class ItemBounds(NamedTuple):
+    """Where one Item of a sequence lies: its tag, its content, and the byte behind it with any delimiter."""
+
+    start: int
+    value: int
+    content_end: int
+    end: int
+
+
+class Walker:
+    """Walks levels of one source in one Transfer Syntax.
+
+    ``signed_items`` collects the paths of Items that hold a Digital Signatures Sequence or MAC Parameters Sequence.
+    All methods raise MalformedDataSetError.
+    """
+
+    def __init__(self, source: Source, syntax: TransferSyntax) -> None:
+        self._source = source
+        self._syntax = syntax
+        order = ">" if syntax.big_endian else "<"
+        self._header = Struct(order + ("HHI" if syntax.implicit_vr else "HH2sH")).unpack_from
+        self._tag_and_length = Struct(order + "HHI").unpack_from
+        self._u32 = Struct(order + "I").unpack_from
+        self._buffer = b""
+        self._base = 0
+        self._refill_at = -1
+        self._pieces: list[Piece] = []
+        self._has_un = False
+        self.signed_items: list[Path] = []
+
+    def data_set(self, start: int, end: int, path: Path = ()) -> tuple[Element, ...]:
+        """The elements encoded in ``[start, end)``, which must be exactly one Data Set."""
+        elements: list[Element] = []
+        self._load(start)
+        self._level(start, end, True, path, elements)
+        return tuple(elements)
+
+    def items(self, sequence: Element, path: Path = ()) -> list[ItemBounds]:
+        """Where the Items of a sequence lie. ``path`` is the place of the Data Set that holds the sequence."""
+        self._load(sequence.start)
+        bounds: list[ItemBounds] = []
+        length = self._u32(self._buffer, sequence.value - 4 - self._base)[0]
+        defined_end = sequence.end if length != UNDEFINED_LENGTH else -1
+        self._sequence(sequence.tag, sequence.value, defined_end, sequence.end, path, bounds)
+        return bounds
+
+    def _level(self, pos: int, end: int, closed: bool, path: Path, keep: list[Element] | None) -> int:
+        """Walk the elements of one Data Set and return the offset behind the last one.
+
+        A ``closed`` level ends at ``end``, any other at its Item Delimitation Item. Elements are kept in ``keep``;
+        without it (inside a sequence) the level is appended to the pieces of the sequence that is being walked.
+        """
+        header, u32, form_of_code = self._header, self._u32, _FORM_OF_CODE
+        implicit, verbatim = self._syntax.implicit_vr, self._syntax.verbatim
+        big_endian = self._syntax.big_endian
+        buffer, base, refill_at = self._buffer, self._base, self._refill_at
+        context: dict[int, int] = {}
+        previous = -1
+        run = pos
+        while pos < end:
+            if pos > refill_at:
+                self._load(pos)
+                buffer, base, refill_at = self._buffer, self._base, self._refill_at
+            if end - pos < 8:
+                self._fail(pos, None, f"{end - pos} stray bytes where a Data Element should begin.")
+            if implicit:
+                group, number, length = header(buffer, pos - base)
+            else:
+                group, number, code, length = header(buffer, pos - base)
+            tag = group << 16 | number
+            if tag <= previous or group == 0xFFFE:
+                if tag == ITEM_DELIMITATION and not closed:
+                    break
+                self._misplaced(pos, tag, previous)
+            previous = tag
+            value = pos + 8
+            if implicit:
+                vr = implicit_vr(tag)
+                if vr not in FORMS:
+                    vr = _chosen_vr(vr, context)
+                form = FORMS[vr]
+            else:
+                try:
+                    vr, form = form_of_code[code]
+                except KeyError:
+                    self._fail(pos, tag, f"its VR {code!r} is none of PS3.5's.")
+                if form:
+                    if length:
+                        self._fail(pos, tag, "the reserved bytes behind its VR are not zero, as PS3.5 7.1.2 demands.")
+                    value += 4
+                    if value > end:
+                        self._fail(pos, tag, "the file ends inside its header; it is truncated.")
+                    length = u32(buffer, pos + 8 - base)[0]
+
+            if form != SEQUENCE and length != UNDEFINED_LENGTH:
+                stop = value + length
+                if stop > end:
+                    self._overrun(pos, tag, length, stop, end)
+                if length & 1:
+                    self._fail(pos, tag, f"its length, {length} bytes, is odd, which PS3.5 7.1.1 forbids.")
+                if form == SHORT and length > 0xFFFF:  # PS3.5 6.2.2: such a long value is UN once it is explicit
+                    vr, form = "UN", UNKNOWN
+                if big_endian and length % SWAPPED_UNITS.get(vr, 1):
+                    self._fail(pos, tag, f"its length, {length} bytes, does not fit its VR {vr}.")
+                if implicit and tag in (_PIXEL_REPRESENTATION, _WAVEFORM_BITS_ALLOCATED):
+                    context[tag] = int.from_bytes(self._source.read(value, stop), "little")
+                if keep is not None:
+                    keep.append(Element(tag, vr, pos, value, stop, None, form == UNKNOWN))
+                else:
+                    if form == UNKNOWN:
+                        self._has_un = True
+                    if never_signable(tag):
+                        if verbatim and run < pos:
+                            self._pieces.append((run, pos, 1))
+                        run = stop
+                    elif not verbatim:
+                        self._pieces.append(explicit_header(tag, vr, length))
+                        self._pieces.append((value, stop, SWAPPED_UNITS.get(vr, 1) if big_endian else 1))
+                pos = stop
+                continue
+
+            signable = not never_signable(tag)
+            if keep is not None:
+                self._pieces, self._has_un, run = [], False, pos
+            if not verbatim:
+                self._pieces.append(explicit_header(tag, vr, None))
+            elif signable:
+                self._pieces.append((run, pos + 8, 1))
+            elif run < pos:
+                self._pieces.append((run, pos, 1))
+            mark = len(self._pieces)
+            stop = self._structured(tag, vr, form, pos, value, length, end, path)
+            buffer, base, refill_at = self._buffer, self._base, self._refill_at
+            if keep is not None:
+                keep.append(Element(tag, vr, pos, value, stop, tuple(self._pieces), self._has_un))
+            else:
+                if not signable:
+                    del self._pieces[mark if verbatim else mark - 1 :]
+                if tag in (DIGITAL_SIGNATURES_SEQUENCE, MAC_PARAMETERS_SEQUENCE) and path not in self.signed_items:
+                    self.signed_items.append(path)
+            run = pos = stop
+
+        if pos >= end and not closed:
+            self._fail(pos, None, "the Item has no Item Delimitation Item; the file is truncated or corrupt.")
+        if keep is None and verbatim and run < pos:
+            self._pieces.append((run, pos, 1))
+        return pos
+
+    def _structured(self, tag: int, vr: str, form: int, pos: int, value: int, length: int, end: int, path: Path) -> int:
+        """Walk a sequence, or a value of undefined length; append what follows the header; return its end."""
+        if form == UNKNOWN:
+            return self._unknown_of_undefined_length(tag, value, end, path)
+        if form == SEQUENCE:
+            defined_end = -1 if length == UNDEFINED_LENGTH else value + length
+            if defined_end > end:
+                self._overrun(pos, tag, length, defined_end, end)
+            return self._sequence(tag, value, defined_end, end, path, None)
+        if tag != PIXEL_DATA or vr not in ("OB", "OW") or not self._syntax.encapsulated:
+            self._fail(pos, tag, f"an element of VR {vr} cannot have an undefined length in this Transfer Syntax.")
+        if vr == "OW":  # PS3.5 A.4 demands OB; DCMTK mends it before it makes a MAC, so this does too
+            start = self._pieces.pop()[0]
+            self._pieces += [(start, pos, 1)] * (start < pos) + [explicit_header(tag, "OB", None)]
+        return self._fragments(value, end)
+
+    def _sequence(
+        self, tag: int, pos: int, defined_end: int, end: int, path: Path, bounds: list[ItemBounds] | None
+    ) -> int:
+        """Walk the Items of a sequence up to ``defined_end``, or to its delimiter where that is -1."""
+        if len(path) >= MAX_DEPTH:
+            self._fail(pos, tag, f"sequences are nested more than {MAX_DEPTH} deep; refused.")
+        limit = defined_end if defined_end >= 0 else end
+        number = 0
+        while pos < limit:
+            found, length = self._item_header(pos, limit)
+            if found == SEQUENCE_DELIMITATION and defined_end < 0:
+                self._demand_zero_length(pos, tag, length)
+                self._pieces.append(SEQUENCE_DELIMITATION_TAG)
+                return pos + 8
+            if found != ITEM:
+                self._fail(pos, tag, f"{format_tag(found)} stands where an Item of this sequence should begin.")
+            value = pos + 8
+            self._pieces.append(ITEM_TAG)
+            inner = (*path, (tag, number))
+            if length == UNDEFINED_LENGTH:
+                content_end = self._level(value, limit, False, inner, None)
+                self._demand_zero_length(content_end, tag, self._item_header(content_end, limit)[1])
+                stop = content_end + 8
+            else:
+                stop = content_end = value + length
+                if stop > limit:
+                    self._overrun(pos, ITEM, length, stop, limit)
+                self._level(value, stop, True, inner, None)
+            if bounds is not None:
+                bounds.append(ItemBounds(pos, value, content_end, stop))
+            pos = stop
+            number += 1
+        if defined_end < 0:
+            self._fail(pos, tag, "its Sequence Delimitation Item is missing; the file is truncated or corrupt.")
+        self._pieces.append(SEQUENCE_DELIMITATION_TAG)
+        return pos
+
+    def _fragments(self, pos: int, end: int) -> int:
+        """Walk encapsulated Pixel Data (PS3.5 A.4): the Basic Offset Table's Item, then the fragments."""
+        first = pos
+        while True:
+            found, length = self._item_header(pos, end)
+            if found == SEQUENCE_DELIMITATION:
+                break
+            if found != ITEM:
+                self._fail(pos, PIXEL_DATA, f"{format_tag(found)} stands where a fragment should begin.")
+            stop = pos + 8 + length
+            if stop > end:
+                self._overrun(pos, ITEM, length, stop, end)
+            if length & 1:
+                self._fail(pos, PIXEL_DATA, f"a fragment's length, {length} bytes, is odd, which PS3.5 A.4 forbids.")
+            self._pieces.append(ITEM_TAG)
+            self._pieces.append((pos + 8, stop, 1))
+            pos = stop
+        self._demand_zero_length(pos, PIXEL_DATA, length)
+        if pos == first:
+            self._fail(pos, PIXEL_DATA, "the Basic Offset Table's Item is missing, which PS3.5 A.4 demands.")
+        self._pieces.append(SEQUENCE_DELIMITATION_TAG)
+        return pos + 8
+
+    def _unknown_of_undefined_length(self, tag: int, value: int, end: int, path: Path) -> int:
+        """PS3.5 6.2.2: such a value is a sequence in implicit VR little endian, whatever the file is in."""
+        inside = Walker(self._source, TransferSyntax(IMPLICIT_VR_LITTLE_ENDIAN, implicit_vr=True))
+        inside._load(value)
+        stop = inside._sequence(tag, value, -1, end, path, None)
+        self._has_un = True
+        self._load(stop)
+        return stop
+
+    def _item_header(self, pos: int, end: int) -> tuple[int, int]:
+        """Tag and length of an Item or delimiter."""
+        if end - pos < 8:
+            self._fail(pos, None, "an Item's header is cut short; the file is truncated or corrupt.")
+        if pos > self._refill_at:
+            self._load(pos)
+        group, number, length = self._tag_and_length(self._buffer, pos - self._base)
+        return group << 16 | number, length
+
+    def _load(self, pos: int) -> None:
+        """Bring the bytes at ``pos`` into the window; the longest header has 12."""
+        self._buffer, self._base = self._source.window(pos)
+        end = self._base + len(self._buffer)
+        self._refill_at = end - 12 if end < self._source.size else end
+
+    def _demand_zero_length(self, pos: int, tag: int, length: int) -> None:
+        if length:
+            self._fail(pos, tag, f"the delimiter has a length of {length} instead of zero.")
+
+    def _misplaced(self, pos: int, tag: int, previous: int) -> NoReturn:
+        if tag >> 16 == 0xFFFE:
+            self._fail(pos, tag, "an Item or delimiter stands where a Data Element should begin.")
+        if tag == previous:
+            self._fail(pos, tag, "the element is there twice; readers would differ on which of the two counts.")
+        self._fail(pos, tag, f"it comes after {format_tag(previous)}, but PS3.5 7.1 demands ascending tags.")
+
+    def _overrun(self, pos: int, tag: int, length: int, stop: int, end: int) -> NoReturn:
+        where = "the end of the file" if end >= self._source.size else "the end of what holds it"
+        self._fail(pos, tag, f"its length, {length} bytes, reaches {stop - end} bytes past {where}.")
+
+    def _fail(self, pos: int, tag: int | None, problem: str) -> NoReturn:
+        raise MalformedDataSetError(self._source.name, pos, tag, problem)
+
+
+def explicit_header(tag: int, vr: str, length: int | None) -> bytes:
+    """The header of an element in explicit VR little endian; with ``length`` None, as the MAC has it for a sequence.
+
+    A length beyond 16 bits is given only for VRs that have a 32-bit length field.
+    """
+    group, number = tag >> 16, tag & 0xFFFF
+    if length is None:
+        return _SHORT_HEADER.pack(group, number, vr.encode(), 0)
+    if FORMS[vr] == SHORT:
+        return _SHORT_HEADER.pack(group, number, vr.encode(), length)
+    return _LONG_HEADER.pack(group, number, vr.encode(), 0, length)
+
+
+def _chosen_vr(mark: str, context: dict[int, int]) -> str:
+    """Settle a VR that another element of the same Data Set decides (PS3.3 C.7.6.3 and C.10.9, as DCMTK reads them)."""
+    if mark == SIGNED_BY_PIXEL_REPRESENTATION:
+        return "SS" if context.get(_PIXEL_REPRESENTATION) == 1 else "US"
+    return "OB" if context.get(_WAVEFORM_BITS_ALLOCATED, 8) == 8 else "OW"

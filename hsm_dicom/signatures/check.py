@@ -1,0 +1,48 @@
+"""The one question to a public key: did its private half sign this digest?"""
+
+from __future__ import annotations
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+
+from hsm_dicom.signatures.algorithms import MacAlgorithm
+
+
+def made_by(key: object, signature: bytes, digest: bytes, algorithm: MacAlgorithm) -> bool:
+    """Whether the signature (RSASSA-PKCS1-v1_5, or ECDSA in DER) is by this key. Raises TypeError for other keys."""
+    prehashed = Prehashed(algorithm.hash)
+    try:
+        if isinstance(key, rsa.RSAPublicKey):
+            key.verify(signature, digest, padding.PKCS1v15(), prehashed)
+        elif isinstance(key, ec.EllipticCurvePublicKey):
+            key.verify(signature, digest, ec.ECDSA(prehashed))
+        else:
+            raise TypeError(f"Keys of type {type(key).__name__} do not make DICOM signatures.")
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+def without_pad_byte(key: object, signature: bytes) -> bytes:
+    """The value of Signature (0400,0120) without the zero byte that makes an odd length even."""
+    if signature[-1:] != b"\0":
+        return signature
+    if isinstance(key, rsa.RSAPublicKey):
+        is_padded = len(signature) == (key.key_size + 7) // 8 + 1
+        return signature[:-1] if is_padded else signature
+    return without_der_pad_byte(signature)
+
+
+def without_der_pad_byte(data: bytes) -> bytes:
+    """A DER object that may be followed by one zero byte, without it; anything else unchanged.
+
+    DER knows its own length, so neither a cut certificate nor one with bytes behind it slips through.
+    """
+    if len(data) < 2:
+        return data
+    size, head = data[1], 2
+    if size & 0x80:
+        head += size & 0x7F
+        size = int.from_bytes(data[2:head], "big")
+    return data[:-1] if head + size == len(data) - 1 and data[-1] == 0 else data

@@ -1,0 +1,333 @@
+"""Creation of signatures (PS3.15 Annex C, PS3.3 C.12.1.1.3), in three steps that need not share a process.
+
+``prepare`` reads the file and computes the digest; ``sign_digest`` is all that the key sees; ``finish`` writes the
+signed file. A ``Plan`` can be pickled: prepare and finish may run in any executor while one process talks to the
+token. ``sign`` is the three in a row.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from struct import pack
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+
+from hsm_dicom.dataset.dicom_file import DataSet, DicomFile, identity
+from hsm_dicom.dataset.encode import NewElement, NewItem, mac_encoding
+from hsm_dicom.dataset.errors import FileChangedError
+from hsm_dicom.dataset.rewrite import write_edited
+from hsm_dicom.dataset.tags import (
+    DIGITAL_SIGNATURES_SEQUENCE,
+    MAC_PARAMETERS_SEQUENCE,
+    Path,
+    describe_tag,
+    format_path,
+    never_signable,
+)
+from hsm_dicom.dataset.transfer_syntax import EXPLICIT_VR_LITTLE_ENDIAN
+from hsm_dicom.signatures import attributes as a
+from hsm_dicom.signatures.algorithms import MacAlgorithm, mac_algorithm
+from hsm_dicom.signatures.check import made_by
+from hsm_dicom.signatures.coverage import PIXEL_TAGS, is_empty
+from hsm_dicom.signatures.errors import (
+    KeyMismatchError,
+    NoSuchSignatureError,
+    NotSignableError,
+    ProfileError,
+    SignatureError,
+    WeakMacAlgorithmError,
+)
+from hsm_dicom.signatures.insert import Insertion, insertion, insertion_edits
+from hsm_dicom.signatures.mac import covered_pieces, signable
+from hsm_dicom.signatures.profiles import Profile, demanded_tags, object_shortcomings, purpose_fits
+from hsm_dicom.signatures.purposes import CODING_SCHEME, PURPOSES, VERIFICATION
+from hsm_dicom.signatures.read import Purpose
+
+PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+Timestamper = Callable[[bytes], bytes]
+"""Given the value of Signature (0400,0120), returns a TimeStampToken of RFC 3161 over it, in DER."""
+
+
+@dataclass(frozen=True)
+class SigningRequest:
+    """What is to be signed, how, and whose certificate goes with it.
+
+    ``certificate`` is DER. ``tags`` None signs everything signable; with a list, the tags that the profile demands
+    are added. ``item`` is the place of an Item to sign in; () is the main Data Set. ``purpose`` is a code of
+    CID 7007. Weak hashes (MD5, SHA-1, RIPEMD-160) need ``allow_weak``.
+    """
+
+    certificate: bytes
+    profile: Profile = Profile.BASE
+    mac: str = "SHA256"
+    tags: tuple[int, ...] | None = None
+    item: Path = ()
+    purpose: int | None = None
+    allow_weak: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A signature that lacks only what the key makes of ``digest``. Made by ``prepare``; can be pickled."""
+
+    name: str
+    identity: tuple[int, int, int, int, int]
+    request: SigningRequest
+    uid: str
+    digest: bytes
+    signed: tuple[int, ...]
+    left_out: tuple[int, ...]
+    mac_item: NewItem
+    signature_item: NewItem
+    insertion: Insertion
+
+
+@dataclass(frozen=True)
+class SigningReport:
+    """What was signed, and what of the same Data Set was not (with UN inside, or not asked for)."""
+
+    source: str
+    target: str
+    uid: str
+    place: Path
+    profile: Profile
+    mac: str
+    signed: tuple[int, ...]
+    left_out: tuple[int, ...]
+    timestamped: bool
+
+
+def sign(
+    path: str | os.PathLike[str],
+    output: str | os.PathLike[str] | None,
+    key: PrivateKey,
+    request: SigningRequest,
+    *,
+    timestamp: Timestamper | None = None,
+    overwrite: bool = False,
+) -> SigningReport:
+    """Sign one file; ``output`` None signs in place. Raises DicomFileError and SignatureError, and what the key raises.
+
+    Whatever is raised, the original is as it was.
+    """
+    demand_matching_key(key, request)
+    plan = prepare(path, request)
+    return finish(plan, sign_digest(key, plan), output, timestamp=timestamp, overwrite=overwrite)
+
+
+def demand_matching_key(key: PrivateKey, request: SigningRequest) -> None:
+    """Raise KeyMismatchError unless the key belongs to the request's certificate."""
+    if key.public_key() != _certificate_key(request):
+        raise KeyMismatchError(
+            "The certificate belongs to another key; name the certificate that was issued for this key."
+        )
+
+
+def prepare(path: str | os.PathLike[str], request: SigningRequest) -> Plan:
+    """Read a file and compute what its signature needs. Touches neither key nor disk."""
+    algorithm = _allowed_algorithm(request)
+    purpose = _purpose(request)
+    with DicomFile.open(path) as file:
+        try:
+            level = file.item(request.item)
+        except KeyError as missing:
+            raise NoSuchSignatureError(f"{file.name}: there is no Item {missing.args[0]}.") from None
+        signed = _tags_to_sign(file, level, request)
+        uid = f"2.25.{uuid.uuid4().int}"
+        mac_id = _free_mac_id(file)
+        syntax = file.syntax.uid if file.syntax.encapsulated else EXPLICIT_VR_LITTLE_ENDIAN
+        mac_item = (
+            NewElement(a.MAC_ID_NUMBER, "US", pack("<H", mac_id)),
+            NewElement(a.MAC_CALCULATION_TRANSFER_SYNTAX_UID, "UI", syntax.encode()),
+            NewElement(a.MAC_ALGORITHM, "CS", algorithm.term.encode()),
+            NewElement(a.DATA_ELEMENTS_SIGNED, "AT", b"".join(pack("<HH", tag >> 16, tag & 0xFFFF) for tag in signed)),
+        )
+        signature_item = _signature_item(mac_id, uid, request, purpose)
+        state = algorithm.new()
+        file.source.feed(covered_pieces(level, set(signed), file.syntax), state.update)
+        for element in signature_item:
+            if element.tag not in a.LEFT_OUT_OF_MAC:
+                state.update(mac_encoding(element))
+        file.demand_unchanged()
+        return Plan(
+            name=file.name,
+            identity=identity(file.status),
+            request=request,
+            uid=uid,
+            digest=state.digest(),
+            signed=signed,
+            left_out=_left_out(level, signed),
+            mac_item=mac_item,
+            signature_item=signature_item,
+            insertion=insertion(file, level),
+        )
+
+
+def sign_digest(key: PrivateKey, plan: Plan) -> bytes:
+    """The value of Signature (0400,0120): RSASSA-PKCS1-v1_5 or ECDSA (DER) over the plan's digest."""
+    prehashed = Prehashed(mac_algorithm(plan.request.mac).hash)
+    if isinstance(key, rsa.RSAPrivateKey):
+        return key.sign(plan.digest, padding.PKCS1v15(), prehashed)
+    return key.sign(plan.digest, ec.ECDSA(prehashed))
+
+
+def finish(
+    plan: Plan,
+    signature: bytes,
+    output: str | os.PathLike[str] | None,
+    *,
+    timestamp: Timestamper | None = None,
+    overwrite: bool = False,
+) -> SigningReport:
+    """Write the signed file. Raises KeyMismatchError if the signature is not one by the certificate's key."""
+    request = plan.request
+    if not made_by(_certificate_key(request), signature, plan.digest, mac_algorithm(request.mac)):
+        raise KeyMismatchError(
+            f"{plan.name}: what the key returned does not verify with the certificate; nothing was written."
+        )
+    added = [NewElement(a.SIGNATURE, "OB", signature)]
+    if timestamp is not None:
+        token = timestamp(signature)
+        added += [
+            NewElement(a.CERTIFIED_TIMESTAMP_TYPE, "CS", a.CMS_TIMESTAMP),
+            NewElement(a.CERTIFIED_TIMESTAMP, "OB", token),
+        ]
+    item = tuple(sorted((*plan.signature_item, *added)))
+    with DicomFile.open(plan.name) as file:
+        if identity(file.status) != plan.identity:
+            raise FileChangedError(plan.name, "the file was changed while it was being signed; nothing was written.")
+        write_edited(file, insertion_edits(file, plan.insertion, plan.mac_item, item), output, overwrite=overwrite)
+    return SigningReport(
+        source=plan.name,
+        target=plan.name if output is None else os.fspath(output),
+        uid=plan.uid,
+        place=request.item,
+        profile=request.profile,
+        mac=request.mac.upper(),
+        signed=plan.signed,
+        left_out=plan.left_out,
+        timestamped=timestamp is not None,
+    )
+
+
+def _allowed_algorithm(request: SigningRequest) -> MacAlgorithm:
+    algorithm = mac_algorithm(request.mac)
+    if algorithm.weak and not request.allow_weak:
+        raise WeakMacAlgorithmError(
+            f"{algorithm.term} is too weak for new signatures; use SHA256, SHA384 or SHA512, or allow it by name."
+        )
+    return algorithm
+
+
+def _certificate_key(request: SigningRequest) -> object:
+    try:
+        key = x509.load_der_x509_certificate(request.certificate).public_key()
+    except ValueError as error:
+        raise KeyMismatchError(f"The certificate cannot be read: {error}.") from error
+    if isinstance(key, rsa.RSAPublicKey):
+        return key
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        raise KeyMismatchError("DICOM signatures are made with RSA keys, or with EC keys outside the profiles.")
+    if request.profile is not Profile.NONE:
+        raise ProfileError("The profiles of PS3.15 Annex C are for RSA keys; sign with an EC key under profile none.")
+    return key
+
+
+def _purpose(request: SigningRequest) -> Purpose | None:
+    code = request.purpose
+    if code is None and request.profile is Profile.SR_VERIFICATION:
+        code = VERIFICATION
+    if code is not None and code not in PURPOSES:
+        raise ProfileError(f"{code} is not a purpose of CID 7007; use a number from 1 to {max(PURPOSES)}.")
+    purpose = None if code is None else Purpose(str(code), CODING_SCHEME, PURPOSES[code])
+    if not purpose_fits(request.profile, purpose):
+        raise ProfileError(
+            "A signature under this profile needs a purpose"
+            + (", which is 5, Verification Signature." if request.profile is Profile.SR_VERIFICATION else "; name one.")
+        )
+    return purpose
+
+
+def _tags_to_sign(file: DicomFile, level: DataSet, request: SigningRequest) -> tuple[int, ...]:
+    shortcomings = object_shortcomings(request.profile, file, level)
+    if shortcomings:
+        raise ProfileError(f"{file.name}: not fit for profile {request.profile.value}. {' '.join(shortcomings)}")
+    if request.tags is None:
+        tags = {element.tag for element in level.elements if signable(element)}
+    else:
+        refused = [refusal for tag in request.tags if (refusal := _why_not(level, tag))]
+        if refused:
+            raise NotSignableError(f"{file.name}: {'; '.join(refused)}.")
+        tags = set(request.tags) | demanded_tags(request.profile, level)
+    if not tags:
+        raise NotSignableError(f"{file.name}: there is nothing that could be signed.")
+    if len(tags) > a.MAX_TAGS:
+        raise NotSignableError(
+            f"{file.name}: {len(tags)} attributes are more than the {a.MAX_TAGS} that can be listed."
+        )
+    for tag in PIXEL_TAGS & tags:
+        if is_empty(level[tag]):
+            raise NotSignableError(f"{file.name}: {describe_tag(tag)} is empty; an image without pixels is not signed.")
+    return tuple(sorted(tags))
+
+
+def _why_not(level: DataSet, tag: int) -> str:
+    """Why a tag that was asked for cannot be signed, or an empty string."""
+    if never_signable(tag):
+        return f"{describe_tag(tag)} may never be signed (PS3.3 C.12.1.1.3.1.1)"
+    element = level.get(tag)
+    if element is None:
+        return f"{describe_tag(tag)} is not there" + (f" in {format_path(level.path)}" if level.path else "")
+    if element.has_un:
+        kind = "is of VR UN" if element.vr == "UN" else "holds an element of VR UN"
+        return f"{describe_tag(tag)} {kind}, which may not be signed (PS3.3 C.12.1.1.3.1.1)"
+    return ""
+
+
+def _left_out(level: DataSet, signed: tuple[int, ...]) -> tuple[int, ...]:
+    own = (MAC_PARAMETERS_SEQUENCE, DIGITAL_SIGNATURES_SEQUENCE)
+    listed = set(signed)
+    return tuple(e.tag for e in level.elements if e.tag not in listed and e.tag not in own and e.tag & 0xFFFF)
+
+
+def _free_mac_id(file: DicomFile) -> int:
+    """The lowest number that no MAC Parameters and no signature of the whole instance uses (PS3.3 C.12.1.1.3)."""
+    used = set()
+    for path in ((), *file.signed_items):
+        for tag in (MAC_PARAMETERS_SEQUENCE, DIGITAL_SIGNATURES_SEQUENCE):
+            sequence = file.item(path).get(tag)
+            if sequence is None or sequence.vr != "SQ":
+                continue
+            for number in range(len(file.items(file.item(path), sequence))):
+                mac_id = file.item((*path, (tag, number))).get(a.MAC_ID_NUMBER)
+                if mac_id is not None:
+                    used.add(file.number(file.value(mac_id)))
+    free = next(number for number in range(len(used) + 1) if number not in used)
+    if free > 0xFFFF:
+        raise SignatureError(f"{file.name}: all MAC ID Numbers are taken; remove signatures first.")
+    return free
+
+
+def _signature_item(mac_id: int, uid: str, request: SigningRequest, purpose: Purpose | None) -> NewItem:
+    now = datetime.now().astimezone()
+    elements = [
+        NewElement(a.MAC_ID_NUMBER, "US", pack("<H", mac_id)),
+        NewElement(a.DIGITAL_SIGNATURE_UID, "UI", uid.encode()),
+        NewElement(a.DIGITAL_SIGNATURE_DATETIME, "DT", now.strftime("%Y%m%d%H%M%S.%f%z").encode()),
+        NewElement(a.CERTIFICATE_TYPE, "CS", a.X509_CERTIFICATE),
+        NewElement(a.CERTIFICATE_OF_SIGNER, "OB", request.certificate),
+    ]
+    if purpose is not None:
+        code = (
+            NewElement(a.CODE_VALUE, "SH", purpose.code.encode()),
+            NewElement(a.CODING_SCHEME_DESIGNATOR, "SH", purpose.scheme.encode()),
+            NewElement(a.CODE_MEANING, "LO", purpose.meaning.encode()),
+        )
+        elements.append(NewElement(a.PURPOSE_CODE_SEQUENCE, "SQ", (code,)))
+    return tuple(elements)

@@ -1,0 +1,33 @@
+"""Why a signature was not made, or not removed. (A signature that does not verify is a result, not an error.)"""
+
+from __future__ import annotations
+
+from hsm_dicom.errors import HsmDicomError
+
+
+class SignatureError(HsmDicomError):
+    """Root of the errors of this package."""
+
+
+class UnknownMacAlgorithmError(SignatureError):
+    """The MAC algorithm is none of the six of PS3.3."""
+
+
+class WeakMacAlgorithmError(SignatureError):
+    """MD5, SHA-1 or RIPEMD-160 was asked for without being allowed by name."""
+
+
+class NotSignableError(SignatureError):
+    """An attribute was asked for that is absent, or that PS3.3 C.12.1.1.3.1.1 bars from signatures."""
+
+
+class ProfileError(SignatureError):
+    """The object, the key or the request does not fit the signature profile (PS3.15 Annex C)."""
+
+
+class KeyMismatchError(SignatureError):
+    """The key does not belong to the certificate, or is of a kind that no DICOM signature can use."""
+
+
+class NoSuchSignatureError(SignatureError):
+    """No signature has this Digital Signature UID, or no Item is at this place."""

@@ -1,0 +1,79 @@
+"""Putting one signature's two Items into a file: where, and which lengths grow (PS3.3 C.12.1.1.3, PS3.5 7.5)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from hsm_dicom.dataset.dicom_file import DataSet, DicomFile
+from hsm_dicom.dataset.encode import NewElement, NewItem, encode_element, encode_item
+from hsm_dicom.dataset.errors import MalformedDataSetError
+from hsm_dicom.dataset.rewrite import Edit
+from hsm_dicom.dataset.tags import DIGITAL_SIGNATURES_SEQUENCE, MAC_PARAMETERS_SEQUENCE
+from hsm_dicom.dataset.walker import UNDEFINED_LENGTH
+
+
+class Slot(NamedTuple):
+    """Where an Item goes: the offset, whether its sequence is there already, and the fields that count its bytes."""
+
+    tag: int
+    at: int
+    exists: bool
+    length_fields: tuple[int, ...]
+
+
+class Insertion(NamedTuple):
+    """Where both Items of a signature go, and the fields of enclosing structures that count the bytes of both."""
+
+    mac_parameters: Slot
+    signatures: Slot
+    length_fields: tuple[int, ...]
+
+
+def insertion(file: DicomFile, level: DataSet) -> Insertion:
+    """Find the places for a further signature in this Data Set."""
+    return Insertion(
+        _slot(file, level, MAC_PARAMETERS_SEQUENCE),
+        _slot(file, level, DIGITAL_SIGNATURES_SEQUENCE),
+        level.length_fields,
+    )
+
+
+def insertion_edits(file: DicomFile, where: Insertion, mac_item: NewItem, signature_item: NewItem) -> list[Edit]:
+    """What to write for the two Items."""
+    edits = []
+    growth: dict[int, int] = {}
+    total = 0
+    for slot, item in ((where.mac_parameters, mac_item), (where.signatures, signature_item)):
+        if slot.exists:
+            data = encode_item(item, file.syntax)
+        else:
+            data = encode_element(NewElement(slot.tag, "SQ", (item,)), file.syntax)
+        edits.append(Edit(slot.at, slot.at, data))
+        total += len(data)
+        for field in slot.length_fields:
+            growth[field] = growth.get(field, 0) + len(data)
+    for field in where.length_fields:
+        growth[field] = growth.get(field, 0) + total
+    return edits + [grown(file, field, by) for field, by in growth.items()]
+
+
+def grown(file: DicomFile, field: int, by: int) -> Edit:
+    """The edit that adds to a 32-bit length field."""
+    length = file.number(file.source.read(field, field + 4)) + by
+    if not 0 <= length < UNDEFINED_LENGTH:
+        raise MalformedDataSetError(file.name, field, None, f"a length of {length} bytes cannot be encoded here.")
+    return Edit(field, field + 4, length.to_bytes(4, "big" if file.syntax.big_endian else "little"))
+
+
+def _slot(file: DicomFile, level: DataSet, tag: int) -> Slot:
+    sequence = level.get(tag)
+    group_length = level.get(tag & 0xFFFF0000)
+    fields = () if group_length is None else (group_length.value,)
+    if sequence is None:
+        return Slot(tag, level.position_for(tag), False, fields)
+    if sequence.vr != "SQ":
+        raise MalformedDataSetError(file.name, sequence.start, tag, f"it has VR {sequence.vr} instead of SQ.")
+    field = sequence.value - 4
+    if file.source.read(field, field + 4) == b"\xff\xff\xff\xff":
+        return Slot(tag, sequence.end - 8, True, fields)
+    return Slot(tag, sequence.end, True, (*fields, field))

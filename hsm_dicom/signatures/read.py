@@ -1,0 +1,228 @@
+"""Reading the Digital Signatures Macro (PS3.3 C.12.1.1.3): which signatures an object holds, and what they say.
+
+Attributes that the macro demands are held to their VR, value and multiplicity, because MAC Parameters are not part of
+what a signature protects: whatever is odd there must surface as a problem, not be read generously.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from itertools import pairwise
+
+from hsm_dicom.dataset.dicom_file import DataSet, DicomFile
+from hsm_dicom.dataset.tags import (
+    DIGITAL_SIGNATURES_SEQUENCE,
+    MAC_PARAMETERS_SEQUENCE,
+    ORIGINAL_ATTRIBUTES_SEQUENCE,
+    Path,
+    describe_tag,
+    format_tag,
+)
+from hsm_dicom.signatures import attributes as a
+from hsm_dicom.signatures.check import without_der_pad_byte
+
+_DATE_TIME = re.compile(r"(?P<date>\d{14})(?:\.(?P<fraction>\d{1,6}))?(?P<zone>[+-]\d{4})?", re.ASCII)
+
+
+class Oddity(Exception):
+    """The macro is incomplete or breaks its own rules; the text says how. Ends up as a verdict, never escapes."""
+
+
+@dataclass(frozen=True)
+class Purpose:
+    """The one Item of Digital Signature Purpose Code Sequence (0400,0401)."""
+
+    code: str
+    scheme: str
+    meaning: str
+
+    def __str__(self) -> str:
+        return f"{self.meaning or 'no meaning given'} ({self.code}, {self.scheme})"
+
+
+@dataclass(frozen=True)
+class MacParameters:
+    """One Item of MAC Parameters Sequence (4FFE,0001)."""
+
+    mac_id: int
+    transfer_syntax: str
+    algorithm: str
+    tags: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class SignatureItem:
+    """One Item of Digital Signatures Sequence (FFFA,FFFA), as found.
+
+    ``level`` is the Data Set that it signs in, ``item`` its own. ``certificate`` and ``timestamp`` are DER without
+    pad byte; ``signature`` is the value as it is.
+    ``oddity`` says what is wrong with the macro, if something is; fields that could not be read are then empty.
+    """
+
+    level: DataSet
+    item: DataSet
+    number: int
+    mac_id: int | None = None
+    uid: str = ""
+    date_time: str = ""
+    certificate_type: str = ""
+    certificate: bytes = b""
+    signature: bytes = b""
+    purpose: Purpose | None = None
+    timestamp_type: str = ""
+    timestamp: bytes | None = None
+    mac: MacParameters | None = None
+    oddity: str = ""
+
+    @property
+    def historic(self) -> bool:
+        """Whether the signature is kept in an Original Attributes Sequence: it signed what the object was once."""
+        return any(tag == ORIGINAL_ATTRIBUTES_SEQUENCE for tag, _ in self.level.path)
+
+
+def signature_items(file: DicomFile) -> list[SignatureItem]:
+    """Every signature at every level, the main Data Set's first."""
+    found = []
+    for path in ((), *file.signed_items):
+        level = file.item(path)
+        sequence = level.get(DIGITAL_SIGNATURES_SEQUENCE)
+        if sequence is None:
+            continue
+        if sequence.vr != "SQ":
+            found.append(SignatureItem(level, level, 0, oddity="Digital Signatures Sequence is not a sequence"))
+            continue
+        parameters, oddity = _all_parameters(file, level)
+        for number in range(len(file.items(level, sequence))):
+            place = (*path, (DIGITAL_SIGNATURES_SEQUENCE, number))
+            found.append(_signature_item(file, level, place, parameters, oddity))
+    return found
+
+
+def parse_date_time(text: str) -> datetime | None:
+    """A DT value (PS3.5 6.2) as an aware datetime; None if it is malformed, not to the second, or has no offset."""
+    match = _DATE_TIME.fullmatch(text)
+    if match is None or match["zone"] is None:
+        return None
+    zone = match["zone"]
+    offset = timedelta(hours=int(zone[1:3]), minutes=int(zone[3:5]))
+    try:
+        local = datetime.strptime(match["date"], "%Y%m%d%H%M%S")  # noqa: DTZ007: the zone follows
+        micros = int((match["fraction"] or "0").ljust(6, "0"))
+        return local.replace(microsecond=micros, tzinfo=timezone(-offset if zone[0] == "-" else offset))
+    except ValueError:
+        return None
+
+
+def _optional(file: DicomFile, level: DataSet, tag: int, vr: str) -> bytes | None:
+    element = level.get(tag)
+    if element is None:
+        return None
+    if element.vr != vr:
+        raise Oddity(f"{describe_tag(tag)} has VR {element.vr} instead of {vr}")
+    value = file.value(element)
+    if not value:
+        raise Oddity(f"{describe_tag(tag)} is empty")
+    return value
+
+
+def _required(file: DicomFile, level: DataSet, tag: int, vr: str) -> bytes:
+    value = _optional(file, level, tag, vr)
+    if value is None:
+        raise Oddity(f"{describe_tag(tag)} is missing")
+    return value
+
+
+def _number(file: DicomFile, level: DataSet, tag: int) -> int:
+    value = _required(file, level, tag, "US")
+    if len(value) != 2:
+        raise Oddity(f"{describe_tag(tag)} has {len(value) // 2} values instead of one")
+    return file.number(value)
+
+
+def _string(file: DicomFile, level: DataSet, tag: int, vr: str) -> str:
+    value = _required(file, level, tag, vr)
+    return value.rstrip(b"\0" if vr == "UI" else b" ").decode("latin-1")
+
+
+def _all_parameters(file: DicomFile, level: DataSet) -> tuple[dict[int, MacParameters | Oddity], str]:
+    """MAC Parameters Items of one level by MAC ID, and what is wrong with the sequence as a whole."""
+    sequence = level.get(MAC_PARAMETERS_SEQUENCE)
+    if sequence is None or sequence.vr != "SQ":
+        return {}, "the Data Set has no MAC Parameters Sequence"
+    found: dict[int, MacParameters | Oddity] = {}
+    for number in range(len(file.items(level, sequence))):
+        item = file.item((*level.path, (MAC_PARAMETERS_SEQUENCE, number)))
+        try:
+            mac_id = _number(file, item, a.MAC_ID_NUMBER)
+        except Oddity as oddity:
+            return found, f"in MAC Parameters Sequence, {oddity}"
+        if mac_id in found:
+            return found, f"MAC ID Number {mac_id} stands for two MAC Parameters Items"
+        try:
+            found[mac_id] = _parameters(file, item, mac_id)
+        except Oddity as oddity:
+            found[mac_id] = oddity
+    return found, ""
+
+
+def _parameters(file: DicomFile, item: DataSet, mac_id: int) -> MacParameters:
+    packed = _required(file, item, a.DATA_ELEMENTS_SIGNED, "AT")
+    if len(packed) % 4:
+        raise Oddity("Data Elements Signed is not a list of tags")
+    tags = tuple(
+        file.number(packed[at : at + 2]) << 16 | file.number(packed[at + 2 : at + 4]) for at in range(0, len(packed), 4)
+    )
+    for before, after in pairwise(tags):
+        if after <= before:
+            raise Oddity(f"Data Elements Signed is not in ascending order at {format_tag(after)}")
+    return MacParameters(
+        mac_id,
+        _string(file, item, a.MAC_CALCULATION_TRANSFER_SYNTAX_UID, "UI"),
+        _string(file, item, a.MAC_ALGORITHM, "CS"),
+        tags,
+    )
+
+
+def _signature_item(
+    file: DicomFile, level: DataSet, place: Path, parameters: dict[int, MacParameters | Oddity], oddity: str
+) -> SignatureItem:
+    item = file.item(place)
+    fields: dict[str, object] = {}
+    try:
+        fields["uid"] = _string(file, item, a.DIGITAL_SIGNATURE_UID, "UI")
+        fields["mac_id"] = mac_id = _number(file, item, a.MAC_ID_NUMBER)
+        fields["date_time"] = _string(file, item, a.DIGITAL_SIGNATURE_DATETIME, "DT")
+        fields["certificate_type"] = _string(file, item, a.CERTIFICATE_TYPE, "CS")
+        fields["certificate"] = without_der_pad_byte(_required(file, item, a.CERTIFICATE_OF_SIGNER, "OB"))
+        fields["signature"] = _required(file, item, a.SIGNATURE, "OB")
+        fields["purpose"] = _purpose(file, item)
+        timestamp = _optional(file, item, a.CERTIFIED_TIMESTAMP, "OB")
+        if timestamp is not None:
+            fields["timestamp"] = without_der_pad_byte(timestamp)
+            fields["timestamp_type"] = _string(file, item, a.CERTIFIED_TIMESTAMP_TYPE, "CS")
+        if oddity:
+            raise Oddity(oddity)
+        found = parameters.get(mac_id, Oddity(f"no MAC Parameters Item has MAC ID Number {mac_id}"))
+        if isinstance(found, Oddity):
+            raise found
+        fields["mac"] = found
+    except Oddity as problem:
+        fields["oddity"] = str(problem)
+    return SignatureItem(level, item, place[-1][1], **fields)  # type: ignore[arg-type]
+
+
+def _purpose(file: DicomFile, item: DataSet) -> Purpose | None:
+    sequence = item.get(a.PURPOSE_CODE_SEQUENCE)
+    if sequence is None:
+        return None
+    if sequence.vr != "SQ" or len(file.items(item, sequence)) != 1:
+        raise Oddity("Digital Signature Purpose Code Sequence does not have exactly one Item")
+    code = file.item((*item.path, (a.PURPOSE_CODE_SEQUENCE, 0)))
+    meaning = _optional(file, code, a.CODE_MEANING, "LO") or b""
+    return Purpose(
+        _string(file, code, a.CODE_VALUE, "SH").strip(" "),
+        _string(file, code, a.CODING_SCHEME_DESIGNATOR, "SH").strip(" "),
+        meaning.strip(b" ").decode("latin-1"),
+    )

@@ -1,0 +1,276 @@
+"""Mathematical verification: is each signature of an object one over the bytes that are there (PS3.15 Annex C)?
+
+Whether the signer is who the certificate says, and may sign, is not asked here. A signature is INTACT only if its
+macro is complete and consistent, everything it lists is present and signable, and the key of its certificate made it
+over exactly the stream of PS3.3 C.12.1.1.3.1.2. Nothing that goes wrong in one signature hides the others.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
+
+from hsm_dicom.dataset.dicom_file import DataSet, DicomFile
+from hsm_dicom.dataset.errors import DicomFileError
+from hsm_dicom.dataset.tags import Path as Place
+from hsm_dicom.dataset.tags import describe_tag
+from hsm_dicom.dataset.transfer_syntax import (
+    DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
+    EXPLICIT_VR_LITTLE_ENDIAN,
+    TransferSyntax,
+)
+from hsm_dicom.dataset.values import Identity, read_identity
+from hsm_dicom.signatures import attributes as a
+from hsm_dicom.signatures.algorithms import MAC_ALGORITHMS, MacAlgorithm
+from hsm_dicom.signatures.check import made_by, without_pad_byte
+from hsm_dicom.signatures.coverage import Coverage, coverage
+from hsm_dicom.signatures.mac import covered_pieces, own_pieces, signable
+from hsm_dicom.signatures.profiles import Profile, profiles_met
+from hsm_dicom.signatures.read import Purpose, SignatureItem, parse_date_time, signature_items
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+_UID = re.compile(r"[0-9.]{1,64}")  # it becomes a file's name, so nothing else
+
+
+class Finding(Enum):
+    """The answer of mathematics alone."""
+
+    INTACT = "intact"
+    """The bytes it covers are those that the certificate's key signed."""
+    BROKEN = "broken"
+    """They are not: something covered was changed, or the signature never fitted."""
+    UNCHECKABLE = "uncheckable"
+    """The signature, or what it refers to, is incomplete or of an unknown kind."""
+    HISTORIC = "historic"
+    """It is kept in Original Attributes Sequence and signed what the object was once; there is nothing to check."""
+
+
+@dataclass(frozen=True)
+class VerifiedSignature:
+    """One signature and what was found. Bytes are DER without pad byte; texts are as in the file, unpadded."""
+
+    place: Place
+    """Where the Data Set is that it signs: () for the main one."""
+    number: int
+    """Its Item number in Digital Signatures Sequence, from 0."""
+    finding: Finding
+    reason: str
+    """One sentence on why it is not intact; empty if it is."""
+    uid: str
+    mac_id: int | None
+    mac_algorithm: str
+    transfer_syntax: str
+    """MAC Calculation Transfer Syntax UID."""
+    date_time: str
+    """Digital Signature DateTime as claimed by the signer."""
+    signed_at: datetime | None
+    """The same, aware of its time zone; None if it is malformed or has no UTC offset, which PS3.3 demands."""
+    certificate_type: str
+    certificate: bytes
+    purpose: Purpose | None
+    signature: bytes
+    """What a certified timestamp is a timestamp over."""
+    timestamp_type: str
+    timestamp: bytes | None
+    """The TimeStampToken of RFC 3161, not yet checked."""
+    coverage: Coverage | None
+    """None where the signature does not say what it covers."""
+    profiles: tuple[Profile, ...]
+    """The profiles of PS3.15 Annex C whose demands it meets; empty unless it is intact."""
+
+    @property
+    def intact(self) -> bool:
+        return self.finding is Finding.INTACT
+
+
+@dataclass(frozen=True)
+class VerifiedFile:
+    """An object, by the same bytes that its signatures were checked against, and its signatures."""
+
+    name: str
+    transfer_syntax: str
+    identity: Identity
+    signatures: tuple[VerifiedSignature, ...]
+
+
+def verify(path: str | os.PathLike[str]) -> VerifiedFile:
+    """Check every signature at every level of a file. Raises DicomFileError if the file cannot be read as DICOM."""
+    with DicomFile.open(path) as file:
+        return verify_open(file)
+
+
+def verify_open(file: DicomFile) -> VerifiedFile:
+    """The same for a file that is open. Raises FileChangedError if it is written to meanwhile."""
+    items = signature_items(file)
+    digests = _Digests(file, items)
+    identity = read_identity(file)
+    signatures = tuple(_verified(file, item, digests) for item in items)
+    file.demand_unchanged()
+    return VerifiedFile(file.name, file.syntax.uid, identity, signatures)
+
+
+def dump_macs(path: str | os.PathLike[str], folder: str | os.PathLike[str]) -> list[str]:
+    """Write the exact byte stream of each signature's MAC to ``FOLDER/<Digital Signature UID>.mac``.
+
+    Returns the files written; signatures that do not say what they cover have none. What is listed but cannot be
+    signed is not in the stream. Raises DicomFileError.
+    """
+    written = []
+    with DicomFile.open(path) as file:
+        for item in signature_items(file):
+            if item.mac is None or not _UID.fullmatch(item.uid):
+                continue
+            target = Path(folder, f"{item.uid}.mac")
+            try:
+                with target.open("wb") as out:
+                    mac_stream(file, item, out.write)
+            except OSError as error:
+                raise DicomFileError(str(target), f"cannot be written: {error.strerror}.") from error
+            written.append(str(target))
+    return written
+
+
+def mac_stream(file: DicomFile, item: SignatureItem, write: Callable[[bytes | memoryview], object]) -> None:
+    """Give the exact byte stream of a signature's MAC to ``write``, in parts."""
+    listed = {tag for tag in item.mac.tags if tag in item.level and signable(item.level[tag])} if item.mac else set()
+    file.source.feed(covered_pieces(item.level, listed, file.syntax), write)
+    file.source.feed(own_pieces(item.item, file.syntax), write)
+
+
+@dataclass
+class _Refusal(Exception):
+    finding: Finding
+    reason: str
+
+
+class _Digests:
+    """MACs of several signatures with each covered part read once, whatever number of signatures and hashes it has."""
+
+    def __init__(self, file: DicomFile, items: Iterable[SignatureItem]) -> None:
+        self._file = file
+        self._wanted: dict[tuple[Place, tuple[int, ...]], set[str]] = {}
+        self._begun: dict[tuple[Place, tuple[int, ...], str], _Hash] = {}
+        for item in items:
+            if item.mac is not None and not item.historic:
+                self._wanted.setdefault((item.level.path, item.mac.tags), set()).add(item.mac.algorithm)
+
+    def digest(self, item: SignatureItem, tags: tuple[int, ...], algorithm: MacAlgorithm) -> bytes:
+        place = item.level.path
+        if (place, tags, algorithm.term) not in self._begun:
+            hashes = {term: MAC_ALGORITHMS[term].new() for term in self._wanted[place, tags] if term in MAC_ALGORITHMS}
+            updates = [state.update for state in hashes.values()]
+
+            def update(data: bytes | memoryview) -> None:
+                for one in updates:
+                    one(data)
+
+            pieces = covered_pieces(item.level, set(tags), self._file.syntax)
+            self._file.source.feed(pieces, updates[0] if len(updates) == 1 else update)
+            for term, state in hashes.items():
+                self._begun[place, tags, term] = state
+        state = self._begun[place, tags, algorithm.term].copy()
+        self._file.source.feed(own_pieces(item.item, self._file.syntax), state.update)
+        return state.digest()
+
+
+def _verified(file: DicomFile, item: SignatureItem, digests: _Digests) -> VerifiedSignature:
+    finding, reason = Finding.INTACT, ""
+    covers = None
+    try:
+        if item.mac is not None and not item.historic:
+            covers = coverage(item.level, frozenset(item.mac.tags))
+        _check(file, item, digests)
+    except _Refusal as refusal:
+        finding, reason = refusal.finding, refusal.reason
+    intact = finding is Finding.INTACT
+    key = _public_key(item.certificate)
+    return VerifiedSignature(
+        place=item.level.path,
+        number=item.number,
+        finding=finding,
+        reason=reason,
+        uid=item.uid,
+        mac_id=item.mac_id,
+        mac_algorithm=item.mac.algorithm if item.mac else "",
+        transfer_syntax=item.mac.transfer_syntax if item.mac else "",
+        date_time=item.date_time,
+        signed_at=parse_date_time(item.date_time),
+        certificate_type=item.certificate_type,
+        certificate=item.certificate,
+        purpose=item.purpose,
+        signature=without_pad_byte(key, item.signature),
+        timestamp_type=item.timestamp_type,
+        timestamp=item.timestamp,
+        coverage=covers,
+        profiles=profiles_met(file, item, key) if intact else (),
+    )
+
+
+def _check(file: DicomFile, item: SignatureItem, digests: _Digests) -> None:
+    if item.historic:
+        raise _Refusal(Finding.HISTORIC, "It signed an earlier state of the object, kept in Original Attributes.")
+    if item.oddity or item.mac is None:
+        raise _Refusal(Finding.UNCHECKABLE, f"The signature cannot be checked: {item.oddity}.")
+    algorithm = MAC_ALGORITHMS.get(item.mac.algorithm)
+    if algorithm is None:
+        raise _Refusal(Finding.UNCHECKABLE, f"MAC Algorithm {item.mac.algorithm!r} is none of PS3.3's.")
+    if item.certificate_type.encode("latin-1") != a.X509_CERTIFICATE:
+        raise _Refusal(Finding.UNCHECKABLE, f"Certificate Type {item.certificate_type!r} is not X509_1993_SIG.")
+    _check_transfer_syntax(file.syntax, item.mac.transfer_syntax)
+    _check_listed(item.level, item.mac.tags)
+    key = _public_key(item.certificate)
+    if key is None:
+        raise _Refusal(Finding.UNCHECKABLE, "Certificate of Signer is not a readable X.509 certificate.")
+    digest = digests.digest(item, item.mac.tags, algorithm)
+    if not isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey):
+        raise _Refusal(Finding.UNCHECKABLE, f"The certificate's key ({type(key).__name__}) is neither RSA nor EC.")
+    if not made_by(key, without_pad_byte(key, item.signature), digest, algorithm):
+        raise _Refusal(
+            Finding.BROKEN, "What is covered is not what was signed: it was changed, or signed by another key."
+        )
+
+
+def _check_transfer_syntax(actual: TransferSyntax, claimed: str) -> None:
+    """The claimed Transfer Syntax is not protected by the signature, so it is held to what the file shows."""
+    if actual.encapsulated:
+        fits = claimed == actual.uid
+    else:
+        fits = claimed in (EXPLICIT_VR_LITTLE_ENDIAN, DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN)
+    if not fits:
+        raise _Refusal(
+            Finding.UNCHECKABLE,
+            f"The MAC was calculated in Transfer Syntax {claimed!r}, but the object is now in {actual.uid}.",
+        )
+
+
+def _check_listed(level: DataSet, tags: tuple[int, ...]) -> None:
+    for tag in tags:
+        element = level.get(tag)
+        if element is None:
+            raise _Refusal(Finding.BROKEN, f"{describe_tag(tag)} was signed and is not there any more.")
+        if not signable(element):
+            raise _Refusal(
+                Finding.UNCHECKABLE,
+                f"{describe_tag(tag)} is listed as signed but cannot be: its VR, or one inside it, is not known.",
+            )
+
+
+@lru_cache(maxsize=256)
+def _public_key(certificate: bytes) -> CertificatePublicKeyTypes | None:
+    try:
+        return x509.load_der_x509_certificate(certificate).public_key()
+    except Exception:  # whatever a hostile certificate makes the parser raise
+        return None
