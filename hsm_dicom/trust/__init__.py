@@ -19,10 +19,11 @@
 | algorithms.py   | keys and hashes against the policy                                                     |
 | revocation.py   | what CRLs and OCSP responses together mean; the model is written there                 |
 | crl.py, ocsp.py | what one CRL, one OCSP response says                                                   |
+| online.py       | fetching what is missing; fetch.py: one exchange within bounds                         |
 | certificates.py, der.py | reading hostile bytes, showing names                                           |
 """
 
-from hsm_dicom.trust.errors import TrustFileError
+from hsm_dicom.trust.errors import FetchError, TrustFileError
 from hsm_dicom.trust.policy import ARCHIVE, CURRENT, AlgorithmPolicy, Policy, Purpose, RevocationPolicy
 from hsm_dicom.trust.store import Sourced, TrustStore
 from hsm_dicom.trust.verdict import (
@@ -42,6 +43,7 @@ __all__ = [
     "CURRENT",
     "AlgorithmPolicy",
     "Caution",
+    "FetchError",
     "PathCertificate",
     "Policy",
     "Purpose",

@@ -1,14 +1,12 @@
 """What one CRL says about one certificate: RFC 5280 section 5 and the parts of 6.3 that apply to direct CRLs.
 
-Direct CRLs only, signed by the key that issued the certificate (or another key of the same CA that the caller
-has validated). Indirect CRLs and unknown critical extensions make a CRL unusable. A delta CRL, a CRL of some
-reasons, or one whose distribution point the certificate does not name can show a revocation, never its
-absence.
+Direct CRLs only, signed by the key that issued the certificate. Indirect CRLs and unknown critical extensions
+make a CRL unusable. A delta CRL, a CRL of some reasons, or one whose distribution point the certificate does
+not name can show a revocation, never its absence.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
@@ -45,17 +43,17 @@ class SourcedCrl:
 def crl_evidence(
     sourced: SourcedCrl,
     certificate: x509.Certificate,
-    signers: Sequence[x509.Certificate],
+    issuer: x509.Certificate,
     policy: AlgorithmPolicy,
 ) -> Evidence | Unusable | None:
     """Return what the CRL says about the certificate; None where it is another CA's and says nothing.
 
-    `signers` are the validated certificates of the CA that issued `certificate`.
+    `issuer` is the validated certificate of the CA that issued `certificate`.
     """
     try:
         if name_key(sourced.crl.issuer) != name_key(certificate.issuer):
             return None
-        return _evidence(sourced.crl, f"the CRL {sourced.source}", certificate, signers, policy)
+        return _evidence(sourced.crl, f"the CRL {sourced.source}", certificate, issuer, policy)
     except Exception as error:  # a foreign parser on bytes that someone else made
         return Unusable(f"the CRL {sourced.source}", f"cannot be read ({type(error).__name__})")
 
@@ -64,10 +62,10 @@ def _evidence(
     crl: x509.CertificateRevocationList,
     source: str,
     certificate: x509.Certificate,
-    signers: Sequence[x509.Certificate],
+    issuer: x509.Certificate,
     policy: AlgorithmPolicy,
 ) -> Evidence | Unusable | None:
-    problem = _authority_problem(crl, signers, policy) or _extension_problem(crl)
+    problem = _authority_problem(crl, issuer, policy) or _extension_problem(crl)
     if problem is not None:
         return Unusable(source, problem)
     complete = True
@@ -89,12 +87,12 @@ def _evidence(
 
 
 def _authority_problem(
-    crl: x509.CertificateRevocationList, signers: Sequence[x509.Certificate], policy: AlgorithmPolicy
+    crl: x509.CertificateRevocationList, issuer: x509.Certificate, policy: AlgorithmPolicy
 ) -> str | None:
-    able = [s for s in signers if (usage := key_usage(s)) is None or usage.crl_sign]
-    if not able:
+    usage = key_usage(issuer)
+    if usage is not None and not usage.crl_sign:
         return "is of a CA whose key usage does not contain cRLSign"
-    if not any(_signed_by(crl, signer.public_key()) for signer in able):
+    if not _signed_by(crl, issuer.public_key()):
         return "does not verify with the key of the CA that it names"
     hash_name = crl.signature_hash_algorithm.name if crl.signature_hash_algorithm else None
     if not hash_allowed(hash_name, policy):

@@ -12,3 +12,11 @@ class TrustFileError(HsmDicomError):
 
 class FetchError(HsmDicomError):
     """Something could not be fetched within its bounds of time and size; names the address and why."""
+
+    def __init__(self, url: str, why: str) -> None:
+        super().__init__(f"{url}: {why}.")
+        self.url = url
+        self.why = why
+
+    def __reduce__(self) -> tuple[type[FetchError], tuple[str, str]]:
+        return type(self), (self.url, self.why)

@@ -49,7 +49,12 @@ _INDEFINITE = frozenset({Reason.NO_ANCHORS, Reason.REVOCATION_UNKNOWN})
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked. `live`: the moment is the present; `certified`: it is proven by a time stamp."""
+    """What is asked.
+
+    `live`: the moment is the present; `certified`: it is proven by a time stamp. `revocation_is_sought`:
+    somebody looked for revocation data, so that finding none is no excuse; `unfetched` says what was looked
+    for in vain, for the certificate with that fingerprint.
+    """
 
     certificate: x509.Certificate
     purpose: Purpose
@@ -60,13 +65,15 @@ class Question:
     crls: tuple[SourcedCrl, ...] = ()
     ocsp_responses: tuple[SourcedOcspResponse, ...] = ()
     revocation_is_sought: bool = False
+    unfetched: tuple[tuple[bytes, Unusable], ...] = ()
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The verdict, and the instants at which it may become another one."""
+    """The verdict, the path it speaks of, and the instants at which it may become another one."""
 
     verdict: TrustVerdict
+    path: CertificatePath
     changes: frozenset[datetime]
 
 
@@ -93,7 +100,7 @@ def answer(question: Question, store: TrustStore, policy: Policy) -> Answer:
             break
     if best is None:
         best = _Outcome(0, _no_path(search, store), search.longest or (question.certificate,))
-    return Answer(_verdict(best, question, policy, changes), frozenset(changes))
+    return Answer(_verdict(best, question, policy, changes), best.path, frozenset(changes))
 
 
 def _paths(question: Question, store: TrustStore, search: PathSearch) -> Iterator[CertificatePath]:
@@ -143,11 +150,12 @@ def _evidence(
 ) -> Iterator[Evidence | Unusable]:
     crls = (*store.crls, *question.crls)
     for crl in crls:
-        found = crl_evidence(crl, certificate, (issuer,), policy.algorithms)
+        found = crl_evidence(crl, certificate, issuer, policy.algorithms)
         if found is not None:
             yield found
     for response in (*store.ocsp_responses, *question.ocsp_responses):
         yield from ocsp_evidence(response, certificate, issuer, crls, policy.algorithms)
+    yield from (missing for identity, missing in question.unfetched if identity == fingerprint(certificate))
 
 
 def _revocation_problem(

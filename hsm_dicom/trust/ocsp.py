@@ -136,7 +136,7 @@ def _responder_revocation_problem(
     crls: Sequence[SourcedCrl],
     policy: AlgorithmPolicy,
 ) -> str | None:
-    found = [e for crl in crls if (e := crl_evidence(crl, responder, (issuer,), policy)) is not None]
+    found = [e for crl in crls if (e := crl_evidence(crl, responder, issuer, policy)) is not None]
     status = decide(responder, found, purpose=Purpose.SIGNING, moment=response.produced_at_utc, certified=False)
     if status.state is Revocation.REVOKED:
         return "is signed by a responder whose certificate was revoked"

@@ -10,10 +10,13 @@ interval it holds for.
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import math
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -21,32 +24,38 @@ from cryptography import x509
 
 from hsm_dicom.trust.certificates import MalformedCertificate, fingerprint, read_certificate
 from hsm_dicom.trust.judgement import Answer, Question, answer
+from hsm_dicom.trust.online import Online
 from hsm_dicom.trust.policy import Policy, Purpose
 from hsm_dicom.trust.store import TrustStore
 from hsm_dicom.trust.verdict import Reason, Trust, TrustVerdict
 
 _KEPT_QUESTIONS = 4096
 _KEPT_INTERVALS = 16
+_ONLINE_SECONDS = 60.0
 _BEGINNING = datetime.min.replace(tzinfo=UTC)
 _END = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
 class _Kept:
-    """A verdict and the open interval of moments for which it holds."""
+    """A verdict, the open interval of moments for which it holds, and the end of its use on the monotonic
+    clock."""
 
     after: datetime
     before: datetime
     verdict: TrustVerdict
+    until: float
 
 
 class Verifier:
     """Judges certificates against one store and one policy. Safe to share between threads; pickling takes the
     store and the policy along, not the answers."""
 
-    def __init__(self, store: TrustStore, policy: Policy | None = None) -> None:
+    def __init__(self, store: TrustStore, policy: Policy | None = None, *, online: bool = False) -> None:
+        """With `online`, missing issuers, OCSP answers and CRLs are fetched from where the certificates say."""
         self.store = store
         self.policy = policy or Policy()
+        self._online = Online(self.policy) if online else None
         self._kept: OrderedDict[object, list[_Kept]] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -91,7 +100,7 @@ class Verifier:
         try:
             judged = read_certificate(certificate, self.policy.max_certificate_bytes)
         except MalformedCertificate as error:
-            return Answer(_refused(f"The certificate {error}.", purpose, moment, certified), frozenset())
+            return Answer(_refused(f"The certificate {error}.", purpose, moment, certified), (), frozenset())
         question = Question(
             certificate=judged,
             purpose=purpose,
@@ -100,6 +109,11 @@ class Verifier:
             certified=certified,
             intermediates=self._readable(sent),
         )
+        if self._online is not None:
+            return self._online.answer(question, self._answer)
+        return self._answer(question)
+
+    def _answer(self, question: Question) -> Answer:
         return answer(question, self.store, self.policy)
 
     def _readable(self, sent: tuple[x509.Certificate | bytes, ...]) -> tuple[x509.Certificate, ...]:
@@ -115,23 +129,25 @@ class Verifier:
     def _recall(self, key: object, moment: datetime) -> TrustVerdict | None:
         with self._lock:
             intervals = self._kept.get(key, ())
-            return next((k.verdict for k in intervals if k.after < moment < k.before), None)
+            now = time.monotonic()
+            return next((k.verdict for k in intervals if k.after < moment < k.before and now < k.until), None)
 
     def _keep(self, key: object, moment: datetime, given: Answer) -> None:
         if moment in given.changes:
             return
         after = max((c for c in given.changes if c < moment), default=_BEGINNING)
         before = min((c for c in given.changes if c > moment), default=_END)
+        until = math.inf if self._online is None else time.monotonic() + _ONLINE_SECONDS
         with self._lock:
             intervals = self._kept.setdefault(key, [])
-            intervals.append(_Kept(after, before, given.verdict))
+            intervals.append(_Kept(after, before, given.verdict, until))
             del intervals[:-_KEPT_INTERVALS]
             self._kept.move_to_end(key)
             while len(self._kept) > _KEPT_QUESTIONS:
                 self._kept.popitem(last=False)
 
-    def __reduce__(self) -> tuple[type[Verifier], tuple[TrustStore, Policy]]:
-        return type(self), (self.store, self.policy)
+    def __reduce__(self) -> tuple[Callable[..., Verifier], tuple[TrustStore, Policy]]:
+        return functools.partial(Verifier, online=self._online is not None), (self.store, self.policy)
 
 
 def _identity(certificate: x509.Certificate | bytes) -> bytes:

@@ -85,7 +85,7 @@ class Identity:
 
     @property
     def key_pem(self) -> bytes:
-        return self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        return bytes(self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
 
     @property
     def serial(self) -> int:
@@ -126,8 +126,8 @@ class Authority(Identity):
         issued: datetime = NOW - timedelta(hours=1),
         until: datetime | None = NOW + 7 * DAY,
         extensions: Sequence[tuple[x509.ExtensionType, bool]] = (),
-        hash: hashes.HashAlgorithm | None = None,
-        encoding: Encoding = Encoding.PEM,
+        hash: Any = None,
+        encoding: Encoding = Encoding.DER,
     ) -> bytes:
         """A CRL signed by this CA."""
         builder = x509.CertificateRevocationListBuilder().issuer_name(self.certificate.subject)
@@ -181,7 +181,7 @@ def _issue(
     extended_critical: bool = False,
     ca: bool = False,
     path_length: int | None = None,
-    hash: hashes.HashAlgorithm | None = None,
+    hash: Any = None,
     extensions: Sequence[tuple[x509.ExtensionType, bool]] = (),
     serial: int | None = None,
 ) -> Identity:
