@@ -46,7 +46,7 @@ class TestToken:
         from tokens import open_token
 
         with open_token(self.uri()) as connection:
-            generate_key(connection, label, KeyKind(kind), Usage(usage), **options)  # type: ignore[arg-type]
+            generate_key(connection, label, KeyKind(kind), Usage(usage), **options)
         return self.uri(label)
 
 

@@ -85,6 +85,22 @@ class OperationFailed(TokenError):
     """The token answered with an error that has no class of its own here."""
 
 
+class AuthenticationFailed(TokenError):
+    """The other party's response does not answer our challenge: it does not hold the key."""
+
+
+class ReflectedChallenge(AuthenticationFailed):
+    """The other party sent back a challenge that we are waiting to have answered, for us to answer it."""
+
+
+class AuthenticationExpired(TokenError):
+    """An authentication was not finished within its time, and the device serves others again."""
+
+
+class OutOfSequence(TokenError):
+    """A command in an order in which a device does not carry it out. Our caller's mistake, not the peer's."""
+
+
 class CeremonyError(TokenError):
     """A ceremony step (initialise, generate, import, delete, change PIN) that cannot be done as asked."""
 

@@ -125,20 +125,24 @@ class FromFile:
             descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
             raise PinSourceError(f"The {purpose} cannot be read from {self.path}: {error.strerror}.") from error
-        with os.fdopen(descriptor, "rb") as file:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise PinSourceError(f"{self.path}, which should hold the {purpose}, is not a regular file.")
-            if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-                raise PinSourceError(
-                    f"{self.path}, which holds the {purpose}, may be read by others "
-                    f"(mode {stat.S_IMODE(status.st_mode):04o}); run: chmod 600 {self.path}"
-                )
-            if status.st_uid not in (0, os.geteuid()):
-                raise PinSourceError(
-                    f"{self.path}, which holds the {purpose}, belongs to another user (uid {status.st_uid})."
-                )
-            return _checked(file.readline(MAXIMUM_LENGTH + 2), str(self.path))
+        try:
+            self._check(os.fstat(descriptor), purpose)
+            return _checked(os.read(descriptor, MAXIMUM_LENGTH + 2).partition(b"\n")[0], str(self.path))
+        finally:
+            os.close(descriptor)
+
+    def _check(self, status: os.stat_result, purpose: str) -> None:
+        if not stat.S_ISREG(status.st_mode):
+            raise PinSourceError(f"{self.path}, which should hold the {purpose}, is not a regular file.")
+        if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise PinSourceError(
+                f"{self.path}, which holds the {purpose}, may be read by others "
+                f"(mode {stat.S_IMODE(status.st_mode):04o}); run: chmod 600 {self.path}"
+            )
+        if status.st_uid not in (0, os.geteuid()):
+            raise PinSourceError(
+                f"{self.path}, which holds the {purpose}, belongs to another user (uid {status.st_uid})."
+            )
 
     def __str__(self) -> str:
         return f"file:{self.path}"

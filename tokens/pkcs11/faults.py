@@ -41,7 +41,6 @@ CIPHERTEXT_REJECTED = (
     p11.EncryptedDataLenRange,
     p11.DataInvalid,
     p11.DataLenRange,
-    p11.ArgumentsBad,
     p11.FunctionFailed,
     p11.GeneralError,
 )

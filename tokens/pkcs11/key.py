@@ -13,7 +13,7 @@ from pkcs11 import Mechanism
 from pkcs11 import PrivateKey as PrivateKeyObject
 from pkcs11 import exceptions as p11
 
-from tokens.errors import KeyPolicyRefused, PinRefused, TokenError, TokenLost
+from tokens.errors import KeyPolicyRefused, MechanismNotOffered, PinRefused, TokenError, TokenLost
 from tokens.events import KeyUse, Outcome, emit
 from tokens.keys import CiphertextRejected
 from tokens.mechanisms import Rung
@@ -110,6 +110,13 @@ class Pkcs11Key:
                 plaintext: bytes = key.decrypt(
                     ciphertext, mechanism=rung.mechanism, mechanism_param=rung.parameter, pin=pin
                 )
+            except p11.ArgumentsBad:
+                # Of PKCS#1 v1.5 it speaks of the ciphertext; of OAEP, of a hash that the token does not do (SoftHSM).
+                if rung.mechanism is Mechanism.RSA_PKCS_OAEP:
+                    raise MechanismNotOffered(
+                        f"Key {self.description} cannot decrypt OAEP with this hash; SHA-1 may be all it does."
+                    ) from None
+                raise CiphertextRejected from None
             except CIPHERTEXT_REJECTED:
                 raise CiphertextRejected from None
             return plaintext

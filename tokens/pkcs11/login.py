@@ -137,9 +137,9 @@ def check_flags(token: TokenInfo, credentials: Credentials, role: Role) -> None:
     name = "user" if role is Role.USER else "so"
     if locked in token.flags:
         raise PinLocked(f"The {name} PIN of {token.description} is locked; {_unlock(role)}.")
-    if role is Role.USER and TokenFlag.USER_PIN_INITIALIZED not in token.flags:
-        if TokenFlag.LOGIN_REQUIRED in token.flags:
-            raise PinNotPresented(f"The user PIN of {token.description} was never set; run: hsm-dicom token init")
+    never_set = TokenFlag.USER_PIN_INITIALIZED not in token.flags and TokenFlag.LOGIN_REQUIRED in token.flags
+    if role is Role.USER and never_set:
+        raise PinNotPresented(f"The user PIN of {token.description} was never set; run: hsm-dicom token init")
     if isinstance(credentials.source, PinPad) and TokenFlag.PROTECTED_AUTHENTICATION_PATH not in token.flags:
         raise PinSourceError(
             f"{sentence_case(token.description)} has no protected authentication path (pin pad); "

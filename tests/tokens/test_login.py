@@ -1,0 +1,223 @@
+"""Logging in: a PIN is presented at most once, and a refusal is remembered."""
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.softhsm import TestToken, set_pin
+from tokens import open_key, open_token
+from tokens.errors import (
+    REFUSED_EXIT_CODE,
+    PinError,
+    PinNotPresented,
+    PinRefused,
+    PinSourceError,
+)
+from tokens.events import DeviceEvent, Login, Outcome, subscribed
+from tokens.pin import Pin, Prompt
+from tokens.refusals import RefusalMemory, default_state_folder
+
+
+class TypedBy(Prompt):
+    """Somebody at a terminal, whose typing the test does."""
+
+    def __init__(self, *answers: str) -> None:
+        object.__setattr__(self, "answers", list(answers))
+
+    def read(self, purpose: str) -> Pin | None:
+        return Pin(self.answers.pop(0).encode())
+
+
+def log_in(token: TestToken, pin: object = None) -> list[Login]:
+    heard: list[DeviceEvent] = []
+    try:
+        with subscribed(heard.append), open_token(token.uri(pin=pin is None), pin=pin) as connection:
+            connection.connect()
+    finally:
+        logins = [event for event in heard if isinstance(event, Login)]
+    return logins
+
+
+def test_a_login_is_an_event_without_the_pin(token: TestToken, state_folder: Path) -> None:
+    (event,) = log_in(token)
+    assert (event.outcome, event.role, event.presented) == (Outcome.DONE, "user", True)
+    assert event.token_serial == token.serial
+    assert os.environ[token.pin.removeprefix("env:")] not in repr(event)
+
+
+def test_a_refused_pin_is_not_presented_again(token: TestToken, state_folder: Path) -> None:
+    wrong = set_pin("999999")
+    with pytest.raises(PinRefused, match="will not be presented again") as first:
+        log_in(token, wrong)
+    log_in(token, TypedBy(os.environ[token.pin.removeprefix("env:")]))  # the counter is reset by hand
+    heard: list[DeviceEvent] = []
+    with subscribed(heard.append), pytest.raises(PinNotPresented, match="hsm-dicom token forgive") as second:
+        log_in(token, wrong)
+    assert [event.presented for event in heard if isinstance(event, Login)] == [False]
+    assert "999999" not in f"{first.value} {second.value}"
+
+
+def test_the_next_process_does_not_present_it_either(token: TestToken, state_folder: Path) -> None:
+    wrong = set_pin("999999")
+    code = f"""
+import sys
+import tokens
+from tokens.errors import PinError, REFUSED_EXIT_CODE
+try:
+    with tokens.open_token({str(token.uri(pin=False))!r}, pin={wrong!r}) as connection:
+        connection.connect()
+except PinError as error:
+    print(type(error).__name__)
+    sys.exit(REFUSED_EXIT_CODE)
+"""
+    run = [sys.executable, "-c", code]
+    first = subprocess.run(run, capture_output=True, text=True)
+    assert (first.stdout.strip(), first.returncode) == ("PinRefused", REFUSED_EXIT_CODE)
+    log_in(token, TypedBy(os.environ[token.pin.removeprefix("env:")]))
+    second = subprocess.run(run, capture_output=True, text=True)
+    assert (second.stdout.strip(), second.returncode) == ("PinNotPresented", REFUSED_EXIT_CODE)
+
+
+def test_only_one_of_many_processes_presents_a_wrong_pin(token: TestToken, state_folder: Path) -> None:
+    wrong = set_pin("999999")
+    code = f"""
+import tokens
+from tokens.errors import PinError
+try:
+    with tokens.open_token({str(token.uri(pin=False))!r}, pin={wrong!r}) as connection:
+        connection.connect()
+except PinError as error:
+    print(type(error).__name__)
+"""
+    running = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    said = sorted(process.communicate(timeout=60)[0].strip() for process in running)
+    assert said == ["PinNotPresented"] * 3 + ["PinRefused"]
+
+
+def test_a_refusal_is_kept_as_a_salted_digest_that_only_the_owner_reads(token: TestToken, state_folder: Path) -> None:
+    with pytest.raises(PinRefused):
+        log_in(token, set_pin("999999"))
+    (file,) = state_folder.glob("*.json")
+    text = file.read_text()
+    assert "999999" not in text
+    (entry,) = json.loads(text)["refused"]
+    assert len(bytes.fromhex(entry["salt"])) == 16
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(state_folder.stat().st_mode) == 0o700
+
+
+def test_another_pin_is_presented_after_a_refusal(token: TestToken, state_folder: Path) -> None:
+    with pytest.raises(PinRefused):
+        log_in(token, set_pin("999999"))
+    log_in(token, TypedBy(os.environ[token.pin.removeprefix("env:")]))
+    assert log_in(token)[0].outcome is Outcome.DONE
+
+
+def test_the_officer_can_forgive(token: TestToken, state_folder: Path) -> None:
+    with pytest.raises(PinRefused):
+        log_in(token, set_pin("999999"))
+    memory = RefusalMemory()
+    assert len(memory.refusals(token.serial)) == 1
+    assert memory.forgive(token.serial) == 1
+    assert memory.refusals(token.serial) == []
+
+
+def test_no_pin_goes_out_unattended_after_somebody_elses_wrong_one(token: TestToken, state_folder: Path) -> None:
+    with pytest.raises(PinRefused):
+        log_in(token, TypedBy("000000"))
+    with pytest.raises(PinNotPresented, match="Log in once by hand"):
+        log_in(token)  # the right PIN, but SoftHSM's flag says that a wrong one was presented
+    log_in(token, TypedBy(os.environ[token.pin.removeprefix("env:")]))
+    assert log_in(token)[0].outcome is Outcome.DONE
+
+
+def test_no_pin_is_presented_where_a_refusal_could_not_be_remembered(
+    token: TestToken, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("HSM_DICOM_STATE", str(tmp_path / "file" / "state"))
+    heard: list[DeviceEvent] = []
+    with subscribed(heard.append), pytest.raises(PinSourceError, match="no PIN is presented"):
+        log_in(token)
+    assert [event.presented for event in heard if isinstance(event, Login)] == [False]
+
+
+def test_a_state_file_that_cannot_be_read_stops_the_login(token: TestToken, state_folder: Path) -> None:
+    log_in(token)
+    (file,) = state_folder.glob("*.json")
+    file.write_text("{")
+    with pytest.raises(PinSourceError, match="look at it, then remove it"):
+        log_in(token)
+
+
+def test_a_pin_pad_that_is_not_there_is_refused(token: TestToken, state_folder: Path) -> None:
+    with pytest.raises(PinSourceError, match="no protected authentication path"):
+        log_in(token, "pinpad")
+
+
+def test_a_token_that_wants_a_pin_gets_no_silent_login(token: TestToken, state_folder: Path) -> None:
+    with pytest.raises(PinSourceError, match="--pin prompt"), open_token(token.uri(pin=False)) as connection:
+        connection.connect()
+
+
+def test_a_key_that_wants_its_pin_each_time_gets_it(token: TestToken, state_folder: Path) -> None:
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    uri = token.generate("careful", "p256", always_authenticate=True)
+    with open_key(uri) as key:
+        assert key.device.attributes.always_authenticate
+        for _ in range(3):
+            signature = key.sign(b"data", ec.ECDSA(hashes.SHA256()))
+            key.public_key().verify(signature, b"data", ec.ECDSA(hashes.SHA256()))
+
+
+def test_a_stale_pin_is_refused_once_for_such_a_key_and_then_held_back(token: TestToken, state_folder: Path) -> None:
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    uri = token.generate("careful", "p256", always_authenticate=True)
+    name, right = token.pin.removeprefix("env:"), os.environ[token.pin.removeprefix("env:")]
+    with open_key(uri) as key:
+        os.environ[name] = "999999"
+        with pytest.raises(PinRefused):
+            key.sign(b"data", ec.ECDSA(hashes.SHA256()))
+        os.environ[name] = right
+        with pytest.raises(PinNotPresented):
+            key.sign(b"data", ec.ECDSA(hashes.SHA256()))
+    assert len(RefusalMemory().refusals(token.serial)) == 1
+
+
+def test_a_typed_pin_is_asked_for_once_and_wiped_at_the_end(token: TestToken, state_folder: Path) -> None:
+    from tokens.pkcs11.login import Credentials
+
+    source = TypedBy("1234")
+    credentials = Credentials(source, RefusalMemory())
+    pin = credentials.read("user PIN")
+    assert pin is not None
+    credentials.accepted(pin)
+    assert credentials.read("user PIN") is pin
+    credentials.forget()
+    assert pin.octets() == b""
+    assert "1234" not in repr(credentials)
+
+
+def test_the_state_folder_follows_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HSM_DICOM_STATE", "/a")
+    assert default_state_folder() == Path("/a")
+    monkeypatch.delenv("HSM_DICOM_STATE")
+    monkeypatch.setenv("STATE_DIRECTORY", "/b:/c")
+    assert default_state_folder() == Path("/b")
+    monkeypatch.delenv("STATE_DIRECTORY")
+    monkeypatch.setenv("XDG_STATE_HOME", "/d")
+    expected = "/var/lib/hsm-dicom" if os.geteuid() == 0 else "/d/hsm-dicom"
+    assert default_state_folder() == Path(expected)
+
+
+def test_every_pin_error_is_a_pin_error() -> None:
+    assert all(issubclass(error, PinError) for error in (PinRefused, PinNotPresented, PinSourceError))

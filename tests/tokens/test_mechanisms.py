@@ -1,0 +1,90 @@
+"""The ladders, without a token."""
+
+import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding
+from cryptography.hazmat.primitives.asymmetric.utils import NoDigestInfo, Prehashed, decode_dss_signature
+from pkcs11 import MGF, Mechanism
+
+from tokens.errors import MechanismNotOffered
+from tokens.hashing import RIPEMD160
+from tokens.mechanisms import WORTH_SENDING, ecdsa_signature, rsa_decryption, rsa_signature
+
+PKCS1, SHA256 = padding.PKCS1v15(), hashes.SHA256()
+PSS = padding.PSS(padding.MGF1(SHA256), 32)
+EVERYTHING = frozenset(Mechanism)
+
+
+def names(rungs: object) -> list[str]:
+    return [rung.name for rung in rungs]
+
+
+def test_pkcs1_climbs_from_the_combined_mechanism_to_the_raw_one() -> None:
+    rungs = rsa_signature(PKCS1, SHA256, 2048, EVERYTHING)
+    assert names(rungs) == ["CKM_SHA256_RSA_PKCS", "CKM_RSA_PKCS", "CKM_RSA_X_509"]
+    assert rungs[0].before(b"data") == b"data"
+    assert rungs[1].before(b"data").hex().startswith("3031300d0609608648016503040201")
+    assert len(rungs[2].before(b"data")) == 256
+
+
+def test_long_data_is_hashed_on_the_host_where_the_token_allows_it() -> None:
+    rungs = rsa_signature(PKCS1, SHA256, 2048, EVERYTHING, WORTH_SENDING + 1)
+    assert names(rungs) == ["CKM_RSA_PKCS", "CKM_RSA_X_509", "CKM_SHA256_RSA_PKCS"]
+
+
+def test_a_digest_is_never_sent_to_a_mechanism_that_would_hash_it_again() -> None:
+    assert names(rsa_signature(PKCS1, Prehashed(SHA256), 2048, EVERYTHING)) == ["CKM_RSA_PKCS", "CKM_RSA_X_509"]
+    assert names(rsa_signature(PSS, Prehashed(SHA256), 2048, EVERYTHING)) == ["CKM_RSA_PKCS_PSS", "CKM_RSA_X_509"]
+
+
+def test_pss_names_hash_mask_and_salt() -> None:
+    rungs = rsa_signature(PSS, SHA256, 2048, EVERYTHING)
+    assert names(rungs) == ["CKM_SHA256_RSA_PKCS_PSS", "CKM_RSA_PKCS_PSS", "CKM_RSA_X_509"]
+    assert rungs[0].parameter == (Mechanism.SHA256, MGF.SHA256, 32)
+    longest = padding.PSS(padding.MGF1(SHA256), padding.PSS.MAX_LENGTH)
+    assert rsa_signature(longest, SHA256, 2048, EVERYTHING)[0].parameter[2] == 222
+    as_digest = padding.PSS(padding.MGF1(SHA256), padding.PSS.DIGEST_LENGTH)
+    assert rsa_signature(as_digest, SHA256, 2048, EVERYTHING)[0].parameter[2] == 32
+
+
+def test_pss_without_a_mechanism_is_padded_by_the_host() -> None:
+    assert names(rsa_signature(PSS, SHA256, 2048, {Mechanism.RSA_X_509, Mechanism.RSA_PKCS})) == ["CKM_RSA_X_509"]
+
+
+def test_old_hashes_go_as_digest_info() -> None:
+    for algorithm in (hashes.MD5(), hashes.SHA1(), RIPEMD160()):
+        assert names(rsa_signature(PKCS1, Prehashed(algorithm), 2048, {Mechanism.RSA_PKCS})) == ["CKM_RSA_PKCS"]
+
+
+def test_a_ready_digest_info_is_passed_on_as_it_is() -> None:
+    rung = rsa_signature(PKCS1, NoDigestInfo(), 2048, {Mechanism.RSA_PKCS})[0]
+    assert rung.before(b"\x30\x00") == b"\x30\x00"
+
+
+def test_what_no_rung_serves_is_refused_by_name() -> None:
+    with pytest.raises(MechanismNotOffered, match="RSASSA-PSS with SHA256: it offers none of CKM_SHA256_RSA_PKCS_PSS"):
+        rsa_signature(PSS, SHA256, 2048, {Mechanism.RSA_PKCS})
+    with pytest.raises(MechanismNotOffered, match="ECDSA"):
+        ecdsa_signature(SHA256, 256, set())
+
+
+def test_a_wrong_digest_length_is_refused() -> None:
+    rung = rsa_signature(PKCS1, Prehashed(SHA256), 2048, EVERYTHING)[0]
+    with pytest.raises(ValueError, match="32 bytes, not 4"):
+        rung.before(b"data")
+
+
+def test_ecdsa_sends_the_digest_cut_to_the_curve_and_answers_der() -> None:
+    rungs = ecdsa_signature(hashes.SHA512(), 256, EVERYTHING)
+    assert names(rungs) == ["CKM_ECDSA", "CKM_ECDSA_SHA512"]
+    assert len(rungs[0].before(b"data")) == 32
+    assert decode_dss_signature(rungs[0].after(b"\0" * 31 + b"\1" + b"\0" * 31 + b"\2")) == (1, 2)
+    assert names(ecdsa_signature(Prehashed(SHA256), 256, EVERYTHING)) == ["CKM_ECDSA"]
+
+
+def test_decryption_never_falls_back_to_raw_rsa() -> None:
+    oaep = padding.OAEP(padding.MGF1(SHA256), SHA256, None)
+    assert rsa_decryption(oaep, EVERYTHING).name == "CKM_RSA_PKCS_OAEP"
+    for scheme in (oaep, PKCS1):
+        with pytest.raises(MechanismNotOffered):
+            rsa_decryption(scheme, {Mechanism.RSA_X_509})

@@ -1,0 +1,155 @@
+"""PIN sources: where a PIN may come from, and that it shows itself nowhere."""
+
+import copy
+import os
+import pickle
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tokens.errors import PinSourceError
+from tokens.pin import FromDescriptor, FromEnvironment, FromFile, Pin, PinPad, Prompt, parse_pin_source
+
+
+def read(source: str) -> str:
+    pin = parse_pin_source(source).read("user PIN")
+    assert pin is not None
+    return pin.octets().decode()
+
+
+@pytest.mark.parametrize(
+    ("text", "source"),
+    [
+        ("prompt", Prompt()),
+        ("pinpad", PinPad()),
+        ("env:NODE_PIN", FromEnvironment("NODE_PIN")),
+        ("file:/run/pin", FromFile(Path("/run/pin"))),
+        ("file:///run/a%20pin", FromFile(Path("/run/a pin"))),
+        ("fd:7", FromDescriptor(7)),
+    ],
+)
+def test_every_source_is_named_and_names_itself(text: str, source: object) -> None:
+    assert parse_pin_source(text) == source
+    assert parse_pin_source(str(source)) == source
+
+
+@pytest.mark.parametrize("text", ["271828", "pin:271828", "env:", "fd:x", "file:", "prompt:271828", ""])
+def test_anything_else_is_refused_and_not_repeated(text: str) -> None:
+    with pytest.raises(PinSourceError, match="prompt, env:NAME, file:PATH, fd:N, pinpad") as caught:
+        parse_pin_source(text)
+    assert "271828" not in str(caught.value)
+
+
+def test_a_file_gives_its_first_line(tmp_path: Path) -> None:
+    path = tmp_path / "pin"
+    path.write_bytes(b"12 34\r\nnot this\n")
+    path.chmod(0o400)
+    assert read(f"file:{path}") == "12 34"
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o610])
+def test_a_file_that_others_may_read_is_refused(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "pin"
+    path.write_text("271828")
+    path.chmod(mode)
+    with pytest.raises(PinSourceError, match=f"chmod 600 {path}") as caught:
+        read(f"file:{path}")
+    assert "271828" not in str(caught.value)
+
+
+def test_a_file_of_another_user_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "pin"
+    path.write_text("271828")
+    path.chmod(0o600)
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a file away")
+    os.chown(path, 12345, -1)
+    with pytest.raises(PinSourceError, match="another user"):
+        read(f"file:{path}")
+
+
+def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PinSourceError, match="No such file"):
+        read(f"file:{tmp_path / 'nothing'}")
+    with pytest.raises(PinSourceError, match="not a regular file"):
+        read(f"file:{tmp_path}")
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    with pytest.raises(PinSourceError, match="not a regular file"):
+        read(f"file:{tmp_path / 'pipe'}")
+
+
+def test_an_empty_or_endless_file_holds_no_pin(tmp_path: Path) -> None:
+    path = tmp_path / "pin"
+    path.write_text("\n")
+    path.chmod(0o600)
+    with pytest.raises(PinSourceError, match="empty"):
+        read(f"file:{path}")
+    path.write_text("9" * 5000)
+    with pytest.raises(PinSourceError, match="too long"):
+        read(f"file:{path}")
+
+
+def test_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NODE_PIN", "prüfung")
+    assert read("env:NODE_PIN") == "prüfung"
+    monkeypatch.delenv("NODE_PIN")
+    with pytest.raises(PinSourceError, match="NODE_PIN: not set"):
+        read("env:NODE_PIN")
+
+
+def test_a_descriptor_is_read_once_and_closed() -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"1234\n")
+    os.close(writing)
+    assert read(f"fd:{reading}") == "1234"
+    with pytest.raises(PinSourceError, match="Bad file descriptor"):
+        read(f"fd:{reading}")
+
+
+def test_a_prompt_needs_a_terminal() -> None:
+    code = "from tokens.pin import Prompt; Prompt().read('user PIN')"
+    done = subprocess.run([sys.executable, "-c", code], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert "there is no terminal" in done.stderr
+
+
+def test_a_prompt_reads_without_echo() -> None:
+    code = "from tokens.pin import Prompt; p = Prompt().read('user PIN of token x'); print(len(p.octets()))"
+    child, terminal = pty.fork()
+    if child == 0:
+        os.execv(sys.executable, [sys.executable, "-c", code])
+    shown = b""
+    while b"user PIN of token x: " not in shown:
+        shown += os.read(terminal, 1000)
+    os.write(terminal, b"271828\n")
+    try:
+        while chunk := os.read(terminal, 1000):
+            shown += chunk
+    except OSError:  # a closed pseudo-terminal ends so on Linux
+        pass
+    os.waitpid(child, 0)
+    os.close(terminal)
+    assert b"271828" not in shown
+    assert shown.rstrip().endswith(b"6")
+
+
+def test_a_pin_shows_itself_nowhere() -> None:
+    pin = Pin(b"271828")
+    assert "271828" not in f"{pin} {pin!r} {[pin]}"
+    with pytest.raises(TypeError):
+        pickle.dumps(pin)
+    with pytest.raises(TypeError):
+        copy.copy(pin)
+
+
+def test_a_wiped_pin_is_gone() -> None:
+    pin = Pin(b"271828")
+    buffer = pin.octets()
+    pin.wipe()
+    assert bytes(buffer) == b""
+
+
+def test_a_pin_pad_gives_no_pin() -> None:
+    assert PinPad().read("user PIN") is None

@@ -1,0 +1,80 @@
+"""DES keys as numbers, for the moment in which an officer hands one over: parity, weak keys, components, check values.
+
+FIPS 46-3: 64 bits, the lowest of each byte making its parity odd. NIST SP 800-67, 3.3.2 lists the weak and semi-weak
+keys. A key custody ceremony shares a key as components, whose exclusive or it is; a check value lets officers
+compare what they typed without saying it.
+
+Nothing here is used once a key is on its device. Octets are taken as `bytearray`, so that the caller can wipe them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
+from cryptography.hazmat.primitives.ciphers import Cipher, modes
+
+from tokens.errors import CeremonyError
+
+KEY_LENGTH = 8
+"""Bytes of a DES key, parity included."""
+
+CHECK_VALUE_LENGTH = 3
+"""Bytes of a check value: enough to find a typing error, too few to be of use to anybody else."""
+
+_WEAK = frozenset(
+    bytes.fromhex(key)
+    for key in (
+        "0101010101010101 fefefefefefefefe e0e0e0e0f1f1f1f1 1f1f1f1f0e0e0e0e "
+        "011f011f010e010e 1f011f010e010e01 01e001e001f101f1 e001e001f101f101 "
+        "01fe01fe01fe01fe fe01fe01fe01fe01 1fe01fe00ef10ef1 e01fe01ff10ef10e "
+        "1ffe1ffe0efe0efe fe1ffe1ffe0efe0e e0fee0fef1fef1fe fee0fee0fef1fef1"
+    ).split()
+)
+
+
+def combined(components: Sequence[bytearray]) -> bytearray:
+    """The key that two or more components make by exclusive or, with odd parity.
+
+    Raises `CeremonyError` for one component, or one that is not 8 bytes.
+    """
+    if len(components) < 2:
+        raise CeremonyError("A key is combined from at least two components, so that no officer knows it alone.")
+    key = bytearray(KEY_LENGTH)
+    for number, component in enumerate(components, 1):
+        if len(component) != KEY_LENGTH:
+            raise CeremonyError(f"Component {number} has {len(component)} bytes; a DES key has {KEY_LENGTH}.")
+        for place, octet in enumerate(component):
+            key[place] ^= octet
+    set_odd_parity(key)
+    return key
+
+
+def set_odd_parity(key: bytearray) -> None:
+    """Give each byte, in place, an odd number of one bits (FIPS 46-3)."""
+    for place, octet in enumerate(key):
+        key[place] = (octet & 0xFE) | ((octet >> 1).bit_count() + 1) % 2
+
+
+def require_strong(key: bytearray) -> None:
+    """Raises `CeremonyError` for a key that is no DES key, or one of the 16 weak and semi-weak ones."""
+    if len(key) != KEY_LENGTH:
+        raise CeremonyError(f"A DES key is {KEY_LENGTH} bytes, not {len(key)}.")
+    adjusted = bytearray(key)
+    set_odd_parity(adjusted)
+    weak = bytes(adjusted) in _WEAK
+    adjusted[:] = bytes(KEY_LENGTH)
+    if weak:
+        raise CeremonyError("This is one of the weak or semi-weak DES keys (SP 800-67); take another one.")
+
+
+def check_value(key: bytearray) -> bytes:
+    """The first three bytes of a block of zeros encrypted under the key, computed on the host."""
+    return encrypt_block(key, bytes(8))[:CHECK_VALUE_LENGTH]
+
+
+def encrypt_block(key: bytearray, block: bytes) -> bytes:
+    """One block of 8 bytes under single DES, computed on the host."""
+    # Two-key triple DES with equal halves is single DES, which `cryptography` no longer offers by itself.
+    encryptor = Cipher(TripleDES(bytes(key) * 2), modes.ECB()).encryptor()  # noqa: S305 - one block, by definition
+    return encryptor.update(block) + encryptor.finalize()

@@ -1,0 +1,56 @@
+"""A session key in this process's memory, where its device cannot keep it and the configuration allows that."""
+
+from __future__ import annotations
+
+from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
+from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, modes
+
+from tokens.errors import TokenLost
+
+
+class HostSessionKey:
+    """Satisfies `tokens.secrets.DeviceDataKey` with the host's own DES. Closing wipes the key as far as Python can."""
+
+    on_device = False
+
+    def __init__(self, value: bytes) -> None:
+        self._value = bytearray(value)
+
+    @property
+    def value(self) -> bytes | None:
+        """The key's 8 bytes."""
+        return bytes(self._key())
+
+    def mac(self, data: bytes, iv: bytes) -> bytes:
+        """The last block of the CBC encryption."""
+        return self.encrypt(data, iv)[-8:]
+
+    def encrypt(self, data: bytes, iv: bytes) -> bytes:
+        """CBC without padding."""
+        return _processed(self._cipher(iv).encryptor(), data)
+
+    def decrypt(self, data: bytes, iv: bytes) -> bytes:
+        """CBC without padding."""
+        return _processed(self._cipher(iv).decryptor(), data)
+
+    def close(self) -> None:
+        """Wipe the key."""
+        for place in range(len(self._value)):
+            self._value[place] = 0
+        self._value.clear()
+
+    def __repr__(self) -> str:
+        return "<HostSessionKey>"
+
+    def _key(self) -> bytearray:
+        if not self._value:
+            raise TokenLost("This session key was closed.")
+        return self._value
+
+    def _cipher(self, iv: bytes) -> Cipher[modes.CBC]:
+        # Two-key triple DES with equal halves is single DES, which `cryptography` no longer offers by itself.
+        return Cipher(TripleDES(bytes(self._key()) * 2), modes.CBC(iv))
+
+
+def _processed(context: CipherContext, data: bytes) -> bytes:
+    return context.update(data) + context.finalize()

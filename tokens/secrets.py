@@ -1,0 +1,376 @@
+"""Secret DES keys on a device, in the words of ISO/IEC 7816-4: the port that a secure channel is written against.
+
+Two parties that share a key prove it to each other without sending it. Each draws a challenge (GET CHALLENGE), the
+other answers it (INTERNAL AUTHENTICATE), and the answer is judged (EXTERNAL AUTHENTICATE). All three happen on the
+device, a PKCS#11 token or a smart card. A card judges its own last challenge only, and only in the very next command;
+so an authentication is a conversation that is held, not a function, and has a deadline:
+
+    with tokens.open_secrets(uri) as secrets:
+        with secrets.authentication(1, timeout=30.0) as a:    # the party that answers first
+            answer = a.internal_authenticate(theirs)
+            send(answer, a.challenge)                         # draws the challenge, and holds the device
+            a.external_authenticate(receive())                # raises AuthenticationFailed
+
+        with secrets.authentication(1, timeout=30.0) as a:    # the party that asks first
+            send(a.challenge)
+            answer, theirs = receive()
+            a.external_authenticate(answer)
+            send(a.internal_authenticate(theirs))
+
+Beside it stand the keys for data, fixed ones by index and session keys derived from them:
+
+    with secrets.data_key(1) as key:
+        code = key.mac(message)                               # 8 bytes
+        ciphertext = key.encrypt(message, iv)
+        iv = ciphertext[-8:]                                  # to chain the next message to this one
+
+What a driver must provide is `DeviceSecrets`; what everybody else uses is `Secrets`. Who judges: a card does it
+itself. A PKCS#11 token decrypts the response, and this process compares it with the challenge in constant time.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from enum import StrEnum
+from types import TracebackType
+from typing import Protocol, Self, final
+
+from tokens.des_keys import CHECK_VALUE_LENGTH
+from tokens.errors import AuthenticationExpired, MechanismNotOffered, OutOfSequence, ReflectedChallenge
+from tokens.host_session_key import HostSessionKey
+
+BLOCK = 8
+"""Bytes in a block of DES, and so in a challenge, a response, an IV and a MAC."""
+
+ZERO_IV = bytes(BLOCK)
+"""The IV of a MAC, and of a channel's first message where nothing else was agreed."""
+
+WAIT = 10.0
+"""Seconds to wait for a device that is busy with another authentication, unless told otherwise."""
+
+TIMEOUT = 30.0
+"""Seconds from the start of an authentication to its end, unless told otherwise."""
+
+
+class Use(StrEnum):
+    """What a secret is for. Keys of the two uses are numbered apart, and must differ in value."""
+
+    AUTHENTICATION = "authentication"
+    ENCRYPTION = "encryption"
+
+
+class DeviceConversation(Protocol):
+    """What a driver provides for one authentication. `Secrets` calls it in a device's order, on one thread."""
+
+    def internal_authenticate(self, challenge: bytes) -> bytes:
+        """The 8 bytes that answer the other party's 8 bytes."""
+
+    def get_challenge(self) -> bytes:
+        """8 random bytes drawn by the device."""
+
+    def external_authenticate(self, response: bytes) -> None:
+        """Judge the answer to the last challenge. Raises `AuthenticationFailed`."""
+
+
+class DeviceDataKey(Protocol):
+    """What a driver provides for one data key. Lengths and IVs were checked; data is never empty."""
+
+    @property
+    def on_device(self) -> bool:
+        """Whether the key's value is out of this process's reach."""
+
+    @property
+    def value(self) -> bytes | None:
+        """The 8 bytes of a session key that is in this process's memory; None for every other key."""
+
+    def mac(self, data: bytes, iv: bytes) -> bytes:
+        """The last block of the CBC encryption."""
+
+    def encrypt(self, data: bytes, iv: bytes) -> bytes:
+        """CBC without padding."""
+
+    def decrypt(self, data: bytes, iv: bytes) -> bytes:
+        """CBC without padding."""
+
+    def close(self) -> None:
+        """Destroy a session key; let go of a fixed one."""
+
+
+class DeviceSecrets(Protocol):
+    """What a driver provides: the secrets of one device, reachable from any thread."""
+
+    @property
+    def description(self) -> str:
+        """For messages: which secrets on which device."""
+
+    def conversation(
+        self, index: int, peer_index: int, wait: float, deadline: float
+    ) -> AbstractContextManager[DeviceConversation]:
+        """Reserve the device until the block ends or `time.monotonic()` reaches `deadline`, whatever comes first.
+
+        Raises `TokenBusy` after waiting `wait` seconds, and `NoSuchKey`.
+        """
+
+    def data_key(self, index: int) -> DeviceDataKey:
+        """The fixed key. Raises `NoSuchKey`."""
+
+    def session_key(self, index: int, random: bytes) -> DeviceDataKey:
+        """A key derived on the device, to stay there. Raises `MechanismNotOffered` where it cannot."""
+
+    def encrypt_random(self, index: int, random: bytes) -> bytes:
+        """One block under the fixed key, brought to the host: where a session key cannot stay on the device."""
+
+    def check_value(self, use: Use, index: int) -> bytes:
+        """The first 3 bytes of a block of zeros encrypted under the key. Raises `NoSuchKey`."""
+
+    def close(self) -> None:
+        """Let go of the device."""
+
+
+@final
+class Secrets:
+    """The secrets of one device. Safe to share between threads; a context manager.
+
+    Every method raises the classes of `tokens.errors`: `NoSuchKey` for an index without a key, `KeyPolicyRefused` for a
+    key that could leave its device, `TokenBusy`, `TokenLost`, `MechanismNotOffered`.
+    """
+
+    def __init__(self, device: DeviceSecrets, *, host_session_keys: bool = False) -> None:
+        self.device = device
+        self._host_session_keys = host_session_keys
+        self._outstanding: Counter[tuple[int, bytes]] = Counter()
+        self._counting = threading.Lock()
+
+    @property
+    def description(self) -> str:
+        """For messages: which secrets on which device."""
+        return self.device.description
+
+    @contextmanager
+    def authentication(
+        self, index: int, peer_index: int | None = None, *, wait: float = WAIT, timeout: float = TIMEOUT
+    ) -> Iterator[Authentication]:
+        """A conversation in which both parties prove that they hold a key; see `Authentication`.
+
+        `index` (from 1) is the authentication key with which we answer, `peer_index` the one with which the other
+        party does: the same unless keys are directional. Waits up to `wait` seconds for a device that is busy, then
+        raises `TokenBusy`; a card serves one conversation at a time. `timeout` is the number of seconds from the
+        start to the end of the block. After it the device is free for others, even if the block goes on, and every
+        call raises `AuthenticationExpired`.
+        """
+        theirs = index if peer_index is None else peer_index
+        expires = time.monotonic() + timeout
+        with self.device.conversation(index, theirs, min(wait, timeout), expires) as conversation:
+            held = Authentication(self, conversation, index, theirs, expires)
+            try:
+                yield held
+            finally:
+                held._end()
+
+    def data_key(self, index: int) -> DataKey:
+        """The fixed encryption key with this index (from 1), a context manager."""
+        return DataKey(self.device.data_key(index), f"encryption key {index} of {self.description}")
+
+    def session_key(self, index: int, random: bytes) -> DataKey:
+        """The key that encrypting 8 random bytes under the fixed encryption key `index` gives; a context manager.
+
+        It is derived and kept on the device (C_DeriveKey) and destroyed on closing. Where the device cannot do that,
+        the key comes to this process's memory, if the secrets were opened with `host_session_keys=True`; an event
+        says so each time. Otherwise raises `MechanismNotOffered`. Parity is not adjusted: DES takes no notice of it.
+        """
+        _require_block(random, "random number")
+        name = f"session key under encryption key {index} of {self.description}"
+        try:
+            return DataKey(self.device.session_key(index, random), name)
+        except MechanismNotOffered as error:
+            if not self._host_session_keys:
+                raise MechanismNotOffered(
+                    f"{self.description} cannot keep a session key on the device ({error}) Allow session keys "
+                    "in this program's memory (host_session_keys), or use the fixed keys."
+                ) from error
+        return DataKey(HostSessionKey(self.device.encrypt_random(index, random)), name)
+
+    def check_value(self, use: Use, index: int) -> bytes:
+        """The first 3 bytes of a block of zeros encrypted under a key: two keys that differ here are not the same."""
+        return self.device.check_value(use, index)[:CHECK_VALUE_LENGTH]
+
+    def close(self) -> None:
+        """Let go of the device; doing so twice is fine."""
+        self.device.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.description}>"
+
+    def _wait_for_answer(self, challenge: tuple[int, bytes]) -> None:
+        with self._counting:
+            self._outstanding[challenge] += 1
+
+    def _no_longer_wait(self, challenge: tuple[int, bytes]) -> None:
+        with self._counting:
+            self._outstanding[challenge] -= 1
+            if not self._outstanding[challenge]:
+                del self._outstanding[challenge]
+
+    def _waits_for_answer(self, challenge: tuple[int, bytes]) -> bool:
+        with self._counting:
+            return challenge in self._outstanding
+
+
+@final
+class Authentication:
+    """One held conversation, for one thread at a time. Get it from `Secrets.authentication`.
+
+    Each of the three commands is carried out once at the most. After the challenge was drawn, the next command must
+    be `external_authenticate`: so the party that answers first calls `internal_authenticate` before it reads
+    `challenge`. Any other order raises `OutOfSequence`, on every kind of device.
+    """
+
+    def __init__(
+        self, secrets: Secrets, conversation: DeviceConversation, index: int, peer_index: int, expires: float
+    ) -> None:
+        self._secrets = secrets
+        self._conversation = conversation
+        self._index = index
+        self._peer_index = peer_index
+        self._expires = expires
+        self._answered = False
+        self._challenge: bytes | None = None
+        self._judged = False
+        self._ended = False
+
+    def internal_authenticate(self, challenge: bytes) -> bytes:
+        """Answer the other party's challenge: 8 bytes for 8 bytes (INTERNAL AUTHENTICATE).
+
+        Raises `ReflectedChallenge` if it is one that these secrets themselves are waiting to have answered,
+        in this conversation or another one.
+        """
+        _require_block(challenge, "challenge")
+        self._in_time()
+        if self._answered:
+            raise OutOfSequence("A conversation answers one challenge.")
+        if self._challenge is not None and not self._judged:
+            raise OutOfSequence("A challenge was drawn; the response to it must be judged before anything else.")
+        challenge = bytes(challenge)
+        if challenge == self._challenge or self._secrets._waits_for_answer((self._index, challenge)):
+            raise ReflectedChallenge(
+                "The other party sent a challenge that we drew ourselves: it may be trying to have us answer it."
+            )
+        self._answered = True
+        return self._conversation.internal_authenticate(challenge)
+
+    @property
+    def challenge(self) -> bytes:
+        """The 8 random bytes for the other party to answer, drawn when this is first read (GET CHALLENGE)."""
+        if self._challenge is None:
+            self._in_time()
+            self._challenge = self._conversation.get_challenge()
+            self._secrets._wait_for_answer((self._peer_index, self._challenge))
+        return self._challenge
+
+    def external_authenticate(self, response: bytes) -> None:
+        """Judge the other party's 8 bytes (EXTERNAL AUTHENTICATE). Raises `AuthenticationFailed`.
+
+        The challenge is spent then, whatever the judgement.
+        """
+        self._in_time()
+        if self._challenge is None:
+            raise OutOfSequence("There is no challenge to which this could be the response.")
+        if self._judged:
+            raise OutOfSequence("A challenge is good for one response.")
+        self._spend()
+        _require_block(response, "response")
+        self._conversation.external_authenticate(bytes(response))
+
+    def _in_time(self) -> None:
+        if self._ended or time.monotonic() > self._expires:
+            raise AuthenticationExpired(
+                f"The authentication with {self._secrets.description} was not finished in time; begin a new one."
+            )
+
+    def _spend(self) -> None:
+        if self._challenge is not None and not self._judged:
+            self._judged = True
+            self._secrets._no_longer_wait((self._peer_index, self._challenge))
+
+    def _end(self) -> None:
+        self._ended = True
+        self._spend()
+
+
+@final
+class DataKey:
+    """A key for data: MAC and CBC, on the device unless `on_device` says otherwise. Safe between threads.
+
+    All data is whole blocks of 8 bytes: padding is the protocol's matter. Data of any length may be given; long data
+    goes to the device in pieces, with the IV chained from one to the next.
+    """
+
+    def __init__(self, device: DeviceDataKey, description: str) -> None:
+        self.device = device
+        self.description = description
+
+    @property
+    def on_device(self) -> bool:
+        """Whether the key's value is out of this process's reach."""
+        return self.device.on_device
+
+    @property
+    def value(self) -> bytes | None:
+        """The 8 bytes of a session key that is in this process's memory; None for every key on its device."""
+        return self.device.value
+
+    def mac(self, data: bytes, iv: bytes = ZERO_IV) -> bytes:
+        """The 8-byte code of whole blocks: ISO/IEC 9797-1 MAC algorithm 1 with DES (FIPS 113), not truncated.
+
+        `iv` is zero but for a message in parts, where it is the code of the part before.
+        """
+        _require_blocks(data, iv)
+        return self.device.mac(bytes(data), bytes(iv))
+
+    def encrypt(self, data: bytes, iv: bytes) -> bytes:
+        """DES-CBC of whole blocks, without padding, as long as the data. The next IV is the result's last block."""
+        _require_blocks(data, iv)
+        return self.device.encrypt(bytes(data), bytes(iv))
+
+    def decrypt(self, data: bytes, iv: bytes) -> bytes:
+        """DES-CBC of whole blocks, without padding, as long as the data. The next IV is the data's last block."""
+        _require_blocks(data, iv)
+        return self.device.decrypt(bytes(data), bytes(iv))
+
+    def close(self) -> None:
+        """Destroy a session key; let go of a fixed one. Doing so twice is fine."""
+        self.device.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.description}>"
+
+
+def _require_block(data: bytes, what: str) -> None:
+    if len(data) != BLOCK:
+        raise ValueError(f"A {what} is {BLOCK} bytes, not {len(data)}.")
+
+
+def _require_blocks(data: bytes, iv: bytes) -> None:
+    _require_block(iv, "initialisation vector")
+    if not data or len(data) % BLOCK:
+        raise ValueError(f"Data is one or more whole blocks of {BLOCK} bytes; pad these {len(data)} bytes.")
