@@ -13,7 +13,7 @@ import tempfile
 import zlib
 from array import array
 from collections.abc import Callable, Iterable
-from typing import TypeAlias
+from typing import IO, TypeAlias
 
 from hsm_dicom.dataset.errors import DicomFileError, FileChangedError, NotDicomError
 
@@ -141,11 +141,20 @@ def inflate(source: Source, head: int) -> Source:
     The result is held in memory, or in an unlinked temporary file where it is large. Raises NotDicomError for a
     broken or endless stream, and for bytes behind it other than one pad byte or a matching gzip trailer.
     """
+    with tempfile.SpooledTemporaryFile(max_size=_INFLATED_IN_MEMORY) as buffer:
+        buffer.write(source.read(0, head))
+        size = head + _inflate_into(buffer, source, head)
+        if size <= _INFLATED_IN_MEMORY:
+            buffer.seek(0)
+            return Source(source.name, held=buffer.read())
+        buffer.flush()
+        return Source(source.name, fd=os.dup(buffer.fileno()), size=size)
+
+
+def _inflate_into(buffer: IO[bytes], source: Source, at: int) -> int:
+    """Inflate all that follows ``at``; return its size."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    checksum = 0
-    buffer = tempfile.SpooledTemporaryFile(max_size=_INFLATED_IN_MEMORY)  # noqa: SIM115 - it outlives this function
-    size = buffer.write(source.read(0, head))
-    at = head
+    checksum = size = 0
     data = b""
     while not inflater.eof:
         if not data:
@@ -165,16 +174,10 @@ def inflate(source: Source, head: int) -> Source:
                 source.name, f"the deflated Data Set inflates to more than {MAX_INFLATED >> 30} GiB; refused."
             )
     rest = inflater.unused_data + source.read(at, min(source.size, at + 16))
-    gzip_trailer = struct.pack("<II", checksum, (size - head) & 0xFFFFFFFF)  # some writers leave it there
+    gzip_trailer = struct.pack("<II", checksum, size & 0xFFFFFFFF)  # some writers leave it there
     if rest not in (b"", b"\0", gzip_trailer):
         raise NotDicomError(source.name, "there are bytes behind the deflated Data Set.")
-    if size <= _INFLATED_IN_MEMORY:
-        buffer.seek(0)
-        return Source(source.name, held=buffer.read())
-    buffer.flush()
-    fd = os.dup(buffer.fileno())
-    buffer.close()
-    return Source(source.name, fd=fd, size=size)
+    return size
 
 
 def swapped(data: bytes, unit: int) -> bytes:
