@@ -1,0 +1,141 @@
+"""NSS softokn (libnss3): a second module, not written here, that needs an init string.
+
+It is loaded in a process of its own: NSS keeps one database for each process.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+SOFTOKN = next(Path("/usr/lib").glob("*/libsoftokn3.so"), Path("/usr/lib/libsoftokn3.so"))
+PIN = "Nss-pin-271828"
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    assert shutil.which("certutil"), "libnss3-tools is one of the test packages"
+    folder = tmp_path_factory.mktemp("nss")
+    (folder / "pin").write_text(PIN)
+    (folder / "pin").chmod(0o600)
+    subprocess.run(["certutil", "-N", "-d", f"sql:{folder}", "-f", folder / "pin"], check=True, capture_output=True)
+    return folder
+
+
+def run(database: Path, code: str, **environment: str) -> str:
+    prelude = f"""
+    import os
+    import tokens
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec, padding
+    from tokens.pkcs11.ceremony import KeyKind, Usage, generate_key
+    from tokens.uri import Pkcs11Uri
+
+    INIT = "configDir='sql:{database}' certPrefix='' keyPrefix='' secmod='secmod.db' flags="
+    WHERE = dict(module={str(SOFTOKN)!r}, init_string=INIT, pin="file:{database}/pin")
+    def uri(object=None): return Pkcs11Uri(token="NSS Certificate DB", object=object)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(prelude) + textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "HSM_DICOM_STATE": str(database / "state"), **environment},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_keys_are_made_and_used_in_softokn(database: Path) -> None:
+    said = run(
+        database,
+        """
+        with tokens.open_token(uri(), **WHERE) as connection:
+            print(connection.module.description)
+            for label, kind in (("rsa", KeyKind.RSA_2048), ("ec", KeyKind.P_256)):
+                print(generate_key(connection, label, kind, Usage.SIGN).attributes.extractable)
+        with tokens.open_key(uri("rsa"), **WHERE) as key:
+            pss = padding.PSS(padding.MGF1(hashes.SHA256()), 32)
+            for scheme in (padding.PKCS1v15(), pss):
+                key.public_key().verify(key.sign(b"data", scheme, hashes.SHA256()), b"data", scheme, hashes.SHA256())
+        with tokens.open_key(uri("ec"), **WHERE) as key:
+            ecdsa = ec.ECDSA(hashes.SHA256())
+            key.public_key().verify(key.sign(b"data", ecdsa), b"data", ecdsa)
+        print("signed")
+        """,
+    )
+    assert said.splitlines()[1:] == ["False", "False", "signed"]
+    assert "NSS" in said
+
+
+def test_certutil_sees_the_key_that_was_made(database: Path) -> None:
+    shown = subprocess.run(
+        ["certutil", "-K", "-d", f"sql:{database}", "-f", database / "pin"], capture_output=True, text=True
+    )
+    assert "rsa" in shown.stdout
+
+
+def test_8_threads_sign_in_softokn(database: Path) -> None:
+    said = run(
+        database,
+        """
+        from concurrent.futures import ThreadPoolExecutor
+        with tokens.open_key(uri("ec"), **WHERE) as key, ThreadPoolExecutor(8) as pool:
+            ecdsa = ec.ECDSA(hashes.SHA256())
+            def sign(n):
+                data = str(n).encode()
+                key.public_key().verify(key.sign(data, ecdsa), data, ecdsa)
+                return 1
+            print(sum(pool.map(sign, range(40))))
+        """,
+    )
+    assert said.strip() == "40"
+
+
+def test_without_its_init_string_the_remedy_is_said(database: Path) -> None:
+    said = run(
+        database,
+        """
+        from tokens.errors import ModuleError
+        try:
+            tokens.open_key(uri("rsa"), module=WHERE["module"], pin=WHERE["pin"])
+        except ModuleError as error:
+            print(error)
+        """,
+    )
+    assert "init_string" in said
+
+
+def test_a_second_init_string_for_a_loaded_module_is_refused(database: Path) -> None:
+    said = run(
+        database,
+        """
+        from tokens.errors import ModuleError
+        with tokens.open_key(uri("rsa"), **WHERE):
+            try:
+                tokens.open_key(uri("rsa"), **{**WHERE, "init_string": "configDir='elsewhere'"})
+            except ModuleError as error:
+                print(error)
+        """,
+    )
+    assert "another init string" in said
+
+
+def test_a_wrong_pin_is_refused_by_softokn_and_not_presented_again(database: Path) -> None:
+    said = run(
+        database,
+        """
+        from tokens.errors import PinError
+        for _ in range(2):
+            try:
+                tokens.open_key(uri("rsa"), **{**WHERE, "pin": "env:WRONG"})
+            except PinError as error:
+                print(type(error).__name__)
+        """,
+        WRONG="not it",
+    )
+    assert said.split() == ["PinRefused", "PinNotPresented"]

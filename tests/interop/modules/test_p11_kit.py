@@ -1,0 +1,216 @@
+"""SoftHSM behind `p11-kit server`: a token at the other end of a connection that can break.
+
+The module in our process is p11-kit's client; the keys are in another process. p11-kit 0.24 passes no mechanism with a
+parameter on, so PSS is padded by the host here.
+"""
+
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.softhsm import MODULE, TestToken, new_token
+
+CLIENT = next(Path("/usr/lib").glob("*/pkcs11/p11-kit-client.so"), Path("/usr/lib/pkcs11/p11-kit-client.so"))
+
+
+class Server:
+    """`p11-kit server` for one token, on a socket of its own."""
+
+    def __init__(self, folder: Path, token: TestToken) -> None:
+        self.socket = folder / "p11-kit.socket"
+        self.token = token
+        self.folder = folder
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self.socket.unlink(missing_ok=True)
+        self.process = subprocess.Popen(
+            [
+                "p11-kit",
+                "server",
+                "-f",
+                "--provider",
+                MODULE,
+                "-n",
+                self.socket,
+                f"pkcs11:token={self.token.label.replace(' ', '%20')}",
+            ],
+            env={**os.environ, "XDG_RUNTIME_DIR": str(self.folder)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + 10
+        while not self.socket.exists():
+            assert time.monotonic() < deadline, "p11-kit server did not start"
+            time.sleep(0.02)
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, softhsm: Path) -> Iterator[Server]:
+    token = new_token()
+    token.generate("rsa")
+    token.generate("ec", "p256")
+    made = Server(tmp_path_factory.mktemp("p11"), token)
+    made.start()
+    yield made
+    made.kill()
+
+
+PRELUDE = f"""
+import sys, tokens
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding
+from tokens.errors import TokenError
+from tokens.events import KeyUse, Recovery, subscribed
+from tokens.uri import Pkcs11Uri
+PKCS1, PSS = padding.PKCS1v15(), padding.PSS(padding.MGF1(hashes.SHA256()), 32)
+def open_key(label):
+    return tokens.open_key(Pkcs11Uri(token=sys.argv[1], object=label), module={str(CLIENT)!r}, pin=sys.argv[2])
+def sign(key, scheme=PKCS1):
+    key.public_key().verify(key.sign(b"data", scheme, hashes.SHA256()), b"data", scheme, hashes.SHA256())
+def say(text):
+    print(text, flush=True)
+def wait():
+    return sys.stdin.readline()
+"""
+
+
+class Client:
+    """A process of ours that uses the token through the server; it stops where its code says `wait()`."""
+
+    def __init__(self, server: Server, code: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", PRELUDE + textwrap.dedent(code), server.token.label, server.token.pin],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "P11_KIT_SERVER_ADDRESS": f"unix:path={server.socket}"},
+        )
+
+    def line(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def go_on(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+
+    def end(self) -> str:
+        out, err = self.process.communicate(timeout=60)
+        assert self.process.returncode == 0, err
+        return out
+
+
+def test_keys_at_the_other_end_sign_and_pss_is_padded_by_the_host(server: Server) -> None:
+    client = Client(
+        server,
+        """
+        heard = []
+        with open_key("rsa") as key, subscribed(heard.append):
+            sign(key)
+            sign(key, PSS)
+        say(" ".join(event.mechanism for event in heard if isinstance(event, KeyUse)))
+        with open_key("ec") as key:
+            key.public_key().verify(key.sign(b"data", ec.ECDSA(hashes.SHA256())), b"data", ec.ECDSA(hashes.SHA256()))
+        """,
+    )
+    assert client.end().split()[-1] == "CKM_RSA_X_509"
+
+
+def test_a_server_that_was_killed_and_started_again_is_found_again(server: Server) -> None:
+    client = Client(
+        server,
+        """
+        heard = []
+        with open_key("rsa") as key, subscribed(heard.append):
+            sign(key)
+            say("ready")
+            wait()
+            sign(key)
+        say(next(event.step for event in heard if isinstance(event, Recovery)))
+        """,
+    )
+    assert client.line() == "ready"
+    server.kill()
+    server.start()
+    client.go_on()
+    assert client.end().strip() == "initialised the module and logged in again"
+
+
+def test_while_the_server_is_away_there_is_one_sentence_and_afterwards_a_signature(server: Server) -> None:
+    client = Client(
+        server,
+        """
+        with open_key("rsa") as key:
+            sign(key)
+            say("ready")
+            wait()
+            for _ in range(2):
+                try:
+                    sign(key)
+                except TokenError as error:
+                    say(f"{type(error).__name__}: {error}")
+            wait()
+            sign(key)
+            say("signed")
+        """,
+    )
+    assert client.line() == "ready"
+    server.kill()
+    client.go_on()
+    for _ in range(2):
+        said = client.line()
+        assert said.startswith("TokenLost: ")
+        assert "Put the token back or restore the connection" in said
+    server.start()
+    client.go_on()
+    assert client.end().strip() == "signed"
+
+
+def test_threads_that_lose_the_server_in_the_middle_all_end_well_or_in_a_sentence(server: Server) -> None:
+    client = Client(
+        server,
+        """
+        import threading, time
+        results = []
+        with open_key("rsa") as key:
+            sign(key)
+            stop = time.monotonic() + 3
+            def work():
+                while time.monotonic() < stop:
+                    try:
+                        sign(key)
+                        results.append("signed")
+                    except TokenError as error:
+                        results.append(type(error).__name__)
+                        time.sleep(0.05)
+            threads = [threading.Thread(target=work) for _ in range(4)]
+            for thread in threads: thread.start()
+            say("ready")
+            for thread in threads: thread.join()
+            sign(key)
+        say(" ".join(sorted(set(results))))
+        """,
+    )
+    assert client.line() == "ready"
+    time.sleep(0.5)
+    server.kill()
+    time.sleep(0.3)
+    server.start()
+    outcomes = client.end().split()
+    assert "signed" in outcomes
+    assert set(outcomes) <= {"signed", "TokenLost"}

@@ -1,0 +1,33 @@
+"""Each test of the shared suite runs on each device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.tokens.secrets.devices import Device, nss_device, softhsm_device
+from tokens.secrets import Secrets
+
+
+@pytest.fixture(scope="session", params=["softhsm", "nss"])
+def device(request: pytest.FixtureRequest, softhsm: Path, tmp_path_factory: pytest.TempPathFactory) -> Device:
+    """A device with the suite's keys on it."""
+    if request.param == "softhsm":
+        return softhsm_device()
+    return nss_device(tmp_path_factory.mktemp("nss") / "db")
+
+
+@pytest.fixture
+def secrets(device: Device) -> Iterator[Secrets]:
+    """The device's secrets, opened."""
+    with device.open() as opened:
+        yield opened
+
+
+@pytest.fixture
+def peer(device: Device) -> Iterator[Secrets]:
+    """The same secrets in the hands of the other party."""
+    with device.open() as opened:
+        yield opened

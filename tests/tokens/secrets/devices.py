@@ -1,0 +1,63 @@
+"""The devices on which the secrets port is tested: one shared suite, real components.
+
+Every device holds the same keys, so that the suite can compare with published results.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.softhsm import new_token, set_pin
+from tokens import open_secrets, open_token
+from tokens.pkcs11.secret_ceremony import import_secret
+from tokens.secrets import Secrets, Use
+from tokens.uri import Pkcs11Uri
+
+NSS_MODULE = Path("/usr/lib/x86_64-linux-gnu/libsoftokn3.so")
+
+KEYS = {
+    (Use.AUTHENTICATION, 1): "133457799bbcdff1",
+    (Use.AUTHENTICATION, 2): "7ca110454a1a6e57",
+    (Use.ENCRYPTION, 1): "0123456789abcdef",
+    (Use.ENCRYPTION, 2): "fedcba9876543210",
+}
+"""1 of each use has published results: 133457799BBCDFF1 is the key of a well-known worked example of DES, and
+0123456789ABCDEF that of FIPS 81 and FIPS 113."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """One kind of device, with `KEYS` on it."""
+
+    name: str
+    open: Callable[..., Secrets]
+    keeps_session_keys: bool
+    serves_many_at_once: bool
+
+
+def softhsm_device() -> Device:
+    """SoftHSM, which runs no single DES: the keys are there as K‖K."""
+    uri = new_token().uri()
+    _fill(uri, None)
+    return Device("SoftHSM", lambda **options: open_secrets(uri, **options), True, True)
+
+
+def nss_device(folder: Path) -> Device:
+    """NSS softokn, which runs single DES and DES-MAC, and derives from triple DES only."""
+    folder.mkdir()
+    password = folder / "password"
+    password.write_text("a password of NSS\n")
+    subprocess.run(["certutil", "-N", "-d", f"sql:{folder}", "-f", password], check=True, capture_output=True)
+    init_string = f"configDir='sql:{folder}' certPrefix='' keyPrefix='' secmod='secmod.db' flags="
+    uri = Pkcs11Uri(token="NSS Certificate DB", module_path=NSS_MODULE, pin_source=set_pin("a password of NSS"))
+    _fill(uri, init_string)
+    return Device("NSS", lambda **options: open_secrets(uri, init_string=init_string, **options), True, True)
+
+
+def _fill(uri: Pkcs11Uri, init_string: str | None) -> None:
+    with open_token(uri, init_string=init_string) as connection:
+        for (use, index), value in KEYS.items():
+            import_secret(connection, use, index, bytearray.fromhex(value))

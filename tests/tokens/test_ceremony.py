@@ -1,0 +1,201 @@
+"""What an officer does to a token."""
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import padding
+from cryptography.x509.oid import ExtendedKeyUsageOID
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.pki import Authority
+from tests.softhsm import MODULE, TestToken, set_pin
+from tokens import open_key, open_token
+from tokens.csr import certificate_request
+from tokens.errors import CeremonyError, NoSuchKey, NoSuchToken, PinNotPresented, PinRefused
+from tokens.events import CeremonyStep, DeviceEvent, Outcome, subscribed
+from tokens.pin import parse_pin_source
+from tokens.pkcs11.ceremony import (
+    KeyKind,
+    Usage,
+    _der_integer,
+    change_pin,
+    delete_key,
+    generate_key,
+    import_certificates,
+    initialise_token,
+    keys_of,
+)
+from tokens.pkcs11.module import load_module
+from tokens.pkcs11.search import find_token
+from tokens.policy import KeyPolicy, judge
+from tokens.uri import Pkcs11Uri
+
+
+def initialise(label: str, so_pin: str, pin: str, **options: object):
+    return initialise_token(load_module(MODULE), label, parse_pin_source(so_pin), parse_pin_source(pin), **options)
+
+
+@pytest.mark.parametrize("kind", list(KeyKind))
+def test_every_kind_of_key_is_made_inside_and_never_leaves(token: TestToken, kind: KeyKind) -> None:
+    heard: list[DeviceEvent] = []
+    with subscribed(heard.append), open_token(token.uri()) as connection:
+        entry = generate_key(connection, "key", kind, Usage.SIGN)
+    assert judge(entry.attributes, KeyPolicy()) == ()
+    assert entry.attributes.size_bits == int("".join(filter(str.isdigit, kind)))
+    steps = [(e.step, e.outcome) for e in heard if isinstance(e, CeremonyStep)]
+    assert steps == [("generate", Outcome.DONE)]
+
+
+@pytest.mark.parametrize(
+    ("usage", "sign", "decrypt"), [("sign", True, False), ("tls", True, False), ("decrypt", False, True)]
+)
+def test_a_key_gets_the_attributes_of_its_use(token: TestToken, usage: str, sign: bool, decrypt: bool) -> None:
+    with open_token(token.uri()) as connection:
+        made = generate_key(connection, "key", KeyKind.RSA_2048, Usage(usage)).attributes
+    assert (made.sign, made.decrypt, made.unwrap) == (sign, decrypt, decrypt)
+
+
+def test_an_ec_key_does_not_decrypt(token: TestToken) -> None:
+    with open_token(token.uri()) as connection, pytest.raises(CeremonyError, match="choose rsa"):
+        generate_key(connection, "key", KeyKind.P_256, Usage.DECRYPT)
+
+
+def test_a_label_or_an_id_is_taken_once(token: TestToken) -> None:
+    token.generate("key", "p256", key_id=b"\x01")
+    with open_token(token.uri()) as connection:
+        for label, key_id in (("key", b"\x02"), ("other", b"\x01")):
+            with pytest.raises(CeremonyError, match="exists on"):
+                generate_key(connection, label, KeyKind.P_256, Usage.SIGN, key_id=key_id)
+
+
+def test_a_certificate_and_its_chain_are_stored_with_the_key(token: TestToken) -> None:
+    uri = token.generate("key", "p256")
+    root = Authority("Root")
+    with open_key(uri) as key:
+        certificate = root.issue("node", key=key).certificate
+    with open_token(token.uri()) as connection:
+        for _ in range(2):  # a second time changes nothing
+            import_certificates(connection, uri, [certificate, root.certificate])
+        (entry,) = keys_of(connection)
+    assert entry.certificates == (certificate,)
+
+
+def test_a_certificate_of_another_key_is_not_stored(token: TestToken) -> None:
+    uri = token.generate("key", "p256")
+    heard: list[DeviceEvent] = []
+    with open_token(token.uri()) as connection, subscribed(heard.append):
+        with pytest.raises(CeremonyError, match="public keys differ. Nothing was stored"):
+            import_certificates(connection, uri, [Authority("CA").issue("other").certificate])
+        with pytest.raises(CeremonyError, match="no certificate"):
+            import_certificates(connection, uri, [])
+        assert keys_of(connection)[0].certificates == ()
+    assert [e.outcome for e in heard if isinstance(e, CeremonyStep)] == [Outcome.REFUSED]
+
+
+def test_a_deleted_key_takes_its_companions_along(token: TestToken) -> None:
+    uri = token.generate("key", "p256")
+    with open_key(uri) as key:
+        certificate = Authority("CA").issue("node", key=key).certificate
+    with open_token(token.uri()) as connection:
+        import_certificates(connection, uri, [certificate])
+        delete_key(connection, uri)
+        assert keys_of(connection) == []
+        with connection.writable() as session:
+            assert list(session.get_objects()) == []
+        with pytest.raises(NoSuchKey):
+            delete_key(connection, uri)
+
+
+def test_a_request_asks_for_what_the_key_is_for(token: TestToken) -> None:
+    with open_key(token.generate("key")) as key:
+        request = certificate_request(
+            key, "CN=CT 1,O=Radiology", Usage.TLS, dns_names=["ct1.example"], ip_addresses=["127.0.0.1", "::1"]
+        )
+        signing = certificate_request(key, "CN=CT 1", Usage.SIGN)
+    assert request.is_signature_valid
+    assert request.subject.rfc4514_string() == "CN=CT 1,O=Radiology"
+    names = request.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["ct1.example"]
+    assert [str(a) for a in names.get_values_for_type(x509.IPAddress)] == ["127.0.0.1", "::1"]
+    extended = request.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert ExtendedKeyUsageOID.SERVER_AUTH in extended
+    assert signing.extensions.get_extension_for_class(x509.KeyUsage).value.content_commitment
+
+
+@pytest.mark.parametrize(
+    ("subject", "addresses", "said"), [("CT 1", (), "cannot be read; write it like"), ("CN=a", ("300.1",), "300.1")]
+)
+def test_a_request_that_cannot_be_read_is_refused(
+    node: TestToken, subject: str, addresses: tuple[str, ...], said: str
+) -> None:
+    with open_key(node.uri("ec256")) as key, pytest.raises(CeremonyError, match=said):
+        certificate_request(key, subject, Usage.TLS, ip_addresses=addresses)
+
+
+def test_a_changed_pin_is_the_one_that_works(token: TestToken, state_folder: object) -> None:
+    module, new = load_module(MODULE), set_pin("24681357")
+    info = find_token(module, token.uri()).info
+    change_pin(module, info, parse_pin_source(token.pin), parse_pin_source(new))
+    with open_token(token.uri(pin=False), pin=new) as connection:
+        connection.connect()
+    with pytest.raises(PinRefused), open_token(token.uri()) as connection:
+        connection.connect()
+
+
+def test_a_wrong_old_pin_changes_nothing_and_is_remembered(token: TestToken, state_folder: object) -> None:
+    module, wrong = load_module(MODULE), set_pin("999999")
+    info = find_token(module, token.uri()).info
+    for expected in (PinRefused, PinNotPresented):
+        with pytest.raises(expected):
+            change_pin(module, info, parse_pin_source(wrong), parse_pin_source(set_pin("24681357")))
+
+
+def test_a_label_is_given_once_and_fits(token: TestToken) -> None:
+    with pytest.raises(CeremonyError, match="exists in"):
+        initialise(token.label, set_pin("12345678"), set_pin("1234"))
+    for label in ("", " ", "x" * 33, "ü" * 17):
+        with pytest.raises(CeremonyError, match="32 bytes"):
+            initialise(label, set_pin("12345678"), set_pin("1234"))
+
+
+def test_erasing_wants_the_officers_pin_and_takes_everything(token: TestToken, state_folder: object) -> None:
+    token.generate("key", "p256")
+    pin = set_pin("13571357")
+    with pytest.raises(PinRefused, match="SO PIN"):
+        initialise("renamed", set_pin("999999"), pin, erase=token.uri())
+    with pytest.raises(PinNotPresented, match="Log in once by hand|counter"):
+        initialise("renamed", token.so_pin, pin, erase=token.uri())
+
+
+def test_erasing_with_the_right_pin(token: TestToken) -> None:
+    token.generate("key", "p256")
+    pin = set_pin("13571357")
+    label = f"{token.label} again"
+    made = initialise(label, token.so_pin, pin, erase=token.uri())
+    assert made.label == label
+    with open_token(Pkcs11Uri(token=label, module_path=MODULE), pin=pin) as connection:
+        assert keys_of(connection) == []
+    with pytest.raises(NoSuchToken):
+        find_token(load_module(MODULE), token.uri())
+
+
+def test_a_user_pin_that_the_token_does_not_take_is_said(softhsm: object) -> None:
+    from tokens.errors import OperationFailed
+
+    with pytest.raises(OperationFailed, match="user PIN was not accepted"):
+        initialise("short pin", set_pin("12345678"), set_pin("1"))
+
+
+def test_a_signature_made_with_a_generated_key_verifies(token: TestToken) -> None:
+    from cryptography.hazmat.primitives import hashes
+
+    with open_key(token.generate("key", "rsa-3072")) as key:
+        signature = key.sign(b"data", padding.PKCS1v15(), hashes.SHA384())
+        key.public_key().verify(signature, b"data", padding.PKCS1v15(), hashes.SHA384())
+
+
+@given(st.integers(0, 2**159))
+def test_a_serial_number_is_a_der_integer(number: int) -> None:
+    from asn1crypto.core import Integer
+
+    assert Integer.load(_der_integer(number), strict=True).native == number
