@@ -14,6 +14,6 @@ A key is opened by its RFC 7512 URI and used like any other:
 Nothing in this package knows of DICOM.
 """
 
-from tokens.opening import open_key, open_token
+from tokens.opening import open_key, open_secrets, open_token
 
-__all__ = ["open_key", "open_token"]
+__all__ = ["open_key", "open_secrets", "open_token"]

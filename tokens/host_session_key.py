@@ -48,8 +48,8 @@ class HostSessionKey:
         return self._value
 
     def _cipher(self, iv: bytes) -> Cipher[modes.CBC]:
-        # Two-key triple DES with equal halves is single DES, which `cryptography` no longer offers by itself.
-        return Cipher(TripleDES(bytes(self._key()) * 2), modes.CBC(iv))
+        # Triple DES with three equal parts is single DES, which `cryptography` no longer offers by itself.
+        return Cipher(TripleDES(bytes(self._key()) * 3), modes.CBC(iv))
 
 
 def _processed(context: CipherContext, data: bytes) -> bytes:

@@ -17,8 +17,10 @@ from tokens.pkcs11.key import Pkcs11Key
 from tokens.pkcs11.login import Credentials
 from tokens.pkcs11.module import Module, load_module
 from tokens.pkcs11.search import TokenInfo, find_token
+from tokens.pkcs11.secrets import Pkcs11Secrets
 from tokens.policy import KeyPolicy
 from tokens.refusals import RefusalMemory
+from tokens.secrets import Secrets
 from tokens.uri import Pkcs11Uri
 
 
@@ -54,6 +56,41 @@ def open_key(
     except BaseException:
         shared.close()
         raise
+
+
+def open_secrets(
+    uri: str | Pkcs11Uri,
+    *,
+    pin: str | PinSource | None = None,
+    module: Path | str | None = None,
+    init_string: str | None = None,
+    policy: KeyPolicy | None = None,
+    memory: RefusalMemory | None = None,
+    sessions: int = DEFAULT_SESSIONS,
+    last_try: bool = False,
+    host_session_keys: bool = False,
+) -> Secrets:
+    """The secret keys on the token that a `pkcs11:` URI names, logged in; see `tokens.secrets`.
+
+    The URI's `object` is the prefix of the secrets' labels ("secret" where it is not given). With `host_session_keys`
+    a session key that the device cannot keep may come to this process's memory. The rest is as for `open_key`.
+    """
+    wanted = Pkcs11Uri.parse(uri) if isinstance(uri, str) else uri
+    shared = open_token(
+        wanted.token_part(),
+        pin=pin,
+        module=module,
+        init_string=init_string,
+        memory=memory,
+        sessions=sessions,
+        last_try=last_try,
+    )
+    try:
+        device = Pkcs11Secrets(shared.connection, wanted.object, policy or KeyPolicy(), shared.close)
+    except BaseException:
+        shared.close()
+        raise
+    return Secrets(device, host_session_keys=host_session_keys)
 
 
 def open_token(

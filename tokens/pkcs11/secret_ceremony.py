@@ -7,23 +7,32 @@ length of the call, and that copy cannot be wiped.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from pkcs11 import Attribute, ObjectClass, Session
 from pkcs11 import exceptions as p11
 
-from tokens.des_keys import check_value, encrypt_block, require_strong, set_odd_parity
-from tokens.errors import CeremonyError, MechanismNotOffered, TokenError
+from tokens.des_keys import CHECK_VALUE_LENGTH, check_value, encrypt_block, require_strong, set_odd_parity
+from tokens.errors import CeremonyError, MechanismNotOffered
 from tokens.pkcs11.connection import Connection
-from tokens.pkcs11.des_forms import FORMS, DesForm, EncryptData
-from tokens.pkcs11.faults import name as fault_name
+from tokens.pkcs11.des_forms import FORMS, DesForm
 from tokens.pkcs11.faults import translated
-from tokens.pkcs11.secrets import DEFAULT_PREFIX, SecretInfo, describe, find_secret, label_of, told
+from tokens.pkcs11.secret_objects import (
+    DEFAULT_PREFIX,
+    SecretInfo,
+    derive_from,
+    describe,
+    find_secret,
+    label_of,
+    told,
+)
 from tokens.reporting import ceremony_step
-from tokens.secrets import Use
+from tokens.secrets import BLOCK, ZERO_IV, Use
 
-_PROBE = bytes.fromhex("4e6f772069732074")
+_TRIAL_KEY = bytearray.fromhex("0123456789abcdef")
+_TRIAL_BLOCK = bytes.fromhex("4e6f772069732074")
 
 
 @dataclass(frozen=True)
@@ -61,12 +70,12 @@ def import_secret(
     answers: bool = True,
     verifies: bool = True,
 ) -> SecretEntry:
-    """Put a DES key (8 bytes; its parity is set) on the token: sensitive, never extractable, in the best form that works.
+    """Put a DES key (8 bytes; its parity is set) on the token: never extractable, in the best form that it runs.
 
-    An authentication key may be for one direction: without `verifies` it answers challenges only (CKA_ENCRYPT), without
-    `answers` it judges responses only (CKA_DECRYPT), so that whoever takes over this process cannot answer for the peer.
-    Raises `CeremonyError` for a weak key, an index or a value that is in use, a key that the token holds wrongly, and
-    `MechanismNotOffered` where the token runs no form.
+    An authentication key may be for one direction: without `verifies` it answers challenges only (CKA_ENCRYPT),
+    without `answers` it judges responses only (CKA_DECRYPT), so that whoever takes over this process cannot answer in
+    the peer's name. Raises `CeremonyError` for a weak key, an index or a value that is in use, or a key that the token
+    holds wrongly, and `MechanismNotOffered` where the token runs no form.
     """
     prefix = prefix or DEFAULT_PREFIX
     label = label_of(prefix, use, index)
@@ -87,7 +96,7 @@ def import_secret(
             )
         form = max(trials, key=lambda trial: trial.rank).form
         encrypts, decrypts = (answers, verifies) if use is Use.AUTHENTICATION else (True, True)
-        template = _template(form, key, encrypts, decrypts, stored=True)
+        template = _template(form, key, encrypts=encrypts, decrypts=decrypts, stored=True)
         template[Attribute.LABEL] = label
         template[Attribute.ID] = label.encode("utf-8")
         _create_and_prove(connection, label, template, form, key)
@@ -124,34 +133,105 @@ def delete_secret(connection: Connection, use: Use, index: int, *, prefix: str |
 
 def try_forms(connection: Connection) -> list[FormTrial]:
     """What the token does with each form, with a throw-away key in a session, compared with the host's result."""
-    key = bytearray.fromhex("0123456789abcdef")
     with connection.writable() as session:
-        return [_try_form(session, form, key) for form in FORMS]
+        return [_try_form(session, form) for form in FORMS]
 
 
-def _try_form(session: Session, form: DesForm, key: bytearray) -> FormTrial:
-    expected = encrypt_block(key, _PROBE)
+def _try_form(session: Session, form: DesForm) -> FormTrial:
     try:
-        made: Any = session.create_object(_template(form, key, True, True, stored=False))
-    except (p11.PKCS11Error, ValueError):
-        return FormTrial(form, False, False, False)
+        made: Any = session.create_object(_template(form, _TRIAL_KEY, encrypts=True, decrypts=True, stored=False))
+    except p11.PKCS11Error:
+        return FormTrial(form, ecb=False, cbc=False, derives=False)
+    expected = encrypt_block(_TRIAL_KEY, _TRIAL_BLOCK)
     try:
         return FormTrial(
             form,
-            ecb=_works(lambda: made.encrypt(_PROBE, mechanism=form.ecb) == expected),
-            cbc=_works(lambda: made.encrypt(_PROBE, mechanism=form.cbc, mechanism_param=bytes(8)) == expected),
-            derives=_works(lambda: _derives(made, form)),
+            ecb=_works(lambda: made.encrypt(_TRIAL_BLOCK, mechanism=form.ecb), expected),
+            cbc=_works(lambda: made.encrypt(_TRIAL_BLOCK, mechanism=form.cbc, mechanism_param=ZERO_IV), expected),
+            derives=_works(lambda: _use_derived(made, form), encrypt_block(bytearray(expected), _TRIAL_BLOCK)),
         )
     finally:
         made.destroy()
 
 
-def _derives(made: Any, form: DesForm) -> bool:
-    from tokens.pkcs11.secrets import derive_from
-
-    derived = derive_from(made, form, _PROBE)
+def _works(call: Callable[[], bytes], expected: bytes) -> bool:
     try:
-        expected = encrypt_block(bytearray(encrypt_block(bytearray.fromhex("0123456789abcdef"), _PROBE)), _PROBE)
-        return bool(derived.encrypt(_PROBE, mechanism=form.ecb) == expected)
+        return call() == expected
+    except (p11.PKCS11Error, MechanismNotOffered):
+        return False
+
+
+def _use_derived(base: Any, form: DesForm) -> bytes:
+    derived = derive_from(base, form, _TRIAL_BLOCK)
+    try:
+        result: bytes = derived.encrypt(_TRIAL_BLOCK, mechanism=form.ecb)
+        return result
     finally:
         derived.destroy()
+
+
+def _template(form: DesForm, key: bytearray, *, encrypts: bool, decrypts: bool, stored: bool) -> dict[Attribute, Any]:
+    return {
+        Attribute.CLASS: ObjectClass.SECRET_KEY,
+        Attribute.KEY_TYPE: form.key_type,
+        Attribute.TOKEN: stored,
+        Attribute.PRIVATE: True,
+        Attribute.SENSITIVE: True,
+        Attribute.EXTRACTABLE: False,
+        Attribute.ENCRYPT: encrypts,
+        Attribute.DECRYPT: decrypts,
+        Attribute.SIGN: encrypts and decrypts,
+        Attribute.DERIVE: encrypts and decrypts,
+        Attribute.VALUE: bytes(form.value(key)),
+    }
+
+
+def _create_and_prove(
+    connection: Connection, label: str, template: dict[Attribute, Any], form: DesForm, key: bytearray
+) -> None:
+    expected = encrypt_block(key, _TRIAL_BLOCK)
+    with connection.writable() as session:
+        try:
+            made: Any = session.create_object(template)
+        except p11.PKCS11Error as error:
+            raise translated(error, f"import secret '{label}'") from error
+        if template[Attribute.ENCRYPT]:
+            proven = _works(lambda: made.encrypt(_TRIAL_BLOCK, mechanism=form.ecb), expected)
+        else:
+            proven = _works(lambda: made.decrypt(expected, mechanism=form.ecb), _TRIAL_BLOCK)
+        if not proven:
+            made.destroy()
+            raise CeremonyError(
+                f"{connection.token.description} took secret '{label}' but does not compute with it as it should; "
+                "it was removed again."
+            )
+
+
+def _refuse_taken(connection: Connection, prefix: str, label: str, use: Use, value: bytes) -> None:
+    for entry in list_secrets(connection, prefix):
+        if entry.info.label == label:
+            raise CeremonyError(f"Secret '{label}' is there already; delete it first, or take another index.")
+        if entry.use is not use and entry.check_value == value:
+            raise CeremonyError(
+                f"This is the key of '{entry.info.label}'. A key for encryption must not authenticate as well: a "
+                "recorded session could be replayed as a challenge. Take another key."
+            )
+
+
+def _place(prefix: str, label: str) -> tuple[Use, int] | None:
+    for use in Use:
+        start = label_of(prefix, use, 0).removesuffix("0")
+        number = label.removeprefix(start)
+        if label.startswith(start) and number.isascii() and number.isdigit():
+            return use, int(number)
+    return None
+
+
+def _check_value(found: Any, info: SecretInfo) -> bytes | None:
+    if info.encrypts:
+        try:
+            return bytes(found.encrypt(bytes(BLOCK), mechanism=info.form.ecb)[:CHECK_VALUE_LENGTH])
+        except p11.PKCS11Error:
+            return None
+    value = bytes(told(found, Attribute.CHECK_VALUE) or b"")
+    return value if len(value) == CHECK_VALUE_LENGTH else None

@@ -8,8 +8,7 @@
 | MAC                    | C_Sign with CKM_DES(3)_MAC_GENERAL where the token has it, else CBC and its last block  |
 | session key            | C_DeriveKey with CKM_DES(3)_ECB_ENCRYPT_DATA                                            |
 
-A secret is a secret key object whose label is PREFIX-authentication-INDEX or PREFIX-encryption-INDEX; the prefix is the
-`object` of the URI, or "secret".
+Which objects these are, `tokens.pkcs11.secret_objects` says; the prefix of their labels is the `object` of the URI.
 """
 
 from __future__ import annotations
@@ -18,54 +17,37 @@ import contextlib
 import hmac
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from pkcs11 import Attribute, KeyType, MechanismFlag, ObjectClass, SecretKey, Session
+from pkcs11 import Attribute, Session
 from pkcs11 import exceptions as p11
-from pkcs11.constants import DEFAULT
 
 from tokens.errors import (
     AuthenticationFailed,
     KeyPolicyRefused,
     MechanismNotOffered,
-    NoSuchKey,
-    SeveralKeys,
     TokenLost,
-    UnsupportedKey,
 )
 from tokens.pkcs11.connection import Connection, Worker
-from tokens.pkcs11.des_forms import FORM_OF_TYPE, FULL_MAC, DesForm, EncryptData
+from tokens.pkcs11.des_forms import FULL_MAC
 from tokens.pkcs11.des_forms import name as mechanism_name
-from tokens.policy import KeyAttributes, KeyPolicy, judge
+from tokens.pkcs11.secret_objects import (
+    DEFAULT_PREFIX,
+    SecretInfo,
+    derive_from,
+    describe,
+    find_secret,
+    label_of,
+    told,
+)
+from tokens.policy import KeyPolicy, judge
 from tokens.reporting import key_use
 from tokens.secrets import BLOCK, ZERO_IV, Use
-
-DEFAULT_PREFIX = "secret"
-"""The prefix of labels where the URI names no object."""
 
 PIECE = 256 * 1024
 """Bytes that go to the token in one call, so that long data does not keep a session from others."""
 
 T = TypeVar("T")
-
-
-def label_of(prefix: str, use: Use, index: int) -> str:
-    """CKA_LABEL of a secret: secret-authentication-1."""
-    return f"{prefix}-{use}-{index}"
-
-
-@dataclass(frozen=True)
-class SecretInfo:
-    """One secret as the token describes it."""
-
-    label: str
-    form: DesForm
-    attributes: KeyAttributes
-    encrypts: bool
-    decrypts: bool
-    derives: bool
-    signs: bool
 
 
 class Pkcs11Secrets:
@@ -87,9 +69,7 @@ class Pkcs11Secrets:
         return f"the secrets '{self.prefix}' on {self.connection.token.description}"
 
     @contextlib.contextmanager
-    def conversation(
-        self, index: int, peer_index: int, wait: float, deadline: float
-    ) -> Iterator[Pkcs11Conversation]:
+    def conversation(self, index: int, peer_index: int, wait: float, deadline: float) -> Iterator[Pkcs11Conversation]:
         """Nothing is reserved: a token serves any number of conversations at once."""
         answering = self.secret(Use.AUTHENTICATION, index)
         judging = self.secret(Use.AUTHENTICATION, peer_index)
@@ -362,7 +342,9 @@ class Pkcs11SessionKey(_CbcKey):
             raise TokenLost("This session key was closed.")
         if self._session is None or self._epoch != worker.epoch:
             self._session, self._epoch = worker.session.token.open(), worker.epoch
-            self._key = _derive(self._session, self._secret, self._random, self._secrets.connection.token.description)
+            token = self._secrets.connection.token
+            base = find_secret(self._session, self._secret.label, token.description)
+            self._key = derive_from(base, self._secret.form, self._random)
         return self._key
 
     def _end_session(self) -> None:
@@ -371,76 +353,3 @@ class Pkcs11SessionKey(_CbcKey):
         if session is not None and module.epoch == self._epoch:
             with module.gate, contextlib.suppress(p11.PKCS11Error):
                 session.close()
-
-
-def find_secret(session: Session, label: str, token_description: str) -> SecretKey:
-    """The one secret key object with this label. Raises `NoSuchKey` or `SeveralKeys`, which say what is there."""
-    wanted = {Attribute.CLASS: ObjectClass.SECRET_KEY, Attribute.LABEL: label}
-    found = list(session.get_objects(wanted))
-    if len(found) == 1:
-        return found[0]  # type: ignore[return-value]
-    if found:
-        raise SeveralKeys(f"{len(found)} secret keys on {token_description} have the label '{label}'; delete all but one.")
-    labels = sorted(str(told(o, Attribute.LABEL)) for o in session.get_objects({Attribute.CLASS: ObjectClass.SECRET_KEY}))
-    holds = f"It holds: {', '.join(labels)}" if labels else "It shows no secret key"
-    raise NoSuchKey(f"There is no secret key '{label}' on {token_description}. {holds}. See hsm-dicom secret import.")
-
-
-def describe(key: SecretKey) -> SecretInfo:
-    """What the token says of a secret. Raises `UnsupportedKey` for one that is no DES key."""
-    label = str(told(key, Attribute.LABEL))
-    form = FORM_OF_TYPE.get(told(key, Attribute.KEY_TYPE) or KeyType.RSA)
-    if form is None:
-        raise UnsupportedKey(f"Secret '{label}' is no DES key (CKK_DES, CKK_DES2 or CKK_DES3).")
-    attributes = KeyAttributes(
-        key_type="DES",
-        size_bits=form.value_bits,
-        sensitive=told(key, Attribute.SENSITIVE),
-        extractable=told(key, Attribute.EXTRACTABLE),
-        always_sensitive=told(key, Attribute.ALWAYS_SENSITIVE),
-        never_extractable=told(key, Attribute.NEVER_EXTRACTABLE),
-        local=told(key, Attribute.LOCAL),
-    )
-    return SecretInfo(
-        label=label,
-        form=form,
-        attributes=attributes,
-        encrypts=bool(told(key, Attribute.ENCRYPT)),
-        decrypts=bool(told(key, Attribute.DECRYPT)),
-        derives=bool(told(key, Attribute.DERIVE)),
-        signs=bool(told(key, Attribute.SIGN)),
-    )
-
-
-def told(found: Any, attribute: Attribute) -> Any:
-    """An attribute, or None where the token does not tell it."""
-    try:
-        return found[attribute]
-    except (p11.AttributeTypeInvalid, p11.AttributeSensitive, p11.FunctionFailed, ValueError):
-        return None
-
-
-def _derive(session: Session, secret: SecretInfo, random: bytes, token_description: str) -> Any:
-    form = secret.form
-    # E(R)‖E(R) is to E(R) what K‖K is to K: the derived key has its base key's form.
-    data = EncryptData(random * form.copies)
-    base: Any = find_secret(session, secret.label, token_description)
-    template: dict[Attribute, Any] = {
-        Attribute.TOKEN: False,
-        Attribute.SENSITIVE: True,
-        Attribute.EXTRACTABLE: False,
-        Attribute.VALUE_LEN: DEFAULT,
-    }
-    try:
-        return base.derive_key(
-            form.key_type,
-            form.value_bits,
-            mechanism=form.derive,
-            mechanism_param=data.parameter,
-            capabilities=MechanismFlag.ENCRYPT | MechanismFlag.DECRYPT | MechanismFlag.SIGN,
-            template=template,
-        )
-    except (p11.AttributeTypeInvalid, p11.AttributeValueInvalid, p11.TemplateInconsistent, p11.MechanismInvalid) as error:
-        raise MechanismNotOffered(
-            f"The token does not derive keys with {mechanism_name(form.derive)} ({type(error).__name__})."
-        ) from error

@@ -11,12 +11,19 @@ from tests.tokens.secrets.devices import Device, nss_device, softhsm_device
 from tokens.secrets import Secrets
 
 
+@pytest.fixture(scope="session")
+def nss(softhsm: Path, tmp_path_factory: pytest.TempPathFactory) -> Device:
+    """NSS softokn: one database for the whole run, since the module is initialised with its place."""
+    return nss_device(tmp_path_factory.mktemp("nss") / "db")
+
+
 @pytest.fixture(scope="session", params=["softhsm", "nss"])
-def device(request: pytest.FixtureRequest, softhsm: Path, tmp_path_factory: pytest.TempPathFactory) -> Device:
+def device(request: pytest.FixtureRequest, softhsm: Path) -> Device:
     """A device with the suite's keys on it."""
     if request.param == "softhsm":
         return softhsm_device()
-    return nss_device(tmp_path_factory.mktemp("nss") / "db")
+    nss: Device = request.getfixturevalue("nss")
+    return nss
 
 
 @pytest.fixture
