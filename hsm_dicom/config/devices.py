@@ -1,0 +1,139 @@
+"""From the name of a token, or its URI, to an open one: module, PIN source and the rest taken from the configuration.
+
+access = access_to(configuration, "ct-room")
+access = access_to(configuration, "pkcs11:token=CT%20room")  # the same, if a [tokens.NAME] has this label
+with access.open() as connection: ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hsm_dicom.config.sections import Configuration, TokenSection
+from hsm_dicom.errors import HsmDicomError
+from tokens import open_key, open_token
+from tokens.keys import PrivateKey
+from tokens.opening import SharedConnection, module_of
+from tokens.pin import PinSource
+from tokens.pkcs11.connection import DEFAULT_SESSIONS
+from tokens.pkcs11.module import Module
+from tokens.policy import KeyPolicy, Weakness
+from tokens.refusals import RefusalMemory
+from tokens.uri import Pkcs11Uri
+
+
+class NotConfigured(HsmDicomError):
+    """A name of a token or of an identity that the configuration does not have."""
+
+
+@dataclass(frozen=True)
+class TokenAccess:
+    """All that is needed to open a token, or a key on it. `name` is that of its `[tokens.NAME]`, if it has one."""
+
+    name: str | None
+    uri: Pkcs11Uri
+    module_path: Path | None
+    pin: PinSource | None
+    init_string: str | None
+    sessions: int
+    memory: RefusalMemory
+    last_try: bool = False
+
+    def module(self) -> Module:
+        """The module, loaded. Raises `UriError` where none is named, or `ModuleError`."""
+        return module_of(self.uri, self.module_path, self.init_string)
+
+    def open(self) -> SharedConnection:
+        """A share in the connection to the token; see `tokens.open_token`."""
+        return open_token(
+            self.uri,
+            pin=self.pin,
+            module=self.module_path,
+            init_string=self.init_string,
+            memory=self.memory,
+            sessions=self.sessions,
+            last_try=self.last_try,
+        )
+
+    def open_key(self, allow: Set[Weakness] = frozenset()) -> PrivateKey:
+        """The private key that the URI names; see `tokens.open_key`."""
+        return open_key(
+            self.uri,
+            pin=self.pin,
+            module=self.module_path,
+            init_string=self.init_string,
+            policy=KeyPolicy(allow=frozenset(allow)),
+            memory=self.memory,
+            sessions=self.sessions,
+            last_try=self.last_try,
+        )
+
+    def for_object(self, label: str | None, key_id: bytes | None) -> TokenAccess:
+        """The same token, with a key on it named."""
+        return replace(self, uri=replace(self.uri, object=label, id=key_id))
+
+
+def access_to(
+    configuration: Configuration,
+    wanted: str | Pkcs11Uri,
+    *,
+    pin: PinSource | None = None,
+    module: Path | None = None,
+    last_try: bool = False,
+) -> TokenAccess:
+    """Access to the token that is named by a NAME of the configuration, or by a `pkcs11:` URI.
+
+    A URI that names a configured token, by its label or serial, gets what the configuration says of it. `pin` and
+    `module` go before what is configured; what the URI itself says goes before all. Raises `NotConfigured`.
+    """
+    uri, name = _found(configuration, wanted)
+    section = configuration.tokens[name] if name is not None else None
+    known_module, init_string = (section.module, section.init_string) if section else _only_module(configuration)
+    return TokenAccess(
+        name=name,
+        uri=uri,
+        module_path=module or known_module,
+        pin=pin or (section.pin if section else None),
+        init_string=init_string if module in (None, known_module) else None,
+        sessions=section.sessions if section else DEFAULT_SESSIONS,
+        memory=RefusalMemory(configuration.state.folder),
+        last_try=last_try,
+    )
+
+
+def configured_modules(configuration: Configuration) -> dict[Path, str | None]:
+    """The modules that the configuration names, and what each wants at its initialisation."""
+    return {section.module: section.init_string for section in configuration.tokens.values()}
+
+
+def _found(configuration: Configuration, wanted: str | Pkcs11Uri) -> tuple[Pkcs11Uri, str | None]:
+    """The URI, and the name of the configured token that it means."""
+    if isinstance(wanted, str):
+        if wanted in configuration.tokens:
+            return replace(configuration.tokens[wanted].uri, module_path=None), wanted
+        if not wanted.lower().startswith("pkcs11:"):
+            known = ", ".join(configuration.tokens) or "none"
+            raise NotConfigured(
+                f"'{wanted}' is neither a token of the configuration (there: {known}) nor a pkcs11: URI; "
+                "hsm-dicom token list shows the URIs of tokens."
+            )
+        wanted = Pkcs11Uri.parse(wanted)
+    described = [name for name, section in configuration.tokens.items() if _describes(section, wanted)]
+    if len(described) > 1:
+        raise NotConfigured(f"'{wanted}' fits the tokens {', '.join(described)} of the configuration; name its serial.")
+    return wanted, described[0] if described else None
+
+
+def _describes(section: TokenSection, wanted: Pkcs11Uri) -> bool:
+    """Whether a URI names this token, and nothing that the section contradicts."""
+    pairs = ((wanted.token, section.label), (wanted.serial, section.serial))
+    both = [(asked, known) for asked, known in pairs if asked is not None and known is not None]
+    modules_fit = wanted.module_path is None or wanted.module_path == section.module
+    return modules_fit and bool(both) and all(asked == known for asked, known in both)
+
+
+def _only_module(configuration: Configuration) -> tuple[Path | None, str | None]:
+    modules = list(configured_modules(configuration).items())
+    return modules[0] if len(modules) == 1 else (None, None)

@@ -1,0 +1,57 @@
+"""In which line of a TOML file a key stands, since `tomllib` does not tell.
+
+Reads table headers and the beginnings of `key = value` lines only. A file that hides its keys in inline tables or in
+multi-line strings costs a line number, never more.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+
+_HEADER = re.compile(r"\s*\[\[?\s*(?P<path>[^\[\]]+?)\s*\]\]?\s*(#.*)?\Z")
+_ASSIGNMENT = re.compile(
+    r"\s*(?P<path>(?:[A-Za-z0-9_-]+|\"[^\"]*\"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|\"[^\"]*\"|'[^']*'))*)\s*="
+)
+
+KeyPath = tuple[str, ...]
+
+
+def key_lines(text: str) -> dict[KeyPath, int]:
+    """The line, from 1, of every table and key that can be seen; the first one where it stands twice."""
+    lines: dict[KeyPath, int] = {}
+    table: KeyPath = ()
+    for number, line in enumerate(text.splitlines(), start=1):
+        if header := _HEADER.match(line):
+            table = _parts(header["path"])
+            _put(lines, table, number)
+        elif assignment := _ASSIGNMENT.match(line):
+            _put(lines, table + _parts(assignment["path"]), number)
+    return lines
+
+
+def line_of(lines: dict[KeyPath, int], path: KeyPath) -> int | None:
+    """The line of a key, or of the nearest table around it."""
+    while path:
+        if path in lines:
+            return lines[path]
+        path = path[:-1]
+    return None
+
+
+def _put(lines: dict[KeyPath, int], path: KeyPath, number: int) -> None:
+    for length in range(1, len(path) + 1):
+        lines.setdefault(path[:length], number)
+
+
+def _parts(dotted: str) -> KeyPath:
+    """The parts of a dotted key, quoted ones unquoted: read by tomllib itself."""
+    try:
+        nested = tomllib.loads(f"{dotted} = 0")
+    except tomllib.TOMLDecodeError:
+        return (dotted,)
+    parts = []
+    while isinstance(nested, dict):
+        name, nested = next(iter(nested.items()))
+        parts.append(name)
+    return tuple(parts)

@@ -1,0 +1,157 @@
+"""Where the configuration file is looked for, and how its text becomes models: all mistakes at once, or none.
+
+Problems that are seen in the file and its folder are found here; what needs a device or a certificate is for
+`hsm_dicom.config_check`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tomllib
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from hsm_dicom.config.lines import KeyPath, key_lines, line_of
+from hsm_dicom.config.mistakes import in_words
+from hsm_dicom.config.permissions import writable_by_others
+from hsm_dicom.config.problems import Problem, Severity
+from hsm_dicom.config.sections import Configuration
+from hsm_dicom.errors import HsmDicomError
+
+ENVIRONMENT = "HSM_DICOM_CONFIG"
+LOCAL = Path("hsm-dicom.toml")
+SYSTEM = Path("/etc/hsm-dicom/config.toml")
+
+
+class ConfigurationError(HsmDicomError):
+    """The configuration cannot be used. `problems` holds every reason."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        self.problems = problems
+        more = len(problems) - 1
+        hint = f" (And {more} more: hsm-dicom check-config shows all.)" if more else ""
+        super().__init__(f"{problems[0]}{hint}")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What could be read from a file: its sound parts, and everything that is wrong with the others.
+
+    `configuration` lacks the tables that have mistakes. `sha256` is that of the file's bytes, in hexadecimal, empty if
+    they could not be read. `lines` tells where a key stands. `unsafe` says that somebody else could have written it.
+    """
+
+    file: Path
+    configuration: Configuration = field(default_factory=Configuration)
+    problems: tuple[Problem, ...] = ()
+    sha256: str = ""
+    lines: dict[KeyPath, int] = field(default_factory=dict, repr=False)
+    unsafe: bool = False
+
+    def sound(self) -> Configuration:
+        """The configuration, if nothing is wrong with it. Raises `ConfigurationError`."""
+        errors = tuple(problem for problem in self.problems if problem.severity is Severity.ERROR)
+        if errors:
+            raise ConfigurationError(errors)
+        return self.configuration
+
+    def problem(self, path: KeyPath, what: str, remedy: str, severity: Severity = Severity.ERROR) -> Problem:
+        """A problem at a key of this file."""
+        return Problem(self.file, _dotted(path), what, remedy, line_of(self.lines, path), severity)
+
+
+def find_configuration(named: Path | None = None) -> Path | None:
+    """The file to read: the one named, else $HSM_DICOM_CONFIG, ./hsm-dicom.toml, /etc/hsm-dicom/config.toml.
+
+    None if no file was named and none is there.
+    """
+    if named is not None:
+        return named
+    if os.environ.get(ENVIRONMENT):
+        return Path(os.environ[ENVIRONMENT])
+    return next((path for path in (LOCAL, SYSTEM) if path.exists()), None)
+
+
+def load_configuration(file: Path | None) -> Configuration:
+    """The configuration in a file; an empty one for None. Raises `ConfigurationError` with every mistake in it."""
+    if file is None:
+        return Configuration()
+    return read_configuration(file).sound()
+
+
+def read_configuration(file: Path) -> Reading:
+    """As much of a file as is sound. Never raises for what is in it or for its absence."""
+    try:
+        content = file.read_bytes()
+        unsafe = writable_by_others(file)
+    except OSError as error:
+        what = f"The configuration cannot be read ({error.strerror})."
+        remedy = "Name another one with --config or in $HSM_DICOM_CONFIG."
+        return Reading(file, problems=(Problem(file, "", what, remedy),))
+    problems = [Problem(file, "", *unsafe)] if unsafe else []
+    try:
+        text = content.decode("utf-8")
+        raw = tomllib.loads(text)
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        problems.append(_not_toml(file, error))
+        return Reading(file, problems=tuple(problems))
+    lines = key_lines(text)
+    configuration, mistakes = _sound_part(raw, file.parent)
+    for path, words in mistakes:
+        problems.append(Problem(file, _dotted(path), *words, line_of(lines, path)))
+    reading = Reading(file, configuration, lines=lines, unsafe=unsafe is not None)
+    problems += _dangling_references(reading, raw)
+    problems.sort(key=lambda problem: problem.line or 0)
+    return replace(reading, problems=tuple(problems), sha256=hashlib.sha256(content).hexdigest())
+
+
+def _not_toml(file: Path, error: UnicodeDecodeError | tomllib.TOMLDecodeError) -> Problem:
+    if isinstance(error, UnicodeDecodeError):
+        return Problem(file, "", "The configuration is not UTF-8 text.", "Save it as UTF-8.")
+    # tomllib says what it missed and where, and repeats no value.
+    return Problem(file, "", f"The configuration is not TOML: {error}.", "See https://toml.io for its form.")
+
+
+def _sound_part(raw: dict[str, Any], folder: Path) -> tuple[Configuration, list[tuple[KeyPath, tuple[str, str]]]]:
+    """The tables without mistakes, and the mistakes of the others."""
+    context = {"folder": folder}
+    try:
+        return Configuration.model_validate(raw, context=context), []
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_input=False)
+    mistakes = [(_path(detail["loc"]), in_words(detail)) for detail in details]
+    sound = {name: dict(table) if isinstance(table, dict) else table for name, table in raw.items()}
+    for path, _ in mistakes:
+        table = sound.get(path[0])
+        if len(path) > 1 and isinstance(table, dict):
+            table.pop(path[1], None)
+        else:
+            sound.pop(path[0], None)
+    return Configuration.model_validate(sound, context=context), mistakes
+
+
+def _dangling_references(reading: Reading, raw: dict[str, Any]) -> list[Problem]:
+    # Looked up in the raw tables: a token with a mistake of its own is there nevertheless.
+    tokens = raw.get("tokens", {})
+    known = ", ".join(tokens) or "none"
+    return [
+        reading.problem(
+            ("identities", name, "token"),
+            f"There is no [tokens.{identity.token}] in this file.",
+            f"Write the table, or name one that is there: {known}.",
+        )
+        for name, identity in reading.configuration.identities.items()
+        if identity.token is not None and identity.token not in tokens
+    ]
+
+
+def _path(place: tuple[int | str, ...]) -> KeyPath:
+    return tuple(str(part) for part in place)
+
+
+def _dotted(path: KeyPath) -> str:
+    return ".".join(path)

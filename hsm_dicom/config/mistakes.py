@@ -1,0 +1,95 @@
+"""What each mistake in the file is called, and what to do about it: pydantic's error types, in words.
+
+Pydantic would repeat the value that it refuses. A PIN may stand there, so none of these sentences does.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from pydantic import BaseModel
+from pydantic_core import ErrorDetails
+
+from hsm_dicom.config.sections import ALLOWABLE, Configuration
+
+Words = tuple[str, str]
+"""What is wrong, and the remedy."""
+
+_PIN_NAMES = ("pin", "password", "passphrase", "passwd", "secret")
+_NO_PIN: Words = (
+    "A PIN stands in the configuration, or what may be one (it is not repeated here).",
+    "Write where the PIN is instead: prompt, env:NAME, file:PATH, fd:N or pinpad. "
+    "If a PIN stood here, others may have read it: change it with hsm-dicom token change-pin.",
+)
+
+_WORDS: Mapping[str, Words] = {
+    "pin_source": _NO_PIN,
+    "unnamed": (
+        "The token has neither a label nor a serial.",
+        "Write label = or serial =; hsm-dicom token list shows both.",
+    ),
+    "no_key": (
+        "The identity names no key.",
+        'Write token = with object = (or id =), or key = "pkcs11:…".',
+    ),
+    "two_keys": (
+        "The identity names its key twice.",
+        "Keep either key = or the three keys token =, object =, id =.",
+    ),
+    "file_key": (
+        "The private key is a file: whoever reads the file has the key for ever, and nobody sees it happen.",
+        'Put the key on a token, or allow it by name: allow = ["file-key"].',
+    ),
+    "no_certificate": (
+        "The key is a file, and no certificate is named.",
+        'Write certificate = "PATH.pem".',
+    ),
+    "key_id": ("The id is not in hexadecimal.", 'Write it like id = "01ab"; hsm-dicom key list shows it.'),
+    "weakness": ("What is to be allowed is not known.", f"It may be one of: {', '.join(ALLOWABLE)}."),
+    "string_type": ("A text in quotation marks must stand here.", 'Write it like name = "text".'),
+    "string_too_short": ("The text is empty.", "Write it, or remove the key."),
+    "path_type": ("A path in quotation marks must stand here.", 'Write it like name = "/path".'),
+    "int_type": ("A whole number must stand here.", "Write it without quotation marks."),
+    "int_parsing": ("A whole number must stand here.", "Write it without quotation marks."),
+    "model_type": ("A table must stand here.", "Write it as [table] with key = value lines under it."),
+    "dict_type": ("Tables with names must stand here.", "Write them like [tokens.NAME]."),
+    "frozen_set_type": ("A list must stand here.", 'Write it like ["one", "two"].'),
+}
+
+
+def in_words(error: ErrorDetails) -> Words:
+    """One of pydantic's errors."""
+    kind, place, context = error["type"], error["loc"], error.get("ctx", {})
+    if kind == "extra_forbidden":
+        return _unknown(place)
+    if kind == "missing":
+        return f"The key '{place[-1]}' is missing.", "Write it."
+    if kind == "key_uri":
+        return str(context["reason"]), "See the form of a URI: hsm-dicom token list prints those of tokens."
+    if kind in ("greater_than_equal", "less_than_equal"):
+        bound = context.get("ge", context.get("le"))
+        return f"The number is too {'small' if 'ge' in context else 'large'}.", f"The bound is {bound}."
+    return _WORDS.get(kind, ("The value is not of the form that is wanted here.", "See the documentation of this key."))
+
+
+def _unknown(place: tuple[int | str, ...]) -> Words:
+    name = str(place[-1])
+    if any(part in name.lower() for part in _PIN_NAMES):
+        return _NO_PIN
+    known = _known_at(place[:-1])
+    near = difflib.get_close_matches(name, known, n=1)
+    guess = f"Is '{near[0]}' meant? " if near else ""
+    return f"The key '{name}' is not known here.", f"{guess}Known are: {', '.join(known)}."
+
+
+def _known_at(place: tuple[int | str, ...]) -> list[str]:
+    """The keys of the table at a place, found by walking down the models."""
+    model: Any = Configuration
+    for part in place:
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            model = model.model_fields[str(part)].annotation
+        else:
+            model = get_args(model)[-1]  # dict[str, Section]: its names are free
+    return sorted(model.model_fields)

@@ -1,0 +1,39 @@
+"""What is wrong with a configuration, in words and for programs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+
+class Severity(StrEnum):
+    """Whether a problem keeps the configuration from being used."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing to put right.
+
+    `key` is the TOML path ("tokens.ct-room.pin"), empty where the file itself is meant; `line` counts from 1.
+    `what` and `remedy` are sentences. Neither ever repeats a value that could be a PIN.
+    """
+
+    file: Path
+    key: str
+    what: str
+    remedy: str
+    line: int | None = None
+    severity: Severity = Severity.ERROR
+
+    @property
+    def place(self) -> str:
+        """Where to look: "hsm-dicom.toml:7: tokens.ct-room.pin"."""
+        at = str(self.file) if self.line is None else f"{self.file}:{self.line}"
+        return f"{at}: {self.key}" if self.key else at
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.what} {self.remedy}".rstrip()

@@ -1,0 +1,186 @@
+"""The tables of the configuration file, as frozen models. Each field is documented under it.
+
+Unknown keys are refused, so that a misspelt one is not taken for its default. Relative paths are relative to the folder
+of the file that names them. Nothing here opens a file or a device.
+
+A value that is refused raises an error that has a type and no text: `mistakes` has the words, and none repeats a value,
+which may be a PIN.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    StringConstraints,
+    ValidationInfo,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from tokens.errors import PinSourceError, UriError
+from tokens.pin import FromFile, PinSource, parse_pin_source
+from tokens.policy import Weakness
+from tokens.uri import Pkcs11Uri
+
+FILE_KEY = "file-key"
+"""What `allow` of an identity must name before a private key is read from a file."""
+
+ALLOWABLE = (*(weakness.value for weakness in Weakness), FILE_KEY)
+"""Everything that `allow` of an identity can name."""
+
+
+def _below(path: Path, info: ValidationInfo) -> Path:
+    folder: Path = (info.context or {}).get("folder", Path())
+    return folder / path.expanduser()
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise PydanticCustomError("string_type", "")
+    return value
+
+
+def _pin_source(value: object, info: ValidationInfo) -> PinSource:
+    # Whatever stands here may be a PIN, a number too: only what is plainly a source is ever looked at.
+    try:
+        source = parse_pin_source(value if isinstance(value, str) else "")
+    except PinSourceError:
+        raise PydanticCustomError("pin_source", "") from None
+    return FromFile(_below(source.path, info)) if isinstance(source, FromFile) else source
+
+
+def _key_location(value: object, info: ValidationInfo) -> Pkcs11Uri | Path:
+    text = _text(value)
+    if text.startswith("file:"):
+        return _below(Path(text.removeprefix("file:")), info)
+    try:
+        return Pkcs11Uri.parse(text)
+    except UriError as error:
+        raise PydanticCustomError("key_uri", "{reason}", {"reason": str(error)}) from None
+
+
+def _certificate(value: object, info: ValidationInfo) -> Path | None:
+    text = _text(value)
+    return None if text == "token" else _below(Path(text), info)
+
+
+def _key_id(value: object) -> bytes:
+    try:
+        return bytes.fromhex(_text(value))
+    except ValueError:
+        raise PydanticCustomError("key_id", "") from None
+
+
+def _allowed(name: str) -> str:
+    if name not in ALLOWABLE:
+        raise PydanticCustomError("weakness", "")
+    return name
+
+
+FilePath = Annotated[Path, AfterValidator(_below)]
+Text = Annotated[str, StringConstraints(min_length=1)]
+
+
+class Section(BaseModel):
+    """What all tables have in common. Later sections inherit it too."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, arbitrary_types_allowed=True)
+
+
+class TokenSection(Section):
+    """`[tokens.NAME]`: one PKCS#11 token."""
+
+    module: FilePath
+    """The PKCS#11 module, a shared library."""
+    label: Text | None = None
+    """The token's label, given when it was initialised."""
+    serial: Text | None = None
+    """The token's serial number; label or serial must be there, both may be."""
+    pin: Annotated[PinSource | None, PlainValidator(_pin_source)] = None
+    """Where the PIN comes from: prompt, env:NAME, file:PATH, fd:N or pinpad. Never the PIN itself."""
+    init_string: Text | None = None
+    """What the module wants at C_Initialize; NSS softokn does."""
+    sessions: Annotated[int, Field(ge=1, le=256)] = 8
+    """How many threads the token serves at once."""
+
+    @model_validator(mode="after")
+    def _is_named(self) -> Self:
+        if self.label is None and self.serial is None:
+            raise PydanticCustomError("unnamed", "")
+        return self
+
+    @property
+    def uri(self) -> Pkcs11Uri:
+        """The token as an RFC 7512 URI."""
+        return Pkcs11Uri(token=self.label, serial=self.serial, module_path=self.module)
+
+
+class IdentitySection(Section):
+    """`[identities.NAME]`: a private key with its certificate.
+
+    The key is named by `token` with `object`, `id` or both, or by `key`.
+    """
+
+    token: Text | None = None
+    """The NAME of a `[tokens.NAME]`."""
+    object: Text | None = None
+    """The key's label on the token (CKA_LABEL)."""
+    id: Annotated[bytes | None, PlainValidator(_key_id)] = None
+    """The key's id on the token (CKA_ID), in hexadecimal."""
+    key: Annotated[Pkcs11Uri | Path | None, PlainValidator(_key_location)] = None
+    """Instead of the three: a pkcs11: URI, or file:PATH of a PEM key if `allow` names "file-key"."""
+    certificate: Annotated[Path | None, PlainValidator(_certificate)] = None
+    """A PEM file; None, written as "token", where it is read from the token."""
+    chain: FilePath | None = None
+    """A PEM file with the certificates between this one and the root."""
+    allow: frozenset[Annotated[str, AfterValidator(_allowed)]] = frozenset()
+    """What the security officer allows of this key by name: weaknesses of `tokens.policy`, "file-key"."""
+
+    @model_validator(mode="after")
+    def _has_one_key(self) -> Self:
+        on_token = [name for name in ("token", "object", "id") if getattr(self, name) is not None]
+        if self.key is not None and on_token:
+            raise PydanticCustomError("two_keys", "")
+        if self.key is None and (self.token is None or on_token == ["token"]):
+            raise PydanticCustomError("no_key", "")
+        if isinstance(self.key, Path):
+            if FILE_KEY not in self.allow:
+                raise PydanticCustomError("file_key", "")
+            if self.certificate is None:
+                raise PydanticCustomError("no_certificate", "")
+        return self
+
+    @property
+    def weaknesses(self) -> frozenset[Weakness]:
+        """The part of `allow` that the key policy knows."""
+        return frozenset(Weakness(name) for name in self.allow if name != FILE_KEY)
+
+
+class StateSection(Section):
+    """`[state]`: what must survive a restart."""
+
+    folder: FilePath | None = None
+    """Where refused PINs are remembered; see `tokens.refusals.default_state_folder` for the default."""
+
+
+class EventsSection(Section):
+    """`[events]`: what was done with keys, and by whom."""
+
+    file: FilePath | None = None
+    """A JSON-lines file that every event is appended to; see `hsm_dicom.events`."""
+
+
+class Configuration(Section):
+    """The whole file. Each table has a default, so that an empty file is a configuration."""
+
+    tokens: dict[str, TokenSection] = {}
+    identities: dict[str, IdentitySection] = {}
+    state: StateSection = StateSection()
+    events: EventsSection = EventsSection()

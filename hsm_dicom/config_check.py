@@ -1,0 +1,256 @@
+"""Everything that is wrong with a configuration, all at once: the file, the files that it names, tokens, identities.
+
+    report = check_configuration(find_configuration())
+    for problem in report.problems:
+        print(problem)
+
+One problem hides no other. A PIN is presented at most once for each token, under all the rules of a login, and not at
+all where its source is already known to be unusable.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+
+from hsm_dicom.config.devices import access_to
+from hsm_dicom.config.lines import KeyPath
+from hsm_dicom.config.loading import Reading, read_configuration
+from hsm_dicom.config.permissions import writable_by_others
+from hsm_dicom.config.problems import Problem, Severity
+from hsm_dicom.config.sections import IdentitySection, TokenSection
+from hsm_dicom.errors import HsmDicomError
+from hsm_dicom.identity import (
+    EXPIRY_WARNING,
+    Identity,
+    expiry_remark,
+    identity_access,
+    load_identity,
+    read_certificates,
+)
+from tokens.errors import TokenError
+from tokens.opening import module_of
+from tokens.pin import FromEnvironment, FromFile, PinPad, Prompt
+from tokens.pkcs11.search import find_token
+
+
+@dataclass(frozen=True)
+class CheckedIdentity:
+    """An identity that works: what was read of it."""
+
+    name: str
+    subject: str
+    not_after: datetime
+
+
+@dataclass(frozen=True)
+class ConfigurationReport:
+    """What was found: the tokens that took their PIN, and the identities that work.
+
+    `not_looked_at` names the identities whose key was not looked at, since nobody logged in to their token.
+    """
+
+    file: Path
+    problems: tuple[Problem, ...]
+    tokens: tuple[str, ...]
+    identities: tuple[CheckedIdentity, ...]
+    not_looked_at: tuple[str, ...]
+
+    @property
+    def usable(self) -> bool:
+        """Whether there is no error; warnings may be left."""
+        return all(problem.severity is Severity.WARNING for problem in self.problems)
+
+
+def check_configuration(
+    file: Path,
+    *,
+    log_in: bool = True,
+    warning: timedelta = EXPIRY_WARNING,
+    progress: Callable[[str], None] = lambda _: None,
+) -> ConfigurationReport:
+    """Look at everything that a configuration names. Never raises for what it finds.
+
+    Without `log_in` no PIN is presented, so that keys are not looked at. A module is not loaded, nor a PIN presented,
+    where somebody else could have written the file or the module. `progress` is told, in words, what is next.
+    """
+    with contextlib.ExitStack() as logins:
+        check = _Check(read_configuration(file), log_in, warning, progress, logins)
+        return check.run()
+
+
+@dataclass
+class _Check:
+    reading: Reading
+    log_in: bool
+    warning: timedelta
+    progress: Callable[[str], None]
+    # Logins last until the end, so that a PIN is typed, or presented, once for each token.
+    logins: contextlib.ExitStack
+    problems: list[Problem] = field(default_factory=list)
+    logged_in: list[str] = field(default_factory=list)
+    not_looked_at: list[str] = field(default_factory=list)
+
+    def run(self) -> ConfigurationReport:
+        self.problems += self.reading.problems
+        configuration = self.reading.configuration
+        for name, token in configuration.tokens.items():
+            self.progress(f"token {name}")
+            self._token(name, token)
+        identities = []
+        for name, identity in configuration.identities.items():
+            self.progress(f"identity {name}")
+            identities += self._identity(name, identity)
+        self._places()
+        return ConfigurationReport(
+            file=self.reading.file,
+            problems=tuple(sorted(self.problems, key=lambda problem: problem.line or 0)),
+            tokens=tuple(self.logged_in),
+            identities=tuple(identities),
+            not_looked_at=tuple(self.not_looked_at),
+        )
+
+    # -- tokens -----------------------------------------------------------------------------------------------
+
+    def _token(self, name: str, token: TokenSection) -> None:
+        place = ("tokens", name)
+        pin_is_there = self._pin((*place, "pin"), token)
+        with self._reported((*place, "module")):
+            unsafe = writable_by_others(token.module)
+            if unsafe:
+                self._add((*place, "module"), *unsafe)
+            if unsafe or self.reading.unsafe:
+                return
+            module = module_of(token.uri, init_string=token.init_string)
+            with self._reported(place):
+                find_token(module, token.uri)
+                if pin_is_there and self.log_in:
+                    self._log_in(name)
+
+    def _pin(self, place: KeyPath, token: TokenSection) -> bool:
+        """Whether the PIN can be had."""
+        match token.pin:
+            case None:
+                self._warn(place, "No source of the PIN is named.", "Write pin = …; else each command needs --pin.")
+                return False
+            case Prompt() | PinPad():
+                return sys.stdin.isatty()
+            case FromFile() | FromEnvironment() as source:
+                with self._reported(place):
+                    pin = source.read("PIN")
+                    if pin is not None:
+                        pin.wipe()
+                    return True
+                return False
+        return True
+
+    def _log_in(self, name: str) -> None:
+        with self._reported(("tokens", name, "pin")):
+            connection = self.logins.enter_context(access_to(self.reading.configuration, name).open())
+            connection.connect()
+            self.logged_in.append(name)
+
+    # -- identities -------------------------------------------------------------------------------------------
+
+    def _identity(self, name: str, section: IdentitySection) -> list[CheckedIdentity]:
+        place = ("identities", name)
+        chain_fits = self._certificate_file((*place, "chain"), section.chain)
+        certificate_fits = self._certificate_file((*place, "certificate"), section.certificate)
+        if not self._can_open(place, section):
+            self.not_looked_at.append(name)
+            return []
+        if not (chain_fits and certificate_fits):
+            return []
+        with self._reported(place), load_identity(self.reading.configuration, name) as identity:
+            for finding in identity.findings:
+                allowed = finding.weakness in section.weaknesses
+                remedy = "It is allowed by name." if allowed else "Consider a key that was generated on the token."
+                self._warn(place, f"About its key: {finding.sentence}.", remedy)
+            if section.certificate is None:
+                self._dates((*place, "certificate"), identity.certificate)
+            self._chain_fits(place, identity)
+            return [CheckedIdentity(name, identity.subject, identity.certificate.not_valid_after_utc)]
+        return []
+
+    def _can_open(self, place: KeyPath, section: IdentitySection) -> bool:
+        """Whether opening the identity's token can tell anything new."""
+        if isinstance(section.key, Path):
+            return True
+        with self._reported(place):
+            access = identity_access(self.reading.configuration, section)
+            if access.name is None:
+                return self.log_in and not self.reading.unsafe
+            return access.name in self.logged_in
+        return False
+
+    def _certificate_file(self, place: KeyPath, path: Path | None) -> bool:
+        if path is None:
+            return True
+        with self._reported(place):
+            for certificate in read_certificates(path):
+                self._dates(place, certificate)
+            return True
+        return False
+
+    def _dates(self, place: KeyPath, certificate: x509.Certificate) -> None:
+        remark = expiry_remark(certificate, warning=self.warning)
+        if remark is None:
+            return
+        say = self._add if remark.expired else self._warn
+        say(place, remark.sentence, "Have a new one issued: hsm-dicom key csr makes the request.")
+
+    def _chain_fits(self, place: KeyPath, identity: Identity) -> None:
+        below = identity.certificate
+        for above in identity.chain:
+            try:
+                below.verify_directly_issued_by(above)
+            except (ValueError, TypeError, InvalidSignature):
+                self._add(
+                    (*place, "chain"),
+                    f"'{above.subject.rfc4514_string()}' did not issue '{below.subject.rfc4514_string()}'.",
+                    "Put the chain in order: the issuer first, each followed by its own issuer.",
+                )
+                return
+            below = above
+
+    # -- the other tables -------------------------------------------------------------------------------------
+
+    def _places(self) -> None:
+        configuration = self.reading.configuration
+        for place, path in (
+            (("state", "folder"), configuration.state.folder),
+            (("events", "file"), configuration.events.file),
+        ):
+            if path is None:
+                continue
+            existing = path if path.exists() else path.parent
+            if not existing.exists():
+                self._add(place, f"{existing} does not exist.", f"Run: mkdir -m 700 {existing}")
+            elif not os.access(existing, os.W_OK):
+                self._add(place, f"{existing} cannot be written by this user.", "Change its owner, or name another.")
+
+    # -- reporting --------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _reported(self, place: KeyPath) -> Iterator[None]:
+        """Report what ends the block early, at a place of the file."""
+        try:
+            yield
+        except (TokenError, HsmDicomError) as error:
+            self._add(place, str(error))
+        except OSError as error:
+            self._add(place, f"{error.filename}: {error.strerror}.", "Correct the path, or the rights of this user.")
+
+    def _add(self, place: KeyPath, what: str, remedy: str = "") -> None:
+        self.problems.append(self.reading.problem(place, what, remedy))
+
+    def _warn(self, place: KeyPath, what: str, remedy: str = "") -> None:
+        self.problems.append(self.reading.problem(place, what, remedy, Severity.WARNING))

@@ -1,0 +1,241 @@
+"""An identity: a private key, its certificate, and the certificates above it, proven to belong together.
+
+    with load_identity(configuration, "node") as node:
+        signature = node.key.sign(data, padding.PKCS1v15(), hashes.SHA256())
+        node.certificate.public_key().verify(...)
+
+The key stays on its token. A private key in a file is served only where the configuration names the file and says
+`allow = ["file-key"]`: such a key can be copied without a trace, so that it takes a decision, written down where an
+auditor reads it, and not just an option on a command line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from hsm_dicom.config.devices import NotConfigured, TokenAccess, access_to
+from hsm_dicom.config.permissions import readable_by_others
+from hsm_dicom.config.sections import Configuration, IdentitySection
+from hsm_dicom.errors import HsmDicomError
+from tokens.keys import TokenECPrivateKey, TokenRSAPrivateKey
+from tokens.pin import PinSource
+from tokens.pkcs11.ceremony import keys_of
+from tokens.policy import Finding
+
+EXPIRY_WARNING = timedelta(days=30)
+"""How long before its end a certificate is remarked upon."""
+
+PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+
+
+class IdentityError(HsmDicomError):
+    """Key, certificate and chain do not make an identity."""
+
+
+class CertificateMismatch(IdentityError):
+    """The certificate is for another key."""
+
+
+class CertificateFileError(IdentityError):
+    """A file of certificates, or of a key, cannot be read or does not hold what it should."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A key that may be used as the subject of its certificate.
+
+    `chain` runs from the issuer of `certificate` upwards, as far as it is known; it may be empty. `findings` are what
+    the key policy remarked upon. A context manager: leaving it lets go of the token.
+    """
+
+    name: str
+    key: PrivateKey = field(repr=False)
+    certificate: x509.Certificate
+    chain: tuple[x509.Certificate, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.certificate.public_key() != self.key.public_key():
+            raise CertificateMismatch(
+                f"The certificate of '{self.subject}' is not for the key of identity '{self.name}': their public keys "
+                "differ. Name the certificate that was issued for this key, or the key that belongs to it."
+            )
+
+    @property
+    def subject(self) -> str:
+        """The certificate's subject as RFC 4514 writes it."""
+        return self.certificate.subject.rfc4514_string()
+
+    def close(self) -> None:
+        """Let go of the token; doing so twice is fine."""
+        if isinstance(self.key, TokenRSAPrivateKey | TokenECPrivateKey):
+            self.key.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+@dataclass(frozen=True)
+class ExpiryRemark:
+    """What the dates of a certificate give reason to say; `expired` covers "not yet valid" too."""
+
+    sentence: str
+    expired: bool
+
+
+def load_identity(configuration: Configuration, name: str, *, pin: PinSource | None = None) -> Identity:
+    """The identity `[identities.NAME]`, its token opened.
+
+    `pin` goes before the configured source. Raises `NotConfigured`, the classes here, and those of `tokens.errors`.
+    """
+    section = configuration.identities.get(name)
+    if section is None:
+        known = ", ".join(configuration.identities) or "none"
+        raise NotConfigured(f"There is no identity '{name}' in the configuration; there: {known}.")
+    chain = read_certificates(section.chain) if section.chain else ()
+    if isinstance(section.key, Path):
+        key = read_key_file(section.key)
+        return _assembled(name, key, _certificates_in(section.certificate, name), chain)
+    access = identity_access(configuration, section, pin=pin)
+    return open_identity(access, section.certificate, chain=chain, section=section, name=name)
+
+
+def open_identity(
+    access: TokenAccess,
+    certificate: Path | None = None,
+    *,
+    chain: Sequence[x509.Certificate] = (),
+    section: IdentitySection | None = None,
+    name: str = "",
+) -> Identity:
+    """The key that `access` names, with the certificate from a PEM file, or for None from the token itself.
+
+    Certificates after the first one in the file are taken as its chain where no `chain` is given.
+    """
+    key = access.open_key(section.weaknesses if section else frozenset())
+    try:
+        shown = name or str(key.device.description)
+        certificates = read_certificates(certificate) if certificate else _certificates_on_token(access, key)
+        return _assembled(shown, key, certificates, chain)
+    except BaseException:
+        key.close()
+        raise
+
+
+def identity_access(
+    configuration: Configuration, section: IdentitySection, *, pin: PinSource | None = None
+) -> TokenAccess:
+    """Access to the token key of an identity."""
+    if section.token is not None:
+        return access_to(configuration, section.token, pin=pin).for_object(section.object, section.id)
+    if section.key is None or isinstance(section.key, Path):
+        raise IdentityError("The identity's key is not on a token.")
+    return access_to(configuration, section.key, pin=pin)
+
+
+def read_certificates(path: Path) -> tuple[x509.Certificate, ...]:
+    """Every certificate in a PEM file, or the one in a DER file. Raises `CertificateFileError`."""
+    data = _content(path)
+    try:
+        if b"-----BEGIN" in data:
+            return tuple(x509.load_pem_x509_certificates(data))
+        return (x509.load_der_x509_certificate(data),)
+    except ValueError as error:
+        raise CertificateFileError(
+            f"{path} holds no certificate that can be read; name a PEM file (-----BEGIN CERTIFICATE-----)."
+        ) from error
+
+
+def read_key_file(path: Path) -> PrivateKey:
+    """An RSA or EC private key from an unencrypted PEM file that only its owner may read."""
+    data = _content(path)
+    unsafe = readable_by_others(path)
+    if unsafe:
+        raise CertificateFileError(" ".join(unsafe))
+    try:
+        key = load_pem_private_key(data, password=None)
+    except TypeError as error:
+        raise CertificateFileError(
+            f"The private key in {path} is encrypted, and a passphrase is not served: put the key on a token."
+        ) from error
+    except ValueError as error:
+        raise CertificateFileError(f"{path} holds no private key in PEM form.") from error
+    if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
+        raise CertificateFileError(f"The private key in {path} is neither RSA nor EC; no DICOM profile uses it.")
+    return key
+
+
+def expiry_remark(
+    certificate: x509.Certificate, now: datetime | None = None, warning: timedelta = EXPIRY_WARNING
+) -> ExpiryRemark | None:
+    """What to say about the dates of a certificate; None if it is valid for longer than `warning`."""
+    moment = now or datetime.now(UTC)
+    subject = f"The certificate of '{certificate.subject.rfc4514_string()}'"
+    begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    if moment < begins:
+        return ExpiryRemark(f"{subject} is not valid before {begins:%Y-%m-%d %H:%M} UTC.", expired=True)
+    if moment > ends:
+        return ExpiryRemark(f"{subject} expired on {ends:%Y-%m-%d %H:%M} UTC.", expired=True)
+    if ends - moment < warning:
+        return ExpiryRemark(f"{subject} expires in {_in_words(ends - moment)}, on {ends:%Y-%m-%d}.", expired=False)
+    return None
+
+
+def _assembled(
+    name: str,
+    key: PrivateKey,
+    certificates: Sequence[x509.Certificate],
+    chain: Iterable[x509.Certificate],
+) -> Identity:
+    findings = key.device.findings if isinstance(key, TokenRSAPrivateKey | TokenECPrivateKey) else ()
+    return Identity(name, key, certificates[0], tuple(chain) or tuple(certificates[1:]), findings)
+
+
+def _certificates_on_token(
+    access: TokenAccess, key: TokenRSAPrivateKey | TokenECPrivateKey
+) -> tuple[x509.Certificate, ...]:
+    """The certificate stored with the key; of several (a renewal), the one that is valid longest."""
+    with access.open() as connection:
+        stored = [
+            certificate
+            for entry in keys_of(connection)
+            for certificate in entry.certificates
+            if certificate.public_key() == key.public_key()
+        ]
+    if not stored:
+        raise IdentityError(
+            f"There is no certificate for {key.device.description} on the token; "
+            "store it there with hsm-dicom key import-cert, or name its file."
+        )
+    return (max(stored, key=lambda certificate: certificate.not_valid_after_utc),)
+
+
+def _certificates_in(path: Path | None, name: str) -> tuple[x509.Certificate, ...]:
+    if path is None:
+        raise IdentityError(f"The key of identity '{name}' is a file, so its certificate must be one too.")
+    return read_certificates(path)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CertificateFileError(f"{path} cannot be read ({error.strerror}).") from error
+
+
+def _in_words(span: timedelta) -> str:
+    return f"{span.days} days" if span.days > 1 else f"{span.total_seconds() / 3600:.0f} hours"
