@@ -1,4 +1,4 @@
-"""A DICOM file (PS3.10), opened for reading its structure: File Meta Information, and a Data Set that was walked.
+"""DICOM files (PS3.10), open for reading: as encoded bytes, and as a Data Set that was walked.
 
 with DicomFile.open("ct.dcm") as file:
     print(file.syntax.uid, len(file.main.elements), file.value(file.main[0x00100020]))
@@ -11,40 +11,37 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
 
-from hsm_dicom.dataset.errors import (
-    FileChangedError,
-    NotDicomError,
-    UnsupportedTransferSyntaxError,
-)
+from hsm_dicom.dataset.errors import FileChangedError, NotDicomError, UnsupportedTransferSyntaxError
 from hsm_dicom.dataset.source import Source, inflate, open_source
 from hsm_dicom.dataset.tags import LENGTH_TO_END, Path, format_path, format_tag
 from hsm_dicom.dataset.transfer_syntax import EXPLICIT_VR_LITTLE_ENDIAN, TransferSyntax, transfer_syntax
-from hsm_dicom.dataset.walker import Element, ItemBounds, Walker
+from hsm_dicom.dataset.walker import UNDEFINED_LENGTH, Element, Walker
 
 _META_START = 132
-_META_LENGTH = 0x00020000
 _TRANSFER_SYNTAX_UID = 0x00020010
+
+FileState = tuple[int, int, int, int, int]
+"""What tells one state of one file from another: device, inode, size, and times of writing and of change."""
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """One level: the main Data Set, or that of the Item at ``path``.
-
-    Its encoded elements are the bytes ``[start, end)``. ``length_fields`` are offsets of the 32-bit fields that
-    count bytes of this level and change when it grows: of enclosing sequences and Items of defined length, and
-    group lengths of the enclosing levels.
-    """
+    """One level: the main Data Set, or that of the Item at ``path``, encoded in the bytes ``[start, end)``."""
 
     path: Path
     start: int
     end: int
     elements: tuple[Element, ...]
-    length_fields: tuple[int, ...] = ()
 
     @cached_property
     def by_tag(self) -> dict[int, Element]:
         """The elements by tag; tags are unique."""
         return {element.tag: element for element in self.elements}
+
+    @cached_property
+    def signable_tags(self) -> frozenset[int]:
+        """Tags of the elements that a signature may cover."""
+        return frozenset([element.tag for element in self.elements if element.signable])
 
     def __getitem__(self, tag: int) -> Element:
         return self.by_tag[tag]
@@ -62,71 +59,42 @@ class DataSet:
 
 
 @dataclass
-class DicomFile:
-    """An open DICOM file. Offsets count in ``source``, which is the file, inflated where it is deflated."""
+class EncodedFile:
+    """An open file whose encoding is known. Offsets count in ``source``: the file, inflated where it is deflated.
 
-    name: str
+    ``head`` is the offset of the first byte behind the File Meta Information.
+    """
+
     file: Source
     source: Source
     syntax: TransferSyntax
-    meta: DataSet
-    main: DataSet
-    signed_items: tuple[Path, ...]
+    head: int
     status: os.stat_result
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> Self:
-        """Open and walk a file.
-
-        Raises DicomFileError: NotDicomError, UnsupportedTransferSyntaxError, MalformedDataSetError, or the class
-        itself where the path cannot be read.
-        """
+    def reopen(cls, path: str, syntax: TransferSyntax, head: int, state: FileState) -> EncodedFile:
+        """Open a file that was walked before. Raises FileChangedError if it is not in that state any more."""
         file, status = open_source(path)
         source = file
         try:
-            meta = _file_meta(file)
-            syntax = _syntax(file, meta)
+            if file_state(status) != state:
+                raise FileChangedError(path, "the file was changed since it was read; nothing was written.")
             if syntax.deflated:
-                source = inflate(file, meta.end)
-            walker = Walker(source, syntax)
-            elements = walker.data_set(meta.end, source.size)
-            if elements and elements[0].tag >> 16 == 0x0002:
-                raise NotDicomError(file.name, "the File Meta Information is longer than (0002,0000) says.")
-            main = DataSet((), meta.end, source.size, elements, _group_lengths(elements, None))
+                source = inflate(file, head)
         except BaseException:
-            source.close()
             file.close()
             raise
-        return cls(file.name, file, source, syntax, meta, main, tuple(walker.signed_items), status)
+        return cls(file, source, syntax, head, status)
 
-    def item(self, path: Path) -> DataSet:
-        """The Data Set of the Item at ``path``. Raises KeyError where there is no such Item."""
-        level = self.main
-        for depth, (tag, number) in enumerate(path):
-            sequence = level.get(tag)
-            bounds = self.items(level, sequence) if sequence is not None and sequence.vr == "SQ" else []
-            if sequence is None or number >= len(bounds):
-                raise KeyError(format_path(path[: depth + 1]))
-            item = bounds[number]
-            place = path[: depth + 1]
-            elements = Walker(self.source, self.syntax).data_set(item.value, item.content_end, place)
-            length_fields = level.length_fields + _group_lengths(level.elements, tag >> 16)
-            length_fields += tuple(
-                field
-                for field in (sequence.value - 4, item.start + 4)
-                if self.source.read(field, field + 4) != b"\xff\xff\xff\xff"
-            )
-            own = _group_lengths(elements, None)
-            level = DataSet(place, item.value, item.content_end, elements, length_fields + own)
-        return level
+    @property
+    def name(self) -> str:
+        """The file's name as the caller gave it."""
+        return self.file.name
 
-    def items(self, level: DataSet, sequence: Element) -> list[ItemBounds]:
-        """Where the Items of a sequence of this level lie."""
-        return Walker(self.source, self.syntax).items(sequence, level.path)
-
-    def value(self, element: Element) -> bytes:
-        """The encoded value, as it is in the file."""
-        return self.source.read(element.value, element.end)
+    @property
+    def state(self) -> FileState:
+        """The state that the file was in when it was opened."""
+        return file_state(self.status)
 
     def number(self, data: bytes) -> int:
         """Decode an unsigned integer in the byte order of the Data Set."""
@@ -134,8 +102,7 @@ class DicomFile:
 
     def demand_unchanged(self) -> None:
         """Raise FileChangedError if the file was written to since it was opened."""
-        now = os.fstat(self.file.fd)
-        if identity(now) != identity(self.status):
+        if file_state(os.fstat(self.file.fd)) != self.state:
             raise FileChangedError(self.name, "the file was changed while it was being read.")
 
     def close(self) -> None:
@@ -150,22 +117,98 @@ class DicomFile:
         self.close()
 
 
-def identity(status: os.stat_result) -> tuple[int, int, int, int, int]:
-    """What tells one state of one file from another: device, inode, size, and times of writing and of change."""
+@dataclass
+class DicomFile(EncodedFile):
+    """An open file that was walked. ``signed_items`` are the places of Items that hold signatures or their MACs."""
+
+    main: DataSet
+    signed_items: tuple[Path, ...]
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Self:
+        """Open and walk a file.
+
+        Raises DicomFileError: NotDicomError, UnsupportedTransferSyntaxError, MalformedDataSetError, or the class
+        itself where the path cannot be read.
+        """
+        file, status = open_source(path)
+        source = file
+        try:
+            head, syntax = _file_meta(file)
+            if syntax.deflated:
+                source = inflate(file, head)
+            walker = Walker(source, syntax)
+            elements = walker.data_set(head, source.size)
+            if elements and elements[0].tag >> 16 == 0x0002:
+                raise NotDicomError(file.name, "the File Meta Information is longer than (0002,0000) says.")
+        except BaseException:
+            source.close()
+            file.close()
+            raise
+        main = DataSet((), head, source.size, elements)
+        return cls(file, source, syntax, head, status, main, tuple(walker.signed_items))
+
+    def value(self, element: Element) -> bytes:
+        """The encoded value, as it is in the file."""
+        return self.source.read(element.value, element.end)
+
+    def data_sets(self, level: DataSet, sequence: Element) -> list[DataSet]:
+        """The Data Sets of the Items of a sequence of this level."""
+        walker = Walker(self.source, self.syntax)
+        found = []
+        for number, item in enumerate(walker.items(sequence, level.path)):
+            path = (*level.path, (sequence.tag, number))
+            found.append(
+                DataSet(path, item.value, item.content_end, walker.data_set(item.value, item.content_end, path))
+            )
+        return found
+
+    def item(self, path: Path) -> DataSet:
+        """The Data Set of the Item at ``path``. Raises KeyError where there is no such Item."""
+        return self._descend(path)[0]
+
+    def length_fields(self, path: Path) -> tuple[int, ...]:
+        """Offsets of the 32-bit fields that count bytes of the Data Set at ``path`` and change when it grows.
+
+        These are the lengths of enclosing sequences and Items, where they are defined, Length to End, and the
+        lengths of the groups that the enclosing sequences are in.
+        """
+        return self._descend(path)[1]
+
+    def _descend(self, path: Path) -> tuple[DataSet, tuple[int, ...]]:
+        level = self.main
+        fields = _group_lengths(level, LENGTH_TO_END)
+        walker = Walker(self.source, self.syntax)
+        for depth, (tag, number) in enumerate(path):
+            place = path[: depth + 1]
+            sequence = level.get(tag)
+            items = walker.items(sequence, level.path) if sequence is not None and sequence.vr == "SQ" else []
+            if sequence is None or number >= len(items):
+                raise KeyError(format_path(place))
+            item = items[number]
+            fields += _group_lengths(level, tag & 0xFFFF0000)
+            for field in (sequence.value - 4, item.start + 4):
+                if self.number(self.source.read(field, field + 4)) != UNDEFINED_LENGTH:
+                    fields += (field,)
+            elements = walker.data_set(item.value, item.content_end, place)
+            level = DataSet(place, item.value, item.content_end, elements)
+            fields += _group_lengths(level, LENGTH_TO_END)
+        return level, fields
+
+
+def file_state(status: os.stat_result) -> FileState:
+    """The state of a file, as its ``stat`` tells."""
     return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
-def _group_lengths(elements: tuple[Element, ...], group: int | None) -> tuple[int, ...]:
-    """Offsets of Length to End (with ``group`` None) or of one group's length element, if the level has it."""
-    wanted = LENGTH_TO_END if group is None else group << 16
-    for element in elements:
-        if element.tag >= wanted:
-            return (element.value,) if element.tag == wanted and element.end - element.value == 4 else ()
-    return ()
+def _group_lengths(level: DataSet, tag: int) -> tuple[int, ...]:
+    """The offset of the value of a retired length element, if the level has it."""
+    element = level.get(tag)
+    return (element.value,) if element is not None and element.end - element.value == 4 else ()
 
 
-def _file_meta(file: Source) -> DataSet:
-    """Walk the File Meta Information (PS3.10 7.1), which is in explicit VR little endian whatever follows."""
+def _file_meta(file: Source) -> tuple[int, TransferSyntax]:
+    """Where the File Meta Information ends, and the Transfer Syntax it names (PS3.10 7.1)."""
     if not file.size:
         raise NotDicomError(file.name, "the file is empty.")
     head = file.read(0, min(file.size, _META_START + 12))
@@ -178,23 +221,21 @@ def _file_meta(file: Source) -> DataSet:
     end = _META_START + 12 + int.from_bytes(head[140:144], "little")
     if end > file.size:
         raise NotDicomError(file.name, "the File Meta Information is cut short; the file is truncated.")
-    elements = Walker(file, TransferSyntax(EXPLICIT_VR_LITTLE_ENDIAN)).data_set(_META_START, end)
-    foreign = next((element for element in elements if element.tag >> 16 != 0x0002), None)
-    if foreign is not None:
-        raise NotDicomError(
-            file.name, f"the File Meta Information holds {format_tag(foreign.tag)}; its length (0002,0000) is wrong."
-        )
-    return DataSet((), _META_START, end, elements)
-
-
-def _syntax(file: Source, meta: DataSet) -> TransferSyntax:
-    element = meta.get(_TRANSFER_SYNTAX_UID)
-    if element is None:
+    meta = Walker(file, TransferSyntax(EXPLICIT_VR_LITTLE_ENDIAN)).data_set(_META_START, end)
+    uid = None
+    for element in meta:
+        if element.tag >> 16 != 0x0002:
+            raise NotDicomError(
+                file.name,
+                f"{format_tag(element.tag)} is in the File Meta Information; its length (0002,0000) is wrong.",
+            )
+        if element.tag == _TRANSFER_SYNTAX_UID:
+            uid = file.read(element.value, element.end).rstrip(b"\0 ").decode("latin-1")
+    if uid is None:
         raise NotDicomError(file.name, "the File Meta Information has no Transfer Syntax UID (0002,0010).")
-    uid = file.read(element.value, element.end).rstrip(b"\0 ").decode("latin-1")
     syntax = transfer_syntax(uid)
     if syntax is None:
         raise UnsupportedTransferSyntaxError(
             file.name, f"its Transfer Syntax {uid!r} is not one of PS3.5's; convert the file first."
         )
-    return syntax
+    return end, syntax

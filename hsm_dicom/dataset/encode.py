@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from typing import NamedTuple, TypeAlias
 
 from hsm_dicom.dataset.source import swapped
@@ -10,6 +11,8 @@ from hsm_dicom.dataset.tags import ITEM
 from hsm_dicom.dataset.transfer_syntax import TransferSyntax
 from hsm_dicom.dataset.vr import FORMS, SHORT, SWAPPED_UNITS
 from hsm_dicom.dataset.walker import ITEM_TAG, SEQUENCE_DELIMITATION_TAG, explicit_header
+
+_TAG = struct.Struct("<HH").pack
 
 
 class NewElement(NamedTuple):
@@ -58,6 +61,17 @@ def mac_encoding(element: NewElement) -> bytes:
         return explicit_header(element.tag, element.vr, len(data)) + data
     items = b"".join(ITEM_TAG + b"".join(map(mac_encoding, item)) for item in element.value)
     return explicit_header(element.tag, element.vr, None) + items + SEQUENCE_DELIMITATION_TAG
+
+
+def encode_tags(tags: Iterable[int]) -> bytes:
+    """The little endian value of an AT."""
+    return b"".join([_TAG(tag >> 16, tag & 0xFFFF) for tag in tags])
+
+
+def decode_tags(data: bytes, syntax: TransferSyntax) -> tuple[int, ...]:
+    """The tags in the value of an AT, whose size must be a multiple of 4."""
+    halves = struct.unpack(f"{'>' if syntax.big_endian else '<'}{len(data) // 2}H", data)
+    return tuple([group << 16 | number for group, number in zip(halves[::2], halves[1::2], strict=True)])
 
 
 def padded(vr: str, value: bytes) -> bytes:

@@ -17,7 +17,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
-from hsm_dicom.dataset.dicom_file import DicomFile
+from hsm_dicom.dataset.dicom_file import EncodedFile
 from hsm_dicom.dataset.errors import DicomFileError, WriteRefusedError
 from hsm_dicom.dataset.source import CHUNK
 
@@ -31,7 +31,7 @@ class Edit(NamedTuple):
 
 
 def write_edited(
-    file: DicomFile, edits: list[Edit], target: str | os.PathLike[str] | None, *, overwrite: bool = False
+    file: EncodedFile, edits: list[Edit], target: str | os.PathLike[str] | None, *, overwrite: bool = False
 ) -> None:
     """Write the file with its edits to ``target``, or in its own place where ``target`` is None.
 
@@ -62,7 +62,7 @@ def write_edited(
         os.close(folder)
 
 
-def _refuse_overwriting(file: DicomFile, goal: Path, overwrite: bool) -> None:
+def _refuse_overwriting(file: EncodedFile, goal: Path, overwrite: bool) -> None:
     try:
         there = goal.stat()
     except OSError:
@@ -109,7 +109,7 @@ def _rename_to_new(part: Path, goal: Path) -> None:
         part.rename(goal)
 
 
-def _write_spans(fd: int, file: DicomFile, edits: list[Edit]) -> None:
+def _write_spans(fd: int, file: EncodedFile, edits: list[Edit]) -> None:
     source = file.source
     if source.held is not None:
         held = memoryview(source.held)
@@ -129,8 +129,8 @@ def _write_spans(fd: int, file: DicomFile, edits: list[Edit]) -> None:
     _copy(source.fd, fd, at, source.size)
 
 
-def _write_deflated(fd: int, file: DicomFile, edits: list[Edit]) -> None:
-    head = file.meta.end
+def _write_deflated(fd: int, file: EncodedFile, edits: list[Edit]) -> None:
+    head = file.head
     _write_all(fd, file.source.read(0, head))
     deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     size = 0

@@ -15,7 +15,6 @@ from hsm_dicom.dataset.tags import (
 )
 from hsm_dicom.dataset.vr import TEXT
 from hsm_dicom.dataset.walker import ITEM_TAG, Element
-from hsm_dicom.signatures.mac import signable
 
 PIXEL_TAGS = frozenset((PIXEL_DATA, 0x7FE00008, 0x7FE00009))
 """Pixel Data, Float Pixel Data, Double Float Pixel Data."""
@@ -27,6 +26,8 @@ IDENTITY = {
     "SOP instance": (0x00080016, 0x00080018),
 }
 """Attributes that say whose and which object this is; each group counts as covered when all that is there is."""
+
+_OF_SIGNATURES = (MAC_PARAMETERS_SEQUENCE, DIGITAL_SIGNATURES_SEQUENCE)
 
 
 class Share(Enum):
@@ -60,30 +61,20 @@ class Coverage:
 
 def coverage(level: DataSet, listed: frozenset[int]) -> Coverage:
     """Sort the elements of a level by what a signature over the listed tags says about them."""
-    signed, left_open, unsignable = [], [], []
-    text_is_signed = False
-    for element in level.elements:
-        if element.tag in (DIGITAL_SIGNATURES_SEQUENCE, MAC_PARAMETERS_SEQUENCE):
-            continue
-        if element.has_un:
-            unsignable.append(element.tag)
-        elif not signable(element):
-            continue
-        elif element.tag in listed:
-            signed.append(element.tag)
-            text_is_signed = text_is_signed or element.vr in TEXT or element.vr == "SQ"
-        else:
-            left_open.append(element.tag)
+    signed = tuple(sorted(listed & level.signable_tags))
+    left_open = tuple(sorted(level.signable_tags - listed))
+    unsignable = tuple(e.tag for e in level.elements if e.has_un and e.tag not in _OF_SIGNATURES)
+    text_is_signed = any(level[tag].vr in TEXT or level[tag].vr == "SQ" for tag in signed)
     # The character set of an Item without its own is that of the Data Set around it, which is outside as well.
     has_character_set = SPECIFIC_CHARACTER_SET in level or level.path != ()
     return Coverage(
-        signed=tuple(signed),
-        open=tuple(left_open),
-        unsignable=tuple(unsignable),
+        signed=signed,
+        open=left_open,
+        unsignable=unsignable,
         missing=tuple(sorted(listed - level.by_tag.keys())),
         pixel_data=_share(level, PIXEL_TAGS, listed),
         identity=tuple((name, _share(level, tags, listed)) for name, tags in IDENTITY.items()),
-        private_open=tuple(tag for tag in left_open + unsignable if is_private(tag)),
+        private_open=tuple(sorted(filter(is_private, left_open + unsignable))),
         character_set_open=text_is_signed and has_character_set and SPECIFIC_CHARACTER_SET not in listed,
     )
 
@@ -92,7 +83,7 @@ def _share(level: DataSet, tags: frozenset[int] | tuple[int, ...], listed: froze
     present = [element for tag in tags if (element := level.get(tag)) is not None]
     if not present:
         return Share.ABSENT
-    if any(element.tag not in listed or not signable(element) for element in present):
+    if any(element.tag not in listed or not element.signable for element in present):
         return Share.NOT_COVERED
     return Share.EMPTY if all(map(is_empty, present)) else Share.COVERED
 

@@ -18,9 +18,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
-from hsm_dicom.dataset.dicom_file import DataSet, DicomFile, identity
-from hsm_dicom.dataset.encode import NewElement, NewItem, mac_encoding
-from hsm_dicom.dataset.errors import FileChangedError
+from hsm_dicom.dataset.dicom_file import DataSet, DicomFile, EncodedFile, FileState
+from hsm_dicom.dataset.encode import NewElement, NewItem, encode_tags, mac_encoding
 from hsm_dicom.dataset.rewrite import write_edited
 from hsm_dicom.dataset.tags import (
     DIGITAL_SIGNATURES_SEQUENCE,
@@ -30,7 +29,7 @@ from hsm_dicom.dataset.tags import (
     format_path,
     never_signable,
 )
-from hsm_dicom.dataset.transfer_syntax import EXPLICIT_VR_LITTLE_ENDIAN
+from hsm_dicom.dataset.transfer_syntax import EXPLICIT_VR_LITTLE_ENDIAN, TransferSyntax
 from hsm_dicom.signatures import attributes as a
 from hsm_dicom.signatures.algorithms import MacAlgorithm, mac_algorithm
 from hsm_dicom.signatures.check import made_by
@@ -44,7 +43,7 @@ from hsm_dicom.signatures.errors import (
     WeakMacAlgorithmError,
 )
 from hsm_dicom.signatures.insert import Insertion, insertion, insertion_edits
-from hsm_dicom.signatures.mac import covered_pieces, signable
+from hsm_dicom.signatures.mac import covered_pieces
 from hsm_dicom.signatures.profiles import Profile, demanded_tags, object_shortcomings, purpose_fits
 from hsm_dicom.signatures.purposes import CODING_SCHEME, PURPOSES, VERIFICATION
 from hsm_dicom.signatures.read import Purpose
@@ -77,7 +76,9 @@ class Plan:
     """A signature that lacks only what the key makes of ``digest``. Made by ``prepare``; can be pickled."""
 
     name: str
-    identity: tuple[int, int, int, int, int]
+    state: FileState
+    syntax: TransferSyntax
+    head: int
     request: SigningRequest
     uid: str
     digest: bytes
@@ -146,7 +147,7 @@ def prepare(path: str | os.PathLike[str], request: SigningRequest) -> Plan:
             NewElement(a.MAC_ID_NUMBER, "US", pack("<H", mac_id)),
             NewElement(a.MAC_CALCULATION_TRANSFER_SYNTAX_UID, "UI", syntax.encode()),
             NewElement(a.MAC_ALGORITHM, "CS", algorithm.term.encode()),
-            NewElement(a.DATA_ELEMENTS_SIGNED, "AT", b"".join(pack("<HH", tag >> 16, tag & 0xFFFF) for tag in signed)),
+            NewElement(a.DATA_ELEMENTS_SIGNED, "AT", encode_tags(signed)),
         )
         signature_item = _signature_item(mac_id, uid, request, purpose)
         state = algorithm.new()
@@ -157,7 +158,9 @@ def prepare(path: str | os.PathLike[str], request: SigningRequest) -> Plan:
         file.demand_unchanged()
         return Plan(
             name=file.name,
-            identity=identity(file.status),
+            state=file.state,
+            syntax=file.syntax,
+            head=file.head,
             request=request,
             uid=uid,
             digest=state.digest(),
@@ -199,9 +202,7 @@ def finish(
             NewElement(a.CERTIFIED_TIMESTAMP, "OB", token),
         ]
     item = tuple(sorted((*plan.signature_item, *added)))
-    with DicomFile.open(plan.name) as file:
-        if identity(file.status) != plan.identity:
-            raise FileChangedError(plan.name, "the file was changed while it was being signed; nothing was written.")
+    with EncodedFile.reopen(plan.name, plan.syntax, plan.head, plan.state) as file:
         write_edited(file, insertion_edits(file, plan.insertion, plan.mac_item, item), output, overwrite=overwrite)
     return SigningReport(
         source=plan.name,
@@ -259,12 +260,12 @@ def _tags_to_sign(file: DicomFile, level: DataSet, request: SigningRequest) -> t
     if shortcomings:
         raise ProfileError(f"{file.name}: not fit for profile {request.profile.value}. {' '.join(shortcomings)}")
     if request.tags is None:
-        tags = {element.tag for element in level.elements if signable(element)}
+        tags = level.signable_tags
     else:
         refused = [refusal for tag in request.tags if (refusal := _why_not(level, tag))]
         if refused:
             raise NotSignableError(f"{file.name}: {'; '.join(refused)}.")
-        tags = set(request.tags) | demanded_tags(request.profile, level)
+        tags = frozenset(request.tags) | demanded_tags(request.profile, level)
     if not tags:
         raise NotSignableError(f"{file.name}: there is nothing that could be signed.")
     if len(tags) > a.MAX_TAGS:
@@ -299,13 +300,11 @@ def _left_out(level: DataSet, signed: tuple[int, ...]) -> tuple[int, ...]:
 def _free_mac_id(file: DicomFile) -> int:
     """The lowest number that no MAC Parameters and no signature of the whole instance uses (PS3.3 C.12.1.1.3)."""
     used = set()
-    for path in ((), *file.signed_items):
+    for level in (file.main, *map(file.item, file.signed_items)):
         for tag in (MAC_PARAMETERS_SEQUENCE, DIGITAL_SIGNATURES_SEQUENCE):
-            sequence = file.item(path).get(tag)
-            if sequence is None or sequence.vr != "SQ":
-                continue
-            for number in range(len(file.items(file.item(path), sequence))):
-                mac_id = file.item((*path, (tag, number))).get(a.MAC_ID_NUMBER)
+            sequence = level.get(tag)
+            for item in file.data_sets(level, sequence) if sequence is not None and sequence.vr == "SQ" else ():
+                mac_id = item.get(a.MAC_ID_NUMBER)
                 if mac_id is not None:
                     used.add(file.number(file.value(mac_id)))
     free = next(number for number in range(len(used) + 1) if number not in used)

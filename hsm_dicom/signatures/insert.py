@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from hsm_dicom.dataset.dicom_file import DataSet, DicomFile
+from hsm_dicom.dataset.dicom_file import DataSet, DicomFile, EncodedFile
 from hsm_dicom.dataset.encode import NewElement, NewItem, encode_element, encode_item
 from hsm_dicom.dataset.errors import MalformedDataSetError
 from hsm_dicom.dataset.rewrite import Edit
@@ -34,11 +34,11 @@ def insertion(file: DicomFile, level: DataSet) -> Insertion:
     return Insertion(
         _slot(file, level, MAC_PARAMETERS_SEQUENCE),
         _slot(file, level, DIGITAL_SIGNATURES_SEQUENCE),
-        level.length_fields,
+        file.length_fields(level.path),
     )
 
 
-def insertion_edits(file: DicomFile, where: Insertion, mac_item: NewItem, signature_item: NewItem) -> list[Edit]:
+def insertion_edits(file: EncodedFile, where: Insertion, mac_item: NewItem, signature_item: NewItem) -> list[Edit]:
     """What to write for the two Items."""
     edits = []
     growth: dict[int, int] = {}
@@ -57,7 +57,7 @@ def insertion_edits(file: DicomFile, where: Insertion, mac_item: NewItem, signat
     return edits + [grown(file, field, by) for field, by in growth.items()]
 
 
-def grown(file: DicomFile, field: int, by: int) -> Edit:
+def grown(file: EncodedFile, field: int, by: int) -> Edit:
     """The edit that adds to a 32-bit length field."""
     length = file.number(file.source.read(field, field + 4)) + by
     if not 0 <= length < UNDEFINED_LENGTH:

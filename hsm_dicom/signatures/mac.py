@@ -11,61 +11,49 @@ from collections.abc import Iterable, Set
 
 from hsm_dicom.dataset.dicom_file import DataSet
 from hsm_dicom.dataset.source import Piece
-from hsm_dicom.dataset.tags import never_signable
 from hsm_dicom.dataset.transfer_syntax import TransferSyntax
 from hsm_dicom.dataset.vr import SWAPPED_UNITS
 from hsm_dicom.dataset.walker import Element, explicit_header
 from hsm_dicom.signatures.attributes import LEFT_OUT_OF_MAC
 
 
-def signable(element: Element) -> bool:
-    """Whether PS3.3 C.12.1.1.3.1.1 allows this element in a signature."""
-    return not (element.has_un or never_signable(element.tag))
-
-
 def covered_pieces(level: DataSet, tags: Set[int], syntax: TransferSyntax) -> list[Piece]:
     """The share of the stream that the listed elements make up. All must be signable; absent ones are skipped."""
-    return _joined(
-        piece for element in level.elements if element.tag in tags for piece in _element_pieces(element, syntax)
-    )
+    return _pieces([element for element in level.elements if element.tag in tags], syntax)
 
 
 def own_pieces(signature_item: DataSet, syntax: TransferSyntax) -> list[Piece]:
     """The share of the stream that a signature's own Item makes up."""
-    return _joined(
-        piece
-        for element in signature_item.elements
-        if element.tag not in LEFT_OUT_OF_MAC and signable(element)
-        for piece in _element_pieces(element, syntax)
+    return _pieces(
+        [element for element in signature_item.elements if element.tag not in LEFT_OUT_OF_MAC and element.signable],
+        syntax,
     )
 
 
-def _element_pieces(element: Element, syntax: TransferSyntax) -> Iterable[Piece]:
-    if element.pieces is not None:
-        return element.pieces
-    if syntax.verbatim:
-        return ((element.start, element.end, 1),)
-    unit = SWAPPED_UNITS.get(element.vr, 1) if syntax.big_endian else 1
-    header = explicit_header(element.tag, element.vr, element.end - element.value)
-    return (header, (element.value, element.end, unit))
-
-
-def _joined(pieces: Iterable[Piece]) -> list[Piece]:
-    """The same stream with neighbouring spans made one."""
-    joined: list[Piece] = []
-    start = end = unit = -1
-    for piece in pieces:
-        if isinstance(piece, bytes):
-            if end >= 0:
-                joined.append((start, end, unit))
-                end = -1
-            joined.append(piece)
-        elif piece[0] == end and piece[2] == unit:
-            end = piece[1]
+def _pieces(elements: Iterable[Element], syntax: TransferSyntax) -> list[Piece]:
+    """The elements one after the other, neighbouring spans of the file made one."""
+    pieces: list[Piece] = []
+    if not syntax.verbatim:
+        for element in elements:
+            if element.pieces is not None:
+                pieces += element.pieces
+            else:
+                pieces.append(explicit_header(element.tag, element.vr, element.end - element.value))
+                unit = SWAPPED_UNITS.get(element.vr, 1) if syntax.big_endian else 1
+                pieces.append((element.value, element.end, unit))
+        return pieces
+    start = end = 0
+    for element in elements:
+        if element.pieces is None and element.start == end:
+            end = element.end
+            continue
+        if start != end:
+            pieces.append((start, end, 1))
+        if element.pieces is None:
+            start, end = element.start, element.end
         else:
-            if end >= 0:
-                joined.append((start, end, unit))
-            start, end, unit = piece
-    if end >= 0:
-        joined.append((start, end, unit))
-    return joined
+            pieces += element.pieces
+            start = end = 0
+    if start != end:
+        pieces.append((start, end, 1))
+    return pieces

@@ -8,7 +8,6 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from hsm_dicom.dataset.dicom_file import DataSet, DicomFile
 from hsm_dicom.dataset.tags import describe_tag, is_private
-from hsm_dicom.signatures.mac import signable
 from hsm_dicom.signatures.profile_tables import MODULES
 from hsm_dicom.signatures.purposes import CODING_SCHEME, VERIFICATION
 from hsm_dicom.signatures.read import Purpose, SignatureItem
@@ -40,7 +39,13 @@ _REPORT = frozenset((SOP_CLASS_UID, STUDY_INSTANCE_UID, SERIES_INSTANCE_UID))
 _EVIDENCE = frozenset((0x0040A375, 0x0040A385, 0x0040A360, 0x0040A032))
 _NOT_FOR_AUTHORIZATION = ("General Equipment", "Tractography Results", "Microscopy Bulk Simple Annotations")
 
-_ALL_MODULES = frozenset().union(*MODULES.values())
+
+def _attributes(*left_out: str) -> frozenset[int]:
+    """All attributes of all modules but those left out, in all repeating groups: 6000-601E, 5000-501E (PS3.5 7.6)."""
+    tags = {tag for name, module in MODULES.items() if name not in left_out for tag in module}
+    repeating = {tag for tag in tags if tag >> 16 in (0x5000, 0x6000)}
+    return frozenset(tags | {tag + (group << 16) for tag in repeating for group in range(0, 0x20, 2)})
+
 
 DEMANDED: dict[Profile, frozenset[int]] = {
     Profile.CREATOR: _INSTANCE,
@@ -51,26 +56,21 @@ DEMANDED: dict[Profile, frozenset[int]] = {
 """Attributes that must be there and be covered."""
 
 DEMANDED_IF_PRESENT: dict[Profile, frozenset[int]] = {
-    Profile.CREATOR: INSTANCE_CREATION | _ALL_MODULES,
-    Profile.AUTHORIZATION: frozenset().union(
-        *(tags for name, tags in MODULES.items() if name not in _NOT_FOR_AUTHORIZATION)
-    ),
+    Profile.CREATOR: INSTANCE_CREATION | _attributes(),
+    Profile.AUTHORIZATION: _attributes(*_NOT_FOR_AUTHORIZATION),
     Profile.SR: _EVIDENCE | MODULES["General Equipment"] | MODULES["SR Document Content"],
     Profile.SR_VERIFICATION: _EVIDENCE | MODULES["General Equipment"] | MODULES["SR Document Content"],
 }
-"""Attributes that must be covered where they are there and can be signed; repeating groups by their first group."""
+"""Attributes that must be covered where they are there and can be signed."""
 
 
-def demanded_tags(profile: Profile, level: DataSet) -> set[int]:
-    """The tags that a signature of this profile must list: those of DEMANDED, and what else is there of its modules."""
-    demanded = set(DEMANDED.get(profile, ()))
+def demanded_tags(profile: Profile, level: DataSet) -> frozenset[int]:
+    """The tags that a signature of this profile must list: DEMANDED, and what is there of DEMANDED_IF_PRESENT."""
     if_present = DEMANDED_IF_PRESENT.get(profile, frozenset())
-    # Raw Data may keep everything that matters in private attributes (PS3.3 C.19.1): DCMTK demands these too.
-    private = profile in (Profile.CREATOR, Profile.AUTHORIZATION) and CREATOR_VERSION_UID in level
-    for element in level.elements:
-        tag = element.tag
-        if signable(element) and (_first_group(tag) in if_present or (private and is_private(tag))):
-            demanded.add(tag)
+    demanded = DEMANDED.get(profile, frozenset()) | (level.signable_tags & if_present)
+    if profile in (Profile.CREATOR, Profile.AUTHORIZATION) and CREATOR_VERSION_UID in level:
+        # Raw Data may keep everything that matters in private attributes (PS3.3 C.19.1): DCMTK demands these too.
+        demanded |= set(filter(is_private, level.signable_tags))
     return demanded
 
 
@@ -83,7 +83,7 @@ def object_shortcomings(profile: Profile, file: DicomFile, level: DataSet) -> li
         found.append("The profile is for signatures of the main Data Set, not of an Item.")
     for tag in sorted(DEMANDED[profile]):
         element = level.get(tag)
-        if element is None or not signable(element):
+        if element is None or not element.signable:
             found.append(f"{describe_tag(tag)}, which the profile demands, is not there or cannot be signed.")
     if profile in (Profile.SR, Profile.SR_VERIFICATION) and not all(
         tag in level for tag in (VALUE_TYPE, CONCEPT_NAME, CONTENT)
@@ -114,11 +114,6 @@ def profiles_met(file: DicomFile, item: SignatureItem, key: object) -> tuple[Pro
         and demanded_tags(profile, item.level) <= listed
         and not object_shortcomings(profile, file, item.level)
     )
-
-
-def _first_group(tag: int) -> int:
-    """The tag in the first of its repeating groups: 6000-601E for overlays, 5000-501E for curves (PS3.5 7.6)."""
-    return tag & 0xFF00FFFF if tag & 0xFFE10000 in (0x50000000, 0x60000000) else tag
 
 
 def _verified(file: DicomFile, level: DataSet) -> bool:

@@ -12,11 +12,11 @@ from datetime import datetime, timedelta, timezone
 from itertools import pairwise
 
 from hsm_dicom.dataset.dicom_file import DataSet, DicomFile
+from hsm_dicom.dataset.encode import decode_tags
 from hsm_dicom.dataset.tags import (
     DIGITAL_SIGNATURES_SEQUENCE,
     MAC_PARAMETERS_SEQUENCE,
     ORIGINAL_ATTRIBUTES_SEQUENCE,
-    Path,
     describe_tag,
     format_tag,
 )
@@ -85,8 +85,7 @@ class SignatureItem:
 def signature_items(file: DicomFile) -> list[SignatureItem]:
     """Every signature at every level, the main Data Set's first."""
     found = []
-    for path in ((), *file.signed_items):
-        level = file.item(path)
+    for level in (file.main, *map(file.item, file.signed_items)):
         sequence = level.get(DIGITAL_SIGNATURES_SEQUENCE)
         if sequence is None:
             continue
@@ -94,9 +93,7 @@ def signature_items(file: DicomFile) -> list[SignatureItem]:
             found.append(SignatureItem(level, level, 0, oddity="Digital Signatures Sequence is not a sequence"))
             continue
         parameters, oddity = _all_parameters(file, level)
-        for number in range(len(file.items(level, sequence))):
-            place = (*path, (DIGITAL_SIGNATURES_SEQUENCE, number))
-            found.append(_signature_item(file, level, place, parameters, oddity))
+        found += [_signature_item(file, level, item, parameters, oddity) for item in file.data_sets(level, sequence)]
     return found
 
 
@@ -152,8 +149,7 @@ def _all_parameters(file: DicomFile, level: DataSet) -> tuple[dict[int, MacParam
     if sequence is None or sequence.vr != "SQ":
         return {}, "the Data Set has no MAC Parameters Sequence"
     found: dict[int, MacParameters | Oddity] = {}
-    for number in range(len(file.items(level, sequence))):
-        item = file.item((*level.path, (MAC_PARAMETERS_SEQUENCE, number)))
+    for item in file.data_sets(level, sequence):
         try:
             mac_id = _number(file, item, a.MAC_ID_NUMBER)
         except Oddity as oddity:
@@ -171,9 +167,7 @@ def _parameters(file: DicomFile, item: DataSet, mac_id: int) -> MacParameters:
     packed = _required(file, item, a.DATA_ELEMENTS_SIGNED, "AT")
     if len(packed) % 4:
         raise Oddity("Data Elements Signed is not a list of tags")
-    tags = tuple(
-        file.number(packed[at : at + 2]) << 16 | file.number(packed[at + 2 : at + 4]) for at in range(0, len(packed), 4)
-    )
+    tags = decode_tags(packed, file.syntax)
     for before, after in pairwise(tags):
         if after <= before:
             raise Oddity(f"Data Elements Signed is not in ascending order at {format_tag(after)}")
@@ -186,9 +180,8 @@ def _parameters(file: DicomFile, item: DataSet, mac_id: int) -> MacParameters:
 
 
 def _signature_item(
-    file: DicomFile, level: DataSet, place: Path, parameters: dict[int, MacParameters | Oddity], oddity: str
+    file: DicomFile, level: DataSet, item: DataSet, parameters: dict[int, MacParameters | Oddity], oddity: str
 ) -> SignatureItem:
-    item = file.item(place)
     fields: dict[str, object] = {}
     try:
         fields["uid"] = _string(file, item, a.DIGITAL_SIGNATURE_UID, "UI")
@@ -210,16 +203,17 @@ def _signature_item(
         fields["mac"] = found
     except Oddity as problem:
         fields["oddity"] = str(problem)
-    return SignatureItem(level, item, place[-1][1], **fields)  # type: ignore[arg-type]
+    return SignatureItem(level, item, item.path[-1][1], **fields)  # type: ignore[arg-type]
 
 
 def _purpose(file: DicomFile, item: DataSet) -> Purpose | None:
     sequence = item.get(a.PURPOSE_CODE_SEQUENCE)
     if sequence is None:
         return None
-    if sequence.vr != "SQ" or len(file.items(item, sequence)) != 1:
+    items = file.data_sets(item, sequence) if sequence.vr == "SQ" else []
+    if len(items) != 1:
         raise Oddity("Digital Signature Purpose Code Sequence does not have exactly one Item")
-    code = file.item((*item.path, (a.PURPOSE_CODE_SEQUENCE, 0)))
+    code = items[0]
     meaning = _optional(file, code, a.CODE_MEANING, "LO") or b""
     return Purpose(
         _string(file, code, a.CODE_VALUE, "SH").strip(" "),

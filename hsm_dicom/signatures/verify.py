@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKey
 from hsm_dicom.dataset.dicom_file import DataSet, DicomFile
 from hsm_dicom.dataset.errors import DicomFileError
 from hsm_dicom.dataset.tags import Path as Place
-from hsm_dicom.dataset.tags import describe_tag
+from hsm_dicom.dataset.tags import describe_tag, never_signable
 from hsm_dicom.dataset.transfer_syntax import (
     DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
     EXPLICIT_VR_LITTLE_ENDIAN,
@@ -35,7 +35,7 @@ from hsm_dicom.signatures import attributes as a
 from hsm_dicom.signatures.algorithms import MAC_ALGORITHMS, MacAlgorithm
 from hsm_dicom.signatures.check import made_by, without_pad_byte
 from hsm_dicom.signatures.coverage import Coverage, coverage
-from hsm_dicom.signatures.mac import covered_pieces, own_pieces, signable
+from hsm_dicom.signatures.mac import covered_pieces, own_pieces
 from hsm_dicom.signatures.profiles import Profile, profiles_met
 from hsm_dicom.signatures.read import Purpose, SignatureItem, parse_date_time, signature_items
 
@@ -145,7 +145,7 @@ def dump_macs(path: str | os.PathLike[str], folder: str | os.PathLike[str]) -> l
 
 def mac_stream(file: DicomFile, item: SignatureItem, write: Callable[[bytes | memoryview], object]) -> None:
     """Give the exact byte stream of a signature's MAC to ``write``, in parts."""
-    listed = {tag for tag in item.mac.tags if tag in item.level and signable(item.level[tag])} if item.mac else set()
+    listed = item.level.signable_tags.intersection(item.mac.tags if item.mac else ())
     file.source.feed(covered_pieces(item.level, listed, file.syntax), write)
     file.source.feed(own_pieces(item.item, file.syntax), write)
 
@@ -257,15 +257,11 @@ def _check_transfer_syntax(actual: TransferSyntax, claimed: str) -> None:
 
 
 def _check_listed(level: DataSet, tags: tuple[int, ...]) -> None:
-    for tag in tags:
-        element = level.get(tag)
-        if element is None:
+    for tag in sorted(set(tags) - level.signable_tags):
+        if tag not in level:
             raise _Refusal(Finding.BROKEN, f"{describe_tag(tag)} was signed and is not there any more.")
-        if not signable(element):
-            raise _Refusal(
-                Finding.UNCHECKABLE,
-                f"{describe_tag(tag)} is listed as signed but cannot be: its VR, or one inside it, is not known.",
-            )
+        why = "it is one that may never be signed" if never_signable(tag) else "its VR, or one inside it, is not known"
+        raise _Refusal(Finding.UNCHECKABLE, f"{describe_tag(tag)} is listed as signed but cannot be: {why}.")
 
 
 @lru_cache(maxsize=256)
