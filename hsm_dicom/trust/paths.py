@@ -37,6 +37,10 @@ class Pool:
                 self._identities.add(identity)
                 self._by_subject[name_key(certificate.subject)].append(certificate)
 
+    def __iter__(self) -> Iterator[x509.Certificate]:
+        """Every certificate, each once."""
+        return (certificate for named in self._by_subject.values() for certificate in named)
+
     def holds(self, certificate: x509.Certificate) -> bool:
         """True where this very certificate, to the byte, is in the pool."""
         return fingerprint(certificate) in self._identities
