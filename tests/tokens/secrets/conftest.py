@@ -12,9 +12,9 @@ from tokens.secrets import Secrets
 
 
 @pytest.fixture(scope="session")
-def nss(softhsm: Path, tmp_path_factory: pytest.TempPathFactory) -> Device:
-    """NSS softokn: one database for the whole run, since the module is initialised with its place."""
-    return nss_device(tmp_path_factory.mktemp("nss") / "db")
+def nss(softhsm: Path) -> Device:
+    """NSS softokn."""
+    return nss_device()
 
 
 @pytest.fixture(scope="session", params=["softhsm", "nss"])

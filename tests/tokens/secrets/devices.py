@@ -5,7 +5,11 @@ Every device holds the same keys, so that the suite can compare with published r
 
 from __future__ import annotations
 
+import atexit
+import functools
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,9 +49,14 @@ def softhsm_device() -> Device:
     return Device("SoftHSM", lambda **options: open_secrets(uri, **options), True, True)
 
 
-def nss_device(folder: Path) -> Device:
-    """NSS softokn, which runs single DES and DES-MAC, and derives from triple DES only."""
-    folder.mkdir()
+@functools.cache
+def nss_device() -> Device:
+    """NSS softokn, which runs single DES and DES-MAC, and derives from triple DES only.
+
+    There is one for the whole process, since NSS is initialised with the place of its database.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="nss-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     password = folder / "password"
     password.write_text("a password of NSS\n")
     subprocess.run(["certutil", "-N", "-d", f"sql:{folder}", "-f", password], check=True, capture_output=True)
