@@ -1,0 +1,153 @@
+"""`ssl.SSLContext` objects whose private key is on a token: ordinary ones, for whatever takes an `SSLContext`.
+
+    with load_identity(configuration, "node") as node:
+        context = server_context([node], verifier)
+        ae.start_server(("127.0.0.1", 2762), ssl_context=context)  # pynetdicom; asyncio and http.server likewise
+
+A context of either side has, in every library that it is given to, these checks inside the handshake: the profile's
+versions, suites, groups, signature algorithms and sizes; and the verdict of `hsm_dicom.trust` on the peer's chain, its
+dates, key usage, strength and revocation, by the CRLs and OCSP responses of the verifier's store.
+
+What a bare context cannot check is **who the peer is beyond that**: which AE titles its certificate may use, pins, and
+on the server a name. Give a context to a library of your own choice only where every holder of a certificate of your CA
+may do everything. `hsm_dicom.network` checks the rest.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Sequence
+from enum import StrEnum
+
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from hsm_dicom.identity import Identity
+from hsm_dicom.tls import openssl
+from hsm_dicom.tls.errors import ContextError
+from hsm_dicom.tls.offered import SECURITY_LEVEL, offered
+from hsm_dicom.tls.profiles import DEFAULT, Profile
+from hsm_dicom.tls.signer import KeySigner
+from hsm_dicom.tls.verification import held_to, judge_for
+from hsm_dicom.trust import Purpose, Verifier
+from hsm_dicom.trust.algorithms import key_allowed
+
+ALPN = "dicom"
+"""The application protocol's name in the IANA registry (RFC 7301); RFC 9325, 3.7 asks for one."""
+
+
+class Authentication(StrEnum):
+    """Who proves who he is. PS3.15 B.12: mutual authentication is to be supported, and may be configured off."""
+
+    MUTUAL = "mutual"
+    ONE_WAY = "one-way"
+
+
+def server_context(
+    identities: Sequence[Identity],
+    verifier: Verifier | None,
+    *,
+    profile: Profile = DEFAULT,
+    authentication: Authentication = Authentication.MUTUAL,
+) -> ssl.SSLContext:
+    """A context for accepting connections, with one RSA identity, one EC identity, or one of each.
+
+    Clients must prove an identity that `verifier` trusts, unless `authentication` is one-way. Sessions are not resumed:
+    each connection proves both keys anew, so that a revocation holds from the next connection on. The order of suites
+    is the client's unless the profile says otherwise. Raises `ContextError`.
+    """
+    if not identities:
+        raise ContextError("A TLS server needs an identity; name at least one.")
+    context = _context(ssl.PROTOCOL_TLS_SERVER, profile, identities)
+    if not profile.server_order:
+        context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
+    openssl.size_dh_by_key(context)
+    context.options |= ssl.OP_NO_TICKET
+    context.num_tickets = 0
+    openssl.keep_no_sessions(context)
+    if authentication is Authentication.MUTUAL:
+        _demand_trust(context, verifier, profile, Purpose.TLS_CLIENT)
+    return context
+
+
+def client_context(
+    identity: Identity | None,
+    verifier: Verifier,
+    *,
+    profile: Profile = DEFAULT,
+    authentication: Authentication = Authentication.MUTUAL,
+    check_hostname: bool = True,
+) -> ssl.SSLContext:
+    """A context for making connections.
+
+    The server must prove an identity that `verifier` trusts, and whose subject alternative name holds the host name or
+    address that was asked for; a common name does not count (RFC 9525, 6.3). `check_hostname=False` is for callers who
+    know the server's key by a pin instead. Without an `identity`, `authentication` must say that one-way is meant.
+    Raises `ContextError`.
+    """
+    if (identity is None) is (authentication is Authentication.MUTUAL):
+        raise ContextError(
+            "Mutual authentication needs an identity, and one-way authentication shows none; "
+            "name an identity, or say that the authentication is one-way."
+        )
+    context = _context(ssl.PROTOCOL_TLS_CLIENT, profile, [identity] if identity else [])
+    context.check_hostname = check_hostname
+    context.hostname_checks_common_name = False
+    _demand_trust(context, verifier, profile, Purpose.TLS_SERVER)
+    return context
+
+
+def _context(side: int, profile: Profile, identities: Sequence[Identity]) -> ssl.SSLContext:
+    context = ssl.SSLContext(side)
+    context.minimum_version, context.maximum_version = profile.minimum_version, profile.maximum_version
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    suites = offered(profile)
+    context.set_ciphers(":".join([*(s.openssl for s in suites if not s.tls13), f"@SECLEVEL={SECURITY_LEVEL}"]))
+    if profile.maximum_version is ssl.TLSVersion.TLSv1_3:
+        openssl.set_tls13_suites(context, [suite.openssl for suite in suites if suite.tls13])
+    openssl.set_groups(context, profile.groups)
+    context.set_alpn_protocols([ALPN])
+    own_algorithms = profile.signature_algorithms
+    for identity in identities:
+        signer = _signer(identity, profile)
+        openssl.load_identity(
+            context,
+            identity.certificate.public_bytes(Encoding.DER),
+            [link.public_bytes(Encoding.DER) for link in identity.chain],
+            signer,
+        )
+        if not signer.supports_pss:
+            own_algorithms = tuple(name for name in own_algorithms if not name.startswith("rsa_pss"))
+    openssl.set_signature_algorithms(context, profile.signature_algorithms, own_algorithms)
+    return context
+
+
+def _signer(identity: Identity, profile: Profile) -> KeySigner:
+    key = identity.certificate.public_key()
+    if not key_allowed(key, profile.algorithms):
+        kind = f"RSA with {key.key_size} bits" if isinstance(key, rsa.RSAPublicKey) else type(key).__name__
+        raise ContextError(
+            f"The key of identity '{identity.name}' ({kind}) is not one that {profile.name} allows: RSA from "
+            f"{profile.algorithms.minimum_rsa_bits} bits, or {', '.join(sorted(profile.algorithms.curves))}."
+        )
+    signer = KeySigner(identity.key)
+    if not signer.supports_pss and profile.maximum_version is ssl.TLSVersion.TLSv1_3:
+        openssl.log.warning(
+            "The token of identity '%s' offers neither PSS nor raw RSA: peers get TLS 1.2 from it, never TLS 1.3.",
+            identity.name,
+        )
+    return signer
+
+
+def _demand_trust(context: ssl.SSLContext, verifier: Verifier | None, profile: Profile, purpose: Purpose) -> None:
+    if verifier is None or not verifier.store.has_anchors:
+        raise ContextError(
+            f"Nobody could be trusted as a {purpose}: there are no trust anchors. Name the CA's certificate."
+        )
+    context.verify_mode = ssl.CERT_REQUIRED
+    # An anchor may be an intermediate CA or a single certificate; whether it is one, the verifier says.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    store = verifier.store
+    for certificate in (*store.anchors, *store.intermediates):
+        context.load_verify_locations(cadata=certificate.public_bytes(Encoding.DER))
+    openssl.judge_peers(context, judge_for(held_to(verifier, profile.algorithms), purpose))

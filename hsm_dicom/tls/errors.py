@@ -1,0 +1,54 @@
+"""What can go wrong with TLS, each with its sentence: before a handshake, and in one."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from hsm_dicom.errors import HsmDicomError
+from hsm_dicom.trust import TrustVerdict
+
+
+class TLSError(HsmDicomError):
+    """Base of everything that this package raises."""
+
+
+class UnknownProfile(TLSError):
+    """A profile was named that does not exist."""
+
+
+class ContextError(TLSError):
+    """A context cannot be made: the identity does not fit the profile, or something needed is missing."""
+
+
+class LegacyRefused(TLSError):
+    """A retired profile was asked for in a way that is not allowed."""
+
+
+class FailureReason(StrEnum):
+    """Why a handshake failed, for programs."""
+
+    CERTIFICATE_REFUSED = "certificate-refused"
+    NO_CERTIFICATE = "no-certificate"
+    WRONG_NAME = "wrong-name"
+    PROTOCOL_VERSION = "protocol-version"
+    NOTHING_IN_COMMON = "nothing-in-common"
+    NOT_TLS = "not-tls"
+    REFUSED_BY_PEER = "refused-by-peer"
+    OWN_KEY = "own-key"
+    TIMED_OUT = "timed-out"
+    CLOSED = "closed"
+    PROTOCOL_ERROR = "protocol-error"
+
+
+class HandshakeFailed(TLSError):
+    """No secure connection came about.
+
+    `peer` says who, as well as it is known: an address, and the subject of a certificate that was refused. `verdict`
+    is the judgement of that certificate. The text is one sentence that names both.
+    """
+
+    def __init__(self, reason: FailureReason, peer: str, sentence: str, verdict: TrustVerdict | None = None) -> None:
+        super().__init__(sentence)
+        self.reason = reason
+        self.peer = peer
+        self.verdict = verdict

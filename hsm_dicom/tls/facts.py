@@ -1,0 +1,86 @@
+"""What a TLS connection turned out to be, as one frozen record for applications, events and logs.
+
+Python 3.11 does not tell the group and the signature algorithm of a connection, and neither is guessed here: the
+profile bounds both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ssl
+from dataclasses import dataclass, field
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from hsm_dicom.tls.suites import suite_called
+from hsm_dicom.trust.certificates import name_text
+
+
+@dataclass(frozen=True)
+class PeerCertificate:
+    """The certificate that a peer proved to hold the key of. `serial` is in hexadecimal."""
+
+    subject: str
+    issuer: str
+    serial: str
+    spki_sha256: str
+    dns_names: tuple[str, ...]
+    ip_addresses: tuple[str, ...]
+    certificate: x509.Certificate = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class TLSFacts:
+    """What was negotiated, and with whom. `peer` is None for a client that was not asked for a certificate."""
+
+    profile: str
+    version: str
+    suite: str
+    peer: PeerCertificate | None
+    resumed: bool
+    alpn: str | None = None
+
+    def __str__(self) -> str:
+        who = f"with '{self.peer.subject}' (serial {self.peer.serial})" if self.peer else "with an unknown peer"
+        return f"{self.version}, {self.suite}, {who}" + (", resumed" if self.resumed else "")
+
+
+def facts_of(connection: ssl.SSLSocket | ssl.SSLObject, profile: str) -> TLSFacts:
+    """The facts of a connection whose handshake is done."""
+    name = (connection.cipher() or ("none", "", 0))[0]
+    suite = suite_called(name)
+    der = connection.getpeercert(binary_form=True)
+    return TLSFacts(
+        profile=profile,
+        version=connection.version() or "none",
+        suite=suite.name if suite else name,
+        peer=peer_certificate(x509.load_der_x509_certificate(der)) if der else None,
+        resumed=bool(connection.session_reused),
+        alpn=connection.selected_alpn_protocol(),
+    )
+
+
+def peer_certificate(certificate: x509.Certificate) -> PeerCertificate:
+    """What of a certificate is shown, logged and matched."""
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        dns = tuple(names.get_values_for_type(x509.DNSName))
+        addresses = tuple(str(address) for address in names.get_values_for_type(x509.IPAddress))
+    except x509.ExtensionNotFound:
+        dns, addresses = (), ()
+    return PeerCertificate(
+        subject=name_text(certificate.subject),
+        issuer=name_text(certificate.issuer),
+        serial=f"{certificate.serial_number:x}",
+        spki_sha256=spki_sha256(certificate),
+        dns_names=dns,
+        ip_addresses=addresses,
+        certificate=certificate,
+    )
+
+
+def spki_sha256(certificate: x509.Certificate) -> str:
+    """The pin of a key: SHA-256 of its SubjectPublicKeyInfo (RFC 7469, 2.4), in hexadecimal."""
+    public = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(public).hexdigest()

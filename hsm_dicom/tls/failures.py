@@ -1,0 +1,161 @@
+"""From what `ssl` raises to a sentence that names the peer and the reason.
+
+Must be called in the thread of the handshake, at once: what OpenSSL does not tell (whose certificate was refused and
+why, what the token said) was kept there.
+"""
+
+from __future__ import annotations
+
+import ssl
+
+from cryptography import x509
+
+from hsm_dicom.tls import signer, verification
+from hsm_dicom.tls.errors import FailureReason, HandshakeFailed
+from hsm_dicom.trust.certificates import name_text
+from tokens.errors import TokenError
+
+_NOT_TLS = frozenset(
+    {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "HTTPS_PROXY_REQUEST", "BAD_RECORD_TYPE", "UNKNOWN_PROTOCOL"}
+)
+_NO_CERTIFICATE = frozenset({"PEER_DID_NOT_RETURN_A_CERTIFICATE"})
+_VERSION = frozenset({"UNSUPPORTED_PROTOCOL", "VERSION_TOO_LOW", "WRONG_SSL_VERSION", "INAPPROPRIATE_FALLBACK"})
+_NOTHING_IN_COMMON = frozenset(
+    {
+        "NO_SHARED_CIPHER",
+        "NO_SUITABLE_SIGNATURE_ALGORITHM",
+        "NO_SUITABLE_KEY_SHARE",
+        "NO_SUITABLE_GROUPS",
+        "NO_SHARED_SIGNATURE_ALGORITHMS",
+        "WRONG_CIPHER_RETURNED",
+        "WRONG_SIGNATURE_TYPE",
+        "WRONG_CURVE",
+        "DH_KEY_TOO_SMALL",
+        "BAD_ECPOINT",
+    }
+)
+_ALERTS = {
+    "HANDSHAKE_FAILURE": "it finds nothing in common with what we offer, or wants a certificate that we do not show",
+    "CERTIFICATE_REQUIRED": "it wants a certificate of ours",
+    "NO_CERTIFICATE": "it wants a certificate of ours",
+    "UNKNOWN_CA": "it does not trust the CA of our certificate",
+    "BAD_CERTIFICATE": "it does not accept our certificate",
+    "UNSUPPORTED_CERTIFICATE": "our certificate is not of a kind that it accepts; see its key usage",
+    "CERTIFICATE_EXPIRED": "our certificate is expired, or not yet valid, by its clock",
+    "CERTIFICATE_REVOKED": "our certificate is revoked",
+    "CERTIFICATE_UNKNOWN": "it does not accept our certificate",
+    "ACCESS_DENIED": "it does not allow us",
+    "PROTOCOL_VERSION": "it offers no TLS version that our profile allows",
+    "INSUFFICIENT_SECURITY": "it wants stronger suites or keys than we offer",
+    "UNRECOGNIZED_NAME": "it does not know the host name that we asked for",
+    "DECRYPT_ERROR": "it could not verify a signature or a message of the handshake",
+    "ILLEGAL_PARAMETER": "it found a message of the handshake wrong",
+    "INTERNAL_ERROR": "something failed on its side; its log says what",
+}
+"""What a peer means by an alert (RFC 8446, 6.2), by OpenSSL's name without its prefix."""
+
+
+def handshake_failed(error: Exception, peer: str) -> HandshakeFailed:
+    """The failure that an exception of a handshake stands for. `peer` is an address, or a name with an address."""
+    judged, key_error = verification.take_judged(), signer.take_failure()
+    if isinstance(key_error, TokenError):
+        return HandshakeFailed(
+            FailureReason.OWN_KEY, peer, f"The handshake with {peer} failed, because our key did not sign. {key_error}"
+        )
+    if isinstance(error, ssl.SSLCertVerificationError) and judged is not None:
+        return _certificate_refused(error, judged, peer)
+    if isinstance(error, ssl.SSLError):
+        return _from_openssl(error, peer)
+    if isinstance(error, TimeoutError):
+        return HandshakeFailed(
+            FailureReason.TIMED_OUT,
+            peer,
+            f"{peer} did not finish the TLS handshake in time; see whether it speaks TLS on this port at all.",
+        )
+    return HandshakeFailed(
+        FailureReason.CLOSED,
+        peer,
+        f"{peer} closed the connection during the TLS handshake ({_words(error)}); its log may say why.",
+    )
+
+
+def refusal_after_handshake(error: ssl.SSLError, peer: str) -> HandshakeFailed | None:
+    """The refusal in an alert that came when our side was done: in TLS 1.3 a client learns it with its first read."""
+    return _alert(error, peer)
+
+
+def _certificate_refused(
+    error: ssl.SSLCertVerificationError, judged: verification.Judged, peer: str
+) -> HandshakeFailed:
+    subject = name_text(x509.load_der_x509_certificate(judged.certificate).subject)
+    who = f"{peer}, '{subject}'"
+    if judged.verdict.trusted and judged.code in (
+        verification.X509_V_ERR_HOSTNAME_MISMATCH,
+        verification.X509_V_ERR_IP_ADDRESS_MISMATCH,
+    ):
+        return HandshakeFailed(
+            FailureReason.WRONG_NAME,
+            who,
+            f"{who} is refused: its certificate is for another name ({_words(error)}). Connect by a name that the "
+            "certificate holds, or pin its key.",
+            judged.verdict,
+        )
+    why = _words(error) if judged.verdict.trusted else judged.verdict.text
+    return HandshakeFailed(FailureReason.CERTIFICATE_REFUSED, who, f"{who} is refused: {why}", judged.verdict)
+
+
+def _from_openssl(error: ssl.SSLError, peer: str) -> HandshakeFailed:
+    reason = error.reason or ""
+    alert = _alert(error, peer)
+    if alert is not None:
+        return alert
+    if reason in _NOT_TLS:
+        return HandshakeFailed(
+            FailureReason.NOT_TLS,
+            peer,
+            f"{peer} does not speak TLS here: what it sent is no TLS record. It may speak DICOM without TLS; have TLS "
+            "switched on there, or use its TLS port.",
+        )
+    if reason in _NO_CERTIFICATE:
+        return HandshakeFailed(
+            FailureReason.NO_CERTIFICATE,
+            peer,
+            f"{peer} showed no certificate, and mutual authentication needs one; give it one, or allow one-way "
+            "authentication on this listener by name.",
+        )
+    if reason in _VERSION:
+        return HandshakeFailed(
+            FailureReason.PROTOCOL_VERSION,
+            peer,
+            f"{peer} offers no TLS version that the profile allows; TLS 1.2 or 1.3 must be switched on there.",
+        )
+    if reason in _NOTHING_IN_COMMON:
+        return HandshakeFailed(
+            FailureReason.NOTHING_IN_COMMON,
+            peer,
+            f"{peer} offers no cipher suite, group or signature algorithm that the profile allows, or none that fits "
+            f"the key ({_words(error)}).",
+        )
+    if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+        return HandshakeFailed(
+            FailureReason.CLOSED, peer, f"{peer} closed the connection during the TLS handshake; its log may say why."
+        )
+    return HandshakeFailed(
+        FailureReason.PROTOCOL_ERROR, peer, f"The TLS handshake with {peer} failed ({_words(error)})."
+    )
+
+
+def _alert(error: ssl.SSLError, peer: str) -> HandshakeFailed | None:
+    _, found, name = (error.reason or "").partition("_ALERT_")
+    if not found:
+        return None
+    meaning = _ALERTS.get(name, f"its alert says '{name.lower().replace('_', ' ')}'")
+    return HandshakeFailed(FailureReason.REFUSED_BY_PEER, peer, f"{peer} refused us: {meaning}.")
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return error.verify_message.rstrip(".")
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return error.reason.lower().replace("_", " ")
+    return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__

@@ -1,0 +1,69 @@
+"""What of a profile the OpenSSL under this Python offers, and what not, found out by asking it."""
+
+from __future__ import annotations
+
+import functools
+import ssl
+from dataclasses import dataclass
+
+from hsm_dicom.tls import openssl
+from hsm_dicom.tls.errors import TLSError
+from hsm_dicom.tls.profiles import PROFILES, Profile
+from hsm_dicom.tls.suites import SUITES, Suite
+
+SECURITY_LEVEL = 2
+"""OpenSSL's security level: 112 bits. It refuses shorter keys and groups and SHA-1 by itself."""
+
+
+@functools.cache
+def _available(profile_suites: tuple[Suite, ...]) -> frozenset[int]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    found = set()
+    for suite in profile_suites:
+        if not suite.openssl:
+            continue
+        try:
+            if suite.tls13:
+                openssl.set_tls13_suites(context, [suite.openssl])
+            else:
+                context.set_ciphers(f"{suite.openssl}:@SECLEVEL={SECURITY_LEVEL}")
+        except (ssl.SSLError, TLSError):
+            continue
+        if suite.code in openssl.enabled_suites(context):
+            found.add(suite.code)
+    return frozenset(found)
+
+
+def offered(profile: Profile) -> tuple[Suite, ...]:
+    """The suites of a profile that can be offered, most preferred first."""
+    available = _available(tuple(SUITES.values()))
+    return tuple(suite for suite in profile.suites if suite.code in available)
+
+
+@dataclass(frozen=True)
+class ProfileReport:
+    """One profile, and what of it is offered here. `shortfalls` are sentences: what is missing, and why."""
+
+    profile: Profile
+    offered: tuple[Suite, ...]
+    missing: tuple[Suite, ...]
+    missing_required: tuple[Suite, ...]
+    shortfalls: tuple[str, ...]
+
+
+def report(profile: Profile) -> ProfileReport:
+    """What of a profile is offered with the OpenSSL under this Python."""
+    here = offered(profile)
+    missing = tuple(suite for suite in profile.suites if suite not in here)
+    missing_required = tuple(suite for suite in profile.required if suite not in here)
+    shortfalls = list(profile.remarks)
+    if missing:
+        weight = "required" if missing_required else "optional"
+        names = ", ".join(str(suite) for suite in missing)
+        shortfalls.append(f"{ssl.OPENSSL_VERSION} does not have these {weight} suites: {names}.")
+    return ProfileReport(profile, here, missing, missing_required, tuple(shortfalls))
+
+
+def reports() -> tuple[ProfileReport, ...]:
+    """The report on every profile, as `hsm-dicom tls profiles` shows it."""
+    return tuple(report(profile) for profile in PROFILES.values())

@@ -1,0 +1,203 @@
+"""The one module that reaches below Python's `ssl`: a key that only signs, and settings that `ssl` does not offer.
+
+It leans on the package `sslcontext`, an alpha release that is pinned to one version, for two things: an OpenSSL
+provider that has a handshake signed by any Python object, and the `SSL_CTX` behind an `ssl.SSLContext`. Through that
+pointer it calls documented functions of OpenSSL 3 that Python has no method for: TLS 1.3 suites, groups, signature
+algorithms, the size of Diffie-Hellman groups, the session cache, and who judges a peer's certificate.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import logging
+import ssl
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from ctypes import c_int, c_long, c_ubyte, c_void_p
+from typing import Any
+
+import sslcontext
+from sslcontext._openssl import openssl, ssl_ctx_pointer
+from sslcontext._openssl._loader import find_libraries
+
+from hsm_dicom.tls.errors import ContextError
+
+# ssl.h
+_CTRL_SET_SESS_CACHE_MODE = 44
+_CTRL_SET_GROUPS_LIST = 92
+_CTRL_SET_SIGALGS_LIST = 98
+_CTRL_SET_CLIENT_SIGALGS_LIST = 102
+_CTRL_SET_DH_AUTO = 118
+_SESS_CACHE_OFF = 0
+
+Judge = Callable[[Sequence[bytes], int], int]
+"""Given a peer's certificates (DER, its own first) and OpenSSL's X509_V_ code, the X509_V_ code that holds; 0 is OK."""
+
+log = logging.getLogger("hsm_dicom.tls")
+
+
+class _WithoutTraceback(logging.Filter):
+    """`sslcontext` logs a traceback whenever a signer fails; what failed is reported by us, with the remedy."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not record.exc_info
+
+
+logging.getLogger("sslcontext").addFilter(_WithoutTraceback())
+
+
+def load_identity(context: ssl.SSLContext, certificate: bytes, chain: Sequence[bytes], signer: Any) -> None:
+    """Make a certificate (DER), its issuers and a signer the context's identity for this type of key.
+
+    Identities with an RSA and an EC key stand side by side. Raises `ContextError`.
+    """
+    try:
+        sslcontext.load_identity(context, sslcontext.Identity(certificate, signer, tuple(chain)))
+    except (sslcontext.CredentialError, sslcontext.UnsupportedOpenSSLError, ValueError) as error:
+        raise ContextError(f"OpenSSL does not take the identity: {error}.") from error
+
+
+def set_tls13_suites(context: ssl.SSLContext, names: Sequence[str]) -> None:
+    """SSL_CTX_set_ciphersuites. Python's `set_ciphers` reaches TLS 1.2 and older only."""
+    if not _libraries().ssl.SSL_CTX_set_ciphersuites(_pointer(context), ":".join(names).encode()):
+        raise _refused("the TLS 1.3 cipher suites", names)
+
+
+def set_groups(context: ssl.SSLContext, names: Sequence[str]) -> None:
+    """SSL_CTX_set1_groups_list: the groups of (EC)DHE, most preferred first."""
+    _control(context, _CTRL_SET_GROUPS_LIST, 0, names, "the groups")
+
+
+def set_signature_algorithms(context: ssl.SSLContext, peer: Sequence[str], own: Sequence[str]) -> None:
+    """SSL_CTX_set1_sigalgs_list and its client twin: what peers may sign with, and what we sign with.
+
+    OpenSSL keeps one list for what is announced and for what a server signs with, and another for client
+    authentication; which of them is whose depends on the side.
+    """
+    server = context.protocol == ssl.PROTOCOL_TLS_SERVER
+    _control(context, _CTRL_SET_SIGALGS_LIST, 0, own if server else peer, "the signature algorithms")
+    _control(context, _CTRL_SET_CLIENT_SIGALGS_LIST, 0, peer if server else own, "the signature algorithms")
+
+
+def size_dh_by_key(context: ssl.SSLContext) -> None:
+    """SSL_CTX_set_dh_auto: groups of RFC 3526 as strong as the certificate's key, so of 2048 bits or more."""
+    _libraries().ssl.SSL_CTX_ctrl(_pointer(context), _CTRL_SET_DH_AUTO, 1, None)
+
+
+def keep_no_sessions(context: ssl.SSLContext) -> None:
+    """Switch the server's session cache off, so that every handshake proves both keys anew."""
+    _libraries().ssl.SSL_CTX_ctrl(_pointer(context), _CTRL_SET_SESS_CACHE_MODE, _SESS_CACHE_OFF, None)
+
+
+def judge_peers(context: ssl.SSLContext, judge: Judge) -> None:
+    """Have `judge` decide on every certificate that a peer shows, after OpenSSL's own X509_verify_cert.
+
+    It is called in the thread of the handshake. What it answers becomes `verify_code` of the exception and the alert
+    that the peer gets; whatever it raises refuses the peer.
+    """
+    with _lock:
+        number = next(_numbers)
+        _judges[number] = judge
+    _libraries().ssl.SSL_CTX_set_cert_verify_callback(_pointer(context), _verify, c_void_p(number))
+    weakref.finalize(context, _judges.pop, number, None)
+
+
+def enabled_suites(context: ssl.SSLContext) -> frozenset[int]:
+    """The numbers of the suites that a context offers."""
+    return frozenset(int(cipher["id"]) & 0xFFFF for cipher in context.get_ciphers())
+
+
+class _Libraries:
+    """Handles of our own on the OpenSSL that Python uses: prototypes set here disturb nobody else's."""
+
+    def __init__(self) -> None:
+        self.ssl, self.crypto = find_libraries()
+        prototypes: tuple[tuple[Any, str, Any, list[Any]], ...] = (
+            (self.ssl, "SSL_CTX_ctrl", c_long, [c_void_p, c_int, c_long, c_void_p]),
+            (self.ssl, "SSL_CTX_set_ciphersuites", c_int, [c_void_p, ctypes.c_char_p]),
+            (self.ssl, "SSL_CTX_set_cert_verify_callback", None, [c_void_p, _VERIFY, c_void_p]),
+            (self.crypto, "X509_verify_cert", c_int, [c_void_p]),
+            (self.crypto, "X509_STORE_CTX_get_error", c_int, [c_void_p]),
+            (self.crypto, "X509_STORE_CTX_set_error", None, [c_void_p, c_int]),
+            (self.crypto, "X509_STORE_CTX_get0_cert", c_void_p, [c_void_p]),
+            (self.crypto, "X509_STORE_CTX_get0_untrusted", c_void_p, [c_void_p]),
+            (self.crypto, "OPENSSL_sk_num", c_int, [c_void_p]),
+            (self.crypto, "OPENSSL_sk_value", c_void_p, [c_void_p, c_int]),
+            (self.crypto, "i2d_X509", c_int, [c_void_p, ctypes.POINTER(ctypes.POINTER(c_ubyte))]),
+        )
+        for library, name, result, arguments in prototypes:
+            function = getattr(library, name)
+            function.restype, function.argtypes = result, arguments
+
+    def der(self, certificate: int) -> bytes:
+        """The DER of an X509 object."""
+        length = self.crypto.i2d_X509(certificate, None)
+        if length <= 0:
+            return b""
+        buffer = (c_ubyte * length)()
+        place = ctypes.cast(buffer, ctypes.POINTER(c_ubyte))
+        self.crypto.i2d_X509(certificate, ctypes.byref(place))
+        return bytes(buffer)
+
+    def sent_certificates(self, store: int) -> list[bytes]:
+        """The certificates that the peer sent, its own first, each once."""
+        sent = [self.der(self.crypto.X509_STORE_CTX_get0_cert(store))]
+        stack = self.crypto.X509_STORE_CTX_get0_untrusted(store)
+        for index in range(self.crypto.OPENSSL_sk_num(stack) if stack else 0):
+            der = self.der(self.crypto.OPENSSL_sk_value(stack, index))
+            if der not in sent:
+                sent.append(der)
+        return sent
+
+
+_VERIFY = ctypes.CFUNCTYPE(c_int, c_void_p, c_void_p)  # int (*)(X509_STORE_CTX *, void *)
+_X509_V_ERR_APPLICATION_VERIFICATION = 50
+_lock = threading.Lock()
+_judges: dict[int, Judge] = {}
+_numbers = itertools.count(1)
+_loaded: _Libraries | None = None
+
+
+def _libraries() -> _Libraries:
+    global _loaded
+    with _lock:
+        if _loaded is None:
+            _loaded = _Libraries()
+        return _loaded
+
+
+def _judge(store: int, number: int | None) -> int:
+    libraries = _libraries()
+    code = _X509_V_ERR_APPLICATION_VERIFICATION
+    try:
+        passed = libraries.crypto.X509_verify_cert(store) == 1
+        found = libraries.crypto.X509_STORE_CTX_get_error(store)
+        judge = _judges.get(number or 0)
+        if judge is not None:
+            code = judge(libraries.sent_certificates(store), 0 if passed else found or code)
+    except Exception:
+        log.exception("A peer's certificate could not be judged; the peer is refused.")
+    libraries.crypto.X509_STORE_CTX_set_error(store, code)
+    return int(code == 0)
+
+
+# OpenSSL may call it for as long as the process lives, so it is never collected.
+_verify = _VERIFY(_judge)
+
+
+def _pointer(context: ssl.SSLContext) -> int:
+    try:
+        return int(ssl_ctx_pointer(openssl(), context))
+    except sslcontext.UnsupportedOpenSSLError as error:
+        raise ContextError(f"This Python's OpenSSL cannot be reached: {error}.") from error
+
+
+def _control(context: ssl.SSLContext, command: int, argument: int, names: Sequence[str], what: str) -> None:
+    if not _libraries().ssl.SSL_CTX_ctrl(_pointer(context), command, argument, ":".join(names).encode()):
+        raise _refused(what, names)
+
+
+def _refused(what: str, names: Sequence[str]) -> ContextError:
+    return ContextError(f"{ssl.OPENSSL_VERSION} refuses {what} {', '.join(names)}; use another profile.")

@@ -1,0 +1,76 @@
+"""Handshake signatures by any private key: what OpenSSL asks for, in the words of `cryptography`'s keys.
+
+RFC 8446, 4.2.3 and RFC 5246, 7.4.1.4.1: RSASSA-PSS with the digest's own length of salt, RSASSA-PKCS1-v1_5, ECDSA.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+
+from tokens.errors import MechanismNotOffered
+from tokens.keys import TokenRSAPrivateKey
+from tokens.mechanisms import rsa_signature
+
+PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+
+_HASHES: dict[str, type[hashes.HashAlgorithm]] = {
+    "sha256": hashes.SHA256,
+    "sha384": hashes.SHA384,
+    "sha512": hashes.SHA512,
+}
+
+
+class _LastFailure(threading.local):
+    """Why a key did not sign in this thread's handshake; OpenSSL only says "internal error"."""
+
+    error: Exception | None = None
+
+
+_failed = _LastFailure()
+
+
+def take_failure() -> Exception | None:
+    """The error of this thread's last handshake signature, once; None if it signed."""
+    error, _failed.error = _failed.error, None
+    return error
+
+
+class KeySigner:
+    """A `sslcontext.Signer` over a private key. Safe to share between threads if the key is."""
+
+    def __init__(self, key: PrivateKey) -> None:
+        self._key = key
+        self.supports_pss = offers_pss(key)
+
+    def sign(self, digest: bytes, *, hash: str, padding: Any = None, salt_length: int | None = None) -> bytes:
+        """The signature of a digest. What the key raises is kept for `take_failure`, and ends the handshake."""
+        _failed.error = None
+        try:
+            return self._sign(digest, Prehashed(_HASHES[hash]()), salt_length)
+        except Exception as error:
+            _failed.error = error
+            raise
+
+    def _sign(self, digest: bytes, algorithm: Prehashed, salt_length: int | None) -> bytes:
+        if isinstance(self._key, ec.EllipticCurvePrivateKey):
+            return self._key.sign(digest, ec.ECDSA(algorithm))
+        if salt_length is None:
+            return self._key.sign(digest, padding.PKCS1v15(), algorithm)
+        return self._key.sign(digest, padding.PSS(padding.MGF1(algorithm._algorithm), salt_length), algorithm)
+
+
+def offers_pss(key: PrivateKey) -> bool:
+    """Whether an RSA key can sign with PSS at all; by CKM_RSA_X_509 and an encoding made here it can on most tokens."""
+    if not isinstance(key, TokenRSAPrivateKey):
+        return True
+    pss = padding.PSS(padding.MGF1(hashes.SHA256()), padding.PSS.DIGEST_LENGTH)
+    try:
+        rsa_signature(pss, Prehashed(hashes.SHA256()), key.key_size, key.device.offered)
+    except MechanismNotOffered:
+        return False
+    return True

@@ -1,0 +1,88 @@
+"""Judging a peer's certificate inside the handshake, by the one place that judges certificates.
+
+OpenSSL's own check runs first (chain, dates, host name); then `hsm_dicom.trust` judges path, dates, key usage, strength
+and revocation. Both must agree. What `trust` says becomes OpenSSL's verification code, so that the peer receives the
+alert that fits (RFC 8446, 6.2), and is kept, so that whoever catches the `ssl.SSLError` can say whose certificate it
+was and what is wrong with it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from hsm_dicom.trust import AlgorithmPolicy, Purpose, Reason, TrustVerdict, Verifier
+
+X509_V_ERR_HOSTNAME_MISMATCH = 62
+X509_V_ERR_IP_ADDRESS_MISMATCH = 64
+_X509_V_ERR_APPLICATION_VERIFICATION = 50
+
+_CODES = {
+    Reason.NO_ANCHORS: 20,  # X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY
+    Reason.NO_PATH: 20,
+    Reason.NOT_YET_VALID: 9,  # X509_V_ERR_CERT_NOT_YET_VALID
+    Reason.EXPIRED: 10,  # X509_V_ERR_CERT_HAS_EXPIRED
+    Reason.BAD_SIGNATURE: 7,  # X509_V_ERR_CERT_SIGNATURE_FAILURE
+    Reason.NOT_A_CA: 79,  # X509_V_ERR_INVALID_CA
+    Reason.PATH_TOO_LONG: 25,  # X509_V_ERR_PATH_LENGTH_EXCEEDED
+    Reason.UNKNOWN_CRITICAL_EXTENSION: 34,  # X509_V_ERR_UNHANDLED_CRITICAL_EXTENSION
+    Reason.WEAK_HASH: 68,  # X509_V_ERR_CA_MD_TOO_WEAK
+    Reason.WEAK_KEY: 66,  # X509_V_ERR_EE_KEY_TOO_SMALL
+    Reason.WRONG_KEY_USAGE: 26,  # X509_V_ERR_INVALID_PURPOSE
+    Reason.WRONG_EXTENDED_KEY_USAGE: 26,
+    Reason.REVOKED: 23,  # X509_V_ERR_CERT_REVOKED
+    Reason.REVOCATION_UNKNOWN: 3,  # X509_V_ERR_UNABLE_TO_GET_CRL
+}
+"""The codes of OpenSSL's x509_vfy.h that say what a verdict says."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One peer's certificate (DER), the verdict on it, and OpenSSL's code (0 is OK)."""
+
+    certificate: bytes
+    verdict: TrustVerdict
+    code: int
+
+
+class _LastJudged(threading.local):
+    value: Judged | None = None
+
+
+_last = _LastJudged()
+
+
+def take_judged() -> Judged | None:
+    """What this thread's last handshake found out about its peer's certificate, once; None if it saw none."""
+    judged, _last.value = _last.value, None
+    return judged
+
+
+def judge_for(verifier: Verifier, purpose: Purpose) -> Callable[[Sequence[bytes], int], int]:
+    """The function that `openssl.judge_peers` asks: refuses what either OpenSSL or the verifier refuses."""
+
+    def judge(certificates: Sequence[bytes], found: int) -> int:
+        _last.value = None
+        verdict = verifier.judge(certificates[0], purpose, intermediates=certificates[1:])
+        code = found
+        if not verdict.trusted:
+            code = _CODES.get(verdict.reason, _X509_V_ERR_APPLICATION_VERIFICATION)
+        _last.value = Judged(certificates[0], verdict, code)
+        return code
+
+    return judge
+
+
+def held_to(verifier: Verifier, demanded: AlgorithmPolicy) -> Verifier:
+    """The verifier with the keys and hashes that both its own policy and a profile accept."""
+    own = verifier.policy.algorithms
+    both = replace(
+        own,
+        minimum_rsa_bits=max(own.minimum_rsa_bits, demanded.minimum_rsa_bits),
+        maximum_rsa_bits=min(own.maximum_rsa_bits, demanded.maximum_rsa_bits),
+        curves=own.curves & demanded.curves,
+        hashes=own.hashes & demanded.hashes,
+        tolerated_hashes=own.tolerated_hashes & demanded.tolerated_hashes,
+    )
+    return Verifier(verifier.store, replace(verifier.policy, algorithms=both))
