@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import NoDigestInfo, Prehashed
 from cryptography.hazmat.primitives.serialization import pkcs7
+from pkcs11 import Mechanism
 
 from tests.pki import Authority
 from tests.softhsm import MODULE, TestToken
@@ -82,6 +83,33 @@ def test_pss_with_every_hash_that_the_host_can_verify(
     digest = hashlib.new(algorithm.name, b"data").digest()
     signature = rsa_key.sign(digest, pss(algorithm), Prehashed(algorithm))
     rsa_key.public_key().verify(signature, b"data", pss(algorithm), algorithm)
+
+
+@pytest.mark.parametrize("offered", [{Mechanism.RSA_PKCS}, {Mechanism.RSA_X_509}], ids=["RSA_PKCS", "RSA_X_509"])
+def test_a_token_with_fewer_mechanisms_gives_the_same_pkcs1_signature(node: TestToken, offered: set[Mechanism]) -> None:
+    with open_key(node.uri("rsa")) as key:
+        expected = key.sign(b"data", PKCS1, hashes.SHA256())
+        key.device.offered = frozenset(offered)
+        assert key.sign(b"data", PKCS1, hashes.SHA256()) == expected
+
+
+@pytest.mark.parametrize("algorithm", [hashes.SHA256(), hashes.SHA384(), hashes.SHA512()], ids=lambda a: a.name)
+def test_a_token_without_pss_signs_a_block_that_the_host_padded(
+    node: TestToken, algorithm: hashes.HashAlgorithm
+) -> None:
+    with open_key(node.uri("rsa")) as key:
+        key.device.offered = frozenset({Mechanism.RSA_X_509})
+        signature = key.sign(b"data", pss(algorithm), algorithm)
+        key.public_key().verify(signature, b"data", pss(algorithm), algorithm)
+
+
+def test_a_mechanism_that_is_listed_but_refused_is_passed_over(node: TestToken) -> None:
+    with open_key(node.uri("rsa")) as key:
+        key.device.offered |= {Mechanism._RIPEMD160_RSA_PKCS}  # which SoftHSM does not carry out
+        digest = hashlib.new("ripemd160", b"data").digest()
+        for _ in range(2):
+            signature = key.sign(b"data", PKCS1, RIPEMD160())
+            key.public_key().verify(signature, digest_info("ripemd160", digest), PKCS1, NoDigestInfo())
 
 
 @pytest.mark.parametrize("label", ["ec256", "ec384"])

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import ctypes
 from enum import IntEnum
-from pathlib import Path
 
 from tokens.errors import ModuleError
 from tokens.pin import Pin
@@ -59,20 +58,29 @@ class _InitializeArguments(ctypes.Structure):
     )
 
 
+def function_list_of(library: object) -> int:
+    """The address of the CK_FUNCTION_LIST that a python-pkcs11 library object works with.
+
+    Asking the module for another one would not do: p11-kit's client makes a new instance for each call of
+    C_GetFunctionList. python-pkcs11 keeps the pointer as the first member of its extension type.
+    """
+    from pkcs11 import _pkcs11  # the C extension; everything else works without loading it
+
+    pointer = ctypes.sizeof(ctypes.c_void_p)
+    if _pkcs11.HasFuncList.__basicsize__ != object.__basicsize__ + 3 * pointer:  # type: ignore[attr-defined]
+        raise ModuleError("This release of python-pkcs11 is laid out differently; install the one that is pinned.")
+    address = ctypes.c_void_p.from_address(id(library) + object.__basicsize__).value
+    if not address:
+        raise ModuleError("The PKCS#11 module gave no function list.")
+    return address
+
+
 class Cryptoki:
     """The function list of one module. Every method returns the call's CK_RV."""
 
-    def __init__(self, path: Path) -> None:
-        try:
-            self._library = ctypes.CDLL(str(path))
-            functions = ctypes.c_void_p()
-            rv = self._library.C_GetFunctionList(ctypes.byref(functions))
-        except (OSError, AttributeError) as error:
-            raise ModuleError(f"{path} is not a PKCS#11 module that can be loaded: {error}.") from error
-        if rv != OK or not functions.value:
-            raise ModuleError(f"The PKCS#11 module {path} gave no function list (CK_RV 0x{rv:x}).")
+    def __init__(self, function_list: int) -> None:
         # CK_VERSION is two bytes; the pointers behind it are aligned.
-        first = functions.value + ctypes.sizeof(ctypes.c_void_p)
+        first = function_list + ctypes.sizeof(ctypes.c_void_p)
         self._functions = ctypes.cast(first, ctypes.POINTER(ctypes.c_void_p))
 
     def initialize(self, parameters: str | None) -> int:

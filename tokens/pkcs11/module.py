@@ -13,8 +13,9 @@ from __future__ import annotations
 import atexit
 import threading
 import weakref
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from pkcs11 import Slot
 from pkcs11.exceptions import PKCS11Error
@@ -22,7 +23,7 @@ from pkcs11.exceptions import PKCS11Error
 from tokens import forking
 from tokens.errors import ModuleError, TokenLost
 from tokens.pkcs11 import cryptoki
-from tokens.pkcs11.cryptoki import Cryptoki
+from tokens.pkcs11.cryptoki import Cryptoki, function_list_of
 from tokens.pkcs11.gate import Gate, GateBusy
 
 QUIET_TIMEOUT = 5.0
@@ -46,12 +47,11 @@ class Module:
         self.gate = Gate()
         self.users: weakref.WeakSet[ModuleUser] = weakref.WeakSet()
         """Who holds sessions of this module, and would lose them if it were initialised again."""
-        self._cryptoki = Cryptoki(path)
+        self._cryptoki: Cryptoki
         self._initialised_here = False
         self._inherited = False
         self._quiet_for_fork = False
-        self._initialise()
-        self._library = _library(path)
+        self._library = _open_library(path, self._initialise_first)
         forking.register(self)
         atexit.register(self._finalise_at_exit)
 
@@ -113,6 +113,10 @@ class Module:
         self.gate = Gate()
         self._inherited = True
 
+    def _initialise_first(self, library: object) -> None:
+        self._cryptoki = Cryptoki(function_list_of(library))
+        self._initialise()
+
     def _initialise(self) -> None:
         rv = self._cryptoki.initialize(self.init_string)
         if rv not in (cryptoki.OK, cryptoki.CRYPTOKI_ALREADY_INITIALIZED):
@@ -172,16 +176,17 @@ def load_module(path: Path, init_string: str | None = None) -> Module:
     return module
 
 
-def _library(path: Path):  # type: ignore[no-untyped-def]
+def _open_library(path: Path, initialise: Callable[[object], None]) -> Any:
+    """python-pkcs11's library object, which has its owner initialise the module instead of doing so itself."""
     from pkcs11 import _pkcs11  # the C extension; everything else works without loading it
 
     class InitialisedByOwner(_pkcs11.lib):
-        """python-pkcs11's library object, which is not to initialise what its owner has initialised."""
-
         def initialize(self) -> None:
-            return None
+            initialise(self)
 
     try:
         return InitialisedByOwner(str(path))
     except PKCS11Error as error:
-        raise ModuleError(f"The PKCS#11 module {path} cannot be used: {error or type(error).__name__}.") from error
+        raise ModuleError(
+            f"{path} is not a PKCS#11 module that can be loaded: {str(error).rstrip('.') or type(error).__name__}."
+        ) from error

@@ -1,10 +1,12 @@
 """SoftHSM behind `p11-kit server`: a token at the other end of a connection that can break.
 
-The module in our process is p11-kit's client; the keys are in another process. p11-kit 0.24 passes no mechanism with a
-parameter on, so PSS is padded by the host here.
+The module in our process is p11-kit's client; the keys are in another process. The client makes a new instance of
+itself for each call of C_GetFunctionList, so that its owner and python-pkcs11 must share one.
 """
 
 import os
+import select
+import signal
 import subprocess
 import sys
 import textwrap
@@ -44,6 +46,7 @@ class Server:
             env={**os.environ, "XDG_RUNTIME_DIR": str(self.folder)},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
         deadline = time.monotonic() + 10
         while not self.socket.exists():
@@ -52,7 +55,8 @@ class Server:
 
     def kill(self) -> None:
         if self.process is not None:
-            self.process.kill()
+            # The server forks a child for each client; they are a session of their own, and end together.
+            os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
             self.process = None
 
@@ -97,11 +101,14 @@ class Client:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            bufsize=1,
             env={**os.environ, "P11_KIT_SERVER_ADDRESS": f"unix:path={server.socket}"},
         )
 
     def line(self) -> str:
         assert self.process.stdout is not None
+        readable, _, _ = select.select([self.process.stdout], [], [], 30)
+        assert readable, "the client says nothing"
         return self.process.stdout.readline().strip()
 
     def go_on(self) -> None:
@@ -115,7 +122,7 @@ class Client:
         return out
 
 
-def test_keys_at_the_other_end_sign_and_pss_is_padded_by_the_host(server: Server) -> None:
+def test_keys_at_the_other_end_sign(server: Server) -> None:
     client = Client(
         server,
         """
@@ -128,7 +135,7 @@ def test_keys_at_the_other_end_sign_and_pss_is_padded_by_the_host(server: Server
             key.public_key().verify(key.sign(b"data", ec.ECDSA(hashes.SHA256())), b"data", ec.ECDSA(hashes.SHA256()))
         """,
     )
-    assert client.end().split()[-1] == "CKM_RSA_X_509"
+    assert client.end().split() == ["CKM_SHA256_RSA_PKCS", "CKM_RSA_PKCS_PSS"]
 
 
 def test_a_server_that_was_killed_and_started_again_is_found_again(server: Server) -> None:
