@@ -29,7 +29,7 @@ from hsm_dicom.errors import HsmDicomError
 from tokens.keys import TokenECPrivateKey, TokenRSAPrivateKey
 from tokens.pin import PinSource
 from tokens.pkcs11.ceremony import keys_of
-from tokens.policy import Finding
+from tokens.policy import Finding, Weakness
 
 EXPIRY_WARNING = timedelta(days=30)
 """How long before its end a certificate is remarked upon."""
@@ -145,6 +145,16 @@ def identity_access(
     if section.key is None or isinstance(section.key, Path):
         raise IdentityError("The identity's key is not on a token.")
     return access_to(configuration, section.key, pin=pin)
+
+
+def access_to_key(
+    configuration: Configuration, wanted: str, *, pin: PinSource | None = None, module: Path | None = None
+) -> tuple[TokenAccess, frozenset[Weakness]]:
+    """Access to the key that an identity of the configuration, or a `pkcs11:` URI, names; and what is allowed of it."""
+    section = configuration.identities.get(wanted)
+    if section is None:
+        return access_to(configuration, wanted, pin=pin, module=module), frozenset()
+    return identity_access(configuration, section, pin=pin), section.weaknesses
 
 
 def read_certificates(path: Path) -> tuple[x509.Certificate, ...]:

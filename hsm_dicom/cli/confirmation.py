@@ -1,0 +1,24 @@
+"""Asking before something that cannot be undone: the name of what will be gone must be typed."""
+
+from __future__ import annotations
+
+import sys
+
+from hsm_dicom.cli.output import errors, shown
+from hsm_dicom.errors import HsmDicomError
+
+
+class NotConfirmed(HsmDicomError):
+    """What would have been destroyed was not named."""
+
+
+def demand_confirmation(name: str, given: str | None, consequence: str) -> None:
+    """Return only if `given` (from --yes), or else what is typed, is `name`. Raises `NotConfirmed`."""
+    if given is None:
+        if not sys.stdin.isatty():
+            raise NotConfirmed(f"{consequence} Confirm it by naming it: --yes '{name}'.")
+        out = errors()
+        out.print(f"{shown(consequence)} There is no way back.")
+        given = out.input(f"Type '{shown(name)}' to go on: ").strip()
+    if given != name:
+        raise NotConfirmed(f"'{given}' is not '{name}': nothing was destroyed.")

@@ -1,0 +1,17 @@
+"""Exit statuses. `verify` answers like DCMTK's dcmsign where both have a word for it."""
+
+from __future__ import annotations
+
+OK = 0
+FAILED = 1
+"""What was asked could not be done, or was not done for every file."""
+USAGE = 2
+"""The command line itself is wrong."""
+REFUSED = 77
+"""A PIN was refused, or held back. The same number as `tokens.errors.REFUSED_EXIT_CODE`."""
+NO_SIGNATURE = 100
+"""A file has no signature."""
+BAD_SIGNATURE = 101
+"""A signature is not valid, or it cannot be told."""
+POLICY_NOT_MET = 102
+"""All signatures are valid, but not what was required."""

@@ -1,0 +1,335 @@
+"""`hsm-dicom key`: keys on a token, from the first to the last step of their life."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hsm_dicom.cli.options import Config, Confirmed, Json, KeyName, Module, Pin, TokenName, Verbose
+
+if TYPE_CHECKING:
+    from tokens.pkcs11.connection import Connection
+    from tokens.pkcs11.objects import KeyEntry
+    from tokens.pkcs11.objects import KeyName as NameOnToken
+    from tokens.uri import Pkcs11Uri
+
+app = typer.Typer(help="Keys on a token: generate, list, certify, delete them.", no_args_is_help=True)
+
+
+class KeyType(StrEnum):
+    """`tokens.pkcs11.ceremony.KeyKind`, here too so that --help need not load a driver."""
+
+    RSA_2048 = "rsa-2048"
+    RSA_3072 = "rsa-3072"
+    RSA_4096 = "rsa-4096"
+    P_256 = "p256"
+    P_384 = "p384"
+
+
+class KeyUsage(StrEnum):
+    """`tokens.pkcs11.ceremony.Usage`, likewise."""
+
+    SIGN = "sign"
+    TLS = "tls"
+    DECRYPT = "decrypt"
+
+
+@app.command("generate", epilog="Example: hsm-dicom key generate 'pkcs11:token=CT%20room' --label node --type rsa-3072")
+def generate(
+    token: TokenName,
+    label: Annotated[str, typer.Option("--label", help="The key's name.", show_default=False)],
+    type: Annotated[KeyType, typer.Option("--type", help="Kind and size.")] = KeyType.RSA_3072,
+    usage: Annotated[KeyUsage, typer.Option("--usage", help="The one thing that it is for.")] = KeyUsage.SIGN,
+    id: Annotated[
+        str | None,
+        typer.Option("--id", metavar="HEX", help="Its id (CKA_ID); drawn at random unless given.", show_default=False),
+    ] = None,
+    always_authenticate: Annotated[
+        bool, typer.Option("--always-authenticate", help="Have the token want the PIN for each use.")
+    ] = False,
+    pin: Pin = None,
+    module: Module = None,
+    config: Config = None,
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Generate a key inside a token. Its private half never leaves it."""
+    from hsm_dicom.cli import output
+    from hsm_dicom.cli.session import configured, token_access
+    from tokens.pkcs11.ceremony import KeyKind, Usage, generate_key
+
+    with configured(config) as configuration:
+        access = token_access(configuration, token, pin=pin, module=module)
+        with access.open() as connection:
+            connection.connect()
+            with output.working(f"Generating {type.value} in {connection.token.description}", quiet=json):
+                made = generate_key(
+                    connection,
+                    label,
+                    KeyKind(type.value),
+                    Usage(usage.value),
+                    key_id=_id(id),
+                    always_authenticate=always_authenticate,
+                )
+            uri = _uri(connection, made.name)
+    if json:
+        output.write_json("key-generate", _key_json(made) | {"uri": str(uri)})
+        return
+    output.say(
+        output.mark(True), f" Key {made.name} ({type.value}, for {usage.value}) is in {connection.token.description}."
+    )
+    output.say("Ask for its certificate:")
+    output.say_verbatim(f"hsm-dicom key csr '{uri}' --subject 'CN=NAME,O=HOSPITAL' --out node.csr", indent=2)
+
+
+@app.command("list", epilog="Example: hsm-dicom key list 'pkcs11:token=CT%20room' --pin prompt")
+def list_keys(
+    token: TokenName,
+    warn_days: Annotated[
+        int, typer.Option("--warn-days", min=0, help="Remark upon certificates that end within so many days.")
+    ] = 30,
+    pin: Pin = None,
+    module: Module = None,
+    config: Config = None,
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """List the private keys on a token, their certificates, and what is to be said about both."""
+    from hsm_dicom.cli import output
+    from hsm_dicom.cli.session import configured, token_access
+    from tokens.pkcs11.ceremony import keys_of
+
+    warning = timedelta(days=warn_days)
+    with configured(config) as configuration:
+        access = token_access(configuration, token, pin=pin, module=module)
+        with access.open() as connection:
+            entries = keys_of(connection)
+            token_info = connection.token
+            uris = [_uri(connection, entry.name) for entry in entries]
+    if json:
+        keys = [_key_json(e, warning) | {"uri": str(uri)} for e, uri in zip(entries, uris, strict=True)]
+        output.write_json("key-list", {"token": str(token_info.uri), "keys": keys})
+        return
+    if not entries:
+        output.say(f"There is no private key on {output.shown(token_info.description)}. Make one:")
+        output.say_verbatim(f"hsm-dicom key generate '{token_info.uri}' --label NAME", indent=2)
+    for entry in entries:
+        _print_key(entry, warning)
+
+
+@app.command("csr", epilog="Example: hsm-dicom key csr node --subject 'CN=CT 1,O=Radiology' --dns ct1.example")
+def csr(
+    key: KeyName,
+    subject: Annotated[
+        str,
+        typer.Option("--subject", metavar="NAME", help="As in RFC 4514: 'CN=CT 1,O=Radiology'.", show_default=False),
+    ],
+    dns: Annotated[
+        list[str] | None,
+        typer.Option("--dns", metavar="NAME", help="A host name; may be repeated.", show_default=False),
+    ] = None,
+    ip: Annotated[
+        list[str] | None,
+        typer.Option("--ip", metavar="ADDRESS", help="An address; may be repeated.", show_default=False),
+    ] = None,
+    usage: Annotated[
+        KeyUsage | None,
+        typer.Option("--usage", help="What the certificate is for; else what the key can.", show_default=False),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="FILE", help="Where to write it; else standard output.", show_default=False
+        ),
+    ] = None,
+    pin: Pin = None,
+    module: Module = None,
+    config: Config = None,
+    verbose: Verbose = False,
+) -> None:
+    """Make a certificate request (PKCS #10), signed by the key itself."""
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    from hsm_dicom.cli import output
+    from hsm_dicom.cli.session import configured, key_access
+    from tokens.csr import certificate_request
+    from tokens.pkcs11.ceremony import Usage
+
+    with configured(config) as configuration:
+        access, allowed = key_access(configuration, key, pin=pin, module=module)
+        with access.open_key(allowed) as opened:
+            decrypts_only = opened.device.attributes.sign is False
+            if usage is None:
+                usage = KeyUsage.DECRYPT if decrypts_only else KeyUsage.SIGN
+            request = certificate_request(
+                opened, subject, Usage(usage.value), dns_names=dns or (), ip_addresses=ip or ()
+            )
+    pem = request.public_bytes(Encoding.PEM)
+    if out is None:
+        typer.echo(pem.decode("ascii"), nl=False)
+        return
+    out.write_bytes(pem)
+    output.say(output.mark(True), f" {output.shown(str(out))} asks for a certificate. When it was issued, store it:")
+    output.say_verbatim(f"hsm-dicom key import-cert '{key}' CERTIFICATE.pem", indent=2)
+
+
+@app.command("import-cert", epilog="Example: hsm-dicom key import-cert node node.pem issuing-ca.pem")
+def import_cert(
+    key: KeyName,
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE...", help="The key's certificate first, then those above it.", show_default=False),
+    ],
+    pin: Pin = None,
+    module: Module = None,
+    config: Config = None,
+    verbose: Verbose = False,
+) -> None:
+    """Store a key's certificate, and the chain above it, on the token. Refused unless it is for this very key."""
+    from hsm_dicom.cli import output
+    from hsm_dicom.cli.session import configured, key_access
+    from hsm_dicom.identity import expiry_remark, read_certificates
+    from tokens.pkcs11.ceremony import import_certificates
+
+    certificates = [certificate for file in files for certificate in read_certificates(file)]
+    with configured(config) as configuration:
+        access, _ = key_access(configuration, key, pin=pin, module=module)
+        with access.open() as connection:
+            name = import_certificates(connection, access.uri, certificates)
+    subject = output.shown(certificates[0].subject.rfc4514_string())
+    above = f", with {len(certificates) - 1} above it" if len(certificates) > 1 else ""
+    output.say(output.mark(True), f" The certificate of '{subject}' is stored with key {name}{above}.")
+    remark = expiry_remark(certificates[0])
+    if remark is not None:
+        output.say((output.shown(remark.sentence), output.UNSURE))
+
+
+@app.command("delete", epilog="Example: hsm-dicom key delete 'pkcs11:token=CT%20room;object=old'")
+def delete(
+    key: KeyName,
+    yes: Confirmed = None,
+    pin: Pin = None,
+    module: Module = None,
+    config: Config = None,
+    verbose: Verbose = False,
+) -> None:
+    """Destroy a private key, with its public key and its certificates. There is no way back."""
+    from hsm_dicom.cli import output
+    from hsm_dicom.cli.confirmation import demand_confirmation
+    from hsm_dicom.cli.session import configured, key_access
+    from tokens.pkcs11.ceremony import delete_key
+    from tokens.uri import Pkcs11Uri
+
+    with configured(config) as configuration:
+        access, _ = key_access(configuration, key, pin=pin, module=module)
+        with access.open() as connection:
+            name = _named_on(connection, access.uri)
+            asked = name.label or name.id.hex()
+            demand_confirmation(asked, yes, f"Key {name} on {connection.token.description} will be destroyed.")
+            # By its full name, so that what was confirmed is what goes.
+            delete_key(connection, Pkcs11Uri(object=name.label or None, id=name.id or None))
+    output.say(output.mark(True), f" Key {name} and its certificates are gone.")
+
+
+def _named_on(connection: Connection, wanted: Pkcs11Uri) -> NameOnToken:
+    """Label and id of the one private key that a URI names."""
+    from tokens.pkcs11.objects import find_private_key, key_name
+
+    description = connection.token.description
+    return connection.run(lambda worker: key_name(find_private_key(worker.session, wanted, description)), "find a key")
+
+
+def _uri(connection: Connection, name: NameOnToken) -> Pkcs11Uri:
+    """What to type to mean this key: its label where it has one, else its id."""
+    return replace(connection.token.uri, object=name.label or None, id=None if name.label else name.id)
+
+
+def _id(text: str | None) -> bytes | None:
+    if text is None:
+        return None
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        raise typer.BadParameter("It is written in hexadecimal, such as 01ab.", param_hint="--id") from None
+
+
+def _print_key(entry: KeyEntry, warning: timedelta) -> None:
+    from hsm_dicom.cli import output
+    from hsm_dicom.identity import expiry_remark
+    from tokens.policy import KeyPolicy, judge
+
+    attributes = entry.attributes
+    name = output.shown(entry.name.label) or "(no label)"
+    output.say((name, "bold"), f"  {_kind(entry)}, {_uses(entry)}, id {entry.name.id.hex() or 'none'}")
+    if attributes.always_authenticate:
+        output.say("wants its PIN for each use", indent=2)
+    for finding in judge(attributes, KeyPolicy()):
+        style = output.BAD if finding.refusal else output.UNSURE
+        output.say(("refused" if finding.refusal else "remark", style), f": {finding.sentence}", indent=2)
+    for certificate in entry.certificates:
+        subject, issuer = certificate.subject.rfc4514_string(), certificate.issuer.rfc4514_string()
+        until = f"{certificate.not_valid_after_utc:%Y-%m-%d}"
+        output.say(f"certificate {output.shown(subject)}, by {output.shown(issuer)}, until {until}", indent=2)
+        remark = expiry_remark(certificate, warning=warning)
+        if remark is not None:
+            style = output.BAD if remark.expired else output.UNSURE
+            output.say((output.shown(remark.sentence), style), indent=2)
+    if not entry.certificates:
+        output.say(("no certificate yet", output.QUIET), indent=2)
+
+
+def _kind(entry: KeyEntry) -> str:
+    names = {"secp256r1": "P-256", "secp384r1": "P-384"}
+    kind = entry.attributes.key_type
+    return names.get(kind, f"{kind} {entry.attributes.size_bits}")
+
+
+def _uses(entry: KeyEntry) -> str:
+    attributes = entry.attributes
+    uses = [use for use, may in (("signs", attributes.sign), ("decrypts", attributes.decrypt)) if may]
+    return " and ".join(uses) or "its use is not told"
+
+
+def _key_json(entry: KeyEntry, warning: timedelta = timedelta(days=30)) -> dict[str, Any]:
+    from cryptography.hazmat.primitives import hashes
+
+    from hsm_dicom.cli.output import timestamp
+    from hsm_dicom.identity import expiry_remark
+    from tokens.policy import KeyPolicy, judge
+
+    attributes = entry.attributes
+    return {
+        "label": entry.name.label,
+        "id": entry.name.id.hex(),
+        "type": attributes.key_type,
+        "bits": attributes.size_bits,
+        "sensitive": attributes.sensitive,
+        "extractable": attributes.extractable,
+        "always_sensitive": attributes.always_sensitive,
+        "never_extractable": attributes.never_extractable,
+        "local": attributes.local,
+        "sign": attributes.sign,
+        "decrypt": attributes.decrypt,
+        "always_authenticate": attributes.always_authenticate,
+        "findings": [
+            {"weakness": f.weakness.value, "sentence": f.sentence, "refusal": f.refusal}
+            for f in judge(attributes, KeyPolicy())
+        ],
+        "certificates": [
+            {
+                "subject": certificate.subject.rfc4514_string(),
+                "issuer": certificate.issuer.rfc4514_string(),
+                "serial": f"{certificate.serial_number:x}",
+                "not_before": timestamp(certificate.not_valid_before_utc),
+                "not_after": timestamp(certificate.not_valid_after_utc),
+                "sha256": certificate.fingerprint(hashes.SHA256()).hex(),
+                "remark": remark.sentence if (remark := expiry_remark(certificate, warning=warning)) else None,
+            }
+            for certificate in entry.certificates
+        ],
+    }

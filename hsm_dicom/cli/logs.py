@@ -1,0 +1,25 @@
+"""What the log shows on standard error: nothing but what must be known, unless -v asks for more."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+_OURS = ("tokens", "hsm_dicom")
+
+
+def set_up(*, verbose: bool = False) -> None:
+    """Begin to log to standard error; again to change how much."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        logging.Formatter("%(asctime)s %(name)s: %(message)s" if verbose else "hsm-dicom: %(message)s")
+    )
+    for name in _OURS:
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        logger.setLevel(logging.INFO if verbose else logging.ERROR)
+
+
+def verbose() -> bool:
+    """Whether -v was given."""
+    return logging.getLogger(_OURS[1]).isEnabledFor(logging.INFO)

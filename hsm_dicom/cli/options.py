@@ -1,0 +1,112 @@
+"""Options that many commands have, in the same words everywhere. No option ever takes a PIN itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hsm_dicom.cli import logs
+
+_COMMON = "Common options"
+_SOURCES = "prompt, env:NAME, file:PATH, fd:N or pinpad"
+
+
+def _verbose(asked: bool) -> bool:
+    if asked:
+        logs.set_up(verbose=True)
+    return asked
+
+
+def _token_names(incomplete: str) -> list[str]:
+    return [name for name in _names("tokens") if name.startswith(incomplete)]
+
+
+def _identity_names(incomplete: str) -> list[str]:
+    return [name for name in _names("identities") if name.startswith(incomplete)]
+
+
+def _key_names(incomplete: str) -> list[str]:
+    return _identity_names(incomplete) + _token_names(incomplete)
+
+
+def _names(table: str) -> list[str]:
+    """For completion: the names in a table of the configuration that would be used."""
+    from hsm_dicom.config import find_configuration, read_configuration
+
+    file = find_configuration()
+    return [] if file is None else list(getattr(read_configuration(file).configuration, table))
+
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        show_default=False,
+        rich_help_panel=_COMMON,
+        help="Configuration; else $HSM_DICOM_CONFIG, ./hsm-dicom.toml, /etc/hsm-dicom/config.toml.",
+    ),
+]
+Module = Annotated[
+    Path | None,
+    typer.Option(
+        "--module",
+        metavar="PATH",
+        show_default=False,
+        rich_help_panel=_COMMON,
+        help="PKCS#11 module (.so), where neither the URI nor the configuration names one.",
+    ),
+]
+Pin = Annotated[
+    str | None,
+    typer.Option(
+        "--pin",
+        metavar="SOURCE",
+        show_default=False,
+        rich_help_panel=_COMMON,
+        help=f"Where the user PIN comes from: {_SOURCES}.",
+    ),
+]
+SoPin = Annotated[
+    str,
+    typer.Option("--so-pin", metavar="SOURCE", help=f"Where the security officer's PIN comes from: {_SOURCES}."),
+]
+Json = Annotated[
+    bool,
+    typer.Option("--json", rich_help_panel=_COMMON, help="JSON for programs; see docs/json.md."),
+]
+Verbose = Annotated[
+    bool,
+    typer.Option(
+        "--verbose",
+        "-v",
+        callback=_verbose,
+        is_eager=True,
+        rich_help_panel=_COMMON,
+        help="Show the log, and tracebacks.",
+    ),
+]
+Confirmed = Annotated[
+    str | None,
+    typer.Option("--yes", metavar="LABEL", show_default=False, help="Confirm without being asked, by its label."),
+]
+TokenName = Annotated[
+    str,
+    typer.Argument(
+        metavar="TOKEN",
+        show_default=False,
+        autocompletion=_token_names,
+        help="A token: the NAME that the configuration gives it, or a pkcs11: URI.",
+    ),
+]
+KeyName = Annotated[
+    str,
+    typer.Argument(
+        metavar="KEY",
+        show_default=False,
+        autocompletion=_key_names,
+        help="A key: the NAME of an identity of the configuration, or a pkcs11: URI with object= or id=.",
+    ),
+]

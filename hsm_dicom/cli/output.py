@@ -1,0 +1,105 @@
+"""What commands print: text for people on a terminal of any width, with or without colour; JSON for programs.
+
+Whatever comes from a device, a file or a certificate goes through `shown`, so that it cannot move the cursor, forge
+a line of ours or be read as markup.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+GOOD, BAD, UNSURE, QUIET = "green", "bold red", "yellow", "dim"
+
+
+def console() -> Console:
+    """Standard output. Colour only on a terminal, and not where NO_COLOR is set."""
+    return Console(highlight=False, markup=False, emoji=False, soft_wrap=False)
+
+
+def errors() -> Console:
+    """Standard error, for progress and for files that could not be worked on."""
+    return Console(stderr=True, highlight=False, markup=False, emoji=False)
+
+
+def shown(text: str) -> str:
+    """Text without characters that are not printed: controls, bidirectional overrides, lone surrogates."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def say(*parts: str | tuple[str, str], indent: int = 0) -> None:
+    """One paragraph; a part may be (text, style). Wrapped at the terminal's width under its own indentation."""
+    out = console()
+    line = Text.assemble(*((part, "") if isinstance(part, str) else part for part in parts))
+    width = max(20, out.width - indent)
+    for wrapped in line.wrap(out, width):
+        wrapped.rstrip()
+        out.print(Text(" " * indent) + wrapped, soft_wrap=True)
+
+
+def say_verbatim(text: str, indent: int = 0, style: str = "") -> None:
+    """Something to copy, such as a command or a URI: never wrapped."""
+    console().print(Text(" " * indent + text, style), soft_wrap=True)
+
+
+def mark(good: bool) -> tuple[str, str]:
+    """A sign for a list of checks, readable without colour."""
+    yes, no = ("✓", "✗") if _unicode() else ("ok", "NO")
+    return (yes, GOOD) if good else (no, BAD)
+
+
+def table(*columns: str, right: Iterable[str] = ()) -> Table:
+    """A table in the house style: no box, a rule under the head."""
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", expand=False)
+    for column in columns:
+        made.add_column(column, justify="right" if column in set(right) else "left", overflow="fold")
+    return made
+
+
+def facts(rows: Iterable[tuple[str, str | Text]], indent: int = 2) -> None:
+    """Names and values, one to a line, the values in a column of their own."""
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True, style=QUIET)
+    grid.add_column(overflow="fold")
+    for name, value in rows:
+        grid.add_row(" " * indent + name, value)
+    console().print(grid)
+
+
+def write_json(kind: str, content: Mapping[str, Any], *, version: int = 1) -> None:
+    """One JSON document on one line: {"schema": "hsm-dicom/KIND/VERSION", …}. See docs/json.md."""
+    sys.stdout.write(json.dumps({"schema": f"hsm-dicom/{kind}/{version}"} | dict(content)) + "\n")
+    sys.stdout.flush()
+
+
+def timestamp(moment: datetime) -> str:
+    """A moment in JSON: UTC, RFC 3339, to the second."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@contextmanager
+def working(doing: str, *, quiet: bool = False) -> Iterator[Callable[[str], None]]:
+    """A line on standard error that says what is being done; gone with the block, and silent without a terminal."""
+    if quiet:
+        yield lambda _: None
+        return
+    with errors().status(shown(doing)) as status:
+        yield lambda doing: status.update(shown(doing[:1].upper() + doing[1:]))
+
+
+@cache
+def _unicode() -> bool:
+    try:
+        "✓✗…".encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,85 @@
+"""The program: its commands, and the one place where an error becomes one line and an exit status."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Annotated, NoReturn
+
+import typer
+
+from hsm_dicom.cli import exits, logs
+from hsm_dicom.cli.check_config import EXAMPLE, check_config
+from hsm_dicom.cli.key import app as key_app
+from hsm_dicom.cli.options import Verbose
+from hsm_dicom.cli.token import app as token_app
+from hsm_dicom.errors import HsmDicomError
+
+app = typer.Typer(
+    name="hsm-dicom",
+    help="Sign and verify DICOM objects with keys that never leave their token.",
+    epilog="Begin with: hsm-dicom demo",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    # Our own handler says what went wrong; a traceback with the values of variables could hold a PIN.
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+app.add_typer(token_app, name="token")
+app.add_typer(key_app, name="key")
+app.command("check-config", epilog=EXAMPLE)(check_config)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"hsm-dicom {version('hsm-dicom')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+    verbose: Verbose = False,
+) -> None:
+    """Options of the program itself."""
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run one command and end the process with its exit status (see `exits`)."""
+    logs.set_up()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError):
+            # A terminal that has no ✓ gets an escape, not an exception.
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        app(args=None if arguments is None else list(arguments), prog_name="hsm-dicom")
+    except Exception as error:
+        if logs.verbose():
+            traceback.print_exc()
+        typer.echo(f"hsm-dicom: {_sentence(error)}", err=True)
+        sys.exit(_exit_status(error))
+    sys.exit(exits.OK)
+
+
+def _sentence(error: Exception) -> str:
+    from hsm_dicom.cli.output import shown
+    from tokens.errors import TokenError
+
+    if isinstance(error, TokenError | HsmDicomError):
+        return shown(str(error))
+    if isinstance(error, OSError) and error.strerror:
+        place = f"{shown(str(error.filename))}: " if error.filename is not None else ""
+        return f"{place}{error.strerror}."
+    kind = f"{type(error).__name__}: {shown(str(error))}".rstrip(": ")
+    return f"This should not have happened ({kind}). Run it again with -v, and report what it shows."
+
+
+def _exit_status(error: Exception) -> int:
+    from tokens.errors import PinError
+
+    return exits.REFUSED if isinstance(error, PinError) else exits.FAILED

@@ -1,0 +1,56 @@
+"""What a command works in: the configuration that was read, and the file that its events go to."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from hsm_dicom.config import Configuration, TokenAccess, access_to, find_configuration, read_configuration
+from hsm_dicom.events import ConfigurationRead, EventFile, emit
+from hsm_dicom.identity import access_to_key
+from tokens.pin import PinSource, Prompt, parse_pin_source
+from tokens.policy import Weakness
+
+
+@contextlib.contextmanager
+def configured(named: Path | None) -> Iterator[Configuration]:
+    """The configuration, an empty one where none was named and none is there; events are recorded meanwhile."""
+    file = find_configuration(named)
+    if file is None:
+        yield Configuration()
+        return
+    reading = read_configuration(file)
+    configuration = reading.sound()
+    with contextlib.ExitStack() as stack:
+        if configuration.events.file is not None:
+            stack.enter_context(EventFile(configuration.events.file).recording())
+        emit(ConfigurationRead(path=str(file), sha256=reading.sha256, problems=len(reading.problems)))
+        yield configuration
+
+
+def token_access(
+    configuration: Configuration, token: str, *, pin: str | None, module: Path | None, last_try: bool = False
+) -> TokenAccess:
+    """Access to the token that a NAME or a URI means; its PIN is asked for where nothing says where it is."""
+    return _asking(access_to(configuration, token, pin=named_pin(pin), module=module, last_try=last_try))
+
+
+def key_access(
+    configuration: Configuration, key: str, *, pin: str | None, module: Path | None
+) -> tuple[TokenAccess, frozenset[Weakness]]:
+    """The same for a key, with what the configuration allows of it."""
+    access, allowed = access_to_key(configuration, key, pin=named_pin(pin), module=module)
+    return _asking(access), allowed
+
+
+def named_pin(source: str | None) -> PinSource | None:
+    """The source that --pin names. Raises `PinSourceError`."""
+    return None if source is None else parse_pin_source(source)
+
+
+def _asking(access: TokenAccess) -> TokenAccess:
+    nowhere = access.pin is None and access.uri.pin_source is None
+    return replace(access, pin=Prompt()) if nowhere and sys.stdin.isatty() else access
