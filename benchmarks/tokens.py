@@ -1,0 +1,75 @@
+"""Signing on a SoftHSM key (RSA-2048, PKCS#1 v1.5, SHA-256), beside a bare python-pkcs11 loop in the same process."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding
+from pkcs11 import Attribute, Mechanism, ObjectClass
+
+import tokens
+from benchmarks.rows import Row, in_turns
+from tests import softhsm
+from tokens.pkcs11.connection import Connection
+
+SIGNATURES = 400
+DATA = b"x" * 64
+
+
+def run() -> Iterator[Row]:
+    """The wrapper's cost on one thread, and what a second thread brings."""
+    with tempfile.TemporaryDirectory() as folder:
+        softhsm.provision(Path(folder))
+        os.environ["HSM_DICOM_STATE"] = f"{folder}/state"
+        token = softhsm.new_token()
+        uri = token.generate("node")
+        with tokens.open_key(uri) as key, tokens.open_token(token.uri()) as connection:
+            key.sign(DATA, padding.PKCS1v15(), hashes.SHA256())
+            bare_key = _bare_key(connection)
+
+            def bare() -> None:
+                for _ in range(SIGNATURES):
+                    bare_key.sign(DATA, mechanism=Mechanism.SHA256_RSA_PKCS)
+
+            def ours() -> None:
+                for _ in range(SIGNATURES):
+                    key.sign(DATA, padding.PKCS1v15(), hashes.SHA256())
+
+            def two_threads() -> None:
+                with ThreadPoolExecutor(2) as pool:
+                    for done in [pool.submit(ours) for _ in range(2)]:
+                        done.result()
+
+            seconds = in_turns({"bare": bare, "ours": ours, "two": two_threads}, rounds=7)
+    rate = {
+        "bare": SIGNATURES / seconds["bare"],
+        "ours": SIGNATURES / seconds["ours"],
+        "two": 2 * SIGNATURES / seconds["two"],
+    }
+    yield Row(
+        "signatures a second, 1 thread, beside bare python-pkcs11",
+        f"{rate['ours']:.0f}",
+        f"{rate['bare']:.0f}",
+        rate["ours"] / rate["bare"],
+        ">= 0.85",
+    )
+    yield Row(
+        "signatures a second, 2 threads, beside 1 thread",
+        f"{rate['two']:.0f}",
+        f"{rate['ours']:.0f}",
+        rate["two"] / rate["ours"],
+        ">= 1.4",
+    )
+
+
+def _bare_key(connection: Connection) -> Any:
+    """python-pkcs11's own key object in a session that nobody else uses."""
+    session = connection.run(lambda worker: worker.session.token.open(), "open a session")
+    (key,) = session.get_objects({Attribute.CLASS: ObjectClass.PRIVATE_KEY})
+    return key
