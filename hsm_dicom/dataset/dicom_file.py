@@ -15,7 +15,7 @@ from hsm_dicom.dataset.errors import FileChangedError, NotDicomError, Unsupporte
 from hsm_dicom.dataset.source import Source, inflate, open_source
 from hsm_dicom.dataset.tags import LENGTH_TO_END, Path, format_path, format_tag
 from hsm_dicom.dataset.transfer_syntax import EXPLICIT_VR_LITTLE_ENDIAN, TransferSyntax, transfer_syntax
-from hsm_dicom.dataset.walker import UNDEFINED_LENGTH, Element, Walker
+from hsm_dicom.dataset.walker import UNDEFINED_LENGTH, Element, ItemBounds, Walker
 
 _META_START = 132
 _TRANSFER_SYNTAX_UID = 0x00020010
@@ -123,10 +123,12 @@ class DicomFile(EncodedFile):
 
     main: DataSet
     signed_items: tuple[Path, ...]
+    guess_private: bool
+    overpadded: tuple[tuple[Path, int], ...]
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> Self:
-        """Open and walk a file.
+    def open(cls, path: str | os.PathLike[str], *, guess_private: bool = False, note_padding: bool = False) -> Self:
+        """Open and walk a file; the two options are those of ``Walker``.
 
         Raises DicomFileError: NotDicomError, UnsupportedTransferSyntaxError, MalformedDataSetError, or the class
         itself where the path cannot be read.
@@ -137,7 +139,8 @@ class DicomFile(EncodedFile):
             head, syntax = _file_meta(file)
             if syntax.deflated:
                 source = inflate(file, head)
-            walker = Walker(source, syntax)
+            walker = Walker(source, syntax, guess_private=guess_private)
+            walker.overpadded = [] if note_padding else None
             elements = walker.data_set(head, source.size)
             if elements and elements[0].tag >> 16 == 0x0002:
                 raise NotDicomError(file.name, "the File Meta Information is longer than (0002,0000) says.")
@@ -146,15 +149,20 @@ class DicomFile(EncodedFile):
             file.close()
             raise
         main = DataSet((), head, source.size, elements)
-        return cls(file, source, syntax, head, status, main, tuple(walker.signed_items))
+        signed_items, overpadded = tuple(walker.signed_items), tuple(walker.overpadded or ())
+        return cls(file, source, syntax, head, status, main, signed_items, guess_private, overpadded)
 
     def value(self, element: Element) -> bytes:
         """The encoded value, as it is in the file."""
         return self.source.read(element.value, element.end)
 
+    def items(self, level: DataSet, sequence: Element) -> list[ItemBounds]:
+        """Where the Items of a sequence of this level lie."""
+        return self._walker().items(sequence, level.path)
+
     def data_sets(self, level: DataSet, sequence: Element) -> list[DataSet]:
         """The Data Sets of the Items of a sequence of this level."""
-        walker = Walker(self.source, self.syntax)
+        walker = self._walker()
         found = []
         for number, item in enumerate(walker.items(sequence, level.path)):
             path = (*level.path, (sequence.tag, number))
@@ -175,10 +183,13 @@ class DicomFile(EncodedFile):
         """
         return self._descend(path)[1]
 
+    def _walker(self) -> Walker:
+        return Walker(self.source, self.syntax, guess_private=self.guess_private)
+
     def _descend(self, path: Path) -> tuple[DataSet, tuple[int, ...]]:
         level = self.main
         fields = _group_lengths(level, LENGTH_TO_END)
-        walker = Walker(self.source, self.syntax)
+        walker = self._walker()
         for depth, (tag, number) in enumerate(path):
             place = path[: depth + 1]
             sequence = level.get(tag)

@@ -50,6 +50,11 @@ def is_private(tag: int) -> bool:
     return bool(tag & 0x10000)
 
 
+def is_historic(path: Path) -> bool:
+    """Whether an Item lies in an Original Attributes Sequence, and so tells what the object was once."""
+    return any(tag == ORIGINAL_ATTRIBUTES_SEQUENCE for tag, _ in path)
+
+
 def format_tag(tag: int) -> str:
     """``(0010,0010)``."""
     return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"

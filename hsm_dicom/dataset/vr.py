@@ -34,6 +34,9 @@ SWAPPED_UNITS: dict[str, int] = {
 TEXT = frozenset(("LO", "LT", "PN", "SH", "ST", "UC", "UT"))
 """VRs whose characters depend on Specific Character Set (PS3.5 6.1.2.2)."""
 
+STRINGS = TEXT | {"AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI", "UR"}
+"""VRs of character strings."""
+
 SIGNED_BY_PIXEL_REPRESENTATION = "xs"
 BY_WAVEFORM_BITS_ALLOCATED = "ww"
 
@@ -66,6 +69,18 @@ def implicit_vr(tag: int) -> str:
     except KeyError:
         return "UN"
     return listed if listed in FORMS else _decide(tag, listed)
+
+
+@lru_cache(maxsize=8192)
+def private_vr(tag: int, creator: str) -> str:
+    """The VR that pydicom's private dictionary has for an element of this private creator, else UN."""
+    from pydicom.datadict import private_dictionary_VR
+
+    try:
+        listed = private_dictionary_VR(tag, creator)
+    except KeyError:
+        return "UN"
+    return listed if listed in FORMS else "UN"
 
 
 def _decide(tag: int, listed: str) -> str:

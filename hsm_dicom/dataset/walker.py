@@ -36,9 +36,11 @@ from hsm_dicom.dataset.vr import (
     SEQUENCE,
     SHORT,
     SIGNED_BY_PIXEL_REPRESENTATION,
+    STRINGS,
     SWAPPED_UNITS,
     UNKNOWN,
     implicit_vr,
+    private_vr,
 )
 
 MAX_DEPTH = 64
@@ -88,12 +90,15 @@ class Walker:
     """Walks levels of one source in one Transfer Syntax.
 
     ``signed_items`` collects the paths of Items that hold a Digital Signatures Sequence or MAC Parameters Sequence.
-    All methods raise MalformedDataSetError.
+    ``guess_private`` gives private elements of an implicit VR file the VR that pydicom's dictionary has for them,
+    instead of UN. ``overpadded`` may be set to a list: it collects path and tag of strings with more padding than an
+    even length needs. All methods raise MalformedDataSetError.
     """
 
-    def __init__(self, source: Source, syntax: TransferSyntax) -> None:
+    def __init__(self, source: Source, syntax: TransferSyntax, *, guess_private: bool = False) -> None:
         self._source = source
         self._syntax = syntax
+        self._guess_private = guess_private
         order = ">" if syntax.big_endian else "<"
         self._header = Struct(order + ("HHI" if syntax.implicit_vr else "HH2sH")).unpack_from
         self._tag_and_length = Struct(order + "HHI").unpack_from
@@ -104,6 +109,7 @@ class Walker:
         self._pieces: list[Piece] = []
         self._has_un = False
         self.signed_items: list[Path] = []
+        self.overpadded: list[tuple[Path, int]] | None = None
 
     def data_set(self, start: int, end: int, path: Path = ()) -> tuple[Element, ...]:
         """The elements encoded in ``[start, end)``, which must be exactly one Data Set."""
@@ -132,6 +138,7 @@ class Walker:
         big_endian = self._syntax.big_endian
         buffer, base, refill_at = self._buffer, self._base, self._refill_at
         context: dict[int, int] = {}
+        creators: dict[int, str] = {}
         new_element = tuple.__new__  # a third of what Element() costs, and this is where the time goes
         previous = -1
         run = pos
@@ -154,7 +161,9 @@ class Walker:
             value = pos + 8
             if implicit:
                 vr = implicit_vr(tag)
-                if vr not in FORMS:
+                if vr == "UN" and self._guess_private:
+                    vr = private_vr(tag, creators.get(tag >> 8, ""))
+                elif vr not in FORMS:
                     vr = _chosen_vr(vr, context)
                 form = FORMS[vr]
             else:
@@ -182,6 +191,11 @@ class Walker:
                     self._fail(pos, tag, f"its length, {length} bytes, does not fit its VR {vr}.")
                 if implicit and tag in (_PIXEL_REPRESENTATION, _WAVEFORM_BITS_ALLOCATED):
                     context[tag] = int.from_bytes(self._source.read(value, stop), "little")
+                if self._guess_private and implicit and group & 1 and 0x10 <= number <= 0xFF:
+                    creator = self._source.read(value, stop).strip(b" \0").decode("latin-1")
+                    creators[group << 8 | number] = creator
+                if self.overpadded is not None and vr in STRINGS and length > 1 and self._is_overpadded(vr, stop):
+                    self.overpadded.append((path, tag))
                 signable = number != 0 and group >= 0x0008 and tag not in _NEVER_SIGNED and group != 0xFFFA
                 if keep is not None:
                     has_un = form == UNKNOWN
@@ -328,6 +342,11 @@ class Walker:
         self._buffer, self._base = self._source.window(pos)
         end = self._base + len(self._buffer)
         self._refill_at = end - 12 if end < self._source.size else end
+
+    def _is_overpadded(self, vr: str, stop: int) -> bool:
+        """Whether a string ends in two pad characters, or a UI in a space instead of its own."""
+        tail = self._source.read(stop - 2, stop)
+        return tail == b"  " if vr != "UI" else tail == b"\0\0" or tail[1:] == b" "
 
     def _demand_zero_length(self, pos: int, tag: int, length: int) -> None:
         if length:

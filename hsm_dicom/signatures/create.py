@@ -84,6 +84,7 @@ class Plan:
     digest: bytes
     signed: tuple[int, ...]
     left_out: tuple[int, ...]
+    overpadded: tuple[int, ...]
     mac_item: NewItem
     signature_item: NewItem
     insertion: Insertion
@@ -91,7 +92,12 @@ class Plan:
 
 @dataclass(frozen=True)
 class SigningReport:
-    """What was signed, and what of the same Data Set was not (with UN inside, or not asked for)."""
+    """What was signed, and what of the same Data Set was not (with UN inside, or not asked for).
+
+    ``overpadded`` are signed attributes that are, or hold, strings with more padding than an even length needs.
+    Their signature is good by the standard, which signs values as they are encoded; but DCMTK (seen in 3.6.7) takes
+    surplus padding away before it hashes, and will call it corrupted.
+    """
 
     source: str
     target: str
@@ -101,6 +107,7 @@ class SigningReport:
     mac: str
     signed: tuple[int, ...]
     left_out: tuple[int, ...]
+    overpadded: tuple[int, ...]
     timestamped: bool
 
 
@@ -119,7 +126,9 @@ def sign(
     """
     demand_matching_key(key, request)
     plan = prepare(path, request)
-    return finish(plan, sign_digest(key, plan), output, timestamp=timestamp, overwrite=overwrite)
+    signature = sign_digest(key, plan)
+    token = None if timestamp is None else timestamp(signature)
+    return finish(plan, signature, output, timestamp=token, overwrite=overwrite)
 
 
 def demand_matching_key(key: PrivateKey, request: SigningRequest) -> None:
@@ -134,7 +143,7 @@ def prepare(path: str | os.PathLike[str], request: SigningRequest) -> Plan:
     """Read a file and compute what its signature needs. Touches neither key nor disk."""
     algorithm = _allowed_algorithm(request)
     purpose = _purpose(request)
-    with DicomFile.open(path) as file:
+    with DicomFile.open(path, note_padding=True) as file:
         try:
             level = file.item(request.item)
         except KeyError as missing:
@@ -166,6 +175,7 @@ def prepare(path: str | os.PathLike[str], request: SigningRequest) -> Plan:
             digest=state.digest(),
             signed=signed,
             left_out=_left_out(level, signed),
+            overpadded=_overpadded(file, level, signed),
             mac_item=mac_item,
             signature_item=signature_item,
             insertion=insertion(file, level),
@@ -185,10 +195,14 @@ def finish(
     signature: bytes,
     output: str | os.PathLike[str] | None,
     *,
-    timestamp: Timestamper | None = None,
+    timestamp: bytes | None = None,
     overwrite: bool = False,
 ) -> SigningReport:
-    """Write the signed file. Raises KeyMismatchError if the signature is not one by the certificate's key."""
+    """Write the signed file, with the TimeStampToken (DER) over the signature if there is one.
+
+    Raises KeyMismatchError if the signature is not one by the certificate's key, and DicomFileError; nothing is
+    written then.
+    """
     request = plan.request
     if not made_by(_certificate_key(request), signature, plan.digest, mac_algorithm(request.mac)):
         raise KeyMismatchError(
@@ -196,10 +210,9 @@ def finish(
         )
     added = [NewElement(a.SIGNATURE, "OB", signature)]
     if timestamp is not None:
-        token = timestamp(signature)
         added += [
             NewElement(a.CERTIFIED_TIMESTAMP_TYPE, "CS", a.CMS_TIMESTAMP),
-            NewElement(a.CERTIFIED_TIMESTAMP, "OB", token),
+            NewElement(a.CERTIFIED_TIMESTAMP, "OB", timestamp),
         ]
     item = tuple(sorted((*plan.signature_item, *added)))
     with EncodedFile.reopen(plan.name, plan.syntax, plan.head, plan.state) as file:
@@ -213,6 +226,7 @@ def finish(
         mac=request.mac.upper(),
         signed=plan.signed,
         left_out=plan.left_out,
+        overpadded=plan.overpadded,
         timestamped=timestamp is not None,
     )
 
@@ -295,6 +309,13 @@ def _left_out(level: DataSet, signed: tuple[int, ...]) -> tuple[int, ...]:
     own = (MAC_PARAMETERS_SEQUENCE, DIGITAL_SIGNATURES_SEQUENCE)
     listed = set(signed)
     return tuple(e.tag for e in level.elements if e.tag not in listed and e.tag not in own and e.tag & 0xFFFF)
+
+
+def _overpadded(file: DicomFile, level: DataSet, signed: tuple[int, ...]) -> tuple[int, ...]:
+    depth = len(level.path)
+    inside = ((*path, (tag, 0)) for path, tag in file.overpadded)
+    found = {place[depth][0] for place in inside if place[:depth] == level.path}
+    return tuple(sorted(found & set(signed)))
 
 
 def _free_mac_id(file: DicomFile) -> int:

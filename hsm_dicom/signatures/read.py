@@ -16,9 +16,9 @@ from hsm_dicom.dataset.encode import decode_tags
 from hsm_dicom.dataset.tags import (
     DIGITAL_SIGNATURES_SEQUENCE,
     MAC_PARAMETERS_SEQUENCE,
-    ORIGINAL_ATTRIBUTES_SEQUENCE,
     describe_tag,
     format_tag,
+    is_historic,
 )
 from hsm_dicom.signatures import attributes as a
 from hsm_dicom.signatures.check import without_der_pad_byte
@@ -79,7 +79,7 @@ class SignatureItem:
     @property
     def historic(self) -> bool:
         """Whether the signature is kept in an Original Attributes Sequence: it signed what the object was once."""
-        return any(tag == ORIGINAL_ATTRIBUTES_SEQUENCE for tag, _ in self.level.path)
+        return is_historic(self.level.path)
 
 
 def signature_items(file: DicomFile) -> list[SignatureItem]:

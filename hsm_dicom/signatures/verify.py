@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
 from functools import lru_cache
@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 
 from hsm_dicom.dataset.dicom_file import DataSet, DicomFile
-from hsm_dicom.dataset.errors import DicomFileError
+from hsm_dicom.dataset.errors import DicomFileError, FileChangedError
 from hsm_dicom.dataset.tags import Path as Place
 from hsm_dicom.dataset.tags import describe_tag, never_signable
 from hsm_dicom.dataset.transfer_syntax import (
@@ -107,14 +107,38 @@ class VerifiedFile:
 
 
 def verify(path: str | os.PathLike[str]) -> VerifiedFile:
-    """Check every signature at every level of a file. Raises DicomFileError if the file cannot be read as DICOM."""
+    """Check every signature at every level of a file.
+
+    Raises DicomFileError if the file cannot be read as DICOM, FileChangedError if it is written to meanwhile.
+    """
     with DicomFile.open(path) as file:
-        return verify_open(file)
+        items = signature_items(file)
+        found = _verify_open(file, items)
+        if not _lists_private_of_unknown_vr(file, items):
+            return found
+        with DicomFile.open(path, guess_private=True) as guessed:
+            if guessed.state != file.state:
+                raise FileChangedError(file.name, "the file was changed while it was being read.")
+            others = _verify_open(guessed, signature_items(guessed)).signatures
+    pairs = zip(found.signatures, others, strict=True)
+    return replace(found, signatures=tuple(guess if guess.intact else plain for plain, guess in pairs))
 
 
-def verify_open(file: DicomFile) -> VerifiedFile:
-    """The same for a file that is open. Raises FileChangedError if it is written to meanwhile."""
-    items = signature_items(file)
+def _lists_private_of_unknown_vr(file: DicomFile, items: list[SignatureItem]) -> bool:
+    """Whether a signature covers private elements whose VRs the file does not tell, being in implicit VR.
+
+    A signer with a dictionary of private elements may sign them all the same, as DCMTK does. If the stream fits with
+    the VRs of our own dictionary, these were the signer's; if not, there is no telling.
+    """
+    return file.syntax.implicit_vr and any(
+        item.level[tag].has_un
+        for item in items
+        for tag in (item.mac.tags if item.mac and not item.historic else ())
+        if tag in item.level
+    )
+
+
+def _verify_open(file: DicomFile, items: list[SignatureItem]) -> VerifiedFile:
     digests = _Digests(file, items)
     identity = read_identity(file)
     signatures = tuple(_verified(file, item, digests) for item in items)
@@ -128,18 +152,26 @@ def dump_macs(path: str | os.PathLike[str], folder: str | os.PathLike[str]) -> l
     Returns the files written; signatures that do not say what they cover have none. What is listed but cannot be
     signed is not in the stream. Raises DicomFileError.
     """
-    written = []
     with DicomFile.open(path) as file:
-        for item in signature_items(file):
-            if item.mac is None or not _UID.fullmatch(item.uid):
-                continue
-            target = Path(folder, f"{item.uid}.mac")
-            try:
-                with target.open("wb") as out:
-                    mac_stream(file, item, out.write)
-            except OSError as error:
-                raise DicomFileError(str(target), f"cannot be written: {error.strerror}.") from error
-            written.append(str(target))
+        items = signature_items(file)
+        if not _lists_private_of_unknown_vr(file, items):
+            return _dump(file, items, folder)
+    with DicomFile.open(path, guess_private=True) as guessed:
+        return _dump(guessed, signature_items(guessed), folder)
+
+
+def _dump(file: DicomFile, items: list[SignatureItem], folder: str | os.PathLike[str]) -> list[str]:
+    written = []
+    for item in items:
+        if item.mac is None or not _UID.fullmatch(item.uid):
+            continue
+        target = Path(folder, f"{item.uid}.mac")
+        try:
+            with target.open("wb") as out:
+                mac_stream(file, item, out.write)
+        except OSError as error:
+            raise DicomFileError(str(target), f"cannot be written: {error.strerror}.") from error
+        written.append(str(target))
     return written
 
 

@@ -1,0 +1,168 @@
+"""Many files, on any ``concurrent.futures`` executor: hashing and writing go there, the key stays here.
+
+    with ProcessPoolExecutor(2) as executor:
+        for outcome in sign_files(jobs, key, request, executor=executor):
+            print(outcome.job.source, outcome.error or outcome.report.uid)
+
+Plans and signatures travel, PINs and keys never do. Outcomes come as they are ready; a file that fails is an outcome
+like the others. At no time are more files under way than keep the executor and the key busy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
+
+from hsm_dicom.signatures.create import (
+    Plan,
+    PrivateKey,
+    SigningReport,
+    SigningRequest,
+    Timestamper,
+    demand_matching_key,
+    finish,
+    prepare,
+    sign_digest,
+)
+from hsm_dicom.signatures.verify import VerifiedFile, verify
+
+FILES_PER_TASK = 8
+"""Files that one task of an executor prepares, finishes or verifies: a task costs about as much as a small CT."""
+
+
+@dataclass(frozen=True)
+class SigningJob:
+    """One file to sign; ``target`` None signs it in place."""
+
+    source: str
+    target: str | None = None
+
+
+@dataclass(frozen=True)
+class SigningOutcome:
+    """What became of a job: a report, or the error that a single ``sign`` would have raised."""
+
+    job: SigningJob
+    report: SigningReport | None = None
+    error: Exception | None = None
+
+
+@dataclass(frozen=True)
+class VerificationOutcome:
+    """What became of a file: a result, or the error that a single ``verify`` would have raised."""
+
+    path: str
+    result: VerifiedFile | None = None
+    error: Exception | None = None
+
+
+Signed = tuple[Plan, bytes, bytes | None]
+"""A plan, the signature over its digest, and the time stamp over that."""
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def sign_files(
+    jobs: Iterable[SigningJob],
+    key: PrivateKey,
+    request: SigningRequest,
+    *,
+    executor: Executor,
+    sessions: int = 2,
+    timestamp: Timestamper | None = None,
+    overwrite: bool = False,
+) -> Iterator[SigningOutcome]:
+    """Sign the jobs, ``sessions`` at most at once on the key, from threads of this process.
+
+    Raises KeyMismatchError at once if the key is not the certificate's. Executors of processes should be started
+    before a token is opened, or by ``spawn``, so that no process inherits the token's login.
+    """
+    demand_matching_key(key, request)
+    with ThreadPoolExecutor(sessions, "signing") as signers:
+
+        def one_signature(plan: Plan | Exception) -> Signed | Exception:
+            if isinstance(plan, Exception):
+                return plan
+            try:
+                signature = sign_digest(key, plan)
+                return plan, signature, None if timestamp is None else timestamp(signature)
+            except Exception as error:
+                return error
+
+        def one_task(chunk: list[SigningJob]) -> list[SigningOutcome]:
+            try:
+                plans = executor.submit(_prepare_all, chunk, request).result()
+                signed = list(signers.map(one_signature, plans))
+                return executor.submit(_finish_all, chunk, signed, overwrite).result()
+            except Exception as error:  # the executor's own: a worker that died, a cluster that is gone
+                return [SigningOutcome(job, error=error) for job in chunk]
+
+        yield from _in_flight(one_task, jobs, 2 * sessions + 2)
+
+
+def verify_files(paths: Iterable[str], *, executor: Executor) -> Iterator[VerificationOutcome]:
+    """Verify the files, by mathematics alone, as ``verify`` does."""
+
+    def one_task(chunk: list[str]) -> list[VerificationOutcome]:
+        try:
+            return executor.submit(_verify_all, chunk).result()
+        except Exception as error:
+            return [VerificationOutcome(path, error=error) for path in chunk]
+
+    yield from _in_flight(one_task, paths, 8)
+
+
+def _in_flight(task: Callable[[list[T]], list[R]], things: Iterable[T], limit: int) -> Iterator[R]:
+    """Run the task on chunks of the things, up to ``limit`` of them at once, and yield results as they come."""
+    source = iter(things)
+    pending: set[Future[list[R]]] = set()
+    with ThreadPoolExecutor(limit, "conducting") as conductors:
+        while True:
+            while len(pending) < limit and (chunk := list(islice(source, FILES_PER_TASK))):
+                pending.add(conductors.submit(task, chunk))
+            if not pending:
+                return
+            done, pending = wait(pending, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield from future.result()
+
+
+def _prepare_all(jobs: list[SigningJob], request: SigningRequest) -> list[Plan | Exception]:
+    return [_prepare_one(job, request) for job in jobs]
+
+
+def _prepare_one(job: SigningJob, request: SigningRequest) -> Plan | Exception:
+    """A plan, or the error: one file's failure must not take the others of its task along."""
+    try:
+        return prepare(job.source, request)
+    except Exception as error:
+        return error
+
+
+def _finish_all(jobs: list[SigningJob], signed: list[Signed | Exception], overwrite: bool) -> list[SigningOutcome]:
+    return [_finish_one(job, result, overwrite) for job, result in zip(jobs, signed, strict=True)]
+
+
+def _finish_one(job: SigningJob, signed: Signed | Exception, overwrite: bool) -> SigningOutcome:
+    if isinstance(signed, Exception):
+        return SigningOutcome(job, error=signed)
+    plan, signature, token = signed
+    try:
+        return SigningOutcome(job, finish(plan, signature, job.target, timestamp=token, overwrite=overwrite))
+    except Exception as error:
+        return SigningOutcome(job, error=error)
+
+
+def _verify_all(paths: list[str]) -> list[VerificationOutcome]:
+    return list(map(_verify_one, paths))
+
+
+def _verify_one(path: str) -> VerificationOutcome:
+    try:
+        return VerificationOutcome(path, verify(path))
+    except Exception as error:
+        return VerificationOutcome(path, error=error)
