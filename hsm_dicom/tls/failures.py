@@ -58,7 +58,8 @@ _ALERTS = {
 def handshake_failed(error: Exception, peer: str) -> HandshakeFailed:
     """The failure that an exception of a handshake stands for. `peer` is an address, or a name with an address."""
     judged, key_error = verification.take_judged(), signer.take_failure()
-    if isinstance(key_error, TokenError):
+    # OpenSSL has no word for a signature that did not come about: its error then has no name.
+    if isinstance(key_error, TokenError) and isinstance(error, ssl.SSLError) and error.reason is None:
         return HandshakeFailed(
             FailureReason.OWN_KEY, peer, f"The handshake with {peer} failed, because our key did not sign. {key_error}"
         )
