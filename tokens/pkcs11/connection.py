@@ -89,7 +89,7 @@ class Connection:
         self._closed = False
         self._token: FoundToken
         self._capabilities: Capabilities | None = None
-        module.users.add(self)
+        module.used_by(self)
         forking.register(self)
 
     # -- jobs -----------------------------------------------------------------------------------------------
@@ -326,7 +326,7 @@ class Connection:
             return "logged in again"
         except (p11.PKCS11Error, NoSuchToken) as error:
             # Other tokens of this module would lose their sessions: leave it alone while one of them answers.
-            if any(other.is_alive() for other in self.module.users if other is not self):
+            if self.module.serves_others_than(self):
                 raise self._lost("be found again", error) from error
             self.module.initialise_again(self.module.epoch)
         try:

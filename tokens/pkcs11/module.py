@@ -45,8 +45,8 @@ class Module:
         self.init_string = init_string
         self.epoch = 0
         self.gate = Gate()
-        self.users: weakref.WeakSet[ModuleUser] = weakref.WeakSet()
-        """Who holds sessions of this module, and would lose them if it were initialised again."""
+        self._users: weakref.WeakSet[ModuleUser] = weakref.WeakSet()
+        self._users_lock = threading.Lock()
         self._cryptoki: Cryptoki
         self._initialised_here = False
         self._inherited = False
@@ -99,6 +99,17 @@ class Module:
                 f"{QUIET_TIMEOUT:.0f} seconds. Look at the device and its connection, then restart this program."
             ) from error
 
+    def used_by(self, user: ModuleUser) -> None:
+        """Know of somebody who holds sessions of this module, and would lose them if it were initialised again."""
+        with self._users_lock:
+            self._users.add(user)
+
+    def serves_others_than(self, user: ModuleUser) -> bool:
+        """Whether the sessions of somebody else work."""
+        with self._users_lock:
+            others = [other for other in self._users if other is not user]
+        return any(other.is_alive() for other in others)
+
     def before_fork(self) -> None:
         """Wait until no thread is inside the module, whose own locks would stay held in the child."""
         self._quiet_for_fork = self.gate.close(QUIET_TIMEOUT)
@@ -111,6 +122,7 @@ class Module:
     def after_fork_in_child(self) -> None:
         """Nothing of the parent's is used here: a new gate, and a new start on first use."""
         self.gate = Gate()
+        self._users_lock = threading.Lock()
         self._inherited = True
 
     def _initialise_first(self, library: object) -> None:
