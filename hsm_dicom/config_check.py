@@ -224,18 +224,20 @@ class _Check:
     # -- the other tables -------------------------------------------------------------------------------------
 
     def _places(self) -> None:
-        configuration = self.reading.configuration
-        for place, path in (
-            (("state", "folder"), configuration.state.folder),
-            (("events", "file"), configuration.events.file),
-        ):
-            if path is None:
-                continue
-            existing = path if path.exists() else path.parent
-            if not existing.exists():
-                self._add(place, f"{existing} does not exist.", f"Run: mkdir -m 700 {existing}")
-            elif not os.access(existing, os.W_OK):
-                self._add(place, f"{existing} cannot be written by this user.", "Change its owner, or name another.")
+        """Whether what must be written can be. The state folder is made when it is needed; the events' is not."""
+        state, events = self.reading.configuration.state.folder, self.reading.configuration.events.file
+        if state is not None:
+            self._writable(("state", "folder"), next(path for path in (state, *state.parents) if path.exists()))
+        if events is not None:
+            if events.parent.is_dir():
+                self._writable(("events", "file"), events if events.exists() else events.parent)
+            else:
+                remedy = f"Run: mkdir -m 700 {events.parent}"
+                self._add(("events", "file"), f"The folder {events.parent} does not exist.", remedy)
+
+    def _writable(self, place: KeyPath, path: Path) -> None:
+        if not os.access(path, os.W_OK):
+            self._add(place, f"{path} cannot be written by this user.", "Change its owner, or name another.")
 
     # -- reporting --------------------------------------------------------------------------------------------
 

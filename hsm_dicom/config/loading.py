@@ -136,7 +136,8 @@ def _sound_part(raw: dict[str, Any], folder: Path) -> tuple[Configuration, list[
 
 def _dangling_references(reading: Reading, raw: dict[str, Any]) -> list[Problem]:
     # Looked up in the raw tables: a token with a mistake of its own is there nevertheless.
-    tokens = raw.get("tokens", {})
+    tokens = raw.get("tokens")
+    tokens = tokens if isinstance(tokens, dict) else {}
     known = ", ".join(tokens) or "none"
     return [
         reading.problem(

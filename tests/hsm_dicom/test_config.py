@@ -1,0 +1,279 @@
+"""Reading the configuration: what is understood, and what is said of every mistake."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from hsm_dicom.config import (
+    Configuration,
+    ConfigurationError,
+    Problem,
+    access_to,
+    find_configuration,
+    load_configuration,
+    read_configuration,
+)
+from hsm_dicom.config.devices import NotConfigured
+from hsm_dicom.config.lines import key_lines
+from tokens.pin import FromEnvironment, FromFile
+from tokens.policy import Weakness
+
+WHOLE = """
+[tokens.ct-room]
+module = "/usr/lib/hsm.so"
+label = "CT room"
+pin = "file:pins/ct"
+sessions = 4
+
+[identities.node]
+token = "ct-room"
+object = "node"
+id = "01AB"
+chain = "chain.pem"
+allow = ["imported"]
+
+[identities.elsewhere]
+key = "pkcs11:token=other;object=x"
+certificate = "elsewhere.pem"
+
+[state]
+folder = "/var/lib/somewhere"
+
+[events]
+file = "events.jsonl"
+"""
+
+
+@pytest.fixture
+def write(tmp_path: Path):
+    def written(text: str) -> Path:
+        file = tmp_path / "hsm-dicom.toml"
+        file.write_text(text)
+        file.chmod(0o600)
+        return file
+
+    return written
+
+
+def problems(file: Path) -> dict[str, Problem]:
+    return {problem.key: problem for problem in read_configuration(file).problems}
+
+
+def test_a_whole_file_becomes_models_with_its_paths_below_its_folder(write, tmp_path: Path) -> None:
+    configuration = load_configuration(write(WHOLE))
+    token = configuration.tokens["ct-room"]
+    assert (token.label, token.serial, token.sessions) == ("CT room", None, 4)
+    assert token.pin == FromFile(tmp_path / "pins/ct")
+    node, elsewhere = configuration.identities["node"], configuration.identities["elsewhere"]
+    assert (node.token, node.object, node.id, node.certificate) == ("ct-room", "node", b"\x01\xab", None)
+    assert node.chain == tmp_path / "chain.pem"
+    assert node.weaknesses == {Weakness.IMPORTED}
+    assert elsewhere.certificate == tmp_path / "elsewhere.pem"
+    assert configuration.events.file == tmp_path / "events.jsonl"
+    assert configuration.state.folder == Path("/var/lib/somewhere")
+
+
+def test_without_a_file_the_configuration_is_empty() -> None:
+    assert load_configuration(None) == Configuration()
+
+
+def test_every_mistake_is_reported_at_once_with_line_key_and_remedy(write) -> None:
+    found = problems(
+        write(
+            """[tokens.a]
+module = "x.so"
+lable = "CT"
+
+[tokens.b]
+label = "b"
+sessions = 0
+
+[identities.n]
+token = "c"
+object = "k"
+
+[identities.m]
+token = "a"
+
+[peer.x]
+"""
+        )
+    )
+    assert found.keys() == {
+        "tokens.a.lable",
+        "tokens.b.module",
+        "tokens.b.sessions",
+        "identities.n.token",
+        "identities.m",
+        "peer",
+    }
+    assert found["tokens.a.lable"].line == 3
+    assert "Is 'label' meant?" in found["tokens.a.lable"].remedy
+    assert found["tokens.b.module"].line == 5  # the table in which it is missing
+    assert found["tokens.b.sessions"].line == 7
+    assert "[tokens.c]" in found["identities.n.token"].what
+    assert "names no key" in found["identities.m"].what
+    assert all(problem.remedy for problem in found.values())
+
+
+def test_a_reference_to_a_token_with_a_mistake_of_its_own_is_not_called_dangling(write) -> None:
+    found = problems(write('[tokens.a]\nlabel = "x"\n[identities.n]\ntoken = "a"\nobject = "k"\n'))
+    assert found.keys() == {"tokens.a.module"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'pin = "s3cret-pin"',
+        "pin = 7531902",
+        'pin = ["s3cret-pin"]',
+        'password = "s3cret-pin"',
+        'pin_value = "s3cret-pin"',
+        'user-pin = "s3cret-pin"',
+    ],
+)
+def test_a_pin_in_the_file_is_found_and_never_repeated(write, line: str) -> None:
+    file = write(f'[tokens.a]\nmodule = "x.so"\nlabel = "a"\n{line}\n')
+    with pytest.raises(ConfigurationError) as caught:
+        load_configuration(file)
+    [problem] = caught.value.problems
+    assert problem.line == 4
+    assert "change it" in problem.remedy
+    for said in (str(caught.value), repr(caught.value), repr(problem), repr(read_configuration(file))):
+        assert "s3cret" not in said
+        assert "7531902" not in said
+
+
+def test_a_pin_in_a_uri_is_refused_with_the_reason(write) -> None:
+    found = problems(write('[identities.n]\nkey = "pkcs11:object=k?pin-value=s3cret-pin"\n'))
+    assert "pin-source instead" in found["identities.n.key"].what
+    assert "s3cret" not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("body", "key", "words"),
+    [
+        ("[state]\nfolder = 3", "state.folder", "path in quotation marks"),
+        ("[identities.n]\ntoken = 'a'\nid = 'xyz'", "identities.n.id", "hexadecimal"),
+        ("[identities.n]\nkey = 'pkcs11:object=k'\ntoken = 'a'", "identities.n", "twice"),
+        ("[identities.n]\nkey = 'file:k.pem'\ncertificate = 'c.pem'", "identities.n", "whoever reads the file"),
+        ("[identities.n]\nkey = 'file:k.pem'\nallow = ['file-key']", "identities.n", "no certificate"),
+        ("[identities.n]\nkey = 'nonsense'", "identities.n.key", "does not begin with 'pkcs11:'"),
+        ("[identities.n]\ntoken = 'a'\nobject = 'k'\nallow = ['all']", "identities.n.allow.0", "not known"),
+        ("tokens = 3", "tokens", "Tables with names"),
+        ("[tokens]\na = 3", "tokens.a", "A table must stand here"),
+        ("[tokens.a]\nmodule = 'x.so'", "tokens.a", "neither a label nor a serial"),
+        ("[tokens.a]\nmodule = 'x.so'\nlabel = ''", "tokens.a.label", "empty"),
+    ],
+)
+def test_each_mistake_has_its_sentence(write, body: str, key: str, words: str) -> None:
+    problem = problems(write(body + "\n"))[key]
+    assert words in problem.what
+
+
+def test_what_is_not_toml_says_where(write) -> None:
+    [problem] = read_configuration(write("[tokens.a\n")).problems
+    assert "line 1" in problem.what
+
+
+def test_a_file_that_is_not_there_is_one_problem(tmp_path: Path) -> None:
+    [problem] = read_configuration(tmp_path / "none.toml").problems
+    assert "No such file" in problem.what
+
+
+@pytest.mark.parametrize("mode", [0o620, 0o602])
+def test_a_file_that_others_may_write_is_not_used(write, mode: int) -> None:
+    file = write("")
+    file.chmod(mode)
+    with pytest.raises(ConfigurationError, match="may be written by others"):
+        load_configuration(file)
+    assert read_configuration(file).unsafe
+
+
+def test_a_file_in_a_folder_that_all_may_write_is_not_used(write, tmp_path: Path) -> None:
+    file = write("")
+    tmp_path.chmod(0o777)
+    with pytest.raises(ConfigurationError, match="can be replaced by anybody"):
+        load_configuration(file)
+    tmp_path.chmod(0o1777)
+    load_configuration(file)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_a_file_of_another_user_is_not_used(write) -> None:
+    file = write("")
+    os.chown(file, 12345, -1)
+    with pytest.raises(ConfigurationError, match="belongs to another user"):
+        load_configuration(file)
+
+
+def test_the_file_is_looked_for_in_the_order_that_is_promised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HSM_DICOM_CONFIG", raising=False)
+    system = tmp_path / "etc.toml"
+    monkeypatch.setattr("hsm_dicom.config.loading.SYSTEM", system)
+    assert find_configuration() is None
+    system.touch()
+    assert find_configuration() == system
+    Path("hsm-dicom.toml").touch()
+    assert find_configuration() == Path("hsm-dicom.toml")
+    monkeypatch.setenv("HSM_DICOM_CONFIG", "/named/by/environment")
+    assert find_configuration() == Path("/named/by/environment")
+    assert find_configuration(Path("named")) == Path("named")
+
+
+def test_lines_are_found_through_quoted_and_dotted_keys() -> None:
+    lines = key_lines('[tokens."CT room"]\n"label" = 1 # x\n\n[identities]\nn.token = "a=b"\n  n.id = 2\n')
+    assert lines[("tokens", "CT room")] == 1
+    assert lines[("tokens", "CT room", "label")] == 2
+    assert lines[("identities", "n", "token")] == 5
+    assert lines[("identities", "n", "id")] == 6
+
+
+TWO = """
+[tokens.one]
+module = "/usr/lib/one.so"
+label = "one"
+pin = "env:PIN_ONE"
+init_string = "configDir='x'"
+
+[tokens.two]
+module = "/usr/lib/two.so"
+serial = "22"
+"""
+
+
+def test_a_token_is_named_by_its_name_or_by_a_uri_that_fits_it(write) -> None:
+    configuration = load_configuration(write(TWO))
+    by_name = access_to(configuration, "one")
+    by_uri = access_to(configuration, "pkcs11:token=one;object=k")
+    assert by_name.module_path == by_uri.module_path == Path("/usr/lib/one.so")
+    assert by_name.pin == by_uri.pin == FromEnvironment("PIN_ONE")
+    assert by_uri.init_string == "configDir='x'"
+    assert (by_uri.name, by_uri.uri.object) == ("one", "k")
+
+
+def test_what_is_named_on_the_spot_goes_before_the_configuration(write) -> None:
+    configuration = load_configuration(write(TWO))
+    access = access_to(configuration, "one", pin=FromEnvironment("OTHER"), module=Path("/other.so"))
+    assert (access.pin, access.module_path) == (FromEnvironment("OTHER"), Path("/other.so"))
+    assert access.init_string is None  # it was meant for the configured module
+
+
+def test_a_uri_of_an_unknown_token_takes_nothing_from_the_configured_ones(write) -> None:
+    access = access_to(load_configuration(write(TWO)), "pkcs11:token=three")
+    assert (access.name, access.module_path, access.pin) == (None, None, None)
+
+
+def test_the_only_module_serves_a_token_that_is_not_configured(write) -> None:
+    configuration = load_configuration(write(TWO.split("[tokens.two]")[0]))
+    access = access_to(configuration, "pkcs11:token=three")
+    assert (access.module_path, access.pin) == (Path("/usr/lib/one.so"), None)
+
+
+def test_an_unknown_name_says_which_are_known(write) -> None:
+    with pytest.raises(NotConfigured, match="one, two"):
+        access_to(load_configuration(write(TWO)), "three")
