@@ -7,11 +7,11 @@ what that parser refuses is malformed, so that no two parsers can disagree about
 from __future__ import annotations
 
 import functools
-import warnings
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from hsm_dicom.trust.der import without_padding
 
@@ -50,26 +50,23 @@ def _parse(data: bytes, max_bytes: int) -> x509.Certificate:
 
 
 def _read_through(certificate: x509.Certificate, max_bytes: int) -> None:
-    with warnings.catch_warnings():
-        # `cryptography` warns of serial numbers and key sizes that it will refuse one day; our policy judges
-        # those.
-        warnings.simplefilter("ignore")
-        size = len(der_of(certificate))
-        if size > max_bytes:
-            raise MalformedCertificate(f"is too big: {size} bytes, the policy allows {max_bytes}")
-        certificate.public_key()
-        certificate.subject.public_bytes()
-        certificate.issuer.public_bytes()
-        certificate.extensions  # noqa: B018  parsed on first use, raises for what RFC 5280 does not allow
-        certificate.not_valid_before_utc  # noqa: B018
-        certificate.not_valid_after_utc  # noqa: B018
+    der = der_of(certificate)
+    if len(der) > max_bytes:
+        raise MalformedCertificate(f"is too big: {len(der)} bytes, the policy allows {max_bytes}")
+    if der[-len(certificate.signature) - 1] != 0:
+        # Parsers pass over the count of unused bits: two different certificates would carry one signature.
+        raise MalformedCertificate("is malformed: its signature is not a whole number of bytes")
+    certificate.public_key()
+    certificate.subject.public_bytes()
+    certificate.issuer.public_bytes()
+    certificate.extensions  # noqa: B018  parsed on first use, raises for what RFC 5280 does not allow
+    certificate.not_valid_before_utc  # noqa: B018
+    certificate.not_valid_after_utc  # noqa: B018
 
 
 @functools.lru_cache(maxsize=1024)
 def der_of(certificate: x509.Certificate) -> bytes:
     """The DER of a certificate."""
-    from cryptography.hazmat.primitives.serialization import Encoding
-
     return certificate.public_bytes(Encoding.DER)
 
 

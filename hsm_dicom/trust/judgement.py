@@ -86,6 +86,11 @@ class _Outcome:
     path: CertificatePath
     statuses: tuple[RevocationStatus, ...] = ()
 
+    @property
+    def is_final(self) -> bool:
+        """True where no other path could change the answer: trusted, or revoked by its own issuer."""
+        return self.finding is None or any(s.state is Revocation.REVOKED for s in self.statuses[:1])
+
 
 def answer(question: Question, store: TrustStore, policy: Policy) -> Answer:
     """Judge; never raises for anything that a certificate, CRL or OCSP response may contain."""
@@ -96,17 +101,19 @@ def answer(question: Question, store: TrustStore, policy: Policy) -> Answer:
         outcome = _examine(path, question, store, policy, changes)
         if best is None or outcome.stage > best.stage:
             best = outcome
-        if outcome.finding is None:
+        if outcome.is_final:
+            best = outcome
             break
     if best is None:
         best = _Outcome(0, _no_path(search, store), search.longest or (question.certificate,))
-    return Answer(_verdict(best, question, policy, changes), best.path, frozenset(changes))
+    return Answer(_verdict(best, question, store, policy, changes), best.path, frozenset(changes))
 
 
 def _paths(question: Question, store: TrustStore, search: PathSearch) -> Iterator[CertificatePath]:
-    if store.anchors.holds(question.certificate):
-        yield (question.certificate,)
     yield from search.paths(question.certificate)
+    if store.anchors.holds(question.certificate):
+        # Last, so that a CA at hand can still say that it revoked a certificate which is trusted by name.
+        yield (question.certificate,)
 
 
 def _examine(
@@ -198,12 +205,13 @@ def _no_path(search: PathSearch, store: TrustStore) -> Finding:
     return Finding(
         Reason.NO_PATH,
         f"The certificate of its issuer {name_text(last.issuer)} is neither among the trust anchors nor "
-        "among the "
-        "intermediates given; add it where it belongs.",
+        "among the intermediates given; add it where it belongs.",
     )
 
 
-def _verdict(outcome: _Outcome, question: Question, policy: Policy, changes: set[datetime]) -> TrustVerdict:
+def _verdict(
+    outcome: _Outcome, question: Question, store: TrustStore, policy: Policy, changes: set[datetime]
+) -> TrustVerdict:
     finding, path = outcome.finding, outcome.path
     leaf = name_text(path[0].subject)
     statuses = outcome.statuses or tuple(_NOT_CHECKED for _ in path)
@@ -224,7 +232,7 @@ def _verdict(outcome: _Outcome, question: Question, policy: Policy, changes: set
         purpose=question.purpose,
         moment=question.moment,
         certified=question.certified,
-        path=tuple(_described(c, s, s is _ANCHOR) for c, s in zip(path, statuses, strict=True)),
+        path=tuple(_described(c, s, store) for c, s in zip(path, statuses, strict=True)),
         warnings=warnings,
     )
 
@@ -262,7 +270,7 @@ def _warnings(
                 )
 
 
-def _described(certificate: x509.Certificate, status: RevocationStatus, is_anchor: bool) -> PathCertificate:
+def _described(certificate: x509.Certificate, status: RevocationStatus, store: TrustStore) -> PathCertificate:
     return PathCertificate(
         subject=name_text(certificate.subject),
         issuer=name_text(certificate.issuer),
@@ -272,6 +280,6 @@ def _described(certificate: x509.Certificate, status: RevocationStatus, is_ancho
         key=key_text(certificate),
         signature_hash=signature_hash_name(certificate),
         sha256=fingerprint(certificate).hex(),
-        is_anchor=is_anchor,
+        is_anchor=store.anchors.holds(certificate),
         revocation=status,
     )

@@ -10,6 +10,7 @@ failed are not asked again for a while: a silent server costs its deadline once,
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import threading
@@ -91,7 +92,7 @@ class Online:
             body = self._fetch(exchange, deadline)
             try:
                 answer = SourcedOcspResponse(_successful(_bytes_of(body)), f"from {url}")
-            except (FetchError, ValueError) as error:
+            except Exception as error:  # not fetched, or a foreign parser on hostile bytes
                 question = _without(question, certificate, f"the OCSP responder {url}", error)
             else:
                 question = replace(question, ocsp_responses=(*question.ocsp_responses, answer))
@@ -105,7 +106,7 @@ class Online:
             body = self._fetch(Exchange(url), deadline)
             try:
                 crl = SourcedCrl(_crl(_bytes_of(body)), f"from {url}")
-            except (FetchError, ValueError) as error:
+            except Exception as error:  # not fetched, or a foreign parser on hostile bytes
                 question = _without(question, certificate, f"the CRL from {url}", error)
             else:
                 question = replace(question, crls=(*question.crls, crl))
@@ -181,17 +182,22 @@ def _crl(body: bytes) -> x509.CertificateRevocationList:
 
 def _certificates(body: bytes, max_bytes: int) -> list[x509.Certificate]:
     """The certificates in an answer: one as DER or PEM, or a PKCS#7 bundle (RFC 5280 4.2.2.1)."""
-    try:
-        if body.startswith(b"-----BEGIN"):
-            found = x509.load_pem_x509_certificates(body)
-        else:
-            found = [read_certificate(body, max_bytes)]
-    except (MalformedCertificate, ValueError):
-        try:
-            found = pkcs7.load_der_pkcs7_certificates(body)
-        except ValueError:
-            return []
-    return found[:_MAX_ISSUERS]
+    found: list[x509.Certificate] = []
+    for certificate in _bundle(body)[:_MAX_ISSUERS]:
+        with contextlib.suppress(MalformedCertificate):
+            found.append(read_certificate(certificate, max_bytes))
+    return found
+
+
+def _bundle(body: bytes) -> list[x509.Certificate]:
+    for reader in (_one_certificate, x509.load_pem_x509_certificates, pkcs7.load_der_pkcs7_certificates):
+        with contextlib.suppress(Exception):  # foreign parsers on hostile bytes, one of which may fit
+            return reader(body)
+    return []
+
+
+def _one_certificate(body: bytes) -> list[x509.Certificate]:
+    return [x509.load_der_x509_certificate(body)]
 
 
 def _without(question: Question, certificate: x509.Certificate, source: str, error: Exception) -> Question:

@@ -59,7 +59,8 @@ class Purpose(StrEnum):
 
 
 class RevocationPolicy(StrEnum):
-    """When a certificate whose revocation is unknown is still trusted. One that is known as revoked never is.
+    """When a certificate whose revocation is unknown is still trusted. One that is known as revoked never is;
+    trust anchors are not asked about.
 
     WHEN_GIVEN: as REQUIRED as soon as the trust store holds a CRL or an OCSP response, one comes with the
     message, or fetching is on; with nothing to look at, trusted with a warning. REQUIRED: never, the answer

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
 
@@ -71,7 +71,9 @@ class Evidence:
     @property
     def end(self) -> datetime:
         """Until when the data speaks."""
-        return self.issued + _LIFE_WITHOUT_END if self.until is None else self.until
+        if self.until is not None:
+            return self.until
+        return self.issued + min(_LIFE_WITHOUT_END, datetime.max.replace(tzinfo=UTC) - self.issued)
 
 
 @dataclass(frozen=True)

@@ -128,14 +128,14 @@ def _certificate(part: Sourced) -> x509.Certificate:
 def _crl(part: Sourced) -> SourcedCrl:
     try:
         return SourcedCrl(x509.load_der_x509_crl(part.der), part.source)
-    except ValueError as error:
+    except Exception as error:  # the parser raises more than ValueError for hostile bytes
         raise TrustFileError(f"{part.source}: no CRL can be read from it. Give a CRL as PEM or DER.") from error
 
 
 def _ocsp_response(part: Sourced) -> SourcedOcspResponse:
     try:
         response = ocsp.load_der_ocsp_response(part.der)
-    except ValueError as error:
+    except Exception as error:  # as above
         raise TrustFileError(
             f"{part.source}: no OCSP response can be read from it. Give one as DER, as openssl ocsp -respout writes."
         ) from error

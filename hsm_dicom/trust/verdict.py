@@ -43,6 +43,7 @@ class Reason(StrEnum):
     REVOKED = "revoked"
     REVOCATION_UNKNOWN = "revocation-unknown"
     MALFORMED = "malformed"
+    CANNOT_BE_EXAMINED = "cannot-be-examined"
     TOO_COMPLEX = "too-complex"
 
 

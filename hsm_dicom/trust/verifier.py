@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
+import logging
 import math
 import threading
 import time
@@ -29,8 +31,10 @@ from hsm_dicom.trust.policy import Policy, Purpose
 from hsm_dicom.trust.store import TrustStore
 from hsm_dicom.trust.verdict import Reason, Trust, TrustVerdict
 
-_KEPT_QUESTIONS = 4096
-_KEPT_INTERVALS = 16
+_log = logging.getLogger(__name__)
+
+_KEPT_QUESTIONS = 1024
+_KEPT_INTERVALS = 64
 _ONLINE_SECONDS = 60.0
 _BEGINNING = datetime.min.replace(tzinfo=UTC)
 _END = datetime.max.replace(tzinfo=UTC)
@@ -77,49 +81,43 @@ class Verifier:
         """
         if moment is not None and moment.utcoffset() is None:
             raise ValueError("the moment of a judgement needs a time zone")
-        at = datetime.now(UTC) if moment is None else moment.astimezone(UTC)
-        sent = tuple(intermediates)
+        at = datetime.now(UTC) if moment is None else _in_utc(moment)
+        sent = tuple(itertools.islice(intermediates, self.policy.max_intermediates))
         key = (_identity(certificate), purpose, moment is None, certified, tuple(map(_identity, sent)))
         kept = self._recall(key, at)
         if kept is not None:
             return replace(kept, moment=at)
-        given = self._judge(certificate, sent, purpose, at, live=moment is None, certified=certified)
+        try:
+            question = Question(
+                certificate=read_certificate(certificate, self.policy.max_certificate_bytes),
+                purpose=purpose,
+                moment=at,
+                live=moment is None,
+                certified=certified,
+                intermediates=self._readable(sent),
+            )
+            given = self._online.answer(question, self._answer) if self._online else self._answer(question)
+        except MalformedCertificate as error:
+            sentences = (f"The certificate {error}.",)
+            refusal = TrustVerdict(Trust.UNTRUSTED, Reason.MALFORMED, sentences, purpose, at, certified)
+            given = Answer(refusal, (), frozenset())
+        except Exception as error:
+            # Nothing known leads here. Should a parser fail on hostile bytes where none did in all our tests, the
+            # caller still gets an answer, and it is not "trusted".
+            _log.debug("a judgement failed", exc_info=True)
+            sentences = (f"The certificate cannot be examined ({type(error).__name__}).",)
+            refusal = TrustVerdict(Trust.CANNOT_TELL, Reason.CANNOT_BE_EXAMINED, sentences, purpose, at, certified)
+            given = Answer(refusal, (), frozenset())
         self._keep(key, at, given)
         return given.verdict
-
-    def _judge(
-        self,
-        certificate: x509.Certificate | bytes,
-        sent: tuple[x509.Certificate | bytes, ...],
-        purpose: Purpose,
-        moment: datetime,
-        *,
-        live: bool,
-        certified: bool,
-    ) -> Answer:
-        try:
-            judged = read_certificate(certificate, self.policy.max_certificate_bytes)
-        except MalformedCertificate as error:
-            return Answer(_refused(f"The certificate {error}.", purpose, moment, certified), (), frozenset())
-        question = Question(
-            certificate=judged,
-            purpose=purpose,
-            moment=moment,
-            live=live,
-            certified=certified,
-            intermediates=self._readable(sent),
-        )
-        if self._online is not None:
-            return self._online.answer(question, self._answer)
-        return self._answer(question)
 
     def _answer(self, question: Question) -> Answer:
         return answer(question, self.store, self.policy)
 
     def _readable(self, sent: tuple[x509.Certificate | bytes, ...]) -> tuple[x509.Certificate, ...]:
-        """The first `max_intermediates` that can be read; one that cannot helps nobody and is left out."""
+        """Those that can be read; one that cannot helps nobody and is left out."""
         read = []
-        for source in sent[: self.policy.max_intermediates]:
+        for source in sent:
             try:
                 read.append(read_certificate(source, self.policy.max_certificate_bytes))
             except MalformedCertificate:
@@ -156,5 +154,9 @@ def _identity(certificate: x509.Certificate | bytes) -> bytes:
     return hashlib.sha256(certificate).digest()
 
 
-def _refused(sentence: str, purpose: Purpose, moment: datetime, certified: bool) -> TrustVerdict:
-    return TrustVerdict(Trust.UNTRUSTED, Reason.MALFORMED, (sentence,), purpose, moment, certified)
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        # Within a day of the first or the last instant that datetime knows, where no certificate is valid.
+        return _BEGINNING if moment.year == 1 else _END

@@ -332,3 +332,11 @@ class TestOcsp:
         answer = bytearray(CA.ocsp(SIGNER))
         answer[-3] ^= 1
         assert judge(answers=(bytes(answer),)).reason is Reason.REVOCATION_UNKNOWN
+
+
+def test_a_certificate_trusted_by_name_is_refused_once_its_ca_revokes_it() -> None:
+    for crl, expected in ((CA.crl(), Reason.TRUSTED), (CA.crl([SIGNER]), Reason.REVOKED)):
+        store = TrustStore([SIGNER.certificate, CA.certificate], crls=[Sourced(crl, "a list")])
+        assert Verifier(store).judge(SIGNER.certificate, Purpose.SIGNING).reason is expected
+    alone = Verifier(TrustStore([SIGNER.certificate])).judge(SIGNER.certificate, Purpose.SIGNING)
+    assert alone.trusted
