@@ -3,8 +3,8 @@
 from tests.softhsm import TestToken
 from tokens import open_token
 from tokens.pkcs11 import check
-from tokens.pkcs11.check import check_token, gives_away_private_value, mechanism_name
 from tokens.pkcs11.ceremony import keys_of
+from tokens.pkcs11.check import check_token, gives_away_private_value, mechanism_name
 from tokens.policy import KeyPolicy, Weakness
 
 

@@ -1,6 +1,9 @@
 """Losing a session, a login or a whole module, and finding the token again."""
 
 import contextlib
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from cryptography.hazmat.primitives import hashes
@@ -117,3 +120,22 @@ def test_a_wrong_role_is_no_login(node: TestToken) -> None:
     with open_key(node.uri("rsa")) as key:
         connection = key.device._connection
         assert connection.module.cryptoki.login(connection._anchor.handle, Role.USER, None) != 0
+
+
+def test_a_gate_for_modules_that_bear_no_more_lets_callers_in_by_turns() -> None:
+    gate = Gate(one_at_a_time=True)
+    inside, most, changing = 0, 0, threading.Lock()
+
+    def call(_: int) -> None:
+        nonlocal inside, most
+        with gate, gate:  # a ceremony enters once more
+            with changing:
+                inside += 1
+                most = max(most, inside)
+            time.sleep(0.005)
+            with changing:
+                inside -= 1
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(call, range(12)))
+    assert most == 1

@@ -21,7 +21,15 @@ from pkcs11 import Mechanism, MechanismFlag, PrivateKey, Session, TokenFlag
 from pkcs11 import exceptions as p11
 
 from tokens import forking
-from tokens.errors import NoSuchToken, PinSourceError, TokenBusy, TokenError, TokenLost, sentence_case
+from tokens.errors import (
+    ModuleError,
+    NoSuchToken,
+    PinSourceError,
+    TokenBusy,
+    TokenError,
+    TokenLost,
+    sentence_case,
+)
 from tokens.events import Outcome, Recovery, emit
 from tokens.pkcs11.faults import SessionStale, is_healable, name, translated
 from tokens.pkcs11.login import Credentials, log_in
@@ -328,10 +336,10 @@ class Connection:
             # Other tokens of this module would lose their sessions: leave it alone while one of them answers.
             if self.module.serves_others_than(self):
                 raise self._lost("be found again", error) from error
-            self.module.initialise_again(self.module.epoch)
         try:
+            self.module.initialise_again(self.module.epoch)
             self._log_in_anew()
-        except (p11.PKCS11Error, NoSuchToken) as error:
+        except (p11.PKCS11Error, NoSuchToken, ModuleError) as error:
             raise self._lost("be found again", error) from error
         return "initialised the module and logged in again"
 

@@ -16,14 +16,20 @@ class GateBusy(Exception):
 
 
 class Gate:
-    """Held open by callers, closed by one who wants to be alone. Not re-entrant."""
+    """Held open by callers, closed by one who wants to be alone. A thread inside may enter once more.
 
-    def __init__(self) -> None:
+    With `one_at_a_time` the callers take turns, for modules that cannot bear more.
+    """
+
+    def __init__(self, *, one_at_a_time: bool = False) -> None:
+        self._turn = threading.RLock() if one_at_a_time else None
         self._changed = threading.Condition(threading.Lock())
         self._inside = 0
         self._closed = False
 
     def __enter__(self) -> None:
+        if self._turn is not None:
+            self._turn.acquire()
         with self._changed:
             while self._closed:
                 self._changed.wait()
@@ -34,6 +40,8 @@ class Gate:
             self._inside -= 1
             if not self._inside:
                 self._changed.notify_all()
+        if self._turn is not None:
+            self._turn.release()
 
     def close(self, timeout: float) -> bool:
         """Wait until nobody is inside and keep everybody out; False if that took more than `timeout` seconds."""

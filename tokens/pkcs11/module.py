@@ -30,6 +30,14 @@ QUIET_TIMEOUT = 5.0
 """Seconds to wait for calls in progress before a fork, a re-initialisation or the end of the process."""
 
 
+ONE_CALL_AT_A_TIME = ("p11-kit-client.so",)
+"""Modules whose callers must take turns.
+
+p11-kit 0.24.1's client leaves threads that wait for an answer waiting for ever when its server dies: only the one that
+reads the connection at that moment is told.
+"""
+
+
 class ModuleUser(Protocol):
     """Somebody with sessions of a module."""
 
@@ -44,7 +52,7 @@ class Module:
         self.path = path
         self.init_string = init_string
         self.epoch = 0
-        self.gate = Gate()
+        self.gate = self._new_gate()
         self._users: weakref.WeakSet[ModuleUser] = weakref.WeakSet()
         self._users_lock = threading.Lock()
         self._cryptoki: Cryptoki
@@ -90,9 +98,9 @@ class Module:
                 if self.epoch != seen:
                     return
                 self._cryptoki.finalize()
+                self.epoch += 1  # even if what follows fails: no session of before works any more
                 self._initialise()
                 self._inherited = False
-                self.epoch += 1
         except GateBusy as error:
             raise TokenLost(
                 f"The PKCS#11 module {self.path} does not answer: a call has been inside it for more than "
@@ -121,9 +129,12 @@ class Module:
 
     def after_fork_in_child(self) -> None:
         """Nothing of the parent's is used here: a new gate, and a new start on first use."""
-        self.gate = Gate()
+        self.gate = self._new_gate()
         self._users_lock = threading.Lock()
         self._inherited = True
+
+    def _new_gate(self) -> Gate:
+        return Gate(one_at_a_time=self.path.name in ONE_CALL_AT_A_TIME)
 
     def _initialise_first(self, library: object) -> None:
         self._cryptoki = Cryptoki(function_list_of(library))
