@@ -1,0 +1,66 @@
+"""ISCL, the Integrated Secure Communication Layer V1.00 (MEDIS-DC): PS3.15 Annex B.2, retired from DICOM in 2018.
+
+Mutual authentication, integrity and confidentiality with DES keys that stay on their device. The standard's text is not
+public: what is reconstructed is collected in `WireProfile`, and interoperability with other products is unverified.
+
+| module           | what it is                                                              |
+|------------------|-------------------------------------------------------------------------|
+| `context`        | `ISCLContext.wrap_socket`: start here                                   |
+| `sockets`, `aio` | the transports: a blocking socket, an asyncio stream                    |
+| `session`        | one end with its keys, without sockets                                  |
+| `authentication` | the three passes                                                        |
+| `suite`          | MAC, encryption, the chain of initialisation vectors                    |
+| `connection`     | the state machine, without keys                                         |
+| `states`         | its rules, as one table                                                 |
+| `wire`           | octets to messages and back                                             |
+| `messages`       | the messages and their numbers                                          |
+| `profile`        | everything that is reconstructed                                        |
+| `settings`       | what an officer configures                                              |
+| `trace`          | records an exchange, explains a recorded one                            |
+"""
+
+from hsm_dicom.iscl.context import PORT, ISCLContext
+from hsm_dicom.iscl.errors import (
+    AuthenticationError,
+    ConnectionLost,
+    DeviceFailed,
+    ErrorCode,
+    IntegrityError,
+    ISCLError,
+    ISCLSettingsError,
+    LocalProtocolError,
+    RemoteProtocolError,
+    StepTimeout,
+)
+from hsm_dicom.iscl.hooks import ISCLFailed, ISCLHooks, ISCLReady
+from hsm_dicom.iscl.messages import Encryption, Mac
+from hsm_dicom.iscl.profile import Role, WireProfile
+from hsm_dicom.iscl.settings import ISCLSettings, Weakness
+from hsm_dicom.iscl.sockets import ISCLSocket
+from hsm_dicom.iscl.states import State
+
+__all__ = [
+    "PORT",
+    "AuthenticationError",
+    "ConnectionLost",
+    "DeviceFailed",
+    "Encryption",
+    "ErrorCode",
+    "ISCLContext",
+    "ISCLError",
+    "ISCLFailed",
+    "ISCLHooks",
+    "ISCLReady",
+    "ISCLSettings",
+    "ISCLSettingsError",
+    "ISCLSocket",
+    "IntegrityError",
+    "LocalProtocolError",
+    "Mac",
+    "RemoteProtocolError",
+    "Role",
+    "State",
+    "StepTimeout",
+    "Weakness",
+    "WireProfile",
+]

@@ -1,0 +1,432 @@
+"""The state machine of an ISCL line: which message may follow which, and from whom. No sockets, no keys, no clock.
+
+The four protocols of ISCL V1.00 (line connection, mutual authentication, message transfer, line disconnection)
+alternate strictly; the rules are the table in `hsm_dicom.iscl.states`. A `Connection` is one end of the line. It maps
+octets to messages and back, and holds both ends to the rules and to the limits:
+
+>>> server, client = Connection(Role.SERVER), Connection(Role.CLIENT)
+>>> client.receive_data(server.send(LineCheckRequest(b"MEDIS-ISCL V1.00", 8192)))
+>>> client.next_event()
+LineCheckRequest(option=0, version=b'MEDIS-ISCL V1.00', block_length=8192)
+>>> server.receive_data(client.send(LineCheckResponse(4096)))
+>>> server.next_event(), server.block_data
+(LineCheckResponse(option=0, block_length=4096), 4064)
+
+Authenticity, ciphers and MACs are not judged here, but by `hsm_dicom.iscl.session`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hsm_dicom.iscl.errors import (
+    ConnectionLost,
+    ErrorCode,
+    ISCLError,
+    LocalProtocolError,
+    RemoteProtocolError,
+)
+from hsm_dicom.iscl.messages import (
+    ACK,
+    DEVICE_FAILURE,
+    KEY_INDEXES,
+    MAX_BLOCK_DATA,
+    MAX_MESSAGE,
+    MIN_BLOCK_DATA,
+    NAK,
+    AuthenticationCompletion,
+    AuthenticationMethod,
+    AuthenticationRequest,
+    AuthenticationResponse,
+    DataBlock,
+    DisconnectionRequest,
+    DisconnectionResponse,
+    Encryption,
+    LineCheckRequest,
+    LineCheckResponse,
+    Mac,
+    Message,
+    OptionUse,
+    Pass1,
+    Pass2,
+    Pass3,
+    SessionRandomRequest,
+    SessionRandomResponse,
+    TransmissionRequest,
+    TransmissionResponse,
+    describe,
+    is_key_id,
+    is_unique,
+)
+from hsm_dicom.iscl.profile import DES_BLOCK, Role, WireProfile
+from hsm_dicom.iscl.states import CROSSINGS, ENDED, RULES, Case, Crossing, Rule, Speaker, State
+from hsm_dicom.iscl.wire import MessageReader, build
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """One message on its way. `to_come` counts the octets of its data blocks that are still due."""
+
+    request: TransmissionRequest
+    to_come: int
+
+
+Tap = Callable[[Role, bytes], None]
+"""Is shown every message that passes, exactly as on the wire, with the role of the end that sent it."""
+
+
+class Connection:
+    """One end of a line.
+
+    `block_data` and `max_message` are limits in octets: the longest data block that we take (then, once negotiated,
+    that both take), and the longest message that we receive.
+    """
+
+    def __init__(
+        self,
+        role: Role,
+        profile: WireProfile | None = None,
+        *,
+        block_data: int = MAX_BLOCK_DATA,
+        max_message: int = MAX_MESSAGE,
+        tap: Tap | None = None,
+    ) -> None:
+        self.role = role
+        self.profile = profile or WireProfile()
+        self.block_data = block_data
+        self.max_message = max_message
+        self.state = State.CONNECTED
+        self.initiator: Role | None = None
+        self.transfer: Transfer | None = None
+        self.peer_authentication_data: bytes | None = None
+        self.peer_request: TransmissionRequest | None = None
+        """The last transmission request that arrived, whether or not it was accepted."""
+        self.error: ISCLError | None = None
+        """Why the line failed, where it did."""
+        self._tap = tap or (lambda sender, octets: None)
+        self.failed_in: State | None = None
+        """Where the line was when it failed."""
+        self._told = False
+        self._reader = MessageReader(self.profile)
+        self._ended = False
+        self._overlooked = False
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is under way and nothing half arrived."""
+        return self.state is State.READY and self._reader.is_empty
+
+    # -- sending --------------------------------------------------------------------------------------------
+
+    def send(self, message: Message) -> bytes:
+        """The octets to send. Raises `LocalProtocolError`, and then nothing has changed."""
+        if self.state in ENDED:
+            raise LocalProtocolError(ErrorCode.NOT_NOW, f"The line is {self.state}; open a new one.")
+        rule = self._rule(message, self.role)
+        if rule is None:
+            raise LocalProtocolError(
+                ErrorCode.NOT_NOW,
+                f"A {describe(type(message))} may not be sent by the {self.role} while the line is "
+                f"in the state '{self.state}'.",
+            )
+        mistake = self._mistake(message, self.role)
+        if mistake is not None:
+            raise LocalProtocolError(mistake.code, f"We may not send {mistake.what}.")
+        octets = build(message, self.profile)
+        self._go(rule, message, self.role)
+        self._tap(self.role, octets)
+        return octets
+
+    def refuse(self, error: ISCLError) -> bytes:
+        """Give the line up because of `error`; the octets, if any, that tell the peer so.
+
+        A refusal is the message that is due from us, with NAK or our device's failure as its option. Where nothing
+        is due there is no way to tell, and the line is to be closed without a word.
+        """
+        octets = b""
+        self.fail(error)
+        refusal = _REFUSALS.get(self.failed_in or self.state)
+        if refusal is not None and self._speaks(refusal.speaker, self.role) and not self._told:
+            failed = error.code is ErrorCode.OWN_DEVICE_FAILED and refusal.uses is OptionUse.DEVICE_RESULT
+            message = refusal.make(self, DEVICE_FAILURE if failed else NAK)
+            octets = build(message, self.profile, int(error.code) if self.profile.error_number_sent else 0)
+            self._tap(self.role, octets)
+        self._told = True
+        return octets
+
+    def fail(self, error: ISCLError) -> None:
+        """The line is over, and every later call says why; `refuse` still knows what was due."""
+        if self.error is None:
+            self.error, self.failed_in, self.state = error, self.state, State.FAILED
+
+    # -- receiving ------------------------------------------------------------------------------------------
+
+    def receive_data(self, octets: bytes) -> None:
+        """Take what the line brought; empty octets say that it ended."""
+        if not octets:
+            self._ended = True
+        elif self.state not in ENDED:
+            self._reader.feed(octets)
+
+    def next_event(self) -> Message | None:
+        """The next message of the peer, or None where more octets are needed or the line is closed.
+
+        Raises `RemoteProtocolError` for whatever the peer may not do, and `ConnectionLost` where the line ended
+        without the disconnection protocol. The line has failed then, and `refuse` has the words for it.
+        """
+        if self.error is not None:
+            raise self.error
+        while self.state not in ENDED:
+            try:
+                message = self._reader.read(self._longest(), self._awaited())
+            except RemoteProtocolError as error:
+                raise self._failure(error.code, str(error.args[0])) from None
+            if message is None:
+                if self._ended:
+                    self.fail(_lost(self.state))
+                    break
+                return None
+            self._tap(self.role.peer, self._reader.octets)
+            if self._receive(message):
+                return message
+        if self.error is not None:
+            raise self.error
+        return None
+
+    def _receive(self, message: Message) -> bool:
+        """Follow a message that the peer may send now. Whether anybody needs to see it."""
+        if self._rule(message, self.role.peer) is None:
+            match self._crossing(message):
+                case Crossing.BOTH:
+                    return True
+                case Crossing.OVERLOOK:
+                    return False
+                case _:
+                    self._go_to(State.READY)
+        rule = self._rule(message, self.role.peer)
+        if rule is None:
+            raise self._failure(ErrorCode.UNEXPECTED_MESSAGE, "The peer sent a message out of turn.")
+        mistake = self._mistake(message, self.role.peer)
+        self._go(rule, message, self.role.peer)
+        if mistake is not None:
+            raise self._failure(mistake.code, f"The peer sent {mistake.what}.")
+        return True
+
+    def _crossing(self, message: Message) -> Crossing:
+        crossing = CROSSINGS[self.state, type(message)]
+        if crossing is Crossing.BY_ROLE:
+            ours_yields = self.role is self.profile.glare_yields
+            crossing = Crossing.GIVE_WAY if ours_yields else Crossing.OVERLOOK
+        if crossing is Crossing.OVERLOOK:
+            if self._overlooked:
+                raise self._failure(
+                    ErrorCode.UNEXPECTED_MESSAGE,
+                    f"The peer repeats its {describe(type(message))} instead of answering.",
+                )
+            self._overlooked = True
+        return crossing
+
+    def _failure(self, code: ErrorCode, sentence: str) -> RemoteProtocolError:
+        if code is ErrorCode.UNEXPECTED_MESSAGE and self.state is State.RANDOM_AWAITED:
+            code, sentence = (
+                ErrorCode.SESSION_RANDOM_EXPECTED,
+                "The peer sent something else where the random number of its session key is due.",
+            )
+        error = RemoteProtocolError(code, sentence)
+        self.fail(error)
+        return error
+
+    # -- the rules ------------------------------------------------------------------------------------------
+
+    def _rule(self, message: Message, sender: Role) -> Rule | None:
+        for case in (self._case(message), Case.PLAIN):
+            rule = _RULES.get((self.state, type(message), case))
+            if rule is not None:
+                return rule if self._speaks(rule.speaker, sender) else None
+        return None
+
+    def _case(self, message: Message) -> Case:
+        if message.option != ACK:
+            return Case.REFUSED
+        match message:
+            case Pass3() if not self.profile.completion_notice:
+                return Case.WITHOUT_NOTICE
+            case TransmissionResponse() if self.transfer and is_unique(self.transfer.request.encryption_key):
+                return Case.UNIQUE_KEY
+            case DataBlock() if self.transfer and len(message.data) >= self.transfer.to_come:
+                return Case.LAST_WITHOUT_MAC if self.transfer.request.mac == Mac.NONE else Case.LAST
+            case DisconnectionRequest() if not self.profile.disconnection_answered:
+                return Case.UNANSWERED
+        return Case.PLAIN
+
+    def _speaks(self, speaker: Speaker, role: Role) -> bool:
+        match speaker:
+            case Speaker.EITHER:
+                return True
+            case Speaker.INITIATOR:
+                return role is self.initiator
+            case Speaker.OTHER:
+                return role is not self.initiator
+            case Speaker.SERVER:
+                return role is Role.SERVER
+            case Speaker.CLIENT:
+                return role is Role.CLIENT
+
+    def _awaited(self) -> set[type[Message]]:
+        """The kinds of message that the peer may send now."""
+        kinds = {
+            rule.message for rule in RULES if rule.state is self.state and self._speaks(rule.speaker, self.role.peer)
+        }
+        if self.initiator is self.role:
+            kinds |= {kind for state, kind in CROSSINGS if state is self.state}
+        return kinds
+
+    def _longest(self) -> int:
+        """What bounds the data that a layout leaves open: a block's, or through-mode data's."""
+        return self.block_data if self.state is State.SENDING else self.max_message
+
+    def _go(self, rule: Rule, message: Message, sender: Role) -> None:
+        """Follow a rule."""
+        match message:
+            case LineCheckRequest():
+                self.block_data = min(self.block_data, self.profile.block_data(message.block_length))
+            case LineCheckResponse(option=0):
+                self.block_data = self.profile.block_data(message.block_length)
+            case AuthenticationRequest() | AuthenticationResponse():
+                if sender is not self.role:
+                    self.peer_authentication_data = message.authentication_data
+            case TransmissionRequest():
+                self.initiator = sender
+                self.transfer = Transfer(message, self.profile.on_the_wire(message.length, message.encryption))
+                if sender is not self.role:
+                    self.peer_request = message
+            case DataBlock() if self.transfer is not None:
+                self.transfer = Transfer(self.transfer.request, self.transfer.to_come - len(message.data))
+            case DisconnectionRequest():
+                self.initiator = sender
+        self._go_to(rule.then)
+
+    def _go_to(self, state: State) -> None:
+        self.state = state
+        if state is State.READY:
+            self.initiator = None
+            self.transfer = None
+            self._overlooked = False
+
+    def _mistake(self, message: Message, sender: Role) -> _Mistake | None:
+        """What is wrong with the contents of a message that comes in turn."""
+        if message.option != ACK:
+            return self._refusal_of(message, sender)
+        name = describe(type(message))
+        match message:
+            case LineCheckRequest():
+                if message.version != self.profile.version:
+                    return _Mistake(ErrorCode.WRONG_VERSION, f"a version that is not {self.profile.version.decode()}")
+                if self.profile.block_data(message.block_length) < MIN_BLOCK_DATA:
+                    return _Mistake(ErrorCode.UNEXPECTED_LENGTH, "a block length in which no data fits")
+            case LineCheckResponse():
+                if self.profile.block_data(message.block_length) > self.block_data:
+                    return _Mistake(ErrorCode.BLOCK_LENGTH_TOO_LARGE, "a block length beyond the smaller of the two")
+                if self.profile.block_data(message.block_length) < MIN_BLOCK_DATA:
+                    return _Mistake(ErrorCode.UNEXPECTED_LENGTH, "a block length in which no data fits")
+            case AuthenticationRequest():
+                if message.method != AuthenticationMethod.THREE_PASS_FOUR_WAY:
+                    return _Mistake(
+                        ErrorCode.WRONG_AUTHENTICATION_METHOD, "an authentication method other than three-pass four-way"
+                    )
+                if message.key_index not in KEY_INDEXES:
+                    return _Mistake(ErrorCode.KEY_NOT_CONFIGURED, "an authentication key index outside 1 to 8")
+            case TransmissionRequest():
+                return self._request_mistake(message, sender)
+            case DataBlock():
+                to_come = self.transfer.to_come if self.transfer else 0
+                if not 1 <= len(message.data) <= min(to_come, self.block_data):
+                    return _Mistake(ErrorCode.UNEXPECTED_LENGTH, f"a {name} that does not fit what was announced")
+        return None
+
+    def _request_mistake(self, request: TransmissionRequest, sender: Role) -> _Mistake | None:
+        if request.encryption not in _ENCRYPTIONS or request.mac not in _MACS or not is_key_id(request.encryption_key):
+            return _Mistake(ErrorCode.METHOD_NOT_ACCEPTABLE, "an encryption, key or MAC that does not exist")
+        on_the_wire = self.profile.on_the_wire(request.length, request.encryption)
+        if request.length < 1 or (request.encryption != Encryption.NONE and on_the_wire % DES_BLOCK):
+            return _Mistake(ErrorCode.UNEXPECTED_LENGTH, "a transmission request of a length that no message has")
+        if sender is not self.role and request.length > self.limit(request.encryption):
+            return _Mistake(
+                ErrorCode.OWN_LIMIT_TOO_SMALL,
+                f"a request to transmit {request.length} octets; we take {self.limit(request.encryption)}",
+            )
+        return None
+
+    def limit(self, encryption: int) -> int:
+        """The greatest length that a transmission request to us may announce."""
+        return self.profile.announced(self.max_message, encryption)
+
+    def _refusal_of(self, message: Message, sender: Role) -> _Mistake | None:
+        """What an option other than ACK means."""
+        use, name = message.option_use, describe(type(message))
+        if use is OptionUse.NOTHING or (use is OptionUse.ANSWER and message.option != NAK):
+            return _Mistake(ErrorCode.UNEXPECTED_OPTION, f"a {name} with the option {message.option:#010x}")
+        if sender is self.role or isinstance(message, DisconnectionResponse):
+            return None
+        if message.option != NAK:
+            return _Mistake(
+                ErrorCode.PEER_DEVICE_FAILED, f"a {name} which says that its device failed ({message.option:#06x})"
+            )
+        if isinstance(message, TransmissionResponse) and self.transfer is not None:
+            if message.length < self.transfer.request.length:
+                return _Mistake(
+                    ErrorCode.PEER_LIMIT_TOO_SMALL,
+                    f"a refusal: it takes {message.length} octets, and the message has {self.transfer.request.length}",
+                )
+            return _Mistake(ErrorCode.METHOD_NOT_ACCEPTABLE, "a refusal of our encryption, key or MAC")
+        return _Mistake(ErrorCode.PEER_REFUSED, f"a refusal (NAK) in its {name}")
+
+
+@dataclass(frozen=True)
+class _Mistake:
+    code: ErrorCode
+    what: str
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    speaker: Speaker
+    make: Callable[[Connection, int], Message]
+    uses: OptionUse = OptionUse.DEVICE_RESULT
+
+
+_NOTHING = bytes(8)
+_ENCRYPTIONS = frozenset(Encryption)
+_MACS = frozenset(Mac)
+
+_REFUSALS = {
+    State.LINE_CHECK_ASKED: _Refusal(
+        Speaker.CLIENT, lambda _, option: LineCheckResponse(0, option=option), OptionUse.ANSWER
+    ),
+    State.AUTHENTICATION_ASKED: _Refusal(
+        Speaker.CLIENT, lambda _, option: AuthenticationResponse(option=option), OptionUse.ANSWER
+    ),
+    State.AUTHENTICATION_AGREED: _Refusal(Speaker.SERVER, lambda _, option: Pass1(_NOTHING, option=option)),
+    State.CHALLENGED: _Refusal(Speaker.CLIENT, lambda _, option: Pass2(_NOTHING, _NOTHING, option=option)),
+    State.ANSWERED: _Refusal(Speaker.SERVER, lambda _, option: Pass3(_NOTHING, option=option)),
+    State.PROVEN: _Refusal(Speaker.CLIENT, lambda _, option: AuthenticationCompletion(option=option)),
+    State.REQUESTED: _Refusal(Speaker.OTHER, lambda line, option: TransmissionResponse(_limit(line), option=option)),
+    State.RANDOM_AWAITED: _Refusal(Speaker.INITIATOR, lambda _, option: SessionRandomRequest(_NOTHING, option=option)),
+    State.RANDOM_GIVEN: _Refusal(Speaker.OTHER, lambda _, option: SessionRandomResponse(option=option)),
+}
+"""What is due in a state, as a refusal."""
+
+_RULES = {(rule.state, rule.message, rule.case): rule for rule in RULES}
+
+
+def _limit(line: Connection) -> int:
+    return line.limit(line.transfer.request.encryption if line.transfer else Encryption.NONE)
+
+
+def _lost(state: State) -> ConnectionLost:
+    return ConnectionLost(
+        ErrorCode.CONNECTION_LOST,
+        f"The line ended in the state '{state}', without the disconnection protocol; "
+        "something may be missing. Look at the peer's log.",
+    )

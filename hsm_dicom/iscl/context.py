@@ -1,0 +1,112 @@
+"""A context for ISCL connections, in the shape of `ssl.SSLContext`.
+
+    with tokens.open_secrets("pkcs11:token=CT%20room?module-path=/usr/lib/softhsm/libsofthsm2.so") as secrets:
+        context = ISCLContext(ISCLSettings(authentication_data=b"CT1"), secrets)
+        with socket.create_connection(("pacs.example", 2761)) as plain, context.wrap_socket(
+            plain, server_hostname="pacs.example"
+        ) as line:
+            line.sendall(pdu)
+            answer = line.recv(65536)
+
+PS3.15-2008 B.2 recommends port 2761 ("dicom-iscl"). ISCL may run inside TLS, and should: wrap the socket for TLS first.
+"""
+
+from __future__ import annotations
+
+import hmac
+import socket
+
+from hsm_dicom.iscl.errors import ISCLSettingsError
+from hsm_dicom.iscl.hooks import ISCLHooks
+from hsm_dicom.iscl.profile import Role
+from hsm_dicom.iscl.session import Session
+from hsm_dicom.iscl.settings import ISCLSettings
+from hsm_dicom.iscl.sockets import ISCLSocket
+from tokens.secrets import Secrets, Use
+
+PORT = 2761
+"""The port of "dicom-iscl"."""
+
+
+class ISCLContext:
+    """Settings and secrets for any number of connections; safe to share between threads.
+
+    `secrets` hold the encryption keys. `authentication` holds the authentication keys where another device does, such
+    as a smart card; None: `secrets` hold them too. Raises `ISCLSettingsError` for an authentication key that is also
+    an encryption key, which the devices find out by check values, and the errors of `tokens.errors`.
+    """
+
+    def __init__(
+        self,
+        settings: ISCLSettings,
+        secrets: Secrets,
+        *,
+        authentication: Secrets | None = None,
+        hooks: ISCLHooks | None = None,
+    ) -> None:
+        self.settings = settings
+        self.secrets = secrets
+        self.authentication = authentication or secrets
+        self.hooks = hooks or ISCLHooks()
+        self._refuse_equal_keys()
+
+    def wrap_socket(
+        self,
+        sock: socket.socket,
+        server_side: bool = False,
+        do_handshake_on_connect: bool = True,
+        suppress_ragged_eofs: bool = False,
+        server_hostname: str | None = None,
+    ) -> ISCLSocket:
+        """An ISCL connection over a socket, after the handshake where the socket is connected.
+
+        The parameters are those of `ssl.SSLContext.wrap_socket`. `server_hostname` only names the peer in messages:
+        ISCL proves that the peer has the key, nothing about its name. A line that ends without the disconnection
+        protocol is always an error, whatever `suppress_ragged_eofs` says. When this raises, the socket is closed.
+        """
+        line = ISCLSocket(sock, self.session(server_side, server_hostname or _name_of(sock)))
+        if do_handshake_on_connect and _is_connected(sock):
+            try:
+                line.do_handshake()
+            except BaseException:
+                line.abort()
+                raise
+        return line
+
+    def session(self, server_side: bool, peer: str) -> Session:
+        """One end of a new connection, for other transports than a blocking socket."""
+        return Session(
+            Role.SERVER if server_side else Role.CLIENT,
+            self.settings,
+            self.secrets,
+            authentication=self.authentication,
+            hooks=self.hooks,
+            peer=peer,
+        )
+
+    def _refuse_equal_keys(self) -> None:
+        """A challenge could otherwise be a recorded random number, and its response the session key."""
+        for encryption in self.settings.encryption_keys:
+            value = self.secrets.check_value(Use.ENCRYPTION, encryption)
+            for index in self.settings.authentication_keys:
+                if hmac.compare_digest(value, self.authentication.check_value(Use.AUTHENTICATION, index)):
+                    raise ISCLSettingsError(
+                        f"Encryption key {encryption} has the check value of authentication key {index}: they are "
+                        "the same key, and a peer could have session keys told to it. Import different keys."
+                    )
+
+
+def _is_connected(sock: socket.socket) -> bool:
+    try:
+        sock.getpeername()
+    except OSError:
+        return False
+    return True
+
+
+def _name_of(sock: socket.socket) -> str:
+    try:
+        address = sock.getpeername()
+    except OSError:
+        return "the peer"
+    return f"{address[0]}:{address[1]}" if isinstance(address, tuple) else "the peer"

@@ -1,0 +1,350 @@
+"""ISCL over a blocking socket, in the shape of `ssl.SSLSocket`. Get one from `ISCLContext.wrap_socket`.
+
+Several threads may use one socket: typically one receives while others send. ISCL is half duplex, so a sender needs
+answers to be read. Whoever waits first reads the line, outside the lock; the others wait to be told of what changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Any, Self
+
+from hsm_dicom.iscl.errors import ConnectionLost, ErrorCode, ISCLError, LocalProtocolError, StepTimeout
+from hsm_dicom.iscl.messages import Encryption, Mac
+from hsm_dicom.iscl.session import Session
+from hsm_dicom.iscl.states import State
+
+CHUNK = 64 * 1024
+"""Octets that are read from the line at once."""
+
+_Buffer = bytes | bytearray | memoryview
+
+
+class ISCLSocket:
+    """One end of an ISCL connection over a connected stream socket.
+
+    Timeouts are those of sockets: None waits, 0 does not, and `TimeoutError` leaves the connection as it is. Beside
+    them each step of the protocol has its own (`WireProfile.handshake_timeout` and `message_timeout`), which ends the
+    connection with `StepTimeout`. Methods raise `ISCLError`, an `OSError`.
+    """
+
+    def __init__(self, sock: socket.socket, session: Session) -> None:
+        self._sock = sock
+        self._session = session
+        self._timeout = sock.gettimeout()
+        self._changed = threading.Condition()
+        self._reads = False
+        self._step_began = time.monotonic()
+        self._closed = False
+        with contextlib.suppress(OSError):  # not a TCP socket
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    # -- the life of a connection ---------------------------------------------------------------------------
+
+    def connect(self, address: Any) -> None:
+        """Connect a socket that was wrapped before, and shake hands."""
+        self._sock.connect(address)
+        self.do_handshake()
+
+    def do_handshake(self) -> None:
+        """Line connection and mutual authentication. Raises `AuthenticationError` and the other `ISCLError`s."""
+        # From here on only `select` waits; the socket's own timeout bounds a peer that does not take what we send.
+        self._sock.settimeout(self._session.settings.profile.message_timeout)
+        self._step_began = time.monotonic()
+        with self._changed:
+            self._run(self._session.start())
+        self._until(lambda: self._session.is_ready, self._deadline())
+        self._require(self._session.is_ready)
+
+    def unwrap(self) -> socket.socket:
+        """End the line with the disconnection protocol; returns the bare socket.
+
+        Raises `RemoteProtocolError` (115) where the peer refuses; the connection is open then.
+        """
+        session = self._session
+        with self._changed:
+            session.disconnect()
+            self._run(session.proceed())
+        self._until(lambda: session.has_ended or session.close_refused is not None, self._deadline())
+        if session.close_refused is not None:
+            raise session.close_refused
+        if session.connection.error is not None:
+            raise session.connection.error
+        return self._sock
+
+    def shutdown(self, how: int) -> None:
+        """End the line for both directions, as `unwrap`. SHUT_RD alone does nothing: ISCL has no half-closed line."""
+        if how != socket.SHUT_RD and not self._session.has_ended:
+            self.unwrap()
+
+    def close(self) -> None:
+        """End the line with the disconnection protocol if that is possible, else without. Never raises."""
+        if not self._closed and self._session.is_ready and not self._session.has_ended:
+            with contextlib.suppress(OSError):
+                self.unwrap()
+        self.abort()
+
+    def abort(self) -> None:
+        """Close without a word to the peer, whatever is under way."""
+        self._closed = True
+        self._drop()
+        with self._changed:
+            while self._reads:
+                self._changed.wait()
+            self._session.close()
+            self._sock.close()
+            self._changed.notify_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<ISCLSocket {self.status} with {self._session.peer}>"
+
+    # -- data -----------------------------------------------------------------------------------------------
+
+    def recv(self, most: int) -> bytes:
+        """At least one and at most `most` octets that were verified; none after the peer's disconnection."""
+        session = self._session
+        self._until(lambda: bool(session.readable) or session.has_ended, self._deadline())
+        with self._changed:
+            data = session.read(most)
+            if data:
+                self._run(session.proceed())
+            elif session.connection.error is not None:
+                raise session.connection.error
+            return data
+
+    def recv_into(self, buffer: bytearray | memoryview, most: int = 0) -> int:
+        """As `recv`, into a buffer; returns the number of octets."""
+        view = memoryview(buffer).cast("B")
+        data = self.recv(min(most or len(view), len(view)))
+        view[: len(data)] = data
+        return len(data)
+
+    def sendall(self, data: _Buffer) -> None:
+        """Send; returns when the last octet was handed to the line. Cut at `max_message` octets."""
+        with self._changed:
+            self._require_open()
+            ticket = self._session.write(bytes(data))
+            self._run(self._session.proceed())
+        self._until_sent(ticket)
+
+    def send(self, data: _Buffer) -> int:
+        """As `sendall`; returns the number of octets, which is all of them."""
+        self.sendall(data)
+        return len(memoryview(data).cast("B"))
+
+    def send_through(self, data: _Buffer) -> None:
+        """Send without any protection, where that is allowed by name (`ISCLSettings.allow`)."""
+        with self._changed:
+            self._require_open()
+            ticket = self._session.write_through(bytes(data))
+            self._run(self._session.proceed())
+        self._until_sent(ticket)
+
+    def pending(self) -> int:
+        """Octets that `recv` has at once, whatever `select` says of the socket."""
+        return self._session.readable
+
+    # -- the socket underneath ------------------------------------------------------------------------------
+
+    def fileno(self) -> int:
+        """The descriptor of the socket. It may be readable without anything to `recv`, and the other way round."""
+        return self._sock.fileno()
+
+    def getpeername(self) -> Any:
+        """The peer's address."""
+        return self._sock.getpeername()
+
+    def getsockname(self) -> Any:
+        """Our address."""
+        return self._sock.getsockname()
+
+    def settimeout(self, seconds: float | None) -> None:
+        """How long `recv`, `sendall`, `do_handshake` and `unwrap` may take."""
+        self._timeout = seconds
+
+    def gettimeout(self) -> float | None:
+        """What `settimeout` was told."""
+        return self._timeout
+
+    def setblocking(self, flag: bool) -> None:
+        """`settimeout(None)` or `settimeout(0)`."""
+        self._timeout = None if flag else 0.0
+
+    # -- what can be read of the connection -----------------------------------------------------------------
+
+    @property
+    def status(self) -> State:
+        """Where the line is."""
+        return self._session.connection.state
+
+    @property
+    def last_error(self) -> ISCLError | None:
+        """Why the line failed, or why the peer refused to disconnect."""
+        return self._session.connection.error or self._session.close_refused
+
+    @property
+    def is_secure_connected(self) -> bool:
+        """Whether both ends are authenticated and the line is up."""
+        return self._session.is_ready and not self._session.has_ended
+
+    @property
+    def is_send_queue_empty(self) -> bool:
+        """Whether nothing waits to be sent."""
+        return self._session.is_send_queue_empty
+
+    @property
+    def block_data(self) -> int:
+        """Octets of data in a block, as negotiated."""
+        return self._session.connection.block_data
+
+    @property
+    def peer_authentication_data(self) -> bytes | None:
+        """What the peer calls itself; None before it did."""
+        return self._session.connection.peer_authentication_data
+
+    @property
+    def peer_encryption(self) -> Encryption | None:
+        """The encryption that the peer last asked for, accepted or not."""
+        request = self._session.connection.peer_request
+        return None if request is None else Encryption(request.encryption)
+
+    @property
+    def peer_mac(self) -> Mac | None:
+        """The MAC that the peer last asked for, accepted or not."""
+        request = self._session.connection.peer_request
+        return None if request is None else Mac(request.mac)
+
+    @property
+    def peer_requested_length(self) -> int | None:
+        """The length that the peer last announced, accepted or not."""
+        request = self._session.connection.peer_request
+        return None if request is None else request.length
+
+    # -- how it works ---------------------------------------------------------------------------------------
+
+    def _until_sent(self, ticket: int) -> None:
+        session = self._session
+        self._until(lambda: session.sent >= ticket or session.has_ended, self._deadline())
+        self._require(session.sent >= ticket)
+
+    def _require(self, done: bool) -> None:
+        if done:
+            return
+        if self._session.connection.error is not None:
+            raise self._session.connection.error
+        raise ConnectionLost(
+            ErrorCode.CONNECTION_LOST, f"{self._session.peer} disconnected before everything was sent."
+        )
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise LocalProtocolError(ErrorCode.NOT_NOW, "The connection is closed; open a new one.")
+
+    def _deadline(self) -> float | None:
+        return None if self._timeout is None else time.monotonic() + self._timeout
+
+    def _until(self, done: Callable[[], bool], deadline: float | None) -> None:
+        """Work the line until it is done or over. Raises `TimeoutError` at the deadline, `StepTimeout` at a step's."""
+        with self._changed:
+            while not done() and not self._session.has_ended:
+                self._require_open()
+                self._judge_time(deadline)
+                if self._reads:
+                    self._changed.wait(self._seconds(deadline))
+                    continue
+                self._reads = True
+                try:
+                    self._changed.release()
+                    try:
+                        readable = self._wait_for_line(self._seconds(deadline))
+                    finally:
+                        self._changed.acquire()
+                    if readable and not self._closed:
+                        self._take()
+                finally:
+                    self._reads = False
+                    self._changed.notify_all()
+
+    def _seconds(self, deadline: float | None) -> float | None:
+        """How long to wait for the nearer of the caller's deadline and the step's."""
+        step = self._session.step_timeout
+        ends = [end for end in (deadline, None if step is None else self._step_began + step) if end is not None]
+        return max(0.0, min(ends) - time.monotonic()) if ends else None
+
+    def _judge_time(self, deadline: float | None) -> None:
+        now, step = time.monotonic(), self._session.step_timeout
+        if step is not None and now >= self._step_began + step:
+            sentence = f"{self._session.peer} let {step:g} seconds pass in the state '{self.status}'."
+            self._run(self._session.give_up(StepTimeout(ErrorCode.TIMED_OUT, sentence)))
+        if deadline is not None and now >= deadline:
+            if self._timeout == 0:
+                # A socket that does not wait looks once.
+                if not self._reads and self._wait_for_line(0):
+                    self._take()
+                    return
+                raise BlockingIOError("Nothing is there to receive yet.")
+            raise TimeoutError(f"{self._session.peer} did not answer in time; the connection is still open.")
+
+    def _wait_for_line(self, seconds: float | None) -> bool:
+        pending = getattr(self._sock, "pending", None)
+        if pending is not None and pending():
+            return True
+        poll = select.poll()
+        poll.register(self._sock, select.POLLIN)
+        return bool(poll.poll(None if seconds is None else seconds * 1000))
+
+    def _take(self) -> None:
+        if self._session.step_timeout is None:
+            self._step_began = time.monotonic()
+        try:
+            octets = self._sock.recv(CHUNK)
+        except TimeoutError:
+            octets = None
+        except OSError:
+            octets = b""
+        if octets is not None:
+            self._run(self._session.receive(octets))
+
+    def _run(self, pieces: Iterator[bytes]) -> None:
+        """Send what a session gives. Its errors end the connection."""
+        steps = self._session.steps
+        try:
+            for octets in pieces:
+                try:
+                    self._sock.sendall(octets)
+                except OSError as error:
+                    pieces = self._session.give_up(_line_error(error, self._session.peer))
+                    for _ in pieces:
+                        pass
+        except ISCLError:
+            self._drop()
+            raise
+        finally:
+            if self._session.steps != steps:
+                self._step_began = time.monotonic()
+            self._changed.notify_all()
+
+    def _drop(self) -> None:
+        """End the TCP connection, which wakes whoever waits for it."""
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
+
+
+def _line_error(error: OSError, peer: str) -> ISCLError:
+    if isinstance(error, TimeoutError):
+        return StepTimeout(ErrorCode.TIMED_OUT, f"{peer} does not take what is sent to it.")
+    return ConnectionLost(ErrorCode.CONNECTION_LOST, f"The line to {peer} broke while sending ({error.strerror}).")

@@ -1,0 +1,231 @@
+"""Records an exchange, and explains a recorded one message by message. No keys are needed, and none are found.
+
+A recording is text: a line for each message, "server" or "client" and its octets in hexadecimal; a line may also hold
+several messages, or a part of one, as a capture of TCP data does. Empty lines and what follows a "#" do not count.
+
+    with Recorder(Path("exchange.txt")) as recorder:
+        context = ISCLContext(settings, secrets, hooks=ISCLHooks(packet=recorder))
+
+Whoever has a recording can search the 2**56 DES keys with its challenges and responses, and reads what was sent without
+encryption: treat it like the line itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Self, TextIO
+
+from hsm_dicom.errors import HsmDicomError
+from hsm_dicom.iscl.connection import Connection
+from hsm_dicom.iscl.errors import ISCLError
+from hsm_dicom.iscl.messages import (
+    ACK,
+    MAX_MESSAGE,
+    NAK,
+    AuthenticationMethod,
+    Encryption,
+    Mac,
+    Message,
+    OptionUse,
+    describe,
+    is_unique,
+    key_index,
+)
+from hsm_dicom.iscl.profile import Role, WireProfile
+from hsm_dicom.iscl.states import State
+from hsm_dicom.iscl.wire import MessageReader
+
+Exchange = list[tuple[Role, bytes]]
+"""Who sent which octets, in order."""
+
+
+class TraceError(HsmDicomError):
+    """A file is no recording; names the line."""
+
+
+class Recorder:
+    """Writes each message to a file; the `packet` hook of one connection. Close it after the connection."""
+
+    def __init__(self, path: Path) -> None:
+        path.touch(mode=0o600)
+        self._file: TextIO = path.open("a", encoding="ascii")
+
+    def __call__(self, sender: Role, octets: bytes) -> None:
+        """Write one message."""
+        self._file.write(f"{sender} {octets.hex()}\n")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
+def read_exchange(lines: Iterable[str]) -> Exchange:
+    """The exchange in the lines of a recording. Raises `TraceError`."""
+    exchange = []
+    for number, line in enumerate(lines, 1):
+        words = line.partition("#")[0].split(maxsplit=1)
+        if not words:
+            continue
+        try:
+            exchange.append((Role(words[0]), bytes.fromhex(words[1])))
+        except (ValueError, IndexError):
+            raise TraceError(
+                f'Line {number} is not part of a recording; it should be "server" or "client" and hexadecimal digits.'
+            ) from None
+    return exchange
+
+
+@dataclass
+class Explained:
+    """One message of an exchange.
+
+    `state` is where the line was for its receiver once it had arrived; `facts` are its fields, in words; `remark` is
+    what was wrong with it, or None.
+    """
+
+    number: int
+    sender: Role
+    name: str
+    facts: tuple[str, ...]
+    state: State | None = None
+    remark: str | None = None
+
+    def __str__(self) -> str:
+        lines = [f"{self.number:4} {self.sender} {self.name}" + (f" -> {self.state}" if self.state else "")]
+        lines += [f"            {fact}" for fact in self.facts]
+        if self.remark:
+            lines.append(f"       !!!  {self.remark}")
+        return "\n".join(lines)
+
+
+def explain(exchange: Exchange, profile: WireProfile | None = None) -> list[Explained]:
+    """Every message of an exchange, explained. What cannot be read at all ends the list with a remark."""
+    return _Observer(profile or WireProfile()).observe(exchange)
+
+
+class _Observer:
+    """Replays an exchange between two ends that have no keys.
+
+    Each end takes what was sent to it as late as it can, just before it sends something that it could not send
+    otherwise: so requests that crossed on the line cross here.
+    """
+
+    def __init__(self, profile: WireProfile) -> None:
+        self._profile = profile
+        self._readers = {role: MessageReader(profile) for role in Role}
+        self._ends = {role: Connection(role, profile) for role in Role}
+        self._waiting: dict[Role, list[tuple[Explained, bytes]]] = {role: [] for role in Role}
+        self._explained: list[Explained] = []
+
+    def observe(self, exchange: Exchange) -> list[Explained]:
+        for sender, octets in exchange:
+            self._readers[sender].feed(octets)
+            for message in self._messages(sender):
+                self._see(sender, message, self._readers[sender].octets)
+        for role in Role:
+            self._deliver_all(role)
+            if not self._readers[role].is_empty:
+                self._add(role, "the recording ends within a message", ())
+        return self._explained
+
+    def _messages(self, sender: Role) -> Iterator[Message]:
+        reader = self._readers[sender]
+        try:
+            while (message := reader.read(MAX_MESSAGE)) is not None:
+                yield message
+        except ISCLError as error:
+            self._add(sender, "what follows cannot be read", ()).remark = str(error)
+            self._readers[sender] = MessageReader(self._profile)
+
+    def _see(self, sender: Role, message: Message, octets: bytes) -> None:
+        explained = self._add(sender, describe(type(message)), _facts(message))
+        end = self._ends[sender]
+        error = self._send(end, message)
+        while error is not None and self._waiting[sender]:
+            self._deliver(sender)
+            error = self._send(end, message)
+        if error is not None:
+            explained.remark = str(error.args[0])
+        self._waiting[sender.peer].append((explained, octets))
+
+    def _send(self, end: Connection, message: Message) -> ISCLError | None:
+        try:
+            end.send(message)
+        except ISCLError as error:
+            return error
+        return None
+
+    def _deliver_all(self, role: Role) -> None:
+        while self._waiting[role]:
+            self._deliver(role)
+
+    def _deliver(self, role: Role) -> None:
+        explained, octets = self._waiting[role].pop(0)
+        end = self._ends[role]
+        failed_before = end.error is not None
+        end.receive_data(octets)
+        try:
+            end.next_event()
+        except ISCLError as error:
+            if not failed_before:
+                explained.remark = str(error)
+        explained.state = end.state
+
+    def _add(self, sender: Role, name: str, facts: tuple[str, ...]) -> Explained:
+        explained = Explained(len(self._explained) + 1, sender, name, facts)
+        self._explained.append(explained)
+        return explained
+
+
+def _facts(message: Message) -> tuple[str, ...]:
+    facts = [_option(message)] if message.option != ACK or message.option_use is OptionUse.ANSWER else []
+    for item in fields(message):
+        if item.name != "option":
+            facts.append(f"{item.name.replace('_', ' ')}: {_value(item.name, getattr(message, item.name))}")
+    return tuple(facts)
+
+
+def _option(message: Message) -> str:
+    match message.option:
+        case 0:
+            return "ACK"
+        case option if option == NAK:
+            return "NAK"
+        case option if message.option_use is OptionUse.DEVICE_RESULT:
+            return f"the device failed: {option:#010x}"
+        case option:
+            return f"option: {option:#010x}"
+
+
+def _value(name: str, value: int | bytes) -> str:
+    match name, value:
+        case (("version" | "authentication_data"), bytes()):
+            return f"{value.decode('ascii', 'backslashreplace')!r}"
+        case "data", bytes():
+            return f"{len(value)} octets"
+        case _, bytes():
+            return value.hex()
+        case "method", int():
+            return _named(AuthenticationMethod, value)
+        case "encryption", int():
+            return _named(Encryption, value)
+        case "mac", int():
+            return _named(Mac, value)
+        case "encryption_key", int() if is_unique(value):
+            index = key_index(value)
+            return "a session key of this message, under " + (
+                f"encryption key {index}" if index else "the key with the index of the authentication key"
+            )
+        case _:
+            return str(value)
+
+
+def _named(kind: type[AuthenticationMethod] | type[Encryption] | type[Mac], value: int) -> str:
+    for member in kind:
+        if member == value:
+            return f"{member.name.lower().replace('_', ' ')} ({value:#06x})"
+    return f"unknown ({value:#x})"
