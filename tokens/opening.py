@@ -9,12 +9,12 @@ import threading
 from pathlib import Path
 
 from tokens import forking
+from tokens.credentials import Credentials
 from tokens.errors import PinSourceError, UriError
 from tokens.keys import PrivateKey, private_key
 from tokens.pin import PinSource, parse_pin_source
 from tokens.pkcs11.connection import DEFAULT_SESSIONS, Connection
 from tokens.pkcs11.key import Pkcs11Key
-from tokens.pkcs11.login import Credentials
 from tokens.pkcs11.module import Module, load_module
 from tokens.pkcs11.search import TokenInfo, find_token
 from tokens.pkcs11.secrets import Pkcs11Secrets

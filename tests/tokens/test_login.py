@@ -194,7 +194,7 @@ def test_a_stale_pin_is_refused_once_for_such_a_key_and_then_held_back(token: Te
 
 
 def test_a_typed_pin_is_asked_for_once_and_wiped_at_the_end(token: TestToken, state_folder: Path) -> None:
-    from tokens.pkcs11.login import Credentials
+    from tokens.credentials import Credentials
 
     source = TypedBy("1234")
     credentials = Credentials(source, RefusalMemory())

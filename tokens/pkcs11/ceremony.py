@@ -19,6 +19,7 @@ from pkcs11 import Attribute, CertificateType, KeyType, ObjectClass, Session
 from pkcs11 import exceptions as p11
 from pkcs11.constants import DEFAULT
 
+from tokens.credentials import Credentials
 from tokens.errors import CeremonyError, NoSuchKey, OperationFailed, PinRefused, TokenError
 from tokens.events import CeremonyStep, Outcome, emit
 from tokens.pin import Pin, PinSource
@@ -27,7 +28,7 @@ from tokens.pkcs11.connection import Connection, session_handle
 from tokens.pkcs11.cryptoki import Role
 from tokens.pkcs11.faults import name as fault_name
 from tokens.pkcs11.faults import translated
-from tokens.pkcs11.login import Credentials, check_flags, log_in
+from tokens.pkcs11.login import check_flags, log_in
 from tokens.pkcs11.module import Module
 from tokens.pkcs11.objects import (
     KeyEntry,

@@ -21,6 +21,7 @@ from pkcs11 import Mechanism, MechanismFlag, PrivateKey, Session, TokenFlag
 from pkcs11 import exceptions as p11
 
 from tokens import forking
+from tokens.credentials import Credentials
 from tokens.errors import (
     ModuleError,
     NoSuchToken,
@@ -32,7 +33,7 @@ from tokens.errors import (
 )
 from tokens.events import Outcome, Recovery, emit
 from tokens.pkcs11.faults import SessionStale, is_healable, name, translated
-from tokens.pkcs11.login import Credentials, log_in
+from tokens.pkcs11.login import log_in
 from tokens.pkcs11.module import Module
 from tokens.pkcs11.search import FoundToken, TokenInfo, find_token
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
 
 from pkcs11 import TokenFlag
 
+from tokens.credentials import Credentials
 from tokens.errors import (
     OperationFailed,
     PinError,
@@ -17,12 +17,11 @@ from tokens.errors import (
     sentence_case,
 )
 from tokens.events import Login, Outcome, emit
-from tokens.pin import Pin, PinPad, PinSource
+from tokens.pin import PinPad
 from tokens.pkcs11 import cryptoki
 from tokens.pkcs11.cryptoki import Role
 from tokens.pkcs11.module import Module
 from tokens.pkcs11.search import TokenInfo
-from tokens.refusals import RefusalMemory
 
 _WRONG = {0xA0: "CKR_PIN_INCORRECT", 0xA1: "CKR_PIN_INVALID", 0xA2: "CKR_PIN_LEN_RANGE"}
 _LOCKED = 0xA4
@@ -37,49 +36,6 @@ _FLAGS = {
     ),
     Role.SO: (TokenFlag.SO_PIN_LOCKED, TokenFlag.SO_PIN_FINAL_TRY, TokenFlag.SO_PIN_COUNT_LOW),
 }
-
-
-@dataclass
-class Credentials:
-    """A PIN source for one token, and what became of its PIN in this process.
-
-    A PIN that can be read again (file, environment) is read anew for each login. One that cannot (typed, descriptor)
-    is kept in memory after the token accepted it, so that a lost session can be healed, and wiped on closing.
-    """
-
-    source: PinSource
-    memory: RefusalMemory
-    last_try: bool = False
-    _kept: Pin | None = field(default=None, repr=False)
-    _refused: str | None = field(default=None, repr=False)
-
-    def read(self, purpose: str) -> Pin | None:
-        """The PIN, or None for a pin pad. Raises `PinNotPresented` after a refusal."""
-        if self._refused is not None:
-            raise PinNotPresented(self._refused)
-        return self._kept if self._kept is not None else self.source.read(purpose)
-
-    def accepted(self, pin: Pin | None) -> None:
-        """The token took the PIN: keep it or wipe it, as its source asks for."""
-        if pin is None or pin is self._kept:
-            return
-        if self.source.repeatable:
-            pin.wipe()
-        else:
-            self._kept = pin
-
-    def refused(self, pin: Pin | None, sentence: str) -> None:
-        """The token refused the PIN: it is wiped, and nothing of this source is presented again here."""
-        self._refused = f"{sentence} It is not presented again."
-        if pin is not None:
-            pin.wipe()
-        self._kept = None
-
-    def forget(self) -> None:
-        """Wipe what is kept."""
-        if self._kept is not None:
-            self._kept.wipe()
-            self._kept = None
 
 
 def log_in(module: Module, session: int, token: TokenInfo, credentials: Credentials, role: Role = Role.USER) -> None:

@@ -1,0 +1,52 @@
+"""A PIN source in use: what became of its PIN in this process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tokens.errors import PinNotPresented
+from tokens.pin import Pin, PinSource
+from tokens.refusals import RefusalMemory
+
+
+@dataclass
+class Credentials:
+    """A PIN source for one token, and what became of its PIN in this process.
+
+    A PIN that can be read again (file, environment) is read anew for each login. One that cannot (typed, descriptor)
+    is kept in memory after the token accepted it, so that a lost session can be healed, and wiped on closing.
+    """
+
+    source: PinSource
+    memory: RefusalMemory
+    last_try: bool = False
+    _kept: Pin | None = field(default=None, repr=False)
+    _refused: str | None = field(default=None, repr=False)
+
+    def read(self, purpose: str) -> Pin | None:
+        """The PIN, or None for a pin pad. Raises `PinNotPresented` after a refusal."""
+        if self._refused is not None:
+            raise PinNotPresented(self._refused)
+        return self._kept if self._kept is not None else self.source.read(purpose)
+
+    def accepted(self, pin: Pin | None) -> None:
+        """The token took the PIN: keep it or wipe it, as its source asks for."""
+        if pin is None or pin is self._kept:
+            return
+        if self.source.repeatable:
+            pin.wipe()
+        else:
+            self._kept = pin
+
+    def refused(self, pin: Pin | None, sentence: str) -> None:
+        """The token refused the PIN: it is wiped, and nothing of this source is presented again here."""
+        self._refused = f"{sentence} It is not presented again."
+        if pin is not None:
+            pin.wipe()
+        self._kept = None
+
+    def forget(self) -> None:
+        """Wipe what is kept."""
+        if self._kept is not None:
+            self._kept.wipe()
+            self._kept = None
