@@ -1,0 +1,185 @@
+"""pynetdicom on the accepting side of connections that were secured by somebody else.
+
+pynetdicom's server would accept, wrap and serve in one loop. Here it only serves: `Acceptor.begin` takes a secured
+connection, and the certificate behind it decides which AE titles its holder may use before any other part of the
+A-ASSOCIATE-RQ counts (PS3.8, 9.3.4; PS3.15, B.12).
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pynetdicom import AE, evt
+from pynetdicom.association import Association
+from pynetdicom.events import Event
+from pynetdicom.transport import AssociationServer, RequestHandler
+
+from hsm_dicom.network.authorisation import authorise_caller
+from hsm_dicom.network.events import AssociationAborted, AssociationOpened, AssociationRefused, log, tell
+from hsm_dicom.network.settings import Limits, Peer
+from hsm_dicom.network.transport import ConnectionFacts, Secured
+
+Handlers = Sequence[tuple[Any, ...]]
+"""What pynetdicom takes as `evt_handlers`."""
+
+
+class Acceptor:
+    """Begins associations on secured connections, for one application entity of ours."""
+
+    def __init__(
+        self,
+        name: str,
+        ae: AE,
+        peers: Callable[[], Sequence[Peer]],
+        handlers: Handlers = (),
+        limits: Limits | None = None,
+    ) -> None:
+        """`peers` is asked for each association, so that it may change meanwhile. `ae` brings the contexts."""
+        self._name = name
+        self._peers = peers
+        self._limits = limits or Limits()
+        ae.acse_timeout = self._limits.request_seconds
+        ae.network_timeout = self._limits.idle_seconds
+        ae.maximum_associations = self._limits.associations
+        # Which AE titles are recognised is decided here, together with the certificate.
+        ae.require_called_aet = False
+        self._server = _Associations(ae, list(handlers))
+
+    @property
+    def associations(self) -> list[Association]:
+        """Those that run."""
+        return self._server.active_associations
+
+    def begin(self, secured: Secured, address: tuple[str, int]) -> None:
+        """Serve one connection in threads of its own. Returns at once."""
+        if len(self.associations) >= 2 * self._limits.associations:
+            # Those over the limit are rejected politely, as long as there are few of them.
+            log.warning("%s: %s is dropped: too many associations.", self._name, secured.facts.who)
+            secured.socket.close()
+            return
+        _Request(secured, address, self._server, self)
+
+    def stop(self) -> None:
+        """Abort what runs."""
+        for association in self.associations:
+            if association.is_established:
+                association.abort()
+
+    # -- what happens in an association -----------------------------------------------------------------------
+
+    def authorise(self, event: Event, facts: ConnectionFacts) -> None:
+        """EVT_REQUESTED: reject who may not use these AE titles."""
+        association = event.assoc
+        calling, called = _ae_titles(association)
+        refusal = authorise_caller(facts, calling, called, association.ae.ae_title, self._peers())
+        if refusal is None:
+            return
+        tell(
+            AssociationRefused(
+                name=self._name,
+                address=_address(association),
+                sentence=f"{self._name}: the association from {_address(association)} is rejected: {refusal.sentence}",
+                calling_ae_title=calling,
+                called_ae_title=called,
+                subject=_subject(facts),
+                result=refusal.result,
+                source=refusal.source,
+                reason=refusal.reason,
+            )
+        )
+        association.acse.send_reject(refusal.result, refusal.source, refusal.reason)
+        association.kill()  # returns when the A-ASSOCIATE-RJ is out and the connection closed
+
+    def opened(self, event: Event, facts: ConnectionFacts) -> None:
+        """EVT_ESTABLISHED."""
+        calling, called = _ae_titles(event.assoc)
+        tell(
+            AssociationOpened(
+                name=self._name,
+                address=_address(event.assoc),
+                sentence=f"{self._name}: association with '{calling}' at {_address(event.assoc)} ({facts}).",
+                calling_ae_title=calling,
+                called_ae_title=called,
+                subject=_subject(facts),
+                profile=facts.profile,
+            )
+        )
+
+    def aborted(self, event: Event, facts: ConnectionFacts, secured: Secured) -> None:
+        """EVT_ABORTED: an A-ABORT, or the A-P-ABORT that follows a lost or forged connection."""
+        tell(
+            AssociationAborted(
+                name=self._name,
+                address=_address(event.assoc),
+                sentence=f"{self._name}: the association with {facts.who} was aborted{why_lost(secured)}.",
+                subject=_subject(facts),
+            )
+        )
+
+
+def why_lost(secured: Secured) -> str:
+    """The reason that a socket remembers, as the end of a sentence; empty where there is none."""
+    failure = getattr(secured.socket, "failure", None)
+    if failure is None:
+        return ""
+    if isinstance(failure, TimeoutError):
+        return ": the peer stopped in the middle of a PDU"
+    if isinstance(failure, ssl.SSLError):
+        reason = (failure.reason or "TLS error").lower().replace("_", " ")
+        return f": the secure connection failed its integrity check or was misused ({reason})"
+    return f": the connection was lost ({getattr(failure, 'strerror', None) or type(failure).__name__})"
+
+
+def facts_of(association: Association) -> ConnectionFacts | None:
+    """What is known of the connection under an association of ours, for the handlers of an application."""
+    facts = getattr(association, "secured_facts", None)
+    return facts if isinstance(facts, ConnectionFacts) else None
+
+
+class _Associations(AssociationServer):
+    """pynetdicom's server without its socket and its loop: the place where associations find their settings."""
+
+    def __init__(self, ae: AE, handlers: list[Any]) -> None:
+        super().__init__(ae, ("127.0.0.1", 0), ae.ae_title, ae.supported_contexts, evt_handlers=handlers)
+        if self.socket is not None:
+            self.socket.close()
+
+    def server_bind(self) -> None:
+        """Nothing: our listener has the socket."""
+
+    def server_activate(self) -> None:
+        """Nothing, likewise."""
+
+
+class _Request(RequestHandler):
+    """One secured connection on its way to become an association."""
+
+    def __init__(self, secured: Secured, address: tuple[str, int], server: _Associations, acceptor: Acceptor) -> None:
+        self._secured = secured
+        self._acceptor = acceptor
+        super().__init__(secured.socket, address, server)
+
+    def _create_association(self) -> Association:
+        association = super()._create_association()
+        facts = self._secured.facts
+        association.secured_facts = facts  # type: ignore[attr-defined]
+        association.bind(evt.EVT_REQUESTED, self._acceptor.authorise, [facts])
+        association.bind(evt.EVT_ESTABLISHED, self._acceptor.opened, [facts])
+        association.bind(evt.EVT_ABORTED, self._acceptor.aborted, [facts, self._secured])
+        return association
+
+
+def _ae_titles(association: Association) -> tuple[str, str]:
+    """Calling and called AE title of the A-ASSOCIATE-RQ."""
+    request = association.requestor.primitive
+    return (request.calling_ae_title.strip(), request.called_ae_title.strip()) if request else ("", "")
+
+
+def _address(association: Association) -> str:
+    return f"{association.requestor.address}:{association.requestor.port}"
+
+
+def _subject(facts: ConnectionFacts) -> str:
+    return facts.certificate.subject if facts.certificate else facts.entity or ""

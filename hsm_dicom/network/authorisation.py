@@ -1,0 +1,103 @@
+"""Which AE titles a certificate may use: pure functions from facts and settings to a decision.
+
+PS3.8, 9.3.4 has the words for a refusal: calling AE title not recognised, called AE title not recognised.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cryptography import x509
+
+from hsm_dicom.network.settings import CertificateMatch, Peer
+from hsm_dicom.network.transport import ConnectionFacts
+from hsm_dicom.tls import PeerCertificate
+
+REJECTED_PERMANENT = 1
+SOURCE_SERVICE_USER = 1
+CALLING_NOT_RECOGNISED = 3
+CALLED_NOT_RECOGNISED = 7
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why an association is rejected: PS3.8's codes, and the sentence for our own log. The peer gets only the codes."""
+
+    sentence: str
+    reason: int
+    result: int = REJECTED_PERMANENT
+    source: int = SOURCE_SERVICE_USER
+
+
+def matches(demanded: CertificateMatch, shown: PeerCertificate) -> bool:
+    """Whether a certificate has everything that is demanded of it."""
+    if demanded.names and not any(_holds_name(shown, name) for name in demanded.names):
+        return False
+    if demanded.subject is not None and not _same_name(demanded.subject, shown.certificate.subject):
+        return False
+    return not demanded.pins or shown.spki_sha256 in demanded.pins
+
+
+def authorise_caller(
+    facts: ConnectionFacts, calling: str, called: str, own_ae_title: str, peers: Sequence[Peer]
+) -> Refusal | None:
+    """Whether the holder of a certificate may call us by this AE title, under our AE title; None if so.
+
+    After one-way authentication there is nothing but the AE title to go by: it must be one that some peer has.
+    """
+    if called != own_ae_title:
+        return Refusal(
+            f"{facts.who} called AE title '{called}', and this is '{own_ae_title}'; correct one of them.",
+            CALLED_NOT_RECOGNISED,
+        )
+    allowed = [peer for peer in peers if _is(peer, facts)]
+    if any(calling in peer.ae_titles for peer in allowed):
+        return None
+    if not allowed:
+        why = "no peer of this listener has this certificate; add one, or correct its host, subject or pin"
+    else:
+        titles = ", ".join(f"'{title}'" for peer in allowed for title in peer.ae_titles)
+        why = f"its certificate is that of peer '{allowed[0].name}', which may be {titles}"
+    return Refusal(f"{facts.who} may not call itself '{calling}': {why}.", CALLING_NOT_RECOGNISED)
+
+
+def authorise_called(facts: ConnectionFacts, peer: Peer) -> str | None:
+    """Why the one who answered at a peer's address is not that peer, as a sentence; None if it is."""
+    certificate = facts.certificate
+    if certificate is None:
+        return None if facts.entity == peer.name else f"{facts.who} answered for peer '{peer.name}'."
+    if matches(peer.match, certificate):
+        return None
+    return (
+        f"{facts.who} answered for peer '{peer.name}', and its certificate does not match what the peer is known by "
+        f"({_described(peer.match)}); its key has the pin {certificate.spki_sha256}."
+    )
+
+
+def _is(peer: Peer, facts: ConnectionFacts) -> bool:
+    if facts.certificate is not None:
+        return matches(peer.match, facts.certificate)
+    return facts.entity is None or facts.entity == peer.name
+
+
+def _holds_name(shown: PeerCertificate, name: str) -> bool:
+    try:
+        return str(ipaddress.ip_address(name)) in shown.ip_addresses
+    except ValueError:
+        return name.rstrip(".").lower() in {dns.lower() for dns in shown.dns_names}
+
+
+def _same_name(written: str, subject: x509.Name) -> bool:
+    try:
+        return x509.Name.from_rfc4514_string(written) == subject
+    except ValueError:
+        return False
+
+
+def _described(match: CertificateMatch) -> str:
+    parts = [f"name {' or '.join(match.names)}"] if match.names else []
+    parts += [f"subject '{match.subject}'"] if match.subject else []
+    parts += [f"{len(match.pins)} pins" if len(match.pins) > 1 else "a pin"] if match.pins else []
+    return ", ".join(parts)

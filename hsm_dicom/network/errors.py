@@ -1,0 +1,39 @@
+"""What can go wrong between this node and a peer, beyond the handshake itself (`hsm_dicom.tls.HandshakeFailed`)."""
+
+from __future__ import annotations
+
+from hsm_dicom.errors import HsmDicomError
+
+
+class NetworkError(HsmDicomError):
+    """Base of everything that this package raises."""
+
+
+class SettingsError(NetworkError):
+    """A peer or a listener is described in a way that cannot be used."""
+
+
+class CannotConnect(NetworkError):
+    """No TCP connection to the peer came about."""
+
+
+class CannotListen(NetworkError):
+    """The address cannot be listened on."""
+
+
+class PeerNotAuthorised(NetworkError):
+    """The peer proved an identity, and it is not the one that was expected."""
+
+
+class AssociationRejected(NetworkError):
+    """The peer rejected the association. `result`, `source` and `reason` are those of PS3.8, 9.3.4."""
+
+    def __init__(self, sentence: str, result: int, source: int, reason: int) -> None:
+        super().__init__(sentence)
+        self.result = result
+        self.source = source
+        self.reason = reason
+
+
+class AssociationLost(NetworkError):
+    """The association was aborted, or its connection went away."""

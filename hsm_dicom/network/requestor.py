@@ -1,0 +1,242 @@
+"""Associations that we ask for: connect, secure, see whether it is the peer that was meant, then let DICOM begin.
+
+    with associate(peer, transport, "NODE", [build_context(Verification)]) as opened:
+        status = opened.association.send_c_echo()
+
+Every failure is one sentence that names the peer. No DICOM byte goes out before the peer's certificate was judged and
+found to be the one that belongs to the called AE title.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from pynetdicom import AE
+from pynetdicom.association import Association
+from pynetdicom.pdu_primitives import A_ASSOCIATE
+from pynetdicom.presentation import PresentationContext
+
+from hsm_dicom.network.acceptor import why_lost
+from hsm_dicom.network.authorisation import authorise_called
+from hsm_dicom.network.errors import AssociationLost, AssociationRejected, CannotConnect, PeerNotAuthorised
+from hsm_dicom.network.events import (
+    AssociationOpened,
+    AssociationRefused,
+    HandshakeRefused,
+    connection_secured,
+    tell,
+)
+from hsm_dicom.network.settings import Peer
+from hsm_dicom.network.transport import ConnectionFacts, Secured, SecureTransport
+from hsm_dicom.tls import FailureReason, HandshakeFailed
+from hsm_dicom.tls.failures import refusal_after_handshake
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """How long a requestor waits, in seconds: to connect, for the handshake, for each answer, while idle."""
+
+    connect: float = 10.0
+    handshake: float = 15.0
+    answer: float = 30.0
+    idle: float = 60.0
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An association that the peer accepted."""
+
+    association: Association = field(repr=False)
+    facts: ConnectionFacts
+    secured: Secured = field(repr=False)
+
+    def lost(self, peer: Peer) -> AssociationLost:
+        """The error for an association that has gone away."""
+        refused = _refusal_in(self.secured, _at(peer))
+        why = f" {refused}" if refused else f"{why_lost(self.secured)}."
+        return AssociationLost(f"The association with {_at(peer)} was lost{why}")
+
+
+@contextmanager
+def associate(
+    peer: Peer,
+    transport: SecureTransport,
+    calling_ae_title: str,
+    contexts: Sequence[PresentationContext],
+    patience: Patience | None = None,
+    maximum_pdu_size: int = 0,
+) -> Iterator[Opened]:
+    """An association with a peer, released when the block ends, aborted when it ends in an error.
+
+    `contexts` are the presentation contexts to propose, 128 at the most. Raises `CannotConnect`, `HandshakeFailed`,
+    `PeerNotAuthorised`, `AssociationRejected`, `AssociationLost`.
+    """
+    patience = patience or Patience()
+    secured = secure(peer, transport, patience)
+    association = _request(peer, secured, calling_ae_title, contexts, patience, maximum_pdu_size)
+    opened = Opened(association, secured.facts, secured)
+    _told_opened(peer, calling_ae_title, secured.facts)
+    try:
+        yield opened
+    except BaseException:
+        association.abort()
+        raise
+    if association.is_established:
+        association.release()
+    elif association.is_aborted:
+        raise opened.lost(peer)
+
+
+def secure(peer: Peer, transport: SecureTransport, patience: Patience | None = None) -> Secured:
+    """A secured connection to a peer that is who it should be. Raises as `associate` does."""
+    patience = patience or Patience()
+    connection = _connect(peer, patience.connect)
+    try:
+        secured = transport.connect(connection, _at(peer), patience.handshake)
+    except HandshakeFailed as failed:
+        connection.close()
+        _told_refused(peer, str(failed), failed)
+        raise
+    except BaseException:
+        connection.close()
+        raise
+    why = authorise_called(secured.facts, peer)
+    if why is not None:
+        secured.socket.close()
+        _told_refused(peer, why, None)
+        raise PeerNotAuthorised(why)
+    tell(connection_secured(peer.name, peer.address, secured.facts))
+    return secured
+
+
+def _connect(peer: Peer, seconds: float) -> socket.socket:
+    address = peer.address
+    try:
+        return socket.create_connection((peer.host, peer.port), timeout=seconds)
+    except TimeoutError as error:
+        raise CannotConnect(
+            f"{_at(peer)} did not answer within {seconds:g} seconds; see whether it is switched on and a firewall "
+            f"lets port {peer.port} pass."
+        ) from error
+    except OSError as error:
+        raise CannotConnect(
+            f"No connection to {_at(peer)} ({error.strerror or error}); see whether something listens on {address}."
+        ) from error
+
+
+def _request(
+    peer: Peer,
+    secured: Secured,
+    calling_ae_title: str,
+    contexts: Sequence[PresentationContext],
+    patience: Patience,
+    maximum_pdu_size: int,
+) -> Association:
+    ae = AE(calling_ae_title)
+    ae.acse_timeout = ae.dimse_timeout = patience.answer
+    ae.network_timeout = patience.idle
+    host, port = secured.socket.getpeername()[:2]
+    association = ae.associate(
+        host,
+        port,
+        list(contexts),
+        ae_title=peer.ae_title,
+        max_pdu=maximum_pdu_size,
+        tls_args=(_HandOver(secured.socket), ""),  # type: ignore[arg-type]
+    )
+    if association.is_established:
+        return association
+    secured.socket.close()
+    raise _not_established(association, peer, calling_ae_title, secured)
+
+
+class _HandOver:
+    """What pynetdicom takes for an SSLContext: it "wraps" the socket that was made for it into ours."""
+
+    def __init__(self, secured: socket.socket) -> None:
+        self._secured = secured
+
+    def wrap_socket(self, unused: socket.socket, **_: Any) -> socket.socket:
+        unused.close()
+        return self._secured
+
+
+def _not_established(
+    association: Association, peer: Peer, calling_ae_title: str, secured: Secured
+) -> AssociationRejected | AssociationLost | HandshakeFailed:
+    answer = association.acceptor.primitive
+    if association.is_rejected and isinstance(answer, A_ASSOCIATE) and answer.result:
+        sentence = (
+            f"{_at(peer)} rejected the association of '{calling_ae_title}' with '{peer.ae_title}': "
+            f"{answer.reason_str.lower()} ({answer.result_str.lower()}, {answer.source_str.lower()})."
+        )
+        tell(
+            AssociationRefused(
+                name=peer.name,
+                address=peer.address,
+                sentence=sentence,
+                calling_ae_title=calling_ae_title,
+                called_ae_title=peer.ae_title,
+                subject=secured.facts.certificate.subject if secured.facts.certificate else "",
+                result=answer.result,
+                source=answer.result_source or 0,
+                reason=answer.diagnostic or 0,
+            )
+        )
+        return AssociationRejected(sentence, answer.result, answer.result_source or 0, answer.diagnostic or 0)
+    refused = _refusal_in(secured, _at(peer))
+    if refused is not None:
+        _told_refused(peer, str(refused), refused)
+        return refused
+    if not association.accepted_contexts and isinstance(answer, A_ASSOCIATE) and answer.result == 0:
+        return AssociationLost(f"{_at(peer)} accepted none of the presentation contexts that were proposed.")
+    return AssociationLost(
+        f"{_at(peer)} did not answer the request for an association{why_lost(secured)}; see its log."
+    )
+
+
+def _refusal_in(secured: Secured, peer: str) -> HandshakeFailed | None:
+    failure = getattr(secured.socket, "failure", None)
+    return refusal_after_handshake(failure, peer) if isinstance(failure, ssl.SSLError) else None
+
+
+def _told_refused(peer: Peer, sentence: str, failed: HandshakeFailed | None) -> None:
+    verdict = failed.verdict if failed else None
+    tell(
+        HandshakeRefused(
+            name=peer.name,
+            address=peer.address,
+            sentence=sentence,
+            reason=failed.reason if failed else FailureReason.WRONG_NAME,
+            certificate_reason=verdict.reason if verdict else "",
+        )
+    )
+
+
+def _told_opened(peer: Peer, calling_ae_title: str, facts: ConnectionFacts) -> None:
+    tell(
+        AssociationOpened(
+            name=peer.name,
+            address=peer.address,
+            sentence=f"Association of '{calling_ae_title}' with {_at(peer)} ({facts}).",
+            calling_ae_title=calling_ae_title,
+            called_ae_title=peer.ae_title,
+            subject=facts.certificate.subject if facts.certificate else facts.entity or "",
+            profile=facts.profile,
+        )
+    )
+
+
+def _at(peer: Peer) -> str:
+    return f"'{peer.name}' at {peer.address}"
+
+
+def seconds_since(started: float) -> float:
+    """Seconds on the monotonic clock."""
+    return time.monotonic() - started

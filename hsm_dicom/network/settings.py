@@ -1,0 +1,156 @@
+"""Who may speak with this node, as whom, and how: plain frozen data, filled from the configuration or by hand.
+
+A **peer** is known by its certificate, in both directions. It may use its AE titles and no others: as the calling AE
+title when it connects to us, as the called one when we connect to it.
+
+    pacs = Peer(name="PACS", host="pacs.example", ae_titles=("PACS",))
+    ct = Peer(name="CT 1", ae_titles=("CT1",), certificate=CertificateMatch(pins=frozenset({"9f86…"})))
+    listener = ListenerSettings(name="main", ae_title="NODE", peers=(pacs, ct))
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hsm_dicom.network.errors import SettingsError
+from hsm_dicom.tls import DEFAULT, Authentication, Profile
+from hsm_dicom.tls.settings import LegacyOpening
+
+DICOM_TLS_PORT = 2762
+"""The registered port of DICOM over TLS (PS3.15, Annex B; PS3.8, 9.1.1)."""
+
+LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CertificateMatch:
+    """What tells a peer's certificate from others of the same CA.
+
+    `names` are host names or addresses of the subject alternative name, of which one must be there; `subject` is the
+    whole subject (RFC 4514); `pins` are SHA-256 values of the SubjectPublicKeyInfo in hexadecimal (RFC 7469), of which
+    one must fit. Of the three kinds, every one that is given must hold.
+    """
+
+    names: tuple[str, ...] = ()
+    subject: str | None = None
+    pins: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        for pin in self.pins:
+            if len(pin) != 64 or any(digit not in "0123456789abcdef" for digit in pin):
+                raise SettingsError(
+                    f"'{pin[:16]}…' is no pin: a pin is the SHA-256 of a public key, 64 lower-case hexadecimal digits, "
+                    "as hsm-dicom tls probe shows it."
+                )
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is demanded."""
+        return not (self.names or self.subject or self.pins)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Peer:
+    """Another application entity, or several on one machine.
+
+    Where `certificate` demands nothing, the certificate must hold `host` in its subject alternative name. The first of
+    `ae_titles` is the one that is called.
+    """
+
+    name: str
+    ae_titles: tuple[str, ...]
+    host: str | None = None
+    port: int = DICOM_TLS_PORT
+    certificate: CertificateMatch = CertificateMatch()
+    profile: Profile = DEFAULT
+    authentication: Authentication = Authentication.MUTUAL
+    legacy: LegacyOpening | None = None
+
+    def __post_init__(self) -> None:
+        if not self.ae_titles:
+            raise SettingsError(f"Peer '{self.name}' has no AE title; name at least one.")
+        for title in self.ae_titles:
+            check_ae_title(title)
+        if self.match.empty:
+            raise SettingsError(
+                f"Nothing says how the certificate of peer '{self.name}' is recognised; "
+                "name its host, or a name, a subject or a pin of its certificate."
+            )
+
+    @property
+    def match(self) -> CertificateMatch:
+        """What the peer's certificate must hold."""
+        if self.certificate.empty and self.host:
+            return CertificateMatch(names=(self.host,))
+        return self.certificate
+
+    @property
+    def ae_title(self) -> str:
+        """The AE title that is called."""
+        return self.ae_titles[0]
+
+    @property
+    def address(self) -> str:
+        """Host and port, for messages and for connecting. Raises `SettingsError` where there is no host."""
+        if self.host is None:
+            raise SettingsError(f"Peer '{self.name}' has no host, so that nobody can connect to it; name one.")
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How much an unknown peer may ask of a listener. Times are in seconds.
+
+    `handshakes` is how many connections may be in their handshake at once: beyond it, the one that has taken longest is
+    dropped. `workers` is how many of them compute at the same moment. `handshake_seconds` is for a whole handshake,
+    `request_seconds` for the A-ASSOCIATE-RQ after it, `read_seconds` for a PDU to be complete, `idle_seconds` for an
+    association in which nothing happens.
+    """
+
+    handshakes: int = 256
+    workers: int = 8
+    associations: int = 32
+    handshake_seconds: float = 10.0
+    request_seconds: float = 10.0
+    read_seconds: float = 30.0
+    idle_seconds: float = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class StorageSettings:
+    """What a listener does with the SOP Instances that it receives.
+
+    `folder` takes them. With `check_signatures`, an instance whose digital signature does not hold is refused.
+    """
+
+    folder: Path
+    check_signatures: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListenerSettings:
+    """Where and how associations are accepted. Only loopback is listened on unless `host` says otherwise."""
+
+    name: str
+    ae_title: str
+    peers: tuple[Peer, ...]
+    host: str = LOOPBACK
+    port: int = DICOM_TLS_PORT
+    profile: Profile = DEFAULT
+    authentication: Authentication = Authentication.MUTUAL
+    legacy: LegacyOpening | None = None
+    storage: StorageSettings | None = None
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        check_ae_title(self.ae_title)
+
+
+def check_ae_title(title: str) -> None:
+    """Raises `SettingsError` for what is no AE title: 1 to 16 characters of VR AE (PS3.5, 6.2), not all spaces."""
+    printable = title.isascii() and title.isprintable() and "\\" not in title
+    if not 0 < len(title.strip()) <= 16 or title != title.strip() or not printable:
+        raise SettingsError(
+            f"'{title}' is no AE title: it has 1 to 16 ASCII characters, no backslash, no space at either end."
+        )

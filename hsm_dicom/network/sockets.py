@@ -1,0 +1,70 @@
+"""Sockets that pynetdicom can be handed, once they are secured.
+
+pynetdicom reads and writes in one thread, closes in whichever it happens to be, connects by itself, and takes every
+failure for a closed connection. So these sockets are connected already, end every read in bounded time, take turns,
+say goodbye as TLS wants it, and remember why they failed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import threading
+from typing import Any
+
+READ_SECONDS = 30.0
+"""How long a read may wait in the middle of a PDU, unless said otherwise."""
+
+
+class SecuredSSLSocket(ssl.SSLSocket):
+    """An `ssl.SSLSocket` for pynetdicom. Contexts make it: `context.sslsocket_class = SecuredSSLSocket`."""
+
+    read_seconds: float = READ_SECONDS
+    failure: OSError | None = None
+    """The first error of a read or a write: what ended the connection."""
+
+    @property
+    def _turn(self) -> threading.Lock:
+        # SSLSocket is made by a class method that calls no __init__ of ours.
+        lock: threading.Lock = self.__dict__.setdefault("_lock", threading.Lock())
+        return lock
+
+    def connect(self, address: Any) -> None:
+        """Nothing: the connection stands."""
+
+    def settimeout(self, value: float | None) -> None:
+        """Bound every wait: a peer that stops in the middle of a PDU must not hold a thread for ever."""
+        super().settimeout(self.read_seconds if value is None else value)
+
+    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
+        try:
+            with self._turn:
+                return super().recv(buflen, flags)
+        except OSError as error:
+            self._note(error)
+            raise
+
+    def send(self, data: Any, flags: int = 0) -> int:
+        try:
+            with self._turn:
+                return super().send(data, flags)
+        except OSError as error:
+            self._note(error)
+            raise
+
+    def shutdown(self, how: int) -> None:
+        """Tell the peer by a close_notify (RFC 8446, 6.1) that nothing was cut off, if nobody is in a read or write."""
+        if how != socket.SHUT_RD and self._turn.acquire(blocking=False):
+            try:
+                super().settimeout(0)
+                with contextlib.suppress(OSError, ValueError):
+                    self.unwrap()
+            finally:
+                self._turn.release()
+        with contextlib.suppress(OSError):  # pynetdicom would leave a socket open whose peer was faster
+            super().shutdown(how)
+
+    def _note(self, error: OSError) -> None:
+        if self.failure is None:
+            self.failure = error

@@ -1,0 +1,87 @@
+"""A listening node for a test, and a peer's view of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pynetdicom import AE
+from pynetdicom.sop_class import CTImageStorage, Verification  # type: ignore[attr-defined]
+
+from hsm_dicom import events
+from hsm_dicom.events import Event
+from hsm_dicom.identity import Identity
+from hsm_dicom.network.acceptor import Acceptor
+from hsm_dicom.network.assembly import accepting, connecting
+from hsm_dicom.network.listener import Listener
+from hsm_dicom.network.requestor import Patience
+from hsm_dicom.network.settings import Limits, ListenerSettings, Peer
+from hsm_dicom.network.transport import SecureTransport
+from hsm_dicom.trust import Verifier
+from tests.hsm_dicom.tls.fixtures import Hospital
+
+QUICK = Limits(handshake_seconds=2.0, request_seconds=5.0, read_seconds=2.0, idle_seconds=10.0)
+PATIENCE = Patience(connect=5, handshake=5, answer=5, idle=10)
+CT1 = Peer(name="CT 1", ae_titles=("CT1",), host="127.0.0.1")
+
+
+@dataclass
+class Node:
+    """A listener that runs, and everything that was told while it did."""
+
+    listener: Listener
+    acceptor: Acceptor
+    told: list[Event]
+
+    @property
+    def port(self) -> int:
+        return self.listener.address[1]
+
+    def peer(self, **changes: Any) -> Peer:
+        """The node, as another one has it in its settings."""
+        node = Peer(name="node", ae_titles=("NODE",), host="127.0.0.1", port=self.port)
+        return replace(node, **changes)
+
+    def of(self, kind: type[Event]) -> list[Any]:
+        """The events of one kind."""
+        return [event for event in self.told if isinstance(event, kind)]
+
+
+@contextmanager
+def node(
+    hospital: Hospital,
+    *,
+    identities: Sequence[Identity] = (),
+    verifier: Verifier | None = None,
+    peers: Sequence[Peer] = (CT1,),
+    handlers: Sequence[tuple[Any, ...]] = (),
+    transport: SecureTransport | None = None,
+    transform: Callable[[ListenerSettings], ListenerSettings] = lambda settings: settings,
+    limits: Limits = QUICK,
+    **wishes: Any,
+) -> Iterator[Node]:
+    """A node with a token key that does C-ECHO and takes CT images."""
+    settings = transform(
+        ListenerSettings(name="main", ae_title="NODE", peers=tuple(peers), port=0, limits=limits, **wishes)
+    )
+    ae = AE(settings.ae_title)
+    ae.add_supported_context(Verification)
+    ae.add_supported_context(CTImageStorage)
+    told: list[Event] = []
+    acceptor = Acceptor(settings.name, ae, lambda: settings.peers, handlers, settings.limits)
+    transport = transport or accepting(settings, identities or [hospital.rsa], verifier or hospital.verifier())
+    with (
+        events.subscribed(told.append),
+        Listener(settings.name, (settings.host, 0), transport, acceptor.begin, settings.limits) as listener,
+    ):
+        try:
+            yield Node(listener, acceptor, told)
+        finally:
+            acceptor.stop()
+
+
+def transport_to(peer: Peer, hospital: Hospital, identity: Identity | None = None) -> SecureTransport:
+    """How a peer of the node reaches it."""
+    return connecting(peer, identity or hospital.peer("CT 1"), hospital.verifier())
