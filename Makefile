@@ -1,5 +1,5 @@
 # Each target is one readable command; tools/set-up prepares what the target needs, once.
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint soak bench clean
 bin := .venv/bin
 
 demo: .venv/.ready-demo
@@ -10,6 +10,11 @@ test: .venv/.ready-test
 
 lint: .venv/.ready-test
 	$(bin)/ruff check . && $(bin)/ruff format --check . && $(bin)/mypy && $(bin)/lint-imports
+
+# The slow form of what the suite runs once: threads and forks, and every property and fuzz test.
+soak: .venv/.ready-test
+	HSM_DICOM_SOAK=20 $(bin)/pytest tests/tokens/test_threads.py
+	HSM_DICOM_SOAK=20 $(bin)/pytest -k "fuzz or hostile or any_single_bit or property"
 
 bench: .venv/.ready-test
 	$(bin)/python -m benchmarks

@@ -6,9 +6,17 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import softhsm as hsm
+from tests.soak import RUNS
 from tests.softhsm import TestToken
+
+# Time says nothing on a shared machine; the number of examples grows under `make soak`.
+settings.register_profile(
+    "here", deadline=None, max_examples=100 * RUNS, suppress_health_check=[HealthCheck.too_slow], derandomize=RUNS == 1
+)
+settings.load_profile("here")
 
 
 @pytest.fixture(scope="session", autouse=True)

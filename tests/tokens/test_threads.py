@@ -10,6 +10,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 
+from tests.soak import RUNS
 from tests.softhsm import TestToken
 from tokens import open_key
 from tokens.errors import PinSourceError, TokenBusy
@@ -46,7 +47,8 @@ def in_a_child(work: Callable[[], None]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def test_8_threads_sign_with_one_key(node: TestToken) -> None:
+@pytest.mark.parametrize("run", range(RUNS))
+def test_8_threads_sign_with_one_key(node: TestToken, run: int) -> None:
     with open_key(node.uri("rsa")) as key:
         in_threads(key, threads=8, times=200)
 
@@ -88,14 +90,16 @@ def test_the_parents_login_does_not_serve_a_child_without_a_pin(token: TestToken
         assert in_a_child(work) == 0
 
 
-def test_8_threads_sign_in_each_of_two_children(node: TestToken) -> None:
+@pytest.mark.parametrize("run", range(RUNS))
+def test_8_threads_sign_in_each_of_two_children(node: TestToken, run: int) -> None:
     with open_key(node.uri("rsa")) as key:
         sign_and_verify(key, 1)
         children = [in_a_child(lambda: in_threads(key, threads=8, times=200)) for _ in range(2)]
         assert children == [0, 0]
 
 
-def test_forking_while_threads_sign_harms_neither_side(node: TestToken) -> None:
+@pytest.mark.parametrize("run", range(RUNS))
+def test_forking_while_threads_sign_harms_neither_side(node: TestToken, run: int) -> None:
     with open_key(node.uri("rsa")) as key, ThreadPoolExecutor(4) as pool:
         signing = [pool.submit(sign_and_verify, key, 100) for _ in range(4)]
         children = [in_a_child(lambda: sign_and_verify(key, 10)) for _ in range(5)]
