@@ -19,11 +19,17 @@ Verifying, by mathematics alone; whether the certificate is trusted is the calle
     for signature in verify("signed.dcm").signatures:
         print(signature.finding.value, signature.reason, signature.signed_at, signature.coverage)
 
-Modules: ``create`` (with ``insert``), ``verify`` (with ``read``, ``coverage``, ``check``), ``profiles`` (with the
-generated ``profile_tables``), ``purposes``, ``algorithms``, ``mac`` (the byte stream), ``attributes``, ``errors``.
+Many files on any executor, one token session each: ``sign_files``, ``verify_files``. Looking and taking out again:
+``list_signatures``, ``remove``, ``remove_all``; ``add_timestamp`` puts a TimeStampToken into a signature made before.
+
+Modules: ``create`` (with ``insert``), ``amend``, ``batch``, ``listing``, ``verify`` (with ``read``, ``coverage``,
+``check``), ``profiles`` (with the generated ``profile_tables``), ``purposes``, ``algorithms``, ``mac`` (the byte
+stream), ``attributes``, ``errors``.
 """
 
 from hsm_dicom.signatures.algorithms import MAC_ALGORITHMS
+from hsm_dicom.signatures.amend import add_timestamp, remove, remove_all
+from hsm_dicom.signatures.batch import SigningJob, SigningOutcome, VerificationOutcome, sign_files, verify_files
 from hsm_dicom.signatures.coverage import Coverage, Share
 from hsm_dicom.signatures.create import (
     Plan,
@@ -44,6 +50,7 @@ from hsm_dicom.signatures.errors import (
     UnknownMacAlgorithmError,
     WeakMacAlgorithmError,
 )
+from hsm_dicom.signatures.listing import ListedSignature, is_signed_by, list_signatures
 from hsm_dicom.signatures.profiles import Profile
 from hsm_dicom.signatures.purposes import PURPOSES
 from hsm_dicom.signatures.read import Purpose
@@ -55,6 +62,7 @@ __all__ = [
     "Coverage",
     "Finding",
     "KeyMismatchError",
+    "ListedSignature",
     "NoSuchSignatureError",
     "NotSignableError",
     "Plan",
@@ -63,17 +71,27 @@ __all__ = [
     "Purpose",
     "Share",
     "SignatureError",
+    "SigningJob",
+    "SigningOutcome",
     "SigningReport",
     "SigningRequest",
     "UnknownMacAlgorithmError",
+    "VerificationOutcome",
     "VerifiedFile",
     "VerifiedSignature",
     "WeakMacAlgorithmError",
+    "add_timestamp",
     "demand_matching_key",
     "dump_macs",
     "finish",
+    "is_signed_by",
+    "list_signatures",
     "prepare",
+    "remove",
+    "remove_all",
     "sign",
     "sign_digest",
+    "sign_files",
     "verify",
+    "verify_files",
 ]
