@@ -52,13 +52,12 @@ class SignatureMade(DicomEvent):
     """A signature was made and its file written. `signer` is the subject of the certificate (RFC 4514)."""
 
     file: str
-    sop_instance_uid: str
+    target: str
     signature_uid: str
     profile: str
     mac_algorithm: str
     signer: str
     identity: str
-    duration: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,7 +115,7 @@ def describe(event: Event) -> str:
         case DeviceEvent():
             return devices.describe(event)
         case SignatureMade():
-            return f"{event.file}: signed as '{event.signer}' ({event.signature_uid})"
+            return f"{event.target}: signed as '{event.signer}' ({event.signature_uid})"
         case VerdictGiven():
             return f"{event.file}: signature {event.signature_uid}: {event.verdict}: {event.reason}"
         case ConfigurationRead():

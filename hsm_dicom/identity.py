@@ -45,6 +45,10 @@ class CertificateMismatch(IdentityError):
     """The certificate is for another key."""
 
 
+class CertificateExpired(IdentityError):
+    """The certificate is not valid now: what it signs, nobody would trust."""
+
+
 class CertificateFileError(IdentityError):
     """A file of certificates, or of a key, cannot be read or does not hold what it should."""
 
@@ -74,6 +78,14 @@ class Identity:
     def subject(self) -> str:
         """The certificate's subject as RFC 4514 writes it."""
         return self.certificate.subject.rfc4514_string()
+
+    def demand_current(self, now: datetime | None = None) -> None:
+        """Raise `CertificateExpired` unless the certificate is valid now (or then)."""
+        remark = expiry_remark(self.certificate, now)
+        if remark is not None and remark.expired:
+            raise CertificateExpired(
+                f"{remark.sentence} Nobody would trust what it signs now; have a new one issued (hsm-dicom key csr)."
+            )
 
     def close(self) -> None:
         """Let go of the token; doing so twice is fine."""

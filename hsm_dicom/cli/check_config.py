@@ -75,14 +75,11 @@ def _print_report(report: ConfigurationReport) -> None:
     errors = sum(problem.severity is Severity.ERROR for problem in report.problems)
     warnings = len(report.problems) - errors
     verdict = "can be used" if report.usable else "cannot be used"
+    counts = f"{output.count(errors, 'error')}, {output.count(warnings, 'warning')}"
     output.say(
         output.mark(report.usable),
-        f" {output.shown(str(report.file))} {verdict}: {_count(errors, 'error')}, {_count(warnings, 'warning')}.",
+        f" {output.shown(str(report.file))} {verdict}: {counts}.",
     )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
 
 
 def _report_json(report: ConfigurationReport) -> dict[str, Any]:

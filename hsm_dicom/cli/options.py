@@ -23,12 +23,13 @@ def _token_names(incomplete: str) -> list[str]:
     return [name for name in _names("tokens") if name.startswith(incomplete)]
 
 
-def _identity_names(incomplete: str) -> list[str]:
+def identity_names(incomplete: str) -> list[str]:
+    """For completion: the identities of the configuration."""
     return [name for name in _names("identities") if name.startswith(incomplete)]
 
 
 def _key_names(incomplete: str) -> list[str]:
-    return _identity_names(incomplete) + _token_names(incomplete)
+    return identity_names(incomplete) + _token_names(incomplete)
 
 
 def _names(table: str) -> list[str]:

@@ -15,6 +15,7 @@ from functools import cache
 from typing import Any
 
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -94,6 +95,30 @@ def working(doing: str, *, quiet: bool = False) -> Iterator[Callable[[str], None
         return
     with errors().status(shown(doing)) as status:
         yield lambda doing: status.update(shown(doing[:1].upper() + doing[1:]))
+
+
+@contextmanager
+def progress(doing: str, total: int, *, quiet: bool = False) -> Iterator[Callable[[], None]]:
+    """A bar on standard error for many files; call what it yields after each. Silent without a terminal."""
+    out = errors()
+    if quiet or total < 2 or not out.is_terminal:
+        yield lambda: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(compact=True))
+    with Progress(*columns, console=out, transient=True) as bar:
+        task = bar.add_task(doing, total=total)
+        yield lambda: bar.advance(task)
+
+
+def complain(about: str, reason: str) -> None:
+    """One line on standard error on one file of many; `reason` may begin with its name."""
+    line = reason if reason.startswith(f"{shown(about)}:") else f"{shown(about)}: {reason}"
+    errors().print(f"hsm-dicom: {line}", soft_wrap=True)
+
+
+def count(number: int, noun: str) -> str:
+    """ "3 files", "1 file", "no files"."""
+    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
 
 
 @cache

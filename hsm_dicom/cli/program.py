@@ -15,8 +15,9 @@ from hsm_dicom.cli import exits, logs
 from hsm_dicom.cli.check_config import EXAMPLE, check_config
 from hsm_dicom.cli.key import app as key_app
 from hsm_dicom.cli.options import Verbose
+from hsm_dicom.cli.sign import EXAMPLE as SIGN_EXAMPLE
+from hsm_dicom.cli.sign import sign
 from hsm_dicom.cli.token import app as token_app
-from hsm_dicom.errors import HsmDicomError
 
 app = typer.Typer(
     name="hsm-dicom",
@@ -28,6 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+app.command("sign", epilog=SIGN_EXAMPLE)(sign)
 app.add_typer(token_app, name="token")
 app.add_typer(key_app, name="key")
 app.command("check-config", epilog=EXAMPLE)(check_config)
@@ -59,27 +61,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         app(args=None if arguments is None else list(arguments), prog_name="hsm-dicom")
     except Exception as error:
+        from hsm_dicom.cli.errors import exit_status, sentence
+
         if logs.verbose():
             traceback.print_exc()
-        typer.echo(f"hsm-dicom: {_sentence(error)}", err=True)
-        sys.exit(_exit_status(error))
+        typer.echo(f"hsm-dicom: {sentence(error)}", err=True)
+        sys.exit(exit_status(error))
     sys.exit(exits.OK)
-
-
-def _sentence(error: Exception) -> str:
-    from hsm_dicom.cli.output import shown
-    from tokens.errors import TokenError
-
-    if isinstance(error, TokenError | HsmDicomError):
-        return shown(str(error))
-    if isinstance(error, OSError) and error.strerror:
-        place = f"{shown(str(error.filename))}: " if error.filename is not None else ""
-        return f"{place}{error.strerror}."
-    kind = f"{type(error).__name__}: {shown(str(error))}".rstrip(": ")
-    return f"This should not have happened ({kind}). Run it again with -v, and report what it shows."
-
-
-def _exit_status(error: Exception) -> int:
-    from tokens.errors import PinError
-
-    return exits.REFUSED if isinstance(error, PinError) else exits.FAILED

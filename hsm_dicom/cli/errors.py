@@ -1,0 +1,24 @@
+"""Errors as a person reads them: one sentence, and an exit status."""
+
+from __future__ import annotations
+
+from hsm_dicom.cli import exits
+from hsm_dicom.cli.output import shown
+from hsm_dicom.errors import HsmDicomError
+from tokens.errors import PinError, TokenError
+
+
+def sentence(error: Exception) -> str:
+    """What went wrong, without a traceback. What is not foreseen asks to be reported."""
+    if isinstance(error, TokenError | HsmDicomError):
+        return shown(str(error))
+    if isinstance(error, OSError) and error.strerror:
+        place = f"{shown(str(error.filename))}: " if error.filename is not None else ""
+        return f"{place}{error.strerror}."
+    kind = f"{type(error).__name__}: {shown(str(error))}".rstrip(": ")
+    return f"This should not have happened ({kind}). Run it again with -v, and report what it shows."
+
+
+def exit_status(error: Exception) -> int:
+    """77 where a PIN was refused or held back, so that a service manager can be told not to go on; else 1."""
+    return exits.REFUSED if isinstance(error, PinError) else exits.FAILED

@@ -1,0 +1,251 @@
+"""`hsm-dicom sign`: DICOM digital signatures on any number of files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import ExitStack
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hsm_dicom.cli import exits
+from hsm_dicom.cli.options import Config, Json, Module, Pin, Verbose, identity_names
+
+if TYPE_CHECKING:
+    from hsm_dicom.config import Configuration
+    from hsm_dicom.identity import Identity
+    from hsm_dicom.signatures import SigningRequest
+    from hsm_dicom.signatures.create import Timestamper
+
+EXAMPLE = "Example: hsm-dicom sign ct/ --out-dir signed/ --identity node --profile creator"
+
+
+class ProfileName(StrEnum):
+    """`hsm_dicom.signatures.Profile`, here too so that --help need not load it."""
+
+    NONE = "none"
+    BASE = "base"
+    CREATOR = "creator"
+    AUTHORIZATION = "authorization"
+    SR = "sr"
+    SR_VERIFICATION = "sr-verification"
+
+
+class MacName(StrEnum):
+    """The MAC algorithms of PS3.15 C.1."""
+
+    SHA256 = "sha256"
+    SHA384 = "sha384"
+    SHA512 = "sha512"
+    SHA1 = "sha1"
+    MD5 = "md5"
+    RIPEMD160 = "ripemd160"
+
+
+def sign(
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="IN...", help="DICOM files, or folders of them.", show_default=False)
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FILE", help="Where to write the one file.", show_default=False),
+    ] = None,
+    out_dir: Annotated[
+        Path | None,
+        typer.Option("--out-dir", metavar="FOLDER", help="Where to write them, under their names.", show_default=False),
+    ] = None,
+    in_place: Annotated[bool, typer.Option("--in-place", help="Replace each file by its signed self.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist already.")] = False,
+    identity: Annotated[
+        str | None,
+        typer.Option(
+            "--identity",
+            metavar="NAME",
+            autocompletion=identity_names,
+            help="Who signs: an identity of the configuration.",
+            show_default=False,
+            rich_help_panel="Who signs",
+        ),
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(
+            "--key",
+            metavar="URI",
+            help="Or: the key, as a pkcs11: URI.",
+            show_default=False,
+            rich_help_panel="Who signs",
+        ),
+    ] = None,
+    cert: Annotated[
+        str,
+        typer.Option(
+            "--cert",
+            metavar="FILE|token",
+            help="With --key: its certificate, a file, or the one stored with it.",
+            rich_help_panel="Who signs",
+        ),
+    ] = "token",
+    profile: Annotated[
+        ProfileName,
+        typer.Option("--profile", help="Signature profile (PS3.15 Annex C).", rich_help_panel="What is signed"),
+    ] = ProfileName.BASE,
+    mac: Annotated[MacName, typer.Option("--mac", help="Hash.", rich_help_panel="What is signed")] = MacName.SHA256,
+    allow_weak: Annotated[
+        bool, typer.Option("--allow-weak", help="Allow sha1, md5, ripemd160.", rich_help_panel="What is signed")
+    ] = False,
+    tag: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tag",
+            metavar="TAG",
+            help="Not everything, but this (0010,0010 or PatientName) and what the profile demands. Repeatable.",
+            show_default=False,
+            rich_help_panel="What is signed",
+        ),
+    ] = None,
+    tag_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--tag-file",
+            metavar="FILE",
+            help="The same from a file, one on each line, # begins a comment.",
+            show_default=False,
+            rich_help_panel="What is signed",
+        ),
+    ] = None,
+    item: Annotated[
+        str | None,
+        typer.Option(
+            "--item",
+            metavar="PLACE",
+            help=r"Sign an Item: 'ReferencedImageSequence\[0]'.",
+            show_default=False,
+            rich_help_panel="What is signed",
+        ),
+    ] = None,
+    purpose: Annotated[
+        int | None,
+        typer.Option(
+            "--purpose",
+            metavar="N",
+            help="Why it is signed: a number that hsm-dicom purposes lists.",
+            show_default=False,
+            rich_help_panel="What is signed",
+        ),
+    ] = None,
+    timestamp: Annotated[
+        str | None,
+        typer.Option(
+            "--timestamp",
+            metavar="URL",
+            help="Have the time certified by this authority (RFC 3161); without its answer nothing is written.",
+            show_default=False,
+            rich_help_panel="What is signed",
+        ),
+    ] = None,
+    only: Annotated[
+        str | None,
+        typer.Option("--only", metavar="PATTERN", help="Of folders, only such files: '*.dcm'.", show_default=False),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Leave out what carries a signature by this certificate already.")
+    ] = False,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, max=256, help="Processes that read and hash.")] = 1,
+    pin: Pin = None,
+    module: Module = None,
+    config: Config = None,
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Sign DICOM files with a key that stays on its token.
+
+    Without --tag everything that may be signed is signed, patient identity included. A file that cannot be signed is
+    named, and the others go on; its original is untouched whatever happens. Exit 0 if all were signed, else 1.
+    """
+    from hsm_dicom.cli import files, output
+    from hsm_dicom.cli.session import configured
+    from hsm_dicom.cli.signing import SigningRun
+
+    destination = files.Destination(out, out_dir, in_place)
+    if (identity is None) == (key is None):
+        raise typer.BadParameter("Say who signs: either --identity NAME, or --key URI with --cert.")
+    chosen = files.expand(inputs, only)
+    targets = destination.targets(chosen)
+    tags = _tags(tag or (), tag_file)
+    with ExitStack() as stack:
+        configuration = stack.enter_context(configured(config))
+        signer = stack.enter_context(_signer(configuration, identity, key, cert, pin, module))
+        signer.demand_current()
+        request = _request(signer, profile, mac, tags, item, purpose, allow_weak)
+        run = SigningRun(signer, request, json=json)
+        pairs = list(zip(chosen, targets, strict=True))
+        if resume:
+            pairs = [pair for pair in pairs if not run.is_done(*pair)]
+        executor = stack.enter_context(files.workers(jobs))
+        with output.progress("Signing", len(pairs), quiet=json) as advance:
+            run.sign(
+                pairs, executor, advance, sessions=max(2, jobs), timestamp=_authority(timestamp), overwrite=overwrite
+            )
+        run.summarise()
+    raise typer.Exit(exits.FAILED if run.failed else exits.OK)
+
+
+def _signer(
+    configuration: Configuration, name: str | None, key: str | None, cert: str, pin: str | None, module: Path | None
+) -> Identity:
+    from hsm_dicom.cli.session import key_access, named_pin
+    from hsm_dicom.identity import load_identity, open_identity
+
+    if name is not None:
+        return load_identity(configuration, name, pin=named_pin(pin))
+    access, _ = key_access(configuration, key or "", pin=pin, module=module)
+    return open_identity(access, None if cert == "token" else Path(cert))
+
+
+def _request(
+    signer: Identity,
+    profile: ProfileName,
+    mac: MacName,
+    tags: tuple[int, ...] | None,
+    item: str | None,
+    purpose: int | None,
+    allow_weak: bool,
+) -> SigningRequest:
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    from hsm_dicom.dataset.tags import parse_path
+    from hsm_dicom.signatures import Profile, SigningRequest
+
+    return SigningRequest(
+        certificate=signer.certificate.public_bytes(Encoding.DER),
+        profile=Profile(profile.value),
+        mac=mac.value.upper(),
+        tags=tags,
+        item=parse_path(item) if item is not None else (),
+        purpose=purpose,
+        allow_weak=allow_weak,
+    )
+
+
+def _tags(named: Iterable[str], file: Path | None) -> tuple[int, ...] | None:
+    """The tags that --tag and --tag-file name; None where neither is there."""
+    from hsm_dicom.dataset.tags import parse_tag
+
+    texts = list(named)
+    if file is not None:
+        lines = (line.partition("#")[0].strip() for line in file.read_text("utf-8").splitlines())
+        texts += [line for line in lines if line]
+    elif not texts:
+        return None
+    return tuple(sorted({parse_tag(text) for text in texts}))
+
+
+def _authority(url: str | None) -> Timestamper | None:
+    if url is None:
+        return None
+    from hsm_dicom.signatures.timestamp_client import TimestampAuthority
+
+    return TimestampAuthority(url)

@@ -1,0 +1,158 @@
+"""A run of `hsm-dicom sign`: what was signed, what failed, and how each is told."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import Any
+
+from hsm_dicom.cli import output
+from hsm_dicom.cli.errors import sentence
+from hsm_dicom.cli.files import Input
+from hsm_dicom.dataset.tags import describe_tag, format_path, format_tag
+from hsm_dicom.errors import HsmDicomError
+from hsm_dicom.events import SignatureMade, emit
+from hsm_dicom.identity import Identity
+from hsm_dicom.signatures import SigningReport, SigningRequest
+from hsm_dicom.signatures.batch import SigningJob, sign_files
+from hsm_dicom.signatures.create import Timestamper
+from hsm_dicom.signatures.listing import is_signed_by
+from tokens.errors import TokenError
+
+
+class SigningRun:
+    """One run over many files: what was signed, what failed, and how it is told."""
+
+    def __init__(self, signer: Identity, request: SigningRequest, *, json: bool) -> None:
+        self.signer = signer
+        self.request = request
+        self.json = json
+        self.started = time.perf_counter()
+        self.signed = 0
+        self.last: SigningReport | None = None
+        self.skipped = 0
+        self.failed = 0
+
+    def is_done(self, item: Input, target: Path | None) -> bool:
+        """Whether the result of an earlier run is there. What cannot be read is not done."""
+        try:
+            done = is_signed_by(target or item.path, self.request.certificate)
+        except (HsmDicomError, OSError):
+            done = False
+        self.skipped += done
+        return done
+
+    def sign(
+        self,
+        pairs: Iterable[tuple[Input, Path | None]],
+        executor: Executor,
+        advance: Callable[[], None],
+        *,
+        sessions: int,
+        timestamp: Timestamper | None,
+        overwrite: bool,
+    ) -> None:
+        """Sign all, and tell of each as it is done. Raises what the token raises, after telling what was done."""
+        outcomes = sign_files(
+            (_job(item, target) for item, target in pairs),
+            self.signer.key,
+            self.request,
+            executor=executor,
+            sessions=sessions,
+            timestamp=timestamp,
+            overwrite=overwrite,
+        )
+        for outcome in outcomes:
+            advance()
+            if outcome.report is not None:
+                self._tell_signed(outcome.report)
+            elif isinstance(outcome.error, TokenError):
+                # Not this file's fault, and the next would meet the same: stop while the rest is untouched.
+                self.summarise()
+                raise outcome.error
+            else:
+                self._tell_failed(outcome.job, outcome.error)
+
+    def summarise(self) -> None:
+        """Tell how many, and of a single file all that is worth knowing."""
+        seconds = time.perf_counter() - self.started
+        if self.json:
+            counts = {"signed": self.signed, "skipped": self.skipped, "failed": self.failed}
+            output.write_json("sign-summary", counts | {"seconds": round(seconds, 3)})
+            return
+        if self.signed == 1 and self.last is not None:
+            _print_report(self.last, self.signer)
+        if self.skipped or self.failed or self.signed != 1:
+            parts = [f"{output.count(self.signed, 'file')} signed"]
+            parts += [f"{self.skipped} signed before"] if self.skipped else []
+            parts += [f"{self.failed} failed"] if self.failed else []
+            rate = f", {self.signed / seconds:,.0f} files/s" if self.signed > 9 else ""
+            output.say(output.mark(not self.failed), f" {', '.join(parts)} in {seconds:.1f} s{rate}.")
+
+    def _tell_signed(self, report: SigningReport) -> None:
+        self.signed += 1
+        self.last = report
+        emit(
+            SignatureMade(
+                file=report.source,
+                target=report.target,
+                signature_uid=report.uid,
+                profile=report.profile.value,
+                mac_algorithm=report.mac,
+                signer=self.signer.subject,
+                identity=self.signer.name,
+            )
+        )
+        if self.json:
+            output.write_json("sign", _report_json(report, self.signer))
+
+    def _tell_failed(self, job: SigningJob, error: Exception | None) -> None:
+        self.failed += 1
+        error = error or RuntimeError("no outcome")
+        reason = sentence(error)
+        if self.json:
+            problem = {"kind": type(error).__name__, "sentence": reason}
+            output.write_json("sign", {"file": job.source, "signed": False, "error": problem})
+        else:
+            output.complain(job.source, reason)
+
+
+def _job(item: Input, target: Path | None) -> SigningJob:
+    if target is not None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    return SigningJob(str(item.path), None if target is None else str(target))
+
+
+def _print_report(report: SigningReport, signer: Identity) -> None:
+    output.say(output.mark(True), (f" {output.shown(report.target)}", "bold"), " is signed.")
+    rows = [
+        ("signer", output.shown(signer.subject)),
+        ("signature", report.uid),
+        ("profile", f"{report.profile.value}, {report.mac}" + (", time certified" if report.timestamped else "")),
+        ("place", output.shown(format_path(report.place)) or "the whole object"),
+        ("covers", output.count(len(report.signed), "attribute")),
+    ]
+    rows += [("left out", output.shown(describe_tag(tag))) for tag in report.left_out]
+    rows += [
+        ("note", f"{output.shown(describe_tag(tag))} is padded oddly; DCMTK may object") for tag in report.overpadded
+    ]
+    output.facts(rows)
+
+
+def _report_json(report: SigningReport, signer: Identity) -> dict[str, Any]:
+    return {
+        "file": report.source,
+        "signed": True,
+        "target": report.target,
+        "signature_uid": report.uid,
+        "place": format_path(report.place),
+        "profile": report.profile.value,
+        "mac_algorithm": report.mac,
+        "signer": signer.subject,
+        "timestamped": report.timestamped,
+        "elements_signed": [format_tag(tag) for tag in report.signed],
+        "elements_left_out": [format_tag(tag) for tag in report.left_out],
+        "elements_oddly_padded": [format_tag(tag) for tag in report.overpadded],
+    }
