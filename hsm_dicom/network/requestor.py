@@ -84,8 +84,11 @@ def associate(
     _told_opened(peer, calling_ae_title, secured.facts)
     try:
         yield opened
-    except BaseException:
+    except BaseException as error:
+        gone = not association.is_established
         association.abort()
+        if gone and isinstance(error, RuntimeError):  # how pynetdicom says that the association is no more
+            raise opened.lost(peer) from error
         raise
     if association.is_established:
         association.release()
