@@ -1,0 +1,224 @@
+"""From mathematics to a verdict that a person can rely on: who signed, when, allowed to, and covering what.
+
+    store = TrustStore.from_files(["ca.pem"], crls=["ca.crl"])
+    judge = Judge.trusting(store, policy=load_policy(Path("policy.toml")))
+
+    verdict = judge.file(verify("signed.dcm"))
+    for signature in verdict.signatures:
+        print(signature.text)           # valid, but 2 private elements are not covered: (0029,1001), (0029,1002)
+    sys.exit(exit_code([verdict.outcome]))
+
+A signature is `invalid` as soon as one thing speaks against it, else `cannot tell` as soon as one thing is missing,
+else `valid`, with or without a "but". The words and codes are explained in docs/verdicts.md.
+
+Judging is pure but for the clock, which may be given, and for what `online` fetches. A `Judge` may be shared between
+threads, and travels to worker processes by pickling; the verdicts travel too. It keeps its answers about certificates,
+so one judge for a whole run is quick, and one for each file is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Self
+
+from hsm_dicom.events import VerdictGiven, emit
+from hsm_dicom.signatures.policy import Part, Requirement, VerificationPolicy
+from hsm_dicom.signatures.verdict_coverage import covers_part, open_grounds
+from hsm_dicom.signatures.verdict_trust import subject_of, trust_cautions, trust_doubt, trust_refusal
+from hsm_dicom.signatures.verdict_when import moment_of, stamp_of, time_cautions, time_doubts
+from hsm_dicom.signatures.verdict_words import (
+    Cause,
+    FileVerdict,
+    Ground,
+    Moment,
+    MomentKind,
+    Outcome,
+    SignatureVerdict,
+    Word,
+    exit_code,
+)
+from hsm_dicom.signatures.verify import Finding, VerifiedFile, VerifiedSignature
+from hsm_dicom.trust import Purpose, TrustStore, Verifier
+
+__all__ = [
+    "Cause",
+    "FileVerdict",
+    "Ground",
+    "Judge",
+    "Moment",
+    "MomentKind",
+    "Outcome",
+    "SignatureVerdict",
+    "Word",
+    "exit_code",
+    "record",
+    "unreadable",
+]
+
+_FINDINGS = {
+    Finding.BROKEN: (Word.INVALID, Cause.ALTERED),
+    Finding.UNCHECKABLE: (Word.CANNOT_TELL, Cause.INCOMPLETE),
+    Finding.HISTORIC: (Word.HISTORIC, Cause.HISTORIC),
+}
+
+
+@dataclass(frozen=True)
+class Judge:
+    """What signatures are judged by: anchors of signers, anchors of time stamp authorities, and a policy.
+
+    Made by `trusting`, which gives both verifiers what the policy asks of certificates.
+    """
+
+    signers: Verifier
+    stampers: Verifier
+    policy: VerificationPolicy = field(default_factory=VerificationPolicy)
+
+    @classmethod
+    def trusting(
+        cls,
+        store: TrustStore | None = None,
+        *,
+        stampers: TrustStore | None = None,
+        policy: VerificationPolicy | None = None,
+        online: bool = False,
+    ) -> Self:
+        """A judge by these stores: without a store of signers no signature is valid, and without one of time stamp
+        authorities no time is certified. `online` fetches missing issuers, OCSP responses and CRLs."""
+        policy = policy or VerificationPolicy()
+        trust = policy.trust
+        return cls(
+            Verifier(store or TrustStore([]), trust, online=online),
+            Verifier(stampers or TrustStore([]), trust, online=online),
+            policy,
+        )
+
+    def file(self, file: VerifiedFile, *, now: datetime | None = None) -> FileVerdict:
+        """Judge a file and all its signatures. Never raises for what the file contains."""
+        now = now or datetime.now(UTC)
+        signatures = tuple(self.signature(signature, now=now) for signature in file.signatures)
+        return FileVerdict(
+            name=file.name,
+            judged_at=now,
+            identity=file.identity,
+            transfer_syntax=file.transfer_syntax,
+            signatures=signatures,
+            unmet=tuple(_unmet(signatures, self.policy)),
+        )
+
+    def signature(self, signature: VerifiedSignature, *, now: datetime | None = None) -> SignatureVerdict:
+        """Judge one signature."""
+        now = now or datetime.now(UTC)
+        signer = subject_of(signature.certificate)
+        if signature.finding is not Finding.INTACT:
+            word, cause = _FINDINGS[signature.finding]
+            return SignatureVerdict(word, (Ground(cause, _clause(signature.reason)),), signature, signer)
+        stamp = stamp_of(signature, self.stampers)
+        moment = moment_of(signature, stamp, now)
+        trust = self.signers.judge(
+            signature.certificate,
+            Purpose.SIGNING,
+            moment=None if moment.kind is MomentKind.PRESENT else moment.at,
+            certified=moment.kind is MomentKind.CERTIFIED,
+        )
+        tolerance = timedelta(seconds=self.policy.clock_tolerance)
+        against = [*self._refused_mac(signature), *_present(trust_refusal(trust, moment))]
+        doubts = [*time_doubts(moment, now, tolerance), *_present(trust_doubt(trust, moment))]
+        cautions = [
+            *open_grounds(signature),
+            *self._weak_mac(signature),
+            *time_cautions(signature, stamp, moment, tolerance),
+            *(trust_cautions(trust, moment, now) if trust.trusted else ()),
+        ]
+        word, grounds = _weighed(against, doubts, cautions)
+        return SignatureVerdict(word, tuple(grounds), signature, signer, moment, trust, stamp)
+
+    def _refused_mac(self, signature: VerifiedSignature) -> Iterator[Ground]:
+        term = signature.mac_algorithm
+        if term not in self.policy.mac_algorithms | self.policy.weak_mac_algorithms:
+            yield Ground(Cause.MAC_REFUSED, f"its MAC is {term}, which the policy refuses")
+
+    def _weak_mac(self, signature: VerifiedSignature) -> Iterator[Ground]:
+        term = signature.mac_algorithm
+        if term in self.policy.weak_mac_algorithms - self.policy.mac_algorithms:
+            yield Ground(
+                Cause.MAC_WEAK,
+                f"its MAC is {term}, which is weak",
+                "Somebody with much computing power may have found other content with the same hash.",
+            )
+
+
+def unreadable(name: str, error: Exception, *, now: datetime | None = None) -> FileVerdict:
+    """The verdict about a file that could not be read, so that a report leaves none out."""
+    return FileVerdict(name=name, judged_at=now or datetime.now(UTC), problem=str(error) or type(error).__name__)
+
+
+def record(verdict: FileVerdict) -> None:
+    """Tell the log and every sink of events what was said about each signature."""
+    for one in verdict.signatures:
+        emit(
+            VerdictGiven(
+                file=verdict.name,
+                sop_instance_uid=verdict.identity.sop_instance_uid,
+                signature_uid=one.signature.uid,
+                verdict=one.word,
+                reason=one.text,
+                signer=one.signer,
+            )
+        )
+
+
+def _weighed(against: list[Ground], doubts: list[Ground], cautions: list[Ground]) -> tuple[Word, list[Ground]]:
+    if against:
+        return Word.INVALID, against
+    if doubts:
+        return Word.CANNOT_TELL, doubts
+    return (Word.VALID_BUT, cautions) if cautions else (Word.VALID, [])
+
+
+def _present(ground: Ground | None) -> tuple[Ground, ...]:
+    return () if ground is None else (ground,)
+
+
+def _clause(sentence: str) -> str:
+    """A sentence as the end of another one: an abbreviation or a tag at its beginning stays as it is."""
+    head = sentence[:1].lower() if sentence[1:2].islower() or sentence[1:2] == " " else sentence[:1]
+    return (head + sentence[1:]).rstrip(".")
+
+
+def _unmet(signatures: tuple[SignatureVerdict, ...], policy: VerificationPolicy) -> Iterator[str]:
+    """The demands that are not met. All that are met are met by valid signatures over the main Data Set that cover, and
+    are time-stamped, as the policy demands."""
+    candidates = [one for one in signatures if one.word.good and not one.signature.place]
+    for part in sorted(policy.cover):
+        candidates = [one for one in candidates if one.signature.coverage and covers_part(one.signature.coverage, part)]
+        if not candidates:
+            yield f"No valid signature covers the {part}{_as_well(part, policy)}."
+            return
+    if Requirement.TIMESTAMP in policy.require:
+        candidates = [one for one in candidates if one.timestamp is not None and one.timestamp.valid]
+        if not candidates:
+            yield "No valid signature that is asked for has a valid certified time stamp."
+            return
+    for requirement in sorted(policy.require - {Requirement.TIMESTAMP}):
+        met = [
+            one
+            for one in candidates
+            if not requirement.profiles or set(requirement.profiles) & set(one.signature.profiles)
+        ]
+        if not met:
+            yield _MISSING[requirement]
+
+
+def _as_well(part: Part, policy: VerificationPolicy) -> str:
+    before = [other for other in sorted(policy.cover) if other < part]
+    return f" and the {before[0]}" if before else ""
+
+
+_MISSING = {
+    Requirement.ANY: "There is no valid signature over the main Data Set.",
+    Requirement.CREATOR: "No valid signature meets the Creator profile.",
+    Requirement.AUTHORIZATION: "No valid signature meets the Authorization profile.",
+    Requirement.SR: "No valid signature meets the Structured Report profile.",
+}
