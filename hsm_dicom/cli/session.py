@@ -52,5 +52,4 @@ def named_pin(source: str | None) -> PinSource | None:
 
 
 def _asking(access: TokenAccess) -> TokenAccess:
-    nowhere = access.pin is None and access.uri.pin_source is None
-    return replace(access, pin=Prompt()) if nowhere and sys.stdin.isatty() else access
+    return replace(access, pin=Prompt()) if access.pin is None and sys.stdin.isatty() else access

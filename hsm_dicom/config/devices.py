@@ -16,7 +16,7 @@ from hsm_dicom.errors import HsmDicomError
 from tokens import open_key, open_token
 from tokens.keys import PrivateKey
 from tokens.opening import SharedConnection, module_of
-from tokens.pin import PinSource
+from tokens.pin import PinSource, parse_pin_source
 from tokens.pkcs11.connection import DEFAULT_SESSIONS
 from tokens.pkcs11.module import Module
 from tokens.policy import KeyPolicy, Weakness
@@ -85,17 +85,19 @@ def access_to(
 ) -> TokenAccess:
     """Access to the token that is named by a NAME of the configuration, or by a `pkcs11:` URI.
 
-    A URI that names a configured token, by its label or serial, gets what the configuration says of it. `pin` and
-    `module` go before what is configured; what the URI itself says goes before all. Raises `NotConfigured`.
+    A URI that names a configured token, by its label or serial, gets what the configuration says of it. What the URI
+    itself says goes before that, and `pin` goes before both; `module` serves where the URI has no module-path.
+    Raises `NotConfigured`, and `PinSourceError` for a pin-source in the URI that is not served.
     """
     uri, name = _found(configuration, wanted)
     section = configuration.tokens[name] if name is not None else None
+    uri_pin = None if uri.pin_source is None else parse_pin_source(uri.pin_source)
     known_module, init_string = (section.module, section.init_string) if section else _only_module(configuration)
     return TokenAccess(
         name=name,
-        uri=uri,
+        uri=replace(uri, pin_source=None),
         module_path=module or known_module,
-        pin=pin or (section.pin if section else None),
+        pin=pin or uri_pin or (section.pin if section else None),
         init_string=init_string if module in (None, known_module) else None,
         sessions=section.sessions if section else DEFAULT_SESSIONS,
         memory=RefusalMemory(configuration.state.folder),

@@ -261,6 +261,9 @@ def test_what_is_named_on_the_spot_goes_before_the_configuration(write) -> None:
     access = access_to(configuration, "one", pin=FromEnvironment("OTHER"), module=Path("/other.so"))
     assert (access.pin, access.module_path) == (FromEnvironment("OTHER"), Path("/other.so"))
     assert access.init_string is None  # it was meant for the configured module
+    by_uri = access_to(configuration, "pkcs11:token=one?pin-source=env:OF_URI")
+    assert by_uri.pin == FromEnvironment("OF_URI")
+    assert access_to(configuration, str(by_uri.uri), pin=FromEnvironment("OTHER")).pin == FromEnvironment("OTHER")
 
 
 def test_a_uri_of_an_unknown_token_takes_nothing_from_the_configured_ones(write) -> None:

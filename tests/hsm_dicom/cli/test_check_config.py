@@ -1,0 +1,55 @@
+"""`hsm-dicom check-config`: what the officer reads. (What is found is tested with `hsm_dicom.config_check`.)"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hsm_dicom.cli import exits
+from tests.hsm_dicom.cli.conftest import Node, Run
+
+
+def test_a_sound_configuration_is_exit_0(run: Run, signing_node: Node) -> None:
+    result = run("check-config", "--config", signing_node.config)
+    assert result.status == exits.OK
+    assert "Token ct-room took its PIN." in result.said
+    assert "Identity node is CN=Signer node" in result.said
+    assert "can be used: no errors, no warnings" in result.said
+
+
+def test_every_problem_is_shown_with_place_and_remedy(run: Run, signing_node: Node) -> None:
+    text = signing_node.config.read_text()
+    signing_node.config.write_text(text.replace("object =", "objekt =") + '\n[tokens.b]\npin = "12345678"\n')
+    result = run("check-config", "--config", signing_node.config)
+    assert result.status == exits.FAILED
+    place = f"{signing_node.config}:"
+    assert (
+        f"{place}8: identities.node.objekt error: The key 'objekt' is not known here. Is 'object' meant?" in result.said
+    )
+    assert "tokens.b.module" in result.said
+    assert "A PIN stands in the configuration" in result.said
+    assert "12345678" not in result.said
+    assert "cannot be used: 3 errors, no warnings" in result.said
+
+
+def test_in_json(run: Run, signing_node: Node) -> None:
+    document = run("check-config", "--config", signing_node.config, "--json").json
+    assert document["schema"] == "hsm-dicom/check-config/1"
+    assert (document["usable"], document["problems"]) == (True, [])
+    assert document["identities"][0]["subject"] == "CN=Signer node"
+
+
+def test_without_login_the_keys_are_not_looked_at(run: Run, signing_node: Node) -> None:
+    result = run("check-config", "--config", signing_node.config, "--no-login")
+    assert result.status == exits.OK
+    assert "its key was not looked at" in result.said
+
+
+def test_without_any_configuration_the_places_are_named(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run("check-config")
+    assert result.status == exits.USAGE
+    assert "/etc/hsm-dicom/config.toml" in result.said

@@ -1,0 +1,134 @@
+"""`hsm-dicom key` on a real SoftHSM: the life of a key, from its making to its end."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from hsm_dicom.cli import exits
+from hsm_dicom.cli.key import KeyType, KeyUsage
+from tests.hsm_dicom.ceremony import certify
+from tests.hsm_dicom.cli.conftest import Node, Run, run_program, type_in
+from tests.pki import NOW, Authority
+from tests.softhsm import TestToken
+from tokens.pkcs11.ceremony import KeyKind, Usage
+
+
+def test_the_choices_are_those_of_the_library() -> None:
+    assert [k.value for k in KeyType] == [k.value for k in KeyKind]
+    assert [u.value for u in KeyUsage] == [u.value for u in Usage]
+
+
+def test_a_key_from_its_making_to_its_end(run: Run, token: TestToken, tmp_path: Path) -> None:
+    generated = run("key", "generate", token.uri(), "--label", "node", "--type", "rsa-2048", "--json").json
+    assert generated["schema"] == "hsm-dicom/key-generate/1"
+    assert (generated["local"], generated["sensitive"], generated["extractable"]) == (True, True, False)
+    uri = f"{generated['uri']}&pin-source={token.pin}"
+
+    request = tmp_path / "node.csr"
+    assert (
+        run("key", "csr", uri, "--subject", "CN=CT 1,O=Radiology", "--dns", "ct1.example", "--out", request).status == 0
+    )
+    csr = x509.load_pem_x509_csr(request.read_bytes())
+    assert csr.is_signature_valid
+    assert csr.subject.rfc4514_string() == "CN=CT 1,O=Radiology"
+
+    ca = Authority()
+    certificate = certify(token, "node", ca, store=False)
+    stranger = tmp_path / "stranger.pem"
+    stranger.write_bytes(ca.issue("Stranger").pem)
+    refused = run("key", "import-cert", uri, stranger)
+    assert refused.status == exits.FAILED
+    assert "is not for key 'node'" in refused.err
+    chain = tmp_path / "chain.pem"
+    chain.write_bytes(certificate.public_bytes(_pem()) + ca.pem)
+    stored = run("key", "import-cert", uri, chain)
+    assert "with 1 above it" in stored.said
+
+    listed = run("key", "list", token.uri())
+    assert "node RSA 2048, signs" in listed.said
+    assert "certificate CN=Signer node, by CN=Test CA" in listed.said
+
+    assert f"--yes '{'node'}'" in run("key", "delete", uri).err
+    assert run("key", "delete", uri, "--yes", "node").status == exits.OK
+    assert "There is no private key" in run("key", "list", token.uri()).said
+
+
+def test_deleting_is_confirmed_by_typing_the_label(token: TestToken) -> None:
+    uri = token.generate("old", "p256")
+    wrong = type_in(["key", "delete", uri], [("Type 'old' to go on: ", "new")])
+    assert "'new' is not 'old': nothing was destroyed" in wrong.said
+    right = type_in(["key", "delete", uri], [("Type 'old' to go on: ", "old")])
+    assert right.status == exits.OK
+
+
+def test_an_expiring_certificate_is_remarked_upon(run: Run, token: TestToken) -> None:
+    for label, days in (("soon", 10), ("gone", -1), ("fine", 400)):
+        token.generate(label, "p256")
+        certify(token, label, Authority(), ends=NOW + timedelta(days=days))
+    keys = {key["label"]: key for key in run("key", "list", token.uri(), "--json").json["keys"]}
+    remarks = {label: key["certificates"][0]["remark"] for label, key in keys.items()}
+    assert "expires in" in remarks["soon"]
+    assert "expired on" in remarks["gone"]
+    assert remarks["fine"] is None
+    text = run("key", "list", token.uri(), "--warn-days", "5").said
+    assert "expires in" not in text
+    assert "expired on" in text
+
+
+def test_a_key_is_named_by_its_identity_too(run: Run, signing_node: Node) -> None:
+    result = run("key", "csr", "node", "--config", signing_node.config, "--subject", "CN=x")
+    assert x509.load_pem_x509_csr(result.out.encode()).is_signature_valid
+
+
+def test_the_request_asks_for_what_the_key_can(run: Run, node: TestToken) -> None:
+    signing = x509.load_pem_x509_csr(run("key", "csr", node.uri("rsa"), "--subject", "CN=x").out.encode())
+    usage = signing.extensions.get_extension_for_class(x509.KeyUsage).value
+    assert usage.digital_signature
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--type", "p256", "--usage", "decrypt"), "An EC key does not decrypt"),
+        (("--label", "rsa"), "exists on"),
+    ],
+)
+def test_what_cannot_be_generated(run: Run, node: TestToken, arguments: tuple[str, ...], words: str) -> None:
+    result = run("key", "generate", node.uri(), *(() if "--label" in arguments else ("--label", "x")), *arguments)
+    assert result.status == exits.FAILED
+    assert words in result.err
+
+
+def test_an_id_that_is_not_hexadecimal_is_a_usage_error(run: Run, node: TestToken) -> None:
+    assert run("key", "generate", node.uri(), "--label", "x", "--id", "xyz").status == exits.USAGE
+
+
+def test_a_subject_that_cannot_be_read_says_how_to_write_it(run: Run, node: TestToken) -> None:
+    assert "write it like 'CN=CT 1" in run("key", "csr", node.uri("rsa"), "--subject", "no name").err
+
+
+def test_each_missing_or_ambiguous_key_has_its_sentence(run: Run, token: TestToken) -> None:
+    token.generate("a", "p256", key_id=b"\x01")
+    token.generate("b", "p256", key_id=b"\x02")
+    subject = ("--subject", "CN=x")
+    assert "No private key on" in run("key", "csr", token.uri("c"), *subject).err
+    assert "2 private keys on" in run("key", "csr", token.uri(), *subject).err
+    public = str(token.uri("a")).replace("object=a", "object=a;type=public")
+    assert "A private key is needed" in run("key", "csr", public, *subject).err
+
+
+def test_no_pin_is_ever_an_argument() -> None:
+    """The help of every option about PINs says SOURCE, and nothing takes a value."""
+    for command in (("token", "init"), ("token", "login"), ("key", "list")):
+        said = run_program(*command, "--help").said
+        assert "--pin SOURCE" in said
+
+
+def _pem() -> object:
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    return Encoding.PEM

@@ -1,0 +1,159 @@
+"""`hsm-dicom token` on a real SoftHSM."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hsm_dicom.cli import exits
+from tests.hsm_dicom.ceremony import configuration_text
+from tests.hsm_dicom.cli.conftest import Node, Run, type_in
+from tests.softhsm import MODULE, TestToken, set_pin
+
+
+def test_list_shows_each_token_with_a_uri_that_finds_it(run: Run, token: TestToken) -> None:
+    result = run("token", "list", "--module", MODULE)
+    assert result.status == exits.OK
+    assert f"{token.label}  serial {token.serial}" in result.out
+    uri = next(line.strip() for line in result.out.splitlines() if token.serial in line and "pkcs11:" in line)
+    assert run("token", "info", uri).status == exits.OK
+
+
+def test_list_in_json(run: Run, token: TestToken) -> None:
+    document = run("token", "list", "--module", MODULE, "--json").json
+    assert document["schema"] == "hsm-dicom/token-list/1"
+    [entry] = [entry for entry in document["tokens"] if entry["serial"] == token.serial]
+    assert (entry["label"], entry["initialised"]) == (token.label, True)
+    assert "USER_PIN_INITIALIZED" in entry["flags"]
+
+
+def test_list_without_module_is_a_usage_error(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run("token", "list").status == exits.USAGE
+
+
+def test_list_takes_the_modules_of_the_configuration(run: Run, signing_node: Node) -> None:
+    assert signing_node.token.serial in run("token", "list", "--config", signing_node.config).out
+
+
+def test_info_names_a_token_by_its_configured_name(run: Run, signing_node: Node) -> None:
+    result = run("token", "info", "ct-room", "--config", signing_node.config)
+    assert signing_node.token.serial in result.out
+    assert "user PIN is set" in result.said
+
+
+def test_info_of_an_absent_token_says_what_is_there(run: Run, node: TestToken) -> None:
+    result = run("token", "info", "pkcs11:token=absent", "--module", MODULE)
+    assert result.status == exits.FAILED
+    assert "No token in" in result.err
+    assert "token 'node'" in result.err
+
+
+def test_init_makes_a_token_that_takes_its_pin(run: Run) -> None:
+    pin = set_pin("new-user-pin")
+    arguments = ("--module", MODULE, "--label", "made here", "--so-pin", set_pin("new-so-pin"), "--pin", pin)
+    made = run("token", "init", *arguments, "--json").json
+    assert made["label"] == "made here"
+    assert run("token", "login", made["uri"], "--pin", pin).status == exits.OK
+    again = run("token", "init", *arguments)
+    assert again.status == exits.FAILED
+    assert "exists in" in again.err
+
+
+def test_a_new_pin_is_typed_twice_and_must_be_the_same(token: TestToken) -> None:
+    arguments = ("token", "init", "--module", MODULE, "--label", "typed", "--so-pin", token.so_pin)
+    different = type_in(arguments, [("new user PIN: ", "first-1234"), ("again: ", "other-1234")])
+    assert different.status == exits.REFUSED
+    assert "typed differently" in different.said
+    same = type_in(arguments, [("new user PIN: ", "first-1234"), ("again: ", "first-1234")])
+    assert same.status == exits.OK
+    assert "first-1234" not in different.out + same.out
+
+
+def test_erasing_wants_the_label(run: Run, token: TestToken) -> None:
+    token.generate("precious")
+    arguments = ("token", "init", "--erase", token.uri(), "--label", "erased", "--so-pin", token.so_pin)
+    refused = run(*arguments, "--pin", token.pin)
+    assert refused.status == exits.FAILED
+    assert f"--yes '{token.label}'" in refused.err
+    wrong = run(*arguments, "--pin", token.pin, "--yes", "another")
+    assert "nothing was destroyed" in wrong.err
+    assert run("key", "list", token.uri(), "--json").json["keys"]
+    done = run(*arguments, "--pin", token.pin, "--yes", token.label)
+    assert done.status == exits.OK
+    assert (
+        run("key", "list", "pkcs11:token=erased", "--module", MODULE, "--pin", token.pin, "--json").json["keys"] == []
+    )
+
+
+def test_check_tells_what_works_and_how_fast(run: Run, signing_node: Node) -> None:
+    result = run("token", "check", "ct-room", "--config", signing_node.config)
+    assert result.status == exits.OK
+    assert "This token does the DICOM jobs." in result.said
+    assert "RSASSA-PKCS1-v1_5, SHA256" in result.out
+    assert "signatures/s with 1 session" in result.said
+
+
+def test_check_in_json_fails_where_no_key_does_the_dicom_jobs(run: Run, token: TestToken) -> None:
+    token.generate("ec", "p256")
+    result = run("token", "check", token.uri(), "--json")
+    assert result.status == exits.FAILED
+    document = result.json
+    assert document["schema"] == "hsm-dicom/token-check/1"
+    assert document["dicom_ready"] is False
+    [key] = document["keys"]
+    assert [operation["works"] for operation in key["operations"]] == [True, True, True]
+
+
+def test_a_refused_pin_ends_with_77_and_is_not_presented_again_until_forgiven(run: Run, token: TestToken) -> None:
+    uri, wrong = token.uri(pin=False), set_pin("not the pin")
+    first = run("token", "login", uri, "--pin", wrong)
+    assert first.status == exits.REFUSED
+    assert "was refused by token" in first.err
+    # SoftHSM raises COUNT_LOW after a wrong try: unattended, nothing more is presented.
+    assert "presented unattended" in run("token", "login", uri, "--pin", wrong).err
+    typed = type_in(["token", "login", uri], [("user PIN of token", "not the pin")])
+    assert typed.status == exits.REFUSED
+    assert "is not presented again" in typed.said
+    info = run("token", "info", uri)
+    assert "a user PIN on" in info.said
+    assert run("token", "info", uri, "--json").json["refused_pins"][0]["role"] == "user"
+    forgiven = run("token", "forgive", token.serial)
+    assert "One refusal" in forgiven.said
+    assert "Nothing was remembered" in run("token", "forgive", token.serial).said
+
+
+def test_the_right_pin_typed_once_resets_the_counter(run: Run, token: TestToken) -> None:
+    import os
+
+    uri = token.uri(pin=False)
+    run("token", "login", uri, "--pin", set_pin("not the pin"))
+    pin = os.environ[token.pin.removeprefix("env:")]
+    typed = type_in(["token", "login", uri], [("user PIN of token", pin)])
+    assert typed.status == exits.OK
+    assert "took the PIN" in typed.said
+    assert run("token", "login", uri, "--pin", token.pin).status == exits.OK
+
+
+def test_change_pin(run: Run, token: TestToken) -> None:
+    new = set_pin("another-pin")
+    assert run("token", "change-pin", token.uri(), "--new-pin", new).status == exits.OK
+    assert run("token", "login", token.uri(pin=False), "--pin", new).status == exits.OK
+
+
+def test_a_token_without_any_pin_source_says_where_to_name_one(run: Run, token: TestToken) -> None:
+    result = run("token", "login", token.uri(pin=False))
+    assert result.status == exits.REFUSED
+    assert "--pin prompt" in result.err
+
+
+def test_what_is_done_is_recorded_where_the_configuration_says(run: Run, token: TestToken, tmp_path: Path) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text(configuration_text(token) + '[events]\nfile = "events.jsonl"\n')
+    config.chmod(0o600)
+    run("key", "generate", "test", "--config", config, "--label", "recorded", "--type", "p256")
+    events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    assert [event["event"] for event in events] == ["configuration-read", "login", "ceremony-step"]
+    assert events[2]["step"] == "generate"
