@@ -80,7 +80,7 @@ def object_shortcomings(profile: Profile, file: DicomFile, level: DataSet) -> li
     if profile in (Profile.NONE, Profile.BASE):
         return found
     if level.path:
-        found.append("The profile is for signatures of the main Data Set, not of an Item.")
+        return ["The profile is for signatures of the main Data Set, not of an Item."]
     for tag in sorted(DEMANDED[profile]):
         element = level.get(tag)
         if element is None or not element.signable:
