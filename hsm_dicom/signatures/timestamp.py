@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from asn1crypto import cms, core, tsp  # type: ignore[import-untyped]
+from asn1crypto import algos, cms, core, tsp  # type: ignore[import-untyped]
 from asn1crypto import x509 as asn1
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -106,12 +106,13 @@ def verify_token(
     Hashes are judged by the algorithm policy of `verifier`. Never raises for what the token contains.
     """
     verdict = TimestampVerdict(TimestampFinding.INVALID)
+    others = tuple(certificates)
     try:
         parts = _take_apart(token, verifier.policy.max_certificate_bytes)
         verdict = _described(parts.info, data)
         warnings = tuple(_check_hashes(parts, verifier.policy.algorithms))
         _check_info(parts.info, verdict)
-        signer = _signer_certificate(parts, certificates)
+        signer = _signer_certificate(parts, others)
         if signer is None:
             return replace(
                 verdict,
@@ -130,7 +131,7 @@ def verify_token(
         Purpose.TIME_STAMPING,
         moment=verdict.time,
         certified=True,
-        intermediates=(*parts.certificates, *certificates),
+        intermediates=(*parts.certificates, *others),
     )
     return replace(verdict, finding=_FINDINGS[trust.trust], trust=trust)
 
@@ -205,12 +206,24 @@ def _accuracy(accuracy: tsp.Accuracy) -> timedelta | None:
 def _check_hashes(parts: _Token, policy: AlgorithmPolicy) -> Iterable[str]:
     imprint = parts.info["message_imprint"]["hash_algorithm"]["algorithm"].native
     digest = parts.signer["digest_algorithm"]["algorithm"].native
-    for name, role in ((imprint, "of what is stamped"), (digest, "under its signature")):
+    signature = _signature_hash(parts.signer["signature_algorithm"])
+    roles = ((imprint, "of what is stamped"), (digest, "of its content"), (signature, "under its signature"))
+    for name, role in roles:
+        if name is None:
+            continue
         shown = name.replace("_", "-")
         if shown in policy.tolerated_hashes:
             yield f"The hash {role} is {shown}, which is weak."
         elif shown not in policy.hashes:
             raise _NoToken(f"The hash {role} is {shown}, which the policy does not accept.")
+
+
+def _signature_hash(algorithm: algos.SignedDigestAlgorithm) -> str | None:
+    """The hash that a signature algorithm brings along; None where it takes that of the content, or its own."""
+    try:
+        return str(algorithm.hash_algo)
+    except ValueError:
+        return None
 
 
 def _check_info(info: tsp.TSTInfo, verdict: TimestampVerdict) -> None:
@@ -263,8 +276,7 @@ def _is_named(sid: cms.SignerIdentifier, certificate: x509.Certificate) -> bool:
 
 
 def _check_signature(parts: _Token, certificate: x509.Certificate) -> None:
-    """RFC 5652 5.4 and 5.6: the signature is over the signed attributes, one of which is the hash of the
-    content."""
+    """RFC 5652 5.4 and 5.6: the signature is over the signed attributes, one of which hashes the content."""
     signer = parts.signer
     digest_name = signer["digest_algorithm"]["algorithm"].native
     content_type = _attribute(signer, "content_type")
@@ -273,8 +285,7 @@ def _check_signature(parts: _Token, certificate: x509.Certificate) -> None:
         raise _NoToken("Its signature is not over a time stamp.")
     if message_digest is None or message_digest.native != hashlib.new(digest_name, parts.content).digest():
         raise _NoToken("Its content is not what its signer signed.")
-    # What is signed are the attributes as a SET; in the token the same bytes carry a context tag (RFC 5652
-    # 5.4).
+    # What is signed are the attributes as a SET; in the token the same bytes carry a context tag (RFC 5652 5.4).
     signed = b"\x31" + signer["signed_attrs"].dump()[1:]
     try:
         DEFAULT_SIGNATURE_VALIDATOR.validate_signature(

@@ -49,8 +49,7 @@ def write_query(request: TimestampRequest, signature_uid: str, query: Path, uid_
 
 
 def read_reply(query: Path, reply: Path, uid_file: Path) -> Reply:
-    """Return the token of the reply, checked to be the answer to the query. Raises TimestampError naming the
-    file."""
+    """Return the token of the reply, checked to answer the query. Raises TimestampError naming the file."""
     request = _read_query(query)
     try:
         token = token_of_response(_content(reply), request)

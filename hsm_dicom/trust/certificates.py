@@ -33,8 +33,7 @@ def read_certificate(source: x509.Certificate | bytes, max_bytes: int) -> x509.C
     except MalformedCertificate:
         raise
     except Exception as error:
-        # A foreign parser facing hostile bytes: whatever it raises, the answer is that this is no usable
-        # certificate.
+        # A foreign parser facing hostile bytes: whatever it raises, this is no usable certificate.
         raise MalformedCertificate(f"is malformed: {_one_line(str(error) or type(error).__name__)}") from error
     return certificate
 

@@ -55,8 +55,7 @@ def chain_problem(path: CertificatePath, moment: datetime) -> Finding | None:
     except ValidationError as error:
         return _explain(path, moment) or Finding(Reason.PATH_INVALID, f"{error.failure_msg.rstrip('.')}.")
     except Exception as error:
-        # Hostile extensions reach the library as any exception at all; a chain that cannot be examined does
-        # not hold.
+        # Hostile extensions end in any exception at all; a chain that cannot be examined does not hold.
         return _explain(path, moment) or Finding(
             Reason.PATH_INVALID, f"Its chain cannot be examined ({type(error).__name__}: {error})."
         )
@@ -74,8 +73,7 @@ def _validation(path: CertificatePath, moment: datetime) -> Coroutine[Any, Any, 
         algorithm_usage_policy=AcceptAllAlgorithms(),
         time_tolerance=timedelta(0),
     )
-    # With parameters of the caller present the library adds the anchor's own constraints to its defaults;
-    # without, it
+    # With parameters of the caller present the library adds the anchor's own constraints to its defaults; without, it
     # would take them for the whole, and refuse every kind of name that the anchor does not mention.
     parameters = PKIXValidationParams(max_policy_graph_nodes=_MAX_POLICY_NODES)
     return async_validate_path(context, ValidationPath(trust_anchor, intermediates, leaf), parameters)

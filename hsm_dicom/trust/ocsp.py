@@ -49,8 +49,7 @@ def ocsp_evidence(
     crls: Sequence[SourcedCrl],
     policy: AlgorithmPolicy,
 ) -> Iterator[Evidence | Unusable]:
-    """Yield what the response says about the certificate, once for each answer in it; nothing where it has
-    none.
+    """Yield what the response says about the certificate, once for each answer about it.
 
     `issuer` is the validated certificate of the CA; `crls` may say whether a delegated responder was revoked.
     """

@@ -42,8 +42,7 @@ _END = datetime.max.replace(tzinfo=UTC)
 
 @dataclass(frozen=True)
 class _Kept:
-    """A verdict, the open interval of moments for which it holds, and the end of its use on the monotonic
-    clock."""
+    """A verdict, the open interval of moments for which it holds, and until when (monotonic clock) it is used."""
 
     after: datetime
     before: datetime

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asn1crypto import cms, keys, tsp  # type: ignore[import-untyped]
+from asn1crypto import algos, cms, keys, tsp  # type: ignore[import-untyped]
 from asn1crypto import x509 as asn1
 from certomancer.services import TimeStamper
 from cryptography import x509
@@ -154,13 +154,21 @@ def test_a_token_outlives_the_certificate_of_its_authority(tmp_path: Path) -> No
 
 
 def test_a_weak_hash_is_refused_now_and_a_warning_for_an_archive(tsa: OpensslTsa) -> None:
-    request = TimestampRequest("sha1", hashlib.sha1(SIGNATURE).digest())  # noqa: S324
+    request = TimestampRequest("sha1", hashlib.sha1(SIGNATURE).digest())
     token = token_of_response(tsa.reply(request.der), request)
     assert "sha1" in verify(token).text
     assert verify(token).finding is TimestampFinding.INVALID
     archived = verify(token, Verifier(TrustStore([CA.certificate]), Policy(algorithms=ARCHIVE)))
     assert archived.valid
     assert "weak" in archived.text
+
+
+@pytest.mark.parametrize(
+    ("weak", "role"),
+    [({"md_algorithm": "sha1"}, "of its content"), ({"signature_algo": "sha1_rsa"}, "under its signature")],
+)
+def test_a_weak_hash_within_the_signature_is_refused(weak: dict[str, Any], role: str) -> None:
+    assert f"The hash {role} is sha1" in verify(token_by(STAMPER, **weak)).text
 
 
 class TestForgedTokens:
@@ -194,6 +202,12 @@ class TestForgedTokens:
         assert verdict.finding is TimestampFinding.CANNOT_TELL
         assert verify(token, certificates=[twin.certificate]).valid
 
+    def test_the_signer_cannot_be_named_in_two_ways(self, token: bytes) -> None:
+        def rename(signed: Any) -> None:
+            signed["signer_infos"][0]["sid"].chosen["serial_number"] = 4711
+
+        assert "two different certificates" in self.forged(token, rename).text
+
     def test_two_signers_are_one_too_many(self, token: bytes) -> None:
         def double(signed: Any) -> None:
             first = signed["signer_infos"][0]
@@ -226,10 +240,16 @@ def test_only_a_certificate_for_time_stamping_alone_may_stamp(wishes: dict[str, 
     assert verify(token_by(STAMPER)).valid
 
 
-def token_by(signer: Identity) -> bytes:
+def token_by(signer: Identity, *, md_algorithm: str = "sha256", signature_algo: str = "sha256_rsa") -> bytes:
     """A token by certomancer's time stamper, which asks no questions."""
     key = signer.key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
-    stamper = TimeStamper(asn1.Certificate.load(signer.der), keys.PrivateKeyInfo.load(key), fixed_dt=NOW)
+    stamper = TimeStamper(
+        asn1.Certificate.load(signer.der),
+        keys.PrivateKeyInfo.load(key),
+        algos.SignedDigestAlgorithm({"algorithm": signature_algo}),
+        fixed_dt=NOW,
+        md_algorithm=md_algorithm,
+    )
     request = new_request(SIGNATURE)
     response = stamper.request_tsa_response(tsp.TimeStampReq.load(request.der))
     return token_of_response(response.dump(), request)

@@ -296,7 +296,8 @@ class TestOcsp:
     @pytest.mark.parametrize(
         "responder",
         [
-            pytest.param(CA.issue("Responder", usages=("digital_signature",)), id="not for OCSP"),
+            pytest.param(CA.issue("Responder", usages=("digital_signature",)), id="for nothing in particular"),
+            pytest.param(CA.issue("Responder", extended=["1.3.6.1.5.5.7.3.2"]), id="for something else"),
             pytest.param(CA.issue("Responder", extended=[OCSP_SIGNING], ends=NOW - DAY), id="expired"),
             pytest.param(Authority("Test CA").issue("Responder", extended=[OCSP_SIGNING]), id="of another CA"),
             pytest.param(
