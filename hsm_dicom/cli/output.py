@@ -41,8 +41,7 @@ def say(*parts: str | tuple[str, str], indent: int = 0) -> None:
     """One paragraph; a part may be (text, style). Wrapped at the terminal's width under its own indentation."""
     out = console()
     line = Text.assemble(*((part, "") if isinstance(part, str) else part for part in parts))
-    width = max(20, out.width - indent)
-    for wrapped in line.wrap(out, width):
+    for wrapped in line.wrap(out, max(20, out.width - indent)):
         wrapped.rstrip()
         out.print(Text(" " * indent) + wrapped, soft_wrap=True)
 
@@ -66,14 +65,18 @@ def table(*columns: str, right: Iterable[str] = ()) -> Table:
     return made
 
 
-def facts(rows: Iterable[tuple[str, str | Text]], indent: int = 2) -> None:
-    """Names and values, one to a line, the values in a column of their own."""
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_column(no_wrap=True, style=QUIET)
-    grid.add_column(overflow="fold")
-    for name, value in rows:
-        grid.add_row(" " * indent + name, value)
-    console().print(grid)
+def facts(rows: Iterable[tuple[str, str]], indent: int = 2) -> None:
+    """Names and values, one to a line; the values stand in a column of their own, and are wrapped in it."""
+    listed = list(rows)
+    names = max((len(name) for name, _ in listed), default=0)
+    left = indent + names + 2
+    out = console()
+    for name, value in listed:
+        lines = Text(value).wrap(out, max(20, out.width - left), overflow="fold")
+        for number, line in enumerate(lines):
+            line.rstrip()
+            head = Text(" " * indent + (name if number == 0 else "").ljust(names + 2), QUIET)
+            out.print(Text.assemble(head, line), soft_wrap=True)
 
 
 def write_json(kind: str, content: Mapping[str, Any], *, version: int = 1) -> None:

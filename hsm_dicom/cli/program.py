@@ -18,6 +18,8 @@ from hsm_dicom.cli.options import Verbose
 from hsm_dicom.cli.sign import EXAMPLE as SIGN_EXAMPLE
 from hsm_dicom.cli.sign import sign
 from hsm_dicom.cli.token import app as token_app
+from hsm_dicom.cli.verify import EXAMPLE as VERIFY_EXAMPLE
+from hsm_dicom.cli.verify import verify
 
 app = typer.Typer(
     name="hsm-dicom",
@@ -30,6 +32,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 app.command("sign", epilog=SIGN_EXAMPLE)(sign)
+app.command("verify", epilog=VERIFY_EXAMPLE)(verify)
 app.add_typer(token_app, name="token")
 app.add_typer(key_app, name="key")
 app.command("check-config", epilog=EXAMPLE)(check_config)

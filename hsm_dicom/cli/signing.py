@@ -19,6 +19,7 @@ from hsm_dicom.signatures import SigningReport, SigningRequest
 from hsm_dicom.signatures.batch import SigningJob, sign_files
 from hsm_dicom.signatures.create import Timestamper
 from hsm_dicom.signatures.listing import is_signed_by
+from hsm_dicom.signatures.verdict_coverage import names
 from tokens.errors import TokenError
 
 
@@ -134,7 +135,10 @@ def _print_report(report: SigningReport, signer: Identity) -> None:
         ("place", output.shown(format_path(report.place)) or "the whole object"),
         ("covers", output.count(len(report.signed), "attribute")),
     ]
-    rows += [("left out", output.shown(describe_tag(tag))) for tag in report.left_out]
+    if report.left_out:
+        rows.append(
+            ("left out", f"{output.count(len(report.left_out), 'attribute')}: {names(report.left_out, limit=6)}")
+        )
     rows += [
         ("note", f"{output.shown(describe_tag(tag))} is padded oddly; DCMTK may object") for tag in report.overpadded
     ]

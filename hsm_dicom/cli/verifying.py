@@ -1,0 +1,145 @@
+"""A run of `hsm-dicom verify`: verdicts as they come, told in a block or a line for each file, or as JSON."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from hsm_dicom.cli import exits, output
+from hsm_dicom.cli.errors import sentence
+from hsm_dicom.cli.verdict_json import SCHEMA, file_json
+from hsm_dicom.cli.verdict_text import print_block, print_line
+from hsm_dicom.errors import HsmDicomError
+from hsm_dicom.signatures import dump_macs
+from hsm_dicom.signatures.batch import verify_files
+from hsm_dicom.signatures.verdict import FileVerdict, Judge, Outcome, exit_code, record, unreadable
+
+
+class UnreadableResults(HsmDicomError):
+    """What --resume names is not the output of an earlier run."""
+
+
+class VerificationRun:
+    """One run over many files: how each came out, and how it is told."""
+
+    def __init__(self, judge: Judge, *, json: bool, brief: bool, dump: Path | None) -> None:
+        self.judge = judge
+        self.json = json
+        self.brief = brief
+        self.dump = dump
+        self.started = time.perf_counter()
+        self.outcomes: Counter[Outcome] = Counter()
+        self.earlier: Counter[Outcome] = Counter()
+        self.undumped = 0
+
+    @property
+    def status(self) -> int:
+        """The exit status of the run, with what an earlier one found."""
+        return exit_code([*self.outcomes, *self.earlier]) or (exits.FAILED if self.undumped else exits.OK)
+
+    def without_judged(self, paths: Sequence[str], results: Path) -> list[str]:
+        """The files without a verdict of an earlier run, or written to since; the outcomes of the others count."""
+        judged = _read_results(results)
+        left = []
+        for path in paths:
+            verdict = judged.get(path)
+            if verdict is None or _changed_since(path, verdict[1]):
+                left.append(path)
+            else:
+                self.earlier[verdict[0]] += 1
+        return left
+
+    def verify(self, paths: Sequence[str], executor: Executor, advance: Callable[[], None]) -> None:
+        """Verify all, and tell of each as it is done."""
+        if self.dump is not None:
+            self.dump.mkdir(parents=True, exist_ok=True)
+        for found in verify_files(paths, executor=executor):
+            advance()
+            if found.result is not None:
+                verdict = self.judge.file(found.result)
+            else:
+                verdict = unreadable(found.path, found.error or RuntimeError("no result"))
+                if found.error is not None:
+                    output.complain(found.path, sentence(found.error))
+            self.outcomes[verdict.outcome] += 1
+            record(verdict)
+            self._tell(verdict)
+            self._dump(verdict)
+
+    def summarise(self) -> None:
+        """Tell how many of each kind there were."""
+        seconds = time.perf_counter() - self.started
+        counts = self.outcomes + self.earlier
+        if self.json:
+            named = {outcome.name.lower().replace("_", "-"): counts[outcome] for outcome in Outcome}
+            summary = {"outcomes": named, "exit_status": self.status, "seconds": round(seconds, 3)}
+            output.write_json("verify-summary", summary)
+            return
+        total = sum(counts.values())
+        if total == 1 and not self.earlier:
+            return
+        print()
+        for outcome, words in _SUMMARY.items():
+            if counts[outcome]:
+                output.say(output.mark(outcome is Outcome.GOOD), f" {output.count(counts[outcome], 'file')} {words}")
+        done = sum(self.outcomes.values())
+        rate = f", {done / seconds:,.0f} files/s" if done > 9 else ""
+        before = f" ({sum(self.earlier.values())} of them before)" if self.earlier else ""
+        output.say((f"{output.count(total, 'file')}{before} in {seconds:.1f} s{rate}", output.QUIET))
+
+    def _dump(self, verdict: FileVerdict) -> None:
+        if self.dump is None or not verdict.signatures:
+            return
+        try:
+            dump_macs(verdict.name, self.dump)
+        except HsmDicomError as error:
+            self.undumped += 1
+            output.complain(verdict.name, sentence(error))
+
+    def _tell(self, verdict: FileVerdict) -> None:
+        if self.json:
+            output.write_json("verify", file_json(verdict))
+        elif verdict.outcome is not Outcome.UNREADABLE:
+            (print_line if self.brief else print_block)(verdict)
+
+
+_SUMMARY = {
+    Outcome.GOOD: "with valid signatures only",
+    Outcome.POLICY_NOT_MET: "with valid signatures, but not what is required",
+    Outcome.NO_SIGNATURE: "without a signature",
+    Outcome.UNREADABLE: "could not be read",
+    Outcome.SIGNATURE_FAILED: "with a signature that is invalid or undecided",
+}
+
+
+def _read_results(file: Path) -> dict[str, tuple[Outcome, datetime]]:
+    """Outcome and moment of each verdict in the JSON lines of an earlier run; a last line cut off is passed over."""
+    judged: dict[str, tuple[Outcome, datetime]] = {}
+    for number, line in enumerate(file.read_text("utf-8").splitlines(), start=1):
+        try:
+            document: dict[str, Any] = json.loads(line)
+        except ValueError:
+            continue
+        if document.get("schema") != SCHEMA:
+            continue
+        try:
+            moment = datetime.fromisoformat(document["judged_at"])
+            judged[document["file"]] = Outcome[document["outcome"].upper().replace("-", "_")], moment
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise UnreadableResults(
+                f"{file}:{number}: is not what hsm-dicom verify --json writes; name its output, or leave --resume out."
+            ) from error
+    return judged
+
+
+def _changed_since(path: str, moment: datetime) -> bool:
+    try:
+        return Path(path).stat().st_ctime >= moment.timestamp()
+    except OSError:
+        return True
