@@ -18,7 +18,7 @@ Authenticity, ciphers and MACs are not judged here, but by `hsm_dicom.iscl.sessi
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hsm_dicom.iscl.errors import (
     ConnectionLost,
@@ -148,8 +148,9 @@ class Connection:
         self.fail(error)
         refusal = _REFUSALS.get(self.failed_in or self.state)
         if refusal is not None and self._speaks(refusal.speaker, self.role) and not self._told:
-            failed = error.code is ErrorCode.OWN_DEVICE_FAILED and refusal.uses is OptionUse.DEVICE_RESULT
-            message = refusal.make(self, DEVICE_FAILURE if failed else NAK)
+            message = refusal.make(self)
+            if error.code is ErrorCode.OWN_DEVICE_FAILED and message.option_use is OptionUse.DEVICE_RESULT:
+                message = replace(message, option=DEVICE_FAILURE)
             octets = build(message, self.profile, int(error.code) if self.profile.error_number_sent else 0)
             self._tap(self.role, octets)
         self._told = True
@@ -228,7 +229,8 @@ class Connection:
         return crossing
 
     def _failure(self, code: ErrorCode, sentence: str) -> RemoteProtocolError:
-        if code is ErrorCode.UNEXPECTED_MESSAGE and self.state is State.RANDOM_AWAITED:
+        random_is_due = self.state is State.RANDOM_AWAITED and self.initiator is not self.role
+        if code is ErrorCode.UNEXPECTED_MESSAGE and random_is_due:
             code, sentence = (
                 ErrorCode.SESSION_RANDOM_EXPECTED,
                 "The peer sent something else where the random number of its session key is due.",
@@ -392,8 +394,7 @@ class _Mistake:
 @dataclass(frozen=True)
 class _Refusal:
     speaker: Speaker
-    make: Callable[[Connection, int], Message]
-    uses: OptionUse = OptionUse.DEVICE_RESULT
+    make: Callable[[Connection], Message]
 
 
 _NOTHING = bytes(8)
@@ -401,19 +402,15 @@ _ENCRYPTIONS = frozenset(Encryption)
 _MACS = frozenset(Mac)
 
 _REFUSALS = {
-    State.LINE_CHECK_ASKED: _Refusal(
-        Speaker.CLIENT, lambda _, option: LineCheckResponse(0, option=option), OptionUse.ANSWER
-    ),
-    State.AUTHENTICATION_ASKED: _Refusal(
-        Speaker.CLIENT, lambda _, option: AuthenticationResponse(option=option), OptionUse.ANSWER
-    ),
-    State.AUTHENTICATION_AGREED: _Refusal(Speaker.SERVER, lambda _, option: Pass1(_NOTHING, option=option)),
-    State.CHALLENGED: _Refusal(Speaker.CLIENT, lambda _, option: Pass2(_NOTHING, _NOTHING, option=option)),
-    State.ANSWERED: _Refusal(Speaker.SERVER, lambda _, option: Pass3(_NOTHING, option=option)),
-    State.PROVEN: _Refusal(Speaker.CLIENT, lambda _, option: AuthenticationCompletion(option=option)),
-    State.REQUESTED: _Refusal(Speaker.OTHER, lambda line, option: TransmissionResponse(_limit(line), option=option)),
-    State.RANDOM_AWAITED: _Refusal(Speaker.INITIATOR, lambda _, option: SessionRandomRequest(_NOTHING, option=option)),
-    State.RANDOM_GIVEN: _Refusal(Speaker.OTHER, lambda _, option: SessionRandomResponse(option=option)),
+    State.LINE_CHECK_ASKED: _Refusal(Speaker.CLIENT, lambda _: LineCheckResponse(0, option=NAK)),
+    State.AUTHENTICATION_ASKED: _Refusal(Speaker.CLIENT, lambda _: AuthenticationResponse(option=NAK)),
+    State.AUTHENTICATION_AGREED: _Refusal(Speaker.SERVER, lambda _: Pass1(_NOTHING, option=NAK)),
+    State.CHALLENGED: _Refusal(Speaker.CLIENT, lambda _: Pass2(_NOTHING, _NOTHING, option=NAK)),
+    State.ANSWERED: _Refusal(Speaker.SERVER, lambda _: Pass3(_NOTHING, option=NAK)),
+    State.PROVEN: _Refusal(Speaker.CLIENT, lambda _: AuthenticationCompletion(option=NAK)),
+    State.REQUESTED: _Refusal(Speaker.OTHER, lambda line: TransmissionResponse(_limit(line), option=NAK)),
+    State.RANDOM_AWAITED: _Refusal(Speaker.INITIATOR, lambda _: SessionRandomRequest(_NOTHING, option=NAK)),
+    State.RANDOM_GIVEN: _Refusal(Speaker.OTHER, lambda _: SessionRandomResponse(option=NAK)),
 }
 """What is due in a state, as a refusal."""
 

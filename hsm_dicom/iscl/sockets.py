@@ -40,6 +40,7 @@ class ISCLSocket:
         self._timeout = sock.gettimeout()
         self._changed = threading.Condition()
         self._reads = False
+        self._began = False
         self._step_began = time.monotonic()
         self._closed = False
         with contextlib.suppress(OSError):  # not a TCP socket
@@ -53,13 +54,18 @@ class ISCLSocket:
         self.do_handshake()
 
     def do_handshake(self) -> None:
-        """Line connection and mutual authentication. Raises `AuthenticationError` and the other `ISCLError`s."""
-        # From here on only `select` waits; the socket's own timeout bounds a peer that does not take what we send.
-        self._sock.settimeout(self._session.settings.profile.message_timeout)
-        self._step_began = time.monotonic()
-        with self._changed:
-            self._run(self._session.start())
-        self._until(lambda: self._session.is_ready, self._deadline())
+        """Line connection and mutual authentication. Raises `AuthenticationError` and the other `ISCLError`s.
+
+        With a timeout of 0 it raises `BlockingIOError` where it must wait to read; call it again then.
+        """
+        if not self._began:
+            self._began = True
+            # From here on only polling waits; the socket's own timeout is for a peer that takes nothing of ours.
+            self._sock.settimeout(self._session.settings.profile.message_timeout)
+            self._step_began = time.monotonic()
+            with self._changed:
+                self._run(self._session.start())
+        self._until(lambda: self._session.is_ready)
         self._require(self._session.is_ready)
 
     def unwrap(self) -> socket.socket:
@@ -71,7 +77,7 @@ class ISCLSocket:
         with self._changed:
             session.disconnect()
             self._run(session.proceed())
-        self._until(lambda: session.has_ended or session.close_refused is not None, self._deadline())
+        self._until(lambda: session.has_ended or session.close_refused is not None)
         if session.close_refused is not None:
             raise session.close_refused
         if session.connection.error is not None:
@@ -117,7 +123,7 @@ class ISCLSocket:
     def recv(self, most: int) -> bytes:
         """At least one and at most `most` octets that were verified; none after the peer's disconnection."""
         session = self._session
-        self._until(lambda: bool(session.readable) or session.has_ended, self._deadline())
+        self._until(lambda: bool(session.readable) or session.has_ended)
         with self._changed:
             data = session.read(most)
             if data:
@@ -238,7 +244,7 @@ class ISCLSocket:
 
     def _until_sent(self, ticket: int) -> None:
         session = self._session
-        self._until(lambda: session.sent >= ticket or session.has_ended, self._deadline())
+        self._until(lambda: session.sent >= ticket or session.has_ended)
         self._require(session.sent >= ticket)
 
     def _require(self, done: bool) -> None:
@@ -254,30 +260,22 @@ class ISCLSocket:
         if self._closed:
             raise LocalProtocolError(ErrorCode.NOT_NOW, "The connection is closed; open a new one.")
 
-    def _deadline(self) -> float | None:
-        return None if self._timeout is None else time.monotonic() + self._timeout
+    def _until(self, done: Callable[[], bool]) -> None:
+        """Work the line until it is done or over. Raises `TimeoutError` or, after a step's time, `StepTimeout`.
 
-    def _until(self, done: Callable[[], bool], deadline: float | None) -> None:
-        """Work the line until it is done or over. Raises `TimeoutError` at the deadline, `StepTimeout` at a step's."""
+        One thread at a time reads; while it waits, the lock is free for others.
+        """
+        deadline = None if self._timeout is None else time.monotonic() + self._timeout
         with self._changed:
             while not done() and not self._session.has_ended:
                 self._require_open()
-                self._judge_time(deadline)
-                if self._reads:
-                    self._changed.wait(self._seconds(deadline))
-                    continue
-                self._reads = True
-                try:
-                    self._changed.release()
-                    try:
-                        readable = self._wait_for_line(self._seconds(deadline))
-                    finally:
-                        self._changed.acquire()
-                    if readable and not self._closed:
-                        self._take()
-                finally:
-                    self._reads = False
-                    self._changed.notify_all()
+                self._give_up_overdue_step()
+                seconds = self._seconds(deadline)
+                happened = self._changed.wait(seconds) if self._reads else self._read_line(seconds)
+                if not happened and deadline is not None and time.monotonic() >= deadline:
+                    if self._timeout == 0:
+                        raise BlockingIOError("Nothing is there to receive yet.")
+                    raise TimeoutError(f"{self._session.peer} did not answer in time; the connection is still open.")
 
     def _seconds(self, deadline: float | None) -> float | None:
         """How long to wait for the nearer of the caller's deadline and the step's."""
@@ -285,19 +283,27 @@ class ISCLSocket:
         ends = [end for end in (deadline, None if step is None else self._step_began + step) if end is not None]
         return max(0.0, min(ends) - time.monotonic()) if ends else None
 
-    def _judge_time(self, deadline: float | None) -> None:
-        now, step = time.monotonic(), self._session.step_timeout
-        if step is not None and now >= self._step_began + step:
+    def _give_up_overdue_step(self) -> None:
+        step = self._session.step_timeout
+        if step is not None and time.monotonic() >= self._step_began + step:
             sentence = f"{self._session.peer} let {step:g} seconds pass in the state '{self.status}'."
             self._run(self._session.give_up(StepTimeout(ErrorCode.TIMED_OUT, sentence)))
-        if deadline is not None and now >= deadline:
-            if self._timeout == 0:
-                # A socket that does not wait looks once.
-                if not self._reads and self._wait_for_line(0):
-                    self._take()
-                    return
-                raise BlockingIOError("Nothing is there to receive yet.")
-            raise TimeoutError(f"{self._session.peer} did not answer in time; the connection is still open.")
+
+    def _read_line(self, seconds: float | None) -> bool:
+        """Wait without the lock, then take what came. Whether anything did."""
+        self._reads = True
+        try:
+            self._changed.release()
+            try:
+                readable = self._wait_for_line(seconds)
+            finally:
+                self._changed.acquire()
+            if readable and not self._closed:
+                self._take()
+            return readable
+        finally:
+            self._reads = False
+            self._changed.notify_all()
 
     def _wait_for_line(self, seconds: float | None) -> bool:
         pending = getattr(self._sock, "pending", None)

@@ -1,0 +1,80 @@
+"""Our ends and the independent implementation understand each other, in every mode and both ways round."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import pytest
+
+from hsm_dicom.iscl import ISCLContext, State
+from tests.hsm_dicom.iscl.lines import MODES, SECONDS, Ends, Mode, independent, meanwhile, settings, sockets
+
+MESSAGES = [b"\x01", b"eight by", bytes(8160), os.urandom(8159), os.urandom(70_001)]
+"""Lengths at the edges of a DES block and of a data block, and one of several pieces and blocks."""
+
+
+@pytest.mark.parametrize("mode", MODES, ids=str)
+@pytest.mark.parametrize("we_serve", [True, False], ids=["we serve", "we ask"])
+def test_messages_pass_both_ways_and_the_line_is_ended_in_order(ends: Ends, mode: Mode, we_serve: bool) -> None:
+    with sockets() as (a, b):
+        peer = independent(b, not we_serve, mode)
+
+        def be_the_peer() -> None:
+            peer.handshake()
+            while message := peer.receive():
+                peer.send(message[::-1])
+
+        with meanwhile(be_the_peer) as done:
+            line = ISCLContext(settings(mode, authentication_data=b"ours"), ends.ours).wrap_socket(a, we_serve)
+            assert line.peer_authentication_data == b"independent"
+            assert peer.other_name == b"ours"
+            for message in MESSAGES:
+                line.sendall(message)
+                assert exactly(line, len(message)) == message[::-1]
+            line.close()
+            done.result(SECONDS)
+        assert line.status is State.CLOSED
+
+
+@pytest.mark.parametrize("we_serve", [True, False], ids=["we serve", "we ask"])
+def test_the_peer_may_end_the_line(ends: Ends, we_serve: bool) -> None:
+    with sockets() as (a, b):
+        peer = independent(b, not we_serve)
+
+        def be_the_peer() -> None:
+            peer.handshake()
+            peer.send(b"last words")
+            peer.bye()
+
+        with meanwhile(be_the_peer) as done:
+            line = ISCLContext(settings(), ends.ours).wrap_socket(a, we_serve)
+            assert line.recv(100) == b"last words"
+            assert line.recv(100) == b""
+            done.result(SECONDS)
+        assert line.status is State.CLOSED
+        line.close()
+
+
+@pytest.mark.parametrize("block", [40, 1001, 8192])
+def test_the_smaller_block_length_wins(ends: Ends, block: int) -> None:
+    """1001 leaves 969 octets for data: blocks then do not end where DES blocks do."""
+    for we_serve in (True, False):
+        with sockets() as (a, b):
+            peer = independent(b, not we_serve, block=block)
+            with meanwhile(lambda peer=peer: (peer.handshake(), peer.send(bytes(3000)), peer.receive())) as done:
+                line = ISCLContext(settings(), ends.ours).wrap_socket(a, we_serve)
+                assert line.block_data == block - 32
+                assert exactly(line, 3000) == bytes(3000)
+                line.sendall(bytes(2000))
+                assert done.result(SECONDS)[2] == bytes(2000)
+            line.abort()
+
+
+def exactly(line: socket.socket, count: int) -> bytes:
+    data = b""
+    while len(data) < count:
+        more = line.recv(count - len(data))
+        assert more
+        data += more
+    return data
