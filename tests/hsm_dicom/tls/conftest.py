@@ -1,3 +1,3 @@
-from tests.hsm_dicom.tls.fixtures import hospital
+from tests.hsm_dicom.tls.fixtures import hospital, remote
 
-__all__ = ["hospital"]
+__all__ = ["hospital", "remote"]

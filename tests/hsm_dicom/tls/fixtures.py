@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
+import os
+import signal
 import subprocess
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,3 +98,60 @@ def hospital(node: TestToken, tmp_path_factory: pytest.TempPathFactory) -> Hospi
         )
         made[label] = Identity(f"node-{label}", key, issued.certificate)
     return Hospital(ca, tmp_path_factory.mktemp("pki"), made["rsa"], made["ec256"])
+
+
+class RemoteSoftHSM:
+    """The run's SoftHSM in a process of its own, behind p11-kit's remoting, with RSA mechanisms but for PSS.
+
+    Stopping it is the end of the connection to an HSM.
+    """
+
+    module = Path("/usr/lib/x86_64-linux-gnu/pkcs11/p11-kit-client.so")
+
+    def __init__(self, folder: Path, label: str) -> None:
+        self._folder, self._label = folder, label
+        self._socket, self._configuration = folder / "socket", folder / "softhsm2.conf"
+        mechanisms = "CKM_RSA_PKCS,CKM_RSA_X_509,CKM_SHA256_RSA_PKCS"
+        complete = Path(os.environ["SOFTHSM2_CONF"]).read_text()
+        self._configuration.write_text(complete.replace("slots.mechanisms = ALL", f"slots.mechanisms = {mechanisms}"))
+        os.environ["P11_KIT_SERVER_ADDRESS"] = f"unix:path={self._socket}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        self._socket.unlink(missing_ok=True)
+        command = ["p11-kit", "server", "-f", "-n", str(self._socket), "--provider", "/usr/lib/softhsm/libsofthsm2.so"]
+        changed = {"XDG_RUNTIME_DIR": str(self._folder), "SOFTHSM2_CONF": str(self._configuration)}
+        self._process = subprocess.Popen(
+            [*command, f"pkcs11:token={self._label}"],
+            env={**os.environ, **changed},
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + 10
+        while not self._socket.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    def stop(self) -> None:
+        """Kill it, and the children that it made for connections."""
+        if self._process is not None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait(10)
+            self._process = None
+
+
+_running: list[RemoteSoftHSM] = []
+
+
+@pytest.fixture(scope="session")
+def remote(node: TestToken, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RemoteSoftHSM]:
+    """The shared token, remote. One for the run: p11-kit's client reads the address once."""
+    if _running:
+        yield _running[0]
+        return
+    _running.append(RemoteSoftHSM(tmp_path_factory.mktemp("p11"), node.label))
+    _running[0].start()
+    yield _running[0]
+    _running.pop().stop()

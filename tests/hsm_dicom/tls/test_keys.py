@@ -2,60 +2,27 @@
 
 from __future__ import annotations
 
-import os
 import ssl
-import subprocess
-import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from hsm_dicom.identity import Identity
 from hsm_dicom.tls import FailureReason, client_context, facts_of, handshake_failed, server_context
-from tests.hsm_dicom.tls.fixtures import BOTH_SIDES, Hospital, names
+from tests.hsm_dicom.tls.fixtures import BOTH_SIDES, Hospital, RemoteSoftHSM, names
 from tests.hsm_dicom.tls.handshakes import handshake
 from tests.softhsm import TestToken
 from tokens import events, open_key
 from tokens.events import DeviceEvent, KeyUse
 from tokens.uri import Pkcs11Uri
 
-P11_KIT_CLIENT = Path("/usr/lib/x86_64-linux-gnu/pkcs11/p11-kit-client.so")
 BOTH_VERSIONS = pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-
-
-@pytest.fixture(scope="module")
-def remote_module(node: TestToken, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The same SoftHSM behind p11-kit's remoting, with RSA mechanisms but for PSS."""
-    folder = tmp_path_factory.mktemp("p11")
-    socket, configuration = folder / "socket", folder / "softhsm2.conf"
-    mechanisms = "CKM_RSA_PKCS,CKM_RSA_X_509,CKM_SHA256_RSA_PKCS"
-    complete = Path(os.environ["SOFTHSM2_CONF"]).read_text()
-    configuration.write_text(complete.replace("slots.mechanisms = ALL", f"slots.mechanisms = {mechanisms}"))
-    command = ["p11-kit", "server", "-f", "-n", str(socket), "--provider", "/usr/lib/softhsm/libsofthsm2.so"]
-    process = subprocess.Popen(
-        [*command, f"pkcs11:token={node.label}"],
-        env={**os.environ, "XDG_RUNTIME_DIR": str(folder), "SOFTHSM2_CONF": str(configuration)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        deadline = time.monotonic() + 10
-        while not socket.exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        os.environ["P11_KIT_SERVER_ADDRESS"] = f"unix:path={socket}"
-        yield P11_KIT_CLIENT
-    finally:
-        process.terminate()
-        process.wait(10)
 
 
 @BOTH_VERSIONS
 def test_a_token_without_pss_serves_tls_1_3_by_raw_rsa(
-    hospital: Hospital, node: TestToken, remote_module: Path, version: ssl.TLSVersion
+    hospital: Hospital, node: TestToken, remote: RemoteSoftHSM, version: ssl.TLSVersion
 ) -> None:
-    uri = Pkcs11Uri(token=node.label, object="rsa", module_path=remote_module, pin_source=node.pin)
+    uri = Pkcs11Uri(token=node.label, object="rsa", module_path=remote.module, pin_source=node.pin)
     heard: list[DeviceEvent] = []
     with open_key(uri) as key, events.subscribed(heard.append):
         identity = Identity("remote", key, hospital.rsa.certificate)

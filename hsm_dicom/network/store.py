@@ -1,0 +1,273 @@
+"""C-STORE as SCU (PS3.4, Annex B): files go out byte for byte, so that signatures over them stay valid.
+
+Nothing is converted: each Data Set is offered in the Transfer Syntax that it is stored in, and in no other. A file that
+the peer does not take is reported and the others go on. A connection that is lost is made anew, a few times.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pydicom.errors import InvalidDicomError
+from pynetdicom import _config, build_context
+from pynetdicom.association import Association
+from pynetdicom.dsutils import split_dataset
+from pynetdicom.presentation import PresentationContext
+from pynetdicom.status import code_to_category
+
+from hsm_dicom.errors import HsmDicomError
+from hsm_dicom.network.errors import AssociationLost, AssociationRejected, CannotConnect
+from hsm_dicom.network.requestor import Patience, associate
+from hsm_dicom.network.settings import Peer
+from hsm_dicom.network.transport import ConnectionFacts, SecureTransport
+from hsm_dicom.tls import FailureReason, HandshakeFailed
+
+MOST_CONTEXTS = 128
+"""Presentation contexts of one association: odd numbers from 1 to 255 (PS3.8, 9.3.2.2)."""
+
+_REJECTED_TRANSIENT = 2
+_OUT_OF_RESOURCES = range(0xA700, 0xA800)
+_PASSING = (FailureReason.TIMED_OUT, FailureReason.CLOSED)
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One file to be sent, as its File Meta Information describes it."""
+
+    path: Path
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+
+
+@dataclass(frozen=True)
+class FileOutcome:
+    """What became of one file. `status` is the peer's (PS3.4, Table B.2-1); None if it was not sent."""
+
+    path: Path
+    sop_instance_uid: str
+    status: int | None
+    sentence: str
+    attempts: int = 1
+
+    @property
+    def done(self) -> bool:
+        """Whether the peer has the instance: success, or success with a warning."""
+        return self.status is not None and code_to_category(self.status) in ("Success", "Warning")
+
+
+@dataclass(frozen=True)
+class StoreResult:
+    """What became of every file, in the order in which they were settled."""
+
+    peer: str
+    outcomes: tuple[FileOutcome, ...]
+    facts: ConnectionFacts | None
+    seconds: float
+
+    @property
+    def done(self) -> bool:
+        """Whether the peer has every instance."""
+        return all(outcome.done for outcome in self.outcomes)
+
+
+Progress = Callable[[FileOutcome], None]
+
+
+def store(
+    peer: Peer,
+    transport: SecureTransport,
+    calling_ae_title: str,
+    files: Iterable[Path],
+    *,
+    attempts: int = 3,
+    pause: float = 1.0,
+    patience: Patience | None = None,
+    progress: Progress = lambda outcome: None,
+) -> StoreResult:
+    """Send files to a peer; folders stand for the files in them. What cannot be sent is in the result, not raised.
+
+    `attempts` bounds how often a file is tried where the reason may pass; before each further one there is a pause, in
+    seconds, that doubles. `progress` is called once for each file, as soon as its outcome is settled.
+    """
+    job = _Job(peer, transport, calling_ae_title, attempts, pause, patience, progress)
+    started = time.monotonic()
+    for batch in _batches(job.readable(files)):
+        job.send(batch)
+    return StoreResult(peer.name, tuple(job.outcomes), job.facts, time.monotonic() - started)
+
+
+class _Job:
+    """One call of `store`."""
+
+    def __init__(
+        self,
+        peer: Peer,
+        transport: SecureTransport,
+        calling_ae_title: str,
+        attempts: int,
+        pause: float,
+        patience: Patience | None,
+        progress: Progress,
+    ) -> None:
+        self._peer, self._transport, self._calling = peer, transport, calling_ae_title
+        self._attempts, self._pause, self._patience, self._progress = attempts, pause, patience, progress
+        self.outcomes: list[FileOutcome] = []
+        self.facts: ConnectionFacts | None = None
+
+    def readable(self, files: Iterable[Path]) -> list[Instance]:
+        """The instances in the files; what is none is settled at once."""
+        instances = []
+        for path in _expanded(files):
+            found = _read(path)
+            if isinstance(found, Instance):
+                instances.append(found)
+            else:
+                self._settle(found)
+        return instances
+
+    def send(self, batch: Sequence[Instance]) -> None:
+        """Send what fits into one association, in as many attempts as are allowed."""
+        waiting = list(batch)
+        for attempt in range(1, self._attempts + 1):
+            final = attempt == self._attempts
+            try:
+                waiting = self._attempt(waiting, attempt, final)
+                why = "its resources ran out"
+            except HsmDicomError as error:
+                why = str(error)
+                final = final or not _may_pass(error)
+                waiting = [one for one in waiting if one.path not in {o.path for o in self.outcomes}]
+            if final or not waiting:
+                break
+            time.sleep(self._pause * 2 ** (attempt - 1))
+        for instance in waiting:
+            self._settle(FileOutcome(instance.path, instance.sop_instance_uid, None, why, attempt))
+
+    def _attempt(self, waiting: Sequence[Instance], attempt: int, final: bool) -> list[Instance]:
+        """One association; returns the instances that are worth another one."""
+        again: list[Instance] = []
+        contexts = _contexts(waiting)
+        with associate(self._peer, self._transport, self._calling, contexts, self._patience) as opened:
+            self.facts = opened.facts
+            for instance in waiting:
+                try:
+                    outcome = _sent(opened.association, instance)
+                except RuntimeError as error:
+                    raise opened.lost(self._peer) from error
+                if outcome is None:
+                    raise opened.lost(self._peer)
+                if outcome.status in _OUT_OF_RESOURCES and not final:
+                    again.append(instance)
+                else:
+                    self._settle(replace(outcome, attempts=attempt))
+        return again
+
+    def _settle(self, outcome: FileOutcome) -> None:
+        self.outcomes.append(outcome)
+        self._progress(outcome)
+
+
+def _expanded(files: Iterable[Path]) -> Iterator[Path]:
+    for path in files:
+        if path.is_dir():
+            yield from sorted(found for found in path.rglob("*") if found.is_file())
+        else:
+            yield path
+
+
+def _read(path: Path) -> Instance | FileOutcome:
+    try:
+        meta, _ = split_dataset(path)
+        return Instance(
+            path, str(meta.MediaStorageSOPClassUID), str(meta.MediaStorageSOPInstanceUID), str(meta.TransferSyntaxUID)
+        )
+    except OSError as error:
+        return FileOutcome(path, "", None, f"{path} cannot be read ({error.strerror}).")
+    except (InvalidDicomError, AttributeError, ValueError, EOFError):
+        return FileOutcome(path, "", None, f"{path} is no DICOM file with complete File Meta Information.")
+
+
+def _batches(instances: Sequence[Instance]) -> Iterator[list[Instance]]:
+    """Runs of instances that need no more presentation contexts than one association can propose."""
+    batch: list[Instance] = []
+    kinds: set[tuple[str, str]] = set()
+    for instance in instances:
+        kind = (instance.sop_class_uid, instance.transfer_syntax_uid)
+        if kind not in kinds and len(kinds) == MOST_CONTEXTS:
+            yield batch
+            batch, kinds = [], set()
+        kinds.add(kind)
+        batch.append(instance)
+    if batch:
+        yield batch
+
+
+def _contexts(instances: Iterable[Instance]) -> list[PresentationContext]:
+    kinds = dict.fromkeys((one.sop_class_uid, one.transfer_syntax_uid) for one in instances)
+    return [build_context(sop_class, syntax) for sop_class, syntax in kinds]
+
+
+def _sent(association: Association, instance: Instance) -> FileOutcome | None:
+    """The outcome of one C-STORE; None if the peer did not answer. Raises RuntimeError if the association is gone."""
+    try:
+        with _bytes_unchanged():
+            answer = association.send_c_store(instance.path)
+    except ValueError:
+        return FileOutcome(
+            instance.path,
+            instance.sop_instance_uid,
+            None,
+            f"{instance.path} is not taken by the peer: SOP Class {instance.sop_class_uid} in Transfer Syntax "
+            f"{instance.transfer_syntax_uid} was not accepted, and nothing is converted here.",
+        )
+    except (OSError, AttributeError, InvalidDicomError) as error:
+        return FileOutcome(
+            instance.path, instance.sop_instance_uid, None, f"{instance.path} cannot be read any more ({error})."
+        )
+    if "Status" not in answer:
+        return None
+    status = int(answer.Status)
+    comment = str(answer.get("ErrorComment", "")).strip()
+    category = code_to_category(status).lower()
+    words = f"{instance.path}: {category} (status {status:04X})" + (f": {comment}" if comment else "")
+    return FileOutcome(instance.path, instance.sop_instance_uid, status, words)
+
+
+_switching = threading.Lock()
+_senders = 0
+_before = False
+
+
+@contextmanager
+def _bytes_unchanged() -> Iterator[None]:
+    """Have pynetdicom send the bytes of the file instead of decoding and encoding them anew.
+
+    Its switch for this is one for the whole process; it is put back when the last sender is done.
+    """
+    global _senders, _before
+    with _switching:
+        if not _senders:
+            _before, _config.STORE_SEND_CHUNKED_DATASET = _config.STORE_SEND_CHUNKED_DATASET, True
+        _senders += 1
+    try:
+        yield
+    finally:
+        with _switching:
+            _senders -= 1
+            if not _senders:
+                _config.STORE_SEND_CHUNKED_DATASET = _before
+
+
+def _may_pass(error: HsmDicomError) -> bool:
+    """Whether another attempt may fare better."""
+    if isinstance(error, AssociationRejected):
+        return error.result == _REJECTED_TRANSIENT
+    if isinstance(error, HandshakeFailed):
+        return error.reason in _PASSING
+    return isinstance(error, CannotConnect | AssociationLost)
