@@ -13,6 +13,8 @@ import typer
 
 from hsm_dicom.cli import exits, logs
 from hsm_dicom.cli.check_config import EXAMPLE, check_config
+from hsm_dicom.cli.demo import EXAMPLE as DEMO_EXAMPLE
+from hsm_dicom.cli.demo import demo
 from hsm_dicom.cli.key import app as key_app
 from hsm_dicom.cli.options import Verbose
 from hsm_dicom.cli.sign import EXAMPLE as SIGN_EXAMPLE
@@ -31,6 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+app.command("demo", epilog=DEMO_EXAMPLE)(demo)
 app.command("sign", epilog=SIGN_EXAMPLE)(sign)
 app.command("verify", epilog=VERIFY_EXAMPLE)(verify)
 app.add_typer(token_app, name="token")
