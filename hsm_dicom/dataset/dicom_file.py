@@ -7,6 +7,7 @@ with DicomFile.open("ct.dcm") as file:
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
@@ -119,10 +120,13 @@ class EncodedFile:
 
 @dataclass
 class DicomFile(EncodedFile):
-    """An open file that was walked. ``signed_items`` are the places of Items that hold signatures or their MACs."""
+    """An open file that was walked.
+
+    ``signed_items`` are the Items that hold signatures or their MAC Parameters: path, start and end of each.
+    """
 
     main: DataSet
-    signed_items: tuple[Path, ...]
+    signed_items: tuple[tuple[Path, int, int], ...]
     guess_private: bool
     overpadded: tuple[tuple[Path, int], ...]
 
@@ -151,6 +155,16 @@ class DicomFile(EncodedFile):
         main = DataSet((), head, source.size, elements)
         signed_items, overpadded = tuple(walker.signed_items), tuple(walker.overpadded or ())
         return cls(file, source, syntax, head, status, main, signed_items, guess_private, overpadded)
+
+    def signed_levels(self) -> Iterator[DataSet]:
+        """The main Data Set, and those of the Items that hold signatures or their MAC Parameters."""
+        yield self.main
+        for path, start, end in self.signed_items:
+            yield DataSet(path, start, end, self._walker().data_set(start, end, path))
+
+    def stream(self, level: DataSet, element: Element, update: Callable[[bytes | memoryview], object]) -> None:
+        """Give the MAC byte stream of a sequence or of encapsulated Pixel Data of this level to ``update``."""
+        self._walker().stream(element, level.path, update)
 
     def value(self, element: Element) -> bytes:
         """The encoded value, as it is in the file."""

@@ -12,6 +12,7 @@ then a Sequence Delimitation tag; no lengths of sequences and Items, nothing tha
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from struct import Struct
 from typing import NamedTuple, NoReturn
 
@@ -46,6 +47,15 @@ from hsm_dicom.dataset.vr import (
 MAX_DEPTH = 64
 """Sequences nested deeper than this are refused; reports of PS3.3 stay far below."""
 
+MAX_ELEMENTS = 100_000
+"""A Data Set with more elements at one level than this is refused; large ones of PS3.3 have a few hundred."""
+
+MAX_SIGNED_ITEMS = 10_000
+"""An object with more Items than this that hold signatures of their own is refused."""
+
+KEPT_PIECES = 50_000
+"""Pieces of MAC byte streams that one walk keeps; what goes beyond is made anew when it is asked for."""
+
 UNDEFINED_LENGTH = 0xFFFFFFFF
 ITEM_TAG = b"\xfe\xff\x00\xe0"
 SEQUENCE_DELIMITATION_TAG = b"\xfe\xff\xdd\xe0"
@@ -63,8 +73,9 @@ class Element(NamedTuple):
 
     ``start``, ``value`` and ``end`` are offsets of its first byte, of its value, and of the byte behind it (behind
     its delimiter, if it has one). ``vr`` is the VR in explicit VR little endian. ``pieces`` is its MAC byte stream
-    where that is not one header and one span. ``has_un`` tells that it is, or holds at any depth, an element of VR
-    UN; ``signable`` that neither that nor its tag bars it from signatures (PS3.3 C.12.1.1.3.1.1).
+    where that is not one header and one span; it is empty where there were too many to keep (``Walker.stream`` makes
+    them anew). ``has_un`` tells that it is, or holds at any depth, an element of VR UN; ``signable`` that neither
+    that nor its tag bars it from signatures (PS3.3 C.12.1.1.3.1.1).
     """
 
     tag: int
@@ -89,10 +100,10 @@ class ItemBounds(NamedTuple):
 class Walker:
     """Walks levels of one source in one Transfer Syntax.
 
-    ``signed_items`` collects the paths of Items that hold a Digital Signatures Sequence or MAC Parameters Sequence.
-    ``guess_private`` gives private elements of an implicit VR file the VR that pydicom's dictionary has for them,
-    instead of UN. ``overpadded`` may be set to a list: it collects path and tag of strings with more padding than an
-    even length needs. All methods raise MalformedDataSetError.
+    ``signed_items`` collects the places of Items that hold a Digital Signatures Sequence or MAC Parameters Sequence:
+    path, start and end of their content. ``guess_private`` gives private elements of an implicit VR file the VR that
+    pydicom's dictionary has for them, instead of UN. ``overpadded`` may be set to a list: it collects path and tag
+    of strings with more padding than an even length needs. All methods raise MalformedDataSetError.
     """
 
     def __init__(self, source: Source, syntax: TransferSyntax, *, guess_private: bool = False) -> None:
@@ -107,8 +118,11 @@ class Walker:
         self._base = 0
         self._refill_at = -1
         self._pieces: list[Piece] = []
+        self._kept = 0
+        self._spill: Callable[[list[Piece]], None] = self._drop
+        self._dropped = False
         self._has_un = False
-        self.signed_items: list[Path] = []
+        self.signed_items: list[tuple[Path, int, int]] = []
         self.overpadded: list[tuple[Path, int]] | None = None
 
     def data_set(self, start: int, end: int, path: Path = ()) -> tuple[Element, ...]:
@@ -127,6 +141,32 @@ class Walker:
         self._sequence(sequence.tag, sequence.value, defined_end, sequence.end, path, bounds)
         return bounds
 
+    def stream(self, element: Element, path: Path, update: Callable[[bytes | memoryview], object]) -> None:
+        """Give the MAC byte stream of a sequence or of encapsulated Pixel Data to ``update``, in parts.
+
+        ``path`` is the place of the Data Set that holds the element.
+        """
+
+        def feed(pieces: list[Piece]) -> None:
+            self._source.feed(pieces, update)
+            pieces.clear()
+
+        self._load(element.start)
+        length = self._u32(self._buffer, element.value - 4 - self._base)[0]
+        vr = "SQ" if element.vr == "SQ" else "OB"
+        self._pieces, self._spill = [explicit_header(element.tag, vr, None)], feed
+        if vr == "SQ":
+            defined_end = element.end if length != UNDEFINED_LENGTH else -1
+            self._sequence(element.tag, element.value, defined_end, element.end, path, None)
+        else:
+            self._fragments(element.value, element.end)
+        feed(self._pieces)
+        self._spill = self._drop
+
+    def _drop(self, pieces: list[Piece]) -> None:
+        self._dropped = True
+        pieces.clear()
+
     def _level(self, pos: int, end: int, closed: bool, path: Path, keep: list[Element] | None) -> int:
         """Walk the elements of one Data Set and return the offset behind the last one.
 
@@ -141,7 +181,8 @@ class Walker:
         creators: dict[int, str] = {}
         new_element = tuple.__new__  # a third of what Element() costs, and this is where the time goes
         previous = -1
-        run = pos
+        start = run = pos
+        signed = False
         while pos < end:
             if pos > refill_at:
                 self._load(pos)
@@ -194,11 +235,13 @@ class Walker:
                 if self._guess_private and implicit and group & 1 and 0x10 <= number <= 0xFF:
                     creator = self._source.read(value, stop).strip(b" \0").decode("latin-1")
                     creators[group << 8 | number] = creator
-                if self.overpadded is not None and vr in STRINGS and length > 1 and self._is_overpadded(vr, stop):
-                    self.overpadded.append((path, tag))
+                if self.overpadded is not None and vr in STRINGS and length > 1:
+                    self._note_padding(tag, vr, stop, path)
                 signable = number != 0 and group >= 0x0008 and tag not in _NEVER_SIGNED and group != 0xFFFA
                 if keep is not None:
                     has_un = form == UNKNOWN
+                    if len(keep) == MAX_ELEMENTS:
+                        self._fail(pos, tag, f"the Data Set has more than {MAX_ELEMENTS} elements; refused.")
                     keep.append(
                         new_element(Element, (tag, vr, pos, value, stop, None, has_un, signable and not has_un))
                     )
@@ -217,30 +260,37 @@ class Walker:
 
             signable = not never_signable(tag)
             if keep is not None:
-                self._pieces, self._has_un, run = [], False, pos
-            if not verbatim:
-                self._pieces.append(explicit_header(tag, vr, None))
+                self._pieces, self._has_un, self._dropped, run = [], False, False, pos
+            pieces, spill = self._pieces, self._spill
+            if verbatim and signable:
+                pieces.append((run, pos + 8, 1))
             elif signable:
-                self._pieces.append((run, pos + 8, 1))
-            elif run < pos:
-                self._pieces.append((run, pos, 1))
-            mark = len(self._pieces)
+                pieces.append(explicit_header(tag, vr, None))
+            else:
+                if verbatim and run < pos:
+                    pieces.append((run, pos, 1))
+                self._pieces, self._spill = [], list.clear
             stop = self._structured(tag, vr, form, pos, value, length, end, path)
+            self._pieces, self._spill = pieces, spill
             buffer, base, refill_at = self._buffer, self._base, self._refill_at
             if keep is not None:
-                pieces, has_un = tuple(self._pieces), self._has_un
-                keep.append(Element(tag, vr, pos, value, stop, pieces, has_un, signable and not has_un))
-            else:
-                if not signable:
-                    del self._pieces[mark if verbatim else mark - 1 :]
-                if tag in (DIGITAL_SIGNATURES_SEQUENCE, MAC_PARAMETERS_SEQUENCE) and path not in self.signed_items:
-                    self.signed_items.append(path)
+                self._kept += len(pieces)
+                kept = () if self._dropped else tuple(pieces)
+                keep.append(Element(tag, vr, pos, value, stop, kept, self._has_un, signable and not self._has_un))
+            elif tag in (DIGITAL_SIGNATURES_SEQUENCE, MAC_PARAMETERS_SEQUENCE):
+                signed = True
             run = pos = stop
 
         if pos >= end and not closed:
             self._fail(pos, None, "the Item has no Item Delimitation Item; the file is truncated or corrupt.")
         if keep is None and verbatim and run < pos:
             self._pieces.append((run, pos, 1))
+        if len(self._pieces) + self._kept > KEPT_PIECES:
+            self._spill(self._pieces)
+        if signed:
+            if len(self.signed_items) == MAX_SIGNED_ITEMS:
+                self._fail(start, None, f"more than {MAX_SIGNED_ITEMS} Items hold signatures of their own; refused.")
+            self.signed_items.append((path, start, pos))
         return pos
 
     def _structured(self, tag: int, vr: str, form: int, pos: int, value: int, length: int, end: int, path: Path) -> int:
@@ -312,6 +362,8 @@ class Walker:
                 self._fail(pos, PIXEL_DATA, f"a fragment's length, {length} bytes, is odd, which PS3.5 A.4 forbids.")
             self._pieces.append(ITEM_TAG)
             self._pieces.append((pos + 8, stop, 1))
+            if len(self._pieces) + self._kept > KEPT_PIECES:
+                self._spill(self._pieces)
             pos = stop
         self._demand_zero_length(pos, PIXEL_DATA, length)
         if pos == first:
@@ -343,10 +395,12 @@ class Walker:
         end = self._base + len(self._buffer)
         self._refill_at = end - 12 if end < self._source.size else end
 
-    def _is_overpadded(self, vr: str, stop: int) -> bool:
-        """Whether a string ends in two pad characters, or a UI in a space instead of its own."""
+    def _note_padding(self, tag: int, vr: str, stop: int, path: Path) -> None:
+        """Note a string that ends in two pad characters, or a UI that ends in a space instead of its own."""
         tail = self._source.read(stop - 2, stop)
-        return tail == b"  " if vr != "UI" else tail == b"\0\0" or tail[1:] == b" "
+        overpadded = tail == b"  " if vr != "UI" else tail == b"\0\0" or tail[1:] == b" "
+        if overpadded and self.overpadded is not None and len(self.overpadded) < MAX_ELEMENTS:
+            self.overpadded.append((path, tag))
 
     def _demand_zero_length(self, pos: int, tag: int, length: int) -> None:
         if length:

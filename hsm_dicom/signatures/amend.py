@@ -53,7 +53,7 @@ def remove_all(path: StrPath, output: StrPath | None, *, overwrite: bool = False
     """
     with DicomFile.open(path) as file:
         changes = _Changes(file)
-        for level in (file.main, *map(file.item, file.signed_items)):
+        for level in file.signed_levels():
             if not is_historic(level.path):
                 changes.drop(level, DIGITAL_SIGNATURES_SEQUENCE, None)
                 changes.drop(level, MAC_PARAMETERS_SEQUENCE, None)

@@ -43,7 +43,7 @@ from hsm_dicom.signatures.errors import (
     WeakMacAlgorithmError,
 )
 from hsm_dicom.signatures.insert import Insertion, insertion, insertion_edits
-from hsm_dicom.signatures.mac import covered_pieces
+from hsm_dicom.signatures.mac import feed_covered
 from hsm_dicom.signatures.profiles import Profile, demanded_tags, object_shortcomings, purpose_fits
 from hsm_dicom.signatures.purposes import CODING_SCHEME, PURPOSES, VERIFICATION
 from hsm_dicom.signatures.read import Purpose
@@ -160,7 +160,7 @@ def prepare(path: str | os.PathLike[str], request: SigningRequest) -> Plan:
         )
         signature_item = _signature_item(mac_id, uid, request, purpose)
         state = algorithm.new()
-        file.source.feed(covered_pieces(level, set(signed), file.syntax), state.update)
+        feed_covered(file, level, set(signed), state.update)
         for element in signature_item:
             if element.tag not in a.LEFT_OUT_OF_MAC:
                 state.update(mac_encoding(element))
@@ -321,7 +321,7 @@ def _overpadded(file: DicomFile, level: DataSet, signed: tuple[int, ...]) -> tup
 def _free_mac_id(file: DicomFile) -> int:
     """The lowest number that no MAC Parameters and no signature of the whole instance uses (PS3.3 C.12.1.1.3)."""
     used = set()
-    for level in (file.main, *map(file.item, file.signed_items)):
+    for level in file.signed_levels():
         for tag in (MAC_PARAMETERS_SEQUENCE, DIGITAL_SIGNATURES_SEQUENCE):
             sequence = level.get(tag)
             for item in file.data_sets(level, sequence) if sequence is not None and sequence.vr == "SQ" else ():

@@ -7,53 +7,54 @@ signature and certified timestamp. What is already encoded so in the file goes t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Set
+from collections.abc import Callable, Iterable, Set
 
-from hsm_dicom.dataset.dicom_file import DataSet
+from hsm_dicom.dataset.dicom_file import DataSet, DicomFile
 from hsm_dicom.dataset.source import Piece
-from hsm_dicom.dataset.transfer_syntax import TransferSyntax
 from hsm_dicom.dataset.vr import SWAPPED_UNITS
 from hsm_dicom.dataset.walker import Element, explicit_header
 from hsm_dicom.signatures.attributes import LEFT_OUT_OF_MAC
 
-
-def covered_pieces(level: DataSet, tags: Set[int], syntax: TransferSyntax) -> list[Piece]:
-    """The share of the stream that the listed elements make up. All must be signable; absent ones are skipped."""
-    return _pieces([element for element in level.elements if element.tag in tags], syntax)
+Update = Callable[[bytes | memoryview], object]
 
 
-def own_pieces(signature_item: DataSet, syntax: TransferSyntax) -> list[Piece]:
-    """The share of the stream that a signature's own Item makes up."""
-    return _pieces(
-        [element for element in signature_item.elements if element.tag not in LEFT_OUT_OF_MAC and element.signable],
-        syntax,
-    )
+def feed_covered(file: DicomFile, level: DataSet, tags: Set[int], update: Update) -> None:
+    """Give what the listed elements add to the stream to ``update``. All must be signable; absent ones are skipped."""
+    _feed(file, level, [element for element in level.elements if element.tag in tags], update)
 
 
-def _pieces(elements: Iterable[Element], syntax: TransferSyntax) -> list[Piece]:
+def feed_own(file: DicomFile, signature_item: DataSet, update: Update) -> None:
+    """Give what a signature's own Item adds to the stream to ``update``."""
+    own = (element for element in signature_item.elements if element.tag not in LEFT_OUT_OF_MAC)
+    _feed(file, signature_item, [element for element in own if element.signable], update)
+
+
+def _feed(file: DicomFile, level: DataSet, elements: Iterable[Element], update: Update) -> None:
     """The elements one after the other, neighbouring spans of the file made one."""
     pieces: list[Piece] = []
-    if not syntax.verbatim:
-        for element in elements:
-            if element.pieces is not None:
-                pieces += element.pieces
-            else:
-                pieces.append(explicit_header(element.tag, element.vr, element.end - element.value))
-                unit = SWAPPED_UNITS.get(element.vr, 1) if syntax.big_endian else 1
-                pieces.append((element.value, element.end, unit))
-        return pieces
     start = end = 0
     for element in elements:
-        if element.pieces is None and element.start == end:
-            end = element.end
+        if element.pieces is None and file.syntax.verbatim:
+            if element.start == end:
+                end = element.end
+                continue
+            if start != end:
+                pieces.append((start, end, 1))
+            start, end = element.start, element.end
             continue
         if start != end:
             pieces.append((start, end, 1))
+        start = end = 0
         if element.pieces is None:
-            start, end = element.start, element.end
-        else:
+            pieces.append(explicit_header(element.tag, element.vr, element.end - element.value))
+            unit = SWAPPED_UNITS.get(element.vr, 1) if file.syntax.big_endian else 1
+            pieces.append((element.value, element.end, unit))
+        elif element.pieces:
             pieces += element.pieces
-            start = end = 0
+        else:
+            file.source.feed(pieces, update)
+            pieces = []
+            file.stream(level, element, update)
     if start != end:
         pieces.append((start, end, 1))
-    return pieces
+    file.source.feed(pieces, update)

@@ -85,7 +85,7 @@ class SignatureItem:
 def signature_items(file: DicomFile) -> list[SignatureItem]:
     """Every signature at every level, the main Data Set's first."""
     found = []
-    for level in (file.main, *map(file.item, file.signed_items)):
+    for level in file.signed_levels():
         sequence = level.get(DIGITAL_SIGNATURES_SEQUENCE)
         if sequence is None:
             continue

@@ -35,12 +35,15 @@ from hsm_dicom.signatures import attributes as a
 from hsm_dicom.signatures.algorithms import MAC_ALGORITHMS, MacAlgorithm
 from hsm_dicom.signatures.check import made_by, without_pad_byte
 from hsm_dicom.signatures.coverage import Coverage, coverage
-from hsm_dicom.signatures.mac import covered_pieces, own_pieces
+from hsm_dicom.signatures.mac import feed_covered, feed_own
 from hsm_dicom.signatures.profiles import Profile, profiles_met
 from hsm_dicom.signatures.read import Purpose, SignatureItem, parse_date_time, signature_items
 
 if TYPE_CHECKING:
     from hashlib import _Hash
+
+LARGEST_EFFORT = 100
+"""Covered parts are hashed until they come to this many times the file's size: what a hostile file may cost."""
 
 _UID = re.compile(r"[0-9.]{1,64}")  # it becomes a file's name, so nothing else
 
@@ -178,8 +181,8 @@ def _dump(file: DicomFile, items: list[SignatureItem], folder: str | os.PathLike
 def mac_stream(file: DicomFile, item: SignatureItem, write: Callable[[bytes | memoryview], object]) -> None:
     """Give the exact byte stream of a signature's MAC to ``write``, in parts."""
     listed = item.level.signable_tags.intersection(item.mac.tags if item.mac else ())
-    file.source.feed(covered_pieces(item.level, listed, file.syntax), write)
-    file.source.feed(own_pieces(item.item, file.syntax), write)
+    feed_covered(file, item.level, listed, write)
+    feed_own(file, item.item, write)
 
 
 @dataclass
@@ -195,6 +198,7 @@ class _Digests:
         self._file = file
         self._wanted: dict[tuple[Place, tuple[int, ...]], set[str]] = {}
         self._begun: dict[tuple[Place, tuple[int, ...], str], _Hash] = {}
+        self._allowed = LARGEST_EFFORT * file.source.size
         for item in items:
             if item.mac is not None and not item.historic:
                 self._wanted.setdefault((item.level.path, item.mac.tags), set()).add(item.mac.algorithm)
@@ -202,6 +206,12 @@ class _Digests:
     def digest(self, item: SignatureItem, tags: tuple[int, ...], algorithm: MacAlgorithm) -> bytes:
         place = item.level.path
         if (place, tags, algorithm.term) not in self._begun:
+            self._allowed -= sum(item.level[tag].end - item.level[tag].start for tag in tags)
+            if self._allowed < 0:
+                raise _Refusal(
+                    Finding.UNCHECKABLE,
+                    f"The object's signatures cover more than {LARGEST_EFFORT} times its size; no more were checked.",
+                )
             hashes = {term: MAC_ALGORITHMS[term].new() for term in self._wanted[place, tags] if term in MAC_ALGORITHMS}
             updates = [state.update for state in hashes.values()]
 
@@ -209,12 +219,11 @@ class _Digests:
                 for one in updates:
                     one(data)
 
-            pieces = covered_pieces(item.level, set(tags), self._file.syntax)
-            self._file.source.feed(pieces, updates[0] if len(updates) == 1 else update)
+            feed_covered(self._file, item.level, set(tags), updates[0] if len(updates) == 1 else update)
             for term, state in hashes.items():
                 self._begun[place, tags, term] = state
         state = self._begun[place, tags, algorithm.term].copy()
-        self._file.source.feed(own_pieces(item.item, self._file.syntax), state.update)
+        feed_own(self._file, item.item, state.update)
         return state.digest()
 
 
@@ -298,7 +307,14 @@ def _check_listed(level: DataSet, tags: tuple[int, ...]) -> None:
 
 @lru_cache(maxsize=256)
 def _public_key(certificate: bytes) -> CertificatePublicKeyTypes | None:
+    """The key of a certificate, None if it cannot be read.
+
+    The signature on a certificate is whole octets (RFC 3279 2.2), but parsers let its BIT STRING say otherwise. That
+    octet is the only one of a certificate that could change unseen by whoever checks the chain.
+    """
     try:
-        return x509.load_der_x509_certificate(certificate).public_key()
+        parsed = x509.load_der_x509_certificate(certificate)
+        unused_bits = certificate[-len(parsed.signature) - 1]
+        return None if unused_bits else parsed.public_key()
     except Exception:  # whatever a hostile certificate makes the parser raise
         return None

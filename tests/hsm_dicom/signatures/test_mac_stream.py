@@ -8,7 +8,7 @@ import pytest
 
 from hsm_dicom.dataset import DicomFile
 from hsm_dicom.dataset.encode import NewElement, mac_encoding
-from hsm_dicom.signatures.mac import covered_pieces
+from hsm_dicom.signatures.mac import feed_covered
 from tests.hsm_dicom.dataset.samples import ITEM_END, SEQUENCE_END, element, item, part10
 
 RLE = "1.2.840.10008.1.2.5"
@@ -19,7 +19,7 @@ def stream(tmp_path: Path, body: bytes, syntax: str = "1.2.840.10008.1.2.1") -> 
     path.write_bytes(part10(body, syntax))
     out = bytearray()
     with DicomFile.open(path) as file:
-        file.source.feed(covered_pieces(file.main, file.main.signable_tags, file.syntax), out.extend)
+        feed_covered(file, file.main, file.main.signable_tags, out.extend)
     return bytes(out)
 
 

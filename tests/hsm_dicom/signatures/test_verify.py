@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pydicom
 import pytest
+from cryptography import x509
 from pydicom import Dataset
 from pydicom.sequence import Sequence
 
@@ -21,6 +22,7 @@ from hsm_dicom.signatures import (
     sign,
     verify,
 )
+from hsm_dicom.signatures.check import without_der_pad_byte
 from hsm_dicom.signatures.read import parse_date_time
 from tests.hsm_dicom.dataset.samples import data_set, element, encode
 from tests.pki import Identity
@@ -120,6 +122,7 @@ def test_a_signature_over_little_says_what_is_open(native: Path, signer: Identit
         ),
         (lambda ds: setattr(own(ds), "CertificateType", "OTHER"), Finding.UNCHECKABLE, "OTHER"),
         (lambda ds: setattr(own(ds), "CertificateOfSigner", b"junk"), Finding.UNCHECKABLE, "not a readable"),
+        (lambda ds: unused_bits(own(ds)), Finding.UNCHECKABLE, "not a readable"),
         (lambda ds: setattr(own(ds), "Signature", bytes(256)), Finding.BROKEN, "not what was signed"),
         (lambda ds: setattr(own(ds), "Signature", own(ds).Signature + b"\0\0"), Finding.BROKEN, "not what"),
         (lambda ds: setattr(own(ds)["Signature"], "VR", "OW"), Finding.UNCHECKABLE, "VR OW instead of OB"),
@@ -150,6 +153,14 @@ def own(ds: Dataset) -> Dataset:
     item = ds[SIGNATURES].value[0]
     assert isinstance(item, Dataset)
     return item
+
+
+def unused_bits(item: Dataset) -> None:
+    """Let the BIT STRING of the certificate's signature claim that its last bit does not count."""
+    certificate = bytearray(without_der_pad_byte(item.CertificateOfSigner))
+    signature = x509.load_der_x509_certificate(bytes(certificate)).signature
+    certificate[-len(signature) - 1] = 1
+    item.CertificateOfSigner = bytes(certificate)
 
 
 def test_a_forged_second_patient_name_is_refused_at_every_level(signed: Path) -> None:
