@@ -5,7 +5,6 @@ PS3.8, 9.3.4 has the words for a refusal: calling AE title not recognised, calle
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -33,7 +32,7 @@ class Refusal:
 
 def matches(demanded: CertificateMatch, shown: PeerCertificate) -> bool:
     """Whether a certificate has everything that is demanded of it."""
-    if demanded.names and not any(_holds_name(shown, name) for name in demanded.names):
+    if demanded.names and not any(shown.is_for(name) for name in demanded.names):
         return False
     if demanded.subject is not None and not _same_name(demanded.subject, shown.certificate.subject):
         return False
@@ -80,13 +79,6 @@ def _is(peer: Peer, facts: ConnectionFacts) -> bool:
     if facts.certificate is not None:
         return matches(peer.match, facts.certificate)
     return facts.entity is None or facts.entity == peer.name
-
-
-def _holds_name(shown: PeerCertificate, name: str) -> bool:
-    try:
-        return str(ipaddress.ip_address(name)) in shown.ip_addresses
-    except ValueError:
-        return name.rstrip(".").lower() in {dns.lower() for dns in shown.dns_names}
 
 
 def _same_name(written: str, subject: x509.Name) -> bool:

@@ -7,6 +7,7 @@ profile bounds both.
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import ssl
 from dataclasses import dataclass, field
 
@@ -28,6 +29,19 @@ class PeerCertificate:
     dns_names: tuple[str, ...]
     ip_addresses: tuple[str, ...]
     certificate: x509.Certificate = field(repr=False, compare=False)
+
+    def is_for(self, name: str) -> bool:
+        """Whether the subject alternative name holds a host name or an address (RFC 9525, 6.3 and 6.5).
+
+        A wildcard stands for one whole label at the beginning.
+        """
+        try:
+            return str(ipaddress.ip_address(name)) in self.ip_addresses
+        except ValueError:
+            wanted = name.rstrip(".").lower()
+        _, _, rest = wanted.partition(".")
+        held = {dns.rstrip(".").lower() for dns in self.dns_names}
+        return wanted in held or ("." in rest and f"*.{rest}" in held)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,253 @@
+"""What a peer offers, whom it shows itself as, and what a profile thinks of both: `hsm-dicom tls probe HOST:PORT`."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hsm_dicom.tls import hello, openssl
+from hsm_dicom.tls.errors import FailureReason, HandshakeFailed
+from hsm_dicom.tls.facts import PeerCertificate, peer_certificate
+from hsm_dicom.tls.offered import offered
+from hsm_dicom.tls.profiles import DEFAULT, Profile
+from hsm_dicom.tls.suites import SUITES
+from hsm_dicom.tls.verification import held_to
+from hsm_dicom.trust import Policy, Purpose, TrustVerdict, Verifier
+from hsm_dicom.trust.certificates import MalformedCertificate, read_certificate
+
+SECONDS = 5.0
+"""For each connection that the probe makes."""
+
+# Suites that no profile names and that old servers still choose: RSA and (EC)DHE with CBC, RC4, 3DES.
+_OTHERS = {
+    0xC009: "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA",
+    0xC00A: "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA",
+    0xC013: "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA",
+    0xC014: "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA",
+    0xC023: "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA256",
+    0xC024: "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA384",
+    0xC027: "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA256",
+    0xC028: "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA384",
+    0x0033: "TLS_DHE_RSA_WITH_AES_128_CBC_SHA",
+    0x0039: "TLS_DHE_RSA_WITH_AES_256_CBC_SHA",
+    0x0067: "TLS_DHE_RSA_WITH_AES_128_CBC_SHA256",
+    0x006B: "TLS_DHE_RSA_WITH_AES_256_CBC_SHA256",
+    0x0035: "TLS_RSA_WITH_AES_256_CBC_SHA",
+    0x003C: "TLS_RSA_WITH_AES_128_CBC_SHA256",
+    0x003D: "TLS_RSA_WITH_AES_256_CBC_SHA256",
+    0x009C: "TLS_RSA_WITH_AES_128_GCM_SHA256",
+    0x009D: "TLS_RSA_WITH_AES_256_GCM_SHA384",
+    0xC012: "TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA",
+    0x0016: "TLS_DHE_RSA_WITH_3DES_EDE_CBC_SHA",
+    0x0005: "TLS_RSA_WITH_RC4_128_SHA",
+    0x0004: "TLS_RSA_WITH_RC4_128_MD5",
+    0x0002: "TLS_RSA_WITH_NULL_SHA",
+    0x0001: "TLS_RSA_WITH_NULL_MD5",
+}
+
+
+@dataclass(frozen=True)
+class VersionOffer:
+    """One version that the server speaks, and the suites that it takes. `server_order`: it decides between them."""
+
+    version: str
+    suites: tuple[str, ...]
+    server_order: bool
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """What was found out. `verdict` is None without a verifier, `chain` empty if no certificate was shown.
+
+    `name_fits` says whether the certificate is for the host that was asked for. `remarks` is what the profile thinks,
+    as sentences; `acceptable` whether we would speak with this server under it.
+    """
+
+    host: str
+    port: int
+    profile: str
+    offers: tuple[VersionOffer, ...]
+    chain: tuple[PeerCertificate, ...]
+    verdict: TrustVerdict | None
+    name_fits: bool
+    wants_certificate: bool | None
+    remarks: tuple[str, ...]
+    acceptable: bool
+
+
+def probe(
+    host: str,
+    port: int,
+    *,
+    verifier: Verifier | None = None,
+    profile: Profile = DEFAULT,
+    seconds: float = SECONDS,
+) -> ProbeResult:
+    """Ask a server what it offers, by some dozens of connections. Shows no identity and speaks no DICOM.
+
+    Raises `HandshakeFailed` where there is nobody, or nobody who speaks TLS.
+    """
+    _demand_tls(host, port, seconds)
+    versions = (hello.TLS13, hello.TLS12, hello.TLS11, hello.TLS10, hello.SSL3)
+    offers = tuple(offer for version in versions if (offer := _offer(host, port, version, seconds)))
+    shown = _Shown()
+    wants_certificate = _shake_hands(host, port, shown, seconds)
+    chain = _readable(shown.certificates)
+    verdict = None
+    if verifier is not None and shown.certificates:
+        judge = held_to(verifier, profile.algorithms)
+        verdict = judge.judge(shown.certificates[0], Purpose.TLS_SERVER, intermediates=shown.certificates[1:])
+    name_fits = bool(chain) and chain[0].is_for(host)
+    remarks = tuple(_remarks(profile, offers, chain, name_fits, verdict))
+    in_common = {suite.name for suite in offered(profile)} & {name for offer in offers for name in offer.suites}
+    trusted = verdict is None or verdict.trusted
+    return ProbeResult(
+        host=host,
+        port=port,
+        profile=profile.name,
+        offers=offers,
+        chain=chain,
+        verdict=verdict,
+        name_fits=name_fits,
+        wants_certificate=wants_certificate,
+        remarks=remarks,
+        acceptable=bool(in_common) and name_fits and trusted,
+    )
+
+
+def suite_name(code: int) -> str:
+    """A suite's IANA name, or its number."""
+    if code in SUITES:
+        return SUITES[code].name
+    return _OTHERS.get(code, f"{code:04X}")
+
+
+class _Shown:
+    """The certificates that the server showed in a real handshake."""
+
+    def __init__(self) -> None:
+        self.certificates: Sequence[bytes] = ()
+
+    def take(self, certificates: Sequence[bytes], found: int) -> int:
+        """Stands in for a judge: looks, and lets everything pass."""
+        self.certificates = certificates
+        return 0
+
+
+def _demand_tls(host: str, port: int, seconds: float) -> None:
+    peer = f"{host}:{port}"
+    try:
+        hello.ask((host, port), hello.TLS12, list(SUITES), _server_name(host), seconds)
+    except hello.NoServerHello as answer:
+        if answer.alert is None:
+            raise HandshakeFailed(
+                FailureReason.NOT_TLS, peer, f"{peer} does not answer as a TLS server; it may speak DICOM without TLS."
+            ) from answer
+    except TimeoutError as error:
+        raise HandshakeFailed(
+            FailureReason.TIMED_OUT, peer, f"{peer} does not answer a TLS greeting within {seconds:g} seconds."
+        ) from error
+    except OSError as error:
+        raise HandshakeFailed(
+            FailureReason.CLOSED, peer, f"{peer} cannot be reached ({error.strerror or error})."
+        ) from error
+
+
+def _offer(host: str, port: int, version: int, seconds: float) -> VersionOffer | None:
+    """The suites that the server takes in one version, in the order in which it chose them from what was left."""
+    tls13 = version == hello.TLS13
+    waiting = [code for code in (*SUITES, *_OTHERS) if (code >> 8 == 0x13) is tls13]
+    chosen: list[int] = []
+    while waiting:
+        code = _choice(host, port, version, waiting, seconds)
+        if code is None or code not in waiting:
+            break
+        chosen.append(code)
+        waiting.remove(code)
+    if not chosen:
+        return None
+    backwards = _choice(host, port, version, chosen[::-1], seconds)
+    server_order = len(chosen) > 1 and backwards == chosen[0]
+    return VersionOffer(hello.VERSION_NAMES[version], tuple(map(suite_name, chosen)), server_order)
+
+
+def _choice(host: str, port: int, version: int, suites: Sequence[int], seconds: float) -> int | None:
+    try:
+        answer = hello.ask((host, port), version, suites, _server_name(host), seconds)
+    except (hello.NoServerHello, OSError):
+        return None
+    return answer.suite if answer.version == version else None
+
+
+def _shake_hands(host: str, port: int, shown: _Shown, seconds: float) -> bool | None:
+    """A real handshake, for the certificates; whether the server wants one of ours, None if that stayed open."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    # Whatever the server has: it is judged afterwards.
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    context.check_hostname = False
+    openssl.judge_peers(context, shown.take)
+    try:
+        with (
+            socket.create_connection((host, port), timeout=seconds) as connection,
+            context.wrap_socket(connection, server_hostname=host) as secured,
+        ):
+            # A TLS 1.3 server says only now that it wants a certificate; one that does not says nothing.
+            secured.settimeout(min(seconds, 0.5))
+            secured.recv(1)
+    except TimeoutError:
+        return False
+    except ssl.SSLError as error:
+        return "ALERT" in (error.reason or "") or None
+    except OSError:
+        return None
+    return None
+
+
+def _readable(certificates: Sequence[bytes]) -> tuple[PeerCertificate, ...]:
+    """The certificates that can be shown; a verdict says more of the others."""
+    shown = []
+    for der in certificates:
+        try:
+            shown.append(peer_certificate(read_certificate(der, Policy.max_certificate_bytes)))
+        except MalformedCertificate:
+            break
+    return tuple(shown)
+
+
+def _remarks(
+    profile: Profile,
+    offers: Sequence[VersionOffer],
+    chain: Sequence[PeerCertificate],
+    name_fits: bool,
+    verdict: TrustVerdict | None,
+) -> list[str]:
+    allowed = {suite.name for suite in offered(profile)}
+    lowest = {ssl.TLSVersion.TLSv1_2: ("TLSv1.2", "TLSv1.3"), ssl.TLSVersion.TLSv1_3: ("TLSv1.3",)}
+    versions = lowest[profile.minimum_version]
+    remarks = []
+    in_common = [name for offer in offers if offer.version in versions for name in offer.suites if name in allowed]
+    if not in_common:
+        remarks.append(f"It has no suite that {profile.name} allows: no connection is possible under this profile.")
+    for offer in offers:
+        if offer.version not in versions:
+            remarks.append(
+                f"It still speaks {offer.version}, which {profile.name} forbids; have it switched off there."
+            )
+    weak = {name for offer in offers if offer.version in versions for name in offer.suites} - allowed
+    if weak:
+        remarks.append(f"It also takes suites outside {profile.name}: {', '.join(sorted(weak))}.")
+    if not chain:
+        remarks.append("It showed no certificate.")
+    elif not name_fits:
+        names = ", ".join((*chain[0].dns_names, *chain[0].ip_addresses)) or "no name at all"
+        remarks.append(f"Its certificate is for another name ({names}); connect by that name, or pin its key.")
+    if verdict is not None and not verdict.trusted:
+        remarks.append(verdict.text)
+    return remarks
+
+
+def _server_name(host: str) -> str | None:
+    """The host as a server name; an address is none (RFC 6066, 3)."""
+    return None if host.replace(".", "").isdigit() or ":" in host else host
