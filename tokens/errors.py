@@ -85,6 +85,34 @@ class OperationFailed(TokenError):
     """The token answered with an error that has no class of its own here."""
 
 
+class CardServiceError(ModuleError):
+    """The smart card service (PC/SC, pcscd) or its Python package cannot be used."""
+
+
+class NoSuchReader(NoSuchToken):
+    """No smart card reader matches."""
+
+
+class NoSuchCard(NoSuchToken):
+    """There is no card in the readers that match, or none with the application that was asked for."""
+
+
+class SeveralCards(SeveralTokens):
+    """More than one card matches: choosing one would be a guess."""
+
+
+class CardLost(TokenLost):
+    """The card left its reader, was reset or answered nonsense, and could not be used again."""
+
+
+class WrongCard(CardLost):
+    """There is a card, but not the one that was opened."""
+
+
+class CardTimeout(CardLost):
+    """The card, or whoever holds it, did not answer within the deadline."""
+
+
 class AuthenticationFailed(TokenError):
     """The other party's response does not answer our challenge: it does not hold the key."""
 

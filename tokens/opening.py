@@ -1,4 +1,4 @@
-"""One door to every key: `open_key(uri)`.
+"""One door to every key: `open_key(uri)`, for PKCS#11 tokens (`pkcs11:` URIs) and smart cards (`card:` URIs).
 
 Keys of one token share its connection, and with it the login, in one process. The connection ends with the last key.
 """
@@ -6,9 +6,11 @@ Keys of one token share its connection, and with it the login, in one process. T
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
 from tokens import forking
+from tokens.card_uri import CardUri
 from tokens.credentials import Credentials
 from tokens.errors import PinSourceError, UriError
 from tokens.keys import PrivateKey, private_key
@@ -21,11 +23,13 @@ from tokens.pkcs11.secrets import Pkcs11Secrets
 from tokens.policy import KeyPolicy
 from tokens.refusals import RefusalMemory
 from tokens.secrets import Secrets
+from tokens.smartcard.opening import open_card, open_card_key, open_card_secrets
+from tokens.smartcard.profiles import CardProfile
 from tokens.uri import Pkcs11Uri
 
 
 def open_key(
-    uri: str | Pkcs11Uri,
+    uri: str | Pkcs11Uri | CardUri,
     *,
     pin: str | PinSource | None = None,
     module: Path | str | None = None,
@@ -34,14 +38,18 @@ def open_key(
     memory: RefusalMemory | None = None,
     sessions: int = DEFAULT_SESSIONS,
     last_try: bool = False,
+    profiles: Mapping[str, CardProfile] | None = None,
 ) -> PrivateKey:
-    """The private key that a `pkcs11:` URI names, logged in and checked against the policy.
+    """The private key that a `pkcs11:` or `card:` URI names, logged in and checked against the policy.
 
     `module` and `pin` are used where the URI has no module-path and no pin-source. `sessions` bounds how many
-    threads the token serves at once. The key is a context manager, and may be shared between threads.
-    Raises the classes of `tokens.errors`.
+    threads a token serves at once; a card serves one. `profiles` are kinds of cards beside those that are known here.
+    The key is a context manager, and may be shared between threads. Raises the classes of `tokens.errors`.
     """
-    wanted = Pkcs11Uri.parse(uri) if isinstance(uri, str) else uri
+    wanted = parse_uri(uri)
+    if isinstance(wanted, CardUri):
+        opened = open_card(wanted, pin=pin, memory=memory, last_try=last_try, profiles=profiles)
+        return private_key(open_card_key(opened, wanted.key, policy or KeyPolicy()))
     shared = open_token(
         wanted,
         pin=pin,
@@ -59,7 +67,7 @@ def open_key(
 
 
 def open_secrets(
-    uri: str | Pkcs11Uri,
+    uri: str | Pkcs11Uri | CardUri,
     *,
     pin: str | PinSource | None = None,
     module: Path | str | None = None,
@@ -68,14 +76,19 @@ def open_secrets(
     memory: RefusalMemory | None = None,
     sessions: int = DEFAULT_SESSIONS,
     last_try: bool = False,
+    profiles: Mapping[str, CardProfile] | None = None,
     host_session_keys: bool = False,
 ) -> Secrets:
-    """The secret keys on the token that a `pkcs11:` URI names, logged in; see `tokens.secrets`.
+    """The secret keys on the token or card that a URI names, logged in; see `tokens.secrets`.
 
-    The URI's `object` is the prefix of the secrets' labels ("secret" where it is not given). With `host_session_keys`
-    a session key that the device cannot keep may come to this process's memory. The rest is as for `open_key`.
+    The `object` of a `pkcs11:` URI is the prefix of the secrets' labels ("secret" where it is not given). With
+    `host_session_keys` a session key that the device cannot keep may come to this process's memory. The rest is as
+    for `open_key`.
     """
-    wanted = Pkcs11Uri.parse(uri) if isinstance(uri, str) else uri
+    wanted = parse_uri(uri)
+    if isinstance(wanted, CardUri):
+        opened = open_card(wanted, pin=pin, memory=memory, last_try=last_try, profiles=profiles)
+        return Secrets(open_card_secrets(opened), host_session_keys=host_session_keys)
     shared = open_token(
         wanted.token_part(),
         pin=pin,
@@ -91,6 +104,13 @@ def open_secrets(
         shared.close()
         raise
     return Secrets(device, host_session_keys=host_session_keys)
+
+
+def parse_uri(uri: str | Pkcs11Uri | CardUri) -> Pkcs11Uri | CardUri:
+    """A URI by its scheme. Raises `UriError`."""
+    if not isinstance(uri, str):
+        return uri
+    return CardUri.parse(uri) if uri.lower().startswith("card:") else Pkcs11Uri.parse(uri)
 
 
 def open_token(

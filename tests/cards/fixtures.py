@@ -1,0 +1,106 @@
+"""Fixtures for tests with cards: import them into a `conftest.py`."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.cards.daemon import Daemon, RunningCard, why_not
+from tests.softhsm import set_pin
+
+READERS = ("Rig A", "Rig B")
+PIN = "123456"
+
+DES_KEYS = {"81": "133457799bbcdff1", "82": "7ca110454a1a6e57", "91": "0123456789abcdef", "92": "fedcba9876543210"}
+"""Key references and keys of the authentication card, the same keys as on the other devices of the secrets suite."""
+
+AUTHENTICATION_CARD = {
+    "family": "iso7816",
+    "aid": "f048534d0001",
+    "serial_file": "02",
+    "keys": [{"name": "sign", "reference": "21", "certificate": "c001", "pin": {"reference": "01", "minimum": 6}}],
+    "secrets": {
+        "authentication": {index: f"{0x80 | index:02x}" for index in range(1, 9)},
+        "encryption": {index: f"{0x90 | index:02x}" for index in range(1, 9)},
+        "pin": {"reference": "01", "minimum": 6},
+    },
+}
+"""The profile of our own authentication card, as a hospital would write it into its configuration."""
+
+PutIn = Callable[..., RunningCard]
+
+_serials = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def pcscd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A private pcscd. Where it cannot run, tests are skipped; under continuous integration that is a failure."""
+    reason = why_not()
+    if reason is not None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"No virtual card reader: {reason}")
+    daemon = Daemon(tmp_path_factory.mktemp("pcscd"), READERS)
+    # pcsc-lite's client reads this once in each process, at its first call.
+    os.environ["PCSCLITE_CSOCK_NAME"] = str(daemon.socket_path)
+    yield daemon
+    daemon.stop()
+
+
+@pytest.fixture(scope="session")
+def pin() -> str:
+    """The source of the PIN of every card of our own."""
+    return set_pin(PIN)
+
+
+@pytest.fixture
+def put_in(pcscd: Daemon) -> Iterator[PutIn]:
+    """Puts a card of our own into a reader for one test: `put_in(reader="Rig A 00 00", card="authentication", …)`."""
+    cards: list[RunningCard] = []
+
+    def start(reader: str = "Rig A 00 00", card: str = "authentication", **description: Any) -> RunningCard:
+        running = pcscd.card(reader, **described(card, **description))
+        cards.append(running)
+        inserted(running)
+        return running
+
+    yield start
+    for running in cards:
+        running.stop()
+        wait_until_gone(running.reader)
+
+
+def described(card: str, **description: Any) -> dict[str, Any]:
+    """A card's description with a serial number of its own and the suite's keys."""
+    number = next(_serials)
+    if card == "piv":
+        return {"card": card, "serial": f"{number:032x}", **description}
+    return {"card": card, "serial": f"{number:016x}", "keys": DES_KEYS, **description}
+
+
+def inserted(card: RunningCard) -> None:
+    """Put the card in and wait until pcscd has seen it."""
+    card.do("insert")
+    wait_until_there(card.reader)
+
+
+def wait_until_there(reader: str) -> None:
+    """pcscd looks every 0.4 seconds."""
+    _wait_for(reader, there=True)
+
+
+def wait_until_gone(reader: str) -> None:
+    """pcscd looks every 0.4 seconds."""
+    _wait_for(reader, there=False)
+
+
+def _wait_for(reader: str, *, there: bool) -> None:
+    from tokens.smartcard.search import slots
+
+    deadline = time.monotonic() + 5
+    while any(slot.reader == reader and (slot.atr is not None) != there for slot in slots()):
+        assert time.monotonic() < deadline, f"the card in {reader} is {'not seen' if there else 'still seen'}"
+        time.sleep(0.02)

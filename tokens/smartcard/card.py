@@ -1,0 +1,235 @@
+"""One application on one card: selected, recognised, its PINs presented, healed after a loss.
+
+A job runs while the card is ours. When the card was lost, the job is done again once, after the card was found to be
+the same: it was connected anew, its application selected, and its serial number compared. Another card is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+from tokens.credentials import Credentials
+from tokens.errors import (
+    CardLost,
+    CardServiceError,
+    CardTimeout,
+    NoSuchCard,
+    NoSuchReader,
+    TokenError,
+    TokenLost,
+    WrongCard,
+    sentence_case,
+)
+from tokens.events import Outcome, Recovery, emit
+from tokens.smartcard.apdu import Command, exchange
+from tokens.smartcard.channel import Channel
+from tokens.smartcard.commands import select_application
+from tokens.smartcard.families import FAMILIES
+from tokens.smartcard.line import APDU_TIMEOUT, CardLine
+from tokens.smartcard.login import Login
+from tokens.smartcard.profiles import CardProfile, PinProfile
+from tokens.smartcard.status import NOT_FOUND, StatusError
+
+WAIT = 10.0
+"""Seconds that a job waits for a card that is in use."""
+
+GRACE = 1.5
+"""Seconds in which a card that was lost in the middle of a job may be put back; pcscd takes 0.4 to see it."""
+
+_PAUSE = 0.1
+
+LOSSES = (CardLost, CardServiceError, NoSuchCard, NoSuchReader)
+"""What putting the card back, or starting the service again, may cure."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class CardIdentity:
+    """By what a card is known again. `serial` is empty where the profile knows no place of a serial number."""
+
+    atr: bytes
+    serial: str
+
+    @property
+    def name(self) -> str:
+        """The serial number; the ATR for a card that tells none."""
+        return self.serial or f"ATR {self.atr.hex()}"
+
+
+class CardSession:
+    """An application while the card is ours. For one thread."""
+
+    def __init__(self, application: CardApplication, channel: Channel, line: CardLine) -> None:
+        self.application = application
+        self.profile = application.profile
+        self.line = line
+        self.channel = channel
+        self.timeout = application.timeout
+
+    def exchange(self, command: Command, *, accept: frozenset[int] = frozenset()) -> bytes:
+        """Carry out a command: the response's data. Raises `StatusError`, `CardLost` or `CardTimeout`."""
+        deadline = time.monotonic() + self.timeout
+
+        def transmit(apdu: bytes) -> bytes:
+            return self.channel.transmit(apdu, max(deadline - time.monotonic(), 0.001))
+
+        return exchange(transmit, command, extended=self.profile.extended, accept=accept)
+
+    def verify(self, pin: PinProfile, *, anew: bool = False) -> None:
+        """Present the PIN, unless the card holds it for verified already and it need not be `anew`."""
+        if anew or pin.reference not in self.line.verified:
+            self.application.login.verify(self, pin)
+            self.line.verified.add(pin.reference)
+
+    def select(self) -> bytes:
+        """Select the application; its PINs are no longer verified then."""
+        self.line.forget_pins()
+        if self.application.aid is None:
+            return b""
+        try:
+            return self.exchange(select_application(self.application.aid))
+        except StatusError as error:
+            if error.status in NOT_FOUND:
+                raise NoSuchCard(
+                    f"The card in {self.line.reader} has no {self.profile.name} application "
+                    f"({self.application.aid.hex()}); see hsm-dicom card list."
+                ) from error
+            raise
+
+
+class CardApplication:
+    """What is opened: one application on one card. Any number of threads may run jobs; the card does one at a time."""
+
+    def __init__(
+        self,
+        line: CardLine,
+        profile: CardProfile,
+        aid: bytes | None,
+        credentials: Credentials | None,
+        *,
+        timeout: float = APDU_TIMEOUT,
+        wait: float = WAIT,
+    ) -> None:
+        self.line = line
+        self.profile = profile
+        self.aid = aid
+        self.timeout = timeout
+        self.wait = wait
+        self.family = FAMILIES[profile.family]
+        self.login = Login(self, credentials)
+        self.identity: CardIdentity | None = None
+        self._closed = False
+
+    @property
+    def label(self) -> str:
+        """For events: the profile and the reader."""
+        return f"{self.profile.name} in {self.line.reader}"
+
+    @property
+    def serial(self) -> str:
+        """For events and the memory of refusals: the card's serial number, or its ATR."""
+        return self.identity.name if self.identity else ""
+
+    @property
+    def description(self) -> str:
+        """For messages."""
+        serial = f" (serial {self.serial})" if self.identity else ""
+        return f"the {self.profile.name} card in {self.line.reader}{serial}"
+
+    def run(self, job: Callable[[CardSession], T], doing: str) -> T:
+        """Do `job` while the card is ours; once more if the card was lost and is back.
+
+        `doing` completes the sentence "the card could not …".
+        """
+
+        def attempt() -> T:
+            with self.session() as session:
+                return job(session)
+
+        return self.healed(attempt, doing)
+
+    def healed(self, attempt: Callable[[], T], doing: str) -> T:
+        """What `attempt` gives, which uses the card; tried again for a moment if the card was lost."""
+        try:
+            return attempt()
+        except (CardTimeout, WrongCard):
+            raise
+        except LOSSES as error:
+            if self.identity is None:
+                raise
+            lost = error
+        return self._again(attempt, doing, lost)
+
+    @contextlib.contextmanager
+    def session(self, wait: float | None = None) -> Iterator[CardSession]:
+        """Have the card, with this application selected. Nothing is healed."""
+        self.require_open()
+        with self.line.used(self.wait if wait is None else wait) as channel:
+            yield self.selected(channel)
+
+    def selected(self, channel: Channel) -> CardSession:
+        """A session on a channel that was taken, with the application selected and the card recognised."""
+        session = CardSession(self, channel, self.line)
+        if self.line.selected is not self:
+            answer = session.select()
+            self.recognise(CardIdentity(channel.atr, self.family.serial(session, answer) or ""))
+            self.line.selected = self
+        return session
+
+    def recognise(self, found: CardIdentity) -> None:
+        """The first card is remembered; from then on it must be that one. Raises `WrongCard`."""
+        if self.identity is None:
+            self.identity = found
+        elif self.identity != found:
+            raise WrongCard(
+                f"The card in {self.line.reader} is another one ({found.name}) than the one that was opened "
+                f"({self.identity.name}); put that one back, or open the new one."
+            )
+
+    def require_open(self) -> None:
+        """Raises `TokenLost` after `close`."""
+        if self._closed:
+            raise TokenLost(f"{sentence_case(self.description)} was closed.")
+
+    def close(self) -> None:
+        """Wipe a PIN that was kept. The line is closed by whoever shares it out."""
+        self._closed = True
+        self.login.forget()
+
+    def _again(self, attempt: Callable[[], T], doing: str, lost: TokenError) -> T:
+        started = time.perf_counter()
+        deadline = time.monotonic() + GRACE
+        while True:
+            try:
+                result = attempt()
+            except (CardTimeout, WrongCard) as error:
+                self._report(Outcome.FAILED, started, str(error))
+                raise
+            except LOSSES as error:
+                if time.monotonic() > deadline:
+                    self._report(Outcome.FAILED, started, str(error))
+                    raise CardLost(
+                        f"{sentence_case(self.description)} could not {doing}: {error} "
+                        "It is then used again without a restart."
+                    ) from error
+                time.sleep(_PAUSE)
+            else:
+                self._report(Outcome.DONE, started, str(lost))
+                return result
+
+    def _report(self, outcome: Outcome, started: float, reason: str) -> None:
+        emit(
+            Recovery(
+                token_serial=self.serial,
+                token_label=self.label,
+                outcome=outcome,
+                duration=time.perf_counter() - started,
+                reason=reason,
+                step="connected to the card again" if outcome is Outcome.DONE else "looked for the card",
+            )
+        )

@@ -1,0 +1,169 @@
+"""The smart card driver of a private key: carries out the rungs that `tokens.mechanisms` ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from pkcs11 import Mechanism
+
+from tokens.card_uri import CardUri
+from tokens.errors import KeyPolicyRefused, NoSuchKey, TokenLost, UnsupportedKey
+from tokens.keys import CURVES, CiphertextRejected
+from tokens.mechanisms import Rung
+from tokens.policy import Finding, KeyAttributes, KeyPolicy, enforce
+from tokens.reporting import key_use
+from tokens.smartcard.card import CardApplication, CardSession
+from tokens.smartcard.families import PublicKey
+from tokens.smartcard.profiles import CardKey, CardProfile, KeyUsage
+from tokens.smartcard.status import NOT_AUTHORISED, StatusError
+
+T = TypeVar("T")
+
+
+class SmartCardKey:
+    """One private key on a card, for any number of threads. Satisfies `tokens.keys.DeviceKey`."""
+
+    def __init__(
+        self, application: CardApplication, key: CardKey, policy: KeyPolicy, release: Callable[[], None]
+    ) -> None:
+        self.application = application
+        self.key = key
+        self._release: Callable[[], None] | None = release
+        self.certificate: x509.Certificate | None = None
+        self.public_key = application.run(self._read, f"open key {key.name}")
+        self.offered: frozenset[Mechanism] = application.family.offered(key, self.public_key)
+        self.findings: tuple[Finding, ...] = enforce(f"Key {self.description}", self.attributes, policy)
+
+    @property
+    def description(self) -> str:
+        """For messages."""
+        return f"{self.key.name} of {self.application.description}"
+
+    @property
+    def uri(self) -> CardUri:
+        """The URI that opens this key again, in whatever reader the card is."""
+        identity, profile = self.application.identity, self.application.profile
+        return CardUri(
+            serial=identity.serial if identity and identity.serial else None,
+            atr=identity.atr.hex() if identity and not identity.serial else None,
+            profile=profile.name,
+            aid=self.application.aid if self.application.aid != profile.aid else None,
+            key=self.key.name,
+            sharing=None if self.application.line.exclusive else "transactions",
+        )
+
+    def sign(self, rung: Rung, data: bytes) -> bytes:
+        """The card's signature over the rung's input."""
+        self._require(KeyUsage.SIGN)
+        application, family = self.application, self.application.family
+
+        def job(session: CardSession) -> bytes:
+            return family.sign(session, self.key, self.public_key, rung.mechanism, data)
+
+        with self._reported("sign", rung):
+            return application.run(lambda session: self._authorised(session, job), f"sign with key {self.key.name}")
+
+    def decrypt(self, rung: Rung, ciphertext: bytes) -> bytes:
+        """The plaintext. Whatever the card says of the ciphertext is `CiphertextRejected`."""
+        self._require(KeyUsage.DECRYPT)
+        application, family = self.application, self.application.family
+
+        def job(session: CardSession) -> bytes | CiphertextRejected:
+            try:
+                return family.decrypt(session, self.key, ciphertext)
+            except CiphertextRejected as rejected:
+                return rejected
+
+        with self._reported("decrypt", rung):
+            result = application.run(
+                lambda session: self._authorised(session, job), f"decrypt with key {self.key.name}"
+            )
+        # Raised outside the report, so that no log becomes the oracle that the caller must not have.
+        if isinstance(result, CiphertextRejected):
+            raise result
+        return result
+
+    def close(self) -> None:
+        """Let go of the card; it is disconnected with its last user."""
+        release, self._release = self._release, None
+        if release is not None:
+            release()
+
+    def _authorised(self, session: CardSession, job: Callable[[CardSession], T]) -> T:
+        if self.key.pin is not None:
+            session.verify(self.key.pin, anew=self._pin_each_time)
+        try:
+            return job(session)
+        except StatusError as error:
+            if error.status != NOT_AUTHORISED or self.key.pin is None:
+                raise
+        # The card forgot the PIN, as after a reset that nobody heard of: once more.
+        session.verify(self.key.pin, anew=True)
+        return job(session)
+
+    def _read(self, session: CardSession) -> PublicKey:
+        family = self.application.family
+        self.certificate = family.certificate(session, self.key)
+        public = family.public_key(session, self.key)
+        if public is None and self.certificate is not None:
+            public = supported(self.certificate.public_key(), self.key)
+        if public is None:
+            raise NoSuchKey(
+                f"There is no key {self.key.name} on {self.application.description}, "
+                "or no certificate from which its public half could be read."
+            )
+        public = supported(public, self.key)
+        self._pin_each_time = self.key.pin is not None and family.pin_each_time(session, self.key)
+        self.attributes = attributes_of(session, self.key, public, self._pin_each_time)
+        return public
+
+    def _require(self, usage: KeyUsage) -> None:
+        if self._release is None:
+            raise TokenLost(f"Key {self.description} was closed.")
+        if self.key.usage is not usage:
+            raise KeyPolicyRefused(
+                f"Key {self.description} is there to {self.key.usage}, not to {usage}; take another key of the card."
+            )
+
+    def _reported(self, operation: str, rung: Rung):  # type: ignore[no-untyped-def]
+        return key_use(self.application.serial, self.application.label, self.key.name, operation, rung.name)
+
+
+def find_key(profile: CardProfile, name: str | None, description: str) -> CardKey:
+    """The key of the profile that a URI names. Raises `NoSuchKey` naming those that there are."""
+    key = profile.key(name)
+    if key is None:
+        names = ", ".join(known.name for known in profile.keys) or "none for signatures"
+        asked = f"no key '{name}'" if name else "more than one key"
+        raise NoSuchKey(f"The profile {profile.name} of {description} has {asked}; add key=… to the URI: {names}.")
+    return key
+
+
+def attributes_of(session: CardSession, key: CardKey, public: PublicKey, pin_each_time: bool) -> KeyAttributes:
+    """What is known of a key on a card: its specification promises that it cannot be read."""
+    made_on_card = session.application.family.made_on_card(session, key)
+    return KeyAttributes(
+        key_type="RSA" if isinstance(public, rsa.RSAPublicKey) else public.curve.name,
+        size_bits=public.key_size,
+        sensitive=True,
+        extractable=False,
+        always_sensitive=made_on_card,
+        never_extractable=made_on_card,
+        local=made_on_card,
+        sign=key.usage is KeyUsage.SIGN,
+        decrypt=key.usage is KeyUsage.DECRYPT,
+        unwrap=False,
+        always_authenticate=pin_each_time,
+    )
+
+
+def supported(public: object, key: CardKey) -> PublicKey:
+    """The public key, if it is of a kind that is served. Raises `UnsupportedKey`."""
+    if isinstance(public, rsa.RSAPublicKey):
+        return public
+    if isinstance(public, ec.EllipticCurvePublicKey) and public.curve.name in CURVES:
+        return public
+    raise UnsupportedKey(f"Key {key.name} on the card is neither RSA nor on P-256 or P-384; it cannot be used here.")

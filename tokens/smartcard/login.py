@@ -1,0 +1,200 @@
+"""Presenting a PIN to a card: at most once, never the last try unseen, and never again once it was refused.
+
+A card tells how many tries are left when it is asked with an empty VERIFY (or, OpenPGP, in a data object). That is
+read before each presentation and said to the person who types. It is also read after a card was lost in the middle of
+VERIFY: if a try is gone then, the PIN was refused, though nobody heard the answer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import time
+from typing import TYPE_CHECKING
+
+from tokens.credentials import Credentials
+from tokens.errors import (
+    OperationFailed,
+    PinError,
+    PinLocked,
+    PinNotPresented,
+    PinRefused,
+    PinSourceError,
+    TokenError,
+    sentence_case,
+)
+from tokens.events import Login as LoginEvent
+from tokens.events import Outcome, emit
+from tokens.pin import Pin
+from tokens.smartcard import pinpad
+from tokens.smartcard.commands import verify
+from tokens.smartcard.profiles import PinProfile
+from tokens.smartcard.status import BLOCKED, StatusError
+
+if TYPE_CHECKING:
+    from tokens.smartcard.card import CardApplication, CardSession
+
+_ROLE = "user"
+
+
+class Login:
+    """The PINs of one application in this process."""
+
+    def __init__(self, application: CardApplication, credentials: Credentials | None) -> None:
+        self._application = application
+        self.credentials = credentials
+        self._salt = os.urandom(16)
+        self._accepted: bytes | None = None
+        self._unsettled: tuple[Pin, int] | None = None
+
+    def verify(self, session: CardSession, pin: PinProfile) -> None:
+        """VERIFY. Raises `PinLocked`, `PinNotPresented`, `PinRefused` or `PinSourceError`."""
+        started = time.perf_counter()
+        presented = False
+        outcome, reason = Outcome.FAILED, ""
+        try:
+            credentials = self._require_credentials()
+            left = self._application.family.tries_left(session, pin)
+            self._settle(credentials, left)
+            self._check_tries(credentials, pin, left)
+            octets = credentials.read(self._purpose(left))
+            self._check_length(octets, pin)
+            presented = True
+            self._present(session, pin, credentials, octets, left)
+            outcome = Outcome.DONE
+        except PinError as error:
+            outcome, reason = Outcome.REFUSED, str(error)
+            raise
+        except TokenError as error:
+            reason = str(error)
+            raise
+        finally:
+            emit(
+                LoginEvent(
+                    token_serial=self._application.serial,
+                    token_label=self._application.label,
+                    outcome=outcome,
+                    duration=time.perf_counter() - started,
+                    reason=reason,
+                    role=_ROLE,
+                    presented=presented,
+                )
+            )
+
+    def forget(self) -> None:
+        """Wipe what is kept."""
+        if self.credentials is not None:
+            self.credentials.forget()
+
+    def _present(
+        self, session: CardSession, pin: PinProfile, credentials: Credentials, octets: Pin | None, left: int | None
+    ) -> None:
+        if octets is not None and self._was_accepted(octets):
+            # This very PIN opened this very card before: no refusal is known of it, and none is to be feared.
+            try:
+                self._send(session, pin, octets)
+            except StatusError as error:
+                with credentials.memory.presenting(self._application.serial, _ROLE, octets) as presenting:
+                    presenting.was_refused()
+                raise self._refused(credentials, octets, error) from error
+            credentials.accepted(octets)
+            return
+        with credentials.memory.presenting(self._application.serial, _ROLE, octets) as presenting:
+            if octets is not None and left is not None:
+                self._unsettled = Pin(octets.octets()), left
+            try:
+                self._send(session, pin, octets)
+            except StatusError as error:
+                presenting.was_refused()
+                self._unsettled = None
+                raise self._refused(credentials, octets, error) from error
+        self._unsettled = None
+        if octets is not None:
+            self._accepted = self._digest(octets)
+        credentials.accepted(octets)
+
+    def _send(self, session: CardSession, pin: PinProfile, octets: Pin | None) -> None:
+        session.line.pin_presented()
+        if octets is None:
+            pinpad.verify(session.channel, pin)
+            return
+        padded = pin.padded(octets.octets())
+        try:
+            session.exchange(verify(pin.reference, padded))
+        finally:
+            padded[:] = bytes(len(padded))
+
+    def _refused(self, credentials: Credentials, octets: Pin | None, error: StatusError) -> TokenError:
+        description = self._application.description
+        left = error.tries_left
+        if error.status >> 8 != 0x63 and error.status != BLOCKED:
+            return OperationFailed(f"{sentence_case(description)} did not take the PIN. {error}")
+        tries = "" if left is None else f" {left} {'try is' if left == 1 else 'tries are'} left."
+        sentence = f"The PIN from '{credentials.source}' was refused by {description}.{tries}"
+        credentials.refused(octets, sentence)
+        if left == 0:
+            return PinLocked(f"{sentence} The PIN is locked now; it takes the card's PUK or its issuer to unlock it.")
+        return PinRefused(
+            f"{sentence} It will not be presented again, so that the card does not lock; "
+            "put the right PIN in its place."
+        )
+
+    def _settle(self, credentials: Credentials, left: int | None) -> None:
+        """A PIN whose answer was lost with the card: was it the wrong one?"""
+        unsettled, self._unsettled = self._unsettled, None
+        if unsettled is None or left is None:
+            return
+        octets, before = unsettled
+        if left >= before:
+            octets.wipe()
+            return
+        with credentials.memory.presenting(self._application.serial, _ROLE, octets) as presenting:
+            presenting.was_refused()
+        sentence = f"The PIN from '{credentials.source}' was refused by {self._application.description}."
+        credentials.refused(octets, sentence)
+        raise PinRefused(f"{sentence} It will not be presented again; put the right PIN in its place.")
+
+    def _check_tries(self, credentials: Credentials, pin: PinProfile, left: int | None) -> None:
+        if left is None:
+            return
+        attended, description = credentials.source.attended, self._application.description
+        if left == 0:
+            raise PinLocked(f"The PIN of {description} is locked; it takes the card's PUK or its issuer to unlock it.")
+        if left == 1 and not (credentials.last_try and attended):
+            raise PinNotPresented(
+                f"One more wrong PIN locks {description}. Present the right one by hand to reset the counter: "
+                "hsm-dicom card check --last-try"
+            )
+        if left < pin.limit and not attended:
+            raise PinNotPresented(
+                f"A wrong PIN was presented to {description} ({left} tries are left), so none is presented unattended. "
+                "Present the right one by hand to reset the counter: hsm-dicom card check"
+            )
+
+    def _check_length(self, octets: Pin | None, pin: PinProfile) -> None:
+        if octets is None or pin.minimum <= len(octets.octets()) <= pin.maximum:
+            return
+        octets.wipe()
+        raise PinNotPresented(
+            f"What the PIN source gave is not {pin.minimum} to {pin.maximum} bytes long, so it cannot be the PIN of "
+            f"{self._application.description} and was not presented."
+        )
+
+    def _purpose(self, left: int | None) -> str:
+        tries = "" if left is None else f" ({left} {'try' if left == 1 else 'tries'} left)"
+        return f"PIN of {self._application.description}{tries}"
+
+    def _require_credentials(self) -> Credentials:
+        if self.credentials is None:
+            raise PinSourceError(
+                f"{sentence_case(self._application.description)} wants a PIN and no source for it was named; "
+                "add --pin prompt, pin-source in the URI, or pin in the configuration."
+            )
+        return self.credentials
+
+    def _was_accepted(self, octets: Pin) -> bool:
+        return self._accepted is not None and hmac.compare_digest(self._accepted, self._digest(octets))
+
+    def _digest(self, octets: Pin) -> bytes:
+        return hashlib.blake2b(octets.octets(), key=self._salt, digest_size=32).digest()

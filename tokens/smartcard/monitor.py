@@ -1,0 +1,79 @@
+"""What happens in the readers: cards and readers come and go.
+
+for event in changes(timeout=60):
+    print(event.reader, event.change)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from fnmatch import fnmatchcase
+
+from tokens.errors import CardServiceError
+from tokens.smartcard.search import slots
+
+INTERVAL = 0.25
+"""Seconds between two looks. pcscd itself takes up to 0.4 to see a card."""
+
+
+class Change(StrEnum):
+    """What happened."""
+
+    INSERTED = "card inserted"
+    REMOVED = "card removed"
+    READER_ADDED = "reader added"
+    READER_REMOVED = "reader removed"
+    SERVICE_LOST = "smart card service lost"
+    SERVICE_FOUND = "smart card service found"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CardEvent:
+    """One change. `atr` is that of the card that came or left; `reader` is empty where the service itself changed."""
+
+    change: Change
+    reader: str = ""
+    atr: bytes | None = None
+
+
+def changes(reader: str = "*", *, timeout: float | None = None) -> Iterator[CardEvent]:
+    """What changes from now on in the readers whose names match, as it happens; for `timeout` seconds, or for ever.
+
+    A card that was swapped between two looks shows as removed and inserted if its ATR differs; a card of the same kind
+    does not show: whoever uses cards compares serial numbers. Losing pcscd is an event, not an error.
+    """
+    ends = None if timeout is None else time.monotonic() + timeout
+    seen = _look(reader)
+    while ends is None or time.monotonic() < ends:
+        time.sleep(INTERVAL)
+        now = _look(reader)
+        yield from _differences(seen, now)
+        seen = now
+
+
+def _look(pattern: str) -> dict[str, bytes | None] | None:
+    try:
+        return {slot.reader: slot.atr for slot in slots() if fnmatchcase(slot.reader, pattern)}
+    except CardServiceError:
+        return None
+
+
+def _differences(seen: dict[str, bytes | None] | None, now: dict[str, bytes | None] | None) -> Iterator[CardEvent]:
+    if (seen is None) != (now is None):
+        yield CardEvent(change=Change.SERVICE_LOST if now is None else Change.SERVICE_FOUND)
+    before, after = seen or {}, now or {}
+    for name in before.keys() - after.keys():
+        yield CardEvent(change=Change.READER_REMOVED, reader=name)
+    for name in after.keys() - before.keys():
+        yield CardEvent(change=Change.READER_ADDED, reader=name)
+    for name, atr in after.items():
+        was = before.get(name)
+        if was == atr:
+            continue
+        if was is not None:
+            yield CardEvent(change=Change.REMOVED, reader=name, atr=was)
+        if atr is not None:
+            yield CardEvent(change=Change.INSERTED, reader=name, atr=atr)

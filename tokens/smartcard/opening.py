@@ -1,0 +1,89 @@
+"""Opening what a `card:` URI names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tokens.card_uri import CardUri
+from tokens.credentials import Credentials
+from tokens.pin import PinSource, parse_pin_source
+from tokens.policy import KeyPolicy
+from tokens.refusals import RefusalMemory
+from tokens.smartcard import lines
+from tokens.smartcard.card import WAIT, CardApplication
+from tokens.smartcard.key import SmartCardKey, find_key
+from tokens.smartcard.line import APDU_TIMEOUT
+from tokens.smartcard.profiles import CardProfile
+from tokens.smartcard.search import find_card
+from tokens.smartcard.secrets import SmartCardSecrets
+
+
+class OpenedCard:
+    """One user's share in a card's line."""
+
+    def __init__(self, application: CardApplication) -> None:
+        self.application = application
+        self._open = True
+
+    def close(self) -> None:
+        """Give the share back; doing so twice is fine."""
+        if self._open:
+            self._open = False
+            self.application.close()
+            lines.let_go(self.application.line)
+
+    def __enter__(self) -> CardApplication:
+        return self.application
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_card(
+    uri: CardUri,
+    *,
+    pin: str | PinSource | None = None,
+    memory: RefusalMemory | None = None,
+    last_try: bool = False,
+    profiles: Mapping[str, CardProfile] | None = None,
+    timeout: float = APDU_TIMEOUT,
+    wait: float = WAIT,
+) -> OpenedCard:
+    """A share in the one card that matches, its application selected and the card recognised; no PIN is presented yet.
+
+    `profiles` are those of the configuration, by name. `timeout` is what the card has for one command, in seconds;
+    `wait` how long a job waits for a card that is in use.
+    """
+    reader, profile = find_card(uri, profiles)
+    source = parse_pin_source(uri.pin_source) if uri.pin_source is not None else pin
+    source = parse_pin_source(source) if isinstance(source, str) else source
+    credentials = None if source is None else Credentials(source, memory or RefusalMemory(), last_try)
+    line = lines.share(reader, exclusive=uri.exclusive)
+    application = CardApplication(line, profile, uri.aid or profile.aid, credentials, timeout=timeout, wait=wait)
+    opened = OpenedCard(application)
+    try:
+        with application.session():
+            return opened
+    except BaseException:
+        opened.close()
+        raise
+
+
+def open_card_key(opened: OpenedCard, name: str | None, policy: KeyPolicy) -> SmartCardKey:
+    """The driver of one key, which takes the share over. Raises `NoSuchKey`, `UnsupportedKey`, `KeyPolicyRefused`."""
+    try:
+        application = opened.application
+        key = find_key(application.profile, name, application.description)
+        return SmartCardKey(application, key, policy, opened.close)
+    except BaseException:
+        opened.close()
+        raise
+
+
+def open_card_secrets(opened: OpenedCard) -> SmartCardSecrets:
+    """The driver of the card's secrets, which takes the share over. Raises `NoSuchKey`."""
+    try:
+        return SmartCardSecrets(opened.application, opened.close)
+    except BaseException:
+        opened.close()
+        raise

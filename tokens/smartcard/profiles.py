@@ -1,0 +1,178 @@
+"""Card profiles: how a kind of card is spoken to, as data, so that a hospital adds its own in the configuration.
+
+A profile names the application, its PINs, the keys and what each is for, and where certificates and the serial number
+are. Three families say how a key is used, since their commands differ: `iso7816` (MANAGE SECURITY ENVIRONMENT and
+PERFORM SECURITY OPERATION), `piv` (GENERAL AUTHENTICATE) and `openpgp`.
+
+Shipped:
+
+| profile   | card                               | keys                                                               |
+|-----------|------------------------------------|--------------------------------------------------------------------|
+| `piv`     | NIST SP 800-73-4 and -5            | 9a, 9c (PIN for each signature), 9d, 9e (no PIN)                   |
+| `openpgp` | OpenPGP Smart Card Application 3.4 | sign, decrypt, auth                                                |
+| `iso7816` | authentication by ISO/IEC 7816-4   | secrets 1 to 8 as references 81 to 88, encryption keys as 91 to 98;|
+|           | and codes by 7816-8, nothing more  | PIN 01, padded with FF to 8 bytes                                  |
+
+`tokens.smartcard.profile_table` reads one from the configuration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from tokens.errors import UriError
+
+_STRICT = {"extra": "forbid"}
+"""For pydantic, by which `tokens.smartcard.profile_table` checks what a configuration says."""
+
+
+class Family(StrEnum):
+    """Whose commands a card understands."""
+
+    ISO7816 = "iso7816"
+    PIV = "piv"
+    OPENPGP = "openpgp"
+
+
+class KeyUsage(StrEnum):
+    """What a key on a card does."""
+
+    SIGN = "sign"
+    DECRYPT = "decrypt"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PinProfile:
+    """A PIN on the card: its reference (P2 of VERIFY), its length in bytes, and how it is filled up."""
+
+    __pydantic_config__ = _STRICT
+
+    reference: int
+    minimum: int = 4
+    maximum: int = 8
+    padding: int | None = 0xFF
+    """The byte that fills a PIN up to `maximum`; None where it is sent as long as it is."""
+    limit: int = 3
+    """Tries that a card leaves after the right PIN was presented. Fewer mean that somebody got it wrong since."""
+
+    def padded(self, pin: bytearray) -> bytearray:
+        """The data field of VERIFY. The caller wipes it."""
+        if self.padding is None:
+            return bytearray(pin)
+        return bytearray(pin) + bytearray([self.padding]) * (self.maximum - len(pin))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CardKey:
+    """A private key on the card."""
+
+    __pydantic_config__ = _STRICT
+
+    name: str
+    """What `key=` in a card: URI says."""
+    reference: int
+    usage: KeyUsage = KeyUsage.SIGN
+    pin: PinProfile | None = None
+    pin_each_time: bool = False
+    """Whether the PIN must be in the command before each use."""
+    certificate: int | None = None
+    """The data object (piv, openpgp) or file identifier (iso7816) of its certificate."""
+    algorithm: int | None = None
+    """iso7816: the algorithm reference for MANAGE SECURITY ENVIRONMENT (tag 80); not sent where there is none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecretsProfile:
+    """Where secrets for authentication and codes are: key references by index."""
+
+    __pydantic_config__ = _STRICT
+
+    authentication: Mapping[int, int]
+    """INTERNAL and EXTERNAL AUTHENTICATE: P2 by index."""
+    encryption: Mapping[int, int]
+    """Codes and ciphers: tag 83 of MANAGE SECURITY ENVIRONMENT by index."""
+    algorithm: int = 0x00
+    """P1 of INTERNAL and EXTERNAL AUTHENTICATE; 00 where the key implies it."""
+    pin: PinProfile | None = None
+    longest: int = 4096
+    """Bytes that are given to the card in one go. Bulk data is not a card's work."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CardProfile:
+    """One kind of card."""
+
+    __pydantic_config__ = _STRICT
+
+    name: str
+    family: Family
+    aid: bytes | None
+    """The application to select; None for a card without applications."""
+    keys: tuple[CardKey, ...] = ()
+    secrets: SecretsProfile | None = None
+    serial_file: int | None = None
+    """iso7816: short identifier of the file in which tag 5A is the card's serial number (EF.GDO)."""
+    extended: bool = True
+    """Whether the card takes APDUs of more than 255 bytes; short ones are chained otherwise."""
+
+    def key(self, name: str | None) -> CardKey | None:
+        """The key of that name; the only one, if no name is given."""
+        if name is None:
+            return self.keys[0] if len(self.keys) == 1 else None
+        return next((key for key in self.keys if key.name == name.lower()), None)
+
+
+_PIV_PIN = PinProfile(reference=0x80, minimum=6)
+_PW1_SIGN = PinProfile(reference=0x81, minimum=6, maximum=127, padding=None)
+_PW1 = PinProfile(reference=0x82, minimum=6, maximum=127, padding=None)
+_PIN_01 = PinProfile(reference=0x01)
+
+PIV = CardProfile(
+    name="piv",
+    family=Family.PIV,
+    aid=bytes.fromhex("a000000308000010000100"),
+    keys=(
+        CardKey(name="9a", reference=0x9A, pin=_PIV_PIN, certificate=0x5FC105),
+        CardKey(name="9c", reference=0x9C, pin=_PIV_PIN, pin_each_time=True, certificate=0x5FC10A),
+        CardKey(name="9d", reference=0x9D, pin=_PIV_PIN, usage=KeyUsage.DECRYPT, certificate=0x5FC10B),
+        CardKey(name="9e", reference=0x9E, certificate=0x5FC101),
+    ),
+    # SP 800-73-4, part 2, 3.1.2: contact interfaces take short APDUs with chaining in every case.
+    extended=False,
+)
+
+OPENPGP = CardProfile(
+    name="openpgp",
+    family=Family.OPENPGP,
+    aid=bytes.fromhex("d27600012401"),
+    keys=(
+        CardKey(name="sign", reference=0xB6, pin=_PW1_SIGN),
+        CardKey(name="decrypt", reference=0xB8, pin=_PW1, usage=KeyUsage.DECRYPT),
+        CardKey(name="auth", reference=0xA4, pin=_PW1, certificate=0x7F21),
+    ),
+)
+
+ISO7816 = CardProfile(
+    name="iso7816",
+    family=Family.ISO7816,
+    aid=None,
+    secrets=SecretsProfile(
+        authentication={index: 0x80 | index for index in range(1, 9)},
+        encryption={index: 0x90 | index for index in range(1, 9)},
+        pin=_PIN_01,
+    ),
+)
+
+SHIPPED: Mapping[str, CardProfile] = {profile.name: profile for profile in (PIV, OPENPGP, ISO7816)}
+"""By the name that a card: URI gives."""
+
+
+def find_profile(name: str, added: Mapping[str, CardProfile]) -> CardProfile:
+    """A profile from the configuration or a shipped one. Raises `UriError` naming those that there are."""
+    profile = added.get(name) or SHIPPED.get(name)
+    if profile is None:
+        known = ", ".join(sorted({*added, *SHIPPED}))
+        raise UriError(f"There is no card profile '{name}'; there are: {known}.")
+    return profile

@@ -1,0 +1,157 @@
+"""Which card: readers by name, cards by ATR, serial number or application."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from tokens.card_uri import CardUri
+from tokens.errors import NoSuchCard, NoSuchReader, SeveralCards, TokenError
+from tokens.smartcard import lines
+from tokens.smartcard.card import CardApplication
+from tokens.smartcard.pcsc import SERVICE_TIMEOUT, Context, PcscError, readers, service_error
+from tokens.smartcard.profiles import SHIPPED, CardProfile, Family, find_profile
+
+_PROBING_WAIT = 2.0
+"""Seconds to wait for a card that somebody else uses, while looking for one that matches."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CardInfo:
+    """One reader, and the card in it.
+
+    `atr` is None for an empty reader. `in_use` says that a program holds the card exclusively, so that nothing more
+    could be learnt. `applications` are the names of the profiles whose application answered; `serials` what each told.
+    """
+
+    reader: str
+    atr: bytes | None = None
+    in_use: bool = False
+    applications: tuple[str, ...] = ()
+    serials: tuple[str, ...] = ()
+
+    @property
+    def uris(self) -> tuple[CardUri, ...]:
+        """A URI for each application, which finds this card in any reader."""
+        return tuple(
+            CardUri(serial=serial or None, reader=None if serial else self.reader, profile=name)
+            for name, serial in zip(self.applications, self.serials, strict=True)
+        )
+
+
+def list_cards(profiles: Mapping[str, CardProfile] | None = None) -> tuple[CardInfo, ...]:
+    """Every reader and its card, with the applications that are known here. Nothing on a card is changed.
+
+    Raises `CardServiceError`.
+    """
+    known = [profile for profile in {**SHIPPED, **(profiles or {})}.values() if profile.aid is not None]
+    return tuple(_look_into(slot, known) for slot in slots())
+
+
+def find_card(wanted: CardUri, profiles: Mapping[str, CardProfile] | None = None) -> tuple[str, CardProfile]:
+    """The reader of the one card that matches, and how to speak to it.
+
+    Raises `NoSuchReader`, `NoSuchCard`, `SeveralCards`, which say what is there, and `UriError`.
+    """
+    profile = find_profile(wanted.profile or _profile_of(wanted, profiles or {}), profiles or {})
+    present = slots()
+    in_readers = [slot for slot in present if wanted.reader is None or fnmatchcase(slot.reader, wanted.reader)]
+    if not in_readers:
+        names = ", ".join(slot.reader for slot in present) or "none"
+        raise NoSuchReader(f"No smart card reader matches '{wanted.reader or '*'}'; there are: {names}.")
+    candidates = [slot for slot in in_readers if slot.atr is not None and _atr_matches(wanted, slot.atr)]
+    if not candidates:
+        raise NoSuchCard(f"No card matches {wanted.card_part()}. {_described(in_readers)}")
+    if wanted.serial is None and len(candidates) == 1:
+        return candidates[0].reader, profile
+    fitting = [slot for slot in candidates if _fits(slot.reader, wanted, profile)]
+    if len(fitting) == 1:
+        return fitting[0].reader, profile
+    if not fitting:
+        raise NoSuchCard(f"No card matches {wanted.card_part()}. {_described(in_readers)}")
+    raise SeveralCards(
+        f"{len(fitting)} cards match {wanted.card_part()}, in {', '.join(slot.reader for slot in fitting)}; "
+        "name the reader or the serial number."
+    )
+
+
+def slots() -> list[CardInfo]:
+    """Readers and ATRs, from pcscd alone: no card is touched."""
+    context = Context()
+    try:
+        names = readers(context)
+        library = context.library
+        asked = [(name, library.SCARD_STATE_UNAWARE) for name in names]
+        if not asked:
+            return []
+        (states,) = context.with_handle(library.SCardGetStatusChange, 0, asked, timeout=SERVICE_TIMEOUT)
+        return [
+            CardInfo(
+                reader=name,
+                atr=bytes(atr) if state & library.SCARD_STATE_PRESENT and atr else None,
+                in_use=bool(state & library.SCARD_STATE_EXCLUSIVE),
+            )
+            for name, state, atr in states
+        ]
+    except PcscError as error:
+        raise service_error(error) from error
+    finally:
+        context.release()
+
+
+@contextlib.contextmanager
+def looked_at(reader: str, profile: CardProfile, aid: bytes | None = None) -> Iterator[CardApplication]:
+    """An application on a card for a moment, without a PIN: in transactions, or through a line that is open already."""
+    line = lines.share_for_a_look(reader)
+    application = CardApplication(line, profile, aid or profile.aid, None, wait=_PROBING_WAIT)
+    try:
+        yield application
+    finally:
+        application.close()
+        lines.let_go(line)
+
+
+def _fits(reader: str, wanted: CardUri, profile: CardProfile) -> bool:
+    try:
+        with looked_at(reader, profile, wanted.aid) as application, application.session() as session:
+            return wanted.serial is None or session.application.serial == wanted.serial.lower()
+    except TokenError:
+        return False
+
+
+def _look_into(slot: CardInfo, known: list[CardProfile]) -> CardInfo:
+    if slot.atr is None or (slot.in_use and not lines.held_here(slot.reader)):
+        return slot
+    found: dict[str, str] = {}
+    for profile in known:
+        try:
+            with looked_at(slot.reader, profile) as application, application.session():
+                identity = application.identity
+                found[profile.name] = identity.serial if identity else ""
+        except TokenError:
+            continue
+    return CardInfo(reader=slot.reader, atr=slot.atr, applications=tuple(found), serials=tuple(found.values()))
+
+
+def _profile_of(wanted: CardUri, profiles: Mapping[str, CardProfile]) -> str:
+    """A URI that names no profile names it by its AID, or means the generic one."""
+    if wanted.aid is not None:
+        for profile in {**SHIPPED, **profiles}.values():
+            if profile.aid == wanted.aid:
+                return profile.name
+    return Family.ISO7816.value
+
+
+def _atr_matches(wanted: CardUri, atr: bytes) -> bool:
+    return wanted.atr is None or fnmatchcase(atr.hex(), wanted.atr.lower())
+
+
+def _described(present: list[CardInfo]) -> str:
+    said = [
+        f"{slot.reader}: {'no card' if slot.atr is None else 'a card with ATR ' + slot.atr.hex()}"
+        + (" in exclusive use by another program" if slot.in_use else "")
+        for slot in present
+    ]
+    return f"There is: {'; '.join(said)}."

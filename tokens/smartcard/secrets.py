@@ -1,0 +1,304 @@
+"""The smart card driver of the secrets port: the APDUs that the port is named after.
+
+The key index becomes a key reference by the profile's table. A card judges the response to its last challenge, and only
+in the next command: so an authentication takes the card for itself, from its beginning to its end or its deadline.
+
+Codes and ciphers are for short data (see `SecretsProfile.longest`). A session key comes back to the host by the nature
+of INTERNAL AUTHENTICATE, so a card derives none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from tokens.errors import (
+    AuthenticationExpired,
+    AuthenticationFailed,
+    KeyPolicyRefused,
+    MechanismNotOffered,
+    NoSuchKey,
+    TokenError,
+    TokenLost,
+)
+from tokens.reporting import key_use
+from tokens.secrets import BLOCK, ZERO_IV, Use
+from tokens.smartcard import tlv
+from tokens.smartcard.apdu import Command
+from tokens.smartcard.card import CardApplication, CardSession
+from tokens.smartcard.commands import (
+    Template,
+    compute_cryptographic_checksum,
+    decipher,
+    encipher,
+    external_authenticate,
+    get_challenge,
+    internal_authenticate,
+    manage_security_environment,
+)
+from tokens.smartcard.deadlines import Alarm
+from tokens.smartcard.profiles import SecretsProfile
+from tokens.smartcard.status import BLOCKED, NOT_AUTHORISED, NOT_FOUND, NOT_SUPPORTED, StatusError
+
+_KEY_REFERENCE, _INITIAL_BLOCK = 0x83, 0x87
+
+T = TypeVar("T")
+
+
+class SmartCardSecrets:
+    """The secrets of one application on one card. Satisfies `tokens.secrets.DeviceSecrets`."""
+
+    def __init__(self, application: CardApplication, release: Callable[[], None]) -> None:
+        self.application = application
+        self._release: Callable[[], None] | None = release
+        if application.profile.secrets is None:
+            raise NoSuchKey(
+                f"The profile {application.profile.name} has no secrets for authentication; name another one."
+            )
+        self.profile: SecretsProfile = application.profile.secrets
+
+    @property
+    def description(self) -> str:
+        """For messages."""
+        return f"the secrets of {self.application.description}"
+
+    @contextlib.contextmanager
+    def conversation(
+        self, index: int, peer_index: int, wait: float, deadline: float
+    ) -> Iterator[SmartCardConversation]:
+        """Take the card until the block ends or the deadline passes."""
+        self.require_open()
+        answering = self.reference(Use.AUTHENTICATION, index)
+        judging = self.reference(Use.AUTHENTICATION, peer_index)
+        # A card that was lost since its last use is looked for now, before anything is promised to anybody.
+        hold = self.application.healed(lambda: _Hold(self, wait, deadline), "begin an authentication")
+        try:
+            yield SmartCardConversation(self, hold, (index, answering), (peer_index, judging))
+        finally:
+            hold.end()
+
+    def data_key(self, index: int) -> SmartCardDataKey:
+        """A key whose codes the card computes."""
+        return SmartCardDataKey(self, index, self.reference(Use.ENCRYPTION, index))
+
+    def session_key(self, index: int, random: bytes) -> SmartCardDataKey:
+        """Never: always raises `MechanismNotOffered`."""
+        raise MechanismNotOffered("A card gives back what it encrypts, so a key derived by it leaves it.")
+
+    def encrypt_random(self, index: int, random: bytes) -> bytes:
+        """One block under an encryption key, whose result is to be a session key in this process."""
+        key = self.data_key(index)
+        with self.reported(Use.ENCRYPTION, index, "derive a session key to the host", "ENCIPHER"):
+            return key.operate(Template.CONFIDENTIALITY, encipher(random), ZERO_IV)
+
+    def check_value(self, use: Use, index: int) -> bytes:
+        """A block of zeros, encrypted by the command that belongs to the key's use."""
+        reference = self.reference(use, index)
+        if use is Use.ENCRYPTION:
+            return self.data_key(index).encrypt(bytes(BLOCK), ZERO_IV)[:3]
+        command = internal_authenticate(reference, bytes(BLOCK), self.profile.algorithm, BLOCK)
+        with self.reported(use, index, "compute a check value", command.name):
+            return self.run(lambda session: self.exchange(session, use, index, command), "compute a check value")[:3]
+
+    def close(self) -> None:
+        """Let go of the card; it is disconnected with its last user."""
+        release, self._release = self._release, None
+        if release is not None:
+            release()
+
+    # -- for the classes below ------------------------------------------------------------------------------
+
+    def require_open(self) -> None:
+        """Raises `TokenLost` after `close`."""
+        if self._release is None:
+            raise TokenLost(f"{self.description} were closed.")
+
+    def reference(self, use: Use, index: int) -> int:
+        """The key reference. Raises `NoSuchKey` for an index that the profile does not know."""
+        self.require_open()
+        table = self.profile.authentication if use is Use.AUTHENTICATION else self.profile.encryption
+        if index not in table:
+            known = ", ".join(map(str, table)) or "none"
+            raise NoSuchKey(f"The profile {self.application.profile.name} has no {use} key {index}; it has: {known}.")
+        return table[index]
+
+    def run(self, job: Callable[[CardSession], T], doing: str) -> T:
+        """The job, with the PIN presented, healed once."""
+        self.require_open()
+
+        def authorised(session: CardSession) -> T:
+            self._authorise(session)
+            return job(session)
+
+        return self.application.run(authorised, doing)
+
+    def exchange(self, session: CardSession, use: Use, index: int, command: Command) -> bytes:
+        """A command to a key; its status in this port's terms."""
+        try:
+            return session.exchange(command)
+        except StatusError as error:
+            raise self._translated(error, use, index) from error
+
+    def reported(self, use: Use, index: int, operation: str, mechanism: str) -> contextlib.AbstractContextManager[None]:
+        """Tells of the block as a use of the secret."""
+        application = self.application
+        return key_use(application.serial, application.label, f"{use}-{index}", operation, mechanism)
+
+    def _authorise(self, session: CardSession) -> None:
+        if self.profile.pin is not None:
+            session.verify(self.profile.pin)
+
+    def _translated(self, error: StatusError, use: Use, index: int) -> TokenError:
+        where = f"{use} key {index} of {self.application.description}"
+        if error.status in NOT_FOUND:
+            return NoSuchKey(f"There is no {where} ({error.status:04X}).")
+        if error.status in NOT_SUPPORTED:
+            return MechanismNotOffered(f"The card cannot do {error.command} with {where} ({error.status:04X}).")
+        if error.status == NOT_AUTHORISED:
+            return KeyPolicyRefused(
+                f"The card allows no {error.command} with {where}: it wants a PIN, or something else."
+            )
+        return error
+
+
+class SmartCardConversation:
+    """One authentication, on a card that is held. Satisfies `tokens.secrets.DeviceConversation`."""
+
+    def __init__(
+        self, secrets: SmartCardSecrets, hold: _Hold, answering: tuple[int, int], judging: tuple[int, int]
+    ) -> None:
+        self._secrets = secrets
+        self._hold = hold
+        self._answering = answering
+        self._judging = judging
+
+    def internal_authenticate(self, challenge: bytes) -> bytes:
+        """INTERNAL AUTHENTICATE."""
+        index, reference = self._answering
+        command = internal_authenticate(reference, challenge, self._secrets.profile.algorithm, BLOCK)
+        with self._secrets.reported(Use.AUTHENTICATION, index, "internal authenticate", command.name):
+            return self._hold.exchange(Use.AUTHENTICATION, index, command)
+
+    def get_challenge(self) -> bytes:
+        """GET CHALLENGE."""
+        return self._hold.exchange(Use.AUTHENTICATION, self._judging[0], get_challenge(BLOCK))
+
+    def external_authenticate(self, response: bytes) -> None:
+        """EXTERNAL AUTHENTICATE. Whatever makes the card refuse the response is `AuthenticationFailed`."""
+        index, reference = self._judging
+        command = external_authenticate(reference, response, self._secrets.profile.algorithm)
+        with self._secrets.reported(Use.AUTHENTICATION, index, "external authenticate", command.name):
+            try:
+                self._hold.exchange(Use.AUTHENTICATION, index, command)
+            except StatusError as error:
+                if error.status >> 8 != 0x63 and error.status != BLOCKED:
+                    raise
+                left = error.tries_left
+                tries = "" if left is None else f" The card takes {left} more wrong ones before it locks this key."
+                raise AuthenticationFailed(
+                    f"The card refused the other party's response ({error.status:04X}): it holds another key than "
+                    f"authentication key {index}, or none.{tries}"
+                ) from error
+
+
+class _Hold:
+    """The card, taken for one conversation: given back at its end, or at its deadline by another thread."""
+
+    def __init__(self, secrets: SmartCardSecrets, wait: float, deadline: float) -> None:
+        self._secrets = secrets
+        self._line = secrets.application.line
+        self._deadline = deadline
+        self._using = threading.Lock()
+        channel = self._line.take(max(min(wait, deadline - time.monotonic()), 0.0))
+        self._held = True
+        try:
+            self._session = secrets.application.selected(channel)
+            secrets._authorise(self._session)
+            # Ending may have to wait for a command under way, which the watching thread must not do.
+            self._alarm = Alarm(lambda: threading.Thread(target=self.end, daemon=True).start())
+            self._alarm.arm(max(deadline - time.monotonic(), 0.0))
+        except BaseException:
+            self._line.drop()
+            self._line.give_back()
+            raise
+
+    def exchange(self, use: Use, index: int, command: Command) -> bytes:
+        """One command, while the card is still held."""
+        with self._using:
+            left = self._deadline - time.monotonic()
+            if not self._held or left <= 0:
+                raise AuthenticationExpired(
+                    f"The authentication with {self._secrets.description} was not finished in time; begin a new one."
+                )
+            self._session.timeout = min(self._secrets.application.timeout, left)
+            try:
+                return self._secrets.exchange(self._session, use, index, command)
+            except TokenLost:
+                self._line.drop()
+                raise
+
+    def end(self) -> None:
+        """Give the card back, once."""
+        with self._using:
+            if not self._held:
+                return
+            self._held = False
+            self._alarm.discard()
+            self._line.give_back()
+
+
+class SmartCardDataKey:
+    """A fixed key on the card. Satisfies `tokens.secrets.DeviceDataKey`."""
+
+    on_device = True
+    value = None
+
+    def __init__(self, secrets: SmartCardSecrets, index: int, reference: int) -> None:
+        self._secrets = secrets
+        self._index = index
+        self._reference = reference
+
+    def mac(self, data: bytes, iv: bytes) -> bytes:
+        """COMPUTE CRYPTOGRAPHIC CHECKSUM."""
+        self._require_short(data)
+        with self._secrets.reported(Use.ENCRYPTION, self._index, "mac", "COMPUTE CRYPTOGRAPHIC CHECKSUM"):
+            return self.operate(Template.CHECKSUM, compute_cryptographic_checksum(data, BLOCK), iv)
+
+    def encrypt(self, data: bytes, iv: bytes) -> bytes:
+        """ENCIPHER."""
+        self._require_short(data)
+        with self._secrets.reported(Use.ENCRYPTION, self._index, "encrypt", "ENCIPHER"):
+            return self.operate(Template.CONFIDENTIALITY, encipher(data), iv)
+
+    def decrypt(self, data: bytes, iv: bytes) -> bytes:
+        """DECIPHER."""
+        self._require_short(data)
+        with self._secrets.reported(Use.ENCRYPTION, self._index, "decrypt", "DECIPHER"):
+            return self.operate(Template.CONFIDENTIALITY, decipher(data, len(data)), iv)
+
+    def close(self) -> None:
+        """The key belongs to the card; there is nothing to let go of."""
+
+    def operate(self, template: Template, operation: Command, iv: bytes) -> bytes:
+        """MANAGE SECURITY ENVIRONMENT for this key, then the operation."""
+        references = tlv.encode(_KEY_REFERENCE, bytes([self._reference]))
+        if iv != ZERO_IV:
+            references += tlv.encode(_INITIAL_BLOCK, iv)
+        environment = manage_security_environment(template, references)
+
+        def job(session: CardSession) -> bytes:
+            self._secrets.exchange(session, Use.ENCRYPTION, self._index, environment)
+            return self._secrets.exchange(session, Use.ENCRYPTION, self._index, operation)
+
+        return self._secrets.run(job, operation.name)
+
+    def _require_short(self, data: bytes) -> None:
+        longest = self._secrets.profile.longest
+        if len(data) > longest:
+            raise MechanismNotOffered(
+                f"{len(data)} bytes are too many for a card, which gets {longest} at the most. Bulk data belongs on a "
+                "PKCS#11 token, or under session keys."
+            )
