@@ -58,6 +58,7 @@ class Daemon:
     driver: Path = DRIVER
     process: subprocess.Popen[bytes] = field(init=False)
     children: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    cards: list[RunningCard] = field(default_factory=list)
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
 
     def __post_init__(self) -> None:
@@ -73,11 +74,9 @@ class Daemon:
     def start(self) -> None:
         """Start pcscd, and wait until it answers."""
         self.socket_path.unlink(missing_ok=True)
-        self.process = subprocess.Popen(
-            [*_unshare(), sys.executable, __file__, self.folder],
-            stdout=subprocess.DEVNULL,
-            stderr=(self.folder / "pcscd.log").open("ab"),
-        )
+        with (self.folder / "pcscd.log").open("ab") as log:
+            command = [*_unshare(), sys.executable, __file__, self.folder]
+            self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log)
         deadline = time.monotonic() + 10
         while not self._listens():
             if self.process.poll() is not None or time.monotonic() > deadline:
@@ -91,6 +90,8 @@ class Daemon:
 
     def stop(self) -> None:
         """End pcscd and every card."""
+        for card in self.cards:
+            card.stop()
         for child in self.children:
             child.kill()
             child.wait(10)
@@ -120,7 +121,9 @@ class Daemon:
         control = self.folder / f"card-{next(self._numbers)}"
         command = [sys.executable, "-m", "tests.cards.program", control, str(self.port(reader))]
         process = self.run_card([*command, json.dumps(description)])
-        return RunningCard(reader, process, _connect(control, process))
+        running = RunningCard(reader, process, _connect(control, process))
+        self.cards.append(running)
+        return running
 
     def _configure(self) -> None:
         conf = self.folder / "conf"

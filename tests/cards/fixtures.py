@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import itertools
 import os
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,17 +42,24 @@ PutIn = Callable[..., RunningCard]
 _serials = itertools.count(1)
 
 
+@functools.cache
+def the_daemon() -> Daemon:
+    """One pcscd for the whole process: pcsc-lite's client reads where it is once, at its first call."""
+    folder = Path(tempfile.mkdtemp(prefix="pcscd-"))
+    daemon = Daemon(folder, READERS)
+    os.environ["PCSCLITE_CSOCK_NAME"] = str(daemon.socket_path)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    atexit.register(daemon.stop)
+    return daemon
+
+
 @pytest.fixture(scope="session")
-def pcscd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+def pcscd() -> Daemon:
     """A private pcscd. Where it cannot run, tests are skipped; under continuous integration that is a failure."""
     reason = why_not()
     if reason is not None:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(f"No virtual card reader: {reason}")
-    daemon = Daemon(tmp_path_factory.mktemp("pcscd"), READERS)
-    # pcsc-lite's client reads this once in each process, at its first call.
-    os.environ["PCSCLITE_CSOCK_NAME"] = str(daemon.socket_path)
-    yield daemon
-    daemon.stop()
+    return the_daemon()
 
 
 @pytest.fixture(scope="session")

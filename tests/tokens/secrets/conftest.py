@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.tokens.secrets.devices import Device, nss_device, softhsm_device
+from tests.cards.fixtures import pcscd
+from tests.tokens.secrets.devices import Device, card_device, nss_device, softhsm_device
 from tokens.secrets import Secrets
+
+__all__ = ["device", "nss", "pcscd", "peer", "secrets"]
 
 
 @pytest.fixture(scope="session")
@@ -17,11 +20,13 @@ def nss(softhsm: Path) -> Device:
     return nss_device()
 
 
-@pytest.fixture(scope="session", params=["softhsm", "nss"])
+@pytest.fixture(scope="session", params=["softhsm", "nss", "card"])
 def device(request: pytest.FixtureRequest, softhsm: Path) -> Device:
     """A device with the suite's keys on it."""
     if request.param == "softhsm":
         return softhsm_device()
+    if request.param == "card":
+        return card_device(request.getfixturevalue("pcscd"))
     nss: Device = request.getfixturevalue("nss")
     return nss
 

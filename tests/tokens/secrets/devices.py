@@ -14,10 +14,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.cards.daemon import Daemon
+from tests.cards.fixtures import AUTHENTICATION_CARD, PIN, described, inserted
 from tests.softhsm import new_token, set_pin
 from tokens import open_secrets, open_token
 from tokens.pkcs11.secret_ceremony import import_secret
 from tokens.secrets import Secrets, Use
+from tokens.smartcard.profile_table import read_profile
 from tokens.uri import Pkcs11Uri
 
 NSS_MODULE = Path("/usr/lib/x86_64-linux-gnu/libsoftokn3.so")
@@ -64,6 +67,15 @@ def nss_device() -> Device:
     uri = Pkcs11Uri(token="NSS Certificate DB", module_path=NSS_MODULE, pin_source=set_pin("a password of NSS"))
     _fill(uri, init_string)
     return Device("NSS", lambda **options: open_secrets(uri, init_string=init_string, **options), True, True)
+
+
+def card_device(pcscd: Daemon) -> Device:
+    """Our own authentication card, which takes one conversation at a time and derives no session keys."""
+    card = pcscd.card("Rig B 00 01", **described("authentication"))
+    inserted(card)
+    uri = f"card:reader=Rig%20B%2000%2001;profile=test?pin-source={set_pin(PIN)}"
+    profiles = {"test": read_profile("test", AUTHENTICATION_CARD)}
+    return Device("card", lambda **options: open_secrets(uri, profiles=profiles, **options), False, False)
 
 
 def _fill(uri: Pkcs11Uri, init_string: str | None) -> None:

@@ -143,10 +143,13 @@ def test_lengths_are_checked_before_anything_is_sent(secrets: Secrets) -> None:
 
 
 def test_an_index_without_a_key_is_said_so(secrets: Secrets) -> None:
-    with pytest.raises(NoSuchKey, match="7"), secrets.authentication(7):
+    # A card tells only when the key is used.
+    with pytest.raises(NoSuchKey, match="7"), secrets.authentication(7) as a:
+        a.internal_authenticate(bytes(8))
+    with pytest.raises(NoSuchKey, match="7"), secrets.data_key(7) as key:
+        key.mac(bytes(8))
+    with pytest.raises(NoSuchKey, match="99"), secrets.authentication(99):
         pass
-    with pytest.raises(NoSuchKey, match="7"):
-        secrets.data_key(7)
 
 
 def test_the_code_of_a_message_is_the_one_of_fips_113(secrets: Secrets) -> None:
