@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Self
 
+from hsm_dicom.dataset.errors import DicomFileError
 from hsm_dicom.events import VerdictGiven, emit
 from hsm_dicom.signatures.policy import Part, Requirement, VerificationPolicy
 from hsm_dicom.signatures.verdict_coverage import covers_part, open_grounds
@@ -151,7 +152,8 @@ class Judge:
 
 def unreadable(name: str, error: Exception, *, now: datetime | None = None) -> FileVerdict:
     """The verdict about a file that could not be read, so that a report leaves none out."""
-    return FileVerdict(name=name, judged_at=now or datetime.now(UTC), problem=str(error) or type(error).__name__)
+    problem = error.reason if isinstance(error, DicomFileError) else str(error) or type(error).__name__
+    return FileVerdict(name=name, judged_at=now or datetime.now(UTC), problem=problem)
 
 
 def record(verdict: FileVerdict) -> None:

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from functools import lru_cache
 
-from hsm_dicom.signatures.verdict_when import shown
-from hsm_dicom.signatures.verdict_words import Cause, Ground, Moment, MomentKind
+from hsm_dicom.signatures.verdict_words import Cause, Ground, Moment, MomentKind, shown
 from hsm_dicom.trust import Caution, Policy, Reason, Trust, TrustVerdict
 from hsm_dicom.trust.certificates import MalformedCertificate, name_text, read_certificate
 
@@ -66,10 +65,9 @@ def trust_doubt(trust: TrustVerdict, moment: Moment) -> Ground | None:
 
 
 def trust_cautions(trust: TrustVerdict, moment: Moment, now: datetime) -> Iterator[Ground]:
-    """Yield what is to be known about a signer who is trusted; the same caution about several certificates is one."""
-    for caution in dict.fromkeys(warning.caution for warning in trust.warnings):
-        sentences = (warning.sentence for warning in trust.warnings if warning.caution is caution)
-        yield Ground(caution, CAUTION_CLAUSES[caution], " ".join(sentences))
+    """Yield what is to be known about a signer who is trusted."""
+    for caution, sentences in cautions_of(trust):
+        yield Ground(caution, CAUTION_CLAUSES[caution], sentences)
     expired = [one for one in trust.path if one.not_after < now]
     if expired and moment.kind is MomentKind.CLAIMED:
         yield Ground(
@@ -78,6 +76,12 @@ def trust_cautions(trust: TrustVerdict, moment: Moment, now: datetime) -> Iterat
             f"{expired[0].subject} expired on {shown(expired[0].not_after)}. "
             "A certified time stamp would prove the time.",
         )
+
+
+def cautions_of(trust: TrustVerdict) -> Iterator[tuple[Caution, str]]:
+    """Yield each kind of caution once, with the sentences about all certificates that it is about."""
+    for caution in dict.fromkeys(warning.caution for warning in trust.warnings):
+        yield caution, " ".join(warning.sentence for warning in trust.warnings if warning.caution is caution)
 
 
 @lru_cache(maxsize=256)

@@ -7,9 +7,13 @@ from datetime import datetime, timedelta
 
 from hsm_dicom.signatures.attributes import CMS_TIMESTAMP
 from hsm_dicom.signatures.timestamp import TimestampFinding, TimestampVerdict, verify_token
-from hsm_dicom.signatures.verdict_words import Cause, Ground, Moment, MomentKind
+from hsm_dicom.signatures.verdict_trust import CAUTION_CLAUSES, cautions_of
+from hsm_dicom.signatures.verdict_words import Cause, Ground, Moment, MomentKind, shown
 from hsm_dicom.signatures.verify import VerifiedSignature
 from hsm_dicom.trust import Reason, Verifier
+
+_LARGEST_ACCURACY = timedelta(hours=1)
+"""A time that may be off by more is not made better by saying so."""
 
 
 def stamp_of(signature: VerifiedSignature, stampers: Verifier) -> TimestampVerdict | None:
@@ -51,7 +55,7 @@ def time_cautions(
             "it does not say when it was made" if not signature.date_time else "the time that it claims is not usable",
             "Digital Signature DateTime must have a UTC offset (PS3.3 C.12.1.1.3).",
         )
-    elif moment.kind is MomentKind.CERTIFIED and signature.signed_at > moment.at + _accuracy(stamp) + tolerance:
+    elif moment.kind is MomentKind.CERTIFIED and signature.signed_at - moment.at > _accuracy(stamp) + tolerance:
         yield Ground(
             Cause.TIME_BEHIND_TIMESTAMP,
             f"it claims to be from {shown(signature.signed_at)}, after its own time stamp",
@@ -71,15 +75,13 @@ def _stamp_cautions(stamp: TimestampVerdict) -> Iterator[Ground]:
     elif not stamp.valid:
         verb = "cannot be judged" if stamp.finding is TimestampFinding.CANNOT_TELL else "proves nothing"
         yield Ground(Cause.TIMESTAMP_UNUSABLE, f"its time stamp {verb}", stamp.text)
-    elif stamp.warnings or (stamp.trust is not None and stamp.trust.warnings):
-        yield Ground(Cause.TIMESTAMP_WEAK, "its time stamp has reservations", stamp.text)
+    else:
+        if stamp.warnings:
+            yield Ground(Cause.TIMESTAMP_WEAK, "its time stamp rests on a weak hash", " ".join(stamp.warnings))
+        for caution, sentences in cautions_of(stamp.trust) if stamp.trust is not None else ():
+            yield Ground(Cause.TIMESTAMP_WEAK, f"of its time stamp, {CAUTION_CLAUSES[caution]}", sentences)
 
 
 def _accuracy(stamp: TimestampVerdict | None) -> timedelta:
-    return (stamp.accuracy if stamp is not None else None) or timedelta(0)
-
-
-def shown(moment: datetime) -> str:
-    """A moment for people, in the time zone that it was given in."""
-    zone = f"{moment:%z}"
-    return f"{moment:%Y-%m-%d %H:%M:%S} {'UTC' if zone in ('+0000', '-0000') else zone[:3] + ':' + zone[3:5]}"
+    stated = stamp.accuracy if stamp is not None else None
+    return min(stated or timedelta(0), _LARGEST_ACCURACY)

@@ -193,9 +193,12 @@ class FileVerdict:
                 return self._counted()
 
     def _counted(self) -> str:
+        if len(self.signatures) == 1:
+            said = self.signatures[0].text
+            return f"{said[0].upper()}{said[1:]}."
         words = [verdict.word for verdict in self.signatures]
         counts = [f"{words.count(word)} {_COUNTED[word]}" for word in Word if word in words]
-        return f"{len(words)} signature{'' if len(words) == 1 else 's'}: {', '.join(counts)}."
+        return f"{len(words)} signatures: {', '.join(counts)}."
 
 
 _COUNTED = {
@@ -215,3 +218,9 @@ def exit_code(outcomes: Iterable[Outcome]) -> int:
     """
     found = set(outcomes)
     return next((outcome for outcome in _WORST_FIRST if outcome in found), Outcome.UNREADABLE).value
+
+
+def shown(moment: datetime) -> str:
+    """A moment for people, in the time zone that it was given in."""
+    zone = f"{moment:%z}"
+    return f"{moment:%Y-%m-%d %H:%M:%S} {'UTC' if zone in ('+0000', '-0000') else zone[:3] + ':' + zone[3:5]}"

@@ -1,0 +1,47 @@
+"""RLE Lossless: one frame, from its segments to pixels (PS3.5 Annex G)."""
+
+from __future__ import annotations
+
+import struct
+
+_HEADER = struct.Struct("<16I")
+
+
+class RleError(ValueError):
+    """The frame is not what PS3.5 Annex G describes; the message is a sentence."""
+
+
+def decode_rle_frame(data: bytes, pixels: int, samples: int, width: int) -> bytes:
+    """Return the frame as planes of little endian samples of `width` bytes. Raises RleError."""
+    if len(data) < _HEADER.size:
+        raise RleError("The RLE header is cut short.")
+    count, *offsets = _HEADER.unpack_from(data)
+    if count != samples * width:
+        raise RleError(f"It has {count} RLE segments instead of {samples * width}.")
+    ends = [*offsets[1:count], len(data)]
+    frame = bytearray(samples * pixels * width)
+    for number, (start, end) in enumerate(zip(offsets[:count], ends, strict=True)):
+        if not _HEADER.size <= start <= end <= len(data):
+            raise RleError("An RLE segment lies outside the frame.")
+        sample, byte = divmod(number, width)
+        plane = memoryview(frame)[sample * pixels * width : (sample + 1) * pixels * width]
+        plane[width - 1 - byte :: width] = _unpacked(data, start, end, pixels)  # the most significant byte comes first
+    return bytes(frame)
+
+
+def _unpacked(data: bytes, at: int, end: int, size: int) -> bytes:
+    """The first `size` bytes that a segment stands for."""
+    out = bytearray()
+    while len(out) < size:
+        if at + 1 >= end:
+            raise RleError("An RLE segment is shorter than its pixels.")
+        head = data[at]
+        if head < 128:
+            out += data[at + 1 : min(at + 2 + head, end)]
+            at += 2 + head
+        elif head > 128:
+            out += data[at + 1 : at + 2] * (257 - head)
+            at += 2
+        else:
+            at += 1
+    return bytes(out[:size])
