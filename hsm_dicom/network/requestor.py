@@ -144,19 +144,26 @@ def _request(
     ae = AE(calling_ae_title)
     ae.acse_timeout = ae.dimse_timeout = patience.answer
     ae.network_timeout = patience.idle
-    host, port = secured.socket.getpeername()[:2]
-    association = ae.associate(
-        host,
-        port,
-        list(contexts),
-        ae_title=peer.ae_title,
-        max_pdu=maximum_pdu_size,
-        tls_args=(_HandOver(secured.socket), ""),  # type: ignore[arg-type]
-    )
+    try:
+        association = ae.associate(
+            _NUMERIC,
+            peer.port,
+            list(contexts),
+            ae_title=peer.ae_title,
+            max_pdu=maximum_pdu_size,
+            tls_args=(_HandOver(secured.socket), ""),  # type: ignore[arg-type]
+        )
+    except BaseException:
+        secured.socket.close()
+        raise
     if association.is_established:
         return association
     secured.socket.close()
     raise _not_established(association, peer, calling_ae_title, secured)
+
+
+_NUMERIC = "127.0.0.1"
+"""An address for pynetdicom to think of as the peer's: it would look up the name again, and never connects to it."""
 
 
 class _HandOver:

@@ -1,0 +1,90 @@
+"""DCMTK's echoscu, storescu and storescp under the profiles that its version has, the token on our side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hsm_dicom.network.echo import echo
+from hsm_dicom.network.events import AssociationOpened, AssociationRefused
+from hsm_dicom.network.receive import Receiver
+from hsm_dicom.network.settings import Peer, StorageSettings
+from hsm_dicom.network.store import store
+from hsm_dicom.tls import profile_named
+from tests.hsm_dicom.network.images import ct_image, data_set_bytes
+from tests.hsm_dicom.network.nodes import PATIENCE, node, transport_to
+from tests.hsm_dicom.tls.fixtures import Hospital
+from tests.interop.tls.programs import free_port, run, serving
+
+PROFILES = {"+py": "bcp195-non-downgrading", "+px": "bcp195", "+pz": "bcp195-extended"}
+EVERY_PROFILE = pytest.mark.parametrize("option", PROFILES)
+# Each of ours that DCMTK's default profile shares suites with.
+OURS = pytest.mark.parametrize("ours", ["bcp195-rfc9325", "modified-bcp195-rfc9325"])
+BOTH_KEYS = pytest.mark.parametrize("kind", ["rsa", "ec"])
+
+
+def tls_options(hospital: Hospital, name: str) -> list[object]:
+    certificate, key = hospital.files(hospital.peer(name))
+    return ["+tls", key, certificate, "+cf", hospital.ca_file]
+
+
+@EVERY_PROFILE
+def test_echoscu_reaches_an_rsa_key_under_each_of_its_profiles(hospital: Hospital, option: str) -> None:
+    with node(hospital, profile=profile_named(PROFILES[option])) as running:
+        options = [*tls_options(hospital, "CT 1"), option, "-aet", "CT1", "-aec", "NODE"]
+        status, printed = run("echoscu", *options, "127.0.0.1", running.port)
+        assert status == 0, printed
+        assert running.of(AssociationOpened)
+
+
+@OURS
+@BOTH_KEYS
+def test_echoscu_reaches_both_kinds_of_key_under_the_current_profiles(hospital: Hospital, ours: str, kind: str) -> None:
+    option = "+px" if kind == "ec" else "+py"
+    with node(hospital, profile=profile_named(ours), identities=[getattr(hospital, kind)]) as running:
+        options = [*tls_options(hospital, "CT 1"), option, "-aet", "CT1", "-aec", "NODE"]
+        if kind == "ec":
+            options += ["+cs", "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"]
+        status, printed = run("echoscu", *options, "127.0.0.1", running.port)
+        assert status == 0, printed
+
+
+def test_echoscu_with_a_wrong_ae_title_is_rejected_with_the_reason_of_the_standard(hospital: Hospital) -> None:
+    with node(hospital) as running:
+        options = [*tls_options(hospital, "CT 1"), "-aet", "SOMEBODY", "-aec", "NODE"]
+        status, printed = run("echoscu", *options, "127.0.0.1", running.port)
+        assert status != 0
+        assert "Calling AE Title Not Recognized" in printed
+        assert running.of(AssociationRefused)
+
+
+@EVERY_PROFILE
+def test_storescu_sends_to_us(hospital: Hospital, option: str, tmp_path: Path) -> None:
+    receiver = Receiver("main", StorageSettings(folder=tmp_path / "received"))
+    image = ct_image(tmp_path)
+    with node(hospital, profile=profile_named(PROFILES[option]), handlers=receiver.handlers) as running:
+        options = [*tls_options(hospital, "CT 1"), option, "-aet", "CT1", "-aec", "NODE"]
+        status, printed = run("storescu", *options, "127.0.0.1", running.port, image)
+        assert status == 0, printed
+    (received,) = (tmp_path / "received").iterdir()
+    assert data_set_bytes(received) == data_set_bytes(image)
+
+
+@EVERY_PROFILE
+@BOTH_KEYS
+def test_we_echo_and_store_to_storescp(hospital: Hospital, option: str, kind: str, tmp_path: Path) -> None:
+    port, folder = free_port(), tmp_path / "received"
+    folder.mkdir()
+    image = ct_image(tmp_path)
+    command = ["storescp", *tls_options(hospital, "PACS"), option, "-aet", "PACS", "-od", folder, port]
+    with serving(port, command, tmp_path):
+        peer = Peer(
+            name="PACS", ae_titles=("PACS",), host="127.0.0.1", port=port, profile=profile_named(PROFILES[option])
+        )
+        transport = transport_to(peer, hospital, getattr(hospital, kind))
+        assert echo(peer, transport, "NODE", PATIENCE).done
+        result = store(peer, transport, "NODE", [image], patience=PATIENCE)
+        assert result.done, result.outcomes
+    (received,) = folder.iterdir()
+    assert data_set_bytes(received) == data_set_bytes(image)
