@@ -27,9 +27,10 @@ def check_config(
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Check the configuration and all that it names: files, rights, tokens, PINs, keys, certificates.
+    """Check the configuration, and all that it names, at once.
 
-    Exit 0 if it can be used, 1 if not. Each PIN is presented once, unless --no-login is given.
+    That is: files and their rights, tokens, PINs, keys, certificates and their dates. Exit 0 if it can be used, 1 if
+    not. Each PIN is presented once, unless --no-login is given.
     """
     from hsm_dicom.cli import output
     from hsm_dicom.config import find_configuration

@@ -12,13 +12,17 @@ from typing import Annotated, NoReturn
 import typer
 
 from hsm_dicom.cli import exits, logs
-from hsm_dicom.cli.check_config import EXAMPLE, check_config
+from hsm_dicom.cli.check_config import EXAMPLE as CHECK_CONFIG_EXAMPLE
+from hsm_dicom.cli.check_config import check_config
 from hsm_dicom.cli.demo import EXAMPLE as DEMO_EXAMPLE
 from hsm_dicom.cli.demo import demo
 from hsm_dicom.cli.key import app as key_app
 from hsm_dicom.cli.options import Verbose
+from hsm_dicom.cli.purposes import EXAMPLE as PURPOSES_EXAMPLE
+from hsm_dicom.cli.purposes import purposes
 from hsm_dicom.cli.sign import EXAMPLE as SIGN_EXAMPLE
 from hsm_dicom.cli.sign import sign
+from hsm_dicom.cli.signatures import app as signatures_app
 from hsm_dicom.cli.token import app as token_app
 from hsm_dicom.cli.verify import EXAMPLE as VERIFY_EXAMPLE
 from hsm_dicom.cli.verify import verify
@@ -33,12 +37,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-app.command("demo", epilog=DEMO_EXAMPLE)(demo)
-app.command("sign", epilog=SIGN_EXAMPLE)(sign)
-app.command("verify", epilog=VERIFY_EXAMPLE)(verify)
-app.add_typer(token_app, name="token")
-app.add_typer(key_app, name="key")
-app.command("check-config", epilog=EXAMPLE)(check_config)
+_BEGIN, _OBJECTS, _DEVICES = "To begin", "DICOM objects", "Tokens and keys"
+app.command("demo", epilog=DEMO_EXAMPLE, rich_help_panel=_BEGIN)(demo)
+app.command("check-config", epilog=CHECK_CONFIG_EXAMPLE, rich_help_panel=_BEGIN)(check_config)
+app.command("sign", epilog=SIGN_EXAMPLE, rich_help_panel=_OBJECTS)(sign)
+app.command("verify", epilog=VERIFY_EXAMPLE, rich_help_panel=_OBJECTS)(verify)
+app.add_typer(signatures_app, name="signatures", rich_help_panel=_OBJECTS)
+app.command("purposes", epilog=PURPOSES_EXAMPLE, rich_help_panel=_OBJECTS)(purposes)
+app.add_typer(token_app, name="token", rich_help_panel=_DEVICES)
+app.add_typer(key_app, name="key", rich_help_panel=_DEVICES)
 
 
 def _version(asked: bool) -> None:

@@ -134,7 +134,7 @@ def verify(
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Verify every signature in DICOM files, and say what each proves.
+    """Verify the signatures in DICOM files, and say what each proves.
 
     Exit 0: all signatures are valid. 100: a file has none. 101: a signature is invalid, or it cannot be told.
     102: all are valid, but the policy is not met. 1: a file could not be read.

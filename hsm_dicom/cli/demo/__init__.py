@@ -37,7 +37,10 @@ def demo(
     ] = None,
     verbose: Verbose = False,
 ) -> None:
-    """See it all work in a few seconds: SoftHSM plays the HSM, pydicom's sample images are signed and verified."""
+    """See it all work, in a few seconds.
+
+    SoftHSM plays the HSM; the sample images that pydicom ships are signed, verified, and refused once changed.
+    """
     from hsm_dicom.cli.demo.story import DemonstrationFailed, tell
 
     with ExitStack() as stack:

@@ -22,7 +22,8 @@ from tests.hsm_dicom.ceremony import certify, configuration_text
 from tests.pki import Authority, new_key
 from tests.softhsm import TestToken, new_token
 
-PROGRAM = [sys.executable, "-c", "from hsm_dicom.cli import main; main()"]
+# -P: what lies in the working folder is not imported, as for an installed program.
+PROGRAM = [sys.executable, "-P", "-c", "from hsm_dicom.cli import main; main()"]
 
 
 @dataclass(frozen=True)

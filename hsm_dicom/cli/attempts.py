@@ -1,0 +1,33 @@
+"""Many files, one after the other: one that fails is named, and the others go on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from hsm_dicom.cli import exits, output
+from hsm_dicom.cli.errors import sentence
+from hsm_dicom.errors import HsmDicomError
+
+
+@dataclass
+class Attempts:
+    """How many failed, and the exit status that follows."""
+
+    failed: int = 0
+
+    @contextmanager
+    def at(self, file: Path) -> Iterator[None]:
+        """Name the file, on standard error, if the block fails."""
+        try:
+            yield
+        except (HsmDicomError, OSError) as error:
+            self.failed += 1
+            output.complain(str(file), sentence(error))
+
+    @property
+    def status(self) -> int:
+        """1 if any failed, else 0."""
+        return exits.FAILED if self.failed else exits.OK

@@ -1,0 +1,250 @@
+"""`hsm-dicom sign` with a key on a real token: one file, many files, every refusal as a sentence."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from hsm_dicom.cli import exits
+from hsm_dicom.cli.sign import MacName, ProfileName
+from hsm_dicom.signatures import MAC_ALGORITHMS, Profile, verify
+from hsm_dicom.signatures.listing import list_signatures
+from tests.hsm_dicom.ceremony import certify
+from tests.hsm_dicom.cli.conftest import Node, Run, image, run_program
+from tests.pki import DAY, NOW
+from tests.softhsm import TestToken, set_pin
+
+
+@pytest.fixture
+def sign(run: Run, signing_node: Node):
+    def command(*arguments: object):
+        return run("sign", *arguments, "--config", signing_node.config, "--identity", "node")
+
+    return command
+
+
+@pytest.fixture
+def folder(signing_node: Node) -> Path:
+    """Three images, one text file, one empty file."""
+    place = signing_node.folder / "in"
+    (place / "deeper").mkdir(parents=True)
+    for name in ("CT_small.dcm", "MR_small.dcm"):
+        shutil.copy(image(name), place / name)
+    shutil.copy(image("JPEG2000.dcm"), place / "deeper" / "JPEG2000.dcm")
+    return place
+
+
+def test_the_choices_are_those_of_the_library() -> None:
+    assert [p.value for p in ProfileName] == [p.value for p in Profile]
+    assert {m.value.upper() for m in MacName} == set(MAC_ALGORITHMS)
+
+
+def test_one_file_is_signed_and_what_was_done_is_told(sign, signing_node: Node) -> None:
+    out = signing_node.folder / "signed.dcm"
+    result = sign(image(), "-o", out, "--profile", "creator")
+    assert result.status == exits.OK
+    assert f"{out} is signed." in result.said
+    assert "signer CN=Signer node" in result.said
+    assert "covers 257 attributes" in result.said
+    [signature] = verify(out).signatures
+    assert signature.intact
+    assert Profile.CREATOR in signature.profiles
+
+
+def test_key_and_certificate_can_be_named_on_the_spot(run: Run, signing_node: Node, tmp_path: Path) -> None:
+    result = run("sign", image(), "-o", tmp_path / "s.dcm", "--key", signing_node.token.uri("node"))
+    assert result.status == exits.OK
+    wrong = signing_node.write("other.pem", signing_node.ca.issue("Somebody else").pem)
+    key = ("--key", signing_node.token.uri("node"), "--cert", wrong)
+    refused = run("sign", image(), "-o", tmp_path / "t.dcm", *key)
+    assert refused.status == exits.FAILED
+    assert "their public keys differ" in refused.err
+    assert not (tmp_path / "t.dcm").exists()
+
+
+def test_json_tells_each_file_and_the_sum(sign, folder: Path, tmp_path: Path) -> None:
+    (folder / "notes.txt").write_text("not DICOM")
+    result = sign(folder, "--out-dir", tmp_path / "out", "--json")
+    assert result.status == exits.FAILED
+    *files, summary = result.lines
+    assert {line["schema"] for line in files} == {"hsm-dicom/sign/1"}
+    assert [line["signed"] for line in files].count(True) == 3
+    [failure] = [line for line in files if not line["signed"]]
+    assert failure["error"]["kind"] == "NotDicomError"
+    assert summary["schema"] == "hsm-dicom/sign-summary/1"
+    assert (summary["signed"], summary["failed"]) == (3, 1)
+
+
+def test_a_folder_keeps_its_structure_and_one_bad_file_stops_nothing(sign, folder: Path, tmp_path: Path) -> None:
+    (folder / "empty.dcm").touch()
+    (folder / "cut.dcm").write_bytes(image().read_bytes()[:20000])
+    result = sign(folder, tmp_path / "vanished.dcm", "--out-dir", tmp_path / "out", "--jobs", "2")
+    assert result.status == exits.FAILED
+    assert sorted(p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*.dcm")) == [
+        "CT_small.dcm",
+        "MR_small.dcm",
+        "deeper/JPEG2000.dcm",
+    ]
+    complaints = result.err.splitlines()
+    assert len(complaints) == 3
+    assert any("empty.dcm: the file is empty" in line for line in complaints)
+    assert any("cut.dcm: " in line for line in complaints)
+    assert any("vanished.dcm: cannot be opened" in line for line in complaints)
+    assert "3 files signed, 3 failed" in result.said
+
+
+def test_a_run_is_taken_up_where_it_ended(sign, folder: Path, tmp_path: Path) -> None:
+    arguments = (folder, "--out-dir", tmp_path / "out", "--resume")
+    sign(folder / "CT_small.dcm", "--out-dir", tmp_path / "out")
+    result = sign(*arguments)
+    assert result.status == exits.OK
+    assert "2 files signed, 1 signed before" in result.said
+    assert "no files signed, 3 signed before" in sign(*arguments).said
+    assert all(len(list_signatures(path)) == 1 for path in (tmp_path / "out").rglob("*.dcm"))
+
+
+def test_in_place_adds_a_second_signature_unless_resumed(sign, folder: Path) -> None:
+    ct = folder / "CT_small.dcm"
+    assert sign(ct, "--in-place").status == exits.OK
+    assert sign(ct, "--in-place").status == exits.OK
+    assert len(list_signatures(ct)) == 2
+    sign(ct, "--in-place", "--resume")
+    assert len(list_signatures(ct)) == 2
+
+
+def test_what_exists_is_replaced_only_on_demand(sign, signing_node: Node) -> None:
+    out = signing_node.write("there.dcm", b"precious")
+    refused = sign(image(), "-o", out)
+    assert refused.status == exits.FAILED
+    assert "exists already" in refused.err
+    assert out.read_bytes() == b"precious"
+    assert sign(image(), "-o", out, "--overwrite").status == exits.OK
+
+
+def test_tags_items_and_purposes(sign, signing_node: Node, tmp_path: Path) -> None:
+    listed = signing_node.write("tags.txt", b"PatientID  # who\n\n0010,0030\n")
+    out = tmp_path / "s.dcm"
+    arguments = ("--tag", "PatientName", "--tag-file", listed, "--profile", "none", "--purpose", "1")
+    assert sign(image(), "-o", out, *arguments).status == exits.OK
+    [signature] = list_signatures(out)
+    assert signature.tags == (0x00100010, 0x00100020, 0x00100030)
+    assert str(signature.purpose) == "Author's Signature (1, ASTM-sigpurpose)"
+    item = sign(image(), "-o", tmp_path / "i.dcm", "--item", "OtherPatientIDsSequence[0]")
+    assert item.status == exits.OK
+    assert "place OtherPatientIDsSequence[0]" in item.said
+
+
+def test_an_sr_is_signed_under_its_profile(sign, tmp_path: Path) -> None:
+    out = tmp_path / "sr.dcm"
+    assert sign(image("reportsi.dcm"), "-o", out, "--profile", "sr", "--purpose", "1").status == exits.OK
+    assert Profile.SR in verify(out).signatures[0].profiles
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--tag", "NoSuchKeyword"), "is neither a tag"),
+        (("--tag", "0010,4000"), "is not there"),
+        (("--tag", "FFFA,FFFA"), "may never be signed"),
+        (("--item", "PatientName"), "does not name an Item"),
+        (("--item", "OtherPatientIDsSequence[9]"), "there is no Item"),
+        (("--mac", "sha1"), "too weak for new signatures"),
+        (("--purpose", "99"), "not a purpose of CID 7007"),
+        (("--profile", "sr", "--purpose", "1"), "is no Structured Report"),
+        (("--tag-file", "/nowhere/tags"), "/nowhere/tags: No such file"),
+    ],
+)
+def test_each_thing_that_cannot_be_signed_has_its_sentence(
+    sign, tmp_path: Path, arguments: tuple[str, ...], words: str
+) -> None:
+    result = sign(image(), "-o", tmp_path / "s.dcm", *arguments)
+    assert result.status == exits.FAILED
+    assert words in result.err
+    assert not (tmp_path / "s.dcm").exists()
+
+
+def test_a_weak_hash_is_allowed_by_name(sign, tmp_path: Path) -> None:
+    assert sign(image(), "-o", tmp_path / "s.dcm", "--mac", "ripemd160", "--allow-weak").status == exits.OK
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("-o", "a.dcm", "--in-place"),
+        ("-o", "a.dcm", "--key", "pkcs11:object=x"),
+    ],
+)
+def test_an_unclear_command_is_a_usage_error(sign, arguments: tuple[str, ...]) -> None:
+    assert sign(image(), *arguments).status == exits.USAGE
+
+
+def test_two_inputs_with_one_target_are_a_usage_error(sign, folder: Path, tmp_path: Path) -> None:
+    result = sign(image(), folder / "CT_small.dcm", "--out-dir", tmp_path / "out")
+    assert result.status == exits.USAGE
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_expired_certificate_signs_nothing(run: Run, token: TestToken, signing_node: Node, tmp_path: Path) -> None:
+    token.generate("old")
+    certify(token, "old", signing_node.ca, ends=NOW - DAY)
+    result = run("sign", image(), "-o", tmp_path / "s.dcm", "--key", token.uri("old"))
+    assert result.status == exits.FAILED
+    assert "expired on" in result.err
+    assert not (tmp_path / "s.dcm").exists()
+
+
+def test_an_ec_key_signs_under_no_profile(run: Run, token: TestToken, signing_node: Node, tmp_path: Path) -> None:
+    token.generate("ec", "p256")
+    certify(token, "ec", signing_node.ca)
+    key = ("--key", token.uri("ec"))
+    assert "are for RSA keys" in run("sign", image(), "-o", tmp_path / "s.dcm", *key).err
+    assert run("sign", image(), "-o", tmp_path / "s.dcm", *key, "--profile", "none").status == exits.OK
+
+
+def test_a_wrong_pin_stops_the_whole_batch_at_its_first_use(run: Run, signing_node: Node, folder: Path) -> None:
+    arguments = ("--config", signing_node.config, "--identity", "node", "--pin", set_pin("not the pin"))
+    token = signing_node.token
+    try:
+        result = run("sign", folder, "--out-dir", folder.parent / "out", *arguments)
+        assert result.status == exits.REFUSED
+        assert result.err.count("was refused by") == 1
+        assert not (folder.parent / "out").exists()
+    finally:
+        # The token is shared: one good login, typed, resets its counter.
+        from tests.hsm_dicom.cli.conftest import type_in
+
+        type_in(["token", "login", token.uri(pin=False)], [("PIN", os.environ[token.pin.removeprefix("env:")])])
+
+
+def test_an_absent_token_or_key_or_identity_is_named(run: Run, signing_node: Node, tmp_path: Path) -> None:
+    out = ("-o", tmp_path / "s.dcm", "--config", signing_node.config)
+    assert "No private key on" in run("sign", image(), *out, "--key", signing_node.token.uri("none")).err
+    assert "there: node" in run("sign", image(), *out, "--identity", "nobody").err
+    absent = run("sign", image(), *out, "--key", "pkcs11:token=absent;object=x")
+    assert "No token in" in absent.err
+
+
+def test_each_signature_is_an_event(sign, signing_node: Node) -> None:
+    sign(image(), "-o", signing_node.folder / "s.dcm")
+    events = [json.loads(line) for line in (signing_node.folder / "events.jsonl").read_text().splitlines()]
+    assert [event["event"] for event in events] == ["configuration-read", "login", "key-use", "signature-made"]
+    assert events[-1]["signer"] == "CN=Signer node"
+
+
+def test_a_timestamp_authority_that_is_not_there_leaves_nothing_behind(sign, tmp_path: Path) -> None:
+    result = sign(image(), "-o", tmp_path / "s.dcm", "--timestamp", "http://127.0.0.1:9/tsr")
+    assert result.status == exits.FAILED
+    assert "No time stamp from" in result.err
+    assert list(tmp_path.glob("*.dcm")) == []
+
+
+def test_as_a_program(signing_node: Node, tmp_path: Path) -> None:
+    out = tmp_path / "s.dcm"
+    arguments = ("sign", image(), "-o", out, "--config", signing_node.config, "--identity", "node", "--jobs", "2")
+    assert run_program(*arguments).status == exits.OK
+    assert verify(out).signatures[0].intact
