@@ -162,9 +162,9 @@ class DicomFile(EncodedFile):
         for path, start, end in self.signed_items:
             yield DataSet(path, start, end, self._walker().data_set(start, end, path))
 
-    def stream(self, level: DataSet, element: Element, update: Callable[[bytes | memoryview], object]) -> None:
-        """Give the MAC byte stream of a sequence or of encapsulated Pixel Data of this level to ``update``."""
-        self._walker().stream(element, level.path, update)
+    def stream(self, level: DataSet, element: Element, update: Callable[[bytes | memoryview], object]) -> int:
+        """Give the MAC byte stream of a sequence or of encapsulated Pixel Data to ``update``; return its size."""
+        return self._walker().stream(element, level.path, update)
 
     def value(self, element: Element) -> bytes:
         """The encoded value, as it is in the file."""

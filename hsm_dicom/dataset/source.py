@@ -62,10 +62,10 @@ class Source:
             data += more
         return data
 
-    def feed(self, pieces: Iterable[Piece], update: Callable[[bytes | memoryview], object]) -> None:
-        """Give the stream that the pieces describe to ``update``, in parts of at most CHUNK bytes or one literal."""
+    def feed(self, pieces: Iterable[Piece], update: Callable[[bytes | memoryview], object]) -> int:
+        """Give the stream that the pieces describe to ``update``, in parts, and return its size in bytes."""
         gathered: list[bytes] = []
-        size = 0
+        total = size = 0
         for piece in pieces:
             if isinstance(piece, bytes):
                 gathered.append(piece)
@@ -74,6 +74,7 @@ class Source:
                 start, end, unit = piece
                 if end - start > WINDOW and (self.held is None or unit != 1):
                     update(b"".join(gathered))
+                    total += size + end - start
                     gathered, size = [], 0
                     self._feed_long(start, end, unit, update)
                     continue
@@ -82,8 +83,10 @@ class Source:
                 size += end - start
             if size > CHUNK:
                 update(b"".join(gathered))
+                total += size
                 gathered, size = [], 0
         update(b"".join(gathered))
+        return total + size
 
     def _feed_long(self, start: int, end: int, unit: int, update: Callable[[bytes | memoryview], object]) -> None:
         if self.held is not None or unit != 1:

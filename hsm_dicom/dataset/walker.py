@@ -141,14 +141,17 @@ class Walker:
         self._sequence(sequence.tag, sequence.value, defined_end, sequence.end, path, bounds)
         return bounds
 
-    def stream(self, element: Element, path: Path, update: Callable[[bytes | memoryview], object]) -> None:
-        """Give the MAC byte stream of a sequence or of encapsulated Pixel Data to ``update``, in parts.
+    def stream(self, element: Element, path: Path, update: Callable[[bytes | memoryview], object]) -> int:
+        """Give the MAC byte stream of a sequence or of encapsulated Pixel Data to ``update``, and return its size.
 
         ``path`` is the place of the Data Set that holds the element.
         """
 
+        size = 0
+
         def feed(pieces: list[Piece]) -> None:
-            self._source.feed(pieces, update)
+            nonlocal size
+            size += self._source.feed(pieces, update)
             pieces.clear()
 
         self._load(element.start)
@@ -162,6 +165,7 @@ class Walker:
             self._fragments(element.value, element.end)
         feed(self._pieces)
         self._spill = self._drop
+        return size
 
     def _drop(self, pieces: list[Piece]) -> None:
         self._dropped = True

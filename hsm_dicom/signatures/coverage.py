@@ -64,7 +64,6 @@ def coverage(level: DataSet, listed: frozenset[int]) -> Coverage:
     signed = tuple(sorted(listed & level.signable_tags))
     left_open = tuple(sorted(level.signable_tags - listed))
     unsignable = tuple(e.tag for e in level.elements if e.has_un and e.tag not in _OF_SIGNATURES)
-    text_is_signed = any(level[tag].vr in TEXT or level[tag].vr == "SQ" for tag in signed)
     # The character set of an Item without its own is that of the Data Set around it, which is outside as well.
     has_character_set = SPECIFIC_CHARACTER_SET in level or level.path != ()
     return Coverage(
@@ -75,7 +74,9 @@ def coverage(level: DataSet, listed: frozenset[int]) -> Coverage:
         pixel_data=_share(level, PIXEL_TAGS, listed),
         identity=tuple((name, _share(level, tags, listed)) for name, tags in IDENTITY.items()),
         private_open=tuple(sorted(filter(is_private, left_open + unsignable))),
-        character_set_open=text_is_signed and has_character_set and SPECIFIC_CHARACTER_SET not in listed,
+        character_set_open=SPECIFIC_CHARACTER_SET not in listed
+        and has_character_set
+        and any(level[tag].vr in TEXT or level[tag].vr == "SQ" for tag in signed),
     )
 
 

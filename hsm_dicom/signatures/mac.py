@@ -18,23 +18,27 @@ from hsm_dicom.signatures.attributes import LEFT_OUT_OF_MAC
 Update = Callable[[bytes | memoryview], object]
 
 
-def feed_covered(file: DicomFile, level: DataSet, tags: Set[int], update: Update) -> None:
-    """Give what the listed elements add to the stream to ``update``. All must be signable; absent ones are skipped."""
-    _feed(file, level, [element for element in level.elements if element.tag in tags], update)
+def feed_covered(file: DicomFile, level: DataSet, tags: Set[int], update: Update) -> int:
+    """Give what the listed elements add to the stream to ``update``, and return its size in bytes.
+
+    All must be signable; absent ones are skipped.
+    """
+    return _feed(file, level, [element for element in level.elements if element.tag in tags], update)
 
 
-def feed_own(file: DicomFile, signature_item: DataSet, update: Update) -> None:
-    """Give what a signature's own Item adds to the stream to ``update``."""
+def feed_own(file: DicomFile, signature_item: DataSet, update: Update) -> int:
+    """Give what a signature's own Item adds to the stream to ``update``, and return its size in bytes."""
     own = (element for element in signature_item.elements if element.tag not in LEFT_OUT_OF_MAC)
-    _feed(file, signature_item, [element for element in own if element.signable], update)
+    return _feed(file, signature_item, [element for element in own if element.signable], update)
 
 
-def _feed(file: DicomFile, level: DataSet, elements: Iterable[Element], update: Update) -> None:
+def _feed(file: DicomFile, level: DataSet, elements: Iterable[Element], update: Update) -> int:
     """The elements one after the other, neighbouring spans of the file made one."""
     pieces: list[Piece] = []
-    start = end = 0
+    verbatim = file.syntax.verbatim
+    size = start = end = 0
     for element in elements:
-        if element.pieces is None and file.syntax.verbatim:
+        if element.pieces is None and verbatim:
             if element.start == end:
                 end = element.end
                 continue
@@ -52,9 +56,9 @@ def _feed(file: DicomFile, level: DataSet, elements: Iterable[Element], update: 
         elif element.pieces:
             pieces += element.pieces
         else:
-            file.source.feed(pieces, update)
+            size += file.source.feed(pieces, update)
             pieces = []
-            file.stream(level, element, update)
+            size += file.stream(level, element, update)
     if start != end:
         pieces.append((start, end, 1))
-    file.source.feed(pieces, update)
+    return size + file.source.feed(pieces, update)

@@ -104,10 +104,12 @@ def parse_date_time(text: str) -> datetime | None:
         return None
     zone = match["zone"]
     offset = timedelta(hours=int(zone[1:3]), minutes=int(zone[3:5]))
+    digits = match["date"]
+    month, day, hour, minute, second = (int(digits[at : at + 2]) for at in range(4, 14, 2))
+    micros = int((match["fraction"] or "0").ljust(6, "0"))
     try:
-        local = datetime.strptime(match["date"], "%Y%m%d%H%M%S")  # noqa: DTZ007: the zone follows
-        micros = int((match["fraction"] or "0").ljust(6, "0"))
-        return local.replace(microsecond=micros, tzinfo=timezone(-offset if zone[0] == "-" else offset))
+        utc_offset = timezone(-offset if zone[0] == "-" else offset)
+        return datetime(int(digits[:4]), month, day, hour, minute, second, micros, utc_offset)
     except ValueError:
         return None
 

@@ -206,7 +206,6 @@ class _Digests:
     def digest(self, item: SignatureItem, tags: tuple[int, ...], algorithm: MacAlgorithm) -> bytes:
         place = item.level.path
         if (place, tags, algorithm.term) not in self._begun:
-            self._allowed -= sum(item.level[tag].end - item.level[tag].start for tag in tags)
             if self._allowed < 0:
                 raise _Refusal(
                     Finding.UNCHECKABLE,
@@ -219,7 +218,8 @@ class _Digests:
                 for one in updates:
                     one(data)
 
-            feed_covered(self._file, item.level, set(tags), updates[0] if len(updates) == 1 else update)
+            one_or_all = updates[0] if len(updates) == 1 else update
+            self._allowed -= feed_covered(self._file, item.level, set(tags), one_or_all)
             for term, state in hashes.items():
                 self._begun[place, tags, term] = state
         state = self._begun[place, tags, algorithm.term].copy()

@@ -1,0 +1,248 @@
+"""Signing and verifying files beside DCMTK's dcmsign (a key file, one process a file) and beside SHA-256 of the file.
+
+Small files: 500 CTs of 40 KB, Creator RSA, SHA-256, on a SoftHSM key, with two worker processes; dcmsign's output is
+flushed like ours. The large one: a multi-frame of 200 MB. The huge one: an object of 2 GiB, each job in a process of
+its own whose peak memory counts. The slow token: a key that takes 5 ms a signature, 8 sessions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+
+import tokens
+from benchmarks.rows import Row, in_turns
+from hsm_dicom.signatures import Profile, SigningJob, SigningRequest, sign, sign_files, verify, verify_files
+from tests import softhsm
+from tests.hsm_dicom.dataset.samples import data_set, encode, shipped
+from tests.pki import Authority, Identity, new_key
+
+FILES = 500
+FILES_FOR_DCMSIGN = 40
+DELAY = 0.005
+SESSIONS = 8
+LARGE = 200 << 20
+HUGE = 2 << 30
+
+
+def run() -> Iterator[Row]:
+    """Small files, a slow token, a large file, a huge one."""
+    authority = Authority("Benchmark CA")
+    signer = authority.issue("Signer", key=new_key("rsa2048"))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "key.pem").write_bytes(signer.key_pem)
+        (folder / "signer.pem").write_bytes(signer.pem)
+        (folder / "ca.pem").write_bytes(authority.pem)
+        # Started before a token is opened, so that no worker inherits its login.
+        with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as executor:
+            yield from _small_files(folder, authority, executor)
+            yield from _slow_token(folder, signer, executor)
+        yield from _large_file(folder, signer)
+        yield from _huge_file(folder, signer)
+
+
+def _small_files(folder: Path, authority: Authority, executor: Executor) -> Iterator[Row]:
+    jobs = _copies(folder / "small")
+    some = jobs[:FILES_FOR_DCMSIGN]
+    softhsm.provision(folder / "softhsm")
+    os.environ["HSM_DICOM_STATE"] = str(folder / "state")
+    token = softhsm.new_token()
+    with tokens.open_key(token.generate("node")) as key:
+        assert isinstance(key, rsa.RSAPrivateKey)
+        request = SigningRequest(authority.issue("node", key=key).der, Profile.CREATOR)
+
+        def ours() -> None:
+            _all_good(sign_files(jobs, key, request, executor=executor, overwrite=True))
+
+        def dcmsign() -> None:
+            for job in some:
+                _dcmsign(folder, "+pc", job.source, f"{job.target}.theirs")
+
+        def token_alone() -> None:
+            for _ in range(FILES):
+                key.sign(b"x" * 32, padding.PKCS1v15(), hashes.SHA256())
+
+        ours()
+        seconds = in_turns({"ours": ours, "dcmsign": dcmsign, "token": token_alone}, rounds=3)
+    per_second = {"ours": FILES / seconds["ours"], "dcmsign": len(some) / seconds["dcmsign"]}
+    yield _rates("CTs of 40 KB signed a second, 2 workers, beside dcmsign", per_second, ">= 10")
+    yield Row("the token's own signatures a second, 1 session", f"{FILES / seconds['token']:.0f}", "")
+
+    def verify_ours() -> None:
+        _all_good(verify_files([str(job.target) for job in jobs], executor=executor))
+
+    def verify_dcmsign() -> None:
+        for job in some:
+            _run("dcmsign", "--verify", "+rg", "+cf", folder / "ca.pem", str(job.target))
+
+    verify_ours()
+    seconds = in_turns({"ours": verify_ours, "dcmsign": verify_dcmsign}, rounds=3)
+    per_second = {"ours": FILES / seconds["ours"], "dcmsign": len(some) / seconds["dcmsign"]}
+    yield _rates("CTs of 40 KB verified a second, 2 workers, beside dcmsign", per_second, ">= 15")
+
+
+def _slow_token(folder: Path, signer: Identity, executor: Executor) -> Iterator[Row]:
+    jobs = _copies(folder / "slow")
+    request = SigningRequest(signer.der, Profile.CREATOR)
+
+    def with_key(key: rsa.RSAPrivateKey) -> Callable[[], None]:
+        return lambda: _all_good(sign_files(jobs, key, request, executor=executor, sessions=SESSIONS, overwrite=True))
+
+    with_key(signer.key)()
+    seconds = in_turns({"slow": with_key(Slow(signer.key)), "fast": with_key(signer.key)}, rounds=3)
+    token_bound, cpu_bound = SESSIONS / DELAY, FILES / seconds["fast"]
+    rate = FILES / seconds["slow"]
+    yield Row(
+        f"CTs signed a second, token of {DELAY * 1000:.0f} ms, {SESSIONS} sessions, beside the lower bound",
+        f"{rate:.0f}",
+        f"token {token_bound:.0f}, CPU {cpu_bound:.0f}",
+        rate / min(token_bound, cpu_bound),
+        ">= 0.9",
+    )
+
+
+def _large_file(folder: Path, signer: Identity) -> Iterator[Row]:
+    source, signed, theirs = (folder / f"large-{name}.dcm" for name in ("source", "signed", "theirs"))
+    ds = data_set()
+    ds.Rows = ds.Columns = 512
+    ds.NumberOfFrames = LARGE // (512 * 512 * 2)
+    ds.PixelData = os.urandom(LARGE)
+    ds["PixelData"].VR = "OW"
+    source.write_bytes(encode(ds))
+    del ds
+    request = SigningRequest(signer.der, Profile.CREATOR)
+    seconds = in_turns(
+        {
+            "sha": lambda: _sha256(source),
+            "copy": lambda: _durable_copy(source, folder / "copy"),
+            "sign": lambda: sign(source, signed, signer.key, request, overwrite=True),
+            "dcmsign": lambda: _dcmsign(folder, "+pc", source, theirs),
+            "verify": lambda: verify(signed),
+            "dcmsign verifies": lambda: _run("dcmsign", "--verify", "+rg", "+cf", folder / "ca.pem", signed),
+        },
+        rounds=5,
+    )
+    bound = seconds["sha"] + seconds["copy"]
+    yield _times("200 MB signed, beside SHA-256 and a durable copy", seconds["sign"], bound, "<= 1.3")
+    yield _times("200 MB signed, beside dcmsign", seconds["sign"], seconds["dcmsign"], "<= 1.0")
+    yield _times("200 MB verified, beside SHA-256", seconds["verify"], seconds["sha"], "<= 1.2")
+    yield _times("200 MB verified, beside dcmsign", seconds["verify"], seconds["dcmsign verifies"])
+
+
+def _huge_file(folder: Path, signer: Identity) -> Iterator[Row]:
+    source, signed = folder / "huge.dcm", folder / "huge-signed.dcm"
+    ds = data_set()
+    ds.PixelData = b""
+    head = encode(ds)[:-4]
+    with source.open("wb") as out:
+        out.write(head + HUGE.to_bytes(4, "little"))
+        out.truncate(len(head) + 4 + HUGE)
+    request = SigningRequest(signer.der, Profile.CREATOR)
+    for what, job in (
+        ("signed", lambda: sign(source, signed, signer.key, request)),
+        ("verified", lambda: verify(signed)),
+    ):
+        yield Row(f"peak MiB, 2 GiB {what}, of 120", f"{(peak := _peak_of(job)):.0f}", "120", peak / 120, "<= 1.0")
+
+
+class Slow(rsa.RSAPrivateKey):
+    """A key in memory that takes as long as a slow token."""
+
+    def __init__(self, key: rsa.RSAPrivateKey) -> None:
+        self._key = key
+
+    def sign(self, data: Any, padding: Any, algorithm: Any) -> bytes:
+        time.sleep(DELAY)
+        return self._key.sign(data, padding, algorithm)
+
+    def public_key(self) -> rsa.RSAPublicKey:
+        return self._key.public_key()
+
+    @property
+    def key_size(self) -> int:
+        return self._key.key_size
+
+    def decrypt(self, ciphertext: Any, padding: Any) -> bytes:
+        raise NotImplementedError
+
+    def private_numbers(self) -> rsa.RSAPrivateNumbers:
+        raise NotImplementedError
+
+    def private_bytes(self, encoding: Any, format: Any, encryption_algorithm: Any) -> bytes:
+        raise NotImplementedError
+
+    def __copy__(self) -> Slow:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Slow:
+        return self
+
+
+def _copies(folder: Path) -> list[SigningJob]:
+    """FILES copies of a CT of 40 KB, each to be signed beside itself."""
+    folder.mkdir()
+    for number in range(FILES):
+        shutil.copyfile(shipped("CT_small.dcm"), folder / f"{number}.dcm")
+    return [SigningJob(str(folder / f"{n}.dcm"), str(folder / f"{n}.signed.dcm")) for n in range(FILES)]
+
+
+def _all_good(outcomes: Any) -> None:
+    assert not [outcome.error for outcome in outcomes if outcome.error]
+
+
+def _dcmsign(folder: Path, *arguments: str | Path) -> None:
+    _run("dcmsign", "+s", folder / "key.pem", folder / "signer.pem", "+m2", *arguments)
+    with Path(arguments[-1]).open("rb") as written:
+        os.fsync(written.fileno())
+
+
+def _run(*command: str | Path) -> None:
+    subprocess.run([*map(str, command)], check=True, capture_output=True)
+
+
+def _sha256(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+def _durable_copy(source: Path, target: Path) -> None:
+    part = target.with_suffix(".part")
+    with source.open("rb") as read, part.open("wb") as write:
+        left = os.fstat(read.fileno()).st_size
+        while left:
+            left -= os.copy_file_range(read.fileno(), write.fileno(), left)
+        os.fsync(write.fileno())
+    part.replace(target)
+
+
+def _peak_of(job: Callable[[], object]) -> float:
+    """Peak resident MiB of a process that does nothing else; it is forked, so that it has our modules already."""
+    child = os.fork()
+    if not child:
+        job()
+        os._exit(0)
+    _, status, usage = os.wait4(child, 0)
+    assert status == 0
+    return usage.ru_maxrss / 1024
+
+
+def _rates(what: str, per_second: dict[str, float], wanted: str) -> Row:
+    ours, theirs = per_second["ours"], per_second["dcmsign"]
+    return Row(what, f"{ours:.0f}", f"{theirs:.1f}", ours / theirs, wanted)
+
+
+def _times(what: str, ours: float, theirs: float, wanted: str = "") -> Row:
+    return Row(what, f"{ours:.3f} s", f"{theirs:.3f} s", ours / theirs, wanted)
