@@ -28,6 +28,9 @@ class Weakness(StrEnum):
     NO_ENCRYPTION = "no-encryption"
     NO_MAC = "no-mac"
     THROUGH_MODE = "through-mode"
+    DES_MAC_WITH_ENCRYPTION_KEY = "des-mac-with-encryption-key"
+    """CBC encryption and CBC-MAC under one key cancel out where the initialisation vector is zero: the first message of
+    a connection can be changed under way, and its MAC stays right."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +56,7 @@ class ISCLSettings:
 
     mac_key: int | None = None
     """Index on the device of another encryption key for DES-MAC alone, where both ends are set so. None: the MAC is
-    made with the encryption key, as ISCL has it; its code can then be a block of ciphertext that was already sent."""
+    made with the encryption key, as ISCL has it; with DES-CBC that must be allowed by name."""
 
     unique_keys: bool = False
     """Whether each message has a session key of its own, made from a random number under the encryption key."""
@@ -103,11 +106,12 @@ class ISCLSettings:
         for weakness, present in (
             (Weakness.NO_ENCRYPTION, self.encryption is Encryption.NONE),
             (Weakness.NO_MAC, self.mac is Mac.NONE or self._clear_digest),
+            (Weakness.DES_MAC_WITH_ENCRYPTION_KEY, self._mac_is_void),
         ):
             if present and weakness not in self.allow:
                 raise ISCLSettingsError(
-                    f"Messages would go out with {weakness.replace('-', ' ')}; allow it by name "
-                    f'(allow = ["{weakness}"]), or choose otherwise.'
+                    f"Messages would go out with {weakness.replace('-', ' ')}; "
+                    f'choose otherwise, or allow it by name (allow = ["{weakness}"]).'
                 )
 
     @property
@@ -128,6 +132,10 @@ class ISCLSettings:
         if self.server_authentication_key is None:
             return (self.authentication_key,)
         return (self.authentication_key, self.server_authentication_key)
+
+    @property
+    def _mac_is_void(self) -> bool:
+        return self.mac is Mac.DES_MAC and self.encryption is Encryption.DES_CBC and self.mac_key is None
 
     @property
     def _clear_digest(self) -> bool:

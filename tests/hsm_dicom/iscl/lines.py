@@ -62,6 +62,8 @@ def settings(mode: Mode | None = None, **options: Any) -> ISCLSettings:
         allow.add(Weakness.NO_ENCRYPTION)
     if options.get("mac") is Mac.NONE:
         allow.add(Weakness.NO_MAC)
+    if options.get("mac") is Mac.DES_MAC:
+        allow.add(Weakness.DES_MAC_WITH_ENCRYPTION_KEY)
     return ISCLSettings(allow=frozenset(allow), **options)
 
 
