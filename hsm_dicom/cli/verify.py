@@ -120,6 +120,15 @@ def verify(
             show_default=False,
         ),
     ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            "--html",
+            metavar="FILE",
+            help="Also write one page for people: pictures, chains, reasons in plain words.",
+            show_default=False,
+        ),
+    ] = None,
     resume: Annotated[
         Path | None,
         typer.Option(
@@ -148,7 +157,7 @@ def verify(
     with configured(config):
         judge = _judge(trust, intermediate, crl, ocsp, tsa, policy, require, online=online)
         short = len(chosen) > BRIEF_FROM if brief is None else brief
-        run = VerificationRun(judge, json=json, brief=short, dump=dump_mac)
+        run = VerificationRun(judge, json=json, brief=short, dump=dump_mac, html=html)
         paths = [str(item.path) for item in chosen]
         if resume is not None:
             paths = run.without_judged(paths, resume)

@@ -13,11 +13,11 @@ from typing import Any
 
 from hsm_dicom.cli import exits, output
 from hsm_dicom.cli.errors import sentence
-from hsm_dicom.cli.verdict_json import SCHEMA, file_json
 from hsm_dicom.cli.verdict_text import print_block, print_line
 from hsm_dicom.errors import HsmDicomError
 from hsm_dicom.signatures import dump_macs
 from hsm_dicom.signatures.batch import verify_files
+from hsm_dicom.signatures.report import SCHEMA, json_line, write_html
 from hsm_dicom.signatures.verdict import FileVerdict, Judge, Outcome, exit_code, record, unreadable
 
 
@@ -28,11 +28,13 @@ class UnreadableResults(HsmDicomError):
 class VerificationRun:
     """One run over many files: how each came out, and how it is told."""
 
-    def __init__(self, judge: Judge, *, json: bool, brief: bool, dump: Path | None) -> None:
+    def __init__(self, judge: Judge, *, json: bool, brief: bool, dump: Path | None, html: Path | None) -> None:
         self.judge = judge
         self.json = json
         self.brief = brief
         self.dump = dump
+        self.html = html
+        self.for_page: list[FileVerdict] = []
         self.started = time.perf_counter()
         self.outcomes: Counter[Outcome] = Counter()
         self.earlier: Counter[Outcome] = Counter()
@@ -71,9 +73,16 @@ class VerificationRun:
             record(verdict)
             self._tell(verdict)
             self._dump(verdict)
+            if self.html is not None:
+                self.for_page.append(verdict)
 
     def summarise(self) -> None:
-        """Tell how many of each kind there were."""
+        """Tell how many of each kind there were, and write the page where one was asked for."""
+        self._tell_sum()
+        if self.html is not None:
+            write_html(self.html, self.for_page, self.judge)
+
+    def _tell_sum(self) -> None:
         seconds = time.perf_counter() - self.started
         counts = self.outcomes + self.earlier
         if self.json:
@@ -104,7 +113,7 @@ class VerificationRun:
 
     def _tell(self, verdict: FileVerdict) -> None:
         if self.json:
-            output.write_json("verify", file_json(verdict))
+            print(json_line(verdict), flush=True)
         elif verdict.outcome is not Outcome.UNREADABLE:
             (print_line if self.brief else print_block)(verdict)
 

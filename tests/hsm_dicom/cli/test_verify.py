@@ -197,3 +197,15 @@ def test_as_a_program_with_narrow_columns(signed: Path, signing_node: Node) -> N
     assert result.status == exits.OK
     lines = [line for line in result.out.splitlines() if str(signed) not in line]
     assert max(map(len, lines)) <= 60
+
+
+def test_one_page_for_people(verify, signed: Path, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    assert verify(signed, image(), "--html", page).status == exits.NO_SIGNATURE
+    text = page.read_text()
+    assert "CN=Signer node" in text
+    assert str(image()) in text
+    refused = verify(signed, "--html", tmp_path / "no" / "folder.html")
+    assert refused.status == exits.FAILED
+    assert "the report cannot be written" in refused.err
+    assert "✓ valid" in refused.out
