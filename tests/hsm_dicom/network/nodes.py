@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -47,6 +48,22 @@ class Node:
     def of(self, kind: type[Event]) -> list[Any]:
         """The events of one kind."""
         return [event for event in self.told if isinstance(event, kind)]
+
+    def only(self, kind: type[Event]) -> Any:
+        """The one event of a kind, which may come a little later than what the peer saw."""
+        assert eventually(lambda: self.of(kind))
+        (event,) = self.of(kind)
+        return event
+
+
+def eventually(condition: Callable[[], object], seconds: float = 5.0) -> bool:
+    """Whether something becomes true before the time is over."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.01)
+    return False
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -27,7 +27,7 @@ from hsm_dicom.network.events import AssociationAborted, HandshakeRefused
 from hsm_dicom.network.requestor import associate
 from hsm_dicom.network.settings import Peer
 from hsm_dicom.tls import FailureReason, HandshakeFailed
-from tests.hsm_dicom.network.nodes import PATIENCE, QUICK, Node, node, transport_to
+from tests.hsm_dicom.network.nodes import PATIENCE, QUICK, Node, eventually, node, transport_to
 from tests.hsm_dicom.tls.fixtures import Hospital
 from tests.softhsm import TestToken
 from tokens import open_key
@@ -65,15 +65,6 @@ def is_closed_within(connection: socket.socket, seconds: float) -> bool:
     return True
 
 
-def eventually(condition: Callable[[], object], seconds: float = 5.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.01)
-    return False
-
-
 @pytest.mark.parametrize("sent", [b"", HALF_A_CLIENT_HELLO], ids=["idle", "half a ClientHello"])
 def test_fifty_silent_connections_do_not_delay_a_real_one(hospital: Hospital, sent: bytes) -> None:
     with node(hospital, limits=replace(QUICK, workers=2)) as running:
@@ -87,7 +78,7 @@ def test_a_silent_connection_is_closed_at_the_deadline_and_told(hospital: Hospit
     with node(hospital, limits=replace(QUICK, handshake_seconds=0.3)) as running:
         with connect(running, HALF_A_CLIENT_HELLO) as connection:
             assert is_closed_within(connection, 3)
-        (event,) = running.of(HandshakeRefused)
+        event = running.only(HandshakeRefused)
     assert event.reason == FailureReason.TIMED_OUT
     assert "did not finish its handshake within 0.3 seconds" in event.sentence
 
@@ -120,8 +111,7 @@ def test_what_is_no_tls_is_refused_at_once(hospital: Hospital, sent: bytes, reas
     with node(hospital) as running:
         with connect(running, sent) as connection:
             assert is_closed_within(connection, 5)
-        assert eventually(lambda: running.of(HandshakeRefused))
-        (event,) = running.of(HandshakeRefused)
+        event = running.only(HandshakeRefused)
         assert reason is None or event.reason == reason
         assert "127.0.0.1:" in event.sentence
         assert seconds_of_an_echo(running, hospital) < 2
@@ -226,7 +216,7 @@ def test_a_forged_record_aborts_the_association_and_is_told(hospital: Hospital) 
     with node(hospital) as running:
         with pytest.raises(AssociationLost):
             forge(running, running.peer())
-        (event,) = running.of(AssociationAborted)
+        event = running.only(AssociationAborted)
     assert "failed its integrity check" in event.sentence
 
 

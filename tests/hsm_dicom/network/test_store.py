@@ -42,7 +42,7 @@ def test_a_file_arrives_byte_for_byte_under_its_sop_instance_uid(hospital: Hospi
     (received,) = (tmp_path / "received").iterdir()
     assert received.name == f"{outcome.sop_instance_uid}.dcm"
     assert data_set_bytes(received) == data_set_bytes(image)
-    (event,) = running.of(InstanceReceived)
+    event = running.only(InstanceReceived)
     assert (event.status, event.file, event.subject) == (0, str(received), "CN=CT 1")
 
 

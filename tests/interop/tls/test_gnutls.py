@@ -33,7 +33,7 @@ def test_gnutls_cli_connects_to_the_listener(hospital: Hospital, profile: str, v
             *("--x509cafile", hospital.ca_file, "--x509certfile", certificate, "--x509keyfile", key),
         )
         assert "Handshake was completed" in printed, printed
-        (event,) = running.of(ConnectionSecured)
+        event = running.only(ConnectionSecured)
     assert (event.version, event.subject) == (version, "CN=CT 1")
 
 

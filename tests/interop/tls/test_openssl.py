@@ -35,7 +35,7 @@ def test_s_client_connects_to_the_listener(hospital: Hospital, profile: Profile,
         )
         assert status == 0, printed
         assert "Verification: OK" in printed
-        (event,) = running.of(ConnectionSecured)
+        event = running.only(ConnectionSecured)
     assert (event.version, event.profile, event.subject) == (version, profile.name, "CN=CT 1")
 
 

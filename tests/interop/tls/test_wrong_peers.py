@@ -20,7 +20,6 @@ from hsm_dicom.tls import FailureReason, HandshakeFailed
 from hsm_dicom.trust import Reason
 from tests import pki
 from tests.hsm_dicom.network.nodes import PATIENCE, node, transport_to
-from tests.hsm_dicom.network.test_bad_input import eventually
 from tests.hsm_dicom.tls.fixtures import Hospital, names
 from tests.interop.tls.programs import free_port, run, serving
 from tests.interop.tls.test_pynetdicom import application_entity, plain_context, scp
@@ -69,8 +68,7 @@ def test_a_client_whose_certificate_is(hospital: Hospital, wrong: str) -> None:
             "127.0.0.1", running.port, ae_title="NODE", tls_args=(context, "localhost")
         )
         assert not association.is_established
-        assert eventually(lambda: running.of(HandshakeRefused))
-        (event,) = running.of(HandshakeRefused)
+        event = running.only(HandshakeRefused)
         assert not running.of(AssociationOpened)
     assert event.certificate_reason == CERTIFICATES[wrong][1]
     assert "'CN=bad peer' is refused" in event.sentence
@@ -154,9 +152,10 @@ def test_a_server_that_does_not_trust_us(hospital: Hospital) -> None:
 
 def test_a_client_without_a_certificate(hospital: Hospital) -> None:
     with node(hospital) as running:
-        _, printed = run("openssl", "s_client", "-connect", f"127.0.0.1:{running.port}", "-CAfile", hospital.ca_file)
+        command = ["openssl", "s_client", "-connect", f"127.0.0.1:{running.port}", "-ign_eof"]
+        _, printed = run(*command, "-CAfile", hospital.ca_file)
         assert "certificate required" in printed
-        (event,) = running.of(HandshakeRefused)
+        event = running.only(HandshakeRefused)
     assert event.reason == FailureReason.NO_CERTIFICATE
     assert "showed no certificate" in event.sentence
 
@@ -167,8 +166,7 @@ def test_a_client_with_tls_1_1_only(hospital: Hospital) -> None:
         command = ["openssl", "s_client", "-connect", f"127.0.0.1:{running.port}", "-tls1_1"]
         _, printed = run(*command, "-cipher", "ALL:@SECLEVEL=0", "-cert", certificate, "-key", key)
         assert "alert protocol version" in printed
-        assert eventually(lambda: running.of(HandshakeRefused))
-        (event,) = running.of(HandshakeRefused)
+        event = running.only(HandshakeRefused)
     assert event.reason == FailureReason.PROTOCOL_VERSION
     assert "TLS 1.2 or 1.3 must be switched on there" in event.sentence
 
@@ -177,7 +175,7 @@ def test_a_client_that_speaks_dicom_without_tls(hospital: Hospital) -> None:
     with node(hospital) as running:
         status, _ = run("echoscu", "-to", "5", "-aet", "CT1", "-aec", "NODE", "127.0.0.1", running.port)
         assert status != 0
-        (event,) = running.of(HandshakeRefused)
+        event = running.only(HandshakeRefused)
     assert event.reason == FailureReason.NOT_TLS
     assert "It may speak DICOM without TLS" in event.sentence
 
@@ -192,5 +190,5 @@ def test_a_client_with_another_ae_title(hospital: Hospital) -> None:
         answer = association.acceptor.primitive
         assert answer is not None
         assert (answer.result, answer.result_source, answer.diagnostic) == (1, 1, 3)
-        (event,) = running.of(AssociationRefused)
+        event = running.only(AssociationRefused)
     assert "'CN=CT 1' may not call itself 'SOMEBODY'" in event.sentence
