@@ -16,16 +16,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self, runtime_checkable
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from hsm_dicom.config.devices import NotConfigured, TokenAccess, access_to
+from hsm_dicom.config.devices import KeyAccess, NotConfigured, TokenAccess, access_to, access_to_uri
 from hsm_dicom.config.permissions import readable_by_others
 from hsm_dicom.config.sections import Configuration, IdentitySection
 from hsm_dicom.errors import HsmDicomError
+from tokens.card_uri import CardUri
 from tokens.keys import TokenECPrivateKey, TokenRSAPrivateKey
 from tokens.pin import PinSource
 from tokens.pkcs11.ceremony import keys_of
@@ -101,6 +102,14 @@ class Identity:
         self.close()
 
 
+@runtime_checkable
+class _CarriesCertificate(Protocol):
+    """A key on a card, whose certificate was read with it."""
+
+    @property
+    def certificate(self) -> x509.Certificate | None: ...
+
+
 @dataclass(frozen=True)
 class ExpiryRemark:
     """What the dates of a certificate give reason to say; `expired` covers "not yet valid" too."""
@@ -127,21 +136,21 @@ def load_identity(configuration: Configuration, name: str, *, pin: PinSource | N
 
 
 def open_identity(
-    access: TokenAccess,
+    access: KeyAccess,
     certificate: Path | None = None,
     *,
     chain: Sequence[x509.Certificate] = (),
     section: IdentitySection | None = None,
     name: str = "",
 ) -> Identity:
-    """The key that `access` names, with the certificate from a PEM file, or for None from the token itself.
+    """The key that `access` names, with the certificate from a PEM file, or for None from the token or card itself.
 
     Certificates after the first one in the file are taken as its chain where no `chain` is given.
     """
     key = access.open_key(section.weaknesses if section else frozenset())
     try:
         shown = name or str(key.device.description)
-        certificates = read_certificates(certificate) if certificate else _certificates_on_token(access, key)
+        certificates = read_certificates(certificate) if certificate else _certificates_on_device(access, key)
         return _assembled(shown, key, certificates, chain)
     except BaseException:
         key.close()
@@ -150,20 +159,22 @@ def open_identity(
 
 def identity_access(
     configuration: Configuration, section: IdentitySection, *, pin: PinSource | None = None
-) -> TokenAccess:
-    """Access to the token key of an identity."""
+) -> KeyAccess:
+    """Access to the key of an identity, on a token or on a card."""
     if section.token is not None:
         return access_to(configuration, section.token, pin=pin).for_object(section.object, section.id)
     if section.key is None or isinstance(section.key, Path):
-        raise IdentityError("The identity's key is not on a token.")
-    return access_to(configuration, section.key, pin=pin)
+        raise IdentityError("The identity's key is in a file, not on a token or a card.")
+    return access_to_uri(configuration, section.key, pin=pin)
 
 
 def access_to_key(
     configuration: Configuration, wanted: str, *, pin: PinSource | None = None, module: Path | None = None
-) -> tuple[TokenAccess, frozenset[Weakness]]:
-    """Access to the key that an identity of the configuration, or a `pkcs11:` URI, names; and what is allowed of it."""
+) -> tuple[KeyAccess, frozenset[Weakness]]:
+    """Access to the key that an identity of the configuration, or a URI, names; and what is allowed of it."""
     section = configuration.identities.get(wanted)
+    if section is None and wanted.lower().startswith("card:"):
+        return access_to_uri(configuration, CardUri.parse(wanted), pin=pin), frozenset()
     if section is None:
         return access_to(configuration, wanted, pin=pin, module=module), frozenset()
     return identity_access(configuration, section, pin=pin), section.weaknesses
@@ -227,23 +238,30 @@ def _assembled(
     return Identity(name, key, certificates[0], tuple(chain) or tuple(certificates[1:]), findings)
 
 
-def _certificates_on_token(
-    access: TokenAccess, key: TokenRSAPrivateKey | TokenECPrivateKey
+def _certificates_on_device(
+    access: KeyAccess, key: TokenRSAPrivateKey | TokenECPrivateKey
 ) -> tuple[x509.Certificate, ...]:
     """The certificate stored with the key; of several (a renewal), the one that is valid longest."""
+    if isinstance(access, TokenAccess):
+        stored = _certificates_on_token(access, key)
+        remedy = "store it there with hsm-dicom key import-cert, or name its file."
+    else:
+        own = key.device.certificate if isinstance(key.device, _CarriesCertificate) else None
+        stored = [] if own is None else [own]
+        remedy = "name its file."
+    if not stored:
+        raise IdentityError(f"There is no certificate with {key.device.description}; {remedy}")
+    return (max(stored, key=lambda certificate: certificate.not_valid_after_utc),)
+
+
+def _certificates_on_token(access: TokenAccess, key: TokenRSAPrivateKey | TokenECPrivateKey) -> list[x509.Certificate]:
     with access.open() as connection:
-        stored = [
+        return [
             certificate
             for entry in keys_of(connection)
             for certificate in entry.certificates
             if certificate.public_key() == key.public_key()
         ]
-    if not stored:
-        raise IdentityError(
-            f"There is no certificate for {key.device.description} on the token; "
-            "store it there with hsm-dicom key import-cert, or name its file."
-        )
-    return (max(stored, key=lambda certificate: certificate.not_valid_after_utc),)
 
 
 def _certificates_in(path: Path | None, name: str) -> tuple[x509.Certificate, ...]:

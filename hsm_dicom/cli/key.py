@@ -192,13 +192,13 @@ def import_cert(
 ) -> None:
     """Store a key's certificate, and the chain above it, on the token. Refused unless it is for this very key."""
     from hsm_dicom.cli import output
-    from hsm_dicom.cli.session import configured, key_access
+    from hsm_dicom.cli.session import configured, key_access, on_token
     from hsm_dicom.identity import expiry_remark, read_certificates
     from tokens.pkcs11.ceremony import import_certificates
 
     certificates = [certificate for file in files for certificate in read_certificates(file)]
     with configured(config) as configuration:
-        access, _ = key_access(configuration, key, pin=pin, module=module)
+        access = on_token(key_access(configuration, key, pin=pin, module=module)[0])
         with access.open() as connection:
             name = import_certificates(connection, access.uri, certificates)
     subject = output.shown(certificates[0].subject.rfc4514_string())
@@ -221,12 +221,12 @@ def delete(
     """Destroy a private key, with its public key and its certificates. There is no way back."""
     from hsm_dicom.cli import output
     from hsm_dicom.cli.confirmation import demand_confirmation
-    from hsm_dicom.cli.session import configured, key_access
+    from hsm_dicom.cli.session import configured, key_access, on_token
     from tokens.pkcs11.ceremony import delete_key
     from tokens.uri import Pkcs11Uri
 
     with configured(config) as configuration:
-        access, _ = key_access(configuration, key, pin=pin, module=module)
+        access = on_token(key_access(configuration, key, pin=pin, module=module)[0])
         with access.open() as connection:
             name = _named_on(connection, access.uri)
             asked = name.label or name.id.hex()

@@ -108,6 +108,6 @@ KeyName = Annotated[
         metavar="KEY",
         show_default=False,
         autocompletion=_key_names,
-        help="A key: the NAME of an identity of the configuration, or a pkcs11: URI with object= or id=.",
+        help="A key: the NAME of an identity of the configuration, or a pkcs11: or card: URI.",
     ),
 ]

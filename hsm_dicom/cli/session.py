@@ -9,10 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from hsm_dicom.config import Configuration, TokenAccess, access_to, find_configuration, read_configuration
+from hsm_dicom.config.devices import KeyAccess
+from hsm_dicom.errors import HsmDicomError
 from hsm_dicom.events import ConfigurationRead, EventFile, emit
 from hsm_dicom.identity import access_to_key
 from tokens.pin import PinSource, Prompt, parse_pin_source
 from tokens.policy import Weakness
+
+
+class NotOnToken(HsmDicomError):
+    """A ceremony step that is for PKCS#11 tokens was asked of a smart card."""
 
 
 @contextlib.contextmanager
@@ -35,15 +41,23 @@ def token_access(
     configuration: Configuration, token: str, *, pin: str | None, module: Path | None, last_try: bool = False
 ) -> TokenAccess:
     """Access to the token that a NAME or a URI means; its PIN is asked for where nothing says where it is."""
-    return _asking(access_to(configuration, token, pin=named_pin(pin), module=module, last_try=last_try))
+    access = access_to(configuration, token, pin=named_pin(pin), module=module, last_try=last_try)
+    return replace(access, pin=access.pin or _asking())
 
 
 def key_access(
     configuration: Configuration, key: str, *, pin: str | None, module: Path | None
-) -> tuple[TokenAccess, frozenset[Weakness]]:
+) -> tuple[KeyAccess, frozenset[Weakness]]:
     """The same for a key, with what the configuration allows of it."""
     access, allowed = access_to_key(configuration, key, pin=named_pin(pin), module=module)
-    return _asking(access), allowed
+    return replace(access, pin=access.pin or _asking()), allowed
+
+
+def on_token(access: KeyAccess) -> TokenAccess:
+    """Access to a key that must be on a PKCS#11 token. Raises `NotOnToken`."""
+    if isinstance(access, TokenAccess):
+        return access
+    raise NotOnToken(f"'{access.uri}' is on a smart card, which is managed with the tools of its maker.")
 
 
 def named_pin(source: str | None) -> PinSource | None:
@@ -51,5 +65,5 @@ def named_pin(source: str | None) -> PinSource | None:
     return None if source is None else parse_pin_source(source)
 
 
-def _asking(access: TokenAccess) -> TokenAccess:
-    return replace(access, pin=Prompt()) if access.pin is None and sys.stdin.isatty() else access
+def _asking() -> PinSource | None:
+    return Prompt() if sys.stdin.isatty() else None

@@ -74,7 +74,7 @@ def sign(
         typer.Option(
             "--key",
             metavar="URI",
-            help="Or: the key, as a pkcs11: URI.",
+            help="Or: the key, as a pkcs11: or card: URI.",
             show_default=False,
             rich_help_panel="Who signs",
         ),

@@ -22,7 +22,8 @@
 | `problems`     | what is wrong: file, line, key, sentence, remedy                    |
 | `lines`        | in which line of the file a key stands                              |
 | `permissions`  | who else could write a file that must be ours alone                 |
-| `devices`      | from the name of a token to an open one                             |
+| `mistakes`     | what each mistake is called, and its remedy                         |
+| `devices`      | from the name of a token or a key to an open one                    |
 """
 
 from hsm_dicom.config.devices import TokenAccess, access_to

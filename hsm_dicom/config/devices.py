@@ -7,13 +7,14 @@ with access.open() as connection: ...
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hsm_dicom.config.sections import Configuration, TokenSection
 from hsm_dicom.errors import HsmDicomError
 from tokens import open_key, open_token
+from tokens.card_uri import CardUri
 from tokens.keys import PrivateKey
 from tokens.opening import SharedConnection, module_of
 from tokens.pin import PinSource, parse_pin_source
@@ -21,6 +22,7 @@ from tokens.pkcs11.connection import DEFAULT_SESSIONS
 from tokens.pkcs11.module import Module
 from tokens.policy import KeyPolicy, Weakness
 from tokens.refusals import RefusalMemory
+from tokens.smartcard.profiles import CardProfile
 from tokens.uri import Pkcs11Uri
 
 
@@ -73,6 +75,45 @@ class TokenAccess:
     def for_object(self, label: str | None, key_id: bytes | None) -> TokenAccess:
         """The same token, with a key on it named."""
         return replace(self, uri=replace(self.uri, object=label, id=key_id))
+
+
+@dataclass(frozen=True)
+class CardAccess:
+    """All that is needed to open a key on a smart card. It has no name: cards are found anew each time."""
+
+    uri: CardUri
+    pin: PinSource | None
+    memory: RefusalMemory
+    profiles: Mapping[str, CardProfile]
+    name: None = None
+
+    def open_key(self, allow: Set[Weakness] = frozenset()) -> PrivateKey:
+        """The private key that the URI names; see `tokens.open_key`."""
+        policy = KeyPolicy(allow=frozenset(allow))
+        return open_key(self.uri, pin=self.pin, policy=policy, memory=self.memory, profiles=self.profiles)
+
+
+KeyAccess = TokenAccess | CardAccess
+"""Access to a key, on a token or on a card."""
+
+
+def access_to_uri(
+    configuration: Configuration,
+    wanted: Pkcs11Uri | CardUri,
+    *,
+    pin: PinSource | None = None,
+    module: Path | None = None,
+) -> KeyAccess:
+    """Access to the key that a URI names. As for `access_to`, `pin` goes before a pin-source of the URI."""
+    if isinstance(wanted, Pkcs11Uri):
+        return access_to(configuration, wanted, pin=pin, module=module)
+    uri_pin = None if wanted.pin_source is None else parse_pin_source(wanted.pin_source)
+    return CardAccess(
+        uri=replace(wanted, pin_source=None),
+        pin=pin or uri_pin,
+        memory=RefusalMemory(configuration.state.folder),
+        profiles=configuration.cards,
+    )
 
 
 def access_to(

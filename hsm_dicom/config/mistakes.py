@@ -68,6 +68,8 @@ def in_words(error: ErrorDetails) -> Words:
         return f"The key '{place[-1]}' is missing.", "Write it."
     if kind == "key_uri":
         return str(context["reason"]), "See the form of a URI: hsm-dicom token list prints those of tokens."
+    if kind == "card_profile":
+        return str(context["reason"]), "Write it as tokens.smartcard.profile_table shows, or leave the table out."
     if kind in ("greater_than_equal", "less_than_equal"):
         bound = context.get("ge", context.get("le"))
         return f"The number is too {'small' if 'ge' in context else 'large'}.", f"The bound is {bound}."

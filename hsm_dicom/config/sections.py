@@ -24,9 +24,13 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from tokens.card_uri import CardUri
 from tokens.errors import PinSourceError, UriError
+from tokens.opening import parse_uri
 from tokens.pin import FromFile, PinSource, parse_pin_source
 from tokens.policy import Weakness
+from tokens.smartcard.profile_table import read_profile
+from tokens.smartcard.profiles import CardProfile
 from tokens.uri import Pkcs11Uri
 
 FILE_KEY = "file-key"
@@ -56,14 +60,23 @@ def _pin_source(value: object, info: ValidationInfo) -> PinSource:
     return FromFile(_below(source.path, info)) if isinstance(source, FromFile) else source
 
 
-def _key_location(value: object, info: ValidationInfo) -> Pkcs11Uri | Path:
+def _key_location(value: object, info: ValidationInfo) -> Pkcs11Uri | CardUri | Path:
     text = _text(value)
     if text.startswith("file:"):
         return _below(Path(text.removeprefix("file:")), info)
     try:
-        return Pkcs11Uri.parse(text)
+        return parse_uri(text)
     except UriError as error:
         raise PydanticCustomError("key_uri", "{reason}", {"reason": str(error)}) from None
+
+
+def _card_profiles(value: object) -> dict[str, CardProfile]:
+    if not isinstance(value, dict):
+        raise PydanticCustomError("dict_type", "")
+    try:
+        return {name: read_profile(name, table if isinstance(table, dict) else {}) for name, table in value.items()}
+    except ValueError as error:
+        raise PydanticCustomError("card_profile", "{reason}", {"reason": str(error)}) from None
 
 
 def _certificate(value: object, info: ValidationInfo) -> Path | None:
@@ -134,8 +147,8 @@ class IdentitySection(Section):
     """The key's label on the token (CKA_LABEL)."""
     id: Annotated[bytes | None, PlainValidator(_key_id)] = None
     """The key's id on the token (CKA_ID), in hexadecimal."""
-    key: Annotated[Pkcs11Uri | Path | None, PlainValidator(_key_location)] = None
-    """Instead of the three: a pkcs11: URI, or file:PATH of a PEM key if `allow` names "file-key"."""
+    key: Annotated[Pkcs11Uri | CardUri | Path | None, PlainValidator(_key_location)] = None
+    """Instead of the three: a pkcs11: or card: URI, or file:PATH of a PEM key if `allow` names "file-key"."""
     certificate: Annotated[Path | None, PlainValidator(_certificate)] = None
     """A PEM file; None, written as "token", where it is read from the token."""
     chain: FilePath | None = None
@@ -182,5 +195,7 @@ class Configuration(Section):
 
     tokens: dict[str, TokenSection] = {}
     identities: dict[str, IdentitySection] = {}
+    cards: Annotated[dict[str, CardProfile], PlainValidator(_card_profiles)] = {}
+    """`[cards.NAME]`: kinds of smart cards beside those that are known; see `tokens.smartcard.profile_table`."""
     state: StateSection = StateSection()
     events: EventsSection = EventsSection()
