@@ -37,6 +37,8 @@ _IDENTITY_TAGS = {
     "sop_instance_uid": 0x00080018,
 }
 
+LARGEST_TEXT = 1024
+
 _TEXT_DELIMITERS = {ord(character) for character in "\n\f\r\t\\"}
 _PERSON_NAME_DELIMITERS = _TEXT_DELIMITERS | {ord(character) for character in "^="}
 
@@ -47,12 +49,12 @@ def read_identity(file: DicomFile) -> Identity:
 
 
 def read_text(file: DicomFile, level: DataSet, tag: int) -> str:
-    """A string value as text, without padding; values beyond 1 KiB and values that are no text give an empty string.
+    """A string value as text, without padding; empty for values beyond LARGEST_TEXT bytes and for what is no text.
 
     Bytes that the character set does not have are shown as U+FFFD.
     """
     element = level.get(tag)
-    if element is None or element.pieces is not None or element.end - element.value > 1024:
+    if element is None or element.pieces is not None or element.end - element.value > LARGEST_TEXT:
         return ""
     value = file.value(element).rstrip(b"\0 ")
     if element.vr not in TEXT or (value.isascii() and b"\x1b" not in value):
@@ -68,4 +70,6 @@ def read_text(file: DicomFile, level: DataSet, tag: int) -> str:
 
 def _character_sets(file: DicomFile, level: DataSet) -> str:
     element = level.get(SPECIFIC_CHARACTER_SET) or file.main.get(SPECIFIC_CHARACTER_SET)
-    return "" if element is None else file.value(element).decode("ascii", "replace")
+    if element is None or element.end - element.value > LARGEST_TEXT:
+        return ""
+    return file.value(element).decode("ascii", "replace")

@@ -33,7 +33,9 @@ from hsm_dicom.dataset.tags import (
 )
 from hsm_dicom.dataset.transfer_syntax import IMPLICIT_VR_LITTLE_ENDIAN, TransferSyntax
 from hsm_dicom.dataset.vr import (
+    BY_WAVEFORM_BITS_ALLOCATED,
     FORMS,
+    LONG,
     SEQUENCE,
     SHORT,
     SIGNED_BY_PIXEL_REPRESENTATION,
@@ -176,16 +178,17 @@ class Walker:
 
         A ``closed`` level ends at ``end``, any other at its Item Delimitation Item. Elements are kept in ``keep``;
         without it (inside a sequence) the level is appended to the pieces of the sequence that is being walked.
+
+        Files spend their time here: what most elements do not need is left to other methods.
         """
         header, u32, form_of_code = self._header, self._u32, _FORM_OF_CODE
         implicit, verbatim = self._syntax.implicit_vr, self._syntax.verbatim
-        big_endian = self._syntax.big_endian
+        looks_closer = not verbatim or self.overpadded is not None
         buffer, base, refill_at = self._buffer, self._base, self._refill_at
-        context: dict[int, int] = {}
-        creators: dict[int, str] = {}
-        new_element = tuple.__new__  # a third of what Element() costs, and this is where the time goes
+        context: dict[int, bytes] = {}
+        new_element = tuple.__new__  # a third of what Element() costs
         previous = -1
-        start = run = pos
+        start = run = pos  # run: where the bytes begin that are not among the pieces yet
         signed = False
         while pos < end:
             if pos > refill_at:
@@ -205,11 +208,7 @@ class Walker:
             previous = tag
             value = pos + 8
             if implicit:
-                vr = implicit_vr(tag)
-                if vr == "UN" and self._guess_private:
-                    vr = private_vr(tag, creators.get(tag >> 8, ""))
-                elif vr not in FORMS:
-                    vr = _chosen_vr(vr, context)
+                vr = self._implicit_vr(tag, context)
                 form = FORMS[vr]
             else:
                 try:
@@ -224,94 +223,133 @@ class Walker:
                         self._fail(pos, tag, "the file ends inside its header; it is truncated.")
                     length = u32(buffer, pos + 8 - base)[0]
 
-            if form != SEQUENCE and length != UNDEFINED_LENGTH:
-                stop = value + length
-                if stop > end:
-                    self._overrun(pos, tag, length, stop, end)
-                if length & 1:
-                    self._fail(pos, tag, f"its length, {length} bytes, is odd, which PS3.5 7.1.1 forbids.")
-                if form == SHORT and length > 0xFFFF:  # PS3.5 6.2.2: such a long value is UN once it is explicit
-                    vr, form = "UN", UNKNOWN
-                if big_endian and length % SWAPPED_UNITS.get(vr, 1):
-                    self._fail(pos, tag, f"its length, {length} bytes, does not fit its VR {vr}.")
-                if implicit and tag in (_PIXEL_REPRESENTATION, _WAVEFORM_BITS_ALLOCATED):
-                    context[tag] = int.from_bytes(self._source.read(value, stop), "little")
-                if self._guess_private and implicit and group & 1 and 0x10 <= number <= 0xFF:
-                    creator = self._source.read(value, stop).strip(b" \0").decode("latin-1")
-                    creators[group << 8 | number] = creator
-                if self.overpadded is not None and vr in STRINGS and length > 1:
-                    self._note_padding(tag, vr, stop, path)
-                signable = number != 0 and group >= 0x0008 and tag not in _NEVER_SIGNED and group != 0xFFFA
+            if form == SEQUENCE or length == UNDEFINED_LENGTH:
+                element = self._structured(tag, vr, form, run, pos, value, length, end, path, keep is not None)
+                buffer, base, refill_at = self._buffer, self._base, self._refill_at
+                run = stop = element.end
+                signed = signed or tag in (DIGITAL_SIGNATURES_SEQUENCE, MAC_PARAMETERS_SEQUENCE)
                 if keep is not None:
-                    has_un = form == UNKNOWN
-                    if len(keep) == MAX_ELEMENTS:
-                        self._fail(pos, tag, f"the Data Set has more than {MAX_ELEMENTS} elements; refused.")
-                    keep.append(
-                        new_element(Element, (tag, vr, pos, value, stop, None, has_un, signable and not has_un))
-                    )
-                else:
-                    if form == UNKNOWN:
-                        self._has_un = True
-                    if not signable:
-                        if verbatim and run < pos:
-                            self._pieces.append((run, pos, 1))
-                        run = stop
-                    elif not verbatim:
-                        self._pieces.append(explicit_header(tag, vr, length))
-                        self._pieces.append((value, stop, SWAPPED_UNITS.get(vr, 1) if big_endian else 1))
+                    keep.append(element)
                 pos = stop
                 continue
 
-            signable = not never_signable(tag)
+            stop = value + length
+            if stop > end or length & 1:
+                self._bad_length(pos, tag, length, stop, end)
+            if form == SHORT and length > 0xFFFF:  # PS3.5 6.2.2: such a long value is UN once it is explicit
+                vr, form = "UN", UNKNOWN
+            if looks_closer:
+                self._look_closer(tag, vr, pos, value, stop, path, context)
+            signable = number != 0 and group >= 0x0008 and tag not in _NEVER_SIGNED and group != 0xFFFA
             if keep is not None:
-                self._pieces, self._has_un, self._dropped, run = [], False, False, pos
-            pieces, spill = self._pieces, self._spill
-            if verbatim and signable:
-                pieces.append((run, pos + 8, 1))
-            elif signable:
-                pieces.append(explicit_header(tag, vr, None))
+                has_un = form == UNKNOWN
+                keep.append(new_element(Element, (tag, vr, pos, value, stop, None, has_un, signable and not has_un)))
             else:
-                if verbatim and run < pos:
-                    pieces.append((run, pos, 1))
-                self._pieces, self._spill = [], list.clear
-            stop = self._structured(tag, vr, form, pos, value, length, end, path)
-            self._pieces, self._spill = pieces, spill
-            buffer, base, refill_at = self._buffer, self._base, self._refill_at
-            if keep is not None:
-                self._kept += len(pieces)
-                kept = () if self._dropped else tuple(pieces)
-                keep.append(Element(tag, vr, pos, value, stop, kept, self._has_un, signable and not self._has_un))
-            elif tag in (DIGITAL_SIGNATURES_SEQUENCE, MAC_PARAMETERS_SEQUENCE):
-                signed = True
-            run = pos = stop
+                if form == UNKNOWN:
+                    self._has_un = True
+                if not signable:
+                    if verbatim and run < pos:
+                        self._pieces.append((run, pos, 1))
+                    run = stop
+                elif not verbatim:
+                    self._pieces.append(explicit_header(tag, vr, length))
+                    self._pieces.append((value, stop, self._unit(vr)))
+            pos = stop
+            if keep is not None and len(keep) > MAX_ELEMENTS:
+                self._fail(pos, tag, f"the Data Set has more than {MAX_ELEMENTS} elements; refused.")
 
         if pos >= end and not closed:
             self._fail(pos, None, "the Item has no Item Delimitation Item; the file is truncated or corrupt.")
-        if keep is None and verbatim and run < pos:
-            self._pieces.append((run, pos, 1))
-        if len(self._pieces) + self._kept > KEPT_PIECES:
-            self._spill(self._pieces)
-        if signed:
-            if len(self.signed_items) == MAX_SIGNED_ITEMS:
-                self._fail(start, None, f"more than {MAX_SIGNED_ITEMS} Items hold signatures of their own; refused.")
-            self.signed_items.append((path, start, pos))
+        if keep is None:
+            if verbatim and run < pos:
+                self._pieces.append((run, pos, 1))
+            self._spill_if_many()
+            if signed:
+                self._note_signed(path, start, pos)
         return pos
 
-    def _structured(self, tag: int, vr: str, form: int, pos: int, value: int, length: int, end: int, path: Path) -> int:
-        """Walk a sequence, or a value of undefined length; append what follows the header; return its end."""
-        if form == UNKNOWN:
-            return self._unknown_of_undefined_length(tag, value, end, path)
+    def _implicit_vr(self, tag: int, context: dict[int, bytes]) -> str:
+        vr = implicit_vr(tag)
+        if vr == "UN" and self._guess_private:
+            creator = context.get(tag >> 8, b"").strip(b" \0").decode("latin-1")
+            return private_vr(tag, creator)
+        if vr == SIGNED_BY_PIXEL_REPRESENTATION:
+            return "SS" if context.get(_PIXEL_REPRESENTATION) == b"\1\0" else "US"
+        if vr == BY_WAVEFORM_BITS_ALLOCATED:
+            return "OB" if context.get(_WAVEFORM_BITS_ALLOCATED, b"\x08\0") == b"\x08\0" else "OW"
+        return vr
+
+    def _look_closer(
+        self, tag: int, vr: str, pos: int, value: int, stop: int, path: Path, context: dict[int, bytes]
+    ) -> None:
+        """What only some files need of a value: its fit to be swapped, what it says of others' VRs, its padding."""
+        if self._syntax.big_endian and (stop - value) % self._unit(vr):
+            self._fail(pos, tag, f"its length, {stop - value} bytes, does not fit its VR {vr}.")
+        if self._syntax.implicit_vr:
+            if tag in (_PIXEL_REPRESENTATION, _WAVEFORM_BITS_ALLOCATED):
+                context[tag] = self._source.read(value, min(stop, value + 2))
+            elif self._guess_private and tag & 0x10000 and 0x10 <= tag & 0xFFFF <= 0xFF:
+                context[(tag >> 16 << 8) | (tag & 0xFF)] = self._source.read(value, min(stop, value + 64))
+        if self.overpadded is not None and vr in STRINGS and stop - value > 1:
+            tail = self._source.read(stop - 2, stop)
+            overpadded = tail == b"  " if vr != "UI" else tail == b"\0\0" or tail[1:] == b" "
+            if overpadded and len(self.overpadded) < MAX_ELEMENTS:
+                self.overpadded.append((path, tag))
+
+    def _structured(
+        self,
+        tag: int,
+        vr: str,
+        form: int,
+        run: int,
+        pos: int,
+        value: int,
+        length: int,
+        end: int,
+        path: Path,
+        keeps: bool,
+    ) -> Element:
+        """Walk a sequence, or a value of undefined length, and append to the pieces what it stands for.
+
+        ``run`` is where the bytes before it begin that are not among the pieces yet. With ``keeps`` the pieces are
+        those of this element alone.
+        """
+        verbatim = self._syntax.verbatim
+        signable = not never_signable(tag)
+        if keeps:
+            self._pieces, self._has_un, self._dropped, run = [], False, False, pos
+        pieces, spill = self._pieces, self._spill
+        if not signable:
+            if verbatim and run < pos:
+                pieces.append((run, pos, 1))
+            self._pieces, self._spill = [], list.clear
+        elif form == LONG:
+            if verbatim and run < pos:
+                pieces.append((run, pos, 1))
+            pieces.append(explicit_header(tag, "OB", None))  # PS3.5 A.4 demands OB; DCMTK mends OW to it, too
+        elif verbatim:
+            pieces.append((run, pos + 8, 1))
+        else:
+            pieces.append(explicit_header(tag, vr, None))
+
         if form == SEQUENCE:
             defined_end = -1 if length == UNDEFINED_LENGTH else value + length
             if defined_end > end:
                 self._overrun(pos, tag, length, defined_end, end)
-            return self._sequence(tag, value, defined_end, end, path, None)
-        if tag != PIXEL_DATA or vr not in ("OB", "OW") or not self._syntax.encapsulated:
+            stop = self._sequence(tag, value, defined_end, end, path, None)
+        elif form == UNKNOWN:
+            stop = self._unknown_of_undefined_length(tag, value, end, path)
+        elif tag == PIXEL_DATA and vr in ("OB", "OW") and self._syntax.encapsulated:
+            stop = self._fragments(value, end)
+        else:
             self._fail(pos, tag, f"an element of VR {vr} cannot have an undefined length in this Transfer Syntax.")
-        if vr == "OW":  # PS3.5 A.4 demands OB; DCMTK mends it before it makes a MAC, so this does too
-            start = self._pieces.pop()[0]
-            self._pieces += [(start, pos, 1)] * (start < pos) + [explicit_header(tag, "OB", None)]
-        return self._fragments(value, end)
+
+        self._pieces, self._spill = pieces, spill
+        if not keeps:
+            return Element(tag, vr, pos, value, stop, (), False, False)
+        self._kept += len(pieces)
+        kept = () if self._dropped else tuple(pieces)
+        return Element(tag, vr, pos, value, stop, kept, self._has_un, signable and not self._has_un)
 
     def _sequence(
         self, tag: int, pos: int, defined_end: int, end: int, path: Path, bounds: list[ItemBounds] | None
@@ -366,8 +404,7 @@ class Walker:
                 self._fail(pos, PIXEL_DATA, f"a fragment's length, {length} bytes, is odd, which PS3.5 A.4 forbids.")
             self._pieces.append(ITEM_TAG)
             self._pieces.append((pos + 8, stop, 1))
-            if len(self._pieces) + self._kept > KEPT_PIECES:
-                self._spill(self._pieces)
+            self._spill_if_many()
             pos = stop
         self._demand_zero_length(pos, PIXEL_DATA, length)
         if pos == first:
@@ -399,12 +436,18 @@ class Walker:
         end = self._base + len(self._buffer)
         self._refill_at = end - 12 if end < self._source.size else end
 
-    def _note_padding(self, tag: int, vr: str, stop: int, path: Path) -> None:
-        """Note a string that ends in two pad characters, or a UI that ends in a space instead of its own."""
-        tail = self._source.read(stop - 2, stop)
-        overpadded = tail == b"  " if vr != "UI" else tail == b"\0\0" or tail[1:] == b" "
-        if overpadded and self.overpadded is not None and len(self.overpadded) < MAX_ELEMENTS:
-            self.overpadded.append((path, tag))
+    def _spill_if_many(self) -> None:
+        if len(self._pieces) + self._kept > KEPT_PIECES:
+            self._spill(self._pieces)
+
+    def _note_signed(self, path: Path, start: int, end: int) -> None:
+        if len(self.signed_items) == MAX_SIGNED_ITEMS:
+            self._fail(start, None, f"more than {MAX_SIGNED_ITEMS} Items hold signatures of their own; refused.")
+        self.signed_items.append((path, start, end))
+
+    def _unit(self, vr: str) -> int:
+        """Size of the units of this VR that the byte order of the file calls to be swapped."""
+        return SWAPPED_UNITS.get(vr, 1) if self._syntax.big_endian else 1
 
     def _demand_zero_length(self, pos: int, tag: int, length: int) -> None:
         if length:
@@ -416,6 +459,11 @@ class Walker:
         if tag == previous:
             self._fail(pos, tag, "the element is there twice; readers would differ on which of the two counts.")
         self._fail(pos, tag, f"it comes after {format_tag(previous)}, but PS3.5 7.1 demands ascending tags.")
+
+    def _bad_length(self, pos: int, tag: int, length: int, stop: int, end: int) -> NoReturn:
+        if stop > end:
+            self._overrun(pos, tag, length, stop, end)
+        self._fail(pos, tag, f"its length, {length} bytes, is odd, which PS3.5 7.1.1 forbids.")
 
     def _overrun(self, pos: int, tag: int, length: int, stop: int, end: int) -> NoReturn:
         where = "the end of the file" if end >= self._source.size else "the end of what holds it"
@@ -436,10 +484,3 @@ def explicit_header(tag: int, vr: str, length: int | None) -> bytes:
     if FORMS[vr] == SHORT:
         return _SHORT_HEADER.pack(group, number, vr.encode(), length)
     return _LONG_HEADER.pack(group, number, vr.encode(), 0, length)
-
-
-def _chosen_vr(mark: str, context: dict[int, int]) -> str:
-    """Settle a VR that another element of the same Data Set decides (PS3.3 C.7.6.3 and C.10.9, as DCMTK reads them)."""
-    if mark == SIGNED_BY_PIXEL_REPRESENTATION:
-        return "SS" if context.get(_PIXEL_REPRESENTATION) == 1 else "US"
-    return "OB" if context.get(_WAVEFORM_BITS_ALLOCATED, 8) == 8 else "OW"

@@ -17,7 +17,7 @@ from hsm_dicom.dataset.walker import UNDEFINED_LENGTH
 from hsm_dicom.signatures import attributes as a
 from hsm_dicom.signatures.errors import NoSuchSignatureError, SignatureError
 from hsm_dicom.signatures.insert import grown
-from hsm_dicom.signatures.read import SignatureItem, signature_items
+from hsm_dicom.signatures.read import SignatureItem, mac_id_number, signature_items
 
 StrPath = str | os.PathLike[str]
 
@@ -94,12 +94,8 @@ def _with_mac_ids(file: DicomFile, level: DataSet, mac_ids: Collection[int | Non
     sequence = level.get(MAC_PARAMETERS_SEQUENCE)
     if sequence is None or sequence.vr != "SQ":
         return set()
-    found = set()
-    for item in file.data_sets(level, sequence):
-        mac_id = item.get(a.MAC_ID_NUMBER)
-        if mac_id is not None and file.number(file.value(mac_id)) in mac_ids:
-            found.add(item.path[-1][1])
-    return found
+    items = file.data_sets(level, sequence)
+    return {item.path[-1][1] for item in items if mac_id_number(file, item) in mac_ids}
 
 
 class _Changes:

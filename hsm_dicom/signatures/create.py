@@ -46,7 +46,7 @@ from hsm_dicom.signatures.insert import Insertion, insertion, insertion_edits
 from hsm_dicom.signatures.mac import feed_covered
 from hsm_dicom.signatures.profiles import Profile, demanded_tags, object_shortcomings, purpose_fits
 from hsm_dicom.signatures.purposes import CODING_SCHEME, PURPOSES, VERIFICATION
-from hsm_dicom.signatures.read import Purpose
+from hsm_dicom.signatures.read import Purpose, mac_id_number
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 Timestamper = Callable[[bytes], bytes]
@@ -325,9 +325,7 @@ def _free_mac_id(file: DicomFile) -> int:
         for tag in (MAC_PARAMETERS_SEQUENCE, DIGITAL_SIGNATURES_SEQUENCE):
             sequence = level.get(tag)
             for item in file.data_sets(level, sequence) if sequence is not None and sequence.vr == "SQ" else ():
-                mac_id = item.get(a.MAC_ID_NUMBER)
-                if mac_id is not None:
-                    used.add(file.number(file.value(mac_id)))
+                used.add(mac_id_number(file, item))
     free = next(number for number in range(len(used) + 1) if number not in used)
     if free > 0xFFFF:
         raise SignatureError(f"{file.name}: all MAC ID Numbers are taken; remove signatures first.")

@@ -118,4 +118,4 @@ def profiles_met(file: DicomFile, item: SignatureItem, key: object) -> tuple[Pro
 
 def _verified(file: DicomFile, level: DataSet) -> bool:
     flag = level.get(VERIFICATION_FLAG)
-    return flag is not None and file.value(flag).strip(b" ") == b"VERIFIED"
+    return flag is not None and flag.end - flag.value <= 16 and file.value(flag).strip(b" ") == b"VERIFIED"

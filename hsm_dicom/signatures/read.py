@@ -23,6 +23,9 @@ from hsm_dicom.dataset.tags import (
 from hsm_dicom.signatures import attributes as a
 from hsm_dicom.signatures.check import without_der_pad_byte
 
+LARGEST_VALUE = 1 << 20
+"""No value of the macro is larger than this: what a certificate or a time stamp may take."""
+
 _DATE_TIME = re.compile(r"(?P<date>\d{14})(?:\.(?P<fraction>\d{1,6}))?(?P<zone>[+-]\d{4})?", re.ASCII)
 
 
@@ -97,6 +100,14 @@ def signature_items(file: DicomFile) -> list[SignatureItem]:
     return found
 
 
+def mac_id_number(file: DicomFile, item: DataSet) -> int | None:
+    """MAC ID Number of an Item of either sequence; None if it has none that can be read."""
+    try:
+        return _number(file, item, a.MAC_ID_NUMBER)
+    except Oddity:
+        return None
+
+
 def parse_date_time(text: str) -> datetime | None:
     """A DT value (PS3.5 6.2) as an aware datetime; None if it is malformed, not to the second, or has no offset."""
     match = _DATE_TIME.fullmatch(text)
@@ -120,10 +131,9 @@ def _optional(file: DicomFile, level: DataSet, tag: int, vr: str) -> bytes | Non
         return None
     if element.vr != vr:
         raise Oddity(f"{describe_tag(tag)} has VR {element.vr} instead of {vr}")
-    value = file.value(element)
-    if not value:
-        raise Oddity(f"{describe_tag(tag)} is empty")
-    return value
+    if not 0 < element.end - element.value <= LARGEST_VALUE:
+        raise Oddity(f"{describe_tag(tag)} is empty, or larger than {LARGEST_VALUE >> 10} KiB")
+    return file.value(element)
 
 
 def _required(file: DicomFile, level: DataSet, tag: int, vr: str) -> bytes:
