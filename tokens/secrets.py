@@ -135,8 +135,8 @@ class DeviceSecrets(Protocol):
 class Secrets:
     """The secrets of one device. Safe to share between threads; a context manager.
 
-    Every method raises the classes of `tokens.errors`: `NoSuchKey` for an index without a key (a card tells when the key
-    is used, not before), `KeyPolicyRefused` for a key that could leave its device, `TokenBusy`, `TokenLost`,
+    Every method raises the classes of `tokens.errors`: `NoSuchKey` for an index without a key (a card tells only when
+    the key is used), `KeyPolicyRefused` for a key that could leave its device, `TokenBusy`, `TokenLost`,
     `MechanismNotOffered`.
     """
 

@@ -121,7 +121,7 @@ class Daemon:
         control = self.folder / f"card-{next(self._numbers)}"
         command = [sys.executable, "-m", "tests.cards.program", control, str(self.port(reader))]
         process = self.run_card([*command, json.dumps(description)])
-        running = RunningCard(reader, process, _connect(control, process))
+        running = RunningCard(reader, description, process, _connect(control, process))
         self.cards.append(running)
         return running
 
@@ -150,6 +150,7 @@ class RunningCard:
     """A card program and the wire to steer it."""
 
     reader: str
+    description: dict[str, Any]
     process: subprocess.Popen[bytes]
     control: socket.socket
 

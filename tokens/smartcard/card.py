@@ -29,7 +29,7 @@ from tokens.smartcard.apdu import Command, exchange
 from tokens.smartcard.channel import Channel
 from tokens.smartcard.commands import select_application
 from tokens.smartcard.families import FAMILIES
-from tokens.smartcard.line import APDU_TIMEOUT, CardLine
+from tokens.smartcard.line import CardLine
 from tokens.smartcard.login import Login
 from tokens.smartcard.profiles import CardProfile, PinProfile
 from tokens.smartcard.status import NOT_FOUND, StatusError
@@ -112,13 +112,12 @@ class CardApplication:
         aid: bytes | None,
         credentials: Credentials | None,
         *,
-        timeout: float = APDU_TIMEOUT,
         wait: float = WAIT,
     ) -> None:
         self.line = line
         self.profile = profile
         self.aid = aid
-        self.timeout = timeout
+        self.timeout = profile.timeout
         self.wait = wait
         self.family = FAMILIES[profile.family]
         self.login = Login(self, credentials)

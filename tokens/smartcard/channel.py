@@ -21,6 +21,9 @@ class CardReset(CardLost):
     """Another program reset the card: it is the same one, with its PINs forgotten."""
 
 
+_ANYTHING = bytes.fromhex("00c0000000")
+"""GET RESPONSE, which changes nothing."""
+
 _BUSY_PAUSE = 0.02
 """Seconds between attempts to connect to a card that somebody else holds exclusively."""
 
@@ -89,6 +92,8 @@ class Channel:
 
     def close(self, *, reset: bool = False) -> None:
         """Disconnect; the card stays powered. With `reset` it forgets every PIN. Doing so twice is fine."""
+        # pcscd 1.9.9 that resets a card which just left does not see it come back.
+        reset = reset and self._context.usable and self._answers()
         if self._context.usable:
             disposition = self._library.SCARD_RESET_CARD if reset else self._library.SCARD_LEAVE_CARD
             with contextlib.suppress(PcscError):
@@ -132,6 +137,14 @@ class Channel:
         except PcscError as error:
             raise self._translated(error, SERVICE_TIMEOUT) from None
         return bytes(atr)
+
+    def _answers(self) -> bool:
+        """Whether the card is there: any status word will do."""
+        try:
+            self.transmit(_ANYTHING, timeout=1.0)
+        except TokenError:
+            return False
+        return True
 
     def _busy(self, wait: float) -> TokenBusy:
         return TokenBusy(

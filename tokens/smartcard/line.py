@@ -16,8 +16,8 @@ from tokens import forking
 from tokens.errors import CardServiceError, NoSuchToken, TokenBusy, TokenLost
 from tokens.smartcard.channel import CardReset, Channel
 
-APDU_TIMEOUT = 10.0
-"""Seconds that a card has for one command, unless told otherwise. RSA with 4096 bits takes some cards two."""
+CLOSING_WAIT = 2.0
+"""Seconds that a use under way gets to end when the line is closed."""
 
 _SHORTEST = 0.05
 """Seconds that an attempt gets even where the time is nearly up."""
@@ -65,6 +65,10 @@ class CardLine:
             self._using.release()
             raise
 
+    def renew(self, wait: float) -> Channel:
+        """In the middle of a use whose channel was dropped: another one, within `wait` seconds."""
+        return self._ready(time.monotonic() + wait)
+
     def give_back(self) -> None:
         """End a use. In transactions the card is reset if a PIN was presented, so that no neighbour inherits it."""
         try:
@@ -104,7 +108,7 @@ class CardLine:
 
     def close(self) -> None:
         """Disconnect; a use that is under way ends with an error. A verified PIN is forgotten by the card."""
-        if not self._using.acquire(timeout=APDU_TIMEOUT):
+        if not self._using.acquire(timeout=CLOSING_WAIT):
             self.cancel()
             return
         try:

@@ -12,7 +12,6 @@ from tokens.refusals import RefusalMemory
 from tokens.smartcard import lines
 from tokens.smartcard.card import WAIT, CardApplication
 from tokens.smartcard.key import SmartCardKey, find_key
-from tokens.smartcard.line import APDU_TIMEOUT
 from tokens.smartcard.profiles import CardProfile
 from tokens.smartcard.search import find_card
 from tokens.smartcard.secrets import SmartCardSecrets
@@ -46,20 +45,18 @@ def open_card(
     memory: RefusalMemory | None = None,
     last_try: bool = False,
     profiles: Mapping[str, CardProfile] | None = None,
-    timeout: float = APDU_TIMEOUT,
     wait: float = WAIT,
 ) -> OpenedCard:
     """A share in the one card that matches, its application selected and the card recognised; no PIN is presented yet.
 
-    `profiles` are those of the configuration, by name. `timeout` is what the card has for one command, in seconds;
-    `wait` how long a job waits for a card that is in use.
+    `profiles` are those of the configuration, by name. `wait` is how many seconds a job waits for a card in use.
     """
     reader, profile = find_card(uri, profiles)
     source = parse_pin_source(uri.pin_source) if uri.pin_source is not None else pin
     source = parse_pin_source(source) if isinstance(source, str) else source
     credentials = None if source is None else Credentials(source, memory or RefusalMemory(), last_try)
     line = lines.share(reader, exclusive=uri.exclusive)
-    application = CardApplication(line, profile, uri.aid or profile.aid, credentials, timeout=timeout, wait=wait)
+    application = CardApplication(line, profile, uri.aid or profile.aid, credentials, wait=wait)
     opened = OpenedCard(application)
     try:
         with application.session():

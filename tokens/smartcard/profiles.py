@@ -116,6 +116,8 @@ class CardProfile:
     """iso7816: short identifier of the file in which tag 5A is the card's serial number (EF.GDO)."""
     extended: bool = True
     """Whether the card takes APDUs of more than 255 bytes; short ones are chained otherwise."""
+    timeout: float = 10.0
+    """Seconds that the card has for one command. RSA with 4096 bits takes some cards two."""
 
     def key(self, name: str | None) -> CardKey | None:
         """The key of that name; the only one, if no name is given."""

@@ -18,6 +18,7 @@ from typing import TypeVar
 from tokens.errors import (
     AuthenticationExpired,
     AuthenticationFailed,
+    CardLost,
     KeyPolicyRefused,
     MechanismNotOffered,
     NoSuchKey,
@@ -28,7 +29,8 @@ from tokens.reporting import key_use
 from tokens.secrets import BLOCK, ZERO_IV, Use
 from tokens.smartcard import tlv
 from tokens.smartcard.apdu import Command
-from tokens.smartcard.card import CardApplication, CardSession
+from tokens.smartcard.card import LOSSES, CardApplication, CardSession
+from tokens.smartcard.channel import Channel
 from tokens.smartcard.commands import (
     Template,
     compute_cryptographic_checksum,
@@ -130,7 +132,7 @@ class SmartCardSecrets:
         self.require_open()
 
         def authorised(session: CardSession) -> T:
-            self._authorise(session)
+            self.authorise(session)
             return job(session)
 
         return self.application.run(authorised, doing)
@@ -147,7 +149,8 @@ class SmartCardSecrets:
         application = self.application
         return key_use(application.serial, application.label, f"{use}-{index}", operation, mechanism)
 
-    def _authorise(self, session: CardSession) -> None:
+    def authorise(self, session: CardSession) -> None:
+        """Present the PIN, if the profile has one."""
         if self.profile.pin is not None:
             session.verify(self.profile.pin)
 
@@ -205,40 +208,40 @@ class SmartCardConversation:
 
 
 class _Hold:
-    """The card, taken for one conversation: given back at its end, or at its deadline by another thread."""
+    """The card, taken for one conversation: given back at its end, or at its deadline by another thread.
+
+    Until the first command was answered nothing is promised to anybody, so a card that was lost since its last use is
+    looked for then. Later a loss ends the conversation: the card has forgotten its challenge.
+    """
 
     def __init__(self, secrets: SmartCardSecrets, wait: float, deadline: float) -> None:
         self._secrets = secrets
+        self._application = secrets.application
         self._line = secrets.application.line
         self._deadline = deadline
+        self._begun = False
+        self._session: CardSession | None = None
         self._using = threading.Lock()
         channel = self._line.take(max(min(wait, deadline - time.monotonic()), 0.0))
         self._held = True
         try:
-            self._session = secrets.application.selected(channel)
-            secrets._authorise(self._session)
-            # Ending may have to wait for a command under way, which the watching thread must not do.
-            self._alarm = Alarm(lambda: threading.Thread(target=self.end, daemon=True).start())
-            self._alarm.arm(max(deadline - time.monotonic(), 0.0))
+            self._session = self._prepared(channel)
         except BaseException:
             self._line.drop()
             self._line.give_back()
             raise
+        # Ending may have to wait for a command under way, which the watching thread must not do.
+        self._alarm = Alarm(lambda: threading.Thread(target=self.end, daemon=True).start())
+        self._alarm.arm(max(deadline - time.monotonic(), 0.0))
 
     def exchange(self, use: Use, index: int, command: Command) -> bytes:
         """One command, while the card is still held."""
         with self._using:
-            left = self._deadline - time.monotonic()
-            if not self._held or left <= 0:
-                raise AuthenticationExpired(
-                    f"The authentication with {self._secrets.description} was not finished in time; begin a new one."
-                )
-            self._session.timeout = min(self._secrets.application.timeout, left)
-            try:
-                return self._secrets.exchange(self._session, use, index, command)
-            except TokenLost:
-                self._line.drop()
-                raise
+            if self._begun:
+                return self._exchange(use, index, command)
+            answer = self._application.healed(lambda: self._exchange(use, index, command), command.name)
+            self._begun = True
+            return answer
 
     def end(self) -> None:
         """Give the card back, once."""
@@ -248,6 +251,29 @@ class _Hold:
             self._held = False
             self._alarm.discard()
             self._line.give_back()
+
+    def _exchange(self, use: Use, index: int, command: Command) -> bytes:
+        left = self._deadline - time.monotonic()
+        if not self._held or left <= 0:
+            raise AuthenticationExpired(
+                f"The authentication with {self._secrets.description} was not finished in time; begin a new one."
+            )
+        try:
+            if self._session is None:
+                if self._begun:
+                    raise CardLost("The card was lost in the middle of this authentication; begin a new one.")
+                self._session = self._prepared(self._line.renew(left))
+            self._session.timeout = min(self._application.timeout, left)
+            return self._secrets.exchange(self._session, use, index, command)
+        except LOSSES:
+            self._line.drop()
+            self._session = None
+            raise
+
+    def _prepared(self, channel: Channel) -> CardSession:
+        session = self._application.selected(channel)
+        self._secrets.authorise(session)
+        return session
 
 
 class SmartCardDataKey:

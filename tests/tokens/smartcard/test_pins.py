@@ -1,0 +1,215 @@
+"""PINs of cards: tries are counted and said, a refused PIN is not presented again, the last try is kept."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding
+
+from tests.cards.daemon import ROOT, RunningCard
+from tests.cards.fixtures import AUTHENTICATION_CARD, PIN, PutIn, inserted, wait_until_gone
+from tests.softhsm import set_pin
+from tokens import open_secrets
+from tokens.errors import PinLocked, PinNotPresented, PinRefused, PinSourceError
+from tokens.events import DeviceEvent, Login, Outcome, subscribed
+from tokens.keys import PrivateKey
+from tokens.opening import open_key
+from tokens.pin import Pin
+from tokens.refusals import RefusalMemory
+from tokens.smartcard.profile_table import read_profile
+
+PROFILES = {"test": read_profile("test", AUTHENTICATION_CARD)}
+KEY = "card:reader=Rig%20A%2000%2000;profile=test;key=sign"
+
+
+class AtHand:
+    """A person who types one PIN, and can be trusted with the last try."""
+
+    attended = True
+    repeatable = False
+
+    def __init__(self, pin: str) -> None:
+        self.pin = pin
+        self.asked: list[str] = []
+
+    def read(self, purpose: str) -> Pin:
+        self.asked.append(purpose)
+        return Pin(self.pin.encode())
+
+
+def sign(pin: object, **options: object) -> None:
+    with open_key(KEY, pin=pin, profiles=PROFILES, **options) as key:  # type: ignore[arg-type]
+        use(key)
+
+
+def use(key: PrivateKey) -> None:
+    key.sign(b"data", padding.PKCS1v15(), hashes.SHA256())  # type: ignore[call-arg, arg-type]
+
+
+def tries(card: RunningCard) -> int:
+    left: int = card.do("state")["tries"]["01"]
+    return left
+
+
+def presented(card: RunningCard) -> int:
+    """VERIFY commands so far, those that only ask among them."""
+    count: int = card.do("state")["calls"].get("20", 0)
+    return count
+
+
+@pytest.fixture
+def card(put_in: PutIn, state_folder: Path) -> RunningCard:
+    """A card with three tries, and a state folder that remembers nothing."""
+    return put_in()
+
+
+def test_a_refused_pin_is_not_presented_again(card: RunningCard) -> None:
+    wrong = set_pin("111111")
+    with pytest.raises(PinRefused, match="2 tries are left"):
+        sign(wrong)
+    assert tries(card) == 2
+    with pytest.raises(PinNotPresented, match="2 tries are left"):
+        sign(wrong)
+    assert tries(card) == 2
+
+
+def test_nor_by_the_next_process_nor_by_a_person(card: RunningCard) -> None:
+    with pytest.raises(PinRefused):
+        sign(set_pin("111111"))
+    memory = RefusalMemory()
+    assert [refusal.role for refusal in memory.refusals(card.description["serial"])] == ["user"]
+    with pytest.raises(PinNotPresented, match="was refused by the token with serial"):
+        sign(AtHand("111111"))
+    assert tries(card) == 2
+
+
+def test_a_person_is_told_how_many_tries_are_left(card: RunningCard) -> None:
+    person = AtHand("222222")
+    with pytest.raises(PinRefused):
+        sign(person)
+    person = AtHand(PIN)
+    sign(person)
+    assert person.asked == [f"PIN of the test card in Rig A 00 00 (serial {card.description['serial']}) (2 tries left)"]
+    assert tries(card) == 3
+
+
+def test_after_a_wrong_pin_none_is_presented_unattended(card: RunningCard) -> None:
+    with pytest.raises(PinRefused):
+        sign(AtHand("222222"))
+    with pytest.raises(PinNotPresented, match=r"2 tries are left.*unattended"):
+        sign(set_pin(PIN))
+    assert tries(card) == 2
+
+
+def test_the_last_try_is_kept_unless_it_is_asked_for(card: RunningCard) -> None:
+    for wrong in ("222222", "333333"):
+        with pytest.raises(PinRefused):
+            sign(AtHand(wrong))
+    assert tries(card) == 1
+    with pytest.raises(PinNotPresented, match="One more wrong PIN locks .*--last-try"):
+        sign(AtHand(PIN))
+    with pytest.raises(PinNotPresented, match="--last-try"):
+        sign(set_pin(PIN), last_try=True)
+    assert tries(card) == 1
+    sign(AtHand(PIN), last_try=True)
+    assert tries(card) == 3
+
+
+def test_a_locked_pin_is_said_so_and_not_presented(card: RunningCard) -> None:
+    for wrong in ("222222", "333333"):
+        with pytest.raises(PinRefused):
+            sign(AtHand(wrong))
+    with pytest.raises(PinLocked, match="locked now"):
+        sign(AtHand("444444"), last_try=True)
+    before = presented(card)
+    with pytest.raises(PinLocked, match="PUK"):
+        sign(AtHand(PIN), last_try=True)
+    assert presented(card) == before + 1
+
+
+def test_a_pin_whose_answer_was_lost_is_known_to_be_refused(card: RunningCard) -> None:
+    with open_key(KEY, pin=AtHand("111111"), profiles=PROFILES) as key:
+        # The empty VERIFY passes; the one with the PIN reaches the card, whose answer does not reach us.
+        card.do("fault", fault="pulled after", skip=1)
+        wait_then_insert(card)
+        with pytest.raises(PinRefused):
+            use(key)
+    assert tries(card) == 2
+
+
+def wait_then_insert(card: RunningCard) -> None:
+    import threading
+
+    def back() -> None:
+        deadline = time.monotonic() + 5
+        while card.do("state")["inserted"] and time.monotonic() < deadline:
+            time.sleep(0.01)
+        card.do("insert")
+
+    threading.Thread(target=back).start()
+
+
+def test_a_pin_that_was_accepted_is_presented_again_after_the_card_was_put_back(card: RunningCard) -> None:
+    person = AtHand(PIN)
+    with open_key(KEY, pin=person, profiles=PROFILES) as key:
+        use(key)
+        card.do("pull")
+        wait_until_gone(card.reader)
+        inserted(card)
+        use(key)
+    assert len(person.asked) == 1
+
+
+def test_a_pin_that_cannot_be_one_is_not_presented(card: RunningCard) -> None:
+    for impossible in ("12345", "123456789"):
+        with pytest.raises(PinNotPresented, match="not 6 to 8 bytes long") as caught:
+            sign(set_pin(impossible))
+        assert impossible not in str(caught.value)
+    assert tries(card) == 3
+
+
+def test_a_key_that_wants_a_pin_says_where_to_name_one(card: RunningCard) -> None:
+    with pytest.raises(PinSourceError, match="--pin prompt, pin-source in the URI"):
+        sign(None)
+
+
+def test_a_reader_without_a_pin_pad_is_said_so(card: RunningCard) -> None:
+    with pytest.raises(PinSourceError, match="Rig A 00 00 has no pin pad"):
+        sign("pinpad")
+    assert tries(card) == 3
+
+
+def test_no_pin_and_no_challenge_is_in_any_log_at_any_level(
+    card: RunningCard, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    heard: list[DeviceEvent] = []
+    with subscribed(heard.append):
+        sign(AtHand(PIN))
+        with pytest.raises(PinRefused):
+            sign(AtHand("918273"))
+        with open_secrets(KEY, pin=AtHand(PIN), profiles=PROFILES) as secrets, secrets.authentication(1) as a:
+            drawn = a.challenge.hex()
+    said = caplog.text + repr(heard) + "".join(repr(record.__dict__) for record in caplog.records)
+    for secret in (PIN, "918273", PIN.encode().hex(), drawn):
+        assert secret not in said
+    logins = [event.outcome for event in heard if isinstance(event, Login)]
+    assert logins == [Outcome.DONE, Outcome.REFUSED, Outcome.DONE]
+
+
+def test_no_pin_is_in_an_error_or_its_traceback(card: RunningCard) -> None:
+    code = """
+import tokens
+from tests.tokens.smartcard.test_pins import KEY, PROFILES, AtHand, use
+with tokens.open_key(KEY, pin=AtHand("918" + "273"), profiles=PROFILES) as key:
+    use(key)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert "PinRefused" in done.stderr
+    assert "918273" not in done.stderr
