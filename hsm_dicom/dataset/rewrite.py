@@ -88,6 +88,7 @@ def _beside(goal: Path, like: os.stat_result | None) -> Iterator[tuple[int, Path
             with suppress(PermissionError):
                 os.fchown(fd, like.st_uid, like.st_gid)
             os.fchmod(fd, stat.S_IMODE(like.st_mode))
+            _copy_attributes(goal, fd)
         yield fd, part
     except OSError as error:
         raise DicomFileError(str(goal), f"could not be written: {error.strerror}; nothing was changed.") from error
@@ -95,6 +96,14 @@ def _beside(goal: Path, like: os.stat_result | None) -> Iterator[tuple[int, Path
         os.close(fd)
         with suppress(FileNotFoundError):
             part.unlink()
+
+
+def _copy_attributes(source: Path, target: int) -> None:
+    """Extended attributes, access control lists among them, as far as this process may set them."""
+    with suppress(OSError):
+        for name in os.listxattr(source):
+            with suppress(OSError):
+                os.setxattr(target, name, os.getxattr(source, name))
 
 
 def _rename_to_new(part: Path, goal: Path) -> None:

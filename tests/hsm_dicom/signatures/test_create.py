@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import re
 from dataclasses import replace
@@ -233,6 +234,15 @@ def test_in_place_follows_links_and_keeps_the_mode(
     assert native.stat().st_mode & 0o777 == 0o640
     assert verify(native).signatures[0].intact
     assert [p.name for p in tmp_path.iterdir() if p.name.endswith(".part")] == []
+
+
+def test_in_place_keeps_extended_attributes(native: Path, signer: Identity, base: SigningRequest) -> None:
+    try:
+        os.setxattr(native, "user.ward", b"3 north")
+    except OSError:
+        pytest.skip("this file system has no extended attributes")
+    sign(native, None, signer.key, base)
+    assert os.getxattr(native, "user.ward") == b"3 north"
 
 
 def test_group_lengths_and_length_to_end_grow_with_what_they_count(

@@ -1,0 +1,128 @@
+"""Files larger than memory should be: spans go from file to hash and to the new file, never as a whole."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hsm_dicom.dataset import DicomFile, FileChangedError, WriteRefusedError
+from hsm_dicom.signatures import Finding, SigningRequest, VerifiedFile, sign, verify
+from tests.hsm_dicom.dataset.samples import ITEM_END, SEQUENCE_END, data_set, element, encode, item, part10
+from tests.pki import Identity
+
+LARGE = 256 << 20
+LIMIT_MIB = 120
+PIXEL_DATA = 0x7FE00010
+
+
+SIGN = """
+import sys
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from hsm_dicom.signatures import SigningRequest, sign
+source, target, key, certificate = sys.argv[1:]
+with open(key, "rb") as k, open(certificate, "rb") as c:
+    sign(source, target, load_pem_private_key(k.read(), None), SigningRequest(c.read()))
+"""
+VERIFY = """
+import sys
+from hsm_dicom.signatures import verify
+assert all(signature.intact for signature in verify(sys.argv[1]).signatures)
+"""
+PEAK = "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+
+
+def peak_mib(job: str, *arguments: Path) -> float:
+    """Peak resident memory of a fresh process that does this job."""
+    command = [sys.executable, "-c", job + PEAK, *map(str, arguments)]
+    return int(subprocess.run(command, check=True, stdout=subprocess.PIPE, timeout=60).stdout) / 1024
+
+
+@pytest.fixture(scope="module")
+def credentials(tmp_path_factory: pytest.TempPathFactory, signer: Identity) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("credentials")
+    (folder / "key.pem").write_bytes(signer.key_pem)
+    (folder / "certificate.der").write_bytes(signer.der)
+    return folder / "key.pem", folder / "certificate.der"
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An image of 256 MiB, whose pixels are a hole in the file."""
+    path = tmp_path_factory.mktemp("large") / "large.dcm"
+    ds = data_set()
+    ds.PixelData = b""
+    head = encode(ds)[:-4]
+    path.write_bytes(head + LARGE.to_bytes(4, "little"))
+    os.truncate(path, len(head) + 4 + LARGE)
+    return path
+
+
+def test_a_large_file_is_signed_and_verified_in_little_memory(large: Path, credentials: tuple[Path, Path]) -> None:
+    signed = large.with_name("signed.dcm")
+    assert peak_mib(SIGN, large, signed, *credentials) < LIMIT_MIB
+    assert peak_mib(VERIFY, signed) < LIMIT_MIB
+    assert signed.stat().st_size > LARGE
+    assert verify(signed).signatures[0].intact
+
+
+def test_a_hundred_thousand_items_are_hashed_in_little_memory(credentials: tuple[Path, Path], tmp_path: Path) -> None:
+    """More pieces than are kept: they are made anew while they are hashed."""
+    entry = item(element(0x00081150, "UI", b"1.2.3\0") + ITEM_END, 0xFFFFFFFF)
+    path, signed = tmp_path / "items.dcm", tmp_path / "signed.dcm"
+    path.write_bytes(part10(element(0x00081140, "SQ", entry * 100_000 + SEQUENCE_END, 0xFFFFFFFF)))
+    assert peak_mib(SIGN, path, signed, *credentials) < LIMIT_MIB
+    assert peak_mib(VERIFY, signed) < LIMIT_MIB
+
+
+def test_a_file_that_shrinks_or_changes_while_it_is_read_is_an_error_and_no_verdict(tmp_path: Path) -> None:
+    path = tmp_path / "x.dcm"
+    ds = data_set()
+    ds.PixelData = bytes(2 << 20)
+    path.write_bytes(encode(ds))
+    with DicomFile.open(path) as file:
+        file.demand_unchanged()
+        os.truncate(path, 4096)
+        with pytest.raises(FileChangedError, match="became shorter"):
+            file.value(file.main[PIXEL_DATA])
+        with pytest.raises(FileChangedError, match="became shorter"):
+            file.source.feed([(0, file.source.size, 1)], lambda _: None)
+        with pytest.raises(FileChangedError, match="was changed"):
+            file.demand_unchanged()
+
+
+def test_an_output_that_comes_into_being_meanwhile_is_left_alone(
+    large: Path, signer: Identity, base: SigningRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "out.dcm"
+    source = tmp_path / "in.dcm"
+    source.write_bytes(encode(data_set()))
+    flush = os.fsync
+
+    def meanwhile(fd: int) -> None:
+        target.write_bytes(b"somebody else's")
+        flush(fd)
+
+    monkeypatch.setattr(os, "fsync", meanwhile)
+    with pytest.raises(WriteRefusedError, match="came into being meanwhile"):
+        sign(source, target, signer.key, base)
+    assert target.read_bytes() == b"somebody else's"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.dcm", "out.dcm"]
+
+
+def test_hashing_stops_where_signatures_cost_more_than_they_can_be_worth(
+    signer: Identity, base: SigningRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.dcm"
+    path.write_bytes(encode(data_set()))
+    for tags in (None, (0x00100010,), (0x00100020,)):
+        sign(path, None, signer.key, SigningRequest(signer.der, base.profile, tags=tags))
+    assert all(signature.intact for signature in verify(path).signatures)
+    monkeypatch.setattr(sys.modules[VerifiedFile.__module__], "LARGEST_EFFORT", 0)
+    findings = [(signature.finding, signature.reason) for signature in verify(path).signatures]
+    assert findings[0] == (Finding.INTACT, "")
+    assert findings[1][0] is findings[2][0] is Finding.UNCHECKABLE
+    assert "no more were checked" in findings[1][1]
