@@ -128,6 +128,8 @@ class IndependentPeer:
         octets = self.spoil.get(message, bytes)(frame(message, data, option))
         self.seen.append(("server" if self.server else "client", octets))
         self.sock.sendall(octets)
+        if len(octets) < 32 + int.from_bytes(octets[8:12], "big") < 0x10000:
+            raise Hung("cut off by ourselves")
 
     def get(self, *expected: int) -> tuple[int, bytes]:
         header = self._exactly(32)
