@@ -96,8 +96,8 @@ def described(card: str, **description: Any) -> dict[str, Any]:
 def inserted(card: RunningCard) -> None:
     """Put the card in and wait until pcscd has seen it.
 
-    pcscd 1.9.9 overlooks a card that comes within 0.4 seconds after one which it failed to reset. A person would take it
-    out and put it in again; so does this.
+    pcscd 1.9.9 overlooks a card that comes within 0.4 seconds after one which it failed to reset. A person would take
+    it out and put it in again; so does this.
     """
     for _ in range(3):
         card.do("insert")
