@@ -12,7 +12,7 @@ The same in three steps: ``prepare`` and ``finish`` may run in any ``concurrent.
 pickled), ``sign_digest`` in the one process that holds the token::
 
     plan = prepare("ct.dcm", request)
-    finish(plan, sign_digest(key, plan), "signed.dcm")
+    finish(plan, sign_digest(key, plan), "signed-in-steps.dcm")
 
 Verifying, by mathematics alone; whether the certificate is trusted is the caller's next question::
 

@@ -93,5 +93,7 @@ def is_empty(element: Element) -> bool:
     """Whether the value has no bytes; an encapsulated one counts as empty without a fragment behind its table."""
     if element.pieces is None:
         return element.end == element.value
-    first = element.pieces.index(ITEM_TAG) if ITEM_TAG in element.pieces else 0
-    return all(isinstance(piece, bytes) or piece[0] == piece[1] for piece in element.pieces[first + 2 :])
+    if ITEM_TAG not in element.pieces:  # a sequence without Items is a value; too many pieces to keep are one, too
+        return False
+    behind_table = element.pieces[element.pieces.index(ITEM_TAG) + 2 :]
+    return all(isinstance(piece, bytes) or piece[0] == piece[1] for piece in behind_table)

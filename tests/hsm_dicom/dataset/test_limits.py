@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from hsm_dicom.dataset import DicomFile, MalformedDataSetError
+from hsm_dicom.signatures.coverage import Share, coverage
 from hsm_dicom.signatures.mac import feed_covered
 from tests.hsm_dicom.dataset.samples import KINDS, element, item, part10, sample
 
@@ -33,6 +34,17 @@ def test_streams_too_long_to_keep_are_made_anew_and_are_the_same(
         assert streamed(path) == expected
         with DicomFile.open(path) as file:
             assert kept > 1 or any(element.pieces == () for element in file.main.elements)
+
+
+def test_pixel_data_of_too_many_fragments_to_keep_is_not_taken_for_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.dcm"
+    path.write_bytes(sample("rle-with-offset-table"))
+    for kept in (50_000, 1):
+        monkeypatch.setattr("hsm_dicom.dataset.walker.KEPT_PIECES", kept)
+        with DicomFile.open(path) as file:
+            assert coverage(file.main, file.main.signable_tags).pixel_data is Share.COVERED
 
 
 def test_more_elements_than_any_object_has_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pydicom
 import pytest
 
+import hsm_dicom.signatures
 from hsm_dicom.dataset import DicomFile, DicomFileError, FileChangedError, WriteRefusedError
 from hsm_dicom.signatures import (
     KeyMismatchError,
@@ -32,6 +33,17 @@ from tests.hsm_dicom.dataset.samples import KINDS, data_set, element, encode, it
 from tests.pki import Authority, Identity, new_key
 
 PATIENT_NAME, PATIENT_ID, PIXEL_DATA, UNKNOWN = 0x00100010, 0x00100020, 0x7FE00010, 0x00291002
+
+
+def test_the_examples_of_the_package_run_as_they_stand(
+    signer: Identity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("ct.dcm").write_bytes(sample())
+    code = [line[4:] for line in (hsm_dicom.signatures.__doc__ or "").splitlines() if line.startswith("    ")]
+    exec("\n".join(code), {"certificate_der": signer.der, "key": signer.key})
+    assert "attributes signed, left out: (2691074,)\nintact" in capsys.readouterr().out
+    assert verify("signed-in-steps.dcm").signatures[0].intact
 
 
 def test_without_a_tag_list_everything_signable_is_signed_and_the_rest_is_reported(
