@@ -25,7 +25,7 @@ from typing import Self
 
 from hsm_dicom.dataset.errors import DicomFileError
 from hsm_dicom.events import VerdictGiven, emit
-from hsm_dicom.signatures.policy import Part, Requirement, VerificationPolicy
+from hsm_dicom.signatures.policy import Requirement, VerificationPolicy
 from hsm_dicom.signatures.verdict_coverage import covers_part, open_grounds
 from hsm_dicom.signatures.verdict_trust import subject_of, trust_cautions, trust_doubt, trust_refusal
 from hsm_dicom.signatures.verdict_when import moment_of, stamp_of, time_cautions, time_doubts
@@ -190,37 +190,37 @@ def _clause(sentence: str) -> str:
 
 
 def _unmet(signatures: tuple[SignatureVerdict, ...], policy: VerificationPolicy) -> Iterator[str]:
-    """The demands that are not met. All that are met are met by valid signatures over the main Data Set that cover, and
-    are time-stamped, as the policy demands."""
-    candidates = [one for one in signatures if one.word.good and not one.signature.place]
+    """The demands that are not met.
+
+    Those about coverage and time narrow down which valid signatures over the main Data Set count; by these the
+    required profiles must be met, each by one of them.
+    """
+    counting = [one for one in signatures if one.word.good and not one.signature.place]
+    that_count = ""
     for part in sorted(policy.cover):
-        candidates = [one for one in candidates if one.signature.coverage and covers_part(one.signature.coverage, part)]
-        if not candidates:
-            yield f"No valid signature covers the {part}{_as_well(part, policy)}."
+        counting = [one for one in counting if one.signature.coverage and covers_part(one.signature.coverage, part)]
+        if not counting:
+            yield f"No valid signature{that_count} covers the {part}."
             return
+        that_count += f" that covers the {part}" if not that_count else f" and the {part}"
     if Requirement.TIMESTAMP in policy.require:
-        candidates = [one for one in candidates if one.timestamp is not None and one.timestamp.valid]
-        if not candidates:
-            yield "No valid signature that is asked for has a valid certified time stamp."
+        counting = [one for one in counting if one.timestamp is not None and one.timestamp.valid]
+        if not counting:
+            yield f"No valid signature{that_count} has a valid certified time stamp."
             return
+        that_count += " and has a certified time stamp" if that_count else " with a certified time stamp"
     for requirement in sorted(policy.require - {Requirement.TIMESTAMP}):
-        met = [
-            one
-            for one in candidates
-            if not requirement.profiles or set(requirement.profiles) & set(one.signature.profiles)
-        ]
-        if not met:
-            yield _MISSING[requirement]
+        if not any(_meets(one, requirement) for one in counting):
+            yield _MISSING[requirement].format(that_count)
 
 
-def _as_well(part: Part, policy: VerificationPolicy) -> str:
-    before = [other for other in sorted(policy.cover) if other < part]
-    return f" and the {before[0]}" if before else ""
+def _meets(verdict: SignatureVerdict, requirement: Requirement) -> bool:
+    return not requirement.profiles or not set(requirement.profiles).isdisjoint(verdict.signature.profiles)
 
 
 _MISSING = {
     Requirement.ANY: "There is no valid signature over the main Data Set.",
-    Requirement.CREATOR: "No valid signature meets the Creator profile.",
-    Requirement.AUTHORIZATION: "No valid signature meets the Authorization profile.",
-    Requirement.SR: "No valid signature meets the Structured Report profile.",
+    Requirement.CREATOR: "No valid signature{} meets the Creator profile.",
+    Requirement.AUTHORIZATION: "No valid signature{} meets the Authorization profile.",
+    Requirement.SR: "No valid signature{} meets the Structured Report profile.",
 }

@@ -27,6 +27,7 @@ CLAUSES = {
     Reason.REVOKED: "a certificate of the chain is revoked",
     Reason.REVOCATION_UNKNOWN: "whether a certificate of the chain is revoked is not known",
     Reason.MALFORMED: "the signer's certificate cannot be read",
+    Reason.CANNOT_BE_EXAMINED: "the signer's certificate could not be examined to the end",
     Reason.TOO_COMPLEX: "the search for a chain to a trust anchor grew too large",
 }
 """A clause for every reason why a certificate is not trusted."""

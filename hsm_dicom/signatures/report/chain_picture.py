@@ -14,7 +14,7 @@ from hsm_dicom.trust import PathCertificate, Revocation, TrustVerdict
 WIDTH = 760
 ROW = 84
 HEAD = 30
-FOOT = 24
+FOOT = 12
 AXIS_LEFT, AXIS_RIGHT = 452, 748
 LONGEST_TEXT = 50
 """Characters of a name that fit beside the time axis."""

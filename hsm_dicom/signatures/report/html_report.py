@@ -18,7 +18,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from hsm_dicom.errors import HsmDicomError
-from hsm_dicom.signatures.report.html_views import OUTCOMES, FileView, file_view, run_view
+from hsm_dicom.signatures.report.html_views import FileView, file_view, look, run_view
 from hsm_dicom.signatures.report.pictures import Picture, picture_of
 from hsm_dicom.signatures.verdict import FileVerdict, Judge
 
@@ -55,8 +55,8 @@ def html_page(verdicts: Sequence[FileVerdict], judge: Judge, *, pictures: int = 
     return template.generate(
         run=run_view(verdicts, judge),
         verdicts=verdicts,
+        look=look,
         files=_files(verdicts, pictures),
-        outcomes=OUTCOMES,
         written_at=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         version=version("hsm-dicom"),
     )

@@ -12,6 +12,7 @@ from hsm_dicom.signatures.policy import Requirement, VerificationPolicy
 from hsm_dicom.signatures.report.chain_picture import ChainPicture, chain_picture
 from hsm_dicom.signatures.verdict import FileVerdict, Judge, MomentKind, Outcome, SignatureVerdict, Word
 from hsm_dicom.signatures.verdict_words import shown
+from hsm_dicom.signatures.verify import VerifiedSignature
 from hsm_dicom.trust import RevocationPolicy, TrustStore
 from hsm_dicom.trust.certificates import fingerprint, name_text
 
@@ -27,19 +28,43 @@ KINDS = {
 }
 """The look of each word: an icon and a colour, never the colour alone."""
 
-OUTCOMES = {
-    Outcome.GOOD: ("good", "good"),
-    Outcome.SIGNATURE_FAILED: ("bad", "signature failed"),
-    Outcome.POLICY_NOT_MET: ("but", "policy not met"),
-    Outcome.NO_SIGNATURE: ("unsure", "not signed"),
-    Outcome.UNREADABLE: ("bad", "unreadable"),
+
+@dataclass(frozen=True)
+class Look:
+    """How an outcome of a file appears: icon and colour, the word beside it, and the title of a page about it alone."""
+
+    kind: str
+    label: str
+    title: str
+
+
+_VALID = Look("good", "valid", "Valid")
+_VALID_BUT = Look("but", "valid, but", "Valid, with reservations")
+_INVALID = Look("bad", "invalid", "Invalid")
+_CANNOT_TELL = Look("unsure", "cannot tell", "Cannot tell")
+_LOOKS = {
+    Outcome.POLICY_NOT_MET: Look("bad", "policy not met", "The policy is not met"),
+    Outcome.NO_SIGNATURE: Look("unsure", "not signed", "Not signed"),
+    Outcome.UNREADABLE: Look("bad", "unreadable", "The file could not be read"),
 }
-"""The look of each outcome of a file, and what it is called."""
+
+
+def look(verdict: FileVerdict) -> Look:
+    """The look of a file."""
+    words = {one.word for one in verdict.signatures}
+    match verdict.outcome:
+        case Outcome.GOOD:
+            return _VALID_BUT if Word.VALID_BUT in words else _VALID
+        case Outcome.SIGNATURE_FAILED:
+            return _INVALID if Word.INVALID in words else _CANNOT_TELL
+        case other:
+            return _LOOKS[other]
+
 
 _SHARES = {
     Share.COVERED: ("good", "covered"),
-    Share.EMPTY: ("historic", "covered, empty"),
-    Share.ABSENT: ("historic", "not in the object"),
+    Share.EMPTY: ("neutral", "covered, empty"),
+    Share.ABSENT: ("neutral", "not in the object"),
     Share.NOT_COVERED: ("bad", "not covered"),
 }
 
@@ -90,9 +115,8 @@ class FileView:
     folder: str
     name: str
     verdict: FileVerdict
-    kind: str
-    outcome: str
-    sentences: tuple[str, ...]
+    look: Look
+    sentence: str
     facts: tuple[tuple[str, str], ...]
     pixels_protected: bool
     signatures: tuple[SignatureView, ...]
@@ -110,19 +134,20 @@ class RunView:
 
 def run_view(verdicts: Sequence[FileVerdict], judge: Judge) -> RunView:
     """The head of the page."""
-    outcomes = [verdict.outcome for verdict in verdicts]
-    good, total = outcomes.count(Outcome.GOOD), len(outcomes)
-    counted = [(*OUTCOMES[outcome], outcomes.count(outcome)) for outcome in OUTCOMES if outcome in outcomes]
-    if not total:
-        title = "No file was judged"
+    looks = [look(verdict) for verdict in verdicts]
+    good, total = sum(verdict.outcome is Outcome.GOOD for verdict in verdicts), len(verdicts)
+    if total == 1:
+        title, kind = looks[0].title, looks[0].kind
     elif good == total:
-        title = "The file is good" if total == 1 else f"All {total} files are good"
+        title = f"All {total} files are valid" if total else "No file was judged"
+        kind = "unsure" if not total else "but" if _VALID_BUT in looks else "good"
     else:
-        title = "The file is not good" if total == 1 else f"{total - good} of {total} files are not good"
+        title, kind = f"{total - good} of {total} files are not valid", "bad"
+    order = (_VALID, _VALID_BUT, _INVALID, _CANNOT_TELL, *_LOOKS.values())
     return RunView(
         title=title,
-        kind="good" if total and good == total else "bad",
-        segments=_segments(counted),
+        kind=kind,
+        segments=_segments([(one.kind, one.label, looks.count(one)) for one in order]),
         grounds=(
             ("Trust anchors for signers", _anchors(judge.signers.store)),
             ("Trust anchors for time stamps", _anchors(judge.stampers.store)),
@@ -158,7 +183,6 @@ _REVOCATION_WORDS = {
 def file_view(number: int, verdict: FileVerdict) -> FileView:
     """One file."""
     identity = verdict.identity
-    kind, outcome = OUTCOMES[verdict.outcome]
     folder, slash, name = verdict.name.rpartition("/")
     rows = (
         ("Patient", _joined(identity.patient_name, identity.patient_id, _date(identity.patient_birth_date))),
@@ -172,9 +196,8 @@ def file_view(number: int, verdict: FileVerdict) -> FileView:
         folder=folder + slash,
         name=name,
         verdict=verdict,
-        kind=kind,
-        outcome=outcome,
-        sentences=verdict.unmet if len(verdict.signatures) == 1 else (verdict.text,),
+        look=look(verdict),
+        sentence=_sentence(verdict),
         facts=tuple((name, value) for name, value in rows if value),
         pixels_protected=any(
             one.word.good
@@ -187,18 +210,25 @@ def file_view(number: int, verdict: FileVerdict) -> FileView:
     )
 
 
+def _sentence(verdict: FileVerdict) -> str:
+    """What there is to say about a file beyond its one signature."""
+    if len(verdict.signatures) != 1 or verdict.outcome is Outcome.NO_SIGNATURE:
+        return verdict.text
+    return f"The policy is not met: {' '.join(verdict.unmet)}" if verdict.unmet else ""
+
+
 def signature_view(verdict: SignatureVerdict) -> SignatureView:
     """One signature."""
-    covers = verdict.signature.coverage
+    covers, good = verdict.signature.coverage, verdict.word.good
     return SignatureView(
         verdict=verdict,
         kind=KINDS[verdict.word],
         head=_head(verdict),
         facts=tuple((name, value) for name, value in _facts(verdict) if value),
-        segments=_coverage_segments(covers) if covers else (),
-        coverage_text=_coverage_text(covers) if covers else "",
-        chips=_chips(covers) if covers else (),
-        lists=_lists(covers) if covers else (),
+        segments=_coverage_segments(covers, good=good) if covers else (),
+        coverage_text=_coverage_text(covers, good=good) if covers else "",
+        chips=_chips(covers, good=good) if covers else (),
+        lists=_lists(covers, good=good) if covers else (),
         chains=tuple(_chains(verdict)),
     )
 
@@ -214,20 +244,26 @@ def _facts(verdict: SignatureVerdict) -> list[tuple[str, str]]:
     found = verdict.signature
     signer = verdict.signer or "no readable certificate"
     return [
-        ("Signed by", signer if verdict.trusted else f"{signer} (by its own word)"),
+        ("Signed by", signer if verdict.trusted else f"{signer}, {'not trusted' if found.intact else 'not proven'}"),
         ("Signed at", _time(verdict)),
         ("Place", format_path(found.place) or "the whole object"),
-        ("Meets the profiles", ", ".join(profile.value for profile in found.profiles) or "none of PS3.15 Annex C"),
+        ("Meets the profiles", _profiles(found)),
         ("Purpose", str(found.purpose) if found.purpose else ""),
         ("MAC", found.mac_algorithm),
         ("Signature UID", found.uid),
     ]
 
 
+def _profiles(found: VerifiedSignature) -> str:
+    if not found.intact:
+        return ""
+    return ", ".join(profile.value for profile in found.profiles) or "none of PS3.15 Annex C"
+
+
 def _time(verdict: SignatureVerdict) -> str:
     moment, claimed = verdict.moment, verdict.signature.signed_at
     if moment is None or moment.kind is MomentKind.PRESENT:
-        return f"{shown(claimed)}, by its own word" if claimed else "no usable time"
+        return f"{shown(claimed)}, not proven" if claimed else "no usable time"
     if moment.kind is MomentKind.CLAIMED:
         return f"{shown(moment.at)}, by the signer's own clock"
     authority = verdict.timestamp.authority if verdict.timestamp else None
@@ -243,11 +279,11 @@ def _chains(verdict: SignatureVerdict) -> Iterator[tuple[str, ChainPicture, str]
             yield heading, picture, trust.text
 
 
-def _coverage_segments(covers: Coverage) -> tuple[Segment, ...]:
+def _coverage_segments(covers: Coverage, *, good: bool) -> tuple[Segment, ...]:
     private = set(covers.private_open)
     return _segments(
         [
-            ("good", "covered", len(covers.signed)),
+            ("good", "covered", len(covers.signed)) if good else ("neutral", "listed", len(covers.signed)),
             ("but", "not covered", len([tag for tag in covers.open if tag not in private])),
             ("private", "private, not covered", len(private)),
             ("unsure", "of unknown VR", len([tag for tag in covers.unsignable if tag not in private])),
@@ -257,37 +293,40 @@ def _coverage_segments(covers: Coverage) -> tuple[Segment, ...]:
 
 
 def _segments(counted: Sequence[tuple[str, str, int]]) -> tuple[Segment, ...]:
-    total = sum(count for _, _, count in counted)
+    shown_parts = [part for part in counted if part[2]]
+    total = sum(count for _, _, count in shown_parts)
+    room = 1000 - _GAP * (len(shown_parts) - 1)
     segments, left = [], 0.0
-    for kind, label, count in counted:
-        if count:
-            width = 1000 * count / total
-            segments.append(Segment(kind, label, count, round(left, 2), round(max(width - _GAP, 1), 2)))
-            left += width
+    for kind, label, count in shown_parts:
+        width = room * count / total
+        segments.append(Segment(kind, label, count, round(left, 2), round(width, 2)))
+        left += width + _GAP
     return tuple(segments)
 
 
-def _coverage_text(covers: Coverage) -> str:
+def _coverage_text(covers: Coverage, *, good: bool) -> str:
     there = len(covers.signed) + len(covers.open) + len(covers.unsignable)
-    if len(covers.signed) == there:
-        return f"All {there} elements are covered"
-    return f"{len(covers.signed)} of {there} elements are covered"
+    counted = f"all {there}" if len(covers.signed) == there else f"{len(covers.signed)} of {there}"
+    if good:
+        return f"{counted[0].upper()}{counted[1:]} elements are covered"
+    return f"It lists {counted} elements, and protects none of them as it is not valid"
 
 
-def _chips(covers: Coverage) -> tuple[tuple[str, str, str], ...]:
-    chips = [("pixel data", covers.pixel_data), *covers.identity]
-    shown_chips = [(_SHARES[share][0], name, _SHARES[share][1]) for name, share in chips]
+def _chips(covers: Coverage, *, good: bool) -> tuple[tuple[str, str, str], ...]:
+    shares = [("pixel data", covers.pixel_data), *covers.identity]
+    looks = _SHARES if good else _SHARES | {Share.COVERED: ("neutral", "listed")}
+    chips = [(looks[share][0], name, looks[share][1]) for name, share in shares]
     if covers.character_set_open:
-        shown_chips.append(("bad", "Specific Character Set", "not covered"))
-    return tuple(shown_chips)
+        chips.append(("bad", "Specific Character Set", "not covered"))
+    return tuple(chips)
 
 
-def _lists(covers: Coverage) -> tuple[ElementList, ...]:
+def _lists(covers: Coverage, *, good: bool) -> tuple[ElementList, ...]:
     lists = (
         ("bad", "gone", covers.missing),
         ("but", "not covered", covers.open),
         ("unsure", "that no signature can cover", covers.unsignable),
-        ("good", "covered", covers.signed),
+        ("good", "covered", covers.signed) if good else ("neutral", "listed", covers.signed),
     )
     return tuple(
         ElementList(kind, f"{len(tags)} {'element' if len(tags) == 1 else 'elements'} {words}", _described(tags))
