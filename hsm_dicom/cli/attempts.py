@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,3 +31,14 @@ class Attempts:
     def status(self) -> int:
         """1 if any failed, else 0."""
         return exits.FAILED if self.failed else exits.OK
+
+
+@contextmanager
+def interrupted_run_tells(summarise: Callable[[], None]) -> Iterator[None]:
+    """Have Ctrl-C in the block say what was done so far; the program then ends with status 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        summarise()
+        output.errors().print("hsm-dicom: interrupted; --resume goes on from here.")
+        raise

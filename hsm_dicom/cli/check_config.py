@@ -64,12 +64,12 @@ def _print_report(report: ConfigurationReport) -> None:
     if report.problems:
         print()
     for name in report.tokens:
-        output.say(output.mark(True), f" Token {output.shown(name)} took its PIN.")
+        output.outcome(True, f"Token {output.shown(name)} took its PIN.")
     for identity in report.identities:
         until = f"{identity.not_after:%Y-%m-%d}"
-        output.say(
-            output.mark(True),
-            f" Identity {output.shown(identity.name)} is {output.shown(identity.subject)}, until {until}.",
+        output.outcome(
+            True,
+            f"Identity {output.shown(identity.name)} is {output.shown(identity.subject)}, until {until}.",
         )
     for name in report.not_looked_at:
         output.say(("?", output.UNSURE), f" Identity {output.shown(name)}: its key was not looked at (no login).")
@@ -77,9 +77,9 @@ def _print_report(report: ConfigurationReport) -> None:
     warnings = len(report.problems) - errors
     verdict = "can be used" if report.usable else "cannot be used"
     counts = f"{output.count(errors, 'error')}, {output.count(warnings, 'warning')}"
-    output.say(
-        output.mark(report.usable),
-        f" {output.shown(str(report.file))} {verdict}: {counts}.",
+    output.outcome(
+        report.usable,
+        f"{output.shown(str(report.file))} {verdict}: {counts}.",
     )
 
 

@@ -7,11 +7,13 @@ on, so that a damaged one is not passed over in silence. `--only` narrows the ch
 from __future__ import annotations
 
 import re
+import signal
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -81,5 +83,7 @@ def workers(jobs: int) -> Iterator[Executor]:
         with ThreadPoolExecutor(1, "hashing") as threads:
             yield threads
         return
-    with ProcessPoolExecutor(jobs, get_context("spawn")) as processes:
+    # Started anew, not forked: no process inherits the token's login. Ctrl-C is for the parent to answer.
+    ignore = partial(signal.signal, signal.SIGINT, signal.SIG_IGN)
+    with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=ignore) as processes:
         yield processes

@@ -80,9 +80,7 @@ def generate(
     if json:
         output.write_json("key-generate", _key_json(made) | {"uri": str(uri)})
         return
-    output.say(
-        output.mark(True), f" Key {made.name} ({type.value}, for {usage.value}) is in {connection.token.description}."
-    )
+    output.outcome(True, f"Key {made.name} ({type.value}, for {usage.value}) is in {connection.token.description}.")
     output.say("Ask for its certificate:")
     output.say_verbatim(f"hsm-dicom key csr '{uri}' --subject 'CN=NAME,O=HOSPITAL' --out node.csr", indent=2)
 
@@ -174,7 +172,7 @@ def csr(
         typer.echo(pem.decode("ascii"), nl=False)
         return
     out.write_bytes(pem)
-    output.say(output.mark(True), f" {output.shown(str(out))} asks for a certificate. When it was issued, store it:")
+    output.outcome(True, f"{output.shown(str(out))} asks for a certificate. When it was issued, store it:")
     output.say_verbatim(f"hsm-dicom key import-cert '{key}' CERTIFICATE.pem", indent=2)
 
 
@@ -203,7 +201,7 @@ def import_cert(
             name = import_certificates(connection, access.uri, certificates)
     subject = output.shown(certificates[0].subject.rfc4514_string())
     above = f", with {len(certificates) - 1} above it" if len(certificates) > 1 else ""
-    output.say(output.mark(True), f" The certificate of '{subject}' is stored with key {name}{above}.")
+    output.outcome(True, f"The certificate of '{subject}' is stored with key {name}{above}.")
     remark = expiry_remark(certificates[0])
     if remark is not None:
         output.say((output.shown(remark.sentence), output.UNSURE))
@@ -233,7 +231,7 @@ def delete(
             demand_confirmation(asked, yes, f"Key {name} on {connection.token.description} will be destroyed.")
             # By its full name, so that what was confirmed is what goes.
             delete_key(connection, Pkcs11Uri(object=name.label or None, id=name.id or None))
-    output.say(output.mark(True), f" Key {name} and its certificates are gone.")
+    output.outcome(True, f"Key {name} and its certificates are gone.")
 
 
 def _named_on(connection: Connection, wanted: Pkcs11Uri) -> NameOnToken:

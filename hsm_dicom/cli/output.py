@@ -37,13 +37,20 @@ def shown(text: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
-def say(*parts: str | tuple[str, str], indent: int = 0) -> None:
-    """One paragraph; a part may be (text, style). Wrapped at the terminal's width under its own indentation."""
+def say(*parts: str | tuple[str, str], indent: int = 0, hang: int = 0) -> None:
+    """One paragraph; a part may be (text, style). Wrapped at the terminal's width under its own indentation, to which
+    lines after the first add `hang` columns."""
     out = console()
     line = Text.assemble(*((part, "") if isinstance(part, str) else part for part in parts))
-    for wrapped in line.wrap(out, max(20, out.width - indent)):
+    for number, wrapped in enumerate(line.wrap(out, max(20, out.width - indent - hang))):
         wrapped.rstrip()
-        out.print(Text(" " * indent) + wrapped, soft_wrap=True)
+        out.print(Text(" " * (indent + (hang if number else 0))) + wrapped, soft_wrap=True)
+
+
+def outcome(good: bool, *parts: str | tuple[str, str], indent: int = 0) -> None:
+    """A paragraph that begins with the sign for good or bad."""
+    sign = mark(good)
+    say(sign, " ", *parts, indent=indent, hang=len(sign[0]) + 1)
 
 
 def say_verbatim(text: str, indent: int = 0, style: str = "") -> None:

@@ -166,6 +166,7 @@ def sign(
     named, and the others go on; its original is untouched whatever happens. Exit 0 if all were signed, else 1.
     """
     from hsm_dicom.cli import files, output
+    from hsm_dicom.cli.attempts import interrupted_run_tells
     from hsm_dicom.cli.session import configured
     from hsm_dicom.cli.signing import SigningRun
 
@@ -185,9 +186,14 @@ def sign(
         if resume:
             pairs = [pair for pair in pairs if not run.is_done(*pair)]
         executor = stack.enter_context(files.workers(jobs))
-        with output.progress("Signing", len(pairs), quiet=json) as advance:
+        with interrupted_run_tells(run.summarise), output.progress("Signing", len(pairs), quiet=json) as advance:
             run.sign(
-                pairs, executor, advance, sessions=max(2, jobs), timestamp=_authority(timestamp), overwrite=overwrite
+                pairs,
+                executor,
+                advance,
+                sessions=max(2, jobs),
+                timestamp=_authority(timestamp),
+                overwrite=overwrite,
             )
         run.summarise()
     raise typer.Exit(exits.FAILED if run.failed else exits.OK)

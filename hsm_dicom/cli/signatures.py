@@ -68,9 +68,7 @@ def remove(
 
     [target] = Destination(out, None, in_place).targets(expand([file]))
     gone = remove(file, uid, target, overwrite=overwrite)
-    output.say(
-        output.mark(True), f" {output.count(len(gone), 'signature')} removed; {output.shown(str(target or file))}"
-    )
+    output.outcome(True, f"{output.count(len(gone), 'signature')} removed; {output.shown(str(target or file))}")
 
 
 @app.command("remove-all", epilog="Example: hsm-dicom signatures remove-all signed/ --out-dir unsigned/")
@@ -96,7 +94,7 @@ def remove_all(
                 target.parent.mkdir(parents=True, exist_ok=True)
             gone = remove_all(item.path, target, overwrite=overwrite)
             where = output.shown(str(target or item.path))
-            output.say(output.mark(True), f" {output.count(len(gone), 'signature')} removed; {where}")
+            output.outcome(True, f"{output.count(len(gone), 'signature')} removed; {where}")
     raise typer.Exit(attempts.status)
 
 
@@ -120,9 +118,7 @@ def ask_timestamp(
 
     signature = the_signature(file, uid)
     write_query(new_request(signature.signature), signature.uid, query, query.with_suffix(".uid"))
-    output.say(
-        output.mark(True), f" {query} and {query.with_suffix('.uid')} are written. At the authority, for example:"
-    )
+    output.outcome(True, f"{query} and {query.with_suffix('.uid')} are written. At the authority, for example:")
     output.say_verbatim(f"openssl ts -reply -queryfile {query} -out {query.with_suffix('.tsr')} …", indent=2)
     output.say("Then, with the reply beside the query:")
     output.say_verbatim(f"hsm-dicom signatures add-timestamp {file} --query {query} --in-place", indent=2)
@@ -152,7 +148,7 @@ def add_timestamp(
     [target] = Destination(out, None, in_place).targets(expand([file]))
     uid, token, words = checked_token(file, query, reply or query.with_suffix(".tsr"), query.with_suffix(".uid"))
     add_timestamp(file, uid, token, target, overwrite=overwrite)
-    output.say(output.mark(True), f" {output.shown(words)} Stored in {output.shown(str(target or file))}")
+    output.outcome(True, f"{output.shown(words)} Stored in {output.shown(str(target or file))}")
 
 
 def _print_list(file: Path, found: Sequence[ListedSignature]) -> None:

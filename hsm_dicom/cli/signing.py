@@ -90,7 +90,7 @@ class SigningRun:
             parts += [f"{self.skipped} signed before"] if self.skipped else []
             parts += [f"{self.failed} failed"] if self.failed else []
             rate = f", {self.signed / seconds:,.0f} files/s" if self.signed > 9 else ""
-            output.say(output.mark(not self.failed), f" {', '.join(parts)} in {seconds:.1f} s{rate}.")
+            output.outcome(not self.failed, f"{', '.join(parts)} in {seconds:.1f} s{rate}.")
 
     def _tell_signed(self, report: SigningReport) -> None:
         self.signed += 1
@@ -127,7 +127,7 @@ def _job(item: Input, target: Path | None) -> SigningJob:
 
 
 def _print_report(report: SigningReport, signer: Identity) -> None:
-    output.say(output.mark(True), (f" {output.shown(report.target)}", "bold"), " is signed.")
+    output.outcome(True, (f"{output.shown(report.target)}", "bold"), " is signed.")
     rows = [
         ("signer", output.shown(signer.subject)),
         ("signature", report.uid),

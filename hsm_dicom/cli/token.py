@@ -134,7 +134,7 @@ def init(
     if json:
         output.write_json("token-init", _token_json(made))
         return
-    output.say(output.mark(True), f" {sentence_case(made.description)} is initialised. Make a key in it:")
+    output.outcome(True, f"{sentence_case(made.description)} is initialised. Make a key in it:")
     output.say_verbatim(f"hsm-dicom key generate '{made.uri}' --label NAME", indent=2)
 
 
@@ -189,7 +189,7 @@ def login(
         access = token_access(configuration, token, pin=pin, module=module, last_try=last_try)
         with access.open() as connection:
             connection.connect()
-            output.say(output.mark(True), f" {sentence_case(connection.token.description)} took the PIN.")
+            output.outcome(True, f"{sentence_case(connection.token.description)} took the PIN.")
 
 
 @app.command("forgive", epilog="Example: hsm-dicom token forgive 2f5c1e7a09b3d846")
@@ -207,7 +207,7 @@ def forgive(
         count = RefusalMemory(configuration.state.folder).forgive(serial)
     if count:
         what = "One refusal" if count == 1 else f"{count} refusals"
-        output.say(output.mark(True), f" {what} of the token with serial {output.shown(serial)} forgotten.")
+        output.outcome(True, f"{what} of the token with serial {output.shown(serial)} forgotten.")
     else:
         output.say(f"Nothing was remembered of a token with serial {output.shown(serial)}.")
 
@@ -236,7 +236,7 @@ def change_pin(
         owner = access.module()
         found = find_token(owner, access.uri).info
         change_pin(owner, found, access.pin or Prompt(), new_pin_source(new_pin), access.memory)
-    output.say(output.mark(True), f" The PIN of {found.description} was changed. Put it where services read it from.")
+    output.outcome(True, f"The PIN of {found.description} was changed. Put it where services read it from.")
 
 
 def _origin(token: TokenInfo) -> str:
@@ -293,11 +293,11 @@ def _print_check(check: TokenCheck) -> None:
         _print_key_check(key)
     print()
     if check.dicom_ready:
-        output.say(output.mark(True), " This token does the DICOM jobs.")
+        output.outcome(True, "This token does the DICOM jobs.")
     elif any(o.works and o.needed_for == "DICOM signatures" for key in check.keys for o in key.operations):
-        output.say(output.mark(False), " The mechanisms would do, but no key here may be used: see the remarks.")
+        output.outcome(False, "The mechanisms would do, but no key here may be used: see the remarks.")
     else:
-        output.say(output.mark(False), " No key here makes the signatures of DICOM (RSA, PKCS #1 v1.5, SHA-256).")
+        output.outcome(False, "No key here makes the signatures of DICOM (RSA, PKCS #1 v1.5, SHA-256).")
 
 
 def _print_key_check(key: KeyCheck) -> None:
@@ -317,9 +317,7 @@ def _print_key_check(key: KeyCheck) -> None:
         how = Text(operation.mechanism) if operation.works else Text(output.shown(operation.problem), output.UNSURE)
         rows.add_row(Text(*output.mark(operation.works)), operation.operation, how, operation.needed_for)
     output.console().print(rows)
-    output.say(
-        output.mark(not key.readable), f" The private value {'was GIVEN AWAY' if key.readable else 'cannot be read'}."
-    )
+    output.outcome(not key.readable, f"The private value {'was GIVEN AWAY' if key.readable else 'cannot be read'}.")
     for finding in key.findings:
         what = ("refused", output.BAD) if finding.refusal else ("remark", output.UNSURE)
         output.say(what, f": {finding.sentence}")

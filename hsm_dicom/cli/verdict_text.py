@@ -30,9 +30,7 @@ def print_line(verdict: FileVerdict) -> None:
     texts = "; ".join(shown(one.text) for one in verdict.signatures if one.word is not Word.HISTORIC)
     said = texts or verdict.text
     unmet = " ".join(verdict.unmet)
-    output.say(
-        output.mark(verdict.outcome is Outcome.GOOD), f" {shown(verdict.name)}: {' '.join((said, unmet)).rstrip()}"
-    )
+    output.outcome(verdict.outcome is Outcome.GOOD, f"{shown(verdict.name)}: {' '.join((said, unmet)).rstrip()}")
 
 
 def print_block(verdict: FileVerdict) -> None:
@@ -44,12 +42,12 @@ def print_block(verdict: FileVerdict) -> None:
     for one in verdict.signatures:
         _print_signature(one)
     if verdict.outcome in (Outcome.NO_SIGNATURE, Outcome.POLICY_NOT_MET):
-        output.say(output.mark(False), f" {shown(verdict.text)}", indent=2)
+        output.outcome(False, f"{shown(verdict.text)}", indent=2)
 
 
 def _print_signature(verdict: SignatureVerdict) -> None:
     sign = "?" if verdict.word is Word.CANNOT_TELL else output.mark(verdict.word.good)[0]
-    output.say((f"{sign} {shown(verdict.text)}", _STYLES[verdict.word]), indent=2)
+    output.say((f"{sign} {shown(verdict.text)}", _STYLES[verdict.word]), indent=2, hang=2)
     output.facts(_signature_rows(verdict), indent=4)
 
 

@@ -149,6 +149,7 @@ def verify(
     102: all are valid, but the policy is not met. 1: a file could not be read.
     """
     from hsm_dicom.cli import output
+    from hsm_dicom.cli.attempts import interrupted_run_tells
     from hsm_dicom.cli.files import expand, workers
     from hsm_dicom.cli.session import configured
     from hsm_dicom.cli.verifying import VerificationRun
@@ -161,7 +162,11 @@ def verify(
         paths = [str(item.path) for item in chosen]
         if resume is not None:
             paths = run.without_judged(paths, resume)
-        with workers(jobs) as executor, output.progress("Verifying", len(paths), quiet=json) as advance:
+        with (
+            workers(jobs) as executor,
+            interrupted_run_tells(run.summarise),
+            output.progress("Verifying", len(paths), quiet=json) as advance,
+        ):
             run.verify(paths, executor, advance)
         run.summarise()
     raise typer.Exit(run.status)

@@ -96,7 +96,7 @@ class VerificationRun:
         print()
         for outcome, words in _SUMMARY.items():
             if counts[outcome]:
-                output.say(output.mark(outcome is Outcome.GOOD), f" {output.count(counts[outcome], 'file')} {words}")
+                output.outcome(outcome is Outcome.GOOD, f"{output.count(counts[outcome], 'file')} {words}")
         done = sum(self.outcomes.values())
         rate = f", {done / seconds:,.0f} files/s" if done > 9 else ""
         before = f" ({sum(self.earlier.values())} of them before)" if self.earlier else ""

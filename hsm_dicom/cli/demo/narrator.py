@@ -37,11 +37,11 @@ class Narrator:
 
     def good(self, text: str) -> None:
         """Something is as it should be."""
-        output.say(output.mark(True), f" {output.shown(text)}", indent=_INDENT)
+        output.outcome(True, f"{output.shown(text)}", indent=_INDENT)
 
     def refusal(self, text: str) -> None:
         """Something was refused, as it should be."""
-        output.say(output.mark(False), f" {output.shown(text)}", indent=_INDENT)
+        output.outcome(False, f"{output.shown(text)}", indent=_INDENT)
 
     def remark(self, text: str) -> None:
         """Something to know."""

@@ -89,7 +89,7 @@ def tell(folder: Path, *, kept: bool) -> None:
 
 
 def _make_token(tale: Narrator, folder: Path) -> Path:
-    tale.step("A token", "SoftHSM plays the HSM: a PKCS#11 token made of files. Yours takes its place by its .so file.")
+    tale.step("A token", "SoftHSM plays the HSM. Yours takes its place by the name of its .so file.")
     path = provision(folder)
     for name in ("user.pin", "so.pin"):
         pin = folder / name
@@ -146,12 +146,12 @@ def _make_key(tale: Narrator, folder: Path, authority: DemonstrationAuthority) -
 
 
 def _try_to_steal(tale: Narrator, folder: Path) -> None:
-    tale.step("Stealing it", "Logged in, with the right PIN, we ask for the private key in both ways there are.")
+    tale.step("Stealing it", "Logged in, with the right PIN, we ask for the private key, in two ways.")
     access = access_to(load_configuration(folder / "hsm-dicom.toml"), LABEL).for_object("node", None)
     with access.open() as connection:
         if gives_away_private_value(connection, access.uri):
             raise DemonstrationFailed("The token gave away its private key.")
-    tale.good("C_GetAttributeValue of the private exponent and of a prime: the token refuses.")
+    tale.good("C_GetAttributeValue of the private exponent and of a prime: refused.")
     with access.open_key() as key:
         try:
             key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -162,7 +162,7 @@ def _try_to_steal(tale: Narrator, folder: Path) -> None:
 
 
 def _sign_images(tale: Narrator, folder: Path, identity: Identity) -> None:
-    tale.step("Signing real images", "Only a hash goes to the token. Everything signable is signed, identity included.")
+    tale.step("Signing real images", "Only a hash goes to the token. All is signed, patient identity included.")
     (folder / "images").mkdir()
     (folder / "signed").mkdir()
     certificate = identity.certificate.public_bytes(Encoding.DER)
@@ -236,7 +236,7 @@ def _tell_timings(tale: Narrator, folder: Path, rate: float) -> None:
         *((what, f"{seconds * 1000:8,.1f} ms") for what, seconds in tale.timings),
         ("the token alone", f"{rate:8,.0f} signatures/s, one session"),
     )
-    tale.remark(f"Every login and every use of the key was recorded: {output.count(events, 'line')} in events.jsonl.")
+    tale.remark(f"Every login and every use of the key is in events.jsonl: {output.count(events, 'line')}.")
 
 
 def _what_next(tale: Narrator, folder: Path, module: Path, *, kept: bool) -> None:

@@ -24,7 +24,7 @@ def test_the_whole_story_is_told(kept: tuple[Path, Result]) -> None:
     assert result.status == exits.OK
     assert result.err == ""
     for words in (
-        "the token refuses",
+        "of a prime: refused",
         "it cannot be exported",
         "✓ CT image: valid",
         "✓ structured report: valid",

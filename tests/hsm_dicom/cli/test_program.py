@@ -12,7 +12,7 @@ import pytest
 
 from hsm_dicom.cli import exits
 from hsm_dicom.cli.program import app
-from tests.hsm_dicom.cli.conftest import Run, run_program
+from tests.hsm_dicom.cli.conftest import Node, Run, run_program
 from tests.softhsm import MODULE, TestToken
 from tokens.errors import REFUSED_EXIT_CODE
 
@@ -117,3 +117,13 @@ def test_a_broken_configuration_stops_every_command_with_its_first_problem(run: 
     assert result.status == exits.FAILED
     assert f"{config}:1: tokens.a.module" in result.said
     assert "1 more" in result.said
+
+
+def test_a_shell_completes_commands_and_configured_names(signing_node: Node) -> None:
+    def completed(words: str) -> list[str]:
+        environment = {"_HSM_DICOM_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+        return run_program(**environment, HSM_DICOM_CONFIG=str(signing_node.config)).out.split()
+
+    assert completed("hsm-dicom tok") == ["token"]
+    assert completed("hsm-dicom token info ") == ["ct-room"]
+    assert completed("hsm-dicom sign --identity ") == ["node"]

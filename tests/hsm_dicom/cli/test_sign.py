@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +17,7 @@ from hsm_dicom.cli.sign import MacName, ProfileName
 from hsm_dicom.signatures import MAC_ALGORITHMS, Profile, verify
 from hsm_dicom.signatures.listing import list_signatures
 from tests.hsm_dicom.ceremony import certify
-from tests.hsm_dicom.cli.conftest import Node, Run, image, run_program
+from tests.hsm_dicom.cli.conftest import PROGRAM, Node, Run, image, run_program, type_in
 from tests.pki import DAY, NOW
 from tests.softhsm import TestToken, set_pin
 
@@ -216,8 +219,6 @@ def test_a_wrong_pin_stops_the_whole_batch_at_its_first_use(run: Run, signing_no
         assert not (folder.parent / "out").exists()
     finally:
         # The token is shared: one good login, typed, resets its counter.
-        from tests.hsm_dicom.cli.conftest import type_in
-
         type_in(["token", "login", token.uri(pin=False)], [("PIN", os.environ[token.pin.removeprefix("env:")])])
 
 
@@ -248,3 +249,48 @@ def test_as_a_program(signing_node: Node, tmp_path: Path) -> None:
     arguments = ("sign", image(), "-o", out, "--config", signing_node.config, "--identity", "node", "--jobs", "2")
     assert run_program(*arguments).status == exits.OK
     assert verify(out).signatures[0].intact
+
+
+def test_an_interrupted_run_says_what_was_done_and_leaves_whole_files(signing_node: Node, tmp_path: Path) -> None:
+    many, out = tmp_path / "many", tmp_path / "out"
+    many.mkdir()
+    content = image().read_bytes()
+    for number in range(2000):
+        (many / f"{number}.dcm").write_bytes(content)
+    arguments = ("sign", many, "--out-dir", out, "--config", signing_node.config, "--identity", "node", "--jobs", "2")
+    process = subprocess.Popen(
+        [*PROGRAM, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 30
+    while not (out.exists() and any(out.iterdir())) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    # To the whole group, as Ctrl-C on a terminal does.
+    os.killpg(process.pid, signal.SIGINT)
+    said, complained = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "files signed in" in said
+    assert complained.strip() == "hsm-dicom: interrupted; --resume goes on from here."
+    written = list(out.iterdir())
+    assert 0 < len(written) < 2000
+    assert all(path.suffix == ".dcm" and len(list_signatures(path)) == 1 for path in written)
+
+
+def test_an_image_without_pixels_or_with_a_broken_sequence_is_refused(sign, tmp_path: Path) -> None:
+    content = image().read_bytes()
+    at = content.index(b"\xe0\x7f\x10\x00OW")
+    empty = tmp_path / "empty.dcm"
+    empty.write_bytes(content[: at + 8] + bytes(4))
+    refused = sign(empty, "-o", tmp_path / "s.dcm")
+    assert refused.status == exits.FAILED
+    assert "an image without pixels is not signed" in refused.err
+    at = content.index(b"\x10\x00\x02\x10SQ")
+    broken = tmp_path / "broken.dcm"
+    broken.write_bytes(content[: at + 8] + b"\xff\xff\xff\x7f" + content[at + 12 :])
+    result = sign(broken, "-o", tmp_path / "s.dcm")
+    assert result.status == exits.FAILED
+    assert result.err.count("\n") == 1
+    assert "OtherPatientIDsSequence" in result.err or "(0010,1002)" in result.err
