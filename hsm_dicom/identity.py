@@ -12,7 +12,7 @@ auditor reads it, and not just an option on a command line.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -118,10 +118,13 @@ class ExpiryRemark:
     expired: bool
 
 
-def load_identity(configuration: Configuration, name: str, *, pin: PinSource | None = None) -> Identity:
+def load_identity(
+    configuration: Configuration, name: str, *, pin: PinSource | None = None, default_pin: PinSource | None = None
+) -> Identity:
     """The identity `[identities.NAME]`, its token opened.
 
-    `pin` goes before the configured source. Raises `NotConfigured`, the classes here, and those of `tokens.errors`.
+    `pin` goes before the configured source, `default_pin` serves where none is configured. Raises `NotConfigured`, the
+    classes here, and those of `tokens.errors`.
     """
     section = configuration.identities.get(name)
     if section is None:
@@ -132,6 +135,7 @@ def load_identity(configuration: Configuration, name: str, *, pin: PinSource | N
         key = read_key_file(section.key)
         return _assembled(name, key, _certificates_in(section.certificate, name), chain)
     access = identity_access(configuration, section, pin=pin)
+    access = replace(access, pin=access.pin or default_pin)
     return open_identity(access, section.certificate, chain=chain, section=section, name=name)
 
 

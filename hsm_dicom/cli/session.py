@@ -42,7 +42,7 @@ def token_access(
 ) -> TokenAccess:
     """Access to the token that a NAME or a URI means; its PIN is asked for where nothing says where it is."""
     access = access_to(configuration, token, pin=named_pin(pin), module=module, last_try=last_try)
-    return replace(access, pin=access.pin or _asking())
+    return replace(access, pin=access.pin or typed_pin())
 
 
 def key_access(
@@ -50,7 +50,7 @@ def key_access(
 ) -> tuple[KeyAccess, frozenset[Weakness]]:
     """The same for a key, with what the configuration allows of it."""
     access, allowed = access_to_key(configuration, key, pin=named_pin(pin), module=module)
-    return replace(access, pin=access.pin or _asking()), allowed
+    return replace(access, pin=access.pin or typed_pin()), allowed
 
 
 def on_token(access: KeyAccess) -> TokenAccess:
@@ -65,5 +65,6 @@ def named_pin(source: str | None) -> PinSource | None:
     return None if source is None else parse_pin_source(source)
 
 
-def _asking() -> PinSource | None:
+def typed_pin() -> PinSource | None:
+    """Asking on the terminal, if there is one."""
     return Prompt() if sys.stdin.isatty() else None

@@ -202,11 +202,11 @@ def sign(
 def _signer(
     configuration: Configuration, name: str | None, key: str | None, cert: str, pin: str | None, module: Path | None
 ) -> Identity:
-    from hsm_dicom.cli.session import key_access, named_pin
+    from hsm_dicom.cli.session import key_access, named_pin, typed_pin
     from hsm_dicom.identity import load_identity, open_identity
 
     if name is not None:
-        return load_identity(configuration, name, pin=named_pin(pin))
+        return load_identity(configuration, name, pin=named_pin(pin), default_pin=typed_pin())
     access, _ = key_access(configuration, key or "", pin=pin, module=module)
     return open_identity(access, None if cert == "token" else Path(cert))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import site
 import subprocess
 import sys
 from pathlib import Path
@@ -51,7 +52,8 @@ def _module() -> Path:
 def _script() -> Path:
     """In a source checkout, or where the wheel puts it."""
     checkout = Path(__file__).parents[3] / "softhsm-config"
-    for folder in (checkout, Path(sys.prefix) / _SETUP, Path(sys.base_prefix) / "local" / _SETUP):
+    prefixes = (Path(sys.prefix), Path(sys.base_prefix) / "local", Path(site.getuserbase()))
+    for folder in (checkout, *(prefix / _SETUP for prefix in prefixes)):
         if (folder / "provision").is_file():
             return folder / "provision"
     raise NoSoftHsm("The folder softhsm-config of this distribution is missing; install hsm-dicom again.")

@@ -11,7 +11,7 @@ from cryptography import x509
 from hsm_dicom.cli import exits
 from hsm_dicom.cli.key import KeyType, KeyUsage
 from tests.hsm_dicom.ceremony import certify
-from tests.hsm_dicom.cli.conftest import Node, Run, run_program, type_in
+from tests.hsm_dicom.cli.conftest import Node, Run, type_in
 from tests.pki import NOW, Authority
 from tests.softhsm import TestToken
 from tokens.pkcs11.ceremony import KeyKind, Usage
@@ -121,10 +121,10 @@ def test_each_missing_or_ambiguous_key_has_its_sentence(run: Run, token: TestTok
     assert "A private key is needed" in run("key", "csr", public, *subject).err
 
 
-def test_no_pin_is_ever_an_argument() -> None:
+def test_no_pin_is_ever_an_argument(run: Run) -> None:
     """The help of every option about PINs says SOURCE, and nothing takes a value."""
     for command in (("token", "init"), ("token", "login"), ("key", "list")):
-        said = run_program(*command, "--help").said
+        said = run(*command, "--help").said
         assert "--pin SOURCE" in said
 
 

@@ -244,6 +244,18 @@ def test_a_timestamp_authority_that_is_not_there_leaves_nothing_behind(sign, tmp
     assert list(tmp_path.glob("*.dcm")) == []
 
 
+def test_a_pin_that_is_configured_nowhere_is_asked_for_on_the_terminal(signing_node: Node, tmp_path: Path) -> None:
+    config = signing_node.config
+    config.write_text("".join(line for line in config.read_text().splitlines(True) if not line.startswith("pin")))
+    out = tmp_path / "s.dcm"
+    pin = os.environ[signing_node.token.pin.removeprefix("env:")]
+    arguments = ("sign", image(), "-o", out, "--config", config, "--identity", "node")
+    typed = type_in(arguments, [("user PIN of token 'signing node'", pin)])
+    assert typed.status == exits.OK
+    assert pin not in typed.out
+    assert run_program(*arguments).status == exits.REFUSED
+
+
 def test_as_a_program(signing_node: Node, tmp_path: Path) -> None:
     out = tmp_path / "s.dcm"
     arguments = ("sign", image(), "-o", out, "--config", signing_node.config, "--identity", "node", "--jobs", "2")
