@@ -30,7 +30,7 @@ from tokens.pin import Pin
 from tokens.smartcard import pinpad
 from tokens.smartcard.commands import verify
 from tokens.smartcard.profiles import PinProfile
-from tokens.smartcard.status import BLOCKED, StatusError
+from tokens.smartcard.status import BLOCKED, NOT_AUTHORISED, StatusError
 
 if TYPE_CHECKING:
     from tokens.smartcard.card import CardApplication, CardSession
@@ -97,7 +97,7 @@ class Login:
             except StatusError as error:
                 with credentials.memory.presenting(self._application.serial, _ROLE, octets) as presenting:
                     presenting.was_refused()
-                raise self._refused(credentials, octets, error) from error
+                raise self._refused(session, pin, credentials, octets, error) from error
             credentials.accepted(octets)
             return
         with credentials.memory.presenting(self._application.serial, _ROLE, octets) as presenting:
@@ -108,7 +108,7 @@ class Login:
             except StatusError as error:
                 presenting.was_refused()
                 self._unsettled = None
-                raise self._refused(credentials, octets, error) from error
+                raise self._refused(session, pin, credentials, octets, error) from error
         self._unsettled = None
         if octets is not None:
             self._accepted = self._digest(octets)
@@ -125,11 +125,16 @@ class Login:
         finally:
             padded[:] = bytes(len(padded))
 
-    def _refused(self, credentials: Credentials, octets: Pin | None, error: StatusError) -> TokenError:
+    def _refused(
+        self, session: CardSession, pin: PinProfile, credentials: Credentials, octets: Pin | None, error: StatusError
+    ) -> TokenError:
         description = self._application.description
-        left = error.tries_left
-        if error.status >> 8 != 0x63 and error.status != BLOCKED:
+        # 63CX says how many tries are left. OpenPGP cards say 6982 to a wrong PIN.
+        if error.status >> 8 != 0x63 and error.status not in (BLOCKED, NOT_AUTHORISED):
             return OperationFailed(f"{sentence_case(description)} did not take the PIN. {error}")
+        left = error.tries_left
+        if left is None:
+            left = self._application.family.tries_left(session, pin)
         tries = "" if left is None else f" {left} {'try is' if left == 1 else 'tries are'} left."
         sentence = f"The PIN from '{credentials.source}' was refused by {description}.{tries}"
         credentials.refused(octets, sentence)

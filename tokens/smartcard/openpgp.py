@@ -81,7 +81,7 @@ class OpenPgpFamily:
         if modulus and exponent:
             return rsa.RSAPublicNumbers(int.from_bytes(exponent, "big"), int.from_bytes(modulus, "big")).public_key()
         point = tlv.find(answer, _PUBLIC_KEY, _POINT)
-        return ec.EllipticCurvePublicKey.from_encoded_point(_curve(session, key), point) if point else None
+        return _on_curve(_curve(session, key), point, key) if point else None
 
     def made_on_card(self, session: CardSession, key: CardKey) -> bool | None:
         """Key information (4.4.3.8): 1 generated, 2 imported; cards before 3.4 do not tell."""
@@ -126,6 +126,13 @@ def _data_object(session: CardSession, tag: int) -> bytes:
             raise
     whole = session.exchange(get_data(_APPLICATION_DATA))
     return tlv.find(whole, _APPLICATION_DATA, _DISCRETIONARY, tag) or tlv.find(whole, _DISCRETIONARY, tag) or b""
+
+
+def _on_curve(curve: ec.EllipticCurve, point: bytes, key: CardKey) -> PublicKey:
+    try:
+        return ec.EllipticCurvePublicKey.from_encoded_point(curve, point)
+    except ValueError as error:
+        raise UnsupportedKey(f"Key {key.name} on the card is not on the curve {curve.name} that it names.") from error
 
 
 def _curve(session: CardSession, key: CardKey) -> ec.EllipticCurve:

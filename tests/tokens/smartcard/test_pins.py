@@ -14,33 +14,18 @@ from cryptography.hazmat.primitives.asymmetric import padding
 
 from tests.cards.daemon import ROOT, RunningCard
 from tests.cards.fixtures import AUTHENTICATION_CARD, PIN, PutIn, inserted, wait_until_gone
+from tests.cards.people import AtHand
 from tests.softhsm import set_pin
 from tokens import open_secrets
 from tokens.errors import PinLocked, PinNotPresented, PinRefused, PinSourceError
 from tokens.events import DeviceEvent, Login, Outcome, subscribed
 from tokens.keys import PrivateKey
 from tokens.opening import open_key
-from tokens.pin import Pin
 from tokens.refusals import RefusalMemory
 from tokens.smartcard.profile_table import read_profile
 
 PROFILES = {"test": read_profile("test", AUTHENTICATION_CARD)}
 KEY = "card:reader=Rig%20A%2000%2000;profile=test;key=sign"
-
-
-class AtHand:
-    """A person who types one PIN, and can be trusted with the last try."""
-
-    attended = True
-    repeatable = False
-
-    def __init__(self, pin: str) -> None:
-        self.pin = pin
-        self.asked: list[str] = []
-
-    def read(self, purpose: str) -> Pin:
-        self.asked.append(purpose)
-        return Pin(self.pin.encode())
 
 
 def sign(pin: object, **options: object) -> None:
