@@ -91,7 +91,7 @@ def _stretched(values: list[int], *, inverse: bool) -> bytes:
         low, high = ordered[0], ordered[-1]
     scale = 255 / ((high - low) or 1)
     flip = 255 if inverse else 0
-    return bytes(int((min(max(value, low), high) - low) * scale) ^ flip for value in values)
+    return bytes(int((min(max(value, low), high) - low) * scale + 0.5) ^ flip for value in values)
 
 
 def _coloured(values: list[int], table: bytes, first: int) -> bytes:

@@ -35,8 +35,6 @@ LARGEST_FRAME = 1 << 25
 """Bytes of a frame; larger ones are not drawn."""
 LARGEST_JPEG = 1 << 18
 """Bytes of a JPEG that is put into a page."""
-LARGEST_RLE = 1 << 22
-"""Pixels of an RLE frame, which costs more time."""
 
 _JPEG_BASELINE = "1.2.840.10008.1.2.4.50"
 _RLE_LOSSLESS = "1.2.840.10008.1.2.5"
@@ -111,8 +109,6 @@ def _frame(file: DicomFile, pixels: Element, rows: int, columns: int) -> Frame:
         raise _NoPicture(f"a frame has more than {LARGEST_FRAME >> 20} MiB")
     planar = samples > 1 and _number(file, _PLANAR) == 1
     if file.syntax.uid == _RLE_LOSSLESS:
-        if rows * columns > LARGEST_RLE:
-            raise _NoPicture(f"an RLE frame has more than {LARGEST_RLE >> 20} million pixels")
         data = decode_rle_frame(_first_frame(file, pixels), rows * columns, samples, allocated // 8)
         planar = True
     elif pixels.pieces is not None:

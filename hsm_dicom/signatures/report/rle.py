@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import struct
 
+MOST_RUNS = 1 << 20
+"""Runs of a frame that are unpacked: what a hostile frame may cost. Real ones have runs of many bytes."""
+
 _HEADER = struct.Struct("<16I")
 
 
@@ -20,19 +23,24 @@ def decode_rle_frame(data: bytes, pixels: int, samples: int, width: int) -> byte
         raise RleError(f"It has {count} RLE segments instead of {samples * width}.")
     ends = [*offsets[1:count], len(data)]
     frame = bytearray(samples * pixels * width)
+    runs = 0
     for number, (start, end) in enumerate(zip(offsets[:count], ends, strict=True)):
         if not _HEADER.size <= start <= end <= len(data):
             raise RleError("An RLE segment lies outside the frame.")
         sample, byte = divmod(number, width)
         plane = memoryview(frame)[sample * pixels * width : (sample + 1) * pixels * width]
-        plane[width - 1 - byte :: width] = _unpacked(data, start, end, pixels)  # the most significant byte comes first
+        unpacked, runs = _unpacked(data, start, end, pixels, runs)
+        plane[width - 1 - byte :: width] = unpacked  # the most significant byte comes first
     return bytes(frame)
 
 
-def _unpacked(data: bytes, at: int, end: int, size: int) -> bytes:
-    """The first `size` bytes that a segment stands for."""
+def _unpacked(data: bytes, at: int, end: int, size: int, runs: int) -> tuple[bytes, int]:
+    """The first `size` bytes that a segment stands for, and the number of runs so far."""
     out = bytearray()
     while len(out) < size:
+        runs += 1
+        if runs > MOST_RUNS:
+            raise RleError("The RLE frame has more runs than are unpacked here.")
         if at + 1 >= end:
             raise RleError("An RLE segment is shorter than its pixels.")
         head = data[at]
@@ -44,4 +52,4 @@ def _unpacked(data: bytes, at: int, end: int, size: int) -> bytes:
             at += 2
         else:
             at += 1
-    return bytes(out[:size])
+    return bytes(out[:size]), runs
