@@ -130,7 +130,10 @@ class StorageSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class ListenerSettings:
-    """Where and how associations are accepted. Only loopback is listened on unless `host` says otherwise."""
+    """Where and how associations are accepted. Only loopback is listened on unless `host` says otherwise.
+
+    A listener with a `legacy` opening serves that retired profile and no other, and only peers that it names.
+    """
 
     name: str
     ae_title: str
@@ -145,6 +148,11 @@ class ListenerSettings:
 
     def __post_init__(self) -> None:
         check_ae_title(self.ae_title)
+        if self.legacy is not None and not self.peers:
+            raise SettingsError(
+                f"The listener '{self.name}' opens the retired profile '{self.legacy.profile}' for nobody; "
+                "name the peers that need it."
+            )
 
 
 def check_ae_title(title: str) -> None:

@@ -35,6 +35,7 @@ class FailureReason(StrEnum):
     NOT_TLS = "not-tls"
     REFUSED_BY_PEER = "refused-by-peer"
     OWN_KEY = "own-key"
+    OPENING_ENDED = "opening-ended"
     TIMED_OUT = "timed-out"
     CLOSED = "closed"
     PROTOCOL_ERROR = "protocol-error"

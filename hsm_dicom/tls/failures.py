@@ -148,8 +148,11 @@ def _from_openssl(error: ssl.SSLError, peer: str) -> HandshakeFailed:
 
 def _alert(error: ssl.SSLError, peer: str) -> HandshakeFailed | None:
     _, found, name = (error.reason or "").partition("_ALERT_")
-    if not found:
-        return None
+    return refused_by_peer(name, peer) if found else None
+
+
+def refused_by_peer(name: str, peer: str) -> HandshakeFailed:
+    """What an alert of the peer means; `name` is that of RFC 8446, 6, in capitals."""
     meaning = _ALERTS.get(name, f"its alert says '{name.lower().replace('_', ' ')}'")
     return HandshakeFailed(FailureReason.REFUSED_BY_PEER, peer, f"{peer} refused us: {meaning}.")
 

@@ -5,6 +5,7 @@ No key of ours is used, so a server can be asked often. RFC 8446, 4.1; RFC 5246,
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import socket
 import struct
@@ -51,6 +52,15 @@ def ask(address: tuple[str, int], version: int, suites: Sequence[int], name: str
     with socket.create_connection(address, timeout=seconds) as connection:
         connection.sendall(client_hello(version, suites, name))
         return _read_server_hello(connection, deadline)
+
+
+def server_name(host: str) -> str | None:
+    """The host as it may stand in the server name extension; an address is none (RFC 6066, 3)."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    return None
 
 
 def client_hello(version: int, suites: Sequence[int], name: str | None = None) -> bytes:

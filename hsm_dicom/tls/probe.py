@@ -139,7 +139,7 @@ class _Shown:
 def _demand_tls(host: str, port: int, seconds: float) -> None:
     peer = f"{host}:{port}"
     try:
-        hello.ask((host, port), hello.TLS12, list(SUITES), _server_name(host), seconds)
+        hello.ask((host, port), hello.TLS12, list(SUITES), hello.server_name(host), seconds)
     except hello.NoServerHello as answer:
         if answer.alert is None:
             raise HandshakeFailed(
@@ -175,7 +175,7 @@ def _offer(host: str, port: int, version: int, seconds: float) -> VersionOffer |
 
 def _choice(host: str, port: int, version: int, suites: Sequence[int], seconds: float) -> int | None:
     try:
-        answer = hello.ask((host, port), version, suites, _server_name(host), seconds)
+        answer = hello.ask((host, port), version, suites, hello.server_name(host), seconds)
     except (hello.NoServerHello, OSError):
         return None
     return answer.suite if answer.version == version else None
@@ -246,8 +246,3 @@ def _remarks(
     if verdict is not None and not verdict.trusted:
         remarks.append(verdict.text)
     return remarks
-
-
-def _server_name(host: str) -> str | None:
-    """The host as a server name; an address is none (RFC 6066, 3)."""
-    return None if host.replace(".", "").isdigit() or ":" in host else host

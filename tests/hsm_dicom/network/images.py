@@ -22,7 +22,7 @@ def ct_image(
     dataset.PatientID = "1"
     dataset.StudyInstanceUID = dataset.SeriesInstanceUID = "1.2.3"
     dataset.Modality = "CT"
-    dataset.Rows, dataset.Columns, dataset.BitsAllocated = 1, pixels // 2, 16
+    dataset.Rows, dataset.Columns, dataset.BitsAllocated = max(1, pixels // 1024), min(512, pixels // 2), 16
     dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 15, 0
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
     dataset.PixelData = bytes([value % 256]) * pixels

@@ -43,6 +43,8 @@ class Hospital:
     folder: Path
     rsa: Identity
     ec: Identity
+    decrypting: Identity
+    """For RSA key exchange: a key that may only decrypt, a certificate for keyEncipherment alone."""
 
     def peer(self, common_name: str = "CT 1", **wishes: Any) -> Identity:
         """A peer whose key is in memory; every wish of `pki.Authority.issue` is open."""
@@ -88,16 +90,15 @@ class Hospital:
 
 @pytest.fixture(scope="session")
 def hospital(node: TestToken, tmp_path_factory: pytest.TempPathFactory) -> Hospital:
-    """The hospital, with the node's RSA-2048 and P-256 keys on SoftHSM."""
+    """The hospital, with keys of the node on SoftHSM: RSA-2048 and P-256 that sign, RSA-2048 that decrypts."""
     ca = pki.Authority("Test CA", key=pki.new_key("rsa2048"))
-    made = {}
-    for label in ("rsa", "ec256"):
+    made = []
+    for label, usage in (("rsa", "digital_signature"), ("ec256", "digital_signature"), ("decrypt", "key_encipherment")):
         key = open_key(node.uri(label))
-        issued = ca.issue(
-            f"node {label}", key=key, extended=BOTH_SIDES, usages=("digital_signature",), extensions=[names()]
-        )
-        made[label] = Identity(f"node-{label}", key, issued.certificate)
-    return Hospital(ca, tmp_path_factory.mktemp("pki"), made["rsa"], made["ec256"])
+        extended = (SERVER_AUTH,) if label == "decrypt" else BOTH_SIDES
+        issued = ca.issue(f"node {label}", key=key, extended=extended, usages=(usage,), extensions=[names()])
+        made.append(Identity(f"node-{label}", key, issued.certificate))
+    return Hospital(ca, tmp_path_factory.mktemp("pki"), *made)
 
 
 class RemoteSoftHSM:

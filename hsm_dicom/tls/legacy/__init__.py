@@ -1,0 +1,27 @@
+"""Retired TLS profiles with RSA key exchange, for machines that can do nothing else. Apart from everything current.
+
+Nothing here is used unless a `LegacyOpening` names the profile, the reason and the last day. tlslite-ng (LGPL-2.1) does
+the handshake, `cryptography` the ciphers, the token the RSA operation, `hsm_dicom.trust` the peer's certificates.
+
+| module         | holds                                                                    |
+|----------------|--------------------------------------------------------------------------|
+| profiles.py    | the profiles as data, each with its warning                              |
+| context.py     | `LegacyContext`: handshakes in steps                                     |
+| connection.py  | tlslite-ng's connection, held to one profile                             |
+| ciphers.py     | AES, 3DES and DES in CBC mode                                            |
+| keys.py        | token keys that only decrypt, or only sign                               |
+| sockets.py     | the connection as a socket                                               |
+"""
+
+import warnings
+
+with warnings.catch_warnings():
+    # tlslite-ng 0.8 imports asyncore, which Python 3.11 has begun to regret.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    import tlslite  # type: ignore[import-untyped]  # noqa: F401
+
+from hsm_dicom.tls.legacy.context import LegacyContext, LegacyHandshake
+from hsm_dicom.tls.legacy.profiles import PROFILES, LegacyProfile, profile_named
+from hsm_dicom.tls.legacy.sockets import LegacySocket
+
+__all__ = ["PROFILES", "LegacyContext", "LegacyHandshake", "LegacyProfile", "LegacySocket", "profile_named"]

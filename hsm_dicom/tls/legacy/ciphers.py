@@ -1,0 +1,47 @@
+"""The CBC ciphers of the retired suites, from `cryptography`, in the shape that tlslite-ng's record layer calls.
+
+tlslite-ng's own are in Python: some hundred times slower.
+"""
+
+from __future__ import annotations
+
+from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
+from cryptography.hazmat.primitives.ciphers import BlockCipherAlgorithm, Cipher, modes
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+
+
+class CBC:
+    """One direction's cipher. The chain goes on from record to record, as TLS 1.0 has it."""
+
+    isBlockCipher = True
+    isAEAD = False
+    implementation = "cryptography"
+
+    def __init__(self, algorithm: BlockCipherAlgorithm, iv: bytes, name: str) -> None:
+        self.name = name
+        self.block_size = algorithm.block_size // 8
+        cipher = Cipher(algorithm, modes.CBC(iv))
+        self._encryptor, self._decryptor = cipher.encryptor(), cipher.decryptor()
+
+    def encrypt(self, data: bytearray) -> bytearray:
+        """Whole blocks."""
+        return bytearray(self._encryptor.update(bytes(data)))
+
+    def decrypt(self, data: bytearray) -> bytearray:
+        """Whole blocks."""
+        return bytearray(self._decryptor.update(bytes(data)))
+
+
+def aes128(key: bytearray, iv: bytearray, implementations: object = None) -> CBC:
+    """AES with 16 bytes of key."""
+    return CBC(AES(bytes(key)), bytes(iv), "aes128")
+
+
+def triple_des(key: bytearray, iv: bytearray, implementations: object = None) -> CBC:
+    """3DES with 24 bytes of key."""
+    return CBC(TripleDES(bytes(key)), bytes(iv), "3des")
+
+
+def single_des(key: bytearray, iv: bytearray, implementations: object = None) -> CBC:
+    """DES with 8 bytes of key: 3DES with the same key three times is the same, and is what OpenSSL 3 still has."""
+    return CBC(TripleDES(bytes(key) * 3), bytes(iv), "des")

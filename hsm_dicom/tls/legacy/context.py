@@ -1,0 +1,235 @@
+"""Handshakes under a retired profile: the RSA operation on the token, the peer's chain judged by `hsm_dicom.trust`.
+
+A context is made for one opening, which names who needs it, why, and until when; it is refused once the opening has
+ended, also when it ends while the context is in use.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime
+from typing import Any
+
+from cryptography.hazmat.primitives.serialization import Encoding
+from tlslite.errors import BaseTLSException, TLSAbruptCloseError, TLSLocalAlert, TLSRemoteAlert  # type: ignore[import-untyped]
+from tlslite.x509 import X509  # type: ignore[import-untyped]
+from tlslite.x509certchain import X509CertChain  # type: ignore[import-untyped]
+
+from hsm_dicom.identity import Identity
+from hsm_dicom.tls import hello
+from hsm_dicom.tls.contexts import Authentication
+from hsm_dicom.tls.errors import ContextError, FailureReason, HandshakeFailed, LegacyRefused
+from hsm_dicom.tls.facts import PeerCertificate, TLSFacts, peer_certificate
+from hsm_dicom.tls.failures import refused_by_peer
+from hsm_dicom.tls.legacy.connection import LegacyConnection, handshake_settings
+from hsm_dicom.tls.legacy.keys import decrypter, signer
+from hsm_dicom.tls.legacy.profiles import VERSION_NAMES, LegacyProfile, profile_named
+from hsm_dicom.tls.legacy.sockets import LegacySocket, alert_name
+from hsm_dicom.tls.settings import LegacyOpening
+from hsm_dicom.tls.suites import SUITES
+from hsm_dicom.trust import Purpose, Verifier
+from hsm_dicom.trust.certificates import MalformedCertificate, read_certificate
+from tokens.errors import TokenError
+
+Today = Callable[[], date]
+
+
+def today() -> date:
+    """The date, UTC."""
+    return datetime.now(UTC).date()
+
+
+class LegacyContext:
+    """One side's part in a retired profile. Safe to share between threads."""
+
+    def __init__(
+        self,
+        opening: LegacyOpening,
+        identity: Identity | None,
+        verifier: Verifier | None,
+        *,
+        server_side: bool,
+        authentication: Authentication = Authentication.MUTUAL,
+        now: Today = today,
+    ) -> None:
+        """Raises `LegacyRefused` for an opening that has ended and for an identity that is not for this alone.
+
+        A server's key must decrypt and not sign, a client's sign and not decrypt. `verifier` judges the peer; with
+        one-way authentication a server needs none. Raises `ContextError` where nobody could be trusted.
+        """
+        opening.demand_open(now())
+        self.opening = opening
+        self.profile: LegacyProfile = profile_named(opening.profile)
+        self._now = now
+        self._server_side = server_side
+        self._asks = server_side and authentication is Authentication.MUTUAL
+        self._chain = _chain(identity)
+        if server_side:
+            if identity is None:
+                raise ContextError("A TLS server needs an identity; name one.")
+            self._key: Any = decrypter(identity)
+        elif identity is not None:
+            self._key = signer(identity)
+        elif authentication is Authentication.MUTUAL:
+            raise ContextError("Mutual authentication needs an identity; name one, or say one-way.")
+        else:
+            self._key = None
+        if (self._asks or not server_side) and (verifier is None or not verifier.store.has_anchors):
+            raise ContextError("Nobody could be trusted: there are no trust anchors. Name the CA's certificate.")
+        self._verifier = verifier
+        bits = verifier.policy.algorithms.minimum_rsa_bits if verifier else 1024
+        self._settings = handshake_settings(self.profile, min(bits, 1024))
+
+    def begin(self, raw: socket.socket, peer: str, server_name: str | None = None) -> LegacyHandshake:
+        """Begin a handshake on a connected socket, which must not block from now on. Raises `LegacyRefused`."""
+        self.opening.demand_open(self._now())
+        raw.setblocking(False)
+        connection = LegacyConnection(raw, self.profile)
+        if self._server_side:
+            steps = connection.handshakeServerAsync(
+                certChain=self._chain, privateKey=self._key, reqCert=self._asks, settings=self._settings
+            )
+        else:
+            steps = connection.handshakeClientCert(
+                certChain=self._chain,
+                privateKey=self._key,
+                settings=self._settings,
+                serverName=hello.server_name(server_name) if server_name else None,
+                async_=True,
+            )
+        return LegacyHandshake(self, connection, raw, steps, peer)
+
+    def judge(self, connection: LegacyConnection, peer: str) -> PeerCertificate | None:
+        """The peer's certificate, if it is trusted; None from a client that was not asked. Raises `HandshakeFailed`."""
+        session = connection.session
+        chain = session.clientCertChain if self._server_side else session.serverCertChain
+        shown = [bytes(one.writeBytes()) for one in chain.x509List] if chain else []
+        if not shown:
+            if self._server_side and not self._asks:
+                return None
+            raise HandshakeFailed(
+                FailureReason.NO_CERTIFICATE,
+                peer,
+                f"{peer} showed no certificate, and mutual authentication needs one; give it one, or allow one-way "
+                "authentication by name.",
+            )
+        if self._verifier is None:
+            raise ContextError("There is nobody to judge the peer's certificate.")
+        purpose = Purpose.TLS_CLIENT if self._server_side else Purpose.TLS_SERVER_RSA_KEY_EXCHANGE
+        verdict = self._verifier.judge(shown[0], purpose, intermediates=shown[1:])
+        try:
+            certificate = peer_certificate(read_certificate(shown[0], self._verifier.policy.max_certificate_bytes))
+        except MalformedCertificate as error:
+            raise HandshakeFailed(
+                FailureReason.CERTIFICATE_REFUSED, peer, f"{peer} is refused: {verdict.text}", verdict
+            ) from error
+        if not verdict.trusted:
+            who = f"{peer}, '{certificate.subject}'"
+            raise HandshakeFailed(FailureReason.CERTIFICATE_REFUSED, who, f"{who} is refused: {verdict.text}", verdict)
+        return certificate
+
+
+class LegacyHandshake:
+    """One handshake, in steps. `facts` and `socket` are there when it is done."""
+
+    def __init__(
+        self, context: LegacyContext, connection: LegacyConnection, raw: socket.socket, steps: Iterator[Any], peer: str
+    ) -> None:
+        self._context, self._connection, self._raw = context, connection, raw
+        self._steps, self._peer = steps, peer
+        self.facts: TLSFacts | None = None
+
+    def advance(self) -> str | None:
+        """Go on as far as possible: "read" or "write" for what it waits for, None when it is done.
+
+        Raises `HandshakeFailed`.
+        """
+        try:
+            waits_for = next(self._steps, None)
+        except Exception as error:  # a foreign parser on bytes from the network: many classes, few of them documented
+            raise self._failed(error) from error
+        if waits_for is not None:
+            return "write" if waits_for else "read"
+        try:
+            certificate = self._context.judge(self._connection, self._peer)
+        except HandshakeFailed:
+            self._refuse()
+            raise
+        self.facts = TLSFacts(
+            profile=self._context.profile.name,
+            version=VERSION_NAMES.get(self._connection.version, "unknown"),
+            suite=SUITES[self._connection.suite_code].name,
+            peer=certificate,
+            resumed=bool(self._connection.resumed),
+        )
+        return None
+
+    def socket(self) -> LegacySocket:
+        """The connection, once the handshake is done."""
+        return LegacySocket(self._connection, self._raw)
+
+    def _refuse(self) -> None:
+        """Tell the peer by an alert that its certificate is refused, if that can be done at once."""
+        with contextlib.suppress(Exception):
+            next(self._connection._sendError(42), None)  # bad_certificate
+
+    def _failed(self, error: Exception) -> HandshakeFailed:
+        peer = self._peer
+        if isinstance(error, TokenError):
+            return HandshakeFailed(
+                FailureReason.OWN_KEY, peer, f"The handshake with {peer} failed, because our key did not work. {error}"
+            )
+        if isinstance(error, LegacyRefused):
+            return HandshakeFailed(FailureReason.NOTHING_IN_COMMON, peer, f"The handshake with {peer} failed: {error}")
+        if isinstance(error, TLSRemoteAlert):
+            return refused_by_peer(alert_name(error), peer)
+        if isinstance(error, TLSLocalAlert):
+            return self._refused_by_us(error)
+        if isinstance(error, TLSAbruptCloseError | ConnectionError):
+            return HandshakeFailed(
+                FailureReason.CLOSED, peer, f"{peer} closed the connection during the handshake; its log may say why."
+            )
+        words = _words(error)
+        return HandshakeFailed(
+            FailureReason.PROTOCOL_ERROR, peer, f"The handshake with {peer} under {self._profile} failed ({words})."
+        )
+
+    def _refused_by_us(self, error: TLSLocalAlert) -> HandshakeFailed:
+        name, peer = alert_name(error), self._peer
+        if name in ("PROTOCOL_VERSION", "HANDSHAKE_FAILURE"):
+            reason = FailureReason.PROTOCOL_VERSION if name == "PROTOCOL_VERSION" else FailureReason.NOTHING_IN_COMMON
+            return HandshakeFailed(
+                reason,
+                peer,
+                f"{peer} has no version or no cipher suite in common with the retired profile {self._profile}; if it "
+                "can do better, use a current profile.",
+            )
+        return HandshakeFailed(
+            FailureReason.PROTOCOL_ERROR,
+            peer,
+            f"The handshake with {peer} under {self._profile} failed ({name.lower().replace('_', ' ')}).",
+        )
+
+    @property
+    def _profile(self) -> str:
+        return self._context.profile.name
+
+
+def _chain(identity: Identity | None) -> X509CertChain | None:
+    if identity is None:
+        return None
+    links = []
+    for certificate in (identity.certificate, *identity.chain):
+        link = X509()
+        link.parseBinary(bytearray(certificate.public_bytes(Encoding.DER)))
+        links.append(link)
+    return X509CertChain(links)
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, BaseTLSException | ssl.SSLError):
+        return type(error).__name__
+    return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__

@@ -1,0 +1,115 @@
+"""Token keys in the shape of tlslite-ng's RSA keys: servers have one that only decrypts, clients one that only signs.
+
+A server's key decrypts the premaster secret of whoever connects. If it also signed, a peer that can tell good padding
+from bad by any means could have signatures made (ROBOT, 2017). So such a key is refused: by what the token says of it,
+and by what its certificate says.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import NoDigestInfo
+from tlslite.utils.rsakey import RSAKey  # type: ignore[import-untyped]
+
+from hsm_dicom.identity import Identity
+from hsm_dicom.tls.errors import LegacyRefused
+from hsm_dicom.trust.certificates import key_usage
+from tokens.keys import TokenRSAPrivateKey
+
+
+class _PublicHalf(RSAKey):  # type: ignore[misc]
+    """What both have in common: the public operation, and a private one that is not here."""
+
+    def __init__(self, public: rsa.RSAPublicKey) -> None:
+        numbers = public.public_numbers()
+        self.n, self.e = numbers.n, numbers.e
+        self.key_type = "rsa"
+        # tlslite-ng derives a secret for implicit rejection from d, which is not to be had; it is never used here.
+        self._key_hash = bytearray(os.urandom(32))
+
+    def hasPrivateKey(self) -> bool:
+        return True
+
+    def acceptsPassword(self) -> bool:
+        return False
+
+    def _rawPublicKeyOp(self, ciphertext: int) -> int:
+        return pow(ciphertext, self.e, self.n)
+
+
+class Decrypter(_PublicHalf):
+    """RSAES-PKCS1-v1_5 on the token (RFC 5246, 7.4.7.1)."""
+
+    def __init__(self, key: TokenRSAPrivateKey) -> None:
+        super().__init__(key.public_key())
+        self._key = key
+
+    def decrypt(self, encBytes: bytes) -> bytearray | None:
+        """The premaster secret, or a random one for whatever the token rejects; None for a wrong length.
+
+        Either way the handshake goes on to fail at Finished, and tells nobody at which step it went wrong.
+        """
+        try:
+            return bytearray(self._key.decrypt(bytes(encBytes), padding.PKCS1v15()))
+        except ValueError:
+            return None
+
+
+class Signer(_PublicHalf):
+    """RSASSA-PKCS1-v1_5 on the token, over what is encoded already: DigestInfo, or MD5 and SHA-1 side by side."""
+
+    def __init__(self, key: rsa.RSAPrivateKey) -> None:
+        super().__init__(key.public_key())
+        self._key = key
+
+    def sign(self, bytes: Any, padding: str = "pkcs1", hashAlg: str | None = None, saltLen: int | None = None) -> Any:
+        """The signature of CertificateVerify (RFC 4346, 7.4.8; RFC 5246, 7.4.8)."""
+        if padding != "pkcs1" or hashAlg is not None:
+            raise LegacyRefused("A retired profile signs with RSASSA-PKCS1-v1_5 only.")
+        return bytearray(self._key.sign(_octets(bytes), _PKCS1, NoDigestInfo()))
+
+
+_PKCS1 = padding.PKCS1v15()
+
+
+def decrypter(identity: Identity) -> Decrypter:
+    """The key of a server's identity. Raises `LegacyRefused` for one that is not for decrypting alone."""
+    key = identity.key
+    what = f"The key of identity '{identity.name}'"
+    if not isinstance(key, TokenRSAPrivateKey):
+        raise LegacyRefused(
+            f"{what} is no RSA key on a token; a retired profile needs one of its own "
+            "(hsm-dicom key generate --type rsa-2048 --usage decrypt)."
+        )
+    attributes = key.device.attributes
+    if attributes.sign is not False or not attributes.decrypt:
+        raise LegacyRefused(
+            f"{what} may sign as well, or may not decrypt: a retired profile needs a key that may decrypt and nothing "
+            "else (hsm-dicom key generate --usage decrypt)."
+        )
+    usage = key_usage(identity.certificate)
+    if usage is None or not usage.key_encipherment or usage.digital_signature or usage.content_commitment:
+        raise LegacyRefused(
+            f"The certificate of identity '{identity.name}' is not for keyEncipherment alone; request one that is "
+            "(hsm-dicom key csr asks for it where the key was made with --usage decrypt)."
+        )
+    return Decrypter(key)
+
+
+def signer(identity: Identity) -> Signer:
+    """The key of a client's identity. Raises `LegacyRefused` for one that cannot sign with RSA, or decrypts too."""
+    key = identity.key
+    if not isinstance(key, rsa.RSAPrivateKey):
+        raise LegacyRefused(f"Identity '{identity.name}' has no RSA key, and a retired profile knows no other.")
+    if isinstance(key, TokenRSAPrivateKey) and (key.device.attributes.decrypt or key.device.attributes.sign is False):
+        raise LegacyRefused(
+            f"The key of identity '{identity.name}' must be one that signs and does not decrypt (--usage tls)."
+        )
+    return Signer(key)
+
+
+def _octets(value: Any) -> bytes:
+    return bytes(value)

@@ -1,0 +1,220 @@
+"""Retired profiles between two ends of ours: what is negotiated, and what is never allowed."""
+
+from __future__ import annotations
+
+import select
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import padding
+
+from hsm_dicom.identity import Identity
+from hsm_dicom.tls import Authentication, ContextError, FailureReason, HandshakeFailed, LegacyRefused, UnknownProfile
+from hsm_dicom.tls.legacy import PROFILES, LegacyContext, LegacyHandshake, LegacySocket
+from hsm_dicom.tls.legacy.keys import decrypter
+from hsm_dicom.tls.settings import LegacyOpening
+from hsm_dicom.trust import Reason
+from tests import pki
+from tests.hsm_dicom.tls.fixtures import Hospital, names
+from tokens import events
+from tokens.events import KeyUse
+
+TOMORROW = date.today() + timedelta(days=2)
+EVERY_PROFILE = pytest.mark.parametrize("profile", PROFILES)
+
+
+def opening(profile: str = "basic-tls", until: date = TOMORROW) -> LegacyOpening:
+    return LegacyOpening(profile=profile, reason="an old film digitiser", until=until)
+
+
+def server(hospital: Hospital, profile: str, **wishes: Any) -> LegacyContext:
+    identity = wishes.pop("identity", hospital.decrypting)
+    return LegacyContext(opening(profile), identity, hospital.verifier(), server_side=True, **wishes)
+
+
+def client(hospital: Hospital, profile: str, identity: Identity | None = None, **wishes: Any) -> LegacyContext:
+    shown = identity or hospital.rsa
+    return LegacyContext(opening(profile), shown, hospital.verifier(), server_side=False, **wishes)
+
+
+def finish(handshake: LegacyHandshake, raw: socket.socket) -> LegacySocket:
+    while (waits_for := handshake.advance()) is not None:
+        poll = select.poll()
+        poll.register(raw, select.POLLIN if waits_for == "read" else select.POLLOUT)
+        assert poll.poll(5000), "the handshake hangs"
+    return handshake.socket()
+
+
+@contextmanager
+def connected(accepting: LegacyContext, connecting: LegacyContext) -> Iterator[tuple[Any, Any]]:
+    """Both handshakes done, or what each of them raised."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        near = socket.create_connection(listening.getsockname(), timeout=5)
+        far, _ = listening.accept()
+    with near, far:
+        outcome: dict[str, Any] = {}
+
+        def accept() -> None:
+            try:
+                handshake = accepting.begin(far, "192.0.2.1")
+                outcome["server"] = (finish(handshake, far), handshake.facts)
+            except Exception as error:
+                outcome["server"] = error
+                far.shutdown(socket.SHUT_WR)
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        try:
+            handshake = connecting.begin(near, "192.0.2.2", "localhost")
+            outcome["client"] = (finish(handshake, near), handshake.facts)
+        except Exception as error:
+            outcome["client"] = error
+            near.shutdown(socket.SHUT_WR)
+        thread.join(10)
+        yield outcome["server"], outcome["client"]
+
+
+@EVERY_PROFILE
+def test_both_sides_agree_with_the_rsa_operations_on_the_token(hospital: Hospital, profile: str) -> None:
+    heard: list[Any] = []
+    with (
+        events.subscribed(heard.append),
+        connected(server(hospital, profile), client(hospital, profile)) as (accepted, made),
+    ):
+        assert not isinstance(accepted, Exception), accepted
+        assert not isinstance(made, Exception), made
+        (server_end, server_facts), (client_end, client_facts) = accepted, made
+        assert server_facts.suite == client_facts.suite == PROFILES[profile].suites[0].name
+        assert server_facts.version == ("TLSv1.1" if profile == "des-tls" else "TLSv1.2")
+        assert server_facts.peer.subject == "CN=node rsa"
+        assert client_facts.peer.subject == "CN=node decrypt"
+        data = bytes(range(256)) * 300
+        sender = threading.Thread(target=client_end.sendall, args=(data,))
+        sender.start()
+        received = b""
+        while len(received) < len(data):
+            received += server_end.recv(65536)
+        sender.join(5)
+        assert received == data
+        server_end.close()
+        assert client_end.recv(10) == b""
+        client_end.close()
+    used = [(event.key_label, event.operation) for event in heard if isinstance(event, KeyUse)]
+    assert sorted(used) == [("decrypt", "decrypt"), ("rsa", "sign")]
+
+
+@EVERY_PROFILE
+def test_one_way_authentication_is_by_name_only(hospital: Hospital, profile: str) -> None:
+    one_way = Authentication.ONE_WAY
+    accepting = LegacyContext(opening(profile), hospital.decrypting, None, server_side=True, authentication=one_way)
+    connecting = LegacyContext(opening(profile), None, hospital.verifier(), server_side=False, authentication=one_way)
+    with connected(accepting, connecting) as (accepted, _):
+        assert accepted[1].peer is None
+    with pytest.raises(ContextError, match="say one-way"):
+        LegacyContext(opening(profile), None, hospital.verifier(), server_side=False)
+    with pytest.raises(ContextError, match="no trust anchors"):
+        LegacyContext(opening(profile), hospital.decrypting, None, server_side=True)
+
+
+def test_profiles_with_nothing_in_common_say_so(hospital: Hospital) -> None:
+    with connected(server(hospital, "des-tls"), client(hospital, "basic-tls")) as (accepted, made):
+        assert isinstance(accepted, HandshakeFailed)
+        assert accepted.reason is FailureReason.NOTHING_IN_COMMON
+        assert isinstance(made, HandshakeFailed)
+        assert made.reason is FailureReason.REFUSED_BY_PEER
+
+
+@pytest.mark.parametrize(
+    ("wishes", "reason"),
+    [
+        ({"issuer": pki.Authority("Foreign CA")}, Reason.NO_PATH),
+        ({"begins": pki.NOW - pki.YEAR, "ends": pki.NOW - pki.DAY}, Reason.EXPIRED),
+    ],
+    ids=["another CA", "expired"],
+)
+def test_a_peer_is_judged_although_the_library_does_not(
+    hospital: Hospital, wishes: dict[str, Any], reason: Reason
+) -> None:
+    bad = hospital.peer("bad CT", key=pki.new_key("rsa2048", 7), **wishes)
+    with connected(server(hospital, "aes-tls"), client(hospital, "aes-tls", bad)) as (accepted, _):
+        assert isinstance(accepted, HandshakeFailed)
+        assert accepted.verdict is not None
+        assert accepted.verdict.reason is reason
+        assert "'CN=bad CT' is refused" in str(accepted)
+
+
+def test_a_key_that_also_signs_is_refused(hospital: Hospital) -> None:
+    with pytest.raises(LegacyRefused, match="may sign as well"):
+        server(hospital, "basic-tls", identity=hospital.rsa)
+    with pytest.raises(LegacyRefused, match="no RSA key on a token"):
+        server(hospital, "basic-tls", identity=hospital.peer("file", key=pki.new_key("rsa2048")))
+
+
+def test_a_certificate_that_also_signs_is_refused(hospital: Hospital) -> None:
+    usages = ("key_encipherment", "digital_signature")
+    issued = hospital.ca.issue("both", key=hospital.decrypting.key, usages=usages, extensions=[names()])
+    with pytest.raises(LegacyRefused, match="not for keyEncipherment alone"):
+        server(hospital, "basic-tls", identity=Identity("both", hospital.decrypting.key, issued.certificate))
+
+
+def test_a_client_does_not_sign_with_a_key_that_decrypts(hospital: Hospital) -> None:
+    with pytest.raises(LegacyRefused, match="signs and does not decrypt"):
+        client(hospital, "basic-tls", hospital.decrypting)
+    with pytest.raises(LegacyRefused, match="no RSA key"):
+        client(hospital, "basic-tls", hospital.ec)
+
+
+def test_an_opening_needs_a_reason_and_ends_on_its_day(hospital: Hospital) -> None:
+    with pytest.raises(LegacyRefused, match="write a reason"):
+        LegacyOpening(profile="basic-tls", reason=" ", until=TOMORROW)
+    ended = opening(until=date(2020, 1, 31))
+    with pytest.raises(LegacyRefused, match="ended on 2020-01-31"):
+        LegacyContext(ended, hospital.decrypting, hospital.verifier(), server_side=True)
+    with pytest.raises(UnknownProfile, match="des-tls"):
+        LegacyContext(opening("ssl3"), hospital.decrypting, hospital.verifier(), server_side=True)
+
+
+def test_an_opening_that_ends_while_it_is_used_takes_no_further_connection(hospital: Hospital) -> None:
+    days = [date(2030, 1, 1)]
+    context = LegacyContext(
+        opening(until=date(2030, 1, 1)),
+        hospital.decrypting,
+        hospital.verifier(),
+        server_side=True,
+        now=lambda: days[0],
+    )
+    near, far = socket.socketpair()
+    with near, far:
+        context.begin(far, "192.0.2.1")
+        days[0] += timedelta(days=1)
+        with pytest.raises(LegacyRefused, match="ended on 2030-01-01"):
+            context.begin(near, "192.0.2.1")
+
+
+def test_a_premaster_secret_that_does_not_decrypt_fails_at_finished_and_nowhere_else(hospital: Hospital) -> None:
+    key = decrypter(hospital.decrypting)
+    size = hospital.decrypting.key.key_size // 8
+    good = hospital.decrypting.certificate.public_key().encrypt(b"\x03\x01" + bytes(46), padding.PKCS1v15())  # type: ignore[union-attr]
+    assert key.decrypt(good) == b"\x03\x01" + bytes(46)
+    for forged in (b"\x01" * size, good[:-1] + bytes([good[-1] ^ 1]), bytes(size)):
+        answer = key.decrypt(forged)
+        assert answer is not None
+        assert answer != b"\x03\x01" + bytes(46)
+    assert key.decrypt(b"\x01" * (size - 1)) is None
+
+
+def test_the_library_is_not_changed_for_anybody_else(hospital: Hospital) -> None:
+    from tlslite.constants import CipherSuite
+    from tlslite.recordlayer import RecordLayer
+
+    with connected(server(hospital, "des-tls"), client(hospital, "des-tls")) as (accepted, _):
+        assert not isinstance(accepted, Exception)
+    lists = [value for value in vars(CipherSuite).values() if isinstance(value, list)]
+    assert lists
+    assert all(0x0009 not in numbers for numbers in lists)
+    assert RecordLayer._getCipherSettings(0x000A)[2].__module__.startswith("tlslite")
