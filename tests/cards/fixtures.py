@@ -18,21 +18,23 @@ import pytest
 from tests.cards.daemon import Daemon, RunningCard, why_not
 from tests.softhsm import set_pin
 
-READERS = ("Rig A", "Rig B")
+READERS = ("Rig A", "Rig B", "Rig C")
 PIN = "123456"
 
 DES_KEYS = {"81": "133457799bbcdff1", "82": "7ca110454a1a6e57", "91": "0123456789abcdef", "92": "fedcba9876543210"}
 """Key references and keys of the authentication card, the same keys as on the other devices of the secrets suite."""
 
+_PIN_01 = {"reference": "01", "minimum": 6, "tells_tries": True}
+
 AUTHENTICATION_CARD = {
     "family": "iso7816",
     "aid": "f048534d0001",
     "serial_file": "02",
-    "keys": [{"name": "sign", "reference": "21", "certificate": "c001", "pin": {"reference": "01", "minimum": 6}}],
+    "keys": [{"name": "sign", "reference": "21", "certificate": "c001", "pin": _PIN_01}],
     "secrets": {
         "authentication": {index: f"{0x80 | index:02x}" for index in range(1, 9)},
         "encryption": {index: f"{0x90 | index:02x}" for index in range(1, 9)},
-        "pin": {"reference": "01", "minimum": 6},
+        "pin": _PIN_01,
     },
 }
 """The profile of our own authentication card, as a hospital would write it into its configuration."""

@@ -95,11 +95,12 @@ class Iso7816Family:
 
 
 def asked_by_empty_verify(session: CardSession, pin: PinProfile) -> int | None:
-    """The tries left, from VERIFY without data (ISO/IEC 7816-4:2005, 7.5.6)."""
+    """The tries left, from VERIFY without data (ISO/IEC 7816-4:2005, 7.5.6), where the profile says that it tells."""
+    if not pin.tells_tries:
+        return None
     try:
         session.exchange(verify(pin.reference, b""))
     except StatusError as error:
-        # Some cards know no empty VERIFY and say so in various ways: then nothing is known.
         return error.tries_left
     return None
 

@@ -41,5 +41,5 @@ def secrets(device: Device) -> Iterator[Secrets]:
 @pytest.fixture
 def peer(device: Device) -> Iterator[Secrets]:
     """The same secrets in the hands of the other party."""
-    with device.open() as opened:
+    with device.open_peer() as opened:
         yield opened

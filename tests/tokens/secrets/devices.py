@@ -18,6 +18,7 @@ from tests.cards.daemon import Daemon
 from tests.cards.fixtures import AUTHENTICATION_CARD, PIN, described, inserted
 from tests.softhsm import new_token, set_pin
 from tokens import open_secrets, open_token
+from tokens.card_uri import CardUri
 from tokens.pkcs11.secret_ceremony import import_secret
 from tokens.secrets import Secrets, Use
 from tokens.smartcard.profile_table import read_profile
@@ -37,10 +38,11 @@ KEYS = {
 
 @dataclass(frozen=True)
 class Device:
-    """One kind of device, with `KEYS` on it."""
+    """One kind of device, with `KEYS` on it; and the same keys in the hands of another party."""
 
     name: str
     open: Callable[..., Secrets]
+    open_peer: Callable[..., Secrets]
     keeps_session_keys: bool
     serves_many_at_once: bool
 
@@ -49,7 +51,8 @@ def softhsm_device() -> Device:
     """SoftHSM, which runs no single DES: the keys are there as K‖K."""
     uri = new_token().uri()
     _fill(uri, None)
-    return Device("SoftHSM", lambda **options: open_secrets(uri, **options), True, True)
+    opened = functools.partial(open_secrets, uri)
+    return Device("SoftHSM", opened, opened, keeps_session_keys=True, serves_many_at_once=True)
 
 
 @functools.cache
@@ -66,16 +69,23 @@ def nss_device() -> Device:
     init_string = f"configDir='sql:{folder}' certPrefix='' keyPrefix='' secmod='secmod.db' flags="
     uri = Pkcs11Uri(token="NSS Certificate DB", module_path=NSS_MODULE, pin_source=set_pin("a password of NSS"))
     _fill(uri, init_string)
-    return Device("NSS", lambda **options: open_secrets(uri, init_string=init_string, **options), True, True)
+    opened = functools.partial(open_secrets, uri, init_string=init_string)
+    return Device("NSS", opened, opened, keeps_session_keys=True, serves_many_at_once=True)
 
 
 def card_device(pcscd: Daemon) -> Device:
-    """Our own authentication card, which takes one conversation at a time and derives no session keys."""
-    card = pcscd.card("Rig B 00 01", **described("authentication"))
-    inserted(card)
-    uri = f"card:reader=Rig%20B%2000%2001;profile=test?pin-source={set_pin(PIN)}"
+    """Our own authentication card, which takes one conversation at a time and derives no session keys.
+
+    The peer has another one with the same keys.
+    """
     profiles = {"test": read_profile("test", AUTHENTICATION_CARD)}
-    return Device("card", lambda **options: open_secrets(uri, profiles=profiles, **options), False, False)
+    pin = set_pin(PIN)
+    opened = []
+    for reader in ("Rig C 00 00", "Rig C 00 01"):
+        inserted(pcscd.card(reader, **described("authentication")))
+        uri = CardUri(reader=reader, profile="test", pin_source=pin)
+        opened.append(functools.partial(open_secrets, uri, profiles=profiles))
+    return Device("card", *opened, keeps_session_keys=False, serves_many_at_once=False)
 
 
 def _fill(uri: Pkcs11Uri, init_string: str | None) -> None:

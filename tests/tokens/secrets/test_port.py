@@ -16,6 +16,7 @@ from tokens.errors import (
     NoSuchKey,
     OutOfSequence,
     ReflectedChallenge,
+    TokenBusy,
     TokenLost,
 )
 from tokens.events import DeviceEvent, KeyUse, subscribed
@@ -28,9 +29,7 @@ FIPS_113_TEXT = b"7654321 Now is the time for \0\0\0\0"
 FIPS_113_CODE = bytes.fromhex("f1d30f6849312ca4")
 
 
-def test_two_holders_of_a_key_prove_it_to_each_other(device: Device, secrets: Secrets, peer: Secrets) -> None:
-    if not device.serves_many_at_once:
-        pytest.skip("Both parties would need a device of their own.")
+def test_two_holders_of_a_key_prove_it_to_each_other(secrets: Secrets, peer: Secrets) -> None:
     with secrets.authentication(1) as server, peer.authentication(1) as client:
         first = server.challenge
         answer = client.internal_authenticate(first)
@@ -107,12 +106,15 @@ def test_a_challenge_sent_back_to_us_is_not_answered(secrets: Secrets) -> None:
 
 
 def test_a_challenge_sent_back_in_a_parallel_conversation_is_not_answered(device: Device, secrets: Secrets) -> None:
-    if not device.serves_many_at_once:
-        pytest.skip("This device holds one conversation at a time, so there is no parallel one.")
     with secrets.authentication(1) as waiting:
         challenge = waiting.challenge
-        with secrets.authentication(1) as other, pytest.raises(ReflectedChallenge):
-            other.internal_authenticate(challenge)
+        if device.serves_many_at_once:
+            with secrets.authentication(1) as other, pytest.raises(ReflectedChallenge):
+                other.internal_authenticate(challenge)
+        else:
+            # There is no parallel one: who asks for it is told so, after the time that he would wait.
+            with pytest.raises(TokenBusy), secrets.authentication(1, wait=0.1):
+                pass
     with secrets.authentication(1) as later:
         assert len(later.internal_authenticate(challenge)) == 8
 
