@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,7 +14,6 @@ from hsm_dicom.cli.options import Config, Confirmed, Json, KeyName, Module, Pin,
 
 if TYPE_CHECKING:
     from tokens.pkcs11.connection import Connection
-    from tokens.pkcs11.objects import KeyEntry
     from tokens.pkcs11.objects import KeyName as NameOnToken
     from tokens.uri import Pkcs11Uri
 
@@ -60,6 +59,7 @@ def generate(
 ) -> None:
     """Generate a key inside a token. Its private half never leaves it."""
     from hsm_dicom.cli import output
+    from hsm_dicom.cli.key_report import key_json
     from hsm_dicom.cli.session import configured, token_access
     from tokens.pkcs11.ceremony import KeyKind, Usage, generate_key
 
@@ -78,7 +78,7 @@ def generate(
                 )
             uri = _uri(connection, made.name)
     if json:
-        output.write_json("key-generate", _key_json(made) | {"uri": str(uri)})
+        output.write_json("key-generate", key_json(made) | {"uri": str(uri)})
         return
     output.outcome(True, f"Key {made.name} ({type.value}, for {usage.value}) is in {connection.token.description}.")
     output.say("Ask for its certificate:")
@@ -99,6 +99,7 @@ def list_keys(
 ) -> None:
     """List the private keys on a token, their certificates, and what is to be said about both."""
     from hsm_dicom.cli import output
+    from hsm_dicom.cli.key_report import key_json, print_key
     from hsm_dicom.cli.session import configured, token_access
     from tokens.pkcs11.ceremony import keys_of
 
@@ -110,14 +111,14 @@ def list_keys(
             token_info = connection.token
             uris = [_uri(connection, entry.name) for entry in entries]
     if json:
-        keys = [_key_json(e, warning) | {"uri": str(uri)} for e, uri in zip(entries, uris, strict=True)]
+        keys = [key_json(e, warning) | {"uri": str(uri)} for e, uri in zip(entries, uris, strict=True)]
         output.write_json("key-list", {"token": str(token_info.uri), "keys": keys})
         return
     if not entries:
         output.say(f"There is no private key on {output.shown(token_info.description)}. Make one:")
         output.say_verbatim(f"hsm-dicom key generate '{token_info.uri}' --label NAME", indent=2)
     for entry in entries:
-        _print_key(entry, warning)
+        print_key(entry, warning)
 
 
 @app.command("csr", epilog="Example: hsm-dicom key csr node --subject 'CN=CT 1,O=Radiology' --dns ct1.example")
@@ -254,80 +255,3 @@ def _id(text: str | None) -> bytes | None:
         return bytes.fromhex(text)
     except ValueError:
         raise typer.BadParameter("It is written in hexadecimal, such as 01ab.", param_hint="--id") from None
-
-
-def _print_key(entry: KeyEntry, warning: timedelta) -> None:
-    from hsm_dicom.cli import output
-    from hsm_dicom.identity import expiry_remark
-    from tokens.policy import KeyPolicy, judge
-
-    attributes = entry.attributes
-    name = output.shown(entry.name.label) or "(no label)"
-    output.say((name, "bold"), f"  {_kind(entry)}, {_uses(entry)}, id {entry.name.id.hex() or 'none'}")
-    if attributes.always_authenticate:
-        output.say("wants its PIN for each use", indent=2)
-    for finding in judge(attributes, KeyPolicy()):
-        style = output.BAD if finding.refusal else output.UNSURE
-        output.say(("refused" if finding.refusal else "remark", style), f": {finding.sentence}", indent=2)
-    for certificate in entry.certificates:
-        subject, issuer = certificate.subject.rfc4514_string(), certificate.issuer.rfc4514_string()
-        until = f"{certificate.not_valid_after_utc:%Y-%m-%d}"
-        output.say(f"certificate {output.shown(subject)}, by {output.shown(issuer)}, until {until}", indent=2)
-        remark = expiry_remark(certificate, warning=warning)
-        if remark is not None:
-            style = output.BAD if remark.expired else output.UNSURE
-            output.say((output.shown(remark.sentence), style), indent=2)
-    if not entry.certificates:
-        output.say(("no certificate yet", output.QUIET), indent=2)
-
-
-def _kind(entry: KeyEntry) -> str:
-    names = {"secp256r1": "P-256", "secp384r1": "P-384"}
-    kind = entry.attributes.key_type
-    return names.get(kind, f"{kind} {entry.attributes.size_bits}")
-
-
-def _uses(entry: KeyEntry) -> str:
-    attributes = entry.attributes
-    uses = [use for use, may in (("signs", attributes.sign), ("decrypts", attributes.decrypt)) if may]
-    return " and ".join(uses) or "its use is not told"
-
-
-def _key_json(entry: KeyEntry, warning: timedelta = timedelta(days=30)) -> dict[str, Any]:
-    from cryptography.hazmat.primitives import hashes
-
-    from hsm_dicom.cli.output import timestamp
-    from hsm_dicom.identity import expiry_remark
-    from tokens.policy import KeyPolicy, judge
-
-    attributes = entry.attributes
-    return {
-        "label": entry.name.label,
-        "id": entry.name.id.hex(),
-        "type": attributes.key_type,
-        "bits": attributes.size_bits,
-        "sensitive": attributes.sensitive,
-        "extractable": attributes.extractable,
-        "always_sensitive": attributes.always_sensitive,
-        "never_extractable": attributes.never_extractable,
-        "local": attributes.local,
-        "sign": attributes.sign,
-        "decrypt": attributes.decrypt,
-        "always_authenticate": attributes.always_authenticate,
-        "findings": [
-            {"weakness": f.weakness.value, "sentence": f.sentence, "refusal": f.refusal}
-            for f in judge(attributes, KeyPolicy())
-        ],
-        "certificates": [
-            {
-                "subject": certificate.subject.rfc4514_string(),
-                "issuer": certificate.issuer.rfc4514_string(),
-                "serial": f"{certificate.serial_number:x}",
-                "not_before": timestamp(certificate.not_valid_before_utc),
-                "not_after": timestamp(certificate.not_valid_after_utc),
-                "sha256": certificate.fingerprint(hashes.SHA256()).hex(),
-                "remark": remark.sentence if (remark := expiry_remark(certificate, warning=warning)) else None,
-            }
-            for certificate in entry.certificates
-        ],
-    }

@@ -1,0 +1,85 @@
+"""Keys as they are told: in lines for people, in JSON for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+from cryptography.hazmat.primitives import hashes
+
+from hsm_dicom.cli import output
+from hsm_dicom.identity import EXPIRY_WARNING, expiry_remark
+from tokens.pkcs11.objects import KeyEntry
+from tokens.policy import Finding, KeyAttributes, KeyPolicy, judge
+
+
+def print_key(entry: KeyEntry, warning: timedelta) -> None:
+    """A key, what the policy and the dates of its certificates give reason to say."""
+    attributes = entry.attributes
+    name = output.shown(entry.name.label) or "(no label)"
+    output.say((name, "bold"), f"  {kind(attributes)}, {_uses(entry)}, id {entry.name.id.hex() or 'none'}")
+    if attributes.always_authenticate:
+        output.say("wants its PIN for each use", indent=2)
+    for finding in judge(attributes, KeyPolicy()):
+        style = output.BAD if finding.refusal else output.UNSURE
+        output.say(("refused" if finding.refusal else "remark", style), f": {finding.sentence}", indent=2)
+    for certificate in entry.certificates:
+        subject, issuer = certificate.subject.rfc4514_string(), certificate.issuer.rfc4514_string()
+        until = f"{certificate.not_valid_after_utc:%Y-%m-%d}"
+        output.say(f"certificate {output.shown(subject)}, by {output.shown(issuer)}, until {until}", indent=2)
+        remark = expiry_remark(certificate, warning=warning)
+        if remark is not None:
+            style = output.BAD if remark.expired else output.UNSURE
+            output.say((output.shown(remark.sentence), style), indent=2)
+    if not entry.certificates:
+        output.say(("no certificate yet", output.QUIET), indent=2)
+
+
+def kind(attributes: KeyAttributes) -> str:
+    """What kind of key it is: RSA 3072, P-256."""
+    names = {"secp256r1": "P-256", "secp384r1": "P-384"}
+    return names.get(attributes.key_type, f"{attributes.key_type} {attributes.size_bits}")
+
+
+def _uses(entry: KeyEntry) -> str:
+    attributes = entry.attributes
+    uses = [use for use, may in (("signs", attributes.sign), ("decrypts", attributes.decrypt)) if may]
+    return " and ".join(uses) or "its use is not told"
+
+
+def key_json(entry: KeyEntry, warning: timedelta = EXPIRY_WARNING) -> dict[str, Any]:
+    """A key, in JSON."""
+    attributes = entry.attributes
+    return {
+        "label": entry.name.label,
+        "id": entry.name.id.hex(),
+        "type": attributes.key_type,
+        "bits": attributes.size_bits,
+        "sensitive": attributes.sensitive,
+        "extractable": attributes.extractable,
+        "always_sensitive": attributes.always_sensitive,
+        "never_extractable": attributes.never_extractable,
+        "local": attributes.local,
+        "sign": attributes.sign,
+        "decrypt": attributes.decrypt,
+        "always_authenticate": attributes.always_authenticate,
+        "findings": findings_json(judge(attributes, KeyPolicy())),
+        "certificates": [
+            {
+                "subject": certificate.subject.rfc4514_string(),
+                "issuer": certificate.issuer.rfc4514_string(),
+                "serial": f"{certificate.serial_number:x}",
+                "not_before": output.timestamp(certificate.not_valid_before_utc),
+                "not_after": output.timestamp(certificate.not_valid_after_utc),
+                "sha256": certificate.fingerprint(hashes.SHA256()).hex(),
+                "remark": remark.sentence if (remark := expiry_remark(certificate, warning=warning)) else None,
+            }
+            for certificate in entry.certificates
+        ],
+    }
+
+
+def findings_json(findings: Iterable[Finding]) -> list[dict[str, Any]]:
+    """What the key policy says, in JSON."""
+    return [{"weakness": f.weakness.value, "sentence": f.sentence, "refusal": f.refusal} for f in findings]

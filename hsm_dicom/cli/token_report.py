@@ -1,0 +1,137 @@
+"""Tokens as they are told: in lines for people, in JSON for programs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pkcs11 import TokenFlag as Flag
+from rich.text import Text
+
+from hsm_dicom.cli import output
+from hsm_dicom.cli.key_report import findings_json, kind
+from tokens.pkcs11.check import DICOM, KeyCheck, TokenCheck
+from tokens.pkcs11.search import TokenInfo
+
+
+def print_token(token: TokenInfo) -> None:
+    """A token in three lines: its name, its PINs, its URI; or how to initialise it."""
+    if token.initialised:
+        output.say((output.shown(token.label), "bold"), f"  serial {token.serial}, {_origin(token)}")
+        output.say("; ".join(pin_states(token)), indent=2)
+        output.say_verbatim(str(token.uri), indent=2, style=output.QUIET)
+        return
+    output.say(("(not initialised)", output.QUIET), f"  slot {token.slot_id}, {_origin(token)}")
+    command = f"hsm-dicom token init --module {token.module_path} --label NAME"
+    output.say_verbatim(command, indent=2, style=output.QUIET)
+
+
+def pin_states(token: TokenInfo) -> list[str]:
+    """What the token says of its PINs, in words; of the officer's only what is worth knowing."""
+    if Flag.LOGIN_REQUIRED not in token.flags:
+        states = ["no PIN is needed"]
+    elif Flag.USER_PIN_INITIALIZED not in token.flags:
+        states = ["the user PIN was never set"]
+    else:
+        states = [
+            "user PIN is set" + _wear(token, Flag.USER_PIN_LOCKED, Flag.USER_PIN_FINAL_TRY, Flag.USER_PIN_COUNT_LOW)
+        ]
+    worn = _wear(token, Flag.SO_PIN_LOCKED, Flag.SO_PIN_FINAL_TRY, Flag.SO_PIN_COUNT_LOW)
+    return [*states, f"SO PIN{worn}"] if worn else states
+
+
+def _origin(token: TokenInfo) -> str:
+    return output.shown(" ".join(filter(None, (token.model, f"({token.manufacturer})" if token.manufacturer else ""))))
+
+
+def _wear(token: TokenInfo, locked: Flag, final: Flag, low: Flag) -> str:
+    if locked in token.flags:
+        return ": LOCKED"
+    if final in token.flags:
+        return ": one more wrong try locks it"
+    return ": a wrong one was tried lately" if low in token.flags else ""
+
+
+def token_json(token: TokenInfo) -> dict[str, Any]:
+    """A token, in JSON."""
+    return {
+        "label": token.label if token.initialised else None,
+        "serial": token.serial,
+        "manufacturer": token.manufacturer,
+        "model": token.model,
+        "slot": token.slot_id,
+        "slot_description": token.slot_description,
+        "module": str(token.module_path),
+        "initialised": token.initialised,
+        "flags": sorted(flag.name for flag in type(token.flags) if flag in token.flags and flag.name),
+        "uri": str(token.uri) if token.initialised else None,
+    }
+
+
+def print_check(check: TokenCheck) -> None:
+    """The acceptance test: a table for each key, and one sentence at the end."""
+    output.say((output.shown(check.token.label), "bold"), f"  serial {check.token.serial}, {_origin(check.token)}")
+    output.say(f"{output.shown(check.module)}; {len(check.mechanisms)} mechanisms", indent=2)
+    for key in check.keys:
+        _print_key_check(key)
+    print()
+    if check.dicom_ready:
+        output.outcome(True, "This token does the DICOM jobs.")
+    elif any(o.works and o.needed_for == DICOM for key in check.keys for o in key.operations):
+        output.outcome(False, "The mechanisms would do, but no key here may be used: see the remarks.")
+    else:
+        output.outcome(False, "No key here makes the signatures of DICOM (RSA, PKCS #1 v1.5, SHA-256).")
+
+
+def _print_key_check(key: KeyCheck) -> None:
+    print()
+    name = output.shown(key.label) or f"id {key.id.hex()}"
+    title = "Temporary key" if key.temporary else f"Key {name}"
+    output.say((title, "bold"), f"  {kind(key.attributes)}" + (", gone again" if key.temporary else ""))
+    rows = output.table("", "operation", "how the token is asked", "needed for")
+    for operation in key.operations:
+        how = Text(operation.mechanism) if operation.works else Text(output.shown(operation.problem), output.UNSURE)
+        rows.add_row(Text(*output.mark(operation.works)), operation.operation, how, operation.needed_for)
+    output.console().print(rows)
+    output.outcome(not key.readable, f"The private value {'was GIVEN AWAY' if key.readable else 'cannot be read'}.")
+    for finding in key.findings:
+        what = ("refused", output.BAD) if finding.refusal else ("remark", output.UNSURE)
+        output.say(what, f": {finding.sentence}")
+    output.say(
+        f"{key.rate_with_1_session:,.0f} signatures/s with 1 session, {key.rate_with_4_sessions:,.0f} with 4"
+        if key.rate_with_1_session
+        else "Not measured: it makes no signature."
+    )
+
+
+def check_json(check: TokenCheck) -> dict[str, Any]:
+    """The acceptance test, in JSON."""
+    return {
+        "dicom_ready": check.dicom_ready,
+        "token": token_json(check.token),
+        "module_description": check.module,
+        "mechanisms": list(check.mechanisms),
+        "keys": [
+            {
+                "label": key.label,
+                "id": key.id.hex(),
+                "temporary": key.temporary,
+                "type": key.attributes.key_type,
+                "bits": key.attributes.size_bits,
+                "signs_dicom": key.signs_dicom,
+                "private_value_readable": key.readable,
+                "findings": findings_json(key.findings),
+                "operations": [
+                    {
+                        "operation": o.operation,
+                        "works": o.works,
+                        "mechanism": o.mechanism or None,
+                        "needed_for": o.needed_for or None,
+                        "problem": o.problem or None,
+                    }
+                    for o in key.operations
+                ],
+                "signatures_per_second": {"1": key.rate_with_1_session, "4": key.rate_with_4_sessions},
+            }
+            for key in check.keys
+        ],
+    }
