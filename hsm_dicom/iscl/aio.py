@@ -80,6 +80,7 @@ class ISCLStream:
         self._alarm: asyncio.TimerHandle | None = None
         self._expiring: asyncio.Task[None] | None = None
         self._pump: asyncio.Task[None] | None = None
+        self._aborted = False
         sock = writer.get_extra_info("socket")
         with contextlib.suppress(OSError, AttributeError):  # not a TCP socket
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -150,10 +151,13 @@ class ISCLStream:
                 with contextlib.suppress(asyncio.CancelledError, OSError):
                     await task
         self._writer.close()
+        if not self._aborted:
+            self._aborted = True
+            # Not awaited, so that a cancelled task lets go of the device too.
+            self._thread.submit(self._session.close)
+            self._thread.shutdown(wait=False)
         with contextlib.suppress(OSError):
             await self._writer.wait_closed()
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._session.close)
-        self._thread.shutdown(wait=False)
 
     async def __aenter__(self) -> Self:
         return self

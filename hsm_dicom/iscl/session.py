@@ -92,7 +92,7 @@ class Session:
             tap=self.hooks.packet,
         )
         self.is_ready = False
-        """Whether both ends are authenticated."""
+        """Whether both ends were authenticated. It stays so when the line ends."""
         self.steps = 0
         """Counts the messages that went either way, for whoever watches the clock."""
         self.sent = 0
@@ -236,7 +236,6 @@ class Session:
         )
         if not self.is_ready:
             self.hooks.link_ready(error)
-        self.is_ready = False
 
     def _require_open(self) -> None:
         if self.connection.error is not None:

@@ -65,7 +65,12 @@ class ISCLSocket:
             self._step_began = time.monotonic()
             with self._changed:
                 self._run(self._session.start())
-        self._until(lambda: self._session.is_ready)
+        try:
+            self._until(lambda: self._session.is_ready)
+        except ISCLError:
+            # What went wrong after the handshake, with octets that came along, is for `recv` to raise.
+            if not self._session.is_ready:
+                raise
         self._require(self._session.is_ready)
 
     def unwrap(self) -> socket.socket:
@@ -333,8 +338,9 @@ class ISCLSocket:
                 try:
                     self._sock.sendall(octets)
                 except OSError as error:
-                    pieces = self._session.give_up(_line_error(error, self._session.peer))
-                    for _ in pieces:
+                    if self._session.has_ended:
+                        break  # our last word; a peer that closed at the same time does not need it
+                    for _ in self._session.give_up(_line_error(error, self._session.peer)):
                         pass
         except ISCLError:
             self._drop()
