@@ -18,12 +18,15 @@ def list_tokens(module: Module = None, config: Config = None, json: Json = False
     from hsm_dicom.cli import output
     from hsm_dicom.cli.session import configured
     from hsm_dicom.cli.token_report import print_token, token_json
-    from hsm_dicom.config.devices import configured_modules
+    from hsm_dicom.config.devices import configured_modules, demand_safe
     from tokens.pkcs11.module import load_module
     from tokens.pkcs11.search import present_tokens
 
     with configured(config) as configuration:
         modules = {module: None} if module is not None else configured_modules(configuration)
+        if module is None:
+            for path in modules:
+                demand_safe(path)
         if not modules:
             raise typer.BadParameter("Name a PKCS#11 module, or tokens in the configuration.", param_hint="--module")
         tokens = [found.info for path, init in modules.items() for found in present_tokens(load_module(path, init))]

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from hsm_dicom.config.permissions import writable_by_others
 from hsm_dicom.config.sections import Configuration, TokenSection
 from hsm_dicom.errors import HsmDicomError
 from tokens import open_key, open_token
@@ -28,6 +29,10 @@ from tokens.uri import Pkcs11Uri
 
 class NotConfigured(HsmDicomError):
     """A name of a token or of an identity that the configuration does not have."""
+
+
+class UnsafeModule(HsmDicomError):
+    """A module that the configuration names could be changed by somebody else, and is not loaded."""
 
 
 @dataclass(frozen=True)
@@ -128,12 +133,14 @@ def access_to(
 
     A URI that names a configured token, by its label or serial, gets what the configuration says of it. What the URI
     itself says goes before that, and `pin` goes before both; `module` serves where the URI has no module-path.
-    Raises `NotConfigured`, and `PinSourceError` for a pin-source in the URI that is not served.
+    Raises `NotConfigured`, `UnsafeModule`, and `PinSourceError` for a pin-source in the URI that is not served.
     """
     uri, name = _found(configuration, wanted)
     section = configuration.tokens[name] if name is not None else None
     uri_pin = None if uri.pin_source is None else parse_pin_source(uri.pin_source)
     known_module, init_string = (section.module, section.init_string) if section else _only_module(configuration)
+    if module is None and known_module is not None:
+        demand_safe(known_module)
     return TokenAccess(
         name=name,
         uri=replace(uri, pin_source=None),
@@ -144,6 +151,16 @@ def access_to(
         memory=RefusalMemory(configuration.state.folder),
         last_try=last_try,
     )
+
+
+def demand_safe(module: Path) -> None:
+    """Raise `UnsafeModule` if somebody else could have written the module, whose code runs with our rights."""
+    try:
+        unsafe = writable_by_others(module)
+    except OSError:
+        return  # whoever loads it says that it is not there
+    if unsafe:
+        raise UnsafeModule(" ".join(unsafe))
 
 
 def configured_modules(configuration: Configuration) -> dict[Path, str | None]:

@@ -16,7 +16,7 @@ from hsm_dicom.config import (
     load_configuration,
     read_configuration,
 )
-from hsm_dicom.config.devices import NotConfigured
+from hsm_dicom.config.devices import NotConfigured, UnsafeModule
 from hsm_dicom.config.lines import key_lines
 from tokens.pin import FromEnvironment, FromFile
 from tokens.policy import Weakness
@@ -280,3 +280,13 @@ def test_the_only_module_serves_a_token_that_is_not_configured(write) -> None:
 def test_an_unknown_name_says_which_are_known(write) -> None:
     with pytest.raises(NotConfigured, match="one, two"):
         access_to(load_configuration(write(TWO)), "three")
+
+
+def test_a_configured_module_that_others_may_write_is_not_used(write, tmp_path: Path) -> None:
+    module = tmp_path / "module.so"
+    module.touch()
+    module.chmod(0o666)
+    configuration = load_configuration(write(f'[tokens.a]\nmodule = "{module}"\nlabel = "a"\n'))
+    with pytest.raises(UnsafeModule, match="may be written by others"):
+        access_to(configuration, "a")
+    assert access_to(configuration, "a", module=Path("/named/by/hand.so")).module_path == Path("/named/by/hand.so")
