@@ -3,6 +3,8 @@
 The new file is written beside the target, flushed to the disk, and renamed over it; the folder is flushed as well.
 Whatever fails, and whenever the process dies, the target is either what it was or what it was to become. A process
 that is killed can leave a file ``.NAME.XXXXXXXX.part`` behind, which nothing ever reads.
+
+Several files can be staged and then published together, which costs the disk far less than one after the other.
 """
 
 from __future__ import annotations
@@ -11,15 +13,19 @@ import os
 import secrets
 import stat
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
-from typing import NamedTuple
+from types import TracebackType
+from typing import NamedTuple, Self
 
 from hsm_dicom.dataset.dicom_file import EncodedFile
 from hsm_dicom.dataset.errors import DicomFileError, WriteRefusedError
 from hsm_dicom.dataset.source import CHUNK
+
+StrPath = str | os.PathLike[str]
 
 
 class Edit(NamedTuple):
@@ -30,9 +36,7 @@ class Edit(NamedTuple):
     data: bytes
 
 
-def write_edited(
-    file: EncodedFile, edits: list[Edit], target: str | os.PathLike[str] | None, *, overwrite: bool = False
-) -> None:
+def write_edited(file: EncodedFile, edits: Sequence[Edit], target: StrPath | None, *, overwrite: bool = False) -> None:
     """Write the file with its edits to ``target``, or in its own place where ``target`` is None.
 
     Edits must not overlap; they count in ``file.source``, and a deflated file is deflated again. An existing target
@@ -40,26 +44,101 @@ def write_edited(
     Raises WriteRefusedError, FileChangedError if the source was written to meanwhile, DicomFileError if the disk
     does not take it.
     """
-    goal = Path(file.name if target is None else target).resolve()
-    if target is not None:
-        _refuse_overwriting(file, goal, overwrite)
-    ordered = sorted(edits, key=attrgetter("start"))  # stable: insertions at one place keep their order
-    with _beside(goal, file.status if target is None else None) as (fd, part):
-        if file.syntax.deflated:
-            _write_deflated(fd, file, ordered)
-        else:
-            _write_spans(fd, file, ordered)
-        file.demand_unchanged()
-        os.fsync(fd)
-        if target is None or overwrite:
-            part.replace(goal)
-        else:
-            _rename_to_new(part, goal)
-    folder = os.open(goal.parent, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
+    with StagedFile(file, edits, target, overwrite=overwrite) as staged:
+        (error,) = publish([staged])
+        if error is not None:
+            raise error
+
+
+def publish(staged: Sequence[StagedFile]) -> list[DicomFileError | None]:
+    """Flush the staged files and give them their names; returns what went wrong with each, None where nothing did."""
+    errors = [_error_of(file.flush) for file in staged]
+    errors = [error or _error_of(file.take_place) for file, error in zip(staged, errors, strict=True)]
+    folders = {file.goal.parent for file, error in zip(staged, errors, strict=True) if error is None}
+    flushed = {folder: _error_of(partial(_flush_folder, folder)) for folder in folders}
+    return [error or flushed[file.goal.parent] for file, error in zip(staged, errors, strict=True)]
+
+
+class StagedFile:
+    """A new file, whole, beside its target; gone again when the context ends, unless it took its place.
+
+    The arguments are those of :func:`write_edited`, and so are the errors. The source stays open until then.
+    """
+
+    def __init__(
+        self, file: EncodedFile, edits: Sequence[Edit], target: StrPath | None, *, overwrite: bool = False
+    ) -> None:
+        self.goal = Path(file.name if target is None else target).resolve()
+        self._file = file
+        self._replaces = target is None or overwrite
+        if target is not None:
+            _refuse_overwriting(file, self.goal, overwrite)
+        self._part = self.goal.with_name(f".{self.goal.name[:200]}.{secrets.token_hex(4)}.part")
+        mode = 0o600 if target is None else 0o666
+        with _worded(self.goal):
+            self._fd = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        try:
+            with _worded(self.goal):
+                if target is None:
+                    _copy_attributes(file, self.goal, self._fd)
+                _write(self._fd, file, sorted(edits, key=attrgetter("start")))  # stable: insertions keep their order
+            file.demand_unchanged()
+        except BaseException:
+            self._discard()
+            raise
+
+    def flush(self) -> None:
+        """Bring the content to the disk."""
+        with _worded(self.goal):
+            os.fsync(self._fd)
+
+    def take_place(self) -> None:
+        """Become the target; durable once its folder is flushed."""
+        with _worded(self.goal):
+            if self._replaces:
+                self._part.replace(self.goal)
+            else:
+                _rename_to_new(self._part, self.goal)
+
+    def _discard(self) -> None:
+        os.close(self._fd)
+        with suppress(OSError):
+            self._part.unlink()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._discard()
+
+
+@contextmanager
+def _worded(goal: Path) -> Iterator[None]:
     try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        yield
+    except OSError as error:
+        raise DicomFileError(str(goal), f"cannot be written: {error.strerror}; nothing was changed.") from error
+
+
+def _error_of(step: Callable[[], None]) -> DicomFileError | None:
+    try:
+        step()
+    except DicomFileError as error:
+        return error
+    return None
+
+
+def _flush_folder(folder: Path) -> None:
+    try:
+        fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise DicomFileError(str(folder), f"is written, but may not outlast a power cut: {error.strerror}.") from error
 
 
 def _refuse_overwriting(file: EncodedFile, goal: Path, overwrite: bool) -> None:
@@ -75,31 +154,11 @@ def _refuse_overwriting(file: EncodedFile, goal: Path, overwrite: bool) -> None:
         raise WriteRefusedError(str(goal), "exists already; name another file or allow overwriting.")
 
 
-@contextmanager
-def _beside(goal: Path, like: os.stat_result | None) -> Iterator[tuple[int, Path]]:
-    """A new file in the goal's folder, gone again unless it was renamed; OSErrors become DicomFileErrors."""
-    part = goal.with_name(f".{goal.name[:200]}.{secrets.token_hex(4)}.part")
-    try:
-        fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666 if like is None else 0o600)
-    except OSError as error:
-        raise DicomFileError(str(goal), f"cannot be written: {error.strerror}; nothing was changed.") from error
-    try:
-        if like is not None:
-            with suppress(PermissionError):
-                os.fchown(fd, like.st_uid, like.st_gid)
-            os.fchmod(fd, stat.S_IMODE(like.st_mode))
-            _copy_attributes(goal, fd)
-        yield fd, part
-    except OSError as error:
-        raise DicomFileError(str(goal), f"could not be written: {error.strerror}; nothing was changed.") from error
-    finally:
-        os.close(fd)
-        with suppress(FileNotFoundError):
-            part.unlink()
-
-
-def _copy_attributes(source: Path, target: int) -> None:
-    """Extended attributes, access control lists among them, as far as this process may set them."""
+def _copy_attributes(file: EncodedFile, source: Path, target: int) -> None:
+    """Owner, mode and extended attributes (access control lists among them), as far as this process may set them."""
+    with suppress(PermissionError):
+        os.fchown(target, file.status.st_uid, file.status.st_gid)
+    os.fchmod(target, stat.S_IMODE(file.status.st_mode))
     with suppress(OSError):
         for name in os.listxattr(source):
             with suppress(OSError):
@@ -118,10 +177,11 @@ def _rename_to_new(part: Path, goal: Path) -> None:
         part.rename(goal)
 
 
-def _write_spans(fd: int, file: EncodedFile, edits: list[Edit]) -> None:
-    source = file.source
-    if source.held is not None:
-        held = memoryview(source.held)
+def _write(fd: int, file: EncodedFile, edits: list[Edit]) -> None:
+    if file.syntax.deflated:
+        _write_deflated(fd, file, edits)
+    elif file.source.held is not None:
+        held = memoryview(file.source.held)
         parts: list[bytes | memoryview] = []
         at = 0
         for edit in edits:
@@ -129,18 +189,17 @@ def _write_spans(fd: int, file: EncodedFile, edits: list[Edit]) -> None:
             at = edit.end
         parts.append(held[at:])
         _write_all(fd, b"".join(parts))
-        return
-    at = 0
-    for edit in edits:
-        _copy(source.fd, fd, at, edit.start)
-        _write_all(fd, edit.data)
-        at = edit.end
-    _copy(source.fd, fd, at, source.size)
+    else:
+        at = 0
+        for edit in edits:
+            _copy(file.source.fd, fd, at, edit.start)
+            _write_all(fd, edit.data)
+            at = edit.end
+        _copy(file.source.fd, fd, at, file.source.size)
 
 
 def _write_deflated(fd: int, file: EncodedFile, edits: list[Edit]) -> None:
-    head = file.head
-    _write_all(fd, file.source.read(0, head))
+    _write_all(fd, file.source.read(0, file.head))
     deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     size = 0
 
@@ -149,7 +208,7 @@ def _write_deflated(fd: int, file: EncodedFile, edits: list[Edit]) -> None:
         size += len(data)
         _write_all(fd, data)
 
-    at = head
+    at = file.head
     for edit in [*edits, Edit(file.source.size, file.source.size, b"")]:
         for start in range(at, edit.start, CHUNK):
             write(deflater.compress(file.source.read(start, min(edit.start, start + CHUNK))))

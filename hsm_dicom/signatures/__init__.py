@@ -11,6 +11,8 @@ Creating, with any RSA (or, outside the profiles, EC) private key of ``cryptogra
 The same in three steps: ``prepare`` and ``finish`` may run in any ``concurrent.futures`` executor (a plan can be
 pickled), ``sign_digest`` in the one process that holds the token::
 
+    from hsm_dicom.signatures import finish, prepare, sign_digest
+
     plan = prepare("ct.dcm", request)
     finish(plan, sign_digest(key, plan), "signed-in-steps.dcm")
 

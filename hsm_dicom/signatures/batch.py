@@ -12,10 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
 
+from hsm_dicom.dataset.rewrite import StagedFile, publish
 from hsm_dicom.signatures.create import (
     Plan,
     PrivateKey,
@@ -23,9 +25,9 @@ from hsm_dicom.signatures.create import (
     SigningRequest,
     Timestamper,
     demand_matching_key,
-    finish,
     prepare,
     sign_digest,
+    staged,
 )
 from hsm_dicom.signatures.verify import VerifiedFile, verify
 
@@ -144,17 +146,24 @@ def _prepare_one(job: SigningJob, request: SigningRequest) -> Plan | Exception:
 
 
 def _finish_all(jobs: list[SigningJob], signed: list[Signed | Exception], overwrite: bool) -> list[SigningOutcome]:
-    return [_finish_one(job, result, overwrite) for job, result in zip(jobs, signed, strict=True)]
-
-
-def _finish_one(job: SigningJob, signed: Signed | Exception, overwrite: bool) -> SigningOutcome:
-    if isinstance(signed, Exception):
-        return SigningOutcome(job, error=signed)
-    plan, signature, token = signed
-    try:
-        return SigningOutcome(job, finish(plan, signature, job.target, timestamp=token, overwrite=overwrite))
-    except Exception as error:
-        return SigningOutcome(job, error=error)
+    """Write all files of a task, then flush and rename them together: the disk has one wait instead of many."""
+    outcomes = []
+    ready: list[tuple[SigningJob, StagedFile, SigningReport]] = []
+    with ExitStack() as stack:
+        for job, result in zip(jobs, signed, strict=True):
+            if isinstance(result, Exception):
+                outcomes.append(SigningOutcome(job, error=result))
+                continue
+            plan, signature, token = result
+            try:
+                writing = staged(plan, signature, job.target, timestamp=token, overwrite=overwrite)
+                ready.append((job, *stack.enter_context(writing)))
+            except Exception as error:
+                outcomes.append(SigningOutcome(job, error=error))
+        failures = publish([file for _, file, _ in ready])
+        for (job, _, report), failure in zip(ready, failures, strict=True):
+            outcomes.append(SigningOutcome(job, error=failure) if failure else SigningOutcome(job, report))
+    return outcomes
 
 
 def _verify_all(paths: list[str]) -> list[VerificationOutcome]:

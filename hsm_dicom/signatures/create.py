@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from struct import pack
@@ -20,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
 from hsm_dicom.dataset.dicom_file import DataSet, DicomFile, EncodedFile, FileState
 from hsm_dicom.dataset.encode import NewElement, NewItem, encode_tags, mac_encoding
-from hsm_dicom.dataset.rewrite import write_edited
+from hsm_dicom.dataset.rewrite import StagedFile, publish
 from hsm_dicom.dataset.tags import (
     DIGITAL_SIGNATURES_SEQUENCE,
     MAC_PARAMETERS_SEQUENCE,
@@ -203,6 +204,23 @@ def finish(
     Raises KeyMismatchError if the signature is not one by the certificate's key, and DicomFileError; nothing is
     written then.
     """
+    with staged(plan, signature, output, timestamp=timestamp, overwrite=overwrite) as (file, report):
+        (error,) = publish([file])
+        if error is not None:
+            raise error
+    return report
+
+
+@contextmanager
+def staged(
+    plan: Plan,
+    signature: bytes,
+    output: str | os.PathLike[str] | None,
+    *,
+    timestamp: bytes | None = None,
+    overwrite: bool = False,
+) -> Iterator[tuple[StagedFile, SigningReport]]:
+    """The signed file as ``finish`` writes it, yet to be published, and what the report will be then."""
     request = plan.request
     if not made_by(_certificate_key(request), signature, plan.digest, mac_algorithm(request.mac)):
         raise KeyMismatchError(
@@ -215,9 +233,7 @@ def finish(
             NewElement(a.CERTIFIED_TIMESTAMP, "OB", timestamp),
         ]
     item = tuple(sorted((*plan.signature_item, *added)))
-    with EncodedFile.reopen(plan.name, plan.syntax, plan.head, plan.state) as file:
-        write_edited(file, insertion_edits(file, plan.insertion, plan.mac_item, item), output, overwrite=overwrite)
-    return SigningReport(
+    report = SigningReport(
         source=plan.name,
         target=plan.name if output is None else os.fspath(output),
         uid=plan.uid,
@@ -229,6 +245,10 @@ def finish(
         overpadded=plan.overpadded,
         timestamped=timestamp is not None,
     )
+    with EncodedFile.reopen(plan.name, plan.syntax, plan.head, plan.state) as file:
+        edits = insertion_edits(file, plan.insertion, plan.mac_item, item)
+        with StagedFile(file, edits, output, overwrite=overwrite) as signed:
+            yield signed, report
 
 
 def _allowed_algorithm(request: SigningRequest) -> MacAlgorithm:

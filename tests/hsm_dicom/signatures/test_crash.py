@@ -95,7 +95,7 @@ def test_a_full_disk_leaves_the_original_and_no_part_of_a_file(
     target = None if in_place else tmp_path / "out.dcm"
     result = sign_in_child(original, target, files, limit)
     assert result.returncode == 1
-    assert "could not be written: File too large; nothing was changed." in result.stderr
+    assert "cannot be written: File too large; nothing was changed." in result.stderr
     assert original.read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["original.dcm"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,33 +11,12 @@ import pytest
 from hsm_dicom.dataset import DicomFile, FileChangedError, WriteRefusedError
 from hsm_dicom.signatures import Finding, SigningRequest, VerifiedFile, sign, verify
 from tests.hsm_dicom.dataset.samples import ITEM_END, SEQUENCE_END, data_set, element, encode, item, part10
+from tests.hsm_dicom.signatures.peak import peak_of_signing, peak_of_verifying
 from tests.pki import Identity
 
 LARGE = 256 << 20
 LIMIT_MIB = 120
 PIXEL_DATA = 0x7FE00010
-
-
-SIGN = """
-import sys
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from hsm_dicom.signatures import SigningRequest, sign
-source, target, key, certificate = sys.argv[1:]
-with open(key, "rb") as k, open(certificate, "rb") as c:
-    sign(source, target, load_pem_private_key(k.read(), None), SigningRequest(c.read()))
-"""
-VERIFY = """
-import sys
-from hsm_dicom.signatures import verify
-assert all(signature.intact for signature in verify(sys.argv[1]).signatures)
-"""
-PEAK = "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
-
-
-def peak_mib(job: str, *arguments: Path) -> float:
-    """Peak resident memory of a fresh process that does this job."""
-    command = [sys.executable, "-c", job + PEAK, *map(str, arguments)]
-    return int(subprocess.run(command, check=True, stdout=subprocess.PIPE, timeout=60).stdout) / 1024
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +41,8 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_large_file_is_signed_and_verified_in_little_memory(large: Path, credentials: tuple[Path, Path]) -> None:
     signed = large.with_name("signed.dcm")
-    assert peak_mib(SIGN, large, signed, *credentials) < LIMIT_MIB
-    assert peak_mib(VERIFY, signed) < LIMIT_MIB
+    assert peak_of_signing(large, signed, *credentials) < LIMIT_MIB
+    assert peak_of_verifying(signed) < LIMIT_MIB
     assert signed.stat().st_size > LARGE
     assert verify(signed).signatures[0].intact
 
@@ -74,8 +52,8 @@ def test_a_hundred_thousand_items_are_hashed_in_little_memory(credentials: tuple
     entry = item(element(0x00081150, "UI", b"1.2.3\0") + ITEM_END, 0xFFFFFFFF)
     path, signed = tmp_path / "items.dcm", tmp_path / "signed.dcm"
     path.write_bytes(part10(element(0x00081140, "SQ", entry * 100_000 + SEQUENCE_END, 0xFFFFFFFF)))
-    assert peak_mib(SIGN, path, signed, *credentials) < LIMIT_MIB
-    assert peak_mib(VERIFY, signed) < LIMIT_MIB
+    assert peak_of_signing(path, signed, *credentials) < LIMIT_MIB
+    assert peak_of_verifying(signed) < LIMIT_MIB
 
 
 def test_a_file_that_shrinks_or_changes_while_it_is_read_is_an_error_and_no_verdict(tmp_path: Path) -> None:
