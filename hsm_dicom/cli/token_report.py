@@ -9,8 +9,9 @@ from rich.text import Text
 
 from hsm_dicom.cli import output
 from hsm_dicom.cli.key_report import findings_json, kind
-from tokens.pkcs11.check import DICOM, KeyCheck, TokenCheck
+from tokens.pkcs11.check import KeyCheck, TokenCheck
 from tokens.pkcs11.search import TokenInfo
+from tokens.trials import DICOM
 
 
 def print_token(token: TokenInfo) -> None:

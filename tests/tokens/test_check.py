@@ -1,15 +1,14 @@
 """The acceptance test of a token, run on one that is good and on ones that are not."""
 
 from tests.softhsm import TestToken
-from tokens import open_token
-from tokens.pkcs11 import check
+from tokens import open_token, trials
 from tokens.pkcs11.ceremony import keys_of
 from tokens.pkcs11.check import check_token, gives_away_private_value, mechanism_name
 from tokens.policy import KeyPolicy, Weakness
 
 
 def test_a_good_token_is_ready_and_each_operation_names_its_rung(node: TestToken, monkeypatch) -> None:
-    monkeypatch.setattr(check, "_SECONDS", 0.1)
+    monkeypatch.setattr(trials, "_SECONDS", 0.1)
     told: list[str] = []
     with open_token(node.uri()) as connection:
         found = check_token(connection, node.uri("rsa"), KeyPolicy(), told.append)
@@ -27,7 +26,7 @@ def test_a_good_token_is_ready_and_each_operation_names_its_rung(node: TestToken
 
 
 def test_a_key_that_only_decrypts_does_not_make_a_token_ready(node: TestToken, monkeypatch) -> None:
-    monkeypatch.setattr(check, "_SECONDS", 0.05)
+    monkeypatch.setattr(trials, "_SECONDS", 0.05)
     with open_token(node.uri()) as connection:
         found = check_token(connection, node.uri("decrypt"), KeyPolicy())
     problems = {o.operation: o.problem for o in found.keys[0].operations}
@@ -37,7 +36,7 @@ def test_a_key_that_only_decrypts_does_not_make_a_token_ready(node: TestToken, m
 
 
 def test_an_empty_token_is_tried_with_keys_that_vanish(token: TestToken, monkeypatch) -> None:
-    monkeypatch.setattr(check, "_SECONDS", 0.05)
+    monkeypatch.setattr(trials, "_SECONDS", 0.05)
     with open_token(token.uri()) as connection:
         found = check_token(connection, token.uri(), KeyPolicy())
         assert [key.temporary for key in found.keys] == [True, True]
@@ -46,7 +45,7 @@ def test_an_empty_token_is_tried_with_keys_that_vanish(token: TestToken, monkeyp
 
 
 def test_a_key_that_can_be_read_is_found_out(token: TestToken, monkeypatch) -> None:
-    monkeypatch.setattr(check, "_SECONDS", 0.05)
+    monkeypatch.setattr(trials, "_SECONDS", 0.05)
     from pkcs11 import Attribute, KeyType
 
     with open_token(token.uri()) as connection:
