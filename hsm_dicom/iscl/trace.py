@@ -138,7 +138,7 @@ class _Observer:
             while (message := reader.read(MAX_MESSAGE)) is not None:
                 yield message
         except ISCLError as error:
-            self._add(sender, "what follows cannot be read", ()).remark = str(error)
+            self._add(sender, "what follows cannot be read", ()).remark = _about(sender, error)
             self._readers[sender] = MessageReader(self._profile)
 
     def _see(self, sender: Role, message: Message, octets: bytes) -> None:
@@ -149,7 +149,7 @@ class _Observer:
             self._deliver(sender)
             error = self._send(end, message)
         if error is not None:
-            explained.remark = str(error.args[0])
+            explained.remark = _about(sender, error)
         self._waiting[sender.peer].append((explained, octets))
 
     def _send(self, end: Connection, message: Message) -> ISCLError | None:
@@ -171,14 +171,22 @@ class _Observer:
         try:
             end.next_event()
         except ISCLError as error:
-            if not failed_before:
-                explained.remark = str(error)
+            if not failed_before and explained.remark is None:
+                explained.remark = _about(explained.sender, error)
         explained.state = end.state
 
     def _add(self, sender: Role, name: str, facts: tuple[str, ...]) -> Explained:
         explained = Explained(len(self._explained) + 1, sender, name, facts)
         self._explained.append(explained)
         return explained
+
+
+def _about(sender: Role, error: ISCLError) -> str:
+    """An error of either end, told of who sent the message."""
+    text = str(error)
+    for subject in ("The peer ", "We "):
+        text = text.replace(subject, f"The {sender} ")
+    return text
 
 
 def _facts(message: Message) -> tuple[str, ...]:
@@ -224,8 +232,11 @@ def _value(name: str, value: int | bytes) -> str:
             return str(value)
 
 
+_NAMES = {"THREE_PASS_FOUR_WAY": "three-pass four-way", "NONE": "none"}
+
+
 def _named(kind: type[AuthenticationMethod] | type[Encryption] | type[Mac], value: int) -> str:
     for member in kind:
         if member == value:
-            return f"{member.name.lower().replace('_', ' ')} ({value:#06x})"
+            return f"{_NAMES.get(member.name, member.name.replace('_', '-'))} ({value:#06x})"
     return f"unknown ({value:#x})"

@@ -1,0 +1,142 @@
+"""Recording an exchange, and explaining recordings that are whole, broken, crossed or not recordings at all."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hsm_dicom.iscl import ISCLHooks, Role, State
+from hsm_dicom.iscl.messages import (
+    NAK,
+    AuthenticationRequest,
+    DisconnectionRequest,
+    DisconnectionResponse,
+    Message,
+    Pass1,
+    ThroughData,
+    TransmissionRequest,
+    TransmissionResponse,
+)
+from hsm_dicom.iscl.profile import ByteOrder, WireProfile
+from hsm_dicom.iscl.trace import Exchange, Recorder, TraceError, explain, read_exchange
+from hsm_dicom.iscl.wire import build
+from tests.hsm_dicom.iscl.lines import Ends, line, meanwhile, settings
+from tests.hsm_dicom.iscl.samples import HANDSHAKE, REQUEST, TRANSFER, VALUE
+
+PROFILE = WireProfile()
+SERVER, CLIENT = Role.SERVER, Role.CLIENT
+
+
+def exchange(*messages: tuple[Role, Message], handshake: bool = True, profile: WireProfile = PROFILE) -> Exchange:
+    """A recording of a handshake and what follows."""
+    speakers = (SERVER, CLIENT) * 4
+    before = [(who, message) for who, (_, message) in zip(speakers, HANDSHAKE, strict=True)] if handshake else []
+    return [(who, build(message, profile)) for who, message in [*before, *messages]]
+
+
+def remarks(recording: Exchange) -> list[str]:
+    return [explained.remark for explained in explain(recording) if explained.remark]
+
+
+def test_a_recorder_writes_what_the_decoder_reads(ends: Ends, tmp_path: Path) -> None:
+    path = tmp_path / "exchange.txt"
+    with (
+        Recorder(path) as recorder,
+        line(ends, settings(), client_hooks=ISCLHooks(packet=recorder)) as (server, client),
+    ):
+        with meanwhile(lambda: server.recv(100)):
+            client.sendall(b"seen")
+        with meanwhile(lambda: server.recv(1)):
+            client.close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    explained = explain(read_exchange(path.read_text().splitlines()))
+    assert [one.number for one in explained] == list(range(1, 15))
+    assert explained[-1].state is State.CLOSED
+    assert not any(one.remark for one in explained)
+
+
+def test_octets_may_be_recorded_in_other_pieces_than_messages() -> None:
+    """As a capture of a TCP stream does."""
+    whole = exchange()
+    pieces = [(who, octets[start : start + 11]) for who, octets in whole for start in range(0, len(octets), 11)]
+    assert list(map(str, explain(pieces))) == list(map(str, explain(whole)))
+
+
+def test_a_message_out_of_turn_is_remarked_upon() -> None:
+    (remark, *_) = remarks(exchange((CLIENT, TransmissionResponse(1))))
+    assert "may not be sent by the client while the line is in the state 'ready'" in remark
+
+
+def test_mistakes_and_refusals_are_told_with_their_codes() -> None:
+    asked = [*exchange()[:2], (SERVER, build(AuthenticationRequest(0, 9), PROFILE))]
+    assert remarks(asked) == ["The server may not send an authentication key index outside 1 to 8. [ISCL 202]"]
+    told = remarks(exchange((CLIENT, REQUEST), (SERVER, TransmissionResponse(50, option=NAK))))
+    assert told == ["The server sent a refusal: it takes 50 octets, and the message has 100. [ISCL 110]"]
+
+
+def test_a_device_that_failed_is_told() -> None:
+    recording = [*exchange()[:4], (SERVER, build(Pass1(VALUE, option=0x6983), PROFILE))]
+    explained = explain(recording)[-1]
+    assert "the device failed: 0x00006983" in explained.facts
+    assert "[ISCL 103]" in str(explained)
+
+
+@pytest.mark.parametrize("recorded_at", Role)
+def test_requests_that_crossed_are_followed_and_not_blamed_on_anybody(recorded_at: Role) -> None:
+    """The recording has them in the order of the end where it was made."""
+    both = [(recorded_at, REQUEST), (recorded_at.peer, REQUEST)]
+    after = [(CLIENT, TransmissionResponse(100))]
+    assert remarks(exchange(*both, *after)) == []
+    closing = [(recorded_at, DisconnectionRequest()), (recorded_at.peer, REQUEST)]
+    assert remarks(exchange(*closing, (recorded_at.peer, DisconnectionResponse()))) == []
+
+
+def test_every_kind_of_message_is_explained() -> None:
+    unique = [(CLIENT if at % 2 == 0 else SERVER, message) for at, message in enumerate(TRANSFER[State.RANDOM_GIVEN])]
+    recording = exchange((SERVER, ThroughData(b"through")), *unique)
+    text = "\n".join(map(str, explain(recording)))
+    assert "a session key of this message, under encryption key 1" in text
+    assert "data: 7 octets" in text
+    bare = exchange((CLIENT, TransmissionRequest(0x7777, 0x10, 0, 5)))
+    text = "\n".join(map(str, explain(bare)))
+    assert "unknown (0x7777)" in text
+    assert "under the key with the index of the authentication key" in text
+    assert "mac: none (0x0000)" in text
+
+
+def test_what_cannot_be_read_is_said_and_what_is_cut_off_too() -> None:
+    explained = explain([(SERVER, bytes(32))])
+    assert explained[0].name == "what follows cannot be read"
+    assert "unknown id 0x00000000" in str(explained[0])
+    explained = explain([(SERVER, build(HANDSHAKE[0][1], PROFILE)[:-1])])
+    assert explained[0].name == "the recording ends within a message"
+
+
+def test_another_profile_reads_another_line() -> None:
+    little = WireProfile(byte_order=ByteOrder.LITTLE)
+    recording = exchange(profile=little)
+    assert remarks(recording) != []
+    assert not any(one.remark for one in explain(recording, little))
+
+
+def test_comments_and_empty_lines_do_not_count() -> None:
+    assert read_exchange(["# a comment", "", "server 00ff # and another", "client 01 02"]) == [
+        (SERVER, b"\x00\xff"),
+        (CLIENT, b"\x01\x02"),
+    ]
+
+
+@pytest.mark.parametrize("row", ["proxy 00", "server", "server 0g", "client 000", "\x00"])
+def test_what_is_no_recording_is_refused_by_its_line(row: str) -> None:
+    with pytest.raises(TraceError, match="Line 2"):
+        read_exchange(["server 00", row])
+
+
+@given(st.lists(st.tuples(st.sampled_from(Role), st.binary(max_size=80)), max_size=6))
+def test_any_octets_are_explained_or_remarked_upon(recording: Exchange) -> None:
+    for explained in explain(recording):
+        assert str(explained)
