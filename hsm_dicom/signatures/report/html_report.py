@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -20,10 +20,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from hsm_dicom.errors import HsmDicomError
 from hsm_dicom.signatures.report.html_views import FileView, file_view, look, run_view
 from hsm_dicom.signatures.report.pictures import Picture, picture_of
-from hsm_dicom.signatures.verdict import FileVerdict, Judge
+from hsm_dicom.signatures.verdict import FileVerdict, Judge, Outcome
+
+DETAILED = 500
+"""Files of a run that the page tells in detail, so that the one of a whole archive is still opened by a browser."""
 
 PICTURES = 200
-"""Files of a run that get a picture, so that the page of a whole archive stays one that a browser opens."""
+"""Of these, the files that get a picture."""
 
 
 class ReportError(HsmDicomError):
@@ -49,24 +52,37 @@ def write_html(target: Path, verdicts: Sequence[FileVerdict], judge: Judge, *, p
             part.unlink()
 
 
-def html_page(verdicts: Sequence[FileVerdict], judge: Judge, *, pictures: int = PICTURES) -> Iterator[str]:
+def html_page(
+    verdicts: Sequence[FileVerdict], judge: Judge, *, pictures: int = PICTURES, detailed: int = DETAILED
+) -> Iterator[str]:
     """The page, in parts."""
+    numbers = _told_in_detail(verdicts, detailed)
     template = _environment().get_template("page.html.j2")
     return template.generate(
         run=run_view(verdicts, judge),
         verdicts=verdicts,
+        detailed=frozenset(numbers),
         look=look,
-        files=_files(verdicts, pictures),
+        files=_files(verdicts, numbers, pictures),
         written_at=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         version=version("hsm-dicom"),
     )
 
 
-def _files(verdicts: Sequence[FileVerdict], pictures: int) -> Iterator[tuple[FileView, Picture]]:
-    for number, verdict in enumerate(verdicts, start=1):
+def _told_in_detail(verdicts: Sequence[FileVerdict], limit: int) -> list[int]:
+    """The numbers of the files, from 1 and ascending; those that are not good are chosen first."""
+    numbers = sorted(range(1, len(verdicts) + 1), key=lambda n: verdicts[n - 1].outcome is Outcome.GOOD)
+    return sorted(numbers[:limit])
+
+
+def _files(
+    verdicts: Sequence[FileVerdict], numbers: Iterable[int], pictures: int
+) -> Iterator[tuple[FileView, Picture]]:
+    for count, number in enumerate(numbers, start=1):
+        verdict = verdicts[number - 1]
         if verdict.problem:
             picture = Picture("")
-        elif number > pictures:
+        elif count > pictures:
             picture = Picture("No picture: only the first files of a long run have one." if pictures else "")
         else:
             picture = picture_of(verdict.name, unchanged_since=verdict.judged_at)

@@ -15,11 +15,13 @@ from typing import Any
 import pydicom
 import pytest
 from cryptography import x509
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydicom.sequence import Sequence as Items
 
 from hsm_dicom.dataset.errors import NotDicomError
 from hsm_dicom.events import DicomEvent, VerdictGiven, subscribed
-from hsm_dicom.signatures import Finding, Profile, verify
+from hsm_dicom.signatures import Finding, Profile, VerifiedSignature, verify
 from hsm_dicom.signatures.verdict import (
     Cause,
     FileVerdict,
@@ -171,6 +173,28 @@ def test_a_certificate_for_another_use_is_invalid(desk: Desk) -> None:
         signer = CA.issue("TLS server", key=new_key("rsa2048", 5), **wishes)
         one = only(judge().file(desk.verified(signer=signer)))
         assert (one.word, codes(one)) == (Word.INVALID, [reason])
+
+
+@pytest.fixture(scope="module")
+def stamped(tmp_path_factory: pytest.TempPathFactory) -> VerifiedSignature:
+    return Desk(tmp_path_factory.mktemp("stamped")).verified(stamper=STAMPER).signatures[0]
+
+
+@settings(max_examples=80, deadline=None)
+@given(at=st.integers(0, 10_000), bit=st.integers(0, 7))
+def test_no_bit_of_a_certificate_or_time_stamp_can_be_changed_for_the_better(
+    stamped: VerifiedSignature, at: int, bit: int
+) -> None:
+    def flipped(data: bytes) -> bytes:
+        changed = bytearray(data)
+        changed[at % len(data)] ^= 1 << bit
+        return bytes(changed)
+
+    reserved = judge(stamp_crls=False)
+    assert not reserved.signature(replace(stamped, certificate=flipped(stamped.certificate))).word.good
+    # What a token's own signature leaves out may change, but never does it become more than it was.
+    assert stamped.timestamp is not None
+    assert reserved.signature(replace(stamped, timestamp=flipped(stamped.timestamp))).word is Word.VALID_BUT
 
 
 def test_a_signer_who_vouches_for_himself_is_said_to(desk: Desk) -> None:

@@ -172,6 +172,16 @@ def test_pictures_can_be_left_out_and_are_bounded(many: list[FileVerdict]) -> No
     assert one.text.count("only the first files of a long run have one") == 6
 
 
+def test_the_page_of_an_archive_tells_what_is_not_valid_in_detail_and_lists_the_rest(many: list[FileVerdict]) -> None:
+    page = Outline("".join(html_page(many, judge(), detailed=5)))
+    assert [article["id"] for article in page.all("article")] == ["file-1", "file-3", "file-4", "file-7", "file-8"]
+    assert "5 of the 8 files follow in detail" in page.text
+    for verdict in many:
+        assert verdict.name in page.text
+    links = {link["href"] for link in page.all("a")}
+    assert links == {"#file-1", "#file-3", "#file-4", "#file-7", "#file-8"}
+
+
 def test_a_file_that_was_replaced_since_has_no_picture(desk: Desk) -> None:
     path = desk.sign()
     verdict = judge().file(verify(path))
@@ -276,7 +286,7 @@ def test_a_page_can_be_heard(many: list[FileVerdict]) -> None:
     assert len(ids) == len(set(ids))
     referred = [attributes["aria-labelledby"] for _, attributes in page.elements if "aria-labelledby" in attributes]
     assert set(referred) <= set(ids)
-    assert {(link["href"] or "")[1:] for link in page.all("a")} <= set(ids)
+    assert {(link["href"] or "")[1:] for link in (*page.all("a"), *page.all("use"))} <= set(ids)
 
 
 def colours(block: str) -> dict[str, str]:
