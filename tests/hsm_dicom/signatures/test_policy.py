@@ -8,6 +8,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import pydicom
 import pytest
 from pydantic import ValidationError
 
@@ -88,6 +89,11 @@ def test_what_must_be_covered_is_asked_of_the_signature_that_meets_the_rest(desk
 
 def test_an_absent_picture_deceives_nobody_but_an_object_must_say_which_one_it_is(desk: Desk) -> None:
     assert unmet(desk, cover={"pixel data", "identity"}, source="reportsi.dcm") == ()
+    anonymous = pydicom.dcmread(image())
+    del anonymous.SOPInstanceUID
+    source = desk.folder / "anonymous.dcm"
+    anonymous.save_as(source)
+    assert unmet(desk, cover={"identity"}, source=source) == ("No valid signature covers the identity.",)
 
 
 def test_a_signature_that_is_not_valid_meets_nothing(desk: Desk) -> None:
