@@ -8,6 +8,7 @@ from itertools import chain
 from hsm_dicom.dataset.tags import format_path, format_tag, is_private, tag_name
 from hsm_dicom.signatures.coverage import IDENTITY, PIXEL_TAGS, Coverage, Share
 from hsm_dicom.signatures.policy import Part
+from hsm_dicom.signatures.profiles import SOP_INSTANCE_UID
 from hsm_dicom.signatures.verdict_words import Cause, Ground
 from hsm_dicom.signatures.verify import VerifiedSignature
 
@@ -80,8 +81,7 @@ def covers_part(covers: Coverage, part: Part) -> bool:
     """Whether a policy's demand is met. An absent part deceives nobody, but an object must say which one it is."""
     if part is Part.PIXEL_DATA:
         return covers.pixel_data is not Share.NOT_COVERED
-    shares = dict(covers.identity)
-    return Share.NOT_COVERED not in shares.values() and shares["SOP instance"] is Share.COVERED
+    return SOP_INSTANCE_UID in covers.signed and all(share is not Share.NOT_COVERED for _, share in covers.identity)
 
 
 def names(tags: Sequence[int], limit: int = NAMED) -> str:
