@@ -14,6 +14,7 @@
 | `profiles`   | kinds of cards, as data                                                                          |
 | `families`   | what differs between kinds of cards: `iso7816`, `piv`, `openpgp`                                 |
 | `card`       | one application on one card: selected, recognised, healed                                        |
+| `applications` | those that are open here                                                                       |
 | `login`      | presenting a PIN, at most once, never the last try unseen                                        |
 | `pinpad`     | readers on which the PIN is typed                                                                |
 | `key`        | a private key that carries out a rung                                                            |

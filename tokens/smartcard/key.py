@@ -86,6 +86,9 @@ class SmartCardKey:
             raise result
         return result
 
+    def distrust(self) -> None:
+        """A card is recognised anew before each use: there is nothing to forget."""
+
     def close(self) -> None:
         """Let go of the card; it is disconnected with its last user."""
         release, self._release = self._release, None

@@ -9,7 +9,7 @@ from tokens.credentials import Credentials
 from tokens.pin import PinSource, parse_pin_source
 from tokens.policy import KeyPolicy
 from tokens.refusals import RefusalMemory
-from tokens.smartcard import lines
+from tokens.smartcard import applications
 from tokens.smartcard.card import WAIT, CardApplication
 from tokens.smartcard.key import SmartCardKey, find_key
 from tokens.smartcard.profiles import CardProfile
@@ -18,7 +18,7 @@ from tokens.smartcard.secrets import SmartCardSecrets
 
 
 class OpenedCard:
-    """One user's share in a card's line."""
+    """One user's share in an application on a card; the application ends with its last user, the line likewise."""
 
     def __init__(self, application: CardApplication) -> None:
         self.application = application
@@ -28,8 +28,7 @@ class OpenedCard:
         """Give the share back; doing so twice is fine."""
         if self._open:
             self._open = False
-            self.application.close()
-            lines.let_go(self.application.line)
+            applications.let_go(self.application)
 
     def __enter__(self) -> CardApplication:
         return self.application
@@ -49,17 +48,17 @@ def open_card(
 ) -> OpenedCard:
     """A share in the one card that matches, its application selected and the card recognised; no PIN is presented yet.
 
-    `profiles` are those of the configuration, by name. `wait` is how many seconds a job waits for a card in use.
+    Shares of one application have one login: the PIN source of the first that names one. `profiles` are those of the
+    configuration, by name. `wait` is how many seconds a job waits for a card in use.
     """
     reader, profile = find_card(uri, profiles)
     source = parse_pin_source(uri.pin_source) if uri.pin_source is not None else pin
     source = parse_pin_source(source) if isinstance(source, str) else source
     credentials = None if source is None else Credentials(source, memory or RefusalMemory(), last_try)
-    line = lines.share(reader, exclusive=uri.exclusive)
-    application = CardApplication(line, profile, uri.aid or profile.aid, credentials, wait=wait)
-    opened = OpenedCard(application)
+    aid = uri.aid or profile.aid
+    opened = OpenedCard(applications.share(reader, uri.exclusive, profile, aid, credentials, wait))
     try:
-        with application.session():
+        with opened.application.session():
             return opened
     except BaseException:
         opened.close()

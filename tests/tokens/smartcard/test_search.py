@@ -1,0 +1,167 @@
+"""Which card: by reader, ATR, serial number and application; and what it is and does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cards.daemon import Daemon, RunningCard
+from tests.cards.fixtures import AUTHENTICATION_CARD, described, inserted
+from tests.cards.people import AtHand
+from tests.softhsm import set_pin
+from tokens import open_key, open_secrets, trials
+from tokens.errors import NoSuchCard, NoSuchKey, PinRefused, SeveralCards, TokenBusy, UriError
+from tokens.secrets import Use
+from tokens.smartcard.channel import Channel
+from tokens.smartcard.check import card_info, check_card
+from tokens.smartcard.profile_table import read_profile
+from tokens.smartcard.search import list_cards
+
+PROFILES = {"test": read_profile("test", AUTHENTICATION_CARD)}
+
+
+@pytest.fixture(scope="module")
+def cards(pcscd: Daemon) -> Iterator[dict[str, RunningCard]]:
+    """Three cards: two of one kind, and a PIV card."""
+    there = {
+        "Rig A 00 00": pcscd.card("Rig A 00 00", **described("authentication")),
+        "Rig A 00 01": pcscd.card("Rig A 00 01", **described("authentication")),
+        "Rig B 00 00": pcscd.card("Rig B 00 00", **described("piv")),
+    }
+    for card in there.values():
+        inserted(card)
+    yield there
+    for card in there.values():
+        card.stop()
+
+
+def serial(card: RunningCard) -> str:
+    number: str = card.description["serial"]
+    return number
+
+
+def test_cards_are_listed_with_their_applications_and_serial_numbers(cards: dict[str, RunningCard]) -> None:
+    listed = {slot.reader: slot for slot in list_cards(PROFILES)}
+    assert listed["Rig A 00 00"].applications == ("test",)
+    assert listed["Rig B 00 00"].applications == ("piv",)
+    assert listed["Rig B 00 01"].atr is None
+    for reader, card in cards.items():
+        assert listed[reader].serials == (serial(card),)
+        assert listed[reader].uris[0].serial == serial(card)
+
+
+def test_a_card_in_exclusive_use_elsewhere_is_listed_as_such(cards: dict[str, RunningCard]) -> None:
+    held = Channel("Rig A 00 00", exclusive=True)
+    try:
+        slot = next(slot for slot in list_cards(PROFILES) if slot.reader == "Rig A 00 00")
+        assert slot.in_use
+        assert slot.applications == ()
+    finally:
+        held.close()
+
+
+def test_a_serial_number_finds_its_card_in_any_reader(cards: dict[str, RunningCard], pin: str) -> None:
+    for reader, card in cards.items():
+        if card.description["card"] == "piv":
+            continue
+        uri = f"card:serial={serial(card)};profile=test"
+        with open_secrets(uri, pin=pin, profiles=PROFILES) as secrets:
+            assert reader in secrets.description
+
+
+def test_two_cards_that_match_are_not_guessed_between(cards: dict[str, RunningCard], pin: str) -> None:
+    with pytest.raises(SeveralCards, match=r"2 cards match .*Rig A 00 0.*name the reader or the serial number"):
+        open_secrets("card:profile=test;reader=Rig%20A*", pin=pin, profiles=PROFILES)
+
+
+def test_the_only_card_with_an_application_is_found_by_it(cards: dict[str, RunningCard]) -> None:
+    with open_key("card:profile=piv;key=9e") as key:
+        assert "Rig B 00 00" in key.device.description
+    with open_key("card:aid=a000000308000010000100;key=9e") as key:
+        assert "Rig B 00 00" in key.device.description
+
+
+def test_an_atr_pattern_finds_a_card(cards: dict[str, RunningCard]) -> None:
+    atr = b"HSM TEST PIV".hex()
+    with open_key(f"card:atr=*{atr}*;profile=piv;key=9e") as key:
+        assert "Rig B 00 00" in key.device.description
+    with pytest.raises(NoSuchCard, match="a card with ATR"):
+        open_key("card:atr=3bff*;profile=piv;key=9e")
+
+
+def test_a_card_without_the_application_is_said_so(cards: dict[str, RunningCard]) -> None:
+    with pytest.raises(NoSuchCard, match=r"has no piv application \(a000000308000010000100\)"):
+        open_key("card:reader=Rig%20A%2000%2000;profile=piv;key=9e")
+    with pytest.raises(UriError, match="no card profile 'cac'; there are: iso7816, openpgp, piv"):
+        open_key("card:profile=cac;key=9e")
+
+
+def test_keys_of_one_card_ask_for_its_pin_once(cards: dict[str, RunningCard]) -> None:
+    person = AtHand("123456")
+    uri = "card:reader=Rig%20B*;profile=piv"
+    with open_key(f"{uri};key=9a", pin=person), open_key(f"{uri};key=9c", pin=person) as signing:
+        for trial in trials.trials_of(signing)[:2]:
+            assert trials.tried(trial).works
+    assert len(person.asked) == 1
+
+
+def test_one_card_is_not_opened_in_two_ways_of_sharing(cards: dict[str, RunningCard]) -> None:
+    uri = "card:reader=Rig%20B*;profile=piv;key=9e"
+    with open_key(uri), pytest.raises(TokenBusy, match="sharing=exclusive; open it the same way"):
+        open_key(f"{uri};sharing=transactions")
+
+
+def test_a_card_is_described_without_a_pin(cards: dict[str, RunningCard]) -> None:
+    details = card_info("card:profile=piv;reader=Rig%20B*")
+    assert details.serial == serial(cards["Rig B 00 00"])
+    assert [(pin.reference, pin.tries_left) for pin in details.pins] == [(0x80, 3)]
+    kinds = {known.key.name: known.attributes and known.attributes.key_type for known in details.keys}
+    assert kinds == {"9a": "secp256r1", "9c": "RSA", "9d": "RSA", "9e": "secp384r1"}
+    assert all(known.certificate is not None for known in details.keys)
+    assert not details.pin_pad
+    assert card_info(details.uri).reader == "Rig B 00 00"
+
+
+def test_a_card_is_tried_key_by_key(cards: dict[str, RunningCard], pin: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trials, "_SECONDS", 0.1)
+    told: list[str] = []
+    checked = check_card("card:profile=piv;reader=Rig%20B*", pin=pin, progress=told.append)
+    works = {key.name: [o.operation for o in key.operations if o.works] for key in checked.keys}
+    assert "RSASSA-PKCS1-v1_5, SHA256" in works["9c"]
+    assert "RSASSA-PSS, SHA256" in works["9c"]
+    assert "ECDSA, SHA256" in works["9a"]
+    assert "RSAES-PKCS1-v1_5 decryption" in works["9d"]
+    assert [key.name for key in checked.keys if key.signs_dicom] == ["9c"]
+    assert all(key.rate > 0 for key in checked.keys)
+    assert "key 9c" in told
+
+
+def test_a_card_s_secrets_are_tried_too(
+    cards: dict[str, RunningCard], pin: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trials, "_SECONDS", 0.1)
+    checked = check_card("card:profile=test;reader=Rig%20A%2000%2000", pin=pin, profiles=PROFILES)
+    values = {(secret.use, secret.index): secret.check_value.hex() for secret in checked.secrets if not secret.problem}
+    assert set(values) == {(use, index) for use in Use for index in (1, 2)}
+    assert values[Use.ENCRYPTION, 1] == "d5d44f"
+    assert checked.handshake_rate > 0
+    assert checked.keys[0].signs_dicom
+
+
+def test_a_check_with_a_wrong_pin_says_so_once(
+    cards: dict[str, RunningCard], state_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(PinRefused, match="2 tries are left"):
+        check_card("card:profile=piv;reader=Rig%20B*", pin=set_pin("654321"))
+    monkeypatch.setattr(trials, "_SECONDS", 0.01)
+    check_card("card:profile=piv;reader=Rig%20B*;key=9a", pin=AtHand("123456"))
+    assert cards["Rig B 00 00"].do("state")["tries"] == {"80": 3}
+
+
+def test_a_profile_without_secrets_or_keys_says_so(cards: dict[str, RunningCard], pin: str) -> None:
+    with pytest.raises(NoSuchKey, match="profile piv has no secrets"):
+        open_secrets("card:profile=piv;reader=Rig%20B*", pin=pin)
+    with pytest.raises(NoSuchKey, match="none for signatures"):
+        open_key("card:profile=iso7816;reader=Rig%20B*", pin=pin)

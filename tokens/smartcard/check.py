@@ -1,0 +1,221 @@
+"""What a card is and what it can really do: `card info` without a PIN, `card check` with one.
+
+Each operation is planned as it would be in earnest, carried out by the card, and its result verified on the host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from cryptography import x509
+
+from tokens.card_uri import CardUri
+from tokens.errors import NoSuchKey, PinError, TokenError, UnsupportedKey
+from tokens.keys import private_key
+from tokens.pin import PinSource
+from tokens.policy import Finding, KeyAttributes, KeyPolicy, Weakness, judge
+from tokens.refusals import RefusalMemory
+from tokens.secrets import Secrets, Use
+from tokens.smartcard import pinpad
+from tokens.smartcard.card import CardSession
+from tokens.smartcard.key import attributes_of, supported
+from tokens.smartcard.opening import OpenedCard, open_card, open_card_key, open_card_secrets
+from tokens.smartcard.profiles import CardKey, CardProfile
+from tokens.smartcard.status import StatusError
+from tokens.trials import DICOM, OperationCheck, rate, trials_of, tried
+
+_ANYTHING = KeyPolicy(allow=frozenset(Weakness), minimum_rsa_bits=0)
+
+
+@dataclass(frozen=True)
+class CardPin:
+    """A PIN of the card. `tries_left` is None where the card does not tell, or holds the PIN for verified."""
+
+    reference: int
+    tries_left: int | None
+    limit: int
+
+
+@dataclass(frozen=True)
+class CardKeyInfo:
+    """A key that the profile names. `attributes` and what follows are None where there is no such key on the card."""
+
+    key: CardKey
+    attributes: KeyAttributes | None
+    certificate: x509.Certificate | None
+    problem: str
+
+
+@dataclass(frozen=True)
+class CardDetails:
+    """A card as it can be described without a PIN. `secrets` are the indexes that the profile knows."""
+
+    reader: str
+    atr: bytes
+    profile: CardProfile
+    serial: str
+    pin_pad: bool
+    pins: tuple[CardPin, ...]
+    keys: tuple[CardKeyInfo, ...]
+    secrets: tuple[tuple[Use, int], ...]
+    uri: CardUri
+
+
+@dataclass(frozen=True)
+class CardKeyCheck:
+    """One key, tried. `rate` is signatures per second; a card does one at a time."""
+
+    name: str
+    attributes: KeyAttributes
+    findings: tuple[Finding, ...]
+    operations: tuple[OperationCheck, ...]
+    rate: float
+
+    @property
+    def signs_dicom(self) -> bool:
+        """Whether the profiles of PS3.15 Annex C can be met with this key: RSA, PKCS#1 v1.5, SHA-256."""
+        return any(o.needed_for == DICOM and o.works for o in self.operations)
+
+
+@dataclass(frozen=True)
+class CardSecretCheck:
+    """One secret, tried. `check_value` is empty, and `problem` says why, where the card did not use it."""
+
+    use: Use
+    index: int
+    check_value: bytes
+    problem: str
+
+
+@dataclass(frozen=True)
+class CardCheck:
+    """All that was found out about a card.
+
+    `handshake_rate` is how often a second it answers a challenge and draws one.
+    """
+
+    details: CardDetails
+    keys: tuple[CardKeyCheck, ...]
+    secrets: tuple[CardSecretCheck, ...]
+    handshake_rate: float
+
+
+def card_info(
+    uri: str | CardUri, *, profiles: Mapping[str, CardProfile] | None = None, wait: float = 5.0
+) -> CardDetails:
+    """What the card that matches says of itself without a PIN. Raises what opening a card raises."""
+    wanted = CardUri.parse(uri) if isinstance(uri, str) else uri
+    with open_card(wanted, profiles=profiles, wait=wait) as application:
+        return application.run(_described, "be described")
+
+
+def check_card(
+    uri: str | CardUri,
+    *,
+    pin: str | PinSource | None = None,
+    policy: KeyPolicy | None = None,
+    memory: RefusalMemory | None = None,
+    last_try: bool = False,
+    profiles: Mapping[str, CardProfile] | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> CardCheck:
+    """Try the key that the URI names, or every key and secret of the card's profile.
+
+    `progress` is told, in words, what is tried next. Raises what opening a card raises, `PinError`s among it.
+    """
+    wanted = CardUri.parse(uri) if isinstance(uri, str) else uri
+    opened = partial(open_card, wanted, pin=pin, memory=memory, last_try=last_try, profiles=profiles)
+    # This share is held throughout: the card stays ours, and a PIN that is typed is typed once.
+    with opened() as application:
+        details = application.run(_described, "be described")
+        there = [known.key for known in details.keys if known.attributes is not None]
+        chosen = [key for key in there if wanted.key in (None, key.name)]
+        if wanted.key is not None and not chosen:
+            raise NoSuchKey(f"There is no key {wanted.key} on {application.description}.")
+        for key in chosen:
+            # A PIN that is refused is said now, and not as the failure of every single operation.
+            application.run(partial(_verify, key), "check its PIN")
+        keys = tuple(_check_key(opened(), key, policy or KeyPolicy(), progress) for key in chosen)
+        if wanted.key is not None or application.profile.secrets is None:
+            return CardCheck(details, keys, (), 0.0)
+        progress("the secrets for authentication")
+        with Secrets(open_card_secrets(opened())) as secrets:
+            checks = tuple(_check_secret(secrets, use, index) for use, index in details.secrets)
+            return CardCheck(details, keys, checks, _handshake_rate(secrets, checks))
+
+
+def _described(session: CardSession) -> CardDetails:
+    application, profile = session.application, session.profile
+    key_pins = [key.pin for key in profile.keys]
+    secret_pins = [profile.secrets.pin] if profile.secrets is not None else []
+    pins = {pin.reference: pin for pin in [*key_pins, *secret_pins] if pin is not None}
+    secrets = [] if profile.secrets is None else [(Use.AUTHENTICATION, i) for i in profile.secrets.authentication]
+    secrets += [] if profile.secrets is None else [(Use.ENCRYPTION, i) for i in profile.secrets.encryption]
+    serial = application.identity.serial if application.identity else ""
+    return CardDetails(
+        reader=session.line.reader,
+        atr=session.channel.atr,
+        profile=profile,
+        serial=serial,
+        pin_pad=pinpad.has_pin_pad(session.channel),
+        pins=tuple(
+            CardPin(reference, application.family.tries_left(session, pin), pin.limit)
+            for reference, pin in pins.items()
+        ),
+        keys=tuple(_described_key(session, key) for key in profile.keys),
+        secrets=tuple(secrets),
+        uri=CardUri(serial=serial or None, reader=None if serial else session.line.reader, profile=profile.name),
+    )
+
+
+def _described_key(session: CardSession, key: CardKey) -> CardKeyInfo:
+    family = session.application.family
+    try:
+        certificate = family.certificate(session, key)
+        public = family.public_key(session, key) or (certificate.public_key() if certificate else None)
+        if public is None:
+            return CardKeyInfo(key, None, certificate, "no key, or no certificate to read its public half from")
+        pin_each_time = key.pin is not None and family.pin_each_time(session, key)
+        return CardKeyInfo(key, attributes_of(session, key, supported(public, key), pin_each_time), certificate, "")
+    except (StatusError, UnsupportedKey) as error:
+        return CardKeyInfo(key, None, None, str(error))
+
+
+def _verify(key: CardKey, session: CardSession) -> None:
+    if key.pin is not None:
+        session.verify(key.pin)
+
+
+def _check_key(opened: OpenedCard, key: CardKey, policy: KeyPolicy, progress: Callable[[str], None]) -> CardKeyCheck:
+    progress(f"key {key.name}")
+    with private_key(open_card_key(opened, key.name, _ANYTHING)) as private:
+        trials = trials_of(private)
+        operations = tuple(tried(trial) for trial in trials)
+        progress(f"key {key.name}: how fast it is")
+        works = next((t.job for t, o in zip(trials, operations, strict=True) if o.works), None)
+        attributes = private.device.attributes
+        return CardKeyCheck(key.name, attributes, judge(attributes, policy), operations, rate(works, 1))
+
+
+def _check_secret(secrets: Secrets, use: Use, index: int) -> CardSecretCheck:
+    try:
+        return CardSecretCheck(use, index, secrets.check_value(use, index), "")
+    except PinError:
+        raise
+    except TokenError as error:
+        return CardSecretCheck(use, index, b"", str(error))
+
+
+def _handshake_rate(secrets: Secrets, checks: tuple[CardSecretCheck, ...]) -> float:
+    index = next((c.index for c in checks if c.use is Use.AUTHENTICATION and not c.problem), None)
+    if index is None:
+        return 0.0
+
+    def handshake() -> None:
+        with secrets.authentication(index) as held:
+            held.internal_authenticate(bytes(range(8)))
+            _ = held.challenge
+
+    return rate(handshake, 1)
