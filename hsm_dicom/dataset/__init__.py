@@ -2,14 +2,17 @@
 
 tags, transfer_syntax, vr     what PS3.5 and PS3.6 say about tags, Transfer Syntaxes and VRs
 source                        bytes in spans, from a file or from memory
-walker                        the walk: elements, their places, their share of a MAC byte stream
+element                       what a walk yields
+walker, refusals              the walk: elements, their places, their share of a MAC byte stream; how it says no
 dicom_file                    a file that was walked, level by level
+values                        values for people to see
 encode                        the few elements that are written anew
 rewrite                       a file written beside another one, with bytes inserted or left out
 errors                        why a file could not be read or written
 """
 
 from hsm_dicom.dataset.dicom_file import DataSet, DicomFile
+from hsm_dicom.dataset.element import Element
 from hsm_dicom.dataset.errors import (
     DicomFileError,
     FileChangedError,
@@ -18,7 +21,6 @@ from hsm_dicom.dataset.errors import (
     UnsupportedTransferSyntaxError,
     WriteRefusedError,
 )
-from hsm_dicom.dataset.walker import Element
 
 __all__ = [
     "DataSet",

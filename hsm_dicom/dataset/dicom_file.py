@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
 
+from hsm_dicom.dataset.element import UNDEFINED_LENGTH, Element, ItemBounds
 from hsm_dicom.dataset.errors import FileChangedError, NotDicomError, UnsupportedTransferSyntaxError
 from hsm_dicom.dataset.source import Source, inflate, open_source
 from hsm_dicom.dataset.tags import LENGTH_TO_END, Path, format_path, format_tag
 from hsm_dicom.dataset.transfer_syntax import EXPLICIT_VR_LITTLE_ENDIAN, TransferSyntax, transfer_syntax
-from hsm_dicom.dataset.walker import UNDEFINED_LENGTH, Element, ItemBounds, Walker
+from hsm_dicom.dataset.walker import Walker
 
 _META_START = 132
 _TRANSFER_SYNTAX_UID = 0x00020010

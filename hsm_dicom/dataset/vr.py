@@ -1,6 +1,6 @@
 """Value Representations: how each is encoded (PS3.5 6.2, 7.1.2, 7.3), and which one an implicit VR element has.
 
-Where PS3.6 leaves a choice (``US or SS``, ``OB or OW``), :func:`implicit_vr` decides by PS3.5 8 and A.1 and, where
+Where PS3.6 leaves a choice (``US or SS``, ``OB or OW``), :class:`ImplicitVRs` decides by PS3.5 8 and A.1 and, where
 these leave it open, as DCMTK does: VRs enter the MAC byte stream, so signer and verifier must choose alike.
 """
 
@@ -37,9 +37,8 @@ TEXT = frozenset(("LO", "LT", "PN", "SH", "ST", "UC", "UT"))
 STRINGS = TEXT | {"AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI", "UR"}
 """VRs of character strings."""
 
-SIGNED_BY_PIXEL_REPRESENTATION = "xs"
-BY_WAVEFORM_BITS_ALLOCATED = "ww"
-
+_PIXEL_REPRESENTATION = 0x00280103
+_WAVEFORM_BITS_ALLOCATED = 0x54001004
 _BY_PIXEL_REPRESENTATION = frozenset(
     (
         *(0x00280106, 0x00280107, 0x00280108, 0x00280109, 0x00280120, 0x00280121, 0x00283002),
@@ -50,13 +49,43 @@ _BY_WAVEFORM_BITS = frozenset((0x5400100A, 0x54001010))
 _WORDS = frozenset((0x00281200, 0x00283006, 0x7FE00010))
 
 
-@lru_cache(maxsize=8192)
-def implicit_vr(tag: int) -> str:
-    """The VR of an element that was encoded without one.
+class ImplicitVRs:
+    """The VRs of one Data Set that was encoded without them.
 
-    Returns a VR of PS3.5, or one of the two marks above where another element of the same Data Set decides.
-    Elements that PS3.6 does not have are UN, and so are private ones: nothing in the file tells their VR.
+    Some depend on elements of the same Data Set that come before: ``wanted`` tells how many bytes of such an element's
+    value to ``note``. With ``guess_private`` private elements have the VR of pydicom's private dictionary.
     """
+
+    def __init__(self, guess_private: bool) -> None:
+        self._guess_private = guess_private
+        self._noted: dict[int, bytes] = {}
+
+    def vr(self, tag: int) -> str:
+        """The VR of PS3.5, which is UN for elements that PS3.6 does not have, and for private ones unless guessed."""
+        vr = _listed_vr(tag)
+        if vr == "UN" and self._guess_private:
+            creator = self._noted.get(tag >> 16 << 16 | tag >> 8 & 0xFF, b"")
+            return _private_vr(tag, creator.strip(b" \0").decode("latin-1"))
+        if vr == "US or SS":
+            return "SS" if self._noted.get(_PIXEL_REPRESENTATION) == b"\1\0" else "US"
+        if vr == "OB or OW":
+            return "OB" if self._noted.get(_WAVEFORM_BITS_ALLOCATED, b"\x08\0") == b"\x08\0" else "OW"
+        return vr
+
+    def wanted(self, tag: int) -> int:
+        """How many bytes of this element's value others depend on."""
+        if tag in (_PIXEL_REPRESENTATION, _WAVEFORM_BITS_ALLOCATED):
+            return 2
+        return 64 if self._guess_private and tag & 0x10000 and 0x10 <= tag & 0xFFFF <= 0xFF else 0
+
+    def note(self, tag: int, value: bytes) -> None:
+        """Take in the first bytes of an element that others depend on."""
+        self._noted[tag] = value
+
+
+@lru_cache(maxsize=8192)
+def _listed_vr(tag: int) -> str:
+    """The VR that needs no context; ``US or SS`` and ``OB or OW`` where another element decides."""
     group, element = tag >> 16, tag & 0xFFFF
     if element == 0:
         return "UL"
@@ -68,12 +97,16 @@ def implicit_vr(tag: int) -> str:
         listed = dictionary_VR(tag)
     except KeyError:
         return "UN"
-    return listed if listed in FORMS else _decide(tag, listed)
+    if listed in FORMS or tag in _BY_PIXEL_REPRESENTATION or tag in _BY_WAVEFORM_BITS:
+        return listed
+    if listed == "US or SS":
+        return "US"
+    is_overlay_data = tag & 0xFF00FFFF == 0x60003000
+    return "OW" if is_overlay_data or tag in _WORDS else "OB"
 
 
 @lru_cache(maxsize=8192)
-def private_vr(tag: int, creator: str) -> str:
-    """The VR that pydicom's private dictionary has for an element of this private creator, else UN."""
+def _private_vr(tag: int, creator: str) -> str:
     from pydicom.datadict import private_dictionary_VR
 
     try:
@@ -81,14 +114,3 @@ def private_vr(tag: int, creator: str) -> str:
     except KeyError:
         return "UN"
     return listed if listed in FORMS else "UN"
-
-
-def _decide(tag: int, listed: str) -> str:
-    if tag in _BY_PIXEL_REPRESENTATION:
-        return SIGNED_BY_PIXEL_REPRESENTATION
-    if tag in _BY_WAVEFORM_BITS:
-        return BY_WAVEFORM_BITS_ALLOCATED
-    if listed == "US or SS":
-        return "US"
-    is_overlay_data = tag & 0xFF00FFFF == 0x60003000
-    return "OW" if is_overlay_data or tag in _WORDS else "OB"

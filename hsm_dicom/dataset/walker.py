@@ -14,9 +14,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from struct import Struct
-from typing import NamedTuple, NoReturn
 
-from hsm_dicom.dataset.errors import MalformedDataSetError
+from hsm_dicom.dataset.element import (
+    ITEM_TAG,
+    SEQUENCE_DELIMITATION_TAG,
+    UNDEFINED_LENGTH,
+    Element,
+    ItemBounds,
+    explicit_header,
+)
+from hsm_dicom.dataset.refusals import Refusals
 from hsm_dicom.dataset.source import Piece, Source
 from hsm_dicom.dataset.tags import (
     DATA_SET_TRAILING_PADDING,
@@ -33,18 +40,17 @@ from hsm_dicom.dataset.tags import (
 )
 from hsm_dicom.dataset.transfer_syntax import IMPLICIT_VR_LITTLE_ENDIAN, TransferSyntax
 from hsm_dicom.dataset.vr import (
-    BY_WAVEFORM_BITS_ALLOCATED,
     FORMS,
     LONG,
     SEQUENCE,
     SHORT,
-    SIGNED_BY_PIXEL_REPRESENTATION,
     STRINGS,
     SWAPPED_UNITS,
     UNKNOWN,
-    implicit_vr,
-    private_vr,
+    ImplicitVRs,
 )
+
+__all__ = ["ITEM_TAG", "Element", "Walker"]
 
 MAX_DEPTH = 64
 """Sequences nested deeper than this are refused; reports of PS3.3 stay far below."""
@@ -58,48 +64,11 @@ MAX_SIGNED_ITEMS = 10_000
 KEPT_PIECES = 50_000
 """Pieces of MAC byte streams that one walk keeps; what goes beyond is made anew when it is asked for."""
 
-UNDEFINED_LENGTH = 0xFFFFFFFF
-ITEM_TAG = b"\xfe\xff\x00\xe0"
-SEQUENCE_DELIMITATION_TAG = b"\xfe\xff\xdd\xe0"
-
-_SHORT_HEADER = Struct("<HH2sH")
-_LONG_HEADER = Struct("<HH2sHI")
 _FORM_OF_CODE = {vr.encode(): (vr, form) for vr, form in FORMS.items()}
 _NEVER_SIGNED = frozenset((LENGTH_TO_END, MAC_PARAMETERS_SEQUENCE, DATA_SET_TRAILING_PADDING))
-_PIXEL_REPRESENTATION = 0x00280103
-_WAVEFORM_BITS_ALLOCATED = 0x54001004
 
 
-class Element(NamedTuple):
-    """One Data Element of one level.
-
-    ``start``, ``value`` and ``end`` are offsets of its first byte, of its value, and of the byte behind it (behind
-    its delimiter, if it has one). ``vr`` is the VR in explicit VR little endian. ``pieces`` is its MAC byte stream
-    where that is not one header and one span; it is empty where there were too many to keep (``Walker.stream`` makes
-    them anew). ``has_un`` tells that it is, or holds at any depth, an element of VR UN; ``signable`` that neither
-    that nor its tag bars it from signatures (PS3.3 C.12.1.1.3.1.1).
-    """
-
-    tag: int
-    vr: str
-    start: int
-    value: int
-    end: int
-    pieces: tuple[Piece, ...] | None
-    has_un: bool
-    signable: bool
-
-
-class ItemBounds(NamedTuple):
-    """Where one Item of a sequence lies: its tag, its content, and the byte behind it with any delimiter."""
-
-    start: int
-    value: int
-    content_end: int
-    end: int
-
-
-class Walker:
+class Walker(Refusals):
     """Walks levels of one source in one Transfer Syntax.
 
     ``signed_items`` collects the places of Items that hold a Digital Signatures Sequence or MAC Parameters Sequence:
@@ -109,7 +78,7 @@ class Walker:
     """
 
     def __init__(self, source: Source, syntax: TransferSyntax, *, guess_private: bool = False) -> None:
-        self._source = source
+        super().__init__(source)
         self._syntax = syntax
         self._guess_private = guess_private
         order = ">" if syntax.big_endian else "<"
@@ -185,7 +154,7 @@ class Walker:
         implicit, verbatim = self._syntax.implicit_vr, self._syntax.verbatim
         looks_closer = not verbatim or self.overpadded is not None
         buffer, base, refill_at = self._buffer, self._base, self._refill_at
-        context: dict[int, bytes] = {}
+        vrs = ImplicitVRs(self._guess_private)
         new_element = tuple.__new__  # a third of what Element() costs
         previous = -1
         start = run = pos  # run: where the bytes begin that are not among the pieces yet
@@ -208,7 +177,7 @@ class Walker:
             previous = tag
             value = pos + 8
             if implicit:
-                vr = self._implicit_vr(tag, context)
+                vr = vrs.vr(tag)
                 form = FORMS[vr]
             else:
                 try:
@@ -239,7 +208,7 @@ class Walker:
             if form == SHORT and length > 0xFFFF:  # PS3.5 6.2.2: such a long value is UN once it is explicit
                 vr, form = "UN", UNKNOWN
             if looks_closer:
-                self._look_closer(tag, vr, pos, value, stop, path, context)
+                self._look_closer(tag, vr, pos, value, stop, path, vrs)
             signable = number != 0 and group >= 0x0008 and tag not in _NEVER_SIGNED and group != 0xFFFA
             if keep is not None:
                 has_un = form == UNKNOWN
@@ -268,28 +237,12 @@ class Walker:
                 self._note_signed(path, start, pos)
         return pos
 
-    def _implicit_vr(self, tag: int, context: dict[int, bytes]) -> str:
-        vr = implicit_vr(tag)
-        if vr == "UN" and self._guess_private:
-            creator = context.get(tag >> 8, b"").strip(b" \0").decode("latin-1")
-            return private_vr(tag, creator)
-        if vr == SIGNED_BY_PIXEL_REPRESENTATION:
-            return "SS" if context.get(_PIXEL_REPRESENTATION) == b"\1\0" else "US"
-        if vr == BY_WAVEFORM_BITS_ALLOCATED:
-            return "OB" if context.get(_WAVEFORM_BITS_ALLOCATED, b"\x08\0") == b"\x08\0" else "OW"
-        return vr
-
-    def _look_closer(
-        self, tag: int, vr: str, pos: int, value: int, stop: int, path: Path, context: dict[int, bytes]
-    ) -> None:
+    def _look_closer(self, tag: int, vr: str, pos: int, value: int, stop: int, path: Path, vrs: ImplicitVRs) -> None:
         """What only some files need of a value: its fit to be swapped, what it says of others' VRs, its padding."""
         if self._syntax.big_endian and (stop - value) % self._unit(vr):
             self._fail(pos, tag, f"its length, {stop - value} bytes, does not fit its VR {vr}.")
-        if self._syntax.implicit_vr:
-            if tag in (_PIXEL_REPRESENTATION, _WAVEFORM_BITS_ALLOCATED):
-                context[tag] = self._source.read(value, min(stop, value + 2))
-            elif self._guess_private and tag & 0x10000 and 0x10 <= tag & 0xFFFF <= 0xFF:
-                context[(tag >> 16 << 8) | (tag & 0xFF)] = self._source.read(value, min(stop, value + 64))
+        if self._syntax.implicit_vr and (wanted := vrs.wanted(tag)):
+            vrs.note(tag, self._source.read(value, min(stop, value + wanted)))
         if self.overpadded is not None and vr in STRINGS and stop - value > 1:
             tail = self._source.read(stop - 2, stop)
             overpadded = tail == b"  " if vr != "UI" else tail == b"\0\0" or tail[1:] == b" "
@@ -448,39 +401,3 @@ class Walker:
     def _unit(self, vr: str) -> int:
         """Size of the units of this VR that the byte order of the file calls to be swapped."""
         return SWAPPED_UNITS.get(vr, 1) if self._syntax.big_endian else 1
-
-    def _demand_zero_length(self, pos: int, tag: int, length: int) -> None:
-        if length:
-            self._fail(pos, tag, f"the delimiter has a length of {length} instead of zero.")
-
-    def _misplaced(self, pos: int, tag: int, previous: int) -> NoReturn:
-        if tag >> 16 == 0xFFFE:
-            self._fail(pos, tag, "an Item or delimiter stands where a Data Element should begin.")
-        if tag == previous:
-            self._fail(pos, tag, "the element is there twice; readers would differ on which of the two counts.")
-        self._fail(pos, tag, f"it comes after {format_tag(previous)}, but PS3.5 7.1 demands ascending tags.")
-
-    def _bad_length(self, pos: int, tag: int, length: int, stop: int, end: int) -> NoReturn:
-        if stop > end:
-            self._overrun(pos, tag, length, stop, end)
-        self._fail(pos, tag, f"its length, {length} bytes, is odd, which PS3.5 7.1.1 forbids.")
-
-    def _overrun(self, pos: int, tag: int, length: int, stop: int, end: int) -> NoReturn:
-        where = "the end of the file" if end >= self._source.size else "the end of what holds it"
-        self._fail(pos, tag, f"its length, {length} bytes, reaches {stop - end} bytes past {where}.")
-
-    def _fail(self, pos: int, tag: int | None, problem: str) -> NoReturn:
-        raise MalformedDataSetError(self._source.name, pos, tag, problem)
-
-
-def explicit_header(tag: int, vr: str, length: int | None) -> bytes:
-    """The header of an element in explicit VR little endian; with ``length`` None, as the MAC has it for a sequence.
-
-    A length beyond 16 bits is given only for VRs that have a 32-bit length field.
-    """
-    group, number = tag >> 16, tag & 0xFFFF
-    if length is None:
-        return _SHORT_HEADER.pack(group, number, vr.encode(), 0)
-    if FORMS[vr] == SHORT:
-        return _SHORT_HEADER.pack(group, number, vr.encode(), length)
-    return _LONG_HEADER.pack(group, number, vr.encode(), 0, length)

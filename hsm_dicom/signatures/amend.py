@@ -10,10 +10,10 @@ import os
 from collections.abc import Collection
 
 from hsm_dicom.dataset.dicom_file import DataSet, DicomFile
+from hsm_dicom.dataset.element import UNDEFINED_LENGTH
 from hsm_dicom.dataset.encode import NewElement, encode_element
 from hsm_dicom.dataset.rewrite import Edit, write_edited
 from hsm_dicom.dataset.tags import DIGITAL_SIGNATURES_SEQUENCE, MAC_PARAMETERS_SEQUENCE, is_historic
-from hsm_dicom.dataset.walker import UNDEFINED_LENGTH
 from hsm_dicom.signatures import attributes as a
 from hsm_dicom.signatures.errors import NoSuchSignatureError, SignatureError
 from hsm_dicom.signatures.insert import grown

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from hsm_dicom.dataset.dicom_file import DataSet
+from hsm_dicom.dataset.element import ITEM_TAG, Element
 from hsm_dicom.dataset.tags import (
     DIGITAL_SIGNATURES_SEQUENCE,
     MAC_PARAMETERS_SEQUENCE,
@@ -14,7 +15,6 @@ from hsm_dicom.dataset.tags import (
     is_private,
 )
 from hsm_dicom.dataset.vr import TEXT
-from hsm_dicom.dataset.walker import ITEM_TAG, Element
 
 PIXEL_TAGS = frozenset((PIXEL_DATA, 0x7FE00008, 0x7FE00009))
 """Pixel Data, Float Pixel Data, Double Float Pixel Data."""

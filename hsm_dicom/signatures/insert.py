@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from hsm_dicom.dataset.dicom_file import DataSet, DicomFile, EncodedFile
+from hsm_dicom.dataset.element import UNDEFINED_LENGTH
 from hsm_dicom.dataset.encode import NewElement, NewItem, encode_element, encode_item
 from hsm_dicom.dataset.errors import MalformedDataSetError
 from hsm_dicom.dataset.rewrite import Edit
 from hsm_dicom.dataset.tags import DIGITAL_SIGNATURES_SEQUENCE, MAC_PARAMETERS_SEQUENCE
-from hsm_dicom.dataset.walker import UNDEFINED_LENGTH
 
 
 class Slot(NamedTuple):
