@@ -51,11 +51,14 @@ def _unshare() -> list[str]:
 
 @dataclass
 class Daemon:
-    """A running pcscd. Readers are named `NAME 00 00` and `NAME 00 01`, for each name."""
+    """A running pcscd. Readers are named `NAME 00 00` and `NAME 00 01`, for each name.
+
+    Those in `pin_pads` have a pin pad, on which somebody types what `type_pin` is told.
+    """
 
     folder: Path
     names: Sequence[str] = ("Rig",)
-    driver: Path = DRIVER
+    pin_pads: Sequence[str] = ()
     process: subprocess.Popen[bytes] = field(init=False)
     children: list[subprocess.Popen[bytes]] = field(default_factory=list)
     cards: list[RunningCard] = field(default_factory=list)
@@ -107,6 +110,14 @@ class Daemon:
         name, _, slot = reader.rpartition(" 00 0")
         return _FIRST_PORT + 2 * self.names.index(name) + int(slot)
 
+    def type_pin(self, name: str, pin: str | None) -> None:
+        """What somebody types on a pin pad from now on; None if nobody is there."""
+        typed = self._beside(self.folder / f"driver-{self.names.index(name)}.so", "typed")
+        if pin is None:
+            typed.unlink(missing_ok=True)
+        else:
+            typed.write_text(pin)
+
     def run_card(self, arguments: Sequence[str | Path], **options: Any) -> subprocess.Popen[bytes]:
         """Start a card program in this pcscd's network."""
         enter = ["nsenter", f"--net=/proc/{self.process.pid}/ns/net"]
@@ -131,10 +142,21 @@ class Daemon:
         for number, name in enumerate(self.names):
             port = _FIRST_PORT + 2 * number
             # vpcd keeps its slots in static memory: each reader needs a driver file of its own.
-            driver = shutil.copy(self.driver, self.folder / f"driver-{number}.so")
+            driver = self.folder / f"driver-{number}.so"
+            if name in self.pin_pads:
+                source = ROOT / "tests" / "cards" / "pinpad_driver.c"
+                command = ["cc", "-shared", "-fPIC", "-I/usr/include/PCSC", "-o", driver, source, "-ldl"]
+                subprocess.run(command, check=True, capture_output=True)
+                shutil.copy(DRIVER, self._beside(driver, "vpcd"))
+            else:
+                shutil.copy(DRIVER, driver)
             (conf / name.replace(" ", "_")).write_text(
                 f'FRIENDLYNAME "{name}"\nDEVICENAME /dev/null:0x{port:X}\nLIBPATH {driver}\nCHANNELID 0x{port:X}\n'
             )
+
+    @staticmethod
+    def _beside(driver: Path, what: str) -> Path:
+        return driver.with_name(f"{driver.name}.{what}")
 
     def _listens(self) -> bool:
         try:

@@ -18,7 +18,8 @@ import pytest
 from tests.cards.daemon import Daemon, RunningCard, why_not
 from tests.softhsm import set_pin
 
-READERS = ("Rig A", "Rig B", "Rig C")
+READERS = ("Rig A", "Rig B", "Rig C", "Pad")
+PIN_PADS = ("Pad",)
 PIN = "123456"
 
 DES_KEYS = {"81": "133457799bbcdff1", "82": "7ca110454a1a6e57", "91": "0123456789abcdef", "92": "fedcba9876543210"}
@@ -48,7 +49,7 @@ _serials = itertools.count(1)
 def the_daemon() -> Daemon:
     """One pcscd for the whole process: pcsc-lite's client reads where it is once, at its first call."""
     folder = Path(tempfile.mkdtemp(prefix="pcscd-"))
-    daemon = Daemon(folder, READERS)
+    daemon = Daemon(folder, READERS, PIN_PADS)
     os.environ["PCSCLITE_CSOCK_NAME"] = str(daemon.socket_path)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     atexit.register(daemon.stop)
