@@ -128,12 +128,10 @@ class Pkcs11Secrets:
 
     def handle(self, worker: Worker, label: str) -> Any:
         """The secret in this worker's session. python-pkcs11 adds encrypt, decrypt … as the key's usage allows."""
-        place = (self, label)
-        known: Any = worker.keys.get(place)
-        if known is None:
-            known = find_secret(worker.session, label, self.connection.token.description)
-            worker.keys[place] = known
-        return known
+        handles: Any = worker.keys.setdefault(self, {})  # type: ignore[arg-type]
+        if label not in handles:
+            handles[label] = find_secret(worker.session, label, self.connection.token.description)
+        return handles[label]
 
     def reported(self, secret: SecretInfo, operation: str, mechanism: Any) -> contextlib.AbstractContextManager[None]:
         """Tells of the block as a use of the secret."""
