@@ -32,7 +32,7 @@ from hsm_dicom.iscl.errors import (
     RemoteProtocolError,
     StepTimeout,
 )
-from hsm_dicom.iscl.hooks import ISCLFailed, ISCLHooks, ISCLReady
+from hsm_dicom.iscl.hooks import IsclFailed, ISCLHooks, IsclReady
 from hsm_dicom.iscl.messages import Encryption, Mac
 from hsm_dicom.iscl.profile import Role, WireProfile
 from hsm_dicom.iscl.settings import ISCLSettings, Weakness
@@ -48,13 +48,13 @@ __all__ = [
     "ErrorCode",
     "ISCLContext",
     "ISCLError",
-    "ISCLFailed",
     "ISCLHooks",
-    "ISCLReady",
     "ISCLSettings",
     "ISCLSettingsError",
     "ISCLSocket",
     "IntegrityError",
+    "IsclFailed",
+    "IsclReady",
     "LocalProtocolError",
     "Mac",
     "RemoteProtocolError",

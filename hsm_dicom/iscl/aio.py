@@ -38,7 +38,7 @@ async def start_server(
 ) -> asyncio.Server:
     """Listen; each peer that is authenticated is served by `serve`, and disconnected when that returns.
 
-    A peer that is not leaves nothing but the event `ISCLFailed`.
+    A peer that is not leaves nothing but the event `IsclFailed`.
     """
 
     async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -79,6 +79,7 @@ class ISCLError(HsmDicomError, OSError):
     def __init__(self, code: ErrorCode, sentence: str) -> None:
         super().__init__(sentence)
         self.code = code
+        self.strerror = sentence
 
     def __str__(self) -> str:
         return f"{self.args[0]} [ISCL {int(self.code)}]"

@@ -35,7 +35,7 @@ RETIRED = "single DES and MD5 are broken, and DICOM retired ISCL in 2018"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ISCLReady(DicomEvent):
+class IsclReady(DicomEvent):
     """Both ends are authenticated. `remark` says each time that the protection is out of date."""
 
     peer: str
@@ -48,7 +48,7 @@ class ISCLReady(DicomEvent):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ISCLFailed(DicomEvent):
+class IsclFailed(DicomEvent):
     """A connection was given up. `code` is the number in `hsm_dicom.iscl.errors.ErrorCode`."""
 
     peer: str

@@ -28,7 +28,7 @@ from hsm_dicom.iscl.errors import (
     RemoteProtocolError,
     StepTimeout,
 )
-from hsm_dicom.iscl.hooks import ISCLFailed, ISCLHooks, ISCLReady
+from hsm_dicom.iscl.hooks import IsclFailed, ISCLHooks, IsclReady
 from hsm_dicom.iscl.messages import (
     ACK,
     UNIQUE_KEY,
@@ -226,7 +226,7 @@ class Session:
         self._gave_up = True
         self.close()
         emit(
-            ISCLFailed(
+            IsclFailed(
                 peer=self.peer,
                 role=self.connection.role,
                 state=self.connection.failed_in or self.connection.state,
@@ -323,7 +323,7 @@ class Session:
         settings = self.settings
         told = self.connection.peer_authentication_data or b""
         emit(
-            ISCLReady(
+            IsclReady(
                 peer=self.peer,
                 role=self.connection.role,
                 peer_authentication_data=told.decode("ascii", "backslashreplace"),

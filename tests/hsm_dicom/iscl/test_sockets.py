@@ -19,9 +19,9 @@ from hsm_dicom.iscl import (
     ErrorCode,
     ISCLContext,
     ISCLError,
-    ISCLFailed,
+    IsclFailed,
     ISCLHooks,
-    ISCLReady,
+    IsclReady,
     ISCLSocket,
     LocalProtocolError,
     Mac,
@@ -364,9 +364,9 @@ def test_events_say_each_time_that_the_protection_is_out_of_date_and_why_a_conne
         client.abort()
         with pytest.raises(ConnectionLost):
             server.recv(1)
-    ready = [event for event in heard if isinstance(event, ISCLReady)]
+    ready = [event for event in heard if isinstance(event, IsclReady)]
     assert {event.role for event in ready} == {"server", "client"}
     assert all("MD5 are broken" in event.remark for event in ready)
     assert ready[0].peer_authentication_data == "CT\\xff"
-    (failed,) = [event for event in heard if isinstance(event, ISCLFailed)]
+    (failed,) = [event for event in heard if isinstance(event, IsclFailed)]
     assert (failed.code, failed.state) == (205, "ready")
