@@ -67,7 +67,7 @@ def _small_files(folder: Path, authority: Authority, executor: Executor) -> Iter
         request = SigningRequest(authority.issue("node", key=key).der, Profile.CREATOR)
 
         def ours() -> None:
-            _all_good(sign_files(jobs, key, request, executor=executor, overwrite=True))
+            _all_good(sign_files(_again(jobs), key, request, executor=executor))
 
         def dcmsign() -> None:
             for job in some:
@@ -101,7 +101,7 @@ def _slow_token(folder: Path, signer: Identity, executor: Executor) -> Iterator[
     request = SigningRequest(signer.der, Profile.CREATOR)
 
     def with_key(key: rsa.RSAPrivateKey) -> Callable[[], None]:
-        return lambda: _all_good(sign_files(jobs, key, request, executor=executor, sessions=SESSIONS, overwrite=True))
+        return lambda: _all_good(sign_files(_again(jobs), key, request, executor=executor, sessions=SESSIONS))
 
     with_key(signer.key)()
     seconds = in_turns({"slow": with_key(Slow(signer.key)), "fast": with_key(signer.key)}, rounds=3)
@@ -200,6 +200,13 @@ def _copies(folder: Path) -> list[SigningJob]:
     for number in range(FILES):
         shutil.copyfile(shipped("CT_small.dcm"), folder / f"{number}.dcm")
     return [SigningJob(str(folder / f"{n}.dcm"), str(folder / f"{n}.signed.dcm")) for n in range(FILES)]
+
+
+def _again(jobs: list[SigningJob]) -> list[SigningJob]:
+    """The jobs, their outputs taken away."""
+    for job in jobs:
+        Path(str(job.target)).unlink(missing_ok=True)
+    return jobs
 
 
 def _all_good(outcomes: Any) -> None:

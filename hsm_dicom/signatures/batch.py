@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import islice
+from pathlib import Path
 from typing import TypeVar
 
 from hsm_dicom.dataset.rewrite import StagedFile, publish
@@ -31,8 +31,9 @@ from hsm_dicom.signatures.create import (
 )
 from hsm_dicom.signatures.verify import VerifiedFile, verify
 
-FILES_PER_TASK = 8
-"""Files that one task of an executor prepares, finishes or verifies: a task costs about as much as a small CT."""
+FILES_PER_TASK = 16
+BYTES_PER_TASK = 64 << 20
+"""Most files and bytes that one task of an executor takes on: a task has a price, and so has each wait for the disk."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def sign_files(
             except Exception as error:  # the executor's own: a worker that died, a cluster that is gone
                 return [SigningOutcome(job, error=error) for job in chunk]
 
-        yield from _in_flight(one_task, jobs, 2 * sessions + 2)
+        yield from _in_flight(one_task, _tasks(jobs, lambda job: job.source), 2 * sessions + 2)
 
 
 def verify_files(paths: Iterable[str], *, executor: Executor) -> Iterator[VerificationOutcome]:
@@ -115,16 +116,33 @@ def verify_files(paths: Iterable[str], *, executor: Executor) -> Iterator[Verifi
         except Exception as error:
             return [VerificationOutcome(path, error=error) for path in chunk]
 
-    yield from _in_flight(one_task, paths, 8)
+    yield from _in_flight(one_task, _tasks(paths, lambda path: path), 8)
 
 
-def _in_flight(task: Callable[[list[T]], list[R]], things: Iterable[T], limit: int) -> Iterator[R]:
-    """Run the task on chunks of the things, up to ``limit`` of them at once, and yield results as they come."""
-    source = iter(things)
+def _tasks(things: Iterable[T], path_of: Callable[[T], str]) -> Iterator[list[T]]:
+    """The things in chunks that each make one task."""
+    chunk: list[T] = []
+    size = 0
+    for thing in things:
+        try:
+            more = Path(path_of(thing)).stat().st_size
+        except OSError:  # whoever opens it says so
+            more = 0
+        if chunk and (len(chunk) == FILES_PER_TASK or size + more > BYTES_PER_TASK):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(thing)
+        size += more
+    if chunk:
+        yield chunk
+
+
+def _in_flight(task: Callable[[list[T]], list[R]], chunks: Iterator[list[T]], limit: int) -> Iterator[R]:
+    """Run the task on the chunks, up to ``limit`` of them at once, and yield results as they come."""
     pending: set[Future[list[R]]] = set()
     with ThreadPoolExecutor(limit, "conducting") as conductors:
         while True:
-            while len(pending) < limit and (chunk := list(islice(source, FILES_PER_TASK))):
+            while len(pending) < limit and (chunk := next(chunks, None)) is not None:
                 pending.add(conductors.submit(task, chunk))
             if not pending:
                 return
