@@ -20,7 +20,7 @@ from pynetdicom.transport import AssociationServer, RequestHandler
 
 from hsm_dicom.network.authorisation import authorise_caller
 from hsm_dicom.network.events import AssociationAborted, AssociationOpened, AssociationRefused, log, tell
-from hsm_dicom.network.settings import Limits, Peer
+from hsm_dicom.network.settings import MAXIMUM_PDU, Limits, Peer
 from hsm_dicom.network.transport import ConnectionFacts, Secured
 
 Handlers = Sequence[tuple[Any, ...]]
@@ -45,6 +45,7 @@ class Acceptor:
         ae.acse_timeout = self._limits.request_seconds
         ae.network_timeout = self._limits.idle_seconds
         ae.maximum_associations = self._limits.associations
+        ae.maximum_pdu_size = MAXIMUM_PDU
         # Which AE titles are recognised is decided here, together with the certificate.
         ae.require_called_aet = False
         self._supported = {context.abstract_syntax: context for context in ae.supported_contexts}

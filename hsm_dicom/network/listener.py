@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from hsm_dicom.network.errors import CannotListen
 from hsm_dicom.network.events import HandshakeRefused, connection_secured, log, tell
 from hsm_dicom.network.settings import Limits
+from hsm_dicom.network.sockets import answer_at_once
 from hsm_dicom.network.transport import Handshake, Secured, SecureTransport, Wants
 from hsm_dicom.tls import FailureReason, HandshakeFailed
 
@@ -165,6 +166,7 @@ class Listener:
         self.counts.accepted += 1
         if len(self._pending) >= self.limits.handshakes:
             self._drop_oldest()
+        answer_at_once(connection)
         peer: Address = (str(address[0]), int(address[1]))
         try:
             handshake = self.transport.accept(connection, _text(peer))

@@ -32,7 +32,8 @@ from hsm_dicom.network.events import (
     connection_secured,
     tell,
 )
-from hsm_dicom.network.settings import Peer
+from hsm_dicom.network.settings import MAXIMUM_PDU, Peer
+from hsm_dicom.network.sockets import answer_at_once
 from hsm_dicom.network.transport import ConnectionFacts, Secured, SecureTransport
 from hsm_dicom.tls import FailureReason, HandshakeFailed
 from hsm_dicom.tls.failures import refusal_after_handshake
@@ -70,7 +71,6 @@ def associate(
     calling_ae_title: str,
     contexts: Sequence[PresentationContext],
     patience: Patience | None = None,
-    maximum_pdu_size: int = 0,
 ) -> Iterator[Opened]:
     """An association with a peer, released when the block ends, aborted when it ends in an error.
 
@@ -79,7 +79,7 @@ def associate(
     """
     patience = patience or Patience()
     secured = secure(peer, transport, patience)
-    association = _request(peer, secured, calling_ae_title, contexts, patience, maximum_pdu_size)
+    association = _request(peer, secured, calling_ae_title, contexts, patience)
     opened = Opened(association, secured.facts, secured)
     _told_opened(peer, calling_ae_title, secured.facts)
     try:
@@ -100,6 +100,7 @@ def secure(peer: Peer, transport: SecureTransport, patience: Patience | None = N
     """A secured connection to a peer that is who it should be. Raises as `associate` does."""
     patience = patience or Patience()
     connection = _connect(peer, patience.connect)
+    answer_at_once(connection)
     try:
         secured = transport.connect(connection, _at(peer), patience.handshake)
     except HandshakeFailed as failed:
@@ -139,7 +140,6 @@ def _request(
     calling_ae_title: str,
     contexts: Sequence[PresentationContext],
     patience: Patience,
-    maximum_pdu_size: int,
 ) -> Association:
     ae = AE(calling_ae_title)
     ae.acse_timeout = ae.dimse_timeout = patience.answer
@@ -150,7 +150,7 @@ def _request(
             peer.port,
             list(contexts),
             ae_title=peer.ae_title,
-            max_pdu=maximum_pdu_size,
+            max_pdu=MAXIMUM_PDU,
             tls_args=(_HandOver(secured.socket), ""),  # type: ignore[arg-type]
         )
     except BaseException:

@@ -22,6 +22,9 @@ DICOM_TLS_PORT = 2762
 
 LOOPBACK = "127.0.0.1"
 
+MAXIMUM_PDU = 131072
+"""Bytes of the longest PDU that we take (PS3.8, D.1). As large as DCMTK goes: small PDUs cost more than TLS does."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class CertificateMatch:

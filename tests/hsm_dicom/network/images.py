@@ -22,7 +22,10 @@ def ct_image(
     dataset.PatientID = "1"
     dataset.StudyInstanceUID = dataset.SeriesInstanceUID = "1.2.3"
     dataset.Modality = "CT"
-    dataset.Rows, dataset.Columns, dataset.BitsAllocated = max(1, pixels // 1024), min(512, pixels // 2), 16
+    columns = min(512, pixels // 2)
+    rows = min(512, pixels // (2 * columns))
+    dataset.NumberOfFrames = pixels // (2 * columns * rows)
+    dataset.Rows, dataset.Columns, dataset.BitsAllocated = rows, columns, 16
     dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 15, 0
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
     dataset.PixelData = bytes([value % 256]) * pixels
