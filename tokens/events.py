@@ -13,6 +13,7 @@ holds a PIN, a secret, or any byte of what a key was used on.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -77,6 +78,15 @@ Sink = Callable[[DeviceEvent], None]
 _sinks: list[Sink] = []
 
 
+class _Waiting(threading.local):
+    """Events of this thread that are told when its outermost `told_afterwards` ends."""
+
+    events: list[DeviceEvent] | None = None
+
+
+_waiting = _Waiting()
+
+
 @contextmanager
 def subscribed(sink: Sink) -> Iterator[None]:
     """Have `sink` called with every event, on the thread that caused it, until the block ends."""
@@ -87,8 +97,26 @@ def subscribed(sink: Sink) -> Iterator[None]:
         _sinks.remove(sink)
 
 
+@contextmanager
+def told_afterwards() -> Iterator[None]:
+    """Hold back what this thread has to tell until the block ends, since a sink may want what the block holds."""
+    if _waiting.events is not None:
+        yield
+        return
+    _waiting.events = []
+    try:
+        yield
+    finally:
+        events, _waiting.events = _waiting.events, None
+        for event in events:
+            emit(event)
+
+
 def emit(event: DeviceEvent) -> None:
     """Tell the log and every sink. A sink that fails is logged and never stops the key's work."""
+    if _waiting.events is not None:
+        _waiting.events.append(event)
+        return
     level = logging.INFO if event.outcome is Outcome.DONE else logging.WARNING
     if log.isEnabledFor(level):
         log.log(level, "%s", describe(event))

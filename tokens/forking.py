@@ -28,7 +28,8 @@ class ForkAware(Protocol):
 
 _registered: weakref.WeakSet[ForkAware] = weakref.WeakSet()
 _registering = threading.Lock()
-_forking: list[ForkAware] = []
+_turn = threading.Lock()
+_told: list[ForkAware] = []
 
 
 def register(owner: ForkAware) -> None:
@@ -38,24 +39,55 @@ def register(owner: ForkAware) -> None:
 
 
 def _before() -> None:
+    # One fork at a time: what the owners do before and after belongs together.
+    _turn.acquire()
     with _registering:
-        _forking[:] = list(_registered)
-    for owner in _forking:
+        _told[:] = list(_registered)
+    for owner in _told:
         owner.before_fork()
 
 
 def _after_in_parent() -> None:
-    for owner in reversed(_forking):
+    for owner in reversed(_told):
         owner.after_fork_in_parent()
-    _forking.clear()
+    _told.clear()
+    _turn.release()
 
 
 def _after_in_child() -> None:
-    global _registering
-    _registering = threading.Lock()
-    for owner in reversed(_forking):
+    global _registering, _turn
+    _registering, _turn = threading.Lock(), threading.Lock()
+    for owner in reversed(_told):
         owner.after_fork_in_child()
-    _forking.clear()
+    _told.clear()
 
 
 os.register_at_fork(before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child)
+
+
+class LockAcrossForks:
+    """A lock that no child inherits held. `with` it as any lock."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held_for_fork = False
+        register(self)
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def before_fork(self) -> None:
+        """Have what the lock guards in order, if that can be had soon."""
+        self._held_for_fork = self._lock.acquire(timeout=1.0)
+
+    def after_fork_in_parent(self) -> None:
+        """Go on as before."""
+        if self._held_for_fork:
+            self._lock.release()
+
+    def after_fork_in_child(self) -> None:
+        """A lock of its own."""
+        self._lock = threading.Lock()

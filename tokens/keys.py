@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import padding as paddings
 from cryptography.hazmat.primitives.asymmetric.utils import NoDigestInfo, Prehashed
 from pkcs11 import Mechanism
 
-from tokens.errors import KeyNotExportable, MechanismNotOffered
+from tokens.errors import KeyNotExportable, MechanismNotOffered, OperationFailed
 from tokens.hashing import hash_name
 from tokens.mechanisms import Rung, ecdsa_signature, rsa_decryption, rsa_signature
 from tokens.policy import Finding, KeyAttributes
@@ -63,6 +63,9 @@ class DeviceKey(Protocol):
 
     def decrypt(self, rung: Rung, ciphertext: bytes) -> bytes:
         """The plaintext. Raises `CiphertextRejected` for whatever the device says of the ciphertext."""
+
+    def distrust(self) -> None:
+        """Forget whatever leads to the key, and find it anew on its next use."""
 
     def close(self) -> None:
         """Let go of the device."""
@@ -128,7 +131,25 @@ class _OnDevice:
         return self._use(ordered[-1], data)
 
     def _use(self, rung: Rung, data: bytes) -> bytes:
-        return rung.after(self.device.sign(rung, rung.before(data)))
+        """The signature, once the host has verified it.
+
+        What is not by this key never leaves here: a handle that leads to another key since the module was initialised
+        behind our back, or a fault in a device's arithmetic, which would give an RSA key's factors away.
+        """
+        prepared = rung.before(data)
+        for _ in range(2):
+            signature = rung.after(self.device.sign(rung, prepared))
+            if rung.verified(self.public_key(), data, signature):
+                return signature
+            self.device.distrust()
+        raise OperationFailed(
+            f"What {self.device.description} gave as a signature does not verify with its public key, twice; "
+            "it is not used. Try the device out with hsm-dicom token check."
+        )
+
+    def public_key(self) -> Any:
+        """The public half."""
+        return self.device.public_key
 
 
 class TokenRSAPrivateKey(_OnDevice, rsa.RSAPrivateKey):

@@ -1,7 +1,7 @@
 """How to call a token: (key, padding, hash, what the token offers) -> the rungs of a ladder, best first.
 
-Pure functions: nothing here talks to a device. A rung says which PKCS#11 mechanism to use and what the host does
-before and after it. The ladders are
+Pure functions: nothing here talks to a device. A rung says which PKCS#11 mechanism to use, what the host does
+before and after it, and how it verifies the result. The ladders are
 
 * RSASSA-PKCS1-v1_5: CKM_SHAxxx_RSA_PKCS over the data; CKM_RSA_PKCS over a DigestInfo; CKM_RSA_X_509 over a block
   padded by the host. Data beyond `WORTH_SENDING` is hashed on the host first where the token allows that.
@@ -18,7 +18,9 @@ from collections.abc import Callable, Set
 from dataclasses import dataclass
 from typing import Any
 
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric import padding as paddings
 from cryptography.hazmat.primitives.asymmetric.utils import NoDigestInfo, Prehashed, encode_dss_signature
 from pkcs11 import MGF, Mechanism
@@ -73,15 +75,24 @@ _MGF1 = {
 Transform = Callable[[bytes], bytes]
 
 
+Verification = Callable[[Any, bytes, bytes], bool]
+"""(public key, data, signature) -> whether it verifies."""
+
+
 def _unchanged(data: bytes) -> bytes:
     return data
+
+
+def _not_a_signature(public_key: Any, data: bytes, result: bytes) -> bool:
+    raise TypeError("This rung makes no signatures.")
 
 
 @dataclass(frozen=True)
 class Rung:
     """One way to do an operation.
 
-    `before` turns the caller's data into the token's input, `after` the token's output into the result.
+    `before` turns the caller's data into the token's input, `after` the token's output into the result, and
+    `verified` tells whether a public key takes that result for a signature of the data.
     `parameter` is what python-pkcs11 takes as `mechanism_param`.
     """
 
@@ -89,6 +100,7 @@ class Rung:
     parameter: Any = None
     before: Transform = _unchanged
     after: Transform = _unchanged
+    verified: Verification = _not_a_signature
 
     @property
     def name(self) -> str:
@@ -128,10 +140,13 @@ def ecdsa_signature(
         half = len(raw) // 2
         return encode_dss_signature(int.from_bytes(raw[:half], "big"), int.from_bytes(raw[half:], "big"))
 
-    rungs = [Rung(Mechanism.ECDSA, before=lambda data: _hashed(algorithm, data)[:size], after=der)]
+    def verified(public_key: Any, data: bytes, signature: bytes) -> bool:
+        return _verifies(public_key, signature, data, ec.ECDSA(algorithm))
+
+    rungs = [Rung(Mechanism.ECDSA, None, lambda data: _hashed(algorithm, data)[:size], der, verified)]
     name = hash_name(algorithm)
     if not isinstance(algorithm, Prehashed) and name in _COMBINED_ECDSA:
-        rungs.append(Rung(_COMBINED_ECDSA[name], after=der))
+        rungs.append(Rung(_COMBINED_ECDSA[name], after=der, verified=verified))
     return _offered(rungs, offered, f"ECDSA with {describe_hash(algorithm)}")
 
 
@@ -168,12 +183,15 @@ def _pkcs1_v1_5(algorithm: Hash, key_bits: int, data_length: int) -> list[Rung]:
         def encoded(data: bytes) -> bytes:
             return digest_info(name, _hashed(hashed, data))
 
+    def verified(public_key: Any, data: bytes, signature: bytes) -> bool:
+        return _verifies(public_key, signature, encoded(data), paddings.PKCS1v15(), NoDigestInfo())
+
     rungs = [
-        Rung(Mechanism.RSA_PKCS, before=encoded),
-        Rung(Mechanism.RSA_X_509, before=lambda data: emsa_pkcs1_v1_5(encoded(data), key_bits)),
+        Rung(Mechanism.RSA_PKCS, before=encoded, verified=verified),
+        Rung(Mechanism.RSA_X_509, before=lambda data: emsa_pkcs1_v1_5(encoded(data), key_bits), verified=verified),
     ]
     if isinstance(algorithm, hashes.HashAlgorithm):
-        combined = Rung(_COMBINED_PKCS1[name])
+        combined = Rung(_COMBINED_PKCS1[name], verified=verified)
         rungs.insert(0 if data_length <= WORTH_SENDING else len(rungs), combined)
     return rungs
 
@@ -183,19 +201,36 @@ def _pss(padding: paddings.PSS, algorithm: Hash, key_bits: int, data_length: int
         raise TypeError("PSS needs a hash.")
     name, mgf_name = hash_name(algorithm), hash_name(padding.mgf._algorithm)
     salt_length = _salt_length(padding, algorithm, key_bits)
+
+    def verified(public_key: Any, data: bytes, signature: bytes) -> bool:
+        hashed = algorithm if isinstance(algorithm, Prehashed) else Prehashed(algorithm)
+        exact = paddings.PSS(padding.mgf, salt_length)
+        return _verifies(public_key, signature, _hashed(algorithm, data), exact, hashed)
+
     rungs: list[Rung] = []
     if name in _DIGEST and mgf_name in _MGF1:
         parameter = (_DIGEST[name], _MGF1[mgf_name], salt_length)
-        on_digest = Rung(Mechanism.RSA_PKCS_PSS, parameter, before=lambda data: _hashed(algorithm, data))
-        rungs.append(on_digest)
+        rungs.append(Rung(Mechanism.RSA_PKCS_PSS, parameter, lambda data: _hashed(algorithm, data), verified=verified))
         if isinstance(algorithm, hashes.HashAlgorithm):
-            combined = Rung(_COMBINED_PSS[name], parameter)
+            combined = Rung(_COMBINED_PSS[name], parameter, verified=verified)
             rungs.insert(0 if data_length <= WORTH_SENDING else len(rungs), combined)
     by_host = Rung(
         Mechanism.RSA_X_509,
         before=lambda data: emsa_pss(_hashed(algorithm, data), key_bits, name, mgf_name, salt_length),
+        verified=verified,
     )
     return [*rungs, by_host]
+
+
+def _verifies(public_key: Any, signature: bytes, data: bytes, *scheme: object) -> bool:
+    try:
+        public_key.verify(signature, data, *scheme)
+    except InvalidSignature:
+        return False
+    except UnsupportedAlgorithm:
+        # PSS with RIPEMD-160, which `cryptography` does not verify; no profile of DICOM uses it.
+        return True
+    return True
 
 
 def _salt_length(padding: paddings.PSS, algorithm: hashes.HashAlgorithm | Prehashed, key_bits: int) -> int:

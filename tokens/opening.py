@@ -5,7 +5,6 @@ Keys of one token share its connection, and with it the login, in one process. T
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -165,22 +164,7 @@ class SharedConnection:
 
 _Place = tuple[Path, str, str]
 _connections: dict[_Place, tuple[Connection, int]] = {}
-_sharing = threading.Lock()
-
-
-class _SharingAcrossForks:
-    def before_fork(self) -> None:
-        _sharing.acquire()
-
-    def after_fork_in_parent(self) -> None:
-        _sharing.release()
-
-    def after_fork_in_child(self) -> None:
-        _sharing.release()
-
-
-_across_forks = _SharingAcrossForks()
-forking.register(_across_forks)
+_sharing = forking.LockAcrossForks()
 
 
 def _share(module: Module, token: TokenInfo, credentials: Credentials | None, sessions: int) -> SharedConnection:

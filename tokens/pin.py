@@ -88,7 +88,11 @@ class Prompt:
                 f"The {purpose} should be typed, but there is no terminal; "
                 "name another source, such as --pin file:PATH or env:NAME."
             )
-        return _checked(getpass.getpass(f"{purpose}: ").encode("utf-8"), "what was typed")
+        try:
+            return _checked(getpass.getpass(f"{purpose}: ").encode("utf-8"), "what was typed")
+        except UnicodeError:
+            # The error itself would show what was typed.
+            raise PinSourceError(f"What was typed as the {purpose} is not text in this terminal's encoding.") from None
 
     def __str__(self) -> str:
         return "prompt"
@@ -148,6 +152,10 @@ class FromFile:
         return f"file:{self.path}"
 
 
+_read_descriptors: set[int] = set()
+"""Descriptors that a PIN was read from: they are closed, and their numbers may be somebody else's by now."""
+
+
 @dataclass(frozen=True)
 class FromDescriptor:
     """The first line from an open file descriptor, which is then closed."""
@@ -157,6 +165,10 @@ class FromDescriptor:
     repeatable = False
 
     def read(self, purpose: str) -> Pin | None:
+        if self.number in _read_descriptors:
+            # Another file may have got its number since.
+            raise PinSourceError(f"The {purpose} was read from file descriptor {self.number} before; it is there once.")
+        _read_descriptors.add(self.number)
         try:
             with os.fdopen(self.number, "rb") as file:
                 return _checked(file.readline(MAXIMUM_LENGTH + 2), f"file descriptor {self.number}")

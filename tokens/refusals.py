@@ -1,11 +1,13 @@
 """The memory of refused PINs: a PIN that a token refused is not presented to it again.
 
-A token counts wrong PINs and locks. A service that restarts with a stale PIN would lock it within seconds, so
-each refusal is kept in the state folder, one small file for each token: its serial number, and for each
-refused PIN a random salt and an scrypt digest. The PIN itself is not kept. Whoever reads the file can still
-try out short PINs against the digest, slowly; it therefore is readable by its owner only.
+A token counts wrong PINs and locks. A service that restarts with a stale PIN would lock it within seconds, so refusals
+are kept in the state folder, one small file for each token: its serial number, a random salt, and for each refused PIN
+an scrypt digest. The PIN itself is not kept. Whoever reads the file can still try out short PINs against the digest,
+slowly; it therefore is readable by its owner only.
 
-The officer clears a token's refusals with `hsm-dicom token forgive` once the PIN has been put right.
+A PIN is entered *before* it is presented, and struck out when the token has taken it: a crash, a power cut or a full
+disk in between leaves it entered, and it counts as refused. The officer clears a token's refusals with
+`hsm-dicom token forgive` once the PIN has been put right.
 """
 
 from __future__ import annotations
@@ -17,14 +19,16 @@ import hmac
 import json
 import os
 import re
+import stat
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tokens.errors import PinNotPresented, PinSourceError
+from tokens import forking
+from tokens.errors import PinNotPresented, PinSourceError, TokenError
 from tokens.pin import Pin
 
 LOCK_TIMEOUT = 30.0
@@ -49,12 +53,44 @@ def default_state_folder() -> Path:
 
 @dataclass(frozen=True)
 class Refusal:
-    """One refused PIN: for whom, when; and what recognises it."""
+    """One PIN that was refused, or presented with no answer known: for whom, when; and what recognises it."""
 
     role: str
     when: datetime
-    salt: bytes
     digest: bytes
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What is kept of one token. One salt for all, so that recognising a PIN costs one scrypt."""
+
+    salt: bytes = field(default_factory=lambda: os.urandom(16))
+    refusals: tuple[Refusal, ...] = ()
+
+    def digest(self, pin: Pin) -> bytes:
+        return hashlib.scrypt(pin.octets(), salt=self.salt, **_SCRYPT)
+
+    def find(self, role: str, digest: bytes) -> Refusal | None:
+        matching = (r for r in self.refusals if r.role == role and hmac.compare_digest(r.digest, digest))
+        return next(matching, None)
+
+    def having(self, refusal: Refusal) -> _Record:
+        return _Record(self.salt, (*self.without(refusal).refusals, refusal))
+
+    def without(self, refusal: Refusal) -> _Record:
+        kept = tuple(r for r in self.refusals if (r.role, r.digest) != (refusal.role, refusal.digest))
+        return _Record(self.salt, kept)
+
+
+class Presentation:
+    """One PIN on its way to a token. Unless it is said to be refused, it is struck out when the block ends."""
+
+    def __init__(self) -> None:
+        self.refused = False
+
+    def was_refused(self) -> None:
+        """The token refused it: the entry stays."""
+        self.refused = True
 
 
 class RefusalMemory:
@@ -64,53 +100,71 @@ class RefusalMemory:
         self.folder = folder or default_state_folder()
 
     @contextlib.contextmanager
-    def presenting(self, serial: str, role: str, pin: Pin | None) -> Iterator[RefusedPin]:
+    def presenting(self, serial: str, role: str, pin: Pin | None) -> Iterator[Presentation]:
         """Hold the one right to present a PIN to this token; others wait, so that they learn of a refusal.
 
-        Raises `PinNotPresented` if this PIN was refused before, and `PinSourceError` if a refusal could not
-        be remembered (then the PIN must not be presented at all).
+        The PIN is entered as refused, on disk, before the block begins. It is struck out when the block ends well, or
+        with a `TokenError` (the device has answered), unless `was_refused` was called; however else the block ends,
+        the entry stays. Raises `PinNotPresented` if this PIN was refused before, and `PinSourceError` if a refusal
+        could not be remembered (then the PIN must not be presented at all).
         """
         path = self._path(serial)
-        with self._locked(path):
-            refusals = self._load(path)
-            if pin is not None:
-                known = next((r for r in refusals if r.role == role and _matches(r, pin)), None)
-                if known:
-                    raise PinNotPresented(
-                        f"This {role} PIN was refused by the token with serial {serial} on "
-                        f"{known.when:%Y-%m-%d %H:%M} UTC and is not presented again, since wrong tries lock "
-                        f"the token. Put the right PIN in its place, or, if it is right after all, run: "
-                        f"hsm-dicom token forgive {serial}"
-                    )
-            # Written before the PIN goes out: a full disk is found now, not after a refusal.
-            self._store(path, refusals)
-            yield RefusedPin(self, path, role, pin)
+        with self.locked(path.stem):
+            presentation = Presentation()
+            if pin is None:
+                yield presentation
+                return
+            record = self._load(path)
+            digest = record.digest(pin)
+            known = record.find(role, digest)
+            if known:
+                raise PinNotPresented(
+                    f"This {role} PIN was refused by the token with serial {serial} on {known.when:%Y-%m-%d %H:%M} "
+                    "UTC, or its answer was lost. It is not presented again, since wrong tries lock the token. Put "
+                    "the right PIN in its place, or, if it is right after all, run: "
+                    f"hsm-dicom token forgive {serial}"
+                )
+            entry = Refusal(role, datetime.now(UTC), digest)
+            self._store(path, record.having(entry))
+            try:
+                yield presentation
+            except TokenError:
+                if not presentation.refused:
+                    self._store(path, record)
+                raise
+            if not presentation.refused:
+                self._store(path, record)
+
+    def remember(self, serial: str, role: str, pin: Pin) -> None:
+        """Enter a PIN that was refused where it was not expected to be, since the token had taken it before."""
+        path = self._path(serial)
+        with self.locked(path.stem):
+            record = self._load(path)
+            self._store(path, record.having(Refusal(role, datetime.now(UTC), record.digest(pin))))
 
     def refusals(self, serial: str) -> list[Refusal]:
         """What is remembered of one token."""
-        return self._load(self._path(serial))
+        return list(self._load(self._path(serial)).refusals)
 
     def forgive(self, serial: str) -> int:
         """Forget all refusals of one token; returns how many there were."""
         path = self._path(serial)
-        with self._locked(path):
-            count = len(self._load(path))
+        with self.locked(path.stem):
+            count = len(self._load(path).refusals)
             path.unlink(missing_ok=True)
         return count
 
-    def _path(self, serial: str) -> Path:
-        # A serial number is the token's own text: it must not lead out of the folder.
-        plain = re.sub(r"[^A-Za-z0-9]", "_", serial)
-        return self.folder / f"refused-{plain}-{hashlib.sha256(serial.encode()).hexdigest()[:8]}.json"
-
     @contextlib.contextmanager
-    def _locked(self, path: Path) -> Iterator[None]:
+    def locked(self, name: str) -> Iterator[None]:
+        """Have one name in the state folder to oneself, among all processes that use the folder."""
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._demand_private()
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            descriptor = os.open(self.folder / f"{name}.lock", flags, 0o600)
         except OSError as error:
             raise self._unusable(error) from error
-        try:
+        with _held.of_this_process(descriptor):
             deadline = time.monotonic() + LOCK_TIMEOUT
             while True:
                 try:
@@ -124,23 +178,22 @@ class RefusalMemory:
                         ) from None
                     time.sleep(0.02)
             yield
-        finally:
-            os.close(descriptor)
 
-    def _load(self, path: Path) -> list[Refusal]:
+    def _path(self, serial: str) -> Path:
+        # A serial number is the token's own text: it must not lead out of the folder.
+        plain = re.sub(r"[^A-Za-z0-9]", "_", serial)
+        return self.folder / f"refused-{plain}-{hashlib.sha256(serial.encode()).hexdigest()[:8]}.json"
+
+    def _load(self, path: Path) -> _Record:
         try:
-            entries = json.loads(path.read_text("utf-8"))["refused"]
-            return [
-                Refusal(
-                    role=entry["role"],
-                    when=datetime.fromisoformat(entry["when"]),
-                    salt=bytes.fromhex(entry["salt"]),
-                    digest=bytes.fromhex(entry["digest"]),
-                )
-                for entry in entries
-            ]
+            content = json.loads(path.read_text("utf-8"))
+            refusals = tuple(
+                Refusal(entry["role"], datetime.fromisoformat(entry["when"]), bytes.fromhex(entry["digest"]))
+                for entry in content["refused"]
+            )
+            return _Record(bytes.fromhex(content["salt"]), refusals)
         except FileNotFoundError:
-            return []
+            return _Record()
         except OSError as error:
             raise self._unusable(error) from error
         except (ValueError, KeyError, TypeError) as error:
@@ -148,21 +201,35 @@ class RefusalMemory:
                 f"{path}, which remembers refused PINs, cannot be understood; look at it, then remove it."
             ) from error
 
-    def _store(self, path: Path, refusals: list[Refusal]) -> None:
-        entries = [
-            {"role": r.role, "when": r.when.isoformat(), "salt": r.salt.hex(), "digest": r.digest.hex()}
-            for r in refusals
-        ]
+    def _store(self, path: Path, record: _Record) -> None:
+        entries = [{"role": r.role, "when": r.when.isoformat(), "digest": r.digest.hex()} for r in record.refusals]
         beside = path.with_suffix(".new")
         try:
-            descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump({"refused": entries}, file)
+            beside.unlink(missing_ok=True)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            with os.fdopen(os.open(beside, flags, 0o600), "w", encoding="utf-8") as file:
+                json.dump({"salt": record.salt.hex(), "refused": entries}, file)
                 file.flush()
                 os.fsync(file.fileno())
             beside.replace(path)
+            self._sync_folder()
         except OSError as error:
             raise self._unusable(error) from error
+
+    def _sync_folder(self) -> None:
+        descriptor = os.open(self.folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _demand_private(self) -> None:
+        status = self.folder.stat()
+        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or status.st_uid not in (0, os.geteuid()):
+            raise PinSourceError(
+                f"The state folder {self.folder} belongs to another user or may be written by others, so no PIN is "
+                f"presented; run: chmod go-w {self.folder}, or name another folder in $HSM_DICOM_STATE."
+            )
 
     def _unusable(self, error: OSError) -> PinSourceError:
         return PinSourceError(
@@ -171,27 +238,36 @@ class RefusalMemory:
         )
 
 
-@dataclass(frozen=True)
-class RefusedPin:
-    """The right to present one PIN once, and to say that it was refused."""
+class _HeldLocks:
+    """The lock files that this process holds, which a forked child must not hold along with it."""
 
-    memory: RefusalMemory
-    path: Path
-    role: str
-    pin: Pin | None
+    def __init__(self) -> None:
+        self._descriptors: set[int] = set()
+        forking.register(self)
 
-    def was_refused(self) -> None:
-        """Remember the refusal, on disk, before anything else happens."""
-        if self.pin is None:
-            return
-        salt = os.urandom(16)
-        refusal = Refusal(self.role, datetime.now(UTC), salt, _digest(salt, self.pin))
-        self.memory._store(self.path, [*self.memory._load(self.path), refusal])
+    @contextlib.contextmanager
+    def of_this_process(self, descriptor: int) -> Iterator[None]:
+        self._descriptors.add(descriptor)
+        try:
+            yield
+        finally:
+            if descriptor in self._descriptors:
+                self._descriptors.discard(descriptor)
+                # Not left to close(): a child that was forked a moment ago may share the open file.
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
+                os.close(descriptor)
+
+    def before_fork(self) -> None:
+        """Nothing to wait for."""
+
+    def after_fork_in_parent(self) -> None:
+        """Nothing was changed."""
+
+    def after_fork_in_child(self) -> None:
+        """The parent goes on holding its locks alone."""
+        for descriptor in self._descriptors:
+            os.close(descriptor)
+        self._descriptors.clear()
 
 
-def _digest(salt: bytes, pin: Pin) -> bytes:
-    return hashlib.scrypt(pin.octets(), salt=salt, **_SCRYPT)
-
-
-def _matches(refusal: Refusal, pin: Pin) -> bool:
-    return hmac.compare_digest(refusal.digest, _digest(refusal.salt, pin))
+_held = _HeldLocks()

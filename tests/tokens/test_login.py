@@ -105,8 +105,9 @@ def test_a_refusal_is_kept_as_a_salted_digest_that_only_the_owner_reads(token: T
     (file,) = state_folder.glob("*.json")
     text = file.read_text()
     assert "999999" not in text
-    (entry,) = json.loads(text)["refused"]
-    assert len(bytes.fromhex(entry["salt"])) == 16
+    content = json.loads(text)
+    assert len(bytes.fromhex(content["salt"])) == 16
+    assert [entry["role"] for entry in content["refused"]] == ["user"]
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(state_folder.stat().st_mode) == 0o700
 

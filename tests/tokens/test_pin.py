@@ -105,8 +105,15 @@ def test_a_descriptor_is_read_once_and_closed() -> None:
     os.write(writing, b"1234\n")
     os.close(writing)
     assert read(f"fd:{reading}") == "1234"
-    with pytest.raises(PinSourceError, match="Bad file descriptor"):
+    other, _ = os.pipe()
+    assert other == reading  # the number is somebody else's by now
+    with pytest.raises(PinSourceError, match="it is there once"):
         read(f"fd:{reading}")
+
+
+def test_a_descriptor_that_is_not_open_is_refused() -> None:
+    with pytest.raises(PinSourceError, match="Bad file descriptor"):
+        read("fd:987")
 
 
 def test_a_prompt_needs_a_terminal() -> None:
@@ -115,15 +122,16 @@ def test_a_prompt_needs_a_terminal() -> None:
     assert "there is no terminal" in done.stderr
 
 
-def test_a_prompt_reads_without_echo() -> None:
+def typed(answer: bytes) -> bytes:
+    """What a terminal shows when somebody answers a prompt for a PIN in a process of its own."""
     code = "from tokens.pin import Prompt; p = Prompt().read('user PIN of token x'); print(len(p.octets()))"
     child, terminal = pty.fork()
     if child == 0:
-        os.execv(sys.executable, [sys.executable, "-c", code])
+        os.execve(sys.executable, [sys.executable, "-c", code], {**os.environ, "LC_ALL": "C.UTF-8"})
     shown = b""
     while b"user PIN of token x: " not in shown:
         shown += os.read(terminal, 1000)
-    os.write(terminal, b"271828\n")
+    os.write(terminal, answer + b"\n")
     try:
         while chunk := os.read(terminal, 1000):
             shown += chunk
@@ -131,8 +139,19 @@ def test_a_prompt_reads_without_echo() -> None:
         pass
     os.waitpid(child, 0)
     os.close(terminal)
+    return shown
+
+
+def test_a_prompt_reads_without_echo() -> None:
+    shown = typed(b"271828")
     assert b"271828" not in shown
     assert shown.rstrip().endswith(b"6")
+
+
+def test_what_is_typed_in_another_encoding_is_refused_and_not_shown() -> None:
+    shown = typed(b"p\xe4ss271828")
+    assert b"is not text in this terminal's encoding" in shown
+    assert b"271828" not in shown
 
 
 def test_a_pin_shows_itself_nowhere() -> None:

@@ -14,13 +14,14 @@ from enum import StrEnum
 from typing import Any
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
-from pkcs11 import Attribute, CertificateType, KeyType, ObjectClass, Session
+from pkcs11 import Attribute, CertificateType, KeyType, Object, ObjectClass, PrivateKey, Session
 from pkcs11 import exceptions as p11
 from pkcs11.constants import DEFAULT
 
 from tokens.credentials import Credentials
-from tokens.errors import CeremonyError, NoSuchKey, OperationFailed, PinRefused, TokenError
+from tokens.errors import CeremonyError, NoSuchKey, OperationFailed, SeveralKeys, TokenError
 from tokens.events import CeremonyStep, Outcome, emit
 from tokens.pin import Pin, PinSource
 from tokens.pkcs11 import cryptoki
@@ -28,16 +29,16 @@ from tokens.pkcs11.connection import Connection, session_handle
 from tokens.pkcs11.cryptoki import Role
 from tokens.pkcs11.faults import name as fault_name
 from tokens.pkcs11.faults import translated
-from tokens.pkcs11.login import check_flags, log_in
+from tokens.pkcs11.login import present_pin
 from tokens.pkcs11.module import Module
 from tokens.pkcs11.objects import (
     KeyEntry,
     KeyName,
+    companions,
     find_private_key,
     key_name,
     list_keys,
     public_half,
-    same_public_key,
 )
 from tokens.pkcs11.search import FoundToken, TokenInfo, find_token, present_tokens
 from tokens.refusals import RefusalMemory
@@ -87,24 +88,23 @@ def initialise_token(
     """
     if not label.strip() or len(label.encode("utf-8")) > 32:
         raise CeremonyError("A token's label has 1 to 32 bytes (UTF-8); choose another.")
-    found = _slot_for(module, label, erase)
     memory = memory or RefusalMemory()
-    with _step("initialise", label, found.info):
-        new_so_pin, new_user_pin = so_pin.read("new SO PIN"), user_pin.read("new user PIN")
+    # One officer at a time: two could be given the same empty slot.
+    with memory.locked("initialise"):
+        found = _slot_for(module, label, erase)
         credentials = Credentials(so_pin, memory)
-        if found.info.initialised:
-            check_flags(found.info, credentials, Role.SO)
-        with memory.presenting(found.info.serial, "so", new_so_pin) as presented:
-            with module.gate:
-                rv = module.cryptoki.init_token(found.info.slot_id, new_so_pin, label)
-            if rv == 0xA0:
-                presented.was_refused()
-                raise PinRefused(f"The SO PIN from '{so_pin}' was refused by {found.info.description}.")
-        if rv != cryptoki.OK:
-            raise OperationFailed(f"The token could not be initialised (CK_RV 0x{rv:x}).")
-        made = find_token(module, _new_token(module, label, found.info))
-        _set_user_pin(module, made, new_so_pin, new_user_pin)
-    return find_token(module, Pkcs11Uri(token=label, serial=made.info.serial)).info
+        with _step("initialise", label, found.info):
+            new_user_pin = user_pin.read("new user PIN")
+            present_pin(
+                module,
+                found.info,
+                credentials,
+                Role.SO,
+                lambda pin: module.cryptoki.init_token(found.info.slot_id, pin, label),
+            )
+            made = find_token(module, _new_token(module, label, found.info))
+            _set_user_pin(module, made, credentials, new_user_pin)
+        return find_token(module, Pkcs11Uri(token=label, serial=made.info.serial)).info
 
 
 def generate_key(
@@ -159,8 +159,9 @@ def generate_temporary_key(connection: Connection, kind: KeyKind) -> Iterator[Ke
     """A key pair that lives as long as the block (session objects), to try a token out with."""
     name = KeyName(f"temporary {kind}", os.urandom(8))
     sign_only = {Attribute.TOKEN: False, Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: False}
-    with connection.writable() as session:
-        _generate(session, kind, name.label, name.id, {Attribute.TOKEN: False}, sign_only)
+    with connection.session_kept_open() as session:
+        with connection.module.gate:
+            _generate(session, kind, name.label, name.id, {Attribute.TOKEN: False}, sign_only)
         yield name
 
 
@@ -177,8 +178,11 @@ def import_certificates(connection: Connection, wanted: Pkcs11Uri, certificates:
     ):
         key = find_private_key(session, wanted, connection.token.description)
         name = key_name(key)
-        public = certificates[0].public_key()
-        if not same_public_key(public, public_half(session, key)):  # type: ignore[arg-type]
+        try:
+            public = certificates[0].public_key()
+        except (ValueError, UnsupportedAlgorithm) as error:
+            raise CeremonyError("The key in the certificate is of a kind that is unknown here.") from error
+        if public != public_half(session, key):
             raise CeremonyError(
                 f"The certificate of '{certificates[0].subject.rfc4514_string()}' is not for key {name}: "
                 "their public keys differ. Nothing was stored."
@@ -197,10 +201,8 @@ def delete_key(connection: Connection, wanted: Pkcs11Uri) -> KeyName:
     ):
         key = find_private_key(session, wanted, connection.token.description)
         name = key_name(key)
-        selector = {Attribute.ID: name.id} if name.id else {Attribute.LABEL: name.label}
-        for kind in (ObjectClass.CERTIFICATE, ObjectClass.PUBLIC_KEY):
-            for companion in list(session.get_objects({**selector, Attribute.CLASS: kind})):
-                companion.destroy()
+        for companion in _companions_of(session, key):
+            companion.destroy()
         key.destroy()
     return name
 
@@ -209,26 +211,23 @@ def change_pin(
     module: Module, token: TokenInfo, old: PinSource, new: PinSource, memory: RefusalMemory | None = None
 ) -> None:
     """C_SetPIN for the user: presents the old PIN once, under the rules of a login."""
-    memory = memory or RefusalMemory()
-    credentials = Credentials(old, memory)
+    credentials = Credentials(old, memory or RefusalMemory())
     with _step("change-pin", "user PIN", token):
         found = find_token(module, token.uri)
+        new_pin = new.read(f"new user PIN of {token.description}")
         with module.gate:
             session = found.handle.open(rw=True)
         try:
-            # Logging in first has the old PIN go through every check of `log_in`.
-            log_in(module, session_handle(session), found.info, credentials)
-            old_pin = credentials.read("user PIN")
-            new_pin = new.read(f"new user PIN of {token.description}")
-            with module.gate:
-                rv = module.cryptoki.set_pin(session_handle(session), old_pin, new_pin)
-                module.cryptoki.logout(session_handle(session))
+            handle = session_handle(session)
+            present_pin(
+                module, found.info, credentials, Role.USER, lambda pin: module.cryptoki.set_pin(handle, pin, new_pin)
+            )
         finally:
             credentials.forget()
+            if new_pin is not None:
+                new_pin.wipe()
             with module.gate, contextlib.suppress(p11.PKCS11Error):
                 session.close()
-        if rv != cryptoki.OK:
-            raise OperationFailed(f"The PIN of {token.description} was not changed (CK_RV 0x{rv:x}).")
 
 
 def keys_of(connection: Connection) -> list[KeyEntry]:
@@ -236,12 +235,20 @@ def keys_of(connection: Connection) -> list[KeyEntry]:
     return connection.run(lambda worker: list_keys(worker.session), "list its keys")
 
 
+def _companions_of(session: Session, key: PrivateKey) -> list[Object]:
+    with contextlib.suppress(NoSuchKey, SeveralKeys):
+        return companions(session, key)
+    return []  # without a public half nothing tells what belongs to it, so nothing else is destroyed
+
+
 def _slot_for(module: Module, label: str, erase: Pkcs11Uri | None) -> FoundToken:
-    if erase is not None:
-        return find_token(module, erase)
     present = present_tokens(module)
-    if any(token.info.initialised and token.info.label == label for token in present):
+    erased = None if erase is None else find_token(module, erase)
+    others = [token for token in present if erased is None or token.info.slot_id != erased.info.slot_id]
+    if any(token.info.initialised and token.info.label == label for token in others):
         raise CeremonyError(f"A token '{label}' exists in {module.path} already; choose another label.")
+    if erased is not None:
+        return erased
     for token in present:
         if not token.info.initialised:
             return token
@@ -256,7 +263,9 @@ def _new_token(module: Module, label: str, before: TokenInfo) -> Pkcs11Uri:
     return Pkcs11Uri(token=label, slot_id=before.slot_id) if same_slot else Pkcs11Uri(token=label)
 
 
-def _set_user_pin(module: Module, token: FoundToken, so_pin: Pin | None, user_pin: Pin | None) -> None:
+def _set_user_pin(module: Module, token: FoundToken, officer: Credentials, user_pin: Pin | None) -> None:
+    # The officer's PIN was set a moment ago, by this process: it cannot be a wrong one.
+    so_pin = officer.read("SO PIN")
     with module.gate:
         session = token.handle.open(rw=True)
         handle = session_handle(session)
@@ -271,6 +280,7 @@ def _set_user_pin(module: Module, token: FoundToken, so_pin: Pin | None, user_pi
     for pin in (so_pin, user_pin):
         if pin is not None:
             pin.wipe()
+    officer.forget()
     if rv != cryptoki.OK:
         raise OperationFailed(
             f"{token.info.description} was initialised, but its user PIN was not accepted (CK_RV 0x{rv:x}); "
@@ -319,7 +329,8 @@ def _entry(connection: Connection, wanted: KeyName) -> KeyEntry:
 
 def _store_certificate(session: Session, certificate: x509.Certificate, label: str, key_id: bytes) -> None:
     der = certificate.public_bytes(Encoding.DER)
-    for stored in list(session.get_objects({Attribute.CLASS: ObjectClass.CERTIFICATE})):
+    same_id = {Attribute.ID: key_id} if key_id else {}
+    for stored in list(session.get_objects({Attribute.CLASS: ObjectClass.CERTIFICATE, **same_id})):
         if bytes(stored[Attribute.VALUE]) == der:
             return
     session.create_object(

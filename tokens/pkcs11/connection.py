@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -31,11 +32,11 @@ from tokens.errors import (
     TokenLost,
     sentence_case,
 )
-from tokens.events import Outcome, Recovery, emit
+from tokens.events import Outcome, Recovery, emit, told_afterwards
 from tokens.pkcs11.faults import SessionStale, is_healable, name, translated
 from tokens.pkcs11.login import log_in
 from tokens.pkcs11.module import Module
-from tokens.pkcs11.search import FoundToken, TokenInfo, find_token
+from tokens.pkcs11.search import FoundToken, TokenInfo, find_token, tokens_now
 
 DEFAULT_SESSIONS = 8
 """Worker sessions of one token at the most, unless configured."""
@@ -53,7 +54,7 @@ class Worker:
     session: Session
     epoch: int
     generation: int
-    keys: dict[object, PrivateKey] = field(default_factory=dict)
+    keys: weakref.WeakKeyDictionary[object, PrivateKey] = field(default_factory=weakref.WeakKeyDictionary)
 
 
 class AttemptFailed(Exception):
@@ -90,6 +91,8 @@ class Connection:
         self.credentials = credentials
         self._limit = max(1, sessions)
         self._changed = threading.Condition()
+        self.authenticating = threading.Lock()
+        """One context-specific login at a time, so that a PIN that went stale is refused once, not once a thread."""
         self._anchor: Session | None = None
         self._epoch = -1
         self._generation = 0
@@ -146,15 +149,21 @@ class Connection:
 
         Nobody is asked anything inside the block: it keeps the module from being initialised again.
         """
+        with self.session_kept_open() as session, self.module.gate:
+            yield session
+
+    @contextlib.contextmanager
+    def session_kept_open(self) -> Iterator[Session]:
+        """A read-write session for as long as the block; each call in it enters the module's gate by itself."""
         self.connect()
         found = self._find()
         with self.module.gate:
             session = found.handle.open(rw=True)
-            try:
-                yield session
-            finally:
-                with contextlib.suppress(p11.PKCS11Error):
-                    session.close()
+        epoch = self.module.epoch
+        try:
+            yield session
+        finally:
+            self._close(session, epoch)
 
     def connect(self) -> None:
         """Log in now rather than at the first job."""
@@ -170,7 +179,7 @@ class Connection:
             with self.module.gate:
                 self._anchor.generate_random(64)
             return True
-        except p11.PKCS11Error:
+        except (p11.PKCS11Error, TokenLost, TokenBusy):
             return False
         finally:
             self._changed.release()
@@ -180,6 +189,11 @@ class Connection:
         if self._capabilities is None:
             self._capabilities = self.run(lambda worker: _capabilities(worker.session), "list its mechanisms")
         return self._capabilities
+
+    def distrust(self) -> None:
+        """Begin anew: a handle has led to another object, so the module was initialised behind our back."""
+        with self._owned():
+            self._end_sessions()
 
     def close(self) -> None:
         """End all sessions and with them the login; wipe a PIN that was kept."""
@@ -201,6 +215,7 @@ class Connection:
     def after_fork_in_child(self) -> None:
         """The parent's sessions and its locks mean nothing here."""
         self._changed = threading.Condition()
+        self.authenticating = threading.Lock()
         self._anchor = None
         self._epoch = -1
         self._generation += 1
@@ -212,12 +227,14 @@ class Connection:
     @contextlib.contextmanager
     def _owned(self) -> Iterator[None]:
         # Whoever holds the lock may be logging in to a device that hangs: wait, but not for ever.
-        if not self._changed.acquire(timeout=BUSY_TIMEOUT):
-            raise self._busy_error()
-        try:
-            yield
-        finally:
-            self._changed.release()
+        # What is told of it is told afterwards: who listens may use a key of this very token.
+        with told_afterwards():
+            if not self._changed.acquire(timeout=BUSY_TIMEOUT):
+                raise self._busy_error()
+            try:
+                yield
+            finally:
+                self._changed.release()
 
     def _take(self) -> Worker:
         deadline = time.monotonic() + BUSY_TIMEOUT
@@ -274,10 +291,10 @@ class Connection:
             self._anchor = None
 
     def _close(self, session: Session, epoch: int) -> None:
-        with self.module.gate:
+        # A module that is closed, or does not let anybody in, has no session that could be given back.
+        with contextlib.suppress(p11.PKCS11Error, TokenLost, TokenBusy), self.module.gate:
             if self.module.epoch == epoch:
-                with contextlib.suppress(p11.PKCS11Error):
-                    session.close()
+                session.close()
 
     # -- the login ------------------------------------------------------------------------------------------
 
@@ -311,7 +328,7 @@ class Connection:
         self._anchor, self._epoch, self._token = anchor, epoch, found
 
     def _find(self) -> FoundToken:
-        return find_token(self.module, self.token.uri)
+        return find_token(self.module, self.token.uri, tokens_now)
 
     # -- healing --------------------------------------------------------------------------------------------
 
@@ -388,7 +405,10 @@ def _capabilities(session: Session) -> Capabilities:
     }
     for mechanism in listed:
         if isinstance(mechanism, Mechanism):
-            flags = slot.get_mechanism_info(mechanism).flags
+            try:
+                flags = slot.get_mechanism_info(mechanism).flags
+            except p11.MechanismInvalid:
+                continue  # p11-kit 0.24.1 lists what it then does not know
             for use, members in uses.items():
                 if use in flags:
                     members.add(mechanism)

@@ -10,6 +10,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tokens.errors import TokenBusy, TokenLost
+
+ENTER_TIMEOUT = 60.0
+"""Seconds that a caller waits before a gate that stays shut."""
+
 
 class GateBusy(Exception):
     """Somebody did not come out in time: a call hangs in the module."""
@@ -18,46 +23,60 @@ class GateBusy(Exception):
 class Gate:
     """Held open by callers, closed by one who wants to be alone. A thread inside may enter once more.
 
-    With `one_at_a_time` the callers take turns, for modules that cannot bear more.
+    With `one_at_a_time` the callers take turns, for modules that cannot bear more. Entering raises `TokenBusy` when the
+    gate stays shut, and `TokenLost` once it is shut for good.
     """
 
     def __init__(self, *, one_at_a_time: bool = False) -> None:
-        self._turn = threading.RLock() if one_at_a_time else None
         self._changed = threading.Condition(threading.Lock())
-        self._inside = 0
-        self._closed = False
+        self._inside: dict[int, int] = {}
+        self._alone = False
+        self._finished = False
+        self._one_at_a_time = one_at_a_time
 
     def __enter__(self) -> None:
-        if self._turn is not None:
-            self._turn.acquire()
+        me = threading.get_ident()
         with self._changed:
-            while self._closed:
-                self._changed.wait()
-            self._inside += 1
+            if me in self._inside:
+                self._inside[me] += 1
+                return
+            if self._shut():
+                self._wait_until_open()
+            self._inside[me] = 1
 
     def __exit__(self, *_: object) -> None:
+        me = threading.get_ident()
         with self._changed:
-            self._inside -= 1
-            if not self._inside:
+            self._inside[me] -= 1
+            if not self._inside[me]:
+                del self._inside[me]
                 self._changed.notify_all()
-        if self._turn is not None:
-            self._turn.release()
 
     def close(self, timeout: float) -> bool:
-        """Wait until nobody is inside and keep everybody out; False if that took more than `timeout` seconds."""
+        """Keep newcomers out, and wait until nobody is inside; False (and open again) after `timeout` seconds."""
         deadline = time.monotonic() + timeout
         with self._changed:
-            while self._closed or self._inside:
-                remaining = deadline - time.monotonic()
-                if remaining <= 0 or not self._changed.wait(remaining):
+            while self._alone:
+                if not self._changed.wait(deadline - time.monotonic()):
                     return False
-            self._closed = True
+            self._alone = True
+            while self._inside:
+                if not self._changed.wait(max(0.0, deadline - time.monotonic())) and self._inside:
+                    self._alone = False
+                    self._changed.notify_all()
+                    return False
             return True
 
     def open(self) -> None:
         """Let callers in again."""
         with self._changed:
-            self._closed = False
+            self._alone = False
+            self._changed.notify_all()
+
+    def finish(self) -> None:
+        """Shut for good: the module was finalised and will not come back."""
+        with self._changed:
+            self._finished = True
             self._changed.notify_all()
 
     @contextmanager
@@ -69,3 +88,17 @@ class Gate:
             yield
         finally:
             self.open()
+
+    def _shut(self) -> bool:
+        return self._alone or self._finished or (self._one_at_a_time and bool(self._inside))
+
+    def _wait_until_open(self) -> None:
+        deadline = time.monotonic() + ENTER_TIMEOUT
+        while self._shut():
+            if self._finished:
+                raise TokenLost("The PKCS#11 module is closed: the program is ending.")
+            if not self._changed.wait(max(0.0, deadline - time.monotonic())) and self._shut():
+                raise TokenBusy(
+                    f"The PKCS#11 module was not free within {ENTER_TIMEOUT:.0f} seconds; see whether the token "
+                    "still answers."
+                )

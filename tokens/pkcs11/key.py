@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from pkcs11 import Mechanism
 from pkcs11 import PrivateKey as PrivateKeyObject
 from pkcs11 import exceptions as p11
 
-from tokens.errors import KeyPolicyRefused, MechanismNotOffered, PinRefused, TokenError, TokenLost
+from tokens.errors import KeyPolicyRefused, MechanismNotOffered, PinRefused, TokenBusy, TokenError, TokenLost
 from tokens.events import KeyUse, Outcome, emit
 from tokens.keys import CiphertextRejected
 from tokens.mechanisms import Rung
-from tokens.pkcs11.connection import Connection, Worker
+from tokens.pin import Pin
+from tokens.pkcs11.connection import BUSY_TIMEOUT, Connection, Worker
 from tokens.pkcs11.faults import CIPHERTEXT_REJECTED
 from tokens.pkcs11.objects import (
     KeyName,
@@ -26,10 +25,26 @@ from tokens.pkcs11.objects import (
     key_name,
     public_half,
     read_attributes,
-    same_public_key,
 )
 from tokens.policy import Finding, KeyAttributes, KeyPolicy, enforce
 from tokens.uri import Pkcs11Uri
+
+T = TypeVar("T")
+
+
+class PinOctets:
+    """What python-pkcs11 takes for the text of a PIN: it only ever asks it for its bytes."""
+
+    def __init__(self, pin: Pin) -> None:
+        self._pin = pin
+
+    def encode(self, encoding: str) -> bytes:
+        """The PIN's own bytes, whatever encoding they are in."""
+        return bytes(self._pin.octets())
+
+
+class _RefusedForKey(PinRefused):
+    """A context-specific login that the token refused."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +77,6 @@ class Pkcs11Key:
         self.offered: frozenset[Mechanism] = frozenset(
             (capabilities.sign if signs else frozenset()) | (capabilities.decrypt if decrypts else frozenset())
         )
-        # One context-specific login at a time, so that a PIN that went stale is refused once, not once a thread.
-        self._authenticating = threading.Lock() if opened.attributes.always_authenticate else None
 
     @property
     def description(self) -> str:
@@ -90,9 +103,15 @@ class Pkcs11Key:
                 f"Key {self.description} may not sign (CKA_SIGN is false); use a key made with --usage sign or tls."
             )
 
-        def job(worker: Worker, pin: str | None) -> bytes:
+        def job(worker: Worker, pin: PinOctets | None) -> bytes:
             key: Any = self._handle(worker)  # python-pkcs11 adds sign and decrypt as the key's usage allows
-            signature: bytes = key.sign(data, mechanism=rung.mechanism, mechanism_param=rung.parameter, pin=pin)
+            try:
+                signature: bytes = key.sign(data, mechanism=rung.mechanism, mechanism_param=rung.parameter, pin=pin)
+            except p11.ArgumentsBad as error:
+                if rung.parameter is None:
+                    raise
+                # SoftHSM 2.6.1 says so of an MGF1 hash other than that of the message.
+                raise MechanismNotOffered(f"The token does not do {rung.name} with these parameters.") from error
             return signature
 
         return self._use("sign", rung, job)
@@ -104,24 +123,31 @@ class Pkcs11Key:
                 f"Key {self.description} may not decrypt (CKA_DECRYPT is false); use a key made with --usage decrypt."
             )
 
-        def job(worker: Worker, pin: str | None) -> bytes:
-            key: Any = self._handle(worker)  # python-pkcs11 adds sign and decrypt as the key's usage allows
+        def job(worker: Worker, pin: PinOctets | None) -> bytes | None:
+            key: Any = self._handle(worker)
+            plaintext: bytes | None = None
             try:
-                plaintext: bytes = key.decrypt(
-                    ciphertext, mechanism=rung.mechanism, mechanism_param=rung.parameter, pin=pin
-                )
+                plaintext = key.decrypt(ciphertext, mechanism=rung.mechanism, mechanism_param=rung.parameter, pin=pin)
             except p11.ArgumentsBad:
                 # Of PKCS#1 v1.5 it speaks of the ciphertext; of OAEP, of a hash that the token does not do (SoftHSM).
                 if rung.mechanism is Mechanism.RSA_PKCS_OAEP:
                     raise MechanismNotOffered(
                         f"Key {self.description} cannot decrypt OAEP with this hash; SHA-1 may be all it does."
                     ) from None
-                raise CiphertextRejected from None
             except CIPHERTEXT_REJECTED:
-                raise CiphertextRejected from None
+                pass
+            # A lost token can look like a rejected ciphertext. Asked in either case, since time tells too.
+            worker.session.generate_random(64)
             return plaintext
 
-        return self._use("decrypt", rung, job)
+        result = self._use("decrypt", rung, job)
+        if result is None:
+            raise CiphertextRejected
+        return result
+
+    def distrust(self) -> None:
+        """Forget every session and handle: one of them led to another key."""
+        self._connection.distrust()
 
     def close(self) -> None:
         """Let go of the connection; it ends with its last user."""
@@ -129,19 +155,14 @@ class Pkcs11Key:
         if release is not None:
             release()
 
-    def _use(self, operation: str, rung: Rung, job: Callable[[Worker, str | None], bytes]) -> bytes:
+    def _use(self, operation: str, rung: Rung, job: Callable[[Worker, PinOctets | None], T]) -> T:
         started = time.perf_counter()
         outcome, reason = Outcome.FAILED, ""
         try:
             if self._release is None:
                 raise TokenLost(f"Key {self.description} was closed.")
-            with self._authenticating or contextlib.nullcontext():
-                result = self._run(operation, job)
+            result = self._run(operation, job)
             outcome = Outcome.DONE
-        except CiphertextRejected:
-            # Said nowhere, so that no log becomes the oracle that the caller must not have.
-            outcome = Outcome.DONE
-            raise
         except TokenError as error:
             reason = str(error)
             raise
@@ -152,7 +173,8 @@ class Pkcs11Key:
                     token_serial=token.serial,
                     token_label=token.label,
                     outcome=outcome,
-                    duration=time.perf_counter() - started,
+                    # How long a decryption took could tell a good ciphertext from a bad one.
+                    duration=0.0 if operation == "decrypt" else time.perf_counter() - started,
                     reason=reason,
                     key_label=self.name.label,
                     operation=operation,
@@ -161,35 +183,54 @@ class Pkcs11Key:
             )
         return result
 
-    def _run(self, operation: str, job: Callable[[Worker, str | None], bytes]) -> bytes:
+    def _run(self, operation: str, job: Callable[[Worker, PinOctets | None], T]) -> T:
         doing = f"{operation} with key {self.name}"
-        if self._authenticating is None:
+        if not self.attributes.always_authenticate:
             return self._connection.run(lambda worker: job(worker, None), doing)
-        return self._authenticated(job, doing)
+        lock = self._connection.authenticating
+        if not lock.acquire(timeout=BUSY_TIMEOUT):
+            raise TokenBusy(f"Key {self.description} has been in use for {BUSY_TIMEOUT:.0f} seconds.")
+        try:
+            return self._authenticated(job, doing)
+        finally:
+            lock.release()
 
-    def _authenticated(self, job: Callable[[Worker, str | None], bytes], doing: str) -> bytes:
+    def _authenticated(self, job: Callable[[Worker, PinOctets | None], T], doing: str) -> T:
         """The job with the context-specific login that CKA_ALWAYS_AUTHENTICATE asks for (PKCS#11 v3.1, 4.9)."""
         credentials, token = self._connection.credentials, self._connection.token
         if credentials is None:
             raise KeyPolicyRefused(f"Key {self.description} wants its PIN for each use; name a PIN source.")
+        self._connection.connect()  # so that a PIN that went stale is met by the rules of a login
         pin = credentials.read(f"user PIN of {token.description}, for key {self.name}")
         if pin is None:
             raise KeyPolicyRefused(
                 f"Key {self.description} wants its PIN for each use; a pin pad is not served for that."
             )
-        text = pin.octets().decode("utf-8")
 
-        def attempt(worker: Worker) -> bytes:
+        def attempt(worker: Worker) -> T:
             try:
-                return job(worker, text)
-            except (p11.PinIncorrect, p11.PinInvalid, p11.PinLenRange) as error:
+                return job(worker, PinOctets(pin))
+            except (p11.PinIncorrect, p11.PinInvalid, p11.PinLenRange):
                 sentence = f"The PIN from '{credentials.source}' was refused for key {self.description}."
-                with credentials.memory.presenting(token.serial, "user", pin) as presented:
-                    presented.was_refused()
-                credentials.refused(pin, sentence)
-                raise PinRefused(f"{sentence} It will not be presented again.") from error
+                raise _RefusedForKey(f"{sentence} It will not be presented again.") from None
 
-        result = self._connection.run(attempt, doing)
+        if credentials.was_accepted(pin):
+            try:
+                result = self._connection.run(attempt, doing)
+            except _RefusedForKey as error:
+                refused = Pin(pin.octets())
+                credentials.refused(pin, str(error))
+                credentials.memory.remember(token.serial, "user", refused)
+                refused.wipe()
+                raise
+        else:
+            with credentials.memory.presenting(token.serial, "user", pin) as presentation:
+                try:
+                    result = self._connection.run(attempt, doing)
+                except _RefusedForKey as error:
+                    presentation.was_refused()
+                    credentials.refused(pin, str(error))
+                    raise
         credentials.accepted(pin)
         return result
 
@@ -204,7 +245,7 @@ class Pkcs11Key:
         if key is None:
             wanted = Pkcs11Uri(object=self.name.label or None, id=self.name.id or None)
             key = find_private_key(worker.session, wanted, self._connection.token.description)
-            if not same_public_key(public_half(worker.session, key), self.public_key):
+            if public_half(worker.session, key) != self.public_key:
                 raise TokenLost(f"Key {self.description} is not the key that was opened; open it anew.")
             worker.keys[self] = key
         return key

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from pkcs11 import TokenFlag
 
@@ -17,17 +18,23 @@ from tokens.errors import (
     sentence_case,
 )
 from tokens.events import Login, Outcome, emit
-from tokens.pin import PinPad
+from tokens.pin import Pin, PinPad
 from tokens.pkcs11 import cryptoki
 from tokens.pkcs11.cryptoki import Role
 from tokens.pkcs11.module import Module
-from tokens.pkcs11.search import TokenInfo
+from tokens.pkcs11.search import TokenInfo, find_token
 
-_WRONG = {0xA0: "CKR_PIN_INCORRECT", 0xA1: "CKR_PIN_INVALID", 0xA2: "CKR_PIN_LEN_RANGE"}
+WRONG_PIN = (0xA0, 0xA1, 0xA2)
+"""CKR_PIN_INCORRECT, CKR_PIN_INVALID and CKR_PIN_LEN_RANGE."""
+
 _LOCKED = 0xA4
 _EXPIRED = 0xA3
 _NOT_SET = 0x102
 
+_LOOKS, _BETWEEN_LOOKS = 5, 0.1
+"""How often, and how many seconds apart, a token is asked whether its PIN was really never set."""
+
+_NAMES = {Role.USER: "user", Role.SO: "SO"}
 _FLAGS = {
     Role.USER: (
         TokenFlag.USER_PIN_LOCKED,
@@ -38,14 +45,29 @@ _FLAGS = {
 }
 
 
-def log_in(module: Module, session: int, token: TokenInfo, credentials: Credentials, role: Role = Role.USER) -> None:
-    """C_Login in an open session. Returns if somebody in this process has logged in already.
+def log_in(module: Module, session: int, token: TokenInfo, credentials: Credentials) -> None:
+    """C_Login of the user in an open session. Returns if somebody in this process has logged in already.
 
     Raises `PinLocked`, `PinNotPresented`, `PinRefused`, `PinSourceError` or, for anything else that the token
     says, `OperationFailed`.
     """
+    present_pin(module, token, credentials, Role.USER, lambda pin: module.cryptoki.login(session, Role.USER, pin))
+
+
+def present_pin(
+    module: Module,
+    token: TokenInfo,
+    credentials: Credentials,
+    role: Role,
+    call: Callable[[Pin | None], int],
+) -> None:
+    """Read a PIN and have `call` present it; `call` returns the CK_RV of C_Login, C_SetPIN or C_InitToken.
+
+    The one place through which every PIN goes: under the lock of the state folder, with the token's flags as they are
+    then, and entered as refused until the token says otherwise. Raises as `log_in` does.
+    """
     started = time.perf_counter()
-    name = {Role.USER: "user", Role.SO: "so"}[role]
+    name = _NAMES[role]
     presented = False
 
     def report(outcome: Outcome, reason: str = "") -> None:
@@ -56,28 +78,32 @@ def log_in(module: Module, session: int, token: TokenInfo, credentials: Credenti
                 outcome=outcome,
                 duration=time.perf_counter() - started,
                 reason=reason,
-                role=name,
+                role=name.lower(),
                 presented=presented,
             )
         )
 
     try:
-        check_flags(token, credentials, role)
+        check_flags(_as_it_is_now(module, token, role), credentials, role)
         pin = credentials.read(f"{name} PIN of {token.description}")
-        with credentials.memory.presenting(token.serial, name, pin) as presenting:
+        with credentials.memory.presenting(token.serial, name.lower(), pin) as presentation:
+            # Another process may have presented a wrong one while we waited.
+            check_flags(_as_it_is_now(module, token, role), credentials, role)
             presented = True
             with module.gate:
-                rv = module.cryptoki.login(session, role, pin)
-            if rv in _WRONG:
-                presenting.was_refused()
+                rv = call(pin)
+            if rv in WRONG_PIN:
+                presentation.was_refused()
                 sentence = f"The {name} PIN from '{credentials.source}' was refused by {token.description}."
                 credentials.refused(pin, sentence)
                 raise PinRefused(
                     f"{sentence} It will not be presented again, so that the token does not lock; "
                     "put the right PIN in its place."
                 )
-        _check_result(rv, name, token)
-        credentials.accepted(pin)
+            _check_result(rv, role, token)
+            # Already logged in: nobody has looked at this PIN.
+            presented = rv != cryptoki.USER_ALREADY_LOGGED_IN
+        credentials.accepted(pin, looked_at=presented)
     except PinError as error:
         report(Outcome.REFUSED, str(error))
         raise
@@ -89,12 +115,13 @@ def log_in(module: Module, session: int, token: TokenInfo, credentials: Credenti
 
 def check_flags(token: TokenInfo, credentials: Credentials, role: Role) -> None:
     """Hold the PIN back where the token says that a wrong one could be the last."""
+    if not token.initialised:
+        return  # its flags speak of no PIN yet
     locked, final, low = _FLAGS[role]
-    name = "user" if role is Role.USER else "so"
+    name = _NAMES[role]
     if locked in token.flags:
         raise PinLocked(f"The {name} PIN of {token.description} is locked; {_unlock(role)}.")
-    never_set = TokenFlag.USER_PIN_INITIALIZED not in token.flags and TokenFlag.LOGIN_REQUIRED in token.flags
-    if role is Role.USER and never_set:
+    if role is Role.USER and _never_set(token):
         raise PinNotPresented(f"The user PIN of {token.description} was never set; run: hsm-dicom token init")
     if isinstance(credentials.source, PinPad) and TokenFlag.PROTECTED_AUTHENTICATION_PATH not in token.flags:
         raise PinSourceError(
@@ -113,17 +140,35 @@ def check_flags(token: TokenInfo, credentials: Credentials, role: Role) -> None:
         )
 
 
-def _check_result(rv: int, name: str, token: TokenInfo) -> None:
+def _as_it_is_now(module: Module, token: TokenInfo, role: Role) -> TokenInfo:
+    """What the token says now. SoftHSM says for a moment that a PIN was never set while it writes its files."""
+    if not token.initialised:
+        return token
+    for _ in range(_LOOKS):
+        now = find_token(module, token.uri).info
+        if role is not Role.USER or not _never_set(now):
+            break
+        time.sleep(_BETWEEN_LOOKS)
+    return now
+
+
+def _never_set(token: TokenInfo) -> bool:
+    return TokenFlag.USER_PIN_INITIALIZED not in token.flags and TokenFlag.LOGIN_REQUIRED in token.flags
+
+
+def _check_result(rv: int, role: Role, token: TokenInfo) -> None:
+    name = _NAMES[role]
     if rv in (cryptoki.OK, cryptoki.USER_ALREADY_LOGGED_IN):
         return
     if rv == _LOCKED:
-        role = Role.USER if name == "user" else Role.SO
         raise PinLocked(f"The {name} PIN of {token.description} is locked; {_unlock(role)}.")
     if rv == _EXPIRED:
         raise PinNotPresented(f"The {name} PIN of {token.description} has expired; run: hsm-dicom token change-pin")
     if rv == _NOT_SET:
         raise PinNotPresented(f"The {name} PIN of {token.description} was never set; run: hsm-dicom token init")
-    raise OperationFailed(f"Login to {token.description} failed (CK_RV 0x{rv:x}).")
+    raise OperationFailed(
+        f"{sentence_case(token.description)} did not do it, though the PIN may be right (CK_RV 0x{rv:x})."
+    )
 
 
 def _unlock(role: Role) -> str:

@@ -11,6 +11,7 @@ not serve the child. Whoever holds sessions notices by `epoch`, which changes wi
 from __future__ import annotations
 
 import atexit
+import logging
 import threading
 import weakref
 from collections.abc import Callable
@@ -25,6 +26,8 @@ from tokens.errors import ModuleError, TokenLost
 from tokens.pkcs11 import cryptoki
 from tokens.pkcs11.cryptoki import Cryptoki, function_list_of
 from tokens.pkcs11.gate import Gate, GateBusy
+
+log = logging.getLogger(__name__)
 
 QUIET_TIMEOUT = 5.0
 """Seconds to wait for calls in progress before a fork, a re-initialisation or the end of the process."""
@@ -52,14 +55,17 @@ class Module:
         self.path = path
         self.init_string = init_string
         self.epoch = 0
-        self.gate = self._new_gate()
         self._users: weakref.WeakSet[ModuleUser] = weakref.WeakSet()
         self._users_lock = threading.Lock()
         self._cryptoki: Cryptoki
         self._initialised_here = False
         self._inherited = False
         self._quiet_for_fork = False
+        self._forked_while_busy = False
         self._library = _open_library(path, self._initialise_first)
+        self.gate = self._new_gate()
+        if not self._initialised_here:
+            log.warning("%s was initialised by other code of this process: its calls are made one at a time.", path)
         forking.register(self)
         atexit.register(self._finalise_at_exit)
 
@@ -69,10 +75,24 @@ class Module:
         return self._cryptoki
 
     @property
+    def manufacturer(self) -> str:
+        """CK_INFO's manufacturerID."""
+        return str(self._library.manufacturer_id)
+
+    @property
+    def library_description(self) -> str:
+        """CK_INFO's libraryDescription."""
+        return str(self._library.library_description)
+
+    @property
+    def version(self) -> str:
+        """CK_INFO's libraryVersion, as RFC 7512 writes it."""
+        return ".".join(map(str, self._library.library_version))
+
+    @property
     def description(self) -> str:
         """The module's own name and version, for `token info`."""
-        version = ".".join(map(str, self._library.library_version))
-        return f"{self._library.library_description} {version} ({self._library.manufacturer_id})".strip()
+        return f"{self.library_description} {self.version} ({self.manufacturer})".strip()
 
     def slots(self, *, token_present: bool = True) -> list[Slot]:
         """The slots, asked for anew each time, since tokens come and go. Enter `gate` before.
@@ -83,7 +103,15 @@ class Module:
         return slots
 
     def ready(self) -> int:
-        """The current epoch, after whatever a fork left to be done. Call it before entering `gate`."""
+        """The current epoch, after whatever a fork left to be done. Call it before entering `gate`.
+
+        Raises `TokenLost` in a child that was forked while a call hung in the module, whose locks stay held there.
+        """
+        if self._forked_while_busy:
+            raise TokenLost(
+                f"This process was forked while a call hung in the PKCS#11 module {self.path}, which is of no use in "
+                "it now. Look at the device and its connection, then start the process anew."
+            )
         if self._inherited:
             self.initialise_again(self.epoch)
         return self.epoch
@@ -97,9 +125,15 @@ class Module:
             with self.gate.alone(QUIET_TIMEOUT):
                 if self.epoch != seen:
                     return
-                self._cryptoki.finalize()
+                if self._initialised_here or self._inherited:
+                    self._cryptoki.finalize()
                 self.epoch += 1  # even if what follows fails: no session of before works any more
                 self._initialise()
+                if not (self._initialised_here or self._inherited):
+                    raise TokenLost(
+                        f"The PKCS#11 module {self.path} was initialised by other code of this process, which alone "
+                        "may do so again. Restart this program."
+                    )
                 self._inherited = False
         except GateBusy as error:
             raise TokenLost(
@@ -132,9 +166,12 @@ class Module:
         self.gate = self._new_gate()
         self._users_lock = threading.Lock()
         self._inherited = True
+        self._forked_while_busy = not self._quiet_for_fork
 
     def _new_gate(self) -> Gate:
-        return Gate(one_at_a_time=self.path.name in ONE_CALL_AT_A_TIME)
+        # Who initialised the module before us may have told it that there is one thread only.
+        careful = self.path.name in ONE_CALL_AT_A_TIME or not self._initialised_here
+        return Gate(one_at_a_time=careful)
 
     def _initialise_first(self, library: object) -> None:
         self._cryptoki = Cryptoki(function_list_of(library))
@@ -155,27 +192,12 @@ class Module:
     def _finalise_at_exit(self) -> None:
         if self._initialised_here and not self._inherited and self.gate.close(timeout=1.0):
             self._cryptoki.finalize()
+        self.gate.finish()
 
 
-_modules: dict[Path, Module] = {}
-_loading = threading.Lock()
-
-
-class _LoadingAcrossForks:
-    """The lock around the table of modules is one more thing that a child must not inherit held."""
-
-    def before_fork(self) -> None:
-        _loading.acquire()
-
-    def after_fork_in_parent(self) -> None:
-        _loading.release()
-
-    def after_fork_in_child(self) -> None:
-        _loading.release()
-
-
-_across_forks = _LoadingAcrossForks()
-forking.register(_across_forks)
+_modules: dict[tuple[int, int], Module] = {}
+"""By device and inode: one file under two names, by a link or a mount, is one module."""
+_loading = forking.LockAcrossForks()
 
 
 def load_module(path: Path, init_string: str | None = None) -> Module:
@@ -185,15 +207,16 @@ def load_module(path: Path, init_string: str | None = None) -> Module:
     """
     try:
         real = path.resolve(strict=True)
+        status = real.stat()
     except OSError as error:
         raise ModuleError(
             f"There is no PKCS#11 module at {path} ({error.strerror}); "
             "name the .so of your HSM, for example --module /usr/lib/softhsm/libsofthsm2.so."
         ) from error
     with _loading:
-        module = _modules.get(real)
+        module = _modules.get((status.st_dev, status.st_ino))
         if module is None:
-            module = _modules[real] = Module(real, init_string)
+            module = _modules[status.st_dev, status.st_ino] = Module(real, init_string)
         elif init_string is not None and init_string != module.init_string:
             raise ModuleError(f"The PKCS#11 module {path} is already in use here with another init string.")
     return module

@@ -5,11 +5,12 @@ All functions work inside one session, on the thread that holds it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from pkcs11 import Attribute, KeyType, Object, ObjectClass, Session
 from pkcs11 import PrivateKey as PrivateKeyObject
@@ -114,30 +115,46 @@ def read_attributes(key: PrivateKeyObject) -> KeyAttributes:
 def public_half(session: Session, key: PrivateKeyObject) -> PublicKey:
     """The public key: from the token's public object, else its certificate, else the private object's modulus.
 
-    Raises `NoSuchKey` where none of them is there (an EC private key alone does not tell its point).
+    Several keys may share an id: what does not fit the private object is passed over. Raises `NoSuchKey` where nothing
+    is there (an EC private key alone does not tell its point), `SeveralKeys` where it cannot be told which fits.
     """
-    name = key_name(key)
-    for found in session.get_objects({**_named(name), Attribute.CLASS: ObjectClass.PUBLIC_KEY}):
-        public = _public_key(found)
-        if public is not None:
-            return public
-    for certificate in certificates(session, name):
-        candidate = certificate.public_key()
-        if isinstance(candidate, rsa.RSAPublicKey | ec.EllipticCurvePublicKey):
-            return candidate
-    public = _public_key(key)
-    if public is None:
-        raise NoSuchKey(
-            f"The public half of key {name} is nowhere on the token: neither a public key nor a certificate "
-            "with the same id. Import its certificate: hsm-dicom key import-cert"
+    name, own = key_name(key), _public_key(key)
+    candidates = [public for _, public in _companions(session, name, ObjectClass.PUBLIC_KEY) if public is not None]
+    candidates = candidates or [
+        public for _, public in _companions(session, name, ObjectClass.CERTIFICATE) if public is not None
+    ]
+    if own is not None:
+        return own
+    distinct = [c for index, c in enumerate(candidates) if c not in candidates[:index]]
+    if len(distinct) == 1:
+        return distinct[0]
+    if distinct:
+        raise SeveralKeys(
+            f"{len(distinct)} public keys have the id and label of key {name}; give each key an id of its own."
         )
-    return public
+    raise NoSuchKey(
+        f"The public half of key {name} is nowhere on the token: neither a public key nor a certificate "
+        "with the same id. Import its certificate: hsm-dicom key import-cert"
+    )
 
 
-def certificates(session: Session, name: KeyName) -> tuple[x509.Certificate, ...]:
-    """The X.509 certificates stored under a key's id (or label, where the id is empty)."""
-    template = {**_named(name), Attribute.CLASS: ObjectClass.CERTIFICATE}
-    return tuple(_parsed(session.get_objects(template)))
+def companions(session: Session, key: PrivateKeyObject) -> list[Object]:
+    """The public keys and certificates that belong to a private key: those with its public half."""
+    public = public_half(session, key)
+    kinds = (ObjectClass.CERTIFICATE, ObjectClass.PUBLIC_KEY)
+    found = [pair for kind in kinds for pair in _companions(session, key_name(key), kind)]
+    return [companion for companion, its in found if its == public]
+
+
+def certificates(session: Session, key: PrivateKeyObject) -> tuple[x509.Certificate, ...]:
+    """The X.509 certificates of a key: those under its id (or label, where it has none) that hold its public half."""
+    try:
+        public = public_half(session, key)
+    except (NoSuchKey, SeveralKeys):
+        return ()
+    template = {**_named(key_name(key)), Attribute.CLASS: ObjectClass.CERTIFICATE}
+    parsed = (_certificate(found) for found in list(session.get_objects(template)))
+    return tuple(c for c in parsed if c is not None and _certified(c) == public)
 
 
 def list_keys(session: Session) -> list[KeyEntry]:
@@ -146,15 +163,10 @@ def list_keys(session: Session) -> list[KeyEntry]:
     for key in list(session.get_objects({Attribute.CLASS: ObjectClass.PRIVATE_KEY})):
         name = key_name(key)
         try:
-            entries.append(KeyEntry(name, read_attributes(key), certificates(session, name)))  # type: ignore[arg-type]
+            entries.append(KeyEntry(name, read_attributes(key), certificates(session, key)))  # type: ignore[arg-type]
         except UnsupportedKey:
             continue
     return entries
-
-
-def same_public_key(one: PublicKey, other: PublicKey) -> bool:
-    """Whether two public keys are the same number, whatever object they came from."""
-    return one == other
 
 
 def _template(wanted: Pkcs11Uri) -> dict[Attribute, Any]:
@@ -193,6 +205,14 @@ def _curve(key: Object) -> ec.EllipticCurve:
     return CURVES[name]()
 
 
+def _companions(session: Session, name: KeyName, kind: ObjectClass) -> list[tuple[Object, PublicKey | None]]:
+    """Objects under a key's id, with their public keys; only those with its label too, where some have."""
+    found = list(session.get_objects({**_named(name), Attribute.CLASS: kind}))
+    labelled = [companion for companion in found if key_name(companion).label == name.label]
+    read = _public_key if kind is ObjectClass.PUBLIC_KEY else _key_of_certificate
+    return [(companion, read(companion)) for companion in labelled or found]
+
+
 def _public_key(found: Object) -> PublicKey | None:
     if _read(found, Attribute.KEY_TYPE) == KeyType.RSA:
         modulus, exponent = _read(found, Attribute.MODULUS), _read(found, Attribute.PUBLIC_EXPONENT)
@@ -202,16 +222,30 @@ def _public_key(found: Object) -> PublicKey | None:
     point = bytes(_read(found, Attribute.EC_POINT) or b"")
     if not point:
         return None
-    # PKCS#11 wraps the point in an OCTET STRING; some tokens do not.
-    wrapped = point[0] == 0x04 and len(point) > 2 and point[1] == len(point) - 2
-    return ec.EllipticCurvePublicKey.from_encoded_point(_curve(found), point[2:] if wrapped else point)
+    curve = _curve(found)
+    # PKCS#11 wraps the point in an OCTET STRING; some tokens do not. Only the length tells for sure.
+    raw = 1 + 2 * ((curve.key_size + 7) // 8)
+    try:
+        return ec.EllipticCurvePublicKey.from_encoded_point(curve, point if len(point) == raw else point[2:])
+    except ValueError:
+        return None
 
 
-def _parsed(found: Iterable[Object]) -> Iterable[x509.Certificate]:
-    for certificate in list(found):
-        value = _read(certificate, Attribute.VALUE)
-        if value:
-            try:
-                yield x509.load_der_x509_certificate(bytes(value))
-            except ValueError:
-                continue
+def _key_of_certificate(found: Object) -> PublicKey | None:
+    certificate = _certificate(found)
+    return None if certificate is None else _certified(certificate)
+
+
+def _certified(certificate: x509.Certificate) -> PublicKey | None:
+    try:
+        public = certificate.public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        return None
+    return public if isinstance(public, rsa.RSAPublicKey | ec.EllipticCurvePublicKey) else None
+
+
+def _certificate(found: Object) -> x509.Certificate | None:
+    try:
+        return x509.load_der_x509_certificate(bytes(_read(found, Attribute.VALUE) or b""))
+    except ValueError:
+        return None

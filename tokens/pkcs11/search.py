@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from pkcs11 import Token as SlotToken
 from pkcs11 import exceptions as p11
 
 from tokens.errors import NoSuchToken, SeveralTokens
+from tokens.pkcs11.faults import is_healable, translated
 from tokens.pkcs11.module import Module
 from tokens.uri import Pkcs11Uri
 
@@ -35,6 +37,9 @@ class TokenInfo:
     slot_manufacturer: str
     flags: TokenFlag
     module_path: Path
+    library_manufacturer: str
+    library_description: str
+    library_version: str
 
     @property
     def initialised(self) -> bool:
@@ -61,16 +66,36 @@ class FoundToken:
 
 
 def present_tokens(module: Module) -> list[FoundToken]:
-    """Every token in the module's slots, uninitialised ones too."""
+    """Every token in the module's slots, uninitialised ones too. Raises `OperationFailed` or `TokenLost`.
+
+    A module that somebody has finalised, or that lost its connection, is initialised again, once.
+    """
+    epoch = module.epoch
+    try:
+        return tokens_now(module)
+    except p11.PKCS11Error as error:
+        if not is_healable(error):
+            raise translated(error, "tell what is in its slots") from error
+        module.initialise_again(epoch)
+    try:
+        return tokens_now(module)
+    except p11.PKCS11Error as error:
+        raise translated(error, "tell what is in its slots") from error
+
+
+def tokens_now(module: Module) -> list[FoundToken]:
+    """The same in one attempt, with PKCS#11's own errors, for whoever heals them in his own way."""
     module.ready()
     with module.gate:
         found = [_look_into(module, slot) for slot in module.slots()]
     return [token for token in found if token is not None]
 
 
-def find_token(module: Module, wanted: Pkcs11Uri) -> FoundToken:
+def find_token(
+    module: Module, wanted: Pkcs11Uri, tokens: Callable[[Module], list[FoundToken]] = present_tokens
+) -> FoundToken:
     """The one initialised token that matches. Raises `NoSuchToken` or `SeveralTokens`, which say what is there."""
-    present = [token for token in present_tokens(module) if token.info.initialised]
+    present = [token for token in tokens(module) if token.info.initialised]
     matching = [token for token in present if matches(wanted, token.info)]
     if len(matching) == 1:
         return matching[0]
@@ -94,6 +119,9 @@ def matches(wanted: Pkcs11Uri, info: TokenInfo) -> bool:
         (wanted.slot_id, info.slot_id),
         (wanted.slot_description, info.slot_description),
         (wanted.slot_manufacturer, info.slot_manufacturer),
+        (wanted.library_manufacturer, info.library_manufacturer),
+        (wanted.library_description, info.library_description),
+        (wanted.library_version, info.library_version),
     )
     return all(asked is None or asked == found for asked, found in pairs)
 
@@ -113,6 +141,9 @@ def _look_into(module: Module, slot: Slot) -> FoundToken | None:
         slot_manufacturer=slot.manufacturer_id,
         flags=token.flags,
         module_path=module.path,
+        library_manufacturer=module.manufacturer,
+        library_description=module.library_description,
+        library_version=module.version,
     )
     return FoundToken(info, token)
 
@@ -126,6 +157,9 @@ def _asked(wanted: Pkcs11Uri) -> str:
         ("slot", wanted.slot_id),
         ("slot description", wanted.slot_description),
         ("slot manufacturer", wanted.slot_manufacturer),
+        ("library manufacturer", wanted.library_manufacturer),
+        ("library", wanted.library_description),
+        ("library version", wanted.library_version),
     )
     given = [f"{name} '{value}'" for name, value in pairs if value is not None]
     return " and ".join(given) or "(no token was named)"

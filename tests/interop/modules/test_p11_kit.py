@@ -5,11 +5,12 @@ itself for each call of C_GetFunctionList, so that its owner and python-pkcs11 m
 """
 
 import os
-import select
+import queue
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -105,11 +106,16 @@ class Client:
             env={**os.environ, "P11_KIT_SERVER_ADDRESS": f"unix:path={server.socket}"},
         )
 
-    def line(self) -> str:
+        self.said: queue.Queue[str] = queue.Queue()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
         assert self.process.stdout is not None
-        readable, _, _ = select.select([self.process.stdout], [], [], 30)
-        assert readable, "the client says nothing"
-        return self.process.stdout.readline().strip()
+        for line in self.process.stdout:
+            self.said.put(line.strip())
+
+    def line(self) -> str:
+        return self.said.get(timeout=30)
 
     def go_on(self) -> None:
         assert self.process.stdin is not None
@@ -117,9 +123,16 @@ class Client:
         self.process.stdin.flush()
 
     def end(self) -> str:
-        out, err = self.process.communicate(timeout=60)
-        assert self.process.returncode == 0, err
-        return out
+        assert self.process.stdin is not None
+        assert self.process.stderr is not None
+        self.process.stdin.close()
+        complaint = self.process.stderr.read()
+        assert self.process.wait(timeout=60) == 0, complaint
+        self.process.stderr.close()
+        said = [self.line()]
+        while not self.said.empty():
+            said.append(self.line())
+        return "\n".join(said)
 
 
 def test_keys_at_the_other_end_sign(server: Server) -> None:
