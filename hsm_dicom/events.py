@@ -33,6 +33,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import ClassVar
 
 from tokens import events as devices
 from tokens.events import DeviceEvent
@@ -44,7 +45,10 @@ SCHEMA = "hsm-dicom/event/1"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DicomEvent:
-    """Base of the events of this package."""
+    """Base of the events of this package. An event of a class of its own may have a `sentence` for the log."""
+
+    level: ClassVar[int] = logging.INFO
+    """How loud the log is about it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,8 +104,8 @@ def subscribed(sink: Sink) -> Iterator[None]:
 
 def emit(event: DicomEvent) -> None:
     """Tell the log and every sink. A sink that fails is logged and never stops the work."""
-    if log.isEnabledFor(logging.INFO):
-        log.info("%s", describe(event))
+    if log.isEnabledFor(event.level):
+        log.log(event.level, "%s", describe(event))
     for sink in tuple(_sinks):
         try:
             sink(event)
@@ -121,7 +125,7 @@ def describe(event: Event) -> str:
         case ConfigurationRead():
             return f"{event.path}: configuration read (SHA-256 {event.sha256}, {event.problems} problems)"
         case _:
-            return event_name(event)
+            return str(getattr(event, "sentence", event_name(event)))
 
 
 def event_name(event: Event) -> str:

@@ -18,8 +18,9 @@ from pynetdicom.events import Event
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AssociationServer, RequestHandler
 
+from hsm_dicom.events import emit
 from hsm_dicom.network.authorisation import authorise_caller
-from hsm_dicom.network.events import AssociationAborted, AssociationOpened, AssociationRefused, log, tell
+from hsm_dicom.network.events import AssociationAborted, AssociationOpened, AssociationRefused, log
 from hsm_dicom.network.settings import MAXIMUM_PDU, Limits, Peer
 from hsm_dicom.network.transport import ConnectionFacts, Secured
 
@@ -81,7 +82,7 @@ class Acceptor:
         if refusal is None:
             association.acceptor.supported_contexts = self._support(association)
             return
-        tell(
+        emit(
             AssociationRefused(
                 name=self._name,
                 address=_address(association),
@@ -106,7 +107,7 @@ class Acceptor:
     def opened(self, event: Event, facts: ConnectionFacts) -> None:
         """EVT_ESTABLISHED."""
         calling, called = _ae_titles(event.assoc)
-        tell(
+        emit(
             AssociationOpened(
                 name=self._name,
                 address=_address(event.assoc),
@@ -120,7 +121,7 @@ class Acceptor:
 
     def aborted(self, event: Event, facts: ConnectionFacts, secured: Secured) -> None:
         """EVT_ABORTED: an A-ABORT, or the A-P-ABORT that follows a lost or forged connection."""
-        tell(
+        emit(
             AssociationAborted(
                 name=self._name,
                 address=_address(event.assoc),

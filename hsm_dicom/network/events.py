@@ -1,14 +1,15 @@
 """What happened between this node and its peers, as events.
 
-Each has a `sentence` for a person. Refusals and losses are told as warnings. No event holds a patient's name.
+Each has a `sentence` for a person. Refusals and losses are warnings. No event holds a patient's name.
 """
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from typing import ClassVar
 
-from hsm_dicom.events import DicomEvent, emit
+from hsm_dicom.events import DicomEvent
 from hsm_dicom.network.transport import ConnectionFacts
 
 log = logging.getLogger("hsm_dicom.network")
@@ -41,6 +42,7 @@ class ConnectionSecured(NetworkEvent):
 class HandshakeRefused(NetworkEvent):
     """A handshake failed. `reason` is a `FailureReason`, `certificate_reason` a `hsm_dicom.trust.Reason` or empty."""
 
+    level: ClassVar[int] = logging.WARNING
     reason: str
     certificate_reason: str = ""
 
@@ -59,6 +61,7 @@ class AssociationOpened(NetworkEvent):
 class AssociationRefused(NetworkEvent):
     """An association was rejected. `result`, `source` and `reason` are those of PS3.8, 9.3.4."""
 
+    level: ClassVar[int] = logging.WARNING
     calling_ae_title: str
     called_ae_title: str
     subject: str
@@ -71,6 +74,7 @@ class AssociationRefused(NetworkEvent):
 class AssociationAborted(NetworkEvent):
     """An association ended before it was released: A-ABORT, A-P-ABORT, a lost connection, a failed integrity check."""
 
+    level: ClassVar[int] = logging.WARNING
     subject: str
 
 
@@ -78,6 +82,7 @@ class AssociationAborted(NetworkEvent):
 class TransportReloaded(NetworkEvent):
     """Certificates, trust and revocation data of a listener were read anew, or could not be."""
 
+    level: ClassVar[int] = logging.WARNING
     done: bool
 
 
@@ -85,6 +90,7 @@ class TransportReloaded(NetworkEvent):
 class LegacyProfileUsed(NetworkEvent):
     """A retired profile was used, by an opening with this reason and end date (ISO 8601)."""
 
+    level: ClassVar[int] = logging.WARNING
     profile: str
     reason: str
     until: str
@@ -98,16 +104,6 @@ class InstanceReceived(NetworkEvent):
     status: int
     file: str
     subject: str
-
-
-_WARNINGS = (HandshakeRefused, AssociationRefused, AssociationAborted, LegacyProfileUsed)
-
-
-def tell(event: NetworkEvent) -> None:
-    """Log the sentence, and give the event to every sink."""
-    failed = isinstance(event, TransportReloaded) and not event.done
-    log.log(logging.WARNING if failed or isinstance(event, _WARNINGS) else logging.INFO, "%s", event.sentence)
-    emit(event)
 
 
 def connection_secured(name: str, address: str, facts: ConnectionFacts) -> ConnectionSecured:

@@ -6,8 +6,9 @@ import select
 import socket
 import time
 
+from hsm_dicom.events import emit
 from hsm_dicom.identity import Identity
-from hsm_dicom.network.events import LegacyProfileUsed, tell
+from hsm_dicom.network.events import LegacyProfileUsed
 from hsm_dicom.network.pump import PumpedSocket
 from hsm_dicom.network.sockets import READ_SECONDS
 from hsm_dicom.network.transport import ConnectionFacts, Secured, Wants
@@ -91,7 +92,7 @@ class LegacyTransport:
         if facts is None:
             raise HandshakeFailed(FailureReason.PROTOCOL_ERROR, peer, f"The handshake with {peer} is not done.")
         who = f"'{facts.peer.subject}'" if facts.peer else "an unauthenticated peer"
-        tell(
+        emit(
             LegacyProfileUsed(
                 name=opening.profile,
                 address=peer,

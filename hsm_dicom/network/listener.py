@@ -19,8 +19,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from hsm_dicom.events import emit
 from hsm_dicom.network.errors import CannotListen
-from hsm_dicom.network.events import HandshakeRefused, connection_secured, log, tell
+from hsm_dicom.network.events import HandshakeRefused, connection_secured, log
 from hsm_dicom.network.settings import Limits
 from hsm_dicom.network.sockets import answer_at_once
 from hsm_dicom.network.transport import Handshake, Secured, SecureTransport, Wants
@@ -208,7 +209,7 @@ class Listener:
         self._wake()
 
     def _hand_over(self, secured: Secured, address: Address) -> None:
-        tell(connection_secured(self.name, _text(address), secured.facts))
+        emit(connection_secured(self.name, _text(address), secured.facts))
         try:
             self._serve(secured, address)
         except Exception:
@@ -299,7 +300,7 @@ class Listener:
 
     def _refused(self, address: Address, failed: HandshakeFailed) -> None:
         self.counts.refused += 1
-        tell(
+        emit(
             HandshakeRefused(
                 name=self.name,
                 address=_text(address),

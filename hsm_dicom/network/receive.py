@@ -24,8 +24,9 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import encode_file_meta
 from pynetdicom.events import Event
 
+from hsm_dicom.events import emit
 from hsm_dicom.network.acceptor import Handlers, facts_of
-from hsm_dicom.network.events import InstanceReceived, log, tell
+from hsm_dicom.network.events import InstanceReceived, log
 from hsm_dicom.network.settings import StorageSettings
 
 SUCCESS = 0x0000
@@ -115,7 +116,7 @@ class Receiver:
         facts = facts_of(event.assoc)
         subject = facts.certificate.subject if facts and facts.certificate else ""
         requestor = event.assoc.requestor
-        tell(
+        emit(
             InstanceReceived(
                 name=self._name,
                 address=f"{requestor.address}:{requestor.port}",

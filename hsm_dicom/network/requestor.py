@@ -22,6 +22,7 @@ from pynetdicom.association import Association
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.presentation import PresentationContext
 
+from hsm_dicom.events import emit
 from hsm_dicom.network.acceptor import why_lost
 from hsm_dicom.network.authorisation import authorise_called
 from hsm_dicom.network.errors import AssociationLost, AssociationRejected, CannotConnect, PeerNotAuthorised
@@ -30,7 +31,6 @@ from hsm_dicom.network.events import (
     AssociationRefused,
     HandshakeRefused,
     connection_secured,
-    tell,
 )
 from hsm_dicom.network.settings import MAXIMUM_PDU, Peer
 from hsm_dicom.network.sockets import answer_at_once
@@ -115,7 +115,7 @@ def secure(peer: Peer, transport: SecureTransport, patience: Patience | None = N
         secured.socket.close()
         _told_refused(peer, why, None)
         raise PeerNotAuthorised(why)
-    tell(connection_secured(peer.name, peer.address, secured.facts))
+    emit(connection_secured(peer.name, peer.address, secured.facts))
     return secured
 
 
@@ -186,7 +186,7 @@ def _not_established(
             f"{_at(peer)} rejected the association of '{calling_ae_title}' with '{peer.ae_title}': "
             f"{answer.reason_str.lower()} ({answer.result_str.lower()}, {answer.source_str.lower()})."
         )
-        tell(
+        emit(
             AssociationRefused(
                 name=peer.name,
                 address=peer.address,
@@ -218,7 +218,7 @@ def _refusal_in(secured: Secured, peer: str) -> HandshakeFailed | None:
 
 def _told_refused(peer: Peer, sentence: str, failed: HandshakeFailed | None) -> None:
     verdict = failed.verdict if failed else None
-    tell(
+    emit(
         HandshakeRefused(
             name=peer.name,
             address=peer.address,
@@ -230,7 +230,7 @@ def _told_refused(peer: Peer, sentence: str, failed: HandshakeFailed | None) -> 
 
 
 def _told_opened(peer: Peer, calling_ae_title: str, facts: ConnectionFacts) -> None:
-    tell(
+    emit(
         AssociationOpened(
             name=peer.name,
             address=peer.address,

@@ -21,10 +21,11 @@ from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from hsm_dicom.errors import HsmDicomError
+from hsm_dicom.events import emit
 from hsm_dicom.identity import Identity
 from hsm_dicom.network.acceptor import Acceptor
 from hsm_dicom.network.assembly import accepting
-from hsm_dicom.network.events import TransportReloaded, log, tell
+from hsm_dicom.network.events import TransportReloaded, log
 from hsm_dicom.network.listener import Address, Listener
 from hsm_dicom.network.receive import CheckFile, Receiver
 from hsm_dicom.network.settings import ListenerSettings, Peer
@@ -136,4 +137,4 @@ class Service:
     def _tell_reloaded(self, done: bool, sentence: str) -> None:
         host, port = self.address
         name = self._loaded.settings.name
-        tell(TransportReloaded(name=name, address=f"{host}:{port}", sentence=sentence, done=done))
+        emit(TransportReloaded(name=name, address=f"{host}:{port}", sentence=sentence, done=done))
