@@ -107,12 +107,14 @@ class Client:
         )
 
         self.said: queue.Queue[str] = queue.Queue()
-        threading.Thread(target=self._listen, daemon=True).start()
+        self.listener = threading.Thread(target=self._listen, daemon=True)
+        self.listener.start()
 
     def _listen(self) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.said.put(line.strip())
+        with self.process.stdout as stdout:
+            for line in stdout:
+                self.said.put(line.strip())
 
     def line(self) -> str:
         return self.said.get(timeout=30)
@@ -129,6 +131,7 @@ class Client:
         complaint = self.process.stderr.read()
         assert self.process.wait(timeout=60) == 0, complaint
         self.process.stderr.close()
+        self.listener.join()
         said = [self.line()]
         while not self.said.empty():
             said.append(self.line())
