@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 
 from hsm_dicom.iscl.errors import (
     ConnectionLost,
@@ -108,7 +109,7 @@ class Connection:
         self.failed_in: State | None = None
         """Where the line was when it failed."""
         self._told = False
-        self._reader = MessageReader(self.profile)
+        self._reader = MessageReader(self.profile, keeps_octets=tap is not None)
         self._ended = False
         self._overlooked = False
 
@@ -147,7 +148,7 @@ class Connection:
         octets = b""
         self.fail(error)
         refusal = _REFUSALS.get(self.failed_in or self.state)
-        if refusal is not None and self._speaks(refusal.speaker, self.role) and not self._told:
+        if refusal is not None and _speaks(refusal.speaker, self.role, self.initiator) and not self._told:
             message = refusal.make(self)
             if error.code is ErrorCode.OWN_DEVICE_FAILED and message.option_use is OptionUse.DEVICE_RESULT:
                 message = replace(message, option=DEVICE_FAILURE)
@@ -180,7 +181,7 @@ class Connection:
             raise self.error
         while self.state not in ENDED:
             try:
-                message = self._reader.read(self._longest(), self._awaited())
+                message = self._reader.read(self._longest(), _awaited(self.state, self.role.peer, self.initiator))
             except RemoteProtocolError as error:
                 raise self._failure(error.code, str(error.args[0])) from None
             if message is None:
@@ -245,7 +246,7 @@ class Connection:
         for case in (self._case(message), Case.PLAIN):
             rule = _RULES.get((self.state, type(message), case))
             if rule is not None:
-                return rule if self._speaks(rule.speaker, sender) else None
+                return rule if _speaks(rule.speaker, sender, self.initiator) else None
         return None
 
     def _case(self, message: Message) -> Case:
@@ -261,28 +262,6 @@ class Connection:
             case DisconnectionRequest() if not self.profile.disconnection_answered:
                 return Case.UNANSWERED
         return Case.PLAIN
-
-    def _speaks(self, speaker: Speaker, role: Role) -> bool:
-        match speaker:
-            case Speaker.EITHER:
-                return True
-            case Speaker.INITIATOR:
-                return role is self.initiator
-            case Speaker.OTHER:
-                return role is not self.initiator
-            case Speaker.SERVER:
-                return role is Role.SERVER
-            case Speaker.CLIENT:
-                return role is Role.CLIENT
-
-    def _awaited(self) -> set[type[Message]]:
-        """The kinds of message that the peer may send now."""
-        kinds = {
-            rule.message for rule in RULES if rule.state is self.state and self._speaks(rule.speaker, self.role.peer)
-        }
-        if self.initiator is self.role:
-            kinds |= {kind for state, kind in CROSSINGS if state is self.state}
-        return kinds
 
     def _longest(self) -> int:
         """What bounds the data that a layout leaves open: a block's, or through-mode data's."""
@@ -320,7 +299,6 @@ class Connection:
         """What is wrong with the contents of a message that comes in turn."""
         if message.option != ACK:
             return self._refusal_of(message, sender)
-        name = describe(type(message))
         match message:
             case LineCheckRequest():
                 if message.version != self.profile.version:
@@ -344,7 +322,7 @@ class Connection:
             case DataBlock():
                 to_come = self.transfer.to_come if self.transfer else 0
                 if not 1 <= len(message.data) <= min(to_come, self.block_data):
-                    return _Mistake(ErrorCode.UNEXPECTED_LENGTH, f"a {name} that does not fit what was announced")
+                    return _Mistake(ErrorCode.UNEXPECTED_LENGTH, "a data block that does not fit what was announced")
         return None
 
     def _request_mistake(self, request: TransmissionRequest, sender: Role) -> _Mistake | None:
@@ -413,6 +391,30 @@ _REFUSALS = {
     State.RANDOM_GIVEN: _Refusal(Speaker.OTHER, lambda _: SessionRandomResponse(option=NAK)),
 }
 """What is due in a state, as a refusal."""
+
+
+def _speaks(speaker: Speaker, role: Role, initiator: Role | None) -> bool:
+    match speaker:
+        case Speaker.EITHER:
+            return True
+        case Speaker.INITIATOR:
+            return role is initiator
+        case Speaker.OTHER:
+            return role is not initiator
+        case Speaker.SERVER:
+            return role is Role.SERVER
+        case Speaker.CLIENT:
+            return role is Role.CLIENT
+
+
+@cache
+def _awaited(state: State, sender: Role, initiator: Role | None) -> frozenset[type[Message]]:
+    """The kinds of message that this end may send now, as far as the other one knows."""
+    kinds = {rule.message for rule in RULES if rule.state is state and _speaks(rule.speaker, sender, initiator)}
+    if initiator is sender.peer:
+        kinds |= {kind for at, kind in CROSSINGS if at is state}
+    return frozenset(kinds)
+
 
 _RULES = {(rule.state, rule.message, rule.case): rule for rule in RULES}
 

@@ -11,6 +11,7 @@ Data is handed up only after its MAC was verified. What arrives is bounded: a tr
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import deque
 from collections.abc import Iterator
@@ -61,11 +62,23 @@ from tokens.errors import (
 )
 from tokens.secrets import Secrets
 
+_Messages = tuple[Message, ...]
+"""What goes out at once."""
+
 
 @dataclass(frozen=True)
 class _Outgoing:
     data: bytes
     through: bool = False
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A message whose request is out: its random number, where it has one, and its first piece, already sealed."""
+
+    random: bytes | None
+    first: bytes
+    rest: Iterator[bytes]
 
 
 class Session:
@@ -103,6 +116,7 @@ class Session:
         self._suite = Suite(settings, secrets)
         self._cutter = Cutter(settings.profile.message_unit, settings.max_message)
         self._protection: Protection | None = None
+        self._prepared: _Prepared | None = None
         self._outgoing: deque[_Outgoing] = deque()
         self._taken = 0
         self._withheld = False
@@ -117,7 +131,7 @@ class Session:
         if self.connection.role is Role.SERVER:
             profile = self.settings.profile
             request = LineCheckRequest(profile.version, profile.block_length(self.connection.block_data))
-            yield from self._guarded(iter((request,)))
+            yield from self._guarded(iter([(request,)]))
 
     def receive(self, octets: bytes) -> Iterator[bytes]:
         """Take what the line brought (empty: it ended) and do what follows from it."""
@@ -163,7 +177,7 @@ class Session:
     def give_up(self, error: ISCLError) -> Iterator[bytes]:
         """The line is over because of `error`, which is raised after what the peer is told."""
 
-        def failing() -> Iterator[Message]:
+        def failing() -> Iterator[_Messages]:
             raise error
             yield
 
@@ -201,12 +215,12 @@ class Session:
 
     # -- errors ---------------------------------------------------------------------------------------------
 
-    def _guarded(self, messages: Iterator[Message]) -> Iterator[bytes]:
+    def _guarded(self, doing: Iterator[_Messages]) -> Iterator[bytes]:
         """The octets of the messages; what goes wrong on the way is told to the peer and raised."""
         try:
-            for message in messages:
+            for messages in doing:
                 self.steps += 1
-                octets = self.connection.send(message)
+                octets = b"".join(map(self.connection.send, messages))
                 self._became_ready()
                 yield octets
             return
@@ -252,29 +266,30 @@ class Session:
 
     # -- what follows from a message ------------------------------------------------------------------------
 
-    def _events(self) -> Iterator[Message]:
+    def _events(self) -> Iterator[_Messages]:
         while (message := self.connection.next_event()) is not None:
             self.steps += 1
             yield from self._follow(message)
             self._became_ready()
         yield from self._next()
 
-    def _follow(self, message: Message) -> Iterator[Message]:
+    def _follow(self, message: Message) -> Iterator[_Messages]:
         match message:
             case LineCheckRequest():
-                yield LineCheckResponse(self.settings.profile.block_length(self.connection.block_data))
+                yield (LineCheckResponse(self.settings.profile.block_length(self.connection.block_data)),)
             case TransmissionRequest():
                 self._judge_request(message)
+                self._end_message()  # what was prepared, if our own request gives way to this one
                 self._withheld = True
             case TransmissionResponse():
                 yield from self._begin_sending()
             case SessionRandomRequest():
                 self._protection = self._suite.protect(self.connection.role.peer, message.random)
-                yield SessionRandomResponse()
+                yield (SessionRandomResponse(),)
             case SessionRandomResponse():
                 yield from self._send_message()
             case DataBlock():
-                self._receiving().take(message.data)
+                self._under_way().take(message.data)
                 if self.connection.state is State.READY:
                     self._end_receiving(None)
             case MacNotification():
@@ -283,7 +298,7 @@ class Session:
                 self._require_through_mode(RemoteProtocolError, "The peer sent data without protection")
                 self.hooks.through_received(message.data)
             case DisconnectionRequest() if self.connection.state is State.DISCONNECTING:
-                yield DisconnectionResponse()
+                yield (DisconnectionResponse(),)
             case DisconnectionResponse() if message.option != ACK:
                 self._disconnects = False
                 self.close_refused = RemoteProtocolError(
@@ -293,23 +308,24 @@ class Session:
             case _:
                 answer = self._authenticator.follow(message)
                 if answer is not None:
-                    yield answer
+                    yield (answer,)
 
-    def _next(self) -> Iterator[Message]:
+    def _next(self) -> Iterator[_Messages]:
         """What this end may begin, or answer, now."""
         if self._withheld and self.readable < self.settings.max_message:
             self._withheld = False
-            yield self._accept()
+            yield (self._accept(),)
         while self.connection.state is State.READY:
             if self._outgoing and self._outgoing[0].through:
                 data = self._outgoing[0].data
-                yield ThroughData(data)
+                yield (ThroughData(data),)
                 self._was_sent()
                 self.hooks.through_sent(len(data))
             elif self._outgoing:
-                yield self._request(len(self._outgoing[0].data))
+                yield (self._request(len(self._outgoing[0].data)),)
+                self._prepare()
             elif self._disconnects:
-                yield DisconnectionRequest()
+                yield (DisconnectionRequest(),)
             else:
                 break
 
@@ -345,26 +361,34 @@ class Session:
         announced = settings.profile.announced(length, settings.encryption)
         return TransmissionRequest(settings.encryption, key, settings.mac, announced)
 
-    def _begin_sending(self) -> Iterator[Message]:
+    def _prepare(self) -> None:
+        """Seal the first piece while the peer, busy with the message before, has not answered yet."""
+        if self.connection.state is not State.REQUESTED or self.connection.initiator is not self.connection.role:
+            return
         random = os.urandom(DES_BLOCK) if self.settings.unique_keys else None
+        self._end_message()
         self._protection = self._suite.protect(self.connection.role, random)
+        pieces = self._protection.seal(self._outgoing[0].data)
+        self._prepared = _Prepared(random, next(pieces), pieces)
+
+    def _begin_sending(self) -> Iterator[_Messages]:
+        random = self._now_prepared().random
         if random is None:
             yield from self._send_message()
         else:
-            yield SessionRandomRequest(random)
+            yield (SessionRandomRequest(random),)
 
-    def _send_message(self) -> Iterator[Message]:
-        protection = self._receiving()
-        block = self.connection.block_data
+    def _send_message(self) -> Iterator[_Messages]:
+        prepared, block = self._now_prepared(), self.connection.block_data
         rest = b""
-        for piece in protection.seal(self._outgoing[0].data):
-            rest += piece
-            while len(rest) > block:
-                yield DataBlock(rest[:block])
-                rest = rest[block:]
-        yield DataBlock(rest)
-        if self.settings.mac is not Mac.NONE:
-            yield MacNotification(protection.code())
+        for piece in itertools.chain([prepared.first], prepared.rest):
+            octets = rest + piece if rest else piece
+            whole = (len(octets) - 1) // block * block  # the last block is never empty
+            if whole:
+                yield tuple(DataBlock(octets[start : start + block]) for start in range(0, whole, block))
+            rest = octets[whole:]
+        last: _Messages = (DataBlock(rest),)
+        yield last if self.settings.mac is Mac.NONE else (*last, MacNotification(self._under_way().code()))
         self._end_message()
         self._was_sent()
 
@@ -396,17 +420,23 @@ class Session:
             self._protection = self._suite.protect(self.connection.role.peer, None)
         return TransmissionResponse(transfer.request.length if transfer else 0)
 
-    def _receiving(self) -> Protection:
+    def _now_prepared(self) -> _Prepared:
+        if self._prepared is None:
+            raise LocalProtocolError(ErrorCode.NOT_NOW, "No message is being sent.")
+        return self._prepared
+
+    def _under_way(self) -> Protection:
         if self._protection is None:
             raise LocalProtocolError(ErrorCode.NOT_NOW, "No message is under way.")
         return self._protection
 
     def _end_receiving(self, code: bytes | None) -> None:
         request = self.connection.peer_request
-        self._incoming += self._receiving().open(code, request.length if request else 0)
+        self._incoming += self._under_way().open(code, request.length if request else 0)
         self._end_message()
 
     def _end_message(self) -> None:
+        self._prepared = None
         protection, self._protection = self._protection, None
         if protection is not None:
             protection.close()

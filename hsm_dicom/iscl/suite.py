@@ -21,7 +21,7 @@ from hsm_dicom.iscl.profile import DES_BLOCK, IvChain, MacPadding, Md5Order, Pad
 from hsm_dicom.iscl.settings import ISCLSettings
 from tokens.secrets import DataKey, Secrets
 
-PIECE = 64 * 1024
+PIECE = 128 * 1024
 """Octets that go to the device at once: enough to be efficient, few enough for both ends to work at the same time."""
 
 MD5_LENGTH = 16
@@ -117,7 +117,8 @@ class Protection:
                 self._code = _Md5(value, asked=random is not None)
             undo.pop_all()
         self._iv = suite.iv(sender)
-        self._ciphertext = bytearray()
+        self._ciphertext: list[bytes] = []
+        self._waiting = 0
         self._plaintext = bytearray()
 
     def close(self) -> None:
@@ -174,9 +175,10 @@ class Protection:
             self._code.update(octets)
             self._plaintext += octets
             return
-        self._ciphertext += octets
-        if len(self._ciphertext) >= PIECE:
-            self._decrypt(len(self._ciphertext) // DES_BLOCK * DES_BLOCK)
+        self._ciphertext.append(octets)
+        self._waiting += len(octets)
+        if self._waiting >= PIECE:
+            self._decrypt()
 
     def open(self, code: bytes | None, announced: int) -> bytes:
         """The message that was announced with this length, judged by its MAC (None where messages have none).
@@ -185,7 +187,7 @@ class Protection:
         """
         padding_is_right = True
         if self._encrypts:
-            self._decrypt(len(self._ciphertext))
+            self._decrypt()
             self._suite.carry(self._sender, self._iv)
             room = padding_length(bytes(self._plaintext[-DES_BLOCK:]), self._profile.padding)
             length = len(self._plaintext) - (room or 0)
@@ -193,7 +195,7 @@ class Protection:
             # The code has had all but the last block, which is at least in part padding.
             tail = len(self._plaintext) - DES_BLOCK
             end = length if padding_is_right else len(self._plaintext)
-            self._code.update(bytes(self._plaintext[tail:end]))
+            self._update_code(tail, end)
             del self._plaintext[end:]
         code_is_right = code is None or self._judge(code)
         if not padding_is_right:
@@ -215,15 +217,22 @@ class Protection:
             )
         return bytes(self._plaintext)
 
-    def _decrypt(self, length: int) -> None:
-        if not length:
-            return
-        ciphertext = bytes(self._ciphertext[:length])
-        del self._ciphertext[:length]
-        judged = max(len(self._plaintext) - DES_BLOCK, 0)
-        self._plaintext += self._key.decrypt(ciphertext, self._iv)
-        self._iv = ciphertext[-DES_BLOCK:]
-        self._code.update(bytes(self._plaintext[judged : len(self._plaintext) - DES_BLOCK]))
+    def _decrypt(self) -> None:
+        """Decrypt what waits, but for octets that fill no block yet."""
+        ciphertext = b"".join(self._ciphertext)
+        whole = len(ciphertext) // DES_BLOCK * DES_BLOCK
+        self._ciphertext = [ciphertext[whole:]] if whole < len(ciphertext) else []
+        self._waiting = len(ciphertext) - whole
+        ciphertext = ciphertext[:whole]
+        if ciphertext:
+            judged = max(len(self._plaintext) - DES_BLOCK, 0)
+            self._plaintext += self._key.decrypt(ciphertext, self._iv)
+            self._iv = ciphertext[-DES_BLOCK:]
+            self._update_code(judged, len(self._plaintext) - DES_BLOCK)
+
+    def _update_code(self, start: int, end: int) -> None:
+        with memoryview(self._plaintext) as plaintext:
+            self._code.update(plaintext[start:end])
 
     def _judge(self, code: bytes) -> bool:
         """Whether this is the code. All comparisons are made, each in constant time."""
@@ -258,7 +267,7 @@ class _Code:
 
     other_order_is_out_of_reach = False
 
-    def update(self, data: bytes) -> None:
+    def update(self, data: bytes | memoryview) -> None:
         raise NotImplementedError
 
     def value(self) -> bytes:
@@ -277,7 +286,7 @@ class _Md5(_Code):
         self._other = None if session_key is None else hashlib.md5(session_key, usedforsecurity=False)
         self.other_order_is_out_of_reach = asked and session_key is None
 
-    def update(self, data: bytes) -> None:
+    def update(self, data: bytes | memoryview) -> None:
         self._digest.update(data)
         if self._other is not None:
             self._other.update(data)
@@ -299,7 +308,7 @@ class _DesMac(_Code):
         self._waiting = bytearray()
         self._last = bytes(DES_BLOCK)
 
-    def update(self, data: bytes) -> None:
+    def update(self, data: bytes | memoryview) -> None:
         self._waiting += data
         if len(self._waiting) > PIECE:
             # The last block waits: it may need padding.

@@ -116,7 +116,7 @@ class _Observer:
 
     def __init__(self, profile: WireProfile) -> None:
         self._profile = profile
-        self._readers = {role: MessageReader(profile) for role in Role}
+        self._readers = {role: MessageReader(profile, keeps_octets=True) for role in Role}
         self._ends = {role: Connection(role, profile) for role in Role}
         self._waiting: dict[Role, list[tuple[Explained, bytes]]] = {role: [] for role in Role}
         self._explained: list[Explained] = []
@@ -139,7 +139,7 @@ class _Observer:
                 yield message
         except ISCLError as error:
             self._add(sender, "what follows cannot be read", ()).remark = _about(sender, error)
-            self._readers[sender] = MessageReader(self._profile)
+            self._readers[sender] = MessageReader(self._profile, keeps_octets=True)
 
     def _see(self, sender: Role, message: Message, octets: bytes) -> None:
         explained = self._add(sender, describe(type(message)), _facts(message))

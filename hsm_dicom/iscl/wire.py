@@ -125,9 +125,10 @@ def build(message: Message, profile: WireProfile, error_number: int = 0) -> byte
 class MessageReader:
     """Cuts a stream of octets into messages. Holds at most the octets last fed and one unfinished message."""
 
-    def __init__(self, profile: WireProfile) -> None:
+    def __init__(self, profile: WireProfile, *, keeps_octets: bool = False) -> None:
         self.octets = b""
-        """The message last read, as it came."""
+        """The message last read, as it came, if octets are kept."""
+        self._keeps_octets = keeps_octets
         self._profile = profile
         self._buffer = bytearray()
 
@@ -162,9 +163,12 @@ class MessageReader:
             if len(self._buffer) < HEADER_LENGTH + header.data_length:
                 return None
         end = HEADER_LENGTH + header.data_length
-        self.octets = bytes(memoryview(self._buffer)[:end])
+        with memoryview(self._buffer) as octets:
+            data = bytes(octets[HEADER_LENGTH:end])
+            if self._keeps_octets:
+                self.octets = bytes(octets[:end])
         del self._buffer[:end]
-        return parse(header, self.octets[HEADER_LENGTH:], self._profile)
+        return parse(header, data, self._profile)
 
 
 @cache

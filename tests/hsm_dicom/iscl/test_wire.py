@@ -50,7 +50,7 @@ def test_messages_are_laid_out_as_documented(message: Message, octets: str) -> N
 @pytest.mark.parametrize("profile", [DEFAULT, LITTLE])
 @pytest.mark.parametrize("message", SAMPLES)
 def test_what_is_built_is_read_again(message: Message, profile: WireProfile) -> None:
-    reader = MessageReader(profile)
+    reader = MessageReader(profile, keeps_octets=True)
     octets = build(message, profile)
     reader.feed(octets + octets[:10])
     assert reader.read(10_000) == message
@@ -165,7 +165,7 @@ def outcome(reader: MessageReader, variable: int) -> Message | ErrorCode | None:
 
 @given(st.binary(max_size=300), st.sampled_from([DEFAULT, LITTLE]))
 def test_any_octets_are_a_message_or_an_error_or_the_beginning_of_one(octets: bytes, profile: WireProfile) -> None:
-    reader = MessageReader(profile)
+    reader = MessageReader(profile, keeps_octets=True)
     reader.feed(octets)
     while isinstance(result := outcome(reader, 200), Message):
         assert build(result, profile)[32:] == reader.octets[32:]
