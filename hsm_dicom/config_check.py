@@ -36,6 +36,7 @@ from hsm_dicom.identity import (
     load_identity,
     read_certificates,
 )
+from hsm_dicom.network.configured import problems as network_problems
 from tokens.errors import TokenError
 from tokens.opening import module_of
 from tokens.pin import FromEnvironment, FromFile, PinPad, Prompt
@@ -110,6 +111,8 @@ class _Check:
             self.progress(f"identity {name}")
             identities += self._identity(name, identity)
         self._places()
+        for place, what, remedy in network_problems(configuration):
+            self._add(place, what, remedy)
         return ConfigurationReport(
             file=self.reading.file,
             problems=tuple(sorted(self.problems, key=lambda problem: problem.line or 0)),

@@ -56,6 +56,14 @@ _WORDS: Mapping[str, Words] = {
     "model_type": ("A table must stand here.", "Write it as [table] with key = value lines under it."),
     "dict_type": ("Tables with names must stand here.", "Write them like [tokens.NAME]."),
     "frozen_set_type": ("A list must stand here.", 'Write it like ["one", "two"].'),
+    "tuple_type": ("A list must stand here.", 'Write it like ["one", "two"].'),
+    "too_short": ("The list is empty.", 'Write at least one, like ["one"].'),
+    "bool_type": ("true or false must stand here.", "Write it without quotation marks."),
+    "bool_parsing": ("true or false must stand here.", "Write it without quotation marks."),
+    "float_type": ("A number must stand here.", "Write it without quotation marks."),
+    "float_parsing": ("A number must stand here.", "Write it without quotation marks."),
+    "date_type": ("A date must stand here.", "Write it like 2030-12-31, without quotation marks."),
+    "date_from_datetime_parsing": ("A date must stand here.", "Write it like 2030-12-31, without quotation marks."),
 }
 
 
@@ -70,9 +78,11 @@ def in_words(error: ErrorDetails) -> Words:
         return str(context["reason"]), "See the form of a URI: hsm-dicom token list prints those of tokens."
     if kind == "card_profile":
         return str(context["reason"]), "Write it as tokens.smartcard.profile_table shows, or leave the table out."
-    if kind in ("greater_than_equal", "less_than_equal"):
-        bound = context.get("ge", context.get("le"))
-        return f"The number is too {'small' if 'ge' in context else 'large'}.", f"The bound is {bound}."
+    if kind == "literal_error":
+        return "The value is none of those that there are.", f"Write one of: {context['expected']}."
+    if kind in ("greater_than_equal", "less_than_equal", "greater_than"):
+        bound = context.get("ge", context.get("le", context.get("gt")))
+        return f"The number is too {'large' if 'le' in context else 'small'}.", f"The bound is {bound}."
     return _WORDS.get(kind, ("The value is not of the form that is wanted here.", "See the documentation of this key."))
 
 
@@ -94,4 +104,6 @@ def _known_at(place: tuple[int | str, ...]) -> list[str]:
             model = model.model_fields[str(part)].annotation
         else:
             model = get_args(model)[-1]  # dict[str, Section]: its names are free
+    if not isinstance(model, type):
+        model = get_args(model)[0]  # Section | None
     return sorted(model.model_fields)

@@ -12,18 +12,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    PlainValidator,
-    StringConstraints,
-    ValidationInfo,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, PlainValidator, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
+from hsm_dicom.config.base import FilePath, Section, Text, below
+from hsm_dicom.config.network_sections import ListenerSection, PeerSection, TrustSection
 from tokens.card_uri import CardUri
 from tokens.errors import PinSourceError, UriError
 from tokens.opening import parse_uri
@@ -40,11 +33,6 @@ ALLOWABLE = (*(weakness.value for weakness in Weakness), FILE_KEY)
 """Everything that `allow` of an identity can name."""
 
 
-def _below(path: Path, info: ValidationInfo) -> Path:
-    folder: Path = (info.context or {}).get("folder", Path())
-    return folder / path.expanduser()
-
-
 def _text(value: object) -> str:
     if not isinstance(value, str) or not value:
         raise PydanticCustomError("string_type", "")
@@ -57,13 +45,13 @@ def _pin_source(value: object, info: ValidationInfo) -> PinSource:
         source = parse_pin_source(value if isinstance(value, str) else "")
     except PinSourceError:
         raise PydanticCustomError("pin_source", "") from None
-    return FromFile(_below(source.path, info)) if isinstance(source, FromFile) else source
+    return FromFile(below(source.path, info)) if isinstance(source, FromFile) else source
 
 
 def _key_location(value: object, info: ValidationInfo) -> Pkcs11Uri | CardUri | Path:
     text = _text(value)
     if text.startswith("file:"):
-        return _below(Path(text.removeprefix("file:")), info)
+        return below(Path(text.removeprefix("file:")), info)
     try:
         return parse_uri(text)
     except UriError as error:
@@ -81,7 +69,7 @@ def _card_profiles(value: object) -> dict[str, CardProfile]:
 
 def _certificate(value: object, info: ValidationInfo) -> Path | None:
     text = _text(value)
-    return None if text == "token" else _below(Path(text), info)
+    return None if text == "token" else below(Path(text), info)
 
 
 def _key_id(value: object) -> bytes:
@@ -95,16 +83,6 @@ def _allowed(name: str) -> str:
     if name not in ALLOWABLE:
         raise PydanticCustomError("weakness", "")
     return name
-
-
-FilePath = Annotated[Path, AfterValidator(_below)]
-Text = Annotated[str, StringConstraints(min_length=1)]
-
-
-class Section(BaseModel):
-    """What all tables have in common. Later sections inherit it too."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, arbitrary_types_allowed=True)
 
 
 class TokenSection(Section):
@@ -193,9 +171,12 @@ class EventsSection(Section):
 class Configuration(Section):
     """The whole file. Each table has a default, so that an empty file is a configuration."""
 
-    tokens: dict[str, TokenSection] = {}
-    identities: dict[str, IdentitySection] = {}
-    cards: Annotated[dict[str, CardProfile], PlainValidator(_card_profiles)] = {}
+    tokens: dict[str, TokenSection] = Field(default_factory=dict)
+    identities: dict[str, IdentitySection] = Field(default_factory=dict)
+    cards: Annotated[dict[str, CardProfile], PlainValidator(_card_profiles)] = Field(default_factory=dict)
     """`[cards.NAME]`: kinds of smart cards beside those that are known; see `tokens.smartcard.profile_table`."""
+    trust: TrustSection = TrustSection()
+    peers: dict[str, PeerSection] = Field(default_factory=dict)
+    listeners: dict[str, ListenerSection] = Field(default_factory=dict)
     state: StateSection = StateSection()
     events: EventsSection = EventsSection()

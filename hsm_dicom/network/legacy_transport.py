@@ -13,7 +13,7 @@ from hsm_dicom.network.pump import PumpedSocket
 from hsm_dicom.network.sockets import READ_SECONDS
 from hsm_dicom.network.transport import ConnectionFacts, Secured, Wants
 from hsm_dicom.tls import Authentication, FailureReason, HandshakeFailed, LegacyRefused
-from hsm_dicom.tls.legacy import LegacyContext, LegacyHandshake
+from hsm_dicom.tls.legacy.context import LegacyContext, LegacyHandshake
 from hsm_dicom.tls.settings import LegacyOpening
 from hsm_dicom.trust import Verifier
 

@@ -15,8 +15,10 @@ from cryptography.hazmat.primitives.asymmetric import padding
 
 from hsm_dicom.identity import Identity
 from hsm_dicom.tls import Authentication, ContextError, FailureReason, HandshakeFailed, LegacyRefused, UnknownProfile
-from hsm_dicom.tls.legacy import PROFILES, LegacyContext, LegacyHandshake, LegacySocket
+from hsm_dicom.tls.legacy import PROFILES
+from hsm_dicom.tls.legacy.context import LegacyContext, LegacyHandshake
 from hsm_dicom.tls.legacy.keys import decrypter
+from hsm_dicom.tls.legacy.sockets import LegacySocket
 from hsm_dicom.tls.settings import LegacyOpening
 from hsm_dicom.trust import Reason
 from tests import pki

@@ -1,0 +1,99 @@
+"""The tables about the network: who is trusted, who the peers are, where this node listens.
+
+Only their form is checked here; what profiles there are, and whether names and pins make sense, is looked at where
+they are used (`hsm_dicom.network.configured`), and by check-config.
+"""
+
+from __future__ import annotations
+
+import datetime
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from hsm_dicom.config.base import FilePath, Section, Text
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+AuthenticationName = Literal["mutual", "one-way"]
+
+
+class TrustSection(Section):
+    """`[trust]`: whose certificates are trusted on the network."""
+
+    anchors: tuple[FilePath, ...] = ()
+    """CA certificates, PEM or DER; a folder stands for the files in it. Nothing else is trusted."""
+    intermediates: tuple[FilePath, ...] = ()
+    """Certificates between, which peers may not send themselves."""
+    crls: tuple[FilePath, ...] = ()
+    """Certificate revocation lists. Read anew at each reload (SIGHUP)."""
+    ocsp_responses: tuple[FilePath, ...] = ()
+    """OCSP responses (DER), fetched by somebody else."""
+    revocation: Literal["when-given", "required", "if-available"] = "when-given"
+    """When a certificate whose revocation is unknown is trusted; see `hsm_dicom.trust.RevocationPolicy`."""
+
+
+class LegacySection(Section):
+    """`legacy` of a peer or a listener: a retired TLS profile, opened by name."""
+
+    profile: Text
+    """aes-tls, basic-tls or des-tls; hsm-dicom tls profiles explains them."""
+    reason: Text
+    """Why it is needed. Told with each use."""
+    until: datetime.date
+    """The last day on which it holds, such as 2030-12-31."""
+
+
+class PeerSection(Section):
+    """`[peers.NAME]`: another application entity. It is known by its certificate, in both directions."""
+
+    ae_titles: Annotated[tuple[Text, ...], Field(min_length=1)]
+    """The AE titles that it may use; the first one is called."""
+    host: Text | None = None
+    """Where it is reached. Unless names, subject or pins say otherwise, its certificate must be for this name."""
+    port: Port = 2762
+    """Its port."""
+    names: tuple[Text, ...] = ()
+    """Host names or addresses, of which its certificate must hold one."""
+    subject: Text | None = None
+    """The subject that its certificate must have (RFC 4514)."""
+    pins: frozenset[Text] = frozenset()
+    """SHA-256 values of public keys in hexadecimal, of which its key must have one; hsm-dicom tls probe shows it."""
+    profile: Text | None = None
+    """The TLS profile; bcp195-rfc9325 unless said otherwise."""
+    authentication: AuthenticationName = "mutual"
+    """one-way: we show it no certificate of ours."""
+    identity: Text | None = None
+    """The NAME of the identity that we show it; not needed where there is only one."""
+    calling_ae_title: Text | None = None
+    """What we call ourselves towards it."""
+    legacy: LegacySection | None = None
+    """A retired profile instead of `profile`."""
+
+
+class ListenerSection(Section):
+    """`[listeners.NAME]`: an address where associations are accepted."""
+
+    ae_title: Text
+    """Our AE title."""
+    host: Text = "127.0.0.1"
+    """The address to listen on. Only this machine reaches the default."""
+    port: Port = 2762
+    """The port."""
+    identities: Annotated[tuple[Text, ...], Field(min_length=1)]
+    """The NAMEs of our identities: one with an RSA key, one with an EC key, or both."""
+    peers: tuple[Text, ...] | None = None
+    """The NAMEs of the peers that may call; all of them unless said otherwise."""
+    profile: Text | None = None
+    """The TLS profile; bcp195-rfc9325 unless said otherwise."""
+    authentication: AuthenticationName = "mutual"
+    """one-way: callers need no certificate, and anybody may use any AE title of a peer."""
+    legacy: LegacySection | None = None
+    """A retired profile instead of `profile`, for this listener as a whole."""
+    store: FilePath | None = None
+    """The folder that takes received SOP Instances; without it, only Verification is served."""
+    check_signatures: bool = False
+    """Refuse an instance whose digital signature does not hold."""
+    associations: Annotated[int, Field(ge=1, le=1000)] = 32
+    """How many associations may run at once."""
+    handshake_seconds: Annotated[float, Field(gt=0, le=600)] = 10.0
+    """How long a peer may take for its handshake."""
