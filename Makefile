@@ -1,5 +1,5 @@
 # Each target is one readable command; tools/set-up prepares what the target needs, once.
-.PHONY: demo test lint soak bench clean
+.PHONY: demo test lint soak fuzz bench clean
 bin := .venv/bin
 
 demo: .venv/.ready-demo
@@ -15,6 +15,9 @@ lint: .venv/.ready-test
 soak: .venv/.ready-test
 	HSM_DICOM_SOAK=20 $(bin)/pytest tests/tokens/test_threads.py
 	HSM_DICOM_SOAK=20 $(bin)/pytest -k "fuzz or hostile or any_single_bit or property"
+
+fuzz: .venv/.ready-test
+	$(bin)/python -m fuzz.signatures -max_total_time=600
 
 bench: .venv/.ready-test
 	$(bin)/python -m benchmarks
