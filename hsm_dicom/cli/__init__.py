@@ -8,6 +8,8 @@
 | `verify`, `verifying`, `verdict_text` | verify; the run itself; its words                                       |
 | `signatures`, `timestamps`            | signatures list, remove, remove-all, ask-timestamp, add-timestamp       |
 | `purposes`                            | purposes                                                                |
+| `network`                             | echo, store, listen                                                     |
+| `tls`                                 | tls profiles, probe                                                     |
 | `token`, `token_report`               | token list, info, init, check, login, forgive, change-pin; their words  |
 | `key`, `key_report`                   | key generate, list, csr, import-cert, delete; their words               |
 | `check_config`                        | check-config                                                            |

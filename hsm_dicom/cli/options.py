@@ -28,6 +28,16 @@ def identity_names(incomplete: str) -> list[str]:
     return [name for name in _names("identities") if name.startswith(incomplete)]
 
 
+def peer_names(incomplete: str) -> list[str]:
+    """For completion: the peers of the configuration."""
+    return [name for name in _names("peers") if name.startswith(incomplete)]
+
+
+def listener_names(incomplete: str) -> list[str]:
+    """For completion: the listeners of the configuration."""
+    return [name for name in _names("listeners") if name.startswith(incomplete)]
+
+
 def _key_names(incomplete: str) -> list[str]:
     return identity_names(incomplete) + _token_names(incomplete)
 

@@ -17,19 +17,21 @@ from hsm_dicom.cli.check_config import check_config
 from hsm_dicom.cli.demo import EXAMPLE as DEMO_EXAMPLE
 from hsm_dicom.cli.demo import demo
 from hsm_dicom.cli.key import app as key_app
+from hsm_dicom.cli.network import ECHO_EXAMPLE, LISTEN_EXAMPLE, STORE_EXAMPLE, echo, listen, store
 from hsm_dicom.cli.options import Verbose
 from hsm_dicom.cli.purposes import EXAMPLE as PURPOSES_EXAMPLE
 from hsm_dicom.cli.purposes import purposes
 from hsm_dicom.cli.sign import EXAMPLE as SIGN_EXAMPLE
 from hsm_dicom.cli.sign import sign
 from hsm_dicom.cli.signatures import app as signatures_app
+from hsm_dicom.cli.tls import app as tls_app
 from hsm_dicom.cli.token import app as token_app
 from hsm_dicom.cli.verify import EXAMPLE as VERIFY_EXAMPLE
 from hsm_dicom.cli.verify import verify
 
 app = typer.Typer(
     name="hsm-dicom",
-    help="Sign and verify DICOM objects with keys that never leave their token.",
+    help="Sign, verify and transfer DICOM objects with keys that never leave their token.",
     epilog="Begin with: hsm-dicom demo",
     no_args_is_help=True,
     rich_markup_mode="rich",
@@ -37,13 +39,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-_BEGIN, _OBJECTS, _DEVICES = "To begin", "DICOM objects", "Tokens and keys"
+_BEGIN, _OBJECTS, _NETWORK, _DEVICES = "To begin", "DICOM objects", "DICOM network", "Tokens and keys"
 app.command("demo", epilog=DEMO_EXAMPLE, rich_help_panel=_BEGIN)(demo)
 app.command("check-config", epilog=CHECK_CONFIG_EXAMPLE, rich_help_panel=_BEGIN)(check_config)
 app.command("sign", epilog=SIGN_EXAMPLE, rich_help_panel=_OBJECTS)(sign)
 app.command("verify", epilog=VERIFY_EXAMPLE, rich_help_panel=_OBJECTS)(verify)
 app.add_typer(signatures_app, name="signatures", rich_help_panel=_OBJECTS)
 app.command("purposes", epilog=PURPOSES_EXAMPLE, rich_help_panel=_OBJECTS)(purposes)
+app.command("echo", epilog=ECHO_EXAMPLE, rich_help_panel=_NETWORK)(echo)
+app.command("store", epilog=STORE_EXAMPLE, rich_help_panel=_NETWORK)(store)
+app.command("listen", epilog=LISTEN_EXAMPLE, rich_help_panel=_NETWORK)(listen)
+app.add_typer(tls_app, name="tls", rich_help_panel=_NETWORK)
 app.add_typer(token_app, name="token", rich_help_panel=_DEVICES)
 app.add_typer(key_app, name="key", rich_help_panel=_DEVICES)
 

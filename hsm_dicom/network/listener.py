@@ -9,6 +9,7 @@ open for a moment so that the peer can read the alert.
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import selectors
 import socket
@@ -330,7 +331,7 @@ def _listening(address: Address) -> socket.socket:
         return socket.create_server(address, family=family, backlog=_BACKLOG)
     except OSError as error:
         raise CannotListen(
-            f"{_text(address)} cannot be listened on ({error.strerror}); see what else uses the port (ss -ltnp), or "
+            f"{_text(address)} cannot be listened on ({os.strerror(error.errno or 0)}); see what else uses the port (ss -ltnp), or "
             "name another address."
         ) from error
 

@@ -123,7 +123,7 @@ class _Job:
     def readable(self, files: Iterable[Path]) -> list[Instance]:
         """The instances in the files; what is none is settled at once."""
         instances = []
-        for path in _expanded(files):
+        for path in expanded(files):
             found = _read(path)
             if isinstance(found, Instance):
                 instances.append(found)
@@ -173,7 +173,8 @@ class _Job:
         self._progress(outcome)
 
 
-def _expanded(files: Iterable[Path]) -> Iterator[Path]:
+def expanded(files: Iterable[Path]) -> Iterator[Path]:
+    """The files, those in folders among them."""
     for path in files:
         if path.is_dir():
             yield from sorted(found for found in path.rglob("*") if found.is_file())

@@ -115,7 +115,10 @@ MODIFIED_BCP195_RFC9325 = Profile(
     signature_algorithms=_SHA256_AND_384_ONLY,
     algorithms=AlgorithmPolicy(curves=_NIST_CURVES, hashes=_SHA2),
     server_order=True,
-    remarks=("X25519 is left out: its field has 255 bits, and the profile asks for 256.",),
+    remarks=(
+        "X25519 is left out: its field has 255 bits, and the profile asks for 256.",
+        "Only a listener with two identities, one RSA and one EC, offers every suite that is required.",
+    ),
 )
 
 BCP195 = Profile(

@@ -1,3 +1,4 @@
+from tests.hsm_dicom.cli.conftest import run
 from tests.hsm_dicom.tls.fixtures import hospital, remote
 
-__all__ = ["hospital", "remote"]
+__all__ = ["hospital", "remote", "run"]

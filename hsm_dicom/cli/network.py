@@ -1,0 +1,234 @@
+"""`hsm-dicom echo`, `store` and `listen`: DICOM over TLS with peers of the configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hsm_dicom.cli import exits
+from hsm_dicom.cli.options import Config, Json, Pin, Verbose, listener_names, peer_names
+
+if TYPE_CHECKING:
+    from hsm_dicom.events import Event
+    from hsm_dicom.network.store import FileOutcome
+    from hsm_dicom.network.transport import ConnectionFacts
+
+ECHO_EXAMPLE = "Example: hsm-dicom echo pacs"
+STORE_EXAMPLE = "Example: hsm-dicom store pacs ct/"
+LISTEN_EXAMPLE = "Example: hsm-dicom listen main"
+
+PeerName = Annotated[
+    str,
+    typer.Argument(
+        metavar="PEER", show_default=False, autocompletion=peer_names, help="A peer: its NAME in the configuration."
+    ),
+]
+
+
+def echo(peer: PeerName, pin: Pin = None, config: Config = None, json: Json = False, verbose: Verbose = False) -> None:
+    """Ask a peer whether it answers (C-ECHO), and show as whom and over what."""
+    from hsm_dicom.cli import output
+    from hsm_dicom.cli.session import configured, named_pin
+    from hsm_dicom.network.configured import reaching
+    from hsm_dicom.network.echo import echo as ask
+
+    with (
+        configured(config) as configuration,
+        reaching(configuration, peer, pin=named_pin(pin)) as found,
+        output.working(f"Asking {peer}", quiet=json),
+    ):
+        result = ask(*found)
+    if json:
+        content = {
+            "peer": peer,
+            "done": result.done,
+            "status": result.status,
+            "seconds_to_associate": result.seconds_to_associate,
+            "seconds_to_answer": result.seconds_to_answer,
+            "connection": connection_json(result.facts),
+        }
+        output.write_json("echo", content)
+    else:
+        answered = f"{output.shown(peer)} answered in {result.seconds_to_answer * 1000:.0f} ms"
+        output.outcome(result.done, f"{answered} (status {result.status:04X}).")
+        print_connection(result.facts)
+    if not result.done:
+        raise typer.Exit(exits.FAILED)
+
+
+def store(
+    peer: PeerName,
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="DICOM files, or folders of them.", show_default=False)
+    ],
+    attempts: Annotated[
+        int, typer.Option("--attempts", min=1, max=20, help="How often to try where the reason may pass.")
+    ] = 3,
+    pin: Pin = None,
+    config: Config = None,
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Send files to a peer (C-STORE), byte for byte, so that signatures stay valid. Exit 0 only if it has them all."""
+    from hsm_dicom.cli import output
+    from hsm_dicom.cli.session import configured, named_pin
+    from hsm_dicom.network.configured import reaching
+    from hsm_dicom.network.store import expanded
+    from hsm_dicom.network.store import store as send
+
+    paths = list(expanded(files))
+    with (
+        configured(config) as configuration,
+        reaching(configuration, peer, pin=named_pin(pin)) as (found, transport, calling),
+        output.progress(f"Sending to {peer}", len(paths), quiet=json) as advance,
+    ):
+
+        def tell(outcome: FileOutcome) -> None:
+            advance()
+            if json:
+                output.write_json("store", _outcome_json(outcome))
+            elif not outcome.done:
+                output.complain(str(outcome.path), outcome.sentence)
+
+        result = send(found, transport, calling, paths, attempts=attempts, progress=tell)
+    sent = sum(outcome.done for outcome in result.outcomes)
+    failed = len(result.outcomes) - sent
+    if json:
+        content = {
+            "peer": peer,
+            "sent": sent,
+            "failed": failed,
+            "seconds": result.seconds,
+            "connection": connection_json(result.facts) if result.facts else None,
+        }
+        output.write_json("store-summary", content)
+    else:
+        left = f", {output.count(failed, 'file')} not" if failed else ""
+        output.outcome(not failed, f"{output.count(sent, 'file')} sent to {peer}{left}, in {result.seconds:.1f} s.")
+        if result.facts:
+            print_connection(result.facts)
+    if failed:
+        raise typer.Exit(exits.FAILED)
+
+
+def listen(
+    listener: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="LISTENER",
+            show_default=False,
+            autocompletion=listener_names,
+            help="Its NAME in the configuration; not needed where there is only one.",
+        ),
+    ] = None,
+    pin: Pin = None,
+    config: Config = None,
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Accept associations (C-ECHO, C-STORE) until SIGTERM or Ctrl-C; SIGHUP reads certificates and trust anew.
+
+    Each connection, association and instance is one line; with --json, one event.
+    """
+    import signal
+
+    from hsm_dicom.cli import output
+    from hsm_dicom.cli.session import configured, named_pin
+    from hsm_dicom.config import find_configuration
+    from hsm_dicom.config.devices import NotConfigured
+    from hsm_dicom.events import subscribed
+    from hsm_dicom.network.configured import loader
+    from hsm_dicom.network.service import Service
+    from hsm_dicom.network.signature_check import check_signatures
+
+    file = find_configuration(config)
+    if file is None:
+        raise NotConfigured("Nothing says where to listen; write a configuration with [listeners.NAME].")
+    # Blocked before any thread begins, so that this one alone takes them.
+    signals = {signal.SIGHUP, signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    with (
+        configured(file),
+        subscribed(_teller(json)),
+        Service(loader(file, listener, pin=named_pin(pin)), check_signatures) as service,
+    ):
+        if not json:
+            _print_listening(service)
+        while signal.sigwait(signals) == signal.SIGHUP:
+            service.reload()
+    if not json:
+        output.say("No longer listening.")
+
+
+def _print_listening(service: Any) -> None:
+    from hsm_dicom.cli import output
+
+    settings, (host, port) = service.settings, service.address
+    profile = settings.legacy.profile if settings.legacy else settings.profile.name
+    output.outcome(True, f"{settings.ae_title} listens on {host} port {port}.")
+    output.facts(
+        [
+            ("profile", f"{profile}, {settings.authentication} authentication"),
+            ("peers", ", ".join(output.shown(peer.name) for peer in settings.peers) or "none: nobody may call"),
+            ("stores", str(settings.storage.folder) if settings.storage else "nothing; Verification only"),
+        ]
+    )
+
+
+def _teller(json: bool) -> Any:
+    """What tells of each event of the network."""
+    import sys
+    from datetime import UTC, datetime
+
+    from hsm_dicom.cli import output
+    from hsm_dicom.events import as_json
+    from hsm_dicom.network.events import NetworkEvent
+
+    def tell(event: Event) -> None:
+        if not isinstance(event, NetworkEvent):
+            return
+        if json:
+            sys.stdout.write(as_json(event, datetime.now(UTC)) + "\n")
+        else:
+            sys.stdout.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}  {output.shown(event.sentence)}\n")
+        sys.stdout.flush()
+
+    return tell
+
+
+def connection_json(facts: ConnectionFacts) -> dict[str, Any]:
+    """A connection for programs."""
+    certificate = facts.certificate
+    return {
+        "transport": facts.transport,
+        "profile": facts.profile,
+        "version": facts.version,
+        "suite": facts.suite,
+        "resumed": facts.resumed,
+        "subject": certificate.subject if certificate else None,
+        "serial": certificate.serial if certificate else None,
+        "spki_sha256": certificate.spki_sha256 if certificate else None,
+    }
+
+
+def print_connection(facts: ConnectionFacts) -> None:
+    """A connection for people."""
+    from hsm_dicom.cli import output
+
+    rows = [("connection", f"{facts.version}, {facts.suite}"), ("profile", facts.profile)]
+    if facts.certificate:
+        rows = [("certificate", f"{facts.certificate.subject} (serial {facts.certificate.serial})"), *rows]
+    output.facts(rows)
+
+
+def _outcome_json(outcome: FileOutcome) -> dict[str, Any]:
+    return {
+        "file": str(outcome.path),
+        "sop_instance_uid": outcome.sop_instance_uid or None,
+        "done": outcome.done,
+        "status": outcome.status,
+        "sentence": outcome.sentence,
+        "attempts": outcome.attempts,
+    }

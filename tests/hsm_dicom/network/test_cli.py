@@ -1,0 +1,223 @@
+"""`hsm-dicom listen` as a process, and `echo`, `store`, `tls probe` against it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from tests import pki
+from tests.hsm_dicom.cli.conftest import PROGRAM, Run
+from tests.hsm_dicom.network.images import ct_image
+from tests.hsm_dicom.tls.fixtures import Hospital
+from tests.interop.tls.programs import free_port
+from tests.softhsm import MODULE, TestToken
+
+
+@dataclass
+class Site:
+    """A folder with a configuration in which the node is its own peer."""
+
+    folder: Path
+    port: int = field(default_factory=free_port)
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "hsm-dicom.toml"
+
+    def write(self, node: TestToken, hospital: Hospital, *, more: str = "") -> None:
+        (self.folder / "node.pem").write_bytes(hospital.rsa.certificate.public_bytes(Encoding.PEM))
+        (self.folder / "ca.pem").write_bytes(hospital.ca.pem)
+        self.config.write_text(
+            f"""
+[tokens.node]
+module = "{MODULE}"
+serial = "{node.serial}"
+pin = "{node.pin}"
+
+[identities.node]
+token = "node"
+object = "rsa"
+certificate = "node.pem"
+
+[trust]
+anchors = ["ca.pem"]
+{more}
+
+[peers.self]
+host = "127.0.0.1"
+port = {self.port}
+ae_titles = ["NODE"]
+
+[peers.nobody]
+host = "127.0.0.1"
+port = 1
+ae_titles = ["NOBODY"]
+
+[listeners.main]
+ae_title = "NODE"
+port = {self.port}
+identities = ["node"]
+store = "received"
+check_signatures = true
+"""
+        )
+        self.config.chmod(0o600)
+
+
+class Listening:
+    """The process, and what it has printed."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.printed: list[str] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def says(self, text: str, seconds: float = 20.0) -> bool:
+        deadline = time.monotonic() + seconds
+        while text not in " ".join(" ".join(self.printed).split()):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+        return True
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        self.printed.extend(iter(self.process.stdout.readline, ""))
+
+
+@contextlib.contextmanager
+def listening(site: Site, *options: str, until: str = "listens on") -> Iterator[Listening]:
+    process = subprocess.Popen(
+        [*PROGRAM, "listen", "--config", str(site.config), *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, "COLUMNS": "100"},
+    )
+    running = Listening(process)
+    try:
+        if until:
+            assert running.says(until), running.printed
+        yield running
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        running._reader.join(5)
+        if process.stdout:
+            process.stdout.close()
+
+
+@pytest.fixture
+def site(tmp_path: Path, node: TestToken, hospital: Hospital) -> Site:
+    made = Site(tmp_path)
+    made.write(node, hospital)
+    return made
+
+
+def test_a_node_listens_answers_stores_reloads_and_ends(
+    site: Site, run: Run, node: TestToken, hospital: Hospital, tmp_path: Path
+) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    for number in range(3):
+        ct_image(images, f"{number}.dcm")
+    (images / "notes.txt").write_text("no image")
+    with listening(site) as running:
+        echoed = run("echo", "self", "--config", site.config)
+        assert echoed.status == 0, echoed.said
+        assert "self answered in" in echoed.said
+        assert "CN=node rsa" in echoed.said
+        stored = run("store", "self", images, "--config", site.config)
+        assert stored.status == 1
+        assert "3 files sent to self, 1 file not" in stored.said
+        assert "notes.txt is no DICOM file" in stored.said
+        assert len(list((tmp_path / "received").iterdir())) == 3
+        as_json = run("store", "self", images / "0.dcm", "--config", site.config, "--json")
+        assert [line["schema"] for line in as_json.lines] == ["hsm-dicom/store/1", "hsm-dicom/store-summary/1"]
+        assert as_json.lines[1]["connection"]["subject"] == "CN=node rsa"
+        probed = run("tls", "probe", f"127.0.0.1:{site.port}", "--config", site.config)
+        assert probed.status == 0, probed.said
+        assert "We would connect under bcp195-rfc9325." in probed.said
+        assert running.says("stored as")
+
+        (tmp_path / "ca.crl").write_bytes(
+            hospital.ca.crl([pki.Identity(hospital.rsa.certificate, None)], encoding=Encoding.PEM)
+        )
+        site.write(node, hospital, more='crls = ["ca.crl"]')
+        running.process.send_signal(signal.SIGHUP)
+        assert running.says("were read anew")
+        site.write(node, hospital)
+        refused = run("echo", "self", "--config", site.config)
+        assert refused.status == 1
+        assert running.says("'CN=node rsa' is refused: ")
+        assert running.says("was revoked")
+        running.process.send_signal(signal.SIGTERM)
+        assert running.process.wait(20) == 0
+        assert running.says("No longer listening.")
+    assert "Traceback" not in "".join(running.printed)
+
+
+def test_listening_in_json_is_one_event_a_line(site: Site, run: Run) -> None:
+    with listening(site, "main", "--json", until="") as running:
+        deadline = time.monotonic() + 20
+        while (answer := run("echo", "self", "--config", site.config, "--json")).status != 0:
+            assert time.monotonic() < deadline, answer.said
+        assert answer.json["done"] is True
+        assert running.says("association-opened")
+        events = [json.loads(line) for line in list(running.printed)]
+    assert [event["event"] for event in events][:2] == ["connection-secured", "association-opened"]
+    assert events[0]["subject"] == "CN=node rsa"
+
+
+def test_a_peer_that_is_not_there_is_one_sentence(site: Site, run: Run, tmp_path: Path) -> None:
+    for command in (["echo", "nobody"], ["store", "nobody", ct_image(tmp_path), "--attempts", "1"]):
+        result = run(*command, "--config", site.config)
+        assert result.status == 1
+        assert "see whether something listens on 127.0.0.1:1" in result.said
+    unknown = run("echo", "pacs", "--config", site.config)
+    assert unknown.status == 1
+    assert "There is no peer 'pacs' in the configuration; there: self, nobody." in unknown.said
+
+
+def test_listening_twice_is_one_sentence(site: Site) -> None:
+    with listening(site):
+        second = subprocess.run(
+            [*PROGRAM, "listen", "--config", str(site.config)], capture_output=True, text=True, timeout=30
+        )
+    assert second.returncode == 1
+    assert "cannot be listened on (Address already in use)" in second.stderr
+    assert "Traceback" not in second.stderr
+
+
+def test_profiles_are_listed_with_what_is_not_so(run: Run) -> None:
+    listed = run("tls", "profiles")
+    assert listed.status == 0
+    assert "modified-bcp195-rfc9325" in listed.said
+    assert "Camellia".upper() in listed.said
+    document = run("tls", "profiles", "--json").json
+    assert document["schema"] == "hsm-dicom/tls-profiles/1"
+    assert {profile["name"] for profile in document["legacy"]} == {"aes-tls", "basic-tls", "des-tls"}
+
+
+def test_a_probe_of_nobody_is_one_sentence(run: Run) -> None:
+    result = run("tls", "probe", "127.0.0.1:1")
+    assert result.status == 1
+    assert "127.0.0.1:1 cannot be reached (Connection refused)." in result.said
+    assert run("tls", "probe", "127.0.0.1:port").status == 2
