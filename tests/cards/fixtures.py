@@ -84,8 +84,7 @@ def put_in(pcscd: Daemon) -> Iterator[PutIn]:
 
     yield start
     for running in cards:
-        running.stop()
-        wait_until_gone(running.reader)
+        taken_out(running)
 
 
 def described(card: str, **description: Any) -> dict[str, Any]:
@@ -109,6 +108,12 @@ def inserted(card: RunningCard) -> None:
         card.do("pull")
         time.sleep(0.5)
     raise AssertionError(f"The card in {card.reader} is not seen.")
+
+
+def taken_out(card: RunningCard) -> None:
+    """End the card and wait until pcscd has seen that it is gone."""
+    card.stop()
+    wait_until_gone(card.reader)
 
 
 def wait_until_there(reader: str) -> None:

@@ -159,8 +159,8 @@ class CardApplication:
         except (CardTimeout, WrongCard):
             raise
         except LOSSES as error:
-            if self.identity is None:
-                raise
+            if self.identity is None and not isinstance(error, CardLost):
+                raise  # it never was there
             lost = error
         return self._again(attempt, doing, lost)
 

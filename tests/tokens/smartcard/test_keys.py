@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
 from tests.cards.daemon import Daemon, RunningCard
-from tests.cards.fixtures import AUTHENTICATION_CARD, PutIn, described, inserted
+from tests.cards.fixtures import AUTHENTICATION_CARD, PutIn, described, inserted, taken_out
 from tokens import open_key
 from tokens.errors import KeyNotExportable, KeyPolicyRefused, MechanismNotOffered, NoSuchKey, TokenLost
 from tokens.keys import TokenECPrivateKey, TokenRSAPrivateKey
@@ -32,7 +32,7 @@ def piv(request: pytest.FixtureRequest, pcscd: Daemon) -> Iterator[RunningCard]:
     card = pcscd.card(READER, **described("piv", extended=request.param == "extended"))
     inserted(card)
     yield card
-    card.stop()
+    taken_out(card)
 
 
 def rsa_key(slot: str, pin: str) -> TokenRSAPrivateKey:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cards.daemon import Daemon, RunningCard
-from tests.cards.fixtures import AUTHENTICATION_CARD, described, inserted
+from tests.cards.fixtures import AUTHENTICATION_CARD, described, inserted, taken_out
 from tests.cards.people import AtHand
 from tests.softhsm import set_pin
 from tokens import open_key, open_secrets, trials
@@ -34,7 +34,7 @@ def cards(pcscd: Daemon) -> Iterator[dict[str, RunningCard]]:
         inserted(card)
     yield there
     for card in there.values():
-        card.stop()
+        taken_out(card)
 
 
 def serial(card: RunningCard) -> str:
