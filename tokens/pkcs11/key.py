@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -43,8 +44,8 @@ class PinOctets:
         return bytes(self._pin.octets())
 
 
-class _RefusedForKey(PinRefused):
-    """A context-specific login that the token refused."""
+class _RefusedForKey(Exception):
+    """The token refused a context-specific login. No `TokenError`, so that what was entered stays."""
 
 
 @dataclass(frozen=True)
@@ -211,26 +212,22 @@ class Pkcs11Key:
             try:
                 return job(worker, PinOctets(pin))
             except (p11.PinIncorrect, p11.PinInvalid, p11.PinLenRange):
-                sentence = f"The PIN from '{credentials.source}' was refused for key {self.description}."
-                raise _RefusedForKey(f"{sentence} It will not be presented again.") from None
+                raise _RefusedForKey from None
 
-        if credentials.was_accepted(pin):
-            try:
+        # The PIN of the last login need not be entered before each use: it costs a digest and two writes.
+        known = credentials.was_accepted(pin)
+        entered = contextlib.nullcontext() if known else credentials.memory.presenting(token.serial, "user", pin)
+        try:
+            with entered:
                 result = self._connection.run(attempt, doing)
-            except _RefusedForKey as error:
-                refused = Pin(pin.octets())
-                credentials.refused(pin, str(error))
-                credentials.memory.remember(token.serial, "user", refused)
-                refused.wipe()
-                raise
-        else:
-            with credentials.memory.presenting(token.serial, "user", pin) as presentation:
-                try:
-                    result = self._connection.run(attempt, doing)
-                except _RefusedForKey as error:
-                    presentation.was_refused()
-                    credentials.refused(pin, str(error))
-                    raise
+        except _RefusedForKey:
+            sentence = f"The PIN from '{credentials.source}' was refused for key {self.description}."
+            try:
+                if known:
+                    credentials.memory.remember(token.serial, "user", pin)
+            finally:
+                credentials.refused(pin, sentence)
+            raise PinRefused(f"{sentence} It will not be presented again.") from None
         credentials.accepted(pin)
         return result
 
