@@ -26,12 +26,13 @@ def lines(path: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_each_use_of_a_key_is_one_line(node: TestToken, tmp_path: Path) -> None:
+def test_each_use_of_a_key_is_one_line(token: TestToken, tmp_path: Path) -> None:
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import padding
 
     path = tmp_path / "events.jsonl"
-    with EventFile(path).recording(), open_key(node.uri("rsa")) as key:
+    uri = token.generate("rsa")
+    with EventFile(path).recording(), open_key(uri) as key:
         key.sign(b"the data itself", padding.PKCS1v15(), hashes.SHA256())
     login, use = lines(path)
     assert (login["event"], login["outcome"], login["presented"]) == ("login", "done", True)
@@ -39,7 +40,7 @@ def test_each_use_of_a_key_is_one_line(node: TestToken, tmp_path: Path) -> None:
     assert (use["event"], use["operation"], use["key_label"]) == ("key-use", "sign", "rsa")
     assert use["process"] == os.getpid()
     assert abs(datetime.now(UTC) - datetime.fromisoformat(str(use["time"]))).total_seconds() < 60
-    pin = os.environ[node.pin.removeprefix("env:")]
+    pin = os.environ[token.pin.removeprefix("env:")]
     assert pin not in path.read_text()
     assert "the data itself" not in path.read_text()
 

@@ -1,6 +1,6 @@
 """RFC 7512: parsing, formatting, and what is refused."""
 
-import shutil
+import os
 import subprocess
 from pathlib import Path
 
@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests import softhsm as hsm
 from tokens.errors import UriError
 from tokens.uri import Pkcs11Uri
 
@@ -98,10 +99,13 @@ def test_what_is_written_is_read_back(uri: Pkcs11Uri) -> None:
     assert Pkcs11Uri.parse(str(uri)) == uri
 
 
-def test_p11tools_uris_are_read(node) -> None:
-    p11tool = shutil.which("p11tool")
-    assert p11tool, "gnutls-bin is one of the test packages"
-    provider = "/usr/lib/softhsm/libsofthsm2.so"
-    shown = subprocess.run([p11tool, "--provider", provider, "--list-token-urls"], capture_output=True, text=True)
-    uris = [Pkcs11Uri.parse(line) for line in shown.stdout.split() if line.startswith("pkcs11:")]
-    assert any(uri.token == node.label and uri.serial == node.serial for uri in uris)
+def test_p11tools_uris_are_read(tmp_path: Path) -> None:
+    made = subprocess.run([hsm.PROVISION, tmp_path], check=True, capture_output=True, text=True).stdout
+    environment = {**os.environ, "SOFTHSM2_CONF": made.strip().partition("=")[2]}
+    label = "CT room;1"
+    initialise = ["softhsm2-util", "--init-token", "--free", "--label", label, "--so-pin", "12345678", "--pin", "1234"]
+    subprocess.run(initialise, check=True, capture_output=True, env=environment)
+    listing = ["p11tool", "--provider", hsm.MODULE, "--list-token-urls"]
+    shown = subprocess.run(listing, check=True, capture_output=True, text=True, env=environment).stdout
+    uris = [Pkcs11Uri.parse(line) for line in shown.split() if line.startswith("pkcs11:")]
+    assert [uri.manufacturer for uri in uris if uri.token == label] == ["SoftHSM project"]

@@ -298,12 +298,12 @@ def test_an_authentication_that_is_not_finished_gives_the_card_back_at_its_deadl
     with opened(pin) as secrets:
         answer(secrets)
         started = time.monotonic()
-        with secrets.authentication(1, timeout=0.5) as slow:
+        with secrets.authentication(1, timeout=2.0) as slow:
             _ = slow.challenge
             # Meanwhile another one waits, while this thread does not even look.
-            with secrets.authentication(1, wait=3.0) as quick:
+            with secrets.authentication(1, wait=20.0) as quick:
                 assert quick.internal_authenticate(QUESTION).hex() == ANSWER
-            assert 0.45 < time.monotonic() - started < 1.5
+            assert 1.9 < time.monotonic() - started < 15
             with pytest.raises(AuthenticationExpired):
                 slow.external_authenticate(bytes(8))
 
