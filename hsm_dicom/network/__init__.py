@@ -1,0 +1,18 @@
+"""DICOM over secure transports: who may connect, as whom, and the jobs that are done over it.
+
+| module                                  | holds                                                                    |
+|-----------------------------------------|--------------------------------------------------------------------------|
+| settings.py                             | `Peer`, `ListenerSettings`, `Limits`: frozen data                        |
+| configured.py                           | the same from the configuration file                                     |
+| transport.py                            | the port `SecureTransport`, and the facts of a connection                |
+| tls_transport.py, legacy_transport.py, iscl_transport.py | what implements it                                      |
+| assembly.py                             | from settings, identities and trust to a transport                       |
+| listener.py                             | accepting, and handshakes that cannot hold each other up                 |
+| authorisation.py                        | which AE titles a certificate may use                                    |
+| acceptor.py, requestor.py               | pynetdicom on connections that are secured already                       |
+| service.py                              | a node that listens, and is reloaded                                     |
+| echo.py, store.py, receive.py           | C-ECHO and C-STORE as SCU, C-STORE as SCP                                |
+| signature_check.py                      | signatures of what is received                                           |
+| sockets.py, pump.py                     | sockets that pynetdicom can be handed                                    |
+| events.py, errors.py                    | what happened; what can go wrong                                         |
+"""

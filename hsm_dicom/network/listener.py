@@ -331,8 +331,8 @@ def _listening(address: Address) -> socket.socket:
         return socket.create_server(address, family=family, backlog=_BACKLOG)
     except OSError as error:
         raise CannotListen(
-            f"{_text(address)} cannot be listened on ({os.strerror(error.errno or 0)}); see what else uses the port (ss -ltnp), or "
-            "name another address."
+            f"{_text(address)} cannot be listened on ({os.strerror(error.errno or 0)}); see what else uses the port "
+            "(ss -ltnp), or name another address."
         ) from error
 
 
