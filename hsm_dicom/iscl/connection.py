@@ -198,7 +198,8 @@ class Connection:
 
     def _receive(self, message: Message) -> bool:
         """Follow a message that the peer may send now. Whether anybody needs to see it."""
-        if self._rule(message, self.role.peer) is None:
+        rule = self._rule(message, self.role.peer)
+        if rule is None:
             match self._crossing(message):
                 case Crossing.BOTH:
                     return True
@@ -206,7 +207,7 @@ class Connection:
                     return False
                 case _:
                     self._go_to(State.READY)
-        rule = self._rule(message, self.role.peer)
+                    rule = self._rule(message, self.role.peer)
         if rule is None:
             raise self._failure(ErrorCode.UNEXPECTED_MESSAGE, "The peer sent a message out of turn.")
         mistake = self._mistake(message, self.role.peer)
@@ -253,12 +254,12 @@ class Connection:
         if message.option != ACK:
             return Case.REFUSED
         match message:
+            case DataBlock() if self.transfer and len(message.data) >= self.transfer.to_come:
+                return Case.LAST_WITHOUT_MAC if self.transfer.request.mac == Mac.NONE else Case.LAST
             case Pass3() if not self.profile.completion_notice:
                 return Case.WITHOUT_NOTICE
             case TransmissionResponse() if self.transfer and is_unique(self.transfer.request.encryption_key):
                 return Case.UNIQUE_KEY
-            case DataBlock() if self.transfer and len(message.data) >= self.transfer.to_come:
-                return Case.LAST_WITHOUT_MAC if self.transfer.request.mac == Mac.NONE else Case.LAST
             case DisconnectionRequest() if not self.profile.disconnection_answered:
                 return Case.UNANSWERED
         return Case.PLAIN

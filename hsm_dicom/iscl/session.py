@@ -161,8 +161,9 @@ class Session:
 
     def read(self, most: int) -> bytes:
         """At most this many octets of what arrived and was verified; then exhaust `proceed`."""
-        data = bytes(self._incoming[:most])
-        del self._incoming[:most]
+        with memoryview(self._incoming) as incoming:
+            data = bytes(incoming[:most])
+        del self._incoming[: len(data)]
         return data
 
     def disconnect(self) -> None:

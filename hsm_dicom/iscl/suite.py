@@ -112,9 +112,11 @@ class Protection:
                 shared = self._cipher is not None and settings.mac_key is None
                 key = self._cipher if shared and self._cipher else suite.key(index, random, self._owned)
                 self._code = _DesMac(key, self._profile.mac_padding, self._profile.mac_length)
-            else:
+            elif settings.mac is Mac.MD5:
                 value = self._cipher.value if random is not None and self._cipher is not None else None
                 self._code = _Md5(value, asked=random is not None)
+            else:
+                self._code = _NoCode()
             undo.pop_all()
         self._iv = suite.iv(sender)
         self._ciphertext: list[bytes] = []
@@ -276,6 +278,13 @@ class _Code:
     def other_value(self) -> bytes | None:
         """The code in the other order of PS3.15, where it can be made."""
         return None
+
+
+class _NoCode(_Code):
+    """Where messages have no MAC."""
+
+    def update(self, data: bytes | memoryview) -> None:
+        pass
 
 
 class _Md5(_Code):

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 from hsm_dicom.iscl.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from hsm_dicom.iscl.messages import HEADER_LENGTH, MESSAGES, Message, describe
 from hsm_dicom.iscl.profile import ByteOrder, Counted, Octets, Rest, Value, WireProfile, Word
 
 
-@dataclass(frozen=True)
-class Header:
-    """The header's fields, in their order; `fillers` are the last two."""
+class Header(NamedTuple):
+    """The header's fields, in their order."""
 
     indicator: int
     message_id: int
@@ -27,18 +26,18 @@ class Header:
     option: int
     time_stamp: int
     error_number: int
-    fillers: tuple[int, int]
+    filler: int
+    second_filler: int
 
     @property
     def has_unused(self) -> bool:
         """Whether a field is set that has no known use."""
-        return any((self.indicator, self.time_stamp, self.error_number, *self.fillers))
+        return any((self.indicator, self.time_stamp, self.error_number, self.filler, self.second_filler))
 
 
-def parse_header(octets: bytes, profile: WireProfile) -> Header:
-    """The header in exactly 32 octets."""
-    indicator, message_id, length, option, time_stamp, error, *fillers = _words(profile.byte_order, 8).unpack(octets)
-    return Header(indicator, message_id, length, option, time_stamp, error, (fillers[0], fillers[1]))
+def parse_header(octets: bytes | bytearray, profile: WireProfile) -> Header:
+    """The header in the first 32 octets."""
+    return Header._make(_words(profile.byte_order, 8).unpack_from(octets))
 
 
 def data_bounds(kind: type[Message], profile: WireProfile, variable: int) -> tuple[int, int]:
@@ -67,7 +66,7 @@ def parse(header: Header, data: bytes, profile: WireProfile) -> Message:
         raise RemoteProtocolError(
             ErrorCode.UNEXPECTED_MESSAGE, f"The peer sent a message of the unknown id {header.message_id:#010x}."
         )
-    if header.has_unused and not profile.unused_fields_ignored:
+    if not profile.unused_fields_ignored and header.has_unused:
         raise RemoteProtocolError(
             ErrorCode.UNEXPECTED_OPTION, f"The peer set unused header fields in its {describe(kind)}."
         )
@@ -149,7 +148,7 @@ class MessageReader:
         """
         if len(self._buffer) < HEADER_LENGTH:
             return None
-        header = parse_header(bytes(self._buffer[:HEADER_LENGTH]), self._profile)
+        header = parse_header(self._buffer, self._profile)
         kind = MESSAGES.get(header.message_id)
         if kind is not None:
             if awaited is not None and kind not in awaited:

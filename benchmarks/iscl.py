@@ -1,0 +1,329 @@
+"""ISCL with the secrets on SoftHSM: throughput beside the token's own, handshakes, C-STORE beside plain, and a soak.
+
+The peer is a process of its own with a login of its own, so that one end encrypts while the other one decrypts, on the
+same token. Beside the throughput stands what the token itself does with the same key and the same octets in this
+process: one DES3-CBC pass for MD5 with DES-CBC, two for DES-MAC with DES-CBC. MD5 itself is the host's. Two busy
+processes need two free processor cores; on a machine with fewer, or others at work, the ratios halve.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import multiprocessing
+import multiprocessing.connection
+import os
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from pynetdicom import AE, AllStoragePresentationContexts, build_context, evt
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+
+from benchmarks.rows import Row, in_turns
+from hsm_dicom.iscl import ISCLContext, ISCLSettings, ISCLSocket, Mac, Weakness, WireProfile
+from hsm_dicom.network.acceptor import Acceptor
+from hsm_dicom.network.iscl_transport import ISCLTransport
+from hsm_dicom.network.listener import Listener
+from hsm_dicom.network.receive import Receiver
+from hsm_dicom.network.requestor import Patience, associate
+from hsm_dicom.network.settings import Limits, Peer, StorageSettings
+from hsm_dicom.network.store import store
+from tests import softhsm
+from tests.hsm_dicom.network.images import ct_image
+from tests.tokens.secrets.devices import KEYS
+from tokens import open_secrets, open_token
+from tokens.pkcs11.secret_ceremony import import_secret
+from tokens.secrets import Secrets
+from tokens.uri import Pkcs11Uri
+
+ALL = frozenset(Weakness)
+MEBIBYTE = 1 << 20
+THROUGHPUT_BYTES = 8 * MEBIBYTE
+PDU = 16 * 1024
+HANDSHAKES = 50
+CTS = 20
+ROUNDS = 5
+SOAK_ASSOCIATIONS = 100
+SECONDS = 120.0
+"""What anything may take in the soak."""
+PATIENT = WireProfile(handshake_timeout=SECONDS, message_timeout=SECONDS)
+SOAK_SECONDS = float(os.environ.get("ISCL_SOAK_SECONDS", "60"))
+
+
+def run() -> Iterator[Row]:
+    """Throughput, handshakes, transfers, soak."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        softhsm.provision(folder / "softhsm")
+        os.environ["HSM_DICOM_STATE"] = str(folder / "state")
+        uri = softhsm.new_token("iscl").uri()
+        with open_token(uri) as connection:
+            for (use, index), value in KEYS.items():
+                import_secret(connection, use, index, bytearray.fromhex(value))
+        with open_secrets(uri) as secrets:
+            yield from _throughput(uri, secrets)
+            yield from _handshakes(uri, secrets)
+            yield from _transfers(folder, uri, secrets)
+            yield _soak(uri, secrets)
+
+
+# -- throughput -----------------------------------------------------------------------------------------------
+
+
+def _throughput(uri: Pkcs11Uri, secrets: Secrets) -> Iterator[Row]:
+    data = os.urandom(THROUGHPUT_BYTES)
+    with secrets.data_key(1) as key:
+        for mac, passes, wanted in ((Mac.MD5, 1, ">= 0.9"), (Mac.DES_MAC, 2, ">= 0.9")):
+            settings = ISCLSettings(mac=mac, allow=ALL)
+            with _process(_echo_nothing, uri, settings) as port, _line(port, settings, secrets) as line:
+                seconds = in_turns(
+                    {
+                        "token": lambda: key.encrypt(data, bytes(8)),
+                        "messages": lambda line=line: _send(line, data, MEBIBYTE),
+                        "pdus": lambda line=line: _send(line, data, PDU),
+                    },
+                    ROUNDS,
+                )
+            for job, what, bound in (("messages", "1 MiB", wanted), ("pdus", "16 KiB", "")):
+                yield Row(
+                    f"{mac.name.replace('_', '-')} with DES-CBC, messages of {what}",
+                    f"{THROUGHPUT_BYTES / seconds[job] / 1e6:.1f} MB/s",
+                    f"{THROUGHPUT_BYTES / seconds['token'] / passes / 1e6:.1f} MB/s, "
+                    f"the token's {'pass' if passes == 1 else 'two passes'}",
+                    seconds["token"] * passes / seconds[job],
+                    bound,
+                )
+
+
+def _send(line: ISCLSocket, data: bytes, size: int) -> None:
+    """Send all of it, and wait until the other end has verified the last octet."""
+    for start in range(0, len(data), size):
+        line.sendall(data[start : start + size])
+    assert line.recv(1) == b"."
+
+
+@contextlib.contextmanager
+def _line(port: int, settings: ISCLSettings, secrets: Secrets) -> Iterator[ISCLSocket]:
+    context = ISCLContext(settings, secrets)
+    with (
+        socket.create_connection(("127.0.0.1", port)) as plain,
+        context.wrap_socket(plain, server_hostname="the peer") as line,
+    ):
+        yield line
+
+
+def _echo_nothing(told: Connection, uri: Pkcs11Uri, settings: ISCLSettings) -> None:
+    """Takes everything; says a full stop for each THROUGHPUT_BYTES."""
+    with open_secrets(uri) as secrets, socket.create_server(("127.0.0.1", 0)) as listener:
+        context = ISCLContext(settings, secrets)
+        told.send(listener.getsockname()[1])
+        while True:
+            with contextlib.suppress(OSError), context.wrap_socket(listener.accept()[0], server_side=True) as line:
+                received = 0
+                while more := line.recv(MEBIBYTE):
+                    received += len(more)
+                    if received == THROUGHPUT_BYTES:
+                        received = 0
+                        line.sendall(b".")
+
+
+# -- handshakes -----------------------------------------------------------------------------------------------
+
+
+def _handshakes(uri: Pkcs11Uri, secrets: Secrets) -> Iterator[Row]:
+    settings = ISCLSettings()
+
+    def blocks() -> None:
+        for _ in range(HANDSHAKES):
+            with secrets.authentication(1) as conversation:
+                conversation.internal_authenticate(bytes(8))
+                conversation.external_authenticate(_answer(secrets, conversation.challenge))
+
+    with _process(_echo_nothing, uri, settings) as port:
+
+        def handshakes() -> None:
+            for _ in range(HANDSHAKES):
+                with _line(port, settings, secrets):
+                    pass
+
+        seconds = in_turns({"handshakes": handshakes, "blocks": blocks}, ROUNDS)
+    yield Row(
+        "handshakes with disconnection, one after the other",
+        f"{HANDSHAKES / seconds['handshakes']:.0f} a second",
+        f"{HANDSHAKES / seconds['blocks']:.0f} a second of what one end asks of the token for one",
+        seconds["blocks"] / seconds["handshakes"],
+    )
+
+
+def _answer(secrets: Secrets, challenge: bytes) -> bytes:
+    """What the peer would say; made without the check against reflection, which this would be."""
+    with secrets.device.conversation(1, 1, 1.0, time.monotonic() + 10) as conversation:
+        return conversation.internal_authenticate(challenge)
+
+
+# -- transfers ------------------------------------------------------------------------------------------------
+
+
+def _transfers(folder: Path, uri: Pkcs11Uri, secrets: Secrets) -> Iterator[Row]:
+    files = [ct_image(folder, f"{number}.dcm", pixels=512 * 512 * 2) for number in range(CTS)]
+    settings = ISCLSettings(authentication_data=b"CT1")
+    transport = ISCLTransport(ISCLContext(settings, secrets))
+    with (
+        _process(_serve_dicom, uri, folder / "secured") as secured_port,
+        _process(_serve_plain, folder / "plain") as plain_port,
+    ):
+        (folder / "plain").mkdir()
+
+        def over_iscl() -> None:
+            peer = Peer(name="NODE", ae_titles=("NODE",), host="127.0.0.1", port=secured_port)
+            assert store(peer, transport, "CT1", files, patience=Patience()).done
+
+        def plainly() -> None:
+            ae = AE("CT1")
+            association = ae.associate("127.0.0.1", plain_port, AllStoragePresentationContexts[:120])
+            for file in files:
+                assert association.send_c_store(file).Status == 0
+            association.release()
+
+        seconds = in_turns({"iscl": over_iscl, "plain": plainly}, 3)
+    octets = sum(file.stat().st_size for file in files)
+    yield Row(
+        f"C-STORE of {CTS} CTs of 512 KiB",
+        f"{seconds['iscl']:.2f} s over ISCL ({octets / seconds['iscl'] / 1e6:.1f} MB/s)",
+        f"{seconds['plain']:.2f} s pynetdicom without security",
+        seconds["plain"] / seconds["iscl"],
+    )
+
+
+def _serve_dicom(told: Connection, uri: Pkcs11Uri, folder: Path) -> None:
+    with open_secrets(uri) as secrets:
+        receiver = Receiver("main", StorageSettings(folder=folder))
+        with _listening(secrets, receiver.handlers) as listener:
+            told.send(listener.address[1])
+            threading.Event().wait()
+
+
+@contextlib.contextmanager
+def _listening(secrets: Secrets, handlers: Any = ()) -> Iterator[Listener]:
+    ae = AE("NODE")
+    ae.add_supported_context(Verification)
+    for context in AllStoragePresentationContexts[:120]:
+        ae.add_supported_context(str(context.abstract_syntax))
+    limits = Limits(
+        associations=SOAK_ASSOCIATIONS, handshake_seconds=SECONDS, request_seconds=SECONDS, idle_seconds=SECONDS
+    )
+    peers = (Peer(name="CT1", ae_titles=("CT1",), host="127.0.0.1"),)
+    acceptor = Acceptor("main", ae, lambda: peers, handlers, limits)
+    transport = ISCLTransport(ISCLContext(ISCLSettings(authentication_data=b"NODE", profile=PATIENT), secrets))
+    with Listener("main", ("127.0.0.1", 0), transport, acceptor.begin, limits) as listener:
+        try:
+            yield listener
+        finally:
+            acceptor.stop()
+
+
+def _serve_plain(told: Connection, folder: Path) -> None:
+    def stored(event: Any) -> int:
+        (folder / f"{event.request.AffectedSOPInstanceUID}.dcm").write_bytes(event.encoded_dataset())
+        return 0
+
+    ae = AE("NODE")
+    ae.supported_contexts = AllStoragePresentationContexts[:120]
+    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, stored)])
+    told.send(server.server_address[1])
+    threading.Event().wait()
+
+
+# -- soak -----------------------------------------------------------------------------------------------------
+
+
+def _soak(uri: Pkcs11Uri, secrets: Secrets) -> Row:
+    """So many associations at once, each with a C-ECHO every other second, made anew now and then.
+
+    Most of the work is pynetdicom's, whose threads look for something to do a thousand times a second for each
+    association; the times allowed are long, so that errors mean something else.
+    """
+    memory: list[float] = []
+    errors: list[str] = []
+    echoes = [0]
+    with _process(_associate_much, uri) as control, _listening(secrets) as listener:
+        socket_to = multiprocessing.connection.Client(("127.0.0.1", control))
+        socket_to.send(listener.address[1])
+        ends = time.monotonic() + SOAK_SECONDS
+        while time.monotonic() < ends:
+            time.sleep(min(1.0, SOAK_SECONDS / 20))
+            gc.collect()
+            memory.append(_resident_mebibytes())
+        socket_to.send("stop")
+        echoes[0], errors = socket_to.recv()
+    third = len(memory) // 3
+    growth = sum(memory[-third:]) / third - sum(memory[third : 2 * third]) / third
+    return Row(
+        f"{SOAK_ASSOCIATIONS} associations at once for {SOAK_SECONDS:g} s: memory, last third over the one before",
+        f"{growth:.2f} MiB ({echoes[0] / SOAK_SECONDS:.0f} C-ECHO a second)",
+        f"{len(errors)} errors {errors[:1] or ''}",
+        growth if not errors else float("inf"),
+        "<= 2.0",
+    )
+
+
+def _associate_much(told: Connection, uri: Pkcs11Uri) -> None:
+    with multiprocessing.connection.Listener(("127.0.0.1", 0)) as control, open_secrets(uri) as secrets:
+        told.send(control.address[1])
+        with control.accept() as orders:
+            port = orders.recv()
+            peer = Peer(name="NODE", ae_titles=("NODE",), host="127.0.0.1", port=port)
+            settings = ISCLSettings(authentication_data=b"CT1", profile=PATIENT)
+            transport = ISCLTransport(ISCLContext(settings, secrets))
+            patience = Patience(connect=SECONDS, handshake=SECONDS, answer=SECONDS, idle=SECONDS)
+            stop, errors, echoes = threading.Event(), [], [0] * SOAK_ASSOCIATIONS
+
+            def work(number: int) -> None:
+                while not stop.is_set():
+                    try:
+                        with associate(peer, transport, "CT1", [build_context(Verification)], patience) as opened:
+                            for _ in range(10):
+                                if opened.association.send_c_echo().Status != 0:
+                                    errors.append("no success")
+                                echoes[number] += 1
+                                if stop.wait(2):
+                                    return
+                    except Exception as error:
+                        errors.append(repr(error))
+                        return
+
+            workers = [threading.Thread(target=work, args=(number,)) for number in range(SOAK_ASSOCIATIONS)]
+            for worker in workers:
+                worker.start()
+            orders.recv()
+            stop.set()
+            for worker in workers:
+                worker.join()
+            orders.send((sum(echoes), errors))
+
+
+def _resident_mebibytes() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / MEBIBYTE
+
+
+@contextlib.contextmanager
+def _process(work: Callable[..., None], *arguments: Any) -> Iterator[int]:
+    """Another process that does `work`; gives the port that it tells."""
+    context = multiprocessing.get_context("spawn")
+    told, tells = context.Pipe(duplex=False)
+    process = context.Process(target=work, args=(tells, *arguments), daemon=True)
+    process.start()
+    try:
+        if not told.poll(30):
+            raise RuntimeError("the other process did not begin to listen")
+        yield told.recv()
+    finally:
+        process.kill()
+        process.join()
