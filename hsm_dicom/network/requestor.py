@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -245,8 +244,3 @@ def _told_opened(peer: Peer, calling_ae_title: str, facts: ConnectionFacts) -> N
 
 def _at(peer: Peer) -> str:
     return f"'{peer.name}' at {peer.address}"
-
-
-def seconds_since(started: float) -> float:
-    """Seconds on the monotonic clock."""
-    return time.monotonic() - started

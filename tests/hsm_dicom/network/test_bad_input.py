@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import date
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -22,11 +23,14 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from hsm_dicom.identity import Identity
 from hsm_dicom.network.echo import echo
-from hsm_dicom.network.errors import AssociationLost
+from hsm_dicom.network.errors import AssociationLost, AssociationRejected
 from hsm_dicom.network.events import AssociationAborted, HandshakeRefused
 from hsm_dicom.network.requestor import associate
 from hsm_dicom.network.settings import Peer
 from hsm_dicom.tls import FailureReason, HandshakeFailed
+from hsm_dicom.tls.hello import TLS12
+from hsm_dicom.tls.hello import client_hello as greeting
+from hsm_dicom.tls.settings import LegacyOpening
 from tests.hsm_dicom.network.nodes import PATIENCE, QUICK, Node, eventually, node, transport_to
 from tests.hsm_dicom.tls.fixtures import Hospital
 from tests.softhsm import TestToken
@@ -237,6 +241,30 @@ def test_the_front_still_serves_after_the_fuzzing(fuzzed: Node, hospital: Hospit
     assert fuzzed.listener.counts.secured >= 1
 
 
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.binary(max_size=300), cut=st.integers(0, 300), seed=st.integers(0, 2**16))
+def test_the_front_of_a_retired_profile_survives_any_bytes(
+    fuzzed_retired: Node, data: bytes, cut: int, seed: int
+) -> None:
+    hello = bytearray(greeting(TLS12, [0x000A, 0x002F], "localhost"))
+    for _ in range(seed % 8):
+        hello[random.Random(seed).randrange(len(hello))] ^= 1 + seed % 255
+    with connect(fuzzed_retired) as connection, contextlib.suppress(ConnectionError):
+        connection.sendall(bytes(hello[:cut]) + data)
+        connection.shutdown(socket.SHUT_WR)
+        assert is_closed_within(connection, 5)
+
+
+def test_an_association_beyond_the_limit_is_rejected_for_now(hospital: Hospital) -> None:
+    with node(hospital, limits=replace(QUICK, associations=1)) as running:
+        peer = running.peer()
+        transport = transport_to(peer, hospital)
+        with associate(peer, transport, "CT1", [build_context(Verification)], PATIENCE):
+            with pytest.raises(AssociationRejected, match="local limit exceeded") as caught:
+                echo(peer, transport, "CT1", PATIENCE)
+            assert (caught.value.result, caught.value.source) == (2, 3)
+
+
 def client_hello() -> bytes:
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -249,6 +277,14 @@ def client_hello() -> bytes:
 def fuzzed(hospital: Hospital) -> Iterator[Node]:
     with node(hospital) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def fuzzed_retired(hospital: Hospital) -> Iterator[Node]:
+    opening = LegacyOpening(profile="aes-tls", reason="fuzzing", until=date(2999, 12, 31))
+    with node(hospital, identities=[hospital.decrypting], legacy=opening) as running:
+        yield running
+        assert running.listener._thread.is_alive()
 
 
 @pytest.fixture
