@@ -113,6 +113,10 @@ class CardTimeout(CardLost):
     """The card, or whoever holds it, did not answer within the deadline."""
 
 
+class CardCancelled(CardLost):
+    """The caller gave a command up while the card was working on it."""
+
+
 class AuthenticationFailed(TokenError):
     """The other party's response does not answer our challenge: it does not hold the key."""
 

@@ -142,6 +142,13 @@ class RefusalMemory:
             record = self._load(path)
             self._store(path, record.having(Refusal(role, datetime.now(UTC), record.digest(pin))))
 
+    def strike_out(self, serial: str, role: str, pin: Pin) -> None:
+        """Forget one PIN, whose answer was lost, and of which the token showed since that it did not refuse it."""
+        path = self._path(serial)
+        with self.locked(path.stem):
+            record = self._load(path)
+            self._store(path, record.without(Refusal(role, datetime.now(UTC), record.digest(pin))))
+
     def refusals(self, serial: str) -> list[Refusal]:
         """What is remembered of one token."""
         return list(self._load(self._path(serial)).refusals)

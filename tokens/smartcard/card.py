@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from tokens.credentials import Credentials
 from tokens.errors import (
+    CardCancelled,
     CardLost,
     CardServiceError,
     CardTimeout,
@@ -45,12 +46,18 @@ _PAUSE = 0.1
 LOSSES = (CardLost, CardServiceError, NoSuchCard, NoSuchReader)
 """What putting the card back, or starting the service again, may cure."""
 
+HOPELESS = (CardTimeout, CardCancelled, WrongCard)
+"""Those losses that trying again at once would not cure."""
+
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class CardIdentity:
-    """By what a card is known again. `serial` is empty where the profile knows no place of a serial number."""
+    """By what a card is known again: its serial number, or its ATR where the profile knows no place of one.
+
+    A card with a serial number may have one ATR after power-on and another one after a reset.
+    """
 
     atr: bytes
     serial: str
@@ -156,7 +163,7 @@ class CardApplication:
         """What `attempt` gives, which uses the card; tried again for a moment if the card was lost."""
         try:
             return attempt()
-        except (CardTimeout, WrongCard):
+        except HOPELESS:
             raise
         except LOSSES as error:
             if self.identity is None and not isinstance(error, CardLost):
@@ -184,7 +191,7 @@ class CardApplication:
         """The first card is remembered; from then on it must be that one. Raises `WrongCard`."""
         if self.identity is None:
             self.identity = found
-        elif self.identity != found:
+        elif self.identity.name != found.name:
             raise WrongCard(
                 f"The card in {self.line.reader} is another one ({found.name}) than the one that was opened "
                 f"({self.identity.name}); put that one back, or open the new one."
@@ -194,6 +201,10 @@ class CardApplication:
         """Raises `TokenLost` after `close`."""
         if self._closed:
             raise TokenLost(f"{sentence_case(self.description)} was closed.")
+
+    def cancel(self) -> None:
+        """Have a command that is under way end now, with `CardCancelled`. From any thread."""
+        self.line.cancel()
 
     def close(self) -> None:
         """Wipe a PIN that was kept. The line is closed by whoever shares it out."""
@@ -206,7 +217,7 @@ class CardApplication:
         while True:
             try:
                 result = attempt()
-            except (CardTimeout, WrongCard) as error:
+            except HOPELESS as error:
                 self._report(Outcome.FAILED, started, str(error))
                 raise
             except LOSSES as error:

@@ -13,7 +13,16 @@ from __future__ import annotations
 import contextlib
 import time
 
-from tokens.errors import CardLost, CardServiceError, CardTimeout, NoSuchCard, NoSuchReader, TokenBusy, TokenError
+from tokens.errors import (
+    CardCancelled,
+    CardLost,
+    CardServiceError,
+    CardTimeout,
+    NoSuchCard,
+    NoSuchReader,
+    TokenBusy,
+    TokenError,
+)
 from tokens.smartcard.pcsc import MUTE, NO_READER, NO_SERVICE, SERVICE_TIMEOUT, Code, Context, PcscError
 
 
@@ -87,7 +96,7 @@ class Channel:
             self._context.call(self._library.SCardEndTransaction, self._card, disposition, timeout=SERVICE_TIMEOUT)
 
     def cancel(self) -> None:
-        """Have a command that is under way end now, with `CardLost`. From any thread."""
+        """Have a command that is under way end now, with `CardCancelled`. From any thread."""
         self._context.cut("cancelled")
 
     def close(self, *, reset: bool = False) -> None:
@@ -159,7 +168,7 @@ class Channel:
                 "take it out and put it back."
             )
         if error.cut == "cancelled":
-            return CardLost(f"The command to the card in {self.reader} was cancelled.")
+            return CardCancelled(f"The command to the card in {self.reader} was cancelled.")
         if error.cut is not None:
             return CardLost(f"The connection to the card in {self.reader} belongs to the parent process.")
         if error.code == Code.NO_SMARTCARD:

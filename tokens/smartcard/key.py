@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TypeVar
 
 from cryptography import x509
@@ -89,6 +90,10 @@ class SmartCardKey:
     def distrust(self) -> None:
         """A card is recognised anew before each use: there is nothing to forget."""
 
+    def cancel(self) -> None:
+        """Have a command that is under way end now, with `CardCancelled`. From any thread."""
+        self.application.cancel()
+
     def close(self) -> None:
         """Let go of the card; it is disconnected with its last user."""
         release, self._release = self._release, None
@@ -131,7 +136,7 @@ class SmartCardKey:
                 f"Key {self.description} is there to {self.key.usage}, not to {usage}; take another key of the card."
             )
 
-    def _reported(self, operation: str, rung: Rung):  # type: ignore[no-untyped-def]
+    def _reported(self, operation: str, rung: Rung) -> AbstractContextManager[None]:
         return key_use(self.application.serial, self.application.label, self.key.name, operation, rung.name)
 
 

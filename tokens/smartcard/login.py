@@ -22,6 +22,7 @@ from tokens.errors import (
     PinRefused,
     PinSourceError,
     TokenError,
+    TokenLost,
     sentence_case,
 )
 from tokens.events import Login as LoginEvent
@@ -90,26 +91,28 @@ class Login:
     def _present(
         self, session: CardSession, pin: PinProfile, credentials: Credentials, octets: Pin | None, left: int | None
     ) -> None:
+        serial = self._application.serial
         if octets is not None and self._was_accepted(octets):
             # This very PIN opened this very card before: no refusal is known of it, and none is to be feared.
             try:
                 self._send(session, pin, octets)
             except StatusError as error:
-                with credentials.memory.presenting(self._application.serial, _ROLE, octets) as presenting:
-                    presenting.was_refused()
+                credentials.memory.remember(serial, _ROLE, octets)
                 raise self._refused(session, pin, credentials, octets, error) from error
             credentials.accepted(octets)
             return
-        with credentials.memory.presenting(self._application.serial, _ROLE, octets) as presenting:
-            if octets is not None and left is not None:
-                self._unsettled = Pin(octets.octets()), left
+        with credentials.memory.presenting(serial, _ROLE, octets) as presenting:
             try:
                 self._send(session, pin, octets)
             except StatusError as error:
                 presenting.was_refused()
-                self._unsettled = None
                 raise self._refused(session, pin, credentials, octets, error) from error
-        self._unsettled = None
+            except TokenLost:
+                # Nobody heard the answer. It counts as a refusal until the card has told how many tries are left.
+                presenting.was_refused()
+                if octets is not None and left is not None:
+                    self._unsettled = Pin(octets.octets()), left
+                raise
         if octets is not None:
             self._accepted = self._digest(octets)
         credentials.accepted(octets)
@@ -147,15 +150,13 @@ class Login:
 
     def _settle(self, credentials: Credentials, left: int | None) -> None:
         """A PIN whose answer was lost with the card: was it the wrong one?"""
-        unsettled, self._unsettled = self._unsettled, None
-        if unsettled is None or left is None:
+        if self._unsettled is None or left is None:
             return
-        octets, before = unsettled
+        (octets, before), self._unsettled = self._unsettled, None
         if left >= before:
+            credentials.memory.strike_out(self._application.serial, _ROLE, octets)
             octets.wipe()
             return
-        with credentials.memory.presenting(self._application.serial, _ROLE, octets) as presenting:
-            presenting.was_refused()
         sentence = f"The PIN from '{credentials.source}' was refused by {self._application.description}."
         credentials.refused(octets, sentence)
         raise PinRefused(f"{sentence} It will not be presented again; put the right PIN in its place.")

@@ -105,6 +105,10 @@ class SmartCardSecrets:
         with self.reported(use, index, "compute a check value", command.name):
             return self.run(lambda session: self.exchange(session, use, index, command), "compute a check value")[:3]
 
+    def cancel(self) -> None:
+        """Have a command that is under way end now, with `CardCancelled`. From any thread."""
+        self.application.cancel()
+
     def close(self) -> None:
         """Let go of the card; it is disconnected with its last user."""
         release, self._release = self._release, None

@@ -26,6 +26,7 @@ from tests.cards.fixtures import (
 from tokens.card_uri import CardUri
 from tokens.errors import (
     AuthenticationExpired,
+    CardCancelled,
     CardLost,
     CardServiceError,
     CardTimeout,
@@ -282,15 +283,19 @@ def test_a_slow_card_is_given_the_time_that_its_profile_says(put_in: PutIn, pin:
 
 def test_a_command_under_way_can_be_cancelled(put_in: PutIn, pin: str) -> None:
     card = put_in()
-    channel = Channel(READER, exclusive=True)
-    try:
+    patient = dataclasses.replace(PROFILE, timeout=30.0)
+    uri = CardUri(reader=READER, profile="test")
+    device = open_card_secrets(open_card(uri, pin=pin, profiles={"test": patient}))
+    with Secrets(device) as secrets, secrets.data_key(1) as key:
+        key.mac(bytes(8))
         card.do("fault", fault="hang")
-        threading.Timer(0.2, channel.cancel).start()
-        with within(1.0), pytest.raises(CardLost, match="cancelled"):
-            channel.transmit(bytes.fromhex("00840000 08"), timeout=30.0)
-    finally:
-        channel.close()
+        threading.Timer(0.2, device.cancel).start()
+        with within(1.0), pytest.raises(CardCancelled, match="cancelled"):
+            key.mac(bytes(8))
         card.do("pull")
+        wait_until_gone(READER)
+        inserted(card)
+        assert len(key.mac(bytes(8))) == 8
 
 
 def test_an_authentication_that_is_not_finished_gives_the_card_back_at_its_deadline(put_in: PutIn, pin: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from tests.cards.fixtures import AUTHENTICATION_CARD, PIN, PutIn, inserted, wait
 from tests.cards.people import AtHand
 from tests.softhsm import set_pin
 from tokens import open_secrets
-from tokens.errors import PinLocked, PinNotPresented, PinRefused, PinSourceError
+from tokens.errors import CardLost, PinLocked, PinNotPresented, PinRefused, PinSourceError
 from tokens.events import DeviceEvent, Login, Outcome, subscribed
 from tokens.keys import PrivateKey
 from tokens.opening import open_key
@@ -128,9 +129,27 @@ def test_a_pin_whose_answer_was_lost_is_known_to_be_refused(card: RunningCard) -
     assert tries(card) == 2
 
 
-def wait_then_insert(card: RunningCard) -> None:
-    import threading
+def test_a_right_pin_whose_answer_was_lost_is_presented_again(card: RunningCard) -> None:
+    with open_key(KEY, pin=AtHand(PIN), profiles=PROFILES) as key:
+        card.do("fault", fault="pulled after", skip=1)
+        wait_then_insert(card)
+        use(key)
+    assert tries(card) == 3
+    assert RefusalMemory().refusals(card.description["serial"]) == []
 
+
+def test_an_answer_that_stays_lost_counts_as_a_refusal(card: RunningCard) -> None:
+    with open_key(KEY, pin=AtHand(PIN), profiles=PROFILES) as key:
+        card.do("fault", fault="pulled after", skip=1)
+        with pytest.raises(CardLost):
+            use(key)
+    inserted(card)
+    with pytest.raises(PinNotPresented, match="or its answer was lost"):
+        sign(AtHand(PIN))
+    assert tries(card) == 3
+
+
+def wait_then_insert(card: RunningCard) -> None:
     def back() -> None:
         deadline = time.monotonic() + 5
         while card.do("state")["inserted"] and time.monotonic() < deadline:
