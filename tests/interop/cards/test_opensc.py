@@ -161,3 +161,26 @@ def test_a_cac_signs_as_a_token_does(pcscd: Daemon, tmp_path: Path) -> None:
             tmp_path,
         )
     assert said.split() == ["3", "signed"]
+
+
+def test_a_pin_is_locked_after_three_wrong_ones_and_that_is_said(openpgp: None, tmp_path: Path) -> None:
+    said = run(
+        """
+        from tokens.pin import Pin, Prompt
+
+        class Typed(Prompt):
+            def __init__(self, answer): object.__setattr__(self, "answer", answer)
+            def read(self, purpose): return Pin(self.answer.encode())
+
+        for answer in ("111111", "222222", "333333", "444444", "123456"):
+            try:
+                uri = Pkcs11Uri(token="OpenPGP card (User PIN (sig))", object="Signature key")
+                open_key(uri, module=MODULE, pin=Typed(answer), last_try=True)
+            except PinError as error:
+                print(type(error).__name__)
+        """.replace("MODULE", repr(str(MODULE))),
+        tmp_path,
+        pin="not in use",
+    )
+    # The third try locks the PIN, and the card says so at once; afterwards the right one is held back too.
+    assert said.split() == ["PinRefused"] * 2 + ["PinLocked"] * 3

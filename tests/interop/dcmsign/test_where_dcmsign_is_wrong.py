@@ -1,0 +1,74 @@
+"""What DCMTK 3.6.7's dcmsign says too much or too little of, and what we say instead, with the standard's reason."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from hsm_dicom.signatures import SigningRequest, sign, verify
+from hsm_dicom.signatures.verdict import Cause, Judge, SignatureVerdict, Word
+from hsm_dicom.trust import Reason, TrustStore
+from tests.interop.dcmsign.dcmsign import Dcmsign
+from tests.pki import NOW, Authority, Identity, new_key
+
+PATIENT_NAME = 0x00100010
+
+
+def judged(path: Path, authority: Authority) -> SignatureVerdict:
+    (verdict,) = Judge.trusting(TrustStore([authority.certificate])).file(verify(path)).signatures
+    return verdict
+
+
+@pytest.fixture
+def twelve_hours_behind_utc(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TZ", "XXX+12")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+def test_the_time_zone_of_a_signature_counts(
+    samples: dict[str, Path], dcmsign: Dcmsign, authority: Authority, tmp_path: Path, twelve_hours_behind_utc: None
+) -> None:
+    """PS3.3 C.12.1.1.3: Digital Signature DateTime carries its UTC offset. dcmsign compares the digits alone."""
+    hour = timedelta(hours=1)
+    signer = authority.issue("Short-lived", key=new_key("rsa2048"), begins=NOW - 2 * hour, ends=NOW + 2 * hour)
+    signed = tmp_path / "signed.dcm"
+    sign(samples["native"], signed, signer.key, SigningRequest(signer.der))
+    assert not dcmsign.accepts(signed)
+    verdict = judged(signed, authority)
+    assert verdict.word.good
+    assert Cause.OUTSIDE_VALIDITY not in [ground.code for ground in verdict.grounds]
+
+
+def test_a_certificate_that_is_not_for_signing_makes_no_signature_valid(
+    samples: dict[str, Path], dcmsign: Dcmsign, authority: Authority, tmp_path: Path
+) -> None:
+    """RFC 5280, 4.2.1.3: a key whose usage is key encipherment does not sign. dcmsign does not look at key usage."""
+    signer = authority.issue("Enciphering", key=new_key("rsa2048"), usages=("key_encipherment",))
+    signed = tmp_path / "signed.dcm"
+    sign(samples["native"], signed, signer.key, SigningRequest(signer.der))
+    assert dcmsign.accepts(signed)
+    verdict = judged(signed, authority)
+    assert verdict.word is Word.INVALID
+    assert [ground.code for ground in verdict.grounds] == [Reason.WRONG_KEY_USAGE]
+
+
+def test_a_signature_over_one_element_is_not_simply_ok(
+    samples: dict[str, Path], dcmsign: Dcmsign, authority: Authority, signer: Identity, tmp_path: Path
+) -> None:
+    """PS3.15 C.1 prescribes no attributes: what is covered must be said, or a reader takes it for everything."""
+    signed = tmp_path / "signed.dcm"
+    sign(samples["native"], signed, signer.key, SigningRequest(signer.der, tags=(PATIENT_NAME,)))
+    assert dcmsign.accepts(signed)
+    verdict = judged(signed, authority)
+    assert verdict.word is Word.VALID_BUT
+    assert "not covered" in verdict.text
+    coverage = verdict.signature.coverage
+    assert coverage is not None
+    assert coverage.signed == (PATIENT_NAME,)
+    assert len(coverage.open) > 10
