@@ -150,6 +150,19 @@ def test_a_wrong_old_pin_changes_nothing_and_is_remembered(token: TestToken, sta
             change_pin(module, info, parse_pin_source(wrong), parse_pin_source(set_pin("24681357")))
 
 
+def test_a_new_pin_that_the_token_does_not_take_leaves_the_old_one_as_it_was(token: TestToken, state_folder) -> None:
+    from tokens.errors import OperationFailed
+    from tokens.refusals import RefusalMemory
+
+    module = load_module(MODULE)
+    info = find_token(module, token.uri()).info
+    with pytest.raises(OperationFailed, match="does not take the new PIN"):
+        change_pin(module, info, parse_pin_source(token.pin), parse_pin_source(set_pin("1")))
+    assert RefusalMemory().refusals(token.serial) == []
+    with open_token(token.uri()) as connection:
+        connection.connect()
+
+
 def test_a_label_is_given_once_and_fits(token: TestToken) -> None:
     with pytest.raises(CeremonyError, match="exists in"):
         initialise(token.label, set_pin("12345678"), set_pin("1234"))

@@ -29,7 +29,7 @@ from tokens.pkcs11.connection import Connection, session_handle
 from tokens.pkcs11.cryptoki import Role
 from tokens.pkcs11.faults import name as fault_name
 from tokens.pkcs11.faults import translated
-from tokens.pkcs11.login import present_pin
+from tokens.pkcs11.login import INCORRECT_PIN, present_pin
 from tokens.pkcs11.module import Module
 from tokens.pkcs11.objects import (
     KeyEntry,
@@ -101,6 +101,7 @@ def initialise_token(
                 credentials,
                 Role.SO,
                 lambda pin: module.cryptoki.init_token(found.info.slot_id, pin, label),
+                wrong=INCORRECT_PIN,
             )
             made = find_token(module, _new_token(module, label, found.info))
             _set_user_pin(module, made, credentials, new_user_pin)
@@ -220,7 +221,12 @@ def change_pin(
         try:
             handle = session_handle(session)
             present_pin(
-                module, found.info, credentials, Role.USER, lambda pin: module.cryptoki.set_pin(handle, pin, new_pin)
+                module,
+                found.info,
+                credentials,
+                Role.USER,
+                lambda pin: module.cryptoki.set_pin(handle, pin, new_pin),
+                INCORRECT_PIN,
             )
         finally:
             credentials.forget()

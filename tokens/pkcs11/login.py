@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 from pkcs11 import TokenFlag
 
@@ -27,9 +27,26 @@ from tokens.pkcs11.search import TokenInfo, find_token
 WRONG_PIN = (0xA0, 0xA1, 0xA2)
 """CKR_PIN_INCORRECT, CKR_PIN_INVALID and CKR_PIN_LEN_RANGE."""
 
+INCORRECT_PIN = (0xA0,)
+"""CKR_PIN_INCORRECT, where the other two may speak of a new PIN."""
+
 _LOCKED = 0xA4
 _EXPIRED = 0xA3
 _NOT_SET = 0x102
+
+_GENERAL_ERROR = 0x05
+_SESSION_EXISTS = 0xB6
+_NEW_PIN = (0xA1, 0xA2, 0xA6)
+
+_NOT_ABOUT_THE_PIN = frozenset(
+    {cryptoki.OK, cryptoki.USER_ALREADY_LOGGED_IN, cryptoki.CRYPTOKI_NOT_INITIALIZED, *_NEW_PIN}
+    | {_LOCKED, _EXPIRED, _NOT_SET, _SESSION_EXISTS}
+    | {0x03, 0x07, 0x54, 0xB0, 0xB3, 0xB5, 0xB7, 0xB8, 0xE0, 0xE1, 0xE2, 0x103, 0x104, 0x105}
+)
+"""CK_RVs of a token that did not look at the PIN, or took it. After any other one, it may have counted a try.
+
+The last line: slot, arguments, function, sessions, token absent or write-protected, user types.
+"""
 
 _LOOKS, _BETWEEN_LOOKS = 5, 0.1
 """How often, and how many seconds apart, a token is asked whether its PIN was really never set."""
@@ -60,8 +77,11 @@ def present_pin(
     credentials: Credentials,
     role: Role,
     call: Callable[[Pin | None], int],
+    wrong: Container[int] = WRONG_PIN,
 ) -> None:
     """Read a PIN and have `call` present it; `call` returns the CK_RV of C_Login, C_SetPIN or C_InitToken.
+
+    `wrong` are the CK_RVs that speak of this PIN: those of a wrong length may speak of a new one.
 
     The one place through which every PIN goes: under the lock of the state folder, with the token's flags as they are
     then, and entered as refused until the token says otherwise. Raises as `log_in` does.
@@ -90,9 +110,8 @@ def present_pin(
             # Another process may have presented a wrong one while we waited.
             check_flags(_as_it_is_now(module, token, role), credentials, role)
             presented = True
-            with module.gate:
-                rv = call(pin)
-            if rv in WRONG_PIN:
+            rv = _answer(module, token, role, lambda: call(pin))
+            if rv in wrong:
                 presentation.was_refused()
                 sentence = f"The {name} PIN from '{credentials.source}' was refused by {token.description}."
                 credentials.refused(pin, sentence)
@@ -100,6 +119,14 @@ def present_pin(
                     f"{sentence} It will not be presented again, so that the token does not lock; "
                     "put the right PIN in its place."
                 )
+            if rv not in _NOT_ABOUT_THE_PIN:
+                presentation.was_refused()
+                sentence = (
+                    f"{sentence_case(token.description)} answered the {name} PIN with CK_RV 0x{rv:x}. Whether it was "
+                    f"right is not known, so it counts as refused until: hsm-dicom token forgive {token.serial}"
+                )
+                credentials.refused(pin, sentence)
+                raise PinRefused(sentence)
             _check_result(rv, role, token)
             # Already logged in: nobody has looked at this PIN.
             presented = rv != cryptoki.USER_ALREADY_LOGGED_IN
@@ -140,6 +167,22 @@ def check_flags(token: TokenInfo, credentials: Credentials, role: Role) -> None:
         )
 
 
+def _answer(module: Module, token: TokenInfo, role: Role, call: Callable[[], int]) -> int:
+    """The token's answer to a PIN."""
+    with module.gate:
+        rv = call()
+    for _ in range(_LOOKS if module.manufacturer == "SoftHSM" else 0):
+        # SoftHSM 2.6.1 fails so while another process rewrites the token's file; had it counted a wrong PIN, the flag
+        # would say so.
+        _, _, low = _FLAGS[role]
+        if rv != _GENERAL_ERROR or low in _as_it_is_now(module, token, role).flags:
+            break
+        time.sleep(_BETWEEN_LOOKS)
+        with module.gate:
+            rv = call()
+    return rv
+
+
 def _as_it_is_now(module: Module, token: TokenInfo, role: Role) -> TokenInfo:
     """What the token says now. SoftHSM says for a moment that a PIN was never set while it writes its files."""
     if not token.initialised:
@@ -166,6 +209,13 @@ def _check_result(rv: int, role: Role, token: TokenInfo) -> None:
         raise PinNotPresented(f"The {name} PIN of {token.description} has expired; run: hsm-dicom token change-pin")
     if rv == _NOT_SET:
         raise PinNotPresented(f"The {name} PIN of {token.description} was never set; run: hsm-dicom token init")
+    if rv == _SESSION_EXISTS:
+        raise OperationFailed(f"{sentence_case(token.description)} is in use; end the programs that use it first.")
+    if rv in _NEW_PIN:
+        raise OperationFailed(
+            f"{sentence_case(token.description)} does not take the new PIN (CK_RV 0x{rv:x}); see its rules on length "
+            "and characters. The old one stays."
+        )
     raise OperationFailed(
         f"{sentence_case(token.description)} did not do it, though the PIN may be right (CK_RV 0x{rv:x})."
     )
