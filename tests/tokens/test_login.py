@@ -186,8 +186,11 @@ def test_a_stale_pin_is_refused_once_for_such_a_key_and_then_held_back(token: Te
     name, right = token.pin.removeprefix("env:"), os.environ[token.pin.removeprefix("env:")]
     with open_key(uri) as key:
         os.environ[name] = "999999"
-        with pytest.raises(PinRefused):
+        heard: list[DeviceEvent] = []
+        with subscribed(heard.append), pytest.raises(PinRefused):
             key.sign(b"data", ec.ECDSA(hashes.SHA256()))
+        logins = [event for event in heard if isinstance(event, Login)]
+        assert [(login.role, login.outcome) for login in logins] == [("context-specific", Outcome.REFUSED)]
         os.environ[name] = right
         with pytest.raises(PinNotPresented):
             key.sign(b"data", ec.ECDSA(hashes.SHA256()))

@@ -13,7 +13,7 @@ from pkcs11 import PrivateKey as PrivateKeyObject
 from pkcs11 import exceptions as p11
 
 from tokens.errors import KeyPolicyRefused, MechanismNotOffered, PinRefused, TokenBusy, TokenError, TokenLost
-from tokens.events import KeyUse, Outcome, emit
+from tokens.events import KeyUse, Login, Outcome, emit
 from tokens.keys import CiphertextRejected
 from tokens.mechanisms import Rung
 from tokens.pin import Pin
@@ -198,6 +198,7 @@ class Pkcs11Key:
 
     def _authenticated(self, job: Callable[[Worker, PinOctets | None], T], doing: str) -> T:
         """The job with the context-specific login that CKA_ALWAYS_AUTHENTICATE asks for (PKCS#11 v3.1, 4.9)."""
+        started = time.perf_counter()
         credentials, token = self._connection.credentials, self._connection.token
         if credentials is None:
             raise KeyPolicyRefused(f"Key {self.description} wants its PIN for each use; name a PIN source.")
@@ -227,6 +228,16 @@ class Pkcs11Key:
                     credentials.memory.remember(token.serial, "user", pin)
             finally:
                 credentials.refused(pin, sentence)
+                emit(
+                    Login(
+                        token_serial=token.serial,
+                        token_label=token.label,
+                        outcome=Outcome.REFUSED,
+                        duration=time.perf_counter() - started,
+                        reason=sentence,
+                        role="context-specific",
+                    )
+                )
             raise PinRefused(f"{sentence} It will not be presented again.") from None
         credentials.accepted(pin)
         return result
