@@ -1,6 +1,6 @@
-"""Keys on devices: PKCS#11 tokens behind ordinary `cryptography` key objects.
+"""Keys on devices: PKCS#11 tokens and smart cards behind ordinary `cryptography` key objects.
 
-A key is opened by its RFC 7512 URI and used like any other:
+A key is opened by its URI, `pkcs11:` (RFC 7512) or `card:` (see `tokens.card_uri`), and used like any other:
 
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import padding
@@ -11,7 +11,8 @@ A key is opened by its RFC 7512 URI and used like any other:
         signature = key.sign(b"data", padding.PKCS1v15(), hashes.SHA256())
         key.public_key().verify(signature, b"data", padding.PKCS1v15(), hashes.SHA256())
 
-Nothing in this package knows of DICOM.
+Secret keys that authenticate, encrypt and compute codes on their device are opened by `open_secrets`; see
+`tokens.secrets`. Nothing in this package knows of DICOM.
 """
 
 from tokens.opening import open_key, open_secrets, open_token
