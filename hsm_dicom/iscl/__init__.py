@@ -8,14 +8,14 @@ public: what is reconstructed is collected in `WireProfile`, and interoperabilit
 | `context`        | `ISCLContext.wrap_socket`: start here                                   |
 | `sockets`, `aio` | the transports: a blocking socket, an asyncio stream                    |
 | `session`        | one end with its keys, without sockets                                  |
-| `authentication` | the three passes                                                        |
+| `authentication` | the three passes; `agreement` for what a transfer must be like          |
 | `suite`          | MAC, encryption, the chain of initialisation vectors                    |
 | `connection`     | the state machine, without keys                                         |
-| `states`         | its rules, as one table                                                 |
+| `states`         | its rules, as one table; `refusals` for how it says no                  |
 | `wire`           | octets to messages and back                                             |
 | `messages`       | the messages and their numbers                                          |
 | `profile`        | everything that is reconstructed                                        |
-| `settings`       | what an officer configures                                              |
+| `settings`       | what an officer configures; `hooks` for what a program may hear         |
 | `trace`          | records an exchange, explains a recorded one                            |
 """
 

@@ -18,7 +18,7 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
-from hsm_dicom.iscl.context import PORT, ISCLContext
+from hsm_dicom.iscl.context import PORT, ISCLContext, name_of
 from hsm_dicom.iscl.errors import ConnectionLost, ErrorCode, ISCLError, StepTimeout
 from hsm_dicom.iscl.session import Session
 from hsm_dicom.iscl.states import State
@@ -58,7 +58,7 @@ async def wrap(
     server_hostname: str | None = None,
 ) -> ISCLStream:
     """Shake hands over a connected pair of asyncio streams (plain or TLS). They are closed when this raises."""
-    peer = server_hostname or str(writer.get_extra_info("peername"))
+    peer = server_hostname or name_of(writer.get_extra_info("peername"))
     stream = ISCLStream(reader, writer, context.session(server_side, peer))
     try:
         await stream._shake_hands()

@@ -18,7 +18,7 @@ Authenticity, ciphers and MACs are not judged here, but by `hsm_dicom.iscl.sessi
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 
 from hsm_dicom.iscl.errors import (
@@ -30,13 +30,11 @@ from hsm_dicom.iscl.errors import (
 )
 from hsm_dicom.iscl.messages import (
     ACK,
-    DEVICE_FAILURE,
     KEY_INDEXES,
     MAX_BLOCK_DATA,
     MAX_MESSAGE,
     MIN_BLOCK_DATA,
     NAK,
-    AuthenticationCompletion,
     AuthenticationMethod,
     AuthenticationRequest,
     AuthenticationResponse,
@@ -49,11 +47,7 @@ from hsm_dicom.iscl.messages import (
     Mac,
     Message,
     OptionUse,
-    Pass1,
-    Pass2,
     Pass3,
-    SessionRandomRequest,
-    SessionRandomResponse,
     TransmissionRequest,
     TransmissionResponse,
     describe,
@@ -61,6 +55,7 @@ from hsm_dicom.iscl.messages import (
     is_unique,
 )
 from hsm_dicom.iscl.profile import DES_BLOCK, Role, WireProfile
+from hsm_dicom.iscl.refusals import refusal
 from hsm_dicom.iscl.states import CROSSINGS, ENDED, RULES, Case, Crossing, Rule, Speaker, State
 from hsm_dicom.iscl.wire import MessageReader, build
 
@@ -147,11 +142,8 @@ class Connection:
         """
         octets = b""
         self.fail(error)
-        refusal = _REFUSALS.get(self.failed_in or self.state)
-        if refusal is not None and _speaks(refusal.speaker, self.role, self.initiator) and not self._told:
-            message = refusal.make(self)
-            if error.code is ErrorCode.OWN_DEVICE_FAILED and message.option_use is OptionUse.DEVICE_RESULT:
-                message = replace(message, option=DEVICE_FAILURE)
+        speaker, message = refusal(self.failed_in or self.state, error.code, self._limit_of_transfer())
+        if message is not None and _speaks(speaker, self.role, self.initiator) and not self._told:
             octets = build(message, self.profile, int(error.code) if self.profile.error_number_sent else 0)
             self._tap(self.role, octets)
         self._told = True
@@ -343,6 +335,9 @@ class Connection:
         """The greatest length that a transmission request to us may announce."""
         return self.profile.announced(self.max_message, encryption)
 
+    def _limit_of_transfer(self) -> int:
+        return self.limit(self.transfer.request.encryption if self.transfer else Encryption.NONE)
+
     def _refusal_of(self, message: Message, sender: Role) -> _Mistake | None:
         """What an option other than ACK means."""
         use, name = message.option_use, describe(type(message))
@@ -370,28 +365,8 @@ class _Mistake:
     what: str
 
 
-@dataclass(frozen=True)
-class _Refusal:
-    speaker: Speaker
-    make: Callable[[Connection], Message]
-
-
-_NOTHING = bytes(8)
 _ENCRYPTIONS = frozenset(Encryption)
 _MACS = frozenset(Mac)
-
-_REFUSALS = {
-    State.LINE_CHECK_ASKED: _Refusal(Speaker.CLIENT, lambda _: LineCheckResponse(0, option=NAK)),
-    State.AUTHENTICATION_ASKED: _Refusal(Speaker.CLIENT, lambda _: AuthenticationResponse(option=NAK)),
-    State.AUTHENTICATION_AGREED: _Refusal(Speaker.SERVER, lambda _: Pass1(_NOTHING, option=NAK)),
-    State.CHALLENGED: _Refusal(Speaker.CLIENT, lambda _: Pass2(_NOTHING, _NOTHING, option=NAK)),
-    State.ANSWERED: _Refusal(Speaker.SERVER, lambda _: Pass3(_NOTHING, option=NAK)),
-    State.PROVEN: _Refusal(Speaker.CLIENT, lambda _: AuthenticationCompletion(option=NAK)),
-    State.REQUESTED: _Refusal(Speaker.OTHER, lambda line: TransmissionResponse(_limit(line), option=NAK)),
-    State.RANDOM_AWAITED: _Refusal(Speaker.INITIATOR, lambda _: SessionRandomRequest(_NOTHING, option=NAK)),
-    State.RANDOM_GIVEN: _Refusal(Speaker.OTHER, lambda _: SessionRandomResponse(option=NAK)),
-}
-"""What is due in a state, as a refusal."""
 
 
 def _speaks(speaker: Speaker, role: Role, initiator: Role | None) -> bool:
@@ -418,10 +393,6 @@ def _awaited(state: State, sender: Role, initiator: Role | None) -> frozenset[ty
 
 
 _RULES = {(rule.state, rule.message, rule.case): rule for rule in RULES}
-
-
-def _limit(line: Connection) -> int:
-    return line.limit(line.transfer.request.encryption if line.transfer else Encryption.NONE)
 
 
 def _lost(state: State) -> ConnectionLost:

@@ -64,8 +64,9 @@ class ISCLContext:
         ISCL proves that the peer has the key, nothing about its name. A line that ends without the disconnection
         protocol is always an error, whatever `suppress_ragged_eofs` says. When this raises, the socket is closed.
         """
-        line = ISCLSocket(sock, self.session(server_side, server_hostname or _name_of(sock)))
-        if do_handshake_on_connect and _is_connected(sock):
+        address = _address_of(sock)
+        line = ISCLSocket(sock, self.session(server_side, server_hostname or name_of(address)))
+        if do_handshake_on_connect and address is not None:
             try:
                 line.do_handshake()
             except BaseException:
@@ -96,17 +97,16 @@ class ISCLContext:
                     )
 
 
-def _is_connected(sock: socket.socket) -> bool:
-    try:
-        sock.getpeername()
-    except OSError:
-        return False
-    return True
+def name_of(address: object) -> str:
+    """A peer's address, for messages."""
+    if isinstance(address, tuple) and len(address) >= 2:
+        return f"{address[0]}:{address[1]}"
+    return "the peer"
 
 
-def _name_of(sock: socket.socket) -> str:
+def _address_of(sock: socket.socket) -> object:
+    """The peer's address; None where the socket is not connected."""
     try:
-        address = sock.getpeername()
+        return sock.getpeername()
     except OSError:
-        return "the peer"
-    return f"{address[0]}:{address[1]}" if isinstance(address, tuple) else "the peer"
+        return None

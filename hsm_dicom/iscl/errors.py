@@ -13,6 +13,7 @@ from __future__ import annotations
 from enum import IntEnum
 
 from hsm_dicom.errors import HsmDicomError
+from tokens.errors import AuthenticationExpired, AuthenticationFailed, ReflectedChallenge, TokenError
 
 
 class ErrorCode(IntEnum):
@@ -114,3 +115,18 @@ class StepTimeout(ISCLError, TimeoutError):
 
 class ConnectionLost(ISCLError, ConnectionError):
     """The line ended where the protocol does not end it (code 205)."""
+
+
+def from_device(error: TokenError) -> ISCLError:
+    """What an error of our device means for the connection; the device's error is its `__cause__`."""
+    match error:
+        case ReflectedChallenge():
+            meaning: ISCLError = AuthenticationError(ErrorCode.CHALLENGE_REFLECTED, str(error))
+        case AuthenticationFailed():
+            meaning = AuthenticationError(ErrorCode.PEER_NOT_AUTHENTIC, str(error))
+        case AuthenticationExpired():
+            meaning = StepTimeout(ErrorCode.TIMED_OUT, str(error))
+        case _:
+            meaning = DeviceFailed(ErrorCode.OWN_DEVICE_FAILED, str(error))
+    meaning.__cause__ = error
+    return meaning

@@ -18,21 +18,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hsm_dicom.events import emit
+from hsm_dicom.iscl.agreement import judge_request, request_to_send
 from hsm_dicom.iscl.authentication import Authenticator
 from hsm_dicom.iscl.connection import Connection
 from hsm_dicom.iscl.errors import (
-    AuthenticationError,
-    DeviceFailed,
     ErrorCode,
     ISCLError,
     LocalProtocolError,
     RemoteProtocolError,
-    StepTimeout,
+    from_device,
 )
 from hsm_dicom.iscl.hooks import IsclFailed, ISCLHooks, IsclReady
 from hsm_dicom.iscl.messages import (
     ACK,
-    UNIQUE_KEY,
     DataBlock,
     DisconnectionRequest,
     DisconnectionResponse,
@@ -46,20 +44,13 @@ from hsm_dicom.iscl.messages import (
     ThroughData,
     TransmissionRequest,
     TransmissionResponse,
-    is_unique,
-    key_index,
 )
-from hsm_dicom.iscl.profile import DES_BLOCK, Role, UniqueKeyForm
+from hsm_dicom.iscl.profile import DES_BLOCK, Role
 from hsm_dicom.iscl.settings import ISCLSettings, Weakness
 from hsm_dicom.iscl.states import ENDED, HANDSHAKE, State
 from hsm_dicom.iscl.suite import Protection, Suite
 from hsm_dicom.iscl.units import Cutter
-from tokens.errors import (
-    AuthenticationExpired,
-    AuthenticationFailed,
-    ReflectedChallenge,
-    TokenError,
-)
+from tokens.errors import TokenError
 from tokens.secrets import Secrets
 
 _Messages = tuple[Message, ...]
@@ -228,8 +219,7 @@ class Session:
         except ISCLError as wrong:
             error = wrong
         except TokenError as wrong:
-            error = _translated(wrong)
-            error.__cause__ = wrong
+            error = from_device(wrong)
         if not self._gave_up:
             told = self.connection.refuse(error)
             self._give_up(error)
@@ -279,7 +269,7 @@ class Session:
             case LineCheckRequest():
                 yield (LineCheckResponse(self.settings.profile.block_length(self.connection.block_data)),)
             case TransmissionRequest():
-                self._judge_request(message)
+                judge_request(message, self.settings, self.peer)
                 self._end_message()  # what was prepared, if our own request gives way to this one
                 self._withheld = True
             case TransmissionResponse():
@@ -323,7 +313,7 @@ class Session:
                 self._was_sent()
                 self.hooks.through_sent(len(data))
             elif self._outgoing:
-                yield (self._request(len(self._outgoing[0].data)),)
+                yield (request_to_send(len(self._outgoing[0].data), self.settings),)
                 self._prepare()
             elif self._disconnects:
                 yield (DisconnectionRequest(),)
@@ -352,15 +342,6 @@ class Session:
         self.hooks.link_ready(None)
 
     # -- sending a message ----------------------------------------------------------------------------------
-
-    def _request(self, length: int) -> TransmissionRequest:
-        settings = self.settings
-        key = settings.encryption_key
-        if settings.unique_keys:
-            with_index = settings.profile.unique_key_form is UniqueKeyForm.WITH_INDEX
-            key = UNIQUE_KEY | key if with_index else UNIQUE_KEY
-        announced = settings.profile.announced(length, settings.encryption)
-        return TransmissionRequest(settings.encryption, key, settings.mac, announced)
 
     def _prepare(self) -> None:
         """Seal the first piece while the peer, busy with the message before, has not answered yet."""
@@ -399,22 +380,6 @@ class Session:
 
     # -- receiving a message --------------------------------------------------------------------------------
 
-    def _judge_request(self, request: TransmissionRequest) -> None:
-        settings = self.settings
-        index = key_index(request.encryption_key)
-        if is_unique(request.encryption_key) and index == 0:
-            index = settings.authentication_key
-        asked = (request.encryption, request.mac, is_unique(request.encryption_key), index)
-        ours = (settings.encryption, settings.mac, settings.unique_keys, settings.encryption_key)
-        if asked != ours:
-            raise RemoteProtocolError(
-                ErrorCode.METHOD_NOT_ACCEPTABLE,
-                f"{self.peer} wants to send with encryption {request.encryption:#06x}, key "
-                f"{request.encryption_key:#04x} and MAC {request.mac:#06x}; the settings say "
-                f"{settings.encryption.name}, key {settings.encryption_key} "
-                f"({'unique' if settings.unique_keys else 'fixed'} keys) and {settings.mac.name}. Set both ends alike.",
-            )
-
     def _accept(self) -> TransmissionResponse:
         transfer = self.connection.transfer
         if not self.settings.unique_keys:
@@ -441,16 +406,3 @@ class Session:
         protection, self._protection = self._protection, None
         if protection is not None:
             protection.close()
-
-
-def _translated(error: TokenError) -> ISCLError:
-    """What an error of the device means for the connection."""
-    match error:
-        case ReflectedChallenge():
-            return AuthenticationError(ErrorCode.CHALLENGE_REFLECTED, str(error))
-        case AuthenticationFailed():
-            return AuthenticationError(ErrorCode.PEER_NOT_AUTHENTIC, str(error))
-        case AuthenticationExpired():
-            return StepTimeout(ErrorCode.TIMED_OUT, str(error))
-        case _:
-            return DeviceFailed(ErrorCode.OWN_DEVICE_FAILED, str(error))

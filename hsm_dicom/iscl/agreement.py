@@ -1,0 +1,37 @@
+"""What both ends must agree on for a message: encryption, key and MAC, as a transmission request says them.
+
+Nothing is negotiated: an end sends as it is set, and accepts what it is set to. Pure functions.
+"""
+
+from __future__ import annotations
+
+from hsm_dicom.iscl.errors import ErrorCode, RemoteProtocolError
+from hsm_dicom.iscl.messages import UNIQUE_KEY, TransmissionRequest, is_unique, key_index
+from hsm_dicom.iscl.profile import UniqueKeyForm
+from hsm_dicom.iscl.settings import ISCLSettings
+
+
+def request_to_send(length: int, settings: ISCLSettings) -> TransmissionRequest:
+    """The request for a message of so many octets."""
+    key = settings.encryption_key
+    if settings.unique_keys:
+        with_index = settings.profile.unique_key_form is UniqueKeyForm.WITH_INDEX
+        key = UNIQUE_KEY | key if with_index else UNIQUE_KEY
+    announced = settings.profile.announced(length, settings.encryption)
+    return TransmissionRequest(settings.encryption, key, settings.mac, announced)
+
+
+def judge_request(request: TransmissionRequest, settings: ISCLSettings, peer: str) -> None:
+    """Raises `RemoteProtocolError` (109) where the peer wants to send otherwise than the settings say."""
+    unique = is_unique(request.encryption_key)
+    index = key_index(request.encryption_key)
+    if unique and index == 0:
+        index = settings.authentication_key
+    asked = (request.encryption, request.mac, unique, index)
+    if asked != (settings.encryption, settings.mac, settings.unique_keys, settings.encryption_key):
+        raise RemoteProtocolError(
+            ErrorCode.METHOD_NOT_ACCEPTABLE,
+            f"{peer} wants to send with encryption {request.encryption:#06x}, key {request.encryption_key:#04x} and "
+            f"MAC {request.mac:#06x}; the settings say {settings.encryption.name}, key {settings.encryption_key} "
+            f"({'unique' if settings.unique_keys else 'fixed'} keys) and {settings.mac.name}. Set both ends alike.",
+        )
