@@ -87,7 +87,7 @@ class Daemon:
             time.sleep(0.01)
 
     def kill(self) -> None:
-        """End pcscd at once, as a crash would."""
+        """End pcscd at once, as a crash would. Cards are in its network, and of no use to the next one."""
         self.process.kill()
         self.process.wait(10)
 
@@ -186,6 +186,16 @@ class RunningCard:
         answer: dict[str, Any] = json.loads(self._lines.readline())
         assert "error" not in answer, answer
         return answer
+
+    def become(self, **description: Any) -> None:
+        """Be another card, which is not inserted yet."""
+        self.do("become", card=description)
+        self.description = description
+
+    @property
+    def usable(self) -> bool:
+        """Whether the program still runs."""
+        return self.process.poll() is None and not self._lines.closed
 
     def stop(self) -> None:
         """End the program; the card leaves the slot."""

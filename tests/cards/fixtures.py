@@ -73,18 +73,34 @@ def pin() -> str:
 
 @pytest.fixture
 def put_in(pcscd: Daemon) -> Iterator[PutIn]:
-    """Puts a card of our own into a reader for one test: `put_in(reader="Rig A 00 00", card="authentication", …)`."""
-    cards: list[RunningCard] = []
+    """Puts a card of our own into a reader for one test: `put_in("Rig A 00 00", "authentication", …)`."""
+    there: list[RunningCard] = []
 
     def start(reader: str = "Rig A 00 00", card: str = "authentication", **description: Any) -> RunningCard:
-        running = pcscd.card(reader, **described(card, **description))
-        cards.append(running)
+        running = _program_for(pcscd, reader, described(card, **description))
+        there.append(running)
         inserted(running)
         return running
 
     yield start
-    for running in cards:
-        taken_out(running)
+    for running in there:
+        if running.usable:
+            running.do("pull")
+        wait_until_gone(running.reader)
+
+
+_programs: dict[tuple[int, str], RunningCard] = {}
+
+
+def _program_for(pcscd: Daemon, reader: str, description: dict[str, Any]) -> RunningCard:
+    """A card program takes its time to start: one for each reader becomes one card after the other."""
+    place = (pcscd.process.pid, reader)
+    running = _programs.get(place)
+    if running is None or not running.usable:
+        running = _programs[place] = pcscd.card(reader, **description)
+    else:
+        running.become(**description)
+    return running
 
 
 def described(card: str, **description: Any) -> dict[str, Any]:

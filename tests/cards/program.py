@@ -6,7 +6,8 @@
 |-----------|-----------------------------------------------------------------------------------------|
 | insert    | the card goes into the slot                                                             |
 | pull      | the card leaves it                                                                      |
-| swap      | the card leaves and the one of "card" (as on the command line) goes in, in one moment   |
+| become    | the card leaves, and is from now on the one of "card" (as on the command line)          |
+| swap      | the same, and the new one goes in, in one moment                                        |
 | fault     | the next command, or the one after "skip" others, meets the "fault" (see `Fault`)       |
 | release   | whatever hangs goes on                                                                  |
 | state     | nothing; each answer tells tries left, commands by INS, and whether the card is in      |
@@ -119,11 +120,12 @@ class Slot:
                 self.insert()
             case "pull":
                 self.pull()
-            case "swap":
+            case "become" | "swap":
                 other = FaultyCard(make(request["card"]))
                 self.pull()
                 self.card = other
-                self.insert()
+                if request["do"] == "swap":
+                    self.insert()
             case "fault":
                 self.card.expect(request)
             case "release":
