@@ -7,6 +7,7 @@
 | `module`     | one owner for each .so: threads, forks, the end of the process                 |
 | `search`     | which token                                                                    |
 | `login`      | presenting a PIN, at most once                                                 |
+| `capabilities` | the mechanisms that a token lists                                          |
 | `connection` | the login, a pool of sessions, healing                                         |
 | `faults`     | PKCS#11's errors, by remedy                                                    |
 | `objects`    | keys and certificates as plain data                                            |

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from pkcs11 import Mechanism, MechanismFlag, PrivateKey, Session, TokenFlag
+from pkcs11 import PrivateKey, Session, TokenFlag
 from pkcs11 import exceptions as p11
 
 from tokens import forking
@@ -33,6 +33,7 @@ from tokens.errors import (
     sentence_case,
 )
 from tokens.events import Outcome, Recovery, emit, told_afterwards
+from tokens.pkcs11.capabilities import Capabilities, capabilities
 from tokens.pkcs11.faults import SessionStale, is_healable, name, translated
 from tokens.pkcs11.login import log_in
 from tokens.pkcs11.module import Module
@@ -64,16 +65,6 @@ class AttemptFailed(Exception):
         super().__init__(error, generation)
         self.error = error
         self.generation = generation
-
-
-@dataclass(frozen=True)
-class Capabilities:
-    """The mechanisms that a token lists, by what it says each may be used for."""
-
-    sign: frozenset[Mechanism]
-    decrypt: frozenset[Mechanism]
-    generate: frozenset[Mechanism]
-    listed: frozenset[Mechanism | int]
 
 
 class Connection:
@@ -187,7 +178,7 @@ class Connection:
     def capabilities(self) -> Capabilities:
         """The mechanisms that the token lists; asked for once."""
         if self._capabilities is None:
-            self._capabilities = self.run(lambda worker: _capabilities(worker.session), "list its mechanisms")
+            self._capabilities = self.run(lambda worker: capabilities(worker.session), "list its mechanisms")
         return self._capabilities
 
     def distrust(self) -> None:
@@ -393,28 +384,3 @@ class Connection:
 def session_handle(session: Session) -> int:
     """CK_SESSION_HANDLE, which python-pkcs11's types do not mention."""
     return int(session.handle)  # type: ignore[attr-defined]
-
-
-def _capabilities(session: Session) -> Capabilities:
-    slot = session.token.slot
-    listed = slot.get_mechanisms()
-    uses: dict[MechanismFlag, set[Mechanism]] = {
-        MechanismFlag.SIGN: set(),
-        MechanismFlag.DECRYPT: set(),
-        MechanismFlag.GENERATE_KEY_PAIR: set(),
-    }
-    for mechanism in listed:
-        if isinstance(mechanism, Mechanism):
-            try:
-                flags = slot.get_mechanism_info(mechanism).flags
-            except p11.MechanismInvalid:
-                continue  # p11-kit 0.24.1 lists what it then does not know
-            for use, members in uses.items():
-                if use in flags:
-                    members.add(mechanism)
-    return Capabilities(
-        sign=frozenset(uses[MechanismFlag.SIGN]),
-        decrypt=frozenset(uses[MechanismFlag.DECRYPT]),
-        generate=frozenset(uses[MechanismFlag.GENERATE_KEY_PAIR]),
-        listed=frozenset(listed),
-    )
