@@ -1,17 +1,18 @@
 """The PKCS#11 driver, from the library file up to a key.
 
-| module       | one idea                                                                       |
-|--------------|--------------------------------------------------------------------------------|
-| `cryptoki`   | the calls that python-pkcs11 does not make                                     |
-| `gate`       | many callers at once, or one alone                                             |
-| `module`     | one owner for each .so: threads, forks, the end of the process                 |
-| `search`     | which token                                                                    |
-| `login`      | presenting a PIN, at most once                                                 |
-| `capabilities` | the mechanisms that a token lists                                          |
-| `connection` | the login, a pool of sessions, healing                                         |
-| `faults`     | PKCS#11's errors, by remedy                                                    |
-| `objects`    | keys and certificates as plain data                                            |
-| `key`        | a private key that carries out a rung                                          |
-| `ceremony`   | what an officer does to a token                                                |
-| `check`      | what a token can do, tried out                                                 |
+| module                                                    | one idea                                                |
+|-----------------------------------------------------------|---------------------------------------------------------|
+| `cryptoki`                                                | the calls that python-pkcs11 does not make              |
+| `gate`                                                    | many callers at once, or one alone                      |
+| `module`                                                  | one owner for each .so: threads, forks, the end         |
+| `search`                                                  | which token                                             |
+| `login`                                                   | presenting a PIN, at most once                          |
+| `capabilities`                                            | the mechanisms that a token lists                       |
+| `connection`                                              | the login, a pool of sessions, healing                  |
+| `faults`                                                  | PKCS#11's errors, by remedy                             |
+| `objects`                                                 | keys and certificates as plain data                     |
+| `key`                                                     | a private key that carries out a rung                   |
+| `ceremony`                                                | what an officer does to a token                         |
+| `check`                                                   | what a token can do, tried out                          |
+| `secrets`, `secret_objects`, `des_forms`, `secret_ceremony` | the secret keys of ISCL                                |
 """
