@@ -12,6 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from hsm_dicom.cli import exits, logs
+from hsm_dicom.cli.card import app as card_app
 from hsm_dicom.cli.check_config import EXAMPLE as CHECK_CONFIG_EXAMPLE
 from hsm_dicom.cli.check_config import check_config
 from hsm_dicom.cli.demo import EXAMPLE as DEMO_EXAMPLE
@@ -52,6 +53,7 @@ app.command("listen", epilog=LISTEN_EXAMPLE, rich_help_panel=_NETWORK)(listen)
 app.add_typer(tls_app, name="tls", rich_help_panel=_NETWORK)
 app.add_typer(token_app, name="token", rich_help_panel=_DEVICES)
 app.add_typer(key_app, name="key", rich_help_panel=_DEVICES)
+app.add_typer(card_app, name="card", rich_help_panel=_DEVICES)
 
 
 def _version(asked: bool) -> None:

@@ -1,15 +1,20 @@
-"""Keys on smart cards, named like any other: a PIV card in a virtual reader signs an image."""
+"""Smart cards in virtual readers: `hsm-dicom card`, and keys on them, named like any other."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
+import pytest
 from cryptography import x509
 
 from hsm_dicom.cli import exits
 from hsm_dicom.signatures import verify
-from tests.cards.fixtures import PutIn, pcscd, pin, put_in
-from tests.hsm_dicom.cli.conftest import Run, image
+from tests.cards.fixtures import AUTHENTICATION_CARD, PIN, PutIn, pcscd, pin, put_in
+from tests.hsm_dicom.cli.conftest import Run, image, type_in
+from tests.softhsm import set_pin
+from tokens import trials
 
 __all__ = ["pcscd", "pin", "put_in"]
 
@@ -51,3 +56,104 @@ def test_what_only_tokens_can_do_is_said_of_a_card(run: Run, put_in: PutIn, pin:
     result = run("key", "delete", URI, "--pin", pin, "--yes", "9c")
     assert result.status == exits.FAILED
     assert "is on a smart card" in result.err
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rates are measured for a moment only."""
+    monkeypatch.setattr(trials, "_SECONDS", 0.05)
+
+
+def toml(value: Any) -> str:
+    """A profile as TOML's inline tables."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(str(k))} = {toml(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(toml, value)) + "]"
+    return json.dumps(value)
+
+
+def authentication_profile(folder: Path) -> Path:
+    """A configuration that describes the authentication card as `test`."""
+    config = folder / "hsm-dicom.toml"
+    config.write_text(f"[cards]\ntest = {toml(AUTHENTICATION_CARD)}\n")
+    config.chmod(0o600)
+    return config
+
+
+def test_list_shows_each_card_with_a_uri_that_finds_it(run: Run, put_in: PutIn) -> None:
+    put_in(card="piv")
+    document = run("card", "list", "--json").json
+    assert document["schema"] == "hsm-dicom/card-list/1"
+    readers = {reader["reader"]: reader for reader in document["readers"]}
+    assert readers["Rig B 00 00"]["atr"] is None
+    [piv] = readers["Rig A 00 00"]["applications"]
+    assert piv["profile"] == "piv"
+    listed = run("card", "list")
+    assert piv["uri"] in listed.out.split()
+    assert "Rig B 00 00 empty" in listed.said
+    assert run("card", "info", piv["uri"], "--json").json["serial"] == piv["serial"]
+
+
+def test_info_tells_pins_and_keys_without_a_pin(run: Run, put_in: PutIn) -> None:
+    put_in(card="piv")
+    said = run("card", "info", "card:profile=piv").said
+    assert "80: 3 tries are left" in said
+    assert "9c: RSA 2048, CN=PIV 9C, wants its PIN for each use" in said
+    document = run("card", "info", "card:profile=piv", "--json").json
+    assert document["pins"] == [{"reference": "80", "tries_left": 3}]
+    assert [key["name"] for key in document["keys"]] == ["9a", "9c", "9d", "9e"]
+
+
+def test_check_tries_the_key_that_is_named(run: Run, put_in: PutIn, pin: str, quick: None) -> None:
+    put_in(card="piv")
+    checked = run("card", "check", "card:profile=piv;key=9c", "--pin", pin)
+    assert checked.status == exits.OK, checked.said
+    assert "This card does DICOM signatures" in checked.said
+    document = run("card", "check", f"card:profile=piv;key=9a?pin-source={pin}", "--json").json
+    assert document["serves"] == ["TLS"]
+    assert [(key["name"], key["signs_dicom"]) for key in document["keys"]] == [("9a", False)]
+
+
+def test_check_tries_secrets_by_a_profile_of_the_configuration(
+    run: Run, put_in: PutIn, pin: str, quick: None, tmp_path: Path
+) -> None:
+    put_in()
+    config = authentication_profile(tmp_path)
+    document = run("card", "check", "card:profile=test", "--config", config, "--pin", pin, "--json").json
+    assert "ISCL authentication" in document["serves"]
+    values = {(s["use"], s["index"]): s["check_value"] for s in document["secrets"] if s["problem"] is None}
+    assert values["encryption", 1] == "d5d44f"
+    assert document["handshakes_per_second"] > 0
+
+
+def test_a_wrong_pin_is_said_once_and_held_back_then(run: Run, put_in: PutIn, quick: None) -> None:
+    card = put_in(card="piv")
+    wrong = set_pin("654321")
+    refused = run("card", "check", "card:profile=piv", "--pin", wrong)
+    assert refused.status == exits.REFUSED
+    assert "2 tries are left" in refused.err
+    assert run("card", "check", "card:profile=piv", "--pin", wrong).status == exits.REFUSED
+    assert card.do("state")["tries"] == {"80": 2}
+
+
+def test_the_last_try_is_kept_until_it_is_asked_for(run: Run, put_in: PutIn, pin: str, quick: None) -> None:
+    card = put_in(card="piv")
+    command = ["card", "check", "card:profile=piv;key=9a"]
+    run(*command, "--pin", set_pin("111111"))
+    by_hand = run(*command, "--pin", pin)
+    assert by_hand.status == exits.REFUSED
+    assert "Present the right one by hand" in by_hand.err
+    assert type_in(command, [("PIN", "222222")]).status == exits.REFUSED
+    held_back = type_in(command, [])
+    assert held_back.status == exits.REFUSED
+    assert "--last-try" in held_back.said
+    assert card.do("state")["tries"] == {"80": 1}
+    assert type_in([*command, "--last-try"], [("PIN", PIN)]).status == exits.OK
+    assert card.do("state")["tries"] == {"80": 3}
+
+
+def test_what_is_no_card_uri_is_refused(run: Run, pcscd: object) -> None:
+    result = run("card", "info", "pkcs11:token=x")
+    assert result.status == exits.FAILED
+    assert "begins with 'card:'" in result.err
