@@ -22,6 +22,7 @@ from hsm_dicom.cli.network import ECHO_EXAMPLE, LISTEN_EXAMPLE, STORE_EXAMPLE, e
 from hsm_dicom.cli.options import Verbose
 from hsm_dicom.cli.purposes import EXAMPLE as PURPOSES_EXAMPLE
 from hsm_dicom.cli.purposes import purposes
+from hsm_dicom.cli.secret import app as secret_app
 from hsm_dicom.cli.sign import EXAMPLE as SIGN_EXAMPLE
 from hsm_dicom.cli.sign import sign
 from hsm_dicom.cli.signatures import app as signatures_app
@@ -53,6 +54,7 @@ app.command("listen", epilog=LISTEN_EXAMPLE, rich_help_panel=_NETWORK)(listen)
 app.add_typer(tls_app, name="tls", rich_help_panel=_NETWORK)
 app.add_typer(token_app, name="token", rich_help_panel=_DEVICES)
 app.add_typer(key_app, name="key", rich_help_panel=_DEVICES)
+app.add_typer(secret_app, name="secret", rich_help_panel=_DEVICES)
 app.add_typer(card_app, name="card", rich_help_panel=_DEVICES)
 
 
