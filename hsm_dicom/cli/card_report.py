@@ -137,7 +137,11 @@ def print_check(check: CardCheck) -> None:
         print()
         rows = output.table("", "secret", "check value")
         for secret in check.secrets:
-            told = Text(output.shown(secret.problem), output.UNSURE) if secret.problem else secret.check_value.hex()
+            told = (
+                Text(output.shown(secret.problem), output.UNSURE)
+                if secret.problem
+                else secret.check_value.hex().upper()
+            )
             rows.add_row(Text(*output.mark(not secret.problem)), f"{secret.use} {secret.index}", told)
         output.console().print(rows)
         if check.handshake_rate:

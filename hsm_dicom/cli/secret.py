@@ -93,8 +93,8 @@ def import_(
     with configured(config) as configuration:
         access = token_access(configuration, token, pin=pin, module=module)
         with access.open() as connection:
-            # A PIN that is refused is said before anybody types a component.
-            connection.connect()
+            # A PIN that is refused, or an index in use, is said before anybody types a component.
+            _demand_free(connection, use, index, access.uri.object)
             with components_from(sources) as components:
                 key = combined(components)
                 try:
@@ -146,6 +146,7 @@ def generate(
     with configured(config) as configuration:
         access = token_access(configuration, token, pin=pin, module=module)
         with access.open() as connection:
+            _demand_free(connection, use, index, access.uri.object)
             drawn = [_drawn(connection) for _ in range(components)]
             key = combined(drawn)
             try:
@@ -224,6 +225,18 @@ def delete(
             demand_confirmation(label, yes, f"Secret '{label}' on {description} will be destroyed.")
             delete_secret(connection, Use(use.value), index, prefix=prefix)
     output.outcome(True, f"Secret '{output.shown(label)}' is gone.")
+
+
+def _demand_free(connection: Connection, use: SecretUse, index: int, prefix: str | None) -> None:
+    """Raise `CeremonyError` if there is such a secret, before officers give or take components in vain."""
+    from tokens.errors import CeremonyError
+    from tokens.pkcs11.secret_ceremony import list_secrets
+
+    for entry in list_secrets(connection, prefix):
+        if (entry.use.value, entry.index) == (use.value, index):
+            raise CeremonyError(
+                f"Secret '{entry.info.label}' is there already; delete it first, or take another index."
+            )
 
 
 def _drawn(connection: Connection) -> bytearray:

@@ -18,6 +18,7 @@ def print_secret(entry: SecretEntry) -> None:
         (f"{entry.use} {entry.index}", "bold"),
         f"  {output.shown(entry.info.label)}, {entry.info.form.name}, {uses(entry)}, "
         f"check value {shown_check_value(entry.check_value)}",
+        hang=2,
     )
     for finding in judge(entry.info.attributes, KeyPolicy()):
         style = output.BAD if finding.refusal else output.UNSURE
