@@ -38,7 +38,7 @@ from tokens.smartcard.status import NOT_FOUND, StatusError
 WAIT = 10.0
 """Seconds that a job waits for a card that is in use."""
 
-GRACE = 1.5
+GRACE = 1.0
 """Seconds in which a card that was lost in the middle of a job may be put back; pcscd takes 0.4 to see it."""
 
 _PAUSE = 0.1

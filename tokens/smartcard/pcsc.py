@@ -193,12 +193,13 @@ def _socket_path() -> str:
 
 def _sockets_to_service() -> set[int]:
     """The descriptors in this process that are connected to pcscd."""
-    path = _socket_path()
+    # The service may have bound its socket under another spelling of the folder, such as /var/run.
+    name = "/" + Path(_socket_path()).name
     found = set()
     for entry in _descriptors():
         try:
             with socket.socket(fileno=os.dup(entry)) as copy:
-                if copy.family == socket.AF_UNIX and copy.getpeername() == path:
+                if copy.family == socket.AF_UNIX and os.fsdecode(copy.getpeername()).endswith(name):
                     found.add(entry)
         except OSError:
             continue
