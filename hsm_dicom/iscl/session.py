@@ -14,7 +14,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from hsm_dicom.events import emit
@@ -48,7 +48,7 @@ from hsm_dicom.iscl.messages import (
 from hsm_dicom.iscl.profile import DES_BLOCK, Role
 from hsm_dicom.iscl.settings import ISCLSettings, Weakness
 from hsm_dicom.iscl.states import ENDED, HANDSHAKE, State
-from hsm_dicom.iscl.suite import Protection, Suite
+from hsm_dicom.iscl.suite import PIECE, Protection, Suite
 from hsm_dicom.iscl.units import Cutter
 from tokens.errors import TokenError
 from tokens.secrets import Secrets
@@ -65,11 +65,15 @@ class _Outgoing:
 
 @dataclass(frozen=True)
 class _Prepared:
-    """A message whose request is out: its random number, where it has one, and its first piece, already sealed."""
+    """A message whose request is out, sealed as far as one piece goes.
+
+    `random` is that of its session key, where it has one; `code` is known where the first piece is all of it.
+    """
 
     random: bytes | None
     first: bytes
     rest: Iterator[bytes]
+    code: tuple[MacNotification, ...] | None
 
 
 class Session:
@@ -350,8 +354,14 @@ class Session:
         random = os.urandom(DES_BLOCK) if self.settings.unique_keys else None
         self._end_message()
         self._protection = self._suite.protect(self.connection.role, random)
-        pieces = self._protection.seal(self._outgoing[0].data)
-        self._prepared = _Prepared(random, next(pieces), pieces)
+        message = self._outgoing[0].data
+        pieces = self._protection.seal(message)
+        first = next(pieces)
+        code = self._code() if len(message) <= PIECE else None
+        self._prepared = _Prepared(random, first, pieces, code)
+
+    def _code(self) -> tuple[MacNotification, ...]:
+        return () if self.settings.mac is Mac.NONE else (MacNotification(self._under_way().code()),)
 
     def _begin_sending(self) -> Iterator[_Messages]:
         random = self._now_prepared().random
@@ -361,18 +371,29 @@ class Session:
             yield (SessionRandomRequest(random),)
 
     def _send_message(self) -> Iterator[_Messages]:
-        prepared, block = self._now_prepared(), self.connection.block_data
-        rest = b""
-        for piece in itertools.chain([prepared.first], prepared.rest):
-            octets = rest + piece if rest else piece
-            whole = (len(octets) - 1) // block * block  # the last block is never empty
-            if whole:
-                yield tuple(DataBlock(octets[start : start + block]) for start in range(0, whole, block))
-            rest = octets[whole:]
-        last: _Messages = (DataBlock(rest),)
-        yield last if self.settings.mac is Mac.NONE else (*last, MacNotification(self._under_way().code()))
+        prepared = self._now_prepared()
+        if prepared.code is not None:
+            yield (*self._blocks(prepared.first), *prepared.code)
+        else:
+            yield from self._send_pieces(itertools.chain([prepared.first], prepared.rest))
+        self._under_way().settle()
         self._end_message()
         self._was_sent()
+
+    def _send_pieces(self, pieces: Iterable[bytes]) -> Iterator[_Messages]:
+        """Each piece goes out before the next one is sealed, but for what fills no block yet."""
+        rest = b""
+        for piece in pieces:
+            octets = rest + piece if rest else piece
+            whole = (len(octets) - 1) // self.connection.block_data * self.connection.block_data
+            if whole:
+                yield tuple(self._blocks(octets[:whole]))
+            rest = octets[whole:]  # never empty, so that the last block comes with the code
+        yield (DataBlock(rest), *self._code())
+
+    def _blocks(self, octets: bytes) -> Iterator[DataBlock]:
+        block = self.connection.block_data
+        return (DataBlock(octets[start : start + block]) for start in range(0, len(octets), block))
 
     def _was_sent(self) -> None:
         self._outgoing.popleft()
@@ -399,6 +420,7 @@ class Session:
     def _end_receiving(self, code: bytes | None) -> None:
         request = self.connection.peer_request
         self._incoming += self._under_way().open(code, request.length if request else 0)
+        self._under_way().settle()
         self._end_message()
 
     def _end_message(self) -> None:

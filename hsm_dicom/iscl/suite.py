@@ -59,8 +59,6 @@ class Suite:
 
         Raises the errors of `tokens.errors`.
         """
-        if self.settings.profile.iv_chain is IvChain.MESSAGE:
-            self._last_blocks.clear()
         return Protection(self, sender, random)
 
     def key(self, index: int, random: bytes | None, owned: contextlib.ExitStack) -> DataKey:
@@ -80,20 +78,23 @@ class Suite:
             fixed.close()
 
     def iv(self, sender: Role) -> bytes:
-        """The vector for the next encryption of this sender."""
+        """The vector with which the next message of this sender begins."""
         return self._last_blocks.get(self._chain(sender), bytes(DES_BLOCK))
 
-    def carry(self, sender: Role, ciphertext: bytes) -> None:
-        """An encryption of this sender ended with this ciphertext."""
-        if self.settings.profile.iv_chain is not IvChain.NONE:
-            self._last_blocks[self._chain(sender)] = ciphertext[-DES_BLOCK:]
+    def settle(self, sender: Role, last_block: bytes) -> None:
+        """A message of this sender went over the line whole, and its last encryption ended with this block."""
+        if self.settings.profile.iv_chain in (IvChain.CONNECTION, IvChain.DIRECTION):
+            self._last_blocks[self._chain(sender)] = last_block
 
     def _chain(self, sender: Role) -> Role | None:
         return sender if self.settings.profile.iv_chain is IvChain.DIRECTION else None
 
 
 class Protection:
-    """The protection of one message: either `seal` and then `code`, or `take` each piece and then `open`."""
+    """The protection of one message: either `seal` and then `code`, or `take` each piece and then `open`; and `settle`.
+
+    A message that was sealed, but did not go out after all, leaves no trace in the chain.
+    """
 
     def __init__(self, suite: Suite, sender: Role, random: bytes | None) -> None:
         self._suite = suite
@@ -123,6 +124,10 @@ class Protection:
         self._waiting = 0
         self._plaintext = bytearray()
 
+    def settle(self) -> None:
+        """The message went over the line: the next one is chained to it."""
+        self._suite.settle(self._sender, self._iv)
+
     def close(self) -> None:
         """Destroy the session key; doing so twice is fine."""
         self._owned.close()
@@ -142,8 +147,6 @@ class Protection:
             ciphertext = self._key.encrypt(piece, self._iv)
             self._iv = ciphertext[-DES_BLOCK:]
             yield ciphertext
-        if self._encrypts:
-            self._suite.carry(self._sender, self._iv)
 
     def code(self) -> bytes:
         """The MAC of what was sealed, as it goes on the wire."""
@@ -165,9 +168,12 @@ class Protection:
     def _sealed_code(self, code: bytes, encrypt: bool) -> bytes:
         if not encrypt:
             return code
-        ciphertext = self._key.encrypt(padded(code, self._profile.padding), self._suite.iv(self._sender))
-        self._suite.carry(self._sender, ciphertext)
+        ciphertext = self._key.encrypt(padded(code, self._profile.padding), self._iv_of_code())
+        self._iv = ciphertext[-DES_BLOCK:]
         return ciphertext
+
+    def _iv_of_code(self) -> bytes:
+        return bytes(DES_BLOCK) if self._profile.iv_chain is IvChain.NONE else self._iv
 
     # -- receiving ------------------------------------------------------------------------------------------
 
@@ -190,7 +196,6 @@ class Protection:
         padding_is_right = True
         if self._encrypts:
             self._decrypt()
-            self._suite.carry(self._sender, self._iv)
             room = padding_length(bytes(self._plaintext[-DES_BLOCK:]), self._profile.padding)
             length = len(self._plaintext) - (room or 0)
             padding_is_right = room is not None and self._profile.announced(length, Encryption.DES_CBC) == announced
@@ -251,8 +256,8 @@ class Protection:
             else:
                 encrypted, clear = [], digest + others
         if encrypted and len(code) == len(padded(encrypted[0], self._profile.padding)):
-            plain = self._key.decrypt(code, self._suite.iv(self._sender))
-            self._suite.carry(self._sender, code)
+            plain = self._key.decrypt(code, self._iv_of_code())
+            self._iv = code[-DES_BLOCK:]
             room = padding_length(plain, self._profile.padding)
             return room is not None and _any_equal(plain[: len(plain) - room], encrypted)
         return _any_equal(code, clear)

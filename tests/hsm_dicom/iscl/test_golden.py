@@ -114,6 +114,7 @@ def test_our_suite_opens_them_with_the_keys_on_the_device(ends: Ends, mode: Mode
             case plain.CODE:
                 assert protection is not None
                 opened.append(protection.open(frame.data, length))
+                protection.settle()
                 protection.close()
     assert opened == [FROM_CLIENT, FROM_SERVER]
 

@@ -27,6 +27,7 @@ def sealed(
     protection = suite.protect(sender, random)
     data = b"".join(protection.seal(message))
     code = protection.code() if suite.settings.mac is not Mac.NONE else b""
+    protection.settle()
     protection.close()
     return data, code
 
@@ -39,7 +40,9 @@ def opened(
     try:
         for start in range(0, len(data), cut):
             protection.take(data[start : start + cut])
-        return protection.open(code, announced)
+        message = protection.open(code, announced)
+        protection.settle()
+        return message
     finally:
         protection.close()
 
