@@ -9,7 +9,7 @@ import sys
 import benchmarks
 from benchmarks.rows import table
 
-PLUMBING = ("__main__", "rows")
+PLUMBING = ("__main__", "rows", "tls_provider")
 
 
 def main() -> int:

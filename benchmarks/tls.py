@@ -1,9 +1,10 @@
 """DICOM over TLS with the key on SoftHSM: handshakes, memory over 10,000 of them, and C-STORE beside plain pynetdicom.
 
 Handshakes are full and mutual, in memory, both ends in this process; beside them the same with the node's key in a
-file, and the token's own rate of signatures. C-STORE goes to a process of its own that forces each file to disk, with
-pynetdicom at its default settings on both sides where TLS is left out; DCMTK's storescu and storescp with TLS stand
-beside. pkcs11-provider, which the handshakes could be compared with, is not in Debian 12.
+file, and the token's own rate of signatures. Where OpenSSL's pkcs11-provider is installed (Debian 12: from
+bookworm-backports), `benchmarks.tls_provider` compares with the same key through it. C-STORE goes to a process of its
+own that forces each file to disk, with pynetdicom at its default settings on both sides where TLS is left out; DCMTK's
+storescu and storescp with TLS stand beside.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE, _config, evt
 from pynetdicom.sop_class import CTImageStorage  # type: ignore[attr-defined]
 
+from benchmarks import tls_provider
 from benchmarks.rows import Row, in_turns
 from hsm_dicom.identity import Identity
 from hsm_dicom.network.assembly import connecting
@@ -61,6 +63,8 @@ def run() -> Iterator[Row]:
         uri = token.generate("rsa", usage="tls")
         hospital = _hospital(folder, uri)
         yield from _handshakes(hospital)
+        pin = os.environ[token.pin.removeprefix("env:")]
+        yield from tls_provider.run(folder, hospital, uri, pin)
         yield _soak(hospital)
         yield from _transfers(folder, hospital, uri)
 
