@@ -23,8 +23,8 @@ from hsm_dicom.iscl.errors import ConnectionLost, ErrorCode, ISCLError, StepTime
 from hsm_dicom.iscl.session import Session
 from hsm_dicom.iscl.states import State
 
-CHUNK = 64 * 1024
-"""Octets that are read from the line at once."""
+CHUNK = 256 * 1024
+"""Octets that are read from the line at once, at most."""
 
 
 async def open_connection(context: ISCLContext, host: str, port: int = PORT) -> ISCLStream:

@@ -266,6 +266,8 @@ class Session:
             self.steps += 1
             yield from self._follow(message)
             self._became_ready()
+        if self.connection.state is State.SENDING and self._protection is not None:
+            self._protection.catch_up()
         yield from self._next()
 
     def _follow(self, message: Message) -> Iterator[_Messages]:

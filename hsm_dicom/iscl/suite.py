@@ -24,7 +24,8 @@ from tokens.secrets import DataKey, Secrets
 PIECE = 128 * 1024
 """Octets that go to the device at once: enough to be efficient, few enough for both ends to work at the same time."""
 
-MD5_LENGTH = 16
+LEAST = 32 * 1024
+"""Octets for which a call of the device is worth its while before the message is complete."""
 
 
 def padded(data: bytes, padding: Padding) -> bytes:
@@ -185,7 +186,10 @@ class Protection:
             return
         self._ciphertext.append(octets)
         self._waiting += len(octets)
-        if self._waiting >= PIECE:
+
+    def catch_up(self) -> None:
+        """Decrypt what came, while the line is silent; or, where that is little, leave it to the next time."""
+        if self._waiting >= LEAST:
             self._decrypt()
 
     def open(self, code: bytes | None, announced: int) -> bytes:

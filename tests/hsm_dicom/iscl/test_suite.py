@@ -40,6 +40,7 @@ def opened(
     try:
         for start in range(0, len(data), cut):
             protection.take(data[start : start + cut])
+            protection.catch_up()
         message = protection.open(code, announced)
         protection.settle()
         return message
