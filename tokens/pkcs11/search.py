@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,13 @@ _ABSENT = (
     p11.DeviceError,
     p11.SlotIDInvalid,
 )
+
+
+_LOOKS, _BETWEEN_LOOKS = 4, 0.1
+"""How often, and how many seconds apart, SoftHSM is asked for a token that it does not show.
+
+SoftHSM 2.6.1 shows a token as uninitialised for the moment in which another process rewrites its file, at each login.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,8 +103,12 @@ def find_token(
     module: Module, wanted: Pkcs11Uri, tokens: Callable[[Module], list[FoundToken]] = present_tokens
 ) -> FoundToken:
     """The one initialised token that matches. Raises `NoSuchToken` or `SeveralTokens`, which say what is there."""
-    present = [token for token in tokens(module) if token.info.initialised]
-    matching = [token for token in present if matches(wanted, token.info)]
+    for look in range(_LOOKS if module.manufacturer == "SoftHSM" else 1):
+        time.sleep(_BETWEEN_LOOKS if look else 0)
+        present = [token for token in tokens(module) if token.info.initialised]
+        matching = [token for token in present if matches(wanted, token.info)]
+        if matching:
+            break
     if len(matching) == 1:
         return matching[0]
     asked = _asked(wanted)
