@@ -51,7 +51,7 @@ def test_a_token_of_an_untrusted_authority_is_not_taken(pki: ServedPki) -> None:
     assert TimestampAuthority(pki.url("tsa/tsa"))(SIGNATURE)
 
 
-@pytest.mark.parametrize("service", ["tsa/nobody", "crls/root/latest.crl", "nothing"])
+@pytest.mark.parametrize("service", ["tsa/nobody", "crls/ca/latest.crl", "nothing"])
 def test_an_address_that_stamps_nothing_is_named(pki: ServedPki, service: str) -> None:
     url = pki.url(service)
     with pytest.raises(TimestampError) as caught:
