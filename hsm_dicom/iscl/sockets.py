@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -321,14 +322,22 @@ class ISCLSocket:
     def _take(self) -> None:
         if self._session.step_timeout is None:
             self._step_began = time.monotonic()
-        try:
-            octets = self._sock.recv(CHUNK)
-        except TimeoutError:
-            octets = None
-        except OSError:
-            octets = b""
+        octets = self._received()
         if octets is not None:
             self._run(self._session.receive(octets))
+
+    def _received(self) -> bytes | None:
+        """What is there, none at the end of the line. None where nothing is: in TLS, a part of a record is nothing."""
+        for_sending = self._sock.gettimeout()
+        try:
+            self._sock.settimeout(0)
+            return self._sock.recv(CHUNK)
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return None
+        except OSError:
+            return b""
+        finally:
+            self._sock.settimeout(for_sending)
 
     def _run(self, pieces: Iterator[bytes]) -> None:
         """Send what a session gives. Its errors end the connection."""
