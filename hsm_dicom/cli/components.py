@@ -11,13 +11,14 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from string import hexdigits
 
 from hsm_dicom.cli import output
 from tokens.des_keys import KEY_LENGTH, check_value, require_strong
 from tokens.errors import CeremonyError, PinSourceError
 from tokens.pin import FromDescriptor, FromFile, PinSource, Prompt, parse_pin_source
 
-_DIGITS = b"0123456789abcdef"
+_DIGITS = {ord(digit): int(digit, 16) for digit in hexdigits}
 _BETWEEN = b" -"
 
 
@@ -95,7 +96,7 @@ def wipe(octets: bytearray) -> None:
 
 
 def _read(source: PinSource, name: str) -> bytearray:
-    typed = source.read(name.capitalize())
+    typed = source.read(name.capitalize() if isinstance(source, Prompt) else name)
     if typed is None:
         raise CeremonyError(f"There is no {name}.")
     try:
@@ -113,11 +114,11 @@ def _read(source: PinSource, name: str) -> bytearray:
 
 def _octets(digits: bytearray, name: str) -> bytearray:
     component, count = bytearray(KEY_LENGTH), 0
-    for character in digits.lower():
+    for character in digits:
         if character in _BETWEEN:
             continue
-        value = _DIGITS.find(character)
-        if value < 0 or count == 2 * KEY_LENGTH:
+        value = _DIGITS.get(character)
+        if value is None or count == 2 * KEY_LENGTH:
             count = -1
             break
         component[count // 2] |= value << (0 if count % 2 else 4)

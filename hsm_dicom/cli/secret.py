@@ -69,7 +69,7 @@ def import_(
             "--check-value",
             metavar="HEX",
             show_default=False,
-            help="The check value that the key must have; else it is shown and asked about where there is a terminal.",
+            help="The check value that the key must have; else it is shown and asked about on the terminal.",
         ),
     ] = None,
     direction: DirectionOption = Direction.BOTH,
@@ -89,6 +89,7 @@ def import_(
         raise typer.BadParameter("A secret has two or three components.", param_hint="--component")
     expected = _hexadecimal(check_value)
     _demand_sensible(use, direction)
+    _demand_somebody_to_ask(component, check_value)
     sources = [component_source(source) for source in named]
     with configured(config) as configuration:
         access = token_access(configuration, token, pin=pin, module=module)
@@ -272,6 +273,19 @@ def _demand_sensible(use: SecretUse, direction: Direction) -> None:
         raise typer.BadParameter("Only an authentication key has a direction.", param_hint="--direction")
 
 
+def _demand_somebody_to_ask(component: list[str] | None, check_value: str | None) -> None:
+    """A key that nobody compared is not imported: a typing error would only show when the peer refuses us."""
+    if sys.stdin.isatty():
+        return
+    if component is None or "prompt" in component:
+        raise typer.BadParameter("Without a terminal to type components on, name files.", param_hint="--component")
+    if check_value is None:
+        raise typer.BadParameter(
+            "Without a terminal on which officers confirm it, say which check value the key must have.",
+            param_hint="--check-value",
+        )
+
+
 def _demand_agreement(key: bytearray, expected: bytes | None) -> None:
     """Let officers compare check values before the key is on the token. Raises `NotConfirmed`."""
     from hsm_dicom.cli.components import shown_check_value
@@ -281,7 +295,7 @@ def _demand_agreement(key: bytearray, expected: bytes | None) -> None:
     if expected is not None:
         if check_value(key) != expected:
             raise NotConfirmed(f"The key's check value is not {shown_check_value(expected)}: nothing was imported.")
-    elif sys.stdin.isatty() and not typer.confirm("Are all check values right?", err=True):
+    elif not typer.confirm("Are all check values right?", err=True):
         raise NotConfirmed("A check value was not right: nothing was imported.")
 
 

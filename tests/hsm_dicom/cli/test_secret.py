@@ -22,8 +22,8 @@ ENCRYPTION = ("--use", "encryption", "--index", "1")
 
 @pytest.fixture
 def files(tmp_path: Path) -> list[str]:
-    """Options that name two components in files."""
-    return from_files(tmp_path, FIRST, SECOND)
+    """Options that name two components in files, and the check value of their key."""
+    return [*from_files(tmp_path, FIRST, SECOND), "--check-value", WHOLE]
 
 
 def from_files(folder: Path, *components: str) -> list[str]:
@@ -80,7 +80,7 @@ def test_officers_who_see_a_wrong_check_value_stop_the_import(run: Run, token: T
 
 
 def test_a_secret_from_its_import_to_its_end(run: Run, token: TestToken, files: list[str]) -> None:
-    imported = run("secret", "import", token.uri(), *ENCRYPTION, *files, "--check-value", WHOLE, "--json")
+    imported = run("secret", "import", token.uri(), *ENCRYPTION, *files, "--json")
     assert imported.json["schema"] == "hsm-dicom/secret-import/1"
     assert (imported.json["label"], imported.json["form"]) == ("secret-encryption-1", "DES2")
     listed = run("secret", "list", token.uri())
@@ -99,15 +99,16 @@ def test_three_components_one_of_them_from_a_descriptor(run: Run, token: TestTok
     os.write(theirs, f"{THIRD}\n".encode())
     os.close(theirs)
     sources = [*from_files(tmp_path, FIRST, SECOND), "--component", f"fd:{ours}"]
-    done = run("secret", "import", token.uri(), *AUTHENTICATION, *sources, "--json")
-    whole = combined([bytearray.fromhex(octets) for octets in (FIRST, SECOND, THIRD)])
-    assert done.json["check_value"] == check_value(whole).hex()
+    whole = check_value(combined([bytearray.fromhex(octets) for octets in (FIRST, SECOND, THIRD)])).hex()
+    done = run("secret", "import", token.uri(), *AUTHENTICATION, *sources, "--check-value", whole, "--json")
+    assert done.json["check_value"] == whole
     assert "Component 3 of 3 has the check value" in done.err
 
 
 def test_a_key_with_another_check_value_than_expected_is_not_imported(
-    run: Run, token: TestToken, files: list[str]
+    run: Run, token: TestToken, tmp_path: Path
 ) -> None:
+    files = from_files(tmp_path, FIRST, SECOND)
     refused = run("secret", "import", token.uri(), *AUTHENTICATION, *files, "--check-value", "000000")
     assert refused.status == exits.FAILED
     assert "check value is not 000000: nothing was imported" in refused.err
@@ -135,7 +136,8 @@ def test_a_key_for_one_direction(run: Run, token: TestToken, files: list[str]) -
 def test_a_component_that_cannot_be_right_is_refused_and_not_repeated(
     run: Run, token: TestToken, tmp_path: Path, components: tuple[str, str], sentence: str
 ) -> None:
-    refused = run("secret", "import", token.uri(), *AUTHENTICATION, *from_files(tmp_path, *components))
+    files = [*from_files(tmp_path, *components), "--check-value", WHOLE]
+    refused = run("secret", "import", token.uri(), *AUTHENTICATION, *files)
     assert refused.status == exits.FAILED
     assert sentence in refused.said
     assert not [component for component in components if component[:-1] in refused.said.lower()]
@@ -153,10 +155,27 @@ def test_no_component_is_in_the_log_or_a_traceback(token: TestToken, files: list
 
 @pytest.mark.parametrize("source", [FIRST, "env:COMPONENT", "pinpad"])
 def test_a_component_is_never_an_argument(run: Run, token: TestToken, source: str) -> None:
-    refused = run("secret", "import", token.uri(), *AUTHENTICATION, "--component", source, "--component", source)
+    named = ["--component", source, "--component", source, "--check-value", WHOLE]
+    refused = run("secret", "import", token.uri(), *AUTHENTICATION, *named)
     assert refused.status == exits.FAILED
     assert "prompt, file:PATH or fd:N" in refused.err
     assert source not in refused.err.replace("prompt, file:PATH", "")
+
+
+def test_without_a_terminal_the_check_value_must_be_said(run: Run, token: TestToken, tmp_path: Path) -> None:
+    files = from_files(tmp_path, FIRST, SECOND)
+    refused = run("secret", "import", token.uri(), *AUTHENTICATION, *files)
+    assert refused.status == exits.USAGE
+    assert "say which check value the key must have" in refused.said
+    assert "Component 1" not in refused.said
+    assert secrets_on(run, token) == []
+
+
+def test_without_a_terminal_components_are_not_typed(run: Run, token: TestToken, files: list[str]) -> None:
+    for named in ([], ["--component", "prompt", *files[2:4]]):
+        refused = run("secret", "import", token.uri(), *AUTHENTICATION, *named, "--check-value", WHOLE)
+        assert refused.status == exits.USAGE
+        assert "name files" in refused.said
 
 
 def test_one_component_is_not_enough(run: Run, token: TestToken, files: list[str]) -> None:
@@ -174,6 +193,7 @@ def test_a_generated_secret_is_carried_to_another_token_in_its_components(
     assert {path.stat().st_mode & 0o777 for path in paths} == {0o600}
     other = new_token()
     components = [part for path in paths for part in ("--component", f"file:{path}")]
+    components += ["--check-value", made.json["check_value"]]
     assert run("secret", "import", other.uri(), *ENCRYPTION, *components).status == exits.OK
     assert secrets_on(run, other)[0]["check_value"] == made.json["check_value"]
 
