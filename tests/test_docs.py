@@ -1,5 +1,6 @@
 """The guides do what they say: their commands and examples are run, in order, in one empty folder."""
 
+import json
 import os
 import re
 import subprocess
@@ -51,6 +52,18 @@ def _run(folder: Path, arguments: list[str]) -> str:
 def test_the_security_officers_page(rehearsal: Path) -> None:
     assert (rehearsal / "node.pem").exists()
     assert (rehearsal / "rehearsal" / "events.jsonl").read_text().count("\n") > 5
+
+
+def test_the_ceremony_of_secrets_leaves_two_tokens_with_keys_for_each_direction(rehearsal: Path) -> None:
+    lists = ["hsm-dicom secret list rehearsal --json", "hsm-dicom secret list pacs --json"]
+    ours, theirs = (json.loads(line)["secrets"] for line in run_shell(rehearsal, lists).splitlines())
+    assert [(s["label"], s["encrypts"], s["decrypts"]) for s in ours] == [
+        ("secret-authentication-1", True, False),
+        ("secret-authentication-2", False, True),
+    ]
+    assert [(s["encrypts"], s["decrypts"]) for s in theirs] == [(False, True), (True, False)]
+    assert [s["check_value"] for s in ours] == [s["check_value"] for s in theirs]
+    assert not list(rehearsal.glob("*.component"))
 
 
 def test_the_signing_page(rehearsal: Path) -> None:
