@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hsm_dicom.cli import exits
-from hsm_dicom.cli.options import Config, Json, Verbose
+from hsm_dicom.cli.options import Config, Json, Verbose, WarnDays
 
 if TYPE_CHECKING:
     from hsm_dicom.config_check import ConfigurationReport
@@ -20,9 +20,7 @@ def check_config(
     no_login: Annotated[
         bool, typer.Option("--no-login", help="Present no PIN; keys on tokens are then not looked at.")
     ] = False,
-    warn_days: Annotated[
-        int, typer.Option("--warn-days", min=0, help="Remark upon certificates that end within so many days.")
-    ] = 30,
+    warn_days: WarnDays = 30,
     config: Config = None,
     json: Json = False,
     verbose: Verbose = False,
@@ -71,8 +69,10 @@ def _print_report(report: ConfigurationReport) -> None:
             True,
             f"Identity {output.shown(identity.name)} is {output.shown(identity.subject)}, until {until}.",
         )
+    for name, keys in report.secrets.items():
+        output.outcome(True, f"{output.shown(name)}: {keys} are on their devices.")
     for name in report.not_looked_at:
-        output.say(("?", output.UNSURE), f" Identity {output.shown(name)}: its key was not looked at (no login).")
+        output.say(("?", output.UNSURE), f" {output.shown(name)}: its keys were not looked at (no login).")
     errors = sum(problem.severity is Severity.ERROR for problem in report.problems)
     warnings = len(report.problems) - errors
     verdict = "can be used" if report.usable else "cannot be used"
@@ -105,5 +105,6 @@ def _report_json(report: ConfigurationReport) -> dict[str, Any]:
             {"name": identity.name, "subject": identity.subject, "not_after": timestamp(identity.not_after)}
             for identity in report.identities
         ],
+        "secrets": report.secrets,
         "not_looked_at": list(report.not_looked_at),
     }

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hsm_dicom.cli.options import Config, Confirmed, Json, KeyName, Module, Pin, TokenName, Verbose
+from hsm_dicom.cli.options import Config, Confirmed, Json, KeyName, Module, Pin, TokenName, Verbose, WarnDays
 
 if TYPE_CHECKING:
     from tokens.pkcs11.connection import Connection
@@ -38,19 +38,47 @@ class KeyUsage(StrEnum):
     DECRYPT = "decrypt"
 
 
+Label = Annotated[str, typer.Option("--label", help="The key's name.", show_default=False)]
+KindAndSize = Annotated[KeyType, typer.Option("--type", help="Kind and size.")]
+UsageOfKey = Annotated[KeyUsage, typer.Option("--usage", help="The one thing that it is for.")]
+Id = Annotated[
+    str | None,
+    typer.Option("--id", metavar="HEX", help="Its id (CKA_ID); drawn at random unless given.", show_default=False),
+]
+AlwaysAuthenticate = Annotated[
+    bool, typer.Option("--always-authenticate", help="Have the token want the PIN for each use.")
+]
+Subject = Annotated[
+    str, typer.Option("--subject", metavar="NAME", help="As in RFC 4514: 'CN=CT 1,O=Radiology'.", show_default=False)
+]
+DnsNames = Annotated[
+    list[str] | None, typer.Option("--dns", metavar="NAME", help="A host name; may be repeated.", show_default=False)
+]
+IpAddresses = Annotated[
+    list[str] | None, typer.Option("--ip", metavar="ADDRESS", help="An address; may be repeated.", show_default=False)
+]
+UsageOfCertificate = Annotated[
+    KeyUsage | None,
+    typer.Option("--usage", help="What the certificate is for; else what the key can.", show_default=False),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", metavar="FILE", help="Where to write it; else standard output.", show_default=False),
+]
+CertificateFiles = Annotated[
+    list[Path],
+    typer.Argument(metavar="FILE...", help="The key's certificate first, then those above it.", show_default=False),
+]
+
+
 @app.command("generate", epilog="Example: hsm-dicom key generate 'pkcs11:token=CT%20room' --label node --type rsa-3072")
 def generate(
     token: TokenName,
-    label: Annotated[str, typer.Option("--label", help="The key's name.", show_default=False)],
-    type: Annotated[KeyType, typer.Option("--type", help="Kind and size.")] = KeyType.RSA_3072,
-    usage: Annotated[KeyUsage, typer.Option("--usage", help="The one thing that it is for.")] = KeyUsage.SIGN,
-    id: Annotated[
-        str | None,
-        typer.Option("--id", metavar="HEX", help="Its id (CKA_ID); drawn at random unless given.", show_default=False),
-    ] = None,
-    always_authenticate: Annotated[
-        bool, typer.Option("--always-authenticate", help="Have the token want the PIN for each use.")
-    ] = False,
+    label: Label,
+    type: KindAndSize = KeyType.RSA_3072,
+    usage: UsageOfKey = KeyUsage.SIGN,
+    id: Id = None,
+    always_authenticate: AlwaysAuthenticate = False,
     pin: Pin = None,
     module: Module = None,
     config: Config = None,
@@ -88,9 +116,7 @@ def generate(
 @app.command("list", epilog="Example: hsm-dicom key list 'pkcs11:token=CT%20room' --pin prompt")
 def list_keys(
     token: TokenName,
-    warn_days: Annotated[
-        int, typer.Option("--warn-days", min=0, help="Remark upon certificates that end within so many days.")
-    ] = 30,
+    warn_days: WarnDays = 30,
     pin: Pin = None,
     module: Module = None,
     config: Config = None,
@@ -124,28 +150,11 @@ def list_keys(
 @app.command("csr", epilog="Example: hsm-dicom key csr node --subject 'CN=CT 1,O=Radiology' --dns ct1.example")
 def csr(
     key: KeyName,
-    subject: Annotated[
-        str,
-        typer.Option("--subject", metavar="NAME", help="As in RFC 4514: 'CN=CT 1,O=Radiology'.", show_default=False),
-    ],
-    dns: Annotated[
-        list[str] | None,
-        typer.Option("--dns", metavar="NAME", help="A host name; may be repeated.", show_default=False),
-    ] = None,
-    ip: Annotated[
-        list[str] | None,
-        typer.Option("--ip", metavar="ADDRESS", help="An address; may be repeated.", show_default=False),
-    ] = None,
-    usage: Annotated[
-        KeyUsage | None,
-        typer.Option("--usage", help="What the certificate is for; else what the key can.", show_default=False),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", "-o", metavar="FILE", help="Where to write it; else standard output.", show_default=False
-        ),
-    ] = None,
+    subject: Subject,
+    dns: DnsNames = None,
+    ip: IpAddresses = None,
+    usage: UsageOfCertificate = None,
+    out: Out = None,
     pin: Pin = None,
     module: Module = None,
     config: Config = None,
@@ -180,10 +189,7 @@ def csr(
 @app.command("import-cert", epilog="Example: hsm-dicom key import-cert node node.pem issuing-ca.pem")
 def import_cert(
     key: KeyName,
-    files: Annotated[
-        list[Path],
-        typer.Argument(metavar="FILE...", help="The key's certificate first, then those above it.", show_default=False),
-    ],
+    files: CertificateFiles,
     pin: Pin = None,
     module: Module = None,
     config: Config = None,

@@ -103,6 +103,22 @@ Confirmed = Annotated[
     str | None,
     typer.Option("--yes", metavar="LABEL", show_default=False, help="Confirm without being asked, by its label."),
 ]
+WarnDays = Annotated[
+    int, typer.Option("--warn-days", min=0, help="Remark upon certificates that end within so many days.")
+]
+Files = Annotated[
+    list[Path], typer.Argument(metavar="FILE...", help="DICOM files, or folders of them.", show_default=False)
+]
+Only = Annotated[
+    str | None,
+    typer.Option("--only", metavar="PATTERN", help="Of folders, only such files: '*.dcm'.", show_default=False),
+]
+OutDir = Annotated[
+    Path | None,
+    typer.Option("--out-dir", metavar="FOLDER", help="Where to write them, under their names.", show_default=False),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist already.")]
+Jobs = Annotated[int, typer.Option("--jobs", min=1, max=256, help="Processes that read and hash.")]
 TokenName = Annotated[
     str,
     typer.Argument(

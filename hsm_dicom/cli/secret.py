@@ -45,6 +45,35 @@ DirectionOption = Annotated[
     Direction,
     typer.Option("--direction", help="Let an authentication key only answer challenges, or only verify answers."),
 ]
+ComponentSources = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--component",
+        metavar="SOURCE",
+        show_default=False,
+        help="Where a component comes from: prompt, file:PATH or fd:N. Two or three; else two are typed.",
+    ),
+]
+CheckValue = Annotated[
+    str | None,
+    typer.Option(
+        "--check-value",
+        metavar="HEX",
+        show_default=False,
+        help="The check value that the key must have; else it is shown and asked about on the terminal.",
+    ),
+]
+ComponentCount = Annotated[int, typer.Option("--components", min=2, max=3, help="For how many officers.")]
+ComponentFiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--out",
+        "-o",
+        metavar="FILE",
+        show_default=False,
+        help="Write a component here instead of showing it; once for each.",
+    ),
+]
 
 
 @app.command(
@@ -54,24 +83,8 @@ def import_(
     token: TokenName,
     use: UseOption,
     index: IndexOption,
-    component: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--component",
-            metavar="SOURCE",
-            show_default=False,
-            help="Where a component comes from: prompt, file:PATH or fd:N. Two or three; else two are typed.",
-        ),
-    ] = None,
-    check_value: Annotated[
-        str | None,
-        typer.Option(
-            "--check-value",
-            metavar="HEX",
-            show_default=False,
-            help="The check value that the key must have; else it is shown and asked about on the terminal.",
-        ),
-    ] = None,
+    component: ComponentSources = None,
+    check_value: CheckValue = None,
     direction: DirectionOption = Direction.BOTH,
     pin: Pin = None,
     module: Module = None,
@@ -115,17 +128,8 @@ def generate(
     token: TokenName,
     use: UseOption,
     index: IndexOption,
-    components: Annotated[int, typer.Option("--components", min=2, max=3, help="For how many officers.")] = 2,
-    out: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--out",
-            "-o",
-            metavar="FILE",
-            show_default=False,
-            help="Write a component here instead of showing it; once for each.",
-        ),
-    ] = None,
+    components: ComponentCount = 2,
+    out: ComponentFiles = None,
     direction: DirectionOption = Direction.BOTH,
     pin: Pin = None,
     module: Module = None,

@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hsm_dicom.cli import exits
-from hsm_dicom.cli.options import Config, Json, Module, Pin, Verbose, identity_names
+from hsm_dicom.cli.options import (
+    Config,
+    Files,
+    Jobs,
+    Json,
+    Module,
+    Only,
+    OutDir,
+    Overwrite,
+    Pin,
+    Verbose,
+    identity_names,
+)
 
 if TYPE_CHECKING:
     from hsm_dicom.config import Configuration
@@ -44,116 +56,124 @@ class MacName(StrEnum):
     RIPEMD160 = "ripemd160"
 
 
+_WHO = "Who signs"
+_WHAT = "What is signed"
+
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", metavar="FILE", help="Where to write the one file.", show_default=False),
+]
+InPlace = Annotated[bool, typer.Option("--in-place", help="Replace each file by its signed self.")]
+IdentityName = Annotated[
+    str | None,
+    typer.Option(
+        "--identity",
+        metavar="NAME",
+        autocompletion=identity_names,
+        help="Who signs: an identity of the configuration.",
+        show_default=False,
+        rich_help_panel=_WHO,
+    ),
+]
+KeyUri = Annotated[
+    str | None,
+    typer.Option(
+        "--key",
+        metavar="URI",
+        help="Or: the key, as a pkcs11: or card: URI.",
+        show_default=False,
+        rich_help_panel=_WHO,
+    ),
+]
+Certificate = Annotated[
+    str,
+    typer.Option(
+        "--cert",
+        metavar="FILE|token",
+        help="With --key: its certificate, a file, or the one stored with it.",
+        rich_help_panel=_WHO,
+    ),
+]
+SignatureProfile = Annotated[
+    ProfileName, typer.Option("--profile", help="Signature profile (PS3.15 Annex C).", rich_help_panel=_WHAT)
+]
+Mac = Annotated[MacName, typer.Option("--mac", help="Hash.", rich_help_panel=_WHAT)]
+AllowWeak = Annotated[bool, typer.Option("--allow-weak", help="Allow sha1, md5, ripemd160.", rich_help_panel=_WHAT)]
+Tags = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tag",
+        metavar="TAG",
+        help="Not everything, but this (0010,0010 or PatientName) and what the profile demands. Repeatable.",
+        show_default=False,
+        rich_help_panel=_WHAT,
+    ),
+]
+TagFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--tag-file",
+        metavar="FILE",
+        help="The same from a file, one on each line, # begins a comment.",
+        show_default=False,
+        rich_help_panel=_WHAT,
+    ),
+]
+ItemPlace = Annotated[
+    str | None,
+    typer.Option(
+        "--item",
+        metavar="PLACE",
+        help=r"Sign an Item: 'ReferencedImageSequence\[0]'.",
+        show_default=False,
+        rich_help_panel=_WHAT,
+    ),
+]
+Purpose = Annotated[
+    int | None,
+    typer.Option(
+        "--purpose",
+        metavar="N",
+        help="Why it is signed: a number that hsm-dicom purposes lists.",
+        show_default=False,
+        rich_help_panel=_WHAT,
+    ),
+]
+TimestampUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--timestamp",
+        metavar="URL",
+        help="Have the time certified by this authority (RFC 3161); without its answer nothing is written.",
+        show_default=False,
+        rich_help_panel=_WHAT,
+    ),
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Leave out what carries a signature by this certificate already.")
+]
+
+
 def sign(
-    inputs: Annotated[
-        list[Path], typer.Argument(metavar="IN...", help="DICOM files, or folders of them.", show_default=False)
-    ],
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", metavar="FILE", help="Where to write the one file.", show_default=False),
-    ] = None,
-    out_dir: Annotated[
-        Path | None,
-        typer.Option("--out-dir", metavar="FOLDER", help="Where to write them, under their names.", show_default=False),
-    ] = None,
-    in_place: Annotated[bool, typer.Option("--in-place", help="Replace each file by its signed self.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist already.")] = False,
-    identity: Annotated[
-        str | None,
-        typer.Option(
-            "--identity",
-            metavar="NAME",
-            autocompletion=identity_names,
-            help="Who signs: an identity of the configuration.",
-            show_default=False,
-            rich_help_panel="Who signs",
-        ),
-    ] = None,
-    key: Annotated[
-        str | None,
-        typer.Option(
-            "--key",
-            metavar="URI",
-            help="Or: the key, as a pkcs11: or card: URI.",
-            show_default=False,
-            rich_help_panel="Who signs",
-        ),
-    ] = None,
-    cert: Annotated[
-        str,
-        typer.Option(
-            "--cert",
-            metavar="FILE|token",
-            help="With --key: its certificate, a file, or the one stored with it.",
-            rich_help_panel="Who signs",
-        ),
-    ] = "token",
-    profile: Annotated[
-        ProfileName,
-        typer.Option("--profile", help="Signature profile (PS3.15 Annex C).", rich_help_panel="What is signed"),
-    ] = ProfileName.BASE,
-    mac: Annotated[MacName, typer.Option("--mac", help="Hash.", rich_help_panel="What is signed")] = MacName.SHA256,
-    allow_weak: Annotated[
-        bool, typer.Option("--allow-weak", help="Allow sha1, md5, ripemd160.", rich_help_panel="What is signed")
-    ] = False,
-    tag: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--tag",
-            metavar="TAG",
-            help="Not everything, but this (0010,0010 or PatientName) and what the profile demands. Repeatable.",
-            show_default=False,
-            rich_help_panel="What is signed",
-        ),
-    ] = None,
-    tag_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--tag-file",
-            metavar="FILE",
-            help="The same from a file, one on each line, # begins a comment.",
-            show_default=False,
-            rich_help_panel="What is signed",
-        ),
-    ] = None,
-    item: Annotated[
-        str | None,
-        typer.Option(
-            "--item",
-            metavar="PLACE",
-            help=r"Sign an Item: 'ReferencedImageSequence\[0]'.",
-            show_default=False,
-            rich_help_panel="What is signed",
-        ),
-    ] = None,
-    purpose: Annotated[
-        int | None,
-        typer.Option(
-            "--purpose",
-            metavar="N",
-            help="Why it is signed: a number that hsm-dicom purposes lists.",
-            show_default=False,
-            rich_help_panel="What is signed",
-        ),
-    ] = None,
-    timestamp: Annotated[
-        str | None,
-        typer.Option(
-            "--timestamp",
-            metavar="URL",
-            help="Have the time certified by this authority (RFC 3161); without its answer nothing is written.",
-            show_default=False,
-            rich_help_panel="What is signed",
-        ),
-    ] = None,
-    only: Annotated[
-        str | None,
-        typer.Option("--only", metavar="PATTERN", help="Of folders, only such files: '*.dcm'.", show_default=False),
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Leave out what carries a signature by this certificate already.")
-    ] = False,
-    jobs: Annotated[int, typer.Option("--jobs", min=1, max=256, help="Processes that read and hash.")] = 1,
+    inputs: Files,
+    out: Out = None,
+    out_dir: OutDir = None,
+    in_place: InPlace = False,
+    overwrite: Overwrite = False,
+    identity: IdentityName = None,
+    key: KeyUri = None,
+    cert: Certificate = "token",
+    profile: SignatureProfile = ProfileName.BASE,
+    mac: Mac = MacName.SHA256,
+    allow_weak: AllowWeak = False,
+    tag: Tags = None,
+    tag_file: TagFile = None,
+    item: ItemPlace = None,
+    purpose: Purpose = None,
+    timestamp: TimestampUrl = None,
+    only: Only = None,
+    resume: Resume = False,
+    jobs: Jobs = 1,
     pin: Pin = None,
     module: Module = None,
     config: Config = None,

@@ -8,26 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hsm_dicom.cli.options import Json, Verbose
+from hsm_dicom.cli.options import Files, Json, OutDir, Overwrite, Verbose
 
 if TYPE_CHECKING:
     from hsm_dicom.signatures.listing import ListedSignature
 
 app = typer.Typer(help="Signatures in files: list them, remove them, add a time stamp.", no_args_is_help=True)
 
-Files = Annotated[
-    list[Path], typer.Argument(metavar="FILE...", help="DICOM files, or folders of them.", show_default=False)
-]
 OneFile = Annotated[Path, typer.Argument(metavar="FILE", help="A signed DICOM file.", show_default=False)]
 Out = Annotated[
     Path | None, typer.Option("--out", "-o", metavar="FILE", help="Where to write the result.", show_default=False)
 ]
-OutDir = Annotated[
-    Path | None,
-    typer.Option("--out-dir", metavar="FOLDER", help="Where to write them, under their names.", show_default=False),
-]
 InPlace = Annotated[bool, typer.Option("--in-place", help="Replace the file itself.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist already.")]
 
 
 @app.command("list", epilog="Example: hsm-dicom signatures list signed.dcm")

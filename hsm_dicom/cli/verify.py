@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hsm_dicom.cli.options import Config, Json, Verbose
+from hsm_dicom.cli.options import Config, Files, Jobs, Json, Only, Verbose
 
 if TYPE_CHECKING:
     from hsm_dicom.signatures.verdict import Judge
@@ -32,113 +32,119 @@ class RequirementName(StrEnum):
     TIMESTAMP = "timestamp"
 
 
+Trust = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--trust",
+        metavar="FILE",
+        help="CA certificates that are trusted, PEM or DER, or a folder of them. Repeatable.",
+        show_default=False,
+        rich_help_panel=_TRUST,
+    ),
+]
+Intermediates = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--intermediate",
+        metavar="FILE",
+        help="Certificates between signer and CA; not trusted by themselves.",
+        show_default=False,
+        rich_help_panel=_TRUST,
+    ),
+]
+Crls = Annotated[
+    list[Path] | None,
+    typer.Option("--crl", metavar="FILE", help="Revocation lists.", show_default=False, rich_help_panel=_TRUST),
+]
+OcspResponses = Annotated[
+    list[Path] | None,
+    typer.Option("--ocsp", metavar="FILE", help="OCSP responses (DER).", show_default=False, rich_help_panel=_TRUST),
+]
+TimestampAuthorities = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--tsa",
+        metavar="FILE",
+        help="CA certificates of time stamp authorities.",
+        show_default=False,
+        rich_help_panel=_TRUST,
+    ),
+]
+Online = Annotated[
+    bool, typer.Option("--online", help="Fetch missing issuers, CRLs and OCSP answers.", rich_help_panel=_TRUST)
+]
+Require = Annotated[
+    list[RequirementName] | None,
+    typer.Option(
+        "--require",
+        help="What each file must have, or exit 102. Repeatable.",
+        show_default=False,
+        rich_help_panel=_DEMANDS,
+    ),
+]
+PolicyFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--policy",
+        metavar="FILE",
+        help="Everything that is demanded, as TOML; see docs/verdicts.md.",
+        show_default=False,
+        rich_help_panel=_DEMANDS,
+    ),
+]
+Brief = Annotated[
+    bool | None,
+    typer.Option(
+        "--brief/--full",
+        help=f"One line or a block for each file; more than {BRIEF_FROM} are brief.",
+        show_default=False,
+    ),
+]
+MacFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--dump-mac",
+        metavar="FOLDER",
+        help="Write what each signature's MAC is computed from to FOLDER/SIGNATURE-UID.mac.",
+        show_default=False,
+    ),
+]
+HtmlPage = Annotated[
+    Path | None,
+    typer.Option(
+        "--html",
+        metavar="FILE",
+        help="Also write one page for people: pictures, chains, reasons in plain words.",
+        show_default=False,
+    ),
+]
+EarlierRun = Annotated[
+    Path | None,
+    typer.Option(
+        "--resume",
+        metavar="FILE",
+        help="Leave out files that this output of an earlier --json run has verdicts on.",
+        show_default=False,
+    ),
+]
+
+
 def verify(
-    files: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help="DICOM files, or folders of them.", show_default=False)
-    ],
-    trust: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--trust",
-            metavar="FILE",
-            help="CA certificates that are trusted, PEM or DER, or a folder of them. Repeatable.",
-            show_default=False,
-            rich_help_panel=_TRUST,
-        ),
-    ] = None,
-    intermediate: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--intermediate",
-            metavar="FILE",
-            help="Certificates between signer and CA; not trusted by themselves.",
-            show_default=False,
-            rich_help_panel=_TRUST,
-        ),
-    ] = None,
-    crl: Annotated[
-        list[Path] | None,
-        typer.Option("--crl", metavar="FILE", help="Revocation lists.", show_default=False, rich_help_panel=_TRUST),
-    ] = None,
-    ocsp: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--ocsp", metavar="FILE", help="OCSP responses (DER).", show_default=False, rich_help_panel=_TRUST
-        ),
-    ] = None,
-    tsa: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--tsa",
-            metavar="FILE",
-            help="CA certificates of time stamp authorities.",
-            show_default=False,
-            rich_help_panel=_TRUST,
-        ),
-    ] = None,
-    online: Annotated[
-        bool,
-        typer.Option("--online", help="Fetch missing issuers, CRLs and OCSP answers.", rich_help_panel=_TRUST),
-    ] = False,
-    require: Annotated[
-        list[RequirementName] | None,
-        typer.Option(
-            "--require",
-            help="What each file must have, or exit 102. Repeatable.",
-            show_default=False,
-            rich_help_panel=_DEMANDS,
-        ),
-    ] = None,
-    policy: Annotated[
-        Path | None,
-        typer.Option(
-            "--policy",
-            metavar="FILE",
-            help="Everything that is demanded, as TOML; see docs/verdicts.md.",
-            show_default=False,
-            rich_help_panel=_DEMANDS,
-        ),
-    ] = None,
-    only: Annotated[
-        str | None,
-        typer.Option("--only", metavar="PATTERN", help="Of folders, only such files: '*.dcm'.", show_default=False),
-    ] = None,
-    brief: Annotated[
-        bool | None,
-        typer.Option(
-            "--brief/--full",
-            help=f"One line or a block for each file; more than {BRIEF_FROM} are brief.",
-            show_default=False,
-        ),
-    ] = None,
-    dump_mac: Annotated[
-        Path | None,
-        typer.Option(
-            "--dump-mac",
-            metavar="FOLDER",
-            help="Write what each signature's MAC is computed from to FOLDER/SIGNATURE-UID.mac.",
-            show_default=False,
-        ),
-    ] = None,
-    html: Annotated[
-        Path | None,
-        typer.Option(
-            "--html",
-            metavar="FILE",
-            help="Also write one page for people: pictures, chains, reasons in plain words.",
-            show_default=False,
-        ),
-    ] = None,
-    resume: Annotated[
-        Path | None,
-        typer.Option(
-            "--resume",
-            metavar="FILE",
-            help="Leave out files that this output of an earlier --json run has verdicts on.",
-            show_default=False,
-        ),
-    ] = None,
-    jobs: Annotated[int, typer.Option("--jobs", min=1, max=256, help="Processes that read and hash.")] = 1,
+    files: Files,
+    trust: Trust = None,
+    intermediate: Intermediates = None,
+    crl: Crls = None,
+    ocsp: OcspResponses = None,
+    tsa: TimestampAuthorities = None,
+    online: Online = False,
+    require: Require = None,
+    policy: PolicyFile = None,
+    only: Only = None,
+    brief: Brief = None,
+    dump_mac: MacFolder = None,
+    html: HtmlPage = None,
+    resume: EarlierRun = None,
+    jobs: Jobs = 1,
     config: Config = None,
     json: Json = False,
     verbose: Verbose = False,
