@@ -36,7 +36,7 @@ from hsm_dicom.identity import (
     load_identity,
     read_certificates,
 )
-from hsm_dicom.network.configured import problems as network_problems
+from hsm_dicom.network.problems import iscl_tables, problems, try_iscl
 from tokens.errors import TokenError
 from tokens.opening import module_of
 from tokens.pin import FromEnvironment, FromFile, PinPad, Prompt
@@ -54,15 +54,17 @@ class CheckedIdentity:
 
 @dataclass(frozen=True)
 class ConfigurationReport:
-    """What was found: the tokens that took their PIN, and the identities that work.
+    """What was found: the tokens that took their PIN, and the identities and secrets that work.
 
-    `not_looked_at` names the identities whose key was not looked at, since nobody logged in to their token.
+    `secrets` tells for each ISCL table ("peers.archive.iscl") which keys are there. `not_looked_at` names the
+    identities and ISCL tables whose keys were not looked at, since nobody logged in to their token.
     """
 
     file: Path
     problems: tuple[Problem, ...]
     tokens: tuple[str, ...]
     identities: tuple[CheckedIdentity, ...]
+    secrets: dict[str, str]
     not_looked_at: tuple[str, ...]
 
     @property
@@ -111,13 +113,16 @@ class _Check:
             self.progress(f"identity {name}")
             identities += self._identity(name, identity)
         self._places()
-        for place, what, remedy in network_problems(configuration):
+        found = problems(configuration)
+        for place, what, remedy in found:
             self._add(place, what, remedy)
+        secrets = self._secrets({place[:2] for place, _, _ in found})
         return ConfigurationReport(
             file=self.reading.file,
             problems=tuple(sorted(self.problems, key=lambda problem: problem.line or 0)),
             tokens=tuple(self.logged_in),
             identities=tuple(identities),
+            secrets=secrets,
             not_looked_at=tuple(self.not_looked_at),
         )
 
@@ -223,6 +228,23 @@ class _Check:
                 )
                 return
             below = above
+
+    # -- secrets ----------------------------------------------------------------------------------------------
+
+    def _secrets(self, unsound: set[KeyPath]) -> dict[str, str]:
+        """Which secrets each ISCL table finds, those in unsound tables left out."""
+        there = {}
+        for place, section in iscl_tables(self.reading.configuration):
+            if place[:2] in unsound or section.token is None:
+                continue
+            name = ".".join(place)
+            self.progress(f"secrets of {name}")
+            with self._reported(place):
+                if access_to(self.reading.configuration, section.token).name not in self.logged_in:
+                    self.not_looked_at.append(name)
+                    continue
+                there[name] = try_iscl(self.reading.configuration, place)
+        return there
 
     # -- the other tables -------------------------------------------------------------------------------------
 

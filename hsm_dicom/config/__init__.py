@@ -18,6 +18,7 @@
 | module         | one idea                                                            |
 |----------------|---------------------------------------------------------------------|
 | `sections`     | the tables of the file as frozen models, each field with its meaning |
+| `network_sections`, `iscl_section` | those of the network                            |
 | `loading`      | where the file is looked for; from text to models                   |
 | `problems`     | what is wrong: file, line, key, sentence, remedy                    |
 | `lines`        | in which line of the file a key stands                              |

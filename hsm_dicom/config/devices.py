@@ -14,7 +14,7 @@ from pathlib import Path
 from hsm_dicom.config.permissions import writable_by_others
 from hsm_dicom.config.sections import Configuration, TokenSection
 from hsm_dicom.errors import HsmDicomError
-from tokens import open_key, open_token
+from tokens import open_key, open_secrets, open_token
 from tokens.card_uri import CardUri
 from tokens.keys import PrivateKey
 from tokens.opening import SharedConnection, module_of
@@ -23,6 +23,7 @@ from tokens.pkcs11.connection import DEFAULT_SESSIONS
 from tokens.pkcs11.module import Module
 from tokens.policy import KeyPolicy, Weakness
 from tokens.refusals import RefusalMemory
+from tokens.secrets import Secrets
 from tokens.smartcard.profiles import CardProfile
 from tokens.uri import Pkcs11Uri
 
@@ -77,6 +78,19 @@ class TokenAccess:
             last_try=self.last_try,
         )
 
+    def open_secrets(self, prefix: str | None = None, *, host_session_keys: bool = False) -> Secrets:
+        """The secrets whose labels begin with the prefix; see `tokens.open_secrets`."""
+        return open_secrets(
+            replace(self.uri, object=prefix or self.uri.object),
+            pin=self.pin,
+            module=self.module_path,
+            init_string=self.init_string,
+            memory=self.memory,
+            sessions=self.sessions,
+            last_try=self.last_try,
+            host_session_keys=host_session_keys,
+        )
+
     def for_object(self, label: str | None, key_id: bytes | None) -> TokenAccess:
         """The same token, with a key on it named."""
         return replace(self, uri=replace(self.uri, object=label, id=key_id))
@@ -84,7 +98,7 @@ class TokenAccess:
 
 @dataclass(frozen=True)
 class CardAccess:
-    """All that is needed to open a key on a smart card. It has no name: cards are found anew each time."""
+    """The same for a smart card. It has no name: cards are found anew each time."""
 
     uri: CardUri
     pin: PinSource | None
@@ -96,6 +110,10 @@ class CardAccess:
         """The private key that the URI names; see `tokens.open_key`."""
         policy = KeyPolicy(allow=frozenset(allow))
         return open_key(self.uri, pin=self.pin, policy=policy, memory=self.memory, profiles=self.profiles)
+
+    def open_secrets(self) -> Secrets:
+        """The card's secrets; see `tokens.open_secrets`."""
+        return open_secrets(self.uri, pin=self.pin, memory=self.memory, profiles=self.profiles)
 
 
 KeyAccess = TokenAccess | CardAccess

@@ -55,6 +55,10 @@ _WORDS: Mapping[str, Words] = {
     "int_parsing": ("A whole number must stand here.", "Write it without quotation marks."),
     "model_type": ("A table must stand here.", "Write it as [table] with key = value lines under it."),
     "dict_type": ("Tables with names must stand here.", "Write them like [tokens.NAME]."),
+    "wire": (
+        "wire is no table of texts, numbers, true and false.",
+        'Write it like wire = { byte_order = "little" }; docs/iscl.md lists what there is.',
+    ),
     "frozen_set_type": ("A list must stand here.", 'Write it like ["one", "two"].'),
     "tuple_type": ("A list must stand here.", 'Write it like ["one", "two"].'),
     "too_short": ("The list is empty.", 'Write at least one, like ["one"].'),

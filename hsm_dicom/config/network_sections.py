@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from hsm_dicom.config.base import FilePath, Section, Text
+from hsm_dicom.config.iscl_section import ISCLSection
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 AuthenticationName = Literal["mutual", "one-way"]
@@ -50,8 +51,8 @@ class PeerSection(Section):
     """The AE titles that it may use; the first one is called."""
     host: Text | None = None
     """Where it is reached. Unless names, subject or pins say otherwise, its certificate must be for this name."""
-    port: Port = 2762
-    """Its port."""
+    port: Port | None = None
+    """Its port; 2762 (dicom-tls), or 2761 (dicom-iscl) for ISCL, unless said otherwise."""
     names: tuple[Text, ...] = ()
     """Host names or addresses, of which its certificate must hold one."""
     subject: Text | None = None
@@ -68,6 +69,8 @@ class PeerSection(Section):
     """What we call ourselves towards it."""
     legacy: LegacySection | None = None
     """A retired profile instead of `profile`."""
+    iscl: ISCLSection | None = None
+    """ISCL instead of TLS, or in it."""
 
 
 class ListenerSection(Section):
@@ -77,10 +80,10 @@ class ListenerSection(Section):
     """Our AE title."""
     host: Text = "127.0.0.1"
     """The address to listen on. Only this machine reaches the default."""
-    port: Port = 2762
-    """The port."""
-    identities: Annotated[tuple[Text, ...], Field(min_length=1)]
-    """The NAMEs of our identities: one with an RSA key, one with an EC key, or both."""
+    port: Port | None = None
+    """The port; 2762 (dicom-tls), or 2761 (dicom-iscl) for ISCL, unless said otherwise."""
+    identities: tuple[Text, ...] = ()
+    """The NAMEs of our identities: one with an RSA key, one with an EC key, or both. ISCL without TLS needs none."""
     peers: tuple[Text, ...] | None = None
     """The NAMEs of the peers that may call; all of them unless said otherwise."""
     profile: Text | None = None
@@ -89,6 +92,8 @@ class ListenerSection(Section):
     """one-way: callers need no certificate, and anybody may use any AE title of a peer."""
     legacy: LegacySection | None = None
     """A retired profile instead of `profile`, for this listener as a whole."""
+    iscl: ISCLSection | None = None
+    """ISCL instead of TLS, or in it, for this listener as a whole."""
     store: FilePath | None = None
     """The folder that takes received SOP Instances; without it, only Verification is served."""
     check_signatures: bool = False

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, Field, PlainValidator, ValidationInfo, mode
 from pydantic_core import PydanticCustomError
 
 from hsm_dicom.config.base import FilePath, Section, Text, below
+from hsm_dicom.config.iscl_section import ISCLSection
 from hsm_dicom.config.network_sections import ListenerSection, PeerSection, TrustSection
 from tokens.card_uri import CardUri
 from tokens.errors import PinSourceError, UriError
@@ -176,6 +177,7 @@ class Configuration(Section):
     cards: Annotated[dict[str, CardProfile], PlainValidator(_card_profiles)] = Field(default_factory=dict)
     """`[cards.NAME]`: kinds of smart cards beside those that are known; see `tokens.smartcard.profile_table`."""
     trust: TrustSection = TrustSection()
+    iscl: ISCLSection | None = None
     peers: dict[str, PeerSection] = Field(default_factory=dict)
     listeners: dict[str, ListenerSection] = Field(default_factory=dict)
     state: StateSection = StateSection()

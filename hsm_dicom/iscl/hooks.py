@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from hsm_dicom.events import DicomEvent
 from hsm_dicom.iscl.errors import ISCLError
@@ -36,23 +38,45 @@ RETIRED = "single DES and MD5 are broken, and DICOM retired ISCL in 2018"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IsclReady(DicomEvent):
-    """Both ends are authenticated. `remark` says each time that the protection is out of date."""
+    """Both ends are authenticated. `remark` says each time that this is out of date, `reason` why it is used at all."""
 
+    level: ClassVar[int] = logging.WARNING
     peer: str
     role: str
     peer_authentication_data: str
     encryption: str
     mac: str
     unique_keys: bool
+    reason: str = ""
     remark: str = RETIRED
+
+    @property
+    def sentence(self) -> str:
+        """For a person."""
+        keys = "a session key for each message" if self.unique_keys else "fixed keys"
+        because = f"; reason: {self.reason}" if self.reason else ""
+        return (
+            f"ISCL with {self.peer}, which calls itself '{self.peer_authentication_data}' (encryption "
+            f"{_called(self.encryption)}, MAC {_called(self.mac)}, {keys}){because}. Beware: {self.remark}."
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IsclFailed(DicomEvent):
     """A connection was given up. `code` is the number in `hsm_dicom.iscl.errors.ErrorCode`."""
 
+    level: ClassVar[int] = logging.WARNING
     peer: str
     role: str
     state: str
     code: int
     reason: str
+
+    @property
+    def sentence(self) -> str:
+        """For a person."""
+        return f"ISCL with {self.peer} was given up in the state '{self.state}' (error {self.code}): {self.reason}"
+
+
+def _called(name: str) -> str:
+    return "none" if name == "NONE" else name.replace("_", "-")

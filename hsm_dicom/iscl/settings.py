@@ -79,6 +79,9 @@ class ISCLSettings:
     profile: WireProfile = field(default_factory=WireProfile)
     """What the peer's ISCL looks like on the wire."""
 
+    reason: str = ""
+    """Why ISCL is used at all. Told with each use."""
+
     def __post_init__(self) -> None:
         for name in ("authentication_key", "encryption_key"):
             if getattr(self, name) not in KEY_INDEXES:

@@ -3,18 +3,78 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from types import ModuleType
 
 from hsm_dicom.identity import Identity
-from hsm_dicom.network.settings import ListenerSettings, Peer
+from hsm_dicom.iscl import ISCLContext
+from hsm_dicom.network.errors import SettingsError
+from hsm_dicom.network.iscl_transport import ISCLTransport
+from hsm_dicom.network.settings import ISCLOpening, ListenerSettings, Peer
+from hsm_dicom.network.sockets import READ_SECONDS
 from hsm_dicom.network.tls_transport import TLSTransport
 from hsm_dicom.network.transport import SecureTransport
 from hsm_dicom.tls import ContextError, LegacyRefused, client_context, server_context
 from hsm_dicom.trust import Verifier
+from tokens.secrets import Secrets
 
 
-def accepting(settings: ListenerSettings, identities: Sequence[Identity], verifier: Verifier | None) -> SecureTransport:
-    """The transport of a listener: of its profile, or of its legacy opening alone. Raises `TLSError`s."""
+@dataclass(frozen=True)
+class ISCLKeys:
+    """The secrets of one ISCL transport, on one device or on two; see `hsm_dicom.iscl.ISCLContext`."""
+
+    secrets: Secrets = field(repr=False)
+    authentication: Secrets | None = field(default=None, repr=False)
+
+    def close(self) -> None:
+        """Let go of the devices."""
+        self.secrets.close()
+        if self.authentication is not None:
+            self.authentication.close()
+
+
+def accepting(
+    settings: ListenerSettings,
+    identities: Sequence[Identity],
+    verifier: Verifier | None,
+    keys: ISCLKeys | None = None,
+) -> SecureTransport:
+    """The transport of a listener: of its profile, or of what it opens instead. `keys` are there for ISCL.
+
+    Raises `TLSError`s, and `ISCLSettingsError` for keys that must not be used together.
+    """
+    if settings.iscl is None:
+        return _accepting_tls(settings, identities, verifier)
+    outer = _accepting_tls(settings, identities, verifier) if settings.iscl.over_tls else None
+    return _iscl(settings.iscl, keys, outer, settings.limits.read_seconds)
+
+
+def connecting(
+    peer: Peer, identity: Identity | None, verifier: Verifier, keys: ISCLKeys | None = None
+) -> SecureTransport:
+    """The transport to a peer; raises as `accepting` does.
+
+    A peer that is known by one name has it checked in the handshake; more names, a subject or pins are checked right
+    after it, before DICOM begins.
+    """
+    if peer.iscl is None:
+        return _connecting_tls(peer, identity, verifier)
+    outer = _connecting_tls(peer, identity, verifier) if peer.iscl.over_tls else None
+    return _iscl(peer.iscl, keys, outer, READ_SECONDS)
+
+
+def _iscl(
+    opening: ISCLOpening, keys: ISCLKeys | None, outer: SecureTransport | None, read_seconds: float
+) -> SecureTransport:
+    if keys is None:
+        raise SettingsError("ISCL is opened, and nothing says where its secrets are.")
+    context = ISCLContext(opening.settings, keys.secrets, authentication=keys.authentication)
+    return ISCLTransport(context, outer, read_seconds=read_seconds)
+
+
+def _accepting_tls(
+    settings: ListenerSettings, identities: Sequence[Identity], verifier: Verifier | None
+) -> SecureTransport:
     transport: SecureTransport
     if settings.legacy is None:
         context = server_context(identities, verifier, profile=settings.profile, authentication=settings.authentication)
@@ -32,12 +92,7 @@ def accepting(settings: ListenerSettings, identities: Sequence[Identity], verifi
     return transport
 
 
-def connecting(peer: Peer, identity: Identity | None, verifier: Verifier) -> SecureTransport:
-    """The transport to a peer. Raises `TLSError`s.
-
-    A peer that is known by one name has it checked in the handshake; more names, a subject or pins are checked right
-    after it, before DICOM begins.
-    """
+def _connecting_tls(peer: Peer, identity: Identity | None, verifier: Verifier) -> SecureTransport:
     names = peer.match.names
     one_name = len(names) == 1
     server_name = names[0] if one_name else peer.host

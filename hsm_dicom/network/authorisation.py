@@ -1,4 +1,4 @@
-"""Which AE titles a certificate may use: pure functions from facts and settings to a decision.
+"""Which AE titles a certificate, or authentication data, may use: pure functions from facts and settings to a decision.
 
 PS3.8, 9.3.4 has the words for a refusal: calling AE title not recognised, called AE title not recognised.
 """
@@ -42,7 +42,7 @@ def matches(demanded: CertificateMatch, shown: PeerCertificate) -> bool:
 def authorise_caller(
     facts: ConnectionFacts, calling: str, called: str, own_ae_title: str, peers: Sequence[Peer]
 ) -> Refusal | None:
-    """Whether the holder of a certificate may call us by this AE title, under our AE title; None if so.
+    """Whether who holds a certificate, or an ISCL key, may call us by this AE title, under our AE title; None if so.
 
     After one-way authentication there is nothing but the AE title to go by: it must be one that some peer has.
     """
@@ -55,18 +55,21 @@ def authorise_caller(
     if any(calling in peer.ae_titles for peer in allowed):
         return None
     if not allowed:
-        why = "no peer of this listener has this certificate; add one, or correct its host, subject or pin"
+        why = f"no peer of this listener {_lacking(facts)}"
     else:
         titles = ", ".join(f"'{title}'" for peer in allowed for title in peer.ae_titles)
-        why = f"its certificate is that of peer '{allowed[0].name}', which may be {titles}"
+        proof = "certificate is" if facts.certificate else "authentication data are"
+        why = f"its {proof} that of peer '{allowed[0].name}', which may be {titles}"
     return Refusal(f"{facts.who} may not call itself '{calling}': {why}.", CALLING_NOT_RECOGNISED)
 
 
 def authorise_called(facts: ConnectionFacts, peer: Peer) -> str | None:
     """Why the one who answered at a peer's address is not that peer, as a sentence; None if it is."""
     certificate = facts.certificate
+    if facts.entity is not None and facts.entity != peer.known_as:
+        return f"'{facts.entity}' answered for peer '{peer.name}', which calls itself '{peer.known_as}'."
     if certificate is None:
-        return None if facts.entity == peer.name else f"{facts.who} answered for peer '{peer.name}'."
+        return None if facts.entity is not None else f"{facts.who} answered for peer '{peer.name}'."
     if matches(peer.match, certificate):
         return None
     return (
@@ -76,9 +79,17 @@ def authorise_called(facts: ConnectionFacts, peer: Peer) -> str | None:
 
 
 def _is(peer: Peer, facts: ConnectionFacts) -> bool:
-    if facts.certificate is not None:
-        return matches(peer.match, facts.certificate)
-    return facts.entity is None or facts.entity == peer.name
+    """ISCL inside TLS proves both, and both must be right."""
+    if facts.certificate is not None and not matches(peer.match, facts.certificate):
+        return False
+    return facts.entity is None or facts.entity == peer.known_as
+
+
+def _lacking(facts: ConnectionFacts) -> str:
+    if facts.certificate is None:
+        return "calls itself so; add one, or correct its peer_authentication_data"
+    also = f", or does not call itself '{facts.entity}'" if facts.entity else ""
+    return f"has this certificate{also}; add one, or correct its host, subject or pin"
 
 
 def _same_name(written: str, subject: x509.Name) -> bool:

@@ -15,14 +15,24 @@ from typing import NamedTuple
 
 from hsm_dicom.config import Configuration, read_configuration
 from hsm_dicom.config.devices import NotConfigured
-from hsm_dicom.config.lines import KeyPath
 from hsm_dicom.config.network_sections import LegacySection, ListenerSection, PeerSection
-from hsm_dicom.errors import HsmDicomError
 from hsm_dicom.identity import Identity, load_identity
+from hsm_dicom.iscl import PORT as ISCL_PORT
+from hsm_dicom.iscl.entity import entity_name
 from hsm_dicom.network.assembly import connecting
 from hsm_dicom.network.errors import SettingsError
+from hsm_dicom.network.iscl_configured import open_keys, opening
 from hsm_dicom.network.service import Loaded
-from hsm_dicom.network.settings import CertificateMatch, Limits, ListenerSettings, Peer, StorageSettings
+from hsm_dicom.network.settings import (
+    DICOM_TLS_PORT,
+    CertificateMatch,
+    ISCLOpening,
+    Limits,
+    ListenerSettings,
+    Peer,
+    StorageSettings,
+    uses_tls,
+)
 from hsm_dicom.network.transport import SecureTransport
 from hsm_dicom.tls import DEFAULT, Authentication, Profile, profile_named
 from hsm_dicom.tls.settings import LegacyOpening
@@ -51,22 +61,26 @@ def peer(configuration: Configuration, name: str) -> Peer:
     """The peer `[peers.NAME]`. Raises `NotConfigured`, and `SettingsError` or `TLSError` for what cannot work."""
     section = configuration.peers.get(name)
     if section is None:
-        raise NotConfigured(f"There is no peer '{name}' in the configuration; there: {_listed(configuration.peers)}.")
-    return _peer(name, section)
+        raise NotConfigured(f"There is no peer '{name}' in the configuration; there: {listed(configuration.peers)}.")
+    return _peer(configuration, name, section)
 
 
 def listener(configuration: Configuration, name: str | None = None) -> ListenerSettings:
     """The listener `[listeners.NAME]`, or the only one there is. Raises as `peer` does."""
     name, section = _listener_section(configuration, name)
+    iscl = opening(configuration, section.iscl, our_name=section.ae_title, their_name=None)
+    if uses_tls(iscl) and not section.identities:
+        raise SettingsError(f"The listener '{name}' has no certificate to show; write identities = [\"NAME\"].")
     return ListenerSettings(
         name=name,
         ae_title=section.ae_title,
         peers=_callers(configuration, name, section),
         host=section.host,
-        port=section.port,
+        port=_port(section.port, iscl),
         profile=_profile(section.profile),
         authentication=Authentication(section.authentication),
         legacy=_opening(section.legacy),
+        iscl=iscl,
         storage=StorageSettings(folder=section.store, check_signatures=section.check_signatures)
         if section.store
         else None,
@@ -76,14 +90,19 @@ def listener(configuration: Configuration, name: str | None = None) -> ListenerS
 
 @contextlib.contextmanager
 def reaching(configuration: Configuration, name: str, *, pin: PinSource | None = None) -> Iterator[Reaching]:
-    """A peer, the transport to it with our identity's token opened, and what we call ourselves."""
+    """A peer, the transport to it with our devices opened, and what we call ourselves."""
     found = peer(configuration, name)
     calling = _calling_ae_title(configuration, name)
-    identity = None
-    if found.authentication is Authentication.MUTUAL:
-        identity = load_identity(configuration, _own_identity(configuration, name), pin=pin)
-    with identity or contextlib.nullcontext():
-        yield Reaching(found, connecting(found, identity, verifier(configuration)), calling)
+    identity = keys = None
+    with contextlib.ExitStack() as devices:
+        if uses_tls(found.iscl) and found.authentication is Authentication.MUTUAL:
+            identity = load_identity(configuration, _own_identity(configuration, name), pin=pin)
+            devices.callback(identity.close)
+        section = configuration.peers[name].iscl
+        if section is not None:
+            keys = open_keys(configuration, section, pin=pin)
+            devices.callback(keys.close)
+        yield Reaching(found, connecting(found, identity, verifier(configuration), keys), calling)
 
 
 def loader(file: Path, name: str | None = None, *, pin: PinSource | None = None) -> Callable[[], Loaded]:
@@ -96,90 +115,80 @@ def loader(file: Path, name: str | None = None, *, pin: PinSource | None = None)
 
 
 def load_listener(configuration: Configuration, name: str | None = None, *, pin: PinSource | None = None) -> Loaded:
-    """A listener with its identities' tokens opened."""
+    """A listener with its devices opened."""
     settings = listener(configuration, name)
     section = configuration.listeners[settings.name]
     identities: list[Identity] = []
-    try:
-        for identity in section.identities:
+    with contextlib.ExitStack() as undo:
+        for identity in section.identities if uses_tls(settings.iscl) else ():
             identities.append(load_identity(configuration, identity, pin=pin))
+            undo.callback(identities[-1].close)
+        keys = None
+        if section.iscl is not None:
+            keys = open_keys(configuration, section.iscl, pin=pin)
+            undo.callback(keys.close)
         judge = verifier(configuration) if configuration.trust.anchors else None
-        return Loaded(settings, identities, judge)
-    except BaseException:
-        for opened in identities:
-            opened.close()
-        raise
+        undo.pop_all()
+    return Loaded(settings, identities, judge, keys)
 
 
-def problems(configuration: Configuration) -> list[tuple[KeyPath, str, str]]:
-    """What is wrong with the tables of the network beyond their form: place, what, remedy."""
-    found: list[tuple[KeyPath, str, str]] = []
-
-    def attempt(place: KeyPath, job: Callable[[], object]) -> None:
-        try:
-            job()
-        except HsmDicomError as error:
-            found.append((place, str(error), ""))
-
-    for name, peer_section in configuration.peers.items():
-        attempt(("peers", name), lambda name=name: peer(configuration, name))  # type: ignore[misc]
-        if peer_section.identity is not None and peer_section.identity not in configuration.identities:
-            found.append(_no_identity(("peers", name, "identity"), peer_section.identity, configuration))
-    for name, section in configuration.listeners.items():
-        attempt(("listeners", name), lambda name=name: listener(configuration, name))  # type: ignore[misc]
-        for identity in section.identities:
-            if identity not in configuration.identities:
-                found.append(_no_identity(("listeners", name, "identities"), identity, configuration))
-        if section.authentication == "mutual" and not configuration.trust.anchors:
-            found.append(
-                (
-                    ("listeners", name),
-                    "Callers must show a certificate, and no CA is trusted.",
-                    'Write [trust] with anchors = ["ca.pem"].',
-                )
-            )
-    attempt(("trust",), lambda: verifier(configuration))
-    return found
-
-
-def _no_identity(place: KeyPath, name: str, configuration: Configuration) -> tuple[KeyPath, str, str]:
-    return (
-        place,
-        f"There is no [identities.{name}] in this file.",
-        f"Write the table, or name one that is there: {_listed(configuration.identities)}.",
-    )
-
-
-def _peer(name: str, section: PeerSection) -> Peer:
+def _peer(configuration: Configuration, name: str, section: PeerSection) -> Peer:
+    their_name = section.ae_titles[0]
+    iscl = opening(configuration, section.iscl, our_name=_our_name(configuration, section), their_name=their_name)
+    told = iscl.settings.peer_authentication_data if iscl else None
     return Peer(
         name=name,
         ae_titles=section.ae_titles,
         host=section.host,
-        port=section.port,
+        port=_port(section.port, iscl),
         certificate=CertificateMatch(names=section.names, subject=section.subject, pins=section.pins),
         profile=_profile(section.profile),
         authentication=Authentication(section.authentication),
         legacy=_opening(section.legacy),
+        iscl=iscl,
+        entity=None if told is None else entity_name(told),
     )
 
 
+def _port(written: int | None, iscl: ISCLOpening | None) -> int:
+    return written or (DICOM_TLS_PORT if iscl is None else ISCL_PORT)
+
+
 def _callers(configuration: Configuration, name: str, section: ListenerSection) -> tuple[Peer, ...]:
-    """The peers that may call a listener. Retired and current profiles never share one."""
+    """The peers that may call a listener. Retired profiles, current ones and ISCL never share one.
+
+    A retired listener may serve peers that have a current profile too, since they have a certificate as well.
+    """
     retired = section.legacy is not None
+    if section.peers is None and retired:
+        raise SettingsError(
+            f"The listener '{name}' opens a retired profile; name the peers that need it: peers = [\"NAME\"]."
+        )
+    spoken = "TLS" if retired else _spoken(configuration, section)
     if section.peers is None:
-        if retired:
+        alike = [n for n, s in configuration.peers.items() if _spoken(configuration, s) == spoken]
+        return tuple(peer(configuration, one) for one in alike)
+    for one in section.peers:
+        found = configuration.peers.get(one)
+        theirs = spoken if found is None else _spoken(configuration, found)
+        if theirs != spoken and not (retired and theirs == _RETIRED):
             raise SettingsError(
-                f"The listener '{name}' opens a retired profile; name the peers that need it: peers = [\"NAME\"]."
+                f"Peer '{one}' speaks {theirs}, and the listener '{name}' {spoken}; give it a listener of its own."
             )
-        return tuple(_peer(n, s) for n, s in configuration.peers.items() if s.legacy is None)
-    found = tuple(peer(configuration, one) for one in section.peers)
-    for one in found:
-        if one.legacy is not None and not retired:
-            raise SettingsError(
-                f"Peer '{one.name}' speaks a retired profile, and the listener '{name}' a current one; "
-                "give it a listener of its own."
-            )
-    return found
+    return tuple(peer(configuration, one) for one in section.peers)
+
+
+_RETIRED = "a retired TLS profile"
+
+
+def _spoken(configuration: Configuration, section: PeerSection | ListenerSection) -> str:
+    """What tells transports apart that must not share a listener, in words."""
+    if section.legacy is not None:
+        return _RETIRED
+    if section.iscl is None:
+        return "TLS"
+    over = section.iscl.within(configuration.iscl).over
+    return "ISCL" if over is None else f"ISCL in {over.upper()}"
 
 
 def _listener_section(configuration: Configuration, name: str | None) -> tuple[str, ListenerSection]:
@@ -188,7 +197,7 @@ def _listener_section(configuration: Configuration, name: str | None) -> tuple[s
         return next(iter(listeners.items()))
     if name is None or name not in listeners:
         asked = f"no listener '{name}'" if name else "not one listener alone"
-        raise NotConfigured(f"There is {asked} in the configuration; there: {_listed(listeners)}.")
+        raise NotConfigured(f"There is {asked} in the configuration; there: {listed(listeners)}.")
     return name, listeners[name]
 
 
@@ -200,7 +209,7 @@ def _own_identity(configuration: Configuration, name: str) -> str:
         return next(iter(configuration.identities))
     raise NotConfigured(
         f"Nothing says which identity is shown to peer '{name}'; write identity = in [peers.{name}]: "
-        f"{_listed(configuration.identities)}."
+        f"{listed(configuration.identities)}."
     )
 
 
@@ -216,6 +225,12 @@ def _calling_ae_title(configuration: Configuration, name: str) -> str:
     )
 
 
+def _our_name(configuration: Configuration, section: PeerSection) -> str:
+    """What we call ourselves in ISCL towards a peer, unless its table says otherwise."""
+    titles = {listener.ae_title for listener in configuration.listeners.values()}
+    return section.calling_ae_title or (titles.pop() if len(titles) == 1 else "hsm-dicom")
+
+
 def _profile(name: str | None) -> Profile:
     return DEFAULT if name is None else profile_named(name)
 
@@ -229,5 +244,6 @@ def _opening(section: LegacySection | None) -> LegacyOpening | None:
     return LegacyOpening(profile=section.profile, reason=section.reason, until=section.until)
 
 
-def _listed(names: Iterable[str]) -> str:
+def listed(names: Iterable[str]) -> str:
+    """Names of the configuration, for a message."""
     return ", ".join(names) or "none"

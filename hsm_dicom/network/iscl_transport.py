@@ -1,22 +1,27 @@
-"""ISCL as a `SecureTransport`: PS3.15-2008 B.2. Each use of it is an event, which says that it is out of date.
+"""ISCL as a `SecureTransport`: PS3.15-2008 B.2, by itself or inside TLS.
 
 A peer proves with ISCL that it has the authentication key, and no more. Its authentication data, by which it is
 authorised here (`ConnectionFacts.entity`), is what it calls itself: all that share the key could say the same. Give
-each peer a key of its own.
+each peer a key of its own. Inside TLS its certificate counts as well.
 """
 
 from __future__ import annotations
 
 import contextlib
 import socket
+import time
+from dataclasses import replace
 
 from hsm_dicom.iscl import DeviceFailed, ErrorCode, ISCLContext, ISCLError, ISCLSocket
+from hsm_dicom.iscl.entity import entity_name
 from hsm_dicom.iscl.session import Session
 from hsm_dicom.network.pump import PumpedSocket
 from hsm_dicom.network.sockets import READ_SECONDS
-from hsm_dicom.network.transport import ConnectionFacts, Secured, Wants
+from hsm_dicom.network.transport import ConnectionFacts, Handshake, Secured, SecureTransport, Wants
 from hsm_dicom.tls import FailureReason, HandshakeFailed
 from tokens.errors import TokenError
+
+_PROFILE = "ISCL V1.00"
 
 _REASONS = {
     ErrorCode.WRONG_VERSION: FailureReason.PROTOCOL_VERSION,
@@ -35,17 +40,25 @@ _REASONS = {
 
 
 class ISCLTransport:
-    """One side's context, ready for connections."""
+    """One side's context, ready for connections. `outer` is the TLS in which ISCL runs, if it does."""
 
-    name = "ISCL"
-
-    def __init__(self, context: ISCLContext, *, read_seconds: float = READ_SECONDS) -> None:
+    def __init__(
+        self, context: ISCLContext, outer: SecureTransport | None = None, *, read_seconds: float = READ_SECONDS
+    ) -> None:
+        self.name = "ISCL" if outer is None else f"ISCL in {outer.name}"
         self._context = context
+        self._outer = outer
         self._read_seconds = read_seconds
 
-    def accept(self, connection: socket.socket, peer: str) -> ISCLAccepting:
+    def accept(self, connection: socket.socket, peer: str) -> Handshake:
         """Begin the accepting side; see `SecureTransport`."""
-        connection.setblocking(False)
+        if self._outer is not None:
+            return _AcceptingOuter(self, self._outer.accept(connection, peer), peer)
+        return self.begin(connection, peer)
+
+    def begin(self, connection: socket.socket, peer: str, outer: ConnectionFacts | None = None) -> ISCLAccepting:
+        """Begin the accepting side of ISCL itself, on a line for which TLS, if there is any, is done."""
+        connection.settimeout(0)
         session = self._context.session(True, peer)
         line = ISCLSocket(connection, session)
         try:
@@ -54,37 +67,82 @@ class ISCLTransport:
                 line.do_handshake()
         except OSError as error:
             raise _failed(error, peer) from error
-        return ISCLAccepting(self, line, session, connection, peer)
+        return ISCLAccepting(self, line, session, connection, peer, outer)
 
     def connect(self, connection: socket.socket, peer: str, seconds: float) -> Secured:
         """The connecting side; see `SecureTransport`."""
-        connection.settimeout(seconds)
+        deadline = time.monotonic() + seconds
+        facts = None
+        if self._outer is not None:
+            secured = self._outer.connect(connection, peer, seconds)
+            connection, facts = secured.socket, secured.facts
+        connection.settimeout(max(deadline - time.monotonic(), 0.001))
         try:
-            return self.secured(self._context.wrap_socket(connection, server_hostname=peer))
+            return self.secured(self._context.wrap_socket(connection, server_hostname=peer), facts)
         except (OSError, TokenError) as error:
             raise _failed(error, peer) from error
 
-    def secured(self, line: ISCLSocket) -> Secured:
-        """The connection whose handshake is done."""
+    def secured(self, line: ISCLSocket, outer: ConnectionFacts | None) -> Secured:
+        """The connection whose handshake is done. `outer` are the facts of the TLS around it."""
         settings = self._context.settings
         keys = "unique" if settings.unique_keys else "fixed"
-        facts = ConnectionFacts(
-            transport=self.name,
-            profile="ISCL V1.00 (retired)",
-            version=settings.profile.version.decode("ascii", "backslashreplace"),
-            suite=f"{_called(settings.encryption.name)}, {_called(settings.mac.name)}, {keys} keys",
-            entity=(line.peer_authentication_data or b"").decode("ascii", "backslashreplace"),
-        )
+        suite = f"{_called(settings.encryption.name)}, {_called(settings.mac.name)}, {keys} keys"
+        version = settings.profile.version.decode("ascii", "backslashreplace")
+        entity = entity_name(line.peer_authentication_data or b"")
+        if outer is None:
+            facts = ConnectionFacts(
+                transport=self.name, profile=f"{_PROFILE} (retired)", version=version, suite=suite, entity=entity
+            )
+        else:
+            facts = replace(
+                outer,
+                transport=self.name,
+                profile=f"{_PROFILE} in {outer.profile}",
+                version=f"{version} in {outer.version}",
+                suite=f"{suite} in {outer.suite}",
+                entity=entity,
+            )
         return Secured(PumpedSocket.over(line, self._read_seconds), facts)
 
 
+class _AcceptingOuter:
+    """The accepting side while TLS comes about, and of the ISCL that follows in it."""
+
+    def __init__(self, transport: ISCLTransport, outer: Handshake, peer: str) -> None:
+        self._transport, self._stage, self._peer = transport, outer, peer
+
+    def advance(self) -> Wants | Secured:
+        """See `Handshake`."""
+        came_to = self._stage.advance()
+        if isinstance(came_to, Wants) or isinstance(self._stage, ISCLAccepting):
+            return came_to
+        self._stage = self._transport.begin(came_to.socket, self._peer, came_to.facts)
+        # What the peer sent right after its last word of TLS may have been read with it.
+        return self._stage.advance()
+
+    def fileno(self) -> int:
+        """See `Handshake`."""
+        return self._stage.fileno()
+
+    def give_up(self) -> socket.socket:
+        """See `Handshake`."""
+        return self._stage.give_up()
+
+
 class ISCLAccepting:
-    """The accepting side of one handshake."""
+    """The accepting side of one ISCL handshake."""
 
     def __init__(
-        self, transport: ISCLTransport, line: ISCLSocket, session: Session, raw: socket.socket, peer: str
+        self,
+        transport: ISCLTransport,
+        line: ISCLSocket,
+        session: Session,
+        raw: socket.socket,
+        peer: str,
+        outer: ConnectionFacts | None,
     ) -> None:
-        self._transport, self._line, self._session, self._raw, self._peer = transport, line, session, raw, peer
+        self._transport, self._line, self._session = transport, line, session
+        self._raw, self._peer, self._outer = raw, peer, outer
 
     def advance(self) -> Wants | Secured:
         """See `Handshake`."""
@@ -94,7 +152,7 @@ class ISCLAccepting:
             return Wants.TO_READ
         except OSError as error:
             raise _failed(error, self._peer) from error
-        return self._transport.secured(self._line)
+        return self._transport.secured(self._line, self._outer)
 
     def fileno(self) -> int:
         """See `Handshake`."""

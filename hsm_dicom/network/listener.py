@@ -234,7 +234,7 @@ class Listener:
         elif isinstance(step.outcome, HandshakeFailed):
             self._refuse(pending, step.outcome)
         elif pending.expired or isinstance(step.outcome, Secured):
-            self._refuse(pending, _timed_out(pending, self.limits))
+            self._refuse(pending, _timed_out(pending, self.limits, self.transport))
         else:
             self._await(pending, step.outcome)
 
@@ -248,7 +248,7 @@ class Listener:
                 pending.expired = True  # told when its step is over
             else:
                 self._unregister(pending)
-                self._refuse(pending, _timed_out(pending, self.limits))
+                self._refuse(pending, _timed_out(pending, self.limits, self.transport))
         while self._lingering and next(iter(self._lingering.values())) < now:
             waiting, _ = self._lingering.popitem(last=False)
             self._selector.unregister(waiting)
@@ -336,12 +336,13 @@ def _listening(address: Address) -> socket.socket:
         ) from error
 
 
-def _timed_out(pending: _Pending, limits: Limits) -> HandshakeFailed:
+def _timed_out(pending: _Pending, limits: Limits, transport: SecureTransport) -> HandshakeFailed:
     peer = _text(pending.address)
     return HandshakeFailed(
         FailureReason.TIMED_OUT,
         peer,
-        f"{peer} did not finish its handshake within {limits.handshake_seconds:g} seconds; see whether it speaks TLS.",
+        f"{peer} did not finish its handshake within {limits.handshake_seconds:g} seconds; see whether it speaks "
+        f"{transport.name}.",
     )
 
 

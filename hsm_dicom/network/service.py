@@ -1,6 +1,6 @@
 """A node that listens: Verification and Storage SCP on one address, reloaded without dropping anybody.
 
-    service = Service(load)          # load() reads settings, identities and trust anew each time
+    service = Service(load)          # load() reads settings, keys and trust anew each time
     with service:
         service.reload()             # after a renewed certificate, a new CRL, another peer
 
@@ -24,27 +24,34 @@ from hsm_dicom.errors import HsmDicomError
 from hsm_dicom.events import emit
 from hsm_dicom.identity import Identity
 from hsm_dicom.network.acceptor import Acceptor
-from hsm_dicom.network.assembly import accepting
+from hsm_dicom.network.assembly import ISCLKeys, accepting
 from hsm_dicom.network.events import TransportReloaded, log
 from hsm_dicom.network.listener import Address, Listener
 from hsm_dicom.network.receive import CheckFile, Receiver
 from hsm_dicom.network.settings import ListenerSettings, Peer
+from hsm_dicom.network.transport import SecureTransport
 from hsm_dicom.trust import Verifier
 from tokens.errors import TokenError
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a listener is made of, as it was at one moment. `close` lets go of the identities' tokens."""
+    """What a listener is made of, as it was at one moment. `close` lets go of its devices."""
 
     settings: ListenerSettings
     identities: Sequence[Identity] = field(repr=False)
     verifier: Verifier | None = field(repr=False)
+    keys: ISCLKeys | None = field(default=None, repr=False)
+
+    def transport(self) -> SecureTransport:
+        """Ready for connections; see `hsm_dicom.network.assembly.accepting`."""
+        return accepting(self.settings, self.identities, self.verifier, self.keys)
 
     def close(self) -> None:
-        """Let go of the tokens."""
-        for identity in self.identities:
-            identity.close()
+        """Let go of the devices."""
+        for device in (*self.identities, self.keys):
+            if device is not None:
+                device.close()
 
 
 class Service:
@@ -67,7 +74,7 @@ class Service:
             self._acceptor = Acceptor(
                 settings.name, ae, self._peers, receiver.handlers if receiver else (), settings.limits
             )
-            transport = accepting(settings, self._loaded.identities, self._loaded.verifier)
+            transport = self._loaded.transport()
             self._listener = Listener(
                 settings.name, (settings.host, settings.port), transport, self._acceptor.begin, settings.limits
             )
@@ -101,7 +108,7 @@ class Service:
             try:
                 loaded = self._load()
                 try:
-                    transport = accepting(loaded.settings, loaded.identities, loaded.verifier)
+                    transport = loaded.transport()
                 except BaseException:
                     loaded.close()
                     raise

@@ -1,7 +1,7 @@
 """Who may speak with this node, as whom, and how: plain frozen data, filled from the configuration or by hand.
 
-A **peer** is known by its certificate, in both directions. It may use its AE titles and no others: as the calling AE
-title when it connects to us, as the called one when we connect to it.
+A **peer** is known by its certificate, or in ISCL by what it calls itself, in both directions. It may use its AE titles
+and no others: as the calling AE title when it connects to us, as the called one when we connect to it.
 
     pacs = Peer(name="PACS", host="pacs.example", ae_titles=("PACS",))
     ct = Peer(name="CT 1", ae_titles=("CT1",), certificate=CertificateMatch(pins=frozenset({"9f86…"})))
@@ -13,12 +13,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hsm_dicom.iscl import ISCLSettings
 from hsm_dicom.network.errors import SettingsError
 from hsm_dicom.tls import DEFAULT, Authentication, Profile
 from hsm_dicom.tls.settings import LegacyOpening
 
 DICOM_TLS_PORT = 2762
-"""The registered port of DICOM over TLS (PS3.15, Annex B; PS3.8, 9.1.1)."""
+"""The registered port of DICOM over TLS (PS3.15, Annex B; PS3.8, 9.1.1). That of ISCL is `hsm_dicom.iscl.PORT`."""
 
 LOOPBACK = "127.0.0.1"
 
@@ -54,11 +55,19 @@ class CertificateMatch:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ISCLOpening:
+    """ISCL instead of TLS, or with `over_tls` in it."""
+
+    settings: ISCLSettings
+    over_tls: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Peer:
     """Another application entity, or several on one machine.
 
     Where `certificate` demands nothing, the certificate must hold `host` in its subject alternative name. The first of
-    `ae_titles` is the one that is called.
+    `ae_titles` is the one that is called. `entity` is what it calls itself in ISCL, its `name` unless said otherwise.
     """
 
     name: str
@@ -69,13 +78,16 @@ class Peer:
     profile: Profile = DEFAULT
     authentication: Authentication = Authentication.MUTUAL
     legacy: LegacyOpening | None = None
+    iscl: ISCLOpening | None = None
+    entity: str | None = None
 
     def __post_init__(self) -> None:
         if not self.ae_titles:
             raise SettingsError(f"Peer '{self.name}' has no AE title; name at least one.")
         for title in self.ae_titles:
             check_ae_title(title)
-        if self.match.empty:
+        _one_transport_only(f"Peer '{self.name}'", self.legacy, self.iscl)
+        if self.match.empty and uses_tls(self.iscl):
             raise SettingsError(
                 f"Nothing says how the certificate of peer '{self.name}' is recognised; "
                 "name its host, or a name, a subject or a pin of its certificate."
@@ -87,6 +99,11 @@ class Peer:
         if self.certificate.empty and self.host:
             return CertificateMatch(names=(self.host,))
         return self.certificate
+
+    @property
+    def known_as(self) -> str:
+        """What it calls itself in ISCL."""
+        return self.entity or self.name
 
     @property
     def ae_title(self) -> str:
@@ -135,7 +152,8 @@ class StorageSettings:
 class ListenerSettings:
     """Where and how associations are accepted. Only loopback is listened on unless `host` says otherwise.
 
-    A listener with a `legacy` opening serves that retired profile and no other, and only peers that it names.
+    A listener with a `legacy` opening serves that retired profile and no other, and only peers that it names. One with
+    an `iscl` opening serves ISCL alone.
     """
 
     name: str
@@ -146,16 +164,28 @@ class ListenerSettings:
     profile: Profile = DEFAULT
     authentication: Authentication = Authentication.MUTUAL
     legacy: LegacyOpening | None = None
+    iscl: ISCLOpening | None = None
     storage: StorageSettings | None = None
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
         check_ae_title(self.ae_title)
+        _one_transport_only(f"The listener '{self.name}'", self.legacy, self.iscl)
         if self.legacy is not None and not self.peers:
             raise SettingsError(
                 f"The listener '{self.name}' opens the retired profile '{self.legacy.profile}' for nobody; "
                 "name the peers that need it."
             )
+
+
+def uses_tls(opening: ISCLOpening | None) -> bool:
+    """Whether there is TLS under it all."""
+    return opening is None or opening.over_tls
+
+
+def _one_transport_only(who: str, legacy: LegacyOpening | None, iscl: ISCLOpening | None) -> None:
+    if legacy is not None and iscl is not None:
+        raise SettingsError(f"{who} opens a retired TLS profile and ISCL; leave one of them out.")
 
 
 def check_ae_title(title: str) -> None:

@@ -43,7 +43,7 @@ def test_in_json(run: Run, signing_node: Node) -> None:
 def test_without_login_the_keys_are_not_looked_at(run: Run, signing_node: Node) -> None:
     result = run("check-config", "--config", signing_node.config, "--no-login")
     assert result.status == exits.OK
-    assert "its key was not looked at" in result.said
+    assert "node: its keys were not looked at" in result.said
 
 
 def test_without_any_configuration_the_places_are_named(

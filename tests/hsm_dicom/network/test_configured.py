@@ -13,8 +13,9 @@ from hsm_dicom.config import read_configuration
 from hsm_dicom.config.devices import NotConfigured
 from hsm_dicom.config_check import check_configuration
 from hsm_dicom.errors import HsmDicomError
-from hsm_dicom.network.configured import listener, loader, peer, problems, reaching
+from hsm_dicom.network.configured import listener, loader, peer, reaching
 from hsm_dicom.network.echo import echo
+from hsm_dicom.network.problems import problems
 from hsm_dicom.network.service import Loaded, Service
 from hsm_dicom.tls import Authentication
 from tests.hsm_dicom.network.nodes import PATIENCE

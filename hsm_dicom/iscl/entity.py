@@ -1,0 +1,25 @@
+"""What an end calls itself: the authentication data of ISCL, as octets on the wire and as text for people."""
+
+from __future__ import annotations
+
+from hsm_dicom.iscl.errors import ISCLSettingsError
+
+_HEXADECIMAL = "hex:"
+
+
+def entity_name(data: bytes) -> str:
+    """Authentication data as text: ASCII where it is printable, else "hex:" and its octets."""
+    text = data.decode("ascii", "replace")
+    return text if text.isascii() and text.isprintable() else _HEXADECIMAL + data.hex()
+
+
+def authentication_data(name: str) -> bytes:
+    """The octets that `entity_name` shows so. Raises `ISCLSettingsError`."""
+    try:
+        if name.startswith(_HEXADECIMAL):
+            return bytes.fromhex(name.removeprefix(_HEXADECIMAL))
+        return name.encode("ascii")
+    except ValueError:
+        raise ISCLSettingsError(
+            f"'{name}' is no authentication data: write ASCII characters, or hex: and octets in hexadecimal."
+        ) from None

@@ -1,0 +1,86 @@
+"""From the ISCL tables of the configuration to an opening, and to the devices with its secrets."""
+
+from __future__ import annotations
+
+from hsm_dicom.config import Configuration, access_to
+from hsm_dicom.config.devices import access_to_uri
+from hsm_dicom.config.iscl_section import ISCLSection
+from hsm_dicom.iscl import Encryption, ISCLSettings, ISCLSettingsError, Mac, Weakness
+from hsm_dicom.iscl.entity import authentication_data
+from hsm_dicom.iscl.messages import MAX_BLOCK_DATA, MAX_MESSAGE
+from hsm_dicom.iscl.wire_table import wire_profile
+from hsm_dicom.network.assembly import ISCLKeys
+from hsm_dicom.network.errors import SettingsError
+from hsm_dicom.network.settings import ISCLOpening
+from tokens.opening import parse_uri
+from tokens.pin import PinSource
+from tokens.secrets import Secrets
+
+_ENCRYPTIONS = {"des-cbc": Encryption.DES_CBC, "none": Encryption.NONE}
+_MACS = {"md5": Mac.MD5, "des-mac": Mac.DES_MAC, "none": Mac.NONE}
+
+
+def opening(
+    configuration: Configuration, own: ISCLSection | None, *, our_name: str, their_name: str | None
+) -> ISCLOpening | None:
+    """What the table of a peer or a listener opens; None where there is no such table.
+
+    The names are for the authentication data that it does not tell; `their_name` None: whatever the peer says is
+    taken. Raises `SettingsError`, `ISCLSettingsError`.
+    """
+    if own is None:
+        return None
+    section = own.within(configuration.iscl)
+    if section.reason is None:
+        raise SettingsError("ISCL is retired, and nothing says why it is opened; write reason = in [iscl].")
+    theirs = section.peer_authentication_data or their_name
+    settings = ISCLSettings(
+        encryption=_ENCRYPTIONS[section.encryption],
+        mac=_MACS[section.mac],
+        authentication_key=section.authentication_key,
+        server_authentication_key=section.server_authentication_key,
+        encryption_key=section.encryption_key,
+        mac_key=section.mac_key,
+        unique_keys=section.unique_keys,
+        authentication_data=authentication_data(section.authentication_data or our_name),
+        peer_authentication_data=None if theirs is None else authentication_data(theirs),
+        max_message=section.max_message or MAX_MESSAGE,
+        max_block_data=section.max_block_data or MAX_BLOCK_DATA,
+        allow=frozenset(_weakness(name) for name in section.allow),
+        profile=wire_profile(section.wire),
+        reason=section.reason,
+    )
+    return ISCLOpening(settings=settings, over_tls=section.over == "tls")
+
+
+def open_keys(configuration: Configuration, own: ISCLSection, *, pin: PinSource | None = None) -> ISCLKeys:
+    """The secrets that the table names. Raises `SettingsError`, `NotConfigured`, and what opening a device raises."""
+    section = own.within(configuration.iscl)
+    if section.token is None:
+        raise SettingsError("Nothing says which token holds the secrets of ISCL; write token = in [iscl].")
+    secrets = _open(configuration, section.token, section, pin)
+    if section.authentication_token is None:
+        return ISCLKeys(secrets)
+    try:
+        return ISCLKeys(secrets, _open(configuration, section.authentication_token, section, pin))
+    except BaseException:
+        secrets.close()
+        raise
+
+
+def _open(configuration: Configuration, wanted: str, section: ISCLSection, pin: PinSource | None) -> Secrets:
+    """The secrets on a token, by its name or its URI, or on a card, by its URI."""
+    if wanted.lower().startswith("card:"):
+        card = access_to_uri(configuration, parse_uri(wanted), pin=pin)
+        return card.open_secrets()
+    token = access_to(configuration, wanted, pin=pin)
+    return token.open_secrets(section.prefix, host_session_keys=section.host_session_keys)
+
+
+def _weakness(name: str) -> Weakness:
+    try:
+        return Weakness(name)
+    except ValueError:
+        raise ISCLSettingsError(
+            f"'{name}' is nothing that ISCL could allow; it may be one of: {', '.join(Weakness)}."
+        ) from None
