@@ -1,4 +1,4 @@
-"""`hsm-dicom echo`, `store` and `listen`: DICOM over TLS with peers of the configuration."""
+"""`hsm-dicom echo`, `store` and `listen`: DICOM over TLS or ISCL with peers of the configuration."""
 
 from __future__ import annotations
 
@@ -27,16 +27,33 @@ PeerName = Annotated[
 ]
 
 
-def echo(peer: PeerName, pin: Pin = None, config: Config = None, json: Json = False, verbose: Verbose = False) -> None:
+def echo(
+    peer: PeerName,
+    record: Annotated[
+        Path | None,
+        typer.Option(
+            "--record",
+            metavar="FILE",
+            show_default=False,
+            help="With ISCL: write every message on the line to a new file, for hsm-dicom iscl trace.",
+        ),
+    ] = None,
+    pin: Pin = None,
+    config: Config = None,
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
     """Ask a peer whether it answers (C-ECHO), and show as whom and over what."""
     from hsm_dicom.cli import output
+    from hsm_dicom.cli.recording import recorded
     from hsm_dicom.cli.session import configured, named_pin
     from hsm_dicom.network.configured import reaching
     from hsm_dicom.network.echo import echo as ask
 
     with (
         configured(config) as configuration,
-        reaching(configuration, peer, pin=named_pin(pin)) as found,
+        recorded(configuration, peer, record) as hooks,
+        reaching(configuration, peer, pin=named_pin(pin), hooks=hooks) as found,
         output.working(f"Asking {peer}", quiet=json),
     ):
         result = ask(*found)
@@ -167,10 +184,14 @@ def _print_listening(service: Any) -> None:
 
     settings, (host, port) = service.settings, service.address
     profile = settings.legacy.profile if settings.legacy else settings.profile.name
+    tls = f"{profile}, {settings.authentication} authentication"
+    iscl = settings.iscl
+    if iscl is not None:
+        tls = f"ISCL in {tls}" if iscl.over_tls else "ISCL (retired)"
     output.outcome(True, f"{settings.ae_title} listens on {host} port {port}.")
     output.facts(
         [
-            ("profile", f"{profile}, {settings.authentication} authentication"),
+            ("profile", tls),
             ("peers", ", ".join(output.shown(peer.name) for peer in settings.peers) or "none: nobody may call"),
             ("stores", str(settings.storage.folder) if settings.storage else "nothing; Verification only"),
         ]
@@ -184,10 +205,11 @@ def _teller(json: bool) -> Any:
 
     from hsm_dicom.cli import output
     from hsm_dicom.events import as_json
+    from hsm_dicom.iscl import IsclReady
     from hsm_dicom.network.events import NetworkEvent
 
     def tell(event: Event) -> None:
-        if not isinstance(event, NetworkEvent):
+        if not isinstance(event, NetworkEvent | IsclReady):
             return
         if json:
             sys.stdout.write(as_json(event, datetime.now(UTC)) + "\n")
@@ -210,6 +232,7 @@ def connection_json(facts: ConnectionFacts) -> dict[str, Any]:
         "subject": certificate.subject if certificate else None,
         "serial": certificate.serial if certificate else None,
         "spki_sha256": certificate.spki_sha256 if certificate else None,
+        "entity": facts.entity,
     }
 
 
@@ -218,6 +241,8 @@ def print_connection(facts: ConnectionFacts) -> None:
     from hsm_dicom.cli import output
 
     rows = [("connection", f"{facts.version}, {facts.suite}"), ("profile", facts.profile)]
+    if facts.entity is not None:
+        rows = [("calls itself", output.shown(facts.entity)), *rows]
     if facts.certificate:
         rows = [("certificate", f"{facts.certificate.subject} (serial {facts.certificate.serial})"), *rows]
     output.facts(rows)

@@ -17,6 +17,7 @@ from hsm_dicom.cli.check_config import EXAMPLE as CHECK_CONFIG_EXAMPLE
 from hsm_dicom.cli.check_config import check_config
 from hsm_dicom.cli.demo import EXAMPLE as DEMO_EXAMPLE
 from hsm_dicom.cli.demo import demo
+from hsm_dicom.cli.iscl import app as iscl_app
 from hsm_dicom.cli.key import app as key_app
 from hsm_dicom.cli.network import ECHO_EXAMPLE, LISTEN_EXAMPLE, STORE_EXAMPLE, echo, listen, store
 from hsm_dicom.cli.options import Verbose
@@ -52,6 +53,7 @@ app.command("echo", epilog=ECHO_EXAMPLE, rich_help_panel=_NETWORK)(echo)
 app.command("store", epilog=STORE_EXAMPLE, rich_help_panel=_NETWORK)(store)
 app.command("listen", epilog=LISTEN_EXAMPLE, rich_help_panel=_NETWORK)(listen)
 app.add_typer(tls_app, name="tls", rich_help_panel=_NETWORK)
+app.add_typer(iscl_app, name="iscl", rich_help_panel=_NETWORK)
 app.add_typer(token_app, name="token", rich_help_panel=_DEVICES)
 app.add_typer(key_app, name="key", rich_help_panel=_DEVICES)
 app.add_typer(secret_app, name="secret", rich_help_panel=_DEVICES)

@@ -63,6 +63,17 @@ class Recorder:
         self._file.close()
 
 
+def load_exchange(file: Path) -> Exchange:
+    """The exchange in a recording. Raises `TraceError`."""
+    try:
+        with file.open(encoding="ascii") as lines:
+            return read_exchange(lines)
+    except UnicodeDecodeError:
+        raise TraceError(f"{file} is no recording: it is not text.") from None
+    except OSError as error:
+        raise TraceError(f"{file} cannot be read ({error.strerror}).") from None
+
+
 def read_exchange(lines: Iterable[str]) -> Exchange:
     """The exchange in the lines of a recording. Raises `TraceError`."""
     exchange = []

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 
 from hsm_dicom.identity import Identity
-from hsm_dicom.iscl import ISCLContext
+from hsm_dicom.iscl import ISCLContext, ISCLHooks
 from hsm_dicom.network.errors import SettingsError
 from hsm_dicom.network.iscl_transport import ISCLTransport
 from hsm_dicom.network.settings import ISCLOpening, ListenerSettings, Peer
@@ -50,7 +50,11 @@ def accepting(
 
 
 def connecting(
-    peer: Peer, identity: Identity | None, verifier: Verifier, keys: ISCLKeys | None = None
+    peer: Peer,
+    identity: Identity | None,
+    verifier: Verifier,
+    keys: ISCLKeys | None = None,
+    hooks: ISCLHooks | None = None,
 ) -> SecureTransport:
     """The transport to a peer; raises as `accepting` does.
 
@@ -60,15 +64,19 @@ def connecting(
     if peer.iscl is None:
         return _connecting_tls(peer, identity, verifier)
     outer = _connecting_tls(peer, identity, verifier) if peer.iscl.over_tls else None
-    return _iscl(peer.iscl, keys, outer, READ_SECONDS)
+    return _iscl(peer.iscl, keys, outer, READ_SECONDS, hooks)
 
 
 def _iscl(
-    opening: ISCLOpening, keys: ISCLKeys | None, outer: SecureTransport | None, read_seconds: float
+    opening: ISCLOpening,
+    keys: ISCLKeys | None,
+    outer: SecureTransport | None,
+    read_seconds: float,
+    hooks: ISCLHooks | None = None,
 ) -> SecureTransport:
     if keys is None:
         raise SettingsError("ISCL is opened, and nothing says where its secrets are.")
-    context = ISCLContext(opening.settings, keys.secrets, authentication=keys.authentication)
+    context = ISCLContext(opening.settings, keys.secrets, authentication=keys.authentication, hooks=hooks)
     return ISCLTransport(context, outer, read_seconds=read_seconds)
 
 

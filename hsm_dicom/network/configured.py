@@ -18,6 +18,7 @@ from hsm_dicom.config.devices import NotConfigured
 from hsm_dicom.config.network_sections import LegacySection, ListenerSection, PeerSection
 from hsm_dicom.identity import Identity, load_identity
 from hsm_dicom.iscl import PORT as ISCL_PORT
+from hsm_dicom.iscl import ISCLHooks
 from hsm_dicom.iscl.entity import entity_name
 from hsm_dicom.network.assembly import connecting
 from hsm_dicom.network.errors import SettingsError
@@ -89,8 +90,10 @@ def listener(configuration: Configuration, name: str | None = None) -> ListenerS
 
 
 @contextlib.contextmanager
-def reaching(configuration: Configuration, name: str, *, pin: PinSource | None = None) -> Iterator[Reaching]:
-    """A peer, the transport to it with our devices opened, and what we call ourselves."""
+def reaching(
+    configuration: Configuration, name: str, *, pin: PinSource | None = None, hooks: ISCLHooks | None = None
+) -> Iterator[Reaching]:
+    """A peer, the transport to it with our devices opened, and what we call ourselves. `hooks` are for ISCL."""
     found = peer(configuration, name)
     calling = _calling_ae_title(configuration, name)
     identity = keys = None
@@ -102,7 +105,7 @@ def reaching(configuration: Configuration, name: str, *, pin: PinSource | None =
         if section is not None:
             keys = open_keys(configuration, section, pin=pin)
             devices.callback(keys.close)
-        yield Reaching(found, connecting(found, identity, verifier(configuration), keys), calling)
+        yield Reaching(found, connecting(found, identity, verifier(configuration), keys, hooks), calling)
 
 
 def loader(file: Path, name: str | None = None, *, pin: PinSource | None = None) -> Callable[[], Loaded]:

@@ -1,0 +1,35 @@
+"""What goes over an ISCL line, written to a file for `hsm-dicom iscl trace`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from hsm_dicom.config import Configuration
+from hsm_dicom.errors import HsmDicomError
+from hsm_dicom.iscl import ISCLHooks
+from hsm_dicom.iscl.trace import Recorder
+
+
+class CannotRecord(HsmDicomError):
+    """There is nothing to record, or nowhere to write it."""
+
+
+@contextlib.contextmanager
+def recorded(configuration: Configuration, peer: str, file: Path | None) -> Iterator[ISCLHooks | None]:
+    """The hooks that record what is spoken with a peer; None where no file is named. Raises `CannotRecord`."""
+    if file is None:
+        yield None
+        return
+    section = configuration.peers.get(peer)
+    if section is not None and section.iscl is None:
+        raise CannotRecord(f"Only ISCL is recorded, and peer '{peer}' speaks TLS; leave --record out.")
+    if file.exists():
+        raise CannotRecord(f"{file} is there already; name a new file.")
+    try:
+        recorder = Recorder(file)
+    except OSError as error:
+        raise CannotRecord(f"{file} cannot be written ({error.strerror}).") from error
+    with recorder:
+        yield ISCLHooks(packet=recorder)
