@@ -12,6 +12,11 @@ import textwrap
 import time
 from collections.abc import Callable, Mapping
 
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding
+
+from tokens.keys import TokenRSAPrivateKey
+
 PRELUDE = """
 import faulthandler, os, sys, threading, tokens
 from cryptography.hazmat.primitives import hashes
@@ -30,6 +35,8 @@ def said(action):
     except TokenError as error:
         print(type(error).__name__, flush=True)
 """
+
+PKCS1 = padding.PKCS1v15()
 
 TIMEOUT = 30.0
 """Seconds that a scene may last."""
@@ -68,3 +75,8 @@ def until(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"
         time.sleep(0.005)
+
+
+def sign(key: TokenRSAPrivateKey) -> None:
+    """What a scene calls by this name, here: sign with an RSA key, and verify."""
+    key.public_key().verify(key.sign(b"data", PKCS1, hashes.SHA256()), b"data", PKCS1, hashes.SHA256())

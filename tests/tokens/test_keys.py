@@ -1,6 +1,7 @@
 """Keys on a real token, used as `cryptography`'s own are, and verified by it."""
 
 import copy
+import gc
 import hashlib
 import pickle
 
@@ -14,6 +15,7 @@ from pkcs11 import Mechanism
 
 from tests.pki import Authority
 from tests.softhsm import MODULE, TestToken
+from tests.tokens.scenes import sign
 from tokens import open_key
 from tokens.errors import (
     KeyNotExportable,
@@ -27,7 +29,7 @@ from tokens.errors import (
     TokenLost,
     UriError,
 )
-from tokens.events import DeviceEvent, KeyUse, Outcome, subscribed
+from tokens.events import DeviceEvent, KeyUse, Login, Outcome, subscribed
 from tokens.hashing import RIPEMD160
 from tokens.keys import TokenECPrivateKey, TokenRSAPrivateKey
 from tokens.rsa_encoding import digest_info
@@ -110,6 +112,15 @@ def test_a_mechanism_that_is_listed_but_refused_is_passed_over(node: TestToken) 
         for _ in range(2):
             signature = key.sign(b"data", PKCS1, RIPEMD160())
             key.public_key().verify(signature, digest_info("ripemd160", digest), PKCS1, NoDigestInfo())
+
+
+@pytest.mark.parametrize("mask", [hashes.SHA1(), hashes.SHA384(), hashes.MD5()], ids=lambda mask: mask.name)
+@pytest.mark.parametrize("salt", [0, 32, padding.PSS.MAX_LENGTH], ids=["none", "32", "longest"])
+def test_pss_with_another_hash_in_its_mask(node: TestToken, mask: hashes.HashAlgorithm, salt: int) -> None:
+    scheme = padding.PSS(padding.MGF1(mask), salt)
+    with open_key(node.uri("rsa")) as key:
+        signature = key.sign(b"data", scheme, hashes.SHA256())
+        key.public_key().verify(signature, b"data", scheme, hashes.SHA256())
 
 
 @pytest.mark.parametrize("label", ["ec256", "ec384"])
@@ -212,6 +223,26 @@ def test_each_use_is_an_event_that_names_the_mechanism(rsa_key: TokenRSAPrivateK
     assert event.duration > 0
 
 
+def test_a_listener_may_use_the_key_that_it_hears_of(token: TestToken) -> None:
+    with open_key(token.generate("one"), sessions=1) as key:
+        sign(key)
+        connection = key.device._connection
+        heard: list[DeviceEvent] = []
+
+        def sign_what_was_heard(event: DeviceEvent) -> None:
+            heard.append(event)
+            if isinstance(event, Login):
+                sign(key)
+
+        connection.module.cryptoki.logout(connection._anchor.handle)
+        with subscribed(sign_what_was_heard):
+            sign(key)
+        assert [type(event) for event in heard if not isinstance(event, KeyUse)].count(Login) == 1
+        assert [type(event) for event in heard].count(KeyUse) == 2
+        assert (len(connection._idle), connection._busy) == (1, 0)
+        sign(key)
+
+
 def test_a_sink_that_fails_does_not_stop_the_signature(rsa_key: TokenRSAPrivateKey) -> None:
     def broken(event: DeviceEvent) -> None:
         raise OSError("disk full")
@@ -226,6 +257,16 @@ def test_a_closed_key_says_so(node: TestToken) -> None:
     key.close()
     with pytest.raises(TokenLost, match="was closed"):
         key.sign(b"data", PKCS1, hashes.SHA256())
+
+
+def test_a_key_that_was_closed_is_not_kept_by_the_session_that_it_used(token: TestToken) -> None:
+    kept, passing = token.generate("kept", "p256"), token.generate("passing", "p256")
+    with open_key(kept, sessions=1) as key:
+        for _ in range(20):
+            open_key(passing).close()
+        gc.collect()
+        (worker,) = key.device._connection._idle
+        assert len(worker.keys) == 1
 
 
 def test_keys_of_one_token_outlive_each_other(node: TestToken) -> None:

@@ -1,4 +1,4 @@
-"""What tests of signatures share: one CA, one RSA signer, one EC signer, and the rich Data Set as a file."""
+"""What tests of signatures share: one CA, one RSA signer, one EC signer, the rich Data Set as a file, a desk."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 
 from hsm_dicom.signatures import SigningRequest
 from tests.hsm_dicom.dataset.samples import sample
+from tests.hsm_dicom.signatures.verdict_cases import Desk
 from tests.pki import Authority, Identity, new_key
 
 
@@ -38,3 +39,9 @@ def native(tmp_path: Path) -> Path:
     path = tmp_path / "native.dcm"
     path.write_bytes(sample())
     return path
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    """Where images are signed for verdicts, under the CA and by the signers of `verdict_cases`."""
+    return Desk(tmp_path)

@@ -31,11 +31,6 @@ from tests.hsm_dicom.signatures.verdict_cases import (
 DOCUMENT = Path(__file__).parents[3] / "docs" / "verdicts.md"
 
 
-@pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path)
-
-
 def unmet(desk: Desk, *, require: Any = (), cover: Any = (), **wishes: Any) -> tuple[str, ...]:
     """Sign a file, and return what of the policy is not met."""
     verdict = judge(require=require, cover=cover).file(desk.verified(**wishes))

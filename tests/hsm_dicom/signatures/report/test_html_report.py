@@ -26,11 +26,6 @@ STYLES = (Path(__file__).parents[4] / "hsm_dicom/signatures/report/templates/pag
 _EMPTY = {"meta", "img", "br", "link", "input", "hr"}
 
 
-@pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path)
-
-
 class Outline(HTMLParser):
     """Elements with their attributes, and the text, of a document whose every element is closed in turn."""
 

@@ -7,8 +7,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from hsm_dicom.signatures import verify
 from hsm_dicom.signatures.report import SCHEMA, as_json, json_line
 from hsm_dicom.signatures.verdict import Cause, Judge, Outcome, Word, unreadable
@@ -17,11 +15,6 @@ from tests.hsm_dicom.signatures.verdict_cases import PATIENT_ID, SIGNER, STAMPER
 
 DOCS = Path(__file__).parents[4] / "docs"
 DOCUMENT = DOCS / "json-verify.md"
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path)
 
 
 def members(document: Any, path: str = "") -> list[str]:

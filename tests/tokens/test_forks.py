@@ -1,0 +1,89 @@
+"""A process that forks at any time, with threads at work, and keys that end with it."""
+
+import pytest
+
+from tests.softhsm import TestToken
+from tests.tokens import scenes
+from tests.tokens.proxy import Proxy
+
+pytestmark = pytest.mark.usefixtures("bounded")
+
+
+FORK_WHILE_THREADS_SIGN = """
+import signal, time
+from tokens.errors import OperationFailed
+enough = threading.Event()
+def keep_signing():
+    while not enough.is_set():
+        sign(key)
+key = tokens.open_key(uris[0])
+sign(key)
+threads = [threading.Thread(target=keep_signing, daemon=True) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for _ in range(2):
+    time.sleep(0.05)
+    started = time.monotonic()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        for _ in range(3):
+            try:
+                sign(key)
+                os._exit(0)
+            except OperationFailed as error:
+                # SoftHSM may answer a login so (CKR_GENERAL_ERROR) while another process rewrites the token's file.
+                print(error, file=sys.stderr)
+        os._exit(1)
+    assert time.monotonic() - started < 4, "the fork waited for a gate that never came free"
+    assert os.waitpid(child, 0)[1] == 0
+enough.set()
+for thread in threads:
+    thread.join(10)
+print(sum(thread.is_alive() for thread in threads), "threads hang")
+"""
+
+
+def test_a_process_with_8_busy_threads_forks_and_its_children_sign(node: TestToken) -> None:
+    assert scenes.play(FORK_WHILE_THREADS_SIGN, node.uri("rsa")) == ["0 threads hang"]
+
+
+def test_so_it_is_with_a_key_that_wants_its_pin_each_time(token: TestToken, proxy: Proxy) -> None:
+    uri = proxy.serving(token.generate("careful", "p256", always_authenticate=True))
+    environment = proxy.environment(sign_takes=0.02)
+    assert scenes.play(FORK_WHILE_THREADS_SIGN, uri, environment=environment) == ["0 threads hang"]
+
+
+def test_threads_that_fork_at_the_same_time_do_not_lock_each_other_out(node: TestToken) -> None:
+    code = """
+    key = tokens.open_key(uris[0])
+    def keep_forking():
+        for _ in range(25):
+            child = os.fork()
+            if child == 0:
+                os._exit(0)
+            os.waitpid(child, 0)
+    threads = [threading.Thread(target=keep_forking, daemon=True) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    sign(key)
+    print(sum(thread.is_alive() for thread in threads), "threads hang")
+    """
+    assert scenes.play(code, node.uri("rsa")) == ["0 threads hang"]
+
+
+def test_a_key_is_closed_by_an_exit_handler_that_was_there_before_it(node: TestToken) -> None:
+    code = """
+    import atexit
+    keys = []
+    @atexit.register
+    def leave():
+        said(lambda: sign(keys[0]))
+        keys[0].close()
+        print("closed", flush=True)
+    keys.append(tokens.open_key(uris[0]))
+    sign(keys[0])
+    """
+    assert scenes.play(code, node.uri("rsa")) == ["TokenLost", "closed"]

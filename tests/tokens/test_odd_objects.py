@@ -1,0 +1,134 @@
+"""Objects on a token as other programs leave them: ids given twice, points unwrapped, certificates without ids."""
+
+import datetime
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from pkcs11 import Attribute, KeyType, ObjectClass
+
+from tests.softhsm import TestToken
+from tests.tokens.scenes import sign
+from tokens import open_key, open_token
+from tokens.csr import certificate_request
+from tokens.errors import NoSuchKey
+from tokens.pkcs11.ceremony import Usage, delete_key, import_certificates
+from tokens.pkcs11.objects import certificates, find_private_key
+
+pytestmark = pytest.mark.usefixtures("bounded")
+
+P256_PARAMETERS = bytes.fromhex("06082a8648ce3d030107")
+
+
+@pytest.fixture
+def two_with_one_id(token: TestToken) -> TestToken:
+    """RSA keys `a` and `b` that share CKA_ID, as tools leave them that do not choose one."""
+    with open_token(token.uri()) as connection, connection.writable() as session:
+        for label in ("a", "b"):
+            hidden = {Attribute.TOKEN: True, Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: False}
+            session.generate_keypair(
+                KeyType.RSA,
+                2048,
+                id=b"\1",
+                label=label,
+                private_template=hidden,
+                public_template={Attribute.TOKEN: True},
+            )
+    return token
+
+
+def test_of_two_keys_with_one_id_each_has_its_own_public_half(two_with_one_id: TestToken) -> None:
+    with open_key(two_with_one_id.uri("a")) as a, open_key(two_with_one_id.uri("b")) as b:
+        assert a.public_key() != b.public_key()
+        sign(a)
+        sign(b)
+        assert certificate_request(b, "CN=b", Usage.SIGN).public_key() == b.public_key()
+
+
+def test_deleting_one_of_them_leaves_the_other_whole(two_with_one_id: TestToken) -> None:
+    with open_token(two_with_one_id.uri()) as connection:
+        delete_key(connection, two_with_one_id.uri("b"))
+        with connection.writable() as session:
+            left = sorted((int(found[Attribute.CLASS]), found[Attribute.LABEL]) for found in session.get_objects({}))
+    assert left == [(ObjectClass.PUBLIC_KEY, "a"), (ObjectClass.PRIVATE_KEY, "a")]
+    with open_key(two_with_one_id.uri("a")) as a:
+        sign(a)
+
+
+def ec_key_whose_x_begins_with(first: int) -> ec.EllipticCurvePrivateKey:
+    numbers = (ec.derive_private_key(secret, ec.SECP256R1()) for secret in range(1, 5000))
+    return next(key for key in numbers if key.public_key().public_numbers().x >> 248 == first)
+
+
+@pytest.mark.parametrize("first", [0x3F, 0x41])
+def test_a_point_that_the_token_did_not_wrap_is_read_whatever_it_begins_with(token: TestToken, first: int) -> None:
+    # 04 3F would be an OCTET STRING of 63 bytes, were it not an uncompressed point.
+    key = ec_key_whose_x_begins_with(first)
+    point = key.public_key().public_bytes(serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint)
+    store_ec_key(token, key, point)
+    with open_key(token.uri("raw")) as opened:
+        assert opened.public_key() == key.public_key()
+        opened.sign(b"data", ec.ECDSA(hashes.SHA256()))
+
+
+def test_a_point_that_is_none_is_said_to_be_missing(token: TestToken) -> None:
+    store_ec_key(token, ec_key_whose_x_begins_with(0x3F), b"\x04\x41\x04" + b"\1" * 64)
+    with pytest.raises(NoSuchKey, match="public half of key 'raw' is nowhere"):
+        open_key(token.uri("raw"))
+
+
+def store_ec_key(token: TestToken, key: ec.EllipticCurvePrivateKey, point: bytes) -> None:
+    common = {
+        Attribute.KEY_TYPE: KeyType.EC,
+        Attribute.TOKEN: True,
+        Attribute.LABEL: "raw",
+        Attribute.ID: b"raw",
+        Attribute.EC_PARAMS: P256_PARAMETERS,
+    }
+    private = {
+        Attribute.CLASS: ObjectClass.PRIVATE_KEY,
+        Attribute.PRIVATE: True,
+        Attribute.SENSITIVE: True,
+        Attribute.EXTRACTABLE: False,
+        Attribute.SIGN: True,
+        Attribute.VALUE: key.private_numbers().private_value.to_bytes(32, "big"),
+    }
+    with open_token(token.uri()) as connection, connection.writable() as session:
+        session.create_object({**common, **private})
+        session.create_object({**common, Attribute.CLASS: ObjectClass.PUBLIC_KEY, Attribute.EC_POINT: point})
+
+
+def test_a_certificate_that_lies_on_the_token_without_an_id_is_stored_with_the_keys(
+    token: TestToken, self_signed: x509.Certificate
+) -> None:
+    with open_token(token.uri()) as connection:
+        with connection.writable() as session:
+            session.create_object(
+                {
+                    Attribute.CLASS: ObjectClass.CERTIFICATE,
+                    Attribute.CERTIFICATE_TYPE: 0,
+                    Attribute.TOKEN: True,
+                    Attribute.LABEL: "astray",
+                    Attribute.SUBJECT: self_signed.subject.public_bytes(),
+                    Attribute.VALUE: self_signed.public_bytes(serialization.Encoding.DER),
+                }
+            )
+        import_certificates(connection, token.uri("one"), [self_signed])
+        with connection.writable() as session:
+            key = find_private_key(session, token.uri("one"), "the token")
+            assert certificates(session, key) == (self_signed,)
+
+
+@pytest.fixture
+def self_signed(token: TestToken) -> x509.Certificate:
+    """A certificate of the key `one` on the token, which it makes."""
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "one")])
+    now = datetime.datetime.now(datetime.UTC)
+    with open_key(token.generate("one", "p256")) as key:
+        return (
+            x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+            .not_valid_before(now)
+            .not_valid_after(now + datetime.timedelta(days=1))
+            .sign(key, hashes.SHA256())
+        )
