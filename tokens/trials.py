@@ -1,6 +1,7 @@
-"""Operations to try on a private key, as they are done in earnest, their results verified on the host.
+"""Operations to try on a key, as they are done in earnest, their results verified on the host.
 
-What `token check` and `card check` share: it sees only the key object, not the kind of device.
+What the checks of tokens and cards share: it sees only the key object, not the kind of device. It says which operation
+works, by which mechanism; what an operation is needed for is for those to say who need it.
 """
 
 from __future__ import annotations
@@ -22,17 +23,12 @@ from tokens.events import DeviceEvent, KeyUse, subscribed
 from tokens.hashing import RIPEMD160, digest, hash_name
 from tokens.keys import PrivateKey, TokenECPrivateKey, TokenRSAPrivateKey
 
-MAC_ALGORITHMS: tuple[hashes.HashAlgorithm, ...] = (
-    hashes.SHA256(),
-    hashes.SHA384(),
-    hashes.SHA512(),
-    hashes.SHA1(),  # noqa: S303 -- to verify that old profiles could be met, not to protect anything
+_HASHES: tuple[hashes.HashAlgorithm, ...] = (hashes.SHA256(), hashes.SHA384(), hashes.SHA512())
+_RETIRED_HASHES: tuple[hashes.HashAlgorithm, ...] = (
+    hashes.SHA1(),  # noqa: S303 -- to tell whether what is old could still be met, not to protect anything
     hashes.MD5(),  # noqa: S303
     RIPEMD160(),
 )
-"""The six MAC algorithms of PS3.15 C.1, newest first."""
-
-DICOM = "DICOM signatures"
 
 _MESSAGE = b"check"
 _SECONDS = 1.0
@@ -43,7 +39,6 @@ class OperationCheck:
     """One operation, tried. `mechanism` is the rung that was used; `problem` is empty if the host verified it."""
 
     operation: str
-    needed_for: str
     mechanism: str
     problem: str
 
@@ -55,11 +50,16 @@ class OperationCheck:
 
 @dataclass(frozen=True)
 class Trial:
-    """An operation to try; `job` raises unless its result was verified."""
+    """An operation to try; `job` raises unless its result was verified.
+
+    `told_as` is the operation of the `KeyUse` that tells its mechanism, where the job has several of them; `mechanism`
+    is what does it where no key is used.
+    """
 
     operation: str
-    needed_for: str
     job: Callable[[], None]
+    told_as: str = ""
+    mechanism: str = ""
 
 
 def trials_of(key: PrivateKey) -> list[Trial]:
@@ -70,29 +70,26 @@ def trials_of(key: PrivateKey) -> list[Trial]:
 def _rsa_trials(key: TokenRSAPrivateKey) -> Iterator[Trial]:
     public = key.public_key()
     if key.device.attributes.sign is not False:
-        for algorithm in MAC_ALGORITHMS:
-            name = hash_name(algorithm).upper()
-            needed_for = DICOM if name == "SHA256" else ""
-            yield Trial(f"RSASSA-PKCS1-v1_5, {name}", needed_for, partial(_pkcs1, key, Prehashed(algorithm), algorithm))
-        for algorithm in MAC_ALGORITHMS[:3]:
+        for algorithm in (*_HASHES, *_RETIRED_HASHES):
+            job = partial(_pkcs1, key, Prehashed(algorithm), algorithm)
+            yield Trial(f"RSASSA-PKCS1-v1_5, {hash_name(algorithm).upper()}", job)
+        for algorithm in _HASHES:
             padding = paddings.PSS(paddings.MGF1(algorithm), algorithm.digest_size)
-            yield Trial(
-                f"RSASSA-PSS, {hash_name(algorithm).upper()}", "TLS 1.3", partial(_pss, key, padding, algorithm)
-            )
+            yield Trial(f"RSASSA-PSS, {hash_name(algorithm).upper()}", partial(_pss, key, padding, algorithm))
     if key.device.attributes.decrypt:
         sha1, sha256 = hashes.SHA1(), hashes.SHA256()  # noqa: S303 -- OAEP does not rest on collisions
-        schemes: Sequence[tuple[str, str, paddings.AsymmetricPadding]] = (
-            ("RSAES-PKCS1-v1_5 decryption", "retired TLS profiles", paddings.PKCS1v15()),
-            ("OAEP decryption, SHA1", "", paddings.OAEP(paddings.MGF1(sha1), sha1, None)),
-            ("OAEP decryption, SHA256", "", paddings.OAEP(paddings.MGF1(sha256), sha256, None)),
+        schemes: Sequence[tuple[str, paddings.AsymmetricPadding]] = (
+            ("RSAES-PKCS1-v1_5 decryption", paddings.PKCS1v15()),
+            ("OAEP decryption, SHA1", paddings.OAEP(paddings.MGF1(sha1), sha1, None)),
+            ("OAEP decryption, SHA256", paddings.OAEP(paddings.MGF1(sha256), sha256, None)),
         )
-        for operation, needed_for, scheme in schemes:
-            yield Trial(operation, needed_for, partial(_decrypt, key, public.encrypt(_MESSAGE, scheme), scheme))
+        for operation, scheme in schemes:
+            yield Trial(operation, partial(_decrypt, key, public.encrypt(_MESSAGE, scheme), scheme))
 
 
 def _ec_trials(key: TokenECPrivateKey) -> Iterator[Trial]:
-    for algorithm in MAC_ALGORITHMS[:3]:
-        yield Trial(f"ECDSA, {hash_name(algorithm).upper()}", "TLS", partial(_ecdsa, key, algorithm))
+    for algorithm in _HASHES:
+        yield Trial(f"ECDSA, {hash_name(algorithm).upper()}", partial(_ecdsa, key, algorithm))
 
 
 def _pkcs1(key: TokenRSAPrivateKey, hashed: Prehashed, algorithm: hashes.HashAlgorithm) -> None:
@@ -106,12 +103,17 @@ def _pss(key: TokenRSAPrivateKey, padding: paddings.PSS, algorithm: hashes.HashA
 
 
 def _decrypt(key: TokenRSAPrivateKey, ciphertext: bytes, padding: paddings.AsymmetricPadding) -> None:
-    if key.decrypt(ciphertext, padding) != _MESSAGE:
-        raise InvalidSignature
+    demand(key.decrypt(ciphertext, padding) == _MESSAGE)
 
 
 def _ecdsa(key: TokenECPrivateKey, algorithm: hashes.HashAlgorithm) -> None:
     key.public_key().verify(key.sign(_MESSAGE, ec.ECDSA(algorithm)), _MESSAGE, ec.ECDSA(algorithm))
+
+
+def demand(verified: bool) -> None:
+    """For a job: what makes its result a wrong one, unless the host has verified it."""
+    if not verified:
+        raise InvalidSignature
 
 
 def tried(trial: Trial) -> OperationCheck:
@@ -119,7 +121,7 @@ def tried(trial: Trial) -> OperationCheck:
     uses: list[str] = []
 
     def note(event: DeviceEvent) -> None:
-        if isinstance(event, KeyUse):
+        if isinstance(event, KeyUse) and trial.told_as in ("", event.operation):
             uses.append(event.mechanism)
 
     problem = ""
@@ -132,14 +134,16 @@ def tried(trial: Trial) -> OperationCheck:
             problem = "The token's answer is wrong: the host could not verify it."
         except ValueError as error:
             problem = f"The token refused: {error}"
-    return OperationCheck(trial.operation, trial.needed_for, uses[-1] if uses and not problem else "", problem)
+    mechanism = uses[-1] if uses else trial.mechanism
+    return OperationCheck(trial.operation, "" if problem else mechanism, problem)
 
 
-def rate(job: Callable[[], None] | None, sessions: int) -> float:
+def rate(job: Callable[[], object] | None, sessions: int) -> float:
     """How often a second the job is done, by so many threads for about a second."""
     if job is None:
         return 0.0
-    deadline = time.perf_counter() + _SECONDS
+    started = time.perf_counter()
+    deadline = started + _SECONDS
 
     def repeat(_: int) -> int:
         count = 0
@@ -149,4 +153,5 @@ def rate(job: Callable[[], None] | None, sessions: int) -> float:
         return count
 
     with ThreadPoolExecutor(sessions) as threads:
-        return sum(threads.map(repeat, range(sessions))) / _SECONDS
+        # One job may take longer than the whole time: what counts is how long all of them took.
+        return sum(threads.map(repeat, range(sessions))) / (time.perf_counter() - started)

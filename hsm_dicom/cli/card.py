@@ -67,8 +67,9 @@ def check(
 
     Signs with the keys and verifies what comes of it; nothing on the card is changed.
     """
+    from hsm_dicom.acceptance import serves
     from hsm_dicom.cli import output
-    from hsm_dicom.cli.card_report import check_json, print_check, serves
+    from hsm_dicom.cli.card_report import check_json, print_check
     from hsm_dicom.cli.session import configured, named_pin, typed_pin
     from hsm_dicom.config.devices import access_to_uri
     from tokens.card_uri import CardUri

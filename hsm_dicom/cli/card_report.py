@@ -7,13 +7,12 @@ from typing import Any
 from cryptography.hazmat.primitives import hashes
 from rich.text import Text
 
+from hsm_dicom.acceptance import makes_dicom_signatures, serves
 from hsm_dicom.cli import output
-from hsm_dicom.cli.key_report import findings_json, kind
+from hsm_dicom.cli.key_report import findings_json, kind, operations_json, print_findings, print_operations
 from tokens.secrets import Use
 from tokens.smartcard.check import CardCheck, CardDetails, CardKeyCheck, CardKeyInfo, CardPin
 from tokens.smartcard.search import CardInfo
-
-ISCL = "ISCL authentication"
 
 
 def print_slot(slot: CardInfo) -> None:
@@ -116,15 +115,6 @@ def _known_key_json(known: CardKeyInfo) -> dict[str, Any]:
     }
 
 
-def serves(check: CardCheck) -> list[str]:
-    """What the card was seen to do for DICOM, with keys that the policy lets be used."""
-    allowed = [key for key in check.keys if not any(finding.refusal for finding in key.findings)]
-    jobs = [o.needed_for for key in allowed for o in key.operations if o.works and o.needed_for]
-    if any(secret.use is Use.AUTHENTICATION and not secret.problem for secret in check.secrets):
-        jobs.append(ISCL)
-    return list(dict.fromkeys(jobs))
-
-
 def print_check(check: CardCheck) -> None:
     """The acceptance test: a table for each key, one for the secrets, and one sentence at the end."""
     details = check.details
@@ -157,14 +147,8 @@ def print_check(check: CardCheck) -> None:
 def _print_key_check(key: CardKeyCheck) -> None:
     print()
     output.say((f"Key {output.shown(key.name)}", "bold"), f"  {kind(key.attributes)}")
-    rows = output.table("", "operation", "how the card is asked", "needed for")
-    for operation in key.operations:
-        how = Text(operation.mechanism) if operation.works else Text(output.shown(operation.problem), output.UNSURE)
-        rows.add_row(Text(*output.mark(operation.works)), operation.operation, how, operation.needed_for)
-    output.console().print(rows)
-    for finding in key.findings:
-        what = ("refused", output.BAD) if finding.refusal else ("remark", output.UNSURE)
-        output.say(what, f": {finding.sentence}")
+    print_operations(key.operations, "card")
+    print_findings(key.findings)
     output.say(f"{key.rate:,.1f} operations/s" if key.rate else "Not measured: no operation works.")
 
 
@@ -178,18 +162,9 @@ def check_json(check: CardCheck) -> dict[str, Any]:
                 "name": key.name,
                 "type": key.attributes.key_type,
                 "bits": key.attributes.size_bits,
-                "signs_dicom": key.signs_dicom,
+                "signs_dicom": makes_dicom_signatures(key.operations),
                 "findings": findings_json(key.findings),
-                "operations": [
-                    {
-                        "operation": o.operation,
-                        "works": o.works,
-                        "mechanism": o.mechanism or None,
-                        "needed_for": o.needed_for or None,
-                        "problem": o.problem or None,
-                    }
-                    for o in key.operations
-                ],
+                "operations": operations_json(key.operations),
                 "operations_per_second": key.rate,
             }
             for key in check.keys

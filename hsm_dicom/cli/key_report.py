@@ -7,11 +7,14 @@ from datetime import timedelta
 from typing import Any
 
 from cryptography.hazmat.primitives import hashes
+from rich.text import Text
 
+from hsm_dicom.acceptance import needed_for
 from hsm_dicom.cli import output
 from hsm_dicom.identity import EXPIRY_WARNING, expiry_remark
 from tokens.pkcs11.objects import KeyEntry
 from tokens.policy import Finding, KeyAttributes, KeyPolicy, judge
+from tokens.trials import OperationCheck
 
 
 def print_key(entry: KeyEntry, warning: timedelta) -> None:
@@ -83,3 +86,33 @@ def key_json(entry: KeyEntry, warning: timedelta = EXPIRY_WARNING) -> dict[str, 
 def findings_json(findings: Iterable[Finding]) -> list[dict[str, Any]]:
     """What the key policy says, in JSON."""
     return [{"weakness": f.weakness.value, "sentence": f.sentence, "refusal": f.refusal} for f in findings]
+
+
+def print_operations(operations: Iterable[OperationCheck], device: str) -> None:
+    """What was tried with a key, each with the mechanism by which it works or the reason why it does not."""
+    rows = output.table("", "operation", f"how the {device} is asked", "needed for")
+    for tried in operations:
+        how = Text(tried.mechanism) if tried.works else Text(output.shown(tried.problem), output.UNSURE)
+        rows.add_row(Text(*output.mark(tried.works)), tried.operation, how, needed_for(tried))
+    output.console().print(rows)
+
+
+def print_findings(findings: Iterable[Finding]) -> None:
+    """What the key policy says of a key that was tried."""
+    for finding in findings:
+        what = ("refused", output.BAD) if finding.refusal else ("remark", output.UNSURE)
+        output.say(what, f": {finding.sentence}")
+
+
+def operations_json(operations: Iterable[OperationCheck]) -> list[dict[str, Any]]:
+    """What was tried with a key, in JSON."""
+    return [
+        {
+            "operation": str(tried.operation),
+            "works": tried.works,
+            "mechanism": tried.mechanism or None,
+            "needed_for": needed_for(tried) or None,
+            "problem": tried.problem or None,
+        }
+        for tried in operations
+    ]

@@ -135,6 +135,9 @@ def init(
 @app.command("check", epilog="Example: hsm-dicom token check 'pkcs11:token=CT%20room' --pin prompt")
 def check(
     token: TokenName,
+    iscl: Annotated[
+        bool, typer.Option("--iscl", help="Try ISCL's secrets even where one key is named; exit 0 only if they work.")
+    ] = False,
     pin: Pin = None,
     module: Module = None,
     config: Config = None,
@@ -143,8 +146,10 @@ def check(
 ) -> None:
     """Try a token out: every mechanism ladder, the policy on its keys, its speed. Exit 0 only if DICOM will work.
 
-    Signs with the keys on the token (with temporary ones, if it has none); nothing is left behind.
+    Signs with the keys on the token (with temporary ones, if it has none). What it does for ISCL is tried with
+    temporary secrets, and does not change the exit status unless --iscl is given. Nothing is left behind.
     """
+    from hsm_dicom.acceptance import dicom_ready, iscl_verdict
     from hsm_dicom.cli import output
     from hsm_dicom.cli.session import configured, token_access
     from hsm_dicom.cli.token_report import check_json, print_check
@@ -156,12 +161,13 @@ def check(
         with access.open() as connection:
             connection.connect()
             with output.working("Logged in", quiet=json) as tell:
-                result = check_token(connection, access.uri, KeyPolicy(), tell)
+                result = check_token(connection, access.uri, KeyPolicy(), tell, secrets=iscl or None)
     if json:
         output.write_json("token-check", check_json(result))
     else:
         print_check(result)
-    raise typer.Exit(exits.OK if result.dicom_ready else exits.FAILED)
+    iscl_wanting = iscl and result.secrets is not None and not iscl_verdict(result.secrets).ready
+    raise typer.Exit(exits.OK if dicom_ready(result) and not iscl_wanting else exits.FAILED)
 
 
 @app.command("login", epilog="Example: hsm-dicom token login 'pkcs11:token=CT%20room' --last-try")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from pkcs11 import TokenFlag as Flag
-from rich.text import Text
 
+from hsm_dicom.acceptance import dicom_ready, iscl_verdict, makes_dicom_signatures, signs_dicom
 from hsm_dicom.cli import output
-from hsm_dicom.cli.key_report import findings_json, kind
+from hsm_dicom.cli.key_report import findings_json, kind, operations_json, print_findings, print_operations
+from hsm_dicom.cli.secret_check_report import print_secret_check, secret_check_json
 from tokens.pkcs11.check import KeyCheck, TokenCheck
 from tokens.pkcs11.search import TokenInfo
-from tokens.trials import DICOM
 
 
 def print_token(token: TokenInfo) -> None:
@@ -69,18 +69,23 @@ def token_json(token: TokenInfo) -> dict[str, Any]:
 
 
 def print_check(check: TokenCheck) -> None:
-    """The acceptance test: a table for each key, and one sentence at the end."""
+    """The acceptance test: a table for each key, one for the secrets, and the verdicts at the end."""
     output.say((output.shown(check.token.label), "bold"), f"  serial {check.token.serial}, {_origin(check.token)}")
     output.say(f"{output.shown(check.module)}; {len(check.mechanisms)} mechanisms", indent=2)
     for key in check.keys:
         _print_key_check(key)
+    if check.secrets is not None:
+        print_secret_check(check.secrets)
     print()
-    if check.dicom_ready:
+    if dicom_ready(check):
         output.outcome(True, "This token does the DICOM jobs.")
-    elif any(o.works and o.needed_for == DICOM for key in check.keys for o in key.operations):
+    elif any(makes_dicom_signatures(key.operations) for key in check.keys):
         output.outcome(False, "The mechanisms would do, but no key here may be used: see the remarks.")
     else:
         output.outcome(False, "No key here makes the signatures of DICOM (RSA, PKCS #1 v1.5, SHA-256).")
+    if check.secrets is not None:
+        verdict = iscl_verdict(check.secrets)
+        output.outcome(verdict.ready, verdict.sentence)
 
 
 def _print_key_check(key: KeyCheck) -> None:
@@ -88,15 +93,9 @@ def _print_key_check(key: KeyCheck) -> None:
     name = output.shown(key.label) or f"id {key.id.hex()}"
     title = "Temporary key" if key.temporary else f"Key {name}"
     output.say((title, "bold"), f"  {kind(key.attributes)}" + (", gone again" if key.temporary else ""))
-    rows = output.table("", "operation", "how the token is asked", "needed for")
-    for operation in key.operations:
-        how = Text(operation.mechanism) if operation.works else Text(output.shown(operation.problem), output.UNSURE)
-        rows.add_row(Text(*output.mark(operation.works)), operation.operation, how, operation.needed_for)
-    output.console().print(rows)
+    print_operations(key.operations, "token")
     output.outcome(not key.readable, f"The private value {'was GIVEN AWAY' if key.readable else 'cannot be read'}.")
-    for finding in key.findings:
-        what = ("refused", output.BAD) if finding.refusal else ("remark", output.UNSURE)
-        output.say(what, f": {finding.sentence}")
+    print_findings(key.findings)
     output.say(
         f"{key.rate_with_1_session:,.0f} signatures/s with 1 session, {key.rate_with_4_sessions:,.0f} with 4"
         if key.rate_with_1_session
@@ -107,7 +106,7 @@ def _print_key_check(key: KeyCheck) -> None:
 def check_json(check: TokenCheck) -> dict[str, Any]:
     """The acceptance test, in JSON."""
     return {
-        "dicom_ready": check.dicom_ready,
+        "dicom_ready": dicom_ready(check),
         "token": token_json(check.token),
         "module_description": check.module,
         "mechanisms": list(check.mechanisms),
@@ -118,21 +117,13 @@ def check_json(check: TokenCheck) -> dict[str, Any]:
                 "temporary": key.temporary,
                 "type": key.attributes.key_type,
                 "bits": key.attributes.size_bits,
-                "signs_dicom": key.signs_dicom,
+                "signs_dicom": signs_dicom(key),
                 "private_value_readable": key.readable,
                 "findings": findings_json(key.findings),
-                "operations": [
-                    {
-                        "operation": o.operation,
-                        "works": o.works,
-                        "mechanism": o.mechanism or None,
-                        "needed_for": o.needed_for or None,
-                        "problem": o.problem or None,
-                    }
-                    for o in key.operations
-                ],
+                "operations": operations_json(key.operations),
                 "signatures_per_second": {"1": key.rate_with_1_session, "4": key.rate_with_4_sessions},
             }
             for key in check.keys
         ],
+        "iscl": None if check.secrets is None else secret_check_json(check.secrets),
     }

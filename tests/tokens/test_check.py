@@ -1,5 +1,7 @@
 """The acceptance test of a token, run on one that is good and on ones that are not."""
 
+import time
+
 from tests.softhsm import TestToken
 from tokens import open_token, trials
 from tokens.pkcs11.ceremony import keys_of
@@ -7,13 +9,13 @@ from tokens.pkcs11.check import check_token, gives_away_private_value, mechanism
 from tokens.policy import KeyPolicy, Weakness
 
 
-def test_a_good_token_is_ready_and_each_operation_names_its_rung(node: TestToken, monkeypatch) -> None:
+def test_on_a_good_token_each_operation_works_and_names_its_rung(node: TestToken, monkeypatch) -> None:
     monkeypatch.setattr(trials, "_SECONDS", 0.1)
     told: list[str] = []
     with open_token(node.uri()) as connection:
         found = check_token(connection, node.uri("rsa"), KeyPolicy(), told.append)
     (key,) = found.keys
-    assert found.dicom_ready
+    assert key.allowed
     assert "CKM_RSA_PKCS" in found.mechanisms
     rungs = {o.operation: o.mechanism for o in key.operations}
     assert rungs["RSASSA-PKCS1-v1_5, RIPEMD160"] == "CKM_RSA_PKCS"
@@ -25,12 +27,12 @@ def test_a_good_token_is_ready_and_each_operation_names_its_rung(node: TestToken
     assert told
 
 
-def test_a_key_that_only_decrypts_does_not_make_a_token_ready(node: TestToken, monkeypatch) -> None:
+def test_a_key_that_only_decrypts_is_not_asked_to_sign(node: TestToken, monkeypatch) -> None:
     monkeypatch.setattr(trials, "_SECONDS", 0.05)
     with open_token(node.uri()) as connection:
         found = check_token(connection, node.uri("decrypt"), KeyPolicy())
     problems = {o.operation: o.problem for o in found.keys[0].operations}
-    assert not found.dicom_ready
+    assert not any(operation.startswith("RSASSA") for operation in problems)
     assert problems["RSAES-PKCS1-v1_5 decryption"] == ""
     assert "OAEP" in problems["OAEP decryption, SHA256"]
 
@@ -40,7 +42,7 @@ def test_an_empty_token_is_tried_with_keys_that_vanish(token: TestToken, monkeyp
     with open_token(token.uri()) as connection:
         found = check_token(connection, token.uri(), KeyPolicy())
         assert [key.temporary for key in found.keys] == [True, True]
-        assert found.dicom_ready
+        assert all(key.operations[0].works for key in found.keys)
         assert keys_of(connection) == []
 
 
@@ -64,7 +66,20 @@ def test_a_key_that_can_be_read_is_found_out(token: TestToken, monkeypatch) -> N
     (key,) = found.keys
     assert key.readable
     assert {Weakness.EXTRACTABLE, Weakness.NOT_SENSITIVE} <= {f.weakness for f in key.findings if f.refusal}
-    assert not found.dicom_ready
+    assert not key.allowed
+
+
+def test_secrets_are_tried_with_the_whole_token_and_else_when_asked_for(node: TestToken, monkeypatch) -> None:
+    monkeypatch.setattr(trials, "_SECONDS", 0.01)
+    with open_token(node.uri()) as connection:
+        assert check_token(connection, node.uri(), KeyPolicy()).secrets is not None
+        assert check_token(connection, node.uri("rsa"), KeyPolicy()).secrets is None
+        assert check_token(connection, node.uri("rsa"), KeyPolicy(), secrets=True).secrets is not None
+
+
+def test_a_job_longer_than_its_time_is_not_counted_as_a_fast_one(monkeypatch) -> None:
+    monkeypatch.setattr(trials, "_SECONDS", 0.01)
+    assert trials.rate(lambda: time.sleep(0.1), 1) <= 10
 
 
 def test_a_vendors_mechanism_is_shown_by_number() -> None:

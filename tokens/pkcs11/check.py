@@ -20,8 +20,9 @@ from tokens.pkcs11.connection import Connection, Worker
 from tokens.pkcs11.key import Pkcs11Key
 from tokens.pkcs11.objects import find_private_key
 from tokens.pkcs11.search import TokenInfo
+from tokens.pkcs11.secret_check import SecretCheck, check_secrets
 from tokens.policy import Finding, KeyAttributes, KeyPolicy, Weakness, judge
-from tokens.trials import DICOM, OperationCheck, rate, trials_of, tried
+from tokens.trials import OperationCheck, rate, trials_of, tried
 from tokens.uri import Pkcs11Uri
 
 
@@ -40,25 +41,20 @@ class KeyCheck:
     rate_with_4_sessions: float
 
     @property
-    def signs_dicom(self) -> bool:
-        """Whether the profiles of PS3.15 Annex C can be met with this key: RSA, PKCS#1 v1.5, SHA-256."""
-        allowed = not self.readable and not any(finding.refusal for finding in self.findings)
-        return allowed and any(o.needed_for == DICOM and o.works for o in self.operations)
+    def allowed(self) -> bool:
+        """Whether the policy lets the key be used, and its token keeps it."""
+        return not self.readable and not any(finding.refusal for finding in self.findings)
 
 
 @dataclass(frozen=True)
 class TokenCheck:
-    """All that was found out about a token."""
+    """All that was found out about a token. `secrets` is None where they were not tried."""
 
     token: TokenInfo
     module: str
     mechanisms: tuple[str, ...]
     keys: tuple[KeyCheck, ...]
-
-    @property
-    def dicom_ready(self) -> bool:
-        """Whether at least one key will do the DICOM jobs."""
-        return any(key.signs_dicom for key in self.keys)
+    secrets: SecretCheck | None
 
 
 def check_token(
@@ -66,10 +62,13 @@ def check_token(
     wanted: Pkcs11Uri,
     policy: KeyPolicy,
     progress: Callable[[str], None] = lambda _: None,
+    *,
+    secrets: bool | None = None,
 ) -> TokenCheck:
     """Try the keys that the URI names (all of them, if it names none). Raises what opening a token raises.
 
-    `progress` is told, in words, what is tried next. Takes about three seconds for each key.
+    `secrets` says whether to try the forms of secret keys too; unless told, where the URI names no key. `progress` is
+    told, in words, what is tried next. Takes about three seconds for each key, and two for secrets.
     """
     listed = sorted(connection.capabilities().listed)
     names = tuple(mechanism_name(mechanism) for mechanism in listed)
@@ -86,7 +85,9 @@ def check_token(
         with _temporary_keys(connection, progress) as temporary:
             for uri in temporary:
                 checks.append(_check_key(connection, uri, policy, progress, temporary=True))
-    return TokenCheck(connection.token, connection.module.description, names, tuple(checks))
+    wants_secrets = not wanted.names_an_object if secrets is None else secrets
+    secret_check = check_secrets(connection, policy, progress) if wants_secrets else None
+    return TokenCheck(connection.token, connection.module.description, names, tuple(checks), secret_check)
 
 
 def mechanism_name(mechanism: Mechanism | int) -> str:

@@ -1,4 +1,4 @@
-"""What an officer does to the secrets on a PKCS#11 token: import, list, delete.
+"""What an officer does to the secrets on a PKCS#11 token: import, list, delete; and try out which form it would take.
 
 A token cannot generate K‖K, so a secret is made outside and imported, in the one moment in which this process knows
 it. Everything here takes the key as a `bytearray`, which its caller wipes; python-pkcs11 copies it once more for the
@@ -7,7 +7,9 @@ length of the call, and that copy cannot be wiped.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,17 +90,14 @@ def import_secret(
         require_strong(key)
         set_odd_parity(key)
         _refuse_taken(connection, prefix, label, use, check_value(key))
-        trials = [trial for trial in try_forms(connection) if trial.ecb]
-        if not trials:
+        form = form_to_take(try_forms(connection))
+        if form is None:
             raise MechanismNotOffered(
                 f"{token.description} runs no form of DES: neither {', nor '.join(f.name for f in FORMS)}. "
-                "It may be in FIPS mode; ISCL needs a token that still runs DES or triple DES with equal parts."
+                "It may be in FIPS mode; secrets need a token that still runs DES or triple DES with equal parts."
             )
-        form = max(trials, key=lambda trial: trial.rank).form
         encrypts, decrypts = (answers, verifies) if use is Use.AUTHENTICATION else (True, True)
-        template = _template(form, key, encrypts=encrypts, decrypts=decrypts, stored=True)
-        template[Attribute.LABEL] = label
-        template[Attribute.ID] = label.encode("utf-8")
+        template = _template(form, key, label, encrypts=encrypts, decrypts=decrypts, stored=True)
         _create_and_prove(connection, label, template, form, key)
     return next(entry for entry in list_secrets(connection, prefix) if entry.info.label == label)
 
@@ -131,6 +130,35 @@ def delete_secret(connection: Connection, use: Use, index: int, *, prefix: str |
             raise translated(error, f"delete secret '{label}'") from error
 
 
+@contextlib.contextmanager
+def temporary_secrets(
+    connection: Connection, form: DesForm, keys: Mapping[tuple[Use, int], bytearray]
+) -> Iterator[str]:
+    """Secrets made as by `import_secret`, in this form, that live as long as the block (session objects).
+
+    To try a token out with. Yields their prefix, which no other secret has.
+    """
+    prefix = f"check-{secrets.token_hex(4)}"
+    with contextlib.ExitStack() as kept:
+        doing = "open a session that may write"
+        try:
+            session = kept.enter_context(connection.session_kept_open())
+            doing = f"import a secret as {form.name}"
+            with connection.module.gate:
+                for (use, index), key in keys.items():
+                    label = label_of(prefix, use, index)
+                    session.create_object(_template(form, key, label, encrypts=True, decrypts=True, stored=False))
+        except p11.PKCS11Error as error:
+            raise translated(error, doing) from error
+        yield prefix
+
+
+def form_to_take(trials: Iterable[FormTrial]) -> DesForm | None:
+    """The form in which a secret is imported, or None where the token runs none."""
+    able = [trial for trial in trials if trial.ecb]
+    return max(able, key=lambda trial: trial.rank).form if able else None
+
+
 def try_forms(connection: Connection) -> list[FormTrial]:
     """What the token does with each form, with a throw-away key in a session, compared with the host's result."""
     with connection.writable() as session:
@@ -139,7 +167,7 @@ def try_forms(connection: Connection) -> list[FormTrial]:
 
 def _try_form(session: Session, form: DesForm) -> FormTrial:
     try:
-        made: Any = session.create_object(_template(form, _TRIAL_KEY, encrypts=True, decrypts=True, stored=False))
+        made: Any = session.create_object(_template(form, _TRIAL_KEY, "", encrypts=True, decrypts=True, stored=False))
     except p11.PKCS11Error:
         return FormTrial(form, ecb=False, cbc=False, derives=False)
     expected = encrypt_block(_TRIAL_KEY, _TRIAL_BLOCK)
@@ -170,11 +198,15 @@ def _use_derived(base: Any, form: DesForm) -> bytes:
         derived.destroy()
 
 
-def _template(form: DesForm, key: bytearray, *, encrypts: bool, decrypts: bool, stored: bool) -> dict[Attribute, Any]:
+def _template(
+    form: DesForm, key: bytearray, label: str, *, encrypts: bool, decrypts: bool, stored: bool
+) -> dict[Attribute, Any]:
     return {
         Attribute.CLASS: ObjectClass.SECRET_KEY,
         Attribute.KEY_TYPE: form.key_type,
         Attribute.TOKEN: stored,
+        Attribute.LABEL: label,
+        Attribute.ID: label.encode("utf-8"),
         Attribute.PRIVATE: True,
         Attribute.SENSITIVE: True,
         Attribute.EXTRACTABLE: False,

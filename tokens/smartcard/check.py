@@ -24,7 +24,7 @@ from tokens.smartcard.key import attributes_of, supported
 from tokens.smartcard.opening import OpenedCard, open_card, open_card_key, open_card_secrets
 from tokens.smartcard.profiles import CardKey, CardProfile
 from tokens.smartcard.status import StatusError
-from tokens.trials import DICOM, OperationCheck, rate, trials_of, tried
+from tokens.trials import OperationCheck, rate, trials_of, tried
 
 _ANYTHING = KeyPolicy(allow=frozenset(Weakness), minimum_rsa_bits=0)
 
@@ -74,9 +74,9 @@ class CardKeyCheck:
     rate: float
 
     @property
-    def signs_dicom(self) -> bool:
-        """Whether the profiles of PS3.15 Annex C can be met with this key: RSA, PKCS#1 v1.5, SHA-256."""
-        return any(o.needed_for == DICOM and o.works for o in self.operations)
+    def allowed(self) -> bool:
+        """Whether the policy lets the key be used."""
+        return not any(finding.refusal for finding in self.findings)
 
 
 @dataclass(frozen=True)

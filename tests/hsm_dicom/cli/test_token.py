@@ -3,14 +3,37 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from hsm_dicom.cli import exits
 from tests.hsm_dicom.ceremony import configuration_text
-from tests.hsm_dicom.cli.conftest import Node, Run, type_in
-from tests.softhsm import MODULE, TestToken, set_pin
+from tests.hsm_dicom.cli.conftest import Node, Result, Run, type_in
+from tests.interop.modules.test_p11_kit import CLIENT, Server
+from tests.softhsm import MODULE, TestToken, new_token, set_pin
+from tokens import trials
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rates are measured for a moment only."""
+    monkeypatch.setattr(trials, "_SECONDS", 0.05)
+
+
+@pytest.fixture
+def server(tmp_path: Path, state_folder: Path) -> Iterator[Server]:
+    """A token with a key behind p11-kit's remoting, which passes no CBC."""
+    token = new_token()
+    token.generate("rsa")
+    made = Server(tmp_path, token)
+    made.start()
+    yield made
+    made.kill()
 
 
 def test_list_shows_each_token_with_a_uri_that_finds_it(run: Run, token: TestToken) -> None:
@@ -88,15 +111,18 @@ def test_erasing_wants_the_label(run: Run, token: TestToken) -> None:
     )
 
 
-def test_check_tells_what_works_and_how_fast(run: Run, signing_node: Node) -> None:
+def test_check_tells_what_works_and_how_fast(run: Run, signing_node: Node, quick: None) -> None:
     result = run("token", "check", "ct-room", "--config", signing_node.config)
     assert result.status == exits.OK
     assert "This token does the DICOM jobs." in result.said
     assert "RSASSA-PKCS1-v1_5, SHA256" in result.out
     assert "signatures/s with 1 session" in result.said
+    assert "ISCL: yes, CKK_DES2 K‖K, session keys stay on the token." in result.said
+    assert "CKM_DES3_CBC, last block" in result.said
+    assert "MB/s of DES-CBC with 1 session" in result.said
 
 
-def test_check_in_json_fails_where_no_key_does_the_dicom_jobs(run: Run, token: TestToken) -> None:
+def test_check_in_json_fails_where_no_key_does_the_dicom_jobs(run: Run, token: TestToken, quick: None) -> None:
     token.generate("ec", "p256")
     result = run("token", "check", token.uri(), "--json")
     assert result.status == exits.FAILED
@@ -105,6 +131,51 @@ def test_check_in_json_fails_where_no_key_does_the_dicom_jobs(run: Run, token: T
     assert document["dicom_ready"] is False
     [key] = document["keys"]
     assert [operation["works"] for operation in key["operations"]] == [True, True, True]
+    assert {operation["needed_for"] for operation in key["operations"]} == {"TLS"}
+
+
+def test_check_tells_in_json_what_the_token_does_for_iscl(run: Run, token: TestToken, quick: None) -> None:
+    iscl = run("token", "check", token.uri(), "--json").json["iscl"]
+    assert (iscl["ready"], iscl["form"], iscl["session_keys"]) == (True, "DES2", "token")
+    assert iscl["des_cbc_megabytes_per_second"]["4"] > 0
+    assert [form["form"] for form in iscl["forms"]] == ["DES", "DES2", "DES3"]
+    [mac] = [o for o in iscl["forms"][1]["operations"] if o["operation"] == "DES-MAC"]
+    assert mac == {
+        "operation": "DES-MAC",
+        "works": True,
+        "mechanism": "CKM_DES3_CBC",
+        "needed_for": "ISCL, DES-MAC",
+        "problem": None,
+    }
+    assert run("secret", "list", token.uri(), "--json").json["secrets"] == []
+
+
+def test_check_of_one_key_leaves_iscl_alone_unless_asked(run: Run, signing_node: Node, quick: None) -> None:
+    command = ("token", "check", signing_node.token.uri("node"), "--json")
+    assert run(*command).json["iscl"] is None
+    assert run(*command, "--iscl").json["iscl"]["ready"]
+
+
+def test_a_token_without_iscl_fails_a_check_only_if_asked_for_it(server: Server) -> None:
+    where = [f"pkcs11:token={server.token.label.replace(' ', '%20')}", "--module", CLIENT, "--pin", server.token.pin]
+
+    def check(*options: str) -> Result:
+        # A process of its own, since the module asks the environment once where its server is.
+        program = "from tokens import trials; trials._SECONDS = 0.05; from hsm_dicom.cli import main; main()"
+        done = subprocess.run(
+            [sys.executable, "-c", program, "token", "check", *where, *options],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env={**os.environ, "P11_KIT_SERVER_ADDRESS": f"unix:path={server.socket}"},
+        )
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    unasked = check()
+    assert unasked.status == exits.OK
+    assert "This token does the DICOM jobs." in unasked.said
+    assert "ISCL: authentication only" in unasked.said
+    assert check("--iscl").status == exits.FAILED
 
 
 def test_a_refused_pin_ends_with_77_and_is_not_presented_again_until_forgiven(run: Run, token: TestToken) -> None:
@@ -126,8 +197,6 @@ def test_a_refused_pin_ends_with_77_and_is_not_presented_again_until_forgiven(ru
 
 
 def test_the_right_pin_typed_once_resets_the_counter(run: Run, token: TestToken) -> None:
-    import os
-
     uri = token.uri(pin=False)
     run("token", "login", uri, "--pin", set_pin("not the pin"))
     pin = os.environ[token.pin.removeprefix("env:")]
