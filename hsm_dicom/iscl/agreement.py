@@ -5,20 +5,20 @@ Nothing is negotiated: an end sends as it is set, and accepts what it is set to.
 
 from __future__ import annotations
 
+from hsm_dicom.iscl.blocks import Cut
 from hsm_dicom.iscl.errors import ErrorCode, RemoteProtocolError
 from hsm_dicom.iscl.messages import UNIQUE_KEY, TransmissionRequest, is_unique, key_index
 from hsm_dicom.iscl.profile import UniqueKeyForm
 from hsm_dicom.iscl.settings import ISCLSettings
 
 
-def request_to_send(length: int, settings: ISCLSettings) -> TransmissionRequest:
-    """The request for a message of so many octets."""
+def request_to_send(length: int, settings: ISCLSettings, cut: Cut) -> TransmissionRequest:
+    """The request for a message of so many octets, which is cut like that."""
     key = settings.encryption_key
     if settings.unique_keys:
         with_index = settings.profile.unique_key_form is UniqueKeyForm.WITH_INDEX
         key = UNIQUE_KEY | key if with_index else UNIQUE_KEY
-    announced = settings.profile.announced(length, settings.encryption)
-    return TransmissionRequest(settings.encryption, key, settings.mac, announced)
+    return TransmissionRequest(settings.encryption, key, settings.mac, cut.announced(length))
 
 
 def judge_request(request: TransmissionRequest, settings: ISCLSettings, peer: str) -> None:

@@ -18,9 +18,10 @@ Authenticity, ciphers and MACs are not judged here, but by `hsm_dicom.iscl.sessi
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import cache
 
+from hsm_dicom.iscl.blocks import Cut
 from hsm_dicom.iscl.errors import (
     ConnectionLost,
     ErrorCode,
@@ -30,43 +31,28 @@ from hsm_dicom.iscl.errors import (
 )
 from hsm_dicom.iscl.messages import (
     ACK,
-    KEY_INDEXES,
     MAX_BLOCK_DATA,
     MAX_MESSAGE,
-    MIN_BLOCK_DATA,
-    NAK,
-    AuthenticationMethod,
     AuthenticationRequest,
     AuthenticationResponse,
     DataBlock,
     DisconnectionRequest,
-    DisconnectionResponse,
     Encryption,
     LineCheckRequest,
     LineCheckResponse,
     Mac,
     Message,
-    OptionUse,
     Pass3,
     TransmissionRequest,
     TransmissionResponse,
     describe,
-    is_key_id,
     is_unique,
 )
-from hsm_dicom.iscl.profile import DES_BLOCK, Role, WireProfile
+from hsm_dicom.iscl.mistakes import Bounds, Transfer, mistake_in
+from hsm_dicom.iscl.profile import Role, WireProfile
 from hsm_dicom.iscl.refusals import refusal
 from hsm_dicom.iscl.states import CROSSINGS, ENDED, RULES, Case, Crossing, Rule, Speaker, State
-from hsm_dicom.iscl.wire import MessageReader, build
-
-
-@dataclass(frozen=True)
-class Transfer:
-    """One message on its way. `to_come` counts the octets of its data blocks that are still due."""
-
-    request: TransmissionRequest
-    to_come: int
-
+from hsm_dicom.iscl.wire import MessageReader, build, build_run, data_header
 
 Tap = Callable[[Role, bytes], None]
 """Is shown every message that passes, exactly as on the wire, with the role of the end that sent it."""
@@ -101,10 +87,11 @@ class Connection:
         self.error: ISCLError | None = None
         """Why the line failed, where it did."""
         self._tap = tap or (lambda sender, octets: None)
+        self._is_tapped = tap is not None
         self.failed_in: State | None = None
         """Where the line was when it failed."""
         self._told = False
-        self._reader = MessageReader(self.profile, keeps_octets=tap is not None)
+        self._reader = MessageReader(self.profile, keeps_octets=self._is_tapped)
         self._ended = False
         self._overlooked = False
 
@@ -112,6 +99,10 @@ class Connection:
     def is_idle(self) -> bool:
         """Whether nothing is under way and nothing half arrived."""
         return self.state is State.READY and self._reader.is_empty
+
+    def cut(self, encryption: int) -> Cut:
+        """How a message with this encryption is cut into blocks, as negotiated."""
+        return Cut(self.profile, encryption, self.block_data)
 
     # -- sending --------------------------------------------------------------------------------------------
 
@@ -126,13 +117,23 @@ class Connection:
                 f"A {describe(type(message))} may not be sent by the {self.role} while the line is "
                 f"in the state '{self.state}'.",
             )
-        mistake = self._mistake(message, self.role)
+        mistake = mistake_in(message, True, self._bounds())
         if mistake is not None:
             raise LocalProtocolError(mistake.code, f"We may not send {mistake.what}.")
         octets = build(message, self.profile)
         self._go(rule, message, self.role)
         self._tap(self.role, octets)
         return octets
+
+    def send_data(self, data: bytes) -> bytes:
+        """The octets of the data blocks that carry this, all full but the last. Raises `LocalProtocolError`."""
+        full = self.transfer.cut.full if self.transfer else self.block_data
+        header = self._header_of_full_blocks(self.role)
+        whole = min(len(data), self.transfer.to_come - 1) // full * full if self.transfer and header else 0
+        pieces = [build_run(header, full, data[:whole])] if whole else []
+        self._passed(whole)
+        pieces += (self.send(DataBlock(data[start : start + full])) for start in range(whole, len(data), full))
+        return b"".join(pieces)
 
     def refuse(self, error: ISCLError) -> bytes:
         """Give the line up because of `error`; the octets, if any, that tell the peer so.
@@ -142,7 +143,8 @@ class Connection:
         """
         octets = b""
         self.fail(error)
-        speaker, message = refusal(self.failed_in or self.state, error.code, self._limit_of_transfer())
+        encryption = self.transfer.request.encryption if self.transfer else Encryption.NONE
+        speaker, message = refusal(self.failed_in or self.state, error.code, self._bounds().limit(encryption))
         if message is not None and _speaks(speaker, self.role, self.initiator) and not self._told:
             octets = build(message, self.profile, int(error.code) if self.profile.error_number_sent else 0)
             self._tap(self.role, octets)
@@ -188,6 +190,25 @@ class Connection:
             raise self.error
         return None
 
+    def next_data(self) -> bytes:
+        """The data of the full blocks that came, but for one that ends the message.
+
+        `next_event` gives each of them, too. Their headers are all the same, so that they are known at a glance.
+        """
+        header = self._header_of_full_blocks(self.role.peer)
+        if not header or self.transfer is None:
+            return b""
+        full = self.transfer.cut.full
+        data = self._reader.read_run(header, full, (self.transfer.to_come - 1) // full)
+        self._passed(len(data))
+        return data
+
+    def _header_of_full_blocks(self, sender: Role) -> bytes:
+        """What full blocks begin with; nothing where this end may send none, or each is to be shown to the tap."""
+        if self.transfer is None or self.state is not State.SENDING or self.initiator is not sender or self._is_tapped:
+            return b""
+        return data_header(self.transfer.cut.full, self.profile)
+
     def _receive(self, message: Message) -> bool:
         """Follow a message that the peer may send now. Whether anybody needs to see it."""
         rule = self._rule(message, self.role.peer)
@@ -202,7 +223,7 @@ class Connection:
                     rule = self._rule(message, self.role.peer)
         if rule is None:
             raise self._failure(ErrorCode.UNEXPECTED_MESSAGE, "The peer sent a message out of turn.")
-        mistake = self._mistake(message, self.role.peer)
+        mistake = mistake_in(message, False, self._bounds())
         self._go(rule, message, self.role.peer)
         if mistake is not None:
             raise self._failure(mistake.code, f"The peer sent {mistake.what}.")
@@ -272,14 +293,19 @@ class Connection:
                     self.peer_authentication_data = message.authentication_data
             case TransmissionRequest():
                 self.initiator = sender
-                self.transfer = Transfer(message, self.profile.on_the_wire(message.length, message.encryption))
+                cut = self.cut(message.encryption)
+                self.transfer = Transfer(message, cut, cut.on_the_wire(message.length))
                 if sender is not self.role:
                     self.peer_request = message
             case DataBlock() if self.transfer is not None:
-                self.transfer = Transfer(self.transfer.request, self.transfer.to_come - len(message.data))
+                self._passed(len(message.data))
             case DisconnectionRequest():
                 self.initiator = sender
         self._go_to(rule.then)
+
+    def _passed(self, octets: int) -> None:
+        if self.transfer is not None:
+            self.transfer = replace(self.transfer, to_come=self.transfer.to_come - octets)
 
     def _go_to(self, state: State) -> None:
         self.state = state
@@ -288,85 +314,8 @@ class Connection:
             self.transfer = None
             self._overlooked = False
 
-    def _mistake(self, message: Message, sender: Role) -> _Mistake | None:
-        """What is wrong with the contents of a message that comes in turn."""
-        if message.option != ACK:
-            return self._refusal_of(message, sender)
-        match message:
-            case LineCheckRequest():
-                if message.version != self.profile.version:
-                    return _Mistake(ErrorCode.WRONG_VERSION, f"a version that is not {self.profile.version.decode()}")
-                if self.profile.block_data(message.block_length) < MIN_BLOCK_DATA:
-                    return _Mistake(ErrorCode.UNEXPECTED_LENGTH, "a block length in which no data fits")
-            case LineCheckResponse():
-                if self.profile.block_data(message.block_length) > self.block_data:
-                    return _Mistake(ErrorCode.BLOCK_LENGTH_TOO_LARGE, "a block length beyond the smaller of the two")
-                if self.profile.block_data(message.block_length) < MIN_BLOCK_DATA:
-                    return _Mistake(ErrorCode.UNEXPECTED_LENGTH, "a block length in which no data fits")
-            case AuthenticationRequest():
-                if message.method != AuthenticationMethod.THREE_PASS_FOUR_WAY:
-                    return _Mistake(
-                        ErrorCode.WRONG_AUTHENTICATION_METHOD, "an authentication method other than three-pass four-way"
-                    )
-                if message.key_index not in KEY_INDEXES:
-                    return _Mistake(ErrorCode.KEY_NOT_CONFIGURED, "an authentication key index outside 1 to 8")
-            case TransmissionRequest():
-                return self._request_mistake(message, sender)
-            case DataBlock():
-                to_come = self.transfer.to_come if self.transfer else 0
-                if not 1 <= len(message.data) <= min(to_come, self.block_data):
-                    return _Mistake(ErrorCode.UNEXPECTED_LENGTH, "a data block that does not fit what was announced")
-        return None
-
-    def _request_mistake(self, request: TransmissionRequest, sender: Role) -> _Mistake | None:
-        if request.encryption not in _ENCRYPTIONS or request.mac not in _MACS or not is_key_id(request.encryption_key):
-            return _Mistake(ErrorCode.METHOD_NOT_ACCEPTABLE, "an encryption, key or MAC that does not exist")
-        on_the_wire = self.profile.on_the_wire(request.length, request.encryption)
-        if request.length < 1 or (request.encryption != Encryption.NONE and on_the_wire % DES_BLOCK):
-            return _Mistake(ErrorCode.UNEXPECTED_LENGTH, "a transmission request of a length that no message has")
-        if sender is not self.role and request.length > self.limit(request.encryption):
-            return _Mistake(
-                ErrorCode.OWN_LIMIT_TOO_SMALL,
-                f"a request to transmit {request.length} octets; we take {self.limit(request.encryption)}",
-            )
-        return None
-
-    def limit(self, encryption: int) -> int:
-        """The greatest length that a transmission request to us may announce."""
-        return self.profile.announced(self.max_message, encryption)
-
-    def _limit_of_transfer(self) -> int:
-        return self.limit(self.transfer.request.encryption if self.transfer else Encryption.NONE)
-
-    def _refusal_of(self, message: Message, sender: Role) -> _Mistake | None:
-        """What an option other than ACK means."""
-        use, name = message.option_use, describe(type(message))
-        if use is OptionUse.NOTHING or (use is OptionUse.ANSWER and message.option != NAK):
-            return _Mistake(ErrorCode.UNEXPECTED_OPTION, f"a {name} with the option {message.option:#010x}")
-        if sender is self.role or isinstance(message, DisconnectionResponse):
-            return None
-        if message.option != NAK:
-            return _Mistake(
-                ErrorCode.PEER_DEVICE_FAILED, f"a {name} which says that its device failed ({message.option:#06x})"
-            )
-        if isinstance(message, TransmissionResponse) and self.transfer is not None:
-            if message.length < self.transfer.request.length:
-                return _Mistake(
-                    ErrorCode.PEER_LIMIT_TOO_SMALL,
-                    f"a refusal: it takes {message.length} octets, and the message has {self.transfer.request.length}",
-                )
-            return _Mistake(ErrorCode.METHOD_NOT_ACCEPTABLE, "a refusal of our encryption, key or MAC")
-        return _Mistake(ErrorCode.PEER_REFUSED, f"a refusal (NAK) in its {name}")
-
-
-@dataclass(frozen=True)
-class _Mistake:
-    code: ErrorCode
-    what: str
-
-
-_ENCRYPTIONS = frozenset(Encryption)
-_MACS = frozenset(Mac)
+    def _bounds(self) -> Bounds:
+        return Bounds(self.profile, self.block_data, self.max_message, self.transfer)
 
 
 def _speaks(speaker: Speaker, role: Role, initiator: Role | None) -> bool:

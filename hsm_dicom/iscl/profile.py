@@ -23,7 +23,6 @@ from hsm_dicom.iscl.messages import (
     DataBlock,
     DisconnectionRequest,
     DisconnectionResponse,
-    Encryption,
     LineCheckRequest,
     LineCheckResponse,
     MacNotification,
@@ -106,6 +105,13 @@ class AnnouncedLength(StrEnum):
 
     PLAINTEXT = "the message"
     CIPHERTEXT = "the message with its padding"
+
+
+class Fragmenting(StrEnum):
+    """How an encrypted message becomes data blocks. A message in clear is just cut."""
+
+    WHOLE_MESSAGE = "the message is padded and encrypted, then cut into blocks"
+    EACH_BLOCK = "the message is cut, then each block is padded and encrypted for itself; all but the last are full"
 
 
 class MessageUnit(StrEnum):
@@ -254,8 +260,8 @@ class WireProfile:
     announced_length: AnnouncedLength = AnnouncedLength.PLAINTEXT
     """R16. The receiver's limit applies to the same length, and a NAK carries the limit."""
 
-    fragmenting: Literal["whole message"] = "whole message"
-    """R17. The whole message is padded and encrypted, then cut into blocks; one MAC follows."""
+    fragmenting: Fragmenting = Fragmenting.WHOLE_MESSAGE
+    """R17. One MAC follows the last block, in either case."""
 
     message_unit: MessageUnit = MessageUnit.WRITE
     """R18."""
@@ -298,20 +304,3 @@ class WireProfile:
     def block_length(self, block_data: int) -> int:
         """The block length to negotiate for this many octets of data."""
         return block_data + HEADER_LENGTH if self.block_length_counts_header else block_data
-
-    def announced(self, length: int, encryption: int) -> int:
-        """What a transmission request says of a message of `length` octets."""
-        if self.announced_length is AnnouncedLength.PLAINTEXT:
-            return length
-        return _encrypted(length, encryption)
-
-    def on_the_wire(self, announced: int, encryption: int) -> int:
-        """How many octets of data blocks follow a transmission request that announced this length."""
-        if self.announced_length is AnnouncedLength.CIPHERTEXT:
-            return announced
-        return _encrypted(announced, encryption)
-
-
-def _encrypted(length: int, encryption: int) -> int:
-    """Both paddings add 1 to 8 octets, always."""
-    return length if encryption == Encryption.NONE else (length // DES_BLOCK + 1) * DES_BLOCK

@@ -5,20 +5,15 @@ so that the first blocks of a message are under way while the device encrypts th
 When something is wrong the generator gives what the peer is told, if anything, and then raises: the line is over, and
 what is left to do is to close it. One thread at a time.
 
-Data is handed up only after its MAC was verified. What arrives is bounded: a transfer is accepted only once less than
-`max_message` octets wait to be read.
+What a message is on its way out, `hsm_dicom.iscl.sending` knows, and on its way in `hsm_dicom.iscl.receiving`.
 """
 
 from __future__ import annotations
 
-import itertools
-import os
-from collections import deque
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 from hsm_dicom.events import emit
-from hsm_dicom.iscl.agreement import judge_request, request_to_send
+from hsm_dicom.iscl.agreement import judge_request
 from hsm_dicom.iscl.authentication import Authenticator
 from hsm_dicom.iscl.connection import Connection
 from hsm_dicom.iscl.errors import (
@@ -36,7 +31,6 @@ from hsm_dicom.iscl.messages import (
     DisconnectionResponse,
     LineCheckRequest,
     LineCheckResponse,
-    Mac,
     MacNotification,
     Message,
     SessionRandomRequest,
@@ -45,35 +39,14 @@ from hsm_dicom.iscl.messages import (
     TransmissionRequest,
     TransmissionResponse,
 )
-from hsm_dicom.iscl.profile import DES_BLOCK, Role
+from hsm_dicom.iscl.profile import Role
+from hsm_dicom.iscl.receiving import Inbox
+from hsm_dicom.iscl.sending import Batch, Outbox
 from hsm_dicom.iscl.settings import ISCLSettings, Weakness
 from hsm_dicom.iscl.states import ENDED, HANDSHAKE, State
-from hsm_dicom.iscl.suite import PIECE, Protection, Suite
-from hsm_dicom.iscl.units import Cutter
+from hsm_dicom.iscl.suite import Suite
 from tokens.errors import TokenError
 from tokens.secrets import Secrets
-
-_Messages = tuple[Message, ...]
-"""What goes out at once."""
-
-
-@dataclass(frozen=True)
-class _Outgoing:
-    data: bytes
-    through: bool = False
-
-
-@dataclass(frozen=True)
-class _Prepared:
-    """A message whose request is out, sealed as far as one piece goes.
-
-    `random` is that of its session key, where it has one; `code` is known where the first piece is all of it.
-    """
-
-    random: bytes | None
-    first: bytes
-    rest: Iterator[bytes]
-    code: tuple[MacNotification, ...] | None
 
 
 class Session:
@@ -103,21 +76,14 @@ class Session:
         """Whether both ends were authenticated. It stays so when the line ends."""
         self.steps = 0
         """Counts the messages that went either way, for whoever watches the clock."""
-        self.sent = 0
-        """How many of the messages that `write` and `write_through` took were sent."""
         self.close_refused: RemoteProtocolError | None = None
         """The peer's refusal to disconnect, where it refused."""
         self._authenticator = Authenticator(role, settings, authentication or secrets, peer)
         self._suite = Suite(settings, secrets)
-        self._cutter = Cutter(settings.profile.message_unit, settings.max_message)
-        self._protection: Protection | None = None
-        self._prepared: _Prepared | None = None
-        self._outgoing: deque[_Outgoing] = deque()
-        self._taken = 0
-        self._withheld = False
+        self._outbox = Outbox(self.connection, settings, self._suite)
+        self._inbox = Inbox(self.connection, settings, self._suite)
         self._disconnects = False
         self._gave_up = False
-        self._incoming = bytearray()
 
     # -- what a transport does ------------------------------------------------------------------------------
 
@@ -136,10 +102,7 @@ class Session:
     def write(self, data: bytes) -> int:
         """Take data to send; then exhaust `proceed`. It was sent when `sent` reaches the number returned."""
         self._require_open()
-        for message in self._cutter.cut(bytes(data)):
-            self._outgoing.append(_Outgoing(message))
-            self._taken += 1
-        return self._taken
+        return self._outbox.put(bytes(data))
 
     def write_through(self, data: bytes) -> int:
         """As `write`, without any protection. Raises `LocalProtocolError` unless that is allowed by name."""
@@ -150,16 +113,11 @@ class Session:
                 ErrorCode.UNEXPECTED_LENGTH,
                 f"Unprotected data is at most {self.settings.max_message} octets; this is {len(data)}.",
             )
-        self._outgoing.append(_Outgoing(bytes(data), through=True))
-        self._taken += 1
-        return self._taken
+        return self._outbox.put_through(bytes(data))
 
     def read(self, most: int) -> bytes:
         """At most this many octets of what arrived and was verified; then exhaust `proceed`."""
-        with memoryview(self._incoming) as incoming:
-            data = bytes(incoming[:most])
-        del self._incoming[: len(data)]
-        return data
+        return self._inbox.read(most)
 
     def disconnect(self) -> None:
         """Ask for the end of the line as soon as everything is sent; then exhaust `proceed`."""
@@ -170,10 +128,24 @@ class Session:
         """Do what became possible."""
         return self._guarded(self._next())
 
+    @property
+    def can_work_ahead(self) -> bool:
+        """Whether `work_ahead` has something to do before the peer answers."""
+        return self._outbox.can_advance
+
+    def work_ahead(self) -> Iterator[bytes]:
+        """Use the time until the peer answers, in a part of at most a few milliseconds of the device."""
+
+        def sealing() -> Iterator[Batch]:
+            self._outbox.advance()
+            yield from ()
+
+        return self._guarded(sealing())
+
     def give_up(self, error: ISCLError) -> Iterator[bytes]:
         """The line is over because of `error`, which is raised after what the peer is told."""
 
-        def failing() -> Iterator[_Messages]:
+        def failing() -> Iterator[Batch]:
             raise error
             yield
 
@@ -182,13 +154,19 @@ class Session:
     def close(self) -> None:
         """Let go of the device; doing so twice is fine."""
         self._authenticator.close()
-        self._end_message()
+        self._outbox.withdraw()
+        self._inbox.drop()
         self._suite.close()
+
+    @property
+    def sent(self) -> int:
+        """How many of the messages that `write` and `write_through` took were sent."""
+        return self._outbox.sent
 
     @property
     def readable(self) -> int:
         """Octets that `read` has at once."""
-        return len(self._incoming)
+        return self._inbox.readable
 
     @property
     def has_ended(self) -> bool:
@@ -198,25 +176,25 @@ class Session:
     @property
     def is_send_queue_empty(self) -> bool:
         """Whether nothing waits to be sent."""
-        return not self._outgoing
+        return self._outbox.is_empty
 
     @property
     def step_timeout(self) -> float | None:
         """Seconds that the peer has for its next message; None while nothing is due from it."""
         if self.connection.state in HANDSHAKE:
             return self.settings.profile.handshake_timeout
-        if self.connection.is_idle or self.has_ended or self._withheld:
+        if self.connection.is_idle or self.has_ended or self._inbox.is_withheld:
             return None
         return self.settings.profile.message_timeout
 
     # -- errors ---------------------------------------------------------------------------------------------
 
-    def _guarded(self, doing: Iterator[_Messages]) -> Iterator[bytes]:
+    def _guarded(self, doing: Iterator[Batch]) -> Iterator[bytes]:
         """The octets of the messages; what goes wrong on the way is told to the peer and raised."""
         try:
             for messages in doing:
                 self.steps += 1
-                octets = b"".join(map(self.connection.send, messages))
+                octets = b"".join(map(self._octets, messages))
                 self._became_ready()
                 yield octets
             return
@@ -230,6 +208,9 @@ class Session:
             if told:
                 yield told
         raise error
+
+    def _octets(self, message: Message | bytes) -> bytes:
+        return self.connection.send_data(message) if isinstance(message, bytes) else self.connection.send(message)
 
     def _give_up(self, error: ISCLError) -> None:
         self._gave_up = True
@@ -261,36 +242,37 @@ class Session:
 
     # -- what follows from a message ------------------------------------------------------------------------
 
-    def _events(self) -> Iterator[_Messages]:
+    def _events(self) -> Iterator[Batch]:
         while (message := self.connection.next_event()) is not None:
             self.steps += 1
             yield from self._follow(message)
             self._became_ready()
-        if self.connection.state is State.SENDING and self._protection is not None:
-            self._protection.catch_up()
+            if data := self.connection.next_data():
+                self._inbox.take(data)
+        self._inbox.catch_up()
         yield from self._next()
 
-    def _follow(self, message: Message) -> Iterator[_Messages]:
+    def _follow(self, message: Message) -> Iterator[Batch]:
         match message:
             case LineCheckRequest():
                 yield (LineCheckResponse(self.settings.profile.block_length(self.connection.block_data)),)
             case TransmissionRequest():
                 judge_request(message, self.settings, self.peer)
-                self._end_message()  # what was prepared, if our own request gives way to this one
-                self._withheld = True
+                self._outbox.withdraw()  # if our own request gives way to this one
+                self._inbox.is_withheld = True
             case TransmissionResponse():
-                yield from self._begin_sending()
+                yield from self._outbox.accepted()
             case SessionRandomRequest():
-                self._protection = self._suite.protect(self.connection.role.peer, message.random)
+                self._inbox.begin(message.random)
                 yield (SessionRandomResponse(),)
             case SessionRandomResponse():
-                yield from self._send_message()
+                yield from self._outbox.send()
             case DataBlock():
-                self._under_way().take(message.data)
+                self._inbox.take(message.data)
                 if self.connection.state is State.READY:
-                    self._end_receiving(None)
+                    self._inbox.finish(None)
             case MacNotification():
-                self._end_receiving(message.code)
+                self._inbox.finish(message.code)
             case ThroughData():
                 self._require_through_mode(RemoteProtocolError, "The peer sent data without protection")
                 self.hooks.through_received(message.data)
@@ -307,24 +289,25 @@ class Session:
                 if answer is not None:
                     yield (answer,)
 
-    def _next(self) -> Iterator[_Messages]:
+    def _next(self) -> Iterator[Batch]:
         """What this end may begin, or answer, now."""
-        if self._withheld and self.readable < self.settings.max_message:
-            self._withheld = False
-            yield (self._accept(),)
+        if self._inbox.may_accept:
+            yield (self._inbox.accept(),)
         while self.connection.state is State.READY:
-            if self._outgoing and self._outgoing[0].through:
-                data = self._outgoing[0].data
-                yield (ThroughData(data),)
-                self._was_sent()
-                self.hooks.through_sent(len(data))
-            elif self._outgoing:
-                yield (request_to_send(len(self._outgoing[0].data), self.settings),)
-                self._prepare()
+            if not self._outbox.is_empty:
+                yield from self._begin_sending(self._outbox.next())
             elif self._disconnects:
                 yield (DisconnectionRequest(),)
             else:
                 break
+
+    def _begin_sending(self, message: ThroughData | TransmissionRequest) -> Iterator[Batch]:
+        yield (message,)
+        if isinstance(message, ThroughData):
+            self._outbox.was_sent()
+            self.hooks.through_sent(len(message.data))
+        elif self.connection.state is State.REQUESTED and self.connection.initiator is self.connection.role:
+            self._outbox.prepare()
 
     # -- becoming ready ------------------------------------------------------------------------------------
 
@@ -346,87 +329,3 @@ class Session:
             )
         )
         self.hooks.link_ready(None)
-
-    # -- sending a message ----------------------------------------------------------------------------------
-
-    def _prepare(self) -> None:
-        """Seal the first piece while the peer, busy with the message before, has not answered yet."""
-        if self.connection.state is not State.REQUESTED or self.connection.initiator is not self.connection.role:
-            return
-        random = os.urandom(DES_BLOCK) if self.settings.unique_keys else None
-        self._end_message()
-        self._protection = self._suite.protect(self.connection.role, random)
-        message = self._outgoing[0].data
-        pieces = self._protection.seal(message)
-        first = next(pieces)
-        code = self._code() if len(message) <= PIECE else None
-        self._prepared = _Prepared(random, first, pieces, code)
-
-    def _code(self) -> tuple[MacNotification, ...]:
-        return () if self.settings.mac is Mac.NONE else (MacNotification(self._under_way().code()),)
-
-    def _begin_sending(self) -> Iterator[_Messages]:
-        random = self._now_prepared().random
-        if random is None:
-            yield from self._send_message()
-        else:
-            yield (SessionRandomRequest(random),)
-
-    def _send_message(self) -> Iterator[_Messages]:
-        prepared = self._now_prepared()
-        if prepared.code is not None:
-            yield (*self._blocks(prepared.first), *prepared.code)
-        else:
-            yield from self._send_pieces(itertools.chain([prepared.first], prepared.rest))
-        self._under_way().settle()
-        self._end_message()
-        self._was_sent()
-
-    def _send_pieces(self, pieces: Iterable[bytes]) -> Iterator[_Messages]:
-        """Each piece goes out before the next one is sealed, but for what fills no block yet."""
-        rest = b""
-        for piece in pieces:
-            octets = rest + piece if rest else piece
-            whole = (len(octets) - 1) // self.connection.block_data * self.connection.block_data
-            if whole:
-                yield tuple(self._blocks(octets[:whole]))
-            rest = octets[whole:]  # never empty, so that the last block comes with the code
-        yield (DataBlock(rest), *self._code())
-
-    def _blocks(self, octets: bytes) -> Iterator[DataBlock]:
-        block = self.connection.block_data
-        return (DataBlock(octets[start : start + block]) for start in range(0, len(octets), block))
-
-    def _was_sent(self) -> None:
-        self._outgoing.popleft()
-        self.sent += 1
-
-    # -- receiving a message --------------------------------------------------------------------------------
-
-    def _accept(self) -> TransmissionResponse:
-        transfer = self.connection.transfer
-        if not self.settings.unique_keys:
-            self._protection = self._suite.protect(self.connection.role.peer, None)
-        return TransmissionResponse(transfer.request.length if transfer else 0)
-
-    def _now_prepared(self) -> _Prepared:
-        if self._prepared is None:
-            raise LocalProtocolError(ErrorCode.NOT_NOW, "No message is being sent.")
-        return self._prepared
-
-    def _under_way(self) -> Protection:
-        if self._protection is None:
-            raise LocalProtocolError(ErrorCode.NOT_NOW, "No message is under way.")
-        return self._protection
-
-    def _end_receiving(self, code: bytes | None) -> None:
-        request = self.connection.peer_request
-        self._incoming += self._under_way().open(code, request.length if request else 0)
-        self._under_way().settle()
-        self._end_message()
-
-    def _end_message(self) -> None:
-        self._prepared = None
-        protection, self._protection = self._protection, None
-        if protection is not None:
-            protection.close()

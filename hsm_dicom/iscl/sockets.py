@@ -297,6 +297,8 @@ class ISCLSocket:
 
     def _read_line(self, seconds: float | None) -> bool:
         """Wait without the lock, then take what came. Whether anything did."""
+        while self._session.can_work_ahead and not self._wait_for_line(0):
+            self._run(self._session.work_ahead())
         self._reads = True
         try:
             self._changed.release()

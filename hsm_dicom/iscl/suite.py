@@ -1,8 +1,8 @@
 """What protects a message: MAC and DES-CBC with keys on the device, and the chain of initialisation vectors.
 
 PS3.15-2008 B.2: integrity by MD5 encrypted with DES or by DES-MAC (ISO 8730), privacy by DES. Every operation with a
-key is the device's; this module cuts, pads, chains and compares. A message passes in pieces, so that one end encrypts
-while the other already decrypts.
+key is the device's; this module pads, chains and compares. A message passes in pieces, so that one end encrypts while
+the other already decrypts.
 
 MAC first, then encryption: a receiver has to decrypt before it can judge. It therefore judges the MAC even when the
 padding is already known to be wrong, and says the same thing to the peer either way: nothing.
@@ -11,38 +11,19 @@ padding is already known to be wrong, and says the same thing to the peer either
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import hmac
 from collections.abc import Iterator
 
+from hsm_dicom.iscl.blocks import Cut, padded, padding_length
+from hsm_dicom.iscl.codes import LEAST, Code, DesMac, Md5, NoCode
 from hsm_dicom.iscl.errors import ErrorCode, IntegrityError, LocalProtocolError
-from hsm_dicom.iscl.messages import Encryption, Mac
-from hsm_dicom.iscl.profile import DES_BLOCK, IvChain, MacPadding, Md5Order, Padding, Role
+from hsm_dicom.iscl.messages import MAX_BLOCK_DATA, Encryption, Mac
+from hsm_dicom.iscl.profile import DES_BLOCK, IvChain, Md5Order, Role
 from hsm_dicom.iscl.settings import ISCLSettings
 from tokens.secrets import DataKey, Secrets
 
 PIECE = 128 * 1024
 """Octets that go to the device at once: enough to be efficient, few enough for both ends to work at the same time."""
-
-LEAST = 32 * 1024
-"""Octets for which a call of the device is worth its while before the message is complete."""
-
-
-def padded(data: bytes, padding: Padding) -> bytes:
-    """The data with 1 to 8 octets more, a whole number of blocks."""
-    room = DES_BLOCK - len(data) % DES_BLOCK
-    tail = bytes([room]) * room if padding is Padding.PKCS5 else b"\x80" + bytes(room - 1)
-    return data + tail
-
-
-def padding_length(data: bytes, padding: Padding) -> int | None:
-    """How many octets of padding end the data, 1 to 8, or None where it does not end in padding."""
-    if padding is Padding.PKCS5:
-        room = data[-1] if data else 0
-        right = 1 <= room <= DES_BLOCK and hmac.compare_digest(data[-room:], bytes([room]) * room)
-        return room if right else None
-    stripped = data[-DES_BLOCK:].rstrip(b"\0")
-    return len(data[-DES_BLOCK:]) - len(stripped) + 1 if stripped.endswith(b"\x80") else None
 
 
 class Suite:
@@ -55,12 +36,12 @@ class Suite:
         self._fixed: contextlib.ExitStack | None = contextlib.ExitStack()
         self._fixed_keys: dict[int, DataKey] = {}
 
-    def protect(self, sender: Role, random: bytes | None) -> Protection:
+    def protect(self, sender: Role, random: bytes | None, block_data: int = MAX_BLOCK_DATA) -> Protection:
         """The protection of the next message. `random` is its session random number, where it has one.
 
-        Raises the errors of `tokens.errors`.
+        `block_data` is how many octets of data a block has, as negotiated. Raises the errors of `tokens.errors`.
         """
-        return Protection(self, sender, random)
+        return Protection(self, sender, random, Cut(self.settings.profile, self.settings.encryption, block_data))
 
     def key(self, index: int, random: bytes | None, owned: contextlib.ExitStack) -> DataKey:
         """The fixed key, or the session key that `owned` will destroy."""
@@ -97,7 +78,8 @@ class Protection:
     A message that was sealed, but did not go out after all, leaves no trace in the chain.
     """
 
-    def __init__(self, suite: Suite, sender: Role, random: bytes | None) -> None:
+    def __init__(self, suite: Suite, sender: Role, random: bytes | None, cut: Cut) -> None:
+        self.cut = cut
         self._suite = suite
         self._settings = settings = suite.settings
         self._profile = settings.profile
@@ -108,22 +90,24 @@ class Protection:
             undo.callback(self._owned.close)
             wants_key = settings.ciphers or (random is not None and settings.mac is Mac.MD5)
             self._cipher = suite.key(settings.encryption_key, random, self._owned) if wants_key else None
-            self._code: _Code
+            self._code: Code
             if settings.mac is Mac.DES_MAC:
                 index = settings.encryption_key if settings.mac_key is None else settings.mac_key
                 shared = self._cipher is not None and settings.mac_key is None
                 key = self._cipher if shared and self._cipher else suite.key(index, random, self._owned)
-                self._code = _DesMac(key, self._profile.mac_padding, self._profile.mac_length)
+                self._code = DesMac(key, self._profile.mac_padding, self._profile.mac_length)
             elif settings.mac is Mac.MD5:
                 value = self._cipher.value if random is not None and self._cipher is not None else None
-                self._code = _Md5(value, asked=random is not None)
+                self._code = Md5(value, asked=random is not None)
             else:
-                self._code = _NoCode()
+                self._code = NoCode()
             undo.pop_all()
         self._iv = suite.iv(sender)
         self._ciphertext: list[bytes] = []
         self._waiting = 0
         self._plaintext = bytearray()
+        self._judged = 0
+        self._paddings_are_right = True
 
     def settle(self) -> None:
         """The message went over the line: the next one is chained to it."""
@@ -136,18 +120,40 @@ class Protection:
     # -- sending --------------------------------------------------------------------------------------------
 
     def seal(self, message: bytes) -> Iterator[bytes]:
-        """What goes on the wire for a message, in pieces."""
-        for start in range(0, len(message), PIECE):
-            piece = message[start : start + PIECE]
+        """What goes on the wire for a message, in pieces that fill whole blocks, but for the last.
+
+        The last pieces are shorter, so that the other end is done soon after this one.
+        """
+        start, left = 0, len(message)
+        while left:
+            size = _piece_length(left, self.cut.unit)
+            piece = message[start : start + size]
+            start, left = start + size, left - len(piece)
             self._code.update(piece)
-            if not self._encrypts:
-                yield piece
-                continue
-            if start + PIECE >= len(message):
-                piece = padded(piece, self._profile.padding)
-            ciphertext = self._key.encrypt(piece, self._iv)
-            self._iv = ciphertext[-DES_BLOCK:]
-            yield ciphertext
+            yield self._sealed(piece, is_last=left <= 0) if self._encrypts else piece
+
+    def _sealed(self, piece: bytes, is_last: bool) -> bytes:
+        padding = self._profile.padding
+        if not self.cut.seals_each_block:
+            return self._encrypted(padded(piece, padding) if is_last else piece)
+        blocks = (padded(fragment, padding) for fragment in self.cut.fragments(piece))
+        if self._profile.iv_chain is not IvChain.NONE:
+            return self._encrypted(b"".join(blocks))  # chained to each other, they are as one
+        return b"".join(map(self._encrypted_anew, blocks))
+
+    def _encrypted(self, data: bytes) -> bytes:
+        ciphertext = self._key.encrypt(data, self._iv)
+        self._iv = ciphertext[-DES_BLOCK:]
+        return ciphertext
+
+    def _encrypted_anew(self, data: bytes) -> bytes:
+        self._begin_encryption()
+        return self._encrypted(data)
+
+    def _begin_encryption(self) -> None:
+        """What follows is an encryption of its own, and not the same one in pieces."""
+        if self._profile.iv_chain is IvChain.NONE:
+            self._iv = bytes(DES_BLOCK)
 
     def code(self) -> bytes:
         """The MAC of what was sealed, as it goes on the wire."""
@@ -169,20 +175,15 @@ class Protection:
     def _sealed_code(self, code: bytes, encrypt: bool) -> bytes:
         if not encrypt:
             return code
-        ciphertext = self._key.encrypt(padded(code, self._profile.padding), self._iv_of_code())
-        self._iv = ciphertext[-DES_BLOCK:]
-        return ciphertext
-
-    def _iv_of_code(self) -> bytes:
-        return bytes(DES_BLOCK) if self._profile.iv_chain is IvChain.NONE else self._iv
+        return self._encrypted_anew(padded(code, self._profile.padding))
 
     # -- receiving ------------------------------------------------------------------------------------------
 
     def take(self, octets: bytes) -> None:
         """Take a piece of what came over the wire."""
         if not self._encrypts:
-            self._code.update(octets)
             self._plaintext += octets
+            self._judge_until(len(self._plaintext))
             return
         self._ciphertext.append(octets)
         self._waiting += len(octets)
@@ -190,26 +191,22 @@ class Protection:
     def catch_up(self) -> None:
         """Decrypt what came, while the line is silent; or, where that is little, leave it to the next time."""
         if self._waiting >= LEAST:
-            self._decrypt()
+            self._decrypt(self.cut.full if self.cut.seals_each_block else DES_BLOCK)
 
-    def open(self, code: bytes | None, announced: int) -> bytes:
+    def open(self, code: bytes | None, announced: int) -> bytearray:
         """The message that was announced with this length, judged by its MAC (None where messages have none).
 
-        Raises `IntegrityError`: DECRYPTION_FAILED for padding, WRONG_MAC for everything else.
+        It is the caller's then, to keep or to change. Raises `IntegrityError`: DECRYPTION_FAILED for padding,
+        WRONG_MAC for everything else.
         """
-        padding_is_right = True
         if self._encrypts:
-            self._decrypt()
-            room = padding_length(bytes(self._plaintext[-DES_BLOCK:]), self._profile.padding)
-            length = len(self._plaintext) - (room or 0)
-            padding_is_right = room is not None and self._profile.announced(length, Encryption.DES_CBC) == announced
-            # The code has had all but the last block, which is at least in part padding.
-            tail = len(self._plaintext) - DES_BLOCK
-            end = length if padding_is_right else len(self._plaintext)
-            self._update_code(tail, end)
-            del self._plaintext[end:]
+            self._decrypt(DES_BLOCK)
+            self._strip_padding()
+            if self.cut.announced(len(self._plaintext)) != announced:
+                self._paddings_are_right = False
+        self._judge_until(len(self._plaintext))
         code_is_right = code is None or self._judge(code)
-        if not padding_is_right:
+        if not self._paddings_are_right:
             raise IntegrityError(
                 ErrorCode.DECRYPTION_FAILED,
                 "A message does not end in its padding after decryption: it was changed under way, "
@@ -226,24 +223,53 @@ class Protection:
                     else "."
                 ),
             )
-        return bytes(self._plaintext)
+        return self._plaintext
 
-    def _decrypt(self) -> None:
-        """Decrypt what waits, but for octets that fill no block yet."""
+    def _decrypt(self, unit: int) -> None:
+        """Decrypt what waits, in whole units; and make the code of all but the last block, which may be padding."""
         ciphertext = b"".join(self._ciphertext)
-        whole = len(ciphertext) // DES_BLOCK * DES_BLOCK
+        whole = len(ciphertext) // unit * unit
         self._ciphertext = [ciphertext[whole:]] if whole < len(ciphertext) else []
         self._waiting = len(ciphertext) - whole
-        ciphertext = ciphertext[:whole]
-        if ciphertext:
-            judged = max(len(self._plaintext) - DES_BLOCK, 0)
-            self._plaintext += self._key.decrypt(ciphertext, self._iv)
-            self._iv = ciphertext[-DES_BLOCK:]
-            self._update_code(judged, len(self._plaintext) - DES_BLOCK)
+        if not whole:
+            return
+        for plaintext in self._decrypted_parts(ciphertext[:whole]):
+            if self.cut.seals_each_block and self._plaintext:
+                self._strip_padding()  # of the block before, which has turned out not to be the last
+            self._plaintext += plaintext
+        self._judge_until(len(self._plaintext) - DES_BLOCK)
 
-    def _update_code(self, start: int, end: int) -> None:
+    def _decrypted_parts(self, ciphertext: bytes) -> Iterator[bytes]:
+        """What was padded as one."""
+        if not self.cut.seals_each_block:
+            yield self._decrypted(ciphertext)
+            return
+        starts = range(0, len(ciphertext), self.cut.full)
+        if self._profile.iv_chain is IvChain.NONE:
+            for start in starts:
+                self._begin_encryption()
+                yield self._decrypted(ciphertext[start : start + self.cut.full])
+        else:
+            plaintext = self._decrypted(ciphertext)
+            yield from (plaintext[start : start + self.cut.full] for start in starts)
+
+    def _decrypted(self, ciphertext: bytes) -> bytes:
+        plaintext = self._key.decrypt(ciphertext, self._iv)
+        self._iv = ciphertext[-DES_BLOCK:]
+        return plaintext
+
+    def _strip_padding(self) -> None:
+        room = padding_length(bytes(self._plaintext[-DES_BLOCK:]), self._profile.padding)
+        if room is None:
+            self._paddings_are_right = False
+        else:
+            del self._plaintext[-room:]
+
+    def _judge_until(self, end: int) -> None:
+        """Make the code of the message as far as this octet."""
         with memoryview(self._plaintext) as plaintext:
-            self._code.update(plaintext[start:end])
+            self._code.update(plaintext[self._judged : end])
+        self._judged = end
 
     def _judge(self, code: bytes) -> bool:
         """Whether this is the code. All comparisons are made, each in constant time."""
@@ -260,8 +286,8 @@ class Protection:
             else:
                 encrypted, clear = [], digest + others
         if encrypted and len(code) == len(padded(encrypted[0], self._profile.padding)):
-            plain = self._key.decrypt(code, self._iv_of_code())
-            self._iv = code[-DES_BLOCK:]
+            self._begin_encryption()
+            plain = self._decrypted(code)
             room = padding_length(plain, self._profile.padding)
             return room is not None and _any_equal(plain[: len(plain) - room], encrypted)
         return _any_equal(code, clear)
@@ -273,73 +299,12 @@ class Protection:
         return self._cipher
 
 
-class _Code:
-    """A MAC being made of a message that passes in pieces."""
-
-    other_order_is_out_of_reach = False
-
-    def update(self, data: bytes | memoryview) -> None:
-        raise NotImplementedError
-
-    def value(self) -> bytes:
-        raise NotImplementedError
-
-    def other_value(self) -> bytes | None:
-        """The code in the other order of PS3.15, where it can be made."""
-        return None
-
-
-class _NoCode(_Code):
-    """Where messages have no MAC."""
-
-    def update(self, data: bytes | memoryview) -> None:
-        pass
-
-
-class _Md5(_Code):
-    """MD5 of the message (Table B.2-1). It is no MAC before it is encrypted."""
-
-    def __init__(self, session_key: bytes | None, asked: bool) -> None:
-        self._digest = hashlib.md5(usedforsecurity=False)
-        self._other = None if session_key is None else hashlib.md5(session_key, usedforsecurity=False)
-        self.other_order_is_out_of_reach = asked and session_key is None
-
-    def update(self, data: bytes | memoryview) -> None:
-        self._digest.update(data)
-        if self._other is not None:
-            self._other.update(data)
-
-    def value(self) -> bytes:
-        return self._digest.digest()
-
-    def other_value(self) -> bytes | None:
-        return None if self._other is None else self._other.digest()
-
-
-class _DesMac(_Code):
-    """ISO/IEC 9797-1 MAC algorithm 1 with DES (FIPS 113), made by the device."""
-
-    def __init__(self, key: DataKey, padding: MacPadding, length: int) -> None:
-        self._key = key
-        self._padding = padding
-        self._length = length
-        self._waiting = bytearray()
-        self._last = bytes(DES_BLOCK)
-
-    def update(self, data: bytes | memoryview) -> None:
-        self._waiting += data
-        if len(self._waiting) > PIECE:
-            # The last block waits: it may need padding.
-            whole = (len(self._waiting) - 1) // DES_BLOCK * DES_BLOCK
-            self._last = self._key.mac(bytes(self._waiting[:whole]), self._last)
-            del self._waiting[:whole]
-
-    def value(self) -> bytes:
-        data = bytes(self._waiting)
-        if self._padding is MacPadding.METHOD_2:
-            data += b"\x80"
-        data += bytes(-len(data) % DES_BLOCK)
-        return self._key.mac(data, self._last)[: self._length]
+def _piece_length(left: int, unit: int) -> int:
+    """How much of what is left of a message to seal next, given the octets that fill whole blocks."""
+    most, least = (max(1, octets // unit) * unit for octets in (PIECE, LEAST))
+    if left > 2 * most:
+        return most
+    return max(least, left // 2 // unit * unit)
 
 
 def _any_equal(code: bytes, candidates: list[bytes]) -> bool:

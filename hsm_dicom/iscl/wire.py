@@ -13,7 +13,7 @@ from functools import cache
 from typing import NamedTuple
 
 from hsm_dicom.iscl.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
-from hsm_dicom.iscl.messages import HEADER_LENGTH, MESSAGES, Message, describe
+from hsm_dicom.iscl.messages import ACK, HEADER_LENGTH, MESSAGES, DataBlock, Message, describe
 from hsm_dicom.iscl.profile import ByteOrder, Counted, Octets, Rest, Value, WireProfile, Word
 
 
@@ -121,6 +121,21 @@ def build(message: Message, profile: WireProfile, error_number: int = 0) -> byte
     return b"".join((_words(profile.byte_order, 8).pack(*header), *pieces))
 
 
+def data_header(length: int, profile: WireProfile) -> bytes:
+    """The header of every data block with so many octets; empty where its layout is more than the data."""
+    if profile.items[DataBlock] != (Rest("data"),):
+        return b""
+    return _words(profile.byte_order, 8).pack(0, DataBlock.id, length, ACK, 0, 0, 0, 0)
+
+
+def build_run(header: bytes, length: int, data: bytes) -> bytes:
+    """Data blocks with this header and `length` octets each."""
+    pieces: list[bytes | memoryview] = [header] * (2 * len(data) // length)
+    with memoryview(data) as octets:
+        pieces[1::2] = (octets[start : start + length] for start in range(0, len(data), length))
+        return b"".join(pieces)
+
+
 class MessageReader:
     """Cuts a stream of octets into messages. Holds at most the octets last fed and one unfinished message."""
 
@@ -168,6 +183,17 @@ class MessageReader:
                 self.octets = bytes(octets[:end])
         del self._buffer[:end]
         return parse(header, data, self._profile)
+
+    def read_run(self, header: bytes, length: int, most: int) -> bytes:
+        """The data of what begins with this header and has `length` octets each: as far as it came, at most `most`."""
+        block = len(header) + length
+        end = 0
+        while end < most * block and end + block <= len(self._buffer) and self._buffer.startswith(header, end):
+            end += block
+        with memoryview(self._buffer) as octets:
+            data = b"".join([octets[start + len(header) : start + block] for start in range(0, end, block)])
+        del self._buffer[:end]
+        return data
 
 
 @cache

@@ -8,6 +8,7 @@ import pytest
 
 from hsm_dicom.iscl import ISCLSettings, Role, State
 from hsm_dicom.iscl.session import Session
+from hsm_dicom.iscl.suite import Protection
 from tests.hsm_dicom.iscl.lines import Ends, settings
 from tokens.errors import TokenLost
 
@@ -50,6 +51,13 @@ class Pair:
                     self.says(role, self.sessions[role].receive(octets))
 
 
+def sealing(session: Session) -> Protection:
+    """What seals the message that the session has asked to send."""
+    begun = session._outbox._sealing
+    assert begun is not None
+    return begun.protection
+
+
 def test_no_more_than_one_message_waits_to_be_read(ends: Ends) -> None:
     pair = Pair(ends, settings(max_message=1000))
     pair.writes(Role.CLIENT, bytes(5000))
@@ -70,8 +78,7 @@ def test_what_gives_way_is_sealed_anew(ends: Ends, unique: bool) -> None:
     pair = Pair(ends, settings(unique_keys=unique))
     pair.writes(Role.CLIENT, b"from the client")
     pair.writes(Role.SERVER, b"from the server")
-    given_up = pair.client._protection
-    assert given_up is not None
+    given_up = sealing(pair.client)
     pair.exchange()
     assert pair.client.read(100) == b"from the server"
     assert pair.server.read(100) == b"from the client"
@@ -83,8 +90,7 @@ def test_what_gives_way_is_sealed_anew(ends: Ends, unique: bool) -> None:
 def test_a_session_that_is_closed_leaves_nothing_on_the_device(ends: Ends) -> None:
     pair = Pair(ends, settings(unique_keys=True))
     pair.writes(Role.CLIENT, b"begun")
-    begun = pair.client._protection
-    assert begun is not None
+    begun = sealing(pair.client)
     pair.client.close()
     pair.client.close()
     with pytest.raises(TokenLost, match="closed"):

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hsm_dicom.iscl import Encryption, ErrorCode, IntegrityError, ISCLSettings, LocalProtocolError, Mac, Role, Weakness
+from hsm_dicom.iscl.blocks import padded, padding_length
 from hsm_dicom.iscl.profile import AnnouncedLength, IvChain, MacPadding, Md5Order, Padding, WireProfile
-from hsm_dicom.iscl.suite import PIECE, Suite, padded, padding_length
+from hsm_dicom.iscl.suite import PIECE, Suite
 from tests.hsm_dicom.iscl.independent import cbc, ecb, fips_113, pad
 from tests.hsm_dicom.iscl.lines import ENCRYPTION_KEY, MODES, Ends, Mode, settings
 
