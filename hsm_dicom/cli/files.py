@@ -19,6 +19,8 @@ from pathlib import Path
 
 import typer
 
+from hsm_dicom.cli import logs
+
 _PART = re.compile(r"\..*\.part\Z")
 """What a process that was killed may leave behind; see `hsm_dicom.dataset.rewrite`."""
 
@@ -83,7 +85,13 @@ def workers(jobs: int) -> Iterator[Executor]:
         with ThreadPoolExecutor(1, "hashing") as threads:
             yield threads
         return
-    # Started anew, not forked: no process inherits the token's login. Ctrl-C is for the parent to answer.
-    ignore = partial(signal.signal, signal.SIGINT, signal.SIG_IGN)
-    with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=ignore) as processes:
+    # Started anew, not forked: no process inherits the token's login.
+    begin = partial(_begin_worker, logs.verbose())
+    with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=begin) as processes:
         yield processes
+
+
+def _begin_worker(verbose: bool) -> None:
+    # Ctrl-C is for the parent to answer.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logs.set_up(verbose=verbose)

@@ -6,6 +6,8 @@ import logging
 import sys
 
 _OURS = ("tokens", "hsm_dicom")
+_LIBRARIES = "py.warnings"
+"""What Python's warnings go to: libraries speak there to developers, of a peer's odd certificate, for example."""
 
 
 def set_up(*, verbose: bool = False) -> None:
@@ -14,7 +16,8 @@ def set_up(*, verbose: bool = False) -> None:
     handler.setFormatter(
         logging.Formatter("%(asctime)s %(name)s: %(message)s" if verbose else "hsm-dicom: %(message)s")
     )
-    for name in _OURS:
+    logging.captureWarnings(True)
+    for name in (*_OURS, _LIBRARIES):
         logger = logging.getLogger(name)
         logger.handlers = [handler]
         logger.setLevel(logging.INFO if verbose else logging.ERROR)

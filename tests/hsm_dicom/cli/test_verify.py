@@ -7,6 +7,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from pydicom import dcmread
 
 from hsm_dicom.cli import exits
 from hsm_dicom.cli.verify import RequirementName
@@ -66,6 +68,17 @@ def test_one_changed_byte_is_refused(verify, signed: Path) -> None:
     assert result.status == exits.BAD_SIGNATURE
     assert "✗ invalid, because what is covered is not what was signed" in result.said
     assert "covers" not in result.out.replace("what is covered", "")
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_what_a_library_thinks_of_a_certificate_is_for_the_log(signed: Path, jobs: int) -> None:
+    """A negative serial number, which RFC 5280 forbids and old CAs gave, is one that `cryptography` warns of."""
+    [signature] = dcmread(signed).DigitalSignaturesSequence
+    serial = x509.load_der_x509_certificate(signature.CertificateOfSigner).serial_number.to_bytes(2)
+    forged = forge(signed, b"\2\2" + serial, b"\2\2" + bytes([serial[0] | 0x80]) + serial[1:])
+    told = run_program("verify", forged, forged, "--jobs", jobs)
+    assert (told.status, told.err) == (exits.BAD_SIGNATURE, "")
+    assert "serial number which wasn't positive" in run_program("verify", forged, "--verbose").err
 
 
 def test_without_trust_it_cannot_be_told_who_signed(run: Run, signed: Path) -> None:
