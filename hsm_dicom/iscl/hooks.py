@@ -54,7 +54,7 @@ class IsclReady(DicomEvent):
     def sentence(self) -> str:
         """For a person."""
         keys = "a session key for each message" if self.unique_keys else "fixed keys"
-        because = f"; reason: {self.reason}" if self.reason else ""
+        because = f"; reason: {self.reason.rstrip('.')}" if self.reason else ""
         return (
             f"ISCL with {self.peer}, which calls itself '{self.peer_authentication_data}' (encryption "
             f"{_called(self.encryption)}, MAC {_called(self.mac)}, {keys}){because}. Beware: {self.remark}."

@@ -326,6 +326,7 @@ class Session:
                 encryption=settings.encryption.name,
                 mac=settings.mac.name,
                 unique_keys=settings.unique_keys,
+                reason=settings.reason,
             )
         )
         self.hooks.link_ready(None)

@@ -17,7 +17,8 @@ from enum import StrEnum
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from hsm_dicom.iscl.errors import ISCLSettingsError
-from hsm_dicom.iscl.profile import WireProfile
+from hsm_dicom.iscl.messages import LineCheckRequest
+from hsm_dicom.iscl.profile import Octets, WireProfile
 
 _FOR_PROGRAMS = frozenset({"layouts"})
 
@@ -31,7 +32,11 @@ def wire_profile(table: Mapping[str, object]) -> WireProfile:
         if name not in known:
             raise ISCLSettingsError(f"'{name}' is nothing that wire could set; it may set: {', '.join(known)}.")
         wishes[name] = _read(name, value, kinds[name])
-    return WireProfile(**wishes)
+    profile = WireProfile(**wishes)
+    length = next(item.length for item in profile.items[LineCheckRequest] if isinstance(item, Octets))
+    if len(profile.version) != length:
+        raise ISCLSettingsError(f"version of wire must have {length} octets, not {len(profile.version)}.")
+    return profile
 
 
 def _read(name: str, value: object, kind: Any) -> object:

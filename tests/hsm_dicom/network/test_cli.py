@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import signal
 import subprocess
-import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from tests import pki
 from tests.hsm_dicom.cli.conftest import PROGRAM, Run
 from tests.hsm_dicom.network.images import ct_image
+from tests.hsm_dicom.network.listening import listening
 from tests.hsm_dicom.tls.fixtures import Hospital
 from tests.interop.tls.programs import free_port
 from tests.softhsm import MODULE, TestToken
@@ -75,55 +72,6 @@ check_signatures = true
         self.config.chmod(0o600)
 
 
-class Listening:
-    """The process, and what it has printed."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process = process
-        self.printed: list[str] = []
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def says(self, text: str, seconds: float = 20.0) -> bool:
-        deadline = time.monotonic() + seconds
-        while text not in " ".join(" ".join(self.printed).split()):
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.02)
-        return True
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        self.printed.extend(iter(self.process.stdout.readline, ""))
-
-
-@contextlib.contextmanager
-def listening(site: Site, *options: str, until: str = "listens on") -> Iterator[Listening]:
-    process = subprocess.Popen(
-        [*PROGRAM, "listen", "--config", str(site.config), *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        stdin=subprocess.DEVNULL,
-        text=True,
-        env={**os.environ, "COLUMNS": "100"},
-    )
-    running = Listening(process)
-    try:
-        if until:
-            assert running.says(until), running.printed
-        yield running
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        running._reader.join(5)
-        if process.stdout:
-            process.stdout.close()
-
-
 @pytest.fixture
 def site(tmp_path: Path, node: TestToken, hospital: Hospital) -> Site:
     made = Site(tmp_path)
@@ -139,7 +87,7 @@ def test_a_node_listens_answers_stores_reloads_and_ends(
     for number in range(3):
         ct_image(images, f"{number}.dcm")
     (images / "notes.txt").write_text("no image")
-    with listening(site) as running:
+    with listening(site.config) as running:
         echoed = run("echo", "self", "--config", site.config)
         assert echoed.status == 0, echoed.said
         assert "self answered in" in echoed.said
@@ -175,7 +123,7 @@ def test_a_node_listens_answers_stores_reloads_and_ends(
 
 
 def test_listening_in_json_is_one_event_a_line(site: Site, run: Run) -> None:
-    with listening(site, "main", "--json", until="") as running:
+    with listening(site.config, "main", "--json", until="") as running:
         deadline = time.monotonic() + 20
         while (answer := run("echo", "self", "--config", site.config, "--json")).status != 0:
             assert time.monotonic() < deadline, answer.said
@@ -197,7 +145,7 @@ def test_a_peer_that_is_not_there_is_one_sentence(site: Site, run: Run, tmp_path
 
 
 def test_listening_twice_is_one_sentence(site: Site) -> None:
-    with listening(site):
+    with listening(site.config):
         second = subprocess.run(
             [*PROGRAM, "listen", "--config", str(site.config)], capture_output=True, text=True, timeout=30
         )

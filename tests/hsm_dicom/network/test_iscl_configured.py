@@ -1,0 +1,226 @@
+"""ISCL from the configuration file: what the tables mean, and what check-config says of them."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+
+import pytest
+
+from hsm_dicom import events
+from hsm_dicom.config import Configuration, read_configuration
+from hsm_dicom.config_check import check_configuration
+from hsm_dicom.events import Event
+from hsm_dicom.iscl import PORT, Encryption, IsclReady, Mac
+from hsm_dicom.iscl.profile import ByteOrder
+from hsm_dicom.network.configured import listener, loader, peer, reaching
+from hsm_dicom.network.echo import echo
+from hsm_dicom.network.errors import AssociationRejected, PeerNotAuthorised
+from hsm_dicom.network.events import AssociationRefused, HandshakeRefused
+from hsm_dicom.network.problems import problems
+from hsm_dicom.network.service import Service
+from hsm_dicom.tls import FailureReason, HandshakeFailed
+from tests.hsm_dicom.network.iscl_site import ISCLSite
+from tests.hsm_dicom.network.nodes import PATIENCE, eventually
+
+KEYS_OF_THEIR_OWN = "authentication_key = 2\nencryption_key = 2"
+
+
+def configured(iscl_site: ISCLSite) -> Configuration:
+    return read_configuration(iscl_site.config).sound()
+
+
+def test_a_peer_takes_what_it_leaves_out_from_the_general_table(iscl_site: ISCLSite) -> None:
+    iscl_site.write(
+        iscl='mac = "des-mac"\nallow = ["no-encryption"]\nencryption = "none"\nwire = { byte_order = "little" }',
+        peer='authentication_key = 2\nencryption = "des-cbc"\nmac_key = 2\nunique_keys = true',
+    )
+    found = peer(configured(iscl_site), "archive").iscl
+    assert found is not None
+    settings = found.settings
+    assert (settings.mac, settings.encryption, settings.unique_keys) == (Mac.DES_MAC, Encryption.DES_CBC, True)
+    assert (settings.authentication_key, settings.encryption_key, settings.mac_key) == (2, 1, 2)
+    assert settings.profile.byte_order is ByteOrder.LITTLE
+    assert settings.reason == "The archive speaks nothing else."
+    assert (settings.authentication_data, settings.peer_authentication_data) == (b"CT1", b"ARCHIVE")
+    assert not found.over_tls
+    general = listener(configured(iscl_site)).iscl
+    assert general is not None
+    assert general.settings.encryption is Encryption.NONE
+    assert (general.settings.authentication_data, general.settings.peer_authentication_data) == (b"ARCHIVE", None)
+
+
+def test_the_port_of_iscl_is_the_default(iscl_site: ISCLSite) -> None:
+    text = iscl_site.write().read_text()
+    iscl_site.config.write_text(text.replace(f"port = {iscl_site.port}\n", ""))
+    assert (
+        (peer(configured(iscl_site), "archive").port, listener(configured(iscl_site)).port)
+        == (PORT, PORT)
+        == (2761, 2761)
+    )
+    assert listener(configured(iscl_site)).host == "127.0.0.1"
+
+
+def test_transports_do_not_share_a_listener(iscl_site: ISCLSite) -> None:
+    tls = '[peers.tls]\nae_titles = ["TLS"]\nhost = "tls.example"\n'
+    iscl_site.write(more=tls)
+    assert [one.name for one in listener(configured(iscl_site)).peers] == ["archive", "ct"]
+    iscl_site.write(listener='over = "tls"', peer='over = "tls"', more=tls)
+    assert [one.name for one in listener(configured(iscl_site)).peers] == ["archive"]
+    text = iscl_site.config.read_text().replace('store = "received"', 'peers = ["tls"]')
+    iscl_site.config.write_text(text)
+    (found,) = problems(configured(iscl_site))
+    assert found[:2] == (
+        ("listeners", "archive"),
+        "Peer 'tls' speaks TLS, and the listener 'archive' ISCL in TLS; give it a listener of its own.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("tables", "place", "sentence"),
+    [
+        ({"peer": 'mac = "des-mac"'}, "peers.archive", 'allow it by name (allow = ["des-mac-with-encryption-key"])'),
+        ({"peer": 'mac = "none"'}, "peers.archive", "no mac"),
+        ({"peer": 'allow = ["everything"]'}, "peers.archive", "'everything' is nothing that ISCL could allow"),
+        ({"peer": 'wire = { iv_chain = "x" }'}, "peers.archive", "iv_chain of wire must be one of: connection, "),
+        ({"peer": 'authentication_data = "é"'}, "peers.archive", "is no authentication data"),
+        ({"peer": 'token = "nobody"'}, "peers.archive.iscl", "'nobody' is neither a token of the configuration"),
+        ({"peer": "authentication_key = 7"}, "peers.archive.iscl", "authentication-7"),
+        ({"peer": 'prefix = "other"'}, "peers.archive.iscl", "other"),
+        ({"peer": "encryption_key = 9"}, "peers.archive.iscl.encryption_key", "too large"),
+        ({"peer": "wire = 1"}, "peers.archive.iscl.wire", "wire is no table"),
+        ({"peer": 'macc = "md5"'}, "peers.archive.iscl.macc", "Is 'mac' meant?"),
+        ({"peer": 'over = "ssh"'}, "peers.archive.iscl.over", "none of those that there are"),
+        ({"listener": 'mac = "none"'}, "listeners.archive", "no mac"),
+    ],
+)
+def test_check_config_says_what_is_wrong_and_where(
+    iscl_site: ISCLSite, tables: dict[str, str], place: str, sentence: str
+) -> None:
+    report = check_configuration(iscl_site.write(**tables))
+    found = {problem.key: f"{problem.what} {problem.remedy}" for problem in report.problems}
+    assert sentence in found[place], found
+    assert not report.usable
+
+
+def test_iscl_without_a_reason_or_a_token_is_not_opened(iscl_site: ISCLSite) -> None:
+    text = iscl_site.write().read_text()
+    iscl_site.config.write_text(text.replace('reason = "The archive speaks nothing else."', ""))
+    assert "nothing says why it is opened; write reason = in [iscl]." in str(problems(configured(iscl_site)))
+    iscl_site.config.write_text(text.replace('token = "iscl"', ""))
+    assert "Nothing says which token holds the secrets of ISCL." in str(problems(configured(iscl_site)))
+
+
+def test_a_listener_inside_tls_needs_a_certificate_and_one_without_does_not(iscl_site: ISCLSite) -> None:
+    text = iscl_site.write(listener='over = "tls"').read_text().replace('identities = ["node"]', "")
+    iscl_site.config.write_text(text)
+    assert "has no certificate to show; write identities" in str(problems(configured(iscl_site)))
+    iscl_site.config.write_text(text.replace('over = "tls"', ""))
+    assert not problems(configured(iscl_site))
+
+
+def test_check_config_finds_the_secrets_on_their_token(iscl_site: ISCLSite) -> None:
+    report = check_configuration(iscl_site.write(peer=KEYS_OF_THEIR_OWN))
+    assert report.usable, report.problems
+    assert report.secrets == {
+        "peers.archive.iscl": "authentication key 2, encryption key 2",
+        "peers.ct.iscl": "authentication key 1, encryption key 1",
+        "listeners.archive.iscl": "authentication key 1, encryption key 1",
+    }
+    unseen = check_configuration(iscl_site.config, log_in=False)
+    assert set(report.secrets) <= set(unseen.not_looked_at)
+
+
+@pytest.mark.parametrize("over", ["", 'over = "tls"'], ids=["bare", "inside TLS"])
+def test_an_echo_over_iscl_and_its_event(iscl_site: ISCLSite, over: str) -> None:
+    file = iscl_site.write(iscl=f"unique_keys = true\n{over}")
+    told: list[Event] = []
+    configuration = configured(iscl_site)
+    with Service(loader(file, "archive")), events.subscribed(told.append):
+        with reaching(configuration, "archive") as (found, transport, calling):
+            result = echo(found, transport, calling, PATIENCE)
+        assert result.done
+        assert result.facts.entity == "ARCHIVE"
+        assert (result.facts.certificate.subject if result.facts.certificate else "") == ("CN=node rsa" if over else "")
+        assert eventually(lambda: len([event for event in told if isinstance(event, IsclReady)]) == 2)
+    for ready in (event for event in told if isinstance(event, IsclReady)):
+        assert ready.reason == "The archive speaks nothing else."
+        assert "single DES and MD5 are broken" in events.describe(ready)
+        assert "a session key for each message" in events.describe(ready)
+
+
+def test_whoever_calls_itself_otherwise_is_rejected(iscl_site: ISCLSite) -> None:
+    """All that share a key can say the same; who says something else is not the peer."""
+    file = iscl_site.write(peer='authentication_data = "CT2"')
+    told: list[Event] = []
+    with Service(loader(file, "archive")), events.subscribed(told.append):
+        with (
+            reaching(configured(iscl_site), "archive") as (found, transport, calling),
+            pytest.raises(AssociationRejected, match="calling ae title not recognised"),
+        ):
+            echo(found, transport, calling, PATIENCE)
+        refused = next(event for event in told if isinstance(event, AssociationRefused) and event.name == "archive")
+        assert "no peer of this listener calls itself so" in refused.sentence
+        assert refused.subject == "CT2"
+
+
+def test_a_peer_with_other_authentication_data_is_not_spoken_with(iscl_site: ISCLSite) -> None:
+    file = iscl_site.write(listener='authentication_data = "IMPOSTOR"')
+    with (
+        Service(loader(file, "archive")),
+        reaching(configured(iscl_site), "archive") as (found, transport, calling),
+        pytest.raises((HandshakeFailed, PeerNotAuthorised), match="IMPOSTOR|authentication data"),
+    ):
+        echo(found, transport, calling, PATIENCE)
+
+
+def test_another_authentication_key_is_refused_with_a_sentence_on_both_sides(iscl_site: ISCLSite) -> None:
+    file = iscl_site.write(listener="authentication_key = 2", peer="authentication_key = 1")
+    told: list[Event] = []
+    with Service(loader(file, "archive")), events.subscribed(told.append):
+        with (
+            reaching(configured(iscl_site), "archive") as (found, transport, calling),
+            pytest.raises(HandshakeFailed) as caught,
+        ):
+            echo(found, transport, calling, PATIENCE)
+        assert caught.value.reason is FailureReason.NOTHING_IN_COMMON
+        assert eventually(
+            lambda: [event for event in told if isinstance(event, HandshakeRefused) and event.name == "archive"]
+        )
+
+
+def test_reloading_reads_secrets_and_peers_anew(iscl_site: ISCLSite) -> None:
+    file = iscl_site.write(peer=KEYS_OF_THEIR_OWN)
+    with Service(loader(file, "archive")) as service:
+        with (
+            reaching(configured(iscl_site), "archive") as (found, transport, calling),
+            pytest.raises(HandshakeFailed),
+        ):
+            echo(found, transport, calling, PATIENCE)
+        iscl_site.write(peer=KEYS_OF_THEIR_OWN, listener=KEYS_OF_THEIR_OWN)
+        assert service.reload()
+        with reaching(configured(iscl_site), "archive") as (found, transport, calling):
+            assert echo(found, transport, calling, PATIENCE).done
+        iscl_site.write(listener='token = "nobody"')
+        assert not service.reload()
+        iscl_site.write(peer=KEYS_OF_THEIR_OWN)
+        with reaching(configured(iscl_site), "archive") as (found, transport, calling):
+            assert echo(found, transport, calling, PATIENCE).done
+
+
+def test_peers_that_send_a_part_of_a_tls_record_hold_nobody_up(iscl_site: ISCLSite) -> None:
+    """More of them than there are workers: TLS is done, and the first octets of ISCL never come whole."""
+    file = iscl_site.write(iscl='over = "tls"')
+    trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+    text = file.read_text()
+    file.write_text(text.replace("[listeners.archive]\n", '[listeners.archive]\nauthentication = "one-way"\n'))
+    with Service(loader(file, "archive")) as service, contextlib.ExitStack() as stalling:
+        for _ in range(service.settings.limits.workers + 2):
+            plain = socket.create_connection(service.address, timeout=5)
+            secured = trusting.wrap_socket(plain)
+            raw = stalling.enter_context(socket.socket(fileno=secured.detach()))
+            raw.sendall(b"\x17\x03\x03\x40\x00part")
+        with reaching(configured(iscl_site), "archive") as (found, transport, calling):
+            assert echo(found, transport, calling, PATIENCE).done
