@@ -14,5 +14,6 @@
 | `key`                                                     | a private key that carries out a rung                   |
 | `ceremony`                                                | what an officer does to a token                         |
 | `check`                                                   | what a token can do, tried out                          |
-| `secrets`, `secret_objects`, `des_forms`, `secret_ceremony` | the secret keys of ISCL                                |
+| `secrets`, `secret_objects`, `des_forms`                  | secret DES keys that serve inside their token           |
+| `secret_ceremony`, `secret_check`                         | what an officer does to them; what a token does by them |
 """

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.interop.modules.test_nss import PIN, SOFTOKN
-from tests.interop.modules.test_p11_kit import CLIENT, Server
+from tests.interop.modules.test_p11_kit import CLIENT, Client, Server
 from tests.softhsm import new_token
 
 FIPS_ENTRY = """
@@ -94,3 +94,35 @@ def test_a_connection_that_passes_no_cbc_leaves_authentication(tmp_path: Path, s
     assert "CKK_DES2 K‖K | EXTERNAL AUTHENTICATE | CKM_DES3_ECB" in lines
     [encryption] = [line for line in lines if line.startswith("CKK_DES2 K‖K | DES-CBC encryption")]
     assert "CKR_MECHANISM_INVALID" in encryption
+
+
+def test_a_token_that_goes_away_meanwhile_is_not_judged(tmp_path: Path, state_folder: Path) -> None:
+    server = Server(tmp_path, new_token())
+    server.start()
+    try:
+        client = Client(
+            server,
+            f"""
+            from tokens.pkcs11.secret_check import check_secrets
+            from tokens.policy import KeyPolicy
+
+            def progress(doing):
+                if "CKK_DES3" in doing:
+                    say("ready")
+                    wait()
+
+            with tokens.open_token(Pkcs11Uri(token=sys.argv[1]), module={str(CLIENT)!r}, pin=sys.argv[2]) as connection:
+                try:
+                    check_secrets(connection, KeyPolicy(), progress)
+                except TokenError as error:
+                    say(f"{{type(error).__name__}}: {{error}}")
+            """,
+        )
+        assert client.line() == "ready"
+        server.kill()
+        client.go_on()
+        said = client.end()
+    finally:
+        server.kill()
+    assert said.startswith("TokenLost: Token 'test")
+    assert "Put the token back" in said
