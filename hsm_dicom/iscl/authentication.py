@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 
+from hsm_dicom.iscl.entity import entity_name
 from hsm_dicom.iscl.errors import AuthenticationError, ErrorCode
 from hsm_dicom.iscl.messages import (
     AuthenticationCompletion,
@@ -98,5 +99,5 @@ class Authenticator:
         if expected is not None and told != expected:
             raise AuthenticationError(
                 ErrorCode.WRONG_AUTHENTICATION_DATA,
-                f"{self._peer} calls itself {told!r}; {expected!r} is configured for it.",
+                f"{self._peer} calls itself '{entity_name(told)}'; '{entity_name(expected)}' is configured for it.",
             )

@@ -1,11 +1,12 @@
-"""The page on TLS does what it says: its commands and examples are run, in order, in one empty folder."""
+"""The pages on TLS and ISCL do what they say: their commands and examples are run, in order, in one empty folder."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from hsm_dicom.config.iscl_section import ISCLSection
 from tests.interop.tls.programs import free_port
-from tests.test_docs import blocks, run_python, run_shell
+from tests.test_docs import DOCS, blocks, run_python, run_shell
 
 
 def test_the_page_on_tls(tmp_path: Path) -> None:
@@ -19,3 +20,19 @@ def test_the_page_on_tls(tmp_path: Path) -> None:
     said = run_python(tmp_path, blocks("tls.md", "python"))
     assert "established: True" in said
     assert "0 'CN=CT 1,OU=Radiology', TLSv1.3" in said
+
+
+def test_the_page_on_setting_up_iscl(tmp_path: Path) -> None:
+    port = str(free_port())
+    said = run_shell(tmp_path, [block.replace("12761", port) for block in blocks("iscl-setup.md", "sh")])
+    said = " ".join(said.split())
+    assert "archive answered in" in said
+    assert "Beware: single DES and MD5 are broken" in said
+    assert "a session key of this message, under encryption key 1" in said
+    assert "nothing wrong." in said
+
+
+def test_every_key_of_the_iscl_table_is_explained() -> None:
+    page = (DOCS / "iscl-setup.md").read_text()
+    keys = [name for row in page.splitlines() if row.startswith("| `") for name in row.split("|")[1].split("`")[1::2]]
+    assert sorted(keys) == sorted(ISCLSection.model_fields)
