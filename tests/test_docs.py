@@ -43,7 +43,7 @@ def _run(folder: Path, arguments: list[str]) -> str:
         "HSM_DICOM_STATE": str(folder / "rehearsal" / "state"),
     }
     done = subprocess.run(
-        arguments, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL
+        arguments, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     return done.stdout
