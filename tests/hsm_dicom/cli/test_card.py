@@ -120,7 +120,9 @@ def test_check_tries_secrets_by_a_profile_of_the_configuration(
 ) -> None:
     put_in()
     config = authentication_profile(tmp_path)
-    document = run("card", "check", "card:profile=test", "--config", config, "--pin", pin, "--json").json
+    document = run(
+        "card", "check", "card:reader=Rig%20A%2000%2000;profile=test", "--config", config, "--pin", pin, "--json"
+    ).json
     assert "ISCL authentication" in document["serves"]
     values = {(s["use"], s["index"]): s["check_value"] for s in document["secrets"] if s["problem"] is None}
     assert values["encryption", 1] == "d5d44f"
