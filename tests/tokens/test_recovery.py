@@ -13,9 +13,9 @@ from tests.softhsm import TestToken, new_token
 from tokens import open_key
 from tokens.errors import TokenLost
 from tokens.events import DeviceEvent, Login, Recovery, subscribed
+from tokens.gate import Gate, GateBusy
 from tokens.keys import TokenRSAPrivateKey
 from tokens.pkcs11.cryptoki import Role
-from tokens.pkcs11.gate import Gate, GateBusy
 
 PKCS1 = padding.PKCS1v15()
 

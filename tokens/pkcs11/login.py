@@ -158,12 +158,12 @@ def check_flags(token: TokenInfo, credentials: Credentials, role: Role) -> None:
     if final in token.flags and not (credentials.last_try and credentials.source.attended):
         raise PinNotPresented(
             f"One more wrong {name} PIN locks {token.description}. Log in once by hand to reset its counter: "
-            "hsm-dicom token login --last-try"
+            f"hsm-dicom token login '{token.uri}' --last-try"
         )
     if low in token.flags and not credentials.source.attended:
         raise PinNotPresented(
             f"A wrong {name} PIN was presented to {token.description} since its last login, so no PIN is "
-            "presented unattended. Log in once by hand to reset its counter: hsm-dicom token login"
+            "presented unattended. Log in once by hand to reset its counter: hsm-dicom token login '{token.uri}'"
         )
 
 

@@ -23,9 +23,9 @@ from pkcs11.exceptions import PKCS11Error
 
 from tokens import forking
 from tokens.errors import ModuleError, TokenLost
+from tokens.gate import Gate, GateBusy
 from tokens.pkcs11 import cryptoki
 from tokens.pkcs11.cryptoki import Cryptoki, function_list_of
-from tokens.pkcs11.gate import Gate, GateBusy
 
 log = logging.getLogger(__name__)
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
+from tokens.card_uri import CardUri
 from tokens.credentials import Credentials
 from tokens.errors import (
     CardCancelled,
@@ -146,6 +147,18 @@ class CardApplication:
         """For messages."""
         serial = f" (serial {self.serial})" if self.identity else ""
         return f"the {self.profile.name} card in {self.line.reader}{serial}"
+
+    @property
+    def uri(self) -> CardUri:
+        """The URI that opens this application again, in whatever reader the card is."""
+        identity = self.identity
+        return CardUri(
+            serial=identity.serial if identity and identity.serial else None,
+            atr=identity.atr.hex() if identity and not identity.serial else None,
+            profile=self.profile.name,
+            aid=self.aid if self.aid != self.profile.aid else None,
+            sharing=None if self.line.exclusive else "transactions",
+        )
 
     def run(self, job: Callable[[CardSession], T], doing: str) -> T:
         """Do `job` while the card is ours; once more if the card was lost and is back.

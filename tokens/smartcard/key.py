@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import TypeVar
 
 from cryptography import x509
@@ -46,15 +47,7 @@ class SmartCardKey:
     @property
     def uri(self) -> CardUri:
         """The URI that opens this key again, in whatever reader the card is."""
-        identity, profile = self.application.identity, self.application.profile
-        return CardUri(
-            serial=identity.serial if identity and identity.serial else None,
-            atr=identity.atr.hex() if identity and not identity.serial else None,
-            profile=profile.name,
-            aid=self.application.aid if self.application.aid != profile.aid else None,
-            key=self.key.name,
-            sharing=None if self.application.line.exclusive else "transactions",
-        )
+        return replace(self.application.uri, key=self.key.name)
 
     def sign(self, rung: Rung, data: bytes) -> bytes:
         """The card's signature over the rung's input."""

@@ -170,12 +170,12 @@ class Login:
         if left == 1 and not (credentials.last_try and attended):
             raise PinNotPresented(
                 f"One more wrong PIN locks {description}. Present the right one by hand to reset the counter: "
-                "hsm-dicom card check --last-try"
+                f"hsm-dicom card check '{self._application.uri}' --last-try"
             )
         if left < pin.limit and not attended:
             raise PinNotPresented(
                 f"A wrong PIN was presented to {description} ({left} tries are left), so none is presented unattended. "
-                "Present the right one by hand to reset the counter: hsm-dicom card check"
+                f"Present the right one by hand to reset the counter: hsm-dicom card check '{self._application.uri}'"
             )
 
     def _check_length(self, octets: Pin | None, pin: PinProfile) -> None:

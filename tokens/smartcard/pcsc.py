@@ -22,7 +22,7 @@ from typing import Any
 
 from tokens import forking
 from tokens.errors import CardServiceError
-from tokens.pkcs11.gate import Gate
+from tokens.gate import Gate
 from tokens.smartcard.deadlines import Alarm
 
 DEFAULT_SOCKET = "/run/pcscd/pcscd.comm"
