@@ -28,7 +28,7 @@ from tokens.errors import (
 )
 from tokens.events import Outcome, Recovery, emit
 from tokens.smartcard.apdu import Command, exchange
-from tokens.smartcard.channel import Channel
+from tokens.smartcard.channel import CardReset, Channel
 from tokens.smartcard.commands import select_application
 from tokens.smartcard.families import FAMILIES
 from tokens.smartcard.line import CardLine
@@ -226,7 +226,7 @@ class CardApplication:
 
     def _again(self, attempt: Callable[[], T], doing: str, lost: TokenError) -> T:
         started = time.perf_counter()
-        deadline = time.monotonic() + GRACE
+        began = time.monotonic()
         while True:
             try:
                 result = attempt()
@@ -234,7 +234,10 @@ class CardApplication:
                 self._report(Outcome.FAILED, started, str(error))
                 raise
             except LOSSES as error:
-                if time.monotonic() > deadline:
+                # A card that a neighbour reset is there, and our turn will come; pcscd may tell of the reset only
+                # when the turn has begun.
+                patience = self.wait if isinstance(error, CardReset) else GRACE
+                if time.monotonic() > began + patience:
                     self._report(Outcome.FAILED, started, str(error))
                     raise CardLost(
                         f"{sentence_case(self.description)} could not {doing}: {error} "
