@@ -10,6 +10,9 @@ import hashlib
 from hsm_dicom.iscl.profile import DES_BLOCK, MacPadding
 from tokens.secrets import DataKey
 
+MD5_LENGTH = 16
+"""Octets of an MD5 digest."""
+
 LEAST = 32 * 1024
 """Octets for which a call of the device is worth its while before the message is complete."""
 

@@ -199,7 +199,7 @@ LAYOUTS = (
 
 @dataclass(frozen=True, kw_only=True)
 class WireProfile:
-    """Every reconstructed property of ISCL. The defaults are the ones that the norms make most likely."""
+    """Every reconstructed property of ISCL that could be set otherwise. The defaults are the ones that the norms make most likely."""
 
     byte_order: ByteOrder = ByteOrder.BIG
     """R1. Of all integers; DICOM's upper layer and ISO 7816 are big-endian."""
@@ -220,20 +220,11 @@ class WireProfile:
     block_length_counts_header: bool = True
     """R4. Whether a block length of 8192 leaves 8160 octets for data, or 8192."""
 
-    challenge_code: Literal["random number"] = "random number"
-    """R6. What is made of the random number of GET CHALLENGE: nothing, it is the challenge."""
-
-    response_code: Literal["INTERNAL AUTHENTICATE"] = "INTERNAL AUTHENTICATE"
-    """R7. The response is what the device makes of the challenge; with DES, one block encrypted in ECB."""
-
     directional_keys: bool = False
     """R8. Whether client and server each answer with an authentication key of their own."""
 
     completion_notice: bool = True
     """R9. Whether the client ends the authentication with a completion notice: the fourth of the "four ways"."""
-
-    session_key: Literal["encrypted random number"] = "encrypted random number"
-    """R10. A session key is DES-ECB of the random number under the key of the index, with odd parity."""
 
     unique_key_form: UniqueKeyForm = UniqueKeyForm.WITH_INDEX
     """R11. How we announce a session key."""
@@ -269,10 +260,6 @@ class WireProfile:
     glare_yields: Role = Role.CLIENT
     """R19. Whose transmission request gives way when both ends send one at once."""
 
-    through_mode_is_apart: Literal[True] = True
-    """R20. Unprotected data is never mixed into the protected stream. Doing without encryption, without a MAC, or in
-    through mode at all is not a matter of the wire: see `ISCLSettings.allow`."""
-
     disconnection_answered: bool = True
     """R21. Whether a disconnection request waits for an answer, which may be a refusal."""
 
@@ -281,9 +268,6 @@ class WireProfile:
 
     message_timeout: float = 60.0
     """R22. Seconds for each step of a message and of the disconnection."""
-
-    state_names: Literal["ours"] = "ours"
-    """R23. `State` has names of ours; none travels on the wire."""
 
     error_number_sent: bool = False
     """R24. Whether a NAK also carries our error code in the header's error field. The peer learns there what exactly

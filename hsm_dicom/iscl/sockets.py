@@ -21,7 +21,7 @@ from hsm_dicom.iscl.messages import Encryption, Mac
 from hsm_dicom.iscl.session import Session
 from hsm_dicom.iscl.states import State
 
-CHUNK = 256 * 1024
+CHUNK = 512 * 1024
 """Octets that are read from the line at once, at most."""
 
 _Buffer = bytes | bytearray | memoryview

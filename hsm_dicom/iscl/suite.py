@@ -14,15 +14,15 @@ import contextlib
 import hmac
 from collections.abc import Iterator
 
-from hsm_dicom.iscl.blocks import Cut, padded, padding_length
-from hsm_dicom.iscl.codes import LEAST, Code, DesMac, Md5, NoCode
+from hsm_dicom.iscl.blocks import Cut, padded, padded_length, padding_length
+from hsm_dicom.iscl.codes import LEAST, MD5_LENGTH, Code, DesMac, Md5, NoCode
 from hsm_dicom.iscl.errors import ErrorCode, IntegrityError, LocalProtocolError
 from hsm_dicom.iscl.messages import MAX_BLOCK_DATA, Encryption, Mac
 from hsm_dicom.iscl.profile import DES_BLOCK, IvChain, Md5Order, Role
 from hsm_dicom.iscl.settings import ISCLSettings
 from tokens.secrets import DataKey, Secrets
 
-PIECE = 128 * 1024
+PIECE = 256 * 1024
 """Octets that go to the device at once: enough to be efficient, few enough for both ends to work at the same time."""
 
 
@@ -102,12 +102,18 @@ class Protection:
             else:
                 self._code = NoCode()
             undo.pop_all()
-        self._iv = suite.iv(sender)
+        self._vector: bytes | None = None
+        self._encrypted_code: bytes | None = None
         self._ciphertext: list[bytes] = []
         self._waiting = 0
-        self._plaintext = bytearray()
+        self._message: list[bytes] = []
         self._judged = 0
         self._paddings_are_right = True
+
+    @property
+    def _iv(self) -> bytes:
+        """The next vector. The first is asked for when it is needed: by then the message before is settled."""
+        return self._suite.iv(self._sender) if self._vector is None else self._vector
 
     def settle(self) -> None:
         """The message went over the line: the next one is chained to it."""
@@ -133,17 +139,24 @@ class Protection:
             yield self._sealed(piece, is_last=left <= 0) if self._encrypts else piece
 
     def _sealed(self, piece: bytes, is_last: bool) -> bytes:
-        padding = self._profile.padding
-        if not self.cut.seals_each_block:
-            return self._encrypted(padded(piece, padding) if is_last else piece)
-        blocks = (padded(fragment, padding) for fragment in self.cut.fragments(piece))
-        if self._profile.iv_chain is not IvChain.NONE:
-            return self._encrypted(b"".join(blocks))  # chained to each other, they are as one
-        return b"".join(map(self._encrypted_anew, blocks))
+        """The ciphertext; with the last piece the code is encrypted too, where that is one call of the device."""
+        profile = self._profile
+        if self.cut.seals_each_block:
+            blocks = [padded(fragment, profile.padding) for fragment in self.cut.fragments(piece)]
+        else:
+            blocks = [padded(piece, profile.padding) if is_last else piece]
+        if profile.iv_chain is IvChain.NONE:
+            return b"".join(map(self._encrypted_anew if self.cut.seals_each_block else self._encrypted, blocks))
+        end = sum(map(len, blocks))
+        if is_last and self._settings.mac is not Mac.NONE:
+            blocks.append(padded(self._own_code(), profile.padding))
+        ciphertext = self._encrypted(b"".join(blocks))
+        self._encrypted_code = ciphertext[end:]
+        return ciphertext[:end]
 
     def _encrypted(self, data: bytes) -> bytes:
         ciphertext = self._key.encrypt(data, self._iv)
-        self._iv = ciphertext[-DES_BLOCK:]
+        self._vector = ciphertext[-DES_BLOCK:]
         return ciphertext
 
     def _encrypted_anew(self, data: bytes) -> bytes:
@@ -153,59 +166,63 @@ class Protection:
     def _begin_encryption(self) -> None:
         """What follows is an encryption of its own, and not the same one in pieces."""
         if self._profile.iv_chain is IvChain.NONE:
-            self._iv = bytes(DES_BLOCK)
+            self._vector = bytes(DES_BLOCK)
 
     def code(self) -> bytes:
         """The MAC of what was sealed, as it goes on the wire."""
-        match self._settings.mac:
-            case Mac.DES_MAC:
-                return self._sealed_code(self._code.value(), self._encrypts)
-            case _ if self._profile.md5_order is Md5Order.DIGEST_AFTER_ENCRYPTED_RANDOM:
-                value = self._code.other_value()
-                if value is None:
-                    raise LocalProtocolError(
-                        ErrorCode.METHOD_NOT_ACCEPTABLE,
-                        "The MD5 code that begins with the encrypted random number needs the session key in this "
-                        "program's memory (host_session_keys); take the other order, or allow that.",
-                    )
-                return self._sealed_code(value, self._encrypts)
-            case _:
-                return self._sealed_code(self._code.value(), self._encrypts or self._profile.md5_always_encrypted)
+        if self._encrypted_code:
+            return self._encrypted_code
+        code = self._own_code()
+        return self._encrypted_anew(padded(code, self._profile.padding)) if self._encrypts_code else code
 
-    def _sealed_code(self, code: bytes, encrypt: bool) -> bytes:
-        if not encrypt:
-            return code
-        return self._encrypted_anew(padded(code, self._profile.padding))
+    @property
+    def _encrypts_code(self) -> bool:
+        """Whether the code that we send is encrypted."""
+        if self._encrypts or self._settings.mac is Mac.DES_MAC:
+            return self._encrypts
+        return self._profile.md5_order is Md5Order.ENCRYPT_DIGEST and self._profile.md5_always_encrypted
+
+    def _own_code(self) -> bytes:
+        """The MAC that we send, before it is encrypted."""
+        if self._settings.mac is Mac.DES_MAC or self._profile.md5_order is Md5Order.ENCRYPT_DIGEST:
+            return self._code.value()
+        value = self._code.other_value()
+        if value is None:
+            raise LocalProtocolError(
+                ErrorCode.METHOD_NOT_ACCEPTABLE,
+                "The MD5 code that begins with the encrypted random number needs the session key in this "
+                "program's memory (host_session_keys); take the other order, or allow that.",
+            )
+        return value
 
     # -- receiving ------------------------------------------------------------------------------------------
 
     def take(self, octets: bytes) -> None:
         """Take a piece of what came over the wire."""
-        if not self._encrypts:
-            self._plaintext += octets
-            self._judge_until(len(self._plaintext))
-            return
-        self._ciphertext.append(octets)
-        self._waiting += len(octets)
+        if self._encrypts:
+            self._ciphertext.append(octets)
+            self._waiting += len(octets)
+        else:
+            self._append(octets, held_back=0)
 
     def catch_up(self) -> None:
         """Decrypt what came, while the line is silent; or, where that is little, leave it to the next time."""
         if self._waiting >= LEAST:
             self._decrypt(self.cut.full if self.cut.seals_each_block else DES_BLOCK)
 
-    def open(self, code: bytes | None, announced: int) -> bytearray:
+    def open(self, code: bytes | None, announced: int) -> bytes:
         """The message that was announced with this length, judged by its MAC (None where messages have none).
 
-        It is the caller's then, to keep or to change. Raises `IntegrityError`: DECRYPTION_FAILED for padding,
-        WRONG_MAC for everything else.
+        Raises `IntegrityError`: DECRYPTION_FAILED for padding, WRONG_MAC for everything else.
         """
+        plain_code = b""
         if self._encrypts:
-            self._decrypt(DES_BLOCK)
+            plain_code = self._decrypt(DES_BLOCK, code or b"")
             self._strip_padding()
-            if self.cut.announced(len(self._plaintext)) != announced:
+            if self.cut.announced(sum(map(len, self._message))) != announced:
                 self._paddings_are_right = False
-        self._judge_until(len(self._plaintext))
-        code_is_right = code is None or self._judge(code)
+        self._make_code(held_back=0)
+        code_is_right = code is None or self._judge(code, plain_code)
         if not self._paddings_are_right:
             raise IntegrityError(
                 ErrorCode.DECRYPTION_FAILED,
@@ -223,56 +240,60 @@ class Protection:
                     else "."
                 ),
             )
-        return self._plaintext
+        return b"".join(self._message)
 
-    def _decrypt(self, unit: int) -> None:
-        """Decrypt what waits, in whole units; and make the code of all but the last block, which may be padding."""
+    def _decrypt(self, unit: int, code: bytes = b"") -> bytes:
+        """Decrypt what waits, in whole units; and with it the MAC, which is returned, where the two are chained."""
         ciphertext = b"".join(self._ciphertext)
         whole = len(ciphertext) // unit * unit
         self._ciphertext = [ciphertext[whole:]] if whole < len(ciphertext) else []
         self._waiting = len(ciphertext) - whole
-        if not whole:
-            return
-        for plaintext in self._decrypted_parts(ciphertext[:whole]):
-            if self.cut.seals_each_block and self._plaintext:
-                self._strip_padding()  # of the block before, which has turned out not to be the last
-            self._plaintext += plaintext
-        self._judge_until(len(self._plaintext) - DES_BLOCK)
-
-    def _decrypted_parts(self, ciphertext: bytes) -> Iterator[bytes]:
-        """What was padded as one."""
-        if not self.cut.seals_each_block:
-            yield self._decrypted(ciphertext)
-            return
-        starts = range(0, len(ciphertext), self.cut.full)
-        if self._profile.iv_chain is IvChain.NONE:
-            for start in starts:
-                self._begin_encryption()
-                yield self._decrypted(ciphertext[start : start + self.cut.full])
+        full = self.cut.full if self.cut.seals_each_block else max(whole, 1)
+        if self._profile.iv_chain is not IvChain.NONE:
+            joined = code if len(code) == self._encrypted_code_length else b""
+            plaintext = self._decrypted(ciphertext[:whole] + joined) if whole or joined else b""
+            parts = [plaintext[start : min(start + full, whole)] for start in range(0, whole, full)]
         else:
-            plaintext = self._decrypted(ciphertext)
-            yield from (plaintext[start : start + self.cut.full] for start in starts)
+            decrypt = self._decrypted_anew if self.cut.seals_each_block else self._decrypted
+            plaintext = b""
+            parts = [decrypt(ciphertext[start : min(start + full, whole)]) for start in range(0, whole, full)]
+        for part in parts:
+            if self.cut.seals_each_block and self._message:
+                self._strip_padding()  # of the block before, which has turned out not to be the last
+            self._append(part, held_back=DES_BLOCK)
+        return plaintext[whole:]
 
     def _decrypted(self, ciphertext: bytes) -> bytes:
         plaintext = self._key.decrypt(ciphertext, self._iv)
-        self._iv = ciphertext[-DES_BLOCK:]
+        self._vector = ciphertext[-DES_BLOCK:]
         return plaintext
 
+    def _decrypted_anew(self, ciphertext: bytes) -> bytes:
+        self._begin_encryption()
+        return self._decrypted(ciphertext)
+
+    def _append(self, part: bytes, held_back: int) -> None:
+        self._make_code(held_back=0)
+        self._message.append(part)
+        self._judged = 0
+        self._make_code(held_back)
+
+    def _make_code(self, held_back: int) -> None:
+        """Make the code of the message as far as it came, but for the last octets, which may be padding."""
+        if self._message:
+            last = self._message[-1]
+            end = max(self._judged, len(last) - held_back)
+            self._code.update(memoryview(last)[self._judged : end])
+            self._judged = end
+
     def _strip_padding(self) -> None:
-        room = padding_length(bytes(self._plaintext[-DES_BLOCK:]), self._profile.padding)
-        if room is None:
-            self._paddings_are_right = False
-        else:
-            del self._plaintext[-room:]
+        last = self._message.pop() if self._message else b""
+        room = padding_length(last[-DES_BLOCK:], self._profile.padding)
+        self._paddings_are_right = self._paddings_are_right and room is not None
+        self._message.append(last[: len(last) - (room or 0)])
 
-    def _judge_until(self, end: int) -> None:
-        """Make the code of the message as far as this octet."""
-        with memoryview(self._plaintext) as plaintext:
-            self._code.update(plaintext[self._judged : end])
-        self._judged = end
-
-    def _judge(self, code: bytes) -> bool:
-        """Whether this is the code. All comparisons are made, each in constant time."""
+    def _judge(self, code: bytes, decrypted: bytes) -> bool:
+        """Whether this is the code, which may be decrypted already. All comparisons are made, in constant time."""
         if self._settings.mac is Mac.DES_MAC:
             encrypted, clear = ([self._code.value()], []) if self._encrypts else ([], [self._code.value()])
         else:
@@ -285,12 +306,15 @@ class Protection:
                 encrypted, clear = digest, others
             else:
                 encrypted, clear = [], digest + others
-        if encrypted and len(code) == len(padded(encrypted[0], self._profile.padding)):
-            self._begin_encryption()
-            plain = self._decrypted(code)
+        if encrypted and len(code) == self._encrypted_code_length:
+            plain = decrypted or self._decrypted_anew(code)
             room = padding_length(plain, self._profile.padding)
             return room is not None and _any_equal(plain[: len(plain) - room], encrypted)
         return _any_equal(code, clear)
+
+    @property
+    def _encrypted_code_length(self) -> int:
+        return padded_length(self._profile.mac_length if self._settings.mac is Mac.DES_MAC else MD5_LENGTH)
 
     @property
     def _key(self) -> DataKey:
@@ -304,7 +328,7 @@ def _piece_length(left: int, unit: int) -> int:
     most, least = (max(1, octets // unit) * unit for octets in (PIECE, LEAST))
     if left > 2 * most:
         return most
-    return max(least, left // 2 // unit * unit)
+    return left if left <= 2 * least else max(least, left // 2 // unit * unit)
 
 
 def _any_equal(code: bytes, candidates: list[bytes]) -> bool:

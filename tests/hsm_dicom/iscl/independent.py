@@ -1,4 +1,4 @@
-"""A second implementation of ISCL's default profile, as a peer for tests.
+"""A second implementation of ISCL's default profile, as a peer for tests. It can also seal each block for itself.
 
 Written from the tables of messages and from the norms (FIPS 46-3, FIPS 81, FIPS 113, RFC 1321, PKCS #5), as straight
 code without a state machine; it imports nothing of hsm_dicom or tokens. Its keys are in its memory. What it sends can
@@ -104,6 +104,7 @@ class IndependentPeer:
         name: bytes = b"independent",
         block: int = 8192,
         limit: int = 1_048_576,
+        each_block: bool = False,
         spoil: Spoil | None = None,
     ) -> None:
         self.sock = sock
@@ -117,6 +118,7 @@ class IndependentPeer:
         self.name = name
         self.block = block
         self.limit = limit
+        self.each_block = each_block
         self.spoil = spoil or {}
         self.iv = bytes(8)
         self.other_name = b""
@@ -200,10 +202,14 @@ class IndependentPeer:
             self.put(RANDOM_RQ, random)
             self.get(RANDOM_RP)
             key = odd_parity(ecb(self.encryption_key, random))
-        data = self._encrypt(key, message) if self.encryption == DES_CBC else message
         room = self.block - 32
-        for start in range(0, len(data), room):
-            self.put(BLOCK, data[start : start + room])
+        if self.each_block:
+            for fragment in self._fragments(message):
+                self.put(BLOCK, self._encrypt(key, fragment))
+        else:
+            data = self._encrypt(key, message) if self.encryption == DES_CBC else message
+            for start in range(0, len(data), room):
+                self.put(BLOCK, data[start : start + room])
         if self.mac != NO_MAC:
             self.put(CODE, self._code(key, message))
 
@@ -223,15 +229,26 @@ class IndependentPeer:
         if self.unique:
             key = odd_parity(ecb(self.encryption_key, self.get(RANDOM_RQ)[1]))
             self.put(RANDOM_RP)
-        total = (length // 8 + 1) * 8 if encryption == DES_CBC else length
-        data = b""
-        while len(data) < total:
-            data += self.get(BLOCK)[1]
-        message = self._decrypt(key, data) if encryption == DES_CBC else data
+        if self.each_block:
+            message = b""
+            for fragment in self._fragments(bytes(length)):
+                message += self._decrypt(key, self.get(BLOCK)[1])
+                assert len(message) % len(fragment) == 0 or len(message) == length
+        else:
+            total = (length // 8 + 1) * 8 if encryption == DES_CBC else length
+            data = b""
+            while len(data) < total:
+                data += self.get(BLOCK)[1]
+            message = self._decrypt(key, data) if encryption == DES_CBC else data
         assert len(message) == length
         if mac != NO_MAC:
             self._judge(key, message, self.get(CODE)[1])
         return message
+
+    def _fragments(self, message: bytes) -> list[bytes]:
+        """What goes into each block where each is padded by itself: one octet of padding in all but the last."""
+        room = (self.block - 32) // 8 * 8 - 1
+        return [message[start : start + room] for start in range(0, len(message), room)]
 
     def bye(self) -> None:
         """The line disconnection, asked for by this end."""

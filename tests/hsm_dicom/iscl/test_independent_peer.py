@@ -7,7 +7,8 @@ import socket
 
 import pytest
 
-from hsm_dicom.iscl import ISCLContext, State
+from hsm_dicom.iscl import ISCLContext, Mac, State, WireProfile
+from hsm_dicom.iscl.profile import Fragmenting
 from tests.hsm_dicom.iscl.lines import MODES, SECONDS, Ends, Mode, independent, meanwhile, settings, sockets
 
 MESSAGES = [b"\x01", b"eight by", bytes(8160), os.urandom(8159), os.urandom(70_001)]
@@ -35,6 +36,31 @@ def test_messages_pass_both_ways_and_the_line_is_ended_in_order(ends: Ends, mode
             line.close()
             done.result(SECONDS)
         assert line.status is State.CLOSED
+
+
+@pytest.mark.parametrize("block", [40, 1001, 8192])
+@pytest.mark.parametrize("mac", [Mac.MD5, Mac.DES_MAC])
+@pytest.mark.parametrize("we_serve", [True, False], ids=["we serve", "we ask"])
+def test_each_block_may_be_padded_and_encrypted_for_itself(ends: Ends, we_serve: bool, mac: Mac, block: int) -> None:
+    """R17, otherwise than by default. The edges are those of a full block, which holds one octet of padding."""
+    full = (block - 32) // 8 * 8
+    messages = [b"\x01", *(os.urandom(2 * full + more) for more in range(-4, 2)), os.urandom(5001)]
+    profile = WireProfile(fragmenting=Fragmenting.EACH_BLOCK)
+    with sockets() as (a, b):
+        peer = independent(b, not we_serve, mac=int(mac), block=block, each_block=True)
+
+        def be_the_peer() -> None:
+            peer.handshake()
+            while message := peer.receive():
+                peer.send(message[::-1])
+
+        with meanwhile(be_the_peer) as done:
+            line = ISCLContext(settings(mac=mac, profile=profile), ends.ours).wrap_socket(a, we_serve)
+            for message in messages:
+                line.sendall(message)
+                assert exactly(line, len(message)) == message[::-1]
+            line.close()
+            done.result(SECONDS)
 
 
 @pytest.mark.parametrize("we_serve", [True, False], ids=["we serve", "we ask"])

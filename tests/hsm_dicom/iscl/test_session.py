@@ -58,18 +58,23 @@ def sealing(session: Session) -> Protection:
     return begun.protection
 
 
-def test_no_more_than_one_message_waits_to_be_read(ends: Ends) -> None:
+def test_no_more_than_two_messages_wait_to_be_read(ends: Ends) -> None:
+    """The second was accepted before the first, which had come whole, was judged; the third has to wait."""
     pair = Pair(ends, settings(max_message=1000))
     pair.writes(Role.CLIENT, bytes(5000))
     pair.exchange()
-    assert pair.server.readable == 1000
+    assert pair.server.readable == 2000
     assert pair.server.connection.state is State.REQUESTED
     assert pair.server.step_timeout is None  # it is we who let the peer wait
+    assert len(pair.server.read(1000)) == 1000
+    pair.says(Role.SERVER, pair.server.proceed())
+    pair.exchange()
+    assert pair.server.readable == 1000
     assert len(pair.server.read(1)) == 1
     pair.says(Role.SERVER, pair.server.proceed())
     pair.exchange()
     assert pair.server.readable == 1999
-    assert pair.client.sent == 2
+    assert pair.client.sent == 3
 
 
 @pytest.mark.parametrize("unique", [False, True], ids=["fixed keys", "unique keys"])
