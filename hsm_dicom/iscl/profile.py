@@ -199,7 +199,7 @@ LAYOUTS = (
 
 @dataclass(frozen=True, kw_only=True)
 class WireProfile:
-    """Every reconstructed property of ISCL that could be set otherwise. The defaults are the ones that the norms make most likely."""
+    """Every reconstructed property of ISCL that can be set. The defaults are those that the norms make most likely."""
 
     byte_order: ByteOrder = ByteOrder.BIG
     """R1. Of all integers; DICOM's upper layer and ISO 7816 are big-endian."""
