@@ -98,7 +98,9 @@ class Context:
         with _establishing, _gate:
             before = _sockets_to_service()
             code, self._handle = self.library.SCardEstablishContext(self.library.SCARD_SCOPE_USER)
-            new = _sockets_to_service() - before
+            after = _sockets_to_service()
+        # By inode: a context that another thread releases meanwhile may leave its descriptor's number to ours.
+        new = [descriptor for inode, descriptor in after.items() if inode not in before]
         if code:
             raise CardServiceError(
                 f"The smart card service (pcscd) does not answer at {_socket_path()} ({PcscError(code).name}); "
@@ -110,7 +112,7 @@ class Context:
                 "The connection to the smart card service cannot be told from others of this process, so no deadline "
                 "could be kept. Do not use PC/SC through another library at the same moment."
             )
-        self._socket: int | None = new.pop()
+        self._socket: int | None = new[0]
         self._alarm = Alarm(lambda: self.cut("deadline"))
         _contexts.add(self)
 
@@ -191,16 +193,16 @@ def _socket_path() -> str:
     return os.environ.get("PCSCLITE_CSOCK_NAME", DEFAULT_SOCKET)
 
 
-def _sockets_to_service() -> set[int]:
-    """The descriptors in this process that are connected to pcscd."""
+def _sockets_to_service() -> dict[int, int]:
+    """The sockets in this process that are connected to pcscd: their inodes, and the descriptor of each."""
     # The service may have bound its socket under another spelling of the folder, such as /var/run.
     name = "/" + Path(_socket_path()).name
-    found = set()
+    found = {}
     for entry in _descriptors():
         try:
             with socket.socket(fileno=os.dup(entry)) as copy:
                 if copy.family == socket.AF_UNIX and os.fsdecode(copy.getpeername()).endswith(name):
-                    found.add(entry)
+                    found[os.fstat(copy.fileno()).st_ino] = entry
         except OSError:
             continue
     return found
