@@ -20,7 +20,7 @@ app = typer.Typer(
 )
 
 
-@app.command("trace", epilog="Example: hsm-dicom echo archive --record exchange.txt; hsm-dicom iscl trace exchange.txt")
+@app.command("trace", epilog="Example: hsm-dicom iscl trace exchange.txt")
 def trace(
     file: Annotated[Path, typer.Argument(metavar="FILE", show_default=False, help="A recording; see docs/iscl.md.")],
     peer: Annotated[
