@@ -42,11 +42,12 @@ from tokens.uri import Pkcs11Uri
 
 ALL = frozenset(Weakness)
 MEBIBYTE = 1 << 20
-THROUGHPUT_BYTES = 8 * MEBIBYTE
+THROUGHPUT_BYTES = 32 * MEBIBYTE
+"""A transfer as long as a large series: the filling of the line counts for as little as it does there."""
 PDU = 16 * 1024
 HANDSHAKES = 50
 CTS = 20
-ROUNDS = 7
+ROUNDS = 5
 SOAK_ASSOCIATIONS = 100
 SECONDS = 120.0
 """What an association may take in the soak; each step of ISCL has the time that it has by default."""
