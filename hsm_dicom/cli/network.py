@@ -205,12 +205,14 @@ def _teller(json: bool) -> Any:
 
     from hsm_dicom.cli import output
     from hsm_dicom.events import as_json
-    from hsm_dicom.iscl import IsclReady
+    from hsm_dicom.iscl import IsclFailed, IsclReady
     from hsm_dicom.network.events import NetworkEvent
 
     def tell(event: Event) -> None:
-        if not isinstance(event, NetworkEvent | IsclReady):
+        if not isinstance(event, NetworkEvent | IsclReady | IsclFailed):
             return
+        if isinstance(event, IsclFailed) and not event.authenticated:
+            return  # a handshake that failed is told as a network event
         if json:
             sys.stdout.write(as_json(event, datetime.now(UTC)) + "\n")
         else:

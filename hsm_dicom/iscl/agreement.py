@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from hsm_dicom.iscl.blocks import Cut
 from hsm_dicom.iscl.errors import ErrorCode, RemoteProtocolError
-from hsm_dicom.iscl.messages import UNIQUE_KEY, TransmissionRequest, is_unique, key_index
+from hsm_dicom.iscl.messages import UNIQUE_KEY, Encryption, Mac, TransmissionRequest, is_unique, key_index, named
 from hsm_dicom.iscl.profile import UniqueKeyForm
 from hsm_dicom.iscl.settings import ISCLSettings
 
@@ -31,7 +31,12 @@ def judge_request(request: TransmissionRequest, settings: ISCLSettings, peer: st
     if asked != (settings.encryption, settings.mac, settings.unique_keys, settings.encryption_key):
         raise RemoteProtocolError(
             ErrorCode.METHOD_NOT_ACCEPTABLE,
-            f"{peer} wants to send with encryption {request.encryption:#06x}, key {request.encryption_key:#04x} and "
-            f"MAC {request.mac:#06x}; the settings say {settings.encryption.name}, key {settings.encryption_key} "
-            f"({'unique' if settings.unique_keys else 'fixed'} keys) and {settings.mac.name}. Set both ends alike.",
+            f"{peer} wants to send with {_in_words(*asked)}; the settings say "
+            f"{_in_words(settings.encryption, settings.mac, settings.unique_keys, settings.encryption_key)}. "
+            "Set both ends alike.",
         )
+
+
+def _in_words(encryption: int, mac: int, unique: bool, index: int) -> str:
+    key = f"unique keys under encryption key {index}" if unique else f"encryption key {index}"
+    return f"encryption {named(Encryption, encryption)}, MAC {named(Mac, mac)} and {key}"

@@ -63,7 +63,10 @@ class IsclReady(DicomEvent):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IsclFailed(DicomEvent):
-    """A connection was given up. `code` is the number in `hsm_dicom.iscl.errors.ErrorCode`."""
+    """A connection was given up. `code` is the number in `hsm_dicom.iscl.errors.ErrorCode`.
+
+    `authenticated` says whether the handshake was over.
+    """
 
     level: ClassVar[int] = logging.WARNING
     peer: str
@@ -71,6 +74,7 @@ class IsclFailed(DicomEvent):
     state: str
     code: int
     reason: str
+    authenticated: bool
 
     @property
     def sentence(self) -> str:

@@ -287,3 +287,14 @@ def is_key_id(key_id: int) -> bool:
 def describe(message: type[Message]) -> str:
     """A name for people: "line check request"."""
     return message.id.name.lower().replace("_", " ").replace("mac ", "MAC ")
+
+
+_NAMES = {"THREE_PASS_FOUR_WAY": "three-pass four-way", "NONE": "none"}
+
+
+def named(kind: type[AuthenticationMethod] | type[Encryption] | type[Mac], value: int) -> str:
+    """A code of the wire for people: its name and number, DES-CBC (0x1212)."""
+    for member in kind:
+        if member == value:
+            return f"{_NAMES.get(member.name, member.name.replace('_', '-'))} ({value:#06x})"
+    return f"unknown ({value:#x})"

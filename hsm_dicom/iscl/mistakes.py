@@ -14,8 +14,10 @@ from hsm_dicom.iscl.messages import (
     KEY_INDEXES,
     MIN_BLOCK_DATA,
     NAK,
+    AuthenticationCompletion,
     AuthenticationMethod,
     AuthenticationRequest,
+    AuthenticationResponse,
     DataBlock,
     DisconnectionResponse,
     Encryption,
@@ -24,6 +26,8 @@ from hsm_dicom.iscl.messages import (
     Mac,
     Message,
     OptionUse,
+    Pass1,
+    Pass3,
     TransmissionRequest,
     TransmissionResponse,
     describe,
@@ -118,23 +122,35 @@ def _fits(block: DataBlock, transfer: Transfer | None) -> bool:
 
 def _refusal(message: Message, ours: bool, bounds: Bounds) -> Mistake | None:
     """What an option other than ACK means."""
-    use, name, transfer = message.option_use, describe(type(message)), bounds.transfer
+    use, transfer = message.option_use, bounds.transfer
+    name = f"{'an' if describe(type(message))[0] in 'aeiou' else 'a'} {describe(type(message))}"
     if use is OptionUse.NOTHING or (use is OptionUse.ANSWER and message.option != NAK):
-        return Mistake(ErrorCode.UNEXPECTED_OPTION, f"a {name} with the option {message.option:#010x}")
+        return Mistake(ErrorCode.UNEXPECTED_OPTION, f"{name} with the option {message.option:#010x}")
     if ours or isinstance(message, DisconnectionResponse):
         return None
     if message.option != NAK:
-        return Mistake(
-            ErrorCode.PEER_DEVICE_FAILED, f"a {name} which says that its device failed ({message.option:#06x})"
-        )
+        return Mistake(ErrorCode.PEER_DEVICE_FAILED, f"{name}: its device failed ({message.option:#06x})")
     if isinstance(message, TransmissionResponse) and transfer is not None:
         if message.length < transfer.request.length:
             return Mistake(
                 ErrorCode.PEER_LIMIT_TOO_SMALL,
                 f"a refusal: it takes {message.length} octets, and the message has {transfer.request.length}",
             )
-        return Mistake(ErrorCode.METHOD_NOT_ACCEPTABLE, "a refusal of our encryption, key or MAC")
-    return Mistake(ErrorCode.PEER_REFUSED, f"a refusal (NAK) in its {name}")
+        return Mistake(ErrorCode.METHOD_NOT_ACCEPTABLE, "a refusal of our encryption, key or MAC; set both ends alike")
+    meaning = _MEANINGS.get(type(message), "its log may say why")
+    return Mistake(ErrorCode.PEER_REFUSED, f"{name} with a refusal (NAK): {meaning}")
+
+
+_WRONG_RESPONSE = "the response to its challenge was wrong; compare the check values of the authentication keys"
+
+_MEANINGS: dict[type[Message], str] = {
+    LineCheckResponse: "it has another version or block length",
+    AuthenticationResponse: "it has another key index or other authentication data configured",
+    Pass1: "it has other authentication data configured",
+    Pass3: _WRONG_RESPONSE,
+    AuthenticationCompletion: _WRONG_RESPONSE,
+}
+"""What most likely lies behind a NAK, which itself gives no reason."""
 
 
 _ENCRYPTIONS = frozenset(Encryption)

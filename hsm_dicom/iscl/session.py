@@ -222,6 +222,7 @@ class Session:
                 state=self.connection.failed_in or self.connection.state,
                 code=int(error.code),
                 reason=str(error.args[0]),
+                authenticated=self.is_ready,
             )
         )
         if not self.is_ready:

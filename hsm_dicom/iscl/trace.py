@@ -32,6 +32,7 @@ from hsm_dicom.iscl.messages import (
     describe,
     is_unique,
     key_index,
+    named,
 )
 from hsm_dicom.iscl.profile import Role, WireProfile
 from hsm_dicom.iscl.states import State
@@ -229,11 +230,11 @@ def _value(name: str, value: int | bytes) -> str:
         case _, bytes():
             return value.hex()
         case "method", int():
-            return _named(AuthenticationMethod, value)
+            return named(AuthenticationMethod, value)
         case "encryption", int():
-            return _named(Encryption, value)
+            return named(Encryption, value)
         case "mac", int():
-            return _named(Mac, value)
+            return named(Mac, value)
         case "encryption_key", int() if is_unique(value):
             index = key_index(value)
             return "a session key of this message, under " + (
@@ -241,13 +242,3 @@ def _value(name: str, value: int | bytes) -> str:
             )
         case _:
             return str(value)
-
-
-_NAMES = {"THREE_PASS_FOUR_WAY": "three-pass four-way", "NONE": "none"}
-
-
-def _named(kind: type[AuthenticationMethod] | type[Encryption] | type[Mac], value: int) -> str:
-    for member in kind:
-        if member == value:
-            return f"{_NAMES.get(member.name, member.name.replace('_', '-'))} ({value:#06x})"
-    return f"unknown ({value:#x})"

@@ -87,8 +87,8 @@ def _is(peer: Peer, facts: ConnectionFacts) -> bool:
 
 def _lacking(facts: ConnectionFacts) -> str:
     if facts.certificate is None:
-        return "calls itself so; add one, or correct its peer_authentication_data"
-    also = f", or does not call itself '{facts.entity}'" if facts.entity else ""
+        return f"has the authentication data '{facts.entity}'; add one, or correct its peer_authentication_data"
+    also = f" and the authentication data '{facts.entity}'" if facts.entity else ""
     return f"has this certificate{also}; add one, or correct its host, subject or pin"
 
 

@@ -11,6 +11,10 @@ from tests.hsm_dicom.cli.conftest import Run
 from tests.hsm_dicom.network.images import ct_image, data_set_bytes
 from tests.hsm_dicom.network.iscl_site import ISCLSite
 from tests.hsm_dicom.network.listening import listening
+from tests.tokens.secrets.devices import KEYS
+from tokens import open_token
+from tokens.pkcs11.secret_ceremony import delete_secret, import_secret
+from tokens.secrets import Use
 
 GOLDEN = Path(__file__).parent.parent / "iscl" / "golden"
 
@@ -81,3 +85,33 @@ def test_a_trace_for_programs(run: Run) -> None:
     assert (first["number"], first["sender"], first["name"]) == (1, "server", "line check request")
     assert first["remark"] is None
     assert "version: 'MEDIS-ISCL V1.00'" in first["facts"]
+
+
+def test_ends_that_are_set_otherwise_are_told_so_in_words_at_both_ends(iscl_site: ISCLSite, run: Run) -> None:
+    iscl_site.write(peer="unique_keys = true")
+    with listening(iscl_site.config) as running:
+        echoed = run("echo", "archive", "--config", iscl_site.config)
+        assert echoed.status == 1
+        assert "a refusal of our encryption, key or MAC; set both ends alike" in echoed.said
+        assert running.says(
+            "wants to send with encryption DES-CBC (0x1212), MAC MD5 (0x1441) and unique keys under encryption key 1; "
+            "the settings say encryption DES-CBC (0x1212), MAC MD5 (0x1441) and encryption key 1. Set both ends alike."
+        ), running.printed
+
+
+def test_a_key_that_differs_is_told_at_both_ends(iscl_site: ISCLSite, run: Run) -> None:
+    """Under one index on the wire there are two keys: the second is made the first under another prefix."""
+    with open_token(iscl_site.secrets.uri()) as connection:
+        for use, index in ((Use.AUTHENTICATION, 2), (Use.ENCRYPTION, 2)):
+            key = bytearray.fromhex(KEYS[use, index])
+            import_secret(connection, use, 1, key, prefix="theirs")
+    try:
+        iscl_site.write(peer='prefix = "theirs"')
+        with listening(iscl_site.config) as running:
+            echoed = run("echo", "archive", "--config", iscl_site.config)
+            assert "compare the check values of the authentication keys" in echoed.said
+            assert running.says("Compare the check values and key indexes of both sides.")
+    finally:
+        with open_token(iscl_site.secrets.uri()) as connection:
+            for use in Use:
+                delete_secret(connection, use, 1, prefix="theirs")

@@ -161,7 +161,7 @@ def test_whoever_calls_itself_otherwise_is_rejected(iscl_site: ISCLSite) -> None
         ):
             echo(found, transport, calling, PATIENCE)
         refused = next(event for event in told if isinstance(event, AssociationRefused) and event.name == "archive")
-        assert "no peer of this listener calls itself so" in refused.sentence
+        assert "no peer of this listener has the authentication data 'CT2'" in refused.sentence
         assert refused.subject == "CT2"
 
 
