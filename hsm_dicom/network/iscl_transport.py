@@ -171,10 +171,8 @@ def _failed(error: OSError | TokenError, peer: str) -> HandshakeFailed:
         ours = isinstance(error, DeviceFailed)
         sentence = f"No ISCL with {peer}: {'our device failed: ' if ours else ''}{error}"
     elif isinstance(error, TimeoutError):
-        reason, sentence = (
-            FailureReason.TIMED_OUT,
-            (f"{peer} did not finish the ISCL handshake in time; see whether it speaks ISCL on this port."),
-        )
+        reason = FailureReason.TIMED_OUT
+        sentence = f"{peer} did not finish the ISCL handshake in time; see whether it speaks ISCL on this port."
     elif isinstance(error, TokenError):
         reason, sentence = FailureReason.OWN_KEY, f"No ISCL with {peer}: our device failed: {error}"
     return HandshakeFailed(reason, peer, sentence)
