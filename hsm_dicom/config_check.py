@@ -36,7 +36,8 @@ from hsm_dicom.identity import (
     load_identity,
     read_certificates,
 )
-from hsm_dicom.network.problems import iscl_tables, problems, try_iscl
+from hsm_dicom.network.iscl_check import is_sound, iscl_tables, try_iscl
+from hsm_dicom.network.problems import problems
 from tokens.errors import TokenError
 from tokens.opening import module_of
 from tokens.pin import FromEnvironment, FromFile, PinPad, Prompt
@@ -113,10 +114,9 @@ class _Check:
             self.progress(f"identity {name}")
             identities += self._identity(name, identity)
         self._places()
-        found = problems(configuration)
-        for place, what, remedy in found:
+        for place, what, remedy in problems(configuration):
             self._add(place, what, remedy)
-        secrets = self._secrets({place[:2] for place, _, _ in found})
+        secrets = self._secrets()
         return ConfigurationReport(
             file=self.reading.file,
             problems=tuple(sorted(self.problems, key=lambda problem: problem.line or 0)),
@@ -231,11 +231,11 @@ class _Check:
 
     # -- secrets ----------------------------------------------------------------------------------------------
 
-    def _secrets(self, unsound: set[KeyPath]) -> dict[str, str]:
-        """Which secrets each ISCL table finds, those in unsound tables left out."""
+    def _secrets(self) -> dict[str, str]:
+        """Which secrets each ISCL table finds. Tables that cannot work, as was said, are left out."""
         there = {}
         for place, section in iscl_tables(self.reading.configuration):
-            if place[:2] in unsound or section.token is None:
+            if section.token is None or not is_sound(self.reading.configuration, place):
                 continue
             name = ".".join(place)
             self.progress(f"secrets of {name}")
@@ -243,7 +243,7 @@ class _Check:
                 if access_to(self.reading.configuration, section.token).name not in self.logged_in:
                     self.not_looked_at.append(name)
                     continue
-                there[name] = try_iscl(self.reading.configuration, place)
+                there[name] = try_iscl(self.reading.configuration, place, section)
         return there
 
     # -- the other tables -------------------------------------------------------------------------------------

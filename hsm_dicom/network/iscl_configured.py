@@ -68,9 +68,14 @@ def open_keys(configuration: Configuration, own: ISCLSection, *, pin: PinSource 
         raise
 
 
+def is_card(wanted: str) -> bool:
+    """Whether a table means a smart card by this."""
+    return wanted.lower().startswith("card:")
+
+
 def _open(configuration: Configuration, wanted: str, section: ISCLSection, pin: PinSource | None) -> Secrets:
     """The secrets on a token, by its name or its URI, or on a card, by its URI."""
-    if wanted.lower().startswith("card:"):
+    if is_card(wanted):
         card = access_to_uri(configuration, parse_uri(wanted), pin=pin)
         return card.open_secrets()
     token = access_to(configuration, wanted, pin=pin)

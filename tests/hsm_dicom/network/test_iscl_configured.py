@@ -23,6 +23,10 @@ from hsm_dicom.network.service import Service
 from hsm_dicom.tls import FailureReason, HandshakeFailed
 from tests.hsm_dicom.network.iscl_site import ISCLSite
 from tests.hsm_dicom.network.nodes import PATIENCE, eventually
+from tests.tokens.secrets.devices import KEYS
+from tokens import open_token
+from tokens.pkcs11.secret_ceremony import delete_secret, import_secret
+from tokens.secrets import Use
 
 KEYS_OF_THEIR_OWN = "authentication_key = 2\nencryption_key = 2"
 
@@ -102,6 +106,8 @@ def test_check_config_says_what_is_wrong_and_where(
     found = {problem.key: f"{problem.what} {problem.remedy}" for problem in report.problems}
     assert sentence in found[place], found
     assert not report.usable
+    # A listener serves the peer whose table is wrong; that is said once.
+    assert len(found) == 1
 
 
 def test_iscl_without_a_reason_or_a_token_is_not_opened(iscl_site: ISCLSite) -> None:
@@ -224,3 +230,28 @@ def test_peers_that_send_a_part_of_a_tls_record_hold_nobody_up(iscl_site: ISCLSi
             raw.sendall(b"\x17\x03\x03\x40\x00part")
         with reaching(configured(iscl_site), "archive") as (found, transport, calling):
             assert echo(found, transport, calling, PATIENCE).done
+
+
+def test_check_config_sees_a_key_that_is_for_the_other_direction(iscl_site: ISCLSite) -> None:
+    """As directional keys are imported at the client's side: the first answers, the second verifies."""
+    with open_token(iscl_site.secrets.uri()) as connection:
+        for index, answers in ((1, True), (2, False)):
+            key = bytearray.fromhex(KEYS[Use.AUTHENTICATION, index])
+            import_secret(
+                connection, Use.AUTHENTICATION, index, key, prefix="directed", answers=answers, verifies=not answers
+            )
+        import_secret(connection, Use.ENCRYPTION, 1, bytearray.fromhex(KEYS[Use.ENCRYPTION, 1]), prefix="directed")
+    try:
+        directed = 'prefix = "directed"\nwire = { directional_keys = true }\n'
+        right = f"{directed}authentication_key = 1\nserver_authentication_key = 2"
+        wrong = f"{directed}authentication_key = 2\nserver_authentication_key = 1"
+        report = check_configuration(iscl_site.write(peer=right))
+        assert report.secrets["peers.archive.iscl"] == "authentication keys 1 and 2, encryption key 1"
+        for tables in ({"peer": wrong}, {"peer": 'prefix = "directed"'}, {"listener": right}):
+            report = check_configuration(iscl_site.write(**tables))
+            assert "was imported for the other direction" in str(report.problems), tables
+        assert "peers.archive.iscl" in check_configuration(iscl_site.write(listener=wrong)).secrets
+    finally:
+        with open_token(iscl_site.secrets.uri()) as connection:
+            for use, index in ((Use.AUTHENTICATION, 1), (Use.AUTHENTICATION, 2), (Use.ENCRYPTION, 1)):
+                delete_secret(connection, use, index, prefix="directed")
