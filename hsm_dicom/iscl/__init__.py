@@ -7,15 +7,18 @@ public: what is reconstructed is collected in `WireProfile`, and interoperabilit
 |------------------|-------------------------------------------------------------------------|
 | `context`        | `ISCLContext.wrap_socket`: start here                                   |
 | `sockets`, `aio` | the transports: a blocking socket, an asyncio stream                    |
-| `session`        | one end with its keys, without sockets                                  |
+| `session`        | one end with its keys, without sockets; `sending` and `receiving` for a |
+|                  | message, `units` for what becomes one                                   |
 | `authentication` | the three passes; `agreement` for what a transfer must be like          |
-| `suite`          | MAC, encryption, the chain of initialisation vectors                    |
+| `suite`          | MAC, encryption, the chain of initialisation vectors; `codes`, `blocks` |
 | `connection`     | the state machine, without keys                                         |
-| `states`         | its rules, as one table; `refusals` for how it says no                  |
+| `states`         | its rules, as one table; `mistakes` for what can be wrong in turn,      |
+|                  | `refusals` for how it says no                                           |
 | `wire`           | octets to messages and back                                             |
 | `messages`       | the messages and their numbers                                          |
-| `profile`        | everything that is reconstructed                                        |
-| `settings`       | what an officer configures; `hooks` for what a program may hear         |
+| `profile`        | everything that is reconstructed; `wire_table` reads it from a table    |
+| `settings`       | what an officer configures; `hooks` for what a program may hear;        |
+|                  | `entity` for what an end calls itself                                   |
 | `trace`          | records an exchange, explains a recorded one                            |
 """
 

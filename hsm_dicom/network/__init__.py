@@ -3,12 +3,13 @@
 | module                                  | holds                                                                    |
 |-----------------------------------------|--------------------------------------------------------------------------|
 | settings.py                             | `Peer`, `ListenerSettings`, `Limits`: frozen data                        |
-| configured.py                           | the same from the configuration file                                     |
+| configured.py, iscl_configured.py       | the same from the configuration file                                     |
+| problems.py, iscl_check.py              | what is wrong with the tables there                                      |
 | transport.py                            | the port `SecureTransport`, and the facts of a connection                |
 | tls_transport.py, legacy_transport.py, iscl_transport.py | what implements it                                      |
 | assembly.py                             | from settings, identities and trust to a transport                       |
 | listener.py                             | accepting, and handshakes that cannot hold each other up                 |
-| authorisation.py                        | which AE titles a certificate may use                                    |
+| authorisation.py                        | which AE titles a certificate, or the holder of an ISCL key, may use     |
 | acceptor.py, requestor.py               | pynetdicom on connections that are secured already                       |
 | service.py                              | a node that listens, and is reloaded                                     |
 | echo.py, store.py, receive.py           | C-ECHO and C-STORE as SCU, C-STORE as SCP                                |
