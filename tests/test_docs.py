@@ -4,18 +4,23 @@ import json
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-PROVISION = "/usr/share/hsm-dicom/softhsm-config/provision"
+FOUND_BY_THE_PAGES = ("PATH", "SOFTHSM2_CONF", "PCSCLITE_CSOCK_NAME", "VIRTUAL_ENV")
+"""What a page must say for itself, beside all that begins with HSM_DICOM."""
 
 
 def blocks(page: str, language: str) -> list[str]:
+    """The examples of a page in one language, in their order."""
     return re.findall(rf"^```{language}\n(.*?)^```", (DOCS / page).read_text(), re.MULTILINE | re.DOTALL)
+
+
+FIRST = blocks("security-officer.md", "sh")[0]
+"""The block that is repeated in each terminal."""
 
 
 @pytest.fixture(scope="module")
@@ -27,26 +32,47 @@ def rehearsal(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run_shell(folder: Path, commands: list[str]) -> str:
-    script = "set -eu\n" + "\n".join(commands).replace(PROVISION, str(ROOT / "softhsm-config" / "provision"))
-    return _run(folder, ["bash", "-c", script])
-
-
-def run_python(folder: Path, examples: list[str]) -> str:
-    return _run(folder, [sys.executable, "-c", "\n".join(examples)])
-
-
-def _run(folder: Path, arguments: list[str]) -> str:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("HSM_DICOM")}
-    environment |= {
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "SOFTHSM2_CONF": str(folder / "rehearsal" / "softhsm2.conf"),
-        "HSM_DICOM_STATE": str(folder / "rehearsal" / "state"),
+    """Run commands in a new terminal, as it were, that knows where the clone is and nothing else."""
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in FOUND_BY_THE_PAGES and not name.startswith("HSM_DICOM")
     }
+    environment |= {"PATH": os.defpath, "CLONE": str(ROOT)}
     done = subprocess.run(
-        arguments, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL
+        ["bash", "-c", "set -eu\n" + "\n".join(commands)],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        stdin=subprocess.DEVNULL,
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     return done.stdout
+
+
+def run_python(folder: Path, page: str, first: str) -> str:
+    """Run a page's Python examples, in a new terminal in which a rehearsal's first block was repeated."""
+    (folder / "examples.py").write_text("\n".join(blocks(page, "python")))
+    return run_shell(folder, [first, "python examples.py"])
+
+
+def test_the_readmes_second_block_puts_the_command_on_the_path() -> None:
+    _, then = re.findall(r"^```sh\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert "check-config" in run_shell(ROOT, [then])
+
+
+@pytest.mark.parametrize("page", ["tls.md", "iscl-setup.md"])
+def test_every_rehearsal_begins_with_the_same_block(page: str) -> None:
+    assert blocks(page, "sh")[0] == FIRST
+
+
+def test_the_first_block_repeated_keeps_the_pins(tmp_path: Path) -> None:
+    both = [FIRST, "sha256sum rehearsal/*.pin", FIRST, "sha256sum rehearsal/*.pin"]
+    lines = run_shell(tmp_path, both).splitlines()
+    assert len(lines) == 4
+    assert lines[:2] == lines[2:]
 
 
 def test_the_security_officers_page(rehearsal: Path) -> None:
@@ -55,7 +81,7 @@ def test_the_security_officers_page(rehearsal: Path) -> None:
 
 
 def test_the_ceremony_of_secrets_leaves_two_tokens_with_keys_for_each_direction(rehearsal: Path) -> None:
-    lists = ["hsm-dicom secret list rehearsal --json", "hsm-dicom secret list pacs --json"]
+    lists = [FIRST, "hsm-dicom secret list rehearsal --json", "hsm-dicom secret list pacs --json"]
     ours, theirs = (json.loads(line)["secrets"] for line in run_shell(rehearsal, lists).splitlines())
     assert [(s["label"], s["encrypts"], s["decrypts"]) for s in ours] == [
         ("secret-authentication-1", True, False),
@@ -67,22 +93,30 @@ def test_the_ceremony_of_secrets_leaves_two_tokens_with_keys_for_each_direction(
 
 
 def test_the_signing_page(rehearsal: Path) -> None:
-    said = run_shell(rehearsal, blocks("signing.md", "sh"))
+    said = run_shell(rehearsal, [FIRST, *blocks("signing.md", "sh")])
     assert "valid" in said
     assert (rehearsal / "report.html").read_text().startswith("<!DOCTYPE html>")
     assert list((rehearsal / "streams").glob("*.mac"))
 
 
 def test_the_developers_page(rehearsal: Path) -> None:
-    said = run_python(rehearsal, blocks("developer.md", "python"))
+    said = run_python(rehearsal, "developer.md", FIRST)
     assert "intact ['base', 'creator'" in said
     assert "sign with key 'node' (CKM_SHA256_RSA_PKCS): done" in said
 
 
 def test_every_link_between_pages_leads_somewhere() -> None:
     for page in [ROOT / "README.md", *DOCS.glob("*.md"), ROOT / "softhsm-config" / "README.md"]:
-        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
+        for target, heading in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", page.read_text()):
+            there = page.parent / target if target else page
+            assert there.exists(), f"{page.name}: {target}"
+            assert not heading or heading in headings(there), f"{page.name}: {target}#{heading}"
+
+
+def headings(page: Path) -> set[str]:
+    """The places in a page that a link can name, as GitHub makes them of its headings."""
+    titles = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 def test_every_test_that_a_page_names_exists() -> None:
