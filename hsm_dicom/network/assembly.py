@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from types import ModuleType
 
 from hsm_dicom.identity import Identity
 from hsm_dicom.iscl import ISCLContext, ISCLHooks
 from hsm_dicom.network.errors import SettingsError
+from hsm_dicom.network.iscl_keys import ISCLKeys
 from hsm_dicom.network.iscl_transport import ISCLTransport
 from hsm_dicom.network.settings import ISCLOpening, ListenerSettings, Peer
 from hsm_dicom.network.sockets import READ_SECONDS
@@ -16,21 +16,6 @@ from hsm_dicom.network.tls_transport import TLSTransport
 from hsm_dicom.network.transport import SecureTransport
 from hsm_dicom.tls import ContextError, LegacyRefused, client_context, server_context
 from hsm_dicom.trust import Verifier
-from tokens.secrets import Secrets
-
-
-@dataclass(frozen=True)
-class ISCLKeys:
-    """The secrets of one ISCL transport, on one device or on two; see `hsm_dicom.iscl.ISCLContext`."""
-
-    secrets: Secrets = field(repr=False)
-    authentication: Secrets | None = field(default=None, repr=False)
-
-    def close(self) -> None:
-        """Let go of the devices."""
-        self.secrets.close()
-        if self.authentication is not None:
-            self.authentication.close()
 
 
 def accepting(
@@ -77,7 +62,7 @@ def _iscl(
     if keys is None:
         raise SettingsError("ISCL is opened, and nothing says where its secrets are.")
     context = ISCLContext(opening.settings, keys.secrets, authentication=keys.authentication, hooks=hooks)
-    return ISCLTransport(context, outer, read_seconds=read_seconds)
+    return ISCLTransport(context, outer, keys, read_seconds=read_seconds)
 
 
 def _accepting_tls(

@@ -9,8 +9,8 @@ from hsm_dicom.iscl import Encryption, ISCLSettings, ISCLSettingsError, Mac, Wea
 from hsm_dicom.iscl.entity import authentication_data
 from hsm_dicom.iscl.messages import MAX_BLOCK_DATA, MAX_MESSAGE
 from hsm_dicom.iscl.wire_table import wire_profile
-from hsm_dicom.network.assembly import ISCLKeys
 from hsm_dicom.network.errors import SettingsError
+from hsm_dicom.network.iscl_keys import ISCLKeys
 from hsm_dicom.network.settings import ISCLOpening
 from tokens.opening import parse_uri
 from tokens.pin import PinSource

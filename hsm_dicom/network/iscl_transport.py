@@ -10,11 +10,13 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 from hsm_dicom.iscl import DeviceFailed, ErrorCode, ISCLContext, ISCLError, ISCLSocket
 from hsm_dicom.iscl.entity import entity_name
 from hsm_dicom.iscl.session import Session
+from hsm_dicom.network.iscl_keys import ISCLKeys
 from hsm_dicom.network.pump import PumpedSocket
 from hsm_dicom.network.sockets import READ_SECONDS
 from hsm_dicom.network.transport import ConnectionFacts, Handshake, Secured, SecureTransport, Wants
@@ -40,14 +42,23 @@ _REASONS = {
 
 
 class ISCLTransport:
-    """One side's context, ready for connections. `outer` is the TLS in which ISCL runs, if it does."""
+    """One side's context, ready for connections. `outer` is the TLS in which ISCL runs, if it does.
+
+    `keys` are the devices behind the context, where somebody may let go of them: each connection keeps them to its end.
+    """
 
     def __init__(
-        self, context: ISCLContext, outer: SecureTransport | None = None, *, read_seconds: float = READ_SECONDS
+        self,
+        context: ISCLContext,
+        outer: SecureTransport | None = None,
+        keys: ISCLKeys | None = None,
+        *,
+        read_seconds: float = READ_SECONDS,
     ) -> None:
         self.name = "ISCL" if outer is None else f"ISCL in {outer.name}"
         self._context = context
         self._outer = outer
+        self._keys = keys or ISCLKeys(context.secrets, context.authentication)
         self._read_seconds = read_seconds
 
     def accept(self, connection: socket.socket, peer: str) -> Handshake:
@@ -61,13 +72,15 @@ class ISCLTransport:
         connection.settimeout(0)
         session = self._context.session(True, peer)
         line = ISCLSocket(connection, session)
+        release = self._keys.hold()
         try:
             # The server speaks first in ISCL; a listener waits until there is something to read.
             with contextlib.suppress(BlockingIOError):
                 line.do_handshake()
         except OSError as error:
+            release()
             raise _failed(error, peer) from error
-        return ISCLAccepting(self, line, session, connection, peer, outer)
+        return ISCLAccepting(self, line, session, connection, peer, outer, release)
 
     def connect(self, connection: socket.socket, peer: str, seconds: float) -> Secured:
         """The connecting side; see `SecureTransport`."""
@@ -77,12 +90,16 @@ class ISCLTransport:
             secured = self._outer.connect(connection, peer, seconds)
             connection, facts = secured.socket, secured.facts
         connection.settimeout(max(deadline - time.monotonic(), 0.001))
+        release = self._keys.hold()
         try:
-            return self.secured(self._context.wrap_socket(connection, server_hostname=peer), facts)
-        except (OSError, TokenError) as error:
-            raise _failed(error, peer) from error
+            return self.secured(self._context.wrap_socket(connection, server_hostname=peer), facts, release)
+        except BaseException as error:
+            release()
+            if isinstance(error, OSError | TokenError):
+                raise _failed(error, peer) from error
+            raise
 
-    def secured(self, line: ISCLSocket, outer: ConnectionFacts | None) -> Secured:
+    def secured(self, line: ISCLSocket, outer: ConnectionFacts | None, release: Callable[[], None]) -> Secured:
         """The connection whose handshake is done. `outer` are the facts of the TLS around it."""
         settings = self._context.settings
         keys = "unique" if settings.unique_keys else "fixed"
@@ -102,7 +119,7 @@ class ISCLTransport:
                 suite=f"{suite} in {outer.suite}",
                 entity=entity,
             )
-        return Secured(PumpedSocket.over(line, self._read_seconds), facts)
+        return Secured(PumpedSocket.over(line, self._read_seconds, release), facts)
 
 
 class _AcceptingOuter:
@@ -140,9 +157,10 @@ class ISCLAccepting:
         raw: socket.socket,
         peer: str,
         outer: ConnectionFacts | None,
+        release: Callable[[], None],
     ) -> None:
         self._transport, self._line, self._session = transport, line, session
-        self._raw, self._peer, self._outer = raw, peer, outer
+        self._raw, self._peer, self._outer, self._release = raw, peer, outer, release
 
     def advance(self) -> Wants | Secured:
         """See `Handshake`."""
@@ -152,7 +170,7 @@ class ISCLAccepting:
             return Wants.TO_READ
         except OSError as error:
             raise _failed(error, self._peer) from error
-        return self._transport.secured(self._line, self._outer)
+        return self._transport.secured(self._line, self._outer, self._release)
 
     def fileno(self) -> int:
         """See `Handshake`."""
@@ -161,6 +179,7 @@ class ISCLAccepting:
     def give_up(self) -> socket.socket:
         """See `Handshake`."""
         self._session.close()
+        self._release()
         return self._raw
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+from collections.abc import Callable
 from typing import Any, Protocol, Self
 
 CHUNK = 1 << 16
@@ -45,8 +46,8 @@ class PumpedSocket(socket.socket):
     _names: tuple[Any, Any] = (None, None)
 
     @classmethod
-    def over(cls, line: Line, read_seconds: float) -> Self:
-        """A socket over a line, which is pumped until either end is closed."""
+    def over(cls, line: Line, read_seconds: float, ended: Callable[[], None] = lambda: None) -> Self:
+        """A socket over a line, which is pumped until either end is closed; `ended` is called after that."""
         near, far = socket.socketpair()
         pumped = cls(near.family, near.type, near.proto, near.detach())
         pumped._read_seconds = read_seconds
@@ -54,8 +55,9 @@ class PumpedSocket(socket.socket):
         pumped.settimeout(read_seconds)
         # An association may be idle for as long as pynetdicom lets it; only a write has to make progress.
         line.settimeout(None)
-        for direction in (_inward, _outward):
-            threading.Thread(target=direction, args=(line, far, pumped), daemon=True, name=direction.__name__).start()
+        for direction, *more in ((_inward,), (_outward, ended)):
+            arguments = (line, far, pumped, *more)
+            threading.Thread(target=direction, args=arguments, daemon=True, name=direction.__name__).start()
         return pumped
 
     def connect(self, address: Any) -> None:
@@ -91,7 +93,7 @@ def _inward(line: Line, far: socket.socket, pumped: PumpedSocket) -> None:
             far.shutdown(socket.SHUT_WR)
 
 
-def _outward(line: Line, far: socket.socket, pumped: PumpedSocket) -> None:
+def _outward(line: Line, far: socket.socket, pumped: PumpedSocket, ended: Callable[[], None]) -> None:
     """From pynetdicom to the peer; the end of it is the end of the connection."""
     try:
         while data := far.recv(CHUNK):
@@ -101,6 +103,7 @@ def _outward(line: Line, far: socket.socket, pumped: PumpedSocket) -> None:
     finally:
         line.close()
         far.close()
+        ended()
 
 
 def _note(pumped: PumpedSocket, error: OSError) -> None:

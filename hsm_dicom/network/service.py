@@ -24,8 +24,9 @@ from hsm_dicom.errors import HsmDicomError
 from hsm_dicom.events import emit
 from hsm_dicom.identity import Identity
 from hsm_dicom.network.acceptor import Acceptor
-from hsm_dicom.network.assembly import ISCLKeys, accepting
+from hsm_dicom.network.assembly import accepting
 from hsm_dicom.network.events import TransportReloaded, log
+from hsm_dicom.network.iscl_keys import ISCLKeys
 from hsm_dicom.network.listener import Address, Listener
 from hsm_dicom.network.receive import CheckFile, Receiver
 from hsm_dicom.network.settings import ListenerSettings, Peer
@@ -117,7 +118,7 @@ class Service:
                 return False
             before, self._loaded = self._loaded, loaded
             self._listener.transport = transport
-            # Handshakes that are under way still sign with the identities of before.
+            # Handshakes that are under way still use the devices of before; lines of ISCL keep them until they end.
             closing = threading.Timer(self._listener.limits.handshake_seconds, before.close)
             closing.daemon = True
             closing.start()

@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+import time
 
 import pytest
+from pynetdicom import build_context
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from hsm_dicom import events
 from hsm_dicom.config import Configuration, read_configuration
@@ -18,13 +21,16 @@ from hsm_dicom.network.configured import listener, loader, peer, reaching
 from hsm_dicom.network.echo import echo
 from hsm_dicom.network.errors import AssociationRejected, PeerNotAuthorised
 from hsm_dicom.network.events import AssociationRefused, HandshakeRefused
+from hsm_dicom.network.iscl_keys import ISCLKeys
 from hsm_dicom.network.problems import problems
+from hsm_dicom.network.requestor import associate
 from hsm_dicom.network.service import Service
 from hsm_dicom.tls import FailureReason, HandshakeFailed
 from tests.hsm_dicom.network.iscl_site import ISCLSite
 from tests.hsm_dicom.network.nodes import PATIENCE, eventually
 from tests.tokens.secrets.devices import KEYS
 from tokens import open_token
+from tokens.errors import TokenError
 from tokens.pkcs11.secret_ceremony import delete_secret, import_secret
 from tokens.secrets import Use
 
@@ -213,6 +219,34 @@ def test_reloading_reads_secrets_and_peers_anew(iscl_site: ISCLSite) -> None:
         iscl_site.write(peer=KEYS_OF_THEIR_OWN)
         with reaching(configured(iscl_site), "archive") as (found, transport, calling):
             assert echo(found, transport, calling, PATIENCE).done
+
+
+def _is_closed(keys: ISCLKeys) -> bool:
+    try:
+        keys.secrets.data_key(1).encrypt(bytes(8), bytes(8))
+    except TokenError as error:
+        return "were closed" in str(error)
+    return False
+
+
+@pytest.mark.parametrize("keys", ["unique_keys = true", "unique_keys = false"])
+def test_an_association_outlives_the_reloading_of_its_secrets(iscl_site: ISCLSite, keys: str) -> None:
+    """Each message needs the device, long after the handshake; the login ends with the last association of before."""
+    text = iscl_site.write(iscl=keys).read_text()
+    iscl_site.config.write_text(text.replace("[listeners.archive]\n", "[listeners.archive]\nhandshake_seconds = 0.2\n"))
+    with (
+        Service(loader(iscl_site.config, "archive")) as service,
+        reaching(configured(iscl_site), "archive") as (found, transport, calling),
+    ):
+        before = service._loaded.keys
+        assert before is not None
+        with associate(found, transport, calling, [build_context(Verification)], PATIENCE) as opened:
+            assert opened.association.send_c_echo().Status == 0
+            assert service.reload()
+            assert service._loaded.keys is not before
+            time.sleep(0.5)  # beyond handshake_seconds, after which what held before is let go of
+            assert opened.association.send_c_echo().Status == 0
+        assert eventually(lambda: _is_closed(before))
 
 
 def test_peers_that_send_a_part_of_a_tls_record_hold_nobody_up(iscl_site: ISCLSite) -> None:

@@ -1,0 +1,45 @@
+"""The secrets of one ISCL transport, which its lines need for as long as they last.
+
+An identity of TLS is needed for the handshake alone. The keys of ISCL protect every message, so a device is let go of
+when nobody wants new lines any more, and the last line has ended.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from tokens.secrets import Secrets
+
+
+class ISCLKeys:
+    """Secrets on one device or on two; see `hsm_dicom.iscl.ISCLContext`. Safe to share between threads."""
+
+    def __init__(self, secrets: Secrets, authentication: Secrets | None = None) -> None:
+        self.secrets = secrets
+        self.authentication = authentication
+        self._lines: set[object] = set()
+        self._closing = False
+        self._changing = threading.Lock()
+
+    def hold(self) -> Callable[[], None]:
+        """Keep the devices for one line. Call what is returned when the line has ended; doing so twice is fine."""
+        line = object()
+        with self._changing:
+            self._lines.add(line)
+        return lambda: self._release(line)
+
+    def close(self) -> None:
+        """Let go of the devices: now, or when the last line has ended. Doing so twice is fine."""
+        with self._changing:
+            self._closing = True
+        self._release(None)
+
+    def _release(self, line: object) -> None:
+        with self._changing:
+            self._lines.discard(line)
+            is_over = self._closing and not self._lines
+        if is_over:
+            self.secrets.close()
+            if self.authentication is not None:
+                self.authentication.close()
