@@ -25,7 +25,10 @@ Beside it stand the keys for data, fixed ones by index and session keys derived 
         iv = ciphertext[-8:]                                  # to chain the next message to this one
 
 What a driver must provide is `DeviceSecrets`; what everybody else uses is `Secrets`. Who judges: a card does it
-itself. A PKCS#11 token decrypts the response, and this process compares it with the challenge in constant time.
+itself. A PKCS#11 token undoes the response, and this process compares the result with the challenge in constant time.
+
+A response is the challenge encrypted, and a session key the random number encrypted: one block of DES. Where a protocol
+has it the other way round, `by_decryption` says so, and DES decryption takes the place of encryption.
 """
 
 from __future__ import annotations
@@ -108,21 +111,22 @@ class DeviceSecrets(Protocol):
         """For messages: which secrets on which device."""
 
     def conversation(
-        self, index: int, peer_index: int, wait: float, deadline: float
+        self, index: int, peer_index: int, wait: float, deadline: float, *, by_decryption: bool = False
     ) -> AbstractContextManager[DeviceConversation]:
         """Reserve the device until the block ends or `time.monotonic()` reaches `deadline`, whatever comes first.
 
-        Raises `TokenBusy` after waiting `wait` seconds, and `NoSuchKey`.
+        Raises `TokenBusy` after waiting `wait` seconds, `NoSuchKey`, and `MechanismNotOffered` where the device does
+        not answer `by_decryption`.
         """
 
     def data_key(self, index: int) -> DeviceDataKey:
         """The fixed key. Raises `NoSuchKey`."""
 
-    def session_key(self, index: int, random: bytes) -> DeviceDataKey:
+    def session_key(self, index: int, random: bytes, *, by_decryption: bool = False) -> DeviceDataKey:
         """A key derived on the device, to stay there. Raises `MechanismNotOffered` where it cannot."""
 
-    def encrypt_random(self, index: int, random: bytes) -> bytes:
-        """One block under the fixed key, brought to the host: where a session key cannot stay on the device."""
+    def session_key_to_host(self, index: int, random: bytes, *, by_decryption: bool = False) -> bytes:
+        """The 8 bytes of a session key, brought to the host: where it cannot stay on the device."""
 
     def check_value(self, use: Use, index: int) -> bytes:
         """The first 3 bytes of a block of zeros encrypted under the key. Raises `NoSuchKey`."""
@@ -153,19 +157,27 @@ class Secrets:
 
     @contextmanager
     def authentication(
-        self, index: int, peer_index: int | None = None, *, wait: float = WAIT, timeout: float = TIMEOUT
+        self,
+        index: int,
+        peer_index: int | None = None,
+        *,
+        by_decryption: bool = False,
+        wait: float = WAIT,
+        timeout: float = TIMEOUT,
     ) -> Iterator[Authentication]:
         """A conversation in which both parties prove that they hold a key; see `Authentication`.
 
         `index` (from 1) is the authentication key with which we answer, `peer_index` the one with which the other
-        party does: the same unless keys are directional. Waits up to `wait` seconds for a device that is busy, then
-        raises `TokenBusy`; a card serves one conversation at a time. `timeout` is the number of seconds from the
-        start to the end of the block. After it the device is free for others, even if the block goes on, and every
-        call raises `AuthenticationExpired`.
+        party does: the same unless keys are directional. `by_decryption` says that both parties answer with the
+        decrypted challenge; a card does what its own commands do, and raises `MechanismNotOffered`. Waits up to
+        `wait` seconds for a device that is busy, then raises `TokenBusy`; a card serves one conversation at a time.
+        `timeout` is the number of seconds from the start to the end of the block. After it the device is free for
+        others, even if the block goes on, and every call raises `AuthenticationExpired`.
         """
         theirs = index if peer_index is None else peer_index
         expires = time.monotonic() + timeout
-        with self.device.conversation(index, theirs, min(wait, timeout), expires) as conversation:
+        reserved = self.device.conversation(index, theirs, min(wait, timeout), expires, by_decryption=by_decryption)
+        with reserved as conversation:
             held = Authentication(self, conversation, index, theirs, expires)
             try:
                 yield held
@@ -176,24 +188,26 @@ class Secrets:
         """The fixed encryption key with this index (from 1), a context manager."""
         return DataKey(self.device.data_key(index), f"encryption key {index} of {self.description}")
 
-    def session_key(self, index: int, random: bytes) -> DataKey:
+    def session_key(self, index: int, random: bytes, *, by_decryption: bool = False) -> DataKey:
         """The key that encrypting 8 random bytes under the fixed encryption key `index` gives; a context manager.
 
         It is derived and kept on the device (C_DeriveKey) and destroyed on closing. Where the device cannot do that,
         the key comes to this process's memory, if the secrets were opened with `host_session_keys=True`; an event
-        says so each time. Otherwise raises `MechanismNotOffered`. Parity is not adjusted: DES takes no notice of it.
+        says so each time. Otherwise raises `MechanismNotOffered`. No device keeps the key that is made
+        `by_decryption` of the random bytes. Parity is not adjusted: DES takes no notice of it.
         """
         _require_block(random, "random number")
         name = f"session key under encryption key {index} of {self.description}"
         try:
-            return DataKey(self.device.session_key(index, random), name)
+            return DataKey(self.device.session_key(index, random, by_decryption=by_decryption), name)
         except MechanismNotOffered as error:
             if not self._host_session_keys:
                 raise MechanismNotOffered(
                     f"{self.description} cannot keep a session key on the device ({error}) Allow session keys "
                     "in this program's memory (host_session_keys), or use the fixed keys."
                 ) from error
-        return DataKey(HostSessionKey(self.device.encrypt_random(index, random)), name)
+        value = self.device.session_key_to_host(index, random, by_decryption=by_decryption)
+        return DataKey(HostSessionKey(value), name)
 
     def check_value(self, use: Use, index: int) -> bytes:
         """The first 3 bytes of a block of zeros encrypted under a key: two keys that differ here are not the same."""

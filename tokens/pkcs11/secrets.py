@@ -8,6 +8,10 @@
 | MAC                    | C_Sign with CKM_DES(3)_MAC_GENERAL where the token has it, else CBC and its last block  |
 | session key            | C_DeriveKey with CKM_DES(3)_ECB_ENCRYPT_DATA                                            |
 
+By decryption, C_Encrypt and C_Decrypt change places. A session key by decryption cannot be derived: C_DeriveKey only
+encrypts. C_UnwrapKey would decrypt, but secrets may not unwrap: who may use such a key can have it unwrap, from what
+went over the line, a copy of a session key that can be read.
+
 Which objects these are, `tokens.pkcs11.secret_objects` says; the prefix of their labels is the `object` of the URI.
 """
 
@@ -69,30 +73,38 @@ class Pkcs11Secrets:
         return f"the secrets '{self.prefix}' on {self.connection.token.description}"
 
     @contextlib.contextmanager
-    def conversation(self, index: int, peer_index: int, wait: float, deadline: float) -> Iterator[Pkcs11Conversation]:
+    def conversation(
+        self, index: int, peer_index: int, wait: float, deadline: float, *, by_decryption: bool = False
+    ) -> Iterator[Pkcs11Conversation]:
         """Nothing is reserved: a token serves any number of conversations at once."""
         answering = self.secret(Use.AUTHENTICATION, index)
         judging = self.secret(Use.AUTHENTICATION, peer_index)
-        yield Pkcs11Conversation(self, answering, judging)
+        yield Pkcs11Conversation(self, answering, judging, by_decryption)
 
     def data_key(self, index: int) -> Pkcs11DataKey:
         """The fixed key."""
         return Pkcs11DataKey(self, self.secret(Use.ENCRYPTION, index))
 
-    def session_key(self, index: int, random: bytes) -> Pkcs11SessionKey:
+    def session_key(self, index: int, random: bytes, *, by_decryption: bool = False) -> Pkcs11SessionKey:
         """A key derived on the token, which is destroyed with its session."""
-        return Pkcs11SessionKey(self, self.secret(Use.ENCRYPTION, index), random)
-
-    def encrypt_random(self, index: int, random: bytes) -> bytes:
-        """C_Encrypt of one block, whose result is to be a session key in this process."""
         secret = self.secret(Use.ENCRYPTION, index)
-        return self.encrypt_block(secret, random, "derive a session key to the host")
+        if by_decryption:
+            raise MechanismNotOffered("PKCS#11 derives keys by encryption only (CKM_DES_ECB_ENCRYPT_DATA).")
+        return Pkcs11SessionKey(self, secret, random)
+
+    def session_key_to_host(self, index: int, random: bytes, *, by_decryption: bool = False) -> bytes:
+        """C_Encrypt, or C_Decrypt, of one block, whose result is to be a session key in this process."""
+        secret = self.secret(Use.ENCRYPTION, index)
+        operation = "derive a session key to the host"
+        with self.reported(secret, operation, secret.form.ecb):
+            return self.block(secret, random, operation, decrypting=by_decryption)
 
     def check_value(self, use: Use, index: int) -> bytes:
         """C_Encrypt of a block of zeros; CKA_CHECK_VALUE of a key that only verifies."""
         secret = self.secret(use, index)
         if secret.encrypts:
-            return self.encrypt_block(secret, bytes(BLOCK), "compute a check value")[:3]
+            with self.reported(secret, "compute a check value", secret.form.ecb):
+                return self.block(secret, bytes(BLOCK), "compute a check value", decrypting=False)[:3]
 
         def job(worker: Worker) -> bytes:
             return bytes(told(self.handle(worker, secret.label), Attribute.CHECK_VALUE) or b"")
@@ -138,35 +150,24 @@ class Pkcs11Secrets:
         token = self.connection.token
         return key_use(token.serial, token.label, secret.label, operation, mechanism_name(mechanism))
 
-    def encrypt_block(self, secret: SecretInfo, block: bytes, operation: str) -> bytes:
-        """One block, ECB."""
-        mechanism = secret.form.ecb
-        with self.reported(secret, operation, mechanism):
-            self.require(secret.encrypts, secret, "CKA_ENCRYPT")
-
-            def job(worker: Worker) -> bytes:
-                result: bytes = self.handle(worker, secret.label).encrypt(block, mechanism=mechanism)
-                return result
-
-            return self.whole(self.run(job, f"{operation} with '{secret.label}'"), BLOCK)
-
-    def decrypt_block(self, secret: SecretInfo, block: bytes, operation: str) -> bytes:
-        """One block, ECB."""
-        mechanism = secret.form.ecb
-        self.require(secret.decrypts, secret, "CKA_DECRYPT")
+    def block(self, secret: SecretInfo, block: bytes, operation: str, *, decrypting: bool) -> bytes:
+        """One block, ECB. It is for the caller to tell of the use."""
+        self.require(secret, decrypting=decrypting)
 
         def job(worker: Worker) -> bytes:
-            result: bytes = self.handle(worker, secret.label).decrypt(block, mechanism=mechanism)
+            key = self.handle(worker, secret.label)
+            result: bytes = (key.decrypt if decrypting else key.encrypt)(block, mechanism=secret.form.ecb)
             return result
 
         return self.whole(self.run(job, f"{operation} with '{secret.label}'"), BLOCK)
 
-    def require(self, allowed: bool, secret: SecretInfo, attribute: str) -> None:
-        """Raises `KeyPolicyRefused` where the key's usage does not allow an operation."""
+    def require(self, secret: SecretInfo, *, decrypting: bool) -> None:
+        """Raises `KeyPolicyRefused` where the key's usage does not allow to decrypt, or to encrypt."""
+        allowed, attribute = (secret.decrypts, "CKA_DECRYPT") if decrypting else (secret.encrypts, "CKA_ENCRYPT")
         if not allowed:
             raise KeyPolicyRefused(
                 f"Secret '{secret.label}' on {self.connection.token.description} is not made for this "
-                f"({attribute} is false); see which direction it was imported for."
+                f"({attribute} is false); import it for the other direction, or for both (hsm-dicom secret import)."
             )
 
     def whole(self, result: bytes, length: int) -> bytes:
@@ -192,15 +193,18 @@ class Pkcs11Secrets:
 class Pkcs11Conversation:
     """One authentication. Satisfies `tokens.secrets.DeviceConversation`."""
 
-    def __init__(self, secrets: Pkcs11Secrets, answering: SecretInfo, judging: SecretInfo) -> None:
+    def __init__(self, secrets: Pkcs11Secrets, answering: SecretInfo, judging: SecretInfo, by_decryption: bool) -> None:
         self._secrets = secrets
         self._answering = answering
         self._judging = judging
+        self._by_decryption = by_decryption
         self._challenge = b""
 
     def internal_authenticate(self, challenge: bytes) -> bytes:
-        """C_Encrypt of one block."""
-        return self._secrets.encrypt_block(self._answering, challenge, "internal authenticate")
+        """C_Encrypt of one block; by decryption C_Decrypt."""
+        secrets, secret = self._secrets, self._answering
+        with secrets.reported(secret, "internal authenticate", secret.form.ecb):
+            return secrets.block(secret, challenge, "internal authenticate", decrypting=self._by_decryption)
 
     def get_challenge(self) -> bytes:
         """C_GenerateRandom."""
@@ -212,10 +216,10 @@ class Pkcs11Conversation:
         return self._challenge
 
     def external_authenticate(self, response: bytes) -> None:
-        """C_Decrypt of one block. The comparison is this process's, in constant time."""
+        """C_Decrypt of one block; by decryption C_Encrypt. The comparison is this process's, in constant time."""
         secrets, secret = self._secrets, self._judging
         with secrets.reported(secret, "external authenticate", secret.form.ecb):
-            answered = secrets.decrypt_block(secret, response, "external authenticate")
+            answered = secrets.block(secret, response, "external authenticate", decrypting=not self._by_decryption)
             if not hmac.compare_digest(answered, self._challenge):
                 raise AuthenticationFailed(
                     f"The other party's response does not match '{secret.label}': it holds another key, or none. "
@@ -272,8 +276,7 @@ class _CbcKey:
             return self._secrets.whole(self._run(use, f"{operation} with '{self._secret.label}'"), len(piece))
 
         with self._secrets.reported(self._secret, operation, mechanism):
-            allowed = self._secret.decrypts if decrypting else self._secret.encrypts
-            self._secrets.require(allowed, self._secret, "CKA_DECRYPT" if decrypting else "CKA_ENCRYPT")
+            self._secrets.require(self._secret, decrypting=decrypting)
             done: list[bytes] = []
             for start in range(0, len(data), PIECE):
                 piece = data[start : start + PIECE]

@@ -4,7 +4,8 @@ The key index becomes a key reference by the profile's table. A card judges the 
 in the next command: so an authentication takes the card for itself, from its beginning to its end or its deadline.
 
 Codes and ciphers are for short data (see `SecretsProfile.longest`). A session key comes back to the host by the nature
-of INTERNAL AUTHENTICATE, so a card derives none.
+of INTERNAL AUTHENTICATE, so a card derives none. Which way round the two AUTHENTICATE commands run is the card's matter
+too: there is no command that answers by decryption.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from tokens.errors import (
     NoSuchKey,
     TokenError,
     TokenLost,
+    sentence_case,
 )
 from tokens.reporting import key_use
 from tokens.secrets import BLOCK, ZERO_IV, Use
@@ -69,10 +71,15 @@ class SmartCardSecrets:
 
     @contextlib.contextmanager
     def conversation(
-        self, index: int, peer_index: int, wait: float, deadline: float
+        self, index: int, peer_index: int, wait: float, deadline: float, *, by_decryption: bool = False
     ) -> Iterator[SmartCardConversation]:
         """Take the card until the block ends or the deadline passes."""
         self.require_open()
+        if by_decryption:
+            raise MechanismNotOffered(
+                f"{sentence_case(self.application.description)} answers as its INTERNAL AUTHENTICATE does, not by "
+                "decryption; keep these authentication keys on a PKCS#11 token."
+            )
         answering = self.reference(Use.AUTHENTICATION, index)
         judging = self.reference(Use.AUTHENTICATION, peer_index)
         # A card that was lost since its last use is looked for now, before anything is promised to anybody.
@@ -86,15 +93,16 @@ class SmartCardSecrets:
         """A key whose codes the card computes."""
         return SmartCardDataKey(self, index, self.reference(Use.ENCRYPTION, index))
 
-    def session_key(self, index: int, random: bytes) -> SmartCardDataKey:
+    def session_key(self, index: int, random: bytes, *, by_decryption: bool = False) -> SmartCardDataKey:
         """Never: always raises `MechanismNotOffered`."""
-        raise MechanismNotOffered("A card gives back what it encrypts, so a key derived by it leaves it.")
+        raise MechanismNotOffered("A card gives back what it computes, so a key derived by it leaves it.")
 
-    def encrypt_random(self, index: int, random: bytes) -> bytes:
-        """One block under an encryption key, whose result is to be a session key in this process."""
+    def session_key_to_host(self, index: int, random: bytes, *, by_decryption: bool = False) -> bytes:
+        """ENCIPHER, or DECIPHER, of one block, whose result is to be a session key in this process."""
         key = self.data_key(index)
-        with self.reported(Use.ENCRYPTION, index, "derive a session key to the host", "ENCIPHER"):
-            return key.operate(Template.CONFIDENTIALITY, encipher(random), ZERO_IV)
+        command = decipher(random, BLOCK) if by_decryption else encipher(random)
+        with self.reported(Use.ENCRYPTION, index, "derive a session key to the host", command.name):
+            return key.operate(Template.CONFIDENTIALITY, command, ZERO_IV)
 
     def check_value(self, use: Use, index: int) -> bytes:
         """A block of zeros, encrypted by the command that belongs to the key's use."""

@@ -44,6 +44,7 @@ class Device:
     open: Callable[..., Secrets]
     open_peer: Callable[..., Secrets]
     keeps_session_keys: bool
+    answers_by_decryption: bool
     serves_many_at_once: bool
 
 
@@ -52,7 +53,9 @@ def softhsm_device() -> Device:
     uri = new_token().uri()
     _fill(uri, None)
     opened = functools.partial(open_secrets, uri)
-    return Device("SoftHSM", opened, opened, keeps_session_keys=True, serves_many_at_once=True)
+    return Device(
+        "SoftHSM", opened, opened, keeps_session_keys=True, answers_by_decryption=True, serves_many_at_once=True
+    )
 
 
 @functools.cache
@@ -70,11 +73,11 @@ def nss_device() -> Device:
     uri = Pkcs11Uri(token="NSS Certificate DB", module_path=NSS_MODULE, pin_source=set_pin("a password of NSS"))
     _fill(uri, init_string)
     opened = functools.partial(open_secrets, uri, init_string=init_string)
-    return Device("NSS", opened, opened, keeps_session_keys=True, serves_many_at_once=True)
+    return Device("NSS", opened, opened, keeps_session_keys=True, answers_by_decryption=True, serves_many_at_once=True)
 
 
 def card_device(pcscd: Daemon) -> Device:
-    """Our own authentication card, which takes one conversation at a time and derives no session keys.
+    """Our own authentication card: one conversation at a time, answers by encryption only, and no session keys.
 
     The peer has another one with the same keys.
     """
@@ -85,7 +88,7 @@ def card_device(pcscd: Daemon) -> Device:
         inserted(pcscd.card(reader, **described("authentication")))
         uri = CardUri(reader=reader, profile="test", pin_source=pin)
         opened.append(functools.partial(open_secrets, uri, profiles=profiles))
-    return Device("card", *opened, keeps_session_keys=False, serves_many_at_once=False)
+    return Device("card", *opened, keeps_session_keys=False, answers_by_decryption=False, serves_many_at_once=False)
 
 
 def _fill(uri: Pkcs11Uri, init_string: str | None) -> None:

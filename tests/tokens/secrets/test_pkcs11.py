@@ -120,6 +120,23 @@ def test_a_key_for_one_direction_does_not_do_the_other(token: TestToken) -> None
                 a.external_authenticate(bytes(8))
 
 
+def test_by_decryption_a_key_for_one_direction_does_the_other_one(token: TestToken) -> None:
+    put(token, Use.AUTHENTICATION, 1, "133457799bbcdff1", verifies=False)
+    put(token, Use.AUTHENTICATION, 2, "7ca110454a1a6e57", answers=False)
+    with open_secrets(token.uri()) as secrets:
+        with secrets.authentication(2, peer_index=1, by_decryption=True) as a:
+            a.internal_authenticate(bytes(8))
+            _ = a.challenge
+            with pytest.raises(AuthenticationFailed):
+                a.external_authenticate(bytes(8))
+        with secrets.authentication(1, peer_index=2, by_decryption=True) as a:
+            with pytest.raises(KeyPolicyRefused, match="CKA_DECRYPT is false.; import it for the other direction"):
+                a.internal_authenticate(bytes(8))
+            _ = a.challenge
+            with pytest.raises(KeyPolicyRefused, match="CKA_ENCRYPT is false"):
+                a.external_authenticate(bytes(8))
+
+
 def test_one_value_for_authentication_and_encryption_is_refused(token: TestToken) -> None:
     put(token, Use.AUTHENTICATION, 1, KEY)
     with pytest.raises(CeremonyError, match="This is the key of 'secret-authentication-1'"):
