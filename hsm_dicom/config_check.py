@@ -21,7 +21,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
-from hsm_dicom.config.devices import access_to
+from hsm_dicom.config.devices import KeyAccess, access_to
 from hsm_dicom.config.lines import KeyPath
 from hsm_dicom.config.loading import Reading, read_configuration
 from hsm_dicom.config.permissions import writable_by_others
@@ -37,6 +37,7 @@ from hsm_dicom.identity import (
     read_certificates,
 )
 from hsm_dicom.network.iscl_check import is_sound, iscl_tables, try_iscl
+from hsm_dicom.network.iscl_configured import access_to_device
 from hsm_dicom.network.problems import problems
 from tokens.errors import TokenError
 from tokens.opening import module_of
@@ -193,11 +194,14 @@ class _Check:
         if isinstance(section.key, Path):
             return True
         with self._reported(place):
-            access = identity_access(self.reading.configuration, section)
-            if access.name is None:
-                return self.log_in and not self.reading.unsafe
-            return access.name in self.logged_in
+            return self._may_open(identity_access(self.reading.configuration, section))
         return False
+
+    def _may_open(self, device: KeyAccess) -> bool:
+        """Not a token that refused its PIN: it would say so again, for each table that names it."""
+        if device.name is None:
+            return self.log_in and not self.reading.unsafe
+        return device.name in self.logged_in
 
     def _certificate_file(self, place: KeyPath, path: Path | None) -> bool:
         if path is None:
@@ -240,7 +244,9 @@ class _Check:
             name = ".".join(place)
             self.progress(f"secrets of {name}")
             with self._reported(place):
-                if access_to(self.reading.configuration, section.token).name not in self.logged_in:
+                wanted = filter(None, (section.token, section.authentication_token))
+                devices = [access_to_device(self.reading.configuration, device) for device in wanted]
+                if not all(map(self._may_open, devices)):
                     self.not_looked_at.append(name)
                     continue
                 there[name] = try_iscl(self.reading.configuration, place, section)

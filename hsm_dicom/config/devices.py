@@ -157,8 +157,9 @@ def access_to(
     section = configuration.tokens[name] if name is not None else None
     uri_pin = None if uri.pin_source is None else parse_pin_source(uri.pin_source)
     known_module, init_string = (section.module, section.init_string) if section else _only_module(configuration)
-    if module is None and known_module is not None:
-        demand_safe(known_module)
+    named_module = uri.module_path or (known_module if module is None else None)
+    if named_module is not None:
+        demand_safe(named_module)
     return TokenAccess(
         name=name,
         uri=replace(uri, pin_source=None),

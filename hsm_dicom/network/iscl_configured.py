@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hsm_dicom.config import Configuration, access_to
-from hsm_dicom.config.devices import access_to_uri
+from hsm_dicom.config.devices import KeyAccess, TokenAccess, access_to_uri
 from hsm_dicom.config.iscl_section import ISCLSection
 from hsm_dicom.iscl import Encryption, ISCLSettings, ISCLSettingsError, Mac, Weakness
 from hsm_dicom.iscl.entity import authentication_data
@@ -58,11 +58,12 @@ def open_keys(configuration: Configuration, own: ISCLSection, *, pin: PinSource 
     section = own.within(configuration.iscl)
     if section.token is None:
         raise SettingsError("Nothing says which token holds the secrets of ISCL; write token = in [iscl].")
-    secrets = _open(configuration, section.token, section, pin)
+    secrets = _open(access_to_device(configuration, section.token, pin=pin), section)
     if section.authentication_token is None:
         return ISCLKeys(secrets)
     try:
-        return ISCLKeys(secrets, _open(configuration, section.authentication_token, section, pin))
+        device = access_to_device(configuration, section.authentication_token, pin=pin)
+        return ISCLKeys(secrets, _open(device, section))
     except BaseException:
         secrets.close()
         raise
@@ -73,13 +74,17 @@ def is_card(wanted: str) -> bool:
     return wanted.lower().startswith("card:")
 
 
-def _open(configuration: Configuration, wanted: str, section: ISCLSection, pin: PinSource | None) -> Secrets:
-    """The secrets on a token, by its name or its URI, or on a card, by its URI."""
+def access_to_device(configuration: Configuration, wanted: str, *, pin: PinSource | None = None) -> KeyAccess:
+    """Access to a token, by its name or its URI, or to a card, by its URI. Raises as `access_to`."""
     if is_card(wanted):
-        card = access_to_uri(configuration, parse_uri(wanted), pin=pin)
-        return card.open_secrets()
-    token = access_to(configuration, wanted, pin=pin)
-    return token.open_secrets(section.prefix, host_session_keys=section.host_session_keys)
+        return access_to_uri(configuration, parse_uri(wanted), pin=pin)
+    return access_to(configuration, wanted, pin=pin)
+
+
+def _open(device: KeyAccess, section: ISCLSection) -> Secrets:
+    if isinstance(device, TokenAccess):
+        return device.open_secrets(section.prefix, host_session_keys=section.host_session_keys)
+    return device.open_secrets()
 
 
 def _weakness(name: str) -> Weakness:

@@ -290,3 +290,5 @@ def test_a_configured_module_that_others_may_write_is_not_used(write, tmp_path: 
     with pytest.raises(UnsafeModule, match="may be written by others"):
         access_to(configuration, "a")
     assert access_to(configuration, "a", module=Path("/named/by/hand.so")).module_path == Path("/named/by/hand.so")
+    with pytest.raises(UnsafeModule, match="may be written by others"):
+        access_to(load_configuration(None), f"pkcs11:token=a?module-path={module}")

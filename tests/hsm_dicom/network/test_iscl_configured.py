@@ -28,9 +28,11 @@ from hsm_dicom.network.service import Service
 from hsm_dicom.tls import FailureReason, HandshakeFailed
 from tests.hsm_dicom.network.iscl_site import ISCLSite
 from tests.hsm_dicom.network.nodes import PATIENCE, eventually
+from tests.softhsm import MODULE, new_token, set_pin
 from tests.tokens.secrets.devices import KEYS
 from tokens import open_token
 from tokens.errors import TokenError
+from tokens.events import DeviceEvent, Login, Outcome, subscribed
 from tokens.pkcs11.secret_ceremony import delete_secret, import_secret
 from tokens.secrets import Use
 
@@ -142,6 +144,33 @@ def test_check_config_finds_the_secrets_on_their_token(iscl_site: ISCLSite) -> N
     }
     unseen = check_configuration(iscl_site.config, log_in=False)
     assert set(report.secrets) <= set(unseen.not_looked_at)
+
+
+def test_the_secrets_of_a_token_that_refused_its_pin_are_not_asked_for(iscl_site: ISCLSite) -> None:
+    """Neither the refusal nor what follows from it is told once more for each table; the other token is no way in."""
+    refusing = new_token()
+    iscl_site.write(
+        iscl='authentication_token = "refusing"',
+        more=f'[tokens.refusing]\nmodule = "{MODULE}"\nserial = "{refusing.serial}"\npin = "{set_pin("0000")}"\n',
+    )
+    told: list[DeviceEvent] = []
+    with subscribed(told.append):
+        report = check_configuration(iscl_site.config)
+    logins = [event for event in told if isinstance(event, Login) and event.token_serial == refusing.serial]
+    assert [login.outcome for login in logins] == [Outcome.REFUSED]
+    assert [problem.key for problem in report.problems] == ["tokens.refusing.pin"]
+    assert report.not_looked_at == ("peers.archive.iscl", "peers.ct.iscl", "listeners.archive.iscl")
+
+
+def test_a_token_that_is_named_by_its_uri_is_looked_at_too(iscl_site: ISCLSite) -> None:
+    secrets, text = iscl_site.secrets, iscl_site.write().read_text()
+    iscl_site.config.write_text(
+        text.replace('token = "iscl"', f'token = "pkcs11:serial={secrets.serial}?pin-source={secrets.pin}"')
+        .replace("[tokens.iscl]", "[tokens.other]")
+        .replace(f'serial = "{secrets.serial}"', 'label = "other"')
+    )
+    report = check_configuration(iscl_site.config)
+    assert len(report.secrets) == 3, report
 
 
 @pytest.mark.parametrize("over", ["", 'over = "tls"'], ids=["bare", "inside TLS"])
