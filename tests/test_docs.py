@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.interop.tls.programs import free_port
+
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 FOUND_BY_THE_PAGES = ("PATH", "SOFTHSM2_CONF", "PCSCLITE_CSOCK_NAME", "VIRTUAL_ENV")
@@ -86,10 +88,17 @@ def test_the_ceremony_of_secrets_leaves_two_tokens_with_keys_for_each_direction(
     assert [(s["label"], s["encrypts"], s["decrypts"]) for s in ours] == [
         ("secret-authentication-1", True, False),
         ("secret-authentication-2", False, True),
+        ("secret-encryption-2", True, True),
     ]
-    assert [(s["encrypts"], s["decrypts"]) for s in theirs] == [(False, True), (True, False)]
+    assert [(s["encrypts"], s["decrypts"]) for s in theirs] == [(False, True), (True, False), (True, True)]
     assert [s["check_value"] for s in ours] == [s["check_value"] for s in theirs]
     assert not list(rehearsal.glob("*.component"))
+
+
+def test_the_page_on_setting_up_iscl_goes_on_with_those_keys(rehearsal: Path) -> None:
+    *_, alike, directional = blocks("iscl-setup.md", "sh")
+    said = run_shell(rehearsal, [FIRST, alike, directional.replace("12763", str(free_port()))])
+    assert "archive answered in" in said
 
 
 def test_the_signing_page(rehearsal: Path) -> None:
