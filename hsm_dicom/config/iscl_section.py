@@ -28,10 +28,15 @@ from hsm_dicom.config.base import Section, Text
 KeyIndex = Annotated[int, Field(ge=1, le=8)]
 Scalar = bool | int | float | str
 
+_LARGEST = 1_000_000
+"""More than any number of `wire` means, be it octets or seconds."""
+
 
 def _wire(value: object) -> dict[str, Scalar]:
     if not isinstance(value, dict) or not all(isinstance(entry, Scalar) for entry in value.values()):
         raise PydanticCustomError("wire", "")
+    if any(isinstance(entry, int | float) and not abs(entry) <= _LARGEST for entry in value.values()):
+        raise PydanticCustomError("wire_number", "")
     return value
 
 

@@ -53,11 +53,18 @@ _WORDS: Mapping[str, Words] = {
     "path_type": ("A path in quotation marks must stand here.", 'Write it like name = "/path".'),
     "int_type": ("A whole number must stand here.", "Write it without quotation marks."),
     "int_parsing": ("A whole number must stand here.", "Write it without quotation marks."),
+    "int_parsing_size": ("The number is too large.", "Write a smaller one."),
+    "int_from_float": ("A whole number must stand here.", "Write it without a point."),
+    "finite_number": ("A number must stand here, not inf or nan.", "Write it without quotation marks."),
     "model_type": ("A table must stand here.", "Write it as [table] with key = value lines under it."),
     "dict_type": ("Tables with names must stand here.", "Write them like [tokens.NAME]."),
     "wire": (
         "wire is no table of texts, numbers, true and false.",
         'Write it like wire = { byte_order = "little" }; docs/iscl.md lists what there is.',
+    ),
+    "wire_number": (
+        "A number of wire is nan, inf, or larger than anything there.",
+        "Write the octets, or the seconds, that it needs.",
     ),
     "frozen_set_type": ("A list must stand here.", 'Write it like ["one", "two"].'),
     "tuple_type": ("A list must stand here.", 'Write it like ["one", "two"].'),
