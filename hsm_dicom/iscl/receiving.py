@@ -1,16 +1,13 @@
 """The messages that this end receives: the one that is on its way, and what waits to be read.
 
-Data waits to be read only after its MAC was verified. What arrives is bounded: a message is accepted only once less
-than `max_message` octets wait to be read, and no more than that to be read or judged.
-
-A message that came whole is not judged at once, but after the peer's next request was answered if that came with it:
-so the peer has something to do meanwhile. Whatever else the peer says waits for the judgement.
+Data waits to be read only after its MAC was verified, and nothing that the peer says after a message is looked at
+before that message was judged. What arrives is bounded: a message is accepted only once less than `max_message` octets
+wait to be read.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 
 from hsm_dicom.iscl.connection import Connection
 from hsm_dicom.iscl.errors import ErrorCode, LocalProtocolError
@@ -18,15 +15,6 @@ from hsm_dicom.iscl.messages import TransmissionResponse
 from hsm_dicom.iscl.settings import ISCLSettings
 from hsm_dicom.iscl.states import State
 from hsm_dicom.iscl.suite import Protection, Suite
-
-
-@dataclass(frozen=True)
-class _Whole:
-    """A message that came whole, with its code (None where messages have none)."""
-
-    protection: Protection
-    code: bytes | None
-    announced: int
 
 
 class Inbox:
@@ -41,7 +29,6 @@ class Inbox:
         self._settings = settings
         self._suite = suite
         self._arriving: Protection | None = None
-        self._whole: _Whole | None = None
         self._verified: deque[bytes] = deque()
         self._read_of_first = 0
 
@@ -66,9 +53,7 @@ class Inbox:
     @property
     def may_accept(self) -> bool:
         """Whether the peer's request waits for an answer, and there is room for the message."""
-        unjudged = self._whole.announced if self._whole else 0
-        most = self._settings.max_message
-        return self.is_withheld and self.readable < most and self.readable + unjudged <= most
+        return self.is_withheld and self.readable < self._settings.max_message
 
     def accept(self) -> TransmissionResponse:
         """The answer to the peer's request."""
@@ -91,32 +76,21 @@ class Inbox:
         if self._connection.state is State.SENDING and self._arriving is not None:
             self._arriving.catch_up()
 
-    def complete(self, code: bytes | None) -> None:
-        """The message came whole, with this code (None where messages have none)."""
-        transfer = self._connection.peer_request
-        self._whole = _Whole(self._under_way(), code, transfer.length if transfer else 0)
-        self._arriving = None
-
-    def judge(self) -> None:
-        """Judge the message that came whole, if one did; it can be read then. Raises `IntegrityError`."""
-        whole, self._whole = self._whole, None
-        if whole is None:
-            return
-        try:
-            message = whole.protection.open(whole.code, whole.announced)
-            whole.protection.settle()
-        finally:
-            whole.protection.close()
+    def judge(self, code: bytes | None) -> None:
+        """The message came whole: judge it by its code (None where messages have none). Raises `IntegrityError`."""
+        request = self._connection.peer_request
+        protection = self._under_way()
+        message = protection.open(code, request.length if request else 0)
+        protection.settle()
+        self.drop()
         self._verified.append(message)
         self.readable += len(message)
 
     def drop(self) -> None:
-        """Forget what was not verified, and destroy session keys; doing so twice is fine."""
+        """Forget what was not verified, and destroy its session key; doing so twice is fine."""
         arriving, self._arriving = self._arriving, None
-        whole, self._whole = self._whole, None
-        for protection in (arriving, whole.protection if whole else None):
-            if protection is not None:
-                protection.close()
+        if arriving is not None:
+            arriving.close()
 
     def _under_way(self) -> Protection:
         if self._arriving is None:

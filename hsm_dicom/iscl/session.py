@@ -244,30 +244,18 @@ class Session:
     # -- what follows from a message ------------------------------------------------------------------------
 
     def _events(self) -> Iterator[Batch]:
-        try:
-            yield from self._follow_all()
-            if self._inbox.may_accept:
-                yield (self._inbox.accept(),)
-        except (ISCLError, TokenError):
-            self._inbox.judge()  # what came before that counts
-            raise
-        self._inbox.judge()
-        self._inbox.catch_up()
-        yield from self._next()
-
-    def _follow_all(self) -> Iterator[Batch]:
         while True:
             if data := self.connection.next_data():
                 self.steps += 1
                 self._inbox.take(data)
             message = self.connection.next_event()
             if message is None:
-                return
+                break
             self.steps += 1
-            if not isinstance(message, TransmissionRequest):
-                self._inbox.judge()
             yield from self._follow(message)
             self._became_ready()
+        self._inbox.catch_up()
+        yield from self._next()
 
     def _follow(self, message: Message) -> Iterator[Batch]:
         match message:
@@ -287,9 +275,9 @@ class Session:
             case DataBlock():
                 self._inbox.take(message.data)
                 if self.connection.state is State.READY:
-                    self._inbox.complete(None)
+                    self._inbox.judge(None)
             case MacNotification():
-                self._inbox.complete(message.code)
+                self._inbox.judge(message.code)
             case ThroughData():
                 self._require_through_mode(RemoteProtocolError, "The peer sent data without protection")
                 self.hooks.through_received(message.data)

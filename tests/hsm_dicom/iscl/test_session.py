@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 import pytest
 
-from hsm_dicom.iscl import ISCLSettings, Role, State
+from hsm_dicom.iscl import ErrorCode, IntegrityError, ISCLSettings, Role, State, WireProfile
+from hsm_dicom.iscl.messages import TransmissionRequest
 from hsm_dicom.iscl.session import Session
 from hsm_dicom.iscl.suite import Protection
 from tests.hsm_dicom.iscl.lines import Ends, settings
@@ -58,23 +59,48 @@ def sealing(session: Session) -> Protection:
     return begun.protection
 
 
-def test_no_more_than_two_messages_wait_to_be_read(ends: Ends) -> None:
-    """The second was accepted before the first, which had come whole, was judged; the third has to wait."""
+def test_no_more_than_one_message_waits_to_be_read(ends: Ends) -> None:
     pair = Pair(ends, settings(max_message=1000))
     pair.writes(Role.CLIENT, bytes(5000))
     pair.exchange()
-    assert pair.server.readable == 2000
+    assert pair.server.readable == 1000
     assert pair.server.connection.state is State.REQUESTED
     assert pair.server.step_timeout is None  # it is we who let the peer wait
-    assert len(pair.server.read(1000)) == 1000
-    pair.says(Role.SERVER, pair.server.proceed())
-    pair.exchange()
-    assert pair.server.readable == 1000
     assert len(pair.server.read(1)) == 1
     pair.says(Role.SERVER, pair.server.proceed())
     pair.exchange()
     assert pair.server.readable == 1999
-    assert pair.client.sent == 3
+    assert pair.client.sent == 2
+
+
+@pytest.mark.parametrize(
+    ("place", "code"),
+    [(32, ErrorCode.WRONG_MAC), (32 + 103, ErrorCode.DECRYPTION_FAILED), (32 + 104 + 32, ErrorCode.WRONG_MAC)],
+    ids=["the message", "its padding", "its MAC"],
+)
+@pytest.mark.parametrize("profile", [WireProfile(), WireProfile(error_number_sent=True)], ids=["quiet", "talkative"])
+@pytest.mark.parametrize("unread", [0, 100], ids=["room for more", "no room"])
+def test_a_changed_message_is_met_with_silence_whatever_came_with_it(
+    ends: Ends, unread: int, profile: WireProfile, place: int, code: ErrorCode
+) -> None:
+    """The sender's next request, which could be answered, came in the same octets. It is not looked at any more."""
+    pair = Pair(ends, settings(max_message=101, profile=profile))
+    if unread:
+        pair.writes(Role.CLIENT, bytes(unread))
+        pair.exchange()
+    pair.writes(Role.CLIENT, bytes(101))
+    pair.says(Role.SERVER, pair.server.receive(b"".join(pair.waiting.pop(Role.SERVER))))
+    pair.client.write(b"the next message")
+    changed = bytearray(b"".join(pair.client.receive(b"".join(pair.waiting[Role.CLIENT]))))
+    assert changed[-48 + 4 : -48 + 8] == TransmissionRequest.id.to_bytes(4, "big")
+    changed[place] ^= 1
+    said: list[bytes] = []
+    with pytest.raises(IntegrityError) as caught:
+        said.extend(pair.server.receive(bytes(changed)))
+    assert said == []
+    assert caught.value.code is code
+    assert pair.server.connection.error is caught.value
+    assert pair.server.readable == unread
 
 
 @pytest.mark.parametrize("unique", [False, True], ids=["fixed keys", "unique keys"])
