@@ -3,7 +3,8 @@
 PS3.15-2008 B.2 asks for three-pass (four-way) authentication after ISO/IEC 9798-2. What is known of ISCL is two
 one-way proofs that interleave: each end answers the other's challenge with INTERNAL AUTHENTICATE and judges the
 other's answer with EXTERNAL AUTHENTICATE (ISO/IEC 7816-4). The device does both. A challenge that is one of our own is
-not answered: `tokens.secrets` refuses it, in this conversation and in all others with the same secrets.
+not answered: `tokens.secrets` refuses it, in this conversation and in all others with the same secrets. Whether a
+response is the challenge encrypted or decrypted, the profile says (R7).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from hsm_dicom.iscl.messages import (
     Pass2,
     Pass3,
 )
-from hsm_dicom.iscl.profile import Role
+from hsm_dicom.iscl.profile import ResponseCode, Role
 from hsm_dicom.iscl.settings import ISCLSettings
 from tokens.secrets import Authentication, Secrets
 
@@ -82,8 +83,15 @@ class Authenticator:
             theirs = self._settings.server_authentication_key or ours
             if self._role is Role.SERVER:
                 ours, theirs = theirs, ours
-            timeout = self._settings.profile.handshake_timeout
-            self._conversation = self._held.enter_context(self._secrets.authentication(ours, theirs, timeout=timeout))
+            profile = self._settings.profile
+            self._conversation = self._held.enter_context(
+                self._secrets.authentication(
+                    ours,
+                    theirs,
+                    by_decryption=profile.response_code is ResponseCode.DECRYPTED_CHALLENGE,
+                    timeout=profile.handshake_timeout,
+                )
+            )
         return self._conversation
 
     def _judge_key(self, index: int) -> None:

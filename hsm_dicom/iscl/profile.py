@@ -63,6 +63,20 @@ class ByteOrder(StrEnum):
     LITTLE = "little"
 
 
+class ResponseCode(StrEnum):
+    """What answers a challenge: one block of DES under the authentication key. Who judges it undoes that."""
+
+    ENCRYPTED_CHALLENGE = "the challenge, encrypted"
+    DECRYPTED_CHALLENGE = "the challenge, decrypted: it is held to be a random number that was encrypted"
+
+
+class SessionKeyDerivation(StrEnum):
+    """How a session key is made of a random number: one block of DES under the encryption key of the index."""
+
+    ENCRYPTED_RANDOM_NUMBER = "the random number, encrypted"
+    DECRYPTED_RANDOM_NUMBER = "the random number, decrypted"
+
+
 class UniqueKeyForm(StrEnum):
     """How a sender says that a message has a session key of its own. Both forms are read."""
 
@@ -220,11 +234,20 @@ class WireProfile:
     block_length_counts_header: bool = True
     """R4. Whether a block length of 8192 leaves 8160 octets for data, or 8192."""
 
+    response_code: ResponseCode = ResponseCode.ENCRYPTED_CHALLENGE
+    """R6, R7. Where a peer's challenge code is the encrypted random number and its response that random number, the
+    response is the challenge decrypted. The challenge itself is eight unpredictable octets in either case: R6 has no
+    difference of its own that could be seen. A smart card answers as its INTERNAL AUTHENTICATE does, by encryption."""
+
     directional_keys: bool = False
     """R8. Whether client and server each answer with an authentication key of their own."""
 
     completion_notice: bool = True
     """R9. Whether the client ends the authentication with a completion notice: the fourth of the "four ways"."""
+
+    session_key: SessionKeyDerivation = SessionKeyDerivation.ENCRYPTED_RANDOM_NUMBER
+    """R10. A key by decryption stays on no device, so that the secrets must be opened with `host_session_keys`. The
+    other order of the MD5 code (R15) begins with the same eight octets, however they are made."""
 
     unique_key_form: UniqueKeyForm = UniqueKeyForm.WITH_INDEX
     """R11. How we announce a session key."""

@@ -5,7 +5,8 @@ key is the device's; this module pads, chains and compares. A message passes in 
 the other already decrypts.
 
 MAC first, then encryption: a receiver has to decrypt before it can judge. It therefore judges the MAC even when the
-padding is already known to be wrong, and says the same thing to the peer either way: nothing.
+padding is already known to be wrong, over as many octets as were announced, whatever the padding says; and it says the
+same thing to the peer either way: nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from hsm_dicom.iscl.blocks import Cut, padded, padded_length, padding_length
 from hsm_dicom.iscl.codes import LEAST, MD5_LENGTH, Code, DesMac, Md5, NoCode
 from hsm_dicom.iscl.errors import ErrorCode, IntegrityError, LocalProtocolError
 from hsm_dicom.iscl.messages import MAX_BLOCK_DATA, Encryption, Mac
-from hsm_dicom.iscl.profile import DES_BLOCK, IvChain, Md5Order, Role
+from hsm_dicom.iscl.profile import DES_BLOCK, AnnouncedLength, IvChain, Md5Order, Role, SessionKeyDerivation
 from hsm_dicom.iscl.settings import ISCLSettings
 from tokens.secrets import DataKey, Secrets
 
@@ -48,7 +49,8 @@ class Suite:
         if self._fixed is None:
             raise LocalProtocolError(ErrorCode.NOT_NOW, "The connection is closed; open a new one.")
         if random is not None:
-            return owned.enter_context(self._secrets.session_key(index, random))
+            by_decryption = self.settings.profile.session_key is SessionKeyDerivation.DECRYPTED_RANDOM_NUMBER
+            return owned.enter_context(self._secrets.session_key(index, random, by_decryption=by_decryption))
         if index not in self._fixed_keys:
             self._fixed_keys[index] = self._fixed.enter_context(self._secrets.data_key(index))
         return self._fixed_keys[index]
@@ -128,15 +130,15 @@ class Protection:
     def seal(self, message: bytes) -> Iterator[bytes]:
         """What goes on the wire for a message, in pieces that fill whole blocks, but for the last.
 
-        The last pieces are shorter, so that the other end is done soon after this one.
+        The first and the last pieces are shorter, so that the other end begins and is done soon after this one.
         """
-        start, left = 0, len(message)
-        while left:
-            size = _piece_length(left, self.cut.unit)
-            piece = message[start : start + size]
-            start, left = start + size, left - len(piece)
+        start = 0
+        while start < len(message):
+            end = start + _piece_length(start, len(message) - start, self.cut.unit)
+            piece = message[start:end]
             self._code.update(piece)
-            yield self._sealed(piece, is_last=left <= 0) if self._encrypts else piece
+            yield self._sealed(piece, is_last=end >= len(message)) if self._encrypts else piece
+            start = end
 
     def _sealed(self, piece: bytes, is_last: bool) -> bytes:
         """The ciphertext; with the last piece the code is encrypted too, where that is one call of the device."""
@@ -218,9 +220,7 @@ class Protection:
         plain_code = b""
         if self._encrypts:
             plain_code = self._decrypt(DES_BLOCK, code or b"")
-            self._strip_padding()
-            if self.cut.announced(sum(map(len, self._message))) != announced:
-                self._paddings_are_right = False
+            self._strip_padding(self._padding_due(announced))
         self._make_code(held_back=0)
         code_is_right = code is None or self._judge(code, plain_code)
         if not self._paddings_are_right:
@@ -259,7 +259,7 @@ class Protection:
             parts = [decrypt(ciphertext[start : min(start + full, whole)]) for start in range(0, whole, full)]
         for part in parts:
             if self.cut.seals_each_block and self._message:
-                self._strip_padding()  # of the block before, which has turned out not to be the last
+                self._strip_padding(1)  # of the block before, which has turned out not to be the last
             self._append(part, held_back=DES_BLOCK)
         return plaintext[whole:]
 
@@ -286,11 +286,19 @@ class Protection:
             self._code.update(memoryview(last)[self._judged : end])
             self._judged = end
 
-    def _strip_padding(self) -> None:
+    def _padding_due(self, announced: int) -> int | None:
+        """How many octets of padding must end the message; None where nothing but the padding tells its length."""
+        if self._profile.announced_length is AnnouncedLength.CIPHERTEXT:
+            return None
+        return sum(map(len, self._message)) - announced
+
+    def _strip_padding(self, due: int | None) -> None:
+        """Take away the padding that is due, whether or not it is there: what follows takes the same time then."""
         last = self._message.pop() if self._message else b""
         room = padding_length(last[-DES_BLOCK:], self._profile.padding)
-        self._paddings_are_right = self._paddings_are_right and room is not None
-        self._message.append(last[: len(last) - (room or 0)])
+        due = room if due is None else due
+        self._paddings_are_right = self._paddings_are_right and room is not None and room == due
+        self._message.append(last[: len(last) - (due or 0)])
 
     def _judge(self, code: bytes, decrypted: bytes) -> bool:
         """Whether this is the code, which may be decrypted already. All comparisons are made, in constant time."""
@@ -323,12 +331,12 @@ class Protection:
         return self._cipher
 
 
-def _piece_length(left: int, unit: int) -> int:
+def _piece_length(done: int, left: int, unit: int) -> int:
     """How much of what is left of a message to seal next, given the octets that fill whole blocks."""
-    most, least = (max(1, octets // unit) * unit for octets in (PIECE, LEAST))
-    if left > 2 * most:
-        return most
-    return left if left <= 2 * least else max(least, left // 2 // unit * unit)
+    least = max(1, LEAST // unit) * unit
+    if left <= 2 * least:
+        return left
+    return max(least, min(PIECE, done, left // 2) // unit * unit)
 
 
 def _any_equal(code: bytes, candidates: list[bytes]) -> bool:

@@ -1,4 +1,5 @@
-"""A second implementation of ISCL's default profile, as a peer for tests. It can also seal each block for itself.
+"""A second implementation of ISCL's default profile, as a peer for tests. It can also seal each block for itself, and
+run DES the other way round for responses and session keys.
 
 Written from the tables of messages and from the norms (FIPS 46-3, FIPS 81, FIPS 113, RFC 1321, PKCS #5), as straight
 code without a state machine; it imports nothing of hsm_dicom or tokens. Its keys are in its memory. What it sends can
@@ -33,10 +34,11 @@ class Refused(Exception):
     """The other end said NAK, or that its device failed; `args` are the message id and the option."""
 
 
-def ecb(key: bytes, block: bytes) -> bytes:
+def ecb(key: bytes, block: bytes, *, decrypt: bool = False) -> bytes:
     """DES of one block. Triple DES with three equal keys is DES."""
-    encryptor = Cipher(TripleDES(key * 3), modes.ECB()).encryptor()
-    return encryptor.update(block) + encryptor.finalize()
+    cipher = Cipher(TripleDES(key * 3), modes.ECB())
+    context = cipher.decryptor() if decrypt else cipher.encryptor()
+    return context.update(block) + context.finalize()
 
 
 def cbc(key: bytes, iv: bytes, data: bytes, *, decrypt: bool = False) -> bytes:
@@ -105,6 +107,8 @@ class IndependentPeer:
         block: int = 8192,
         limit: int = 1_048_576,
         each_block: bool = False,
+        decrypted_response: bool = False,
+        decrypted_session_key: bool = False,
         spoil: Spoil | None = None,
     ) -> None:
         self.sock = sock
@@ -119,6 +123,8 @@ class IndependentPeer:
         self.block = block
         self.limit = limit
         self.each_block = each_block
+        self.decrypted_response = decrypted_response
+        self.decrypted_session_key = decrypted_session_key
         self.spoil = spoil or {}
         self.iv = bytes(8)
         self.other_name = b""
@@ -168,11 +174,11 @@ class IndependentPeer:
         data = self.get(AUTH_RP)[1]
         self.other_name = data[4:]
         assert len(self.other_name) == int.from_bytes(data[:4], "big")
-        challenge = os.urandom(8)
+        challenge, expected = self._challenge()
         self.put(PASS_1, challenge)
         data = self.get(PASS_2)[1]
-        assert data[:8] == ecb(self.authentication_key, challenge), "the client does not have the key"
-        self.put(PASS_3, ecb(self.authentication_key, data[8:]))
+        assert data[:8] == expected, "the client does not have the key"
+        self.put(PASS_3, self._response(data[8:]))
         self.get(AUTH_DONE)
 
     def _ask_handshake(self) -> None:
@@ -185,11 +191,19 @@ class IndependentPeer:
         self.other_name = data[12:]
         self.put(AUTH_RP, words(len(self.name)) + self.name)
         theirs = self.get(PASS_1)[1]
-        challenge = os.urandom(8)
-        self.put(PASS_2, ecb(self.authentication_key, theirs) + challenge)
-        response = self.get(PASS_3)[1]
-        assert response == ecb(self.authentication_key, challenge), "the server does not have the key"
+        challenge, expected = self._challenge()
+        self.put(PASS_2, self._response(theirs) + challenge)
+        assert self.get(PASS_3)[1] == expected, "the server does not have the key"
         self.put(AUTH_DONE)
+
+    def _challenge(self) -> tuple[bytes, bytes]:
+        """A challenge and its response: one is a random number, and the other one is that number encrypted."""
+        random = os.urandom(8)
+        encrypted = ecb(self.authentication_key, random)
+        return (encrypted, random) if self.decrypted_response else (random, encrypted)
+
+    def _response(self, challenge: bytes) -> bytes:
+        return ecb(self.authentication_key, challenge, decrypt=self.decrypted_response)
 
     def send(self, message: bytes) -> None:
         """Send one message in one transfer."""
@@ -201,7 +215,7 @@ class IndependentPeer:
             random = os.urandom(8)
             self.put(RANDOM_RQ, random)
             self.get(RANDOM_RP)
-            key = odd_parity(ecb(self.encryption_key, random))
+            key = self._session_key(random)
         room = self.block - 32
         if self.each_block:
             for fragment in self._fragments(message):
@@ -227,7 +241,7 @@ class IndependentPeer:
         self.put(SEND_RP, words(length))
         key = self.encryption_key
         if self.unique:
-            key = odd_parity(ecb(self.encryption_key, self.get(RANDOM_RQ)[1]))
+            key = self._session_key(self.get(RANDOM_RQ)[1])
             self.put(RANDOM_RP)
         if self.each_block:
             message = b""
@@ -249,6 +263,9 @@ class IndependentPeer:
         """What goes into each block where each is padded by itself: one octet of padding in all but the last."""
         room = (self.block - 32) // 8 * 8 - 1
         return [message[start : start + room] for start in range(0, len(message), room)]
+
+    def _session_key(self, random: bytes) -> bytes:
+        return odd_parity(ecb(self.encryption_key, random, decrypt=self.decrypted_session_key))
 
     def bye(self) -> None:
         """The line disconnection, asked for by this end."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 
 import pytest
 
-from hsm_dicom.iscl import ISCLContext, Mac, State, WireProfile
-from hsm_dicom.iscl.profile import Fragmenting
+from hsm_dicom.iscl import ErrorCode, ISCLContext, ISCLError, Mac, State, WireProfile
+from hsm_dicom.iscl.profile import Fragmenting, ResponseCode, SessionKeyDerivation
+from tests.hsm_dicom.iscl.independent import Refused
 from tests.hsm_dicom.iscl.lines import MODES, SECONDS, Ends, Mode, independent, meanwhile, settings, sockets
 
 MESSAGES = [b"\x01", b"eight by", bytes(8160), os.urandom(8159), os.urandom(70_001)]
@@ -57,6 +59,62 @@ def test_each_block_may_be_padded_and_encrypted_for_itself(ends: Ends, we_serve:
         with meanwhile(be_the_peer) as done:
             line = ISCLContext(settings(mac=mac, profile=profile), ends.ours).wrap_socket(a, we_serve)
             for message in messages:
+                line.sendall(message)
+                assert exactly(line, len(message)) == message[::-1]
+            line.close()
+            done.result(SECONDS)
+
+
+@pytest.mark.parametrize("we_serve", [True, False], ids=["we serve", "we ask"])
+def test_responses_may_be_challenges_decrypted(ends: Ends, we_serve: bool) -> None:
+    """R6 and R7, otherwise than by default: the peer's challenge is an encrypted random number."""
+    profile = WireProfile(response_code=ResponseCode.DECRYPTED_CHALLENGE)
+    with sockets() as (a, b):
+        peer = independent(b, not we_serve, decrypted_response=True)
+        with meanwhile(lambda: (peer.handshake(), peer.send(b"authentic"))) as done:
+            line = ISCLContext(settings(profile=profile), ends.ours).wrap_socket(a, we_serve)
+            assert exactly(line, 9) == b"authentic"
+            done.result(SECONDS)
+        line.abort()
+
+
+@pytest.mark.parametrize("ours", ResponseCode, ids=lambda code: code.name.lower())
+@pytest.mark.parametrize("we_serve", [True, False], ids=["we serve", "we ask"])
+def test_ends_that_run_des_in_different_directions_are_strangers(
+    ends: Ends, we_serve: bool, ours: ResponseCode
+) -> None:
+    profile = WireProfile(response_code=ours)
+    with sockets() as (a, b):
+        peer = independent(b, not we_serve, decrypted_response=ours is ResponseCode.ENCRYPTED_CHALLENGE)
+
+        def be_the_peer() -> None:
+            with contextlib.closing(b), pytest.raises((AssertionError, Refused)):
+                peer.handshake()
+
+        with meanwhile(be_the_peer) as done, pytest.raises(ISCLError) as caught:
+            ISCLContext(settings(profile=profile), ends.ours).wrap_socket(a, we_serve)
+        done.result(SECONDS)
+        # Who serves is the first to judge, and a client that is no good in its eyes hears no more of it.
+        assert caught.value.code is (ErrorCode.PEER_NOT_AUTHENTIC if we_serve else ErrorCode.CONNECTION_LOST)
+
+
+@pytest.mark.parametrize("mac", [Mac.MD5, Mac.DES_MAC])
+@pytest.mark.parametrize("we_serve", [True, False], ids=["we serve", "we ask"])
+def test_session_keys_may_be_random_numbers_decrypted(host_key_ends: Ends, we_serve: bool, mac: Mac) -> None:
+    """R10, otherwise than by default. No device keeps such a key, so that it is on the host."""
+    profile = WireProfile(session_key=SessionKeyDerivation.DECRYPTED_RANDOM_NUMBER)
+    options = settings(mac=mac, unique_keys=True, profile=profile)
+    with sockets() as (a, b):
+        peer = independent(b, not we_serve, mac=int(mac), unique=True, decrypted_session_key=True)
+
+        def be_the_peer() -> None:
+            peer.handshake()
+            while message := peer.receive():
+                peer.send(message[::-1])
+
+        with meanwhile(be_the_peer) as done:
+            line = ISCLContext(options, host_key_ends.ours).wrap_socket(a, we_serve)
+            for message in MESSAGES[:4]:
                 line.sendall(message)
                 assert exactly(line, len(message)) == message[::-1]
             line.close()

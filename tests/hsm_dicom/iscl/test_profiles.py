@@ -8,7 +8,18 @@ from typing import Any
 
 import pytest
 
-from hsm_dicom.iscl import Encryption, ErrorCode, ISCLContext, ISCLError, Mac, Role, State, Weakness, WireProfile
+from hsm_dicom.iscl import (
+    DeviceFailed,
+    Encryption,
+    ErrorCode,
+    ISCLContext,
+    ISCLError,
+    Mac,
+    Role,
+    State,
+    Weakness,
+    WireProfile,
+)
 from hsm_dicom.iscl.profile import (
     LAYOUTS,
     AnnouncedLength,
@@ -20,6 +31,8 @@ from hsm_dicom.iscl.profile import (
     Md5Order,
     MessageUnit,
     Padding,
+    ResponseCode,
+    SessionKeyDerivation,
     UniqueKeyForm,
 )
 from tests.hsm_dicom.iscl.lines import MODES, SECONDS, Ends, line, meanwhile, settings, sockets
@@ -37,6 +50,7 @@ OTHERWISE: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"unused_fields_ignored": False}, {}),
     ({"version": b"MEDIS-ISCL V9.99"}, {}),
     ({"block_length_counts_header": False}, {}),
+    ({"response_code": ResponseCode.DECRYPTED_CHALLENGE}, {}),
     ({"completion_notice": False}, {}),
     ({"unique_key_form": UniqueKeyForm.BARE}, {"unique_keys": True}),
     ({"padding": Padding.ISO_9797_METHOD_2}, {}),
@@ -110,8 +124,29 @@ def test_session_keys_on_the_host_work_in_every_mode(host_key_ends: Ends, mode: 
     converse(host_key_ends, settings(mode))
 
 
-def test_directional_keys_answer_each_with_its_own(ends: Ends) -> None:
-    """R8. Authentication key 1 is the client's, 2 the server's; each end can only answer with one of them."""
+@pytest.mark.parametrize("encryption", Encryption)
+@pytest.mark.parametrize("order", Md5Order)
+def test_session_keys_by_decryption_work_on_the_host(
+    host_key_ends: Ends, order: Md5Order, encryption: Encryption
+) -> None:
+    profile = WireProfile(session_key=SessionKeyDerivation.DECRYPTED_RANDOM_NUMBER, md5_order=order)
+    converse(host_key_ends, settings(profile=profile, unique_keys=True, encryption=encryption))
+
+
+def test_session_keys_by_decryption_need_leave_since_no_device_keeps_them(ends: Ends) -> None:
+    profile = WireProfile(session_key=SessionKeyDerivation.DECRYPTED_RANDOM_NUMBER)
+    options = settings(profile=profile, unique_keys=True)
+    with line(ends, options) as (server, client), meanwhile(lambda: server.recv(1)) as received:
+        with pytest.raises(DeviceFailed, match="host_session_keys"):
+            client.sendall(b"a message")
+        assert isinstance(received.exception(SECONDS), ISCLError)
+
+
+@pytest.mark.parametrize("response_code", ResponseCode)
+def test_directional_keys_answer_each_with_its_own(ends: Ends, response_code: ResponseCode) -> None:
+    """R8. Authentication key 1 is the client's, 2 the server's; each end can only answer with one of them. Where they
+    answer by decryption (R7), a key that answers is one that decrypts."""
+    encrypts = response_code is ResponseCode.ENCRYPTED_CHALLENGE
     keys = {1: "133457799bbcdff1", 2: "7ca110454a1a6e57"}
     tokens = {}
     for role, own in ((Role.CLIENT, 1), (Role.SERVER, 2)):
@@ -124,16 +159,17 @@ def test_directional_keys_answer_each_with_its_own(ends: Ends) -> None:
                     Use.AUTHENTICATION,
                     index,
                     bytearray.fromhex(value),
-                    answers=mine,
-                    verifies=not mine,
+                    answers=mine is encrypts,
+                    verifies=mine is not encrypts,
                 )
             import_secret(connection, Use.ENCRYPTION, 1, bytearray.fromhex("0123456789abcdef"))
-    directional = settings(profile=WireProfile(directional_keys=True), server_authentication_key=2)
+    profile = WireProfile(directional_keys=True, response_code=response_code)
+    directional = settings(profile=profile, server_authentication_key=2)
     with open_secrets(tokens[Role.SERVER].uri()) as serving, open_secrets(tokens[Role.CLIENT].uri()) as asking:
         converse(Ends(serving, asking), directional)
         with sockets() as (a, b), meanwhile(lambda: ISCLContext(directional, serving).wrap_socket(a, True)) as served:
             with pytest.raises(ISCLError) as caught:
-                ISCLContext(settings(), ends.ours).wrap_socket(b)
+                ISCLContext(settings(profile=WireProfile(response_code=response_code)), ends.ours).wrap_socket(b)
             assert caught.value.code is ErrorCode.PEER_NOT_AUTHENTIC
             assert isinstance(served.exception(SECONDS), ISCLError)
 
@@ -148,5 +184,5 @@ def test_ends_with_different_profiles_part_with_a_reason(ends: Ends) -> None:
 
 
 def test_every_field_of_the_profile_is_tried(ends: Ends) -> None:
-    tried = {name for profile, _ in OTHERWISE for name in profile} | {"directional_keys", "md5_order"}
+    tried = {name for profile, _ in OTHERWISE for name in profile} | {"directional_keys", "md5_order", "session_key"}
     assert tried == {field.name for field in dataclasses.fields(WireProfile)}

@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 
 from hsm_dicom.iscl import Encryption, ErrorCode, IntegrityError, ISCLSettings, LocalProtocolError, Mac, Role, Weakness
 from hsm_dicom.iscl.blocks import padded, padding_length
+from hsm_dicom.iscl.codes import LEAST
 from hsm_dicom.iscl.profile import AnnouncedLength, IvChain, MacPadding, Md5Order, Padding, WireProfile
 from hsm_dicom.iscl.suite import PIECE, Suite
 from tests.hsm_dicom.iscl.independent import cbc, ecb, fips_113, pad
 from tests.hsm_dicom.iscl.lines import ENCRYPTION_KEY, MODES, Ends, Mode, settings
+from tokens.events import KeyUse, subscribed
 
 RANDOM = bytes.fromhex("1122334455667788")
 SESSION_KEY = ecb(ENCRYPTION_KEY, RANDOM)
@@ -128,6 +130,28 @@ def test_the_padding_must_be_that_of_the_announced_length(ends: Ends) -> None:
     with pytest.raises(IntegrityError) as caught:
         opened(Suite(settings(), ends.theirs), data, code, 12)
     assert caught.value.code is ErrorCode.DECRYPTION_FAILED
+
+
+@pytest.mark.parametrize("padding", Padding)
+@pytest.mark.parametrize("length", [LEAST - 8, LEAST, LEAST + 7, LEAST + 8])
+def test_the_device_does_the_same_whether_padding_or_mac_is_wrong(ends: Ends, length: int, padding: Padding) -> None:
+    """How long a receiver takes to give up must not tell which it was: that would be a padding oracle."""
+    options = settings(mac=Mac.DES_MAC, mac_key=2, profile=WireProfile(padding=padding))
+    data, code = sealed(Suite(options, ends.ours), bytes(length))
+    done: dict[ErrorCode, list[str]] = {}
+    for expected, place in ((ErrorCode.WRONG_MAC, 0), (ErrorCode.DECRYPTION_FAILED, -1)):
+        changed = bytearray(data)
+        changed[place] ^= 1
+        uses: list[str] = []
+        with (
+            subscribed(lambda event, uses=uses: uses.append(event.operation) if isinstance(event, KeyUse) else None),
+            pytest.raises(IntegrityError) as caught,
+        ):
+            opened(Suite(options, ends.theirs), bytes(changed), code, length, cut=len(data))
+        assert caught.value.code is expected
+        done[expected] = uses
+    assert done[ErrorCode.WRONG_MAC] == done[ErrorCode.DECRYPTION_FAILED]
+    assert "mac" in done[ErrorCode.WRONG_MAC]
 
 
 @pytest.mark.parametrize("length", [0, 1, 8, 15, 16, 17, 23, 32])

@@ -9,7 +9,7 @@ import pytest
 
 from hsm_dicom.iscl import ISCLSettingsError, Role, WireProfile
 from hsm_dicom.iscl.entity import authentication_data, entity_name
-from hsm_dicom.iscl.profile import ByteOrder, IvChain, UniqueKeyForm
+from hsm_dicom.iscl.profile import ByteOrder, IvChain, ResponseCode, SessionKeyDerivation, UniqueKeyForm
 from hsm_dicom.iscl.wire_table import wire_profile
 
 
@@ -22,6 +22,8 @@ def test_every_kind_of_field_is_read() -> None:
         "byte_order": "little",
         "iv_chain": "direction",
         "unique_key_form": "bare",
+        "response_code": "decrypted-challenge",
+        "session_key": "decrypted-random-number",
         "glare_yields": "server",
         "directional_keys": True,
         "mac_length": 4,
@@ -33,6 +35,8 @@ def test_every_kind_of_field_is_read() -> None:
         byte_order=ByteOrder.LITTLE,
         iv_chain=IvChain.DIRECTION,
         unique_key_form=UniqueKeyForm.BARE,
+        response_code=ResponseCode.DECRYPTED_CHALLENGE,
+        session_key=SessionKeyDerivation.DECRYPTED_RANDOM_NUMBER,
         glare_yields=Role.SERVER,
         directional_keys=True,
         mac_length=4,
