@@ -76,6 +76,9 @@ TRANSFER: dict[State, tuple[Message, ...]] = {
 }
 """How a ready line gets to each later state."""
 
+STATES = [state for state in State if state is not State.FAILED]
+"""Where a line can be driven to."""
+
 RESPONSES = (TransmissionResponse, SessionRandomResponse, DisconnectionResponse)
 
 

@@ -49,8 +49,8 @@ def test_every_kind_of_field_is_read() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "sentence"),
     [
-        ("byte_odrer", "little", "'byte_odrer' is nothing that wire could set; it may set: byte_order, "),
-        ("layouts", "x", "'layouts' is nothing that wire could set"),
+        ("byte_odrer", "little", "The key 'byte_odrer' is not known in wire. Is 'byte_order' meant?"),
+        ("layouts", "x", "The key 'layouts' is not known in wire. Known are: byte_order, "),
         ("byte_order", "middle", "byte_order of wire must be one of: big, little."),
         ("byte_order", 1, "byte_order of wire must be one of"),
         ("directional_keys", "yes", "directional_keys of wire must be one of: true, false."),
