@@ -21,6 +21,7 @@
 | `network_sections`, `iscl_section` | those of the network                            |
 | `loading`      | where the file is looked for; from text to models                   |
 | `problems`     | what is wrong: file, line, key, sentence, remedy                    |
+| `dependents`   | which tables name others, and cannot be judged before those         |
 | `lines`        | in which line of the file a key stands                              |
 | `permissions`  | who else could write a file that must be ours alone                 |
 | `mistakes`     | what each mistake is called, and its remedy                         |

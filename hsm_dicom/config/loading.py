@@ -15,8 +15,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from hsm_dicom.config.dependents import table_of, without_dependents
 from hsm_dicom.config.lines import KeyPath, key_lines, line_of
-from hsm_dicom.config.mistakes import in_words
+from hsm_dicom.config.mistakes import Words, each_once, in_words
 from hsm_dicom.config.permissions import writable_by_others
 from hsm_dicom.config.problems import Problem, Severity
 from hsm_dicom.config.sections import Configuration
@@ -41,8 +42,9 @@ class ConfigurationError(HsmDicomError):
 class Reading:
     """What could be read from a file: its sound parts, and everything that is wrong with the others.
 
-    `configuration` lacks the tables that have mistakes. `sha256` is that of the file's bytes, in hexadecimal, empty if
-    they could not be read. `lines` tells where a key stands. `unsafe` says that somebody else could have written it.
+    `configuration` lacks the tables that have mistakes, and those that name such a one. `sha256` is that of the file's
+    bytes, in hexadecimal, empty if they could not be read. `lines` tells where a key stands. `unsafe` says that
+    somebody else could have written it.
     """
 
     file: Path
@@ -104,9 +106,16 @@ def read_configuration(file: Path) -> Reading:
     for path, words in mistakes:
         problems.append(Problem(file, _dotted(path), *words, line_of(lines, path)))
     reading = Reading(file, configuration, lines=lines, unsafe=unsafe is not None)
-    problems += _dangling_references(reading, raw)
+    dangling = _dangling_references(configuration, raw)
+    problems += [reading.problem(path, *words) for path, words in dangling]
     problems.sort(key=lambda problem: problem.line or 0)
-    return replace(reading, problems=tuple(problems), sha256=hashlib.sha256(content).hexdigest())
+    wrong = {table_of(path) for path, _ in (*mistakes, *dangling)}
+    return replace(
+        reading,
+        configuration=without_dependents(configuration, wrong),
+        problems=tuple(problems),
+        sha256=hashlib.sha256(content).hexdigest(),
+    )
 
 
 def _not_toml(file: Path, error: ValueError | RecursionError) -> Problem:
@@ -119,14 +128,14 @@ def _not_toml(file: Path, error: ValueError | RecursionError) -> Problem:
     return Problem(file, "", f"The configuration is not TOML: {error}.", "See https://toml.io for its form.")
 
 
-def _sound_part(raw: dict[str, Any], folder: Path) -> tuple[Configuration, list[tuple[KeyPath, tuple[str, str]]]]:
+def _sound_part(raw: dict[str, Any], folder: Path) -> tuple[Configuration, list[tuple[KeyPath, Words]]]:
     """The tables without mistakes, and the mistakes of the others."""
     context = {"folder": folder}
     try:
         return Configuration.model_validate(raw, context=context), []
     except ValidationError as error:
-        details = error.errors(include_url=False, include_input=False)
-    mistakes = [(_path(detail["loc"]), in_words(detail)) for detail in details]
+        details = error.errors(include_url=False)
+    mistakes = [(_path(detail["loc"]), in_words(detail)) for detail in each_once(details)]
     sound = {name: dict(table) if isinstance(table, dict) else table for name, table in raw.items()}
     for path, _ in mistakes:
         table = sound.get(path[0])
@@ -137,18 +146,20 @@ def _sound_part(raw: dict[str, Any], folder: Path) -> tuple[Configuration, list[
     return Configuration.model_validate(sound, context=context), mistakes
 
 
-def _dangling_references(reading: Reading, raw: dict[str, Any]) -> list[Problem]:
+def _dangling_references(configuration: Configuration, raw: dict[str, Any]) -> list[tuple[KeyPath, Words]]:
     # Looked up in the raw tables: a token with a mistake of its own is there nevertheless.
     tokens = raw.get("tokens")
     tokens = tokens if isinstance(tokens, dict) else {}
     known = ", ".join(tokens) or "none"
     return [
-        reading.problem(
+        (
             ("identities", name, "token"),
-            f"There is no [tokens.{identity.token}] in this file.",
-            f"Write the table, or name one that is there: {known}.",
+            (
+                f"There is no [tokens.{identity.token}] in this file.",
+                f"Write the table, or name one that is there: {known}.",
+            ),
         )
-        for name, identity in reading.configuration.identities.items()
+        for name, identity in configuration.identities.items()
         if identity.token is not None and identity.token not in tokens
     ]
 

@@ -9,6 +9,7 @@ which may be a PIN.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -23,7 +24,7 @@ from tokens.errors import PinSourceError, UriError
 from tokens.opening import parse_uri
 from tokens.pin import FromFile, PinSource, parse_pin_source
 from tokens.policy import Weakness
-from tokens.smartcard.profile_table import read_profile
+from tokens.smartcard.profile_table import validated_profile
 from tokens.smartcard.profiles import CardProfile
 from tokens.uri import Pkcs11Uri
 
@@ -59,13 +60,14 @@ def _key_location(value: object, info: ValidationInfo) -> Pkcs11Uri | CardUri | 
         raise PydanticCustomError("key_uri", "{reason}", {"reason": str(error)}) from None
 
 
-def _card_profiles(value: object) -> dict[str, CardProfile]:
+def _card_profile(value: object) -> CardProfile:
     if not isinstance(value, dict):
-        raise PydanticCustomError("dict_type", "")
-    try:
-        return {name: read_profile(name, table if isinstance(table, dict) else {}) for name, table in value.items()}
-    except ValueError as error:
-        raise PydanticCustomError("card_profile", "{reason}", {"reason": str(error)}) from None
+        raise PydanticCustomError("model_type", "")
+    return validated_profile("", value)
+
+
+def _each_with_its_name(cards: dict[str, CardProfile]) -> dict[str, CardProfile]:
+    return {name: replace(profile, name=name) for name, profile in cards.items()}
 
 
 def _certificate(value: object, info: ValidationInfo) -> Path | None:
@@ -174,7 +176,9 @@ class Configuration(Section):
 
     tokens: dict[str, TokenSection] = Field(default_factory=dict)
     identities: dict[str, IdentitySection] = Field(default_factory=dict)
-    cards: Annotated[dict[str, CardProfile], PlainValidator(_card_profiles)] = Field(default_factory=dict)
+    cards: Annotated[
+        dict[str, Annotated[CardProfile, PlainValidator(_card_profile)]], AfterValidator(_each_with_its_name)
+    ] = Field(default_factory=dict)
     """`[cards.NAME]`: kinds of smart cards beside those that are known; see `tokens.smartcard.profile_table`."""
     trust: TrustSection = TrustSection()
     iscl: ISCLSection | None = None

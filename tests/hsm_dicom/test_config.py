@@ -147,6 +147,134 @@ def test_a_pin_in_the_file_is_found_and_never_repeated(write, line: str) -> None
         assert "7531902" not in said
 
 
+@pytest.mark.parametrize(
+    ("line", "meant"),
+    [('pinn = "file:pins/ct"', "pin"), ('pni = "env:NODE_PIN"', "pin"), ('serail = "secretly"', "serial")],
+)
+def test_a_misspelt_key_with_a_source_of_a_pin_is_no_alarm(write, line: str, meant: str) -> None:
+    [problem] = read_configuration(write(f'[tokens.a]\nmodule = "x.so"\nlabel = "a"\n{line}\n')).problems
+    assert "is not known here" in problem.what
+    assert problem.remedy.startswith(f"Is '{meant}' meant?")
+
+
+@pytest.mark.parametrize(
+    "line", ['pinn = "7531902"', "pinn = 7531902", 'userpin = "7531902"', 'mypassword = "7531902"']
+)
+def test_a_misspelt_key_with_what_is_no_source_is_feared_to_hold_a_pin(write, line: str) -> None:
+    [problem] = read_configuration(write(f'[tokens.a]\nmodule = "x.so"\nlabel = "a"\n{line}\n')).problems
+    assert "change it" in problem.remedy
+    assert "7531902" not in repr(problem)
+
+
+def test_a_misspelt_key_is_not_called_missing_too(write) -> None:
+    found = problems(write('[tokens.a]\nmodul = "x.so"\nlabel = "a"\n'))
+    assert found.keys() == {"tokens.a.modul"}
+
+
+def test_each_mistake_in_a_card_profile_has_its_line_and_key(write) -> None:
+    found = problems(
+        write(
+            """[cards.h]
+famly = "piv"
+aid = "zz"
+timeout = "long"
+
+[[cards.h.keys]]
+name = "sign"
+refrence = "9c"
+
+[cards.i]
+family = "cac"
+"""
+        )
+    )
+    assert {key: problem.line for key, problem in found.items()} == {
+        "cards.h.famly": 2,
+        "cards.h.aid": 3,
+        "cards.h.timeout": 4,
+        "cards.h.keys.0.refrence": 6,
+        "cards.i.family": 11,
+    }
+    assert "Is 'family' meant? Known are: aid, extended, family" in found["cards.h.famly"].remedy
+    assert "hexadecimal" in found["cards.h.aid"].what
+    assert "Is 'reference' meant?" in found["cards.h.keys.0.refrence"].remedy
+    assert "'iso7816', 'piv' or 'openpgp'" in found["cards.i.family"].remedy
+
+
+def test_a_card_profile_has_the_name_of_its_table(write) -> None:
+    cards = load_configuration(write('[cards.h]\nfamily = "piv"\naid = "a000000308"\n')).cards
+    assert {name: profile.name for name, profile in cards.items()} == {"h": "h"}
+
+
+def test_what_names_a_table_with_a_mistake_is_left_out_and_not_blamed(write) -> None:
+    reading = read_configuration(
+        write(
+            """[tokens.a]
+module = "x.so"
+lable = "a"
+
+[tokens.b]
+module = "x.so"
+label = "b"
+
+[identities.of-a]
+token = "a"
+object = "k"
+
+[identities.of-b]
+token = "b"
+object = "k"
+
+[identities.of-nothing]
+token = "c"
+object = "k"
+
+[identities.of-card]
+key = "card:profile=h;key=sign"
+
+[cards.h]
+family = "cac"
+
+[iscl]
+reason = "It is needed."
+token = "a"
+
+[peers.known]
+ae_titles = ["A"]
+identity = "of-b"
+
+[peers.unknown]
+ae_titles = ["B"]
+identity = "of-nothing"
+
+[peers.iscl]
+ae_titles = ["C"]
+iscl = {}
+
+[listeners.one]
+ae_title = "X"
+identities = ["of-b"]
+peers = ["known", "unknown"]
+
+[listeners.two]
+ae_title = "Y"
+identities = ["of-b"]
+peers = ["known"]
+"""
+        )
+    )
+    assert {problem.key for problem in reading.problems} == {
+        "tokens.a.lable",
+        "identities.of-nothing.token",
+        "cards.h.family",
+    }
+    configuration = reading.configuration
+    assert configuration.identities.keys() == {"of-b"}
+    assert configuration.peers.keys() == {"known"}
+    assert configuration.listeners.keys() == {"two"}
+    assert configuration.iscl is None
+
+
 def test_a_pin_in_a_uri_is_refused_with_the_reason(write) -> None:
     found = problems(write('[identities.n]\nkey = "pkcs11:object=k?pin-value=s3cret-pin"\n'))
     assert "pin-source instead" in found["identities.n.key"].what

@@ -51,6 +51,11 @@ def test_a_sound_configuration_has_no_problem(checked, certified: TestToken) -> 
     assert [(identity.name, identity.subject) for identity in report.identities] == [("node", "CN=Signer node")]
 
 
+def test_a_typo_in_a_token_is_the_only_problem_and_its_identity_is_not_blamed(checked, certified: TestToken) -> None:
+    report = checked(configuration_text(certified).replace("serial =", "seral =") + IDENTITY)
+    assert list(errors(report)) == ["tokens.test.seral"]
+
+
 def test_the_pin_is_presented_once_for_each_token(checked, certified: TestToken) -> None:
     logins: list[DeviceEvent] = []
     with subscribed(lambda event: logins.append(event) if isinstance(event, Login) else None):

@@ -24,8 +24,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from tokens.smartcard.profiles import CardProfile
+
+NOT_HEXADECIMAL = object()
+"""What stands for a text that should be hexadecimal and is not, until it is refused in its place."""
 
 _HEXADECIMAL = frozenset({"reference", "padding", "certificate", "algorithm", "serial_file"})
 _TABLES_OF_HEXADECIMAL = frozenset({"authentication", "encryption"})
@@ -34,13 +38,27 @@ _TABLES_OF_HEXADECIMAL = frozenset({"authentication", "encryption"})
 def read_profile(name: str, table: Mapping[str, Any]) -> CardProfile:
     """The profile. Raises `ValueError` with a sentence for each entry that is wrong."""
     try:
-        return TypeAdapter(CardProfile).validate_python({"aid": None, **_as_numbers(table), "name": name})
+        return validated_profile(name, table)
     except ValidationError as error:
         sentences = [
-            f"cards.{name}{''.join(f'.{part}' for part in wrong['loc'])}: {wrong['msg']}."
+            f"cards.{name}{''.join(f'.{part}' for part in wrong['loc'])}: {_sentence(wrong)}"
             for wrong in error.errors(include_url=False, include_context=False)
         ]
         raise ValueError(" ".join(sentences)) from None
+
+
+def validated_profile(name: str, table: Mapping[str, Any]) -> CardProfile:
+    """The same for who has words of his own. Raises pydantic's `ValidationError`, with the place of each mistake.
+
+    Where a text is not hexadecimal, the input that the error names is `NOT_HEXADECIMAL`.
+    """
+    return TypeAdapter(CardProfile).validate_python({"aid": None, **_as_numbers(table), "name": name})
+
+
+def _sentence(wrong: ErrorDetails) -> str:
+    if wrong["input"] is NOT_HEXADECIMAL:
+        return f"'{wrong['loc'][-1]}' of a card profile is hexadecimal text, such as \"9c\"."
+    return f"{wrong['msg']}."
 
 
 def _as_numbers(table: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,4 +77,4 @@ def _as_number(entry: str, value: Any) -> Any:
     try:
         return bytes.fromhex(value) if entry == "aid" else int(value, 16)
     except ValueError:
-        raise ValueError(f"'{entry}' of a card profile is hexadecimal text, such as \"9c\".") from None
+        return NOT_HEXADECIMAL

@@ -1,0 +1,67 @@
+"""Which tables of the configuration name others: one that names a table with a mistake cannot be judged yet.
+
+Looked at as if the other were not there, it would be called wrong for a mistake that is not its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from hsm_dicom.config.iscl_section import ISCLSection
+from hsm_dicom.config.lines import KeyPath
+from hsm_dicom.config.network_sections import ListenerSection, PeerSection
+from hsm_dicom.config.sections import Configuration, IdentitySection
+from tokens.card_uri import CardUri
+
+NAMED = ("tokens", "identities", "cards", "peers", "listeners")
+"""The tables that hold tables with names of their own."""
+
+
+def table_of(path: KeyPath) -> KeyPath:
+    """The table that a key is in, such as ("tokens", "ct-room") or ("trust",)."""
+    return path[:2] if path[0] in NAMED else path[:1]
+
+
+def without_dependents(configuration: Configuration, wrong: Iterable[KeyPath]) -> Configuration:
+    """The configuration without the tables that name one of those that are wrong, or name such a one in turn."""
+    out = set(wrong)
+    tables: dict[KeyPath, Any] = {("iscl",): configuration.iscl}
+    for kind in ("identities", "peers", "listeners"):
+        named: Mapping[str, Any] = getattr(configuration, kind)
+        tables |= {(kind, name): section for name, section in named.items()}
+    while found := {place for place, section in tables.items() if place not in out and out & set(_names(section))}:
+        out |= found
+    return configuration.model_copy(
+        update={"iscl": None if ("iscl",) in out else configuration.iscl}
+        | {
+            kind: {name: section for name, section in getattr(configuration, kind).items() if (kind, name) not in out}
+            for kind in ("identities", "peers", "listeners")
+        }
+    )
+
+
+def _names(section: object) -> Iterator[KeyPath]:
+    """The tables that one names."""
+    match section:
+        case IdentitySection():
+            yield "tokens", section.token or ""
+            if isinstance(section.key, CardUri):
+                yield "cards", section.key.profile or ""
+        case ISCLSection():
+            yield "tokens", section.token or ""
+            yield "tokens", section.authentication_token or ""
+        case PeerSection():
+            yield "identities", section.identity or ""
+            yield from _names_of_iscl(section.iscl)
+        case ListenerSection():
+            yield ("trust",)
+            yield from (("identities", name) for name in section.identities)
+            yield from (("peers", name) for name in section.peers or ())
+            yield from _names_of_iscl(section.iscl)
+
+
+def _names_of_iscl(section: ISCLSection | None) -> Iterator[KeyPath]:
+    if section is not None:
+        yield ("iscl",)
+        yield from _names(section)
