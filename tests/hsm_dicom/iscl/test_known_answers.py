@@ -69,6 +69,13 @@ def test_the_response_to_a_challenge(ends: Ends, vector: dict[str, bytes]) -> No
     assert independent.ecb(vector["key"], vector["challenge"]) == vector["response"]
 
 
+@vectors("response")
+def test_the_response_by_decryption_is_the_same_block_backwards(ends: Ends, vector: dict[str, bytes]) -> None:
+    with ends.ours.authentication(1, by_decryption=True) as conversation:
+        assert conversation.internal_authenticate(vector["response"]) == vector["challenge"]
+    assert independent.ecb(vector["key"], vector["response"], decrypt=True) == vector["challenge"]
+
+
 @vectors("session_key")
 def test_the_session_key_of_a_random_number(ends: Ends, vector: dict[str, bytes]) -> None:
     assert independent.ecb(vector["key"], vector["random"]) == vector["encrypted_random"]
