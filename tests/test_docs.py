@@ -4,10 +4,14 @@ import json
 import os
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
 
+from hsm_dicom.cli.program import app
 from tests.interop.tls.programs import free_port
 
 ROOT = Path(__file__).parent.parent
@@ -75,6 +79,26 @@ def test_the_first_block_repeated_keeps_the_pins(tmp_path: Path) -> None:
     lines = run_shell(tmp_path, both).splitlines()
     assert len(lines) == 4
     assert lines[:2] == lines[2:]
+
+
+def test_the_software_hsms_page_makes_a_place_to_rehearse(tmp_path: Path) -> None:
+    [first] = blocks("../softhsm-config/README.md", "sh")
+    said = run_shell(tmp_path, [first, "hsm-dicom token list --module $module"])
+    assert "not initialised" in said
+
+
+def test_the_table_of_json_names_every_command_that_takes_it() -> None:
+    page = (DOCS / "json.md").read_text()
+    table = set(re.findall(r"^\| `([a-z -]+)` +\| `hsm-dicom/", page, re.MULTILINE))
+    assert table == set(commands_with(get_command(app), "--json"))
+
+
+def commands_with(command: Any, option: str, name: str = "") -> Iterator[str]:
+    """The names of a command, or of those in a group, that take an option."""
+    if any(option in parameter.opts for parameter in command.params):
+        yield name
+    for word, inner in getattr(command, "commands", {}).items():
+        yield from commands_with(inner, option, f"{name} {word}".strip())
 
 
 def test_the_security_officers_page(rehearsal: Path) -> None:
