@@ -40,6 +40,9 @@ from hsm_dicom.tls.settings import LegacyOpening
 from hsm_dicom.trust import Policy, RevocationPolicy, TrustStore, Verifier
 from tokens.pin import PinSource
 
+PARTING_SECONDS = 3.0
+"""How long a peer may take to answer the disconnection of ISCL before we go without."""
+
 
 class Reaching(NamedTuple):
     """All that is needed to speak with a peer."""
@@ -105,6 +108,7 @@ def reaching(
         if section is not None:
             keys = open_keys(configuration, section, pin=pin)
             devices.callback(keys.close)
+            devices.callback(keys.wait, PARTING_SECONDS)
         yield Reaching(found, connecting(found, identity, verifier(configuration), keys, hooks), calling)
 
 
@@ -160,7 +164,9 @@ def _port(written: int | None, iscl: ISCLOpening | None) -> int:
 def _callers(configuration: Configuration, name: str, section: ListenerSection) -> tuple[Peer, ...]:
     """The peers that may call a listener. Retired profiles, current ones and ISCL never share one.
 
-    A retired listener may serve peers that have a current profile too, since they have a certificate as well.
+    A retired listener may serve peers that have a current profile too, since they have a certificate as well. One of
+    ISCL asks for one key, and whoever has it can call itself as it likes: so no peer with a key of its own is among
+    its peers.
     """
     retired = section.legacy is not None
     if section.peers is None and retired:
@@ -168,8 +174,13 @@ def _callers(configuration: Configuration, name: str, section: ListenerSection) 
             f"The listener '{name}' opens a retired profile; name the peers that need it: peers = [\"NAME\"]."
         )
     spoken = "TLS" if retired else _spoken(configuration, section)
+    proof = _proof(configuration, section)
     if section.peers is None:
-        alike = [n for n, s in configuration.peers.items() if _spoken(configuration, s) == spoken]
+        alike = [
+            name
+            for name, one in configuration.peers.items()
+            if (_spoken(configuration, one), _proof(configuration, one)) == (spoken, proof)
+        ]
         return tuple(peer(configuration, one) for one in alike)
     for one in section.peers:
         found = configuration.peers.get(one)
@@ -177,6 +188,11 @@ def _callers(configuration: Configuration, name: str, section: ListenerSection) 
         if theirs != spoken and not (retired and theirs == _RETIRED):
             raise SettingsError(
                 f"Peer '{one}' speaks {theirs}, and the listener '{name}' {spoken}; give it a listener of its own."
+            )
+        if found is not None and _proof(configuration, found) != proof:
+            raise SettingsError(
+                f"Peer '{one}' has another authentication key than the one that the listener '{name}' asks for, and "
+                "whoever has that one could call itself so; give it a listener of its own."
             )
     return tuple(peer(configuration, one) for one in section.peers)
 
@@ -192,6 +208,15 @@ def _spoken(configuration: Configuration, section: PeerSection | ListenerSection
         return "TLS"
     over = section.iscl.within(configuration.iscl).over
     return "ISCL" if over is None else f"ISCL in {over.upper()}"
+
+
+def _proof(configuration: Configuration, section: PeerSection | ListenerSection) -> tuple[object, ...]:
+    """Which authentication keys ISCL asks for; nothing where there is no ISCL."""
+    if section.iscl is None:
+        return ()
+    iscl = section.iscl.within(configuration.iscl)
+    device = iscl.authentication_token or iscl.token
+    return device, iscl.prefix, iscl.authentication_key, iscl.server_authentication_key
 
 
 def _listener_section(configuration: Configuration, name: str | None) -> tuple[str, ListenerSection]:

@@ -20,7 +20,7 @@ class ISCLKeys:
         self.authentication = authentication
         self._lines: set[object] = set()
         self._closing = False
-        self._changing = threading.Lock()
+        self._changing = threading.Condition()
 
     def hold(self) -> Callable[[], None]:
         """Keep the devices for one line. Call what is returned when the line has ended; doing so twice is fine."""
@@ -28,6 +28,11 @@ class ISCLKeys:
         with self._changing:
             self._lines.add(line)
         return lambda: self._release(line)
+
+    def wait(self, seconds: float) -> bool:
+        """Whether every line has ended, after at most so many seconds."""
+        with self._changing:
+            return self._changing.wait_for(lambda: not self._lines, seconds)
 
     def close(self) -> None:
         """Let go of the devices: now, or when the last line has ended. Doing so twice is fine."""
@@ -38,6 +43,7 @@ class ISCLKeys:
     def _release(self, line: object) -> None:
         with self._changing:
             self._lines.discard(line)
+            self._changing.notify_all()
             is_over = self._closing and not self._lines
         if is_over:
             self.secrets.close()

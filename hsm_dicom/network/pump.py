@@ -101,9 +101,10 @@ def _outward(line: Line, far: socket.socket, pumped: PumpedSocket, ended: Callab
     except OSError as error:
         _note(pumped, error)
     finally:
-        line.close()
-        far.close()
-        ended()
+        with contextlib.ExitStack() as ends:
+            ends.callback(ended)
+            ends.callback(far.close)
+            line.close()
 
 
 def _note(pumped: PumpedSocket, error: OSError) -> None:

@@ -77,6 +77,26 @@ def test_what_cannot_be_recorded_or_explained_is_one_sentence(iscl_site: ISCLSit
     assert "Peer 'tls' does not speak ISCL" in no_iscl.said
 
 
+def test_a_recording_is_a_new_file_and_nothing_that_a_link_leads_to(
+    iscl_site: ISCLSite, run: Run, tmp_path: Path
+) -> None:
+    iscl_site.write()
+    link, target = tmp_path / "link.txt", tmp_path / "target.txt"
+    link.symlink_to(target)
+    result = run("echo", "archive", "--record", link, "--config", iscl_site.config)
+    assert f"{link} is there already; name a new file." in result.said
+    assert not target.exists()
+
+
+def test_a_recording_ends_with_the_disconnection(iscl_site: ISCLSite, run: Run, tmp_path: Path) -> None:
+    iscl_site.write()
+    with listening(iscl_site.config):
+        for number in range(5):
+            file = tmp_path / f"{number}.txt"
+            assert run("echo", "archive", "--record", file, "--config", iscl_site.config).status == 0
+            assert "disconnection response -> closed" in run("iscl", "trace", file).said
+
+
 def test_a_trace_for_programs(run: Run) -> None:
     document = run("iscl", "trace", GOLDEN / "md5-descbc-unique.txt", "--json").json
     assert document["schema"] == "hsm-dicom/iscl-trace/1"

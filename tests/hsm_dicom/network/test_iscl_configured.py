@@ -211,6 +211,23 @@ def test_whoever_calls_itself_otherwise_is_rejected(iscl_site: ISCLSite) -> None
         assert refused.subject == "CT2"
 
 
+@pytest.mark.parametrize("own", ["authentication_key = 2", 'prefix = "ct2"', 'authentication_token = "node"'])
+def test_who_has_the_key_of_a_listener_cannot_be_a_peer_with_a_key_of_its_own(iscl_site: ISCLSite, own: str) -> None:
+    ct2 = f'[peers.ct2]\nae_titles = ["CT2"]\n[peers.ct2.iscl]\n{own}\n'
+    file = iscl_site.write(peer='authentication_data = "CT2"', more=ct2)
+    with (
+        Service(loader(file, "archive")),
+        reaching(configured(iscl_site), "archive") as (found, transport, _),
+        pytest.raises(AssociationRejected, match="calling ae title not recognised"),
+    ):
+        echo(found, transport, "CT2", PATIENCE)
+    named = file.read_text().replace('store = "received"', 'peers = ["ct", "ct2"]')
+    file.write_text(named)
+    (problem,) = problems(configured(iscl_site))
+    assert problem[0] == ("listeners", "archive")
+    assert "Peer 'ct2' has another authentication key than the one that the listener 'archive' asks for" in problem[1]
+
+
 def test_a_peer_with_other_authentication_data_is_not_spoken_with(iscl_site: ISCLSite) -> None:
     file = iscl_site.write(listener='authentication_data = "IMPOSTOR"')
     with (
@@ -244,7 +261,7 @@ def test_reloading_reads_secrets_and_peers_anew(iscl_site: ISCLSite) -> None:
             pytest.raises(HandshakeFailed),
         ):
             echo(found, transport, calling, PATIENCE)
-        iscl_site.write(peer=KEYS_OF_THEIR_OWN, listener=KEYS_OF_THEIR_OWN)
+        iscl_site.write(iscl=KEYS_OF_THEIR_OWN)
         assert service.reload()
         with reaching(configured(iscl_site), "archive") as (found, transport, calling):
             assert echo(found, transport, calling, PATIENCE).done
