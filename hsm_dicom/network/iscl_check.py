@@ -9,6 +9,7 @@ from hsm_dicom.config.iscl_section import ISCLSection
 from hsm_dicom.config.lines import KeyPath
 from hsm_dicom.errors import HsmDicomError
 from hsm_dicom.iscl import ISCLContext, ISCLSettings, Role
+from hsm_dicom.iscl.profile import ResponseCode
 from hsm_dicom.network.configured import listener, peer
 from hsm_dicom.network.errors import SettingsError
 from hsm_dicom.network.iscl_configured import is_card, open_keys
@@ -71,13 +72,15 @@ def _demand_directions(configuration: Configuration, section: ISCLSection, setti
             for entry in list_secrets(connection, section.prefix or access.uri.object)
             if entry.use is Use.AUTHENTICATION
         }
+    # A response by decryption asks the other usage of each key.
+    by_decryption = settings.profile.response_code is ResponseCode.DECRYPTED_CHALLENGE
     client, server = settings.authentication_keys[0], settings.authentication_keys[-1]
     answering, judging = (client, server) if role is Role.CLIENT else (server, client)
-    for index, does, may in (
-        (answering, "answer challenges", there[answering].encrypts),
-        (judging, "verify answers", there[judging].decrypts),
+    for index, does, encrypts in (
+        (answering, "answer challenges", not by_decryption),
+        (judging, "verify answers", by_decryption),
     ):
-        if not may:
+        if not (there[index].encrypts if encrypts else there[index].decrypts):
             raise SettingsError(
                 f"Authentication key {index} must {does} at this end, and was imported for the other direction; see "
                 "directional_keys, authentication_key and server_authentication_key in docs/iscl-setup.md."

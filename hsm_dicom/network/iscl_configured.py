@@ -8,6 +8,7 @@ from hsm_dicom.config.iscl_section import ISCLSection
 from hsm_dicom.iscl import Encryption, ISCLSettings, ISCLSettingsError, Mac, Weakness
 from hsm_dicom.iscl.entity import authentication_data
 from hsm_dicom.iscl.messages import MAX_BLOCK_DATA, MAX_MESSAGE
+from hsm_dicom.iscl.profile import SessionKeyDerivation
 from hsm_dicom.iscl.wire_table import wire_profile
 from hsm_dicom.network.errors import SettingsError
 from hsm_dicom.network.iscl_keys import ISCLKeys
@@ -18,6 +19,9 @@ from tokens.secrets import Secrets
 
 _ENCRYPTIONS = {"des-cbc": Encryption.DES_CBC, "none": Encryption.NONE}
 _MACS = {"md5": Mac.MD5, "des-mac": Mac.DES_MAC, "none": Mac.NONE}
+
+
+_KEPT_ON_DEVICE = SessionKeyDerivation.ENCRYPTED_RANDOM_NUMBER
 
 
 def opening(
@@ -50,6 +54,12 @@ def opening(
         profile=wire_profile(section.wire),
         reason=section.reason,
     )
+    derivation = settings.profile.session_key
+    if settings.unique_keys and derivation is not _KEPT_ON_DEVICE and not section.host_session_keys:
+        raise SettingsError(
+            "No device keeps a session key that is the decrypted random number; write host_session_keys = true, "
+            "if these keys may come to this node's memory, or do without unique_keys."
+        )
     return ISCLOpening(settings=settings, over_tls=section.over == "tls")
 
 

@@ -97,6 +97,11 @@ def test_transports_do_not_share_a_listener(iscl_site: ISCLSite) -> None:
         ({"peer": 'allow = ["everything"]'}, "peers.archive", "'everything' is nothing that ISCL could allow"),
         ({"peer": 'wire = { iv_chain = "x" }'}, "peers.archive", "iv_chain of wire must be one of: connection, "),
         ({"peer": 'authentication_data = "é"'}, "peers.archive", "is no authentication data"),
+        (
+            {"peer": 'unique_keys = true\nwire = { session_key = "decrypted-random-number" }'},
+            "peers.archive",
+            "write host_session_keys = true",
+        ),
         ({"peer": 'token = "nobody"'}, "peers.archive.iscl", "'nobody' is neither a token of the configuration"),
         ({"peer": "authentication_key = 7"}, "peers.archive.iscl", "authentication-7"),
         ({"peer": 'prefix = "other"'}, "peers.archive.iscl", "other"),

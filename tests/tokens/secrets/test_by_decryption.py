@@ -21,11 +21,8 @@ FIPS_81_CIPHER = bytes.fromhex("3fa40e8a984d4815")
 """FIPS 81, Table B1, first block; its key is encryption key 1."""
 
 
-@pytest.fixture
-def offered(device: Device) -> None:
-    """Only where the device answers by decryption."""
-    if not device.answers_by_decryption:
-        pytest.skip(f"a {device.name} answers as its INTERNAL AUTHENTICATE does")
+TOKENS = pytest.mark.parametrize("device", ["softhsm", "nss"], indirect=True)
+"""The devices that answer by decryption; a card answers as its INTERNAL AUTHENTICATE does."""
 
 
 def encrypted(challenge: bytes) -> bytes:
@@ -33,13 +30,13 @@ def encrypted(challenge: bytes) -> bytes:
     return encrypt_block(bytearray.fromhex(KEYS[Use.AUTHENTICATION, 1]), challenge)
 
 
-@pytest.mark.usefixtures("offered")
+@TOKENS
 def test_the_answer_is_the_published_block_decrypted(secrets: Secrets) -> None:
     with secrets.authentication(1, by_decryption=True) as a:
         assert a.internal_authenticate(WORKED_CIPHER) == WORKED_PLAIN
 
 
-@pytest.mark.usefixtures("offered")
+@TOKENS
 def test_two_holders_of_a_key_prove_it_by_decryption(secrets: Secrets, peer: Secrets) -> None:
     with (
         secrets.authentication(1, by_decryption=True) as server,
@@ -53,7 +50,7 @@ def test_two_holders_of_a_key_prove_it_by_decryption(secrets: Secrets, peer: Sec
         client.external_authenticate(server.internal_authenticate(second))
 
 
-@pytest.mark.usefixtures("offered")
+@TOKENS
 @pytest.mark.parametrize("by_decryption", [True, False], ids=["decryption is due", "encryption is due"])
 def test_an_answer_made_the_other_way_round_is_refused(secrets: Secrets, peer: Secrets, by_decryption: bool) -> None:
     with (
@@ -65,7 +62,7 @@ def test_an_answer_made_the_other_way_round_is_refused(secrets: Secrets, peer: S
             judging.external_authenticate(answer)
 
 
-@pytest.mark.usefixtures("offered")
+@TOKENS
 def test_a_challenge_sent_back_to_us_is_not_decrypted(secrets: Secrets) -> None:
     with secrets.authentication(1, by_decryption=True) as waiting:
         challenge = waiting.challenge
