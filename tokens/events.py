@@ -16,7 +16,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 log = logging.getLogger("tokens")
@@ -51,11 +51,15 @@ class Login(DeviceEvent):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KeyUse(DeviceEvent):
-    """A key was used: `operation` is sign, decrypt …; `mechanism` is the PKCS#11 name."""
+    """A key was used: `operation` is sign, decrypt …; `mechanism` is the PKCS#11 name.
+
+    `count` is more than 1 where a rate was measured with it; `duration` is then the sum of theirs.
+    """
 
     key_label: str
     operation: str
     mechanism: str
+    count: int = 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,12 +83,49 @@ _sinks: list[Sink] = []
 
 
 class _Waiting(threading.local):
-    """Events of this thread that are told when its outermost `told_afterwards` ends."""
+    """What this thread does not tell at once: events until its outermost `told_afterwards` ends, uses to be summed."""
 
     events: list[DeviceEvent] | None = None
+    sum: UsesInSum | None = None
 
 
 _waiting = _Waiting()
+
+
+class UsesInSum:
+    """Uses of keys that are told once for all, by `tell`: thousands of them, when a rate is measured.
+
+    Only what went well is summed: a failure is an event of its own, and is told at once.
+    """
+
+    def __init__(self) -> None:
+        self._adding = threading.Lock()
+        self._sums: dict[KeyUse, tuple[int, float]] = {}
+
+    @contextmanager
+    def gathered(self) -> Iterator[None]:
+        """Add what keys do on this thread until the block ends."""
+        before, _waiting.sum = _waiting.sum, self
+        try:
+            yield
+        finally:
+            _waiting.sum = before
+
+    def takes(self, event: DeviceEvent) -> bool:
+        """Whether the event is one to be summed, and was added."""
+        if not isinstance(event, KeyUse) or event.outcome is not Outcome.DONE:
+            return False
+        kind = replace(event, duration=0.0, count=1)
+        with self._adding:
+            count, seconds = self._sums.get(kind, (0, 0.0))
+            self._sums[kind] = count + event.count, seconds + event.duration
+        return True
+
+    def tell(self) -> None:
+        """One event for each key, operation and mechanism."""
+        for kind, (count, seconds) in self._sums.items():
+            emit(replace(kind, count=count, duration=seconds))
+        self._sums.clear()
 
 
 @contextmanager
@@ -117,6 +158,8 @@ def emit(event: DeviceEvent) -> None:
     if _waiting.events is not None:
         _waiting.events.append(event)
         return
+    if _waiting.sum is not None and _waiting.sum.takes(event):
+        return
     level = logging.INFO if event.outcome is Outcome.DONE else logging.WARNING
     if log.isEnabledFor(level):
         log.log(level, "%s", describe(event))
@@ -131,7 +174,8 @@ def describe(event: DeviceEvent) -> str:
     """One line for a log."""
     match event:
         case KeyUse():
-            what = f"{event.operation} with key '{event.key_label}' ({event.mechanism})"
+            times = f", {event.count} times" if event.count > 1 else ""
+            what = f"{event.operation} with key '{event.key_label}' ({event.mechanism}){times}"
         case Login():
             what = f"{event.role} login" if event.presented else f"{event.role} login held back"
         case CeremonyStep():

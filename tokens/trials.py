@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import padding as paddings
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
 from tokens.errors import TokenError
-from tokens.events import DeviceEvent, KeyUse, subscribed
+from tokens.events import DeviceEvent, KeyUse, UsesInSum, subscribed
 from tokens.hashing import RIPEMD160, digest, hash_name
 from tokens.keys import PrivateKey, TokenECPrivateKey, TokenRSAPrivateKey
 
@@ -139,20 +139,26 @@ def tried(trial: Trial) -> OperationCheck:
 
 
 def rate(job: Callable[[], object] | None, sessions: int) -> float:
-    """How often a second the job is done, by so many threads for about a second."""
+    """How often a second the job is done, by so many threads for about a second. Its uses of keys are told in sum."""
     if job is None:
         return 0.0
     started = time.perf_counter()
     deadline = started + _SECONDS
 
+    uses = UsesInSum()
+
     def repeat(_: int) -> int:
         count = 0
-        # Once at least, however late a busy machine begins.
-        while not count or time.perf_counter() < deadline:
-            job()
-            count += 1
+        with uses.gathered():
+            # Once at least, however late a busy machine begins.
+            while not count or time.perf_counter() < deadline:
+                job()
+                count += 1
         return count
 
-    with ThreadPoolExecutor(sessions) as threads:
-        # One job may take longer than the whole time: what counts is how long all of them took.
-        return sum(threads.map(repeat, range(sessions))) / (time.perf_counter() - started)
+    try:
+        with ThreadPoolExecutor(sessions) as threads:
+            # One job may take longer than the whole time: what counts is how long all of them took.
+            return sum(threads.map(repeat, range(sessions))) / (time.perf_counter() - started)
+    finally:
+        uses.tell()

@@ -1,9 +1,14 @@
 """The acceptance test of a token, run on one that is good and on ones that are not."""
 
 import time
+from dataclasses import replace
+
+import pytest
 
 from tests.softhsm import TestToken
 from tokens import open_token, trials
+from tokens.errors import TokenLost
+from tokens.events import DeviceEvent, KeyUse, Outcome, emit, subscribed
 from tokens.pkcs11.ceremony import keys_of
 from tokens.pkcs11.check import check_token, gives_away_private_value, mechanism_name
 from tokens.policy import KeyPolicy, Weakness
@@ -44,6 +49,51 @@ def test_an_empty_token_is_tried_with_keys_that_vanish(token: TestToken, monkeyp
         assert [key.temporary for key in found.keys] == [True, True]
         assert all(key.operations[0].works for key in found.keys)
         assert keys_of(connection) == []
+    rsa = found.keys[0]
+    assert rsa.attributes.sign
+    assert rsa.attributes.decrypt
+    assert rsa.findings == ()  # a key for trying both is nobody's mistake
+
+
+def test_a_rate_is_told_once_and_each_trial_for_itself(node: TestToken, monkeypatch) -> None:
+    monkeypatch.setattr(trials, "_SECONDS", 0.2)
+    heard: list[DeviceEvent] = []
+    with open_token(node.uri()) as connection, subscribed(heard.append):
+        found = check_token(connection, node.uri("rsa"), KeyPolicy(), secrets=True)
+    uses = [event for event in heard if isinstance(event, KeyUse)]
+    measured = [use for use in uses if use.count > 1]
+    [key] = found.keys
+    of_key = [use for use in measured if use.key_label == "rsa"]
+    assert [use.mechanism for use in of_key] == [key.operations[0].mechanism] * 2  # with 1 session, with 4
+    assert of_key[0].count >= 0.2 * key.rate_with_1_session * 0.9
+    assert of_key[0].duration > 0.1
+    assert {use.operation for use in measured if use not in of_key} == {"encrypt"}
+    assert len([use for use in uses if use.key_label == "rsa" and use.count == 1]) == len(key.operations)
+
+
+def test_what_fails_while_a_rate_is_measured_is_told_at_once(monkeypatch) -> None:
+    monkeypatch.setattr(trials, "_SECONDS", 0.05)
+    heard: list[DeviceEvent] = []
+    done = KeyUse(
+        token_serial="1",
+        token_label="x",
+        outcome=Outcome.DONE,
+        duration=0.5,
+        key_label="k",
+        operation="sign",
+        mechanism="M",
+    )
+    events = [done, done, replace(done, outcome=Outcome.FAILED, reason="It broke.")]
+
+    def job() -> None:
+        event = events.pop(0)
+        emit(event)
+        if event.reason:
+            raise TokenLost(event.reason)
+
+    with subscribed(heard.append), pytest.raises(TokenLost):
+        trials.rate(job, 1)
+    assert heard == [replace(done, outcome=Outcome.FAILED, reason="It broke."), replace(done, count=2, duration=1.0)]
 
 
 def test_a_key_that_can_be_read_is_found_out(token: TestToken, monkeypatch) -> None:
