@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
+from difflib import get_close_matches
 from enum import StrEnum
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -30,7 +31,9 @@ def wire_profile(table: Mapping[str, object]) -> WireProfile:
     wishes: dict[str, Any] = {}
     for name, value in table.items():
         if name not in known:
-            raise ISCLSettingsError(f"'{name}' is nothing that wire could set; it may set: {', '.join(known)}.")
+            near = get_close_matches(name, known, n=1)
+            hint = f"Is '{near[0]}' meant?" if near else f"Known are: {', '.join(known)}."
+            raise ISCLSettingsError(f"The key '{name}' is not known in wire. {hint}")
         wishes[name] = _read(name, value, kinds[name])
     profile = WireProfile(**wishes)
     length = next(item.length for item in profile.items[LineCheckRequest] if isinstance(item, Octets))
