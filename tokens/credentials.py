@@ -26,6 +26,15 @@ class Credentials:
     _accepted: bytes = field(default=b"", repr=False)
     _refused: str | None = field(default=None, repr=False)
 
+    @property
+    def origin(self) -> str:
+        """Where the PIN comes from, as a message says it behind "the PIN"."""
+        return "that was typed" if self.source.attended else f"from '{self.source}'"
+
+    def read_ahead(self, purpose: str) -> None:
+        """Read the PIN now, to be presented later: so that a person is asked in the order that makes sense."""
+        self._kept = self.read(purpose)
+
     def read(self, purpose: str) -> Pin | None:
         """The PIN, or None for a pin pad. Raises `PinNotPresented` after a refusal."""
         if self._refused is not None:

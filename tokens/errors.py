@@ -54,11 +54,11 @@ class KeyNotExportable(TokenError):
 
 
 class PinError(TokenError):
-    """Base of everything about PINs. A service must not be restarted on these: see `REFUSED_EXIT_CODE`."""
+    """Base of everything about PINs. A service must not be restarted on most of them: see `REFUSED_EXIT_CODE`."""
 
 
 class PinSourceError(PinError):
-    """The PIN could not be read from where it was said to be."""
+    """The PIN could not be read from where it was said to be. Nothing was presented, and a later try may do better."""
 
 
 class PinRefused(PinError):
@@ -138,7 +138,7 @@ class CeremonyError(TokenError):
 
 
 REFUSED_EXIT_CODE = 77
-"""Exit status of a process that ended on a `PinError` (EX_NOPERM of sysexits.h).
+"""Exit status of a process that ended on a `PinRefused`, `PinNotPresented` or `PinLocked` (EX_NOPERM of sysexits.h).
 
 A service manager must not restart on it: `RestartPreventExitStatus=77` in a systemd unit.
 """

@@ -77,8 +77,9 @@ class PinSource(Protocol):
 
 @dataclass(frozen=True)
 class Prompt:
-    """Typed on the terminal."""
+    """Typed on the terminal. `option` is where another source would be named, for whoever has no terminal."""
 
+    option: str = "--pin"
     attended = True
     repeatable = False
 
@@ -86,10 +87,10 @@ class Prompt:
         if not sys.stdin.isatty():
             raise PinSourceError(
                 f"The {purpose} should be typed, but there is no terminal; "
-                "name another source, such as --pin file:PATH or env:NAME."
+                f"name another source, such as {self.option} file:PATH."
             )
         try:
-            return _checked(getpass.getpass(f"{purpose}: ").encode("utf-8"), "what was typed")
+            return _checked(getpass.getpass(f"{purpose}: ").encode("utf-8"), purpose, "what was typed")
         except UnicodeError:
             # The error itself would show what was typed.
             raise PinSourceError(f"What was typed as the {purpose} is not text in this terminal's encoding.") from None
@@ -110,7 +111,7 @@ class FromEnvironment:
         value = os.environb.get(self.name.encode())
         if value is None:
             raise PinSourceError(f"The {purpose} should be in the environment variable {self.name}: not set.")
-        return _checked(value, f"the environment variable {self.name}")
+        return _checked(value, purpose, f"the environment variable {self.name}")
 
     def __str__(self) -> str:
         return f"env:{self.name}"
@@ -131,7 +132,8 @@ class FromFile:
             raise PinSourceError(f"The {purpose} cannot be read from {self.path}: {error.strerror}.") from error
         try:
             self._check(os.fstat(descriptor), purpose)
-            return _checked(os.read(descriptor, MAXIMUM_LENGTH + 2).partition(b"\n")[0], str(self.path))
+            line = os.read(descriptor, MAXIMUM_LENGTH + 2).partition(b"\n")[0]
+            return _checked(line, purpose, str(self.path))
         finally:
             os.close(descriptor)
 
@@ -171,7 +173,7 @@ class FromDescriptor:
         _read_descriptors.add(self.number)
         try:
             with os.fdopen(self.number, "rb") as file:
-                return _checked(file.readline(MAXIMUM_LENGTH + 2), f"file descriptor {self.number}")
+                return _checked(file.readline(MAXIMUM_LENGTH + 2), purpose, f"file descriptor {self.number}")
         except OSError as error:
             raise PinSourceError(
                 f"The {purpose} cannot be read from file descriptor {self.number}: {error.strerror}."
@@ -220,12 +222,15 @@ def parse_pin_source(text: str) -> PinSource:
     )
 
 
-def _checked(line: bytes, place: str) -> Pin:
+def _checked(line: bytes, purpose: str, place: str) -> Pin:
     octets = bytearray(line)
-    while octets.endswith((b"\n", b"\r")):
-        octets.pop()
-    if not octets:
-        raise PinSourceError(f"There is no PIN in {place}: it is empty.")
-    if len(octets) > MAXIMUM_LENGTH:
-        raise PinSourceError(f"What is in {place} is too long for a PIN (over {MAXIMUM_LENGTH} bytes).")
-    return Pin(octets)
+    try:
+        while octets.endswith((b"\n", b"\r")):
+            octets.pop()
+        if not octets:
+            raise PinSourceError(f"There is no {purpose} in {place}: it is empty.")
+        if len(octets) > MAXIMUM_LENGTH:
+            raise PinSourceError(f"What is in {place} is too long for the {purpose} (over {MAXIMUM_LENGTH} bytes).")
+        return Pin(octets)
+    finally:
+        octets[:] = bytes(len(octets))  # the PIN has a copy of its own

@@ -88,6 +88,11 @@ def judge(key: KeyAttributes, policy: KeyPolicy) -> tuple[Finding, ...]:
     return tuple(sorted(findings, key=lambda finding: not finding.refusal))
 
 
+def judge_secret(secret: KeyAttributes, policy: KeyPolicy) -> tuple[Finding, ...]:
+    """The same for a secret, of which every token says that it was imported: its components are meant to exist."""
+    return tuple(finding for finding in judge(secret, policy) if finding.weakness is not Weakness.IMPORTED)
+
+
 def enforce(description: str, key: KeyAttributes, policy: KeyPolicy) -> tuple[Finding, ...]:
     """The findings on a key that may be used. Raises `KeyPolicyRefused` for one that may not."""
     findings = judge(key, policy)

@@ -51,6 +51,11 @@ def default_state_folder() -> Path:
     return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "hsm-dicom"
 
 
+def role_name(role: str) -> str:
+    """Whose PIN it is, as a message says it: user, SO."""
+    return "SO" if role == "so" else role
+
+
 @dataclass(frozen=True)
 class Refusal:
     """One PIN that was refused, or presented with no answer known: for whom, when; and what recognises it."""
@@ -119,10 +124,10 @@ class RefusalMemory:
             known = record.find(role, digest)
             if known:
                 raise PinNotPresented(
-                    f"This {role} PIN was refused by the token with serial {serial} on {known.when:%Y-%m-%d %H:%M} "
-                    "UTC, or its answer was lost. It is not presented again, since wrong tries lock the token. Put "
-                    "the right PIN in its place, or, if it is right after all, run: "
-                    f"hsm-dicom token forgive {serial}"
+                    f"This {role_name(role)} PIN was refused by the token with serial {serial} on "
+                    f"{known.when:%Y-%m-%d %H:%M} UTC, or its answer was lost. It is not presented again, since wrong "
+                    "tries lock the token. Give the right one; or, if this is the right one after all, run: "
+                    f"hsm-dicom token forgive '{serial}'"
                 )
             entry = Refusal(role, datetime.now(UTC), digest)
             self._store(path, record.having(entry))

@@ -18,9 +18,9 @@
 | `check_config`                        | check-config                                                            |
 
 They share `options` (what is asked in the same words everywhere), `session` (the configuration and its events), `files`
-(inputs, targets, processes), `attempts`, `output` (text, tables, JSON), `errors`, `logs`, `exits`, `new_pin` and
-`confirmation`; `secret_report` and `secret_check_report` have the words on secrets. A command imports what it needs
-when it runs, so that help and completion are quick.
+(inputs, targets, processes), `attempts`, `output` (text, tables, JSON), `errors`, `logs`, `exits`, `pin_sources`,
+`confirmation` and `wording` (of help); `secret_report` and `secret_check_report` have the words on secrets. A command
+imports what it needs when it runs, so that help and completion are quick.
 """
 
 from hsm_dicom.cli.program import main

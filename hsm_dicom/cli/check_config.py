@@ -70,7 +70,7 @@ def _print_report(report: ConfigurationReport) -> None:
             f"Identity {output.shown(identity.name)} is {output.shown(identity.subject)}, until {until}.",
         )
     for name, keys in report.secrets.items():
-        output.outcome(True, f"{output.shown(name)}: {keys} are on their devices.")
+        output.outcome(True, f"{output.shown(name)}: its devices hold {keys}.")
     for name in report.not_looked_at:
         output.say(("?", output.UNSURE), f" {output.shown(name)}: its keys were not looked at (no login).")
     errors = sum(problem.severity is Severity.ERROR for problem in report.problems)

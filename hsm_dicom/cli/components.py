@@ -26,7 +26,9 @@ def component_source(named: str) -> PinSource:
     """Where a component comes from. Raises `CeremonyError`, which never repeats the text: it may be the component."""
     with suppress(PinSourceError):
         source = parse_pin_source(named)
-        if isinstance(source, Prompt | FromFile | FromDescriptor):
+        if isinstance(source, Prompt):
+            return Prompt("--component")
+        if isinstance(source, FromFile | FromDescriptor):
             return source
     raise CeremonyError(
         "A component comes from prompt, file:PATH or fd:N. "

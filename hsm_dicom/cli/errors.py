@@ -5,7 +5,7 @@ from __future__ import annotations
 from hsm_dicom.cli import exits
 from hsm_dicom.cli.output import shown
 from hsm_dicom.errors import HsmDicomError
-from tokens.errors import PinError, TokenError
+from tokens.errors import PinError, PinSourceError, TokenError
 
 
 def sentence(error: Exception) -> str:
@@ -20,5 +20,6 @@ def sentence(error: Exception) -> str:
 
 
 def exit_status(error: Exception) -> int:
-    """77 where a PIN was refused or held back, so that a service manager can be told not to go on; else 1."""
-    return exits.REFUSED if isinstance(error, PinError) else exits.FAILED
+    """77 where a PIN was refused, locked or held back, so that a service manager can be told not to go on; else 1."""
+    held_back = isinstance(error, PinError) and not isinstance(error, PinSourceError)
+    return exits.REFUSED if held_back else exits.FAILED

@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hsm_dicom.cli.options import Config, Confirmed, Json, KeyName, Module, Pin, TokenName, Verbose, WarnDays
+from hsm_dicom.cli.options import (
+    Config,
+    Confirmed,
+    Json,
+    KeyName,
+    KeyToDelete,
+    Module,
+    Pin,
+    TokenName,
+    Verbose,
+    WarnDays,
+)
 
 if TYPE_CHECKING:
     from tokens.pkcs11.connection import Connection
@@ -216,7 +227,7 @@ def import_cert(
 
 @app.command("delete", epilog="Example: hsm-dicom key delete 'pkcs11:token=CT%20room;object=old'")
 def delete(
-    key: KeyName,
+    key: KeyToDelete,
     yes: Confirmed = None,
     pin: Pin = None,
     module: Module = None,
@@ -232,6 +243,11 @@ def delete(
 
     with configured(config) as configuration:
         access = on_token(key_access(configuration, key, pin=pin, module=module)[0])
+        if access.uri.object is None and access.uri.id is None:
+            # Not even the only key of a token is destroyed because the token was named.
+            raise typer.BadParameter(
+                f"Name the key as well, with object= or id=; hsm-dicom key list '{key}' shows them.", param_hint="KEY"
+            )
         with access.open() as connection:
             name = _named_on(connection, access.uri)
             asked = name.label or name.id.hex()

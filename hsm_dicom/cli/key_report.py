@@ -24,9 +24,7 @@ def print_key(entry: KeyEntry, warning: timedelta) -> None:
     output.say((name, "bold"), f"  {kind(attributes)}, {_uses(entry)}, id {entry.name.id.hex() or 'none'}")
     if attributes.always_authenticate:
         output.say("wants its PIN for each use", indent=2)
-    for finding in judge(attributes, KeyPolicy()):
-        style = output.BAD if finding.refusal else output.UNSURE
-        output.say(("refused" if finding.refusal else "remark", style), f": {finding.sentence}", indent=2)
+    print_findings(judge(attributes, KeyPolicy()), indent=2)
     for certificate in entry.certificates:
         subject, issuer = certificate.subject.rfc4514_string(), certificate.issuer.rfc4514_string()
         until = f"{certificate.not_valid_after_utc:%Y-%m-%d}"
@@ -97,11 +95,11 @@ def print_operations(operations: Iterable[OperationCheck], device: str) -> None:
     output.console().print(rows)
 
 
-def print_findings(findings: Iterable[Finding]) -> None:
-    """What the key policy says of a key that was tried."""
+def print_findings(findings: Iterable[Finding], *, indent: int = 0) -> None:
+    """What the key policy says of a key."""
     for finding in findings:
         what = ("refused", output.BAD) if finding.refusal else ("remark", output.UNSURE)
-        output.say(what, f": {finding.sentence}")
+        output.say(what, f": {finding.sentence}", indent=indent)
 
 
 def operations_json(operations: Iterable[OperationCheck]) -> list[dict[str, Any]]:

@@ -19,7 +19,8 @@ def _verbose(asked: bool) -> bool:
     return asked
 
 
-def _token_names(incomplete: str) -> list[str]:
+def token_names(incomplete: str) -> list[str]:
+    """For completion: the tokens of the configuration."""
     return [name for name in _names("tokens") if name.startswith(incomplete)]
 
 
@@ -39,7 +40,7 @@ def listener_names(incomplete: str) -> list[str]:
 
 
 def _key_names(incomplete: str) -> list[str]:
-    return identity_names(incomplete) + _token_names(incomplete)
+    return identity_names(incomplete) + token_names(incomplete)
 
 
 def _names(table: str) -> list[str]:
@@ -86,7 +87,7 @@ SoPin = Annotated[
 ]
 Json = Annotated[
     bool,
-    typer.Option("--json", rich_help_panel=_COMMON, help="JSON for programs; see docs/json.md."),
+    typer.Option("--json", rich_help_panel=_COMMON, help="JSON for programs; see docs/json.md in the sources."),
 ]
 Verbose = Annotated[
     bool,
@@ -124,8 +125,17 @@ TokenName = Annotated[
     typer.Argument(
         metavar="TOKEN",
         show_default=False,
-        autocompletion=_token_names,
+        autocompletion=token_names,
         help="A token: the NAME that the configuration gives it, or a pkcs11: URI.",
+    ),
+]
+KeyToDelete = Annotated[
+    str,
+    typer.Argument(
+        metavar="KEY",
+        show_default=False,
+        autocompletion=identity_names,
+        help="A key: the NAME of an identity of the configuration, or a pkcs11: URI with its object or id.",
     ),
 ]
 KeyName = Annotated[
@@ -134,6 +144,7 @@ KeyName = Annotated[
         metavar="KEY",
         show_default=False,
         autocompletion=_key_names,
-        help="A key: the NAME of an identity of the configuration, or a pkcs11: or card: URI.",
+        help="A key: the NAME of an identity of the configuration, or a pkcs11: or card: URI. "
+        "Of a token with one key, the token's NAME will do.",
     ),
 ]

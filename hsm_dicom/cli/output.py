@@ -122,7 +122,8 @@ def progress(doing: str, total: int, *, quiet: bool = False) -> Iterator[Callabl
 
 def complain(about: str, reason: str) -> None:
     """One line on standard error on one file of many; `reason` may begin with its name."""
-    line = reason if reason.startswith(f"{shown(about)}:") else f"{shown(about)}: {reason}"
+    named = (f"{shown(about)}:", f"{shown(about)} ")
+    line = reason if reason.startswith(named) else f"{shown(about)}: {reason}"
     errors().print(f"hsm-dicom: {line}", soft_wrap=True)
 
 

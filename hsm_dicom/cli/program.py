@@ -31,6 +31,7 @@ from hsm_dicom.cli.tls import app as tls_app
 from hsm_dicom.cli.token import app as token_app
 from hsm_dicom.cli.verify import EXAMPLE as VERIFY_EXAMPLE
 from hsm_dicom.cli.verify import verify
+from hsm_dicom.cli.wording import word
 
 app = typer.Typer(
     name="hsm-dicom",
@@ -74,6 +75,9 @@ def _program(
     verbose: Verbose = False,
 ) -> None:
     """Options of the program itself."""
+
+
+word(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -6,9 +6,9 @@ from typing import Any
 
 from hsm_dicom.cli import output
 from hsm_dicom.cli.components import shown_check_value
-from hsm_dicom.cli.key_report import findings_json
+from hsm_dicom.cli.key_report import findings_json, print_findings
 from tokens.pkcs11.secret_ceremony import SecretEntry
-from tokens.policy import KeyPolicy, judge
+from tokens.policy import KeyPolicy, judge_secret
 from tokens.secrets import Use
 
 
@@ -20,9 +20,7 @@ def print_secret(entry: SecretEntry) -> None:
         f"check value {shown_check_value(entry.check_value)}",
         hang=2,
     )
-    for finding in judge(entry.info.attributes, KeyPolicy()):
-        style = output.BAD if finding.refusal else output.UNSURE
-        output.say(("refused" if finding.refusal else "remark", style), f": {finding.sentence}", indent=2)
+    print_findings(judge_secret(entry.info.attributes, KeyPolicy()), indent=2)
 
 
 def uses(entry: SecretEntry) -> str:
@@ -47,5 +45,5 @@ def secret_json(entry: SecretEntry) -> dict[str, Any]:
         "signs": info.signs,
         "sensitive": attributes.sensitive,
         "extractable": attributes.extractable,
-        "findings": findings_json(judge(attributes, KeyPolicy())),
+        "findings": findings_json(judge_secret(attributes, KeyPolicy())),
     }

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from hsm_dicom.cli.pin_sources import named_source
 from hsm_dicom.config import Configuration, TokenAccess, access_to, find_configuration, read_configuration
 from hsm_dicom.config.devices import KeyAccess
 from hsm_dicom.errors import HsmDicomError
 from hsm_dicom.events import ConfigurationRead, EventFile, emit
 from hsm_dicom.identity import access_to_key
-from tokens.pin import PinSource, Prompt, parse_pin_source
+from tokens.pin import PinSource, Prompt
 from tokens.policy import Weakness
 
 
@@ -61,8 +62,8 @@ def on_token(access: KeyAccess) -> TokenAccess:
 
 
 def named_pin(source: str | None) -> PinSource | None:
-    """The source that --pin names. Raises `PinSourceError`."""
-    return None if source is None else parse_pin_source(source)
+    """The source that --pin names. Raises `typer.BadParameter`."""
+    return None if source is None else named_source(source, "--pin")
 
 
 def typed_pin() -> PinSource | None:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hsm_dicom.cli import exits
-from hsm_dicom.cli.options import Config, Confirmed, Json, Module, Pin, SoPin, TokenName, Verbose
+from hsm_dicom.cli.options import Config, Confirmed, Json, Module, Pin, SoPin, TokenName, Verbose, token_names
+from hsm_dicom.errors import HsmDicomError
+
+if TYPE_CHECKING:
+    from hsm_dicom.config import Configuration
 
 app = typer.Typer(help="Tokens: list, inspect, initialise, test them, and their PINs.", no_args_is_help=True)
+
+
+class NothingRemembered(HsmDicomError):
+    """There is no refused PIN to forget."""
 
 
 @app.command("list", epilog="Example: hsm-dicom token list --module /usr/lib/softhsm/libsofthsm2.so")
@@ -71,7 +80,9 @@ def info(
         ("", output.shown(owner.description)),
     ]
     rows += [("PIN", state) for state in pin_states(found)]
-    rows += [("refused", f"a {r.role} PIN on {r.when:%Y-%m-%d %H:%M} UTC; it is not presented again") for r in refusals]
+    for refusal in refusals:
+        when = f"{refusal.when:%Y-%m-%d %H:%M} UTC"
+        rows.append(("refused", f"{_a_pin(refusal.role)} on {when}; it is not presented again"))
     output.facts(rows)
     output.say_verbatim(str(found.uri), indent=2, style=output.QUIET)
 
@@ -101,15 +112,16 @@ def init(
     """Initialise a token: its label, the security officer's PIN and the user's PIN."""
     from hsm_dicom.cli import output
     from hsm_dicom.cli.confirmation import demand_confirmation
-    from hsm_dicom.cli.new_pin import new_pin_source
+    from hsm_dicom.cli.pin_sources import named_source, new_pin_source
     from hsm_dicom.cli.session import configured, token_access
     from hsm_dicom.cli.token_report import token_json
     from tokens.errors import sentence_case
-    from tokens.pin import parse_pin_source
     from tokens.pkcs11.ceremony import initialise_token
     from tokens.pkcs11.search import find_token
     from tokens.uri import Pkcs11Uri
 
+    officer = new_pin_source(so_pin, "--so-pin") if erase is None else named_source(so_pin, "--so-pin")
+    user = new_pin_source(pin, "--pin")
     with configured(config) as configuration:
         access = token_access(configuration, erase or str(Pkcs11Uri(token=label)), pin=None, module=module)
         owner = access.module()
@@ -120,8 +132,8 @@ def init(
         made = initialise_token(
             owner,
             label,
-            new_pin_source(so_pin) if old is None else parse_pin_source(so_pin),
-            new_pin_source(pin),
+            officer,
+            user,
             memory=access.memory,
             erase=old.uri if old else None,
         )
@@ -170,7 +182,7 @@ def check(
     raise typer.Exit(exits.OK if dicom_ready(result) and not iscl_wanting else exits.FAILED)
 
 
-@app.command("login", epilog="Example: hsm-dicom token login 'pkcs11:token=CT%20room' --last-try")
+@app.command("login", epilog="Example: hsm-dicom token login 'pkcs11:token=CT%20room' --pin prompt")
 def login(
     token: TokenName,
     last_try: Annotated[
@@ -193,9 +205,18 @@ def login(
             output.outcome(True, f"{sentence_case(connection.token.description)} took the PIN.")
 
 
-@app.command("forgive", epilog="Example: hsm-dicom token forgive 2f5c1e7a09b3d846")
+@app.command("forgive", epilog="Example: hsm-dicom token forgive 'pkcs11:token=CT%20room'")
 def forgive(
-    serial: Annotated[str, typer.Argument(metavar="SERIAL", show_default=False, help="The token's serial number.")],
+    token: Annotated[
+        str,
+        typer.Argument(
+            metavar="TOKEN",
+            show_default=False,
+            autocompletion=token_names,
+            help="A token: its NAME in the configuration, or a pkcs11: URI. Or a serial number, of a card too.",
+        ),
+    ],
+    module: Module = None,
     config: Config = None,
     verbose: Verbose = False,
 ) -> None:
@@ -205,12 +226,34 @@ def forgive(
     from tokens.refusals import RefusalMemory
 
     with configured(config) as configuration:
-        count = RefusalMemory(configuration.state.folder).forgive(serial)
-    if count:
-        what = "One refusal" if count == 1 else f"{count} refusals"
-        output.outcome(True, f"{what} of the token with serial {output.shown(serial)} forgotten.")
-    else:
-        output.say(f"Nothing was remembered of a token with serial {output.shown(serial)}.")
+        memory = RefusalMemory(configuration.state.folder)
+        named = token in configuration.tokens or token.lower().startswith("pkcs11:")
+        serial = _serial(configuration, token, module) if named else token
+        count = memory.forgive(serial)
+    if not (count or named):
+        known = ", ".join(configuration.tokens) or "none"
+        raise NothingRemembered(
+            f"Nothing is remembered of a token or card with the serial number '{token}', and no token of the "
+            f"configuration has this name (there: {known})."
+        )
+    what = {0: "No refusal", 1: "One refusal"}.get(count, f"{count} refusals")
+    which = f"of the token with serial {output.shown(serial)}"
+    output.outcome(True, f"{what} {which} {'forgotten' if count else 'was remembered'}.")
+
+
+def _serial(configuration: Configuration, token: str, module: Path | None) -> str:
+    """The serial number of a token, which need not be there if the URI or the configuration tells it."""
+    from hsm_dicom.config import access_to
+    from tokens.pkcs11.search import find_token
+
+    access = access_to(configuration, token, module=module)
+    section = configuration.tokens.get(access.name or "")
+    told = access.uri.serial or (section.serial if section else None)
+    return told or find_token(access.module(), access.uri).info.serial
+
+
+def _a_pin(role: str) -> str:
+    return "an SO PIN" if role == "so" else f"a {role} PIN"
 
 
 @app.command("change-pin", epilog="Example: hsm-dicom token change-pin 'pkcs11:token=CT%20room'")
@@ -226,15 +269,16 @@ def change_pin(
 ) -> None:
     """Change the user PIN of a token."""
     from hsm_dicom.cli import output
-    from hsm_dicom.cli.new_pin import new_pin_source
+    from hsm_dicom.cli.pin_sources import new_pin_source
     from hsm_dicom.cli.session import configured, token_access
     from tokens.pin import Prompt
     from tokens.pkcs11.ceremony import change_pin
     from tokens.pkcs11.search import find_token
 
+    new = new_pin_source(new_pin, "--new-pin")
     with configured(config) as configuration:
         access = token_access(configuration, token, pin=pin, module=module)
         owner = access.module()
         found = find_token(owner, access.uri).info
-        change_pin(owner, found, access.pin or Prompt(), new_pin_source(new_pin), access.memory)
+        change_pin(owner, found, access.pin or Prompt(), new, access.memory)
     output.outcome(True, f"The PIN of {found.description} was changed. Put it where services read it from.")

@@ -13,7 +13,7 @@ from tokens import open_key, open_token
 from tokens.csr import certificate_request
 from tokens.errors import CeremonyError, NoSuchKey, NoSuchToken, PinNotPresented, PinRefused
 from tokens.events import CeremonyStep, DeviceEvent, Outcome, subscribed
-from tokens.pin import parse_pin_source
+from tokens.pin import Pin, parse_pin_source
 from tokens.pkcs11.ceremony import (
     KeyKind,
     Usage,
@@ -176,8 +176,29 @@ def test_erasing_wants_the_officers_pin_and_takes_everything(token: TestToken, s
     pin = set_pin("13571357")
     with pytest.raises(PinRefused, match="SO PIN"):
         initialise("renamed", set_pin("999999"), pin, erase=token.uri())
-    with pytest.raises(PinNotPresented, match="Log in once by hand|counter"):
+    with pytest.raises(PinNotPresented, match="no PIN is presented unattended. Type it, with --so-pin prompt"):
         initialise("renamed", token.so_pin, pin, erase=token.uri())
+
+
+def test_the_officers_pin_is_asked_for_first_and_by_what_it_is(token: TestToken) -> None:
+    asked: list[str] = []
+
+    class Asked:
+        attended = True
+        repeatable = False
+
+        def read(self, purpose: str) -> Pin:
+            asked.append(purpose)
+            return Pin(b"13571357")
+
+    label = f"{token.label} asked"
+    module = load_module(MODULE)
+    initialise_token(module, label, Asked(), Asked())
+    assert asked == ["new SO PIN", "new user PIN"]
+    asked.clear()
+    made = find_token(module, Pkcs11Uri(token=label)).info
+    initialise_token(module, label, Asked(), Asked(), erase=made.uri)
+    assert asked == [f"SO PIN of token '{label}' (serial {made.serial})", "new user PIN"]
 
 
 def test_erasing_with_the_right_pin(token: TestToken) -> None:

@@ -137,6 +137,26 @@ def test_no_pin_goes_out_unattended_after_somebody_elses_wrong_one(token: TestTo
     assert log_in(token)[0].outcome is Outcome.DONE
 
 
+def by_hand(said: pytest.ExceptionInfo[Exception]) -> str:
+    """The command that a message ends with."""
+    return str(said.value).partition("hsm-dicom ")[2]
+
+
+def test_the_command_in_the_message_is_one_that_asks_the_person(token: TestToken, state_folder: Path) -> None:
+    with pytest.raises(
+        PinRefused, match="PIN from 'env:.*' was refused by .* Put the right PIN in its place, then"
+    ) as refused:
+        log_in(token, set_pin("999999"))
+    assert by_hand(refused).startswith("token login 'pkcs11:")
+    assert by_hand(refused).endswith("' --pin prompt")
+    with pytest.raises(PinNotPresented, match="presented unattended") as held_back:
+        log_in(token)
+    assert by_hand(held_back) == by_hand(refused)
+    with pytest.raises(PinRefused, match="user PIN that was typed was refused .* Run the command again") as typed:
+        log_in(token, TypedBy("000000"))
+    assert "place" not in str(typed.value)
+
+
 def test_no_pin_is_presented_where_a_refusal_could_not_be_remembered(
     token: TestToken, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

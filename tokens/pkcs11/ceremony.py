@@ -29,7 +29,7 @@ from tokens.pkcs11.connection import Connection, session_handle
 from tokens.pkcs11.cryptoki import Role
 from tokens.pkcs11.faults import name as fault_name
 from tokens.pkcs11.faults import translated
-from tokens.pkcs11.login import INCORRECT_PIN, present_pin
+from tokens.pkcs11.login import INCORRECT_PIN, check_flags, present_pin, purpose
 from tokens.pkcs11.module import Module
 from tokens.pkcs11.objects import (
     KeyEntry,
@@ -94,17 +94,25 @@ def initialise_token(
         found = _slot_for(module, label, erase)
         credentials = Credentials(so_pin, memory)
         with _step("initialise", label, found.info):
-            new_user_pin = user_pin.read("new user PIN")
-            present_pin(
-                module,
-                found.info,
-                credentials,
-                Role.SO,
-                lambda pin: module.cryptoki.init_token(found.info.slot_id, pin, label),
-                wrong=INCORRECT_PIN,
-            )
-            made = find_token(module, _new_token(module, label, found.info))
-            _set_user_pin(module, made, credentials, new_user_pin)
+            check_flags(found.info, credentials, Role.SO)  # before anybody types
+            new_user_pin: Pin | None = None
+            try:
+                credentials.read_ahead(purpose(found.info, Role.SO))
+                new_user_pin = user_pin.read("new user PIN")
+                present_pin(
+                    module,
+                    found.info,
+                    credentials,
+                    Role.SO,
+                    lambda pin: module.cryptoki.init_token(found.info.slot_id, pin, label),
+                    wrong=INCORRECT_PIN,
+                )
+                made = find_token(module, _new_token(module, label, found.info))
+                _set_user_pin(module, made, credentials, new_user_pin)
+            finally:
+                credentials.forget()
+                if new_user_pin is not None:
+                    new_user_pin.wipe()
         return find_token(module, Pkcs11Uri(token=label, serial=made.info.serial)).info
 
 
@@ -283,10 +291,6 @@ def _set_user_pin(module: Module, token: FoundToken, officer: Credentials, user_
         finally:
             with contextlib.suppress(p11.PKCS11Error):
                 session.close()
-    for pin in (so_pin, user_pin):
-        if pin is not None:
-            pin.wipe()
-    officer.forget()
     if rv != cryptoki.OK:
         raise OperationFailed(
             f"{token.info.description} was initialised, but its user PIN was not accepted (CK_RV 0x{rv:x}); "

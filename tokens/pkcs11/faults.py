@@ -81,7 +81,7 @@ def name(error: Exception) -> str:
 def translated(error: p11.PKCS11Error, doing: str) -> TokenError:
     """Our error for one that healing does not help against. `doing` reads like "sign with key 'x' on token 'y'"."""
     if isinstance(error, MECHANISM_REFUSED):
-        return MechanismNotOffered(f"The token refuses to {doing} this way ({name(error)}).")
+        return MechanismNotOffered(f"The token offers no way to {doing} ({name(error)}).")
     if isinstance(error, p11.PinLocked):
         return PinLocked(f"The PIN is locked; the security officer must unlock it before one can {doing}.")
     if isinstance(error, p11.DeviceMemory | p11.HostMemory):

@@ -222,7 +222,7 @@ class Pkcs11Key:
             with entered:
                 result = self._connection.run(attempt, doing)
         except _RefusedForKey:
-            sentence = f"The PIN from '{credentials.source}' was refused for key {self.description}."
+            sentence = f"The PIN {credentials.origin} was refused for key {self.description}."
             try:
                 if known:
                     credentials.memory.remember(token.serial, "user", pin)

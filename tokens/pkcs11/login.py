@@ -105,7 +105,7 @@ def present_pin(
 
     try:
         check_flags(_as_it_is_now(module, token, role), credentials, role)
-        pin = credentials.read(f"{name} PIN of {token.description}")
+        pin = credentials.read(purpose(token, role))
         with credentials.memory.presenting(token.serial, name.lower(), pin) as presentation:
             # Another process may have presented a wrong one while we waited.
             check_flags(_as_it_is_now(module, token, role), credentials, role)
@@ -113,17 +113,17 @@ def present_pin(
             rv = _answer(module, token, role, lambda: call(pin))
             if rv in wrong:
                 presentation.was_refused()
-                sentence = f"The {name} PIN from '{credentials.source}' was refused by {token.description}."
+                sentence = f"The {name} PIN {credentials.origin} was refused by {token.description}."
                 credentials.refused(pin, sentence)
                 raise PinRefused(
-                    f"{sentence} It will not be presented again, so that the token does not lock; "
-                    "put the right PIN in its place."
+                    f"{sentence} It will not be presented again, so that the token does not lock. "
+                    f"{_remedy(token, credentials, role)}"
                 )
             if rv not in _NOT_ABOUT_THE_PIN:
                 presentation.was_refused()
                 sentence = (
                     f"{sentence_case(token.description)} answered the {name} PIN with CK_RV 0x{rv:x}. Whether it was "
-                    f"right is not known, so it counts as refused until: hsm-dicom token forgive {token.serial}"
+                    f"right is not known, so it counts as refused until: hsm-dicom token forgive '{token.serial}'"
                 )
                 credentials.refused(pin, sentence)
                 raise PinRefused(sentence)
@@ -156,15 +156,37 @@ def check_flags(token: TokenInfo, credentials: Credentials, role: Role) -> None:
             "name another PIN source."
         )
     if final in token.flags and not (credentials.last_try and credentials.source.attended):
-        raise PinNotPresented(
-            f"One more wrong {name} PIN locks {token.description}. Log in once by hand to reset its counter: "
-            f"hsm-dicom token login '{token.uri}' --last-try"
-        )
+        remedy = f"Log in once by hand to reset its counter: {_by_hand(token)} --last-try"
+        if role is Role.SO:
+            remedy = "It is not presented here; use the tools of the token's maker."
+        raise PinNotPresented(f"One more wrong {name} PIN locks {token.description}. {remedy}")
     if low in token.flags and not credentials.source.attended:
+        remedy = f"Log in once by hand to reset its counter: {_by_hand(token)}"
+        if role is Role.SO:
+            remedy = "Type it, with --so-pin prompt."
         raise PinNotPresented(
             f"A wrong {name} PIN was presented to {token.description} since its last login, so no PIN is "
-            "presented unattended. Log in once by hand to reset its counter: hsm-dicom token login '{token.uri}'"
+            f"presented unattended. {remedy}"
         )
+
+
+def purpose(token: TokenInfo, role: Role) -> str:
+    """What is asked for, as a prompt says it. An uninitialised token has no PIN yet: it is given one."""
+    return f"{_NAMES[role]} PIN of {token.description}" if token.initialised else f"new {_NAMES[role]} PIN"
+
+
+def _remedy(token: TokenInfo, credentials: Credentials, role: Role) -> str:
+    """What to do after a refusal. An unattended source stays held back until the token has reset its counter."""
+    if credentials.source.attended:
+        return "Run the command again with the right one."
+    if role is Role.SO:
+        return "Put the right PIN in its place, or type it, with --so-pin prompt."
+    return f"Put the right PIN in its place, then log in once by hand to reset the token's counter: {_by_hand(token)}"
+
+
+def _by_hand(token: TokenInfo) -> str:
+    source = "pinpad" if TokenFlag.PROTECTED_AUTHENTICATION_PATH in token.flags else "prompt"
+    return f"hsm-dicom token login '{token.uri}' --pin {source}"
 
 
 def _answer(module: Module, token: TokenInfo, role: Role, call: Callable[[], int]) -> int:

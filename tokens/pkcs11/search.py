@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -57,6 +58,8 @@ class TokenInfo:
     @property
     def description(self) -> str:
         """For messages."""
+        if not self.initialised:
+            return f"the uninitialised token in slot {self.slot_id}"
         return f"token '{self.label}' (serial {self.serial})"
 
     @property
@@ -118,7 +121,7 @@ def find_token(
             "Name the serial number as well."
         )
     there = f"It holds {_listed(present)}" if present else "It holds no initialised token"
-    raise NoSuchToken(f"No token in {module.path} matches {asked}. {there}.")
+    raise NoSuchToken(f"No token in {module.path} matches {asked}. {there}.{_hint(module)}")
 
 
 def matches(wanted: Pkcs11Uri, info: TokenInfo) -> bool:
@@ -158,6 +161,12 @@ def _look_into(module: Module, slot: Slot) -> FoundToken | None:
         library_version=module.version,
     )
     return FoundToken(info, token)
+
+
+def _hint(module: Module) -> str:
+    if module.manufacturer != "SoftHSM" or os.environ.get("SOFTHSM2_CONF"):
+        return ""
+    return " $SOFTHSM2_CONF, which tells SoftHSM where its tokens are, is not set."
 
 
 def _asked(wanted: Pkcs11Uri) -> str:

@@ -139,13 +139,12 @@ class Login:
         if left is None:
             left = self._application.family.tries_left(session, pin)
         tries = "" if left is None else f" {left} {'try is' if left == 1 else 'tries are'} left."
-        sentence = f"The PIN from '{credentials.source}' was refused by {description}.{tries}"
+        sentence = f"The PIN {credentials.origin} was refused by {description}.{tries}"
         credentials.refused(octets, sentence)
         if left == 0:
             return PinLocked(f"{sentence} The PIN is locked now; it takes the card's PUK or its issuer to unlock it.")
         return PinRefused(
-            f"{sentence} It will not be presented again, so that the card does not lock; "
-            "put the right PIN in its place."
+            f"{sentence} It will not be presented again, so that the card does not lock. {self._remedy(credentials)}"
         )
 
     def _settle(self, credentials: Credentials, left: int | None) -> None:
@@ -157,9 +156,9 @@ class Login:
             credentials.memory.strike_out(self._application.serial, _ROLE, octets)
             octets.wipe()
             return
-        sentence = f"The PIN from '{credentials.source}' was refused by {self._application.description}."
+        sentence = f"The PIN {credentials.origin} was refused by {self._application.description}."
         credentials.refused(octets, sentence)
-        raise PinRefused(f"{sentence} It will not be presented again; put the right PIN in its place.")
+        raise PinRefused(f"{sentence} It will not be presented again. {self._remedy(credentials)}")
 
     def _check_tries(self, credentials: Credentials, pin: PinProfile, left: int | None) -> None:
         if left is None:
@@ -170,13 +169,26 @@ class Login:
         if left == 1 and not (credentials.last_try and attended):
             raise PinNotPresented(
                 f"One more wrong PIN locks {description}. Present the right one by hand to reset the counter: "
-                f"hsm-dicom card check '{self._application.uri}' --last-try"
+                f"{self._by_hand(credentials)} --last-try"
             )
         if left < pin.limit and not attended:
             raise PinNotPresented(
                 f"A wrong PIN was presented to {description} ({left} tries are left), so none is presented unattended. "
-                f"Present the right one by hand to reset the counter: hsm-dicom card check '{self._application.uri}'"
+                f"Present the right one by hand to reset the counter: {self._by_hand(credentials)}"
             )
+
+    def _remedy(self, credentials: Credentials) -> str:
+        """What to do after a refusal. An unattended source stays held back until the card has reset its counter."""
+        if credentials.source.attended:
+            return "Run the command again with the right one."
+        return (
+            "Put the right PIN in its place, then present it once by hand to reset the card's counter: "
+            f"{self._by_hand(credentials)}"
+        )
+
+    def _by_hand(self, credentials: Credentials) -> str:
+        source = credentials.source if credentials.source.attended else "prompt"
+        return f"hsm-dicom card check '{self._application.uri}' --pin {source}"
 
     def _check_length(self, octets: Pin | None, pin: PinProfile) -> None:
         if octets is None or pin.minimum <= len(octets.octets()) <= pin.maximum:

@@ -83,8 +83,9 @@ def library() -> Any:
         return importlib.import_module("smartcard.scard")
     except ImportError as error:
         raise CardServiceError(
-            "Smart cards need the Python package pyscard, which is not installed; "
-            "run: pip install 'hsm-dicom[cards]' (Debian: apt-get install gcc libpcsclite-dev pcscd first)."
+            "Smart cards need the Python package pyscard, which is not installed. Install the extra 'cards' of "
+            "hsm-dicom; in a clone: .venv/bin/pip install -e '.[cards]' "
+            "(on Debian first: apt-get install gcc libpcsclite-dev pcscd)."
         ) from error
 
 

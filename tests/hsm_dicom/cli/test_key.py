@@ -65,6 +65,16 @@ def test_deleting_is_confirmed_by_typing_the_label(token: TestToken) -> None:
     assert right.status == exits.OK
 
 
+def test_the_only_key_of_a_token_is_not_destroyed_because_the_token_was_named(run: Run, token: TestToken) -> None:
+    token.generate("only", "p256")
+    for named in (token.uri(), str(token.uri()).replace("?", ";type=private?")):
+        result = run("key", "delete", named, "--yes", "only")
+        assert result.status == exits.USAGE
+        assert "Name the key as well" in result.said
+    assert [key["label"] for key in run("key", "list", token.uri(), "--json").json["keys"]] == ["only"]
+    assert run("key", "csr", token.uri(), "--subject", "CN=x").status == exits.OK
+
+
 def test_an_expiring_certificate_is_remarked_upon(run: Run, token: TestToken) -> None:
     for label, days in (("soon", 10), ("gone", -1), ("fine", 400)):
         token.generate(label, "p256")

@@ -85,9 +85,73 @@ def test_the_exit_status_for_refused_pins_is_the_one_that_is_promised() -> None:
 
 def test_a_pin_on_the_command_line_is_refused_and_not_repeated(run: Run, node: TestToken) -> None:
     result = run("key", "list", node.uri(pin=False), "--pin", "not-a-source")
-    assert result.status == exits.REFUSED
-    assert "never written in its place" in result.said
+    assert result.status == exits.USAGE
+    assert "Invalid value for --pin: A PIN source is one of" in result.said
     assert "not-a-source" not in result.said
+
+
+def test_a_source_that_cannot_be_read_is_a_failure_and_no_refusal(
+    run: Run, node: TestToken, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service may be started again after it: nothing was presented."""
+    monkeypatch.delenv("NO_PIN_HERE", raising=False)
+    for name, mode in (("open.pin", 0o644), ("empty.pin", 0o600)):
+        (tmp_path / name).write_text("" if name == "empty.pin" else "1234")
+        (tmp_path / name).chmod(mode)
+    sources = [f"file:{tmp_path}/{name}.pin" for name in ("nosuch", "open", "empty")]
+    for source in (*sources, "env:NO_PIN_HERE", "fd:987", "pinpad"):
+        assert run("token", "login", node.uri(pin=False), "--pin", source).status == exits.FAILED, source
+    assert run_program("token", "login", node.uri(pin=False), "--pin", "prompt").status == exits.FAILED
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        (("token", "init", "--module", MODULE, "--label", "x", "--so-pin", "12345678"), "--so-pin"),
+        (("token", "init", "--module", MODULE, "--label", "x", "--so-pin", "fd:9", "--pin", "12345678"), "--pin"),
+        (("token", "change-pin", "pkcs11:token=x", "--new-pin", "12345678"), "--new-pin"),
+    ],
+)
+def test_each_option_for_a_pin_says_that_it_takes_a_source(run: Run, command: tuple[str, ...], option: str) -> None:
+    result = run(*command)
+    assert result.status == exits.USAGE
+    assert f"Invalid value for {option}: A PIN source is one of" in result.said
+    assert "12345678" not in result.said
+
+
+@pytest.mark.parametrize("command", commands(), ids=" ".join)
+def test_help_speaks_no_python(run: Run, command: tuple[str, ...]) -> None:
+    said = run(*command, "--help").out
+    assert not re.search(r"<(list|int|str|bool|float|Path)\b", said)
+
+
+def test_help_breaks_its_lines_where_the_terminal_ends(node: TestToken) -> None:
+    lines = [line.strip() for line in run_program("sign", "--help", COLUMNS="110", TERM="xterm").out.splitlines()]
+    begins = next(number for number, line in enumerate(lines) if line.startswith("Without --tag"))
+    assert lines[begins].endswith("A file that cannot be")
+    assert lines[begins + 1].startswith("signed is named, and the others go on")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("sign", "x", "--in-place", "--profile", "auth"), "'--profile': 'auth' is not one of 'none'"),
+        (("secret", "list", "x", "--index", "9"), "No such option"),
+        (
+            ("secret", "delete", "x", "--use", "encryption", "--index", "9"),
+            "'--index': The value should be less than or equal to 8",
+        ),
+    ],
+)
+def test_a_wrong_value_is_said_in_our_words(run: Run, arguments: tuple[str, ...], words: str) -> None:
+    result = run(*arguments)
+    assert result.status == exits.USAGE
+    assert words in " ".join(result.said.replace("│", " ").split())
+
+
+def test_a_file_that_is_not_there_is_named_once(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run("signatures", "list", "nosuch.dcm").err.count("nosuch.dcm") == 1
 
 
 def test_colour_is_only_for_terminals_that_want_it(node: TestToken) -> None:

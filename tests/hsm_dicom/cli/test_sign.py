@@ -253,7 +253,7 @@ def test_a_pin_that_is_configured_nowhere_is_asked_for_on_the_terminal(signing_n
     typed = type_in(arguments, [("user PIN of token 'signing node'", pin)])
     assert typed.status == exits.OK
     assert pin not in typed.out
-    assert run_program(*arguments).status == exits.REFUSED
+    assert run_program(*arguments).status == exits.FAILED
 
 
 def test_as_a_program(signing_node: Node, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -88,11 +89,21 @@ def test_init_makes_a_token_that_takes_its_pin(run: Run) -> None:
 def test_a_new_pin_is_typed_twice_and_must_be_the_same(token: TestToken) -> None:
     arguments = ("token", "init", "--module", MODULE, "--label", "typed", "--so-pin", token.so_pin)
     different = type_in(arguments, [("new user PIN: ", "first-1234"), ("again: ", "other-1234")])
-    assert different.status == exits.REFUSED
+    assert different.status == exits.FAILED
     assert "typed differently" in different.said
     same = type_in(arguments, [("new user PIN: ", "first-1234"), ("again: ", "first-1234")])
     assert same.status == exits.OK
     assert "first-1234" not in different.out + same.out
+
+
+def test_both_new_pins_are_asked_for_the_officers_first(softhsm: Path) -> None:
+    questions = ["new SO PIN: ", "new SO PIN, again: ", "new user PIN: ", "new user PIN, again: "]
+    done = type_in(
+        ("token", "init", "--module", MODULE, "--label", "both typed"),
+        [(question, "officer-1234" if "SO" in question else "user-1234") for question in questions],
+    )
+    assert done.status == exits.OK
+    assert "''" not in done.said
 
 
 def test_erasing_wants_the_label(run: Run, token: TestToken) -> None:
@@ -193,7 +204,59 @@ def test_a_refused_pin_ends_with_77_and_is_not_presented_again_until_forgiven(ru
     assert run("token", "info", uri, "--json").json["refused_pins"][0]["role"] == "user"
     forgiven = run("token", "forgive", token.serial)
     assert "One refusal" in forgiven.said
-    assert "Nothing was remembered" in run("token", "forgive", token.serial).said
+    again = run("token", "forgive", token.serial)
+    assert again.status == exits.FAILED
+    assert f"Nothing is remembered of a token or card with the serial number '{token.serial}'" in again.err
+
+
+def test_a_token_is_forgiven_by_its_name_or_its_uri(run: Run, token: TestToken, tmp_path: Path) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text(configuration_text(token, "ct-room") + '[tokens.absent]\nmodule = "/nowhere.so"\nserial = "77"\n')
+    config.chmod(0o600)
+    wrong = ("token", "login", token.uri(pin=False), "--pin")
+    run(*wrong, set_pin("not the pin"))
+    assert "One refusal of the token with serial" in run("token", "forgive", "ct-room", "--config", config).said
+    type_in(["token", "login", token.uri(pin=False)], [("PIN", os.environ[token.pin.removeprefix("env:")])])
+    run(*wrong, set_pin("not the pin"))
+    by_label = f"pkcs11:token={token.label.replace(' ', '%20')}"
+    assert "One refusal of the token" in run("token", "forgive", by_label, "--module", MODULE).said
+    for known in ("ct-room", "absent"):  # the configuration knows the serial: the token need not be there
+        nothing = run("token", "forgive", known, "--config", config)
+        assert (nothing.status, "No refusal" in nothing.said) == (exits.OK, True)
+    nonsense = run("token", "forgive", "ct-rom", "--config", config)
+    assert nonsense.status == exits.FAILED
+    assert "(there: ct-room, absent)" in nonsense.err
+
+
+def test_an_officers_refused_pin_is_called_so(run: Run, token: TestToken) -> None:
+    erase = ("token", "init", "--erase", token.uri(), "--label", "x", "--yes", token.label, "--pin", token.pin)
+    refused = run(*erase, "--so-pin", set_pin("not the officer's"))
+    assert refused.status == exits.REFUSED
+    assert "type it, with --so-pin prompt" in refused.err
+    assert "an SO PIN on" in run("token", "info", token.uri()).said
+    typed = type_in([*erase, "--so-pin", "prompt"], [("SO PIN of token", "not the officer's")])
+    assert "This SO PIN was refused" in typed.said
+
+
+def test_the_command_that_a_refusal_names_asks_the_person_and_ends_it(
+    run: Run, token: TestToken, tmp_path: Path
+) -> None:
+    pin = tmp_path / "node.pin"
+    pin.write_text("not the pin")
+    pin.chmod(0o600)
+    config = tmp_path / "c.toml"
+    config.write_text(f'[tokens.t]\nmodule = "{MODULE}"\nserial = "{token.serial}"\npin = "file:{pin}"\n')
+    config.chmod(0o600)
+    configured = ("--config", config)
+    said = [run("token", "login", "t", *configured).err, run("key", "list", "t", *configured).err]
+    right = os.environ[token.pin.removeprefix("env:")]
+    pin.write_text(right)
+    said.append(run("key", "list", "t", *configured).err)  # the right PIN alone is not enough
+    named = {sentence.partition("hsm-dicom token login ")[2].strip() for sentence in said}
+    [arguments] = named
+    command = ["token", "login", *shlex.split(arguments), *configured]
+    assert type_in(command, [("user PIN of token", right)]).status == exits.OK
+    assert run("key", "list", "t", *configured).status == exits.OK
 
 
 def test_the_right_pin_typed_once_resets_the_counter(run: Run, token: TestToken) -> None:
@@ -214,7 +277,7 @@ def test_change_pin(run: Run, token: TestToken) -> None:
 
 def test_a_token_without_any_pin_source_says_where_to_name_one(run: Run, token: TestToken) -> None:
     result = run("token", "login", token.uri(pin=False))
-    assert result.status == exits.REFUSED
+    assert result.status == exits.FAILED
     assert "--pin prompt" in result.err
 
 
