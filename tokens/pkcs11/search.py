@@ -164,7 +164,7 @@ def _look_into(module: Module, slot: Slot) -> FoundToken | None:
 
 
 def _hint(module: Module) -> str:
-    if module.manufacturer != "SoftHSM" or os.environ.get("SOFTHSM2_CONF"):
+    if module.manufacturer != "SoftHSM" or "SOFTHSM2_CONF" in os.environ:
         return ""
     return " $SOFTHSM2_CONF, which tells SoftHSM where its tokens are, is not set."
 

@@ -115,6 +115,13 @@ def test_a_key_with_another_check_value_than_expected_is_not_imported(
     assert secrets_on(run, token) == []
 
 
+def test_that_a_secret_was_imported_is_no_remark(run: Run, token: TestToken, files: list[str]) -> None:
+    run("secret", "import", token.uri(), *AUTHENTICATION, *files)
+    assert "remark" not in run("secret", "list", token.uri()).said
+    [secret] = run("secret", "list", token.uri(), "--json").json["secrets"]
+    assert secret["findings"] == []
+
+
 def test_a_key_for_one_direction(run: Run, token: TestToken, files: list[str]) -> None:
     done = run("secret", "import", token.uri(), *AUTHENTICATION, *files, "--direction", "answer", "--json")
     assert (done.json["encrypts"], done.json["decrypts"]) == (True, False)
@@ -130,8 +137,9 @@ def test_a_key_for_one_direction(run: Run, token: TestToken, files: list[str]) -
         ((f"{FIRST[:-1]}x", SECOND), "Component 1 of 2 is not 16 hexadecimal digits"),
         ((FIRST, "0000000000000000"), "Component 2 of 2: This is one of the weak"),
         ((FIRST, FIRST), "This is one of the weak"),
+        ((FIRST, ""), "There is no component 2 of 2 in"),
     ],
-    ids=["short", "long", "no digit", "zeros", "the same twice"],
+    ids=["short", "long", "no digit", "zeros", "the same twice", "empty"],
 )
 def test_a_component_that_cannot_be_right_is_refused_and_not_repeated(
     run: Run, token: TestToken, tmp_path: Path, components: tuple[str, str], sentence: str
@@ -140,7 +148,7 @@ def test_a_component_that_cannot_be_right_is_refused_and_not_repeated(
     refused = run("secret", "import", token.uri(), *AUTHENTICATION, *files)
     assert refused.status == exits.FAILED
     assert sentence in refused.said
-    assert not [component for component in components if component[:-1] in refused.said.lower()]
+    assert not [component for component in components if component and component[:-1] in refused.said.lower()]
     assert secrets_on(run, token) == []
 
 

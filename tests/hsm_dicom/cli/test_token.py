@@ -14,7 +14,7 @@ import pytest
 
 from hsm_dicom.cli import exits
 from tests.hsm_dicom.ceremony import configuration_text
-from tests.hsm_dicom.cli.conftest import Node, Result, Run, type_in
+from tests.hsm_dicom.cli.conftest import Node, Result, Run, run_program, type_in
 from tests.interop.modules.test_p11_kit import CLIENT, Server
 from tests.softhsm import MODULE, TestToken, new_token, set_pin
 from tokens import trials
@@ -73,6 +73,14 @@ def test_info_of_an_absent_token_says_what_is_there(run: Run, node: TestToken) -
     assert result.status == exits.FAILED
     assert "No token in" in result.err
     assert "token 'node'" in result.err
+
+
+def test_a_missing_token_of_softhsm_recalls_where_it_looks(node: TestToken, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = ("token", "info", "pkcs11:token=absent", "--module", MODULE)
+    hint = "$SOFTHSM2_CONF, which tells SoftHSM where its tokens are, is not set."
+    assert hint not in run_program(*asked).err
+    monkeypatch.delenv("SOFTHSM2_CONF")
+    assert hint in run_program(*asked).err
 
 
 def test_init_makes_a_token_that_takes_its_pin(run: Run) -> None:
