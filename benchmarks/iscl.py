@@ -30,7 +30,7 @@ from hsm_dicom.network.iscl_transport import ISCLTransport
 from hsm_dicom.network.listener import Listener
 from hsm_dicom.network.receive import Receiver
 from hsm_dicom.network.requestor import Patience, associate
-from hsm_dicom.network.settings import Limits, Peer, StorageSettings
+from hsm_dicom.network.settings import ISCLOpening, Limits, Peer, StorageSettings
 from hsm_dicom.network.store import store
 from tests import softhsm
 from tests.hsm_dicom.network.images import ct_image
@@ -41,6 +41,8 @@ from tokens.secrets import Secrets
 from tokens.uri import Pkcs11Uri
 
 ALL = frozenset(Weakness)
+OPENING = ISCLOpening(settings=ISCLSettings())
+"""What a peer is known to speak; how is the transports' matter."""
 MEBIBYTE = 1 << 20
 THROUGHPUT_BYTES = 32 * MEBIBYTE
 """A transfer as long as a large series: the filling of the line counts for as little as it does there."""
@@ -209,7 +211,7 @@ def _transfers(folder: Path, uri: Pkcs11Uri, secrets: Secrets) -> Iterator[Row]:
         (folder / "plain").mkdir()
 
         def over_iscl() -> None:
-            peer = Peer(name="NODE", ae_titles=("NODE",), host="127.0.0.1", port=secured_port)
+            peer = Peer(name="NODE", ae_titles=("NODE",), host="127.0.0.1", port=secured_port, iscl=OPENING)
             assert store(peer, transport, "CT1", files, patience=Patience()).done
 
         def plainly() -> None:
@@ -246,7 +248,7 @@ def _listening(secrets: Secrets, handlers: Any = ()) -> Iterator[Listener]:
     limits = Limits(
         associations=SOAK_ASSOCIATIONS, handshake_seconds=SECONDS, request_seconds=SECONDS, idle_seconds=SECONDS
     )
-    peers = (Peer(name="CT1", ae_titles=("CT1",), host="127.0.0.1"),)
+    peers = (Peer(name="CT1", ae_titles=("CT1",), host="127.0.0.1", iscl=OPENING),)
     acceptor = Acceptor("main", ae, lambda: peers, handlers, limits)
     transport = ISCLTransport(ISCLContext(ISCLSettings(authentication_data=b"NODE"), secrets))
     with Listener("main", ("127.0.0.1", 0), transport, acceptor.begin, limits) as listener:
@@ -301,7 +303,7 @@ def _soak(uri: Pkcs11Uri, secrets: Secrets) -> Row:
 def _associate_much(parent: Connection, uri: Pkcs11Uri) -> None:
     with open_secrets(uri) as secrets:
         parent.send(0)
-        peer = Peer(name="NODE", ae_titles=("NODE",), host="127.0.0.1", port=parent.recv())
+        peer = Peer(name="NODE", ae_titles=("NODE",), host="127.0.0.1", port=parent.recv(), iscl=OPENING)
         settings = ISCLSettings(authentication_data=b"CT1")
         transport = ISCLTransport(ISCLContext(settings, secrets))
         patience = Patience(connect=SECONDS, handshake=SECONDS, answer=SECONDS, idle=SECONDS)

@@ -43,7 +43,8 @@ def trace(
     """
     from hsm_dicom.cli import output
     from hsm_dicom.cli.session import configured
-    from hsm_dicom.iscl.trace import explain, load_exchange
+    from hsm_dicom.iscl.recording import load_exchange
+    from hsm_dicom.iscl.trace import explain
 
     exchange = load_exchange(file)
     if peer is None:

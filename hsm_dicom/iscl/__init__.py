@@ -19,7 +19,7 @@ public: what is reconstructed is collected in `WireProfile`, and interoperabilit
 | `profile`        | everything that is reconstructed; `wire_table` reads it from a table    |
 | `settings`       | what an officer configures; `hooks` for what a program may hear;        |
 |                  | `entity` for what an end calls itself                                   |
-| `trace`          | records an exchange, explains a recorded one                            |
+| `recording`      | an exchange in a file; `trace` explains it message by message           |
 """
 
 from hsm_dicom.iscl.context import PORT, ISCLContext

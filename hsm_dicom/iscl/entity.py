@@ -8,9 +8,10 @@ _HEXADECIMAL = "hex:"
 
 
 def entity_name(data: bytes) -> str:
-    """Authentication data as text: ASCII where it is printable, else "hex:" and its octets."""
+    """Authentication data as text: ASCII where it is printable, else "hex:" and its octets. No two have one name."""
     text = data.decode("ascii", "replace")
-    return text if text.isascii() and text.isprintable() else _HEXADECIMAL + data.hex()
+    plain = text.isascii() and text.isprintable() and not text.startswith(_HEXADECIMAL)
+    return text if plain else _HEXADECIMAL + data.hex()
 
 
 def authentication_data(name: str) -> bytes:

@@ -30,7 +30,7 @@ class ISCLHooks:
     """This many octets of unprotected data were sent."""
 
     packet: Callable[[Role, bytes], None] | None = None
-    """Every message as it is on the wire, with the end that sent it: see `hsm_dicom.iscl.trace.Recorder`."""
+    """Every message as it is on the wire, with the end that sent it: see `hsm_dicom.iscl.recording.Recorder`."""
 
 
 RETIRED = "single DES and MD5 are broken, and DICOM retired ISCL in 2018"

@@ -1,23 +1,11 @@
-"""Records an exchange, and explains a recorded one message by message. No keys are needed, and none are found.
-
-A recording is text: a line for each message, "server" or "client" and its octets in hexadecimal; a line may also hold
-several messages, or a part of one, as a capture of TCP data does. Empty lines and what follows a "#" do not count.
-
-    with Recorder(Path("exchange.txt")) as recorder:
-        context = ISCLContext(settings, secrets, hooks=ISCLHooks(packet=recorder))
-
-Whoever has a recording can search the 2**56 DES keys with its challenges and responses, and reads what was sent without
-encryption: treat it like the line itself.
-"""
+"""Explains a recorded exchange message by message. No keys are needed, and none are found."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import Self, TextIO
 
-from hsm_dicom.errors import HsmDicomError
 from hsm_dicom.iscl.connection import Connection
 from hsm_dicom.iscl.errors import ISCLError
 from hsm_dicom.iscl.messages import (
@@ -35,60 +23,9 @@ from hsm_dicom.iscl.messages import (
     named,
 )
 from hsm_dicom.iscl.profile import Role, WireProfile
+from hsm_dicom.iscl.recording import Exchange
 from hsm_dicom.iscl.states import State
 from hsm_dicom.iscl.wire import MessageReader
-
-Exchange = list[tuple[Role, bytes]]
-"""Who sent which octets, in order."""
-
-
-class TraceError(HsmDicomError):
-    """A file is no recording; names the line."""
-
-
-class Recorder:
-    """Writes each message to a file; the `packet` hook of one connection. Close it after the connection."""
-
-    def __init__(self, path: Path) -> None:
-        path.touch(mode=0o600)
-        self._file: TextIO = path.open("a", encoding="ascii")
-
-    def __call__(self, sender: Role, octets: bytes) -> None:
-        """Write one message."""
-        self._file.write(f"{sender} {octets.hex()}\n")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-
-def load_exchange(file: Path) -> Exchange:
-    """The exchange in a recording. Raises `TraceError`."""
-    try:
-        with file.open(encoding="ascii") as lines:
-            return read_exchange(lines)
-    except UnicodeDecodeError:
-        raise TraceError(f"{file} is no recording: it is not text.") from None
-    except OSError as error:
-        raise TraceError(f"{file} cannot be read ({error.strerror}).") from None
-
-
-def read_exchange(lines: Iterable[str]) -> Exchange:
-    """The exchange in the lines of a recording. Raises `TraceError`."""
-    exchange = []
-    for number, line in enumerate(lines, 1):
-        words = line.partition("#")[0].split(maxsplit=1)
-        if not words:
-            continue
-        try:
-            exchange.append((Role(words[0]), bytes.fromhex(words[1])))
-        except (ValueError, IndexError):
-            raise TraceError(
-                f'Line {number} is not part of a recording; it should be "server" or "client" and hexadecimal digits.'
-            ) from None
-    return exchange
 
 
 @dataclass
@@ -130,7 +67,7 @@ class _Observer:
         self._profile = profile
         self._readers = {role: MessageReader(profile, keeps_octets=True) for role in Role}
         self._ends = {role: Connection(role, profile) for role in Role}
-        self._waiting: dict[Role, list[tuple[Explained, bytes]]] = {role: [] for role in Role}
+        self._waiting: dict[Role, deque[tuple[Explained, bytes]]] = {role: deque() for role in Role}
         self._explained: list[Explained] = []
 
     def observe(self, exchange: Exchange) -> list[Explained]:
@@ -176,7 +113,7 @@ class _Observer:
             self._deliver(role)
 
     def _deliver(self, role: Role) -> None:
-        explained, octets = self._waiting[role].pop(0)
+        explained, octets = self._waiting[role].popleft()
         end = self._ends[role]
         failed_before = end.error is not None
         end.receive_data(octets)

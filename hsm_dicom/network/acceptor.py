@@ -89,7 +89,7 @@ class Acceptor:
                 sentence=f"{self._name}: the association from {_address(association)} is rejected: {refusal.sentence}",
                 calling_ae_title=calling,
                 called_ae_title=called,
-                subject=_subject(facts),
+                subject=facts.subject,
                 result=refusal.result,
                 source=refusal.source,
                 reason=refusal.reason,
@@ -114,7 +114,7 @@ class Acceptor:
                 sentence=f"{self._name}: association with '{calling}' at {_address(event.assoc)} ({facts}).",
                 calling_ae_title=calling,
                 called_ae_title=called,
-                subject=_subject(facts),
+                subject=facts.subject,
                 profile=facts.profile,
             )
         )
@@ -126,7 +126,7 @@ class Acceptor:
                 name=self._name,
                 address=_address(event.assoc),
                 sentence=f"{self._name}: the association with {facts.who} was aborted{why_lost(secured)}.",
-                subject=_subject(facts),
+                subject=facts.subject,
             )
         )
 
@@ -191,7 +191,3 @@ def _ae_titles(association: Association) -> tuple[str, str]:
 
 def _address(association: Association) -> str:
     return f"{association.requestor.address}:{association.requestor.port}"
-
-
-def _subject(facts: ConnectionFacts) -> str:
-    return facts.certificate.subject if facts.certificate else facts.entity or ""

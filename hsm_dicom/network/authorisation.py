@@ -79,7 +79,9 @@ def authorise_called(facts: ConnectionFacts, peer: Peer) -> str | None:
 
 
 def _is(peer: Peer, facts: ConnectionFacts) -> bool:
-    """ISCL inside TLS proves both, and both must be right."""
+    """ISCL inside TLS proves both, and both must be right. A peer that speaks one is not known by the other."""
+    if (facts.entity is None) != (peer.iscl is None):
+        return False
     if facts.certificate is not None and not matches(peer.match, facts.certificate):
         return False
     return facts.entity is None or facts.entity == peer.known_as

@@ -117,7 +117,7 @@ def connection_secured(name: str, address: str, facts: ConnectionFacts) -> Conne
         profile=facts.profile,
         version=facts.version,
         suite=facts.suite,
-        subject=certificate.subject if certificate else facts.entity or "",
+        subject=facts.subject,
         serial=certificate.serial if certificate else "",
         spki_sha256=certificate.spki_sha256 if certificate else "",
         resumed=facts.resumed,

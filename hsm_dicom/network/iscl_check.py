@@ -39,8 +39,9 @@ def try_iscl(configuration: Configuration, place: KeyPath, section: ISCLSection)
         ISCLContext(found.settings, keys.secrets, authentication=keys.authentication)
     finally:
         keys.close()
-    role = Role.CLIENT if place[0] == "peers" else Role.SERVER
-    _demand_directions(configuration, section, found.settings, role)
+    # Who calls a peer is the client; a peer that nobody can call only calls us.
+    calls = place[0] == "peers" and configuration.peers[place[1]].host is not None
+    _demand_directions(configuration, section, found.settings, Role.CLIENT if calls else Role.SERVER)
     return _described(found.settings)
 
 

@@ -233,7 +233,12 @@ class Listener:
             self.counts.secured += 1
         elif isinstance(step.outcome, HandshakeFailed):
             self._refuse(pending, step.outcome)
-        elif pending.expired or isinstance(step.outcome, Secured):
+        elif isinstance(step.outcome, Secured):
+            # Too late; what was secured has threads of its own, and ends as it would after being served.
+            self._pending.pop(pending.number, None)
+            step.outcome.socket.close()
+            self._refused(pending.address, _timed_out(pending, self.limits, self.transport))
+        elif pending.expired:
             self._refuse(pending, _timed_out(pending, self.limits, self.transport))
         else:
             self._await(pending, step.outcome)

@@ -114,7 +114,6 @@ class Receiver:
 
     def _tell(self, event: Event, uid: str, status: int, file: str, what: str) -> None:
         facts = facts_of(event.assoc)
-        subject = facts.certificate.subject if facts and facts.certificate else ""
         requestor = event.assoc.requestor
         emit(
             InstanceReceived(
@@ -124,7 +123,7 @@ class Receiver:
                 sop_instance_uid=uid,
                 status=status,
                 file=file,
-                subject=subject,
+                subject=facts.subject if facts else "",
             )
         )
 

@@ -192,7 +192,7 @@ def _not_established(
                 sentence=sentence,
                 calling_ae_title=calling_ae_title,
                 called_ae_title=peer.ae_title,
-                subject=secured.facts.certificate.subject if secured.facts.certificate else "",
+                subject=secured.facts.subject,
                 result=answer.result,
                 source=answer.result_source or 0,
                 reason=answer.diagnostic or 0,
@@ -236,7 +236,7 @@ def _told_opened(peer: Peer, calling_ae_title: str, facts: ConnectionFacts) -> N
             sentence=f"Association of '{calling_ae_title}' with {_at(peer)} ({facts}).",
             calling_ae_title=calling_ae_title,
             called_ae_title=peer.ae_title,
-            subject=facts.certificate.subject if facts.certificate else facts.entity or "",
+            subject=facts.subject,
             profile=facts.profile,
         )
     )

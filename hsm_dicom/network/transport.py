@@ -39,6 +39,11 @@ class ConnectionFacts:
     resumed: bool = False
 
     @property
+    def subject(self) -> str:
+        """The peer, for events: its certificate's subject, else what it calls itself, else nothing."""
+        return self.certificate.subject if self.certificate else self.entity or ""
+
+    @property
     def who(self) -> str:
         """The peer, for messages."""
         if self.certificate is not None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import resource
 import stat
 from pathlib import Path
 
@@ -22,7 +25,8 @@ from hsm_dicom.iscl.messages import (
     TransmissionResponse,
 )
 from hsm_dicom.iscl.profile import ByteOrder, WireProfile
-from hsm_dicom.iscl.trace import Exchange, Recorder, TraceError, explain, read_exchange
+from hsm_dicom.iscl.recording import LONGEST, Exchange, Recorder, RecordingError, load_exchange, read_exchange
+from hsm_dicom.iscl.trace import explain
 from hsm_dicom.iscl.wire import build
 from tests.hsm_dicom.iscl.lines import Ends, line, meanwhile, settings
 from tests.hsm_dicom.iscl.samples import HANDSHAKE, REQUEST, TRANSFER, VALUE
@@ -40,6 +44,43 @@ def exchange(*messages: tuple[Role, Message], handshake: bool = True, profile: W
 
 def remarks(recording: Exchange) -> list[str]:
     return [explained.remark for explained in explain(recording) if explained.remark]
+
+
+def test_a_recorder_takes_no_file_that_is_there_nor_follows_a_link(tmp_path: Path) -> None:
+    (tmp_path / "there.txt").write_text("precious")
+    (tmp_path / "link.txt").symlink_to(tmp_path / "elsewhere.txt")
+    for name in ("there.txt", "link.txt"):
+        with pytest.raises(FileExistsError):
+            Recorder(tmp_path / name)
+    assert (tmp_path / "there.txt").read_text() == "precious"
+    assert not (tmp_path / "elsewhere.txt").exists()
+
+
+def test_a_disk_that_fills_up_stops_no_exchange(ends: Ends, tmp_path: Path) -> None:
+    path = tmp_path / "exchange.txt"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with (
+        Recorder(path) as recorder,
+        line(ends, settings(), client_hooks=ISCLHooks(packet=recorder)) as (server, client),
+    ):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 10, hard))
+        try:
+            with meanwhile(lambda: server.recv(100)):
+                client.sendall(b"seen")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert recorder.failure is not None
+        assert recorder.failure.errno == errno.EFBIG
+
+
+def test_what_is_no_file_or_too_long_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(RecordingError, match="it is not a file"):
+        load_exchange(tmp_path / "fifo")
+    with (tmp_path / "long.txt").open("wb") as long:
+        long.truncate(LONGEST + 1)
+    with pytest.raises(RecordingError, match="is longer than 64 MiB"):
+        load_exchange(tmp_path / "long.txt")
 
 
 def test_a_recorder_writes_what_the_decoder_reads(ends: Ends, tmp_path: Path) -> None:
@@ -132,7 +173,7 @@ def test_comments_and_empty_lines_do_not_count() -> None:
 
 @pytest.mark.parametrize("row", ["proxy 00", "server", "server 0g", "client 000", "\x00"])
 def test_what_is_no_recording_is_refused_by_its_line(row: str) -> None:
-    with pytest.raises(TraceError, match="Line 2"):
+    with pytest.raises(RecordingError, match="Line 2"):
         read_exchange(["server 00", row])
 
 

@@ -82,7 +82,7 @@ def test_every_field_but_the_layouts_can_be_set_from_a_table() -> None:
         assert wire_profile({field.name: written}) == WireProfile(), field.name
 
 
-@pytest.mark.parametrize("data", [b"CT 1", b"\x00\xff", b"hex", b"a\nb"])
+@pytest.mark.parametrize("data", [b"CT 1", b"\x00\xff", b"hex", b"hex:01", b"a\nb"])
 def test_what_an_end_calls_itself_survives_as_text(data: bytes) -> None:
     name = entity_name(data)
     assert name.isprintable()

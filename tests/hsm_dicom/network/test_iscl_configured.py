@@ -341,6 +341,9 @@ def test_check_config_sees_a_key_that_is_for_the_other_direction(iscl_site: ISCL
             report = check_configuration(iscl_site.write(**tables))
             assert "was imported for the other direction" in str(report.problems), tables
         assert "peers.archive.iscl" in check_configuration(iscl_site.write(listener=wrong)).secrets
+        # A peer that only calls us has its part at the other end.
+        caller = f'[peers.caller]\nae_titles = ["CALLER"]\n[peers.caller.iscl]\n{wrong}'
+        assert "peers.caller.iscl" in check_configuration(iscl_site.write(more=caller)).secrets
     finally:
         with open_token(iscl_site.secrets.uri()) as connection:
             for use, index in ((Use.AUTHENTICATION, 1), (Use.AUTHENTICATION, 2), (Use.ENCRYPTION, 1)):

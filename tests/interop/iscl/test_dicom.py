@@ -23,7 +23,7 @@ from hsm_dicom.network.iscl_transport import ISCLTransport
 from hsm_dicom.network.listener import Listener
 from hsm_dicom.network.receive import Receiver
 from hsm_dicom.network.requestor import associate
-from hsm_dicom.network.settings import Peer, StorageSettings
+from hsm_dicom.network.settings import ISCLOpening, Peer, StorageSettings
 from hsm_dicom.network.store import store
 from hsm_dicom.tls import FailureReason, HandshakeFailed
 from tests.hsm_dicom.iscl.independent import BLOCK
@@ -37,7 +37,7 @@ IMAGES = [
 ]
 """Real images that come with pydicom, in four transfer syntaxes."""
 
-CT1 = Peer(name="CT1", ae_titles=("CT1",), host="127.0.0.1")
+CT1 = Peer(name="CT1", ae_titles=("CT1",), host="127.0.0.1", iscl=ISCLOpening(settings=settings()))
 
 
 @contextlib.contextmanager
@@ -67,7 +67,7 @@ def named(name: str, mode: Mode | None = None) -> ISCLSettings:
 
 def peer_at(port: int) -> Peer:
     """The node, as its peers know it: by its authentication data, which is the peer's name."""
-    return Peer(name="NODE", ae_titles=("NODE",), host="127.0.0.1", port=port)
+    return Peer(name="NODE", ae_titles=("NODE",), host="127.0.0.1", port=port, iscl=ISCLOpening(settings=settings()))
 
 
 @pytest.mark.parametrize("mode", MODES, ids=str)
