@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import secrets
+import shlex
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,7 +54,8 @@ class TestToken:
 def provision(folder: Path) -> None:
     """Run the provisioning script and put its SoftHSM to use in this process and its children."""
     printed = subprocess.run([PROVISION, folder], check=True, capture_output=True, text=True).stdout
-    name, _, value = printed.strip().removeprefix("export ").partition("=")
+    _, assignment = shlex.split(printed)
+    name, _, value = assignment.partition("=")
     os.environ[name] = value
 
 

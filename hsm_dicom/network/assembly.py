@@ -113,6 +113,7 @@ def _retired() -> ModuleType:
         from hsm_dicom.network import legacy_transport
     except ModuleNotFoundError as error:
         raise LegacyRefused(
-            "Retired TLS profiles need tlslite-ng, which is not installed; run: pip install 'hsm-dicom[legacy-tls]'"
+            "Retired TLS profiles need the Python package tlslite-ng, which is not installed. Install the extra "
+            "'legacy-tls' of hsm-dicom; in a clone: .venv/bin/pip install -e '.[legacy-tls]'"
         ) from error
     return legacy_transport

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import site
 import subprocess
 import sys
@@ -37,7 +38,8 @@ def provision(folder: Path) -> Path:
     done = subprocess.run(["sh", script, folder], capture_output=True, text=True, check=False)
     if done.returncode:
         raise NoSoftHsm(f"SoftHSM could not be set up in {folder}: {done.stderr.strip() or 'no reason was given'}.")
-    variable, _, value = done.stdout.strip().removeprefix("export ").partition("=")
+    _, assignment = shlex.split(done.stdout)  # export NAME=VALUE
+    variable, _, value = assignment.partition("=")
     os.environ[variable] = value
     return module
 
