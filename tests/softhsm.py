@@ -53,10 +53,15 @@ class TestToken:
 
 def provision(folder: Path) -> None:
     """Run the provisioning script and put its SoftHSM to use in this process and its children."""
+    os.environ |= provisioned(folder)
+
+
+def provisioned(folder: Path) -> dict[str, str]:
+    """The environment that puts to use what the provisioning script makes in a folder."""
     printed = subprocess.run([PROVISION, folder], check=True, capture_output=True, text=True).stdout
     _, assignment = shlex.split(printed)
     name, _, value = assignment.partition("=")
-    os.environ[name] = value
+    return {name: value}
 
 
 def set_pin(value: str) -> str:

@@ -170,9 +170,9 @@ class FromDescriptor:
         if self.number in _read_descriptors:
             # Another file may have got its number since.
             raise PinSourceError(f"The {purpose} was read from file descriptor {self.number} before; it is there once.")
-        _read_descriptors.add(self.number)
         try:
             with os.fdopen(self.number, "rb") as file:
+                _read_descriptors.add(self.number)
                 return _checked(file.readline(MAXIMUM_LENGTH + 2), purpose, f"file descriptor {self.number}")
         except OSError as error:
             raise PinSourceError(

@@ -13,6 +13,8 @@ from hsm_dicom.iscl.messages import (
     MAX_MESSAGE,
     NAK,
     AuthenticationMethod,
+    DisconnectionRequest,
+    DisconnectionResponse,
     Encryption,
     Mac,
     Message,
@@ -67,7 +69,8 @@ class _Observer:
         self._profile = profile
         self._readers = {role: MessageReader(profile, keeps_octets=True) for role in Role}
         self._ends = {role: Connection(role, profile) for role in Role}
-        self._waiting: dict[Role, deque[tuple[Explained, bytes]]] = {role: deque() for role in Role}
+        self._waiting: dict[Role, deque[tuple[Explained, Message, bytes]]] = {role: deque() for role in Role}
+        self._asked_to_disconnect: set[Role] = set()
         self._explained: list[Explained] = []
 
     def observe(self, exchange: Exchange) -> list[Explained]:
@@ -99,7 +102,9 @@ class _Observer:
             error = self._send(end, message)
         if error is not None:
             explained.remark = _about(sender, error)
-        self._waiting[sender.peer].append((explained, octets))
+        if isinstance(message, DisconnectionRequest):
+            self._asked_to_disconnect.add(sender)
+        self._waiting[sender.peer].append((explained, message, octets))
 
     def _send(self, end: Connection, message: Message) -> ISCLError | None:
         try:
@@ -113,8 +118,11 @@ class _Observer:
             self._deliver(role)
 
     def _deliver(self, role: Role) -> None:
-        explained, octets = self._waiting[role].popleft()
+        explained, message, octets = self._waiting[role].popleft()
         end = self._ends[role]
+        if self._is_answered_elsewhere(role, message):
+            explained.state = State.CLOSED
+            return
         failed_before = end.error is not None
         end.receive_data(octets)
         try:
@@ -123,6 +131,12 @@ class _Observer:
             if not failed_before and explained.remark is None:
                 explained.remark = _about(explained.sender, error)
         explained.state = end.state
+
+    def _is_answered_elsewhere(self, role: Role, message: Message) -> bool:
+        """Whether this answers a disconnection request that crossed the peer's, after which one end may close before
+        it has seen, and recorded, the other one's answer."""
+        awaited = role in self._asked_to_disconnect and self._ends[role].state is State.DISCONNECTING
+        return isinstance(message, DisconnectionResponse) and awaited and self._ends[role].initiator is role.peer
 
     def _add(self, sender: Role, name: str, facts: tuple[str, ...]) -> Explained:
         explained = Explained(len(self._explained) + 1, sender, name, facts)

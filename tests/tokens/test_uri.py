@@ -100,8 +100,7 @@ def test_what_is_written_is_read_back(uri: Pkcs11Uri) -> None:
 
 
 def test_p11tools_uris_are_read(tmp_path: Path) -> None:
-    made = subprocess.run([hsm.PROVISION, tmp_path], check=True, capture_output=True, text=True).stdout
-    environment = {**os.environ, "SOFTHSM2_CONF": made.strip().partition("=")[2]}
+    environment = os.environ | hsm.provisioned(tmp_path)
     label = "CT room;1"
     initialise = ["softhsm2-util", "--init-token", "--free", "--label", label, "--so-pin", "12345678", "--pin", "1234"]
     subprocess.run(initialise, check=True, capture_output=True, env=environment)

@@ -13,7 +13,7 @@ import pytest
 from hsm_dicom.cli import exits
 from hsm_dicom.cli.program import app
 from tests.hsm_dicom.cli.conftest import Node, Run, run_program
-from tests.softhsm import MODULE, TestToken
+from tests.softhsm import MODULE, TestToken, new_token
 from tokens.errors import REFUSED_EXIT_CODE
 
 HEAVY = ("pkcs11", "cryptography", "pydicom", "pydantic", "tokens")
@@ -91,17 +91,18 @@ def test_a_pin_on_the_command_line_is_refused_and_not_repeated(run: Run, node: T
 
 
 def test_a_source_that_cannot_be_read_is_a_failure_and_no_refusal(
-    run: Run, node: TestToken, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, softhsm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A service may be started again after it: nothing was presented."""
+    uri = new_token().uri(pin=False)  # that nothing in this process is logged in to
     monkeypatch.delenv("NO_PIN_HERE", raising=False)
     for name, mode in (("open.pin", 0o644), ("empty.pin", 0o600)):
         (tmp_path / name).write_text("" if name == "empty.pin" else "1234")
         (tmp_path / name).chmod(mode)
     sources = [f"file:{tmp_path}/{name}.pin" for name in ("nosuch", "open", "empty")]
     for source in (*sources, "env:NO_PIN_HERE", "fd:987", "pinpad"):
-        assert run("token", "login", node.uri(pin=False), "--pin", source).status == exits.FAILED, source
-    assert run_program("token", "login", node.uri(pin=False), "--pin", "prompt").status == exits.FAILED
+        assert run("token", "login", uri, "--pin", source).status == exits.FAILED, source
+    assert run_program("token", "login", uri, "--pin", "prompt").status == exits.FAILED
 
 
 @pytest.mark.parametrize(

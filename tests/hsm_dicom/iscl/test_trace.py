@@ -149,6 +149,20 @@ def test_every_kind_of_message_is_explained() -> None:
     assert "mac: none (0x0000)" in text
 
 
+@pytest.mark.parametrize("recorder", Role)
+def test_an_end_may_close_before_it_saw_the_answer_to_its_crossed_request(recorder: Role) -> None:
+    """Both asked to disconnect, and both answered; the recording is of an end that closed after its own answer."""
+    explained = explain(
+        exchange(
+            (recorder, DisconnectionRequest()),
+            (recorder.peer, DisconnectionRequest()),
+            (recorder, DisconnectionResponse()),
+        )
+    )
+    assert not [one.remark for one in explained if one.remark]
+    assert explained[-1].state is State.CLOSED
+
+
 def test_what_cannot_be_read_is_said_and_what_is_cut_off_too() -> None:
     explained = explain([(SERVER, bytes(32))])
     assert explained[0].name == "what follows cannot be read"

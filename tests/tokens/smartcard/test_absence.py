@@ -43,7 +43,7 @@ def test_without_pyscard_cards_are_refused_in_one_sentence_and_tokens_go_on(pin:
         print(error)
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], cwd=ROOT, capture_output=True, text=True)
-    assert done.stdout.startswith("Smart cards need the Python package pyscard, which is not installed; run: pip")
+    assert done.stdout.startswith("Smart cards need the Python package pyscard, which is not installed. Install")
     assert not done.stderr
 
 
