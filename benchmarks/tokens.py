@@ -46,7 +46,7 @@ def run() -> Iterator[Row]:
                     for done in [pool.submit(ours) for _ in range(2)]:
                         done.result()
 
-            seconds = in_turns({"bare": bare, "ours": ours, "two": two_threads}, rounds=7)
+            seconds = in_turns({"bare": bare, "ours": ours, "two": two_threads}, rounds=21)
     rate = {
         "bare": SIGNATURES / seconds["bare"],
         "ours": SIGNATURES / seconds["ours"],
