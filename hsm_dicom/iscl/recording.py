@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Self
@@ -36,17 +37,21 @@ class Recorder:
     """Writes each message to a new file of mode 0600; the `packet` hook of one connection.
 
     Raises OSError where the file cannot be made, or is there already, be it as a symbolic link. A disk that is full
-    later does not stop the exchange: `failure` tells why the recording is not whole. Close it after the connection.
+    later does not stop the exchange: `failure` tells why the recording is not whole. Close it after the connection; what comes
+    later nevertheless is not recorded.
     """
 
     def __init__(self, path: Path) -> None:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         self._file = os.fdopen(descriptor, "w", encoding="ascii", buffering=1)
         self.failure: OSError | None = None
+        self._writing = threading.Lock()
 
     def __call__(self, sender: Role, octets: bytes) -> None:
         """Write one message."""
-        if self.failure is None:
+        with self._writing:
+            if self.failure is not None or self._file.closed:
+                return
             try:
                 self._file.write(f"{sender} {octets.hex()}\n")
             except OSError as error:
@@ -54,10 +59,11 @@ class Recorder:
 
     def close(self) -> None:
         """Write what is left. Never raises."""
-        try:
-            self._file.close()
-        except OSError as error:
-            self.failure = self.failure or error
+        with self._writing:
+            try:
+                self._file.close()
+            except OSError as error:
+                self.failure = self.failure or error
 
     def __enter__(self) -> Self:
         return self

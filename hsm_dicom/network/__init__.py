@@ -5,6 +5,7 @@
 | settings.py                             | `Peer`, `ListenerSettings`, `Limits`: frozen data                        |
 | configured.py, iscl_configured.py       | the same from the configuration file                                     |
 | problems.py, iscl_check.py              | what is wrong with the tables there                                      |
+| iscl_keys.py                            | secrets that are let go of when their last line has ended                |
 | transport.py                            | the port `SecureTransport`, and the facts of a connection                |
 | tls_transport.py, legacy_transport.py, iscl_transport.py | what implements it                                      |
 | assembly.py                             | from settings, identities and trust to a transport                       |

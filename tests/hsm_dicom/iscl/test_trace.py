@@ -73,6 +73,15 @@ def test_a_disk_that_fills_up_stops_no_exchange(ends: Ends, tmp_path: Path) -> N
         assert recorder.failure.errno == errno.EFBIG
 
 
+def test_what_comes_after_the_end_of_a_recording_stops_nobody(tmp_path: Path) -> None:
+    """A line may end after whoever recorded it has lost patience."""
+    with Recorder(tmp_path / "exchange.txt") as recorder:
+        recorder(SERVER, b"\x01")
+    recorder(CLIENT, b"\x02")
+    assert recorder.failure is None
+    assert load_exchange(tmp_path / "exchange.txt") == [(SERVER, b"\x01")]
+
+
 def test_what_is_no_file_or_too_long_is_not_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(RecordingError, match="it is not a file"):
