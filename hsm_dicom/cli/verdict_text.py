@@ -14,6 +14,7 @@ from hsm_dicom.signatures.verdict_coverage import names
 _STYLES = {
     Word.VALID: output.GOOD,
     Word.VALID_BUT: output.UNSURE,
+    Word.QUESTIONABLE: output.UNSURE,
     Word.INVALID: output.BAD,
     Word.CANNOT_TELL: output.UNSURE,
     Word.HISTORIC: output.QUIET,
@@ -46,7 +47,7 @@ def print_block(verdict: FileVerdict) -> None:
 
 
 def _print_signature(verdict: SignatureVerdict) -> None:
-    sign = "?" if verdict.word is Word.CANNOT_TELL else output.mark(verdict.word.good)[0]
+    sign = "?" if verdict.word in (Word.CANNOT_TELL, Word.QUESTIONABLE) else output.mark(verdict.word.good)[0]
     output.say((f"{sign} {shown(verdict.text)}", _STYLES[verdict.word]), indent=2, hang=2)
     output.facts(_signature_rows(verdict), indent=4)
 

@@ -86,7 +86,7 @@ class VerificationRun:
         seconds = time.perf_counter() - self.started
         counts = self.outcomes + self.earlier
         if self.json:
-            named = {outcome.name.lower().replace("_", "-"): counts[outcome] for outcome in Outcome}
+            named = {outcome.value: counts[outcome] for outcome in Outcome}
             summary = {"outcomes": named, "exit_status": self.status, "seconds": round(seconds, 3)}
             output.write_json("verify-summary", summary)
             return
@@ -120,6 +120,7 @@ class VerificationRun:
 
 _SUMMARY = {
     Outcome.GOOD: "with valid signatures only",
+    Outcome.QUESTIONABLE: "with signatures that are questionable",
     Outcome.POLICY_NOT_MET: "with valid signatures, but not what is required",
     Outcome.NO_SIGNATURE: "without a signature",
     Outcome.UNREADABLE: "could not be read",

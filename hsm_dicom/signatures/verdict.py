@@ -9,7 +9,8 @@
     sys.exit(exit_code([verdict.outcome]))
 
 A signature is `invalid` as soon as one thing speaks against it, else `cannot tell` as soon as one thing is missing,
-else `valid`, with or without a "but". The words and codes are explained in docs/verdicts.md.
+else `questionable` as soon as the object may not be what was signed, else `valid`, with or without a "but". The
+words and codes are explained in docs/verdicts.md.
 
 Judging is pure but for the clock, which may be given, and for what `online` fetches. A `Judge` may be shared between
 threads, and travels to worker processes by pickling; the verdicts travel too. It keeps its answers about certificates,
@@ -25,6 +26,7 @@ from typing import Self
 
 from hsm_dicom.dataset.errors import DicomFileError
 from hsm_dicom.events import VerdictGiven, emit
+from hsm_dicom.signatures.anomalies import Weight
 from hsm_dicom.signatures.policy import Requirement, VerificationPolicy
 from hsm_dicom.signatures.verdict_coverage import covers_part, open_grounds
 from hsm_dicom.signatures.verdict_trust import subject_of, trust_cautions, trust_doubt, trust_refusal
@@ -125,14 +127,20 @@ class Judge:
         )
         tolerance = timedelta(seconds=self.policy.clock_tolerance)
         against = [*self._refused_mac(signature), *_present(trust_refusal(trust, moment))]
-        doubts = [*time_doubts(moment, now, tolerance), *_present(trust_doubt(trust, moment))]
+        doubts = [
+            *_anomalies(signature, Weight.DOUBT),
+            *time_doubts(moment, now, tolerance),
+            *_present(trust_doubt(trust, moment)),
+        ]
+        questions = [*_anomalies(signature, Weight.QUESTION)]
         cautions = [
+            *_anomalies(signature, Weight.REMARK),
             *open_grounds(signature),
             *self._weak_mac(signature),
             *time_cautions(signature, stamp, moment, tolerance),
             *(trust_cautions(trust, moment, now) if trust.trusted else ()),
         ]
-        word, grounds = _weighed(against, doubts, cautions)
+        word, grounds = _weighed(against, doubts, questions, cautions)
         return SignatureVerdict(word, tuple(grounds), signature, signer, moment, trust, stamp)
 
     def _refused_mac(self, signature: VerifiedSignature) -> Iterator[Ground]:
@@ -171,11 +179,22 @@ def record(verdict: FileVerdict) -> None:
         )
 
 
-def _weighed(against: list[Ground], doubts: list[Ground], cautions: list[Ground]) -> tuple[Word, list[Ground]]:
+def _anomalies(signature: VerifiedSignature, weight: Weight) -> Iterator[Ground]:
+    """The anomalies of one weight, as grounds."""
+    for anomaly in signature.anomalies:
+        if anomaly.weight is weight:
+            yield Ground(anomaly.code, anomaly.clause, anomaly.detail)
+
+
+def _weighed(
+    against: list[Ground], doubts: list[Ground], questions: list[Ground], cautions: list[Ground]
+) -> tuple[Word, list[Ground]]:
     if against:
         return Word.INVALID, against
     if doubts:
         return Word.CANNOT_TELL, doubts
+    if questions:
+        return Word.QUESTIONABLE, questions
     return (Word.VALID_BUT, cautions) if cautions else (Word.VALID, [])
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import Enum, StrEnum
+from enum import StrEnum
 
 from hsm_dicom.dataset.values import Identity
 from hsm_dicom.signatures.timestamp import TimestampVerdict
@@ -23,6 +23,8 @@ class Word(StrEnum):
     """Unchanged, by a trusted signer, allowed, and nothing of the object is outside it."""
     VALID_BUT = "valid, but"
     """The same, with something to know: what is not covered, what is weak, what could not be looked at."""
+    QUESTIONABLE = "questionable"
+    """The signature holds, but what the object shows may not be what was signed: do not rely on it as it stands."""
     INVALID = "invalid"
     """Changed, or by somebody who was not allowed to sign."""
     CANNOT_TELL = "cannot tell"
@@ -127,25 +129,43 @@ class SignatureVerdict:
         return self.trust is not None and self.trust.trusted
 
 
-class Outcome(Enum):
-    """What became of a file; the value is the exit status of `hsm-dicom verify` for it alone."""
+class Outcome(StrEnum):
+    """What became of a file; `exit_status` is that of `hsm-dicom verify` for it alone."""
 
-    GOOD = 0
+    GOOD = "good"
     """All its signatures are valid, with or without a "but", and the policy is met."""
-    UNREADABLE = 1
+    UNREADABLE = "unreadable"
     """It could not be read, so nothing is known."""
-    NO_SIGNATURE = 100
+    NO_SIGNATURE = "no-signature"
     """It has no signature, or historic ones only."""
-    SIGNATURE_FAILED = 101
+    SIGNATURE_FAILED = "signature-failed"
     """A signature is invalid, or it cannot be told."""
-    POLICY_NOT_MET = 102
+    QUESTIONABLE = "questionable"
+    """All its signatures hold, but what it shows may not be what was signed."""
+    POLICY_NOT_MET = "policy-not-met"
     """All its signatures are valid, but not what the policy demands."""
+
+    @property
+    def exit_status(self) -> int:
+        """The exit status of `hsm-dicom verify` for a file with this outcome."""
+        return _EXIT_STATUS[self]
+
+
+_EXIT_STATUS = {
+    Outcome.GOOD: 0,
+    Outcome.UNREADABLE: 1,
+    Outcome.NO_SIGNATURE: 100,
+    Outcome.SIGNATURE_FAILED: 101,
+    Outcome.QUESTIONABLE: 102,
+    Outcome.POLICY_NOT_MET: 102,
+}
 
 
 _WORST_FIRST = (
     Outcome.SIGNATURE_FAILED,
     Outcome.UNREADABLE,
     Outcome.NO_SIGNATURE,
+    Outcome.QUESTIONABLE,
     Outcome.POLICY_NOT_MET,
     Outcome.GOOD,
 )
@@ -175,8 +195,10 @@ class FileVerdict:
             return Outcome.UNREADABLE
         if not words:
             return Outcome.NO_SIGNATURE
-        if not all(word.good for word in words):
+        if not all(word.good or word is Word.QUESTIONABLE for word in words):
             return Outcome.SIGNATURE_FAILED
+        if Word.QUESTIONABLE in words:
+            return Outcome.QUESTIONABLE
         return Outcome.POLICY_NOT_MET if self.unmet else Outcome.GOOD
 
     @property
@@ -204,6 +226,7 @@ class FileVerdict:
 _COUNTED = {
     Word.VALID: "valid",
     Word.VALID_BUT: "valid with reservations",
+    Word.QUESTIONABLE: "questionable",
     Word.INVALID: "invalid",
     Word.CANNOT_TELL: "undecided",
     Word.HISTORIC: "historic",
@@ -213,11 +236,11 @@ _COUNTED = {
 def exit_code(outcomes: Iterable[Outcome]) -> int:
     """The exit status of a run over many files: that of its worst one.
 
-    101 if a signature failed, else 1 if a file could not be read, else 100 if a file has no signature, else 102 if the
-    policy is not met, else 0. A run without a file has shown nothing, and gives 1.
+    101 if a signature failed, else 1 if a file could not be read, else 100 if a file has no signature, else 102 if a
+    signature is questionable or the policy is not met, else 0. A run without a file has shown nothing, and gives 1.
     """
     found = set(outcomes)
-    return next((outcome for outcome in _WORST_FIRST if outcome in found), Outcome.UNREADABLE).value
+    return next((outcome for outcome in _WORST_FIRST if outcome in found), Outcome.UNREADABLE).exit_status
 
 
 def shown(moment: datetime) -> str:

@@ -33,6 +33,7 @@ from hsm_dicom.dataset.transfer_syntax import (
 from hsm_dicom.dataset.values import Identity, read_identity
 from hsm_dicom.signatures import attributes as a
 from hsm_dicom.signatures.algorithms import MAC_ALGORITHMS, MacAlgorithm
+from hsm_dicom.signatures.anomalies import Anomaly, Weight, has_weight
 from hsm_dicom.signatures.check import made_by, without_pad_byte
 from hsm_dicom.signatures.coverage import Coverage, coverage
 from hsm_dicom.signatures.mac import feed_covered, feed_own
@@ -92,7 +93,9 @@ class VerifiedSignature:
     coverage: Coverage | None
     """None where the signature does not say what it covers."""
     profiles: tuple[Profile, ...]
-    """The profiles of PS3.15 Annex C whose demands it meets; empty unless it is intact."""
+    """The profiles of PS3.15 Annex C whose demands it meets; empty unless it is intact and nothing questions it."""
+    anomalies: tuple[Anomaly, ...] = ()
+    """Why the object may still not be what was signed, although the signature is intact."""
 
     @property
     def intact(self) -> bool:
@@ -237,6 +240,8 @@ def _verified(file: DicomFile, item: SignatureItem, digests: _Digests) -> Verifi
     except _Refusal as refusal:
         finding, reason = refusal.finding, refusal.reason
     intact = finding is Finding.INTACT
+    anomalies: tuple[Anomaly, ...] = _anomalies(file, item) if intact else ()
+    meets = intact and not has_weight(anomalies, Weight.QUESTION)
     key = _public_key(item.certificate)
     return VerifiedSignature(
         place=item.level.path,
@@ -256,8 +261,14 @@ def _verified(file: DicomFile, item: SignatureItem, digests: _Digests) -> Verifi
         timestamp_type=item.timestamp_type,
         timestamp=item.timestamp,
         coverage=covers,
-        profiles=profiles_met(file, item, key) if intact else (),
+        profiles=profiles_met(file, item, key) if meets else (),
+        anomalies=anomalies,
     )
+
+
+def _anomalies(file: DicomFile, item: SignatureItem) -> tuple[Anomaly, ...]:
+    """Everything that a reader must know about an intact signature, from each module that looks for it."""
+    return ()
 
 
 def _check(file: DicomFile, item: SignatureItem, digests: _Digests) -> None:

@@ -22,6 +22,7 @@ _GAP = 3
 KINDS = {
     Word.VALID: "good",
     Word.VALID_BUT: "but",
+    Word.QUESTIONABLE: "but",
     Word.INVALID: "bad",
     Word.CANNOT_TELL: "unsure",
     Word.HISTORIC: "historic",
@@ -43,6 +44,7 @@ _VALID_BUT = Look("but", "valid, but", "Valid, with reservations")
 _INVALID = Look("bad", "invalid", "Invalid")
 _CANNOT_TELL = Look("unsure", "cannot tell", "Cannot tell")
 _LOOKS = {
+    Outcome.QUESTIONABLE: Look("but", "questionable", "Questionable"),
     Outcome.POLICY_NOT_MET: Look("bad", "policy not met", "The policy is not met"),
     Outcome.NO_SIGNATURE: Look("unsure", "not signed", "Not signed"),
     Outcome.UNREADABLE: Look("bad", "unreadable", "The file could not be read"),

@@ -32,8 +32,8 @@ def as_json(verdict: FileVerdict) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "file": verdict.name,
-        "outcome": verdict.outcome.name.lower().replace("_", "-"),
-        "exit_status": verdict.outcome.value,
+        "outcome": verdict.outcome.value,
+        "exit_status": verdict.outcome.exit_status,
         "text": verdict.text,
         "judged_at": _utc(verdict.judged_at),
         "problem": verdict.problem or None,

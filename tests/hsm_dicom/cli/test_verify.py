@@ -47,7 +47,7 @@ def forge(signed: Path, old: bytes, new: bytes) -> Path:
 def test_the_choices_and_statuses_are_those_of_the_library() -> None:
     assert [r.value for r in RequirementName] == [r.value for r in Requirement]
     statuses = {exits.OK, exits.FAILED, exits.NO_SIGNATURE, exits.BAD_SIGNATURE, exits.POLICY_NOT_MET}
-    assert {outcome.value for outcome in Outcome} == statuses
+    assert {outcome.exit_status for outcome in Outcome} == statuses
 
 
 def test_a_good_signature_is_told_in_full(verify, signed: Path) -> None:

@@ -1,0 +1,46 @@
+"""What a reader must know about an object whose MAC fits: the ways in which it may still not be what was signed.
+
+The MAC stream of PS3.3 C.12.1.1.3.1.2 has no lengths and no levels, and it leaves parts of a file out, so a MAC that
+fits does not say everything. Modules that look for such a thing return `Anomaly` records. `verify` collects them in
+`VerifiedSignature.anomalies`; `Judge` turns their weight into the verdict's word.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+
+
+class Weight(IntEnum):
+    """What an anomaly does to the verdict of a signature that is intact and trusted."""
+
+    REMARK = 1
+    """The signature stays good: "valid, but …"."""
+    QUESTION = 2
+    """What the object shows may not be what was signed: "questionable, because …", exit status 102, and no demand of
+    a profile or policy counts as met."""
+    DOUBT = 3
+    """The bytes allow no answer, and the signature is never good: "cannot tell, because …", exit status 101."""
+
+
+class AnomalyCode(StrEnum):
+    """The codes of anomalies. Each is explained in docs/verdicts.md, with its remedy."""
+
+
+@dataclass(frozen=True)
+class Anomaly:
+    """One anomaly of one signature, or of the object that it is in.
+
+    `clause` completes "valid, but …", "questionable, because …" or "cannot tell, because …"; `detail` is further
+    sentences, with the remedy.
+    """
+
+    code: AnomalyCode
+    weight: Weight
+    clause: str
+    detail: str = ""
+
+
+def has_weight(anomalies: tuple[Anomaly, ...], weight: Weight) -> bool:
+    """Return whether one of the anomalies weighs at least that much."""
+    return any(anomaly.weight >= weight for anomaly in anomalies)
