@@ -22,7 +22,7 @@ def proxy_module(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def proxy(proxy_module: Path, tmp_path: Path, softhsm: Path, state_folder: Path) -> Proxy:
     """SoftHSM behind that module, with notes and a state folder of one test."""
-    return Proxy(proxy_module, tmp_path / "pins")
+    return Proxy(proxy_module, tmp_path)
 
 
 @pytest.fixture
