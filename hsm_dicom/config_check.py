@@ -19,7 +19,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 
 from hsm_dicom.config.devices import KeyAccess, access_to
 from hsm_dicom.config.lines import KeyPath
@@ -39,6 +38,7 @@ from hsm_dicom.identity import (
 from hsm_dicom.network.iscl_check import is_sound, iscl_tables, try_iscl
 from hsm_dicom.network.iscl_configured import access_to_device
 from hsm_dicom.network.problems import problems
+from hsm_dicom.trust import order_chain
 from tokens.errors import TokenError
 from tokens.opening import module_of
 from tokens.pin import FromEnvironment, FromFile, PinPad, Prompt
@@ -185,7 +185,7 @@ class _Check:
                 self._warn(place, f"About its key: {finding.sentence}.", remedy)
             if section.certificate is None:
                 self._dates((*place, "certificate"), identity.certificate)
-            self._chain_fits(place, identity)
+            self._all_in_chain((*place, "chain"), section.chain, identity)
             return [CheckedIdentity(name, identity.subject, identity.certificate.not_valid_after_utc)]
         return []
 
@@ -219,19 +219,17 @@ class _Check:
         say = self._add if remark.expired else self._warn
         say(place, remark.sentence, "Have a new one issued: hsm-dicom key csr makes the request.")
 
-    def _chain_fits(self, place: KeyPath, identity: Identity) -> None:
-        below = identity.certificate
-        for above in identity.chain:
-            try:
-                below.verify_directly_issued_by(above)
-            except (ValueError, TypeError, InvalidSignature):
-                self._add(
-                    (*place, "chain"),
-                    f"'{above.subject.rfc4514_string()}' did not issue '{below.subject.rfc4514_string()}'.",
-                    "Put the chain in order: the issuer first, each followed by its own issuer.",
-                )
-                return
-            below = above
+    def _all_in_chain(self, place: KeyPath, path: Path | None, identity: Identity) -> None:
+        """Report the certificates of the chain's file that lead nowhere."""
+        if path is None:
+            return
+        _, others = order_chain(identity.certificate, read_certificates(path))
+        for other in others:
+            self._add(
+                place,
+                f"'{other.subject.rfc4514_string()}' does not certify '{identity.subject}', even with the others.",
+                "Remove it, or add the certificates of the issuers in between.",
+            )
 
     # -- secrets ----------------------------------------------------------------------------------------------
 

@@ -26,6 +26,7 @@ from hsm_dicom.config.devices import KeyAccess, NotConfigured, TokenAccess, acce
 from hsm_dicom.config.permissions import readable_by_others
 from hsm_dicom.config.sections import Configuration, IdentitySection
 from hsm_dicom.errors import HsmDicomError
+from hsm_dicom.trust import TrustFileError, order_chain, read_certificate_file
 from tokens.card_uri import CardUri
 from tokens.keys import TokenECPrivateKey, TokenRSAPrivateKey
 from tokens.pin import PinSource
@@ -58,7 +59,8 @@ class CertificateFileError(IdentityError):
 class Identity:
     """A key that may be used as the subject of its certificate.
 
-    `chain` runs from the issuer of `certificate` upwards, as far as it is known; it may be empty. `findings` are what
+    `chain` runs from the issuer of `certificate` upwards, as far as it is known, in whatever order its file has it; it
+    may be empty. `findings` are what
     the key policy remarked upon. A context manager: leaving it lets go of the token.
     """
 
@@ -149,7 +151,7 @@ def open_identity(
 ) -> Identity:
     """The key that `access` names, with the certificate from a PEM file, or for None from the token or card itself.
 
-    Certificates after the first one in the file are taken as its chain where no `chain` is given.
+    The file may hold its chain too, in any order; it serves where no `chain` is given.
     """
     key = access.open_key(section.weaknesses if section else frozenset())
     try:
@@ -185,13 +187,11 @@ def access_to_key(
 
 
 def read_certificates(path: Path) -> tuple[x509.Certificate, ...]:
-    """Every certificate in a PEM file, or the one in a DER file. Raises `CertificateFileError`."""
-    data = _content(path)
+    """Every certificate in a PEM, DER or PKCS#7 file, in its order. Raises `CertificateFileError`."""
     try:
-        if b"-----BEGIN" in data:
-            return tuple(x509.load_pem_x509_certificates(data))
-        return (x509.load_der_x509_certificate(data),)
-    except ValueError as error:
+        parts = read_certificate_file(path, _content(path))
+        return tuple(x509.load_der_x509_certificate(part.der) for part in parts)
+    except (TrustFileError, ValueError) as error:
         raise CertificateFileError(
             f"{path} holds no certificate that can be read; name a PEM file (-----BEGIN CERTIFICATE-----)."
         ) from error
@@ -239,7 +239,11 @@ def _assembled(
     chain: Iterable[x509.Certificate],
 ) -> Identity:
     findings = key.device.findings if isinstance(key, TokenRSAPrivateKey | TokenECPrivateKey) else ()
-    return Identity(name, key, certificates[0], tuple(chain) or tuple(certificates[1:]), findings)
+    public_key = key.public_key()
+    # With none for the key, Identity says so of the first.
+    own = next((one for one in certificates if one.public_key() == public_key), certificates[0])
+    above, _ = order_chain(own, tuple(chain) or certificates)
+    return Identity(name, key, own, above, findings)
 
 
 def _certificates_on_device(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tomllib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from hsm_dicom.config.mistakes import Words, each_once, in_words
 from hsm_dicom.config.permissions import writable_by_others
 from hsm_dicom.config.problems import Problem, Severity
 from hsm_dicom.config.sections import Configuration
+from hsm_dicom.config.toml_text import TomlTextError, decode_toml, parse_toml
 from hsm_dicom.errors import HsmDicomError
 
 ENVIRONMENT = "HSM_DICOM_CONFIG"
@@ -96,10 +96,10 @@ def read_configuration(file: Path) -> Reading:
         return Reading(file, problems=(Problem(file, "", what, remedy),))
     problems = [Problem(file, "", *unsafe)] if unsafe else []
     try:
-        text = content.decode("utf-8")
-        raw = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        problems.append(_not_toml(file, error))
+        text = decode_toml(content)
+        raw = parse_toml(text)
+    except TomlTextError as error:
+        problems.append(Problem(file, "", error.what, error.remedy, error.line))
         return Reading(file, problems=tuple(problems))
     lines = key_lines(text)
     configuration, mistakes = _sound_part(raw, file.parent)
@@ -116,16 +116,6 @@ def read_configuration(file: Path) -> Reading:
         problems=tuple(problems),
         sha256=hashlib.sha256(content).hexdigest(),
     )
-
-
-def _not_toml(file: Path, error: ValueError | RecursionError) -> Problem:
-    if isinstance(error, UnicodeDecodeError):
-        return Problem(file, "", "The configuration is not UTF-8 text.", "Save it as UTF-8.")
-    if not isinstance(error, tomllib.TOMLDecodeError):
-        what = "The configuration cannot be read: it has a number of thousands of digits, or lists in lists."
-        return Problem(file, "", what, "Look for what nobody needs to write there.")
-    # tomllib says what it missed and where, and repeats no value.
-    return Problem(file, "", f"The configuration is not TOML: {error}.", "See https://toml.io for its form.")
 
 
 def _sound_part(raw: dict[str, Any], folder: Path) -> tuple[Configuration, list[tuple[KeyPath, Words]]]:

@@ -133,7 +133,7 @@ class IdentitySection(Section):
     certificate: Annotated[Path | None, PlainValidator(_certificate)] = None
     """A PEM file; None, written as "token", where it is read from the token."""
     chain: FilePath | None = None
-    """A PEM file with the certificates between this one and the root."""
+    """A PEM, DER or PKCS#7 file with the certificates between this one and the root, in any order."""
     allow: frozenset[Annotated[str, AfterValidator(_allowed)]] = frozenset()
     """What the security officer allows of this key by name: weaknesses of `tokens.policy`, "file-key"."""
 

@@ -12,8 +12,10 @@ from hsm_dicom.config import Configuration
 from hsm_dicom.config.lines import KeyPath
 from hsm_dicom.config.network_sections import ListenerSection
 from hsm_dicom.errors import HsmDicomError
+from hsm_dicom.network.clashes import find_bad_stores, find_bad_subjects, find_peers_alike, find_shared_ports
 from hsm_dicom.network.configured import listed, listener, peer, verifier
 from hsm_dicom.network.iscl_check import iscl_tables
+from hsm_dicom.network.settings import ListenerSettings
 
 NetworkProblem = tuple[KeyPath, str, str]
 
@@ -31,8 +33,11 @@ def _problems(configuration: Configuration) -> Iterator[NetworkProblem]:
             yield problem
         if section.identity is not None and section.identity not in configuration.identities:
             yield _no_identity(("peers", name, "identity"), section.identity, configuration)
+    yield from find_bad_subjects(configuration)
+    yield from find_bad_stores(configuration)
+    sound: list[ListenerSettings] = []
     for name, accepting in configuration.listeners.items():
-        for problem in _failing(("listeners", name), partial(listener, configuration, name)):
+        for problem in _failing(("listeners", name), partial(_collect, sound, configuration, name)):
             # A listener fails with a peer that it serves; whose mistake it is was said.
             if problem[1] not in told:
                 yield problem
@@ -42,11 +47,17 @@ def _problems(configuration: Configuration) -> Iterator[NetworkProblem]:
         if _wants_certificates(configuration, accepting) and not configuration.trust.anchors:
             what = "Callers must show a certificate, and no CA is trusted."
             yield ("listeners", name), what, 'Write [trust] with anchors = ["ca.pem"].'
+    yield from find_shared_ports(sound)
+    yield from find_peers_alike(sound)
     for place, iscl in iscl_tables(configuration):
         if iscl.token is None:
             what = "Nothing says which token holds the secrets of ISCL."
             yield place, what, f"Write token = in [iscl], one of: {listed(configuration.tokens)}."
     yield from _failing(("trust",), partial(verifier, configuration))
+
+
+def _collect(sound: list[ListenerSettings], configuration: Configuration, name: str) -> None:
+    sound.append(listener(configuration, name))
 
 
 def _failing(place: KeyPath, job: Callable[[], object]) -> Iterator[NetworkProblem]:

@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import difflib
 import re
-import tomllib
 from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
@@ -36,6 +35,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from hsm_dicom.config.lines import key_lines, line_of
+from hsm_dicom.config.toml_text import TomlTextError, decode_toml, parse_toml
 from hsm_dicom.errors import HsmDicomError
 from hsm_dicom.signatures.profiles import Profile
 from hsm_dicom.trust import ARCHIVE, AlgorithmPolicy, RevocationPolicy
@@ -168,11 +168,11 @@ class VerificationPolicy(BaseModel):
 
 def load_policy(file: Path) -> VerificationPolicy:
     """Read a policy. Raises PolicyError for the first mistake in it, and says how many more there are."""
-    text = _text(file)
     try:
-        return VerificationPolicy.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise PolicyError(f"{file}: the policy is not TOML: {error}. See https://toml.io for its form.") from None
+        text = decode_toml(_content(file))
+        return VerificationPolicy.model_validate(parse_toml(text))
+    except TomlTextError as error:
+        raise PolicyError(error.at(file)) from None
     except ValidationError as error:
         first, *others = error.errors(include_url=False, include_input=False)
     line = line_of(key_lines(text), tuple(map(str, first["loc"])))
@@ -181,17 +181,15 @@ def load_policy(file: Path) -> VerificationPolicy:
     raise PolicyError(f"{place}: {_in_words(first)}{more}")
 
 
-def _text(file: Path) -> str:
+def _content(file: Path) -> bytes:
     try:
         with file.open("rb") as opened:
             content = opened.read(_LARGEST_FILE + 1)
         if len(content) > _LARGEST_FILE:
             raise PolicyError(f"{file}: is larger than {_LARGEST_FILE >> 20} MiB, which no policy is.")
-        return content.decode("utf-8")
+        return content
     except OSError as error:
         raise PolicyError(f"{file}: the policy cannot be read ({error.strerror}). Check its path.") from error
-    except UnicodeDecodeError:
-        raise PolicyError(f"{file}: the policy is not UTF-8 text. Save it as UTF-8.") from None
 
 
 def _in_words(error: ErrorDetails) -> str:

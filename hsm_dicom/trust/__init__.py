@@ -20,12 +20,14 @@
 | revocation.py   | what CRLs and OCSP responses together mean; the model is written there                 |
 | crl.py, ocsp.py | what one CRL, one OCSP response says                                                   |
 | online.py       | fetching what is missing; fetch.py: one exchange within bounds                         |
+| certificate_files.py | PEM, DER and PKCS#7 files, and the order of a chain                                       |
 | certificates.py, der.py | reading hostile bytes, showing names                                           |
 """
 
+from hsm_dicom.trust.certificate_files import Sourced, order_chain, read_certificate_file
 from hsm_dicom.trust.errors import FetchError, TrustFileError
 from hsm_dicom.trust.policy import ARCHIVE, CURRENT, AlgorithmPolicy, Policy, Purpose, RevocationPolicy
-from hsm_dicom.trust.store import Sourced, TrustStore
+from hsm_dicom.trust.store import TrustStore
 from hsm_dicom.trust.verdict import (
     Caution,
     PathCertificate,
@@ -58,4 +60,6 @@ __all__ = [
     "TrustVerdict",
     "TrustWarning",
     "Verifier",
+    "order_chain",
+    "read_certificate_file",
 ]

@@ -8,16 +8,14 @@ worker processes by pickling. Nothing is trusted because it lies in the operatin
 
 from __future__ import annotations
 
-import base64
-import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from cryptography import x509
 from cryptography.x509 import ocsp
 
+from hsm_dicom.trust.certificate_files import Sourced, read_certificate_file, read_pem_blocks
 from hsm_dicom.trust.certificates import MalformedCertificate, der_of, read_certificate
 from hsm_dicom.trust.crl import SourcedCrl
 from hsm_dicom.trust.errors import TrustFileError
@@ -26,19 +24,9 @@ from hsm_dicom.trust.paths import Pool
 from hsm_dicom.trust.policy import Policy
 
 _LARGEST_FILE = 256 * 1024 * 1024
-_PEM = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
-_CERTIFICATE = b"CERTIFICATE"
 _CRL = b"X509 CRL"
 
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True)
-class Sourced:
-    """DER bytes and where they came from, in words."""
-
-    der: bytes
-    source: str
 
 
 class TrustStore:
@@ -77,14 +65,14 @@ class TrustStore:
         crls: Iterable[str | Path] = (),
         ocsp_responses: Iterable[str | Path] = (),
     ) -> TrustStore:
-        """Read PEM files (any number of certificates or CRLs in one) or DER files; OCSP responses are DER.
+        """Read PEM files (any number of certificates or CRLs in one), PKCS#7 or DER files; OCSP responses are DER.
 
         A folder stands for every file in it. Raises TrustFileError, which names the file and what to do.
         """
         return cls(
-            [c for path in _files(anchors) for c in _blocks(path, _CERTIFICATE)],
-            [c for path in _files(intermediates) for c in _blocks(path, _CERTIFICATE)],
-            [c for path in _files(crls) for c in _blocks(path, _CRL)],
+            [c for path in _files(anchors) for c in read_certificate_file(path, _content(path))],
+            [c for path in _files(intermediates) for c in read_certificate_file(path, _content(path))],
+            [c for path in _files(crls) for c in _crls_in(path)],
             [Sourced(_content(path), str(path)) for path in _files(ocsp_responses)],
         )
 
@@ -119,9 +107,7 @@ def _certificate(part: Sourced) -> x509.Certificate:
         return read_certificate(part.der, Policy.max_certificate_bytes)
     except MalformedCertificate as error:
         raise TrustFileError(
-            f"{part.source}: the certificate {error}. Give an X.509 certificate as PEM or DER; a PKCS#7 file "
-            "is "
-            "converted by: openssl pkcs7 -print_certs"
+            f"{part.source}: the certificate {error}. Give X.509 certificates as PEM, DER or PKCS#7 (P7B)."
         ) from error
 
 
@@ -169,21 +155,6 @@ def _content(path: Path) -> bytes:
     return data
 
 
-def _blocks(path: Path, label: bytes) -> Iterable[Sourced]:
+def _crls_in(path: Path) -> list[Sourced]:
     data = _content(path)
-    if b"-----BEGIN " not in data:
-        return [Sourced(data, str(path))]
-    blocks = [m for m in _PEM.finditer(data) if m.group(1) == label]
-    if not blocks:
-        found = ", ".join(sorted({m.group(1).decode() for m in _PEM.finditer(data)})) or "nothing complete"
-        raise TrustFileError(f"{path}: holds no {label.decode()} but {found}. Give a PEM or DER file with one.")
-    return [_from_pem(block.group(0), path, number) for number, block in enumerate(blocks, start=1)]
-
-
-def _from_pem(block: bytes, path: Path, number: int) -> Sourced:
-    source = str(path) if number == 1 else f"{path} (number {number})"
-    body = b"".join(line for line in block.splitlines()[1:-1])
-    try:
-        return Sourced(base64.b64decode(body, validate=True), source)
-    except ValueError as error:
-        raise TrustFileError(f"{source}: its PEM text is damaged. Fetch the file again.") from error
+    return read_pem_blocks(path, data, (_CRL,)) if b"-----BEGIN " in data else [Sourced(data, str(path))]

@@ -304,7 +304,7 @@ def test_each_mistake_has_its_sentence(write, body: str, key: str, words: str) -
 
 def test_what_is_not_toml_says_where(write) -> None:
     [problem] = read_configuration(write("[tokens.a\n")).problems
-    assert "line 1" in problem.what
+    assert (problem.line, problem.what) == (1, "The line that begins a table has no closing bracket.")
 
 
 def test_a_file_that_is_not_there_is_one_problem(tmp_path: Path) -> None:

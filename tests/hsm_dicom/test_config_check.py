@@ -134,10 +134,10 @@ def test_a_certificate_that_ends_soon_is_a_warning(checked, token: TestToken) ->
     assert checked(configuration_text(token) + IDENTITY, warning=timedelta(days=5)).problems == ()
 
 
-def test_a_chain_out_of_order_is_an_error(checked, certified: TestToken, tmp_path: Path) -> None:
+def test_a_chain_that_leads_elsewhere_is_an_error(checked, certified: TestToken, tmp_path: Path) -> None:
     (tmp_path / "chain.pem").write_bytes(Authority("Another CA").pem)
     report = checked(configuration_text(certified) + IDENTITY + 'chain = "chain.pem"\n')
-    assert "'CN=Another CA' did not issue 'CN=Signer node'" in errors(report)["identities.node.chain"]
+    assert "'CN=Another CA' does not certify 'CN=Signer node'" in errors(report)["identities.node.chain"]
 
 
 def test_a_wrong_pin_is_presented_once_and_its_identities_are_not_looked_at(checked, certified: TestToken) -> None:

@@ -10,6 +10,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization.pkcs7 import serialize_certificates
 
 from hsm_dicom.config import Configuration, load_configuration
 from hsm_dicom.config.devices import NotConfigured
@@ -203,3 +205,24 @@ def import_private_key(token: TestToken, label: str) -> None:
     }
     with open_token(token.uri()) as connection, connection.writable() as session:
         session.create_object(template)
+
+
+@pytest.mark.parametrize("encoding", [Encoding.PEM, Encoding.DER])
+def test_a_chain_may_be_a_p7b_file_in_any_order(place: Place, encoding: Encoding) -> None:
+    middle = place.ca.authority("Middle CA")
+    issuing = middle.authority("Issuing CA")
+    own = certify(place.token, "node", issuing)
+    upwards = [issuing.certificate, middle.certificate, place.ca.certificate]
+    (place.folder / "chain.p7b").write_bytes(serialize_certificates([*reversed(upwards), own], encoding))
+    with load_identity(place.write(f'{ON_TOKEN}chain = "chain.p7b"\n'), "node") as identity:
+        assert list(identity.chain) == upwards
+
+
+def test_a_certificate_file_may_hold_its_chain_first(place: Place) -> None:
+    issuing = place.ca.authority("Issuing CA")
+    own = certify(place.token, "node", issuing, store=False)
+    bundle = place.ca.pem + issuing.pem + own.public_bytes(Encoding.PEM)
+    (place.folder / "node.pem").write_bytes(bundle)
+    with load_identity(place.write(f'{ON_TOKEN}certificate = "node.pem"\n'), "node") as identity:
+        assert identity.certificate == own
+        assert list(identity.chain) == [issuing.certificate, place.ca.certificate]

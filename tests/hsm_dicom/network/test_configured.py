@@ -157,6 +157,24 @@ MISTAKES = {
         'legacy = {profile = "basic-tls", reason = "r", until = 2099-01-01}\n',
         "name the peers that need it",
     ),
+    "a subject that is no name": (
+        '[peers.x]\nae_titles = ["X"]\nsubject = "the PACS"\n',
+        "The subject 'the PACS' is not a name as RFC 4514 writes it.",
+    ),
+    "a store that is a file": (
+        '[listeners.main]\nae_title = "NODE"\nidentities = ["node"]\nstore = "ca.pem"\n',
+        "ca.pem is not a folder.",
+    ),
+    "two listeners on one port": (
+        '[listeners.main]\nae_title = "NODE"\nidentities = ["node"]\n'
+        '[listeners.other]\nae_title = "OTHER"\nidentities = ["node"]\nhost = "0.0.0.0"\n',
+        "It wants port 2762, which the listener 'main' has already.",
+    ),
+    "two peers that nothing tells apart": (
+        '[peers.x]\nhost = "h"\nae_titles = ["X", "Z"]\n[peers.y]\nhost = "h"\nae_titles = ["Y", "Z"]\n'
+        '[listeners.main]\nae_title = "NODE"\nidentities = ["node"]\n',
+        "It cannot be told apart from peer 'x': both use the AE title Z",
+    ),
     "a retired peer on a current listener": (
         '[peers.x]\nhost = "h"\nae_titles = ["X"]\nlegacy = {profile = "basic-tls", reason = "r", until = 2099-01-01}\n'
         '[listeners.main]\nae_title = "NODE"\nidentities = ["node"]\npeers = ["x"]\n',
@@ -172,6 +190,16 @@ def test_check_config_tells(write: Write, mistake: str) -> None:
     assert not report.usable
     assert any(said in str(problem) for problem in report.problems), [str(problem) for problem in report.problems]
     assert all(problem.line for problem in report.problems)
+
+
+def test_check_config_passes_what_only_looks_like_a_clash(write: Write) -> None:
+    text = (
+        '[peers.x]\nhost = "h"\nae_titles = ["X", "Z"]\n[peers.y]\nhost = "i"\nae_titles = ["Y", "Z"]\n'
+        '[peers.v]\nhost = "h"\nae_titles = ["V"]\n'
+        '[listeners.main]\nae_title = "NODE"\nidentities = ["node"]\nstore = "not/there/yet"\n'
+        '[listeners.other]\nae_title = "OTHER"\nidentities = ["node"]\nhost = "127.0.0.2"\n'
+    )
+    assert problems(read_configuration(write(text)).sound()) == []
 
 
 def test_a_name_that_is_not_there_is_answered_with_those_that_are(write: Write) -> None:

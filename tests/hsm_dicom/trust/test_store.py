@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization.pkcs7 import serialize_certificates
 
 from hsm_dicom.errors import HsmDicomError
 from hsm_dicom.trust import Purpose, Reason, TrustFileError, TrustStore, Verifier
@@ -30,6 +31,8 @@ def trusts_signer(store: TrustStore) -> bool:
         pytest.param(OTHER.pem + b"\nsome words between\n" + CA.pem, id="bundle"),
         pytest.param(CA.key_pem + CA.pem, id="beside a key"),
         pytest.param(CA.pem.replace(b"\n", b"\r\n"), id="CRLF"),
+        pytest.param(serialize_certificates([OTHER.certificate, CA.certificate], Encoding.PEM), id="P7B as PEM"),
+        pytest.param(serialize_certificates([OTHER.certificate, CA.certificate], Encoding.DER), id="P7B as DER"),
     ],
 )
 def test_anchors_are_read_from_pem_and_der(tmp_path: Path, content: bytes) -> None:
