@@ -149,9 +149,7 @@ TimestampUrl = Annotated[
         rich_help_panel=_WHAT,
     ),
 ]
-Resume = Annotated[
-    bool, typer.Option("--resume", help="Leave out what carries a signature by this certificate already.")
-]
+Resume = Annotated[bool, typer.Option("--resume", help="Leave out what an earlier run signed by the same request.")]
 
 
 def sign(
@@ -203,8 +201,6 @@ def sign(
         request = _request(signer, profile, mac, tags, item, purpose, allow_weak)
         run = SigningRun(signer, request, json=json)
         pairs = list(zip(chosen, targets, strict=True))
-        if resume:
-            pairs = [pair for pair in pairs if not run.is_done(*pair)]
         executor = stack.enter_context(files.workers(jobs))
         with interrupted_run_tells(run.summarise), output.progress("Signing", len(pairs), quiet=json) as advance:
             run.sign(
@@ -214,6 +210,7 @@ def sign(
                 sessions=max(2, jobs),
                 timestamp=_authority(timestamp),
                 overwrite=overwrite,
+                resume=resume,
             )
         run.summarise()
     raise typer.Exit(exits.FAILED if run.failed else exits.OK)

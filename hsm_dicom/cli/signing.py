@@ -12,13 +12,11 @@ from hsm_dicom.cli import output
 from hsm_dicom.cli.errors import sentence
 from hsm_dicom.cli.files import Input
 from hsm_dicom.dataset.tags import describe_tag, format_path, format_tag
-from hsm_dicom.errors import HsmDicomError
 from hsm_dicom.events import SignatureMade, emit
 from hsm_dicom.identity import Identity
 from hsm_dicom.signatures import SigningReport, SigningRequest
 from hsm_dicom.signatures.batch import SigningJob, sign_files
 from hsm_dicom.signatures.create import Timestamper
-from hsm_dicom.signatures.listing import is_signed_by
 from hsm_dicom.signatures.verdict_coverage import names
 from tokens.errors import TokenError
 
@@ -36,15 +34,6 @@ class SigningRun:
         self.skipped = 0
         self.failed = 0
 
-    def is_done(self, item: Input, target: Path | None) -> bool:
-        """Whether the result of an earlier run is there. What cannot be read is not done."""
-        try:
-            done = is_signed_by(target or item.path, self.request.certificate)
-        except (HsmDicomError, OSError):
-            done = False
-        self.skipped += done
-        return done
-
     def sign(
         self,
         pairs: Iterable[tuple[Input, Path | None]],
@@ -54,6 +43,7 @@ class SigningRun:
         sessions: int,
         timestamp: Timestamper | None,
         overwrite: bool,
+        resume: bool,
     ) -> None:
         """Sign all, and tell of each as it is done. Raises what the token raises, after telling what was done."""
         outcomes = sign_files(
@@ -64,11 +54,14 @@ class SigningRun:
             sessions=sessions,
             timestamp=timestamp,
             overwrite=overwrite,
+            resume=resume,
         )
         for outcome in outcomes:
             advance()
             if outcome.report is not None:
                 self._tell_signed(outcome.report)
+            elif outcome.earlier is not None:
+                self.skipped += 1
             elif isinstance(outcome.error, TokenError):
                 # Not this file's fault, and the next would meet the same: stop while the rest is untouched.
                 self.summarise()

@@ -21,12 +21,13 @@ Verifying, by mathematics alone; whether the certificate is trusted is the calle
     for signature in verify("signed.dcm").signatures:
         print(signature.finding.value, signature.reason, signature.signed_at, signature.coverage)
 
-Many files on any executor, one token session each: ``sign_files``, ``verify_files``. Looking and taking out again:
+Many files on any executor, one token session each: ``sign_files``, ``verify_files``; ``find_earlier_signature`` says
+whether an earlier run has signed a file already. Looking and taking out again:
 ``list_signatures``, ``remove``, ``remove_all``; ``add_timestamp`` puts a TimeStampToken into a signature made before.
 
-Modules: ``create`` (with ``insert``), ``amend``, ``batch``, ``listing``, ``verify`` (with ``read``, ``coverage``,
-``check``), ``profiles`` (with the generated ``profile_tables``), ``purposes``, ``algorithms``, ``mac`` (the byte
-stream), ``attributes``, ``errors``.
+Modules: ``create`` (with ``insert``), ``amend``, ``batch`` (with ``resume``), ``listing``, ``verify`` (with ``read``,
+``coverage``, ``check``), ``profiles`` (with the generated ``profile_tables``), ``purposes``, ``algorithms``, ``mac``
+(the byte stream), ``attributes``, ``errors``.
 """
 
 from hsm_dicom.signatures.algorithms import MAC_ALGORITHMS
@@ -48,14 +49,16 @@ from hsm_dicom.signatures.errors import (
     NoSuchSignatureError,
     NotSignableError,
     ProfileError,
+    ResumeConflictError,
     SignatureError,
     UnknownMacAlgorithmError,
     WeakMacAlgorithmError,
 )
-from hsm_dicom.signatures.listing import ListedSignature, is_signed_by, list_signatures
+from hsm_dicom.signatures.listing import ListedSignature, list_signatures
 from hsm_dicom.signatures.profiles import Profile
 from hsm_dicom.signatures.purposes import PURPOSES
 from hsm_dicom.signatures.read import Purpose
+from hsm_dicom.signatures.resume import find_earlier_signature
 from hsm_dicom.signatures.verify import Finding, VerifiedFile, VerifiedSignature, dump_macs, verify
 
 __all__ = [
@@ -71,6 +74,7 @@ __all__ = [
     "Profile",
     "ProfileError",
     "Purpose",
+    "ResumeConflictError",
     "Share",
     "SignatureError",
     "SigningJob",
@@ -85,8 +89,8 @@ __all__ = [
     "add_timestamp",
     "demand_matching_key",
     "dump_macs",
+    "find_earlier_signature",
     "finish",
-    "is_signed_by",
     "list_signatures",
     "prepare",
     "remove",

@@ -34,16 +34,22 @@ def remove(path: StrPath, uids: Collection[str], output: StrPath | None, *, over
         if missing:
             raise NoSuchSignatureError(f"{file.name}: there is no signature {', '.join(sorted(missing))}.")
         chosen = [item for item in items if item.uid in uids]
-        changes = _Changes(file)
-        for level in {item.level.path: item.level for item in chosen}.values():
-            gone = {item.number for item in chosen if item.level.path == level.path}
-            staying = [item for item in items if item.level.path == level.path and item.number not in gone]
-            unused = {item.mac_id for item in chosen if item.level.path == level.path}
-            unused -= {item.mac_id for item in staying} | {None}
-            changes.drop(level, DIGITAL_SIGNATURES_SEQUENCE, gone)
-            changes.drop(level, MAC_PARAMETERS_SEQUENCE, _with_mac_ids(file, level, unused))
-        write_edited(file, changes.edits(), output, overwrite=overwrite)
+        write_edited(file, removal_edits(file, chosen), output, overwrite=overwrite)
         return tuple(item.uid for item in chosen)
+
+
+def removal_edits(file: DicomFile, chosen: Collection[SignatureItem]) -> list[Edit]:
+    """What to write so that these signatures of the file, none of them historic, are not there any more."""
+    items = [item for item in signature_items(file) if not item.historic]
+    changes = _Changes(file)
+    for level in {item.level.path: item.level for item in chosen}.values():
+        gone = {item.number for item in chosen if item.level.path == level.path}
+        staying = [item for item in items if item.level.path == level.path and item.number not in gone]
+        unused = {item.mac_id for item in chosen if item.level.path == level.path}
+        unused -= {item.mac_id for item in staying} | {None}
+        changes.drop(level, DIGITAL_SIGNATURES_SEQUENCE, gone)
+        changes.drop(level, MAC_PARAMETERS_SEQUENCE, _with_mac_ids(file, level, unused))
+    return changes.edits()
 
 
 def remove_all(path: StrPath, output: StrPath | None, *, overwrite: bool = False) -> tuple[str, ...]:

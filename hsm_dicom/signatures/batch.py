@@ -29,6 +29,8 @@ from hsm_dicom.signatures.create import (
     sign_digest,
     staged,
 )
+from hsm_dicom.signatures.errors import ResumeConflictError
+from hsm_dicom.signatures.resume import find_earlier_signature
 from hsm_dicom.signatures.verify import VerifiedFile, verify
 
 FILES_PER_TASK = 16
@@ -46,11 +48,13 @@ class SigningJob:
 
 @dataclass(frozen=True)
 class SigningOutcome:
-    """What became of a job: a report, or the error that a single ``sign`` would have raised."""
+    """What became of a job: a report, the signature of an earlier run, or the error of a single ``sign``."""
 
     job: SigningJob
     report: SigningReport | None = None
     error: Exception | None = None
+    earlier: str | None = None
+    """UID of the signature that an earlier run made for this very job (only with ``resume``)."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +66,18 @@ class VerificationOutcome:
     error: Exception | None = None
 
 
+@dataclass(frozen=True)
+class SignedBefore:
+    """A job that an earlier run has done: the UID of its signature."""
+
+    uid: str
+
+
 Signed = tuple[Plan, bytes, bytes | None]
 """A plan, the signature over its digest, and the time stamp over that."""
+
+Prepared = Plan | SignedBefore | Exception
+Finished = Signed | SignedBefore | Exception
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -78,17 +92,21 @@ def sign_files(
     sessions: int = 2,
     timestamp: Timestamper | None = None,
     overwrite: bool = False,
+    resume: bool = False,
 ) -> Iterator[SigningOutcome]:
     """Sign the jobs, ``sessions`` at most at once on the key, from threads of this process.
 
+    With ``resume`` a job that an earlier run has done is left out (its outcome has ``earlier``); a target that is
+    something else fails with ResumeConflictError, unless ``overwrite`` allows replacing it.
     Raises KeyMismatchError at once if the key is not the certificate's. Executors of processes should be started
     before a token is opened, or by ``spawn``, so that no process inherits the token's login.
     """
     demand_matching_key(key, request)
+    checks = _Checks(resume, timestamped=timestamp is not None, overwrite=overwrite)
     with ThreadPoolExecutor(sessions, "signing") as signers:
 
-        def one_signature(plan: Plan | Exception) -> Signed | Exception:
-            if isinstance(plan, Exception):
+        def one_signature(plan: Prepared) -> Finished:
+            if not isinstance(plan, Plan):
                 return plan
             try:
                 signature = sign_digest(key, plan)
@@ -98,7 +116,7 @@ def sign_files(
 
         def one_task(chunk: list[SigningJob]) -> list[SigningOutcome]:
             try:
-                plans = executor.submit(_prepare_all, chunk, request).result()
+                plans = executor.submit(_prepare_all, chunk, request, checks).result()
                 signed = list(signers.map(one_signature, plans))
                 return executor.submit(_finish_all, chunk, signed, overwrite).result()
             except Exception as error:  # the executor's own: a worker that died, a cluster that is gone
@@ -151,19 +169,39 @@ def _in_flight(task: Callable[[list[T]], list[R]], chunks: Iterator[list[T]], li
                 yield from future.result()
 
 
-def _prepare_all(jobs: list[SigningJob], request: SigningRequest) -> list[Plan | Exception]:
-    return [_prepare_one(job, request) for job in jobs]
+@dataclass(frozen=True)
+class _Checks:
+    """What is looked at before a file is prepared."""
+
+    resume: bool
+    timestamped: bool
+    overwrite: bool
 
 
-def _prepare_one(job: SigningJob, request: SigningRequest) -> Plan | Exception:
+def _prepare_all(jobs: list[SigningJob], request: SigningRequest, checks: _Checks) -> list[Prepared]:
+    return [_prepare_one(job, request, checks) for job in jobs]
+
+
+def _prepare_one(job: SigningJob, request: SigningRequest, checks: _Checks) -> Prepared:
     """A plan, or the error: one file's failure must not take the others of its task along."""
     try:
+        if checks.resume and (uid := _earlier_signature(job, request, checks)) is not None:
+            return SignedBefore(uid)
         return prepare(job.source, request)
     except Exception as error:
         return error
 
 
-def _finish_all(jobs: list[SigningJob], signed: list[Signed | Exception], overwrite: bool) -> list[SigningOutcome]:
+def _earlier_signature(job: SigningJob, request: SigningRequest, checks: _Checks) -> str | None:
+    try:
+        return find_earlier_signature(job.source, job.target, request, timestamped=checks.timestamped)
+    except ResumeConflictError:
+        if checks.overwrite and job.target is not None:
+            return None
+        raise
+
+
+def _finish_all(jobs: list[SigningJob], signed: list[Finished], overwrite: bool) -> list[SigningOutcome]:
     """Write all files of a task, then flush and rename them together: the disk has one wait instead of many."""
     outcomes = []
     ready: list[tuple[SigningJob, StagedFile, SigningReport]] = []
@@ -171,6 +209,9 @@ def _finish_all(jobs: list[SigningJob], signed: list[Signed | Exception], overwr
         for job, result in zip(jobs, signed, strict=True):
             if isinstance(result, Exception):
                 outcomes.append(SigningOutcome(job, error=result))
+                continue
+            if isinstance(result, SignedBefore):
+                outcomes.append(SigningOutcome(job, earlier=result.uid))
                 continue
             plan, signature, token = result
             try:

@@ -143,13 +143,13 @@ def demand_matching_key(key: PrivateKey, request: SigningRequest) -> None:
 def prepare(path: str | os.PathLike[str], request: SigningRequest) -> Plan:
     """Read a file and compute what its signature needs. Touches neither key nor disk."""
     algorithm = _allowed_algorithm(request)
-    purpose = _purpose(request)
+    purpose = requested_purpose(request)
     with DicomFile.open(path, note_padding=True) as file:
         try:
             level = file.item(request.item)
         except KeyError as missing:
             raise NoSuchSignatureError(f"{file.name}: there is no Item {missing.args[0]}.") from None
-        signed = _tags_to_sign(file, level, request)
+        signed = tags_to_sign(file, level, request)
         uid = f"2.25.{uuid.uuid4().int}"
         mac_id = _free_mac_id(file)
         syntax = file.syntax.uid if file.syntax.encapsulated else EXPLICIT_VR_LITTLE_ENDIAN
@@ -274,7 +274,8 @@ def _certificate_key(request: SigningRequest) -> object:
     return key
 
 
-def _purpose(request: SigningRequest) -> Purpose | None:
+def requested_purpose(request: SigningRequest) -> Purpose | None:
+    """The purpose that a signature of this request has. Raises ProfileError if its profile wants another one."""
     code = request.purpose
     if code is None and request.profile is Profile.SR_VERIFICATION:
         code = VERIFICATION
@@ -289,7 +290,8 @@ def _purpose(request: SigningRequest) -> Purpose | None:
     return purpose
 
 
-def _tags_to_sign(file: DicomFile, level: DataSet, request: SigningRequest) -> tuple[int, ...]:
+def tags_to_sign(file: DicomFile, level: DataSet, request: SigningRequest) -> tuple[int, ...]:
+    """The elements of this level that the request signs, ascending. Raises ProfileError and NotSignableError."""
     shortcomings = object_shortcomings(request.profile, file, level)
     if shortcomings:
         raise ProfileError(f"{file.name}: not fit for profile {request.profile.value}. {' '.join(shortcomings)}")

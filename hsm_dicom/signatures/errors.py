@@ -31,3 +31,7 @@ class KeyMismatchError(SignatureError):
 
 class NoSuchSignatureError(SignatureError):
     """No signature has this Digital Signature UID, or no Item is at this place."""
+
+
+class ResumeConflictError(SignatureError):
+    """Where an earlier run's result would be, there is something else: another object, state or signature."""

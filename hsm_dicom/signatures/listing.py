@@ -51,8 +51,3 @@ def list_signatures(path: str | os.PathLike[str]) -> tuple[ListedSignature, ...]
             )
             for item in signature_items(file)
         )
-
-
-def is_signed_by(path: str | os.PathLike[str], certificate: bytes) -> bool:
-    """Whether a signature of the file carries this certificate (DER): what a run that is taken up again skips."""
-    return any(signature.certificate == certificate for signature in list_signatures(path))

@@ -110,6 +110,34 @@ def test_a_run_is_taken_up_where_it_ended(sign, folder: Path, tmp_path: Path) ->
     assert all(len(list_signatures(path)) == 1 for path in (tmp_path / "out").rglob("*.dcm"))
 
 
+def test_a_name_that_was_used_again_is_a_conflict_and_no_image_is_lost(sign, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = (folder, "--out-dir", out, "--resume")
+    assert sign(*arguments).status == exits.OK
+    before = (out / "CT_small.dcm").read_bytes()
+    shutil.copy(image("MR_small.dcm"), folder / "CT_small.dcm")
+    shutil.copy(image("MR_small.dcm"), folder / "new.dcm")
+    result = sign(*arguments)
+    assert result.status == exits.FAILED
+    assert "1 file signed, 2 signed before, 1 failed" in result.said
+    [complaint] = result.err.splitlines()
+    assert f"CT_small.dcm: {out / 'CT_small.dcm'} exists, but it is not this file" in complaint
+    assert "another object (SOP Instance UID 1.3.6.1.4.1.5962.1.1.1.1.1.20040119072730.12322 instead of" in complaint
+    assert "replace it with --overwrite" in complaint
+    assert (out / "CT_small.dcm").read_bytes() == before
+    assert verify(out / "new.dcm").signatures[0].intact
+    assert sign(*arguments, "--overwrite").status == exits.OK
+    assert sign(*arguments).status == exits.OK
+
+
+def test_a_run_with_another_request_is_not_resumed_from_this_one(sign, folder: Path, tmp_path: Path) -> None:
+    arguments = (folder / "CT_small.dcm", "--out-dir", tmp_path / "out")
+    assert sign(*arguments, "--profile", "none", "--tag", "PatientName").status == exits.OK
+    result = sign(*arguments, "--profile", "creator", "--resume", "--jobs", "2")
+    assert result.status == exits.FAILED
+    assert "its signature covers other elements (1 of them; it would be" in result.err
+
+
 def test_in_place_adds_a_second_signature_unless_resumed(sign, folder: Path) -> None:
     ct = folder / "CT_small.dcm"
     assert sign(ct, "--in-place").status == exits.OK
