@@ -1,5 +1,9 @@
 """A process that forks at any time, with threads at work, and keys that end with it."""
 
+import dataclasses
+import shutil
+from pathlib import Path
+
 import pytest
 
 from tests.softhsm import TestToken
@@ -49,9 +53,67 @@ def test_a_process_with_8_busy_threads_forks_and_its_children_sign(node: TestTok
 
 
 def test_so_it_is_with_a_key_that_wants_its_pin_each_time(token: TestToken, proxy: Proxy) -> None:
+    proxy = under_the_name_of_softhsm(proxy)
     uri = proxy.serving(token.generate("careful", "p256", always_authenticate=True))
     environment = proxy.environment(sign_takes=0.02)
     assert scenes.play(FORK_WHILE_THREADS_SIGN, uri, environment=environment) == ["0 threads hang"]
+
+
+def under_the_name_of_softhsm(proxy: Proxy) -> Proxy:
+    """The same proxy, taken for SoftHSM itself, which bears to be finalised in a child."""
+    copy = Path(shutil.copy(proxy.module, proxy.folder / "libsofthsm2.so"))
+    return dataclasses.replace(proxy, module=copy)
+
+
+FORK_ONCE = """
+key = tokens.open_key(uris[0])
+sign(key)
+if os.fork() == 0:
+    said(lambda: sign(key))
+    try:
+        sign(key)
+        print("done", flush=True)
+    except TokenError as error:
+        print(error, flush=True)
+    os._exit(0)
+os.wait()
+said(lambda: sign(key))
+"""
+
+
+def test_a_module_that_is_not_known_to_bear_it_is_not_finalised_in_a_child(node: TestToken, proxy: Proxy) -> None:
+    printed = scenes.play(FORK_ONCE, proxy.serving(node.uri("rsa")), environment=proxy.environment(counted=True))
+    assert [printed[0], printed[2]] == ["TokenLost", "done"]
+    assert "multiprocessing: spawn" in printed[1]
+    assert "proxy.so" in printed[1]
+    calls = proxy.calls()
+    assert calls["C_Finalize"] == 1, "the parent's own, at its end"
+    assert calls["C_Login"] == 1, "the parent stayed logged in"
+
+
+def test_one_that_is_known_to_bear_it_is_finalised_and_logs_in_anew(node: TestToken, proxy: Proxy) -> None:
+    proxy = under_the_name_of_softhsm(proxy)
+    environment = proxy.environment(counted=True)
+    assert scenes.play(FORK_ONCE, proxy.serving(node.uri("rsa")), environment=environment) == ["done"] * 3
+    assert proxy.calls()["C_Finalize"] == 2
+    assert proxy.calls()["C_Login"] == 2
+
+
+def test_a_known_name_with_another_maker_behind_it_is_not_finalised_in_a_child(node: TestToken, proxy: Proxy) -> None:
+    proxy = under_the_name_of_softhsm(proxy)
+    proxy.rule("C_GetInfo manufacturer=Other")
+    environment = proxy.environment(counted=True)
+    printed = scenes.play(FORK_ONCE, proxy.serving(node.uri("rsa")), environment=environment)
+    assert [printed[0], printed[2]] == ["TokenLost", "done"]
+    assert proxy.calls()["C_Finalize"] == 1
+
+
+def test_a_module_that_starts_anew_in_a_child_is_not_finalised_there(node: TestToken, proxy: Proxy) -> None:
+    # As p11-kit's and OpenSC's do. Here the child then shares the login of the parent, as it would not with those.
+    proxy.rule("C_Initialize rv=0x0 after=1 skip=1", "C_Login rv=0x0 skip=1")
+    environment = proxy.environment(counted=True)
+    assert scenes.play(FORK_ONCE, proxy.serving(node.uri("rsa")), environment=environment) == ["done"] * 3
+    assert proxy.calls()["C_Finalize"] == 1
 
 
 def test_threads_that_fork_at_the_same_time_do_not_lock_each_other_out(node: TestToken) -> None:

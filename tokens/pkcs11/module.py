@@ -4,8 +4,9 @@ python-pkcs11 initialises a module as if its process had one thread (C_Initializ
 threads run during every call; SoftHSM then works without its locks, and two threads crash it. The owner here passes
 CKF_OS_LOCKING_OK, and a parameter string to the modules that need one (NSS softokn).
 
-In a forked child the owner finalises what was inherited and initialises anew on first use: the parent's login must
-not serve the child. Whoever holds sessions notices by `epoch`, which changes with every initialisation.
+In a forked child the owner initialises anew on first use: the parent's login must not serve the child. A module that
+calls itself initialised there is finalised first only if it is known to bear that (`FINALISED_IN_CHILD`). Whoever holds
+sessions notices by `epoch`, which changes with every initialisation.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import atexit
 import logging
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -41,6 +43,15 @@ reads the connection at that moment is told.
 """
 
 
+FINALISED_IN_CHILD = {"libsofthsm2.so": "SoftHSM", "libsoftokn3.so": "Mozilla Foundation"}
+"""Modules, by file name and CK_INFO's manufacturerID, whose C_Finalize in a forked child leaves the parent unharmed.
+
+Tried with SoftHSM 2.6.1 and NSS 3.87. tpm2-pkcs11 1.9.0 ends the parent's login, and what reaches its device through a
+connection (pkcs11-proxy) loses that to the child. A name alone does not do, and neither does a manufacturer: such a
+module names the maker of the one that it stands for.
+"""
+
+
 class ModuleUser(Protocol):
     """Somebody with sessions of a module."""
 
@@ -61,7 +72,7 @@ class Module:
         self._initialised_here = False
         self._inherited = False
         self._quiet_for_fork = False
-        self._forked_while_busy = False
+        self._unusable = ""
         self._library = _open_library(path, self._initialise_first)
         self.gate = self._new_gate()
         if not self._initialised_here:
@@ -105,15 +116,11 @@ class Module:
     def ready(self) -> int:
         """The current epoch, after whatever a fork left to be done. Call it before entering `gate`.
 
-        Raises `TokenLost` in a child that was forked while a call hung in the module, whose locks stay held there.
+        Raises `TokenLost` in a child that was forked while a call hung in the module, whose locks stay held there, and
+        in one whose module cannot start anew without harm to the parent.
         """
-        if self._forked_while_busy:
-            raise TokenLost(
-                f"This process was forked while a call hung in the PKCS#11 module {self.path}, which is of no use in "
-                "it now. Look at the device and its connection, then start the process anew."
-            )
         if self._inherited:
-            self.initialise_again(self.epoch)
+            self._initialise_in_child()
         return self.epoch
 
     def initialise_again(self, seen: int) -> None:
@@ -121,25 +128,18 @@ class Module:
 
         Ends every session of this module in this process. Raises `TokenLost` if a call hangs inside.
         """
-        try:
-            with self.gate.alone(QUIET_TIMEOUT):
-                if self.epoch != seen:
-                    return
-                if self._initialised_here or self._inherited:
-                    self._cryptoki.finalize()
-                self.epoch += 1  # even if what follows fails: no session of before works any more
-                self._initialise()
-                if not (self._initialised_here or self._inherited):
-                    raise TokenLost(
-                        f"The PKCS#11 module {self.path} was initialised by other code of this process, which alone "
-                        "may do so again. Restart this program."
-                    )
-                self._inherited = False
-        except GateBusy as error:
-            raise TokenLost(
-                f"The PKCS#11 module {self.path} does not answer: a call has been inside it for more than "
-                f"{QUIET_TIMEOUT:.0f} seconds. Look at the device and its connection, then restart this program."
-            ) from error
+        with self._alone():
+            if self.epoch != seen:
+                return
+            if self._initialised_here:
+                self._cryptoki.finalize()
+            self.epoch += 1  # even if what follows fails: no session of before works any more
+            self._initialise()
+            if not self._initialised_here:
+                raise TokenLost(
+                    f"The PKCS#11 module {self.path} was initialised by other code of this process, which alone "
+                    "may do so again. Restart this program."
+                )
 
     def used_by(self, user: ModuleUser) -> None:
         """Know of somebody who holds sessions of this module, and would lose them if it were initialised again."""
@@ -166,7 +166,11 @@ class Module:
         self.gate = self._new_gate()
         self._users_lock = threading.Lock()
         self._inherited = True
-        self._forked_while_busy = not self._quiet_for_fork
+        if not self._quiet_for_fork:
+            self._unusable = (
+                f"This process was forked while a call hung in the PKCS#11 module {self.path}, which is of no use in "
+                "it now. Look at the device and its connection, then start the process anew."
+            )
 
     def _new_gate(self) -> Gate:
         # Who initialised the module before us may have told it that there is one thread only.
@@ -176,6 +180,38 @@ class Module:
     def _initialise_first(self, library: object) -> None:
         self._cryptoki = Cryptoki(function_list_of(library))
         self._initialise()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        try:
+            with self.gate.alone(QUIET_TIMEOUT):
+                yield
+        except GateBusy as error:
+            raise TokenLost(
+                f"The PKCS#11 module {self.path} does not answer: a call has been inside it for more than "
+                f"{QUIET_TIMEOUT:.0f} seconds. Look at the device and its connection, then restart this program."
+            ) from error
+
+    def _initialise_in_child(self) -> None:
+        with self._alone():
+            if not self._inherited:
+                return
+            if self._unusable:
+                raise TokenLost(self._unusable)
+            self._initialise()
+            if not self._initialised_here:
+                if FINALISED_IN_CHILD.get(self.path.name) != self.manufacturer:
+                    self._unusable = (
+                        f"The PKCS#11 module {self.path} cannot be used in this process, which was forked from one "
+                        "that uses it: the module does not start anew here, and ending it first could end the login "
+                        "of the other process. Start this process without a fork (multiprocessing: spawn), or fork "
+                        "before the first key is opened."
+                    )
+                    raise TokenLost(self._unusable)
+                self._cryptoki.finalize()
+                self._initialise()
+            self.epoch += 1
+            self._inherited = False
 
     def _initialise(self) -> None:
         rv = self._cryptoki.initialize(self.init_string)

@@ -139,3 +139,26 @@ def test_a_wrong_pin_is_refused_by_softokn_and_not_presented_again(database: Pat
         WRONG="not it",
     )
     assert said.split() == ["PinRefused", "PinNotPresented"]
+
+
+def test_a_forked_child_logs_in_for_itself_and_the_parent_stays_logged_in(database: Path) -> None:
+    said = run(
+        database,
+        """
+        def sign(key):
+            ecdsa = ec.ECDSA(hashes.SHA256())
+            key.public_key().verify(key.sign(b"data", ecdsa), b"data", ecdsa)
+        with tokens.open_key(uri("ec"), **WHERE) as key:
+            sign(key)
+            anchor = key.device._connection._anchor
+            for _ in range(2):
+                if os.fork() == 0:
+                    sign(key)
+                    print("child", flush=True)
+                    os._exit(0)
+                os.wait()
+                sign(key)
+                print("parent", key.device._connection._anchor is anchor, flush=True)
+        """,
+    )
+    assert said.split() == ["child", "parent", "True"] * 2

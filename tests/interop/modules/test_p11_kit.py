@@ -237,3 +237,23 @@ def test_threads_that_lose_the_server_in_the_middle_all_end_well_or_in_a_sentenc
     outcomes = client.end().split()
     assert "signed" in outcomes
     assert set(outcomes) <= {"signed", "TokenLost"}
+
+
+def test_a_forked_child_has_a_connection_of_its_own_and_the_parent_stays_logged_in(server: Server) -> None:
+    client = Client(
+        server,
+        """
+        import os
+        with open_key("rsa") as key:
+            sign(key)
+            anchor = key.device._connection._anchor
+            if os.fork() == 0:
+                sign(key)
+                say("child")
+                os._exit(0)
+            os.wait()
+            sign(key)
+            say(f"parent {key.device._connection._anchor is anchor}")
+        """,
+    )
+    assert client.end().splitlines() == ["child", "parent True"]
