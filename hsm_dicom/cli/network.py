@@ -81,7 +81,10 @@ def store(
         list[Path], typer.Argument(metavar="FILE...", help="DICOM files, or folders of them.", show_default=False)
     ],
     attempts: Annotated[
-        int, typer.Option("--attempts", min=1, max=20, help="How often to try where the reason may pass.")
+        int,
+        typer.Option(
+            "--attempts", min=1, max=20, help="How many associations in a row may end without a file stored in them."
+        ),
     ] = 3,
     pin: Pin = None,
     config: Config = None,

@@ -12,6 +12,7 @@
 | listener.py                             | accepting, and handshakes that cannot hold each other up                 |
 | authorisation.py                        | which AE titles a certificate, or the holder of an ISCL key, may use     |
 | acceptor.py, requestor.py               | pynetdicom on connections that are secured already                       |
+| answers.py, endings.py                  | which answer fits a request; how an association ended, in words          |
 | service.py                              | a node that listens, and is reloaded                                     |
 | echo.py, store.py, receive.py           | C-ECHO and C-STORE as SCU, C-STORE as SCP                                |
 | signature_check.py                      | signatures of what is received                                           |

@@ -7,7 +7,6 @@ A-ASSOCIATE-RQ counts (PS3.8, 9.3.4; PS3.15, B.12).
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from typing import Any
@@ -20,6 +19,7 @@ from pynetdicom.transport import AssociationServer, RequestHandler
 
 from hsm_dicom.events import emit
 from hsm_dicom.network.authorisation import authorise_caller
+from hsm_dicom.network.endings import Ending
 from hsm_dicom.network.events import AssociationAborted, AssociationOpened, AssociationRefused, log
 from hsm_dicom.network.settings import MAXIMUM_PDU, Limits, Peer
 from hsm_dicom.network.transport import ConnectionFacts, Secured
@@ -119,29 +119,16 @@ class Acceptor:
             )
         )
 
-    def aborted(self, event: Event, facts: ConnectionFacts, secured: Secured) -> None:
+    def aborted(self, event: Event, facts: ConnectionFacts, secured: Secured, ending: Ending) -> None:
         """EVT_ABORTED: an A-ABORT, or the A-P-ABORT that follows a lost or forged connection."""
         emit(
             AssociationAborted(
                 name=self._name,
                 address=_address(event.assoc),
-                sentence=f"{self._name}: the association with {facts.who} was aborted{why_lost(secured)}.",
+                sentence=f"{self._name}: the association with {facts.who} was aborted: {ending.words(secured)}.",
                 subject=facts.subject,
             )
         )
-
-
-def why_lost(secured: Secured) -> str:
-    """The reason that a socket remembers, as the end of a sentence; empty where there is none."""
-    failure = getattr(secured.socket, "failure", None)
-    if failure is None:
-        return ""
-    if isinstance(failure, TimeoutError):
-        return ": the peer stopped in the middle of a PDU"
-    if isinstance(failure, ssl.SSLError):
-        reason = (failure.reason or "TLS error").lower().replace("_", " ")
-        return f": the secure connection failed its integrity check or was misused ({reason})"
-    return f": the connection was lost ({getattr(failure, 'strerror', None) or type(failure).__name__})"
 
 
 def facts_of(association: Association) -> ConnectionFacts | None:
@@ -179,7 +166,7 @@ class _Request(RequestHandler):
         association.secured_facts = facts  # type: ignore[attr-defined]
         association.bind(evt.EVT_REQUESTED, self._acceptor.authorise, [facts])
         association.bind(evt.EVT_ESTABLISHED, self._acceptor.opened, [facts])
-        association.bind(evt.EVT_ABORTED, self._acceptor.aborted, [facts, self._secured])
+        association.bind(evt.EVT_ABORTED, self._acceptor.aborted, [facts, self._secured, Ending(association)])
         return association
 
 

@@ -16,14 +16,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from pynetdicom import AE
+from pynetdicom import AE, evt
 from pynetdicom.association import Association
+from pynetdicom.events import Event
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.presentation import PresentationContext
 
 from hsm_dicom.events import emit
-from hsm_dicom.network.acceptor import why_lost
+from hsm_dicom.network.answers import match_answers
 from hsm_dicom.network.authorisation import authorise_called
+from hsm_dicom.network.endings import Ending
 from hsm_dicom.network.errors import AssociationLost, AssociationRejected, CannotConnect, PeerNotAuthorised
 from hsm_dicom.network.events import (
     AssociationOpened,
@@ -55,12 +57,11 @@ class Opened:
     association: Association = field(repr=False)
     facts: ConnectionFacts
     secured: Secured = field(repr=False)
+    ending: Ending = field(repr=False)
 
     def lost(self, peer: Peer) -> AssociationLost:
         """The error for an association that has gone away."""
-        refused = _refusal_in(self.secured, _at(peer))
-        why = f" {refused}" if refused else f"{why_lost(self.secured)}."
-        return AssociationLost(f"The association with {_at(peer)} was lost{why}")
+        return AssociationLost(f"The association with {_at(peer)} was lost: {self.ending.words(self.secured)}.")
 
 
 @contextmanager
@@ -78,8 +79,8 @@ def associate(
     """
     patience = patience or Patience()
     secured = secure(peer, transport, patience)
-    association = _request(peer, secured, calling_ae_title, contexts, patience)
-    opened = Opened(association, secured.facts, secured)
+    association, ending = _request(peer, secured, calling_ae_title, contexts, patience)
+    opened = Opened(association, secured.facts, secured, ending)
     _told_opened(peer, calling_ae_title, secured.facts)
     try:
         yield opened
@@ -139,10 +140,16 @@ def _request(
     calling_ae_title: str,
     contexts: Sequence[PresentationContext],
     patience: Patience,
-) -> Association:
+) -> tuple[Association, Ending]:
     ae = AE(calling_ae_title)
     ae.acse_timeout = ae.dimse_timeout = patience.answer
     ae.network_timeout = patience.idle
+    endings: list[Ending] = []
+
+    def watch(event: Event) -> None:
+        match_answers(event.assoc)
+        endings.append(Ending(event.assoc))
+
     try:
         association = ae.associate(
             _NUMERIC,
@@ -151,14 +158,16 @@ def _request(
             ae_title=peer.ae_title,
             max_pdu=MAXIMUM_PDU,
             tls_args=(_HandOver(secured.socket), ""),  # type: ignore[arg-type]
+            evt_handlers=[(evt.EVT_CONN_OPEN, watch)],
         )
     except BaseException:
         secured.socket.close()
         raise
+    ending = endings[0] if endings else Ending(association)
     if association.is_established:
-        return association
+        return association, ending
     secured.socket.close()
-    raise _not_established(association, peer, calling_ae_title, secured)
+    raise _not_established(association, peer, calling_ae_title, secured, ending)
 
 
 _NUMERIC = "127.0.0.1"
@@ -177,7 +186,7 @@ class _HandOver:
 
 
 def _not_established(
-    association: Association, peer: Peer, calling_ae_title: str, secured: Secured
+    association: Association, peer: Peer, calling_ae_title: str, secured: Secured, ending: Ending
 ) -> AssociationRejected | AssociationLost | HandshakeFailed:
     answer = association.acceptor.primitive
     if association.is_rejected and isinstance(answer, A_ASSOCIATE) and answer.result:
@@ -205,9 +214,12 @@ def _not_established(
         return refused
     if not association.accepted_contexts and isinstance(answer, A_ASSOCIATE) and answer.result == 0:
         return AssociationLost(f"{_at(peer)} accepted none of the presentation contexts that were proposed.")
-    return AssociationLost(
-        f"{_at(peer)} did not answer the request for an association{why_lost(secured)}; see its log."
-    )
+    if ending.ours and getattr(secured.socket, "failure", None) is None:
+        seconds = association.acse_timeout
+        return AssociationLost(
+            f"{_at(peer)} did not answer the request for an association within {seconds:g} seconds; see its log."
+        )
+    return AssociationLost(f"{_at(peer)} accepted no association: {ending.words(secured)}; see its log.")
 
 
 def _refusal_in(secured: Secured, peer: str) -> HandshakeFailed | None:

@@ -13,11 +13,16 @@ import ssl
 import threading
 from typing import Any
 
+from hsm_dicom.tls.failures import alert_in
+
 READ_SECONDS = 30.0
 """How long a read may wait in the middle of a PDU, unless said otherwise."""
 
 _RECORD = 1 << 14
 """Bytes of data in the largest TLS record (RFC 8446, 5.1)."""
+
+_RECORDS_BEFORE_ALERT = 8
+"""How many records that arrived before an alert are passed over to find it."""
 
 
 def answer_at_once(connection: socket.socket) -> None:
@@ -65,12 +70,29 @@ class SecuredSSLSocket(ssl.SSLSocket):
         return len(self._rest) + super().pending()
 
     def send(self, data: Any, flags: int = 0) -> int:
-        try:
-            with self._turn:
+        """Send. Where the peer has gone away, the alert that it left behind is what `failure` remembers."""
+        with self._turn:
+            try:
                 return super().send(data, flags)
-        except OSError as error:
-            self._note(error)
-            raise
+            except OSError as error:
+                self._note(self._find_unread_alert() or error)
+                raise
+
+    def _find_unread_alert(self) -> OSError | None:
+        """Return the error for a peer's alert that lies unread; None if there is none.
+
+        In TLS 1.3 a client is done before the server has judged its certificate. A server that refuses it sends an
+        alert and closes; the client's first write then fails, with the reason still waiting to be read.
+        """
+        with contextlib.suppress(OSError, ValueError):
+            super().settimeout(0)
+            for _ in range(_RECORDS_BEFORE_ALERT):
+                try:
+                    if not super().recv(_RECORD):
+                        return None
+                except ssl.SSLError as error:
+                    return error if alert_in(error) else None
+        return None
 
     def shutdown(self, how: int) -> None:
         """Tell the peer by a close_notify (RFC 8446, 6.1) that nothing was cut off, if nobody is in a read or write."""

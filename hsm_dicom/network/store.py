@@ -1,13 +1,15 @@
 """C-STORE as SCU (PS3.4, Annex B): files go out byte for byte, so that signatures over them stay valid.
 
 Nothing is converted: each Data Set is offered in the Transfer Syntax that it is stored in, and in no other. A file that
-the peer does not take is reported and the others go on. A connection that is lost is made anew, a few times.
+the peer does not take is reported and the others go on. A file counts as stored only by the answer to its own request
+(`hsm_dicom.network.answers`). A connection that is lost is made anew as long as there is progress, and some times more.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,7 +24,7 @@ from pynetdicom.status import code_to_category
 
 from hsm_dicom.errors import HsmDicomError
 from hsm_dicom.network.errors import AssociationLost, AssociationRejected, CannotConnect
-from hsm_dicom.network.requestor import Patience, associate
+from hsm_dicom.network.requestor import Opened, Patience, associate
 from hsm_dicom.network.settings import Peer
 from hsm_dicom.network.transport import ConnectionFacts, SecureTransport
 from hsm_dicom.tls import FailureReason, HandshakeFailed
@@ -92,8 +94,9 @@ def store(
 ) -> StoreResult:
     """Send files to a peer; folders stand for the files in them. What cannot be sent is in the result, not raised.
 
-    `attempts` bounds how often a file is tried where the reason may pass; before each further one there is a pause, in
-    seconds, that doubles. `progress` is called once for each file, as soon as its outcome is settled.
+    `attempts` bounds how many associations in a row may end, for a reason that may pass, without a file stored in them;
+    after each of these there is a pause, in seconds, that doubles. A file in which an association ended is tried again
+    after the others. `progress` is called once for each file, as soon as its outcome is settled.
     """
     job = _Job(peer, transport, calling_ae_title, attempts, pause, patience, progress)
     started = time.monotonic()
@@ -132,45 +135,66 @@ class _Job:
         return instances
 
     def send(self, batch: Sequence[Instance]) -> None:
-        """Send what fits into one association, in as many attempts as are allowed."""
-        waiting = list(batch)
-        for attempt in range(1, self._attempts + 1):
-            final = attempt == self._attempts
+        """Send what fits into one association, in as many associations as make progress, and a few more."""
+        waiting = deque(_Waiting(instance) for instance in batch)
+        why, fruitless = "", 0
+        while waiting:
+            before = len(waiting)
+            final = fruitless + 1 == self._attempts
             try:
-                waiting = self._attempt(waiting, attempt, final)
-                why = "its resources ran out"
+                self._attempt(waiting, final)
+                why = "The peer ran out of resources."
             except HsmDicomError as error:
                 why = str(error)
                 final = final or not _may_pass(error)
-                waiting = [one for one in waiting if one.path not in {o.path for o in self.outcomes}]
-            if final or not waiting:
+            if len(waiting) < before:
+                fruitless = 0
+                continue
+            fruitless += 1
+            if final:
                 break
-            time.sleep(self._pause * 2 ** (attempt - 1))
-        for instance in waiting:
-            self._settle(FileOutcome(instance.path, instance.sop_instance_uid, None, why, attempt))
+            time.sleep(self._pause * 2 ** (fruitless - 1))
+        for one in waiting:
+            tries = max(one.tries, fruitless)
+            uid = one.instance.sop_instance_uid
+            self._settle(FileOutcome(one.instance.path, uid, None, one.why or why, tries))
 
-    def _attempt(self, waiting: Sequence[Instance], attempt: int, final: bool) -> list[Instance]:
-        """One association; returns the instances that are worth another one."""
-        again: list[Instance] = []
-        contexts = _contexts(waiting)
+    def _attempt(self, waiting: deque[_Waiting], final: bool) -> None:
+        """Send in one association. What is settled leaves `waiting`; the instance in which it ends is its last then."""
+        contexts = _contexts(one.instance for one in waiting)
         with associate(self._peer, self._transport, self._calling, contexts, self._patience) as opened:
             self.facts = opened.facts
-            for instance in waiting:
+            for _ in range(len(waiting)):
+                one = waiting[0]
+                waiting.rotate(-1)
+                one.tries += 1
                 try:
-                    outcome = _sent(opened.association, instance)
+                    outcome = _sent(opened.association, one.instance)
                 except RuntimeError as error:
-                    raise opened.lost(self._peer) from error
+                    raise self._lost(opened, one) from error
                 if outcome is None:
-                    raise opened.lost(self._peer)
-                if outcome.status in _OUT_OF_RESOURCES and not final:
-                    again.append(instance)
-                else:
-                    self._settle(replace(outcome, attempts=attempt))
-        return again
+                    raise self._lost(opened, one)
+                if outcome.status not in _OUT_OF_RESOURCES or final:
+                    waiting.pop()
+                    self._settle(replace(outcome, attempts=one.tries))
+
+    def _lost(self, opened: Opened, one: _Waiting) -> AssociationLost:
+        lost = opened.lost(self._peer)
+        one.why = str(lost)
+        return lost
 
     def _settle(self, outcome: FileOutcome) -> None:
         self.outcomes.append(outcome)
         self._progress(outcome)
+
+
+@dataclass(eq=False)
+class _Waiting:
+    """An instance that is not settled: how often it was sent, and how the association ended in which that failed."""
+
+    instance: Instance
+    tries: int = 0
+    why: str = ""
 
 
 def expanded(files: Iterable[Path]) -> Iterator[Path]:
@@ -215,7 +239,7 @@ def _contexts(instances: Iterable[Instance]) -> list[PresentationContext]:
 
 
 def _sent(association: Association, instance: Instance) -> FileOutcome | None:
-    """The outcome of one C-STORE; None if the peer did not answer. Raises RuntimeError if the association is gone."""
+    """The outcome of one C-STORE; None without an answer that fits. Raises RuntimeError if the association is gone."""
     try:
         with _bytes_unchanged():
             answer = association.send_c_store(instance.path)

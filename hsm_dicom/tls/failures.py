@@ -44,7 +44,7 @@ _ALERTS = {
     "CERTIFICATE_EXPIRED": "our certificate is expired, or not yet valid, by its clock",
     "CERTIFICATE_REVOKED": "our certificate is revoked",
     "CERTIFICATE_UNKNOWN": "it does not accept our certificate",
-    "ACCESS_DENIED": "it does not allow us",
+    "ACCESS_DENIED": "it does not allow us (GnuTLS says so of an expired or untrusted certificate too)",
     "PROTOCOL_VERSION": "it offers no TLS version that our profile allows",
     "INSUFFICIENT_SECURITY": "it wants stronger suites or keys than we offer",
     "UNRECOGNIZED_NAME": "it does not know the host name that we asked for",
@@ -53,6 +53,8 @@ _ALERTS = {
     "INTERNAL_ERROR": "something failed on its side; its log says what",
 }
 """What a peer means by an alert (RFC 8446, 6.2), by OpenSSL's name without its prefix."""
+
+_SEE = "its log may say why, or it speaks DICOM without TLS on this port"
 
 
 def handshake_failed(error: Exception, peer: str) -> HandshakeFailed:
@@ -71,12 +73,13 @@ def handshake_failed(error: Exception, peer: str) -> HandshakeFailed:
         return HandshakeFailed(
             FailureReason.TIMED_OUT,
             peer,
-            f"{peer} did not finish the TLS handshake in time; see whether it speaks TLS on this port at all.",
+            f"{peer} did not finish the TLS handshake in time; see whether it speaks TLS on this port, or DICOM "
+            "without TLS.",
         )
     return HandshakeFailed(
         FailureReason.CLOSED,
         peer,
-        f"{peer} closed the connection during the TLS handshake ({_words(error)}); its log may say why.",
+        f"{peer} closed the connection during the TLS handshake ({_words(error)}); {_SEE}.",
     )
 
 
@@ -139,7 +142,7 @@ def _from_openssl(error: ssl.SSLError, peer: str) -> HandshakeFailed:
         )
     if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
         return HandshakeFailed(
-            FailureReason.CLOSED, peer, f"{peer} closed the connection during the TLS handshake; its log may say why."
+            FailureReason.CLOSED, peer, f"{peer} closed the connection during the TLS handshake; {_SEE}."
         )
     return HandshakeFailed(
         FailureReason.PROTOCOL_ERROR, peer, f"The TLS handshake with {peer} failed ({_words(error)})."
@@ -147,14 +150,28 @@ def _from_openssl(error: ssl.SSLError, peer: str) -> HandshakeFailed:
 
 
 def _alert(error: ssl.SSLError, peer: str) -> HandshakeFailed | None:
-    _, found, name = (error.reason or "").partition("_ALERT_")
-    return refused_by_peer(name, peer) if found else None
+    name = alert_in(error)
+    return refused_by_peer(name, peer) if name else None
+
+
+def alert_in(error: ssl.SSLError) -> str:
+    """Return the name of the alert of the peer that an error stands for (RFC 8446, 6), in capitals; empty if none."""
+    return (error.reason or "").partition("_ALERT_")[2]
+
+
+def alert_meaning(error: ssl.SSLError) -> str | None:
+    """Return what the peer means by the alert that an error stands for, as a clause; None if it stands for none."""
+    name = alert_in(error)
+    return _meaning(name) if name else None
 
 
 def refused_by_peer(name: str, peer: str) -> HandshakeFailed:
     """What an alert of the peer means; `name` is that of RFC 8446, 6, in capitals."""
-    meaning = _ALERTS.get(name, f"its alert says '{name.lower().replace('_', ' ')}'")
-    return HandshakeFailed(FailureReason.REFUSED_BY_PEER, peer, f"{peer} refused us: {meaning}.")
+    return HandshakeFailed(FailureReason.REFUSED_BY_PEER, peer, f"{peer} refused us: {_meaning(name)}.")
+
+
+def _meaning(name: str) -> str:
+    return _ALERTS.get(name, f"its alert says '{name.lower().replace('_', ' ')}'")
 
 
 def _words(error: Exception) -> str:
