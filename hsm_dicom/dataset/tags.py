@@ -76,6 +76,12 @@ def describe_tag(tag: int) -> str:
     return f"{format_tag(tag)} {name}" if name else format_tag(tag)
 
 
+def name_element(path: Path, tag: int) -> str:
+    """The place of an element: ``ContentSequence[0].TextValue``, with the number where PS3.6 has no keyword."""
+    name = format_tag(tag) if is_private(tag) else tag_name(tag) or format_tag(tag)
+    return f"{format_path(path)}.{name}" if path else name
+
+
 def parse_tag(text: str) -> int:
     """Read ``0010,0010``, ``(0010,0010)``, ``00100010`` or a keyword of PS3.6 such as ``PatientName``."""
     numeric = _NUMERIC.fullmatch(text.strip())

@@ -7,8 +7,11 @@ fits does not say everything. Modules that look for such a thing return `Anomaly
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+
+from hsm_dicom.dataset.tags import Path, name_element
 
 
 class Weight(IntEnum):
@@ -26,6 +29,9 @@ class Weight(IntEnum):
 class AnomalyCode(StrEnum):
     """The codes of anomalies. Each is explained in docs/verdicts.md, with its remedy."""
 
+    WRAPPED_CONTENT = "wrapped-content"
+    FOREIGN_CONTENT = "foreign-content"
+
 
 @dataclass(frozen=True)
 class Anomaly:
@@ -39,6 +45,12 @@ class Anomaly:
     weight: Weight
     clause: str
     detail: str = ""
+
+
+def list_elements(places: Sequence[tuple[Path, int]], limit: int = 3) -> str:
+    """The first elements by their places, each a path and a tag, and the number of the others."""
+    shown = ", ".join(name_element(path, tag) for path, tag in places[:limit])
+    return f"{shown} and {len(places) - limit} more" if len(places) > limit else shown
 
 
 def has_weight(anomalies: tuple[Anomaly, ...], weight: Weight) -> bool:

@@ -49,6 +49,7 @@ class Purpose:
 class MacParameters:
     """One Item of MAC Parameters Sequence (4FFE,0001)."""
 
+    item: DataSet
     mac_id: int
     transfer_syntax: str
     algorithm: str
@@ -184,6 +185,7 @@ def _parameters(file: DicomFile, item: DataSet, mac_id: int) -> MacParameters:
         if after <= before:
             raise Oddity(f"Data Elements Signed is not in ascending order at {format_tag(after)}")
     return MacParameters(
+        item,
         mac_id,
         _string(file, item, a.MAC_CALCULATION_TRANSFER_SYNTAX_UID, "UI"),
         _string(file, item, a.MAC_ALGORITHM, "CS"),

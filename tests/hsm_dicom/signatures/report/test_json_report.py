@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hsm_dicom.signatures import verify
+from hsm_dicom.signatures.anomalies import AnomalyCode
 from hsm_dicom.signatures.report import SCHEMA, as_json, json_line
 from hsm_dicom.signatures.verdict import Cause, Judge, Outcome, Word, unreadable
 from hsm_dicom.trust import Caution, Reason
@@ -97,7 +98,7 @@ def test_the_patient_is_not_named(desk: Desk) -> None:
 
 def test_every_word_and_code_is_explained_to_the_officer() -> None:
     verdicts, document = (DOCS / "verdicts.md").read_text(), DOCUMENT.read_text()
-    for code in (*Cause, *Reason, *Caution):
+    for code in (*Cause, *AnomalyCode, *Reason, *Caution):
         assert code in (Reason.TRUSTED, Cause.HISTORIC) or f"`{code}`" in verdicts, code
     for word in Word:
         assert f"`{word}`" in document

@@ -1,0 +1,63 @@
+"""What the Items of a signature hold besides what PS3.3 Table C.12-6 puts there.
+
+The MAC stream of PS3.3 C.12.1.1.3.1.2 is the covered elements followed by the elements of the signature's own Item,
+with nothing between them. Covered elements with tags below MAC ID Number (0400,0005) can therefore be moved into that
+Item, taken off Data Elements Signed, and replaced: the stream stays the same. No honest program writes such an Item.
+Any other foreign element was signed as a part of the Item, or is outside every MAC; it is reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Set
+
+from hsm_dicom.dataset.dicom_file import DataSet, DicomFile
+from hsm_dicom.dataset.element import Element
+from hsm_dicom.dataset.tags import Path
+from hsm_dicom.signatures import attributes as a
+from hsm_dicom.signatures.anomalies import Anomaly, AnomalyCode, Weight, list_elements
+from hsm_dicom.signatures.ignorable import is_ignorable
+from hsm_dicom.signatures.read import SignatureItem
+
+
+def find_foreign_content(file: DicomFile, item: SignatureItem) -> Iterator[Anomaly]:
+    """Yield what the signature's two Items hold that does not belong there."""
+    own = list(_foreign(file, item.item, a.SIGNATURE_ITEM))
+    wrapped = [element for element in own if element.tag < a.MAC_ID_NUMBER and element.signable]
+    if wrapped:
+        names = list_elements([((), element.tag) for element in wrapped])
+        yield Anomaly(
+            AnomalyCode.WRAPPED_CONTENT,
+            Weight.DOUBT,
+            f"content of the object may have been moved into the signature's own Item and replaced: {names}",
+            "The MAC is the same for an element of the object and for one of the Item. "
+            "Ask the sender for the object as it was signed.",
+        )
+    others = [(item.item.path, element.tag) for element in own if element not in wrapped]
+    if item.mac is not None:
+        others += [(item.mac.item.path, e.tag) for e in _foreign(file, item.mac.item, a.MAC_PARAMETERS_ITEM)]
+    others += _foreign_to_purpose(file, item.item, a.PURPOSE_CODE_SEQUENCE)
+    if a.CERTIFIED_TIMESTAMP_TYPE in item.item and a.CERTIFIED_TIMESTAMP not in item.item:
+        others.append((item.item.path, a.CERTIFIED_TIMESTAMP_TYPE))
+    if others:
+        yield Anomaly(
+            AnomalyCode.FOREIGN_CONTENT,
+            Weight.REMARK,
+            f"the signature's Items hold what does not belong there: {list_elements(others)}",
+            "Programs that show objects do not show it.",
+        )
+
+
+def _foreign(file: DicomFile, item: DataSet, allowed: Set[int]) -> Iterator[Element]:
+    return (e for e in item.elements if e.tag not in allowed and not is_ignorable(file, e))
+
+
+def _foreign_to_purpose(file: DicomFile, level: DataSet, tag: int) -> list[tuple[Path, int]]:
+    """What Items of codes hold besides the Code Sequence Macro."""
+    sequence = level.get(tag)
+    if sequence is None or sequence.vr != "SQ":
+        return []
+    found = []
+    for code in file.data_sets(level, sequence):
+        found += [(code.path, element.tag) for element in _foreign(file, code, a.CODE_SEQUENCE_MACRO)]
+        found += _foreign_to_purpose(file, code, a.EQUIVALENT_CODE_SEQUENCE)
+    return found

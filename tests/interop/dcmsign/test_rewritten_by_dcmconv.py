@@ -1,0 +1,39 @@
+"""DCMTK's dcmconv rewrites signed files with group lengths and padding: these raise no alarm."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from hsm_dicom.signatures import SigningRequest, sign, verify
+from hsm_dicom.signatures.verdict import Judge, SignatureVerdict
+from hsm_dicom.trust import TrustStore
+from tests.hsm_dicom.dataset.samples import encode
+from tests.hsm_dicom.signatures.tampering import report
+from tests.interop.dcmsign.dcmsign import Dcmsign
+from tests.pki import Authority, Identity
+
+
+def judged(path: Path, authority: Authority) -> SignatureVerdict:
+    (verdict,) = Judge.trusting(TrustStore([authority.certificate])).file(verify(path)).signatures
+    return verdict
+
+
+@pytest.mark.parametrize("signed_by", ["ours", "dcmsign"])
+@pytest.mark.parametrize("options", [("+g",), ("+p", "512", "64"), ("+g", "+p", "512", "64"), ("-e",)])
+def test_group_lengths_and_padding_leave_the_verdict_as_it_is(
+    signed_by: str, options: tuple[str, ...], dcmsign: Dcmsign, authority: Authority, signer: Identity, tmp_path: Path
+) -> None:
+    plain, signed, rewritten = (tmp_path / f"{name}.dcm" for name in ("plain", "signed", "rewritten"))
+    plain.write_bytes(encode(report()))
+    if signed_by == "ours":
+        sign(plain, signed, signer.key, SigningRequest(signer.der, purpose=1))
+    else:
+        dcmsign.sign(plain, signed, "+pb")
+    subprocess.run(["dcmconv", *options, str(signed), str(rewritten)], check=True, timeout=30)
+    assert rewritten.read_bytes() != signed.read_bytes()
+    before, after = judged(signed, authority), judged(rewritten, authority)
+    assert (after.word, after.text) == (before.word, before.text)
+    assert after.signature.anomalies == ()
