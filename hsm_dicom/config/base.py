@@ -6,16 +6,19 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationInfo
+from pydantic_core import PydanticCustomError
 
 
 def below(path: Path, info: ValidationInfo) -> Path:
     """A path as the file means it: relative to the folder that the file is in."""
+    if "\0" in str(path):
+        raise PydanticCustomError("null_character", "")
     folder: Path = (info.context or {}).get("folder", Path())
     return folder / path.expanduser()
 
 
 FilePath = Annotated[Path, AfterValidator(below)]
-Text = Annotated[str, StringConstraints(min_length=1)]
+Text = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00]*$")]
 
 
 class Section(BaseModel):

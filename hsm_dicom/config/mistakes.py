@@ -60,6 +60,8 @@ _WORDS: Mapping[str, Words] = {
     "weakness": ("What is to be allowed is not known.", f"It may be one of: {', '.join(ALLOWABLE)}."),
     "string_type": ("A text in quotation marks must stand here.", 'Write it like name = "text".'),
     "string_too_short": ("The text is empty.", "Write it, or remove the key."),
+    "null_character": ("The path has a null character (\\u0000), which no path can have.", "Remove it."),
+    "string_pattern_mismatch": ("The text has a null character (\\u0000).", "Remove it."),
     "path_type": ("A path in quotation marks must stand here.", 'Write it like name = "/path".'),
     "int_type": ("A whole number must stand here.", "Write it without quotation marks."),
     "int_parsing": ("A whole number must stand here.", "Write it without quotation marks."),

@@ -292,6 +292,8 @@ def test_a_pin_in_a_uri_is_refused_with_the_reason(write) -> None:
         ("[identities.n]\nkey = 'nonsense'", "identities.n.key", "does not begin with 'pkcs11:'"),
         ("[identities.n]\ntoken = 'a'\nobject = 'k'\nallow = ['all']", "identities.n.allow.0", "not known"),
         ("tokens = 3", "tokens", "Tables with names"),
+        ("[tokens.a]\nlabel = 'a'\nmodule = \"a\\u0000b\"", "tokens.a.module", "null character"),
+        ("[tokens.a]\nmodule = 'a'\nlabel = \"a\\u0000b\"", "tokens.a.label", "null character"),
         ("[tokens]\na = 3", "tokens.a", "A table must stand here"),
         ("[tokens.a]\nmodule = 'x.so'", "tokens.a", "neither a label nor a serial"),
         ("[tokens.a]\nmodule = 'x.so'\nlabel = ''", "tokens.a.label", "empty"),
