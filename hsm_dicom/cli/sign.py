@@ -27,6 +27,7 @@ from hsm_dicom.cli.options import (
 
 if TYPE_CHECKING:
     from hsm_dicom.config import Configuration
+    from hsm_dicom.dataset.tags import Path as ItemPath
     from hsm_dicom.identity import Identity
     from hsm_dicom.signatures import SigningRequest
     from hsm_dicom.signatures.create import Timestamper
@@ -134,6 +135,8 @@ Purpose = Annotated[
     typer.Option(
         "--purpose",
         metavar="N",
+        min=1,
+        max=18,
         help="Why it is signed: a number that hsm-dicom purposes lists.",
         show_default=False,
         rich_help_panel=_WHAT,
@@ -193,12 +196,12 @@ def sign(
         raise typer.BadParameter("Say who signs: either --identity NAME, or --key URI with --cert.")
     chosen = files.expand(inputs, only)
     targets = destination.targets(chosen)
-    tags = _tags(tag or (), tag_file)
+    tags, place = _tags(tag or (), tag_file), _place(item)
     with ExitStack() as stack:
         configuration = stack.enter_context(configured(config))
         signer = stack.enter_context(_signer(configuration, identity, key, cert, pin, module))
         signer.demand_current()
-        request = _request(signer, profile, mac, tags, item, purpose, allow_weak)
+        request = _request(signer, profile, mac, tags, place, purpose, allow_weak)
         run = SigningRun(signer, request, json=json)
         pairs = list(zip(chosen, targets, strict=True))
         executor = stack.enter_context(files.workers(jobs))
@@ -233,13 +236,12 @@ def _request(
     profile: ProfileName,
     mac: MacName,
     tags: tuple[int, ...] | None,
-    item: str | None,
+    item: ItemPath,
     purpose: int | None,
     allow_weak: bool,
 ) -> SigningRequest:
     from cryptography.hazmat.primitives.serialization import Encoding
 
-    from hsm_dicom.dataset.tags import parse_path
     from hsm_dicom.signatures import Profile, SigningRequest
 
     return SigningRequest(
@@ -247,23 +249,47 @@ def _request(
         profile=Profile(profile.value),
         mac=mac.value.upper(),
         tags=tags,
-        item=parse_path(item) if item is not None else (),
+        item=item,
         purpose=purpose,
         allow_weak=allow_weak,
     )
 
 
 def _tags(named: Iterable[str], file: Path | None) -> tuple[int, ...] | None:
-    """The tags that --tag and --tag-file name; None where neither is there."""
-    from hsm_dicom.dataset.tags import parse_tag
+    """The tags that --tag and --tag-file name; None where neither is there. Raises `typer.BadParameter`."""
+    from hsm_dicom.dataset.tags import TagError, parse_tag
 
-    texts = list(named)
+    texts = [(text, "--tag") for text in named]
     if file is not None:
-        lines = (line.partition("#")[0].strip() for line in file.read_text("utf-8").splitlines())
-        texts += [line for line in lines if line]
+        texts += [(line, "--tag-file") for line in _lines(file)]
     elif not texts:
         return None
-    return tuple(sorted({parse_tag(text) for text in texts}))
+    tags = set()
+    for text, option in texts:
+        try:
+            tags.add(parse_tag(text))
+        except TagError as error:
+            raise typer.BadParameter(str(error), param_hint=option) from None
+    return tuple(sorted(tags))
+
+
+def _lines(file: Path) -> list[str]:
+    """What a tag file says, line by line, without its comments."""
+    try:
+        text = file.read_text("utf-8")
+    except UnicodeDecodeError:
+        raise typer.BadParameter(f"{file} is not UTF-8 text; save it as UTF-8.", param_hint="--tag-file") from None
+    return [line for full in text.splitlines() if (line := full.partition("#")[0].strip())]
+
+
+def _place(item: str | None) -> ItemPath:
+    """The place that --item names; that of the main Data Set where it is not there. Raises `typer.BadParameter`."""
+    from hsm_dicom.dataset.tags import TagError, parse_path
+
+    try:
+        return () if item is None else parse_path(item)
+    except TagError as error:
+        raise typer.BadParameter(str(error), param_hint="--item") from None
 
 
 def _authority(url: str | None) -> Timestamper | None:

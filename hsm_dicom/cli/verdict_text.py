@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from hsm_dicom.cli import output
 from hsm_dicom.cli.output import shown
+from hsm_dicom.cli.remedies import remedy_for
 from hsm_dicom.dataset.tags import format_path
 from hsm_dicom.signatures.coverage import Coverage, Share
 from hsm_dicom.signatures.verdict import FileVerdict, Moment, MomentKind, Outcome, SignatureVerdict, Word
@@ -31,6 +32,8 @@ def print_line(verdict: FileVerdict) -> None:
     texts = "; ".join(shown(one.text) for one in verdict.signatures if one.word is not Word.HISTORIC)
     said = texts or verdict.text
     unmet = " ".join(verdict.unmet)
+    if texts and unmet:
+        said += "."
     output.outcome(verdict.outcome is Outcome.GOOD, f"{shown(verdict.name)}: {' '.join((said, unmet)).rstrip()}")
 
 
@@ -68,8 +71,9 @@ def _signature_rows(verdict: SignatureVerdict) -> Iterator[tuple[str, str]]:
         yield "meets", ", ".join(profile.value for profile in signature.profiles)
     if signature.coverage is not None:
         yield from _coverage_rows(signature.coverage, proven=verdict.word.good)
-    for detail in dict.fromkeys(ground.detail for ground in verdict.grounds if ground.detail):
-        yield "note", shown(detail)
+    notes = (f"{ground.detail} {remedy_for(ground.code)}".strip() for ground in verdict.grounds)
+    for note in filter(None, dict.fromkeys(notes)):
+        yield "note", shown(note)
 
 
 def _time_row(verdict: SignatureVerdict) -> Iterator[tuple[str, str]]:

@@ -37,6 +37,14 @@ class WriteRefusedError(DicomFileError):
     """The output would overwrite something that the caller did not name for overwriting."""
 
 
+class TargetExistsError(WriteRefusedError):
+    """The output exists already, and the caller did not allow it to be replaced."""
+
+
+class TargetIsSourceError(WriteRefusedError):
+    """The output is the source itself, and the caller did not ask for it to be replaced."""
+
+
 class MalformedDataSetError(DicomFileError):
     """The encoding breaks a rule of PS3.5, or reads differently to different readers.
 

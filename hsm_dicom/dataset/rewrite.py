@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from hsm_dicom.dataset.dicom_file import EncodedFile
-from hsm_dicom.dataset.errors import DicomFileError, WriteRefusedError
+from hsm_dicom.dataset.errors import DicomFileError, TargetExistsError, TargetIsSourceError, WriteRefusedError
 from hsm_dicom.dataset.source import CHUNK
 
 StrPath = str | os.PathLike[str]
@@ -147,11 +147,11 @@ def _refuse_overwriting(file: EncodedFile, goal: Path, overwrite: bool) -> None:
     except OSError:
         return
     if os.path.samestat(there, file.status):
-        raise WriteRefusedError(str(goal), "is the source itself; sign in place if it is to be replaced.")
+        raise TargetIsSourceError(str(goal), "is the source itself.")
     if not stat.S_ISREG(there.st_mode):
         raise WriteRefusedError(str(goal), "exists and is not a regular file.")
     if not overwrite:
-        raise WriteRefusedError(str(goal), "exists already; name another file or allow overwriting.")
+        raise TargetExistsError(str(goal), "exists already.")
 
 
 def _copy_attributes(file: EncodedFile, source: Path, target: int) -> None:

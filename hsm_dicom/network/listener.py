@@ -9,6 +9,7 @@ open for a moment so that the peer can read the alert.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import queue
 import selectors
@@ -330,15 +331,22 @@ class Listener:
             self._wake_up.send(b"\0")
 
 
+_LISTENING = {
+    errno.EADDRINUSE: "Find the program that uses the port (ss -ltnp), or set another port.",
+    errno.EADDRNOTAVAIL: "No interface of this machine has this address; set host to one that ip address lists.",
+    errno.EACCES: "Ports below 1024 need the capability CAP_NET_BIND_SERVICE; grant it, or set port to 1024 or above.",
+}
+"""What to do where an address cannot be used, by errno."""
+
+
 def _listening(address: Address) -> socket.socket:
     family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
     try:
         return socket.create_server(address, family=family, backlog=_BACKLOG)
     except OSError as error:
-        raise CannotListen(
-            f"{_text(address)} cannot be listened on ({os.strerror(error.errno or 0)}); see what else uses the port "
-            "(ss -ltnp), or name another address."
-        ) from error
+        remedy = _LISTENING.get(error.errno or 0, "Correct host and port of the listener.")
+        why = os.strerror(error.errno or 0)
+        raise CannotListen(f"The listener cannot use {_text(address)}: {why}. {remedy}") from error
 
 
 def _timed_out(pending: _Pending, limits: Limits, transport: SecureTransport) -> HandshakeFailed:

@@ -37,6 +37,7 @@ from hsm_dicom.signatures.check import made_by
 from hsm_dicom.signatures.coverage import PIXEL_TAGS, is_empty
 from hsm_dicom.signatures.errors import (
     KeyMismatchError,
+    MissingPurposeError,
     NoSuchSignatureError,
     NotSignableError,
     ProfileError,
@@ -255,7 +256,7 @@ def _allowed_algorithm(request: SigningRequest) -> MacAlgorithm:
     algorithm = mac_algorithm(request.mac)
     if algorithm.weak and not request.allow_weak:
         raise WeakMacAlgorithmError(
-            f"{algorithm.term} is too weak for new signatures; use SHA256, SHA384 or SHA512, or allow it by name."
+            f"{algorithm.term} is too weak for new signatures (SHA256, SHA384 and SHA512 are not)."
         )
     return algorithm
 
@@ -283,10 +284,11 @@ def requested_purpose(request: SigningRequest) -> Purpose | None:
         raise ProfileError(f"{code} is not a purpose of CID 7007; use a number from 1 to {max(PURPOSES)}.")
     purpose = None if code is None else Purpose(str(code), CODING_SCHEME, PURPOSES[code])
     if not purpose_fits(request.profile, purpose):
-        raise ProfileError(
-            "A signature under this profile needs a purpose"
-            + (", which is 5, Verification Signature." if request.profile is Profile.SR_VERIFICATION else "; name one.")
-        )
+        if request.profile is Profile.SR_VERIFICATION:
+            raise ProfileError(
+                f"The profile sr-verification needs the purpose {VERIFICATION}, {PURPOSES[VERIFICATION]}."
+            )
+        raise MissingPurposeError(f"The profile {request.profile.value} needs a purpose.")
     return purpose
 
 

@@ -25,6 +25,10 @@ class ProfileError(SignatureError):
     """The object, the key or the request does not fit the signature profile (PS3.15 Annex C)."""
 
 
+class MissingPurposeError(ProfileError):
+    """The profile demands a Digital Signature Purpose (PS3.3 C.12.1.1.3), and the request has none."""
+
+
 class KeyMismatchError(SignatureError):
     """The key does not belong to the certificate, or is of a kind that no DICOM signature can use."""
 

@@ -192,7 +192,7 @@ def _revocation_is_required(question: Question, store: TrustStore, policy: Polic
 
 def _no_path(search: PathSearch, store: TrustStore) -> Finding:
     if not store.has_anchors:
-        return Finding(Reason.NO_ANCHORS, "No trust anchors were given, so nothing can be trusted; name a CA file.")
+        return Finding(Reason.NO_ANCHORS, "No trust anchors were given, so nothing can be trusted.")
     if search.exhausted:
         return Finding(
             Reason.TOO_COMPLEX,

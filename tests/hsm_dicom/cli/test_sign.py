@@ -16,6 +16,7 @@ from hsm_dicom.cli import exits
 from hsm_dicom.cli.sign import MacName, ProfileName
 from hsm_dicom.signatures import MAC_ALGORITHMS, Profile, verify
 from hsm_dicom.signatures.listing import list_signatures
+from hsm_dicom.signatures.purposes import PURPOSES
 from tests.hsm_dicom.ceremony import certify
 from tests.hsm_dicom.cli.conftest import PROGRAM, Node, Run, image, run_program, type_in
 from tests.pki import DAY, NOW
@@ -151,7 +152,7 @@ def test_what_exists_is_replaced_only_on_demand(sign, signing_node: Node) -> Non
     out = signing_node.write("there.dcm", b"precious")
     refused = sign(image(), "-o", out)
     assert refused.status == exits.FAILED
-    assert "exists already" in refused.err
+    assert f"{out}: exists already. Name another file, or add --overwrite." in refused.err
     assert out.read_bytes() == b"precious"
     assert sign(image(), "-o", out, "--overwrite").status == exits.OK
 
@@ -178,13 +179,11 @@ def test_an_sr_is_signed_under_its_profile(sign, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--tag", "NoSuchKeyword"), "is neither a tag"),
         (("--tag", "0010,4000"), "is not there"),
         (("--tag", "FFFA,FFFA"), "may never be signed"),
-        (("--item", "PatientName"), "does not name an Item"),
         (("--item", "OtherPatientIDsSequence[9]"), "there is no Item"),
-        (("--mac", "sha1"), "too weak for new signatures"),
-        (("--purpose", "99"), "not a purpose of CID 7007"),
+        (("--mac", "sha1"), "to sign with it all the same, add --allow-weak."),
+        (("--profile", "sr"), "The profile sr needs a purpose. Add --purpose NUMBER"),
         (("--profile", "sr", "--purpose", "1"), "is no Structured Report"),
         (("--tag-file", "/nowhere/tags"), "/nowhere/tags: No such file"),
     ],
@@ -196,6 +195,30 @@ def test_each_thing_that_cannot_be_signed_has_its_sentence(
     assert result.status == exits.FAILED
     assert words in result.err
     assert not (tmp_path / "s.dcm").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--tag", "NoSuchKeyword"), "is neither a tag"),
+        (("--tag-file", "bad.txt"), "is neither a tag"),
+        (("--tag-file", "latin.txt"), "Invalid value for --tag-file"),
+        (("--item", "PatientName"), "does not name an Item"),
+        (("--purpose", "0"), "--purpose"),
+        (("--purpose", str(max(PURPOSES) + 1)), "--purpose"),
+    ],
+)
+def test_an_option_that_is_misspelt_is_a_usage_error_said_once(
+    sign, folder: Path, tmp_path: Path, arguments: tuple[str, ...], words: str
+) -> None:
+    (tmp_path / "bad.txt").write_text("PatientName\nNoSuchKeyword\n")
+    (tmp_path / "latin.txt").write_bytes("# f\u00fcr\n".encode("latin-1"))
+    option, value = arguments
+    value = str(tmp_path / value) if value.endswith(".txt") else value
+    result = sign(folder, "--out-dir", tmp_path / "out", option, value)
+    assert result.status == exits.USAGE
+    assert result.err.count(words) == 1
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_weak_hash_is_allowed_by_name(sign, tmp_path: Path) -> None:

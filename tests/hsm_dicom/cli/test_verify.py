@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -85,6 +86,7 @@ def test_without_trust_it_cannot_be_told_who_signed(run: Run, signed: Path) -> N
     result = run("verify", signed)
     assert result.status == exits.BAD_SIGNATURE
     assert "? cannot tell who signed, because no trust anchors were given" in result.said
+    assert "Add --trust FILE with the certificate of a CA." in result.said
 
 
 def test_a_file_without_signature_is_100(verify) -> None:
@@ -127,6 +129,8 @@ def test_a_bad_file_is_named_and_the_others_go_on(
 
 def test_the_worst_of_many_files_decides(verify, signed: Path) -> None:
     forged = forge(signed, b"CompressedSamples", b"DompressedSamples")
+    unmet = verify(signed, "--brief", "--require", "timestamp").said
+    assert re.search(r": valid(, but [^.]*)?\. No valid signature has a valid certified time stamp\.", unmet)
     result = verify(signed, forged, image(), "--brief")
     assert result.status == exits.BAD_SIGNATURE
     assert f"✓ {signed}: valid" in result.said

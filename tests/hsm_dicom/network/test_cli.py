@@ -150,7 +150,7 @@ def test_listening_twice_is_one_sentence(site: Site) -> None:
             [*PROGRAM, "listen", "--config", str(site.config)], capture_output=True, text=True, timeout=30
         )
     assert second.returncode == 1
-    assert "cannot be listened on (Address already in use)" in second.stderr
+    assert "Address already in use. Find the program that uses the port (ss -ltnp)" in second.stderr
     assert "Traceback" not in second.stderr
 
 

@@ -9,6 +9,7 @@ import pydicom
 import pytest
 
 from hsm_dicom.signatures import NotSignableError, Profile, ProfileError, SigningRequest, sign, verify
+from hsm_dicom.signatures.errors import MissingPurposeError
 from hsm_dicom.signatures.profile_tables import MODULES
 from tests.hsm_dicom.dataset.samples import data_set, encode, shipped
 from tests.interop.dcmsign.dcmsign import PROFILES, Dcmsign
@@ -118,9 +119,9 @@ def test_what_is_no_report_or_not_verified_cannot_be_signed_as_one(
     request = replace(request_, profile=Profile.SR, purpose=1)
     with pytest.raises(ProfileError, match="no Structured Report"):
         sign(rich, target, signer.key, request)
-    with pytest.raises(ProfileError, match="needs a purpose; name one"):
+    with pytest.raises(MissingPurposeError, match="needs a purpose"):
         sign(report, target, signer.key, replace(request, purpose=None))
-    with pytest.raises(ProfileError, match="which is 5"):
+    with pytest.raises(ProfileError, match="needs the purpose 5, Verification Signature"):
         sign(report, target, signer.key, replace(request, profile=Profile.SR_VERIFICATION))
     with pytest.raises(ProfileError, match="99 is not a purpose"):
         sign(report, target, signer.key, replace(request, purpose=99))
