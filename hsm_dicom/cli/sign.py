@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import ExitStack
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -100,6 +101,14 @@ SignatureProfile = Annotated[
 ]
 Mac = Annotated[MacName, typer.Option("--mac", help="Hash.", rich_help_panel=_WHAT)]
 AllowWeak = Annotated[bool, typer.Option("--allow-weak", help="Allow sha1, md5, ripemd160.", rich_help_panel=_WHAT)]
+AllowUncovered = Annotated[
+    bool,
+    typer.Option(
+        "--allow-uncovered",
+        help="Sign even if identity or content (UN inside) cannot be covered.",
+        rich_help_panel=_WHAT,
+    ),
+]
 Tags = Annotated[
     list[str] | None,
     typer.Option(
@@ -167,6 +176,7 @@ def sign(
     profile: SignatureProfile = ProfileName.BASE,
     mac: Mac = MacName.SHA256,
     allow_weak: AllowWeak = False,
+    allow_uncovered: AllowUncovered = False,
     tag: Tags = None,
     tag_file: TagFile = None,
     item: ItemPlace = None,
@@ -201,7 +211,8 @@ def sign(
         configuration = stack.enter_context(configured(config))
         signer = stack.enter_context(_signer(configuration, identity, key, cert, pin, module))
         signer.demand_current()
-        request = _request(signer, profile, mac, tags, place, purpose, allow_weak)
+        request = _request(signer, profile, mac, tags, place, purpose)
+        request = replace(request, allow_weak=allow_weak, allow_uncovered=allow_uncovered)
         run = SigningRun(signer, request, json=json)
         pairs = list(zip(chosen, targets, strict=True))
         executor = stack.enter_context(files.workers(jobs))
@@ -238,7 +249,6 @@ def _request(
     tags: tuple[int, ...] | None,
     item: ItemPath,
     purpose: int | None,
-    allow_weak: bool,
 ) -> SigningRequest:
     from cryptography.hazmat.primitives.serialization import Encoding
 
@@ -251,7 +261,6 @@ def _request(
         tags=tags,
         item=item,
         purpose=purpose,
-        allow_weak=allow_weak,
     )
 
 

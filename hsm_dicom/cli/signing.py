@@ -11,7 +11,7 @@ from typing import Any
 from hsm_dicom.cli import output
 from hsm_dicom.cli.errors import sentence
 from hsm_dicom.cli.files import Input
-from hsm_dicom.dataset.tags import describe_tag, format_path, format_tag
+from hsm_dicom.dataset.tags import describe_tag, format_path, format_tag, never_signable
 from hsm_dicom.events import SignatureMade, emit
 from hsm_dicom.identity import Identity
 from hsm_dicom.signatures import SigningReport, SigningRequest
@@ -32,6 +32,8 @@ class SigningRun:
         self.signed = 0
         self.last: SigningReport | None = None
         self.skipped = 0
+        self.uncovered = 0
+        self.incomplete = 0
         self.failed = 0
 
     def sign(
@@ -74,6 +76,7 @@ class SigningRun:
         seconds = time.perf_counter() - self.started
         if self.json:
             counts = {"signed": self.signed, "skipped": self.skipped, "failed": self.failed}
+            counts |= {"uncovered": self.uncovered, "incomplete": self.incomplete}
             output.write_json("sign-summary", counts | {"seconds": round(seconds, 3)})
             return
         if self.signed == 1 and self.last is not None:
@@ -84,10 +87,24 @@ class SigningRun:
             parts += [f"{self.failed} failed"] if self.failed else []
             rate = f", {self.signed / seconds:,.0f} files/s" if self.signed > 9 else ""
             output.outcome(not self.failed, f"{', '.join(parts)} in {seconds:.1f} s{rate}.")
+            self._tell_incomplete()
+
+    def _tell_incomplete(self) -> None:
+        """Of many files, in how many something stays unsigned; each file's report has the names."""
+        if self.uncovered:
+            output.outcome(False, f"{output.count(self.uncovered, 'file')} signed without all of identity and content.")
+        if others := self.incomplete - self.uncovered:
+            output.say((f"{output.count(others, 'file')} with other elements that are not signed.", output.QUIET))
 
     def _tell_signed(self, report: SigningReport) -> None:
         self.signed += 1
         self.last = report
+        self.incomplete += not all(map(never_signable, report.left_out))
+        if report.uncovered:
+            self.uncovered += 1
+            if not self.json:
+                named = names(report.uncovered, limit=len(report.uncovered))
+                output.complain(report.source, f"signed, but the signature does not cover {named}.")
         emit(
             SignatureMade(
                 file=report.source,
@@ -151,5 +168,6 @@ def _report_json(report: SigningReport, signer: Identity) -> dict[str, Any]:
         "timestamped": report.timestamped,
         "elements_signed": [format_tag(tag) for tag in report.signed],
         "elements_left_out": [format_tag(tag) for tag in report.left_out],
+        "elements_uncovered": [format_tag(tag) for tag in report.uncovered],
         "elements_oddly_padded": [format_tag(tag) for tag in report.overpadded],
     }

@@ -25,9 +25,9 @@ Many files on any executor, one token session each: ``sign_files``, ``verify_fil
 whether an earlier run has signed a file already. Looking and taking out again:
 ``list_signatures``, ``remove``, ``remove_all``; ``add_timestamp`` puts a TimeStampToken into a signature made before.
 
-Modules: ``create`` (with ``insert``), ``amend``, ``batch`` (with ``resume``), ``listing``, ``verify`` (with ``read``,
-``coverage``, ``check``), ``profiles`` (with the generated ``profile_tables``), ``purposes``, ``algorithms``, ``mac``
-(the byte stream), ``attributes``, ``errors``.
+Modules: ``create`` (with ``insert``, ``main_content``), ``amend``, ``batch`` (with ``resume``), ``listing``, ``verify``
+(with ``read``, ``coverage``, ``check``), ``profiles`` (with the generated ``profile_tables``), ``purposes``,
+``algorithms``, ``mac`` (the byte stream), ``attributes``, ``errors``.
 """
 
 from hsm_dicom.signatures.algorithms import MAC_ALGORITHMS
@@ -51,6 +51,7 @@ from hsm_dicom.signatures.errors import (
     ProfileError,
     ResumeConflictError,
     SignatureError,
+    UncoveredContentError,
     UnknownMacAlgorithmError,
     WeakMacAlgorithmError,
 )
@@ -81,6 +82,7 @@ __all__ = [
     "SigningOutcome",
     "SigningReport",
     "SigningRequest",
+    "UncoveredContentError",
     "UnknownMacAlgorithmError",
     "VerificationOutcome",
     "VerifiedFile",

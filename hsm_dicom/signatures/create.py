@@ -42,11 +42,13 @@ from hsm_dicom.signatures.errors import (
     NotSignableError,
     ProfileError,
     SignatureError,
+    UncoveredContentError,
     WeakMacAlgorithmError,
 )
 from hsm_dicom.signatures.insert import Insertion, insertion, insertion_edits
 from hsm_dicom.signatures.mac import feed_covered
-from hsm_dicom.signatures.profiles import Profile, demanded_tags, object_shortcomings, purpose_fits
+from hsm_dicom.signatures.main_content import is_main, why_unsignable
+from hsm_dicom.signatures.profiles import DEMANDED_IF_PRESENT, Profile, demanded_tags, object_shortcomings, purpose_fits
 from hsm_dicom.signatures.purposes import CODING_SCHEME, PURPOSES, VERIFICATION
 from hsm_dicom.signatures.read import Purpose, mac_id_number
 
@@ -61,7 +63,8 @@ class SigningRequest:
 
     ``certificate`` is DER. ``tags`` None signs everything signable; with a list, the tags that the profile demands
     are added. ``item`` is the place of an Item to sign in; () is the main Data Set. ``purpose`` is a code of
-    CID 7007. Weak hashes (MD5, SHA-1, RIPEMD-160) need ``allow_weak``.
+    CID 7007. Weak hashes (MD5, SHA-1, RIPEMD-160) need ``allow_weak``. An object whose identity or content cannot be
+    signed as asked, because it is or holds elements of VR UN, needs ``allow_uncovered``.
     """
 
     certificate: bytes
@@ -71,6 +74,7 @@ class SigningRequest:
     item: Path = ()
     purpose: int | None = None
     allow_weak: bool = False
+    allow_uncovered: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,7 @@ class Plan:
     digest: bytes
     signed: tuple[int, ...]
     left_out: tuple[int, ...]
+    uncovered: tuple[int, ...]
     overpadded: tuple[int, ...]
     mac_item: NewItem
     signature_item: NewItem
@@ -96,6 +101,8 @@ class Plan:
 class SigningReport:
     """What was signed, and what of the same Data Set was not (with UN inside, or not asked for).
 
+    ``uncovered`` are those of ``left_out`` that belong to the object's identity or content and should have been
+    signed: there are none without ``SigningRequest.allow_uncovered``.
     ``overpadded`` are signed attributes that are, or hold, strings with more padding than an even length needs.
     Their signature is good by the standard, which signs values as they are encoded; but DCMTK (seen in 3.6.7) takes
     surplus padding away before it hashes, and will call it corrupted.
@@ -109,6 +116,7 @@ class SigningReport:
     mac: str
     signed: tuple[int, ...]
     left_out: tuple[int, ...]
+    uncovered: tuple[int, ...]
     overpadded: tuple[int, ...]
     timestamped: bool
 
@@ -177,6 +185,7 @@ def prepare(path: str | os.PathLike[str], request: SigningRequest) -> Plan:
             digest=state.digest(),
             signed=signed,
             left_out=_left_out(level, signed),
+            uncovered=_uncovered(level, signed, request),
             overpadded=_overpadded(file, level, signed),
             mac_item=mac_item,
             signature_item=signature_item,
@@ -243,6 +252,7 @@ def staged(
         mac=request.mac.upper(),
         signed=plan.signed,
         left_out=plan.left_out,
+        uncovered=plan.uncovered,
         overpadded=plan.overpadded,
         timestamped=timestamp is not None,
     )
@@ -293,14 +303,17 @@ def requested_purpose(request: SigningRequest) -> Purpose | None:
 
 
 def tags_to_sign(file: DicomFile, level: DataSet, request: SigningRequest) -> tuple[int, ...]:
-    """The elements of this level that the request signs, ascending. Raises ProfileError and NotSignableError."""
+    """The elements of this level that the request signs, ascending.
+
+    Raises ProfileError, NotSignableError, and UncoveredContentError where identity or content would stay open.
+    """
     shortcomings = object_shortcomings(request.profile, file, level)
     if shortcomings:
         raise ProfileError(f"{file.name}: not fit for profile {request.profile.value}. {' '.join(shortcomings)}")
     if request.tags is None:
         tags = level.signable_tags
     else:
-        refused = [refusal for tag in request.tags if (refusal := _why_not(level, tag))]
+        refused = [refusal for tag in request.tags if (refusal := _why_not(file, level, tag))]
         if refused:
             raise NotSignableError(f"{file.name}: {'; '.join(refused)}.")
         tags = frozenset(request.tags) | demanded_tags(request.profile, level)
@@ -313,10 +326,25 @@ def tags_to_sign(file: DicomFile, level: DataSet, request: SigningRequest) -> tu
     for tag in PIXEL_TAGS & tags:
         if is_empty(level[tag]):
             raise NotSignableError(f"{file.name}: {describe_tag(tag)} is empty; an image without pixels is not signed.")
-    return tuple(sorted(tags))
+    signed = tuple(sorted(tags))
+    if not request.allow_uncovered and (uncovered := _uncovered(level, signed, request)):
+        reasons = [f"{describe_tag(tag)}: {why_unsignable(file, level, level[tag])}" for tag in uncovered]
+        raise UncoveredContentError(
+            f"{file.name}: its identity or content would not be covered. {'; '.join(reasons)}. "
+            "To sign what can be signed, and leave this open, add --allow-uncovered."
+        )
+    return signed
 
 
-def _why_not(level: DataSet, tag: int) -> str:
+def _uncovered(level: DataSet, signed: tuple[int, ...], request: SigningRequest) -> tuple[int, ...]:
+    """What of the object's identity and content the request asks for and the signature leaves open."""
+    missing = level.by_tag.keys() - set(signed)
+    if request.tags is not None:
+        missing &= DEMANDED_IF_PRESENT.get(request.profile, frozenset())
+    return tuple(sorted(filter(is_main, missing)))
+
+
+def _why_not(file: DicomFile, level: DataSet, tag: int) -> str:
     """Why a tag that was asked for cannot be signed, or an empty string."""
     if never_signable(tag):
         return f"{describe_tag(tag)} may never be signed (PS3.3 C.12.1.1.3.1.1)"
@@ -324,8 +352,7 @@ def _why_not(level: DataSet, tag: int) -> str:
     if element is None:
         return f"{describe_tag(tag)} is not there" + (f" in {format_path(level.path)}" if level.path else "")
     if element.has_un:
-        kind = "is of VR UN" if element.vr == "UN" else "holds an element of VR UN"
-        return f"{describe_tag(tag)} {kind}, which may not be signed (PS3.3 C.12.1.1.3.1.1)"
+        return f"{describe_tag(tag)} cannot be signed: {why_unsignable(file, level, element)}"
     return ""
 
 

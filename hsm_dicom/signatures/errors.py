@@ -21,6 +21,10 @@ class NotSignableError(SignatureError):
     """An attribute was asked for that is absent, or that PS3.3 C.12.1.1.3.1.1 bars from signatures."""
 
 
+class UncoveredContentError(SignatureError):
+    """The object's identity or content cannot be signed (PS3.3 C.12.1.1.3.1.1), and leaving it open was not allowed."""
+
+
 class ProfileError(SignatureError):
     """The object, the key or the request does not fit the signature profile (PS3.15 Annex C)."""
 

@@ -19,6 +19,7 @@ from hsm_dicom.signatures.listing import list_signatures
 from hsm_dicom.signatures.purposes import PURPOSES
 from tests.hsm_dicom.ceremony import certify
 from tests.hsm_dicom.cli.conftest import PROGRAM, Node, Run, image, run_program, type_in
+from tests.hsm_dicom.dataset.samples import encode, structure_set
 from tests.pki import DAY, NOW
 from tests.softhsm import TestToken, set_pin
 
@@ -137,6 +138,29 @@ def test_a_run_with_another_request_is_not_resumed_from_this_one(sign, folder: P
     result = sign(*arguments, "--profile", "creator", "--resume", "--jobs", "2")
     assert result.status == exits.FAILED
     assert "its signature covers other elements (1 of them; it would be" in result.err
+
+
+def test_content_that_cannot_be_signed_is_refused_counted_and_named(sign, folder: Path, tmp_path: Path) -> None:
+    (folder / "rt.dcm").write_bytes(encode(structure_set(4000), "implicit"))
+    arguments = (folder, "--out-dir", tmp_path / "out", "--profile", "creator", "--resume")
+    refused = sign(*arguments)
+    assert refused.status == exits.FAILED
+    assert "3 files signed, 1 failed" in refused.said
+    assert "rt.dcm: its identity or content would not be covered. (3006,0039) ROIContourSequence" in refused.err
+    assert refused.err.rstrip().endswith("add --allow-uncovered.")
+    allowed = sign(*arguments, "--allow-uncovered")
+    assert allowed.status == exits.OK
+    assert "1 file signed, 3 signed before" in allowed.said
+    assert "rt.dcm: signed, but the signature does not cover ROIContourSequence." in allowed.err
+    shutil.rmtree(tmp_path / "out")
+    many = sign(*arguments, "--allow-uncovered")
+    assert "4 files signed" in many.said
+    assert "1 file signed without all of identity and content." in many.said
+    shutil.rmtree(tmp_path / "out")
+    *files, summary = sign(*arguments, "--allow-uncovered", "--json").lines
+    assert (summary["uncovered"], summary["incomplete"]) == (1, 1)
+    [rt] = [line for line in files if line["file"].endswith("rt.dcm")]
+    assert rt["elements_uncovered"] == ["(3006,0039)"]
 
 
 def test_in_place_adds_a_second_signature_unless_resumed(sign, folder: Path) -> None:

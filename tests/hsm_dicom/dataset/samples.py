@@ -83,6 +83,21 @@ def data_set(*, undefined: bool = False) -> Dataset:
     return ds
 
 
+def structure_set(points: int) -> Dataset:
+    """A structure set of one contour; from about 2700 points on, its Contour Data exceeds 64 KiB."""
+    ds = Dataset()
+    ds.SOPClassUID, ds.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.481.3", "1.2.3.9"
+    ds.StudyInstanceUID, ds.SeriesInstanceUID = "1.2.3.1", "1.2.3.2"
+    ds.PatientName, ds.PatientID, ds.Modality, ds.StructureSetLabel = "RT^Test", "R1", "RTSTRUCT", "S"
+    contour = Dataset()
+    contour.ContourGeometricType, contour.NumberOfContourPoints = "CLOSED_PLANAR", points
+    contour.ContourData = [f"{number / 7:.4f}" for number in range(3 * points)]
+    roi = Dataset()
+    roi.ReferencedROINumber, roi.ContourSequence = 1, Sequence([contour])
+    ds.ROIContourSequence = Sequence([roi])
+    return ds
+
+
 def _reference(uid: str) -> Dataset:
     item = Dataset()
     item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = "1.2.840.10008.5.1.4.1.1.2", uid

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from hsm_dicom.signatures import SigningRequest, sign, verify
 from hsm_dicom.signatures.verdict import Cause, Judge, SignatureVerdict, Word
 from hsm_dicom.trust import Reason, TrustStore
+from tests.hsm_dicom.dataset.samples import encode, structure_set
 from tests.interop.dcmsign.dcmsign import Dcmsign
 from tests.pki import NOW, Authority, Identity, new_key
 
@@ -72,3 +74,21 @@ def test_a_signature_over_one_element_is_not_simply_ok(
     assert coverage is not None
     assert coverage.signed == (PATIENT_NAME,)
     assert len(coverage.open) > 10
+
+
+def test_a_value_that_is_un_in_explicit_vr_is_signed_by_dcmsign_in_implicit_vr_only(
+    dcmsign: Dcmsign, tmp_path: Path
+) -> None:
+    """PS3.5 6.2.2: DS of more than 65534 bytes is UN in explicit VR, and PS3.3 C.12.1.1.3.1.1 bars UN.
+
+    dcmsign signs the sequence around it in implicit VR, with UN in the MAC, and calls the same object, converted to
+    explicit VR, one with an attribute that is not signable.
+    """
+    source, signed, explicit = tmp_path / "implicit.dcm", tmp_path / "signed.dcm", tmp_path / "explicit.dcm"
+    source.write_bytes(encode(structure_set(4000), "implicit"))
+    stream = dcmsign.sign(source, signed)
+    assert b"\x06\x30\x50\x00UN\0\0" in stream
+    subprocess.run(["dcmconv", "+te", signed, explicit], check=True, timeout=30)
+    refusal = dcmsign.verify(explicit)
+    assert refusal.returncode != 0
+    assert "signature contains attribute that is not signable" in refusal.stdout + refusal.stderr
