@@ -1,6 +1,7 @@
 """A gate before a module: any number of callers at once, or one who needs the module to itself.
 
-C_Finalize is undefined while another thread is in a call (PKCS#11 v3.1, 5.4). So is fork.
+C_Finalize is undefined while another thread is in a call (PKCS#11 v3.1, 5.4). So is fork. Whoever comes out leaves no
+errors of OpenSSL behind in the thread (see `tokens.openssl_errors`).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tokens.errors import TokenBusy, TokenLost
+from tokens.openssl_errors import clear_openssl_errors
 
 ENTER_TIMEOUT = 60.0
 """Seconds that a caller waits before a gate that stays shut."""
@@ -45,6 +47,7 @@ class Gate:
             self._inside[me] = 1
 
     def __exit__(self, *_: object) -> None:
+        clear_openssl_errors()
         me = threading.get_ident()
         with self._changed:
             self._inside[me] -= 1
@@ -87,6 +90,7 @@ class Gate:
         try:
             yield
         finally:
+            clear_openssl_errors()
             self.open()
 
     def _shut(self) -> bool:

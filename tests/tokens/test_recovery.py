@@ -1,6 +1,8 @@
 """Losing a session, a login or a whole module, and finding the token again."""
 
+import _ssl
 import contextlib
+import ctypes
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -114,6 +116,18 @@ def test_the_gate_lets_one_in_alone_when_the_others_are_out() -> None:
         assert not gate.close(timeout=0.01)
     with gate:
         pass
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_errors_of_openssl_do_not_leave_the_gate(alone: bool) -> None:
+    openssl = ctypes.PyDLL(_ssl.__file__)
+    openssl.ERR_peek_error.restype = ctypes.c_ulong
+    openssl.d2i_X509.argtypes = [ctypes.c_void_p, ctypes.POINTER(ctypes.c_char_p), ctypes.c_long]
+    gate = Gate()
+    with gate.alone(1) if alone else gate:
+        openssl.d2i_X509(None, ctypes.byref(ctypes.c_char_p(b"no certificate")), 14)
+        assert openssl.ERR_peek_error() != 0
+    assert openssl.ERR_peek_error() == 0
 
 
 def test_a_wrong_role_is_no_login(node: TestToken) -> None:

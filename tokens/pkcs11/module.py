@@ -26,6 +26,7 @@ from pkcs11.exceptions import PKCS11Error
 from tokens import forking
 from tokens.errors import ModuleError, TokenLost
 from tokens.gate import Gate, GateBusy
+from tokens.openssl_errors import clear_openssl_errors
 from tokens.pkcs11 import cryptoki
 from tokens.pkcs11.cryptoki import Cryptoki, function_list_of
 
@@ -272,3 +273,5 @@ def _open_library(path: Path, initialise: Callable[[object], None]) -> Any:
         raise ModuleError(
             f"{path} is not a PKCS#11 module that can be loaded: {str(error).rstrip('.') or type(error).__name__}."
         ) from error
+    finally:
+        clear_openssl_errors()  # the module's first calls are made here, before there is a gate
