@@ -41,7 +41,7 @@ from hsm_dicom.network.problems import problems
 from hsm_dicom.trust import order_chain
 from tokens.errors import TokenError
 from tokens.opening import module_of
-from tokens.pin import FromEnvironment, FromFile, PinPad, Prompt
+from tokens.pin import FromCredential, FromEnvironment, FromFile, PinPad, Prompt
 from tokens.pkcs11.search import find_token
 
 
@@ -152,7 +152,7 @@ class _Check:
                 return False
             case Prompt() | PinPad():
                 return sys.stdin.isatty()
-            case FromFile() | FromEnvironment() as source:
+            case FromFile() | FromEnvironment() | FromCredential() as source:
                 with self._reported(place):
                     pin = source.read("PIN")
                     if pin is not None:

@@ -3,19 +3,21 @@
 A source is named by one short text, the same in the configuration, on the command line (`--pin`) and in the
 `pin-source` attribute of a `pkcs11:` URI (RFC 7512, 2.4):
 
-| text          | the PIN is                                                                        |
-|---------------|-----------------------------------------------------------------------------------|
-| `prompt`      | typed on the terminal, without echo                                               |
-| `env:NAME`    | the value of an environment variable                                              |
-| `file:PATH`   | the first line of a file that only its owner may read (systemd credentials are)   |
-| `fd:N`        | the first line read from an open file descriptor, once                            |
-| `pinpad`      | typed on the device (protected authentication path): this program never sees it   |
+| text              | the PIN is                                                                          |
+|-------------------|-------------------------------------------------------------------------------------|
+| `prompt`          | typed on the terminal, without echo                                                 |
+| `env:NAME`        | the value of an environment variable                                                |
+| `file:PATH`       | the first line of a file that only its owner may read                               |
+| `credential:NAME` | the first line of a systemd credential: the file NAME in $CREDENTIALS_DIRECTORY     |
+| `fd:N`            | the first line read from an open file descriptor, once                              |
+| `pinpad`          | typed on the device (protected authentication path): this program never sees it     |
 """
 
 from __future__ import annotations
 
 import getpass
 import os
+import re
 import stat
 import sys
 from dataclasses import dataclass
@@ -24,6 +26,8 @@ from typing import Protocol, final
 from urllib.parse import unquote
 
 from tokens.errors import PinSourceError
+
+_CREDENTIAL_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,254}")
 
 MAXIMUM_LENGTH = 1024
 """A longer PIN, in bytes, is taken for a mistake: some other file was named."""
@@ -154,6 +158,31 @@ class FromFile:
         return f"file:{self.path}"
 
 
+CREDENTIALS = "CREDENTIALS_DIRECTORY"
+"""The environment variable in which systemd names the folder of a unit's credentials (systemd.exec(5))."""
+
+
+@dataclass(frozen=True)
+class FromCredential:
+    """The first line of a systemd credential, which exists only while the unit runs."""
+
+    name: str
+    attended = False
+    repeatable = True
+
+    def read(self, purpose: str) -> Pin | None:
+        folder = os.environ.get(CREDENTIALS)
+        if not folder:
+            raise PinSourceError(
+                f"The {purpose} should be the systemd credential {self.name}, but {CREDENTIALS} is not set; add "
+                f"LoadCredentialEncrypted={self.name}:PATH to the unit, or start the unit rather than the program."
+            )
+        return FromFile(Path(folder, self.name)).read(purpose)
+
+    def __str__(self) -> str:
+        return f"credential:{self.name}"
+
+
 _read_descriptors: set[int] = set()
 """Descriptors that a PIN was read from: they are closed, and their numbers may be somebody else's by now."""
 
@@ -214,10 +243,12 @@ def parse_pin_source(text: str) -> PinSource:
             # RFC 7512 writes a file as a file: URI, which may begin with an empty authority.
             path = unquote(rest.removeprefix("//")) if rest.startswith("///") else rest
             return FromFile(Path(path).expanduser())
+        case "credential" if _CREDENTIAL_NAME.fullmatch(rest):
+            return FromCredential(rest)
         case "fd" if rest.isascii() and rest.isdigit():
             return FromDescriptor(int(rest))
     raise PinSourceError(
-        "A PIN source is one of: prompt, env:NAME, file:PATH, fd:N, pinpad. "
+        "A PIN source is one of: prompt, env:NAME, file:PATH, credential:NAME, fd:N, pinpad. "
         "The PIN itself is never written in its place (what stood there is not repeated here)."
     )
 

@@ -10,7 +10,7 @@ import typer
 from hsm_dicom.cli import logs
 
 _COMMON = "Common options"
-_SOURCES = "prompt, env:NAME, file:PATH, fd:N or pinpad"
+_SOURCES = "prompt, env:NAME, file:PATH, credential:NAME, fd:N or pinpad"
 
 
 def _verbose(asked: bool) -> bool:

@@ -30,7 +30,7 @@ _UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 _PIN_NAMES = frozenset({"pin", "password", "passphrase", "passwd", "passcode", "secret"})
 _NO_PIN: Words = (
     "A PIN stands in the configuration, or what may be one (it is not repeated here).",
-    "Write where the PIN is instead: prompt, env:NAME, file:PATH, fd:N or pinpad. "
+    "Write where the PIN is instead: prompt, env:NAME, file:PATH, credential:NAME, fd:N or pinpad. "
     "If a PIN stood here, others may have read it: change it with hsm-dicom token change-pin.",
 )
 

@@ -98,7 +98,7 @@ class TokenSection(Section):
     serial: Text | None = None
     """The token's serial number; label or serial must be there, both may be."""
     pin: Annotated[PinSource | None, PlainValidator(_pin_source)] = None
-    """Where the PIN comes from: prompt, env:NAME, file:PATH, fd:N or pinpad. Never the PIN itself."""
+    """Where the PIN comes from: prompt, env:NAME, file:PATH, credential:NAME, fd:N or pinpad. Never the PIN itself."""
     init_string: Text | None = None
     """What the module wants at C_Initialize; NSS softokn does."""
     sessions: Annotated[int, Field(ge=1, le=256)] = 8

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tokens.errors import PinSourceError
-from tokens.pin import FromDescriptor, FromEnvironment, FromFile, Pin, PinPad, Prompt, parse_pin_source
+from tokens.pin import FromCredential, FromDescriptor, FromEnvironment, FromFile, Pin, PinPad, Prompt, parse_pin_source
 
 
 def read(source: str) -> str:
@@ -28,6 +28,7 @@ def read(source: str) -> str:
         ("env:NODE_PIN", FromEnvironment("NODE_PIN")),
         ("file:/run/pin", FromFile(Path("/run/pin"))),
         ("file:///run/a%20pin", FromFile(Path("/run/a pin"))),
+        ("credential:ct-room.pin", FromCredential("ct-room.pin")),
         ("fd:7", FromDescriptor(7)),
     ],
 )
@@ -36,9 +37,23 @@ def test_every_source_is_named_and_names_itself(text: str, source: object) -> No
     assert parse_pin_source(str(source)) == source
 
 
-@pytest.mark.parametrize("text", ["271828", "pin:271828", "env:", "fd:x", "file:", "prompt:271828", ""])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "271828",
+        "pin:271828",
+        "env:",
+        "fd:x",
+        "file:",
+        "prompt:271828",
+        "credential:",
+        "credential:../pin",
+        "credential:..",
+        "",
+    ],
+)
 def test_anything_else_is_refused_and_not_repeated(text: str) -> None:
-    with pytest.raises(PinSourceError, match="prompt, env:NAME, file:PATH, fd:N, pinpad") as caught:
+    with pytest.raises(PinSourceError, match="prompt, env:NAME, file:PATH, credential:NAME, fd:N, pinpad") as caught:
         parse_pin_source(text)
     assert "271828" not in str(caught.value)
 
@@ -48,6 +63,18 @@ def test_a_file_gives_its_first_line(tmp_path: Path) -> None:
     path.write_bytes(b"12 34\r\nnot this\n")
     path.chmod(0o400)
     assert read(f"file:{path}") == "12 34"
+
+
+def test_a_credential_is_a_file_of_the_units_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    (tmp_path / "pin").write_bytes(b"271828\n")
+    (tmp_path / "pin").chmod(0o400)
+    assert read("credential:pin") == "271828"
+    with pytest.raises(PinSourceError, match="No such file"):
+        read("credential:other")
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY")
+    with pytest.raises(PinSourceError, match="add LoadCredentialEncrypted=pin:PATH to the unit"):
+        read("credential:pin")
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o610])

@@ -1,0 +1,107 @@
+"""The page on services holds: systemd accepts its units, and what they start works with its configuration."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from pydicom.data import get_testdata_file
+
+from hsm_dicom.signatures import verify
+from tests.hsm_dicom.ceremony import certify
+from tests.hsm_dicom.cli.conftest import PROGRAM
+from tests.hsm_dicom.network.listening import listening
+from tests.interop.tls.programs import free_port
+from tests.pki import Authority
+from tests.softhsm import MODULE, TestToken
+from tests.test_docs import DOCS, blocks
+
+INSTALLED = "/opt/hsm-dicom/bin/hsm-dicom"
+UNITS = dict(
+    re.findall(r"`/etc/systemd/system/([\w.-]+)`[^`]*```ini\n(.*?)^```", (DOCS / "service.md").read_text(), re.M | re.S)
+)
+
+
+def test_systemd_accepts_the_units(tmp_path: Path) -> None:
+    assert {Path(name).suffix for name in UNITS} == {".service", ".timer", ".path"}
+    for name, text in UNITS.items():
+        (tmp_path / name).write_text(text.replace(INSTALLED, "/bin/true"))
+    command = ["systemd-analyze", "verify", "--man=no", *(str(tmp_path / name) for name in UNITS)]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "SYSTEMD_LOG_LEVEL": "warning"})
+    about_ours = [line for line in done.stderr.splitlines() if str(tmp_path) in line or "hsm-dicom" in line]
+    assert (done.returncode, about_ours) == (0, [])
+
+
+@pytest.fixture
+def node(token: TestToken, tmp_path: Path) -> Path:
+    """A node as the page describes it, below a folder of the test's: its configuration file."""
+    ca = Authority("Hospital CA")
+    (tmp_path / "ca.pem").write_bytes(ca.pem)
+    for label in ("node", "tls"):
+        token.generate(label)
+    certify(token, "node", ca)
+    certify(token, "tls", ca, extended=["1.3.6.1.5.5.7.3.1", "1.3.6.1.5.5.7.3.2"])
+    credentials = tmp_path / "credentials"
+    credentials.mkdir()
+    (credentials / "pin").write_text(os.environ[token.pin.removeprefix("env:")])
+    (credentials / "pin").chmod(0o400)
+    for folder in ("outbox", "signed", "state"):
+        (tmp_path / folder).mkdir()
+    text = "\n".join(blocks("service.md", "toml"))
+    for written, here in (
+        ("/usr/lib/vendor/libpkcs11.so", str(MODULE)),
+        ('label  = "CT room"', f'serial = "{token.serial}"'),
+        ("/var/lib/hsm-dicom", str(tmp_path / "state")),
+        ("/etc/hsm-dicom", str(tmp_path)),
+        ("/srv", str(tmp_path)),
+        ('host       = "0.0.0.0"', f'host       = "127.0.0.1"\nport       = {free_port()}'),
+    ):
+        assert written in text
+        text = text.replace(written, here)
+    file = tmp_path / "config.toml"
+    file.write_text(text)
+    return file
+
+
+def started(unit: str, node: Path) -> tuple[list[str], dict[str, str]]:
+    """What a unit starts, and the environment that systemd gives it."""
+    [line] = re.findall(r"^ExecStart=(.*)$", UNITS[unit], re.M)
+    program, *arguments = shlex.split(line.replace("/srv", str(node.parent)))
+    assert program == INSTALLED
+    environment = {
+        **os.environ,
+        "CREDENTIALS_DIRECTORY": str(node.parent / "credentials"),
+        "STATE_DIRECTORY": str(node.parent / "state"),
+        "HSM_DICOM_CONFIG": str(node),
+    }
+    environment.pop("HSM_DICOM_STATE", None)
+    return arguments, environment
+
+
+def test_the_unit_signs_the_outbox_again_and_again(node: Path) -> None:
+    shutil.copy(str(get_testdata_file("CT_small.dcm")), node.parent / "outbox" / "1.dcm")
+    arguments, environment = started("hsm-dicom-sign.service", node)
+    for arrives in (None, "2.dcm"):
+        if arrives:
+            shutil.copy(str(get_testdata_file("MR_small.dcm")), node.parent / "outbox" / arrives)
+        done = subprocess.run([*PROGRAM, *arguments], env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    for name in ("1.dcm", "2.dcm"):
+        [signature] = verify(node.parent / "signed" / name).signatures
+        assert signature.intact
+    assert '"signature-made"' in (node.parent / "state" / "events.jsonl").read_text()
+
+
+def test_the_unit_listens(node: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments, environment = started("hsm-dicom-listen.service", node)
+    assert arguments == ["listen", "main"]
+    for name in ("CREDENTIALS_DIRECTORY", "STATE_DIRECTORY"):
+        monkeypatch.setenv(name, environment[name])
+    monkeypatch.delenv("HSM_DICOM_STATE")
+    with listening(node, *arguments[1:]) as running:
+        assert running.says("listens on")
