@@ -77,6 +77,10 @@ class TokenLost(TokenError):
     """The token, its session or its module went away and could not be found again."""
 
 
+class LoginUnanswered(TokenLost):
+    """The token answered a PIN, which it had accepted before, with an error of its own: it is presented once more."""
+
+
 class TokenBusy(TokenError):
     """No session became free within the time allowed."""
 

@@ -5,21 +5,20 @@ Keys of one token share its connection, and with it the login, in one process. T
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 
 from tokens import forking
 from tokens.card_uri import CardUri
-from tokens.credentials import Credentials
+from tokens.credentials import Credentials, DeviceFailure
 from tokens.errors import PinSourceError, UriError
 from tokens.keys import PrivateKey, private_key
 from tokens.pin import PinSource, parse_pin_source
-from tokens.pkcs11.connection import Connection
+from tokens.pkcs11.connection import DEFAULT_SESSIONS, Connection
 from tokens.pkcs11.key import Pkcs11Key
 from tokens.pkcs11.module import Module, load_module
 from tokens.pkcs11.search import TokenInfo, find_token
 from tokens.pkcs11.secrets import Pkcs11Secrets
-from tokens.pkcs11.sessions import DEFAULT_SESSIONS
 from tokens.policy import KeyPolicy
 from tokens.refusals import RefusalMemory
 from tokens.secrets import Secrets
@@ -38,12 +37,14 @@ def open_key(
     memory: RefusalMemory | None = None,
     sessions: int = DEFAULT_SESSIONS,
     last_try: bool = False,
+    device_failures: Set[DeviceFailure] = frozenset(DeviceFailure),
     profiles: Mapping[str, CardProfile] | None = None,
 ) -> PrivateKey:
     """The private key that a `pkcs11:` or `card:` URI names, logged in and checked against the policy.
 
     `module` and `pin` are used where the URI has no module-path and no pin-source. `sessions` bounds how many
-    threads a token serves at once; a card serves one. `profiles` are kinds of cards beside those that are known here.
+    threads a token serves at once; a card serves one. `device_failures` are as for `open_token`. `profiles` are kinds
+    of cards beside those that are known here.
     The key is a context manager, and may be shared between threads. Raises the classes of `tokens.errors`.
     """
     wanted = parse_uri(uri)
@@ -58,6 +59,7 @@ def open_key(
         memory=memory,
         sessions=sessions,
         last_try=last_try,
+        device_failures=device_failures,
     )
     try:
         return private_key(Pkcs11Key(shared.connection, wanted, policy or KeyPolicy(), shared.close))
@@ -76,6 +78,7 @@ def open_secrets(
     memory: RefusalMemory | None = None,
     sessions: int = DEFAULT_SESSIONS,
     last_try: bool = False,
+    device_failures: Set[DeviceFailure] = frozenset(DeviceFailure),
     profiles: Mapping[str, CardProfile] | None = None,
     host_session_keys: bool = False,
 ) -> Secrets:
@@ -97,6 +100,7 @@ def open_secrets(
         memory=memory,
         sessions=sessions,
         last_try=last_try,
+        device_failures=device_failures,
     )
     try:
         device = Pkcs11Secrets(shared.connection, wanted.object, policy or KeyPolicy(), shared.close)
@@ -122,13 +126,19 @@ def open_token(
     memory: RefusalMemory | None = None,
     sessions: int = DEFAULT_SESSIONS,
     last_try: bool = False,
+    device_failures: Set[DeviceFailure] = frozenset(DeviceFailure),
 ) -> SharedConnection:
-    """A share in the connection to the one token that matches; not logged in until it is used."""
+    """A share in the connection to the one token that matches; not logged in until it is used.
+
+    `device_failures` are the answers to a login after which a PIN that was accepted before is presented once more.
+    """
     wanted = Pkcs11Uri.parse(uri) if isinstance(uri, str) else uri
     owner = module_of(wanted, module, init_string)
     token = find_token(owner, wanted).info
     source = _pin_source(wanted, pin)
-    credentials = None if source is None else Credentials(source, memory or RefusalMemory(), last_try)
+    credentials = (
+        None if source is None else Credentials(source, memory or RefusalMemory(), last_try, frozenset(device_failures))
+    )
     return _share(owner, token, credentials, sessions)
 
 
@@ -174,10 +184,15 @@ def _share(module: Module, token: TokenInfo, credentials: Credentials | None, se
         connection, users = _connections.get(place, (None, 0))
         if connection is None:
             connection = Connection(module, token, credentials, sessions)
-        elif connection.credentials is None:
-            connection.credentials = credentials
         _connections[place] = (connection, users + 1)
-    return SharedConnection(connection)
+    share = SharedConnection(connection)
+    if credentials is not None and connection.credentials is not credentials:
+        try:
+            connection.use_credentials(credentials)
+        except BaseException:
+            share.close()
+            raise
+    return share
 
 
 def _let_go(connection: Connection) -> None:

@@ -1,54 +1,33 @@
-"""The memory of refused PINs: a PIN that a token refused is not presented to it again.
+"""The memory of refused PINs: a PIN that a device refused is not presented to it again.
 
 A token counts wrong PINs and locks. A service that restarts with a stale PIN would lock it within seconds, so refusals
-are kept in the state folder, one small file for each token: its serial number, a random salt, and for each refused PIN
-an scrypt digest. The PIN itself is not kept. Whoever reads the file can still try out short PINs against the digest,
-slowly; it therefore is readable by its owner only.
+are kept in the state folder, one small file for each device (`tokens.refusal_record`). The PIN itself is not kept.
+Whoever reads the file can still try out short PINs against the digest, slowly; it therefore is readable by its owner
+only.
 
 A PIN is entered *before* it is presented, and struck out when the token has taken it: a crash, a power cut or a full
 disk in between leaves it entered, and it counts as refused. The officer clears a token's refusals with
 `hsm-dicom token forgive` once the PIN has been put right.
+
+A device that fails in the middle of a login answers with an error of its own, and so does some middleware to a wrong
+PIN. Such an unclear answer is no refusal yet where the same PIN was accepted before: that acceptance is removed from
+the record, and then the PIN is presented once more. Only another acceptance is worth another such presentation.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
-import hmac
-import json
-import os
 import re
-import stat
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
+from enum import Enum, auto
 
-from tokens import forking
 from tokens.errors import PinNotPresented, PinSourceError, TokenError
 from tokens.pin import Pin
-
-LOCK_TIMEOUT = 30.0
-"""Seconds to wait for another process that is logging in to the same token."""
-
-_SCRYPT: dict[str, Any] = {"n": 2**15, "r": 8, "p": 1, "maxmem": 64 * 1024 * 1024, "dklen": 32}
-
-
-def default_state_folder() -> Path:
-    """Where refusals are kept when nothing was configured.
-
-    $HSM_DICOM_STATE, else systemd's $STATE_DIRECTORY, else /var/lib/hsm-dicom for root, else
-    hsm-dicom in $XDG_STATE_HOME (~/.local/state).
-    """
-    for name in ("HSM_DICOM_STATE", "STATE_DIRECTORY"):
-        if os.environ.get(name):
-            return Path(os.environ[name].split(":")[0])
-    if os.geteuid() == 0:
-        return Path("/var/lib/hsm-dicom")
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "hsm-dicom"
+from tokens.refusal_record import Record, Refusal
+from tokens.state_folder import StateFolder
 
 
 def role_name(role: str) -> str:
@@ -57,229 +36,253 @@ def role_name(role: str) -> str:
 
 
 @dataclass(frozen=True)
-class Refusal:
-    """One PIN that was refused, or presented with no answer known: for whom, when; and what recognises it."""
+class DeviceName:
+    """What the refusals of a device are filed under: its serial number, whatever module or label it is found by.
 
-    role: str
-    when: datetime
-    digest: bytes
+    Where the serial number is empty or all zeros, or was seen on several devices (`shared`), the other attributes
+    count too. `reference` is what a person types to name the device.
+    """
+
+    serial: str
+    label: str = ""
+    manufacturer: str = ""
+    module: str = ""
+    shared: bool = False
+    reference: str = ""
+
+    @property
+    def is_distinct(self) -> bool:
+        """Whether the serial number alone tells this device from others, as far as is known."""
+        return bool(self.serial.strip("0 ")) and not self.shared
+
+    @property
+    def wide_file(self) -> str:
+        """The record that holds for every device with this serial number."""
+        return f"{self._beginning}.json"
+
+    @property
+    def own_file(self) -> str:
+        """The record that refusals of this device are written to."""
+        if self.is_distinct or not (self.label or self.manufacturer or self.module):
+            return self.wide_file
+        others = "\0".join((self.module, self.label, self.manufacturer))
+        return f"{self._beginning}-{hashlib.sha256(others.encode()).hexdigest()[:16]}.json"
+
+    @property
+    def lock(self) -> str:
+        """The lock that whoever presents a PIN to such a device must hold."""
+        return self._beginning
+
+    @property
+    def _beginning(self) -> str:
+        # A serial number is the token's own text: it must not lead out of the folder.
+        plain = re.sub(r"[^A-Za-z0-9]", "_", self.serial)
+        return f"refused-{plain}-{hashlib.sha256(self.serial.encode()).hexdigest()[:8]}"
+
+
+Device = DeviceName | str
+"""A device, or its serial number alone."""
+
+
+class Answer(Enum):
+    """What a device answered to a PIN."""
+
+    REFUSED = auto()
+    """That it is wrong."""
+    UNCLEAR = auto()
+    """An error of its own, after which it may or may not have looked at the PIN."""
+    ACCEPTED = auto()
+    """CKR_OK."""
+    OF_SOMETHING_ELSE = auto()
+    """An error that says that it did not look at the PIN."""
+
+
+@dataclass
+class Presentation:
+    """One PIN on its way to a device. Set `answer`; unless it is set, the entry is struck out when the block ends."""
+
+    may_be_repeated: bool = False
+    """Whether this PIN was accepted before, so that after an unclear answer it is presented once more."""
+    answer: Answer = field(default=Answer.OF_SOMETHING_ELSE, init=False)
+    readable_again: bool = field(default=True, init=False)
+    """Whether the PIN can be read again on this machine by another process; False for one that was typed."""
+    low_stays: bool = field(default=False, init=False)
+    """Whether the device went on to report a low retry counter after it had accepted the PIN."""
+
+    def was_refused(self) -> None:
+        """The device refused the PIN: the entry stays."""
+        self.answer = Answer.REFUSED
 
 
 @dataclass(frozen=True)
-class _Record:
-    """What is kept of one token. One salt for all, so that recognising a PIN costs one scrypt."""
+class _Entered:
+    """A PIN that was entered in a record, to be presented."""
 
-    salt: bytes = field(default_factory=lambda: os.urandom(16))
-    refusals: tuple[Refusal, ...] = ()
+    pin: Pin
+    entry: Refusal
+    before: Record
+    repeated: bool
+    """Whether it is presented once more after an unclear answer: the acceptance is spent, whatever comes of it."""
 
-    def digest(self, pin: Pin) -> bytes:
-        return hashlib.scrypt(pin.octets(), salt=self.salt, **_SCRYPT)
-
-    def find(self, role: str, digest: bytes) -> Refusal | None:
-        matching = (r for r in self.refusals if r.role == role and hmac.compare_digest(r.digest, digest))
-        return next(matching, None)
-
-    def having(self, refusal: Refusal) -> _Record:
-        return _Record(self.salt, (*self.without(refusal).refusals, refusal))
-
-    def without(self, refusal: Refusal) -> _Record:
-        kept = tuple(r for r in self.refusals if (r.role, r.digest) != (refusal.role, refusal.digest))
-        return _Record(self.salt, kept)
-
-
-class Presentation:
-    """One PIN on its way to a token. Unless it is said to be refused, it is struck out when the block ends."""
-
-    def __init__(self) -> None:
-        self.refused = False
-
-    def was_refused(self) -> None:
-        """The token refused it: the entry stays."""
-        self.refused = True
+    def settled(self, presentation: Presentation) -> Record:
+        """The record after the answer."""
+        match presentation.answer:
+            case Answer.REFUSED:
+                return replace(self.before.add(self.entry), accepted=None, low_stays=False)
+            case Answer.UNCLEAR:
+                return replace(self.before.add(replace(self.entry, unclear=True)), low_stays=False)
+            case Answer.ACCEPTED:
+                struck_out = self.before.remove(self.entry)
+                accepted = struck_out.accept(
+                    self.pin, self.entry.digest, datetime.now(UTC), readable_again=presentation.readable_again
+                )
+                return replace(accepted, low_stays=presentation.low_stays)
+        return self.before.add(self.entry) if self.repeated else self.before
 
 
-class RefusalMemory:
-    """The refused PINs of all tokens, in one folder. Safe between threads and between processes."""
-
-    def __init__(self, folder: Path | None = None) -> None:
-        self.folder = folder or default_state_folder()
+class RefusalMemory(StateFolder):
+    """The refused PINs of all devices, in one folder. Safe between threads and between processes."""
 
     @contextlib.contextmanager
-    def presenting(self, serial: str, role: str, pin: Pin | None) -> Iterator[Presentation]:
-        """Hold the one right to present a PIN to this token; others wait, so that they learn of a refusal.
+    def presenting(
+        self, device: Device, role: str, pin: Pin | None, check_again: Callable[[Refusal], None] | None = None
+    ) -> Iterator[Presentation]:
+        """Hold the one right to present a PIN to this device; others wait, so that they learn of a refusal.
 
-        The PIN is entered as refused, on disk, before the block begins. It is struck out when the block ends well, or
-        with a `TokenError` (the device has answered), unless `was_refused` was called; however else the block ends,
-        the entry stays. Raises `PinNotPresented` if this PIN was refused before, and `PinSourceError` if a refusal
-        could not be remembered (then the PIN must not be presented at all).
+        The PIN is entered as refused, on disk, before the block begins, and settled by the presentation's answer when
+        the block ends well or with a `TokenError` (the device has answered); however else it ends, the entry stays.
+
+        `check_again` is called with the refusal of an unclear answer before that PIN is presented once more, and raises
+        where that may not be; for None no PIN is. Raises `PinNotPresented` if this PIN was refused before, and
+        `PinSourceError` if a refusal could not be remembered (then the PIN must not be presented at all).
         """
-        path = self._path(serial)
-        with self.locked(path.stem):
-            presentation = Presentation()
+        named = _named(device)
+        with self.locked(named.lock):
             if pin is None:
-                yield presentation
+                yield Presentation()
                 return
-            record = self._load(path)
-            digest = record.digest(pin)
-            known = record.find(role, digest)
-            if known:
-                raise PinNotPresented(
-                    f"This {role_name(role)} PIN was refused by the token with serial {serial} on "
-                    f"{known.when:%Y-%m-%d %H:%M} UTC, or its answer was lost. It is not presented again, since wrong "
-                    "tries lock the token. Give the right one; or, if this is the right one after all, run: "
-                    f"hsm-dicom token forgive '{serial}'"
-                )
-            entry = Refusal(role, datetime.now(UTC), digest)
-            self._store(path, record.having(entry))
+            self._note_shared(named)
+            own, name = self._own(named)
+            digest = own.digest(pin)
+            accepted = own.has_accepted(pin, digest)
+            known = self._known(named, own, role, pin, digest)
+            if known is not None:
+                if not (known.unclear and accepted and check_again is not None):
+                    raise PinNotPresented(_held_back(named, known))
+                check_again(known)
+                own = replace(own, accepted=None)
+            entered = _Entered(pin, Refusal(role, datetime.now(UTC), digest), own, repeated=known is not None)
+            self.write(name, str(own.add(entered.entry)))
+            presentation = Presentation(may_be_repeated=accepted and known is None)
             try:
                 yield presentation
             except TokenError:
-                if not presentation.refused:
-                    self._store(path, record)
+                self.write(name, str(entered.settled(presentation)))
                 raise
-            if not presentation.refused:
-                self._store(path, record)
+            self.write(name, str(entered.settled(presentation)))
 
-    def remember(self, serial: str, role: str, pin: Pin) -> None:
+    def remember(self, device: Device, role: str, pin: Pin) -> None:
         """Enter a PIN that was refused where it was not expected to be, since the token had taken it before."""
-        path = self._path(serial)
-        with self.locked(path.stem):
-            record = self._load(path)
-            self._store(path, record.having(Refusal(role, datetime.now(UTC), record.digest(pin))))
+        named = _named(device)
+        with self.locked(named.lock):
+            own, name = self._own(named)
+            entered = own.add(Refusal(role, datetime.now(UTC), own.digest(pin)))
+            self.write(name, str(replace(entered, accepted=None, low_stays=False)))
 
-    def strike_out(self, serial: str, role: str, pin: Pin) -> None:
-        """Forget one PIN, whose answer was lost, and of which the token showed since that it did not refuse it."""
-        path = self._path(serial)
-        with self.locked(path.stem):
-            record = self._load(path)
-            self._store(path, record.without(Refusal(role, datetime.now(UTC), record.digest(pin))))
+    def remember_unclear(self, device: Device, pin: Pin) -> None:
+        """Enter the accepted user PIN after an unclear answer: its next presentation is the one that is left."""
+        named = _named(device)
+        with self.locked(named.lock):
+            own, name = self._own(named)
+            digest = own.digest(pin)
+            if own.has_accepted(pin, digest):
+                self.write(name, str(own.add(Refusal("user", datetime.now(UTC), digest, unclear=True))))
 
-    def refusals(self, serial: str) -> list[Refusal]:
-        """What is remembered of one token."""
-        return list(self._load(self._path(serial)).refusals)
+    def strike_out(self, device: Device, role: str, pin: Pin) -> None:
+        """Forget one PIN, of which the device showed since that it does not refuse it, or that was made the right one.
 
-    def forgive(self, serial: str) -> int:
-        """Forget all refusals of one token; returns how many there were."""
-        path = self._path(serial)
-        with self.locked(path.stem):
-            count = len(self._load(path).refusals)
-            path.unlink(missing_ok=True)
+        It is not the accepted one: nothing is left for an earlier acceptance.
+        """
+        named = _named(device)
+        with self.locked(named.lock):
+            for name in {named.wide_file, self._own(named)[1]}:
+                record = self._load(name)
+                if record.refusals or record.accepted:
+                    struck_out = record.remove(Refusal(role, datetime.now(UTC), record.digest(pin)))
+                    self.write(name, str(replace(struck_out, accepted=None)))
+
+    def refusals(self, device: Device) -> list[Refusal]:
+        """Return what is remembered of one device."""
+        named = _named(device)
+        own, name = self._own(named)
+        wide = () if name == named.wide_file else self._load(named.wide_file).refusals
+        return [*wide, *own.refusals]
+
+    def holds(self, device: Device, role: str) -> bool:
+        """Tell whether any PIN of this role is remembered as refused."""
+        return any(refusal.role == role for refusal in self.refusals(device))
+
+    def low_stays(self, device: Device) -> bool:
+        """Tell whether the device's report of a low retry counter was seen to outlast a login by a person."""
+        return self._own(_named(device))[0].low_stays
+
+    def forgive(self, device: Device) -> int:
+        """Forget all refusals of one device, or of all devices with a serial number; returns how many there were."""
+        named = _named(device)
+        with self.locked(named.lock):
+            names = {named.wide_file, self._own(named)[1]}
+            if isinstance(device, str):
+                names |= set(self.names(named.wide_file.removesuffix(".json") + "-", ".json"))
+            count = 0
+            for name in names:
+                record = self._load(name)
+                count += len(record.refusals)
+                if record.shared:
+                    self.write(name, str(Record(shared=True)))
+                else:
+                    self.remove(name)
         return count
 
-    @contextlib.contextmanager
-    def locked(self, name: str) -> Iterator[None]:
-        """Have one name in the state folder to oneself, among all processes that use the folder."""
-        try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._demand_private()
-            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-            descriptor = os.open(self.folder / f"{name}.lock", flags, 0o600)
-        except OSError as error:
-            raise self._unusable(error) from error
-        with _held.of_this_process(descriptor):
-            deadline = time.monotonic() + LOCK_TIMEOUT
-            while True:
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > deadline:
-                        raise PinNotPresented(
-                            "Another process has been logging in to this token for "
-                            f"{LOCK_TIMEOUT:.0f} seconds; see whether the token still answers."
-                        ) from None
-                    time.sleep(0.02)
-            yield
+    def _own(self, named: DeviceName) -> tuple[Record, str]:
+        """The record that this device's refusals are written to, and its name."""
+        wide = self._load(named.wide_file)
+        name = replace(named, shared=named.shared or wide.shared).own_file
+        return (wide if name == named.wide_file else self._load(name)), name
 
-    def _path(self, serial: str) -> Path:
-        # A serial number is the token's own text: it must not lead out of the folder.
-        plain = re.sub(r"[^A-Za-z0-9]", "_", serial)
-        return self.folder / f"refused-{plain}-{hashlib.sha256(serial.encode()).hexdigest()[:8]}.json"
+    def _note_shared(self, named: DeviceName) -> None:
+        """Keep that several devices have this serial number: one of them may be alone here next time."""
+        if named.shared:
+            wide = self._load(named.wide_file)
+            if not wide.shared:
+                self.write(named.wide_file, str(replace(wide, shared=True)))
 
-    def _load(self, path: Path) -> _Record:
+    def _known(self, named: DeviceName, own: Record, role: str, pin: Pin, digest: bytes) -> Refusal | None:
+        """The refusal of this PIN by this device, or by any with its serial number before they were told apart."""
+        known = own.find(role, digest)
+        if known is None:
+            wide = self._load(named.wide_file)
+            if wide.salt != own.salt and wide.refusals:
+                known = wide.find(role, wide.digest(pin))
+        return known
+
+    def _load(self, name: str) -> Record:
         try:
-            content = json.loads(path.read_text("utf-8"))
-            refusals = tuple(
-                Refusal(entry["role"], datetime.fromisoformat(entry["when"]), bytes.fromhex(entry["digest"]))
-                for entry in content["refused"]
-            )
-            return _Record(bytes.fromhex(content["salt"]), refusals)
-        except FileNotFoundError:
-            return _Record()
-        except OSError as error:
-            raise self._unusable(error) from error
+            text = self.read(name)
+            return Record() if text is None else Record.parse(text)
         except (ValueError, KeyError, TypeError) as error:
             raise PinSourceError(
-                f"{path}, which remembers refused PINs, cannot be understood; look at it, then remove it."
+                f"{self.folder / name}, which remembers refused PINs, cannot be understood; look at it, then remove it."
             ) from error
 
-    def _store(self, path: Path, record: _Record) -> None:
-        entries = [{"role": r.role, "when": r.when.isoformat(), "digest": r.digest.hex()} for r in record.refusals]
-        beside = path.with_suffix(".new")
-        try:
-            beside.unlink(missing_ok=True)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            with os.fdopen(os.open(beside, flags, 0o600), "w", encoding="utf-8") as file:
-                json.dump({"salt": record.salt.hex(), "refused": entries}, file)
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(path)
-            self._sync_folder()
-        except OSError as error:
-            raise self._unusable(error) from error
 
-    def _sync_folder(self) -> None:
-        descriptor = os.open(self.folder, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-    def _demand_private(self) -> None:
-        status = self.folder.stat()
-        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or status.st_uid not in (0, os.geteuid()):
-            raise PinSourceError(
-                f"The state folder {self.folder} belongs to another user or may be written by others, so no PIN is "
-                f"presented; run: chmod go-w {self.folder}, or name another folder in $HSM_DICOM_STATE."
-            )
-
-    def _unusable(self, error: OSError) -> PinSourceError:
-        return PinSourceError(
-            f"The state folder {self.folder}, where a refused PIN would be remembered, cannot be used "
-            f"({error.strerror}), so no PIN is presented; name a writable folder in $HSM_DICOM_STATE."
-        )
+def _named(device: Device) -> DeviceName:
+    return DeviceName(device) if isinstance(device, str) else device
 
 
-class _HeldLocks:
-    """The lock files that this process holds, which a forked child must not hold along with it."""
-
-    def __init__(self) -> None:
-        self._descriptors: set[int] = set()
-        forking.register(self)
-
-    @contextlib.contextmanager
-    def of_this_process(self, descriptor: int) -> Iterator[None]:
-        self._descriptors.add(descriptor)
-        try:
-            yield
-        finally:
-            if descriptor in self._descriptors:
-                self._descriptors.discard(descriptor)
-                # Not left to close(): a child that was forked a moment ago may share the open file.
-                fcntl.flock(descriptor, fcntl.LOCK_UN)
-                os.close(descriptor)
-
-    def before_fork(self) -> None:
-        """Nothing to wait for."""
-
-    def after_fork_in_parent(self) -> None:
-        """Nothing was changed."""
-
-    def after_fork_in_child(self) -> None:
-        """The parent goes on holding its locks alone."""
-        for descriptor in self._descriptors:
-            os.close(descriptor)
-        self._descriptors.clear()
-
-
-_held = _HeldLocks()
+def _held_back(named: DeviceName, known: Refusal) -> str:
+    return (
+        f"This {role_name(known.role)} PIN was refused by the token with serial {named.serial} on "
+        f"{known.when:%Y-%m-%d %H:%M} UTC, or its answer was lost. It is not presented again, since wrong "
+        "tries lock the token. Give the right one; or, if this is the right one after all, run: "
+        f"hsm-dicom token forgive '{named.reference or named.serial}'"
+    )

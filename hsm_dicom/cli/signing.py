@@ -11,7 +11,6 @@ from typing import Any
 from hsm_dicom.cli import output
 from hsm_dicom.cli.errors import sentence
 from hsm_dicom.cli.files import Input
-from hsm_dicom.dataset.folders import FolderError
 from hsm_dicom.dataset.tags import describe_tag, format_path, format_tag, never_signable
 from hsm_dicom.events import SignatureMade, emit
 from hsm_dicom.identity import Identity
@@ -20,11 +19,6 @@ from hsm_dicom.signatures.batch import SigningJob, sign_files
 from hsm_dicom.signatures.create import Timestamper
 from hsm_dicom.signatures.verdict_coverage import names
 from tokens.errors import TokenError
-
-_ITEM_ONLY = (
-    "Only an Item was signed. Its signature also fits its content in any other object, and protects nothing around it; "
-    "sign the main Data Set too (without --item) to protect the object."
-)
 
 
 class SigningRun:
@@ -41,11 +35,6 @@ class SigningRun:
         self.uncovered = 0
         self.incomplete = 0
         self.failed = 0
-
-    def leave_out(self, folders: Iterable[FolderError]) -> None:
-        """Tell of folders that were left out; each counts as a failure."""
-        for folder in folders:
-            self._tell_failed(SigningJob(str(folder.path)), folder)
 
     def sign(
         self,
@@ -92,8 +81,6 @@ class SigningRun:
             return
         if self.signed == 1 and self.last is not None:
             _print_report(self.last, self.signer)
-        if self.signed and self.request.item:
-            output.say(_ITEM_ONLY)
         if self.skipped or self.failed or self.signed != 1:
             parts = [f"{output.count(self.signed, 'file')} signed"]
             parts += [f"{self.skipped} signed before"] if self.skipped else []

@@ -13,6 +13,7 @@ from hsm_dicom.errors import HsmDicomError
 
 if TYPE_CHECKING:
     from hsm_dicom.config import Configuration
+    from tokens.refusals import Device
 
 app = typer.Typer(help="Tokens: list, inspect, initialise, test them, and their PINs.", no_args_is_help=True)
 
@@ -56,17 +57,20 @@ def info(
     from hsm_dicom.cli import output
     from hsm_dicom.cli.session import configured, token_access
     from hsm_dicom.cli.token_report import pin_states, token_json
+    from tokens.pkcs11.login import device_name
     from tokens.pkcs11.search import find_token
 
     with configured(config) as configuration:
         access = token_access(configuration, token, pin=None, module=module)
         owner = access.module()
         found = find_token(owner, access.uri).info
-        refusals = access.memory.refusals(found.serial)
+        refusals = access.memory.refusals(device_name(found))
     if json:
         content = token_json(found) | {
             "module_description": owner.description,
-            "refused_pins": [{"role": r.role, "when": output.timestamp(r.when)} for r in refusals],
+            "refused_pins": [
+                {"role": r.role, "when": output.timestamp(r.when), "unclear": r.unclear} for r in refusals
+            ],
         }
         output.write_json("token-info", content)
         return
@@ -82,7 +86,8 @@ def info(
     rows += [("PIN", state) for state in pin_states(found)]
     for refusal in refusals:
         when = f"{refusal.when:%Y-%m-%d %H:%M} UTC"
-        rows.append(("refused", f"{_a_pin(refusal.role)} on {when}; it is not presented again"))
+        means = "the token failed during the login" if refusal.unclear else "it is not presented again"
+        rows.append(("unclear" if refusal.unclear else "refused", f"{_a_pin(refusal.role)} on {when}; {means}"))
     output.facts(rows)
     output.say_verbatim(str(found.uri), indent=2, style=output.QUIET)
 
@@ -228,8 +233,8 @@ def forgive(
     with configured(config) as configuration:
         memory = RefusalMemory(configuration.state.folder)
         named = token in configuration.tokens or token.lower().startswith("pkcs11:")
-        serial = _serial(configuration, token, module) if named else token
-        count = memory.forgive(serial)
+        device = _device(configuration, token, module) if named else token
+        count = memory.forgive(device)
     if not (count or named):
         known = ", ".join(configuration.tokens) or "none"
         raise NothingRemembered(
@@ -237,19 +242,23 @@ def forgive(
             f"configuration has this name (there: {known})."
         )
     what = {0: "No refusal", 1: "One refusal"}.get(count, f"{count} refusals")
-    which = f"of the token with serial {output.shown(serial)}"
+    which = f"of the token with serial {output.shown(device if isinstance(device, str) else device.serial)}"
     output.outcome(True, f"{what} {which} {'forgotten' if count else 'was remembered'}.")
 
 
-def _serial(configuration: Configuration, token: str, module: Path | None) -> str:
-    """The serial number of a token, which need not be there if the URI or the configuration tells it."""
+def _device(configuration: Configuration, token: str, module: Path | None) -> Device:
+    """What refusals are filed under. The token need not be there if its serial number tells it from others."""
     from hsm_dicom.config import access_to
+    from tokens.pkcs11.login import device_name
     from tokens.pkcs11.search import find_token
+    from tokens.refusals import DeviceName
 
     access = access_to(configuration, token, module=module)
     section = configuration.tokens.get(access.name or "")
-    told = access.uri.serial or (section.serial if section else None)
-    return told or find_token(access.module(), access.uri).info.serial
+    serial = access.uri.serial or (section.serial if section else None)
+    if serial is not None and DeviceName(serial).is_distinct:
+        return serial
+    return device_name(find_token(access.module(), access.uri).info)
 
 
 def _a_pin(role: str) -> str:

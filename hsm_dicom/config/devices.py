@@ -16,11 +16,12 @@ from hsm_dicom.config.sections import Configuration, TokenSection
 from hsm_dicom.errors import HsmDicomError
 from tokens import open_key, open_secrets, open_token
 from tokens.card_uri import CardUri
+from tokens.credentials import DeviceFailure
 from tokens.keys import PrivateKey
 from tokens.opening import SharedConnection, module_of
 from tokens.pin import PinSource, parse_pin_source
+from tokens.pkcs11.connection import DEFAULT_SESSIONS
 from tokens.pkcs11.module import Module
-from tokens.pkcs11.sessions import DEFAULT_SESSIONS
 from tokens.policy import KeyPolicy, Weakness
 from tokens.refusals import RefusalMemory
 from tokens.secrets import Secrets
@@ -48,6 +49,7 @@ class TokenAccess:
     sessions: int
     memory: RefusalMemory
     last_try: bool = False
+    login_failures: frozenset[DeviceFailure] = frozenset(DeviceFailure)
 
     def module(self) -> Module:
         """The module, loaded. Raises `UriError` where none is named, or `ModuleError`."""
@@ -63,6 +65,7 @@ class TokenAccess:
             memory=self.memory,
             sessions=self.sessions,
             last_try=self.last_try,
+            device_failures=self.login_failures,
         )
 
     def open_key(self, allow: Set[Weakness] = frozenset()) -> PrivateKey:
@@ -76,6 +79,7 @@ class TokenAccess:
             memory=self.memory,
             sessions=self.sessions,
             last_try=self.last_try,
+            device_failures=self.login_failures,
         )
 
     def open_secrets(self, prefix: str | None = None, *, host_session_keys: bool = False) -> Secrets:
@@ -88,6 +92,7 @@ class TokenAccess:
             memory=self.memory,
             sessions=self.sessions,
             last_try=self.last_try,
+            device_failures=self.login_failures,
             host_session_keys=host_session_keys,
         )
 
@@ -169,6 +174,7 @@ def access_to(
         sessions=section.sessions if section else DEFAULT_SESSIONS,
         memory=RefusalMemory(configuration.state.folder),
         last_try=last_try,
+        login_failures=section.login_failures if section else frozenset(DeviceFailure),
     )
 
 

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from hsm_dicom.config.sections import ALLOWABLE, Configuration
+from tokens.credentials import DeviceFailure
 from tokens.errors import PinSourceError
 from tokens.pin import parse_pin_source
 from tokens.smartcard.profile_table import NOT_HEXADECIMAL
@@ -57,6 +58,10 @@ _WORDS: Mapping[str, Words] = {
         'Write certificate = "PATH.pem".',
     ),
     "key_id": ("The id is not in hexadecimal.", 'Write it like id = "01ab"; hsm-dicom key list shows it.'),
+    "login_failure": (
+        "login_failures lists an answer that does not speak of a failed device.",
+        f"It may list: {', '.join(failure.name for failure in DeviceFailure)}; or nothing.",
+    ),
     "weakness": ("What is to be allowed is not known.", f"It may be one of: {', '.join(ALLOWABLE)}."),
     "string_type": ("A text in quotation marks must stand here.", 'Write it like name = "text".'),
     "string_too_short": ("The text is empty.", "Write it, or remove the key."),

@@ -20,6 +20,7 @@ from hsm_dicom.config.base import FilePath, Section, Text, below
 from hsm_dicom.config.iscl_section import ISCLSection
 from hsm_dicom.config.network_sections import ListenerSection, PeerSection, TrustSection
 from tokens.card_uri import CardUri
+from tokens.credentials import DeviceFailure
 from tokens.errors import PinSourceError, UriError
 from tokens.opening import parse_uri
 from tokens.pin import FromFile, PinSource, parse_pin_source
@@ -82,6 +83,15 @@ def _key_id(value: object) -> bytes:
         raise PydanticCustomError("key_id", "") from None
 
 
+def _login_failures(value: object) -> frozenset[DeviceFailure]:
+    if not isinstance(value, list):
+        raise PydanticCustomError("frozen_set_type", "")
+    names = {failure.name: failure for failure in DeviceFailure}
+    if not all(isinstance(name, str) and name in names for name in value):
+        raise PydanticCustomError("login_failure", "")
+    return frozenset(names[name] for name in value)
+
+
 def _allowed(name: str) -> str:
     if name not in ALLOWABLE:
         raise PydanticCustomError("weakness", "")
@@ -103,6 +113,8 @@ class TokenSection(Section):
     """What the module wants at C_Initialize; NSS softokn does."""
     sessions: Annotated[int, Field(ge=1, le=256)] = 8
     """How many threads the token serves at once."""
+    login_failures: Annotated[frozenset[DeviceFailure], PlainValidator(_login_failures)] = frozenset(DeviceFailure)
+    """The answers to a login that speak of a failed device and not of the PIN; any other unclear one is a refusal."""
 
     @model_validator(mode="after")
     def _is_named(self) -> Self:
@@ -161,7 +173,7 @@ class StateSection(Section):
     """`[state]`: what must survive a restart."""
 
     folder: FilePath | None = None
-    """Where refused PINs are remembered; see `tokens.refusals.default_state_folder` for the default."""
+    """Where refused PINs are remembered; see `tokens.state_folder.default_state_folder` for the default."""
 
 
 class EventsSection(Section):

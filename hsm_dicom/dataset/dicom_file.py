@@ -123,11 +123,9 @@ class EncodedFile:
 class DicomFile(EncodedFile):
     """An open file that was walked.
 
-    ``meta`` are the elements of the File Meta Information, whose offsets count in ``file``. ``signed_items`` are the
-    Items that hold signatures or their MAC Parameters: path, start and end of each.
+    ``signed_items`` are the Items that hold signatures or their MAC Parameters: path, start and end of each.
     """
 
-    meta: tuple[Element, ...]
     main: DataSet
     signed_items: tuple[tuple[Path, int, int], ...]
     guess_private: bool
@@ -143,7 +141,7 @@ class DicomFile(EncodedFile):
         file, status = open_source(path)
         source = file
         try:
-            head, syntax, meta = _file_meta(file)
+            head, syntax = _file_meta(file)
             if syntax.deflated:
                 source = inflate(file, head)
             walker = Walker(source, syntax, guess_private=guess_private)
@@ -157,7 +155,7 @@ class DicomFile(EncodedFile):
             raise
         main = DataSet((), head, source.size, elements)
         signed_items, overpadded = tuple(walker.signed_items), tuple(walker.overpadded or ())
-        return cls(file, source, syntax, head, status, meta, main, signed_items, guess_private, overpadded)
+        return cls(file, source, syntax, head, status, main, signed_items, guess_private, overpadded)
 
     def signed_levels(self) -> Iterator[DataSet]:
         """The main Data Set, and those of the Items that hold signatures or their MAC Parameters."""
@@ -168,11 +166,6 @@ class DicomFile(EncodedFile):
     def stream(self, level: DataSet, element: Element, update: Callable[[bytes | memoryview], object]) -> int:
         """Give the MAC byte stream of a sequence or of encapsulated Pixel Data to ``update``; return its size."""
         return self._walker().stream(element, level.path, update)
-
-    def meta_value(self, tag: int) -> bytes | None:
-        """The encoded value of an element of the File Meta Information, None where it has no such element."""
-        found = (self.file.read(e.value, e.end) for e in self.meta if e.tag == tag)
-        return next(found, None)
 
     def value(self, element: Element) -> bytes:
         """The encoded value, as it is in the file."""
@@ -240,8 +233,8 @@ def _group_lengths(level: DataSet, tag: int) -> tuple[int, ...]:
     return (element.value,) if element is not None and element.end - element.value == 4 else ()
 
 
-def _file_meta(file: Source) -> tuple[int, TransferSyntax, tuple[Element, ...]]:
-    """Where the File Meta Information ends, the Transfer Syntax it names, and its elements (PS3.10 7.1)."""
+def _file_meta(file: Source) -> tuple[int, TransferSyntax]:
+    """Where the File Meta Information ends, and the Transfer Syntax it names (PS3.10 7.1)."""
     if not file.size:
         raise NotDicomError(file.name, "the file is empty.")
     head = file.read(0, min(file.size, _META_START + 12))
@@ -271,4 +264,4 @@ def _file_meta(file: Source) -> tuple[int, TransferSyntax, tuple[Element, ...]]:
         raise UnsupportedTransferSyntaxError(
             file.name, f"its Transfer Syntax {uid!r} is not one of PS3.5's; convert the file first."
         )
-    return end, syntax, meta
+    return end, syntax

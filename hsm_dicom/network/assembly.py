@@ -15,7 +15,6 @@ from hsm_dicom.network.sockets import READ_SECONDS
 from hsm_dicom.network.tls_transport import TLSTransport
 from hsm_dicom.network.transport import SecureTransport
 from hsm_dicom.tls import ContextError, LegacyRefused, client_context, server_context
-from hsm_dicom.tls.hosts import ascii_host
 from hsm_dicom.trust import Verifier
 
 
@@ -89,8 +88,7 @@ def _accepting_tls(
 def _connecting_tls(peer: Peer, identity: Identity | None, verifier: Verifier) -> SecureTransport:
     names = peer.match.names
     one_name = len(names) == 1
-    named = names[0] if one_name else peer.host
-    server_name = None if named is None else ascii_host(named)
+    server_name = names[0] if one_name else peer.host
     transport: SecureTransport
     if peer.legacy is None:
         context = client_context(

@@ -28,7 +28,6 @@ from hsm_dicom.network.settings import Limits
 from hsm_dicom.network.sockets import answer_at_once
 from hsm_dicom.network.transport import Handshake, Secured, SecureTransport, Wants
 from hsm_dicom.tls import FailureReason, HandshakeFailed
-from hsm_dicom.tls.hosts import ascii_host
 
 LINGER_SECONDS = 1.0
 """How long a refused peer may take to read why."""
@@ -171,8 +170,7 @@ class Listener:
         if len(self._pending) >= self.limits.handshakes:
             self._drop_oldest()
         answer_at_once(connection)
-        # An IPv4 caller of `::` comes as ::ffff:192.0.2.1 (RFC 4291, 2.5.5.2), which nobody has written anywhere.
-        peer: Address = (str(address[0]).removeprefix("::ffff:"), int(address[1]))
+        peer: Address = (str(address[0]), int(address[1]))
         try:
             handshake = self.transport.accept(connection, _text(peer))
         except HandshakeFailed as failed:
@@ -342,12 +340,9 @@ _LISTENING = {
 
 
 def _listening(address: Address) -> socket.socket:
-    """A listening socket; `::` stands for every address, IPv4's too."""
-    host, port = address
-    every = host == "::" and socket.has_dualstack_ipv6()
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
     try:
-        return socket.create_server((ascii_host(host), port), family=family, backlog=_BACKLOG, dualstack_ipv6=every)
+        return socket.create_server(address, family=family, backlog=_BACKLOG)
     except OSError as error:
         remedy = _LISTENING.get(error.errno or 0, "Correct host and port of the listener.")
         why = os.strerror(error.errno or 0)

@@ -31,8 +31,6 @@ class AnomalyCode(StrEnum):
 
     WRAPPED_CONTENT = "wrapped-content"
     FOREIGN_CONTENT = "foreign-content"
-    LEVEL_OPEN = "level-open"
-    FILE_META_DIFFERS = "file-meta-differs"
 
 
 @dataclass(frozen=True)

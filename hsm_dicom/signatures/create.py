@@ -34,7 +34,7 @@ from hsm_dicom.dataset.transfer_syntax import EXPLICIT_VR_LITTLE_ENDIAN, Transfe
 from hsm_dicom.signatures import attributes as a
 from hsm_dicom.signatures.algorithms import MacAlgorithm, mac_algorithm
 from hsm_dicom.signatures.check import made_by
-from hsm_dicom.signatures.coverage import is_empty
+from hsm_dicom.signatures.coverage import PIXEL_TAGS, is_empty
 from hsm_dicom.signatures.errors import (
     KeyMismatchError,
     MissingPurposeError,
@@ -46,10 +46,8 @@ from hsm_dicom.signatures.errors import (
     WeakMacAlgorithmError,
 )
 from hsm_dicom.signatures.insert import Insertion, insertion, insertion_edits
-from hsm_dicom.signatures.level import require_item
 from hsm_dicom.signatures.mac import feed_covered
-from hsm_dicom.signatures.main_content import why_unsignable
-from hsm_dicom.signatures.parts import PIXEL_DATA_TAGS, is_relied_on
+from hsm_dicom.signatures.main_content import is_main, why_unsignable
 from hsm_dicom.signatures.profiles import DEMANDED_IF_PRESENT, Profile, demanded_tags, object_shortcomings, purpose_fits
 from hsm_dicom.signatures.purposes import CODING_SCHEME, PURPOSES, VERIFICATION
 from hsm_dicom.signatures.read import Purpose, mac_id_number
@@ -64,10 +62,9 @@ class SigningRequest:
     """What is to be signed, how, and whose certificate goes with it.
 
     ``certificate`` is DER. ``tags`` None signs everything signable; with a list, the tags that the profile demands
-    are added. ``item`` is the place of an Item to sign in; () is the main Data Set. The signature of an Item fits its
-    content wherever that stands, in another object too. ``purpose`` is a code of CID 7007. Weak hashes (MD5, SHA-1,
-    RIPEMD-160) need ``allow_weak``. An object whose identity or content cannot be signed as asked, because it is or
-    holds elements of VR UN, needs ``allow_uncovered``.
+    are added. ``item`` is the place of an Item to sign in; () is the main Data Set. ``purpose`` is a code of
+    CID 7007. Weak hashes (MD5, SHA-1, RIPEMD-160) need ``allow_weak``. An object whose identity or content cannot be
+    signed as asked, because it is or holds elements of VR UN, needs ``allow_uncovered``.
     """
 
     certificate: bytes
@@ -326,10 +323,9 @@ def tags_to_sign(file: DicomFile, level: DataSet, request: SigningRequest) -> tu
         raise NotSignableError(
             f"{file.name}: {len(tags)} attributes are more than the {a.MAX_TAGS} that can be listed."
         )
-    for tag in PIXEL_DATA_TAGS & tags:
+    for tag in PIXEL_TAGS & tags:
         if is_empty(level[tag]):
             raise NotSignableError(f"{file.name}: {describe_tag(tag)} is empty; an image without pixels is not signed.")
-    require_item(file, level, tags)
     signed = tuple(sorted(tags))
     if not request.allow_uncovered and (uncovered := _uncovered(level, signed, request)):
         reasons = [f"{describe_tag(tag)}: {why_unsignable(file, level, level[tag])}" for tag in uncovered]
@@ -345,7 +341,7 @@ def _uncovered(level: DataSet, signed: tuple[int, ...], request: SigningRequest)
     missing = level.by_tag.keys() - set(signed)
     if request.tags is not None:
         missing &= DEMANDED_IF_PRESENT.get(request.profile, frozenset())
-    return tuple(sorted(filter(is_relied_on, missing)))
+    return tuple(sorted(filter(is_main, missing)))
 
 
 def _why_not(file: DicomFile, level: DataSet, tag: int) -> str:

@@ -18,6 +18,7 @@ from hsm_dicom.config import (
 )
 from hsm_dicom.config.devices import NotConfigured, UnsafeModule
 from hsm_dicom.config.lines import key_lines
+from tokens.credentials import DeviceFailure
 from tokens.pin import FromEnvironment, FromFile
 from tokens.policy import Weakness
 
@@ -164,6 +165,31 @@ def test_a_misspelt_key_with_what_is_no_source_is_feared_to_hold_a_pin(write, li
     [problem] = read_configuration(write(f'[tokens.a]\nmodule = "x.so"\nlabel = "a"\n{line}\n')).problems
     assert "change it" in problem.remedy
     assert "7531902" not in repr(problem)
+
+
+@pytest.mark.parametrize(
+    ("line", "kept"),
+    [
+        ("", set(DeviceFailure)),
+        ("login_failures = []", set()),
+        ('login_failures = ["CKR_DEVICE_REMOVED"]', {DeviceFailure.CKR_DEVICE_REMOVED}),
+    ],
+)
+def test_the_answers_that_speak_of_a_failed_device_can_be_made_fewer(
+    write, line: str, kept: set[DeviceFailure]
+) -> None:
+    configuration = load_configuration(write(f'[tokens.a]\nmodule = "/x.so"\nlabel = "a"\n{line}\n'))
+    assert access_to(configuration, "a").login_failures == kept
+
+
+@pytest.mark.parametrize("value", ['["CKR_PIN_INCORRECT"]', '["CKR_DEVICE_REMOVED", "0x05"]', "[5]"])
+def test_but_never_more(write, value: str) -> None:
+    [problem] = read_configuration(
+        write(f'[tokens.a]\nmodule = "x.so"\nlabel = "a"\nlogin_failures = {value}\n')
+    ).problems
+    assert problem.line == 4
+    assert "does not speak of a failed device" in problem.what
+    assert "CKR_HOST_MEMORY, CKR_GENERAL_ERROR, CKR_FUNCTION_FAILED, CKR_DEVICE_ERROR" in problem.remedy
 
 
 def test_a_misspelt_key_is_not_called_missing_too(write) -> None:

@@ -20,7 +20,8 @@ from tokens.errors import (
 )
 from tokens.events import DeviceEvent, Login, Outcome, subscribed
 from tokens.pin import Pin, Prompt
-from tokens.refusals import RefusalMemory, default_state_folder
+from tokens.refusals import RefusalMemory
+from tokens.state_folder import default_state_folder
 
 
 class TypedBy(Prompt):

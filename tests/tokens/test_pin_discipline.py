@@ -19,7 +19,7 @@ from tokens.events import DeviceEvent, Login, subscribed
 from tokens.pin import FromEnvironment, FromFile, Pin, Prompt
 from tokens.pkcs11.ceremony import change_pin
 from tokens.pkcs11.module import load_module
-from tokens.refusals import RefusalMemory
+from tokens.refusals import DeviceName, RefusalMemory
 
 pytestmark = pytest.mark.usefixtures("bounded")
 
@@ -234,7 +234,7 @@ def test_a_link_in_place_of_the_lock_is_refused(token: TestToken, state_folder: 
 def test_a_child_forked_during_a_login_does_not_keep_its_lock(
     state_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tokens.refusals.LOCK_TIMEOUT", 2.0)
+    monkeypatch.setattr("tokens.state_folder.LOCK_TIMEOUT", 2.0)
     memory = RefusalMemory()
     with memory.presenting("1", "user", Pin(b"1234")):
         child = os.fork()
@@ -252,7 +252,7 @@ def test_a_child_forked_during_a_login_does_not_keep_its_lock(
 def test_a_child_forked_during_a_login_does_not_let_others_in(
     state_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tokens.refusals.LOCK_TIMEOUT", 0.2)
+    monkeypatch.setattr("tokens.state_folder.LOCK_TIMEOUT", 0.2)
     memory = RefusalMemory()
     with memory.presenting("1", "user", Pin(b"1234")):
         child = os.fork()
@@ -270,11 +270,12 @@ def test_a_child_forked_during_a_login_does_not_let_others_in(
 def test_many_refusals_do_not_make_a_login_slow(state_folder: Path) -> None:
     memory = RefusalMemory()
     memory.remember("1", "user", Pin(b"0"))
-    record = memory._load(memory._path("1"))
+    name = DeviceName("1").own_file
+    record = memory._load(name)
     (refusal,) = record.refusals
     for number in range(50):
-        record = record.having(type(refusal)("user", refusal.when, number.to_bytes(32, "big")))
-    memory._store(memory._path("1"), record)
+        record = record.add(type(refusal)("user", refusal.when, number.to_bytes(32, "big")))
+    memory.write(name, str(record))
     started = time.perf_counter()
     with memory.presenting("1", "user", Pin(b"1234")):
         pass

@@ -40,19 +40,9 @@ class _Function(IntEnum):
     INIT_TOKEN = 9
     INIT_PIN = 10
     SET_PIN = 11
-    GET_SESSION_INFO = 15
     LOGIN = 18
     LOGOUT = 19
-
-
-class SessionState(IntEnum):
-    """CK_STATE."""
-
-    RO_PUBLIC = 0
-    RO_USER = 1
-    RW_PUBLIC = 2
-    RW_USER = 3
-    RW_SO = 4
+    GENERATE_RANDOM = 64
 
 
 class _InitializeArguments(ctypes.Structure):
@@ -126,11 +116,10 @@ class Cryptoki:
         """C_Logout, which ends every session's login."""
         return self._call(_Function.LOGOUT, ctypes.c_ulong(session))
 
-    def session_state(self, session: int) -> tuple[int, int]:
-        """C_GetSessionInfo: CK_RV, and CK_SESSION_INFO's state."""
-        info = (ctypes.c_ulong * 4)()  # slotID, state, flags, ulDeviceError
-        rv = self._call(_Function.GET_SESSION_INFO, ctypes.c_ulong(session), info)
-        return rv, int(info[1])
+    def generate_random(self, session: int, length: int) -> int:
+        """C_GenerateRandom; the octets are not returned."""
+        octets = ctypes.create_string_buffer(length)
+        return self._call(_Function.GENERATE_RANDOM, ctypes.c_ulong(session), octets, ctypes.c_ulong(length))
 
     def _call(self, function: _Function, *arguments: object) -> int:
         address = self._functions[int(function)]

@@ -17,8 +17,9 @@ from tokens.events import KeyUse, Login, Outcome, emit
 from tokens.keys import CiphertextRejected
 from tokens.mechanisms import Rung
 from tokens.pin import Pin
-from tokens.pkcs11.connection import Connection
-from tokens.pkcs11.faults import CIPHERTEXT_REJECTED
+from tokens.pkcs11.connection import BUSY_TIMEOUT, Connection, Worker
+from tokens.pkcs11.faults import CIPHERTEXT_REJECTED, translated
+from tokens.pkcs11.login import device_name
 from tokens.pkcs11.objects import (
     KeyName,
     PublicKey,
@@ -27,8 +28,8 @@ from tokens.pkcs11.objects import (
     public_half,
     read_attributes,
 )
-from tokens.pkcs11.sessions import BUSY_TIMEOUT, Worker
 from tokens.policy import Finding, KeyAttributes, KeyPolicy, enforce
+from tokens.refusals import Answer
 from tokens.uri import Pkcs11Uri
 
 T = TypeVar("T")
@@ -39,10 +40,16 @@ class PinOctets:
 
     def __init__(self, pin: Pin) -> None:
         self._pin = pin
+        self.presented = False
 
     def encode(self, encoding: str) -> bytes:
-        """The PIN's own bytes, whatever encoding they are in."""
+        """The PIN's own bytes, whatever encoding they are in; python-pkcs11 asks right before C_Login."""
+        self.presented = True
         return bytes(self._pin.octets())
+
+
+_DEVICE_FAILURES = (p11.HostMemory, p11.GeneralError, p11.FunctionFailed, p11.DeviceError, p11.DeviceRemoved)
+"""`tokens.credentials.DeviceFailure`, as python-pkcs11 raises them for C_Login and C_Sign alike."""
 
 
 class _RefusedForKey(Exception):
@@ -210,25 +217,36 @@ class Pkcs11Key:
                 f"Key {self.description} wants its PIN for each use; a pin pad is not served for that."
             )
 
-        def attempt(worker: Worker) -> T:
-            try:
-                return job(worker, PinOctets(pin))
-            except (p11.PinIncorrect, p11.PinInvalid, p11.PinLenRange):
-                raise _RefusedForKey from None
-
+        memory, device = credentials.memory, device_name(token)
         # The PIN of the last login need not be entered before each use: it costs a digest and two writes.
         known = credentials.was_accepted(pin)
-        entered = contextlib.nullcontext() if known else credentials.memory.presenting(token.serial, "user", pin)
         try:
-            with entered:
+            with contextlib.ExitStack() as stack:
+                presentation = None if known else stack.enter_context(memory.presenting(device, "user", pin))
+
+                def attempt(worker: Worker) -> T:
+                    octets = PinOctets(pin)
+                    try:
+                        return job(worker, octets)
+                    except (p11.PinIncorrect, p11.PinInvalid, p11.PinLenRange):
+                        raise _RefusedForKey from None
+                    except _DEVICE_FAILURES as error:
+                        if octets.presented and presentation is None:
+                            memory.remember_unclear(device, pin)
+                        elif octets.presented and presentation is not None:
+                            # Nothing is presented again while this PIN is entered.
+                            presentation.answer = Answer.UNCLEAR if presentation.may_be_repeated else Answer.REFUSED
+                            raise translated(error, doing) from error
+                        raise
+
                 result = self._connection.run(attempt, doing)
         except _RefusedForKey:
             sentence = f"The PIN {credentials.origin} was refused for key {self.description}."
             try:
                 if known:
-                    credentials.memory.remember(token.serial, "user", pin)
+                    memory.remember(device, "user", pin)
             finally:
-                credentials.refused(pin, sentence)
+                credentials.refused(pin, sentence, lambda: memory.holds(device, "user"))
                 emit(
                     Login(
                         token_serial=token.serial,

@@ -1,20 +1,31 @@
-"""Presenting a PIN to a token: at most once, and never when it could lock the token unseen."""
+"""Presenting a PIN to a token: at most once, and never when it could lock the token unseen.
+
+The one exception is a user PIN that the token accepted before and then answered with an error of its own
+(`DeviceFailure`). It is presented once more, if the token's flags can be read and none of them speaks of a wrong PIN;
+`tokens.refusals` keeps count, so that each acceptance is worth one such presentation.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Container
+from dataclasses import replace
+from datetime import UTC, datetime
 
 from pkcs11 import TokenFlag
 
-from tokens.credentials import Credentials
+from tokens.credentials import Credentials, DeviceFailure
 from tokens.errors import (
+    LoginUnanswered,
+    ModuleError,
     OperationFailed,
     PinError,
     PinLocked,
     PinNotPresented,
     PinRefused,
     PinSourceError,
+    TokenError,
     sentence_case,
 )
 from tokens.events import Login, Outcome, emit
@@ -22,7 +33,9 @@ from tokens.pin import Pin, PinPad
 from tokens.pkcs11 import cryptoki
 from tokens.pkcs11.cryptoki import Role
 from tokens.pkcs11.module import Module
-from tokens.pkcs11.search import TokenInfo, find_token
+from tokens.pkcs11.search import FoundToken, TokenInfo, find_token, tokens_now
+from tokens.refusal_record import Refusal
+from tokens.refusals import Answer, DeviceName, Presentation
 
 WRONG_PIN = (0xA0, 0xA1, 0xA2)
 """CKR_PIN_INCORRECT, CKR_PIN_INVALID and CKR_PIN_LEN_RANGE."""
@@ -34,7 +47,6 @@ _LOCKED = 0xA4
 _EXPIRED = 0xA3
 _NOT_SET = 0x102
 
-_GENERAL_ERROR = 0x05
 _SESSION_EXISTS = 0xB6
 _NEW_PIN = (0xA1, 0xA2, 0xA6)
 
@@ -47,6 +59,12 @@ _NOT_ABOUT_THE_PIN = frozenset(
 
 The last line: slot, arguments, function, sessions, token absent or write-protected, user types.
 """
+
+_AWAY = frozenset({*DeviceFailure, cryptoki.CRYPTOKI_NOT_INITIALIZED, 0x03, 0x31, 0xB0, 0xB3, 0xE0, 0xE1})
+"""CK_RVs of C_GenerateRandom that speak of a device, a token or a session that is away; others of the call itself."""
+
+PAUSE = 1.0
+"""Seconds between an unclear answer and the one further presentation, so that a device that restarts can do so."""
 
 _LOOKS, _BETWEEN_LOOKS = 5, 0.1
 """How often, and how many seconds apart, a token is asked whether its PIN was really never set."""
@@ -65,10 +83,17 @@ _FLAGS = {
 def log_in(module: Module, session: int, token: TokenInfo, credentials: Credentials) -> None:
     """C_Login of the user in an open session. Returns if somebody in this process has logged in already.
 
-    Raises `PinLocked`, `PinNotPresented`, `PinRefused`, `PinSourceError` or, for anything else that the token
-    says, `OperationFailed`.
+    Raises `PinLocked`, `PinNotPresented`, `PinRefused`, `PinSourceError`, `LoginUnanswered` where the PIN will be
+    presented once more or, for anything else that the token says, `OperationFailed`.
     """
-    present_pin(module, token, credentials, Role.USER, lambda pin: module.cryptoki.login(session, Role.USER, pin))
+    present_pin(
+        module,
+        token,
+        credentials,
+        Role.USER,
+        lambda pin: module.cryptoki.login(session, Role.USER, pin),
+        login_session=session,
+    )
 
 
 def present_pin(
@@ -78,16 +103,17 @@ def present_pin(
     role: Role,
     call: Callable[[Pin | None], int],
     wrong: Container[int] = WRONG_PIN,
+    login_session: int | None = None,
 ) -> None:
     """Read a PIN and have `call` present it; `call` returns the CK_RV of C_Login, C_SetPIN or C_InitToken.
 
-    `wrong` are the CK_RVs that speak of this PIN: those of a wrong length may speak of a new one.
+    `wrong` are the CK_RVs that speak of this PIN: those of a wrong length may speak of a new one. `login_session` is
+    the session of a user's login: only there an acceptance is remembered, and used after an unclear answer.
 
     The one place through which every PIN goes: under the lock of the state folder, with the token's flags as they are
     then, and entered as refused until the token says otherwise. Raises as `log_in` does.
     """
     started = time.perf_counter()
-    name = _NAMES[role]
     presented = False
 
     def report(outcome: Outcome, reason: str = "") -> None:
@@ -98,35 +124,33 @@ def present_pin(
                 outcome=outcome,
                 duration=time.perf_counter() - started,
                 reason=reason,
-                role=name.lower(),
+                role=_NAMES[role].lower(),
                 presented=presented,
             )
         )
 
+    def check_again(refusal: Refusal) -> None:
+        if login_session is not None:
+            _check_again(module, token, login_session, refusal)
+
     try:
-        check_flags(_as_it_is_now(module, token, role), credentials, role)
+        now, device = _look(module, token, role)
+        check_flags(now, credentials, role)
         pin = credentials.read(purpose(token, role))
-        with credentials.memory.presenting(token.serial, name.lower(), pin) as presentation:
+        again = None if login_session is None else check_again
+        with credentials.memory.presenting(device, _NAMES[role].lower(), pin, again) as presentation:
             # Another process may have presented a wrong one while we waited.
-            check_flags(_as_it_is_now(module, token, role), credentials, role)
+            now, _ = _look(module, token, role)
+            check_flags(now, credentials, role)
             presented = True
-            rv = _answer(module, token, role, lambda: call(pin))
-            if rv in wrong:
-                presentation.was_refused()
-                sentence = f"The {name} PIN {credentials.origin} was refused by {token.description}."
-                credentials.refused(pin, sentence)
-                raise PinRefused(
-                    f"{sentence} It will not be presented again, so that the token does not lock. "
-                    f"{_remedy(token, credentials, role)}"
-                )
-            if rv not in _NOT_ABOUT_THE_PIN:
-                presentation.was_refused()
-                sentence = (
-                    f"{sentence_case(token.description)} answered the {name} PIN with CK_RV 0x{rv:x}. Whether it was "
-                    f"right is not known, so it counts as refused until: hsm-dicom token forgive '{token.serial}'"
-                )
-                credentials.refused(pin, sentence)
-                raise PinRefused(sentence)
+            with module.gate:
+                rv = call(pin)
+            if rv == cryptoki.OK and login_session is not None:
+                presentation.answer = Answer.ACCEPTED
+                presentation.readable_again = credentials.source.repeatable
+                presentation.low_stays = _low_stays(module, now)
+            elif rv in wrong or rv not in _NOT_ABOUT_THE_PIN:
+                _check_answer(rv, wrong, token, device, credentials, role, pin, presentation)
             _check_result(rv, role, token)
             # Already logged in: nobody has looked at this PIN.
             presented = rv != cryptoki.USER_ALREADY_LOGGED_IN
@@ -134,10 +158,20 @@ def present_pin(
     except PinError as error:
         report(Outcome.REFUSED, str(error))
         raise
-    except OperationFailed as error:
+    except TokenError as error:
         report(Outcome.FAILED, str(error))
         raise
     report(Outcome.DONE)
+
+
+def device_name(token: TokenInfo, *, shared: bool = False) -> DeviceName:
+    """What the refusals of a token are filed under; `shared` if another token with its serial number is present.
+
+    A module goes by its file name up to ".so", so that an upgrade does not make a refusal forgotten.
+    """
+    module = token.module_path.name.partition(".so")[0]
+    name = DeviceName(token.serial, token.label, token.manufacturer, module, shared, token.serial)
+    return name if name.is_distinct else replace(name, reference=str(token.uri))
 
 
 def check_flags(token: TokenInfo, credentials: Credentials, role: Role) -> None:
@@ -160,7 +194,7 @@ def check_flags(token: TokenInfo, credentials: Credentials, role: Role) -> None:
         if role is Role.SO:
             remedy = "It is not presented here; use the tools of the token's maker."
         raise PinNotPresented(f"One more wrong {name} PIN locks {token.description}. {remedy}")
-    if low in token.flags and not credentials.source.attended:
+    if low in token.flags and not credentials.source.attended and not _is_low_always(token, credentials, role):
         remedy = f"Log in once by hand to reset its counter: {_by_hand(token)}"
         if role is Role.SO:
             remedy = "Type it, with --so-pin prompt."
@@ -189,32 +223,100 @@ def _by_hand(token: TokenInfo) -> str:
     return f"hsm-dicom token login '{token.uri}' --pin {source}"
 
 
-def _answer(module: Module, token: TokenInfo, role: Role, call: Callable[[], int]) -> int:
-    """The token's answer to a PIN."""
-    with module.gate:
-        rv = call()
-    for _ in range(_LOOKS if module.manufacturer == "SoftHSM" else 0):
-        # SoftHSM 2.6.1 fails so while another process rewrites the token's file; had it counted a wrong PIN, the flag
-        # would say so.
-        _, _, low = _FLAGS[role]
-        if rv != _GENERAL_ERROR or low in _as_it_is_now(module, token, role).flags:
-            break
-        time.sleep(_BETWEEN_LOOKS)
-        with module.gate:
-            rv = call()
-    return rv
+def _look(module: Module, token: TokenInfo, role: Role) -> tuple[TokenInfo, DeviceName]:
+    """What the token says now, and what it goes by. Raises PKCS#11's own errors where its flags cannot be read.
 
+    SoftHSM says for a moment, while it writes its files, that a PIN was never set.
+    """
+    present: list[FoundToken] = []
 
-def _as_it_is_now(module: Module, token: TokenInfo, role: Role) -> TokenInfo:
-    """What the token says now. SoftHSM says for a moment that a PIN was never set while it writes its files."""
-    if not token.initialised:
-        return token
-    for _ in range(_LOOKS):
-        now = find_token(module, token.uri).info
+    def look(module: Module) -> list[FoundToken]:
+        present[:] = tokens_now(module)
+        return present
+
+    now = token
+    for _ in range(_LOOKS if token.initialised else 0):
+        now = find_token(module, token.uri, look).info
         if role is not Role.USER or not _never_set(now):
             break
         time.sleep(_BETWEEN_LOOKS)
-    return now
+    return now, device_name(token, shared=sum(other.info.serial == token.serial for other in present) > 1)
+
+
+def _check_again(module: Module, token: TokenInfo, session: int, refusal: Refusal) -> None:
+    """Raise unless the device answers again and its flags speak of no wrong PIN; it matters not who gives the PIN."""
+    since = (datetime.now(UTC) - refusal.when).total_seconds()
+    time.sleep(max(0.0, PAUSE - since) if since >= 0 else 0.0)
+    with module.gate, contextlib.suppress(ModuleError):  # a module need not have C_GenerateRandom
+        rv = module.cryptoki.generate_random(session, 8)
+        if rv in _AWAY:
+            raise LoginUnanswered(
+                f"{sentence_case(token.description)} has not answered since it failed during a login "
+                f"(C_GenerateRandom: {_code(rv)}). Its PIN is presented once more when it answers again."
+            )
+    now, device = _look(module, token, Role.USER)
+    if any(flag in now.flags for flag in _FLAGS[Role.USER]):
+        raise PinNotPresented(
+            f"{sentence_case(token.description)} failed during a login, and reports that a wrong PIN was presented to "
+            f"it, so the PIN counts as refused until: hsm-dicom token forgive '{device.reference}'"
+        )
+
+
+def _check_answer(
+    rv: int,
+    wrong: Container[int],
+    token: TokenInfo,
+    device: DeviceName,
+    credentials: Credentials,
+    role: Role,
+    pin: Pin | None,
+    presentation: Presentation,
+) -> None:
+    """Raise what an answer means that speaks of the PIN, or may do so, and have it remembered."""
+    name = _NAMES[role]
+    if rv in credentials.device_failures and (presentation.may_be_repeated or pin is None):
+        # Each PIN that is typed on the device is a person's own decision.
+        presentation.answer = Answer.UNCLEAR
+        credentials.keep(pin)
+        raise LoginUnanswered(
+            f"{sentence_case(token.description)} failed during the login ({_code(rv)}). Whether the {name} PIN is "
+            "right is not known; it was accepted before, and is presented once more when the token answers again."
+        )
+    presentation.answer = Answer.REFUSED
+
+    def is_recorded() -> bool:
+        return credentials.memory.holds(device, name.lower())
+
+    if rv in wrong:
+        sentence = f"The {name} PIN {credentials.origin} was refused by {token.description}."
+        credentials.refused(pin, sentence, is_recorded)
+        raise PinRefused(
+            f"{sentence} It will not be presented again, so that the token does not lock. "
+            f"{_remedy(token, credentials, role)}"
+        )
+    sentence = (
+        f"{sentence_case(token.description)} answered the {name} PIN with {_code(rv)}. Whether it was "
+        f"right is not known, so it counts as refused until: hsm-dicom token forgive '{device.reference}'"
+    )
+    credentials.refused(pin, sentence, is_recorded)
+    raise PinRefused(sentence)
+
+
+def _is_low_always(token: TokenInfo, credentials: Credentials, role: Role) -> bool:
+    """Whether the flag says nothing: it outlasted a login by a person, and no PIN was refused since."""
+    return role is Role.USER and credentials.memory.low_stays(device_name(token))
+
+
+def _low_stays(module: Module, before: TokenInfo) -> bool:
+    """Whether the token goes on to report a low retry counter after a login that should have reset it."""
+    low = TokenFlag.USER_PIN_COUNT_LOW
+    return low in before.flags and low in _look(module, before, Role.USER)[0].flags
+
+
+def _code(rv: int) -> str:
+    with contextlib.suppress(ValueError):
+        return DeviceFailure(rv).name
+    return f"CK_RV 0x{rv:x}"
 
 
 def _never_set(token: TokenInfo) -> bool:

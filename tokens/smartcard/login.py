@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import os
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tokens.credentials import Credentials
@@ -140,7 +141,7 @@ class Login:
             left = self._application.family.tries_left(session, pin)
         tries = "" if left is None else f" {left} {'try is' if left == 1 else 'tries are'} left."
         sentence = f"The PIN {credentials.origin} was refused by {description}.{tries}"
-        credentials.refused(octets, sentence)
+        credentials.refused(octets, sentence, self._is_recorded(credentials))
         if left == 0:
             return PinLocked(f"{sentence} The PIN is locked now; it takes the card's PUK or its issuer to unlock it.")
         return PinRefused(
@@ -157,8 +158,11 @@ class Login:
             octets.wipe()
             return
         sentence = f"The PIN {credentials.origin} was refused by {self._application.description}."
-        credentials.refused(octets, sentence)
+        credentials.refused(octets, sentence, self._is_recorded(credentials))
         raise PinRefused(f"{sentence} It will not be presented again. {self._remedy(credentials)}")
+
+    def _is_recorded(self, credentials: Credentials) -> Callable[[], bool]:
+        return lambda: credentials.memory.holds(self._application.serial, _ROLE)
 
     def _check_tries(self, credentials: Credentials, pin: PinProfile, left: int | None) -> None:
         if left is None:
