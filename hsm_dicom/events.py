@@ -28,13 +28,14 @@ import logging
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar
 
+from hsm_dicom.repetition import Repetition
 from tokens import events as devices
 from tokens.events import DeviceEvent
 
@@ -49,6 +50,14 @@ class DicomEvent:
 
     level: ClassVar[int] = logging.INFO
     """How loud the log is about it."""
+
+    @property
+    def standing(self) -> Hashable | None:
+        """What a remark that holds for every association is about; None for an event of its own.
+
+        The log has such a remark once an hour, with a count. Sinks get every event.
+        """
+        return None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,6 +98,7 @@ Event = DeviceEvent | DicomEvent
 Sink = Callable[[Event], None]
 
 _sinks: list[Sink] = []
+_repetition = Repetition()
 
 
 @contextmanager
@@ -105,12 +115,22 @@ def subscribed(sink: Sink) -> Iterator[None]:
 def emit(event: DicomEvent) -> None:
     """Tell the log and every sink. A sink that fails is logged and never stops the work."""
     if log.isEnabledFor(event.level):
-        log.log(event.level, "%s", describe(event))
+        _log(event)
     for sink in tuple(_sinks):
         try:
             sink(event)
         except Exception:
             log.exception("An event could not be delivered.")
+
+
+def _log(event: DicomEvent) -> None:
+    left_out: int | None = 0
+    if event.standing is not None:
+        left_out = _repetition.count((type(event), event.standing))
+    if left_out is None:
+        return
+    more = f" (And {left_out} more times since this was last logged.)" if left_out else ""
+    log.log(event.level, "%s%s", describe(event), more)
 
 
 def describe(event: Event) -> str:

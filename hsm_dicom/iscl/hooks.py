@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -49,6 +49,11 @@ class IsclReady(DicomEvent):
     unique_keys: bool
     reason: str = ""
     remark: str = RETIRED
+
+    @property
+    def standing(self) -> Hashable:
+        """It holds for every connection with the same peer."""
+        return self.role, self.peer_authentication_data, self.reason
 
     @property
     def sentence(self) -> str:

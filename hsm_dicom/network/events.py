@@ -6,6 +6,7 @@ Each has a `sentence` for a person. Refusals and losses are warnings. No event h
 from __future__ import annotations
 
 import logging
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -94,6 +95,11 @@ class LegacyProfileUsed(NetworkEvent):
     profile: str
     reason: str
     until: str
+
+    @property
+    def standing(self) -> Hashable:
+        """It holds for every connection that the same opening allows."""
+        return self.name, self.address.rpartition(":")[0], self.profile, self.reason, self.until
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
