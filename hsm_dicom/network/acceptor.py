@@ -1,31 +1,34 @@
-"""pynetdicom on the accepting side of connections that were secured by somebody else.
+"""Which requests for an association are accepted, and the associations that run.
 
-pynetdicom's server would accept, wrap and serve in one loop. Here it only serves: `Acceptor.begin` takes a secured
-connection, and the certificate behind it decides which AE titles its holder may use before any other part of the
-A-ASSOCIATE-RQ counts (PS3.8, 9.3.4; PS3.15, B.12).
+The certificate behind a connection, or what its holder proved in ISCL, decides which AE titles it may use, before
+anything else of the A-ASSOCIATE-RQ counts (PS3.8, 9.3.4; PS3.15, B.12). Only an authorised request takes one of the
+places for associations.
 """
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Sequence
-from copy import deepcopy
-from typing import Any
 
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.events import Event
 from pynetdicom.presentation import PresentationContext
-from pynetdicom.transport import AssociationServer, RequestHandler
 
 from hsm_dicom.events import emit
-from hsm_dicom.network.authorisation import authorise_caller
+from hsm_dicom.network.association import Handlers, SecuredAssociation, accept_association
+from hsm_dicom.network.authorisation import UNKNOWN_VERSION, Refusal, authorise_caller, no_place
 from hsm_dicom.network.endings import Ending
-from hsm_dicom.network.events import AssociationAborted, AssociationOpened, AssociationRefused, log
-from hsm_dicom.network.settings import MAXIMUM_PDU, Limits, Peer
+from hsm_dicom.network.events import AssociationAborted, AssociationOpened, AssociationRefused
+from hsm_dicom.network.messages import StartStoring
+from hsm_dicom.network.negotiation import AssociateRequest
+from hsm_dicom.network.pdu import rejection
+from hsm_dicom.network.settings import Limits, Peer
 from hsm_dicom.network.transport import ConnectionFacts, Secured
 
-Handlers = Sequence[tuple[Any, ...]]
-"""What pynetdicom takes as `evt_handlers`."""
+_STOP_SECONDS = 5.0
+"""How long the associations may take to end, all together, once they are aborted."""
 
 
 class Acceptor:
@@ -38,88 +41,138 @@ class Acceptor:
         peers: Callable[[], Sequence[Peer]],
         handlers: Handlers = (),
         limits: Limits | None = None,
+        start_storing: StartStoring | None = None,
     ) -> None:
-        """`peers` is asked for each association, so that it may change meanwhile. `ae` brings the contexts."""
+        """`peers` is asked for each association, so that it may change meanwhile. `ae` brings the contexts.
+
+        `start_storing` takes the Data Sets of C-STORE requests while they come; without it, they are held in memory.
+        """
         self._name = name
+        self._ae = ae
         self._peers = peers
+        self._handlers = list(handlers)
         self._limits = limits or Limits()
+        self._start_storing = start_storing
         ae.acse_timeout = self._limits.request_seconds
         ae.network_timeout = self._limits.idle_seconds
-        ae.maximum_associations = self._limits.associations
-        ae.maximum_pdu_size = MAXIMUM_PDU
-        # Which AE titles are recognised is decided here, together with the certificate.
+        # Which AE titles are recognised, and how many associations there may be, is decided here.
         ae.require_called_aet = False
-        self._supported = {context.abstract_syntax: context for context in ae.supported_contexts}
-        self._server = _Associations(ae, list(handlers))
+        ae.maximum_associations = 2 * self._limits.associations + 1
+        self._supported = {str(context.abstract_syntax): context for context in ae.supported_contexts}
+        self._running: set[SecuredAssociation] = set()
+        self._places_left = self._limits.associations
+        self._counting = threading.Lock()
 
     @property
-    def associations(self) -> list[Association]:
+    def associations(self) -> list[SecuredAssociation]:
         """Those that run."""
-        return self._server.active_associations
+        with self._counting:
+            return list(self._running)
 
-    def begin(self, secured: Secured, address: tuple[str, int]) -> None:
-        """Serve one connection in threads of its own. Returns at once."""
-        if len(self.associations) >= 2 * self._limits.associations:
-            # Those over the limit are rejected politely, as long as there are few of them.
-            log.warning("%s: %s is dropped: too many associations.", self._name, secured.facts.who)
-            secured.socket.close()
-            return
-        _Request(secured, address, self._server, self)
-
-    def stop(self) -> None:
-        """Abort what runs."""
-        for association in self.associations:
-            if association.is_established:
-                association.abort()
-
-    # -- what happens in an association -----------------------------------------------------------------------
-
-    def authorise(self, event: Event, facts: ConnectionFacts) -> None:
-        """EVT_REQUESTED: reject who may not use these AE titles."""
-        association = event.assoc
-        calling, called = _ae_titles(association)
-        refusal = authorise_caller(facts, calling, called, association.ae.ae_title, self._peers())
+    def begin(self, secured: Secured, address: tuple[str, int], request: AssociateRequest) -> bytes | None:
+        """Serve a connection in threads of its own, and return None; or return the PDU that rejects the request."""
+        facts = secured.facts
+        refusal = self._refusal(facts, request)
         if refusal is None:
-            association.acceptor.supported_contexts = self._support(association)
-            return
+            self._start(secured, address, request)
+            return None
+        at = _text(address)
         emit(
             AssociationRefused(
                 name=self._name,
-                address=_address(association),
-                sentence=f"{self._name}: the association from {_address(association)} is rejected: {refusal.sentence}",
-                calling_ae_title=calling,
-                called_ae_title=called,
+                address=at,
+                sentence=f"{self._name}: the association from {at} is rejected: {refusal.sentence}",
+                calling_ae_title=request.calling_ae_title,
+                called_ae_title=request.called_ae_title,
                 subject=facts.subject,
                 result=refusal.result,
                 source=refusal.source,
                 reason=refusal.reason,
             )
         )
-        association.acse.send_reject(refusal.result, refusal.source, refusal.reason)
-        association.kill()  # returns when the A-ASSOCIATE-RJ is out and the connection closed
+        return rejection(refusal.result, refusal.source, refusal.reason)
 
-    def _support(self, association: Association) -> list[PresentationContext]:
-        """Copies of those contexts that are asked for: copying all of them takes a tenth of a second."""
-        request = association.requestor.primitive
-        asked = [context.abstract_syntax for context in request.presentation_context_definition_list] if request else []
-        return deepcopy([self._supported[syntax] for syntax in dict.fromkeys(asked) if syntax in self._supported])
+    def stop(self) -> None:
+        """Abort what runs, and wait until it has ended."""
+        running = self.associations
+        for association in running:
+            association.abort(block=False)
+        deadline = time.monotonic() + _STOP_SECONDS
+        for association in running:
+            association.join(max(0.0, deadline - time.monotonic()))
 
-    def opened(self, event: Event, facts: ConnectionFacts) -> None:
+    def _refusal(self, facts: ConnectionFacts, request: AssociateRequest) -> Refusal | None:
+        """Why the request is rejected; None if it is not, and has taken a place."""
+        if not request.speaks_version_1:
+            return UNKNOWN_VERSION
+        refusal = authorise_caller(
+            facts, request.calling_ae_title, request.called_ae_title, self._ae.ae_title, self._peers()
+        )
+        if refusal is None:
+            with self._counting:
+                if self._places_left == 0:
+                    return no_place(facts, self._limits.associations)
+                self._places_left -= 1
+        return refusal
+
+    def _support(self, request: AssociateRequest) -> list[PresentationContext]:
+        """Those contexts that are asked for: copying all of them takes a tenth of a second."""
+        asked = dict.fromkeys(proposal.abstract_syntax for proposal in request.contexts.values())
+        return [self._supported[syntax] for syntax in asked if syntax in self._supported]
+
+    def _start(self, secured: Secured, address: tuple[str, int], request: AssociateRequest) -> None:
+        facts = secured.facts
+        try:
+            association = accept_association(
+                self._ae,
+                secured,
+                address,
+                request,
+                self._support(request),
+                self._handlers,
+                seconds=self._limits.read_seconds,
+                start_storing=self._start_storing,
+                ended=self._end,
+            )
+        except BaseException:
+            with self._counting:
+                self._places_left += 1
+            raise
+        association.secured_facts = facts  # type: ignore[attr-defined]
+        association.bind(evt.EVT_ESTABLISHED, self._opened, [facts, request])
+        association.bind(evt.EVT_ABORTED, self._aborted, [facts, secured, Ending(association)])
+        with self._counting:
+            self._running.add(association)
+        try:
+            association.start()
+        except BaseException:  # no more threads, for example
+            association.close()
+            raise
+
+    def _end(self, association: SecuredAssociation) -> None:
+        with self._counting:
+            if association in self._running:
+                self._running.remove(association)
+                self._places_left += 1
+
+    # -- what happens in an association -----------------------------------------------------------------------
+
+    def _opened(self, event: Event, facts: ConnectionFacts, request: AssociateRequest) -> None:
         """EVT_ESTABLISHED."""
-        calling, called = _ae_titles(event.assoc)
         emit(
             AssociationOpened(
                 name=self._name,
                 address=_address(event.assoc),
-                sentence=f"{self._name}: association with '{calling}' at {_address(event.assoc)} ({facts}).",
-                calling_ae_title=calling,
-                called_ae_title=called,
+                sentence=f"{self._name}: association with '{request.calling_ae_title}' at {_address(event.assoc)} "
+                f"({facts}).",
+                calling_ae_title=request.calling_ae_title,
+                called_ae_title=request.called_ae_title,
                 subject=facts.subject,
                 profile=facts.profile,
             )
         )
 
-    def aborted(self, event: Event, facts: ConnectionFacts, secured: Secured, ending: Ending) -> None:
+    def _aborted(self, event: Event, facts: ConnectionFacts, secured: Secured, ending: Ending) -> None:
         """EVT_ABORTED: an A-ABORT, or the A-P-ABORT that follows a lost or forged connection."""
         emit(
             AssociationAborted(
@@ -137,44 +190,9 @@ def facts_of(association: Association) -> ConnectionFacts | None:
     return facts if isinstance(facts, ConnectionFacts) else None
 
 
-class _Associations(AssociationServer):
-    """pynetdicom's server without its socket and its loop: the place where associations find their settings."""
-
-    def __init__(self, ae: AE, handlers: list[Any]) -> None:
-        super().__init__(ae, ("127.0.0.1", 0), ae.ae_title, [], evt_handlers=handlers)
-        if self.socket is not None:
-            self.socket.close()
-
-    def server_bind(self) -> None:
-        """Nothing: our listener has the socket."""
-
-    def server_activate(self) -> None:
-        """Nothing, likewise."""
-
-
-class _Request(RequestHandler):
-    """One secured connection on its way to become an association."""
-
-    def __init__(self, secured: Secured, address: tuple[str, int], server: _Associations, acceptor: Acceptor) -> None:
-        self._secured = secured
-        self._acceptor = acceptor
-        super().__init__(secured.socket, address, server)
-
-    def _create_association(self) -> Association:
-        association = super()._create_association()
-        facts = self._secured.facts
-        association.secured_facts = facts  # type: ignore[attr-defined]
-        association.bind(evt.EVT_REQUESTED, self._acceptor.authorise, [facts])
-        association.bind(evt.EVT_ESTABLISHED, self._acceptor.opened, [facts])
-        association.bind(evt.EVT_ABORTED, self._acceptor.aborted, [facts, self._secured, Ending(association)])
-        return association
-
-
-def _ae_titles(association: Association) -> tuple[str, str]:
-    """Calling and called AE title of the A-ASSOCIATE-RQ."""
-    request = association.requestor.primitive
-    return (request.calling_ae_title.strip(), request.called_ae_title.strip()) if request else ("", "")
-
-
 def _address(association: Association) -> str:
     return f"{association.requestor.address}:{association.requestor.port}"
+
+
+def _text(address: tuple[str, int]) -> str:
+    return f"{address[0]}:{address[1]}"

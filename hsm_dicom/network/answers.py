@@ -10,24 +10,25 @@ from __future__ import annotations
 import itertools
 import queue
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
-from pynetdicom.dimse import DIMSEServiceProvider
+from pynetdicom.association import Association
 
 from hsm_dicom.network.events import log
-
-if TYPE_CHECKING:
-    from pynetdicom.association import Association
+from hsm_dicom.network.messages import MessageReceiver, StartStoring
 
 MESSAGE_IDS = 1 << 16
 """How many Message IDs there are: US, 16 bits (PS3.7, Annex E)."""
 
 
-class MatchedAnswers(DIMSEServiceProvider):
-    """pynetdicom's DIMSE provider for a requestor. `fault` says why a request went without an answer that fits."""
+class MatchedAnswers(MessageReceiver):
+    """The DIMSE service of a requestor. `fault` says why a request went without an answer that fits."""
 
-    def __init__(self, association: Association) -> None:
-        super().__init__(association)
+    def __init__(
+        self, association: Association, notify: Callable[[], None], start_storing: StartStoring | None = None
+    ) -> None:
+        super().__init__(association, notify, start_storing)
         self.fault = ""
         self._numbers = itertools.count(1)
         self._request: Any = None
@@ -92,11 +93,6 @@ class MatchedAnswers(DIMSEServiceProvider):
         if told and str(told) != str(asked):
             return f"it answered {self._name} for another instance, {told}, instead of {asked}"
         return ""
-
-
-def match_answers(association: Association) -> None:
-    """Have the answers of a requestor's association matched; call it before a message can arrive."""
-    association.dimse = MatchedAnswers(association)
 
 
 def _command(message: Any) -> str:

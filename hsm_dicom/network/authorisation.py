@@ -14,8 +14,9 @@ from hsm_dicom.network.settings import CertificateMatch, Peer
 from hsm_dicom.network.transport import ConnectionFacts
 from hsm_dicom.tls import PeerCertificate
 
-REJECTED_PERMANENT = 1
-SOURCE_SERVICE_USER = 1
+REJECTED_PERMANENT, REJECTED_TRANSIENT = 1, 2
+SOURCE_SERVICE_USER, SOURCE_ACSE, SOURCE_PRESENTATION = 1, 2, 3
+VERSION_NOT_SUPPORTED = LOCAL_LIMIT_EXCEEDED = 2
 CALLING_NOT_RECOGNISED = 3
 CALLED_NOT_RECOGNISED = 7
 
@@ -28,6 +29,22 @@ class Refusal:
     reason: int
     result: int = REJECTED_PERMANENT
     source: int = SOURCE_SERVICE_USER
+
+
+UNKNOWN_VERSION = Refusal(
+    "it does not offer version 1 of the protocol, the only one there is.", VERSION_NOT_SUPPORTED, source=SOURCE_ACSE
+)
+
+
+def no_place(facts: ConnectionFacts, associations: int) -> Refusal:
+    """The refusal of a peer that may call, while as many associations run as are allowed."""
+    return Refusal(
+        f"{facts.who} finds no place: {associations} associations run already; raise associations = of the listener, "
+        "or see why they last.",
+        LOCAL_LIMIT_EXCEEDED,
+        REJECTED_TRANSIENT,
+        SOURCE_PRESENTATION,
+    )
 
 
 def matches(demanded: CertificateMatch, shown: PeerCertificate) -> bool:

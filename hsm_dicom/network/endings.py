@@ -11,6 +11,7 @@ from pynetdicom.events import Event
 from pynetdicom.pdu import A_ABORT_RQ
 
 from hsm_dicom.network.answers import MatchedAnswers
+from hsm_dicom.network.errors import PDUError
 from hsm_dicom.network.transport import Secured
 from hsm_dicom.tls.failures import alert_meaning
 
@@ -70,8 +71,10 @@ class Ending:
             self._not_valid = True
 
 
-def failure_words(failure: OSError) -> str:
+def failure_words(failure: Exception) -> str:
     """Why the connection under an association failed, without a full stop."""
+    if isinstance(failure, PDUError):
+        return f"the peer sent {failure}"
     if isinstance(failure, TimeoutError):
         return "the peer stopped in the middle of a PDU"
     if isinstance(failure, ssl.SSLEOFError | ssl.SSLZeroReturnError | ConnectionError):
@@ -82,7 +85,7 @@ def failure_words(failure: OSError) -> str:
             return f"the peer refused us: {meaning}"
         reason = (failure.reason or "TLS error").lower().replace("_", " ")
         return f"the secure connection failed its integrity check or was misused ({reason})"
-    return f"the connection was lost ({failure.strerror or type(failure).__name__})"
+    return f"the connection was lost ({getattr(failure, 'strerror', None) or type(failure).__name__})"
 
 
 def _abort(pdu: Any) -> str:

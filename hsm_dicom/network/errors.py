@@ -37,3 +37,15 @@ class AssociationRejected(NetworkError):
 
 class AssociationLost(NetworkError):
     """The association was aborted, or its connection went away."""
+
+
+class PDUError(NetworkError):
+    """A peer sent what is no sound PDU or DIMSE message, or took too long for it.
+
+    The text is what the peer sent, as the object of a sentence: "the peer sent {error}."
+    `abort_reason` is the reason for the A-ABORT that answers it (PS3.8, Table 9-26).
+    """
+
+    def __init__(self, what: str, abort_reason: int = 0) -> None:
+        super().__init__(what)
+        self.abort_reason = abort_reason

@@ -49,6 +49,18 @@ class HandshakeRefused(NetworkEvent):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ConnectionRefused(NetworkEvent):
+    """A connection ended before it came to an association, for another reason than its handshake.
+
+    `reason` is "no place", "no request" (it did not come in time) or "malformed" (it was not as PS3.8 has it).
+    """
+
+    level: ClassVar[int] = logging.WARNING
+    subject: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class AssociationOpened(NetworkEvent):
     """An association was accepted, by us or by the peer."""
 

@@ -1,9 +1,10 @@
 """Accepting connections and seeing them through their handshakes, so that no peer can hold up another.
 
 One thread accepts and waits; a small pool computes. A connection takes a place in the pool only while there is
-something to compute, so that any number of idle or slow peers costs file descriptors and nothing else, and for no
-longer than the deadline. What is secured goes to `serve`; what is refused is told as an event, and its socket is kept
-open for a moment so that the peer can read the alert.
+something to compute, so that any number of idle or slow peers costs file descriptors and nothing else, for no longer
+than the deadline, and no more of them than there are places for (`places.py`). When its A-ASSOCIATE-RQ has come, a
+connection goes to `serve`. What is refused is an event, and its socket is kept open for a moment so that the peer can
+read why.
 """
 
 from __future__ import annotations
@@ -16,71 +17,50 @@ import selectors
 import socket
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from hsm_dicom.events import emit
-from hsm_dicom.network.errors import CannotListen
-from hsm_dicom.network.events import HandshakeRefused, connection_secured, log
+from hsm_dicom.network.errors import CannotListen, PDUError
+from hsm_dicom.network.events import ConnectionRefused, HandshakeRefused, connection_secured, log
+from hsm_dicom.network.lingering import Lingering
+from hsm_dicom.network.negotiation import AssociateRequest
+from hsm_dicom.network.pdu import abort
+from hsm_dicom.network.pending import Counts, Pending, address_text, descriptor_of, end_of, timed_out
+from hsm_dicom.network.places import Places, origin_of
+from hsm_dicom.network.request import Left, Requested, RequestReading, part_with
 from hsm_dicom.network.settings import Limits
 from hsm_dicom.network.sockets import answer_at_once
-from hsm_dicom.network.transport import Handshake, Secured, SecureTransport, Wants
+from hsm_dicom.network.transport import Secured, SecureTransport, Wants
 from hsm_dicom.tls import FailureReason, HandshakeFailed
 
-LINGER_SECONDS = 1.0
-"""How long a refused peer may take to read why."""
-
 _BACKLOG = 128
-_POLL_SECONDS = 0.25
-_DRAIN_BYTES = 65536
+_PAUSE_SECONDS = 0.25
 
 Address = tuple[str, int]
-
-
-@dataclass(eq=False)
-class _Pending:
-    """One connection in its handshake. Owned by the loop, except while `computing`."""
-
-    number: int
-    address: Address
-    deadline: float
-    handshake: Handshake
-    computing: bool = False
-    expired: bool = False
+Serve = Callable[[Secured, Address, AssociateRequest], bytes | None]
+"""Takes a connection with its request and returns None, or returns the PDU that rejects it. Called in the pool."""
 
 
 @dataclass(frozen=True)
 class _Step:
-    """What one turn in the pool came to; `served` if the connection was secured and handed over."""
+    """What one turn in the pool came to; `parting` is the socket of a connection that was refused with an answer."""
 
-    pending: _Pending
-    outcome: Wants | Secured | HandshakeFailed
-    served: bool = False
-
-
-@dataclass
-class Counts:
-    """What a listener has seen, for whoever watches it."""
-
-    accepted: int = 0
-    secured: int = 0
-    refused: int = 0
+    pending: Pending
+    outcome: Wants | RequestReading | Requested | Left | HandshakeFailed | PDUError
+    parting: socket.socket | None = None
 
 
 class Listener:
-    """Listens on one address. `transport` may be replaced at any time; connections in progress keep theirs.
-
-    `serve` is called with each secured connection and the peer's address, in a thread of the pool; it returns soon.
-    """
+    """Listens on one address. `transport` may be replaced at any time; connections in progress keep theirs."""
 
     def __init__(
         self,
         name: str,
         address: Address,
         transport: SecureTransport,
-        serve: Callable[[Secured, Address], None],
+        serve: Serve,
         limits: Limits | None = None,
     ) -> None:
         self.name = name
@@ -92,8 +72,8 @@ class Listener:
         self._steps: queue.SimpleQueue[_Step] = queue.SimpleQueue()
         self._selector = selectors.DefaultSelector()
         self._wake_up, self._woken = socket.socketpair()
-        self._pending: OrderedDict[int, _Pending] = OrderedDict()
-        self._lingering: OrderedDict[socket.socket, float] = OrderedDict()
+        self._places: Places[Pending] = Places(self.limits)
+        self._lingering = Lingering(self._selector, self.limits.unidentified)
         self._pool = ThreadPoolExecutor(self.limits.workers, thread_name_prefix=f"handshake-{name}")
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"listener-{name}")
@@ -112,16 +92,19 @@ class Listener:
         self._thread.start()
 
     def stop(self) -> None:
-        """Accept nothing more and drop what is in its handshake. Connections that were served live on."""
+        """Accept nothing more and drop what is not identified. Connections that were served live on."""
         self._stopping.set()
         self._wake()
         if self._thread.ident is not None:
             self._thread.join()
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._drain_steps()
-        for pending in list(self._pending.values()):
-            self._forget(pending)
-        for waiting in (*self._lingering, self._socket, self._wake_up, self._woken):
+        for pending in [*self._places.inside, *self._places.waiting]:
+            self._unregister(pending)
+            self._places.leave(pending)
+            end_of(pending).close()
+        self._lingering.close()
+        for waiting in (self._socket, self._wake_up, self._woken):
             waiting.close()
         self._selector.close()
 
@@ -140,21 +123,31 @@ class Listener:
                 self._turn()
             except Exception:
                 log.exception("The listener '%s' goes on after an error.", self.name)
-                time.sleep(_POLL_SECONDS)
+                time.sleep(_PAUSE_SECONDS)
 
     def _turn(self) -> None:
-        for key, _ in self._selector.select(_POLL_SECONDS):
+        for key, _ in self._selector.select(self._seconds_to_wait()):
             if key.fileobj is self._socket:
                 self._accept()
             elif key.fileobj is self._woken:
                 with contextlib.suppress(BlockingIOError):
                     self._woken.recv(4096)
-            elif key.data is None:
-                self._drain(key.fileobj)  # type: ignore[arg-type]
+            elif key.data is self._lingering:
+                self._lingering.drain(key.fileobj)
             else:
                 self._compute(key.data)
         self._drain_steps()
         self._expire()
+        self._admit()
+
+    def _seconds_to_wait(self) -> float | None:
+        """Until the next deadline; None if there is none."""
+        now = time.monotonic()
+        times = [one.deadline for one in self._places.inside if not one.computing]
+        times += [one.deadline for one in self._places.waiting]
+        others = (self._lingering.next_end(), self._places.next_yield(now))
+        times += [one for one in others if one is not None]
+        return max(0.0, min(times) - now) if times else None
 
     def _accept(self) -> None:
         try:
@@ -164,59 +157,81 @@ class Listener:
         except OSError as error:
             # Out of file descriptors, most likely: those that wait must end first.
             log.error("The listener '%s' cannot accept a connection (%s).", self.name, error.strerror)
-            time.sleep(_POLL_SECONDS)
+            time.sleep(_PAUSE_SECONDS)
             return
         self.counts.accepted += 1
-        if len(self._pending) >= self.limits.handshakes:
-            self._drop_oldest()
         answer_at_once(connection)
         peer: Address = (str(address[0]), int(address[1]))
-        try:
-            handshake = self.transport.accept(connection, _text(peer))
-        except HandshakeFailed as failed:
-            connection.close()
-            self._refused(peer, failed)
+        now = time.monotonic()
+        deadline = now + self.limits.handshake_seconds
+        pending = Pending(self.counts.accepted, peer, origin_of(peer[0]), connection, deadline)
+        if self._places.take(pending, now):
+            self._begin(pending)
             return
-        deadline = time.monotonic() + self.limits.handshake_seconds
-        pending = _Pending(self.counts.accepted, peer, deadline, handshake)
-        self._pending[pending.number] = pending
+        crowded_out = self._places.line_up(pending)
+        if crowded_out is not None:
+            self._no_place(crowded_out, "too many others wait for one")
+
+    def _begin(self, pending: Pending) -> None:
+        """Begin the handshake of a connection that has a place."""
+        pending.deadline = time.monotonic() + self.limits.handshake_seconds
+        try:
+            pending.step = self.transport.accept(pending.connection, address_text(pending.address))
+        except HandshakeFailed as failed:
+            self._places.leave(pending)
+            pending.connection.close()
+            self._refused(pending.address, failed)
+            return
         self._await(pending, Wants.TO_READ)
 
-    def _await(self, pending: _Pending, wants: Wants) -> None:
+    def _await(self, pending: Pending, wants: Wants) -> None:
         event = selectors.EVENT_READ if wants is Wants.TO_READ else selectors.EVENT_WRITE
-        self._selector.register(pending.handshake.fileno(), event, pending)
+        self._selector.register(descriptor_of(pending), event, pending)
 
-    def _compute(self, pending: _Pending) -> None:
-        self._selector.unregister(pending.handshake.fileno())
-        pending.computing = True
-        self._pool.submit(self._advance, pending)
+    def _compute(self, pending: Pending) -> None:
+        self._selector.unregister(descriptor_of(pending))
+        self._submit(pending)
 
-    def _advance(self, pending: _Pending) -> None:
-        """In the pool: one step of a handshake."""
-        outcome: Wants | Secured | HandshakeFailed
+    def _submit(self, pending: Pending) -> None:
+        if not self._stopping.is_set():
+            pending.computing, pending.computing_since = True, time.monotonic()
+            self._pool.submit(self._advance, pending)
+
+    def _advance(self, pending: Pending) -> None:
+        """In the pool: one step of a handshake, or of reading what comes after it."""
+        peer = address_text(pending.address)
+        outcome: Wants | RequestReading | Requested | Left | HandshakeFailed | PDUError
+        parting: socket.socket | None = None
+        secured = pending.step.secured if isinstance(pending.step, RequestReading) else None
         try:
-            outcome = pending.handshake.advance()
+            outcome = self._advanced(pending)
+            if isinstance(outcome, Requested):
+                answer = self._serve(outcome.secured, pending.address, outcome.request)
+                parting = None if answer is None else part_with(outcome.secured, answer)
         except HandshakeFailed as failed:
             outcome = failed
+        except PDUError as problem:
+            outcome = problem
         except Exception as error:
-            log.exception("A handshake ended on an unexpected error.")
-            peer = _text(pending.address)
-            outcome = HandshakeFailed(
-                FailureReason.PROTOCOL_ERROR, peer, f"The handshake with {peer} failed ({type(error).__name__})."
-            )
-        served = isinstance(outcome, Secured) and not pending.expired
-        if served and isinstance(outcome, Secured):
-            self._hand_over(outcome, pending.address)
-        self._steps.put(_Step(pending, outcome, served))
+            log.exception("A connection ended on an unexpected error.")
+            what = f"The handshake with {peer} failed ({type(error).__name__})."
+            outcome = HandshakeFailed(FailureReason.PROTOCOL_ERROR, peer, what)
+        if secured is not None and isinstance(outcome, PDUError | HandshakeFailed):
+            parting = part_with(secured, abort(outcome.abort_reason if isinstance(outcome, PDUError) else 0))
+        self._steps.put(_Step(pending, outcome, parting))
         self._wake()
 
-    def _hand_over(self, secured: Secured, address: Address) -> None:
-        emit(connection_secured(self.name, _text(address), secured.facts))
-        try:
-            self._serve(secured, address)
-        except Exception:
-            log.exception("A secured connection could not be served.")
-            secured.socket.close()
+    def _advanced(self, pending: Pending) -> Wants | RequestReading | Requested | Left:
+        step = pending.step
+        if isinstance(step, RequestReading):
+            return step.advance()
+        if step is None:
+            raise RuntimeError("This connection has no place yet.")
+        outcome = step.advance()
+        if not isinstance(outcome, Secured):
+            return outcome
+        emit(connection_secured(self.name, address_text(pending.address), outcome.facts))
+        return RequestReading(outcome, self.limits.request_seconds)
 
     def _drain_steps(self) -> None:
         while True:
@@ -227,104 +242,107 @@ class Listener:
             self._settle(step)
 
     def _settle(self, step: _Step) -> None:
-        pending = step.pending
+        pending, outcome = step.pending, step.outcome
         pending.computing = False
-        if step.served:
-            self._pending.pop(pending.number, None)
+        pending.since += time.monotonic() - pending.computing_since  # what we take is not the peer's
+        if isinstance(outcome, RequestReading):
+            # What the peer sent already may be in the transport's buffer, where select cannot see it.
             self.counts.secured += 1
-        elif isinstance(step.outcome, HandshakeFailed):
-            self._refuse(pending, step.outcome)
-        elif isinstance(step.outcome, Secured):
-            # Too late; what was secured has threads of its own, and ends as it would after being served.
-            self._pending.pop(pending.number, None)
-            step.outcome.socket.close()
-            self._refused(pending.address, _timed_out(pending, self.limits, self.transport))
-        elif pending.expired:
-            self._refuse(pending, _timed_out(pending, self.limits, self.transport))
+            pending.step = outcome
+            pending.deadline = time.monotonic() + self.limits.request_seconds
+            self._submit(pending)
+        elif isinstance(outcome, Wants):
+            self._await(pending, outcome)
+        elif isinstance(outcome, Requested):
+            self._places.leave(pending)
+            if step.parting is None:
+                self.counts.identified += 1
+            else:
+                self.counts.rejected += 1
+                self._lingering.add(step.parting)
+        elif isinstance(outcome, Left):
+            self._places.leave(pending)
+            self.counts.left += 1
+            end_of(pending).close()
+        elif isinstance(outcome, PDUError):
+            self._places.leave(pending)
+            self._refused_after_handshake(pending, f"it sent {outcome}", "malformed")
+            self._lingering.add(step.parting or end_of(pending))
         else:
-            self._await(pending, step.outcome)
+            self._refuse(pending, outcome, step.parting)
 
     # -- ends -----------------------------------------------------------------------------------------------
 
+    def _admit(self) -> None:
+        admitted, yielded = self._places.admit(time.monotonic())
+        for pending in yielded:
+            self._unregister(pending)
+            self._no_place(pending, f"it took more than {self.limits.yield_seconds:g} seconds, and others wait for one")
+        for pending in admitted:
+            self._begin(pending)
+
     def _expire(self) -> None:
         now = time.monotonic()
-        while self._pending and next(iter(self._pending.values())).deadline < now:
-            _, pending = self._pending.popitem(last=False)
-            if pending.computing:
-                pending.expired = True  # told when its step is over
-            else:
-                self._unregister(pending)
-                self._refuse(pending, _timed_out(pending, self.limits, self.transport))
-        while self._lingering and next(iter(self._lingering.values())) < now:
-            waiting, _ = self._lingering.popitem(last=False)
-            self._selector.unregister(waiting)
-            waiting.close()
-
-    def _drop_oldest(self) -> None:
-        for pending in self._pending.values():
-            if not pending.computing:
-                peer = _text(pending.address)
-                self._unregister(pending)
-                self._refuse(
-                    pending,
-                    HandshakeFailed(
-                        FailureReason.TIMED_OUT,
-                        peer,
-                        f"{peer} was dropped in its handshake: more than {self.limits.handshakes} connections are in "
-                        "theirs, and it has taken the longest.",
-                    ),
+        for pending in [one for one in self._places.inside if one.deadline < now and not one.computing]:
+            self._unregister(pending)
+            if isinstance(pending.step, RequestReading):
+                self._places.leave(pending)
+                seconds = f"{self.limits.request_seconds:g} seconds"
+                self._refused_after_handshake(
+                    pending, f"it did not request an association within {seconds}", "no request"
                 )
-                return
+                self._lingering.add(part_with(pending.step.secured, abort()))
+            else:
+                self._refuse(pending, timed_out(pending, self.limits, self.transport))
+        for pending in [one for one in self._places.waiting if one.deadline < now]:
+            self._places.leave(pending)
+            self._no_place(pending, f"it waited for one for {self.limits.handshake_seconds:g} seconds")
+        self._lingering.expire(now)
 
-    def _refuse(self, pending: _Pending, failed: HandshakeFailed) -> None:
-        self._pending.pop(pending.number, None)
+    def _no_place(self, pending: Pending, why: str) -> None:
+        self.counts.without_place += 1
+        self._tell_refused(
+            pending,
+            f"{self.name}: {address_text(pending.address)} is refused for want of a place: {why}.",
+            "no place",
+        )
+        end_of(pending).close()
+
+    def _refuse(self, pending: Pending, failed: HandshakeFailed, parting: socket.socket | None = None) -> None:
+        self._places.leave(pending)
         self._refused(pending.address, failed)
-        waiting = pending.handshake.give_up()
-        if len(self._lingering) >= self.limits.handshakes:
-            waiting.close()
-            return
-        try:
-            waiting.setblocking(False)
-            waiting.shutdown(socket.SHUT_WR)
-            self._selector.register(waiting, selectors.EVENT_READ)
-        except (OSError, ValueError):
-            waiting.close()
-        else:
-            self._lingering[waiting] = time.monotonic() + LINGER_SECONDS
-
-    def _drain(self, waiting: socket.socket) -> None:
-        # Closing with unread data would reset the connection, and the peer would lose the alert.
-        try:
-            if waiting.recv(_DRAIN_BYTES):
-                return
-        except BlockingIOError:
-            return
-        except OSError:
-            pass
-        self._lingering.pop(waiting, None)
-        self._selector.unregister(waiting)
-        waiting.close()
+        self._lingering.add(parting or end_of(pending))
 
     def _refused(self, address: Address, failed: HandshakeFailed) -> None:
         self.counts.refused += 1
         emit(
             HandshakeRefused(
                 name=self.name,
-                address=_text(address),
+                address=address_text(address),
                 sentence=f"{self.name}: {failed}",
                 reason=failed.reason,
                 certificate_reason=failed.verdict.reason if failed.verdict else "",
             )
         )
 
-    def _forget(self, pending: _Pending) -> None:
-        self._unregister(pending)
-        self._pending.pop(pending.number, None)
-        pending.handshake.give_up().close()
+    def _refused_after_handshake(self, pending: Pending, what: str, reason: str) -> None:
+        self.counts.refused += 1
+        self._tell_refused(pending, f"{self.name}: {address_text(pending.address)} is refused: {what}.", reason)
 
-    def _unregister(self, pending: _Pending) -> None:
+    def _tell_refused(self, pending: Pending, sentence: str, reason: str) -> None:
+        emit(
+            ConnectionRefused(
+                name=self.name,
+                address=address_text(pending.address),
+                sentence=sentence,
+                subject=pending.subject,
+                reason=reason,
+            )
+        )
+
+    def _unregister(self, pending: Pending) -> None:
         with contextlib.suppress(KeyError, ValueError):
-            self._selector.unregister(pending.handshake.fileno())
+            self._selector.unregister(descriptor_of(pending))
 
     def _wake(self) -> None:
         with contextlib.suppress(OSError):
@@ -346,19 +364,4 @@ def _listening(address: Address) -> socket.socket:
     except OSError as error:
         remedy = _LISTENING.get(error.errno or 0, "Correct host and port of the listener.")
         why = os.strerror(error.errno or 0)
-        raise CannotListen(f"The listener cannot use {_text(address)}: {why}. {remedy}") from error
-
-
-def _timed_out(pending: _Pending, limits: Limits, transport: SecureTransport) -> HandshakeFailed:
-    peer = _text(pending.address)
-    return HandshakeFailed(
-        FailureReason.TIMED_OUT,
-        peer,
-        f"{peer} did not finish its handshake within {limits.handshake_seconds:g} seconds; see whether it speaks "
-        f"{transport.name}.",
-    )
-
-
-def _text(address: Address) -> str:
-    host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        raise CannotListen(f"The listener cannot use {address_text(address)}: {why}. {remedy}") from error

@@ -41,7 +41,7 @@ class Line(Protocol):
 class PumpedSocket(socket.socket):
     """The end for pynetdicom. Connected already; it has the line's addresses, and remembers why the line failed."""
 
-    failure: OSError | None = None
+    failure: Exception | None = None
     _read_seconds: float | None = None
     _names: tuple[Any, Any] = (None, None)
 

@@ -25,7 +25,8 @@ from pynetdicom.dsutils import encode_file_meta
 from pynetdicom.events import Event
 
 from hsm_dicom.events import emit
-from hsm_dicom.network.acceptor import Handlers, facts_of
+from hsm_dicom.network.acceptor import facts_of
+from hsm_dicom.network.association import Handlers
 from hsm_dicom.network.events import InstanceReceived, log
 from hsm_dicom.network.settings import StorageSettings
 

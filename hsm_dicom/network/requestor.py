@@ -14,16 +14,14 @@ import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
-from pynetdicom import AE, evt
+from pynetdicom import AE
 from pynetdicom.association import Association
-from pynetdicom.events import Event
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.presentation import PresentationContext
 
 from hsm_dicom.events import emit
-from hsm_dicom.network.answers import match_answers
+from hsm_dicom.network.association import propose_association
 from hsm_dicom.network.authorisation import authorise_called
 from hsm_dicom.network.endings import Ending
 from hsm_dicom.network.errors import AssociationLost, AssociationRejected, CannotConnect, PeerNotAuthorised
@@ -33,7 +31,7 @@ from hsm_dicom.network.events import (
     HandshakeRefused,
     connection_secured,
 )
-from hsm_dicom.network.settings import MAXIMUM_PDU, Peer
+from hsm_dicom.network.settings import Peer
 from hsm_dicom.network.sockets import answer_at_once
 from hsm_dicom.network.transport import ConnectionFacts, Secured, SecureTransport
 from hsm_dicom.tls import FailureReason, HandshakeFailed
@@ -144,45 +142,17 @@ def _request(
     ae = AE(calling_ae_title)
     ae.acse_timeout = ae.dimse_timeout = patience.answer
     ae.network_timeout = patience.idle
-    endings: list[Ending] = []
-
-    def watch(event: Event) -> None:
-        match_answers(event.assoc)
-        endings.append(Ending(event.assoc))
-
     try:
-        association = ae.associate(
-            _NUMERIC,
-            peer.port,
-            list(contexts),
-            ae_title=peer.ae_title,
-            max_pdu=MAXIMUM_PDU,
-            tls_args=(_HandOver(secured.socket), ""),  # type: ignore[arg-type]
-            evt_handlers=[(evt.EVT_CONN_OPEN, watch)],
-        )
+        association = propose_association(ae, secured, peer.ae_title, contexts, seconds=patience.answer)
+        ending = Ending(association)
+        association.negotiate()
     except BaseException:
         secured.socket.close()
         raise
-    ending = endings[0] if endings else Ending(association)
     if association.is_established:
         return association, ending
     secured.socket.close()
     raise _not_established(association, peer, calling_ae_title, secured, ending)
-
-
-_NUMERIC = "127.0.0.1"
-"""An address for pynetdicom to think of as the peer's: it would look up the name again, and never connects to it."""
-
-
-class _HandOver:
-    """What pynetdicom takes for an SSLContext: it "wraps" the socket that was made for it into ours."""
-
-    def __init__(self, secured: socket.socket) -> None:
-        self._secured = secured
-
-    def wrap_socket(self, unused: socket.socket, **_: Any) -> socket.socket:
-        unused.close()
-        return self._secured
 
 
 def _not_established(

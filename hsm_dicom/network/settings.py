@@ -120,15 +120,24 @@ class Peer:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How much an unknown peer may ask of a listener. Times are in seconds.
+    """How much a peer may ask of a listener. Times are in seconds.
 
-    `handshakes` is how many connections may be in their handshake at once: beyond it, the one that has taken longest is
-    dropped. `workers` is how many of them compute at the same moment. `handshake_seconds` is for a whole handshake,
-    `request_seconds` for the A-ASSOCIATE-RQ after it, `read_seconds` for a PDU to be complete, `idle_seconds` for an
-    association in which nothing happens.
+    A connection is unidentified until its A-ASSOCIATE-RQ has come and its peer may call by this AE title. Of these,
+    there are `unidentified` at once, and `unidentified_per_address` from one address (one /64 network of IPv6). Others
+    wait, `waiting` in all and `waiting_per_address` from one address, until there is a place; an unidentified
+    connection that has had its place for `yield_seconds` gives it up to one that waits. `workers` is how many
+    handshakes compute at the same moment. An identified peer takes one of the `associations`.
+
+    `handshake_seconds` is for a whole handshake, `request_seconds` for the A-ASSOCIATE-RQ after it, `read_seconds` for
+    each further PDU, from its first byte, and for each one of ours to be taken; `idle_seconds` is for an association in
+    which nothing happens.
     """
 
-    handshakes: int = 256
+    unidentified: int = 64
+    unidentified_per_address: int = 4
+    waiting: int = 128
+    waiting_per_address: int = 32
+    yield_seconds: float = 1.0
     workers: int = 8
     associations: int = 32
     handshake_seconds: float = 10.0

@@ -35,8 +35,8 @@ class SecuredSSLSocket(ssl.SSLSocket):
     """An `ssl.SSLSocket` for pynetdicom. Contexts make it: `context.sslsocket_class = SecuredSSLSocket`."""
 
     read_seconds: float = READ_SECONDS
-    failure: OSError | None = None
-    """The first error of a read or a write: what ended the connection."""
+    failure: Exception | None = None
+    """The first error of a read or a write, or what the peer did wrong: what ended the connection."""
     _rest: memoryview = memoryview(b"")
 
     @property
@@ -59,6 +59,8 @@ class SecuredSSLSocket(ssl.SSLSocket):
             try:
                 with self._turn:
                     rest = memoryview(super().recv(max(buflen, _RECORD), flags))
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                raise
             except OSError as error:
                 self._note(error)
                 raise

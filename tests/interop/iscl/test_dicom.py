@@ -158,7 +158,10 @@ def test_whoever_has_another_key_gets_no_association(makers: Ends, tmp_path: Pat
 
 def test_a_peer_that_says_nothing_is_dropped_and_the_listener_lives(makers: Ends, tmp_path: Path) -> None:
     with node(makers, tmp_path, named("NODE")) as running:
-        silent = [socket.create_connection(("127.0.0.1", running.port)) for _ in range(20)]
+        silent = [
+            socket.create_connection(("127.0.0.1", running.port), source_address=(f"127.0.1.{1 + n // 4}", 0))
+            for n in range(20)
+        ]
         asking = ISCLTransport(ISCLContext(named("CT1"), makers.theirs))
         with associate(peer_at(running.port), asking, "CT1", [build_context(Verification)], PATIENCE) as opened:
             assert opened.association.send_c_echo().Status == 0

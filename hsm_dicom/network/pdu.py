@@ -1,0 +1,163 @@
+"""PDUs of the DICOM Upper Layer, taken one by one from a stream of bytes (PS3.8, 9.3). Nothing here knows of sockets.
+
+    reader = PDUReader(maximum_data=131072, seconds=30.0)
+    pdu = reader.feed(connection.recv(reader.wanted))      # None while the PDU is not complete
+
+The header is checked before anything behind it is read: type and length first, so that a peer cannot make us hold more
+than the longest PDU. `deadline` is when the PDU must be complete, counted from its first byte.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+
+from hsm_dicom.network.errors import PDUError
+
+ASSOCIATE_RQ, ASSOCIATE_AC, ASSOCIATE_RJ, P_DATA_TF, RELEASE_RQ, RELEASE_RP, ABORT = range(1, 8)
+
+NAMES = {
+    ASSOCIATE_RQ: "A-ASSOCIATE-RQ",
+    ASSOCIATE_AC: "A-ASSOCIATE-AC",
+    ASSOCIATE_RJ: "A-ASSOCIATE-RJ",
+    P_DATA_TF: "P-DATA-TF",
+    RELEASE_RQ: "A-RELEASE-RQ",
+    RELEASE_RP: "A-RELEASE-RP",
+    ABORT: "A-ABORT",
+}
+
+UNRECOGNISED_PDU, UNEXPECTED_PDU, INVALID_PARAMETER = 1, 2, 6
+"""Reasons of an A-ABORT by the service provider (PS3.8, Table 9-26)."""
+
+MAXIMUM_ASSOCIATE = 128 * 1024
+"""Bytes of the longest A-ASSOCIATE PDU that is read: 128 presentation contexts with all Transfer Syntaxes fit in."""
+
+HEADER = 6
+"""Bytes of a PDU's header: type, a reserved byte, and the length of what follows (32 bits, big endian)."""
+
+_SHORT = 4
+"""Length of A-ASSOCIATE-RJ, A-RELEASE-RQ, A-RELEASE-RP and A-ABORT (PS3.8, Tables 9-21 to 9-26)."""
+
+_PROVIDER = 2
+_PDV_HEADER = 4
+
+
+@dataclass(frozen=True, slots=True)
+class PDU:
+    """One whole PDU. `data` includes the header."""
+
+    type: int
+    data: bytes
+
+    @property
+    def name(self) -> str:
+        """The standard's name of the type."""
+        return NAMES[self.type]
+
+
+class PDUReader:
+    """Takes one direction of a connection apart into PDUs, and refuses what is no PDU as soon as that is known.
+
+    `maximum_data` is the length of a P-DATA-TF that we announced, in bytes (PS3.8, D.1). A PDU must be complete within
+    `seconds` of its first byte. With `expected`, only PDUs of these types are read at all.
+    """
+
+    def __init__(
+        self,
+        *,
+        maximum_data: int,
+        seconds: float,
+        expected: Collection[int] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._maximum_data = maximum_data
+        self._seconds = seconds
+        self._expected = expected
+        self._clock = clock
+        self._buffer = bytearray()
+        self._size = HEADER
+        self._deadline: float | None = None
+
+    @property
+    def wanted(self) -> int:
+        """How many bytes to read next, at the most."""
+        return self._size - len(self._buffer)
+
+    @property
+    def deadline(self) -> float | None:
+        """When the PDU that has begun must be complete, by the clock; None between PDUs."""
+        return self._deadline
+
+    def feed(self, data: bytes) -> PDU | None:
+        """Take in bytes, no more than are wanted; the PDU, if they complete it.
+
+        Raises `PDUError` for a header or a P-DATA-TF that is not as PS3.8 has it.
+        """
+        if len(data) > self.wanted:
+            raise ValueError(f"{len(data)} bytes were given, and {self.wanted} were wanted.")
+        if self._deadline is None and data:
+            self._deadline = self._clock() + self._seconds
+        self._buffer += data
+        if self._size == HEADER == len(self._buffer):
+            self._size += self._checked_length()
+        if len(self._buffer) < self._size or self._size == HEADER:
+            return None
+        pdu = PDU(self._buffer[0], bytes(self._buffer))
+        self._buffer.clear()
+        self._size, self._deadline = HEADER, None
+        if pdu.type == P_DATA_TF:
+            for _ in presentation_data_values(pdu.data):
+                pass
+        return pdu
+
+    def check_deadline(self) -> None:
+        """Raise `PDUError` if a PDU has begun and was not complete in time."""
+        if self._deadline is not None and self._clock() >= self._deadline:
+            raise PDUError(f"part of a PDU, and not the rest within {self._seconds:g} seconds of its first byte")
+
+    def _checked_length(self) -> int:
+        kind, length = self._buffer[0], int.from_bytes(self._buffer[2:6], "big")
+        if kind not in NAMES:
+            raise PDUError(f"a PDU of the unknown type {kind:02X}H", UNRECOGNISED_PDU)
+        name = NAMES[kind]
+        if self._expected is not None and kind not in self._expected:
+            raise PDUError(f"an {name}, which may not come now", UNEXPECTED_PDU)
+        if kind in (ASSOCIATE_RQ, ASSOCIATE_AC):
+            most = MAXIMUM_ASSOCIATE
+        elif kind == P_DATA_TF:
+            most = self._maximum_data
+        elif length == _SHORT:
+            most = _SHORT
+        else:
+            raise PDUError(f"an {name} of {length} bytes instead of {_SHORT}", INVALID_PARAMETER)
+        if not 0 < length <= most:
+            raise PDUError(f"an {name} of {length} bytes, where 1 to {most} are allowed", INVALID_PARAMETER)
+        return length
+
+
+def presentation_data_values(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """The Presentation Data Values of a P-DATA-TF (PS3.8, 9.3.5): context ID, start and end of message header and data.
+
+    Raises `PDUError` where lengths do not fit, or a value has no message control header.
+    """
+    at, end = HEADER, len(data)
+    while at < end:
+        value = at + _PDV_HEADER
+        length = int.from_bytes(data[at:value], "big")
+        if length < 2:
+            raise PDUError(f"a Presentation Data Value of {length} bytes, which has no header", INVALID_PARAMETER)
+        at = value + length
+        if at > end:
+            raise PDUError("a Presentation Data Value that is longer than its P-DATA-TF", INVALID_PARAMETER)
+        yield data[value], value + 1, at
+
+
+def abort(reason: int = 0) -> bytes:
+    """An A-ABORT PDU by the service provider (PS3.8, 9.3.8)."""
+    return bytes([ABORT, 0, 0, 0, 0, _SHORT, 0, 0, _PROVIDER, reason])
+
+
+def rejection(result: int, source: int, reason: int) -> bytes:
+    """An A-ASSOCIATE-RJ PDU (PS3.8, 9.3.4)."""
+    return bytes([ASSOCIATE_RJ, 0, 0, 0, 0, _SHORT, 0, result, source, reason])

@@ -1,0 +1,142 @@
+"""How many connections may be unidentified at once: in all, and from one address.
+
+What finds no place waits. A connection whose peer has kept us waiting for a while gives its place up to one that waits,
+so that slow peers delay others by that while and no longer. Of those that wait, the newest is served first: the oldest
+may have given up. Used by one thread.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import Counter, OrderedDict
+from collections.abc import Iterable
+from typing import Generic, Protocol, TypeVar
+
+from hsm_dicom.network.settings import Limits
+
+_IPV6_SITE = 64
+"""Bits of the IPv6 network that one site has at the least (RFC 6177)."""
+
+
+class Visitor(Protocol):
+    """One connection that is not identified yet."""
+
+    number: int
+    origin: str
+    since: float
+    """When it took its place, moved on by the time in which it was not the peer that kept us waiting."""
+
+    @property
+    def may_yield(self) -> bool:
+        """Whether its place may be taken away at this moment."""
+
+
+V = TypeVar("V", bound=Visitor)
+
+
+class Places(Generic[V]):
+    """The places, and the line of those that wait for one."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._inside: OrderedDict[int, V] = OrderedDict()
+        self._waiting: OrderedDict[int, V] = OrderedDict()
+        self._inside_from: Counter[str] = Counter()
+        self._waiting_from: Counter[str] = Counter()
+
+    @property
+    def inside(self) -> Iterable[V]:
+        """Those that have a place."""
+        return self._inside.values()
+
+    @property
+    def waiting(self) -> Iterable[V]:
+        """Those that wait."""
+        return self._waiting.values()
+
+    def take(self, visitor: V, now: float) -> bool:
+        """Give a connection a place, if there is one."""
+        full = len(self._inside) >= self._limits.unidentified
+        if full or self._inside_from[visitor.origin] >= self._limits.unidentified_per_address:
+            return False
+        visitor.since = now
+        self._inside[visitor.number] = visitor
+        self._inside_from[visitor.origin] += 1
+        return True
+
+    def line_up(self, visitor: V) -> V | None:
+        """Have a connection wait; the one that has no place in the line for that, if it is full."""
+        crowded_out: V | None = None
+        if self._waiting_from[visitor.origin] >= self._limits.waiting_per_address:
+            crowded_out = next((one for one in self._waiting.values() if one.origin == visitor.origin), visitor)
+        elif len(self._waiting) >= self._limits.waiting:
+            crowded_out = next(iter(self._waiting.values()), visitor)
+        if crowded_out is visitor:
+            return visitor
+        if crowded_out is not None:
+            self.leave(crowded_out)
+        self._waiting[visitor.number] = visitor
+        self._waiting_from[visitor.origin] += 1
+        return crowded_out
+
+    def leave(self, visitor: V) -> None:
+        """Free the place, in here or in the line. Harmless to repeat."""
+        self._remove(visitor, self._inside, self._inside_from)
+        self._remove(visitor, self._waiting, self._waiting_from)
+
+    def admit(self, now: float) -> tuple[list[V], list[V]]:
+        """Give places to those that wait: who has one now, and who had to yield."""
+        admitted: list[V] = []
+        yielded: list[V] = []
+        for visitor in reversed(list(self._waiting.values())):
+            oldest = self._who_yields_to(visitor, now)
+            if oldest is not None:
+                self.leave(oldest)
+                yielded.append(oldest)
+            if self.take(visitor, now):
+                self._remove(visitor, self._waiting, self._waiting_from)
+                admitted.append(visitor)
+        return admitted, yielded
+
+    def next_yield(self, now: float) -> float | None:
+        """When the next one may have to yield, if anybody waits for it."""
+        if not self._waiting:
+            return None
+        times = (one.since + self._limits.yield_seconds for one in self._inside.values())
+        return min((time for time in times if time > now), default=None)
+
+    def _who_yields_to(self, visitor: V, now: float) -> V | None:
+        alike = self._inside_from[visitor.origin] >= self._limits.unidentified_per_address
+        if not alike and len(self._inside) < self._limits.unidentified:
+            return None
+        return min(
+            (
+                one
+                for one in self._inside.values()
+                if one.may_yield
+                and one.since + self._limits.yield_seconds <= now
+                and (not alike or one.origin == visitor.origin)
+            ),
+            key=lambda one: one.since,
+            default=None,
+        )
+
+    @staticmethod
+    def _remove(visitor: V, those: OrderedDict[int, V], origins: Counter[str]) -> None:
+        if those.pop(visitor.number, None) is not None:
+            origins[visitor.origin] -= 1
+            if not origins[visitor.origin]:
+                del origins[visitor.origin]
+
+
+def origin_of(host: str) -> str:
+    """What counts as one address: an IPv4 address, also where it is mapped into IPv6, or a /64 network of IPv6."""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return host
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is None:
+            return str(ipaddress.ip_network((address, _IPV6_SITE), strict=False))
+        address = address.ipv4_mapped
+    return str(address)
