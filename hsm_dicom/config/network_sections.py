@@ -15,6 +15,8 @@ from hsm_dicom.config.base import FilePath, Section, Text
 from hsm_dicom.config.iscl_section import ISCLSection
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+Places = Annotated[int, Field(ge=1, le=1000)]
+Seconds = Annotated[float, Field(gt=0, le=600)]
 AuthenticationName = Literal["mutual", "one-way"]
 
 
@@ -98,7 +100,25 @@ class ListenerSection(Section):
     """The folder that takes received SOP Instances; without it, only Verification is served."""
     check_signatures: bool = False
     """Refuse an instance whose digital signature does not hold."""
-    associations: Annotated[int, Field(ge=1, le=1000)] = 32
-    """How many associations may run at once."""
-    handshake_seconds: Annotated[float, Field(gt=0, le=600)] = 10.0
+    associations: Places = 32
+    """How many associations may run at once. A peer takes one of them once it is known and its AE title matches."""
+    unidentified: Places = 64
+    """How many connections may be open that have not come so far."""
+    unidentified_per_address: Places = 4
+    """How many of these from one address; of IPv6, from one /64 network."""
+    waiting: Annotated[int, Field(ge=0, le=1000)] = 128
+    """How many more connections may wait for one of these places."""
+    waiting_per_address: Annotated[int, Field(ge=0, le=1000)] = 32
+    """How many of these from one address."""
+    yield_seconds: Seconds = 1.0
+    """How long an unidentified peer may keep us waiting before it has to make way for a connection that waits."""
+    handshake_seconds: Seconds = 10.0
     """How long a peer may take for its handshake."""
+    request_seconds: Seconds = 10.0
+    """How long a peer may take after it for its request for an association (A-ASSOCIATE-RQ)."""
+    read_seconds: Seconds = 30.0
+    """How long a peer may take for each PDU after that, from its first byte, and to take each of ours."""
+    idle_seconds: Annotated[float, Field(gt=0, le=86400)] = 60.0
+    """After how long an association is ended in which nothing happens."""
+    workers: Annotated[int, Field(ge=1, le=64)] = 8
+    """How many handshakes compute at the same moment."""

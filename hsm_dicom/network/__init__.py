@@ -10,8 +10,12 @@
 | tls_transport.py, legacy_transport.py, iscl_transport.py | what implements it                                      |
 | assembly.py                             | from settings, identities and trust to a transport                       |
 | listener.py                             | accepting, and handshakes that cannot hold each other up                 |
+| places.py, pending.py, lingering.py     | connections that are not identified: how many, what of them, their ends  |
+| pdu.py, negotiation.py                  | PDUs taken from a stream and checked, before pynetdicom sees them        |
+| request.py                              | the A-ASSOCIATE-RQ of a connection that was just secured                 |
+| association.py, upper_layer.py, messages.py | pynetdicom's association, in bounded time and memory, without polling |
 | authorisation.py                        | which AE titles a certificate, or the holder of an ISCL key, may use     |
-| acceptor.py, requestor.py               | pynetdicom on connections that are secured already                       |
+| acceptor.py, requestor.py               | associations that peers ask for, and that we ask for                     |
 | answers.py, endings.py                  | which answer fits a request; how an association ended, in words          |
 | service.py                              | a node that listens, and is reloaded                                     |
 | upkeep.py                               | telling of dates before they refuse peers                                |

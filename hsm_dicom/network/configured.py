@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import NamedTuple
 
@@ -88,7 +89,7 @@ def listener(configuration: Configuration, name: str | None = None) -> ListenerS
         storage=StorageSettings(folder=section.store, check_signatures=section.check_signatures)
         if section.store
         else None,
-        limits=Limits(associations=section.associations, handshake_seconds=section.handshake_seconds),
+        limits=Limits(**{limit.name: getattr(section, limit.name) for limit in fields(Limits)}),
     )
 
 

@@ -59,7 +59,7 @@ class SecuredSSLSocket(ssl.SSLSocket):
             try:
                 with self._turn:
                     rest = memoryview(super().recv(max(buflen, _RECORD), flags))
-            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
                 raise
             except OSError as error:
                 self._note(error)

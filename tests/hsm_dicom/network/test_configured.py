@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,14 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from hsm_dicom.config import read_configuration
 from hsm_dicom.config.devices import NotConfigured
+from hsm_dicom.config.network_sections import ListenerSection
 from hsm_dicom.config_check import check_configuration
 from hsm_dicom.errors import HsmDicomError
 from hsm_dicom.network.configured import listener, loader, peer, reaching
 from hsm_dicom.network.echo import echo
 from hsm_dicom.network.problems import problems
 from hsm_dicom.network.service import Loaded, Service
+from hsm_dicom.network.settings import Limits
 from hsm_dicom.tls import Authentication
 from tests.hsm_dicom.network.nodes import PATIENCE
 from tests.hsm_dicom.tls.fixtures import Hospital
@@ -73,6 +76,7 @@ ae_title = "NODE"
 identities = ["node"]
 store = "received"
 handshake_seconds = 3
+unidentified_per_address = 9
 
 [listeners.old]
 ae_title = "NODE"
@@ -96,7 +100,7 @@ def test_the_whole_of_it_is_understood(write: Write, tmp_path: Path) -> None:
     assert main.storage.folder == tmp_path / "received"
     assert [one.name for one in main.peers] == ["pacs"]
     assert [one.name for one in old.peers] == ["digitiser"]
-    assert main.limits.handshake_seconds == 3
+    assert main.limits == Limits(handshake_seconds=3, unidentified_per_address=9)
     assert not problems(configuration)
 
 
@@ -218,3 +222,10 @@ def test_a_reload_whose_file_is_broken_is_one_sentence(write: Write) -> None:
     write("[listeners.main]\n")
     with pytest.raises(HsmDicomError, match="is missing"):
         load()
+
+
+def test_the_table_of_limits_in_the_docs_is_that_of_the_program() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "tls.md").read_text()
+    told = {name: float(value) for name, value in re.findall(r"^\| `([a-z_]+)` +\| ([0-9.]+) ", page, re.M)}
+    assert told == {limit.name: limit.default for limit in fields(Limits)}
+    assert told == {name: ListenerSection.model_fields[name].default for name in told}

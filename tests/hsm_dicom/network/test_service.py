@@ -131,7 +131,7 @@ def test_a_port_that_is_taken_is_one_sentence(desk: Desk) -> None:
             loaded = load()
             return replace(loaded, settings=replace(loaded.settings, port=taken))
 
-        with pytest.raises(CannotListen, match="see what else uses the port"):
+        with pytest.raises(CannotListen, match="Find the program that uses the port"):
             Service(on_the_same_port)
 
 
