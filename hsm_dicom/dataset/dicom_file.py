@@ -12,15 +12,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
 
-from hsm_dicom.dataset.element import UNDEFINED_LENGTH, Element, ItemBounds
+from hsm_dicom.dataset.element import UNDEFINED_LENGTH, Element, EncapsulatedPlace, ItemBounds
 from hsm_dicom.dataset.errors import FileChangedError, NotDicomError, UnsupportedTransferSyntaxError
+from hsm_dicom.dataset.fragments import EncapsulatedPixelData, OffsetTables
 from hsm_dicom.dataset.source import Source, inflate, open_source
-from hsm_dicom.dataset.tags import LENGTH_TO_END, Path, format_path, format_tag
+from hsm_dicom.dataset.tags import LENGTH_TO_END, NUMBER_OF_FRAMES, Path, format_path, format_tag
 from hsm_dicom.dataset.transfer_syntax import EXPLICIT_VR_LITTLE_ENDIAN, TransferSyntax, transfer_syntax
 from hsm_dicom.dataset.walker import Walker
 
 _META_START = 132
+_LONGEST_IS = 12
 _TRANSFER_SYNTAX_UID = 0x00020010
+_EXTENDED_OFFSET_TABLE = 0x7FE00001
+_EXTENDED_OFFSET_TABLE_LENGTHS = 0x7FE00002
 
 FileState = tuple[int, int, int, int, int]
 """What tells one state of one file from another: device, inode, size, and times of writing and of change."""
@@ -124,10 +128,12 @@ class DicomFile(EncodedFile):
     """An open file that was walked.
 
     ``signed_items`` are the Items that hold signatures or their MAC Parameters: path, start and end of each.
+    ``encapsulated_places`` are those of encapsulated Pixel Data.
     """
 
     main: DataSet
     signed_items: tuple[tuple[Path, int, int], ...]
+    encapsulated_places: tuple[EncapsulatedPlace, ...]
     guess_private: bool
     overpadded: tuple[tuple[Path, int], ...]
 
@@ -154,8 +160,47 @@ class DicomFile(EncodedFile):
             file.close()
             raise
         main = DataSet((), head, source.size, elements)
-        signed_items, overpadded = tuple(walker.signed_items), tuple(walker.overpadded or ())
-        return cls(file, source, syntax, head, status, main, signed_items, guess_private, overpadded)
+        return cls(
+            file=file,
+            source=source,
+            syntax=syntax,
+            head=head,
+            status=status,
+            main=main,
+            signed_items=tuple(walker.signed_items),
+            encapsulated_places=tuple(walker.encapsulated),
+            guess_private=guess_private,
+            overpadded=tuple(walker.overpadded or ()),
+        )
+
+    @cached_property
+    def encapsulated(self) -> tuple[EncapsulatedPixelData, ...]:
+        """The encapsulated Pixel Data of every level, in the order of the file."""
+        return tuple(map(self._encapsulated, self.encapsulated_places))
+
+    def _encapsulated(self, place: EncapsulatedPlace) -> EncapsulatedPixelData:
+        level = self.main
+        if place.path:
+            elements = self._walker().data_set(place.level_start, place.start, place.path)
+            level = DataSet(place.path, place.level_start, place.start, elements)
+        tables = (level.get(tag) for tag in (_EXTENDED_OFFSET_TABLE, _EXTENDED_OFFSET_TABLE_LENGTHS))
+        return EncapsulatedPixelData(
+            source=self.source,
+            syntax=self.syntax.uid,
+            place=place,
+            frames=self._number_of_frames(level),
+            tables=OffsetTables(*(None if table is None else (table.value, table.end) for table in tables)),
+        )
+
+    def _number_of_frames(self, level: DataSet) -> int | None:
+        """Number of Frames (0028,0008), an IS: 1 where it is absent or empty, None where it is no number above 0."""
+        element = level.get(NUMBER_OF_FRAMES)
+        if element is None or element.end - element.value > _LONGEST_IS:
+            return 1 if element is None else None
+        text = self.value(element).strip(b" ")
+        if not text:
+            return 1
+        return int(text) if text.isdigit() and int(text) > 0 else None
 
     def signed_levels(self) -> Iterator[DataSet]:
         """The main Data Set, and those of the Items that hold signatures or their MAC Parameters."""

@@ -6,6 +6,7 @@ from struct import Struct
 from typing import NamedTuple
 
 from hsm_dicom.dataset.source import Piece
+from hsm_dicom.dataset.tags import Path
 from hsm_dicom.dataset.vr import FORMS, SHORT
 
 UNDEFINED_LENGTH = 0xFFFFFFFF
@@ -42,6 +43,16 @@ class ItemBounds(NamedTuple):
     start: int
     value: int
     content_end: int
+    end: int
+
+
+class EncapsulatedPlace(NamedTuple):
+    """Where encapsulated Pixel Data lies: the place and first byte of its Data Set, then its element's bytes."""
+
+    path: Path
+    level_start: int
+    start: int
+    value: int
     end: int
 
 

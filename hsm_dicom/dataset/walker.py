@@ -20,10 +20,11 @@ from hsm_dicom.dataset.element import (
     SEQUENCE_DELIMITATION_TAG,
     UNDEFINED_LENGTH,
     Element,
+    EncapsulatedPlace,
     ItemBounds,
     explicit_header,
 )
-from hsm_dicom.dataset.refusals import Refusals
+from hsm_dicom.dataset.notes import Notes
 from hsm_dicom.dataset.source import Piece, Source
 from hsm_dicom.dataset.tags import (
     DATA_SET_TRAILING_PADDING,
@@ -58,9 +59,6 @@ MAX_DEPTH = 64
 MAX_ELEMENTS = 100_000
 """A Data Set with more elements at one level than this is refused; large ones of PS3.3 have a few hundred."""
 
-MAX_SIGNED_ITEMS = 10_000
-"""An object with more Items than this that hold signatures of their own is refused."""
-
 KEPT_PIECES = 50_000
 """Pieces of MAC byte streams that one walk keeps; what goes beyond is made anew when it is asked for."""
 
@@ -68,13 +66,11 @@ _FORM_OF_CODE = {vr.encode(): (vr, form) for vr, form in FORMS.items()}
 _NEVER_SIGNED = frozenset((LENGTH_TO_END, MAC_PARAMETERS_SEQUENCE, DATA_SET_TRAILING_PADDING))
 
 
-class Walker(Refusals):
+class Walker(Notes):
     """Walks levels of one source in one Transfer Syntax.
 
-    ``signed_items`` collects the places of Items that hold a Digital Signatures Sequence or MAC Parameters Sequence:
-    path, start and end of their content. ``guess_private`` gives private elements of an implicit VR file the VR that
-    pydicom's dictionary has for them, instead of UN. ``overpadded`` may be set to a list: it collects path and tag
-    of strings with more padding than an even length needs. All methods raise MalformedDataSetError.
+    ``guess_private`` gives private elements of an implicit VR file the VR that pydicom's dictionary has for them,
+    instead of UN. All methods raise MalformedDataSetError.
     """
 
     def __init__(self, source: Source, syntax: TransferSyntax, *, guess_private: bool = False) -> None:
@@ -93,8 +89,6 @@ class Walker(Refusals):
         self._spill: Callable[[list[Piece]], None] = self._drop
         self._dropped = False
         self._has_un = False
-        self.signed_items: list[tuple[Path, int, int]] = []
-        self.overpadded: list[tuple[Path, int]] | None = None
 
     def data_set(self, start: int, end: int, path: Path = ()) -> tuple[Element, ...]:
         """The elements encoded in ``[start, end)``, which must be exactly one Data Set."""
@@ -197,6 +191,8 @@ class Walker(Refusals):
                 buffer, base, refill_at = self._buffer, self._base, self._refill_at
                 run = stop = element.end
                 signed = signed or tag in (DIGITAL_SIGNATURES_SEQUENCE, MAC_PARAMETERS_SEQUENCE)
+                if tag == PIXEL_DATA and form == LONG:
+                    self._note_encapsulated(EncapsulatedPlace(path, start, pos, value, stop))
                 if keep is not None:
                     keep.append(element)
                 pos = stop
@@ -392,11 +388,6 @@ class Walker(Refusals):
     def _spill_if_many(self) -> None:
         if len(self._pieces) + self._kept > KEPT_PIECES:
             self._spill(self._pieces)
-
-    def _note_signed(self, path: Path, start: int, end: int) -> None:
-        if len(self.signed_items) == MAX_SIGNED_ITEMS:
-            self._fail(start, None, f"more than {MAX_SIGNED_ITEMS} Items hold signatures of their own; refused.")
-        self.signed_items.append((path, start, end))
 
     def _unit(self, vr: str) -> int:
         """Size of the units of this VR that the byte order of the file calls to be swapped."""

@@ -18,7 +18,6 @@
 | acceptor.py, requestor.py               | associations that peers ask for, and that we ask for                     |
 | answers.py, endings.py                  | which answer fits a request; how an association ended, in words          |
 | service.py                              | a node that listens, and is reloaded                                     |
-| upkeep.py                               | telling of dates before they refuse peers                                |
 | echo.py, store.py, receive.py           | C-ECHO and C-STORE as SCU, C-STORE as SCP                                |
 | signature_check.py                      | signatures of what is received                                           |
 | sockets.py, pump.py                     | sockets that pynetdicom can be handed                                    |

@@ -45,6 +45,7 @@ from hsm_dicom.signatures.create import (
     sign_digest,
 )
 from hsm_dicom.signatures.errors import (
+    AmbiguousPixelDataError,
     KeyMismatchError,
     NoSuchSignatureError,
     NotSignableError,
@@ -65,6 +66,7 @@ from hsm_dicom.signatures.verify import Finding, VerifiedFile, VerifiedSignature
 __all__ = [
     "MAC_ALGORITHMS",
     "PURPOSES",
+    "AmbiguousPixelDataError",
     "Coverage",
     "Finding",
     "KeyMismatchError",

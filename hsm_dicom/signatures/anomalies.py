@@ -31,6 +31,12 @@ class AnomalyCode(StrEnum):
 
     WRAPPED_CONTENT = "wrapped-content"
     FOREIGN_CONTENT = "foreign-content"
+    FRAGMENTS_JOINED = "fragments-joined"
+    ELEMENTS_SWALLOWED = "elements-swallowed"
+    FRAME_COUNT = "frame-count"
+    FRAME_COUNT_OPEN = "frame-count-open"
+    OFFSET_TABLE = "offset-table"
+    NO_FRAME = "no-frame"
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,7 @@ from hsm_dicom.signatures.errors import (
     UncoveredContentError,
     WeakMacAlgorithmError,
 )
+from hsm_dicom.signatures.fragments import frame_count_tags, require_unambiguous_fragments
 from hsm_dicom.signatures.insert import Insertion, insertion, insertion_edits
 from hsm_dicom.signatures.mac import feed_covered
 from hsm_dicom.signatures.main_content import is_main, why_unsignable
@@ -317,6 +318,7 @@ def tags_to_sign(file: DicomFile, level: DataSet, request: SigningRequest) -> tu
         if refused:
             raise NotSignableError(f"{file.name}: {'; '.join(refused)}.")
         tags = frozenset(request.tags) | demanded_tags(request.profile, level)
+        tags |= frame_count_tags(level, tags)
     if not tags:
         raise NotSignableError(f"{file.name}: there is nothing that could be signed.")
     if len(tags) > a.MAX_TAGS:
@@ -326,6 +328,7 @@ def tags_to_sign(file: DicomFile, level: DataSet, request: SigningRequest) -> tu
     for tag in PIXEL_TAGS & tags:
         if is_empty(level[tag]):
             raise NotSignableError(f"{file.name}: {describe_tag(tag)} is empty; an image without pixels is not signed.")
+    require_unambiguous_fragments(file, level.path, tags)
     signed = tuple(sorted(tags))
     if not request.allow_uncovered and (uncovered := _uncovered(level, signed, request)):
         reasons = [f"{describe_tag(tag)}: {why_unsignable(file, level, level[tag])}" for tag in uncovered]

@@ -25,6 +25,10 @@ class UncoveredContentError(SignatureError):
     """The object's identity or content cannot be signed (PS3.3 C.12.1.1.3.1.1), and leaving it open was not allowed."""
 
 
+class AmbiguousPixelDataError(NotSignableError):
+    """Encapsulated Pixel Data could be turned into other content under the same signature."""
+
+
 class ProfileError(SignatureError):
     """The object, the key or the request does not fit the signature profile (PS3.15 Annex C)."""
 

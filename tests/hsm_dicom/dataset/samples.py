@@ -22,6 +22,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from tests.hsm_dicom.dataset.frames import ITEM, jpeg_frame, rle_frame
+
 KINDS = (
     "native",
     "implicit",
@@ -39,8 +41,12 @@ _SYNTAXES: dict[str, UID] = {
     "rle-with-offset-table": RLELossless,
     "jpeg-without-offset-table": JPEGBaseline8Bit,
 }
-FRAMES = [bytes(range(256)) * 2, b"\xfe\xff\x00\xe0" * 16]
-"""Two fragments; the second looks like Item tags, which nothing may take it for."""
+_OCTETS = bytes(range(256)) * 2
+_FRAMES = {
+    "rle-with-offset-table": [rle_frame(_OCTETS), rle_frame(ITEM * 16)],
+    "jpeg-without-offset-table": [jpeg_frame(_OCTETS.replace(b"\xff", b"\xff\0")), jpeg_frame(ITEM * 16)],
+}
+"""Two frames of each kind; the second has octets that look like Item tags, which nothing may take for such."""
 
 
 def data_set(*, undefined: bool = False) -> Dataset:
@@ -72,7 +78,7 @@ def data_set(*, undefined: bool = False) -> Dataset:
     ds.ModalityLUTSequence = Sequence([voxel])
     ds.add_new(0x60000010, "US", 16)
     ds.add_new(0x60003000, "OW", bytes(32))
-    ds.PixelData = b"".join(FRAMES[:1])
+    ds.PixelData = _OCTETS
     ds["PixelData"].VR = "OW"
     if undefined:
         for element in ds.iterall():
@@ -111,7 +117,8 @@ def encode(ds: Dataset, kind: str = "native", **meta: Any) -> bytes:
     """A DICOM file of this kind, which is one of KINDS."""
     syntax = _SYNTAXES.get(kind, ExplicitVRLittleEndian)
     if syntax.is_compressed and syntax != DeflatedExplicitVRLittleEndian and "PixelData" in ds:
-        frames = encapsulate(FRAMES, has_bot=kind == "rle-with-offset-table")
+        frames = encapsulate(_FRAMES[kind], has_bot=kind == "rle-with-offset-table")
+        ds.NumberOfFrames = len(_FRAMES[kind])
         ds["PixelData"] = DataElement(0x7FE00010, "OB", frames, is_undefined_length=True)
     ds.file_meta = FileMetaDataset()
     ds.file_meta.TransferSyntaxUID = syntax

@@ -60,7 +60,7 @@ def test_more_elements_than_any_object_has_are_refused(tmp_path: Path, monkeypat
 
 
 def test_more_signed_items_than_any_object_has_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hsm_dicom.dataset.walker.MAX_SIGNED_ITEMS", 2)
+    monkeypatch.setattr("hsm_dicom.dataset.notes.MAX_SIGNED_ITEMS", 2)
     path = tmp_path / "x.dcm"
     for count in (2, 3):
         path.write_bytes(part10(element(0x00081140, "SQ", item(element(0xFFFAFFFA, "SQ", b"")) * count)))

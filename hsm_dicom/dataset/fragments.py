@@ -1,0 +1,285 @@
+"""Encapsulated Pixel Data (PS3.5 A.4): its fragments, its offset tables, and whether they fit each other.
+
+The MAC byte stream has a fragment's content, but not its length. So a fragment that holds the tag of an Item or of a
+Sequence Delimitation Item can be made of what was two fragments, or of a fragment and the elements behind it. Such
+octets also occur by chance, so they count only where what stands around them says that they were a tag.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from functools import cached_property
+from itertools import pairwise
+from struct import iter_unpack, unpack
+
+from hsm_dicom.dataset.codestream import (
+    END_OF_IMAGE,
+    LONGEST_START,
+    RLE_HEADER,
+    RLE_LOSSLESS,
+    Codestream,
+    begins_codestream,
+    begins_frame,
+    has_markers,
+    has_one_fragment_a_frame,
+    is_rle_header,
+    is_video,
+)
+from hsm_dicom.dataset.element import ITEM_TAG, SEQUENCE_DELIMITATION_TAG, EncapsulatedPlace
+from hsm_dicom.dataset.source import CHUNK, Source
+from hsm_dicom.dataset.tags import Path, format_path, never_signable
+from hsm_dicom.dataset.vr import FORMS, SHORT, UNKNOWN
+
+_TAG = re.compile(rb"\xfe\xff[\x00\xdd]\xe0")
+_HEADER = 8
+_MOST_PADDING = 4096
+"""Octets before an Item tag in which an end marker is looked for."""
+
+
+MOST_BY_CHANCE = 10_000
+"""Tags in one Pixel Data that may be there by chance; compressed data has one in about 20 MiB."""
+
+
+class DefectKind(Enum):
+    """In which way encapsulated Pixel Data does not hold together."""
+
+    JOINED = "joined"
+    """A fragment holds the tag of an Item: it may have been two."""
+    SWALLOWED = "swallowed"
+    """A fragment holds a Sequence Delimitation Item: it may have taken in elements behind the Pixel Data."""
+    FRAME_COUNT = "frame count"
+    """There are more or fewer fragments than Number of Frames (0028,0008) allows."""
+    OFFSET_TABLE = "offset table"
+    """The Basic or Extended Offset Table does not point at the fragments."""
+    NO_FRAME = "no frame"
+    """A fragment is not what the Transfer Syntax has there."""
+    SURPLUS = "surplus"
+    """A frame is followed by octets that are no padding."""
+
+
+@dataclass(frozen=True)
+class Defect:
+    """One defect: its kind, a clause that says what is wrong, and where, in bytes of the file (inflated)."""
+
+    kind: DefectKind
+    clause: str
+    offset: int
+
+
+@dataclass(frozen=True)
+class OffsetTables:
+    """Where the values of Extended Offset Table (7FE0,0001) and its Lengths (7FE0,0002) are, if there are."""
+
+    offsets: tuple[int, int] | None = None
+    lengths: tuple[int, int] | None = None
+
+
+@dataclass
+class EncapsulatedPixelData:
+    """The encapsulated Pixel Data of one Data Set, read when it is asked for.
+
+    ``frames`` is Number of Frames (0028,0008), 1 where it is absent or empty, None where it is no number.
+    """
+
+    source: Source
+    syntax: str
+    place: EncapsulatedPlace
+    frames: int | None
+    tables: OffsetTables
+
+    @property
+    def path(self) -> Path:
+        """The place of the Data Set that holds it."""
+        return self.place.path
+
+    @cached_property
+    def defects(self) -> tuple[Defect, ...]:
+        """What is wrong with it for anybody who reads it; the first of each kind."""
+        found = [self._count_defect(), self._table_defect(), self._rle_defect(), *self._tag_defects()]
+        return tuple(defect for defect in found if defect is not None)
+
+    @cached_property
+    def surplus(self) -> Defect | None:
+        """The first frame that is followed by octets which are no padding, where frames have an end marker."""
+        if not has_markers(self.syntax):
+            return None
+        frame = Codestream()
+        for number, (start, end) in enumerate(self.fragments(), 1):
+            if begins_codestream(self.source.read(start, min(end, start + LONGEST_START))):
+                frame = Codestream()
+            for at in range(start, end, CHUNK):
+                frame.feed(self.source.read(at, min(end, at + CHUNK)))
+            if frame.has_surplus:
+                clause = f"fragment {number}{self._where} has octets behind the end marker of its frame"
+                return Defect(DefectKind.SURPLUS, clause, start)
+        return None
+
+    def fragments(self) -> Iterator[tuple[int, int]]:
+        """Start and end of each fragment's content; the Basic Offset Table is none of them."""
+        at, last = self._table_end, self.place.end - _HEADER
+        while at < last:
+            start = at + _HEADER
+            at = start + _u32(self.source, at + 4)
+            yield start, at
+
+    @cached_property
+    def _count(self) -> int:
+        return sum(1 for _ in self.fragments())
+
+    @cached_property
+    def _table_end(self) -> int:
+        """The offset behind the Basic Offset Table, where the first fragment's Item tag is."""
+        return self.place.value + _HEADER + _u32(self.source, self.place.value + 4)
+
+    @property
+    def _where(self) -> str:
+        return f" of Pixel Data in {format_path(self.path)}" if self.path else " of Pixel Data"
+
+    def _count_defect(self) -> Defect | None:
+        frames = 1 if is_video(self.syntax) else self.frames
+        exactly = has_one_fragment_a_frame(self.syntax) or self.tables.offsets is not None
+        if self._count >= (frames or 1) and not (exactly and self._count != frames):
+            return None
+        wanted = f"{frames} frames" if frames is not None else "an unreadable Number of Frames"
+        clause = f"the {self._count} fragments{self._where} do not fit {wanted}"
+        return Defect(DefectKind.FRAME_COUNT, clause, self.place.value)
+
+    def _rle_defect(self) -> Defect | None:
+        if self.syntax != RLE_LOSSLESS:
+            return None
+        for number, (start, end) in enumerate(self.fragments(), 1):
+            if not is_rle_header(self.source.read(start, min(end, start + RLE_HEADER))):
+                clause = f"fragment {number}{self._where} does not begin with an RLE header"
+                return Defect(DefectKind.NO_FRAME, clause, start)
+        return None
+
+    def _table_defect(self) -> Defect | None:
+        """The two tables must name the Items of fragments, one for each frame and in order (PS3.5 A.4)."""
+        has_basic = self._table_end > self.place.value + _HEADER
+        if has_basic and not self._fits_basic():
+            clause = f"the Basic Offset Table{self._where} does not point at its frames"
+        elif self.tables != OffsetTables() and (has_basic or not self._fits_extended()):
+            clause = f"the Extended Offset Table{self._where} does not point at its frames"
+        else:
+            return None
+        return Defect(DefectKind.OFFSET_TABLE, clause, self.place.value)
+
+    def _fits_basic(self) -> bool:
+        value, end = self.place.value + _HEADER, self._table_end
+        count = (end - value) // 4
+        if is_video(self.syntax):
+            fits = count in (1, self.frames)
+        else:
+            fits = count == self.frames if self.frames is not None else count <= self._count
+        if not fits or (end - value) % 4:
+            return False
+        offsets = unpack(f"<{count}I", self.source.read(value, end))
+        if offsets[0] != 0 or any(after <= before for before, after in pairwise(offsets)):
+            return False
+        if is_video(self.syntax):
+            return bool(offsets[-1] < self.place.end - end)
+        items = (start - _HEADER - end for start, _ in self.fragments())
+        return all(offset in items for offset in offsets)  # goes on behind the Item that was found
+
+    def _fits_extended(self) -> bool:
+        spans = [span or (0, 0) for span in (self.tables.offsets, self.tables.lengths)]
+        if any(end - start != 8 * self._count for start, end in spans):
+            return False
+        columns = [iter_unpack("<Q", self.source.read(*span)) for span in spans]
+        for (offset,), (length,), (start, end) in zip(*columns, self.fragments(), strict=True):
+            if offset != start - _HEADER - self._table_end or end - start - length not in (0, 1):
+                return False
+        return True
+
+    def _tag_defects(self) -> Iterator[Defect]:
+        """The first Item tag and the first Sequence Delimitation tag inside a fragment that are none by chance."""
+        joined = swallowed = False
+        by_chance = 0
+        frame = _FrameReader(self.source) if has_markers(self.syntax) else None
+        for number, (start, end) in enumerate(self.fragments(), 1):
+            if frame is not None:
+                frame.enter(start, end)
+            for at, tag in self._tags(start, end):
+                where = f"fragment {number}{self._where} holds, at byte {at},"
+                is_item = tag == ITEM_TAG
+                if is_item and (by_chance == MOST_BY_CHANCE or self._is_item(start, at, end, frame)):
+                    if not joined:
+                        yield Defect(DefectKind.JOINED, f"{where} the tag of another fragment's Item", at)
+                    joined = True
+                elif not is_item and self._is_delimiter(at, end):
+                    if not swallowed:
+                        yield Defect(DefectKind.SWALLOWED, f"{where} the end of Pixel Data and what follows it", at)
+                    swallowed = True
+                else:
+                    by_chance += 1
+                if joined and swallowed:
+                    return
+
+    def _tags(self, start: int, end: int) -> Iterator[tuple[int, bytes]]:
+        """Where the four octets of one of the two tags stand in ``[start, end)``, and which."""
+        for at in range(start, end, CHUNK):
+            data = self.source.read(at, min(end, at + CHUNK + len(ITEM_TAG) - 1))
+            for found in _TAG.finditer(data):
+                yield at + found.start(), found[0]
+
+    def _is_item(self, start: int, at: int, end: int, frame: _FrameReader | None) -> bool:
+        """Whether an Item tag in a fragment stands where a fragment could have begun or ended."""
+        behind = at + len(ITEM_TAG)
+        if begins_frame(self.source.read(behind, min(end, behind + LONGEST_START))):
+            return True
+        before = self.source.read(max(start, at - _MOST_PADDING), at)
+        if before.rstrip(b"\0").endswith(END_OF_IMAGE) or before[:-1].endswith(END_OF_IMAGE):
+            return True
+        return frame is not None and not frame.is_in_entropy_coded_data(at)
+
+    def _is_delimiter(self, at: int, end: int) -> bool:
+        """Whether what follows a Sequence Delimitation tag is what can follow one in a MAC byte stream."""
+        behind = at + len(SEQUENCE_DELIMITATION_TAG)
+        following = self.source.read(behind, min(end, behind + _HEADER))
+        if len(following) < _HEADER:  # then comes the tag behind the fragment, whose length is not in the stream
+            following += self.source.read(end, end + len(ITEM_TAG))
+        if following[:4] in (ITEM_TAG, SEQUENCE_DELIMITATION_TAG):
+            return True
+        if len(following) < _HEADER:
+            return False
+        group, number, code, length = unpack("<HH2sH", following[:_HEADER])
+        form = FORMS.get(code.decode("latin-1"), UNKNOWN)
+        if form == UNKNOWN or never_signable(group << 16 | number):
+            return False
+        return not length % 2 if form == SHORT else not length
+
+
+class _FrameReader:
+    """Follows the codestream of each frame through its fragments, as far as it is asked about."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._frame = Codestream()
+        self._unread: tuple[int, int] | None = None
+
+    def enter(self, start: int, end: int) -> None:
+        """Go on to the fragment ``[start, end)``, which may begin a frame."""
+        if begins_codestream(self._source.read(start, min(end, start + LONGEST_START))):
+            self._frame = Codestream()
+            self._unread = None
+        self._unread = self._unread or (start, end)
+
+    def is_in_entropy_coded_data(self, at: int) -> bool:
+        """Whether the octet at ``at``, in the fragment that was entered last, is part of entropy-coded data."""
+        start, end = self._unread or (at, at)
+        while True:
+            for part in range(start, min(end, at), CHUNK):
+                self._frame.feed(self._source.read(part, min(end, at, part + CHUNK)))
+            if at <= end:
+                break
+            start = end + _HEADER
+            end = start + _u32(self._source, end + 4)
+        self._unread = (at, end)
+        return self._frame.in_entropy_coded_data
+
+
+def _u32(source: Source, at: int) -> int:
+    return int.from_bytes(source.read(at, at + 4), "little")

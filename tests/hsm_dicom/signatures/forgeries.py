@@ -1,0 +1,74 @@
+"""Signed objects rebuilt from readings of their MAC streams: other content under the same signature."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from struct import pack
+
+from hsm_dicom.dataset.dicom_file import DicomFile
+from hsm_dicom.signatures.read import SignatureItem, signature_items
+from hsm_dicom.signatures.verify import mac_stream
+from tests.hsm_dicom.dataset.samples import element
+from tests.hsm_dicom.signatures.mac_streams import (
+    MAC_PARAMETERS,
+    SIGNATURES,
+    Reading,
+    encode_sequence,
+    encode_tag,
+    readings,
+)
+
+SOP_CLASS, SOP_INSTANCE = 0x00080016, 0x00080018
+SEALED = (0x04000115, 0x04000120, 0x04000305, 0x04000310)
+"""What a signature's Item holds outside its MAC: certificate, signature, time stamp."""
+
+
+def stream_of(file: DicomFile, item: SignatureItem) -> bytes:
+    """The MAC byte stream of a signature."""
+    out = BytesIO()
+    mac_stream(file, item, out.write)
+    return out.getvalue()
+
+
+def forgeries(path: Path, number: int = 0) -> Iterator[tuple[Reading, bytes]]:
+    """Every reading of one signature's stream, and the file that holds it under that signature and no other."""
+    with DicomFile.open(path) as file:
+        item = signature_items(file)[number]
+        stream, syntax = stream_of(file, item), file.syntax.uid
+        sealed = [(e.tag, element(e.tag, e.vr, file.value(e))) for e in item.item.elements if e.tag in SEALED]
+        assert item.mac is not None
+        mac_id, mac_syntax, algorithm = item.mac.mac_id, item.mac.transfer_syntax, item.mac.algorithm
+    for reading in readings(stream):
+        tags = b"".join(encode_tag(tag) for tag, _ in reading.covered)
+        parameters = (
+            element(0x04000005, "US", pack("<H", mac_id))
+            + element(0x04000010, "UI", _even(mac_syntax.encode(), b"\0"))
+            + element(0x04000015, "CS", _even(algorithm.encode(), b" "))
+            + element(0x04000020, "AT", tags)
+        )
+        own = b"".join(encoding for _, encoding in sorted([*reading.own, *sealed]))
+        body = [
+            *reading.covered,
+            (MAC_PARAMETERS, encode_sequence(MAC_PARAMETERS, parameters)),
+            (SIGNATURES, encode_sequence(SIGNATURES, own)),
+        ]
+        yield reading, file_around(b"".join(encoding for _, encoding in sorted(body)), syntax, dict(reading.covered))
+
+
+def file_around(body: bytes, syntax: str, elements: dict[int, bytes]) -> bytes:
+    """A file whose meta information agrees with the object, which is what a forger would write."""
+    uids = [elements.get(tag, b"")[8:] or b"1.2.3\0" for tag in (SOP_CLASS, SOP_INSTANCE)]
+    meta = (
+        element(0x00020001, "OB", b"\0\1")
+        + element(0x00020002, "UI", uids[0])
+        + element(0x00020003, "UI", uids[1])
+        + element(0x00020010, "UI", _even(syntax.encode(), b"\0"))
+        + element(0x00020012, "UI", b"1.2.3.4\0")
+    )
+    return bytes(128) + b"DICM" + element(0x00020000, "UL", pack("<I", len(meta))) + meta + body
+
+
+def _even(data: bytes, pad: bytes) -> bytes:
+    return data + pad * (len(data) % 2)

@@ -1,0 +1,230 @@
+"""Fragments, whose lengths the MAC stream does not have: what shows that they were joined, and what is never signed."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hsm_dicom.signatures import (
+    AmbiguousPixelDataError,
+    Profile,
+    SigningJob,
+    SigningRequest,
+    prepare,
+    sign_files,
+    verify,
+)
+from hsm_dicom.signatures.anomalies import AnomalyCode
+from hsm_dicom.signatures.policy import Part, Requirement
+from hsm_dicom.signatures.verdict import FileVerdict, Outcome, Word
+from tests.hsm_dicom.dataset.frames import (
+    DELIMITER,
+    END_OF_IMAGE,
+    ITEM,
+    jpeg_2000_frame,
+    jpeg_frame,
+    jpeg_start,
+    rle_frame,
+)
+from tests.hsm_dicom.dataset.samples import element
+from tests.hsm_dicom.signatures.encapsulated_objects import (
+    DEFLATED_FRAMES,
+    JPEG,
+    JPEG_2000,
+    JPEG_XL,
+    PIXEL_DATA,
+    REPORT,
+    RLE,
+    VIDEO,
+    Elements,
+    basic_table,
+    encapsulated_object,
+    extended_table,
+    functional_groups,
+    icon,
+    pixels,
+    report,
+)
+from tests.hsm_dicom.signatures.forgeries import forgeries
+from tests.hsm_dicom.signatures.verdict_cases import SIGNER, Desk, codes, judge, only
+
+REQUEST = SigningRequest(SIGNER.der)
+JOINED, SWALLOWED = AnomalyCode.FRAGMENTS_JOINED, AnomalyCode.ELEMENTS_SWALLOWED
+ONE, TWO = jpeg_frame(b"one"), jpeg_frame(b"two and a half")
+TUMOUR = report("TUMOUR IN THE LEFT LUNG")
+
+
+def write(desk: Desk, syntax: str, *parts: Elements) -> Path:
+    path = desk.folder / "object.dcm"
+    path.write_bytes(encapsulated_object(syntax, *parts))
+    return path
+
+
+def verdict_of(data: bytes, desk: Desk, **policy: Any) -> FileVerdict:
+    path = desk.folder / "forged.dcm"
+    path.write_bytes(data)
+    return judge(**policy).file(verify(path))
+
+
+def forged(desk: Desk, path: Path, wanted: Elements) -> bytes:
+    """The file that has these elements under the signature of another one."""
+    return next(data for reading, data in forgeries(path) if wanted.items() <= dict(reading.covered).items())
+
+
+@pytest.fixture
+def careless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sign as a program does that does not look into fragments."""
+    monkeypatch.setattr("hsm_dicom.signatures.create.require_unambiguous_fragments", lambda *_: None)
+    monkeypatch.setattr("hsm_dicom.signatures.create.frame_count_tags", lambda *_: frozenset())
+
+
+@pytest.mark.parametrize(
+    ("syntax", "one", "two"),
+    [(JPEG, ONE, TWO), (JPEG_2000, jpeg_2000_frame(b"a"), jpeg_2000_frame(b"bb")), (RLE, rle_frame(), rle_frame())],
+    ids=["jpeg", "jpeg-2000", "rle"],
+)
+def test_frames_that_were_joined_are_questionable_and_meet_no_demand(
+    desk: Desk, syntax: str, one: bytes, two: bytes
+) -> None:
+    signed = desk.sign(write(desk, syntax, pixels(one, two, frames=2)), profile=Profile.CREATOR)
+    demands = {"require": frozenset({Requirement.CREATOR}), "cover": frozenset({Part.PIXEL_DATA})}
+    assert verdict_of(signed.read_bytes(), desk, **demands).outcome is Outcome.GOOD
+    joined = forged(desk, signed, pixels(one + ITEM + two))
+    found = verdict_of(joined, desk, **demands)
+    assert only(found).signature.intact, "the MAC fits"
+    assert only(found).signature.profiles == ()
+    assert only(found).word is Word.QUESTIONABLE
+    assert {JOINED, AnomalyCode.FRAME_COUNT} <= set(codes(only(found)))
+    assert (found.outcome.exit_status, found.unmet) == (102, ("No valid signature covers the pixel data.",))
+    assert f"fragment 1 of Pixel Data holds, at byte {joined.index(ITEM + two)}, the tag of" in only(found).text
+
+
+def test_an_icon_that_swallowed_what_follows_it_is_questionable(desk: Desk) -> None:
+    parts = (icon(ONE), TUMOUR, functional_groups(), pixels(TWO))
+    signed = desk.sign(write(desk, JPEG, *parts), profile=Profile.CREATOR)
+    without_report = [data for reading, data in forgeries(signed) if REPORT not in dict(reading.covered)]
+    assert len(without_report) > 1
+    for data in without_report:
+        found = only(verdict_of(data, desk))
+        assert found.signature.intact
+        assert found.word is Word.QUESTIONABLE
+    swallowed = only(verdict_of(without_report[0], desk))
+    assert codes(swallowed) == [SWALLOWED]
+    assert "of Pixel Data in IconImageSequence[0] holds, at byte" in swallowed.text
+
+
+@pytest.mark.usefixtures("careless")
+def test_content_that_a_fragment_can_release_shows_only_as_long_as_it_is_in_there(desk: Desk) -> None:
+    hidden = DELIMITER * 2 + TUMOUR[REPORT] + element(0x52009230, "SQ", b"")[:8] + ITEM
+    hidden += element(0x00289110, "SQ", b"")[:8] + ITEM + element(0x00280030, "DS", b"5.0\\5.0 ")
+    signed = desk.sign(write(desk, JPEG, icon(ONE + hidden), pixels(TWO)), profile=Profile.CREATOR)
+    assert {SWALLOWED, JOINED} <= set(codes(only(verdict_of(signed.read_bytes(), desk))))
+    released = only(verdict_of(forged(desk, signed, TUMOUR | icon(ONE)), desk))
+    assert released.word.good, "nothing shows afterwards: only the signer can prevent it"
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        (icon(ONE + DELIMITER * 2 + TUMOUR[REPORT]), pixels(TWO)),
+        (pixels(ONE + DELIMITER),),
+        (pixels(ONE + ITEM + TWO, frames=1),),
+        (pixels(jpeg_frame(b"data" + ITEM + ONE), frames=1),),
+        (pixels(jpeg_frame(comment=b"note" + ITEM + b"note")),),
+        (pixels(jpeg_start(b"no" + ITEM), b"data" + END_OF_IMAGE, frames=1),),
+        (pixels(ONE + b"more octets.", frames=1),),
+        (pixels(ONE, b"more octets.", frames=1),),
+        (pixels(ONE + TWO, frames=1),),
+        (pixels(ONE, frames=2),),
+        (pixels(ONE, TWO, frames=2, table=basic_table((ONE,))),),
+        (pixels(ONE, TWO, frames=2, table=basic_table((ONE + b"..",), (TWO,))),),
+        (pixels(ONE, table=ITEM),),
+        (pixels(ONE, TWO, frames=2), extended_table(ONE + b"..", TWO)),
+        (icon(), pixels(ONE)),
+    ],
+)
+def test_what_could_become_other_content_is_not_signed(desk: Desk, parts: tuple[Elements, ...]) -> None:
+    path = write(desk, JPEG, *parts)
+    with pytest.raises(AmbiguousPixelDataError, match="not signed, because .* without breaking the signature"):
+        prepare(path, REQUEST)
+    request = SigningRequest(SIGNER.der, tags=(0x00100010,))
+    assert prepare(path, request).signed == (0x00100010,), "what is not covered does not matter"
+
+
+def test_a_batch_refuses_such_an_object_and_signs_the_others(desk: Desk) -> None:
+    good, bad = desk.folder / "good.dcm", desk.folder / "bad.dcm"
+    good.write_bytes(encapsulated_object(JPEG, pixels(ONE)))
+    bad.write_bytes(encapsulated_object(JPEG, pixels(ONE + DELIMITER + TUMOUR[REPORT])))
+    jobs = [SigningJob(str(path), f"{path}.signed") for path in (bad, good)]
+    with ThreadPoolExecutor(1) as executor:
+        outcomes = {one.job.source: one.error for one in sign_files(jobs, SIGNER.key, REQUEST, executor=executor)}
+    assert outcomes[str(good)] is None
+    assert isinstance(outcomes[str(bad)], AmbiguousPixelDataError)
+    assert not Path(f"{bad}.signed").exists()
+
+
+HALVES = (TWO[:-8], TWO[-8:])
+
+
+@pytest.mark.parametrize(
+    ("syntax", "parts"),
+    [
+        (JPEG, [pixels(ONE, TWO, frames=2)]),
+        (JPEG, [pixels(ONE, TWO, frames=2, table=basic_table((ONE,), (TWO,)))]),
+        (JPEG, [pixels(*HALVES, ONE, frames=2, table=basic_table(HALVES, (ONE,)))]),
+        (JPEG, [pixels(ONE, TWO, frames=2), extended_table(ONE, TWO)]),
+        (JPEG, [pixels(jpeg_frame(b"by chance" + ITEM + b"and" + ITEM), ONE, frames=2)]),
+        (JPEG, [pixels(ONE + bytes(6), TWO + b"\xff\xff", frames=2)]),
+        (JPEG, [pixels(*HALVES, b"\0\0")]),
+        (JPEG_2000, [pixels(jpeg_2000_frame(ITEM + b"chance" + DELIMITER + b"chance"))]),
+        (RLE, [pixels(rle_frame(b"raw" + ITEM + b"raw" + DELIMITER + b"raw raw"), rle_frame(), frames=2)]),
+        (DEFLATED_FRAMES, [pixels(b"one" + ITEM + b".", b"two.", frames=2)]),
+        (JPEG_XL, [pixels(b"\xff\x0aone.", frames=1)]),
+        (VIDEO, [pixels(b"\0\0\0\1part", b"part", frames=250)]),
+        (VIDEO, [pixels(b"\0\0\0\1part", b"part", frames=250, table=bytes(4))]),
+    ],
+)
+def test_what_is_as_ps3_5_has_it_and_octets_by_chance_raise_no_alarm(
+    desk: Desk, syntax: str, parts: list[Elements]
+) -> None:
+    signed = desk.sign(write(desk, syntax, *parts))
+    assert only(judge().file(verify(signed))).word is Word.VALID
+
+
+@pytest.mark.usefixtures("careless")
+@pytest.mark.parametrize(
+    ("syntax", "parts", "code"),
+    [
+        (RLE, [pixels(rle_frame(), rle_frame(), frames=1)], AnomalyCode.FRAME_COUNT),
+        (RLE, [pixels(b"not RLE.", frames=1)], AnomalyCode.NO_FRAME),
+        (DEFLATED_FRAMES, [pixels(b"one.", b"two.", frames=1)], AnomalyCode.FRAME_COUNT),
+        (JPEG, [pixels(*HALVES, frames=1), extended_table(*HALVES)], AnomalyCode.FRAME_COUNT),
+        (JPEG, [pixels(ONE), extended_table(ONE + b"..")], AnomalyCode.OFFSET_TABLE),
+        (JPEG, [pixels(ONE, table=bytes(4)), extended_table(ONE)], AnomalyCode.OFFSET_TABLE),
+        (JPEG, [pixels(ONE, TWO, frames=2, table=basic_table((TWO,), (ONE,)))], AnomalyCode.OFFSET_TABLE),
+        (JPEG, [pixels(ONE, table=bytes(6))], AnomalyCode.OFFSET_TABLE),
+        (VIDEO, [pixels(b"part", frames=9, table=ITEM)], AnomalyCode.OFFSET_TABLE),
+        (VIDEO, [pixels(b"part", frames=9, table=bytes(4) + ITEM)], AnomalyCode.OFFSET_TABLE),
+        (VIDEO, [icon(), pixels(b"part", frames=9)], AnomalyCode.FRAME_COUNT),
+    ],
+)
+def test_tables_and_counts_that_do_not_fit_are_questionable(
+    desk: Desk, syntax: str, parts: list[Elements], code: AnomalyCode
+) -> None:
+    found = only(judge().file(verify(desk.sign(write(desk, syntax, *parts)))))
+    assert (found.word, codes(found)) == (Word.QUESTIONABLE, [code])
+
+
+@pytest.mark.usefixtures("careless")
+def test_pixel_data_without_number_of_frames_is_questionable(desk: Desk) -> None:
+    path = write(desk, JPEG, pixels(ONE, TWO, frames=2))
+    found = only(judge().file(verify(desk.sign(path, tags=(PIXEL_DATA,)))))
+    assert (found.word, codes(found)) == (Word.QUESTIONABLE, [AnomalyCode.FRAME_COUNT_OPEN])
+
+
+def test_a_signature_over_pixel_data_covers_number_of_frames_too(desk: Desk) -> None:
+    plan = prepare(write(desk, JPEG, pixels(ONE, TWO, frames=2)), SigningRequest(SIGNER.der, tags=(PIXEL_DATA,)))
+    assert plan.signed == (0x00280008, PIXEL_DATA)
