@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -238,6 +239,7 @@ def connection_json(facts: ConnectionFacts) -> dict[str, Any]:
         "serial": certificate.serial if certificate else None,
         "spki_sha256": certificate.spki_sha256 if certificate else None,
         "entity": facts.entity,
+        "algorithms": asdict(facts.algorithms) if facts.algorithms else None,
     }
 
 

@@ -19,21 +19,35 @@ OneFile = Annotated[Path, typer.Argument(metavar="FILE", help="A signed DICOM fi
 Out = Annotated[
     Path | None, typer.Option("--out", "-o", metavar="FILE", help="Where to write the result.", show_default=False)
 ]
+SaveCertificates = Annotated[
+    Path | None,
+    typer.Option(
+        "--save-certificate",
+        metavar="FOLDER",
+        help="Write each signer's certificate to FOLDER, as PEM, named by the Digital Signature UID.",
+        show_default=False,
+    ),
+]
 InPlace = Annotated[bool, typer.Option("--in-place", help="Replace the file itself.")]
 
 
 @app.command("list", epilog="Example: hsm-dicom signatures list signed.dcm")
-def list_signatures(files: Files, json: Json = False, verbose: Verbose = False) -> None:
+def list_signatures(
+    files: Files, save_certificates: SaveCertificates = None, json: Json = False, verbose: Verbose = False
+) -> None:
     """List what signatures say of themselves. Nothing is checked: that is for hsm-dicom verify."""
     from hsm_dicom.cli import output
     from hsm_dicom.cli.attempts import Attempts
     from hsm_dicom.cli.files import expand
-    from hsm_dicom.signatures.listing import list_signatures
+    from hsm_dicom.signatures.listing import list_signatures, save_certificate
 
     attempts = Attempts()
     for item in expand(files):
         with attempts.at(item.path):
             found = list_signatures(item.path)
+            if save_certificates is not None:
+                for one in found:
+                    save_certificate(one, save_certificates)
             if json:
                 listed = [_signature_json(one) for one in found]
                 output.write_json("signatures", {"file": str(item.path), "signatures": listed})
@@ -145,7 +159,7 @@ def add_timestamp(
 
 def _print_list(file: Path, found: Sequence[ListedSignature]) -> None:
     from hsm_dicom.cli import output
-    from hsm_dicom.dataset.tags import format_path
+    from hsm_dicom.dataset.tags import describe_tag, format_path
 
     output.say_verbatim(output.shown(str(file)), style="bold")
     if not found:
@@ -155,7 +169,8 @@ def _print_list(file: Path, found: Sequence[ListedSignature]) -> None:
         rows = [("signer", output.shown(_subject(one.certificate)))]
         rows += [("time", f"{one.signed_at:%Y-%m-%d %H:%M:%S %Z}" if one.signed_at else output.shown(one.date_time))]
         rows += [("place", output.shown(format_path(one.place)) or "the whole object")]
-        rows += [("lists", output.count(len(one.tags), "element")), ("hash", output.shown(one.mac_algorithm))]
+        rows += [("lists", f"{output.count(len(one.tags), 'element')}: {', '.join(map(describe_tag, one.tags))}")]
+        rows += [("hash", output.shown(one.mac_algorithm)), ("encoding", output.shown(one.mac_transfer_syntax))]
         rows += [("purpose", output.shown(str(one.purpose)))] if one.purpose else []
         rows += [("stamped", "a time stamp is there")] if one.timestamped else []
         rows += [("history", "it is kept in Original Attributes Sequence")] if one.historic else []
@@ -173,6 +188,7 @@ def _signature_json(one: ListedSignature) -> dict[str, Any]:
         "date_time": one.date_time,
         "mac_id": one.mac_id,
         "mac_algorithm": one.mac_algorithm,
+        "mac_transfer_syntax": one.mac_transfer_syntax,
         "elements": [format_tag(tag) for tag in one.tags],
         "signer": _subject(one.certificate) or None,
         "purpose": str(one.purpose) if one.purpose else None,

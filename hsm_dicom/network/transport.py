@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
-from hsm_dicom.tls import PeerCertificate
+from hsm_dicom.tls import PeerCertificate, SuiteAlgorithms, algorithms_of
 
 
 class Wants(Enum):
@@ -37,6 +37,11 @@ class ConnectionFacts:
     certificate: PeerCertificate | None = None
     entity: str | None = None
     resumed: bool = False
+
+    @property
+    def algorithms(self) -> SuiteAlgorithms | None:
+        """What the TLS suite consists of, with lengths in bits; None without TLS."""
+        return algorithms_of(self.suite, self.certificate.certificate if self.certificate else None)
 
     @property
     def subject(self) -> str:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import ssl
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from hsm_dicom.dataset.dicom_file import DicomFile
-from hsm_dicom.dataset.tags import Path
-from hsm_dicom.signatures.read import Purpose, parse_date_time, signature_items
+from hsm_dicom.dataset.errors import DicomFileError, TargetExistsError
+from hsm_dicom.dataset.tags import Path as ItemPath
+from hsm_dicom.signatures.read import UID_OF_FILE, Purpose, parse_date_time, signature_items
 
 
 @dataclass(frozen=True)
@@ -16,12 +19,13 @@ class ListedSignature:
     """One signature by its own account; nothing of it is checked. ``oddity`` says what of it could not be read."""
 
     uid: str
-    place: Path
+    place: ItemPath
     number: int
     date_time: str
     signed_at: datetime | None
     mac_id: int | None
     mac_algorithm: str
+    mac_transfer_syntax: str
     tags: tuple[int, ...]
     certificate: bytes
     purpose: Purpose | None
@@ -42,6 +46,7 @@ def list_signatures(path: str | os.PathLike[str]) -> tuple[ListedSignature, ...]
                 signed_at=parse_date_time(item.date_time),
                 mac_id=item.mac_id,
                 mac_algorithm=item.mac.algorithm if item.mac else "",
+                mac_transfer_syntax=item.mac.transfer_syntax if item.mac else "",
                 tags=item.mac.tags if item.mac else (),
                 certificate=item.certificate,
                 purpose=item.purpose,
@@ -51,3 +56,25 @@ def list_signatures(path: str | os.PathLike[str]) -> tuple[ListedSignature, ...]
             )
             for item in signature_items(file)
         )
+
+
+def save_certificate(signature: ListedSignature, folder: str | os.PathLike[str]) -> Path | None:
+    """Write the certificate of a signature's signer to ``FOLDER/<Digital Signature UID>.pem``, and return its path.
+
+    None for a signature without a certificate or a usable UID. Nothing is checked of the certificate. Raises
+    DicomFileError if the file cannot be written, or exists with other content.
+    """
+    if not signature.certificate or not UID_OF_FILE.fullmatch(signature.uid):
+        return None
+    target = Path(folder, f"{signature.uid}.pem")
+    pem = ssl.DER_cert_to_PEM_cert(signature.certificate).encode()
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("xb") as file:
+            file.write(pem)
+    except FileExistsError:
+        if target.read_bytes() != pem:
+            raise TargetExistsError(str(target), "exists already, with other content.") from None
+    except OSError as error:
+        raise DicomFileError(str(target), f"cannot be written: {error.strerror}.") from error
+    return target

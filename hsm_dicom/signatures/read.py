@@ -26,6 +26,9 @@ from hsm_dicom.signatures.check import without_der_pad_byte
 LARGEST_VALUE = 1 << 20
 """No value of the macro is larger than this: what a certificate or a time stamp may take."""
 
+UID_OF_FILE = re.compile(r"(?!\.)[0-9.]{1,64}(?<!\.)")
+"""A UID that may become the name of a file."""
+
 _DATE_TIME = re.compile(r"(?P<date>\d{14})(?:\.(?P<fraction>\d{1,6}))?(?P<zone>[+-]\d{4})?", re.ASCII)
 
 

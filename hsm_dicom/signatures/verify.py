@@ -8,7 +8,6 @@ over exactly the stream of PS3.3 C.12.1.1.3.1.2. Nothing that goes wrong in one 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -40,15 +39,13 @@ from hsm_dicom.signatures.envelope import find_foreign_content
 from hsm_dicom.signatures.fragments import find_fragment_defects
 from hsm_dicom.signatures.mac import feed_covered, feed_own
 from hsm_dicom.signatures.profiles import Profile, profiles_met
-from hsm_dicom.signatures.read import Purpose, SignatureItem, parse_date_time, signature_items
+from hsm_dicom.signatures.read import UID_OF_FILE, Purpose, SignatureItem, parse_date_time, signature_items
 
 if TYPE_CHECKING:
     from hashlib import _Hash
 
 LARGEST_EFFORT = 100
 """Covered parts are hashed until they come to this many times the file's size: what a hostile file may cost."""
-
-_UID = re.compile(r"[0-9.]{1,64}")  # it becomes a file's name, so nothing else
 
 
 class Finding(Enum):
@@ -171,7 +168,7 @@ def dump_macs(path: str | os.PathLike[str], folder: str | os.PathLike[str]) -> l
 def _dump(file: DicomFile, items: list[SignatureItem], folder: str | os.PathLike[str]) -> list[str]:
     written = []
     for item in items:
-        if item.mac is None or not _UID.fullmatch(item.uid):
+        if item.mac is None or not UID_OF_FILE.fullmatch(item.uid):
             continue
         target = Path(folder, f"{item.uid}.mac")
         try:

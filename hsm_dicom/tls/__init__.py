@@ -15,6 +15,7 @@
 | legacy/           | profiles with RSA key exchange, for machines that can do nothing else; apart       |
 """
 
+from hsm_dicom.tls.algorithms import SuiteAlgorithms, algorithms_of
 from hsm_dicom.tls.contexts import ALPN, Authentication, client_context, server_context
 from hsm_dicom.tls.errors import (
     ContextError,
@@ -41,9 +42,11 @@ __all__ = [
     "PeerCertificate",
     "Profile",
     "ProfileReport",
+    "SuiteAlgorithms",
     "TLSError",
     "TLSFacts",
     "UnknownProfile",
+    "algorithms_of",
     "client_context",
     "facts_of",
     "handshake_failed",

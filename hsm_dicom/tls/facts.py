@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from hsm_dicom.tls.algorithms import SuiteAlgorithms, algorithms_of
 from hsm_dicom.tls.suites import suite_called
 from hsm_dicom.trust.certificates import name_text
 
@@ -54,6 +55,11 @@ class TLSFacts:
     peer: PeerCertificate | None
     resumed: bool
     alpn: str | None = None
+
+    @property
+    def algorithms(self) -> SuiteAlgorithms | None:
+        """Encryption, authentication, integrity and key exchange, with their lengths in bits."""
+        return algorithms_of(self.suite, self.peer.certificate if self.peer else None)
 
     def __str__(self) -> str:
         who = f"with '{self.peer.subject}' (serial {self.peer.serial})" if self.peer else "with an unknown peer"

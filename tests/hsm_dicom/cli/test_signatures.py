@@ -7,6 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from hsm_dicom.cli import exits
 from hsm_dicom.signatures import PURPOSES, verify
@@ -33,6 +35,29 @@ def test_list_shows_what_signatures_say_of_themselves(run: Run, signed: Path) ->
     assert result.said.count("signer CN=Signer node") == 2
     assert "purpose Verification Signature (5, ASTM-sigpurpose)" in result.said
     assert "no signature" in result.said
+
+
+def test_list_shows_what_is_signed_and_in_which_encoding(run: Run, signed: Path) -> None:
+    one, _ = run("signatures", "list", signed, "--json").lines[0]["signatures"]
+    assert one["mac_transfer_syntax"] == "1.2.840.10008.1.2.1"
+    assert "(0010,0010)" in one["elements"]
+    said = run("signatures", "list", signed).said
+    assert said.count("encoding 1.2.840.10008.1.2.1") == 2
+    assert "PatientName" in said
+
+
+def test_list_saves_the_certificates(run: Run, signed: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "certificates"
+    for _ in range(2):
+        assert run("signatures", "list", signed, "--save-certificate", folder).status == exits.OK
+    for one in list_signatures(signed):
+        certificate = x509.load_pem_x509_certificate((folder / f"{one.uid}.pem").read_bytes())
+        assert certificate.public_bytes(Encoding.DER) == one.certificate
+    (folder / f"{one.uid}.pem").write_text("precious")
+    refused = run("signatures", "list", signed, "--save-certificate", folder)
+    assert refused.status == exits.FAILED
+    assert "exists already, with other content" in refused.err
+    assert (folder / f"{one.uid}.pem").read_text() == "precious"
 
 
 def test_list_in_json_names_what_cannot_be_read(run: Run, signed: Path, signing_node: Node) -> None:
