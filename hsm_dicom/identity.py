@@ -86,9 +86,12 @@ class Identity:
         """Raise `CertificateExpired` unless the certificate is valid now (or then)."""
         remark = expiry_remark(self.certificate, now)
         if remark is not None and remark.expired:
-            raise CertificateExpired(
-                f"{remark.sentence} Nobody would trust what it signs now; have a new one issued (hsm-dicom key csr)."
-            )
+            remedy = "have a new one issued (hsm-dicom key csr)"
+            if self.certificate.not_valid_before_utc > (now or datetime.now(UTC)):
+                remedy = (
+                    "store one that is valid now with it (hsm-dicom key import-cert), or see whether the clock is right"
+                )
+            raise CertificateExpired(f"{remark.sentence} Nobody would trust what it signs now; {remedy}.")
 
     def close(self) -> None:
         """Let go of the token; doing so twice is fine."""
@@ -232,6 +235,20 @@ def expiry_remark(
     return None
 
 
+def choose_certificate(certificates: Sequence[x509.Certificate], now: datetime | None = None) -> x509.Certificate:
+    """Return, of a key's certificates, the one that is valid now, and of several the one that is valid longest.
+
+    With none valid now, the one that becomes valid next; else the one that expired last.
+    """
+    moment = now or datetime.now(UTC)
+    begun = [one for one in certificates if one.not_valid_before_utc <= moment]
+    valid = [one for one in begun if moment <= one.not_valid_after_utc]
+    coming = [one for one in certificates if one.not_valid_before_utc > moment]
+    if coming and not valid:
+        return min(coming, key=lambda one: one.not_valid_before_utc)
+    return max(valid or begun, key=lambda one: one.not_valid_after_utc)
+
+
 def _assembled(
     name: str,
     key: PrivateKey,
@@ -241,7 +258,7 @@ def _assembled(
     findings = key.device.findings if isinstance(key, TokenRSAPrivateKey | TokenECPrivateKey) else ()
     public_key = key.public_key()
     # With none for the key, Identity says so of the first.
-    own = next((one for one in certificates if one.public_key() == public_key), certificates[0])
+    own = choose_certificate([one for one in certificates if one.public_key() == public_key] or certificates[:1])
     above, _ = order_chain(own, tuple(chain) or certificates)
     return Identity(name, key, own, above, findings)
 
@@ -249,7 +266,7 @@ def _assembled(
 def _certificates_on_device(
     access: KeyAccess, key: TokenRSAPrivateKey | TokenECPrivateKey
 ) -> tuple[x509.Certificate, ...]:
-    """The certificate stored with the key; of several (a renewal), the one that is valid longest."""
+    """The certificate stored with the key; of several (a renewal), the one to use now."""
     if isinstance(access, TokenAccess):
         stored = _certificates_on_token(access, key)
         remedy = "store it there with hsm-dicom key import-cert, or name its file."
@@ -259,7 +276,7 @@ def _certificates_on_device(
         remedy = "name its file."
     if not stored:
         raise IdentityError(f"There is no certificate with {key.device.description}; {remedy}")
-    return (max(stored, key=lambda certificate: certificate.not_valid_after_utc),)
+    return (choose_certificate(stored),)
 
 
 def _certificates_on_token(access: TokenAccess, key: TokenRSAPrivateKey | TokenECPrivateKey) -> list[x509.Certificate]:

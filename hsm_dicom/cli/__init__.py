@@ -12,7 +12,7 @@
 | `iscl`                                | iscl trace                                                              |
 | `tls`                                 | tls profiles, probe                                                     |
 | `token`, `token_report`               | token list, info, init, check, login, forgive, change-pin; their words  |
-| `key`, `key_report`                   | key generate, list, csr, import-cert, delete; their words               |
+| `key`, `key_report`                   | key generate, list, csr, import-cert, delete-cert, delete; their words  |
 | `secret`, `components`                | secret import, generate, list, delete; what officers hand over          |
 | `card`, `card_report`                 | card list, info, check; their words                                     |
 | `check_config`                        | check-config                                                            |

@@ -24,6 +24,11 @@ from hsm_dicom.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cryptography.x509 import Certificate
+
+    from hsm_dicom.errors import HsmDicomError
     from tokens.pkcs11.connection import Connection
     from tokens.pkcs11.objects import KeyName as NameOnToken
     from tokens.uri import Pkcs11Uri
@@ -210,7 +215,7 @@ def import_cert(
     from hsm_dicom.cli import output
     from hsm_dicom.cli.session import configured, key_access, on_token
     from hsm_dicom.identity import expiry_remark, read_certificates
-    from tokens.pkcs11.ceremony import import_certificates
+    from tokens.pkcs11.certificates import import_certificates
 
     certificates = [certificate for file in files for certificate in read_certificates(file)]
     with configured(config) as configuration:
@@ -255,6 +260,77 @@ def delete(
             # By its full name, so that what was confirmed is what goes.
             delete_key(connection, Pkcs11Uri(object=name.label or None, id=name.id or None))
     output.outcome(True, f"Key {name} and its certificates are gone.")
+
+
+@app.command("delete-cert", epilog="Example: hsm-dicom key delete-cert node --serial 1f2e")
+def delete_cert(
+    key: KeyName,
+    serial: Annotated[
+        str | None,
+        typer.Option(
+            "--serial",
+            metavar="HEX",
+            show_default=False,
+            help="The certificate's serial number, as key list shows it; not needed where there is one certificate.",
+        ),
+    ] = None,
+    yes: Annotated[
+        str | None,
+        typer.Option(
+            "--yes", metavar="SERIAL", show_default=False, help="Confirm without being asked, by its serial number."
+        ),
+    ] = None,
+    pin: Pin = None,
+    module: Module = None,
+    config: Config = None,
+    verbose: Verbose = False,
+) -> None:
+    """Delete one certificate of a key from the token: one that expired, was revoked, or was imported too early."""
+    from hsm_dicom.cli import output
+    from hsm_dicom.cli.confirmation import demand_confirmation
+    from hsm_dicom.cli.session import configured, key_access, on_token
+    from tokens.pkcs11.ceremony import keys_of
+    from tokens.pkcs11.certificates import delete_certificate
+    from tokens.uri import Pkcs11Uri
+
+    wanted = _serial(serial)
+    with configured(config) as configuration:
+        access = on_token(key_access(configuration, key, pin=pin, module=module)[0])
+        with access.open() as connection:
+            name = _named_on(connection, access.uri)
+            stored = [one for entry in keys_of(connection) if entry.name == name for one in entry.certificates]
+            chosen = [one for one in stored if wanted is None or one.serial_number == wanted]
+            if len(chosen) != 1:
+                raise _no_single_certificate(str(name), stored, chosen, serial)
+            number, subject = f"{chosen[0].serial_number:x}", chosen[0].subject.rfc4514_string()
+            demand_confirmation(number, yes, f"Certificate {number} of '{subject}' will be deleted.")
+            delete_certificate(connection, Pkcs11Uri(object=name.label or None, id=name.id or None), chosen[0])
+    output.outcome(True, f"Certificate {number} of '{output.shown(subject)}' is deleted; key {name} stays.")
+
+
+def _no_single_certificate(
+    name: str, stored: Sequence[Certificate], chosen: Sequence[Certificate], serial: str | None
+) -> HsmDicomError:
+    from hsm_dicom.identity import IdentityError
+
+    if not stored:
+        return IdentityError(f"Key {name} has no certificate on the token.")
+    listed = ", ".join(
+        f"{one.serial_number:x} (of '{one.subject.rfc4514_string()}', until {one.not_valid_after_utc:%Y-%m-%d})"
+        for one in stored
+    )
+    if chosen:
+        return IdentityError(f"Key {name} has {len(chosen)} certificates; name one with --serial: {listed}.")
+    return IdentityError(f"Key {name} has no certificate with serial number {serial}; it has: {listed}.")
+
+
+def _serial(text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        return int(text.replace(":", ""), 16)
+    except ValueError:
+        raise typer.BadParameter("It is written in hexadecimal, such as 1f2e.", param_hint="--serial") from None
 
 
 def _named_on(connection: Connection, wanted: Pkcs11Uri) -> NameOnToken:

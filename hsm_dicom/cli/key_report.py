@@ -28,7 +28,8 @@ def print_key(entry: KeyEntry, warning: timedelta) -> None:
     for certificate in entry.certificates:
         subject, issuer = certificate.subject.rfc4514_string(), certificate.issuer.rfc4514_string()
         until = f"{certificate.not_valid_after_utc:%Y-%m-%d}"
-        output.say(f"certificate {output.shown(subject)}, by {output.shown(issuer)}, until {until}", indent=2)
+        serial = f"serial {certificate.serial_number:x}"
+        output.say(f"certificate {output.shown(subject)}, by {output.shown(issuer)}, {serial}, until {until}", indent=2)
         remark = expiry_remark(certificate, warning=warning)
         if remark is not None:
             style = output.BAD if remark.expired else output.UNSURE

@@ -9,7 +9,7 @@ from cryptography import x509
 from tests.pki import Authority
 from tests.softhsm import MODULE, TestToken
 from tokens import open_key, open_token
-from tokens.pkcs11.ceremony import import_certificates
+from tokens.pkcs11.certificates import import_certificates
 from tokens.policy import KeyPolicy, Weakness
 
 

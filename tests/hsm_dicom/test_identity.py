@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization.pkcs7 import serialize_certifi
 from hsm_dicom.config import Configuration, load_configuration
 from hsm_dicom.config.devices import NotConfigured
 from hsm_dicom.identity import (
+    CertificateExpired,
     CertificateFileError,
     CertificateMismatch,
     IdentityError,
@@ -67,6 +68,44 @@ def test_of_two_certificates_on_a_token_the_one_valid_longest_is_taken(place: Pl
     certify(place.token, "node", place.ca, ends=NOW + timedelta(days=20))
     with load_identity(place.write(ON_TOKEN), "node") as identity:
         assert identity.certificate == renewed
+
+
+def test_a_certificate_imported_early_is_not_taken_before_its_time(place: Place) -> None:
+    current = certify(place.token, "node", place.ca, ends=NOW + timedelta(days=10))
+    certify(place.token, "node", place.ca, begins=NOW + timedelta(days=7), ends=NOW + timedelta(days=500))
+    with load_identity(place.write(ON_TOKEN), "node") as identity:
+        assert identity.certificate == current
+        identity.demand_current()
+
+
+def test_the_same_holds_for_a_file_with_both(place: Place) -> None:
+    wishes = [
+        {"begins": NOW + timedelta(days=7), "ends": NOW + timedelta(days=500)},
+        {"ends": NOW + timedelta(days=10)},
+    ]
+    early, current = (certify(place.token, "node", place.ca, store=False, **each) for each in wishes)
+    (place.folder / "node.pem").write_bytes(_pem(early) + _pem(current))
+    with load_identity(place.write(ON_TOKEN + 'certificate = "node.pem"\n'), "node") as identity:
+        assert identity.certificate == current
+
+
+def test_with_none_valid_the_one_that_comes_next_is_named(place: Place) -> None:
+    certify(place.token, "node", place.ca, ends=NOW - timedelta(days=1))
+    for days in (9, 7):
+        certify(place.token, "node", place.ca, begins=NOW + timedelta(days=days), ends=NOW + timedelta(days=500))
+    with load_identity(place.write(ON_TOKEN), "node") as identity:
+        assert (identity.certificate.not_valid_before_utc - NOW).days in (6, 7)
+        with pytest.raises(CertificateExpired, match=r"not valid before .* store one that is valid now .*import-cert"):
+            identity.demand_current()
+
+
+def test_with_none_to_come_the_one_that_expired_last_is_named(place: Place) -> None:
+    for days in (300, 30, 100):
+        certify(place.token, "node", place.ca, ends=NOW - timedelta(days=days))
+    with load_identity(place.write(ON_TOKEN), "node") as identity:
+        with pytest.raises(CertificateExpired, match=r"expired on .* have a new one issued \(hsm-dicom key csr\)"):
+            identity.demand_current()
+        assert (NOW - identity.certificate.not_valid_after_utc).days in (29, 30)
 
 
 def test_a_certificate_file_may_hold_the_chain_as_well(place: Place) -> None:

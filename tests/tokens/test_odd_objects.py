@@ -12,8 +12,9 @@ from tests.softhsm import TestToken
 from tests.tokens.scenes import sign
 from tokens import open_key, open_token
 from tokens.csr import certificate_request
-from tokens.errors import NoSuchKey
-from tokens.pkcs11.ceremony import Usage, delete_key, import_certificates
+from tokens.errors import CeremonyError, NoSuchKey
+from tokens.pkcs11.ceremony import Usage, delete_key
+from tokens.pkcs11.certificates import delete_certificate, import_certificates
 from tokens.pkcs11.objects import certificates, find_private_key
 
 pytestmark = pytest.mark.usefixtures("bounded")
@@ -132,3 +133,52 @@ def self_signed(token: TestToken) -> x509.Certificate:
             .not_valid_after(now + datetime.timedelta(days=1))
             .sign(key, hashes.SHA256())
         )
+
+
+def without_public_object(token: TestToken, **options: bool) -> x509.Certificate:
+    """An EC key as some tools leave it: a private object alone. Returns a certificate for it."""
+    token.generate("ec", "p256", **options)
+    with open_key(token.uri("ec")) as key:
+        certificate = certificate_by(key)
+    with open_token(token.uri()) as connection, connection.writable() as session:
+        for found in list(session.get_objects({Attribute.CLASS: ObjectClass.PUBLIC_KEY})):
+            found.destroy()
+    return certificate
+
+
+def certificate_by(key: object) -> x509.Certificate:
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "one")])
+    now = datetime.datetime.now(datetime.UTC)
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).serial_number(x509.random_serial_number())
+    builder = builder.not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1))
+    return builder.public_key(key.public_key()).sign(key, hashes.SHA256())
+
+
+def test_an_ec_key_without_public_object_gets_its_public_half_from_its_certificate(token: TestToken) -> None:
+    certificate = without_public_object(token)
+    with pytest.raises(NoSuchKey, match="Import its certificate: hsm-dicom key import-cert"):
+        open_key(token.uri("ec"))
+    other = certificate_by(ec.generate_private_key(ec.SECP256R1()))
+    with open_token(token.uri()) as connection:
+        with pytest.raises(CeremonyError, match="is not for key 'ec'"):
+            import_certificates(connection, token.uri("ec"), [other])
+        import_certificates(connection, token.uri("ec"), [certificate])
+    with open_key(token.uri("ec")) as key:
+        assert key.public_key() == certificate.public_key()
+        key.sign(b"data", ec.ECDSA(hashes.SHA256()))  # verified on the host before it is given
+
+
+def test_its_only_certificate_is_not_deleted(token: TestToken) -> None:
+    certificate = without_public_object(token)
+    with open_token(token.uri()) as connection:
+        import_certificates(connection, token.uri("ec"), [certificate])
+        with pytest.raises(CeremonyError, match="was not deleted; import another one for this key first"):
+            delete_certificate(connection, token.uri("ec"), certificate)
+    with open_key(token.uri("ec")) as key:
+        key.sign(b"data", ec.ECDSA(hashes.SHA256()))  # verified on the host before it is given
+
+
+def test_such_a_key_that_wants_its_pin_each_time_has_a_sentence(token: TestToken) -> None:
+    certificate = without_public_object(token, always_authenticate=True)
+    with open_token(token.uri()) as connection, pytest.raises(CeremonyError, match="wants its PIN for each use"):
+        import_certificates(connection, token.uri("ec"), [certificate])

@@ -9,14 +9,11 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import Any
 
-from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import Encoding
-from pkcs11 import Attribute, CertificateType, KeyType, Object, ObjectClass, PrivateKey, Session
+from pkcs11 import Attribute, KeyType, Object, PrivateKey, Session
 from pkcs11 import exceptions as p11
 from pkcs11.constants import DEFAULT
 
@@ -38,7 +35,6 @@ from tokens.pkcs11.objects import (
     find_private_key,
     key_name,
     list_keys,
-    public_half,
 )
 from tokens.pkcs11.search import FoundToken, TokenInfo, find_token, present_tokens
 from tokens.refusals import RefusalMemory
@@ -93,7 +89,7 @@ def initialise_token(
     with memory.locked("initialise"):
         found = _slot_for(module, label, erase)
         credentials = Credentials(so_pin, memory)
-        with _step("initialise", label, found.info):
+        with report_step("initialise", label, found.info):
             check_flags(found.info, credentials, Role.SO)  # before anybody types
             new_user_pin: Pin | None = None
             try:
@@ -134,7 +130,7 @@ def generate_key(
     key_id = key_id or os.urandom(8)
     _refuse_taken(connection, label, key_id)
     with (
-        _step("generate", f"{kind} key '{label}' for {usage}", connection.token),
+        report_step("generate", f"{kind} key '{label}' for {usage}", connection.token),
         connection.writable() as session,
     ):
         private_template: dict[Any, Any] = {
@@ -174,38 +170,10 @@ def generate_temporary_key(connection: Connection, kind: KeyKind) -> Iterator[Ke
         yield name
 
 
-def import_certificates(connection: Connection, wanted: Pkcs11Uri, certificates: Sequence[x509.Certificate]) -> KeyName:
-    """Store a key's certificate, and its issuers' certificates behind it, under the key's label and id.
-
-    The first certificate must be the key's own: anything else raises `CeremonyError`, and nothing is stored.
-    """
-    if not certificates:
-        raise CeremonyError("There is no certificate to import.")
-    with (
-        _step("import", f"certificate for key {wanted.object or wanted.id!r}", connection.token),
-        connection.writable() as session,
-    ):
-        key = find_private_key(session, wanted, connection.token.description)
-        name = key_name(key)
-        try:
-            public = certificates[0].public_key()
-        except (ValueError, UnsupportedAlgorithm) as error:
-            raise CeremonyError("The key in the certificate is of a kind that is unknown here.") from error
-        if public != public_half(session, key):
-            raise CeremonyError(
-                f"The certificate of '{certificates[0].subject.rfc4514_string()}' is not for key {name}: "
-                "their public keys differ. Nothing was stored."
-            )
-        for index, certificate in enumerate(certificates):
-            own = index == 0
-            _store_certificate(session, certificate, name.label if own else "", name.id if own else b"")
-    return name
-
-
 def delete_key(connection: Connection, wanted: Pkcs11Uri) -> KeyName:
     """Destroy a private key with its public key and certificates. There is no way back."""
     with (
-        _step("delete", f"key {wanted.object or wanted.id!r}", connection.token),
+        report_step("delete", f"key {wanted.object or wanted.id!r}", connection.token),
         connection.writable() as session,
     ):
         key = find_private_key(session, wanted, connection.token.description)
@@ -221,7 +189,7 @@ def change_pin(
 ) -> None:
     """C_SetPIN for the user: presents the old PIN once, under the rules of a login."""
     credentials = Credentials(old, memory or RefusalMemory())
-    with _step("change-pin", "user PIN", token):
+    with report_step("change-pin", "user PIN", token):
         found = find_token(module, token.uri)
         new_pin = new.read(f"new user PIN of {token.description}")
         with module.gate:
@@ -337,35 +305,9 @@ def _entry(connection: Connection, wanted: KeyName) -> KeyEntry:
     raise NoSuchKey(f"Key {wanted} was generated but is not shown by {connection.token.description}.")
 
 
-def _store_certificate(session: Session, certificate: x509.Certificate, label: str, key_id: bytes) -> None:
-    der = certificate.public_bytes(Encoding.DER)
-    same_id = {Attribute.ID: key_id} if key_id else {}
-    for stored in list(session.get_objects({Attribute.CLASS: ObjectClass.CERTIFICATE, **same_id})):
-        if bytes(stored[Attribute.VALUE]) == der:
-            return
-    session.create_object(
-        {
-            Attribute.CLASS: ObjectClass.CERTIFICATE,
-            Attribute.CERTIFICATE_TYPE: CertificateType.X_509,
-            Attribute.TOKEN: True,
-            Attribute.PRIVATE: False,
-            Attribute.LABEL: label or certificate.subject.rfc4514_string(),
-            Attribute.ID: key_id,
-            Attribute.SUBJECT: certificate.subject.public_bytes(),
-            Attribute.ISSUER: certificate.issuer.public_bytes(),
-            Attribute.SERIAL_NUMBER: _der_integer(certificate.serial_number),
-            Attribute.VALUE: der,
-        }
-    )
-
-
-def _der_integer(number: int) -> bytes:
-    content = number.to_bytes(number.bit_length() // 8 + 1, "big")
-    return b"\x02" + bytes([len(content)]) + content
-
-
 @contextlib.contextmanager
-def _step(step: str, subject: str, token: TokenInfo) -> Iterator[None]:
+def report_step(step: str, subject: str, token: TokenInfo) -> Iterator[None]:
+    """Make an event of one step, and our errors of PKCS#11's."""
     started = time.perf_counter()
     outcome, reason = Outcome.FAILED, ""
     try:

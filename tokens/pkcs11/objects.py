@@ -138,6 +138,11 @@ def public_half(session: Session, key: PrivateKeyObject) -> PublicKey:
     )
 
 
+def tells_public_half(key: PrivateKeyObject) -> bool:
+    """Whether the private object alone tells the public key: an RSA key does, an EC key on most tokens does not."""
+    return _public_key(key) is not None
+
+
 def companions(session: Session, key: PrivateKeyObject) -> list[Object]:
     """The public keys and certificates that belong to a private key: those with its public half."""
     public = public_half(session, key)

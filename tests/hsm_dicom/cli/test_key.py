@@ -89,6 +89,44 @@ def test_an_expiring_certificate_is_remarked_upon(run: Run, token: TestToken) ->
     assert "expired on" in text
 
 
+def serials(run: Run, token: TestToken) -> list[str]:
+    (key,) = run("key", "list", token.uri(), "--json").json["keys"]
+    return [certificate["serial"] for certificate in key["certificates"]]
+
+
+def test_one_certificate_of_a_key_is_deleted(run: Run, token: TestToken) -> None:
+    uri = token.generate("node", "p256")
+    old, new = (f"{certify(token, 'node', Authority()).serial_number:x}" for _ in range(2))
+    shown = run("key", "list", token.uri()).said
+    assert f"serial {old}" in shown
+    both = run("key", "delete-cert", uri)
+    assert both.status == exits.FAILED
+    assert "has 2 certificates; name one with --serial: " in both.err
+    assert f"{new} (of 'CN=Signer node', until " in both.err
+    other = run("key", "delete-cert", uri, "--serial", "77")
+    assert "has no certificate with serial number 77; it has: " in other.err
+    assert run("key", "delete-cert", uri, "--serial", "old").status == exits.USAGE
+    unconfirmed = run("key", "delete-cert", uri, "--serial", old)
+    assert f"--yes '{old}'" in unconfirmed.err
+    assert sorted(serials(run, token)) == sorted([old, new])
+    colons = ":".join(old[max(0, end - 2) : end] for end in range(len(old) % 2 or 2, len(old) + 1, 2))
+    deleted = run("key", "delete-cert", uri, "--serial", colons, "--yes", old)
+    assert deleted.status == exits.OK, deleted.said
+    assert "is deleted; key 'node' stays" in deleted.said
+    assert serials(run, token) == [new]
+    assert run("key", "delete-cert", uri, "--yes", new).status == exits.OK
+    assert serials(run, token) == []
+    assert "has no certificate on the token" in run("key", "delete-cert", uri).err
+    assert run("key", "csr", uri, "--subject", "CN=x").status == exits.OK
+
+
+def test_deleting_a_certificate_is_confirmed_by_typing_its_serial_number(token: TestToken) -> None:
+    uri = token.generate("node", "p256")
+    serial = f"{certify(token, 'node', Authority()).serial_number:x}"
+    wrong = type_in(["key", "delete-cert", uri], [(f"Type '{serial}' to go on: ", "node")])
+    assert f"'node' is not '{serial}': nothing was destroyed" in wrong.said
+
+
 def test_a_key_is_named_by_its_identity_too(run: Run, signing_node: Node) -> None:
     result = run("key", "csr", "node", "--config", signing_node.config, "--subject", "CN=x")
     assert x509.load_pem_x509_csr(result.out.encode()).is_signature_valid

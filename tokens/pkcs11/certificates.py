@@ -1,0 +1,135 @@
+"""Certificates beside the keys on a token: stored once they are proven to be the key's own, deleted one by one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, encode_dss_signature
+from cryptography.hazmat.primitives.serialization import Encoding
+from pkcs11 import Attribute, CertificateType, Mechanism, Object, ObjectClass, PrivateKey, Session
+
+from tokens.errors import CeremonyError, NoSuchKey
+from tokens.pkcs11.ceremony import report_step
+from tokens.pkcs11.connection import Connection
+from tokens.pkcs11.objects import (
+    KeyName,
+    companions,
+    find_private_key,
+    key_name,
+    public_half,
+    read_attributes,
+    tells_public_half,
+)
+from tokens.uri import Pkcs11Uri
+
+
+def import_certificates(connection: Connection, wanted: Pkcs11Uri, certificates: Sequence[x509.Certificate]) -> KeyName:
+    """Store a key's certificate, and its issuers' certificates behind it, under the key's label and id.
+
+    The first certificate must be the key's own: anything else raises `CeremonyError`, and nothing is stored. Where
+    nothing on the token tells the public half of an EC key, the key signs, and the certificate must verify that.
+    """
+    if not certificates:
+        raise CeremonyError("There is no certificate to import.")
+    with (
+        report_step("import", f"certificate for key {wanted.object or wanted.id!r}", connection.token),
+        connection.writable() as session,
+    ):
+        key = find_private_key(session, wanted, connection.token.description)
+        name = key_name(key)
+        try:
+            public = certificates[0].public_key()
+        except (ValueError, UnsupportedAlgorithm) as error:
+            raise CeremonyError("The key in the certificate is of a kind that is unknown here.") from error
+        if not _belongs_to(session, key, public):
+            raise CeremonyError(
+                f"The certificate of '{certificates[0].subject.rfc4514_string()}' is not for key {name}: "
+                "their public keys differ. Nothing was stored."
+            )
+        for index, certificate in enumerate(certificates):
+            own = index == 0
+            _store(session, certificate, name.label if own else "", name.id if own else b"")
+    return name
+
+
+def delete_certificate(connection: Connection, wanted: Pkcs11Uri, certificate: x509.Certificate) -> None:
+    """Delete one certificate of a key, as `certificates` of `tokens.pkcs11.objects` lists it.
+
+    Raises `CeremonyError` if it is not there, or if nothing else on the token would tell the key's public half.
+    """
+    der = certificate.public_bytes(Encoding.DER)
+    subject = f"certificate {certificate.serial_number:x} of key {wanted.object or wanted.id!r}"
+    with report_step("delete", subject, connection.token), connection.writable() as session:
+        key = find_private_key(session, wanted, connection.token.description)
+        name = key_name(key)
+        own = [each for each in companions(session, key) if _is_certificate(each, der)]
+        if not own:
+            raise CeremonyError(f"Key {name} has no such certificate; nothing was deleted.")
+        if len(own) == len(companions(session, key)) and not tells_public_half(key):
+            raise CeremonyError(
+                f"Nothing else on the token tells the public half of key {name}, which could not be used without it, "
+                "so the certificate was not deleted; import another one for this key first."
+            )
+        for each in own:
+            each.destroy()
+
+
+def _is_certificate(found: Object, der: bytes) -> bool:
+    return found[Attribute.CLASS] == ObjectClass.CERTIFICATE and bytes(found[Attribute.VALUE]) == der
+
+
+def _belongs_to(session: Session, key: PrivateKey, public: Any) -> bool:
+    try:
+        return bool(public == public_half(session, key))
+    except NoSuchKey:
+        if not isinstance(public, ec.EllipticCurvePublicKey):
+            raise
+    if read_attributes(key).always_authenticate:
+        raise CeremonyError(
+            f"Nothing on the token tells the public half of key {key_name(key)}, and the key wants its PIN for each "
+            "use, so whether the certificate belongs to it cannot be tried out here. Store the public key, or the "
+            "certificate, with the tools of the token's maker."
+        )
+    digest = os.urandom(32)
+    signing: Any = key  # python-pkcs11 adds sign as the key's usage allows
+    raw: bytes = signing.sign(digest, mechanism=Mechanism.ECDSA)
+    half = len(raw) // 2
+    signature = encode_dss_signature(int.from_bytes(raw[:half], "big"), int.from_bytes(raw[half:], "big"))
+    try:
+        public.verify(signature, digest, ec.ECDSA(Prehashed(hashes.SHA256())))
+    except InvalidSignature:
+        return False
+    return True
+
+
+def _store(session: Session, certificate: x509.Certificate, label: str, key_id: bytes) -> None:
+    der = certificate.public_bytes(Encoding.DER)
+    same_id = {Attribute.ID: key_id} if key_id else {}
+    for stored in list(session.get_objects({Attribute.CLASS: ObjectClass.CERTIFICATE, **same_id})):
+        if bytes(stored[Attribute.VALUE]) == der:
+            return
+    session.create_object(
+        {
+            Attribute.CLASS: ObjectClass.CERTIFICATE,
+            Attribute.CERTIFICATE_TYPE: CertificateType.X_509,
+            Attribute.TOKEN: True,
+            Attribute.PRIVATE: False,
+            Attribute.LABEL: label or certificate.subject.rfc4514_string(),
+            Attribute.ID: key_id,
+            Attribute.SUBJECT: certificate.subject.public_bytes(),
+            Attribute.ISSUER: certificate.issuer.public_bytes(),
+            Attribute.SERIAL_NUMBER: _der_integer(certificate.serial_number),
+            Attribute.VALUE: der,
+        }
+    )
+
+
+def _der_integer(number: int) -> bytes:
+    content = number.to_bytes(number.bit_length() // 8 + 1, "big")
+    return b"\x02" + bytes([len(content)]) + content
