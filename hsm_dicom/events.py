@@ -38,6 +38,7 @@ from typing import ClassVar
 from hsm_dicom.repetition import Repetition
 from tokens import events as devices
 from tokens.events import DeviceEvent
+from tokens.printable import printable
 
 log = logging.getLogger("hsm_dicom")
 
@@ -130,7 +131,7 @@ def _log(event: DicomEvent) -> None:
     if left_out is None:
         return
     more = f" (And {left_out} more times since this was last logged.)" if left_out else ""
-    log.log(event.level, "%s%s", describe(event), more)
+    log.log(event.level, "%s%s", printable(describe(event)), more)
 
 
 def describe(event: Event) -> str:

@@ -19,6 +19,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from tokens.printable import printable
+
 log = logging.getLogger("tokens")
 
 
@@ -162,7 +164,7 @@ def emit(event: DeviceEvent) -> None:
         return
     level = logging.INFO if event.outcome is Outcome.DONE else logging.WARNING
     if log.isEnabledFor(level):
-        log.log(level, "%s", describe(event))
+        log.log(level, "%s", printable(describe(event)))
     for sink in tuple(_sinks):
         try:
             sink(event)

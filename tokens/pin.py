@@ -26,6 +26,7 @@ from typing import Protocol, final
 from urllib.parse import unquote
 
 from tokens.errors import PinSourceError
+from tokens.printable import printable
 
 _CREDENTIAL_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,254}")
 
@@ -94,7 +95,7 @@ class Prompt:
                 f"name another source, such as {self.option} file:PATH."
             )
         try:
-            return _checked(getpass.getpass(f"{purpose}: ").encode("utf-8"), purpose, "what was typed")
+            return _checked(getpass.getpass(f"{printable(purpose)}: ").encode("utf-8"), purpose, "what was typed")
         except UnicodeError:
             # The error itself would show what was typed.
             raise PinSourceError(f"What was typed as the {purpose} is not text in this terminal's encoding.") from None

@@ -15,7 +15,7 @@ def sentence(error: Exception) -> str:
         return f"{shown(str(error))} {remedy_of(error)}".rstrip()
     if isinstance(error, OSError) and error.strerror:
         place = f"{shown(str(error.filename))}: " if error.filename is not None else ""
-        return f"{place}{error.strerror}."
+        return f"{place}{shown(error.strerror)}."
     kind = f"{type(error).__name__}: {shown(str(error))}".rstrip(": ")
     return f"This should not have happened ({kind}). Run it again with -v, and report what it shows."
 

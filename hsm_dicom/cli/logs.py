@@ -10,11 +10,27 @@ _LIBRARIES = "py.warnings"
 """What Python's warnings go to: libraries speak there to developers, of a peer's odd certificate, for example."""
 
 
+class PrintableFormatter(logging.Formatter):
+    """Writes a record on one line, and a traceback below it, whatever is in them."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """The line of the record."""
+        from tokens.printable import printable  # --help needs no driver
+
+        return printable(super().formatMessage(record))
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, and the traceback if there is one."""
+        from tokens.printable import printable_lines
+
+        return printable_lines(super().format(record))
+
+
 def set_up(*, verbose: bool = False) -> None:
     """Begin to log to standard error; again to change how much."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
-        logging.Formatter("%(asctime)s %(name)s: %(message)s" if verbose else "hsm-dicom: %(message)s")
+        PrintableFormatter("%(asctime)s %(name)s: %(message)s" if verbose else "hsm-dicom: %(message)s")
     )
     logging.captureWarnings(True)
     for name in (*_OURS, _LIBRARIES):

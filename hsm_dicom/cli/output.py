@@ -1,7 +1,8 @@
 """What commands print: text for people on a terminal of any width, with or without colour; JSON for programs.
 
-Whatever comes from a device, a file or a certificate goes through `shown`, so that it cannot move the cursor, forge
-a line of ours or be read as markup.
+Whatever comes from a device, a file, a certificate or a peer is made printable (`tokens.printable`), so that it cannot
+move the cursor, forge a line of ours or be read as markup. Each function here does so with all of its text, and the
+consoles do it once more with what is drawn, so that no table and no bar can be forgotten.
 """
 
 from __future__ import annotations
@@ -14,34 +15,45 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from tokens.printable import printable, printable_lines
+
 GOOD, BAD, UNSURE, QUIET = "green", "bold red", "yellow", "dim"
+
+shown = printable
+"""The name of it where commands put their sentences together."""
+
+
+class PrintableConsole(Console):
+    """A console on which text draws nothing but itself: control sequences are rich's own, for style and movement."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """Render as ever, each piece of text made printable."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(printable_lines(segment.text), segment.style)
 
 
 def console() -> Console:
     """Standard output. Colour only on a terminal, and not where NO_COLOR is set."""
-    return Console(highlight=False, markup=False, emoji=False, soft_wrap=False)
+    return PrintableConsole(highlight=False, markup=False, emoji=False, soft_wrap=False)
 
 
 def errors() -> Console:
     """Standard error, for progress and for files that could not be worked on."""
-    return Console(stderr=True, highlight=False, markup=False, emoji=False)
-
-
-def shown(text: str) -> str:
-    """Text without characters that are not printed: controls, bidirectional overrides, lone surrogates."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return PrintableConsole(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 def say(*parts: str | tuple[str, str], indent: int = 0, hang: int = 0) -> None:
     """One paragraph; a part may be (text, style). Wrapped at the terminal's width under its own indentation, to which
     lines after the first add `hang` columns."""
     out = console()
-    line = Text.assemble(*((part, "") if isinstance(part, str) else part for part in parts))
+    pairs = ((part, "") if isinstance(part, str) else part for part in parts)
+    line = Text.assemble(*((shown(text), style) for text, style in pairs))
     for number, wrapped in enumerate(line.wrap(out, max(20, out.width - indent - hang))):
         wrapped.rstrip()
         out.print(Text(" " * (indent + (hang if number else 0))) + wrapped, soft_wrap=True)
@@ -55,7 +67,7 @@ def outcome(good: bool, *parts: str | tuple[str, str], indent: int = 0) -> None:
 
 def say_verbatim(text: str, indent: int = 0, style: str = "") -> None:
     """Something to copy, such as a command or a URI: never wrapped."""
-    console().print(Text(" " * indent + text, style), soft_wrap=True)
+    console().print(Text(" " * indent + shown(text), style), soft_wrap=True)
 
 
 def mark(good: bool) -> tuple[str, str]:
@@ -79,7 +91,7 @@ def facts(rows: Iterable[tuple[str, str]], indent: int = 2) -> None:
     left = indent + names + 2
     out = console()
     for name, value in listed:
-        lines = Text(value).wrap(out, max(20, out.width - left), overflow="fold")
+        lines = Text(shown(value)).wrap(out, max(20, out.width - left), overflow="fold")
         for number, line in enumerate(lines):
             line.rstrip()
             head = Text(" " * indent + (name if number == 0 else "").ljust(names + 2), QUIET)
@@ -116,14 +128,15 @@ def progress(doing: str, total: int, *, quiet: bool = False) -> Iterator[Callabl
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(compact=True))
     with Progress(*columns, console=out, transient=True) as bar:
-        task = bar.add_task(doing, total=total)
+        task = bar.add_task(shown(doing), total=total)
         yield lambda: bar.advance(task)
 
 
 def complain(about: str, reason: str) -> None:
     """One line on standard error on one file of many; `reason` may begin with its name."""
-    named = (f"{shown(about)}:", f"{shown(about)} ")
-    line = reason if reason.startswith(named) else f"{shown(about)}: {reason}"
+    line, name = shown(reason), shown(about)
+    if not line.startswith((f"{name}:", f"{name} ")):
+        line = f"{name}: {line}"
     errors().print(f"hsm-dicom: {line}", soft_wrap=True)
 
 

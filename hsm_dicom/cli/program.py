@@ -91,9 +91,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         app(args=None if arguments is None else list(arguments), prog_name="hsm-dicom")
     except Exception as error:
         from hsm_dicom.cli.errors import exit_status, sentence
+        from tokens.printable import printable_lines
 
         if logs.verbose():
-            traceback.print_exc()
+            sys.stderr.write(printable_lines(traceback.format_exc()))
         typer.echo(f"hsm-dicom: {sentence(error)}", err=True)
         sys.exit(exit_status(error))
     sys.exit(exits.OK)

@@ -33,7 +33,17 @@ class Command(TyperCommand):
 
 
 class Group(TyperGroup):
-    """A group of commands, likewise."""
+    """A group of commands, likewise. What is typed wrong in it, or in a command below it, is shown printable."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """As ever."""
+        with _printable_usage():
+            return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """As ever; the commands below are parsed in here."""
+        with _printable_usage():
+            return super().invoke(ctx)
 
     def get_params(self, ctx: Any) -> list[Any]:
         """The parameters, their types shown as a person would name them."""
@@ -74,6 +84,20 @@ def _plain_type(shown: Any, ctx: Any) -> str | None:
     if "|" in name:
         return re.sub(r"list\[(.*)\]", r"\1", name)
     return "N" if "int" in name or "float" in name else None
+
+
+@contextmanager
+def _printable_usage() -> Iterator[None]:
+    """Make the message of a usage error printable: it quotes arguments, which may be names of files."""
+    try:
+        yield
+    except Exception as error:
+        message = getattr(error, "message", None)
+        if isinstance(message, str) and not message.isprintable():
+            from tokens.printable import printable
+
+            error.message = printable(message)  # type: ignore[attr-defined]
+        raise
 
 
 @contextmanager
