@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from hsm_dicom.cli import exits, output
 from hsm_dicom.cli.errors import sentence
+from hsm_dicom.dataset.folders import FolderError
 from hsm_dicom.errors import HsmDicomError
 
 
@@ -17,6 +18,12 @@ class Attempts:
     """How many failed, and the exit status that follows."""
 
     failed: int = 0
+
+    def leave_out(self, folders: Iterable[FolderError]) -> None:
+        """Name folders that were left out, each as a failure."""
+        for folder in folders:
+            self.failed += 1
+            output.complain(str(folder.path), sentence(folder))
 
     @contextmanager
     def at(self, file: Path) -> Iterator[None]:

@@ -6,7 +6,7 @@ on, so that a damaged one is not passed over in silence. `--only` narrows the ch
 
 from __future__ import annotations
 
-import re
+import os
 import signal
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -20,9 +20,7 @@ from pathlib import Path
 import typer
 
 from hsm_dicom.cli import logs
-
-_PART = re.compile(r"\..*\.part\Z")
-"""What a process that was killed may leave behind; see `hsm_dicom.dataset.rewrite`."""
+from hsm_dicom.dataset.folders import FolderError, is_folder, list_folder
 
 
 @dataclass(frozen=True)
@@ -33,19 +31,42 @@ class Input:
     below: Path
 
 
-def expand(arguments: Iterable[Path], only: str | None = None) -> list[Input]:
-    """Every file that the arguments name, folders included, in a stable order. What is not there stays in the list:
+@dataclass(frozen=True)
+class Selection:
+    """The files to work on, in a stable order, and why others were left out: each is a failure of its own."""
 
-    the command says so when it comes to it.
+    inputs: list[Input]
+    left_out: list[FolderError]
+
+
+def expand(arguments: Iterable[Path], only: str | None = None) -> Selection:
+    """Find every file that the arguments name, folders included.
+
+    What is not there stays among the inputs: the command says so when it comes to it. ``only`` is a pattern for the
+    files of folders; a folder in which it matches nothing is a failure.
     """
+    if only == "":
+        raise typer.BadParameter("--only needs a pattern, such as '*.dcm'.")
     inputs: list[Input] = []
+    left_out: list[FolderError] = []
     for argument in arguments:
-        if argument.is_dir():
-            found = sorted(path for path in argument.rglob(only or "*") if not path.is_dir())
-            inputs += [Input(path, path.relative_to(argument)) for path in found if not _PART.fullmatch(path.name)]
-        else:
+        if not is_folder(argument):
             inputs.append(Input(argument, Path(argument.name)))
-    return inputs
+            continue
+        content = list_folder(argument)
+        left_out += content.left_out
+        found = [Input(path, path.relative_to(argument)) for path in content.files]
+        if only is not None:
+            found = [item for item in found if item.below.match(only)]
+            if not found:
+                left_out.append(FolderError(argument, f"no file below this folder matches --only {only!r}."))
+        inputs += found
+    return Selection(inputs, left_out)
+
+
+def one_file(path: Path) -> list[Input]:
+    """The one file that a command takes; a folder does not stand for the files below it."""
+    return [Input(path, Path(path.name))]
 
 
 @dataclass(frozen=True)
@@ -60,6 +81,18 @@ class Destination:
         given = [self.out is not None, self.out_dir is not None, self.in_place]
         if sum(given) != 1:
             raise typer.BadParameter("Say where to write: one of --out FILE, --out-dir FOLDER, --in-place.")
+
+    def demand_outside(self, arguments: Iterable[Path]) -> None:
+        """Raise a usage error if the output folder lies in an input folder: the next run would work on its results."""
+        if self.out_dir is None:
+            return
+        results = Path(os.path.realpath(self.out_dir))
+        for argument in arguments:
+            if is_folder(argument) and results.is_relative_to(os.path.realpath(argument)):
+                raise typer.BadParameter(
+                    f"--out-dir {self.out_dir} lies in the input folder {argument}, so the next run would take these "
+                    "results for input; name a folder outside of it."
+                )
 
     def targets(self, inputs: list[Input]) -> list[Path | None]:
         """The target of each input; None means in place. Two inputs with one target are a usage error."""

@@ -99,11 +99,11 @@ def store(
     from hsm_dicom.network.store import expanded
     from hsm_dicom.network.store import store as send
 
-    paths = list(expanded(files))
+    count = sum(1 for _ in expanded(files))
     with (
         configured(config) as configuration,
         reaching(configuration, peer, pin=named_pin(pin)) as (found, transport, calling),
-        output.progress(f"Sending to {peer}", len(paths), quiet=json) as advance,
+        output.progress(f"Sending to {peer}", count, quiet=json) as advance,
     ):
 
         def tell(outcome: FileOutcome) -> None:
@@ -113,7 +113,7 @@ def store(
             elif not outcome.done:
                 output.complain(str(outcome.path), outcome.sentence)
 
-        result = send(found, transport, calling, paths, attempts=attempts, progress=tell)
+        result = send(found, transport, calling, files, attempts=attempts, progress=tell)
     sent = sum(outcome.done for outcome in result.outcomes)
     failed = len(result.outcomes) - sent
     if json:

@@ -204,8 +204,9 @@ def sign(
     destination = files.Destination(out, out_dir, in_place)
     if (identity is None) == (key is None):
         raise typer.BadParameter("Say who signs: either --identity NAME, or --key URI with --cert.")
+    destination.demand_outside(inputs)
     chosen = files.expand(inputs, only)
-    targets = destination.targets(chosen)
+    targets = destination.targets(chosen.inputs)
     tags, place = _tags(tag or (), tag_file), _place(item)
     with ExitStack() as stack:
         configuration = stack.enter_context(configured(config))
@@ -214,7 +215,8 @@ def sign(
         request = _request(signer, profile, mac, tags, place, purpose)
         request = replace(request, allow_weak=allow_weak, allow_uncovered=allow_uncovered)
         run = SigningRun(signer, request, json=json)
-        pairs = list(zip(chosen, targets, strict=True))
+        run.leave_out(chosen.left_out)
+        pairs = list(zip(chosen.inputs, targets, strict=True))
         executor = stack.enter_context(files.workers(jobs))
         with interrupted_run_tells(run.summarise), output.progress("Signing", len(pairs), quiet=json) as advance:
             run.sign(

@@ -41,8 +41,10 @@ def list_signatures(
     from hsm_dicom.cli.files import expand
     from hsm_dicom.signatures.listing import list_signatures, save_certificate
 
+    chosen = expand(files)
     attempts = Attempts()
-    for item in expand(files):
+    attempts.leave_out(chosen.left_out)
+    for item in chosen.inputs:
         with attempts.at(item.path):
             found = list_signatures(item.path)
             if save_certificates is not None:
@@ -69,10 +71,10 @@ def remove(
 ) -> None:
     """Remove signatures by their UIDs; the MAC Parameters that only they used go with them."""
     from hsm_dicom.cli import output
-    from hsm_dicom.cli.files import Destination, expand
+    from hsm_dicom.cli.files import Destination, one_file
     from hsm_dicom.signatures.amend import remove
 
-    [target] = Destination(out, None, in_place).targets(expand([file]))
+    [target] = Destination(out, None, in_place).targets(one_file(file))
     gone = remove(file, uid, target, overwrite=overwrite)
     output.outcome(True, f"{output.count(len(gone), 'signature')} removed; {output.shown(str(target or file))}")
 
@@ -92,9 +94,13 @@ def remove_all(
     from hsm_dicom.cli.files import Destination, expand
     from hsm_dicom.signatures.amend import remove_all
 
+    destination = Destination(out, out_dir, in_place)
+    destination.demand_outside(files)
     chosen = expand(files)
+    targets = destination.targets(chosen.inputs)
     attempts = Attempts()
-    for item, target in zip(chosen, Destination(out, out_dir, in_place).targets(chosen), strict=True):
+    attempts.leave_out(chosen.left_out)
+    for item, target in zip(chosen.inputs, targets, strict=True):
         with attempts.at(item.path):
             if target is not None:
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -147,11 +153,11 @@ def add_timestamp(
 ) -> None:
     """Store the reply of a time stamp authority with the signature that it is for, after checking that it fits."""
     from hsm_dicom.cli import output
-    from hsm_dicom.cli.files import Destination, expand
+    from hsm_dicom.cli.files import Destination, one_file
     from hsm_dicom.cli.timestamps import checked_token
     from hsm_dicom.signatures.amend import add_timestamp
 
-    [target] = Destination(out, None, in_place).targets(expand([file]))
+    [target] = Destination(out, None, in_place).targets(one_file(file))
     uid, token, words = checked_token(file, query, reply or query.with_suffix(".tsr"), query.with_suffix(".uid"))
     add_timestamp(file, uid, token, target, overwrite=overwrite)
     output.outcome(True, f"{output.shown(words)} Stored in {output.shown(str(target or file))}")

@@ -11,6 +11,7 @@ from typing import Any
 from hsm_dicom.cli import output
 from hsm_dicom.cli.errors import sentence
 from hsm_dicom.cli.files import Input
+from hsm_dicom.dataset.folders import FolderError
 from hsm_dicom.dataset.tags import describe_tag, format_path, format_tag, never_signable
 from hsm_dicom.events import SignatureMade, emit
 from hsm_dicom.identity import Identity
@@ -35,6 +36,11 @@ class SigningRun:
         self.uncovered = 0
         self.incomplete = 0
         self.failed = 0
+
+    def leave_out(self, folders: Iterable[FolderError]) -> None:
+        """Tell of folders that were left out; each counts as a failure."""
+        for folder in folders:
+            self._tell_failed(SigningJob(str(folder.path)), folder)
 
     def sign(
         self,

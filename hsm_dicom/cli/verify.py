@@ -163,9 +163,9 @@ def verify(
     chosen = expand(files, only)
     with configured(config):
         judge = _judge(trust, intermediate, crl, ocsp, tsa, policy, require, online=online)
-        short = len(chosen) > BRIEF_FROM if brief is None else brief
+        short = len(chosen.inputs) > BRIEF_FROM if brief is None else brief
         run = VerificationRun(judge, json=json, brief=short, dump=dump_mac, html=html)
-        paths = [str(item.path) for item in chosen]
+        paths = [str(item.path) for item in chosen.inputs]
         if resume is not None:
             paths = run.without_judged(paths, resume)
         with (
@@ -173,6 +173,7 @@ def verify(
             interrupted_run_tells(run.summarise),
             output.progress("Verifying", len(paths), quiet=json) as advance,
         ):
+            run.leave_out(chosen.left_out)
             run.verify(paths, executor, advance)
         run.summarise()
     raise typer.Exit(run.status)

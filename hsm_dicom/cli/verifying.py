@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 from hsm_dicom.cli import exits, output
 from hsm_dicom.cli.errors import sentence
 from hsm_dicom.cli.verdict_text import print_block, print_line
+from hsm_dicom.dataset.folders import FolderError
 from hsm_dicom.errors import HsmDicomError
 from hsm_dicom.signatures import dump_macs
 from hsm_dicom.signatures.batch import verify_files
@@ -64,17 +65,26 @@ class VerificationRun:
         for found in verify_files(paths, executor=executor):
             advance()
             if found.result is not None:
-                verdict = self.judge.file(found.result)
+                self._take(self.judge.file(found.result))
             else:
-                verdict = unreadable(found.path, found.error or RuntimeError("no result"))
-                if found.error is not None:
-                    output.complain(found.path, sentence(found.error))
-            self.outcomes[verdict.outcome] += 1
-            record(verdict)
-            self._tell(verdict)
-            self._dump(verdict)
-            if self.html is not None:
-                self.for_page.append(verdict)
+                self._take_unreadable(found.path, found.error or RuntimeError("no result"))
+
+    def leave_out(self, folders: Iterable[FolderError]) -> None:
+        """Tell of folders that were left out; each counts as unreadable."""
+        for folder in folders:
+            self._take_unreadable(str(folder.path), folder)
+
+    def _take_unreadable(self, path: str, error: Exception) -> None:
+        output.complain(path, sentence(error))
+        self._take(unreadable(path, error))
+
+    def _take(self, verdict: FileVerdict) -> None:
+        self.outcomes[verdict.outcome] += 1
+        record(verdict)
+        self._tell(verdict)
+        self._dump(verdict)
+        if self.html is not None:
+            self.for_page.append(verdict)
 
     def summarise(self) -> None:
         """Tell how many of each kind there were, and write the page where one was asked for."""

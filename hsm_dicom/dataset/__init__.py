@@ -8,6 +8,7 @@ dicom_file                    a file that was walked, level by level
 values                        values for people to see
 encode                        the few elements that are written anew
 rewrite                       a file written beside another one, with bytes inserted or left out
+folders                       the files below a folder, and what of it was left out
 errors                        why a file could not be read or written
 """
 

@@ -7,6 +7,7 @@ the peer does not take is reported and the others go on. A file counts as stored
 
 from __future__ import annotations
 
+import stat
 import threading
 import time
 from collections import deque
@@ -22,6 +23,7 @@ from pynetdicom.dsutils import split_dataset
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.status import code_to_category
 
+from hsm_dicom.dataset.folders import FolderError, is_folder, list_folder
 from hsm_dicom.errors import HsmDicomError
 from hsm_dicom.network.errors import AssociationLost, AssociationRejected, CannotConnect
 from hsm_dicom.network.requestor import Opened, Patience, associate
@@ -127,7 +129,7 @@ class _Job:
         """The instances in the files; what is none is settled at once."""
         instances = []
         for path in expanded(files):
-            found = _read(path)
+            found = FileOutcome(path.path, "", None, str(path)) if isinstance(path, FolderError) else _read(path)
             if isinstance(found, Instance):
                 instances.append(found)
             else:
@@ -197,17 +199,21 @@ class _Waiting:
     why: str = ""
 
 
-def expanded(files: Iterable[Path]) -> Iterator[Path]:
-    """The files, those in folders among them."""
+def expanded(files: Iterable[Path]) -> Iterator[Path | FolderError]:
+    """The files, those in folders among them; and the folders that were left out, with the reason."""
     for path in files:
-        if path.is_dir():
-            yield from sorted(found for found in path.rglob("*") if found.is_file())
+        if is_folder(path):
+            content = list_folder(path)
+            yield from content.left_out
+            yield from content.files
         else:
             yield path
 
 
 def _read(path: Path) -> Instance | FileOutcome:
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return FileOutcome(path, "", None, f"{path} is not a regular file.")
         meta, _ = split_dataset(path)
         return Instance(
             path, str(meta.MediaStorageSOPClassUID), str(meta.MediaStorageSOPInstanceUID), str(meta.TransferSyntaxUID)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -100,6 +101,20 @@ def test_a_folder_stands_for_its_files_and_progress_is_told_for_each(hospital: H
         outcomes = send(running, hospital, tmp_path, progress=heard.append)
     assert len(outcomes) == 5
     assert tuple(heard) == outcomes
+
+
+def test_what_is_left_out_of_a_folder_is_an_outcome_too(hospital: Hospital, tmp_path: Path) -> None:
+    folder, elsewhere = tmp_path / "in", tmp_path / "elsewhere"
+    folder.mkdir()
+    elsewhere.mkdir()
+    ct_image(folder)
+    os.mkfifo(folder / "pipe")
+    (folder / "link").symlink_to(elsewhere)
+    with storing(hospital, tmp_path / "received") as running:
+        outcomes = {outcome.path.name: outcome for outcome in send(running, hospital, folder)}
+    assert [name for name, outcome in outcomes.items() if outcome.done] == ["ct.dcm"]
+    assert "link to a folder, which is not followed" in outcomes["link"].sentence
+    assert outcomes["pipe"].sentence == f"{folder / 'pipe'} is not a regular file."
 
 
 def test_a_connection_that_is_lost_is_made_anew_and_nothing_is_sent_twice(hospital: Hospital, tmp_path: Path) -> None:
