@@ -14,12 +14,14 @@ from hsm_dicom.signatures.verdict_coverage import names
 
 _STYLES = {
     Word.VALID: output.GOOD,
-    Word.VALID_BUT: output.UNSURE,
+    Word.VALID_BUT: output.GOOD,
     Word.QUESTIONABLE: output.UNSURE,
     Word.INVALID: output.BAD,
     Word.CANNOT_TELL: output.UNSURE,
     Word.HISTORIC: output.QUIET,
 }
+_SIGNS = {Word.QUESTIONABLE: "!", Word.CANNOT_TELL: "?"}
+"""Signs of the words that are neither good nor bad, readable without colour."""
 _KINDS = {
     MomentKind.CERTIFIED: "certified by a time stamp",
     MomentKind.CLAIMED: "by the signer's clock",
@@ -50,7 +52,7 @@ def print_block(verdict: FileVerdict) -> None:
 
 
 def _print_signature(verdict: SignatureVerdict) -> None:
-    sign = "?" if verdict.word in (Word.CANNOT_TELL, Word.QUESTIONABLE) else output.mark(verdict.word.good)[0]
+    sign = _SIGNS.get(verdict.word) or output.mark(verdict.word.good)[0]
     output.say((f"{sign} {shown(verdict.text)}", _STYLES[verdict.word]), indent=2, hang=2)
     output.facts(_signature_rows(verdict), indent=4)
 
@@ -70,7 +72,7 @@ def _signature_rows(verdict: SignatureVerdict) -> Iterator[tuple[str, str]]:
     if signature.profiles:
         yield "meets", ", ".join(profile.value for profile in signature.profiles)
     if signature.coverage is not None:
-        yield from _coverage_rows(signature.coverage, proven=verdict.word.good)
+        yield from _coverage_rows(signature.coverage, proven=verdict.protects)
     notes = (f"{ground.detail} {remedy_for(ground.code)}".strip() for ground in verdict.grounds)
     for note in filter(None, dict.fromkeys(notes)):
         yield "note", shown(note)
@@ -88,7 +90,8 @@ def _time_row(verdict: SignatureVerdict) -> Iterator[tuple[str, str]]:
 
 
 def _coverage_rows(covers: Coverage, *, proven: bool) -> Iterator[tuple[str, str]]:
-    shares = [("pixel data", covers.pixel_data), *covers.identity]
+    parts = [("picture", covers.picture), ("geometry", covers.geometry), ("content", covers.content)]
+    shares = [("pixel data", covers.pixel_data), *parts, *covers.identity]
     inside = [name if share is Share.COVERED else f"{name} (empty)" for name, share in shares if share in _INSIDE]
     outside = [name for name, share in shares if share is Share.NOT_COVERED]
     # Of a signature that does not hold, the list is only what it says of itself.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -10,22 +11,11 @@ from hsm_dicom.dataset.element import ITEM_TAG, Element
 from hsm_dicom.dataset.tags import (
     DIGITAL_SIGNATURES_SEQUENCE,
     MAC_PARAMETERS_SEQUENCE,
-    PIXEL_DATA,
     SPECIFIC_CHARACTER_SET,
     is_private,
 )
 from hsm_dicom.dataset.vr import TEXT
-
-PIXEL_TAGS = frozenset((PIXEL_DATA, 0x7FE00008, 0x7FE00009))
-"""Pixel Data, Float Pixel Data, Double Float Pixel Data."""
-
-IDENTITY = {
-    "patient": (0x00100010, 0x00100020, 0x00100021, 0x00100030),
-    "study": (0x0020000D,),
-    "series": (0x0020000E,),
-    "SOP instance": (0x00080016, 0x00080018),
-}
-"""Attributes that say whose and which object this is; each group counts as covered when all that is there is."""
+from hsm_dicom.signatures.parts import CONTENT, GEOMETRY, IDENTITY, PIXEL_DATA_TAGS, is_of_picture
 
 _OF_SIGNATURES = (MAC_PARAMETERS_SEQUENCE, DIGITAL_SIGNATURES_SEQUENCE)
 
@@ -53,10 +43,21 @@ class Coverage:
     unsignable: tuple[int, ...]
     missing: tuple[int, ...]
     pixel_data: Share
+    """Pixel Data itself."""
+    picture: Share
+    """Pixel Data with all that says how it is read, and with what is drawn over it."""
+    geometry: Share
+    """Spacing, orientation, position, rescale, VOI and modality LUT."""
+    content: Share
+    """Texts, documents, waveforms, contours, plans, presentations."""
     identity: tuple[tuple[str, Share], ...]
     private_open: tuple[int, ...]
     character_set_open: bool
     """Text is signed but Specific Character Set is not: the same bytes can be made to read differently."""
+
+    def uncovered(self, belongs: Callable[[int], bool]) -> list[int]:
+        """Return the tags of the elements that are there, are not covered, and belong."""
+        return sorted(filter(belongs, self.open + self.unsignable))
 
 
 def coverage(level: DataSet, listed: frozenset[int]) -> Coverage:
@@ -71,8 +72,11 @@ def coverage(level: DataSet, listed: frozenset[int]) -> Coverage:
         open=left_open,
         unsignable=unsignable,
         missing=tuple(sorted(listed - level.by_tag.keys())),
-        pixel_data=_share(level, PIXEL_TAGS, listed),
-        identity=tuple((name, _share(level, tags, listed)) for name, tags in IDENTITY.items()),
+        pixel_data=_share(level, PIXEL_DATA_TAGS.__contains__, listed),
+        picture=_share(level, is_of_picture, listed),
+        geometry=_share(level, GEOMETRY.__contains__, listed),
+        content=_share(level, CONTENT.__contains__, listed),
+        identity=tuple((name, _share(level, tags.__contains__, listed)) for name, tags in IDENTITY.items()),
         private_open=tuple(sorted(filter(is_private, left_open + unsignable))),
         character_set_open=SPECIFIC_CHARACTER_SET not in listed
         and has_character_set
@@ -80,8 +84,8 @@ def coverage(level: DataSet, listed: frozenset[int]) -> Coverage:
     )
 
 
-def _share(level: DataSet, tags: frozenset[int] | tuple[int, ...], listed: frozenset[int]) -> Share:
-    present = [element for tag in tags if (element := level.get(tag)) is not None]
+def _share(level: DataSet, belongs: Callable[[int], bool], listed: frozenset[int]) -> Share:
+    present = [element for element in level.elements if belongs(element.tag)]
     if not present:
         return Share.ABSENT
     if any(element.tag not in listed or not element.signable for element in present):

@@ -34,7 +34,7 @@ from hsm_dicom.dataset.transfer_syntax import EXPLICIT_VR_LITTLE_ENDIAN, Transfe
 from hsm_dicom.signatures import attributes as a
 from hsm_dicom.signatures.algorithms import MacAlgorithm, mac_algorithm
 from hsm_dicom.signatures.check import made_by
-from hsm_dicom.signatures.coverage import PIXEL_TAGS, is_empty
+from hsm_dicom.signatures.coverage import is_empty
 from hsm_dicom.signatures.errors import (
     KeyMismatchError,
     MissingPurposeError,
@@ -48,7 +48,8 @@ from hsm_dicom.signatures.errors import (
 from hsm_dicom.signatures.fragments import frame_count_tags, require_unambiguous_fragments
 from hsm_dicom.signatures.insert import Insertion, insertion, insertion_edits
 from hsm_dicom.signatures.mac import feed_covered
-from hsm_dicom.signatures.main_content import is_main, why_unsignable
+from hsm_dicom.signatures.main_content import why_unsignable
+from hsm_dicom.signatures.parts import PIXEL_DATA_TAGS, is_relied_on
 from hsm_dicom.signatures.profiles import DEMANDED_IF_PRESENT, Profile, demanded_tags, object_shortcomings, purpose_fits
 from hsm_dicom.signatures.purposes import CODING_SCHEME, PURPOSES, VERIFICATION
 from hsm_dicom.signatures.read import Purpose, mac_id_number
@@ -325,7 +326,7 @@ def tags_to_sign(file: DicomFile, level: DataSet, request: SigningRequest) -> tu
         raise NotSignableError(
             f"{file.name}: {len(tags)} attributes are more than the {a.MAX_TAGS} that can be listed."
         )
-    for tag in PIXEL_TAGS & tags:
+    for tag in PIXEL_DATA_TAGS & tags:
         if is_empty(level[tag]):
             raise NotSignableError(f"{file.name}: {describe_tag(tag)} is empty; an image without pixels is not signed.")
     require_unambiguous_fragments(file, level.path, tags)
@@ -344,7 +345,7 @@ def _uncovered(level: DataSet, signed: tuple[int, ...], request: SigningRequest)
     missing = level.by_tag.keys() - set(signed)
     if request.tags is not None:
         missing &= DEMANDED_IF_PRESENT.get(request.profile, frozenset())
-    return tuple(sorted(filter(is_main, missing)))
+    return tuple(sorted(filter(is_relied_on, missing)))
 
 
 def _why_not(file: DicomFile, level: DataSet, tag: int) -> str:

@@ -7,7 +7,7 @@ Without a file the defaults hold: old signatures with weak hashes or short keys 
 asked of a file but that its signatures hold. A stricter policy, with all its keys:
 
     require                  = ["creator", "timestamp"]
-    cover                    = ["pixel data", "identity"]
+    cover                    = ["pixel data", "geometry", "identity", "content"]
     mac_algorithms           = ["SHA256", "SHA384", "SHA512"]
     weak_mac_algorithms      = []
     minimum_rsa_bits         = 2048
@@ -81,7 +81,11 @@ class Part(StrEnum):
     """A part of the object that a policy may want covered."""
 
     PIXEL_DATA = "pixel data"
-    """The pixels, where there are any."""
+    """The pixels, where there are any, with all that says how they are read, and what is drawn over them."""
+    GEOMETRY = "geometry"
+    """What is there of spacing, orientation, position, rescale, VOI and modality LUT."""
+    CONTENT = "content"
+    """What is there of texts, documents, waveforms, contours, plans and presentations."""
     IDENTITY = "identity"
     """What of patient, study and series is there, and the SOP instance, which must be there."""
 

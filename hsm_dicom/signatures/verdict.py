@@ -9,8 +9,8 @@
     sys.exit(exit_code([verdict.outcome]))
 
 A signature is `invalid` as soon as one thing speaks against it, else `cannot tell` as soon as one thing is missing,
-else `questionable` as soon as the object may not be what was signed, else `valid`, with or without a "but". The
-words and codes are explained in docs/verdicts.md.
+else `questionable` as soon as the object may not be what was signed, or identity, picture, geometry or content are not
+covered, else `valid`, with or without a "but". The words and codes are explained in docs/verdicts.md.
 
 Judging is pure but for the clock, which may be given, and for what `online` fetches. A `Judge` may be shared between
 threads, and travels to worker processes by pickling; the verdicts travel too. It keeps its answers about certificates,
@@ -28,7 +28,7 @@ from hsm_dicom.dataset.errors import DicomFileError
 from hsm_dicom.events import VerdictGiven, emit
 from hsm_dicom.signatures.anomalies import Weight
 from hsm_dicom.signatures.policy import Requirement, VerificationPolicy
-from hsm_dicom.signatures.verdict_coverage import covers_part, open_grounds
+from hsm_dicom.signatures.verdict_coverage import covers_part, open_cautions, open_questions
 from hsm_dicom.signatures.verdict_trust import subject_of, trust_cautions, trust_doubt, trust_refusal
 from hsm_dicom.signatures.verdict_when import moment_of, stamp_of, time_cautions, time_doubts
 from hsm_dicom.signatures.verdict_words import (
@@ -132,10 +132,10 @@ class Judge:
             *time_doubts(moment, now, tolerance),
             *_present(trust_doubt(trust, moment)),
         ]
-        questions = [*_anomalies(signature, Weight.QUESTION)]
+        questions = [*_anomalies(signature, Weight.QUESTION), *open_questions(signature)]
         cautions = [
             *_anomalies(signature, Weight.REMARK),
-            *open_grounds(signature),
+            *open_cautions(signature),
             *self._weak_mac(signature),
             *time_cautions(signature, stamp, moment, tolerance),
             *(trust_cautions(trust, moment, now) if trust.trusted else ()),
@@ -214,7 +214,7 @@ def _unmet(signatures: tuple[SignatureVerdict, ...], policy: VerificationPolicy)
     Those about coverage and time narrow down which valid signatures over the main Data Set count; by these the
     required profiles must be met, each by one of them.
     """
-    counting = [one for one in signatures if one.word.good and not one.signature.place]
+    counting = [one for one in signatures if not one.signature.place and _may_count(one)]
     that_count = ""
     for part in sorted(policy.cover):
         counting = [one for one in counting if one.signature.coverage and covers_part(one.signature.coverage, part)]
@@ -222,6 +222,10 @@ def _unmet(signatures: tuple[SignatureVerdict, ...], policy: VerificationPolicy)
             yield f"No valid signature{that_count} covers the {part}."
             return
         that_count += f" that covers the {part}" if not that_count else f" and the {part}"
+    counting = [one for one in counting if one.word.good]
+    if policy.cover and not counting:
+        yield f"No signature{that_count} is valid."
+        return
     if Requirement.TIMESTAMP in policy.require:
         counting = [one for one in counting if one.timestamp is not None and one.timestamp.valid]
         if not counting:
@@ -231,6 +235,11 @@ def _unmet(signatures: tuple[SignatureVerdict, ...], policy: VerificationPolicy)
     for requirement in sorted(policy.require - {Requirement.TIMESTAMP}):
         if not any(_meets(one, requirement) for one in counting):
             yield _MISSING[requirement].format(that_count)
+
+
+def _may_count(verdict: SignatureVerdict) -> bool:
+    """Whether its coverage is worth asking for: what a questionable signature leaves open is named by the demand."""
+    return verdict.word.good or verdict.word is Word.QUESTIONABLE
 
 
 def _meets(verdict: SignatureVerdict, requirement: Requirement) -> bool:

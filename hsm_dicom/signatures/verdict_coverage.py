@@ -1,12 +1,12 @@
-"""What a signature leaves open, as grounds for "valid, but …" and as demands of a policy."""
+"""What a signature leaves open: grounds for "questionable" and for "valid, but", and demands of a policy."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import chain
 
-from hsm_dicom.dataset.tags import format_path, format_tag, is_private, tag_name
-from hsm_dicom.signatures.coverage import IDENTITY, PIXEL_TAGS, Coverage, Share
+from hsm_dicom.dataset.tags import SPECIFIC_CHARACTER_SET, format_path, format_tag, is_private, tag_name
+from hsm_dicom.signatures.coverage import Coverage, Share
+from hsm_dicom.signatures.parts import CONTENT, GEOMETRY, GRAVEST, SEEN, is_of_picture, is_relied_on
 from hsm_dicom.signatures.policy import Part
 from hsm_dicom.signatures.profiles import SOP_INSTANCE_UID
 from hsm_dicom.signatures.verdict_words import Cause, Ground
@@ -15,12 +15,53 @@ from hsm_dicom.signatures.verify import VerifiedSignature
 NAMED = 3
 """Elements that a clause names before it says how many more there are."""
 
-_IDENTITY_TAGS = frozenset(chain.from_iterable(IDENTITY.values()))
 _ADDED_OR_LEFT_OUT = "They were left out when it was made, or added since; anybody may have written them."
 
 
-def open_grounds(signature: VerifiedSignature) -> Iterator[Ground]:
-    """Yield what anybody may have changed without this signature noticing, the gravest first."""
+def open_questions(signature: VerifiedSignature) -> Iterator[Ground]:
+    """Yield which of picture, geometry, content and identity are not covered.
+
+    Readers rely on these, so each makes an intact signature by a trusted signer questionable.
+    """
+    covers = signature.coverage
+    if covers is None:
+        return
+    if covers.pixel_data is Share.NOT_COVERED:
+        yield Ground(
+            Cause.PIXEL_DATA_OPEN,
+            "the pixel data is not covered",
+            "The picture may be another one than the signer had.",
+        )
+    elif covers.picture is Share.NOT_COVERED:
+        yield Ground(
+            Cause.PICTURE_OPEN,
+            f"the picture is not covered: {_gravest_first(covers.uncovered(is_of_picture))}",
+            "The same pixel data can be made to show another picture: turned, cut, inverted, or with something drawn "
+            "over it.",
+        )
+    if covers.geometry is Share.NOT_COVERED:
+        yield Ground(
+            Cause.GEOMETRY_OPEN,
+            f"the geometry is not covered: {_gravest_first(covers.uncovered(GEOMETRY.__contains__))}",
+            "What is measured, which side is shown, or which values are visible may be different.",
+        )
+    if covers.content is Share.NOT_COVERED:
+        yield Ground(
+            Cause.CONTENT_OPEN,
+            f"the content is not covered: {names(covers.uncovered(CONTENT.__contains__))}",
+            "The object may say something else than the signer had.",
+        )
+    uncovered = [name for name, share in covers.identity if share is Share.NOT_COVERED]
+    if uncovered:
+        yield Ground(
+            Cause.IDENTITY_OPEN,
+            f"the identity of the {_listed(uncovered)} is not covered",
+            "It may be somebody else's.",
+        )
+
+
+def open_cautions(signature: VerifiedSignature) -> Iterator[Ground]:
+    """Yield what else anybody may have changed without this signature noticing, the gravest first."""
     covers = signature.coverage
     if covers is None:
         return
@@ -30,24 +71,19 @@ def open_grounds(signature: VerifiedSignature) -> Iterator[Ground]:
             f"it covers the Item {format_path(signature.place)} only, not the object",
             "Who reads the whole object needs a signature over its main Data Set.",
         )
-    if covers.pixel_data is Share.NOT_COVERED:
-        yield Ground(
-            Cause.PIXEL_DATA_OPEN,
-            "the pixel data is not covered",
-            "The picture may be another one than the signer had.",
-        )
-    uncovered = [name for name, share in covers.identity if share is Share.NOT_COVERED]
-    if uncovered:
-        yield Ground(
-            Cause.IDENTITY_OPEN,
-            f"the identity of the {_listed(uncovered)} is not covered",
-            "It may be somebody else's.",
-        )
     if covers.character_set_open:
         yield Ground(
             Cause.CHARACTER_SET_OPEN,
             "Specific Character Set is not covered while text is",
             "The same bytes can be made to read as other letters.",
+        )
+    seen = covers.uncovered(SEEN.__contains__)
+    if seen:
+        kind = "that changes what is seen or measured", "that change what is seen or measured"
+        yield Ground(
+            Cause.SEEN_OPEN,
+            _not_covered(seen, f"element {kind[0]}", f"elements {kind[1]}"),
+            _ADDED_OR_LEFT_OUT,
         )
     yield from _open_elements(covers)
 
@@ -67,8 +103,7 @@ def _open_elements(covers: Coverage) -> Iterator[Ground]:
             _not_covered(unsignable, "element of unknown VR", "elements of unknown VR"),
             "No signature can cover what is UN, or has UN inside (PS3.3 C.12.1.1.3.1.1).",
         )
-    said = _IDENTITY_TAGS | PIXEL_TAGS
-    others = [tag for tag in covers.open if tag not in said and not is_private(tag)]
+    others = [tag for tag in covers.open if not _is_told_apart(tag, covers) and not is_private(tag)]
     if others:
         yield Ground(
             Cause.ELEMENTS_OPEN,
@@ -77,11 +112,25 @@ def _open_elements(covers: Coverage) -> Iterator[Ground]:
         )
 
 
+def _is_told_apart(tag: int, covers: Coverage) -> bool:
+    """Return whether another ground is about this element if it is not covered."""
+    if tag == SPECIFIC_CHARACTER_SET:
+        return covers.character_set_open
+    return tag in SEEN or is_relied_on(tag)
+
+
 def covers_part(covers: Coverage, part: Part) -> bool:
     """Whether a policy's demand is met. An absent part deceives nobody, but an object must say which one it is."""
-    if part is Part.PIXEL_DATA:
-        return covers.pixel_data is not Share.NOT_COVERED
-    return SOP_INSTANCE_UID in covers.signed and all(share is not Share.NOT_COVERED for _, share in covers.identity)
+    match part:
+        case Part.PIXEL_DATA:
+            return covers.picture is not Share.NOT_COVERED
+        case Part.GEOMETRY:
+            return covers.geometry is not Share.NOT_COVERED
+        case Part.CONTENT:
+            return covers.content is not Share.NOT_COVERED
+        case Part.IDENTITY:
+            identity = all(share is not Share.NOT_COVERED for _, share in covers.identity)
+            return SOP_INSTANCE_UID in covers.signed and identity
 
 
 def names(tags: Sequence[int], limit: int = NAMED) -> str:
@@ -89,6 +138,10 @@ def names(tags: Sequence[int], limit: int = NAMED) -> str:
     shown = [format_tag(tag) if is_private(tag) else tag_name(tag) or format_tag(tag) for tag in tags[:limit]]
     more = len(tags) - limit
     return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
+
+
+def _gravest_first(tags: Sequence[int]) -> str:
+    return names([tag for tag in GRAVEST if tag in tags] + [tag for tag in tags if tag not in GRAVEST])
 
 
 def _not_covered(tags: Sequence[int], one: str, many: str) -> str:

@@ -11,6 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from hsm_dicom.dataset.values import Identity
+from hsm_dicom.signatures.anomalies import Weight, has_weight
 from hsm_dicom.signatures.timestamp import TimestampVerdict
 from hsm_dicom.signatures.verify import VerifiedSignature
 from hsm_dicom.trust import Reason, TrustVerdict
@@ -24,7 +25,8 @@ class Word(StrEnum):
     VALID_BUT = "valid, but"
     """The same, with something to know: what is not covered, what is weak, what could not be looked at."""
     QUESTIONABLE = "questionable"
-    """The signature holds, but what the object shows may not be what was signed: do not rely on it as it stands."""
+    """The signature holds, but what the object shows may not be what was signed, or identity, picture, geometry or
+    content are not covered: do not rely on it as it stands."""
     INVALID = "invalid"
     """Changed, or by somebody who was not allowed to sign."""
     CANNOT_TELL = "cannot tell"
@@ -57,8 +59,12 @@ class Cause(StrEnum):
     TIMESTAMP_WEAK = "timestamp-weak"
     ITEM_ONLY = "item-only"
     PIXEL_DATA_OPEN = "pixel-data-open"
+    PICTURE_OPEN = "picture-open"
+    GEOMETRY_OPEN = "geometry-open"
+    CONTENT_OPEN = "content-open"
     IDENTITY_OPEN = "identity-open"
     CHARACTER_SET_OPEN = "character-set-open"
+    SEEN_OPEN = "seen-open"
     PRIVATE_OPEN = "private-open"
     UNKNOWN_VR_OPEN = "unknown-vr-open"
     ELEMENTS_OPEN = "elements-open"
@@ -128,6 +134,13 @@ class SignatureVerdict:
         """Whether the signer is who he claims to be, by the trust anchors that were given."""
         return self.trust is not None and self.trust.trusted
 
+    @property
+    def protects(self) -> bool:
+        """Whether what the signature lists is what its signer signed: not so where an anomaly questions the object."""
+        if self.word is Word.QUESTIONABLE:
+            return not has_weight(self.signature.anomalies, Weight.QUESTION)
+        return self.word.good
+
 
 class Outcome(StrEnum):
     """What became of a file; `exit_status` is that of `hsm-dicom verify` for it alone."""
@@ -141,7 +154,7 @@ class Outcome(StrEnum):
     SIGNATURE_FAILED = "signature-failed"
     """A signature is invalid, or it cannot be told."""
     QUESTIONABLE = "questionable"
-    """All its signatures hold, but what it shows may not be what was signed."""
+    """All its signatures hold, but what it shows may not be what was signed, or the part that it stands for is open."""
     POLICY_NOT_MET = "policy-not-met"
     """All its signatures are valid, but not what the policy demands."""
 

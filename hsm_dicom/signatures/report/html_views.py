@@ -22,7 +22,7 @@ _GAP = 3
 KINDS = {
     Word.VALID: "good",
     Word.VALID_BUT: "but",
-    Word.QUESTIONABLE: "but",
+    Word.QUESTIONABLE: "question",
     Word.INVALID: "bad",
     Word.CANNOT_TELL: "unsure",
     Word.HISTORIC: "historic",
@@ -44,7 +44,7 @@ _VALID_BUT = Look("but", "valid, but", "Valid, with reservations")
 _INVALID = Look("bad", "invalid", "Invalid")
 _CANNOT_TELL = Look("unsure", "cannot tell", "Cannot tell")
 _LOOKS = {
-    Outcome.QUESTIONABLE: Look("but", "questionable", "Questionable"),
+    Outcome.QUESTIONABLE: Look("question", "questionable", "Questionable"),
     Outcome.POLICY_NOT_MET: Look("bad", "policy not met", "The policy is not met"),
     Outcome.NO_SIGNATURE: Look("unsure", "not signed", "Not signed"),
     Outcome.UNREADABLE: Look("bad", "unreadable", "The file could not be read"),
@@ -121,6 +121,7 @@ class FileView:
     sentence: str
     facts: tuple[tuple[str, str], ...]
     pixels_protected: bool
+    seal: str
     signatures: tuple[SignatureView, ...]
 
 
@@ -145,6 +146,8 @@ def run_view(verdicts: Sequence[FileVerdict], judge: Judge) -> RunView:
         kind = "unsure" if not total else "but" if _VALID_BUT in looks else "good"
     else:
         title, kind = f"{total - good} of {total} files are not valid", "bad"
+        if {one.kind for one in looks} <= {"good", "but", "question"}:
+            kind = "question"
     order = (_VALID, _VALID_BUT, _INVALID, _CANNOT_TELL, *_LOOKS.values())
     return RunView(
         title=title,
@@ -185,6 +188,7 @@ _REVOCATION_WORDS = {
 def file_view(number: int, verdict: FileVerdict) -> FileView:
     """One file."""
     identity = verdict.identity
+    protected = any(map(_protects_picture, verdict.signatures))
     folder, slash, name = verdict.name.rpartition("/")
     rows = (
         ("Patient", _joined(identity.patient_name, identity.patient_id, _date(identity.patient_birth_date))),
@@ -201,15 +205,17 @@ def file_view(number: int, verdict: FileVerdict) -> FileView:
         look=look(verdict),
         sentence=_sentence(verdict),
         facts=tuple((name, value) for name, value in rows if value),
-        pixels_protected=any(
-            one.word.good
-            and not one.signature.place
-            and one.signature.coverage is not None
-            and one.signature.coverage.pixel_data is Share.COVERED
-            for one in verdict.signatures
-        ),
+        pixels_protected=protected,
+        seal="good" if protected else "question" if verdict.outcome is Outcome.QUESTIONABLE else "bad",
         signatures=tuple(map(signature_view, verdict.signatures)),
     )
+
+
+def _protects_picture(verdict: SignatureVerdict) -> bool:
+    covers = verdict.signature.coverage
+    if covers is None or verdict.signature.place or not verdict.word.good:
+        return False
+    return covers.pixel_data is Share.COVERED and covers.picture is Share.COVERED
 
 
 def _sentence(verdict: FileVerdict) -> str:
@@ -221,14 +227,14 @@ def _sentence(verdict: FileVerdict) -> str:
 
 def signature_view(verdict: SignatureVerdict) -> SignatureView:
     """One signature."""
-    covers, good = verdict.signature.coverage, verdict.word.good
+    covers, good = verdict.signature.coverage, verdict.protects
     return SignatureView(
         verdict=verdict,
         kind=KINDS[verdict.word],
         head=_head(verdict),
         facts=tuple((name, value) for name, value in _facts(verdict) if value),
         segments=_coverage_segments(covers, good=good) if covers else (),
-        coverage_text=_coverage_text(covers, good=good) if covers else "",
+        coverage_text=_coverage_text(covers, verdict) if covers else "",
         chips=_chips(covers, good=good) if covers else (),
         lists=_lists(covers, good=good) if covers else (),
         chains=tuple(_chains(verdict)),
@@ -306,16 +312,20 @@ def _segments(counted: Sequence[tuple[str, str, int]]) -> tuple[Segment, ...]:
     return tuple(segments)
 
 
-def _coverage_text(covers: Coverage, *, good: bool) -> str:
+def _coverage_text(covers: Coverage, verdict: SignatureVerdict) -> str:
     there = len(covers.signed) + len(covers.open) + len(covers.unsignable)
     counted = f"all {there}" if len(covers.signed) == there else f"{len(covers.signed)} of {there}"
-    if good:
+    if verdict.protects:
         return f"{counted[0].upper()}{counted[1:]} elements are covered"
+    if verdict.word is Word.QUESTIONABLE:
+        return f"It lists {counted} elements, which may not be what was signed"
     return f"It lists {counted} elements, and protects none of them as it is not valid"
 
 
 def _chips(covers: Coverage, *, good: bool) -> tuple[tuple[str, str, str], ...]:
-    shares = [("pixel data", covers.pixel_data), *covers.identity]
+    parts = [("picture", covers.picture), ("geometry", covers.geometry), ("content", covers.content)]
+    there = [(name, share) for name, share in parts if share is not Share.ABSENT]
+    shares = [("pixel data", covers.pixel_data), *there, *covers.identity]
     looks = _SHARES if good else _SHARES | {Share.COVERED: ("neutral", "listed")}
     chips = [(looks[share][0], name, looks[share][1]) for name, share in shares]
     if covers.character_set_open:

@@ -82,6 +82,9 @@ def _coverage(covers: Coverage) -> dict[str, Any]:
         "missing": _elements(covers.missing),
         "private_open": _elements(covers.private_open),
         "pixel_data": covers.pixel_data.value,
+        "picture": covers.picture.value,
+        "geometry": covers.geometry.value,
+        "content": covers.content.value,
         "identity": {name: share.value for name, share in covers.identity},
         "character_set_open": covers.character_set_open,
     }

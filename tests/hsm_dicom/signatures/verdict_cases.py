@@ -8,6 +8,7 @@ from typing import Any
 
 from pydicom.data import get_testdata_file
 
+from hsm_dicom.dataset import DicomFile
 from hsm_dicom.signatures import Profile, SigningRequest, VerifiedFile, sign, verify
 from hsm_dicom.signatures.policy import VerificationPolicy
 from hsm_dicom.signatures.timestamp_protocol import new_request, token_of_response
@@ -28,11 +29,19 @@ TIME_CA = Authority("Time CA", key=new_key("rsa2048", 3))
 STAMPER = TIME_CA.issue("Time unit", key=new_key("rsa2048", 4), **STAMPING)
 
 PATIENT_ID, SOP_INSTANCE, PIXELS, CHARACTER_SET = 0x00100020, 0x00080018, 0x7FE00010, 0x00080005
+MANUFACTURER = 0x00080070
+IDENTITY_TAGS = (0x00080016, SOP_INSTANCE, 0x00100010, PATIENT_ID, 0x00100030, 0x0020000D, 0x0020000E)
 
 
 def image(name: str = "CT_small.dcm") -> Path:
     """An image of pydicom's."""
     return Path(str(get_testdata_file(name)))
+
+
+def everything_but(source: Path | str, *left_out: int) -> tuple[int, ...]:
+    """The tags of all that can be signed of a file, or of an image of this name, but for some."""
+    with DicomFile.open(source if isinstance(source, Path) else image(source)) as file:
+        return tuple(sorted(file.main.signable_tags - set(left_out)))
 
 
 @dataclass

@@ -94,7 +94,7 @@ def many(desk: Desk) -> list[FileVerdict]:
 
 def test_a_page_says_what_was_judged_by_what_and_how_it_came_out(many: list[FileVerdict]) -> None:
     page = outline(*many)
-    assert "4 of 8 files are not valid" in page.text
+    assert "5 of 8 files are not valid" in page.text
     assert "CN=Hospital CA, SHA-256 " in page.text
     assert "1 CRL, 0 OCSP responses." in page.text
     assert "Nothing is demanded of a file but that its signatures hold." in page.text
@@ -115,11 +115,28 @@ def test_a_page_about_one_file_has_its_verdict_as_title(many: list[FileVerdict])
         "Valid, with reservations",
         "Invalid",
         "Invalid",
-        "Valid, with reservations",
+        "Questionable",
         "Valid, with reservations",
         "Not signed",
         "The file could not be read",
     ]
+
+
+def test_a_questionable_signature_is_amber_and_unlike_a_valid_one(many: list[FileVerdict], tmp_path: Path) -> None:
+    valid, valid_but, _, _, questionable, *_ = many
+    looks = [look(verdict) for verdict in (valid, valid_but, questionable)]
+    assert [one.kind for one in looks] == ["good", "but", "question"]
+    page = outline(questionable)
+    assert "Not protected by a valid signature" in page.text
+    assert "protects none of them" not in page.text
+    assert re.search(r"\b1 of \d+ elements are covered", page.text)
+    assert {use["href"] for use in page.all("use")} >= {"#icon-question"}
+    assert Outline(page_of(valid, questionable)).all("svg")[1]["class"] == "icon question", "the page's head"
+    target = tmp_path / "page.html"
+    write_html(target, [questionable], judge())
+    light = {colour[:3] for colour in seen(target, tmp_path / "light").colours}
+    assert (0x8D, 0x5B, 0x00) in light
+    assert (0xB4, 0x26, 0x1F) not in light
 
 
 def test_without_trust_anchors_the_page_says_so(desk: Desk) -> None:
@@ -169,12 +186,12 @@ def test_pictures_can_be_left_out_and_are_bounded(many: list[FileVerdict]) -> No
 
 def test_the_page_of_an_archive_tells_what_is_not_valid_in_detail_and_lists_the_rest(many: list[FileVerdict]) -> None:
     page = Outline("".join(html_page(many, judge(), detailed=5)))
-    assert [article["id"] for article in page.all("article")] == ["file-1", "file-3", "file-4", "file-7", "file-8"]
+    assert [article["id"] for article in page.all("article")] == ["file-3", "file-4", "file-5", "file-7", "file-8"]
     assert "5 of the 8 files follow in detail" in page.text
     for verdict in many:
         assert verdict.name in page.text
     links = {link["href"] for link in page.all("a")}
-    assert links == {"#file-1", "#file-3", "#file-4", "#file-7", "#file-8"}
+    assert links == {"#file-3", "#file-4", "#file-5", "#file-7", "#file-8"}
 
 
 def test_a_file_that_was_replaced_since_has_no_picture(desk: Desk) -> None:
@@ -307,7 +324,7 @@ def test_every_text_has_the_contrast_of_wcag_aa(scheme: str) -> None:
     for text in ("ink", "soft", "link"):
         for ground in ("paper", "card", "well"):
             assert contrast(shades[text], shades[ground]) >= 4.5, (text, ground)
-    for tone in ("good", "but", "bad", "unsure", "historic"):
+    for tone in ("good", "but", "question", "bad", "unsure", "historic"):
         for ground in ("card", "well", f"{tone}-wash"):
             assert contrast(shades[tone], shades[ground]) >= 4.5, (tone, ground)
         for text in ("ink", "soft"):
