@@ -134,7 +134,7 @@ ItemPlace = Annotated[
     typer.Option(
         "--item",
         metavar="PLACE",
-        help=r"Sign an Item: 'ReferencedImageSequence\[0]'.",
+        help=r"Sign an Item: 'ReferencedImageSequence\[0]'. Its signature fits its content in any other object, too.",
         show_default=False,
         rich_help_panel=_WHAT,
     ),

@@ -21,6 +21,11 @@ from hsm_dicom.signatures.create import Timestamper
 from hsm_dicom.signatures.verdict_coverage import names
 from tokens.errors import TokenError
 
+_ITEM_ONLY = (
+    "Only an Item was signed. Its signature also fits its content in any other object, and protects nothing around it; "
+    "sign the main Data Set too (without --item) to protect the object."
+)
+
 
 class SigningRun:
     """One run over many files: what was signed, what failed, and how it is told."""
@@ -87,6 +92,8 @@ class SigningRun:
             return
         if self.signed == 1 and self.last is not None:
             _print_report(self.last, self.signer)
+        if self.signed and self.request.item:
+            output.say(_ITEM_ONLY)
         if self.skipped or self.failed or self.signed != 1:
             parts = [f"{output.count(self.signed, 'file')} signed"]
             parts += [f"{self.skipped} signed before"] if self.skipped else []

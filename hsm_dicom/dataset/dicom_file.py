@@ -127,10 +127,12 @@ class EncodedFile:
 class DicomFile(EncodedFile):
     """An open file that was walked.
 
-    ``signed_items`` are the Items that hold signatures or their MAC Parameters: path, start and end of each.
+    ``meta`` are the elements of the File Meta Information, whose offsets count in ``file``. ``signed_items`` are the
+    Items that hold signatures or their MAC Parameters: path, start and end of each.
     ``encapsulated_places`` are those of encapsulated Pixel Data.
     """
 
+    meta: tuple[Element, ...]
     main: DataSet
     signed_items: tuple[tuple[Path, int, int], ...]
     encapsulated_places: tuple[EncapsulatedPlace, ...]
@@ -147,7 +149,7 @@ class DicomFile(EncodedFile):
         file, status = open_source(path)
         source = file
         try:
-            head, syntax = _file_meta(file)
+            head, syntax, meta = _file_meta(file)
             if syntax.deflated:
                 source = inflate(file, head)
             walker = Walker(source, syntax, guess_private=guess_private)
@@ -166,6 +168,7 @@ class DicomFile(EncodedFile):
             syntax=syntax,
             head=head,
             status=status,
+            meta=meta,
             main=main,
             signed_items=tuple(walker.signed_items),
             encapsulated_places=tuple(walker.encapsulated),
@@ -211,6 +214,11 @@ class DicomFile(EncodedFile):
     def stream(self, level: DataSet, element: Element, update: Callable[[bytes | memoryview], object]) -> int:
         """Give the MAC byte stream of a sequence or of encapsulated Pixel Data to ``update``; return its size."""
         return self._walker().stream(element, level.path, update)
+
+    def meta_value(self, tag: int) -> bytes | None:
+        """The encoded value of an element of the File Meta Information, None where it has no such element."""
+        found = (self.file.read(e.value, e.end) for e in self.meta if e.tag == tag)
+        return next(found, None)
 
     def value(self, element: Element) -> bytes:
         """The encoded value, as it is in the file."""
@@ -278,8 +286,8 @@ def _group_lengths(level: DataSet, tag: int) -> tuple[int, ...]:
     return (element.value,) if element is not None and element.end - element.value == 4 else ()
 
 
-def _file_meta(file: Source) -> tuple[int, TransferSyntax]:
-    """Where the File Meta Information ends, and the Transfer Syntax it names (PS3.10 7.1)."""
+def _file_meta(file: Source) -> tuple[int, TransferSyntax, tuple[Element, ...]]:
+    """Where the File Meta Information ends, the Transfer Syntax it names, and its elements (PS3.10 7.1)."""
     if not file.size:
         raise NotDicomError(file.name, "the file is empty.")
     head = file.read(0, min(file.size, _META_START + 12))
@@ -309,4 +317,4 @@ def _file_meta(file: Source) -> tuple[int, TransferSyntax]:
         raise UnsupportedTransferSyntaxError(
             file.name, f"its Transfer Syntax {uid!r} is not one of PS3.5's; convert the file first."
         )
-    return end, syntax
+    return end, syntax, meta

@@ -37,6 +37,8 @@ class AnomalyCode(StrEnum):
     FRAME_COUNT_OPEN = "frame-count-open"
     OFFSET_TABLE = "offset-table"
     NO_FRAME = "no-frame"
+    LEVEL_OPEN = "level-open"
+    FILE_META_DIFFERS = "file-meta-differs"
 
 
 @dataclass(frozen=True)

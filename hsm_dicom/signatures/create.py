@@ -47,6 +47,7 @@ from hsm_dicom.signatures.errors import (
 )
 from hsm_dicom.signatures.fragments import frame_count_tags, require_unambiguous_fragments
 from hsm_dicom.signatures.insert import Insertion, insertion, insertion_edits
+from hsm_dicom.signatures.level import require_item
 from hsm_dicom.signatures.mac import feed_covered
 from hsm_dicom.signatures.main_content import why_unsignable
 from hsm_dicom.signatures.parts import PIXEL_DATA_TAGS, is_relied_on
@@ -64,9 +65,10 @@ class SigningRequest:
     """What is to be signed, how, and whose certificate goes with it.
 
     ``certificate`` is DER. ``tags`` None signs everything signable; with a list, the tags that the profile demands
-    are added. ``item`` is the place of an Item to sign in; () is the main Data Set. ``purpose`` is a code of
-    CID 7007. Weak hashes (MD5, SHA-1, RIPEMD-160) need ``allow_weak``. An object whose identity or content cannot be
-    signed as asked, because it is or holds elements of VR UN, needs ``allow_uncovered``.
+    are added. ``item`` is the place of an Item to sign in; () is the main Data Set. The signature of an Item fits its
+    content wherever that stands, in another object too. ``purpose`` is a code of CID 7007. Weak hashes (MD5, SHA-1,
+    RIPEMD-160) need ``allow_weak``. An object whose identity or content cannot be signed as asked, because it is or
+    holds elements of VR UN, needs ``allow_uncovered``.
     """
 
     certificate: bytes
@@ -330,6 +332,7 @@ def tags_to_sign(file: DicomFile, level: DataSet, request: SigningRequest) -> tu
         if is_empty(level[tag]):
             raise NotSignableError(f"{file.name}: {describe_tag(tag)} is empty; an image without pixels is not signed.")
     require_unambiguous_fragments(file, level.path, tags)
+    require_item(file, level, tags)
     signed = tuple(sorted(tags))
     if not request.allow_uncovered and (uncovered := _uncovered(level, signed, request)):
         reasons = [f"{describe_tag(tag)}: {why_unsignable(file, level, level[tag])}" for tag in uncovered]

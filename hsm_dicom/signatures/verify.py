@@ -37,6 +37,7 @@ from hsm_dicom.signatures.check import made_by, without_pad_byte
 from hsm_dicom.signatures.coverage import Coverage, coverage
 from hsm_dicom.signatures.envelope import find_foreign_content
 from hsm_dicom.signatures.fragments import find_fragment_defects
+from hsm_dicom.signatures.level import find_open_level
 from hsm_dicom.signatures.mac import feed_covered, feed_own
 from hsm_dicom.signatures.profiles import Profile, profiles_met
 from hsm_dicom.signatures.read import UID_OF_FILE, Purpose, SignatureItem, parse_date_time, signature_items
@@ -267,7 +268,7 @@ def _verified(file: DicomFile, item: SignatureItem, digests: _Digests) -> Verifi
 
 def _anomalies(file: DicomFile, item: SignatureItem) -> tuple[Anomaly, ...]:
     """Everything that a reader must know about an intact signature, from each module that looks for it."""
-    return (*find_foreign_content(file, item), *find_fragment_defects(file, item))
+    return (*find_foreign_content(file, item), *find_open_level(file, item), *find_fragment_defects(file, item))
 
 
 def _check(file: DicomFile, item: SignatureItem, digests: _Digests) -> None:

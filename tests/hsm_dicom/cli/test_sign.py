@@ -192,6 +192,7 @@ def test_tags_items_and_purposes(sign, signing_node: Node, tmp_path: Path) -> No
     item = sign(image(), "-o", tmp_path / "i.dcm", "--item", "OtherPatientIDsSequence[0]")
     assert item.status == exits.OK
     assert "place OtherPatientIDsSequence[0]" in item.said
+    assert "Only an Item was signed. Its signature also fits its content in any other object" in item.said
 
 
 def test_an_sr_is_signed_under_its_profile(sign, tmp_path: Path) -> None:

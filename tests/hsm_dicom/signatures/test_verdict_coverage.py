@@ -13,6 +13,7 @@ from hsm_dicom.dataset import DicomFile
 from hsm_dicom.dataset.tags import tag_name
 from hsm_dicom.signatures import Profile, verify
 from hsm_dicom.signatures.errors import UncoveredContentError
+from hsm_dicom.signatures.level import MODALITY
 from hsm_dicom.signatures.parts import GEOMETRY, PICTURE
 from hsm_dicom.signatures.verdict import Cause, Outcome, Word, exit_code
 from tests.hsm_dicom.signatures.verdict_cases import (
@@ -47,7 +48,7 @@ def test_what_is_outside_is_named_the_gravest_first(desk: Desk) -> None:
 
 def test_what_changes_what_is_seen_is_named_before_private_and_other_elements(desk: Desk) -> None:
     image_tags = {int(element.tag) for element in pydicom.dcmread(image())}
-    relied_on = {*IDENTITY_TAGS, *PICTURE, *GEOMETRY} & image_tags
+    relied_on = {*IDENTITY_TAGS, MODALITY, *PICTURE, *GEOMETRY} & image_tags
     one = only(judge().file(desk.verified(tags=tuple(relied_on))))
     assert one.word is Word.VALID_BUT
     assert codes(one) == [Cause.CHARACTER_SET_OPEN, Cause.SEEN_OPEN, Cause.PRIVATE_OPEN, Cause.ELEMENTS_OPEN]
