@@ -111,7 +111,7 @@ def test_transports_do_not_share_a_listener(iscl_site: ISCLSite) -> None:
         ({"peer": f"wire = {{ message_timeout = 1{'0' * 400} }}"}, "peers.archive.iscl.wire", "larger than anything"),
         ({"peer": "encryption_key = 1.5"}, "peers.archive.iscl.encryption_key", "A whole number must stand here"),
         ({"peer": f"mac_key = 1{'0' * 5000}"}, "", "a number of thousands of digits"),
-        ({"peer": f"allow = {'[' * 3000}"}, "", "or lists in lists"),
+        ({"peer": f"allow = {'[' * 3000}"}, "", "or lists nested in lists"),
         ({"peer": 'macc = "md5"'}, "peers.archive.iscl.macc", "Is 'mac' meant?"),
         ({"peer": 'over = "ssh"'}, "peers.archive.iscl.over", "none of those that there are"),
         ({"listener": 'mac = "none"'}, "listeners.archive", "no mac"),
