@@ -28,6 +28,7 @@ from hsm_dicom.config.sections import Configuration, IdentitySection
 from hsm_dicom.errors import HsmDicomError
 from hsm_dicom.trust import TrustFileError, order_chain, read_certificate_file
 from tokens.card_uri import CardUri
+from tokens.certificates import CertificateUnreadableError, load_certificate
 from tokens.keys import TokenECPrivateKey, TokenRSAPrivateKey
 from tokens.pin import PinSource
 from tokens.pkcs11.ceremony import keys_of
@@ -192,9 +193,13 @@ def access_to_key(
 def read_certificates(path: Path) -> tuple[x509.Certificate, ...]:
     """Every certificate in a PEM, DER or PKCS#7 file, in its order. Raises `CertificateFileError`."""
     try:
-        parts = read_certificate_file(path, _content(path))
-        return tuple(x509.load_der_x509_certificate(part.der) for part in parts)
-    except (TrustFileError, ValueError) as error:
+        return tuple(load_certificate(part.der) for part in read_certificate_file(path, _content(path)))
+    except CertificateUnreadableError as error:
+        raise CertificateFileError(
+            f"{path} holds no certificate that can be read: it {error}. A certificate is named as a PEM file "
+            "(-----BEGIN CERTIFICATE-----), in DER, or in PKCS#7."
+        ) from error
+    except TrustFileError as error:
         raise CertificateFileError(
             f"{path} holds no certificate that can be read; name a PEM file (-----BEGIN CERTIFICATE-----)."
         ) from error

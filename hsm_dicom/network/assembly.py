@@ -15,6 +15,7 @@ from hsm_dicom.network.sockets import READ_SECONDS
 from hsm_dicom.network.tls_transport import TLSTransport
 from hsm_dicom.network.transport import SecureTransport
 from hsm_dicom.tls import ContextError, LegacyRefused, client_context, server_context
+from hsm_dicom.tls.hosts import ascii_host
 from hsm_dicom.trust import Verifier
 
 
@@ -88,7 +89,8 @@ def _accepting_tls(
 def _connecting_tls(peer: Peer, identity: Identity | None, verifier: Verifier) -> SecureTransport:
     names = peer.match.names
     one_name = len(names) == 1
-    server_name = names[0] if one_name else peer.host
+    named = names[0] if one_name else peer.host
+    server_name = None if named is None else ascii_host(named)
     transport: SecureTransport
     if peer.legacy is None:
         context = client_context(

@@ -34,6 +34,7 @@ from hsm_dicom.network.settings import Limits
 from hsm_dicom.network.sockets import answer_at_once
 from hsm_dicom.network.transport import Secured, SecureTransport, Wants
 from hsm_dicom.tls import FailureReason, HandshakeFailed
+from hsm_dicom.tls.hosts import ascii_host
 
 _BACKLOG = 128
 _PAUSE_SECONDS = 0.25
@@ -161,7 +162,8 @@ class Listener:
             return
         self.counts.accepted += 1
         answer_at_once(connection)
-        peer: Address = (str(address[0]), int(address[1]))
+        # An IPv4 caller of `::` comes as ::ffff:192.0.2.1 (RFC 4291, 2.5.5.2), which nobody has written anywhere.
+        peer: Address = (str(address[0]).removeprefix("::ffff:"), int(address[1]))
         now = time.monotonic()
         deadline = now + self.limits.handshake_seconds
         pending = Pending(self.counts.accepted, peer, origin_of(peer[0]), connection, deadline)
@@ -358,9 +360,12 @@ _LISTENING = {
 
 
 def _listening(address: Address) -> socket.socket:
-    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    """A listening socket; `::` stands for every address, IPv4's too."""
+    host, port = address
+    every = host == "::" and socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server(address, family=family, backlog=_BACKLOG)
+        return socket.create_server((ascii_host(host), port), family=family, backlog=_BACKLOG, dualstack_ipv6=every)
     except OSError as error:
         remedy = _LISTENING.get(error.errno or 0, "Correct host and port of the listener.")
         why = os.strerror(error.errno or 0)

@@ -36,6 +36,7 @@ from hsm_dicom.network.sockets import answer_at_once
 from hsm_dicom.network.transport import ConnectionFacts, Secured, SecureTransport
 from hsm_dicom.tls import FailureReason, HandshakeFailed
 from hsm_dicom.tls.failures import refusal_after_handshake
+from hsm_dicom.tls.hosts import ascii_host
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +121,7 @@ def secure(peer: Peer, transport: SecureTransport, patience: Patience | None = N
 def _connect(peer: Peer, seconds: float) -> socket.socket:
     address = peer.address
     try:
-        return socket.create_connection((peer.host, peer.port), timeout=seconds)
+        return socket.create_connection((ascii_host(peer.host or ""), peer.port), timeout=seconds)
     except TimeoutError as error:
         raise CannotConnect(
             f"{_at(peer)} did not answer within {seconds:g} seconds; see whether it is switched on and a firewall "

@@ -16,6 +16,7 @@ from pathlib import Path
 from hsm_dicom.iscl import ISCLSettings
 from hsm_dicom.network.errors import SettingsError
 from hsm_dicom.tls import DEFAULT, Authentication, Profile
+from hsm_dicom.tls.hosts import HostNameError, ascii_host
 from hsm_dicom.tls.settings import LegacyOpening
 
 DICOM_TLS_PORT = 2762
@@ -87,6 +88,8 @@ class Peer:
         for title in self.ae_titles:
             check_ae_title(title)
         _one_transport_only(f"Peer '{self.name}'", self.legacy, self.iscl)
+        for host in (*((self.host,) if self.host else ()), *self.certificate.names):
+            _check_host(f"Peer '{self.name}'", host)
         if self.match.empty and uses_tls(self.iscl):
             raise SettingsError(
                 f"Nothing says how the certificate of peer '{self.name}' is recognised; "
@@ -179,6 +182,7 @@ class ListenerSettings:
 
     def __post_init__(self) -> None:
         check_ae_title(self.ae_title)
+        _check_host(f"The listener '{self.name}'", self.host)
         _one_transport_only(f"The listener '{self.name}'", self.legacy, self.iscl)
         if self.legacy is not None and not self.peers:
             raise SettingsError(
@@ -195,6 +199,13 @@ def uses_tls(opening: ISCLOpening | None) -> bool:
 def _one_transport_only(who: str, legacy: LegacyOpening | None, iscl: ISCLOpening | None) -> None:
     if legacy is not None and iscl is not None:
         raise SettingsError(f"{who} opens a retired TLS profile and ISCL; leave one of them out.")
+
+
+def _check_host(who: str, host: str) -> None:
+    try:
+        ascii_host(host)
+    except HostNameError as error:
+        raise SettingsError(f"{who} has a host that cannot be used: {error}") from error
 
 
 def check_ae_title(title: str) -> None:

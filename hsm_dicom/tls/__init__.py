@@ -8,6 +8,7 @@
 | offered.py        | what of a profile the installed OpenSSL offers                                     |
 | verification.py   | `hsm_dicom.trust` asked inside the handshake                                       |
 | signer.py         | handshake signatures by any private key                                            |
+| hosts.py          | host names as DNS and certificates have them                                       |
 | facts.py          | what was negotiated, and with whom                                                 |
 | failures.py       | from an `ssl.SSLError` to a sentence                                               |
 | errors.py         | `HandshakeFailed` and the rest                                                     |

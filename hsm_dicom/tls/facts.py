@@ -15,6 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from hsm_dicom.tls.algorithms import SuiteAlgorithms, algorithms_of
+from hsm_dicom.tls.hosts import HostNameError, ascii_host
 from hsm_dicom.tls.suites import suite_called
 from hsm_dicom.trust.certificates import name_text
 
@@ -34,12 +35,17 @@ class PeerCertificate:
     def is_for(self, name: str) -> bool:
         """Whether the subject alternative name holds a host name or an address (RFC 9525, 6.3 and 6.5).
 
-        A wildcard stands for one whole label at the beginning.
+        A wildcard stands for one whole label at the beginning. A name with other letters than ASCII's is compared by
+        its A-labels, which certificates hold (RFC 9525, 6.3).
         """
         try:
             return str(ipaddress.ip_address(name)) in self.ip_addresses
         except ValueError:
-            wanted = name.rstrip(".").lower()
+            pass
+        try:
+            wanted = ascii_host(name).lower()
+        except HostNameError:
+            return False
         _, _, rest = wanted.partition(".")
         held = {dns.rstrip(".").lower() for dns in self.dns_names}
         return wanted in held or ("." in rest and f"*.{rest}" in held)

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import ssl
 
-from cryptography import x509
-
 from hsm_dicom.tls import signer, verification
 from hsm_dicom.tls.errors import FailureReason, HandshakeFailed
-from hsm_dicom.trust.certificates import name_text
+from hsm_dicom.trust.certificates import subject_text
 from tokens.errors import TokenError
 
 _NOT_TLS = frozenset(
@@ -91,8 +89,7 @@ def refusal_after_handshake(error: ssl.SSLError, peer: str) -> HandshakeFailed |
 def _certificate_refused(
     error: ssl.SSLCertVerificationError, judged: verification.Judged, peer: str
 ) -> HandshakeFailed:
-    subject = name_text(x509.load_der_x509_certificate(judged.certificate).subject)
-    who = f"{peer}, '{subject}'"
+    who = f"{peer}, '{subject_text(judged.certificate)}'"
     if judged.verdict.trusted and judged.code in (
         verification.X509_V_ERR_HOSTNAME_MISMATCH,
         verification.X509_V_ERR_IP_ADDRESS_MISMATCH,

@@ -5,13 +5,14 @@ No key of ours is used, so a server can be asked often. RFC 8446, 4.1; RFC 5246,
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import socket
 import struct
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from hsm_dicom.tls.hosts import ascii_host, is_address
 
 SSL3, TLS10, TLS11, TLS12, TLS13 = 0x0300, 0x0301, 0x0302, 0x0303, 0x0304
 VERSION_NAMES = {SSL3: "SSLv3", TLS10: "TLSv1.0", TLS11: "TLSv1.1", TLS12: "TLSv1.2", TLS13: "TLSv1.3"}
@@ -56,11 +57,7 @@ def ask(address: tuple[str, int], version: int, suites: Sequence[int], name: str
 
 def server_name(host: str) -> str | None:
     """The host as it may stand in the server name extension; an address is none (RFC 6066, 3)."""
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return host
-    return None
+    return None if is_address(host) else ascii_host(host)
 
 
 def client_hello(version: int, suites: Sequence[int], name: str | None = None) -> bytes:
@@ -78,7 +75,7 @@ def client_hello(version: int, suites: Sequence[int], name: str | None = None) -
 def _extensions(version: int, name: str | None) -> bytes:
     found = b""
     if name is not None:
-        found += _extension(_SERVER_NAME, _long(b"\0" + _long(name.encode("idna"))))
+        found += _extension(_SERVER_NAME, _long(b"\0" + _long(name.encode("ascii"))))
     found += _extension(_GROUPS, _long(_numbers(_EVERY_GROUP)))
     found += _extension(_POINT_FORMATS, _short(b"\0"))
     if version >= TLS12:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from hsm_dicom.tls import hello, openssl
 from hsm_dicom.tls.errors import FailureReason, HandshakeFailed
 from hsm_dicom.tls.facts import PeerCertificate, peer_certificate
+from hsm_dicom.tls.hosts import ascii_host
 from hsm_dicom.tls.offered import offered
 from hsm_dicom.tls.profiles import DEFAULT, Profile
 from hsm_dicom.tls.suites import SUITES
@@ -87,8 +88,9 @@ def probe(
 ) -> ProbeResult:
     """Ask a server what it offers, by some dozens of connections. Shows no identity and speaks no DICOM.
 
-    Raises `HandshakeFailed` where there is nobody, or nobody who speaks TLS.
+    Raises `HandshakeFailed` where there is nobody, or nobody who speaks TLS, and `HostNameError`.
     """
+    host = ascii_host(host)
     _demand_tls(host, port, seconds)
     versions = (hello.TLS13, hello.TLS12, hello.TLS11, hello.TLS10, hello.SSL3)
     offers = tuple(offer for version in versions if (offer := _offer(host, port, version, seconds)))

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, r
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from hsm_dicom.trust.der import without_padding
+from tokens.certificates import CertificateUnreadableError, check_readable, load_certificate
 
 _LONGEST_NAME = 256
 
@@ -32,6 +33,8 @@ def read_certificate(source: x509.Certificate | bytes, max_bytes: int) -> x509.C
         _read_through(certificate, max_bytes)
     except MalformedCertificate:
         raise
+    except CertificateUnreadableError as error:
+        raise MalformedCertificate(f"is malformed: it {error}") from error
     except Exception as error:
         # A foreign parser facing hostile bytes: whatever it raises, this is no usable certificate.
         raise MalformedCertificate(f"is malformed: {_one_line(str(error) or type(error).__name__)}") from error
@@ -45,7 +48,7 @@ def _parse(data: bytes, max_bytes: int) -> x509.Certificate:
         der = without_padding(bytes(data))
     except ValueError as error:
         raise MalformedCertificate(f"is malformed: {error}") from error
-    return x509.load_der_x509_certificate(der)
+    return load_certificate(der)
 
 
 def _read_through(certificate: x509.Certificate, max_bytes: int) -> None:
@@ -56,11 +59,7 @@ def _read_through(certificate: x509.Certificate, max_bytes: int) -> None:
         # Parsers pass over the count of unused bits: two different certificates would carry one signature.
         raise MalformedCertificate("is malformed: its signature is not a whole number of bytes")
     certificate.public_key()
-    certificate.subject.public_bytes()
-    certificate.issuer.public_bytes()
-    certificate.extensions  # noqa: B018  parsed on first use, raises for what RFC 5280 does not allow
-    certificate.not_valid_before_utc  # noqa: B018
-    certificate.not_valid_after_utc  # noqa: B018
+    check_readable(certificate)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -72,6 +71,14 @@ def der_of(certificate: x509.Certificate) -> bytes:
 def fingerprint(certificate: x509.Certificate) -> bytes:
     """The SHA-256 of the DER, 32 bytes: the identity of a certificate everywhere in this package."""
     return certificate.fingerprint(hashes.SHA256())
+
+
+def subject_text(der: bytes) -> str:
+    """The subject of a certificate, for messages; words in its place where it cannot be read."""
+    try:
+        return name_text(load_certificate(der).subject)
+    except CertificateUnreadableError:
+        return "a certificate that cannot be read"
 
 
 def name_text(name: x509.Name) -> str:

@@ -5,6 +5,7 @@ All functions work inside one session, on the thread that holds it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,10 +17,13 @@ from pkcs11 import Attribute, KeyType, Object, ObjectClass, Session
 from pkcs11 import PrivateKey as PrivateKeyObject
 from pkcs11 import exceptions as p11
 
+from tokens.certificates import CertificateUnreadableError, check_readable
 from tokens.errors import NoSuchKey, NotAPrivateKey, SeveralKeys, UnsupportedKey
 from tokens.keys import CURVES
 from tokens.policy import KeyAttributes
 from tokens.uri import Pkcs11Uri
+
+log = logging.getLogger(__name__)
 
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
 
@@ -159,7 +163,8 @@ def certificates(session: Session, key: PrivateKeyObject) -> tuple[x509.Certific
         return ()
     template = {**_named(key_name(key)), Attribute.CLASS: ObjectClass.CERTIFICATE}
     parsed = (_certificate(found) for found in list(session.get_objects(template)))
-    return tuple(c for c in parsed if c is not None and _certified(c) == public)
+    own = (c for c in parsed if c is not None and _certified(c) == public)
+    return tuple(c for c in own if _is_readable(c, key_name(key)))
 
 
 def list_keys(session: Session) -> list[KeyEntry]:
@@ -247,6 +252,15 @@ def _certified(certificate: x509.Certificate) -> PublicKey | None:
     except (ValueError, UnsupportedAlgorithm):
         return None
     return public if isinstance(public, rsa.RSAPublicKey | ec.EllipticCurvePublicKey) else None
+
+
+def _is_readable(certificate: x509.Certificate, name: KeyName) -> bool:
+    try:
+        check_readable(certificate)
+    except CertificateUnreadableError as error:
+        log.warning("The certificate stored with key %s is not used: it %s.", name, error)
+        return False
+    return True
 
 
 def _certificate(found: Object) -> x509.Certificate | None:

@@ -12,6 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from pkcs11 import Mechanism
 
+from tokens.certificates import CertificateUnreadableError, load_certificate
 from tokens.errors import CardLost, MechanismNotOffered
 from tokens.keys import CiphertextRejected
 from tokens.smartcard import tlv
@@ -129,9 +130,9 @@ def deciphered(session: CardSession, ciphertext: bytes) -> bytes:
 def loaded(der: bytes) -> x509.Certificate:
     """A certificate from a card. Raises `CardLost` where it cannot be read."""
     try:
-        return x509.load_der_x509_certificate(der)
-    except ValueError as error:
-        raise CardLost("The certificate on the card cannot be read; it is damaged, or was cut off.") from error
+        return load_certificate(der)
+    except CertificateUnreadableError as error:
+        raise CardLost(f"The certificate on the card cannot be used: it {error}.") from error
 
 
 def require_usage(key: CardKey, usage: KeyUsage, description: str) -> None:
