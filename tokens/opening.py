@@ -14,11 +14,12 @@ from tokens.credentials import Credentials, DeviceFailure
 from tokens.errors import PinSourceError, UriError
 from tokens.keys import PrivateKey, private_key
 from tokens.pin import PinSource, parse_pin_source
-from tokens.pkcs11.connection import DEFAULT_SESSIONS, Connection
+from tokens.pkcs11.connection import Connection
 from tokens.pkcs11.key import Pkcs11Key
 from tokens.pkcs11.module import Module, load_module
 from tokens.pkcs11.search import TokenInfo, find_token
 from tokens.pkcs11.secrets import Pkcs11Secrets
+from tokens.pkcs11.sessions import DEFAULT_SESSIONS
 from tokens.policy import KeyPolicy
 from tokens.refusals import RefusalMemory
 from tokens.secrets import Secrets

@@ -20,8 +20,8 @@ from tokens.credentials import DeviceFailure
 from tokens.keys import PrivateKey
 from tokens.opening import SharedConnection, module_of
 from tokens.pin import PinSource, parse_pin_source
-from tokens.pkcs11.connection import DEFAULT_SESSIONS
 from tokens.pkcs11.module import Module
+from tokens.pkcs11.sessions import DEFAULT_SESSIONS
 from tokens.policy import KeyPolicy, Weakness
 from tokens.refusals import RefusalMemory
 from tokens.secrets import Secrets

@@ -3,21 +3,29 @@
 import _ssl
 import contextlib
 import ctypes
+import os
+import secrets
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding
+from cryptography.hazmat.primitives.asymmetric import ec, padding
 
 from tests.softhsm import TestToken, new_token
-from tokens import open_key
-from tokens.errors import TokenLost
+from tests.tokens import scenes
+from tests.tokens.proxy import Proxy
+from tokens import open_key, open_secrets, open_token
+from tokens.errors import NoSuchKey, TokenLost
 from tokens.events import DeviceEvent, Login, Recovery, subscribed
 from tokens.gate import Gate, GateBusy
-from tokens.keys import TokenRSAPrivateKey
+from tokens.keys import TokenECPrivateKey, TokenRSAPrivateKey
+from tokens.pkcs11.ceremony import KeyKind, Usage, generate_key, keys_of
 from tokens.pkcs11.cryptoki import Role
+from tokens.pkcs11.secret_ceremony import import_secret, list_secrets
+from tokens.secrets import Use
+from tokens.uri import Pkcs11Uri
 
 PKCS1 = padding.PKCS1v15()
 
@@ -32,6 +40,10 @@ def key(node: TestToken):
 def sign(key: TokenRSAPrivateKey) -> None:
     signature = key.sign(b"data", PKCS1, hashes.SHA256())
     key.public_key().verify(signature, b"data", PKCS1, hashes.SHA256())
+
+
+def sign_ec(key: TokenECPrivateKey) -> None:
+    key.public_key().verify(key.sign(b"data", ec.ECDSA(hashes.SHA256())), b"data", ec.ECDSA(hashes.SHA256()))
 
 
 def heard_while_signing(key: TokenRSAPrivateKey) -> list[DeviceEvent]:
@@ -153,3 +165,108 @@ def test_a_gate_for_modules_that_bear_no_more_lets_callers_in_by_turns() -> None
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(call, range(12)))
     assert most == 1
+
+
+def test_a_login_lost_behind_our_back_is_made_again_for_what_needs_a_look_at_the_token(token: TestToken) -> None:
+    with open_key(token.generate("one", "p256")) as one, open_token(token.uri()) as connection:
+        other = token.generate("two", "p256")
+
+        def lose_the_login() -> None:
+            assert connection.module.cryptoki.logout(connection._anchor.handle) == 0
+
+        lose_the_login()
+        with open_key(other) as two:  # was: "label 'two' is a public key"
+            assert two.device.name.label == "two"
+        lose_the_login()
+        assert {entry.name.label for entry in keys_of(connection)} == {"one", "two"}
+        lose_the_login()
+        generate_key(connection, "three", KeyKind.P_256, Usage.SIGN)
+        lose_the_login()
+        with pytest.raises(NoSuchKey, match="'one', 'three', 'two'"):
+            open_key(token.uri("four"))
+        lose_the_login()
+        import_secret(connection, Use.ENCRYPTION, 1, bytearray(secrets.token_bytes(8)))
+        lose_the_login()
+        assert len(list_secrets(connection)) == 1
+        lose_the_login()
+        with open_secrets(token.uri()) as opened:
+            lose_the_login()
+            opened.check_value(Use.ENCRYPTION, 1)
+        sign_ec(one)
+
+
+SIGN_AND_TELL = """
+from tokens.events import Recovery, subscribed
+key = tokens.open_key(uris[0])
+sign(key)
+print("ready", flush=True)
+sys.stdin.readline()
+with subscribed(lambda event: isinstance(event, Recovery) and print(event.step, flush=True)):
+    said(lambda: sign(key))
+    try:
+        sign(key)
+    except TokenError as error:
+        print(error, flush=True)
+"""
+
+
+def play_with_a_fault(proxy: Proxy, uri: Pkcs11Uri, *rules: str) -> list[str]:
+    scene = scenes.begin(SIGN_AND_TELL, proxy.serving(uri), environment=proxy.environment(counted=True))
+    assert scene.stdout.readline() == "ready\n"
+    proxy.rule(*rules)
+    scene.stdin.write("\n")
+    return scenes.end(scene)
+
+
+@pytest.mark.parametrize("rv", ["0x5", "0x30", "0x82", "0x1a0", "0x80000042"])
+def test_a_module_that_only_a_new_start_heals_gets_one(node: TestToken, proxy: Proxy, rv: str) -> None:
+    # Its logins work, and each C_Sign fails, until C_Finalize: here, the first two of them.
+    printed = play_with_a_fault(proxy, node.uri("rsa"), f"C_Sign rv={rv} times=2")
+    assert printed == ["logged in again", "initialised the module and logged in again", "done"]
+
+
+@pytest.mark.parametrize("rv", ["0x80000042", "0x90"])
+def test_one_vendor_code_is_healed_by_a_new_login(node: TestToken, proxy: Proxy, rv: str) -> None:
+    assert play_with_a_fault(proxy, node.uri("rsa"), f"C_Sign rv={rv} times=1") == ["logged in again", "done"]
+
+
+def test_a_vendor_code_for_good_is_a_sentence_and_does_not_start_the_module_each_time(
+    node: TestToken, proxy: Proxy
+) -> None:
+    printed = play_with_a_fault(proxy, node.uri("rsa"), "C_Sign rv=0x80000042")
+    assert printed[:4] == [
+        "logged in again",
+        "initialised the module and logged in again",
+        "OperationFailed",
+        "logged in again",
+    ]
+    assert "CKR_VENDOR_DEFINED + 0x42" in printed[4]
+    assert proxy.calls()["C_Finalize"] == 2, "the second one at the end of the process"
+
+
+def test_a_module_is_not_started_anew_while_another_token_of_it_works(node: TestToken, proxy: Proxy) -> None:
+    code = """
+    keys = [tokens.open_key(uri) for uri in uris]
+    for key in keys:
+        sign(key)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    said(lambda: sign(keys[0]))
+    sign(keys[1])
+    sys.stdin.readline()
+    said(lambda: sign(keys[1]))
+    said(lambda: sign(keys[0]))
+    """
+    other = new_token(f"other{os.getpid()}")
+    uris = [proxy.serving(node.uri("rsa")), proxy.serving(other.generate("key"))]
+    scene = scenes.begin(code, *uris, environment=proxy.environment(counted=True))
+    assert scene.stdout.readline() == "ready\n"
+    proxy.rule("C_Sign rv=0x5 token=node")
+    scene.stdin.write("\n")
+    scene.stdin.flush()
+    assert scene.stdout.readline() == "TokenLost\n"
+    # Now both fail until the module is started anew: neither is a reason any more to leave it alone.
+    proxy.rule("C_Sign rv=0x5 times=2")
+    scene.stdin.write("\n")
+    assert scenes.end(scene) == ["done", "done"]
+    assert proxy.calls()["C_Finalize"] == 2

@@ -118,7 +118,7 @@ def exit_with(status: int) -> None:
 
 
 def test_a_wait_for_a_session_ends(token: TestToken, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tokens.pkcs11.connection.BUSY_TIMEOUT", 0.2)
+    monkeypatch.setattr("tokens.pkcs11.sessions.BUSY_TIMEOUT", 0.2)
     with open_key(token.generate("one"), sessions=1) as key:
         connection = key.device._connection
         inside, release = threading.Event(), threading.Event()

@@ -8,7 +8,9 @@
 | `search`                                                  | which token                                             |
 | `login`                                                   | presenting a PIN, at most once                          |
 | `capabilities`                                            | the mechanisms that a token lists                       |
-| `connection`                                              | the login, a pool of sessions, healing                  |
+| `sessions`                                                | the login, and a pool of sessions                       |
+| `connection`                                              | jobs in these sessions, done again after a loss         |
+| `return_values`                                           | the names of CK_RVs, and their exceptions               |
 | `faults`                                                  | PKCS#11's errors, by remedy                             |
 | `objects`                                                 | keys and certificates as plain data                     |
 | `key`                                                     | a private key that carries out a rung                   |

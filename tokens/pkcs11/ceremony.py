@@ -22,7 +22,7 @@ from tokens.errors import CeremonyError, NoSuchKey, OperationFailed, SeveralKeys
 from tokens.events import CeremonyStep, Outcome, emit
 from tokens.pin import Pin, PinSource
 from tokens.pkcs11 import cryptoki
-from tokens.pkcs11.connection import Connection, session_handle
+from tokens.pkcs11.connection import Connection
 from tokens.pkcs11.cryptoki import Role
 from tokens.pkcs11.faults import name as fault_name
 from tokens.pkcs11.faults import translated
@@ -37,6 +37,7 @@ from tokens.pkcs11.objects import (
     list_keys,
 )
 from tokens.pkcs11.search import FoundToken, TokenInfo, find_token, present_tokens
+from tokens.pkcs11.sessions import Worker, session_handle
 from tokens.refusals import RefusalMemory
 from tokens.uri import Pkcs11Uri
 
@@ -214,7 +215,12 @@ def change_pin(
 
 def keys_of(connection: Connection) -> list[KeyEntry]:
     """Every private key on the token, with what the token says of it and its certificates."""
-    return connection.run(lambda worker: list_keys(worker.session), "list its keys")
+
+    def read(worker: Worker) -> list[KeyEntry]:
+        connection.check_login(worker)
+        return list_keys(worker.session)
+
+    return connection.run(read, "list its keys")
 
 
 def _companions_of(session: Session, key: PrivateKey) -> list[Object]:

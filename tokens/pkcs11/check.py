@@ -16,11 +16,12 @@ from pkcs11 import exceptions as p11
 from tokens.errors import TokenError
 from tokens.keys import private_key
 from tokens.pkcs11.ceremony import KeyKind, generate_temporary_key, keys_of
-from tokens.pkcs11.connection import Connection, Worker
+from tokens.pkcs11.connection import Connection
 from tokens.pkcs11.key import Pkcs11Key
 from tokens.pkcs11.objects import find_private_key
 from tokens.pkcs11.search import TokenInfo
 from tokens.pkcs11.secret_check import SecretCheck, check_secrets
+from tokens.pkcs11.sessions import Worker
 from tokens.policy import Finding, KeyAttributes, KeyPolicy, Weakness, judge
 from tokens.trials import OperationCheck, rate, trials_of, tried
 from tokens.uri import Pkcs11Uri

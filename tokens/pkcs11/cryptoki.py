@@ -40,9 +40,20 @@ class _Function(IntEnum):
     INIT_TOKEN = 9
     INIT_PIN = 10
     SET_PIN = 11
+    GET_SESSION_INFO = 15
     LOGIN = 18
     LOGOUT = 19
     GENERATE_RANDOM = 64
+
+
+class SessionState(IntEnum):
+    """CK_STATE."""
+
+    RO_PUBLIC = 0
+    RO_USER = 1
+    RW_PUBLIC = 2
+    RW_USER = 3
+    RW_SO = 4
 
 
 class _InitializeArguments(ctypes.Structure):
@@ -115,6 +126,12 @@ class Cryptoki:
     def logout(self, session: int) -> int:
         """C_Logout, which ends every session's login."""
         return self._call(_Function.LOGOUT, ctypes.c_ulong(session))
+
+    def session_state(self, session: int) -> tuple[int, int]:
+        """C_GetSessionInfo: CK_RV, and CK_SESSION_INFO's state."""
+        info = (ctypes.c_ulong * 4)()  # slotID, state, flags, ulDeviceError
+        rv = self._call(_Function.GET_SESSION_INFO, ctypes.c_ulong(session), info)
+        return rv, int(info[1])
 
     def generate_random(self, session: int, length: int) -> int:
         """C_GenerateRandom; the octets are not returned."""

@@ -12,6 +12,7 @@ from tokens.errors import (
     PinLocked,
     TokenError,
 )
+from tokens.pkcs11.return_values import VENDOR_DEFINED, name_of, value_of
 
 SESSION_LOST = (
     p11.SessionHandleInvalid,
@@ -20,6 +21,7 @@ SESSION_LOST = (
     p11.KeyHandleInvalid,
     p11.ObjectHandleInvalid,
     p11.OperationNotInitialized,
+    p11.OperationActive,
 )
 """A new session, logged in again, will do."""
 
@@ -59,24 +61,27 @@ class SessionStale(Exception):
     """The module was initialised again between taking a session and using it: take another."""
 
 
-def is_not_initialised(error: p11.PKCS11Error) -> bool:
-    """CKR_CRYPTOKI_NOT_INITIALIZED, for which python-pkcs11 has no class."""
-    return type(error) is p11.PKCS11Error and "not initialized" in str(error)
+_BROKEN_MODULE = (0x190, 0x1A0, 0x1A1)
+"""CKR_CRYPTOKI_NOT_INITIALIZED, CKR_MUTEX_BAD and CKR_MUTEX_NOT_LOCKED, for which python-pkcs11 has no class."""
 
 
 def is_healable(error: Exception) -> bool:
     """Whether finding the token again may help."""
     if isinstance(error, (SessionStale, NoSuchToken, LoginUnanswered, *SESSION_LOST, *TOKEN_LOST)):
         return True
-    return isinstance(error, p11.PKCS11Error) and is_not_initialised(error)
+    return value_of(error) in _BROKEN_MODULE or is_vendor_defined(error)
+
+
+def is_vendor_defined(error: Exception) -> bool:
+    """Whether the maker of the module alone knows what it means. It may be a loss, so healing is tried, once."""
+    value = value_of(error)
+    return value is not None and value >= VENDOR_DEFINED
 
 
 def name(error: Exception) -> str:
     """CKR_DEVICE_REMOVED for DeviceRemoved."""
-    if type(error) is p11.PKCS11Error:
-        return str(error) or "an unknown PKCS#11 error"
-    words = "".join("_" + c if c.isupper() else c.upper() for c in type(error).__name__)
-    return "CKR" + words
+    value = value_of(error)
+    return type(error).__name__ if value is None else name_of(value)
 
 
 def translated(error: p11.PKCS11Error, doing: str) -> TokenError:

@@ -17,7 +17,7 @@ from tokens.events import KeyUse, Login, Outcome, emit
 from tokens.keys import CiphertextRejected
 from tokens.mechanisms import Rung
 from tokens.pin import Pin
-from tokens.pkcs11.connection import BUSY_TIMEOUT, Connection, Worker
+from tokens.pkcs11.connection import Connection
 from tokens.pkcs11.faults import CIPHERTEXT_REJECTED, translated
 from tokens.pkcs11.login import device_name
 from tokens.pkcs11.objects import (
@@ -28,6 +28,7 @@ from tokens.pkcs11.objects import (
     public_half,
     read_attributes,
 )
+from tokens.pkcs11.sessions import BUSY_TIMEOUT, Worker
 from tokens.policy import Finding, KeyAttributes, KeyPolicy, enforce
 from tokens.refusals import Answer
 from tokens.uri import Pkcs11Uri

@@ -30,6 +30,7 @@ from tokens.pkcs11.secret_objects import (
     label_of,
     told,
 )
+from tokens.pkcs11.sessions import Worker
 from tokens.reporting import ceremony_step
 from tokens.secrets import BLOCK, ZERO_IV, Use
 
@@ -106,16 +107,17 @@ def list_secrets(connection: Connection, prefix: str | None = None) -> list[Secr
     """The secrets under a prefix, by use and index."""
     prefix = prefix or DEFAULT_PREFIX
 
-    def read(session: Session) -> list[SecretEntry]:
+    def read(worker: Worker) -> list[SecretEntry]:
+        connection.check_login(worker)
         entries = []
-        for found in list(session.get_objects({Attribute.CLASS: ObjectClass.SECRET_KEY})):
+        for found in list(worker.session.get_objects({Attribute.CLASS: ObjectClass.SECRET_KEY})):
             place = _place(prefix, str(told(found, Attribute.LABEL)))
             if place is not None:
                 info = describe(found)  # type: ignore[arg-type]
                 entries.append(SecretEntry(*place, info, _check_value(found, info)))
         return entries
 
-    entries = connection.run(lambda worker: read(worker.session), "list its secrets")
+    entries = connection.run(read, "list its secrets")
     return sorted(entries, key=lambda entry: (entry.use, entry.index))
 
 

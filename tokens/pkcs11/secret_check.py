@@ -18,11 +18,12 @@ from pkcs11 import exceptions as p11
 from tokens.des_keys import encrypt_block
 from tokens.errors import AuthenticationFailed, KeyPolicyRefused, NoSuchKey, TokenLost, sentence_case
 from tokens.host_session_key import HostSessionKey
-from tokens.pkcs11.connection import Connection, Worker
+from tokens.pkcs11.connection import Connection
 from tokens.pkcs11.des_forms import FORMS, DesForm
 from tokens.pkcs11.secret_ceremony import form_to_take, temporary_secrets, try_forms
 from tokens.pkcs11.secret_objects import find_secret, label_of, told
 from tokens.pkcs11.secrets import Pkcs11Secrets
+from tokens.pkcs11.sessions import Worker
 from tokens.policy import KeyPolicy
 from tokens.secrets import ZERO_IV, Secrets, Use
 from tokens.trials import OperationCheck, Trial, demand, rate, tried

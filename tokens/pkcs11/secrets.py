@@ -32,7 +32,7 @@ from tokens.errors import (
     MechanismNotOffered,
     TokenLost,
 )
-from tokens.pkcs11.connection import Connection, Worker
+from tokens.pkcs11.connection import Connection
 from tokens.pkcs11.des_forms import FULL_MAC
 from tokens.pkcs11.des_forms import name as mechanism_name
 from tokens.pkcs11.secret_objects import (
@@ -44,6 +44,7 @@ from tokens.pkcs11.secret_objects import (
     label_of,
     told,
 )
+from tokens.pkcs11.sessions import Worker
 from tokens.policy import KeyPolicy, judge
 from tokens.reporting import key_use
 from tokens.secrets import BLOCK, ZERO_IV, Use

@@ -1,0 +1,237 @@
+"""The login session of one token, the anchor, and a bounded pool of worker sessions.
+
+PKCS#11 keeps one login for each process and token, and ends it with the session that logged in. So one session, the
+anchor, is held open for the login, and worker sessions are opened without a PIN. A worker serves one job at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from pkcs11 import PrivateKey, Session, TokenFlag
+from pkcs11 import exceptions as p11
+
+from tokens import forking
+from tokens.credentials import Credentials
+from tokens.errors import PinSourceError, TokenBusy, TokenLost, sentence_case
+from tokens.events import told_afterwards
+from tokens.pkcs11.capabilities import Capabilities
+from tokens.pkcs11.faults import SessionStale
+from tokens.pkcs11.login import log_in
+from tokens.pkcs11.module import Module
+from tokens.pkcs11.search import FoundToken, TokenInfo, find_token, tokens_now
+
+DEFAULT_SESSIONS = 8
+"""Worker sessions of one token at the most, unless configured."""
+
+BUSY_TIMEOUT = 60.0
+"""Seconds that a job waits for a session before `TokenBusy`."""
+
+
+@dataclass(eq=False)
+class Worker:
+    """One session, and the handles of the keys that were looked up in it."""
+
+    session: Session
+    epoch: int
+    generation: int
+    keys: weakref.WeakKeyDictionary[object, PrivateKey] = field(default_factory=weakref.WeakKeyDictionary)
+
+
+class SessionPool:
+    """The sessions of one token. What takes one and gives it back is `tokens.pkcs11.connection`."""
+
+    def __init__(
+        self,
+        module: Module,
+        token: TokenInfo,
+        credentials: Credentials | None,
+        sessions: int = DEFAULT_SESSIONS,
+    ) -> None:
+        self.module = module
+        self.token = token
+        self.credentials = credentials
+        self._limit = max(1, sessions)
+        self._changed = threading.Condition()
+        self.authenticating = threading.Lock()
+        """One context-specific login at a time, so that a PIN that went stale is refused once, not once a thread."""
+        self._anchor: Session | None = None
+        self._epoch = -1
+        self._generation = 0
+        self._idle: list[Worker] = []
+        self._busy = 0
+        self._closed = False
+        self._kept_open = 0
+        self._failing = False
+        self._not_again_before = 0.0
+        self._token: FoundToken
+        self._capabilities: Capabilities | None = None
+        module.used_by(self)
+        forking.register(self)
+
+    def is_alive(self) -> bool:
+        """Whether the token answers in the login session, and did its last job; False too while it is being healed."""
+        if self._failing or not self._changed.acquire(blocking=False):
+            return False
+        try:
+            if self._anchor is None or self._epoch != self.module.epoch:
+                return False
+            with self.module.gate:
+                self._anchor.generate_random(64)
+            return True
+        except (p11.PKCS11Error, TokenLost, TokenBusy):
+            return False
+        finally:
+            self._changed.release()
+
+    # -- forks ----------------------------------------------------------------------------------------------
+
+    def before_fork(self) -> None:
+        """The module is made quiet by its own owner."""
+
+    def after_fork_in_parent(self) -> None:
+        """Nothing was changed."""
+
+    def after_fork_in_child(self) -> None:
+        """The parent's sessions and its locks mean nothing here."""
+        self._changed = threading.Condition()
+        self.authenticating = threading.Lock()
+        self._anchor = None
+        self._epoch = -1
+        self._generation += 1
+        self._idle = []
+        self._busy = 0
+        self._kept_open = 0
+
+    # -- the pool -------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _owned(self) -> Iterator[None]:
+        # Whoever holds the lock may be logging in to a device that hangs: wait, but not for ever.
+        # What is told of it is told afterwards: who listens may use a key of this very token.
+        with told_afterwards():
+            if not self._changed.acquire(timeout=BUSY_TIMEOUT):
+                raise self._busy_error()
+            try:
+                yield
+            finally:
+                self._changed.release()
+
+    def _take(self) -> Worker:
+        deadline = time.monotonic() + BUSY_TIMEOUT
+        with self._owned():
+            while True:
+                self._ensure_login()
+                if self._idle:
+                    self._busy += 1
+                    return self._idle.pop()
+                if self._busy < self._limit:
+                    worker = self._open_worker()
+                    if worker is not None:
+                        self._busy += 1
+                        return worker
+                if not self._changed.wait(max(0.0, deadline - time.monotonic())):
+                    raise self._busy_error()
+
+    def _open_worker(self) -> Worker | None:
+        try:
+            with self.module.gate:
+                if self.module.epoch != self._epoch:
+                    raise SessionStale
+                session = self._token.handle.open()
+        except p11.SessionCount:
+            if not self._busy:
+                raise
+            # The token has fewer sessions than we were allowed: share those that there are.
+            self._limit = self._busy
+            return None
+        return Worker(session, self._epoch, self._generation)
+
+    def _give_back(self, worker: Worker) -> None:
+        with self._changed:
+            if worker.generation == self._generation and not self._closed:
+                self._busy -= 1
+                self._idle.append(worker)
+                self._changed.notify()
+            else:
+                self._close(worker.session, worker.epoch)
+
+    def _drop(self, worker: Worker) -> None:
+        with self._changed:
+            if worker.generation == self._generation:
+                self._busy -= 1
+                self._changed.notify()
+            self._close(worker.session, worker.epoch)
+
+    def _end_sessions(self) -> None:
+        for worker in self._idle:
+            self._close(worker.session, worker.epoch)
+        self._idle.clear()
+        if self._anchor is not None:
+            self._close(self._anchor, self._epoch)
+            self._anchor = None
+
+    def _close(self, session: Session, epoch: int) -> None:
+        # A module that is closed, or does not let anybody in, has no session that could be given back.
+        with contextlib.suppress(p11.PKCS11Error, TokenLost, TokenBusy), self.module.gate:
+            if self.module.epoch == epoch:
+                session.close()
+
+    # -- the login ------------------------------------------------------------------------------------------
+
+    def _ensure_login(self) -> None:
+        if self._closed:
+            raise TokenLost(f"The connection to {self.token.description} was closed.")
+        epoch = self.module.ready()
+        if self._anchor is not None and self._epoch == epoch:
+            return
+        self._log_in_anew()
+
+    def _log_in_anew(self) -> None:
+        self._end_sessions()
+        self._generation += 1
+        self._busy = 0
+        epoch = self.module.ready()
+        found = self._find()
+        with self.module.gate:
+            anchor = found.handle.open()
+        try:
+            if TokenFlag.LOGIN_REQUIRED in found.info.flags:
+                if self.credentials is None:
+                    raise PinSourceError(
+                        f"{sentence_case(found.info.description)} wants a PIN and no source for it was named; "
+                        "add --pin prompt, pin-source in the URI, or pin in the configuration."
+                    )
+                log_in(self.module, session_handle(anchor), found.info, self.credentials)
+        except BaseException:
+            self._close(anchor, epoch)
+            raise
+        self._anchor, self._epoch, self._token = anchor, epoch, found
+
+    def _find(self) -> FoundToken:
+        return find_token(self.module, self.token.uri, tokens_now)
+
+    def close(self) -> None:
+        """End all sessions and with them the login; wipe a PIN that was kept."""
+        with self._changed:
+            self._closed = True
+            self._end_sessions()
+            if self.credentials is not None:
+                self.credentials.forget()
+            self._changed.notify_all()
+
+    def _busy_error(self) -> TokenBusy:
+        return TokenBusy(
+            f"No session on {self.token.description} became free within {BUSY_TIMEOUT:.0f} seconds; "
+            "see whether it still answers, or allow more sessions."
+        )
+
+
+def session_handle(session: Session) -> int:
+    """CK_SESSION_HANDLE, which python-pkcs11's types do not mention."""
+    return int(session.handle)  # type: ignore[attr-defined]
