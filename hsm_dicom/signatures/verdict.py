@@ -214,7 +214,7 @@ def _unmet(signatures: tuple[SignatureVerdict, ...], policy: VerificationPolicy)
     Those about coverage and time narrow down which valid signatures over the main Data Set count; by these the
     required profiles must be met, each by one of them.
     """
-    counting = [one for one in signatures if not one.signature.place and _may_count(one)]
+    counting = [one for one in signatures if not one.signature.place and one.protects]
     that_count = ""
     for part in sorted(policy.cover):
         counting = [one for one in counting if one.signature.coverage and covers_part(one.signature.coverage, part)]
@@ -235,11 +235,6 @@ def _unmet(signatures: tuple[SignatureVerdict, ...], policy: VerificationPolicy)
     for requirement in sorted(policy.require - {Requirement.TIMESTAMP}):
         if not any(_meets(one, requirement) for one in counting):
             yield _MISSING[requirement].format(that_count)
-
-
-def _may_count(verdict: SignatureVerdict) -> bool:
-    """Whether its coverage is worth asking for: what a questionable signature leaves open is named by the demand."""
-    return verdict.word.good or verdict.word is Word.QUESTIONABLE
 
 
 def _meets(verdict: SignatureVerdict, requirement: Requirement) -> bool:

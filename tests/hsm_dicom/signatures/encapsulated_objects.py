@@ -79,6 +79,7 @@ def encapsulated_object(syntax: str, *parts: Elements) -> bytes:
     elements = {
         0x00080016: element(0x00080016, "UI", b"1.2.840.10008.5.1.4.1.1.7\0"),
         0x00080018: element(0x00080018, "UI", b"1.2.3.4.5\0"),
+        0x00080060: element(0x00080060, "CS", b"OT"),
         0x00100010: element(0x00100010, "PN", b"Muster^Anna "),
         0x00100020: element(0x00100020, "LO", b"4711"),
         0x0020000D: element(0x0020000D, "UI", b"1.2.3\0"),
