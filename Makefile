@@ -14,7 +14,7 @@ lint: .venv/.ready-test
 # The slow form of what the suite runs once: threads, forks, handshakes, a token that comes back, and every property and fuzz test.
 soak: .venv/.ready-test
 	HSM_DICOM_SOAK=20 $(bin)/pytest tests/tokens/test_threads.py tests/hsm_dicom/tls/test_soak.py \
-	  tests/hsm_dicom/network/test_token_back.py
+	  tests/hsm_dicom/network/test_token_back.py tests/hsm_dicom/network/test_costs.py
 	HSM_DICOM_SOAK=20 $(bin)/pytest -k "fuzz or hostile or any_single_bit or property"
 
 fuzz: .venv/.ready-test

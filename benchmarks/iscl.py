@@ -234,13 +234,13 @@ def _transfers(folder: Path, uri: Pkcs11Uri, secrets: Secrets) -> Iterator[Row]:
 def _serve_dicom(parent: Connection, uri: Pkcs11Uri, folder: Path) -> None:
     with open_secrets(uri) as secrets:
         receiver = Receiver("main", StorageSettings(folder=folder))
-        with _listening(secrets, receiver.handlers) as listener:
+        with _listening(secrets, receiver) as listener:
             parent.send(listener.address[1])
             threading.Event().wait()
 
 
 @contextlib.contextmanager
-def _listening(secrets: Secrets, handlers: Any = ()) -> Iterator[Listener]:
+def _listening(secrets: Secrets, receiver: Receiver | None = None) -> Iterator[Listener]:
     ae = AE("NODE")
     ae.add_supported_context(Verification)
     for context in AllStoragePresentationContexts[:120]:
@@ -249,7 +249,8 @@ def _listening(secrets: Secrets, handlers: Any = ()) -> Iterator[Listener]:
         associations=SOAK_ASSOCIATIONS, handshake_seconds=SECONDS, request_seconds=SECONDS, idle_seconds=SECONDS
     )
     peers = (Peer(name="CT1", ae_titles=("CT1",), host="127.0.0.1", iscl=OPENING),)
-    acceptor = Acceptor("main", ae, lambda: peers, handlers, limits)
+    handlers = receiver.handlers if receiver else ()
+    acceptor = Acceptor("main", ae, lambda: peers, handlers, limits, receiver.start_storing if receiver else None)
     transport = ISCLTransport(ISCLContext(ISCLSettings(authentication_data=b"NODE"), secrets))
     with Listener("main", ("127.0.0.1", 0), transport, acceptor.begin, limits) as listener:
         try:

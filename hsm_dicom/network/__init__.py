@@ -13,12 +13,13 @@
 | places.py, pending.py, lingering.py     | connections that are not identified: how many, what of them, their ends  |
 | pdu.py, negotiation.py                  | PDUs taken from a stream and checked, before pynetdicom sees them        |
 | request.py                              | the A-ASSOCIATE-RQ of a connection that was just secured                 |
-| association.py, upper_layer.py, messages.py | pynetdicom's association, in bounded time and memory, without polling |
+| association.py, upper_layer.py, messages.py, commands.py | pynetdicom's association, in bounded time and memory    |
 | authorisation.py                        | which AE titles a certificate, or the holder of an ISCL key, may use     |
 | acceptor.py, requestor.py               | associations that peers ask for, and that we ask for                     |
 | answers.py, endings.py                  | which answer fits a request; how an association ended, in words          |
 | service.py                              | a node that listens, and is reloaded                                     |
-| echo.py, store.py, receive.py           | C-ECHO and C-STORE as SCU, C-STORE as SCP                                |
+| echo.py, store.py                       | C-ECHO and C-STORE as SCU                                                |
+| receive.py, incoming.py                 | C-STORE as SCP: Data Sets to disk while they come, and what is refused   |
 | signature_check.py                      | signatures of what is received                                           |
 | sockets.py, pump.py                     | sockets that pynetdicom can be handed                                    |
 | events.py, errors.py                    | what happened; what can go wrong                                         |

@@ -86,7 +86,11 @@ def listener(configuration: Configuration, name: str | None = None) -> ListenerS
         authentication=Authentication(section.authentication),
         legacy=_opening(section.legacy),
         iscl=iscl,
-        storage=StorageSettings(folder=section.store, check_signatures=section.check_signatures)
+        storage=StorageSettings(
+            folder=section.store,
+            check_signatures=section.check_signatures,
+            largest_object_mib=section.largest_object_mib,
+        )
         if section.store
         else None,
         limits=Limits(**{limit.name: getattr(section, limit.name) for limit in fields(Limits)}),

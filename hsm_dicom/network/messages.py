@@ -14,11 +14,12 @@ from pydicom import Dataset
 from pynetdicom import evt
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
-from pynetdicom.dimse_messages import _MESSAGE_TYPES, C_STORE_RQ, DIMSEMessage
+from pynetdicom.dimse_messages import _MESSAGE_TYPES, DIMSEMessage
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import decode
 from pynetdicom.pdu_primitives import P_DATA
 
+from hsm_dicom.network.commands import C_STORE_RQ, MESSAGE_ID, CommandSet
 from hsm_dicom.network.errors import PDUError
 from hsm_dicom.network.upper_layer import NotifyingQueue, UpperLayer
 
@@ -31,12 +32,19 @@ MAXIMUM_HELD = 64 << 20
 WAITING_MESSAGES = 16
 """Messages that may wait to be served. Without asynchronous operations (PS3.7, D.3.3.3), there is one at a time."""
 
-_NO_DATA_SET = 0x0101
 _IS_COMMAND, _IS_LAST = 1, 2
 
 
 class DataSetSink(Protocol):
     """Where the Data Set of one C-STORE-RQ goes. Nothing here raises: what fails is said in the answer."""
+
+    @property
+    def sop_class_uid(self) -> str | None:
+        """The Affected SOP Class UID, if it is a UID."""
+
+    @property
+    def sop_instance_uid(self) -> str | None:
+        """The Affected SOP Instance UID, if it is a UID."""
 
     def write(self, data: bytes, /) -> None:
         """Take a part of it."""
@@ -45,7 +53,7 @@ class DataSetSink(Protocol):
         """Forget it; harmless to repeat."""
 
 
-StartStoring = Callable[[Association, int, Dataset], DataSetSink]
+StartStoring = Callable[[Association, int, CommandSet], DataSetSink]
 """From an association, a presentation context ID and the command set of a C-STORE-RQ to the place for the Data Set."""
 
 
@@ -60,6 +68,7 @@ class MessageReceiver(DIMSEServiceProvider):
         self._start_storing = start_storing
         self._command = bytearray()
         self._message: DIMSEMessage | None = None
+        self._message_id = 0
         self._sink: DataSetSink | None = None
 
     def receive_primitive(self, primitive: P_DATA) -> None:
@@ -110,37 +119,43 @@ class MessageReceiver(DIMSEServiceProvider):
 
     def _begin(self, context_id: int) -> None:
         """The command set is whole."""
-        try:
-            command = decode(BytesIO(bytes(self._command)), True, True)
-            field, kind = int(command.CommandField), int(command.CommandDataSetType)
-            if field & 0x8000 == 0 and field != 0x0FFF:
-                int(command.MessageID)
-        except Exception as error:  # a foreign parser on bytes from the network
-            raise PDUError(f"a command set that cannot be read ({type(error).__name__})") from error
-        finally:
-            self._command.clear()
-        if field not in _MESSAGE_TYPES:
-            raise PDUError(f"the unknown command {field:04X}H")
+        encoded = bytes(self._command)
+        self._command.clear()
+        command = CommandSet.read(encoded)
+        if command.field not in _MESSAGE_TYPES:
+            raise PDUError(f"the unknown command {command.field:04X}H")
         if self.msg_queue.qsize() >= WAITING_MESSAGES:
             raise PDUError("more messages at once than were agreed on")
-        message = _MESSAGE_TYPES[field][1]()
-        message.command_set, message.context_id, message.data_set = command, context_id, BytesIO()
+        message = _MESSAGE_TYPES[command.field][1]()
+        message.context_id, message.data_set = context_id, BytesIO()
         self._message = message
-        if isinstance(message, C_STORE_RQ) and self._start_storing is not None:
+        if command.field == C_STORE_RQ and self._start_storing is not None:
+            self._message_id = command.number(MESSAGE_ID)
             self._sink = self._start_storing(self.assoc, context_id, command)
-        if kind == _NO_DATA_SET:
+        else:
+            message.command_set = self._decoded(encoded)
+        if not command.has_data_set:
             self._complete(message)
+
+    @staticmethod
+    def _decoded(encoded: bytes) -> Dataset:
+        try:
+            return decode(BytesIO(encoded), True, True)
+        except Exception as error:  # a foreign parser on bytes from the network
+            raise PDUError(f"a command set that cannot be read ({type(error).__name__})") from error
 
     def _complete(self, message: DIMSEMessage) -> None:
         sink, self._sink, self._message = self._sink, None, None
-        evt.trigger(self.assoc, evt.EVT_DIMSE_RECV, {"message": message})
         primitive: Any
         if sink is not None:
             primitive = C_STORE()
-            primitive.MessageID = int(message.command_set.MessageID)
+            primitive.MessageID = self._message_id
+            primitive.AffectedSOPClassUID = sink.sop_class_uid
+            primitive.AffectedSOPInstanceUID = sink.sop_instance_uid
             primitive._context_id = message.context_id
             primitive.sink = sink
         else:
+            evt.trigger(self.assoc, evt.EVT_DIMSE_RECV, {"message": message})
             try:
                 primitive = message.message_to_primitive()
             except Exception as error:  # a foreign parser on bytes from the network

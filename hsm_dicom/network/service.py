@@ -73,7 +73,12 @@ class Service:
             for context in AllStoragePresentationContexts if receiver else ():
                 ae.add_supported_context(str(context.abstract_syntax), ALL_TRANSFER_SYNTAXES)
             self._acceptor = Acceptor(
-                settings.name, ae, self._peers, receiver.handlers if receiver else (), settings.limits
+                settings.name,
+                ae,
+                self._peers,
+                receiver.handlers if receiver else (),
+                settings.limits,
+                receiver.start_storing if receiver else None,
             )
             transport = self._loaded.transport()
             self._listener = Listener(

@@ -153,10 +153,12 @@ class Limits:
 class StorageSettings:
     """What a listener does with the SOP Instances that it receives.
 
-    `folder` takes them. With `check_signatures`, an instance whose digital signature does not hold is refused.
+    `folder` takes them. With `check_signatures`, an instance whose digital signature does not hold is refused. A Data
+    Set of more than `largest_object_mib` MiB (of 1048576 bytes) is refused as well.
     """
 
     folder: Path
+    largest_object_mib: int = 4096
     check_signatures: bool = False
 
 

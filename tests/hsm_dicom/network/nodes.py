@@ -17,6 +17,7 @@ from hsm_dicom.identity import Identity
 from hsm_dicom.network.acceptor import Acceptor
 from hsm_dicom.network.assembly import accepting, connecting
 from hsm_dicom.network.listener import Listener
+from hsm_dicom.network.receive import Receiver
 from hsm_dicom.network.requestor import Patience
 from hsm_dicom.network.settings import Limits, ListenerSettings, Peer
 from hsm_dicom.network.transport import SecureTransport
@@ -74,6 +75,7 @@ def node(
     verifier: Verifier | None = None,
     peers: Sequence[Peer] = (CT1,),
     handlers: Sequence[tuple[Any, ...]] = (),
+    receiver: Receiver | None = None,
     transport: SecureTransport | None = None,
     transform: Callable[[ListenerSettings], ListenerSettings] = lambda settings: settings,
     limits: Limits = QUICK,
@@ -87,7 +89,14 @@ def node(
     ae.add_supported_context(Verification)
     ae.add_supported_context(CTImageStorage)
     told: list[Event] = []
-    acceptor = Acceptor(settings.name, ae, lambda: settings.peers, handlers, settings.limits)
+    acceptor = Acceptor(
+        settings.name,
+        ae,
+        lambda: settings.peers,
+        receiver.handlers if receiver else handlers,
+        settings.limits,
+        receiver.start_storing if receiver else None,
+    )
     transport = transport or accepting(settings, identities or [hospital.rsa], verifier or hospital.verifier())
     with (
         events.subscribed(told.append),

@@ -19,7 +19,7 @@ from hsm_dicom.network.configured import listener, loader, peer, reaching
 from hsm_dicom.network.echo import echo
 from hsm_dicom.network.problems import problems
 from hsm_dicom.network.service import Loaded, Service
-from hsm_dicom.network.settings import Limits
+from hsm_dicom.network.settings import Limits, StorageSettings
 from hsm_dicom.tls import Authentication
 from tests.hsm_dicom.network.nodes import PATIENCE
 from tests.hsm_dicom.tls.fixtures import Hospital
@@ -75,6 +75,7 @@ legacy = {{ profile = "basic-tls", reason = "spare parts until the new one comes
 ae_title = "NODE"
 identities = ["node"]
 store = "received"
+largest_object_mib = 512
 handshake_seconds = 3
 unidentified_per_address = 9
 
@@ -97,7 +98,7 @@ def test_the_whole_of_it_is_understood(write: Write, tmp_path: Path) -> None:
     main, old = listener(configuration, "main"), listener(configuration, "old")
     assert main.host == "127.0.0.1"
     assert main.storage is not None
-    assert main.storage.folder == tmp_path / "received"
+    assert main.storage == StorageSettings(folder=tmp_path / "received", largest_object_mib=512)
     assert [one.name for one in main.peers] == ["pacs"]
     assert [one.name for one in old.peers] == ["digitiser"]
     assert main.limits == Limits(handshake_seconds=3, unidentified_per_address=9)
@@ -227,5 +228,6 @@ def test_a_reload_whose_file_is_broken_is_one_sentence(write: Write) -> None:
 def test_the_table_of_limits_in_the_docs_is_that_of_the_program() -> None:
     page = (Path(__file__).parents[3] / "docs" / "tls.md").read_text()
     told = {name: float(value) for name, value in re.findall(r"^\| `([a-z_]+)` +\| ([0-9.]+) ", page, re.M)}
-    assert told == {limit.name: limit.default for limit in fields(Limits)}
+    limits = {limit.name: limit.default for limit in fields(Limits)}
+    assert told == limits | {"largest_object_mib": StorageSettings(folder=Path()).largest_object_mib}
     assert told == {name: ListenerSection.model_fields[name].default for name in told}

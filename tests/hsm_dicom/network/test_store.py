@@ -25,7 +25,7 @@ from tests.hsm_dicom.tls.fixtures import Hospital
 @contextmanager
 def storing(hospital: Hospital, folder: Path, check: CheckFile | None = None, **wishes: Any) -> Iterator[Node]:
     receiver = Receiver("main", StorageSettings(folder=folder, check_signatures=check is not None), check)
-    with node(hospital, handlers=receiver.handlers, **wishes) as running:
+    with node(hospital, receiver=receiver, **wishes) as running:
         yield running
 
 

@@ -49,7 +49,7 @@ def node(ends: Ends, folder: Path, options: ISCLSettings) -> Iterator[Node]:
     for context in AllStoragePresentationContexts:
         ae.add_supported_context(str(context.abstract_syntax), ALL_TRANSFER_SYNTAXES)
     told: list[events.Event] = []
-    acceptor = Acceptor("main", ae, lambda: (CT1,), receiver.handlers, QUICK)
+    acceptor = Acceptor("main", ae, lambda: (CT1,), receiver.handlers, QUICK, receiver.start_storing)
     transport = ISCLTransport(ISCLContext(options, ends.ours), read_seconds=QUICK.read_seconds)
     with (
         events.subscribed(told.append),

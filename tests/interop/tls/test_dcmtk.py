@@ -63,7 +63,7 @@ def test_echoscu_with_a_wrong_ae_title_is_rejected_with_the_reason_of_the_standa
 def test_storescu_sends_to_us(hospital: Hospital, option: str, tmp_path: Path) -> None:
     receiver = Receiver("main", StorageSettings(folder=tmp_path / "received"))
     image = ct_image(tmp_path)
-    with node(hospital, profile=profile_named(PROFILES[option]), handlers=receiver.handlers) as running:
+    with node(hospital, profile=profile_named(PROFILES[option]), receiver=receiver) as running:
         options = [*tls_options(hospital, "CT 1"), option, "-aet", "CT1", "-aec", "NODE"]
         status, printed = run("storescu", *options, "127.0.0.1", running.port, image)
         assert status == 0, printed

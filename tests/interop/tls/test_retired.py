@@ -151,7 +151,7 @@ def test_dcmtk_stores_to_us_under_its_aes_profile(hospital: Hospital, tmp_path: 
     certificate, key = hospital.files(old_machine(hospital, "CT 1"))
     receiver = Receiver("main", StorageSettings(folder=tmp_path / "received"))
     image = ct_image(tmp_path, pixels=1 << 20)
-    with retired_node(hospital, "aes-tls", handlers=receiver.handlers) as running:
+    with retired_node(hospital, "aes-tls", receiver=receiver) as running:
         options = ["+tls", key, certificate, "+cf", hospital.ca_file, "+pa", "-aet", "CT1", "-aec", "NODE"]
         status, printed = run("storescu", *options, "127.0.0.1", running.port, image)
         assert status == 0, printed
