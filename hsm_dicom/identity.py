@@ -48,6 +48,10 @@ class CertificateMismatch(IdentityError):
     """The certificate is for another key."""
 
 
+class NoRequestError(IdentityError):
+    """The key cannot sign a request for its certificate."""
+
+
 class CertificateExpired(IdentityError):
     """The certificate is not valid now: what it signs, nobody would trust."""
 

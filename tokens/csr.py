@@ -1,4 +1,8 @@
-"""Certificate requests (RFC 2986), signed by any private key, on a device or not."""
+"""Certificate requests (RFC 2986), signed by any private key, on a device or not.
+
+A key that only decrypts proves its possession too: RSA decryption without padding (CKM_RSA_X_509) is the same operation
+as the signature, applied to the encoded digest (RFC 8017, 5.1.2 and 5.2.1). Its attributes stay as they are.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,20 @@ import ipaddress
 from collections.abc import Sequence
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.padding import AsymmetricPadding, PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.utils import NoDigestInfo, Prehashed
 from cryptography.x509.oid import ExtendedKeyUsageOID, ObjectIdentifier
+from pkcs11 import Mechanism
 
-from tokens.errors import CeremonyError
+from tokens.errors import CeremonyError, MechanismNotOffered
+from tokens.hashing import digest
+from tokens.keys import CiphertextRejected, TokenRSAPrivateKey
+from tokens.mechanisms import Rung
 from tokens.pkcs11.ceremony import Usage
+from tokens.rsa_encoding import digest_info, emsa_pkcs1_v1_5
 
 _EXTENDED: dict[Usage, tuple[ObjectIdentifier, ...]] = {
     Usage.SIGN: (),
@@ -31,7 +43,8 @@ def certificate_request(
     """A request for a certificate for this key; SHA-256, or SHA-384 for P-384.
 
     `subject` is written as in RFC 4514 ("CN=CT 1,O=Radiology"). Asks for the key usage that belongs to `usage`
-    (RFC 5280, 4.2.1.3 and 4.2.1.12). Raises `CeremonyError` for a subject or an address that cannot be read.
+    (RFC 5280, 4.2.1.3 and 4.2.1.12). Raises `CeremonyError` for a subject or an address that cannot be read, and
+    `MechanismNotOffered` for a key that only decrypts on a device that does not decrypt without padding.
     """
     try:
         name = x509.Name.from_rfc4514_string(subject)
@@ -47,7 +60,38 @@ def certificate_request(
     if alternatives:
         builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
     long_curve = isinstance(key, ec.EllipticCurvePrivateKey) and key.key_size > 256
+    if isinstance(key, TokenRSAPrivateKey) and key.device.attributes.sign is False:
+        key = _SignsByDecryption(key.device, key.public_key())
     return builder.sign(key, hashes.SHA384() if long_curve else hashes.SHA256())
+
+
+class _SignsByDecryption(TokenRSAPrivateKey):
+    """A key that only decrypts, for the one signature of its request."""
+
+    def sign(
+        self,
+        data: bytes,
+        padding: AsymmetricPadding,
+        algorithm: hashes.HashAlgorithm | Prehashed | NoDigestInfo,
+    ) -> bytes:
+        """Sign with PKCS1v15. Raises `MechanismNotOffered`."""
+        if not isinstance(padding, PKCS1v15) or not isinstance(algorithm, hashes.HashAlgorithm):
+            raise TypeError("A key that only decrypts signs its request with PKCS1v15 and a hash.")
+        if Mechanism.RSA_X_509 not in self.device.offered:
+            raise MechanismNotOffered(
+                f"{self.device.description} only decrypts, and its token does not decrypt without padding "
+                "(CKM_RSA_X_509), so that it cannot sign a request."
+            )
+        block = emsa_pkcs1_v1_5(digest_info(algorithm.name, digest(algorithm, data)), self.key_size)
+        try:
+            signature = self.device.decrypt(Rung(Mechanism.RSA_X_509), block).rjust(len(block), b"\0")
+            self.public_key().verify(signature, data, padding, algorithm)
+        except (CiphertextRejected, InvalidSignature) as error:
+            raise MechanismNotOffered(
+                f"{self.device.description} only decrypts, and what its token decrypts without padding is no "
+                "signature, so that it cannot sign a request."
+            ) from error
+        return signature
 
 
 def _key_usage(usage: Usage) -> x509.KeyUsage:

@@ -176,12 +176,18 @@ def csr(
     config: Config = None,
     verbose: Verbose = False,
 ) -> None:
-    """Make a certificate request (PKCS #10), signed by the key itself."""
+    """Make a certificate request (PKCS #10), signed by the key itself.
+
+    A key that only decrypts (--usage decrypt) signs this request, and nothing else, by a decryption without padding.
+    Where its token does not offer that, hsm-dicom key public writes the public key for the CA.
+    """
     from cryptography.hazmat.primitives.serialization import Encoding
 
     from hsm_dicom.cli import output
     from hsm_dicom.cli.session import configured, key_access
+    from hsm_dicom.identity import NoRequestError
     from tokens.csr import certificate_request
+    from tokens.errors import MechanismNotOffered
     from tokens.pkcs11.ceremony import Usage
 
     with configured(config) as configuration:
@@ -190,9 +196,17 @@ def csr(
             decrypts_only = opened.device.attributes.sign is False
             if usage is None:
                 usage = KeyUsage.DECRYPT if decrypts_only else KeyUsage.SIGN
-            request = certificate_request(
-                opened, subject, Usage(usage.value), dns_names=dns or (), ip_addresses=ip or ()
-            )
+            try:
+                request = certificate_request(
+                    opened, subject, Usage(usage.value), dns_names=dns or (), ip_addresses=ip or ()
+                )
+            except MechanismNotOffered as error:
+                if not decrypts_only:
+                    raise
+                raise NoRequestError(
+                    f"{error} Write its public key with hsm-dicom key public '{key}' --out key.pem, and have the CA "
+                    "issue the certificate for that (openssl x509 -new -force_pubkey key.pem)."
+                ) from error
     pem = request.public_bytes(Encoding.PEM)
     if out is None:
         typer.echo(pem.decode("ascii"), nl=False)
@@ -200,6 +214,32 @@ def csr(
     out.write_bytes(pem)
     output.outcome(True, f"{output.shown(str(out))} asks for a certificate. When it was issued, store it:")
     output.say_verbatim(f"hsm-dicom key import-cert '{key}' CERTIFICATE.pem", indent=2)
+
+
+@app.command("public", epilog="Example: hsm-dicom key public node --out node.pub.pem")
+def public(
+    key: KeyName,
+    out: Out = None,
+    pin: Pin = None,
+    module: Module = None,
+    config: Config = None,
+    verbose: Verbose = False,
+) -> None:
+    """Write a key's public half as PEM, for a CA that issues a certificate without a request."""
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    from hsm_dicom.cli import output
+    from hsm_dicom.cli.session import configured, key_access
+
+    with configured(config) as configuration:
+        access, allowed = key_access(configuration, key, pin=pin, module=module)
+        with access.open_key(allowed) as opened:
+            pem = opened.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    if out is None:
+        typer.echo(pem.decode("ascii"), nl=False)
+        return
+    out.write_bytes(pem)
+    output.outcome(True, f"{output.shown(str(out))} holds the public key.")
 
 
 @app.command("import-cert", epilog="Example: hsm-dicom key import-cert node node.pem issuing-ca.pem")

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from hsm_dicom.cli import exits
 from hsm_dicom.cli.key import KeyType, KeyUsage
 from tests.hsm_dicom.ceremony import certify
-from tests.hsm_dicom.cli.conftest import Node, Run, type_in
+from tests.hsm_dicom.cli.conftest import Node, Run, run_program, type_in
 from tests.pki import NOW, Authority
 from tests.softhsm import TestToken
+from tokens import open_key
 from tokens.pkcs11.ceremony import KeyKind, Usage
 
 
@@ -136,6 +139,47 @@ def test_the_request_asks_for_what_the_key_can(run: Run, node: TestToken) -> Non
     signing = x509.load_pem_x509_csr(run("key", "csr", node.uri("rsa"), "--subject", "CN=x").out.encode())
     usage = signing.extensions.get_extension_for_class(x509.KeyUsage).value
     assert usage.digital_signature
+
+
+@pytest.mark.parametrize("bits", ["rsa-2048", "rsa-3072"])
+def test_a_key_that_only_decrypts_gets_a_request_and_a_certificate(
+    run: Run, token: TestToken, tmp_path: Path, bits: str
+) -> None:
+    uri = token.generate("film", bits, "decrypt")
+    request = tmp_path / "film.csr"
+    done = run("key", "csr", uri, "--subject", "CN=film", "--dns", "film.example", "--out", request)
+    assert done.status == exits.OK, done.said
+    csr = x509.load_pem_x509_csr(request.read_bytes())
+    assert csr.is_signature_valid
+    usage = csr.extensions.get_extension_for_class(x509.KeyUsage).value
+    assert usage.key_encipherment
+    assert not usage.digital_signature
+    issued = Authority().issue("film", key=csr, usages=("key_encipherment",))
+    (tmp_path / "film.pem").write_bytes(issued.pem)
+    assert run("key", "import-cert", uri, tmp_path / "film.pem").status == exits.OK
+    listed = run("key", "list", token.uri()).said
+    assert "decrypts" in listed
+    assert "signs" not in listed
+
+
+def test_a_public_key_is_written_for_a_ca(run: Run, node: TestToken, tmp_path: Path) -> None:
+    for label in ("rsa", "ec256", "decrypt"):
+        written = tmp_path / f"{label}.pem"
+        assert run("key", "public", node.uri(label), "--out", written).status == exits.OK
+        assert run("key", "public", node.uri(label)).out.encode() == written.read_bytes()
+        with open_key(node.uri(label)) as key:
+            assert load_pem_public_key(written.read_bytes()) == key.public_key()
+
+
+def test_a_token_that_does_not_decrypt_without_padding_leads_to_the_public_key(node: TestToken, tmp_path: Path) -> None:
+    complete = Path(os.environ["SOFTHSM2_CONF"]).read_text()
+    without = tmp_path / "softhsm2.conf"
+    without.write_text(complete.replace("slots.mechanisms = ALL", "slots.mechanisms = CKM_RSA_PKCS"))
+    result = run_program("key", "csr", node.uri("decrypt"), "--subject", "CN=x", SOFTHSM2_CONF=str(without))
+    assert result.status == exits.FAILED
+    assert "does not decrypt without padding (CKM_RSA_X_509)" in result.err
+    assert "Write its public key with hsm-dicom key public" in result.err
+    assert "-force_pubkey" in result.err
 
 
 @pytest.mark.parametrize(
