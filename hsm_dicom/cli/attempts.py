@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hsm_dicom.cli import exits, output
 from hsm_dicom.cli.errors import sentence
+from hsm_dicom.cli.termination import Terminated
 from hsm_dicom.dataset.folders import FolderError
 from hsm_dicom.errors import HsmDicomError
 
@@ -42,10 +43,10 @@ class Attempts:
 
 @contextmanager
 def interrupted_run_tells(summarise: Callable[[], None]) -> Iterator[None]:
-    """Have Ctrl-C in the block say what was done so far; the program then ends with status 130."""
+    """Have Ctrl-C or SIGTERM in the block say what was done so far; the program then ends as usual."""
     try:
         yield
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Terminated):
         summarise()
         output.errors().print("hsm-dicom: interrupted; --resume goes on from here.")
         raise

@@ -1,4 +1,4 @@
-"""Which files a command works on, where each result goes, and how many processes help.
+"""Which files a command works on, and where each result goes.
 
 A folder stands for every file below it: a file that is no DICOM file is reported like any other that cannot be worked
 on, so that a damaged one is not passed over in silence. `--only` narrows the choice.
@@ -7,19 +7,13 @@ on, so that a damaged one is not passed over in silence. `--only` narrows the ch
 from __future__ import annotations
 
 import os
-import signal
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import typer
 
-from hsm_dicom.cli import logs
 from hsm_dicom.dataset.folders import FolderError, is_folder, list_folder
 
 
@@ -109,22 +103,3 @@ class Destination:
                 f"Several inputs would become {folder / twice[0]}; sign them into different folders."
             )
         return [folder / item.below for item in inputs]
-
-
-@contextmanager
-def workers(jobs: int) -> Iterator[Executor]:
-    """Where hashing happens: a thread of this process, or so many others, which never see a token."""
-    if jobs == 1:
-        with ThreadPoolExecutor(1, "hashing") as threads:
-            yield threads
-        return
-    # Started anew, not forked: no process inherits the token's login.
-    begin = partial(_begin_worker, logs.verbose())
-    with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=begin) as processes:
-        yield processes
-
-
-def _begin_worker(verbose: bool) -> None:
-    # Ctrl-C is for the parent to answer.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    logs.set_up(verbose=verbose)

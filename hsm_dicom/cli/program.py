@@ -27,6 +27,7 @@ from hsm_dicom.cli.secret import app as secret_app
 from hsm_dicom.cli.sign import EXAMPLE as SIGN_EXAMPLE
 from hsm_dicom.cli.sign import sign
 from hsm_dicom.cli.signatures import app as signatures_app
+from hsm_dicom.cli.termination import Terminated, end_by_signal, raise_when_terminated
 from hsm_dicom.cli.tls import app as tls_app
 from hsm_dicom.cli.token import app as token_app
 from hsm_dicom.cli.verify import EXAMPLE as VERIFY_EXAMPLE
@@ -88,7 +89,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             # A terminal that has no ✓ gets an escape, not an exception.
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
-        app(args=None if arguments is None else list(arguments), prog_name="hsm-dicom")
+        with raise_when_terminated():
+            app(args=None if arguments is None else list(arguments), prog_name="hsm-dicom")
+    except Terminated as ending:
+        end_by_signal(ending.number)
     except Exception as error:
         from hsm_dicom.cli.errors import exit_status, sentence
         from tokens.printable import printable_lines

@@ -200,6 +200,7 @@ def sign(
     from hsm_dicom.cli.attempts import interrupted_run_tells
     from hsm_dicom.cli.session import configured
     from hsm_dicom.cli.signing import SigningRun
+    from hsm_dicom.cli.workers import workers
 
     destination = files.Destination(out, out_dir, in_place)
     if (identity is None) == (key is None):
@@ -217,7 +218,7 @@ def sign(
         run = SigningRun(signer, request, json=json)
         run.leave_out(chosen.left_out)
         pairs = list(zip(chosen.inputs, targets, strict=True))
-        executor = stack.enter_context(files.workers(jobs))
+        executor = stack.enter_context(workers(jobs))
         with interrupted_run_tells(run.summarise), output.progress("Signing", len(pairs), quiet=json) as advance:
             run.sign(
                 pairs,

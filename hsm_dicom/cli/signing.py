@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from hsm_dicom.dataset.tags import describe_tag, format_path, format_tag, never_
 from hsm_dicom.events import SignatureMade, emit
 from hsm_dicom.identity import Identity
 from hsm_dicom.signatures import SigningReport, SigningRequest
-from hsm_dicom.signatures.batch import SigningJob, sign_files
+from hsm_dicom.signatures.batch import SigningJob, SigningOutcome, sign_files
 from hsm_dicom.signatures.create import Timestamper
 from hsm_dicom.signatures.verdict_coverage import names
 from tokens.errors import TokenError
@@ -69,18 +70,22 @@ class SigningRun:
             overwrite=overwrite,
             resume=resume,
         )
-        for outcome in outcomes:
-            advance()
-            if outcome.report is not None:
-                self._tell_signed(outcome.report)
-            elif outcome.earlier is not None:
-                self.skipped += 1
-            elif isinstance(outcome.error, TokenError):
-                # Not this file's fault, and the next would meet the same: stop while the rest is untouched.
-                self.summarise()
-                raise outcome.error
-            else:
-                self._tell_failed(outcome.job, outcome.error)
+        with closing(outcomes):  # when interrupted: begin no further file
+            for outcome in outcomes:
+                advance()
+                self._take(outcome)
+
+    def _take(self, outcome: SigningOutcome) -> None:
+        if outcome.report is not None:
+            self._tell_signed(outcome.report)
+        elif outcome.earlier is not None:
+            self.skipped += 1
+        elif isinstance(outcome.error, TokenError):
+            # Not this file's fault, and the next would meet the same: stop while the rest is untouched.
+            self.summarise()
+            raise outcome.error
+        else:
+            self._tell_failed(outcome.job, outcome.error)
 
     def summarise(self) -> None:
         """Tell how many, and of a single file all that is worth knowing."""

@@ -156,9 +156,10 @@ def verify(
     """
     from hsm_dicom.cli import output
     from hsm_dicom.cli.attempts import interrupted_run_tells
-    from hsm_dicom.cli.files import expand, workers
+    from hsm_dicom.cli.files import expand
     from hsm_dicom.cli.session import configured
     from hsm_dicom.cli.verifying import VerificationRun
+    from hsm_dicom.cli.workers import workers
 
     chosen = expand(files, only)
     with configured(config):

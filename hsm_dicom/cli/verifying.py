@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -62,12 +63,13 @@ class VerificationRun:
         """Verify all, and tell of each as it is done."""
         if self.dump is not None:
             self.dump.mkdir(parents=True, exist_ok=True)
-        for found in verify_files(paths, executor=executor):
-            advance()
-            if found.result is not None:
-                self._take(self.judge.file(found.result))
-            else:
-                self._take_unreadable(found.path, found.error or RuntimeError("no result"))
+        with closing(verify_files(paths, executor=executor)) as outcomes:  # when interrupted: begin no further file
+            for found in outcomes:
+                advance()
+                if found.result is not None:
+                    self._take(self.judge.file(found.result))
+                else:
+                    self._take_unreadable(found.path, found.error or RuntimeError("no result"))
 
     def leave_out(self, folders: Iterable[FolderError]) -> None:
         """Tell of folders that were left out; each counts as unreadable."""

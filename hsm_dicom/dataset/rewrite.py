@@ -2,7 +2,8 @@
 
 The new file is written beside the target, flushed to the disk, and renamed over it; the folder is flushed as well.
 Whatever fails, and whenever the process dies, the target is either what it was or what it was to become. A process
-that is killed can leave a file ``.NAME.XXXXXXXX.part`` behind, which nothing ever reads.
+that is killed can leave a file ``.NAME.XXXXXXXX.part`` behind, which nothing ever reads; one that is told to end
+removes its own with :func:`discard_unfinished`.
 
 Several files can be staged and then published together, which costs the disk far less than one after the other.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 import os
 import secrets
 import stat
+import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -34,6 +36,18 @@ class Edit(NamedTuple):
     start: int
     end: int
     data: bytes
+
+
+_unfinished: set[Path] = set()
+_creating = threading.Lock()
+
+
+def discard_unfinished() -> None:
+    """Remove the unfinished files of this process, which is about to end: no other can be begun afterwards."""
+    _creating.acquire()
+    for part in list(_unfinished):
+        with suppress(OSError):
+            part.unlink()
 
 
 def write_edited(file: EncodedFile, edits: Sequence[Edit], target: StrPath | None, *, overwrite: bool = False) -> None:
@@ -75,8 +89,9 @@ class StagedFile:
             _refuse_overwriting(file, self.goal, overwrite)
         self._part = self.goal.with_name(f".{self.goal.name[:200]}.{secrets.token_hex(4)}.part")
         mode = 0o600 if target is None else 0o666
-        with _worded(self.goal):
+        with _worded(self.goal), _creating:
             self._fd = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+            _unfinished.add(self._part)
         try:
             with _worded(self.goal):
                 if target is None:
@@ -104,6 +119,7 @@ class StagedFile:
         os.close(self._fd)
         with suppress(OSError):
             self._part.unlink()
+        _unfinished.discard(self._part)
 
     def __enter__(self) -> Self:
         return self

@@ -10,7 +10,8 @@ like the others. At no time are more files under way than keep the executor and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -93,21 +94,27 @@ def sign_files(
     timestamp: Timestamper | None = None,
     overwrite: bool = False,
     resume: bool = False,
-) -> Iterator[SigningOutcome]:
+) -> Generator[SigningOutcome]:
     """Sign the jobs, ``sessions`` at most at once on the key, from threads of this process.
 
     With ``resume`` a job that an earlier run has done is left out (its outcome has ``earlier``); a target that is
     something else fails with ResumeConflictError, unless ``overwrite`` allows replacing it.
+
+    When the generator is closed, or an exception ends it, no further signature is asked for and no further file is
+    begun; what is being written is finished.
     Raises KeyMismatchError at once if the key is not the certificate's. Executors of processes should be started
     before a token is opened, or by ``spawn``, so that no process inherits the token's login.
     """
     demand_matching_key(key, request)
     checks = _Checks(resume, timestamped=timestamp is not None, overwrite=overwrite)
+    stopping = threading.Event()
     with ThreadPoolExecutor(sessions, "signing") as signers:
 
         def one_signature(plan: Prepared) -> Finished:
             if not isinstance(plan, Plan):
                 return plan
+            if stopping.is_set():
+                return _Stopped()
             try:
                 signature = sign_digest(key, plan)
                 return plan, signature, None if timestamp is None else timestamp(signature)
@@ -118,14 +125,16 @@ def sign_files(
             try:
                 plans = executor.submit(_prepare_all, chunk, request, checks).result()
                 signed = list(signers.map(one_signature, plans))
+                if stopping.is_set():
+                    return []
                 return executor.submit(_finish_all, chunk, signed, overwrite).result()
             except Exception as error:  # the executor's own: a worker that died, a cluster that is gone
                 return [SigningOutcome(job, error=error) for job in chunk]
 
-        yield from _in_flight(one_task, _tasks(jobs, lambda job: job.source), 2 * sessions + 2)
+        yield from _in_flight(one_task, _tasks(jobs, lambda job: job.source), 2 * sessions + 2, stopping)
 
 
-def verify_files(paths: Iterable[str], *, executor: Executor) -> Iterator[VerificationOutcome]:
+def verify_files(paths: Iterable[str], *, executor: Executor) -> Generator[VerificationOutcome]:
     """Verify the files, by mathematics alone, as ``verify`` does."""
 
     def one_task(chunk: list[str]) -> list[VerificationOutcome]:
@@ -134,7 +143,7 @@ def verify_files(paths: Iterable[str], *, executor: Executor) -> Iterator[Verifi
         except Exception as error:
             return [VerificationOutcome(path, error=error) for path in chunk]
 
-    yield from _in_flight(one_task, _tasks(paths, lambda path: path), 8)
+    yield from _in_flight(one_task, _tasks(paths, lambda path: path), 8, threading.Event())
 
 
 def _tasks(things: Iterable[T], path_of: Callable[[T], str]) -> Iterator[list[T]]:
@@ -155,18 +164,30 @@ def _tasks(things: Iterable[T], path_of: Callable[[T], str]) -> Iterator[list[T]
         yield chunk
 
 
-def _in_flight(task: Callable[[list[T]], list[R]], chunks: Iterator[list[T]], limit: int) -> Iterator[R]:
-    """Run the task on the chunks, up to ``limit`` of them at once, and yield results as they come."""
+def _in_flight(
+    task: Callable[[list[T]], list[R]], chunks: Iterator[list[T]], limit: int, stopping: threading.Event
+) -> Generator[R]:
+    """Run the task on the chunks, up to ``limit`` of them at once, and yield results as they come.
+
+    ``stopping`` is set when nobody takes results any more, so that tasks under way can end early.
+    """
     pending: set[Future[list[R]]] = set()
     with ThreadPoolExecutor(limit, "conducting") as conductors:
-        while True:
-            while len(pending) < limit and (chunk := next(chunks, None)) is not None:
-                pending.add(conductors.submit(task, chunk))
-            if not pending:
-                return
-            done, pending = wait(pending, return_when=FIRST_COMPLETED)
-            for future in done:
-                yield from future.result()
+        try:
+            while True:
+                while len(pending) < limit and (chunk := next(chunks, None)) is not None:
+                    pending.add(conductors.submit(task, chunk))
+                if not pending:
+                    return
+                done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield from future.result()
+        finally:
+            stopping.set()
+
+
+class _Stopped(Exception):
+    """In the place of a signature that was not asked for any more; ends up nowhere."""
 
 
 @dataclass(frozen=True)
