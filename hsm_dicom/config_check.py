@@ -35,10 +35,11 @@ from hsm_dicom.identity import (
     load_identity,
     read_certificates,
 )
+from hsm_dicom.network.configured import verifier
 from hsm_dicom.network.iscl_check import is_sound, iscl_tables, try_iscl
 from hsm_dicom.network.iscl_configured import access_to_device
 from hsm_dicom.network.problems import problems
-from hsm_dicom.trust import order_chain
+from hsm_dicom.trust import order_chain, review_trust
 from tokens.errors import TokenError
 from tokens.opening import module_of
 from tokens.pin import FromCredential, FromEnvironment, FromFile, PinPad, Prompt
@@ -117,6 +118,7 @@ class _Check:
         self._places()
         for place, what, remedy in problems(configuration):
             self._add(place, what, remedy)
+        self._trust()
         secrets = self._secrets()
         return ConfigurationReport(
             file=self.reading.file,
@@ -230,6 +232,15 @@ class _Check:
                 f"'{other.subject.rfc4514_string()}' does not certify '{identity.subject}', even with the others.",
                 "Remove it, or add the certificates of the issuers in between.",
             )
+
+    # -- trust ------------------------------------------------------------------------------------------------
+
+    def _trust(self) -> None:
+        """What in [trust] refuses peers, or will soon. Files that cannot be read were reported with the network."""
+        with contextlib.suppress(HsmDicomError):
+            for remark in review_trust(verifier(self.reading.configuration), warning=self.warning):
+                report = self._add if remark.refuses else self._warn
+                report(("trust", remark.key), remark.sentence, remark.remedy)
 
     # -- secrets ----------------------------------------------------------------------------------------------
 

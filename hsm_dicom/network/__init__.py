@@ -18,6 +18,7 @@
 | acceptor.py, requestor.py               | associations that peers ask for, and that we ask for                     |
 | answers.py, endings.py                  | which answer fits a request; how an association ended, in words          |
 | service.py                              | a node that listens, and is reloaded                                     |
+| upkeep.py                               | telling of dates before they refuse peers                                |
 | echo.py, store.py                       | C-ECHO and C-STORE as SCU                                                |
 | receive.py, incoming.py                 | C-STORE as SCP: Data Sets to disk while they come, and what is refused   |
 | signature_check.py                      | signatures of what is received                                           |

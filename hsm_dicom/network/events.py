@@ -100,6 +100,17 @@ class TransportReloaded(NetworkEvent):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ValidityRemark(NetworkEvent):
+    """Something of a listener is out of date, or soon will be: own certificates, trust anchors, CRLs.
+
+    `refuses` says that connections fail for it already. Told at the start, after a reload, and when it comes near.
+    """
+
+    level: ClassVar[int] = logging.WARNING
+    refuses: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class LegacyProfileUsed(NetworkEvent):
     """A retired profile was used, by an opening with this reason and end date (ISO 8601)."""
 

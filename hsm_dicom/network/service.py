@@ -31,6 +31,7 @@ from hsm_dicom.network.listener import Address, Listener
 from hsm_dicom.network.receive import CheckFile, Receiver
 from hsm_dicom.network.settings import ListenerSettings, Peer
 from hsm_dicom.network.transport import SecureTransport
+from hsm_dicom.network.upkeep import Upkeep
 from hsm_dicom.trust import Verifier
 from tokens.errors import TokenError
 
@@ -88,6 +89,8 @@ class Service:
             self._loaded.close()
             raise
         self._reloading = threading.Lock()
+        host, port = self.address
+        self._upkeep = Upkeep(settings.name, f"{host}:{port}", self._dated)
 
     @property
     def address(self) -> Address:
@@ -128,11 +131,13 @@ class Service:
             closing.daemon = True
             closing.start()
             self._tell_reloaded(True, f"{name}: certificates, trust and peers were read anew.")
+            self._upkeep.look(anew=True)
             return True
 
     def __enter__(self) -> Self:
         self._listener.start()
         host, port = self.address
+        self._upkeep.start()
         log.info("%s: '%s' listens on %s port %d.", self.settings.name, self.settings.ae_title, host, port)
         return self
 
@@ -143,6 +148,11 @@ class Service:
             stack.callback(self._loaded.close)
             stack.callback(self._acceptor.stop)
             stack.callback(self._listener.stop)
+            stack.callback(self._upkeep.stop)
+
+    def _dated(self) -> tuple[Sequence[Identity], Verifier | None]:
+        loaded = self._loaded
+        return loaded.identities, loaded.verifier
 
     def _peers(self) -> Sequence[Peer]:
         return self._loaded.settings.peers

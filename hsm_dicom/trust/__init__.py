@@ -19,6 +19,7 @@
 | algorithms.py   | keys and hashes against the policy                                                     |
 | revocation.py   | what CRLs and OCSP responses together mean; the model is written there                 |
 | crl.py, ocsp.py | what one CRL, one OCSP response says                                                   |
+| review.py       | what refuses everybody, now or soon: expired anchors, CRLs out of date or unverifiable |
 | online.py       | fetching what is missing; fetch.py: one exchange within bounds                         |
 | certificate_files.py | PEM, DER and PKCS#7 files, and the order of a chain                                       |
 | certificates.py, der.py | reading hostile bytes, showing names                                           |
@@ -27,6 +28,7 @@
 from hsm_dicom.trust.certificate_files import Sourced, order_chain, read_certificate_file
 from hsm_dicom.trust.errors import FetchError, TrustFileError
 from hsm_dicom.trust.policy import ARCHIVE, CURRENT, AlgorithmPolicy, Policy, Purpose, RevocationPolicy
+from hsm_dicom.trust.review import TrustRemark, review_trust
 from hsm_dicom.trust.store import TrustStore
 from hsm_dicom.trust.verdict import (
     Caution,
@@ -56,10 +58,12 @@ __all__ = [
     "Sourced",
     "Trust",
     "TrustFileError",
+    "TrustRemark",
     "TrustStore",
     "TrustVerdict",
     "TrustWarning",
     "Verifier",
     "order_chain",
     "read_certificate_file",
+    "review_trust",
 ]

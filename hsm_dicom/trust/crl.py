@@ -58,6 +58,20 @@ def crl_evidence(
         return Unusable(f"the CRL {sourced.source}", f"cannot be read ({type(error).__name__})")
 
 
+def crl_problem(crl: x509.CertificateRevocationList, issuer: x509.Certificate, policy: AlgorithmPolicy) -> str | None:
+    """Return why a CRL proves nothing whatever its date ("The CRL ..." completed), or None. Never raises."""
+    try:
+        return _authority_problem(crl, issuer, policy) or _extension_problem(crl)
+    except Exception as error:  # as above
+        return f"cannot be read ({type(error).__name__})"
+
+
+def crl_span(crl: x509.CertificateRevocationList) -> tuple[datetime, datetime]:
+    """Return from when until when a CRL speaks."""
+    issued = crl.last_update_utc
+    return issued, Evidence(source="", issued=issued, until=crl.next_update_utc, revoked=None).end
+
+
 def _evidence(
     crl: x509.CertificateRevocationList,
     source: str,
@@ -65,7 +79,7 @@ def _evidence(
     issuer: x509.Certificate,
     policy: AlgorithmPolicy,
 ) -> Evidence | Unusable | None:
-    problem = _authority_problem(crl, issuer, policy) or _extension_problem(crl)
+    problem = crl_problem(crl, issuer, policy)
     if problem is not None:
         return Unusable(source, problem)
     complete = True

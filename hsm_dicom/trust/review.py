@@ -1,0 +1,179 @@
+"""What in the trust data refuses everybody, now or soon: anchors, intermediates, CRLs. No peer is needed to see it.
+
+A verdict says so of one peer after the other. Here it is found before a peer connects: expired anchors, CRLs that are
+out of date or cannot be verified, CAs without a CRL where one is demanded (RFC 5280, 5 and 6.3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from cryptography import x509
+
+from hsm_dicom.trust.certificates import is_ca, name_key, name_text
+from hsm_dicom.trust.crl import SourcedCrl, crl_problem, crl_span
+from hsm_dicom.trust.policy import RevocationPolicy
+from hsm_dicom.trust.verifier import Verifier
+
+_PART_OF_LIFE = 4
+"""A CRL is remarked upon in the last quarter of its life, since many live for a week only."""
+
+
+@dataclass(frozen=True)
+class TrustRemark:
+    """One thing to be done about the trust data. `key` is the entry of `[trust]` that it concerns.
+
+    `refuses` says that peers are refused for it already; otherwise they will be, or may be.
+    """
+
+    key: str
+    sentence: str
+    remedy: str
+    refuses: bool
+
+
+def review_trust(verifier: Verifier, now: datetime | None = None, *, warning: timedelta) -> list[TrustRemark]:
+    """Find what in a verifier's store refuses peers at a moment, or will within `warning`. Never raises."""
+    moment = now or datetime.now(UTC)
+    store = verifier.store
+    anchors = tuple(store.anchors)
+    left = any(_begins_and_ends(one, moment) for one in anchors)
+    remarks = [*_dates("anchors", "trust anchor", anchors, moment, warning, refuses=not left)]
+    remarks += _dates("intermediates", "intermediate", store.intermediates, moment, warning, refuses=False)
+    authorities = [one for one in (*anchors, *store.intermediates) if is_ca(one)]
+    return [*remarks, *_revocation(verifier, authorities, moment, warning)]
+
+
+def _begins_and_ends(certificate: x509.Certificate, moment: datetime) -> bool:
+    return certificate.not_valid_before_utc <= moment <= certificate.not_valid_after_utc
+
+
+def _dates(
+    key: str,
+    what: str,
+    certificates: Iterable[x509.Certificate],
+    moment: datetime,
+    warning: timedelta,
+    *,
+    refuses: bool,
+) -> Iterator[TrustRemark]:
+    for certificate in certificates:
+        who = f"The {what} '{name_text(certificate.subject)}'"
+        begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+        remedy = f"Have the CA's new certificate added to {key} in [trust]."
+        if moment < begins:
+            yield TrustRemark(key, f"{who} is not valid before {_day(begins)}; see the clock.", remedy, refuses)
+        elif moment > ends:
+            sentence = f"{who} expired on {_day(ends)}: no certificate that rests on it is trusted."
+            yield TrustRemark(key, sentence, remedy, refuses)
+        elif ends - moment < warning:
+            sentence = f"{who} expires in {span_in_words(ends - moment)}, on {_day(ends)}."
+            yield TrustRemark(key, sentence, remedy, False)
+
+
+def _revocation(
+    verifier: Verifier, authorities: list[x509.Certificate], moment: datetime, warning: timedelta
+) -> Iterator[TrustRemark]:
+    store, demanded = verifier.store, verifier.policy.revocation
+    enforced = demanded is RevocationPolicy.REQUIRED or (
+        demanded is RevocationPolicy.WHEN_GIVEN and store.has_revocation_data
+    )
+    lists: dict[int, list[SourcedCrl]] = {index: [] for index in range(len(authorities))}
+    for sourced in store.crls:
+        issuers = [index for index, one in enumerate(authorities) if _is_of(sourced, one)]
+        for index in issuers:
+            lists[index].append(sourced)
+        if not issuers:
+            yield TrustRemark(
+                "crls",
+                f"The CRL {sourced.source} cannot be verified: the certificate of the CA that issued it is neither "
+                "among the anchors nor among the intermediates.",
+                "Add that certificate to intermediates in [trust].",
+                False,
+            )
+    for index, authority in enumerate(authorities):
+        if lists[index]:
+            yield from _of_authority(verifier, authority, lists[index], moment, warning, enforced)
+        elif enforced and not store.ocsp_responses:
+            yield TrustRemark(
+                "crls",
+                f"There is no CRL of '{name_text(authority.subject)}': with revocation = \"{demanded}\", each "
+                "certificate that it issued is refused.",
+                "Add its CRL to crls in [trust].",
+                demanded is RevocationPolicy.REQUIRED and not store.has_revocation_data,
+            )
+
+
+def _is_of(sourced: SourcedCrl, authority: x509.Certificate) -> bool:
+    try:
+        return name_key(sourced.crl.issuer) == name_key(authority.subject)
+    except ValueError:  # an issuer's name that cannot be read
+        return False
+
+
+def _of_authority(
+    verifier: Verifier,
+    authority: x509.Certificate,
+    lists: list[SourcedCrl],
+    moment: datetime,
+    warning: timedelta,
+    enforced: bool,
+) -> Iterator[TrustRemark]:
+    """Remark upon the CRLs of one CA, if none of them serves well beyond the warning."""
+    remarks = []
+    for sourced in lists:
+        remark = _of_crl(verifier, authority, sourced, moment, warning, enforced)
+        if remark is None:
+            return
+        remarks.append(remark)
+    serving = [remark for remark in remarks if not remark.refuses]
+    yield from (serving if enforced and serving else remarks)
+
+
+def _of_crl(
+    verifier: Verifier,
+    authority: x509.Certificate,
+    sourced: SourcedCrl,
+    moment: datetime,
+    warning: timedelta,
+    enforced: bool,
+) -> TrustRemark | None:
+    whose = f"The CRL {sourced.source} of '{name_text(authority.subject)}'"
+    consequence = "no certificate of this CA is accepted" if enforced else "revocations by this CA are not noticed"
+    problem = crl_problem(sourced.crl, authority, verifier.policy.algorithms)
+    if problem is not None:
+        remedy = "Fetch the CA's CRL again, and see that it is of this CA."
+        return TrustRemark("crls", f"{whose} {problem}: {consequence}.", remedy, enforced)
+    begins, ends = crl_span(sourced.crl)
+    remedy = "Fetch the CA's new CRL, then reload (SIGHUP)."
+    if moment > ends:
+        sentence = f"{whose} is out of date since {_minute(ends)}: {consequence}."
+        return TrustRemark("crls", sentence, remedy, enforced)
+    if ends - moment < min(warning, (ends - begins) / _PART_OF_LIFE):
+        sentence = (
+            f"{whose} will be out of date in {span_in_words(ends - moment)}, on {_minute(ends)}: {_then(enforced)}."
+        )
+        return TrustRemark("crls", sentence, remedy, False)
+    return None
+
+
+def _then(enforced: bool) -> str:
+    return "from then on no certificate of this CA is accepted" if enforced else "later revocations will go unnoticed"
+
+
+def span_in_words(span: timedelta) -> str:
+    """A span of time to the day, or to the hour within two days."""
+    if span.days > 1:
+        return f"{span.days} days"
+    hours = int(span.total_seconds() // 3600)
+    return f"{hours} hours" if hours != 1 else "1 hour"
+
+
+def _day(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d}"
+
+
+def _minute(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
