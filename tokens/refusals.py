@@ -222,6 +222,11 @@ class RefusalMemory(StateFolder):
         """Tell whether any PIN of this role is remembered as refused."""
         return any(refusal.role == role for refusal in self.refusals(device))
 
+    def is_distinct(self, serial: str) -> bool:
+        """Tell whether a serial number alone tells a device from others, as far as is known."""
+        named = DeviceName(serial)
+        return named.is_distinct and not self._load(named.wide_file).shared
+
     def low_stays(self, device: Device) -> bool:
         """Tell whether the device's report of a low retry counter was seen to outlast a login by a person."""
         return self._own(_named(device))[0].low_stays

@@ -251,12 +251,11 @@ def _device(configuration: Configuration, token: str, module: Path | None) -> De
     from hsm_dicom.config import access_to
     from tokens.pkcs11.login import device_name
     from tokens.pkcs11.search import find_token
-    from tokens.refusals import DeviceName
 
     access = access_to(configuration, token, module=module)
     section = configuration.tokens.get(access.name or "")
     serial = access.uri.serial or (section.serial if section else None)
-    if serial is not None and DeviceName(serial).is_distinct:
+    if serial is not None and access.memory.is_distinct(serial):
         return serial
     return device_name(find_token(access.module(), access.uri).info)
 
