@@ -100,6 +100,8 @@ class ListenerSection(Section):
     """The folder that takes received SOP Instances; without it, only Verification is served."""
     check_signatures: bool = False
     """Refuse an instance whose digital signature does not hold."""
+    sop_classes: Literal["storage", "any"] | tuple[Text, ...] = "storage"
+    """Which SOP Classes are stored: those of the standard with the retired ones, any, or these UIDs and keywords."""
     largest_object_mib: Annotated[int, Field(ge=1, le=1 << 20)] = 4096
     """The longest Data Set that is stored, in MiB (1048576 bytes)."""
     associations: Places = 32

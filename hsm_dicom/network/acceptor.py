@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from pynetdicom import AE, evt
+from pynetdicom import AE, build_context, evt
 from pynetdicom.association import Association
 from pynetdicom.events import Event
 from pynetdicom.presentation import PresentationContext
@@ -25,6 +25,7 @@ from hsm_dicom.network.messages import StartStoring
 from hsm_dicom.network.negotiation import AssociateRequest
 from hsm_dicom.network.pdu import rejection
 from hsm_dicom.network.settings import Limits, Peer
+from hsm_dicom.network.sop_classes import SopClasses, stored_transfer_syntaxes
 from hsm_dicom.network.transport import ConnectionFacts, Secured
 
 _STOP_SECONDS = 5.0
@@ -42,10 +43,12 @@ class Acceptor:
         handlers: Handlers = (),
         limits: Limits | None = None,
         start_storing: StartStoring | None = None,
+        sop_classes: SopClasses | None = None,
     ) -> None:
-        """`peers` is asked for each association, so that it may change meanwhile. `ae` brings the contexts.
+        """`peers` is asked for each association, so that it may change meanwhile. `ae` brings presentation contexts.
 
         `start_storing` takes the Data Sets of C-STORE requests while they come; without it, they are held in memory.
+        Contexts of `sop_classes` are accepted for storage, besides those of `ae`.
         """
         self._name = name
         self._ae = ae
@@ -53,6 +56,7 @@ class Acceptor:
         self._handlers = list(handlers)
         self._limits = limits or Limits()
         self._start_storing = start_storing
+        self._sop_classes = sop_classes
         ae.acse_timeout = self._limits.request_seconds
         ae.network_timeout = self._limits.idle_seconds
         # Which AE titles are recognised, and how many associations there may be, is decided here.
@@ -116,9 +120,18 @@ class Acceptor:
         return refusal
 
     def _support(self, request: AssociateRequest) -> list[PresentationContext]:
-        """Those contexts that are asked for: copying all of them takes a tenth of a second."""
-        asked = dict.fromkeys(proposal.abstract_syntax for proposal in request.contexts.values())
-        return [self._supported[syntax] for syntax in asked if syntax in self._supported]
+        """What is supported of what is asked for; Transfer Syntaxes in the order of the peer."""
+        asked: dict[str, dict[str, None]] = {}
+        for proposal in request.contexts.values():
+            asked.setdefault(proposal.abstract_syntax, {}).update(dict.fromkeys(proposal.transfer_syntaxes))
+        contexts = []
+        for sop_class, syntaxes in asked.items():
+            if sop_class in self._supported:
+                contexts.append(self._supported[sop_class])
+            elif self._sop_classes is not None and self._sop_classes.accept(sop_class):
+                stored = stored_transfer_syntaxes()
+                contexts.append(build_context(sop_class, [one for one in syntaxes if one in stored] or list(stored)))
+        return contexts
 
     def _start(self, secured: Secured, address: tuple[str, int], request: AssociateRequest) -> None:
         facts = secured.facts

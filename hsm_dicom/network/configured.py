@@ -35,6 +35,7 @@ from hsm_dicom.network.settings import (
     StorageSettings,
     uses_tls,
 )
+from hsm_dicom.network.sop_classes import SopClasses
 from hsm_dicom.network.transport import SecureTransport
 from hsm_dicom.tls import DEFAULT, Authentication, Profile, profile_named
 from hsm_dicom.tls.settings import LegacyOpening
@@ -90,6 +91,7 @@ def listener(configuration: Configuration, name: str | None = None) -> ListenerS
             folder=section.store,
             check_signatures=section.check_signatures,
             largest_object_mib=section.largest_object_mib,
+            sop_classes=SopClasses.of(section.sop_classes),
         )
         if section.store
         else None,

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts
+from pynetdicom import AE
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from hsm_dicom.errors import HsmDicomError
@@ -71,8 +71,6 @@ class Service:
             receiver = Receiver(settings.name, settings.storage, check) if settings.storage else None
             ae = AE(settings.ae_title)
             ae.add_supported_context(Verification)
-            for context in AllStoragePresentationContexts if receiver else ():
-                ae.add_supported_context(str(context.abstract_syntax), ALL_TRANSFER_SYNTAXES)
             self._acceptor = Acceptor(
                 settings.name,
                 ae,
@@ -80,6 +78,7 @@ class Service:
                 receiver.handlers if receiver else (),
                 settings.limits,
                 receiver.start_storing if receiver else None,
+                settings.storage.sop_classes if settings.storage else None,
             )
             transport = self._loaded.transport()
             self._listener = Listener(

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from hsm_dicom.iscl import ISCLSettings
 from hsm_dicom.network.errors import SettingsError
+from hsm_dicom.network.sop_classes import SopClasses
 from hsm_dicom.tls import DEFAULT, Authentication, Profile
 from hsm_dicom.tls.hosts import HostNameError, ascii_host
 from hsm_dicom.tls.settings import LegacyOpening
@@ -154,10 +155,11 @@ class StorageSettings:
     """What a listener does with the SOP Instances that it receives.
 
     `folder` takes them. With `check_signatures`, an instance whose digital signature does not hold is refused. A Data
-    Set of more than `largest_object_mib` MiB (of 1048576 bytes) is refused as well.
+    Set of more than `largest_object_mib` MiB (of 1048576 bytes) is refused as well. `sop_classes` are accepted.
     """
 
     folder: Path
+    sop_classes: SopClasses = field(default_factory=SopClasses)
     largest_object_mib: int = 4096
     check_signatures: bool = False
 

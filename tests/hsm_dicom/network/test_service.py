@@ -42,11 +42,12 @@ class Desk:
         self.object, self.certificate = "rsa", hospital.rsa.certificate
         self.broken = False
         self.folder: Path | None = None
+        self.storage: StorageSettings | None = None
 
     def load(self) -> Loaded:
         if self.broken:
             raise TrustFileError("ca.pem: cannot be read.")
-        storage = StorageSettings(folder=self.folder) if self.folder else None
+        storage = StorageSettings(folder=self.folder) if self.folder else self.storage
         identity = Identity("node", open_key(self.token.uri(self.object)), self.certificate)
         settings = ListenerSettings(
             name="main", ae_title="NODE", peers=self.peers, port=0, limits=QUICK, storage=storage
