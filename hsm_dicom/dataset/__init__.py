@@ -4,6 +4,7 @@ tags, transfer_syntax, vr     what PS3.5 and PS3.6 say about tags, Transfer Synt
 source                        bytes in spans, from a file or from memory
 element                       what a walk yields
 walker, refusals              the walk: elements, their places, their share of a MAC byte stream; how it says no
+file_meta, bare               the File Meta Information, and how a Data Set without one is encoded
 dicom_file                    a file that was walked, level by level
 values                        values for people to see
 encode                        the few elements that are written anew
@@ -18,6 +19,7 @@ from hsm_dicom.dataset.errors import (
     DicomFileError,
     FileChangedError,
     MalformedDataSetError,
+    MediaDirectoryError,
     NotDicomError,
     UnsupportedTransferSyntaxError,
     WriteRefusedError,
@@ -30,6 +32,7 @@ __all__ = [
     "Element",
     "FileChangedError",
     "MalformedDataSetError",
+    "MediaDirectoryError",
     "NotDicomError",
     "UnsupportedTransferSyntaxError",
     "WriteRefusedError",

@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
 
+from hsm_dicom.dataset.bare import find_bare_syntax
 from hsm_dicom.dataset.element import UNDEFINED_LENGTH, Element, EncapsulatedPlace, ItemBounds
-from hsm_dicom.dataset.errors import FileChangedError, NotDicomError, UnsupportedTransferSyntaxError
+from hsm_dicom.dataset.errors import FileChangedError, NotDicomError
+from hsm_dicom.dataset.file_meta import FileMeta, has_prefix, read_file_meta
 from hsm_dicom.dataset.fragments import EncapsulatedPixelData, OffsetTables
 from hsm_dicom.dataset.source import Source, inflate, open_source
-from hsm_dicom.dataset.tags import LENGTH_TO_END, NUMBER_OF_FRAMES, Path, format_path, format_tag
-from hsm_dicom.dataset.transfer_syntax import EXPLICIT_VR_LITTLE_ENDIAN, TransferSyntax, transfer_syntax
+from hsm_dicom.dataset.tags import LENGTH_TO_END, NUMBER_OF_FRAMES, Path, format_path
+from hsm_dicom.dataset.transfer_syntax import TransferSyntax
 from hsm_dicom.dataset.walker import Walker
 
-_META_START = 132
 _LONGEST_IS = 12
-_TRANSFER_SYNTAX_UID = 0x00020010
 _EXTENDED_OFFSET_TABLE = 0x7FE00001
 _EXTENDED_OFFSET_TABLE_LENGTHS = 0x7FE00002
 
@@ -78,9 +78,15 @@ class EncodedFile:
     status: os.stat_result
 
     @classmethod
-    def reopen(cls, path: str, syntax: TransferSyntax, head: int, state: FileState) -> EncodedFile:
-        """Open a file that was walked before. Raises FileChangedError if it is not in that state any more."""
+    def reopen(
+        cls, path: str, syntax: TransferSyntax, head: int, state: FileState, *, content: bytes | None = None
+    ) -> EncodedFile:
+        """Open a file that was walked before. Raises FileChangedError if it is not in that state any more.
+
+        ``content`` is what was walked in place of the file's own bytes.
+        """
         file, status = open_source(path)
+        file.replace(content)
         source = file
         try:
             if file_state(status) != state:
@@ -127,7 +133,8 @@ class EncodedFile:
 class DicomFile(EncodedFile):
     """An open file that was walked.
 
-    ``meta`` are the elements of the File Meta Information, whose offsets count in ``file``. ``signed_items`` are the
+    ``meta`` are the elements of the File Meta Information, whose offsets count in ``file``; a bare Data Set has none.
+    ``signed_items`` are the
     Items that hold signatures or their MAC Parameters: path, start and end of each.
     ``encapsulated_places`` are those of encapsulated Pixel Data.
     """
@@ -140,16 +147,29 @@ class DicomFile(EncodedFile):
     overpadded: tuple[tuple[Path, int], ...]
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], *, guess_private: bool = False, note_padding: bool = False) -> Self:
-        """Open and walk a file; the two options are those of ``Walker``.
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        guess_private: bool = False,
+        note_padding: bool = False,
+        bare: bool = False,
+        content: bytes | None = None,
+    ) -> Self:
+        """Open and walk a file; the first two options are those of ``Walker``.
+
+        With ``bare`` the file may be a Data Set without File Meta Information, if it reads in one way only. ``content``
+        is walked in place of the file's own bytes.
 
         Raises DicomFileError: NotDicomError, UnsupportedTransferSyntaxError, MalformedDataSetError, or the class
         itself where the path cannot be read.
         """
         file, status = open_source(path)
+        file.replace(content)
         source = file
         try:
-            head, syntax, meta = _file_meta(file)
+            is_bare = bare and file.size > 0 and not has_prefix(file)
+            head, syntax, meta = FileMeta(0, find_bare_syntax(file), ()) if is_bare else read_file_meta(file)
             if syntax.deflated:
                 source = inflate(file, head)
             walker = Walker(source, syntax, guess_private=guess_private)
@@ -175,6 +195,11 @@ class DicomFile(EncodedFile):
             guess_private=guess_private,
             overpadded=tuple(walker.overpadded or ()),
         )
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether this is a Data Set without File Meta Information."""
+        return not self.meta
 
     @cached_property
     def encapsulated(self) -> tuple[EncapsulatedPixelData, ...]:
@@ -284,37 +309,3 @@ def _group_lengths(level: DataSet, tag: int) -> tuple[int, ...]:
     """The offset of the value of a retired length element, if the level has it."""
     element = level.get(tag)
     return (element.value,) if element is not None and element.end - element.value == 4 else ()
-
-
-def _file_meta(file: Source) -> tuple[int, TransferSyntax, tuple[Element, ...]]:
-    """Where the File Meta Information ends, the Transfer Syntax it names, and its elements (PS3.10 7.1)."""
-    if not file.size:
-        raise NotDicomError(file.name, "the file is empty.")
-    head = file.read(0, min(file.size, _META_START + 12))
-    if head[128:132] != b"DICM":
-        raise NotDicomError(file.name, "not a DICOM file: the prefix DICM of PS3.10 is missing.")
-    if head[132:140] != b"\x02\0\0\0UL\x04\0" or len(head) < _META_START + 12:
-        raise NotDicomError(
-            file.name, "the File Meta Information does not begin with its length (0002,0000), as PS3.10 7.1 demands."
-        )
-    end = _META_START + 12 + int.from_bytes(head[140:144], "little")
-    if end > file.size:
-        raise NotDicomError(file.name, "the File Meta Information is cut short; the file is truncated.")
-    meta = Walker(file, TransferSyntax(EXPLICIT_VR_LITTLE_ENDIAN)).data_set(_META_START, end)
-    uid = None
-    for element in meta:
-        if element.tag >> 16 != 0x0002:
-            raise NotDicomError(
-                file.name,
-                f"{format_tag(element.tag)} is in the File Meta Information; its length (0002,0000) is wrong.",
-            )
-        if element.tag == _TRANSFER_SYNTAX_UID:
-            uid = file.read(element.value, element.end).rstrip(b"\0 ").decode("latin-1")
-    if uid is None:
-        raise NotDicomError(file.name, "the File Meta Information has no Transfer Syntax UID (0002,0010).")
-    syntax = transfer_syntax(uid)
-    if syntax is None:
-        raise UnsupportedTransferSyntaxError(
-            file.name, f"its Transfer Syntax {uid!r} is not one of PS3.5's; convert the file first."
-        )
-    return end, syntax, meta

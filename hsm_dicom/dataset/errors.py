@@ -25,6 +25,10 @@ class NotDicomError(DicomFileError):
     """The file is not a DICOM file of PS3.10: no preamble and prefix, or no usable File Meta Information."""
 
 
+class MediaDirectoryError(DicomFileError):
+    """The file is a DICOMDIR (PS3.10 8.6), not an object."""
+
+
 class UnsupportedTransferSyntaxError(DicomFileError):
     """The Transfer Syntax is private or unknown, so that the bytes cannot be told apart."""
 

@@ -44,6 +44,11 @@ class Source:
         self.fd = fd
         self.size = len(held) if held is not None else size
 
+    def replace(self, content: bytes | None) -> None:
+        """Give these bytes, where there are any, in place of those of the file, which stays open."""
+        if content is not None:
+            self.held, self.size = content, len(content)
+
     def window(self, offset: int) -> tuple[bytes, int]:
         """Some bytes around ``offset``, and the offset of the first of them."""
         if self.held is not None:

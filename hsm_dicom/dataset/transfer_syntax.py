@@ -25,15 +25,15 @@ class TransferSyntax(NamedTuple):
         return not (self.implicit_vr or self.big_endian)
 
 
-_NATIVE = {
-    syntax.uid: syntax
-    for syntax in (
-        TransferSyntax(IMPLICIT_VR_LITTLE_ENDIAN, implicit_vr=True),
-        TransferSyntax(EXPLICIT_VR_LITTLE_ENDIAN),
-        TransferSyntax(DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, deflated=True),
-        TransferSyntax(EXPLICIT_VR_BIG_ENDIAN, big_endian=True),
-    )
-}
+NATIVE = (
+    TransferSyntax(IMPLICIT_VR_LITTLE_ENDIAN, implicit_vr=True),
+    TransferSyntax(EXPLICIT_VR_LITTLE_ENDIAN),
+    TransferSyntax(DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, deflated=True),
+    TransferSyntax(EXPLICIT_VR_BIG_ENDIAN, big_endian=True),
+)
+"""Those without fragments; in files, no two of them look alike."""
+
+_NATIVE_BY_UID = {syntax.uid: syntax for syntax in NATIVE}
 
 _ENCAPSULATED = (
     "1.2.840.10008.1.2.1.98",  # Encapsulated Uncompressed
@@ -45,7 +45,7 @@ _ENCAPSULATED = (
 
 def transfer_syntax(uid: str) -> TransferSyntax | None:
     """Look up a Transfer Syntax UID; None if it is private, unknown, or not for Data Sets in files."""
-    native = _NATIVE.get(uid)
+    native = _NATIVE_BY_UID.get(uid)
     if native is not None:
         return native
     if uid in _ENCAPSULATED or uid.startswith("1.2.840.10008.1.2.4."):

@@ -39,6 +39,7 @@ class AnomalyCode(StrEnum):
     NO_FRAME = "no-frame"
     LEVEL_OPEN = "level-open"
     FILE_META_DIFFERS = "file-meta-differs"
+    BARE_DATA_SET = "bare-data-set"
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,14 @@ def require_item(file: DicomFile, level: DataSet, signed: Set[int]) -> None:
 
 def find_open_level(file: DicomFile, item: SignatureItem) -> Iterator[Anomaly]:
     """Yield why a signature over the main Data Set may have been made for something else."""
+    if file.is_bare:
+        yield Anomaly(
+            AnomalyCode.BARE_DATA_SET,
+            Weight.REMARK,
+            f"the file has no file meta information; it was read as {file.syntax.uid}, the only way it can be read to "
+            "its end",
+            "Other programs may read it in another way, or not at all. Ask the sender for a DICOM file (PS3.10).",
+        )
     if item.level.path or item.mac is None:
         return
     lacking = missing_marks(item.level.signable_tags.intersection(item.mac.tags))
@@ -55,7 +63,7 @@ def find_open_level(file: DicomFile, item: SignatureItem) -> Iterator[Anomaly]:
             f"it may have been made for an Item inside another object, since it does not cover {names}",
             "A signature fits any Data Set with the elements that it covers, at whatever level this stands.",
         )
-    for tag, (repeated, name) in _NAMED_IN_META.items():
+    for tag, (repeated, name) in () if file.is_bare else _NAMED_IN_META.items():
         element = item.level.get(repeated)
         in_meta = file.meta_value(tag)
         if element is None or (in_meta is not None and _same(in_meta, file.value(element))):

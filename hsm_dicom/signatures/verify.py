@@ -113,16 +113,16 @@ class VerifiedFile:
 
 
 def verify(path: str | os.PathLike[str]) -> VerifiedFile:
-    """Check every signature at every level of a file.
+    """Check every signature at every level of a file, or of a Data Set without File Meta Information.
 
     Raises DicomFileError if the file cannot be read as DICOM, FileChangedError if it is written to meanwhile.
     """
-    with DicomFile.open(path) as file:
+    with DicomFile.open(path, bare=True) as file:
         items = signature_items(file)
         found = _verify_open(file, items)
         if not _lists_private_of_unknown_vr(file, items):
             return found
-        with DicomFile.open(path, guess_private=True) as guessed:
+        with DicomFile.open(path, guess_private=True, bare=True) as guessed:
             if guessed.state != file.state:
                 raise FileChangedError(file.name, "the file was changed while it was being read.")
             others = _verify_open(guessed, signature_items(guessed)).signatures
@@ -158,11 +158,11 @@ def dump_macs(path: str | os.PathLike[str], folder: str | os.PathLike[str]) -> l
     Returns the files written; signatures that do not say what they cover have none. What is listed but cannot be
     signed is not in the stream. Raises DicomFileError.
     """
-    with DicomFile.open(path) as file:
+    with DicomFile.open(path, bare=True) as file:
         items = signature_items(file)
         if not _lists_private_of_unknown_vr(file, items):
             return _dump(file, items, folder)
-    with DicomFile.open(path, guess_private=True) as guessed:
+    with DicomFile.open(path, guess_private=True, bare=True) as guessed:
         return _dump(guessed, signature_items(guessed), folder)
 
 
