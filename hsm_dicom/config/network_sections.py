@@ -39,9 +39,11 @@ class LegacySection(Section):
     """`legacy` of a peer or a listener: a retired TLS profile, opened by name."""
 
     profile: Text
-    """aes-tls, basic-tls or des-tls; hsm-dicom tls profiles explains them."""
+    """aes-tls, basic-tls, des-tls, dhe-aes, dhe-3des or dhe-des; hsm-dicom tls profiles explains them."""
     reason: Text
     """Why it is needed. Told with each use."""
+    dh_bits: Literal[1024, 2048, 3072, 4096] = 2048
+    """Bits of the Diffie-Hellman group (profiles dhe-*): of ours as a server, of the smallest as a client."""
     until: datetime.date
     """The last day on which it holds, such as 2030-12-31."""
 

@@ -276,7 +276,7 @@ def _opening(section: LegacySection | None) -> LegacyOpening | None:
     from hsm_dicom.tls.legacy import profile_named as retired_profile_named
 
     retired_profile_named(section.profile)
-    return LegacyOpening(profile=section.profile, reason=section.reason, until=section.until)
+    return LegacyOpening(profile=section.profile, reason=section.reason, until=section.until, dh_bits=section.dh_bits)
 
 
 def listed(names: Iterable[str]) -> str:

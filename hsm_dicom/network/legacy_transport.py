@@ -112,6 +112,7 @@ class LegacyTransport:
                 suite=facts.suite,
                 certificate=facts.peer,
                 resumed=facts.resumed,
+                key_exchange_bits=facts.key_exchange_bits,
             ),
         )
 

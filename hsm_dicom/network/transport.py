@@ -37,11 +37,13 @@ class ConnectionFacts:
     certificate: PeerCertificate | None = None
     entity: str | None = None
     resumed: bool = False
+    key_exchange_bits: int | None = None
 
     @property
     def algorithms(self) -> SuiteAlgorithms | None:
         """What the TLS suite consists of, with lengths in bits; None without TLS."""
-        return algorithms_of(self.suite, self.certificate.certificate if self.certificate else None)
+        certificate = self.certificate.certificate if self.certificate else None
+        return algorithms_of(self.suite, certificate, self.key_exchange_bits)
 
     @property
     def subject(self) -> str:

@@ -41,13 +41,15 @@ class SuiteAlgorithms:
     integrity: str
     integrity_bits: int | None
     key_exchange: str
-    key_exchange_bits: int | None = None
+    key_exchange_bits: int | None
 
 
-def algorithms_of(suite: str, certificate: x509.Certificate | None = None) -> SuiteAlgorithms | None:
+def algorithms_of(
+    suite: str, certificate: x509.Certificate | None = None, key_exchange_bits: int | None = None
+) -> SuiteAlgorithms | None:
     """Return the algorithms of a suite by its IANA name; None if it is not one that is known.
 
-    `certificate` is the peer's, None after one-way authentication.
+    `certificate` is the peer's, None after one-way authentication; `key_exchange_bits` is the size of the group.
     """
     match = _BEFORE_TLS13.fullmatch(suite)
     rest = match["rest"] if match else suite.removeprefix("TLS_")
@@ -66,6 +68,7 @@ def algorithms_of(suite: str, certificate: x509.Certificate | None = None) -> Su
         integrity=integrity,
         integrity_bits=integrity_bits,
         key_exchange=exchange,
+        key_exchange_bits=key_exchange_bits,
     )
 
 

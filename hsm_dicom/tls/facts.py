@@ -61,11 +61,13 @@ class TLSFacts:
     peer: PeerCertificate | None
     resumed: bool
     alpn: str | None = None
+    key_exchange_bits: int | None = None
+    """The size of the Diffie-Hellman group, where it is known."""
 
     @property
     def algorithms(self) -> SuiteAlgorithms | None:
         """Encryption, authentication, integrity and key exchange, with their lengths in bits."""
-        return algorithms_of(self.suite, self.peer.certificate if self.peer else None)
+        return algorithms_of(self.suite, self.peer.certificate if self.peer else None, self.key_exchange_bits)
 
     def __str__(self) -> str:
         who = f"with '{self.peer.subject}' (serial {self.peer.serial})" if self.peer else "with an unknown peer"

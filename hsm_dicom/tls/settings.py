@@ -7,22 +7,33 @@ from datetime import date
 
 from hsm_dicom.tls.errors import LegacyRefused
 
+DH_SIZES = (1024, 2048, 3072, 4096)
+"""Sizes of the Diffie-Hellman groups that retired profiles may use, in bits. 512 (export grade) is not among them."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LegacyOpening:
-    """The one way to switch on a retired profile with RSA key exchange.
+    """The one way to enable a retired profile.
 
-    `profile` is a name of `hsm_dicom.tls.legacy.PROFILES`, `until` the last day on which the opening holds.
+    `profile` is a name of `hsm_dicom.tls.legacy.PROFILES`, `until` the last day on which the exception holds. `dh_bits`
+    is for profiles with Diffie-Hellman: the size of our group as a server, and the smallest that we accept as a client.
     """
 
     profile: str
     reason: str
     until: date
+    dh_bits: int = 2048
 
     def __post_init__(self) -> None:
         if not self.reason.strip():
             raise LegacyRefused(
                 f"The profile '{self.profile}' is retired, and nothing says why it is needed; write a reason."
+            )
+
+        if self.dh_bits not in DH_SIZES:
+            raise LegacyRefused(
+                f"A Diffie-Hellman group of {self.dh_bits} bits is not available; set dh_bits to one of: "
+                f"{', '.join(map(str, DH_SIZES))}."
             )
 
     def demand_open(self, today: date) -> None:

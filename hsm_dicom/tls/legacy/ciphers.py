@@ -32,9 +32,9 @@ class CBC:
         return bytearray(self._decryptor.update(bytes(data)))
 
 
-def aes128(key: bytearray, iv: bytearray, implementations: object = None) -> CBC:
-    """AES with 16 bytes of key."""
-    return CBC(AES(bytes(key)), bytes(iv), "aes128")
+def aes(key: bytearray, iv: bytearray, implementations: object = None) -> CBC:
+    """AES with 16 or 32 bytes of key."""
+    return CBC(AES(bytes(key)), bytes(iv), f"aes{len(key) * 8}")
 
 
 def triple_des(key: bytearray, iv: bytearray, implementations: object = None) -> CBC:

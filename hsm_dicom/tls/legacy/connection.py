@@ -1,8 +1,8 @@
 """tlslite-ng's TLS connection, held to one retired profile. Extended by subclass: nothing of the library is changed.
 
-tlslite-ng has no single DES. For `des-tls` the connection lets the library think of 3DES, and puts the number of DES in
-its place where a message goes out or comes in, so that both ends hash what was on the wire; the record layer then uses
-DES. 3DES itself cannot come about in such a connection.
+tlslite-ng has no single DES. For `des-tls` and `dhe-des` the connection lets the library think of 3DES, and puts the
+number of DES in its place where a message goes out or comes in, so that both ends hash what was on the wire; the record
+layer then uses DES. 3DES itself cannot come about in such a connection.
 """
 
 from __future__ import annotations
@@ -12,29 +12,46 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from tlslite.handshakesettings import HandshakeSettings  # type: ignore[import-untyped]
-from tlslite.messages import ClientHello, ServerHello  # type: ignore[import-untyped]
+from tlslite.messages import ClientHello, ServerHello, ServerKeyExchange  # type: ignore[import-untyped]
 from tlslite.recordlayer import RecordLayer  # type: ignore[import-untyped]
 from tlslite.tlsconnection import TLSConnection  # type: ignore[import-untyped]
 
-from hsm_dicom.tls.legacy.ciphers import aes128, single_des, triple_des
-from hsm_dicom.tls.legacy.profiles import LegacyProfile
+from hsm_dicom.tls.errors import LegacyRefused
+from hsm_dicom.tls.legacy.ciphers import aes, single_des, triple_des
+from hsm_dicom.tls.legacy.groups import GROUPS
+from hsm_dicom.tls.legacy.profiles import KeyExchange, LegacyProfile
 
-AES_128, TRIPLE_DES, SINGLE_DES = 0x002F, 0x000A, 0x0009
+_AES_128 = frozenset((0x002F, 0x0033))
+_AES_256 = frozenset((0x0039,))
+_DES_OF_3DES = {0x000A: 0x0009, 0x0016: 0x0015}
+"""Suites with 3DES, and the same with DES in its place: TLS_RSA and TLS_DHE_RSA."""
+_3DES_OF_DES = {des: triple for triple, des in _DES_OF_3DES.items()}
 _NOBODYS = 0xFEFE
 """A number that no suite has (RFC 8701 reserves others for this): stands for what must not be chosen."""
 
-_NAMES = {AES_128: "aes128", TRIPLE_DES: "3des", SINGLE_DES: "3des"}
+_EXCHANGES = {KeyExchange.RSA: "rsa", KeyExchange.DHE_RSA: "dhe_rsa"}
+_NAMED_GROUPS = {"ffdhe2048": 2048, "ffdhe3072": 3072, "ffdhe4096": 4096}
+"""Groups of RFC 7919, the smallest first."""
+_LARGEST_GROUP = 8192
+"""Bits of the largest Diffie-Hellman group of a peer: a larger one costs seconds."""
 
 
-def handshake_settings(profile: LegacyProfile, minimum_rsa_bits: int) -> HandshakeSettings:
-    """tlslite-ng's settings for a profile: its versions and suites, RSA key exchange, SHA-1 as the MAC, nothing else.
+def handshake_settings(
+    profile: LegacyProfile, minimum_rsa_bits: int, dh_bits: int, *, server_side: bool
+) -> HandshakeSettings:
+    """tlslite-ng's settings for a profile: its versions, ciphers and key exchange, SHA-1 as the MAC, nothing else.
 
-    `minimum_rsa_bits` bounds the keys that are worked with at all; which are good enough, trust decides.
+    `minimum_rsa_bits` bounds the keys that are worked with at all; which are good enough, trust decides. `dh_bits` is
+    the size of the group that a server offers.
     """
     settings = HandshakeSettings()
     settings.minVersion, settings.maxVersion = profile.minimum_version, profile.maximum_version
-    settings.cipherNames = [_NAMES[suite.code] for suite in profile.suites]
-    settings.keyExchangeNames = ["rsa"]
+    settings.cipherNames = [_cipher_name(suite.code) for suite in profile.suites]
+    settings.keyExchangeNames = [_EXCHANGES[profile.key_exchange]]
+    settings.dhParams = GROUPS[dh_bits]
+    # A client that lists groups of RFC 7919 must get one of these, or no Diffie-Hellman at all (RFC 7919, 4).
+    # Our client lists none, as the clients of the time did, and takes what the server chooses within its bounds.
+    settings.dhGroups = [name for name, bits in _NAMED_GROUPS.items() if server_side and bits >= dh_bits]
     settings.macNames = ["sha"]
     settings.rsaSchemes = ["pkcs1"]
     settings.more_sig_schemes = []
@@ -52,39 +69,51 @@ def handshake_settings(profile: LegacyProfile, minimum_rsa_bits: int) -> Handsha
     return settings
 
 
+def _cipher_name(code: int) -> str:
+    """What tlslite-ng calls the cipher of a suite; it takes DES for 3DES."""
+    if code in _AES_128 or code in _AES_256:
+        return "aes128" if code in _AES_128 else "aes256"
+    return "3des"
+
+
 class LegacyRecordLayer(RecordLayer):  # type: ignore[misc]
-    """A record layer with the three ciphers, and no others."""
+    """A record layer with the ciphers of the retired profiles, and no others."""
 
     single_des = False
 
     def _getCipherSettings(self, cipherSuite: int) -> tuple[int, int, Callable[..., Any]]:
-        if cipherSuite == AES_128:
-            return 16, 16, aes128
-        if cipherSuite == TRIPLE_DES and self.single_des:
-            return 8, 8, single_des
-        if cipherSuite == TRIPLE_DES:
-            return 24, 8, triple_des
+        if cipherSuite in _AES_128:
+            return 16, 16, aes
+        if cipherSuite in _AES_256:
+            return 32, 16, aes
+        if cipherSuite in _DES_OF_3DES:
+            return (8, 8, single_des) if self.single_des else (24, 8, triple_des)
         raise AssertionError("a suite that no retired profile has")
 
 
 class LegacyConnection(TLSConnection):  # type: ignore[misc]
     """One connection under a retired profile."""
 
-    def __init__(self, connection: socket.socket, profile: LegacyProfile) -> None:
+    def __init__(self, connection: socket.socket, profile: LegacyProfile, dh_bits: int) -> None:
         super().__init__(connection)
+        self.dh_bits: int | None = None
+        """The size of the Diffie-Hellman group in use; None with RSA key exchange."""
+        self._smallest_group = dh_bits
         self.closeSocket = False  # whoever owns it closes it, after the peer could read the last alert
         self._recordLayer = LegacyRecordLayer(self.sock)
-        self._single_des = any(suite.code == SINGLE_DES for suite in profile.suites)
+        self._single_des = any(suite.code in _3DES_OF_DES for suite in profile.suites)
         self._recordLayer.single_des = self._single_des
 
     @property
     def suite_code(self) -> int:
         """The number of the suite that is in use."""
         code = int(self.session.cipherSuite)
-        return SINGLE_DES if self._single_des and code == TRIPLE_DES else code
+        return _DES_OF_3DES.get(code, code) if self._single_des else code
 
     def _sendMsg(self, msg: Any, randomizeFirstBlock: bool = True, update_hashes: bool = True) -> Iterator[Any]:
-        ours = self._exchange(msg, {TRIPLE_DES: SINGLE_DES})
+        if isinstance(msg, ServerKeyExchange):
+            self.dh_bits = msg.dh_p.bit_length()
+        ours = self._exchange(msg, _DES_OF_3DES)
         try:
             yield from super()._sendMsg(msg, randomizeFirstBlock, update_hashes)
         finally:
@@ -92,8 +121,19 @@ class LegacyConnection(TLSConnection):  # type: ignore[misc]
 
     def _getMsg(self, *expected: Any, **options: Any) -> Iterator[Any]:
         for result in super()._getMsg(*expected, **options):
-            self._exchange(result, {SINGLE_DES: TRIPLE_DES, TRIPLE_DES: _NOBODYS})
+            self._exchange(result, _3DES_OF_DES | dict.fromkeys(_DES_OF_3DES, _NOBODYS))
+            if isinstance(result, ServerKeyExchange):
+                self._check_group(result.dh_p.bit_length())
             yield result
+
+    def _check_group(self, bits: int) -> None:
+        """Hold the group that the server chose to its bounds. Raises `LegacyRefused`."""
+        if not self._smallest_group <= bits <= _LARGEST_GROUP:
+            raise LegacyRefused(
+                f"the peer's Diffie-Hellman group has {bits} bits, and from {self._smallest_group} to {_LARGEST_GROUP} "
+                "are accepted (dh_bits of the peer's legacy table; 1024 at least)."
+            )
+        self.dh_bits = bits
 
     def _exchange(self, message: Any, numbers: dict[int, int]) -> Callable[[], None]:
         """Exchange suite numbers in a hello message of a DES connection; what is returned undoes it."""

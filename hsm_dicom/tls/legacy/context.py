@@ -25,8 +25,8 @@ from hsm_dicom.tls.errors import ContextError, FailureReason, HandshakeFailed, L
 from hsm_dicom.tls.facts import PeerCertificate, TLSFacts, peer_certificate
 from hsm_dicom.tls.failures import refused_by_peer
 from hsm_dicom.tls.legacy.connection import LegacyConnection, handshake_settings
-from hsm_dicom.tls.legacy.keys import decrypter, signer
-from hsm_dicom.tls.legacy.profiles import VERSION_NAMES, LegacyProfile, profile_named
+from hsm_dicom.tls.legacy.keys import decrypter, server_signer, signer
+from hsm_dicom.tls.legacy.profiles import VERSION_NAMES, KeyExchange, LegacyProfile, profile_named
 from hsm_dicom.tls.legacy.sockets import LegacySocket, alert_name
 from hsm_dicom.tls.settings import LegacyOpening
 from hsm_dicom.tls.suites import SUITES
@@ -57,8 +57,9 @@ class LegacyContext:
     ) -> None:
         """Raises `LegacyRefused` for an opening that has ended and for an identity that is not for this alone.
 
-        A server's key must decrypt and not sign, a client's sign and not decrypt. `verifier` judges the peer; with
-        one-way authentication a server needs none. Raises `ContextError` where nobody could be trusted.
+        With RSA key exchange a server's key must decrypt and not sign; any other key must sign and not decrypt.
+        `verifier` judges the peer; with one-way authentication a server needs none. Raises `ContextError` where
+        nobody could be trusted.
         """
         opening.demand_open(now())
         self.opening = opening
@@ -70,7 +71,8 @@ class LegacyContext:
         if server_side:
             if identity is None:
                 raise ContextError("A TLS server needs an identity; name one.")
-            self._key: Any = decrypter(identity)
+            decrypts = self.profile.key_exchange is KeyExchange.RSA
+            self._key: Any = decrypter(identity) if decrypts else server_signer(identity)
         elif identity is not None:
             self._key = signer(identity)
         elif authentication is Authentication.MUTUAL:
@@ -81,13 +83,13 @@ class LegacyContext:
             raise ContextError("Nobody could be trusted: there are no trust anchors. Name the CA's certificate.")
         self._verifier = verifier
         bits = verifier.policy.algorithms.minimum_rsa_bits if verifier else 1024
-        self._settings = handshake_settings(self.profile, min(bits, 1024))
+        self._settings = handshake_settings(self.profile, min(bits, 1024), opening.dh_bits, server_side=server_side)
 
     def begin(self, raw: socket.socket, peer: str, server_name: str | None = None) -> LegacyHandshake:
         """Begin a handshake on a connected socket, which must not block from now on. Raises `LegacyRefused`."""
         self.opening.demand_open(self._now())
         raw.setblocking(False)
-        connection = LegacyConnection(raw, self.profile)
+        connection = LegacyConnection(raw, self.profile, self.opening.dh_bits)
         if self._server_side:
             steps = connection.handshakeServerAsync(
                 certChain=self._chain, privateKey=self._key, reqCert=self._asks, settings=self._settings
@@ -118,8 +120,7 @@ class LegacyContext:
             )
         if self._verifier is None:
             raise ContextError("There is nobody to judge the peer's certificate.")
-        purpose = Purpose.TLS_CLIENT if self._server_side else Purpose.TLS_SERVER_RSA_KEY_EXCHANGE
-        verdict = self._verifier.judge(shown[0], purpose, intermediates=shown[1:])
+        verdict = self._verifier.judge(shown[0], self._purpose, intermediates=shown[1:])
         try:
             certificate = peer_certificate(read_certificate(shown[0], self._verifier.policy.max_certificate_bytes))
         except MalformedCertificate as error:
@@ -130,6 +131,14 @@ class LegacyContext:
             who = f"{peer}, '{certificate.subject}'"
             raise HandshakeFailed(FailureReason.CERTIFICATE_REFUSED, who, f"{who} is refused: {verdict.text}", verdict)
         return certificate
+
+    @property
+    def _purpose(self) -> Purpose:
+        """What the peer's key did."""
+        if self._server_side:
+            return Purpose.TLS_CLIENT
+        decrypted = self.profile.key_exchange is KeyExchange.RSA
+        return Purpose.TLS_SERVER_RSA_KEY_EXCHANGE if decrypted else Purpose.TLS_SERVER
 
 
 class LegacyHandshake:
@@ -164,6 +173,7 @@ class LegacyHandshake:
             suite=SUITES[self._connection.suite_code].name,
             peer=certificate,
             resumed=bool(self._connection.resumed),
+            key_exchange_bits=self._connection.dh_bits,
         )
         return None
 

@@ -1,8 +1,8 @@
-"""Token keys in the shape of tlslite-ng's RSA keys: servers have one that only decrypts, clients one that only signs.
+"""Token keys in the shape of tlslite-ng's RSA keys: one that only decrypts, or one that only signs.
 
-A server's key decrypts the premaster secret of whoever connects. If it also signed, a peer that can tell good padding
-from bad by any means could have signatures made (ROBOT, 2017). So such a key is refused: by what the token says of it,
-and by what its certificate says.
+With RSA key exchange, a server's key decrypts the premaster secret of whoever connects. If it also signed, a peer that
+can tell good padding from bad by any means could have signatures made (ROBOT, 2017). So such a key is refused: by what
+the token says of it, and by what its certificate says.
 """
 
 from __future__ import annotations
@@ -59,17 +59,21 @@ class Decrypter(_PublicHalf):
 
 
 class Signer(_PublicHalf):
-    """RSASSA-PKCS1-v1_5 on the token, over what is encoded already: DigestInfo, or MD5 and SHA-1 side by side."""
+    """RSASSA-PKCS1-v1_5 on the token: over a DigestInfo, or before TLS 1.2 over MD5 and SHA-1 side by side."""
 
     def __init__(self, key: rsa.RSAPrivateKey) -> None:
         super().__init__(key.public_key())
         self._key = key
 
     def sign(self, bytes: Any, padding: str = "pkcs1", hashAlg: str | None = None, saltLen: int | None = None) -> Any:
-        """The signature of CertificateVerify (RFC 4346, 7.4.8; RFC 5246, 7.4.8)."""
-        if padding != "pkcs1" or hashAlg is not None:
+        """The signature of CertificateVerify or ServerKeyExchange (RFC 4346 and RFC 5246, 7.4.8 and 7.4.3).
+
+        `bytes` is the hash, or with `hashAlg` None what is encoded already.
+        """
+        if padding != "pkcs1":
             raise LegacyRefused("A retired profile signs with RSASSA-PKCS1-v1_5 only.")
-        return bytearray(self._key.sign(_octets(bytes), _PKCS1, NoDigestInfo()))
+        encoded = bytes if hashAlg is None else self.addPKCS1Prefix(bytes, hashAlg)
+        return bytearray(self._key.sign(_octets(encoded), _PKCS1, NoDigestInfo()))
 
 
 _PKCS1 = padding.PKCS1v15()
@@ -99,8 +103,25 @@ def decrypter(identity: Identity) -> Decrypter:
     return Decrypter(key)
 
 
+def server_signer(identity: Identity) -> Signer:
+    """The key of a server's identity for Diffie-Hellman. Raises `LegacyRefused` unless it is for signing alone."""
+    if not isinstance(identity.key, TokenRSAPrivateKey):
+        raise LegacyRefused(
+            f"The key of identity '{identity.name}' is no RSA key on a token; a retired profile needs one of its own "
+            "(hsm-dicom key generate --type rsa-2048 --usage tls)."
+        )
+    usage = key_usage(identity.certificate)
+    if usage is None or not usage.digital_signature or usage.key_encipherment:
+        raise LegacyRefused(
+            f"The certificate of identity '{identity.name}' is not for digitalSignature alone, which a profile with "
+            "Diffie-Hellman needs; request one that is (hsm-dicom key csr asks for it where the key was made with "
+            "--usage tls)."
+        )
+    return signer(identity)
+
+
 def signer(identity: Identity) -> Signer:
-    """The key of a client's identity. Raises `LegacyRefused` for one that cannot sign with RSA, or decrypts too."""
+    """The key of an identity that signs. Raises `LegacyRefused` for one that cannot sign with RSA, or decrypts too."""
     key = identity.key
     if not isinstance(key, rsa.RSAPrivateKey):
         raise LegacyRefused(f"Identity '{identity.name}' has no RSA key, and a retired profile knows no other.")

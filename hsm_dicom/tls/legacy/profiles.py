@@ -1,18 +1,24 @@
-"""The retired profiles with RSA key exchange, as data.
+"""The retired profiles, as data.
 
-| name        | suites (TLS_RSA_WITH_…), preferred first  | TLS        | where it comes from                     |
-|-------------|-------------------------------------------|------------|-----------------------------------------|
-| `aes-tls`   | AES_128_CBC_SHA, 3DES_EDE_CBC_SHA         | 1.0 to 1.2 | PS3.15 B.3 (2017c), retired after 2018a |
-| `basic-tls` | 3DES_EDE_CBC_SHA                          | 1.0 to 1.2 | PS3.15 B.1 (2017c), retired after 2018a |
-| `des-tls`   | DES_CBC_SHA                               | 1.0, 1.1   | no DICOM profile; products of that time |
+| name        | key exchange | ciphers (…_SHA), preferred first | TLS        | where it comes from                     |
+|-------------|--------------|----------------------------------|------------|-----------------------------------------|
+| `aes-tls`   | RSA          | AES_128_CBC, 3DES_EDE_CBC        | 1.0 to 1.2 | PS3.15 B.3 (2017c), retired after 2018a |
+| `basic-tls` | RSA          | 3DES_EDE_CBC                     | 1.0 to 1.2 | PS3.15 B.1 (2017c), retired after 2018a |
+| `des-tls`   | RSA          | DES_CBC                          | 1.0, 1.1   | no DICOM profile; products of that time |
+| `dhe-aes`   | DHE_RSA      | AES_256_CBC, AES_128_CBC         | 1.0 to 1.2 | no DICOM profile; products of that time |
+| `dhe-3des`  | DHE_RSA      | 3DES_EDE_CBC                     | 1.0 to 1.2 | no DICOM profile; products of that time |
+| `dhe-des`   | DHE_RSA      | DES_CBC                          | 1.0, 1.1   | no DICOM profile; products of that time |
 
-DES has 56 bits: whoever records a connection can read it. 3DES and CBC-mode suites without encrypt-then-MAC have known
-weaknesses, and no RSA key exchange has forward secrecy. DES is gone from TLS 1.2 (RFC 5469).
+DES has 56 bits: anyone who records a connection can read it. 3DES and CBC-mode suites without encrypt-then-MAC have
+known weaknesses. RSA key exchange has no forward secrecy; Diffie-Hellman has it. DES is gone from TLS 1.2 (RFC 5469).
+
+A server's key decrypts with RSA key exchange and signs with Diffie-Hellman. No key does both, so no profile mixes them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from hsm_dicom.tls.errors import UnknownProfile
 from hsm_dicom.tls.suites import Suite, suites
@@ -23,11 +29,21 @@ TLS10, TLS11, TLS12 = (3, 1), (3, 2), (3, 3)
 VERSION_NAMES = {TLS10: "TLSv1.0", TLS11: "TLSv1.1", TLS12: "TLSv1.2"}
 
 
+class KeyExchange(StrEnum):
+    """How both ends come to a common secret, and thereby what a server's key does."""
+
+    RSA = "RSA"
+    """The client encrypts it to the server's key, which decrypts it (RFC 5246, 7.4.7.1)."""
+    DHE_RSA = "DHE_RSA"
+    """Ephemeral Diffie-Hellman, signed by the server's key (RFC 5246, 7.4.3)."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class LegacyProfile:
-    """What one retired profile offers. `warning` is what an officer must know who opens it."""
+    """What one retired profile offers. `warning` is what an officer must know before enabling it."""
 
     name: str
+    key_exchange: KeyExchange
     title: str
     clause: str
     suites: tuple[Suite, ...]
@@ -40,6 +56,7 @@ _NO_FORWARD_SECRECY = "whoever gets at the token later, and has recorded a conne
 
 AES_TLS = LegacyProfile(
     name="aes-tls",
+    key_exchange=KeyExchange.RSA,
     title="AES TLS Secure Transport Connection Profile",
     clause="PS3.15 B.3 (2017c)",
     suites=suites(0x002F, 0x000A),
@@ -49,6 +66,7 @@ AES_TLS = LegacyProfile(
 )
 BASIC_TLS = LegacyProfile(
     name="basic-tls",
+    key_exchange=KeyExchange.RSA,
     title="Basic TLS Secure Transport Connection Profile",
     clause="PS3.15 B.1 (2017c)",
     suites=suites(0x000A),
@@ -59,6 +77,7 @@ BASIC_TLS = LegacyProfile(
 )
 DES_TLS = LegacyProfile(
     name="des-tls",
+    key_exchange=KeyExchange.RSA,
     title="TLS with single DES",
     clause="no clause of the standard",
     suites=suites(0x0009),
@@ -67,7 +86,41 @@ DES_TLS = LegacyProfile(
     warning="Single DES is broken: a recorded connection can be read by trying out keys for a few days.",
 )
 
-PROFILES: dict[str, LegacyProfile] = {profile.name: profile for profile in (AES_TLS, BASIC_TLS, DES_TLS)}
+_NO_CLAUSE = "no clause of the standard"
+DHE_AES = LegacyProfile(
+    name="dhe-aes",
+    key_exchange=KeyExchange.DHE_RSA,
+    title="TLS with Diffie-Hellman and AES in CBC mode",
+    clause=_NO_CLAUSE,
+    suites=suites(0x0039, 0x0033),
+    minimum_version=TLS10,
+    maximum_version=TLS12,
+    warning="CBC mode with SHA-1, and TLS from 1.0 on.",
+)
+DHE_3DES = LegacyProfile(
+    name="dhe-3des",
+    key_exchange=KeyExchange.DHE_RSA,
+    title="TLS with Diffie-Hellman and 3DES",
+    clause=_NO_CLAUSE,
+    suites=suites(0x0016),
+    minimum_version=TLS10,
+    maximum_version=TLS12,
+    warning="3DES must not carry more than some gigabytes (Sweet32).",
+)
+DHE_DES = LegacyProfile(
+    name="dhe-des",
+    key_exchange=KeyExchange.DHE_RSA,
+    title="TLS with Diffie-Hellman and single DES",
+    clause=_NO_CLAUSE,
+    suites=suites(0x0015),
+    minimum_version=TLS10,
+    maximum_version=TLS11,
+    warning=DES_TLS.warning,
+)
+
+PROFILES: dict[str, LegacyProfile] = {
+    profile.name: profile for profile in (AES_TLS, BASIC_TLS, DES_TLS, DHE_AES, DHE_3DES, DHE_DES)
+}
 
 
 def profile_named(name: str) -> LegacyProfile:

@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -17,9 +18,11 @@ from hsm_dicom.identity import Identity
 from hsm_dicom.tls import Authentication, ContextError, FailureReason, HandshakeFailed, LegacyRefused, UnknownProfile
 from hsm_dicom.tls.legacy import PROFILES
 from hsm_dicom.tls.legacy.context import LegacyContext, LegacyHandshake
+from hsm_dicom.tls.legacy.groups import GROUPS
 from hsm_dicom.tls.legacy.keys import decrypter
+from hsm_dicom.tls.legacy.profiles import KeyExchange
 from hsm_dicom.tls.legacy.sockets import LegacySocket
-from hsm_dicom.tls.settings import LegacyOpening
+from hsm_dicom.tls.settings import DH_SIZES, LegacyOpening
 from hsm_dicom.trust import Reason
 from tests import pki
 from tests.hsm_dicom.tls.fixtures import Hospital, names
@@ -34,8 +37,13 @@ def opening(profile: str = "basic-tls", until: date = TOMORROW) -> LegacyOpening
     return LegacyOpening(profile=profile, reason="an old film digitiser", until=until)
 
 
+def serving(hospital: Hospital, profile: str) -> Identity:
+    """The identity that a server shows: one that decrypts, or with Diffie-Hellman one that signs."""
+    return hospital.decrypting if PROFILES[profile].key_exchange is KeyExchange.RSA else hospital.rsa
+
+
 def server(hospital: Hospital, profile: str, **wishes: Any) -> LegacyContext:
-    identity = wishes.pop("identity", hospital.decrypting)
+    identity = wishes.pop("identity", serving(hospital, profile))
     return LegacyContext(opening(profile), identity, hospital.verifier(), server_side=True, **wishes)
 
 
@@ -92,9 +100,12 @@ def test_both_sides_agree_with_the_rsa_operations_on_the_token(hospital: Hospita
         assert not isinstance(made, Exception), made
         (server_end, server_facts), (client_end, client_facts) = accepted, made
         assert server_facts.suite == client_facts.suite == PROFILES[profile].suites[0].name
-        assert server_facts.version == ("TLSv1.1" if profile == "des-tls" else "TLSv1.2")
+        assert server_facts.version == ("TLSv1.1" if profile in ("des-tls", "dhe-des") else "TLSv1.2")
         assert server_facts.peer.subject == "CN=node rsa"
-        assert client_facts.peer.subject == "CN=node decrypt"
+        assert client_facts.peer.subject == serving(hospital, profile).subject
+        diffie_hellman = PROFILES[profile].key_exchange is KeyExchange.DHE_RSA
+        for facts in (server_facts, client_facts):
+            assert facts.algorithms.key_exchange_bits == (2048 if diffie_hellman else None)
         data = bytes(range(256)) * 300
         sender = threading.Thread(target=client_end.sendall, args=(data,))
         sender.start()
@@ -107,20 +118,21 @@ def test_both_sides_agree_with_the_rsa_operations_on_the_token(hospital: Hospita
         assert client_end.recv(10) == b""
         client_end.close()
     used = [(event.key_label, event.operation) for event in heard if isinstance(event, KeyUse)]
-    assert sorted(used) == [("decrypt", "decrypt"), ("rsa", "sign")]
+    assert sorted(used) == [("rsa", "sign") if diffie_hellman else ("decrypt", "decrypt"), ("rsa", "sign")]
 
 
 @EVERY_PROFILE
 def test_one_way_authentication_is_by_name_only(hospital: Hospital, profile: str) -> None:
     one_way = Authentication.ONE_WAY
-    accepting = LegacyContext(opening(profile), hospital.decrypting, None, server_side=True, authentication=one_way)
+    shown = serving(hospital, profile)
+    accepting = LegacyContext(opening(profile), shown, None, server_side=True, authentication=one_way)
     connecting = LegacyContext(opening(profile), None, hospital.verifier(), server_side=False, authentication=one_way)
     with connected(accepting, connecting) as (accepted, _):
         assert accepted[1].peer is None
     with pytest.raises(ContextError, match="say one-way"):
         LegacyContext(opening(profile), None, hospital.verifier(), server_side=False)
     with pytest.raises(ContextError, match="no trust anchors"):
-        LegacyContext(opening(profile), hospital.decrypting, None, server_side=True)
+        LegacyContext(opening(profile), shown, None, server_side=True)
 
 
 def test_profiles_with_nothing_in_common_say_so(hospital: Hospital) -> None:
@@ -162,6 +174,53 @@ def test_a_certificate_that_also_signs_is_refused(hospital: Hospital) -> None:
     issued = hospital.ca.issue("both", key=hospital.decrypting.key, usages=usages, extensions=[names()])
     with pytest.raises(LegacyRefused, match="not for keyEncipherment alone"):
         server(hospital, "basic-tls", identity=Identity("both", hospital.decrypting.key, issued.certificate))
+
+
+def test_with_diffie_hellman_a_key_that_also_decrypts_is_refused(hospital: Hospital) -> None:
+    with pytest.raises(LegacyRefused, match="not for digitalSignature alone"):
+        server(hospital, "dhe-aes", identity=hospital.decrypting)
+    usages = ("key_encipherment", "digital_signature")
+    issued = hospital.ca.issue("both", key=hospital.rsa.key, usages=usages, extensions=[names()])
+    with pytest.raises(LegacyRefused, match="not for digitalSignature alone"):
+        server(hospital, "dhe-aes", identity=Identity("both", hospital.rsa.key, issued.certificate))
+    usages = ("digital_signature",)
+    issued = hospital.ca.issue("decrypts", key=hospital.decrypting.key, usages=usages, extensions=[names()])
+    with pytest.raises(LegacyRefused, match="signs and does not decrypt"):
+        server(hospital, "dhe-aes", identity=Identity("decrypts", hospital.decrypting.key, issued.certificate))
+    with pytest.raises(LegacyRefused, match="no RSA key on a token"):
+        server(hospital, "dhe-aes", identity=hospital.peer("file", key=pki.new_key("rsa2048")))
+
+
+def test_each_group_is_a_safe_prime_of_its_size() -> None:
+    assert tuple(GROUPS) == DH_SIZES
+    for bits, (generator, prime) in GROUPS.items():
+        assert prime.bit_length() == bits
+        # 2 generates the subgroup of prime order, or all of it: no small subgroup is left either way.
+        assert generator == 2
+        for number in (prime, prime // 2):
+            assert all(pow(base, number - 1, number) == 1 for base in (2, 3, 5, 7, 11))
+
+
+@pytest.mark.parametrize(("ours", "theirs", "accepted"), [(1024, 1024, True), (2048, 1024, False), (1024, 3072, True)])
+def test_a_client_takes_no_group_smaller_than_its_opening_allows(
+    hospital: Hospital, ours: int, theirs: int, accepted: bool
+) -> None:
+    accepting, connecting = server(hospital, "dhe-aes"), client(hospital, "dhe-aes")
+    for context, bits in ((accepting, theirs), (connecting, ours)):
+        context.opening = replace(context.opening, dh_bits=bits)
+    remade = LegacyContext(accepting.opening, hospital.rsa, hospital.verifier(), server_side=True)
+    with connected(remade, connecting) as (_, made):
+        if accepted:
+            assert made[1].key_exchange_bits == theirs
+        else:
+            assert isinstance(made, HandshakeFailed)
+            assert "group has 1024 bits, and from 2048" in str(made)
+
+
+@pytest.mark.parametrize("bits", [512, 1000, 8192])
+def test_groups_of_other_sizes_cannot_be_had(bits: int) -> None:
+    with pytest.raises(LegacyRefused, match="set dh_bits to one of: 1024, 2048, 3072, 4096"):
+        LegacyOpening(profile="dhe-aes", reason="r", until=TOMORROW, dh_bits=bits)
 
 
 def test_a_client_does_not_sign_with_a_key_that_decrypts(hospital: Hospital) -> None:
@@ -214,9 +273,10 @@ def test_the_library_is_not_changed_for_anybody_else(hospital: Hospital) -> None
     from tlslite.constants import CipherSuite
     from tlslite.recordlayer import RecordLayer
 
-    with connected(server(hospital, "des-tls"), client(hospital, "des-tls")) as (accepted, _):
-        assert not isinstance(accepted, Exception)
+    for profile in ("des-tls", "dhe-des"):
+        with connected(server(hospital, profile), client(hospital, profile)) as (accepted, _):
+            assert not isinstance(accepted, Exception)
     lists = [value for value in vars(CipherSuite).values() if isinstance(value, list)]
     assert lists
-    assert all(0x0009 not in numbers for numbers in lists)
+    assert all(0x0009 not in numbers and 0x0015 not in numbers for numbers in lists)
     assert RecordLayer._getCipherSettings(0x000A)[2].__module__.startswith("tlslite")

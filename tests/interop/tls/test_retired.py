@@ -22,6 +22,7 @@ from hsm_dicom.network.settings import Peer, StorageSettings
 from hsm_dicom.network.store import store
 from hsm_dicom.tls import FailureReason
 from hsm_dicom.tls.legacy import PROFILES
+from hsm_dicom.tls.legacy.profiles import KeyExchange
 from hsm_dicom.tls.settings import LegacyOpening
 from tests import pki
 from tests.hsm_dicom.network.images import ct_image, data_set_bytes
@@ -31,12 +32,19 @@ from tests.interop.tls.programs import free_port, run, serving
 
 TOMORROW = date.today() + timedelta(days=2)
 VERSIONS = ("tls1.0", "tls1.1", "tls1.2")
-SUITES = {"basic-tls": "000A", "des-tls": "0009", "aes-tls": "002F"}
+SUITES = {
+    "basic-tls": "000A",
+    "des-tls": "0009",
+    "aes-tls": "002F",
+    "dhe-aes": "0039",
+    "dhe-3des": "0016",
+    "dhe-des": "0015",
+}
 CASES = [
     pytest.param(profile, version, id=f"{profile}-{version}")
     for profile in SUITES
     for version in VERSIONS
-    if not (profile == "des-tls" and version == "tls1.2")
+    if not (profile in ("des-tls", "dhe-des") and version == "tls1.2")
 ]
 
 
@@ -46,7 +54,9 @@ def opening(profile: str) -> LegacyOpening:
 
 @contextmanager
 def retired_node(hospital: Hospital, profile: str, **wishes: object) -> Iterator[Node]:
-    with node(hospital, identities=[hospital.decrypting], legacy=opening(profile), **wishes) as running:  # type: ignore[arg-type]
+    exchange = PROFILES[profile].key_exchange
+    identity = hospital.decrypting if exchange is KeyExchange.RSA else hospital.rsa
+    with node(hospital, identities=[identity], legacy=opening(profile), **wishes) as running:  # type: ignore[arg-type]
         yield running
 
 
@@ -94,6 +104,8 @@ def test_tstclnt_connects_to_us(hospital: Hospital, nss: NSS, profile: str, vers
         _, printed = run(
             *("tstclnt", "-h", "127.0.0.1", "-a", "localhost", "-p", running.port, "-d", nss.folder),
             *("-n", nss.nickname, "-V", f"{version}:{version}", "-c", f":{SUITES[profile]}", "-w", "", "-Q"),
+            # NSS wants keyEncipherment of every RSA server, also of one whose key signs a Diffie-Hellman exchange.
+            *(("-o",) if profile.startswith("dhe") else ()),
         )
         secured = running.only(ConnectionSecured)
         used = running.only(LegacyProfileUsed)
@@ -119,11 +131,23 @@ def test_we_connect_to_selfserv(hospital: Hospital, nss: NSS, profile: str, vers
     assert secured.facts.version == version.replace("tls", "TLSv")
 
 
+GNUTLS = pytest.mark.parametrize(
+    ("profile", "exchange", "cipher"),
+    [("basic-tls", "RSA", "3DES-CBC"), ("dhe-3des", "DHE-RSA", "3DES-CBC"), ("dhe-aes", "DHE-RSA", "AES-256-CBC")],
+    ids=["basic-tls", "dhe-3des", "dhe-aes"],
+)
+
+
+def gnutls_priority(version: str, exchange: str, cipher: str) -> str:
+    return f"NORMAL:-VERS-ALL:+VERS-TLS{version}:-CIPHER-ALL:+{cipher}:-KX-ALL:+{exchange}:-MAC-ALL:+SHA1"
+
+
 @pytest.mark.parametrize("version", ["1.0", "1.1", "1.2"])
-def test_gnutls_cli_connects_to_us_by_3des(hospital: Hospital, version: str) -> None:
+@GNUTLS
+def test_gnutls_cli_connects_to_us(hospital: Hospital, version: str, profile: str, exchange: str, cipher: str) -> None:
     certificate, key = hospital.files(old_machine(hospital, "CT 1"))
-    priority = f"NORMAL:-VERS-ALL:+VERS-TLS{version}:-CIPHER-ALL:+3DES-CBC:-KX-ALL:+RSA:-MAC-ALL:+SHA1"
-    with retired_node(hospital, "basic-tls") as running:
+    priority = gnutls_priority(version, exchange, cipher)
+    with retired_node(hospital, profile) as running:
         _, printed = run(
             *("gnutls-cli", "127.0.0.1", "--port", running.port, "--priority", priority),
             *("--x509cafile", hospital.ca_file, "--x509certfile", certificate, "--x509keyfile", key),
@@ -133,14 +157,15 @@ def test_gnutls_cli_connects_to_us_by_3des(hospital: Hospital, version: str) -> 
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1", "1.2"])
-def test_we_connect_to_gnutls_serv_by_3des(hospital: Hospital, version: str) -> None:
+@GNUTLS
+def test_we_connect_to_gnutls_serv(hospital: Hospital, version: str, profile: str, exchange: str, cipher: str) -> None:
     certificate, key = hospital.files(old_machine(hospital, "old"))
-    priority = f"NORMAL:-VERS-ALL:+VERS-TLS{version}:-CIPHER-ALL:+3DES-CBC:-KX-ALL:+RSA:-MAC-ALL:+SHA1"
+    priority = gnutls_priority(version, exchange, cipher)
     port = free_port()
     command = ["gnutls-serv", "--echo", "--port", port, "--priority", priority, "--require-client-cert"]
     files = ["--x509cafile", hospital.ca_file, "--x509certfile", certificate, "--x509keyfile", key]
     with serving(port, [*command, "--verify-client-cert", *files]):
-        peer = Peer(name="old", ae_titles=("OLD",), host="127.0.0.1", port=port, legacy=opening("basic-tls"))
+        peer = Peer(name="old", ae_titles=("OLD",), host="127.0.0.1", port=port, legacy=opening(profile))
         secured = secure(peer, connecting(peer, hospital.rsa, hospital.verifier()), PATIENCE)
         secured.socket.sendall(b"DICOM\n")
         assert secured.socket.recv(100) == b"DICOM\n"
@@ -172,6 +197,20 @@ def test_we_store_to_dcmtk_under_its_aes_profile(hospital: Hospital, tmp_path: P
         assert echo(peer, transport, "NODE", PATIENCE).done
         assert store(peer, transport, "NODE", [image], patience=PATIENCE).done
     (received,) = folder.iterdir()
+    assert data_set_bytes(received) == data_set_bytes(image)
+
+
+def test_dcmtk_stores_to_us_by_diffie_hellman_and_aes(hospital: Hospital, tmp_path: Path) -> None:
+    certificate, key = hospital.files(old_machine(hospital, "CT 1"))
+    receiver = Receiver("main", StorageSettings(folder=tmp_path / "received"))
+    image = ct_image(tmp_path, pixels=1 << 20)
+    with retired_node(hospital, "dhe-aes", handlers=receiver.handlers) as running:
+        options = ["+tls", key, certificate, "+cf", hospital.ca_file, "+pa", "+cs", "TLS_DHE_RSA_WITH_AES_256_CBC_SHA"]
+        status, printed = run("storescu", *options, "-aet", "CT1", "-aec", "NODE", "127.0.0.1", running.port, image)
+        assert status == 0, printed
+        assert running.only(AssociationOpened).profile == "dhe-aes"
+        assert running.only(ConnectionSecured).suite == "TLS_DHE_RSA_WITH_AES_256_CBC_SHA"
+    (received,) = (tmp_path / "received").iterdir()
     assert data_set_bytes(received) == data_set_bytes(image)
 
 
