@@ -33,13 +33,14 @@ def stream_of(file: DicomFile, item: SignatureItem) -> bytes:
 
 
 def forgeries(path: Path, number: int = 0) -> Iterator[tuple[Reading, bytes]]:
-    """Every reading of one signature's stream, and the file that holds it under that signature and no other."""
+    """Every reading of one signature's stream, and a file that holds it, at its level, under that signature alone."""
     with DicomFile.open(path) as file:
         item = signature_items(file)[number]
         stream, syntax = stream_of(file, item), file.syntax.uid
         sealed = [(e.tag, element(e.tag, e.vr, file.value(e))) for e in item.item.elements if e.tag in SEALED]
         assert item.mac is not None
         mac_id, mac_syntax, algorithm = item.mac.mac_id, item.mac.transfer_syntax, item.mac.algorithm
+        place = item.level.path
     for reading in readings(stream):
         tags = b"".join(encode_tag(tag) for tag, _ in reading.covered)
         parameters = (
@@ -54,7 +55,10 @@ def forgeries(path: Path, number: int = 0) -> Iterator[tuple[Reading, bytes]]:
             (MAC_PARAMETERS, encode_sequence(MAC_PARAMETERS, parameters)),
             (SIGNATURES, encode_sequence(SIGNATURES, own)),
         ]
-        yield reading, file_around(b"".join(encoding for _, encoding in sorted(body)), syntax, dict(reading.covered))
+        content = b"".join(encoding for _, encoding in sorted(body))
+        for tag, before in reversed(place):
+            content = encode_sequence(tag, *[b""] * before, content)
+        yield reading, file_around(content, syntax, {} if place else dict(reading.covered))
 
 
 def file_around(body: bytes, syntax: str, elements: dict[int, bytes]) -> bytes:

@@ -10,8 +10,9 @@ Items of undefined length.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from struct import pack, unpack_from
 
 from hsm_dicom.dataset.vr import FORMS, SEQUENCE, SHORT, UNKNOWN
@@ -39,7 +40,11 @@ class Reading:
 def readings(stream: bytes) -> Iterator[Reading]:
     """Every reading of the stream whose own Item is not empty, in no particular order."""
     for covered, end in _prefixes(stream, 0, -1):
-        yield from (Reading(covered, own) for own, last in _prefixes(stream, end, -1) if own and last == len(stream))
+        for own, last in _prefixes(stream, end, -1):
+            if own and last == len(stream):
+                for encodings in _choices([node for _, node in (*covered, *own)]):
+                    pairs = tuple(zip([tag for tag, _ in (*covered, *own)], encodings, strict=True))
+                    yield Reading(pairs[: len(covered)], pairs[len(covered) :])
 
 
 def encode_tag(tag: int) -> bytes:
@@ -59,16 +64,30 @@ def encode_fragments(*fragments: bytes) -> bytes:
     return encode_tag(PIXEL_DATA) + b"OB\0\0" + UNDEFINED + content + SEQUENCE_END
 
 
-def _prefixes(s: bytes, at: int, last: int) -> Iterator[tuple[Encoded, int]]:
+Node = Callable[[], Iterator[bytes]]
+"""Every encoding of an element, or of an Item's content, that ends at the same place of the stream."""
+
+
+def _choices(nodes: Sequence[Node]) -> Iterator[tuple[bytes, ...]]:
+    """Every choice of one encoding for each node."""
+    if not nodes:
+        yield ()
+        return
+    for first in nodes[0]():
+        for others in _choices(nodes[1:]):
+            yield (first, *others)
+
+
+def _prefixes(s: bytes, at: int, last: int) -> Iterator[tuple[tuple[tuple[int, Node], ...], int]]:
     """Every run of elements with ascending tags that begins here, the empty one too, and where it ends."""
     yield (), at
-    for tag, encoding, end in _elements(s, at, last):
+    for tag, node, end in _elements(s, at, last):
         for more, stop in _prefixes(s, end, tag):
-            yield ((tag, encoding), *more), stop
+            yield ((tag, node), *more), stop
 
 
-def _elements(s: bytes, at: int, last: int) -> Iterator[tuple[int, bytes, int]]:
-    """Every way to read one element here: its tag, its encoding, and where it ends."""
+def _elements(s: bytes, at: int, last: int) -> Iterator[tuple[int, Node, int]]:
+    """Every way to read one element here: its tag, its encodings, and where it ends."""
     if len(s) - at < 8:
         return
     group, number = unpack_from("<HH", s, at)
@@ -79,23 +98,41 @@ def _elements(s: bytes, at: int, last: int) -> Iterator[tuple[int, bytes, int]]:
     if form == SHORT:
         end = at + 8 + int.from_bytes(s[at + 6 : at + 8], "little")
         if end <= len(s) and not end - at & 1:
-            yield tag, s[at:end], end
+            yield tag, lambda: iter((s[at:end],)), end
         return
     if s[at + 6 : at + 8] != b"\0\0":
         return
     if form == SEQUENCE:
-        for items, end in _items(s, at + 8):
-            yield tag, encode_sequence(tag, *items), end
+        for items, stop in _items(s, at + 8):
+            yield tag, partial(_sequences, tag, items), stop
         return
     if tag == PIXEL_DATA and vr == "OB" and s[at + 8 : at + 12] == ITEM:
-        for fragments, end in _fragments(s, at + 8):
-            yield tag, encode_fragments(*fragments), end
+        for stop in range(at + 12, len(s) - 3, 2):
+            if s[stop : stop + 4] == DELIMITER:
+                yield tag, partial(_encapsulated, s[at + 12 : stop]), stop + 4
     end = at + 12 + int.from_bytes(s[at + 8 : at + 12], "little")
     if end <= len(s) and not end - at & 1:
-        yield tag, s[at:end], end
+        yield tag, lambda: iter((s[at:end],)), end
 
 
-def _items(s: bytes, at: int) -> Iterator[tuple[tuple[bytes, ...], int]]:
+def _sequences(tag: int, items: tuple[Node, ...]) -> Iterator[bytes]:
+    return (encode_sequence(tag, *contents) for contents in _choices(items))
+
+
+def _encapsulated(content: bytes) -> Iterator[bytes]:
+    return (encode_fragments(*fragments) for fragments in _cuts(content))
+
+
+def _cuts(content: bytes) -> Iterator[tuple[bytes, ...]]:
+    """Every way to cut octets into fragments of even length, at tags of Items."""
+    for end in range(0, len(content) - 3, 2):
+        if content[end : end + 4] == ITEM:
+            for more in _cuts(content[end + 4 :]):
+                yield (content[:end], *more)
+    yield (content,)
+
+
+def _items(s: bytes, at: int) -> Iterator[tuple[tuple[Node, ...], int]]:
     """Every way to read Items and the delimiter behind them."""
     if s[at : at + 4] == DELIMITER:
         yield (), at + 4
@@ -103,21 +140,13 @@ def _items(s: bytes, at: int) -> Iterator[tuple[tuple[bytes, ...], int]]:
         return
     for elements, end in _prefixes(s, at + 4, -1):
         if s[end : end + 4] in (ITEM, DELIMITER):
-            content = b"".join(encoding for _, encoding in elements)
+            content = partial(_contents, tuple(node for _, node in elements))
             for more, stop in _items(s, end):
                 yield (content, *more), stop
 
 
-def _fragments(s: bytes, at: int) -> Iterator[tuple[tuple[bytes, ...], int]]:
-    """Every way to read fragments of even length, and the delimiter behind them."""
-    start = at + 4
-    for end in range(start, len(s) - 3, 2):
-        tag = s[end : end + 4]
-        if tag == DELIMITER:
-            yield (s[start:end],), end + 4
-        elif tag == ITEM:
-            for more, stop in _fragments(s, end):
-                yield (s[start:end], *more), stop
+def _contents(elements: tuple[Node, ...]) -> Iterator[bytes]:
+    return map(b"".join, _choices(elements))
 
 
 def _is_never_signed(tag: int) -> bool:

