@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tokens.pin import FromEnvironment
-from tokens.pkcs11.ceremony import KeyKind, Usage, generate_key, initialise_token
+from tokens.pkcs11.ceremony import KeyKind, Usage, generate_key
 from tokens.pkcs11.module import load_module
+from tokens.pkcs11.officer import initialise_token
 from tokens.uri import Pkcs11Uri
 
 MODULE = Path("/usr/lib/softhsm/libsofthsm2.so")

@@ -11,7 +11,7 @@
 | `network`, `recording`                | echo, store, listen; an exchange of ISCL as a file                      |
 | `iscl`                                | iscl trace                                                              |
 | `tls`                                 | tls profiles, probe                                                     |
-| `token`, `token_report`               | token list, info, init, check, login, forgive, change-pin; their words  |
+| `token`, `token_report`               | token list, info, init, check, login, forgive, change-pin, set-pin      |
 | `key`, `key_report`                   | key generate, list, csr, import-cert, delete-cert, delete; their words  |
 | `secret`, `components`                | secret import, generate, list, delete; what officers hand over          |
 | `card`, `card_report`                 | card list, info, check; their words                                     |

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -121,8 +122,7 @@ def init(
     from hsm_dicom.cli.session import configured, token_access
     from hsm_dicom.cli.token_report import token_json
     from tokens.errors import sentence_case
-    from tokens.pkcs11.ceremony import initialise_token
-    from tokens.pkcs11.search import find_token
+    from tokens.pkcs11.officer import find_token_to_erase, initialise_token
     from tokens.uri import Pkcs11Uri
 
     officer = new_pin_source(so_pin, "--so-pin") if erase is None else named_source(so_pin, "--so-pin")
@@ -132,15 +132,16 @@ def init(
         owner = access.module()
         old = None
         if erase is not None:
-            old = find_token(owner, access.uri).info
-            demand_confirmation(old.label, yes, f"All keys on {old.description} will be destroyed.")
+            old = find_token_to_erase(owner, access.uri).info
+            asked = old.label or f"slot {old.slot_id}"
+            demand_confirmation(asked, yes, f"All keys on {old.description} will be destroyed.")
         made = initialise_token(
             owner,
             label,
             officer,
             user,
             memory=access.memory,
-            erase=old.uri if old else None,
+            erase=replace(old.uri, slot_id=old.slot_id) if old else None,
         )
     if json:
         output.write_json("token-init", token_json(made))
@@ -280,7 +281,7 @@ def change_pin(
     from hsm_dicom.cli.pin_sources import new_pin_source
     from hsm_dicom.cli.session import configured, token_access
     from tokens.pin import Prompt
-    from tokens.pkcs11.ceremony import change_pin
+    from tokens.pkcs11.officer import change_pin
     from tokens.pkcs11.search import find_token
 
     new = new_pin_source(new_pin, "--new-pin")
@@ -290,3 +291,30 @@ def change_pin(
         found = find_token(owner, access.uri).info
         change_pin(owner, found, access.pin or Prompt(), new, access.memory)
     output.outcome(True, f"The PIN of {found.description} was changed. Put it where services read it from.")
+
+
+@app.command("set-pin", epilog="Example: hsm-dicom token set-pin 'pkcs11:token=CT%20room'")
+def set_pin(
+    token: TokenName,
+    so_pin: SoPin = "prompt",
+    new_pin: Annotated[
+        str, typer.Option("--new-pin", metavar="SOURCE", help="Where the new user PIN comes from; as for --so-pin.")
+    ] = "prompt",
+    module: Module = None,
+    config: Config = None,
+    verbose: Verbose = False,
+) -> None:
+    """Set the user PIN as the security officer, where it was never set or is locked. Keys stay as they are."""
+    from hsm_dicom.cli import output
+    from hsm_dicom.cli.pin_sources import named_source, new_pin_source
+    from hsm_dicom.cli.session import configured, token_access
+    from tokens.pkcs11.officer import set_user_pin
+    from tokens.pkcs11.search import find_token
+
+    officer, new = named_source(so_pin, "--so-pin"), new_pin_source(new_pin, "--new-pin")
+    with configured(config) as configuration:
+        access = token_access(configuration, token, pin=None, module=module)
+        owner = access.module()
+        found = find_token(owner, access.uri).info
+        set_user_pin(owner, found, officer, new, access.memory)
+    output.outcome(True, f"The user PIN of {found.description} is set. Put it where services read it from.")

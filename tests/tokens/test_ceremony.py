@@ -17,14 +17,13 @@ from tokens.pin import Pin, parse_pin_source
 from tokens.pkcs11.ceremony import (
     KeyKind,
     Usage,
-    change_pin,
     delete_key,
     generate_key,
-    initialise_token,
     keys_of,
 )
 from tokens.pkcs11.certificates import _der_integer, import_certificates
 from tokens.pkcs11.module import load_module
+from tokens.pkcs11.officer import change_pin, initialise_token
 from tokens.pkcs11.search import find_token
 from tokens.policy import KeyPolicy, judge
 from tokens.uri import Pkcs11Uri

@@ -17,8 +17,8 @@ from tokens import open_key, open_token
 from tokens.errors import PinNotPresented, PinRefused, PinSourceError
 from tokens.events import DeviceEvent, Login, subscribed
 from tokens.pin import FromEnvironment, FromFile, Pin, Prompt
-from tokens.pkcs11.ceremony import change_pin
 from tokens.pkcs11.module import load_module
+from tokens.pkcs11.officer import change_pin
 from tokens.refusals import DeviceName, RefusalMemory
 
 pytestmark = pytest.mark.usefixtures("bounded")
@@ -101,7 +101,7 @@ def test_changing_a_pin_presents_a_wrong_old_one_once_even_where_somebody_is_log
     code = """
     from pathlib import Path
     from tokens.pin import FromEnvironment, Pin, Prompt
-    from tokens.pkcs11.ceremony import change_pin
+    from tokens.pkcs11.officer import change_pin
     from tokens.pkcs11.module import load_module
     from tokens.pkcs11.search import find_token
     class Typed(Prompt):

@@ -218,7 +218,15 @@ def play_with_a_fault(proxy: Proxy, uri: Pkcs11Uri, *rules: str) -> list[str]:
     return scenes.end(scene)
 
 
-@pytest.mark.parametrize("rv", ["0x5", "0x30", "0x82", "0x1a0", "0x80000042"])
+@pytest.mark.parametrize("rv", ["0x5", "0x6", "0x30", "0x32", "0xe0"])
+def test_after_the_loss_of_a_device_a_pin_is_presented_in_a_fresh_module_only(
+    node: TestToken, proxy: Proxy, rv: str
+) -> None:
+    printed = play_with_a_fault(proxy, node.uri("rsa"), f"C_Sign rv={rv} times=1")
+    assert printed == ["initialised the module and logged in again", "done"]
+
+
+@pytest.mark.parametrize("rv", ["0x82", "0x1a0", "0x80000042"])
 def test_a_module_that_only_a_new_start_heals_gets_one(node: TestToken, proxy: Proxy, rv: str) -> None:
     # Its logins work, and each C_Sign fails, until C_Finalize: here, the first two of them.
     printed = play_with_a_fault(proxy, node.uri("rsa"), f"C_Sign rv={rv} times=2")
@@ -266,7 +274,7 @@ def test_a_module_is_not_started_anew_while_another_token_of_it_works(node: Test
     scene.stdin.flush()
     assert scene.stdout.readline() == "TokenLost\n"
     # Now both fail until the module is started anew: neither is a reason any more to leave it alone.
-    proxy.rule("C_Sign rv=0x5 times=2")
+    proxy.rule("C_Sign rv=0x5 times=1")
     scene.stdin.write("\n")
     assert scenes.end(scene) == ["done", "done"]
     assert proxy.calls()["C_Finalize"] == 2

@@ -14,7 +14,8 @@
 | `faults`                                                  | PKCS#11's errors, by remedy                             |
 | `objects`                                                 | keys and certificates as plain data                     |
 | `key`                                                     | a private key that carries out a rung                   |
-| `ceremony`                                                | what an officer does to a token                         |
+| `officer`                                                 | a token's beginning and its PINs                        |
+| `ceremony`, `certificates`                                | what an officer does with keys and their certificates   |
 | `check`                                                   | what a token can do, tried out                          |
 | `secrets`, `secret_objects`, `des_forms`                  | secret DES keys that serve inside their token           |
 | `secret_ceremony`, `secret_check`                         | what an officer does to them; what a token does by them |

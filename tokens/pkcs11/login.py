@@ -181,9 +181,11 @@ def check_flags(token: TokenInfo, credentials: Credentials, role: Role) -> None:
     locked, final, low = _FLAGS[role]
     name = _NAMES[role]
     if locked in token.flags:
-        raise PinLocked(f"The {name} PIN of {token.description} is locked; {_unlock(role)}.")
+        raise PinLocked(f"The {name} PIN of {token.description} is locked; {_unlock(token, role)}")
     if role is Role.USER and _never_set(token):
-        raise PinNotPresented(f"The user PIN of {token.description} was never set; run: hsm-dicom token init")
+        raise PinNotPresented(
+            f"The user PIN of {token.description} was never set; the security officer must set it: {_by_officer(token)}"
+        )
     if isinstance(credentials.source, PinPad) and TokenFlag.PROTECTED_AUTHENTICATION_PATH not in token.flags:
         raise PinSourceError(
             f"{sentence_case(token.description)} has no protected authentication path (pin pad); "
@@ -282,6 +284,9 @@ def _check_answer(
             f"{sentence_case(token.description)} failed during the login ({_code(rv)}). Whether the {name} PIN is "
             "right is not known; it was accepted before, and is presented once more when the token answers again."
         )
+    if not token.initialised and rv not in wrong:
+        # It has no PIN yet that this one could be compared with.
+        raise OperationFailed(f"{sentence_case(token.description)} could not be initialised ({_code(rv)}).")
     presentation.answer = Answer.REFUSED
 
     def is_recorded() -> bool:
@@ -328,11 +333,14 @@ def _check_result(rv: int, role: Role, token: TokenInfo) -> None:
     if rv in (cryptoki.OK, cryptoki.USER_ALREADY_LOGGED_IN):
         return
     if rv == _LOCKED:
-        raise PinLocked(f"The {name} PIN of {token.description} is locked; {_unlock(role)}.")
+        raise PinLocked(f"The {name} PIN of {token.description} is locked; {_unlock(token, role)}")
     if rv == _EXPIRED:
         raise PinNotPresented(f"The {name} PIN of {token.description} has expired; run: hsm-dicom token change-pin")
     if rv == _NOT_SET:
-        raise PinNotPresented(f"The {name} PIN of {token.description} was never set; run: hsm-dicom token init")
+        raise PinNotPresented(
+            f"The {name} PIN of {token.description} was never set; the security officer must set it: "
+            f"{_by_officer(token)}"
+        )
     if rv == _SESSION_EXISTS:
         raise OperationFailed(f"{sentence_case(token.description)} is in use; end the programs that use it first.")
     if rv in _NEW_PIN:
@@ -345,7 +353,11 @@ def _check_result(rv: int, role: Role, token: TokenInfo) -> None:
     )
 
 
-def _unlock(role: Role) -> str:
+def _unlock(token: TokenInfo, role: Role) -> str:
     if role is Role.SO:
-        return "the token can only be erased and initialised again"
-    return "the security officer must set a new one"
+        return "the token can only be erased and initialised again."
+    return f"the security officer must set a new one: {_by_officer(token)}"
+
+
+def _by_officer(token: TokenInfo) -> str:
+    return f"hsm-dicom token set-pin '{token.uri}'"

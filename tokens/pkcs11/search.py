@@ -52,8 +52,8 @@ class TokenInfo:
 
     @property
     def initialised(self) -> bool:
-        """Whether the token has been through C_InitToken."""
-        return TokenFlag.TOKEN_INITIALIZED in self.flags
+        """Whether the token has been through C_InitToken: it says so, or has the user PIN that is set after it."""
+        return bool(self.flags & (TokenFlag.TOKEN_INITIALIZED | TokenFlag.USER_PIN_INITIALIZED))
 
     @property
     def description(self) -> str:

@@ -33,10 +33,11 @@ from hsm_dicom.trust import TrustStore
 from tokens.csr import certificate_request
 from tokens.errors import KeyNotExportable
 from tokens.pin import FromFile
-from tokens.pkcs11.ceremony import KeyKind, Usage, generate_key, initialise_token
+from tokens.pkcs11.ceremony import KeyKind, Usage, generate_key
 from tokens.pkcs11.certificates import import_certificates
 from tokens.pkcs11.check import gives_away_private_value
 from tokens.pkcs11.module import load_module
+from tokens.pkcs11.officer import initialise_token
 from tokens.refusals import RefusalMemory
 
 LABEL = "demonstration"

@@ -283,6 +283,18 @@ def test_change_pin(run: Run, token: TestToken) -> None:
     assert run("token", "login", token.uri(pin=False), "--pin", new).status == exits.OK
 
 
+def test_set_pin(run: Run, token: TestToken) -> None:
+    token.generate("key", "p256")
+    new = set_pin("another-pin")
+    done = run("token", "set-pin", token.uri(pin=False), "--so-pin", token.so_pin, "--new-pin", new)
+    assert (done.status, "The user PIN of token" in done.said) == (exits.OK, True)
+    keys = run("key", "list", token.uri(pin=False), "--pin", new, "--json").json["keys"]
+    assert [key["label"] for key in keys] == ["key"]
+    wrong = run("token", "set-pin", token.uri(pin=False), "--so-pin", set_pin("not this one"), "--new-pin", new)
+    assert wrong.status == exits.REFUSED
+    assert "SO PIN from 'env:" in wrong.err
+
+
 def test_a_token_without_any_pin_source_says_where_to_name_one(run: Run, token: TestToken) -> None:
     result = run("token", "login", token.uri(pin=False))
     assert result.status == exits.FAILED

@@ -1,0 +1,228 @@
+"""A token's beginning and its PINs: initialise it, set the user's PIN as the security officer, change a PIN.
+
+C_InitToken destroys every key on a token. It is called for a token without any sign of use, or for one that was named
+to be erased.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from pkcs11 import Session, TokenFlag
+from pkcs11 import exceptions as p11
+
+from tokens.credentials import Credentials
+from tokens.errors import CeremonyError, OperationFailed, sentence_case
+from tokens.pin import Pin, PinSource
+from tokens.pkcs11 import cryptoki
+from tokens.pkcs11.ceremony import report_step
+from tokens.pkcs11.cryptoki import Role
+from tokens.pkcs11.login import INCORRECT_PIN, check_flags, device_name, present_pin, purpose
+from tokens.pkcs11.module import Module
+from tokens.pkcs11.search import FoundToken, TokenInfo, find_token, matches, present_tokens
+from tokens.pkcs11.sessions import session_handle
+from tokens.refusals import RefusalMemory
+from tokens.uri import Pkcs11Uri
+
+_USER_PIN_FLAGS = (
+    TokenFlag.USER_PIN_INITIALIZED
+    | TokenFlag.USER_PIN_COUNT_LOW
+    | TokenFlag.USER_PIN_FINAL_TRY
+    | TokenFlag.USER_PIN_LOCKED
+)
+"""Flags that no token without a user PIN has. SoftHSM 2.6.1 gives a fresh token those of a locked SO PIN."""
+
+
+def initialise_token(
+    module: Module,
+    label: str,
+    so_pin: PinSource,
+    user_pin: PinSource,
+    *,
+    memory: RefusalMemory | None = None,
+    erase: Pkcs11Uri | None = None,
+) -> TokenInfo:
+    """C_InitToken and C_InitPIN: give a token its label, the officer's PIN and the user's PIN.
+
+    Takes the first token without a sign of use; with `erase` the one that matches, with all that is on it. The label is
+    at most 32 bytes of UTF-8. Raises `CeremonyError` where no token is free or the label is taken.
+    """
+    if not label.strip() or len(label.encode("utf-8")) > 32:
+        raise CeremonyError("A token's label has 1 to 32 bytes (UTF-8); choose another.")
+    memory = memory or RefusalMemory()
+    # One officer at a time: two could be given the same empty slot.
+    with memory.locked("initialise"):
+        found = _slot_for(module, label, erase)
+        credentials = Credentials(so_pin, memory)
+        with report_step("initialise", label, found.info):
+            check_flags(found.info, credentials, Role.SO)  # before anybody types
+            new_user_pin: Pin | None = None
+            try:
+                credentials.read_ahead(purpose(found.info, Role.SO))
+                new_user_pin = user_pin.read("new user PIN")
+                present_pin(
+                    module,
+                    found.info,
+                    credentials,
+                    Role.SO,
+                    lambda pin: module.cryptoki.init_token(found.info.slot_id, pin, label),
+                    wrong=INCORRECT_PIN,
+                )
+                made = _made_token(module, label, found.info)
+                _set_first_user_pin(module, made, credentials, new_user_pin)
+                if new_user_pin is not None:
+                    memory.strike_out(device_name(made.info), "user", new_user_pin)
+            finally:
+                credentials.forget()
+                if new_user_pin is not None:
+                    new_user_pin.wipe()
+        return _made_token(module, label, made.info).info
+
+
+def set_user_pin(
+    module: Module, token: TokenInfo, so_pin: PinSource, new: PinSource, memory: RefusalMemory | None = None
+) -> None:
+    """C_Login of the security officer and C_InitPIN: give the user a PIN, where there is none or it is locked.
+
+    Keys stay as they are. Presents the officer's PIN once, under the rules of a login. Raises what that raises, and
+    `OperationFailed` where the token does not accept the new PIN.
+    """
+    credentials = Credentials(so_pin, memory or RefusalMemory())
+    with report_step("set-pin", "user PIN", token):
+        check_flags(token, credentials, Role.SO)  # before anybody types
+        new_pin: Pin | None = None
+        try:
+            credentials.read_ahead(purpose(token, Role.SO))
+            new_pin = new.read(f"new user PIN of {token.description}")
+            with _session(module, find_token(module, token.uri)) as handle:
+                login = module.cryptoki.login
+                present_pin(module, token, credentials, Role.SO, lambda pin: login(handle, Role.SO, pin))
+                with module.gate:
+                    rv = module.cryptoki.init_pin(handle, new_pin)
+                    module.cryptoki.logout(handle)
+            if rv != cryptoki.OK:
+                raise OperationFailed(
+                    f"{sentence_case(token.description)} does not accept the new user PIN (CK_RV 0x{rv:x}); see its "
+                    "rules on length and characters. The user PIN is as it was."
+                )
+            if new_pin is not None:
+                credentials.memory.strike_out(device_name(token), "user", new_pin)
+        finally:
+            credentials.forget()
+            if new_pin is not None:
+                new_pin.wipe()
+
+
+def change_pin(
+    module: Module, token: TokenInfo, old: PinSource, new: PinSource, memory: RefusalMemory | None = None
+) -> None:
+    """C_SetPIN for the user: presents the old PIN once, under the rules of a login."""
+    credentials = Credentials(old, memory or RefusalMemory())
+    with report_step("change-pin", "user PIN", token):
+        found = find_token(module, token.uri)
+        new_pin = new.read(f"new user PIN of {token.description}")
+        try:
+            with _session(module, found) as handle:
+                set_pin = module.cryptoki.set_pin
+                present_pin(
+                    module, found.info, credentials, Role.USER, lambda pin: set_pin(handle, pin, new_pin), INCORRECT_PIN
+                )
+            if new_pin is not None:
+                credentials.memory.strike_out(device_name(token), "user", new_pin)
+        finally:
+            credentials.forget()
+            if new_pin is not None:
+                new_pin.wipe()
+
+
+def find_token_to_erase(module: Module, wanted: Pkcs11Uri) -> FoundToken:
+    """The one token that matches and is in use, whether or not it reports that it was initialised.
+
+    Raises as `find_token` does.
+    """
+    used = [
+        token
+        for token in present_tokens(module)
+        if matches(wanted, token.info) and (token.info.initialised or signs_of_use(module, token))
+    ]
+    return used[0] if len(used) == 1 else find_token(module, wanted)
+
+
+def signs_of_use(module: Module, token: FoundToken) -> list[str]:
+    """What shows that a token was initialised that does not report CKF_TOKEN_INITIALIZED. Needs no PIN."""
+    signs = [f"the label '{token.info.label}'"] if token.info.label.strip() else []
+    if token.info.flags & _USER_PIN_FLAGS:
+        signs.append("a user PIN")
+    # A token that was never initialised need not open a session.
+    with contextlib.suppress(p11.PKCS11Error), module.gate:
+        session = token.handle.open()
+        try:
+            if list(session.get_objects()):
+                signs.append("objects")
+        finally:
+            session.close()
+    return signs
+
+
+def _slot_for(module: Module, label: str, erase: Pkcs11Uri | None) -> FoundToken:
+    present = present_tokens(module)
+    erased = None if erase is None else find_token_to_erase(module, erase)
+    others = [token for token in present if erased is None or token.info.slot_id != erased.info.slot_id]
+    if any(token.info.initialised and token.info.label == label for token in others):
+        raise CeremonyError(f"A token '{label}' exists in {module.path} already; choose another label.")
+    if erased is not None:
+        return erased
+    used: list[str] = []
+    example = "token=…"
+    for token in present:
+        if token.info.initialised:
+            continue
+        signs = signs_of_use(module, token)
+        if not signs:
+            return token
+        used.append(
+            f"The token in slot {token.info.slot_id} does not report that it was initialised, but it has "
+            f"{' and '.join(signs)}, so it is not taken for a new one."
+        )
+        example = f"slot-id={token.info.slot_id}"
+    raise CeremonyError(
+        f"{module.path} has no uninitialised token. "
+        + "".join(f"{sentence} " for sentence in used)
+        + f"To erase one with all its keys, name it: --erase 'pkcs11:{example}'"
+    )
+
+
+def _made_token(module: Module, label: str, before: TokenInfo) -> FoundToken:
+    """The token that was initialised. SoftHSM gives it a new slot and serial number; others keep both."""
+    labelled = [token for token in present_tokens(module) if token.info.label == label]
+    same_slot = [token for token in labelled if token.info.slot_id == before.slot_id]
+    found = same_slot or labelled
+    return found[0] if len(found) == 1 else find_token(module, Pkcs11Uri(token=label))
+
+
+def _set_first_user_pin(module: Module, token: FoundToken, officer: Credentials, user_pin: Pin | None) -> None:
+    # The officer's PIN was set a moment ago, by this process: it cannot be a wrong one.
+    so_pin = officer.read("SO PIN")
+    with _session(module, token) as handle, module.gate:
+        rv = module.cryptoki.login(handle, Role.SO, so_pin)
+        if rv == cryptoki.OK:
+            rv = module.cryptoki.init_pin(handle, user_pin)
+            module.cryptoki.logout(handle)
+    if rv != cryptoki.OK:
+        raise OperationFailed(
+            f"{sentence_case(token.info.description)} was initialised, but its user PIN was not accepted (CK_RV "
+            f"0x{rv:x}); see the token's rules on length and characters, then set another one as its security officer."
+        )
+
+
+@contextlib.contextmanager
+def _session(module: Module, token: FoundToken) -> Iterator[int]:
+    """The handle of a read-write session for as long as the block."""
+    with module.gate:
+        session: Session = token.handle.open(rw=True)
+    try:
+        yield session_handle(session)
+    finally:
+        with module.gate, contextlib.suppress(p11.PKCS11Error):
+            session.close()
