@@ -41,6 +41,8 @@ class SigningRun:
         self.skipped = 0
         self.uncovered = 0
         self.incomplete = 0
+        self.overpadded = 0
+        self.unhashed_by_dcmtk = 0
         self.failed = 0
 
     def leave_out(self, folders: Iterable[FolderError]) -> None:
@@ -93,6 +95,7 @@ class SigningRun:
         if self.json:
             counts = {"signed": self.signed, "skipped": self.skipped, "failed": self.failed}
             counts |= {"uncovered": self.uncovered, "incomplete": self.incomplete}
+            counts |= {"oddly_padded": self.overpadded, "unhashed_by_dcmtk": self.unhashed_by_dcmtk}
             output.write_json("sign-summary", counts | {"seconds": round(seconds, 3)})
             return
         if self.signed == 1 and self.last is not None:
@@ -106,6 +109,7 @@ class SigningRun:
             rate = f", {self.signed / seconds:,.0f} files/s" if self.signed > 9 else ""
             output.outcome(not self.failed, f"{', '.join(parts)} in {seconds:.1f} s{rate}.")
             self._tell_incomplete()
+            self._tell_disagreement()
 
     def _tell_incomplete(self) -> None:
         """Of many files, in how many something stays unsigned; each file's report has the names."""
@@ -114,10 +118,29 @@ class SigningRun:
         if others := self.incomplete - self.uncovered:
             output.say((f"{output.count(others, 'file')} with other elements that are not signed.", output.QUIET))
 
+    def _tell_disagreement(self) -> None:
+        """Of many files, how many signatures DCMTK's dcmsign will call corrupted, and why."""
+        if self.overpadded:
+            files = f"{output.count(self.overpadded, 'file')} signed with surplus padding in strings"
+            output.say(
+                (
+                    f"{files}: DCMTK's dcmsign will call it corrupted, and any program of DCMTK that writes such a "
+                    "file anew makes the signature invalid.",
+                    output.QUIET,
+                )
+            )
+        if self.unhashed_by_dcmtk:
+            files = (
+                f"{output.count(self.unhashed_by_dcmtk, 'file')} signed that DCMTK's dcmsign 3.6.7 will call corrupted"
+            )
+            output.say((f"{files}: it leaves parts of long nested sequences out of its hash.", output.QUIET))
+
     def _tell_signed(self, report: SigningReport) -> None:
         self.signed += 1
         self.last = report
         self.incomplete += not all(map(never_signable, report.left_out))
+        self.overpadded += bool(report.overpadded)
+        self.unhashed_by_dcmtk += bool(report.unhashed_by_dcmtk)
         if report.uncovered:
             self.uncovered += 1
             if not self.json:
@@ -168,8 +191,12 @@ def _print_report(report: SigningReport, signer: Identity) -> None:
             ("left out", f"{output.count(len(report.left_out), 'attribute')}: {names(report.left_out, limit=6)}")
         )
     rows += [
-        ("note", f"{output.shown(describe_tag(tag))} is padded oddly; DCMTK may object") for tag in report.overpadded
+        ("note", f"{output.shown(describe_tag(tag))} has surplus padding: DCMTK's dcmsign will call this corrupted")
+        for tag in report.overpadded
     ]
+    if report.unhashed_by_dcmtk:
+        octets = f"{report.unhashed_by_dcmtk:,} octets of nested sequences"
+        rows.append(("note", f"DCMTK's dcmsign 3.6.7 leaves {octets} out of its hash, and will call this corrupted"))
     output.facts(rows)
 
 
@@ -188,4 +215,5 @@ def _report_json(report: SigningReport, signer: Identity) -> dict[str, Any]:
         "elements_left_out": [format_tag(tag) for tag in report.left_out],
         "elements_uncovered": [format_tag(tag) for tag in report.uncovered],
         "elements_oddly_padded": [format_tag(tag) for tag in report.overpadded],
+        "octets_unhashed_by_dcmtk": report.unhashed_by_dcmtk,
     }

@@ -40,6 +40,7 @@ class AnomalyCode(StrEnum):
     LEVEL_OPEN = "level-open"
     FILE_META_DIFFERS = "file-meta-differs"
     BARE_DATA_SET = "bare-data-set"
+    DCMTK_STREAM = "dcmtk-stream"
 
 
 @dataclass(frozen=True)

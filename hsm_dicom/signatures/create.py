@@ -35,6 +35,7 @@ from hsm_dicom.signatures import attributes as a
 from hsm_dicom.signatures.algorithms import MacAlgorithm, mac_algorithm
 from hsm_dicom.signatures.check import made_by
 from hsm_dicom.signatures.coverage import is_empty
+from hsm_dicom.signatures.dcmtk_stream import count_left_out
 from hsm_dicom.signatures.errors import (
     KeyMismatchError,
     MissingPurposeError,
@@ -96,6 +97,7 @@ class Plan:
     left_out: tuple[int, ...]
     uncovered: tuple[int, ...]
     overpadded: tuple[int, ...]
+    unhashed_by_dcmtk: int
     mac_item: NewItem
     signature_item: NewItem
     insertion: Insertion
@@ -109,7 +111,10 @@ class SigningReport:
     signed: there are none without ``SigningRequest.allow_uncovered``.
     ``overpadded`` are signed attributes that are, or hold, strings with more padding than an even length needs.
     Their signature is good by the standard, which signs values as they are encoded; but DCMTK (seen in 3.6.7) takes
-    surplus padding away before it hashes, and will call it corrupted.
+    surplus padding away before it hashes, and will call it corrupted. Any program of DCMTK that writes the file anew
+    takes it away for good.
+    ``unhashed_by_dcmtk`` is the number of signed octets in nested sequences that DCMTK's dcmsign 3.6.7 leaves out of
+    its hash (see ``dcmtk_stream``), so that it will call the signature corrupted, too.
     """
 
     source: str
@@ -122,7 +127,13 @@ class SigningReport:
     left_out: tuple[int, ...]
     uncovered: tuple[int, ...]
     overpadded: tuple[int, ...]
+    unhashed_by_dcmtk: int
     timestamped: bool
+
+    @property
+    def dcmsign_disagrees(self) -> bool:
+        """Whether DCMTK's dcmsign 3.6.7 will call the signature corrupted, although it is good by the standard."""
+        return bool(self.overpadded or self.unhashed_by_dcmtk)
 
 
 def sign(
@@ -174,7 +185,7 @@ def prepare(path: str | os.PathLike[str], request: SigningRequest) -> Plan:
         )
         signature_item = _signature_item(mac_id, uid, request, purpose)
         state = algorithm.new()
-        feed_covered(file, level, set(signed), state.update)
+        size = feed_covered(file, level, set(signed), state.update)
         for element in signature_item:
             if element.tag not in a.LEFT_OUT_OF_MAC:
                 state.update(mac_encoding(element))
@@ -191,6 +202,7 @@ def prepare(path: str | os.PathLike[str], request: SigningRequest) -> Plan:
             left_out=_left_out(level, signed),
             uncovered=_uncovered(level, signed, request),
             overpadded=_overpadded(file, level, signed),
+            unhashed_by_dcmtk=count_left_out(file, level, set(signed), size),
             mac_item=mac_item,
             signature_item=signature_item,
             insertion=insertion(file, level),
@@ -258,6 +270,7 @@ def staged(
         left_out=plan.left_out,
         uncovered=plan.uncovered,
         overpadded=plan.overpadded,
+        unhashed_by_dcmtk=plan.unhashed_by_dcmtk,
         timestamped=timestamp is not None,
     )
     with EncodedFile.reopen(plan.name, plan.syntax, plan.head, plan.state) as file:

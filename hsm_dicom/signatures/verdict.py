@@ -114,7 +114,7 @@ class Judge:
         """Judge one signature."""
         now = now or datetime.now(UTC)
         signer = subject_of(signature.certificate)
-        if signature.finding is not Finding.INTACT:
+        if signature.finding in _FINDINGS:
             word, cause = _FINDINGS[signature.finding]
             return SignatureVerdict(word, (Ground(cause, _clause(signature.reason)),), signature, signer)
         stamp = stamp_of(signature, self.stampers)

@@ -124,7 +124,7 @@ class SignatureVerdict:
                 return "valid"
             case Word.VALID_BUT:
                 return f"valid, but {clauses}"
-            case Word.CANNOT_TELL if any(ground.code == Reason.NO_ANCHORS for ground in self.grounds):
+            case Word.CANNOT_TELL if all(ground.code == Reason.NO_ANCHORS for ground in self.grounds):
                 return f"cannot tell who signed, because {clauses}"
             case _:
                 return f"{self.word}, because {clauses}"

@@ -8,13 +8,12 @@ over exactly the stream of PS3.3 C.12.1.1.3.1.2. Nothing that goes wrong in one 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -31,22 +30,18 @@ from hsm_dicom.dataset.transfer_syntax import (
 )
 from hsm_dicom.dataset.values import Identity, read_identity
 from hsm_dicom.signatures import attributes as a
-from hsm_dicom.signatures.algorithms import MAC_ALGORITHMS, MacAlgorithm
+from hsm_dicom.signatures.algorithms import MAC_ALGORITHMS
 from hsm_dicom.signatures.anomalies import Anomaly, Weight, has_weight
 from hsm_dicom.signatures.check import made_by, without_pad_byte
 from hsm_dicom.signatures.coverage import Coverage, coverage
+from hsm_dicom.signatures.dcmtk_stream import describe_cut
+from hsm_dicom.signatures.digests import Digests, TooMuchEffort
 from hsm_dicom.signatures.envelope import find_foreign_content
 from hsm_dicom.signatures.fragments import find_fragment_defects
 from hsm_dicom.signatures.level import find_open_level
 from hsm_dicom.signatures.mac import feed_covered, feed_own
 from hsm_dicom.signatures.profiles import Profile, profiles_met
 from hsm_dicom.signatures.read import UID_OF_FILE, Purpose, SignatureItem, parse_date_time, signature_items
-
-if TYPE_CHECKING:
-    from hashlib import _Hash
-
-LARGEST_EFFORT = 100
-"""Covered parts are hashed until they come to this many times the file's size: what a hostile file may cost."""
 
 
 class Finding(Enum):
@@ -56,6 +51,8 @@ class Finding(Enum):
     """The bytes it covers are those that the certificate's key signed."""
     BROKEN = "broken"
     """They are not: something covered was changed, or the signature never fitted."""
+    PARTIAL = "partial"
+    """They are for a part: it was made over a byte stream from which a program left something out by mistake."""
     UNCHECKABLE = "uncheckable"
     """The signature, or what it refers to, is incomplete or of an unknown kind."""
     HISTORIC = "historic"
@@ -145,7 +142,7 @@ def _lists_private_of_unknown_vr(file: DicomFile, items: list[SignatureItem]) ->
 
 
 def _verify_open(file: DicomFile, items: list[SignatureItem]) -> VerifiedFile:
-    digests = _Digests(file, items)
+    digests = Digests(file, items)
     identity = read_identity(file)
     signatures = tuple(_verified(file, item, digests) for item in items)
     file.demand_unchanged()
@@ -192,55 +189,21 @@ def mac_stream(file: DicomFile, item: SignatureItem, write: Callable[[bytes | me
 class _Refusal(Exception):
     finding: Finding
     reason: str
+    anomalies: tuple[Anomaly, ...] = ()
 
 
-class _Digests:
-    """MACs of several signatures with each covered part read once, whatever number of signatures and hashes it has."""
-
-    def __init__(self, file: DicomFile, items: Iterable[SignatureItem]) -> None:
-        self._file = file
-        self._wanted: dict[tuple[Place, tuple[int, ...]], set[str]] = {}
-        self._begun: dict[tuple[Place, tuple[int, ...], str], _Hash] = {}
-        self._allowed = LARGEST_EFFORT * file.source.size
-        for item in items:
-            if item.mac is not None and not item.historic:
-                self._wanted.setdefault((item.level.path, item.mac.tags), set()).add(item.mac.algorithm)
-
-    def digest(self, item: SignatureItem, tags: tuple[int, ...], algorithm: MacAlgorithm) -> bytes:
-        place = item.level.path
-        if (place, tags, algorithm.term) not in self._begun:
-            if self._allowed < 0:
-                raise _Refusal(
-                    Finding.UNCHECKABLE,
-                    f"The object's signatures cover more than {LARGEST_EFFORT} times its size; no more were checked.",
-                )
-            hashes = {term: MAC_ALGORITHMS[term].new() for term in self._wanted[place, tags] if term in MAC_ALGORITHMS}
-            updates = [state.update for state in hashes.values()]
-
-            def update(data: bytes | memoryview) -> None:
-                for one in updates:
-                    one(data)
-
-            one_or_all = updates[0] if len(updates) == 1 else update
-            self._allowed -= feed_covered(self._file, item.level, set(tags), one_or_all)
-            for term, state in hashes.items():
-                self._begun[place, tags, term] = state
-        state = self._begun[place, tags, algorithm.term].copy()
-        feed_own(self._file, item.item, state.update)
-        return state.digest()
-
-
-def _verified(file: DicomFile, item: SignatureItem, digests: _Digests) -> VerifiedSignature:
+def _verified(file: DicomFile, item: SignatureItem, digests: Digests) -> VerifiedSignature:
     finding, reason = Finding.INTACT, ""
+    anomalies: tuple[Anomaly, ...] = ()
     covers = None
     try:
         if item.mac is not None and not item.historic:
             covers = coverage(item.level, frozenset(item.mac.tags))
         _check(file, item, digests)
+        anomalies = _anomalies(file, item)
     except _Refusal as refusal:
-        finding, reason = refusal.finding, refusal.reason
+        finding, reason, anomalies = refusal.finding, refusal.reason, refusal.anomalies
     intact = finding is Finding.INTACT
-    anomalies: tuple[Anomaly, ...] = _anomalies(file, item) if intact else ()
     meets = intact and not has_weight(anomalies, Weight.QUESTION)
     key = _public_key(item.certificate)
     return VerifiedSignature(
@@ -271,7 +234,7 @@ def _anomalies(file: DicomFile, item: SignatureItem) -> tuple[Anomaly, ...]:
     return (*find_foreign_content(file, item), *find_open_level(file, item), *find_fragment_defects(file, item))
 
 
-def _check(file: DicomFile, item: SignatureItem, digests: _Digests) -> None:
+def _check(file: DicomFile, item: SignatureItem, digests: Digests) -> None:
     if item.historic:
         raise _Refusal(Finding.HISTORIC, "It signed an earlier state of the object, kept in Original Attributes.")
     if item.oddity or item.mac is None:
@@ -286,10 +249,18 @@ def _check(file: DicomFile, item: SignatureItem, digests: _Digests) -> None:
     key = _public_key(item.certificate)
     if key is None:
         raise _Refusal(Finding.UNCHECKABLE, "Certificate of Signer is not a readable X.509 certificate.")
-    digest = digests.digest(item, item.mac.tags, algorithm)
+    try:
+        digest = digests.digest(item, algorithm)
+    except TooMuchEffort as error:
+        raise _Refusal(Finding.UNCHECKABLE, str(error)) from None
     if not isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey):
         raise _Refusal(Finding.UNCHECKABLE, f"The certificate's key ({type(key).__name__}) is neither RSA nor EC.")
-    if not made_by(key, without_pad_byte(key, item.signature), digest, algorithm):
+    signature = without_pad_byte(key, item.signature)
+    if not made_by(key, signature, digest, algorithm):
+        of_dcmtk = digests.digest_of_dcmtk(item, algorithm)
+        if of_dcmtk is not None and made_by(key, signature, of_dcmtk.digest, algorithm):
+            cut = describe_cut(of_dcmtk.left_out)
+            raise _Refusal(Finding.PARTIAL, f"{cut.clause[:1].upper()}{cut.clause[1:]}.", (cut,))
         raise _Refusal(
             Finding.BROKEN, "What is covered is not what was signed: it was changed, or signed by another key."
         )

@@ -19,7 +19,7 @@ from hsm_dicom.signatures.listing import list_signatures
 from hsm_dicom.signatures.purposes import PURPOSES
 from tests.hsm_dicom.ceremony import certify
 from tests.hsm_dicom.cli.conftest import PROGRAM, Node, Run, image, run_program, type_in
-from tests.hsm_dicom.dataset.samples import encode, structure_set
+from tests.hsm_dicom.dataset.samples import encode, nested_report, structure_set
 from tests.pki import DAY, NOW
 from tests.softhsm import TestToken, set_pin
 
@@ -138,6 +138,21 @@ def test_a_run_with_another_request_is_not_resumed_from_this_one(sign, folder: P
     result = sign(*arguments, "--profile", "creator", "--resume", "--jobs", "2")
     assert result.status == exits.FAILED
     assert "its signature covers other elements (1 of them; it would be" in result.err
+
+
+def test_it_is_said_of_many_files_how_many_dcmsign_will_call_corrupted(sign, folder: Path, tmp_path: Path) -> None:
+    (folder / "report.dcm").write_bytes(encode(nested_report(500)))
+    shutil.copy(image("examples_ybr_color.dcm"), folder / "padded.dcm")
+    result = sign(folder, "--out-dir", tmp_path / "out")
+    assert result.status == exits.OK
+    assert "5 files signed" in result.said
+    assert "1 file signed with surplus padding in strings: DCMTK's dcmsign will call it corrupted" in result.said
+    assert "1 file signed that DCMTK's dcmsign 3.6.7 will call corrupted: it leaves parts of long" in result.said
+    *files, summary = sign(folder, "--out-dir", tmp_path / "json", "--json").lines
+    assert (summary["oddly_padded"], summary["unhashed_by_dcmtk"]) == (1, 1)
+    assert {one["octets_unhashed_by_dcmtk"] for one in files} == {0, 24782}
+    one = sign(folder / "report.dcm", "-o", tmp_path / "one.dcm").said
+    assert "DCMTK's dcmsign 3.6.7 leaves 24,782 octets of nested sequences out of its hash" in one
 
 
 def test_content_that_cannot_be_signed_is_refused_counted_and_named(sign, folder: Path, tmp_path: Path) -> None:

@@ -104,6 +104,23 @@ def structure_set(points: int) -> Dataset:
     return ds
 
 
+def nested_report(items: int) -> Dataset:
+    """A report with so many texts in a nested sequence; from about 200 on dcmsign 3.6.7 leaves some out of its hash."""
+    made = Dataset()
+    made.SOPClassUID, made.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.88.22", "1.2.3.4.5"
+    made.Modality, made.PatientName, made.PatientID = "SR", "Nested^Test", "N1"
+    made.StudyInstanceUID, made.SeriesInstanceUID = "1.2.3.1", "1.2.3.2"
+    container = Dataset()
+    texts = []
+    for number in range(items):
+        text = Dataset()
+        text.ValueType, text.TextValue = "TEXT", f"Finding {number:04d}: {'x' * 40}"
+        texts.append(text)
+    container.ValueType, container.ContentSequence = "CONTAINER", Sequence(texts)
+    made.ContentSequence = Sequence([container])
+    return made
+
+
 def _reference(uid: str) -> Dataset:
     item = Dataset()
     item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = "1.2.840.10008.5.1.4.1.1.2", uid

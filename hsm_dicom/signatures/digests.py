@@ -1,0 +1,109 @@
+"""The digests that the signatures of one object were made over, if they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hsm_dicom.dataset.dicom_file import DicomFile
+from hsm_dicom.dataset.tags import Path as Place
+from hsm_dicom.signatures.algorithms import MAC_ALGORITHMS, MacAlgorithm
+from hsm_dicom.signatures.dcmtk_stream import can_leave_out, feed_as_dcmtk
+from hsm_dicom.signatures.mac import feed_covered, feed_own
+from hsm_dicom.signatures.read import SignatureItem
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+LARGEST_EFFORT = 100
+"""Covered parts are hashed until they come to this many times the file's size: what a hostile file may cost."""
+
+LARGEST_EFFORT_FOR_DCMTK = 4
+"""The same for the streams of dcmsign, which are made element by element."""
+
+_Key = tuple[Place, tuple[int, ...], str]
+
+
+class TooMuchEffort(Exception):
+    """The signatures of the object cover more, all in all, than is hashed for one file; the text says so."""
+
+
+@dataclass(frozen=True)
+class CutDigest:
+    """A digest over a stream that lacks `left_out` octets."""
+
+    digest: bytes
+    left_out: int
+
+
+class Digests:
+    """MACs of several signatures with each covered part read once, whatever number of signatures and hashes it has."""
+
+    def __init__(self, file: DicomFile, items: Iterable[SignatureItem]) -> None:
+        self._file = file
+        self._wanted: dict[tuple[Place, tuple[int, ...]], set[str]] = {}
+        self._begun: dict[_Key, _Hash] = {}
+        self._begun_as_dcmtk: dict[_Key, tuple[_Hash, int]] = {}
+        self._sizes: dict[tuple[Place, tuple[int, ...]], int] = {}
+        self._allowed = LARGEST_EFFORT * file.source.size
+        self._allowed_for_dcmtk = LARGEST_EFFORT_FOR_DCMTK * file.source.size
+        for item in items:
+            if item.mac is not None and not item.historic:
+                self._wanted.setdefault((item.level.path, item.mac.tags), set()).add(item.mac.algorithm)
+
+    def digest(self, item: SignatureItem, algorithm: MacAlgorithm) -> bytes:
+        """The digest of PS3.3 C.12.1.1.3.1.2. Raises TooMuchEffort."""
+        place, tags = self._covered(item)
+        if (place, tags, algorithm.term) not in self._begun:
+            if self._allowed < 0:
+                raise TooMuchEffort(
+                    f"The object's signatures cover more than {LARGEST_EFFORT} times its size; no more were checked."
+                )
+            hashes, update = self._hashes(place, tags)
+            self._sizes[place, tags] = size = feed_covered(self._file, item.level, set(tags), update)
+            self._allowed -= size
+            for term, state in hashes.items():
+                self._begun[place, tags, term] = state
+        state = self._begun[place, tags, algorithm.term].copy()
+        feed_own(self._file, item.item, state.update)
+        return state.digest()
+
+    def digest_of_dcmtk(self, item: SignatureItem, algorithm: MacAlgorithm) -> CutDigest | None:
+        """The digest over what DCMTK's dcmsign hashes; None where it would leave nothing out, or at too much effort.
+
+        To be asked after `digest`.
+        """
+        place, tags = self._covered(item)
+        if not can_leave_out(item.level, set(tags), self._sizes[place, tags]):
+            return None
+        if (place, tags, algorithm.term) not in self._begun_as_dcmtk:
+            if self._allowed_for_dcmtk < 0:
+                return None
+            hashes, update = self._hashes(place, tags)
+            left_out = feed_as_dcmtk(self._file, item.level, set(tags), update)
+            self._allowed_for_dcmtk -= self._sizes[place, tags]
+            for term, state in hashes.items():
+                self._begun_as_dcmtk[place, tags, term] = state, left_out
+        begun, left_out = self._begun_as_dcmtk[place, tags, algorithm.term]
+        if not left_out:
+            return None
+        state = begun.copy()
+        feed_own(self._file, item.item, state.update)
+        return CutDigest(state.digest(), left_out)
+
+    def _covered(self, item: SignatureItem) -> tuple[Place, tuple[int, ...]]:
+        return item.level.path, item.mac.tags if item.mac else ()
+
+    def _hashes(
+        self, place: Place, tags: tuple[int, ...]
+    ) -> tuple[dict[str, _Hash], Callable[[bytes | memoryview], object]]:
+        """A hash for each algorithm that a signature over these tags has, and what feeds all of them."""
+        hashes = {term: MAC_ALGORITHMS[term].new() for term in self._wanted[place, tags] if term in MAC_ALGORITHMS}
+        updates = [state.update for state in hashes.values()]
+
+        def update(data: bytes | memoryview) -> None:
+            for one in updates:
+                one(data)
+
+        return hashes, updates[0] if len(updates) == 1 else update
