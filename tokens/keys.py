@@ -7,8 +7,6 @@ to ask the device for it, and a driver carries one out. Nothing here knows which
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import os
 from types import TracebackType
 from typing import Any, NoReturn, Protocol, Self
@@ -23,6 +21,7 @@ from tokens.errors import KeyNotExportable, MechanismNotOffered, OperationFailed
 from tokens.hashing import hash_name
 from tokens.mechanisms import Rung, ecdsa_signature, rsa_decryption, rsa_signature
 from tokens.policy import Finding, KeyAttributes
+from tokens.unpadding import implicit_message, unpad
 
 CURVES: dict[str, type[ec.EllipticCurve]] = {"secp256r1": ec.SECP256R1, "secp384r1": ec.SECP384R1}
 """The curves that are served, by the names of SEC 2."""
@@ -159,6 +158,7 @@ class TokenRSAPrivateKey(_OnDevice, rsa.RSAPrivateKey):
         super().__init__(device)
         self._public_key = public_key
         self._rejection_secret = os.urandom(32)
+        self._refused_to_decrypt: set[Mechanism] = set()
 
     @property
     def key_size(self) -> int:
@@ -186,31 +186,57 @@ class TokenRSAPrivateKey(_OnDevice, rsa.RSAPrivateKey):
     def decrypt(self, ciphertext: bytes, padding: paddings.AsymmetricPadding) -> bytes:
         """Decrypt with PKCS1v15 or OAEP (RFC 8017).
 
-        With PKCS1v15 a ciphertext that the device rejects is answered with a random-looking plaintext, the same
-        one each time, so that no caller becomes a padding oracle. With OAEP it raises `ValueError`.
+        With PKCS1v15 a ciphertext with a wrong padding is answered with a random-looking plaintext, the same one each
+        time, so that no caller becomes a padding oracle. With OAEP it raises `ValueError`.
         Raises `MechanismNotOffered` where the token cannot do it.
         """
-        rung = rsa_decryption(padding, self.device.offered)
+        rungs = rsa_decryption(padding, self.device.offered)
         if len(ciphertext) != (self.key_size + 7) // 8:
             raise ValueError(f"A ciphertext for {self.device.description} is {(self.key_size + 7) // 8} bytes.")
-        # Made before the outcome is known, so that a rejection takes no longer than a success on the host.
-        substitute = self._implicit_rejection(ciphertext)
+        if isinstance(padding, paddings.PKCS1v15):
+            return self._decrypt_pkcs1(rungs, bytes(ciphertext), None)
         try:
-            return self.device.decrypt(rung, bytes(ciphertext))
+            return self.device.decrypt(rungs[0], bytes(ciphertext))
         except CiphertextRejected:
-            if isinstance(padding, paddings.PKCS1v15):
-                return substitute
-        raise ValueError("Decryption failed.")
+            raise ValueError("Decryption failed.") from None
+
+    def decrypt_secret(self, ciphertext: bytes, length: int) -> bytes:
+        """Decrypt a secret of a known length, in bytes, with PKCS1v15, and always return as many.
+
+        A wrong padding and a wrong length are answered alike, by a secret that nobody knows (RFC 5246, 7.4.7.1). Raises
+        as `decrypt` does.
+        """
+        rungs = rsa_decryption(paddings.PKCS1v15(), self.device.offered)
+        if len(ciphertext) != (self.key_size + 7) // 8:
+            raise ValueError(f"A ciphertext for {self.device.description} is {(self.key_size + 7) // 8} bytes.")
+        return self._decrypt_pkcs1(rungs, bytes(ciphertext), length)
 
     def private_numbers(self) -> NoReturn:
         """Always raises `KeyNotExportable`."""
         self._not_exportable()
 
-    def _implicit_rejection(self, ciphertext: bytes) -> bytes:
-        seed = hmac.digest(self._rejection_secret, ciphertext, "sha256")
-        longest = len(ciphertext) - 11
-        length = int.from_bytes(seed[:4], "big") % (longest + 1)
-        return hashlib.shake_256(seed).digest(longest)[:length]
+    def _decrypt_pkcs1(self, rungs: tuple[Rung, ...], ciphertext: bytes, length: int | None) -> bytes:
+        """By the bare operation of the device, else by its own look at the padding, whose time it decides."""
+        substitute = implicit_message(self._rejection_secret, ciphertext, len(ciphertext))
+        for rung in rungs:
+            if rung.mechanism in self._refused_to_decrypt:
+                continue
+            try:
+                plaintext = self.device.decrypt(rung, ciphertext)
+            except MechanismNotOffered:
+                if rung is rungs[-1]:
+                    raise
+                self._refused_to_decrypt.add(rung.mechanism)
+                continue
+            except CiphertextRejected:
+                break
+            if rung.mechanism is Mechanism.RSA_X_509:
+                return unpad(plaintext.rjust(len(ciphertext), b"\0"), substitute, length)
+            if length in (None, len(plaintext)):
+                return plaintext
+            break
+        block, begins = substitute
+        return block[begins:] if length is None else block[-length:]
 
 
 class TokenECPrivateKey(_OnDevice, ec.EllipticCurvePrivateKey):

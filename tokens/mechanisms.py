@@ -150,16 +150,20 @@ def ecdsa_signature(
     return _offered(rungs, offered, f"ECDSA with {describe_hash(algorithm)}")
 
 
-def rsa_decryption(padding: object, offered: Set[Mechanism]) -> Rung:
-    """The one way to decrypt with this padding. Raises `MechanismNotOffered`."""
+def rsa_decryption(padding: object, offered: Set[Mechanism]) -> tuple[Rung, ...]:
+    """The rungs to decrypt with this padding, best first. Raises `MechanismNotOffered`.
+
+    With PKCS1v15 the bare operation comes first, after which the host looks at the padding (see `tokens.unpadding`).
+    """
     if isinstance(padding, paddings.PKCS1v15):
-        return _offered([Rung(Mechanism.RSA_PKCS)], offered, "RSAES-PKCS1-v1_5 decryption")[0]
+        rungs = [Rung(Mechanism.RSA_X_509), Rung(Mechanism.RSA_PKCS)]
+        return _offered(rungs, offered, "RSAES-PKCS1-v1_5 decryption")
     if isinstance(padding, paddings.OAEP):
         digest_name, mgf_name = hash_name(padding.algorithm), hash_name(padding.mgf._algorithm)
         if digest_name not in _DIGEST or mgf_name not in _MGF1:
             raise ValueError(f"OAEP with {digest_name} and MGF1 with {mgf_name} has no PKCS#11 mechanism.")
         parameter = (_DIGEST[digest_name], _MGF1[mgf_name], padding._label)
-        return _offered([Rung(Mechanism.RSA_PKCS_OAEP, parameter)], offered, f"OAEP with {digest_name}")[0]
+        return _offered([Rung(Mechanism.RSA_PKCS_OAEP, parameter)], offered, f"OAEP with {digest_name}")
     raise TypeError("Padding must be PKCS1v15 or OAEP.")
 
 

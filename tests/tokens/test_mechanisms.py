@@ -82,9 +82,10 @@ def test_ecdsa_sends_the_digest_cut_to_the_curve_and_answers_der() -> None:
     assert names(ecdsa_signature(Prehashed(SHA256), 256, EVERYTHING)) == ["CKM_ECDSA"]
 
 
-def test_decryption_never_falls_back_to_raw_rsa() -> None:
+def test_oaep_never_falls_back_to_raw_rsa_and_pkcs1_prefers_it() -> None:
     oaep = padding.OAEP(padding.MGF1(SHA256), SHA256, None)
-    assert rsa_decryption(oaep, EVERYTHING).name == "CKM_RSA_PKCS_OAEP"
-    for scheme in (oaep, PKCS1):
-        with pytest.raises(MechanismNotOffered):
-            rsa_decryption(scheme, {Mechanism.RSA_X_509})
+    assert names(rsa_decryption(oaep, EVERYTHING)) == ["CKM_RSA_PKCS_OAEP"]
+    with pytest.raises(MechanismNotOffered):
+        rsa_decryption(oaep, {Mechanism.RSA_X_509})
+    assert names(rsa_decryption(PKCS1, EVERYTHING)) == ["CKM_RSA_X_509", "CKM_RSA_PKCS"]
+    assert names(rsa_decryption(PKCS1, {Mechanism.RSA_PKCS})) == ["CKM_RSA_PKCS"]

@@ -19,6 +19,9 @@ from hsm_dicom.tls.errors import LegacyRefused
 from hsm_dicom.trust.certificates import key_usage
 from tokens.keys import TokenRSAPrivateKey
 
+PREMASTER_BYTES = 48
+"""Of every premaster secret with RSA key exchange (RFC 5246, 7.4.7.1)."""
+
 
 class _PublicHalf(RSAKey):  # type: ignore[misc]
     """What both have in common: the public operation, and a private one that is not here."""
@@ -48,12 +51,14 @@ class Decrypter(_PublicHalf):
         self._key = key
 
     def decrypt(self, encBytes: bytes) -> bytearray | None:
-        """The premaster secret, or a random one for whatever the token rejects; None for a wrong length.
+        """The premaster secret, or one that nobody knows for whatever is wrong in it; None for a wrong length.
 
-        Either way the handshake goes on to fail at Finished, and tells nobody at which step it went wrong.
+        Either way the handshake goes on to fail at Finished, and tells nobody at which step it went wrong: not by its
+        time either, where the token offers the bare RSA operation (see `tokens.unpadding`). A token that looks at the
+        padding itself adds what that takes.
         """
         try:
-            return bytearray(self._key.decrypt(bytes(encBytes), padding.PKCS1v15()))
+            return bytearray(self._key.decrypt_secret(bytes(encBytes), PREMASTER_BYTES))
         except ValueError:
             return None
 

@@ -55,8 +55,9 @@ class Server:
 
     def _read(self) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self._lines.append(line.decode("utf-8", "replace"))
+        with contextlib.suppress(ValueError):  # closed when the process ends, which may be in the middle of a line
+            for line in self.process.stdout:
+                self._lines.append(line.decode("utf-8", "replace"))
 
 
 @contextlib.contextmanager
