@@ -39,6 +39,7 @@ class SigningRun:
         self.signed = 0
         self.last: SigningReport | None = None
         self.skipped = 0
+        self.repaired = 0
         self.uncovered = 0
         self.incomplete = 0
         self.overpadded = 0
@@ -94,7 +95,7 @@ class SigningRun:
         seconds = time.perf_counter() - self.started
         if self.json:
             counts = {"signed": self.signed, "skipped": self.skipped, "failed": self.failed}
-            counts |= {"uncovered": self.uncovered, "incomplete": self.incomplete}
+            counts |= {"repaired": self.repaired, "uncovered": self.uncovered, "incomplete": self.incomplete}
             counts |= {"oddly_padded": self.overpadded, "unhashed_by_dcmtk": self.unhashed_by_dcmtk}
             output.write_json("sign-summary", counts | {"seconds": round(seconds, 3)})
             return
@@ -113,6 +114,8 @@ class SigningRun:
 
     def _tell_incomplete(self) -> None:
         """Of many files, in how many something stays unsigned; each file's report has the names."""
+        if self.repaired:
+            output.say((f"{output.count(self.repaired, 'file')} signed as a clean copy (--repair).", output.QUIET))
         if self.uncovered:
             output.outcome(False, f"{output.count(self.uncovered, 'file')} signed without all of identity and content.")
         if others := self.incomplete - self.uncovered:
@@ -141,6 +144,10 @@ class SigningRun:
         self.incomplete += not all(map(never_signable, report.left_out))
         self.overpadded += bool(report.overpadded)
         self.unhashed_by_dcmtk += bool(report.unhashed_by_dcmtk)
+        if report.repaired:
+            self.repaired += 1
+            if not self.json:
+                output.complain(report.source, f"a clean copy was signed: {'; '.join(report.repaired)}.")
         if report.uncovered:
             self.uncovered += 1
             if not self.json:
@@ -211,6 +218,7 @@ def _report_json(report: SigningReport, signer: Identity) -> dict[str, Any]:
         "mac_algorithm": report.mac,
         "signer": signer.subject,
         "timestamped": report.timestamped,
+        "repaired": list(report.repaired),
         "elements_signed": [format_tag(tag) for tag in report.signed],
         "elements_left_out": [format_tag(tag) for tag in report.left_out],
         "elements_uncovered": [format_tag(tag) for tag in report.uncovered],

@@ -10,6 +10,7 @@ values                        values for people to see
 encode                        the few elements that are written anew
 rewrite                       a file written beside another one, with bytes inserted or left out
 folders                       the files below a folder, and what of it was left out
+repair                        a clean copy of a file that is refused, through pydicom
 errors                        why a file could not be read or written
 """
 

@@ -33,6 +33,10 @@ class UnsupportedTransferSyntaxError(DicomFileError):
     """The Transfer Syntax is private or unknown, so that the bytes cannot be told apart."""
 
 
+class UnrepairableFileError(DicomFileError):
+    """No clean copy can be made of the file without changing what the object says."""
+
+
 class FileChangedError(DicomFileError):
     """The file was changed by somebody else between two looks at it."""
 

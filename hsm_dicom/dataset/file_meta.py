@@ -14,7 +14,7 @@ from hsm_dicom.dataset.walker import Walker
 _META_START = 132
 _MEDIA_STORAGE_SOP_CLASS_UID = 0x00020002
 _TRANSFER_SYNTAX_UID = 0x00020010
-_MEDIA_STORAGE_DIRECTORY = b"1.2.840.10008.1.3.10"
+MEDIA_STORAGE_DIRECTORY = b"1.2.840.10008.1.3.10"
 
 
 class FileMeta(NamedTuple):
@@ -56,7 +56,7 @@ def read_file_meta(file: Source) -> FileMeta:
             uid = file.read(element.value, element.end).rstrip(b"\0 ").decode("latin-1")
         elif element.tag == _MEDIA_STORAGE_SOP_CLASS_UID:
             sop_class = file.read(element.value, element.end).rstrip(b"\0 ")
-    if sop_class == _MEDIA_STORAGE_DIRECTORY:
+    if sop_class == MEDIA_STORAGE_DIRECTORY:
         raise MediaDirectoryError(
             file.name,
             "is a DICOMDIR, the directory of a medium: it lists files by their offsets and holds no object, so it has "

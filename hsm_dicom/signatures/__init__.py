@@ -25,9 +25,9 @@ Many files on any executor, one token session each: ``sign_files``, ``verify_fil
 whether an earlier run has signed a file already. Looking and taking out again:
 ``list_signatures``, ``remove``, ``remove_all``; ``add_timestamp`` puts a TimeStampToken into a signature made before.
 
-Modules: ``create`` (with ``insert``, ``main_content``), ``amend``, ``batch`` (with ``resume``), ``listing``, ``verify``
-(with ``read``, ``coverage``, ``check``), ``profiles`` (with the generated ``profile_tables``), ``purposes``,
-``algorithms``, ``mac`` (the byte stream), ``attributes``, ``errors``.
+Modules: ``create`` (with ``request``, ``selection``, ``main_content``, ``insert``, ``repair``), ``amend``, ``batch``
+(with ``resume``), ``listing``, ``verify`` (with ``read``, ``coverage``, ``check``), ``profiles`` (with the generated
+``profile_tables``), ``purposes``, ``algorithms``, ``mac`` (the byte stream), ``attributes``, ``errors``.
 """
 
 from hsm_dicom.signatures.algorithms import MAC_ALGORITHMS
@@ -37,7 +37,6 @@ from hsm_dicom.signatures.coverage import Coverage, Share
 from hsm_dicom.signatures.create import (
     Plan,
     SigningReport,
-    SigningRequest,
     demand_matching_key,
     finish,
     prepare,
@@ -60,6 +59,7 @@ from hsm_dicom.signatures.listing import ListedSignature, list_signatures
 from hsm_dicom.signatures.profiles import Profile
 from hsm_dicom.signatures.purposes import PURPOSES
 from hsm_dicom.signatures.read import Purpose
+from hsm_dicom.signatures.request import SigningRequest
 from hsm_dicom.signatures.resume import find_earlier_signature
 from hsm_dicom.signatures.verify import Finding, VerifiedFile, VerifiedSignature, dump_macs, verify
 

@@ -23,7 +23,6 @@ from hsm_dicom.signatures.create import (
     Plan,
     PrivateKey,
     SigningReport,
-    SigningRequest,
     Timestamper,
     demand_matching_key,
     prepare,
@@ -31,6 +30,8 @@ from hsm_dicom.signatures.create import (
     staged,
 )
 from hsm_dicom.signatures.errors import ResumeConflictError
+from hsm_dicom.signatures.repair import explain_repair
+from hsm_dicom.signatures.request import SigningRequest
 from hsm_dicom.signatures.resume import find_earlier_signature
 from hsm_dicom.signatures.verify import VerifiedFile, verify
 
@@ -210,7 +211,7 @@ def _prepare_one(job: SigningJob, request: SigningRequest, checks: _Checks) -> P
             return SignedBefore(uid)
         return prepare(job.source, request)
     except Exception as error:
-        return error
+        return error if request.repair else explain_repair(error, job.source)
 
 
 def _earlier_signature(job: SigningJob, request: SigningRequest, checks: _Checks) -> str | None:

@@ -19,67 +19,38 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
-from hsm_dicom.dataset.dicom_file import DataSet, DicomFile, EncodedFile, FileState
+from hsm_dicom.dataset.dicom_file import DicomFile, EncodedFile, FileState
 from hsm_dicom.dataset.encode import NewElement, NewItem, encode_tags, mac_encoding
+from hsm_dicom.dataset.errors import WriteRefusedError
 from hsm_dicom.dataset.rewrite import StagedFile, publish
 from hsm_dicom.dataset.tags import (
     DIGITAL_SIGNATURES_SEQUENCE,
     MAC_PARAMETERS_SEQUENCE,
     Path,
-    describe_tag,
-    format_path,
-    never_signable,
 )
 from hsm_dicom.dataset.transfer_syntax import EXPLICIT_VR_LITTLE_ENDIAN, TransferSyntax
 from hsm_dicom.signatures import attributes as a
 from hsm_dicom.signatures.algorithms import MacAlgorithm, mac_algorithm
 from hsm_dicom.signatures.check import made_by
-from hsm_dicom.signatures.coverage import is_empty
 from hsm_dicom.signatures.dcmtk_stream import count_left_out
 from hsm_dicom.signatures.errors import (
     KeyMismatchError,
-    MissingPurposeError,
     NoSuchSignatureError,
-    NotSignableError,
     ProfileError,
     SignatureError,
-    UncoveredContentError,
     WeakMacAlgorithmError,
 )
-from hsm_dicom.signatures.fragments import frame_count_tags, require_unambiguous_fragments
 from hsm_dicom.signatures.insert import Insertion, insertion, insertion_edits
-from hsm_dicom.signatures.level import require_item
 from hsm_dicom.signatures.mac import feed_covered
-from hsm_dicom.signatures.main_content import why_unsignable
-from hsm_dicom.signatures.parts import PIXEL_DATA_TAGS, is_relied_on
-from hsm_dicom.signatures.profiles import DEMANDED_IF_PRESENT, Profile, demanded_tags, object_shortcomings, purpose_fits
-from hsm_dicom.signatures.purposes import CODING_SCHEME, PURPOSES, VERIFICATION
+from hsm_dicom.signatures.profiles import Profile
 from hsm_dicom.signatures.read import Purpose, mac_id_number
+from hsm_dicom.signatures.repair import RepairedContent, open_signable
+from hsm_dicom.signatures.request import SigningRequest, requested_purpose
+from hsm_dicom.signatures.selection import left_out_tags, overpadded_tags, tags_to_sign, uncovered_tags
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 Timestamper = Callable[[bytes], bytes]
 """Given the value of Signature (0400,0120), returns a TimeStampToken of RFC 3161 over it, in DER."""
-
-
-@dataclass(frozen=True)
-class SigningRequest:
-    """What is to be signed, how, and whose certificate goes with it.
-
-    ``certificate`` is DER. ``tags`` None signs everything signable; with a list, the tags that the profile demands
-    are added. ``item`` is the place of an Item to sign in; () is the main Data Set. The signature of an Item fits its
-    content wherever that stands, in another object too. ``purpose`` is a code of CID 7007. Weak hashes (MD5, SHA-1,
-    RIPEMD-160) need ``allow_weak``. An object whose identity or content cannot be signed as asked, because it is or
-    holds elements of VR UN, needs ``allow_uncovered``.
-    """
-
-    certificate: bytes
-    profile: Profile = Profile.BASE
-    mac: str = "SHA256"
-    tags: tuple[int, ...] | None = None
-    item: Path = ()
-    purpose: int | None = None
-    allow_weak: bool = False
-    allow_uncovered: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,6 +61,7 @@ class Plan:
     state: FileState
     syntax: TransferSyntax
     head: int
+    repaired: RepairedContent | None
     request: SigningRequest
     uid: str
     digest: bytes
@@ -129,6 +101,8 @@ class SigningReport:
     overpadded: tuple[int, ...]
     unhashed_by_dcmtk: int
     timestamped: bool
+    repaired: tuple[str, ...] = ()
+    """What is different in the clean copy that was signed in place of the file, each change as a clause."""
 
     @property
     def dcmsign_disagrees(self) -> bool:
@@ -168,7 +142,7 @@ def prepare(path: str | os.PathLike[str], request: SigningRequest) -> Plan:
     """Read a file and compute what its signature needs. Touches neither key nor disk."""
     algorithm = _allowed_algorithm(request)
     purpose = requested_purpose(request)
-    with DicomFile.open(path, note_padding=True) as file:
+    with open_signable(path, request.item, repair=request.repair, note_padding=True) as (file, repaired):
         try:
             level = file.item(request.item)
         except KeyError as missing:
@@ -195,13 +169,14 @@ def prepare(path: str | os.PathLike[str], request: SigningRequest) -> Plan:
             state=file.state,
             syntax=file.syntax,
             head=file.head,
+            repaired=repaired,
             request=request,
             uid=uid,
             digest=state.digest(),
             signed=signed,
-            left_out=_left_out(level, signed),
-            uncovered=_uncovered(level, signed, request),
-            overpadded=_overpadded(file, level, signed),
+            left_out=left_out_tags(level, signed),
+            uncovered=uncovered_tags(level, signed, request),
+            overpadded=overpadded_tags(file, level, signed),
             unhashed_by_dcmtk=count_left_out(file, level, set(signed), size),
             mac_item=mac_item,
             signature_item=signature_item,
@@ -272,8 +247,14 @@ def staged(
         overpadded=plan.overpadded,
         unhashed_by_dcmtk=plan.unhashed_by_dcmtk,
         timestamped=timestamp is not None,
+        repaired=plan.repaired.changes if plan.repaired else (),
     )
-    with EncodedFile.reopen(plan.name, plan.syntax, plan.head, plan.state) as file:
+    content = plan.repaired.make_again(plan.name) if plan.repaired else None
+    if content is not None and output is None:
+        raise WriteRefusedError(
+            plan.name, "needs a repair, which never replaces the original; use --out or --out-dir, not --in-place."
+        )
+    with EncodedFile.reopen(plan.name, plan.syntax, plan.head, plan.state, content=content) as file:
         edits = insertion_edits(file, plan.insertion, plan.mac_item, item)
         with StagedFile(file, edits, output, overwrite=overwrite) as signed:
             yield signed, report
@@ -300,93 +281,6 @@ def _certificate_key(request: SigningRequest) -> object:
     if request.profile is not Profile.NONE:
         raise ProfileError("The profiles of PS3.15 Annex C are for RSA keys; sign with an EC key under profile none.")
     return key
-
-
-def requested_purpose(request: SigningRequest) -> Purpose | None:
-    """The purpose that a signature of this request has. Raises ProfileError if its profile wants another one."""
-    code = request.purpose
-    if code is None and request.profile is Profile.SR_VERIFICATION:
-        code = VERIFICATION
-    if code is not None and code not in PURPOSES:
-        raise ProfileError(f"{code} is not a purpose of CID 7007; use a number from 1 to {max(PURPOSES)}.")
-    purpose = None if code is None else Purpose(str(code), CODING_SCHEME, PURPOSES[code])
-    if not purpose_fits(request.profile, purpose):
-        if request.profile is Profile.SR_VERIFICATION:
-            raise ProfileError(
-                f"The profile sr-verification needs the purpose {VERIFICATION}, {PURPOSES[VERIFICATION]}."
-            )
-        raise MissingPurposeError(f"The profile {request.profile.value} needs a purpose.")
-    return purpose
-
-
-def tags_to_sign(file: DicomFile, level: DataSet, request: SigningRequest) -> tuple[int, ...]:
-    """The elements of this level that the request signs, ascending.
-
-    Raises ProfileError, NotSignableError, and UncoveredContentError where identity or content would stay open.
-    """
-    shortcomings = object_shortcomings(request.profile, file, level)
-    if shortcomings:
-        raise ProfileError(f"{file.name}: not fit for profile {request.profile.value}. {' '.join(shortcomings)}")
-    if request.tags is None:
-        tags = level.signable_tags
-    else:
-        refused = [refusal for tag in request.tags if (refusal := _why_not(file, level, tag))]
-        if refused:
-            raise NotSignableError(f"{file.name}: {'; '.join(refused)}.")
-        tags = frozenset(request.tags) | demanded_tags(request.profile, level)
-        tags |= frame_count_tags(level, tags)
-    if not tags:
-        raise NotSignableError(f"{file.name}: there is nothing that could be signed.")
-    if len(tags) > a.MAX_TAGS:
-        raise NotSignableError(
-            f"{file.name}: {len(tags)} attributes are more than the {a.MAX_TAGS} that can be listed."
-        )
-    for tag in PIXEL_DATA_TAGS & tags:
-        if is_empty(level[tag]):
-            raise NotSignableError(f"{file.name}: {describe_tag(tag)} is empty; an image without pixels is not signed.")
-    require_unambiguous_fragments(file, level.path, tags)
-    require_item(file, level, tags)
-    signed = tuple(sorted(tags))
-    if not request.allow_uncovered and (uncovered := _uncovered(level, signed, request)):
-        reasons = [f"{describe_tag(tag)}: {why_unsignable(file, level, level[tag])}" for tag in uncovered]
-        raise UncoveredContentError(
-            f"{file.name}: its identity or content would not be covered. {'; '.join(reasons)}. "
-            "To sign what can be signed, and leave this open, add --allow-uncovered."
-        )
-    return signed
-
-
-def _uncovered(level: DataSet, signed: tuple[int, ...], request: SigningRequest) -> tuple[int, ...]:
-    """What of the object's identity and content the request asks for and the signature leaves open."""
-    missing = level.by_tag.keys() - set(signed)
-    if request.tags is not None:
-        missing &= DEMANDED_IF_PRESENT.get(request.profile, frozenset())
-    return tuple(sorted(filter(is_relied_on, missing)))
-
-
-def _why_not(file: DicomFile, level: DataSet, tag: int) -> str:
-    """Why a tag that was asked for cannot be signed, or an empty string."""
-    if never_signable(tag):
-        return f"{describe_tag(tag)} may never be signed (PS3.3 C.12.1.1.3.1.1)"
-    element = level.get(tag)
-    if element is None:
-        return f"{describe_tag(tag)} is not there" + (f" in {format_path(level.path)}" if level.path else "")
-    if element.has_un:
-        return f"{describe_tag(tag)} cannot be signed: {why_unsignable(file, level, element)}"
-    return ""
-
-
-def _left_out(level: DataSet, signed: tuple[int, ...]) -> tuple[int, ...]:
-    own = (MAC_PARAMETERS_SEQUENCE, DIGITAL_SIGNATURES_SEQUENCE)
-    listed = set(signed)
-    return tuple(e.tag for e in level.elements if e.tag not in listed and e.tag not in own and e.tag & 0xFFFF)
-
-
-def _overpadded(file: DicomFile, level: DataSet, signed: tuple[int, ...]) -> tuple[int, ...]:
-    depth = len(level.path)
-    inside = ((*path, (tag, 0)) for path, tag in file.overpadded)
-    found = {place[depth][0] for place in inside if place[:depth] == level.path}
-    return tuple(sorted(found & set(signed)))
 
 
 def _free_mac_id(file: DicomFile) -> int:

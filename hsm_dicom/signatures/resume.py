@@ -25,10 +25,12 @@ from hsm_dicom.dataset.tags import format_path
 from hsm_dicom.dataset.values import read_text
 from hsm_dicom.signatures.algorithms import mac_algorithm
 from hsm_dicom.signatures.amend import removal_edits
-from hsm_dicom.signatures.create import SigningRequest, requested_purpose, tags_to_sign
 from hsm_dicom.signatures.errors import ResumeConflictError
 from hsm_dicom.signatures.profiles import SOP_INSTANCE_UID
 from hsm_dicom.signatures.read import SignatureItem, signature_items
+from hsm_dicom.signatures.repair import open_signable
+from hsm_dicom.signatures.request import SigningRequest, requested_purpose
+from hsm_dicom.signatures.selection import tags_to_sign
 from hsm_dicom.signatures.verify import verify
 
 
@@ -45,7 +47,7 @@ def find_earlier_signature(
         return _find_in_place(source, request, timestamped=timestamped)
     if not os.path.lexists(target):
         return None
-    with DicomFile.open(source) as original:
+    with open_signable(source, request.item, repair=request.repair) as (original, _):
         try:
             with DicomFile.open(target) as result:
                 added = _added_signatures(original, result)

@@ -178,6 +178,35 @@ def test_content_that_cannot_be_signed_is_refused_counted_and_named(sign, folder
     assert rt["elements_uncovered"] == ["(3006,0039)"]
 
 
+def test_a_file_that_others_read_is_signed_as_a_clean_copy(sign, folder: Path, tmp_path: Path) -> None:
+    content = (folder / "CT_small.dcm").read_bytes()
+    (folder / "bad.dcm").write_bytes(content[132:])
+    (folder / "hopeless.dcm").write_bytes(content[:9000])
+    arguments = (folder, "--out-dir", tmp_path / "out")
+    refused = sign(*arguments, "--jobs", "2")
+    assert refused.status == exits.FAILED
+    [complaint] = [line for line in refused.err.splitlines() if "bad.dcm" in line]
+    assert complaint.endswith("the prefix DICM of PS3.10 is missing. To sign a clean copy of it, add --repair.")
+    [hopeless] = [line for line in refused.err.splitlines() if "hopeless.dcm" in line]
+    assert "--repair" not in hopeless
+    result = sign(*arguments, "--repair", "--resume")
+    assert "1 file signed, 3 signed before, 1 failed" in result.said
+    assert "1 file signed as a clean copy (--repair)." in result.said
+    assert (
+        f"{folder / 'bad.dcm'}: a clean copy was signed: the preamble of 128 octets and the prefix DICM were missing "
+        "and were added."
+    ) in result.err
+    assert "hopeless.dcm: " in result.err
+    assert "The file cannot be repaired: " in result.err
+    assert verify(tmp_path / "out" / "bad.dcm").signatures[0].intact
+    assert (folder / "bad.dcm").read_bytes() == content[132:]
+    again = sign(*arguments, "--repair", "--resume", "--json")
+    assert again.lines[-1]["skipped"] == 4
+    one = sign(folder / "bad.dcm", "-o", tmp_path / "x.dcm", "--repair", "--json")
+    assert one.lines[0]["repaired"] == ["the preamble of 128 octets and the prefix DICM were missing and were added"]
+    assert sign(folder / "bad.dcm", "--in-place", "--repair").status == exits.USAGE
+
+
 def test_in_place_adds_a_second_signature_unless_resumed(sign, folder: Path) -> None:
     ct = folder / "CT_small.dcm"
     assert sign(ct, "--in-place").status == exits.OK
