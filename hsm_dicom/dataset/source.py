@@ -189,7 +189,9 @@ def _inflate_into(buffer: IO[bytes], source: Source, at: int) -> int:
 
 
 def swapped(data: bytes, unit: int) -> bytes:
-    """Reverse the byte order within each unit of 2, 4 or 8 bytes."""
+    """Reverse the byte order within each unit of 2, 4 or 8 bytes; units of 1 byte stay as they are."""
+    if unit == 1:
+        return data
     units = array(_ARRAY_CODES[unit], data)
     units.byteswap()
     return units.tobytes()

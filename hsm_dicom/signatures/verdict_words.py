@@ -174,7 +174,7 @@ _EXIT_STATUS = {
 }
 
 
-_WORST_FIRST = (
+WORST_FIRST = (
     Outcome.SIGNATURE_FAILED,
     Outcome.UNREADABLE,
     Outcome.NO_SIGNATURE,
@@ -253,7 +253,7 @@ def exit_code(outcomes: Iterable[Outcome]) -> int:
     signature is questionable or the policy is not met, else 0. A run without a file has shown nothing, and gives 1.
     """
     found = set(outcomes)
-    return next((outcome for outcome in _WORST_FIRST if outcome in found), Outcome.UNREADABLE).exit_status
+    return next((outcome for outcome in WORST_FIRST if outcome in found), Outcome.UNREADABLE).exit_status
 
 
 def shown(moment: datetime) -> str:

@@ -20,7 +20,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from hsm_dicom.errors import HsmDicomError
 from hsm_dicom.signatures.report.html_views import FileView, file_view, look, run_view
 from hsm_dicom.signatures.report.pictures import Picture, picture_of
-from hsm_dicom.signatures.verdict import FileVerdict, Judge, Outcome
+from hsm_dicom.signatures.verdict import FileVerdict, Judge
+from hsm_dicom.signatures.verdict_words import WORST_FIRST
 
 DETAILED = 500
 """Files of a run that the page tells in detail, so that the one of a whole archive is still opened by a browser."""
@@ -70,9 +71,9 @@ def html_page(
 
 
 def _told_in_detail(verdicts: Sequence[FileVerdict], limit: int) -> list[int]:
-    """The numbers of the files, from 1 and ascending; those that are not good are chosen first."""
-    numbers = sorted(range(1, len(verdicts) + 1), key=lambda n: verdicts[n - 1].outcome is Outcome.GOOD)
-    return sorted(numbers[:limit])
+    """The numbers of the files, from 1, the worst first, as they are chosen and as they follow on the page."""
+    numbers = sorted(range(1, len(verdicts) + 1), key=lambda n: WORST_FIRST.index(verdicts[n - 1].outcome))
+    return numbers[:limit]
 
 
 def _files(

@@ -11,6 +11,7 @@ compressions are not decoded: a report about files that nobody trusts yet is no 
 from __future__ import annotations
 
 import base64
+import logging
 import os
 import re
 from collections.abc import Sequence
@@ -28,6 +29,8 @@ from hsm_dicom.dataset.walker import ITEM_TAG, Element
 from hsm_dicom.signatures.report.drawing import Frame, Palette, draw
 from hsm_dicom.signatures.report.png import png
 from hsm_dicom.signatures.report.rle import RleError, decode_rle_frame
+
+_LOG = logging.getLogger(__name__)
 
 SIDE = 192
 """Pixels along the longer side of a picture, at most."""
@@ -60,7 +63,7 @@ class _NoPicture(Exception):
 
 
 def picture_of(path: str | os.PathLike[str], *, unchanged_since: datetime) -> Picture:
-    """Draw the first frame. Never raises for what the file contains, nor for its absence.
+    """Draw the first frame. Never raises: no object's picture may cost the page that it belongs to.
 
     A file whose inode was changed at or after the moment is not drawn: it may be another one than was judged.
     """
@@ -75,6 +78,9 @@ def picture_of(path: str | os.PathLike[str], *, unchanged_since: datetime) -> Pi
         return Picture(f"No picture: {reason}.")
     except (DicomFileError, RleError) as error:
         return Picture(f"No picture: {error.reason if isinstance(error, DicomFileError) else error}")
+    except Exception:
+        _LOG.exception("The picture of %s was not drawn.", os.fspath(path))
+        return Picture("No picture: it could not be drawn (the log says why).")
 
 
 def _drawn(file: DicomFile) -> Picture:

@@ -186,12 +186,29 @@ def test_pictures_can_be_left_out_and_are_bounded(many: list[FileVerdict]) -> No
 
 def test_the_page_of_an_archive_tells_what_is_not_valid_in_detail_and_lists_the_rest(many: list[FileVerdict]) -> None:
     page = Outline("".join(html_page(many, judge(), detailed=5)))
-    assert [article["id"] for article in page.all("article")] == ["file-3", "file-4", "file-5", "file-7", "file-8"]
+    worst_first = ["file-3", "file-4", "file-8", "file-7", "file-5"]
+    assert [article["id"] for article in page.all("article")] == worst_first
     assert "5 of the 8 files follow in detail" in page.text
     for verdict in many:
         assert verdict.name in page.text
     links = {link["href"] for link in page.all("a")}
     assert links == {"#file-3", "#file-4", "#file-5", "#file-7", "#file-8"}
+
+
+def test_of_a_long_run_the_worst_files_come_first_and_have_the_pictures(many: list[FileVerdict]) -> None:
+    good, failed = many[0], many[3]
+    page = "".join(html_page([good] * 6 + [failed], judge(), pictures=1, detailed=3))
+    outline = Outline(page)
+    assert [article["id"] for article in outline.all("article")] == ["file-7", "file-1", "file-2"]
+    assert page.index("<img") < page.index('id="file-1"')
+
+
+def test_a_picture_that_fails_does_not_cost_the_page(many: list[FileVerdict], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise KeyError(1)
+
+    monkeypatch.setattr("hsm_dicom.signatures.report.pictures.draw", fail)
+    assert "No picture: it could not be drawn (the log says why)." in Outline(page_of(*many)).text
 
 
 def test_a_file_that_was_replaced_since_has_no_picture(desk: Desk) -> None:

@@ -71,6 +71,16 @@ def test_the_encoding_does_not_change_the_picture(name: str) -> None:
     assert drawn(name) == drawn("MR_small.dcm")
 
 
+def test_octets_in_big_endian_are_not_swapped(tmp_path: Path) -> None:
+    """Explicit VR Big Endian with Pixel Data of VR OB, whose units are single octets."""
+    data_set = pydicom.dcmread(image("SC_rgb_small_odd_big_endian.dcm"))
+    data_set.PixelData = pydicom.dcmread(image("SC_rgb_small_odd.dcm")).PixelData
+    data_set["PixelData"].VR = "OB"
+    target = tmp_path / "octets.dcm"
+    data_set.save_as(target)
+    assert drawn(target) == drawn("SC_rgb_small_odd.dcm")
+
+
 @pytest.mark.parametrize("name", ["SC_rgb_rle.dcm", "SC_rgb_rle_16bit.dcm", "SC_rgb_rle_32bit.dcm"])
 def test_rle_planes_of_every_width_give_the_same_colours(name: str) -> None:
     pixels = drawn(name)
