@@ -72,14 +72,14 @@ def read_request(pdu: PDU) -> AssociateRequest:
             contexts[number] = proposal
     if not contexts:
         raise _malformed("no presentation context")
-    called, calling = _title(data, _CALLED, "called"), _title(data, _CALLING, "calling")
+    called, calling = _title(data, _CALLED), _title(data, _CALLING)
     version = int.from_bytes(data[HEADER : HEADER + 2], "big")
     request = AssociateRequest(
-        calling_ae_title=calling.decode("ascii"),
-        called_ae_title=called.decode("ascii"),
+        calling_ae_title=calling,
+        called_ae_title=called,
         speaks_version_1=bool(version & 1),
         contexts=contexts,
-        data=_rewritten(data, items, called, calling),
+        data=_rewritten(data, items, _known(called), _known(calling)),
     )
     _try_decoding(A_ASSOCIATE_RQ, request.data, pdu.name)
     return request
@@ -248,12 +248,15 @@ def _uid(value: bytes, what: str) -> str:
     return text.decode("ascii")
 
 
-def _title(data: bytes, at: int, which: str) -> bytes:
-    """An AE title (PS3.5, 6.2) without its padding, which some devices make of zeros."""
-    value = data[at : at + _TITLE].rstrip(b"\0 ").lstrip(b" ")
-    if not value or b"\\" in value or not all(0x20 <= byte < 0x7F for byte in value):
-        raise _malformed(f"a {which} AE title that is none: {data[at : at + _TITLE]!r}")
-    return value
+def _title(data: bytes, at: int) -> str:
+    """An AE title (PS3.5, 6.2) without its padding, which some devices make of zeros. It may be none: see `_known`."""
+    return data[at : at + _TITLE].rstrip(b"\0 ").lstrip(b" ").decode("latin-1")
+
+
+def _known(title: str) -> bytes:
+    """The title for pynetdicom; one that is no AE title is nobody's, and gets an A-ASSOCIATE-RJ without pynetdicom."""
+    sound = title.isascii() and title.isprintable() and "\\" not in title
+    return title.encode("ascii") if title and sound else b"?"
 
 
 def _malformed(what: str) -> PDUError:

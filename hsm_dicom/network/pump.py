@@ -43,6 +43,7 @@ class PumpedSocket(socket.socket):
 
     failure: Exception | None = None
     _read_seconds: float | None = None
+    _parted = False
     _names: tuple[Any, Any] = (None, None)
 
     @classmethod
@@ -77,6 +78,7 @@ class PumpedSocket(socket.socket):
 
     def shutdown(self, how: int) -> None:
         """As of any socket; it is no error that the other end was faster."""
+        self._parted = True
         with contextlib.suppress(OSError):
             super().shutdown(how)
 
@@ -108,5 +110,5 @@ def _outward(line: Line, far: socket.socket, pumped: PumpedSocket, ended: Callab
 
 
 def _note(pumped: PumpedSocket, error: OSError) -> None:
-    if pumped.failure is None and pumped.fileno() >= 0:
+    if pumped.failure is None and not pumped._parted and pumped.fileno() >= 0:
         pumped.failure = error

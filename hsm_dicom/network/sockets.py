@@ -38,6 +38,7 @@ class SecuredSSLSocket(ssl.SSLSocket):
     failure: Exception | None = None
     """The first error of a read or a write, or what the peer did wrong: what ended the connection."""
     _rest: memoryview = memoryview(b"")
+    _parted = False
 
     @property
     def _turn(self) -> threading.Lock:
@@ -98,6 +99,7 @@ class SecuredSSLSocket(ssl.SSLSocket):
 
     def shutdown(self, how: int) -> None:
         """Tell the peer by a close_notify (RFC 8446, 6.1) that nothing was cut off, if nobody is in a read or write."""
+        self._parted = True
         if how != socket.SHUT_RD and self._turn.acquire(blocking=False):
             try:
                 super().settimeout(0)
@@ -109,5 +111,5 @@ class SecuredSSLSocket(ssl.SSLSocket):
             super().shutdown(how)
 
     def _note(self, error: OSError) -> None:
-        if self.failure is None:
+        if self.failure is None and not self._parted:  # after our last word, nothing is a reason any more
             self.failure = error

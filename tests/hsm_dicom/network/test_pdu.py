@@ -118,6 +118,11 @@ def test_a_sound_request_is_read() -> None:
     assert read.contexts == {3: Proposal(CT, (EXPLICIT, IMPLICIT)), 255: Proposal(VERIFICATION, (IMPLICIT,))}
 
 
+@pytest.mark.parametrize("title", [b"", b"\0\0", b"C\x1bT", b"C\xc4T", b"C\\T", b"\xff" * 16])
+def test_what_is_no_ae_title_is_left_to_the_authorisation(title: bytes) -> None:
+    assert request(associate_rq(calling=title)).calling_ae_title == title.rstrip(b"\0").decode("latin-1")
+
+
 def test_items_of_unknown_types_are_left_out() -> None:
     with_more = associate_rq(more=item(0x77, b"new"), user_information=USER_INFORMATION + item(0x7F, b"newer"))
     assert request(with_more).data == associate_rq()
@@ -143,8 +148,6 @@ WRONG_REQUESTS = {
     "no implementation": associate_rq(user_information=item(0x51, bytes(4))),
     "a role that is cut off": associate_rq(user_information=USER_INFORMATION + item(0x54, b"\0\x40ab")),
     "an item that is too long": associate_rq()[:-3] + b"\xff\xff\xff",
-    "no called AE title": associate_rq(called=b""),
-    "a control character in an AE title": associate_rq(calling=b"C\x1bT"),
     "68 bytes": pdu(1, bytes(67)),
     "two application contexts": associate_rq(more=item(0x10, APPLICATION_CONTEXT)),
 }

@@ -14,7 +14,7 @@ import pytest
 
 from hsm_dicom.network.echo import echo
 from hsm_dicom.network.errors import AssociationLost
-from hsm_dicom.network.events import AssociationAborted, ConnectionRefused
+from hsm_dicom.network.events import AssociationAborted, AssociationRefused, ConnectionRefused
 from hsm_dicom.network.requestor import Patience
 from hsm_dicom.network.settings import Peer
 from hsm_dicom.tls import server_context
@@ -69,6 +69,14 @@ def test_a_wrong_request_is_aborted_and_counted(running: Node, hospital: Hospita
         assert types_until_the_end(peer.socket) == [7]
     assert eventually(lambda: running.listener.counts.refused == refused + 1)
     assert running.of(ConnectionRefused)[told].reason == "malformed"
+
+
+@pytest.mark.parametrize("title", [b"", b"\0\0", b"C\x1bT", b"C\xc4T", b"\xff" * 16])
+def test_what_is_no_ae_title_is_nobodys(running: Node, hospital: Hospital, title: bytes) -> None:
+    with secured(running, hospital) as peer:
+        peer.socket.sendall(associate_rq(calling=title))
+        assert types_until_the_end(peer.socket) == [3]
+    assert eventually(lambda: "may not call itself" in running.of(AssociationRefused)[-1].sentence)
 
 
 def test_a_gigabyte_that_is_announced_is_not_read(running: Node, hospital: Hospital) -> None:

@@ -204,7 +204,7 @@ def test_dcmtk_stores_to_us_by_diffie_hellman_and_aes(hospital: Hospital, tmp_pa
     certificate, key = hospital.files(old_machine(hospital, "CT 1"))
     receiver = Receiver("main", StorageSettings(folder=tmp_path / "received"))
     image = ct_image(tmp_path, pixels=1 << 20)
-    with retired_node(hospital, "dhe-aes", handlers=receiver.handlers) as running:
+    with retired_node(hospital, "dhe-aes", receiver=receiver) as running:
         options = ["+tls", key, certificate, "+cf", hospital.ca_file, "+pa", "+cs", "TLS_DHE_RSA_WITH_AES_256_CBC_SHA"]
         status, printed = run("storescu", *options, "-aet", "CT1", "-aec", "NODE", "127.0.0.1", running.port, image)
         assert status == 0, printed
