@@ -8,6 +8,7 @@ from pathlib import Path
 from struct import pack
 
 from hsm_dicom.dataset.dicom_file import DicomFile
+from hsm_dicom.dataset.tags import Path as Place
 from hsm_dicom.signatures.read import SignatureItem, signature_items
 from hsm_dicom.signatures.verify import mac_stream
 from tests.hsm_dicom.dataset.samples import element
@@ -32,15 +33,20 @@ def stream_of(file: DicomFile, item: SignatureItem) -> bytes:
     return out.getvalue()
 
 
-def forgeries(path: Path, number: int = 0) -> Iterator[tuple[Reading, bytes]]:
-    """Every reading of one signature's stream, and a file that holds it, at its level, under that signature alone."""
+def forgeries(
+    path: Path, number: int = 0, *, place: Place | None = None, unsigned: dict[int, bytes] | None = None
+) -> Iterator[tuple[Reading, bytes]]:
+    """Every reading of one signature's stream, and a file that holds it under that signature alone.
+
+    It is at the signature's own level, or at `place`. Elements of `unsigned` are beside it where it does not have such.
+    """
     with DicomFile.open(path) as file:
         item = signature_items(file)[number]
         stream, syntax = stream_of(file, item), file.syntax.uid
         sealed = [(e.tag, element(e.tag, e.vr, file.value(e))) for e in item.item.elements if e.tag in SEALED]
         assert item.mac is not None
         mac_id, mac_syntax, algorithm = item.mac.mac_id, item.mac.transfer_syntax, item.mac.algorithm
-        place = item.level.path
+        place = item.level.path if place is None else place
     for reading in readings(stream):
         tags = b"".join(encode_tag(tag) for tag, _ in reading.covered)
         parameters = (
@@ -55,7 +61,7 @@ def forgeries(path: Path, number: int = 0) -> Iterator[tuple[Reading, bytes]]:
             (MAC_PARAMETERS, encode_sequence(MAC_PARAMETERS, parameters)),
             (SIGNATURES, encode_sequence(SIGNATURES, own)),
         ]
-        content = b"".join(encoding for _, encoding in sorted(body))
+        content = b"".join(encoding for _, encoding in sorted({**(unsigned or {}), **dict(body)}.items()))
         for tag, before in reversed(place):
             content = encode_sequence(tag, *[b""] * before, content)
         yield reading, file_around(content, syntax, {} if place else dict(reading.covered))
