@@ -134,9 +134,9 @@ class DicomFile(EncodedFile):
     """An open file that was walked.
 
     ``meta`` are the elements of the File Meta Information, whose offsets count in ``file``; a bare Data Set has none.
-    ``signed_items`` are the
-    Items that hold signatures or their MAC Parameters: path, start and end of each.
-    ``encapsulated_places`` are those of encapsulated Pixel Data.
+    ``signed_items`` are the Items that hold signatures or their MAC Parameters: path, start and end of each.
+    ``encapsulated_places`` are those of encapsulated Pixel Data. ``unsignable_inside`` are the elements inside
+    sequences that no signature may cover by their tags, with the paths of their Items (see ``Notes``).
     """
 
     meta: tuple[Element, ...]
@@ -145,6 +145,7 @@ class DicomFile(EncodedFile):
     encapsulated_places: tuple[EncapsulatedPlace, ...]
     guess_private: bool
     overpadded: tuple[tuple[Path, int], ...]
+    unsignable_inside: tuple[tuple[Path, Element], ...]
 
     @classmethod
     def open(
@@ -194,6 +195,7 @@ class DicomFile(EncodedFile):
             encapsulated_places=tuple(walker.encapsulated),
             guess_private=guess_private,
             overpadded=tuple(walker.overpadded or ()),
+            unsignable_inside=tuple(walker.unsignable_inside),
         )
 
     @property

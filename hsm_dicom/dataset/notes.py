@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hsm_dicom.dataset.element import EncapsulatedPlace
+from hsm_dicom.dataset.element import Element, EncapsulatedPlace
 from hsm_dicom.dataset.refusals import Refusals
 from hsm_dicom.dataset.source import Source
 from hsm_dicom.dataset.tags import PIXEL_DATA, Path
@@ -14,18 +14,25 @@ MAX_ENCAPSULATED = 10_000
 """An object that holds encapsulated Pixel Data in more places than this is refused."""
 
 
+KEPT_UNSIGNABLE = 100_000
+"""Elements inside sequences that no signature may cover, as many as one walk keeps."""
+
+
 class Notes(Refusals):
     """The notes of one walk.
 
     ``signed_items`` collects the places of Items that hold a Digital Signatures Sequence or MAC Parameters Sequence:
-    path, start and end of their content; ``encapsulated`` those of encapsulated Pixel Data. ``overpadded`` may be set
-    to a list: it collects path and tag of strings with more padding than an even length needs.
+    path, start and end of their content; ``encapsulated`` those of encapsulated Pixel Data. ``unsignable_inside``
+    collects the elements inside sequences that PS3.3 C.12.1.1.3.1.1 bars from signatures by their tags, with the paths
+    of their Items, up to KEPT_UNSIGNABLE; group lengths of four octets are left out. ``overpadded`` may be set to a
+    list: it collects path and tag of strings with more padding than an even length needs.
     """
 
     def __init__(self, source: Source) -> None:
         super().__init__(source)
         self.signed_items: list[tuple[Path, int, int]] = []
         self.encapsulated: list[EncapsulatedPlace] = []
+        self.unsignable_inside: list[tuple[Path, Element]] = []
         self.overpadded: list[tuple[Path, int]] | None = None
 
     def _note_signed(self, path: Path, start: int, end: int) -> None:
@@ -37,3 +44,8 @@ class Notes(Refusals):
         if len(self.encapsulated) == MAX_ENCAPSULATED:
             self._fail(place.start, PIXEL_DATA, f"more than {MAX_ENCAPSULATED} Data Sets hold Pixel Data; refused.")
         self.encapsulated.append(place)
+
+    def _note_unsignable(self, path: Path, element: Element) -> None:
+        is_group_length = element.tag & 0xFFFF == 0 and element.vr == "UL" and element.end - element.value == 4
+        if not is_group_length and len(self.unsignable_inside) < KEPT_UNSIGNABLE:
+            self.unsignable_inside.append((path, element))

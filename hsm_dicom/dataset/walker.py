@@ -216,6 +216,7 @@ class Walker(Notes):
                     if verbatim and run < pos:
                         self._pieces.append((run, pos, 1))
                     run = stop
+                    self._note_unsignable(path, Element(tag, vr, pos, value, stop, None, form == UNKNOWN, False))
                 elif not verbatim:
                     self._pieces.append(explicit_header(tag, vr, length))
                     self._pieces.append((value, stop, self._unit(vr)))
@@ -295,7 +296,10 @@ class Walker(Notes):
 
         self._pieces, self._spill = pieces, spill
         if not keeps:
-            return Element(tag, vr, pos, value, stop, (), False, False)
+            element = Element(tag, vr, pos, value, stop, (), False, False)
+            if not signable:
+                self._note_unsignable(path, element)
+            return element
         self._kept += len(pieces)
         kept = () if self._dropped else tuple(pieces)
         return Element(tag, vr, pos, value, stop, kept, self._has_un, signable and not self._has_un)

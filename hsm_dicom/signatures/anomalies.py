@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
-from hsm_dicom.dataset.tags import Path, name_element
+from hsm_dicom.dataset.tags import ITEM, Path, format_path, name_element
 
 
 class Weight(IntEnum):
@@ -41,6 +41,9 @@ class AnomalyCode(StrEnum):
     FILE_META_DIFFERS = "file-meta-differs"
     BARE_DATA_SET = "bare-data-set"
     DCMTK_STREAM = "dcmtk-stream"
+    OUTSIDE_CONTENT = "outside-content"
+    PREAMBLE_CONTENT = "preamble-content"
+    FILE_META_CONTENT = "file-meta-content"
 
 
 @dataclass(frozen=True)
@@ -57,9 +60,13 @@ class Anomaly:
     detail: str = ""
 
 
-def list_elements(places: Sequence[tuple[Path, int]], limit: int = 3) -> str:
-    """The first elements by their places, each a path and a tag, and the number of the others."""
-    shown = ", ".join(name_element(path, tag) for path, tag in places[:limit])
+Place = tuple[Path, int]
+"""An element, by the path of its Data Set and its tag; with the tag of Items, the Item at the path itself."""
+
+
+def list_elements(places: Sequence[Place], limit: int = 3) -> str:
+    """The first elements by their places, and the number of the others."""
+    shown = ", ".join(format_path(path) if tag == ITEM else name_element(path, tag) for path, tag in places[:limit])
     return f"{shown} and {len(places) - limit} more" if len(places) > limit else shown
 
 

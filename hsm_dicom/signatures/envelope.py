@@ -12,19 +12,18 @@ from collections.abc import Iterator, Set
 
 from hsm_dicom.dataset.dicom_file import DataSet, DicomFile
 from hsm_dicom.dataset.element import Element
-from hsm_dicom.dataset.tags import Path
 from hsm_dicom.signatures import attributes as a
-from hsm_dicom.signatures.anomalies import Anomaly, AnomalyCode, Weight, list_elements
+from hsm_dicom.signatures.anomalies import Anomaly, AnomalyCode, Place, Weight, list_elements
 from hsm_dicom.signatures.ignorable import is_ignorable
 from hsm_dicom.signatures.read import SignatureItem
 
 
 def find_foreign_content(file: DicomFile, item: SignatureItem) -> Iterator[Anomaly]:
     """Yield what the signature's two Items hold that does not belong there."""
-    own = list(_foreign(file, item.item, a.SIGNATURE_ITEM))
-    wrapped = [element for element in own if element.tag < a.MAC_ID_NUMBER and element.signable]
+    foreign = foreign_elements(file, item)
+    wrapped = [place for place in foreign if _is_wrapped(item.item, place)]
     if wrapped:
-        names = list_elements([((), element.tag) for element in wrapped])
+        names = list_elements([((), tag) for _, tag in wrapped])
         yield Anomaly(
             AnomalyCode.WRAPPED_CONTENT,
             Weight.DOUBT,
@@ -32,12 +31,7 @@ def find_foreign_content(file: DicomFile, item: SignatureItem) -> Iterator[Anoma
             "The MAC is the same for an element of the object and for one of the Item. "
             "Ask the sender for the object as it was signed.",
         )
-    others = [(item.item.path, element.tag) for element in own if element not in wrapped]
-    if item.mac is not None:
-        others += [(item.mac.item.path, e.tag) for e in _foreign(file, item.mac.item, a.MAC_PARAMETERS_ITEM)]
-    others += _foreign_to_purpose(file, item.item, a.PURPOSE_CODE_SEQUENCE)
-    if a.CERTIFIED_TIMESTAMP_TYPE in item.item and a.CERTIFIED_TIMESTAMP not in item.item:
-        others.append((item.item.path, a.CERTIFIED_TIMESTAMP_TYPE))
+    others = [place for place in foreign if place not in wrapped]
     if others:
         yield Anomaly(
             AnomalyCode.FOREIGN_CONTENT,
@@ -47,16 +41,32 @@ def find_foreign_content(file: DicomFile, item: SignatureItem) -> Iterator[Anoma
         )
 
 
+def foreign_elements(file: DicomFile, item: SignatureItem) -> list[Place]:
+    """Return the elements of the signature's two Items that PS3.3 does not put there and that are not ignorable."""
+    found = [(item.item.path, element.tag) for element in _foreign(file, item.item, a.SIGNATURE_ITEM)]
+    if item.mac is not None:
+        found += [(item.mac.item.path, e.tag) for e in _foreign(file, item.mac.item, a.MAC_PARAMETERS_ITEM)]
+    found += _foreign_to_purpose(file, item.item, a.PURPOSE_CODE_SEQUENCE)
+    if a.CERTIFIED_TIMESTAMP_TYPE in item.item and a.CERTIFIED_TIMESTAMP not in item.item:
+        found.append((item.item.path, a.CERTIFIED_TIMESTAMP_TYPE))
+    return found
+
+
+def _is_wrapped(signature_item: DataSet, place: Place) -> bool:
+    path, tag = place
+    return path == signature_item.path and tag < a.MAC_ID_NUMBER and signature_item[tag].signable
+
+
 def _foreign(file: DicomFile, item: DataSet, allowed: Set[int]) -> Iterator[Element]:
     return (e for e in item.elements if e.tag not in allowed and not is_ignorable(file, e))
 
 
-def _foreign_to_purpose(file: DicomFile, level: DataSet, tag: int) -> list[tuple[Path, int]]:
+def _foreign_to_purpose(file: DicomFile, level: DataSet, tag: int) -> list[Place]:
     """What Items of codes hold besides the Code Sequence Macro."""
     sequence = level.get(tag)
     if sequence is None or sequence.vr != "SQ":
         return []
-    found = []
+    found: list[Place] = []
     for code in file.data_sets(level, sequence):
         found += [(code.path, element.tag) for element in _foreign(file, code, a.CODE_SEQUENCE_MACRO)]
         found += _foreign_to_purpose(file, code, a.EQUIVALENT_CODE_SEQUENCE)

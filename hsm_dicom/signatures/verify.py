@@ -40,6 +40,7 @@ from hsm_dicom.signatures.envelope import find_foreign_content
 from hsm_dicom.signatures.fragments import find_fragment_defects
 from hsm_dicom.signatures.level import find_open_level
 from hsm_dicom.signatures.mac import feed_covered, feed_own
+from hsm_dicom.signatures.outside import OutsideContent
 from hsm_dicom.signatures.profiles import Profile, profiles_met
 from hsm_dicom.signatures.read import UID_OF_FILE, Purpose, SignatureItem, parse_date_time, signature_items
 
@@ -143,8 +144,9 @@ def _lists_private_of_unknown_vr(file: DicomFile, items: list[SignatureItem]) ->
 
 def _verify_open(file: DicomFile, items: list[SignatureItem]) -> VerifiedFile:
     digests = Digests(file, items)
+    outside = OutsideContent(file, items)
     identity = read_identity(file)
-    signatures = tuple(_verified(file, item, digests) for item in items)
+    signatures = tuple(_verified(file, item, digests, outside) for item in items)
     file.demand_unchanged()
     return VerifiedFile(file.name, file.syntax.uid, identity, signatures)
 
@@ -192,7 +194,7 @@ class _Refusal(Exception):
     anomalies: tuple[Anomaly, ...] = ()
 
 
-def _verified(file: DicomFile, item: SignatureItem, digests: Digests) -> VerifiedSignature:
+def _verified(file: DicomFile, item: SignatureItem, digests: Digests, outside: OutsideContent) -> VerifiedSignature:
     finding, reason = Finding.INTACT, ""
     anomalies: tuple[Anomaly, ...] = ()
     covers = None
@@ -200,7 +202,7 @@ def _verified(file: DicomFile, item: SignatureItem, digests: Digests) -> Verifie
         if item.mac is not None and not item.historic:
             covers = coverage(item.level, frozenset(item.mac.tags))
         _check(file, item, digests)
-        anomalies = _anomalies(file, item)
+        anomalies = find_anomalies(file, item, outside)
     except _Refusal as refusal:
         finding, reason, anomalies = refusal.finding, refusal.reason, refusal.anomalies
     intact = finding is Finding.INTACT
@@ -229,9 +231,14 @@ def _verified(file: DicomFile, item: SignatureItem, digests: Digests) -> Verifie
     )
 
 
-def _anomalies(file: DicomFile, item: SignatureItem) -> tuple[Anomaly, ...]:
-    """Everything that a reader must know about an intact signature, from each module that looks for it."""
-    return (*find_foreign_content(file, item), *find_open_level(file, item), *find_fragment_defects(file, item))
+def find_anomalies(file: DicomFile, item: SignatureItem, outside: OutsideContent) -> tuple[Anomaly, ...]:
+    """Return all that a reader must know about an intact signature, from each module that looks for it."""
+    return (
+        *find_foreign_content(file, item),
+        *find_fragment_defects(file, item),
+        *find_open_level(file, item),
+        *outside.find(item),
+    )
 
 
 def _check(file: DicomFile, item: SignatureItem, digests: Digests) -> None:

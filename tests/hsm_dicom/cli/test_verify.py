@@ -16,13 +16,15 @@ from hsm_dicom.cli.verify import RequirementName
 from hsm_dicom.signatures.policy import Requirement
 from hsm_dicom.signatures.verdict import Outcome
 from tests.hsm_dicom.cli.conftest import Node, Run, image, run_program
+from tests.hsm_dicom.dataset.samples import bare_copy
 
 
 @pytest.fixture
 def signed(run: Run, signing_node: Node) -> Path:
     """A CT signed under the Creator profile, and the CA's CRL beside it."""
     out = signing_node.folder / "signed.dcm"
-    run("sign", image(), "-o", out, "--config", signing_node.config, "--identity", "node", "--profile", "creator")
+    source = bare_copy(image(), signing_node.folder / "source.dcm")
+    run("sign", source, "-o", out, "--config", signing_node.config, "--identity", "node", "--profile", "creator")
     signing_node.write("ca.crl", signing_node.ca.crl())
     return out
 

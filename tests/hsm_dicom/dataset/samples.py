@@ -6,7 +6,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
 from pydicom.data import get_testdata_file
 from pydicom.dataelem import DataElement
 from pydicom.dataset import FileMetaDataset
@@ -156,6 +156,15 @@ def shipped(name: str) -> Path:
     path = get_testdata_file(name, download=False)
     assert isinstance(path, str), name
     return Path(path)
+
+
+def bare_copy(source: Path, target: Path) -> Path:
+    """Write a copy of a file without what no signature can cover: its preamble and trailing padding."""
+    ds = dcmread(source)
+    ds.preamble = bytes(128)
+    ds.pop(0xFFFCFFFC, None)
+    ds.save_as(target)
+    return target
 
 
 def element(tag: int, vr: str, value: bytes, length: int | None = None) -> bytes:

@@ -77,7 +77,7 @@ def forged(desk: Desk, path: Path, wanted: Elements) -> bytes:
 @pytest.fixture
 def careless(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sign as a program does that does not look into fragments."""
-    monkeypatch.setattr("hsm_dicom.signatures.create.require_unambiguous_fragments", lambda *_: None)
+    monkeypatch.setattr("hsm_dicom.signatures.selection.require_unambiguous_fragments", lambda *_: None)
     monkeypatch.setattr("hsm_dicom.signatures.create.frame_count_tags", lambda *_: frozenset())
 
 

@@ -14,6 +14,7 @@ from hsm_dicom.signatures.policy import VerificationPolicy
 from hsm_dicom.signatures.timestamp_protocol import new_request, token_of_response
 from hsm_dicom.signatures.verdict import FileVerdict, Judge, SignatureVerdict
 from hsm_dicom.trust import Sourced, TrustStore
+from tests.hsm_dicom.dataset.samples import bare_copy
 from tests.pki import Authority, Identity, new_key
 from tests.pki.openssl_tsa import OpensslTsa
 
@@ -63,10 +64,15 @@ class Desk:
         """Sign a file, or an image of this name; a `stamper` stamps the signature."""
         self.count += 1
         target = self.folder / f"{self.count}.dcm"
-        path = source if isinstance(source, Path) else image(source)
+        path = source if isinstance(source, Path) else self.clean(source)
         stamp = None if stamper is None else self.stamp_by(stamper)
         sign(path, target, signer.key, SigningRequest(signer.der, profile, **wishes), timestamp=stamp)
         return target
+
+    def clean(self, name: str) -> Path:
+        """An image of pydicom's without its preamble and trailing padding, which no signature can cover."""
+        path = self.folder / f"clean-{name}"
+        return path if path.exists() else bare_copy(image(name), path)
 
     def stamp_by(self, stamper: Identity) -> Any:
         """A function that gets a time stamp from OpenSSL."""
