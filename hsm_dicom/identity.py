@@ -31,7 +31,7 @@ from tokens.card_uri import CardUri
 from tokens.certificates import CertificateUnreadableError, load_certificate
 from tokens.keys import TokenECPrivateKey, TokenRSAPrivateKey
 from tokens.pin import PinSource
-from tokens.pkcs11.ceremony import keys_of
+from tokens.pkcs11.key import Pkcs11Key
 from tokens.policy import Finding, Weakness
 
 EXPIRY_WARNING = timedelta(days=30)
@@ -277,7 +277,7 @@ def _certificates_on_device(
 ) -> tuple[x509.Certificate, ...]:
     """The certificate stored with the key; of several (a renewal), the one to use now."""
     if isinstance(access, TokenAccess):
-        stored = _certificates_on_token(access, key)
+        stored = list(key.device.certificates()) if isinstance(key.device, Pkcs11Key) else []
         remedy = "store it there with hsm-dicom key import-cert, or name its file."
     else:
         own = key.device.certificate if isinstance(key.device, _CarriesCertificate) else None
@@ -286,16 +286,6 @@ def _certificates_on_device(
     if not stored:
         raise IdentityError(f"There is no certificate with {key.device.description}; {remedy}")
     return (choose_certificate(stored),)
-
-
-def _certificates_on_token(access: TokenAccess, key: TokenRSAPrivateKey | TokenECPrivateKey) -> list[x509.Certificate]:
-    with access.open() as connection:
-        return [
-            certificate
-            for entry in keys_of(connection)
-            for certificate in entry.certificates
-            if certificate.public_key() == key.public_key()
-        ]
 
 
 def _certificates_in(path: Path | None, name: str) -> tuple[x509.Certificate, ...]:

@@ -8,6 +8,7 @@ to ask the device for it, and a driver carries one out. Nothing here knows which
 from __future__ import annotations
 
 import os
+from collections.abc import Set
 from types import TracebackType
 from typing import Any, NoReturn, Protocol, Self
 
@@ -46,7 +47,7 @@ class DeviceKey(Protocol):
         """The public half."""
 
     @property
-    def offered(self) -> frozenset[Mechanism]:
+    def offered(self) -> Set[Mechanism]:
         """The mechanisms that the device lists and this key's usage allows."""
 
     @property

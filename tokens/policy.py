@@ -2,7 +2,7 @@
 
 The attributes are PKCS#11's (v3.1, 4.9): CKA_SENSITIVE, CKA_EXTRACTABLE, their histories CKA_ALWAYS_SENSITIVE and
 CKA_NEVER_EXTRACTABLE, CKA_LOCAL (made on the token), the usage flags, and the size. A value that the token does not
-tell is None, and counts as the unsafe one.
+tell is None, and counts as the unsafe one. So does one that cannot be of its type, and the key is refused for it.
 
 >>> made_inside = KeyAttributes(key_type="RSA", size_bits=3072, sensitive=True, extractable=False,
 ...                             always_sensitive=True, never_extractable=True, local=True, sign=True)
@@ -27,9 +27,10 @@ class Weakness(StrEnum):
     ONCE_EXPOSED = "once-exposed"
     SHORT = "short"
     SIGNS_AND_DECRYPTS = "signs-and-decrypts"
+    ODD_ATTRIBUTES = "odd-attributes"
 
 
-REFUSED = frozenset({Weakness.EXTRACTABLE, Weakness.NOT_SENSITIVE, Weakness.SHORT})
+REFUSED = frozenset({Weakness.EXTRACTABLE, Weakness.NOT_SENSITIVE, Weakness.SHORT, Weakness.ODD_ATTRIBUTES})
 """What makes a key unusable unless it is allowed by name. The others are remarked upon."""
 
 
@@ -48,6 +49,8 @@ class KeyAttributes:
     decrypt: bool | None = None
     unwrap: bool | None = None
     always_authenticate: bool | None = None
+    odd: tuple[str, ...] = ()
+    """What the token says of the key and cannot be so, such as "CKA_EXTRACTABLE has 0 bytes where …"."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,13 +78,16 @@ def judge(key: KeyAttributes, policy: KeyPolicy) -> tuple[Finding, ...]:
     if key.sensitive is not True:
         said.append((Weakness.NOT_SENSITIVE, _flag("its value can be read in clear", key.sensitive)))
     if key.key_type == "RSA" and key.size_bits < policy.minimum_rsa_bits:
-        said.append((Weakness.SHORT, f"its {key.size_bits} bits are under {policy.minimum_rsa_bits}"))
+        size = f"its {key.size_bits} bits are under {policy.minimum_rsa_bits}"
+        said.append((Weakness.SHORT, size if key.size_bits else "its size is not known (the token does not say)"))
     if key.local is not True:
         said.append((Weakness.IMPORTED, _flag("it was imported, so a copy may exist elsewhere", key.local)))
     elif key.never_extractable is not True or key.always_sensitive is not True:
         said.append((Weakness.ONCE_EXPOSED, "it was extractable or readable once, so a copy may exist"))
     if key.sign and (key.decrypt or key.unwrap):
         said.append((Weakness.SIGNS_AND_DECRYPTS, "it may both sign and decrypt; use one key for each"))
+    if key.odd:
+        said.append((Weakness.ODD_ATTRIBUTES, f"{' and '.join(key.odd)}, so nothing that the token says is certain"))
     findings = [
         Finding(weakness, sentence, weakness in REFUSED and weakness not in policy.allow) for weakness, sentence in said
     ]

@@ -375,10 +375,9 @@ def _serial(text: str | None) -> int | None:
 
 def _named_on(connection: Connection, wanted: Pkcs11Uri) -> NameOnToken:
     """Label and id of the one private key that a URI names."""
-    from tokens.pkcs11.objects import find_private_key, key_name
+    from tokens.pkcs11.ceremony import name_of_key
 
-    description = connection.token.description
-    return connection.run(lambda worker: key_name(find_private_key(worker.session, wanted, description)), "find a key")
+    return name_of_key(connection, wanted)
 
 
 def _uri(connection: Connection, name: NameOnToken) -> Pkcs11Uri:

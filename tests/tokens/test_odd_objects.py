@@ -15,7 +15,7 @@ from tokens.csr import certificate_request
 from tokens.errors import CeremonyError, NoSuchKey
 from tokens.pkcs11.ceremony import Usage, delete_key
 from tokens.pkcs11.certificates import delete_certificate, import_certificates
-from tokens.pkcs11.objects import certificates, find_private_key
+from tokens.pkcs11.objects import certificates, describe_key, find_private_key
 
 pytestmark = pytest.mark.usefixtures("bounded")
 
@@ -117,8 +117,9 @@ def test_a_certificate_that_lies_on_the_token_without_an_id_is_stored_with_the_k
             )
         import_certificates(connection, token.uri("one"), [self_signed])
         with connection.writable() as session:
-            key = find_private_key(session, token.uri("one"), "the token")
-            assert certificates(session, key) == (self_signed,)
+            objects = connection.objects(session)
+            key = describe_key(objects, find_private_key(objects, token.uri("one"), "the token"))
+            assert certificates(objects, key) == (self_signed,)
 
 
 @pytest.fixture

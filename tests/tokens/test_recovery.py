@@ -226,11 +226,20 @@ def test_after_the_loss_of_a_device_a_pin_is_presented_in_a_fresh_module_only(
     assert printed == ["initialised the module and logged in again", "done"]
 
 
-@pytest.mark.parametrize("rv", ["0x82", "0x1a0", "0x80000042"])
+@pytest.mark.parametrize("rv", ["0x1a0", "0x80000042"])
 def test_a_module_that_only_a_new_start_heals_gets_one(node: TestToken, proxy: Proxy, rv: str) -> None:
     # Its logins work, and each C_Sign fails, until C_Finalize: here, the first two of them.
     printed = play_with_a_fault(proxy, node.uri("rsa"), f"C_Sign rv={rv} times=2")
     assert printed == ["logged in again", "initialised the module and logged in again", "done"]
+
+
+@pytest.mark.parametrize("rv", ["0x60", "0x82"])
+def test_a_handle_that_is_no_longer_good_is_looked_up_again_without_a_login(
+    node: TestToken, proxy: Proxy, rv: str
+) -> None:
+    assert play_with_a_fault(proxy, node.uri("rsa"), f"C_SignInit rv={rv} times=1") == ["done"]
+    assert proxy.calls()["C_Login"] == 1
+    assert play_with_a_fault(proxy, node.uri("rsa"), f"C_SignInit rv={rv} times=2") == ["logged in again", "done"]
 
 
 @pytest.mark.parametrize("rv", ["0x80000042", "0x90"])
@@ -278,3 +287,29 @@ def test_a_module_is_not_started_anew_while_another_token_of_it_works(node: Test
     scene.stdin.write("\n")
     assert scenes.end(scene) == ["done", "done"]
     assert proxy.calls()["C_Finalize"] == 2
+
+
+def test_an_operation_that_always_fails_starts_the_module_anew_once(node: TestToken, proxy: Proxy) -> None:
+    printed = play_with_a_fault(proxy, node.uri("rsa"), "C_Sign rv=0x5")
+    assert printed[:2] == ["initialised the module and logged in again", "TokenLost"]
+
+
+def test_the_module_is_not_started_anew_under_temporary_keys(token: TestToken, proxy: Proxy) -> None:
+    code = """
+    import dataclasses
+    from tokens.pkcs11.ceremony import KeyKind, generate_temporary_key
+    from tokens.uri import Pkcs11Uri
+    with tokens.open_token(uris[0]) as connection, generate_temporary_key(connection, KeyKind.RSA_2048) as name:
+        key = tokens.open_key(dataclasses.replace(Pkcs11Uri.parse(uris[0]), object=name.label, id=name.id))
+        sign(key)
+        print("ready", flush=True)
+        sys.stdin.readline()
+        said(lambda: sign(key))
+        said(lambda: sign(key))
+    """
+    scene = scenes.begin(code, proxy.serving(token.uri()), environment=proxy.environment(counted=True))
+    assert scene.stdout.readline() == "ready\n"
+    proxy.rule("C_Sign rv=0x5 times=1")
+    scene.stdin.write("\n")
+    assert scenes.end(scene) == ["done", "done"]
+    assert proxy.calls()["C_Finalize"] == 1

@@ -3,6 +3,9 @@
 | module                                                    | one idea                                                |
 |-----------------------------------------------------------|---------------------------------------------------------|
 | `cryptoki`                                                | the calls that python-pkcs11 does not make              |
+| `queries`                                                 | calls that answer with data, one call a question        |
+| `python_tokens`                                           | python-pkcs11's tokens, without its own searches        |
+| `attributes`                                              | what a token tells of one object, odd values noted      |
 | `gate`                                                    | many callers at once, or one alone                      |
 | `module`                                                  | one owner for each .so: threads, forks, the end         |
 | `search`                                                  | which token                                             |

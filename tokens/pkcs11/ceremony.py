@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import Any
 
-from pkcs11 import Attribute, KeyType, Object, PrivateKey, Session
+from pkcs11 import Attribute, KeyType, Session
 from pkcs11 import exceptions as p11
 from pkcs11.constants import DEFAULT
 
-from tokens.errors import CeremonyError, NoSuchKey, SeveralKeys, TokenError
+from tokens.errors import CeremonyError, NoSuchKey, SeveralKeys, TokenError, UnsupportedKey
 from tokens.events import CeremonyStep, Outcome, emit
 from tokens.pkcs11.connection import Connection
 from tokens.pkcs11.faults import name as fault_name
@@ -25,10 +25,12 @@ from tokens.pkcs11.faults import translated
 from tokens.pkcs11.objects import (
     KeyEntry,
     KeyName,
+    Objects,
     companions,
+    describe_key,
     find_private_key,
-    key_name,
     list_keys,
+    names_in_use,
 )
 from tokens.pkcs11.search import TokenInfo
 from tokens.pkcs11.sessions import Worker
@@ -126,12 +128,23 @@ def delete_key(connection: Connection, wanted: Pkcs11Uri) -> KeyName:
         report_step("delete", f"key {wanted.object or wanted.id!r}", connection.token),
         connection.writable() as session,
     ):
-        key = find_private_key(session, wanted, connection.token.description)
-        name = key_name(key)
-        for companion in _companions_of(session, key):
-            companion.destroy()
-        key.destroy()
+        objects = connection.objects(session)
+        handle = find_private_key(objects, wanted, connection.token.description)
+        name = objects.name(handle)
+        for companion in _companions_of(objects, handle):
+            objects.destroy(companion)
+        objects.destroy(handle)
     return name
+
+
+def name_of_key(connection: Connection, wanted: Pkcs11Uri) -> KeyName:
+    """Label and id of the one private key that a URI names. Raises `NoSuchKey`, `SeveralKeys` or `NotAPrivateKey`."""
+
+    def read(worker: Worker) -> KeyName:
+        objects = connection.objects(worker.session)
+        return objects.name(find_private_key(objects, wanted, connection.token.description))
+
+    return connection.run(read, "find a key")
 
 
 def keys_of(connection: Connection) -> list[KeyEntry]:
@@ -139,24 +152,27 @@ def keys_of(connection: Connection) -> list[KeyEntry]:
 
     def read(worker: Worker) -> list[KeyEntry]:
         connection.check_login(worker)
-        return list_keys(worker.session)
+        return list_keys(connection.objects(worker.session))
 
     return connection.run(read, "list its keys")
 
 
-def _companions_of(session: Session, key: PrivateKey) -> list[Object]:
-    with contextlib.suppress(NoSuchKey, SeveralKeys):
-        return companions(session, key)
+def _companions_of(objects: Objects, handle: int) -> list[int]:
+    with contextlib.suppress(NoSuchKey, SeveralKeys, UnsupportedKey):
+        return companions(objects, describe_key(objects, handle))
     return []  # without a public half nothing tells what belongs to it, so nothing else is destroyed
 
 
 def _refuse_taken(connection: Connection, label: str, key_id: bytes) -> None:
-    for entry in keys_of(connection):
-        if entry.name.label == label or entry.name.id == key_id:
-            raise CeremonyError(
-                f"Key {entry.name} (id {entry.name.id.hex()}) exists on {connection.token.description}; "
-                "choose another label and id, or delete it first."
-            )
+    def taken(worker: Worker) -> list[KeyName]:
+        connection.check_login(worker)
+        return names_in_use(connection.objects(worker.session), KeyName(label, key_id))
+
+    for name in connection.run(taken, "list its keys"):
+        raise CeremonyError(
+            f"Key {name} (id {name.id.hex()}) exists on {connection.token.description}; "
+            "choose another label and id, or delete it first."
+        )
 
 
 def _generate(
@@ -182,11 +198,15 @@ def _generate(
         session.generate_keypair(KeyType.RSA, int(kind.value.removeprefix("rsa-")), **common)
 
 
-def _entry(connection: Connection, wanted: KeyName) -> KeyEntry:
-    for entry in keys_of(connection):
-        if entry.name == wanted:
-            return entry
-    raise NoSuchKey(f"Key {wanted} was generated but is not shown by {connection.token.description}.")
+def _entry(connection: Connection, made: KeyName) -> KeyEntry:
+    wanted = Pkcs11Uri(object=made.label, id=made.id)
+
+    def read(worker: Worker) -> KeyEntry:
+        objects = connection.objects(worker.session)
+        key = describe_key(objects, find_private_key(objects, wanted, connection.token.description))
+        return KeyEntry(key.name, key.attributes, ())
+
+    return connection.run(read, "show the key that it generated")
 
 
 @contextlib.contextmanager

@@ -12,20 +12,13 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding
-from pkcs11 import Attribute, CertificateType, Mechanism, Object, ObjectClass, PrivateKey, Session
+from pkcs11 import Attribute, CertificateType, Mechanism, ObjectClass, Session
 
 from tokens.errors import CeremonyError, NoSuchKey
 from tokens.pkcs11.ceremony import report_step
 from tokens.pkcs11.connection import Connection
-from tokens.pkcs11.objects import (
-    KeyName,
-    companions,
-    find_private_key,
-    key_name,
-    public_half,
-    read_attributes,
-    tells_public_half,
-)
+from tokens.pkcs11.objects import FoundKey, KeyName, Objects, companions, describe_key, find_private_key
+from tokens.pkcs11.sessions import session_handle
 from tokens.uri import Pkcs11Uri
 
 
@@ -41,20 +34,21 @@ def import_certificates(connection: Connection, wanted: Pkcs11Uri, certificates:
         report_step("import", f"certificate for key {wanted.object or wanted.id!r}", connection.token),
         connection.writable() as session,
     ):
-        key = find_private_key(session, wanted, connection.token.description)
-        name = key_name(key)
+        objects = connection.objects(session)
+        key = describe_key(objects, find_private_key(objects, wanted, connection.token.description))
+        name = key.name
         try:
             public = certificates[0].public_key()
         except (ValueError, UnsupportedAlgorithm) as error:
             raise CeremonyError("The key in the certificate is of a kind that is unknown here.") from error
-        if not _belongs_to(session, key, public):
+        if not _belongs_to(connection, session, key, public):
             raise CeremonyError(
                 f"The certificate of '{certificates[0].subject.rfc4514_string()}' is not for key {name}: "
                 "their public keys differ. Nothing was stored."
             )
         for index, certificate in enumerate(certificates):
             own = index == 0
-            _store(session, certificate, name.label if own else "", name.id if own else b"")
+            _store(objects, session, certificate, name.label if own else "", name.id if own else b"")
     return name
 
 
@@ -66,39 +60,41 @@ def delete_certificate(connection: Connection, wanted: Pkcs11Uri, certificate: x
     der = certificate.public_bytes(Encoding.DER)
     subject = f"certificate {certificate.serial_number:x} of key {wanted.object or wanted.id!r}"
     with report_step("delete", subject, connection.token), connection.writable() as session:
-        key = find_private_key(session, wanted, connection.token.description)
-        name = key_name(key)
-        own = [each for each in companions(session, key) if _is_certificate(each, der)]
+        objects = connection.objects(session)
+        key = describe_key(objects, find_private_key(objects, wanted, connection.token.description))
+        theirs = [] if key.public_key is None else companions(objects, key)
+        own = [each for each in theirs if _is_certificate(objects, each, der)]
         if not own:
-            raise CeremonyError(f"Key {name} has no such certificate; nothing was deleted.")
-        if len(own) == len(companions(session, key)) and not tells_public_half(key):
+            raise CeremonyError(f"Key {key.name} has no such certificate; nothing was deleted.")
+        if len(own) == len(theirs) and not key.tells_public_half:
             raise CeremonyError(
-                f"Nothing else on the token tells the public half of key {name}, which could not be used without it, "
-                "so the certificate was not deleted; import another one for this key first."
+                f"Nothing else on the token tells the public half of key {key.name}, which could not be used without "
+                "it, so the certificate was not deleted; import another one for this key first."
             )
         for each in own:
-            each.destroy()
+            objects.destroy(each)
 
 
-def _is_certificate(found: Object, der: bytes) -> bool:
-    return found[Attribute.CLASS] == ObjectClass.CERTIFICATE and bytes(found[Attribute.VALUE]) == der
+def _is_certificate(objects: Objects, handle: int, der: bytes) -> bool:
+    told = objects.read(handle, (Attribute.CLASS, Attribute.VALUE))
+    return told.number(Attribute.CLASS) == ObjectClass.CERTIFICATE and told.octets(Attribute.VALUE) == der
 
 
-def _belongs_to(session: Session, key: PrivateKey, public: Any) -> bool:
+def _belongs_to(connection: Connection, session: Session, key: FoundKey, public: Any) -> bool:
     try:
-        return bool(public == public_half(session, key))
+        return bool(public == key.public_half())
     except NoSuchKey:
         if not isinstance(public, ec.EllipticCurvePublicKey):
             raise
-    if read_attributes(key).always_authenticate:
+    if key.attributes.always_authenticate:
         raise CeremonyError(
-            f"Nothing on the token tells the public half of key {key_name(key)}, and the key wants its PIN for each "
+            f"Nothing on the token tells the public half of key {key.name}, and the key wants its PIN for each "
             "use, so whether the certificate belongs to it cannot be tried out here. Store the public key, or the "
             "certificate, with the tools of the token's maker."
         )
     digest = os.urandom(32)
-    signing: Any = key  # python-pkcs11 adds sign as the key's usage allows
-    raw: bytes = signing.sign(digest, mechanism=Mechanism.ECDSA)
+    queries = connection.module.queries
+    raw = queries.sign(session_handle(session), key.handle, Mechanism.ECDSA, None, digest, None)
     half = len(raw) // 2
     signature = encode_dss_signature(int.from_bytes(raw[:half], "big"), int.from_bytes(raw[half:], "big"))
     try:
@@ -108,11 +104,11 @@ def _belongs_to(session: Session, key: PrivateKey, public: Any) -> bool:
     return True
 
 
-def _store(session: Session, certificate: x509.Certificate, label: str, key_id: bytes) -> None:
+def _store(objects: Objects, session: Session, certificate: x509.Certificate, label: str, key_id: bytes) -> None:
     der = certificate.public_bytes(Encoding.DER)
     same_id = {Attribute.ID: key_id} if key_id else {}
-    for stored in list(session.get_objects({Attribute.CLASS: ObjectClass.CERTIFICATE, **same_id})):
-        if bytes(stored[Attribute.VALUE]) == der:
+    for stored in objects.find({Attribute.CLASS: ObjectClass.CERTIFICATE, **same_id}):
+        if objects.read(stored, [Attribute.VALUE]).octets(Attribute.VALUE) == der:
             return
     session.create_object(
         {

@@ -91,23 +91,22 @@ def check_token(
     return TokenCheck(connection.token, connection.module.description, names, tuple(checks), secret_check)
 
 
-def mechanism_name(mechanism: Mechanism | int) -> str:
+def mechanism_name(mechanism: int) -> str:
     """CKM_RSA_PKCS, or the number of a vendor's own."""
-    if isinstance(mechanism, Mechanism):
-        return "CKM_" + mechanism.name.lstrip("_")
-    return f"0x{mechanism:08X}"
+    try:
+        return "CKM_" + Mechanism(mechanism).name.lstrip("_")
+    except ValueError:
+        return f"0x{mechanism:08X}"
 
 
 def gives_away_private_value(connection: Connection, wanted: Pkcs11Uri) -> bool:
     """Ask the token for the private value of a key, which it must refuse."""
 
     def ask(worker: Worker) -> bool:
-        key = find_private_key(worker.session, wanted, connection.token.description)
-        for attribute in (Attribute.PRIVATE_EXPONENT, Attribute.PRIME_1, Attribute.VALUE):
-            with contextlib.suppress(p11.AttributeSensitive, p11.AttributeTypeInvalid, p11.FunctionFailed, ValueError):
-                if key[attribute]:
-                    return True
-        return False
+        objects = connection.objects(worker.session)
+        key = find_private_key(objects, wanted, connection.token.description)
+        private = (Attribute.PRIVATE_EXPONENT, Attribute.PRIME_1, Attribute.VALUE)
+        return any(objects.read(key, [attribute]).octets(attribute) for attribute in private)
 
     return connection.run(ask, "answer whether a private value can be read")
 

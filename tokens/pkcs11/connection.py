@@ -30,10 +30,11 @@ from tokens.errors import (
     sentence_case,
 )
 from tokens.events import Outcome, Recovery, emit
-from tokens.pkcs11.capabilities import Capabilities, capabilities
+from tokens.pkcs11.capabilities import Capabilities
 from tokens.pkcs11.cryptoki import SessionState
-from tokens.pkcs11.faults import TOKEN_LOST, SessionStale, is_healable, is_vendor_defined, name, translated
-from tokens.pkcs11.return_values import check
+from tokens.pkcs11.faults import HANDLE_LOST, TOKEN_LOST, SessionStale, is_healable, is_vendor_defined, name, translated
+from tokens.pkcs11.objects import Objects
+from tokens.pkcs11.queries import Queries
 from tokens.pkcs11.sessions import SessionPool, Worker, session_handle
 
 IN_VAIN_FOR = 60.0
@@ -57,28 +58,38 @@ class Connection(SessionPool):
     # -- jobs -----------------------------------------------------------------------------------------------
 
     def run(self, job: Callable[[Worker], T], doing: str) -> T:
-        """Do `job` with a session of its own; once or twice more, if what went wrong can be healed.
+        """Do `job` with a session of its own; again, if what went wrong can be healed.
 
         `doing` completes the sentence "The token could not …". Raises `tokens.errors`' classes only, and
         whatever `job` raises that is no PKCS#11 error.
         """
-        for heal in (self._recover, self._begin_anew, None):
+        heals = [self._recover, self._begin_anew]
+        looked_anew = False
+        while True:
             try:
                 result = self._attempt(job)
             except AttemptFailed as failed:
-                if isinstance(failed.error, LoginUnanswered) and heal != self._recover:
+                if isinstance(failed.error, LoginUnanswered) and len(heals) < 2:
                     raise failed.error from None
                 if not is_healable(failed.error):
                     raise self._hopeless(failed.error, doing) from failed.error
+                if isinstance(failed.error, HANDLE_LOST) and not looked_anew:
+                    looked_anew = True  # the object may be there, under another handle, and the login be well
+                    self._forget_handles()
+                    continue
                 self._failing = True
-                if heal is None or not heal(failed):
+                if not heals or not heals.pop(0)(failed):
                     raise self._lost(doing, failed.error) from failed.error
             else:
                 self._failing = False
-                if heal is None:
+                if len(heals) < 2:
                     self._not_again_before = 0.0
                 return result
-        raise AssertionError("The last attempt has returned or raised.")
+
+    def _forget_handles(self) -> None:
+        with self._owned():
+            for worker in self._idle:
+                worker.keys.clear()
 
     def _attempt(self, job: Callable[[Worker], T]) -> T:
         generation = self._generation
@@ -110,11 +121,11 @@ class Connection(SessionPool):
 
         Other code of this process may have called C_Logout, or the device was asleep.
         """
-        if TokenFlag.LOGIN_REQUIRED in self._token.info.flags:
-            rv, state = self.module.cryptoki.session_state(session_handle(worker.session))
-            check(rv)
-            if state not in (SessionState.RO_USER, SessionState.RW_USER):
-                raise p11.UserNotLoggedIn
+        if TokenFlag.LOGIN_REQUIRED not in self._token.info.flags:
+            return
+        state = self.module.queries.session_state(session_handle(worker.session))
+        if state not in (SessionState.RO_USER, SessionState.RW_USER):
+            raise p11.UserNotLoggedIn
 
     @contextlib.contextmanager
     def writable(self) -> Iterator[Session]:
@@ -147,9 +158,9 @@ class Connection(SessionPool):
         self.run(self.check_login, "open a session")
 
     def capabilities(self) -> Capabilities:
-        """The mechanisms that the token lists; asked for once."""
+        """What the token lists and says of its mechanisms; each thing asked for once."""
         if self._capabilities is None:
-            self._capabilities = self.run(lambda worker: capabilities(worker.session), "list its mechanisms")
+            self._capabilities = Capabilities(self._ask)
         return self._capabilities
 
     def use_credentials(self, newer: Credentials) -> None:
@@ -159,6 +170,14 @@ class Connection(SessionPool):
                 if self.credentials is not None:
                     self.credentials.forget()
                 self.credentials = newer
+
+    def _ask(self, question: Callable[[Queries, int], list[int]]) -> list[int]:
+        queries = self.module.queries
+        return self.run(lambda worker: question(queries, self._token.info.slot_id), "list its mechanisms")
+
+    def objects(self, session: Session) -> Objects:
+        """The objects that a session of this token shows. Enter the module's gate before each use."""
+        return Objects(self.module.queries, session_handle(session))
 
     def distrust(self) -> None:
         """Begin anew: a handle has led to another object, so the module was initialised behind our back."""
@@ -182,7 +201,6 @@ class Connection(SessionPool):
             return False  # right after a login: it is about the key
         if self._kept_open or time.monotonic() < self._not_again_before or self.module.serves_others_than(self):
             return False
-        self._not_again_before = time.monotonic() + IN_VAIN_FOR
         return self._heal(failed, self._initialise_and_log_in)
 
     def _heal(self, failed: AttemptFailed, step: Callable[[], str]) -> bool:
@@ -199,8 +217,8 @@ class Connection(SessionPool):
         return True
 
     def _find_again(self, cause: Exception) -> str:
-        # Other tokens of this module would lose their sessions: leave it alone while one of them answers.
-        needed_elsewhere = self.module.serves_others_than(self)
+        # Other tokens of this module would lose their sessions, and a temporary key would be gone: leave it alone then.
+        needed_elsewhere = self._kept_open > 0 or self.module.serves_others_than(self)
         if isinstance(cause, LoginUnanswered) and (needed_elsewhere or self._epoch == -1):
             raise cause  # nothing can be done that would make the next answer any other
         # After the loss of a device a PIN is presented in a fresh module only: a stale one may well answer it wrongly.
@@ -214,6 +232,7 @@ class Connection(SessionPool):
         return self._initialise_and_log_in()
 
     def _initialise_and_log_in(self) -> str:
+        self._not_again_before = time.monotonic() + IN_VAIN_FOR
         try:
             self.module.initialise_again(self.module.epoch)
             self._log_in_anew()

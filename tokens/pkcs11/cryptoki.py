@@ -32,17 +32,35 @@ class Role(IntEnum):
     CONTEXT_SPECIFIC = 2
 
 
-class _Function(IntEnum):
+FUNCTIONS = 68
+"""How many functions CK_FUNCTION_LIST has."""
+
+
+class Function(IntEnum):
     """Places in CK_FUNCTION_LIST, after its version."""
 
     INITIALIZE = 0
     FINALIZE = 1
+    GET_SLOT_LIST = 4
+    GET_SLOT_INFO = 5
+    GET_TOKEN_INFO = 6
+    GET_MECHANISM_LIST = 7
+    GET_MECHANISM_INFO = 8
     INIT_TOKEN = 9
     INIT_PIN = 10
     SET_PIN = 11
     GET_SESSION_INFO = 15
     LOGIN = 18
     LOGOUT = 19
+    DESTROY_OBJECT = 22
+    GET_ATTRIBUTE_VALUE = 24
+    FIND_OBJECTS_INIT = 26
+    FIND_OBJECTS = 27
+    FIND_OBJECTS_FINAL = 28
+    DECRYPT_INIT = 33
+    DECRYPT = 34
+    SIGN_INIT = 42
+    SIGN = 43
     GENERATE_RANDOM = 64
 
 
@@ -70,8 +88,8 @@ class _InitializeArguments(ctypes.Structure):
     )
 
 
-def function_list_of(library: object) -> int:
-    """The address of the CK_FUNCTION_LIST that a python-pkcs11 library object works with.
+def function_list_of(library: object, *, replacement: int | None = None) -> int:
+    """The address of the CK_FUNCTION_LIST that a python-pkcs11 library object works with; have it work with another.
 
     Asking the module for another one would not do: p11-kit's client makes a new instance for each call of
     C_GetFunctionList. python-pkcs11 keeps the pointer as the first member of its extension type.
@@ -81,9 +99,12 @@ def function_list_of(library: object) -> int:
     pointer = ctypes.sizeof(ctypes.c_void_p)
     if _pkcs11.HasFuncList.__basicsize__ != object.__basicsize__ + 3 * pointer:  # type: ignore[attr-defined]
         raise ModuleError("This release of python-pkcs11 is laid out differently; install the one that is pinned.")
-    address = ctypes.c_void_p.from_address(id(library) + object.__basicsize__).value
+    member = ctypes.c_void_p.from_address(id(library) + object.__basicsize__)
+    address = member.value
     if not address:
         raise ModuleError("The PKCS#11 module gave no function list.")
+    if replacement is not None:
+        member.value = replacement
     return address
 
 
@@ -100,45 +121,40 @@ class Cryptoki:
         arguments = _InitializeArguments(flags=_OS_LOCKING_OK)
         if parameters is not None:
             arguments.parameters = parameters.encode("utf-8")
-        return self._call(_Function.INITIALIZE, ctypes.byref(arguments))
+        return self.call(Function.INITIALIZE, ctypes.byref(arguments))
 
     def finalize(self) -> int:
         """C_Finalize."""
-        return self._call(_Function.FINALIZE, ctypes.c_void_p())
+        return self.call(Function.FINALIZE, ctypes.c_void_p())
 
     def init_token(self, slot_id: int, so_pin: Pin | None, label: str) -> int:
         """C_InitToken: erases the token. The label is at most 32 bytes of UTF-8."""
         padded = label.encode("utf-8").ljust(32)
-        return self._call(_Function.INIT_TOKEN, ctypes.c_ulong(slot_id), *_octets(so_pin), padded)
+        return self.call(Function.INIT_TOKEN, ctypes.c_ulong(slot_id), *_octets(so_pin), padded)
 
     def init_pin(self, session: int, pin: Pin | None) -> int:
         """C_InitPIN, in a session of the security officer."""
-        return self._call(_Function.INIT_PIN, ctypes.c_ulong(session), *_octets(pin))
+        return self.call(Function.INIT_PIN, ctypes.c_ulong(session), *_octets(pin))
 
     def set_pin(self, session: int, old: Pin | None, new: Pin | None) -> int:
         """C_SetPIN."""
-        return self._call(_Function.SET_PIN, ctypes.c_ulong(session), *_octets(old), *_octets(new))
+        return self.call(Function.SET_PIN, ctypes.c_ulong(session), *_octets(old), *_octets(new))
 
     def login(self, session: int, role: Role, pin: Pin | None) -> int:
         """C_Login. Without a PIN the device asks for it (protected authentication path)."""
-        return self._call(_Function.LOGIN, ctypes.c_ulong(session), ctypes.c_ulong(role), *_octets(pin))
+        return self.call(Function.LOGIN, ctypes.c_ulong(session), ctypes.c_ulong(role), *_octets(pin))
 
     def logout(self, session: int) -> int:
         """C_Logout, which ends every session's login."""
-        return self._call(_Function.LOGOUT, ctypes.c_ulong(session))
-
-    def session_state(self, session: int) -> tuple[int, int]:
-        """C_GetSessionInfo: CK_RV, and CK_SESSION_INFO's state."""
-        info = (ctypes.c_ulong * 4)()  # slotID, state, flags, ulDeviceError
-        rv = self._call(_Function.GET_SESSION_INFO, ctypes.c_ulong(session), info)
-        return rv, int(info[1])
+        return self.call(Function.LOGOUT, ctypes.c_ulong(session))
 
     def generate_random(self, session: int, length: int) -> int:
         """C_GenerateRandom; the octets are not returned."""
         octets = ctypes.create_string_buffer(length)
-        return self._call(_Function.GENERATE_RANDOM, ctypes.c_ulong(session), octets, ctypes.c_ulong(length))
+        return self.call(Function.GENERATE_RANDOM, ctypes.c_ulong(session), octets, ctypes.c_ulong(length))
 
-    def _call(self, function: _Function, *arguments: object) -> int:
+    def call(self, function: Function, *arguments: object) -> int:
+        """Any function, by its place. Raises `ModuleError` where the module lacks it."""
         address = self._functions[int(function)]
         if not address:
             raise ModuleError(f"The PKCS#11 module has no C_{function.name.title().replace('_', '')}.")

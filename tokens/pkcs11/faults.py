@@ -14,12 +14,14 @@ from tokens.errors import (
 )
 from tokens.pkcs11.return_values import VENDOR_DEFINED, name_of, value_of
 
+HANDLE_LOST = (p11.KeyHandleInvalid, p11.ObjectHandleInvalid)
+"""What was looked up in the session is gone, or has another handle."""
+
 SESSION_LOST = (
     p11.SessionHandleInvalid,
     p11.SessionClosed,
     p11.UserNotLoggedIn,
-    p11.KeyHandleInvalid,
-    p11.ObjectHandleInvalid,
+    *HANDLE_LOST,
     p11.OperationNotInitialized,
     p11.OperationActive,
 )
@@ -70,6 +72,13 @@ def is_healable(error: Exception) -> bool:
     if isinstance(error, (SessionStale, NoSuchToken, LoginUnanswered, *SESSION_LOST, *TOKEN_LOST)):
         return True
     return value_of(error) in _BROKEN_MODULE or is_vendor_defined(error)
+
+
+def is_loss(error: Exception) -> bool:
+    """Whether it says that the device, the module or the session is gone, and not only that something failed."""
+    if isinstance(error, p11.GeneralError | p11.FunctionFailed) or is_vendor_defined(error):
+        return False
+    return is_healable(error)
 
 
 def is_vendor_defined(error: Exception) -> bool:

@@ -4,64 +4,42 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import Callable, Set
+from typing import TypeVar
 
-from pkcs11 import Mechanism
-from pkcs11 import PrivateKey as PrivateKeyObject
+from cryptography import x509
+from pkcs11 import Mechanism, MechanismFlag
 from pkcs11 import exceptions as p11
 
 from tokens.errors import KeyPolicyRefused, MechanismNotOffered, PinRefused, TokenBusy, TokenError, TokenLost
 from tokens.events import KeyUse, Login, Outcome, emit
 from tokens.keys import CiphertextRejected
 from tokens.mechanisms import Rung
-from tokens.pin import Pin
+from tokens.pkcs11.capabilities import Offered
 from tokens.pkcs11.connection import Connection
+from tokens.pkcs11.cryptoki import Role
 from tokens.pkcs11.faults import CIPHERTEXT_REJECTED, translated
 from tokens.pkcs11.login import device_name
-from tokens.pkcs11.objects import (
-    KeyName,
-    PublicKey,
-    find_private_key,
-    key_name,
-    public_half,
-    read_attributes,
-)
-from tokens.pkcs11.sessions import BUSY_TIMEOUT, Worker
-from tokens.policy import Finding, KeyAttributes, KeyPolicy, enforce
+from tokens.pkcs11.objects import FoundKey, PublicKey, certificates_of, describe_key, find_private_key, has_public_key
+from tokens.pkcs11.queries import Queries
+from tokens.pkcs11.return_values import check
+from tokens.pkcs11.sessions import BUSY_TIMEOUT, Worker, session_handle
+from tokens.policy import Finding, KeyPolicy, enforce
 from tokens.refusals import Answer
 from tokens.uri import Pkcs11Uri
 
 T = TypeVar("T")
 
 
-class PinOctets:
-    """What python-pkcs11 takes for the text of a PIN: it only ever asks it for its bytes."""
-
-    def __init__(self, pin: Pin) -> None:
-        self._pin = pin
-        self.presented = False
-
-    def encode(self, encoding: str) -> bytes:
-        """The PIN's own bytes, whatever encoding they are in; python-pkcs11 asks right before C_Login."""
-        self.presented = True
-        return bytes(self._pin.octets())
-
-
 _DEVICE_FAILURES = (p11.HostMemory, p11.GeneralError, p11.FunctionFailed, p11.DeviceError, p11.DeviceRemoved)
-"""`tokens.credentials.DeviceFailure`, as python-pkcs11 raises them for C_Login and C_Sign alike."""
+"""`tokens.credentials.DeviceFailure`, as exceptions: C_Login and C_Sign answer with them alike."""
+
+Authenticate = Callable[[], None]
+"""Presents the PIN for one use of a key, between C_SignInit and C_Sign."""
 
 
 class _RefusedForKey(Exception):
     """The token refused a context-specific login. No `TokenError`, so that what was entered stays."""
-
-
-@dataclass(frozen=True)
-class _Opened:
-    name: KeyName
-    attributes: KeyAttributes
-    public_key: PublicKey
 
 
 class Pkcs11Key:
@@ -79,14 +57,12 @@ class Pkcs11Key:
         opened = connection.run(lambda worker: self._look_up(worker, wanted), "open a key")
         self.name = opened.name
         self.attributes = opened.attributes
-        self.public_key = opened.public_key
+        self.public_key: PublicKey = opened.public_half()
         self.findings: tuple[Finding, ...] = enforce(f"Key {self.description}", opened.attributes, policy)
-        capabilities = connection.capabilities()
-        signs = opened.attributes.sign is not False
-        decrypts = bool(opened.attributes.decrypt)
-        self.offered: frozenset[Mechanism] = frozenset(
-            (capabilities.sign if signs else frozenset()) | (capabilities.decrypt if decrypts else frozenset())
-        )
+        uses = MechanismFlag.SIGN if opened.attributes.sign is not False else MechanismFlag(0)
+        if opened.attributes.decrypt:
+            uses |= MechanismFlag.DECRYPT
+        self.offered: Set[Mechanism] = Offered(connection.capabilities, uses)
 
     @property
     def description(self) -> str:
@@ -113,16 +89,15 @@ class Pkcs11Key:
                 f"Key {self.description} may not sign (CKA_SIGN is false); use a key made with --usage sign or tls."
             )
 
-        def job(worker: Worker, pin: PinOctets | None) -> bytes:
-            key: Any = self._handle(worker)  # python-pkcs11 adds sign and decrypt as the key's usage allows
+        def job(worker: Worker, authenticate: Authenticate | None) -> bytes:
+            session, key = session_handle(worker.session), self._handle(worker)
             try:
-                signature: bytes = key.sign(data, mechanism=rung.mechanism, mechanism_param=rung.parameter, pin=pin)
+                return self._queries.sign(session, key, rung.mechanism, rung.parameter, data, authenticate)
             except p11.ArgumentsBad as error:
                 if rung.parameter is None:
                     raise
                 # SoftHSM 2.6.1 says so of an MGF1 hash other than that of the message.
                 raise MechanismNotOffered(f"The token does not do {rung.name} with these parameters.") from error
-            return signature
 
         return self._use("sign", rung, job)
 
@@ -133,11 +108,13 @@ class Pkcs11Key:
                 f"Key {self.description} may not decrypt (CKA_DECRYPT is false); use a key made with --usage decrypt."
             )
 
-        def job(worker: Worker, pin: PinOctets | None) -> bytes | None:
-            key: Any = self._handle(worker)
+        def job(worker: Worker, authenticate: Authenticate | None) -> bytes | None:
+            session, key = session_handle(worker.session), self._handle(worker)
             plaintext: bytes | None = None
             try:
-                plaintext = key.decrypt(ciphertext, mechanism=rung.mechanism, mechanism_param=rung.parameter, pin=pin)
+                plaintext = self._queries.decrypt(
+                    session, key, rung.mechanism, rung.parameter, ciphertext, authenticate
+                )
             except p11.ArgumentsBad:
                 # Of PKCS#1 v1.5 it speaks of the ciphertext; of OAEP, of a hash that the token does not do (SoftHSM).
                 if rung.mechanism is Mechanism.RSA_PKCS_OAEP:
@@ -155,6 +132,14 @@ class Pkcs11Key:
             raise CiphertextRejected
         return result
 
+    def certificates(self) -> tuple[x509.Certificate, ...]:
+        """The certificates stored with the key that hold its public half."""
+
+        def read(worker: Worker) -> tuple[x509.Certificate, ...]:
+            return certificates_of(self._connection.objects(worker.session), self.name, self.public_key)
+
+        return self._connection.run(read, f"read the certificates of key {self.name}")
+
     def distrust(self) -> None:
         """Forget every session and handle: one of them led to another key."""
         self._connection.distrust()
@@ -165,7 +150,7 @@ class Pkcs11Key:
         if release is not None:
             release()
 
-    def _use(self, operation: str, rung: Rung, job: Callable[[Worker, PinOctets | None], T]) -> T:
+    def _use(self, operation: str, rung: Rung, job: Callable[[Worker, Authenticate | None], T]) -> T:
         started = time.perf_counter()
         outcome, reason = Outcome.FAILED, ""
         try:
@@ -193,7 +178,7 @@ class Pkcs11Key:
             )
         return result
 
-    def _run(self, operation: str, job: Callable[[Worker, PinOctets | None], T]) -> T:
+    def _run(self, operation: str, job: Callable[[Worker, Authenticate | None], T]) -> T:
         doing = f"{operation} with key {self.name}"
         if not self.attributes.always_authenticate:
             return self._connection.run(lambda worker: job(worker, None), doing)
@@ -205,7 +190,7 @@ class Pkcs11Key:
         finally:
             lock.release()
 
-    def _authenticated(self, job: Callable[[Worker, PinOctets | None], T], doing: str) -> T:
+    def _authenticated(self, job: Callable[[Worker, Authenticate | None], T], doing: str) -> T:
         """The job with the context-specific login that CKA_ALWAYS_AUTHENTICATE asks for (PKCS#11 v3.1, 4.9)."""
         started = time.perf_counter()
         credentials, token = self._connection.credentials, self._connection.token
@@ -226,15 +211,22 @@ class Pkcs11Key:
                 presentation = None if known else stack.enter_context(memory.presenting(device, "user", pin))
 
                 def attempt(worker: Worker) -> T:
-                    octets = PinOctets(pin)
+                    presented = False
+
+                    def authenticate() -> None:
+                        nonlocal presented
+                        presented = True
+                        cryptoki = self._connection.module.cryptoki
+                        check(cryptoki.login(session_handle(worker.session), Role.CONTEXT_SPECIFIC, pin))
+
                     try:
-                        return job(worker, octets)
+                        return job(worker, authenticate)
                     except (p11.PinIncorrect, p11.PinInvalid, p11.PinLenRange):
                         raise _RefusedForKey from None
                     except _DEVICE_FAILURES as error:
-                        if octets.presented and presentation is None:
+                        if presented and presentation is None:
                             memory.remember_unclear(device, pin)
-                        elif octets.presented and presentation is not None:
+                        elif presented and presentation is not None:
                             # Nothing is presented again while this PIN is entered.
                             presentation.answer = Answer.UNCLEAR if presentation.may_be_repeated else Answer.REFUSED
                             raise translated(error, doing) from error
@@ -262,18 +254,23 @@ class Pkcs11Key:
         credentials.accepted(pin)
         return result
 
-    def _look_up(self, worker: Worker, wanted: Pkcs11Uri) -> _Opened:
-        key = find_private_key(worker.session, wanted, self._connection.token.description)
-        opened = _Opened(key_name(key), read_attributes(key), public_half(worker.session, key))
-        worker.keys[self] = key
-        return opened
+    @property
+    def _queries(self) -> Queries:
+        return self._connection.module.queries
 
-    def _handle(self, worker: Worker) -> PrivateKeyObject:
-        key = worker.keys.get(self)
-        if key is None:
-            wanted = Pkcs11Uri(object=self.name.label or None, id=self.name.id or None)
-            key = find_private_key(worker.session, wanted, self._connection.token.description)
-            if public_half(worker.session, key) != self.public_key:
-                raise TokenLost(f"Key {self.description} is not the key that was opened; open it anew.")
-            worker.keys[self] = key
+    def _look_up(self, worker: Worker, wanted: Pkcs11Uri) -> FoundKey:
+        objects = self._connection.objects(worker.session)
+        key = describe_key(objects, find_private_key(objects, wanted, self._connection.token.description))
+        worker.keys[self] = key.handle
         return key
+
+    def _handle(self, worker: Worker) -> int:
+        handle: int | None = worker.keys.get(self)
+        if handle is None:
+            objects = self._connection.objects(worker.session)
+            wanted = Pkcs11Uri(object=self.name.label or None, id=self.name.id or None)
+            handle = find_private_key(objects, wanted, self._connection.token.description)
+            if not has_public_key(objects, handle, self.name, self.public_key):
+                raise TokenLost(f"Key {self.description} is not the key that was opened; open it anew.")
+            worker.keys[self] = handle
+        return handle

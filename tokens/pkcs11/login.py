@@ -33,7 +33,7 @@ from tokens.pin import Pin, PinPad
 from tokens.pkcs11 import cryptoki
 from tokens.pkcs11.cryptoki import Role
 from tokens.pkcs11.module import Module
-from tokens.pkcs11.search import FoundToken, TokenInfo, find_token, tokens_now
+from tokens.pkcs11.search import TokenInfo, find_again
 from tokens.refusal_record import Refusal
 from tokens.refusals import Answer, DeviceName, Presentation
 
@@ -164,13 +164,13 @@ def present_pin(
     report(Outcome.DONE)
 
 
-def device_name(token: TokenInfo, *, shared: bool = False) -> DeviceName:
-    """What the refusals of a token are filed under; `shared` if another token with its serial number is present.
+def device_name(token: TokenInfo) -> DeviceName:
+    """What the refusals of a token are filed under.
 
     A module goes by its file name up to ".so", so that an upgrade does not make a refusal forgotten.
     """
     module = token.module_path.name.partition(".so")[0]
-    name = DeviceName(token.serial, token.label, token.manufacturer, module, shared, token.serial)
+    name = DeviceName(token.serial, token.label, token.manufacturer, module, token.shares_serial, token.serial)
     return name if name.is_distinct else replace(name, reference=str(token.uri))
 
 
@@ -230,19 +230,13 @@ def _look(module: Module, token: TokenInfo, role: Role) -> tuple[TokenInfo, Devi
 
     SoftHSM says for a moment, while it writes its files, that a PIN was never set.
     """
-    present: list[FoundToken] = []
-
-    def look(module: Module) -> list[FoundToken]:
-        present[:] = tokens_now(module)
-        return present
-
     now = token
     for _ in range(_LOOKS if token.initialised else 0):
-        now = find_token(module, token.uri, look).info
+        now = find_again(module, token).info
         if role is not Role.USER or not _never_set(now):
             break
         time.sleep(_BETWEEN_LOOKS)
-    return now, device_name(token, shared=sum(other.info.serial == token.serial for other in present) > 1)
+    return now, device_name(now)
 
 
 def _check_again(module: Module, token: TokenInfo, session: int, refusal: Refusal) -> None:

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from pkcs11 import Slot
+from pkcs11 import Token
 from pkcs11.exceptions import PKCS11Error
 
 from tokens import forking
@@ -29,6 +29,8 @@ from tokens.gate import Gate, GateBusy
 from tokens.openssl_errors import clear_openssl_errors
 from tokens.pkcs11 import cryptoki
 from tokens.pkcs11.cryptoki import Cryptoki, function_list_of
+from tokens.pkcs11.python_tokens import PythonTokens
+from tokens.pkcs11.queries import Queries
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +72,8 @@ class Module:
         self._users: weakref.WeakSet[ModuleUser] = weakref.WeakSet()
         self._users_lock = threading.Lock()
         self._cryptoki: Cryptoki
+        self._queries: Queries
+        self._tokens: PythonTokens
         self._initialised_here = False
         self._inherited = False
         self._quiet_for_fork = False
@@ -106,13 +110,14 @@ class Module:
         """The module's own name and version, for `token info`."""
         return f"{self.library_description} {self.version} ({self.manufacturer})".strip()
 
-    def slots(self, *, token_present: bool = True) -> list[Slot]:
-        """The slots, asked for anew each time, since tokens come and go. Enter `gate` before.
+    @property
+    def queries(self) -> Queries:
+        """The calls that answer with data. Enter `gate` before one."""
+        return self._queries
 
-        A slot whose token left between two calls may raise when it is asked; see `tokens.pkcs11.search`.
-        """
-        slots: list[Slot] = self._library.get_slots(token_present)
-        return slots
+    def token_in(self, slot: int) -> Token:
+        """python-pkcs11's token for a slot, to open sessions on."""
+        return self._tokens.token(slot)
 
     def ready(self) -> int:
         """The current epoch, after whatever a fork left to be done. Call it before entering `gate`.
@@ -180,6 +185,8 @@ class Module:
 
     def _initialise_first(self, library: object) -> None:
         self._cryptoki = Cryptoki(function_list_of(library))
+        self._queries = Queries(self._cryptoki)
+        self._tokens = PythonTokens(library)
         self._initialise()
 
     @contextmanager

@@ -1,25 +1,25 @@
 """Objects on a token: found by CKA_LABEL and CKA_ID, read into plain data.
 
-All functions work inside one session, on the thread that holds it.
+All functions work inside one session, on the thread that holds it, and ask for nothing that the answer does not need.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from pkcs11 import Attribute, KeyType, Object, ObjectClass, Session
-from pkcs11 import PrivateKey as PrivateKeyObject
-from pkcs11 import exceptions as p11
+from pkcs11 import Attribute, KeyType, ObjectClass
 
 from tokens.certificates import CertificateUnreadableError, check_readable
 from tokens.errors import NoSuchKey, NotAPrivateKey, SeveralKeys, UnsupportedKey
 from tokens.keys import CURVES
+from tokens.pkcs11.attributes import Attributes, packed
+from tokens.pkcs11.queries import Queries
 from tokens.policy import KeyAttributes
 from tokens.uri import Pkcs11Uri
 
@@ -39,6 +39,25 @@ _KINDS = {
     ObjectClass.CERTIFICATE: "certificate",
     ObjectClass.SECRET_KEY: "secret key",
     ObjectClass.DATA: "data object",
+}
+
+_FLAGS = {
+    "sensitive": Attribute.SENSITIVE,
+    "extractable": Attribute.EXTRACTABLE,
+    "always_sensitive": Attribute.ALWAYS_SENSITIVE,
+    "never_extractable": Attribute.NEVER_EXTRACTABLE,
+    "local": Attribute.LOCAL,
+    "sign": Attribute.SIGN,
+    "decrypt": Attribute.DECRYPT,
+    "unwrap": Attribute.UNWRAP,
+    "always_authenticate": Attribute.ALWAYS_AUTHENTICATE,
+}
+"""The fields of `KeyAttributes` that are a CK_BBOOL of a private key."""
+
+_NAME = (Attribute.LABEL, Attribute.ID)
+_PUBLIC_PARTS: dict[int, tuple[Attribute, ...]] = {
+    KeyType.RSA: (Attribute.MODULUS, Attribute.PUBLIC_EXPONENT),
+    KeyType.EC: (Attribute.EC_PARAMS, Attribute.EC_POINT),
 }
 
 
@@ -62,8 +81,52 @@ class KeyEntry:
     certificates: tuple[x509.Certificate, ...]
 
 
-def find_private_key(session: Session, wanted: Pkcs11Uri, token_description: str) -> PrivateKeyObject:
-    """The one private key that matches object, id and type of the URI.
+@dataclass(frozen=True)
+class FoundKey:
+    """A private key object in one session. `public_key` is None where nothing tells it; `without` then says why."""
+
+    handle: int
+    name: KeyName
+    attributes: KeyAttributes
+    public_key: PublicKey | None
+    tells_public_half: bool
+    """Whether the private object alone tells the public key: an RSA key does, an EC key on most tokens does not."""
+    without: NoSuchKey | SeveralKeys | None = field(default=None, compare=False)
+
+    def public_half(self) -> PublicKey:
+        """The public key. Raises `NoSuchKey` or `SeveralKeys`."""
+        if self.public_key is None:
+            raise self.without or NoSuchKey(f"Key {self.name} has no public half.")
+        return self.public_key
+
+
+class Objects:
+    """The objects that one session shows."""
+
+    def __init__(self, queries: Queries, session: int) -> None:
+        self._queries = queries
+        self._session = session
+
+    def find(self, template: Mapping[Attribute, Any]) -> list[int]:
+        """The handles of all objects that have these attributes."""
+        return self._queries.find_objects(self._session, {kind: packed(value) for kind, value in template.items()})
+
+    def read(self, handle: int, kinds: Sequence[Attribute]) -> Attributes:
+        """Attributes of one object."""
+        return Attributes(self._queries.attributes(self._session, handle, kinds))
+
+    def name(self, handle: int) -> KeyName:
+        """Label and id of an object; empty where the token has none."""
+        told = self.read(handle, _NAME)
+        return KeyName(told.text(Attribute.LABEL), told.octets(Attribute.ID))
+
+    def destroy(self, handle: int) -> None:
+        """C_DestroyObject."""
+        self._queries.destroy_object(self._session, handle)
+
+
+def find_private_key(objects: Objects, wanted: Pkcs11Uri, token_description: str) -> int:
+    """The handle of the one private key that matches object, id and type of the URI.
 
     Raises `NoSuchKey`, `SeveralKeys` or `NotAPrivateKey`, which say what is there.
     """
@@ -71,64 +134,108 @@ def find_private_key(session: Session, wanted: Pkcs11Uri, token_description: str
     if wanted.type not in (None, "private"):
         raise NotAPrivateKey(f"A private key is needed, but the URI asks for type={wanted.type}; write type=private.")
     template = _template(wanted)
-    found = list(session.get_objects({**template, Attribute.CLASS: ObjectClass.PRIVATE_KEY}))
+    found = objects.find({**template, Attribute.CLASS: ObjectClass.PRIVATE_KEY})
     if len(found) == 1:
-        return found[0]  # type: ignore[return-value]
+        return found[0]
     if found:
-        names = ", ".join(f"{name} (id {name.id.hex()})" for name in map(key_name, found))
+        names = ", ".join(f"{name} (id {name.id.hex()})" for name in map(objects.name, found))
         raise SeveralKeys(f"{len(found)} private keys on {token_description} match {asked}: {names}. Name the id too.")
-    others = [o for o in session.get_objects(template) if template] if template else []
+    others = objects.find(template) if template else []
     if others:
-        kind = _KINDS.get(_read(others[0], Attribute.CLASS), "object")
+        number = objects.read(others[0], [Attribute.CLASS]).number(Attribute.CLASS)
+        kind = next((words for known, words in _KINDS.items() if known == number), "object")
         raise NotAPrivateKey(f"{asked} on {token_description} is a {kind}; a private key is needed.")
-    there = [str(key_name(o)) for o in session.get_objects({Attribute.CLASS: ObjectClass.PRIVATE_KEY})]
+    there = [str(objects.name(o)) for o in objects.find({Attribute.CLASS: ObjectClass.PRIVATE_KEY})]
     holds = f"It holds: {', '.join(sorted(there))}" if there else "It shows no private key"
     raise NoSuchKey(f"No private key on {token_description} matches {asked}. {holds}.")
 
 
-def key_name(found: Object) -> KeyName:
-    """Label and id of an object; empty where the token has none."""
-    return KeyName(_read(found, Attribute.LABEL) or "", bytes(_read(found, Attribute.ID) or b""))
+def describe_key(objects: Objects, handle: int) -> FoundKey:
+    """What the token says of a private key, and its public half. Raises `UnsupportedKey`."""
+    told = objects.read(handle, (*_NAME, Attribute.KEY_TYPE, *_FLAGS.values()))
+    name = KeyName(told.text(Attribute.LABEL), told.octets(Attribute.ID))
+    kind = told.number(Attribute.KEY_TYPE)
+    if kind is None or kind not in _PUBLIC_PARTS:
+        odd = f" ({told.odd[0]})" if told.odd else ""
+        raise UnsupportedKey(f"Key {name} is neither RSA nor EC{odd}; it cannot be used here.")
+    own = objects.read(handle, _PUBLIC_PARTS[kind])
+    curve = _curve(own, name) if kind == KeyType.EC else None
+    public, without = None, None
+    try:
+        public = _public_half(objects, name, kind, own)
+    except (NoSuchKey, SeveralKeys) as error:
+        without = error
+    size = public.key_size if public is not None else curve.key_size if curve is not None else 0
+    flags = {field: told.flag(attribute) for field, attribute in _FLAGS.items()}
+    attributes = KeyAttributes(key_type="RSA" if curve is None else curve.name, size_bits=size, odd=told.odd, **flags)
+    return FoundKey(handle, name, attributes, public, _public_key(own, kind) is not None, without)
 
 
-def read_attributes(key: PrivateKeyObject) -> KeyAttributes:
-    """What the token says of a private key. Raises `UnsupportedKey`."""
-    kind = _read(key, Attribute.KEY_TYPE)
-    if kind == KeyType.RSA:
-        name, size = "RSA", int.from_bytes(_read(key, Attribute.MODULUS) or b"", "big").bit_length()
-    elif kind == KeyType.EC:
-        curve = _curve(key)
-        name, size = curve.name, curve.key_size
-    else:
-        raise UnsupportedKey(f"Key {key_name(key)} is neither RSA nor EC; it cannot be used here.")
-    return KeyAttributes(
-        key_type=name,
-        size_bits=size,
-        sensitive=_read(key, Attribute.SENSITIVE),
-        extractable=_read(key, Attribute.EXTRACTABLE),
-        always_sensitive=_read(key, Attribute.ALWAYS_SENSITIVE),
-        never_extractable=_read(key, Attribute.NEVER_EXTRACTABLE),
-        local=_read(key, Attribute.LOCAL),
-        sign=_read(key, Attribute.SIGN),
-        decrypt=_read(key, Attribute.DECRYPT),
-        unwrap=_read(key, Attribute.UNWRAP),
-        always_authenticate=_read(key, Attribute.ALWAYS_AUTHENTICATE),
-    )
+def has_public_key(objects: Objects, handle: int, name: KeyName, public: PublicKey) -> bool:
+    """Whether a private key is the one whose public half is known."""
+    kind = KeyType.RSA if isinstance(public, rsa.RSAPublicKey) else KeyType.EC
+    return _public_half(objects, name, kind, objects.read(handle, _PUBLIC_PARTS[kind])) == public
 
 
-def public_half(session: Session, key: PrivateKeyObject) -> PublicKey:
-    """The public key: from the token's public object, else its certificate, else the private object's modulus.
+def companions(objects: Objects, key: FoundKey) -> list[int]:
+    """The public keys and certificates that belong to a private key: those with its public half."""
+    public = key.public_half()
+    kinds = (ObjectClass.CERTIFICATE, ObjectClass.PUBLIC_KEY)
+    found = [pair for kind in kinds for pair in _companions(objects, key.name, kind, _kind_of(public))]
+    return [companion for companion, its in found if its == public]
 
-    Several keys may share an id: what does not fit the private object is passed over. Raises `NoSuchKey` where nothing
-    is there (an EC private key alone does not tell its point), `SeveralKeys` where it cannot be told which fits.
-    """
-    name, own = key_name(key), _public_key(key)
-    candidates = [public for _, public in _companions(session, name, ObjectClass.PUBLIC_KEY) if public is not None]
-    candidates = candidates or [
-        public for _, public in _companions(session, name, ObjectClass.CERTIFICATE) if public is not None
+
+def certificates(objects: Objects, key: FoundKey) -> tuple[x509.Certificate, ...]:
+    """The X.509 certificates of a key: those under its id (or label, where it has none) that hold its public half."""
+    if key.public_key is None:
+        return ()
+    return certificates_of(objects, key.name, key.public_key)
+
+
+def certificates_of(objects: Objects, name: KeyName, public: PublicKey) -> tuple[x509.Certificate, ...]:
+    """The same, for a key whose public half is known."""
+    template = {**_named(name), Attribute.CLASS: ObjectClass.CERTIFICATE}
+    parsed = (_certificate(objects.read(found, [Attribute.VALUE])) for found in objects.find(template))
+    own = (c for c in parsed if c is not None and _certified(c) == public)
+    return tuple(c for c in own if _is_readable(c, name))
+
+
+def list_keys(objects: Objects) -> list[KeyEntry]:
+    """Every private key that can be served, with its certificates."""
+    entries = []
+    for handle in objects.find({Attribute.CLASS: ObjectClass.PRIVATE_KEY}):
+        try:
+            key = describe_key(objects, handle)
+        except UnsupportedKey:
+            continue
+        entries.append(KeyEntry(key.name, key.attributes, certificates(objects, key)))
+    return entries
+
+
+def names_in_use(objects: Objects, name: KeyName) -> list[KeyName]:
+    """The private keys that have this label or this id."""
+    private = {Attribute.CLASS: ObjectClass.PRIVATE_KEY}
+    taken = [
+        *objects.find({**private, Attribute.LABEL: name.label}),
+        *objects.find({**private, Attribute.ID: name.id}),
     ]
-    if own is not None:
-        return own
+    return [objects.name(handle) for handle in taken]
+
+
+def _public_half(objects: Objects, name: KeyName, kind: int, own: Attributes) -> PublicKey:
+    """The public key: from the private object's own modulus, else the token's public object, else its certificate.
+
+    Several keys may share an id. Raises `NoSuchKey` where nothing is there (an EC private key alone does not tell its
+    point), `SeveralKeys` where it cannot be told which fits.
+    """
+    public = _public_key(own, kind)
+    if public is not None:
+        return public
+    candidates: list[PublicKey] = []
+    for companion in (ObjectClass.PUBLIC_KEY, ObjectClass.CERTIFICATE):
+        if not candidates:
+            found = [its for _, its in _companions(objects, name, companion, kind) if its is not None]
+            candidates = [its for its in found if _kind_of(its) == kind]
     distinct = [c for index, c in enumerate(candidates) if c not in candidates[:index]]
     if len(distinct) == 1:
         return distinct[0]
@@ -140,43 +247,6 @@ def public_half(session: Session, key: PrivateKeyObject) -> PublicKey:
         f"The public half of key {name} is nowhere on the token: neither a public key nor a certificate "
         "with the same id. Import its certificate: hsm-dicom key import-cert"
     )
-
-
-def tells_public_half(key: PrivateKeyObject) -> bool:
-    """Whether the private object alone tells the public key: an RSA key does, an EC key on most tokens does not."""
-    return _public_key(key) is not None
-
-
-def companions(session: Session, key: PrivateKeyObject) -> list[Object]:
-    """The public keys and certificates that belong to a private key: those with its public half."""
-    public = public_half(session, key)
-    kinds = (ObjectClass.CERTIFICATE, ObjectClass.PUBLIC_KEY)
-    found = [pair for kind in kinds for pair in _companions(session, key_name(key), kind)]
-    return [companion for companion, its in found if its == public]
-
-
-def certificates(session: Session, key: PrivateKeyObject) -> tuple[x509.Certificate, ...]:
-    """The X.509 certificates of a key: those under its id (or label, where it has none) that hold its public half."""
-    try:
-        public = public_half(session, key)
-    except (NoSuchKey, SeveralKeys):
-        return ()
-    template = {**_named(key_name(key)), Attribute.CLASS: ObjectClass.CERTIFICATE}
-    parsed = (_certificate(found) for found in list(session.get_objects(template)))
-    own = (c for c in parsed if c is not None and _certified(c) == public)
-    return tuple(c for c in own if _is_readable(c, key_name(key)))
-
-
-def list_keys(session: Session) -> list[KeyEntry]:
-    """Every private key that can be served, with its certificates."""
-    entries = []
-    for key in list(session.get_objects({Attribute.CLASS: ObjectClass.PRIVATE_KEY})):
-        name = key_name(key)
-        try:
-            entries.append(KeyEntry(name, read_attributes(key), certificates(session, key)))  # type: ignore[arg-type]
-        except UnsupportedKey:
-            continue
-    return entries
 
 
 def _template(wanted: Pkcs11Uri) -> dict[Attribute, Any]:
@@ -201,48 +271,54 @@ def _asked(wanted: Pkcs11Uri) -> str:
     return " and ".join(parts) or "the URI (it names no object)"
 
 
-def _read(found: Object, attribute: Attribute) -> Any:
-    try:
-        return found[attribute]
-    except (p11.AttributeTypeInvalid, p11.AttributeSensitive, p11.FunctionFailed, ValueError):
-        return None
+def _kind_of(public: PublicKey) -> KeyType:
+    return KeyType.RSA if isinstance(public, rsa.RSAPublicKey) else KeyType.EC
 
 
-def _curve(key: Object) -> ec.EllipticCurve:
-    name = _CURVE_OF_PARAMETERS.get(bytes(_read(key, Attribute.EC_PARAMS) or b""))
-    if name is None:
-        raise UnsupportedKey(f"Key {key_name(key)} is on a curve other than P-256 and P-384.")
-    return CURVES[name]()
+def _curve(told: Attributes, name: KeyName) -> ec.EllipticCurve:
+    curve = _CURVE_OF_PARAMETERS.get(told.octets(Attribute.EC_PARAMS))
+    if curve is None:
+        raise UnsupportedKey(f"Key {name} is on a curve other than P-256 and P-384.")
+    return CURVES[curve]()
 
 
-def _companions(session: Session, name: KeyName, kind: ObjectClass) -> list[tuple[Object, PublicKey | None]]:
+def _companions(
+    objects: Objects, name: KeyName, companion: ObjectClass, kind: int
+) -> list[tuple[int, PublicKey | None]]:
     """Objects under a key's id, with their public keys; only those with its label too, where some have."""
-    found = list(session.get_objects({**_named(name), Attribute.CLASS: kind}))
-    labelled = [companion for companion in found if key_name(companion).label == name.label]
-    read = _public_key if kind is ObjectClass.PUBLIC_KEY else _key_of_certificate
-    return [(companion, read(companion)) for companion in labelled or found]
+    wanted = _PUBLIC_PARTS[kind] if companion is ObjectClass.PUBLIC_KEY else (Attribute.VALUE,)
+    found = [
+        (handle, objects.read(handle, (Attribute.LABEL, *wanted)))
+        for handle in objects.find({**_named(name), Attribute.CLASS: companion})
+    ]
+    labelled = [pair for pair in found if pair[1].text(Attribute.LABEL) == name.label]
+    return [
+        (handle, _public_key(told, kind) if companion is ObjectClass.PUBLIC_KEY else _key_of_certificate(told))
+        for handle, told in labelled or found
+    ]
 
 
-def _public_key(found: Object) -> PublicKey | None:
-    if _read(found, Attribute.KEY_TYPE) == KeyType.RSA:
-        modulus, exponent = _read(found, Attribute.MODULUS), _read(found, Attribute.PUBLIC_EXPONENT)
-        if not modulus or not exponent:
+def _public_key(told: Attributes, kind: int) -> PublicKey | None:
+    if kind == KeyType.RSA:
+        modulus, exponent = told.octets(Attribute.MODULUS), told.octets(Attribute.PUBLIC_EXPONENT)
+        try:
+            numbers = rsa.RSAPublicNumbers(int.from_bytes(exponent, "big"), int.from_bytes(modulus, "big"))
+            return numbers.public_key()
+        except ValueError:  # one of them is not told, or is none of an RSA key
             return None
-        return rsa.RSAPublicNumbers(int.from_bytes(exponent, "big"), int.from_bytes(modulus, "big")).public_key()
-    point = bytes(_read(found, Attribute.EC_POINT) or b"")
-    if not point:
+    point, curve = told.octets(Attribute.EC_POINT), _CURVE_OF_PARAMETERS.get(told.octets(Attribute.EC_PARAMS))
+    if not point or curve is None:
         return None
-    curve = _curve(found)
     # PKCS#11 wraps the point in an OCTET STRING; some tokens do not. Only the length tells for sure.
-    raw = 1 + 2 * ((curve.key_size + 7) // 8)
+    raw = 1 + 2 * ((CURVES[curve]().key_size + 7) // 8)
     try:
-        return ec.EllipticCurvePublicKey.from_encoded_point(curve, point if len(point) == raw else point[2:])
+        return ec.EllipticCurvePublicKey.from_encoded_point(CURVES[curve](), point if len(point) == raw else point[2:])
     except ValueError:
         return None
 
 
-def _key_of_certificate(found: Object) -> PublicKey | None:
-    certificate = _certificate(found)
+def _key_of_certificate(told: Attributes) -> PublicKey | None:
+    certificate = _certificate(told)
     return None if certificate is None else _certified(certificate)
 
 
@@ -263,8 +339,8 @@ def _is_readable(certificate: x509.Certificate, name: KeyName) -> bool:
     return True
 
 
-def _certificate(found: Object) -> x509.Certificate | None:
+def _certificate(told: Attributes) -> x509.Certificate | None:
     try:
-        return x509.load_der_x509_certificate(bytes(_read(found, Attribute.VALUE) or b""))
+        return x509.load_der_x509_certificate(told.octets(Attribute.VALUE))
     except ValueError:
         return None

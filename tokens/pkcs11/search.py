@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pkcs11 import Slot, TokenFlag
 from pkcs11 import Token as SlotToken
+from pkcs11 import TokenFlag
 from pkcs11 import exceptions as p11
 
 from tokens.errors import NoSuchToken, SeveralTokens
-from tokens.pkcs11.faults import is_healable, translated
+from tokens.pkcs11.faults import is_healable, name, translated
 from tokens.pkcs11.module import Module
 from tokens.uri import Pkcs11Uri
 
@@ -49,6 +50,8 @@ class TokenInfo:
     library_manufacturer: str
     library_description: str
     library_version: str
+    shares_serial: bool = False
+    """Whether another token beside it has its serial number."""
 
     @property
     def initialised(self) -> bool:
@@ -76,39 +79,101 @@ class FoundToken:
     handle: SlotToken
 
 
+@dataclass(frozen=True)
+class SlotFailure:
+    """A slot that cannot say what is in it."""
+
+    slot_id: int
+    error: p11.PKCS11Error
+
+    @property
+    def description(self) -> str:
+        """For messages."""
+        return f"slot {self.slot_id} ({name(self.error)})"
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What is in the slots of a module: a slot that fails takes none of the others away."""
+
+    tokens: list[FoundToken]
+    failures: list[SlotFailure]
+
+
 def present_tokens(module: Module) -> list[FoundToken]:
     """Every token in the module's slots, uninitialised ones too. Raises `OperationFailed` or `TokenLost`.
 
     A module that somebody has finalised, or that lost its connection, is initialised again, once.
     """
+    return look(module).tokens
+
+
+def look(module: Module) -> Listing:
+    """The same, with the slots that fail."""
     epoch = module.epoch
     try:
-        return tokens_now(module)
+        return look_once(module)
     except p11.PKCS11Error as error:
         if not is_healable(error):
             raise translated(error, "tell what is in its slots") from error
         module.initialise_again(epoch)
     try:
-        return tokens_now(module)
+        return look_once(module)
     except p11.PKCS11Error as error:
         raise translated(error, "tell what is in its slots") from error
 
 
-def tokens_now(module: Module) -> list[FoundToken]:
+def look_once(module: Module) -> Listing:
     """The same in one attempt, with PKCS#11's own errors, for whoever heals them in his own way."""
     module.ready()
+    tokens: list[FoundToken] = []
+    failures: list[SlotFailure] = []
     with module.gate:
-        found = [_look_into(module, slot) for slot in module.slots()]
-    return [token for token in found if token is not None]
+        for slot in module.queries.slots():
+            try:
+                tokens.append(_look_into(module, slot))
+            except _ABSENT:
+                continue
+            except p11.PKCS11Error as error:
+                failures.append(SlotFailure(slot, error))
+    if failures and not tokens:
+        raise failures[0].error
+    serials = Counter(token.info.serial for token in tokens)
+    tokens = [replace(t, info=replace(t.info, shares_serial=serials[t.info.serial] > 1)) for t in tokens]
+    return Listing(tokens, failures)
 
 
-def find_token(
-    module: Module, wanted: Pkcs11Uri, tokens: Callable[[Module], list[FoundToken]] = present_tokens
-) -> FoundToken:
+def look_again(module: Module, token: TokenInfo) -> TokenInfo:
+    """What a token says now, in one call if it still is in its slot. Raises as `find_token` does."""
+    return _still_there(module, token) or find_token(module, token.uri).info
+
+
+def find_again(module: Module, token: TokenInfo) -> FoundToken:
+    """A token that was found before, in one call if it still is in its slot; with PKCS#11's own errors."""
+    there = _still_there(module, token)
+    if there is not None:
+        return FoundToken(there, module.token_in(there.slot_id))
+    return find_token(module, token.uri, look_once)
+
+
+def _still_there(module: Module, token: TokenInfo) -> TokenInfo | None:
+    module.ready()
+    with module.gate:
+        try:
+            now = module.queries.token(token.slot_id)
+        except p11.PKCS11Error:
+            return None
+    again = replace(token, flags=TokenFlag(now.flags))
+    same = (now.serial, now.label, now.manufacturer) == (token.serial, token.label, token.manufacturer)
+    return again if same and again.initialised else None
+
+
+def find_token(module: Module, wanted: Pkcs11Uri, see: Callable[[Module], Listing] = look) -> FoundToken:
     """The one initialised token that matches. Raises `NoSuchToken` or `SeveralTokens`, which say what is there."""
-    for look in range(_LOOKS if module.manufacturer == "SoftHSM" else 1):
-        time.sleep(_BETWEEN_LOOKS if look else 0)
-        present = [token for token in tokens(module) if token.info.initialised]
+    for attempt in range(_LOOKS if module.manufacturer == "SoftHSM" else 1):
+        time.sleep(_BETWEEN_LOOKS if attempt else 0)
+        listing = see(module)
+        present = [token for token in listing.tokens if token.info.initialised]
         matching = [token for token in present if matches(wanted, token.info)]
         if matching:
             break
@@ -121,7 +186,9 @@ def find_token(
             "Name the serial number as well."
         )
     there = f"It holds {_listed(present)}" if present else "It holds no initialised token"
-    raise NoSuchToken(f"No token in {module.path} matches {asked}. {there}.{_hint(module)}")
+    silent = ", ".join(failure.description for failure in listing.failures)
+    silent = f" What is in {silent} could not be read." if silent else ""
+    raise NoSuchToken(f"No token in {module.path} matches {asked}. {there}.{silent}{_hint(module)}")
 
 
 def matches(wanted: Pkcs11Uri, info: TokenInfo) -> bool:
@@ -141,26 +208,24 @@ def matches(wanted: Pkcs11Uri, info: TokenInfo) -> bool:
     return all(asked is None or asked == found for asked, found in pairs)
 
 
-def _look_into(module: Module, slot: Slot) -> FoundToken | None:
-    try:
-        token = slot.get_token()
-    except _ABSENT:
-        return None
+def _look_into(module: Module, slot: int) -> FoundToken:
+    token = module.queries.token(slot)
+    place = module.queries.slot(slot)
     info = TokenInfo(
         label=token.label,
-        serial=token.serial.rstrip(b"\0 ").decode("utf-8", "replace"),
+        serial=token.serial,
         model=token.model,
-        manufacturer=token.manufacturer_id,
-        slot_id=slot.slot_id,
-        slot_description=slot.slot_description,
-        slot_manufacturer=slot.manufacturer_id,
-        flags=token.flags,
+        manufacturer=token.manufacturer,
+        slot_id=slot,
+        slot_description=place.description,
+        slot_manufacturer=place.manufacturer,
+        flags=TokenFlag(token.flags),
         module_path=module.path,
         library_manufacturer=module.manufacturer,
         library_description=module.library_description,
         library_version=module.version,
     )
-    return FoundToken(info, token)
+    return FoundToken(info, module.token_in(slot))
 
 
 def _hint(module: Module) -> str:

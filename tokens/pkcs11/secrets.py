@@ -23,7 +23,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from pkcs11 import Attribute, Session
+from pkcs11 import Attribute, MechanismFlag, Session
 from pkcs11 import exceptions as p11
 
 from tokens.errors import (
@@ -141,7 +141,7 @@ class Pkcs11Secrets:
 
     def handle(self, worker: Worker, label: str) -> Any:
         """The secret in this worker's session. python-pkcs11 adds encrypt, decrypt … as the key's usage allows."""
-        handles: Any = worker.keys.setdefault(self, {})  # type: ignore[arg-type]
+        handles: Any = worker.keys.setdefault(self, {})
         if label not in handles:
             handles[label] = find_secret(worker.session, label, self.connection.token.description)
         return handles[label]
@@ -241,7 +241,7 @@ class _CbcKey:
     def mac(self, data: bytes, iv: bytes) -> bytes:
         """CKM_DES(3)_MAC_GENERAL where the token has it, else the last block of a CBC encryption."""
         form = self._secret.form
-        offered = form.mac in self._secrets.connection.capabilities().sign
+        offered = self._secrets.connection.capabilities().serves(form.mac, MechanismFlag.SIGN)
         if not (offered and self._signs and iv == ZERO_IV):
             return self._cbc("mac", data, iv)[-BLOCK:]
         with self._secrets.reported(self._secret, "mac", form.mac):

@@ -12,8 +12,9 @@ import time
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
-from pkcs11 import PrivateKey, Session, TokenFlag
+from pkcs11 import Session, TokenFlag
 from pkcs11 import exceptions as p11
 
 from tokens import forking
@@ -24,7 +25,7 @@ from tokens.pkcs11.capabilities import Capabilities
 from tokens.pkcs11.faults import SessionStale
 from tokens.pkcs11.login import log_in
 from tokens.pkcs11.module import Module
-from tokens.pkcs11.search import FoundToken, TokenInfo, find_token, tokens_now
+from tokens.pkcs11.search import FoundToken, TokenInfo, find_again
 
 DEFAULT_SESSIONS = 8
 """Worker sessions of one token at the most, unless configured."""
@@ -40,7 +41,8 @@ class Worker:
     session: Session
     epoch: int
     generation: int
-    keys: weakref.WeakKeyDictionary[object, PrivateKey] = field(default_factory=weakref.WeakKeyDictionary)
+    keys: weakref.WeakKeyDictionary[object, Any] = field(default_factory=weakref.WeakKeyDictionary)
+    """By their owners, what these look up in the session: handles, or python-pkcs11's objects."""
 
 
 class SessionPool:
@@ -214,7 +216,7 @@ class SessionPool:
         self._anchor, self._epoch, self._token = anchor, epoch, found
 
     def _find(self) -> FoundToken:
-        return find_token(self.module, self.token.uri, tokens_now)
+        return find_again(self.module, self.token)
 
     def close(self) -> None:
         """End all sessions and with them the login; wipe a PIN that was kept."""

@@ -1,0 +1,71 @@
+"""The attributes of one object, as far as the token tells them: read by their types, and odd ones noted.
+
+An attribute that is not told, and one whose value cannot be of its type (CKA_EXTRACTABLE of no bytes), both read as
+None; the second is noted in a sentence, since a token that answers so is not to be believed where it matters.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping
+
+from pkcs11 import Attribute
+
+_NUMBER = ctypes.sizeof(ctypes.c_ulong)
+
+
+class Attributes:
+    """What a token told of one object."""
+
+    def __init__(self, values: Mapping[int, bytes]) -> None:
+        self._values = values
+        self._odd: dict[Attribute, str] = {}
+
+    @property
+    def odd(self) -> tuple[str, ...]:
+        """A sentence's part for each value, of those asked for, that cannot be of its type."""
+        return tuple(self._odd.values())
+
+    def flag(self, kind: Attribute) -> bool | None:
+        """A CK_BBOOL: one byte, 0 or 1."""
+        value = self._values.get(kind)
+        if value is None or value in (b"\0", b"\1"):
+            return None if value is None else value == b"\1"
+        self._note(kind, value, "one byte, 0 or 1")
+        return None
+
+    def number(self, kind: Attribute) -> int | None:
+        """A CK_ULONG."""
+        value = self._values.get(kind)
+        if value is None or len(value) == _NUMBER:
+            return None if value is None else ctypes.c_ulong.from_buffer_copy(value).value
+        self._note(kind, value, f"{_NUMBER} bytes")
+        return None
+
+    def octets(self, kind: Attribute) -> bytes:
+        """Bytes; none where the token does not tell them."""
+        return self._values.get(kind, b"")
+
+    def text(self, kind: Attribute) -> str:
+        """Text; none where the token does not tell it, or not in UTF-8."""
+        try:
+            return self.octets(kind).decode("utf-8")
+        except UnicodeDecodeError:
+            return ""
+
+    def _note(self, kind: Attribute, value: bytes, due: str) -> None:
+        what = f"the value 0x{value.hex()}" if 0 < len(value) <= 2 else f"{len(value)} bytes"
+        self._odd[kind] = f"CKA_{kind.name} has {what} where {due} is due"
+
+
+def packed(value: object) -> bytes:
+    """An attribute's value as a template has it: text in UTF-8, a number as CK_ULONG, True as one byte."""
+    match value:
+        case bool():
+            return b"\1" if value else b"\0"
+        case int():
+            return bytes(ctypes.c_ulong(value))
+        case str():
+            return value.encode("utf-8")
+        case _:
+            return bytes(value)  # type: ignore[call-overload, no-any-return]
