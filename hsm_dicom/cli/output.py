@@ -8,6 +8,7 @@ consoles do it once more with what is drawn, so that no table and no bar can be 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -38,23 +39,33 @@ class PrintableConsole(Console):
             yield segment if segment.control else Segment(printable_lines(segment.text), segment.style)
 
 
+_UNBOUNDED = 10_000
+"""Columns of what is no terminal, unless COLUMNS says otherwise: a result in a file or a pipe is one line."""
+
+_bar: Console | None = None
+"""The console on which a bar is drawn now. Whatever else is for the same terminal has to be printed above it."""
+
+
 def console() -> Console:
     """Standard output. Colour only on a terminal, and not where NO_COLOR is set."""
-    return PrintableConsole(highlight=False, markup=False, emoji=False, soft_wrap=False)
+    if _bar is not None and sys.stdout.isatty():
+        return _bar
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _UNBOUNDED
+    return PrintableConsole(highlight=False, markup=False, emoji=False, soft_wrap=False, width=width)
 
 
 def errors() -> Console:
     """Standard error, for progress and for files that could not be worked on."""
-    return PrintableConsole(stderr=True, highlight=False, markup=False, emoji=False)
+    return _bar or PrintableConsole(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 def say(*parts: str | tuple[str, str], indent: int = 0, hang: int = 0) -> None:
-    """One paragraph; a part may be (text, style). Wrapped at the terminal's width under its own indentation, to which
-    lines after the first add `hang` columns."""
+    """One paragraph; a part may be (text, style). On a terminal it is wrapped between words at its width, under its own
+    indentation, to which lines after the first add `hang` columns; anywhere else it is one line."""
     out = console()
     pairs = ((part, "") if isinstance(part, str) else part for part in parts)
     line = Text.assemble(*((shown(text), style) for text, style in pairs))
-    for number, wrapped in enumerate(line.wrap(out, max(20, out.width - indent - hang))):
+    for number, wrapped in enumerate(line.wrap(out, max(20, out.width - indent - hang), overflow="ignore")):
         wrapped.rstrip()
         out.print(Text(" " * (indent + (hang if number else 0))) + wrapped, soft_wrap=True)
 
@@ -63,6 +74,12 @@ def outcome(good: bool, *parts: str | tuple[str, str], indent: int = 0) -> None:
     """A paragraph that begins with the sign for good or bad."""
     sign = mark(good)
     say(sign, " ", *parts, indent=indent, hang=len(sign[0]) + 1)
+
+
+def result(good: bool, text: str) -> None:
+    """The result of one of many: one line with the sign for good or bad, on a terminal too."""
+    sign, style = mark(good)
+    console().print(Text.assemble((sign, style), " ", shown(text)), soft_wrap=True)
 
 
 def say_verbatim(text: str, indent: int = 0, style: str = "") -> None:
@@ -85,13 +102,13 @@ def table(*columns: str, right: Iterable[str] = ()) -> Table:
 
 
 def facts(rows: Iterable[tuple[str, str]], indent: int = 2) -> None:
-    """Names and values, one to a line; the values stand in a column of their own, and are wrapped in it."""
+    """Names and values, one to a line. On a terminal, values are wrapped in a column of their own."""
     listed = list(rows)
     names = max((len(name) for name, _ in listed), default=0)
     left = indent + names + 2
     out = console()
     for name, value in listed:
-        lines = Text(shown(value)).wrap(out, max(20, out.width - left), overflow="fold")
+        lines = Text(shown(value)).wrap(out, max(20, out.width - left), overflow="ignore")
         for number, line in enumerate(lines):
             line.rstrip()
             head = Text(" " * indent + (name if number == 0 else "").ljust(names + 2), QUIET)
@@ -121,15 +138,24 @@ def working(doing: str, *, quiet: bool = False) -> Iterator[Callable[[str], None
 
 @contextmanager
 def progress(doing: str, total: int, *, quiet: bool = False) -> Iterator[Callable[[], None]]:
-    """A bar on standard error for many files; call what it yields after each. Silent without a terminal."""
+    """A bar on standard error for many files; call what it yields after each. Silent without a terminal.
+
+    What is printed meanwhile stands above the bar. Standard output is not redirected for that, since its own encoding
+    and its being a terminal decide how results look.
+    """
+    global _bar
     out = errors()
     if quiet or total < 2 or not out.is_terminal:
         yield lambda: None
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(compact=True))
-    with Progress(*columns, console=out, transient=True) as bar:
+    with Progress(*columns, console=out, transient=True, redirect_stdout=False, redirect_stderr=False) as bar:
         task = bar.add_task(shown(doing), total=total)
-        yield lambda: bar.advance(task)
+        _bar = out
+        try:
+            yield lambda: bar.advance(task)
+        finally:
+            _bar = None
 
 
 def complain(about: str, reason: str) -> None:

@@ -30,13 +30,13 @@ _KINDS = {
 
 
 def print_line(verdict: FileVerdict) -> None:
-    """The file and its verdicts, each file one paragraph."""
+    """The file and its verdicts, each file one line."""
     texts = "; ".join(shown(one.text) for one in verdict.signatures if one.word is not Word.HISTORIC)
     said = texts or verdict.text
     unmet = " ".join(verdict.unmet)
     if texts and unmet:
         said += "."
-    output.outcome(verdict.outcome is Outcome.GOOD, f"{shown(verdict.name)}: {' '.join((said, unmet)).rstrip()}")
+    output.result(verdict.outcome is Outcome.GOOD, f"{shown(verdict.name)}: {' '.join((said, unmet)).rstrip()}")
 
 
 def print_block(verdict: FileVerdict) -> None:

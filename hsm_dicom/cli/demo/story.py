@@ -287,4 +287,4 @@ def _yes(value: bool | None) -> str:
 
 
 def _print_table(rows: Table) -> None:
-    output.console().print(Padding(rows, (0, 0, 0, 4)))
+    output.console().print(Padding(rows, (0, 0, 0, 4), expand=False))

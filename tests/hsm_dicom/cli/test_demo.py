@@ -16,7 +16,7 @@ from tests.hsm_dicom.cli.conftest import Result, image, run_program
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
     folder = tmp_path_factory.mktemp("demo") / "demonstration"
-    return folder, run_program("demo", "--dir", folder)
+    return folder, run_program("demo", "--dir", folder, COLUMNS="80")
 
 
 def test_the_whole_story_is_told(kept: tuple[Path, Result]) -> None:

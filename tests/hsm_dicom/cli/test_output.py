@@ -1,0 +1,109 @@
+"""What stands on a terminal, and in a file: a result is one line, whole, and no bar runs through it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from hsm_dicom.cli import exits
+from hsm_dicom.cli.output import facts, outcome, say
+from tests.hsm_dicom.cli.conftest import Node, image, run_program, type_in
+
+TOKEN = re.compile(r"\x1b\[\??(\d*)[0-9;]*([A-Za-z])|(.|\n)")
+LONG = "a-folder-whose-name-is-longer-than-a-terminal-is-wide-" * 3
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Twelve files without a signature and one that is no object, under a name that fits into no terminal."""
+    place = tmp_path / LONG
+    place.mkdir()
+    for number in range(12):
+        shutil.copy(image(), place / f"{number:02}.dcm")
+    (place / "text.dcm").write_text("no object")
+    return place
+
+
+def seen(raw: str, columns: int = 80) -> list[str]:
+    """The lines that stay on a terminal: one that knows carriage return, line feed, cursor up, and erasure of a line.
+
+    A line that was too long for the terminal, and so went on in the next row, is one line.
+    """
+    rows: list[list[str]] = [[]]
+    continued: set[int] = set()
+    row = column = 0
+    for match in TOKEN.finditer(raw):
+        count, command, character = match[1], match[2], match[3]
+        if command == "A":
+            row -= int(count or 1)
+        elif command == "K":
+            rows[row] = []
+        elif character == "\r":
+            column = 0
+        elif character == "\n":
+            row, column = row + 1, 0
+        elif character:
+            if column == columns:
+                row, column = row + 1, 0
+                continued.add(row)
+            while len(rows) <= row:
+                rows.append([])
+            rows[row] += " " * (column + 1 - len(rows[row]))
+            rows[row][column] = character
+            column += 1
+        while len(rows) <= row:
+            rows.append([])
+    lines: list[str] = []
+    for number, cells in enumerate(rows):
+        if number in continued:
+            lines[-1] += "".join(cells)
+        else:
+            lines.append("".join(cells))
+    return [line.rstrip() for line in lines]
+
+
+@pytest.mark.parametrize("brief", ["--brief", "--full"])
+def test_results_of_many_files_stand_above_the_bar_in_a_terminal(folder: Path, brief: str) -> None:
+    done = type_in(["verify", folder, brief], [])
+    assert done.status == exits.FAILED
+    assert "Verifying" in done.out, "there was a bar"
+    lines = seen(done.out)
+    for number in range(12):
+        name = f"{folder}/{number:02}.dcm"
+        wanted = f"✗ {name}: Not signed" if brief == "--brief" else name
+        assert len([line for line in lines if line.startswith(wanted)]) == 1
+    assert any(line.startswith(f"hsm-dicom: {folder}/text.dcm: not a DICOM file") for line in lines)
+    assert not any("NO " in line or "Verifying" in line or "━" in line for line in lines)
+
+
+def test_signing_many_files_in_a_terminal_names_what_failed(signing_node: Node, folder: Path, tmp_path: Path) -> None:
+    config = ("--config", signing_node.config, "--identity", "node")
+    done = type_in(["sign", folder, "--out-dir", tmp_path / "out", *config], [])
+    assert done.status == exits.FAILED
+    lines = seen(done.out)
+    assert any(line.startswith(f"hsm-dicom: {folder}/text.dcm: not a DICOM file") for line in lines)
+    assert any(line.startswith("✗ 12 files signed, 1 failed") for line in lines)
+
+
+def test_in_a_pipe_each_result_is_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    done = run_program("verify", folder, "--brief")
+    results = done.out.splitlines()
+    assert len([line for line in results if line.startswith(f"✗ {folder}/")]) == 12
+    block = run_program("verify", folder / "00.dcm").out.splitlines()
+    assert block[0] == f"{folder}/00.dcm"
+    assert [line for line in block if line.endswith("nothing in it is protected by a signature.")]
+
+
+def test_no_word_is_divided(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "40")
+    say("see", " ", LONG, " ", "for more")
+    outcome(True, f"{LONG} is signed.")
+    facts([("file", f"{LONG} and others")])
+    out = capsys.readouterr().out
+    assert out.count(LONG) == 3
+    assert max(len(line) for line in out.replace(LONG, "").splitlines()) <= 40
