@@ -126,5 +126,7 @@ class ListenerSection(Section):
     """How long a peer may take for each PDU after that, from its first byte, and to take each of ours."""
     idle_seconds: Annotated[float, Field(gt=0, le=86400)] = 60.0
     """After how long an association is ended in which nothing happens."""
+    stop_seconds: Annotated[float, Field(ge=0, le=3600)] = 10.0
+    """How long open associations may go on when the listener stops, before they are aborted."""
     workers: Annotated[int, Field(ge=1, le=64)] = 8
     """How many handshakes compute at the same moment."""

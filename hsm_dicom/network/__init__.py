@@ -21,6 +21,7 @@
 | upkeep.py                               | telling of dates before they refuse peers                                |
 | echo.py, store.py                       | C-ECHO and C-STORE as SCU                                                |
 | receive.py, incoming.py, sop_classes.py | C-STORE as SCP: what is accepted, to disk while it comes, what is refused |
+| leftovers.py                            | files of receptions that never ended                                     |
 | signature_check.py                      | signatures of what is received                                           |
 | sockets.py, pump.py                     | sockets that pynetdicom can be handed                                    |
 | events.py, errors.py                    | what happened; what can go wrong                                         |

@@ -20,7 +20,7 @@ from hsm_dicom.events import emit
 from hsm_dicom.network.association import Handlers, SecuredAssociation, accept_association
 from hsm_dicom.network.authorisation import UNKNOWN_VERSION, Refusal, authorise_caller, no_place
 from hsm_dicom.network.endings import Ending
-from hsm_dicom.network.events import AssociationAborted, AssociationOpened, AssociationRefused
+from hsm_dicom.network.events import AssociationAborted, AssociationOpened, AssociationRefused, log
 from hsm_dicom.network.messages import StartStoring
 from hsm_dicom.network.negotiation import AssociateRequest
 from hsm_dicom.network.pdu import rejection
@@ -97,13 +97,16 @@ class Acceptor:
         return rejection(refusal.result, refusal.source, refusal.reason)
 
     def stop(self) -> None:
-        """Abort what runs, and wait until it has ended."""
+        """Let what runs go on for `stop_seconds`, abort the rest, and wait until it has ended."""
+        open_now = self.associations
+        if open_now and self._limits.stop_seconds:
+            what = "1 open association" if len(open_now) == 1 else f"{len(open_now)} open associations"
+            log.info("%s: waiting up to %g seconds for %s.", self._name, self._limits.stop_seconds, what)
+            _join(open_now, self._limits.stop_seconds)
         running = self.associations
         for association in running:
             association.abort(block=False)
-        deadline = time.monotonic() + _STOP_SECONDS
-        for association in running:
-            association.join(max(0.0, deadline - time.monotonic()))
+        _join(running, _STOP_SECONDS)
 
     def _refusal(self, facts: ConnectionFacts, request: AssociateRequest) -> Refusal | None:
         """Why the request is rejected; None if it is not, and has taken a place."""
@@ -205,6 +208,12 @@ def facts_of(association: Association) -> ConnectionFacts | None:
 
 def _address(association: Association) -> str:
     return f"{association.requestor.address}:{association.requestor.port}"
+
+
+def _join(associations: Sequence[SecuredAssociation], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    for association in associations:
+        association.join(max(0.0, deadline - time.monotonic()))
 
 
 def _text(address: tuple[str, int]) -> str:

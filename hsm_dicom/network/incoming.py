@@ -7,7 +7,6 @@ answer says it.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import re
 from pathlib import Path
@@ -18,6 +17,7 @@ from pynetdicom.dsutils import create_file_meta, encode_file_meta
 from pynetdicom.presentation import PresentationContext
 
 from hsm_dicom.network.commands import AFFECTED_SOP_CLASS_UID, AFFECTED_SOP_INSTANCE_UID, CommandSet
+from hsm_dicom.network.leftovers import open_part
 
 SUCCESS = 0x0000
 INVALID_INSTANCE = 0x0117
@@ -36,7 +36,6 @@ TOO_LARGE = 0xC003
 
 _UID = re.compile(r"(?=.{1,64}\Z)[0-9]+(\.[0-9]+)*\Z")
 _BUFFER_BYTES = 1 << 20
-_numbers = itertools.count(1)
 
 
 class RefusedInstance(Exception):
@@ -60,6 +59,7 @@ class Incoming:
         self._size = 0
         self._file: BinaryIO | None = None
         self._path: Path | None = None
+        self._lock: int | None = None
         self._failure: OSError | RefusedInstance | None = None
         if self.sop_instance_uid is None:
             self._failure = RefusedInstance(INVALID_INSTANCE, "The Affected SOP Instance UID is not a UID.")
@@ -100,12 +100,15 @@ class Incoming:
         """Remove the file, if there is one. Harmless to repeat."""
         file, self._file = self._file, None
         path, self._path = self._path, None
+        lock, self._lock = self._lock, None
         if file is not None:
             with contextlib.suppress(OSError):
                 file.close()
         if path is not None:
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
+        if lock is not None:
+            os.close(lock)
 
     def _open(self) -> BinaryIO:
         meta = create_file_meta(
@@ -113,10 +116,8 @@ class Incoming:
             sop_instance_uid=UID(self.sop_instance_uid or ""),
             transfer_syntax=UID(self.transfer_syntax_uid),
         )
-        path = self._folder / f".{self.sop_instance_uid}.{os.getpid()}.{next(_numbers)}.part"
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        self._path = path
-        file = os.fdopen(descriptor, "wb", _BUFFER_BYTES)
+        self._path, self._lock = open_part(self._folder, self.sop_instance_uid or "")
+        file = os.fdopen(os.dup(self._lock), "wb", _BUFFER_BYTES)
         file.write(b"\0" * 128 + b"DICM" + encode_file_meta(meta))
         return file
 

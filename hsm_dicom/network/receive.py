@@ -34,6 +34,7 @@ from hsm_dicom.network.incoming import (
     RefusedInstance,
     uid_or_none,
 )
+from hsm_dicom.network.leftovers import remove_leftovers
 from hsm_dicom.network.messages import sink_of
 from hsm_dicom.network.settings import StorageSettings
 
@@ -51,12 +52,18 @@ class Receiver:
     """Stores what C-STORE brings. `handlers` and `start_storing` go to the acceptor."""
 
     def __init__(self, name: str, settings: StorageSettings, check: CheckFile | None = None) -> None:
-        """Makes the folder. `check` decides on each file, where `settings.check_signatures` asks for it."""
+        """Makes the folder, or removes unfinished files from it.
+
+        `check` decides on each file, where `settings.check_signatures` asks for it.
+        """
         self._name = name
         self._folder = settings.folder
         self._largest = settings.largest_object_mib << 20
         self._check = check if settings.check_signatures else None
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        removed = remove_leftovers(self._folder)
+        if removed:
+            log.warning("%s: removed %d files in %s, left by receptions that never ended.", name, removed, self._folder)
 
     @property
     def handlers(self) -> Handlers:

@@ -134,7 +134,7 @@ class Limits:
 
     `handshake_seconds` is for a whole handshake, `request_seconds` for the A-ASSOCIATE-RQ after it, `read_seconds` for
     each further PDU, from its first byte, and for each one of ours to be taken; `idle_seconds` is for an association in
-    which nothing happens.
+    which nothing happens; `stop_seconds` for those that are open when the listener stops, before they are aborted.
     """
 
     unidentified: int = 64
@@ -148,6 +148,7 @@ class Limits:
     request_seconds: float = 10.0
     read_seconds: float = 30.0
     idle_seconds: float = 60.0
+    stop_seconds: float = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,9 @@ from hsm_dicom.network.transport import SecureTransport
 from hsm_dicom.trust import Verifier
 from tests.hsm_dicom.tls.fixtures import Hospital
 
-QUICK = Limits(yield_seconds=0.2, handshake_seconds=2.0, request_seconds=5.0, read_seconds=2.0, idle_seconds=10.0)
+QUICK = Limits(
+    yield_seconds=0.2, handshake_seconds=2.0, request_seconds=5.0, read_seconds=2.0, idle_seconds=10.0, stop_seconds=0.0
+)
 PATIENCE = Patience(connect=5, handshake=5, answer=5, idle=10)
 CT1 = Peer(name="CT 1", ae_titles=("CT1",), host="127.0.0.1")
 
