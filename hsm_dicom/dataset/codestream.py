@@ -98,7 +98,11 @@ class Codestream:
         self._then = _Place.MARKERS
         self._left = 0
         self._carry = b""
+        self.fed = 0
+        """Octets that were fed."""
         self._surplus = 0
+        self.length: int | None = None
+        """Octets up to and with the end marker, None as long as it has not come."""
 
     @property
     def in_entropy_coded_data(self) -> bool:
@@ -116,6 +120,7 @@ class Codestream:
     def feed(self, part: bytes) -> None:
         """Take in the next octets of the frame."""
         data = self._carry + part if self._carry else part
+        self.fed += len(part)
         self._carry = b""
         at = 0
         while at < len(data):
@@ -157,6 +162,7 @@ class Codestream:
         if code in _WITHOUT_LENGTH:
             if code == _END:
                 self._place = _Place.ENDED
+                self.length = self.fed - len(data) + at + len(END_OF_IMAGE)
             elif code in (_SOD, _EPH):
                 self._place = _Place.DATA
             return True

@@ -19,6 +19,7 @@ from itertools import accumulate
 from typing import Any, NamedTuple
 
 from hsm_dicom.dataset.bare import find_bare_syntax
+from hsm_dicom.dataset.codestream import Codestream, begins_codestream
 from hsm_dicom.dataset.dicom_file import DicomFile
 from hsm_dicom.dataset.element import UNDEFINED_LENGTH
 from hsm_dicom.dataset.errors import DicomFileError, MediaDirectoryError, UnrepairableFileError
@@ -80,15 +81,43 @@ def pad_odd_fragments(value: Value) -> tuple[bytes, str] | None:
     if not odd or len(table) % 4:
         return None
     padded = [fragment + b"\0" * (len(fragment) % 2) for fragment in fragments]
-    moved = dict(zip(_offsets(fragments), _offsets(padded), strict=True))
-    offsets = [int.from_bytes(table[at : at + 4], "little") for at in range(0, len(table), 4)]
-    table = b"".join(moved.get(offset, offset).to_bytes(4, "little") for offset in offsets)
-    which = ", ".join(map(str, odd[:3])) + (f" and {len(odd) - 3} more" if len(odd) > 3 else "")
-    clause = f"has a zero octet behind each fragment of odd length ({which}, counted from 1)"
-    return join_fragments([table, *padded]), clause + (", and its Basic Offset Table follows" if offsets else "")
+    clause = f"has a zero octet behind each fragment of odd length ({_numbers(odd)})"
+    return _join_moved(table, dict(enumerate(fragments)), dict(enumerate(padded)), clause)
 
 
-RULES: tuple[Rule, ...] = (pad_odd_value, pad_odd_fragments)
+def cut_behind_frames(value: Value) -> tuple[bytes, str] | None:
+    """Leave out what follows the end marker of a JPEG, JPEG-LS or JPEG 2000 frame and is no padding.
+
+    No decoder shows it, and no signature may cover it (``signatures.fragments``).
+    """
+    if not value.in_fragments:
+        return None
+    table, *fragments = split_fragments(value.data)
+    if len(table) % 4:
+        return None
+    kept: dict[int, bytes] = {}
+    cut = []
+    frame = Codestream()
+    for number, fragment in enumerate(fragments):
+        ended = frame.length is not None
+        if begins_codestream(fragment):
+            frame, ended = Codestream(), False
+        frame.feed(fragment)
+        if not frame.has_surplus or frame.length is None:
+            kept[number] = fragment
+            continue
+        cut.append(number + 1)
+        if not ended:
+            kept[number] = fragment[: frame.length - frame.fed + len(fragment)]
+            kept[number] += b"\0" * (len(kept[number]) % 2)
+    if not cut:
+        return None
+    lost = sum(map(len, fragments)) - sum(map(len, kept.values()))
+    clause = f"is without {lost} octets behind the end markers of its frames, in fragments ({_numbers(cut)})"
+    return _join_moved(table, dict(enumerate(fragments)), kept, clause)
+
+
+RULES: tuple[Rule, ...] = (pad_odd_value, cut_behind_frames, pad_odd_fragments)
 """Asked in this order, each for what the one before made of the value."""
 
 
@@ -106,6 +135,23 @@ def split_fragments(data: bytes) -> Iterator[bytes]:
 def join_fragments(fragments: Iterable[bytes]) -> bytes:
     """The value of encapsulated Pixel Data that these Items make."""
     return b"".join(_ITEM + len(fragment).to_bytes(4, "little") + fragment for fragment in fragments)
+
+
+def _join_moved(table: bytes, before: dict[int, bytes], after: dict[int, bytes], clause: str) -> tuple[bytes, str]:
+    """The value with the fragments that are left, and a Basic Offset Table that follows them, with the clause."""
+    new = dict(zip(after, _offsets(after.values()), strict=False))
+    moved = {old: new[number] for number, old in zip(before, _offsets(before.values()), strict=False) if number in new}
+    offsets = [int.from_bytes(table[at : at + 4], "little") for at in range(0, len(table), 4)]
+    table = b"".join(moved.get(offset, offset).to_bytes(4, "little") for offset in offsets)
+    return join_fragments([table, *after.values()]), clause + (
+        ", and its Basic Offset Table follows" if offsets else ""
+    )
+
+
+def _numbers(fragments: list[int]) -> str:
+    """The first numbers of fragments, and how many others there are."""
+    more = f" and {len(fragments) - 3} more" if len(fragments) > 3 else ""
+    return ", ".join(map(str, fragments[:3])) + more + ", counted from 1"
 
 
 def make_clean_copy(path: str) -> CleanCopy:

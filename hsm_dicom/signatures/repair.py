@@ -56,12 +56,20 @@ def explain_repair(error: Exception, path: str) -> Exception:
     """The error of a file that cannot be signed as it is, with the remedy --repair where that would help."""
     if isinstance(error, _REPAIRABLE):
         try:
-            helps = bool(make_clean_copy(path).changes)
+            helps = _helps(error, path, make_clean_copy(path))
         except (DicomFileError, OSError):
             helps = False
         if helps:
             error.args = (f"{error} To sign a clean copy of it, add --repair.",)
     return error
+
+
+def _helps(error: Exception, path: str, copy: CleanCopy) -> bool:
+    """Whether the clean copy is without the fault."""
+    if not isinstance(error, AmbiguousPixelDataError):
+        return bool(copy.changes)
+    with DicomFile.open(path, content=copy.content) as file:
+        return not any(one.defects or one.surplus for one in file.encapsulated)
 
 
 _REPAIRABLE = (NotDicomError, MalformedDataSetError, AmbiguousPixelDataError)

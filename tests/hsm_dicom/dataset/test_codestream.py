@@ -31,7 +31,9 @@ def test_a_frame_ends_at_its_own_end_marker(frame: bytes, size: int) -> None:
     assert not fed(frame + b"\x63", size).has_surplus, "one octet of any value"
     assert fed(frame + b"more", size).has_surplus
     assert fed(frame + b"\0\0m\0\0e\0", size).has_surplus
+    assert fed(frame + b"more", size).length == len(frame.rstrip(b"\0"))
     assert not fed(frame[:-3] + b"more", size).has_surplus, "it has not ended"
+    assert fed(frame[:-3] + b"more", size).length is None
 
 
 @pytest.mark.parametrize("size", [1, 5, 1 << 20])

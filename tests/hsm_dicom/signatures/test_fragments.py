@@ -8,17 +8,20 @@ from typing import Any
 
 import pytest
 
+from hsm_dicom.dataset import DicomFile
 from hsm_dicom.signatures import (
     AmbiguousPixelDataError,
     Profile,
     SigningJob,
     SigningRequest,
     prepare,
+    sign,
     sign_files,
     verify,
 )
 from hsm_dicom.signatures.anomalies import AnomalyCode
 from hsm_dicom.signatures.policy import Part, Requirement
+from hsm_dicom.signatures.repair import explain_repair
 from hsm_dicom.signatures.verdict import FileVerdict, Outcome, Word
 from tests.hsm_dicom.dataset.frames import (
     DELIMITER,
@@ -32,6 +35,7 @@ from tests.hsm_dicom.dataset.frames import (
 from tests.hsm_dicom.dataset.samples import element
 from tests.hsm_dicom.signatures.encapsulated_objects import (
     DEFLATED_FRAMES,
+    ICON,
     JPEG,
     JPEG_2000,
     JPEG_XL,
@@ -163,6 +167,47 @@ def test_a_batch_refuses_such_an_object_and_signs_the_others(desk: Desk) -> None
     assert outcomes[str(good)] is None
     assert isinstance(outcomes[str(bad)], AmbiguousPixelDataError)
     assert not Path(f"{bad}.signed").exists()
+
+
+@pytest.mark.parametrize(
+    ("hidden", "clean", "change"),
+    [
+        (
+            (icon(ONE + DELIMITER * 2 + TUMOUR[REPORT]), pixels(TWO)),
+            (icon(ONE), pixels(TWO)),
+            "IconImageSequence[0].PixelData is without 40 octets behind the end markers of its frames, "
+            "in fragments (1, counted from 1)",
+        ),
+        (
+            (pixels(ONE + ITEM + TWO, b"more", TWO, frames=2, table=basic_table((ONE + ITEM + TWO, b"more"), (TWO,))),),
+            (pixels(ONE, TWO, frames=2, table=basic_table((ONE,), (TWO,))),),
+            f"PixelData is without {len(ITEM + TWO) + 4} octets behind the end markers of its frames, "
+            "in fragments (1, 2, counted from 1), and its Basic Offset Table follows",
+        ),
+    ],
+    ids=["icon", "frames"],
+)
+def test_repair_leaves_out_what_is_behind_the_frames_and_says_so(
+    desk: Desk, hidden: tuple[Elements, ...], clean: tuple[Elements, ...], change: str
+) -> None:
+    path = write(desk, JPEG, *hidden)
+    with pytest.raises(AmbiguousPixelDataError) as refused:
+        prepare(path, REQUEST)
+    assert str(explain_repair(refused.value, str(path))).endswith("To sign a clean copy of it, add --repair.")
+    target = desk.folder / "signed.dcm"
+    report = sign(path, target, SIGNER.key, SigningRequest(SIGNER.der, repair=True))
+    assert change in report.repaired
+    assert only(judge().file(verify(target))).word is Word.VALID
+    with DicomFile.open(target) as signed, DicomFile.open(write(desk, JPEG, *clean)) as wanted:
+        for element_of_both in (signed.main[PIXEL_DATA], *filter(None, [signed.main.get(ICON)])):
+            assert signed.value(element_of_both) == wanted.value(wanted.main[element_of_both.tag])
+
+
+def test_a_frame_too_few_cannot_be_repaired_and_no_remedy_is_promised(desk: Desk) -> None:
+    path = write(desk, JPEG, pixels(ONE + ITEM + TWO, frames=2))
+    with pytest.raises(AmbiguousPixelDataError) as refused:
+        prepare(path, SigningRequest(SIGNER.der, repair=True))
+    assert "--repair" not in str(explain_repair(refused.value, str(path)))
 
 
 HALVES = (TWO[:-8], TWO[-8:])
