@@ -71,6 +71,8 @@ class PeerSection(Section):
     """The NAME of the identity that we show it; not needed where there is only one."""
     calling_ae_title: Text | None = None
     """What we call ourselves towards it."""
+    answer_seconds: Seconds = 30.0
+    """How long it may take for each of its answers: large objects, which it has to store first, may need more."""
     legacy: LegacySection | None = None
     """A retired profile instead of `profile`."""
     iscl: ISCLSection | None = None

@@ -161,6 +161,7 @@ def _peer(configuration: Configuration, name: str, section: PeerSection) -> Peer
         legacy=_opening(section.legacy),
         iscl=iscl,
         entity=None if told is None else entity_name(told),
+        answer_seconds=section.answer_seconds,
     )
 
 

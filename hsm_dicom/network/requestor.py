@@ -32,7 +32,7 @@ from hsm_dicom.network.events import (
     connection_secured,
 )
 from hsm_dicom.network.settings import Peer
-from hsm_dicom.network.sockets import answer_at_once
+from hsm_dicom.network.sockets import READ_SECONDS, answer_at_once
 from hsm_dicom.network.transport import ConnectionFacts, Secured, SecureTransport
 from hsm_dicom.tls import FailureReason, HandshakeFailed
 from hsm_dicom.tls.failures import refusal_after_handshake
@@ -76,7 +76,7 @@ def associate(
     `contexts` are the presentation contexts to propose, 128 at the most. Raises `CannotConnect`, `HandshakeFailed`,
     `PeerNotAuthorised`, `AssociationRejected`, `AssociationLost`.
     """
-    patience = patience or Patience()
+    patience = patience or Patience(answer=peer.answer_seconds)
     secured = secure(peer, transport, patience)
     association, ending = _request(peer, secured, calling_ae_title, contexts, patience)
     opened = Opened(association, secured.facts, secured, ending)
@@ -97,7 +97,7 @@ def associate(
 
 def secure(peer: Peer, transport: SecureTransport, patience: Patience | None = None) -> Secured:
     """A secured connection to a peer that is who it should be. Raises as `associate` does."""
-    patience = patience or Patience()
+    patience = patience or Patience(answer=peer.answer_seconds)
     connection = _connect(peer, patience.connect)
     answer_at_once(connection)
     try:
@@ -144,7 +144,9 @@ def _request(
     ae.acse_timeout = ae.dimse_timeout = patience.answer
     ae.network_timeout = patience.idle
     try:
-        association = propose_association(ae, secured, peer.ae_title, contexts, seconds=patience.answer)
+        association = propose_association(
+            ae, secured, peer.ae_title, contexts, seconds=min(patience.answer, READ_SECONDS)
+        )
         ending = Ending(association)
         association.negotiate()
     except BaseException:

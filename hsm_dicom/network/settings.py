@@ -70,6 +70,7 @@ class Peer:
 
     Where `certificate` demands nothing, the certificate must hold `host` in its subject alternative name. The first of
     `ae_titles` is the one that is called. `entity` is what it calls itself in ISCL, its `name` unless said otherwise.
+    `answer_seconds` is the time for each answer of the peer, where we are the requestor.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Peer:
     legacy: LegacyOpening | None = None
     iscl: ISCLOpening | None = None
     entity: str | None = None
+    answer_seconds: float = 30.0
 
     def __post_init__(self) -> None:
         if not self.ae_titles:

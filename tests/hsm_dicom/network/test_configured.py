@@ -64,6 +64,7 @@ ae_titles = ["PACS", "ARCHIVE"]
 pins = ["{pin}"]
 profile = "modified-bcp195-rfc9325"
 calling_ae_title = "CT1"
+answer_seconds = 120
 
 [peers.digitiser]
 host = "127.0.0.1"
@@ -93,6 +94,7 @@ def test_the_whole_of_it_is_understood(write: Write, tmp_path: Path) -> None:
     pacs, film = peer(configuration, "pacs"), peer(configuration, "digitiser")
     assert (pacs.ae_title, pacs.address, pacs.profile.name) == ("PACS", "pacs.example:2762", "modified-bcp195-rfc9325")
     assert pacs.match.pins == {"ab" * 32}
+    assert (pacs.answer_seconds, film.answer_seconds) == (120, 30)
     assert film.authentication is Authentication.ONE_WAY
     assert film.legacy is not None
     main, old = listener(configuration, "main"), listener(configuration, "old")

@@ -11,6 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from hsm_dicom.network.echo import echo
 from hsm_dicom.network.errors import AssociationLost
@@ -22,11 +24,13 @@ from tests.hsm_dicom.network.nodes import QUICK, Node, eventually, node, transpo
 from tests.hsm_dicom.network.pdus import (
     APPLICATION_CONTEXT,
     C_ECHO_RQ,
+    CT,
     IMPLICIT,
     USER_INFORMATION,
     VERIFICATION,
     associate_rq,
     command,
+    context,
     echo_rq,
     element,
     item,
@@ -34,6 +38,7 @@ from tests.hsm_dicom.network.pdus import (
     pdu,
     read_pdu,
     status_of,
+    store_rq,
     types_until_the_end,
     value,
 )
@@ -239,3 +244,51 @@ def test_a_wrong_answer_is_one_sentence_in_bounded_time(
         with pytest.raises(AssociationLost, match=why):
             echo(peer, transport_to(peer, hospital), "CT1", Patience(connect=5, handshake=5, answer=1, idle=5))
         assert time.monotonic() - started < 5
+
+
+def test_the_time_for_an_answer_is_the_peers(hospital: Hospital) -> None:
+    with acceptor(hospital, lambda connection: None) as peer:
+        hasty = replace(peer, answer_seconds=0.3)
+        with pytest.raises(AssociationLost, match="within 0.3 seconds"):
+            echo(hasty, transport_to(hasty, hospital), "CT1")
+
+
+CONVERSATION = (
+    associate_rq(context(1), context(3, CT, [IMPLICIT]))
+    + p_data(1, echo_rq(), is_command=True)
+    + p_data(3, store_rq("1.2.3"), is_command=True)
+    + p_data(3, element(0x00080016, CT) + element(0x00080018, "1.2.3"))
+    + pdu(5, bytes(4))
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    edits=st.lists(st.tuples(st.integers(0, len(CONVERSATION) - 1), st.integers(0, 255)), max_size=3),
+    cut=st.integers(0, len(CONVERSATION)),
+)
+def test_fuzzed_conversations_end_and_leave_nothing_behind(
+    running: Node, hospital: Hospital, edits: list[tuple[int, int]], cut: int
+) -> None:
+    sent = bytearray(CONVERSATION)
+    for place, byte in edits:
+        sent[place] = byte
+    size = len(associate_rq(context(1), context(3, CT, [IMPLICIT])))
+    with secured(running, hospital) as peer:
+        with contextlib.suppress(EOFError, OSError):
+            peer.socket.sendall(sent[: min(cut, size)])
+            if cut >= size and read_pdu(peer.socket)[0] == 2:
+                peer.socket.sendall(sent[size:cut])
+        with contextlib.suppress(OSError):
+            peer.socket.shutdown(socket.SHUT_WR)
+            while peer.socket.recv(4096):
+                pass
+    assert eventually(lambda: not running.acceptor.associations)
+
+
+def test_the_listener_serves_after_the_fuzzing(running: Node, hospital: Hospital) -> None:
+    assert seconds_of_an_echo(running, hospital) < 3
+    counts = running.listener.counts
+    ends = counts.identified + counts.rejected + counts.left + counts.refused + counts.without_place
+    assert eventually(lambda: not list(running.listener._places.inside))
+    assert counts.accepted == ends
