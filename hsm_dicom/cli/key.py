@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import shlex
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -104,6 +104,7 @@ def generate(
     """Generate a key inside a token. Its private half never leaves it."""
     from hsm_dicom.cli import output
     from hsm_dicom.cli.key_report import key_json
+    from hsm_dicom.cli.reference import Reference
     from hsm_dicom.cli.session import configured, token_access
     from tokens.pkcs11.ceremony import KeyKind, Usage, generate_key
 
@@ -120,13 +121,16 @@ def generate(
                     key_id=_id(id),
                     always_authenticate=always_authenticate,
                 )
-            uri = _uri(connection, made.name)
+            known = Reference(configuration, access, connection.token, module, config)
     if json:
-        output.write_json("key-generate", key_json(made) | {"uri": str(uri)})
+        output.write_json("key-generate", key_json(made) | {"uri": str(known.key_uri(made.name, [made.name]))})
         return
     output.outcome(True, f"Key {made.name} ({type.value}, for {usage.value}) is in {connection.token.description}.")
     output.say("Ask for its certificate:")
-    output.say_verbatim(f"hsm-dicom key csr '{uri}' --subject 'CN=NAME,O=HOSPITAL' --out node.csr", indent=2)
+    word = known.key_word(made.name, [made.name])
+    output.say_verbatim(
+        f"hsm-dicom key csr {word} --subject 'CN=NAME,O=HOSPITAL' --out node.csr{known.options()}", indent=2
+    )
 
 
 @app.command("list", epilog="Example: hsm-dicom key list 'pkcs11:token=CT%20room' --pin prompt")
@@ -142,6 +146,7 @@ def list_keys(
     """List the private keys on a token, their certificates, and what is to be said about both."""
     from hsm_dicom.cli import output
     from hsm_dicom.cli.key_report import key_json, print_key
+    from hsm_dicom.cli.reference import Reference
     from hsm_dicom.cli.session import configured, token_access
     from tokens.pkcs11.ceremony import keys_of
 
@@ -150,17 +155,17 @@ def list_keys(
         access = token_access(configuration, token, pin=pin, module=module)
         with access.open() as connection:
             entries = keys_of(connection)
-            token_info = connection.token
-            uris = [_uri(connection, entry.name) for entry in entries]
+            known = Reference(configuration, access, connection.token, module, config)
+    names = [entry.name for entry in entries]
     if json:
-        keys = [key_json(e, warning) | {"uri": str(uri)} for e, uri in zip(entries, uris, strict=True)]
-        output.write_json("key-list", {"token": str(token_info.uri), "keys": keys})
+        keys = [key_json(entry, warning) | {"uri": str(known.key_uri(entry.name, names))} for entry in entries]
+        output.write_json("key-list", {"token": str(known.uri()), "keys": keys})
         return
     if not entries:
-        output.say(f"There is no private key on {output.shown(token_info.description)}. Make one:")
-        output.say_verbatim(f"hsm-dicom key generate '{token_info.uri}' --label NAME", indent=2)
+        output.say(f"There is no private key on {output.shown(known.token.description)}. Make one:")
+        output.say_verbatim(f"hsm-dicom key generate {known.token_word()} --label NAME{known.options()}", indent=2)
     for entry in entries:
-        print_key(entry, warning)
+        print_key(entry, warning, known.key_word(entry.name, names))
 
 
 @app.command("csr", epilog="Example: hsm-dicom key csr node --subject 'CN=CT 1,O=Radiology' --dns ct1.example")
@@ -184,6 +189,7 @@ def csr(
     from cryptography.hazmat.primitives.serialization import Encoding
 
     from hsm_dicom.cli import output
+    from hsm_dicom.cli.reference import repeated
     from hsm_dicom.cli.session import configured, key_access
     from hsm_dicom.identity import NoRequestError
     from tokens.csr import certificate_request
@@ -213,7 +219,9 @@ def csr(
         return
     out.write_bytes(pem)
     output.outcome(True, f"{output.shown(str(out))} asks for a certificate. When it was issued, store it:")
-    output.say_verbatim(f"hsm-dicom key import-cert '{key}' CERTIFICATE.pem", indent=2)
+    output.say_verbatim(
+        f"hsm-dicom key import-cert {shlex.quote(key)} CERTIFICATE.pem{repeated(pin, module, config)}", indent=2
+    )
 
 
 @app.command("public", epilog="Example: hsm-dicom key public node --out node.pub.pem")
@@ -378,11 +386,6 @@ def _named_on(connection: Connection, wanted: Pkcs11Uri) -> NameOnToken:
     from tokens.pkcs11.ceremony import name_of_key
 
     return name_of_key(connection, wanted)
-
-
-def _uri(connection: Connection, name: NameOnToken) -> Pkcs11Uri:
-    """What to type to mean this key: its label where it has one, else its id."""
-    return replace(connection.token.uri, object=name.label or None, id=None if name.label else name.id)
 
 
 def _id(text: str | None) -> bytes | None:

@@ -17,8 +17,8 @@ from tokens.policy import Finding, KeyAttributes, KeyPolicy, judge
 from tokens.trials import OperationCheck
 
 
-def print_key(entry: KeyEntry, warning: timedelta) -> None:
-    """A key, what the policy and the dates of its certificates give reason to say."""
+def print_key(entry: KeyEntry, warning: timedelta, word: str) -> None:
+    """A key, what the policy and the dates of its certificates give reason to say, and the word that means it."""
     attributes = entry.attributes
     name = output.shown(entry.name.label) or "(no label)"
     output.say((name, "bold"), f"  {kind(attributes)}, {_uses(entry)}, id {entry.name.id.hex() or 'none'}")
@@ -36,6 +36,7 @@ def print_key(entry: KeyEntry, warning: timedelta) -> None:
             output.say((output.shown(remark.sentence), style), indent=2)
     if not entry.certificates:
         output.say(("no certificate yet", output.QUIET), indent=2)
+    output.say_verbatim(word, indent=2, style=output.QUIET)
 
 
 def kind(attributes: KeyAttributes) -> str:

@@ -135,7 +135,8 @@ KeyToDelete = Annotated[
         metavar="KEY",
         show_default=False,
         autocompletion=identity_names,
-        help="A key: the NAME of an identity of the configuration, or a pkcs11: URI with its object or id.",
+        help="A key: the NAME of an identity of the configuration, TOKEN/LABEL of a key on one of its tokens, or a "
+        "pkcs11: URI with its object or id.",
     ),
 ]
 KeyName = Annotated[
@@ -144,7 +145,7 @@ KeyName = Annotated[
         metavar="KEY",
         show_default=False,
         autocompletion=_key_names,
-        help="A key: the NAME of an identity of the configuration, or a pkcs11: or card: URI. "
-        "Of a token with one key, the token's NAME will do.",
+        help="A key: the NAME of an identity of the configuration, TOKEN/LABEL of a key on one of its tokens, or a "
+        "pkcs11: or card: URI. Of a token with one key, the token's NAME will do.",
     ),
 ]

@@ -180,6 +180,7 @@ def list_secrets(
 ) -> None:
     """List the secrets on a token with their check values, and what is to be said about them."""
     from hsm_dicom.cli import output
+    from hsm_dicom.cli.reference import Reference
     from hsm_dicom.cli.secret_report import print_secret, secret_json
     from hsm_dicom.cli.session import configured, token_access
     from tokens.pkcs11.secret_ceremony import list_secrets
@@ -188,14 +189,14 @@ def list_secrets(
         access = token_access(configuration, token, pin=pin, module=module)
         with access.open() as connection:
             entries = list_secrets(connection, access.uri.object)
-            info = connection.token
+            known = Reference(configuration, access, connection.token, module, config)
     if json:
-        content = {"token": str(info.uri), "secrets": [secret_json(entry) for entry in entries]}
+        content = {"token": str(known.uri()), "secrets": [secret_json(entry) for entry in entries]}
         output.write_json("secret-list", content)
         return
     if not entries:
-        output.say(f"There is no secret on {output.shown(info.description)}. Import one:")
-        command = f"hsm-dicom secret import '{info.uri}' --use authentication --index 1"
+        output.say(f"There is no secret on {output.shown(known.token.description)}. Import one:")
+        command = f"hsm-dicom secret import {known.token_word()} --use authentication --index 1{known.options()}"
         output.say_verbatim(command, indent=2)
     for entry in entries:
         print_secret(entry)

@@ -119,8 +119,10 @@ def init(
     from hsm_dicom.cli import output
     from hsm_dicom.cli.confirmation import demand_confirmation
     from hsm_dicom.cli.pin_sources import named_source, new_pin_source
+    from hsm_dicom.cli.reference import Reference
     from hsm_dicom.cli.session import configured, token_access
     from hsm_dicom.cli.token_report import token_json
+    from hsm_dicom.config import access_to
     from tokens.errors import sentence_case
     from tokens.pkcs11.officer import find_token_to_erase, initialise_token
     from tokens.uri import Pkcs11Uri
@@ -147,7 +149,11 @@ def init(
         output.write_json("token-init", token_json(made))
         return
     output.outcome(True, f"{sentence_case(made.description)} is initialised. Make a key in it:")
-    output.say_verbatim(f"hsm-dicom key generate '{made.uri}' --label NAME", indent=2)
+    again = access_to(configuration, made.uri)
+    if again.pin is None and pin != "prompt":
+        again = replace(again, pin=user)
+    known = Reference(configuration, again, made, module, config)
+    output.say_verbatim(f"hsm-dicom key generate {known.token_word()} --label NAME{known.options()}", indent=2)
 
 
 @app.command("check", epilog="Example: hsm-dicom token check 'pkcs11:token=CT%20room' --pin prompt")

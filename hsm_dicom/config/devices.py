@@ -199,9 +199,13 @@ def _found(configuration: Configuration, wanted: str | Pkcs11Uri) -> tuple[Pkcs1
         if wanted in configuration.tokens:
             return replace(configuration.tokens[wanted].uri, module_path=None), wanted
         if not wanted.lower().startswith("pkcs11:"):
+            key = _key_of_token(configuration, wanted)
+            if key is not None:
+                return key
             known = ", ".join(configuration.tokens) or "none"
             raise NotConfigured(
-                f"'{wanted}' is neither a token of the configuration (there: {known}) nor a pkcs11: URI; "
+                f"'{wanted}' is neither a token of the configuration (there: {known}), nor NAME/LABEL of a key on one, "
+                "nor a pkcs11: URI; "
                 "hsm-dicom token list shows the URIs of tokens."
             )
         wanted = Pkcs11Uri.parse(wanted)
@@ -211,12 +215,35 @@ def _found(configuration: Configuration, wanted: str | Pkcs11Uri) -> tuple[Pkcs1
     return wanted, described[0] if described else None
 
 
+def token_key_name(token: str, label: str) -> str:
+    """Return the short form of a key on a configured token: NAME/LABEL."""
+    return f"{token}/{label}"
+
+
+def _key_of_token(configuration: Configuration, wanted: str) -> tuple[Pkcs11Uri, str] | None:
+    """What NAME/LABEL means. A label may hold slashes, and a name too: the longest name that fits counts."""
+    names = [name for name in configuration.tokens if wanted.startswith(token_key_name(name, ""))]
+    name = max(names, key=len, default=None)
+    if name is None or wanted == token_key_name(name, ""):
+        return None
+    label = wanted.removeprefix(token_key_name(name, ""))
+    return replace(configuration.tokens[name].uri, module_path=None, object=label), name
+
+
 def _describes(section: TokenSection, wanted: Pkcs11Uri) -> bool:
     """Whether a URI names this token, and nothing that the section contradicts."""
     pairs = ((wanted.token, section.label), (wanted.serial, section.serial))
     both = [(asked, known) for asked, known in pairs if asked is not None and known is not None]
-    modules_fit = wanted.module_path is None or wanted.module_path == section.module
+    modules_fit = wanted.module_path is None or _is_same_module(wanted.module_path, section.module)
     return modules_fit and bool(both) and all(asked == known for asked, known in both)
+
+
+def _is_same_module(one: Path, other: Path) -> bool:
+    """Whether two paths lead to one file: a module often has a name that links to another one."""
+    try:
+        return one == other or one.samefile(other)
+    except OSError:
+        return False
 
 
 def _only_module(configuration: Configuration) -> tuple[Path | None, str | None]:

@@ -65,8 +65,10 @@ class ModuleUser(Protocol):
 class Module:
     """The owner of one loaded module. Get it with `load_module`, never by hand."""
 
-    def __init__(self, path: Path, init_string: str | None) -> None:
+    def __init__(self, path: Path, file: Path, init_string: str | None) -> None:
         self.path = path
+        """The name by which it was asked for first, absolute: often a link that an upgrade sets anew."""
+        self._file = file
         self.init_string = init_string
         self.epoch = 0
         self._users: weakref.WeakSet[ModuleUser] = weakref.WeakSet()
@@ -78,7 +80,7 @@ class Module:
         self._inherited = False
         self._quiet_for_fork = False
         self._unusable = ""
-        self._library = _open_library(path, self._initialise_first)
+        self._library = _open_library(file, self._initialise_first)
         self.gate = self._new_gate()
         if not self._initialised_here:
             log.warning("%s was initialised by other code of this process: its calls are made one at a time.", path)
@@ -180,7 +182,7 @@ class Module:
 
     def _new_gate(self) -> Gate:
         # Who initialised the module before us may have told it that there is one thread only.
-        careful = self.path.name in ONE_CALL_AT_A_TIME or not self._initialised_here
+        careful = self._file.name in ONE_CALL_AT_A_TIME or not self._initialised_here
         return Gate(one_at_a_time=careful)
 
     def _initialise_first(self, library: object) -> None:
@@ -208,7 +210,7 @@ class Module:
                 raise TokenLost(self._unusable)
             self._initialise()
             if not self._initialised_here:
-                if FINALISED_IN_CHILD.get(self.path.name) != self.manufacturer:
+                if FINALISED_IN_CHILD.get(self._file.name) != self.manufacturer:
                     self._unusable = (
                         f"The PKCS#11 module {self.path} cannot be used in this process, which was forked from one "
                         "that uses it: the module does not start anew here, and ending it first could end the login "
@@ -260,7 +262,7 @@ def load_module(path: Path, init_string: str | None = None) -> Module:
     with _loading:
         module = _modules.get((status.st_dev, status.st_ino))
         if module is None:
-            module = _modules[status.st_dev, status.st_ino] = Module(real, init_string)
+            module = _modules[status.st_dev, status.st_ino] = Module(path.absolute(), real, init_string)
         elif init_string is not None and init_string != module.init_string:
             raise ModuleError(f"The PKCS#11 module {path} is already in use here with another init string.")
     return module
