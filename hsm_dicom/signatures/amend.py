@@ -18,6 +18,7 @@ from hsm_dicom.signatures import attributes as a
 from hsm_dicom.signatures.errors import NoSuchSignatureError, SignatureError
 from hsm_dicom.signatures.insert import grown
 from hsm_dicom.signatures.read import SignatureItem, mac_id_number, signature_items
+from hsm_dicom.signatures.unquestioned import require_unquestioned
 
 StrPath = str | os.PathLike[str]
 
@@ -25,10 +26,11 @@ StrPath = str | os.PathLike[str]
 def remove(path: StrPath, uids: Collection[str], output: StrPath | None, *, overwrite: bool = False) -> tuple[str, ...]:
     """Remove the signatures with these Digital Signature UIDs; ``output`` None works in place.
 
-    Returns the UIDs removed. Raises NoSuchSignatureError, naming those that are not there, and DicomFileError;
-    nothing is written then.
+    Returns the UIDs removed. Raises NoSuchSignatureError, naming those that are not there, QuestionedObjectError, and
+    DicomFileError; nothing is written then.
     """
     with DicomFile.open(path) as file:
+        require_unquestioned(file)
         items = [item for item in signature_items(file) if not item.historic]
         missing = set(uids) - {item.uid for item in items}
         if missing:
@@ -55,9 +57,10 @@ def removal_edits(file: DicomFile, chosen: Collection[SignatureItem]) -> list[Ed
 def remove_all(path: StrPath, output: StrPath | None, *, overwrite: bool = False) -> tuple[str, ...]:
     """Remove all signatures and MAC Parameters at all levels, readable or not; return the UIDs removed.
 
-    Raises NoSuchSignatureError if there are none, and DicomFileError.
+    Raises NoSuchSignatureError if there are none, QuestionedObjectError, and DicomFileError.
     """
     with DicomFile.open(path) as file:
+        require_unquestioned(file)
         changes = _Changes(file)
         for level in file.signed_levels():
             if not is_historic(level.path):
@@ -74,9 +77,10 @@ def add_timestamp(path: StrPath, uid: str, token: bytes, output: StrPath | None,
     """Store a TimeStampToken (RFC 3161, DER) over the value of Signature as Certified Timestamp of one signature.
 
     Whether it is one over that value is for the caller to check. Raises NoSuchSignatureError, SignatureError if the
-    signature has a timestamp already, and DicomFileError.
+    signature has a timestamp already, QuestionedObjectError, and DicomFileError.
     """
     with DicomFile.open(path) as file:
+        require_unquestioned(file)
         item = _the_one(file, uid)
         if a.CERTIFIED_TIMESTAMP in item.item or a.CERTIFIED_TIMESTAMP_TYPE in item.item:
             raise SignatureError(f"{file.name}: signature {uid} has a certified timestamp already.")

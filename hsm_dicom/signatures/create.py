@@ -47,6 +47,7 @@ from hsm_dicom.signatures.read import Purpose, mac_id_number
 from hsm_dicom.signatures.repair import RepairedContent, open_signable
 from hsm_dicom.signatures.request import SigningRequest, requested_purpose
 from hsm_dicom.signatures.selection import left_out_tags, overpadded_tags, tags_to_sign, uncovered_tags
+from hsm_dicom.signatures.unquestioned import require_unquestioned
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 Timestamper = Callable[[bytes], bytes]
@@ -147,6 +148,7 @@ def prepare(path: str | os.PathLike[str], request: SigningRequest) -> Plan:
             level = file.item(request.item)
         except KeyError as missing:
             raise NoSuchSignatureError(f"{file.name}: there is no Item {missing.args[0]}.") from None
+        require_unquestioned(file)
         signed = tags_to_sign(file, level, request)
         uid = f"2.25.{uuid.uuid4().int}"
         mac_id = _free_mac_id(file)

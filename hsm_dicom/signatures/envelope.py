@@ -12,6 +12,7 @@ from collections.abc import Iterator, Set
 
 from hsm_dicom.dataset.dicom_file import DataSet, DicomFile
 from hsm_dicom.dataset.element import Element
+from hsm_dicom.dataset.tags import never_signable
 from hsm_dicom.signatures import attributes as a
 from hsm_dicom.signatures.anomalies import Anomaly, AnomalyCode, Place, Weight, list_elements
 from hsm_dicom.signatures.ignorable import is_ignorable
@@ -21,7 +22,7 @@ from hsm_dicom.signatures.read import SignatureItem
 def find_foreign_content(file: DicomFile, item: SignatureItem) -> Iterator[Anomaly]:
     """Yield what the signature's two Items hold that does not belong there."""
     foreign = foreign_elements(file, item)
-    wrapped = [place for place in foreign if _is_wrapped(item.item, place)]
+    wrapped = [place for place in foreign if _is_wrapped(file, item.item, place)]
     if wrapped:
         names = list_elements([((), tag) for _, tag in wrapped])
         yield Anomaly(
@@ -52,9 +53,13 @@ def foreign_elements(file: DicomFile, item: SignatureItem) -> list[Place]:
     return found
 
 
-def _is_wrapped(signature_item: DataSet, place: Place) -> bool:
+def _is_wrapped(file: DicomFile, signature_item: DataSet, place: Place) -> bool:
+    """Whether an element enters the MAC before the Item's own ones, or would with the VR of a private dictionary."""
     path, tag = place
-    return path == signature_item.path and tag < a.MAC_ID_NUMBER and signature_item[tag].signable
+    if path != signature_item.path or tag >= a.MAC_ID_NUMBER:
+        return False
+    element = signature_item[tag]
+    return element.signable or (file.syntax.implicit_vr and element.has_un and not never_signable(tag))
 
 
 def _foreign(file: DicomFile, item: DataSet, allowed: Set[int]) -> Iterator[Element]:

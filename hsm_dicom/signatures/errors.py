@@ -47,3 +47,7 @@ class NoSuchSignatureError(SignatureError):
 
 class ResumeConflictError(SignatureError):
     """Where an earlier run's result would be, there is something else: another object, state or signature."""
+
+
+class QuestionedObjectError(SignatureError):
+    """The object may not be what its signatures were made for, so nothing is added to them or removed."""

@@ -3,7 +3,8 @@
 The MAC stream of PS3.3 C.12.1.1.3.1.2 does not say where its Data Set stands. The signature of an Item therefore fits
 an object that consists of the Item's content. What tells an object from most Items is what PS3.3 demands of every SOP
 instance: SOP Class UID and SOP Instance UID, which the File Meta Information repeats, and, where it belongs to a study,
-Modality. An Item that has all of these cannot be told from an object, and is not signed by this package.
+Modality and Series Number, of which one must do, since some writers leave the other out. An Item that has all of these
+cannot be told from an object, and is not signed by this package.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from hsm_dicom.signatures.profiles import SOP_CLASS_UID, SOP_INSTANCE_UID, STUDY
 from hsm_dicom.signatures.read import SignatureItem
 
 MODALITY = 0x00080060
+SERIES_NUMBER = 0x00200011
 
 _NAMED_IN_META = {
     0x00020002: (SOP_CLASS_UID, "SOP Class"),
@@ -28,8 +30,10 @@ _NAMED_IN_META = {
 
 def missing_marks(signed: Set[int]) -> list[int]:
     """Return what a signature over these tags would have to cover as well to show that it is over an object."""
-    marks = [SOP_CLASS_UID, SOP_INSTANCE_UID] + ([MODALITY] if STUDY_INSTANCE_UID in signed else [])
-    return [tag for tag in marks if tag not in signed]
+    missing = [tag for tag in (SOP_CLASS_UID, SOP_INSTANCE_UID) if tag not in signed]
+    if STUDY_INSTANCE_UID in signed and not {MODALITY, SERIES_NUMBER}.intersection(signed):
+        missing.append(MODALITY)
+    return missing
 
 
 def require_item(file: DicomFile, level: DataSet, signed: Set[int]) -> None:

@@ -82,6 +82,20 @@ def test_content_of_an_item_is_not_moved_into_the_items_signature_either(desk: D
     assert codes(one) == [AnomalyCode.WRAPPED_CONTENT]
 
 
+def test_an_element_of_unknown_vr_in_an_implicit_file_may_be_wrapped_content(desk: Desk) -> None:
+    """A reader with a dictionary of private elements has it in the MAC."""
+    plain = desk.folder / "plain.dcm"
+    plain.write_bytes(encode(report(), "implicit"))
+
+    def change(ds: Dataset) -> None:
+        ds[SIGNATURES].value[0].private_block(0x0009, "GEMS_IDEN_01", create=True).add_new(0x01, "LO", "x")
+
+    wrapped = changed(desk.sign(plain), change)
+    assert not only(verdict_of(wrapped)).word.good
+    lone = changed(desk.sign(plain), lambda ds: ds[SIGNATURES].value[0].add_new(0x00091001, "UN", b"xx"))
+    assert codes(only(verdict_of(lone))) == [AnomalyCode.WRAPPED_CONTENT]
+
+
 @pytest.mark.parametrize(
     ("place", "tag", "vr", "value", "name"),
     [
