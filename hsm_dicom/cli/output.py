@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.segment import Segment
@@ -65,7 +67,7 @@ def say(*parts: str | tuple[str, str], indent: int = 0, hang: int = 0) -> None:
     out = console()
     pairs = ((part, "") if isinstance(part, str) else part for part in parts)
     line = Text.assemble(*((shown(text), style) for text, style in pairs))
-    for number, wrapped in enumerate(line.wrap(out, max(20, out.width - indent - hang), overflow="ignore")):
+    for number, wrapped in enumerate(_wrap(line, max(20, out.width - indent - hang))):
         wrapped.rstrip()
         out.print(Text(" " * (indent + (hang if number else 0))) + wrapped, soft_wrap=True)
 
@@ -80,6 +82,18 @@ def result(good: bool, text: str) -> None:
     """The result of one of many: one line with the sign for good or bad, on a terminal too."""
     sign, style = mark(good)
     console().print(Text.assemble((sign, style), " ", shown(text)), soft_wrap=True)
+
+
+def _wrap(text: Text, width: int) -> Iterator[Text]:
+    """The text in lines of so many columns, divided between words only, and not behind a sign at its beginning."""
+    for paragraph in text.split(allow_blank=True):
+        offsets, used = [], 0
+        for word in re.finditer(r"\S+\s*", paragraph.plain):
+            if used > 2 and used + cell_len(word[0].rstrip()) > width:
+                offsets.append(word.start())
+                used = 0
+            used += cell_len(word[0])
+        yield from paragraph.divide(offsets)
 
 
 def say_verbatim(text: str, indent: int = 0, style: str = "") -> None:
@@ -108,7 +122,7 @@ def facts(rows: Iterable[tuple[str, str]], indent: int = 2) -> None:
     left = indent + names + 2
     out = console()
     for name, value in listed:
-        lines = Text(shown(value)).wrap(out, max(20, out.width - left), overflow="ignore")
+        lines = _wrap(Text(shown(value)), max(20, out.width - left))
         for number, line in enumerate(lines):
             line.rstrip()
             head = Text(" " * indent + (name if number == 0 else "").ljust(names + 2), QUIET)

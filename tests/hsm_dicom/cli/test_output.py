@@ -101,9 +101,12 @@ def test_in_a_pipe_each_result_is_one_line(folder: Path, monkeypatch: pytest.Mon
 def test_no_word_is_divided(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "40")
-    say("see", " ", LONG, " ", "for more")
-    outcome(True, f"{LONG} is signed.")
-    facts([("file", f"{LONG} and others")])
-    out = capsys.readouterr().out
+    words = "and these are words enough for more than one line of a terminal"
+    say("see", " ", (LONG, "bold"), " ", words)
+    outcome(True, f"{LONG} is signed {words}.", indent=2)
+    facts([("file", f"{LONG} {words}")])
+    out = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
     assert out.count(LONG) == 3
+    assert f"✓ {LONG}\n" in out
     assert max(len(line) for line in out.replace(LONG, "").splitlines()) <= 40
+    assert " ".join(out.split()).count(words) == 3
