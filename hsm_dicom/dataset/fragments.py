@@ -56,8 +56,8 @@ class DefectKind(Enum):
     """The Basic or Extended Offset Table does not point at the fragments."""
     NO_FRAME = "no frame"
     """A fragment is not what the Transfer Syntax has there."""
-    SURPLUS = "surplus"
-    """A frame is followed by octets that are no padding."""
+    HAZARD = "hazard"
+    """A fragment could be cut: a frame is followed by octets that are no padding, or a tag may be in it by chance."""
 
 
 @dataclass(frozen=True)
@@ -102,10 +102,20 @@ class EncapsulatedPixelData:
         return tuple(defect for defect in found if defect is not None)
 
     @cached_property
-    def surplus(self) -> Defect | None:
-        """The first frame that is followed by octets which are no padding, where frames have an end marker."""
-        if not has_markers(self.syntax):
-            return None
+    def hazard(self) -> Defect | None:
+        """The first thing that a fragment could be cut at without a trace, although it is no defect as it stands."""
+        if has_markers(self.syntax):
+            return self._surplus()
+        if self.syntax == RLE_LOSSLESS or is_video(self.syntax):
+            return None  # the number of fragments would be wrong; no rule fits the fragments of a video
+        for number, (start, end) in enumerate(self.fragments(), 1):
+            for at, tag in self._tags(start, end):
+                if tag == ITEM_TAG and (at - start) % 2 == 0:
+                    clause = f"fragment {number}{self._where} holds, at byte {at}, the octets of an Item tag"
+                    return Defect(DefectKind.HAZARD, clause, at)
+        return None
+
+    def _surplus(self) -> Defect | None:
         frame = Codestream()
         for number, (start, end) in enumerate(self.fragments(), 1):
             if begins_codestream(self.source.read(start, min(end, start + LONGEST_START))):
@@ -114,7 +124,7 @@ class EncapsulatedPixelData:
                 frame.feed(self.source.read(at, min(end, at + CHUNK)))
             if frame.has_surplus:
                 clause = f"fragment {number}{self._where} has octets behind the end marker of its frame"
-                return Defect(DefectKind.SURPLUS, clause, start)
+                return Defect(DefectKind.HAZARD, clause, start)
         return None
 
     def fragments(self) -> Iterator[tuple[int, int]]:

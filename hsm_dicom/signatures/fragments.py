@@ -48,8 +48,8 @@ def require_unambiguous_fragments(file: DicomFile, level: Path, tags: Collection
     refusals = []
     for pixel_data in covered_pixel_data(file, level, tags):
         refusals += [defect.clause for defect in pixel_data.defects]
-        if pixel_data.surplus is not None:
-            refusals.append(pixel_data.surplus.clause)
+        if pixel_data.hazard is not None:
+            refusals.append(pixel_data.hazard.clause)
     if refusals:
         raise AmbiguousPixelDataError(
             f"{file.name}: not signed, because {'; '.join(refusals)}. Whoever gets the signed object could turn these "

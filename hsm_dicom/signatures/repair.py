@@ -69,7 +69,7 @@ def _helps(error: Exception, path: str, copy: CleanCopy) -> bool:
     if not isinstance(error, AmbiguousPixelDataError):
         return bool(copy.changes)
     with DicomFile.open(path, content=copy.content) as file:
-        return not any(one.defects or one.surplus for one in file.encapsulated)
+        return not any(one.defects or one.hazard for one in file.encapsulated)
 
 
 _REPAIRABLE = (NotDicomError, MalformedDataSetError, AmbiguousPixelDataError)

@@ -36,7 +36,7 @@ COMPRESSORS = (
 def findings(path: Path) -> list[str]:
     with DicomFile.open(path) as file:
         found = [defect.clause for one in file.encapsulated for defect in one.defects]
-        return found + [one.surplus.clause for one in file.encapsulated if one.surplus is not None]
+        return found + [one.hazard.clause for one in file.encapsulated if one.hazard is not None]
 
 
 def shipped(*, compressed: bool) -> list[Path]:
@@ -113,5 +113,5 @@ def test_octets_by_chance_raise_no_alarm_property(syntax: str) -> None:
     place = EncapsulatedPlace((), 0, 0, 0, noise.size)
     pixel_data = EncapsulatedPixelData(noise, syntax, place, 1, OffsetTables())
     assert list(pixel_data.fragments()) == [(len(before) - len(start), noise.size - 8)]
-    assert (pixel_data.defects, pixel_data.surplus) == ((), None)
+    assert (pixel_data.defects, pixel_data.hazard) == ((), None)
     assert noise.chance or syntax == RLE, "octets of tags were among them"

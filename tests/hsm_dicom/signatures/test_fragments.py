@@ -157,6 +157,22 @@ def test_what_could_become_other_content_is_not_signed(desk: Desk, parts: tuple[
     assert prepare(path, request).signed == (0x00100010,), "what is not covered does not matter"
 
 
+@pytest.mark.parametrize(
+    ("syntax", "parts"),
+    [
+        (DEFLATED_FRAMES, pixels(b"of two" + ITEM + b"made", b"two.", frames=2)),
+        (JPEG_XL, pixels(b"\xff\x0aof two" + ITEM + b"made", frames=1)),
+    ],
+    ids=["deflated frames", "jpeg-xl"],
+)
+def test_octets_of_an_item_tag_are_not_signed_where_no_marker_tells_what_they_are(
+    desk: Desk, syntax: str, parts: Elements
+) -> None:
+    path = write(desk, syntax, parts)
+    with pytest.raises(AmbiguousPixelDataError, match="holds, at byte [0-9]+, the octets of an Item tag"):
+        prepare(path, REQUEST)
+
+
 def test_a_batch_refuses_such_an_object_and_signs_the_others(desk: Desk) -> None:
     good, bad = desk.folder / "good.dcm", desk.folder / "bad.dcm"
     good.write_bytes(encapsulated_object(JPEG, pixels(ONE)))
@@ -225,7 +241,8 @@ HALVES = (TWO[:-8], TWO[-8:])
         (JPEG, [pixels(*HALVES, b"\0\0")]),
         (JPEG_2000, [pixels(jpeg_2000_frame(ITEM + b"chance" + DELIMITER + b"chance"))]),
         (RLE, [pixels(rle_frame(b"raw" + ITEM + b"raw" + DELIMITER + b"raw raw"), rle_frame(), frames=2)]),
-        (DEFLATED_FRAMES, [pixels(b"one" + ITEM + b".", b"two.", frames=2)]),
+        (DEFLATED_FRAMES, [pixels(b"one.", b"two.", frames=2)]),
+        (DEFLATED_FRAMES, [pixels(b"by chance" + ITEM + b"at an odd place", b"two.", frames=2)]),
         (JPEG_XL, [pixels(b"\xff\x0aone.", frames=1)]),
         (VIDEO, [pixels(b"\0\0\0\1part", b"part", frames=250)]),
         (VIDEO, [pixels(b"\0\0\0\1part", b"part", frames=250, table=bytes(4))]),
