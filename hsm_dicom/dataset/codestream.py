@@ -36,7 +36,9 @@ _ANY_START = re.compile(rb"\xff\xd8\xff|\xff\x4f\xff\x51")
 _MARKER = re.compile(rb"\xff[\x01-\xfe]")
 _MARKER_IN_JPEG_DATA = re.compile(rb"\xff[\xc0-\xcf\xd8-\xfe]")  # not a stuffed octet, not RST0 to RST7
 _MARKER_IN_JPEG_2000_DATA = re.compile(rb"\xff[\x90-\xfe]")
-_SOS, _SOD, _SOP, _EPH, _END = 0xDA, 0x93, 0x91, 0x92, 0xD9
+_SOS, _SOT, _SOD, _SOP, _EPH, _END = 0xDA, 0x90, 0x93, 0x91, 0x92, 0xD9
+_SOT_LENGTH = 10
+"""Octets of an SOT marker segment up to and with Psot, the length of the tile-part (ISO/IEC 15444-1 A.4.2)."""
 _WITHOUT_LENGTH = frozenset((0x01, 0x4F, _SOD, _EPH, *range(0xD0, 0xDA)))
 
 
@@ -54,6 +56,11 @@ def has_markers(syntax: str) -> bool:
     """Return whether frames of this Transfer Syntax are codestreams of JPEG, JPEG-LS, JPEG 2000 or HTJ2K."""
     number = re.fullmatch(r"1\.2\.840\.10008\.1\.2\.4\.(\d+)", syntax)
     return number is not None and (int(number[1]) < 100 or int(number[1]) > 200)
+
+
+def has_tile_parts(syntax: str) -> bool:
+    """Return whether frames of this Transfer Syntax are codestreams of JPEG 2000 or HTJ2K."""
+    return re.fullmatch(r"1\.2\.840\.10008\.1\.2\.4\.(9[0-3]|20[1-3])", syntax) is not None
 
 
 def begins_frame(data: bytes) -> bool:
@@ -103,6 +110,9 @@ class Codestream:
         self._surplus = 0
         self.length: int | None = None
         """Octets up to and with the end marker, None as long as it has not come."""
+        self._tile_part: tuple[int, int] | None = None
+        self.misfit = 0
+        """Octets that the first tile-part of JPEG 2000 with a wrong length has more than it says; negative: less."""
 
     @property
     def in_entropy_coded_data(self) -> bool:
@@ -159,6 +169,8 @@ class Codestream:
     def _marker(self, data: bytes, at: int) -> bool:
         """Go where the marker at this offset leads; return False if its length has not come yet."""
         code = data[at + 1]
+        if code in (_SOT, _END) and not self._note_tile_part(data, at):
+            return False
         if code in _WITHOUT_LENGTH:
             if code == _END:
                 self._place = _Place.ENDED
@@ -171,4 +183,16 @@ class Codestream:
         self._then = _Place.DATA if code in (_SOS, _SOP) else _Place.MARKERS
         self._left = max(0, int.from_bytes(data[at + 2 : at + 4], "big") - 2)
         self._place = _Place.SEGMENT if self._left else self._then
+        return True
+
+    def _note_tile_part(self, data: bytes, at: int) -> bool:
+        """Hold the tile-part that ends here to its length; return False if the length of the next has not come yet."""
+        is_start = data[at + 1] == _SOT
+        if is_start and len(data) - at < _SOT_LENGTH:
+            return False
+        start = self.fed - len(data) + at
+        if self._tile_part is not None and not self.misfit:
+            before, length = self._tile_part
+            self.misfit = start - before - length if length else 0
+        self._tile_part = (start, int.from_bytes(data[at + 6 : at + 10], "big")) if is_start else None
         return True

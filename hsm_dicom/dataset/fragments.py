@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
 from itertools import pairwise
@@ -25,6 +25,7 @@ from hsm_dicom.dataset.codestream import (
     begins_frame,
     has_markers,
     has_one_fragment_a_frame,
+    has_tile_parts,
     is_rle_header,
     is_video,
 )
@@ -89,6 +90,7 @@ class EncapsulatedPixelData:
     place: EncapsulatedPlace
     frames: int | None
     tables: OffsetTables
+    _has_tags: bool = field(default=False, init=False)
 
     @property
     def path(self) -> Path:
@@ -99,6 +101,8 @@ class EncapsulatedPixelData:
     def defects(self) -> tuple[Defect, ...]:
         """What is wrong with it for anybody who reads it; the first of each kind."""
         found = [self._count_defect(), self._table_defect(), self._rle_defect(), *self._tag_defects()]
+        if not any(defect and defect.kind is DefectKind.JOINED for defect in found):
+            found.append(self._tile_part_defect())
         return tuple(defect for defect in found if defect is not None)
 
     @cached_property
@@ -225,8 +229,29 @@ class EncapsulatedPixelData:
                     swallowed = True
                 else:
                     by_chance += 1
+                    self._has_tags = True
                 if joined and swallowed:
                     return
+
+    def _tile_part_defect(self) -> Defect | None:
+        """A JPEG 2000 frame that has, in one tile-part, the octets of a few Item tags too many, or too few.
+
+        Its fragments were joined or cut in entropy-coded data, where a tag cannot be told from octets by chance.
+        """
+        if not has_tile_parts(self.syntax) or not (self._has_tags or self._count > (self.frames or 1)):
+            return None
+        frame, changes, first = Codestream(), 0, 0
+        for number, (start, end) in enumerate(self.fragments(), 1):
+            if begins_codestream(self.source.read(start, min(end, start + LONGEST_START))):
+                frame, changes, first = Codestream(), 0, number
+            changes += 1 + sum(1 for _, tag in self._tags(start, end) if tag == ITEM_TAG)
+            for at in range(start, end, CHUNK):
+                frame.feed(self.source.read(at, min(end, at + CHUNK)))
+            if frame.misfit and not frame.misfit % len(ITEM_TAG) and abs(frame.misfit) < len(ITEM_TAG) * changes:
+                what = f"{abs(frame.misfit)} octets {'more' if frame.misfit > 0 else 'less'} than it says"
+                clause = f"a tile-part of the frame that begins in fragment {first}{self._where} has {what}"
+                return Defect(DefectKind.JOINED, clause, start)
+        return None
 
     def _tags(self, start: int, end: int) -> Iterator[tuple[int, bytes]]:
         """Where the four octets of one of the two tags stand in ``[start, end)``, and which."""

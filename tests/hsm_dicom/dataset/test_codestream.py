@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hsm_dicom.dataset.codestream import Codestream, begins_frame, has_markers, is_rle_header, is_video
+from hsm_dicom.dataset.codestream import Codestream, begins_frame, has_markers, has_tile_parts, is_rle_header, is_video
 from tests.hsm_dicom.dataset.frames import END_OF_IMAGE, jpeg_2000_frame, jpeg_frame, jpeg_start, rle_frame
 
 THUMBNAIL = jpeg_frame(b"in a comment")
@@ -57,6 +57,20 @@ def test_decoders_pass_over_octets_between_segments_and_so_do_we() -> None:
     assert fed(stray + start[comment_end:], 1 << 20).in_entropy_coded_data
 
 
+@pytest.mark.parametrize("size", [1, 3, 11, 1 << 20])
+def test_a_tile_part_is_held_to_its_length(size: int) -> None:
+    frame = jpeg_2000_frame(b"data data ")
+    assert fed(frame, size).misfit == 0
+    assert fed(frame.replace(b"data", b"more data", 1), size).misfit == 5
+    assert fed(frame.replace(b"data", b"", 1), size).misfit == -4
+    tile, end = frame.index(b"\xff\x90"), frame.index(END_OF_IMAGE)
+    two = frame[:end] + frame[tile:]
+    assert fed(two, size).misfit == 0
+    assert fed(two.replace(b"data d", b"", 1), size).misfit == -6
+    unknown = frame[: tile + 6] + bytes(4) + frame[tile + 10 : end] + b"more" + END_OF_IMAGE
+    assert fed(unknown, size).misfit == 0, "a length of 0: up to the end"
+
+
 def test_every_coding_is_known_by_its_start() -> None:
     starts = [jpeg_frame(), jpeg_2000_frame(), rle_frame(), b"\xff\x0a", b"\0\0\x01\xb3", b"\0\0\0\x01"]
     assert all(map(begins_frame, starts))
@@ -82,5 +96,7 @@ def test_transfer_syntaxes_are_told_apart() -> None:
     root = "1.2.840.10008.1.2.4."
     assert all(has_markers(root + last) for last in ("50", "70", "80", "91", "201"))
     assert not any(has_markers(root + last) for last in ("100", "107", "110"))
+    assert all(has_tile_parts(root + last) for last in ("90", "91", "203"))
+    assert not any(has_tile_parts(root + last) for last in ("50", "80", "100", "110"))
     assert all(is_video(root + last) for last in ("100", "100.1", "106.1", "108"))
     assert not any(is_video(root + last) for last in ("50", "90", "110", "201"))

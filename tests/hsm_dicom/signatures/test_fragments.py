@@ -226,7 +226,11 @@ def test_a_frame_too_few_cannot_be_repaired_and_no_remedy_is_promised(desk: Desk
     assert "--repair" not in str(explain_repair(refused.value, str(path)))
 
 
-HALVES = (TWO[:-8], TWO[-8:])
+def _halves(frame: bytes, cut: int) -> tuple[bytes, bytes]:
+    return frame[:cut], frame[cut:]
+
+
+HALVES = _halves(TWO, -8)
 
 
 @pytest.mark.parametrize(
@@ -253,6 +257,20 @@ def test_what_is_as_ps3_5_has_it_and_octets_by_chance_raise_no_alarm(
 ) -> None:
     signed = desk.sign(write(desk, syntax, *parts))
     assert only(judge().file(verify(signed))).word is Word.VALID
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [(jpeg_2000_frame(b"octets of " + ITEM + b"data"),), _halves(jpeg_2000_frame(b"data data "), -6)],
+    ids=["cut", "joined"],
+)
+def test_a_jpeg_2000_frame_shows_that_it_was_cut_or_joined_in_its_data(desk: Desk, frame: tuple[bytes, ...]) -> None:
+    signed = desk.sign(write(desk, JPEG_2000, pixels(*frame)))
+    assert only(judge().file(verify(signed))).word is Word.VALID
+    other = frame[0].split(ITEM) if len(frame) == 1 else [ITEM.join(frame)]
+    found = only(verdict_of(forged(desk, signed, pixels(*other)), desk))
+    assert (found.word, codes(found)) == (Word.QUESTIONABLE, [JOINED])
+    assert "a tile-part of the frame that begins in fragment 1 of Pixel Data has 4 octets" in found.text
 
 
 @pytest.mark.usefixtures("careless")

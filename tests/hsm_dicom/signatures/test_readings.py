@@ -1,8 +1,8 @@
 """The proof that can be run: of all objects with the stream of a signature that we made, only the original is good.
 
 `mac_streams.readings` yields every Data Set that has a stream; each is built, verified and judged. What the argument of
-docs/mac-stream.md leaves out is not generated: octets of an Item tag in entropy-coded data, and fragments that end in
-it where no offset table says so.
+docs/mac-stream.md leaves out is not generated: octets of an Item tag in entropy-coded data of JPEG, and fragments that
+end in it where no offset table says so.
 """
 
 from __future__ import annotations
@@ -86,7 +86,8 @@ def frames(syntax: str, hidden: st.SearchStrategy[bytes]) -> st.SearchStrategy[b
     if syntax == RLE:
         return st.builds(lambda octets, more: rle_frame(octets + more), data, hidden)
     if syntax == JPEG_2000:
-        return st.builds(lambda octets, more: jpeg_2000_frame(octets, even(more)), data, hidden)
+        packets = st.builds(lambda octets, tag: octets + tag, data, st.sampled_from([b"", b"", ITEM, ITEM + b"data"]))
+        return st.builds(lambda octets, more: jpeg_2000_frame(octets, even(more)), packets, hidden)
     in_comment = st.builds(jpeg_frame, data, hidden)
     behind = st.builds(lambda octets, more: even(jpeg_frame(octets) + more), data, hidden)
     return in_comment | behind
@@ -108,6 +109,8 @@ def pixel_data(draw: st.DrawFn, syntax: str, hidden: st.SearchStrategy[bytes]) -
         if table == "basic" and len(parts) > 1:
             cut = len(even(jpeg_start())) + 2  # in entropy-coded data: seen by the table
             parts[0] = _halves(jpeg_frame(b"in two fragments"), cut)
+    if syntax == JPEG_2000 and draw(st.booleans()):
+        parts[-1] = _halves(jpeg_2000_frame(b"in two fragments"), 2 * draw(st.integers(2, 20)))
     fragments = [part for frame in parts for part in frame]
     return pixels(*fragments, **counted, table=basic_table(*parts) if table == "basic" else b"")
 
