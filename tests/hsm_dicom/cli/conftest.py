@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import pty
 import select
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,8 +55,22 @@ class Result:
 Run = Callable[..., Result]
 
 
+@contextmanager
+def logging_as_before() -> Iterator[None]:
+    """What a command sets for the log of its process ends with the test."""
+    loggers = [logging.getLogger(name) for name in ("tokens", "hsm_dicom", "py.warnings")]
+    before = [(logger, logger.handlers, logger.level) for logger in loggers]
+    try:
+        yield
+    finally:
+        for logger, handlers, level in before:
+            logger.handlers = handlers
+            logger.setLevel(level)
+        logging.captureWarnings(False)
+
+
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], state_folder: Path) -> Run:
+def run(capsys: pytest.CaptureFixture[str], state_folder: Path) -> Iterator[Run]:
     """Run a command in this process; its refusals are remembered for this test only."""
 
     def command(*arguments: object) -> Result:
@@ -65,7 +81,8 @@ def run(capsys: pytest.CaptureFixture[str], state_folder: Path) -> Run:
         assert "Traceback" not in err
         return Result(int(ended.value.code or 0), out, err)
 
-    return command
+    with logging_as_before():
+        yield command
 
 
 def run_program(*arguments: object, **environment: str) -> Result:

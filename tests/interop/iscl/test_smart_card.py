@@ -13,6 +13,7 @@ from hsm_dicom.network.iscl_transport import ISCLTransport
 from hsm_dicom.network.listener import Listener
 from hsm_dicom.network.transport import Secured
 from tests.hsm_dicom.iscl.lines import SECONDS, Ends, independent, meanwhile, settings, sockets
+from tests.hsm_dicom.network.pdus import associate_rq
 from tokens.secrets import Secrets
 
 
@@ -65,9 +66,10 @@ def test_a_listener_drives_a_card_from_the_threads_of_its_pool(makers: Ends, car
     with Listener("main", ("127.0.0.1", 0), transport, lambda secured, _: served.put(secured)) as listener:
         for number in range(5):
             connected = asking.connect(socket.create_connection(listener.address), "the listener", SECONDS)
+            request = associate_rq(calling=b"CT%d" % number)
+            connected.socket.sendall(request)
             accepted = served.get(timeout=SECONDS)
-            connected.socket.sendall(b"%d" % number)
-            assert accepted.socket.recv(10) == b"%d" % number
+            assert accepted.socket.recv(len(request)) == request
             connected.socket.close()
             accepted.socket.close()
         assert listener.counts.secured == 5
