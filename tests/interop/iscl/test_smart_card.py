@@ -10,7 +10,8 @@ import pytest
 
 from hsm_dicom.iscl import AuthenticationError, ErrorCode, ISCLContext, ISCLSocket
 from hsm_dicom.network.iscl_transport import ISCLTransport
-from hsm_dicom.network.listener import Listener
+from hsm_dicom.network.listener import Address, Listener
+from hsm_dicom.network.negotiation import AssociateRequest
 from hsm_dicom.network.transport import Secured
 from tests.hsm_dicom.iscl.lines import SECONDS, Ends, independent, meanwhile, settings, sockets
 from tests.hsm_dicom.network.pdus import associate_rq
@@ -62,14 +63,20 @@ def test_two_peers_at_once_are_authenticated_one_after_the_other(makers: Ends, c
 def test_a_listener_drives_a_card_from_the_threads_of_its_pool(makers: Ends, card: Secrets) -> None:
     transport = ISCLTransport(ISCLContext(settings(), makers.ours, authentication=card))
     asking = ISCLTransport(ISCLContext(settings(), makers.theirs))
-    served: queue.SimpleQueue[Secured] = queue.SimpleQueue()
-    with Listener("main", ("127.0.0.1", 0), transport, lambda secured, _: served.put(secured)) as listener:
+    served: queue.SimpleQueue[tuple[Secured, AssociateRequest]] = queue.SimpleQueue()
+
+    def serve(secured: Secured, _: Address, request: AssociateRequest) -> None:
+        served.put((secured, request))
+
+    with Listener("main", ("127.0.0.1", 0), transport, serve) as listener:
         for number in range(5):
             connected = asking.connect(socket.create_connection(listener.address), "the listener", SECONDS)
-            request = associate_rq(calling=b"CT%d" % number)
-            connected.socket.sendall(request)
-            accepted = served.get(timeout=SECONDS)
-            assert accepted.socket.recv(len(request)) == request
+            connected.socket.sendall(associate_rq(calling=b"CT%d" % number))
+            accepted, request = served.get(timeout=SECONDS)
+            assert request.calling_ae_title == f"CT{number}"
+            accepted.socket.setblocking(True)
+            connected.socket.sendall(b"%d" % number)
+            assert accepted.socket.recv(10) == b"%d" % number
             connected.socket.close()
             accepted.socket.close()
         assert listener.counts.secured == 5
