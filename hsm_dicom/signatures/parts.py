@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from hsm_dicom.dataset.tags import is_private
+
 
 def _tags(text: str) -> frozenset[int]:
     return frozenset(int(tag.replace(",", ""), 16) for tag in text.split())
@@ -87,7 +89,7 @@ SEEN = _tags(
 
 def is_drawn_over(tag: int) -> bool:
     """Return whether the tag is one of an overlay (60xx) or a curve (50xx), drawn over the picture (PS3.5 7.6)."""
-    return tag >> 24 in (0x50, 0x60) and not tag & 0x10000
+    return tag >> 24 in (0x50, 0x60) and not is_private(tag) and tag & 0xFFFF != 0
 
 
 def is_of_picture(tag: int) -> bool:

@@ -10,7 +10,7 @@ import pytest
 from hsm_dicom.signatures import SigningRequest, sign, verify
 from hsm_dicom.signatures.verdict import Judge, SignatureVerdict
 from hsm_dicom.trust import TrustStore
-from tests.hsm_dicom.dataset.samples import encode
+from tests.hsm_dicom.dataset.samples import encode, sample
 from tests.hsm_dicom.signatures.tampering import report
 from tests.interop.dcmsign.dcmsign import Dcmsign
 from tests.pki import Authority, Identity
@@ -21,13 +21,20 @@ def judged(path: Path, authority: Authority) -> SignatureVerdict:
     return verdict
 
 
+@pytest.mark.parametrize("content", [encode(report()), sample()], ids=["report", "image-with-overlay"])
 @pytest.mark.parametrize("signed_by", ["ours", "dcmsign"])
 @pytest.mark.parametrize("options", [("+g",), ("+p", "512", "64"), ("+g", "+p", "512", "64"), ("-e",)])
 def test_group_lengths_and_padding_leave_the_verdict_as_it_is(
-    signed_by: str, options: tuple[str, ...], dcmsign: Dcmsign, authority: Authority, signer: Identity, tmp_path: Path
+    content: bytes,
+    signed_by: str,
+    options: tuple[str, ...],
+    dcmsign: Dcmsign,
+    authority: Authority,
+    signer: Identity,
+    tmp_path: Path,
 ) -> None:
     plain, signed, rewritten = (tmp_path / f"{name}.dcm" for name in ("plain", "signed", "rewritten"))
-    plain.write_bytes(encode(report()))
+    plain.write_bytes(content)
     if signed_by == "ours":
         sign(plain, signed, signer.key, SigningRequest(signer.der, purpose=1))
     else:
