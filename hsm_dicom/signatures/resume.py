@@ -25,6 +25,7 @@ from hsm_dicom.dataset.tags import format_path
 from hsm_dicom.dataset.values import read_text
 from hsm_dicom.signatures.algorithms import mac_algorithm
 from hsm_dicom.signatures.amend import removal_edits
+from hsm_dicom.signatures.anomalies import Weight
 from hsm_dicom.signatures.errors import ResumeConflictError
 from hsm_dicom.signatures.profiles import SOP_INSTANCE_UID
 from hsm_dicom.signatures.read import SignatureItem, signature_items
@@ -167,5 +168,8 @@ def _request_difference(
 def _broken_reason(path: str, found: SignatureItem) -> str:
     for signature in verify(path).signatures:
         if signature.uid == found.uid and signature.place == found.level.path:
+            questions = [anomaly.clause for anomaly in signature.anomalies if anomaly.weight >= Weight.QUESTION]
+            if signature.intact and questions:
+                return f"it may not be what was signed: {'; '.join(questions)}"
             return "" if signature.intact else f"its signature is not intact: {signature.reason.rstrip('.')}"
     return "its signature is gone"

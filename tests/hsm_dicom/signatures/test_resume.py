@@ -17,6 +17,7 @@ from hsm_dicom.signatures import (
     sign,
 )
 from tests.hsm_dicom.dataset.samples import KINDS, data_set, encode, sample
+from tests.hsm_dicom.signatures.tampering import CONTENT, changed, report, wrap
 from tests.pki import Authority, Identity
 
 TOKEN = b"\x30\x03\x02\x01\x05"
@@ -158,3 +159,12 @@ def test_in_place_a_file_that_was_changed_since_is_a_conflict(
     native.write_bytes(native.read_bytes().replace(b"Muster", b"Mister"))
     with pytest.raises(ResumeConflictError, match="not intact"):
         find_earlier_signature(str(native), None, base)
+
+
+def test_in_place_an_object_in_question_is_a_conflict(tmp_path: Path, signer: Identity, base: SigningRequest) -> None:
+    path = tmp_path / "report.dcm"
+    path.write_bytes(encode(report()))
+    sign(path, None, signer.key, base)
+    wrapped = changed(path, wrap(CONTENT))
+    with pytest.raises(ResumeConflictError, match="it may not be what was signed: content of the object may have been"):
+        find_earlier_signature(str(wrapped), None, base)
