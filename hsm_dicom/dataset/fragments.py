@@ -36,6 +36,8 @@ from hsm_dicom.dataset.vr import FORMS, SHORT, UNKNOWN
 
 _TAG = re.compile(rb"\xfe\xff[\x00\xdd]\xe0")
 _HEADER = 8
+_HEADERS = 64 * _HEADER
+"""Octets that are read for the header of a fragment: many, where fragments are small."""
 _MOST_PADDING = 4096
 """Octets before an Item tag in which an end marker is looked for."""
 
@@ -122,6 +124,8 @@ class EncapsulatedPixelData:
     def _surplus(self) -> Defect | None:
         frame = Codestream()
         for number, (start, end) in enumerate(self.fragments(), 1):
+            if start == end:
+                continue
             if begins_codestream(self.source.read(start, min(end, start + LONGEST_START))):
                 frame = Codestream()
             for at in range(start, end, CHUNK):
@@ -134,9 +138,12 @@ class EncapsulatedPixelData:
     def fragments(self) -> Iterator[tuple[int, int]]:
         """Start and end of each fragment's content; the Basic Offset Table is none of them."""
         at, last = self._table_end, self.place.end - _HEADER
+        window, base = b"", at
         while at < last:
+            if not 0 <= at - base <= len(window) - _HEADER:
+                window, base = self.source.read(at, min(self.place.end, at + _HEADERS)), at
             start = at + _HEADER
-            at = start + _u32(self.source, at + 4)
+            at = start + int.from_bytes(window[start - 4 - base : start - base], "little")
             yield start, at
 
     @cached_property
@@ -214,6 +221,8 @@ class EncapsulatedPixelData:
         by_chance = 0
         frame = _FrameReader(self.source) if has_markers(self.syntax) else None
         for number, (start, end) in enumerate(self.fragments(), 1):
+            if end - start < len(ITEM_TAG):
+                continue
             if frame is not None:
                 frame.enter(start, end)
             for at, tag in self._tags(start, end):
@@ -223,7 +232,7 @@ class EncapsulatedPixelData:
                     if not joined:
                         yield Defect(DefectKind.JOINED, f"{where} the tag of another fragment's Item", at)
                     joined = True
-                elif not is_item and self._is_delimiter(at, end):
+                elif not is_item and (by_chance == MOST_BY_CHANCE or self._is_delimiter(at, end)):
                     if not swallowed:
                         yield Defect(DefectKind.SWALLOWED, f"{where} the end of Pixel Data and what follows it", at)
                     swallowed = True

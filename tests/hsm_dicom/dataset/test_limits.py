@@ -9,7 +9,8 @@ import pytest
 from hsm_dicom.dataset import DicomFile, MalformedDataSetError
 from hsm_dicom.signatures.coverage import Share, coverage
 from hsm_dicom.signatures.mac import feed_covered
-from tests.hsm_dicom.dataset.samples import KINDS, element, item, part10, sample
+from tests.hsm_dicom.dataset.frames import DELIMITER, ITEM, jpeg_frame
+from tests.hsm_dicom.dataset.samples import KINDS, SEQUENCE_END, element, item, part10, sample
 
 
 def streamed(path: Path) -> bytes:
@@ -69,3 +70,30 @@ def test_more_signed_items_than_any_object_has_are_refused(tmp_path: Path, monke
             continue
         with pytest.raises(MalformedDataSetError, match="more than 2 Items hold signatures"):
             DicomFile.open(path)
+
+
+def test_more_pixel_data_than_any_object_has_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hsm_dicom.dataset.notes.MAX_ENCAPSULATED", 2)
+    path = tmp_path / "x.dcm"
+    pixels = element(0x7FE00010, "OB", item(b"") + item(b"data") + SEQUENCE_END, 0xFFFFFFFF)
+    for count in (2, 3):
+        path.write_bytes(part10(element(0x00880200, "SQ", item(pixels) * count), "1.2.840.10008.1.2.4.50"))
+        if count == 2:
+            DicomFile.open(path).close()
+            continue
+        with pytest.raises(MalformedDataSetError, match="more than 2 Data Sets hold Pixel Data"):
+            DicomFile.open(path)
+
+
+@pytest.mark.parametrize("tag", [ITEM, DELIMITER])
+def test_octets_of_tags_more_often_than_by_chance_are_not_looked_into(
+    tag: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hsm_dicom.dataset.fragments.MOST_BY_CHANCE", 4)
+    path = tmp_path / "x.dcm"
+    for count in (4, 5):
+        frame = jpeg_frame((tag + b"\1\2\3\4") * count)
+        pixels = element(0x7FE00010, "OB", item(b"") + item(frame) + SEQUENCE_END, 0xFFFFFFFF)
+        path.write_bytes(part10(pixels, "1.2.840.10008.1.2.4.50"))
+        with DicomFile.open(path) as file:
+            assert len(file.encapsulated[0].defects) == count - 4
