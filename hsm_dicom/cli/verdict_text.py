@@ -47,8 +47,10 @@ def print_block(verdict: FileVerdict) -> None:
         output.say((whose, output.QUIET), indent=2)
     for one in verdict.signatures:
         _print_signature(one)
-    if verdict.outcome in (Outcome.NO_SIGNATURE, Outcome.POLICY_NOT_MET):
-        output.outcome(False, f"{shown(verdict.text)}", indent=2)
+    if verdict.outcome is Outcome.NO_SIGNATURE:
+        output.outcome(False, shown(verdict.text), indent=2)
+    elif verdict.unmet:
+        output.outcome(False, shown(f"The policy is not met: {' '.join(verdict.unmet)}"), indent=2)
 
 
 def _print_signature(verdict: SignatureVerdict) -> None:

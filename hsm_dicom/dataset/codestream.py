@@ -69,6 +69,15 @@ def begins_frame(data: bytes) -> bool:
     return data.startswith(starts) or is_rle_header(data[:RLE_HEADER])
 
 
+def begins_as(syntax: str, data: bytes) -> bool:
+    """Return whether these octets may begin Pixel Data of this Transfer Syntax; True where it prescribes no start."""
+    number = re.fullmatch(r"1\.2\.840\.10008\.1\.2\.4\.(\d+)", syntax)
+    if number is None or is_video(syntax) or not has_markers(syntax):
+        return True
+    is_jpeg = int(number[1]) < 90
+    return data.startswith(_START_OF_IMAGE if is_jpeg else (_START_OF_CODESTREAM, *_OTHER_STARTS[2:3]))
+
+
 def begins_codestream(data: bytes) -> bool:
     """Return whether these octets begin a codestream of JPEG, JPEG-LS or JPEG 2000."""
     return data.startswith((_START_OF_IMAGE, _START_OF_CODESTREAM))

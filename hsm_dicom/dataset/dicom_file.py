@@ -20,6 +20,7 @@ from hsm_dicom.dataset.fragments import EncapsulatedPixelData, OffsetTables
 from hsm_dicom.dataset.source import Source, inflate, open_source
 from hsm_dicom.dataset.tags import LENGTH_TO_END, NUMBER_OF_FRAMES, Path, format_path
 from hsm_dicom.dataset.transfer_syntax import TransferSyntax
+from hsm_dicom.dataset.vr import PLAIN, Reading
 from hsm_dicom.dataset.walker import Walker
 
 _LONGEST_IS = 12
@@ -143,7 +144,7 @@ class DicomFile(EncodedFile):
     main: DataSet
     signed_items: tuple[tuple[Path, int, int], ...]
     encapsulated_places: tuple[EncapsulatedPlace, ...]
-    guess_private: bool
+    reading: Reading
     overpadded: tuple[tuple[Path, int], ...]
     unsignable_inside: tuple[tuple[Path, Element], ...]
 
@@ -152,7 +153,7 @@ class DicomFile(EncodedFile):
         cls,
         path: str | os.PathLike[str],
         *,
-        guess_private: bool = False,
+        reading: Reading = PLAIN,
         note_padding: bool = False,
         bare: bool = False,
         content: bytes | None = None,
@@ -173,7 +174,7 @@ class DicomFile(EncodedFile):
             head, syntax, meta = FileMeta(0, find_bare_syntax(file), ()) if is_bare else read_file_meta(file)
             if syntax.deflated:
                 source = inflate(file, head)
-            walker = Walker(source, syntax, guess_private=guess_private)
+            walker = Walker(source, syntax, reading=reading)
             walker.overpadded = [] if note_padding else None
             elements = walker.data_set(head, source.size)
             if elements and elements[0].tag >> 16 == 0x0002:
@@ -193,7 +194,7 @@ class DicomFile(EncodedFile):
             main=main,
             signed_items=tuple(walker.signed_items),
             encapsulated_places=tuple(walker.encapsulated),
-            guess_private=guess_private,
+            reading=reading,
             overpadded=tuple(walker.overpadded or ()),
             unsignable_inside=tuple(walker.unsignable_inside),
         )
@@ -279,7 +280,7 @@ class DicomFile(EncodedFile):
         return self._descend(path)[1]
 
     def _walker(self) -> Walker:
-        return Walker(self.source, self.syntax, guess_private=self.guess_private)
+        return Walker(self.source, self.syntax, reading=self.reading)
 
     def _descend(self, path: Path) -> tuple[DataSet, tuple[int, ...]]:
         level = self.main

@@ -34,7 +34,7 @@ from hsm_dicom.dataset.tags import (
     name_element,
 )
 from hsm_dicom.dataset.transfer_syntax import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN
-from hsm_dicom.dataset.vr import FORMS, SHORT, STRINGS, ImplicitVRs
+from hsm_dicom.dataset.vr import FORMS, PLAIN, SHORT, STRINGS, ImplicitVRs
 
 _PREAMBLE = 128
 _PREFIX = b"DICM"
@@ -356,7 +356,7 @@ def _items(ds: Any, tag: int, path: Path) -> Iterator[tuple[Path, Any]]:
 
 def _vr(element: Any) -> str:
     """The VR as it is encoded or, in implicit VR, that of PS3.6."""
-    return str(element.VR) if element.VR is not None else ImplicitVRs(guess_private=False).vr(int(element.tag))
+    return str(element.VR) if element.VR is not None else ImplicitVRs(PLAIN).vr(int(element.tag))
 
 
 def _meta_values(data: bytes) -> dict[int, tuple[str, bytes]]:

@@ -43,11 +43,15 @@ _ENCAPSULATED = (
 )
 
 
+_DEFLATED_JPIP = ("1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205")
+"""JPIP Referenced Deflate and JPIP HTJ2K Referenced Deflate (PS3.5 A.7, A.13)."""
+
+
 def transfer_syntax(uid: str) -> TransferSyntax | None:
     """Look up a Transfer Syntax UID; None if it is private, unknown, or not for Data Sets in files."""
     native = _NATIVE_BY_UID.get(uid)
     if native is not None:
         return native
     if uid in _ENCAPSULATED or uid.startswith("1.2.840.10008.1.2.4."):
-        return TransferSyntax(uid, encapsulated=True)
+        return TransferSyntax(uid, encapsulated=True, deflated=uid in _DEFLATED_JPIP)
     return None

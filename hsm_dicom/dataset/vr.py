@@ -7,6 +7,7 @@ these leave it open, as DCMTK does: VRs enter the MAC byte stream, so signer and
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import NamedTuple
 
 SHORT, LONG, UNKNOWN, SEQUENCE = range(4)
 """Forms of an explicit VR header: 16-bit length; reserved field and 32-bit length; the same, VR UN; the same, VR SQ."""
@@ -49,20 +50,42 @@ _BY_WAVEFORM_BITS = frozenset((0x5400100A, 0x54001010))
 _WORDS = frozenset((0x00281200, 0x00283006, 0x7FE00010))
 
 
+class Reading(NamedTuple):
+    """How the elements of a whole object in implicit VR are read where PS3.6 leaves their VR open.
+
+    With ``guess_private`` private elements have the VR of pydicom's private dictionary. With ``bytes_for_words`` all
+    that may be OB or OW is OB (and US what may be US or OW), with ``signed`` all that may be US or SS is SS; without,
+    each is what `ImplicitVRs` decides.
+    """
+
+    guess_private: bool = False
+    bytes_for_words: bool = False
+    signed: bool = False
+
+
+PLAIN = Reading()
+"""The reading that signers and verifiers begin with."""
+
+
 class ImplicitVRs:
     """The VRs of one Data Set that was encoded without them.
 
     Some depend on elements of the same Data Set that come before: ``wanted`` tells how many bytes of such an element's
-    value to ``note``. With ``guess_private`` private elements have the VR of pydicom's private dictionary.
+    value to ``note``.
     """
 
-    def __init__(self, guess_private: bool) -> None:
-        self._guess_private = guess_private
+    def __init__(self, reading: Reading) -> None:
+        self._guess_private = reading.guess_private
+        self._chosen: dict[str, str] = {}
+        if reading.bytes_for_words:
+            self._chosen |= {"OB or OW": "OB", "US or OW": "US", "US or SS or OW": "US"}
+        if reading.signed:
+            self._chosen["US or SS"] = "SS"
         self._noted: dict[int, bytes] = {}
 
     def vr(self, tag: int) -> str:
         """The VR of PS3.5, which is UN for elements that PS3.6 does not have, and for private ones unless guessed."""
-        vr = _listed_vr(tag)
+        vr = (self._chosen and self._chosen.get(_open_choice(tag))) or _listed_vr(tag)
         if vr == "UN" and self._guess_private:
             creator = self._noted.get(tag >> 16 << 16 | tag >> 8 & 0xFF, b"")
             return _private_vr(tag, creator.strip(b" \0").decode("latin-1"))
@@ -103,6 +126,18 @@ def _listed_vr(tag: int) -> str:
         return "US"
     is_overlay_data = tag & 0xFF00FFFF == 0x60003000
     return "OW" if is_overlay_data or tag in _WORDS else "OB"
+
+
+@lru_cache(maxsize=8192)
+def _open_choice(tag: int) -> str:
+    """What PS3.6 lists where it leaves the VR open, else an empty string. Overlay Data is OW to everybody."""
+    from pydicom.datadict import dictionary_VR
+
+    try:
+        listed = dictionary_VR(tag)
+    except KeyError:
+        return ""
+    return "" if listed in FORMS or tag & 0xFF00FFFF == 0x60003000 else listed
 
 
 @lru_cache(maxsize=8192)

@@ -43,12 +43,14 @@ from hsm_dicom.dataset.transfer_syntax import IMPLICIT_VR_LITTLE_ENDIAN, Transfe
 from hsm_dicom.dataset.vr import (
     FORMS,
     LONG,
+    PLAIN,
     SEQUENCE,
     SHORT,
     STRINGS,
     SWAPPED_UNITS,
     UNKNOWN,
     ImplicitVRs,
+    Reading,
 )
 
 __all__ = ["ITEM_TAG", "Element", "Walker"]
@@ -69,14 +71,14 @@ _NEVER_SIGNED = frozenset((LENGTH_TO_END, MAC_PARAMETERS_SEQUENCE, DATA_SET_TRAI
 class Walker(Notes):
     """Walks levels of one source in one Transfer Syntax.
 
-    ``guess_private`` gives private elements of an implicit VR file the VR that pydicom's dictionary has for them,
-    instead of UN. All methods raise MalformedDataSetError.
+    ``reading`` says which VRs elements of an implicit VR file have where that is open. All methods raise
+    MalformedDataSetError.
     """
 
-    def __init__(self, source: Source, syntax: TransferSyntax, *, guess_private: bool = False) -> None:
+    def __init__(self, source: Source, syntax: TransferSyntax, *, reading: Reading = PLAIN) -> None:
         super().__init__(source)
         self._syntax = syntax
-        self._guess_private = guess_private
+        self._reading = reading
         order = ">" if syntax.big_endian else "<"
         self._header = Struct(order + ("HHI" if syntax.implicit_vr else "HH2sH")).unpack_from
         self._tag_and_length = Struct(order + "HHI").unpack_from
@@ -148,7 +150,7 @@ class Walker(Notes):
         implicit, verbatim = self._syntax.implicit_vr, self._syntax.verbatim
         looks_closer = not verbatim or self.overpadded is not None
         buffer, base, refill_at = self._buffer, self._base, self._refill_at
-        vrs = ImplicitVRs(self._guess_private)
+        vrs = ImplicitVRs(self._reading)
         new_element = tuple.__new__  # a third of what Element() costs
         previous = -1
         start = run = pos  # run: where the bytes begin that are not among the pieces yet

@@ -24,7 +24,7 @@ def why_unsignable(file: DicomFile, level: DataSet, element: Element) -> str:
     name = (not is_private(un.tag) and tag_name(un.tag)) or format_tag(un.tag)
     inside = path[len(level.path) :]
     place = f"{format_path(inside)}.{name} " if inside else ("it " if un.tag == element.tag else f"{name} ")
-    vr = ImplicitVRs(file.guess_private).vr(un.tag) if file.syntax.implicit_vr else "UN"
+    vr = ImplicitVRs(file.reading).vr(un.tag) if file.syntax.implicit_vr else "UN"
     size = un.end - un.value
     if vr != "UN" and FORMS[vr] == SHORT and size > 0xFFFF:
         return (

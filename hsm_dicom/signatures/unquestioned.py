@@ -17,6 +17,7 @@ from hsm_dicom.signatures.errors import QuestionedObjectError
 from hsm_dicom.signatures.outside import OutsideContent
 from hsm_dicom.signatures.profiles import SOP_CLASS_UID, SOP_INSTANCE_UID
 from hsm_dicom.signatures.read import SignatureItem, signature_items
+from hsm_dicom.signatures.remarks import Siblings
 from hsm_dicom.signatures.verify import find_anomalies
 
 
@@ -26,11 +27,13 @@ def require_unquestioned(file: DicomFile) -> None:
     Nothing is hashed: the findings are those that a verification has, whether the MACs fit or not.
     """
     items = signature_items(file)
-    outside = OutsideContent(file, items)
+    outside, siblings = OutsideContent(file, items), Siblings(items)
     for item in items:
         if item.historic:
             continue
-        clauses = [anomaly.clause for anomaly in find_anomalies(file, item, outside) if _is_refused(item, anomaly)]
+        clauses = [
+            anomaly.clause for anomaly in find_anomalies(file, item, outside, siblings) if _is_refused(item, anomaly)
+        ]
         if clauses:
             raise QuestionedObjectError(
                 f"{file.name}: the object may not be what was signed, and a change to its signatures would hide that. "

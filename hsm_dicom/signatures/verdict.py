@@ -28,8 +28,15 @@ from hsm_dicom.dataset.errors import DicomFileError
 from hsm_dicom.events import VerdictGiven, emit
 from hsm_dicom.signatures.anomalies import Weight
 from hsm_dicom.signatures.policy import Requirement, VerificationPolicy
+from hsm_dicom.signatures.remarks import other_certificate
 from hsm_dicom.signatures.verdict_coverage import covers_part, open_cautions, open_questions
-from hsm_dicom.signatures.verdict_trust import subject_of, trust_cautions, trust_doubt, trust_refusal
+from hsm_dicom.signatures.verdict_trust import (
+    other_certificate_of,
+    subject_of,
+    trust_cautions,
+    trust_doubt,
+    trust_refusal,
+)
 from hsm_dicom.signatures.verdict_when import moment_of, stamp_of, time_cautions, time_doubts
 from hsm_dicom.signatures.verdict_words import (
     Cause,
@@ -135,13 +142,21 @@ class Judge:
         questions = [*_anomalies(signature, Weight.QUESTION), *open_questions(signature)]
         cautions = [
             *_anomalies(signature, Weight.REMARK),
+            *self._other_certificate(signature),
             *open_cautions(signature),
             *self._weak_mac(signature),
             *time_cautions(signature, stamp, moment, tolerance),
             *(trust_cautions(trust, moment, now) if trust.trusted else ()),
         ]
         word, grounds = _weighed(against, doubts, questions, cautions)
+        grounds = list({(ground.code, ground.clause): ground for ground in grounds}.values())
         return SignatureVerdict(word, tuple(grounds), signature, signer, moment, trust, stamp)
+
+    def _other_certificate(self, signature: VerifiedSignature) -> Iterator[Ground]:
+        subject = other_certificate_of(signature.certificate, self.signers.store)
+        if subject:
+            remark = other_certificate(f"the certificate of {subject}, which was given, is for the same key")
+            yield Ground(remark.code, remark.clause, remark.detail)
 
     def _refused_mac(self, signature: VerifiedSignature) -> Iterator[Ground]:
         term = signature.mac_algorithm

@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import lru_cache
 
 from hsm_dicom.signatures.verdict_words import Cause, Ground, Moment, MomentKind, shown
-from hsm_dicom.trust import Caution, Policy, Reason, Trust, TrustVerdict
+from hsm_dicom.trust import Caution, Policy, Reason, Trust, TrustStore, TrustVerdict
 from hsm_dicom.trust.certificates import MalformedCertificate, name_text, read_certificate
 
 CLAUSES = {
@@ -42,6 +42,7 @@ CAUTION_CLAUSES = {
 }
 """A clause for everything that a trusted certificate leaves to be known."""
 
+_INCOMPLETE = "a certificate between the signer's and a trust anchor is missing"
 _VALIDITY = (Reason.EXPIRED, Reason.NOT_YET_VALID)
 
 
@@ -62,7 +63,8 @@ def trust_doubt(trust: TrustVerdict, moment: Moment) -> Ground | None:
         return Ground(trust.reason, clause.replace("had expired by", "has expired"), trust.text)
     if trust.trust is not Trust.CANNOT_TELL:
         return None
-    return Ground(trust.reason, CLAUSES[trust.reason], trust.text)
+    incomplete = trust.reason is Reason.NO_PATH
+    return Ground(trust.reason, _INCOMPLETE if incomplete else CLAUSES[trust.reason], trust.text)
 
 
 def trust_cautions(trust: TrustVerdict, moment: Moment, now: datetime) -> Iterator[Ground]:
@@ -92,6 +94,16 @@ def subject_of(certificate: bytes) -> str:
         return name_text(read_certificate(certificate, Policy.max_certificate_bytes).subject)
     except MalformedCertificate:
         return ""
+
+
+@lru_cache(maxsize=256)
+def other_certificate_of(certificate: bytes, store: TrustStore) -> str:
+    """The subject of another certificate for the same key that the store has; empty where there is none."""
+    try:
+        others = store.others_of_key(read_certificate(certificate, Policy.max_certificate_bytes))
+    except MalformedCertificate:
+        return ""
+    return name_text(others[0].subject) if others else ""
 
 
 def _outside_validity(trust: TrustVerdict, moment: Moment) -> Ground | None:

@@ -29,10 +29,12 @@ from hsm_dicom.dataset.transfer_syntax import (
     TransferSyntax,
 )
 from hsm_dicom.dataset.values import Identity, read_identity
+from hsm_dicom.dataset.vr import PLAIN, Reading
 from hsm_dicom.signatures import attributes as a
 from hsm_dicom.signatures.algorithms import MAC_ALGORITHMS
 from hsm_dicom.signatures.anomalies import Anomaly, Weight, has_weight
 from hsm_dicom.signatures.check import made_by, without_pad_byte
+from hsm_dicom.signatures.converted import CONVERTED, describe_reading
 from hsm_dicom.signatures.coverage import Coverage, coverage
 from hsm_dicom.signatures.dcmtk_stream import describe_cut
 from hsm_dicom.signatures.digests import Digests, TooMuchEffort
@@ -43,6 +45,7 @@ from hsm_dicom.signatures.mac import feed_covered, feed_own
 from hsm_dicom.signatures.outside import OutsideContent
 from hsm_dicom.signatures.profiles import Profile, profiles_met
 from hsm_dicom.signatures.read import UID_OF_FILE, Purpose, SignatureItem, parse_date_time, signature_items
+from hsm_dicom.signatures.remarks import Siblings, find_remarks
 
 
 class Finding(Enum):
@@ -58,6 +61,9 @@ class Finding(Enum):
     """The signature, or what it refers to, is incomplete or of an unknown kind."""
     HISTORIC = "historic"
     """It is kept in Original Attributes Sequence and signed what the object was once; there is nothing to check."""
+
+
+_SETTLED = (Finding.INTACT, Finding.HISTORIC)
 
 
 @dataclass(frozen=True)
@@ -118,14 +124,27 @@ def verify(path: str | os.PathLike[str]) -> VerifiedFile:
     with DicomFile.open(path, bare=True) as file:
         items = signature_items(file)
         found = _verify_open(file, items)
-        if not _lists_private_of_unknown_vr(file, items):
-            return found
-        with DicomFile.open(path, guess_private=True, bare=True) as guessed:
-            if guessed.state != file.state:
-                raise FileChangedError(file.name, "the file was changed while it was being read.")
-            others = _verify_open(guessed, signature_items(guessed)).signatures
-    pairs = zip(found.signatures, others, strict=True)
-    return replace(found, signatures=tuple(guess if guess.intact else plain for plain, guess in pairs))
+        if file.syntax.implicit_vr:
+            guess = _lists_private_of_unknown_vr(file, items)
+            for reading in (PLAIN, *CONVERTED)[not guess :]:
+                if all(one.finding in _SETTLED for one in found.signatures):
+                    break
+                found = _with_reading(found, path, file, reading._replace(guess_private=guess))
+        return found
+
+
+def _with_reading(found: VerifiedFile, path: str | os.PathLike[str], file: DicomFile, reading: Reading) -> VerifiedFile:
+    """What was found, with the signatures that hold only if the object is read so."""
+    with DicomFile.open(path, reading=reading, bare=True) as other:
+        if other.state != file.state:
+            raise FileChangedError(file.name, "the file was changed while it was being read.")
+        read_so = _verify_open(other, signature_items(other)).signatures
+    remarks = tuple(describe_reading(reading))
+    signatures = [
+        replace(new, anomalies=(*new.anomalies, *remarks)) if new.intact and not old.intact else old
+        for old, new in zip(found.signatures, read_so, strict=True)
+    ]
+    return replace(found, signatures=tuple(signatures))
 
 
 def _lists_private_of_unknown_vr(file: DicomFile, items: list[SignatureItem]) -> bool:
@@ -144,9 +163,9 @@ def _lists_private_of_unknown_vr(file: DicomFile, items: list[SignatureItem]) ->
 
 def _verify_open(file: DicomFile, items: list[SignatureItem]) -> VerifiedFile:
     digests = Digests(file, items)
-    outside = OutsideContent(file, items)
+    outside, siblings = OutsideContent(file, items), Siblings(items)
     identity = read_identity(file)
-    signatures = tuple(_verified(file, item, digests, outside) for item in items)
+    signatures = tuple(_verified(file, item, digests, outside, siblings) for item in items)
     file.demand_unchanged()
     return VerifiedFile(file.name, file.syntax.uid, identity, signatures)
 
@@ -161,7 +180,7 @@ def dump_macs(path: str | os.PathLike[str], folder: str | os.PathLike[str]) -> l
         items = signature_items(file)
         if not _lists_private_of_unknown_vr(file, items):
             return _dump(file, items, folder)
-    with DicomFile.open(path, guess_private=True, bare=True) as guessed:
+    with DicomFile.open(path, reading=Reading(guess_private=True), bare=True) as guessed:
         return _dump(guessed, signature_items(guessed), folder)
 
 
@@ -194,7 +213,9 @@ class _Refusal(Exception):
     anomalies: tuple[Anomaly, ...] = ()
 
 
-def _verified(file: DicomFile, item: SignatureItem, digests: Digests, outside: OutsideContent) -> VerifiedSignature:
+def _verified(
+    file: DicomFile, item: SignatureItem, digests: Digests, outside: OutsideContent, siblings: Siblings
+) -> VerifiedSignature:
     finding, reason = Finding.INTACT, ""
     anomalies: tuple[Anomaly, ...] = ()
     covers = None
@@ -202,7 +223,7 @@ def _verified(file: DicomFile, item: SignatureItem, digests: Digests, outside: O
         if item.mac is not None and not item.historic:
             covers = coverage(item.level, frozenset(item.mac.tags))
         _check(file, item, digests)
-        anomalies = find_anomalies(file, item, outside)
+        anomalies = find_anomalies(file, item, outside, siblings)
     except _Refusal as refusal:
         finding, reason, anomalies = refusal.finding, refusal.reason, refusal.anomalies
     intact = finding is Finding.INTACT
@@ -231,13 +252,16 @@ def _verified(file: DicomFile, item: SignatureItem, digests: Digests, outside: O
     )
 
 
-def find_anomalies(file: DicomFile, item: SignatureItem, outside: OutsideContent) -> tuple[Anomaly, ...]:
+def find_anomalies(
+    file: DicomFile, item: SignatureItem, outside: OutsideContent, siblings: Siblings
+) -> tuple[Anomaly, ...]:
     """Return all that a reader must know about an intact signature, from each module that looks for it."""
     return (
         *find_foreign_content(file, item),
         *find_fragment_defects(file, item),
         *find_open_level(file, item),
         *outside.find(item),
+        *find_remarks(file, item, siblings),
     )
 
 

@@ -206,6 +206,7 @@ def _no_path(search: PathSearch, store: TrustStore) -> Finding:
         Reason.NO_PATH,
         f"The certificate of its issuer {name_text(last.issuer)} is neither among the trust anchors nor "
         "among the intermediates given; add it where it belongs.",
+        is_indefinite=not store.anchors.has_name(last.issuer),
     )
 
 
@@ -221,7 +222,8 @@ def _verdict(
         sentence = f"{leaf} is trusted for {question.purpose}, by way of {_by_way_of(path)}."
         warnings = tuple(_warnings(path, statuses, question, policy, changes))
     else:
-        trust = Trust.CANNOT_TELL if finding.reason in _INDEFINITE else Trust.UNTRUSTED
+        is_indefinite = finding.is_indefinite or finding.reason in _INDEFINITE
+        trust = Trust.CANNOT_TELL if is_indefinite else Trust.UNTRUSTED
         reason = finding.reason
         verb = "cannot be judged" if trust is Trust.CANNOT_TELL else "is not trusted"
         sentence = f"{leaf} {verb} for {question.purpose}. {finding.sentence}"

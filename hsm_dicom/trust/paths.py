@@ -45,6 +45,10 @@ class Pool:
         """True where this very certificate, to the byte, is in the pool."""
         return fingerprint(certificate) in self._identities
 
+    def has_name(self, name: x509.Name) -> bool:
+        """True where a certificate of this subject is in the pool, whatever its key."""
+        return name_key(name) in self._by_subject
+
     def possible_issuers(self, certificate: x509.Certificate) -> list[x509.Certificate]:
         """Those whose name, and key identifier where both state one, fit the issuer of `certificate`; the
         ones with a matching key identifier first."""

@@ -8,15 +8,18 @@ worker processes by pickling. Nothing is trusted because it lies in the operatin
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import ocsp
 
 from hsm_dicom.trust.certificate_files import Sourced, read_certificate_file, read_pem_blocks
-from hsm_dicom.trust.certificates import MalformedCertificate, der_of, read_certificate
+from hsm_dicom.trust.certificates import MalformedCertificate, der_of, fingerprint, read_certificate
 from hsm_dicom.trust.crl import SourcedCrl
 from hsm_dicom.trust.errors import TrustFileError
 from hsm_dicom.trust.ocsp import SourcedOcspResponse
@@ -51,6 +54,7 @@ class TrustStore:
             tuple(ocsp_responses),
         )
         roots, others, lists, responses = self._parts
+        self._by_key: dict[bytes, list[x509.Certificate]] | None = None
         self.anchors = Pool(_read(roots, _certificate))
         self.intermediates = Pool(_read(others, _certificate))
         self.crls: Sequence[SourcedCrl] = _read(lists, _crl)
@@ -86,12 +90,30 @@ class TrustStore:
         """True where a CRL or an OCSP response was given."""
         return bool(self._parts[2] or self._parts[3])
 
+    def others_of_key(self, certificate: x509.Certificate) -> tuple[x509.Certificate, ...]:
+        """The anchors and intermediates that are for the same public key as this certificate, but are not it."""
+        if self._by_key is None:
+            by_key: dict[bytes, list[x509.Certificate]] = defaultdict(list)
+            for one in (*self.anchors, *self.intermediates):
+                by_key[_key_of(one)].append(one)
+            self._by_key = by_key
+        same = self._by_key.get(_key_of(certificate), ())
+        return tuple(one for one in same if fingerprint(one) != fingerprint(certificate))
+
     def __reduce__(self) -> tuple[type[TrustStore], tuple[tuple[Sourced, ...], ...]]:
         return type(self), self._parts
 
     def __repr__(self) -> str:
         anchors, intermediates, crls, responses = map(len, self._parts)
         return f"TrustStore({anchors} anchors, {intermediates} intermediates, {crls} CRLs, {responses} OCSP responses)"
+
+
+def _key_of(certificate: x509.Certificate) -> bytes:
+    """The SubjectPublicKeyInfo; empty for a key of a kind that cannot be read."""
+    try:
+        return certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    except (ValueError, UnsupportedAlgorithm):
+        return b""
 
 
 def _sourced(certificate: Sourced | x509.Certificate, source: str) -> Sourced:

@@ -70,10 +70,15 @@ class Revocation(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One reason against a certificate: the code and the sentence that goes with it."""
+    """One reason against a certificate: the code and the sentence that goes with it.
+
+    `is_indefinite` says that another certificate could change the answer (ETSI EN 319 102-1: INDETERMINATE,
+    NO_CERTIFICATE_CHAIN_FOUND).
+    """
 
     reason: Reason
     sentence: str
+    is_indefinite: bool = False
 
 
 @dataclass(frozen=True)

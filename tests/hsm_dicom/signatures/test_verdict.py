@@ -94,7 +94,7 @@ def test_a_short_key_counts_with_a_warning_unless_the_policy_refuses_it(desk: De
 
 
 def test_several_signatures_are_judged_apart(desk: Desk) -> None:
-    stranger = Authority("Somebody", key=new_key("rsa2048", 5)).issue("Stranger", key=new_key("rsa2048", 6))
+    stranger = Authority("Hospital CA", key=new_key("rsa2048", 5)).issue("Stranger", key=new_key("rsa2048", 6))
     twice = desk.sign(desk.sign(), stranger)
     verdict = judge().file(verify(twice))
     assert [one.word for one in verdict.signatures] == [Word.VALID, Word.INVALID]

@@ -18,17 +18,29 @@ from tests.pki import DAY, NOW, Authority, new_key
 
 
 def test_a_stranger_is_invalid(desk: Desk) -> None:
-    stranger = Authority("Somebody", key=new_key("rsa2048", 5)).issue("CT room", key=new_key("rsa2048", 6))
-    one = only(judge().file(desk.verified(signer=stranger)))
+    root = Authority("Somebody", key=new_key("rsa2048", 5))
+    found = desk.verified(signer=root.issue("CT room", key=new_key("rsa2048", 6)))
+    one = only(Judge.trusting(TrustStore([CA.certificate], [root.certificate])).file(found))
     assert one.text == "invalid, because no chain leads from the signer's certificate to a trust anchor"
     assert codes(one) == [Reason.NO_PATH]
+    impostor = Authority("Hospital CA", key=new_key("rsa2048", 5)).issue("CT room", key=new_key("rsa2048", 6))
+    assert only(judge().file(desk.verified(signer=impostor))).word is Word.INVALID
+
+
+def test_a_chain_that_is_incomplete_cannot_be_told(desk: Desk) -> None:
+    """ETSI EN 319 102-1 has INDETERMINATE for it: the certificate that is missing may be one of the hospital's."""
+    issuer = Authority("Somebody", key=new_key("rsa2048", 5))
+    one = only(judge().file(desk.verified(signer=issuer.issue("CT room", key=new_key("rsa2048", 6)))))
+    assert one.text == "cannot tell, because a certificate between the signer's and a trust anchor is missing"
+    assert codes(one) == [Reason.NO_PATH]
+    assert "The certificate of its issuer CN=Somebody is neither among" in one.grounds[0].detail
 
 
 def test_an_intermediate_from_a_file_completes_the_chain(desk: Desk) -> None:
     between = CA.authority("Devices CA", key=new_key("rsa2048", 5))
     found = desk.verified(signer=between.issue("MR room", key=new_key("rsa2048", 6)))
     crls = [Sourced(CA.crl(), "ca.crl"), Sourced(between.crl(), "devices.crl")]
-    assert only(judge().file(found)).word is Word.INVALID
+    assert only(judge().file(found)).word is Word.CANNOT_TELL
     complete = Judge.trusting(TrustStore([CA.certificate], [between.certificate], crls))
     assert only(complete.file(found)).text == "valid"
 

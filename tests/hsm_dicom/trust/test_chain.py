@@ -66,14 +66,14 @@ def test_without_revocation_data_the_verdict_says_that_nothing_was_looked_at() -
 
 def test_a_missing_intermediate_is_named() -> None:
     verdict = judge(SIGNER, intermediates=[])
-    assert (verdict.trust, verdict.reason) == (Trust.UNTRUSTED, Reason.NO_PATH)
+    assert (verdict.trust, verdict.reason) == (Trust.CANNOT_TELL, Reason.NO_PATH)
     assert "CN=Middle CA" in verdict.text
 
 
 def test_another_ca_is_refused_by_name() -> None:
     stranger = Authority("Other CA")
     verdict = judge(stranger.issue("Signer"), intermediates=[stranger.certificate])
-    assert verdict.reason is Reason.NO_PATH
+    assert (verdict.trust, verdict.reason) == (Trust.UNTRUSTED, Reason.NO_PATH)
     assert "CN=Other CA" in verdict.text
     assert "self-signed" in verdict.text
 

@@ -73,7 +73,7 @@ def outline(*verdicts: FileVerdict, by: Judge | None = None) -> Outline:
 @pytest.fixture
 def many(desk: Desk) -> list[FileVerdict]:
     """One file of every kind."""
-    stranger = Authority("Somebody", key=new_key("rsa2048", 5)).issue("Stranger", key=new_key("rsa2048", 6))
+    stranger = Authority("Hospital CA", key=new_key("rsa2048", 5)).issue("Stranger", key=new_key("rsa2048", 6))
     broken = desk.sign("examples_rgb_color.dcm")
     broken.write_bytes(broken.read_bytes().replace(b"CompressedSamples", b"DompressedSamples", 1))
     paths = [
