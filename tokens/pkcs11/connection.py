@@ -64,8 +64,9 @@ class Connection(SessionPool):
         whatever `job` raises that is no PKCS#11 error.
         """
         heals = [self._recover, self._begin_anew]
-        looked_anew = False
+        vanished: Exception | None = None
         while True:
+            generation = self._generation
             try:
                 result = self._attempt(job)
             except AttemptFailed as failed:
@@ -73,13 +74,21 @@ class Connection(SessionPool):
                     raise failed.error from None
                 if not is_healable(failed.error):
                     raise self._hopeless(failed.error, doing) from failed.error
-                if isinstance(failed.error, HANDLE_LOST) and not looked_anew:
-                    looked_anew = True  # the object may be there, under another handle, and the login be well
+                if isinstance(failed.error, HANDLE_LOST) and vanished is None:
+                    vanished = failed.error  # the object may be there, under another handle, and the login be well
                     self._forget_handles()
                     continue
                 self._failing = True
                 if not heals or not heals.pop(0)(failed):
                     raise self._lost(doing, failed.error) from failed.error
+            except (NoSuchKey, NotAPrivateKey):
+                # SoftHSM whose token was taken away keeps the login and shows no objects, even when it is back. Only an
+                # object that was there a moment ago gives reason to heal anything.
+                if vanished is None or not heals:
+                    raise
+                self._failing = True
+                if not heals.pop(0)(AttemptFailed(vanished, generation)):
+                    raise
             else:
                 self._failing = False
                 if len(heals) < 2:
