@@ -32,6 +32,7 @@ from hsm_dicom.dataset.tags import (
     Path,
     describe_tag,
     name_element,
+    tag_name,
 )
 from hsm_dicom.dataset.transfer_syntax import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN
 from hsm_dicom.dataset.vr import FORMS, PLAIN, SHORT, STRINGS, ImplicitVRs
@@ -40,6 +41,7 @@ _PREAMBLE = 128
 _PREFIX = b"DICM"
 _ITEM = b"\xfe\xff\x00\xe0"
 _META_LENGTH, _SOP_CLASS_IN_META, _TRANSFER_SYNTAX = 0x00020000, 0x00020002, 0x00020010
+_IN_META = {_SOP_CLASS_IN_META: 0x00080016, 0x00020003: 0x00080018}
 _OCTETS = {"OB", "UN"}
 
 
@@ -240,6 +242,9 @@ class _Repair:
             raise MediaDirectoryError(self._file.name, "is a DICOMDIR, the directory of a medium; it is not repaired.")
         if uids[_TRANSFER_SYNTAX] == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN.encode():
             raise self._refusal("it is deflated")
+        for repeated, tag in _IN_META.items():
+            if not meta.get(repeated, ("", b""))[1] and not _raw(ds, tag):
+                raise self._refusal(f"it has no {tag_name(tag)}, which the file meta information has to name")
         if DIGITAL_SIGNATURES_SEQUENCE in ds or MAC_PARAMETERS_SEQUENCE in ds:
             raise self._refusal("it carries signatures, which cover it as it is")
 

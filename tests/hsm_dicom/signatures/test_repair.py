@@ -183,6 +183,7 @@ def odd_number() -> bytes:
         (lambda: CT[:-3000], r"PixelData has \d+ octets instead of 32768"),
         (lambda: CT + bytes(8) + b"text", "cannot be repaired"),
         (lambda: sample("deflated")[132:], "it is deflated"),
+        (lambda: part10(element(0x00100020, "LO", b"A ")) + bytes(8), "it has no SOPClassUID, which the file meta"),
         (lambda: b"no DICOM" * 50, "the prefix DICM of PS3.10 is missing"),
     ],
 )
