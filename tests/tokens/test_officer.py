@@ -139,6 +139,20 @@ def test_a_wrong_officers_pin_is_presented_once(token: TestToken, state_folder: 
     log_in(token, token.pin)
 
 
+def test_an_unclear_answer_to_the_officers_pin_is_a_refusal(token: TestToken, proxy: Proxy) -> None:
+    proxy.rule("C_Login rv=0x30")
+    code = """
+from tokens.pkcs11.officer import set_user_pin
+from tokens.pkcs11.search import find_token
+token = find_token(module, Pkcs11Uri.parse(uris[1])).info
+for _ in range(3):
+    said(lambda: set_user_pin(module, token, FromEnvironment("SO"), FromEnvironment("USER")))
+"""
+    uri = proxy.serving(token.uri(pin=False))
+    so_pin = os.environ[token.so_pin.removeprefix("env:")]
+    assert play(code, proxy, uri, so_pin=so_pin) == ["PinRefused", "PinNotPresented", "PinNotPresented"]
+
+
 def test_whoever_is_locked_out_is_told_the_command_that_keeps_the_keys(token: TestToken, info) -> None:
     from pkcs11 import TokenFlag
 
