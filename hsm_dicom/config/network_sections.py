@@ -103,7 +103,8 @@ class ListenerSection(Section):
     store: FilePath | None = None
     """The folder that takes received SOP Instances; without it, only Verification is served."""
     check_signatures: bool = False
-    """Refuse an instance whose digital signature does not hold."""
+    """Refuse an instance whose digital signature does not hold. Unsigned instances are accepted, and signatures by any
+    certificate, also one that the sender made: who signed is not asked."""
     sop_classes: Literal["storage", "any"] | tuple[Text, ...] = "storage"
     """Which SOP Classes are stored: those of the standard with the retired ones, any, or these UIDs and keywords."""
     largest_object_mib: Annotated[int, Field(ge=1, le=1 << 20)] = 4096

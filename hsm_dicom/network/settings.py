@@ -157,8 +157,9 @@ class Limits:
 class StorageSettings:
     """What a listener does with the SOP Instances that it receives.
 
-    `folder` takes them. With `check_signatures`, an instance whose digital signature does not hold is refused. A Data
-    Set of more than `largest_object_mib` MiB (of 1048576 bytes) is refused as well. `sop_classes` are accepted.
+    `folder` takes them. With `check_signatures`, an instance whose digital signature does not hold is refused; unsigned
+    instances and signatures by any certificate are accepted. A Data Set of more than `largest_object_mib` MiB (of
+    1048576 bytes) is refused as well. `sop_classes` are accepted.
     """
 
     folder: Path

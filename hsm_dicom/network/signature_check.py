@@ -8,22 +8,27 @@ from hsm_dicom.dataset import DicomFileError
 from hsm_dicom.signatures.anomalies import Weight, has_weight
 from hsm_dicom.signatures.verify import Finding, verify
 
+_REFUSALS = {
+    Finding.BROKEN: "A digital signature does not hold: it was changed.",
+    Finding.PARTIAL: "A digital signature (by dcmsign) protects a part only.",
+    Finding.UNCHECKABLE: "A digital signature is incomplete or of unknown kind.",
+}
+
 
 def check_signatures(path: Path) -> str | None:
-    """Why a file is refused, as a sentence of at most 64 characters; None for one whose signatures all hold.
+    """Return why a file is refused, as a sentence of at most 64 characters; None for one whose signatures all hold.
 
-    A file without signatures passes. This is mathematics alone: whether a signer is trusted, `hsm-dicom verify` says. A
-    signature that fits, of an object that may not be what was signed, does not pass.
+    This is mathematics alone, and no protection against forgers: a file without signatures passes, and so does one
+    with signatures by a certificate that its sender made, over whatever the sender chose. Who signed, and what is
+    covered, `hsm-dicom verify` says.
     """
     try:
         signatures = verify(path).signatures
     except DicomFileError:
         return "It is not read as a DICOM file."
     for signature in signatures:
-        if signature.finding is Finding.BROKEN:
-            return "A digital signature does not hold: it was changed."
-        if signature.finding is Finding.UNCHECKABLE:
-            return "A digital signature is incomplete or of unknown kind."
+        if signature.finding in _REFUSALS:
+            return _REFUSALS[signature.finding]
         if has_weight(signature.anomalies, Weight.QUESTION):
             return "The object may not be what its digital signature is for."
     return None
