@@ -3,7 +3,8 @@
 tags, transfer_syntax, vr     what PS3.5 and PS3.6 say about tags, Transfer Syntaxes and VRs
 source                        bytes in spans, from a file or from memory
 element                       what a walk yields
-walker, refusals              the walk: elements, their places, their share of a MAC byte stream; how it says no
+walker, notes, refusals       the walk: elements, their places, their share of a MAC byte stream; how it says no
+fragments, codestream         encapsulated Pixel Data: whether its fragments hold together; how frames begin and end
 file_meta, bare               the File Meta Information, and how a Data Set without one is encoded
 dicom_file                    a file that was walked, level by level
 values                        values for people to see

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
-from itertools import pairwise
 from struct import iter_unpack, unpack
 
 from hsm_dicom.dataset.codestream import (
@@ -191,26 +190,26 @@ class EncapsulatedPixelData:
     def _fits_basic(self) -> bool:
         value, end = self.place.value + _HEADER, self._table_end
         count = (end - value) // 4
-        if is_video(self.syntax):
-            fits = count in (1, self.frames)
-        else:
-            fits = count == self.frames if self.frames is not None else count <= self._count
-        if not fits or (end - value) % 4:
+        # Some writers list every fragment of a frame; such a table holds the fragments together all the better.
+        usual = (1, self.frames) if is_video(self.syntax) else (self.frames, self._count)
+        if (end - value) % 4 or not (count in usual or self.frames is None):
             return False
-        offsets = unpack(f"<{count}I", self.source.read(value, end))
-        if offsets[0] != 0 or any(after <= before for before, after in pairwise(offsets)):
-            return False
-        if is_video(self.syntax):
-            return bool(offsets[-1] < self.place.end - end)
         items = (start - _HEADER - end for start, _ in self.fragments())
-        return all(offset in items for offset in offsets)  # goes on behind the Item that was found
+        previous = -1
+        for offset in _numbers(self.source, value, end, "<I"):
+            if offset <= previous or (previous < 0) != (offset == 0) or offset >= self.place.end - end:
+                return False
+            if not is_video(self.syntax) and offset not in items:  # goes on behind the Item that was found
+                return False
+            previous = offset
+        return True
 
     def _fits_extended(self) -> bool:
         spans = [span or (0, 0) for span in (self.tables.offsets, self.tables.lengths)]
         if any(end - start != 8 * self._count for start, end in spans):
             return False
-        columns = [iter_unpack("<Q", self.source.read(*span)) for span in spans]
-        for (offset,), (length,), (start, end) in zip(*columns, self.fragments(), strict=True):
+        columns = [_numbers(self.source, *span, "<Q") for span in spans]
+        for offset, length, (start, end) in zip(*columns, self.fragments(), strict=True):
             if offset != start - _HEADER - self._table_end or end - start - length not in (0, 1):
                 return False
         return True
@@ -327,3 +326,10 @@ class _FrameReader:
 
 def _u32(source: Source, at: int) -> int:
     return int.from_bytes(source.read(at, at + 4), "little")
+
+
+def _numbers(source: Source, start: int, end: int, form: str) -> Iterator[int]:
+    """The unsigned integers in ``[start, end)``, read in parts."""
+    for at in range(start, end, CHUNK):
+        for (number,) in iter_unpack(form, source.read(at, min(end, at + CHUNK))):
+            yield number

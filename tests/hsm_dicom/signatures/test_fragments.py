@@ -239,6 +239,7 @@ HALVES = _halves(TWO, -8)
         (JPEG, [pixels(ONE, TWO, frames=2)]),
         (JPEG, [pixels(ONE, TWO, frames=2, table=basic_table((ONE,), (TWO,)))]),
         (JPEG, [pixels(*HALVES, ONE, frames=2, table=basic_table(HALVES, (ONE,)))]),
+        (JPEG, [pixels(*HALVES, ONE, frames=2, table=basic_table((HALVES[0],), (HALVES[1],), (ONE,)))]),
         (JPEG, [pixels(ONE, TWO, frames=2), extended_table(ONE, TWO)]),
         (JPEG, [pixels(jpeg_frame(b"by chance" + ITEM + b"and" + ITEM), ONE, frames=2)]),
         (JPEG, [pixels(ONE + bytes(6), TWO + b"\xff\xff", frames=2)]),
