@@ -51,6 +51,7 @@ class SecuredAssociation(Association):
         ended: Callable[[SecuredAssociation], None] = lambda association: None,
     ) -> None:
         super().__init__(ae, mode)
+        self.was_idle = False
         gate = _Gate(self._has_work, self._idle_seconds_left)
         self.secured = secured
         self._ended = ended
@@ -82,6 +83,11 @@ class SecuredAssociation(Association):
             self.start()
         else:
             self.close()
+
+    def _abort_blocking(self, block: bool = True) -> None:
+        """Abort, and remember whether that is for idleness: sending the A-ABORT restarts the timer."""
+        self.was_idle = self.was_idle or self.upper_layer.idle_timer_expired()
+        super()._abort_blocking(block)
 
     def close(self) -> None:
         """Close the connection and forget what was not served. Harmless to repeat."""

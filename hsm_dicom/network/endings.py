@@ -6,11 +6,11 @@ import ssl
 from typing import Any
 
 from pynetdicom import evt
-from pynetdicom.association import Association
 from pynetdicom.events import Event
 from pynetdicom.pdu import A_ABORT_RQ
 
 from hsm_dicom.network.answers import MatchedAnswers
+from hsm_dicom.network.association import SecuredAssociation
 from hsm_dicom.network.errors import PDUError
 from hsm_dicom.network.transport import Secured
 from hsm_dicom.tls.failures import alert_meaning
@@ -30,7 +30,7 @@ _PROVIDER_REASONS = {
 class Ending:
     """Remembers the A-ABORT PDUs of one association of either side, by which it ended or did not come about."""
 
-    def __init__(self, association: Association) -> None:
+    def __init__(self, association: SecuredAssociation) -> None:
         self._association = association
         self._received: A_ABORT_RQ | None = None
         self._not_valid = False
@@ -57,7 +57,7 @@ class Ending:
             return "the peer sent a message that is not valid at this point"
         if not association._sent_abort:
             return "the peer closed the connection"
-        if association.dul.idle_timer_expired():
+        if association.was_idle:
             return f"we ended it, since nothing happened in it for {association.network_timeout:g} seconds"
         return "we ended it"
 
