@@ -72,22 +72,27 @@ class SigningRun:
             timestamp=timestamp,
             overwrite=overwrite,
             resume=resume,
+            late=self._take,
         )
-        with closing(outcomes):  # when interrupted: begin no further file
+        lost: TokenError | None = None
+        with closing(outcomes):  # when interrupted: begin no further file, and tell of those that were under way
             for outcome in outcomes:
                 advance()
+                if isinstance(outcome.error, TokenError):
+                    # Not this file's fault, and the next would meet the same: stop while the rest is untouched.
+                    lost = outcome.error
+                    break
                 self._take(outcome)
+        if lost is not None:
+            self.summarise()
+            raise lost
 
     def _take(self, outcome: SigningOutcome) -> None:
         if outcome.report is not None:
             self._tell_signed(outcome.report)
         elif outcome.earlier is not None:
             self.skipped += 1
-        elif isinstance(outcome.error, TokenError):
-            # Not this file's fault, and the next would meet the same: stop while the rest is untouched.
-            self.summarise()
-            raise outcome.error
-        else:
+        elif not isinstance(outcome.error, TokenError):
             self._tell_failed(outcome.job, outcome.error)
 
     def summarise(self) -> None:

@@ -11,6 +11,7 @@ like the others. At no time are more files under way than keep the executor and 
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
@@ -95,6 +96,7 @@ def sign_files(
     timestamp: Timestamper | None = None,
     overwrite: bool = False,
     resume: bool = False,
+    late: Callable[[SigningOutcome], None] | None = None,
 ) -> Generator[SigningOutcome]:
     """Sign the jobs, ``sessions`` at most at once on the key, from threads of this process.
 
@@ -102,7 +104,8 @@ def sign_files(
     something else fails with ResumeConflictError, unless ``overwrite`` allows replacing it.
 
     When the generator is closed, or an exception ends it, no further signature is asked for and no further file is
-    begun; what is being written is finished.
+    begun; what is being written is finished, and ``late`` gets the outcomes that nobody took any more.
+
     Raises KeyMismatchError at once if the key is not the certificate's. Executors of processes should be started
     before a token is opened, or by ``spawn``, so that no process inherits the token's login.
     """
@@ -132,7 +135,7 @@ def sign_files(
             except Exception as error:  # the executor's own: a worker that died, a cluster that is gone
                 return [SigningOutcome(job, error=error) for job in chunk]
 
-        yield from _in_flight(one_task, _tasks(jobs, lambda job: job.source), 2 * sessions + 2, stopping)
+        yield from _in_flight(one_task, _tasks(jobs, lambda job: job.source), 2 * sessions + 2, stopping, late)
 
 
 def verify_files(paths: Iterable[str], *, executor: Executor) -> Generator[VerificationOutcome]:
@@ -166,13 +169,19 @@ def _tasks(things: Iterable[T], path_of: Callable[[T], str]) -> Iterator[list[T]
 
 
 def _in_flight(
-    task: Callable[[list[T]], list[R]], chunks: Iterator[list[T]], limit: int, stopping: threading.Event
+    task: Callable[[list[T]], list[R]],
+    chunks: Iterator[list[T]],
+    limit: int,
+    stopping: threading.Event,
+    late: Callable[[R], None] | None = None,
 ) -> Generator[R]:
     """Run the task on the chunks, up to ``limit`` of them at once, and yield results as they come.
 
-    ``stopping`` is set when nobody takes results any more, so that tasks under way can end early.
+    ``stopping`` is set when nobody takes results any more, so that tasks under way can end early; what they have done
+    by then is given to ``late``.
     """
     pending: set[Future[list[R]]] = set()
+    ready: deque[R] = deque()
     with ThreadPoolExecutor(limit, "conducting") as conductors:
         try:
             while True:
@@ -182,9 +191,16 @@ def _in_flight(
                     return
                 done, pending = wait(pending, return_when=FIRST_COMPLETED)
                 for future in done:
-                    yield from future.result()
+                    ready.extend(future.result())
+                while ready:
+                    yield ready.popleft()
         finally:
             stopping.set()
+            for future in pending:
+                ready.extend(future.result())
+            if late is not None:
+                for result in ready:
+                    late(result)
 
 
 class _Stopped(Exception):

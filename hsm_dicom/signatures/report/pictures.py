@@ -68,7 +68,7 @@ def picture_of(path: str | os.PathLike[str], *, unchanged_since: datetime) -> Pi
     A file whose inode was changed at or after the moment is not drawn: it may be another one than was judged.
     """
     try:
-        with DicomFile.open(path) as file:
+        with DicomFile.open(path, bare=True) as file:
             if datetime.fromtimestamp(file.status.st_ctime, UTC) >= unchanged_since:
                 raise _NoPicture("the file was changed after it was judged")
             drawn = _drawn(file)

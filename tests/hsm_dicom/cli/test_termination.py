@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -100,9 +101,12 @@ def test_a_signal_to_end_leaves_whole_files_only(
         os.killpg(process.pid, number)  # as a service manager does, to all processes
         said, complained = process.communicate(timeout=30)
     assert process.returncode == -number
-    assert "signed in" in said
+    counted = re.search(r"(\d+) files signed in", said)
+    assert counted, said
     assert complained.strip() == "hsm-dicom: interrupted; --resume goes on from here."
-    assert whole_files(tmp_path / "out") < FILES
+    assert whole_files(tmp_path / "out") == int(counted[1]) < FILES
+    events = (signing_node.folder / "events.jsonl").read_text()
+    assert events.count('"signature-made"') == int(counted[1])
     assert session_members(process.pid) == []
 
 
