@@ -125,10 +125,14 @@ def ask_timestamp(
     """For nodes without a network: write a time stamp query (RFC 3161), with a .uid file that names the signature."""
     from hsm_dicom.cli import output
     from hsm_dicom.cli.timestamps import the_signature
+    from hsm_dicom.dataset import DicomFile
     from hsm_dicom.signatures.timestamp_files import write_query
     from hsm_dicom.signatures.timestamp_protocol import new_request
+    from hsm_dicom.signatures.unquestioned import require_unquestioned
 
     signature = the_signature(file, uid)
+    with DicomFile.open(file) as opened:
+        require_unquestioned(opened)
     write_query(new_request(signature.signature), signature.uid, query, query.with_suffix(".uid"))
     output.outcome(True, f"{query} and {query.with_suffix('.uid')} are written. At the authority, for example:")
     output.say_verbatim(f"openssl ts -reply -queryfile {query} -out {query.with_suffix('.tsr')} …", indent=2)

@@ -14,6 +14,8 @@ from hsm_dicom.cli import exits
 from hsm_dicom.signatures import PURPOSES, verify
 from hsm_dicom.signatures.listing import list_signatures
 from tests.hsm_dicom.cli.conftest import Node, Run, image
+from tests.hsm_dicom.dataset.samples import encode
+from tests.hsm_dicom.signatures.tampering import CONTENT, changed, report, wrap
 from tests.pki import Authority, new_key
 
 TIME_STAMPING = "1.3.6.1.5.5.7.3.8"
@@ -91,6 +93,28 @@ def test_remove_all_gives_the_original_back(run: Run, signed: Path, signing_node
     assert result.status == exits.FAILED
     assert "plain.dcm: there is no signature to remove" in result.err
     assert (tmp_path / "out" / "signed.dcm").read_bytes() == image().read_bytes()
+
+
+def test_an_object_in_question_is_refused_by_every_command_that_changes_it(
+    run: Run, signing_node: Node, tmp_path: Path
+) -> None:
+    plain, signed, target = tmp_path / "plain.dcm", tmp_path / "signed.dcm", tmp_path / "target.dcm"
+    plain.write_bytes(encode(report()))
+    identity = ("--config", signing_node.config, "--identity", "node")
+    run("sign", plain, "-o", signed, *identity)
+    wrapped = changed(signed, wrap(CONTENT))
+    uid = list_signatures(wrapped)[0].uid
+    for command in (
+        ("sign", wrapped, "-o", target, *identity),
+        ("signatures", "remove", wrapped, "--uid", uid, "-o", target),
+        ("signatures", "remove-all", wrapped, "-o", target),
+        ("signatures", "ask-timestamp", wrapped, "--query", target),
+    ):
+        result = run(*command)
+        assert result.status == exits.FAILED
+        assert "the object may not be what was signed" in result.err
+        assert "signature's own Item and replaced: ContentSequence." in result.err
+        assert not target.exists()
 
 
 def test_a_time_stamp_is_fetched_by_hand(run: Run, signed: Path, tmp_path: Path) -> None:
