@@ -79,7 +79,7 @@ class UpperLayer(DULServiceProvider):
         self._drained_by: float | None = None
         self._waking = threading.Lock()
         self._alarm = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self.to_provider_queue = _Outgoing(self.wake, self.ended)
+        self.to_provider_queue = Outgoing(self.wake, self.ended)
         self.to_user_queue = NotifyingQueue(notify)
 
     def wake(self) -> None:
@@ -296,7 +296,7 @@ class NotifyingQueue(queue.Queue[Any]):
         self._notify()
 
 
-class _Outgoing(queue.Queue[Any]):
+class Outgoing(queue.Queue[Any]):
     """Primitives on their way to the peer. A full queue holds up the sender until there is room, or no connection."""
 
     def __init__(self, wake: Callable[[], None], ended: threading.Event) -> None:

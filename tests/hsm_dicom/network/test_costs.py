@@ -7,11 +7,13 @@ import os
 import re
 import socket
 import subprocess
+import threading
 import time
 from pathlib import Path
 
 from hsm_dicom.network.settings import Peer
 from hsm_dicom.network.store import store
+from hsm_dicom.network.upper_layer import OUTGOING, Outgoing
 from tests.hsm_dicom.cli.conftest import PROGRAM
 from tests.hsm_dicom.network.images import ct_image
 from tests.hsm_dicom.network.listening import listening
@@ -78,6 +80,26 @@ def test_a_large_object_is_sent_without_being_held(site: Site, tmp_path: Path) -
 
     with listening(site.config):
         assert peak_of_sending(OBJECT_MIB) - peak_of_sending(1) <= GROWTH_MIB
+
+
+def test_a_sender_waits_for_room_and_for_nobody_when_the_connection_is_over() -> None:
+    ended = threading.Event()
+    outgoing = Outgoing(lambda: None, ended)
+    for number in range(OUTGOING):
+        outgoing.put(number)
+    first = threading.Thread(target=outgoing.put, args=("first",))
+    first.start()
+    first.join(0.2)
+    assert first.is_alive()
+    assert outgoing.get() == 0
+    first.join(5)
+    second = threading.Thread(target=outgoing.put, args=("second",))
+    second.start()
+    ended.set()
+    second.join(5)
+    assert not first.is_alive()
+    assert not second.is_alive()
+    assert outgoing.qsize() == OUTGOING
 
 
 def test_associations_in_which_nothing_happens_wake_nobody_up(site: Site, hospital: Hospital) -> None:
