@@ -109,7 +109,7 @@ class Acceptor:
         _join(running, _STOP_SECONDS)
 
     def _refusal(self, facts: ConnectionFacts, request: AssociateRequest) -> Refusal | None:
-        """Why the request is rejected; None if it is not, and has taken a place."""
+        """Return why the request is rejected; None if it is not, and has taken a place."""
         if not request.speaks_version_1:
             return UNKNOWN_VERSION
         refusal = authorise_caller(
@@ -123,7 +123,7 @@ class Acceptor:
         return refusal
 
     def _support(self, request: AssociateRequest) -> list[PresentationContext]:
-        """What is supported of what is asked for; Transfer Syntaxes in the order of the peer."""
+        """Return what is supported of what is asked for; Transfer Syntaxes in the order of the peer."""
         asked: dict[str, dict[str, None]] = {}
         for proposal in request.contexts.values():
             asked.setdefault(proposal.abstract_syntax, {}).update(dict.fromkeys(proposal.transfer_syntaxes))

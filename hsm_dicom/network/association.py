@@ -96,7 +96,7 @@ class SecuredAssociation(Association):
         self._ended(self)
 
     def _serve_request(self, msg: Any, context_id: int) -> None:
-        """One request. A C-STORE is served by its presentation context, so that private SOP Classes are, too."""
+        """Serve one request; a C-STORE by its presentation context, so that private SOP Classes work too."""
         context = self._accepted_cx.get(context_id)
         if isinstance(msg, C_STORE) and sink_of(msg) is not None and context is not None:
             self._is_paused = True
@@ -164,14 +164,14 @@ class _ConnectedSocket(AssociationSocket):
         self._ready.clear()
 
     def connect(self, primitive: T_CONNECT) -> None:
-        """Say that it is connected."""
+        """Report that it is connected."""
         self._is_connected = True
         primitive.result = "Evt2"
         self.provider_queue.put(primitive)
         self._ready.set()
 
     def close(self) -> None:
-        """Close, and remain one that was connected: a quick rejection is no failure to connect."""
+        """Close, but stay marked as connected: pynetdicom would take a quick rejection for a failure to connect."""
         super().close()
         self._is_connected = True
 
@@ -188,7 +188,7 @@ def accept_association(
     start_storing: StartStoring | None,
     ended: Callable[[SecuredAssociation], None],
 ) -> SecuredAssociation:
-    """An association for a request that is authorised; `start` begins it.
+    """Make the association for a request that is authorised; `start` begins it.
 
     `contexts` are those that are supported, `seconds` the time for each PDU.
     """
@@ -224,7 +224,7 @@ def propose_association(
     *,
     seconds: float,
 ) -> SecuredAssociation:
-    """An association to ask a peer for; `negotiate` does.
+    """Make an association to ask a peer for; `negotiate` asks.
 
     `contexts` are 128 at the most; `seconds` is the time for each PDU.
     """

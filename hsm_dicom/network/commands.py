@@ -30,7 +30,7 @@ class CommandSet:
 
     @classmethod
     def read(cls, data: bytes) -> CommandSet:
-        """Take a command set apart. Raises `PDUError` for what is none, or lacks what every message has."""
+        """Take a command set apart. Raises `PDUError` if it is malformed, or lacks what every message has."""
         elements: dict[int, bytes] = {}
         at = 0
         while at < len(data):
@@ -65,12 +65,12 @@ class CommandSet:
         return self.number(COMMAND_DATA_SET_TYPE) != NO_DATA_SET
 
     def number(self, tag: int) -> int:
-        """The value of an element of VR US. Raises `PDUError` if it is not there, or is none."""
+        """Return the value of an element of VR US. Raises `PDUError` if it is missing or not a number."""
         value = self.elements.get(tag, b"")
         if len(value) != 2:
             raise PDUError(f"a command set without a number in (0000,{tag:04X})")
         return int.from_bytes(value, "little")
 
     def text(self, tag: int) -> str:
-        """The value of an element of characters, without its padding; empty where it is not there."""
+        """Return the value of an element of characters, without its padding; empty if it is missing."""
         return self.elements.get(tag, b"").decode("latin-1").rstrip("\0 ")

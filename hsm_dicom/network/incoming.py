@@ -50,7 +50,7 @@ class Incoming:
     """One Data Set. `sop_class_uid` and `sop_instance_uid` are those of the request, or None where they are no UIDs."""
 
     def __init__(self, folder: Path, context: PresentationContext, command: CommandSet, largest: int) -> None:
-        """Nothing is opened yet. `largest` is the most bytes that the Data Set may have."""
+        """Open nothing yet. `largest` is the most bytes that the Data Set may have."""
         self.transfer_syntax_uid = str(context.transfer_syntax[0])
         self.sop_class_uid = uid_or_none(command.text(AFFECTED_SOP_CLASS_UID))
         self.sop_instance_uid = uid_or_none(command.text(AFFECTED_SOP_INSTANCE_UID))
@@ -84,7 +84,7 @@ class Incoming:
             self.discard()
 
     def finish(self) -> Path:
-        """The file with all of it, forced to disk; `discard` removes it. Raises `RefusedInstance` and `OSError`."""
+        """Return the whole file, forced to disk; `discard` removes it. Raises `RefusedInstance` and `OSError`."""
         if self._failure is None and self._file is None:
             self._failure = RefusedInstance(CANNOT_UNDERSTAND, "There is no Data Set.")
         if self._failure is not None:
@@ -123,5 +123,5 @@ class Incoming:
 
 
 def uid_or_none(text: str) -> str | None:
-    """A UID (PS3.5, 9.1); None for what is none. Components with leading zeros, which are common, are allowed."""
+    """Return a UID (PS3.5, 9.1), or None if it is not one. Components with leading zeros are common, and allowed."""
     return text if _UID.match(text) else None

@@ -53,7 +53,7 @@ class Lingering:
         self._close(connection)
 
     def next_end(self) -> float | None:
-        """When the next one is closed, whatever its peer does."""
+        """Return when the next one is closed, whatever its peer does."""
         return next(iter(self._until.values()), None)
 
     def expire(self, now: float) -> None:

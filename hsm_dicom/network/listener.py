@@ -142,7 +142,7 @@ class Listener:
         self._admit()
 
     def _seconds_to_wait(self) -> float | None:
-        """Until the next deadline; None if there is none."""
+        """Return the seconds until the next deadline; None if there is none."""
         now = time.monotonic()
         times = [one.deadline for one in self._places.inside if not one.computing]
         times += [one.deadline for one in self._places.waiting]
@@ -200,7 +200,7 @@ class Listener:
             self._pool.submit(self._advance, pending)
 
     def _advance(self, pending: Pending) -> None:
-        """In the pool: one step of a handshake, or of reading what comes after it."""
+        """Do one step of a handshake, or of reading what comes after it. Called in the pool."""
         peer = address_text(pending.address)
         outcome: Wants | RequestReading | Requested | Left | HandshakeFailed | PDUError
         parting: socket.socket | None = None

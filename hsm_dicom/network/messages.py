@@ -36,7 +36,7 @@ _IS_COMMAND, _IS_LAST = 1, 2
 
 
 class DataSetSink(Protocol):
-    """Where the Data Set of one C-STORE-RQ goes. Nothing here raises: what fails is said in the answer."""
+    """Where the Data Set of one C-STORE-RQ goes. Nothing here raises: the answer reports what failed."""
 
     @property
     def sop_class_uid(self) -> str | None:
@@ -72,7 +72,7 @@ class MessageReceiver(DIMSEServiceProvider):
         self._sink: DataSetSink | None = None
 
     def receive_primitive(self, primitive: P_DATA) -> None:
-        """In the Upper Layer's thread: take what came. What is malformed ends the association."""
+        """Take what came; what is malformed ends the association. Called in the Upper Layer's thread."""
         try:
             for context_id, value in primitive.presentation_data_value_list:
                 self._take(context_id, value[0], value[1:])
@@ -118,7 +118,7 @@ class MessageReceiver(DIMSEServiceProvider):
             self._complete(message)
 
     def _begin(self, context_id: int) -> None:
-        """The command set is whole."""
+        """Begin the message whose command set is complete."""
         encoded = bytes(self._command)
         self._command.clear()
         command = CommandSet.read(encoded)
@@ -164,6 +164,6 @@ class MessageReceiver(DIMSEServiceProvider):
 
 
 def sink_of(request: object) -> DataSetSink | None:
-    """Where the Data Set of a C-STORE request went; None if it is held in memory."""
+    """Return where the Data Set of a C-STORE request went; None if it is held in memory."""
     sink: DataSetSink | None = getattr(request, "sink", None)
     return sink

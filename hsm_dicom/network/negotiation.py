@@ -172,7 +172,7 @@ _Items = list[tuple[int, int, int]]
 
 
 def _sound_items(pdu: PDU) -> _Items:
-    """The items of an A-ASSOCIATE-RQ or -AC: type, start and end of the content. Those that must be there are."""
+    """Return type, start and end of each item of an A-ASSOCIATE-RQ or -AC, and require those that must be there."""
     data = pdu.data
     if len(data) < _FIXED:
         raise _malformed(f"an {pdu.name} of {len(data) - HEADER} bytes, which has {_FIXED - HEADER} at the least")
@@ -216,7 +216,7 @@ def _items(data: bytes, start: int, end: int, where: str) -> Iterator[tuple[int,
 
 
 def _rewritten(data: bytes, items: _Items, called: bytes, calling: bytes) -> bytes:
-    """The PDU for pynetdicom: version 1 and no other, titles padded with spaces, no items of unknown types."""
+    """Encode the PDU for pynetdicom: version 1, titles padded with spaces, no items of unknown types."""
     body = bytearray(b"\0\1\0\0" + called.ljust(_TITLE) + calling.ljust(_TITLE) + bytes(32))
     for kind, start, end in items:
         content = data[start:end]
@@ -249,12 +249,12 @@ def _uid(value: bytes, what: str) -> str:
 
 
 def _title(data: bytes, at: int) -> str:
-    """An AE title (PS3.5, 6.2) without its padding, which some devices make of zeros. It may be none: see `_known`."""
+    """Read an AE title field (PS3.5, 6.2) without its padding, which some devices make of zeros."""
     return data[at : at + _TITLE].rstrip(b"\0 ").lstrip(b" ").decode("latin-1")
 
 
 def _known(title: str) -> bytes:
-    """The title for pynetdicom; one that is no AE title is nobody's, and gets an A-ASSOCIATE-RJ without pynetdicom."""
+    """Return the title for pynetdicom; "?" for one that is not valid, which no peer has and which is rejected."""
     sound = title.isascii() and title.isprintable() and "\\" not in title
     return title.encode("ascii") if title and sound else b"?"
 

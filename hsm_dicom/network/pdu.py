@@ -90,7 +90,7 @@ class PDUReader:
         return self._deadline
 
     def feed(self, data: bytes) -> PDU | None:
-        """Take in bytes, no more than are wanted; the PDU, if they complete it.
+        """Take in bytes, no more than are wanted, and return the PDU if they complete it.
 
         Raises `PDUError` for a header or a P-DATA-TF that is not as PS3.8 has it.
         """
@@ -137,7 +137,7 @@ class PDUReader:
 
 
 def presentation_data_values(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """The Presentation Data Values of a P-DATA-TF (PS3.8, 9.3.5): context ID, start and end of message header and data.
+    """Yield the Presentation Data Values of a P-DATA-TF (PS3.8, 9.3.5): context ID, start and end of its content.
 
     Raises `PDUError` where lengths do not fit, or a value has no message control header.
     """
@@ -154,10 +154,10 @@ def presentation_data_values(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def abort(reason: int = 0) -> bytes:
-    """An A-ABORT PDU by the service provider (PS3.8, 9.3.8)."""
+    """Encode an A-ABORT PDU by the service provider (PS3.8, 9.3.8)."""
     return bytes([ABORT, 0, 0, 0, 0, _SHORT, 0, 0, _PROVIDER, reason])
 
 
 def rejection(result: int, source: int, reason: int) -> bytes:
-    """An A-ASSOCIATE-RJ PDU (PS3.8, 9.3.4)."""
+    """Encode an A-ASSOCIATE-RJ PDU (PS3.8, 9.3.4)."""
     return bytes([ASSOCIATE_RJ, 0, 0, 0, 0, _SHORT, 0, result, source, reason])

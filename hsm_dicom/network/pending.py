@@ -58,19 +58,19 @@ class Counts:
 
 
 def descriptor_of(pending: Pending) -> int:
-    """What to wait on."""
+    """Return the descriptor to wait on."""
     return pending.step.fileno() if pending.step is not None else pending.connection.fileno()
 
 
 def end_of(pending: Pending) -> socket.socket:
-    """The socket to close, on whatever step a connection is."""
+    """Return the socket to close, whatever step the connection is in."""
     if pending.step is None:
         return pending.connection
     return pending.step.secured.socket if isinstance(pending.step, RequestReading) else pending.step.give_up()
 
 
 def timed_out(pending: Pending, limits: Limits, transport: SecureTransport) -> HandshakeFailed:
-    """The refusal of a peer whose handshake took too long."""
+    """Make the refusal of a peer whose handshake took too long."""
     peer = address_text(pending.address)
     return HandshakeFailed(
         FailureReason.TIMED_OUT,
@@ -81,6 +81,6 @@ def timed_out(pending: Pending, limits: Limits, transport: SecureTransport) -> H
 
 
 def address_text(address: tuple[str, int]) -> str:
-    """Host and port, for messages."""
+    """Format host and port for messages."""
     host, port = address
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -35,7 +35,7 @@ V = TypeVar("V", bound=Visitor)
 
 
 class Places(Generic[V]):
-    """The places, and the line of those that wait for one."""
+    """The places, and the queue of those that wait for one."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -55,7 +55,7 @@ class Places(Generic[V]):
         return self._waiting.values()
 
     def take(self, visitor: V, now: float) -> bool:
-        """Give a connection a place, if there is one."""
+        """Give a connection a place, and return whether there was one."""
         full = len(self._inside) >= self._limits.unidentified
         if full or self._inside_from[visitor.origin] >= self._limits.unidentified_per_address:
             return False
@@ -65,7 +65,7 @@ class Places(Generic[V]):
         return True
 
     def line_up(self, visitor: V) -> V | None:
-        """Have a connection wait; the one that has no place in the line for that, if it is full."""
+        """Add a connection to the queue, and return the one that has to leave the queue for it, if it is full."""
         crowded_out: V | None = None
         if self._waiting_from[visitor.origin] >= self._limits.waiting_per_address:
             crowded_out = next((one for one in self._waiting.values() if one.origin == visitor.origin), visitor)
@@ -80,12 +80,12 @@ class Places(Generic[V]):
         return crowded_out
 
     def leave(self, visitor: V) -> None:
-        """Free the place, in here or in the line. Harmless to repeat."""
+        """Free a place, or leave the queue. Harmless to repeat."""
         self._remove(visitor, self._inside, self._inside_from)
         self._remove(visitor, self._waiting, self._waiting_from)
 
     def admit(self, now: float) -> tuple[list[V], list[V]]:
-        """Give places to those that wait: who has one now, and who had to yield."""
+        """Give places to those that wait, and return who has one now and who had to yield."""
         admitted: list[V] = []
         yielded: list[V] = []
         for visitor in reversed(list(self._waiting.values())):
@@ -99,7 +99,7 @@ class Places(Generic[V]):
         return admitted, yielded
 
     def next_yield(self, now: float) -> float | None:
-        """When the next one may have to yield, if anybody waits for it."""
+        """Return when the next one may have to yield, if anybody waits."""
         if not self._waiting:
             return None
         times = (one.since + self._limits.yield_seconds for one in self._inside.values())
@@ -130,7 +130,7 @@ class Places(Generic[V]):
 
 
 def origin_of(host: str) -> str:
-    """What counts as one address: an IPv4 address, also where it is mapped into IPv6, or a /64 network of IPv6."""
+    """Return what counts as one address: the IPv4 address, also if mapped into IPv6, or the /64 network of IPv6."""
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:

@@ -71,11 +71,11 @@ class Receiver:
         return [(evt.EVT_C_STORE, self.receive)]
 
     def start_storing(self, association: Association, context_id: int, command: CommandSet) -> Incoming:
-        """The place for the Data Set of a C-STORE request."""
+        """Return the place for the Data Set of a C-STORE request."""
         return Incoming(self._folder, association._accepted_cx[context_id], command, self._largest)
 
     def receive(self, event: Event) -> Dataset:
-        """EVT_C_STORE: store the instance; the answer's status and Error Comment."""
+        """Store the instance (EVT_C_STORE), and return the answer's status and Error Comment."""
         incoming = sink_of(event.request)
         if not isinstance(incoming, Incoming):
             raise TypeError("This handler is for EVT_C_STORE, with start_storing for the same association.")
@@ -148,7 +148,7 @@ def _require_sound(path: Path, incoming: Incoming) -> None:
 
 
 def same_data_set(one: Path, other: Path) -> bool:
-    """Whether two files hold the same Data Set in the same encoding.
+    """Return whether two files hold the same Data Set in the same encoding.
 
     The File Meta Information is not compared, nor is Data Set Trailing Padding (FFFC,FFFC), nor how a deflated Data Set
     was deflated. A file that is malformed is like no other.

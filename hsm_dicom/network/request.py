@@ -57,7 +57,7 @@ class RequestReading:
         return Left() if pdu.type == ABORT else Requested(self.secured, read_request(pdu))
 
     def fileno(self) -> int:
-        """The descriptor to wait on."""
+        """Return the descriptor to wait on."""
         return self.secured.socket.fileno()
 
 

@@ -36,7 +36,7 @@ class SopClasses:
 
     @classmethod
     def of(cls, written: str | Iterable[str]) -> SopClasses:
-        """From "storage", "any", or UIDs and keywords of PS3.6, "storage" among them. Raises `SettingsError`."""
+        """Read "storage", "any", or UIDs and keywords of PS3.6, "storage" among them. Raises `SettingsError`."""
         if written == ANY:
             return cls(any=True)
         names = [written] if isinstance(written, str) else list(written)
@@ -44,7 +44,7 @@ class SopClasses:
         return cls(storage=STORAGE in names, also=also)
 
     def accept(self, uid: str) -> bool:
-        """Whether instances of this SOP Class are stored; with `any`, unless it is known for another service."""
+        """Return whether this SOP Class is stored; with `any`, unless it is known for another service."""
         if uid in self.also or (self.storage and uid in storage_sop_classes()):
             return True
         newer = uid.startswith(_STORAGE_ROOT) and uid not in UID_dictionary
@@ -53,7 +53,7 @@ class SopClasses:
 
 @cache
 def storage_sop_classes() -> dict[str, str]:
-    """The storage SOP Classes of PS3.6, Table A-1, with the retired ones: UID to name, or to keyword."""
+    """List the storage SOP Classes of PS3.6, Table A-1, also retired ones: UID to name, or to keyword."""
     newer = {str(uid): keyword for keyword, uid in _STORAGE_CLASSES.items()}
     return newer | {
         uid: name + (" (retired)" if retired else "")
@@ -64,7 +64,7 @@ def storage_sop_classes() -> dict[str, str]:
 
 @cache
 def stored_transfer_syntaxes() -> dict[str, str]:
-    """The Transfer Syntaxes of PS3.6, Table A-1, whose Data Sets can be read to their end: UID to name."""
+    """List the Transfer Syntaxes of PS3.6, Table A-1, whose Data Sets can be read to their end: UID to name."""
     return {
         uid: name + (" (retired)" if retired else "")
         for uid, (name, kind, _, retired, _) in UID_dictionary.items()

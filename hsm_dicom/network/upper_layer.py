@@ -89,7 +89,7 @@ class UpperLayer(DULServiceProvider):
                 os.eventfd_write(self._alarm, 1)
 
     def refuse(self, problem: PDUError) -> None:
-        """In the thread: end the association by an A-ABORT, because of what the peer sent."""
+        """End the association by an A-ABORT, because of what the peer sent. Called in the thread."""
         self._note(problem)
         self.event_queue.put(_INVALID_PDU)
 
@@ -99,7 +99,7 @@ class UpperLayer(DULServiceProvider):
         self.wake()
 
     def stop_dul(self) -> bool:
-        """End the thread if the connection is closed already; whether it was."""
+        """End the thread if the connection is closed already, and return whether it was."""
         if self.state_machine.current_state != _IDLE:
             return False
         self.kill_dul()
@@ -141,7 +141,7 @@ class UpperLayer(DULServiceProvider):
             self._finish()
 
     def _turn(self) -> bool:
-        """Do one thing; False if there was nothing to do."""
+        """Do one thing, and return whether there was something to do."""
         if self.artim_timer.expired:
             self.event_queue.put(_ARTIM_EXPIRED)
         if not self._process_recv_primitive() and self._receive():
@@ -176,7 +176,7 @@ class UpperLayer(DULServiceProvider):
             os.eventfd_read(self._alarm)
 
     def _receive(self) -> bool:
-        """Read what is there; True if that was a whole PDU, or the end."""
+        """Read what is there, and return whether that was a whole PDU, or the end."""
         request, self._request = self._request, None
         if request is not None:
             self._accept(PDU(request[0], request))
@@ -222,7 +222,7 @@ class UpperLayer(DULServiceProvider):
         return False
 
     def _drain(self, connection: socket.socket) -> bool:
-        """After our last PDU: read until the peer closes, so that closing does not destroy what it has yet to read."""
+        """Read until the peer closes, after our last PDU, so that closing does not destroy what it has yet to read."""
         try:
             if self._drained_by is None:
                 self._drained_by = time.monotonic() + LINGER_SECONDS
@@ -246,7 +246,7 @@ class UpperLayer(DULServiceProvider):
             self.event_queue.put(_CLOSED)
 
     def _write(self, data: bytes) -> bool:
-        """Write one PDU within the time; False if the connection does not take it."""
+        """Write one PDU within the time, and return whether the connection took it."""
         connection = self._connection()
         if connection is None:
             return False
