@@ -45,6 +45,10 @@ class MechanismNotOffered(TokenError):
     """The token has no mechanism with which the operation could be done."""
 
 
+class MechanismUnclear(MechanismNotOffered):
+    """The token refused a mechanism that never worked with the key, with an error that may speak of the device too."""
+
+
 class KeyPolicyRefused(TokenError):
     """The key's attributes are not what the policy asks for (see `tokens.policy`)."""
 

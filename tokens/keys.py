@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import padding as paddings
 from cryptography.hazmat.primitives.asymmetric.utils import NoDigestInfo, Prehashed
 from pkcs11 import Mechanism
 
-from tokens.errors import KeyNotExportable, MechanismNotOffered, OperationFailed
+from tokens.errors import KeyNotExportable, MechanismNotOffered, MechanismUnclear, OperationFailed, sentence_case
 from tokens.hashing import hash_name
 from tokens.mechanisms import Rung, ecdsa_signature, rsa_decryption, rsa_signature
 from tokens.policy import Finding, KeyAttributes
@@ -77,6 +77,7 @@ class _OnDevice:
     def __init__(self, device: DeviceKey) -> None:
         self.device = device
         self._working_rungs: dict[object, Mechanism] = {}
+        self._refused_ways: dict[object, str] = {}
 
     def close(self) -> None:
         """Let go of the device. The key is not usable afterwards; closing twice is fine."""
@@ -119,16 +120,34 @@ class _OnDevice:
 
         A mechanism list can promise too much (SoftHSM 2.6.1 lists what its OpenSSL refuses).
         """
+        if way in self._refused_ways:
+            raise MechanismNotOffered(self._refused_ways[way])
         known = self._working_rungs.get(way)
-        ordered = sorted(rungs, key=lambda rung: rung.mechanism is not known) if known is not None else rungs
-        for rung in ordered[:-1]:
+        ordered = sorted(rungs, key=lambda rung: rung.mechanism is not known) if known is not None else list(rungs)
+        refusals: list[MechanismNotOffered] = []
+        unclear: list[Rung] = []
+        while ordered:
+            rung = ordered.pop(0)
             try:
                 signature = self._use(rung, data)
-            except MechanismNotOffered:
+            except MechanismNotOffered as error:
+                if isinstance(error, MechanismUnclear) and rung not in unclear:
+                    unclear.append(rung)
+                refusals.append(error)
+                if not ordered and unclear and len(refusals) == len(rungs):
+                    ordered = unclear[:1]  # once more: if it was the device, it is healed now, or lost
                 continue
             self._working_rungs[way] = rung.mechanism
             return signature
-        return self._use(ordered[-1], data)
+        refused = str(refusals[-1])
+        if len(rungs) > 1:
+            refused = (
+                f"{sentence_case(self.device.description)} refused every mechanism that could do it: "
+                f"{', '.join(rung.name for rung in rungs)}. {refused}"
+            )
+        if unclear:
+            self._refused_ways[way] = refused
+        raise MechanismNotOffered(refused) from refusals[-1]
 
     def _use(self, rung: Rung, data: bytes) -> bytes:
         """The signature, once the host has verified it.

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
 from hsm_dicom.dataset.dicom_file import DicomFile, EncodedFile, FileState
 from hsm_dicom.dataset.encode import NewElement, NewItem, encode_tags, mac_encoding
-from hsm_dicom.dataset.errors import WriteRefusedError
+from hsm_dicom.dataset.errors import FileChangedError, WriteRefusedError
 from hsm_dicom.dataset.rewrite import StagedFile, publish
 from hsm_dicom.dataset.tags import (
     DIGITAL_SIGNATURES_SEQUENCE,
@@ -48,6 +48,7 @@ from hsm_dicom.signatures.repair import RepairedContent, open_signable
 from hsm_dicom.signatures.request import SigningRequest, requested_purpose
 from hsm_dicom.signatures.selection import left_out_tags, overpadded_tags, tags_to_sign, uncovered_tags
 from hsm_dicom.signatures.unquestioned import require_unquestioned
+from tokens.errors import MechanismNotOffered
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 Timestamper = Callable[[bytes], bytes]
@@ -187,11 +188,33 @@ def prepare(path: str | os.PathLike[str], request: SigningRequest) -> Plan:
 
 
 def sign_digest(key: PrivateKey, plan: Plan) -> bytes:
-    """The value of Signature (0400,0120): RSASSA-PKCS1-v1_5 or ECDSA (DER) over the plan's digest."""
-    prehashed = Prehashed(mac_algorithm(plan.request.mac).hash)
-    if isinstance(key, rsa.RSAPrivateKey):
+    """The value of Signature (0400,0120): RSASSA-PKCS1-v1_5 or ECDSA (DER) over the plan's digest.
+
+    Where the device of an RSA key signs no digest that was made elsewhere, it gets the octets to hash them itself.
+    """
+    algorithm = mac_algorithm(plan.request.mac)
+    prehashed = Prehashed(algorithm.hash)
+    if not isinstance(key, rsa.RSAPrivateKey):
+        return key.sign(plan.digest, ec.ECDSA(prehashed))
+    try:
         return key.sign(plan.digest, padding.PKCS1v15(), prehashed)
-    return key.sign(plan.digest, ec.ECDSA(prehashed))
+    except MechanismNotOffered:
+        # A TPM, for one, with a key that may sign but not decrypt.
+        return key.sign(_mac_stream(plan), padding.PKCS1v15(), algorithm.hash)
+
+
+def _mac_stream(plan: Plan) -> bytes:
+    """The octets that the plan's digest is over. Raises FileChangedError if the file has others now."""
+    pieces: list[bytes] = []
+    with open_signable(plan.name, plan.request.item, repair=plan.request.repair) as (file, _):
+        feed_covered(file, file.item(plan.request.item), set(plan.signed), lambda piece: pieces.append(bytes(piece)))
+    pieces += [mac_encoding(element) for element in plan.signature_item if element.tag not in a.LEFT_OUT_OF_MAC]
+    stream = b"".join(pieces)
+    state = mac_algorithm(plan.request.mac).new()
+    state.update(stream)
+    if state.digest() != plan.digest:
+        raise FileChangedError(plan.name, "the file was changed since it was read; nothing was written.")
+    return stream
 
 
 def finish(

@@ -13,15 +13,16 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import Any
 
-from pkcs11 import Attribute, KeyType, Session
+from pkcs11 import Attribute
 from pkcs11 import exceptions as p11
-from pkcs11.constants import DEFAULT
 
 from tokens.errors import CeremonyError, NoSuchKey, SeveralKeys, TokenError, UnsupportedKey
 from tokens.events import CeremonyStep, Outcome, emit
 from tokens.pkcs11.connection import Connection
 from tokens.pkcs11.faults import name as fault_name
 from tokens.pkcs11.faults import translated
+from tokens.pkcs11.key_pairs import KeyKind as KeyKind
+from tokens.pkcs11.key_pairs import generate_pair
 from tokens.pkcs11.objects import (
     KeyEntry,
     KeyName,
@@ -33,7 +34,7 @@ from tokens.pkcs11.objects import (
     names_in_use,
 )
 from tokens.pkcs11.search import TokenInfo
-from tokens.pkcs11.sessions import Worker
+from tokens.pkcs11.sessions import Worker, session_handle
 from tokens.uri import Pkcs11Uri
 
 
@@ -46,22 +47,6 @@ class Usage(StrEnum):
     """TLS handshakes that sign: TLS 1.3, and TLS 1.2 with (EC)DHE."""
     DECRYPT = "decrypt"
     """TLS handshakes with RSA key exchange, and decryption. RSA only."""
-
-
-class KeyKind(StrEnum):
-    """What can be generated."""
-
-    RSA_2048 = "rsa-2048"
-    RSA_3072 = "rsa-3072"
-    RSA_4096 = "rsa-4096"
-    P_256 = "p256"
-    P_384 = "p384"
-
-
-_CURVE_PARAMETERS = {
-    KeyKind.P_256: bytes.fromhex("06082a8648ce3d030107"),
-    KeyKind.P_384: bytes.fromhex("06052b81040022"),
-}
 
 
 def generate_key(
@@ -77,7 +62,7 @@ def generate_key(
 
     `key_id` (CKA_ID) is drawn at random unless given. Raises `CeremonyError` where the label or id is in use.
     """
-    if usage is Usage.DECRYPT and kind in _CURVE_PARAMETERS:
+    if usage is Usage.DECRYPT and not kind.is_rsa:
         raise CeremonyError("An EC key does not decrypt; choose rsa-2048, rsa-3072 or rsa-4096 for --usage decrypt.")
     key_id = key_id or os.urandom(8)
     _refuse_taken(connection, label, key_id)
@@ -85,29 +70,21 @@ def generate_key(
         report_step("generate", f"{kind} key '{label}' for {usage}", connection.token),
         connection.writable() as session,
     ):
-        private_template: dict[Any, Any] = {
-            Attribute.TOKEN: True,
+        name = {Attribute.LABEL: label, Attribute.ID: key_id, Attribute.TOKEN: True}
+        decrypts = usage is Usage.DECRYPT
+        private: dict[Attribute, Any] = {
+            **name,
             Attribute.PRIVATE: True,
             Attribute.SENSITIVE: True,
             Attribute.EXTRACTABLE: False,
-            Attribute.SIGN: usage is not Usage.DECRYPT,
-            Attribute.DECRYPT: usage is Usage.DECRYPT,
-            Attribute.UNWRAP: usage is Usage.DECRYPT,
-            # python-pkcs11 would ask for what this key is not for.
-            Attribute.DERIVE: DEFAULT,
-            Attribute.SIGN_RECOVER: DEFAULT,
+            Attribute.SIGN: not decrypts,
+            Attribute.DECRYPT: decrypts,
+            Attribute.UNWRAP: decrypts,
         }
         if always_authenticate:
-            private_template[Attribute.ALWAYS_AUTHENTICATE] = True
-        public_template: dict[Any, Any] = {
-            Attribute.TOKEN: True,
-            Attribute.VERIFY: usage is not Usage.DECRYPT,
-            Attribute.ENCRYPT: usage is Usage.DECRYPT,
-            Attribute.WRAP: usage is Usage.DECRYPT,
-            Attribute.DERIVE: DEFAULT,
-            Attribute.VERIFY_RECOVER: DEFAULT,
-        }
-        _generate(session, kind, label, key_id, public_template, private_template)
+            private[Attribute.ALWAYS_AUTHENTICATE] = True
+        public = {**name, Attribute.VERIFY: not decrypts, Attribute.ENCRYPT: decrypts, Attribute.WRAP: decrypts}
+        generate_pair(connection.module.queries, session_handle(session), kind, public, private)
     return _entry(connection, KeyName(label, key_id))
 
 
@@ -115,10 +92,12 @@ def generate_key(
 def generate_temporary_key(connection: Connection, kind: KeyKind) -> Iterator[KeyName]:
     """A key pair that lives as long as the block (session objects), to try a token out with."""
     name = KeyName(f"temporary {kind}", os.urandom(8))
-    sign_only = {Attribute.TOKEN: False, Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: False}
+    public = {Attribute.LABEL: name.label, Attribute.ID: name.id, Attribute.TOKEN: False}
+    uses = (Attribute.SIGN, Attribute.DECRYPT) if kind.is_rsa else (Attribute.SIGN,)
+    private = {**public, Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: False, **dict.fromkeys(uses, True)}
     with connection.session_kept_open() as session:
         with connection.module.gate:
-            _generate(session, kind, name.label, name.id, {Attribute.TOKEN: False}, sign_only)
+            generate_pair(connection.module.queries, session_handle(session), kind, public, private)
         yield name
 
 
@@ -173,29 +152,6 @@ def _refuse_taken(connection: Connection, label: str, key_id: bytes) -> None:
             f"Key {name} (id {name.id.hex()}) exists on {connection.token.description}; "
             "choose another label and id, or delete it first."
         )
-
-
-def _generate(
-    session: Session,
-    kind: KeyKind,
-    label: str,
-    key_id: bytes,
-    public: dict[Any, Any],
-    private: dict[Any, Any],
-) -> None:
-    common: dict[str, Any] = {
-        "id": key_id,
-        "label": label,
-        "public_template": public,
-        "private_template": private,
-    }
-    if kind in _CURVE_PARAMETERS:
-        parameters = session.create_domain_parameters(
-            KeyType.EC, {Attribute.EC_PARAMS: _CURVE_PARAMETERS[kind]}, local=True
-        )
-        parameters.generate_keypair(**common)
-    else:
-        session.generate_keypair(KeyType.RSA, int(kind.value.removeprefix("rsa-")), **common)
 
 
 def _entry(connection: Connection, made: KeyName) -> KeyEntry:

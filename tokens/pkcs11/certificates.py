@@ -48,7 +48,7 @@ def import_certificates(connection: Connection, wanted: Pkcs11Uri, certificates:
             )
         for index, certificate in enumerate(certificates):
             own = index == 0
-            _store(objects, session, certificate, name.label if own else "", name.id if own else b"")
+            _store(objects, certificate, name.label if own else "", name.id if own else b"")
     return name
 
 
@@ -104,13 +104,13 @@ def _belongs_to(connection: Connection, session: Session, key: FoundKey, public:
     return True
 
 
-def _store(objects: Objects, session: Session, certificate: x509.Certificate, label: str, key_id: bytes) -> None:
+def _store(objects: Objects, certificate: x509.Certificate, label: str, key_id: bytes) -> None:
     der = certificate.public_bytes(Encoding.DER)
     same_id = {Attribute.ID: key_id} if key_id else {}
     for stored in objects.find({Attribute.CLASS: ObjectClass.CERTIFICATE, **same_id}):
         if objects.read(stored, [Attribute.VALUE]).octets(Attribute.VALUE) == der:
             return
-    session.create_object(
+    objects.create(
         {
             Attribute.CLASS: ObjectClass.CERTIFICATE,
             Attribute.CERTIFICATE_TYPE: CertificateType.X_509,

@@ -52,6 +52,7 @@ class Function(IntEnum):
     GET_SESSION_INFO = 15
     LOGIN = 18
     LOGOUT = 19
+    CREATE_OBJECT = 20
     DESTROY_OBJECT = 22
     GET_ATTRIBUTE_VALUE = 24
     FIND_OBJECTS_INIT = 26
@@ -61,6 +62,7 @@ class Function(IntEnum):
     DECRYPT = 34
     SIGN_INIT = 42
     SIGN = 43
+    GENERATE_KEY_PAIR = 59
     GENERATE_RANDOM = 64
 
 

@@ -51,12 +51,19 @@ CIPHERTEXT_REJECTED = (
 )
 """What tokens answer to bad padding; SoftHSM 2.6.1 says GENERAL_ERROR."""
 
-MECHANISM_REFUSED = (
-    p11.MechanismInvalid,
-    p11.MechanismParamInvalid,
-    p11.FunctionNotSupported,
-    p11.KeyTypeInconsistent,
+_MECHANISM_REFUSED = (
+    0x54,  # FUNCTION_NOT_SUPPORTED
+    0x62,  # KEY_SIZE_RANGE
+    0x63,  # KEY_TYPE_INCONSISTENT
+    0x68,  # KEY_FUNCTION_NOT_PERMITTED
+    0x70,  # MECHANISM_INVALID
+    0x71,  # MECHANISM_PARAM_INVALID
+    0x1B,  # ACTION_PROHIBITED
 )
+"""CK_RVs of a token that does not do what was asked in this way, though it may in another."""
+
+UNCLEAR_REFUSAL = (p11.GeneralError, p11.FunctionFailed)
+"""What a token may mean the same by: tpm2-pkcs11 1.9.0 says so of CKM_RSA_PKCS with a key that only signs."""
 
 
 class SessionStale(Exception):
@@ -72,6 +79,11 @@ def is_healable(error: Exception) -> bool:
     if isinstance(error, (SessionStale, NoSuchToken, LoginUnanswered, *SESSION_LOST, *TOKEN_LOST)):
         return True
     return value_of(error) in _BROKEN_MODULE or is_vendor_defined(error)
+
+
+def is_mechanism_refused(error: Exception) -> bool:
+    """Whether the token refuses this mechanism, or this mechanism with this key."""
+    return value_of(error) in _MECHANISM_REFUSED
 
 
 def is_loss(error: Exception) -> bool:
@@ -95,7 +107,7 @@ def name(error: Exception) -> str:
 
 def translated(error: p11.PKCS11Error, doing: str) -> TokenError:
     """Our error for one that healing does not help against. `doing` reads like "sign with key 'x' on token 'y'"."""
-    if isinstance(error, MECHANISM_REFUSED):
+    if is_mechanism_refused(error):
         return MechanismNotOffered(f"The token offers no way to {doing} ({name(error)}).")
     if isinstance(error, p11.PinLocked):
         return PinLocked(f"The PIN is locked; the security officer must unlock it before one can {doing}.")

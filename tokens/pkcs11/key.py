@@ -11,14 +11,22 @@ from cryptography import x509
 from pkcs11 import Mechanism, MechanismFlag
 from pkcs11 import exceptions as p11
 
-from tokens.errors import KeyPolicyRefused, MechanismNotOffered, PinRefused, TokenBusy, TokenError, TokenLost
+from tokens.errors import (
+    KeyPolicyRefused,
+    MechanismNotOffered,
+    MechanismUnclear,
+    PinRefused,
+    TokenBusy,
+    TokenError,
+    TokenLost,
+)
 from tokens.events import KeyUse, Login, Outcome, emit
 from tokens.keys import CiphertextRejected
 from tokens.mechanisms import Rung
 from tokens.pkcs11.capabilities import Offered
 from tokens.pkcs11.connection import Connection
 from tokens.pkcs11.cryptoki import Role
-from tokens.pkcs11.faults import CIPHERTEXT_REJECTED, translated
+from tokens.pkcs11.faults import CIPHERTEXT_REJECTED, UNCLEAR_REFUSAL, name, translated
 from tokens.pkcs11.login import device_name
 from tokens.pkcs11.objects import FoundKey, PublicKey, certificates_of, describe_key, find_private_key, has_public_key
 from tokens.pkcs11.queries import Queries
@@ -63,6 +71,8 @@ class Pkcs11Key:
         if opened.attributes.decrypt:
             uses |= MechanismFlag.DECRYPT
         self.offered: Set[Mechanism] = Offered(connection.capabilities, uses)
+        self._proven: set[Mechanism] = set()
+        self._unclear: dict[Mechanism, int] = {}
 
     @property
     def description(self) -> str:
@@ -92,12 +102,26 @@ class Pkcs11Key:
         def job(worker: Worker, authenticate: Authenticate | None) -> bytes:
             session, key = session_handle(worker.session), self._handle(worker)
             try:
-                return self._queries.sign(session, key, rung.mechanism, rung.parameter, data, authenticate)
+                signature = self._queries.sign(session, key, rung.mechanism, rung.parameter, data, authenticate)
             except p11.ArgumentsBad as error:
                 if rung.parameter is None:
                     raise
                 # SoftHSM 2.6.1 says so of an MGF1 hash other than that of the message.
                 raise MechanismNotOffered(f"The token does not do {rung.name} with these parameters.") from error
+            except UNCLEAR_REFUSAL as error:
+                # Of a mechanism that has worked it speaks of the device. A PIN that was presented has rules of its own.
+                if rung.mechanism in self._proven or authenticate is not None:
+                    raise
+                # Said again in the same session, it is met as a loss, and what it is afterwards is seen.
+                if self._unclear.get(rung.mechanism) == worker.generation:
+                    raise
+                self._unclear[rung.mechanism] = worker.generation
+                self._connection.check_login(worker)
+                raise MechanismUnclear(
+                    f"The token refuses {rung.name} with key {self.description} ({name(error)})."
+                ) from error
+            self._proven.add(rung.mechanism)
+            return signature
 
         return self._use("sign", rung, job)
 

@@ -120,6 +120,10 @@ class Objects:
         told = self.read(handle, _NAME)
         return KeyName(told.text(Attribute.LABEL), told.octets(Attribute.ID))
 
+    def create(self, template: Mapping[Attribute, Any]) -> int:
+        """C_CreateObject."""
+        return self._queries.create_object(self._session, {kind: packed(value) for kind, value in template.items()})
+
     def destroy(self, handle: int) -> None:
         """C_DestroyObject."""
         self._queries.destroy_object(self._session, handle)

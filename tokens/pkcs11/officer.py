@@ -158,7 +158,7 @@ def signs_of_use(module: Module, token: FoundToken) -> list[str]:
     with contextlib.suppress(p11.PKCS11Error), module.gate:
         session = token.handle.open()
         try:
-            if list(session.get_objects()):
+            if module.queries.find_objects(session_handle(session), {}):
                 signs.append("objects")
         finally:
             session.close()

@@ -68,6 +68,19 @@ class _Attribute(ctypes.Structure):
     _fields_ = (("type", ctypes.c_ulong), ("value", ctypes.c_void_p), ("length", ctypes.c_ulong))
 
 
+class _Template:
+    """An array of CK_ATTRIBUTE, with the values that it points to."""
+
+    def __init__(self, values: Mapping[int, bytes]) -> None:
+        self._values = [ctypes.create_string_buffer(value, len(value)) for value in values.values()]
+        self.array = (_Attribute * len(values))(
+            *(
+                _Attribute(kind, ctypes.addressof(value), len(value))
+                for kind, value in zip(values, self._values, strict=True)
+            )
+        )
+
+
 class _Mechanism(ctypes.Structure):
     _fields_ = (("mechanism", ctypes.c_ulong), ("parameter", ctypes.c_void_p), ("length", ctypes.c_ulong))
 
@@ -148,16 +161,10 @@ class Queries:
 
     def find_objects(self, session: int, template: Mapping[int, bytes]) -> list[int]:
         """C_FindObjects: the handles of all objects that match."""
-        values = [ctypes.create_string_buffer(value, len(value)) for value in template.values()]
-        wanted = (_Attribute * len(template))(
-            *(
-                _Attribute(kind, ctypes.addressof(value), len(value))
-                for kind, value in zip(template, values, strict=True)
-            )
-        )
+        wanted = _Template(template)
         check(
             self._cryptoki.call(
-                Function.FIND_OBJECTS_INIT, ctypes.c_ulong(session), wanted, ctypes.c_ulong(len(template))
+                Function.FIND_OBJECTS_INIT, ctypes.c_ulong(session), wanted.array, ctypes.c_ulong(len(template))
             )
         )
         found = list(self._found(session))
@@ -243,6 +250,41 @@ class Queries:
             elif not attribute.length:
                 answered[kind] = b""
         return rv, answered
+
+    def create_object(self, session: int, template: Mapping[int, bytes]) -> int:
+        """C_CreateObject."""
+        wanted, made = _Template(template), ctypes.c_ulong()
+        check(
+            self._cryptoki.call(
+                Function.CREATE_OBJECT,
+                ctypes.c_ulong(session),
+                wanted.array,
+                ctypes.c_ulong(len(template)),
+                ctypes.byref(made),
+            )
+        )
+        return made.value
+
+    def generate_key_pair(
+        self, session: int, mechanism: Mechanism, public: Mapping[int, bytes], private: Mapping[int, bytes]
+    ) -> tuple[int, int]:
+        """C_GenerateKeyPair; returns the handles of the public and the private key."""
+        how, halves = _Mechanism(mechanism, None, 0), (_Template(public), _Template(private))
+        made = (ctypes.c_ulong(), ctypes.c_ulong())
+        check(
+            self._cryptoki.call(
+                Function.GENERATE_KEY_PAIR,
+                ctypes.c_ulong(session),
+                ctypes.byref(how),
+                halves[0].array,
+                ctypes.c_ulong(len(public)),
+                halves[1].array,
+                ctypes.c_ulong(len(private)),
+                ctypes.byref(made[0]),
+                ctypes.byref(made[1]),
+            )
+        )
+        return made[0].value, made[1].value
 
     def destroy_object(self, session: int, target: int) -> None:
         """C_DestroyObject."""

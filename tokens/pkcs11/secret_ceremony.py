@@ -110,11 +110,13 @@ def list_secrets(connection: Connection, prefix: str | None = None) -> list[Secr
     def read(worker: Worker) -> list[SecretEntry]:
         connection.check_login(worker)
         entries = []
-        for found in list(worker.session.get_objects({Attribute.CLASS: ObjectClass.SECRET_KEY})):
-            place = _place(prefix, str(told(found, Attribute.LABEL)))
+        objects = connection.objects(worker.session)
+        for found in objects.find({Attribute.CLASS: ObjectClass.SECRET_KEY}):
+            place = _place(prefix, objects.name(found).label)
             if place is not None:
-                info = describe(found)  # type: ignore[arg-type]
-                entries.append(SecretEntry(*place, info, _check_value(found, info)))
+                info = describe(objects, found)
+                secret = find_secret(worker.session, info.label, connection.token.description)
+                entries.append(SecretEntry(*place, info, _check_value(secret, info)))
         return entries
 
     entries = connection.run(read, "list its secrets")

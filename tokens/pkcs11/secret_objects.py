@@ -6,15 +6,17 @@ work inside one session, on the thread that holds it.
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from typing import Any
 
-from pkcs11 import Attribute, KeyType, MechanismFlag, ObjectClass, SecretKey, Session
+from pkcs11 import Attribute, MechanismFlag, ObjectClass, SecretKey, Session
 from pkcs11 import exceptions as p11
 from pkcs11.constants import DEFAULT
 
 from tokens.errors import MechanismNotOffered, NoSuchKey, SeveralKeys, UnsupportedKey
 from tokens.pkcs11.des_forms import FORM_OF_TYPE, DesForm, EncryptData, name
+from tokens.pkcs11.objects import Objects
 from tokens.policy import KeyAttributes
 from tokens.secrets import Use
 
@@ -29,6 +31,23 @@ _CANNOT_DERIVE = (
     p11.MechanismParamInvalid,
     p11.TemplateInconsistent,
 )
+
+
+_PROTECTION = {
+    "sensitive": Attribute.SENSITIVE,
+    "extractable": Attribute.EXTRACTABLE,
+    "always_sensitive": Attribute.ALWAYS_SENSITIVE,
+    "never_extractable": Attribute.NEVER_EXTRACTABLE,
+    "local": Attribute.LOCAL,
+}
+"""The fields of `KeyAttributes` that are a CK_BBOOL of a secret key."""
+
+_USES = {
+    "encrypts": Attribute.ENCRYPT,
+    "decrypts": Attribute.DECRYPT,
+    "derives": Attribute.DERIVE,
+    "signs": Attribute.SIGN,
+}
 
 
 def label_of(prefix: str, use: Use, index: int) -> str:
@@ -52,7 +71,13 @@ class SecretInfo:
 def find_secret(session: Session, label: str, token_description: str) -> SecretKey:
     """The one secret key object with this label. Raises `NoSuchKey` or `SeveralKeys`, which say what is there."""
     wanted = {Attribute.CLASS: ObjectClass.SECRET_KEY, Attribute.LABEL: label}
-    found = list(session.get_objects(wanted))
+    try:
+        found = list(session.get_objects(wanted))
+    except struct.error as error:  # from python-pkcs11, which reads what each key that it finds is for
+        raise UnsupportedKey(
+            f"Secret '{label}' on {token_description} has an attribute of the wrong length, so its use is not known. "
+            "Look for an update of the token's module, or import the secret again."
+        ) from error
     if len(found) == 1:
         return found[0]  # type: ignore[return-value]
     if found:
@@ -66,37 +91,25 @@ def find_secret(session: Session, label: str, token_description: str) -> SecretK
     raise NoSuchKey(f"There is no secret key '{label}' on {token_description}. {holds}. See hsm-dicom secret import.")
 
 
-def describe(key: SecretKey) -> SecretInfo:
+def describe(objects: Objects, handle: int) -> SecretInfo:
     """What the token says of a secret. Raises `UnsupportedKey` for one that is no DES key."""
-    label = str(told(key, Attribute.LABEL))
-    form = FORM_OF_TYPE.get(told(key, Attribute.KEY_TYPE) or KeyType.RSA)
+    told = objects.read(handle, (Attribute.LABEL, Attribute.KEY_TYPE, *_PROTECTION.values(), *_USES.values()))
+    label = told.text(Attribute.LABEL)
+    number = told.number(Attribute.KEY_TYPE)
+    form = next((form for kind, form in FORM_OF_TYPE.items() if kind == number), None)
     if form is None:
         raise UnsupportedKey(f"Secret '{label}' is no DES key (CKK_DES, CKK_DES2 or CKK_DES3).")
-    attributes = KeyAttributes(
-        key_type="DES",
-        size_bits=form.value_bits,
-        sensitive=told(key, Attribute.SENSITIVE),
-        extractable=told(key, Attribute.EXTRACTABLE),
-        always_sensitive=told(key, Attribute.ALWAYS_SENSITIVE),
-        never_extractable=told(key, Attribute.NEVER_EXTRACTABLE),
-        local=told(key, Attribute.LOCAL),
-    )
-    return SecretInfo(
-        label=label,
-        form=form,
-        attributes=attributes,
-        encrypts=bool(told(key, Attribute.ENCRYPT)),
-        decrypts=bool(told(key, Attribute.DECRYPT)),
-        derives=bool(told(key, Attribute.DERIVE)),
-        signs=bool(told(key, Attribute.SIGN)),
-    )
+    uses = {field: told.flag(attribute) is True for field, attribute in _USES.items()}
+    protection = {field: told.flag(attribute) for field, attribute in _PROTECTION.items()}
+    attributes = KeyAttributes(key_type="DES", size_bits=form.value_bits, odd=told.odd, **protection)
+    return SecretInfo(label=label, form=form, attributes=attributes, **uses)
 
 
 def told(found: Any, attribute: Attribute) -> Any:
     """An attribute, or None where the token does not tell it."""
     try:
         return found[attribute]
-    except (p11.AttributeTypeInvalid, p11.AttributeSensitive, p11.FunctionFailed, ValueError):
+    except (p11.AttributeTypeInvalid, p11.AttributeSensitive, p11.FunctionFailed, ValueError, struct.error):
         return None
 
 

@@ -128,7 +128,11 @@ class Pkcs11Secrets:
         label = label_of(self.prefix, use, index)
         known = self._known.get(label)
         if known is None:
-            known = self.run(lambda worker: describe(self.handle(worker, label)), f"open secret '{label}'")
+
+            def look(worker: Worker) -> SecretInfo:
+                return describe(self.connection.objects(worker.session), self.handle(worker, label).handle)
+
+            known = self.run(look, f"open secret '{label}'")
             self._enforce(known)
             self._known[label] = known
         return known

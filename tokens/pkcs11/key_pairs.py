@@ -1,0 +1,97 @@
+"""Making a key pair in a token: what is asked for, and what is asked for where a token refuses that.
+
+Tokens refuse templates for what they do not need to be told (PKCS#11 v3.1, 4.1.1). What keeps the private key in its
+token, and to its use, is in each template; only what the standard lets a token decide by itself is left out in turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from typing import Any
+
+from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass
+from pkcs11 import exceptions as p11
+
+from tokens.pkcs11.attributes import packed
+from tokens.pkcs11.queries import Queries
+
+Template = Mapping[Attribute, Any]
+
+
+class KeyKind(StrEnum):
+    """What can be generated."""
+
+    RSA_2048 = "rsa-2048"
+    RSA_3072 = "rsa-3072"
+    RSA_4096 = "rsa-4096"
+    P_256 = "p256"
+    P_384 = "p384"
+
+    @property
+    def is_rsa(self) -> bool:
+        """Whether it is an RSA key."""
+        return self not in _CURVE_PARAMETERS
+
+
+_CURVE_PARAMETERS = {
+    KeyKind.P_256: bytes.fromhex("06082a8648ce3d030107"),
+    KeyKind.P_384: bytes.fromhex("06052b81040022"),
+}
+
+_TEMPLATE_REFUSED = (
+    p11.AttributeTypeInvalid,
+    p11.AttributeValueInvalid,
+    p11.AttributeReadOnly,
+    p11.TemplateInconsistent,
+    p11.TemplateIncomplete,
+    p11.ArgumentsBad,
+    p11.FunctionFailed,
+    p11.GeneralError,
+)
+"""What tokens answer to a template that they do not take; tpm2-pkcs11 1.9.0 says GENERAL_ERROR."""
+
+_PUBLIC_USES = (Attribute.VERIFY, Attribute.ENCRYPT, Attribute.WRAP)
+_FORBIDDEN_USES = (Attribute.SIGN, Attribute.DECRYPT, Attribute.UNWRAP)
+
+
+def generate_pair(
+    queries: Queries, session: int, kind: KeyKind, public: Template, private: Template
+) -> tuple[int, int]:
+    """C_GenerateKeyPair; returns the handles of the public and the private key. Raises PKCS#11's own errors.
+
+    The templates are what both halves are to be, beyond their kind and size.
+    """
+    mechanism = Mechanism.RSA_PKCS_KEY_PAIR_GEN if kind.is_rsa else Mechanism.EC_KEY_PAIR_GEN
+    refusals: list[p11.PKCS11Error] = []
+    for public_template, private_template in _templates(kind, public, private):
+        if refusals and queries.find_objects(session, _packed({Attribute.ID: private[Attribute.ID]})):
+            break  # it was made for all that
+        try:
+            return queries.generate_key_pair(session, mechanism, _packed(public_template), _packed(private_template))
+        except _TEMPLATE_REFUSED as error:
+            refusals.append(error)
+    raise refusals[0]
+
+
+def _packed(template: Template) -> dict[int, bytes]:
+    return {attribute: packed(value) for attribute, value in template.items()}
+
+
+def _templates(kind: KeyKind, public: Template, private: Template) -> Iterator[tuple[Template, Template]]:
+    if kind.is_rsa:
+        size = int(kind.value.removeprefix("rsa-"))
+        parameters: Template = {Attribute.MODULUS_BITS: size, Attribute.PUBLIC_EXPONENT: b"\1\0\1"}
+        key_type = KeyType.RSA
+    else:
+        parameters = {Attribute.EC_PARAMS: _CURVE_PARAMETERS[kind]}
+        key_type = KeyType.EC
+    public = {Attribute.CLASS: ObjectClass.PUBLIC_KEY, Attribute.KEY_TYPE: key_type, **parameters, **public}
+    private = {Attribute.CLASS: ObjectClass.PRIVATE_KEY, Attribute.KEY_TYPE: key_type, **private}
+    yield public, private
+    # tpm2-pkcs11 1.9.0 refuses CKA_VERIFY of a public key, and whatever else it decides by itself.
+    bare = {attribute: value for attribute, value in public.items() if attribute not in _PUBLIC_USES}
+    yield bare, private
+    # What is false by default need not be said; what is to be true, or to keep the key in, stays.
+    unsaid = [use for use in _FORBIDDEN_USES if private.get(use) is False]
+    yield bare, {attribute: value for attribute, value in private.items() if attribute not in unsaid}
