@@ -164,6 +164,13 @@ TimestampUrl = Annotated[
 Repair = Annotated[
     bool, typer.Option("--repair", help="Sign a clean copy of a file that is refused as it is, and say what changed.")
 ]
+TrimPadding = Annotated[
+    bool,
+    typer.Option(
+        "--trim-padding",
+        help="Sign a copy without surplus padding in strings, which DCMTK takes away, and say what changed.",
+    ),
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Leave out what an earlier run signed by the same request.")]
 
 
@@ -187,6 +194,7 @@ def sign(
     timestamp: TimestampUrl = None,
     only: Only = None,
     repair: Repair = False,
+    trim_padding: TrimPadding = False,
     resume: Resume = False,
     jobs: Jobs = 1,
     pin: Pin = None,
@@ -210,8 +218,9 @@ def sign(
     if (identity is None) == (key is None):
         raise typer.BadParameter("Say who signs: either --identity NAME, or --key URI with --cert.")
     destination.demand_outside(inputs)
-    if repair and in_place:
-        raise typer.BadParameter("--repair never replaces an original; use it with --out or --out-dir.")
+    if (repair or trim_padding) and in_place:
+        option = "--repair" if repair else "--trim-padding"
+        raise typer.BadParameter(f"{option} never replaces an original; use it with --out or --out-dir.")
     chosen = files.expand(inputs, only)
     targets = destination.targets(chosen.inputs)
     tags, place = _tags(tag or (), tag_file), _place(item)
@@ -220,7 +229,8 @@ def sign(
         signer = stack.enter_context(_signer(configuration, identity, key, cert, pin, module))
         signer.demand_current()
         request = _request(signer, profile, mac, tags, place, purpose)
-        request = replace(request, allow_weak=allow_weak, allow_uncovered=allow_uncovered, repair=repair)
+        request = replace(request, allow_weak=allow_weak, allow_uncovered=allow_uncovered)
+        request = replace(request, repair=repair, trim_padding=trim_padding)
         run = SigningRun(signer, request, json=json)
         run.leave_out(chosen.left_out)
         pairs = list(zip(chosen.inputs, targets, strict=True))

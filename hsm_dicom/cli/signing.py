@@ -120,7 +120,7 @@ class SigningRun:
     def _tell_incomplete(self) -> None:
         """Of many files, in how many something stays unsigned; each file's report has the names."""
         if self.repaired:
-            output.say((f"{output.count(self.repaired, 'file')} signed as a clean copy (--repair).", output.QUIET))
+            output.say((f"{output.count(self.repaired, 'file')} signed as a clean copy.", output.QUIET))
         if self.uncovered:
             output.outcome(False, f"{output.count(self.uncovered, 'file')} signed without all of identity and content.")
         if others := self.incomplete - self.uncovered:
@@ -133,7 +133,7 @@ class SigningRun:
             output.say(
                 (
                     f"{files}: DCMTK's dcmsign will call it corrupted, and any program of DCMTK that writes such a "
-                    "file anew makes the signature invalid.",
+                    "file anew makes the signature invalid. To take it away first, add --trim-padding.",
                     output.QUIET,
                 )
             )

@@ -144,7 +144,10 @@ def prepare(path: str | os.PathLike[str], request: SigningRequest) -> Plan:
     """Read a file and compute what its signature needs. Touches neither key nor disk."""
     algorithm = _allowed_algorithm(request)
     purpose = requested_purpose(request)
-    with open_signable(path, request.item, repair=request.repair, note_padding=True) as (file, repaired):
+    with open_signable(path, request.item, repair=request.repair, trim=request.trim_padding, note_padding=True) as (
+        file,
+        repaired,
+    ):
         try:
             level = file.item(request.item)
         except KeyError as missing:
@@ -206,8 +209,9 @@ def sign_digest(key: PrivateKey, plan: Plan) -> bytes:
 def _mac_stream(plan: Plan) -> bytes:
     """The octets that the plan's digest is over. Raises FileChangedError if the file has others now."""
     pieces: list[bytes] = []
-    with open_signable(plan.name, plan.request.item, repair=plan.request.repair) as (file, _):
-        feed_covered(file, file.item(plan.request.item), set(plan.signed), lambda piece: pieces.append(bytes(piece)))
+    request = plan.request
+    with open_signable(plan.name, request.item, repair=request.repair, trim=request.trim_padding) as (file, _):
+        feed_covered(file, file.item(request.item), set(plan.signed), lambda piece: pieces.append(bytes(piece)))
     pieces += [mac_encoding(element) for element in plan.signature_item if element.tag not in a.LEFT_OUT_OF_MAC]
     stream = b"".join(pieces)
     state = mac_algorithm(plan.request.mac).new()
@@ -277,7 +281,7 @@ def staged(
     content = plan.repaired.make_again(plan.name) if plan.repaired else None
     if content is not None and output is None:
         raise WriteRefusedError(
-            plan.name, "needs a repair, which never replaces the original; use --out or --out-dir, not --in-place."
+            plan.name, "needs a clean copy, which never replaces the original; use --out or --out-dir, not --in-place."
         )
     with EncodedFile.reopen(plan.name, plan.syntax, plan.head, plan.state, content=content) as file:
         edits = insertion_edits(file, plan.insertion, plan.mac_item, item)

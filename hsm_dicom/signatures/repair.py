@@ -16,40 +16,75 @@ from hsm_dicom.dataset.errors import (
     NotDicomError,
     UnrepairableFileError,
 )
+from hsm_dicom.dataset.padding import trim_padding
 from hsm_dicom.dataset.repair import CleanCopy, make_clean_copy
 from hsm_dicom.dataset.tags import Path
-from hsm_dicom.signatures.errors import AmbiguousPixelDataError
+from hsm_dicom.signatures.anomalies import list_elements
+from hsm_dicom.signatures.errors import AmbiguousPixelDataError, SignatureError
 from hsm_dicom.signatures.fragments import require_unambiguous_fragments
+from hsm_dicom.signatures.read import signature_items
 
 
 @dataclass(frozen=True)
 class RepairedContent:
-    """That a clean copy takes the place of a file: each change as a clause, and the copy's SHA-256."""
+    """That a copy takes the place of a file: each change as a clause, and the copy's SHA-256.
+
+    ``is_repaired`` and ``is_trimmed`` say what was done to it.
+    """
 
     changes: tuple[str, ...]
     digest: bytes
+    is_repaired: bool
+    is_trimmed: bool
 
     def make_again(self, path: str) -> bytes:
         """Make the same copy once more. Raises FileChangedError if it is another one."""
-        copy = make_clean_copy(path)
-        if hashlib.sha256(copy.content).digest() != self.digest:
+        content = make_clean_copy(path).content if self.is_repaired else None
+        if self.is_trimmed:
+            content = _trimmed(path, content)[0]
+        if content is None or hashlib.sha256(content).digest() != self.digest:
             raise FileChangedError(path, "the file was changed since it was read; nothing was written.")
-        return copy.content
+        return content
 
 
 @contextmanager
 def open_signable(
-    path: str | os.PathLike[str], place: Path, *, repair: bool, note_padding: bool = False
+    path: str | os.PathLike[str], place: Path, *, repair: bool, trim: bool, note_padding: bool = False
 ) -> Iterator[tuple[DicomFile, RepairedContent | None]]:
-    """Open a file as it would be signed: itself or, with ``repair`` and where it needs it, a clean copy of it.
+    """Open a file as it would be signed: itself or, where it needs one, a copy of it.
 
-    Raises DicomFileError for a file that cannot be read, or of which no clean copy can be made.
+    That is a clean copy with ``repair``, and one without surplus padding with ``trim``. Raises DicomFileError
+    for a file that cannot be read, or of which no clean copy can be made.
     """
-    copy = _needed_copy(os.fspath(path), place) if repair else None
-    content = None if copy is None else copy.content
-    repaired = None if copy is None else RepairedContent(copy.changes, hashlib.sha256(copy.content).digest())
+    path = os.fspath(path)
+    copy = _needed_copy(path, place) if repair else None
+    content, changes = (None, ()) if copy is None else (copy.content, copy.changes)
+    trimmed, trimming = _trimmed(path, content) if trim else (None, "")
+    if trimmed is not None:
+        content, changes = trimmed, (*changes, trimming)
+    repaired = None
+    if content is not None:
+        digest = hashlib.sha256(content).digest()
+        repaired = RepairedContent(changes, digest, is_repaired=copy is not None, is_trimmed=trimmed is not None)
     with DicomFile.open(path, note_padding=note_padding, content=content) as file:
         yield file, repaired
+
+
+def _trimmed(path: str, content: bytes | None) -> tuple[bytes | None, str]:
+    """The content without surplus padding and the clause about it; None where there is none, and the object is signed
+    as it is. Raises SignatureError where that would break signatures."""
+    with DicomFile.open(path, note_padding=True, content=content) as file:
+        trimmed = trim_padding(file)
+        if trimmed is None:
+            return None, ""
+        if any(not item.historic for item in signature_items(file)):
+            raise SignatureError(
+                f"{file.name}: it is signed already, and without its surplus padding ({list_elements(trimmed.places)}) "
+                "these signatures would not hold. Sign it without --trim-padding."
+            )
+    strings = "1 string" if len(trimmed.places) == 1 else f"{len(trimmed.places)} strings"
+    named = list_elements(trimmed.places)
+    return trimmed.content, f"{trimmed.octets} octets of surplus padding were taken away from {strings}: {named}"
 
 
 def explain_repair(error: Exception, path: str) -> Exception:

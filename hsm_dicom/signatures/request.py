@@ -20,7 +20,8 @@ class SigningRequest:
     content wherever that stands, in another object too. ``purpose`` is a code of CID 7007. Weak hashes (MD5, SHA-1,
     RIPEMD-160) need ``allow_weak``. An object whose identity or content cannot be signed as asked, because it is or
     holds elements of VR UN, needs ``allow_uncovered``. With ``repair``, a clean copy is signed of a file
-    that is refused as it is (`hsm_dicom.dataset.repair`).
+    that is refused as it is (`hsm_dicom.dataset.repair`). With ``trim_padding``, a copy without surplus padding in
+    strings is signed where there is some (`hsm_dicom.dataset.padding`).
     """
 
     certificate: bytes
@@ -32,6 +33,7 @@ class SigningRequest:
     allow_weak: bool = False
     allow_uncovered: bool = False
     repair: bool = False
+    trim_padding: bool = False
 
 
 def requested_purpose(request: SigningRequest) -> Purpose | None:

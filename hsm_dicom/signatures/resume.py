@@ -48,7 +48,7 @@ def find_earlier_signature(
         return _find_in_place(source, request, timestamped=timestamped)
     if not os.path.lexists(target):
         return None
-    with open_signable(source, request.item, repair=request.repair) as (original, _):
+    with open_signable(source, request.item, repair=request.repair, trim=request.trim_padding) as (original, _):
         try:
             with DicomFile.open(target) as result:
                 added = _added_signatures(original, result)

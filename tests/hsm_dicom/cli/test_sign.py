@@ -148,6 +148,13 @@ def test_it_is_said_of_many_files_how_many_dcmsign_will_call_corrupted(sign, fol
     assert "5 files signed" in result.said
     assert "1 file signed with surplus padding in strings: DCMTK's dcmsign will call it corrupted" in result.said
     assert "1 file signed that DCMTK's dcmsign 3.6.7 will call corrupted: it leaves parts of long" in result.said
+    assert "add --trim-padding" in result.said
+    trimmed = sign(folder, "--out-dir", tmp_path / "trimmed", "--trim-padding")
+    assert "5 files signed" in trimmed.said
+    assert "1 file signed as a clean copy." in trimmed.said
+    assert "surplus padding in strings" not in trimmed.said
+    assert "padded.dcm: a clean copy was signed: " in trimmed.err
+    assert sign(folder, "--in-place", "--trim-padding").status == exits.USAGE
     *files, summary = sign(folder, "--out-dir", tmp_path / "json", "--json").lines
     assert (summary["oddly_padded"], summary["unhashed_by_dcmtk"]) == (1, 1)
     assert {one["octets_unhashed_by_dcmtk"] for one in files} == {0, 24782}
@@ -191,7 +198,7 @@ def test_a_file_that_others_read_is_signed_as_a_clean_copy(sign, folder: Path, t
     assert "--repair" not in hopeless
     result = sign(*arguments, "--repair", "--resume")
     assert "1 file signed, 3 signed before, 1 failed" in result.said
-    assert "1 file signed as a clean copy (--repair)." in result.said
+    assert "1 file signed as a clean copy." in result.said
     assert (
         f"{folder / 'bad.dcm'}: a clean copy was signed: the preamble of 128 octets and the prefix DICM were missing "
         "and were added."
