@@ -18,6 +18,8 @@ from tests.hsm_dicom.cli.conftest import Node, Result, Run, run_program, type_in
 from tests.interop.modules.test_p11_kit import CLIENT, Server
 from tests.softhsm import MODULE, TestToken, new_token, set_pin
 from tokens import trials
+from tokens.pin import Pin
+from tokens.refusals import RefusalMemory
 
 
 @pytest.fixture
@@ -215,6 +217,18 @@ def test_a_refused_pin_ends_with_77_and_is_not_presented_again_until_forgiven(ru
     again = run("token", "forgive", token.serial)
     assert again.status == exits.FAILED
     assert f"Nothing is remembered of a token or card with the serial number '{token.serial}'" in again.err
+
+
+def test_a_login_that_failed_with_the_token_is_told_from_a_refusal(run: Run, token: TestToken) -> None:
+    run("token", "login", token.uri())
+    memory, pin = RefusalMemory(), Pin(os.environ[token.pin.removeprefix("env:")].encode())
+    memory.remember_unclear(token.serial, pin)
+    memory.remember_unclear(token.serial, Pin(b"never accepted"))
+    info = run("token", "info", token.uri(pin=False))
+    assert "the token failed during the login" in info.said
+    assert "it is not presented again" not in info.said
+    (entry,) = run("token", "info", token.uri(pin=False), "--json").json["refused_pins"]
+    assert (entry["role"], entry["unclear"]) == ("user", True)
 
 
 def test_a_token_is_forgiven_by_its_name_or_its_uri(run: Run, token: TestToken, tmp_path: Path) -> None:
