@@ -23,6 +23,7 @@ ISCL_AUTHENTICATION = "ISCL authentication"
 NEEDED_FOR = {
     # Every profile of PS3.15 Annex C can be met with this one; a MAC algorithm besides it is a choice.
     "RSASSA-PKCS1-v1_5, SHA256": DICOM_SIGNATURES,
+    "RSASSA-PKCS1-v1_5, SHA256, hashed by the device": DICOM_SIGNATURES,
     "RSASSA-PSS, SHA256": "TLS 1.3",
     "RSASSA-PSS, SHA384": "TLS 1.3",
     "RSASSA-PSS, SHA512": "TLS 1.3",

@@ -60,6 +60,8 @@ class Trial:
     job: Callable[[], None]
     told_as: str = ""
     mechanism: str = ""
+    instead_of: str = ""
+    """Another operation: this one is tried only where that one does not work."""
 
 
 def trials_of(key: PrivateKey) -> list[Trial]:
@@ -73,6 +75,11 @@ def _rsa_trials(key: TokenRSAPrivateKey) -> Iterator[Trial]:
         for algorithm in (*_HASHES, *_RETIRED_HASHES):
             job = partial(_pkcs1, key, Prehashed(algorithm), algorithm)
             yield Trial(f"RSASSA-PKCS1-v1_5, {hash_name(algorithm).upper()}", job)
+        for algorithm in _HASHES:
+            # A TPM's key that may only sign does so.
+            operation = f"RSASSA-PKCS1-v1_5, {hash_name(algorithm).upper()}"
+            job = partial(_pkcs1_of_data, key, algorithm)
+            yield Trial(f"{operation}, hashed by the device", job, instead_of=operation)
         for algorithm in _HASHES:
             padding = paddings.PSS(paddings.MGF1(algorithm), algorithm.digest_size)
             yield Trial(f"RSASSA-PSS, {hash_name(algorithm).upper()}", partial(_pss, key, padding, algorithm))
@@ -96,6 +103,11 @@ def _pkcs1(key: TokenRSAPrivateKey, hashed: Prehashed, algorithm: hashes.HashAlg
     value = digest(algorithm, _MESSAGE)
     signature = key.sign(value, paddings.PKCS1v15(), hashed)
     key.public_key().verify(signature, value, paddings.PKCS1v15(), hashed)
+
+
+def _pkcs1_of_data(key: TokenRSAPrivateKey, algorithm: hashes.HashAlgorithm) -> None:
+    signature = key.sign(_MESSAGE, paddings.PKCS1v15(), algorithm)
+    key.public_key().verify(signature, _MESSAGE, paddings.PKCS1v15(), algorithm)
 
 
 def _pss(key: TokenRSAPrivateKey, padding: paddings.PSS, algorithm: hashes.HashAlgorithm) -> None:
@@ -136,6 +148,15 @@ def tried(trial: Trial) -> OperationCheck:
             problem = f"The token refused: {error}"
     mechanism = uses[-1] if uses else trial.mechanism
     return OperationCheck(trial.operation, "" if problem else mechanism, problem)
+
+
+def try_all(trials: Sequence[Trial]) -> list[tuple[Trial, OperationCheck]]:
+    """Try each, but what is of interest only instead of another one where that does not work."""
+    done: list[tuple[Trial, OperationCheck]] = []
+    for trial in trials:
+        if not any(check.works and check.operation == trial.instead_of for _, check in done):
+            done.append((trial, tried(trial)))
+    return done
 
 
 def rate(job: Callable[[], object] | None, sessions: int) -> float:

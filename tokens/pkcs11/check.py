@@ -23,7 +23,7 @@ from tokens.pkcs11.search import TokenInfo
 from tokens.pkcs11.secret_check import SecretCheck, check_secrets
 from tokens.pkcs11.sessions import Worker
 from tokens.policy import Finding, KeyAttributes, KeyPolicy, Weakness, judge
-from tokens.trials import OperationCheck, rate, trials_of, tried
+from tokens.trials import OperationCheck, rate, trials_of, try_all
 from tokens.uri import Pkcs11Uri
 
 
@@ -130,10 +130,10 @@ def _check_key(
     device = Pkcs11Key(connection, uri, anything, release=lambda: None)
     key = private_key(device)
     progress(f"key {device.name}")
-    trials = trials_of(key)
-    operations = tuple(tried(trial) for trial in trials)
+    done = try_all(trials_of(key))
+    operations = tuple(check for _, check in done)
     progress(f"key {device.name}: how fast it is")
-    fastest = next((t.job for t, o in zip(trials, operations, strict=True) if o.works), None)
+    fastest = next((trial.job for trial, check in done if check.works), None)
     # A temporary key does all that its token lets it, so that all is tried.
     ours = {Weakness.SIGNS_AND_DECRYPTS} if temporary else set()
     return KeyCheck(

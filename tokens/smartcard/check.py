@@ -24,7 +24,7 @@ from tokens.smartcard.key import attributes_of, supported
 from tokens.smartcard.opening import OpenedCard, open_card, open_card_key, open_card_secrets
 from tokens.smartcard.profiles import CardKey, CardProfile
 from tokens.smartcard.status import StatusError
-from tokens.trials import OperationCheck, rate, trials_of, tried
+from tokens.trials import OperationCheck, rate, trials_of, try_all
 
 _ANYTHING = KeyPolicy(allow=frozenset(Weakness), minimum_rsa_bits=0)
 
@@ -191,10 +191,10 @@ def _verify(key: CardKey, session: CardSession) -> None:
 def _check_key(opened: OpenedCard, key: CardKey, policy: KeyPolicy, progress: Callable[[str], None]) -> CardKeyCheck:
     progress(f"key {key.name}")
     with private_key(open_card_key(opened, key.name, _ANYTHING)) as private:
-        trials = trials_of(private)
-        operations = tuple(tried(trial) for trial in trials)
+        done = try_all(trials_of(private))
+        operations = tuple(check for _, check in done)
         progress(f"key {key.name}: how fast it is")
-        works = next((t.job for t, o in zip(trials, operations, strict=True) if o.works), None)
+        works = next((trial.job for trial, check in done if check.works), None)
         attributes = private.device.attributes
         return CardKeyCheck(key.name, attributes, judge(attributes, policy), operations, rate(works, 1))
 

@@ -1,188 +1,227 @@
-"""A TPM 2.0 (swtpm) behind its resource manager and tpm2-pkcs11: what a restart of the manager does to a login.
+"""A TPM 2.0: tpm2-pkcs11 over tpm2-abrmd and swtpm, on a session bus of their own.
 
-After it, the module that was loaded before answers CKR_GENERAL_ERROR to each call, C_Login with the right PIN among
-them; and all its tokens have the serial number 0000000000000000.
+All its tokens have the serial number 0000000000000000; it refuses CKA_VERIFY of a public key, and CKM_RSA_PKCS with a
+key that may only sign; C_Finalize in a forked child would end its parent's login.
 """
 
-import contextlib
+import json
 import os
+import shutil
 import socket
 import subprocess
+import sys
+import tempfile
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from pydicom.data import get_testdata_file
 
-from tests.interop.tls.programs import free_port
+from hsm_dicom.signatures import verify
+from hsm_dicom.signatures.verify import Finding
 from tests.tokens import scenes
-from tokens.uri import Pkcs11Uri
 
 MODULE = next(Path("/usr/lib").glob("*/pkcs11/libtpm2_pkcs11.so"), Path("/usr/lib/pkcs11/libtpm2_pkcs11.so"))
+COMMAND = Path(sys.executable).with_name("hsm-dicom")
 
 BUS = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-<busconfig><type>session</type><listen>unix:path={socket}</listen><policy context="default">
-<allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/><allow user="*"/>
-</policy></busconfig>
+<busconfig><type>session</type><listen>unix:path={path}</listen><auth>EXTERNAL</auth>
+<policy context="default"><allow send_destination="*"/><allow receive_sender="*"/><allow own="*"/></policy></busconfig>
 """
 
 
+@dataclass(frozen=True)
 class Tpm:
-    """A TPM, its resource manager on a bus of its own, and tokens in a store of its own."""
+    """The environment of a process that uses the TPM, and a certificate's folder."""
 
-    def __init__(self, folder: Path, running: contextlib.ExitStack) -> None:
-        self.folder = folder
-        self._running = running
-        self._port = two_free_ports()
-        self._manager: subprocess.Popen[bytes] | None = None
-        for name in ("tpm", "store"):
-            (folder / name).mkdir()
-        (folder / "bus.conf").write_text(BUS.format(socket=folder / "bus"))
-        self._start("dbus-daemon", f"--config-file={folder / 'bus.conf'}", "--nofork")
-        self._start(
-            *("swtpm", "socket", "--tpm2", "--tpmstate", f"dir={folder / 'tpm'}"),
-            *("--server", f"type=tcp,port={self._port},bindaddr=127.0.0.1"),
-            *("--ctrl", f"type=tcp,port={self._port + 1},bindaddr=127.0.0.1"),
-            *("--flags", "not-need-init,startup-clear"),
-        )
-        scenes.until((folder / "bus").exists)
-        scenes.until(lambda: is_listened_on(self._port + 1))
-        self.start_manager()
-        self._ptool("init")
+    environment: dict[str, str]
+    folder: Path
 
-    @property
-    def environment(self) -> dict[str, str]:
-        """What a process needs that uses the tokens."""
-        return {
-            **os.environ,
-            "DBUS_SESSION_BUS_ADDRESS": f"unix:path={self.folder / 'bus'}",
-            "TPM2_PKCS11_TCTI": "tabrmd:bus_type=session",
-            "TPM2TOOLS_TCTI": "tabrmd:bus_type=session",
-            "TPM2_PKCS11_STORE": str(self.folder / "store"),
-            "HSM_DICOM_STATE": str(self.folder / "state"),
-            "RIGHT": "123456",
-            "WRONG": "999999",
-        }
+    def uri(self, label: str) -> str:
+        return f"pkcs11:token=tpm;object={label}?module-path={MODULE}&pin-source=env:TPM_PIN"
 
-    def add_token(self, label: str) -> None:
-        """A token with an EC key `key`."""
-        self._ptool("addtoken", "--pid", "1", "--label", label, "--sopin", "12345678", "--userpin", "123456")
-        self._ptool("addkey", "--label", label, "--userpin", "123456", "--algorithm", "ecc256", "--key-label", "key")
-
-    def start_manager(self) -> None:
-        """Start the resource manager, and wait until it answers."""
-        self._manager = self._start(
-            *("tpm2-abrmd", "--session", "--allow-root", "--tcti", f"swtpm:host=127.0.0.1,port={self._port}")
-        )
-        asked = ["dbus-send", f"--bus=unix:path={self.folder / 'bus'}", "--print-reply", "--type=method_call"]
-        asked += ["--dest=org.freedesktop.DBus", "/", "org.freedesktop.DBus.NameHasOwner"]
-        asked += ["string:com.intel.tss2.Tabrmd"]
-
-        def is_there() -> bool:
-            return b"boolean true" in subprocess.run(asked, capture_output=True).stdout
-
-        scenes.until(is_there)
-
-    def stop_manager(self) -> None:
-        """End the resource manager."""
-        assert self._manager is not None
-        self._manager.terminate()
-        self._manager.wait(10)
-
-    def _ptool(self, command: str, *options: str) -> None:
+    def run(self, *arguments: object) -> str:
         done = subprocess.run(
-            ["tpm2_ptool", command, *options, "--path", self.folder / "store"],
-            capture_output=True,
-            text=True,
-            env=self.environment,
+            [COMMAND, *map(str, arguments)], env=self.environment, capture_output=True, text=True, timeout=90
         )
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == 0, done.stderr + done.stdout
+        return done.stdout
 
-    def _start(self, *command: str) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=self.environment)
-        self._running.callback(end, process)
-        return process
+    def play(self, code: str, *uris: object) -> list[str]:
+        return scenes.play(code, *uris, environment=self.environment)
 
 
 def two_free_ports() -> int:
-    """The first of two: the client takes for granted that the TPM's control is on the next one."""
     while True:
-        port = free_port()
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port + 1)):
+        with socket.socket() as one, socket.socket() as next_one:
+            one.bind(("127.0.0.1", 0))
+            port: int = one.getsockname()[1]
+            try:
+                next_one.bind(("127.0.0.1", port + 1))
+            except OSError:
+                continue
             return port
 
 
-def is_listened_on(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-        return True
-    return False
-
-
-def end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
+@pytest.fixture(scope="module")
+def tpm() -> Iterator[Tpm]:
+    """A TPM with one token, `tpm`. The folder's name is short: it holds a socket."""
+    folder = Path(tempfile.mkdtemp(prefix="tpm"))
+    for name in ("state", "store"):
+        (folder / name).mkdir()
+    (folder / "bus.conf").write_text(BUS.format(path=folder / "bus"))
+    port = two_free_ports()
+    bus = {"DBUS_SESSION_BUS_ADDRESS": f"unix:path={folder / 'bus'}"}
+    where = f"host=127.0.0.1,port={port}"
+    environment = {
+        **os.environ,
+        **bus,
+        "TPM2_PKCS11_STORE": str(folder / "store"),
+        "TPM2_PKCS11_TCTI": "tabrmd:bus_type=session",
+        "TPM2_PKCS11_LOG_LEVEL": "0",
+        "TSS2_LOG": "all+none",
+        "HSM_DICOM_STATE": str(folder / "refusals"),
+        "TPM_PIN": "31415926",
+    }
+    addresses = [f"type=tcp,port={p},bindaddr=127.0.0.1" for p in (port, port + 1)]
+    daemons = [
+        begin("dbus-daemon", f"--config-file={folder / 'bus.conf'}", "--nofork", "--nopidfile"),
+        begin(
+            *("swtpm", "socket", "--tpm2", "--tpmstate", f"dir={folder / 'state'}", "--server", addresses[0]),
+            *("--ctrl", addresses[1], "--flags", "not-need-init,startup-clear"),
+        ),
+    ]
     try:
-        process.wait(5)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+        scenes.until((folder / "bus").exists)
+        time.sleep(0.3)  # a connection to swtpm's port would be taken for its client
+        daemons.append(begin("tpm2-abrmd", "--session", "--allow-root", "--tcti", f"swtpm:{where}", **bus))
+        made = Tpm(environment, folder)
+        scenes.until(lambda: initialised(made))
+        yield made
+    finally:
+        for daemon in reversed(daemons):
+            daemon.terminate()
+            daemon.wait(timeout=20)
+        shutil.rmtree(folder)
+
+
+def begin(*command: str, **environment: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+
+
+def initialised(tpm: Tpm) -> bool:
+    """Whether the resource manager was there to make the token."""
+    done = subprocess.run(
+        [
+            COMMAND,
+            "token",
+            "init",
+            "--label",
+            "tpm",
+            "--module",
+            MODULE,
+            "--so-pin",
+            "env:TPM_PIN",
+            "--pin",
+            "env:TPM_PIN",
+        ],
+        env=tpm.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0 or "could not be initialised" in done.stderr, done.stderr
+    return done.returncode == 0
 
 
 @pytest.fixture(scope="module")
-def tpm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tpm]:
-    with contextlib.ExitStack() as running:
-        yield Tpm(tmp_path_factory.mktemp("tpm"), running)
+def keys(tpm: Tpm) -> Tpm:
+    """The same with keys made by the command: `rsa` and `ec` that sign, `decrypt`."""
+    for label, kind, usage in (("rsa", "rsa-2048", "sign"), ("ec", "p256", "sign"), ("decrypt", "rsa-2048", "decrypt")):
+        tpm.run(
+            "key", "generate", tpm.uri("").replace(";object=", ""), "--label", label, "--type", kind, "--usage", usage
+        )
+    return tpm
 
 
-def uri(label: str) -> Pkcs11Uri:
-    return Pkcs11Uri(token=label, object="key", module_path=MODULE)
-
-
-SIGN_WHEN_TOLD = """
-with tokens.open_key(uris[0], pin="env:RIGHT") as key:
-    sign(key)
-    print("ready", flush=True)
-    for line in sys.stdin:
-        said(lambda: sign(key))
-"""
-
-
-def test_the_next_signature_works_after_the_resource_manager_was_restarted(tpm: Tpm) -> None:
-    tpm.add_token("restarted")
-    scene = scenes.begin(SIGN_WHEN_TOLD, uri("restarted"), environment=tpm.environment)
-
-    def asked() -> str:
-        scene.stdin.write("\n")
-        scene.stdin.flush()
-        return scene.stdout.readline().strip()
-
-    assert scene.stdout.readline() == "ready\n"
-    for _ in range(2):
-        tpm.stop_manager()
-        tpm.start_manager()
-        assert [asked(), asked()] == ["done", "done"]
-    tpm.stop_manager()
-    assert [asked(), asked()] == ["TokenLost", "TokenLost"]
-    tpm.start_manager()
-    assert [asked(), asked()] == ["done", "done"]
-    scene.stdin.close()
-    assert scene.wait(10) == 0
-    scene.stdout.close()
-    scene.stderr.close()
-
-
-def test_a_pin_that_one_token_refused_is_presented_to_another_with_the_same_serial_number(tpm: Tpm) -> None:
-    for label in ("one", "other"):
-        tpm.add_token(label)
+def test_keys_that_were_made_in_it_sign_and_decrypt(keys: Tpm) -> None:
     code = """
-def log_in(uri, pin):
-    with tokens.open_token(uri, pin=pin) as connection:
-        connection.connect()
-        print(connection.token.serial)
-for uri in uris:
-    said(lambda: log_in(uri, "env:WRONG"))
-    said(lambda: log_in(uri, "env:WRONG"))
-said(lambda: log_in(uris[0], "env:RIGHT"))
-"""
-    uris = [Pkcs11Uri(token=label, module_path=MODULE) for label in ("one", "other")]
-    said = scenes.play(code, *uris, environment=tpm.environment)
-    assert said == ["PinRefused", "PinNotPresented"] * 2 + ["0000000000000000", "done"]
+    for uri in uris[:2]:
+        with tokens.open_key(uri) as key:
+            sign(key)
+            print(key.key_size, key.device.attributes.extractable, key.device.attributes.local)
+    with tokens.open_key(uris[2]) as key:
+        for scheme in (padding.PKCS1v15(), padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)):
+            print(key.decrypt(key.public_key().encrypt(b"secret", scheme), scheme).decode())
+    """
+    printed = keys.play(code, keys.uri("rsa"), keys.uri("ec"), keys.uri("decrypt"))
+    assert printed == ["2048 False True", "256 False True", "secret", "secret"]
+
+
+def test_a_key_that_may_only_sign_signs_files_by_hashing_them_itself(keys: Tpm) -> None:
+    code = """
+    import datetime
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "tpm")])
+    now = datetime.datetime.now(datetime.UTC)
+    with tokens.open_key(uris[0]) as key:
+        made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number()).not_valid_before(
+            now - datetime.timedelta(1)).not_valid_after(now + datetime.timedelta(90)).sign(key, hashes.SHA256())
+    open(uris[1], "wb").write(made.public_bytes(Encoding.PEM))
+    """
+    certificate, target = keys.folder / "certificate.pem", keys.folder / "out.dcm"
+    keys.play(code, keys.uri("rsa"), certificate)
+    source = get_testdata_file("CT_small.dcm", download=False)
+    keys.run("sign", source, "--out", target, "--key", keys.uri("rsa"), "--cert", certificate)
+    (signature,) = verify(target).signatures
+    assert signature.finding is Finding.INTACT
+
+
+def test_a_digest_that_it_does_not_sign_is_a_sentence_and_no_lost_token(keys: Tpm) -> None:
+    code = """
+    from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+    with tokens.open_key(uris[0]) as key:
+        for _ in range(2):
+            try:
+                key.sign(bytes(32), padding.PKCS1v15(), Prehashed(hashes.SHA256()))
+            except TokenError as error:
+                print(f"{type(error).__name__}: {error}")
+        sign(key)
+    """
+    printed = keys.play(code, keys.uri("rsa"))
+    assert [line.partition(":")[0] for line in printed] == ["MechanismNotOffered"] * 2
+    assert "refused every mechanism that could do it: CKM_RSA_PKCS, CKM_RSA_X_509" in printed[0]
+
+
+def test_a_check_tells_what_it_does_and_what_it_refuses(keys: Tpm) -> None:
+    said = json.loads(keys.run("token", "check", keys.uri("rsa"), "--json"))
+    (key,) = said["keys"]
+    operations = {each["operation"]: each for each in key["operations"]}
+    refused = operations["RSASSA-PKCS1-v1_5, SHA256"]
+    assert not refused["works"]
+    assert "CKR_GENERAL_ERROR" in refused["problem"]
+    instead = operations["RSASSA-PKCS1-v1_5, SHA256, hashed by the device"]
+    assert instead["works"]
+    assert instead["mechanism"] == "CKM_SHA256_RSA_PKCS"
+
+
+def test_a_forked_child_is_refused_and_the_parent_stays_logged_in(keys: Tpm) -> None:
+    code = """
+    key = tokens.open_key(uris[0])
+    sign(key)
+    anchor = key.device._connection._anchor
+    for _ in range(3):
+        if os.fork() == 0:
+            said(lambda: sign(key))
+            os._exit(0)
+        os.wait()
+        sign(key)
+    print(key.device._connection._anchor is anchor)
+    """
+    assert keys.play(code, keys.uri("ec")) == ["TokenLost"] * 3 + ["True"]
