@@ -284,6 +284,11 @@ class TokenECPrivateKey(_OnDevice, ec.EllipticCurvePrivateKey):
         """Sign with ECDSA; the signature is DER (RFC 3279, 2.2.3). Errors as for RSA keys."""
         if not isinstance(signature_algorithm, ec.ECDSA):
             raise TypeError("An EC key on a device signs with ECDSA only.")
+        if signature_algorithm.deterministic_signing:
+            raise MechanismNotOffered(
+                f"{sentence_case(self.device.description)} draws its own random numbers for ECDSA: deterministic "
+                "signatures (RFC 6979) cannot be asked of it. Leave deterministic_signing out."
+            )
         rungs = ecdsa_signature(signature_algorithm.algorithm, self.key_size, self.device.offered)
         return self._climb(_name(signature_algorithm.algorithm), rungs, bytes(data))
 

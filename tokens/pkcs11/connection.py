@@ -149,9 +149,7 @@ class Connection(SessionPool):
     def session_kept_open(self) -> Iterator[Session]:
         """A read-write session for as long as the block; each call in it enters the module's gate by itself."""
         self.connect()
-        found = self._find()
-        with self.module.gate:
-            session = found.handle.open(rw=True)
+        session = self._open_writable()
         epoch = self.module.epoch
         with self._changed:
             self._kept_open += 1
@@ -160,7 +158,7 @@ class Connection(SessionPool):
         finally:
             with self._changed:
                 self._kept_open -= 1
-            self._close(session, epoch)
+            self._close_writable(session, epoch)
 
     def connect(self) -> None:
         """Log in now rather than at the first job."""

@@ -148,7 +148,7 @@ class Pkcs11Key:
             except CIPHERTEXT_REJECTED:
                 pass
             # A lost token can look like a rejected ciphertext. Asked in either case, since time tells too.
-            worker.session.generate_random(64)
+            self._queries.check_alive(session)
             return plaintext
 
         result = self._use("decrypt", rung, job)

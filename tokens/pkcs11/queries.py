@@ -16,11 +16,14 @@ from dataclasses import dataclass
 from pkcs11 import MGF, Attribute, Mechanism
 from pkcs11 import exceptions as p11
 
+from tokens.errors import ModuleError
 from tokens.pkcs11.cryptoki import Cryptoki, Function
 from tokens.pkcs11.return_values import check
 
 _UNAVAILABLE = ctypes.c_ulong(-1).value
 _BUFFER_TOO_SMALL = 0x150
+_FUNCTION_NOT_SUPPORTED = 0x54
+_RANDOM_NO_RNG = 0x121
 _PARTLY_ANSWERED = (0, 0x11, 0x12, _BUFFER_TOO_SMALL)
 """CK_RVs of C_GetAttributeValue that leave the attributes which can be told in their places (PKCS#11 v3.1, 5.7.5)."""
 
@@ -152,6 +155,17 @@ class Queries:
         info = (ctypes.c_ulong * 3)()  # ulMinKeySize, ulMaxKeySize, flags
         check(self._cryptoki.call(Function.GET_MECHANISM_INFO, ctypes.c_ulong(slot), ctypes.c_ulong(mechanism), info))
         return int(info[2])
+
+    def check_alive(self, session: int) -> None:
+        """Raise the token's error unless it answers: C_GenerateRandom, or C_GetSessionInfo where it has none."""
+        try:
+            rv = self._cryptoki.generate_random(session, 8)
+        except ModuleError:
+            rv = _FUNCTION_NOT_SUPPORTED
+        if rv in (_FUNCTION_NOT_SUPPORTED, _RANDOM_NO_RNG):
+            self.session_state(session)
+        else:
+            check(rv)
 
     def session_state(self, session: int) -> int:
         """C_GetSessionInfo: CK_STATE."""

@@ -2,6 +2,7 @@
 
 PKCS#11 keeps one login for each process and token, and ends it with the session that logged in. So one session, the
 anchor, is held open for the login, and worker sessions are opened without a PIN. A worker serves one job at a time.
+On a token that has no session beside the anchor, the anchor is the worker.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ class SessionPool:
             if self._anchor is None or self._epoch != self.module.epoch:
                 return False
             with self.module.gate:
-                self._anchor.generate_random(64)
+                self.module.queries.check_alive(session_handle(self._anchor))
             return True
         except (p11.PKCS11Error, TokenLost, TokenBusy):
             return False
@@ -147,11 +148,11 @@ class SessionPool:
                     raise SessionStale
                 session = self._token.handle.open()
         except p11.SessionCount:
-            if not self._busy:
-                raise
             # The token has fewer sessions than we were allowed: share those that there are.
-            self._limit = self._busy
-            return None
+            self._limit = max(1, self._busy)
+            if self._busy or self._anchor is None:
+                return None
+            session = self._anchor
         return Worker(session, self._epoch, self._generation)
 
     def _give_back(self, worker: Worker) -> None:
@@ -168,15 +169,51 @@ class SessionPool:
             if worker.generation == self._generation:
                 self._busy -= 1
                 self._changed.notify()
+                if worker.session is self._anchor:
+                    self._anchor = None  # with it the login ends, and is made again for the next job
             self._close(worker.session, worker.epoch)
 
     def _end_sessions(self) -> None:
-        for worker in self._idle:
-            self._close(worker.session, worker.epoch)
-        self._idle.clear()
+        self._end_idle_workers()
         if self._anchor is not None:
             self._close(self._anchor, self._epoch)
             self._anchor = None
+
+    def _end_idle_workers(self) -> None:
+        for worker in self._idle:
+            if worker.session is not self._anchor:
+                self._close(worker.session, worker.epoch)
+        self._idle.clear()
+
+    def _open_writable(self) -> Session:
+        """A read-write session beside the anchor or, on a token that has no other, the anchor itself."""
+        found = self._find()
+        try:
+            with self.module.gate:
+                return found.handle.open(rw=True)
+        except p11.SessionCount:
+            with self._owned():
+                self._end_idle_workers()
+        try:
+            with self.module.gate:
+                return found.handle.open(rw=True)
+        except p11.SessionCount:
+            with self._owned():
+                if self._busy:
+                    raise
+                self._log_in_anew(writable=True)
+                if self._anchor is None:
+                    raise
+                self._busy, self._limit = 1, 1
+                return self._anchor
+
+    def _close_writable(self, session: Session, epoch: int) -> None:
+        with self._changed:
+            if session is self._anchor:
+                self._busy = 0
+                self._changed.notify()
+                return
+        self._close(session, epoch)
 
     def _close(self, session: Session, epoch: int) -> None:
         # A module that is closed, or does not let anybody in, has no session that could be given back.
@@ -194,14 +231,14 @@ class SessionPool:
             return
         self._log_in_anew()
 
-    def _log_in_anew(self) -> None:
+    def _log_in_anew(self, *, writable: bool = False) -> None:
         self._end_sessions()
         self._generation += 1
         self._busy = 0
         epoch = self.module.ready()
         found = self._find()
         with self.module.gate:
-            anchor = found.handle.open()
+            anchor = found.handle.open(rw=writable)
         try:
             if TokenFlag.LOGIN_REQUIRED in found.info.flags:
                 if self.credentials is None:
