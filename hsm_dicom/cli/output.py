@@ -78,10 +78,9 @@ def outcome(good: bool, *parts: str | tuple[str, str], indent: int = 0) -> None:
     say(sign, " ", *parts, indent=indent, hang=len(sign[0]) + 1)
 
 
-def result(good: bool, text: str) -> None:
-    """The result of one of many: one line with the sign for good or bad, on a terminal too."""
-    sign, style = mark(good)
-    console().print(Text.assemble((sign, style), " ", shown(text)), soft_wrap=True)
+def result(good: bool, text: str, *, sign: tuple[str, str] | None = None) -> None:
+    """The result of one of many: one line with the sign for good or bad, or one of its own, on a terminal too."""
+    console().print(Text.assemble(sign or mark(good), " ", shown(text)), soft_wrap=True)
 
 
 def _wrap(text: Text, width: int) -> Iterator[Text]:

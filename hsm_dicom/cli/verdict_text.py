@@ -36,7 +36,10 @@ def print_line(verdict: FileVerdict) -> None:
     unmet = " ".join(verdict.unmet)
     if texts and unmet:
         said += "."
-    output.result(verdict.outcome is Outcome.GOOD, f"{shown(verdict.name)}: {' '.join((said, unmet)).rstrip()}")
+    sign = (_SIGNS[Word.QUESTIONABLE], output.UNSURE) if verdict.outcome is Outcome.QUESTIONABLE else None
+    output.result(
+        verdict.outcome is Outcome.GOOD, f"{shown(verdict.name)}: {' '.join((said, unmet)).rstrip()}", sign=sign
+    )
 
 
 def print_block(verdict: FileVerdict) -> None:

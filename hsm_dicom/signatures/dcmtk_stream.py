@@ -21,13 +21,18 @@ from __future__ import annotations
 from collections.abc import Set
 
 from hsm_dicom.dataset.dicom_file import DataSet, DicomFile
-from hsm_dicom.dataset.element import ITEM_TAG, SEQUENCE_DELIMITATION_TAG, Element, explicit_header
+from hsm_dicom.dataset.element import SEQUENCE_DELIMITATION_TAG, Element, explicit_header
+from hsm_dicom.dataset.pieces import feed_pieces
+from hsm_dicom.dataset.source import Piece
 from hsm_dicom.dataset.vr import SWAPPED_UNITS
 from hsm_dicom.signatures.anomalies import Anomaly, AnomalyCode, Weight
 from hsm_dicom.signatures.mac import Update
 
 BUFFER = 16384
 """Octets of dcmsign's buffer."""
+
+_STRUCTURE = 8
+"""Octets of the header of a sequence or of encapsulated Pixel Data, which has no length in a MAC."""
 
 _LOSING_LEVEL = 2
 """The nesting of sequences at which the place is lost."""
@@ -81,43 +86,39 @@ class _Stream:
         self._file = file
         self._update = update
         self._filled = 0
+        self._open: list[bool] = []  # sequences, and encapsulated Pixel Data, that are being written
         self._depth = 0
         self._lost = False
         self.left_out = 0
 
     def write(self, level: DataSet, element: Element) -> None:
-        """Write one element of a level."""
-        if element.vr == "SQ":
-            self._sequence(level, element)
-        elif element.pieces is not None:
-            self._fragments(element)
+        """Write one element of the level that is signed."""
+        if element.pieces is not None:
+            feed_pieces(self._file, level, element, self._write_piece)
+            return
+        header = explicit_header(element.tag, element.vr, element.end - element.value)
+        self._part(header, len(header))
+        unit = SWAPPED_UNITS.get(element.vr, 1) if self._file.syntax.big_endian else 1
+        self._value(element.value, element.end, unit)
+
+    def _write_piece(self, piece: Piece) -> None:
+        if not isinstance(piece, bytes):
+            self._value(*piece)
+        elif piece == SEQUENCE_DELIMITATION_TAG:
+            self._end()
+            self._part(piece, 4)
+        elif len(piece) == _STRUCTURE and piece[4:6] in (b"SQ", b"OB"):  # any other OB has a header of 12 octets
+            self._part(piece, 12)
+            self._open.append(piece[4:6] == b"SQ")
+            self._depth += self._open[-1]
         else:
-            size = element.end - element.value
-            header = explicit_header(element.tag, element.vr, size)
-            self._part(header, len(header))
-            self._value(element.value, element.end, SWAPPED_UNITS.get(element.vr, 1))
+            self._part(piece, len(piece))
 
-    def _sequence(self, level: DataSet, element: Element) -> None:
-        self._part(explicit_header(element.tag, "SQ", None), 12)
-        self._depth += 1
-        for item in self._file.data_sets(level, element):
-            self._part(ITEM_TAG, 4)
-            for inner in item.elements:
-                if inner.signable:
-                    self.write(item, inner)
-        if self._depth == _LOSING_LEVEL:
-            self._lost = False
-        self._depth -= 1
-        self._part(SEQUENCE_DELIMITATION_TAG, 4)
-
-    def _fragments(self, element: Element) -> None:
-        self._part(explicit_header(element.tag, "OB", None), 12)
-        read, at = self._file.source.read, element.value
-        while (header := read(at, at + 8))[:4] == ITEM_TAG:
-            start, at = at + 8, at + 8 + int.from_bytes(header[4:], "little")
-            self._part(ITEM_TAG, 4)
-            self._value(start, at, 1)
-        self._part(SEQUENCE_DELIMITATION_TAG, 4)
+    def _end(self) -> None:
+        if self._open.pop():
+            if self._depth == _LOSING_LEVEL:
+                self._lost = False
+            self._depth -= 1
 
     def _part(self, data: bytes, room: int) -> None:
         """Write a header, an Item tag or a delimiter, which is never cut."""
@@ -153,7 +154,6 @@ class _Stream:
 
     def _feed(self, start: int, end: int, unit: int) -> None:
         if self._update is not None:
-            unit = unit if self._file.syntax.big_endian else 1
             self._file.source.feed([(start, end, unit)], self._update)
 
     def _feed_head(self, start: int, size: int, unit: int) -> None:
@@ -161,5 +161,4 @@ class _Stream:
         whole, rest = start + size // unit * unit, size % unit
         self._feed(start, whole, unit)
         if rest and self._update is not None:
-            last = self._file.source.read(whole, whole + unit)
-            self._update((last[::-1] if self._file.syntax.big_endian else last)[:rest])
+            self._update(self._file.source.read(whole, whole + unit)[::-1][:rest])

@@ -228,3 +228,22 @@ def test_one_page_for_people(verify, signed: Path, tmp_path: Path) -> None:
     assert refused.status == exits.FAILED
     assert "the report cannot be written" in refused.err
     assert "✓ valid" in refused.out
+
+
+def test_a_questionable_signature_has_a_sign_and_a_status_of_its_own(verify, run: Run, signing_node: Node) -> None:
+    partial = signing_node.folder / "partial.dcm"
+    source = bare_copy(image(), signing_node.folder / "source.dcm")
+    node = ("--config", signing_node.config, "--identity", "node")
+    assert run("sign", source, "-o", partial, *node, "--tag", "PatientID", "--tag", "PixelData").status == exits.OK
+    signing_node.write("ca.crl", signing_node.ca.crl())
+    block = verify(partial, "--require", "any")
+    assert block.status == 102
+    assert (
+        "! questionable, because the picture is not covered: Rows, Columns, PhotometricInterpretation and" in block.said
+    )
+    assert "covers 2 elements, pixel data not covered picture, geometry, patient, study, series" in block.said
+    assert "✗ The policy is not met: There is no valid signature over the main Data Set." in block.said
+    assert block.said.count("the picture is not covered") == 1, "no reason is told twice"
+    brief = verify(partial, "--brief")
+    assert brief.said.startswith("! ")
+    assert "questionable, because the picture is not covered" in brief.said

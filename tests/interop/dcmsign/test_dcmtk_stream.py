@@ -11,6 +11,7 @@ from pydicom import Dataset
 from pydicom.sequence import Sequence
 
 from hsm_dicom.dataset import DicomFile
+from hsm_dicom.dataset.walker import MAX_DEPTH, Walker
 from hsm_dicom.signatures.dcmtk_stream import BUFFER, can_leave_out, feed_as_dcmtk
 from hsm_dicom.signatures.mac import feed_own
 from hsm_dicom.signatures.read import signature_items
@@ -166,3 +167,23 @@ def test_levels_count_from_the_data_set_that_is_signed(dcmsign: Dcmsign, tmp_pat
     assert compare(dcmsign, signed_inside) > 0
     source.write_bytes(part10(sq(OUTER, sq(INNER, sq(INNER, *c.texts(400))), c.text(9))))
     assert compare(dcmsign, source, "ContentSequence[0]") > 0
+
+
+def test_depth_does_not_multiply_the_effort(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hostile file of sequences nested as deep as is read is walked once, whatever its depth."""
+    walks: list[int] = []
+    really = Walker._sequence
+
+    def counted(walker: Walker, tag: int, *rest: object) -> int:
+        walks.append(tag)
+        return really(walker, tag, *rest)  # type: ignore[arg-type]
+
+    body = sq(INNER, *Content().texts(500))
+    for _ in range(MAX_DEPTH - 1):
+        body = sq(OUTER, body)
+    source = tmp_path / "deep.dcm"
+    source.write_bytes(part10(body))
+    with DicomFile.open(source) as file:
+        monkeypatch.setattr(Walker, "_sequence", counted)
+        assert feed_as_dcmtk(file, file.main, {OUTER}, None) > 0
+    assert len(walks) == MAX_DEPTH

@@ -70,7 +70,7 @@ def test_what_dcmsign_does_hash_is_held_to_it(of_dcmsign: Path, dcmsign: Dcmsign
 
 
 def test_a_signer_who_is_not_trusted_outweighs_it(of_dcmsign: Path, authority: Authority) -> None:
-    (unknown,) = judged(of_dcmsign, Authority("Somebody", key=new_key("rsa2048", 5))).signatures
+    (unknown,) = judged(of_dcmsign, Authority("Signatures CA", key=new_key("rsa2048", 5))).signatures
     assert AnomalyCode.DCMTK_STREAM not in [ground.code for ground in unknown.grounds]
     assert unknown.word is Word.INVALID
     (untold,) = Judge.trusting().file(verify(of_dcmsign)).signatures
