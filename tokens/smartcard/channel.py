@@ -23,7 +23,16 @@ from tokens.errors import (
     TokenBusy,
     TokenError,
 )
-from tokens.smartcard.pcsc import MUTE, NO_READER, NO_SERVICE, SERVICE_TIMEOUT, Code, Context, PcscError
+from tokens.smartcard.pcsc import (
+    MUTE,
+    NO_READER,
+    NO_SERVICE,
+    SERVICE_TIMEOUT,
+    Code,
+    Context,
+    PcscError,
+    denied_by_polkit,
+)
 
 
 class CardReset(CardLost):
@@ -179,6 +188,8 @@ class Channel:
             return NoSuchCard(
                 f"The card in {self.reader} does not answer to power ({error.name}); see which way round it is in."
             )
+        if error.code == Code.SECURITY_VIOLATION:
+            return denied_by_polkit(f"use the card in {self.reader}", "org.debian.pcsc-lite.access_card")
         if error.code in NO_SERVICE:
             return CardServiceError(
                 f"The smart card service (pcscd) ended ({error.name}); see: systemctl status pcscd.socket. "

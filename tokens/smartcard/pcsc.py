@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import pwd
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -53,6 +54,7 @@ class Code(IntEnum):
     UNPOWERED_CARD = 0x80100067
     RESET_CARD = 0x80100068
     REMOVED_CARD = 0x80100069
+    SECURITY_VIOLATION = 0x8010006A
 
 
 NO_READER = (Code.UNKNOWN_READER, Code.READER_UNAVAILABLE, Code.NO_READERS_AVAILABLE)
@@ -89,6 +91,43 @@ def library() -> Any:
         ) from error
 
 
+def denied_by_polkit(what: str, action: str) -> CardServiceError:
+    """The error where polkit does not let this user do something; `action` is named as pcsc-lite's policy has it."""
+    return CardServiceError(
+        f"polkit does not let this user {what} (SCARD_W_SECURITY_VIOLATION, 0x{Code.SECURITY_VIOLATION:08X}). Allow it "
+        f"with a rule, such as /etc/polkit-1/rules.d/30-pcsc.rules: polkit.addRule(function(action, subject) {{ if "
+        f"(action.id == '{action}' && subject.user == '{_user()}') return polkit.Result.YES; }});"
+    )
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
+
+
+def _no_context(code: int) -> CardServiceError:
+    if code == Code.SECURITY_VIOLATION:
+        return denied_by_polkit("use the smart card service (pcscd)", "org.debian.pcsc-lite.access_pcsc")
+    path = _socket_path()
+    remedy = "see whether it is installed and running: systemctl status pcscd.socket"
+    if _accepts(path):
+        remedy = (
+            "it accepts the connection and ends it, as it does where polkit does not let this user in: see "
+            "journalctl -u pcscd, and allow org.debian.pcsc-lite.access_pcsc with a polkit rule"
+        )
+    return CardServiceError(
+        f"The smart card service (pcscd) does not answer at {path} ({PcscError(code).name}); {remedy}."
+    )
+
+
+def _accepts(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        return probe.connect_ex(path) == 0
+
+
 class Context:
     """SCARDCONTEXT with a socket of its own. For one thread at a time, except for `cut`."""
 
@@ -103,10 +142,7 @@ class Context:
         # By inode: a context that another thread releases meanwhile may leave its descriptor's number to ours.
         new = [descriptor for inode, descriptor in after.items() if inode not in before]
         if code:
-            raise CardServiceError(
-                f"The smart card service (pcscd) does not answer at {_socket_path()} ({PcscError(code).name}); "
-                "see whether it is installed and running: systemctl status pcscd.socket"
-            )
+            raise _no_context(code & 0xFFFFFFFF)
         if len(new) != 1:
             self.library.SCardReleaseContext(self._handle)
             raise CardServiceError(
