@@ -18,11 +18,14 @@ from tests.cards.daemon import ROOT
 
 SECURITY_VIOLATION = 0x8010006A
 
-ESTABLISH_CONTEXT, RELEASE_CONTEXT, CONNECT, VERSION = 0x01, 0x02, 0x04, 0x11
+ESTABLISH_CONTEXT, CONNECT, VERSION = 0x01, 0x04, 0x11
+
+CONTEXT = 0x1234567
+"""What a context goes by; 0 would be none."""
 
 
 class Daemon(ThreadingUnixStreamServer):
-    """Answers every message as it came, with a code in its last four bytes: refuses at `refused_at`, if at all."""
+    """Answers each message as it came, its last four bytes a code. Refuses `refused_at`; for None it hangs up."""
 
     daemon_threads = True
     refused_at: int | None = VERSION
@@ -38,6 +41,8 @@ class Answers(BaseRequestHandler):
             assert isinstance(self.server, Daemon)
             if self.server.refused_at is None:
                 return  # rejected without a word, as pcsc-lite before 2.0 does
+            if command == ESTABLISH_CONTEXT:
+                message = message[:4] + struct.pack("=I", CONTEXT) + message[8:]
             code = SECURITY_VIOLATION if command == self.server.refused_at else 0
             self.request.sendall(message[:-4] + struct.pack("=I", code))
 
