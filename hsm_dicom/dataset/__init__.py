@@ -7,9 +7,11 @@ walker, notes, refusals       the walk: elements, their places, their share of a
 fragments, codestream         encapsulated Pixel Data: whether its fragments hold together; how frames begin and end
 file_meta, bare               the File Meta Information, and how a Data Set without one is encoded
 dicom_file                    a file that was walked, level by level
+pieces                        a MAC byte stream in its smallest parts
 values                        values for people to see
 encode                        the few elements that are written anew
 rewrite                       a file written beside another one, with bytes inserted or left out
+padding                       a copy without surplus padding in strings
 folders                       the files below a folder, and what of it was left out
 repair                        a clean copy of a file that is refused, through pydicom
 errors                        why a file could not be read or written

@@ -26,10 +26,10 @@ whether an earlier run has signed a file already. Looking and taking out again:
 ``list_signatures``, ``remove``, ``remove_all``; ``add_timestamp`` puts a TimeStampToken into a signature made before.
 
 Modules: ``create`` (with ``request``, ``selection``, ``main_content``, ``insert``, ``repair``), ``amend``, ``batch``
-(with ``resume``), ``listing``, ``verify`` (with ``read``, ``coverage``, ``check``), ``anomalies`` (found by
-``envelope``, ``level``, ``fragments``, ``outside`` with ``ignorable``; ``unquestioned`` refuses changes by them),
-``profiles`` (with the generated ``profile_tables``), ``purposes``, ``algorithms``, ``mac`` (the byte stream),
-``attributes``, ``errors``.
+(with ``resume``), ``listing``, ``verify`` (with ``read``, ``digests``, ``dcmtk_stream``, ``converted``, ``coverage``
+by ``parts``, ``check``), ``anomalies`` (found by ``envelope``, ``level``, ``fragments``, ``outside`` with
+``ignorable``, ``remarks``; ``unquestioned`` refuses changes by them), ``profiles`` (with the generated
+``profile_tables``), ``purposes``, ``algorithms``, ``mac`` (the byte stream), ``attributes``, ``errors``.
 """
 
 from hsm_dicom.signatures.algorithms import MAC_ALGORITHMS
