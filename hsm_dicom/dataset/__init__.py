@@ -13,7 +13,7 @@ encode                        the few elements that are written anew
 rewrite                       a file written beside another one, with bytes inserted or left out
 padding                       a copy without surplus padding in strings
 folders                       the files below a folder, and what of it was left out
-repair                        a clean copy of a file that is refused, through pydicom
+repair, repair_structure      a clean copy of a file that is refused, through pydicom
 errors                        why a file could not be read or written
 """
 

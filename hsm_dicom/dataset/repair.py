@@ -1,9 +1,10 @@
 """A clean copy of a file that other programs read and this one refuses, and exactly what is different in it.
 
 The copy is read and written by pydicom. What changed is not taken from the intentions of the rules below but from a
-comparison: original and copy are read again, element by element and at every depth, and each value must be the same
-octets, or those that a rule made of them. Lengths must account for every octet. Whatever is not explained so, such as
-an element that is there twice, is a reason to refuse; nothing is ever left out or decoded anew in silence.
+comparison: original and copy are walked (`repair_structure`), element by element and at every depth, and each value
+must be the same octets, or those that a rule made of them. Lengths must account for every octet. Whatever is not
+explained so, such as an element that is there twice, is a reason to refuse; nothing is ever left out or decoded anew
+in silence.
 
 ``RULES`` change values: each is asked for each value, and answers with the new one and a clause, or with None.
 """
@@ -24,6 +25,7 @@ from hsm_dicom.dataset.dicom_file import DicomFile
 from hsm_dicom.dataset.element import UNDEFINED_LENGTH
 from hsm_dicom.dataset.errors import DicomFileError, MediaDirectoryError, UnrepairableFileError
 from hsm_dicom.dataset.file_meta import MEDIA_STORAGE_DIRECTORY
+from hsm_dicom.dataset.repair_structure import StructureError, read_structure
 from hsm_dicom.dataset.source import Source, open_source
 from hsm_dicom.dataset.tags import (
     DIGITAL_SIGNATURES_SEQUENCE,
@@ -34,7 +36,7 @@ from hsm_dicom.dataset.tags import (
     name_element,
     tag_name,
 )
-from hsm_dicom.dataset.transfer_syntax import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN
+from hsm_dicom.dataset.transfer_syntax import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, TransferSyntax
 from hsm_dicom.dataset.vr import FORMS, PLAIN, SHORT, STRINGS, ImplicitVRs
 
 _PREAMBLE = 128
@@ -195,19 +197,20 @@ class _Repair:
         readable = self._with_meta()
         ds = dcmread(BytesIO(readable), force=True)
         self._require_repairable(readable, ds)
-        if 0 in ds:  # zeros behind the last element; `_compare` looks at them
+        if 0 in ds:  # zeros behind the last element; `_account` looks at them
             del ds[0]
         self._apply_rules(ds, ())
         buffer = BytesIO()
         dcmwrite(buffer, ds, enforce_file_format=True)
         content = buffer.getvalue()
-        before, after = dcmread(BytesIO(readable), force=True), dcmread(BytesIO(content))
         self._compare_meta(_meta_values(readable), _meta_values(content))
-        self._compare(before, after, ())
         try:
-            DicomFile.open(self._file.name, content=content).close()
+            with DicomFile.open(self._file.name, content=content) as clean:
+                self._compare(readable, content, clean.syntax)
         except DicomFileError as error:
             raise self._refusal(error.reason.rstrip(".")) from error
+        except StructureError as error:
+            raise self._refusal(str(error)) from error
         self._account(readable, content)
         if content[:_PREAMBLE] != readable[:_PREAMBLE]:
             raise self._refusal("its preamble would be another one")
@@ -273,42 +276,29 @@ class _Repair:
             name = name_element(path, int(raw.tag))
             raise self._refusal(f"{name} has {len(raw.value or b'')} octets instead of {raw.length}")
 
-    def _compare(self, before: Any, after: Any, path: Path) -> None:
+    def _compare(self, before: bytes, after: bytes, syntax: TransferSyntax) -> None:
         """Hold each value of the copy against the original's, or against what a rule made of it."""
-        old, new = (set(map(int, ds.keys())) for ds in (before, after))
-        if new - old:
-            raise self._refusal(f"pydicom would add {name_element(path, min(new - old))}")
-        for tag in sorted(old):
-            name = name_element(path, tag)
-            if tag == 0:
-                if _raw(before, tag).strip(b"\0"):
-                    raise self._refusal("there is an element (0000,0000) with a value")
-            elif tag not in new:
-                if tag & 0xFFFF:
+        one, other = (read_structure(data, _meta_bounds(data), syntax) for data in (before, after))
+        if one.items != other.items or other.values.keys() - one.values.keys():
+            raise self._refusal("pydicom would add or leave out elements")
+        for (path, tag), (vr, start, end) in one.values.items():
+            name, old = name_element(path, tag), before[start:end]
+            if (path, tag) not in other.values:
+                if tag & 0xFFFF or tag <= 0xFFFF:
                     raise self._refusal(f"pydicom would leave out {name}")
                 self._changes.append(f"{name}, a group length, was left out")
-                self._growth -= 8 + len(_raw(before, tag))
-            elif (items := list(_items(before, tag, path))) or list(_items(after, tag, path)):
-                others = list(_items(after, tag, path))
-                if len(items) != len(others):
-                    raise self._refusal(f"{name} would have {len(others)} Items instead of {len(items)}")
-                for (inner, item), (_, other) in zip(items, others, strict=True):
-                    self._compare(item, other, inner)
-            else:
-                self._compare_values(before.get_item(tag), after.get_item(tag), path, name)
-
-    def _compare_values(self, one: Any, other: Any, path: Path, name: str) -> None:
-        if not (one.is_raw and other.is_raw):  # a sequence without Items
-            return
-        old, new = one.value or b"", other.value or b""
-        wanted = self._made.get((path, int(one.tag)), old)
-        if _vr(one) != _vr(other):
-            raise self._refusal(f"{name} would have VR {_vr(other)} instead of {_vr(one)}")
-        if new != wanted and _vr(one) == "UI" and new.rstrip(b"\0 ") == wanted.rstrip(b"\0 "):
-            self._changes.append(f"{name} is padded as PS3.5 6.2 demands")
-        elif new != wanted:
-            raise self._refusal(f"the value of {name} would be another one")
-        self._growth += len(new) - len(old)
+                self._growth -= 8 + len(old)
+                continue
+            other_vr, start, end = other.values[path, tag]
+            new, wanted = after[start:end], self._made.get((path, tag), old)
+            if other_vr != vr:
+                raise self._refusal(f"{name} would have VR {other_vr} instead of {vr}")
+            if new != wanted:
+                if vr not in STRINGS or new.rstrip(b"\0 ") != wanted.rstrip(b"\0 "):
+                    raise self._refusal(f"the value of {name} would be another one")
+                self._changes.append(f"{name} is padded as PS3.5 6.2 demands")
+            self._growth += len(new) - len(old)
+        self._changes += one.changes
 
     def _compare_meta(self, before: dict[int, tuple[str, bytes]], after: dict[int, tuple[str, bytes]]) -> None:
         """Hold the File Meta Information of the copy against the original's; what differs is a change."""
@@ -380,6 +370,12 @@ def _meta_values(data: bytes) -> dict[int, tuple[str, bytes]]:
 def _meta_size(values: dict[int, tuple[str, bytes]]) -> int:
     """What (0002,0000) has to say: the length of all that follows it."""
     return sum(_header_size(vr) + len(value) for tag, (vr, value) in values.items() if tag != _META_LENGTH)
+
+
+def _meta_bounds(data: bytes) -> tuple[int, int]:
+    """Where the File Meta Information begins and ends, whatever its length says."""
+    values, start = _meta_values(data), _PREAMBLE + 4
+    return start, start + _meta_size(values) + (12 if _META_LENGTH in values else 0)
 
 
 def _header_size(vr: str) -> int:
