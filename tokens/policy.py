@@ -74,16 +74,38 @@ def judge(key: KeyAttributes, policy: KeyPolicy) -> tuple[Finding, ...]:
     """Every finding on a key, refusals first."""
     said: list[tuple[Weakness, str]] = []
     if key.extractable is not False:
-        said.append((Weakness.EXTRACTABLE, _flag("it can be taken off the token", key.extractable)))
+        said.append(
+            (
+                Weakness.EXTRACTABLE,
+                _flag("it can be taken off the token", "whether it can be taken off the token", key.extractable),
+            )
+        )
     if key.sensitive is not True:
-        said.append((Weakness.NOT_SENSITIVE, _flag("its value can be read in clear", key.sensitive)))
+        said.append(
+            (
+                Weakness.NOT_SENSITIVE,
+                _flag("its value can be read in clear", "whether its value can be read in clear", key.sensitive),
+            )
+        )
     if key.key_type == "RSA" and key.size_bits < policy.minimum_rsa_bits:
         size = f"its {key.size_bits} bits are under {policy.minimum_rsa_bits}"
         said.append((Weakness.SHORT, size if key.size_bits else "its size is not known (the token does not say)"))
     if key.local is not True:
-        said.append((Weakness.IMPORTED, _flag("it was imported, so a copy may exist elsewhere", key.local)))
+        said.append(
+            (
+                Weakness.IMPORTED,
+                _flag(
+                    "it was imported, so a copy may exist elsewhere",
+                    "whether it was made inside, or imported from where a copy may exist,",
+                    key.local,
+                ),
+            )
+        )
     elif key.never_extractable is not True or key.always_sensitive is not True:
-        said.append((Weakness.ONCE_EXPOSED, "it was extractable or readable once, so a copy may exist"))
+        exposed = False if False in (key.never_extractable, key.always_sensitive) else None
+        sentence = "it was extractable or readable once, so a copy may exist"
+        question = "whether it was extractable or readable once"
+        said.append((Weakness.ONCE_EXPOSED, _flag(sentence, question, exposed)))
     if key.sign and (key.decrypt or key.unwrap):
         said.append((Weakness.SIGNS_AND_DECRYPTS, "it may both sign and decrypt; use one key for each"))
     if key.odd:
@@ -113,5 +135,5 @@ def enforce(description: str, key: KeyAttributes, policy: KeyPolicy) -> tuple[Fi
     return findings
 
 
-def _flag(sentence: str, value: bool | None) -> str:
-    return f"{sentence} (the token does not say)" if value is None else sentence
+def _flag(sentence: str, question: str, value: bool | None) -> str:
+    return f"{question} is not known (the token does not say)" if value is None else sentence

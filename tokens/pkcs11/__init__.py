@@ -8,6 +8,7 @@
 | `attributes`                                              | what a token tells of one object, odd values noted      |
 | `gate`                                                    | many callers at once, or one alone                      |
 | `module`                                                  | one owner for each .so: threads, forks, the end         |
+| `start_failures`                                          | why a module does not start                             |
 | `search`                                                  | which token                                             |
 | `login`                                                   | presenting a PIN, at most once                          |
 | `capabilities`                                            | the mechanisms that a token lists                       |

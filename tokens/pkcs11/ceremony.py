@@ -27,6 +27,7 @@ from tokens.pkcs11.objects import (
     KeyEntry,
     KeyName,
     Objects,
+    asked_name,
     companions,
     describe_key,
     find_private_key,
@@ -104,7 +105,7 @@ def generate_temporary_key(connection: Connection, kind: KeyKind) -> Iterator[Ke
 def delete_key(connection: Connection, wanted: Pkcs11Uri) -> KeyName:
     """Destroy a private key with its public key and certificates. There is no way back."""
     with (
-        report_step("delete", f"key {wanted.object or wanted.id!r}", connection.token),
+        report_step("delete", f"key {asked_name(wanted)}", connection.token),
         connection.writable() as session,
     ):
         objects = connection.objects(session)

@@ -17,7 +17,7 @@ from pkcs11 import Attribute, CertificateType, Mechanism, ObjectClass, Session
 from tokens.errors import CeremonyError, NoSuchKey
 from tokens.pkcs11.ceremony import report_step
 from tokens.pkcs11.connection import Connection
-from tokens.pkcs11.objects import FoundKey, KeyName, Objects, companions, describe_key, find_private_key
+from tokens.pkcs11.objects import FoundKey, KeyName, Objects, asked_name, companions, describe_key, find_private_key
 from tokens.pkcs11.sessions import session_handle
 from tokens.uri import Pkcs11Uri
 
@@ -31,7 +31,7 @@ def import_certificates(connection: Connection, wanted: Pkcs11Uri, certificates:
     if not certificates:
         raise CeremonyError("There is no certificate to import.")
     with (
-        report_step("import", f"certificate for key {wanted.object or wanted.id!r}", connection.token),
+        report_step("import", f"certificate for key {asked_name(wanted)}", connection.token),
         connection.writable() as session,
     ):
         objects = connection.objects(session)
@@ -58,7 +58,7 @@ def delete_certificate(connection: Connection, wanted: Pkcs11Uri, certificate: x
     Raises `CeremonyError` if it is not there, or if nothing else on the token would tell the key's public half.
     """
     der = certificate.public_bytes(Encoding.DER)
-    subject = f"certificate {certificate.serial_number:x} of key {wanted.object or wanted.id!r}"
+    subject = f"certificate {certificate.serial_number:x} of key {asked_name(wanted)}"
     with report_step("delete", subject, connection.token), connection.writable() as session:
         objects = connection.objects(session)
         key = describe_key(objects, find_private_key(objects, wanted, connection.token.description))

@@ -33,6 +33,7 @@ from tokens.pin import Pin, PinPad
 from tokens.pkcs11 import cryptoki
 from tokens.pkcs11.cryptoki import Role
 from tokens.pkcs11.module import Module
+from tokens.pkcs11.return_values import name_of
 from tokens.pkcs11.search import TokenInfo, find_again
 from tokens.refusal_record import Refusal
 from tokens.refusals import Answer, DeviceName, Presentation
@@ -315,7 +316,7 @@ def _low_stays(module: Module, before: TokenInfo) -> bool:
 def _code(rv: int) -> str:
     with contextlib.suppress(ValueError):
         return DeviceFailure(rv).name
-    return f"CK_RV 0x{rv:x}"
+    return name_of(rv)
 
 
 def _never_set(token: TokenInfo) -> bool:
@@ -339,11 +340,11 @@ def _check_result(rv: int, role: Role, token: TokenInfo) -> None:
         raise OperationFailed(f"{sentence_case(token.description)} is in use; end the programs that use it first.")
     if rv in _NEW_PIN:
         raise OperationFailed(
-            f"{sentence_case(token.description)} does not take the new PIN (CK_RV 0x{rv:x}); see its rules on length "
+            f"{sentence_case(token.description)} does not take the new PIN ({name_of(rv)}); see its rules on length "
             "and characters. The old one stays."
         )
     raise OperationFailed(
-        f"{sentence_case(token.description)} did not do it, though the PIN may be right (CK_RV 0x{rv:x})."
+        f"{sentence_case(token.description)} did not do it, though the PIN may be right ({name_of(rv)})."
     )
 
 

@@ -12,6 +12,7 @@ sessions notices by `epoch`, which changes with every initialisation.
 from __future__ import annotations
 
 import atexit
+import ctypes
 import logging
 import threading
 import weakref
@@ -26,11 +27,12 @@ from pkcs11.exceptions import PKCS11Error
 from tokens import forking
 from tokens.errors import ModuleError, TokenLost
 from tokens.gate import Gate, GateBusy
-from tokens.openssl_errors import clear_openssl_errors
 from tokens.pkcs11 import cryptoki
 from tokens.pkcs11.cryptoki import Cryptoki, function_list_of
 from tokens.pkcs11.python_tokens import PythonTokens
 from tokens.pkcs11.queries import Queries
+from tokens.pkcs11.return_values import name_of, value_of
+from tokens.pkcs11.start_failures import likely_causes
 
 log = logging.getLogger(__name__)
 
@@ -226,12 +228,10 @@ class Module:
     def _initialise(self) -> None:
         rv = self._cryptoki.initialize(self.init_string)
         if rv not in (cryptoki.OK, cryptoki.CRYPTOKI_ALREADY_INITIALIZED):
-            hint = (
-                "it may need an init string (NSS softokn does); set init_string for this token in the configuration"
-                if self.init_string is None
-                else "see whether the init string is right"
+            raise ModuleError(
+                f"The PKCS#11 module {self.path} could not be initialised ({name_of(rv)}). "
+                f"{likely_causes(self.path, rv, self.init_string)}"
             )
-            raise ModuleError(f"The PKCS#11 module {self.path} could not be initialised (CK_RV 0x{rv:x}): {hint}.")
         # Who finds it initialised shares it with other code of this process, and leaves the end to that.
         self._initialised_here = rv == cryptoki.OK
 
@@ -274,13 +274,15 @@ def _open_library(path: Path, initialise: Callable[[object], None]) -> Any:
 
     class InitialisedByOwner(_pkcs11.lib):
         def initialize(self) -> None:
+            # Never freed: python-pkcs11 0.10.1 writes a traceback when a library object ends after its class.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self))
             initialise(self)
 
     try:
         return InitialisedByOwner(str(path))
     except PKCS11Error as error:
-        raise ModuleError(
-            f"{path} is not a PKCS#11 module that can be loaded: {str(error).rstrip('.') or type(error).__name__}."
-        ) from error
-    finally:
-        clear_openssl_errors()  # the module's first calls are made here, before there is a gate
+        value = value_of(error)
+        # What the dynamic linker says, without python-pkcs11's words before it.
+        said = str(error).removeprefix(f"OS exception while loading {path}: ").removeprefix(f"{path}: ").rstrip(".")
+        reason = said if value is None else name_of(value)
+        raise ModuleError(f"{path} is not a PKCS#11 module that can be loaded: {reason}.") from error

@@ -266,6 +266,11 @@ def _named(name: KeyName) -> Mapping[Attribute, Any]:
     return {Attribute.ID: name.id} if name.id else {Attribute.LABEL: name.label}
 
 
+def asked_name(wanted: Pkcs11Uri) -> str:
+    """What a URI calls a key, for the report of a step."""
+    return str(KeyName(wanted.object or "", wanted.id or b""))
+
+
 def _asked(wanted: Pkcs11Uri) -> str:
     parts = []
     if wanted.object is not None:

@@ -20,6 +20,7 @@ from tokens.pkcs11.ceremony import report_step
 from tokens.pkcs11.cryptoki import Role
 from tokens.pkcs11.login import INCORRECT_PIN, check_flags, device_name, present_pin, purpose
 from tokens.pkcs11.module import Module
+from tokens.pkcs11.return_values import name_of
 from tokens.pkcs11.search import FoundToken, TokenInfo, find_token, matches, present_tokens
 from tokens.pkcs11.sessions import session_handle
 from tokens.refusals import RefusalMemory
@@ -103,7 +104,7 @@ def set_user_pin(
                     module.cryptoki.logout(handle)
             if rv != cryptoki.OK:
                 raise OperationFailed(
-                    f"{sentence_case(token.description)} does not accept the new user PIN (CK_RV 0x{rv:x}); see its "
+                    f"{sentence_case(token.description)} does not accept the new user PIN ({name_of(rv)}); see its "
                     "rules on length and characters. The user PIN is as it was."
                 )
             if new_pin is not None:
