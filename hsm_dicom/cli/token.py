@@ -31,7 +31,7 @@ def list_tokens(module: Module = None, config: Config = None, json: Json = False
     from hsm_dicom.cli.token_report import print_token, token_json
     from hsm_dicom.config.devices import configured_modules, demand_safe
     from tokens.pkcs11.module import load_module
-    from tokens.pkcs11.search import present_tokens
+    from tokens.pkcs11.search import look
 
     with configured(config) as configuration:
         modules = {module: None} if module is not None else configured_modules(configuration)
@@ -40,14 +40,21 @@ def list_tokens(module: Module = None, config: Config = None, json: Json = False
                 demand_safe(path)
         if not modules:
             raise typer.BadParameter("Name a PKCS#11 module, or tokens in the configuration.", param_hint="--module")
-        tokens = [found.info for path, init in modules.items() for found in present_tokens(load_module(path, init))]
+        listings = {path: look(load_module(path, init)) for path, init in modules.items()}
+    tokens = [found.info for listing in listings.values() for found in listing.tokens]
+    failures = [(path, failure) for path, listing in listings.items() for failure in listing.failures]
     if json:
-        output.write_json("token-list", {"tokens": [token_json(token) for token in tokens]})
+        unreadable = [{"module": str(path), "slot": f.slot_id, "error": f.reason} for path, f in failures]
+        output.write_json(
+            "token-list", {"tokens": [token_json(token) for token in tokens], "unreadable_slots": unreadable}
+        )
         return
     if not tokens:
         output.say("No token is present.")
     for token in tokens:
         print_token(token)
+    for path, failure in failures:
+        output.say((f"What is in {failure.description} of {path} could not be read.", output.UNSURE))
 
 
 @app.command("info", epilog="Example: hsm-dicom token info 'pkcs11:token=CT%20room'")

@@ -115,6 +115,9 @@ def test_a_signature_takes_40_calls(counted: tuple[Counted, int], key: str, cert
     )
     assert calls["C_Login"] == 1
     assert calls["C_Sign"] >= 1
+    names = token.proxy.notes.read_text().splitlines()
+    before_the_pin = names[names.index("C_Login") - 2 : names.index("C_Login")]
+    assert before_the_pin == ["C_GetTokenInfo"] * 2, "its flags were read anew, twice"
     assert sum(calls.values()) <= SIGN + FURTHER_SLOT * further, calls
 
 

@@ -1,5 +1,6 @@
 """Tokens that answer oddly: each oddity is a fact with a sentence, and none opens what the policy would refuse."""
 
+import json
 import os
 import subprocess
 import sys
@@ -49,6 +50,23 @@ def test_a_slot_that_fails_takes_no_other_token_away(node: TestToken, proxy: Pro
     said = play(proxy, bad.uri("key"), rule)
     assert said.startswith("NoSuchToken: ")
     assert ("could not be read" in said) is (rv in ("0x5", "0x6", "0x80000001"))
+
+
+def test_a_list_shows_the_other_tokens_and_names_the_slot_that_fails(node: TestToken, proxy: Proxy) -> None:
+    proxy.rule("C_GetTokenInfo token=node rv=0x5")
+    new_token()
+    command = [Path(sys.executable).with_name("hsm-dicom"), "token", "list", "--module", proxy.module]
+    shown, told = (
+        subprocess.run(
+            [*command, *form], env=proxy.environment(), check=True, capture_output=True, text=True, timeout=60
+        ).stdout
+        for form in ([], ["--json"])
+    )
+    assert "could not be read" in shown
+    assert "CKR_GENERAL_ERROR" in shown
+    assert "pkcs11:token=test" in shown
+    (slot,) = json.loads(told)["unreadable_slots"]
+    assert slot["error"] == "CKR_GENERAL_ERROR"
 
 
 @pytest.mark.parametrize("rv", ["0x5", "0x6", "0x70", "0x80000001"])

@@ -87,9 +87,14 @@ class SlotFailure:
     error: p11.PKCS11Error
 
     @property
+    def reason(self) -> str:
+        """The CK_RV by its name."""
+        return name(self.error)
+
+    @property
     def description(self) -> str:
         """For messages."""
-        return f"slot {self.slot_id} ({name(self.error)})"
+        return f"slot {self.slot_id} ({self.reason})"
 
 
 @dataclass(frozen=True)
