@@ -19,7 +19,7 @@ from tokens.pkcs11.return_values import name_of
 pytestmark = pytest.mark.usefixtures("bounded")
 
 SIGN, SENSITIVE, EXTRACTABLE, LOCAL, LABEL, ID = 0x108, 0x103, 0x162, 0x163, 0x3, 0x102
-KEY_TYPE, MODULUS, DECRYPT, ALWAYS_AUTHENTICATE = 0x100, 0x120, 0x105, 0x202
+KEY_TYPE, MODULUS, ENCRYPT, DECRYPT, ALWAYS_AUTHENTICATE = 0x100, 0x120, 0x104, 0x105, 0x202
 
 TRY = """
 try:
@@ -41,8 +41,10 @@ def private(attribute: int, length: int) -> str:
     return f"C_GetAttributeValue class=3 attribute={attribute:#x} length={length}"
 
 
-@pytest.mark.parametrize("rv", ["0x5", "0x6", "0x30", "0x80000001", "0xe0"])
-@pytest.mark.parametrize("call", ["C_GetTokenInfo", "C_GetSlotInfo"])
+@pytest.mark.parametrize(
+    ("call", "rv"),
+    [("C_GetTokenInfo", "0x5"), ("C_GetTokenInfo", "0xe0"), ("C_GetSlotInfo", "0x80000001"), ("C_GetSlotInfo", "0x30")],
+)
 def test_a_slot_that_fails_takes_no_other_token_away(node: TestToken, proxy: Proxy, call: str, rv: str) -> None:
     bad = new_token(f"bad{os.getpid()}{rv}{call[5]}")
     rule = f"{call} token={bad.label} rv={rv}"
@@ -69,7 +71,7 @@ def test_a_list_shows_the_other_tokens_and_names_the_slot_that_fails(node: TestT
     assert slot["error"] == "CKR_GENERAL_ERROR"
 
 
-@pytest.mark.parametrize("rv", ["0x5", "0x6", "0x70", "0x80000001"])
+@pytest.mark.parametrize("rv", ["0x5", "0x70"])
 def test_a_mechanism_of_which_nothing_is_told_keeps_no_key_from_signing(node: TestToken, proxy: Proxy, rv: str) -> None:
     assert play(proxy, node.uri("rsa"), f"C_GetMechanismInfo mechanism=0x40 rv={rv}") == "2048"
     said = play(proxy, node.uri("ec256"), f"C_GetMechanismInfo rv={rv}")
@@ -82,7 +84,7 @@ def test_an_attribute_that_is_not_told_keeps_no_key_from_signing(node: TestToken
     assert play(proxy, node.uri("rsa"), private(attribute, -1)) == "2048"
 
 
-@pytest.mark.parametrize("rv", ["0x5", "0x6", "0x7", "0x80000001"])
+@pytest.mark.parametrize("rv", ["0x5", "0x7"])
 def test_a_token_that_tells_several_attributes_only_one_by_one_is_served(
     node: TestToken, proxy: Proxy, rv: str
 ) -> None:
@@ -97,8 +99,10 @@ def test_protection_that_is_not_told_counts_as_missing(node: TestToken, proxy: P
     assert "the token does not say" in said
 
 
-@pytest.mark.parametrize("attribute", [SENSITIVE, EXTRACTABLE, LOCAL, SIGN, ALWAYS_AUTHENTICATE])
-@pytest.mark.parametrize("length", [0, 2, 8])
+@pytest.mark.parametrize(
+    ("attribute", "length"),
+    [(EXTRACTABLE, 0), (EXTRACTABLE, 2), (SENSITIVE, 8), (LOCAL, 0), (SIGN, 0), (ALWAYS_AUTHENTICATE, 0)],
+)
 def test_a_flag_of_the_wrong_length_is_named_and_the_key_refused(
     node: TestToken, proxy: Proxy, attribute: int, length: int
 ) -> None:
@@ -109,7 +113,7 @@ def test_a_flag_of_the_wrong_length_is_named_and_the_key_refused(
     assert "odd-attributes" in said
 
 
-@pytest.mark.parametrize("length", [0, 1, 4])
+@pytest.mark.parametrize("length", [0, 4])
 def test_a_key_type_of_the_wrong_length_is_a_sentence(node: TestToken, proxy: Proxy, length: int) -> None:
     said = play(proxy, node.uri("rsa"), private(KEY_TYPE, length))
     assert said.startswith("UnsupportedKey: ")
@@ -145,8 +149,10 @@ for job in (
 """
 
 
-@pytest.mark.parametrize("attribute", [SENSITIVE, EXTRACTABLE, 0x104, LABEL, KEY_TYPE])
-@pytest.mark.parametrize("length", [-1, 0, 3])
+@pytest.mark.parametrize(
+    ("attribute", "length"),
+    [(EXTRACTABLE, -1), (EXTRACTABLE, 0), (SENSITIVE, 3), (ENCRYPT, 0), (LABEL, 0), (KEY_TYPE, 3)],
+)
 def test_secrets_with_odd_attributes_are_sentences(token: TestToken, proxy: Proxy, attribute: int, length: int) -> None:
     from tokens import open_token
     from tokens.pkcs11.secret_ceremony import import_secret
@@ -160,7 +166,7 @@ def test_secrets_with_odd_attributes_are_sentences(token: TestToken, proxy: Prox
         assert opened.startswith("KeyPolicyRefused: ")
 
 
-@pytest.mark.parametrize("rv", ["0x5", "0x6", "0x54", "0x63", "0x68", "0x70", "0x71"])
+@pytest.mark.parametrize("rv", ["0x5", "0x63", "0x68", "0x70"])
 def test_a_refused_mechanism_is_followed_by_the_next_candidate(node: TestToken, proxy: Proxy, rv: str) -> None:
     assert play(proxy, node.uri("rsa"), f"C_SignInit mechanism=0x40 rv={rv}") == "2048"
     assert play(proxy, node.uri("rsa"), f"C_Sign rv={rv} times=1") == "2048"
