@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import ssl
+import tempfile
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -51,6 +54,27 @@ def openssl(hospital: Hospital) -> Iterator[int]:
 
 
 @contextlib.contextmanager
+def orthanc(hospital: Hospital) -> Iterator[int]:
+    certificate, key = hospital.files(hospital.peer("PACS"))
+    port, folder = free_port(), Path(tempfile.mkdtemp(dir=hospital.folder))
+    settings = {
+        "DicomAet": "PACS",
+        "DicomPort": port,
+        "DicomTlsEnabled": True,
+        "DicomTlsCertificate": str(certificate),
+        "DicomTlsPrivateKey": str(key),
+        "DicomTlsTrustedCertificates": str(hospital.ca_file),
+        "DicomTlsRemoteCertificateRequired": True,
+        "HttpServerEnabled": False,
+        "StorageDirectory": str(folder),
+        "IndexDirectory": str(folder),
+    }
+    (folder / "orthanc.json").write_text(json.dumps(settings))
+    with serving(port, ["Orthanc", folder / "orthanc.json"], folder):
+        yield port
+
+
+@contextlib.contextmanager
 def pynetdicom(hospital: Hospital) -> Iterator[int]:
     with scp("PACS", plain_context(hospital, ssl.PROTOCOL_TLS_SERVER, hospital.peer("PACS"))) as port:
         yield port
@@ -64,7 +88,7 @@ MEANINGS = {
 
 
 @pytest.mark.parametrize("wrong", MEANINGS)
-@pytest.mark.parametrize("serve", [dcmtk, gnutls, openssl, pynetdicom], ids=lambda serve: serve.__name__)
+@pytest.mark.parametrize("serve", [dcmtk, orthanc, gnutls, openssl, pynetdicom], ids=lambda serve: serve.__name__)
 def test_a_server_that_refuses_our_certificate_is_understood(hospital: Hospital, serve: Peers, wrong: str) -> None:
     if wrong == "expired":
         ours = hospital.peer("us", begins=pki.NOW - 9 * DAY, ends=pki.NOW - DAY)
