@@ -8,13 +8,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from contextlib import closing
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from hsm_dicom.cli import exits, output
 from hsm_dicom.cli.errors import sentence
 from hsm_dicom.cli.verdict_text import print_block, print_line
+from hsm_dicom.dataset.dicom_file import file_state
 from hsm_dicom.dataset.folders import FolderError
 from hsm_dicom.errors import HsmDicomError
 from hsm_dicom.signatures import dump_macs
@@ -48,16 +48,28 @@ class VerificationRun:
         return exit_code([*self.outcomes, *self.earlier]) or (exits.FAILED if self.undumped else exits.OK)
 
     def without_judged(self, paths: Sequence[str], results: Path) -> list[str]:
-        """The files without a verdict of an earlier run, or written to since; the outcomes of the others count."""
+        """The files without a verdict of an earlier run that still stands; the outcomes of the others count.
+
+        It stands if the path has the same file in the same state, and if this run judges by the same.
+        """
         judged = _read_results(results)
         left = []
         for path in paths:
             verdict = judged.get(path)
-            if verdict is None or _changed_since(path, verdict[1]):
+            if verdict is None or not self._stands(path, *verdict[1:]):
                 left.append(path)
             else:
                 self.earlier[verdict[0]] += 1
         return left
+
+    def _stands(self, path: str, moment: datetime, mark: str) -> bool:
+        try:
+            status = Path(path).stat()
+        except OSError:
+            return False
+        # A verdict of the very tick in which the file was written, or of the future, is not relied on.
+        written = datetime.fromtimestamp(status.st_ctime, UTC)
+        return written < moment <= datetime.now(UTC) and mark == self.judge.mark(file_state(status))
 
     def verify(self, paths: Sequence[str], executor: Executor, advance: Callable[[], None]) -> None:
         """Verify all, and tell of each as it is done."""
@@ -140,28 +152,22 @@ _SUMMARY = {
 }
 
 
-def _read_results(file: Path) -> dict[str, tuple[Outcome, datetime]]:
-    """Outcome and moment of each verdict in the JSON lines of an earlier run; a last line cut off is passed over."""
-    judged: dict[str, tuple[Outcome, datetime]] = {}
-    for number, line in enumerate(file.read_text("utf-8").splitlines(), start=1):
+def _read_results(file: Path) -> dict[str, tuple[Outcome, datetime, str]]:
+    """Outcome, moment and mark of each verdict in the JSON lines of an earlier run; what is cut off is passed over."""
+    judged: dict[str, tuple[Outcome, datetime, str]] = {}
+    for number, line in enumerate(file.read_text("utf-8", errors="replace").splitlines(), start=1):
         try:
-            document: dict[str, Any] = json.loads(line)
-        except ValueError:
-            continue
-        if document.get("schema") != SCHEMA:
+            document = json.loads(line)
+        except (ValueError, RecursionError):
             continue
         try:
-            moment = datetime.fromisoformat(document["judged_at"])
-            judged[document["file"]] = Outcome[document["outcome"].upper().replace("-", "_")], moment
-        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            if document.get("schema") != SCHEMA:
+                continue
+            moment = datetime.fromisoformat(document["judged_at"]).astimezone(UTC)
+            outcome = Outcome[document["outcome"].upper().replace("-", "_")]
+            judged[document["file"]] = outcome, moment, str(document.get("mark"))
+        except (LookupError, ValueError, TypeError, AttributeError, OverflowError) as error:
             raise UnreadableResults(
                 f"{file}:{number}: is not what hsm-dicom verify --json writes; name its output, or leave --resume out."
             ) from error
     return judged
-
-
-def _changed_since(path: str, moment: datetime) -> bool:
-    try:
-        return Path(path).stat().st_ctime >= moment.timestamp()
-    except OSError:
-        return True

@@ -19,11 +19,14 @@ so one judge for a whole run is quick, and one for each file is not.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Self
 
+from hsm_dicom.dataset.dicom_file import FileState
 from hsm_dicom.dataset.errors import DicomFileError
 from hsm_dicom.events import VerdictGiven, emit
 from hsm_dicom.signatures.anomalies import Weight
@@ -115,7 +118,21 @@ class Judge:
             transfer_syntax=file.transfer_syntax,
             signatures=signatures,
             unmet=tuple(_unmet(signatures, self.policy)),
+            mark="" if file.state is None else self.mark(file.state),
         )
+
+    def mark(self, state: FileState) -> str:
+        """Return the mark of a verdict on a file in this state: another file, or another judge, has another one."""
+        return hashlib.sha256(self._digest + repr(state).encode()).hexdigest()
+
+    @cached_property
+    def _digest(self) -> bytes:
+        policy = sorted(
+            (name, sorted(map(str, value)) if isinstance(value, frozenset) else str(value))
+            for name, value in self.policy
+        )
+        told = repr((policy, self.signers.online)).encode()
+        return b"".join((self.signers.store.digest, self.stampers.store.digest, hashlib.sha256(told).digest()))
 
     def signature(self, signature: VerifiedSignature, *, now: datetime | None = None) -> SignatureVerdict:
         """Judge one signature."""

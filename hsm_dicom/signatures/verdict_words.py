@@ -189,7 +189,8 @@ class FileVerdict:
     """The answer about one file.
 
     `unmet` are the demands of the policy that no signature meets, as sentences. `problem` says why the file could not
-    be read; the other fields are then empty. `judged_at` is the moment of the judgement, in UTC.
+    be read; the other fields are then empty. `judged_at` is the moment of the judgement, in UTC. `mark` is
+    a hash of the state of the file (not of its content) and of what it was judged by.
     """
 
     name: str
@@ -199,6 +200,7 @@ class FileVerdict:
     signatures: tuple[SignatureVerdict, ...] = ()
     unmet: tuple[str, ...] = ()
     problem: str = ""
+    mark: str = ""
 
     @property
     def outcome(self) -> Outcome:

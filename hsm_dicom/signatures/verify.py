@@ -19,7 +19,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 
-from hsm_dicom.dataset.dicom_file import DataSet, DicomFile
+from hsm_dicom.dataset.dicom_file import DataSet, DicomFile, FileState
 from hsm_dicom.dataset.errors import DicomFileError, FileChangedError
 from hsm_dicom.dataset.tags import Path as Place
 from hsm_dicom.dataset.tags import describe_tag, never_signable
@@ -114,6 +114,8 @@ class VerifiedFile:
     transfer_syntax: str
     identity: Identity
     signatures: tuple[VerifiedSignature, ...]
+    state: FileState | None = None
+    """The state of the file that was read."""
 
 
 def verify(path: str | os.PathLike[str]) -> VerifiedFile:
@@ -167,7 +169,7 @@ def _verify_open(file: DicomFile, items: list[SignatureItem]) -> VerifiedFile:
     identity = read_identity(file)
     signatures = tuple(_verified(file, item, digests, outside, siblings) for item in items)
     file.demand_unchanged()
-    return VerifiedFile(file.name, file.syntax.uid, identity, signatures)
+    return VerifiedFile(file.name, file.syntax.uid, identity, signatures, file.state)
 
 
 def dump_macs(path: str | os.PathLike[str], folder: str | os.PathLike[str]) -> list[str]:

@@ -8,6 +8,7 @@ worker processes by pickling. Nothing is trusted because it lies in the operatin
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -89,6 +90,12 @@ class TrustStore:
     def has_revocation_data(self) -> bool:
         """True where a CRL or an OCSP response was given."""
         return bool(self._parts[2] or self._parts[3])
+
+    @property
+    def digest(self) -> bytes:
+        """The SHA-256 of all that the store holds, whatever the order and the places that it came from."""
+        parts = [b"".join(sorted(hashlib.sha256(one.der).digest() for one in part)) for part in self._parts]
+        return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).digest()
 
     def others_of_key(self, certificate: x509.Certificate) -> tuple[x509.Certificate, ...]:
         """The anchors and intermediates that are for the same public key as this certificate, but are not it."""

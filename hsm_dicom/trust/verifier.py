@@ -58,6 +58,7 @@ class Verifier:
         """With `online`, missing issuers, OCSP answers and CRLs are fetched from where the certificates say."""
         self.store = store
         self.policy = policy or Policy()
+        self.online = online
         self._online = Online(self.policy) if online else None
         self._kept: OrderedDict[object, list[_Kept]] = OrderedDict()
         self._lock = threading.Lock()

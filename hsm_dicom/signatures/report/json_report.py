@@ -36,6 +36,7 @@ def as_json(verdict: FileVerdict) -> dict[str, Any]:
         "exit_status": verdict.outcome.exit_status,
         "text": verdict.text,
         "judged_at": _utc(verdict.judged_at),
+        "mark": verdict.mark or None,
         "problem": verdict.problem or None,
         "unmet": list(verdict.unmet),
         "sop_class_uid": identity.sop_class_uid or None,

@@ -184,6 +184,54 @@ def test_a_run_is_taken_up_where_it_ended(verify, signed: Path, signing_node: No
     assert "is not what hsm-dicom verify --json writes" in verify(signed, "--resume", odd).err
 
 
+def test_a_verdict_stands_only_for_the_same_file_and_the_same_demands(
+    run: Run, verify, signed: Path, signing_node: Node, tmp_path: Path
+) -> None:
+    import time
+
+    folder, other = tmp_path / "day", tmp_path / "other"
+    folder.mkdir()
+    shutil.copy(signed, folder / "ct.dcm")
+    other.mkdir()
+    forge(signed, b"CompressedSamples", b"CompressedSumples").rename(other / "ct.dcm")
+    time.sleep(1.1)  # a verdict of the very second in which a file was written is not relied on
+    results = signing_node.write("results.jsonl", verify(folder, "--json").out.encode())
+    assert "(1 of them before)" in verify(folder, "--resume", results).said
+    assert verify(folder, "--resume", results, "--require", "timestamp").status == exits.POLICY_NOT_MET
+    assert run("verify", folder, "--resume", results).status == exits.BAD_SIGNATURE  # nobody is trusted now
+    folder.rename(tmp_path / "old")
+    other.rename(folder)
+    assert verify(folder, "--resume", results).status == exits.BAD_SIGNATURE
+
+
+def test_a_verdict_of_the_future_does_not_stand(verify, signed: Path, signing_node: Node) -> None:
+    document = json.loads(verify(signed, "--json").out.splitlines()[0])
+    document["judged_at"] = "2999-01-01T00:00:00Z"
+    results = signing_node.write("results.jsonl", json.dumps(document).encode())
+    assert len(verify(signed, "--resume", results, "--json").lines) == 2
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"[]",
+        b"1",
+        b'{"schema": "hsm-dicom/verify/1", "file": ["x"], "judged_at": "2026-01-01T00:00:00Z", "outcome": "good"}',
+        b'{"schema": "hsm-dicom/verify/1", "file": "x", "judged_at": "0001-01-01T00:00:00+23:00", "outcome": "good"}',
+        b'{"schema": "hsm-dicom/verify/1", "file": "x", "judged_at": "9999-12-31T23:59:59-23:00", "outcome": "good"}',
+    ],
+)
+def test_what_is_no_output_of_a_run_is_refused(verify, signed: Path, signing_node: Node, line: bytes) -> None:
+    refused = verify(signed, "--resume", signing_node.write("odd.jsonl", line + b"\n"))
+    assert refused.status == exits.FAILED
+    assert "odd.jsonl:1: is not what hsm-dicom verify --json writes" in refused.err
+
+
+@pytest.mark.parametrize("line", [b"\xff\xfe", b"[" * 100_000, b'{"schema": "hsm-dicom/ver'])
+def test_lines_that_are_no_json_are_passed_over(verify, signed: Path, signing_node: Node, line: bytes) -> None:
+    assert verify(signed, "--resume", signing_node.write("cut.jsonl", line + b"\n")).status == exits.OK
+
+
 def test_the_byte_stream_is_dumped_under_the_signatures_uid(verify, signed: Path, tmp_path: Path) -> None:
     verify(signed, "--dump-mac", tmp_path / "dump")
     [dump] = (tmp_path / "dump").iterdir()
