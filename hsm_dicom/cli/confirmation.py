@@ -18,7 +18,7 @@ def demand_confirmation(name: str, given: str | None, consequence: str) -> None:
         if not sys.stdin.isatty():
             raise NotConfirmed(f"{consequence} Confirm it by naming it: --yes '{name}'.")
         out = errors()
-        out.print(f"{shown(consequence)} There is no way back.")
+        out.print(f"{shown(consequence)} This cannot be undone.")
         given = out.input(f"Type '{shown(name)}' to go on: ").strip()
     if given != name:
         raise NotConfirmed(f"'{given}' is not '{name}': nothing was destroyed.")

@@ -16,6 +16,6 @@ was presented, and the next try may find it.
 NO_SIGNATURE = 100
 """A file has no signature."""
 BAD_SIGNATURE = 101
-"""A signature is not valid, or it cannot be told."""
+"""A signature is invalid or indeterminate."""
 POLICY_NOT_MET = 102
 """All signatures are valid, but not what was required."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from hsm_dicom.iscl.trace import Explained
 
 app = typer.Typer(
-    help="ISCL (retired): explain a recorded exchange. What uses it is opened in the configuration.",
+    help="ISCL (retired): explain a recorded exchange. The configuration enables it for a peer or listener.",
     no_args_is_help=True,
 )
 

@@ -143,7 +143,7 @@ def list_keys(
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """List the private keys on a token, their certificates, and what is to be said about both."""
+    """List the private keys on a token, their certificates, and remarks on both."""
     from hsm_dicom.cli import output
     from hsm_dicom.cli.key_report import key_json, print_key
     from hsm_dicom.cli.reference import Reference
@@ -287,7 +287,7 @@ def delete(
     config: Config = None,
     verbose: Verbose = False,
 ) -> None:
-    """Destroy a private key, with its public key and its certificates. There is no way back."""
+    """Destroy a private key, with its public key and its certificates. This cannot be undone."""
     from hsm_dicom.cli import output
     from hsm_dicom.cli.confirmation import demand_confirmation
     from hsm_dicom.cli.session import configured, key_access, on_token
@@ -378,7 +378,9 @@ def _serial(text: str | None) -> int | None:
     try:
         return int(text.replace(":", ""), 16)
     except ValueError:
-        raise typer.BadParameter("It is written in hexadecimal, such as 1f2e.", param_hint="--serial") from None
+        raise typer.BadParameter(
+            "The serial number must be hexadecimal, such as 1f2e.", param_hint="--serial"
+        ) from None
 
 
 def _named_on(connection: Connection, wanted: Pkcs11Uri) -> NameOnToken:
@@ -394,4 +396,4 @@ def _id(text: str | None) -> bytes | None:
     try:
         return bytes.fromhex(text)
     except ValueError:
-        raise typer.BadParameter("It is written in hexadecimal, such as 01ab.", param_hint="--id") from None
+        raise typer.BadParameter("The id must be hexadecimal, such as 01ab.", param_hint="--id") from None

@@ -112,7 +112,12 @@ Files = Annotated[
 ]
 Only = Annotated[
     str | None,
-    typer.Option("--only", metavar="PATTERN", help="Of folders, only such files: '*.dcm'.", show_default=False),
+    typer.Option(
+        "--only",
+        metavar="PATTERN",
+        help="In folders, only files whose names match, such as '*.dcm'.",
+        show_default=False,
+    ),
 ]
 OutDir = Annotated[
     Path | None,

@@ -178,7 +178,7 @@ def list_secrets(
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """List the secrets on a token with their check values, and what is to be said about them."""
+    """List the secrets on a token with their check values, and remarks on them."""
     from hsm_dicom.cli import output
     from hsm_dicom.cli.reference import Reference
     from hsm_dicom.cli.secret_report import print_secret, secret_json
@@ -213,7 +213,7 @@ def delete(
     config: Config = None,
     verbose: Verbose = False,
 ) -> None:
-    """Destroy a secret on a token. There is no way back."""
+    """Destroy a secret on a token. This cannot be undone."""
     from hsm_dicom.cli import output
     from hsm_dicom.cli.confirmation import demand_confirmation
     from hsm_dicom.cli.session import configured, token_access

@@ -65,7 +65,7 @@ Out = Annotated[
     Path | None,
     typer.Option("--out", "-o", metavar="FILE", help="Where to write the one file.", show_default=False),
 ]
-InPlace = Annotated[bool, typer.Option("--in-place", help="Replace each file by its signed self.")]
+InPlace = Annotated[bool, typer.Option("--in-place", help="Replace each file with the signed one.")]
 IdentityName = Annotated[
     str | None,
     typer.Option(
@@ -168,7 +168,7 @@ TrimPadding = Annotated[
     bool,
     typer.Option(
         "--trim-padding",
-        help="Sign a copy without surplus padding in strings, which DCMTK takes away, and say what changed.",
+        help="Sign a copy without surplus padding in strings, which DCMTK removes, and say what changed.",
     ),
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Leave out what an earlier run signed by the same request.")]

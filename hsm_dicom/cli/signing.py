@@ -133,7 +133,7 @@ class SigningRun:
             output.say(
                 (
                     f"{files}: DCMTK's dcmsign will call it corrupted, and any program of DCMTK that writes such a "
-                    "file anew makes the signature invalid. To take it away first, add --trim-padding.",
+                    "file anew makes the signature invalid. To remove the padding first, add --trim-padding.",
                     output.QUIET,
                 )
             )

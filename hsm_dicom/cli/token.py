@@ -175,7 +175,7 @@ def check(
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Try a token out: every mechanism ladder, the policy on its keys, its speed. Exit 0 only if DICOM will work.
+    """Test a token: its mechanisms, the policy on its keys, its speed. Exit 0 only if DICOM will work.
 
     Signs with the keys on the token (with temporary ones, if it has none). What it does for ISCL is tried with
     temporary secrets, and does not change the exit status unless --iscl is given. Nothing is left behind.

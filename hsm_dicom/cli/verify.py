@@ -151,7 +151,7 @@ def verify(
 ) -> None:
     """Verify the signatures in DICOM files, and say what each proves.
 
-    Exit 0: all signatures are valid. 100: a file has none. 101: a signature is invalid, or it cannot be told.
+    Exit 0: all signatures are valid. 100: a file has none. 101: a signature is invalid or indeterminate.
     102: all hold, but one is questionable, or the policy is not met. 1: a file could not be read.
     """
     from hsm_dicom.cli import output

@@ -163,8 +163,11 @@ class EncapsulatedPixelData:
         exactly = has_one_fragment_a_frame(self.syntax) or self.tables.offsets is not None
         if self._count >= (frames or 1) and not (exactly and self._count != frames):
             return None
-        wanted = f"{frames} frames" if frames is not None else "an unreadable Number of Frames"
-        clause = f"the {self._count} fragments{self._where} do not fit {wanted}"
+        wanted = "an unreadable Number of Frames"
+        if frames is not None:
+            wanted = "1 frame" if frames == 1 else f"{frames} frames"
+        subject = "the only fragment" if self._count == 1 else f"the {self._count} fragments"
+        clause = f"{subject}{self._where} {'does' if self._count == 1 else 'do'} not fit {wanted}"
         return Defect(DefectKind.FRAME_COUNT, clause, self.place.value)
 
     def _rle_defect(self) -> Defect | None:

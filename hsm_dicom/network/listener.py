@@ -305,7 +305,7 @@ class Listener:
         self.counts.without_place += 1
         self._tell_refused(
             pending,
-            f"{self.name}: {address_text(pending.address)} is refused for want of a place: {why}.",
+            f"{self.name}: {address_text(pending.address)} is refused, because no place is free: {why}.",
             "no place",
         )
         end_of(pending).close()

@@ -63,7 +63,7 @@ class Receiver:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         removed = remove_leftovers(self._folder)
         if removed:
-            log.warning("%s: removed %d files in %s, left by receptions that never ended.", name, removed, self._folder)
+            log.warning("%s: removed unfinished files of an earlier run in %s: %d.", name, self._folder, removed)
 
     @property
     def handlers(self) -> Handlers:

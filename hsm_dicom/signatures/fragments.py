@@ -52,7 +52,7 @@ def require_unambiguous_fragments(file: DicomFile, level: Path, tags: Collection
             refusals.append(pixel_data.hazard.clause)
     if refusals:
         raise AmbiguousPixelDataError(
-            f"{file.name}: not signed, because {'; '.join(refusals)}. Whoever gets the signed object could turn these "
+            f"{file.name}: not signed, because {'; '.join(refusals)}. Anyone with the signed object could turn these "
             "octets into other content without breaking the signature (PS3.3 C.12.1.1.3.1.2). Ask the creator of the "
             "object for one whose fragments hold frames and nothing else."
         )

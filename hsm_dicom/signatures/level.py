@@ -77,7 +77,7 @@ def find_open_level(file: DicomFile, item: SignatureItem) -> Iterator[Anomaly]:
             AnomalyCode.FILE_META_DIFFERS,
             Weight.REMARK,
             f"the file meta information {says} {name} UID",
-            "No signature covers the file meta information; programs may go by it.",
+            "No signature covers the file meta information; programs may rely on it.",
         )
 
 

@@ -84,7 +84,7 @@ class OutsideContent:
             yield Anomaly(
                 AnomalyCode.OUTSIDE_CONTENT,
                 Weight.REMARK,
-                "it holds more elements that no signature can cover than are looked at",
+                "it holds more elements that no signature can cover than verify examines",
             )
         if not level.path and not self._file.is_bare:
             yield from self._before_data_set()

@@ -38,7 +38,7 @@ class Siblings:
             yield _remark(
                 AnomalyCode.SHARED_UID,
                 "another signature of the object has the same Digital Signature UID",
-                "Whatever refers to a signature by this UID may mean the other one (PS3.3 C.12.1.1.3).",
+                "A reference to this UID may mean either signature (PS3.3 C.12.1.1.3).",
             )
         if len(self._certificates.get(_key_of(item.certificate), ())) > 1:
             yield other_certificate("another signature of the object has another certificate for the same key")
@@ -49,7 +49,7 @@ def other_certificate(clause: str) -> Anomaly:
     return _remark(
         AnomalyCode.OTHER_CERTIFICATE,
         clause,
-        "Certificate of Signer is not in the MAC, so either may be the one that the signer used. Go by the name only "
+        "Certificate of Signer is not in the MAC, so either may be the one that the signer used. Rely on the name only "
         "if both are certificates of the same person or device.",
     )
 
@@ -68,8 +68,8 @@ def find_remarks(file: DicomFile, item: SignatureItem, siblings: Siblings) -> It
     if offset is not None and not _EARLIEST <= offset <= _LATEST:
         yield _remark(
             AnomalyCode.ODD_OFFSET,
-            f"its time has the UTC offset {item.date_time[-5:]}, which no place on earth has",
-            "PS3.5 6.2 allows -1200 to +1400; the clock or the program of the signer is wrong.",
+            f"its time has the UTC offset {item.date_time[-5:]}, which is outside of -1200 to +1400",
+            "PS3.5 6.2 allows no other; the clock or the program of the signer is wrong.",
         )
     yield from _other_encoding(file, item)
 
@@ -81,7 +81,7 @@ def _other_encoding(file: DicomFile, item: SignatureItem) -> Iterator[Anomaly]:
     if item.level.path or pixels is None or PIXEL_DATA not in tags or not file.syntax.encapsulated:
         return
     says = f"as Transfer Syntax {file.syntax.uid} says"
-    detail = "No signature covers the Transfer Syntax; it may have been changed since, and programs go by it."
+    detail = "No signature covers the Transfer Syntax; it may have been changed since, and programs rely on it."
     if pixels.pieces is None:
         yield _remark(AnomalyCode.OTHER_ENCODING, f"its Pixel Data is not encapsulated {says}", detail)
         return

@@ -84,7 +84,7 @@ def _trimmed(path: str, content: bytes | None) -> tuple[bytes | None, str]:
             )
     strings = "1 string" if len(trimmed.places) == 1 else f"{len(trimmed.places)} strings"
     named = list_elements(trimmed.places)
-    return trimmed.content, f"{trimmed.octets} octets of surplus padding were taken away from {strings}: {named}"
+    return trimmed.content, f"{trimmed.octets} octets of surplus padding were removed from {strings}: {named}"
 
 
 def explain_repair(error: Exception, path: str) -> Exception:

@@ -53,7 +53,7 @@ def tags_to_sign(file: DicomFile, level: DataSet, request: SigningRequest) -> tu
         reasons = [f"{describe_tag(tag)}: {why_unsignable(file, level, level[tag])}" for tag in uncovered]
         raise UncoveredContentError(
             f"{file.name}: its identity or content would not be covered. {'; '.join(reasons)}. "
-            "To sign what can be signed, and leave this open, add --allow-uncovered."
+            "To sign the other elements only, add --allow-uncovered."
         )
     return signed
 

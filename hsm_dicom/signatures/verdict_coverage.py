@@ -49,7 +49,7 @@ def open_questions(signature: VerifiedSignature) -> Iterator[Ground]:
         yield Ground(
             Cause.CONTENT_OPEN,
             f"the content is not covered: {names(covers.uncovered(CONTENT.__contains__))}",
-            "The object may say something else than the signer had.",
+            "The object's content may differ from what the signer saw.",
         )
     uncovered = [name for name, share in covers.identity if share is Share.NOT_COVERED]
     if uncovered:
@@ -69,7 +69,7 @@ def open_cautions(signature: VerifiedSignature) -> Iterator[Ground]:
         yield Ground(
             Cause.ITEM_ONLY,
             f"it covers the Item {format_path(signature.place)} only, not the object",
-            "Who reads the whole object needs a signature over its main Data Set.",
+            "Only a signature over the main Data Set protects the whole object.",
         )
     if covers.character_set_open:
         yield Ground(

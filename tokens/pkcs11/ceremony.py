@@ -103,7 +103,7 @@ def generate_temporary_key(connection: Connection, kind: KeyKind) -> Iterator[Ke
 
 
 def delete_key(connection: Connection, wanted: Pkcs11Uri) -> KeyName:
-    """Destroy a private key with its public key and certificates. There is no way back."""
+    """Destroy a private key with its public key and certificates. This cannot be undone."""
     with (
         report_step("delete", f"key {asked_name(wanted)}", connection.token),
         connection.writable() as session,

@@ -39,7 +39,7 @@ def test_a_file_of_a_process_that_was_killed_is_removed_and_one_under_way_is_kep
     with caplog.at_level(logging.WARNING, "hsm_dicom.network"):
         Receiver("main", StorageSettings(folder=tmp_path))
     assert list(tmp_path.iterdir()) == [ours]
-    assert "main: removed 1 files" in caplog.text
+    assert f"main: removed unfinished files of an earlier run in {tmp_path}: 1." in caplog.text
     os.close(lock)
 
 

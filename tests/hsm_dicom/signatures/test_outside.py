@@ -201,4 +201,4 @@ def test_more_content_than_is_looked_at_is_said(desk: Desk) -> None:
     path.write_bytes(encode(ds))
     one = judged(desk.sign(path))
     assert codes(one) == [AnomalyCode.OUTSIDE_CONTENT, AnomalyCode.OUTSIDE_CONTENT]
-    assert "it holds more elements that no signature can cover than are looked at" in one.text
+    assert "it holds more elements that no signature can cover than verify examines" in one.text

@@ -65,7 +65,7 @@ def test_surplus_padding_is_taken_away_at_every_level_and_named(
     report = sign(source, target, signer.key, trimming)
     assert report.overpadded == ()
     assert report.repaired == (
-        "14 octets of surplus padding were taken away from 5 strings: InstitutionName, "
+        "14 octets of surplus padding were removed from 5 strings: InstitutionName, "
         "ReferencedImageSequence[1].AccessionNumber, "
         "ReferencedImageSequence[1].PurposeOfReferenceCodeSequence[1].CodeMeaning and 2 more",
     )
@@ -101,7 +101,7 @@ def test_uids_and_lengths_of_groups_follow(
     source, target = tmp_path / "in.dcm", tmp_path / "out.dcm"
     source.write_bytes(part10(group))
     report = sign(source, target, signer.key, trimming)
-    assert report.repaired[0].startswith("6 octets of surplus padding were taken away from 3 strings: Modality, ")
+    assert report.repaired[0].startswith("6 octets of surplus padding were removed from 3 strings: Modality, ")
     with DicomFile.open(target) as file:
         lengths = [file.number(file.value(file.main[tag])) for tag in (0x00080000, 0x00080001)]
         start, end = file.main[0x00080001].start, file.main[0x00081140].end
