@@ -91,6 +91,10 @@ class Destination:
     def targets(self, inputs: list[Input]) -> list[Path | None]:
         """The target of each input; None means in place. Two inputs with one target are a usage error."""
         if self.in_place:
+            # Each would be made from the file as it is now, and the last would replace the others.
+            again = [name for name, count in Counter(os.path.realpath(i.path) for i in inputs).items() if count > 1]
+            if again:
+                raise typer.BadParameter(f"{again[0]} is named more than once; with --in-place, name each file once.")
             return [None for _ in inputs]
         if self.out is not None:
             if len(inputs) != 1:

@@ -132,6 +132,17 @@ def test_a_name_that_was_used_again_is_a_conflict_and_no_image_is_lost(sign, fol
     assert sign(*arguments).status == exits.OK
 
 
+def test_a_file_that_is_named_twice_is_not_signed_in_place(sign, folder: Path, tmp_path: Path) -> None:
+    file, link = folder / "CT_small.dcm", tmp_path / "link.dcm"
+    link.symlink_to(file)
+    before = file.read_bytes()
+    for again in (folder, file, link):
+        refused = sign(file, again, "--in-place")
+        assert refused.status == exits.USAGE
+        assert "is named more than once" in refused.said
+    assert file.read_bytes() == before
+
+
 def test_a_run_with_another_request_is_not_resumed_from_this_one(sign, folder: Path, tmp_path: Path) -> None:
     arguments = (folder / "CT_small.dcm", "--out-dir", tmp_path / "out")
     assert sign(*arguments, "--profile", "none", "--tag", "PatientName").status == exits.OK
