@@ -245,8 +245,16 @@ def _listening(secrets: Secrets, receiver: Receiver | None = None) -> Iterator[L
     ae.add_supported_context(Verification)
     for context in AllStoragePresentationContexts[:120]:
         ae.add_supported_context(str(context.abstract_syntax))
+    # All callers of a measurement have one address, which a listener would not let in together. Each comes again at
+    # once when its association is over, and may be there before the place of the last one is free.
     limits = Limits(
-        associations=SOAK_ASSOCIATIONS, handshake_seconds=SECONDS, request_seconds=SECONDS, idle_seconds=SECONDS
+        associations=2 * SOAK_ASSOCIATIONS,
+        unidentified=SOAK_ASSOCIATIONS,
+        unidentified_per_address=SOAK_ASSOCIATIONS,
+        waiting_per_address=SOAK_ASSOCIATIONS,
+        handshake_seconds=SECONDS,
+        request_seconds=SECONDS,
+        idle_seconds=SECONDS,
     )
     peers = (Peer(name="CT1", ae_titles=("CT1",), host="127.0.0.1", iscl=OPENING),)
     handlers = receiver.handlers if receiver else ()
