@@ -58,6 +58,11 @@ class Node:
         (event,) = self.of(kind)
         return event
 
+    def nth(self, kind: type[Event], number: int = 0) -> Any:
+        """An event of a kind by its number, from 0, which may come a little later than what the peer saw."""
+        assert eventually(lambda: len(self.of(kind)) > number)
+        return self.of(kind)[number]
+
 
 def eventually(condition: Callable[[], object], seconds: float = 5.0) -> bool:
     """Whether something becomes true before the time is over."""

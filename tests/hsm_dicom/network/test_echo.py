@@ -43,7 +43,7 @@ def test_a_certificate_of_the_ca_that_belongs_to_no_peer_is_rejected(hospital: H
         peer = running.peer()
         with pytest.raises(AssociationRejected):
             echo(peer, transport_to(peer, hospital, stranger), "CT1", PATIENCE)
-    assert "no peer of this listener has this certificate" in running.of(AssociationRefused)[0].sentence
+    assert "no peer of this listener has this certificate" in running.nth(AssociationRefused).sentence
 
 
 def test_a_wrong_called_ae_title_is_rejected_as_such(hospital: Hospital) -> None:
