@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from hsm_dicom.cli import exits, output
 from hsm_dicom.cli.errors import sentence
-from hsm_dicom.cli.termination import Terminated
+from hsm_dicom.cli.termination import Terminated, stop_when_terminated
 from hsm_dicom.dataset.folders import FolderError
 from hsm_dicom.errors import HsmDicomError
 
@@ -42,11 +43,16 @@ class Attempts:
 
 
 @contextmanager
-def interrupted_run_tells(summarise: Callable[[], None]) -> Iterator[None]:
-    """Have Ctrl-C or SIGTERM in the block say what was done so far; the program then ends as usual."""
-    try:
-        yield
-    except (KeyboardInterrupt, Terminated):
-        summarise()
-        output.errors().print("hsm-dicom: interrupted; --resume goes on from here.")
-        raise
+def interruptible(summarise: Callable[[], None]) -> Iterator[threading.Event]:
+    """Yield an event that Ctrl-C, SIGTERM or SIGHUP sets; the block ends soon after, and a summary is printed.
+
+    The program then ends as the signal wants it. A second signal does not wait for the block.
+    """
+    with stop_when_terminated() as stopping:
+        try:
+            yield stopping.stop
+            stopping.check()
+        except (KeyboardInterrupt, Terminated):
+            summarise()
+            output.errors().print("hsm-dicom: interrupted; --resume continues from here.")
+            raise

@@ -209,7 +209,7 @@ def sign(
     named, and the others go on; its original is untouched whatever happens. Exit 0 if all were signed, else 1.
     """
     from hsm_dicom.cli import files, output
-    from hsm_dicom.cli.attempts import interrupted_run_tells
+    from hsm_dicom.cli.attempts import interruptible
     from hsm_dicom.cli.session import configured
     from hsm_dicom.cli.signing import SigningRun
     from hsm_dicom.cli.workers import workers
@@ -235,7 +235,10 @@ def sign(
         run.leave_out(chosen.left_out)
         pairs = list(zip(chosen.inputs, targets, strict=True))
         executor = stack.enter_context(workers(jobs))
-        with interrupted_run_tells(run.summarise), output.progress("Signing", len(pairs), quiet=json) as advance:
+        with (
+            interruptible(run.summarise) as stop,
+            output.progress("Signing", len(pairs), quiet=json) as advance,
+        ):
             run.sign(
                 pairs,
                 executor,
@@ -244,6 +247,7 @@ def sign(
                 timestamp=_authority(timestamp),
                 overwrite=overwrite,
                 resume=resume,
+                stop=stop,
             )
         run.summarise()
     raise typer.Exit(exits.FAILED if run.failed else exits.OK)

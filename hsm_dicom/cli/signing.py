@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +61,9 @@ class SigningRun:
         timestamp: Timestamper | None,
         overwrite: bool,
         resume: bool,
+        stop: threading.Event,
     ) -> None:
-        """Sign all, and tell of each as it is done. Raises what the token raises, after telling what was done."""
+        """Sign all until `stop` is set, and report each. Raises TokenError, after a summary, if the token is lost."""
         outcomes = sign_files(
             (_job(item, target) for item, target in pairs),
             self.signer.key,
@@ -72,27 +73,22 @@ class SigningRun:
             timestamp=timestamp,
             overwrite=overwrite,
             resume=resume,
-            late=self._take,
+            stop=stop,
         )
-        lost: TokenError | None = None
-        with closing(outcomes):  # when interrupted: begin no further file, and tell of those that were under way
+        try:
             for outcome in outcomes:
                 advance()
-                if isinstance(outcome.error, TokenError):
-                    # Not this file's fault, and the next would meet the same: stop while the rest is untouched.
-                    lost = outcome.error
-                    break
                 self._take(outcome)
-        if lost is not None:
+        except TokenError:
             self.summarise()
-            raise lost
+            raise
 
     def _take(self, outcome: SigningOutcome) -> None:
         if outcome.report is not None:
             self._tell_signed(outcome.report)
         elif outcome.earlier is not None:
             self.skipped += 1
-        elif not isinstance(outcome.error, TokenError):
+        else:
             self._tell_failed(outcome.job, outcome.error)
 
     def summarise(self) -> None:

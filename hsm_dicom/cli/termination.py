@@ -42,6 +42,54 @@ def raise_when_terminated() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
+class Stopping:
+    """What a signal asked for while a block ran that can stop by itself."""
+
+    def __init__(self) -> None:
+        self.stop = threading.Event()
+        self._number: int | None = None
+
+    def note(self, number: int) -> None:
+        """Record the signal, and have the block stop."""
+        self._number = number
+        self.stop.set()
+
+    def check(self) -> None:
+        """Raise what the recorded signal raises elsewhere: KeyboardInterrupt, or Terminated."""
+        if self._number == signal.SIGINT:
+            raise KeyboardInterrupt
+        if self._number is not None:
+            raise Terminated(self._number)
+
+
+@contextmanager
+def stop_when_terminated() -> Iterator[Stopping]:
+    """Note the first Ctrl-C, SIGTERM or SIGHUP instead of raising at any point of the block, and let the block stop.
+
+    The next Ctrl-C raises KeyboardInterrupt at once; the next of the others ends the process.
+    """
+    stopping = Stopping()
+    if threading.current_thread() is not threading.main_thread():
+        yield stopping
+        return
+    ours = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: _raise, signal.SIGHUP: _raise}
+    taken = [number for number, handler in ours.items() if signal.getsignal(number) is handler]
+
+    def note(number: int, _: FrameType | None) -> None:
+        stopping.note(number)
+        for other in taken:
+            signal.signal(other, signal.default_int_handler if other == signal.SIGINT else _end_at_once)
+
+    for number in taken:
+        signal.signal(number, note)
+    try:
+        yield stopping
+    finally:
+        for number in taken:
+            if signal.getsignal(number) is note:
+                signal.signal(number, ours[number])
+
+
 def end_by_signal(number: int) -> NoReturn:
     """End this process by the signal itself, so that whoever started it sees why it ended."""
     sys.stdout.flush()

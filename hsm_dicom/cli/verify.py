@@ -155,7 +155,7 @@ def verify(
     102: all hold, but one is questionable, or the policy is not met. 1: a file could not be read.
     """
     from hsm_dicom.cli import output
-    from hsm_dicom.cli.attempts import interrupted_run_tells
+    from hsm_dicom.cli.attempts import interruptible
     from hsm_dicom.cli.files import expand
     from hsm_dicom.cli.session import configured
     from hsm_dicom.cli.verifying import VerificationRun
@@ -171,11 +171,11 @@ def verify(
             paths = run.without_judged(paths, resume)
         with (
             workers(jobs) as executor,
-            interrupted_run_tells(run.summarise),
+            interruptible(run.summarise) as stop,
             output.progress("Verifying", len(paths), quiet=json) as advance,
         ):
             run.leave_out(chosen.left_out)
-            run.verify(paths, executor, advance)
+            run.verify(paths, executor, advance, stop)
         run.summarise()
     raise typer.Exit(run.status)
 

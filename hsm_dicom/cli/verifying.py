@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -71,12 +72,16 @@ class VerificationRun:
         written = datetime.fromtimestamp(status.st_ctime, UTC)
         return written < moment <= datetime.now(UTC) and mark == self.judge.mark(file_state(status))
 
-    def verify(self, paths: Sequence[str], executor: Executor, advance: Callable[[], None]) -> None:
-        """Verify all, and tell of each as it is done."""
+    def verify(
+        self, paths: Sequence[str], executor: Executor, advance: Callable[[], None], stop: threading.Event
+    ) -> None:
+        """Verify all until `stop` is set, and report each as it is done."""
         if self.dump is not None:
             self.dump.mkdir(parents=True, exist_ok=True)
-        with closing(verify_files(paths, executor=executor)) as outcomes:  # when interrupted: begin no further file
+        with closing(verify_files(paths, executor=executor, stop=stop)) as outcomes:
             for found in outcomes:
+                if stop.is_set():  # a verdict may have to fetch revocation data, so no further one is begun
+                    break
                 advance()
                 if found.result is not None:
                     self._take(self.judge.file(found.result))

@@ -11,7 +11,6 @@ like the others. At no time are more files under way than keep the executor and 
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
@@ -35,9 +34,11 @@ from hsm_dicom.signatures.repair import explain_repair
 from hsm_dicom.signatures.request import SigningRequest
 from hsm_dicom.signatures.resume import find_earlier_signature
 from hsm_dicom.signatures.verify import VerifiedFile, verify
+from tokens.errors import TokenError
 
 FILES_PER_TASK = 16
 BYTES_PER_TASK = 64 << 20
+_STOP_CHECK_SECONDS = 0.2
 """Most files and bytes that one task of an executor takes on: a task has a price, and so has each wait for the disk."""
 
 
@@ -96,32 +97,38 @@ def sign_files(
     timestamp: Timestamper | None = None,
     overwrite: bool = False,
     resume: bool = False,
-    late: Callable[[SigningOutcome], None] | None = None,
+    stop: threading.Event | None = None,
 ) -> Generator[SigningOutcome]:
     """Sign the jobs, ``sessions`` at most at once on the key, from threads of this process.
 
     With ``resume`` a job that an earlier run has done is left out (its outcome has ``earlier``); a target that is
     something else fails with ResumeConflictError, unless ``overwrite`` allows replacing it.
 
-    When the generator is closed, or an exception ends it, no further signature is asked for and no further file is
-    begun; what is being written is finished, and ``late`` gets the outcomes that nobody took any more.
+    After ``stop`` is set, no further signature is requested and no further file is begun. Files that are being written
+    are finished, and their outcomes are yielded. Closing the generator also stops the work, but loses those outcomes.
 
-    Raises KeyMismatchError at once if the key is not the certificate's. Executors of processes should be started
-    before a token is opened, or by ``spawn``, so that no process inherits the token's login.
+    Raises KeyMismatchError at once if the key is not the certificate's, and the TokenError of the first signature that
+    fails with one, after the outcomes of all files that were signed: the next file would fail the same way.
+
+    Executors of processes should be started before a token is opened, or by ``spawn``, so that no process inherits the
+    token's login.
     """
     demand_matching_key(key, request)
     checks = _Checks(resume, timestamped=timestamp is not None, overwrite=overwrite)
-    stopping = threading.Event()
+    halt = _Halt(stop)
     with ThreadPoolExecutor(sessions, "signing") as signers:
 
         def one_signature(plan: Prepared) -> Finished:
             if not isinstance(plan, Plan):
                 return plan
-            if stopping.is_set():
+            if halt.is_wanted():
                 return _Stopped()
             try:
                 signature = sign_digest(key, plan)
                 return plan, signature, None if timestamp is None else timestamp(signature)
+            except TokenError as error:
+                halt.lost = halt.lost or error
+                return _Stopped()
             except Exception as error:
                 return error
 
@@ -129,17 +136,21 @@ def sign_files(
             try:
                 plans = executor.submit(_prepare_all, chunk, request, checks).result()
                 signed = list(signers.map(one_signature, plans))
-                if stopping.is_set():
+                if halt.is_abandoned():
                     return []
                 return executor.submit(_finish_all, chunk, signed, overwrite).result()
             except Exception as error:  # the executor's own: a worker that died, a cluster that is gone
                 return [SigningOutcome(job, error=error) for job in chunk]
 
-        yield from _in_flight(one_task, _tasks(jobs, lambda job: job.source), 2 * sessions + 2, stopping, late)
+        yield from _in_flight(one_task, _tasks(jobs, lambda job: job.source), 2 * sessions + 2, halt)
+    if halt.lost is not None:
+        raise halt.lost
 
 
-def verify_files(paths: Iterable[str], *, executor: Executor) -> Generator[VerificationOutcome]:
-    """Verify the files, by mathematics alone, as ``verify`` does."""
+def verify_files(
+    paths: Iterable[str], *, executor: Executor, stop: threading.Event | None = None
+) -> Generator[VerificationOutcome]:
+    """Verify the files, by mathematics alone, as ``verify`` does. After ``stop`` is set, no further file is begun."""
 
     def one_task(chunk: list[str]) -> list[VerificationOutcome]:
         try:
@@ -147,7 +158,7 @@ def verify_files(paths: Iterable[str], *, executor: Executor) -> Generator[Verif
         except Exception as error:
             return [VerificationOutcome(path, error=error) for path in chunk]
 
-    yield from _in_flight(one_task, _tasks(paths, lambda path: path), 8, threading.Event())
+    yield from _in_flight(one_task, _tasks(paths, lambda path: path), 8, _Halt(stop))
 
 
 def _tasks(things: Iterable[T], path_of: Callable[[T], str]) -> Iterator[list[T]]:
@@ -172,35 +183,42 @@ def _in_flight(
     task: Callable[[list[T]], list[R]],
     chunks: Iterator[list[T]],
     limit: int,
-    stopping: threading.Event,
-    late: Callable[[R], None] | None = None,
+    halt: _Halt,
 ) -> Generator[R]:
     """Run the task on the chunks, up to ``limit`` of them at once, and yield results as they come.
 
-    ``stopping`` is set when nobody takes results any more, so that tasks under way can end early; what they have done
-    by then is given to ``late``.
+    After a halt no further chunk is begun. ``halt`` is asked often enough for a signal handler to stop the work; a
+    handler that raised an exception instead could interrupt the caller before it has recorded a result that it took.
     """
     pending: set[Future[list[R]]] = set()
-    ready: deque[R] = deque()
     with ThreadPoolExecutor(limit, "conducting") as conductors:
         try:
             while True:
-                while len(pending) < limit and (chunk := next(chunks, None)) is not None:
+                while not halt.is_wanted() and len(pending) < limit and (chunk := next(chunks, None)) is not None:
                     pending.add(conductors.submit(task, chunk))
                 if not pending:
                     return
-                done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                done, pending = wait(pending, _STOP_CHECK_SECONDS, FIRST_COMPLETED)
                 for future in done:
-                    ready.extend(future.result())
-                while ready:
-                    yield ready.popleft()
+                    yield from future.result()
         finally:
-            stopping.set()
-            for future in pending:
-                ready.extend(future.result())
-            if late is not None:
-                for result in ready:
-                    late(result)
+            halt.closed = True
+
+
+class _Halt:
+    """Why no further file is begun: the caller asked for it, closed the generator, or the token is lost."""
+
+    def __init__(self, stop: threading.Event | None) -> None:
+        self._stop = stop or threading.Event()
+        self.closed = False
+        self.lost: TokenError | None = None
+
+    def is_abandoned(self) -> bool:
+        """Whether even files with a signature are not to be written any more."""
+        return self.closed or self._stop.is_set()
+
+    def is_wanted(self) -> bool:
+        return self.lost is not None or self.is_abandoned()
 
 
 class _Stopped(Exception):
@@ -245,6 +263,8 @@ def _finish_all(jobs: list[SigningJob], signed: list[Finished], overwrite: bool)
     ready: list[tuple[SigningJob, StagedFile, SigningReport]] = []
     with ExitStack() as stack:
         for job, result in zip(jobs, signed, strict=True):
+            if isinstance(result, _Stopped):
+                continue
             if isinstance(result, Exception):
                 outcomes.append(SigningOutcome(job, error=result))
                 continue
