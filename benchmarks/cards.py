@@ -10,10 +10,10 @@ from benchmarks.rows import Row, in_turns
 from tests.cards.fixtures import AUTHENTICATION_CARD, PIN, described, inserted, the_daemon
 from tests.softhsm import set_pin
 from tokens import open_secrets
-from tokens.smartcard import commands
-from tokens.smartcard.apdu import exchange
-from tokens.smartcard.channel import Channel
+from tokens.smartcard.apdu import commands
+from tokens.smartcard.apdu.encoding import exchange
 from tokens.smartcard.profile_table import read_profile
+from tokens.smartcard.readers.channel import Channel
 
 EXCHANGES = 500
 AUTHENTICATIONS = 100

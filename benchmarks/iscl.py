@@ -26,17 +26,17 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from benchmarks.rows import Row, in_turns
 from hsm_dicom.iscl import ISCLContext, ISCLSettings, ISCLSocket, Mac, Weakness
 from hsm_dicom.network.acceptor import Acceptor
-from hsm_dicom.network.iscl_transport import ISCLTransport
 from hsm_dicom.network.listener import Listener
 from hsm_dicom.network.receive import Receiver
 from hsm_dicom.network.requestor import Patience, associate
 from hsm_dicom.network.settings import ISCLOpening, Limits, Peer, StorageSettings
 from hsm_dicom.network.store import store
+from hsm_dicom.transport.iscl import ISCLTransport
 from tests import softhsm
 from tests.hsm_dicom.network.images import ct_image
 from tests.tokens.secrets.devices import KEYS
 from tokens import open_secrets, open_token
-from tokens.pkcs11.secret_ceremony import import_secret
+from tokens.pkcs11.secret_keys.ceremony import import_secret
 from tokens.secrets import Secrets
 from tokens.uri import Pkcs11Uri
 

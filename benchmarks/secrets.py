@@ -15,7 +15,7 @@ import tokens
 from benchmarks.rows import Row, in_turns
 from tests import softhsm
 from tokens.pkcs11.connection import Connection
-from tokens.pkcs11.secret_ceremony import import_secret
+from tokens.pkcs11.secret_keys.ceremony import import_secret
 from tokens.secrets import ZERO_IV, Use
 
 MESSAGE = os.urandom(256 * 1024)

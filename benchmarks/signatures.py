@@ -24,7 +24,8 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 import tokens
 from benchmarks.rows import Row, in_turns
-from hsm_dicom.signatures import Profile, SigningJob, SigningRequest, sign, sign_files, verify, verify_files
+from hsm_dicom.signatures import Profile, SigningRequest, sign, verify
+from hsm_dicom.signing import SigningJob, sign_files, verify_files
 from tests import softhsm
 from tests.hsm_dicom.dataset.samples import data_set, encode, shipped
 from tests.hsm_dicom.signatures.peak import peak_of_signing, peak_of_verifying

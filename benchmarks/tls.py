@@ -33,9 +33,9 @@ from benchmarks import tls_provider
 from benchmarks.rows import Row, in_turns
 from hsm_dicom.identity import Identity
 from hsm_dicom.network.assembly import connecting
-from hsm_dicom.network.service import Loaded, Service
 from hsm_dicom.network.settings import ListenerSettings, Peer, StorageSettings
 from hsm_dicom.network.store import store
+from hsm_dicom.node.service import Loaded, Service
 from hsm_dicom.tls import client_context, server_context
 from tests import pki, softhsm
 from tests.hsm_dicom.network.images import ct_image

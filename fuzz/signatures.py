@@ -23,9 +23,9 @@ with atheris.instrument_imports(include=["hsm_dicom.dataset", "hsm_dicom.signatu
     from hsm_dicom.dataset.tags import never_signable
     from hsm_dicom.errors import HsmDicomError
     from hsm_dicom.signatures import Profile, SigningRequest, VerifiedSignature, sign, verify
-    from hsm_dicom.signatures.anomalies import Weight, has_weight
+    from hsm_dicom.signatures.anomalies.record import Weight, has_weight
+    from hsm_dicom.signatures.integrity import mac_stream
     from hsm_dicom.signatures.read import SignatureItem, signature_items
-    from hsm_dicom.signatures.verify import mac_stream
 
 from fuzz.forging import forge
 from tests.hsm_dicom.dataset.frames import jpeg_frame, rle_frame

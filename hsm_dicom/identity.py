@@ -30,7 +30,7 @@ from hsm_dicom.trust import TrustFileError, order_chain, read_certificate_file
 from tokens.card_uri import CardUri
 from tokens.certificates import CertificateUnreadableError, load_certificate
 from tokens.keys import TokenECPrivateKey, TokenRSAPrivateKey
-from tokens.pin import PinSource
+from tokens.pins.sources import PinSource
 from tokens.pkcs11.key import Pkcs11Key
 from tokens.policy import Finding, Weakness
 

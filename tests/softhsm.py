@@ -10,7 +10,7 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tokens.pin import FromEnvironment
+from tokens.pins.sources import FromEnvironment
 from tokens.pkcs11.ceremony import KeyKind, Usage, generate_key
 from tokens.pkcs11.module import load_module
 from tokens.pkcs11.officer import initialise_token

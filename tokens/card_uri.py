@@ -17,7 +17,7 @@ They are built like `pkcs11:` URIs (RFC 7512), whose escaping rules they share:
 | `aid`        | the application's identifier, in hexadecimal, if it is not the profile's                       |
 | `key`        | which key, by the name that the profile gives it: 9c, sign, …                                  |
 | `sharing`    | `exclusive` (default): the card is ours while it is open; `transactions`: only during each use |
-| `pin-source` | in the query: where the PIN comes from (see `tokens.pin`)                                      |
+| `pin-source` | in the query: where the PIN comes from (see `tokens.pins.sources`)                             |
 """
 
 from __future__ import annotations

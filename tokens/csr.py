@@ -18,12 +18,12 @@ from cryptography.hazmat.primitives.asymmetric.utils import NoDigestInfo, Prehas
 from cryptography.x509.oid import ExtendedKeyUsageOID, ObjectIdentifier
 from pkcs11 import Mechanism
 
+from tokens.algorithms.hashing import digest
+from tokens.algorithms.rsa_encoding import digest_info, emsa_pkcs1_v1_5
 from tokens.errors import CeremonyError, MechanismNotOffered
-from tokens.hashing import digest
 from tokens.keys import CiphertextRejected, TokenRSAPrivateKey
 from tokens.mechanisms import Rung
 from tokens.pkcs11.ceremony import Usage
-from tokens.rsa_encoding import digest_info, emsa_pkcs1_v1_5
 
 _EXTENDED: dict[Usage, tuple[ObjectIdentifier, ...]] = {
     Usage.SIGN: (),

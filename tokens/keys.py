@@ -18,11 +18,11 @@ from cryptography.hazmat.primitives.asymmetric import padding as paddings
 from cryptography.hazmat.primitives.asymmetric.utils import NoDigestInfo, Prehashed
 from pkcs11 import Mechanism
 
+from tokens.algorithms.hashing import hash_name
+from tokens.algorithms.unpadding import implicit_message, unpad
 from tokens.errors import KeyNotExportable, MechanismNotOffered, MechanismUnclear, OperationFailed, sentence_case
-from tokens.hashing import hash_name
 from tokens.mechanisms import Rung, ecdsa_signature, rsa_decryption, rsa_signature
 from tokens.policy import Finding, KeyAttributes
-from tokens.unpadding import implicit_message, unpad
 
 CURVES: dict[str, type[ec.EllipticCurve]] = {"secp256r1": ec.SECP256R1, "secp384r1": ec.SECP384R1}
 """The curves that are served, by the names of SEC 2."""

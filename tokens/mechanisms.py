@@ -25,9 +25,9 @@ from cryptography.hazmat.primitives.asymmetric import padding as paddings
 from cryptography.hazmat.primitives.asymmetric.utils import NoDigestInfo, Prehashed, encode_dss_signature
 from pkcs11 import MGF, Mechanism
 
+from tokens.algorithms.hashing import digest, hash_name
+from tokens.algorithms.rsa_encoding import DIGEST_INFO_PREFIX, digest_info, emsa_pkcs1_v1_5, emsa_pss
 from tokens.errors import MechanismNotOffered
-from tokens.hashing import digest, hash_name
-from tokens.rsa_encoding import DIGEST_INFO_PREFIX, digest_info, emsa_pkcs1_v1_5, emsa_pss
 
 WORTH_SENDING = 16 * 1024
 """Data longer than this, in bytes, is hashed on the host rather than sent to the token."""
@@ -153,7 +153,7 @@ def ecdsa_signature(
 def rsa_decryption(padding: object, offered: Set[Mechanism]) -> tuple[Rung, ...]:
     """The rungs to decrypt with this padding, best first. Raises `MechanismNotOffered`.
 
-    With PKCS1v15 the bare operation comes first, after which the host looks at the padding (see `tokens.unpadding`).
+    With PKCS1v15 the bare operation comes first, after which the host looks at the padding (see `algorithms.unpadding`).
     """
     if isinstance(padding, paddings.PKCS1v15):
         rungs = [Rung(Mechanism.RSA_X_509), Rung(Mechanism.RSA_PKCS)]

@@ -8,20 +8,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from pathlib import Path
 
-from tokens import forking
 from tokens.card_uri import CardUri
-from tokens.credentials import Credentials, DeviceFailure
 from tokens.errors import PinSourceError, UriError
 from tokens.keys import PrivateKey, private_key
-from tokens.pin import PinSource, parse_pin_source
+from tokens.pins.credentials import Credentials, DeviceFailure
+from tokens.pins.refusals import RefusalMemory
+from tokens.pins.sources import PinSource, parse_pin_source
 from tokens.pkcs11.connection import Connection
 from tokens.pkcs11.key import Pkcs11Key
 from tokens.pkcs11.module import Module, load_module
 from tokens.pkcs11.search import TokenInfo, find_token
-from tokens.pkcs11.secrets import Pkcs11Secrets
+from tokens.pkcs11.secret_keys.driver import Pkcs11Secrets
 from tokens.pkcs11.sessions import DEFAULT_SESSIONS
 from tokens.policy import KeyPolicy
-from tokens.refusals import RefusalMemory
+from tokens.process import forking
 from tokens.secrets import Secrets
 from tokens.smartcard.opening import open_card, open_card_key, open_card_secrets
 from tokens.smartcard.profiles import CardProfile

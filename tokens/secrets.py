@@ -42,7 +42,7 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Protocol, Self, final
 
-from tokens.des_keys import CHECK_VALUE_LENGTH
+from tokens.algorithms.des_keys import CHECK_VALUE_LENGTH
 from tokens.errors import AuthenticationExpired, MechanismNotOffered, OutOfSequence, ReflectedChallenge
 from tokens.host_session_key import HostSessionKey
 

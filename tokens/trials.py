@@ -18,9 +18,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric import padding as paddings
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
+from tokens.algorithms.hashing import RIPEMD160, digest, hash_name
 from tokens.errors import TokenError
 from tokens.events import DeviceEvent, KeyUse, UsesInSum, subscribed
-from tokens.hashing import RIPEMD160, digest, hash_name
 from tokens.keys import PrivateKey, TokenECPrivateKey, TokenRSAPrivateKey
 
 _HASHES: tuple[hashes.HashAlgorithm, ...] = (hashes.SHA256(), hashes.SHA384(), hashes.SHA512())

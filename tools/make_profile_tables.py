@@ -1,8 +1,8 @@
-"""Write hsm_dicom/signatures/profile_tables.py: which attributes the modules named by PS3.15 Annex C have.
+"""Write hsm_dicom/signatures/profiles/tables.py: which attributes the modules named by PS3.15 Annex C have.
 
 Run it where highdicom (MIT) is installed beside pydicom:
 
-    python tools/make_profile_tables.py > hsm_dicom/signatures/profile_tables.py
+    python tools/make_profile_tables.py > hsm_dicom/signatures/profiles/tables.py
 
 Two sources are united: ``profile_modules_2019c.txt`` (PS3.3 2019c, and Curve as of 2004), and the module tables that
 highdicom takes from a later PS3.3, whose edition it does not state. Both lists have attributes that the other lacks,

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from hsm_dicom.dataset import DicomFileError
-from hsm_dicom.dataset.repair import make_clean_copy
+from hsm_dicom.dataset.repair.copy import make_clean_copy
 from hsm_dicom.signatures import (
     SignatureError,
     SigningReport,

@@ -13,10 +13,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from string import hexdigits
 
-from hsm_dicom.cli import output
-from tokens.des_keys import KEY_LENGTH, check_value, require_strong
+from hsm_dicom.cli.render import output
+from tokens.algorithms.des_keys import KEY_LENGTH, check_value, require_strong
 from tokens.errors import CeremonyError, PinSourceError
-from tokens.pin import FromDescriptor, FromFile, PinSource, Prompt, parse_pin_source
+from tokens.pins.sources import FromDescriptor, FromFile, PinSource, Prompt, parse_pin_source
 
 _DIGITS = {ord(digit): int(digit, 16) for digit in hexdigits}
 _BETWEEN = b" -"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from hsm_dicom.cli.output import errors, shown
+from hsm_dicom.cli.render.output import errors, shown
 from hsm_dicom.errors import HsmDicomError
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from hsm_dicom.cli import exits
-from hsm_dicom.cli.output import shown
 from hsm_dicom.cli.remedies import remedy_of
+from hsm_dicom.cli.render.output import shown
 from hsm_dicom.errors import HsmDicomError
 from tokens.errors import PinError, PinSourceError, TokenError
 

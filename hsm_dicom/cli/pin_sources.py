@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import typer
 
 from tokens.errors import PinSourceError
-from tokens.pin import Pin, PinSource, Prompt, parse_pin_source
+from tokens.pins.sources import Pin, PinSource, Prompt, parse_pin_source
 
 
 @dataclass(frozen=True)
 class TypedTwice:
-    """Typed on the terminal, twice. Satisfies `tokens.pin.PinSource`; `option` is as for `tokens.pin.Prompt`."""
+    """A PIN typed on the terminal, twice (a `PinSource`); `option` is as for `tokens.pins.sources.Prompt`."""
 
     option: str
     attended = True

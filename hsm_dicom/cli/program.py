@@ -12,27 +12,27 @@ from typing import Annotated, NoReturn
 import typer
 
 from hsm_dicom.cli import exits, logs
-from hsm_dicom.cli.card import app as card_app
-from hsm_dicom.cli.check_config import EXAMPLE as CHECK_CONFIG_EXAMPLE
-from hsm_dicom.cli.check_config import check_config
-from hsm_dicom.cli.demo import EXAMPLE as DEMO_EXAMPLE
-from hsm_dicom.cli.demo import demo
-from hsm_dicom.cli.iscl import app as iscl_app
-from hsm_dicom.cli.key import app as key_app
-from hsm_dicom.cli.network import ECHO_EXAMPLE, LISTEN_EXAMPLE, STORE_EXAMPLE, echo, listen, store
+from hsm_dicom.cli.commands.card import app as card_app
+from hsm_dicom.cli.commands.check_config import EXAMPLE as CHECK_CONFIG_EXAMPLE
+from hsm_dicom.cli.commands.check_config import check_config
+from hsm_dicom.cli.commands.demo import EXAMPLE as DEMO_EXAMPLE
+from hsm_dicom.cli.commands.demo import demo
+from hsm_dicom.cli.commands.iscl import app as iscl_app
+from hsm_dicom.cli.commands.key import app as key_app
+from hsm_dicom.cli.commands.network import ECHO_EXAMPLE, LISTEN_EXAMPLE, STORE_EXAMPLE, echo, listen, store
+from hsm_dicom.cli.commands.purposes import EXAMPLE as PURPOSES_EXAMPLE
+from hsm_dicom.cli.commands.purposes import purposes
+from hsm_dicom.cli.commands.secret import app as secret_app
+from hsm_dicom.cli.commands.sign import EXAMPLE as SIGN_EXAMPLE
+from hsm_dicom.cli.commands.sign import sign
+from hsm_dicom.cli.commands.signatures import app as signatures_app
+from hsm_dicom.cli.commands.tls import app as tls_app
+from hsm_dicom.cli.commands.token import app as token_app
+from hsm_dicom.cli.commands.verify import EXAMPLE as VERIFY_EXAMPLE
+from hsm_dicom.cli.commands.verify import verify
 from hsm_dicom.cli.options import Verbose
-from hsm_dicom.cli.purposes import EXAMPLE as PURPOSES_EXAMPLE
-from hsm_dicom.cli.purposes import purposes
-from hsm_dicom.cli.secret import app as secret_app
-from hsm_dicom.cli.sign import EXAMPLE as SIGN_EXAMPLE
-from hsm_dicom.cli.sign import sign
-from hsm_dicom.cli.signatures import app as signatures_app
-from hsm_dicom.cli.termination import Terminated, end_by_signal, raise_when_terminated
-from hsm_dicom.cli.tls import app as tls_app
-from hsm_dicom.cli.token import app as token_app
-from hsm_dicom.cli.verify import EXAMPLE as VERIFY_EXAMPLE
-from hsm_dicom.cli.verify import verify
-from hsm_dicom.cli.wording import word
+from hsm_dicom.cli.render.wording import word
+from hsm_dicom.cli.runs.termination import Terminated, end_by_signal, raise_when_terminated
 
 app = typer.Typer(
     name="hsm-dicom",

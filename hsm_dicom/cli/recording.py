@@ -9,7 +9,7 @@ from pathlib import Path
 from hsm_dicom.config import Configuration
 from hsm_dicom.errors import HsmDicomError
 from hsm_dicom.iscl import ISCLHooks
-from hsm_dicom.iscl.recording import Recorder
+from hsm_dicom.iscl.tracing.recording import Recorder
 
 
 class CannotRecord(HsmDicomError):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from hsm_dicom.dataset.errors import TargetExistsError, TargetIsSourceError
 from hsm_dicom.signatures.errors import MissingPurposeError, WeakMacAlgorithmError
-from hsm_dicom.signatures.verdict_words import Cause
 from hsm_dicom.trust import Reason
+from hsm_dicom.validation.result import Cause
 
 _FOR_ERRORS: dict[type[Exception], str] = {
     TargetExistsError: "Name another file, or add --overwrite.",

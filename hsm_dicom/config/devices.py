@@ -16,14 +16,14 @@ from hsm_dicom.config.sections import Configuration, TokenSection
 from hsm_dicom.errors import HsmDicomError
 from tokens import open_key, open_secrets, open_token
 from tokens.card_uri import CardUri
-from tokens.credentials import DeviceFailure
 from tokens.keys import PrivateKey
 from tokens.opening import SharedConnection, module_of
-from tokens.pin import PinSource, parse_pin_source
+from tokens.pins.credentials import DeviceFailure
+from tokens.pins.refusals import RefusalMemory
+from tokens.pins.sources import PinSource, parse_pin_source
 from tokens.pkcs11.module import Module
 from tokens.pkcs11.sessions import DEFAULT_SESSIONS
 from tokens.policy import KeyPolicy, Weakness
-from tokens.refusals import RefusalMemory
 from tokens.secrets import Secrets
 from tokens.smartcard.profiles import CardProfile
 from tokens.uri import Pkcs11Uri

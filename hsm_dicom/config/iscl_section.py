@@ -13,7 +13,7 @@
     encryption_key     = 2
 
 Only the form is checked here; what ISCL makes of it is looked at where it is used, by
-`hsm_dicom.network.iscl_configured`, and by check-config.
+`hsm_dicom.node.iscl_configured`, and by check-config.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Where the configuration file is looked for, and how its text becomes models: all mistakes at once, or none.
 
 Problems that are seen in the file and its folder are found here; what needs a device or a certificate is for
-`hsm_dicom.config_check`.
+`hsm_dicom.node.check`.
 """
 
 from __future__ import annotations

@@ -16,9 +16,9 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from hsm_dicom.config.sections import ALLOWABLE, Configuration
-from tokens.credentials import DeviceFailure
 from tokens.errors import PinSourceError
-from tokens.pin import parse_pin_source
+from tokens.pins.credentials import DeviceFailure
+from tokens.pins.sources import parse_pin_source
 from tokens.smartcard.profile_table import NOT_HEXADECIMAL
 from tokens.smartcard.profiles import CardProfile
 

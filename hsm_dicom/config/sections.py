@@ -20,10 +20,10 @@ from hsm_dicom.config.base import FilePath, Section, Text, below
 from hsm_dicom.config.iscl_section import ISCLSection
 from hsm_dicom.config.network_sections import ListenerSection, PeerSection, TrustSection
 from tokens.card_uri import CardUri
-from tokens.credentials import DeviceFailure
 from tokens.errors import PinSourceError, UriError
 from tokens.opening import parse_uri
-from tokens.pin import FromFile, PinSource, parse_pin_source
+from tokens.pins.credentials import DeviceFailure
+from tokens.pins.sources import FromFile, PinSource, parse_pin_source
 from tokens.policy import Weakness
 from tokens.smartcard.profile_table import validated_profile
 from tokens.smartcard.profiles import CardProfile
@@ -173,7 +173,7 @@ class StateSection(Section):
     """`[state]`: what must survive a restart."""
 
     folder: FilePath | None = None
-    """Where refused PINs are remembered; see `tokens.state_folder.default_state_folder` for the default."""
+    """Where refused PINs are remembered; see `tokens.process.state_folder.default_state_folder` for the default."""
 
 
 class EventsSection(Section):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hsm_dicom.dataset.errors import DicomFileError, NotDicomError
-from hsm_dicom.dataset.source import Source, inflate
+from hsm_dicom.dataset.octets.source import Source, inflate
 from hsm_dicom.dataset.transfer_syntax import NATIVE, TransferSyntax
 from hsm_dicom.dataset.walker import Walker
 

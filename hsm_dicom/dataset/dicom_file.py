@@ -14,10 +14,10 @@ from typing import Self
 
 from hsm_dicom.dataset.bare import find_bare_syntax
 from hsm_dicom.dataset.element import UNDEFINED_LENGTH, Element, EncapsulatedPlace, ItemBounds
+from hsm_dicom.dataset.encapsulated.fragments import EncapsulatedPixelData, OffsetTables
 from hsm_dicom.dataset.errors import FileChangedError, NotDicomError
 from hsm_dicom.dataset.file_meta import FileMeta, has_prefix, read_file_meta
-from hsm_dicom.dataset.fragments import EncapsulatedPixelData, OffsetTables
-from hsm_dicom.dataset.source import Source, inflate, open_source
+from hsm_dicom.dataset.octets.source import Source, inflate, open_source
 from hsm_dicom.dataset.tags import LENGTH_TO_END, NUMBER_OF_FRAMES, Path, format_path
 from hsm_dicom.dataset.transfer_syntax import TransferSyntax
 from hsm_dicom.dataset.vr import PLAIN, Reading

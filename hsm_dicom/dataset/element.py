@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import NamedTuple
 
-from hsm_dicom.dataset.source import Piece
+from hsm_dicom.dataset.octets.source import Piece
 from hsm_dicom.dataset.tags import Path
 from hsm_dicom.dataset.vr import FORMS, SHORT
 

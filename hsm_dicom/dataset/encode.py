@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import NamedTuple, TypeAlias
 
 from hsm_dicom.dataset.element import ITEM_TAG, SEQUENCE_DELIMITATION_TAG, explicit_header
-from hsm_dicom.dataset.source import swapped
+from hsm_dicom.dataset.octets.source import swapped
 from hsm_dicom.dataset.tags import ITEM
 from hsm_dicom.dataset.transfer_syntax import TransferSyntax
 from hsm_dicom.dataset.vr import FORMS, SHORT, SWAPPED_UNITS

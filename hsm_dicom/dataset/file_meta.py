@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from hsm_dicom.dataset.element import Element
 from hsm_dicom.dataset.errors import MediaDirectoryError, NotDicomError, UnsupportedTransferSyntaxError
-from hsm_dicom.dataset.source import Source
+from hsm_dicom.dataset.octets.source import Source
 from hsm_dicom.dataset.tags import format_tag
 from hsm_dicom.dataset.transfer_syntax import EXPLICIT_VR_LITTLE_ENDIAN, TransferSyntax, transfer_syntax
 from hsm_dicom.dataset.walker import Walker

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from hsm_dicom.dataset.element import Element, EncapsulatedPlace
+from hsm_dicom.dataset.octets.source import Source
 from hsm_dicom.dataset.refusals import Refusals
-from hsm_dicom.dataset.source import Source
 from hsm_dicom.dataset.tags import PIXEL_DATA, Path
 
 MAX_SIGNED_ITEMS = 10_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NoReturn
 
 from hsm_dicom.dataset.errors import MalformedDataSetError
-from hsm_dicom.dataset.source import Source
+from hsm_dicom.dataset.octets.source import Source
 from hsm_dicom.dataset.tags import format_tag
 
 

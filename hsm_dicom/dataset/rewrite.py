@@ -25,7 +25,7 @@ from typing import NamedTuple, Self
 
 from hsm_dicom.dataset.dicom_file import EncodedFile
 from hsm_dicom.dataset.errors import DicomFileError, TargetExistsError, TargetIsSourceError, WriteRefusedError
-from hsm_dicom.dataset.source import CHUNK
+from hsm_dicom.dataset.octets.source import CHUNK
 
 StrPath = str | os.PathLike[str]
 

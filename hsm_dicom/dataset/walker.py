@@ -25,7 +25,7 @@ from hsm_dicom.dataset.element import (
     explicit_header,
 )
 from hsm_dicom.dataset.notes import Notes
-from hsm_dicom.dataset.source import Piece, Source
+from hsm_dicom.dataset.octets.source import Piece, Source
 from hsm_dicom.dataset.tags import (
     DATA_SET_TRAILING_PADDING,
     DIGITAL_SIGNATURES_SEQUENCE,

@@ -36,11 +36,11 @@ from hsm_dicom.iscl.errors import (
     StepTimeout,
 )
 from hsm_dicom.iscl.hooks import IsclFailed, ISCLHooks, IsclReady
-from hsm_dicom.iscl.messages import Encryption, Mac
-from hsm_dicom.iscl.profile import Role, WireProfile
+from hsm_dicom.iscl.protocol.states import State
 from hsm_dicom.iscl.settings import ISCLSettings, Weakness
 from hsm_dicom.iscl.sockets import ISCLSocket
-from hsm_dicom.iscl.states import State
+from hsm_dicom.iscl.wire.messages import Encryption, Mac
+from hsm_dicom.iscl.wire.profile import Role, WireProfile
 
 __all__ = [
     "PORT",

@@ -20,8 +20,8 @@ from typing import Self
 
 from hsm_dicom.iscl.context import PORT, ISCLContext, name_of
 from hsm_dicom.iscl.errors import ConnectionLost, ErrorCode, ISCLError, StepTimeout
-from hsm_dicom.iscl.session import Session
-from hsm_dicom.iscl.states import State
+from hsm_dicom.iscl.protocol.session import Session
+from hsm_dicom.iscl.protocol.states import State
 
 CHUNK = 256 * 1024
 """Octets that are read from the line at once, at most."""

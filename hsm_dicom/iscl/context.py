@@ -18,10 +18,10 @@ import socket
 
 from hsm_dicom.iscl.errors import ISCLSettingsError
 from hsm_dicom.iscl.hooks import ISCLHooks
-from hsm_dicom.iscl.profile import Role
-from hsm_dicom.iscl.session import Session
+from hsm_dicom.iscl.protocol.session import Session
 from hsm_dicom.iscl.settings import ISCLSettings
 from hsm_dicom.iscl.sockets import ISCLSocket
+from hsm_dicom.iscl.wire.profile import Role
 from tokens.secrets import Secrets, Use
 
 PORT = 2761

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from hsm_dicom.events import DicomEvent
 from hsm_dicom.iscl.errors import ISCLError
-from hsm_dicom.iscl.profile import Role
+from hsm_dicom.iscl.wire.profile import Role
 
 
 def _ignore(*_: object) -> None:
@@ -30,7 +30,7 @@ class ISCLHooks:
     """This many octets of unprotected data were sent."""
 
     packet: Callable[[Role, bytes], None] | None = None
-    """Every message as it is on the wire, with the end that sent it: see `hsm_dicom.iscl.recording.Recorder`."""
+    """Every message as it is on the wire, with the end that sent it: see `tracing.recording.Recorder`."""
 
 
 RETIRED = "single DES and MD5 are broken, and DICOM retired ISCL in 2018"

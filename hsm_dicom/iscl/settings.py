@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from hsm_dicom.iscl.errors import ISCLSettingsError
-from hsm_dicom.iscl.messages import (
+from hsm_dicom.iscl.wire.messages import (
     KEY_INDEXES,
     MAX_AUTHENTICATION_DATA,
     MAX_BLOCK_DATA,
@@ -19,7 +19,7 @@ from hsm_dicom.iscl.messages import (
     Encryption,
     Mac,
 )
-from hsm_dicom.iscl.profile import Md5Order, UniqueKeyForm, WireProfile
+from hsm_dicom.iscl.wire.profile import Md5Order, UniqueKeyForm, WireProfile
 
 
 class Weakness(StrEnum):

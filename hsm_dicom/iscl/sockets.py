@@ -17,9 +17,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from hsm_dicom.iscl.errors import ConnectionLost, ErrorCode, ISCLError, LocalProtocolError, StepTimeout
-from hsm_dicom.iscl.messages import Encryption, Mac
-from hsm_dicom.iscl.session import Session
-from hsm_dicom.iscl.states import State
+from hsm_dicom.iscl.protocol.session import Session
+from hsm_dicom.iscl.protocol.states import State
+from hsm_dicom.iscl.wire.messages import Encryption, Mac
 
 CHUNK = 512 * 1024
 """Octets that are read from the line at once, at most."""

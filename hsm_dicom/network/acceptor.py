@@ -17,16 +17,16 @@ from pynetdicom.events import Event
 from pynetdicom.presentation import PresentationContext
 
 from hsm_dicom.events import emit
-from hsm_dicom.network.association import Handlers, SecuredAssociation, accept_association
 from hsm_dicom.network.authorisation import UNKNOWN_VERSION, Refusal, authorise_caller, no_place
-from hsm_dicom.network.endings import Ending
-from hsm_dicom.network.events import AssociationAborted, AssociationOpened, AssociationRefused, log
-from hsm_dicom.network.messages import StartStoring
-from hsm_dicom.network.negotiation import AssociateRequest
-from hsm_dicom.network.pdu import rejection
+from hsm_dicom.network.dimse.messages import StartStoring
 from hsm_dicom.network.settings import Limits, Peer
-from hsm_dicom.network.sop_classes import SopClasses, stored_transfer_syntaxes
-from hsm_dicom.network.transport import ConnectionFacts, Secured
+from hsm_dicom.network.storage.sop_classes import SopClasses, stored_transfer_syntaxes
+from hsm_dicom.network.upper_layer.association import Handlers, SecuredAssociation, accept_association
+from hsm_dicom.network.upper_layer.endings import Ending
+from hsm_dicom.network.upper_layer.negotiation import AssociateRequest
+from hsm_dicom.network.upper_layer.pdu import rejection
+from hsm_dicom.transport.events import AssociationAborted, AssociationOpened, AssociationRefused, log
+from hsm_dicom.transport.port import ConnectionFacts, Secured
 
 _STOP_SECONDS = 5.0
 """How long the associations may take to end, all together, once they are aborted."""

@@ -8,14 +8,14 @@ from types import ModuleType
 from hsm_dicom.identity import Identity
 from hsm_dicom.iscl import ISCLContext, ISCLHooks
 from hsm_dicom.network.errors import SettingsError
-from hsm_dicom.network.iscl_keys import ISCLKeys
-from hsm_dicom.network.iscl_transport import ISCLTransport
 from hsm_dicom.network.settings import ISCLOpening, ListenerSettings, Peer
-from hsm_dicom.network.sockets import READ_SECONDS
-from hsm_dicom.network.tls_transport import TLSTransport
-from hsm_dicom.network.transport import SecureTransport
 from hsm_dicom.tls import ContextError, LegacyRefused, client_context, server_context
 from hsm_dicom.tls.hosts import ascii_host
+from hsm_dicom.transport.iscl import ISCLTransport
+from hsm_dicom.transport.iscl_keys import ISCLKeys
+from hsm_dicom.transport.port import SecureTransport
+from hsm_dicom.transport.sockets import READ_SECONDS
+from hsm_dicom.transport.tls import TLSTransport
 from hsm_dicom.trust import Verifier
 
 
@@ -112,10 +112,10 @@ def _connecting_tls(peer: Peer, identity: Identity | None, verifier: Verifier) -
 def _retired() -> ModuleType:
     """The transport of retired profiles, which needs tlslite-ng: loaded only by who opens one."""
     try:
-        from hsm_dicom.network import legacy_transport
+        from hsm_dicom.transport import legacy_tls as legacy_tls
     except ModuleNotFoundError as error:
         raise LegacyRefused(
             "Retired TLS profiles need the Python package tlslite-ng, which is not installed. Install the extra "
             "'legacy-tls' of hsm-dicom; in a clone: .venv/bin/pip install -e '.[legacy-tls]'"
         ) from error
-    return legacy_transport
+    return legacy_tls

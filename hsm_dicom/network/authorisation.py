@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from cryptography import x509
 
 from hsm_dicom.network.settings import CertificateMatch, Peer
-from hsm_dicom.network.transport import ConnectionFacts
 from hsm_dicom.tls import PeerCertificate
+from hsm_dicom.transport.port import ConnectionFacts
 
 REJECTED_PERMANENT, REJECTED_TRANSIENT = 1, 2
 SOURCE_SERVICE_USER, SOURCE_ACSE, SOURCE_PRESENTATION = 1, 2, 3

@@ -10,7 +10,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from hsm_dicom.network.requestor import Patience, associate
 from hsm_dicom.network.settings import Peer
-from hsm_dicom.network.transport import ConnectionFacts, SecureTransport
+from hsm_dicom.transport.port import ConnectionFacts, SecureTransport
 
 SUCCESS = 0x0000
 

@@ -23,18 +23,18 @@ from dataclasses import dataclass
 
 from hsm_dicom.events import emit
 from hsm_dicom.network.errors import CannotListen, PDUError
-from hsm_dicom.network.events import ConnectionRefused, HandshakeRefused, connection_secured, log
-from hsm_dicom.network.lingering import Lingering
-from hsm_dicom.network.negotiation import AssociateRequest
-from hsm_dicom.network.pdu import abort
-from hsm_dicom.network.pending import Counts, Pending, address_text, descriptor_of, end_of, timed_out
-from hsm_dicom.network.places import Places, origin_of
-from hsm_dicom.network.request import Left, Requested, RequestReading, part_with
 from hsm_dicom.network.settings import Limits
-from hsm_dicom.network.sockets import answer_at_once
-from hsm_dicom.network.transport import Secured, SecureTransport, Wants
+from hsm_dicom.network.unidentified.lingering import Lingering
+from hsm_dicom.network.unidentified.pending import Counts, Pending, address_text, descriptor_of, end_of, timed_out
+from hsm_dicom.network.unidentified.places import Places, origin_of
+from hsm_dicom.network.upper_layer.negotiation import AssociateRequest
+from hsm_dicom.network.upper_layer.pdu import abort
+from hsm_dicom.network.upper_layer.request import Left, Requested, RequestReading, part_with
 from hsm_dicom.tls import FailureReason, HandshakeFailed
 from hsm_dicom.tls.hosts import ascii_host
+from hsm_dicom.transport.events import ConnectionRefused, HandshakeRefused, connection_secured, log
+from hsm_dicom.transport.port import Secured, SecureTransport, Wants
+from hsm_dicom.transport.sockets import answer_at_once
 
 _BACKLOG = 128
 _PAUSE_SECONDS = 0.25

@@ -20,10 +20,10 @@ from pynetdicom.events import Event
 from hsm_dicom.dataset import DicomFile, DicomFileError
 from hsm_dicom.events import emit
 from hsm_dicom.network.acceptor import facts_of
-from hsm_dicom.network.association import Handlers
-from hsm_dicom.network.commands import CommandSet
-from hsm_dicom.network.events import InstanceReceived, log
-from hsm_dicom.network.incoming import (
+from hsm_dicom.network.dimse.commands import CommandSet
+from hsm_dicom.network.dimse.messages import sink_of
+from hsm_dicom.network.settings import StorageSettings
+from hsm_dicom.network.storage.incoming import (
     CANNOT_UNDERSTAND,
     DOES_NOT_MATCH_SOP_CLASS,
     NOT_ACCEPTED,
@@ -34,9 +34,9 @@ from hsm_dicom.network.incoming import (
     RefusedInstance,
     uid_or_none,
 )
-from hsm_dicom.network.leftovers import remove_leftovers
-from hsm_dicom.network.messages import sink_of
-from hsm_dicom.network.settings import StorageSettings
+from hsm_dicom.network.storage.leftovers import remove_leftovers
+from hsm_dicom.network.upper_layer.association import Handlers
+from hsm_dicom.transport.events import InstanceReceived, log
 
 CheckFile = Callable[[Path], str | None]
 """Looks at a received file before it gets its name: why it is refused, as a sentence, or None."""

@@ -21,22 +21,22 @@ from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.presentation import PresentationContext
 
 from hsm_dicom.events import emit
-from hsm_dicom.network.association import propose_association
 from hsm_dicom.network.authorisation import authorise_called
-from hsm_dicom.network.endings import Ending
 from hsm_dicom.network.errors import AssociationLost, AssociationRejected, CannotConnect, PeerNotAuthorised
-from hsm_dicom.network.events import (
+from hsm_dicom.network.settings import Peer
+from hsm_dicom.network.upper_layer.association import propose_association
+from hsm_dicom.network.upper_layer.endings import Ending
+from hsm_dicom.tls import FailureReason, HandshakeFailed
+from hsm_dicom.tls.failures import refusal_after_handshake
+from hsm_dicom.tls.hosts import ascii_host
+from hsm_dicom.transport.events import (
     AssociationOpened,
     AssociationRefused,
     HandshakeRefused,
     connection_secured,
 )
-from hsm_dicom.network.settings import Peer
-from hsm_dicom.network.sockets import READ_SECONDS, answer_at_once
-from hsm_dicom.network.transport import ConnectionFacts, Secured, SecureTransport
-from hsm_dicom.tls import FailureReason, HandshakeFailed
-from hsm_dicom.tls.failures import refusal_after_handshake
-from hsm_dicom.tls.hosts import ascii_host
+from hsm_dicom.transport.port import ConnectionFacts, Secured, SecureTransport
+from hsm_dicom.transport.sockets import READ_SECONDS, answer_at_once
 
 
 @dataclass(frozen=True, kw_only=True)

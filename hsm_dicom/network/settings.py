@@ -15,7 +15,7 @@ from pathlib import Path
 
 from hsm_dicom.iscl import ISCLSettings
 from hsm_dicom.network.errors import SettingsError
-from hsm_dicom.network.sop_classes import SopClasses
+from hsm_dicom.network.storage.sop_classes import SopClasses
 from hsm_dicom.tls import DEFAULT, Authentication, Profile
 from hsm_dicom.tls.hosts import HostNameError, ascii_host
 from hsm_dicom.tls.settings import LegacyOpening

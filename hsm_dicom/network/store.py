@@ -2,7 +2,7 @@
 
 Nothing is converted: each Data Set is offered in the Transfer Syntax that it is stored in, and in no other. A file that
 the peer does not take is reported and the others go on. A file counts as stored only by the answer to its own request
-(`hsm_dicom.network.answers`). A connection that is lost is made anew as long as there is progress, and some times more.
+(`dimse.answers`). A connection that is lost is made anew as long as there is progress, and some times more.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from hsm_dicom.errors import HsmDicomError
 from hsm_dicom.network.errors import AssociationLost, AssociationRejected, CannotConnect
 from hsm_dicom.network.requestor import Opened, Patience, associate
 from hsm_dicom.network.settings import Peer
-from hsm_dicom.network.transport import ConnectionFacts, SecureTransport
 from hsm_dicom.tls import FailureReason, HandshakeFailed
+from hsm_dicom.transport.port import ConnectionFacts, SecureTransport
 
 MOST_CONTEXTS = 128
 """Presentation contexts of one association: odd numbers from 1 to 255 (PS3.8, 9.3.2.2)."""

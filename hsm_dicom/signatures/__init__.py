@@ -21,22 +21,18 @@ Verifying, by mathematics alone; whether the certificate is trusted is the calle
     for signature in verify("signed.dcm").signatures:
         print(signature.finding.value, signature.reason, signature.signed_at, signature.coverage)
 
-Many files on any executor, one token session each: ``sign_files``, ``verify_files``; ``find_earlier_signature`` says
-whether an earlier run has signed a file already. Looking and taking out again:
-``list_signatures``, ``remove``, ``remove_all``; ``add_timestamp`` puts a TimeStampToken into a signature made before.
+Look at signatures and take them out again: ``list_signatures``, ``remove``, ``remove_all``. ``add_timestamp`` puts a
+TimeStampToken into a signature made before. Many files at once: `hsm_dicom.signing`.
 
-Modules: ``create`` (with ``request``, ``selection``, ``main_content``, ``insert``, ``repair``), ``amend``, ``batch``
-(with ``resume``), ``listing``, ``verify`` (with ``read``, ``digests``, ``dcmtk_stream``, ``converted``, ``coverage``
-by ``parts``, ``check``), ``anomalies`` (found by ``envelope``, ``level``, ``fragments``, ``outside`` with
-``ignorable``, ``remarks``; ``unquestioned`` refuses changes by them), ``profiles`` (with the generated
-``profile_tables``), ``purposes``, ``algorithms``, ``mac`` (the byte stream), ``attributes``, ``errors``.
+Rooms: ``creation``, ``anomalies``, ``coverage``, ``profiles``. Modules: ``integrity`` (with ``read``, ``digests``,
+``mac``, ``dcmtk_stream``, ``check``), ``listing``, ``amend`` (with ``unquestioned``), ``algorithms``, ``attributes``,
+``errors``.
 """
 
 from hsm_dicom.signatures.algorithms import MAC_ALGORITHMS
 from hsm_dicom.signatures.amend import add_timestamp, remove, remove_all
-from hsm_dicom.signatures.batch import SigningJob, SigningOutcome, VerificationOutcome, sign_files, verify_files
-from hsm_dicom.signatures.coverage import Coverage, Share
-from hsm_dicom.signatures.create import (
+from hsm_dicom.signatures.coverage.shares import Coverage, Share
+from hsm_dicom.signatures.creation.create import (
     Plan,
     SigningReport,
     demand_matching_key,
@@ -45,6 +41,7 @@ from hsm_dicom.signatures.create import (
     sign,
     sign_digest,
 )
+from hsm_dicom.signatures.creation.request import SigningRequest
 from hsm_dicom.signatures.errors import (
     AmbiguousPixelDataError,
     KeyMismatchError,
@@ -58,13 +55,11 @@ from hsm_dicom.signatures.errors import (
     UnknownMacAlgorithmError,
     WeakMacAlgorithmError,
 )
+from hsm_dicom.signatures.integrity import Finding, VerifiedFile, VerifiedSignature, dump_macs, verify
 from hsm_dicom.signatures.listing import ListedSignature, list_signatures
-from hsm_dicom.signatures.profiles import Profile
-from hsm_dicom.signatures.purposes import PURPOSES
+from hsm_dicom.signatures.profiles.purposes import PURPOSES
+from hsm_dicom.signatures.profiles.rules import Profile
 from hsm_dicom.signatures.read import Purpose
-from hsm_dicom.signatures.request import SigningRequest
-from hsm_dicom.signatures.resume import find_earlier_signature
-from hsm_dicom.signatures.verify import Finding, VerifiedFile, VerifiedSignature, dump_macs, verify
 
 __all__ = [
     "MAC_ALGORITHMS",
@@ -84,20 +79,16 @@ __all__ = [
     "ResumeConflictError",
     "Share",
     "SignatureError",
-    "SigningJob",
-    "SigningOutcome",
     "SigningReport",
     "SigningRequest",
     "UncoveredContentError",
     "UnknownMacAlgorithmError",
-    "VerificationOutcome",
     "VerifiedFile",
     "VerifiedSignature",
     "WeakMacAlgorithmError",
     "add_timestamp",
     "demand_matching_key",
     "dump_macs",
-    "find_earlier_signature",
     "finish",
     "list_signatures",
     "prepare",
@@ -105,7 +96,5 @@ __all__ = [
     "remove_all",
     "sign",
     "sign_digest",
-    "sign_files",
     "verify",
-    "verify_files",
 ]

@@ -15,8 +15,8 @@ from hsm_dicom.dataset.encode import NewElement, encode_element
 from hsm_dicom.dataset.rewrite import Edit, write_edited
 from hsm_dicom.dataset.tags import DIGITAL_SIGNATURES_SEQUENCE, MAC_PARAMETERS_SEQUENCE, is_historic
 from hsm_dicom.signatures import attributes as a
+from hsm_dicom.signatures.creation.insert import grown
 from hsm_dicom.signatures.errors import NoSuchSignatureError, SignatureError
-from hsm_dicom.signatures.insert import grown
 from hsm_dicom.signatures.read import SignatureItem, mac_id_number, signature_items
 from hsm_dicom.signatures.unquestioned import require_unquestioned
 

@@ -22,10 +22,10 @@ from collections.abc import Set
 
 from hsm_dicom.dataset.dicom_file import DataSet, DicomFile
 from hsm_dicom.dataset.element import SEQUENCE_DELIMITATION_TAG, Element, explicit_header
-from hsm_dicom.dataset.pieces import feed_pieces
-from hsm_dicom.dataset.source import Piece
+from hsm_dicom.dataset.octets.pieces import feed_pieces
+from hsm_dicom.dataset.octets.source import Piece
 from hsm_dicom.dataset.vr import SWAPPED_UNITS
-from hsm_dicom.signatures.anomalies import Anomaly, AnomalyCode, Weight
+from hsm_dicom.signatures.anomalies.record import Anomaly, AnomalyCode, Weight
 from hsm_dicom.signatures.mac import Update
 
 BUFFER = 16384

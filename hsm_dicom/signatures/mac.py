@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Set
 
 from hsm_dicom.dataset.dicom_file import DataSet, DicomFile
 from hsm_dicom.dataset.element import Element, explicit_header
-from hsm_dicom.dataset.source import Piece
+from hsm_dicom.dataset.octets.source import Piece
 from hsm_dicom.dataset.vr import SWAPPED_UNITS
 from hsm_dicom.signatures.attributes import LEFT_OUT_OF_MAC
 

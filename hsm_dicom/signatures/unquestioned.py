@@ -12,13 +12,13 @@ only if it covers SOP Class UID and SOP Instance UID, or there are none: if they
 from __future__ import annotations
 
 from hsm_dicom.dataset.dicom_file import DicomFile
-from hsm_dicom.signatures.anomalies import Anomaly, AnomalyCode, Weight
+from hsm_dicom.signatures.anomalies.outside import OutsideContent
+from hsm_dicom.signatures.anomalies.record import Anomaly, AnomalyCode, Weight
+from hsm_dicom.signatures.anomalies.remarks import Siblings
 from hsm_dicom.signatures.errors import QuestionedObjectError
-from hsm_dicom.signatures.outside import OutsideContent
-from hsm_dicom.signatures.profiles import SOP_CLASS_UID, SOP_INSTANCE_UID
+from hsm_dicom.signatures.integrity import find_anomalies
+from hsm_dicom.signatures.profiles.rules import SOP_CLASS_UID, SOP_INSTANCE_UID
 from hsm_dicom.signatures.read import SignatureItem, signature_items
-from hsm_dicom.signatures.remarks import Siblings
-from hsm_dicom.signatures.verify import find_anomalies
 
 
 def require_unquestioned(file: DicomFile) -> None:

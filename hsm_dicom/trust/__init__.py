@@ -28,9 +28,7 @@
 from hsm_dicom.trust.certificate_files import Sourced, order_chain, read_certificate_file
 from hsm_dicom.trust.errors import FetchError, TrustFileError
 from hsm_dicom.trust.policy import ARCHIVE, CURRENT, AlgorithmPolicy, Policy, Purpose, RevocationPolicy
-from hsm_dicom.trust.review import TrustRemark, review_trust
-from hsm_dicom.trust.store import TrustStore
-from hsm_dicom.trust.verdict import (
+from hsm_dicom.trust.result import (
     Caution,
     PathCertificate,
     Reason,
@@ -40,7 +38,9 @@ from hsm_dicom.trust.verdict import (
     TrustVerdict,
     TrustWarning,
 )
-from hsm_dicom.trust.verifier import Verifier
+from hsm_dicom.trust.review import TrustRemark, review_trust
+from hsm_dicom.trust.store import TrustStore
+from hsm_dicom.trust.validator import Verifier
 
 __all__ = [
     "ARCHIVE",

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from hsm_dicom.trust.certificates import is_self_issued, key_text, name_text, signature_hash_name
 from hsm_dicom.trust.paths import CertificatePath
 from hsm_dicom.trust.policy import AlgorithmPolicy
-from hsm_dicom.trust.verdict import Caution, Finding, Reason, TrustWarning
+from hsm_dicom.trust.result import Caution, Finding, Reason, TrustWarning
 
 
 def key_allowed(key: PublicKeyTypes, policy: AlgorithmPolicy) -> bool:

@@ -34,7 +34,7 @@ from pyhanko_certvalidator.validate import async_validate_path
 
 from hsm_dicom.trust.certificates import der_of, is_ca, is_self_issued, key_usage, name_text
 from hsm_dicom.trust.paths import CertificatePath
-from hsm_dicom.trust.verdict import Finding, Reason
+from hsm_dicom.trust.result import Finding, Reason
 
 _MAX_NAME_COMPARISONS = 100_000
 _MAX_POLICY_NODES = 200

@@ -26,14 +26,14 @@ from cryptography.x509 import ocsp
 from cryptography.x509.oid import AuthorityInformationAccessOID, ObjectIdentifier
 
 from hsm_dicom.trust.certificates import MalformedCertificate, fingerprint, read_certificate
-from hsm_dicom.trust.crl import SourcedCrl, distribution_points
 from hsm_dicom.trust.errors import FetchError
 from hsm_dicom.trust.fetch import Exchange, fetch
-from hsm_dicom.trust.judgement import Answer, Question
-from hsm_dicom.trust.ocsp import SourcedOcspResponse
 from hsm_dicom.trust.policy import Policy
-from hsm_dicom.trust.revocation import Unusable
-from hsm_dicom.trust.verdict import Reason, Revocation
+from hsm_dicom.trust.result import Reason, Revocation
+from hsm_dicom.trust.revocation.crl import SourcedCrl, distribution_points
+from hsm_dicom.trust.revocation.decision import Unusable
+from hsm_dicom.trust.revocation.ocsp import SourcedOcspResponse
+from hsm_dicom.trust.validation import Answer, Question
 
 _FRESH_SECONDS = 600.0
 _FAILED_SECONDS = 60.0

@@ -13,9 +13,9 @@ from datetime import UTC, datetime, timedelta
 from cryptography import x509
 
 from hsm_dicom.trust.certificates import is_ca, name_key, name_text
-from hsm_dicom.trust.crl import SourcedCrl, crl_problem, crl_span
 from hsm_dicom.trust.policy import RevocationPolicy
-from hsm_dicom.trust.verifier import Verifier
+from hsm_dicom.trust.revocation.crl import SourcedCrl, crl_problem, crl_span
+from hsm_dicom.trust.validator import Verifier
 
 _PART_OF_LIFE = 4
 """A CRL is remarked upon in the last quarter of its life, since many live for a week only."""

@@ -21,11 +21,11 @@ from cryptography.x509 import ocsp
 
 from hsm_dicom.trust.certificate_files import Sourced, read_certificate_file, read_pem_blocks
 from hsm_dicom.trust.certificates import MalformedCertificate, der_of, fingerprint, read_certificate
-from hsm_dicom.trust.crl import SourcedCrl
 from hsm_dicom.trust.errors import TrustFileError
-from hsm_dicom.trust.ocsp import SourcedOcspResponse
 from hsm_dicom.trust.paths import Pool
 from hsm_dicom.trust.policy import Policy
+from hsm_dicom.trust.revocation.crl import SourcedCrl
+from hsm_dicom.trust.revocation.ocsp import SourcedOcspResponse
 
 _LARGEST_FILE = 256 * 1024 * 1024
 _CRL = b"X509 CRL"

@@ -16,7 +16,7 @@ from hsm_dicom.trust import policy as oid
 from hsm_dicom.trust.certificates import key_usage, name_text
 from hsm_dicom.trust.paths import CertificatePath
 from hsm_dicom.trust.policy import Policy, Purpose
-from hsm_dicom.trust.verdict import Finding, Reason
+from hsm_dicom.trust.result import Finding, Reason
 
 _KEY_USAGE_WORDS = {
     "digital_signature": "digitalSignature",

@@ -15,7 +15,7 @@ import pytest
 
 from tests.cards.daemon import ROOT, Daemon
 from tests.cards.fixtures import wait_until_gone, wait_until_there
-from tokens.smartcard.channel import Channel
+from tokens.smartcard.readers.channel import Channel
 
 USER_PIN, ADMIN_PIN = "123456", "12345678"
 """An OpenPGP card's PINs as it is made."""

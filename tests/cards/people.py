@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from tokens.pin import Pin
+from tokens.pins.sources import Pin
 
 
 class AtHand:
-    """A person who types one PIN, and can be trusted with the last try. Satisfies `tokens.pin.PinSource`."""
+    """A person who types one PIN, and can be trusted with the last try. Satisfies `tokens.pins.sources.PinSource`."""
 
     attended = True
     repeatable = False

@@ -18,8 +18,8 @@ from hsm_dicom.config import (
 )
 from hsm_dicom.config.devices import NotConfigured, UnsafeModule
 from hsm_dicom.config.lines import key_lines
-from tokens.credentials import DeviceFailure
-from tokens.pin import FromEnvironment, FromFile
+from tokens.pins.credentials import DeviceFailure
+from tokens.pins.sources import FromEnvironment, FromFile
 from tokens.policy import Weakness
 
 WHOLE = """

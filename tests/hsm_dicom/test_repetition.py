@@ -8,8 +8,8 @@ import pytest
 
 from hsm_dicom import events
 from hsm_dicom.iscl.hooks import IsclReady
-from hsm_dicom.network.events import AssociationAborted, LegacyProfileUsed
 from hsm_dicom.repetition import MAXIMUM_KEYS, Repetition
+from hsm_dicom.transport.events import AssociationAborted, LegacyProfileUsed
 
 
 class Clock:

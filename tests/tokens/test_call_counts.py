@@ -26,7 +26,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 import tokens
-from tokens.pin import FromEnvironment
+from tokens.pins.sources import FromEnvironment
 from tokens.pkcs11.ceremony import KeyKind, Usage, generate_key
 from tokens.pkcs11.certificates import import_certificates
 from tokens.pkcs11.module import load_module

@@ -13,7 +13,7 @@ from tokens import open_key, open_token
 from tokens.csr import certificate_request
 from tokens.errors import CeremonyError, NoSuchKey, NoSuchToken, PinNotPresented, PinRefused
 from tokens.events import CeremonyStep, DeviceEvent, Outcome, subscribed
-from tokens.pin import Pin, parse_pin_source
+from tokens.pins.sources import Pin, parse_pin_source
 from tokens.pkcs11.ceremony import (
     KeyKind,
     Usage,
@@ -150,7 +150,7 @@ def test_a_wrong_old_pin_changes_nothing_and_is_remembered(token: TestToken, sta
 
 def test_a_new_pin_that_the_token_does_not_take_leaves_the_old_one_as_it_was(token: TestToken, state_folder) -> None:
     from tokens.errors import OperationFailed
-    from tokens.refusals import RefusalMemory
+    from tokens.pins.refusals import RefusalMemory
 
     module = load_module(MODULE)
     info = find_token(module, token.uri()).info

@@ -17,6 +17,8 @@ from tests.pki import Authority
 from tests.softhsm import MODULE, TestToken
 from tests.tokens.scenes import sign
 from tokens import open_key
+from tokens.algorithms.hashing import RIPEMD160
+from tokens.algorithms.rsa_encoding import digest_info
 from tokens.errors import (
     KeyNotExportable,
     KeyPolicyRefused,
@@ -30,9 +32,7 @@ from tokens.errors import (
     UriError,
 )
 from tokens.events import DeviceEvent, KeyUse, Login, Outcome, subscribed
-from tokens.hashing import RIPEMD160
 from tokens.keys import TokenECPrivateKey, TokenRSAPrivateKey
-from tokens.rsa_encoding import digest_info
 
 PKCS1 = padding.PKCS1v15()
 ALL_HASHES = [

@@ -19,9 +19,9 @@ from tokens.errors import (
     PinSourceError,
 )
 from tokens.events import DeviceEvent, Login, Outcome, subscribed
-from tokens.pin import Pin, Prompt
-from tokens.refusals import RefusalMemory
-from tokens.state_folder import default_state_folder
+from tokens.pins.refusals import RefusalMemory
+from tokens.pins.sources import Pin, Prompt
+from tokens.process.state_folder import default_state_folder
 
 
 class TypedBy(Prompt):
@@ -219,7 +219,7 @@ def test_a_stale_pin_is_refused_once_for_such_a_key_and_then_held_back(token: Te
 
 
 def test_a_typed_pin_is_asked_for_once_and_wiped_at_the_end(token: TestToken, state_folder: Path) -> None:
-    from tokens.credentials import Credentials
+    from tokens.pins.credentials import Credentials
 
     source = TypedBy("1234")
     credentials = Credentials(source, RefusalMemory())

@@ -6,8 +6,8 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.utils import NoDigestInfo, Prehashed, decode_dss_signature
 from pkcs11 import MGF, Mechanism
 
+from tokens.algorithms.hashing import RIPEMD160
 from tokens.errors import MechanismNotOffered
-from tokens.hashing import RIPEMD160
 from tokens.mechanisms import WORTH_SENDING, ecdsa_signature, rsa_decryption, rsa_signature
 
 PKCS1, SHA256 = padding.PKCS1v15(), hashes.SHA256()

@@ -10,11 +10,11 @@ import pytest
 from pydicom.data import get_testdata_file
 
 from hsm_dicom.signatures import verify
-from hsm_dicom.signatures.verify import Finding
+from hsm_dicom.signatures.integrity import Finding
 from tests.softhsm import TestToken, new_token
 from tests.tokens import scenes
 from tests.tokens.proxy import Proxy
-from tokens.pkcs11.return_values import name_of
+from tokens.pkcs11.calls.return_values import name_of
 
 pytestmark = pytest.mark.usefixtures("bounded")
 
@@ -135,7 +135,7 @@ def test_a_public_half_that_nothing_tells_is_a_sentence(node: TestToken, proxy: 
 
 
 SECRETS = """
-from tokens.pkcs11.secret_ceremony import list_secrets
+from tokens.pkcs11.secret_keys.ceremony import list_secrets
 from tokens.secrets import Use
 for job in (
     lambda: tokens.open_secrets(uris[0]).device.data_key(1),
@@ -155,7 +155,7 @@ for job in (
 )
 def test_secrets_with_odd_attributes_are_sentences(token: TestToken, proxy: Proxy, attribute: int, length: int) -> None:
     from tokens import open_token
-    from tokens.pkcs11.secret_ceremony import import_secret
+    from tokens.pkcs11.secret_keys.ceremony import import_secret
     from tokens.secrets import Use
 
     with open_token(token.uri()) as connection:

@@ -14,12 +14,12 @@ from tests.tokens import scenes
 from tests.tokens.proxy import Proxy
 from tokens import open_token
 from tokens.errors import OperationFailed, PinLocked, PinNotPresented, PinRefused
-from tokens.pin import Pin, Prompt, parse_pin_source
+from tokens.pins.refusals import RefusalMemory
+from tokens.pins.sources import Pin, Prompt, parse_pin_source
 from tokens.pkcs11.login import check_flags
 from tokens.pkcs11.module import load_module
 from tokens.pkcs11.officer import set_user_pin
 from tokens.pkcs11.search import find_token
-from tokens.refusals import RefusalMemory
 
 pytestmark = pytest.mark.usefixtures("bounded")
 
@@ -27,7 +27,7 @@ TOKEN_INITIALIZED, USER_PIN_INITIALIZED, COUNT_LOW = 0x400, 0x8, 0x10000
 
 INITIALISE = """
 from pathlib import Path
-from tokens.pin import FromEnvironment
+from tokens.pins.sources import FromEnvironment
 from tokens.pkcs11.module import load_module
 from tokens.pkcs11.officer import initialise_token
 from tokens.pkcs11.search import present_tokens
@@ -156,8 +156,8 @@ for _ in range(3):
 def test_whoever_is_locked_out_is_told_the_command_that_keeps_the_keys(token: TestToken, info) -> None:
     from pkcs11 import TokenFlag
 
-    from tokens.credentials import Credentials
-    from tokens.pkcs11.cryptoki import Role
+    from tokens.pins.credentials import Credentials
+    from tokens.pkcs11.calls.cryptoki import Role
 
     credentials = Credentials(parse_pin_source(token.pin), RefusalMemory())
     locked = dataclasses.replace(info, flags=info.flags | TokenFlag.USER_PIN_LOCKED)
@@ -179,7 +179,7 @@ class Typed(Prompt):
 
 
 STICKY = """
-from tokens.pin import Pin, Prompt
+from tokens.pins.sources import Pin, Prompt
 class Typed(Prompt):
     def read(self, purpose):
         return Pin(os.environb[b"RIGHT"])

@@ -11,7 +11,16 @@ from pathlib import Path
 import pytest
 
 from tokens.errors import PinSourceError
-from tokens.pin import FromCredential, FromDescriptor, FromEnvironment, FromFile, Pin, PinPad, Prompt, parse_pin_source
+from tokens.pins.sources import (
+    FromCredential,
+    FromDescriptor,
+    FromEnvironment,
+    FromFile,
+    Pin,
+    PinPad,
+    Prompt,
+    parse_pin_source,
+)
 
 
 def read(source: str) -> str:
@@ -128,7 +137,7 @@ def test_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_descriptor_is_read_once_and_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tokens.pin._read_descriptors", set())  # other tests may have read one of this number
+    monkeypatch.setattr("tokens.pins.sources._read_descriptors", set())  # other tests may have read one of this number
     reading, writing = os.pipe()
     os.write(writing, b"1234\n")
     os.close(writing)
@@ -146,14 +155,14 @@ def test_a_descriptor_that_is_not_open_is_refused() -> None:
 
 @pytest.mark.parametrize(("prompt", "option"), [("Prompt()", "--pin"), ("Prompt('--new-pin')", "--new-pin")])
 def test_a_prompt_needs_a_terminal(prompt: str, option: str) -> None:
-    code = f"from tokens.pin import Prompt; {prompt}.read('user PIN')"
+    code = f"from tokens.pins.sources import Prompt; {prompt}.read('user PIN')"
     done = subprocess.run([sys.executable, "-c", code], stdin=subprocess.DEVNULL, capture_output=True, text=True)
     assert f"there is no terminal; name another source, such as {option} file:PATH" in done.stderr
 
 
 def typed(answer: bytes) -> bytes:
     """What a terminal shows when somebody answers a prompt for a PIN in a process of its own."""
-    code = "from tokens.pin import Prompt; p = Prompt().read('user PIN of token x'); print(len(p.octets()))"
+    code = "from tokens.pins.sources import Prompt; p = Prompt().read('user PIN of token x'); print(len(p.octets()))"
     child, terminal = pty.fork()
     if child == 0:
         os.execve(sys.executable, [sys.executable, "-c", code], {**os.environ, "LC_ALL": "C.UTF-8"})

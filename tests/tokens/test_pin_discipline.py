@@ -16,10 +16,10 @@ from tests.tokens.proxy import Proxy
 from tokens import open_key, open_token
 from tokens.errors import PinNotPresented, PinRefused, PinSourceError
 from tokens.events import DeviceEvent, Login, subscribed
-from tokens.pin import FromEnvironment, FromFile, Pin, Prompt
+from tokens.pins.refusals import DeviceName, RefusalMemory
+from tokens.pins.sources import FromEnvironment, FromFile, Pin, Prompt
 from tokens.pkcs11.module import load_module
 from tokens.pkcs11.officer import change_pin
-from tokens.refusals import DeviceName, RefusalMemory
 
 pytestmark = pytest.mark.usefixtures("bounded")
 
@@ -32,8 +32,8 @@ def log_in():
 """
 
 SIGN_WITH_A_STALE_PIN = """
-from tokens.pin import Pin
-from tokens.refusals import RefusalMemory
+from tokens.pins.sources import Pin
+from tokens.pins.refusals import RefusalMemory
 name, serial, folder = uris[1:]
 with tokens.open_key(uris[0]) as key:
     sign(key)
@@ -100,7 +100,7 @@ def test_changing_a_pin_presents_a_wrong_old_one_once_even_where_somebody_is_log
 ) -> None:
     code = """
     from pathlib import Path
-    from tokens.pin import FromEnvironment, Pin, Prompt
+    from tokens.pins.sources import FromEnvironment, Pin, Prompt
     from tokens.pkcs11.officer import change_pin
     from tokens.pkcs11.module import load_module
     from tokens.pkcs11.search import find_token
@@ -234,7 +234,7 @@ def test_a_link_in_place_of_the_lock_is_refused(token: TestToken, state_folder: 
 def test_a_child_forked_during_a_login_does_not_keep_its_lock(
     state_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tokens.state_folder.LOCK_TIMEOUT", 2.0)
+    monkeypatch.setattr("tokens.process.state_folder.LOCK_TIMEOUT", 2.0)
     memory = RefusalMemory()
     with memory.presenting("1", "user", Pin(b"1234")):
         child = os.fork()
@@ -252,7 +252,7 @@ def test_a_child_forked_during_a_login_does_not_keep_its_lock(
 def test_a_child_forked_during_a_login_does_not_let_others_in(
     state_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tokens.state_folder.LOCK_TIMEOUT", 0.2)
+    monkeypatch.setattr("tokens.process.state_folder.LOCK_TIMEOUT", 0.2)
     memory = RefusalMemory()
     with memory.presenting("1", "user", Pin(b"1234")):
         child = os.fork()

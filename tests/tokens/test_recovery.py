@@ -19,11 +19,11 @@ from tests.tokens.proxy import Proxy
 from tokens import open_key, open_secrets, open_token
 from tokens.errors import NoSuchKey, TokenLost
 from tokens.events import DeviceEvent, Login, Recovery, subscribed
-from tokens.gate import Gate, GateBusy
 from tokens.keys import TokenECPrivateKey, TokenRSAPrivateKey
+from tokens.pkcs11.calls.cryptoki import Role
 from tokens.pkcs11.ceremony import KeyKind, Usage, generate_key, keys_of
-from tokens.pkcs11.cryptoki import Role
-from tokens.pkcs11.secret_ceremony import import_secret, list_secrets
+from tokens.pkcs11.secret_keys.ceremony import import_secret, list_secrets
+from tokens.process.gate import Gate, GateBusy
 from tokens.secrets import Use
 from tokens.uri import Pkcs11Uri
 

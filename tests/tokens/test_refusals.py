@@ -12,8 +12,8 @@ from tests.softhsm import TestToken, new_token
 from tests.tokens import scenes
 from tests.tokens.proxy import Proxy
 from tokens.errors import PinNotPresented
-from tokens.pin import Pin
-from tokens.refusals import DeviceName, RefusalMemory
+from tokens.pins.refusals import DeviceName, RefusalMemory
+from tokens.pins.sources import Pin
 from tokens.uri import Pkcs11Uri
 
 pytestmark = pytest.mark.usefixtures("bounded")

@@ -16,7 +16,7 @@ from tests.tokens.proxy import Proxy
 from tests.tokens.scenes import sign
 from tokens import open_key
 from tokens.errors import NoSuchToken
-from tokens.pin import FromEnvironment
+from tokens.pins.sources import FromEnvironment
 from tokens.pkcs11.module import load_module
 from tokens.pkcs11.officer import initialise_token
 from tokens.pkcs11.search import present_tokens

@@ -10,8 +10,8 @@ from pkcs11 import exceptions as p11
 
 from tests.softhsm import MODULE, TestToken
 from tests.tokens.proxy import Proxy
+from tokens.pkcs11.calls.return_values import NAMES, error_of, name_of, value_of
 from tokens.pkcs11.objects import asked_name
-from tokens.pkcs11.return_values import NAMES, error_of, name_of, value_of
 from tokens.pkcs11.start_failures import likely_causes
 from tokens.policy import KeyAttributes, KeyPolicy, judge
 from tokens.uri import Pkcs11Uri

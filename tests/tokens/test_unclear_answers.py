@@ -9,9 +9,9 @@ import pytest
 from tests.softhsm import TestToken
 from tests.tokens import scenes
 from tests.tokens.proxy import Proxy
-from tokens.pin import Pin
-from tokens.refusal_record import Record
-from tokens.refusals import DeviceName, RefusalMemory
+from tokens.pins.refusal_record import Record
+from tokens.pins.refusals import DeviceName, RefusalMemory
+from tokens.pins.sources import Pin
 
 pytestmark = pytest.mark.usefixtures("bounded")
 
@@ -103,7 +103,7 @@ def test_nor_does_the_next_process_present_it(token: TestToken, proxy: Proxy) ->
 
 def test_clearing_the_record_reaches_a_running_process(token: TestToken, proxy: Proxy) -> None:
     code = f"""
-    from tokens.refusals import RefusalMemory
+    from tokens.pins.refusals import RefusalMemory
     with tokens.open_key(uris[0]) as key:
         sign(key)
         outage()
@@ -137,7 +137,7 @@ def test_opening_the_key_anew_reads_a_pin_that_was_put_right(token: TestToken, p
 
 def test_without_an_earlier_acceptance_an_unclear_answer_is_a_refusal(token: TestToken, proxy: Proxy) -> None:
     code = f"""
-    from tokens.refusals import RefusalMemory
+    from tokens.pins.refusals import RefusalMemory
     RefusalMemory().forgive("{token.serial}")  # and with it that the PIN was accepted
     outage()
     said(lambda: tokens.open_key(uris[0]))
@@ -166,7 +166,7 @@ def test_no_flag_may_speak_of_a_wrong_pin(token: TestToken, proxy: Proxy, flag: 
 
 def test_a_person_does_not_present_it_either_while_the_counter_is_low(token: TestToken, proxy: Proxy) -> None:
     code = f"""
-    from tokens.pin import Pin, Prompt
+    from tokens.pins.sources import Pin, Prompt
     class Typed(Prompt):
         def read(self, purpose):
             return Pin(os.environb[b"{token.pin.removeprefix("env:")}"])
@@ -221,7 +221,7 @@ def test_a_refusal_is_never_an_unclear_answer(token: TestToken, proxy: Proxy) ->
             rule()
             said(lambda: sign(key))
             print(logins() - before)
-        from tokens.refusals import RefusalMemory
+        from tokens.pins.refusals import RefusalMemory
         RefusalMemory().forgive(key.device._connection.token.serial)
     """
     assert play(code, token, proxy) == ["PinRefused", "PinNotPresented", "1"] * 5
@@ -229,7 +229,7 @@ def test_a_refusal_is_never_an_unclear_answer(token: TestToken, proxy: Proxy) ->
 
 def test_fewer_answers_may_count_as_failures(token: TestToken, proxy: Proxy) -> None:
     code = """
-    from tokens.credentials import DeviceFailure
+    from tokens.pins.credentials import DeviceFailure
     with tokens.open_key(uris[0], device_failures={DeviceFailure.CKR_DEVICE_REMOVED}) as key:
         sign(key)
         outage(0x32)

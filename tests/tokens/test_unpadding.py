@@ -12,11 +12,11 @@ from pkcs11 import Mechanism
 
 from tests.softhsm import TestToken
 from tokens import open_key
+from tokens.algorithms.unpadding import implicit_message, unpad
 from tokens.errors import MechanismNotOffered
 from tokens.events import DeviceEvent, KeyUse, subscribed
 from tokens.keys import TokenRSAPrivateKey
 from tokens.mechanisms import Rung
-from tokens.unpadding import implicit_message, unpad
 
 SIZE = 256
 PKCS1 = padding.PKCS1v15()

@@ -18,9 +18,9 @@ from pkcs11 import exceptions as p11
 
 from tokens.errors import CeremonyError, NoSuchKey, SeveralKeys, TokenError, UnsupportedKey
 from tokens.events import CeremonyStep, Outcome, emit
+from tokens.pkcs11.calls.faults import name as fault_name
+from tokens.pkcs11.calls.faults import translated
 from tokens.pkcs11.connection import Connection
-from tokens.pkcs11.faults import name as fault_name
-from tokens.pkcs11.faults import translated
 from tokens.pkcs11.key_pairs import KeyKind as KeyKind
 from tokens.pkcs11.key_pairs import generate_pair
 from tokens.pkcs11.objects import (

@@ -20,7 +20,7 @@ from tokens.pkcs11.connection import Connection
 from tokens.pkcs11.key import Pkcs11Key
 from tokens.pkcs11.objects import find_private_key
 from tokens.pkcs11.search import TokenInfo
-from tokens.pkcs11.secret_check import SecretCheck, check_secrets
+from tokens.pkcs11.secret_keys.check import SecretCheck, check_secrets
 from tokens.pkcs11.sessions import Worker
 from tokens.policy import Finding, KeyAttributes, KeyPolicy, Weakness, judge
 from tokens.trials import OperationCheck, rate, trials_of, try_all

@@ -17,7 +17,6 @@ from typing import TypeVar
 from pkcs11 import Session, TokenFlag
 from pkcs11 import exceptions as p11
 
-from tokens.credentials import Credentials
 from tokens.errors import (
     LoginUnanswered,
     ModuleError,
@@ -30,11 +29,20 @@ from tokens.errors import (
     sentence_case,
 )
 from tokens.events import Outcome, Recovery, emit
-from tokens.pkcs11.capabilities import Capabilities
-from tokens.pkcs11.cryptoki import SessionState
-from tokens.pkcs11.faults import HANDLE_LOST, TOKEN_LOST, SessionStale, is_healable, is_vendor_defined, name, translated
+from tokens.pins.credentials import Credentials
+from tokens.pkcs11.calls.capabilities import Capabilities
+from tokens.pkcs11.calls.cryptoki import SessionState
+from tokens.pkcs11.calls.faults import (
+    HANDLE_LOST,
+    TOKEN_LOST,
+    SessionStale,
+    is_healable,
+    is_vendor_defined,
+    name,
+    translated,
+)
+from tokens.pkcs11.calls.queries import Queries
 from tokens.pkcs11.objects import Objects
-from tokens.pkcs11.queries import Queries
 from tokens.pkcs11.sessions import SessionPool, Worker, session_handle
 
 IN_VAIN_FOR = 60.0

@@ -23,24 +23,24 @@ from tokens.errors import (
 from tokens.events import KeyUse, Login, Outcome, emit
 from tokens.keys import CiphertextRejected
 from tokens.mechanisms import Rung
-from tokens.pkcs11.capabilities import Offered
+from tokens.pins.refusals import Answer
+from tokens.pkcs11.calls.capabilities import Offered
+from tokens.pkcs11.calls.cryptoki import Role
+from tokens.pkcs11.calls.faults import CIPHERTEXT_REJECTED, UNCLEAR_REFUSAL, name, translated
+from tokens.pkcs11.calls.queries import Queries
+from tokens.pkcs11.calls.return_values import check
 from tokens.pkcs11.connection import Connection
-from tokens.pkcs11.cryptoki import Role
-from tokens.pkcs11.faults import CIPHERTEXT_REJECTED, UNCLEAR_REFUSAL, name, translated
 from tokens.pkcs11.login import device_name
 from tokens.pkcs11.objects import FoundKey, PublicKey, certificates_of, describe_key, find_private_key, has_public_key
-from tokens.pkcs11.queries import Queries
-from tokens.pkcs11.return_values import check
 from tokens.pkcs11.sessions import BUSY_TIMEOUT, Worker, session_handle
 from tokens.policy import Finding, KeyPolicy, enforce
-from tokens.refusals import Answer
 from tokens.uri import Pkcs11Uri
 
 T = TypeVar("T")
 
 
 _DEVICE_FAILURES = (p11.HostMemory, p11.GeneralError, p11.FunctionFailed, p11.DeviceError, p11.DeviceRemoved)
-"""`tokens.credentials.DeviceFailure`, as exceptions: C_Login and C_Sign answer with them alike."""
+"""`tokens.pins.credentials.DeviceFailure`, as exceptions: C_Login and C_Sign answer with them alike."""
 
 Authenticate = Callable[[], None]
 """Presents the PIN for one use of a key, between C_SignInit and C_Sign."""

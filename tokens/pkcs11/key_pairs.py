@@ -14,7 +14,7 @@ from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass
 from pkcs11 import exceptions as p11
 
 from tokens.pkcs11.attributes import packed
-from tokens.pkcs11.queries import Queries
+from tokens.pkcs11.calls.queries import Queries
 
 Template = Mapping[Attribute, Any]
 

@@ -2,7 +2,7 @@
 
 The one exception is a user PIN that the token accepted before and then answered with an error of its own
 (`DeviceFailure`). It is presented once more, if the token's flags can be read and none of them speaks of a wrong PIN;
-`tokens.refusals` keeps count, so that each acceptance is worth one such presentation.
+`tokens.pins.refusals` keeps count, so that each acceptance is worth one such presentation.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 
 from pkcs11 import TokenFlag
 
-from tokens.credentials import Credentials, DeviceFailure
 from tokens.errors import (
     LoginUnanswered,
     ModuleError,
@@ -29,14 +28,15 @@ from tokens.errors import (
     sentence_case,
 )
 from tokens.events import Login, Outcome, emit
-from tokens.pin import Pin, PinPad
-from tokens.pkcs11 import cryptoki
-from tokens.pkcs11.cryptoki import Role
+from tokens.pins.credentials import Credentials, DeviceFailure
+from tokens.pins.refusal_record import Refusal
+from tokens.pins.refusals import Answer, DeviceName, Presentation
+from tokens.pins.sources import Pin, PinPad
+from tokens.pkcs11.calls import cryptoki
+from tokens.pkcs11.calls.cryptoki import Role
+from tokens.pkcs11.calls.return_values import name_of
 from tokens.pkcs11.module import Module
-from tokens.pkcs11.return_values import name_of
 from tokens.pkcs11.search import TokenInfo, find_again
-from tokens.refusal_record import Refusal
-from tokens.refusals import Answer, DeviceName, Presentation
 
 WRONG_PIN = (0xA0, 0xA1, 0xA2)
 """CKR_PIN_INCORRECT, CKR_PIN_INVALID and CKR_PIN_LEN_RANGE."""

@@ -24,15 +24,15 @@ from typing import Any, Protocol
 from pkcs11 import Token
 from pkcs11.exceptions import PKCS11Error
 
-from tokens import forking
 from tokens.errors import ModuleError, TokenLost
-from tokens.gate import Gate, GateBusy
-from tokens.pkcs11 import cryptoki
-from tokens.pkcs11.cryptoki import Cryptoki, function_list_of
-from tokens.pkcs11.python_tokens import PythonTokens
-from tokens.pkcs11.queries import Queries
-from tokens.pkcs11.return_values import name_of, value_of
+from tokens.pkcs11.calls import cryptoki
+from tokens.pkcs11.calls.cryptoki import Cryptoki, function_list_of
+from tokens.pkcs11.calls.python_tokens import PythonTokens
+from tokens.pkcs11.calls.queries import Queries
+from tokens.pkcs11.calls.return_values import name_of, value_of
 from tokens.pkcs11.start_failures import likely_causes
+from tokens.process import forking
+from tokens.process.gate import Gate, GateBusy
 
 log = logging.getLogger(__name__)
 

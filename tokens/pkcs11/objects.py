@@ -19,7 +19,7 @@ from tokens.certificates import CertificateUnreadableError, check_readable
 from tokens.errors import NoSuchKey, NotAPrivateKey, SeveralKeys, UnsupportedKey
 from tokens.keys import CURVES
 from tokens.pkcs11.attributes import Attributes, packed
-from tokens.pkcs11.queries import Queries
+from tokens.pkcs11.calls.queries import Queries
 from tokens.policy import KeyAttributes
 from tokens.uri import Pkcs11Uri
 

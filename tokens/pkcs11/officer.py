@@ -12,18 +12,18 @@ from collections.abc import Iterator
 from pkcs11 import Session, TokenFlag
 from pkcs11 import exceptions as p11
 
-from tokens.credentials import Credentials
 from tokens.errors import CeremonyError, OperationFailed, sentence_case
-from tokens.pin import Pin, PinSource
-from tokens.pkcs11 import cryptoki
+from tokens.pins.credentials import Credentials
+from tokens.pins.refusals import RefusalMemory
+from tokens.pins.sources import Pin, PinSource
+from tokens.pkcs11.calls import cryptoki
+from tokens.pkcs11.calls.cryptoki import Role
+from tokens.pkcs11.calls.return_values import name_of
 from tokens.pkcs11.ceremony import report_step
-from tokens.pkcs11.cryptoki import Role
 from tokens.pkcs11.login import INCORRECT_PIN, check_flags, device_name, present_pin, purpose
 from tokens.pkcs11.module import Module
-from tokens.pkcs11.return_values import name_of
 from tokens.pkcs11.search import FoundToken, TokenInfo, find_token, matches, present_tokens
 from tokens.pkcs11.sessions import session_handle
-from tokens.refusals import RefusalMemory
 from tokens.uri import Pkcs11Uri
 
 _USER_PIN_FLAGS = (

@@ -14,7 +14,7 @@ from pkcs11 import TokenFlag
 from pkcs11 import exceptions as p11
 
 from tokens.errors import NoSuchToken, SeveralTokens
-from tokens.pkcs11.faults import is_healable, name, translated
+from tokens.pkcs11.calls.faults import is_healable, name, translated
 from tokens.pkcs11.module import Module
 from tokens.uri import Pkcs11Uri
 

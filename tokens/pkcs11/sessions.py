@@ -18,15 +18,15 @@ from typing import Any
 from pkcs11 import Session, TokenFlag
 from pkcs11 import exceptions as p11
 
-from tokens import forking
-from tokens.credentials import Credentials
 from tokens.errors import PinSourceError, TokenBusy, TokenLost, sentence_case
 from tokens.events import told_afterwards
-from tokens.pkcs11.capabilities import Capabilities
-from tokens.pkcs11.faults import SessionStale
+from tokens.pins.credentials import Credentials
+from tokens.pkcs11.calls.capabilities import Capabilities
+from tokens.pkcs11.calls.faults import SessionStale
 from tokens.pkcs11.login import log_in
 from tokens.pkcs11.module import Module
 from tokens.pkcs11.search import FoundToken, TokenInfo, find_again
+from tokens.process import forking
 
 DEFAULT_SESSIONS = 8
 """Worker sessions of one token at the most, unless configured."""

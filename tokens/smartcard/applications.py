@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 
-from tokens import forking
-from tokens.credentials import Credentials
-from tokens.smartcard import lines
+from tokens.pins.credentials import Credentials
+from tokens.process import forking
 from tokens.smartcard.card import CardApplication
 from tokens.smartcard.profiles import CardProfile
+from tokens.smartcard.readers import lines
 
 
 @dataclass

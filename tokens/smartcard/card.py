@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from tokens.card_uri import CardUri
-from tokens.credentials import Credentials
 from tokens.errors import (
     CardCancelled,
     CardLost,
@@ -27,14 +26,15 @@ from tokens.errors import (
     sentence_case,
 )
 from tokens.events import Outcome, Recovery, emit
-from tokens.smartcard.apdu import Command, exchange
-from tokens.smartcard.channel import CardReset, Channel
-from tokens.smartcard.commands import select_application
-from tokens.smartcard.families import FAMILIES
-from tokens.smartcard.line import CardLine
+from tokens.pins.credentials import Credentials
+from tokens.smartcard.apdu.commands import select_application
+from tokens.smartcard.apdu.encoding import Command, exchange
+from tokens.smartcard.apdu.status import NOT_FOUND, StatusError
+from tokens.smartcard.families.table import FAMILIES
 from tokens.smartcard.login import Login
 from tokens.smartcard.profiles import CardProfile, PinProfile
-from tokens.smartcard.status import NOT_FOUND, StatusError
+from tokens.smartcard.readers.channel import CardReset, Channel
+from tokens.smartcard.readers.line import CardLine
 
 WAIT = 10.0
 """Seconds that a job waits for a card that is in use."""

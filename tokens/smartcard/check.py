@@ -14,16 +14,16 @@ from cryptography import x509
 from tokens.card_uri import CardUri
 from tokens.errors import NoSuchKey, PinError, TokenError, UnsupportedKey
 from tokens.keys import private_key
-from tokens.pin import PinSource
+from tokens.pins.refusals import RefusalMemory
+from tokens.pins.sources import PinSource
 from tokens.policy import Finding, KeyAttributes, KeyPolicy, Weakness, judge
-from tokens.refusals import RefusalMemory
 from tokens.secrets import Secrets, Use
-from tokens.smartcard import pinpad
+from tokens.smartcard.apdu.status import StatusError
 from tokens.smartcard.card import CardSession
 from tokens.smartcard.key import attributes_of, supported
 from tokens.smartcard.opening import OpenedCard, open_card, open_card_key, open_card_secrets
 from tokens.smartcard.profiles import CardKey, CardProfile
-from tokens.smartcard.status import StatusError
+from tokens.smartcard.readers import pinpad
 from tokens.trials import OperationCheck, rate, trials_of, try_all
 
 _ANYTHING = KeyPolicy(allow=frozenset(Weakness), minimum_rsa_bits=0)

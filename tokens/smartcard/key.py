@@ -17,10 +17,10 @@ from tokens.keys import CURVES, CiphertextRejected
 from tokens.mechanisms import Rung
 from tokens.policy import Finding, KeyAttributes, KeyPolicy, enforce
 from tokens.reporting import key_use
+from tokens.smartcard.apdu.status import NOT_AUTHORISED, StatusError
 from tokens.smartcard.card import CardApplication, CardSession
-from tokens.smartcard.families import PublicKey
+from tokens.smartcard.families.table import PublicKey
 from tokens.smartcard.profiles import CardKey, CardProfile, KeyUsage
-from tokens.smartcard.status import NOT_AUTHORISED, StatusError
 
 T = TypeVar("T")
 

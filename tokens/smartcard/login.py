@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from tokens.credentials import Credentials
 from tokens.errors import (
     OperationFailed,
     PinError,
@@ -28,11 +27,12 @@ from tokens.errors import (
 )
 from tokens.events import Login as LoginEvent
 from tokens.events import Outcome, emit
-from tokens.pin import Pin
-from tokens.smartcard import pinpad
-from tokens.smartcard.commands import verify
+from tokens.pins.credentials import Credentials
+from tokens.pins.sources import Pin
+from tokens.smartcard.apdu.commands import verify
+from tokens.smartcard.apdu.status import BLOCKED, NOT_AUTHORISED, StatusError
 from tokens.smartcard.profiles import PinProfile
-from tokens.smartcard.status import BLOCKED, NOT_AUTHORISED, StatusError
+from tokens.smartcard.readers import pinpad
 
 if TYPE_CHECKING:
     from tokens.smartcard.card import CardApplication, CardSession

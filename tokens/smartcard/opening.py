@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tokens.card_uri import CardUri
-from tokens.credentials import Credentials
-from tokens.pin import PinSource, parse_pin_source
+from tokens.pins.credentials import Credentials
+from tokens.pins.refusals import RefusalMemory
+from tokens.pins.sources import PinSource, parse_pin_source
 from tokens.policy import KeyPolicy
-from tokens.refusals import RefusalMemory
 from tokens.smartcard import applications
 from tokens.smartcard.card import WAIT, CardApplication
 from tokens.smartcard.key import SmartCardKey, find_key

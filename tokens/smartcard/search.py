@@ -9,10 +9,10 @@ from fnmatch import fnmatchcase
 
 from tokens.card_uri import CardUri
 from tokens.errors import NoSuchCard, NoSuchReader, SeveralCards, TokenError
-from tokens.smartcard import lines
 from tokens.smartcard.card import CardApplication
-from tokens.smartcard.pcsc import SERVICE_TIMEOUT, Context, PcscError, readers, service_error
 from tokens.smartcard.profiles import SHIPPED, CardProfile, Family, find_profile
+from tokens.smartcard.readers import lines
+from tokens.smartcard.readers.pcsc import SERVICE_TIMEOUT, Context, PcscError, readers, service_error
 
 _PROBING_WAIT = 2.0
 """Seconds to wait for a card that somebody else uses, while looking for one that matches."""

@@ -29,11 +29,8 @@ from tokens.errors import (
 )
 from tokens.reporting import key_use
 from tokens.secrets import BLOCK, ZERO_IV, Use
-from tokens.smartcard import tlv
-from tokens.smartcard.apdu import Command
-from tokens.smartcard.card import LOSSES, CardApplication, CardSession
-from tokens.smartcard.channel import Channel
-from tokens.smartcard.commands import (
+from tokens.smartcard.apdu import tlv
+from tokens.smartcard.apdu.commands import (
     Template,
     compute_cryptographic_checksum,
     decipher,
@@ -43,9 +40,12 @@ from tokens.smartcard.commands import (
     internal_authenticate,
     manage_security_environment,
 )
-from tokens.smartcard.deadlines import Alarm
+from tokens.smartcard.apdu.encoding import Command
+from tokens.smartcard.apdu.status import BLOCKED, NOT_AUTHORISED, NOT_FOUND, NOT_SUPPORTED, StatusError
+from tokens.smartcard.card import LOSSES, CardApplication, CardSession
 from tokens.smartcard.profiles import SecretsProfile
-from tokens.smartcard.status import BLOCKED, NOT_AUTHORISED, NOT_FOUND, NOT_SUPPORTED, StatusError
+from tokens.smartcard.readers.channel import Channel
+from tokens.smartcard.readers.deadlines import Alarm
 
 _KEY_REFERENCE, _INITIAL_BLOCK = 0x83, 0x87
 

@@ -54,8 +54,8 @@ class Decrypter(_PublicHalf):
         """The premaster secret, or one that nobody knows for whatever is wrong in it; None for a wrong length.
 
         Either way the handshake goes on to fail at Finished, and tells nobody at which step it went wrong: not by its
-        time either, where the token offers the bare RSA operation (see `tokens.unpadding`). A token that looks at the
-        padding itself adds what that takes.
+        time either, where the token offers the bare RSA operation (see `tokens.algorithms.unpadding`). A token that looks at
+        the padding itself adds what that takes.
         """
         try:
             return bytearray(self._key.decrypt_secret(bytes(encBytes), PREMASTER_BYTES))

@@ -1,4 +1,4 @@
-"""`hsm-dicom check-config`: what the officer reads. (What is found is tested with `hsm_dicom.config_check`.)"""
+"""`hsm-dicom check-config`: what the officer reads. (What is found is tested with `hsm_dicom.node.check`.)"""
 
 from __future__ import annotations
 

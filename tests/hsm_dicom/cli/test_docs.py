@@ -8,7 +8,7 @@ from hsm_dicom.signatures import verify
 from tests.cards.daemon import Daemon
 from tests.cards.fixtures import pcscd
 from tests.test_docs import blocks, run_shell
-from tokens.des_keys import check_value
+from tokens.algorithms.des_keys import check_value
 
 __all__ = ["pcscd"]
 

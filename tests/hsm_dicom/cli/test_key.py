@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from hsm_dicom.cli import exits
-from hsm_dicom.cli.key import KeyType, KeyUsage
+from hsm_dicom.cli.commands.key import KeyType, KeyUsage
 from tests.hsm_dicom.ceremony import certify
 from tests.hsm_dicom.cli.conftest import Node, Run, run_program, type_in
 from tests.pki import NOW, Authority

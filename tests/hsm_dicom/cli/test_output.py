@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hsm_dicom.cli import exits
-from hsm_dicom.cli.output import facts, outcome, say
+from hsm_dicom.cli.render.output import facts, outcome, say
 from tests.hsm_dicom.cli.conftest import Node, image, run_program, type_in
 
 TOKEN = re.compile(r"\x1b\[\??(\d*)[0-9;]*([A-Za-z])|(.|\n)")

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from hsm_dicom.cli import exits
-from hsm_dicom.cli.secret import SecretUse
+from hsm_dicom.cli.commands.secret import SecretUse
 from tests.hsm_dicom.cli.conftest import Result, Run, run_program, type_in
 from tests.softhsm import TestToken, new_token
-from tokens.des_keys import check_value, combined
+from tokens.algorithms.des_keys import check_value, combined
 from tokens.secrets import Use
 
 FIRST, SECOND, THIRD = "1122334455667788", "fedcba9876543210", "0f1e2d3c4b5a6978"

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from hsm_dicom.cli import exits
-from hsm_dicom.cli.sign import MacName, ProfileName
+from hsm_dicom.cli.commands.sign import MacName, ProfileName
 from hsm_dicom.signatures import MAC_ALGORITHMS, Profile, verify
 from hsm_dicom.signatures.listing import list_signatures
-from hsm_dicom.signatures.purposes import PURPOSES
+from hsm_dicom.signatures.profiles.purposes import PURPOSES
 from tests.hsm_dicom.ceremony import certify
 from tests.hsm_dicom.cli.conftest import PROGRAM, Node, Run, image, run_program, type_in
 from tests.hsm_dicom.dataset.samples import encode, nested_report, structure_set

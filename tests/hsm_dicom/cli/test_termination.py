@@ -123,7 +123,7 @@ def test_idle_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     """Nothing is on its way to them that could fail."""
     code = (
         "import time\n"
-        "from hsm_dicom.cli.workers import workers\n"
+        "from hsm_dicom.cli.runs.workers import workers\n"
         "if __name__ == '__main__':\n"
         "    with workers(2) as executor:\n"
         "        print([executor.submit(abs, -1).result() for _ in range(9)], flush=True)\n"

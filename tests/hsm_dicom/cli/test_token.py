@@ -18,8 +18,8 @@ from tests.hsm_dicom.cli.conftest import Node, Result, Run, run_program, type_in
 from tests.interop.modules.test_p11_kit import CLIENT, Server
 from tests.softhsm import MODULE, TestToken, new_token, set_pin
 from tokens import trials
-from tokens.pin import Pin
-from tokens.refusals import RefusalMemory
+from tokens.pins.refusals import RefusalMemory
+from tokens.pins.sources import Pin
 
 
 @pytest.fixture

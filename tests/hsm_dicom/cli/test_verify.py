@@ -12,9 +12,9 @@ from cryptography import x509
 from pydicom import dcmread
 
 from hsm_dicom.cli import exits
-from hsm_dicom.cli.verify import RequirementName
-from hsm_dicom.signatures.policy import Requirement
-from hsm_dicom.signatures.verdict import Outcome
+from hsm_dicom.cli.commands.verify import RequirementName
+from hsm_dicom.validation.policy import Requirement
+from hsm_dicom.validation.validator import Outcome
 from tests.hsm_dicom.cli.conftest import Node, Run, image, run_program
 from tests.hsm_dicom.dataset.samples import bare_copy
 

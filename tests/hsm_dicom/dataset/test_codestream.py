@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from hsm_dicom.dataset.codestream import Codestream, begins_frame, has_markers, has_tile_parts, is_rle_header, is_video
+from hsm_dicom.dataset.encapsulated.codestream import (
+    Codestream,
+    begins_frame,
+    has_markers,
+    has_tile_parts,
+    is_rle_header,
+    is_video,
+)
 from tests.hsm_dicom.dataset.frames import END_OF_IMAGE, jpeg_2000_frame, jpeg_frame, jpeg_start, rle_frame
 
 THUMBNAIL = jpeg_frame(b"in a comment")

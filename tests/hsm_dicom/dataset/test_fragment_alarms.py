@@ -13,9 +13,9 @@ from pydicom.data.data_manager import DATA_ROOT
 
 from hsm_dicom.dataset.dicom_file import DicomFile
 from hsm_dicom.dataset.element import EncapsulatedPlace
+from hsm_dicom.dataset.encapsulated.fragments import EncapsulatedPixelData, OffsetTables
 from hsm_dicom.dataset.errors import DicomFileError
-from hsm_dicom.dataset.fragments import EncapsulatedPixelData, OffsetTables
-from hsm_dicom.dataset.source import Source
+from hsm_dicom.dataset.octets.source import Source
 from tests.hsm_dicom.dataset.frames import DELIMITER, END_OF_IMAGE, ITEM, even, jpeg_start, rle_frame
 from tests.soak import RUNS
 

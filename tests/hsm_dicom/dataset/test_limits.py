@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hsm_dicom.dataset import DicomFile, MalformedDataSetError
-from hsm_dicom.signatures.coverage import Share, coverage
+from hsm_dicom.signatures.coverage.shares import Share, coverage
 from hsm_dicom.signatures.mac import feed_covered
 from tests.hsm_dicom.dataset.frames import DELIMITER, ITEM, jpeg_frame
 from tests.hsm_dicom.dataset.samples import KINDS, SEQUENCE_END, element, item, part10, sample
@@ -89,7 +89,7 @@ def test_more_pixel_data_than_any_object_has_is_refused(tmp_path: Path, monkeypa
 def test_octets_of_tags_more_often_than_by_chance_are_not_looked_into(
     tag: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hsm_dicom.dataset.fragments.MOST_BY_CHANCE", 4)
+    monkeypatch.setattr("hsm_dicom.dataset.encapsulated.fragments.MOST_BY_CHANCE", 4)
     path = tmp_path / "x.dcm"
     for count in (4, 5):
         frame = jpeg_frame((tag + b"\1\2\3\4") * count)

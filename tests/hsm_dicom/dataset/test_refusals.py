@@ -160,7 +160,7 @@ def test_a_deflated_data_set_must_end_where_the_file_ends(tmp_path: Path) -> Non
 
 
 def test_a_deflated_data_set_that_grows_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hsm_dicom.dataset.source.MAX_INFLATED", 1 << 20)
+    monkeypatch.setattr("hsm_dicom.dataset.octets.source.MAX_INFLATED", 1 << 20)
     bomb = zlib.compress(element(PIXELS, "OB", bytes(1 << 22)), wbits=-15)
     assert "inflates to more than" in str(refusal(tmp_path / "x.dcm", part10(bomb, "1.2.840.10008.1.2.1.99")))
 

@@ -67,8 +67,8 @@ def test_reading_through_small_windows_finds_the_same_as_reading_whole(
     with DicomFile.open(path) as file:
         whole = file.main
         inner = file.item(parse_path("ReferencedImageSequence[2]"))
-    monkeypatch.setattr("hsm_dicom.dataset.source.HELD_IN_MEMORY", 0)
-    monkeypatch.setattr("hsm_dicom.dataset.source.WINDOW", 13)
+    monkeypatch.setattr("hsm_dicom.dataset.octets.source.HELD_IN_MEMORY", 0)
+    monkeypatch.setattr("hsm_dicom.dataset.octets.source.WINDOW", 13)
     with DicomFile.open(path) as file:
         assert kind == "deflated" or file.source.held is None
         assert file.main == whole

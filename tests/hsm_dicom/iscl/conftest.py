@@ -12,7 +12,7 @@ from tests.hsm_dicom.iscl.lines import AUTHENTICATION_KEY, ENCRYPTION_KEY, Ends
 from tests.softhsm import new_token
 from tests.tokens.secrets.devices import Device, softhsm_device
 from tokens import open_secrets, open_token
-from tokens.pkcs11.secret_ceremony import import_secret
+from tokens.pkcs11.secret_keys.ceremony import import_secret
 from tokens.secrets import Use
 
 

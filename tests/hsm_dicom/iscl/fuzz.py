@@ -12,12 +12,12 @@ import random
 import sys
 import time
 
-from hsm_dicom.iscl.connection import Connection
 from hsm_dicom.iscl.errors import ISCLError
-from hsm_dicom.iscl.messages import MAX_MESSAGE
-from hsm_dicom.iscl.profile import Role, WireProfile
-from hsm_dicom.iscl.states import ENDED, State
-from hsm_dicom.iscl.wire import build
+from hsm_dicom.iscl.protocol.connection import Connection
+from hsm_dicom.iscl.protocol.states import ENDED, State
+from hsm_dicom.iscl.wire.encoding import build
+from hsm_dicom.iscl.wire.messages import MAX_MESSAGE
+from hsm_dicom.iscl.wire.profile import Role, WireProfile
 from tests.hsm_dicom.iscl.samples import SAMPLES, Line
 
 STATES = [state for state in State if state not in ENDED]

@@ -11,8 +11,8 @@ import tempfile
 from pathlib import Path
 
 from hsm_dicom.iscl import ISCLHooks
-from hsm_dicom.iscl.recording import read_exchange
-from hsm_dicom.iscl.trace import explain
+from hsm_dicom.iscl.tracing.recording import read_exchange
+from hsm_dicom.iscl.tracing.trace import explain
 from tests import softhsm
 from tests.hsm_dicom.iscl.lines import MODES, Ends, Mode, line, meanwhile, settings
 from tests.tokens.secrets.devices import softhsm_device

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from hsm_dicom.iscl.connection import Connection
-from hsm_dicom.iscl.messages import (
+from hsm_dicom.iscl.protocol.connection import Connection
+from hsm_dicom.iscl.protocol.states import State
+from hsm_dicom.iscl.wire.messages import (
     AuthenticationCompletion,
     AuthenticationRequest,
     AuthenticationResponse,
@@ -25,8 +26,7 @@ from hsm_dicom.iscl.messages import (
     TransmissionRequest,
     TransmissionResponse,
 )
-from hsm_dicom.iscl.profile import Role, WireProfile
-from hsm_dicom.iscl.states import State
+from hsm_dicom.iscl.wire.profile import Role, WireProfile
 
 VALUE = bytes.fromhex("0011223344556677")
 

@@ -6,10 +6,12 @@ import doctest
 
 import pytest
 
-from hsm_dicom.iscl import connection as module
-from hsm_dicom.iscl.connection import Connection
 from hsm_dicom.iscl.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
-from hsm_dicom.iscl.messages import (
+from hsm_dicom.iscl.protocol import connection as module
+from hsm_dicom.iscl.protocol.connection import Connection
+from hsm_dicom.iscl.protocol.states import RULES, State
+from hsm_dicom.iscl.wire.encoding import build
+from hsm_dicom.iscl.wire.messages import (
     DataBlock,
     DisconnectionRequest,
     Message,
@@ -18,9 +20,7 @@ from hsm_dicom.iscl.messages import (
     TransmissionResponse,
     describe,
 )
-from hsm_dicom.iscl.profile import Role, WireProfile
-from hsm_dicom.iscl.states import RULES, State
-from hsm_dicom.iscl.wire import build
+from hsm_dicom.iscl.wire.profile import Role, WireProfile
 from tests.hsm_dicom.iscl.samples import REQUEST, SAMPLES, STATES, Line
 
 SERVER, CLIENT = Role.SERVER, Role.CLIENT

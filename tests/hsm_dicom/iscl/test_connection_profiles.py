@@ -7,9 +7,15 @@ import dataclasses
 import pytest
 
 from hsm_dicom.iscl.errors import LocalProtocolError
-from hsm_dicom.iscl.messages import DataBlock, DisconnectionRequest, Pass3, TransmissionRequest, TransmissionResponse
-from hsm_dicom.iscl.profile import AnnouncedLength, Role, WireProfile
-from hsm_dicom.iscl.states import State
+from hsm_dicom.iscl.protocol.states import State
+from hsm_dicom.iscl.wire.messages import (
+    DataBlock,
+    DisconnectionRequest,
+    Pass3,
+    TransmissionRequest,
+    TransmissionResponse,
+)
+from hsm_dicom.iscl.wire.profile import AnnouncedLength, Role, WireProfile
 from tests.hsm_dicom.iscl.samples import REQUEST, VALUE, Line
 
 SERVER, CLIENT = Role.SERVER, Role.CLIENT

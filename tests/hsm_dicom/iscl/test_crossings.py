@@ -5,16 +5,16 @@ from __future__ import annotations
 import pytest
 
 from hsm_dicom.iscl.errors import ErrorCode, RemoteProtocolError
-from hsm_dicom.iscl.messages import (
+from hsm_dicom.iscl.protocol.states import State
+from hsm_dicom.iscl.wire.encoding import build
+from hsm_dicom.iscl.wire.messages import (
     DisconnectionRequest,
     DisconnectionResponse,
     Message,
     ThroughData,
     TransmissionResponse,
 )
-from hsm_dicom.iscl.profile import Role, WireProfile
-from hsm_dicom.iscl.states import State
-from hsm_dicom.iscl.wire import build
+from hsm_dicom.iscl.wire.profile import Role, WireProfile
 from tests.hsm_dicom.iscl.samples import REQUEST, UNIQUE_REQUEST, Line
 
 SERVER, CLIENT = Role.SERVER, Role.CLIENT

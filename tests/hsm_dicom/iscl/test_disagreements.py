@@ -26,7 +26,7 @@ from tests.hsm_dicom.iscl.independent import Refused
 from tests.hsm_dicom.iscl.lines import Ends, independent, line, meanwhile, settings, sockets
 from tests.softhsm import new_token
 from tokens import open_secrets, open_token
-from tokens.pkcs11.secret_ceremony import delete_secret, import_secret
+from tokens.pkcs11.secret_keys.ceremony import delete_secret, import_secret
 from tokens.secrets import Use
 
 

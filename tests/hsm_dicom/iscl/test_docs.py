@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hsm_dicom.iscl import ErrorCode, ISCLContext, ISCLHooks, ISCLSettings, ISCLSocket, Weakness, WireProfile
-from hsm_dicom.iscl.messages import MESSAGES, describe
+from hsm_dicom.iscl.wire.messages import MESSAGES, describe
 
 DOCS = Path(__file__).parents[3] / "docs"
 GUIDE = (DOCS / "iscl.md").read_text()

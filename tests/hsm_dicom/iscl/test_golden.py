@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import pytest
 
 from hsm_dicom.iscl import Encryption, IntegrityError, Mac, Role
-from hsm_dicom.iscl.recording import read_exchange
-from hsm_dicom.iscl.suite import Suite
-from hsm_dicom.iscl.trace import explain
+from hsm_dicom.iscl.suite.algorithms import Suite
+from hsm_dicom.iscl.tracing.recording import read_exchange
+from hsm_dicom.iscl.tracing.trace import explain
 from tests.hsm_dicom.iscl import independent as plain
 from tests.hsm_dicom.iscl.lines import AUTHENTICATION_KEY, ENCRYPTION_KEY, MODES, Ends, Mode, settings
 from tests.hsm_dicom.iscl.make_golden import BLOCK_DATA, FROM_CLIENT, FROM_SERVER, GOLDEN, explanation, record

@@ -9,7 +9,7 @@ import socket
 import pytest
 
 from hsm_dicom.iscl import ErrorCode, ISCLContext, ISCLError, Mac, State, WireProfile
-from hsm_dicom.iscl.profile import Fragmenting, ResponseCode, SessionKeyDerivation
+from hsm_dicom.iscl.wire.profile import Fragmenting, ResponseCode, SessionKeyDerivation
 from tests.hsm_dicom.iscl.independent import Refused
 from tests.hsm_dicom.iscl.lines import MODES, SECONDS, Ends, Mode, independent, meanwhile, settings, sockets
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hsm_dicom.iscl import Encryption, Mac, Role
-from hsm_dicom.iscl.suite import Suite
+from hsm_dicom.iscl.suite.algorithms import Suite
 from tests.hsm_dicom.iscl import independent
 from tests.hsm_dicom.iscl.lines import AUTHENTICATION_KEY, ENCRYPTION_KEY, Ends, settings
 

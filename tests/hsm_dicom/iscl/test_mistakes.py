@@ -7,7 +7,9 @@ import dataclasses
 import pytest
 
 from hsm_dicom.iscl.errors import ConnectionLost, ErrorCode, LocalProtocolError, RemoteProtocolError
-from hsm_dicom.iscl.messages import (
+from hsm_dicom.iscl.protocol.states import State
+from hsm_dicom.iscl.wire.encoding import build
+from hsm_dicom.iscl.wire.messages import (
     NAK,
     AuthenticationCompletion,
     AuthenticationRequest,
@@ -28,9 +30,7 @@ from hsm_dicom.iscl.messages import (
     TransmissionRequest,
     TransmissionResponse,
 )
-from hsm_dicom.iscl.profile import Role, WireProfile
-from hsm_dicom.iscl.states import State
-from hsm_dicom.iscl.wire import build
+from hsm_dicom.iscl.wire.profile import Role, WireProfile
 from tests.hsm_dicom.iscl.samples import REQUEST, SAMPLES, STATES, VALUE, Line
 
 SERVER, CLIENT = Role.SERVER, Role.CLIENT

@@ -20,7 +20,7 @@ from hsm_dicom.iscl import (
     Weakness,
     WireProfile,
 )
-from hsm_dicom.iscl.profile import (
+from hsm_dicom.iscl.wire.profile import (
     LAYOUTS,
     AnnouncedLength,
     ByteOrder,
@@ -38,7 +38,7 @@ from hsm_dicom.iscl.profile import (
 from tests.hsm_dicom.iscl.lines import MODES, SECONDS, Ends, line, meanwhile, settings, sockets
 from tests.softhsm import new_token
 from tokens import open_secrets, open_token
-from tokens.pkcs11.secret_ceremony import import_secret
+from tokens.pkcs11.secret_keys.ceremony import import_secret
 from tokens.secrets import Use
 
 TURNED_ROUND = tuple(Layout(layout.message, layout.items[::-1]) for layout in LAYOUTS)

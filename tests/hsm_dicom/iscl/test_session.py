@@ -7,9 +7,9 @@ from collections.abc import Iterable
 import pytest
 
 from hsm_dicom.iscl import ErrorCode, IntegrityError, ISCLSettings, Role, State, WireProfile
-from hsm_dicom.iscl.messages import TransmissionRequest
-from hsm_dicom.iscl.session import Session
-from hsm_dicom.iscl.suite import Protection
+from hsm_dicom.iscl.protocol.session import Session
+from hsm_dicom.iscl.suite.algorithms import Protection
+from hsm_dicom.iscl.wire.messages import TransmissionRequest
 from tests.hsm_dicom.iscl.lines import Ends, settings
 from tokens.errors import TokenLost
 

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from hsm_dicom.iscl import Encryption, ISCLContext, ISCLSettings, ISCLSettingsError, Mac, Weakness, WireProfile
-from hsm_dicom.iscl.profile import Md5Order, UniqueKeyForm
+from hsm_dicom.iscl.wire.profile import Md5Order, UniqueKeyForm
 from tests.hsm_dicom.iscl.lines import AUTHENTICATION_KEY, Ends
 from tests.softhsm import new_token
 from tokens import open_secrets, open_token
 from tokens.errors import NoSuchKey
-from tokens.pkcs11.secret_ceremony import import_secret
+from tokens.pkcs11.secret_keys.ceremony import import_secret
 from tokens.secrets import Use
 
 

@@ -30,7 +30,7 @@ from hsm_dicom.iscl import (
     Weakness,
     WireProfile,
 )
-from hsm_dicom.iscl.profile import MessageUnit
+from hsm_dicom.iscl.wire.profile import MessageUnit
 from tests.hsm_dicom.iscl import independent as peer_side
 from tests.hsm_dicom.iscl.lines import SECONDS, Ends, independent, line, meanwhile, settings, sockets
 

@@ -12,8 +12,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from hsm_dicom.iscl.connection import Connection
-from hsm_dicom.iscl.messages import (
+from hsm_dicom.iscl.protocol.connection import Connection
+from hsm_dicom.iscl.protocol.states import State
+from hsm_dicom.iscl.wire.messages import (
     NAK,
     DataBlock,
     DisconnectionRequest,
@@ -26,8 +27,7 @@ from hsm_dicom.iscl.messages import (
     TransmissionRequest,
     TransmissionResponse,
 )
-from hsm_dicom.iscl.profile import Role
-from hsm_dicom.iscl.states import State
+from hsm_dicom.iscl.wire.profile import Role
 from tests.hsm_dicom.iscl.samples import Line
 
 VALUE = bytes(8)

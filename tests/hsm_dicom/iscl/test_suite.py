@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hsm_dicom.iscl import Encryption, ErrorCode, IntegrityError, ISCLSettings, LocalProtocolError, Mac, Role, Weakness
-from hsm_dicom.iscl.blocks import padded, padding_length
-from hsm_dicom.iscl.codes import LEAST
-from hsm_dicom.iscl.profile import AnnouncedLength, IvChain, MacPadding, Md5Order, Padding, WireProfile
-from hsm_dicom.iscl.suite import PIECE, Suite
+from hsm_dicom.iscl.suite.algorithms import PIECE, Suite
+from hsm_dicom.iscl.suite.codes import LEAST
+from hsm_dicom.iscl.wire.blocks import padded, padding_length
+from hsm_dicom.iscl.wire.profile import AnnouncedLength, IvChain, MacPadding, Md5Order, Padding, WireProfile
 from tests.hsm_dicom.iscl.independent import cbc, ecb, fips_113, pad
 from tests.hsm_dicom.iscl.lines import ENCRYPTION_KEY, MODES, Ends, Mode, settings
 from tokens.events import KeyUse, subscribed

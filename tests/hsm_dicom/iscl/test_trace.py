@@ -13,7 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hsm_dicom.iscl import ISCLHooks, Role, State
-from hsm_dicom.iscl.messages import (
+from hsm_dicom.iscl.tracing.recording import LONGEST, Exchange, Recorder, RecordingError, load_exchange, read_exchange
+from hsm_dicom.iscl.tracing.trace import explain
+from hsm_dicom.iscl.wire.encoding import build
+from hsm_dicom.iscl.wire.messages import (
     NAK,
     AuthenticationRequest,
     DisconnectionRequest,
@@ -24,10 +27,7 @@ from hsm_dicom.iscl.messages import (
     TransmissionRequest,
     TransmissionResponse,
 )
-from hsm_dicom.iscl.profile import ByteOrder, WireProfile
-from hsm_dicom.iscl.recording import LONGEST, Exchange, Recorder, RecordingError, load_exchange, read_exchange
-from hsm_dicom.iscl.trace import explain
-from hsm_dicom.iscl.wire import build
+from hsm_dicom.iscl.wire.profile import ByteOrder, WireProfile
 from tests.hsm_dicom.iscl.lines import Ends, line, meanwhile, settings
 from tests.hsm_dicom.iscl.samples import HANDSHAKE, REQUEST, TRANSFER, VALUE
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hsm_dicom.iscl.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
-from hsm_dicom.iscl.messages import (
+from hsm_dicom.iscl.wire.encoding import MessageReader, build, data_bounds, parse, parse_header
+from hsm_dicom.iscl.wire.messages import (
     MESSAGES,
     AuthenticationRequest,
     DataBlock,
@@ -21,8 +22,7 @@ from hsm_dicom.iscl.messages import (
     ThroughData,
     TransmissionRequest,
 )
-from hsm_dicom.iscl.profile import ByteOrder, Layout, Rest, WireProfile, Word
-from hsm_dicom.iscl.wire import MessageReader, build, data_bounds, parse, parse_header
+from hsm_dicom.iscl.wire.profile import ByteOrder, Layout, Rest, WireProfile, Word
 from tests.hsm_dicom.iscl.samples import SAMPLES, VALUE
 
 DEFAULT = WireProfile()

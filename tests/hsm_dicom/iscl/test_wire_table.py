@@ -9,8 +9,8 @@ import pytest
 
 from hsm_dicom.iscl import ISCLSettingsError, Role, WireProfile
 from hsm_dicom.iscl.entity import authentication_data, entity_name
-from hsm_dicom.iscl.profile import ByteOrder, IvChain, ResponseCode, SessionKeyDerivation, UniqueKeyForm
-from hsm_dicom.iscl.wire_table import wire_profile
+from hsm_dicom.iscl.wire.profile import ByteOrder, IvChain, ResponseCode, SessionKeyDerivation, UniqueKeyForm
+from hsm_dicom.iscl.wire.table import wire_profile
 
 
 def test_an_empty_table_is_the_default() -> None:

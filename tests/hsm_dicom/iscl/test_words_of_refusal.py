@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from hsm_dicom.iscl.errors import ErrorCode, RemoteProtocolError
-from hsm_dicom.iscl.messages import (
+from hsm_dicom.iscl.protocol.states import State
+from hsm_dicom.iscl.wire.messages import (
     DEVICE_FAILURE,
     NAK,
     AuthenticationCompletion,
@@ -20,8 +21,7 @@ from hsm_dicom.iscl.messages import (
     SessionRandomResponse,
     TransmissionResponse,
 )
-from hsm_dicom.iscl.profile import Role, WireProfile
-from hsm_dicom.iscl.states import State
+from hsm_dicom.iscl.wire.profile import Role, WireProfile
 from tests.hsm_dicom.iscl.samples import REQUEST, Line
 
 SERVER, CLIENT = Role.SERVER, Role.CLIENT

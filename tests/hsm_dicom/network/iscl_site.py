@@ -12,7 +12,7 @@ from tests.interop.tls.programs import free_port
 from tests.softhsm import MODULE, TestToken
 from tests.tokens.secrets.devices import KEYS
 from tokens import open_token
-from tokens.pkcs11.secret_ceremony import import_secret
+from tokens.pkcs11.secret_keys.ceremony import import_secret
 
 
 def with_secrets(token: TestToken) -> TestToken:

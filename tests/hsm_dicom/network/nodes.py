@@ -20,7 +20,7 @@ from hsm_dicom.network.listener import Listener
 from hsm_dicom.network.receive import Receiver
 from hsm_dicom.network.requestor import Patience
 from hsm_dicom.network.settings import Limits, ListenerSettings, Peer
-from hsm_dicom.network.transport import SecureTransport
+from hsm_dicom.transport.port import SecureTransport
 from hsm_dicom.trust import Verifier
 from tests.hsm_dicom.tls.fixtures import Hospital
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from hsm_dicom.network.signature_check import check_signatures
+from hsm_dicom.network.storage.signature_check import check_signatures
 from hsm_dicom.signatures import SigningRequest, sign
 from tests.hsm_dicom.dataset.frames import rle_frame
 from tests.hsm_dicom.dataset.samples import encode, nested_report
 from tests.hsm_dicom.signatures.encapsulated_objects import encapsulated_object, pixels
-from tests.hsm_dicom.signatures.verdict_cases import SIGNER, Desk, image
+from tests.hsm_dicom.validation.verdict_cases import SIGNER, Desk, image
 from tests.interop.dcmsign.dcmsign import Dcmsign
 from tests.pki import Authority, new_key
 
@@ -40,7 +40,7 @@ def test_what_was_changed_is_refused(desk: Desk) -> None:
 
 
 def test_what_may_not_be_what_was_signed_is_refused(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hsm_dicom.signatures.selection.require_unambiguous_fragments", lambda *_: None)
+    monkeypatch.setattr("hsm_dicom.signatures.creation.selection.require_unambiguous_fragments", lambda *_: None)
     source = desk.folder / "source.dcm"
     source.write_bytes(encapsulated_object("1.2.840.10008.1.2.5", pixels(rle_frame(), frames=2)))
     assert check_signatures(desk.sign(source)) == "The object may not be what its digital signature is for."

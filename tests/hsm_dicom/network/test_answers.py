@@ -17,11 +17,11 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from hsm_dicom.network.echo import echo
 from hsm_dicom.network.errors import AssociationLost
-from hsm_dicom.network.events import AssociationAborted
 from hsm_dicom.network.requestor import associate
 from hsm_dicom.network.settings import Peer
 from hsm_dicom.network.store import StoreResult, store
 from hsm_dicom.tls import FailureReason, HandshakeFailed
+from hsm_dicom.transport.events import AssociationAborted
 from tests.hsm_dicom.network.images import ct_image
 from tests.hsm_dicom.network.nodes import PATIENCE, QUICK, Node, eventually, node, transport_to
 from tests.hsm_dicom.network.odd_scp import (

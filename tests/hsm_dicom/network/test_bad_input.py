@@ -24,13 +24,13 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from hsm_dicom.identity import Identity
 from hsm_dicom.network.echo import echo
 from hsm_dicom.network.errors import AssociationLost, AssociationRejected
-from hsm_dicom.network.events import AssociationAborted, ConnectionRefused, HandshakeRefused
 from hsm_dicom.network.requestor import associate
 from hsm_dicom.network.settings import Peer
 from hsm_dicom.tls import FailureReason, HandshakeFailed
 from hsm_dicom.tls.hello import TLS12
 from hsm_dicom.tls.hello import client_hello as greeting
 from hsm_dicom.tls.settings import LegacyOpening
+from hsm_dicom.transport.events import AssociationAborted, ConnectionRefused, HandshakeRefused
 from tests.hsm_dicom.network.nodes import PATIENCE, QUICK, Node, eventually, node, transport_to
 from tests.hsm_dicom.tls.fixtures import Hospital
 from tests.softhsm import TestToken

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from hsm_dicom.network.settings import Peer
 from hsm_dicom.network.store import store
-from hsm_dicom.network.upper_layer import OUTGOING, Outgoing
+from hsm_dicom.network.upper_layer.provider import OUTGOING, Outgoing
 from tests.hsm_dicom.cli.conftest import PROGRAM
 from tests.hsm_dicom.network.images import ct_image
 from tests.hsm_dicom.network.listening import listening

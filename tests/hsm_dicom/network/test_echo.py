@@ -6,9 +6,9 @@ import pytest
 
 from hsm_dicom.network.echo import echo
 from hsm_dicom.network.errors import AssociationRejected, PeerNotAuthorised
-from hsm_dicom.network.events import AssociationOpened, AssociationRefused, ConnectionSecured
 from hsm_dicom.network.settings import CertificateMatch, Peer
 from hsm_dicom.tls import spki_sha256
+from hsm_dicom.transport.events import AssociationOpened, AssociationRefused, ConnectionSecured
 from tests.hsm_dicom.network.nodes import PATIENCE, node, transport_to
 from tests.hsm_dicom.tls.fixtures import Hospital, names
 

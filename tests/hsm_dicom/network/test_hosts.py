@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from hsm_dicom.config_check import check_configuration
 from hsm_dicom.network.echo import echo
 from hsm_dicom.network.errors import SettingsError
 from hsm_dicom.network.settings import ListenerSettings, Peer
+from hsm_dicom.node.check import check_configuration
 from hsm_dicom.tls.facts import peer_certificate
 from hsm_dicom.tls.hosts import HostNameError, ascii_host
 from tests.hsm_dicom.cli.conftest import Run

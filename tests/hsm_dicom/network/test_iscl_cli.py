@@ -13,7 +13,7 @@ from tests.hsm_dicom.network.iscl_site import ISCLSite
 from tests.hsm_dicom.network.listening import listening
 from tests.tokens.secrets.devices import KEYS
 from tokens import open_token
-from tokens.pkcs11.secret_ceremony import delete_secret, import_secret
+from tokens.pkcs11.secret_keys.ceremony import delete_secret, import_secret
 from tokens.secrets import Use
 
 GOLDEN = Path(__file__).parent.parent / "iscl" / "golden"

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from hsm_dicom.network.leftovers import open_part, remove_leftovers
 from hsm_dicom.network.receive import Receiver
 from hsm_dicom.network.settings import StorageSettings
+from hsm_dicom.network.storage.leftovers import open_part, remove_leftovers
 
 RECEIVING = """
 import sys, time
 from pathlib import Path
-from hsm_dicom.network.leftovers import open_part
+from hsm_dicom.network.storage.leftovers import open_part
 path, _ = open_part(Path(sys.argv[1]), "1.2.3")
 print(path, flush=True)
 time.sleep(60)

@@ -13,9 +13,9 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from hsm_dicom.network.echo import echo
-from hsm_dicom.network.events import HandshakeRefused
 from hsm_dicom.network.settings import Peer
 from hsm_dicom.tls import FailureReason, HandshakeFailed
+from hsm_dicom.transport.events import HandshakeRefused
 from tests import pki
 from tests.hsm_dicom.cli.conftest import Run
 from tests.hsm_dicom.network.nodes import PATIENCE, node, transport_to

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hsm_dicom.network.errors import PDUError
-from hsm_dicom.network.negotiation import AssociateRequest, Proposal, read_answer, read_request
-from hsm_dicom.network.pdu import PDU, PDUReader, abort, rejection
+from hsm_dicom.network.upper_layer.negotiation import AssociateRequest, Proposal, read_answer, read_request
+from hsm_dicom.network.upper_layer.pdu import PDU, PDUReader, abort, rejection
 from tests.hsm_dicom.network.pdus import (
     APPLICATION_CONTEXT,
     CT,

@@ -13,12 +13,12 @@ from pynetdicom import build_context
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from hsm_dicom.network.echo import echo
-from hsm_dicom.network.events import AssociationRefused, ConnectionRefused
-from hsm_dicom.network.places import Places, origin_of
 from hsm_dicom.network.requestor import associate
 from hsm_dicom.network.settings import Limits
-from hsm_dicom.network.transport import Secured
+from hsm_dicom.network.unidentified.places import Places, origin_of
 from hsm_dicom.tls import Authentication
+from hsm_dicom.transport.events import AssociationRefused, ConnectionRefused
+from hsm_dicom.transport.port import Secured
 from tests.hsm_dicom.network.nodes import PATIENCE, QUICK, Node, eventually, node, transport_to
 from tests.hsm_dicom.network.pdus import associate_rq, types_until_the_end
 from tests.hsm_dicom.tls.fixtures import Hospital

@@ -11,8 +11,8 @@ import pytest
 from pynetdicom import AE, _config
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
-from hsm_dicom.cli import output
 from hsm_dicom.cli.logs import PrintableFormatter
+from hsm_dicom.cli.render import output
 from tests.hsm_dicom.cli.conftest import Result, run_program, type_in
 from tests.hsm_dicom.network import nodes
 from tests.hsm_dicom.network.images import ct_image

@@ -13,8 +13,9 @@ from pydicom import dcmread
 from pydicom.uid import DeflatedExplicitVRLittleEndian, generate_uid
 from pynetdicom.sop_class import MRImageStorage  # type: ignore[attr-defined]
 
-from hsm_dicom.network.events import AssociationAborted, InstanceReceived
-from hsm_dicom.network.incoming import (
+from hsm_dicom.network.receive import Receiver, same_data_set
+from hsm_dicom.network.settings import StorageSettings
+from hsm_dicom.network.storage.incoming import (
     CANNOT_UNDERSTAND,
     DOES_NOT_MATCH_SOP_CLASS,
     INVALID_INSTANCE,
@@ -23,9 +24,8 @@ from hsm_dicom.network.incoming import (
     SUCCESS,
     TOO_LARGE,
 )
-from hsm_dicom.network.receive import Receiver, same_data_set
-from hsm_dicom.network.settings import StorageSettings
-from hsm_dicom.network.transport import Secured
+from hsm_dicom.transport.events import AssociationAborted, InstanceReceived
+from hsm_dicom.transport.port import Secured
 from tests.hsm_dicom.network.images import ct_image
 from tests.hsm_dicom.network.nodes import Node, eventually, node
 from tests.hsm_dicom.network.pdus import (

@@ -7,11 +7,11 @@ from pathlib import Path
 from pydicom import Dataset
 from pydicom.sequence import Sequence
 
-from hsm_dicom.network.signature_check import check_signatures
+from hsm_dicom.network.storage.signature_check import check_signatures
 from hsm_dicom.signatures import SigningRequest, sign
 from tests.hsm_dicom.dataset.samples import encode
 from tests.hsm_dicom.signatures.tampering import CONTENT, changed, report, text_item, wrap
-from tests.hsm_dicom.signatures.verdict_cases import SIGNER
+from tests.hsm_dicom.validation.verdict_cases import SIGNER
 
 
 def replace_content(ds: Dataset) -> None:

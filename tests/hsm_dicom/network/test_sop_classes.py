@@ -14,13 +14,13 @@ from hsm_dicom import events
 from hsm_dicom.network.echo import echo
 from hsm_dicom.network.errors import SettingsError
 from hsm_dicom.network.requestor import associate
-from hsm_dicom.network.service import Service
 from hsm_dicom.network.settings import Peer, StorageSettings
-from hsm_dicom.network.sop_classes import SopClasses, storage_sop_classes, stored_transfer_syntaxes
+from hsm_dicom.network.storage.sop_classes import SopClasses, storage_sop_classes, stored_transfer_syntaxes
 from hsm_dicom.network.store import store
+from hsm_dicom.node.service import Service
 from tests.hsm_dicom.network.images import ct_image, data_set_bytes
 from tests.hsm_dicom.network.nodes import PATIENCE, transport_to
-from tests.hsm_dicom.network.test_service import Desk, desk
+from tests.hsm_dicom.node.test_service import Desk, desk
 from tests.hsm_dicom.tls.fixtures import Hospital
 
 __all__ = ["desk"]

@@ -11,8 +11,8 @@ from pynetdicom import build_context
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from hsm_dicom.network.errors import AssociationLost
-from hsm_dicom.network.events import AssociationAborted
 from hsm_dicom.network.requestor import associate
+from hsm_dicom.transport.events import AssociationAborted
 from tests.hsm_dicom.network.nodes import PATIENCE, QUICK, Node, eventually, node, transport_to
 from tests.hsm_dicom.tls.fixtures import Hospital
 

@@ -13,10 +13,10 @@ from pydicom import dcmread
 from pydicom.uid import generate_uid
 from pynetdicom import evt
 
-from hsm_dicom.network.events import InstanceReceived
 from hsm_dicom.network.receive import NOT_ACCEPTED, OTHER_CONTENT, CheckFile, Receiver
 from hsm_dicom.network.settings import StorageSettings
 from hsm_dicom.network.store import FileOutcome, store
+from hsm_dicom.transport.events import InstanceReceived
 from tests.hsm_dicom.network.images import ct_image, data_set_bytes
 from tests.hsm_dicom.network.nodes import PATIENCE, Node, node, transport_to
 from tests.hsm_dicom.tls.fixtures import Hospital

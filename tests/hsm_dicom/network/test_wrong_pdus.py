@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from hsm_dicom.network.echo import echo
 from hsm_dicom.network.errors import AssociationLost
-from hsm_dicom.network.events import AssociationAborted, AssociationRefused, ConnectionRefused
 from hsm_dicom.network.requestor import Patience
 from hsm_dicom.network.settings import Peer
 from hsm_dicom.tls import server_context
+from hsm_dicom.transport.events import AssociationAborted, AssociationRefused, ConnectionRefused
 from tests.hsm_dicom.network.nodes import QUICK, Node, eventually, node, transport_to
 from tests.hsm_dicom.network.pdus import (
     APPLICATION_CONTEXT,

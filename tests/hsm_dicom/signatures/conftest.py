@@ -8,7 +8,7 @@ import pytest
 
 from hsm_dicom.signatures import SigningRequest
 from tests.hsm_dicom.dataset.samples import sample
-from tests.hsm_dicom.signatures.verdict_cases import Desk
+from tests.hsm_dicom.validation.verdict_cases import Desk
 from tests.pki import Authority, Identity, new_key
 
 

@@ -9,8 +9,8 @@ from struct import pack
 
 from hsm_dicom.dataset.dicom_file import DicomFile
 from hsm_dicom.dataset.tags import Path as Place
+from hsm_dicom.signatures.integrity import mac_stream
 from hsm_dicom.signatures.read import SignatureItem, signature_items
-from hsm_dicom.signatures.verify import mac_stream
 from tests.hsm_dicom.dataset.samples import element
 from tests.hsm_dicom.signatures.mac_streams import (
     MAC_PARAMETERS,

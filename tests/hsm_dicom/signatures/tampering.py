@@ -13,7 +13,7 @@ from pydicom.sequence import Sequence
 from hsm_dicom.dataset import DicomFile
 from hsm_dicom.dataset.rewrite import Edit, write_edited
 from hsm_dicom.dataset.tags import Path as Place
-from hsm_dicom.signatures.insert import grown
+from hsm_dicom.signatures.creation.insert import grown
 from tests.hsm_dicom.dataset.samples import element
 
 CONTENT, SIGNATURES, MAC_PARAMETERS, PADDING = 0x0040A730, 0xFFFAFFFA, 0x4FFE0001, 0xFFFCFFFC

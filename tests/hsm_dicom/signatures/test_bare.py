@@ -8,10 +8,10 @@ import pytest
 
 from hsm_dicom.dataset import DicomFile, MediaDirectoryError, NotDicomError
 from hsm_dicom.signatures import SigningRequest, sign, verify
-from hsm_dicom.signatures.anomalies import AnomalyCode
-from hsm_dicom.signatures.verdict import Word
+from hsm_dicom.signatures.anomalies.record import AnomalyCode
+from hsm_dicom.validation.validator import Word
 from tests.hsm_dicom.dataset.samples import KINDS, element, sample, shipped
-from tests.hsm_dicom.signatures.verdict_cases import SIGNER, Desk, codes, judge, only
+from tests.hsm_dicom.validation.verdict_cases import SIGNER, Desk, codes, judge, only
 from tests.pki import Identity
 
 NATIVE_KINDS = [kind for kind in KINDS if not kind.startswith(("rle", "jpeg"))]

@@ -11,9 +11,9 @@ from pydicom.sequence import Sequence
 
 from hsm_dicom.dataset.tags import Path as Place
 from hsm_dicom.signatures import Profile, verify
-from hsm_dicom.signatures.anomalies import AnomalyCode
-from hsm_dicom.signatures.policy import Part, Requirement
-from hsm_dicom.signatures.verdict import FileVerdict, Outcome, Word
+from hsm_dicom.signatures.anomalies.record import AnomalyCode
+from hsm_dicom.validation.policy import Part, Requirement
+from hsm_dicom.validation.validator import FileVerdict, Outcome, Word
 from tests.hsm_dicom.dataset.samples import encode
 from tests.hsm_dicom.signatures.tampering import (
     CONTENT,
@@ -26,7 +26,7 @@ from tests.hsm_dicom.signatures.tampering import (
     text_item,
     wrap,
 )
-from tests.hsm_dicom.signatures.verdict_cases import Desk, codes, judge, only
+from tests.hsm_dicom.validation.verdict_cases import Desk, codes, judge, only
 
 SIGNATURE, PARAMETERS = ((SIGNATURES, 0),), ((MAC_PARAMETERS, 0),)
 PURPOSE = (*SIGNATURE, (0x04000401, 0))

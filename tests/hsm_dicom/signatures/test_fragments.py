@@ -9,20 +9,12 @@ from typing import Any
 import pytest
 
 from hsm_dicom.dataset import DicomFile
-from hsm_dicom.signatures import (
-    AmbiguousPixelDataError,
-    Profile,
-    SigningJob,
-    SigningRequest,
-    prepare,
-    sign,
-    sign_files,
-    verify,
-)
-from hsm_dicom.signatures.anomalies import AnomalyCode
-from hsm_dicom.signatures.policy import Part, Requirement
-from hsm_dicom.signatures.repair import explain_repair
-from hsm_dicom.signatures.verdict import FileVerdict, Outcome, Word
+from hsm_dicom.signatures import AmbiguousPixelDataError, Profile, SigningRequest, prepare, sign, verify
+from hsm_dicom.signatures.anomalies.record import AnomalyCode
+from hsm_dicom.signatures.creation.repair import explain_repair
+from hsm_dicom.signing import SigningJob, sign_files
+from hsm_dicom.validation.policy import Part, Requirement
+from hsm_dicom.validation.validator import FileVerdict, Outcome, Word
 from tests.hsm_dicom.dataset.frames import (
     DELIMITER,
     END_OF_IMAGE,
@@ -53,7 +45,7 @@ from tests.hsm_dicom.signatures.encapsulated_objects import (
     report,
 )
 from tests.hsm_dicom.signatures.forgeries import forgeries
-from tests.hsm_dicom.signatures.verdict_cases import SIGNER, Desk, codes, judge, only
+from tests.hsm_dicom.validation.verdict_cases import SIGNER, Desk, codes, judge, only
 
 REQUEST = SigningRequest(SIGNER.der)
 JOINED, SWALLOWED = AnomalyCode.FRAGMENTS_JOINED, AnomalyCode.ELEMENTS_SWALLOWED
@@ -81,8 +73,8 @@ def forged(desk: Desk, path: Path, wanted: Elements) -> bytes:
 @pytest.fixture
 def careless(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sign as a program does that does not look into fragments."""
-    monkeypatch.setattr("hsm_dicom.signatures.selection.require_unambiguous_fragments", lambda *_: None)
-    monkeypatch.setattr("hsm_dicom.signatures.selection.frame_count_tags", lambda *_: frozenset())
+    monkeypatch.setattr("hsm_dicom.signatures.creation.selection.require_unambiguous_fragments", lambda *_: None)
+    monkeypatch.setattr("hsm_dicom.signatures.creation.selection.frame_count_tags", lambda *_: frozenset())
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,11 @@ from pydicom import Dataset
 from pydicom.sequence import Sequence
 
 from hsm_dicom.signatures import NotSignableError, verify
-from hsm_dicom.signatures.anomalies import AnomalyCode
-from hsm_dicom.signatures.verdict import SignatureVerdict, Word
+from hsm_dicom.signatures.anomalies.record import AnomalyCode
+from hsm_dicom.validation.validator import SignatureVerdict, Word
 from tests.hsm_dicom.dataset.samples import encode
 from tests.hsm_dicom.signatures.tampering import changed, report
-from tests.hsm_dicom.signatures.verdict_cases import Desk, codes, judge, only
+from tests.hsm_dicom.validation.verdict_cases import Desk, codes, judge, only
 
 REFERENCED_IMAGE = 0x00081140
 SOP_CLASS = 0x00080016

@@ -13,8 +13,8 @@ from pydicom.sequence import Sequence
 from hsm_dicom.dataset.tags import ORIGINAL_ATTRIBUTES_SEQUENCE
 from hsm_dicom.dataset.tags import Path as Place
 from hsm_dicom.signatures import verify
-from hsm_dicom.signatures.anomalies import AnomalyCode
-from hsm_dicom.signatures.verdict import SignatureVerdict, Word
+from hsm_dicom.signatures.anomalies.record import AnomalyCode
+from hsm_dicom.validation.validator import SignatureVerdict, Word
 from tests.hsm_dicom.dataset.samples import element, encode, item
 from tests.hsm_dicom.signatures.tampering import (
     CONTENT,
@@ -26,7 +26,7 @@ from tests.hsm_dicom.signatures.tampering import (
     report,
     text_item,
 )
-from tests.hsm_dicom.signatures.verdict_cases import Desk, codes, judge, only
+from tests.hsm_dicom.validation.verdict_cases import Desk, codes, judge, only
 
 MAIN: Place = ()
 ITEM: Place = ((CONTENT, 0),)

@@ -45,7 +45,7 @@ from tests.hsm_dicom.signatures.encapsulated_objects import (
 )
 from tests.hsm_dicom.signatures.forgeries import forgeries
 from tests.hsm_dicom.signatures.mac_streams import encode_sequence
-from tests.hsm_dicom.signatures.verdict_cases import SIGNER, judge
+from tests.hsm_dicom.validation.verdict_cases import SIGNER, judge
 from tests.soak import RUNS
 
 MOST_READINGS = 250

@@ -10,14 +10,15 @@ import pytest
 
 from hsm_dicom.dataset import DicomFile
 from hsm_dicom.dataset.transfer_syntax import transfer_syntax
-from hsm_dicom.signatures import Finding, create, verify
-from hsm_dicom.signatures.anomalies import AnomalyCode
-from hsm_dicom.signatures.verdict import Cause, Judge, Outcome, Word
+from hsm_dicom.signatures import Finding, verify
+from hsm_dicom.signatures.anomalies.record import AnomalyCode
+from hsm_dicom.signatures.creation import create
 from hsm_dicom.trust import Sourced, TrustStore
+from hsm_dicom.validation.validator import Cause, Judge, Outcome, Word
 from tests.hsm_dicom.dataset.frames import jpeg_frame, rle_frame
 from tests.hsm_dicom.dataset.samples import element, part10
 from tests.hsm_dicom.signatures.encapsulated_objects import encapsulated_object, pixels
-from tests.hsm_dicom.signatures.verdict_cases import CA, SIGNER, Desk, codes, image, judge, only
+from tests.hsm_dicom.validation.verdict_cases import CA, SIGNER, Desk, codes, image, judge, only
 from tests.pki import new_key
 
 JPEG_BASELINE, RLE, JPIP_DEFLATE = "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.95"

@@ -16,8 +16,9 @@ from pydicom.sequence import Sequence
 
 from hsm_dicom.dataset import DicomFile, DicomFileError, MediaDirectoryError
 from hsm_dicom.dataset.errors import UnrepairableFileError, WriteRefusedError
-from hsm_dicom.dataset.repair import make_clean_copy, split_fragments
-from hsm_dicom.signatures import SigningRequest, find_earlier_signature, sign, verify
+from hsm_dicom.dataset.repair.copy import make_clean_copy, split_fragments
+from hsm_dicom.signatures import SigningRequest, sign, verify
+from hsm_dicom.signing import find_earlier_signature
 from tests.hsm_dicom.dataset.samples import KINDS, data_set, element, encode, part10, sample, shipped
 from tests.pki import Identity
 

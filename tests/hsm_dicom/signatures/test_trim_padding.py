@@ -16,7 +16,7 @@ from hsm_dicom.dataset import DicomFile
 from hsm_dicom.dataset.errors import WriteRefusedError
 from hsm_dicom.signatures import SigningRequest, sign, verify
 from hsm_dicom.signatures.errors import SignatureError
-from hsm_dicom.signatures.resume import find_earlier_signature
+from hsm_dicom.signing.resume import find_earlier_signature
 from tests.hsm_dicom.dataset.samples import KINDS, element, encode, item, part10, shipped
 from tests.interop.dcmsign.dcmsign import Dcmsign
 from tests.pki import Authority, Identity

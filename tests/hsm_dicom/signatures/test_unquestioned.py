@@ -27,7 +27,7 @@ from tests.hsm_dicom.dataset.samples import encode
 from tests.hsm_dicom.signatures.encapsulated_objects import JPEG, NUMBER_OF_FRAMES, encapsulated_object, pixels
 from tests.hsm_dicom.signatures.forgeries import forgeries
 from tests.hsm_dicom.signatures.tampering import CONTENT, PADDING, changed, inserted, report, text_item, wrap
-from tests.hsm_dicom.signatures.verdict_cases import SIGNER, Desk
+from tests.hsm_dicom.validation.verdict_cases import SIGNER, Desk
 
 TOKEN = b"\x30\x03\x02\x01\x07"
 ONE, TWO = jpeg_frame(b"a"), jpeg_frame(b"bb")
@@ -140,7 +140,7 @@ def test_an_open_number_of_frames_is_no_obstacle(desk: Desk, name: str, monkeypa
     plain.write_bytes(encapsulated_object(JPEG, pixels(ONE, TWO, frames=2)))
     everything = {int(element.tag) for element in pydicom.dcmread(plain)}
     with monkeypatch.context() as careless:
-        careless.setattr("hsm_dicom.signatures.selection.frame_count_tags", lambda *_: frozenset())
+        careless.setattr("hsm_dicom.signatures.creation.selection.frame_count_tags", lambda *_: frozenset())
         path = desk.sign(plain, tags=tuple(everything - {NUMBER_OF_FRAMES}))
     assert [anomaly.code for anomaly in verify(path).signatures[0].anomalies] == ["frame-count-open"]
     CHANGES[name](path, desk.folder / "target.dcm")

@@ -11,8 +11,8 @@ import pytest
 from pydicom.data import get_testdata_file
 
 from hsm_dicom.identity import Identity
-from hsm_dicom.network.events import ConnectionSecured
 from hsm_dicom.tls import PROFILES
+from hsm_dicom.transport.events import ConnectionSecured
 from tests import pki
 from tests.cards.daemon import Daemon
 from tests.cards.fixtures import PIN, described, inserted, taken_out

@@ -19,7 +19,7 @@ from tests.softhsm import TestToken
 from tests.tokens.secrets.devices import KEYS, Device, nss_device, softhsm_device
 from tokens import open_secrets, open_token
 from tokens.errors import AuthenticationFailed
-from tokens.pkcs11.secret_ceremony import import_secret
+from tokens.pkcs11.secret_keys.ceremony import import_secret
 from tokens.secrets import Secrets, Use
 from tokens.smartcard.profile_table import read_profile
 

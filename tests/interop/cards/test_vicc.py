@@ -14,10 +14,11 @@ from tests.softhsm import set_pin
 from tokens import open_secrets
 from tokens.errors import AuthenticationFailed, PinRefused
 from tokens.secrets import Secrets
-from tokens.smartcard import apdu, commands
-from tokens.smartcard.channel import Channel
+from tokens.smartcard.apdu import commands
+from tokens.smartcard.apdu import encoding as apdu
+from tokens.smartcard.apdu.status import StatusError
 from tokens.smartcard.profile_table import read_profile
-from tokens.smartcard.status import StatusError
+from tokens.smartcard.readers.channel import Channel
 
 READER = "Rig A 00 01"
 SECRET = "0123456789abcdeffedcba9876543210"

@@ -13,9 +13,9 @@ from pydicom.sequence import Sequence
 from hsm_dicom.dataset import DicomFile
 from hsm_dicom.dataset.walker import MAX_DEPTH, Walker
 from hsm_dicom.signatures.dcmtk_stream import BUFFER, can_leave_out, feed_as_dcmtk
+from hsm_dicom.signatures.integrity import mac_stream
 from hsm_dicom.signatures.mac import feed_own
 from hsm_dicom.signatures.read import signature_items
-from hsm_dicom.signatures.verify import mac_stream
 from tests.hsm_dicom.dataset.samples import SEQUENCE_END, element, encode, item, part10
 from tests.interop.dcmsign.dcmsign import Dcmsign
 

@@ -8,10 +8,10 @@ import pydicom
 import pytest
 
 from hsm_dicom.signatures import Finding, SigningRequest, sign, verify
-from hsm_dicom.signatures.anomalies import AnomalyCode
-from hsm_dicom.signatures.policy import Requirement, VerificationPolicy
-from hsm_dicom.signatures.verdict import Cause, FileVerdict, Judge, Word, exit_code
+from hsm_dicom.signatures.anomalies.record import AnomalyCode
 from hsm_dicom.trust import Reason, TrustStore
+from hsm_dicom.validation.policy import Requirement, VerificationPolicy
+from hsm_dicom.validation.validator import Cause, FileVerdict, Judge, Word, exit_code
 from tests.hsm_dicom.dataset.samples import encode, nested_report
 from tests.interop.dcmsign.dcmsign import Dcmsign
 from tests.pki import Authority, Identity, new_key

@@ -9,7 +9,7 @@ import pytest
 
 from hsm_dicom.dataset import DicomFile, MalformedDataSetError
 from hsm_dicom.signatures import SigningRequest, add_timestamp, dump_macs, remove_all, sign, verify
-from hsm_dicom.signatures.profiles import Profile
+from hsm_dicom.signatures.profiles.rules import Profile
 from tests.hsm_dicom.dataset.samples import data_set, element, encode, item, part10, shipped
 from tests.interop.dcmsign.dcmsign import Dcmsign
 from tests.pki import Identity

@@ -10,7 +10,7 @@ import pytest
 
 from hsm_dicom.signatures import NotSignableError, Profile, ProfileError, SigningRequest, sign, verify
 from hsm_dicom.signatures.errors import MissingPurposeError
-from hsm_dicom.signatures.profile_tables import MODULES
+from hsm_dicom.signatures.profiles.tables import MODULES
 from tests.hsm_dicom.dataset.samples import data_set, encode, shipped
 from tests.interop.dcmsign.dcmsign import PROFILES, Dcmsign
 from tests.pki import Authority, Identity, new_key

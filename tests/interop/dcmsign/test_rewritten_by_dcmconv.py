@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from hsm_dicom.signatures import SigningRequest, sign, verify
-from hsm_dicom.signatures.verdict import Judge, SignatureVerdict
 from hsm_dicom.trust import TrustStore
+from hsm_dicom.validation.validator import Judge, SignatureVerdict
 from tests.hsm_dicom.dataset.samples import encode, sample
 from tests.hsm_dicom.signatures.tampering import report
 from tests.interop.dcmsign.dcmsign import Dcmsign

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from hsm_dicom.signatures import SigningRequest, sign, verify
-from hsm_dicom.signatures.verdict import Cause, Judge, SignatureVerdict, Word
 from hsm_dicom.trust import Reason, TrustStore
+from hsm_dicom.validation.validator import Cause, Judge, SignatureVerdict, Word
 from tests.hsm_dicom.dataset.samples import encode, structure_set
 from tests.interop.dcmsign.dcmsign import Dcmsign
 from tests.pki import NOW, Authority, Identity, new_key

@@ -18,14 +18,14 @@ from hsm_dicom import events
 from hsm_dicom.iscl import ErrorCode, ISCLContext, IsclFailed, IsclReady, ISCLSettings
 from hsm_dicom.network.acceptor import Acceptor
 from hsm_dicom.network.errors import AssociationLost
-from hsm_dicom.network.events import AssociationAborted, AssociationOpened, HandshakeRefused
-from hsm_dicom.network.iscl_transport import ISCLTransport
 from hsm_dicom.network.listener import Listener
 from hsm_dicom.network.receive import Receiver
 from hsm_dicom.network.requestor import associate
 from hsm_dicom.network.settings import ISCLOpening, Peer, StorageSettings
 from hsm_dicom.network.store import store
 from hsm_dicom.tls import FailureReason, HandshakeFailed
+from hsm_dicom.transport.events import AssociationAborted, AssociationOpened, HandshakeRefused
+from hsm_dicom.transport.iscl import ISCLTransport
 from tests.hsm_dicom.iscl.independent import BLOCK
 from tests.hsm_dicom.iscl.lines import MODES, Ends, Mode, settings
 from tests.hsm_dicom.network.images import data_set_bytes

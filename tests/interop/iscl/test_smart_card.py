@@ -9,10 +9,10 @@ import time
 import pytest
 
 from hsm_dicom.iscl import AuthenticationError, ErrorCode, ISCLContext, ISCLSocket
-from hsm_dicom.network.iscl_transport import ISCLTransport
 from hsm_dicom.network.listener import Address, Listener
-from hsm_dicom.network.negotiation import AssociateRequest
-from hsm_dicom.network.transport import Secured
+from hsm_dicom.network.upper_layer.negotiation import AssociateRequest
+from hsm_dicom.transport.iscl import ISCLTransport
+from hsm_dicom.transport.port import Secured
 from tests.hsm_dicom.iscl.lines import SECONDS, Ends, independent, meanwhile, settings, sockets
 from tests.hsm_dicom.network.pdus import associate_rq
 from tokens.secrets import Secrets

@@ -24,9 +24,9 @@ unsigned long C_GetFunctionList(void **list) { return FC_GetFunctionList(list); 
 
 CHECK = """
 import sys, tokens
-from hsm_dicom.acceptance import iscl_verdict
+from hsm_dicom.node.acceptance import iscl_verdict
 from tokens import trials
-from tokens.pkcs11.secret_check import check_secrets
+from tokens.pkcs11.secret_keys.check import check_secrets
 from tokens.policy import KeyPolicy
 from tokens.uri import Pkcs11Uri
 trials._SECONDS = 0.05
@@ -103,7 +103,7 @@ def test_a_token_that_goes_away_meanwhile_is_not_judged(tmp_path: Path, state_fo
         client = Client(
             server,
             f"""
-            from tokens.pkcs11.secret_check import check_secrets
+            from tokens.pkcs11.secret_keys.check import check_secrets
             from tokens.policy import KeyPolicy
 
             def progress(doing):

@@ -20,7 +20,7 @@ import pytest
 from pydicom.data import get_testdata_file
 
 from hsm_dicom.signatures import verify
-from hsm_dicom.signatures.verify import Finding
+from hsm_dicom.signatures.integrity import Finding
 from tests.tokens import scenes
 
 MODULE = next(Path("/usr/lib").glob("*/pkcs11/libtpm2_pkcs11.so"), Path("/usr/lib/pkcs11/libtpm2_pkcs11.so"))

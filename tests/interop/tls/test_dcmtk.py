@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from hsm_dicom.network.echo import echo
-from hsm_dicom.network.events import AssociationOpened, AssociationRefused
 from hsm_dicom.network.receive import Receiver
 from hsm_dicom.network.settings import Peer, StorageSettings
 from hsm_dicom.network.store import store
 from hsm_dicom.tls import profile_named
+from hsm_dicom.transport.events import AssociationOpened, AssociationRefused
 from tests.hsm_dicom.network.images import ct_image, data_set_bytes
 from tests.hsm_dicom.network.nodes import PATIENCE, node, transport_to
 from tests.hsm_dicom.tls.fixtures import Hospital

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from hsm_dicom.network.events import ConnectionSecured
 from hsm_dicom.network.requestor import secure
 from hsm_dicom.network.settings import Peer
 from hsm_dicom.tls import PROFILES, Profile
+from hsm_dicom.transport.events import ConnectionSecured
 from tests.hsm_dicom.network.nodes import PATIENCE, node, transport_to
 from tests.hsm_dicom.tls.fixtures import Hospital
 from tests.interop.tls.programs import free_port, run, serving

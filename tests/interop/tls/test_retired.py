@@ -15,7 +15,6 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from hsm_dicom.identity import Identity
 from hsm_dicom.network.assembly import connecting
 from hsm_dicom.network.echo import echo
-from hsm_dicom.network.events import AssociationOpened, ConnectionSecured, HandshakeRefused, LegacyProfileUsed
 from hsm_dicom.network.receive import Receiver
 from hsm_dicom.network.requestor import secure
 from hsm_dicom.network.settings import Peer, StorageSettings
@@ -24,6 +23,7 @@ from hsm_dicom.tls import FailureReason
 from hsm_dicom.tls.legacy import PROFILES
 from hsm_dicom.tls.legacy.profiles import KeyExchange
 from hsm_dicom.tls.settings import LegacyOpening
+from hsm_dicom.transport.events import AssociationOpened, ConnectionSecured, HandshakeRefused, LegacyProfileUsed
 from tests import pki
 from tests.hsm_dicom.network.images import ct_image, data_set_bytes
 from tests.hsm_dicom.network.nodes import PATIENCE, Node, node

@@ -14,9 +14,9 @@ from hsm_dicom.identity import Identity
 from hsm_dicom.network.assembly import connecting
 from hsm_dicom.network.echo import echo
 from hsm_dicom.network.errors import AssociationLost, AssociationRejected
-from hsm_dicom.network.events import AssociationOpened, AssociationRefused, HandshakeRefused
 from hsm_dicom.network.settings import Peer
 from hsm_dicom.tls import FailureReason, HandshakeFailed
+from hsm_dicom.transport.events import AssociationOpened, AssociationRefused, HandshakeRefused
 from hsm_dicom.trust import Reason
 from tests import pki
 from tests.hsm_dicom.network.nodes import PATIENCE, node, transport_to

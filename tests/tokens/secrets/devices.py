@@ -19,7 +19,7 @@ from tests.cards.fixtures import AUTHENTICATION_CARD, PIN, described, inserted
 from tests.softhsm import new_token, set_pin
 from tokens import open_secrets, open_token
 from tokens.card_uri import CardUri
-from tokens.pkcs11.secret_ceremony import import_secret
+from tokens.pkcs11.secret_keys.ceremony import import_secret
 from tokens.secrets import Secrets, Use
 from tokens.smartcard.profile_table import read_profile
 from tokens.uri import Pkcs11Uri

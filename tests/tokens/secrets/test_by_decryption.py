@@ -7,7 +7,7 @@ import contextlib
 import pytest
 
 from tests.tokens.secrets.devices import KEYS, Device
-from tokens.des_keys import encrypt_block
+from tokens.algorithms.des_keys import encrypt_block
 from tokens.errors import AuthenticationFailed, MechanismNotOffered, ReflectedChallenge
 from tokens.events import DeviceEvent, KeyUse, subscribed
 from tokens.secrets import ZERO_IV, Secrets, Use

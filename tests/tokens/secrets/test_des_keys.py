@@ -2,7 +2,7 @@
 
 import pytest
 
-from tokens.des_keys import check_value, combined, encrypt_block, require_strong, set_odd_parity
+from tokens.algorithms.des_keys import check_value, combined, encrypt_block, require_strong, set_odd_parity
 from tokens.errors import CeremonyError
 
 

@@ -20,7 +20,7 @@ from tokens.errors import (
     UnsupportedKey,
 )
 from tokens.pkcs11.module import load_module
-from tokens.pkcs11.secret_ceremony import delete_secret, import_secret, list_secrets, try_forms
+from tokens.pkcs11.secret_keys.ceremony import delete_secret, import_secret, list_secrets, try_forms
 from tokens.policy import KeyPolicy, Weakness
 from tokens.secrets import ZERO_IV, Use
 

@@ -14,8 +14,8 @@ from tokens.errors import TokenLost
 from tokens.events import KeyUse, subscribed
 from tokens.pkcs11.connection import Connection
 from tokens.pkcs11.module import load_module
-from tokens.pkcs11.secret_ceremony import import_secret
-from tokens.pkcs11.secret_check import FormCheck, SecretCheck, SecretOperation, check_secrets
+from tokens.pkcs11.secret_keys.ceremony import import_secret
+from tokens.pkcs11.secret_keys.check import FormCheck, SecretCheck, SecretOperation, check_secrets
 from tokens.policy import KeyPolicy
 from tokens.secrets import Use
 from tokens.trials import OperationCheck

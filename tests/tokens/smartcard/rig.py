@@ -50,7 +50,7 @@ def neighbour(code: str) -> Iterator[subprocess.Popen[str]]:
     """Another program that uses the card: runs `code` with `channel(exclusive)`, says "ready", waits for its input."""
     prelude = f"""
     import sys
-    from tokens.smartcard.channel import Channel
+    from tokens.smartcard.readers.channel import Channel
     def channel(exclusive): return Channel({READER!r}, exclusive=exclusive)
     """
     program = textwrap.dedent(prelude) + textwrap.dedent(code) + "\nprint('ready', flush=True)\nsys.stdin.read()\n"

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from tests.cards.iso7816 import Command as CardCommand
 from tokens.errors import CardLost
-from tokens.smartcard import commands, tlv
-from tokens.smartcard.apdu import ANY, MANY, Command, encoded, exchange
-from tokens.smartcard.status import StatusError, meaning, tries_left
+from tokens.smartcard.apdu import commands, tlv
+from tokens.smartcard.apdu.encoding import ANY, MANY, Command, encoded, exchange
+from tokens.smartcard.apdu.status import StatusError, meaning, tries_left
 
 
 def sent(command: Command, *, extended: bool = True) -> list[str]:

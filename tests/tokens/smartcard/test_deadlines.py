@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 
-from tokens.smartcard.deadlines import Alarm
+from tokens.smartcard.readers.deadlines import Alarm
 
 
 def test_an_alarm_that_is_not_disarmed_goes_off_once_and_in_time() -> None:
@@ -46,7 +46,7 @@ def test_the_watching_thread_ends_with_the_last_alarm() -> None:
     # In a process of its own: other tests may have alarms of theirs.
     code = """
 import threading, time
-from tokens.smartcard.deadlines import Alarm
+from tokens.smartcard.readers.deadlines import Alarm
 Alarm(lambda: None).discard()
 deadline = time.monotonic() + 30
 while any(thread.name == "card deadlines" for thread in threading.enumerate()):

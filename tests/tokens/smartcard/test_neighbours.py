@@ -10,7 +10,7 @@ import pytest
 from tests.cards.fixtures import PutIn
 from tests.tokens.smartcard.rig import ANSWER, QUESTION, READER, answer, neighbour, opened, within
 from tokens.errors import TokenBusy
-from tokens.smartcard.channel import Channel
+from tokens.smartcard.readers.channel import Channel
 
 
 def test_a_card_that_another_program_holds_exclusively_is_busy_in_time(put_in: PutIn, pin: str) -> None:

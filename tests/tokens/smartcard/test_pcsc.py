@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 from tests.cards.daemon import Daemon
-from tokens.smartcard.pcsc import Context
+from tokens.smartcard.readers.pcsc import Context
 
 
 def test_connections_come_and_go_in_many_threads(pcscd: Daemon) -> None:

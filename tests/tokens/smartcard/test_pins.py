@@ -22,7 +22,7 @@ from tokens.errors import CardLost, PinLocked, PinNotPresented, PinRefused, PinS
 from tokens.events import DeviceEvent, Login, Outcome, subscribed
 from tokens.keys import PrivateKey
 from tokens.opening import open_key
-from tokens.refusals import RefusalMemory
+from tokens.pins.refusals import RefusalMemory
 from tokens.smartcard.profile_table import read_profile
 
 PROFILES = {"test": read_profile("test", AUTHENTICATION_CARD)}

@@ -70,7 +70,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 def said_by(daemon: Daemon, code: str) -> str:
     prelude = """
     from tokens.errors import TokenError
-    from tokens.smartcard.channel import Channel
+    from tokens.smartcard.readers.channel import Channel
     from tokens.smartcard.search import list_cards
     """
     done = subprocess.run(

@@ -14,9 +14,9 @@ from tests.softhsm import set_pin
 from tokens import open_key, open_secrets, trials
 from tokens.errors import NoSuchCard, NoSuchKey, PinRefused, SeveralCards, TokenBusy, UriError
 from tokens.secrets import Use
-from tokens.smartcard.channel import Channel
 from tokens.smartcard.check import card_info, check_card
 from tokens.smartcard.profile_table import read_profile
+from tokens.smartcard.readers.channel import Channel
 from tokens.smartcard.search import list_cards
 
 PROFILES = {"test": read_profile("test", AUTHENTICATION_CARD)}

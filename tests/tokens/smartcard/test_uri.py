@@ -13,9 +13,9 @@ from tokens.card_uri import CardUri
 from tokens.errors import NoSuchKey, UriError
 from tokens.opening import parse_uri
 from tokens.smartcard.key import find_key
-from tokens.smartcard.pinpad import pin_verify_structure
 from tokens.smartcard.profile_table import read_profile
 from tokens.smartcard.profiles import OPENPGP, PIV, Family, KeyUsage, PinProfile
+from tokens.smartcard.readers.pinpad import pin_verify_structure
 from tokens.uri import Pkcs11Uri
 
 

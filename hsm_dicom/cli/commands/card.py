@@ -1,0 +1,94 @@
+"""`hsm-dicom card`: which smart cards there are, what they say of themselves, and what they can really do."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from hsm_dicom.cli import exits
+from hsm_dicom.cli.options import Config, Json, Pin, Verbose
+
+app = typer.Typer(help="Smart cards: list, inspect and test them.", no_args_is_help=True)
+
+CardName = Annotated[
+    str,
+    typer.Argument(metavar="CARD", show_default=False, help="A card: URI, as hsm-dicom card list shows it."),
+]
+
+
+@app.command("list", epilog="Example: hsm-dicom card list")
+def list_cards(config: Config = None, json: Json = False, verbose: Verbose = False) -> None:
+    """List the readers, and the applications on the cards in them. No PIN is needed."""
+    from hsm_dicom.cli.context import configured
+    from hsm_dicom.cli.render import output
+    from hsm_dicom.cli.render.card_report import print_slot, slot_json
+    from tokens.smartcard.search import list_cards
+
+    with configured(config) as configuration:
+        slots = list_cards(configuration.cards)
+    if json:
+        output.write_json("card-list", {"readers": [slot_json(slot) for slot in slots]})
+        return
+    if not slots:
+        output.say("No card reader is present.")
+    for slot in slots:
+        print_slot(slot)
+
+
+@app.command("info", epilog="Example: hsm-dicom card info 'card:profile=piv'")
+def info(card: CardName, config: Config = None, json: Json = False, verbose: Verbose = False) -> None:
+    """Show what a card says of itself: PINs with the tries that are left, keys, secrets. No PIN is needed."""
+    from hsm_dicom.cli.context import configured
+    from hsm_dicom.cli.render import output
+    from hsm_dicom.cli.render.card_report import details_json, print_details
+    from tokens.smartcard.check import card_info
+
+    with configured(config) as configuration:
+        details = card_info(card, profiles=configuration.cards)
+    if json:
+        output.write_json("card-info", details_json(details))
+    else:
+        print_details(details)
+
+
+@app.command("check", epilog="Example: hsm-dicom card check 'card:profile=piv;key=9c' --pin prompt")
+def check(
+    card: CardName,
+    last_try: Annotated[
+        bool, typer.Option("--last-try", help="Present the PIN although one more wrong try locks the card.")
+    ] = False,
+    pin: Pin = None,
+    config: Config = None,
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Try a card out: its keys, or the one that is named, its secrets, its speed. Exit 0 only if DICOM can use it.
+
+    Signs with the keys and verifies what comes of it; nothing on the card is changed.
+    """
+    from hsm_dicom.cli.context import configured, named_pin, typed_pin
+    from hsm_dicom.cli.render import output
+    from hsm_dicom.cli.render.card_report import check_json, print_check
+    from hsm_dicom.config.devices import access_to_uri
+    from hsm_dicom.node.acceptance import serves
+    from tokens.card_uri import CardUri
+    from tokens.smartcard.check import check_card
+
+    with configured(config) as configuration:
+        access = access_to_uri(configuration, CardUri.parse(card), pin=named_pin(pin))
+        with output.working("Looking for the card", quiet=json) as tell:
+            result = check_card(
+                # The access has taken the PIN source out of the URI.
+                str(access.uri),
+                pin=access.pin or typed_pin(),
+                memory=access.memory,
+                last_try=last_try,
+                profiles=configuration.cards,
+                progress=tell,
+            )
+    if json:
+        output.write_json("card-check", check_json(result))
+    else:
+        print_check(result)
+    raise typer.Exit(exits.OK if serves(result) else exits.FAILED)

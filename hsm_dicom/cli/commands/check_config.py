@@ -1,0 +1,110 @@
+"""`hsm-dicom check-config`: everything that is wrong with a configuration, at once."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hsm_dicom.cli import exits
+from hsm_dicom.cli.options import Config, Json, Verbose, WarnDays
+
+if TYPE_CHECKING:
+    from hsm_dicom.node.check import ConfigurationReport
+
+EXAMPLE = "Example: hsm-dicom check-config --config /etc/hsm-dicom/config.toml"
+
+
+def check_config(
+    no_login: Annotated[
+        bool, typer.Option("--no-login", help="Present no PIN; keys on tokens are then not looked at.")
+    ] = False,
+    warn_days: WarnDays = 30,
+    config: Config = None,
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Check the configuration, and all that it names, at once.
+
+    That is: files and their rights, tokens, PINs, keys, certificates and their dates. Exit 0 if it can be used, 1 if
+    not. Each PIN is presented once, unless --no-login is given.
+    """
+    from hsm_dicom.cli.render import output
+    from hsm_dicom.config import find_configuration
+    from hsm_dicom.node.check import check_configuration
+
+    file = find_configuration(config)
+    if file is None:
+        raise typer.BadParameter(
+            "There is none: neither $HSM_DICOM_CONFIG nor ./hsm-dicom.toml nor /etc/hsm-dicom/config.toml.",
+            param_hint="--config",
+        )
+    with output.working("Reading the configuration", quiet=json) as tell:
+        report = check_configuration(file, log_in=not no_login, warning=timedelta(days=warn_days), progress=tell)
+    if json:
+        output.write_json("check-config", _report_json(report))
+    else:
+        _print_report(report)
+    raise typer.Exit(exits.OK if report.usable else exits.FAILED)
+
+
+def _print_report(report: ConfigurationReport) -> None:
+    from hsm_dicom.cli.render import output
+    from hsm_dicom.config import Severity
+
+    for problem in report.problems:
+        style = output.BAD if problem.severity is Severity.ERROR else output.UNSURE
+        output.say((output.shown(problem.place), "bold"))
+        output.say((problem.severity.value, style), f": {output.shown(problem.what)}", indent=2)
+        if problem.remedy:
+            output.say(output.shown(problem.remedy), indent=2)
+    if report.problems:
+        print()
+    for name in report.tokens:
+        output.outcome(True, f"Token {output.shown(name)} took its PIN.")
+    for identity in report.identities:
+        until = f"{identity.not_after:%Y-%m-%d}"
+        output.outcome(
+            True,
+            f"Identity {output.shown(identity.name)} is {output.shown(identity.subject)}, until {until}.",
+        )
+    for name, keys in report.secrets.items():
+        output.outcome(True, f"{output.shown(name)}: its devices hold {keys}.")
+    for name in report.not_looked_at:
+        output.say(("?", output.UNSURE), f" {output.shown(name)}: its keys were not looked at (no login).")
+    errors = sum(problem.severity is Severity.ERROR for problem in report.problems)
+    warnings = len(report.problems) - errors
+    verdict = "can be used" if report.usable else "cannot be used"
+    counts = f"{output.count(errors, 'error')}, {output.count(warnings, 'warning')}"
+    output.outcome(
+        report.usable,
+        f"{output.shown(str(report.file))} {verdict}: {counts}.",
+    )
+
+
+def _report_json(report: ConfigurationReport) -> dict[str, Any]:
+    from hsm_dicom.cli.render.output import timestamp
+
+    return {
+        "file": str(report.file),
+        "usable": report.usable,
+        "problems": [
+            {
+                "severity": problem.severity.value,
+                "file": str(problem.file),
+                "line": problem.line,
+                "key": problem.key or None,
+                "what": problem.what,
+                "remedy": problem.remedy or None,
+            }
+            for problem in report.problems
+        ],
+        "tokens": list(report.tokens),
+        "identities": [
+            {"name": identity.name, "subject": identity.subject, "not_after": timestamp(identity.not_after)}
+            for identity in report.identities
+        ],
+        "secrets": report.secrets,
+        "not_looked_at": list(report.not_looked_at),
+    }

@@ -1,0 +1,54 @@
+"""`hsm-dicom demo`: a token, a key, real images signed and verified, and refused after one byte was changed.
+
+Nothing outside one folder is touched, and no network. What is shown is done by the same calls that anybody can make:
+`story` reads like a program that uses this library.
+
+| module      | one idea                                                 |
+|-------------|----------------------------------------------------------|
+| `story`     | what is done, step by step                               |
+| `narrator`  | how it is told                                           |
+| `softhsm`   | a software HSM in a folder                               |
+| `authority` | a CA for demonstrations, its key in memory only          |
+"""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hsm_dicom.cli.options import Verbose
+
+EXAMPLE = "Example: hsm-dicom demo --dir ./demonstration"
+
+
+def demo(
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--dir",
+            metavar="FOLDER",
+            show_default=False,
+            help="Work in this new folder and keep it; else in a temporary one that is removed.",
+        ),
+    ] = None,
+    verbose: Verbose = False,
+) -> None:
+    """See it all work, in a few seconds.
+
+    SoftHSM plays the HSM; the sample images that pydicom ships are signed, verified, and refused once changed.
+    """
+    from hsm_dicom.cli.commands.demo.story import DemonstrationFailed, tell
+
+    with ExitStack() as stack:
+        if folder is None:
+            place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hsm-dicom-demo-")))
+        else:
+            if folder.exists() and any(folder.iterdir()):
+                raise DemonstrationFailed(f"{folder} is not empty; name a new folder for the demonstration.")
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            place = folder.resolve()
+        tell(place, kept=folder is not None)

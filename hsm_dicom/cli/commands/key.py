@@ -1,0 +1,399 @@
+"""`hsm-dicom key`: keys on a token, from the first to the last step of their life."""
+
+from __future__ import annotations
+
+import shlex
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hsm_dicom.cli.options import (
+    Config,
+    Confirmed,
+    Json,
+    KeyName,
+    KeyToDelete,
+    Module,
+    Pin,
+    TokenName,
+    Verbose,
+    WarnDays,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cryptography.x509 import Certificate
+
+    from hsm_dicom.errors import HsmDicomError
+    from tokens.pkcs11.connection import Connection
+    from tokens.pkcs11.objects import KeyName as NameOnToken
+    from tokens.uri import Pkcs11Uri
+
+app = typer.Typer(help="Keys on a token: generate, list, certify, delete them.", no_args_is_help=True)
+
+
+class KeyType(StrEnum):
+    """`tokens.pkcs11.ceremony.KeyKind`, here too so that --help need not load a driver."""
+
+    RSA_2048 = "rsa-2048"
+    RSA_3072 = "rsa-3072"
+    RSA_4096 = "rsa-4096"
+    P_256 = "p256"
+    P_384 = "p384"
+
+
+class KeyUsage(StrEnum):
+    """`tokens.pkcs11.ceremony.Usage`, likewise."""
+
+    SIGN = "sign"
+    TLS = "tls"
+    DECRYPT = "decrypt"
+
+
+Label = Annotated[str, typer.Option("--label", help="The key's name.", show_default=False)]
+KindAndSize = Annotated[KeyType, typer.Option("--type", help="Kind and size.")]
+UsageOfKey = Annotated[KeyUsage, typer.Option("--usage", help="The one thing that it is for.")]
+Id = Annotated[
+    str | None,
+    typer.Option("--id", metavar="HEX", help="Its id (CKA_ID); drawn at random unless given.", show_default=False),
+]
+AlwaysAuthenticate = Annotated[
+    bool, typer.Option("--always-authenticate", help="Have the token want the PIN for each use.")
+]
+Subject = Annotated[
+    str, typer.Option("--subject", metavar="NAME", help="As in RFC 4514: 'CN=CT 1,O=Radiology'.", show_default=False)
+]
+DnsNames = Annotated[
+    list[str] | None, typer.Option("--dns", metavar="NAME", help="A host name; may be repeated.", show_default=False)
+]
+IpAddresses = Annotated[
+    list[str] | None, typer.Option("--ip", metavar="ADDRESS", help="An address; may be repeated.", show_default=False)
+]
+UsageOfCertificate = Annotated[
+    KeyUsage | None,
+    typer.Option("--usage", help="What the certificate is for; else what the key can.", show_default=False),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", metavar="FILE", help="Where to write it; else standard output.", show_default=False),
+]
+CertificateFiles = Annotated[
+    list[Path],
+    typer.Argument(metavar="FILE...", help="The key's certificate first, then those above it.", show_default=False),
+]
+
+
+@app.command("generate", epilog="Example: hsm-dicom key generate 'pkcs11:token=CT%20room' --label node --type rsa-3072")
+def generate(
+    token: TokenName,
+    label: Label,
+    type: KindAndSize = KeyType.RSA_3072,
+    usage: UsageOfKey = KeyUsage.SIGN,
+    id: Id = None,
+    always_authenticate: AlwaysAuthenticate = False,
+    pin: Pin = None,
+    module: Module = None,
+    config: Config = None,
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Generate a key inside a token. Its private half never leaves it."""
+    from hsm_dicom.cli.context import configured, token_access
+    from hsm_dicom.cli.render import output
+    from hsm_dicom.cli.render.key_report import key_json
+    from hsm_dicom.cli.render.reference import Reference
+    from tokens.pkcs11.ceremony import KeyKind, Usage, generate_key
+
+    with configured(config) as configuration:
+        access = token_access(configuration, token, pin=pin, module=module)
+        with access.open() as connection:
+            connection.connect()
+            with output.working(f"Generating {type.value} in {connection.token.description}", quiet=json):
+                made = generate_key(
+                    connection,
+                    label,
+                    KeyKind(type.value),
+                    Usage(usage.value),
+                    key_id=_id(id),
+                    always_authenticate=always_authenticate,
+                )
+            known = Reference(configuration, access, connection.token, module, config)
+    if json:
+        output.write_json("key-generate", key_json(made) | {"uri": str(known.key_uri(made.name, [made.name]))})
+        return
+    output.outcome(True, f"Key {made.name} ({type.value}, for {usage.value}) is in {connection.token.description}.")
+    output.say("Ask for its certificate:")
+    word = known.key_word(made.name, [made.name])
+    output.say_verbatim(
+        f"hsm-dicom key csr {word} --subject 'CN=NAME,O=HOSPITAL' --out node.csr{known.options()}", indent=2
+    )
+
+
+@app.command("list", epilog="Example: hsm-dicom key list 'pkcs11:token=CT%20room' --pin prompt")
+def list_keys(
+    token: TokenName,
+    warn_days: WarnDays = 30,
+    pin: Pin = None,
+    module: Module = None,
+    config: Config = None,
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """List the private keys on a token, their certificates, and remarks on both."""
+    from hsm_dicom.cli.context import configured, token_access
+    from hsm_dicom.cli.render import output
+    from hsm_dicom.cli.render.key_report import key_json, print_key
+    from hsm_dicom.cli.render.reference import Reference
+    from tokens.pkcs11.ceremony import keys_of
+
+    warning = timedelta(days=warn_days)
+    with configured(config) as configuration:
+        access = token_access(configuration, token, pin=pin, module=module)
+        with access.open() as connection:
+            entries = keys_of(connection)
+            known = Reference(configuration, access, connection.token, module, config)
+    names = [entry.name for entry in entries]
+    if json:
+        keys = [key_json(entry, warning) | {"uri": str(known.key_uri(entry.name, names))} for entry in entries]
+        output.write_json("key-list", {"token": str(known.uri()), "keys": keys})
+        return
+    if not entries:
+        output.say(f"There is no private key on {output.shown(known.token.description)}. Make one:")
+        output.say_verbatim(f"hsm-dicom key generate {known.token_word()} --label NAME{known.options()}", indent=2)
+    for entry in entries:
+        print_key(entry, warning, known.key_word(entry.name, names))
+
+
+@app.command("csr", epilog="Example: hsm-dicom key csr node --subject 'CN=CT 1,O=Radiology' --dns ct1.example")
+def csr(
+    key: KeyName,
+    subject: Subject,
+    dns: DnsNames = None,
+    ip: IpAddresses = None,
+    usage: UsageOfCertificate = None,
+    out: Out = None,
+    pin: Pin = None,
+    module: Module = None,
+    config: Config = None,
+    verbose: Verbose = False,
+) -> None:
+    """Make a certificate request (PKCS #10), signed by the key itself.
+
+    A key that only decrypts (--usage decrypt) signs this request, and nothing else, by a decryption without padding.
+    Where its token does not offer that, hsm-dicom key public writes the public key for the CA.
+    """
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    from hsm_dicom.cli.context import configured, key_access
+    from hsm_dicom.cli.render import output
+    from hsm_dicom.cli.render.reference import repeated
+    from hsm_dicom.identity import NoRequestError
+    from tokens.csr import certificate_request
+    from tokens.errors import MechanismNotOffered
+    from tokens.pkcs11.ceremony import Usage
+
+    with configured(config) as configuration:
+        access, allowed = key_access(configuration, key, pin=pin, module=module)
+        with access.open_key(allowed) as opened:
+            decrypts_only = opened.device.attributes.sign is False
+            if usage is None:
+                usage = KeyUsage.DECRYPT if decrypts_only else KeyUsage.SIGN
+            try:
+                request = certificate_request(
+                    opened, subject, Usage(usage.value), dns_names=dns or (), ip_addresses=ip or ()
+                )
+            except MechanismNotOffered as error:
+                if not decrypts_only:
+                    raise
+                raise NoRequestError(
+                    f"{error} Write its public key with hsm-dicom key public '{key}' --out key.pem, and have the CA "
+                    "issue the certificate for that (openssl x509 -new -force_pubkey key.pem)."
+                ) from error
+    pem = request.public_bytes(Encoding.PEM)
+    if out is None:
+        typer.echo(pem.decode("ascii"), nl=False)
+        return
+    out.write_bytes(pem)
+    output.outcome(True, f"{output.shown(str(out))} asks for a certificate. When it was issued, store it:")
+    output.say_verbatim(
+        f"hsm-dicom key import-cert {shlex.quote(key)} CERTIFICATE.pem{repeated(pin, module, config)}", indent=2
+    )
+
+
+@app.command("public", epilog="Example: hsm-dicom key public node --out node.pub.pem")
+def public(
+    key: KeyName,
+    out: Out = None,
+    pin: Pin = None,
+    module: Module = None,
+    config: Config = None,
+    verbose: Verbose = False,
+) -> None:
+    """Write a key's public half as PEM, for a CA that issues a certificate without a request."""
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    from hsm_dicom.cli.context import configured, key_access
+    from hsm_dicom.cli.render import output
+
+    with configured(config) as configuration:
+        access, allowed = key_access(configuration, key, pin=pin, module=module)
+        with access.open_key(allowed) as opened:
+            pem = opened.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    if out is None:
+        typer.echo(pem.decode("ascii"), nl=False)
+        return
+    out.write_bytes(pem)
+    output.outcome(True, f"{output.shown(str(out))} holds the public key.")
+
+
+@app.command("import-cert", epilog="Example: hsm-dicom key import-cert node node.pem issuing-ca.pem")
+def import_cert(
+    key: KeyName,
+    files: CertificateFiles,
+    pin: Pin = None,
+    module: Module = None,
+    config: Config = None,
+    verbose: Verbose = False,
+) -> None:
+    """Store a key's certificate, and the chain above it, on the token. Refused unless it is for this very key."""
+    from hsm_dicom.cli.context import configured, key_access, on_token
+    from hsm_dicom.cli.render import output
+    from hsm_dicom.identity import expiry_remark, read_certificates
+    from tokens.pkcs11.certificates import import_certificates
+
+    certificates = [certificate for file in files for certificate in read_certificates(file)]
+    with configured(config) as configuration:
+        access = on_token(key_access(configuration, key, pin=pin, module=module)[0])
+        with access.open() as connection:
+            name = import_certificates(connection, access.uri, certificates)
+    subject = output.shown(certificates[0].subject.rfc4514_string())
+    above = f", with {len(certificates) - 1} above it" if len(certificates) > 1 else ""
+    output.outcome(True, f"The certificate of '{subject}' is stored with key {name}{above}.")
+    remark = expiry_remark(certificates[0])
+    if remark is not None:
+        output.say((output.shown(remark.sentence), output.UNSURE))
+
+
+@app.command("delete", epilog="Example: hsm-dicom key delete 'pkcs11:token=CT%20room;object=old'")
+def delete(
+    key: KeyToDelete,
+    yes: Confirmed = None,
+    pin: Pin = None,
+    module: Module = None,
+    config: Config = None,
+    verbose: Verbose = False,
+) -> None:
+    """Destroy a private key, with its public key and its certificates. This cannot be undone."""
+    from hsm_dicom.cli.confirmation import demand_confirmation
+    from hsm_dicom.cli.context import configured, key_access, on_token
+    from hsm_dicom.cli.render import output
+    from tokens.pkcs11.ceremony import delete_key
+    from tokens.uri import Pkcs11Uri
+
+    with configured(config) as configuration:
+        access = on_token(key_access(configuration, key, pin=pin, module=module)[0])
+        if access.uri.object is None and access.uri.id is None:
+            # Not even the only key of a token is destroyed because the token was named.
+            raise typer.BadParameter(
+                f"Name the key as well, with object= or id=; hsm-dicom key list '{key}' shows them.", param_hint="KEY"
+            )
+        with access.open() as connection:
+            name = _named_on(connection, access.uri)
+            asked = name.label or name.id.hex()
+            demand_confirmation(asked, yes, f"Key {name} on {connection.token.description} will be destroyed.")
+            # By its full name, so that what was confirmed is what goes.
+            delete_key(connection, Pkcs11Uri(object=name.label or None, id=name.id or None))
+    output.outcome(True, f"Key {name} and its certificates are gone.")
+
+
+@app.command("delete-cert", epilog="Example: hsm-dicom key delete-cert node --serial 1f2e")
+def delete_cert(
+    key: KeyName,
+    serial: Annotated[
+        str | None,
+        typer.Option(
+            "--serial",
+            metavar="HEX",
+            show_default=False,
+            help="The certificate's serial number, as key list shows it; not needed where there is one certificate.",
+        ),
+    ] = None,
+    yes: Annotated[
+        str | None,
+        typer.Option(
+            "--yes", metavar="SERIAL", show_default=False, help="Confirm without being asked, by its serial number."
+        ),
+    ] = None,
+    pin: Pin = None,
+    module: Module = None,
+    config: Config = None,
+    verbose: Verbose = False,
+) -> None:
+    """Delete one certificate of a key from the token: one that expired, was revoked, or was imported too early."""
+    from hsm_dicom.cli.confirmation import demand_confirmation
+    from hsm_dicom.cli.context import configured, key_access, on_token
+    from hsm_dicom.cli.render import output
+    from tokens.pkcs11.ceremony import keys_of
+    from tokens.pkcs11.certificates import delete_certificate
+    from tokens.uri import Pkcs11Uri
+
+    wanted = _serial(serial)
+    with configured(config) as configuration:
+        access = on_token(key_access(configuration, key, pin=pin, module=module)[0])
+        with access.open() as connection:
+            name = _named_on(connection, access.uri)
+            stored = [one for entry in keys_of(connection) if entry.name == name for one in entry.certificates]
+            chosen = [one for one in stored if wanted is None or one.serial_number == wanted]
+            if len(chosen) != 1:
+                raise _no_single_certificate(str(name), stored, chosen, serial)
+            number, subject = f"{chosen[0].serial_number:x}", chosen[0].subject.rfc4514_string()
+            demand_confirmation(number, yes, f"Certificate {number} of '{subject}' will be deleted.")
+            delete_certificate(connection, Pkcs11Uri(object=name.label or None, id=name.id or None), chosen[0])
+    output.outcome(True, f"Certificate {number} of '{output.shown(subject)}' is deleted; key {name} stays.")
+
+
+def _no_single_certificate(
+    name: str, stored: Sequence[Certificate], chosen: Sequence[Certificate], serial: str | None
+) -> HsmDicomError:
+    from hsm_dicom.identity import IdentityError
+
+    if not stored:
+        return IdentityError(f"Key {name} has no certificate on the token.")
+    listed = ", ".join(
+        f"{one.serial_number:x} (of '{one.subject.rfc4514_string()}', until {one.not_valid_after_utc:%Y-%m-%d})"
+        for one in stored
+    )
+    if chosen:
+        return IdentityError(f"Key {name} has {len(chosen)} certificates; name one with --serial: {listed}.")
+    return IdentityError(f"Key {name} has no certificate with serial number {serial}; it has: {listed}.")
+
+
+def _serial(text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        return int(text.replace(":", ""), 16)
+    except ValueError:
+        raise typer.BadParameter(
+            "The serial number must be hexadecimal, such as 1f2e.", param_hint="--serial"
+        ) from None
+
+
+def _named_on(connection: Connection, wanted: Pkcs11Uri) -> NameOnToken:
+    """Label and id of the one private key that a URI names."""
+    from tokens.pkcs11.ceremony import name_of_key
+
+    return name_of_key(connection, wanted)
+
+
+def _id(text: str | None) -> bytes | None:
+    if text is None:
+        return None
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        raise typer.BadParameter("The id must be hexadecimal, such as 01ab.", param_hint="--id") from None

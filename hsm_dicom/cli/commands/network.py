@@ -1,0 +1,266 @@
+"""`hsm-dicom echo`, `store` and `listen`: DICOM over TLS or ISCL with peers of the configuration."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hsm_dicom.cli import exits
+from hsm_dicom.cli.options import Config, Json, Pin, Verbose, listener_names, peer_names
+
+if TYPE_CHECKING:
+    from hsm_dicom.events import Event
+    from hsm_dicom.network.store import FileOutcome
+    from hsm_dicom.transport.port import ConnectionFacts
+
+ECHO_EXAMPLE = "Example: hsm-dicom echo pacs"
+STORE_EXAMPLE = "Example: hsm-dicom store pacs ct/"
+LISTEN_EXAMPLE = "Example: hsm-dicom listen main"
+
+PeerName = Annotated[
+    str,
+    typer.Argument(
+        metavar="PEER", show_default=False, autocompletion=peer_names, help="A peer: its NAME in the configuration."
+    ),
+]
+
+
+def echo(
+    peer: PeerName,
+    record: Annotated[
+        Path | None,
+        typer.Option(
+            "--record",
+            metavar="FILE",
+            show_default=False,
+            help="With ISCL: write every message on the line to a new file, for hsm-dicom iscl trace.",
+        ),
+    ] = None,
+    pin: Pin = None,
+    config: Config = None,
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Ask a peer whether it answers (C-ECHO), and show as whom and over what."""
+    from hsm_dicom.cli.context import configured, named_pin
+    from hsm_dicom.cli.recording import recorded
+    from hsm_dicom.cli.render import output
+    from hsm_dicom.network.echo import echo as ask
+    from hsm_dicom.node.configured import reaching
+
+    with (
+        configured(config) as configuration,
+        recorded(configuration, peer, record) as hooks,
+        reaching(configuration, peer, pin=named_pin(pin), hooks=hooks) as found,
+        output.working(f"Asking {peer}", quiet=json),
+    ):
+        result = ask(*found)
+    if json:
+        content = {
+            "peer": peer,
+            "done": result.done,
+            "status": result.status,
+            "seconds_to_associate": result.seconds_to_associate,
+            "seconds_to_answer": result.seconds_to_answer,
+            "connection": connection_json(result.facts),
+        }
+        output.write_json("echo", content)
+    else:
+        answered = f"{output.shown(peer)} answered in {result.seconds_to_answer * 1000:.0f} ms"
+        output.outcome(result.done, f"{answered} (status {result.status:04X}).")
+        print_connection(result.facts)
+    if not result.done:
+        raise typer.Exit(exits.FAILED)
+
+
+def store(
+    peer: PeerName,
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="DICOM files, or folders of them.", show_default=False)
+    ],
+    attempts: Annotated[
+        int,
+        typer.Option(
+            "--attempts", min=1, max=20, help="How many associations in a row may end without a file stored in them."
+        ),
+    ] = 3,
+    pin: Pin = None,
+    config: Config = None,
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Send files to a peer (C-STORE), byte for byte, so that signatures stay valid. Exit 0 only if it has them all."""
+    from hsm_dicom.cli.context import configured, named_pin
+    from hsm_dicom.cli.render import output
+    from hsm_dicom.network.store import expanded
+    from hsm_dicom.network.store import store as send
+    from hsm_dicom.node.configured import reaching
+
+    count = sum(1 for _ in expanded(files))
+    with (
+        configured(config) as configuration,
+        reaching(configuration, peer, pin=named_pin(pin)) as (found, transport, calling),
+        output.progress(f"Sending to {peer}", count, quiet=json) as advance,
+    ):
+
+        def tell(outcome: FileOutcome) -> None:
+            advance()
+            if json:
+                output.write_json("store", _outcome_json(outcome))
+            elif not outcome.done:
+                output.complain(str(outcome.path), outcome.sentence)
+
+        result = send(found, transport, calling, files, attempts=attempts, progress=tell)
+    sent = sum(outcome.done for outcome in result.outcomes)
+    failed = len(result.outcomes) - sent
+    if json:
+        content = {
+            "peer": peer,
+            "sent": sent,
+            "failed": failed,
+            "seconds": result.seconds,
+            "connection": connection_json(result.facts) if result.facts else None,
+        }
+        output.write_json("store-summary", content)
+    else:
+        left = f", {output.count(failed, 'file')} not" if failed else ""
+        output.outcome(not failed, f"{output.count(sent, 'file')} sent to {peer}{left}, in {result.seconds:.1f} s.")
+        if result.facts:
+            print_connection(result.facts)
+    if failed:
+        raise typer.Exit(exits.FAILED)
+
+
+def listen(
+    listener: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="LISTENER",
+            show_default=False,
+            autocompletion=listener_names,
+            help="Its NAME in the configuration; not needed where there is only one.",
+        ),
+    ] = None,
+    pin: Pin = None,
+    config: Config = None,
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Accept associations (C-ECHO, C-STORE) until SIGTERM or Ctrl-C; SIGHUP reads certificates and trust anew.
+
+    Each connection, association and instance is one line; with --json, one event.
+    """
+    import signal
+
+    from hsm_dicom.cli.context import configured, named_pin
+    from hsm_dicom.cli.render import output
+    from hsm_dicom.config import find_configuration
+    from hsm_dicom.config.devices import NotConfigured
+    from hsm_dicom.events import subscribed
+    from hsm_dicom.network.storage.signature_check import check_signatures
+    from hsm_dicom.node.configured import loader
+    from hsm_dicom.node.service import Service
+
+    file = find_configuration(config)
+    if file is None:
+        raise NotConfigured("Nothing says where to listen; write a configuration with [listeners.NAME].")
+    # Blocked before any thread begins, so that this one alone takes them.
+    signals = {signal.SIGHUP, signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    with (
+        configured(file),
+        subscribed(_teller(json)),
+        Service(loader(file, listener, pin=named_pin(pin)), check_signatures) as service,
+    ):
+        if not json:
+            _print_listening(service)
+        while signal.sigwait(signals) == signal.SIGHUP:
+            service.reload()
+    if not json:
+        output.say("No longer listening.")
+
+
+def _print_listening(service: Any) -> None:
+    from hsm_dicom.cli.render import output
+
+    settings, (host, port) = service.settings, service.address
+    profile = settings.legacy.profile if settings.legacy else settings.profile.name
+    tls = f"{profile}, {settings.authentication} authentication"
+    iscl = settings.iscl
+    if iscl is not None:
+        tls = f"ISCL in {tls}" if iscl.over_tls else "ISCL (retired)"
+    output.outcome(True, f"{settings.ae_title} listens on {host} port {port}.")
+    output.facts(
+        [
+            ("profile", tls),
+            ("peers", ", ".join(output.shown(peer.name) for peer in settings.peers) or "none: nobody may call"),
+            ("stores", str(settings.storage.folder) if settings.storage else "nothing; Verification only"),
+        ]
+    )
+
+
+def _teller(json: bool) -> Any:
+    """What tells of each event of the network."""
+    import sys
+    from datetime import UTC, datetime
+
+    from hsm_dicom.cli.render import output
+    from hsm_dicom.events import as_json
+    from hsm_dicom.iscl import IsclFailed, IsclReady
+    from hsm_dicom.transport.events import NetworkEvent
+
+    def tell(event: Event) -> None:
+        if not isinstance(event, NetworkEvent | IsclReady | IsclFailed):
+            return
+        if isinstance(event, IsclFailed) and not event.authenticated:
+            return  # a handshake that failed is told as a network event
+        if json:
+            sys.stdout.write(as_json(event, datetime.now(UTC)) + "\n")
+        else:
+            sys.stdout.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}  {output.shown(event.sentence)}\n")
+        sys.stdout.flush()
+
+    return tell
+
+
+def connection_json(facts: ConnectionFacts) -> dict[str, Any]:
+    """A connection for programs."""
+    certificate = facts.certificate
+    return {
+        "transport": facts.transport,
+        "profile": facts.profile,
+        "version": facts.version,
+        "suite": facts.suite,
+        "resumed": facts.resumed,
+        "subject": certificate.subject if certificate else None,
+        "serial": certificate.serial if certificate else None,
+        "spki_sha256": certificate.spki_sha256 if certificate else None,
+        "entity": facts.entity,
+        "algorithms": asdict(facts.algorithms) if facts.algorithms else None,
+    }
+
+
+def print_connection(facts: ConnectionFacts) -> None:
+    """A connection for people."""
+    from hsm_dicom.cli.render import output
+
+    rows = [("connection", f"{facts.version}, {facts.suite}"), ("profile", facts.profile)]
+    if facts.entity is not None:
+        rows = [("calls itself", output.shown(facts.entity)), *rows]
+    if facts.certificate:
+        rows = [("certificate", f"{facts.certificate.subject} (serial {facts.certificate.serial})"), *rows]
+    output.facts(rows)
+
+
+def _outcome_json(outcome: FileOutcome) -> dict[str, Any]:
+    return {
+        "file": str(outcome.path),
+        "sop_instance_uid": outcome.sop_instance_uid or None,
+        "done": outcome.done,
+        "status": outcome.status,
+        "sentence": outcome.sentence,
+        "attempts": outcome.attempts,
+    }

@@ -1,0 +1,328 @@
+"""`hsm-dicom secret`: the ceremony in which officers put the secrets of ISCL on a token, and what is there of them."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import ExitStack
+from enum import StrEnum
+from pathlib import Path
+from string import hexdigits
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hsm_dicom.cli.options import Config, Confirmed, Json, Module, Pin, TokenName, Verbose
+
+if TYPE_CHECKING:
+    from tokens.pkcs11.connection import Connection
+    from tokens.pkcs11.secret_keys.ceremony import SecretEntry
+
+app = typer.Typer(
+    help="Secrets of ISCL on a token: import, generate, list, delete them. "
+    "A URI with object=PREFIX means those whose labels begin so.",
+    no_args_is_help=True,
+)
+
+
+class SecretUse(StrEnum):
+    """`tokens.secrets.Use`, here too so that --help need not load a driver."""
+
+    AUTHENTICATION = "authentication"
+    ENCRYPTION = "encryption"
+
+
+class Direction(StrEnum):
+    """Which half of an authentication a key may do."""
+
+    BOTH = "both"
+    ANSWER = "answer"
+    VERIFY = "verify"
+
+
+UseOption = Annotated[SecretUse, typer.Option("--use", help="What it is for.", show_default=False)]
+IndexOption = Annotated[int, typer.Option("--index", min=1, max=8, help="Its number in ISCL.", show_default=False)]
+DirectionOption = Annotated[
+    Direction,
+    typer.Option("--direction", help="Let an authentication key only answer challenges, or only verify answers."),
+]
+ComponentSources = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--component",
+        metavar="SOURCE",
+        show_default=False,
+        help="Where a component comes from: prompt, file:PATH or fd:N. Two or three; else two are typed.",
+    ),
+]
+CheckValue = Annotated[
+    str | None,
+    typer.Option(
+        "--check-value",
+        metavar="HEX",
+        show_default=False,
+        help="The check value that the key must have; else it is shown and asked about on the terminal.",
+    ),
+]
+ComponentCount = Annotated[int, typer.Option("--components", min=2, max=3, help="For how many officers.")]
+ComponentFiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--out",
+        "-o",
+        metavar="FILE",
+        show_default=False,
+        help="Write a component here instead of showing it; once for each.",
+    ),
+]
+
+
+@app.command(
+    "import", epilog="Example: hsm-dicom secret import 'pkcs11:token=CT%20room' --use authentication --index 1"
+)
+def import_(
+    token: TokenName,
+    use: UseOption,
+    index: IndexOption,
+    component: ComponentSources = None,
+    check_value: CheckValue = None,
+    direction: DirectionOption = Direction.BOTH,
+    pin: Pin = None,
+    module: Module = None,
+    config: Config = None,
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Put a secret on a token, from components that different officers type. None of them is echoed or kept."""
+    from hsm_dicom.cli.components import component_source, components_from, tell_check_value, wipe
+    from hsm_dicom.cli.context import configured, token_access
+    from tokens.algorithms.des_keys import combined, require_strong
+
+    named = component or ["prompt", "prompt"]
+    if len(named) not in (2, 3):
+        raise typer.BadParameter("A secret has two or three components.", param_hint="--component")
+    expected = _hexadecimal(check_value)
+    _demand_sensible(use, direction)
+    _demand_somebody_to_ask(component, check_value)
+    sources = [component_source(source) for source in named]
+    with configured(config) as configuration:
+        access = token_access(configuration, token, pin=pin, module=module)
+        with access.open() as connection:
+            # A PIN that is refused, or an index in use, is said before anybody types a component.
+            _demand_free(connection, use, index, access.uri.object)
+            with components_from(sources) as components:
+                key = combined(components)
+                try:
+                    require_strong(key)
+                    tell_check_value("The key", key)
+                    _demand_agreement(key, expected)
+                    entry = _import(connection, use, index, key, access.uri.object, direction)
+                finally:
+                    wipe(key)
+            _tell("secret-import", entry, connection.token.description, json)
+
+
+@app.command(
+    "generate", epilog="Example: hsm-dicom secret generate 'pkcs11:token=CT%20room' --use encryption --index 1"
+)
+def generate(
+    token: TokenName,
+    use: UseOption,
+    index: IndexOption,
+    components: ComponentCount = 2,
+    out: ComponentFiles = None,
+    direction: DirectionOption = Direction.BOTH,
+    pin: Pin = None,
+    module: Module = None,
+    config: Config = None,
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Draw a secret from the token's random generator, show its components to the officers, and import it."""
+    from hsm_dicom.cli.components import show_to_officers, tell_check_value, wipe, written_to
+    from hsm_dicom.cli.context import configured, token_access
+    from tokens.algorithms.des_keys import combined, require_strong
+
+    files = out or []
+    if files and len(set(files)) != components:
+        raise typer.BadParameter(f"Name {components} different files, one a component.", param_hint="--out")
+    if not files and not sys.stdin.isatty():
+        raise typer.BadParameter("Without a terminal to show components on, name files for them.", param_hint="--out")
+    _demand_sensible(use, direction)
+    with configured(config) as configuration:
+        access = token_access(configuration, token, pin=pin, module=module)
+        with access.open() as connection:
+            _demand_free(connection, use, index, access.uri.object)
+            drawn = [_drawn(connection) for _ in range(components)]
+            key = combined(drawn)
+            try:
+                require_strong(key)
+                with ExitStack() as kept:
+                    if files:
+                        kept.enter_context(written_to(files, drawn))
+                    else:
+                        show_to_officers(drawn)
+                    tell_check_value("The key", key)
+                    entry = _import(connection, use, index, key, access.uri.object, direction)
+            finally:
+                for octets in (key, *drawn):
+                    wipe(octets)
+            _tell("secret-generate", entry, connection.token.description, json)
+
+
+@app.command("list", epilog="Example: hsm-dicom secret list 'pkcs11:token=CT%20room' --pin prompt")
+def list_secrets(
+    token: TokenName,
+    pin: Pin = None,
+    module: Module = None,
+    config: Config = None,
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """List the secrets on a token with their check values, and remarks on them."""
+    from hsm_dicom.cli.context import configured, token_access
+    from hsm_dicom.cli.render import output
+    from hsm_dicom.cli.render.reference import Reference
+    from hsm_dicom.cli.render.secret_report import print_secret, secret_json
+    from tokens.pkcs11.secret_keys.ceremony import list_secrets
+
+    with configured(config) as configuration:
+        access = token_access(configuration, token, pin=pin, module=module)
+        with access.open() as connection:
+            entries = list_secrets(connection, access.uri.object)
+            known = Reference(configuration, access, connection.token, module, config)
+    if json:
+        content = {"token": str(known.uri()), "secrets": [secret_json(entry) for entry in entries]}
+        output.write_json("secret-list", content)
+        return
+    if not entries:
+        output.say(f"There is no secret on {output.shown(known.token.description)}. Import one:")
+        command = f"hsm-dicom secret import {known.token_word()} --use authentication --index 1{known.options()}"
+        output.say_verbatim(command, indent=2)
+    for entry in entries:
+        print_secret(entry)
+
+
+@app.command("delete", epilog="Example: hsm-dicom secret delete 'pkcs11:token=CT%20room' --use encryption --index 1")
+def delete(
+    token: TokenName,
+    use: UseOption,
+    index: IndexOption,
+    yes: Confirmed = None,
+    pin: Pin = None,
+    module: Module = None,
+    config: Config = None,
+    verbose: Verbose = False,
+) -> None:
+    """Destroy a secret on a token. This cannot be undone."""
+    from hsm_dicom.cli.confirmation import demand_confirmation
+    from hsm_dicom.cli.context import configured, token_access
+    from hsm_dicom.cli.render import output
+    from tokens.pkcs11.secret_keys.ceremony import delete_secret
+    from tokens.pkcs11.secret_keys.objects import DEFAULT_PREFIX, find_secret, label_of
+    from tokens.secrets import Use
+
+    with configured(config) as configuration:
+        access = token_access(configuration, token, pin=pin, module=module)
+        with access.open() as connection:
+            prefix = access.uri.object or DEFAULT_PREFIX
+            label = label_of(prefix, Use(use.value), index)
+            description = connection.token.description
+            connection.run(lambda worker: find_secret(worker.session, label, description), "find a secret")
+            demand_confirmation(label, yes, f"Secret '{label}' on {description} will be destroyed.")
+            delete_secret(connection, Use(use.value), index, prefix=prefix)
+    output.outcome(True, f"Secret '{output.shown(label)}' is gone.")
+
+
+def _demand_free(connection: Connection, use: SecretUse, index: int, prefix: str | None) -> None:
+    """Raise `CeremonyError` if there is such a secret, before officers give or take components in vain."""
+    from tokens.errors import CeremonyError
+    from tokens.pkcs11.secret_keys.ceremony import list_secrets
+
+    for entry in list_secrets(connection, prefix):
+        if (entry.use.value, entry.index) == (use.value, index):
+            raise CeremonyError(
+                f"Secret '{entry.info.label}' is there already; delete it first, or take another index."
+            )
+
+
+def _drawn(connection: Connection) -> bytearray:
+    """A component from the token's random generator (C_GenerateRandom), its parity odd."""
+    from tokens.algorithms.des_keys import KEY_LENGTH, set_odd_parity
+
+    component = connection.run(
+        lambda worker: bytearray(worker.session.generate_random(8 * KEY_LENGTH)), "draw a random number"
+    )
+    set_odd_parity(component)
+    return component
+
+
+def _import(
+    connection: Connection, use: SecretUse, index: int, key: bytearray, prefix: str | None, direction: Direction
+) -> SecretEntry:
+    from tokens.pkcs11.secret_keys.ceremony import import_secret
+    from tokens.secrets import Use
+
+    return import_secret(
+        connection,
+        Use(use.value),
+        index,
+        key,
+        prefix=prefix,
+        answers=direction is not Direction.VERIFY,
+        verifies=direction is not Direction.ANSWER,
+    )
+
+
+def _demand_sensible(use: SecretUse, direction: Direction) -> None:
+    if use is SecretUse.ENCRYPTION and direction is not Direction.BOTH:
+        raise typer.BadParameter("Only an authentication key has a direction.", param_hint="--direction")
+
+
+def _demand_somebody_to_ask(component: list[str] | None, check_value: str | None) -> None:
+    """A key that nobody compared is not imported: a typing error would only show when the peer refuses us."""
+    if sys.stdin.isatty():
+        return
+    if component is None or "prompt" in component:
+        raise typer.BadParameter("Without a terminal to type components on, name files.", param_hint="--component")
+    if check_value is None:
+        raise typer.BadParameter(
+            "Without a terminal on which officers confirm it, say which check value the key must have.",
+            param_hint="--check-value",
+        )
+
+
+def _demand_agreement(key: bytearray, expected: bytes | None) -> None:
+    """Let officers compare check values before the key is on the token. Raises `NotConfirmed`."""
+    from hsm_dicom.cli.components import shown_check_value
+    from hsm_dicom.cli.confirmation import NotConfirmed
+    from tokens.algorithms.des_keys import check_value
+
+    if expected is not None:
+        if check_value(key) != expected:
+            raise NotConfirmed(f"The key's check value is not {shown_check_value(expected)}: nothing was imported.")
+    elif not typer.confirm("Are all check values right?", err=True):
+        raise NotConfirmed("A check value was not right: nothing was imported.")
+
+
+def _hexadecimal(check_value: str | None) -> bytes | None:
+    if check_value is None:
+        return None
+    if len(check_value) != 6 or not set(check_value) <= set(hexdigits):
+        # Not repeated: what stands there by mistake may be a component.
+        raise typer.BadParameter("A check value is 6 hexadecimal digits, such as D5D44F.", param_hint="--check-value")
+    return bytes.fromhex(check_value)
+
+
+def _tell(kind: str, entry: SecretEntry, description: str, json: bool) -> None:
+    from hsm_dicom.cli.components import shown_check_value
+    from hsm_dicom.cli.render import output
+    from hsm_dicom.cli.render.secret_report import secret_json, uses
+
+    if json:
+        output.write_json(kind, secret_json(entry))
+        return
+    output.outcome(
+        True,
+        f"Secret '{output.shown(entry.info.label)}' is on {output.shown(description)}: {entry.info.form.name}, "
+        f"{uses(entry)}, check value {shown_check_value(entry.check_value)}.",
+    )

@@ -1,0 +1,207 @@
+"""`hsm-dicom tls`: what the profiles demand and what is offered of them here; what a server offers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hsm_dicom.cli import exits
+from hsm_dicom.cli.options import Config, Json, Verbose
+
+if TYPE_CHECKING:
+    from hsm_dicom.tls import ProfileReport
+    from hsm_dicom.tls.legacy import LegacyProfile
+    from hsm_dicom.tls.probe import ProbeResult
+    from hsm_dicom.trust import Verifier
+
+app = typer.Typer(help="TLS: the profiles of PS3.15, and what a server offers.", no_args_is_help=True)
+
+
+@app.command("profiles", epilog="Example: hsm-dicom tls profiles")
+def profiles(json: Json = False, verbose: Verbose = False) -> None:
+    """List the TLS profiles, what each demands, and what of it the OpenSSL of this machine does not offer."""
+    from hsm_dicom.cli.render import output
+    from hsm_dicom.tls import reports
+    from hsm_dicom.tls.legacy import PROFILES as RETIRED
+
+    if json:
+        content = {
+            "profiles": [_profile_json(report) for report in reports()],
+            "legacy": [_legacy_json(profile) for profile in RETIRED.values()],
+        }
+        output.write_json("tls-profiles", content)
+        return
+    for report in reports():
+        _print_profile(report)
+    output.say(("Only through a legacy opening, with a reason and an end date", "bold"))
+    for profile in RETIRED.values():
+        output.say(profile.name, indent=2)
+        rows = [("clause", profile.clause), ("suites", ", ".join(suite.name for suite in profile.suites))]
+        output.facts([*rows, ("beware", profile.warning)], indent=4)
+
+
+@app.command("probe", epilog="Example: hsm-dicom tls probe pacs.example:2762")
+def probe(
+    address: Annotated[
+        str, typer.Argument(metavar="HOST:PORT", show_default=False, help="A server; port 2762 unless it is named.")
+    ],
+    profile: Annotated[
+        str | None,
+        typer.Option("--profile", metavar="NAME", show_default=False, help="By which profile to judge; tls profiles."),
+    ] = None,
+    trust: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--trust",
+            metavar="FILE",
+            show_default=False,
+            help="CA certificates to judge its chain by; else those of the configuration. Repeatable.",
+        ),
+    ] = None,
+    config: Config = None,
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Show what a server offers, its certificates, and what a profile thinks of both. Exit 0 if we would connect.
+
+    Nothing of ours is shown to it, and no DICOM is spoken.
+    """
+    from hsm_dicom.cli.context import configured
+    from hsm_dicom.cli.render import output
+    from hsm_dicom.tls import DEFAULT, profile_named
+    from hsm_dicom.tls.probe import probe as look
+
+    host, port = _host_and_port(address)
+    with configured(config) as configuration:
+        verifier = _verifier(configuration, trust or [])
+    with output.working(f"Probing {host} port {port}", quiet=json):
+        found = look(host, port, verifier=verifier, profile=profile_named(profile) if profile else DEFAULT)
+    if json:
+        output.write_json("tls-probe", _probe_json(found))
+    else:
+        _print_probe(found)
+    if not found.acceptable:
+        raise typer.Exit(exits.FAILED)
+
+
+def _verifier(configuration: Any, trust: list[Path]) -> Verifier | None:
+    from hsm_dicom.node.configured import verifier
+    from hsm_dicom.trust import TrustStore
+    from hsm_dicom.trust import Verifier as Judge
+
+    if trust:
+        return Judge(TrustStore.from_files(trust))
+    return verifier(configuration) if configuration.trust.anchors else None
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    from hsm_dicom.network.settings import DICOM_TLS_PORT
+
+    host, colon, port = address.rpartition(":")
+    if not colon or (":" in host and not host.startswith("[")):
+        return address.strip("[]"), DICOM_TLS_PORT
+    if not port.isdigit() or not 0 < int(port) < 65536:
+        raise typer.BadParameter("Write it like pacs.example:2762.", param_hint="HOST:PORT")
+    return host.strip("[]"), int(port)
+
+
+def _print_profile(report: ProfileReport) -> None:
+    from hsm_dicom.cli.render import output
+
+    profile = report.profile
+    output.say((profile.name, "bold"), f"  {profile.clause}, {profile.status}")
+    versions = sorted({profile.minimum_version.name, profile.maximum_version.name})
+    keys = profile.algorithms
+    rows = [
+        ("versions", " to ".join(name.replace("v", " ").replace("_", ".") for name in versions)),
+        ("suites", ", ".join(suite.name for suite in report.offered)),
+        ("groups", ", ".join(profile.groups)),
+        ("keys", f"RSA from {keys.minimum_rsa_bits} bits, {', '.join(sorted(keys.curves))}"),
+        ("order", "the server's" if profile.server_order else "the client's"),
+    ]
+    output.facts([*rows, *(("not so", shortfall) for shortfall in report.shortfalls)])
+
+
+def _profile_json(report: ProfileReport) -> dict[str, Any]:
+    profile = report.profile
+    return {
+        "name": profile.name,
+        "title": profile.title,
+        "clause": profile.clause,
+        "status": profile.status,
+        "minimum_version": profile.minimum_version.name,
+        "maximum_version": profile.maximum_version.name,
+        "suites": [suite.name for suite in profile.suites],
+        "required": [suite.name for suite in profile.required],
+        "offered": [suite.name for suite in report.offered],
+        "groups": list(profile.groups),
+        "signature_algorithms": list(profile.signature_algorithms),
+        "minimum_rsa_bits": profile.algorithms.minimum_rsa_bits,
+        "minimum_dh_bits": profile.minimum_dh_bits,
+        "curves": sorted(profile.algorithms.curves),
+        "server_order": profile.server_order,
+        "shortfalls": list(report.shortfalls),
+    }
+
+
+def _legacy_json(profile: LegacyProfile) -> dict[str, Any]:
+    return {
+        "name": profile.name,
+        "title": profile.title,
+        "clause": profile.clause,
+        "suites": [suite.name for suite in profile.suites],
+        "warning": profile.warning,
+    }
+
+
+def _print_probe(found: ProbeResult) -> None:
+    from hsm_dicom.cli.render import output
+
+    for offer in found.offers:
+        order = "its own order" if offer.server_order else "the client's order"
+        output.say((offer.version, "bold"), f"  {order}")
+        for suite in offer.suites:
+            output.say(suite, indent=2)
+    for number, certificate in enumerate(found.chain):
+        output.say(("certificate" if number == 0 else "issuer", "bold"), f"  {certificate.subject}")
+        names = ", ".join((*certificate.dns_names, *certificate.ip_addresses))
+        rows = [("serial", certificate.serial), ("names", names)] if number == 0 else [("serial", certificate.serial)]
+        output.facts([*rows, ("pin", certificate.spki_sha256)])
+    if found.wants_certificate is not None:
+        wants = "wants" if found.wants_certificate else "does not want"
+        output.say(f"It {wants} a certificate of its clients.")
+    for remark in found.remarks:
+        output.outcome(False, output.shown(remark))
+    judged = "" if found.verdict else " Its certificate was not judged: no trusted CA is named."
+    verdict = f"We would connect under {found.profile}." if found.acceptable else f"Not under {found.profile}."
+    output.outcome(found.acceptable, verdict + judged)
+
+
+def _probe_json(found: ProbeResult) -> dict[str, Any]:
+    return {
+        "host": found.host,
+        "port": found.port,
+        "profile": found.profile,
+        "acceptable": found.acceptable,
+        "offers": [
+            {"version": offer.version, "suites": list(offer.suites), "server_order": offer.server_order}
+            for offer in found.offers
+        ],
+        "chain": [
+            {
+                "subject": certificate.subject,
+                "issuer": certificate.issuer,
+                "serial": certificate.serial,
+                "dns_names": list(certificate.dns_names),
+                "ip_addresses": list(certificate.ip_addresses),
+                "spki_sha256": certificate.spki_sha256,
+            }
+            for certificate in found.chain
+        ],
+        "name_fits": found.name_fits,
+        "wants_certificate": found.wants_certificate,
+        "trusted": found.verdict.trusted if found.verdict else None,
+        "remarks": list(found.remarks),
+    }

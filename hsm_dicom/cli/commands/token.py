@@ -1,0 +1,333 @@
+"""`hsm-dicom token`: what tokens there are, what they can do, and their PINs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hsm_dicom.cli import exits
+from hsm_dicom.cli.options import Config, Confirmed, Json, Module, Pin, SoPin, TokenName, Verbose, token_names
+from hsm_dicom.errors import HsmDicomError
+
+if TYPE_CHECKING:
+    from hsm_dicom.config import Configuration
+    from tokens.pins.refusals import Device
+
+app = typer.Typer(help="Tokens: list, inspect, initialise, test them, and their PINs.", no_args_is_help=True)
+
+
+class NothingRemembered(HsmDicomError):
+    """There is no refused PIN to forget."""
+
+
+@app.command("list", epilog="Example: hsm-dicom token list --module /usr/lib/softhsm/libsofthsm2.so")
+def list_tokens(module: Module = None, config: Config = None, json: Json = False, verbose: Verbose = False) -> None:
+    """List the tokens of a module, or of all modules that the configuration names. No PIN is needed."""
+    from hsm_dicom.cli.context import configured
+    from hsm_dicom.cli.render import output
+    from hsm_dicom.cli.render.token_report import print_token, token_json
+    from hsm_dicom.config.devices import configured_modules, demand_safe
+    from tokens.pkcs11.module import load_module
+    from tokens.pkcs11.search import look
+
+    with configured(config) as configuration:
+        modules = {module: None} if module is not None else configured_modules(configuration)
+        if module is None:
+            for path in modules:
+                demand_safe(path)
+        if not modules:
+            raise typer.BadParameter("Name a PKCS#11 module, or tokens in the configuration.", param_hint="--module")
+        listings = {path: look(load_module(path, init)) for path, init in modules.items()}
+    tokens = [found.info for listing in listings.values() for found in listing.tokens]
+    failures = [(path, failure) for path, listing in listings.items() for failure in listing.failures]
+    if json:
+        unreadable = [{"module": str(path), "slot": f.slot_id, "error": f.reason} for path, f in failures]
+        output.write_json(
+            "token-list", {"tokens": [token_json(token) for token in tokens], "unreadable_slots": unreadable}
+        )
+        return
+    if not tokens:
+        output.say("No token is present.")
+    for token in tokens:
+        print_token(token)
+    for path, failure in failures:
+        output.say((f"What is in {failure.description} of {path} could not be read.", output.UNSURE))
+
+
+@app.command("info", epilog="Example: hsm-dicom token info 'pkcs11:token=CT%20room'")
+def info(
+    token: TokenName, module: Module = None, config: Config = None, json: Json = False, verbose: Verbose = False
+) -> None:
+    """Show what one token says of itself, and what is remembered of it. No PIN is needed."""
+    from hsm_dicom.cli.context import configured, token_access
+    from hsm_dicom.cli.render import output
+    from hsm_dicom.cli.render.token_report import pin_states, token_json
+    from tokens.pkcs11.login import device_name
+    from tokens.pkcs11.search import find_token
+
+    with configured(config) as configuration:
+        access = token_access(configuration, token, pin=None, module=module)
+        owner = access.module()
+        found = find_token(owner, access.uri).info
+        refusals = access.memory.refusals(device_name(found))
+    if json:
+        content = token_json(found) | {
+            "module_description": owner.description,
+            "refused_pins": [
+                {"role": r.role, "when": output.timestamp(r.when), "unclear": r.unclear} for r in refusals
+            ],
+        }
+        output.write_json("token-info", content)
+        return
+    output.say((output.shown(found.label), "bold"))
+    rows = [
+        ("serial", found.serial),
+        ("manufacturer", output.shown(found.manufacturer)),
+        ("model", output.shown(found.model)),
+        ("slot", f"{found.slot_id}: {output.shown(found.slot_description)}"),
+        ("module", str(found.module_path)),
+        ("", output.shown(owner.description)),
+    ]
+    rows += [("PIN", state) for state in pin_states(found)]
+    for refusal in refusals:
+        when = f"{refusal.when:%Y-%m-%d %H:%M} UTC"
+        means = "the token failed during the login" if refusal.unclear else "it is not presented again"
+        rows.append(("unclear" if refusal.unclear else "refused", f"{_a_pin(refusal.role)} on {when}; {means}"))
+    output.facts(rows)
+    output.say_verbatim(str(found.uri), indent=2, style=output.QUIET)
+
+
+@app.command("init", epilog="Example: hsm-dicom token init --module /usr/lib/softhsm/libsofthsm2.so --label 'CT room'")
+def init(
+    label: Annotated[str, typer.Option("--label", help="The token's name, 1 to 32 bytes.", show_default=False)],
+    so_pin: SoPin = "prompt",
+    pin: Annotated[
+        str, typer.Option("--pin", metavar="SOURCE", help="Where the new user PIN comes from; as for --so-pin.")
+    ] = "prompt",
+    erase: Annotated[
+        str | None,
+        typer.Option(
+            "--erase",
+            metavar="TOKEN",
+            show_default=False,
+            help="Erase this token, with all its keys, instead of taking an uninitialised one.",
+        ),
+    ] = None,
+    yes: Confirmed = None,
+    module: Module = None,
+    config: Config = None,
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Initialise a token: its label, the security officer's PIN and the user's PIN."""
+    from hsm_dicom.cli.confirmation import demand_confirmation
+    from hsm_dicom.cli.context import configured, token_access
+    from hsm_dicom.cli.pin_sources import named_source, new_pin_source
+    from hsm_dicom.cli.render import output
+    from hsm_dicom.cli.render.reference import Reference
+    from hsm_dicom.cli.render.token_report import token_json
+    from hsm_dicom.config import access_to
+    from tokens.errors import sentence_case
+    from tokens.pkcs11.officer import find_token_to_erase, initialise_token
+    from tokens.uri import Pkcs11Uri
+
+    officer = new_pin_source(so_pin, "--so-pin") if erase is None else named_source(so_pin, "--so-pin")
+    user = new_pin_source(pin, "--pin")
+    with configured(config) as configuration:
+        access = token_access(configuration, erase or str(Pkcs11Uri(token=label)), pin=None, module=module)
+        owner = access.module()
+        old = None
+        if erase is not None:
+            old = find_token_to_erase(owner, access.uri).info
+            asked = old.label or f"slot {old.slot_id}"
+            demand_confirmation(asked, yes, f"All keys on {old.description} will be destroyed.")
+        made = initialise_token(
+            owner,
+            label,
+            officer,
+            user,
+            memory=access.memory,
+            erase=replace(old.uri, slot_id=old.slot_id) if old else None,
+        )
+    if json:
+        output.write_json("token-init", token_json(made))
+        return
+    output.outcome(True, f"{sentence_case(made.description)} is initialised. Make a key in it:")
+    again = access_to(configuration, made.uri)
+    if again.pin is None and pin != "prompt":
+        again = replace(again, pin=user)
+    known = Reference(configuration, again, made, module, config)
+    output.say_verbatim(f"hsm-dicom key generate {known.token_word()} --label NAME{known.options()}", indent=2)
+
+
+@app.command("check", epilog="Example: hsm-dicom token check 'pkcs11:token=CT%20room' --pin prompt")
+def check(
+    token: TokenName,
+    iscl: Annotated[
+        bool, typer.Option("--iscl", help="Try ISCL's secrets even where one key is named; exit 0 only if they work.")
+    ] = False,
+    pin: Pin = None,
+    module: Module = None,
+    config: Config = None,
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Test a token: its mechanisms, the policy on its keys, its speed. Exit 0 only if DICOM will work.
+
+    Signs with the keys on the token (with temporary ones, if it has none). What it does for ISCL is tried with
+    temporary secrets, and does not change the exit status unless --iscl is given. Nothing is left behind.
+    """
+    from hsm_dicom.cli.context import configured, token_access
+    from hsm_dicom.cli.render import output
+    from hsm_dicom.cli.render.token_report import check_json, print_check
+    from hsm_dicom.node.acceptance import dicom_ready, iscl_verdict
+    from tokens.pkcs11.check import check_token
+    from tokens.policy import KeyPolicy
+
+    with configured(config) as configuration:
+        access = token_access(configuration, token, pin=pin, module=module)
+        with access.open() as connection:
+            connection.connect()
+            with output.working("Logged in", quiet=json) as tell:
+                result = check_token(connection, access.uri, KeyPolicy(), tell, secrets=iscl or None)
+    if json:
+        output.write_json("token-check", check_json(result))
+    else:
+        print_check(result)
+    iscl_wanting = iscl and result.secrets is not None and not iscl_verdict(result.secrets).ready
+    raise typer.Exit(exits.OK if dicom_ready(result) and not iscl_wanting else exits.FAILED)
+
+
+@app.command("login", epilog="Example: hsm-dicom token login 'pkcs11:token=CT%20room' --pin prompt")
+def login(
+    token: TokenName,
+    last_try: Annotated[
+        bool, typer.Option("--last-try", help="Present the PIN although one more wrong try locks the token.")
+    ] = False,
+    pin: Pin = None,
+    module: Module = None,
+    config: Config = None,
+    verbose: Verbose = False,
+) -> None:
+    """Log in once by hand, which resets a token's counter of wrong PINs."""
+    from hsm_dicom.cli.context import configured, token_access
+    from hsm_dicom.cli.render import output
+    from tokens.errors import sentence_case
+
+    with configured(config) as configuration:
+        access = token_access(configuration, token, pin=pin, module=module, last_try=last_try)
+        with access.open() as connection:
+            connection.connect()
+            output.outcome(True, f"{sentence_case(connection.token.description)} took the PIN.")
+
+
+@app.command("forgive", epilog="Example: hsm-dicom token forgive 'pkcs11:token=CT%20room'")
+def forgive(
+    token: Annotated[
+        str,
+        typer.Argument(
+            metavar="TOKEN",
+            show_default=False,
+            autocompletion=token_names,
+            help="A token: its NAME in the configuration, or a pkcs11: URI. Or a serial number, of a card too.",
+        ),
+    ],
+    module: Module = None,
+    config: Config = None,
+    verbose: Verbose = False,
+) -> None:
+    """Forget which PINs a token refused, so that they are presented again. For the security officer."""
+    from hsm_dicom.cli.context import configured
+    from hsm_dicom.cli.render import output
+    from tokens.pins.refusals import RefusalMemory
+
+    with configured(config) as configuration:
+        memory = RefusalMemory(configuration.state.folder)
+        named = token in configuration.tokens or token.lower().startswith("pkcs11:")
+        device = _device(configuration, token, module) if named else token
+        count = memory.forgive(device)
+    if not (count or named):
+        known = ", ".join(configuration.tokens) or "none"
+        raise NothingRemembered(
+            f"Nothing is remembered of a token or card with the serial number '{token}', and no token of the "
+            f"configuration has this name (there: {known})."
+        )
+    what = {0: "No refusal", 1: "One refusal"}.get(count, f"{count} refusals")
+    which = f"of the token with serial {output.shown(device if isinstance(device, str) else device.serial)}"
+    output.outcome(True, f"{what} {which} {'forgotten' if count else 'was remembered'}.")
+
+
+def _device(configuration: Configuration, token: str, module: Path | None) -> Device:
+    """What refusals are filed under. The token need not be there if its serial number tells it from others."""
+    from hsm_dicom.config import access_to
+    from tokens.pkcs11.login import device_name
+    from tokens.pkcs11.search import find_token
+
+    access = access_to(configuration, token, module=module)
+    section = configuration.tokens.get(access.name or "")
+    serial = access.uri.serial or (section.serial if section else None)
+    if serial is not None and access.memory.is_distinct(serial):
+        return serial
+    return device_name(find_token(access.module(), access.uri).info)
+
+
+def _a_pin(role: str) -> str:
+    return "an SO PIN" if role == "so" else f"a {role} PIN"
+
+
+@app.command("change-pin", epilog="Example: hsm-dicom token change-pin 'pkcs11:token=CT%20room'")
+def change_pin(
+    token: TokenName,
+    pin: Pin = None,
+    new_pin: Annotated[
+        str, typer.Option("--new-pin", metavar="SOURCE", help="Where the new PIN comes from; as for --pin.")
+    ] = "prompt",
+    module: Module = None,
+    config: Config = None,
+    verbose: Verbose = False,
+) -> None:
+    """Change the user PIN of a token."""
+    from hsm_dicom.cli.context import configured, token_access
+    from hsm_dicom.cli.pin_sources import new_pin_source
+    from hsm_dicom.cli.render import output
+    from tokens.pins.sources import Prompt
+    from tokens.pkcs11.officer import change_pin
+    from tokens.pkcs11.search import find_token
+
+    new = new_pin_source(new_pin, "--new-pin")
+    with configured(config) as configuration:
+        access = token_access(configuration, token, pin=pin, module=module)
+        owner = access.module()
+        found = find_token(owner, access.uri).info
+        change_pin(owner, found, access.pin or Prompt(), new, access.memory)
+    output.outcome(True, f"The PIN of {found.description} was changed. Put it where services read it from.")
+
+
+@app.command("set-pin", epilog="Example: hsm-dicom token set-pin 'pkcs11:token=CT%20room'")
+def set_pin(
+    token: TokenName,
+    so_pin: SoPin = "prompt",
+    new_pin: Annotated[
+        str, typer.Option("--new-pin", metavar="SOURCE", help="Where the new user PIN comes from; as for --so-pin.")
+    ] = "prompt",
+    module: Module = None,
+    config: Config = None,
+    verbose: Verbose = False,
+) -> None:
+    """Set the user PIN as the security officer, where it was never set or is locked. Keys stay as they are."""
+    from hsm_dicom.cli.context import configured, token_access
+    from hsm_dicom.cli.pin_sources import named_source, new_pin_source
+    from hsm_dicom.cli.render import output
+    from tokens.pkcs11.officer import set_user_pin
+    from tokens.pkcs11.search import find_token
+
+    officer, new = named_source(so_pin, "--so-pin"), new_pin_source(new_pin, "--new-pin")
+    with configured(config) as configuration:
+        access = token_access(configuration, token, pin=None, module=module)
+        owner = access.module()
+        found = find_token(owner, access.uri).info
+        set_user_pin(owner, found, officer, new, access.memory)
+    output.outcome(True, f"The user PIN of {found.description} is set. Put it where services read it from.")

@@ -1,0 +1,71 @@
+"""What a command works in: the configuration that was read, and the file that its events go to."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from hsm_dicom.cli.pin_sources import named_source
+from hsm_dicom.config import Configuration, TokenAccess, access_to, find_configuration, read_configuration
+from hsm_dicom.config.devices import KeyAccess
+from hsm_dicom.errors import HsmDicomError
+from hsm_dicom.events import ConfigurationRead, EventFile, emit
+from hsm_dicom.identity import access_to_key
+from tokens.pins.sources import PinSource, Prompt
+from tokens.policy import Weakness
+
+
+class NotOnToken(HsmDicomError):
+    """A ceremony step that is for PKCS#11 tokens was asked of a smart card."""
+
+
+@contextlib.contextmanager
+def configured(named: Path | None) -> Iterator[Configuration]:
+    """The configuration, an empty one where none was named and none is there; events are recorded meanwhile."""
+    file = find_configuration(named)
+    if file is None:
+        yield Configuration()
+        return
+    reading = read_configuration(file)
+    configuration = reading.sound()
+    with contextlib.ExitStack() as stack:
+        if configuration.events.file is not None:
+            stack.enter_context(EventFile(configuration.events.file).recording())
+        emit(ConfigurationRead(path=str(file), sha256=reading.sha256, problems=len(reading.problems)))
+        yield configuration
+
+
+def token_access(
+    configuration: Configuration, token: str, *, pin: str | None, module: Path | None, last_try: bool = False
+) -> TokenAccess:
+    """Access to the token that a NAME or a URI means; its PIN is asked for where nothing says where it is."""
+    access = access_to(configuration, token, pin=named_pin(pin), module=module, last_try=last_try)
+    return replace(access, pin=access.pin or typed_pin())
+
+
+def key_access(
+    configuration: Configuration, key: str, *, pin: str | None, module: Path | None
+) -> tuple[KeyAccess, frozenset[Weakness]]:
+    """The same for a key, with what the configuration allows of it."""
+    access, allowed = access_to_key(configuration, key, pin=named_pin(pin), module=module)
+    return replace(access, pin=access.pin or typed_pin()), allowed
+
+
+def on_token(access: KeyAccess) -> TokenAccess:
+    """Access to a key that must be on a PKCS#11 token. Raises `NotOnToken`."""
+    if isinstance(access, TokenAccess):
+        return access
+    raise NotOnToken(f"'{access.uri}' is on a smart card, which is managed with the tools of its maker.")
+
+
+def named_pin(source: str | None) -> PinSource | None:
+    """The source that --pin names. Raises `typer.BadParameter`."""
+    return None if source is None else named_source(source, "--pin")
+
+
+def typed_pin() -> PinSource | None:
+    """Asking on the terminal, if there is one."""
+    return Prompt() if sys.stdin.isatty() else None

@@ -1,0 +1,118 @@
+"""Keys as they are told: in lines for people, in JSON for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+from cryptography.hazmat.primitives import hashes
+from rich.text import Text
+
+from hsm_dicom.cli.render import output
+from hsm_dicom.identity import EXPIRY_WARNING, expiry_remark
+from hsm_dicom.node.acceptance import needed_for
+from tokens.pkcs11.objects import KeyEntry
+from tokens.policy import Finding, KeyAttributes, KeyPolicy, judge
+from tokens.trials import OperationCheck
+
+
+def print_key(entry: KeyEntry, warning: timedelta, word: str) -> None:
+    """A key, what the policy and the dates of its certificates give reason to say, and the word that means it."""
+    attributes = entry.attributes
+    name = output.shown(entry.name.label) or "(no label)"
+    output.say((name, "bold"), f"  {kind(attributes)}, {_uses(entry)}, id {entry.name.id.hex() or 'none'}")
+    if attributes.always_authenticate:
+        output.say("wants its PIN for each use", indent=2)
+    print_findings(judge(attributes, KeyPolicy()), indent=2)
+    for certificate in entry.certificates:
+        subject, issuer = certificate.subject.rfc4514_string(), certificate.issuer.rfc4514_string()
+        until = f"{certificate.not_valid_after_utc:%Y-%m-%d}"
+        serial = f"serial {certificate.serial_number:x}"
+        output.say(f"certificate {output.shown(subject)}, by {output.shown(issuer)}, {serial}, until {until}", indent=2)
+        remark = expiry_remark(certificate, warning=warning)
+        if remark is not None:
+            style = output.BAD if remark.expired else output.UNSURE
+            output.say((output.shown(remark.sentence), style), indent=2)
+    if not entry.certificates:
+        output.say(("no certificate yet", output.QUIET), indent=2)
+    output.say_verbatim(word, indent=2, style=output.QUIET)
+
+
+def kind(attributes: KeyAttributes) -> str:
+    """What kind of key it is: RSA 3072, P-256."""
+    names = {"secp256r1": "P-256", "secp384r1": "P-384"}
+    return names.get(attributes.key_type, f"{attributes.key_type} {attributes.size_bits}")
+
+
+def _uses(entry: KeyEntry) -> str:
+    attributes = entry.attributes
+    uses = [use for use, may in (("signs", attributes.sign), ("decrypts", attributes.decrypt)) if may]
+    return " and ".join(uses) or "its use is not told"
+
+
+def key_json(entry: KeyEntry, warning: timedelta = EXPIRY_WARNING) -> dict[str, Any]:
+    """A key, in JSON."""
+    attributes = entry.attributes
+    return {
+        "label": entry.name.label,
+        "id": entry.name.id.hex(),
+        "type": attributes.key_type,
+        "bits": attributes.size_bits,
+        "sensitive": attributes.sensitive,
+        "extractable": attributes.extractable,
+        "always_sensitive": attributes.always_sensitive,
+        "never_extractable": attributes.never_extractable,
+        "local": attributes.local,
+        "sign": attributes.sign,
+        "decrypt": attributes.decrypt,
+        "always_authenticate": attributes.always_authenticate,
+        "findings": findings_json(judge(attributes, KeyPolicy())),
+        "certificates": [
+            {
+                "subject": certificate.subject.rfc4514_string(),
+                "issuer": certificate.issuer.rfc4514_string(),
+                "serial": f"{certificate.serial_number:x}",
+                "not_before": output.timestamp(certificate.not_valid_before_utc),
+                "not_after": output.timestamp(certificate.not_valid_after_utc),
+                "sha256": certificate.fingerprint(hashes.SHA256()).hex(),
+                "remark": remark.sentence if (remark := expiry_remark(certificate, warning=warning)) else None,
+            }
+            for certificate in entry.certificates
+        ],
+    }
+
+
+def findings_json(findings: Iterable[Finding]) -> list[dict[str, Any]]:
+    """What the key policy says, in JSON."""
+    return [{"weakness": f.weakness.value, "sentence": f.sentence, "refusal": f.refusal} for f in findings]
+
+
+def print_operations(operations: Iterable[OperationCheck], device: str) -> None:
+    """What was tried with a key, each with the mechanism by which it works or the reason why it does not."""
+    rows = output.table("", "operation", f"how the {device} is asked", "needed for")
+    for tried in operations:
+        how = Text(tried.mechanism) if tried.works else Text(output.shown(tried.problem), output.UNSURE)
+        rows.add_row(Text(*output.mark(tried.works)), tried.operation, how, needed_for(tried))
+    output.console().print(rows)
+
+
+def print_findings(findings: Iterable[Finding], *, indent: int = 0) -> None:
+    """What the key policy says of a key."""
+    for finding in findings:
+        what = ("refused", output.BAD) if finding.refusal else ("remark", output.UNSURE)
+        output.say(what, f": {finding.sentence}", indent=indent)
+
+
+def operations_json(operations: Iterable[OperationCheck]) -> list[dict[str, Any]]:
+    """What was tried with a key, in JSON."""
+    return [
+        {
+            "operation": str(tried.operation),
+            "works": tried.works,
+            "mechanism": tried.mechanism or None,
+            "needed_for": needed_for(tried) or None,
+            "problem": tried.problem or None,
+        }
+        for tried in operations
+    ]

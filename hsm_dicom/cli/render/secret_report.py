@@ -1,0 +1,49 @@
+"""Secrets as they are told: in lines for people, in JSON for programs. Of a key itself, only its check value."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hsm_dicom.cli.components import shown_check_value
+from hsm_dicom.cli.render import output
+from hsm_dicom.cli.render.key_report import findings_json, print_findings
+from tokens.pkcs11.secret_keys.ceremony import SecretEntry
+from tokens.policy import KeyPolicy, judge_secret
+from tokens.secrets import Use
+
+
+def print_secret(entry: SecretEntry) -> None:
+    """A secret, and what the policy gives reason to say."""
+    output.say(
+        (f"{entry.use} {entry.index}", "bold"),
+        f"  {output.shown(entry.info.label)}, {entry.info.form.name}, {uses(entry)}, "
+        f"check value {shown_check_value(entry.check_value)}",
+        hang=2,
+    )
+    print_findings(judge_secret(entry.info.attributes, KeyPolicy()), indent=2)
+
+
+def uses(entry: SecretEntry) -> str:
+    """What it can be used for, in words."""
+    encrypts, decrypts = entry.info.encrypts, entry.info.decrypts
+    words = ("answers", "verifies") if entry.use is Use.AUTHENTICATION else ("encrypts", "decrypts")
+    return " and ".join(word for word, may in zip(words, (encrypts, decrypts), strict=True) if may) or "of no use"
+
+
+def secret_json(entry: SecretEntry) -> dict[str, Any]:
+    """A secret, in JSON."""
+    info, attributes = entry.info, entry.info.attributes
+    return {
+        "use": entry.use.value,
+        "index": entry.index,
+        "label": info.label,
+        "form": info.form.key_type.name.lstrip("_"),
+        "check_value": None if entry.check_value is None else entry.check_value.hex(),
+        "encrypts": info.encrypts,
+        "decrypts": info.decrypts,
+        "derives": info.derives,
+        "signs": info.signs,
+        "sensitive": attributes.sensitive,
+        "extractable": attributes.extractable,
+        "findings": findings_json(judge_secret(attributes, KeyPolicy())),
+    }

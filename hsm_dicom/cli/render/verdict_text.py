@@ -1,0 +1,127 @@
+"""Verdicts for people: a block for each file, or a line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from hsm_dicom.cli.remedies import remedy_for
+from hsm_dicom.cli.render import output
+from hsm_dicom.cli.render.output import shown
+from hsm_dicom.dataset.tags import format_path
+from hsm_dicom.signatures.coverage.shares import Coverage, Share
+from hsm_dicom.validation.coverage import names
+from hsm_dicom.validation.validator import FileVerdict, Moment, MomentKind, Outcome, SignatureVerdict, Word
+
+_STYLES = {
+    Word.VALID: output.GOOD,
+    Word.VALID_BUT: output.GOOD,
+    Word.QUESTIONABLE: output.UNSURE,
+    Word.INVALID: output.BAD,
+    Word.CANNOT_TELL: output.UNSURE,
+    Word.HISTORIC: output.QUIET,
+}
+_SIGNS = {Word.QUESTIONABLE: "!", Word.CANNOT_TELL: "?"}
+"""Signs of the words that are neither good nor bad, readable without colour."""
+_KINDS = {
+    MomentKind.CERTIFIED: "certified by a time stamp",
+    MomentKind.CLAIMED: "by the signer's clock",
+    MomentKind.PRESENT: "now, as it states no time",
+}
+
+
+def print_line(verdict: FileVerdict) -> None:
+    """The file and its verdicts, each file one line."""
+    texts = "; ".join(shown(one.text) for one in verdict.signatures if one.word is not Word.HISTORIC)
+    said = texts or verdict.text
+    unmet = " ".join(verdict.unmet)
+    if texts and unmet:
+        said += "."
+    sign = (_SIGNS[Word.QUESTIONABLE], output.UNSURE) if verdict.outcome is Outcome.QUESTIONABLE else None
+    output.result(
+        verdict.outcome is Outcome.GOOD, f"{shown(verdict.name)}: {' '.join((said, unmet)).rstrip()}", sign=sign
+    )
+
+
+def print_block(verdict: FileVerdict) -> None:
+    """The file, whose object it is, and each signature with all that it proves and leaves open."""
+    output.say_verbatim(shown(verdict.name), style="bold")
+    whose = " · ".join(_object(verdict))
+    if whose:
+        output.say((whose, output.QUIET), indent=2)
+    for one in verdict.signatures:
+        _print_signature(one)
+    if verdict.outcome is Outcome.NO_SIGNATURE:
+        output.outcome(False, shown(verdict.text), indent=2)
+    elif verdict.unmet:
+        output.outcome(False, shown(f"The policy is not met: {' '.join(verdict.unmet)}"), indent=2)
+
+
+def _print_signature(verdict: SignatureVerdict) -> None:
+    sign = _SIGNS.get(verdict.word) or output.mark(verdict.word.good)[0]
+    output.say((f"{sign} {shown(verdict.text)}", _STYLES[verdict.word]), indent=2, hang=2)
+    output.facts(_signature_rows(verdict), indent=4)
+
+
+def _signature_rows(verdict: SignatureVerdict) -> Iterator[tuple[str, str]]:
+    signature = verdict.signature
+    yield "signature", shown(signature.uid) or "(no UID)"
+    trusted = "trusted" if verdict.trusted else "not proven"
+    yield "signer", f"{shown(verdict.signer) or 'unknown'} ({trusted})"
+    if verdict.trusted and verdict.trust is not None and len(verdict.trust.path) > 1:
+        yield "issued by", " ← ".join(shown(step.subject) for step in verdict.trust.path[1:])
+    yield from _time_row(verdict)
+    yield "place", shown(format_path(signature.place)) or "the whole object"
+    yield "hash", shown(signature.mac_algorithm) or "unknown"
+    if signature.purpose is not None:
+        yield "purpose", shown(str(signature.purpose))
+    if signature.profiles:
+        yield "meets", ", ".join(profile.value for profile in signature.profiles)
+    if signature.coverage is not None:
+        yield from _coverage_rows(signature.coverage, proven=verdict.protects)
+    notes = (f"{ground.detail} {remedy_for(ground.code)}".strip() for ground in verdict.grounds)
+    for note in filter(None, dict.fromkeys(notes)):
+        yield "note", shown(note)
+
+
+def _time_row(verdict: SignatureVerdict) -> Iterator[tuple[str, str]]:
+    signature = verdict.signature
+    moment = verdict.moment
+    if moment is None and signature.signed_at is not None:
+        moment = Moment(signature.signed_at, MomentKind.CLAIMED)
+    if moment is not None:
+        yield "time", f"{moment.at:%Y-%m-%d %H:%M:%S %Z}, {_KINDS[moment.kind]}"
+    elif signature.date_time:
+        yield "time", f"{shown(signature.date_time)} (cannot be understood)"
+
+
+def _coverage_rows(covers: Coverage, *, proven: bool) -> Iterator[tuple[str, str]]:
+    parts = [("picture", covers.picture), ("geometry", covers.geometry), ("content", covers.content)]
+    shares = [("pixel data", covers.pixel_data), *parts, *covers.identity]
+    inside = [name if share is Share.COVERED else f"{name} (empty)" for name, share in shares if share in _INSIDE]
+    outside = [name for name, share in shares if share is Share.NOT_COVERED]
+    # Of a signature that does not hold, the list is only what it says of itself.
+    yield "covers" if proven else "lists", ", ".join([output.count(len(covers.signed), "element"), *inside])
+    if outside:
+        yield "not covered", ", ".join(outside)
+    for title, tags in (("open", covers.open), ("unsignable", covers.unsignable), ("missing", covers.missing)):
+        if tags:
+            yield title, _elements(tags)
+
+
+_INSIDE = (Share.COVERED, Share.EMPTY)
+
+
+def _elements(tags: Sequence[int]) -> str:
+    return f"{output.count(len(tags), 'element')}: {names(tags, limit=6)}"
+
+
+def _object(verdict: FileVerdict) -> Iterator[str]:
+    """Whose and what object it is, by the very bytes that the signatures were checked against."""
+    identity = verdict.identity
+    if identity.patient_name or identity.patient_id:
+        patient = f"{shown(identity.patient_name)} ({shown(identity.patient_id)})"
+        yield patient.strip().removesuffix(" ()")
+    if identity.modality:
+        yield shown(identity.modality)
+    if identity.study_date:
+        yield shown(identity.study_date)

@@ -1,0 +1,59 @@
+"""Many files, one after the other: one that fails is named, and the others go on."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from hsm_dicom.cli import exits
+from hsm_dicom.cli.errors import sentence
+from hsm_dicom.cli.render import output
+from hsm_dicom.cli.runs.termination import Terminated, stop_when_terminated
+from hsm_dicom.dataset.folders import FolderError
+from hsm_dicom.errors import HsmDicomError
+
+
+@dataclass
+class Attempts:
+    """How many failed, and the exit status that follows."""
+
+    failed: int = 0
+
+    def leave_out(self, folders: Iterable[FolderError]) -> None:
+        """Name folders that were left out, each as a failure."""
+        for folder in folders:
+            self.failed += 1
+            output.complain(str(folder.path), sentence(folder))
+
+    @contextmanager
+    def at(self, file: Path) -> Iterator[None]:
+        """Name the file, on standard error, if the block fails."""
+        try:
+            yield
+        except (HsmDicomError, OSError) as error:
+            self.failed += 1
+            output.complain(str(file), sentence(error))
+
+    @property
+    def status(self) -> int:
+        """1 if any failed, else 0."""
+        return exits.FAILED if self.failed else exits.OK
+
+
+@contextmanager
+def interruptible(summarise: Callable[[], None]) -> Iterator[threading.Event]:
+    """Yield an event that Ctrl-C, SIGTERM or SIGHUP sets; the block ends soon after, and a summary is printed.
+
+    The program then ends as the signal wants it. A second signal does not wait for the block.
+    """
+    with stop_when_terminated() as stopping:
+        try:
+            yield stopping.stop
+            stopping.check()
+        except (KeyboardInterrupt, Terminated):
+            summarise()
+            output.errors().print("hsm-dicom: interrupted; --resume continues from here.")
+            raise

@@ -1,0 +1,179 @@
+"""A run of `hsm-dicom verify`: verdicts as they come, told in a block or a line for each file, or as JSON."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+from hsm_dicom.cli import exits
+from hsm_dicom.cli.errors import sentence
+from hsm_dicom.cli.render import output
+from hsm_dicom.cli.render.verdict_text import print_block, print_line
+from hsm_dicom.dataset.dicom_file import file_state
+from hsm_dicom.dataset.folders import FolderError
+from hsm_dicom.errors import HsmDicomError
+from hsm_dicom.report import SCHEMA, json_line, write_html
+from hsm_dicom.signatures import dump_macs
+from hsm_dicom.signing.batch import verify_files
+from hsm_dicom.validation.validator import FileVerdict, Judge, Outcome, exit_code, record, unreadable
+
+
+class UnreadableResults(HsmDicomError):
+    """What --resume names is not the output of an earlier run."""
+
+
+class VerificationRun:
+    """One run over many files: how each came out, and how it is told."""
+
+    def __init__(self, judge: Judge, *, json: bool, brief: bool, dump: Path | None, html: Path | None) -> None:
+        self.judge = judge
+        self.json = json
+        self.brief = brief
+        self.dump = dump
+        self.html = html
+        self.for_page: list[FileVerdict] = []
+        self.started = time.perf_counter()
+        self.outcomes: Counter[Outcome] = Counter()
+        self.earlier: Counter[Outcome] = Counter()
+        self.undumped = 0
+
+    @property
+    def status(self) -> int:
+        """The exit status of the run, with what an earlier one found."""
+        return exit_code([*self.outcomes, *self.earlier]) or (exits.FAILED if self.undumped else exits.OK)
+
+    def without_judged(self, paths: Sequence[str], results: Path) -> list[str]:
+        """The files without a verdict of an earlier run that still stands; the outcomes of the others count.
+
+        It stands if the path has the same file in the same state, and if this run judges by the same.
+        """
+        judged = _read_results(results)
+        left = []
+        for path in paths:
+            verdict = judged.get(path)
+            if verdict is None or not self._stands(path, *verdict[1:]):
+                left.append(path)
+            else:
+                self.earlier[verdict[0]] += 1
+        return left
+
+    def _stands(self, path: str, moment: datetime, mark: str) -> bool:
+        try:
+            status = Path(path).stat()
+        except OSError:
+            return False
+        # A verdict of the very tick in which the file was written, or of the future, is not relied on.
+        written = datetime.fromtimestamp(status.st_ctime, UTC)
+        return written < moment <= datetime.now(UTC) and mark == self.judge.mark(file_state(status))
+
+    def verify(
+        self, paths: Sequence[str], executor: Executor, advance: Callable[[], None], stop: threading.Event
+    ) -> None:
+        """Verify all until `stop` is set, and report each as it is done."""
+        if self.dump is not None:
+            self.dump.mkdir(parents=True, exist_ok=True)
+        with closing(verify_files(paths, executor=executor, stop=stop)) as outcomes:
+            for found in outcomes:
+                if stop.is_set():  # a verdict may have to fetch revocation data, so no further one is begun
+                    break
+                advance()
+                if found.result is not None:
+                    self._take(self.judge.file(found.result))
+                else:
+                    self._take_unreadable(found.path, found.error or RuntimeError("no result"))
+
+    def leave_out(self, folders: Iterable[FolderError]) -> None:
+        """Tell of folders that were left out; each counts as unreadable."""
+        for folder in folders:
+            self._take_unreadable(str(folder.path), folder)
+
+    def _take_unreadable(self, path: str, error: Exception) -> None:
+        output.complain(path, sentence(error))
+        self._take(unreadable(path, error))
+
+    def _take(self, verdict: FileVerdict) -> None:
+        self.outcomes[verdict.outcome] += 1
+        record(verdict)
+        self._tell(verdict)
+        self._dump(verdict)
+        if self.html is not None:
+            self.for_page.append(verdict)
+
+    def summarise(self) -> None:
+        """Tell how many of each kind there were, and write the page where one was asked for."""
+        self._tell_sum()
+        if self.html is not None:
+            write_html(self.html, self.for_page, self.judge)
+
+    def _tell_sum(self) -> None:
+        seconds = time.perf_counter() - self.started
+        counts = self.outcomes + self.earlier
+        if self.json:
+            named = {outcome.value: counts[outcome] for outcome in Outcome}
+            summary = {"outcomes": named, "exit_status": self.status, "seconds": round(seconds, 3)}
+            output.write_json("verify-summary", summary)
+            return
+        total = sum(counts.values())
+        if total == 1 and not self.earlier:
+            return
+        print()
+        for outcome, words in _SUMMARY.items():
+            if counts[outcome]:
+                output.outcome(outcome is Outcome.GOOD, f"{output.count(counts[outcome], 'file')} {words}")
+        done = sum(self.outcomes.values())
+        rate = f", {done / seconds:,.0f} files/s" if done > 9 else ""
+        before = f" ({sum(self.earlier.values())} of them before)" if self.earlier else ""
+        output.say((f"{output.count(total, 'file')}{before} in {seconds:.1f} s{rate}", output.QUIET))
+
+    def _dump(self, verdict: FileVerdict) -> None:
+        if self.dump is None or not verdict.signatures:
+            return
+        try:
+            dump_macs(verdict.name, self.dump)
+        except HsmDicomError as error:
+            self.undumped += 1
+            output.complain(verdict.name, sentence(error))
+
+    def _tell(self, verdict: FileVerdict) -> None:
+        if self.json:
+            print(json_line(verdict), flush=True)
+        elif verdict.outcome is not Outcome.UNREADABLE:
+            (print_line if self.brief else print_block)(verdict)
+
+
+_SUMMARY = {
+    Outcome.GOOD: "with valid signatures only",
+    Outcome.QUESTIONABLE: "with signatures that are questionable",
+    Outcome.POLICY_NOT_MET: "with valid signatures, but not what is required",
+    Outcome.NO_SIGNATURE: "without a signature",
+    Outcome.UNREADABLE: "could not be read",
+    Outcome.SIGNATURE_FAILED: "with a signature that is invalid or undecided",
+}
+
+
+def _read_results(file: Path) -> dict[str, tuple[Outcome, datetime, str]]:
+    """Outcome, moment and mark of each verdict in the JSON lines of an earlier run; what is cut off is passed over."""
+    judged: dict[str, tuple[Outcome, datetime, str]] = {}
+    for number, line in enumerate(file.read_text("utf-8", errors="replace").splitlines(), start=1):
+        try:
+            document = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        try:
+            if document.get("schema") != SCHEMA:
+                continue
+            moment = datetime.fromisoformat(document["judged_at"]).astimezone(UTC)
+            outcome = Outcome[document["outcome"].upper().replace("-", "_")]
+            judged[document["file"]] = outcome, moment, str(document.get("mark"))
+        except (LookupError, ValueError, TypeError, AttributeError, OverflowError) as error:
+            raise UnreadableResults(
+                f"{file}:{number}: is not what hsm-dicom verify --json writes; name its output, or leave --resume out."
+            ) from error
+    return judged

@@ -1,0 +1,1 @@
+"""Encoded bytes: ``source`` reads them from a file or a buffer, ``pieces`` splits the MAC byte stream of a sequence."""

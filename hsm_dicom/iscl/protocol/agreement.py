@@ -1,0 +1,42 @@
+"""What both ends must agree on for a message: encryption, key and MAC, as a transmission request says them.
+
+Nothing is negotiated: an end sends as it is set, and accepts what it is set to. Pure functions.
+"""
+
+from __future__ import annotations
+
+from hsm_dicom.iscl.errors import ErrorCode, RemoteProtocolError
+from hsm_dicom.iscl.settings import ISCLSettings
+from hsm_dicom.iscl.wire.blocks import Cut
+from hsm_dicom.iscl.wire.messages import UNIQUE_KEY, Encryption, Mac, TransmissionRequest, is_unique, key_index, named
+from hsm_dicom.iscl.wire.profile import UniqueKeyForm
+
+
+def request_to_send(length: int, settings: ISCLSettings, cut: Cut) -> TransmissionRequest:
+    """The request for a message of so many octets, which is cut like that."""
+    key = settings.encryption_key
+    if settings.unique_keys:
+        with_index = settings.profile.unique_key_form is UniqueKeyForm.WITH_INDEX
+        key = UNIQUE_KEY | key if with_index else UNIQUE_KEY
+    return TransmissionRequest(settings.encryption, key, settings.mac, cut.announced(length))
+
+
+def judge_request(request: TransmissionRequest, settings: ISCLSettings, peer: str) -> None:
+    """Raises `RemoteProtocolError` (109) where the peer wants to send otherwise than the settings say."""
+    unique = is_unique(request.encryption_key)
+    index = key_index(request.encryption_key)
+    if unique and index == 0:
+        index = settings.authentication_key
+    asked = (request.encryption, request.mac, unique, index)
+    if asked != (settings.encryption, settings.mac, settings.unique_keys, settings.encryption_key):
+        raise RemoteProtocolError(
+            ErrorCode.METHOD_NOT_ACCEPTABLE,
+            f"{peer} wants to send with {_in_words(*asked)}; the settings say "
+            f"{_in_words(settings.encryption, settings.mac, settings.unique_keys, settings.encryption_key)}. "
+            "Set both ends alike.",
+        )
+
+
+def _in_words(encryption: int, mac: int, unique: bool, index: int) -> str:
+    key = f"unique keys under encryption key {index}" if unique else f"encryption key {index}"
+    return f"encryption {named(Encryption, encryption)}, MAC {named(Mac, mac)} and {key}"

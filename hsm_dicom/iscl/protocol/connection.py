@@ -1,0 +1,352 @@
+"""The state machine of an ISCL line: which message may follow which, and from whom. No sockets, no keys, no clock.
+
+The four protocols of ISCL V1.00 (line connection, mutual authentication, message transfer, line disconnection)
+alternate strictly; the rules are the table in `states`. A `Connection` is one end of the line. It maps
+octets to messages and back, and holds both ends to the rules and to the limits:
+
+>>> server, client = Connection(Role.SERVER), Connection(Role.CLIENT)
+>>> client.receive_data(server.send(LineCheckRequest(b"MEDIS-ISCL V1.00", 8192)))
+>>> client.next_event()
+LineCheckRequest(option=0, version=b'MEDIS-ISCL V1.00', block_length=8192)
+>>> server.receive_data(client.send(LineCheckResponse(4096)))
+>>> server.next_event(), server.block_data
+(LineCheckResponse(option=0, block_length=4096), 4064)
+
+Authenticity, ciphers and MACs are not judged here, but by `hsm_dicom.iscl.protocol.session`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+
+from hsm_dicom.iscl.errors import (
+    ConnectionLost,
+    ErrorCode,
+    ISCLError,
+    LocalProtocolError,
+    RemoteProtocolError,
+)
+from hsm_dicom.iscl.protocol.refusals import refusal
+from hsm_dicom.iscl.protocol.states import CROSSINGS, ENDED, RULES, Case, Crossing, Rule, Speaker, State
+from hsm_dicom.iscl.wire.blocks import Cut
+from hsm_dicom.iscl.wire.encoding import MessageReader, build, build_run, data_header
+from hsm_dicom.iscl.wire.messages import (
+    ACK,
+    MAX_BLOCK_DATA,
+    MAX_MESSAGE,
+    AuthenticationRequest,
+    AuthenticationResponse,
+    DataBlock,
+    DisconnectionRequest,
+    Encryption,
+    LineCheckRequest,
+    LineCheckResponse,
+    Mac,
+    Message,
+    Pass3,
+    TransmissionRequest,
+    TransmissionResponse,
+    describe,
+    is_unique,
+)
+from hsm_dicom.iscl.wire.profile import Role, WireProfile
+from hsm_dicom.iscl.wire.validation import Bounds, Transfer, mistake_in
+
+Tap = Callable[[Role, bytes], None]
+"""Is shown every message that passes, exactly as on the wire, with the role of the end that sent it."""
+
+
+class Connection:
+    """One end of a line.
+
+    `block_data` and `max_message` are limits in octets: the longest data block that we take (then, once negotiated,
+    that both take), and the longest message that we receive.
+    """
+
+    def __init__(
+        self,
+        role: Role,
+        profile: WireProfile | None = None,
+        *,
+        block_data: int = MAX_BLOCK_DATA,
+        max_message: int = MAX_MESSAGE,
+        tap: Tap | None = None,
+    ) -> None:
+        self.role = role
+        self.profile = profile or WireProfile()
+        self.block_data = block_data
+        self.max_message = max_message
+        self.state = State.CONNECTED
+        self.initiator: Role | None = None
+        self.transfer: Transfer | None = None
+        self.peer_authentication_data: bytes | None = None
+        self.peer_request: TransmissionRequest | None = None
+        """The last transmission request that arrived, whether or not it was accepted."""
+        self.error: ISCLError | None = None
+        """Why the line failed, where it did."""
+        self._tap = tap or (lambda sender, octets: None)
+        self._is_tapped = tap is not None
+        self.failed_in: State | None = None
+        """Where the line was when it failed."""
+        self._told = False
+        self._reader = MessageReader(self.profile, keeps_octets=self._is_tapped)
+        self._ended = False
+        self._overlooked = False
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is under way and nothing half arrived."""
+        return self.state is State.READY and self._reader.is_empty
+
+    def cut(self, encryption: int) -> Cut:
+        """How a message with this encryption is cut into blocks, as negotiated."""
+        return Cut(self.profile, encryption, self.block_data)
+
+    # -- sending --------------------------------------------------------------------------------------------
+
+    def send(self, message: Message) -> bytes:
+        """The octets to send. Raises `LocalProtocolError`, and then nothing has changed."""
+        if self.state in ENDED:
+            raise LocalProtocolError(ErrorCode.NOT_NOW, f"The line is {self.state}; open a new one.")
+        rule = self._rule(message, self.role)
+        if rule is None:
+            raise LocalProtocolError(
+                ErrorCode.NOT_NOW,
+                f"A {describe(type(message))} may not be sent by the {self.role} while the line is "
+                f"in the state '{self.state}'.",
+            )
+        mistake = mistake_in(message, True, self._bounds())
+        if mistake is not None:
+            raise LocalProtocolError(mistake.code, f"We may not send {mistake.what}.")
+        octets = build(message, self.profile)
+        self._go(rule, message, self.role)
+        self._tap(self.role, octets)
+        return octets
+
+    def send_data(self, data: bytes) -> bytes:
+        """The octets of the data blocks that carry this, all full but the last. Raises `LocalProtocolError`."""
+        full = self.transfer.cut.full if self.transfer else self.block_data
+        header = self._header_of_full_blocks(self.role)
+        whole = min(len(data), self.transfer.to_come - 1) // full * full if self.transfer and header else 0
+        pieces = [build_run(header, full, data[:whole])] if whole else []
+        self._passed(whole)
+        pieces += (self.send(DataBlock(data[start : start + full])) for start in range(whole, len(data), full))
+        return b"".join(pieces)
+
+    def refuse(self, error: ISCLError) -> bytes:
+        """Give the line up because of `error`; the octets, if any, that tell the peer so.
+
+        A refusal is the message that is due from us, with NAK or our device's failure as its option. Where nothing
+        is due there is no way to tell, and the line is to be closed without a word.
+        """
+        octets = b""
+        self.fail(error)
+        encryption = self.transfer.request.encryption if self.transfer else Encryption.NONE
+        speaker, message = refusal(self.failed_in or self.state, error.code, self._bounds().limit(encryption))
+        if message is not None and _speaks(speaker, self.role, self.initiator) and not self._told:
+            octets = build(message, self.profile, int(error.code) if self.profile.error_number_sent else 0)
+            self._tap(self.role, octets)
+        self._told = True
+        return octets
+
+    def fail(self, error: ISCLError) -> None:
+        """The line is over, and every later call says why; `refuse` still knows what was due."""
+        if self.error is None:
+            self.error, self.failed_in, self.state = error, self.state, State.FAILED
+
+    # -- receiving ------------------------------------------------------------------------------------------
+
+    def receive_data(self, octets: bytes) -> None:
+        """Take what the line brought; empty octets say that it ended."""
+        if not octets:
+            self._ended = True
+        elif self.state not in ENDED:
+            self._reader.feed(octets)
+
+    def next_event(self) -> Message | None:
+        """The next message of the peer, or None where more octets are needed or the line is closed.
+
+        Raises `RemoteProtocolError` for whatever the peer may not do, and `ConnectionLost` where the line ended
+        without the disconnection protocol. The line has failed then, and `refuse` has the words for it.
+        """
+        if self.error is not None:
+            raise self.error
+        while self.state not in ENDED:
+            try:
+                message = self._reader.read(self._longest(), _awaited(self.state, self.role.peer, self.initiator))
+            except RemoteProtocolError as error:
+                raise self._failure(error.code, str(error.args[0])) from None
+            if message is None:
+                if self._ended:
+                    self.fail(_lost(self.state))
+                    break
+                return None
+            self._tap(self.role.peer, self._reader.octets)
+            if self._receive(message):
+                return message
+        if self.error is not None:
+            raise self.error
+        return None
+
+    def next_data(self) -> bytes:
+        """The data of the full blocks that came, but for one that ends the message.
+
+        `next_event` gives each of them, too. Their headers are all the same, so that they are known at a glance.
+        """
+        header = self._header_of_full_blocks(self.role.peer)
+        if not header or self.transfer is None:
+            return b""
+        full = self.transfer.cut.full
+        data = self._reader.read_run(header, full, (self.transfer.to_come - 1) // full)
+        self._passed(len(data))
+        return data
+
+    def _header_of_full_blocks(self, sender: Role) -> bytes:
+        """What full blocks begin with; nothing where this end may send none, or each is to be shown to the tap."""
+        if self.transfer is None or self.state is not State.SENDING or self.initiator is not sender or self._is_tapped:
+            return b""
+        return data_header(self.transfer.cut.full, self.profile)
+
+    def _receive(self, message: Message) -> bool:
+        """Follow a message that the peer may send now. Whether anybody needs to see it."""
+        rule = self._rule(message, self.role.peer)
+        if rule is None:
+            match self._crossing(message):
+                case Crossing.BOTH:
+                    return True
+                case Crossing.OVERLOOK:
+                    return False
+                case _:
+                    self._go_to(State.READY)
+                    rule = self._rule(message, self.role.peer)
+        if rule is None:
+            raise self._failure(ErrorCode.UNEXPECTED_MESSAGE, "The peer sent a message out of turn.")
+        mistake = mistake_in(message, False, self._bounds())
+        self._go(rule, message, self.role.peer)
+        if mistake is not None:
+            raise self._failure(mistake.code, f"The peer sent {mistake.what}.")
+        return True
+
+    def _crossing(self, message: Message) -> Crossing:
+        crossing = CROSSINGS[self.state, type(message)]
+        if crossing is Crossing.BY_ROLE:
+            ours_yields = self.role is self.profile.glare_yields
+            crossing = Crossing.GIVE_WAY if ours_yields else Crossing.OVERLOOK
+        if crossing is Crossing.OVERLOOK:
+            if self._overlooked:
+                raise self._failure(
+                    ErrorCode.UNEXPECTED_MESSAGE,
+                    f"The peer repeats its {describe(type(message))} instead of answering.",
+                )
+            self._overlooked = True
+        return crossing
+
+    def _failure(self, code: ErrorCode, sentence: str) -> RemoteProtocolError:
+        random_is_due = self.state is State.RANDOM_AWAITED and self.initiator is not self.role
+        if code is ErrorCode.UNEXPECTED_MESSAGE and random_is_due:
+            code, sentence = (
+                ErrorCode.SESSION_RANDOM_EXPECTED,
+                "The peer sent something else where the random number of its session key is due.",
+            )
+        error = RemoteProtocolError(code, sentence)
+        self.fail(error)
+        return error
+
+    # -- the rules ------------------------------------------------------------------------------------------
+
+    def _rule(self, message: Message, sender: Role) -> Rule | None:
+        for case in (self._case(message), Case.PLAIN):
+            rule = _RULES.get((self.state, type(message), case))
+            if rule is not None:
+                return rule if _speaks(rule.speaker, sender, self.initiator) else None
+        return None
+
+    def _case(self, message: Message) -> Case:
+        if message.option != ACK:
+            return Case.REFUSED
+        match message:
+            case DataBlock() if self.transfer and len(message.data) >= self.transfer.to_come:
+                return Case.LAST_WITHOUT_MAC if self.transfer.request.mac == Mac.NONE else Case.LAST
+            case Pass3() if not self.profile.completion_notice:
+                return Case.WITHOUT_NOTICE
+            case TransmissionResponse() if self.transfer and is_unique(self.transfer.request.encryption_key):
+                return Case.UNIQUE_KEY
+            case DisconnectionRequest() if not self.profile.disconnection_answered:
+                return Case.UNANSWERED
+        return Case.PLAIN
+
+    def _longest(self) -> int:
+        """What bounds the data that a layout leaves open: a block's, or through-mode data's."""
+        return self.block_data if self.state is State.SENDING else self.max_message
+
+    def _go(self, rule: Rule, message: Message, sender: Role) -> None:
+        """Follow a rule."""
+        match message:
+            case LineCheckRequest():
+                self.block_data = min(self.block_data, self.profile.block_data(message.block_length))
+            case LineCheckResponse(option=0):
+                self.block_data = self.profile.block_data(message.block_length)
+            case AuthenticationRequest() | AuthenticationResponse():
+                if sender is not self.role:
+                    self.peer_authentication_data = message.authentication_data
+            case TransmissionRequest():
+                self.initiator = sender
+                cut = self.cut(message.encryption)
+                self.transfer = Transfer(message, cut, cut.on_the_wire(message.length))
+                if sender is not self.role:
+                    self.peer_request = message
+            case DataBlock() if self.transfer is not None:
+                self._passed(len(message.data))
+            case DisconnectionRequest():
+                self.initiator = sender
+        self._go_to(rule.then)
+
+    def _passed(self, octets: int) -> None:
+        if self.transfer is not None:
+            self.transfer = replace(self.transfer, to_come=self.transfer.to_come - octets)
+
+    def _go_to(self, state: State) -> None:
+        self.state = state
+        if state is State.READY:
+            self.initiator = None
+            self.transfer = None
+            self._overlooked = False
+
+    def _bounds(self) -> Bounds:
+        return Bounds(self.profile, self.block_data, self.max_message, self.transfer)
+
+
+def _speaks(speaker: Speaker, role: Role, initiator: Role | None) -> bool:
+    match speaker:
+        case Speaker.EITHER:
+            return True
+        case Speaker.INITIATOR:
+            return role is initiator
+        case Speaker.OTHER:
+            return role is not initiator
+        case Speaker.SERVER:
+            return role is Role.SERVER
+        case Speaker.CLIENT:
+            return role is Role.CLIENT
+
+
+@cache
+def _awaited(state: State, sender: Role, initiator: Role | None) -> frozenset[type[Message]]:
+    """The kinds of message that this end may send now, as far as the other one knows."""
+    kinds = {rule.message for rule in RULES if rule.state is state and _speaks(rule.speaker, sender, initiator)}
+    if initiator is sender.peer:
+        kinds |= {kind for at, kind in CROSSINGS if at is state}
+    return frozenset(kinds)
+
+
+_RULES = {(rule.state, rule.message, rule.case): rule for rule in RULES}
+
+
+def _lost(state: State) -> ConnectionLost:
+    return ConnectionLost(
+        ErrorCode.CONNECTION_LOST,
+        f"The line ended in the state '{state}', without the disconnection protocol; "
+        "something may be missing. Look at the peer's log.",
+    )

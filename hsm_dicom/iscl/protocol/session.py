@@ -1,0 +1,337 @@
+"""One end of an ISCL connection with its keys: what the state machine asks for, done with the device. No sockets.
+
+A session takes octets and gives octets. Each method that may answer the peer is a generator of what to send, lazily,
+so that the first blocks of a message are under way while the device encrypts the next. A transport must exhaust it.
+When something is wrong the generator gives what the peer is told, if anything, and then raises: the line is over, and
+what is left to do is to close it. One thread at a time.
+
+`sending` and `receiving` handle the messages in each direction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hsm_dicom.events import emit
+from hsm_dicom.iscl.errors import (
+    ErrorCode,
+    ISCLError,
+    LocalProtocolError,
+    RemoteProtocolError,
+    from_device,
+)
+from hsm_dicom.iscl.hooks import IsclFailed, ISCLHooks, IsclReady
+from hsm_dicom.iscl.protocol.agreement import judge_request
+from hsm_dicom.iscl.protocol.authentication import Authenticator
+from hsm_dicom.iscl.protocol.connection import Connection
+from hsm_dicom.iscl.protocol.receiving import Inbox
+from hsm_dicom.iscl.protocol.sending import Batch, Outbox
+from hsm_dicom.iscl.protocol.states import ENDED, HANDSHAKE, State
+from hsm_dicom.iscl.settings import ISCLSettings, Weakness
+from hsm_dicom.iscl.suite.algorithms import Suite
+from hsm_dicom.iscl.wire.messages import (
+    ACK,
+    DataBlock,
+    DisconnectionRequest,
+    DisconnectionResponse,
+    LineCheckRequest,
+    LineCheckResponse,
+    MacNotification,
+    Message,
+    SessionRandomRequest,
+    SessionRandomResponse,
+    ThroughData,
+    TransmissionRequest,
+    TransmissionResponse,
+)
+from hsm_dicom.iscl.wire.profile import Role
+from tokens.errors import TokenError
+from tokens.secrets import Secrets
+
+
+class Session:
+    """One end. `peer` is how messages for people name the other one."""
+
+    def __init__(
+        self,
+        role: Role,
+        settings: ISCLSettings,
+        secrets: Secrets,
+        *,
+        authentication: Secrets | None = None,
+        hooks: ISCLHooks | None = None,
+        peer: str = "the peer",
+    ) -> None:
+        self.settings = settings
+        self.peer = peer
+        self.hooks = hooks or ISCLHooks()
+        self.connection = Connection(
+            role,
+            settings.profile,
+            block_data=settings.max_block_data,
+            max_message=settings.max_message,
+            tap=self.hooks.packet,
+        )
+        self.is_ready = False
+        """Whether both ends were authenticated. It stays so when the line ends."""
+        self.steps = 0
+        """Counts the messages that went either way, for whoever watches the clock."""
+        self.close_refused: RemoteProtocolError | None = None
+        """The peer's refusal to disconnect, where it refused."""
+        self._authenticator = Authenticator(role, settings, authentication or secrets, peer)
+        self._suite = Suite(settings, secrets)
+        self._outbox = Outbox(self.connection, settings, self._suite)
+        self._inbox = Inbox(self.connection, settings, self._suite)
+        self._disconnects = False
+        self._gave_up = False
+
+    # -- what a transport does ------------------------------------------------------------------------------
+
+    def start(self) -> Iterator[bytes]:
+        """Begin; the server speaks first."""
+        if self.connection.role is Role.SERVER:
+            profile = self.settings.profile
+            request = LineCheckRequest(profile.version, profile.block_length(self.connection.block_data))
+            yield from self._guarded(iter([(request,)]))
+
+    def receive(self, octets: bytes) -> Iterator[bytes]:
+        """Take what the line brought (empty: it ended) and do what follows from it."""
+        self.connection.receive_data(octets)
+        return self._guarded(self._events())
+
+    def write(self, data: bytes) -> int:
+        """Take data to send; then exhaust `proceed`. It was sent when `sent` reaches the number returned."""
+        self._require_open()
+        return self._outbox.put(bytes(data))
+
+    def write_through(self, data: bytes) -> int:
+        """As `write`, without any protection. Raises `LocalProtocolError` unless that is allowed by name."""
+        self._require_open()
+        self._require_through_mode(LocalProtocolError, "Nothing is sent without protection")
+        if len(data) > self.settings.max_message:
+            raise LocalProtocolError(
+                ErrorCode.UNEXPECTED_LENGTH,
+                f"Unprotected data is at most {self.settings.max_message} octets; this is {len(data)}.",
+            )
+        return self._outbox.put_through(bytes(data))
+
+    def read(self, most: int) -> bytes:
+        """At most this many octets of what arrived and was verified; then exhaust `proceed`."""
+        return self._inbox.read(most)
+
+    def disconnect(self) -> None:
+        """Ask for the end of the line as soon as everything is sent; then exhaust `proceed`."""
+        self._disconnects = True
+        self.close_refused = None
+
+    def proceed(self) -> Iterator[bytes]:
+        """Do what became possible."""
+        return self._guarded(self._next())
+
+    @property
+    def can_work_ahead(self) -> bool:
+        """Whether `work_ahead` has something to do before the peer answers."""
+        return self._outbox.can_advance
+
+    def work_ahead(self) -> Iterator[bytes]:
+        """Use the time until the peer answers, in a part of at most a few milliseconds of the device."""
+
+        def sealing() -> Iterator[Batch]:
+            self._outbox.advance()
+            yield from ()
+
+        return self._guarded(sealing())
+
+    def give_up(self, error: ISCLError) -> Iterator[bytes]:
+        """The line is over because of `error`, which is raised after what the peer is told."""
+
+        def failing() -> Iterator[Batch]:
+            raise error
+            yield
+
+        return self._guarded(failing())
+
+    def close(self) -> None:
+        """Let go of the device; doing so twice is fine."""
+        self._authenticator.close()
+        self._outbox.withdraw()
+        self._inbox.drop()
+        self._suite.close()
+
+    @property
+    def sent(self) -> int:
+        """How many of the messages that `write` and `write_through` took were sent."""
+        return self._outbox.sent
+
+    @property
+    def readable(self) -> int:
+        """Octets that `read` has at once."""
+        return self._inbox.readable
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the line is closed or failed. There may still be something to read."""
+        return self.connection.state in ENDED
+
+    @property
+    def is_send_queue_empty(self) -> bool:
+        """Whether nothing waits to be sent."""
+        return self._outbox.is_empty
+
+    @property
+    def step_timeout(self) -> float | None:
+        """Seconds that the peer has for its next message; None while nothing is due from it."""
+        if self.connection.state in HANDSHAKE:
+            return self.settings.profile.handshake_timeout
+        if self.connection.is_idle or self.has_ended or self._inbox.is_withheld:
+            return None
+        return self.settings.profile.message_timeout
+
+    # -- errors ---------------------------------------------------------------------------------------------
+
+    def _guarded(self, doing: Iterator[Batch]) -> Iterator[bytes]:
+        """The octets of the messages; what goes wrong on the way is told to the peer and raised."""
+        try:
+            for messages in doing:
+                self.steps += 1
+                octets = b"".join(map(self._octets, messages))
+                self._became_ready()
+                yield octets
+            return
+        except ISCLError as wrong:
+            error = wrong
+        except TokenError as wrong:
+            error = from_device(wrong)
+        if not self._gave_up:
+            told = self.connection.refuse(error)
+            self._give_up(error)
+            if told:
+                yield told
+        raise error
+
+    def _octets(self, message: Message | bytes) -> bytes:
+        return self.connection.send_data(message) if isinstance(message, bytes) else self.connection.send(message)
+
+    def _give_up(self, error: ISCLError) -> None:
+        self._gave_up = True
+        self.close()
+        emit(
+            IsclFailed(
+                peer=self.peer,
+                role=self.connection.role,
+                state=self.connection.failed_in or self.connection.state,
+                code=int(error.code),
+                reason=str(error.args[0]),
+                authenticated=self.is_ready,
+            )
+        )
+        if not self.is_ready:
+            self.hooks.link_ready(error)
+
+    def _require_open(self) -> None:
+        if self.connection.error is not None:
+            raise self.connection.error
+        if self.has_ended or self._disconnects:
+            raise LocalProtocolError(ErrorCode.NOT_NOW, "The connection is closed; open a new one.")
+
+    def _require_through_mode(self, kind: type[ISCLError], what: str) -> None:
+        if Weakness.THROUGH_MODE not in self.settings.allow:
+            raise kind(
+                ErrorCode.THROUGH_MODE_CLOSED,
+                f'{what}: through mode is not allowed by name (allow = ["{Weakness.THROUGH_MODE}"]).',
+            )
+
+    # -- what follows from a message ------------------------------------------------------------------------
+
+    def _events(self) -> Iterator[Batch]:
+        while True:
+            if data := self.connection.next_data():
+                self.steps += 1
+                self._inbox.take(data)
+            message = self.connection.next_event()
+            if message is None:
+                break
+            self.steps += 1
+            yield from self._follow(message)
+            self._became_ready()
+        self._inbox.catch_up()
+        yield from self._next()
+
+    def _follow(self, message: Message) -> Iterator[Batch]:
+        match message:
+            case LineCheckRequest():
+                yield (LineCheckResponse(self.settings.profile.block_length(self.connection.block_data)),)
+            case TransmissionRequest():
+                judge_request(message, self.settings, self.peer)
+                self._outbox.withdraw()  # if our own request gives way to this one
+                self._inbox.is_withheld = True
+            case TransmissionResponse():
+                yield from self._outbox.accepted()
+            case SessionRandomRequest():
+                self._inbox.begin(message.random)
+                yield (SessionRandomResponse(),)
+            case SessionRandomResponse():
+                yield from self._outbox.send()
+            case DataBlock():
+                self._inbox.take(message.data)
+                if self.connection.state is State.READY:
+                    self._inbox.judge(None)
+            case MacNotification():
+                self._inbox.judge(message.code)
+            case ThroughData():
+                self._require_through_mode(RemoteProtocolError, "The peer sent data without protection")
+                self.hooks.through_received(message.data)
+            case DisconnectionRequest() if self.connection.state is State.DISCONNECTING:
+                yield (DisconnectionResponse(),)
+            case DisconnectionResponse() if message.option != ACK:
+                self._disconnects = False
+                self.close_refused = RemoteProtocolError(
+                    ErrorCode.PEER_REFUSED_CLOSE,
+                    f"{self.peer} refuses to disconnect; the line is still open. It can be closed by force.",
+                )
+            case _:
+                answer = self._authenticator.follow(message)
+                if answer is not None:
+                    yield (answer,)
+
+    def _next(self) -> Iterator[Batch]:
+        """What this end may begin, or answer, now."""
+        if self._inbox.may_accept:
+            yield (self._inbox.accept(),)
+        while self.connection.state is State.READY:
+            if not self._outbox.is_empty:
+                yield from self._begin_sending(self._outbox.next())
+            elif self._disconnects:
+                yield (DisconnectionRequest(),)
+            else:
+                break
+
+    def _begin_sending(self, message: ThroughData | TransmissionRequest) -> Iterator[Batch]:
+        yield (message,)
+        if isinstance(message, ThroughData):
+            self._outbox.was_sent()
+            self.hooks.through_sent(len(message.data))
+        elif self.connection.state is State.REQUESTED and self.connection.initiator is self.connection.role:
+            self._outbox.prepare()
+
+    # -- becoming ready ------------------------------------------------------------------------------------
+
+    def _became_ready(self) -> None:
+        if self.is_ready or self.connection.state is not State.READY:
+            return
+        self.is_ready = True
+        self._authenticator.close()
+        settings = self.settings
+        told = self.connection.peer_authentication_data or b""
+        emit(
+            IsclReady(
+                peer=self.peer,
+                role=self.connection.role,
+                peer_authentication_data=told.decode("ascii", "backslashreplace"),
+                encryption=settings.encryption.name,
+                mac=settings.mac.name,
+                unique_keys=settings.unique_keys,
+                reason=settings.reason,
+            )
+        )
+        self.hooks.link_ready(None)

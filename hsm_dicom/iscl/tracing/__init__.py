@@ -1,0 +1,1 @@
+"""Recordings of ISCL exchanges: ``recording`` writes and reads them, ``trace`` explains them."""

@@ -1,0 +1,224 @@
+"""Octets to messages and back. Any octets are read to a message, to "more is needed", or to an error: nothing else.
+
+A message is a header of 32 octets (eight unsigned integers of 32 bits: indicator, message id, data length, option,
+time stamp, error number, two fillers) and its data. What a header announces is checked before any of the data is
+waited for, so that a peer cannot make a receiver store more than one message of a kind that it awaits.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Collection
+from functools import cache
+from typing import NamedTuple
+
+from hsm_dicom.iscl.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
+from hsm_dicom.iscl.wire.messages import ACK, HEADER_LENGTH, MESSAGES, DataBlock, Message, describe
+from hsm_dicom.iscl.wire.profile import ByteOrder, Counted, Octets, Rest, Value, WireProfile, Word
+
+
+class Header(NamedTuple):
+    """The header's fields, in their order."""
+
+    indicator: int
+    message_id: int
+    data_length: int
+    option: int
+    time_stamp: int
+    error_number: int
+    filler: int
+    second_filler: int
+
+    @property
+    def has_unused(self) -> bool:
+        """Whether a field is set that has no known use."""
+        return any((self.indicator, self.time_stamp, self.error_number, self.filler, self.second_filler))
+
+
+def parse_header(octets: bytes | bytearray, profile: WireProfile) -> Header:
+    """The header in the first 32 octets."""
+    return Header._make(_words(profile.byte_order, 8).unpack_from(octets))
+
+
+def data_bounds(kind: type[Message], profile: WireProfile, variable: int) -> tuple[int, int]:
+    """The least and the most octets of data that a message of this kind may have.
+
+    `variable` bounds what its layout leaves open: a data block's or through-mode data's length.
+    """
+    least = most = 0
+    for item in profile.items[kind]:
+        match item:
+            case Word() | Octets() | Value():
+                least += item.length
+                most += item.length
+            case Counted():
+                least += Word.length
+                most += Word.length + item.most
+            case Rest():
+                most += variable if item.most is None else item.most
+    return least, most
+
+
+def parse(header: Header, data: bytes, profile: WireProfile) -> Message:
+    """The message that a header and its data are. Raises `RemoteProtocolError`."""
+    kind = MESSAGES.get(header.message_id)
+    if kind is None:
+        raise RemoteProtocolError(
+            ErrorCode.UNEXPECTED_MESSAGE, f"The peer sent a message of the unknown id {header.message_id:#010x}."
+        )
+    if not profile.unused_fields_ignored and header.has_unused:
+        raise RemoteProtocolError(
+            ErrorCode.UNEXPECTED_OPTION, f"The peer set unused header fields in its {describe(kind)}."
+        )
+    fields: dict[str, int | bytes] = {}
+    place = 0
+    for item in profile.items[kind]:
+        match item:
+            case Word():
+                fields[item.name], place = _word(kind, data, place, profile), place + Word.length
+            case Octets():
+                fields[item.name], place = _piece(kind, data, place, item.length), place + item.length
+            case Value():
+                value = _piece(kind, data, place, item.length)
+                fields[item.name], place = _ordered(value, profile), place + item.length
+            case Counted():
+                count, place = _word(kind, data, place, profile), place + Word.length
+                if count > item.most:
+                    raise _wrong_length(kind)
+                fields[item.name], place = _piece(kind, data, place, count), place + count
+            case Rest():
+                fields[item.name], place = data[place:], len(data)
+    if place != len(data):
+        raise _wrong_length(kind)
+    build_kind: Callable[..., Message] = kind
+    return build_kind(option=header.option, **fields)
+
+
+def build(message: Message, profile: WireProfile, error_number: int = 0) -> bytes:
+    """The octets of a message. Raises `LocalProtocolError` for a field that does not fit its place."""
+    kind = type(message)
+    pieces: list[bytes] = []
+    for item in profile.items[kind]:
+        value = getattr(message, item.name)
+        match item:
+            case Word():
+                pieces.append(_words(profile.byte_order, 1).pack(value))
+            case Octets() if len(value) == item.length:
+                pieces.append(value)
+            case Value() if len(value) == item.length:
+                pieces.append(_ordered(value, profile))
+            case Counted() if len(value) <= item.most:
+                pieces += [_words(profile.byte_order, 1).pack(len(value)), value]
+            case Rest() if item.most is None or len(value) <= item.most:
+                pieces.append(value)
+            case _:
+                raise LocalProtocolError(
+                    ErrorCode.UNEXPECTED_LENGTH,
+                    f"The {item.name} of a {describe(kind)} cannot be {len(value)} octets long.",
+                )
+    data_length = sum(map(len, pieces))
+    header = (0, message.id, data_length, message.option, 0, error_number, 0, 0)
+    return b"".join((_words(profile.byte_order, 8).pack(*header), *pieces))
+
+
+def data_header(length: int, profile: WireProfile) -> bytes:
+    """The header of every data block with so many octets; empty where its layout is more than the data."""
+    if profile.items[DataBlock] != (Rest("data"),):
+        return b""
+    return _words(profile.byte_order, 8).pack(0, DataBlock.id, length, ACK, 0, 0, 0, 0)
+
+
+def build_run(header: bytes, length: int, data: bytes) -> bytes:
+    """Data blocks with this header and `length` octets each."""
+    pieces: list[bytes | memoryview] = [header] * (2 * len(data) // length)
+    with memoryview(data) as octets:
+        pieces[1::2] = (octets[start : start + length] for start in range(0, len(data), length))
+        return b"".join(pieces)
+
+
+class MessageReader:
+    """Cuts a stream of octets into messages. Holds at most the octets last fed and one unfinished message."""
+
+    def __init__(self, profile: WireProfile, *, keeps_octets: bool = False) -> None:
+        self.octets = b""
+        """The message last read, as it came, if octets are kept."""
+        self._keeps_octets = keeps_octets
+        self._profile = profile
+        self._buffer = bytearray()
+
+    def feed(self, octets: bytes) -> None:
+        """Take what the line brought."""
+        self._buffer += octets
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is begun and unfinished."""
+        return not self._buffer
+
+    def read(self, variable: int, awaited: Collection[type[Message]] | None = None) -> Message | None:
+        """The next message, or None where more octets are needed.
+
+        `variable` is what `data_bounds` says; `awaited` are the kinds that may come now (any, where None).
+        Raises `RemoteProtocolError` as soon as the header shows that the message is none of them, or too long.
+        """
+        if len(self._buffer) < HEADER_LENGTH:
+            return None
+        header = parse_header(self._buffer, self._profile)
+        kind = MESSAGES.get(header.message_id)
+        if kind is not None:
+            if awaited is not None and kind not in awaited:
+                raise RemoteProtocolError(
+                    ErrorCode.UNEXPECTED_MESSAGE,
+                    f"The peer sent a {describe(kind)} where none may come.",
+                )
+            least, most = data_bounds(kind, self._profile, variable)
+            if not least <= header.data_length <= most:
+                raise _wrong_length(kind)
+            if len(self._buffer) < HEADER_LENGTH + header.data_length:
+                return None
+        end = HEADER_LENGTH + header.data_length
+        with memoryview(self._buffer) as octets:
+            data = bytes(octets[HEADER_LENGTH:end])
+            if self._keeps_octets:
+                self.octets = bytes(octets[:end])
+        del self._buffer[:end]
+        return parse(header, data, self._profile)
+
+    def read_run(self, header: bytes, length: int, most: int) -> bytes:
+        """The data of what begins with this header and has `length` octets each: as far as it came, at most `most`."""
+        block = len(header) + length
+        end = 0
+        while end < most * block and end + block <= len(self._buffer) and self._buffer.startswith(header, end):
+            end += block
+        with memoryview(self._buffer) as octets:
+            data = b"".join([octets[start + len(header) : start + block] for start in range(0, end, block)])
+        del self._buffer[:end]
+        return data
+
+
+@cache
+def _words(order: ByteOrder, count: int) -> struct.Struct:
+    return struct.Struct(f"{'>' if order is ByteOrder.BIG else '<'}{count}I")
+
+
+def _word(kind: type[Message], data: bytes, place: int, profile: WireProfile) -> int:
+    value: int
+    (value,) = _words(profile.byte_order, 1).unpack(_piece(kind, data, place, Word.length))
+    return value
+
+
+def _ordered(value: bytes, profile: WireProfile) -> bytes:
+    return value[::-1] if profile.reversed_values else value
+
+
+def _piece(kind: type[Message], data: bytes, place: int, length: int) -> bytes:
+    piece = data[place : place + length]
+    if len(piece) != length:
+        raise _wrong_length(kind)
+    return piece
+
+
+def _wrong_length(kind: type[Message]) -> RemoteProtocolError:
+    return RemoteProtocolError(
+        ErrorCode.UNEXPECTED_LENGTH, f"The peer sent a {describe(kind)} of a length that it cannot have."
+    )

@@ -1,0 +1,99 @@
+"""Answers matched to requests: Message ID, command and instance (PS3.7, 9.1 and 9.3).
+
+pynetdicom takes the next message for the answer to its request, whatever it answers. A peer that answers twice, or for
+another instance, would have a file counted as stored that it never stored. So every request of an association gets a
+Message ID of its own, and only the answer that carries it, and fits in command and instance, is handed on.
+"""
+
+from __future__ import annotations
+
+import itertools
+import queue
+import time
+from collections.abc import Callable
+from typing import Any
+
+from pynetdicom.association import Association
+
+from hsm_dicom.network.dimse.messages import MessageReceiver, StartStoring
+from hsm_dicom.transport.events import log
+
+MESSAGE_IDS = 1 << 16
+"""How many Message IDs there are: US, 16 bits (PS3.7, Annex E)."""
+
+
+class MatchedAnswers(MessageReceiver):
+    """The DIMSE service of a requestor. `fault` says why a request went without an answer that fits."""
+
+    def __init__(
+        self, association: Association, notify: Callable[[], None], start_storing: StartStoring | None = None
+    ) -> None:
+        super().__init__(association, notify, start_storing)
+        self.fault = ""
+        self._numbers = itertools.count(1)
+        self._request: Any = None
+        self._answered: set[int] = set()
+
+    def send_msg(self, primitive: Any, context_id: int) -> None:
+        """Send a message; a request gets the next Message ID of this association."""
+        if primitive.MessageIDBeingRespondedTo is None:
+            primitive.MessageID = next(self._numbers) % MESSAGE_IDS
+            self._answered.discard(primitive.MessageID)
+            self._request, self.fault = primitive, ""
+        super().send_msg(primitive, context_id)
+
+    def get_msg(self, block: bool = False) -> Any:
+        """Return the next message, or with `block` the answer to the last request: its context and primitive.
+
+        A second answer to a request that was answered before is dropped. Returns (None, None) if the time is over, the
+        association has ended, or the answer does not fit; `fault` then has the reason, unless the association ended.
+        """
+        if not block:
+            return super().get_msg()
+        allowed = self.dimse_timeout
+        deadline = None if allowed is None else time.monotonic() + allowed
+        while True:
+            try:
+                context_id, answer = self.msg_queue.get(
+                    timeout=None if deadline is None else max(0.0, deadline - time.monotonic())
+                )
+            except queue.Empty:
+                self.fault = f"it did not answer {self._name} within {allowed:g} seconds"
+                return None, None
+            if answer is None:
+                return None, None
+            if answer.MessageIDBeingRespondedTo in self._answered:
+                log.warning("A peer answered request %d once more; dropped.", answer.MessageIDBeingRespondedTo)
+                continue
+            self.fault = self._why_unfit(answer)
+            if self.fault:
+                return None, None
+            self._answered.add(self._request.MessageID)
+            return context_id, answer
+
+    @property
+    def _name(self) -> str:
+        return f"{_command(self._request)} request {self._request.MessageID}"
+
+    def _why_unfit(self, answer: Any) -> str:
+        """Say why this is no answer to the last request; empty if it is one."""
+        request = self._request
+        number = answer.MessageIDBeingRespondedTo
+        if number is None:
+            return f"it sent a {_command(answer)} request instead of answering {self._name}"
+        if number != request.MessageID:
+            return f"it answered a request {number} that was not made, instead of {self._name}"
+        if type(answer) is not type(request):
+            return f"it answered {self._name} with a {_command(answer)} response"
+        if not answer.is_valid_response:
+            return f"it answered {self._name} without a status"
+        asked = getattr(request, "AffectedSOPInstanceUID", None)
+        told = getattr(answer, "AffectedSOPInstanceUID", None)
+        # The parameter may be left out of an answer; if it is there, it is that of the request (PS3.7, Table 9.1-1).
+        if told and str(told) != str(asked):
+            return f"it answered {self._name} for another instance, {told}, instead of {asked}"
+        return ""
+
+
+def _command(message: Any) -> str:
+    return type(message).__name__.replace("_", "-")

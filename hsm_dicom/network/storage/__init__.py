@@ -1,0 +1,2 @@
+"""What the Storage SCP needs besides its service: ``sop_classes`` that it accepts, ``incoming`` Data Sets on their
+way to disk, ``leftovers`` of receptions that never ended, and ``signature_check`` for received objects."""

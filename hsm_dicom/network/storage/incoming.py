@@ -1,0 +1,127 @@
+"""A Data Set of a C-STORE request on its way to disk: written while it comes, beside its place, never held whole.
+
+Nothing here raises while it comes. What is wrong is remembered, the rest of the Data Set is thrown away, and the
+answer says it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from pathlib import Path
+from typing import BinaryIO
+
+from pydicom.uid import UID
+from pynetdicom.dsutils import create_file_meta, encode_file_meta
+from pynetdicom.presentation import PresentationContext
+
+from hsm_dicom.network.dimse.commands import AFFECTED_SOP_CLASS_UID, AFFECTED_SOP_INSTANCE_UID, CommandSet
+from hsm_dicom.network.storage.leftovers import open_part
+
+SUCCESS = 0x0000
+INVALID_INSTANCE = 0x0117
+SOP_CLASS_NOT_SUPPORTED = 0x0122
+"""Statuses of PS3.7, Annex C.5, which a C-STORE may have (PS3.7, 9.1.1.1.9)."""
+
+OUT_OF_RESOURCES = 0xA700
+DOES_NOT_MATCH_SOP_CLASS = 0xA900
+CANNOT_UNDERSTAND = 0xC000
+NOT_ACCEPTED = 0xC001
+"""A status of our own in the range "Cannot understand" (PS3.4, Table B.2-1): refused by the signature check."""
+OTHER_CONTENT = 0xC002
+"""Likewise: another object has this SOP Instance UID already."""
+TOO_LARGE = 0xC003
+"""Likewise: the Data Set is longer than this listener takes."""
+
+_UID = re.compile(r"(?=.{1,64}\Z)[0-9]+(\.[0-9]+)*\Z")
+_BUFFER_BYTES = 1 << 20
+
+
+class RefusedInstance(Exception):
+    """Why an instance is not stored: a status for the peer, and a sentence that may go out as its Error Comment."""
+
+    def __init__(self, status: int, comment: str) -> None:
+        super().__init__(comment)
+        self.status = status
+
+
+class Incoming:
+    """One Data Set. `sop_class_uid` and `sop_instance_uid` are those of the request, or None where they are no UIDs."""
+
+    def __init__(self, folder: Path, context: PresentationContext, command: CommandSet, largest: int) -> None:
+        """Open nothing yet. `largest` is the most bytes that the Data Set may have."""
+        self.transfer_syntax_uid = str(context.transfer_syntax[0])
+        self.sop_class_uid = uid_or_none(command.text(AFFECTED_SOP_CLASS_UID))
+        self.sop_instance_uid = uid_or_none(command.text(AFFECTED_SOP_INSTANCE_UID))
+        self._folder = folder
+        self._largest = largest
+        self._size = 0
+        self._file: BinaryIO | None = None
+        self._path: Path | None = None
+        self._lock: int | None = None
+        self._failure: OSError | RefusedInstance | None = None
+        if self.sop_instance_uid is None:
+            self._failure = RefusedInstance(INVALID_INSTANCE, "The Affected SOP Instance UID is not a UID.")
+        elif self.sop_class_uid != context.abstract_syntax:
+            self._failure = RefusedInstance(
+                SOP_CLASS_NOT_SUPPORTED, "The SOP Class is not that of the presentation context."
+            )
+
+    def write(self, data: bytes) -> None:
+        """Take a part of it."""
+        if self._failure is not None:
+            return
+        self._size += len(data)
+        try:
+            if self._size > self._largest:
+                raise RefusedInstance(TOO_LARGE, f"The Data Set has more than {self._largest >> 20} MiB.")
+            if self._file is None:
+                self._file = self._open()
+            self._file.write(data)
+        except (OSError, RefusedInstance) as failure:
+            self._failure = failure
+            self.discard()
+
+    def finish(self) -> Path:
+        """Return the whole file, forced to disk; `discard` removes it. Raises `RefusedInstance` and `OSError`."""
+        if self._failure is None and self._file is None:
+            self._failure = RefusedInstance(CANNOT_UNDERSTAND, "There is no Data Set.")
+        if self._failure is not None:
+            raise self._failure
+        if self._file is None or self._path is None:
+            raise RuntimeError("This Data Set was discarded.")
+        with self._file:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        return self._path
+
+    def discard(self) -> None:
+        """Remove the file, if there is one. Harmless to repeat."""
+        file, self._file = self._file, None
+        path, self._path = self._path, None
+        lock, self._lock = self._lock, None
+        if file is not None:
+            with contextlib.suppress(OSError):
+                file.close()
+        if path is not None:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+        if lock is not None:
+            os.close(lock)
+
+    def _open(self) -> BinaryIO:
+        meta = create_file_meta(
+            sop_class_uid=UID(self.sop_class_uid or ""),
+            sop_instance_uid=UID(self.sop_instance_uid or ""),
+            transfer_syntax=UID(self.transfer_syntax_uid),
+        )
+        self._path, self._lock = open_part(self._folder, self.sop_instance_uid or "")
+        file = os.fdopen(os.dup(self._lock), "wb", _BUFFER_BYTES)
+        file.write(b"\0" * 128 + b"DICM" + encode_file_meta(meta))
+        return file
+
+
+def uid_or_none(text: str) -> str | None:
+    """Return a UID (PS3.5, 9.1), or None if it is not one. Components with leading zeros are common, and allowed."""
+    return text if _UID.match(text) else None

@@ -1,0 +1,86 @@
+"""Connections that are not identified yet, and what becomes of connections, counted."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+
+from hsm_dicom.network.settings import Limits
+from hsm_dicom.network.upper_layer.request import RequestReading
+from hsm_dicom.tls import FailureReason, HandshakeFailed
+from hsm_dicom.transport.port import Handshake, SecureTransport
+
+
+@dataclass(eq=False)
+class Pending:
+    """One connection that is not identified. The loop owns it, except while `computing`.
+
+    `since` is when it took its place, moved on by the time in which we computed.
+    """
+
+    number: int
+    address: tuple[str, int]
+    origin: str
+    connection: socket.socket
+    deadline: float
+    since: float = 0.0
+    step: Handshake | RequestReading | None = None
+    computing: bool = False
+    computing_since: float = 0.0
+
+    @property
+    def may_yield(self) -> bool:
+        """Whether its place may be taken away: not while it has something to compute."""
+        return not self.computing
+
+    @property
+    def subject(self) -> str:
+        """The peer, as far as it is known."""
+        return self.step.secured.facts.subject if isinstance(self.step, RequestReading) else ""
+
+
+@dataclass
+class Counts:
+    """What became of the connections, for whoever watches. Each accepted one is in just one of the others at its end.
+
+    `identified` were served, `rejected` got an A-ASSOCIATE-RJ, `left` closed before they requested anything, `refused`
+    failed in their handshake or were malformed or late, `without_place` were refused for want of a place. `secured` is
+    how many finished their handshake.
+    """
+
+    accepted: int = 0
+    secured: int = 0
+    identified: int = 0
+    rejected: int = 0
+    left: int = 0
+    refused: int = 0
+    without_place: int = 0
+
+
+def descriptor_of(pending: Pending) -> int:
+    """Return the descriptor to wait on."""
+    return pending.step.fileno() if pending.step is not None else pending.connection.fileno()
+
+
+def end_of(pending: Pending) -> socket.socket:
+    """Return the socket to close, whatever step the connection is in."""
+    if pending.step is None:
+        return pending.connection
+    return pending.step.secured.socket if isinstance(pending.step, RequestReading) else pending.step.give_up()
+
+
+def timed_out(pending: Pending, limits: Limits, transport: SecureTransport) -> HandshakeFailed:
+    """Make the refusal of a peer whose handshake took too long."""
+    peer = address_text(pending.address)
+    return HandshakeFailed(
+        FailureReason.TIMED_OUT,
+        peer,
+        f"{peer} did not finish its handshake within {limits.handshake_seconds:g} seconds; see whether it speaks "
+        f"{transport.name}.",
+    )
+
+
+def address_text(address: tuple[str, int]) -> str:
+    """Format host and port for messages."""
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,314 @@
+"""pynetdicom's Upper Layer service provider with our own reading and waiting (PS3.8, 9.2).
+
+pynetdicom looks every millisecond whether there is something to do, and reads PDUs of any length for as long as they
+take. Here its state machine stays as it is, and what feeds it is ours: the thread sleeps until the socket, another
+thread or a deadline has something for it; PDUs come from `PDUReader`, checked; and whatever goes wrong ends the
+connection, with an A-ABORT where possible and without a traceback.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import select
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pynetdicom import evt
+from pynetdicom.association import Association
+from pynetdicom.dul import DULServiceProvider
+from pynetdicom.fsm import TRANSITION_TABLE
+from pynetdicom.pdu_primitives import A_P_ABORT
+
+from hsm_dicom.network.errors import PDUError
+from hsm_dicom.network.settings import MAXIMUM_PDU
+from hsm_dicom.network.upper_layer.negotiation import Proposal, read_answer
+from hsm_dicom.network.upper_layer.pdu import (
+    ABORT,
+    ASSOCIATE_AC,
+    ASSOCIATE_RJ,
+    ASSOCIATE_RQ,
+    P_DATA_TF,
+    PDU,
+    RELEASE_RP,
+    RELEASE_RQ,
+    PDUReader,
+    abort,
+)
+from hsm_dicom.transport.events import log
+
+OUTGOING = 16
+"""Primitives that may wait to be sent: whoever sends more waits, so that a large object is never held whole."""
+
+LINGER_SECONDS = 1.0
+"""How long a peer may take to close the connection after the last PDU."""
+
+_FROM_REQUESTORS = frozenset((P_DATA_TF, RELEASE_RQ, RELEASE_RP, ABORT))
+"""What may come after the A-ASSOCIATE-RQ."""
+
+_FROM_ACCEPTORS = _FROM_REQUESTORS | {ASSOCIATE_AC, ASSOCIATE_RJ}
+_DRAIN_BYTES = 65536
+_CLOSED, _INVALID_PDU, _ARTIM_EXPIRED = "Evt17", "Evt19", "Evt18"
+_IDLE, _WAITING_FOR_THE_CLOSE = "Sta1", "Sta13"
+
+
+class UpperLayer(DULServiceProvider):
+    """One association's Upper Layer. `request` is the A-ASSOCIATE-RQ of an acceptor, which was read and checked before.
+
+    A PDU must be complete, and one of ours written, within `seconds`. `notify` is called when there is something for
+    the association's own thread. `problem` is what the peer did wrong.
+    """
+
+    def __init__(
+        self, association: Association, seconds: float, notify: Callable[[], None], request: bytes | None = None
+    ) -> None:
+        super().__init__(association)
+        self.problem: PDUError | None = None
+        self.ended = threading.Event()
+        self.proposed: Mapping[int, Proposal] = {}
+        self._seconds = seconds
+        self._notify = notify
+        self._request = request
+        expected = _FROM_REQUESTORS if association.is_acceptor else _FROM_ACCEPTORS
+        self._reader = PDUReader(maximum_data=MAXIMUM_PDU, seconds=seconds, expected=expected)
+        self._drained_by: float | None = None
+        self._waking = threading.Lock()
+        self._alarm = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self.to_provider_queue = Outgoing(self.wake, self.ended)
+        self.to_user_queue = NotifyingQueue(notify)
+
+    def wake(self) -> None:
+        """Have the thread look what there is to do."""
+        with self._waking:
+            if self._alarm >= 0:
+                os.eventfd_write(self._alarm, 1)
+
+    def refuse(self, problem: PDUError) -> None:
+        """End the association by an A-ABORT, because of what the peer sent. Called in the thread."""
+        self._note(problem)
+        self.event_queue.put(_INVALID_PDU)
+
+    def kill_dul(self) -> None:
+        """End the thread."""
+        super().kill_dul()
+        self.wake()
+
+    def stop_dul(self) -> bool:
+        """End the thread if the connection is closed already, and return whether it was."""
+        if self.state_machine.current_state != _IDLE:
+            return False
+        self.kill_dul()
+        if self.is_alive():
+            self.join()
+        return True
+
+    def abandon(self) -> None:
+        """End the thread and the connection whatever state they are in. Harmless to repeat."""
+        self._kill_thread = True
+        self.wake()
+        connection = self._connection()
+        if connection is not None:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        if self.is_alive():
+            self.join(self._seconds)
+        self._finish()
+
+    # -- the thread -------------------------------------------------------------------------------------------
+
+    def run_reactor(self) -> None:
+        """Serve the association until its connection is closed."""
+        self._idle_timer.start()
+        self.assoc._dul_ready.set()
+        try:
+            while not self._kill_thread:
+                if not self._turn():
+                    self._wait()
+        except Exception as error:
+            log.error("An association is aborted after an unexpected error (%s: %s).", type(error).__name__, error)
+            log.debug("The error was:", exc_info=True)
+            self._write(abort())
+            self.assoc.is_aborted = True
+            self.assoc.is_established = False
+            self.to_user_queue.put(A_P_ABORT())
+            self.assoc.dimse.msg_queue.put((None, None))
+        finally:
+            self._finish()
+
+    def _turn(self) -> bool:
+        """Do one thing, and return whether there was something to do."""
+        if self.artim_timer.expired:
+            self.event_queue.put(_ARTIM_EXPIRED)
+        if not self._process_recv_primitive() and self._receive():
+            self._idle_timer.restart()
+        try:
+            event = self.event_queue.get_nowait()
+        except queue.Empty:
+            return False
+        if (event, self.state_machine.current_state) in TRANSITION_TABLE:
+            self.state_machine.do_action(event)
+        elif event not in (_CLOSED, _INVALID_PDU, _ARTIM_EXPIRED):
+            # A primitive that came too late, such as an answer in an association that was aborted meanwhile.
+            with contextlib.suppress(queue.Empty):
+                self.to_provider_queue.get_nowait()
+        return True
+
+    def _wait(self) -> None:
+        """Sleep until there is something to do."""
+        now = time.monotonic()
+        deadlines = [60.0, max(self.artim_timer.remaining, 0.05)]
+        deadlines += [deadline - now for deadline in (self._reader.deadline, self._drained_by) if deadline is not None]
+        poll = select.poll()
+        poll.register(self._alarm, select.POLLIN)
+        connection = self._connection()
+        if connection is not None:
+            pending = getattr(connection, "pending", None)
+            if pending is not None and pending():
+                return
+            poll.register(connection, select.POLLIN)
+        poll.poll(max(0.0, min(deadlines)) * 1000 + 1)
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._alarm)
+
+    def _receive(self) -> bool:
+        """Read what is there, and return whether that was a whole PDU, or the end."""
+        request, self._request = self._request, None
+        if request is not None:
+            self._accept(PDU(request[0], request))
+            return True
+        connection = self._connection()
+        if connection is None:
+            return False
+        if self.state_machine.current_state == _WAITING_FOR_THE_CLOSE:
+            return self._drain(connection)
+        try:
+            connection.settimeout(0)
+            pdu = None
+            while pdu is None:
+                data = connection.recv(self._reader.wanted)
+                if not data:
+                    self.event_queue.put(_CLOSED)
+                    return True
+                pdu = self._reader.feed(data)
+            self._accept(pdu)
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return self._is_late()
+        except PDUError as problem:
+            self.refuse(problem)
+        except (OSError, ValueError):  # the socket remembers the reason; ValueError: it was closed meanwhile
+            self.event_queue.put(_CLOSED)
+        return True
+
+    def _accept(self, pdu: PDU) -> None:
+        data = pdu.data if pdu.type == ASSOCIATE_RQ else read_answer(pdu, self.proposed)
+        try:
+            decoded, event = self._decode_pdu(bytearray(data))
+        except Exception as error:  # a foreign parser on bytes from the network
+            raise PDUError(f"an {pdu.name} that cannot be decoded ({type(error).__name__})") from error
+        self._recv_pdu.put(decoded)
+        self.event_queue.put(event)
+
+    def _is_late(self) -> bool:
+        try:
+            self._reader.check_deadline()
+        except PDUError as problem:
+            self.refuse(problem)
+            return True
+        return False
+
+    def _drain(self, connection: socket.socket) -> bool:
+        """Read until the peer closes, after our last PDU, so that closing does not destroy what it has yet to read."""
+        try:
+            if self._drained_by is None:
+                self._drained_by = time.monotonic() + LINGER_SECONDS
+                connection.shutdown(socket.SHUT_WR)
+            connection.settimeout(0)
+            while time.monotonic() < self._drained_by:
+                if not connection.recv(_DRAIN_BYTES):
+                    break
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return False
+        except (OSError, ValueError):
+            pass
+        if self.socket is not None:
+            self.socket.close()
+        return True
+
+    def _send(self, pdu: Any) -> None:
+        if self._write(pdu.encode()):
+            evt.trigger(self.assoc, evt.EVT_PDU_SENT, {"pdu": pdu})
+        else:
+            self.event_queue.put(_CLOSED)
+
+    def _write(self, data: bytes) -> bool:
+        """Write one PDU within the time, and return whether the connection took it."""
+        connection = self._connection()
+        if connection is None:
+            return False
+        try:
+            connection.settimeout(self._seconds)
+            connection.sendall(data)
+        except (OSError, ValueError):
+            return False
+        return True
+
+    def _connection(self) -> socket.socket | None:
+        transport = self.socket
+        return transport.socket if transport is not None and transport._is_connected else None
+
+    def _note(self, problem: PDUError) -> None:
+        self.problem = self.problem or problem
+        connection = self._connection()
+        if connection is not None and getattr(connection, "failure", None) is None:
+            connection.failure = problem  # type: ignore[attr-defined]
+
+    def _finish(self) -> None:
+        """Close what is open, and have nobody wait for this thread."""
+        self._kill_thread = True
+        self.ended.set()
+        transport = self.socket
+        if transport is not None:
+            connection = transport.socket
+            transport.close()
+            if connection is not None:
+                connection.close()  # pynetdicom leaves it open where it could not be shut down
+        with self._waking:
+            alarm, self._alarm = self._alarm, -1
+            if alarm >= 0:
+                os.close(alarm)
+        self._notify()
+
+
+class NotifyingQueue(queue.Queue[Any]):
+    """A queue that says when something was put into it."""
+
+    def __init__(self, notify: Callable[[], None]) -> None:
+        super().__init__()
+        self._notify = notify
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        super().put(item, block, timeout)
+        self._notify()
+
+
+class Outgoing(queue.Queue[Any]):
+    """Primitives on their way to the peer. A full queue holds up the sender until there is room, or no connection."""
+
+    def __init__(self, wake: Callable[[], None], ended: threading.Event) -> None:
+        super().__init__(OUTGOING)
+        self._wake = wake
+        self._ended = ended
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        while not self._ended.is_set():
+            try:
+                super().put(item, timeout=0.5)
+            except queue.Full:
+                continue
+            self._wake()
+            return

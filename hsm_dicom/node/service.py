@@ -1,0 +1,162 @@
+"""A node that listens: Verification and Storage SCP on one address, reloaded without dropping anybody.
+
+    service = Service(load)          # load() reads settings, keys and trust anew each time
+    with service:
+        service.reload()             # after a renewed certificate, a new CRL, another peer
+
+Associations that run go on under what held when they began; the next handshake uses what was reloaded. Where reloading
+fails, everything stays as it was, and an event says why.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from pynetdicom import AE
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+
+from hsm_dicom.errors import HsmDicomError
+from hsm_dicom.events import emit
+from hsm_dicom.identity import Identity
+from hsm_dicom.network.acceptor import Acceptor
+from hsm_dicom.network.assembly import accepting
+from hsm_dicom.network.listener import Address, Listener
+from hsm_dicom.network.receive import CheckFile, Receiver
+from hsm_dicom.network.settings import ListenerSettings, Peer
+from hsm_dicom.node.upkeep import Upkeep
+from hsm_dicom.transport.events import TransportReloaded, log
+from hsm_dicom.transport.iscl_keys import ISCLKeys
+from hsm_dicom.transport.port import SecureTransport
+from hsm_dicom.trust import Verifier
+from tokens.errors import TokenError
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a listener is made of, as it was at one moment. `close` lets go of its devices."""
+
+    settings: ListenerSettings
+    identities: Sequence[Identity] = field(repr=False)
+    verifier: Verifier | None = field(repr=False)
+    keys: ISCLKeys | None = field(default=None, repr=False)
+
+    def transport(self) -> SecureTransport:
+        """Ready for connections; see `hsm_dicom.network.assembly.accepting`."""
+        return accepting(self.settings, self.identities, self.verifier, self.keys)
+
+    def close(self) -> None:
+        """Let go of the devices."""
+        for device in (*self.identities, self.keys):
+            if device is not None:
+                device.close()
+
+
+class Service:
+    """One listener with its application entity. A context manager: it listens while the block runs."""
+
+    def __init__(self, load: Callable[[], Loaded], check: CheckFile | None = None) -> None:
+        """Loads for the first time; raises what `load` raises, and `CannotListen`.
+
+        `check` looks at received files where the settings ask for it.
+        """
+        self._load = load
+        self._loaded = load()
+        try:
+            settings = self._loaded.settings
+            receiver = Receiver(settings.name, settings.storage, check) if settings.storage else None
+            ae = AE(settings.ae_title)
+            ae.add_supported_context(Verification)
+            self._acceptor = Acceptor(
+                settings.name,
+                ae,
+                self._peers,
+                receiver.handlers if receiver else (),
+                settings.limits,
+                receiver.start_storing if receiver else None,
+                settings.storage.sop_classes if settings.storage else None,
+            )
+            transport = self._loaded.transport()
+            self._listener = Listener(
+                settings.name, (settings.host, settings.port), transport, self._acceptor.begin, settings.limits
+            )
+        except BaseException:
+            self._loaded.close()
+            raise
+        self._reloading = threading.Lock()
+        host, port = self.address
+        self._upkeep = Upkeep(settings.name, f"{host}:{port}", self._dated)
+
+    @property
+    def address(self) -> Address:
+        """Host and port that are listened on."""
+        return self._listener.address
+
+    @property
+    def settings(self) -> ListenerSettings:
+        """Those that hold now."""
+        return self._loaded.settings
+
+    @property
+    def listener(self) -> Listener:
+        """The listener, with its counts."""
+        return self._listener
+
+    def reload(self) -> bool:
+        """Read certificates, trust, revocation data and peers anew; False, and an event, if they cannot be used.
+
+        Address, AE title, limits and storage folder stay as they are until a restart.
+        """
+        with self._reloading:
+            name = self._loaded.settings.name
+            try:
+                loaded = self._load()
+                try:
+                    transport = loaded.transport()
+                except BaseException:
+                    loaded.close()
+                    raise
+            except (HsmDicomError, TokenError) as error:
+                self._tell_reloaded(False, f"{name}: reloading failed, and what held before goes on to hold: {error}")
+                return False
+            before, self._loaded = self._loaded, loaded
+            self._listener.transport = transport
+            # Handshakes that are under way still use the devices of before; lines of ISCL keep them until they end.
+            closing = threading.Timer(self._listener.limits.handshake_seconds, before.close)
+            closing.daemon = True
+            closing.start()
+            self._tell_reloaded(True, f"{name}: certificates, trust and peers were read anew.")
+            self._upkeep.look(anew=True)
+            return True
+
+    def __enter__(self) -> Self:
+        self._listener.start()
+        host, port = self.address
+        self._upkeep.start()
+        log.info("%s: '%s' listens on %s port %d.", self.settings.name, self.settings.ae_title, host, port)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._loaded.close)
+            stack.callback(self._acceptor.stop)
+            stack.callback(self._listener.stop)
+            stack.callback(self._upkeep.stop)
+
+    def _dated(self) -> tuple[Sequence[Identity], Verifier | None]:
+        loaded = self._loaded
+        return loaded.identities, loaded.verifier
+
+    def _peers(self) -> Sequence[Peer]:
+        return self._loaded.settings.peers
+
+    def _tell_reloaded(self, done: bool, sentence: str) -> None:
+        host, port = self.address
+        name = self._loaded.settings.name
+        emit(TransportReloaded(name=name, address=f"{host}:{port}", sentence=sentence, done=done))

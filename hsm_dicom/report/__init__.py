@@ -1,0 +1,20 @@
+"""Verdicts for readers: JSON for programs, one self-contained HTML page for people.
+
+    judge = Judge.trusting(TrustStore.from_files(["ca.pem"]))
+    verdicts = [judge.file(verify(path)) for path in paths]
+    for verdict in verdicts:
+        print(json_line(verdict))
+    write_html(Path("report.html"), verdicts, judge)
+
+| module        | holds                                                                        |
+|---------------|------------------------------------------------------------------------------|
+| json_report   | `as_json`, `json_line`: the schema hsm-dicom/verify/1 (docs/json-verify.md)    |
+| html_report   | `write_html`: the page, from `templates/`                                     |
+| chain_picture | the certificate chain over time, as SVG                                       |
+| pictures      | small pictures of pixel data, drawn from the bytes that were walked           |
+"""
+
+from hsm_dicom.report.html_report import ReportError, write_html
+from hsm_dicom.report.json_report import SCHEMA, as_json, json_line
+
+__all__ = ["SCHEMA", "ReportError", "as_json", "json_line", "write_html"]

@@ -1,0 +1,378 @@
+"""What the page shows, prepared: verdicts turned into texts, shares and pictures, so that the template only places."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from hsm_dicom.dataset.tags import describe_tag, format_path
+from hsm_dicom.report.chain_picture import ChainPicture, chain_picture
+from hsm_dicom.signatures.coverage.shares import Coverage, Share
+from hsm_dicom.signatures.integrity import VerifiedSignature
+from hsm_dicom.trust import RevocationPolicy, TrustStore
+from hsm_dicom.trust.certificates import fingerprint, name_text
+from hsm_dicom.validation.policy import Requirement, VerificationPolicy
+from hsm_dicom.validation.result import shown
+from hsm_dicom.validation.validator import FileVerdict, Judge, MomentKind, Outcome, SignatureVerdict, Word
+
+_GAP = 3
+"""Thousandths between the segments of a bar."""
+
+KINDS = {
+    Word.VALID: "good",
+    Word.VALID_BUT: "but",
+    Word.QUESTIONABLE: "question",
+    Word.INVALID: "bad",
+    Word.CANNOT_TELL: "unsure",
+    Word.HISTORIC: "historic",
+}
+"""The look of each word: an icon and a colour, never the colour alone."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """How an outcome of a file appears: icon and colour, the word beside it, and the title of a page about it alone."""
+
+    kind: str
+    label: str
+    title: str
+
+
+_VALID = Look("good", "valid", "Valid")
+_VALID_BUT = Look("but", "valid, but", "Valid, with reservations")
+_INVALID = Look("bad", "invalid", "Invalid")
+_CANNOT_TELL = Look("unsure", "cannot tell", "Cannot tell")
+_LOOKS = {
+    Outcome.QUESTIONABLE: Look("question", "questionable", "Questionable"),
+    Outcome.POLICY_NOT_MET: Look("bad", "policy not met", "The policy is not met"),
+    Outcome.NO_SIGNATURE: Look("unsure", "not signed", "Not signed"),
+    Outcome.UNREADABLE: Look("bad", "unreadable", "The file could not be read"),
+}
+
+
+def look(verdict: FileVerdict) -> Look:
+    """The look of a file."""
+    words = {one.word for one in verdict.signatures}
+    match verdict.outcome:
+        case Outcome.GOOD:
+            return _VALID_BUT if Word.VALID_BUT in words else _VALID
+        case Outcome.SIGNATURE_FAILED:
+            return _INVALID if Word.INVALID in words else _CANNOT_TELL
+        case other:
+            return _LOOKS[other]
+
+
+_SHARES = {
+    Share.COVERED: ("good", "covered"),
+    Share.EMPTY: ("neutral", "covered, empty"),
+    Share.ABSENT: ("neutral", "not in the object"),
+    Share.NOT_COVERED: ("bad", "not covered"),
+}
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A part of the bar: `left` and `width` in thousandths of it."""
+
+    kind: str
+    label: str
+    count: int
+    left: float
+    width: float
+
+
+@dataclass(frozen=True)
+class ElementList:
+    """Elements by name, under a heading."""
+
+    kind: str
+    heading: str
+    elements: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SignatureView:
+    """One signature as the page shows it.
+
+    `facts` are names and values; `chips` look, name and state; `chains` heading, picture and words.
+    """
+
+    verdict: SignatureVerdict
+    kind: str
+    head: str
+    facts: tuple[tuple[str, str], ...]
+    segments: tuple[Segment, ...]
+    coverage_text: str
+    chips: tuple[tuple[str, str, str], ...]
+    lists: tuple[ElementList, ...]
+    chains: tuple[tuple[str, ChainPicture, str], ...]
+
+
+@dataclass(frozen=True)
+class FileView:
+    """One file as the page shows it."""
+
+    number: int
+    folder: str
+    name: str
+    verdict: FileVerdict
+    look: Look
+    sentence: str
+    facts: tuple[tuple[str, str], ...]
+    pixels_protected: bool
+    seal: str
+    signatures: tuple[SignatureView, ...]
+
+
+@dataclass(frozen=True)
+class RunView:
+    """What the whole page says: counts by outcome, and what was judged by."""
+
+    title: str
+    kind: str
+    segments: tuple[Segment, ...]
+    grounds: tuple[tuple[str, tuple[str, ...]], ...]
+
+
+def run_view(verdicts: Sequence[FileVerdict], judge: Judge) -> RunView:
+    """The head of the page."""
+    looks = [look(verdict) for verdict in verdicts]
+    good, total = sum(verdict.outcome is Outcome.GOOD for verdict in verdicts), len(verdicts)
+    if total == 1:
+        title, kind = looks[0].title, looks[0].kind
+    elif good == total:
+        title = f"All {total} files are valid" if total else "No file was judged"
+        kind = "unsure" if not total else "but" if _VALID_BUT in looks else "good"
+    else:
+        title, kind = f"{total - good} of {total} files are not valid", "bad"
+        if {one.kind for one in looks} <= {"good", "but", "question"}:
+            kind = "question"
+    order = (_VALID, _VALID_BUT, _INVALID, _CANNOT_TELL, *_LOOKS.values())
+    return RunView(
+        title=title,
+        kind=kind,
+        segments=_segments([(one.kind, one.label, looks.count(one)) for one in order]),
+        grounds=(
+            ("Trust anchors for signers", _anchors(judge.signers.store)),
+            ("Trust anchors for time stamps", _anchors(judge.stampers.store)),
+            ("Revocation data", (_revocation_data(judge.signers.store),)),
+            ("Policy", tuple(policy_words(judge.policy))),
+        ),
+    )
+
+
+def policy_words(policy: VerificationPolicy) -> list[str]:
+    """A policy in sentences."""
+    asked = [f"A signature that meets: {one}." for one in sorted(policy.require - {Requirement.TIMESTAMP})]
+    asked += ["A certified time stamp."] if Requirement.TIMESTAMP in policy.require else []
+    asked += [f"Covered: {part}." for part in sorted(policy.cover)]
+    weak = sorted(policy.weak_mac_algorithms - policy.mac_algorithms)
+    advised = policy.trust.algorithms.advised_rsa_bits
+    return [
+        *(asked or ["Nothing is demanded of a file but that its signatures hold."]),
+        f"MAC algorithms: {', '.join(sorted(policy.mac_algorithms)) or 'none'}"
+        + (f"; with a warning: {', '.join(weak)}." if weak else "."),
+        f"RSA keys from {policy.minimum_rsa_bits} bits, with a warning below {advised}.",
+        _REVOCATION_WORDS[policy.revocation],
+    ]
+
+
+_REVOCATION_WORDS = {
+    RevocationPolicy.WHEN_GIVEN: "Revocation: checked as soon as there is data; without any, a warning.",
+    RevocationPolicy.REQUIRED: "Revocation: without data no signature is valid.",
+    RevocationPolicy.IF_AVAILABLE: "Revocation: checked where there is data; else a warning.",
+}
+
+
+def file_view(number: int, verdict: FileVerdict) -> FileView:
+    """One file."""
+    identity = verdict.identity
+    protected = any(map(_protects_picture, verdict.signatures))
+    folder, slash, name = verdict.name.rpartition("/")
+    rows = (
+        ("Patient", _joined(identity.patient_name, identity.patient_id, _date(identity.patient_birth_date))),
+        ("Study", _joined(identity.modality, _date(identity.study_date))),
+        ("SOP Class", uid_name(identity.sop_class_uid)),
+        ("SOP Instance UID", identity.sop_instance_uid),
+        ("Transfer Syntax", uid_name(verdict.transfer_syntax)),
+    )
+    return FileView(
+        number=number,
+        folder=folder + slash,
+        name=name,
+        verdict=verdict,
+        look=look(verdict),
+        sentence=_sentence(verdict),
+        facts=tuple((name, value) for name, value in rows if value),
+        pixels_protected=protected,
+        seal="good" if protected else "question" if verdict.outcome is Outcome.QUESTIONABLE else "bad",
+        signatures=tuple(map(signature_view, verdict.signatures)),
+    )
+
+
+def _protects_picture(verdict: SignatureVerdict) -> bool:
+    covers = verdict.signature.coverage
+    if covers is None or verdict.signature.place or not verdict.word.good:
+        return False
+    return covers.pixel_data is Share.COVERED and covers.picture is Share.COVERED
+
+
+def _sentence(verdict: FileVerdict) -> str:
+    """What there is to say about a file beyond its one signature."""
+    if len(verdict.signatures) != 1 or verdict.outcome is Outcome.NO_SIGNATURE:
+        return verdict.text
+    return f"The policy is not met: {' '.join(verdict.unmet)}" if verdict.unmet else ""
+
+
+def signature_view(verdict: SignatureVerdict) -> SignatureView:
+    """One signature."""
+    covers, good = verdict.signature.coverage, verdict.protects
+    return SignatureView(
+        verdict=verdict,
+        kind=KINDS[verdict.word],
+        head=_head(verdict),
+        facts=tuple((name, value) for name, value in _facts(verdict) if value),
+        segments=_coverage_segments(covers, good=good) if covers else (),
+        coverage_text=_coverage_text(covers, verdict) if covers else "",
+        chips=_chips(covers, good=good) if covers else (),
+        lists=_lists(covers, good=good) if covers else (),
+        chains=tuple(_chains(verdict)),
+    )
+
+
+def _head(verdict: SignatureVerdict) -> str:
+    """The verdict up to its grounds, which the page lists below."""
+    joint = {Word.VALID: "", Word.VALID_BUT: ", but"}.get(verdict.word, ", because")
+    head = verdict.text.partition(joint)[0] if joint else verdict.text
+    return head.capitalize() + joint
+
+
+def _facts(verdict: SignatureVerdict) -> list[tuple[str, str]]:
+    found = verdict.signature
+    signer = verdict.signer or "no readable certificate"
+    return [
+        ("Signed by", signer if verdict.trusted else f"{signer}, {'not trusted' if found.intact else 'not proven'}"),
+        ("Signed at", _time(verdict)),
+        ("Place", format_path(found.place) or "the whole object"),
+        ("Meets the profiles", _profiles(found)),
+        ("Purpose", str(found.purpose) if found.purpose else ""),
+        ("MAC", found.mac_algorithm),
+        ("Signature UID", found.uid),
+    ]
+
+
+def _profiles(found: VerifiedSignature) -> str:
+    if not found.intact:
+        return ""
+    return ", ".join(profile.value for profile in found.profiles) or "none of PS3.15 Annex C"
+
+
+def _time(verdict: SignatureVerdict) -> str:
+    moment, claimed = verdict.moment, verdict.signature.signed_at
+    if moment is None or moment.kind is MomentKind.PRESENT:
+        return f"{shown(claimed)}, not proven" if claimed else "no usable time"
+    if moment.kind is MomentKind.CLAIMED:
+        return f"{shown(moment.at)}, by the signer's own clock"
+    authority = verdict.timestamp.authority if verdict.timestamp else None
+    return f"{shown(moment.at)}, certified by {authority}" + (f" (claimed: {shown(claimed)})" if claimed else "")
+
+
+def _chains(verdict: SignatureVerdict) -> Iterator[tuple[str, ChainPicture, str]]:
+    """Headings, pictures and words of the chains that were judged: the signer's and the time stamp authority's."""
+    stamp = verdict.timestamp.trust if verdict.timestamp else None
+    for heading, trust in (("Who vouches for the signer", verdict.trust), ("Who vouches for the time", stamp)):
+        picture = chain_picture(trust) if trust is not None else None
+        if trust is not None and picture is not None:
+            yield heading, picture, trust.text
+
+
+def _coverage_segments(covers: Coverage, *, good: bool) -> tuple[Segment, ...]:
+    private = set(covers.private_open)
+    return _segments(
+        [
+            ("good", "covered", len(covers.signed)) if good else ("neutral", "listed", len(covers.signed)),
+            ("but", "not covered", len([tag for tag in covers.open if tag not in private])),
+            ("private", "private, not covered", len(private)),
+            ("unsure", "of unknown VR", len([tag for tag in covers.unsignable if tag not in private])),
+            ("bad", "gone", len(covers.missing)),
+        ]
+    )
+
+
+def _segments(counted: Sequence[tuple[str, str, int]]) -> tuple[Segment, ...]:
+    shown_parts = [part for part in counted if part[2]]
+    total = sum(count for _, _, count in shown_parts)
+    room = 1000 - _GAP * (len(shown_parts) - 1)
+    segments, left = [], 0.0
+    for kind, label, count in shown_parts:
+        width = room * count / total
+        segments.append(Segment(kind, label, count, round(left, 2), round(width, 2)))
+        left += width + _GAP
+    return tuple(segments)
+
+
+def _coverage_text(covers: Coverage, verdict: SignatureVerdict) -> str:
+    there = len(covers.signed) + len(covers.open) + len(covers.unsignable)
+    counted = f"all {there}" if len(covers.signed) == there else f"{len(covers.signed)} of {there}"
+    if verdict.protects:
+        return f"{counted[0].upper()}{counted[1:]} elements are covered"
+    if verdict.word is Word.QUESTIONABLE:
+        return f"It lists {counted} elements, which may not be what was signed"
+    return f"It lists {counted} elements, and protects none of them as it is not valid"
+
+
+def _chips(covers: Coverage, *, good: bool) -> tuple[tuple[str, str, str], ...]:
+    parts = [("picture", covers.picture), ("geometry", covers.geometry), ("content", covers.content)]
+    there = [(name, share) for name, share in parts if share is not Share.ABSENT]
+    shares = [("pixel data", covers.pixel_data), *there, *covers.identity]
+    looks = _SHARES if good else _SHARES | {Share.COVERED: ("neutral", "listed")}
+    chips = [(looks[share][0], name, looks[share][1]) for name, share in shares]
+    if covers.character_set_open:
+        chips.append(("bad", "Specific Character Set", "not covered"))
+    return tuple(chips)
+
+
+def _lists(covers: Coverage, *, good: bool) -> tuple[ElementList, ...]:
+    lists = (
+        ("bad", "gone", covers.missing),
+        ("but", "not covered", covers.open),
+        ("unsure", "that no signature can cover", covers.unsignable),
+        ("good", "covered", covers.signed) if good else ("neutral", "listed", covers.signed),
+    )
+    return tuple(
+        ElementList(kind, f"{len(tags)} {'element' if len(tags) == 1 else 'elements'} {words}", _described(tags))
+        for kind, words, tags in lists
+        if tags
+    )
+
+
+def _described(tags: Sequence[int]) -> tuple[str, ...]:
+    return tuple(map(describe_tag, tags))
+
+
+def _anchors(store: TrustStore) -> tuple[str, ...]:
+    anchors = [f"{name_text(one.subject)}, SHA-256 {fingerprint(one).hex()}" for one in store.anchors]
+    return tuple(anchors) or ("None was given.",)
+
+
+def _revocation_data(store: TrustStore) -> str:
+    crls, responses = len(store.crls), len(store.ocsp_responses)
+    if not crls and not responses:
+        return "None was given."
+    return f"{crls} CRL{'' if crls == 1 else 's'}, {responses} OCSP response{'' if responses == 1 else 's'}."
+
+
+def uid_name(uid: str) -> str:
+    """The name of a UID in PS3.6, or the UID itself."""
+    from pydicom._uid_dict import UID_dictionary
+
+    return UID_dictionary[uid][0] if uid in UID_dictionary else uid
+
+
+def _joined(*parts: str) -> str:
+    return ", ".join(part for part in parts if part)
+
+
+def _date(value: str) -> str:
+    return f"{value[:4]}-{value[4:6]}-{value[6:]}" if re.fullmatch(r"\d{8}", value, re.ASCII) else value

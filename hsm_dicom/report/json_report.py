@@ -1,0 +1,149 @@
+"""Verdicts as JSON, one object for each file: the schema hsm-dicom/verify/1, explained in docs/json-verify.md.
+
+Members keep their order and are always there; what does not apply is null or empty. Moments are in UTC (RFC 3339), to
+the second. Objects are named by their UIDs: the patient's name and identifier are left out, since such output ends up
+in logs. Nothing outside ASCII is written, so that a line is safe to print.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from hsm_dicom.dataset.tags import describe_tag, format_path
+from hsm_dicom.signatures.coverage.shares import Coverage
+from hsm_dicom.timestamps.validation import TimestampVerdict
+from hsm_dicom.trust import PathCertificate, TrustVerdict
+from hsm_dicom.validation.validator import FileVerdict, SignatureVerdict
+
+SCHEMA = "hsm-dicom/verify/1"
+
+
+def json_line(verdict: FileVerdict) -> str:
+    """The verdict on one line, without its end."""
+    return json.dumps(as_json(verdict))
+
+
+def as_json(verdict: FileVerdict) -> dict[str, Any]:
+    """The verdict as the dictionary that is written."""
+    identity = verdict.identity
+    return {
+        "schema": SCHEMA,
+        "file": verdict.name,
+        "outcome": verdict.outcome.value,
+        "exit_status": verdict.outcome.exit_status,
+        "text": verdict.text,
+        "judged_at": _utc(verdict.judged_at),
+        "mark": verdict.mark or None,
+        "problem": verdict.problem or None,
+        "unmet": list(verdict.unmet),
+        "sop_class_uid": identity.sop_class_uid or None,
+        "sop_instance_uid": identity.sop_instance_uid or None,
+        "series_instance_uid": identity.series_instance_uid or None,
+        "study_instance_uid": identity.study_instance_uid or None,
+        "modality": identity.modality or None,
+        "transfer_syntax": verdict.transfer_syntax or None,
+        "signatures": [_signature(one) for one in verdict.signatures],
+    }
+
+
+def _signature(verdict: SignatureVerdict) -> dict[str, Any]:
+    found = verdict.signature
+    purpose, moment = found.purpose, verdict.moment
+    return {
+        "uid": found.uid or None,
+        "place": format_path(found.place),
+        "number": found.number,
+        "verdict": verdict.word.value,
+        "text": verdict.text,
+        "grounds": [{"code": g.code, "clause": g.clause, "detail": g.detail or None} for g in verdict.grounds],
+        "finding": found.finding.value,
+        "signer": verdict.signer or None,
+        "trusted": verdict.trusted,
+        "date_time": found.date_time or None,
+        "signed_at": _utc(found.signed_at) if found.signed_at else None,
+        "judged_as_of": {"at": _utc(moment.at), "kind": moment.kind.value} if moment else None,
+        "mac_algorithm": found.mac_algorithm or None,
+        "mac_transfer_syntax": found.transfer_syntax or None,
+        "purpose": {"code": purpose.code, "scheme": purpose.scheme, "meaning": purpose.meaning} if purpose else None,
+        "profiles": [profile.value for profile in found.profiles],
+        "coverage": _coverage(found.coverage) if found.coverage else None,
+        "trust": _trust(verdict.trust) if verdict.trust else None,
+        "timestamp": _timestamp(verdict.timestamp) if verdict.timestamp else None,
+    }
+
+
+def _coverage(covers: Coverage) -> dict[str, Any]:
+    return {
+        "signed": _elements(covers.signed),
+        "open": _elements(covers.open),
+        "unsignable": _elements(covers.unsignable),
+        "missing": _elements(covers.missing),
+        "private_open": _elements(covers.private_open),
+        "pixel_data": covers.pixel_data.value,
+        "picture": covers.picture.value,
+        "geometry": covers.geometry.value,
+        "content": covers.content.value,
+        "identity": {name: share.value for name, share in covers.identity},
+        "character_set_open": covers.character_set_open,
+    }
+
+
+def _elements(tags: Iterable[int]) -> list[str]:
+    return [describe_tag(tag) for tag in tags]
+
+
+def _trust(trust: TrustVerdict) -> dict[str, Any]:
+    return {
+        "answer": trust.trust.value,
+        "reason": trust.reason.value,
+        "text": trust.text,
+        "warnings": [{"code": one.caution.value, "text": one.sentence} for one in trust.warnings],
+        "path": [_certificate(one) for one in trust.path],
+    }
+
+
+def _certificate(certificate: PathCertificate) -> dict[str, Any]:
+    revocation = certificate.revocation
+    return {
+        "subject": certificate.subject,
+        "issuer": certificate.issuer,
+        "serial": f"{certificate.serial:x}",
+        "not_before": _utc(certificate.not_before),
+        "not_after": _utc(certificate.not_after),
+        "key": certificate.key,
+        "signature_hash": certificate.signature_hash,
+        "sha256": certificate.sha256,
+        "is_anchor": certificate.is_anchor,
+        "revocation": {
+            "state": revocation.state.value,
+            "text": revocation.sentence,
+            "source": revocation.source,
+            "revoked_at": _utc(revocation.revoked_at) if revocation.revoked_at else None,
+            "reason": revocation.reason,
+        },
+    }
+
+
+def _timestamp(stamp: TimestampVerdict) -> dict[str, Any]:
+    return {
+        "answer": stamp.finding.value,
+        "text": stamp.text,
+        "time": _utc(stamp.time) if stamp.time else None,
+        "accuracy_seconds": stamp.accuracy.total_seconds() if stamp.accuracy is not None else None,
+        "authority": stamp.authority,
+        "policy": stamp.policy,
+        "serial": f"{stamp.serial:x}" if stamp.serial is not None else None,
+        "hash": stamp.hash_name,
+        "trust": _trust(stamp.trust) if stamp.trust else None,
+    }
+
+
+def _utc(moment: datetime) -> str:
+    try:
+        moment = moment.astimezone(UTC)
+    except OverflowError:  # a claimed time in the first or last hours that datetime knows
+        moment = (datetime.min if moment.year == 1 else datetime.max).replace(tzinfo=UTC)
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,345 @@
+"""Creation of signatures (PS3.15 Annex C, PS3.3 C.12.1.1.3), in three steps that need not share a process.
+
+``prepare`` reads the file and computes the digest; ``sign_digest`` is all that the key sees; ``finish`` writes the
+signed file. A ``Plan`` can be pickled: prepare and finish may run in any executor while one process talks to the
+token. ``sign`` is the three in a row.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from struct import pack
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+
+from hsm_dicom.dataset.dicom_file import DicomFile, EncodedFile, FileState
+from hsm_dicom.dataset.encode import NewElement, NewItem, encode_tags, mac_encoding
+from hsm_dicom.dataset.errors import FileChangedError, WriteRefusedError
+from hsm_dicom.dataset.rewrite import StagedFile, publish
+from hsm_dicom.dataset.tags import (
+    DIGITAL_SIGNATURES_SEQUENCE,
+    MAC_PARAMETERS_SEQUENCE,
+    Path,
+)
+from hsm_dicom.dataset.transfer_syntax import EXPLICIT_VR_LITTLE_ENDIAN, TransferSyntax
+from hsm_dicom.signatures import attributes as a
+from hsm_dicom.signatures.algorithms import MacAlgorithm, mac_algorithm
+from hsm_dicom.signatures.check import made_by
+from hsm_dicom.signatures.creation.insert import Insertion, insertion, insertion_edits
+from hsm_dicom.signatures.creation.repair import RepairedContent, open_signable
+from hsm_dicom.signatures.creation.request import SigningRequest, requested_purpose
+from hsm_dicom.signatures.creation.selection import left_out_tags, overpadded_tags, tags_to_sign, uncovered_tags
+from hsm_dicom.signatures.dcmtk_stream import count_left_out
+from hsm_dicom.signatures.errors import (
+    KeyMismatchError,
+    NoSuchSignatureError,
+    ProfileError,
+    SignatureError,
+    WeakMacAlgorithmError,
+)
+from hsm_dicom.signatures.mac import feed_covered
+from hsm_dicom.signatures.profiles.rules import Profile
+from hsm_dicom.signatures.read import Purpose, mac_id_number
+from hsm_dicom.signatures.unquestioned import require_unquestioned
+from tokens.errors import MechanismNotOffered
+
+PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+Timestamper = Callable[[bytes], bytes]
+"""Given the value of Signature (0400,0120), returns a TimeStampToken of RFC 3161 over it, in DER."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A signature that lacks only what the key makes of ``digest``. Made by ``prepare``; can be pickled."""
+
+    name: str
+    state: FileState
+    syntax: TransferSyntax
+    head: int
+    repaired: RepairedContent | None
+    request: SigningRequest
+    uid: str
+    digest: bytes
+    signed: tuple[int, ...]
+    left_out: tuple[int, ...]
+    uncovered: tuple[int, ...]
+    overpadded: tuple[int, ...]
+    unhashed_by_dcmtk: int
+    mac_item: NewItem
+    signature_item: NewItem
+    insertion: Insertion
+
+
+@dataclass(frozen=True)
+class SigningReport:
+    """What was signed, and what of the same Data Set was not (with UN inside, or not asked for).
+
+    ``uncovered`` are those of ``left_out`` that belong to the object's identity or content and should have been
+    signed: there are none without ``SigningRequest.allow_uncovered``.
+    ``overpadded`` are signed attributes that are, or hold, strings with more padding than an even length needs.
+    Their signature is good by the standard, which signs values as they are encoded; but DCMTK (seen in 3.6.7) takes
+    surplus padding away before it hashes, and will call it corrupted. Any program of DCMTK that writes the file anew
+    takes it away for good.
+    ``unhashed_by_dcmtk`` is the number of signed octets in nested sequences that DCMTK's dcmsign 3.6.7 leaves out of
+    its hash (see ``dcmtk_stream``), so that it will call the signature corrupted, too.
+    """
+
+    source: str
+    target: str
+    uid: str
+    place: Path
+    profile: Profile
+    mac: str
+    signed: tuple[int, ...]
+    left_out: tuple[int, ...]
+    uncovered: tuple[int, ...]
+    overpadded: tuple[int, ...]
+    unhashed_by_dcmtk: int
+    timestamped: bool
+    repaired: tuple[str, ...] = ()
+    """What is different in the clean copy that was signed in place of the file, each change as a clause."""
+
+    @property
+    def dcmsign_disagrees(self) -> bool:
+        """Whether DCMTK's dcmsign 3.6.7 will call the signature corrupted, although it is good by the standard."""
+        return bool(self.overpadded or self.unhashed_by_dcmtk)
+
+
+def sign(
+    path: str | os.PathLike[str],
+    output: str | os.PathLike[str] | None,
+    key: PrivateKey,
+    request: SigningRequest,
+    *,
+    timestamp: Timestamper | None = None,
+    overwrite: bool = False,
+) -> SigningReport:
+    """Sign one file; ``output`` None signs in place. Raises DicomFileError and SignatureError, and what the key raises.
+
+    Whatever is raised, the original is as it was.
+    """
+    demand_matching_key(key, request)
+    plan = prepare(path, request)
+    signature = sign_digest(key, plan)
+    token = None if timestamp is None else timestamp(signature)
+    return finish(plan, signature, output, timestamp=token, overwrite=overwrite)
+
+
+def demand_matching_key(key: PrivateKey, request: SigningRequest) -> None:
+    """Raise KeyMismatchError unless the key belongs to the request's certificate."""
+    if key.public_key() != _certificate_key(request):
+        raise KeyMismatchError(
+            "The certificate belongs to another key; name the certificate that was issued for this key."
+        )
+
+
+def prepare(path: str | os.PathLike[str], request: SigningRequest) -> Plan:
+    """Read a file and compute what its signature needs. Touches neither key nor disk."""
+    algorithm = _allowed_algorithm(request)
+    purpose = requested_purpose(request)
+    with open_signable(path, request.item, repair=request.repair, trim=request.trim_padding, note_padding=True) as (
+        file,
+        repaired,
+    ):
+        try:
+            level = file.item(request.item)
+        except KeyError as missing:
+            raise NoSuchSignatureError(f"{file.name}: there is no Item {missing.args[0]}.") from None
+        require_unquestioned(file)
+        signed = tags_to_sign(file, level, request)
+        uid = f"2.25.{uuid.uuid4().int}"
+        mac_id = _free_mac_id(file)
+        syntax = file.syntax.uid if file.syntax.encapsulated else EXPLICIT_VR_LITTLE_ENDIAN
+        mac_item = (
+            NewElement(a.MAC_ID_NUMBER, "US", pack("<H", mac_id)),
+            NewElement(a.MAC_CALCULATION_TRANSFER_SYNTAX_UID, "UI", syntax.encode()),
+            NewElement(a.MAC_ALGORITHM, "CS", algorithm.term.encode()),
+            NewElement(a.DATA_ELEMENTS_SIGNED, "AT", encode_tags(signed)),
+        )
+        signature_item = _signature_item(mac_id, uid, request, purpose)
+        state = algorithm.new()
+        size = feed_covered(file, level, set(signed), state.update)
+        for element in signature_item:
+            if element.tag not in a.LEFT_OUT_OF_MAC:
+                state.update(mac_encoding(element))
+        file.demand_unchanged()
+        return Plan(
+            name=file.name,
+            state=file.state,
+            syntax=file.syntax,
+            head=file.head,
+            repaired=repaired,
+            request=request,
+            uid=uid,
+            digest=state.digest(),
+            signed=signed,
+            left_out=left_out_tags(level, signed),
+            uncovered=uncovered_tags(level, signed, request),
+            overpadded=overpadded_tags(file, level, signed),
+            unhashed_by_dcmtk=count_left_out(file, level, set(signed), size),
+            mac_item=mac_item,
+            signature_item=signature_item,
+            insertion=insertion(file, level),
+        )
+
+
+def sign_digest(key: PrivateKey, plan: Plan) -> bytes:
+    """The value of Signature (0400,0120): RSASSA-PKCS1-v1_5 or ECDSA (DER) over the plan's digest.
+
+    Where the device of an RSA key signs no digest that was made elsewhere, it gets the octets to hash them itself.
+    """
+    algorithm = mac_algorithm(plan.request.mac)
+    prehashed = Prehashed(algorithm.hash)
+    if not isinstance(key, rsa.RSAPrivateKey):
+        return key.sign(plan.digest, ec.ECDSA(prehashed))
+    try:
+        return key.sign(plan.digest, padding.PKCS1v15(), prehashed)
+    except MechanismNotOffered:
+        # A TPM, for one, with a key that may sign but not decrypt.
+        return key.sign(_mac_stream(plan), padding.PKCS1v15(), algorithm.hash)
+
+
+def _mac_stream(plan: Plan) -> bytes:
+    """The octets that the plan's digest is over. Raises FileChangedError if the file has others now."""
+    pieces: list[bytes] = []
+    request = plan.request
+    with open_signable(plan.name, request.item, repair=request.repair, trim=request.trim_padding) as (file, _):
+        feed_covered(file, file.item(request.item), set(plan.signed), lambda piece: pieces.append(bytes(piece)))
+    pieces += [mac_encoding(element) for element in plan.signature_item if element.tag not in a.LEFT_OUT_OF_MAC]
+    stream = b"".join(pieces)
+    state = mac_algorithm(plan.request.mac).new()
+    state.update(stream)
+    if state.digest() != plan.digest:
+        raise FileChangedError(plan.name, "the file was changed since it was read; nothing was written.")
+    return stream
+
+
+def finish(
+    plan: Plan,
+    signature: bytes,
+    output: str | os.PathLike[str] | None,
+    *,
+    timestamp: bytes | None = None,
+    overwrite: bool = False,
+) -> SigningReport:
+    """Write the signed file, with the TimeStampToken (DER) over the signature if there is one.
+
+    Raises KeyMismatchError if the signature is not one by the certificate's key, and DicomFileError; nothing is
+    written then.
+    """
+    with staged(plan, signature, output, timestamp=timestamp, overwrite=overwrite) as (file, report):
+        (error,) = publish([file])
+        if error is not None:
+            raise error
+    return report
+
+
+@contextmanager
+def staged(
+    plan: Plan,
+    signature: bytes,
+    output: str | os.PathLike[str] | None,
+    *,
+    timestamp: bytes | None = None,
+    overwrite: bool = False,
+) -> Iterator[tuple[StagedFile, SigningReport]]:
+    """The signed file as ``finish`` writes it, yet to be published, and what the report will be then."""
+    request = plan.request
+    if not made_by(_certificate_key(request), signature, plan.digest, mac_algorithm(request.mac)):
+        raise KeyMismatchError(
+            f"{plan.name}: what the key returned does not verify with the certificate; nothing was written."
+        )
+    added = [NewElement(a.SIGNATURE, "OB", signature)]
+    if timestamp is not None:
+        added += [
+            NewElement(a.CERTIFIED_TIMESTAMP_TYPE, "CS", a.CMS_TIMESTAMP),
+            NewElement(a.CERTIFIED_TIMESTAMP, "OB", timestamp),
+        ]
+    item = tuple(sorted((*plan.signature_item, *added)))
+    report = SigningReport(
+        source=plan.name,
+        target=plan.name if output is None else os.fspath(output),
+        uid=plan.uid,
+        place=request.item,
+        profile=request.profile,
+        mac=request.mac.upper(),
+        signed=plan.signed,
+        left_out=plan.left_out,
+        uncovered=plan.uncovered,
+        overpadded=plan.overpadded,
+        unhashed_by_dcmtk=plan.unhashed_by_dcmtk,
+        timestamped=timestamp is not None,
+        repaired=plan.repaired.changes if plan.repaired else (),
+    )
+    content = plan.repaired.make_again(plan.name) if plan.repaired else None
+    if content is not None and output is None:
+        raise WriteRefusedError(
+            plan.name, "needs a clean copy, which never replaces the original; use --out or --out-dir, not --in-place."
+        )
+    with EncodedFile.reopen(plan.name, plan.syntax, plan.head, plan.state, content=content) as file:
+        edits = insertion_edits(file, plan.insertion, plan.mac_item, item)
+        with StagedFile(file, edits, output, overwrite=overwrite) as signed:
+            yield signed, report
+
+
+def _allowed_algorithm(request: SigningRequest) -> MacAlgorithm:
+    algorithm = mac_algorithm(request.mac)
+    if algorithm.weak and not request.allow_weak:
+        raise WeakMacAlgorithmError(
+            f"{algorithm.term} is too weak for new signatures (SHA256, SHA384 and SHA512 are not)."
+        )
+    return algorithm
+
+
+def _certificate_key(request: SigningRequest) -> object:
+    try:
+        key = x509.load_der_x509_certificate(request.certificate).public_key()
+    except ValueError as error:
+        raise KeyMismatchError(f"The certificate cannot be read: {error}.") from error
+    if isinstance(key, rsa.RSAPublicKey):
+        return key
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        raise KeyMismatchError("DICOM signatures are made with RSA keys, or with EC keys outside the profiles.")
+    if request.profile is not Profile.NONE:
+        raise ProfileError("The profiles of PS3.15 Annex C are for RSA keys; sign with an EC key under profile none.")
+    return key
+
+
+def _free_mac_id(file: DicomFile) -> int:
+    """The lowest number that no MAC Parameters and no signature of the whole instance uses (PS3.3 C.12.1.1.3)."""
+    used = set()
+    for level in file.signed_levels():
+        for tag in (MAC_PARAMETERS_SEQUENCE, DIGITAL_SIGNATURES_SEQUENCE):
+            sequence = level.get(tag)
+            for item in file.data_sets(level, sequence) if sequence is not None and sequence.vr == "SQ" else ():
+                used.add(mac_id_number(file, item))
+    free = next(number for number in range(len(used) + 1) if number not in used)
+    if free > 0xFFFF:
+        raise SignatureError(f"{file.name}: all MAC ID Numbers are taken; remove signatures first.")
+    return free
+
+
+def _signature_item(mac_id: int, uid: str, request: SigningRequest, purpose: Purpose | None) -> NewItem:
+    now = datetime.now().astimezone()
+    elements = [
+        NewElement(a.MAC_ID_NUMBER, "US", pack("<H", mac_id)),
+        NewElement(a.DIGITAL_SIGNATURE_UID, "UI", uid.encode()),
+        NewElement(a.DIGITAL_SIGNATURE_DATETIME, "DT", now.strftime("%Y%m%d%H%M%S.%f%z").encode()),
+        NewElement(a.CERTIFICATE_TYPE, "CS", a.X509_CERTIFICATE),
+        NewElement(a.CERTIFICATE_OF_SIGNER, "OB", request.certificate),
+    ]
+    if purpose is not None:
+        code = (
+            NewElement(a.CODE_VALUE, "SH", purpose.code.encode()),
+            NewElement(a.CODING_SCHEME_DESIGNATOR, "SH", purpose.scheme.encode()),
+            NewElement(a.CODE_MEANING, "LO", purpose.meaning.encode()),
+        )
+        elements.append(NewElement(a.PURPOSE_CODE_SEQUENCE, "SQ", (code,)))
+    return tuple(elements)

@@ -1,0 +1,175 @@
+"""Whether an earlier run has signed a file already, found out from the two files alone.
+
+Nothing is kept about a run, so nothing can disagree with the files. A target is the result of an earlier run if,
+without the signatures that the source does not have, it is the source byte for byte, and if one of these signatures
+is intact and is what the request would make now: the same certificate, place, elements, MAC algorithm and purpose. (A
+profile shows in elements and purpose, and nowhere else.) Where a file is signed in place there is no source to
+compare; the signature itself then proves that what it covers is unchanged.
+
+Anything else that stands where a result would go is a conflict, and is never taken for a result: another object under
+the same name, an older or newer state of the source, a signature made for another request.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from operator import attrgetter
+
+from hsm_dicom.dataset.dicom_file import DicomFile
+from hsm_dicom.dataset.errors import DicomFileError
+from hsm_dicom.dataset.octets.source import CHUNK
+from hsm_dicom.dataset.rewrite import Edit
+from hsm_dicom.dataset.tags import format_path
+from hsm_dicom.dataset.values import read_text
+from hsm_dicom.signatures.algorithms import mac_algorithm
+from hsm_dicom.signatures.amend import removal_edits
+from hsm_dicom.signatures.anomalies.record import Weight
+from hsm_dicom.signatures.creation.repair import open_signable
+from hsm_dicom.signatures.creation.request import SigningRequest, requested_purpose
+from hsm_dicom.signatures.creation.selection import tags_to_sign
+from hsm_dicom.signatures.errors import ResumeConflictError
+from hsm_dicom.signatures.integrity import verify
+from hsm_dicom.signatures.profiles.rules import SOP_INSTANCE_UID
+from hsm_dicom.signatures.read import SignatureItem, signature_items
+
+
+def find_earlier_signature(
+    source: str, target: str | None, request: SigningRequest, *, timestamped: bool = False
+) -> str | None:
+    """Return the UID of the signature that an earlier run made for this job; None if the job is still to be done.
+
+    ``target`` None means that the file is signed in place. ``timestamped`` asks for a signature with a certified
+    timestamp. Raises ResumeConflictError if the target is something else than the result of this job, DicomFileError
+    if the source cannot be read, and SignatureError if it could not be signed under the request anyway.
+    """
+    if target is None:
+        return _find_in_place(source, request, timestamped=timestamped)
+    if not os.path.lexists(target):
+        return None
+    with open_signable(source, request.item, repair=request.repair, trim=request.trim_padding) as (original, _):
+        try:
+            with DicomFile.open(target) as result:
+                added = _added_signatures(original, result)
+                problem = _object_difference(original, result, added)
+                found, reason = _matching_signature(original, added, request, timestamped=timestamped)
+        except DicomFileError as error:
+            raise _conflict(source, target, f"it cannot be read: {error.reason}") from None
+    if problem or found is None:
+        raise _conflict(source, target, problem or reason)
+    if reason := _broken_reason(target, found):
+        raise _conflict(source, target, reason)
+    return found.uid
+
+
+def _find_in_place(path: str, request: SigningRequest, *, timestamped: bool) -> str | None:
+    with DicomFile.open(path) as file:
+        own = [item for item in _living(file) if item.certificate == request.certificate]
+        if not own:
+            return None
+        found, reason = _matching_signature(file, own, request, timestamped=timestamped)
+    reason = reason if found is None else _broken_reason(path, found)
+    if found is None or reason:
+        raise ResumeConflictError(
+            f"{path}: it carries a signature by this certificate already, but {reason}. "
+            "To add another signature, run without --resume."
+        )
+    return found.uid
+
+
+def _conflict(source: str, target: str, reason: str) -> ResumeConflictError:
+    return ResumeConflictError(
+        f"{source}: {target} exists, but it is not this file as it would be signed now: {reason}. "
+        "Nothing was changed. Sign into another folder, or replace it with --overwrite."
+    )
+
+
+def _living(file: DicomFile) -> list[SignatureItem]:
+    return [item for item in signature_items(file) if not item.historic]
+
+
+def _added_signatures(original: DicomFile, result: DicomFile) -> list[SignatureItem]:
+    before = {item.uid for item in _living(original)}
+    return [item for item in _living(result) if item.uid and item.uid not in before]
+
+
+def _object_difference(original: DicomFile, result: DicomFile, added: Sequence[SignatureItem]) -> str:
+    """How the result without the added signatures differs from the original, as a clause; empty if it does not."""
+    wanted, there = (read_text(file, file.main, SOP_INSTANCE_UID) for file in (original, result))
+    if wanted != there:
+        return f"it is another object (SOP Instance UID {there or 'missing'} instead of {wanted or 'missing'})"
+    if (original.syntax, original.head) != (result.syntax, result.head):
+        return "its Transfer Syntax or File Meta Information differs from the source's"
+    if not _is_same(original, result, removal_edits(result, added)):
+        return "it is another state of the object: without its new signatures it differs from the source"
+    return ""
+
+
+def _is_same(original: DicomFile, result: DicomFile, edits: Iterable[Edit]) -> bool:
+    """Whether ``result`` with the edits is ``original`` byte for byte (inflated, where they are deflated)."""
+    size = result.source.size
+    ordered = sorted(edits, key=attrgetter("start"))
+    if size + sum(len(edit.data) - (edit.end - edit.start) for edit in ordered) != original.source.size:
+        return False
+    at = position = 0
+    for edit in chain(ordered, [Edit(size, size, b"")]):
+        while at < edit.start:
+            end = min(edit.start, at + CHUNK)
+            if result.source.read(at, end) != original.source.read(position, position + end - at):
+                return False
+            position += end - at
+            at = end
+        if edit.data != original.source.read(position, position + len(edit.data)):
+            return False
+        position += len(edit.data)
+        at = edit.end
+    return True
+
+
+def _matching_signature(
+    file: DicomFile, added: Sequence[SignatureItem], request: SigningRequest, *, timestamped: bool
+) -> tuple[SignatureItem | None, str]:
+    """The signature that fits the request, or None and why the others do not."""
+    reason = "it carries no new signature by this certificate"
+    try:
+        level = file.item(request.item)
+    except KeyError as missing:
+        return None, f"there is no Item {missing.args[0]}"
+    tags = tags_to_sign(file, level, request)
+    for item in added:
+        if item.certificate != request.certificate:
+            continue
+        reason = _request_difference(item, request, tags, timestamped=timestamped)
+        if not reason:
+            return item, ""
+    return None, reason
+
+
+def _request_difference(
+    item: SignatureItem, request: SigningRequest, tags: tuple[int, ...], *, timestamped: bool
+) -> str:
+    """What was asked for when this signature was made and is not asked for now, or the other way round."""
+    if item.mac is None:
+        return f"its signature cannot be read ({item.oddity})"
+    if item.level.path != request.item:
+        return f"its signature is of {format_path(item.level.path) or 'the whole object'}"
+    if item.mac.algorithm != mac_algorithm(request.mac).term:
+        return f"its signature was made with {item.mac.algorithm}"
+    if item.mac.tags != tags:
+        return f"its signature covers other elements ({len(item.mac.tags)} of them; it would be {len(tags)} now)"
+    if item.purpose != requested_purpose(request):
+        return f"its signature has another purpose ({item.purpose or 'none'})"
+    if timestamped and item.timestamp is None:
+        return "its signature has no certified timestamp"
+    return ""
+
+
+def _broken_reason(path: str, found: SignatureItem) -> str:
+    for signature in verify(path).signatures:
+        if signature.uid == found.uid and signature.place == found.level.path:
+            questions = [anomaly.clause for anomaly in signature.anomalies if anomaly.weight >= Weight.QUESTION]
+            if signature.intact and questions:
+                return f"it may not be what was signed: {'; '.join(questions)}"
+            return "" if signature.intact else f"its signature is not intact: {signature.reason.rstrip('.')}"
+    return "its signature is gone"

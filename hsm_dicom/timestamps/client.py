@@ -1,0 +1,65 @@
+"""Getting a time stamp from an authority by HTTP or HTTPS: RFC 3161 section 3.4.
+
+    authority = TimestampAuthority("https://tsa.example/tsr")
+    sign("ct.dcm", "signed.dcm", key, request, timestamp=authority)
+
+The exchange is aiohttp's, through `hsm_dicom.trust.fetch`: one deadline for everything, a limit for the
+answer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hsm_dicom.timestamps.protocol import (
+    LARGEST_RESPONSE,
+    TimestampError,
+    new_request,
+    token_of_response,
+)
+from hsm_dicom.timestamps.validation import verify_token
+from hsm_dicom.trust import FetchError, TrustStore, Verifier
+from hsm_dicom.trust.fetch import Exchange, fetch
+
+_QUERY = "application/timestamp-query"
+
+
+@dataclass(frozen=True)
+class TimestampAuthority:
+    """Where to ask, and how. Calling it with the value of a signature returns the token over it (DER).
+
+    `hash_name` is sha256, sha384 or sha512; `policy` the dotted identifier of a policy to ask for; `seconds`
+    the deadline for the whole exchange; `roots` a PEM file of the CAs for https, the system's without it.
+    With a `verifier` (its anchors those of time stamp authorities) a token is returned only if it is valid
+    and trusted; without, only if its signature holds.
+    """
+
+    url: str
+    hash_name: str = "sha256"
+    policy: str | None = None
+    seconds: float = 20.0
+    roots: Path | None = None
+    verifier: Verifier | None = None
+
+    def __call__(self, signature: bytes) -> bytes:
+        """Return a TimeStampToken over `signature`. Raises TimestampError, which names the address and the
+        reason."""
+        request = new_request(signature, self.hash_name, policy=self.policy)
+        exchange = Exchange(
+            self.url, request.der, _QUERY, seconds=self.seconds, max_bytes=LARGEST_RESPONSE, roots=self.roots
+        )
+        try:
+            token = token_of_response(fetch(exchange), request)
+        except FetchError as error:
+            raise TimestampError(f"No time stamp from {error}") from error
+        except TimestampError as error:
+            raise TimestampError(f"{self.url}: {error}") from error
+        self._demand_good(token, signature)
+        return token
+
+    def _demand_good(self, token: bytes, signature: bytes) -> None:
+        verdict = verify_token(token, signature, self.verifier or Verifier(TrustStore([])))
+        good = verdict.valid if self.verifier else verdict.problem is None
+        if not good:
+            raise TimestampError(f"{self.url}: the time stamp that came is not usable. {verdict.text}")

@@ -1,0 +1,153 @@
+"""What happened between this node and its peers, as events.
+
+Each has a `sentence` for a person. Refusals and losses are warnings. No event holds a patient's name.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from hsm_dicom.events import DicomEvent
+from hsm_dicom.transport.port import ConnectionFacts
+
+log = logging.getLogger("hsm_dicom.network")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NetworkEvent(DicomEvent):
+    """What every event says: which listener or peer of the configuration, the other end's address, one sentence."""
+
+    name: str
+    address: str
+    sentence: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConnectionSecured(NetworkEvent):
+    """A handshake succeeded. `subject`, `serial`, `spki_sha256` are the peer's, empty after one-way authentication."""
+
+    transport: str
+    profile: str
+    version: str
+    suite: str
+    subject: str
+    serial: str
+    spki_sha256: str
+    resumed: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HandshakeRefused(NetworkEvent):
+    """A handshake failed. `reason` is a `FailureReason`, `certificate_reason` a `hsm_dicom.trust.Reason` or empty."""
+
+    level: ClassVar[int] = logging.WARNING
+    reason: str
+    certificate_reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConnectionRefused(NetworkEvent):
+    """A connection ended before it came to an association, for another reason than its handshake.
+
+    `reason` is "no place", "no request" (it did not come in time) or "malformed" (it was not as PS3.8 has it).
+    """
+
+    level: ClassVar[int] = logging.WARNING
+    subject: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AssociationOpened(NetworkEvent):
+    """An association was accepted, by us or by the peer."""
+
+    calling_ae_title: str
+    called_ae_title: str
+    subject: str
+    profile: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AssociationRefused(NetworkEvent):
+    """An association was rejected. `result`, `source` and `reason` are those of PS3.8, 9.3.4."""
+
+    level: ClassVar[int] = logging.WARNING
+    calling_ae_title: str
+    called_ae_title: str
+    subject: str
+    result: int
+    source: int
+    reason: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AssociationAborted(NetworkEvent):
+    """An association ended before it was released: A-ABORT, A-P-ABORT, a lost connection, a failed integrity check."""
+
+    level: ClassVar[int] = logging.WARNING
+    subject: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TransportReloaded(NetworkEvent):
+    """Certificates, trust and revocation data of a listener were read anew, or could not be."""
+
+    level: ClassVar[int] = logging.WARNING
+    done: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ValidityRemark(NetworkEvent):
+    """Something of a listener is out of date, or soon will be: own certificates, trust anchors, CRLs.
+
+    `refuses` says that connections fail for it already. Told at the start, after a reload, and when it comes near.
+    """
+
+    level: ClassVar[int] = logging.WARNING
+    refuses: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LegacyProfileUsed(NetworkEvent):
+    """A retired profile was used, by an opening with this reason and end date (ISO 8601)."""
+
+    level: ClassVar[int] = logging.WARNING
+    profile: str
+    reason: str
+    until: str
+
+    @property
+    def standing(self) -> Hashable:
+        """It holds for every connection that the same opening allows."""
+        return self.name, self.address.rpartition(":")[0], self.profile, self.reason, self.until
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InstanceReceived(NetworkEvent):
+    """A SOP Instance was stored or refused. `status` is that of PS3.4, Table B.2-1; `file` is empty if refused."""
+
+    sop_instance_uid: str
+    status: int
+    file: str
+    subject: str
+
+
+def connection_secured(name: str, address: str, facts: ConnectionFacts) -> ConnectionSecured:
+    """The event of a handshake that succeeded."""
+    certificate = facts.certificate
+    return ConnectionSecured(
+        name=name,
+        address=address,
+        sentence=f"{name}: {address} is {facts}.",
+        transport=facts.transport,
+        profile=facts.profile,
+        version=facts.version,
+        suite=facts.suite,
+        subject=facts.subject,
+        serial=certificate.serial if certificate else "",
+        spki_sha256=certificate.spki_sha256 if certificate else "",
+        resumed=facts.resumed,
+    )

@@ -1,0 +1,201 @@
+"""ISCL as a `SecureTransport`: PS3.15-2008 B.2, by itself or inside TLS.
+
+A peer proves with ISCL that it has the authentication key, and no more. Its authentication data, by which it is
+authorised here (`ConnectionFacts.entity`), is what it calls itself: all that share the key could say the same. Give
+each peer a key of its own. Inside TLS its certificate counts as well.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from hsm_dicom.iscl import DeviceFailed, ErrorCode, ISCLContext, ISCLError, ISCLSocket
+from hsm_dicom.iscl.entity import entity_name
+from hsm_dicom.iscl.protocol.session import Session
+from hsm_dicom.tls import FailureReason, HandshakeFailed
+from hsm_dicom.transport.iscl_keys import ISCLKeys
+from hsm_dicom.transport.port import ConnectionFacts, Handshake, Secured, SecureTransport, Wants
+from hsm_dicom.transport.pump import PumpedSocket
+from hsm_dicom.transport.sockets import READ_SECONDS
+from tokens.errors import TokenError
+
+_PROFILE = "ISCL V1.00"
+
+_REASONS = {
+    ErrorCode.WRONG_VERSION: FailureReason.PROTOCOL_VERSION,
+    ErrorCode.WRONG_AUTHENTICATION_METHOD: FailureReason.NOTHING_IN_COMMON,
+    ErrorCode.METHOD_NOT_ACCEPTABLE: FailureReason.NOTHING_IN_COMMON,
+    ErrorCode.KEY_NOT_CONFIGURED: FailureReason.NOTHING_IN_COMMON,
+    ErrorCode.WRONG_AUTHENTICATION_DATA: FailureReason.WRONG_NAME,
+    ErrorCode.PEER_NOT_AUTHENTIC: FailureReason.CERTIFICATE_REFUSED,
+    ErrorCode.CHALLENGE_REFLECTED: FailureReason.CERTIFICATE_REFUSED,
+    ErrorCode.PEER_REFUSED: FailureReason.REFUSED_BY_PEER,
+    ErrorCode.PEER_DEVICE_FAILED: FailureReason.REFUSED_BY_PEER,
+    ErrorCode.OWN_DEVICE_FAILED: FailureReason.OWN_KEY,
+    ErrorCode.TIMED_OUT: FailureReason.TIMED_OUT,
+    ErrorCode.CONNECTION_LOST: FailureReason.CLOSED,
+}
+
+
+class ISCLTransport:
+    """One side's context, ready for connections. `outer` is the TLS in which ISCL runs, if it does.
+
+    `keys` are the devices behind the context, where somebody may let go of them: each connection keeps them to its end.
+    """
+
+    def __init__(
+        self,
+        context: ISCLContext,
+        outer: SecureTransport | None = None,
+        keys: ISCLKeys | None = None,
+        *,
+        read_seconds: float = READ_SECONDS,
+    ) -> None:
+        self.name = "ISCL" if outer is None else f"ISCL in {outer.name}"
+        self._context = context
+        self._outer = outer
+        self._keys = keys or ISCLKeys(context.secrets, context.authentication)
+        self._read_seconds = read_seconds
+
+    def accept(self, connection: socket.socket, peer: str) -> Handshake:
+        """Begin the accepting side; see `SecureTransport`."""
+        if self._outer is not None:
+            return _AcceptingOuter(self, self._outer.accept(connection, peer), peer)
+        return self.begin(connection, peer)
+
+    def begin(self, connection: socket.socket, peer: str, outer: ConnectionFacts | None = None) -> ISCLAccepting:
+        """Begin the accepting side of ISCL itself, on a line for which TLS, if there is any, is done."""
+        connection.settimeout(0)
+        session = self._context.session(True, peer)
+        line = ISCLSocket(connection, session)
+        release = self._keys.hold()
+        try:
+            # The server speaks first in ISCL; a listener waits until there is something to read.
+            with contextlib.suppress(BlockingIOError):
+                line.do_handshake()
+        except OSError as error:
+            release()
+            raise _failed(error, peer) from error
+        return ISCLAccepting(self, line, session, connection, peer, outer, release)
+
+    def connect(self, connection: socket.socket, peer: str, seconds: float) -> Secured:
+        """The connecting side; see `SecureTransport`."""
+        deadline = time.monotonic() + seconds
+        facts = None
+        if self._outer is not None:
+            secured = self._outer.connect(connection, peer, seconds)
+            connection, facts = secured.socket, secured.facts
+        connection.settimeout(max(deadline - time.monotonic(), 0.001))
+        release = self._keys.hold()
+        try:
+            return self.secured(self._context.wrap_socket(connection, server_hostname=peer), facts, release)
+        except BaseException as error:
+            release()
+            if isinstance(error, OSError | TokenError):
+                raise _failed(error, peer) from error
+            raise
+
+    def secured(self, line: ISCLSocket, outer: ConnectionFacts | None, release: Callable[[], None]) -> Secured:
+        """The connection whose handshake is done. `outer` are the facts of the TLS around it."""
+        settings = self._context.settings
+        keys = "unique" if settings.unique_keys else "fixed"
+        suite = f"{_called(settings.encryption.name)}, {_called(settings.mac.name)}, {keys} keys"
+        version = settings.profile.version.decode("ascii", "backslashreplace")
+        entity = entity_name(line.peer_authentication_data or b"")
+        if outer is None:
+            facts = ConnectionFacts(
+                transport=self.name, profile=f"{_PROFILE} (retired)", version=version, suite=suite, entity=entity
+            )
+        else:
+            facts = replace(
+                outer,
+                transport=self.name,
+                profile=f"{_PROFILE} in {outer.profile}",
+                version=f"{version} in {outer.version}",
+                suite=f"{suite} in {outer.suite}",
+                entity=entity,
+            )
+        return Secured(PumpedSocket.over(line, self._read_seconds, release), facts)
+
+
+class _AcceptingOuter:
+    """The accepting side while TLS comes about, and of the ISCL that follows in it."""
+
+    def __init__(self, transport: ISCLTransport, outer: Handshake, peer: str) -> None:
+        self._transport, self._stage, self._peer = transport, outer, peer
+
+    def advance(self) -> Wants | Secured:
+        """See `Handshake`."""
+        came_to = self._stage.advance()
+        if isinstance(came_to, Wants) or isinstance(self._stage, ISCLAccepting):
+            return came_to
+        self._stage = self._transport.begin(came_to.socket, self._peer, came_to.facts)
+        # What the peer sent right after its last word of TLS may have been read with it.
+        return self._stage.advance()
+
+    def fileno(self) -> int:
+        """See `Handshake`."""
+        return self._stage.fileno()
+
+    def give_up(self) -> socket.socket:
+        """See `Handshake`."""
+        return self._stage.give_up()
+
+
+class ISCLAccepting:
+    """The accepting side of one ISCL handshake."""
+
+    def __init__(
+        self,
+        transport: ISCLTransport,
+        line: ISCLSocket,
+        session: Session,
+        raw: socket.socket,
+        peer: str,
+        outer: ConnectionFacts | None,
+        release: Callable[[], None],
+    ) -> None:
+        self._transport, self._line, self._session = transport, line, session
+        self._raw, self._peer, self._outer, self._release = raw, peer, outer, release
+
+    def advance(self) -> Wants | Secured:
+        """See `Handshake`."""
+        try:
+            self._line.do_handshake()
+        except BlockingIOError:
+            return Wants.TO_READ
+        except OSError as error:
+            raise _failed(error, self._peer) from error
+        return self._transport.secured(self._line, self._outer, self._release)
+
+    def fileno(self) -> int:
+        """See `Handshake`."""
+        return self._raw.fileno()
+
+    def give_up(self) -> socket.socket:
+        """See `Handshake`."""
+        self._session.close()
+        self._release()
+        return self._raw
+
+
+def _failed(error: OSError | TokenError, peer: str) -> HandshakeFailed:
+    reason, sentence = FailureReason.CLOSED, f"{peer} closed the connection during the ISCL handshake."
+    if isinstance(error, ISCLError):
+        reason = _REASONS.get(error.code, FailureReason.PROTOCOL_ERROR)
+        ours = isinstance(error, DeviceFailed)
+        sentence = f"No ISCL with {peer}: {'our device failed: ' if ours else ''}{error}"
+    elif isinstance(error, TimeoutError):
+        reason = FailureReason.TIMED_OUT
+        sentence = f"{peer} did not finish the ISCL handshake in time; see whether it speaks ISCL on this port."
+    elif isinstance(error, TokenError):
+        reason, sentence = FailureReason.OWN_KEY, f"No ISCL with {peer}: our device failed: {error}"
+    return HandshakeFailed(reason, peer, sentence)
+
+
+def _called(name: str) -> str:
+    return "none" if name == "NONE" else name.replace("_", "-")

@@ -1,0 +1,145 @@
+"""A retired TLS profile as a `SecureTransport`. Each use of it is an event, told as a warning."""
+
+from __future__ import annotations
+
+import select
+import socket
+import time
+
+from hsm_dicom.events import emit
+from hsm_dicom.identity import Identity
+from hsm_dicom.tls import Authentication, FailureReason, HandshakeFailed, LegacyRefused
+from hsm_dicom.tls.legacy.context import LegacyContext, LegacyHandshake
+from hsm_dicom.tls.settings import LegacyOpening
+from hsm_dicom.transport.events import LegacyProfileUsed
+from hsm_dicom.transport.port import ConnectionFacts, Secured, Wants
+from hsm_dicom.transport.pump import PumpedSocket
+from hsm_dicom.transport.sockets import READ_SECONDS
+from hsm_dicom.trust import Verifier
+
+
+def accepting(
+    opening: LegacyOpening,
+    identity: Identity,
+    verifier: Verifier | None,
+    *,
+    authentication: Authentication,
+    read_seconds: float,
+) -> LegacyTransport:
+    """The accepting side of an opening. Raises `LegacyRefused` and `ContextError`."""
+    context = LegacyContext(opening, identity, verifier, server_side=True, authentication=authentication)
+    return LegacyTransport(context, read_seconds=read_seconds)
+
+
+def connecting(
+    opening: LegacyOpening,
+    identity: Identity | None,
+    verifier: Verifier,
+    *,
+    authentication: Authentication,
+    server_name: str | None,
+    must_hold_name: bool,
+) -> LegacyTransport:
+    """The connecting side of an opening. Raises `LegacyRefused` and `ContextError`."""
+    context = LegacyContext(opening, identity, verifier, server_side=False, authentication=authentication)
+    return LegacyTransport(context, server_name=server_name, must_hold_name=must_hold_name)
+
+
+class LegacyTransport:
+    """One side's context for one opening."""
+
+    name = "retired TLS"
+
+    def __init__(
+        self,
+        context: LegacyContext,
+        *,
+        server_name: str | None = None,
+        must_hold_name: bool = False,
+        read_seconds: float = READ_SECONDS,
+    ) -> None:
+        """With `must_hold_name`, the server's certificate must be for `server_name`."""
+        self._context = context
+        self._server_name = server_name
+        self._must_hold_name = must_hold_name
+        self._read_seconds = read_seconds
+
+    def accept(self, connection: socket.socket, peer: str) -> LegacyAccepting:
+        """Begin the accepting side; see `SecureTransport`."""
+        return LegacyAccepting(self, self._begin(connection, peer), connection, peer)
+
+    def connect(self, connection: socket.socket, peer: str, seconds: float) -> Secured:
+        """The connecting side; see `SecureTransport`."""
+        deadline = time.monotonic() + seconds
+        handshake = self._begin(connection, peer)
+        while (waits_for := handshake.advance()) is not None:
+            poll = select.poll()
+            poll.register(connection, select.POLLIN if waits_for == "read" else select.POLLOUT)
+            if not poll.poll(max(0, (deadline - time.monotonic()) * 1000)):
+                raise HandshakeFailed(
+                    FailureReason.TIMED_OUT, peer, f"{peer} did not finish the handshake within {seconds:g} seconds."
+                )
+        facts = handshake.facts
+        if self._must_hold_name and not (facts and facts.peer and facts.peer.is_for(self._server_name or "")):
+            raise HandshakeFailed(
+                FailureReason.WRONG_NAME, peer, f"{peer} is refused: its certificate is not for '{self._server_name}'."
+            )
+        return self.secured(handshake, peer)
+
+    def secured(self, handshake: LegacyHandshake, peer: str) -> Secured:
+        """The connection whose handshake is done."""
+        facts, opening = handshake.facts, self._context.opening
+        if facts is None:
+            raise HandshakeFailed(FailureReason.PROTOCOL_ERROR, peer, f"The handshake with {peer} is not done.")
+        who = f"'{facts.peer.subject}'" if facts.peer else "an unauthenticated peer"
+        emit(
+            LegacyProfileUsed(
+                name=opening.profile,
+                address=peer,
+                sentence=f"{who} at {peer} is served under the retired profile {opening.profile} ({facts.suite}); "
+                f"reason: {opening.reason}; until {opening.until:%Y-%m-%d}. {self._context.profile.warning}",
+                profile=opening.profile,
+                reason=opening.reason,
+                until=opening.until.isoformat(),
+            )
+        )
+        return Secured(
+            PumpedSocket.over(handshake.socket(), self._read_seconds),
+            ConnectionFacts(
+                transport=self.name,
+                profile=facts.profile,
+                version=facts.version,
+                suite=facts.suite,
+                certificate=facts.peer,
+                resumed=facts.resumed,
+                key_exchange_bits=facts.key_exchange_bits,
+            ),
+        )
+
+    def _begin(self, connection: socket.socket, peer: str) -> LegacyHandshake:
+        try:
+            return self._context.begin(connection, peer, self._server_name)
+        except LegacyRefused as refused:
+            raise HandshakeFailed(FailureReason.OPENING_ENDED, peer, f"{peer} is refused: {refused}") from refused
+
+
+class LegacyAccepting:
+    """The accepting side of one handshake."""
+
+    def __init__(self, transport: LegacyTransport, handshake: LegacyHandshake, raw: socket.socket, peer: str) -> None:
+        self._transport, self._handshake, self._raw, self._peer = transport, handshake, raw, peer
+
+    def advance(self) -> Wants | Secured:
+        """See `Handshake`."""
+        waits_for = self._handshake.advance()
+        if waits_for is None:
+            return self._transport.secured(self._handshake, self._peer)
+        return Wants.TO_READ if waits_for == "read" else Wants.TO_WRITE
+
+    def fileno(self) -> int:
+        """See `Handshake`."""
+        return self._raw.fileno()
+
+    def give_up(self) -> socket.socket:
+        """See `Handshake`."""
+        return self._raw

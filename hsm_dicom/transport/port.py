@@ -1,0 +1,94 @@
+"""The port that keeps DICOM and its secure transports apart.
+
+A transport makes a TCP connection a secured one: authenticated, encrypted, and with what is known of the peer. The
+listener drives the accepting side in steps, since a peer may be slow and a token may take its time; the connecting side
+simply waits. TLS implements it in `tls.py`; what is no `ssl.SSLSocket` reaches pynetdicom through `pump.py`.
+"""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Protocol
+
+from hsm_dicom.tls import PeerCertificate, SuiteAlgorithms, algorithms_of
+
+
+class Wants(Enum):
+    """What a handshake waits for."""
+
+    TO_READ = "to read"
+    TO_WRITE = "to write"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConnectionFacts:
+    """What a connection turned out to be. The same record for every transport.
+
+    `certificate` is what the peer proved with, `entity` the name of a peer that was authenticated otherwise; both are
+    None after one-way authentication.
+    """
+
+    transport: str
+    profile: str
+    version: str
+    suite: str
+    certificate: PeerCertificate | None = None
+    entity: str | None = None
+    resumed: bool = False
+    key_exchange_bits: int | None = None
+
+    @property
+    def algorithms(self) -> SuiteAlgorithms | None:
+        """What the TLS suite consists of, with lengths in bits; None without TLS."""
+        certificate = self.certificate.certificate if self.certificate else None
+        return algorithms_of(self.suite, certificate, self.key_exchange_bits)
+
+    @property
+    def subject(self) -> str:
+        """The peer, for events: its certificate's subject, else what it calls itself, else nothing."""
+        return self.certificate.subject if self.certificate else self.entity or ""
+
+    @property
+    def who(self) -> str:
+        """The peer, for messages."""
+        if self.certificate is not None:
+            return f"'{self.certificate.subject}'"
+        return f"'{self.entity}'" if self.entity else "an unauthenticated peer"
+
+    def __str__(self) -> str:
+        return f"{self.who}, {self.version}, {self.suite}, {self.profile}"
+
+
+@dataclass(frozen=True)
+class Secured:
+    """A secured connection: the socket on which DICOM is spoken, and the facts."""
+
+    socket: socket.socket = field(repr=False)
+    facts: ConnectionFacts
+
+
+class Handshake(Protocol):
+    """The accepting side of one handshake, on a socket that does not block."""
+
+    def advance(self) -> Wants | Secured:
+        """Go on as far as possible. Raises `HandshakeFailed`."""
+
+    def fileno(self) -> int:
+        """The descriptor to wait on."""
+
+    def give_up(self) -> socket.socket:
+        """End it. The socket is returned for the peer to read the last alert from; the caller closes it."""
+
+
+class SecureTransport(Protocol):
+    """TLS, a retired TLS, or ISCL."""
+
+    name: str
+
+    def accept(self, connection: socket.socket, peer: str) -> Handshake:
+        """Begin the accepting side. `peer` names the other end in messages. Raises `HandshakeFailed`."""
+
+    def connect(self, connection: socket.socket, peer: str, seconds: float) -> Secured:
+        """The connecting side, whole, within so many seconds. Raises `HandshakeFailed`."""

@@ -1,0 +1,96 @@
+"""TLS as a `SecureTransport`: PS3.15 Annex B, the current profiles."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+
+from hsm_dicom.tls import Profile, facts_of, handshake_failed
+from hsm_dicom.transport.port import ConnectionFacts, Secured, Wants
+from hsm_dicom.transport.sockets import READ_SECONDS, SecuredSSLSocket
+
+
+class TLSTransport:
+    """One side's context, ready for connections. `server_name` is whom a connecting side expects (and SNI)."""
+
+    name = "TLS"
+
+    def __init__(
+        self,
+        context: ssl.SSLContext,
+        profile: Profile,
+        *,
+        server_name: str | None = None,
+        read_seconds: float = READ_SECONDS,
+    ) -> None:
+        context.sslsocket_class = SecuredSSLSocket
+        self._context = context
+        self._profile = profile
+        self._server_name = server_name
+        self._read_seconds = read_seconds
+
+    def accept(self, connection: socket.socket, peer: str) -> TLSHandshake:
+        """Begin the accepting side; see `SecureTransport`."""
+        connection.setblocking(False)
+        try:
+            wrapped = self._context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        except (OSError, ValueError) as error:
+            raise handshake_failed(error, peer) from error
+        return TLSHandshake(self, wrapped, peer)
+
+    def connect(self, connection: socket.socket, peer: str, seconds: float) -> Secured:
+        """The connecting side; see `SecureTransport`."""
+        connection.settimeout(seconds)
+        try:
+            # One deadline for the whole handshake, however the peer divides it.
+            wrapped = self._context.wrap_socket(connection, server_hostname=self._server_name)
+        except (OSError, ValueError) as error:
+            raise handshake_failed(error, peer) from error
+        return self.secured(wrapped)
+
+    def secured(self, wrapped: ssl.SSLSocket) -> Secured:
+        """The connection whose handshake is done."""
+        if isinstance(wrapped, SecuredSSLSocket):
+            wrapped.read_seconds = self._read_seconds
+        wrapped.settimeout(self._read_seconds)
+        facts = facts_of(wrapped, self._profile.name)
+        return Secured(
+            wrapped,
+            ConnectionFacts(
+                transport=self.name,
+                profile=facts.profile,
+                version=facts.version,
+                suite=facts.suite,
+                certificate=facts.peer,
+                resumed=facts.resumed,
+            ),
+        )
+
+
+class TLSHandshake:
+    """The accepting side of one TLS handshake."""
+
+    def __init__(self, transport: TLSTransport, wrapped: ssl.SSLSocket, peer: str) -> None:
+        self._transport = transport
+        self._wrapped = wrapped
+        self._peer = peer
+
+    def advance(self) -> Wants | Secured:
+        """See `Handshake`."""
+        try:
+            self._wrapped.do_handshake()
+        except ssl.SSLWantReadError:
+            return Wants.TO_READ
+        except ssl.SSLWantWriteError:
+            return Wants.TO_WRITE
+        except (OSError, ValueError) as error:
+            raise handshake_failed(error, self._peer) from error
+        return self._transport.secured(self._wrapped)
+
+    def fileno(self) -> int:
+        """See `Handshake`."""
+        return self._wrapped.fileno()
+
+    def give_up(self) -> socket.socket:
+        """See `Handshake`."""
+        return socket.socket(fileno=self._wrapped.detach())

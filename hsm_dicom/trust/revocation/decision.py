@@ -1,0 +1,177 @@
+"""What CRLs and OCSP responses together say about one certificate at a moment: pure decisions on evidence.
+
+`crl.py` and `ocsp.py` turn authentic data into `Evidence`, dated by its issuer; `decide` weighs it. The
+model:
+
+- Bad is bad from the earlier of the revocation date and the invalidity date that the CA states (RFC 5280
+  5.3.2). If that is not after the moment, the certificate is revoked, however old the data.
+- Revoked after the moment: where the moment is certified by a time stamp, the certificate counts as good as
+  of then and the verdict says so; even for a key compromise, since the CA's dates are the only ones known.
+  Where the moment is only claimed, whoever holds the key now can claim any time, so the certificate is
+  refused.
+- A time-stamping certificate claims its own times: one revoked later stays good only for the reasons that RFC
+  3161 section 4 allows (no compromise): unspecified, affiliationChanged, superseded, cessationOfOperation,
+  stated by the CA.
+- Good needs data that speaks about the moment: issued before it and not out of date then, or issued after it
+  while the certificate was still valid (a CRL drops certificates after they expire, unless it says that it
+  keeps them).
+- A hold counts unless fresher data, not newer than the moment, shows it lifted.
+- Everything else is unknown, with the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from cryptography import x509
+
+from hsm_dicom.trust.policy import Purpose
+from hsm_dicom.trust.result import Revocation, RevocationStatus
+
+_HOLD = "certificateHold"
+_WITHOUT_COMPROMISE = frozenset({"unspecified", "affiliationChanged", "superseded", "cessationOfOperation"})
+
+_LIFE_WITHOUT_END = timedelta(minutes=30)
+"""How long data without a next update speaks for (it says "newer is always to be had", RFC 6960 2.4)."""
+
+
+@dataclass(frozen=True)
+class Revoked:
+    """The certificate is on the list: since when, invalid since when, why (a name of RFC 5280 5.3.1, or
+    None)."""
+
+    at: datetime
+    invalid_since: datetime | None
+    reason: str | None
+
+    @property
+    def effective(self) -> datetime:
+        """The earlier of the two dates."""
+        return self.at if self.invalid_since is None else min(self.at, self.invalid_since)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What one authentic CRL or OCSP response says about one certificate.
+
+    `complete` is False where the data can show a revocation but not its absence (a delta, a list of some
+    reasons). `kept_from` is the date since which expired certificates stay on the list, where the issuer says
+    so.
+    """
+
+    source: str
+    issued: datetime
+    until: datetime | None
+    revoked: Revoked | None
+    complete: bool = True
+    kept_from: datetime | None = None
+
+    @property
+    def end(self) -> datetime:
+        """Until when the data speaks."""
+        if self.until is not None:
+            return self.until
+        return self.issued + min(_LIFE_WITHOUT_END, datetime.max.replace(tzinfo=UTC) - self.issued)
+
+
+@dataclass(frozen=True)
+class Unusable:
+    """Data that concerns the certificate but proves nothing, and why (completes "SOURCE ...")."""
+
+    source: str
+    why: str
+
+
+def decide(
+    certificate: x509.Certificate,
+    found: Iterable[Evidence | Unusable],
+    *,
+    purpose: Purpose,
+    moment: datetime,
+    certified: bool,
+) -> RevocationStatus:
+    """Return the revocation status of the certificate at the moment; see the module's text for the rules."""
+    found = list(found)
+    evidence = [e for e in found if isinstance(e, Evidence)]
+    revocations = [e for e in evidence if e.revoked is not None and not _hold_lifted(e, evidence, moment)]
+    if revocations:
+        return _revoked(revocations, purpose=purpose, moment=moment, certified=certified)
+    speaking = [e for e in evidence if e.complete and e.revoked is None and _speaks(e, certificate, moment)]
+    if speaking:
+        freshest = max(speaking, key=lambda e: e.issued)
+        return RevocationStatus(
+            Revocation.GOOD,
+            f"Not revoked, says {freshest.source} of {freshest.issued:%Y-%m-%d %H:%M:%S} UTC.",
+            freshest.source,
+        )
+    return RevocationStatus(Revocation.UNKNOWN, _why_unknown(certificate, found, moment))
+
+
+def instants(found: Iterable[Evidence | Unusable]) -> Iterable[datetime]:
+    """The instants at which the answer of `decide` may change, but for the validity of the certificate
+    itself."""
+    for item in found:
+        if isinstance(item, Evidence):
+            yield item.issued
+            yield item.end
+            if item.revoked is not None:
+                yield item.revoked.effective
+
+
+def _hold_lifted(hold: Evidence, evidence: list[Evidence], moment: datetime) -> bool:
+    return (
+        hold.revoked is not None
+        and hold.revoked.reason == _HOLD
+        and any(e.complete and e.revoked is None and hold.issued < e.issued <= moment for e in evidence)
+    )
+
+
+def _revoked(revocations: list[Evidence], *, purpose: Purpose, moment: datetime, certified: bool) -> RevocationStatus:
+    source, revoked = min(
+        ((e.source, e.revoked) for e in revocations if e.revoked is not None),
+        key=lambda pair: pair[1].effective,
+    )
+    why = revoked.reason or "no reason given"
+    said = f"revoked as of {revoked.effective:%Y-%m-%d %H:%M:%S} UTC ({why}), says {source}"
+    forgiven = certified and (purpose is not Purpose.TIME_STAMPING or revoked.reason in _WITHOUT_COMPROMISE)
+    if revoked.effective <= moment:
+        state, sentence = Revocation.REVOKED, f"It was {said}."
+    elif forgiven:
+        state, sentence = Revocation.REVOKED_SINCE, f"It was good at the certified time and later {said}."
+    elif certified:
+        state = Revocation.REVOKED
+        sentence = f"It was {said}; a time-stamping key revoked for such a reason vouches for no time at all."
+    else:
+        state = Revocation.REVOKED
+        sentence = f"It was {said}; that the use was earlier is only claimed, a certified time stamp would prove it."
+    return RevocationStatus(state, sentence, source, revoked.effective, revoked.reason)
+
+
+def _speaks(evidence: Evidence, certificate: x509.Certificate, moment: datetime) -> bool:
+    if evidence.issued <= moment:
+        return moment <= evidence.end
+    return evidence.issued <= certificate.not_valid_after_utc or (
+        evidence.kept_from is not None and evidence.kept_from <= certificate.not_valid_after_utc
+    )
+
+
+def _why_unknown(certificate: x509.Certificate, found: list[Evidence | Unusable], moment: datetime) -> str:
+    if not found:
+        return "Whether it is revoked is not known: no CRL or OCSP response of its issuer is at hand."
+    reasons = [_why_not(item, certificate, moment) for item in found[:4]]
+    return f"Whether it is revoked is not known: {'; '.join(reasons)}."
+
+
+def _why_not(item: Evidence | Unusable, certificate: x509.Certificate, moment: datetime) -> str:
+    if isinstance(item, Unusable):
+        return f"{item.source} {item.why}"
+    if not item.complete:
+        return f"{item.source} does not cover every reason for a revocation"
+    if item.issued > moment:
+        return (
+            f"{item.source} was issued after the certificate had expired "
+            f"({certificate.not_valid_after_utc:%Y-%m-%d %H:%M:%S} UTC) and may no longer list it"
+        )
+    return f"{item.source} is out of date (it spoke until {item.end:%Y-%m-%d %H:%M:%S} UTC)"

@@ -1,0 +1,264 @@
+"""What a verdict is: a word, the grounds for it, and what they rest on. Frozen records, nothing is decided here.
+
+The words are for people, the codes for programs; both are explained in docs/verdicts.md and are stable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from hsm_dicom.dataset.values import Identity
+from hsm_dicom.signatures.anomalies.record import Weight, has_weight
+from hsm_dicom.signatures.integrity import VerifiedSignature
+from hsm_dicom.timestamps.validation import TimestampVerdict
+from hsm_dicom.trust import Reason, TrustVerdict
+
+
+class Word(StrEnum):
+    """The answer about one signature."""
+
+    VALID = "valid"
+    """Unchanged, by a trusted signer, allowed, and nothing of the object is outside it."""
+    VALID_BUT = "valid, but"
+    """The same, with something to know: what is not covered, what is weak, what could not be looked at."""
+    QUESTIONABLE = "questionable"
+    """The signature holds, but what the object shows may not be what was signed, or identity, picture, geometry or
+    content are not covered: do not rely on it as it stands."""
+    INVALID = "invalid"
+    """Changed, or by somebody who was not allowed to sign."""
+    CANNOT_TELL = "cannot tell"
+    """Something is missing before there is an answer. Never a weaker "valid"."""
+    HISTORIC = "historic"
+    """It signed what the object was once; it is shown, and counts for nothing."""
+
+    @property
+    def good(self) -> bool:
+        """True for the two words that begin with "valid"."""
+        return self in (Word.VALID, Word.VALID_BUT)
+
+
+class Cause(StrEnum):
+    """Codes of grounds that come from the signature itself; those about certificates are `trust.Reason` and
+    `trust.Caution`."""
+
+    ALTERED = "altered"
+    INCOMPLETE = "incomplete"
+    HISTORIC = "historic"
+    MAC_REFUSED = "mac-refused"
+    MAC_WEAK = "mac-weak"
+    OUTSIDE_VALIDITY = "outside-validity"
+    TIME_MISSING = "time-missing"
+    TIME_IN_FUTURE = "time-in-future"
+    TIME_BEHIND_TIMESTAMP = "time-behind-timestamp"
+    EXPIRED_SINCE = "expired-since"
+    TIMESTAMP_UNUSABLE = "timestamp-unusable"
+    TIMESTAMP_NOT_JUDGED = "timestamp-not-judged"
+    TIMESTAMP_WEAK = "timestamp-weak"
+    ITEM_ONLY = "item-only"
+    PIXEL_DATA_OPEN = "pixel-data-open"
+    PICTURE_OPEN = "picture-open"
+    GEOMETRY_OPEN = "geometry-open"
+    CONTENT_OPEN = "content-open"
+    IDENTITY_OPEN = "identity-open"
+    CHARACTER_SET_OPEN = "character-set-open"
+    SEEN_OPEN = "seen-open"
+    PRIVATE_OPEN = "private-open"
+    UNKNOWN_VR_OPEN = "unknown-vr-open"
+    ELEMENTS_OPEN = "elements-open"
+
+
+@dataclass(frozen=True)
+class Ground:
+    """One ground: a code, a clause that completes "invalid, because …" or "valid, but …", and more in sentences."""
+
+    code: str
+    clause: str
+    detail: str = ""
+
+
+class MomentKind(StrEnum):
+    """Where the moment comes from that a signer is judged as of."""
+
+    CERTIFIED = "certified"
+    """A time stamp authority vouches that the signature existed then."""
+    CLAIMED = "claimed"
+    """The signer says so, by his own clock."""
+    PRESENT = "present"
+    """There is no usable time in the signature, so it is judged as of now."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """The moment that a signer is judged as of; `at` is aware of its time zone."""
+
+    at: datetime
+    kind: MomentKind
+
+
+@dataclass(frozen=True)
+class SignatureVerdict:
+    """The answer about one signature.
+
+    `signer` is the subject of the certificate (RFC 4514) that the signature carries: proven to be the signer's only
+    where `trust` says so, and empty where there is none. `trust`, `moment` and `timestamp` are None where the question
+    did not arise.
+    """
+
+    word: Word
+    grounds: tuple[Ground, ...]
+    signature: VerifiedSignature
+    signer: str
+    moment: Moment | None = None
+    trust: TrustVerdict | None = None
+    timestamp: TimestampVerdict | None = None
+
+    @property
+    def text(self) -> str:
+        """The verdict: "valid", "valid, but …", "invalid, because …", "cannot tell, because …"."""
+        clauses = "; ".join(ground.clause for ground in self.grounds)
+        match self.word:
+            case Word.VALID:
+                return "valid"
+            case Word.VALID_BUT:
+                return f"valid, but {clauses}"
+            case Word.CANNOT_TELL if all(ground.code == Reason.NO_ANCHORS for ground in self.grounds):
+                return f"cannot tell who signed, because {clauses}"
+            case _:
+                return f"{self.word}, because {clauses}"
+
+    @property
+    def trusted(self) -> bool:
+        """Whether the signer is who he claims to be, by the trust anchors that were given."""
+        return self.trust is not None and self.trust.trusted
+
+    @property
+    def protects(self) -> bool:
+        """Whether what the signature lists is what its signer signed: not so where an anomaly questions the object."""
+        if self.word is Word.QUESTIONABLE:
+            return not has_weight(self.signature.anomalies, Weight.QUESTION)
+        return self.word.good
+
+
+class Outcome(StrEnum):
+    """What became of a file; `exit_status` is that of `hsm-dicom verify` for it alone."""
+
+    GOOD = "good"
+    """All its signatures are valid, with or without a "but", and the policy is met."""
+    UNREADABLE = "unreadable"
+    """It could not be read, so nothing is known."""
+    NO_SIGNATURE = "no-signature"
+    """It has no signature, or historic ones only."""
+    SIGNATURE_FAILED = "signature-failed"
+    """A signature is invalid, or it cannot be told."""
+    QUESTIONABLE = "questionable"
+    """All its signatures hold, but what it shows may not be what was signed, or the part that it stands for is open."""
+    POLICY_NOT_MET = "policy-not-met"
+    """All its signatures are valid, but not what the policy demands."""
+
+    @property
+    def exit_status(self) -> int:
+        """The exit status of `hsm-dicom verify` for a file with this outcome."""
+        return _EXIT_STATUS[self]
+
+
+_EXIT_STATUS = {
+    Outcome.GOOD: 0,
+    Outcome.UNREADABLE: 1,
+    Outcome.NO_SIGNATURE: 100,
+    Outcome.SIGNATURE_FAILED: 101,
+    Outcome.QUESTIONABLE: 102,
+    Outcome.POLICY_NOT_MET: 102,
+}
+
+
+WORST_FIRST = (
+    Outcome.SIGNATURE_FAILED,
+    Outcome.UNREADABLE,
+    Outcome.NO_SIGNATURE,
+    Outcome.QUESTIONABLE,
+    Outcome.POLICY_NOT_MET,
+    Outcome.GOOD,
+)
+
+
+@dataclass(frozen=True)
+class FileVerdict:
+    """The answer about one file.
+
+    `unmet` are the demands of the policy that no signature meets, as sentences. `problem` says why the file could not
+    be read; the other fields are then empty. `judged_at` is the moment of the judgement, in UTC. `mark` is
+    a hash of the state of the file (not of its content) and of what it was judged by.
+    """
+
+    name: str
+    judged_at: datetime
+    identity: Identity = field(default_factory=Identity)
+    transfer_syntax: str = ""
+    signatures: tuple[SignatureVerdict, ...] = ()
+    unmet: tuple[str, ...] = ()
+    problem: str = ""
+    mark: str = ""
+
+    @property
+    def outcome(self) -> Outcome:
+        """What became of it."""
+        words = [verdict.word for verdict in self.signatures if verdict.word is not Word.HISTORIC]
+        if self.problem:
+            return Outcome.UNREADABLE
+        if not words:
+            return Outcome.NO_SIGNATURE
+        if not all(word.good or word is Word.QUESTIONABLE for word in words):
+            return Outcome.SIGNATURE_FAILED
+        if Word.QUESTIONABLE in words:
+            return Outcome.QUESTIONABLE
+        return Outcome.POLICY_NOT_MET if self.unmet else Outcome.GOOD
+
+    @property
+    def text(self) -> str:
+        """One sentence about the file."""
+        match self.outcome:
+            case Outcome.UNREADABLE:
+                return f"Could not be read: {self.problem}"
+            case Outcome.NO_SIGNATURE:
+                return "Not signed: nothing in it is protected by a signature."
+            case Outcome.POLICY_NOT_MET:
+                return f"{self._counted()} The policy is not met: {' '.join(self.unmet)}"
+            case _:
+                return self._counted()
+
+    def _counted(self) -> str:
+        if len(self.signatures) == 1:
+            said = self.signatures[0].text
+            return f"{said[0].upper()}{said[1:]}."
+        words = [verdict.word for verdict in self.signatures]
+        counts = [f"{words.count(word)} {_COUNTED[word]}" for word in Word if word in words]
+        return f"{len(words)} signatures: {', '.join(counts)}."
+
+
+_COUNTED = {
+    Word.VALID: "valid",
+    Word.VALID_BUT: "valid with reservations",
+    Word.QUESTIONABLE: "questionable",
+    Word.INVALID: "invalid",
+    Word.CANNOT_TELL: "undecided",
+    Word.HISTORIC: "historic",
+}
+
+
+def exit_code(outcomes: Iterable[Outcome]) -> int:
+    """The exit status of a run over many files: that of its worst one.
+
+    101 if a signature failed, else 1 if a file could not be read, else 100 if a file has no signature, else 102 if a
+    signature is questionable or the policy is not met, else 0. A run without a file has shown nothing, and gives 1.
+    """
+    found = set(outcomes)
+    return next((outcome for outcome in WORST_FIRST if outcome in found), Outcome.UNREADABLE).exit_status
+
+
+def shown(moment: datetime) -> str:
+    """A moment for people, in the time zone that it was given in."""
+    zone = f"{moment:%z}"
+    return f"{moment:%Y-%m-%d %H:%M:%S} {'UTC' if zone in ('+0000', '-0000') else zone[:3] + ':' + zone[3:5]}"

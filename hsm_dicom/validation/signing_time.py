@@ -1,0 +1,87 @@
+"""As of when a signer is judged: a certified time before a claimed one, a claimed one before none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from hsm_dicom.signatures.attributes import CMS_TIMESTAMP
+from hsm_dicom.signatures.integrity import VerifiedSignature
+from hsm_dicom.timestamps.validation import TimestampFinding, TimestampVerdict, verify_token
+from hsm_dicom.trust import Reason, Verifier
+from hsm_dicom.validation.result import Cause, Ground, Moment, MomentKind, shown
+from hsm_dicom.validation.trust import CAUTION_CLAUSES, cautions_of
+
+_LARGEST_ACCURACY = timedelta(hours=1)
+"""A time that may be off by more is not made better by saying so."""
+
+
+def stamp_of(signature: VerifiedSignature, stampers: Verifier) -> TimestampVerdict | None:
+    """Judge the certified time stamp of an intact signature, if there is one, by its own trust anchors."""
+    if signature.timestamp is None:
+        return None
+    if signature.timestamp_type.encode("latin-1", "replace") != CMS_TIMESTAMP:
+        problem = f"Certified Timestamp Type {signature.timestamp_type!r} is not CMS_TSP."
+        return TimestampVerdict(TimestampFinding.CANNOT_TELL, problem)
+    return verify_token(signature.timestamp, signature.signature, stampers)
+
+
+def moment_of(signature: VerifiedSignature, stamp: TimestampVerdict | None, now: datetime) -> Moment:
+    """The moment that the signer is judged as of."""
+    if stamp is not None and stamp.valid and stamp.time is not None:
+        return Moment(stamp.time, MomentKind.CERTIFIED)
+    if signature.signed_at is not None:
+        return Moment(signature.signed_at, MomentKind.CLAIMED)
+    return Moment(now, MomentKind.PRESENT)
+
+
+def time_doubts(moment: Moment, now: datetime, tolerance: timedelta) -> Iterator[Ground]:
+    """Yield why the moment cannot be believed, so that there is no answer as of then."""
+    if moment.kind is not MomentKind.PRESENT and moment.at > now + tolerance:
+        yield Ground(
+            Cause.TIME_IN_FUTURE,
+            f"it is said to be from {shown(moment.at)}, which is in the future",
+            "The clock of the signer or the one of this computer is wrong; correct it.",
+        )
+
+
+def time_cautions(
+    signature: VerifiedSignature, stamp: TimestampVerdict | None, moment: Moment, tolerance: timedelta
+) -> Iterator[Ground]:
+    """Yield what is to be known about the times of a signature that is good as of its moment."""
+    if signature.signed_at is None:
+        yield Ground(
+            Cause.TIME_MISSING,
+            "it does not say when it was made" if not signature.date_time else "the time that it claims is not usable",
+            "Digital Signature DateTime must have a UTC offset (PS3.3 C.12.1.1.3).",
+        )
+    elif moment.kind is MomentKind.CERTIFIED and signature.signed_at - moment.at > _accuracy(stamp) + tolerance:
+        yield Ground(
+            Cause.TIME_BEHIND_TIMESTAMP,
+            f"it claims to be from {shown(signature.signed_at)}, after its own time stamp",
+            "The signer's clock was wrong; the certified time counts.",
+        )
+    if stamp is not None:
+        yield from _stamp_cautions(stamp)
+
+
+def _stamp_cautions(stamp: TimestampVerdict) -> Iterator[Ground]:
+    if stamp.trust is not None and stamp.trust.reason is Reason.NO_ANCHORS:
+        yield Ground(
+            Cause.TIMESTAMP_NOT_JUDGED,
+            "its time stamp is not judged, because no trust anchors for time stamp authorities were given",
+            stamp.text,
+        )
+    elif not stamp.valid:
+        verb = "cannot be judged" if stamp.finding is TimestampFinding.CANNOT_TELL else "proves nothing"
+        yield Ground(Cause.TIMESTAMP_UNUSABLE, f"its time stamp {verb}", stamp.text)
+    else:
+        if stamp.warnings:
+            yield Ground(Cause.TIMESTAMP_WEAK, "its time stamp rests on a weak hash", " ".join(stamp.warnings))
+        for caution, sentences in cautions_of(stamp.trust) if stamp.trust is not None else ():
+            yield Ground(Cause.TIMESTAMP_WEAK, f"of its time stamp, {CAUTION_CLAUSES[caution]}", sentences)
+
+
+def _accuracy(stamp: TimestampVerdict | None) -> timedelta:
+    stated = stamp.accuracy if stamp is not None else None
+    return min(stated or timedelta(0), _LARGEST_ACCURACY)

@@ -1,0 +1,126 @@
+"""What the judgement on a signer's certificate means for the signature: grounds, in clauses of this package."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from functools import lru_cache
+
+from hsm_dicom.trust import Caution, Policy, Reason, Trust, TrustStore, TrustVerdict
+from hsm_dicom.trust.certificates import MalformedCertificate, name_text, read_certificate
+from hsm_dicom.validation.result import Cause, Ground, Moment, MomentKind, shown
+
+CLAUSES = {
+    Reason.NO_ANCHORS: "no trust anchors were given",
+    Reason.NO_PATH: "no chain leads from the signer's certificate to a trust anchor",
+    Reason.NOT_YET_VALID: "a certificate of the chain was not yet valid then",
+    Reason.EXPIRED: "a certificate of the chain had expired by then",
+    Reason.BAD_SIGNATURE: "a certificate of the chain is not signed by its issuer",
+    Reason.NOT_A_CA: "a certificate of the chain was issued by somebody who is no CA",
+    Reason.PATH_TOO_LONG: "the chain is longer than one of its CAs allows",
+    Reason.PATH_INVALID: "the chain breaks a rule of RFC 5280",
+    Reason.UNKNOWN_CRITICAL_EXTENSION: "a certificate of the chain makes a demand that is unknown here",
+    Reason.WEAK_HASH: "a certificate of the chain rests on a hash that the policy refuses",
+    Reason.WEAK_KEY: "a key of the chain is of a kind or size that the policy refuses",
+    Reason.WRONG_KEY_USAGE: "the signer's certificate is not for signing",
+    Reason.WRONG_EXTENDED_KEY_USAGE: "the signer's certificate is for another use",
+    Reason.REVOKED: "a certificate of the chain is revoked",
+    Reason.REVOCATION_UNKNOWN: "whether a certificate of the chain is revoked is not known",
+    Reason.MALFORMED: "the signer's certificate cannot be read",
+    Reason.CANNOT_BE_EXAMINED: "the signer's certificate could not be examined to the end",
+    Reason.TOO_COMPLEX: "the search for a chain to a trust anchor grew too large",
+}
+"""A clause for every reason why a certificate is not trusted."""
+
+CAUTION_CLAUSES = {
+    Caution.WEAK_HASH: "a certificate of the chain rests on a weak hash",
+    Caution.SHORT_KEY: "a key of the chain is short",
+    Caution.SELF_SIGNED: "the signer vouches for himself, so nobody could revoke his certificate",
+    Caution.EXPIRES_SOON: "a certificate of the chain expires soon",
+    Caution.REVOKED_SINCE: "a certificate of the chain was revoked after the certified time",
+    Caution.REVOCATION_NOT_CHECKED: "revocation was not checked for want of data",
+}
+"""A clause for everything that a trusted certificate leaves to be known."""
+
+_INCOMPLETE = "a certificate between the signer's and a trust anchor is missing"
+_VALIDITY = (Reason.EXPIRED, Reason.NOT_YET_VALID)
+
+
+def trust_refusal(trust: TrustVerdict, moment: Moment) -> Ground | None:
+    """Why the signer is not trusted, for good; None if he is, or if it cannot be told."""
+    outside = _outside_validity(trust, moment)
+    if outside is not None:
+        return outside
+    if trust.trust is not Trust.UNTRUSTED or _undated(trust, moment):
+        return None
+    return Ground(trust.reason, CLAUSES[trust.reason], trust.text)
+
+
+def trust_doubt(trust: TrustVerdict, moment: Moment) -> Ground | None:
+    """Why it cannot be told whether the signer is trusted; None if it can."""
+    if _undated(trust, moment):
+        clause = f"{CLAUSES[trust.reason].replace(' then', '')}, and nothing says when it was made"
+        return Ground(trust.reason, clause.replace("had expired by", "has expired"), trust.text)
+    if trust.trust is not Trust.CANNOT_TELL:
+        return None
+    incomplete = trust.reason is Reason.NO_PATH
+    return Ground(trust.reason, _INCOMPLETE if incomplete else CLAUSES[trust.reason], trust.text)
+
+
+def trust_cautions(trust: TrustVerdict, moment: Moment, now: datetime) -> Iterator[Ground]:
+    """Yield what is to be known about a signer who is trusted."""
+    for caution, sentences in cautions_of(trust):
+        yield Ground(caution, CAUTION_CLAUSES[caution], sentences)
+    expired = [one for one in trust.path if one.not_after < now]
+    if expired and moment.kind is MomentKind.CLAIMED:
+        yield Ground(
+            Cause.EXPIRED_SINCE,
+            "a certificate of the chain has expired since, and only the signer says that he signed before",
+            f"{expired[0].subject} expired on {shown(expired[0].not_after)}. "
+            "A certified time stamp would prove the time.",
+        )
+
+
+def cautions_of(trust: TrustVerdict) -> Iterator[tuple[Caution, str]]:
+    """Yield each kind of caution once, with the sentences about all certificates that it is about."""
+    for caution in dict.fromkeys(warning.caution for warning in trust.warnings):
+        yield caution, " ".join(warning.sentence for warning in trust.warnings if warning.caution is caution)
+
+
+@lru_cache(maxsize=256)
+def subject_of(certificate: bytes) -> str:
+    """The subject of a certificate (DER) as RFC 4514 writes it; empty where it cannot be read."""
+    try:
+        return name_text(read_certificate(certificate, Policy.max_certificate_bytes).subject)
+    except MalformedCertificate:
+        return ""
+
+
+@lru_cache(maxsize=256)
+def other_certificate_of(certificate: bytes, store: TrustStore) -> str:
+    """The subject of another certificate for the same key that the store has; empty where there is none."""
+    try:
+        others = store.others_of_key(read_certificate(certificate, Policy.max_certificate_bytes))
+    except MalformedCertificate:
+        return ""
+    return name_text(others[0].subject) if others else ""
+
+
+def _outside_validity(trust: TrustVerdict, moment: Moment) -> Ground | None:
+    """The signer's certificate outside its time is wrong whoever issued it, so no trust anchor is needed to say so."""
+    if not trust.path or moment.kind is MomentKind.PRESENT:
+        return None
+    leaf = trust.path[0]
+    if leaf.not_before <= moment.at <= leaf.not_after:
+        return None
+    said = "its time stamp is" if moment.kind is MomentKind.CERTIFIED else "it claims to be"
+    return Ground(
+        Cause.OUTSIDE_VALIDITY,
+        f"{said} from {shown(moment.at)}, when the signer's certificate was not valid",
+        f"The certificate of {leaf.subject} is valid from {shown(leaf.not_before)} until {shown(leaf.not_after)}.",
+    )
+
+
+def _undated(trust: TrustVerdict, moment: Moment) -> bool:
+    """Whether the certificates are outside their time now, and nothing says that the signature is from now."""
+    return moment.kind is MomentKind.PRESENT and trust.reason in _VALIDITY

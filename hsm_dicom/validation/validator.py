@@ -1,0 +1,281 @@
+"""From mathematics to a verdict that a person can rely on: who signed, when, allowed to, and covering what.
+
+    store = TrustStore.from_files(["ca.pem"], crls=["ca.crl"])
+    judge = Judge.trusting(store, policy=load_policy(Path("policy.toml")))
+
+    verdict = judge.file(verify("signed.dcm"))
+    for signature in verdict.signatures:
+        print(signature.text)           # valid, but 2 private elements are not covered: (0029,1001), (0029,1002)
+    sys.exit(exit_code([verdict.outcome]))
+
+A signature is `invalid` as soon as one thing speaks against it, else `cannot tell` as soon as one thing is missing,
+else `questionable` as soon as the object may not be what was signed, or identity, picture, geometry or content are not
+covered, else `valid`, with or without a "but". The words and codes are explained in docs/verdicts.md.
+
+Judging is pure but for the clock, which may be given, and for what `online` fetches. A `Judge` may be shared between
+threads, and travels to worker processes by pickling; the verdicts travel too. It keeps its answers about certificates,
+so one judge for a whole run is quick, and one for each file is not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import Self
+
+from hsm_dicom.dataset.dicom_file import FileState
+from hsm_dicom.dataset.errors import DicomFileError
+from hsm_dicom.events import VerdictGiven, emit
+from hsm_dicom.signatures.anomalies.record import Weight
+from hsm_dicom.signatures.anomalies.remarks import other_certificate
+from hsm_dicom.signatures.integrity import Finding, VerifiedFile, VerifiedSignature
+from hsm_dicom.trust import Purpose, TrustStore, Verifier
+from hsm_dicom.validation.coverage import covers_part, open_cautions, open_questions
+from hsm_dicom.validation.policy import Requirement, VerificationPolicy
+from hsm_dicom.validation.result import (
+    Cause,
+    FileVerdict,
+    Ground,
+    Moment,
+    MomentKind,
+    Outcome,
+    SignatureVerdict,
+    Word,
+    exit_code,
+)
+from hsm_dicom.validation.signing_time import moment_of, stamp_of, time_cautions, time_doubts
+from hsm_dicom.validation.trust import (
+    other_certificate_of,
+    subject_of,
+    trust_cautions,
+    trust_doubt,
+    trust_refusal,
+)
+
+__all__ = [
+    "Cause",
+    "FileVerdict",
+    "Ground",
+    "Judge",
+    "Moment",
+    "MomentKind",
+    "Outcome",
+    "SignatureVerdict",
+    "Word",
+    "exit_code",
+    "record",
+    "unreadable",
+]
+
+_FINDINGS = {
+    Finding.BROKEN: (Word.INVALID, Cause.ALTERED),
+    Finding.UNCHECKABLE: (Word.CANNOT_TELL, Cause.INCOMPLETE),
+    Finding.HISTORIC: (Word.HISTORIC, Cause.HISTORIC),
+}
+
+
+@dataclass(frozen=True)
+class Judge:
+    """What signatures are judged by: anchors of signers, anchors of time stamp authorities, and a policy.
+
+    Made by `trusting`, which gives both verifiers what the policy asks of certificates.
+    """
+
+    signers: Verifier
+    stampers: Verifier
+    policy: VerificationPolicy = field(default_factory=VerificationPolicy)
+
+    @classmethod
+    def trusting(
+        cls,
+        store: TrustStore | None = None,
+        *,
+        stampers: TrustStore | None = None,
+        policy: VerificationPolicy | None = None,
+        online: bool = False,
+    ) -> Self:
+        """A judge by these stores: without a store of signers no signature is valid, and without one of time stamp
+        authorities no time is certified. `online` fetches missing issuers, OCSP responses and CRLs."""
+        policy = policy or VerificationPolicy()
+        trust = policy.trust
+        return cls(
+            Verifier(store or TrustStore([]), trust, online=online),
+            Verifier(stampers or TrustStore([]), trust, online=online),
+            policy,
+        )
+
+    def file(self, file: VerifiedFile, *, now: datetime | None = None) -> FileVerdict:
+        """Judge a file and all its signatures. Never raises for what the file contains."""
+        now = now or datetime.now(UTC)
+        signatures = tuple(self.signature(signature, now=now) for signature in file.signatures)
+        return FileVerdict(
+            name=file.name,
+            judged_at=now,
+            identity=file.identity,
+            transfer_syntax=file.transfer_syntax,
+            signatures=signatures,
+            unmet=tuple(_unmet(signatures, self.policy)),
+            mark="" if file.state is None else self.mark(file.state),
+        )
+
+    def mark(self, state: FileState) -> str:
+        """Return the mark of a verdict on a file in this state: another file, or another judge, has another one."""
+        return hashlib.sha256(self._digest + repr(state).encode()).hexdigest()
+
+    @cached_property
+    def _digest(self) -> bytes:
+        policy = sorted(
+            (name, sorted(map(str, value)) if isinstance(value, frozenset) else str(value))
+            for name, value in self.policy
+        )
+        told = repr((policy, self.signers.online)).encode()
+        return b"".join((self.signers.store.digest, self.stampers.store.digest, hashlib.sha256(told).digest()))
+
+    def signature(self, signature: VerifiedSignature, *, now: datetime | None = None) -> SignatureVerdict:
+        """Judge one signature."""
+        now = now or datetime.now(UTC)
+        signer = subject_of(signature.certificate)
+        if signature.finding in _FINDINGS:
+            word, cause = _FINDINGS[signature.finding]
+            return SignatureVerdict(word, (Ground(cause, _clause(signature.reason)),), signature, signer)
+        stamp = stamp_of(signature, self.stampers)
+        moment = moment_of(signature, stamp, now)
+        trust = self.signers.judge(
+            signature.certificate,
+            Purpose.SIGNING,
+            moment=None if moment.kind is MomentKind.PRESENT else moment.at,
+            certified=moment.kind is MomentKind.CERTIFIED,
+        )
+        tolerance = timedelta(seconds=self.policy.clock_tolerance)
+        against = [*self._refused_mac(signature), *_present(trust_refusal(trust, moment))]
+        doubts = [
+            *_anomalies(signature, Weight.DOUBT),
+            *time_doubts(moment, now, tolerance),
+            *_present(trust_doubt(trust, moment)),
+        ]
+        questions = [*_anomalies(signature, Weight.QUESTION), *open_questions(signature)]
+        cautions = [
+            *_anomalies(signature, Weight.REMARK),
+            *self._other_certificate(signature),
+            *open_cautions(signature),
+            *self._weak_mac(signature),
+            *time_cautions(signature, stamp, moment, tolerance),
+            *(trust_cautions(trust, moment, now) if trust.trusted else ()),
+        ]
+        word, grounds = _weighed(against, doubts, questions, cautions)
+        grounds = list({(ground.code, ground.clause): ground for ground in grounds}.values())
+        return SignatureVerdict(word, tuple(grounds), signature, signer, moment, trust, stamp)
+
+    def _other_certificate(self, signature: VerifiedSignature) -> Iterator[Ground]:
+        subject = other_certificate_of(signature.certificate, self.signers.store)
+        if subject:
+            remark = other_certificate(f"the certificate of {subject}, which was given, is for the same key")
+            yield Ground(remark.code, remark.clause, remark.detail)
+
+    def _refused_mac(self, signature: VerifiedSignature) -> Iterator[Ground]:
+        term = signature.mac_algorithm
+        if term not in self.policy.mac_algorithms | self.policy.weak_mac_algorithms:
+            yield Ground(Cause.MAC_REFUSED, f"its MAC is {term}, which the policy refuses")
+
+    def _weak_mac(self, signature: VerifiedSignature) -> Iterator[Ground]:
+        term = signature.mac_algorithm
+        if term in self.policy.weak_mac_algorithms - self.policy.mac_algorithms:
+            yield Ground(
+                Cause.MAC_WEAK,
+                f"its MAC is {term}, which is weak",
+                "Somebody with much computing power may have found other content with the same hash.",
+            )
+
+
+def unreadable(name: str, error: Exception, *, now: datetime | None = None) -> FileVerdict:
+    """The verdict about a file that could not be read, so that a report leaves none out."""
+    problem = error.reason if isinstance(error, DicomFileError) else str(error) or type(error).__name__
+    return FileVerdict(name=name, judged_at=now or datetime.now(UTC), problem=problem)
+
+
+def record(verdict: FileVerdict) -> None:
+    """Tell the log and every sink of events what was said about each signature."""
+    for one in verdict.signatures:
+        emit(
+            VerdictGiven(
+                file=verdict.name,
+                sop_instance_uid=verdict.identity.sop_instance_uid,
+                signature_uid=one.signature.uid,
+                verdict=one.word,
+                reason=one.text,
+                signer=one.signer,
+            )
+        )
+
+
+def _anomalies(signature: VerifiedSignature, weight: Weight) -> Iterator[Ground]:
+    """The anomalies of one weight, as grounds."""
+    for anomaly in signature.anomalies:
+        if anomaly.weight is weight:
+            yield Ground(anomaly.code, anomaly.clause, anomaly.detail)
+
+
+def _weighed(
+    against: list[Ground], doubts: list[Ground], questions: list[Ground], cautions: list[Ground]
+) -> tuple[Word, list[Ground]]:
+    if against:
+        return Word.INVALID, against
+    if doubts:
+        return Word.CANNOT_TELL, doubts
+    if questions:
+        return Word.QUESTIONABLE, questions
+    return (Word.VALID_BUT, cautions) if cautions else (Word.VALID, [])
+
+
+def _present(ground: Ground | None) -> tuple[Ground, ...]:
+    return () if ground is None else (ground,)
+
+
+def _clause(sentence: str) -> str:
+    """A sentence as the end of another one: an abbreviation or a tag at its beginning stays as it is."""
+    head = sentence[:1].lower() if sentence[1:2].islower() or sentence[1:2] == " " else sentence[:1]
+    return (head + sentence[1:]).rstrip(".")
+
+
+def _unmet(signatures: tuple[SignatureVerdict, ...], policy: VerificationPolicy) -> Iterator[str]:
+    """The demands that are not met.
+
+    Those about coverage and time narrow down which valid signatures over the main Data Set count; by these the
+    required profiles must be met, each by one of them.
+    """
+    counting = [one for one in signatures if not one.signature.place and one.protects]
+    that_count = ""
+    for part in sorted(policy.cover):
+        counting = [one for one in counting if one.signature.coverage and covers_part(one.signature.coverage, part)]
+        if not counting:
+            yield f"No valid signature{that_count} covers the {part}."
+            return
+        that_count += f" that covers the {part}" if not that_count else f" and the {part}"
+    counting = [one for one in counting if one.word.good]
+    if policy.cover and not counting:
+        yield f"No signature{that_count} is valid."
+        return
+    if Requirement.TIMESTAMP in policy.require:
+        counting = [one for one in counting if one.timestamp is not None and one.timestamp.valid]
+        if not counting:
+            yield f"No valid signature{that_count} has a valid certified time stamp."
+            return
+        that_count += " and has a certified time stamp" if that_count else " with a certified time stamp"
+    for requirement in sorted(policy.require - {Requirement.TIMESTAMP}):
+        if not any(_meets(one, requirement) for one in counting):
+            yield _MISSING[requirement].format(that_count)
+
+
+def _meets(verdict: SignatureVerdict, requirement: Requirement) -> bool:
+    return not requirement.profiles or not set(requirement.profiles).isdisjoint(verdict.signature.profiles)
+
+
+_MISSING = {
+    Requirement.ANY: "There is no valid signature over the main Data Set.",
+    Requirement.CREATOR: "No valid signature{} meets the Creator profile.",
+    Requirement.AUTHORIZATION: "No valid signature{} meets the Authorization profile.",
+    Requirement.SR: "No valid signature{} meets the Structured Report profile.",
+}

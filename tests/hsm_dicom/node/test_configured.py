@@ -1,0 +1,235 @@
+"""From the configuration file to peers and listeners, and what check-config says of the tables of the network."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from hsm_dicom.config import read_configuration
+from hsm_dicom.config.devices import NotConfigured
+from hsm_dicom.config.network_sections import ListenerSection
+from hsm_dicom.errors import HsmDicomError
+from hsm_dicom.network.echo import echo
+from hsm_dicom.network.settings import Limits, StorageSettings
+from hsm_dicom.node.check import check_configuration
+from hsm_dicom.node.configured import listener, loader, peer, reaching
+from hsm_dicom.node.problems import problems
+from hsm_dicom.node.service import Loaded, Service
+from hsm_dicom.tls import Authentication
+from tests.hsm_dicom.network.nodes import PATIENCE
+from tests.hsm_dicom.tls.fixtures import Hospital
+from tests.softhsm import MODULE, TestToken
+
+Write = Callable[[str], Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path, node: TestToken, hospital: Hospital) -> Write:
+    """A configuration with the node's token, and whatever a test adds."""
+    (tmp_path / "node.pem").write_bytes(hospital.rsa.certificate.public_bytes(Encoding.PEM))
+    (tmp_path / "ca.pem").write_bytes(hospital.ca.pem)
+    head = f"""
+[tokens.node]
+module = "{MODULE}"
+serial = "{node.serial}"
+pin = "{node.pin}"
+
+[identities.node]
+token = "node"
+object = "rsa"
+certificate = "node.pem"
+
+[trust]
+anchors = ["ca.pem"]
+"""
+
+    def written(text: str) -> Path:
+        file = tmp_path / "hsm-dicom.toml"
+        file.write_text(head + text)
+        file.chmod(0o600)
+        return file
+
+    return written
+
+
+WHOLE = """
+[peers.pacs]
+host = "pacs.example"
+ae_titles = ["PACS", "ARCHIVE"]
+pins = ["{pin}"]
+profile = "modified-bcp195-rfc9325"
+calling_ae_title = "CT1"
+answer_seconds = 120
+
+[peers.digitiser]
+host = "127.0.0.1"
+ae_titles = ["FILM"]
+authentication = "one-way"
+legacy = {{ profile = "basic-tls", reason = "spare parts until the new one comes", until = 2099-12-31 }}
+
+[listeners.main]
+ae_title = "NODE"
+identities = ["node"]
+store = "received"
+largest_object_mib = 512
+handshake_seconds = 3
+unidentified_per_address = 9
+
+[listeners.old]
+ae_title = "NODE"
+port = 2763
+identities = ["node"]
+peers = ["digitiser"]
+legacy = {{ profile = "basic-tls", reason = "spare parts until the new one comes", until = 2099-12-31 }}
+""".format(pin="ab" * 32)
+
+
+def test_the_whole_of_it_is_understood(write: Write, tmp_path: Path) -> None:
+    configuration = read_configuration(write(WHOLE)).sound()
+    pacs, film = peer(configuration, "pacs"), peer(configuration, "digitiser")
+    assert (pacs.ae_title, pacs.address, pacs.profile.name) == ("PACS", "pacs.example:2762", "modified-bcp195-rfc9325")
+    assert pacs.match.pins == {"ab" * 32}
+    assert (pacs.answer_seconds, film.answer_seconds) == (120, 30)
+    assert film.authentication is Authentication.ONE_WAY
+    assert film.legacy is not None
+    main, old = listener(configuration, "main"), listener(configuration, "old")
+    assert main.host == "127.0.0.1"
+    assert main.storage is not None
+    assert main.storage == StorageSettings(folder=tmp_path / "received", largest_object_mib=512)
+    assert [one.name for one in main.peers] == ["pacs"]
+    assert [one.name for one in old.peers] == ["digitiser"]
+    assert main.limits == Limits(handshake_seconds=3, unidentified_per_address=9)
+    assert not problems(configuration)
+
+
+def test_a_node_of_the_file_is_reached_by_a_peer_of_the_file(write: Write) -> None:
+    here = '[listeners.main]\nae_title = "NODE"\nidentities = ["node"]\nport = 1\n'
+    caller = '[peers.self]\nae_titles = ["NODE"]\nsubject = "CN=node rsa"\nhost = "127.0.0.1"\nport = {port}\n'
+    load = loader(write(here + caller.format(port=1)))
+
+    def on_any_port() -> Loaded:
+        loaded = load()
+        return replace(loaded, settings=replace(loaded.settings, port=0))
+
+    with Service(on_any_port) as service:
+        configuration = read_configuration(write(here + caller.format(port=service.address[1]))).sound()
+        with reaching(configuration, "self") as (found, transport, calling):
+            assert calling == "NODE"
+            assert echo(found, transport, calling, PATIENCE).done
+
+
+MISTAKES = {
+    "an unknown profile": (
+        '[peers.x]\nhost = "h"\nae_titles = ["X"]\nprofile = "tls13"\n',
+        "There is no TLS profile 'tls13'",
+    ),
+    "an unknown retired profile": (
+        '[peers.x]\nhost = "h"\nae_titles = ["X"]\nlegacy = {profile = "ssl3", reason = "r", until = 2099-01-01}\n',
+        "There is no retired TLS profile 'ssl3'",
+    ),
+    "a peer that nothing identifies": (
+        '[peers.x]\nae_titles = ["X"]\n',
+        "name its host, or a name, a subject or a pin",
+    ),
+    "a bad pin": ('[peers.x]\nhost = "h"\nae_titles = ["X"]\npins = ["1234"]\n', "is no pin"),
+    "a bad AE title": ('[peers.x]\nhost = "h"\nae_titles = ["MUCH TOO LONG A TITLE"]\n', "is no AE title"),
+    "no AE title": ('[peers.x]\nhost = "h"\nae_titles = []\n', "The list is empty"),
+    "a date in quotation marks that is none": (
+        '[peers.x]\nhost = "h"\nae_titles = ["X"]\nlegacy = {profile = "basic-tls", reason = "r", until = "soon"}\n',
+        "A date must stand here",
+    ),
+    "authentication of another kind": (
+        '[peers.x]\nhost = "h"\nae_titles = ["X"]\nauthentication = "none"\n',
+        "'mutual' or 'one-way'",
+    ),
+    "a misspelt key of an opening": (
+        '[peers.x]\nhost = "h"\nae_titles = ["X"]\n[peers.x.legacy]\nprofile = "basic-tls"\nreson = "r"\n',
+        "Is 'reason' meant?",
+    ),
+    "a listener of an identity that is not there": (
+        '[listeners.main]\nae_title = "NODE"\nidentities = ["nobody"]\n',
+        "There is no [identities.nobody]",
+    ),
+    "a peer that is not there": (
+        '[listeners.main]\nae_title = "NODE"\nidentities = ["node"]\npeers = ["nobody"]\n',
+        "There is no peer 'nobody'",
+    ),
+    "a retired listener for everybody": (
+        '[listeners.main]\nae_title = "NODE"\nidentities = ["node"]\n'
+        'legacy = {profile = "basic-tls", reason = "r", until = 2099-01-01}\n',
+        "name the peers that need it",
+    ),
+    "a subject that is no name": (
+        '[peers.x]\nae_titles = ["X"]\nsubject = "the PACS"\n',
+        "The subject 'the PACS' is not a name as RFC 4514 writes it.",
+    ),
+    "a store that is a file": (
+        '[listeners.main]\nae_title = "NODE"\nidentities = ["node"]\nstore = "ca.pem"\n',
+        "ca.pem is not a folder.",
+    ),
+    "two listeners on one port": (
+        '[listeners.main]\nae_title = "NODE"\nidentities = ["node"]\n'
+        '[listeners.other]\nae_title = "OTHER"\nidentities = ["node"]\nhost = "0.0.0.0"\n',
+        "It wants port 2762, which the listener 'main' has already.",
+    ),
+    "two peers that nothing tells apart": (
+        '[peers.x]\nhost = "h"\nae_titles = ["X", "Z"]\n[peers.y]\nhost = "h"\nae_titles = ["Y", "Z"]\n'
+        '[listeners.main]\nae_title = "NODE"\nidentities = ["node"]\n',
+        "It cannot be told apart from peer 'x': both use the AE title Z",
+    ),
+    "a retired peer on a current listener": (
+        '[peers.x]\nhost = "h"\nae_titles = ["X"]\nlegacy = {profile = "basic-tls", reason = "r", until = 2099-01-01}\n'
+        '[listeners.main]\nae_title = "NODE"\nidentities = ["node"]\npeers = ["x"]\n',
+        "give it a listener of its own",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_check_config_tells(write: Write, mistake: str) -> None:
+    text, said = MISTAKES[mistake]
+    report = check_configuration(write(text), log_in=False)
+    assert not report.usable
+    assert any(said in str(problem) for problem in report.problems), [str(problem) for problem in report.problems]
+    assert all(problem.line for problem in report.problems)
+
+
+def test_check_config_passes_what_only_looks_like_a_clash(write: Write) -> None:
+    text = (
+        '[peers.x]\nhost = "h"\nae_titles = ["X", "Z"]\n[peers.y]\nhost = "i"\nae_titles = ["Y", "Z"]\n'
+        '[peers.v]\nhost = "h"\nae_titles = ["V"]\n'
+        '[listeners.main]\nae_title = "NODE"\nidentities = ["node"]\nstore = "not/there/yet"\n'
+        '[listeners.other]\nae_title = "OTHER"\nidentities = ["node"]\nhost = "127.0.0.2"\n'
+    )
+    assert problems(read_configuration(write(text)).sound()) == []
+
+
+def test_a_name_that_is_not_there_is_answered_with_those_that_are(write: Write) -> None:
+    configuration = read_configuration(write(WHOLE)).sound()
+    with pytest.raises(NotConfigured, match="there: pacs, digitiser"):
+        peer(configuration, "archive")
+    with pytest.raises(NotConfigured, match="not one listener alone"):
+        listener(configuration)
+    with pytest.raises(NotConfigured, match="no listener 'x'"):
+        listener(configuration, "x")
+
+
+def test_a_reload_whose_file_is_broken_is_one_sentence(write: Write) -> None:
+    load = loader(write(WHOLE), "main")
+    load().close()
+    write("[listeners.main]\n")
+    with pytest.raises(HsmDicomError, match="is missing"):
+        load()
+
+
+def test_the_table_of_limits_in_the_docs_is_that_of_the_program() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "tls.md").read_text()
+    told = {name: float(value) for name, value in re.findall(r"^\| `([a-z_]+)` +\| ([0-9.]+) ", page, re.M)}
+    limits = {limit.name: limit.default for limit in fields(Limits)}
+    assert told == limits | {"largest_object_mib": StorageSettings(folder=Path()).largest_object_mib}
+    assert told == {name: ListenerSection.model_fields[name].default for name in told}

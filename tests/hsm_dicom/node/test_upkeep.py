@@ -1,0 +1,111 @@
+"""Dates that refuse peers are told by check-config, at the start, at a reload, and before they come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+from hsm_dicom import events
+from hsm_dicom.events import Event
+from hsm_dicom.identity import Identity
+from hsm_dicom.network.settings import ListenerSettings
+from hsm_dicom.node.service import Loaded, Service
+from hsm_dicom.node.upkeep import Upkeep
+from hsm_dicom.transport.events import ValidityRemark
+from hsm_dicom.trust import Verifier
+from tests.hsm_dicom.cli.conftest import Run
+from tests.hsm_dicom.network.nodes import CT1, QUICK, eventually
+from tests.hsm_dicom.tls.fixtures import Hospital
+from tests.pki import DAY, NOW
+from tests.softhsm import TestToken
+from tokens import open_key
+
+
+@contextmanager
+def hearing() -> Iterator[list[ValidityRemark]]:
+    told: list[ValidityRemark] = []
+
+    def hear(event: Event) -> None:
+        if isinstance(event, ValidityRemark):
+            told.append(event)
+
+    with events.subscribed(hear):
+        yield told
+
+
+def outdated(hospital: Hospital) -> bytes:
+    return hospital.ca.crl(issued=NOW - 8 * DAY, until=NOW - DAY)
+
+
+def test_check_config_reports_a_crl_that_refuses_every_peer(run: Run, tmp_path: Path, hospital: Hospital) -> None:
+    (tmp_path / "ca.pem").write_bytes(hospital.ca.pem)
+    config = tmp_path / "hsm-dicom.toml"
+    config.write_text('[trust]\nanchors = ["ca.pem"]\ncrls = ["ca.crl"]\n')
+    config.chmod(0o600)
+    (tmp_path / "ca.crl").write_bytes(outdated(hospital))
+    result = run("check-config", "--config", config)
+    assert result.status == 1
+    assert "trust.crls" in result.said
+    assert "is out of date since" in result.said
+    assert "Fetch the CA's new CRL" in result.said
+    (tmp_path / "ca.crl").write_bytes(hospital.ca.crl(issued=NOW - 6 * DAY, until=NOW + DAY))
+    result = run("check-config", "--config", config)
+    assert result.status == 0
+    assert "will be out of date in" in result.said
+    (tmp_path / "ca.crl").write_bytes(hospital.ca.crl())
+    assert "no errors, no warnings" in run("check-config", "--config", config).said
+
+
+def test_a_service_tells_at_its_start_and_at_each_reload(hospital: Hospital, node: TestToken) -> None:
+    crl = outdated(hospital)
+    expired = hospital.ca.issue("node", key=hospital.rsa.key, begins=NOW - 9 * DAY, ends=NOW - DAY)
+
+    def load() -> Loaded:
+        settings = ListenerSettings(name="main", ae_title="NODE", peers=(CT1,), port=0, limits=QUICK)
+        identity = Identity("node", open_key(node.uri("rsa")), expired.certificate)
+        return Loaded(settings, [identity], hospital.verifier(crl=crl))
+
+    with hearing() as told, Service(load) as service:
+        sentences = [event.sentence for event in told]
+        assert len(sentences) == 2
+        assert sentences[0].startswith("main: identity 'node': The certificate of 'CN=node' expired on")
+        assert sentences[1].startswith("main: The CRL the CA's CRL of 'CN=Test CA' is out of date since")
+        assert all(event.refuses for event in told)
+        crl = hospital.ca.crl()
+        service.reload()
+        assert [event.sentence for event in told[2:]] == sentences[:1]
+
+
+def test_what_comes_near_is_told_once_for_each_day_and_each_hour(hospital: Hospital) -> None:
+    moment = NOW
+    verifier: Verifier = hospital.verifier(crl=hospital.ca.crl(issued=NOW - 6 * DAY, until=NOW + 12 * DAY))
+    upkeep = Upkeep("main", "127.0.0.1:2762", lambda: ((), verifier), now=lambda: moment)
+    with hearing() as told:
+        for hour in range(14 * 24):
+            moment = NOW + timedelta(hours=hour, seconds=30)
+            upkeep.look()
+    before = [event for event in told if not event.refuses]
+    assert len(before) == 3 + 48  # days, then hours
+    assert len([event for event in told if event.refuses]) == 1
+
+
+def test_the_clock_alone_leads_to_a_remark(hospital: Hospital) -> None:
+    moment = NOW
+    upkeep = Upkeep(
+        "main",
+        "127.0.0.1:2762",
+        lambda: ((), hospital.verifier(crl=hospital.ca.crl())),
+        now=lambda: moment,
+        interval=0.02,
+    )
+    with hearing() as told:
+        upkeep.start()
+        try:
+            assert not told
+            moment = NOW + 8 * DAY
+            assert eventually(lambda: told)
+        finally:
+            upkeep.stop()
+    assert "is out of date since" in told[0].sentence

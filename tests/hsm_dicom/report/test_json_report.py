@@ -1,0 +1,106 @@
+"""The schema hsm-dicom/verify/1: every member that is documented is there, in its order, and no other."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from hsm_dicom.report import SCHEMA, as_json, json_line
+from hsm_dicom.signatures import verify
+from hsm_dicom.signatures.anomalies.record import AnomalyCode
+from hsm_dicom.trust import Caution, Reason
+from hsm_dicom.validation.validator import Cause, Judge, Outcome, Word, unreadable
+from tests.hsm_dicom.validation.verdict_cases import PATIENT_ID, SIGNER, STAMPER, Desk, image, judge
+
+DOCS = Path(__file__).parents[3] / "docs"
+DOCUMENT = DOCS / "json-verify.md"
+
+
+def members(document: Any, path: str = "") -> list[str]:
+    """Dotted names of all members, in their order; items of lists count as one."""
+    if isinstance(document, list):
+        return members(document[0], f"{path}[]") if document else []
+    if not isinstance(document, dict) or path == "signatures[].coverage.identity":
+        return []
+    found = []
+    for name, value in document.items():
+        inner = f"{path}.{name}" if path else name
+        found += [inner, *members(value, inner)]
+    return found
+
+
+def documented() -> list[str]:
+    """The members that the document's tables name."""
+    return re.findall(r"(?m)^\| `([\w.\[\]]+)` \|", DOCUMENT.read_text())
+
+
+def test_the_document_names_exactly_the_members_that_are_written(desk: Desk) -> None:
+    full = judge(crls=False, stamp_crls=False).file(desk.verified(stamper=STAMPER, purpose=5))
+    written = members(as_json(full))
+    of_stamper = [name for name in written if name.startswith("signatures[].timestamp.trust.")]
+    assert [name for name in written if name not in of_stamper] == documented()
+    assert [name.replace("timestamp.trust", "trust") for name in of_stamper] == [
+        name for name in documented() if name.startswith("signatures[].trust.")
+    ]
+
+
+def test_members_are_always_there_and_null_or_empty_where_nothing_is_known(desk: Desk) -> None:
+    bad = unreadable("bad.dcm", ValueError("no image"))
+    assert list(as_json(bad)) == [name for name in documented() if "." not in name and "[" not in name]
+    assert as_json(bad)["problem"] == "no image"
+    assert as_json(bad)["signatures"] == []
+    broken = desk.sign()
+    broken.write_bytes(broken.read_bytes().replace(b"CompressedSamples", b"DompressedSamples", 1))
+    one = as_json(judge().file(verify(broken)))["signatures"][0]
+    assert (one["trust"], one["timestamp"], one["judged_as_of"], one["purpose"]) == (None, None, None, None)
+
+
+def test_a_line_is_one_line_of_ascii_with_the_schema_first(desk: Desk) -> None:
+    for verdict in (
+        judge().file(desk.verified()),
+        Judge.trusting().file(verify(image())),
+        unreadable("bad\n\udcff\x1b[2J.dcm", OSError("né\nnon")),
+    ):
+        line = json_line(verdict)
+        assert line.isascii()
+        assert line.isprintable()
+        assert line.startswith(f'{{"schema": "{SCHEMA}", "file": ')
+        assert json.loads(line) == as_json(verdict)
+
+
+def test_what_is_said_is_what_was_judged(desk: Desk) -> None:
+    document = as_json(judge(revoked=[SIGNER], require={"any"}).file(desk.verified(tags=(PATIENT_ID,))))
+    assert document["outcome"] == "signature-failed"
+    assert document["exit_status"] == 101
+    assert document["unmet"] == ["There is no valid signature over the main Data Set."]
+    (one,) = document["signatures"]
+    assert one["verdict"] == "invalid"
+    assert one["grounds"][0]["code"] == "revoked"
+    assert one["finding"] == "intact"
+    assert one["trusted"] is False
+    assert one["coverage"]["signed"] == ["(0010,0020) PatientID"]
+    assert "(7FE0,0010) PixelData" in one["coverage"]["open"]
+    assert one["coverage"]["pixel_data"] == "not covered"
+    assert one["trust"]["path"][0]["revocation"]["state"] == "revoked"
+    assert [step["is_anchor"] for step in one["trust"]["path"]] == [False, True]
+    assert one["judged_as_of"]["kind"] == "claimed"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", one["judged_as_of"]["at"])
+
+
+def test_the_patient_is_not_named(desk: Desk) -> None:
+    """Such lines end up in logs."""
+    line = json_line(judge().file(desk.verified()))
+    assert "CompressedSamples" not in line
+    assert "1CT1" not in line
+
+
+def test_every_word_and_code_is_explained_to_the_officer() -> None:
+    verdicts, document = (DOCS / "verdicts.md").read_text(), DOCUMENT.read_text()
+    for code in (*Cause, *AnomalyCode, *Reason, *Caution):
+        assert code in (Reason.TRUSTED, Cause.HISTORIC) or f"`{code}`" in verdicts, code
+    for word in Word:
+        assert f"`{word}`" in document
+    for outcome in Outcome:
+        assert f"`{outcome.name.lower().replace('_', '-')}`" in document

@@ -1,0 +1,102 @@
+"""The verdict on a signature in words: valid, invalid, cannot be told; and what a policy allows."""
+
+from __future__ import annotations
+
+import pydicom
+import pytest
+from pydicom.sequence import Sequence as Items
+
+from hsm_dicom.signatures import Finding, Profile, verify
+from hsm_dicom.trust import Caution, Reason
+from hsm_dicom.validation.validator import Cause, Judge, MomentKind, Outcome, Word, exit_code
+from tests.hsm_dicom.validation.verdict_cases import CA, Desk, codes, judge, only
+from tests.pki import Authority, new_key
+from tests.softhsm import TestToken
+from tokens import open_key
+
+
+def test_a_signature_with_nothing_against_it_and_nothing_outside_it_is_valid(desk: Desk) -> None:
+    verdict = judge().file(desk.verified(profile=Profile.CREATOR))
+    one = only(verdict)
+    assert (one.word, one.text, one.grounds) == (Word.VALID, "valid", ())
+    assert one.trusted
+    assert one.signer == "CN=CT room"
+    assert one.moment is not None
+    assert (one.moment.at, one.moment.kind) == (one.signature.signed_at, MomentKind.CLAIMED)
+    assert verdict.outcome is Outcome.GOOD
+    assert verdict.text == "Valid."
+
+
+def test_a_signature_by_a_key_on_a_token_is_valid(desk: Desk, node: TestToken) -> None:
+    with open_key(node.uri("rsa")) as key:
+        verdict = judge().file(desk.verified(signer=CA.issue("Node", key=key)))
+    assert only(verdict).text == "valid"
+
+
+def test_without_trust_anchors_nobody_can_tell_who_signed(desk: Desk) -> None:
+    verdict = Judge.trusting().file(desk.verified())
+    assert only(verdict).text == "cannot tell who signed, because no trust anchors were given"
+    assert only(verdict).signature.finding is Finding.INTACT
+    assert exit_code([verdict.outcome]) == 101
+
+
+def test_a_changed_byte_is_invalid_whoever_is_trusted(desk: Desk) -> None:
+    path = desk.sign()
+    path.write_bytes(path.read_bytes().replace(b"CompressedSamples", b"DompressedSamples", 1))
+    for every in (judge(), Judge.trusting()):
+        verdict = every.file(verify(path))
+        assert only(verdict).text == (
+            "invalid, because what is covered is not what was signed: it was changed, or signed by another key"
+        )
+        assert codes(only(verdict)) == [Cause.ALTERED]
+        assert not only(verdict).trusted
+        assert verdict.outcome is Outcome.SIGNATURE_FAILED
+
+
+def test_a_signature_that_cannot_be_computed_cannot_be_told(desk: Desk) -> None:
+    path = desk.sign()
+    path.write_bytes(path.read_bytes().replace(b"SHA256", b"SHA999", 1))
+    verdict = judge().file(verify(path))
+    assert only(verdict).text == "cannot tell, because MAC Algorithm 'SHA999' is none of PS3.3's"
+    assert codes(only(verdict)) == [Cause.INCOMPLETE]
+
+
+def test_a_historic_signature_is_shown_and_counts_for_nothing(desk: Desk) -> None:
+    signed = pydicom.dcmread(desk.sign())
+    once = pydicom.Dataset()
+    for name in ("DigitalSignaturesSequence", "MACParametersSequence"):
+        setattr(once, name, signed[name].value)
+        delattr(signed, name)
+    original = pydicom.Dataset()
+    original.ModifiedAttributesSequence = Items([once])
+    signed.OriginalAttributesSequence = Items([original])
+    path = desk.folder / "amended.dcm"
+    signed.save_as(path)
+    verdict = judge().file(verify(path))
+    assert only(verdict).word is Word.HISTORIC
+    assert only(verdict).text.startswith("historic, because it signed an earlier state of the object")
+    assert verdict.outcome is Outcome.NO_SIGNATURE
+
+
+@pytest.mark.parametrize("mac", ["MD5", "SHA1", "RIPEMD160"])
+def test_a_weak_hash_counts_with_a_warning_unless_the_policy_refuses_it(desk: Desk, mac: str) -> None:
+    found = desk.verified(mac=mac, allow_weak=True)
+    assert only(judge().file(found)).text == f"valid, but its MAC is {mac}, which is weak"
+    strict = only(judge(weak_mac_algorithms=()).file(found))
+    assert strict.text == f"invalid, because its MAC is {mac}, which the policy refuses"
+
+
+def test_a_short_key_counts_with_a_warning_unless_the_policy_refuses_it(desk: Desk) -> None:
+    found = desk.verified(signer=CA.issue("Old console", key=new_key("rsa1024")))
+    relaxed, strict = only(judge().file(found)), only(judge(minimum_rsa_bits=2048).file(found))
+    assert (relaxed.word, codes(relaxed)) == (Word.VALID_BUT, [Caution.SHORT_KEY])
+    assert (strict.word, codes(strict)) == (Word.INVALID, [Reason.WEAK_KEY])
+
+
+def test_several_signatures_are_judged_apart(desk: Desk) -> None:
+    stranger = Authority("Hospital CA", key=new_key("rsa2048", 5)).issue("Stranger", key=new_key("rsa2048", 6))
+    twice = desk.sign(desk.sign(), stranger)
+    verdict = judge().file(verify(twice))
+    assert [one.word for one in verdict.signatures] == [Word.VALID, Word.INVALID]
+    assert verdict.text == "2 signatures: 1 valid, 1 invalid."
+    assert verdict.outcome is Outcome.SIGNATURE_FAILED

@@ -1,0 +1,85 @@
+"""Verdicts on many files: in one run, in other processes and threads, told as events."""
+
+from __future__ import annotations
+
+import pickle
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from datetime import datetime
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hsm_dicom.dataset.errors import NotDicomError
+from hsm_dicom.events import DicomEvent, VerdictGiven, subscribed
+from hsm_dicom.signatures import verify
+from hsm_dicom.validation.validator import FileVerdict, Judge, Outcome, exit_code, record, unreadable
+from tests.hsm_dicom.validation.verdict_cases import SIGNER, STAMPER, Desk, image, judge
+from tests.pki import DAY, NOW
+
+
+def test_the_worst_file_decides_the_exit_status() -> None:
+    def status(*outcomes: Outcome) -> int:
+        return exit_code(outcomes)
+
+    assert status() == 1
+    assert status(Outcome.GOOD) == 0
+    assert status(Outcome.GOOD, Outcome.POLICY_NOT_MET) == 102
+    assert status(Outcome.POLICY_NOT_MET, Outcome.NO_SIGNATURE) == 100
+    assert status(Outcome.NO_SIGNATURE, Outcome.UNREADABLE) == 1
+    assert status(*Outcome) == 101
+
+
+def test_a_file_that_cannot_be_read_is_part_of_the_run(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.dcm"
+    bad.write_bytes(b"no image")
+    with pytest.raises(NotDicomError) as refused:
+        verify(bad)
+    verdict = unreadable(str(bad), refused.value)
+    assert verdict.outcome is Outcome.UNREADABLE
+    assert verdict.text == "Could not be read: not a DICOM file: the prefix DICM of PS3.10 is missing."
+
+
+def test_an_unsigned_file_is_neither_good_nor_bad() -> None:
+    verdict = judge().file(verify(image()))
+    assert verdict.outcome is Outcome.NO_SIGNATURE
+    assert verdict.text == "Not signed: nothing in it is protected by a signature."
+
+
+def _judged(judge: Judge, paths: Sequence[str], now: datetime) -> list[FileVerdict]:
+    return [judge.file(verify(path), now=now) for path in paths]
+
+
+def test_judges_work_in_other_processes_and_threads_and_verdicts_come_back(desk: Desk) -> None:
+    paths = [str(desk.sign(stamper=STAMPER)), str(desk.sign()), str(image())]
+    later = NOW + DAY
+    here = _judged(judge(), paths, later)
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as processes:
+        assert processes.submit(_judged, judge(), paths, later).result(timeout=60) == here
+    shared = judge()
+    with ThreadPoolExecutor(4) as threads:
+        assert all(found == here for found in threads.map(lambda _: _judged(shared, paths, later), range(8)))
+    assert pickle.loads(pickle.dumps(here)) == here
+
+
+def test_judging_one_more_file_of_a_known_signer_takes_no_time_to_speak_of(desk: Desk) -> None:
+    found, every = desk.verified(), judge()
+    every.file(found)
+    began = time.perf_counter()
+    for _ in range(200):
+        every.file(found)
+    assert (time.perf_counter() - began) / 200 < 0.001
+
+
+def test_each_verdict_is_an_event(desk: Desk) -> None:
+    verdict = judge(revoked=[SIGNER]).file(desk.verified())
+    events: list[Any] = []
+    with subscribed(events.append):
+        record(verdict)
+    (event,) = [event for event in events if isinstance(event, DicomEvent)]
+    assert isinstance(event, VerdictGiven)
+    assert (event.verdict, event.signer) == ("invalid", "CN=CT room")
+    assert event.reason == "invalid, because a certificate of the chain is revoked"

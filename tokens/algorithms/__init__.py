@@ -1,0 +1,1 @@
+"""Algorithms on the host: ``hashing``, RSA encodings (``rsa_encoding``, ``unpadding``), and DES keys as numbers."""

@@ -1,0 +1,118 @@
+"""A PIN source in use: what became of its PIN in this process."""
+
+from __future__ import annotations
+
+import hmac
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from tokens.errors import PinNotPresented
+from tokens.pins.refusals import RefusalMemory
+from tokens.pins.sources import Pin, PinSource
+
+
+class DeviceFailure(IntEnum):
+    """The CK_RVs of C_Login that may speak of a device that failed, and not of the PIN (PKCS#11 v2.40, 5.1).
+
+    Some middleware answers a wrong PIN with one of them too.
+    """
+
+    CKR_HOST_MEMORY = 0x02
+    CKR_GENERAL_ERROR = 0x05
+    CKR_FUNCTION_FAILED = 0x06
+    CKR_DEVICE_ERROR = 0x30
+    CKR_DEVICE_REMOVED = 0x32
+
+
+@dataclass
+class Credentials:
+    """A PIN source for one token, and what became of its PIN in this process.
+
+    A PIN that can be read again (file, environment) is read anew for each login. One that cannot (typed, descriptor)
+    is kept in memory after the token accepted it, so that a lost session can be healed, and wiped on closing.
+
+    After an answer among `device_failures` a PIN that was accepted before is presented once more; any other unclear
+    answer counts as a refusal.
+    """
+
+    source: PinSource
+    memory: RefusalMemory
+    last_try: bool = False
+    device_failures: frozenset[DeviceFailure] = frozenset(DeviceFailure)
+    _kept: Pin | None = field(default=None, repr=False)
+    _accepted: bytes = field(default=b"", repr=False)
+    _refused: str | None = field(default=None, repr=False)
+    _is_recorded: Callable[[], bool] | None = field(default=None, repr=False)
+
+    @property
+    def origin(self) -> str:
+        """Where the PIN comes from, as a message says it behind "the PIN"."""
+        return "that was typed" if self.source.attended else f"from '{self.source}'"
+
+    def read_ahead(self, purpose: str) -> None:
+        """Read the PIN now, to be presented later: so that a person is asked in the order that makes sense."""
+        self._kept = self.read(purpose)
+
+    def read(self, purpose: str) -> Pin | None:
+        """The PIN, or None for a pin pad. Raises `PinNotPresented` after a refusal that is still recorded."""
+        if self._refused is not None:
+            if self._is_recorded is None or self._is_recorded():
+                raise PinNotPresented(self._refused)
+            self._refused = None
+        return self._kept if self._kept is not None else self.source.read(purpose)
+
+    def accepted(self, pin: Pin | None, *, looked_at: bool = True) -> None:
+        """The token took the PIN, or did not need to look at it: keep it or wipe it, as its source asks for."""
+        if pin is None:
+            return
+        if looked_at:
+            self._accepted = _digest(pin)
+        self.keep(pin)
+
+    def keep(self, pin: Pin | None) -> None:
+        """Keep a PIN that may be presented again and cannot be read again; wipe one that can."""
+        if pin is None or pin is self._kept:
+            return
+        if self.source.repeatable:
+            pin.wipe()
+        else:
+            self._kept = pin
+
+    def was_accepted(self, pin: Pin) -> bool:
+        """Whether this very PIN is the last one that the token took from this process."""
+        return bool(self._accepted) and hmac.compare_digest(self._accepted, _digest(pin))
+
+    def refused(self, pin: Pin | None, sentence: str, is_recorded: Callable[[], bool]) -> None:
+        """The token refused the PIN: it is wiped, and nothing of this source is presented again here,
+
+        until the refusal is no longer recorded. A PIN that was typed on the device has no record.
+        """
+        self._refused = f"{sentence} It is not presented again."
+        self._is_recorded = None if pin is None else is_recorded
+        self._accepted = b""
+        if pin is not None:
+            pin.wipe()
+        self._kept = None
+
+    def is_replaced_by(self, newer: Credentials) -> bool:
+        """Whether somebody who opens the token anew says something else about its PIN, or it was refused here."""
+        return self._refused is not None or self._stated() != newer._stated()
+
+    def forget(self) -> None:
+        """Wipe what is kept."""
+        if self._kept is not None:
+            self._kept.wipe()
+            self._kept = None
+
+    def _stated(self) -> tuple[PinSource, bool, frozenset[DeviceFailure]]:
+        return self.source, self.last_try, self.device_failures
+
+
+_OF_THIS_PROCESS = os.urandom(32)
+
+
+def _digest(pin: Pin) -> bytes:
+    # Only for recognising a PIN again in this process, under a key that goes with it.
+    return hmac.digest(_OF_THIS_PROCESS, pin.octets(), "sha256")

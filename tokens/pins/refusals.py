@@ -1,0 +1,293 @@
+"""The memory of refused PINs: a PIN that a device refused is not presented to it again.
+
+A token counts wrong PINs and locks. A service that restarts with a stale PIN would lock it within seconds, so refusals
+are kept in the state folder, one small file for each device (`tokens.pins.refusal_record`). The PIN itself is not kept.
+Whoever reads the file can still try out short PINs against the digest, slowly; it therefore is readable by its owner
+only.
+
+A PIN is entered *before* it is presented, and struck out when the token has taken it: a crash, a power cut or a full
+disk in between leaves it entered, and it counts as refused. The officer clears a token's refusals with
+`hsm-dicom token forgive` once the PIN has been put right.
+
+A device that fails in the middle of a login answers with an error of its own, and so does some middleware to a wrong
+PIN. Such an unclear answer is no refusal yet where the same PIN was accepted before: that acceptance is removed from
+the record, and then the PIN is presented once more. Only another acceptance is worth another such presentation.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from enum import Enum, auto
+
+from tokens.errors import PinNotPresented, PinSourceError, TokenError
+from tokens.pins.refusal_record import Record, Refusal
+from tokens.pins.sources import Pin
+from tokens.process.state_folder import StateFolder
+
+
+def role_name(role: str) -> str:
+    """Whose PIN it is, as a message says it: user, SO."""
+    return "SO" if role == "so" else role
+
+
+@dataclass(frozen=True)
+class DeviceName:
+    """What the refusals of a device are filed under: its serial number, whatever module or label it is found by.
+
+    Where the serial number is empty or all zeros, or was seen on several devices (`shared`), the other attributes
+    count too. `reference` is what a person types to name the device.
+    """
+
+    serial: str
+    label: str = ""
+    manufacturer: str = ""
+    module: str = ""
+    shared: bool = False
+    reference: str = ""
+
+    @property
+    def is_distinct(self) -> bool:
+        """Whether the serial number alone tells this device from others, as far as is known."""
+        return bool(self.serial.strip("0 ")) and not self.shared
+
+    @property
+    def wide_file(self) -> str:
+        """The record that holds for every device with this serial number."""
+        return f"{self._beginning}.json"
+
+    @property
+    def own_file(self) -> str:
+        """The record that refusals of this device are written to."""
+        if self.is_distinct or not (self.label or self.manufacturer or self.module):
+            return self.wide_file
+        others = "\0".join((self.module, self.label, self.manufacturer))
+        return f"{self._beginning}-{hashlib.sha256(others.encode()).hexdigest()[:16]}.json"
+
+    @property
+    def lock(self) -> str:
+        """The lock that whoever presents a PIN to such a device must hold."""
+        return self._beginning
+
+    @property
+    def _beginning(self) -> str:
+        # A serial number is the token's own text: it must not lead out of the folder.
+        plain = re.sub(r"[^A-Za-z0-9]", "_", self.serial)
+        return f"refused-{plain}-{hashlib.sha256(self.serial.encode()).hexdigest()[:8]}"
+
+
+Device = DeviceName | str
+"""A device, or its serial number alone."""
+
+
+class Answer(Enum):
+    """What a device answered to a PIN."""
+
+    REFUSED = auto()
+    """That it is wrong."""
+    UNCLEAR = auto()
+    """An error of its own, after which it may or may not have looked at the PIN."""
+    ACCEPTED = auto()
+    """CKR_OK."""
+    OF_SOMETHING_ELSE = auto()
+    """An error that says that it did not look at the PIN."""
+
+
+@dataclass
+class Presentation:
+    """One PIN on its way to a device. Set `answer`; unless it is set, the entry is struck out when the block ends."""
+
+    may_be_repeated: bool = False
+    """Whether this PIN was accepted before, so that after an unclear answer it is presented once more."""
+    answer: Answer = field(default=Answer.OF_SOMETHING_ELSE, init=False)
+    readable_again: bool = field(default=True, init=False)
+    """Whether the PIN can be read again on this machine by another process; False for one that was typed."""
+    low_stays: bool = field(default=False, init=False)
+    """Whether the device went on to report a low retry counter after it had accepted the PIN."""
+
+    def was_refused(self) -> None:
+        """The device refused the PIN: the entry stays."""
+        self.answer = Answer.REFUSED
+
+
+@dataclass(frozen=True)
+class _Entered:
+    """A PIN that was entered in a record, to be presented."""
+
+    pin: Pin
+    entry: Refusal
+    before: Record
+    repeated: bool
+    """Whether it is presented once more after an unclear answer: the acceptance is spent, whatever comes of it."""
+
+    def settled(self, presentation: Presentation) -> Record:
+        """The record after the answer."""
+        match presentation.answer:
+            case Answer.REFUSED:
+                return replace(self.before.add(self.entry), accepted=None, low_stays=False)
+            case Answer.UNCLEAR:
+                return replace(self.before.add(replace(self.entry, unclear=True)), low_stays=False)
+            case Answer.ACCEPTED:
+                struck_out = self.before.remove(self.entry)
+                accepted = struck_out.accept(
+                    self.pin, self.entry.digest, datetime.now(UTC), readable_again=presentation.readable_again
+                )
+                return replace(accepted, low_stays=presentation.low_stays)
+        return self.before.add(self.entry) if self.repeated else self.before
+
+
+class RefusalMemory(StateFolder):
+    """The refused PINs of all devices, in one folder. Safe between threads and between processes."""
+
+    @contextlib.contextmanager
+    def presenting(
+        self, device: Device, role: str, pin: Pin | None, check_again: Callable[[Refusal], None] | None = None
+    ) -> Iterator[Presentation]:
+        """Hold the one right to present a PIN to this device; others wait, so that they learn of a refusal.
+
+        The PIN is entered as refused, on disk, before the block begins, and settled by the presentation's answer when
+        the block ends well or with a `TokenError` (the device has answered); however else it ends, the entry stays.
+
+        `check_again` is called with the refusal of an unclear answer before that PIN is presented once more, and raises
+        where that may not be; for None no PIN is. Raises `PinNotPresented` if this PIN was refused before, and
+        `PinSourceError` if a refusal could not be remembered (then the PIN must not be presented at all).
+        """
+        named = _named(device)
+        with self.locked(named.lock):
+            if pin is None:
+                yield Presentation()
+                return
+            self._note_shared(named)
+            own, name = self._own(named)
+            digest = own.digest(pin)
+            accepted = own.has_accepted(pin, digest)
+            known = self._known(named, own, role, pin, digest)
+            if known is not None:
+                if not (known.unclear and accepted and check_again is not None):
+                    raise PinNotPresented(_held_back(named, known))
+                check_again(known)
+                own = replace(own, accepted=None)
+            entered = _Entered(pin, Refusal(role, datetime.now(UTC), digest), own, repeated=known is not None)
+            self.write(name, str(own.add(entered.entry)))
+            presentation = Presentation(may_be_repeated=accepted and known is None)
+            try:
+                yield presentation
+            except TokenError:
+                self.write(name, str(entered.settled(presentation)))
+                raise
+            self.write(name, str(entered.settled(presentation)))
+
+    def remember(self, device: Device, role: str, pin: Pin) -> None:
+        """Enter a PIN that was refused where it was not expected to be, since the token had taken it before."""
+        named = _named(device)
+        with self.locked(named.lock):
+            own, name = self._own(named)
+            entered = own.add(Refusal(role, datetime.now(UTC), own.digest(pin)))
+            self.write(name, str(replace(entered, accepted=None, low_stays=False)))
+
+    def remember_unclear(self, device: Device, pin: Pin) -> None:
+        """Enter the accepted user PIN after an unclear answer: its next presentation is the one that is left."""
+        named = _named(device)
+        with self.locked(named.lock):
+            own, name = self._own(named)
+            digest = own.digest(pin)
+            if own.has_accepted(pin, digest):
+                self.write(name, str(own.add(Refusal("user", datetime.now(UTC), digest, unclear=True))))
+
+    def strike_out(self, device: Device, role: str, pin: Pin) -> None:
+        """Forget one PIN, of which the device showed since that it does not refuse it, or that was made the right one.
+
+        It is not the accepted one: nothing is left for an earlier acceptance.
+        """
+        named = _named(device)
+        with self.locked(named.lock):
+            for name in {named.wide_file, self._own(named)[1]}:
+                record = self._load(name)
+                if record.refusals or record.accepted:
+                    struck_out = record.remove(Refusal(role, datetime.now(UTC), record.digest(pin)))
+                    self.write(name, str(replace(struck_out, accepted=None)))
+
+    def refusals(self, device: Device) -> list[Refusal]:
+        """Return what is remembered of one device."""
+        named = _named(device)
+        own, name = self._own(named)
+        wide = () if name == named.wide_file else self._load(named.wide_file).refusals
+        return [*wide, *own.refusals]
+
+    def holds(self, device: Device, role: str) -> bool:
+        """Tell whether any PIN of this role is remembered as refused."""
+        return any(refusal.role == role for refusal in self.refusals(device))
+
+    def is_distinct(self, serial: str) -> bool:
+        """Tell whether a serial number alone tells a device from others, as far as is known."""
+        named = DeviceName(serial)
+        return named.is_distinct and not self._load(named.wide_file).shared
+
+    def low_stays(self, device: Device) -> bool:
+        """Tell whether the device's report of a low retry counter was seen to outlast a login by a person."""
+        return self._own(_named(device))[0].low_stays
+
+    def forgive(self, device: Device) -> int:
+        """Forget all refusals of one device, or of all devices with a serial number; returns how many there were."""
+        named = _named(device)
+        with self.locked(named.lock):
+            names = {named.wide_file, self._own(named)[1]}
+            if isinstance(device, str):
+                names |= set(self.names(named.wide_file.removesuffix(".json") + "-", ".json"))
+            count = 0
+            for name in names:
+                record = self._load(name)
+                count += len(record.refusals)
+                if record.shared:
+                    self.write(name, str(Record(shared=True)))
+                else:
+                    self.remove(name)
+        return count
+
+    def _own(self, named: DeviceName) -> tuple[Record, str]:
+        """The record that this device's refusals are written to, and its name."""
+        wide = self._load(named.wide_file)
+        name = replace(named, shared=named.shared or wide.shared).own_file
+        return (wide if name == named.wide_file else self._load(name)), name
+
+    def _note_shared(self, named: DeviceName) -> None:
+        """Keep that several devices have this serial number: one of them may be alone here next time."""
+        if named.shared:
+            wide = self._load(named.wide_file)
+            if not wide.shared:
+                self.write(named.wide_file, str(replace(wide, shared=True)))
+
+    def _known(self, named: DeviceName, own: Record, role: str, pin: Pin, digest: bytes) -> Refusal | None:
+        """The refusal of this PIN by this device, or by any with its serial number before they were told apart."""
+        known = own.find(role, digest)
+        if known is None:
+            wide = self._load(named.wide_file)
+            if wide.salt != own.salt and wide.refusals:
+                known = wide.find(role, wide.digest(pin))
+        return known
+
+    def _load(self, name: str) -> Record:
+        try:
+            text = self.read(name)
+            return Record() if text is None else Record.parse(text)
+        except (ValueError, KeyError, TypeError) as error:
+            raise PinSourceError(
+                f"{self.folder / name}, which remembers refused PINs, cannot be understood; look at it, then remove it."
+            ) from error
+
+
+def _named(device: Device) -> DeviceName:
+    return DeviceName(device) if isinstance(device, str) else device
+
+
+def _held_back(named: DeviceName, known: Refusal) -> str:
+    return (
+        f"This {role_name(known.role)} PIN was refused by the token with serial {named.serial} on "
+        f"{known.when:%Y-%m-%d %H:%M} UTC, or its answer was lost. It is not presented again, since wrong "
+        "tries lock the token. Give the right one; or, if this is the right one after all, run: "
+        f"hsm-dicom token forgive '{named.reference or named.serial}'"
+    )

@@ -1,0 +1,84 @@
+"""Which mechanisms a token lists, and what it says each is for (CK_MECHANISM_INFO): asked for when it matters, once.
+
+A token lists dozens of mechanisms and each is a call, so that only those are asked for that an operation could use.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Set
+
+from pkcs11 import Mechanism, MechanismFlag
+from pkcs11 import exceptions as p11
+
+from tokens.pkcs11.calls.faults import is_loss, name
+from tokens.pkcs11.calls.queries import Queries
+
+log = logging.getLogger(__name__)
+
+Answer = list[int]
+Ask = Callable[[Callable[[Queries, int], Answer]], Answer]
+"""Has a question answered by the token: called with the module's calls and the token's slot."""
+
+_ANY_USE = MechanismFlag.SIGN | MechanismFlag.DECRYPT | MechanismFlag.GENERATE_KEY_PAIR
+
+
+class Capabilities:
+    """The mechanisms of one token."""
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+        self._listed: frozenset[int] | None = None
+        self._uses: dict[Mechanism, MechanismFlag] = {}
+
+    @property
+    def listed(self) -> frozenset[int]:
+        """C_GetMechanismList."""
+        if self._listed is None:
+            self._listed = frozenset(self._ask(lambda queries, slot: queries.mechanisms(slot)))
+        return self._listed
+
+    def serves(self, mechanism: Mechanism, use: MechanismFlag) -> bool:
+        """Whether the token lists the mechanism, and says that it is for this use.
+
+        One that it lists and says nothing of is taken to serve: whether it does is seen when it is used.
+        """
+        if mechanism not in self.listed:
+            return False
+        if mechanism not in self._uses:
+            (flags,) = self._ask(lambda queries, slot: [_flags(queries, slot, mechanism)])
+            self._uses[mechanism] = MechanismFlag(flags)
+        return bool(use & self._uses[mechanism])
+
+
+class Offered(Set[Mechanism]):
+    """The mechanisms that a token lists for one of some uses, each asked for when it is looked up."""
+
+    def __init__(self, capabilities: Callable[[], Capabilities], uses: MechanismFlag) -> None:
+        self._capabilities = capabilities
+        self._uses = uses
+
+    @classmethod
+    def _from_iterable(cls, mechanisms: Iterable[Mechanism]) -> frozenset[Mechanism]:  # type: ignore[override]
+        return frozenset(mechanisms)
+
+    def __contains__(self, mechanism: object) -> bool:
+        return isinstance(mechanism, Mechanism) and self._capabilities().serves(mechanism, self._uses)
+
+    def __iter__(self) -> Iterator[Mechanism]:
+        return (mechanism for mechanism in Mechanism if mechanism in self)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def _flags(queries: Queries, slot: int, mechanism: Mechanism) -> int:
+    try:
+        return queries.mechanism_flags(slot, mechanism)
+    except p11.MechanismInvalid:
+        return 0  # p11-kit 0.24.1 lists what it then does not know
+    except p11.PKCS11Error as error:
+        if is_loss(error):
+            raise
+        log.warning("The token does not say what mechanism %s is for (%s); it is tried.", mechanism.name, name(error))
+        return _ANY_USE

@@ -1,0 +1,173 @@
+"""The PKCS#11 calls that python-pkcs11 does not make, or not as we need them, through ctypes.
+
+* C_Initialize with CKF_OS_LOCKING_OK, and with the string that some modules want in pReserved (NSS);
+* C_Finalize at a time of our choosing;
+* C_InitToken;
+* C_Login and C_SetPIN, which take a PIN as bytes that can be wiped, or none at all (protected authentication path).
+
+Function numbers follow CK_FUNCTION_LIST of PKCS#11 v2.40, which later versions begin with.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from enum import IntEnum
+
+from tokens.errors import ModuleError
+from tokens.pins.sources import Pin
+
+OK = 0x00
+CRYPTOKI_ALREADY_INITIALIZED = 0x191
+CRYPTOKI_NOT_INITIALIZED = 0x190
+USER_ALREADY_LOGGED_IN = 0x100
+
+_OS_LOCKING_OK = 0x02
+
+
+class Role(IntEnum):
+    """CK_USER_TYPE."""
+
+    SO = 0
+    USER = 1
+    CONTEXT_SPECIFIC = 2
+
+
+FUNCTIONS = 68
+"""How many functions CK_FUNCTION_LIST has."""
+
+
+class Function(IntEnum):
+    """Places in CK_FUNCTION_LIST, after its version."""
+
+    INITIALIZE = 0
+    FINALIZE = 1
+    GET_SLOT_LIST = 4
+    GET_SLOT_INFO = 5
+    GET_TOKEN_INFO = 6
+    GET_MECHANISM_LIST = 7
+    GET_MECHANISM_INFO = 8
+    INIT_TOKEN = 9
+    INIT_PIN = 10
+    SET_PIN = 11
+    GET_SESSION_INFO = 15
+    LOGIN = 18
+    LOGOUT = 19
+    CREATE_OBJECT = 20
+    DESTROY_OBJECT = 22
+    GET_ATTRIBUTE_VALUE = 24
+    FIND_OBJECTS_INIT = 26
+    FIND_OBJECTS = 27
+    FIND_OBJECTS_FINAL = 28
+    DECRYPT_INIT = 33
+    DECRYPT = 34
+    SIGN_INIT = 42
+    SIGN = 43
+    GENERATE_KEY_PAIR = 59
+    GENERATE_RANDOM = 64
+
+
+class SessionState(IntEnum):
+    """CK_STATE."""
+
+    RO_PUBLIC = 0
+    RO_USER = 1
+    RW_PUBLIC = 2
+    RW_USER = 3
+    RW_SO = 4
+
+
+class _InitializeArguments(ctypes.Structure):
+    """CK_C_INITIALIZE_ARGS; NSS reads its parameter string from the second of two reserved pointers."""
+
+    _fields_ = (
+        ("create_mutex", ctypes.c_void_p),
+        ("destroy_mutex", ctypes.c_void_p),
+        ("lock_mutex", ctypes.c_void_p),
+        ("unlock_mutex", ctypes.c_void_p),
+        ("flags", ctypes.c_ulong),
+        ("parameters", ctypes.c_char_p),
+        ("reserved", ctypes.c_void_p),
+    )
+
+
+def function_list_of(library: object, *, replacement: int | None = None) -> int:
+    """The address of the CK_FUNCTION_LIST that a python-pkcs11 library object works with; have it work with another.
+
+    Asking the module for another one would not do: p11-kit's client makes a new instance for each call of
+    C_GetFunctionList. python-pkcs11 keeps the pointer as the first member of its extension type.
+    """
+    from pkcs11 import _pkcs11  # the C extension; everything else works without loading it
+
+    pointer = ctypes.sizeof(ctypes.c_void_p)
+    if _pkcs11.HasFuncList.__basicsize__ != object.__basicsize__ + 3 * pointer:  # type: ignore[attr-defined]
+        raise ModuleError("This release of python-pkcs11 is laid out differently; install the one that is pinned.")
+    member = ctypes.c_void_p.from_address(id(library) + object.__basicsize__)
+    address = member.value
+    if not address:
+        raise ModuleError("The PKCS#11 module gave no function list.")
+    if replacement is not None:
+        member.value = replacement
+    return address
+
+
+class Cryptoki:
+    """The function list of one module. Every method returns the call's CK_RV."""
+
+    def __init__(self, function_list: int) -> None:
+        # CK_VERSION is two bytes; the pointers behind it are aligned.
+        first = function_list + ctypes.sizeof(ctypes.c_void_p)
+        self._functions = ctypes.cast(first, ctypes.POINTER(ctypes.c_void_p))
+
+    def initialize(self, parameters: str | None) -> int:
+        """C_Initialize for an application with threads."""
+        arguments = _InitializeArguments(flags=_OS_LOCKING_OK)
+        if parameters is not None:
+            arguments.parameters = parameters.encode("utf-8")
+        return self.call(Function.INITIALIZE, ctypes.byref(arguments))
+
+    def finalize(self) -> int:
+        """C_Finalize."""
+        return self.call(Function.FINALIZE, ctypes.c_void_p())
+
+    def init_token(self, slot_id: int, so_pin: Pin | None, label: str) -> int:
+        """C_InitToken: erases the token. The label is at most 32 bytes of UTF-8."""
+        padded = label.encode("utf-8").ljust(32)
+        return self.call(Function.INIT_TOKEN, ctypes.c_ulong(slot_id), *_octets(so_pin), padded)
+
+    def init_pin(self, session: int, pin: Pin | None) -> int:
+        """C_InitPIN, in a session of the security officer."""
+        return self.call(Function.INIT_PIN, ctypes.c_ulong(session), *_octets(pin))
+
+    def set_pin(self, session: int, old: Pin | None, new: Pin | None) -> int:
+        """C_SetPIN."""
+        return self.call(Function.SET_PIN, ctypes.c_ulong(session), *_octets(old), *_octets(new))
+
+    def login(self, session: int, role: Role, pin: Pin | None) -> int:
+        """C_Login. Without a PIN the device asks for it (protected authentication path)."""
+        return self.call(Function.LOGIN, ctypes.c_ulong(session), ctypes.c_ulong(role), *_octets(pin))
+
+    def logout(self, session: int) -> int:
+        """C_Logout, which ends every session's login."""
+        return self.call(Function.LOGOUT, ctypes.c_ulong(session))
+
+    def generate_random(self, session: int, length: int) -> int:
+        """C_GenerateRandom; the octets are not returned."""
+        octets = ctypes.create_string_buffer(length)
+        return self.call(Function.GENERATE_RANDOM, ctypes.c_ulong(session), octets, ctypes.c_ulong(length))
+
+    def call(self, function: Function, *arguments: object) -> int:
+        """Any function, by its place. Raises `ModuleError` where the module lacks it."""
+        address = self._functions[int(function)]
+        if not address:
+            raise ModuleError(f"The PKCS#11 module has no C_{function.name.title().replace('_', '')}.")
+        call = ctypes.CFUNCTYPE(ctypes.c_ulong)(address)
+        # ctypes lets go of the interpreter's lock for the length of the call.
+        return int(call(*arguments))
+
+
+def _octets(pin: Pin | None) -> tuple[object, ctypes.c_ulong]:
+    if pin is None:
+        return ctypes.c_void_p(), ctypes.c_ulong(0)
+    octets = pin.octets()
+    # The PIN's own buffer, not a copy, so that wiping it wipes all there is.
+    return (ctypes.c_char * len(octets)).from_buffer(octets), ctypes.c_ulong(len(octets))

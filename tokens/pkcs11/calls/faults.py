@@ -1,0 +1,118 @@
+"""What python-pkcs11 raises, sorted by what to do about it, and put into sentences."""
+
+from __future__ import annotations
+
+from pkcs11 import exceptions as p11
+
+from tokens.errors import (
+    LoginUnanswered,
+    MechanismNotOffered,
+    NoSuchToken,
+    OperationFailed,
+    PinLocked,
+    TokenError,
+)
+from tokens.pkcs11.calls.return_values import VENDOR_DEFINED, name_of, value_of
+
+HANDLE_LOST = (p11.KeyHandleInvalid, p11.ObjectHandleInvalid)
+"""What was looked up in the session is gone, or has another handle."""
+
+SESSION_LOST = (
+    p11.SessionHandleInvalid,
+    p11.SessionClosed,
+    p11.UserNotLoggedIn,
+    *HANDLE_LOST,
+    p11.OperationNotInitialized,
+    p11.OperationActive,
+)
+"""A new session, logged in again, will do."""
+
+TOKEN_LOST = (
+    p11.DeviceRemoved,
+    p11.DeviceError,
+    p11.TokenNotPresent,
+    p11.TokenNotRecognised,
+    p11.SlotIDInvalid,
+    p11.GeneralError,
+    p11.FunctionFailed,
+)
+"""The token must be looked for again, in the end through a module initialised again.
+
+GENERAL_ERROR is what OpenSC 0.23 answers for a card pulled in the middle; FUNCTION_FAILED what others do.
+"""
+
+CIPHERTEXT_REJECTED = (
+    p11.EncryptedDataInvalid,
+    p11.EncryptedDataLenRange,
+    p11.DataInvalid,
+    p11.DataLenRange,
+    p11.FunctionFailed,
+    p11.GeneralError,
+)
+"""What tokens answer to bad padding; SoftHSM 2.6.1 says GENERAL_ERROR."""
+
+_MECHANISM_REFUSED = (
+    0x54,  # FUNCTION_NOT_SUPPORTED
+    0x62,  # KEY_SIZE_RANGE
+    0x63,  # KEY_TYPE_INCONSISTENT
+    0x68,  # KEY_FUNCTION_NOT_PERMITTED
+    0x70,  # MECHANISM_INVALID
+    0x71,  # MECHANISM_PARAM_INVALID
+    0x1B,  # ACTION_PROHIBITED
+)
+"""CK_RVs of a token that does not do what was asked in this way, though it may in another."""
+
+UNCLEAR_REFUSAL = (p11.GeneralError, p11.FunctionFailed)
+"""What a token may mean the same by: tpm2-pkcs11 1.9.0 says so of CKM_RSA_PKCS with a key that only signs."""
+
+
+class SessionStale(Exception):
+    """The module was initialised again between taking a session and using it: take another."""
+
+
+_BROKEN_MODULE = (0x190, 0x1A0, 0x1A1)
+"""CKR_CRYPTOKI_NOT_INITIALIZED, CKR_MUTEX_BAD and CKR_MUTEX_NOT_LOCKED, for which python-pkcs11 has no class."""
+
+
+def is_healable(error: Exception) -> bool:
+    """Whether finding the token again may help."""
+    if isinstance(error, (SessionStale, NoSuchToken, LoginUnanswered, *SESSION_LOST, *TOKEN_LOST)):
+        return True
+    return value_of(error) in _BROKEN_MODULE or is_vendor_defined(error)
+
+
+def is_mechanism_refused(error: Exception) -> bool:
+    """Whether the token refuses this mechanism, or this mechanism with this key."""
+    return value_of(error) in _MECHANISM_REFUSED
+
+
+def is_loss(error: Exception) -> bool:
+    """Whether it says that the device, the module or the session is gone, and not only that something failed."""
+    if isinstance(error, p11.GeneralError | p11.FunctionFailed) or is_vendor_defined(error):
+        return False
+    return is_healable(error)
+
+
+def is_vendor_defined(error: Exception) -> bool:
+    """Whether the maker of the module alone knows what it means. It may be a loss, so healing is tried, once."""
+    value = value_of(error)
+    return value is not None and value >= VENDOR_DEFINED
+
+
+def name(error: Exception) -> str:
+    """CKR_DEVICE_REMOVED for DeviceRemoved."""
+    value = value_of(error)
+    return type(error).__name__ if value is None else name_of(value)
+
+
+def translated(error: p11.PKCS11Error, doing: str) -> TokenError:
+    """Our error for one that healing does not help against. `doing` reads like "sign with key 'x' on token 'y'"."""
+    if is_mechanism_refused(error):
+        return MechanismNotOffered(f"The token offers no way to {doing} ({name(error)}).")
+    if isinstance(error, p11.PinLocked):
+        return PinLocked(f"The PIN is locked; the security officer must unlock it before one can {doing}.")
+    if isinstance(error, p11.DeviceMemory | p11.HostMemory):
+        return OperationFailed(f"The token has no memory left to {doing} ({name(error)}).")
+    if isinstance(error, p11.SessionCount):
+        return OperationFailed(f"The token has no session free to {doing}; lower 'sessions' in its configuration.")
+    return OperationFailed(f"The token could not {doing} ({name(error)}).")

@@ -1,0 +1,273 @@
+"""What an officer does to the secrets on a PKCS#11 token: import, list, delete; and try out which form it would take.
+
+A token cannot generate K‖K, so a secret is made outside and imported, in the one moment in which this process knows
+it. Everything here takes the key as a `bytearray`, which its caller wipes; python-pkcs11 copies it once more for the
+length of the call, and that copy cannot be wiped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pkcs11 import Attribute, ObjectClass, Session
+from pkcs11 import exceptions as p11
+
+from tokens.algorithms.des_keys import CHECK_VALUE_LENGTH, check_value, encrypt_block, require_strong, set_odd_parity
+from tokens.errors import CeremonyError, MechanismNotOffered
+from tokens.pkcs11.calls.faults import translated
+from tokens.pkcs11.connection import Connection
+from tokens.pkcs11.secret_keys.des_forms import FORMS, DesForm
+from tokens.pkcs11.secret_keys.objects import (
+    DEFAULT_PREFIX,
+    SecretInfo,
+    derive_from,
+    describe,
+    find_secret,
+    label_of,
+    told,
+)
+from tokens.pkcs11.sessions import Worker
+from tokens.reporting import ceremony_step
+from tokens.secrets import BLOCK, ZERO_IV, Use
+
+_TRIAL_KEY = bytearray.fromhex("0123456789abcdef")
+_TRIAL_BLOCK = bytes.fromhex("4e6f772069732074")
+
+
+@dataclass(frozen=True)
+class SecretEntry:
+    """One secret as `secret list` shows it. `check_value` is None where the token does not tell it."""
+
+    use: Use
+    index: int
+    info: SecretInfo
+    check_value: bytes | None
+
+
+@dataclass(frozen=True)
+class FormTrial:
+    """What a token really does with one form, tried out with a key made for the trial."""
+
+    form: DesForm
+    ecb: bool
+    cbc: bool
+    derives: bool
+
+    @property
+    def rank(self) -> tuple[bool, bool, bool]:
+        """Higher is better."""
+        return (self.ecb, self.cbc, self.derives)
+
+
+def import_secret(
+    connection: Connection,
+    use: Use,
+    index: int,
+    key: bytearray,
+    *,
+    prefix: str | None = None,
+    answers: bool = True,
+    verifies: bool = True,
+) -> SecretEntry:
+    """Put a DES key (8 bytes; its parity is set) on the token: never extractable, in the best form that it runs.
+
+    An authentication key may be for one direction: without `verifies` it answers challenges only (CKA_ENCRYPT),
+    without `answers` it judges responses only (CKA_DECRYPT), so that whoever takes over this process cannot answer in
+    the peer's name. Raises `CeremonyError` for a weak key, an index or a value that is in use, or a key that the token
+    holds wrongly, and `MechanismNotOffered` where the token runs no form.
+    """
+    prefix = prefix or DEFAULT_PREFIX
+    label = label_of(prefix, use, index)
+    token = connection.token
+    with ceremony_step(token.serial, token.label, "import", f"secret '{label}'"):
+        if index < 1:
+            raise CeremonyError("Secrets are numbered from 1.")
+        if not (answers or verifies):
+            raise CeremonyError("A secret that neither answers nor verifies is of no use.")
+        require_strong(key)
+        set_odd_parity(key)
+        _refuse_taken(connection, prefix, label, use, check_value(key))
+        form = form_to_take(try_forms(connection))
+        if form is None:
+            raise MechanismNotOffered(
+                f"{token.description} runs no form of DES: neither {', nor '.join(f.name for f in FORMS)}. "
+                "It may be in FIPS mode; secrets need a token that still runs DES or triple DES with equal parts."
+            )
+        encrypts, decrypts = (answers, verifies) if use is Use.AUTHENTICATION else (True, True)
+        template = _template(form, key, label, encrypts=encrypts, decrypts=decrypts, stored=True)
+        _create_and_prove(connection, label, template, form, key)
+    return next(entry for entry in list_secrets(connection, prefix) if entry.info.label == label)
+
+
+def list_secrets(connection: Connection, prefix: str | None = None) -> list[SecretEntry]:
+    """The secrets under a prefix, by use and index."""
+    prefix = prefix or DEFAULT_PREFIX
+
+    def read(worker: Worker) -> list[SecretEntry]:
+        connection.check_login(worker)
+        entries = []
+        objects = connection.objects(worker.session)
+        for found in objects.find({Attribute.CLASS: ObjectClass.SECRET_KEY}):
+            place = _place(prefix, objects.name(found).label)
+            if place is not None:
+                info = describe(objects, found)
+                secret = find_secret(worker.session, info.label, connection.token.description)
+                entries.append(SecretEntry(*place, info, _check_value(secret, info)))
+        return entries
+
+    entries = connection.run(read, "list its secrets")
+    return sorted(entries, key=lambda entry: (entry.use, entry.index))
+
+
+def delete_secret(connection: Connection, use: Use, index: int, *, prefix: str | None = None) -> None:
+    """Destroy a secret on the token. Raises `NoSuchKey`."""
+    label = label_of(prefix or DEFAULT_PREFIX, use, index)
+    token = connection.token
+    with ceremony_step(token.serial, token.label, "delete", f"secret '{label}'"), connection.writable() as session:
+        try:
+            find_secret(session, label, token.description).destroy()
+        except p11.PKCS11Error as error:
+            raise translated(error, f"delete secret '{label}'") from error
+
+
+@contextlib.contextmanager
+def temporary_secrets(
+    connection: Connection, form: DesForm, keys: Mapping[tuple[Use, int], bytearray]
+) -> Iterator[str]:
+    """Secrets made as by `import_secret`, in this form, that live as long as the block (session objects).
+
+    To try a token out with. Yields their prefix, which no other secret has.
+    """
+    prefix = f"check-{secrets.token_hex(4)}"
+    with contextlib.ExitStack() as kept:
+        doing = "open a session that may write"
+        try:
+            session = kept.enter_context(connection.session_kept_open())
+            doing = f"import a secret as {form.name}"
+            with connection.module.gate:
+                for (use, index), key in keys.items():
+                    label = label_of(prefix, use, index)
+                    session.create_object(_template(form, key, label, encrypts=True, decrypts=True, stored=False))
+        except p11.PKCS11Error as error:
+            raise translated(error, doing) from error
+        yield prefix
+
+
+def form_to_take(trials: Iterable[FormTrial]) -> DesForm | None:
+    """The form in which a secret is imported, or None where the token runs none."""
+    able = [trial for trial in trials if trial.ecb]
+    return max(able, key=lambda trial: trial.rank).form if able else None
+
+
+def try_forms(connection: Connection) -> list[FormTrial]:
+    """What the token does with each form, with a throw-away key in a session, compared with the host's result."""
+    with connection.writable() as session:
+        return [_try_form(session, form) for form in FORMS]
+
+
+def _try_form(session: Session, form: DesForm) -> FormTrial:
+    try:
+        made: Any = session.create_object(_template(form, _TRIAL_KEY, "", encrypts=True, decrypts=True, stored=False))
+    except p11.PKCS11Error:
+        return FormTrial(form, ecb=False, cbc=False, derives=False)
+    expected = encrypt_block(_TRIAL_KEY, _TRIAL_BLOCK)
+    try:
+        return FormTrial(
+            form,
+            ecb=_works(lambda: made.encrypt(_TRIAL_BLOCK, mechanism=form.ecb), expected),
+            cbc=_works(lambda: made.encrypt(_TRIAL_BLOCK, mechanism=form.cbc, mechanism_param=ZERO_IV), expected),
+            derives=_works(lambda: _use_derived(made, form), encrypt_block(bytearray(expected), _TRIAL_BLOCK)),
+        )
+    finally:
+        made.destroy()
+
+
+def _works(call: Callable[[], bytes], expected: bytes) -> bool:
+    try:
+        return call() == expected
+    except (p11.PKCS11Error, MechanismNotOffered):
+        return False
+
+
+def _use_derived(base: Any, form: DesForm) -> bytes:
+    derived = derive_from(base, form, _TRIAL_BLOCK)
+    try:
+        result: bytes = derived.encrypt(_TRIAL_BLOCK, mechanism=form.ecb)
+        return result
+    finally:
+        derived.destroy()
+
+
+def _template(
+    form: DesForm, key: bytearray, label: str, *, encrypts: bool, decrypts: bool, stored: bool
+) -> dict[Attribute, Any]:
+    return {
+        Attribute.CLASS: ObjectClass.SECRET_KEY,
+        Attribute.KEY_TYPE: form.key_type,
+        Attribute.TOKEN: stored,
+        Attribute.LABEL: label,
+        Attribute.ID: label.encode("utf-8"),
+        Attribute.PRIVATE: True,
+        Attribute.SENSITIVE: True,
+        Attribute.EXTRACTABLE: False,
+        Attribute.ENCRYPT: encrypts,
+        Attribute.DECRYPT: decrypts,
+        Attribute.SIGN: encrypts and decrypts,
+        Attribute.DERIVE: encrypts and decrypts,
+        Attribute.VALUE: bytes(form.value(key)),
+    }
+
+
+def _create_and_prove(
+    connection: Connection, label: str, template: dict[Attribute, Any], form: DesForm, key: bytearray
+) -> None:
+    expected = encrypt_block(key, _TRIAL_BLOCK)
+    with connection.writable() as session:
+        try:
+            made: Any = session.create_object(template)
+        except p11.PKCS11Error as error:
+            raise translated(error, f"import secret '{label}'") from error
+        if template[Attribute.ENCRYPT]:
+            proven = _works(lambda: made.encrypt(_TRIAL_BLOCK, mechanism=form.ecb), expected)
+        else:
+            proven = _works(lambda: made.decrypt(expected, mechanism=form.ecb), _TRIAL_BLOCK)
+        if not proven:
+            made.destroy()
+            raise CeremonyError(
+                f"{connection.token.description} took secret '{label}' but does not compute with it as it should; "
+                "it was removed again."
+            )
+
+
+def _refuse_taken(connection: Connection, prefix: str, label: str, use: Use, value: bytes) -> None:
+    for entry in list_secrets(connection, prefix):
+        if entry.info.label == label:
+            raise CeremonyError(f"Secret '{label}' is there already; delete it first, or take another index.")
+        if entry.use is not use and entry.check_value == value:
+            raise CeremonyError(
+                f"This is the key of '{entry.info.label}'. A key for encryption must not authenticate as well: a "
+                "recorded session could be replayed as a challenge. Take another key."
+            )
+
+
+def _place(prefix: str, label: str) -> tuple[Use, int] | None:
+    for use in Use:
+        start = label_of(prefix, use, 0).removesuffix("0")
+        number = label.removeprefix(start)
+        if label.startswith(start) and number.isascii() and number.isdigit():
+            return use, int(number)
+    return None
+
+
+def _check_value(found: Any, info: SecretInfo) -> bytes | None:
+    if info.encrypts:
+        try:
+            return bytes(found.encrypt(bytes(BLOCK), mechanism=info.form.ecb)[:CHECK_VALUE_LENGTH])
+        except p11.PKCS11Error:
+            return None
+    value = bytes(told(found, Attribute.CHECK_VALUE) or b"")
+    return value if len(value) == CHECK_VALUE_LENGTH else None

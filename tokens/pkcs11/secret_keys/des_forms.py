@@ -1,0 +1,91 @@
+"""The forms in which a PKCS#11 token may hold a single DES key, and which mechanisms serve each.
+
+OpenSSL 3 and most HSMs no longer run single DES. Triple DES with equal parts is single DES, bit for bit, so a key K is
+kept as CKK_DES where the token runs that, else as CKK_DES2 with the value K‖K, else as CKK_DES3 with K‖K‖K. A token in
+FIPS mode may refuse equal parts.
+
+Mechanisms: PKCS#11 v3.1, 6.17 (DES3) and 6.18 (DES); key derivation by encrypting data, 6.29.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from dataclasses import dataclass
+
+from pkcs11 import KeyType, Mechanism
+
+from tokens.algorithms.des_keys import KEY_LENGTH
+
+
+@dataclass(frozen=True)
+class DesForm:
+    """One form: how often the key's value stands in it, and the mechanisms that work with it."""
+
+    key_type: KeyType
+    copies: int
+    ecb: Mechanism
+    cbc: Mechanism
+    mac: Mechanism
+    derive: Mechanism
+
+    def value(self, key: bytearray) -> bytearray:
+        """CKA_VALUE for the DES key."""
+        return key * self.copies
+
+    @property
+    def name(self) -> str:
+        """CKK_DES2 K‖K."""
+        return f"CKK_{self.key_type.name.lstrip('_')} " + "‖".join("K" * self.copies)
+
+    @property
+    def value_bits(self) -> int:
+        """The length of CKA_VALUE, parity included."""
+        return 8 * KEY_LENGTH * self.copies
+
+
+FORMS = (
+    DesForm(
+        KeyType._DES,
+        1,
+        Mechanism._DES_ECB,
+        Mechanism._DES_CBC,
+        Mechanism._DES_MAC_GENERAL,
+        Mechanism.DES_ECB_ENCRYPT_DATA,
+    ),
+    DesForm(
+        KeyType.DES2,
+        2,
+        Mechanism.DES3_ECB,
+        Mechanism.DES3_CBC,
+        Mechanism.DES3_MAC_GENERAL,
+        Mechanism.DES3_ECB_ENCRYPT_DATA,
+    ),
+    DesForm(
+        KeyType.DES3,
+        3,
+        Mechanism.DES3_ECB,
+        Mechanism.DES3_CBC,
+        Mechanism.DES3_MAC_GENERAL,
+        Mechanism.DES3_ECB_ENCRYPT_DATA,
+    ),
+)
+"""Best first."""
+
+FORM_OF_TYPE = {form.key_type: form for form in FORMS}
+
+FULL_MAC = struct.pack("@L", 8)
+"""CK_MAC_GENERAL_PARAMS: a code of all 8 bytes. CKM_DES_MAC itself gives only 4."""
+
+
+class EncryptData:
+    """CK_KEY_DERIVATION_STRING_DATA, which holds an address; keep it until the call is over."""
+
+    def __init__(self, data: bytes) -> None:
+        self._buffer = ctypes.create_string_buffer(data, len(data))
+        self.parameter = struct.pack("@PN", ctypes.addressof(self._buffer), len(data))
+
+
+def name(mechanism: Mechanism) -> str:
+    """The PKCS#11 name, such as CKM_DES3_CBC."""
+    return "CKM_" + mechanism.name.lstrip("_")

@@ -1,0 +1,361 @@
+"""The PKCS#11 driver of the secrets port: DES keys that encrypt, decrypt and derive inside their token.
+
+| ISO/IEC 7816-4         | here                                                                                    |
+|------------------------|-----------------------------------------------------------------------------------------|
+| GET CHALLENGE          | C_GenerateRandom, 8 bytes                                                               |
+| INTERNAL AUTHENTICATE  | C_Encrypt of one block, ECB                                                             |
+| EXTERNAL AUTHENTICATE  | C_Decrypt of the response, ECB; this process compares the result with the challenge     |
+| MAC                    | C_Sign with CKM_DES(3)_MAC_GENERAL where the token has it, else CBC and its last block  |
+| session key            | C_DeriveKey with CKM_DES(3)_ECB_ENCRYPT_DATA                                            |
+
+By decryption, C_Encrypt and C_Decrypt change places. A session key by decryption cannot be derived: C_DeriveKey only
+encrypts. C_UnwrapKey would decrypt, but secrets may not unwrap: who may use such a key can have it unwrap, from what
+went over the line, a copy of a session key that can be read.
+
+`objects` says which objects these are; the prefix of their labels is the `object` of the URI.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+from pkcs11 import Attribute, MechanismFlag, Session
+from pkcs11 import exceptions as p11
+
+from tokens.errors import (
+    AuthenticationFailed,
+    KeyPolicyRefused,
+    MechanismNotOffered,
+    TokenLost,
+)
+from tokens.pkcs11.connection import Connection
+from tokens.pkcs11.secret_keys.des_forms import FULL_MAC
+from tokens.pkcs11.secret_keys.des_forms import name as mechanism_name
+from tokens.pkcs11.secret_keys.objects import (
+    DEFAULT_PREFIX,
+    SecretInfo,
+    derive_from,
+    describe,
+    find_secret,
+    label_of,
+    told,
+)
+from tokens.pkcs11.sessions import Worker
+from tokens.policy import KeyPolicy, judge
+from tokens.reporting import key_use
+from tokens.secrets import BLOCK, ZERO_IV, Use
+
+PIECE = 256 * 1024
+"""Bytes that go to the token in one call, so that long data does not keep a session from others."""
+
+T = TypeVar("T")
+
+
+class Pkcs11Secrets:
+    """The secrets under one prefix on one token. Satisfies `tokens.secrets.DeviceSecrets`."""
+
+    def __init__(
+        self, connection: Connection, prefix: str | None, policy: KeyPolicy, release: Callable[[], None]
+    ) -> None:
+        self.connection = connection
+        self.prefix = prefix or DEFAULT_PREFIX
+        self._policy = policy
+        self._release: Callable[[], None] | None = release
+        self._known: dict[str, SecretInfo] = {}
+        connection.connect()
+
+    @property
+    def description(self) -> str:
+        """For messages."""
+        return f"the secrets '{self.prefix}' on {self.connection.token.description}"
+
+    @contextlib.contextmanager
+    def conversation(
+        self, index: int, peer_index: int, wait: float, deadline: float, *, by_decryption: bool = False
+    ) -> Iterator[Pkcs11Conversation]:
+        """Nothing is reserved: a token serves any number of conversations at once."""
+        answering = self.secret(Use.AUTHENTICATION, index)
+        judging = self.secret(Use.AUTHENTICATION, peer_index)
+        yield Pkcs11Conversation(self, answering, judging, by_decryption)
+
+    def data_key(self, index: int) -> Pkcs11DataKey:
+        """The fixed key."""
+        return Pkcs11DataKey(self, self.secret(Use.ENCRYPTION, index))
+
+    def session_key(self, index: int, random: bytes, *, by_decryption: bool = False) -> Pkcs11SessionKey:
+        """A key derived on the token, which is destroyed with its session."""
+        secret = self.secret(Use.ENCRYPTION, index)
+        if by_decryption:
+            raise MechanismNotOffered("PKCS#11 derives keys by encryption only (CKM_DES_ECB_ENCRYPT_DATA).")
+        return Pkcs11SessionKey(self, secret, random)
+
+    def session_key_to_host(self, index: int, random: bytes, *, by_decryption: bool = False) -> bytes:
+        """C_Encrypt, or C_Decrypt, of one block, whose result is to be a session key in this process."""
+        secret = self.secret(Use.ENCRYPTION, index)
+        operation = "derive a session key to the host"
+        with self.reported(secret, operation, secret.form.ecb):
+            return self.block(secret, random, operation, decrypting=by_decryption)
+
+    def check_value(self, use: Use, index: int) -> bytes:
+        """C_Encrypt of a block of zeros; CKA_CHECK_VALUE of a key that only verifies."""
+        secret = self.secret(use, index)
+        if secret.encrypts:
+            with self.reported(secret, "compute a check value", secret.form.ecb):
+                return self.block(secret, bytes(BLOCK), "compute a check value", decrypting=False)[:3]
+
+        def job(worker: Worker) -> bytes:
+            return bytes(told(self.handle(worker, secret.label), Attribute.CHECK_VALUE) or b"")
+
+        value = self.run(job, f"tell the check value of '{secret.label}'")
+        if len(value) != 3:
+            raise MechanismNotOffered(f"The token tells no check value of '{secret.label}', which does not encrypt.")
+        return value
+
+    def close(self) -> None:
+        """Let go of the connection; it ends with its last user."""
+        release, self._release = self._release, None
+        if release is not None:
+            release()
+
+    # -- for the classes below ------------------------------------------------------------------------------
+
+    def secret(self, use: Use, index: int) -> SecretInfo:
+        """What the token says of a secret, once it has passed the policy."""
+        label = label_of(self.prefix, use, index)
+        known = self._known.get(label)
+        if known is None:
+
+            def look(worker: Worker) -> SecretInfo:
+                return describe(self.connection.objects(worker.session), self.handle(worker, label).handle)
+
+            known = self.run(look, f"open secret '{label}'")
+            self._enforce(known)
+            self._known[label] = known
+        return known
+
+    def run(self, job: Callable[[Worker], T], doing: str) -> T:
+        """`Connection.run`, unless these secrets were closed."""
+        if self._release is None:
+            raise TokenLost(f"{self.description} were closed.")
+        return self.connection.run(job, doing)
+
+    def handle(self, worker: Worker, label: str) -> Any:
+        """The secret in this worker's session. python-pkcs11 adds encrypt, decrypt … as the key's usage allows."""
+        handles: Any = worker.keys.setdefault(self, {})
+        if label not in handles:
+            handles[label] = find_secret(worker.session, label, self.connection.token.description)
+        return handles[label]
+
+    def reported(self, secret: SecretInfo, operation: str, mechanism: Any) -> contextlib.AbstractContextManager[None]:
+        """Tells of the block as a use of the secret."""
+        token = self.connection.token
+        return key_use(token.serial, token.label, secret.label, operation, mechanism_name(mechanism))
+
+    def block(self, secret: SecretInfo, block: bytes, operation: str, *, decrypting: bool) -> bytes:
+        """One block, ECB. It is for the caller to tell of the use."""
+        self.require(secret, decrypting=decrypting)
+
+        def job(worker: Worker) -> bytes:
+            key = self.handle(worker, secret.label)
+            result: bytes = (key.decrypt if decrypting else key.encrypt)(block, mechanism=secret.form.ecb)
+            return result
+
+        return self.whole(self.run(job, f"{operation} with '{secret.label}'"), BLOCK)
+
+    def require(self, secret: SecretInfo, *, decrypting: bool) -> None:
+        """Raises `KeyPolicyRefused` where the key's usage does not allow to decrypt, or to encrypt."""
+        allowed, attribute = (secret.decrypts, "CKA_DECRYPT") if decrypting else (secret.encrypts, "CKA_ENCRYPT")
+        if not allowed:
+            raise KeyPolicyRefused(
+                f"Secret '{secret.label}' on {self.connection.token.description} is not made for this "
+                f"({attribute} is false); import it for the other direction, or for both (hsm-dicom secret import)."
+            )
+
+    def whole(self, result: bytes, length: int) -> bytes:
+        """The token's output, if it is as long as it must be."""
+        if len(result) != length:
+            raise TokenLost(
+                f"The token answered {len(result)} bytes where {length} were due; it cannot be trusted. "
+                "Look at the device and its connection."
+            )
+        return result
+
+    def _enforce(self, secret: SecretInfo) -> None:
+        refusals = [finding for finding in judge(secret.attributes, self._policy) if finding.refusal]
+        if refusals:
+            reasons = "; ".join(finding.sentence for finding in refusals)
+            names = ", ".join(f'"{finding.weakness}"' for finding in refusals)
+            raise KeyPolicyRefused(
+                f"Secret '{secret.label}' on {self.connection.token.description} is not used: {reasons}. Import it "
+                f"again (hsm-dicom secret import), or allow it by name in the configuration: allow = [{names}]."
+            )
+
+
+class Pkcs11Conversation:
+    """One authentication. Satisfies `tokens.secrets.DeviceConversation`."""
+
+    def __init__(self, secrets: Pkcs11Secrets, answering: SecretInfo, judging: SecretInfo, by_decryption: bool) -> None:
+        self._secrets = secrets
+        self._answering = answering
+        self._judging = judging
+        self._by_decryption = by_decryption
+        self._challenge = b""
+
+    def internal_authenticate(self, challenge: bytes) -> bytes:
+        """C_Encrypt of one block; by decryption C_Decrypt."""
+        secrets, secret = self._secrets, self._answering
+        with secrets.reported(secret, "internal authenticate", secret.form.ecb):
+            return secrets.block(secret, challenge, "internal authenticate", decrypting=self._by_decryption)
+
+    def get_challenge(self) -> bytes:
+        """C_GenerateRandom."""
+
+        def job(worker: Worker) -> bytes:
+            return worker.session.generate_random(8 * BLOCK)
+
+        self._challenge = self._secrets.whole(self._secrets.run(job, "draw a challenge"), BLOCK)
+        return self._challenge
+
+    def external_authenticate(self, response: bytes) -> None:
+        """C_Decrypt of one block; by decryption C_Encrypt. The comparison is this process's, in constant time."""
+        secrets, secret = self._secrets, self._judging
+        with secrets.reported(secret, "external authenticate", secret.form.ecb):
+            answered = secrets.block(secret, response, "external authenticate", decrypting=not self._by_decryption)
+            if not hmac.compare_digest(answered, self._challenge):
+                raise AuthenticationFailed(
+                    f"The other party's response does not match '{secret.label}': it holds another key, or none. "
+                    "Compare the check values and key indexes of both sides."
+                )
+
+
+class _CbcKey:
+    """CBC and MAC with a key that `_run` reaches. The part that a fixed and a session key share."""
+
+    on_device = True
+    value = None
+
+    def __init__(self, secrets: Pkcs11Secrets, secret: SecretInfo) -> None:
+        self._secrets = secrets
+        self._secret = secret
+
+    def mac(self, data: bytes, iv: bytes) -> bytes:
+        """CKM_DES(3)_MAC_GENERAL where the token has it, else the last block of a CBC encryption."""
+        form = self._secret.form
+        offered = self._secrets.connection.capabilities().serves(form.mac, MechanismFlag.SIGN)
+        if not (offered and self._signs and iv == ZERO_IV):
+            return self._cbc("mac", data, iv)[-BLOCK:]
+        with self._secrets.reported(self._secret, "mac", form.mac):
+            code = self._run(
+                lambda key: key.sign(data, mechanism=form.mac, mechanism_param=FULL_MAC),
+                f"compute a MAC with '{self._secret.label}'",
+            )
+            return self._secrets.whole(code, BLOCK)
+
+    def encrypt(self, data: bytes, iv: bytes) -> bytes:
+        """C_Encrypt with CKM_DES(3)_CBC, piece by piece."""
+        return self._cbc("encrypt", data, iv)
+
+    def decrypt(self, data: bytes, iv: bytes) -> bytes:
+        """C_Decrypt with CKM_DES(3)_CBC, piece by piece."""
+        return self._cbc("decrypt", data, iv)
+
+    _signs: bool
+
+    def _run(self, use: Callable[[Any], bytes], doing: str) -> bytes:
+        raise NotImplementedError
+
+    def _cbc(self, operation: str, data: bytes, iv: bytes) -> bytes:
+        mechanism = self._secret.form.cbc
+        decrypting = operation == "decrypt"
+
+        def crypt(piece: bytes, iv: bytes) -> bytes:
+            def use(key: Any) -> bytes:
+                call = key.decrypt if decrypting else key.encrypt
+                result: bytes = call(piece, mechanism=mechanism, mechanism_param=iv, buffer_size=len(piece) + BLOCK)
+                return result
+
+            return self._secrets.whole(self._run(use, f"{operation} with '{self._secret.label}'"), len(piece))
+
+        with self._secrets.reported(self._secret, operation, mechanism):
+            self._secrets.require(self._secret, decrypting=decrypting)
+            done: list[bytes] = []
+            for start in range(0, len(data), PIECE):
+                piece = data[start : start + PIECE]
+                done.append(crypt(piece, iv))
+                iv = (piece if decrypting else done[-1])[-BLOCK:]
+        return b"".join(done)
+
+
+class Pkcs11DataKey(_CbcKey):
+    """A fixed key. Satisfies `tokens.secrets.DeviceDataKey`."""
+
+    def __init__(self, secrets: Pkcs11Secrets, secret: SecretInfo) -> None:
+        super().__init__(secrets, secret)
+        self._signs = secret.signs
+
+    def close(self) -> None:
+        """The key belongs to the token; there is nothing to let go of."""
+
+    def _run(self, use: Callable[[Any], bytes], doing: str) -> bytes:
+        return self._secrets.run(lambda worker: use(self._secrets.handle(worker, self._secret.label)), doing)
+
+
+class Pkcs11SessionKey(_CbcKey):
+    """A key derived on the token, in a session of its own, which it ends with. Satisfies `DeviceDataKey`.
+
+    It is derived again from the same random number if its session is lost.
+    """
+
+    _signs = True
+
+    def __init__(self, secrets: Pkcs11Secrets, secret: SecretInfo, random: bytes) -> None:
+        super().__init__(secrets, secret)
+        self._random = random
+        self._using = threading.Lock()
+        self._session: Session | None = None
+        self._epoch = -1
+        self._key: Any = None
+        self._closed = False
+        derivation = secret.form.derive
+        with secrets.reported(secret, "derive a session key", derivation):
+            if not secret.derives:
+                raise MechanismNotOffered(f"Secret '{secret.label}' may not derive (CKA_DERIVE is false).")
+            self._run(lambda key: b"", f"derive a session key with '{secret.label}'")
+
+    def close(self) -> None:
+        """End the session, and with it the key."""
+        with self._using:
+            self._closed = True
+            self._end_session()
+
+    def _run(self, use: Callable[[Any], bytes], doing: str) -> bytes:
+        def job(worker: Worker) -> bytes:
+            with self._using:
+                try:
+                    return use(self._derived(worker))
+                except p11.PKCS11Error:
+                    self._end_session()
+                    raise
+
+        return self._secrets.run(job, doing)
+
+    def _derived(self, worker: Worker) -> Any:
+        if self._closed:
+            raise TokenLost("This session key was closed.")
+        if self._session is None or self._epoch != worker.epoch:
+            self._session, self._epoch = worker.session.token.open(), worker.epoch
+            token = self._secrets.connection.token
+            base = find_secret(self._session, self._secret.label, token.description)
+            self._key = derive_from(base, self._secret.form, self._random)
+        return self._key
+
+    def _end_session(self) -> None:
+        session, self._session, self._key = self._session, None, None
+        module = self._secrets.connection.module
+        if session is not None and module.epoch == self._epoch:
+            with module.gate, contextlib.suppress(p11.PKCS11Error):
+                session.close()

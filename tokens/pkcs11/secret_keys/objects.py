@@ -1,0 +1,141 @@
+"""Secret key objects on a token: named by what they are for, found, read into plain data, derived from.
+
+A secret is a secret key object whose label is PREFIX-authentication-INDEX or PREFIX-encryption-INDEX. All functions
+work inside one session, on the thread that holds it.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+from pkcs11 import Attribute, MechanismFlag, ObjectClass, SecretKey, Session
+from pkcs11 import exceptions as p11
+from pkcs11.constants import DEFAULT
+
+from tokens.errors import MechanismNotOffered, NoSuchKey, SeveralKeys, UnsupportedKey
+from tokens.pkcs11.objects import Objects
+from tokens.pkcs11.secret_keys.des_forms import FORM_OF_TYPE, DesForm, EncryptData, name
+from tokens.policy import KeyAttributes
+from tokens.secrets import Use
+
+DEFAULT_PREFIX = "secret"
+"""The prefix of labels where the URI names no object."""
+
+_CANNOT_DERIVE = (
+    p11.AttributeTypeInvalid,
+    p11.AttributeValueInvalid,
+    p11.FunctionNotSupported,
+    p11.MechanismInvalid,
+    p11.MechanismParamInvalid,
+    p11.TemplateInconsistent,
+)
+
+
+_PROTECTION = {
+    "sensitive": Attribute.SENSITIVE,
+    "extractable": Attribute.EXTRACTABLE,
+    "always_sensitive": Attribute.ALWAYS_SENSITIVE,
+    "never_extractable": Attribute.NEVER_EXTRACTABLE,
+    "local": Attribute.LOCAL,
+}
+"""The fields of `KeyAttributes` that are a CK_BBOOL of a secret key."""
+
+_USES = {
+    "encrypts": Attribute.ENCRYPT,
+    "decrypts": Attribute.DECRYPT,
+    "derives": Attribute.DERIVE,
+    "signs": Attribute.SIGN,
+}
+
+
+def label_of(prefix: str, use: Use, index: int) -> str:
+    """CKA_LABEL of a secret: secret-authentication-1."""
+    return f"{prefix}-{use}-{index}"
+
+
+@dataclass(frozen=True)
+class SecretInfo:
+    """One secret as the token describes it."""
+
+    label: str
+    form: DesForm
+    attributes: KeyAttributes
+    encrypts: bool
+    decrypts: bool
+    derives: bool
+    signs: bool
+
+
+def find_secret(session: Session, label: str, token_description: str) -> SecretKey:
+    """The one secret key object with this label. Raises `NoSuchKey` or `SeveralKeys`, which say what is there."""
+    wanted = {Attribute.CLASS: ObjectClass.SECRET_KEY, Attribute.LABEL: label}
+    try:
+        found = list(session.get_objects(wanted))
+    except struct.error as error:  # from python-pkcs11, which reads what each key that it finds is for
+        raise UnsupportedKey(
+            f"Secret '{label}' on {token_description} has an attribute of the wrong length, so its use is not known. "
+            "Look for an update of the token's module, or import the secret again."
+        ) from error
+    if len(found) == 1:
+        return found[0]  # type: ignore[return-value]
+    if found:
+        raise SeveralKeys(
+            f"{len(found)} secret keys on {token_description} have the label '{label}'; delete all but one."
+        )
+    labels = sorted(
+        str(told(o, Attribute.LABEL)) for o in session.get_objects({Attribute.CLASS: ObjectClass.SECRET_KEY})
+    )
+    holds = f"It holds: {', '.join(labels)}" if labels else "It shows no secret key"
+    raise NoSuchKey(f"There is no secret key '{label}' on {token_description}. {holds}. See hsm-dicom secret import.")
+
+
+def describe(objects: Objects, handle: int) -> SecretInfo:
+    """What the token says of a secret. Raises `UnsupportedKey` for one that is no DES key."""
+    told = objects.read(handle, (Attribute.LABEL, Attribute.KEY_TYPE, *_PROTECTION.values(), *_USES.values()))
+    label = told.text(Attribute.LABEL)
+    number = told.number(Attribute.KEY_TYPE)
+    form = next((form for kind, form in FORM_OF_TYPE.items() if kind == number), None)
+    if form is None:
+        raise UnsupportedKey(f"Secret '{label}' is no DES key (CKK_DES, CKK_DES2 or CKK_DES3).")
+    uses = {field: told.flag(attribute) is True for field, attribute in _USES.items()}
+    protection = {field: told.flag(attribute) for field, attribute in _PROTECTION.items()}
+    attributes = KeyAttributes(key_type="DES", size_bits=form.value_bits, odd=told.odd, **protection)
+    return SecretInfo(label=label, form=form, attributes=attributes, **uses)
+
+
+def told(found: Any, attribute: Attribute) -> Any:
+    """An attribute, or None where the token does not tell it."""
+    try:
+        return found[attribute]
+    except (p11.AttributeTypeInvalid, p11.AttributeSensitive, p11.FunctionFailed, ValueError, struct.error):
+        return None
+
+
+def derive_from(base: Any, form: DesForm, random: bytes) -> Any:
+    """A session key object: 8 random bytes encrypted under `base`, never leaving the token (PKCS#11 v3.1, 6.29).
+
+    Lives as long as the session that `base` was found in. Raises `MechanismNotOffered`.
+    """
+    # E(R)‖E(R) is to E(R) what K‖K is to K: the derived key has its base key's form.
+    data = EncryptData(random * form.copies)
+    template: dict[Attribute, Any] = {
+        Attribute.TOKEN: False,
+        Attribute.SENSITIVE: True,
+        Attribute.EXTRACTABLE: False,
+        Attribute.VALUE_LEN: DEFAULT,
+    }
+    try:
+        return base.derive_key(
+            form.key_type,
+            form.value_bits,
+            mechanism=form.derive,
+            mechanism_param=data.parameter,
+            capabilities=MechanismFlag.ENCRYPT | MechanismFlag.DECRYPT | MechanismFlag.SIGN,
+            template=template,
+        )
+    except _CANNOT_DERIVE as error:
+        raise MechanismNotOffered(
+            f"The token does not derive keys with {name(form.derive)} ({type(error).__name__})."
+        ) from error

@@ -1,0 +1,164 @@
+"""The folder in which small records outlive a process: private to one user, locked between processes, written whole."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from tokens.errors import PinNotPresented, PinSourceError
+from tokens.process import forking
+
+LOCK_TIMEOUT = 30.0
+"""Seconds to wait for another process that is logging in to the same token."""
+
+
+def default_state_folder() -> Path:
+    """Return the folder that is used when nothing was configured.
+
+    $HSM_DICOM_STATE, else systemd's $STATE_DIRECTORY, else /var/lib/hsm-dicom for root, else
+    hsm-dicom in $XDG_STATE_HOME (~/.local/state).
+    """
+    for name in ("HSM_DICOM_STATE", "STATE_DIRECTORY"):
+        if os.environ.get(name):
+            return Path(os.environ[name].split(":")[0])
+    if os.geteuid() == 0:
+        return Path("/var/lib/hsm-dicom")
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "hsm-dicom"
+
+
+class StateFolder:
+    """One state folder. Safe between threads and between processes."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder or default_state_folder()
+
+    @contextlib.contextmanager
+    def locked(self, name: str) -> Iterator[None]:
+        """Have one name in the state folder to oneself, among all processes that use the folder.
+
+        Raises `PinNotPresented` after `LOCK_TIMEOUT`, and `PinSourceError` if the folder cannot be used.
+        """
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._check_private()
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            descriptor = os.open(self.folder / f"{name}.lock", flags, 0o600)
+        except OSError as error:
+            raise self._unusable(error) from error
+        with _held.of_this_process(descriptor):
+            deadline = time.monotonic() + LOCK_TIMEOUT
+            while True:
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        raise PinNotPresented(
+                            "Another process has been logging in to this token for "
+                            f"{LOCK_TIMEOUT:.0f} seconds; see whether the token still answers."
+                        ) from None
+                    time.sleep(0.02)
+            yield
+
+    def read(self, name: str) -> str | None:
+        """Return the text of one file, or None if there is none. Raises `PinSourceError` and `UnicodeDecodeError`."""
+        try:
+            return (self.folder / name).read_text("utf-8")
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    def write(self, name: str, text: str) -> None:
+        """Replace one file whole, readable by its owner only, and on the disk when this returns."""
+        path = self.folder / name
+        beside = path.with_suffix(".new")
+        try:
+            beside.unlink(missing_ok=True)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            with os.fdopen(os.open(beside, flags, 0o600), "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(path)
+            self._sync_folder()
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    def remove(self, name: str) -> None:
+        """Remove one file; it need not be there."""
+        try:
+            (self.folder / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    def names(self, beginning: str, ending: str) -> list[str]:
+        """Return the names of the files that begin and end so, sorted."""
+        try:
+            found = [entry.name for entry in self.folder.iterdir()]
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise self._unusable(error) from error
+        return sorted(name for name in found if name.startswith(beginning) and name.endswith(ending))
+
+    def _sync_folder(self) -> None:
+        descriptor = os.open(self.folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _check_private(self) -> None:
+        status = self.folder.stat()
+        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or status.st_uid not in (0, os.geteuid()):
+            raise PinSourceError(
+                f"The state folder {self.folder} belongs to another user or may be written by others, so no PIN is "
+                f"presented; run: chmod go-w {self.folder}, or name another folder in $HSM_DICOM_STATE."
+            )
+
+    def _unusable(self, error: OSError) -> PinSourceError:
+        return PinSourceError(
+            f"The state folder {self.folder}, where a refused PIN would be remembered, cannot be used "
+            f"({error.strerror}), so no PIN is presented; name a writable folder in $HSM_DICOM_STATE."
+        )
+
+
+class _HeldLocks:
+    """The lock files that this process holds, which a forked child must not hold along with it."""
+
+    def __init__(self) -> None:
+        self._descriptors: set[int] = set()
+        forking.register(self)
+
+    @contextlib.contextmanager
+    def of_this_process(self, descriptor: int) -> Iterator[None]:
+        self._descriptors.add(descriptor)
+        try:
+            yield
+        finally:
+            if descriptor in self._descriptors:
+                self._descriptors.discard(descriptor)
+                # Not left to close(): a child that was forked a moment ago may share the open file.
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
+                os.close(descriptor)
+
+    def before_fork(self) -> None:
+        """Nothing to wait for."""
+
+    def after_fork_in_parent(self) -> None:
+        """Nothing was changed."""
+
+    def after_fork_in_child(self) -> None:
+        """The parent goes on holding its locks alone."""
+        for descriptor in self._descriptors:
+            os.close(descriptor)
+        self._descriptors.clear()
+
+
+_held = _HeldLocks()

@@ -1,0 +1,169 @@
+"""Cards that do what ISO/IEC 7816-4 and -8 describe: a security environment is set, an operation performed.
+
+Certificates are files, read with SELECT and READ BINARY; the serial number is tag 5A of EF.GDO where the profile
+names that file.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from pkcs11 import Mechanism
+
+from tokens.certificates import CertificateUnreadableError, load_certificate
+from tokens.errors import CardLost, MechanismNotOffered
+from tokens.keys import CiphertextRejected
+from tokens.smartcard.apdu import tlv
+from tokens.smartcard.apdu.commands import (
+    Template,
+    compute_digital_signature,
+    decipher_with_indicator,
+    manage_security_environment,
+    read_binary,
+    select_file,
+    verify,
+)
+from tokens.smartcard.apdu.status import NOT_FOUND, OK, StatusError
+from tokens.smartcard.profiles import CardKey, KeyUsage, PinProfile
+
+if TYPE_CHECKING:
+    from tokens.smartcard.card import CardSession
+
+PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
+
+_ACCOUNT_NUMBER = 0x5A
+_LONGEST_FILE = 32 * 1024
+_CIPHERTEXT_REJECTED = frozenset({0x6A80, 0x6985, 0x6400, 0x6600, 0x6F00})
+
+
+class Iso7816Family:
+    """Satisfies `tokens.smartcard.families.table.CardFamily`."""
+
+    def serial(self, session: CardSession, selection: bytes) -> str | None:
+        """Tag 5A of the file that the profile names."""
+        if session.profile.serial_file is None:
+            return None
+        try:
+            content = session.exchange(read_binary(0, session.profile.serial_file))
+        except StatusError:
+            return None
+        number = tlv.find(content, _ACCOUNT_NUMBER)
+        return number.hex() if number else None
+
+    def tries_left(self, session: CardSession, pin: PinProfile) -> int | None:
+        """Asked with an empty VERIFY."""
+        return asked_by_empty_verify(session, pin)
+
+    def certificate(self, session: CardSession, key: CardKey) -> x509.Certificate | None:
+        """The file with the identifier that the profile names."""
+        if key.certificate is None:
+            return None
+        try:
+            session.exchange(select_file(key.certificate))
+        except StatusError as error:
+            if error.status in NOT_FOUND:
+                return None
+            raise
+        return loaded(_read_file(session))
+
+    def public_key(self, session: CardSession, key: CardKey) -> PublicKey | None:
+        """Not told: it is in the certificate."""
+        return None
+
+    def made_on_card(self, session: CardSession, key: CardKey) -> bool | None:
+        """Not told."""
+        return None
+
+    def pin_each_time(self, session: CardSession, key: CardKey) -> bool:
+        """As the profile says."""
+        return key.pin_each_time
+
+    def offered(self, key: CardKey, public: PublicKey) -> frozenset[Mechanism]:
+        """The card pads by PKCS#1 v1.5 itself; an EC key signs a hash."""
+        return offered_with_padding(public)
+
+    def sign(self, session: CardSession, key: CardKey, public: PublicKey, mechanism: Mechanism, data: bytes) -> bytes:
+        """MANAGE SECURITY ENVIRONMENT and COMPUTE DIGITAL SIGNATURE."""
+        session.exchange(manage_security_environment(Template.SIGNATURE, _references(0x84, key)))
+        return session.exchange(compute_digital_signature(data, signature_length(public)))
+
+    def decrypt(self, session: CardSession, key: CardKey, ciphertext: bytes) -> bytes:
+        """MANAGE SECURITY ENVIRONMENT and DECIPHER."""
+        session.exchange(manage_security_environment(Template.CONFIDENTIALITY, _references(0x84, key)))
+        return deciphered(session, ciphertext)
+
+
+def asked_by_empty_verify(session: CardSession, pin: PinProfile) -> int | None:
+    """The tries left, from VERIFY without data (ISO/IEC 7816-4:2005, 7.5.6), where the profile says that it tells."""
+    if not pin.tells_tries:
+        return None
+    try:
+        session.exchange(verify(pin.reference, b""))
+    except StatusError as error:
+        return error.tries_left
+    return None
+
+
+def offered_with_padding(public: PublicKey) -> frozenset[Mechanism]:
+    """What a card offers that pads by PKCS#1 v1.5 itself."""
+    return frozenset({Mechanism.RSA_PKCS if isinstance(public, rsa.RSAPublicKey) else Mechanism.ECDSA})
+
+
+def signature_length(public: PublicKey) -> int:
+    """Bytes of a signature: the modulus, or r and s."""
+    size = (public.key_size + 7) // 8
+    return size if isinstance(public, rsa.RSAPublicKey) else 2 * size
+
+
+def deciphered(session: CardSession, ciphertext: bytes) -> bytes:
+    """DECIPHER with the padding indicator 00: the card removes PKCS#1 v1.5."""
+    try:
+        return session.exchange(decipher_with_indicator(0x00, ciphertext))
+    except StatusError as error:
+        if error.status in _CIPHERTEXT_REJECTED:
+            raise CiphertextRejected from None
+        raise
+
+
+def loaded(der: bytes) -> x509.Certificate:
+    """A certificate from a card. Raises `CardLost` where it cannot be read."""
+    try:
+        return load_certificate(der)
+    except CertificateUnreadableError as error:
+        raise CardLost(f"The certificate on the card cannot be used: it {error}.") from error
+
+
+def require_usage(key: CardKey, usage: KeyUsage, description: str) -> None:
+    """Raises `MechanismNotOffered` where the profile says that the key is for something else."""
+    if key.usage is not usage:
+        raise MechanismNotOffered(f"Key {key.name} of {description} is there to {key.usage}, not to {usage}.")
+
+
+def _references(tag: int, key: CardKey) -> bytes:
+    algorithm = b"" if key.algorithm is None else tlv.encode(0x80, bytes([key.algorithm]))
+    return algorithm + tlv.encode(tag, bytes([key.reference]))
+
+
+def _read_file(session: CardSession) -> bytes:
+    content = b""
+    while len(content) < _LONGEST_FILE:
+        try:
+            part = session.exchange(read_binary(len(content)), accept=frozenset({OK, 0x6282}))
+        except StatusError as error:
+            if content and error.status == 0x6B00:
+                break
+            raise
+        content += part
+        if len(part) < 256:
+            break
+    length = _der_length(content)
+    return content[:length]
+
+
+def _der_length(content: bytes) -> int:
+    """How long the one DER object at the beginning is; files are filled up behind it."""
+    if len(content) < 4 or content[0] != 0x30 or content[1] != 0x82:
+        return len(content)
+    return 4 + int.from_bytes(content[2:4], "big")

@@ -1,0 +1,143 @@
+"""OpenPGP cards: Functional Specification of the OpenPGP Application on ISO Smart Card Operating Systems, 3.4.
+
+The signature key signs with COMPUTE DIGITAL SIGNATURE, the authentication key with INTERNAL AUTHENTICATE; both take a
+DigestInfo (RSA) or a hash (ECDSA). The public key is told by the card itself.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from pkcs11 import Mechanism
+
+from tokens.errors import UnsupportedKey
+from tokens.keys import CURVES
+from tokens.smartcard.apdu import tlv
+from tokens.smartcard.apdu.commands import (
+    compute_digital_signature,
+    get_data,
+    internal_authenticate,
+    read_public_key,
+)
+from tokens.smartcard.apdu.status import NOT_FOUND, StatusError
+from tokens.smartcard.families.iso7816 import deciphered, loaded, offered_with_padding, signature_length
+from tokens.smartcard.profiles import CardKey, PinProfile
+
+if TYPE_CHECKING:
+    from tokens.smartcard.card import CardSession
+
+PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
+
+_AID, _PW_STATUS, _KEY_INFORMATION = 0x4F, 0xC4, 0xDE
+_APPLICATION_DATA, _DISCRETIONARY = 0x6E, 0x73
+_PUBLIC_KEY, _MODULUS, _EXPONENT, _POINT = 0x7F49, 0x81, 0x82, 0x86
+_ALGORITHM_ATTRIBUTES = {0xB6: 0xC1, 0xB8: 0xC2, 0xA4: 0xC3}
+_KEY_NUMBERS = {0xB6: 1, 0xB8: 2, 0xA4: 3}
+_CURVE_OF_OID = {
+    bytes.fromhex("2a8648ce3d030107"): "secp256r1",
+    bytes.fromhex("2b81040022"): "secp384r1",
+}
+_SIGNATURE_KEY, _AUTHENTICATION_KEY = 0xB6, 0xA4
+
+
+class OpenPgpFamily:
+    """Satisfies `tokens.smartcard.families.table.CardFamily`."""
+
+    def serial(self, session: CardSession, selection: bytes) -> str | None:
+        """Manufacturer and serial number, from the full AID (4.2.1)."""
+        aid = session.exchange(get_data(_AID))
+        # Some cards answer with the tag and length before the value.
+        aid = tlv.find(aid, _AID) or aid if aid[:1] == b"\x4f" else aid
+        return aid[8:14].hex() if len(aid) == 16 else None
+
+    def tries_left(self, session: CardSession, pin: PinProfile) -> int | None:
+        """The counter of PW1 in the PW status bytes (4.4.1)."""
+        status = _data_object(session, _PW_STATUS)
+        return status[4] if len(status) == 7 else None
+
+    def certificate(self, session: CardSession, key: CardKey) -> x509.Certificate | None:
+        """The cardholder certificate, which is the authentication key's (4.4.1, tag 7F21)."""
+        if key.certificate is None:
+            return None
+        try:
+            der = session.exchange(get_data(key.certificate))
+        except StatusError as error:
+            if error.status in NOT_FOUND:
+                return None
+            raise
+        return loaded(der) if der else None
+
+    def public_key(self, session: CardSession, key: CardKey) -> PublicKey | None:
+        """GENERATE ASYMMETRIC KEY PAIR, which reads where P1 is 81 (7.2.14); None where there is no key."""
+        try:
+            answer = session.exchange(read_public_key(tlv.encode(key.reference, b"")))
+        except StatusError as error:
+            if error.status in NOT_FOUND or error.status == 0x6985:
+                return None
+            raise
+        modulus, exponent = tlv.find(answer, _PUBLIC_KEY, _MODULUS), tlv.find(answer, _PUBLIC_KEY, _EXPONENT)
+        if modulus and exponent:
+            return rsa.RSAPublicNumbers(int.from_bytes(exponent, "big"), int.from_bytes(modulus, "big")).public_key()
+        point = tlv.find(answer, _PUBLIC_KEY, _POINT)
+        return _on_curve(_curve(session, key), point, key) if point else None
+
+    def made_on_card(self, session: CardSession, key: CardKey) -> bool | None:
+        """Key information (4.4.3.8): 1 generated, 2 imported; cards before 3.4 do not tell."""
+        try:
+            information = _data_object(session, _KEY_INFORMATION)
+        except StatusError:
+            return None
+        number = _KEY_NUMBERS[key.reference]
+        states = dict(zip(information[::2], information[1::2], strict=False))
+        return {1: True, 2: False}.get(states.get(number, 0))
+
+    def pin_each_time(self, session: CardSession, key: CardKey) -> bool:
+        """Whether PW1 is good for one signature only: the first PW status byte (4.4.1)."""
+        if key.reference != _SIGNATURE_KEY:
+            return False
+        status = _data_object(session, _PW_STATUS)
+        return not status or status[0] == 0
+
+    def offered(self, key: CardKey, public: PublicKey) -> frozenset[Mechanism]:
+        """The card pads by PKCS#1 v1.5 itself; an EC key signs a hash."""
+        return offered_with_padding(public)
+
+    def sign(self, session: CardSession, key: CardKey, public: PublicKey, mechanism: Mechanism, data: bytes) -> bytes:
+        """COMPUTE DIGITAL SIGNATURE (7.2.10) or INTERNAL AUTHENTICATE (7.2.13)."""
+        expected = signature_length(public)
+        if key.reference == _AUTHENTICATION_KEY:
+            return session.exchange(internal_authenticate(0x00, data, expected=expected))
+        return session.exchange(compute_digital_signature(data, expected))
+
+    def decrypt(self, session: CardSession, key: CardKey, ciphertext: bytes) -> bytes:
+        """DECIPHER (7.2.11)."""
+        return deciphered(session, ciphertext)
+
+
+def _data_object(session: CardSession, tag: int) -> bytes:
+    """A data object that stands by itself or in the discretionary part of the application's data (4.4.1)."""
+    try:
+        content = session.exchange(get_data(tag))
+        return tlv.find(content, tag) or content if content[:1] == bytes([tag]) else content
+    except StatusError as error:
+        if error.status not in NOT_FOUND:
+            raise
+    whole = session.exchange(get_data(_APPLICATION_DATA))
+    return tlv.find(whole, _APPLICATION_DATA, _DISCRETIONARY, tag) or tlv.find(whole, _DISCRETIONARY, tag) or b""
+
+
+def _on_curve(curve: ec.EllipticCurve, point: bytes, key: CardKey) -> PublicKey:
+    try:
+        return ec.EllipticCurvePublicKey.from_encoded_point(curve, point)
+    except ValueError as error:
+        raise UnsupportedKey(f"Key {key.name} on the card is not on the curve {curve.name} that it names.") from error
+
+
+def _curve(session: CardSession, key: CardKey) -> ec.EllipticCurve:
+    attributes = _data_object(session, _ALGORITHM_ATTRIBUTES[key.reference])
+    name = _CURVE_OF_OID.get(attributes[1:].removesuffix(b"\xff"))
+    if name is None:
+        raise UnsupportedKey(f"Key {key.name} on the card is on a curve other than P-256 and P-384.")
+    return CURVES[name]()

@@ -1,0 +1,287 @@
+"""PC/SC (winscard), with a deadline for every call and errors for every code.
+
+pcsc-lite's client knows no deadline: a card that hangs, or a neighbour who keeps a transaction, blocks a call for ever,
+and SCardCancel does not help. But each context has a Unix socket of its own to pcscd, and when that is shut down, the
+blocked call comes back at once. So a context here owns its socket, and a deadline, or the caller's wish to give up,
+cuts it. The context is of no use afterwards; a new one costs half a millisecond.
+
+pyscard is an optional package (extra "cards"); it is loaded when the first card is asked for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import pwd
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+from tokens.errors import CardServiceError
+from tokens.process import forking
+from tokens.process.gate import Gate
+from tokens.smartcard.readers.deadlines import Alarm
+
+DEFAULT_SOCKET = "/run/pcscd/pcscd.comm"
+
+SERVICE_TIMEOUT = 5.0
+"""Seconds for calls that pcscd answers by itself."""
+
+QUIET_TIMEOUT = 5.0
+"""Seconds to wait, before a fork, for calls that are under way."""
+
+
+class Code(IntEnum):
+    """The SCARD_ codes that are told apart here (pcsclite.h)."""
+
+    TIMEOUT = 0x8010000A
+    SHARING_VIOLATION = 0x8010000B
+    NO_SMARTCARD = 0x8010000C
+    UNKNOWN_READER = 0x80100009
+    PROTO_MISMATCH = 0x8010000F
+    NOT_TRANSACTED = 0x80100016
+    READER_UNAVAILABLE = 0x80100017
+    COMM_ERROR = 0x80100013
+    NO_SERVICE = 0x8010001D
+    SERVICE_STOPPED = 0x8010001E
+    NO_READERS_AVAILABLE = 0x8010002E
+    UNSUPPORTED_CARD = 0x80100065
+    UNRESPONSIVE_CARD = 0x80100066
+    UNPOWERED_CARD = 0x80100067
+    RESET_CARD = 0x80100068
+    REMOVED_CARD = 0x80100069
+    SECURITY_VIOLATION = 0x8010006A
+
+
+NO_READER = (Code.UNKNOWN_READER, Code.READER_UNAVAILABLE, Code.NO_READERS_AVAILABLE)
+MUTE = (Code.UNSUPPORTED_CARD, Code.UNRESPONSIVE_CARD, Code.UNPOWERED_CARD, Code.PROTO_MISMATCH)
+NO_SERVICE = (Code.NO_SERVICE, Code.SERVICE_STOPPED)
+
+
+class PcscError(Exception):
+    """A call that did not return SCARD_S_SUCCESS. `cut` says why the context was cut, if it was."""
+
+    def __init__(self, code: int, cut: str | None = None) -> None:
+        super().__init__(f"0x{code:08X}")
+        self.code = code
+        self.cut = cut
+
+    @property
+    def name(self) -> str:
+        """For messages: the code as pcsc-lite names it, or its number."""
+        try:
+            return f"{Code(self.code).name} (0x{self.code:08X})"
+        except ValueError:
+            return f"0x{self.code:08X}"
+
+
+def library() -> Any:
+    """pyscard's module of SCard functions. Raises `CardServiceError` where it is not installed."""
+    try:
+        return importlib.import_module("smartcard.scard")
+    except ImportError as error:
+        raise CardServiceError(
+            "Smart cards need the Python package pyscard, which is not installed. Install the extra 'cards' of "
+            "hsm-dicom; in a clone: .venv/bin/pip install -e '.[cards]' "
+            "(on Debian first: apt-get install gcc libpcsclite-dev pcscd)."
+        ) from error
+
+
+def denied_by_polkit(what: str, action: str) -> CardServiceError:
+    """The error where polkit does not let this user do something; `action` is named as pcsc-lite's policy has it."""
+    return CardServiceError(
+        f"polkit does not let this user {what} (SCARD_W_SECURITY_VIOLATION, 0x{Code.SECURITY_VIOLATION:08X}). Allow it "
+        f"with a rule, such as /etc/polkit-1/rules.d/30-pcsc.rules: polkit.addRule(function(action, subject) {{ if "
+        f"(action.id == '{action}' && subject.user == '{_user()}') return polkit.Result.YES; }});"
+    )
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
+
+
+def _no_context(code: int) -> CardServiceError:
+    if code == Code.SECURITY_VIOLATION:
+        return denied_by_polkit("use the smart card service (pcscd)", "org.debian.pcsc-lite.access_pcsc")
+    path = _socket_path()
+    remedy = "see whether it is installed and running: systemctl status pcscd.socket"
+    if _accepts(path):
+        remedy = (
+            "it accepts the connection and ends it, as it does where polkit does not let this user in: see "
+            "journalctl -u pcscd, and allow org.debian.pcsc-lite.access_pcsc with a polkit rule"
+        )
+    return CardServiceError(
+        f"The smart card service (pcscd) does not answer at {path} ({PcscError(code).name}); {remedy}."
+    )
+
+
+def _accepts(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        return probe.connect_ex(path) == 0
+
+
+class Context:
+    """SCARDCONTEXT with a socket of its own. For one thread at a time, except for `cut`."""
+
+    def __init__(self) -> None:
+        self.library = library()
+        self._cutting = threading.Lock()
+        self._cut: str | None = None
+        with _establishing, _gate:
+            before = _sockets_to_service()
+            code, self._handle = self.library.SCardEstablishContext(self.library.SCARD_SCOPE_USER)
+            after = _sockets_to_service()
+        # By inode: a context that another thread releases meanwhile may leave its descriptor's number to ours.
+        new = [descriptor for inode, descriptor in after.items() if inode not in before]
+        if code:
+            raise _no_context(code & 0xFFFFFFFF)
+        if len(new) != 1:
+            self.library.SCardReleaseContext(self._handle)
+            raise CardServiceError(
+                "The connection to the smart card service cannot be told from others of this process, so no deadline "
+                "could be kept. Do not use PC/SC through another library at the same moment."
+            )
+        self._socket: int | None = new[0]
+        self._alarm = Alarm(lambda: self.cut("deadline"))
+        _contexts.add(self)
+
+    def call(self, function: Callable[..., Any], *arguments: Any, timeout: float) -> Any:
+        """One SCard call: what it returns behind the code. Raises `PcscError`, within `timeout` seconds."""
+        if self._cut is not None:
+            raise PcscError(Code.NO_SERVICE, self._cut)
+        with _gate:
+            self._alarm.arm(timeout)
+            try:
+                result = function(*arguments)
+            finally:
+                self._alarm.disarm()
+        code, values = (result[0], result[1:]) if isinstance(result, (list, tuple)) else (result, ())
+        if code:
+            raise PcscError(code & 0xFFFFFFFF, self._cut)
+        return values
+
+    def with_handle(self, function: Callable[..., Any], *arguments: Any, timeout: float) -> Any:
+        """The same, for the functions whose first argument is the context."""
+        return self.call(function, self._handle, *arguments, timeout=timeout)
+
+    def cut(self, reason: str) -> None:
+        """Have a call that is under way return, and every later one fail. From any thread."""
+        with self._cutting:
+            if self._socket is None or self._cut is not None:
+                return
+            self._cut = reason
+            _shut_down(self._socket)
+
+    @property
+    def usable(self) -> bool:
+        """Whether it was neither cut nor released."""
+        return self._socket is not None and self._cut is None
+
+    def release(self) -> None:
+        """SCardReleaseContext, which closes the socket. Doing so twice is fine."""
+        with self._cutting:
+            if self._socket is None:
+                return
+            self._socket = None
+        _contexts.discard(self)
+        self._alarm.discard()
+        with _gate:
+            self.library.SCardReleaseContext(self._handle)
+
+    def abandon(self) -> None:
+        """In a forked child: close the inherited socket, without a word to pcscd in the parent's name."""
+        descriptor, self._socket, self._cut = self._socket, None, "fork"
+        self._cutting = threading.Lock()
+        if descriptor is not None:
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+
+
+def readers(context: Context) -> list[str]:
+    """The names of all readers; empty where there is none."""
+    try:
+        (names,) = context.with_handle(context.library.SCardListReaders, [], timeout=SERVICE_TIMEOUT)
+    except PcscError as error:
+        if error.code == Code.NO_READERS_AVAILABLE:
+            return []
+        raise service_error(error) from error
+    return list(names)
+
+
+def service_error(error: PcscError) -> CardServiceError:
+    """For calls that concern pcscd alone."""
+    if error.cut == "deadline":
+        return CardServiceError("The smart card service (pcscd) did not answer in time; restart it.")
+    return CardServiceError(
+        f"The smart card service (pcscd) failed ({error.name}); see: systemctl status pcscd.socket. "
+        "Once it runs, cards are used again without a restart."
+    )
+
+
+def _socket_path() -> str:
+    return os.environ.get("PCSCLITE_CSOCK_NAME", DEFAULT_SOCKET)
+
+
+def _sockets_to_service() -> dict[int, int]:
+    """The sockets in this process that are connected to pcscd: their inodes, and the descriptor of each."""
+    # The service may have bound its socket under another spelling of the folder, such as /var/run.
+    name = "/" + Path(_socket_path()).name
+    found = {}
+    for entry in _descriptors():
+        try:
+            with socket.socket(fileno=os.dup(entry)) as copy:
+                if copy.family == socket.AF_UNIX and os.fsdecode(copy.getpeername()).endswith(name):
+                    found[os.fstat(copy.fileno()).st_ino] = entry
+        except OSError:
+            continue
+    return found
+
+
+def _descriptors() -> Iterator[int]:
+    for entry in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            if str(entry.readlink()).startswith("socket:"):
+                yield int(entry.name)
+
+
+def _shut_down(descriptor: int) -> None:
+    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as copy:
+        copy.shutdown(socket.SHUT_RDWR)
+
+
+_establishing = threading.Lock()
+_gate = Gate()
+_contexts: set[Context] = set()
+
+
+class _AcrossForks:
+    """A child must inherit neither pcsc-lite's own locks held, nor a share in the parent's cards."""
+
+    def before_fork(self) -> None:
+        _establishing.acquire()
+        self._quiet = _gate.close(QUIET_TIMEOUT)
+
+    def after_fork_in_parent(self) -> None:
+        if self._quiet:
+            _gate.open()
+        _establishing.release()
+
+    def after_fork_in_child(self) -> None:
+        global _gate
+        _gate = Gate()
+        _establishing.release()
+        for context in tuple(_contexts):
+            context.abandon()
+        _contexts.clear()
+
+
+_across_forks = _AcrossForks()
+forking.register(_across_forks)

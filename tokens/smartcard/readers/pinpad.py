@@ -1,0 +1,85 @@
+"""Readers with a pin pad: a person types on the reader, and this process never sees the PIN.
+
+PC/SC part 10, 2.02.09. The reader is asked for its features; FEATURE_VERIFY_PIN_DIRECT gives the control code that
+takes a PIN_VERIFY_STRUCTURE: how long to wait, how a PIN is formed, and the VERIFY command with the place where the
+digits go.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from tokens.errors import CardLost, CardTimeout, PinNotPresented, PinSourceError
+from tokens.smartcard.apdu.status import OK, StatusError
+from tokens.smartcard.apdu.tlv import objects
+from tokens.smartcard.profiles import PinProfile
+from tokens.smartcard.readers.channel import Channel
+
+GET_FEATURE_REQUEST = 0x42000D48
+"""CM_IOCTL_GET_FEATURE_REQUEST: SCARD_CTL_CODE(3400) of pcsc-lite."""
+
+VERIFY_PIN_DIRECT = 0x06
+"""The tag of FEATURE_VERIFY_PIN_DIRECT."""
+
+TYPING_TIME = 30
+"""Seconds that a person has to type."""
+
+_ASCII_LEFT = 0x82
+"""bmFormatString: bytes, left-justified, ASCII."""
+_CANCELLED, _TIMED_OUT = 0x6401, 0x6400
+
+
+def features(channel: Channel) -> dict[int, int]:
+    """Control codes by feature tag; empty for a reader that has none."""
+    try:
+        answer = channel.control(GET_FEATURE_REQUEST, b"", timeout=5.0)
+    except CardTimeout:
+        raise
+    except CardLost:
+        # What pcscd answers for a reader that knows no such request; a card that is really gone shows itself next.
+        return {}
+    return {tag: int.from_bytes(value, "big") for tag, value in objects(answer)}
+
+
+def has_pin_pad(channel: Channel) -> bool:
+    """Whether a PIN can be typed on the reader."""
+    return VERIFY_PIN_DIRECT in features(channel)
+
+
+def verify(channel: Channel, pin: PinProfile) -> None:
+    """Have the person type the PIN on the reader, which sends it to the card.
+
+    Raises `StatusError` as VERIFY does, `PinSourceError` for a reader without a pin pad, and `PinNotPresented` where
+    nobody typed.
+    """
+    code = features(channel).get(VERIFY_PIN_DIRECT)
+    if code is None:
+        raise PinSourceError(f"The reader {channel.reader} has no pin pad; name another PIN source.")
+    response = channel.control(code, pin_verify_structure(pin), timeout=TYPING_TIME + 10.0)
+    status = int.from_bytes(response[-2:], "big")
+    if status in (_CANCELLED, _TIMED_OUT):
+        raise PinNotPresented(f"No PIN was typed on the reader {channel.reader}.")
+    if status != OK:
+        raise StatusError("VERIFY", status)
+
+
+def pin_verify_structure(pin: PinProfile) -> bytes:
+    """PIN_VERIFY_STRUCTURE (2.5.2) with the VERIFY command for this PIN."""
+    block = pin.maximum if pin.padding is not None else 0
+    template = bytes([pin.padding or 0]) * block
+    apdu = bytes([0x00, 0x20, 0x00, pin.reference, block]) + template
+    head = struct.pack(
+        "<BBBBBHBBHB3xI",
+        TYPING_TIME,  # bTimeOut
+        TYPING_TIME,  # bTimeOut2, after the first key
+        _ASCII_LEFT,  # bmFormatString
+        block,  # bmPINBlockString: the length of the block; the PIN's own length is not in the APDU
+        0x00,  # bmPINLengthFormat
+        pin.minimum << 8 | pin.maximum,  # wPINMaxExtraDigit
+        0x02,  # bEntryValidationCondition: the key "OK"
+        0x01,  # bNumberMessage
+        0x0409,  # wLangId
+        0x00,  # bMsgIndex; three bytes of bTeoPrologue follow, of use for T=1 alone
+        len(apdu),  # ulDataLength
+    )
+    return head + apdu
