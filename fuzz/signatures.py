@@ -1,6 +1,6 @@
 """The walker and the verifier against files that somebody made up: python -m fuzz.signatures [libFuzzer options].
 
-Whatever the bytes are, there is a verdict or an `HsmDicomError`, and never a false "intact": a signature is intact only
+Whatever the bytes are, there is a verdict or an `DicomError`, and never a false "intact": a signature is intact only
 over a byte stream that its signer signed, and the seeds hold all that were signed. A stream says less than an object,
 so half of the mutations keep it and change the object (`forging`): what a verdict may rest on is content that was
 signed, as pydicom reads it, and in the main Data Set without a remark only where it was signed there.
@@ -21,7 +21,7 @@ from pydicom import Dataset, dcmread
 with atheris.instrument_imports(include=["hsm_dicom.dataset", "hsm_dicom.signatures"]):
     from hsm_dicom.dataset.dicom_file import DicomFile
     from hsm_dicom.dataset.tags import never_signable
-    from hsm_dicom.errors import HsmDicomError
+    from hsm_dicom.errors import DicomError
     from hsm_dicom.signatures import Profile, SigningRequest, VerifiedSignature, sign, verify
     from hsm_dicom.signatures.anomalies.record import Weight, has_weight
     from hsm_dicom.signatures.integrity import mac_stream
@@ -95,7 +95,7 @@ class Target:
     def one_input(self, data: bytes) -> None:
         """What libFuzzer calls."""
         self.input.write_bytes(data[:LARGEST])
-        with contextlib.suppress(HsmDicomError):
+        with contextlib.suppress(DicomError):
             found = verify(self.input).signatures
             if any(signature.intact for signature in found):
                 for signature, (item, stream, content) in zip(found, self._looked_at(self.input), strict=True):

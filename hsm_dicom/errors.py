@@ -3,5 +3,5 @@
 from __future__ import annotations
 
 
-class HsmDicomError(Exception):
+class DicomError(Exception):
     """Something that a user, a file or a device can cause. Its text is meant to be shown as it is."""

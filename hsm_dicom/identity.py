@@ -22,10 +22,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from hsm_dicom.config.devices import KeyAccess, NotConfigured, TokenAccess, access_to, access_to_uri
+from hsm_dicom.config.devices import KeyAccess, NotConfiguredError, TokenAccess, access_to, access_to_uri
 from hsm_dicom.config.permissions import readable_by_others
 from hsm_dicom.config.sections import Configuration, IdentitySection
-from hsm_dicom.errors import HsmDicomError
+from hsm_dicom.errors import DicomError
 from hsm_dicom.trust import TrustFileError, order_chain, read_certificate_file
 from tokens.card_uri import CardUri
 from tokens.certificates import CertificateUnreadableError, load_certificate
@@ -40,11 +40,11 @@ EXPIRY_WARNING = timedelta(days=30)
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
 
-class IdentityError(HsmDicomError):
+class IdentityError(DicomError):
     """Key, certificate and chain do not make an identity."""
 
 
-class CertificateMismatch(IdentityError):
+class CertificateMismatchError(IdentityError):
     """The certificate is for another key."""
 
 
@@ -52,7 +52,7 @@ class NoRequestError(IdentityError):
     """The key cannot sign a request for its certificate."""
 
 
-class CertificateExpired(IdentityError):
+class CertificateExpiredError(IdentityError):
     """The certificate is not valid now: what it signs, nobody would trust."""
 
 
@@ -77,7 +77,7 @@ class Identity:
 
     def __post_init__(self) -> None:
         if self.certificate.public_key() != self.key.public_key():
-            raise CertificateMismatch(
+            raise CertificateMismatchError(
                 f"The certificate of '{self.subject}' is not for the key of identity '{self.name}': their public keys "
                 "differ. Name the certificate that was issued for this key, or the key that belongs to it."
             )
@@ -88,7 +88,7 @@ class Identity:
         return self.certificate.subject.rfc4514_string()
 
     def demand_current(self, now: datetime | None = None) -> None:
-        """Raise `CertificateExpired` unless the certificate is valid now (or then)."""
+        """Raise `CertificateExpiredError` unless the certificate is valid now (or then)."""
         remark = expiry_remark(self.certificate, now)
         if remark is not None and remark.expired:
             remedy = "have a new one issued (hsm-dicom key csr)"
@@ -96,7 +96,7 @@ class Identity:
                 remedy = (
                     "store one that is valid now with it (hsm-dicom key import-cert), or see whether the clock is right"
                 )
-            raise CertificateExpired(f"{remark.sentence} Nobody would trust what it signs now; {remedy}.")
+            raise CertificateExpiredError(f"{remark.sentence} Nobody would trust what it signs now; {remedy}.")
 
     def close(self) -> None:
         """Let go of the token; doing so twice is fine."""
@@ -133,13 +133,13 @@ def load_identity(
 ) -> Identity:
     """The identity `[identities.NAME]`, its token opened.
 
-    `pin` goes before the configured source, `default_pin` serves where none is configured. Raises `NotConfigured`, the
-    classes here, and those of `tokens.errors`.
+    `pin` goes before the configured source, `default_pin` serves where none is configured. Raises `NotConfiguredError`,
+    the classes here, and those of `tokens.errors`.
     """
     section = configuration.identities.get(name)
     if section is None:
         known = ", ".join(configuration.identities) or "none"
-        raise NotConfigured(f"There is no identity '{name}' in the configuration; there: {known}.")
+        raise NotConfiguredError(f"There is no identity '{name}' in the configuration; there: {known}.")
     chain = read_certificates(section.chain) if section.chain else ()
     if isinstance(section.key, Path):
         key = read_key_file(section.key)

@@ -20,8 +20,8 @@ from pkcs11 import Mechanism
 
 from tokens.algorithms.hashing import digest
 from tokens.algorithms.rsa_encoding import digest_info, emsa_pkcs1_v1_5
-from tokens.errors import CeremonyError, MechanismNotOffered
-from tokens.keys import CiphertextRejected, TokenRSAPrivateKey
+from tokens.errors import CeremonyError, MechanismNotOfferedError
+from tokens.keys import CiphertextRejectedError, TokenRSAPrivateKey
 from tokens.mechanisms import Rung
 from tokens.pkcs11.ceremony import Usage
 
@@ -44,7 +44,7 @@ def certificate_request(
 
     `subject` is written as in RFC 4514 ("CN=CT 1,O=Radiology"). Asks for the key usage that belongs to `usage`
     (RFC 5280, 4.2.1.3 and 4.2.1.12). Raises `CeremonyError` for a subject or an address that cannot be read, and
-    `MechanismNotOffered` for a key that only decrypts on a device that does not decrypt without padding.
+    `MechanismNotOfferedError` for a key that only decrypts on a device that does not decrypt without padding.
     """
     try:
         name = x509.Name.from_rfc4514_string(subject)
@@ -74,11 +74,11 @@ class _SignsByDecryption(TokenRSAPrivateKey):
         padding: AsymmetricPadding,
         algorithm: hashes.HashAlgorithm | Prehashed | NoDigestInfo,
     ) -> bytes:
-        """Sign with PKCS1v15. Raises `MechanismNotOffered`."""
+        """Sign with PKCS1v15. Raises `MechanismNotOfferedError`."""
         if not isinstance(padding, PKCS1v15) or not isinstance(algorithm, hashes.HashAlgorithm):
             raise TypeError("A key that only decrypts signs its request with PKCS1v15 and a hash.")
         if Mechanism.RSA_X_509 not in self.device.offered:
-            raise MechanismNotOffered(
+            raise MechanismNotOfferedError(
                 f"{self.device.description} only decrypts, and its token does not decrypt without padding "
                 "(CKM_RSA_X_509), so that it cannot sign a request."
             )
@@ -86,8 +86,8 @@ class _SignsByDecryption(TokenRSAPrivateKey):
         try:
             signature = self.device.decrypt(Rung(Mechanism.RSA_X_509), block).rjust(len(block), b"\0")
             self.public_key().verify(signature, data, padding, algorithm)
-        except (CiphertextRejected, InvalidSignature) as error:
-            raise MechanismNotOffered(
+        except (CiphertextRejectedError, InvalidSignature) as error:
+            raise MechanismNotOfferedError(
                 f"{self.device.description} only decrypts, and what its token decrypts without padding is no "
                 "signature, so that it cannot sign a request."
             ) from error

@@ -17,43 +17,43 @@ class ModuleError(TokenError):
     """The PKCS#11 module (a shared library) cannot be loaded or initialised."""
 
 
-class NoSuchToken(TokenError):
+class NoSuchTokenError(TokenError):
     """No token matches."""
 
 
-class SeveralTokens(TokenError):
+class SeveralTokensError(TokenError):
     """More than one token matches: choosing one would be a guess."""
 
 
-class NoSuchKey(TokenError):
+class NoSuchKeyError(TokenError):
     """No object on the token matches."""
 
 
-class SeveralKeys(TokenError):
+class SeveralKeysError(TokenError):
     """More than one object on the token matches: choosing one would be a guess."""
 
 
-class NotAPrivateKey(TokenError):
+class NotAPrivateKeyError(TokenError):
     """What matches is a public key, a certificate or a secret key where a private key is needed."""
 
 
-class UnsupportedKey(TokenError):
+class UnsupportedKeyError(TokenError):
     """A private key of a kind that is not served, such as DSA or a curve other than P-256 and P-384."""
 
 
-class MechanismNotOffered(TokenError):
+class MechanismNotOfferedError(TokenError):
     """The token has no mechanism with which the operation could be done."""
 
 
-class MechanismUnclear(MechanismNotOffered):
+class MechanismUnclearError(MechanismNotOfferedError):
     """The token refused a mechanism that never worked with the key, with an error that may speak of the device too."""
 
 
-class KeyPolicyRefused(TokenError):
+class KeyPolicyError(TokenError):
     """The key's attributes are not what the policy asks for (see `tokens.policy`)."""
 
 
-class KeyNotExportable(TokenError):
+class KeyNotExportableError(TokenError):
     """Somebody asked for the private part of a key that stays on its device."""
 
 
@@ -65,31 +65,31 @@ class PinSourceError(PinError):
     """The PIN could not be read from where it was said to be. Nothing was presented, and a later try may do better."""
 
 
-class PinRefused(PinError):
+class PinRefusedError(PinError):
     """The token refused the PIN. It will not be presented again until the refusal is cleared."""
 
 
-class PinNotPresented(PinError):
+class PinNotPresentedError(PinError):
     """The PIN was held back: it was refused before, or a further try could lock the token."""
 
 
-class PinLocked(PinError):
+class PinLockedError(PinError):
     """The token has locked this PIN. Only the security officer can unlock it."""
 
 
-class TokenLost(TokenError):
+class TokenLostError(TokenError):
     """The token, its session or its module went away and could not be found again."""
 
 
-class LoginUnanswered(TokenLost):
+class LoginUnansweredError(TokenLostError):
     """The token answered a PIN, which it had accepted before, with an error of its own: it is presented once more."""
 
 
-class TokenBusy(TokenError):
+class TokenBusyError(TokenError):
     """No session became free within the time allowed."""
 
 
-class OperationFailed(TokenError):
+class OperationFailedError(TokenError):
     """The token answered with an error that has no class of its own here."""
 
 
@@ -97,47 +97,47 @@ class CardServiceError(ModuleError):
     """The smart card service (PC/SC, pcscd) or its Python package cannot be used."""
 
 
-class NoSuchReader(NoSuchToken):
+class NoSuchReaderError(NoSuchTokenError):
     """No smart card reader matches."""
 
 
-class NoSuchCard(NoSuchToken):
+class NoSuchCardError(NoSuchTokenError):
     """There is no card in the readers that match, or none with the application that was asked for."""
 
 
-class SeveralCards(SeveralTokens):
+class SeveralCardsError(SeveralTokensError):
     """More than one card matches: choosing one would be a guess."""
 
 
-class CardLost(TokenLost):
+class CardLostError(TokenLostError):
     """The card left its reader, was reset or answered nonsense, and could not be used again."""
 
 
-class WrongCard(CardLost):
+class WrongCardError(CardLostError):
     """There is a card, but not the one that was opened."""
 
 
-class CardTimeout(CardLost):
+class CardTimeoutError(CardLostError):
     """The card, or whoever holds it, did not answer within the deadline."""
 
 
-class CardCancelled(CardLost):
+class CardCancelledError(CardLostError):
     """The caller gave a command up while the card was working on it."""
 
 
-class AuthenticationFailed(TokenError):
+class AuthenticationFailedError(TokenError):
     """The other party's response does not answer our challenge: it does not hold the key."""
 
 
-class ReflectedChallenge(AuthenticationFailed):
+class ReflectedChallengeError(AuthenticationFailedError):
     """The other party sent back a challenge that we are waiting to have answered, for us to answer it."""
 
 
-class AuthenticationExpired(TokenError):
+class AuthenticationExpiredError(TokenError):
     """An authentication was not finished within its time, and the device serves others again."""
 
 
-class OutOfSequence(TokenError):
+class OutOfSequenceError(TokenError):
     """A command in an order in which a device does not carry it out. Our caller's mistake, not the peer's."""
 
 
@@ -146,7 +146,8 @@ class CeremonyError(TokenError):
 
 
 REFUSED_EXIT_CODE = 77
-"""Exit status of a process that ended on a `PinRefused`, `PinNotPresented` or `PinLocked` (EX_NOPERM of sysexits.h).
+"""Exit status of a process that ended on a `PinRefusedError`, `PinNotPresentedError` or `PinLockedError` (EX_NOPERM of
+sysexits.h).
 
 A service manager must not restart on it: `RestartPreventExitStatus=77` in a systemd unit.
 """

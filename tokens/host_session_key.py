@@ -5,7 +5,7 @@ from __future__ import annotations
 from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, modes
 
-from tokens.errors import TokenLost
+from tokens.errors import TokenLostError
 
 
 class HostSessionKey:
@@ -44,7 +44,7 @@ class HostSessionKey:
 
     def _key(self) -> bytearray:
         if not self._value:
-            raise TokenLost("This session key was closed.")
+            raise TokenLostError("This session key was closed.")
         return self._value
 
     def _cipher(self, iv: bytes) -> Cipher[modes.CBC]:

@@ -20,7 +20,13 @@ from pkcs11 import Mechanism
 
 from tokens.algorithms.hashing import hash_name
 from tokens.algorithms.unpadding import implicit_message, unpad
-from tokens.errors import KeyNotExportable, MechanismNotOffered, MechanismUnclear, OperationFailed, sentence_case
+from tokens.errors import (
+    KeyNotExportableError,
+    MechanismNotOfferedError,
+    MechanismUnclearError,
+    OperationFailedError,
+    sentence_case,
+)
 from tokens.mechanisms import Rung, ecdsa_signature, rsa_decryption, rsa_signature
 from tokens.policy import Finding, KeyAttributes
 
@@ -28,7 +34,7 @@ CURVES: dict[str, type[ec.EllipticCurve]] = {"secp256r1": ec.SECP256R1, "secp384
 """The curves that are served, by the names of SEC 2."""
 
 
-class CiphertextRejected(Exception):
+class CiphertextRejectedError(Exception):
     """A device would not decrypt. Only for drivers to tell keys; it never reaches a caller, who could use it
 
     as an oracle.
@@ -59,10 +65,10 @@ class DeviceKey(Protocol):
         """What the policy remarked upon when the key was opened."""
 
     def sign(self, rung: Rung, data: bytes) -> bytes:
-        """The device's output for the rung's input. Raises `MechanismNotOffered` if it refuses the mechanism."""
+        """The device's output for the rung's input. Raises `MechanismNotOfferedError` if it refuses the mechanism."""
 
     def decrypt(self, rung: Rung, ciphertext: bytes) -> bytes:
-        """The plaintext. Raises `CiphertextRejected` for whatever the device says of the ciphertext."""
+        """The plaintext. Raises `CiphertextRejectedError` for whatever the device says of the ciphertext."""
 
     def distrust(self) -> None:
         """Forget whatever leads to the key, and find it anew on its next use."""
@@ -109,11 +115,11 @@ class _OnDevice:
         format: serialization.PrivateFormat,
         encryption_algorithm: serialization.KeySerializationEncryption,
     ) -> NoReturn:
-        """Always raises `KeyNotExportable`."""
+        """Always raises `KeyNotExportableError`."""
         self._not_exportable()
 
     def _not_exportable(self) -> NoReturn:
-        raise KeyNotExportable(f"{self.device.description} stays on its device: it cannot be exported.")
+        raise KeyNotExportableError(f"{self.device.description} stays on its device: it cannot be exported.")
 
     def _climb(self, way: object, rungs: tuple[Rung, ...], data: bytes) -> bytes:
         """Use the first rung that the device really carries out, and remember it for the next time.
@@ -121,17 +127,17 @@ class _OnDevice:
         A mechanism list can promise too much (SoftHSM 2.6.1 lists what its OpenSSL refuses).
         """
         if way in self._refused_ways:
-            raise MechanismNotOffered(self._refused_ways[way])
+            raise MechanismNotOfferedError(self._refused_ways[way])
         known = self._working_rungs.get(way)
         ordered = sorted(rungs, key=lambda rung: rung.mechanism is not known) if known is not None else list(rungs)
-        refusals: list[MechanismNotOffered] = []
+        refusals: list[MechanismNotOfferedError] = []
         unclear: list[Rung] = []
         while ordered:
             rung = ordered.pop(0)
             try:
                 signature = self._use(rung, data)
-            except MechanismNotOffered as error:
-                if isinstance(error, MechanismUnclear) and rung not in unclear:
+            except MechanismNotOfferedError as error:
+                if isinstance(error, MechanismUnclearError) and rung not in unclear:
                     unclear.append(rung)
                 refusals.append(error)
                 if not ordered and unclear and len(refusals) == len(rungs):
@@ -147,7 +153,7 @@ class _OnDevice:
             )
         if unclear:
             self._refused_ways[way] = refused
-        raise MechanismNotOffered(refused) from refusals[-1]
+        raise MechanismNotOfferedError(refused) from refusals[-1]
 
     def _use(self, rung: Rung, data: bytes) -> bytes:
         """The signature, once the host has verified it.
@@ -161,7 +167,7 @@ class _OnDevice:
             if rung.verified(self.public_key(), data, signature):
                 return signature
             self.device.distrust()
-        raise OperationFailed(
+        raise OperationFailedError(
             f"What {self.device.description} gave as a signature does not verify with its public key, twice; "
             "it is not used. Try the device out with hsm-dicom token check."
         )
@@ -197,7 +203,7 @@ class TokenRSAPrivateKey(_OnDevice, rsa.RSAPrivateKey):
     ) -> bytes:
         """Sign with PKCS1v15 or PSS (RFC 8017); the signature is as long as the modulus, in bytes.
 
-        Raises `MechanismNotOffered` where the token has no way to do it, and the other errors of
+        Raises `MechanismNotOfferedError` where the token has no way to do it, and the other errors of
         `tokens.errors` where it cannot be reached.
         """
         rungs = rsa_signature(padding, algorithm, self.key_size, self.device.offered, len(data))
@@ -208,7 +214,7 @@ class TokenRSAPrivateKey(_OnDevice, rsa.RSAPrivateKey):
 
         With PKCS1v15 a ciphertext with a wrong padding is answered with a random-looking plaintext, the same one each
         time, so that no caller becomes a padding oracle. With OAEP it raises `ValueError`.
-        Raises `MechanismNotOffered` where the token cannot do it.
+        Raises `MechanismNotOfferedError` where the token cannot do it.
         """
         rungs = rsa_decryption(padding, self.device.offered)
         if len(ciphertext) != (self.key_size + 7) // 8:
@@ -217,7 +223,7 @@ class TokenRSAPrivateKey(_OnDevice, rsa.RSAPrivateKey):
             return self._decrypt_pkcs1(rungs, bytes(ciphertext), None)
         try:
             return self.device.decrypt(rungs[0], bytes(ciphertext))
-        except CiphertextRejected:
+        except CiphertextRejectedError:
             raise ValueError("Decryption failed.") from None
 
     def decrypt_secret(self, ciphertext: bytes, length: int) -> bytes:
@@ -232,7 +238,7 @@ class TokenRSAPrivateKey(_OnDevice, rsa.RSAPrivateKey):
         return self._decrypt_pkcs1(rungs, bytes(ciphertext), length)
 
     def private_numbers(self) -> NoReturn:
-        """Always raises `KeyNotExportable`."""
+        """Always raises `KeyNotExportableError`."""
         self._not_exportable()
 
     def _decrypt_pkcs1(self, rungs: tuple[Rung, ...], ciphertext: bytes, length: int | None) -> bytes:
@@ -243,12 +249,12 @@ class TokenRSAPrivateKey(_OnDevice, rsa.RSAPrivateKey):
                 continue
             try:
                 plaintext = self.device.decrypt(rung, ciphertext)
-            except MechanismNotOffered:
+            except MechanismNotOfferedError:
                 if rung is rungs[-1]:
                     raise
                 self._refused_to_decrypt.add(rung.mechanism)
                 continue
-            except CiphertextRejected:
+            except CiphertextRejectedError:
                 break
             if rung.mechanism is Mechanism.RSA_X_509:
                 return unpad(plaintext.rjust(len(ciphertext), b"\0"), substitute, length)
@@ -285,7 +291,7 @@ class TokenECPrivateKey(_OnDevice, ec.EllipticCurvePrivateKey):
         if not isinstance(signature_algorithm, ec.ECDSA):
             raise TypeError("An EC key on a device signs with ECDSA only.")
         if signature_algorithm.deterministic_signing:
-            raise MechanismNotOffered(
+            raise MechanismNotOfferedError(
                 f"{sentence_case(self.device.description)} draws its own random numbers for ECDSA: deterministic "
                 "signatures (RFC 6979) cannot be asked of it. Leave deterministic_signing out."
             )
@@ -293,11 +299,11 @@ class TokenECPrivateKey(_OnDevice, ec.EllipticCurvePrivateKey):
         return self._climb(_name(signature_algorithm.algorithm), rungs, bytes(data))
 
     def exchange(self, algorithm: ec.ECDH, peer_public_key: ec.EllipticCurvePublicKey) -> NoReturn:
-        """Always raises `MechanismNotOffered`: a signing key does not agree on keys as well."""
-        raise MechanismNotOffered(f"{self.device.description} signs; it is not used for key agreement.")
+        """Always raises `MechanismNotOfferedError`: a signing key does not agree on keys as well."""
+        raise MechanismNotOfferedError(f"{self.device.description} signs; it is not used for key agreement.")
 
     def private_numbers(self) -> NoReturn:
-        """Always raises `KeyNotExportable`."""
+        """Always raises `KeyNotExportableError`."""
         self._not_exportable()
 
 

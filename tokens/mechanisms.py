@@ -27,7 +27,7 @@ from pkcs11 import MGF, Mechanism
 
 from tokens.algorithms.hashing import digest, hash_name
 from tokens.algorithms.rsa_encoding import DIGEST_INFO_PREFIX, digest_info, emsa_pkcs1_v1_5, emsa_pss
-from tokens.errors import MechanismNotOffered
+from tokens.errors import MechanismNotOfferedError
 
 WORTH_SENDING = 16 * 1024
 """Data longer than this, in bytes, is hashed on the host rather than sent to the token."""
@@ -114,7 +114,7 @@ def rsa_signature(
     """The rungs for an RSA signature, best first; never empty.
 
     `data_length` is in bytes and only ranks the rungs. Raises `TypeError`/`ValueError` for what
-    `cryptography` would refuse too, and `MechanismNotOffered` where the token has no rung at all.
+    `cryptography` would refuse too, and `MechanismNotOfferedError` where the token has no rung at all.
     """
     if isinstance(padding, paddings.PKCS1v15):
         rungs = _pkcs1_v1_5(algorithm, key_bits, data_length)
@@ -151,9 +151,9 @@ def ecdsa_signature(
 
 
 def rsa_decryption(padding: object, offered: Set[Mechanism]) -> tuple[Rung, ...]:
-    """The rungs to decrypt with this padding, best first. Raises `MechanismNotOffered`.
+    """The rungs to decrypt with this padding, best first. Raises `MechanismNotOfferedError`.
 
-    With PKCS1v15 the bare operation comes first, after which the host looks at the padding (see `algorithms.unpadding`).
+    With PKCS1v15 the bare operation comes first, after which the host removes the padding (`algorithms.unpadding`).
     """
     if isinstance(padding, paddings.PKCS1v15):
         rungs = [Rung(Mechanism.RSA_X_509), Rung(Mechanism.RSA_PKCS)]
@@ -264,5 +264,5 @@ def _offered(rungs: list[Rung], offered: Set[Mechanism], wanted: str) -> tuple[R
     usable = tuple(rung for rung in rungs if rung.mechanism in offered)
     if not usable:
         names = ", ".join(rung.name for rung in rungs)
-        raise MechanismNotOffered(f"The token cannot do {wanted}: it offers none of {names}.")
+        raise MechanismNotOfferedError(f"The token cannot do {wanted}: it offers none of {names}.")
     return usable

@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from tokens.errors import KeyPolicyRefused
+from tokens.errors import KeyPolicyError
 
 
 class Weakness(StrEnum):
@@ -122,13 +122,13 @@ def judge_secret(secret: KeyAttributes, policy: KeyPolicy) -> tuple[Finding, ...
 
 
 def enforce(description: str, key: KeyAttributes, policy: KeyPolicy) -> tuple[Finding, ...]:
-    """The findings on a key that may be used. Raises `KeyPolicyRefused` for one that may not."""
+    """The findings on a key that may be used. Raises `KeyPolicyError` for one that may not."""
     findings = judge(key, policy)
     refusals = [finding for finding in findings if finding.refusal]
     if refusals:
         reasons = "; ".join(finding.sentence for finding in refusals)
         names = ", ".join(f'"{finding.weakness}"' for finding in refusals)
-        raise KeyPolicyRefused(
+        raise KeyPolicyError(
             f"{description} is not used: {reasons}. Generate a key inside the token (hsm-dicom key generate), "
             f"or allow this one by name in its identity: allow = [{names}]."
         )

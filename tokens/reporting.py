@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tokens.errors import AuthenticationFailed, TokenError
+from tokens.errors import AuthenticationFailedError, TokenError
 from tokens.events import CeremonyStep, KeyUse, Outcome, emit
 
 
@@ -18,7 +18,7 @@ def key_use(serial: str, token_label: str, key_label: str, operation: str, mecha
     try:
         yield
         outcome = Outcome.DONE
-    except AuthenticationFailed as error:
+    except AuthenticationFailedError as error:
         outcome, reason = Outcome.REFUSED, str(error)
         raise
     except TokenError as error:

@@ -9,7 +9,7 @@ so an authentication is a conversation that is held, not a function, and has a d
         with secrets.authentication(1, timeout=30.0) as a:    # the party that answers first
             answer = a.internal_authenticate(theirs)
             send(answer, a.challenge)                         # draws the challenge, and holds the device
-            a.external_authenticate(receive())                # raises AuthenticationFailed
+            a.external_authenticate(receive())                # raises AuthenticationFailedError
 
         with secrets.authentication(1, timeout=30.0) as a:    # the party that asks first
             send(a.challenge)
@@ -43,7 +43,12 @@ from types import TracebackType
 from typing import Protocol, Self, final
 
 from tokens.algorithms.des_keys import CHECK_VALUE_LENGTH
-from tokens.errors import AuthenticationExpired, MechanismNotOffered, OutOfSequence, ReflectedChallenge
+from tokens.errors import (
+    AuthenticationExpiredError,
+    MechanismNotOfferedError,
+    OutOfSequenceError,
+    ReflectedChallengeError,
+)
 from tokens.host_session_key import HostSessionKey
 
 BLOCK = 8
@@ -76,7 +81,7 @@ class DeviceConversation(Protocol):
         """8 random bytes drawn by the device."""
 
     def external_authenticate(self, response: bytes) -> None:
-        """Judge the answer to the last challenge. Raises `AuthenticationFailed`."""
+        """Judge the answer to the last challenge. Raises `AuthenticationFailedError`."""
 
 
 class DeviceDataKey(Protocol):
@@ -115,21 +120,21 @@ class DeviceSecrets(Protocol):
     ) -> AbstractContextManager[DeviceConversation]:
         """Reserve the device until the block ends or `time.monotonic()` reaches `deadline`, whatever comes first.
 
-        Raises `TokenBusy` after waiting `wait` seconds, `NoSuchKey`, and `MechanismNotOffered` where the device does
-        not answer `by_decryption`.
+        Raises `TokenBusyError` after waiting `wait` seconds, `NoSuchKeyError`, and `MechanismNotOfferedError` where the
+        device does not answer `by_decryption`.
         """
 
     def data_key(self, index: int) -> DeviceDataKey:
-        """The fixed key. Raises `NoSuchKey`."""
+        """The fixed key. Raises `NoSuchKeyError`."""
 
     def session_key(self, index: int, random: bytes, *, by_decryption: bool = False) -> DeviceDataKey:
-        """A key derived on the device, to stay there. Raises `MechanismNotOffered` where it cannot."""
+        """A key derived on the device, to stay there. Raises `MechanismNotOfferedError` where it cannot."""
 
     def session_key_to_host(self, index: int, random: bytes, *, by_decryption: bool = False) -> bytes:
         """The 8 bytes of a session key, brought to the host: where it cannot stay on the device."""
 
     def check_value(self, use: Use, index: int) -> bytes:
-        """The first 3 bytes of a block of zeros encrypted under the key. Raises `NoSuchKey`."""
+        """The first 3 bytes of a block of zeros encrypted under the key. Raises `NoSuchKeyError`."""
 
     def close(self) -> None:
         """Let go of the device."""
@@ -139,9 +144,9 @@ class DeviceSecrets(Protocol):
 class Secrets:
     """The secrets of one device. Safe to share between threads; a context manager.
 
-    Every method raises the classes of `tokens.errors`: `NoSuchKey` for an index without a key (a card tells only when
-    the key is used), `KeyPolicyRefused` for a key that could leave its device, `TokenBusy`, `TokenLost`,
-    `MechanismNotOffered`.
+    Every method raises the classes of `tokens.errors`: `NoSuchKeyError` for an index without a key (a card tells only
+    when the key is used), `KeyPolicyError` for a key that could leave its device, `TokenBusyError`, `TokenLostError`,
+    `MechanismNotOfferedError`.
     """
 
     def __init__(self, device: DeviceSecrets, *, host_session_keys: bool = False) -> None:
@@ -169,10 +174,10 @@ class Secrets:
 
         `index` (from 1) is the authentication key with which we answer, `peer_index` the one with which the other
         party does: the same unless keys are directional. `by_decryption` says that both parties answer with the
-        decrypted challenge; a card does what its own commands do, and raises `MechanismNotOffered`. Waits up to
-        `wait` seconds for a device that is busy, then raises `TokenBusy`; a card serves one conversation at a time.
-        `timeout` is the number of seconds from the start to the end of the block. After it the device is free for
-        others, even if the block goes on, and every call raises `AuthenticationExpired`.
+        decrypted challenge; a card does what its own commands do, and raises `MechanismNotOfferedError`. Waits up to
+        `wait` seconds for a device that is busy, then raises `TokenBusyError`; a card serves one conversation at a
+        time. `timeout` is the number of seconds from the start to the end of the block. After it the device is free for
+        others, even if the block goes on, and every call raises `AuthenticationExpiredError`.
         """
         theirs = index if peer_index is None else peer_index
         expires = time.monotonic() + timeout
@@ -193,16 +198,16 @@ class Secrets:
 
         It is derived and kept on the device (C_DeriveKey) and destroyed on closing. Where the device cannot do that,
         the key comes to this process's memory, if the secrets were opened with `host_session_keys=True`; an event
-        says so each time. Otherwise raises `MechanismNotOffered`. No device keeps the key that is made
+        says so each time. Otherwise raises `MechanismNotOfferedError`. No device keeps the key that is made
         `by_decryption` of the random bytes. Parity is not adjusted: DES takes no notice of it.
         """
         _require_block(random, "random number")
         name = f"session key under encryption key {index} of {self.description}"
         try:
             return DataKey(self.device.session_key(index, random, by_decryption=by_decryption), name)
-        except MechanismNotOffered as error:
+        except MechanismNotOfferedError as error:
             if not self._host_session_keys:
-                raise MechanismNotOffered(
+                raise MechanismNotOfferedError(
                     f"{self.description} cannot keep a session key on the device ({error}) Allow session keys "
                     "in this program's memory (host_session_keys), or use the fixed keys."
                 ) from error
@@ -249,7 +254,7 @@ class Authentication:
 
     Each of the three commands is carried out once at the most. After the challenge was drawn, the next command must
     be `external_authenticate`: so the party that answers first calls `internal_authenticate` before it reads
-    `challenge`. Any other order raises `OutOfSequence`, on every kind of device.
+    `challenge`. Any other order raises `OutOfSequenceError`, on every kind of device.
     """
 
     def __init__(
@@ -268,18 +273,18 @@ class Authentication:
     def internal_authenticate(self, challenge: bytes) -> bytes:
         """Answer the other party's challenge: 8 bytes for 8 bytes (INTERNAL AUTHENTICATE).
 
-        Raises `ReflectedChallenge` if it is one that these secrets themselves are waiting to have answered,
+        Raises `ReflectedChallengeError` if it is one that these secrets themselves are waiting to have answered,
         in this conversation or another one.
         """
         _require_block(challenge, "challenge")
         self._in_time()
         if self._answered:
-            raise OutOfSequence("A conversation answers one challenge.")
+            raise OutOfSequenceError("A conversation answers one challenge.")
         if self._challenge is not None and not self._judged:
-            raise OutOfSequence("A challenge was drawn; the response to it must be judged before anything else.")
+            raise OutOfSequenceError("A challenge was drawn; the response to it must be judged before anything else.")
         challenge = bytes(challenge)
         if challenge == self._challenge or self._secrets._waits_for_answer((self._index, challenge)):
-            raise ReflectedChallenge(
+            raise ReflectedChallengeError(
                 "The other party sent a challenge that we drew ourselves: it may be trying to have us answer it."
             )
         self._answered = True
@@ -295,22 +300,22 @@ class Authentication:
         return self._challenge
 
     def external_authenticate(self, response: bytes) -> None:
-        """Judge the other party's 8 bytes (EXTERNAL AUTHENTICATE). Raises `AuthenticationFailed`.
+        """Judge the other party's 8 bytes (EXTERNAL AUTHENTICATE). Raises `AuthenticationFailedError`.
 
         The challenge is spent then, whatever the judgement.
         """
         self._in_time()
         if self._challenge is None:
-            raise OutOfSequence("There is no challenge to which this could be the response.")
+            raise OutOfSequenceError("There is no challenge to which this could be the response.")
         if self._judged:
-            raise OutOfSequence("A challenge is good for one response.")
+            raise OutOfSequenceError("A challenge is good for one response.")
         self._spend()
         _require_block(response, "response")
         self._conversation.external_authenticate(bytes(response))
 
     def _in_time(self) -> None:
         if self._ended or time.monotonic() > self._expires:
-            raise AuthenticationExpired(
+            raise AuthenticationExpiredError(
                 f"The authentication with {self._secrets.description} was not finished in time; begin a new one."
             )
 

@@ -5,20 +5,20 @@ from __future__ import annotations
 import sys
 
 from hsm_dicom.cli.render.output import errors, shown
-from hsm_dicom.errors import HsmDicomError
+from hsm_dicom.errors import DicomError
 
 
-class NotConfirmed(HsmDicomError):
+class NotConfirmedError(DicomError):
     """What would have been destroyed was not named."""
 
 
 def demand_confirmation(name: str, given: str | None, consequence: str) -> None:
-    """Return only if `given` (from --yes), or else what is typed, is `name`. Raises `NotConfirmed`."""
+    """Return only if `given` (from --yes), or else what is typed, is `name`. Raises `NotConfirmedError`."""
     if given is None:
         if not sys.stdin.isatty():
-            raise NotConfirmed(f"{consequence} Confirm it by naming it: --yes '{name}'.")
+            raise NotConfirmedError(f"{consequence} Confirm it by naming it: --yes '{name}'.")
         out = errors()
         out.print(f"{shown(consequence)} This cannot be undone.")
         given = out.input(f"Type '{shown(name)}' to go on: ").strip()
     if given != name:
-        raise NotConfirmed(f"'{given}' is not '{name}': nothing was destroyed.")
+        raise NotConfirmedError(f"'{given}' is not '{name}': nothing was destroyed.")

@@ -11,14 +11,14 @@ from pathlib import Path
 from hsm_dicom.cli.pin_sources import named_source
 from hsm_dicom.config import Configuration, TokenAccess, access_to, find_configuration, read_configuration
 from hsm_dicom.config.devices import KeyAccess
-from hsm_dicom.errors import HsmDicomError
+from hsm_dicom.errors import DicomError
 from hsm_dicom.events import ConfigurationRead, EventFile, emit
 from hsm_dicom.identity import access_to_key
 from tokens.pins.sources import PinSource, Prompt
 from tokens.policy import Weakness
 
 
-class NotOnToken(HsmDicomError):
+class NotOnTokenError(DicomError):
     """A ceremony step that is for PKCS#11 tokens was asked of a smart card."""
 
 
@@ -55,10 +55,10 @@ def key_access(
 
 
 def on_token(access: KeyAccess) -> TokenAccess:
-    """Access to a key that must be on a PKCS#11 token. Raises `NotOnToken`."""
+    """Access to a key that must be on a PKCS#11 token. Raises `NotOnTokenError`."""
     if isinstance(access, TokenAccess):
         return access
-    raise NotOnToken(f"'{access.uri}' is on a smart card, which is managed with the tools of its maker.")
+    raise NotOnTokenError(f"'{access.uri}' is on a smart card, which is managed with the tools of its maker.")
 
 
 def named_pin(source: str | None) -> PinSource | None:

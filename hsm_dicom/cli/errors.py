@@ -5,13 +5,13 @@ from __future__ import annotations
 from hsm_dicom.cli import exits
 from hsm_dicom.cli.remedies import remedy_of
 from hsm_dicom.cli.render.output import shown
-from hsm_dicom.errors import HsmDicomError
+from hsm_dicom.errors import DicomError
 from tokens.errors import PinError, PinSourceError, TokenError
 
 
 def sentence(error: Exception) -> str:
     """What went wrong, without a traceback. What is not foreseen asks to be reported."""
-    if isinstance(error, TokenError | HsmDicomError):
+    if isinstance(error, TokenError | DicomError):
         return f"{shown(str(error))} {remedy_of(error)}".rstrip()
     if isinstance(error, OSError) and error.strerror:
         place = f"{shown(str(error.filename))}: " if error.filename is not None else ""

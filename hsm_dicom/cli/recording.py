@@ -7,31 +7,31 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hsm_dicom.config import Configuration
-from hsm_dicom.errors import HsmDicomError
+from hsm_dicom.errors import DicomError
 from hsm_dicom.iscl import ISCLHooks
 from hsm_dicom.iscl.tracing.recording import Recorder
 
 
-class CannotRecord(HsmDicomError):
+class RecordingFileError(DicomError):
     """There is nothing to record, or nowhere to write it."""
 
 
 @contextlib.contextmanager
 def recorded(configuration: Configuration, peer: str, file: Path | None) -> Iterator[ISCLHooks | None]:
-    """The hooks that record what is spoken with a peer; None where no file is named. Raises `CannotRecord`."""
+    """The hooks that record what is spoken with a peer; None where no file is named. Raises `RecordingFileError`."""
     section = configuration.peers.get(peer)
     if file is None or section is None:  # who speaks with the peer says that there is none
         yield None
         return
     if section.iscl is None:
-        raise CannotRecord(f"Only ISCL is recorded, and peer '{peer}' speaks TLS; leave --record out.")
+        raise RecordingFileError(f"Only ISCL is recorded, and peer '{peer}' speaks TLS; leave --record out.")
     try:
         recorder = Recorder(file)
     except FileExistsError:
-        raise CannotRecord(f"{file} is there already; name a new file.") from None
+        raise RecordingFileError(f"{file} is there already; name a new file.") from None
     except OSError as error:
-        raise CannotRecord(f"{file} cannot be written ({error.strerror}).") from error
+        raise RecordingFileError(f"{file} cannot be written ({error.strerror}).") from error
     with recorder:
         yield ISCLHooks(packet=recorder)
     if recorder.failure is not None:
-        raise CannotRecord(f"{file} does not hold all that was said ({recorder.failure.strerror}).")
+        raise RecordingFileError(f"{file} does not hold all that was said ({recorder.failure.strerror}).")

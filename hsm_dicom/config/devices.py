@@ -13,7 +13,7 @@ from pathlib import Path
 
 from hsm_dicom.config.permissions import writable_by_others
 from hsm_dicom.config.sections import Configuration, TokenSection
-from hsm_dicom.errors import HsmDicomError
+from hsm_dicom.errors import DicomError
 from tokens import open_key, open_secrets, open_token
 from tokens.card_uri import CardUri
 from tokens.keys import PrivateKey
@@ -29,11 +29,11 @@ from tokens.smartcard.profiles import CardProfile
 from tokens.uri import Pkcs11Uri
 
 
-class NotConfigured(HsmDicomError):
+class NotConfiguredError(DicomError):
     """A name of a token or of an identity that the configuration does not have."""
 
 
-class UnsafeModule(HsmDicomError):
+class UnsafeModuleError(DicomError):
     """A module that the configuration names could be changed by somebody else, and is not loaded."""
 
 
@@ -156,7 +156,8 @@ def access_to(
 
     A URI that names a configured token, by its label or serial, gets what the configuration says of it. What the URI
     itself says goes before that, and `pin` goes before both; `module` serves where the URI has no module-path.
-    Raises `NotConfigured`, `UnsafeModule`, and `PinSourceError` for a pin-source in the URI that is not served.
+    Raises `NotConfiguredError`, `UnsafeModuleError`, and `PinSourceError` for a pin-source in the URI that is not
+    served.
     """
     uri, name = _found(configuration, wanted)
     section = configuration.tokens[name] if name is not None else None
@@ -179,13 +180,13 @@ def access_to(
 
 
 def demand_safe(module: Path) -> None:
-    """Raise `UnsafeModule` if somebody else could have written the module, whose code runs with our rights."""
+    """Raise `UnsafeModuleError` if somebody else could have written the module, whose code runs with our rights."""
     try:
         unsafe = writable_by_others(module)
     except OSError:
         return  # whoever loads it says that it is not there
     if unsafe:
-        raise UnsafeModule(" ".join(unsafe))
+        raise UnsafeModuleError(" ".join(unsafe))
 
 
 def configured_modules(configuration: Configuration) -> dict[Path, str | None]:
@@ -203,7 +204,7 @@ def _found(configuration: Configuration, wanted: str | Pkcs11Uri) -> tuple[Pkcs1
             if key is not None:
                 return key
             known = ", ".join(configuration.tokens) or "none"
-            raise NotConfigured(
+            raise NotConfiguredError(
                 f"'{wanted}' is neither a token of the configuration (there: {known}), nor NAME/LABEL of a key on one, "
                 "nor a pkcs11: URI; "
                 "hsm-dicom token list shows the URIs of tokens."
@@ -211,7 +212,9 @@ def _found(configuration: Configuration, wanted: str | Pkcs11Uri) -> tuple[Pkcs1
         wanted = Pkcs11Uri.parse(wanted)
     described = [name for name, section in configuration.tokens.items() if _describes(section, wanted)]
     if len(described) > 1:
-        raise NotConfigured(f"'{wanted}' fits the tokens {', '.join(described)} of the configuration; name its serial.")
+        raise NotConfiguredError(
+            f"'{wanted}' fits the tokens {', '.join(described)} of the configuration; name its serial."
+        )
     return wanted, described[0] if described else None
 
 

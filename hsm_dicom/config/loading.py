@@ -21,14 +21,14 @@ from hsm_dicom.config.permissions import writable_by_others
 from hsm_dicom.config.problems import Problem, Severity
 from hsm_dicom.config.sections import Configuration
 from hsm_dicom.config.toml_text import TomlTextError, decode_toml, parse_toml
-from hsm_dicom.errors import HsmDicomError
+from hsm_dicom.errors import DicomError
 
 ENVIRONMENT = "HSM_DICOM_CONFIG"
 LOCAL = Path("hsm-dicom.toml")
 SYSTEM = Path("/etc/hsm-dicom/config.toml")
 
 
-class ConfigurationError(HsmDicomError):
+class ConfigurationError(DicomError):
     """The configuration cannot be used. `problems` holds every reason."""
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:

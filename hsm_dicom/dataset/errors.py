@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from hsm_dicom.dataset.tags import format_tag
-from hsm_dicom.errors import HsmDicomError
+from hsm_dicom.errors import DicomError
 
 
-class DicomFileError(HsmDicomError):
+class DicomFileError(DicomError):
     """A file could not be read or written.
 
     ``name`` is the file's name as the caller gave it, ``reason`` the sentence without it.

@@ -7,13 +7,13 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from hsm_dicom.errors import HsmDicomError
+from hsm_dicom.errors import DicomError
 
 _PART = re.compile(r"\..+\.[0-9a-f]{8}\.part", re.DOTALL)
 """What a process that was killed may leave behind; see `hsm_dicom.dataset.rewrite`."""
 
 
-class FolderError(HsmDicomError):
+class FolderError(DicomError):
     """A folder whose files were left out. ``path`` is its path, ``reason`` the sentence without it."""
 
     def __init__(self, path: Path, reason: str) -> None:

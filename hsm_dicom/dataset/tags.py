@@ -10,7 +10,7 @@ import re
 from functools import lru_cache
 from typing import TypeAlias
 
-from hsm_dicom.errors import HsmDicomError
+from hsm_dicom.errors import DicomError
 
 Path: TypeAlias = tuple[tuple[int, int], ...]
 
@@ -31,7 +31,7 @@ _NUMERIC = re.compile(r"\(?\s*([0-9A-Fa-f]{4})\s*,?\s*([0-9A-Fa-f]{4})\s*\)?")
 _STEP = re.compile(r"(?P<tag>[^\[\]]+)\[(?P<item>\d{1,9})\]")
 
 
-class TagError(HsmDicomError):
+class TagError(DicomError):
     """A tag, keyword or Item place that a person wrote could not be understood."""
 
 

@@ -25,15 +25,15 @@ public: what is reconstructed is collected in `WireProfile`, and interoperabilit
 from hsm_dicom.iscl.context import PORT, ISCLContext
 from hsm_dicom.iscl.errors import (
     AuthenticationError,
-    ConnectionLost,
-    DeviceFailed,
+    ConnectionLostError,
+    DeviceFailedError,
     ErrorCode,
     IntegrityError,
     ISCLError,
     ISCLSettingsError,
     LocalProtocolError,
     RemoteProtocolError,
-    StepTimeout,
+    StepTimeoutError,
 )
 from hsm_dicom.iscl.hooks import IsclFailed, ISCLHooks, IsclReady
 from hsm_dicom.iscl.protocol.states import State
@@ -45,8 +45,8 @@ from hsm_dicom.iscl.wire.profile import Role, WireProfile
 __all__ = [
     "PORT",
     "AuthenticationError",
-    "ConnectionLost",
-    "DeviceFailed",
+    "ConnectionLostError",
+    "DeviceFailedError",
     "Encryption",
     "ErrorCode",
     "ISCLContext",
@@ -63,7 +63,7 @@ __all__ = [
     "RemoteProtocolError",
     "Role",
     "State",
-    "StepTimeout",
+    "StepTimeoutError",
     "Weakness",
     "WireProfile",
 ]

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Self
 
 from hsm_dicom.iscl.context import PORT, ISCLContext, name_of
-from hsm_dicom.iscl.errors import ConnectionLost, ErrorCode, ISCLError, StepTimeout
+from hsm_dicom.iscl.errors import ConnectionLostError, ErrorCode, ISCLError, StepTimeoutError
 from hsm_dicom.iscl.protocol.session import Session
 from hsm_dicom.iscl.protocol.states import State
 
@@ -207,7 +207,7 @@ class ISCLStream:
 
     def _require(self, done: bool) -> None:
         if not done:
-            raise self._session.connection.error or ConnectionLost(
+            raise self._session.connection.error or ConnectionLostError(
                 ErrorCode.CONNECTION_LOST, f"{self._session.peer} disconnected before everything was sent."
             )
 
@@ -257,7 +257,7 @@ class ISCLStream:
 
     def _expire(self, seconds: float) -> None:
         sentence = f"{self._session.peer} let {seconds:g} seconds pass in the state '{self.status}'."
-        error = StepTimeout(ErrorCode.TIMED_OUT, sentence)
+        error = StepTimeoutError(ErrorCode.TIMED_OUT, sentence)
 
         async def give_up() -> None:
             with contextlib.suppress(ISCLError):

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from hsm_dicom.errors import HsmDicomError
-from tokens.errors import AuthenticationExpired, AuthenticationFailed, ReflectedChallenge, TokenError
+from hsm_dicom.errors import DicomError
+from tokens.errors import AuthenticationExpiredError, AuthenticationFailedError, ReflectedChallengeError, TokenError
 
 
 class ErrorCode(IntEnum):
@@ -70,11 +70,11 @@ class ErrorCode(IntEnum):
     """Our own program asked for something that this state of the connection does not allow."""
 
 
-class ISCLSettingsError(HsmDicomError):
+class ISCLSettingsError(DicomError):
     """Settings, or keys on the device, with which no connection may be opened. Names the setting and the remedy."""
 
 
-class ISCLError(HsmDicomError, OSError):
+class ISCLError(DicomError, OSError):
     """Base of every error here. `code` says why; its text is one sentence for the person who reads it."""
 
     def __init__(self, code: ErrorCode, sentence: str) -> None:
@@ -105,28 +105,28 @@ class AuthenticationError(RemoteProtocolError):
     """The peer is not who it should be (codes 200 to 203)."""
 
 
-class DeviceFailed(ISCLError):
+class DeviceFailedError(ISCLError):
     """Our own device could not do its part (code 102); `__cause__` is the device's error."""
 
 
-class StepTimeout(ISCLError, TimeoutError):
+class StepTimeoutError(ISCLError, TimeoutError):
     """The peer, or the line, took longer than a step may take (code 204)."""
 
 
-class ConnectionLost(ISCLError, ConnectionError):
+class ConnectionLostError(ISCLError, ConnectionError):
     """The line ended where the protocol does not end it (code 205)."""
 
 
 def from_device(error: TokenError) -> ISCLError:
     """What an error of our device means for the connection; the device's error is its `__cause__`."""
     match error:
-        case ReflectedChallenge():
+        case ReflectedChallengeError():
             meaning: ISCLError = AuthenticationError(ErrorCode.CHALLENGE_REFLECTED, str(error))
-        case AuthenticationFailed():
+        case AuthenticationFailedError():
             meaning = AuthenticationError(ErrorCode.PEER_NOT_AUTHENTIC, str(error))
-        case AuthenticationExpired():
-            meaning = StepTimeout(ErrorCode.TIMED_OUT, str(error))
+        case AuthenticationExpiredError():
+            meaning = StepTimeoutError(ErrorCode.TIMED_OUT, str(error))
         case _:
-            meaning = DeviceFailed(ErrorCode.OWN_DEVICE_FAILED, str(error))
+            meaning = DeviceFailedError(ErrorCode.OWN_DEVICE_FAILED, str(error))
     meaning.__cause__ = error
     return meaning

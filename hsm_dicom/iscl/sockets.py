@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Self
 
-from hsm_dicom.iscl.errors import ConnectionLost, ErrorCode, ISCLError, LocalProtocolError, StepTimeout
+from hsm_dicom.iscl.errors import ConnectionLostError, ErrorCode, ISCLError, LocalProtocolError, StepTimeoutError
 from hsm_dicom.iscl.protocol.session import Session
 from hsm_dicom.iscl.protocol.states import State
 from hsm_dicom.iscl.wire.messages import Encryption, Mac
@@ -32,7 +32,7 @@ class ISCLSocket:
 
     Timeouts are those of sockets: None waits, 0 does not, and `TimeoutError` leaves the connection as it is. Beside
     them each step of the protocol has its own (`WireProfile.handshake_timeout` and `message_timeout`), which ends the
-    connection with `StepTimeout`. Methods raise `ISCLError`, an `OSError`.
+    connection with `StepTimeoutError`. Methods raise `ISCLError`, an `OSError`.
     """
 
     def __init__(self, sock: socket.socket, session: Session) -> None:
@@ -258,7 +258,7 @@ class ISCLSocket:
             return
         if self._session.connection.error is not None:
             raise self._session.connection.error
-        raise ConnectionLost(
+        raise ConnectionLostError(
             ErrorCode.CONNECTION_LOST, f"{self._session.peer} disconnected before everything was sent."
         )
 
@@ -267,7 +267,7 @@ class ISCLSocket:
             raise LocalProtocolError(ErrorCode.NOT_NOW, "The connection is closed; open a new one.")
 
     def _until(self, done: Callable[[], bool]) -> None:
-        """Work the line until it is done or over. Raises `TimeoutError` or, after a step's time, `StepTimeout`.
+        """Work the line until it is done or over. Raises `TimeoutError` or, after a step's time, `StepTimeoutError`.
 
         One thread at a time reads; while it waits, the lock is free for others.
         """
@@ -293,7 +293,7 @@ class ISCLSocket:
         step = self._session.step_timeout
         if step is not None and time.monotonic() >= self._step_began + step:
             sentence = f"{self._session.peer} let {step:g} seconds pass in the state '{self.status}'."
-            self._run(self._session.give_up(StepTimeout(ErrorCode.TIMED_OUT, sentence)))
+            self._run(self._session.give_up(StepTimeoutError(ErrorCode.TIMED_OUT, sentence)))
 
     def _read_line(self, seconds: float | None) -> bool:
         """Wait without the lock, then take what came. Whether anything did."""
@@ -369,5 +369,5 @@ class ISCLSocket:
 
 def _line_error(error: OSError, peer: str) -> ISCLError:
     if isinstance(error, TimeoutError):
-        return StepTimeout(ErrorCode.TIMED_OUT, f"{peer} does not take what is sent to it.")
-    return ConnectionLost(ErrorCode.CONNECTION_LOST, f"The line to {peer} broke while sending ({error.strerror}).")
+        return StepTimeoutError(ErrorCode.TIMED_OUT, f"{peer} does not take what is sent to it.")
+    return ConnectionLostError(ErrorCode.CONNECTION_LOST, f"The line to {peer} broke while sending ({error.strerror}).")

@@ -9,7 +9,7 @@ from hsm_dicom.identity import Identity
 from hsm_dicom.iscl import ISCLContext, ISCLHooks
 from hsm_dicom.network.errors import SettingsError
 from hsm_dicom.network.settings import ISCLOpening, ListenerSettings, Peer
-from hsm_dicom.tls import ContextError, LegacyRefused, client_context, server_context
+from hsm_dicom.tls import ContextError, LegacyRefusedError, client_context, server_context
 from hsm_dicom.tls.hosts import ascii_host
 from hsm_dicom.transport.iscl import ISCLTransport
 from hsm_dicom.transport.iscl_keys import ISCLKeys
@@ -114,7 +114,7 @@ def _retired() -> ModuleType:
     try:
         from hsm_dicom.transport import legacy_tls as legacy_tls
     except ModuleNotFoundError as error:
-        raise LegacyRefused(
+        raise LegacyRefusedError(
             "Retired TLS profiles need the Python package tlslite-ng, which is not installed. Install the extra "
             "'legacy-tls' of hsm-dicom; in a clone: .venv/bin/pip install -e '.[legacy-tls]'"
         ) from error

@@ -1,11 +1,11 @@
-"""What can go wrong between this node and a peer, beyond the handshake itself (`hsm_dicom.tls.HandshakeFailed`)."""
+"""What can go wrong between this node and a peer, beyond the handshake itself (`hsm_dicom.tls.HandshakeError`)."""
 
 from __future__ import annotations
 
-from hsm_dicom.errors import HsmDicomError
+from hsm_dicom.errors import DicomError
 
 
-class NetworkError(HsmDicomError):
+class NetworkError(DicomError):
     """Base of everything that this package raises."""
 
 
@@ -13,19 +13,19 @@ class SettingsError(NetworkError):
     """A peer or a listener is described in a way that cannot be used."""
 
 
-class CannotConnect(NetworkError):
+class ConnectError(NetworkError):
     """No TCP connection to the peer came about."""
 
 
-class CannotListen(NetworkError):
+class ListenError(NetworkError):
     """The address cannot be listened on."""
 
 
-class PeerNotAuthorised(NetworkError):
+class PeerNotAuthorisedError(NetworkError):
     """The peer proved an identity, and it is not the one that was expected."""
 
 
-class AssociationRejected(NetworkError):
+class AssociationRejectedError(NetworkError):
     """The peer rejected the association. `result`, `source` and `reason` are those of PS3.8, 9.3.4."""
 
     def __init__(self, sentence: str, result: int, source: int, reason: int) -> None:
@@ -35,7 +35,7 @@ class AssociationRejected(NetworkError):
         self.reason = reason
 
 
-class AssociationLost(NetworkError):
+class AssociationLostError(NetworkError):
     """The association was aborted, or its connection went away."""
 
 

@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from hsm_dicom.events import emit
-from hsm_dicom.network.errors import CannotListen, PDUError
+from hsm_dicom.network.errors import ListenError, PDUError
 from hsm_dicom.network.settings import Limits
 from hsm_dicom.network.unidentified.lingering import Lingering
 from hsm_dicom.network.unidentified.pending import Counts, Pending, address_text, descriptor_of, end_of, timed_out
@@ -30,7 +30,7 @@ from hsm_dicom.network.unidentified.places import Places, origin_of
 from hsm_dicom.network.upper_layer.negotiation import AssociateRequest
 from hsm_dicom.network.upper_layer.pdu import abort
 from hsm_dicom.network.upper_layer.request import Left, Requested, RequestReading, part_with
-from hsm_dicom.tls import FailureReason, HandshakeFailed
+from hsm_dicom.tls import FailureReason, HandshakeError
 from hsm_dicom.tls.hosts import ascii_host
 from hsm_dicom.transport.events import ConnectionRefused, HandshakeRefused, connection_secured, log
 from hsm_dicom.transport.port import Secured, SecureTransport, Wants
@@ -49,7 +49,7 @@ class _Step:
     """What one turn in the pool came to; `parting` is the socket of a connection that was refused with an answer."""
 
     pending: Pending
-    outcome: Wants | RequestReading | Requested | Left | HandshakeFailed | PDUError
+    outcome: Wants | RequestReading | Requested | Left | HandshakeError | PDUError
     parting: socket.socket | None = None
 
 
@@ -179,7 +179,7 @@ class Listener:
         pending.deadline = time.monotonic() + self.limits.handshake_seconds
         try:
             pending.step = self.transport.accept(pending.connection, address_text(pending.address))
-        except HandshakeFailed as failed:
+        except HandshakeError as failed:
             self._places.leave(pending)
             pending.connection.close()
             self._refused(pending.address, failed)
@@ -202,7 +202,7 @@ class Listener:
     def _advance(self, pending: Pending) -> None:
         """Do one step of a handshake, or of reading what comes after it. Called in the pool."""
         peer = address_text(pending.address)
-        outcome: Wants | RequestReading | Requested | Left | HandshakeFailed | PDUError
+        outcome: Wants | RequestReading | Requested | Left | HandshakeError | PDUError
         parting: socket.socket | None = None
         secured = pending.step.secured if isinstance(pending.step, RequestReading) else None
         try:
@@ -210,15 +210,15 @@ class Listener:
             if isinstance(outcome, Requested):
                 answer = self._serve(outcome.secured, pending.address, outcome.request)
                 parting = None if answer is None else part_with(outcome.secured, answer)
-        except HandshakeFailed as failed:
+        except HandshakeError as failed:
             outcome = failed
         except PDUError as problem:
             outcome = problem
         except Exception as error:
             log.exception("A connection ended on an unexpected error.")
             what = f"The handshake with {peer} failed ({type(error).__name__})."
-            outcome = HandshakeFailed(FailureReason.PROTOCOL_ERROR, peer, what)
-        if secured is not None and isinstance(outcome, PDUError | HandshakeFailed):
+            outcome = HandshakeError(FailureReason.PROTOCOL_ERROR, peer, what)
+        if secured is not None and isinstance(outcome, PDUError | HandshakeError):
             parting = part_with(secured, abort(outcome.abort_reason if isinstance(outcome, PDUError) else 0))
         self._steps.put(_Step(pending, outcome, parting))
         self._wake()
@@ -310,12 +310,12 @@ class Listener:
         )
         end_of(pending).close()
 
-    def _refuse(self, pending: Pending, failed: HandshakeFailed, parting: socket.socket | None = None) -> None:
+    def _refuse(self, pending: Pending, failed: HandshakeError, parting: socket.socket | None = None) -> None:
         self._places.leave(pending)
         self._refused(pending.address, failed)
         self._lingering.add(parting or end_of(pending))
 
-    def _refused(self, address: Address, failed: HandshakeFailed) -> None:
+    def _refused(self, address: Address, failed: HandshakeError) -> None:
         self.counts.refused += 1
         emit(
             HandshakeRefused(
@@ -369,4 +369,4 @@ def _listening(address: Address) -> socket.socket:
     except OSError as error:
         remedy = _LISTENING.get(error.errno or 0, "Correct host and port of the listener.")
         why = os.strerror(error.errno or 0)
-        raise CannotListen(f"The listener cannot use {address_text(address)}: {why}. {remedy}") from error
+        raise ListenError(f"The listener cannot use {address_text(address)}: {why}. {remedy}") from error

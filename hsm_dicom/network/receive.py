@@ -31,7 +31,7 @@ from hsm_dicom.network.storage.incoming import (
     OUT_OF_RESOURCES,
     SUCCESS,
     Incoming,
-    RefusedInstance,
+    RefusedInstanceError,
     uid_or_none,
 )
 from hsm_dicom.network.storage.leftovers import remove_leftovers
@@ -83,7 +83,7 @@ class Receiver:
         uid = incoming.sop_instance_uid or ""
         try:
             path = self._store(incoming)
-        except RefusedInstance as refused:
+        except RefusedInstanceError as refused:
             answer.Status = refused.status
             answer.ErrorComment = str(refused)[:_COMMENT]
             self._tell(event, uid, refused.status, "", f"refused: {refused}")
@@ -106,12 +106,12 @@ class Receiver:
         _require_sound(beside, incoming)
         why = self._check(beside) if self._check else None
         if why is not None:
-            raise RefusedInstance(NOT_ACCEPTED, why)
+            raise RefusedInstanceError(NOT_ACCEPTED, why)
         try:
             os.link(beside, place)
         except FileExistsError:
             if not same_data_set(beside, place):
-                raise RefusedInstance(OTHER_CONTENT, "Another object has this SOP Instance UID already.") from None
+                raise RefusedInstanceError(OTHER_CONTENT, "Another object has this SOP Instance UID already.") from None
         _sync_folder(self._folder)
         return place
 
@@ -142,9 +142,9 @@ def _require_sound(path: Path, incoming: Incoming) -> None:
                 for tag in (_SOP_CLASS_UID, _SOP_INSTANCE_UID)
             ]
     except DicomFileError as error:
-        raise RefusedInstance(CANNOT_UNDERSTAND, f"The Data Set is malformed: {error.reason}") from error
+        raise RefusedInstanceError(CANNOT_UNDERSTAND, f"The Data Set is malformed: {error.reason}") from error
     if said != [incoming.sop_class_uid, incoming.sop_instance_uid]:
-        raise RefusedInstance(DOES_NOT_MATCH_SOP_CLASS, "The Data Set is of another instance or SOP Class.")
+        raise RefusedInstanceError(DOES_NOT_MATCH_SOP_CLASS, "The Data Set is of another instance or SOP Class.")
 
 
 def same_data_set(one: Path, other: Path) -> bool:

@@ -22,11 +22,16 @@ from pynetdicom.presentation import PresentationContext
 
 from hsm_dicom.events import emit
 from hsm_dicom.network.authorisation import authorise_called
-from hsm_dicom.network.errors import AssociationLost, AssociationRejected, CannotConnect, PeerNotAuthorised
+from hsm_dicom.network.errors import (
+    AssociationLostError,
+    AssociationRejectedError,
+    ConnectError,
+    PeerNotAuthorisedError,
+)
 from hsm_dicom.network.settings import Peer
 from hsm_dicom.network.upper_layer.association import propose_association
 from hsm_dicom.network.upper_layer.endings import Ending
-from hsm_dicom.tls import FailureReason, HandshakeFailed
+from hsm_dicom.tls import FailureReason, HandshakeError
 from hsm_dicom.tls.failures import refusal_after_handshake
 from hsm_dicom.tls.hosts import ascii_host
 from hsm_dicom.transport.events import (
@@ -58,9 +63,9 @@ class Opened:
     secured: Secured = field(repr=False)
     ending: Ending = field(repr=False)
 
-    def lost(self, peer: Peer) -> AssociationLost:
+    def lost(self, peer: Peer) -> AssociationLostError:
         """The error for an association that has gone away."""
-        return AssociationLost(f"The association with {_at(peer)} was lost: {self.ending.words(self.secured)}.")
+        return AssociationLostError(f"The association with {_at(peer)} was lost: {self.ending.words(self.secured)}.")
 
 
 @contextmanager
@@ -73,8 +78,8 @@ def associate(
 ) -> Iterator[Opened]:
     """An association with a peer, released when the block ends, aborted when it ends in an error.
 
-    `contexts` are the presentation contexts to propose, 128 at the most. Raises `CannotConnect`, `HandshakeFailed`,
-    `PeerNotAuthorised`, `AssociationRejected`, `AssociationLost`.
+    `contexts` are the presentation contexts to propose, 128 at the most. Raises `ConnectError`, `HandshakeError`,
+    `PeerNotAuthorisedError`, `AssociationRejectedError`, `AssociationLostError`.
     """
     patience = patience or Patience(answer=peer.answer_seconds)
     secured = secure(peer, transport, patience)
@@ -102,7 +107,7 @@ def secure(peer: Peer, transport: SecureTransport, patience: Patience | None = N
     answer_at_once(connection)
     try:
         secured = transport.connect(connection, _at(peer), patience.handshake)
-    except HandshakeFailed as failed:
+    except HandshakeError as failed:
         connection.close()
         _told_refused(peer, str(failed), failed)
         raise
@@ -113,7 +118,7 @@ def secure(peer: Peer, transport: SecureTransport, patience: Patience | None = N
     if why is not None:
         secured.socket.close()
         _told_refused(peer, why, None)
-        raise PeerNotAuthorised(why)
+        raise PeerNotAuthorisedError(why)
     emit(connection_secured(peer.name, peer.address, secured.facts))
     return secured
 
@@ -123,12 +128,12 @@ def _connect(peer: Peer, seconds: float) -> socket.socket:
     try:
         return socket.create_connection((ascii_host(peer.host or ""), peer.port), timeout=seconds)
     except TimeoutError as error:
-        raise CannotConnect(
+        raise ConnectError(
             f"{_at(peer)} did not answer within {seconds:g} seconds; see whether it is switched on and a firewall "
             f"lets port {peer.port} pass."
         ) from error
     except OSError as error:
-        raise CannotConnect(
+        raise ConnectError(
             f"No connection to {_at(peer)} ({error.strerror or error}); see whether something listens on {address}."
         ) from error
 
@@ -160,7 +165,7 @@ def _request(
 
 def _not_established(
     association: Association, peer: Peer, calling_ae_title: str, secured: Secured, ending: Ending
-) -> AssociationRejected | AssociationLost | HandshakeFailed:
+) -> AssociationRejectedError | AssociationLostError | HandshakeError:
     answer = association.acceptor.primitive
     if association.is_rejected and isinstance(answer, A_ASSOCIATE) and answer.result:
         sentence = (
@@ -180,27 +185,27 @@ def _not_established(
                 reason=answer.diagnostic or 0,
             )
         )
-        return AssociationRejected(sentence, answer.result, answer.result_source or 0, answer.diagnostic or 0)
+        return AssociationRejectedError(sentence, answer.result, answer.result_source or 0, answer.diagnostic or 0)
     refused = _refusal_in(secured, _at(peer))
     if refused is not None:
         _told_refused(peer, str(refused), refused)
         return refused
     if not association.accepted_contexts and isinstance(answer, A_ASSOCIATE) and answer.result == 0:
-        return AssociationLost(f"{_at(peer)} accepted none of the presentation contexts that were proposed.")
+        return AssociationLostError(f"{_at(peer)} accepted none of the presentation contexts that were proposed.")
     if ending.ours and getattr(secured.socket, "failure", None) is None:
         seconds = association.acse_timeout
-        return AssociationLost(
+        return AssociationLostError(
             f"{_at(peer)} did not answer the request for an association within {seconds:g} seconds; see its log."
         )
-    return AssociationLost(f"{_at(peer)} accepted no association: {ending.words(secured)}; see its log.")
+    return AssociationLostError(f"{_at(peer)} accepted no association: {ending.words(secured)}; see its log.")
 
 
-def _refusal_in(secured: Secured, peer: str) -> HandshakeFailed | None:
+def _refusal_in(secured: Secured, peer: str) -> HandshakeError | None:
     failure = getattr(secured.socket, "failure", None)
     return refusal_after_handshake(failure, peer) if isinstance(failure, ssl.SSLError) else None
 
 
-def _told_refused(peer: Peer, sentence: str, failed: HandshakeFailed | None) -> None:
+def _told_refused(peer: Peer, sentence: str, failed: HandshakeError | None) -> None:
     verdict = failed.verdict if failed else None
     emit(
         HandshakeRefused(

@@ -24,11 +24,11 @@ from pynetdicom.presentation import PresentationContext
 from pynetdicom.status import code_to_category
 
 from hsm_dicom.dataset.folders import FolderError, is_folder, list_folder
-from hsm_dicom.errors import HsmDicomError
-from hsm_dicom.network.errors import AssociationLost, AssociationRejected, CannotConnect
+from hsm_dicom.errors import DicomError
+from hsm_dicom.network.errors import AssociationLostError, AssociationRejectedError, ConnectError
 from hsm_dicom.network.requestor import Opened, Patience, associate
 from hsm_dicom.network.settings import Peer
-from hsm_dicom.tls import FailureReason, HandshakeFailed
+from hsm_dicom.tls import FailureReason, HandshakeError
 from hsm_dicom.transport.port import ConnectionFacts, SecureTransport
 
 MOST_CONTEXTS = 128
@@ -146,7 +146,7 @@ class _Job:
             try:
                 self._attempt(waiting, final)
                 why = "The peer ran out of resources."
-            except HsmDicomError as error:
+            except DicomError as error:
                 why = str(error)
                 final = final or not _may_pass(error)
             if len(waiting) < before:
@@ -180,7 +180,7 @@ class _Job:
                     waiting.pop()
                     self._settle(replace(outcome, attempts=one.tries))
 
-    def _lost(self, opened: Opened, one: _Waiting) -> AssociationLost:
+    def _lost(self, opened: Opened, one: _Waiting) -> AssociationLostError:
         lost = opened.lost(self._peer)
         one.why = str(lost)
         return lost
@@ -295,10 +295,10 @@ def _bytes_unchanged() -> Iterator[None]:
                 _config.STORE_SEND_CHUNKED_DATASET = _before
 
 
-def _may_pass(error: HsmDicomError) -> bool:
+def _may_pass(error: DicomError) -> bool:
     """Whether another attempt may fare better."""
-    if isinstance(error, AssociationRejected):
+    if isinstance(error, AssociationRejectedError):
         return error.result == _REJECTED_TRANSIENT
-    if isinstance(error, HandshakeFailed):
+    if isinstance(error, HandshakeError):
         return error.reason in _PASSING
-    return isinstance(error, CannotConnect | AssociationLost)
+    return isinstance(error, ConnectError | AssociationLostError)

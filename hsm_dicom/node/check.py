@@ -26,7 +26,7 @@ from hsm_dicom.config.loading import Reading, read_configuration
 from hsm_dicom.config.permissions import writable_by_others
 from hsm_dicom.config.problems import Problem, Severity
 from hsm_dicom.config.sections import IdentitySection, TokenSection
-from hsm_dicom.errors import HsmDicomError
+from hsm_dicom.errors import DicomError
 from hsm_dicom.identity import (
     EXPIRY_WARNING,
     Identity,
@@ -237,7 +237,7 @@ class _Check:
 
     def _trust(self) -> None:
         """What in [trust] refuses peers, or will soon. Files that cannot be read were reported with the network."""
-        with contextlib.suppress(HsmDicomError):
+        with contextlib.suppress(DicomError):
             for remark in review_trust(verifier(self.reading.configuration), warning=self.warning):
                 report = self._add if remark.refuses else self._warn
                 report(("trust", remark.key), remark.sentence, remark.remedy)
@@ -286,7 +286,7 @@ class _Check:
         """Report what ends the block early, at a place of the file."""
         try:
             yield
-        except (TokenError, HsmDicomError) as error:
+        except (TokenError, DicomError) as error:
             self._add(place, str(error))
         except OSError as error:
             self._add(place, f"{error.filename}: {error.strerror}.", "Correct the path, or the rights of this user.")

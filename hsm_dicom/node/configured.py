@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hsm_dicom.config import Configuration, read_configuration
-from hsm_dicom.config.devices import NotConfigured
+from hsm_dicom.config.devices import NotConfiguredError
 from hsm_dicom.config.network_sections import LegacySection, ListenerSection, PeerSection
 from hsm_dicom.identity import Identity, load_identity
 from hsm_dicom.iscl import PORT as ISCL_PORT
@@ -64,10 +64,12 @@ def verifier(configuration: Configuration) -> Verifier:
 
 
 def peer(configuration: Configuration, name: str) -> Peer:
-    """The peer `[peers.NAME]`. Raises `NotConfigured`, and `SettingsError` or `TLSError` for what cannot work."""
+    """The peer `[peers.NAME]`. Raises `NotConfiguredError`, and `SettingsError` or `TLSError` for what cannot work."""
     section = configuration.peers.get(name)
     if section is None:
-        raise NotConfigured(f"There is no peer '{name}' in the configuration; there: {listed(configuration.peers)}.")
+        raise NotConfiguredError(
+            f"There is no peer '{name}' in the configuration; there: {listed(configuration.peers)}."
+        )
     return _peer(configuration, name, section)
 
 
@@ -233,7 +235,7 @@ def _listener_section(configuration: Configuration, name: str | None) -> tuple[s
         return next(iter(listeners.items()))
     if name is None or name not in listeners:
         asked = f"no listener '{name}'" if name else "not one listener alone"
-        raise NotConfigured(f"There is {asked} in the configuration; there: {listed(listeners)}.")
+        raise NotConfiguredError(f"There is {asked} in the configuration; there: {listed(listeners)}.")
     return name, listeners[name]
 
 
@@ -243,7 +245,7 @@ def _own_identity(configuration: Configuration, name: str) -> str:
         return named
     if len(configuration.identities) == 1:
         return next(iter(configuration.identities))
-    raise NotConfigured(
+    raise NotConfiguredError(
         f"Nothing says which identity is shown to peer '{name}'; write identity = in [peers.{name}]: "
         f"{listed(configuration.identities)}."
     )
@@ -256,7 +258,7 @@ def _calling_ae_title(configuration: Configuration, name: str) -> str:
     titles = {section.ae_title for section in configuration.listeners.values()}
     if len(titles) == 1:
         return titles.pop()
-    raise NotConfigured(
+    raise NotConfiguredError(
         f"Nothing says what we call ourselves towards peer '{name}'; write calling_ae_title = in [peers.{name}]."
     )
 

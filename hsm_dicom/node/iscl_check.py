@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from hsm_dicom.config import Configuration, access_to
 from hsm_dicom.config.iscl_section import ISCLSection
 from hsm_dicom.config.lines import KeyPath
-from hsm_dicom.errors import HsmDicomError
+from hsm_dicom.errors import DicomError
 from hsm_dicom.iscl import ISCLContext, ISCLSettings, Role
 from hsm_dicom.iscl.wire.profile import ResponseCode
 from hsm_dicom.network.errors import SettingsError
@@ -29,7 +29,7 @@ def iscl_tables(configuration: Configuration) -> Iterator[tuple[KeyPath, ISCLSec
 def try_iscl(configuration: Configuration, place: KeyPath, section: ISCLSection) -> str:
     """Open the secrets of one table, see that they are there, differ and serve, and say which they are.
 
-    Raises `HsmDicomError`s and `TokenError`s.
+    Raises `DicomError`s and `TokenError`s.
     """
     found = _opening(configuration, place)
     if found is None:
@@ -49,7 +49,7 @@ def is_sound(configuration: Configuration, place: KeyPath) -> bool:
     """Whether the peer or listener of a table can work at all, as far as can be seen without a device."""
     try:
         return _opening(configuration, place) is not None
-    except HsmDicomError:
+    except DicomError:
         return False
 
 

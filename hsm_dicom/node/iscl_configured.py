@@ -64,7 +64,10 @@ def opening(
 
 
 def open_keys(configuration: Configuration, own: ISCLSection, *, pin: PinSource | None = None) -> ISCLKeys:
-    """The secrets that the table names. Raises `SettingsError`, `NotConfigured`, and what opening a device raises."""
+    """The secrets that the table names.
+
+    Raises `SettingsError`, `NotConfiguredError`, and what opening a device raises.
+    """
     section = own.within(configuration.iscl)
     if section.token is None:
         raise SettingsError("Nothing says which token holds the secrets of ISCL; write token = in [iscl].")

@@ -11,7 +11,7 @@ from functools import partial
 from hsm_dicom.config import Configuration
 from hsm_dicom.config.lines import KeyPath
 from hsm_dicom.config.network_sections import ListenerSection
-from hsm_dicom.errors import HsmDicomError
+from hsm_dicom.errors import DicomError
 from hsm_dicom.network.settings import ListenerSettings
 from hsm_dicom.node.clashes import find_bad_stores, find_bad_subjects, find_peers_alike, find_shared_ports
 from hsm_dicom.node.configured import listed, listener, peer, verifier
@@ -63,7 +63,7 @@ def _collect(sound: list[ListenerSettings], configuration: Configuration, name: 
 def _failing(place: KeyPath, job: Callable[[], object]) -> Iterator[NetworkProblem]:
     try:
         job()
-    except HsmDicomError as error:
+    except DicomError as error:
         yield place, str(error), ""
 
 

@@ -20,7 +20,7 @@ from typing import Self
 from pynetdicom import AE
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
-from hsm_dicom.errors import HsmDicomError
+from hsm_dicom.errors import DicomError
 from hsm_dicom.events import emit
 from hsm_dicom.identity import Identity
 from hsm_dicom.network.acceptor import Acceptor
@@ -60,7 +60,7 @@ class Service:
     """One listener with its application entity. A context manager: it listens while the block runs."""
 
     def __init__(self, load: Callable[[], Loaded], check: CheckFile | None = None) -> None:
-        """Loads for the first time; raises what `load` raises, and `CannotListen`.
+        """Loads for the first time; raises what `load` raises, and `ListenError`.
 
         `check` looks at received files where the settings ask for it.
         """
@@ -120,7 +120,7 @@ class Service:
                 except BaseException:
                     loaded.close()
                     raise
-            except (HsmDicomError, TokenError) as error:
+            except (DicomError, TokenError) as error:
                 self._tell_reloaded(False, f"{name}: reloading failed, and what held before goes on to hold: {error}")
                 return False
             before, self._loaded = self._loaded, loaded

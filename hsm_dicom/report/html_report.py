@@ -17,7 +17,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from hsm_dicom.errors import HsmDicomError
+from hsm_dicom.errors import DicomError
 from hsm_dicom.report.html_views import FileView, file_view, look, run_view
 from hsm_dicom.report.pictures import Picture, picture_of
 from hsm_dicom.validation.result import WORST_FIRST
@@ -30,7 +30,7 @@ PICTURES = 200
 """Of these, the files that get a picture."""
 
 
-class ReportError(HsmDicomError):
+class ReportError(DicomError):
     """The page could not be written. The sentence names the file and the remedy."""
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from hsm_dicom.errors import HsmDicomError
+from hsm_dicom.errors import DicomError
 
 
-class SignatureError(HsmDicomError):
+class SignatureError(DicomError):
     """Root of the errors of this package."""
 
 

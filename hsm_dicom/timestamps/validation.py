@@ -27,7 +27,7 @@ from pyhanko_certvalidator.sig_validate import DEFAULT_SIGNATURE_VALIDATOR, Sign
 
 from hsm_dicom.timestamps.protocol import IMPRINT_HASHES, LARGEST_RESPONSE
 from hsm_dicom.trust import AlgorithmPolicy, Purpose, Trust, TrustVerdict, Verifier
-from hsm_dicom.trust.certificates import MalformedCertificate, der_of, name_text, read_certificate
+from hsm_dicom.trust.certificates import MalformedCertificateError, der_of, name_text, read_certificate
 from hsm_dicom.trust.der import without_padding
 
 _MAX_CERTIFICATES = 32
@@ -174,7 +174,7 @@ def _certificates(found: cms.CertificateSet, max_bytes: int) -> Iterable[x509.Ce
         if choice.name == "certificate":
             try:
                 yield read_certificate(choice.chosen.dump(), max_bytes)
-            except MalformedCertificate:
+            except MalformedCertificateError:
                 continue
 
 

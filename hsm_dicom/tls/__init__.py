@@ -11,7 +11,7 @@
 | hosts.py          | host names as DNS and certificates have them                                       |
 | facts.py          | what was negotiated, and with whom                                                 |
 | failures.py       | from an `ssl.SSLError` to a sentence                                               |
-| errors.py         | `HandshakeFailed` and the rest                                                     |
+| errors.py         | `HandshakeError` and the rest                                                     |
 | openssl.py        | the one module that reaches below `ssl`                                            |
 | legacy/           | profiles with RSA key exchange, for machines that can do nothing else; apart       |
 """
@@ -21,10 +21,10 @@ from hsm_dicom.tls.contexts import ALPN, Authentication, client_context, server_
 from hsm_dicom.tls.errors import (
     ContextError,
     FailureReason,
-    HandshakeFailed,
-    LegacyRefused,
+    HandshakeError,
+    LegacyRefusedError,
     TLSError,
-    UnknownProfile,
+    UnknownProfileError,
 )
 from hsm_dicom.tls.facts import PeerCertificate, TLSFacts, facts_of, peer_certificate, spki_sha256
 from hsm_dicom.tls.failures import handshake_failed
@@ -38,15 +38,15 @@ __all__ = [
     "Authentication",
     "ContextError",
     "FailureReason",
-    "HandshakeFailed",
-    "LegacyRefused",
+    "HandshakeError",
+    "LegacyRefusedError",
     "PeerCertificate",
     "Profile",
     "ProfileReport",
     "SuiteAlgorithms",
     "TLSError",
     "TLSFacts",
-    "UnknownProfile",
+    "UnknownProfileError",
     "algorithms_of",
     "client_context",
     "facts_of",

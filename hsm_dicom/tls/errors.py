@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from hsm_dicom.errors import HsmDicomError
+from hsm_dicom.errors import DicomError
 from hsm_dicom.trust import TrustVerdict
 
 
-class TLSError(HsmDicomError):
+class TLSError(DicomError):
     """Base of everything that this package raises."""
 
 
-class UnknownProfile(TLSError):
+class UnknownProfileError(TLSError):
     """A profile was named that does not exist."""
 
 
@@ -20,7 +20,7 @@ class ContextError(TLSError):
     """A context cannot be made: the identity does not fit the profile, or something needed is missing."""
 
 
-class LegacyRefused(TLSError):
+class LegacyRefusedError(TLSError):
     """A retired profile was asked for in a way that is not allowed."""
 
 
@@ -41,7 +41,7 @@ class FailureReason(StrEnum):
     PROTOCOL_ERROR = "protocol-error"
 
 
-class HandshakeFailed(TLSError):
+class HandshakeError(TLSError):
     """No secure connection came about.
 
     `peer` says who, as well as it is known: an address, and the subject of a certificate that was refused. `verdict`

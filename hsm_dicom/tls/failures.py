@@ -9,7 +9,7 @@ from __future__ import annotations
 import ssl
 
 from hsm_dicom.tls import signer, verification
-from hsm_dicom.tls.errors import FailureReason, HandshakeFailed
+from hsm_dicom.tls.errors import FailureReason, HandshakeError
 from hsm_dicom.trust.certificates import subject_text
 from tokens.errors import TokenError
 
@@ -55,12 +55,12 @@ _ALERTS = {
 _SEE = "its log may say why, or it speaks DICOM without TLS on this port"
 
 
-def handshake_failed(error: Exception, peer: str) -> HandshakeFailed:
+def handshake_failed(error: Exception, peer: str) -> HandshakeError:
     """The failure that an exception of a handshake stands for. `peer` is an address, or a name with an address."""
     judged, key_error = verification.take_judged(), signer.take_failure()
     # OpenSSL has no word for a signature that did not come about: its error then has no name.
     if isinstance(key_error, TokenError) and isinstance(error, ssl.SSLError) and error.reason is None:
-        return HandshakeFailed(
+        return HandshakeError(
             FailureReason.OWN_KEY, peer, f"The handshake with {peer} failed, because our key did not sign. {key_error}"
         )
     if isinstance(error, ssl.SSLCertVerificationError) and judged is not None:
@@ -68,33 +68,31 @@ def handshake_failed(error: Exception, peer: str) -> HandshakeFailed:
     if isinstance(error, ssl.SSLError):
         return _from_openssl(error, peer)
     if isinstance(error, TimeoutError):
-        return HandshakeFailed(
+        return HandshakeError(
             FailureReason.TIMED_OUT,
             peer,
             f"{peer} did not finish the TLS handshake in time; see whether it speaks TLS on this port, or DICOM "
             "without TLS.",
         )
-    return HandshakeFailed(
+    return HandshakeError(
         FailureReason.CLOSED,
         peer,
         f"{peer} closed the connection during the TLS handshake ({_words(error)}); {_SEE}.",
     )
 
 
-def refusal_after_handshake(error: ssl.SSLError, peer: str) -> HandshakeFailed | None:
+def refusal_after_handshake(error: ssl.SSLError, peer: str) -> HandshakeError | None:
     """The refusal in an alert that came when our side was done: in TLS 1.3 a client learns it with its first read."""
     return _alert(error, peer)
 
 
-def _certificate_refused(
-    error: ssl.SSLCertVerificationError, judged: verification.Judged, peer: str
-) -> HandshakeFailed:
+def _certificate_refused(error: ssl.SSLCertVerificationError, judged: verification.Judged, peer: str) -> HandshakeError:
     who = f"{peer}, '{subject_text(judged.certificate)}'"
     if judged.verdict.trusted and judged.code in (
         verification.X509_V_ERR_HOSTNAME_MISMATCH,
         verification.X509_V_ERR_IP_ADDRESS_MISMATCH,
     ):
-        return HandshakeFailed(
+        return HandshakeError(
             FailureReason.WRONG_NAME,
             who,
             f"{who} is refused: its certificate is for another name ({_words(error)}). Connect by a name that the "
@@ -102,51 +100,51 @@ def _certificate_refused(
             judged.verdict,
         )
     why = _words(error) if judged.verdict.trusted else judged.verdict.text
-    return HandshakeFailed(FailureReason.CERTIFICATE_REFUSED, who, f"{who} is refused: {why}", judged.verdict)
+    return HandshakeError(FailureReason.CERTIFICATE_REFUSED, who, f"{who} is refused: {why}", judged.verdict)
 
 
-def _from_openssl(error: ssl.SSLError, peer: str) -> HandshakeFailed:
+def _from_openssl(error: ssl.SSLError, peer: str) -> HandshakeError:
     reason = error.reason or ""
     alert = _alert(error, peer)
     if alert is not None:
         return alert
     if reason in _NOT_TLS:
-        return HandshakeFailed(
+        return HandshakeError(
             FailureReason.NOT_TLS,
             peer,
             f"{peer} does not speak TLS here: what it sent is no TLS record. It may speak DICOM without TLS; have TLS "
             "switched on there, or use its TLS port.",
         )
     if reason in _NO_CERTIFICATE:
-        return HandshakeFailed(
+        return HandshakeError(
             FailureReason.NO_CERTIFICATE,
             peer,
             f"{peer} showed no certificate, and mutual authentication needs one; give it one, or allow one-way "
             "authentication on this listener by name.",
         )
     if reason in _VERSION:
-        return HandshakeFailed(
+        return HandshakeError(
             FailureReason.PROTOCOL_VERSION,
             peer,
             f"{peer} offers no TLS version that the profile allows; TLS 1.2 or 1.3 must be switched on there.",
         )
     if reason in _NOTHING_IN_COMMON:
-        return HandshakeFailed(
+        return HandshakeError(
             FailureReason.NOTHING_IN_COMMON,
             peer,
             f"{peer} offers no cipher suite, group or signature algorithm that the profile allows, or none that fits "
             f"the key ({_words(error)}).",
         )
     if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
-        return HandshakeFailed(
+        return HandshakeError(
             FailureReason.CLOSED, peer, f"{peer} closed the connection during the TLS handshake; {_SEE}."
         )
-    return HandshakeFailed(
+    return HandshakeError(
         FailureReason.PROTOCOL_ERROR, peer, f"The TLS handshake with {peer} failed ({_words(error)})."
     )
 
 
-def _alert(error: ssl.SSLError, peer: str) -> HandshakeFailed | None:
+def _alert(error: ssl.SSLError, peer: str) -> HandshakeError | None:
     name = alert_in(error)
     return refused_by_peer(name, peer) if name else None
 
@@ -162,9 +160,9 @@ def alert_meaning(error: ssl.SSLError) -> str | None:
     return _meaning(name) if name else None
 
 
-def refused_by_peer(name: str, peer: str) -> HandshakeFailed:
+def refused_by_peer(name: str, peer: str) -> HandshakeError:
     """What an alert of the peer means; `name` is that of RFC 8446, 6, in capitals."""
-    return HandshakeFailed(FailureReason.REFUSED_BY_PEER, peer, f"{peer} refused us: {_meaning(name)}.")
+    return HandshakeError(FailureReason.REFUSED_BY_PEER, peer, f"{peer} refused us: {_meaning(name)}.")
 
 
 def _meaning(name: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hsm_dicom.tls import hello, openssl
-from hsm_dicom.tls.errors import FailureReason, HandshakeFailed
+from hsm_dicom.tls.errors import FailureReason, HandshakeError
 from hsm_dicom.tls.facts import PeerCertificate, peer_certificate
 from hsm_dicom.tls.hosts import ascii_host
 from hsm_dicom.tls.offered import offered
@@ -16,7 +16,7 @@ from hsm_dicom.tls.profiles import DEFAULT, Profile
 from hsm_dicom.tls.suites import SUITES
 from hsm_dicom.tls.verification import held_to
 from hsm_dicom.trust import Policy, Purpose, TrustVerdict, Verifier
-from hsm_dicom.trust.certificates import MalformedCertificate, read_certificate
+from hsm_dicom.trust.certificates import MalformedCertificateError, read_certificate
 
 SECONDS = 5.0
 """For each connection that the probe makes."""
@@ -88,7 +88,7 @@ def probe(
 ) -> ProbeResult:
     """Ask a server what it offers, by some dozens of connections. Shows no identity and speaks no DICOM.
 
-    Raises `HandshakeFailed` where there is nobody, or nobody who speaks TLS, and `HostNameError`.
+    Raises `HandshakeError` where there is nobody, or nobody who speaks TLS, and `HostNameError`.
     """
     host = ascii_host(host)
     _demand_tls(host, port, seconds)
@@ -142,17 +142,17 @@ def _demand_tls(host: str, port: int, seconds: float) -> None:
     peer = f"{host}:{port}"
     try:
         hello.ask((host, port), hello.TLS12, list(SUITES), hello.server_name(host), seconds)
-    except hello.NoServerHello as answer:
+    except hello.NoServerHelloError as answer:
         if answer.alert is None:
-            raise HandshakeFailed(
+            raise HandshakeError(
                 FailureReason.NOT_TLS, peer, f"{peer} does not answer as a TLS server; it may speak DICOM without TLS."
             ) from answer
     except TimeoutError as error:
-        raise HandshakeFailed(
+        raise HandshakeError(
             FailureReason.TIMED_OUT, peer, f"{peer} does not answer a TLS greeting within {seconds:g} seconds."
         ) from error
     except OSError as error:
-        raise HandshakeFailed(
+        raise HandshakeError(
             FailureReason.CLOSED, peer, f"{peer} cannot be reached ({error.strerror or error})."
         ) from error
 
@@ -178,7 +178,7 @@ def _offer(host: str, port: int, version: int, seconds: float) -> VersionOffer |
 def _choice(host: str, port: int, version: int, suites: Sequence[int], seconds: float) -> int | None:
     try:
         answer = hello.ask((host, port), version, suites, hello.server_name(host), seconds)
-    except (hello.NoServerHello, OSError):
+    except (hello.NoServerHelloError, OSError):
         return None
     return answer.suite if answer.version == version else None
 
@@ -213,7 +213,7 @@ def _readable(certificates: Sequence[bytes]) -> tuple[PeerCertificate, ...]:
     for der in certificates:
         try:
             shown.append(peer_certificate(read_certificate(der, Policy.max_certificate_bytes)))
-        except MalformedCertificate:
+        except MalformedCertificateError:
             break
     return tuple(shown)
 

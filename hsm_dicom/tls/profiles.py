@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from ssl import TLSVersion
 
-from hsm_dicom.tls.errors import UnknownProfile
+from hsm_dicom.tls.errors import UnknownProfileError
 from hsm_dicom.tls.suites import Suite, suites
 from hsm_dicom.trust import AlgorithmPolicy
 
@@ -177,8 +177,8 @@ PROFILES: dict[str, Profile] = {
 
 
 def profile_named(name: str) -> Profile:
-    """The profile of this name. Raises `UnknownProfile`, which lists the names."""
+    """The profile of this name. Raises `UnknownProfileError`, which lists the names."""
     try:
         return PROFILES[name]
     except KeyError:
-        raise UnknownProfile(f"There is no TLS profile '{name}'; there are: {', '.join(PROFILES)}.") from None
+        raise UnknownProfileError(f"There is no TLS profile '{name}'; there are: {', '.join(PROFILES)}.") from None

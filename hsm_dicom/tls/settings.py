@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 
-from hsm_dicom.tls.errors import LegacyRefused
+from hsm_dicom.tls.errors import LegacyRefusedError
 
 DH_SIZES = (1024, 2048, 3072, 4096)
 """Sizes of the Diffie-Hellman groups that retired profiles may use, in bits. 512 (export grade) is not among them."""
@@ -26,20 +26,20 @@ class LegacyOpening:
 
     def __post_init__(self) -> None:
         if not self.reason.strip():
-            raise LegacyRefused(
+            raise LegacyRefusedError(
                 f"The profile '{self.profile}' is retired, and nothing says why it is needed; write a reason."
             )
 
         if self.dh_bits not in DH_SIZES:
-            raise LegacyRefused(
+            raise LegacyRefusedError(
                 f"A Diffie-Hellman group of {self.dh_bits} bits is not available; set dh_bits to one of: "
                 f"{', '.join(map(str, DH_SIZES))}."
             )
 
     def demand_open(self, today: date) -> None:
-        """Raises `LegacyRefused` once the opening has ended."""
+        """Raises `LegacyRefusedError` once the opening has ended."""
         if today > self.until:
-            raise LegacyRefused(
+            raise LegacyRefusedError(
                 f"The opening of the retired profile '{self.profile}' ended on {self.until:%Y-%m-%d} "
                 f"(its reason was: {self.reason}). Replace the machine, or set another end date."
             )

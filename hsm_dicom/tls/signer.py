@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
-from tokens.errors import MechanismNotOffered
+from tokens.errors import MechanismNotOfferedError
 from tokens.keys import TokenRSAPrivateKey
 from tokens.mechanisms import rsa_signature
 
@@ -71,6 +71,6 @@ def offers_pss(key: PrivateKey) -> bool:
     pss = padding.PSS(padding.MGF1(hashes.SHA256()), padding.PSS.DIGEST_LENGTH)
     try:
         rsa_signature(pss, Prehashed(hashes.SHA256()), key.key_size, key.device.offered)
-    except MechanismNotOffered:
+    except MechanismNotOfferedError:
         return False
     return True

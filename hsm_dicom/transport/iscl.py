@@ -13,10 +13,10 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from hsm_dicom.iscl import DeviceFailed, ErrorCode, ISCLContext, ISCLError, ISCLSocket
+from hsm_dicom.iscl import DeviceFailedError, ErrorCode, ISCLContext, ISCLError, ISCLSocket
 from hsm_dicom.iscl.entity import entity_name
 from hsm_dicom.iscl.protocol.session import Session
-from hsm_dicom.tls import FailureReason, HandshakeFailed
+from hsm_dicom.tls import FailureReason, HandshakeError
 from hsm_dicom.transport.iscl_keys import ISCLKeys
 from hsm_dicom.transport.port import ConnectionFacts, Handshake, Secured, SecureTransport, Wants
 from hsm_dicom.transport.pump import PumpedSocket
@@ -183,18 +183,18 @@ class ISCLAccepting:
         return self._raw
 
 
-def _failed(error: OSError | TokenError, peer: str) -> HandshakeFailed:
+def _failed(error: OSError | TokenError, peer: str) -> HandshakeError:
     reason, sentence = FailureReason.CLOSED, f"{peer} closed the connection during the ISCL handshake."
     if isinstance(error, ISCLError):
         reason = _REASONS.get(error.code, FailureReason.PROTOCOL_ERROR)
-        ours = isinstance(error, DeviceFailed)
+        ours = isinstance(error, DeviceFailedError)
         sentence = f"No ISCL with {peer}: {'our device failed: ' if ours else ''}{error}"
     elif isinstance(error, TimeoutError):
         reason = FailureReason.TIMED_OUT
         sentence = f"{peer} did not finish the ISCL handshake in time; see whether it speaks ISCL on this port."
     elif isinstance(error, TokenError):
         reason, sentence = FailureReason.OWN_KEY, f"No ISCL with {peer}: our device failed: {error}"
-    return HandshakeFailed(reason, peer, sentence)
+    return HandshakeError(reason, peer, sentence)
 
 
 def _called(name: str) -> str:

@@ -8,7 +8,7 @@ import time
 
 from hsm_dicom.events import emit
 from hsm_dicom.identity import Identity
-from hsm_dicom.tls import Authentication, FailureReason, HandshakeFailed, LegacyRefused
+from hsm_dicom.tls import Authentication, FailureReason, HandshakeError, LegacyRefusedError
 from hsm_dicom.tls.legacy.context import LegacyContext, LegacyHandshake
 from hsm_dicom.tls.settings import LegacyOpening
 from hsm_dicom.transport.events import LegacyProfileUsed
@@ -26,7 +26,7 @@ def accepting(
     authentication: Authentication,
     read_seconds: float,
 ) -> LegacyTransport:
-    """The accepting side of an opening. Raises `LegacyRefused` and `ContextError`."""
+    """The accepting side of an opening. Raises `LegacyRefusedError` and `ContextError`."""
     context = LegacyContext(opening, identity, verifier, server_side=True, authentication=authentication)
     return LegacyTransport(context, read_seconds=read_seconds)
 
@@ -40,7 +40,7 @@ def connecting(
     server_name: str | None,
     must_hold_name: bool,
 ) -> LegacyTransport:
-    """The connecting side of an opening. Raises `LegacyRefused` and `ContextError`."""
+    """The connecting side of an opening. Raises `LegacyRefusedError` and `ContextError`."""
     context = LegacyContext(opening, identity, verifier, server_side=False, authentication=authentication)
     return LegacyTransport(context, server_name=server_name, must_hold_name=must_hold_name)
 
@@ -76,12 +76,12 @@ class LegacyTransport:
             poll = select.poll()
             poll.register(connection, select.POLLIN if waits_for == "read" else select.POLLOUT)
             if not poll.poll(max(0, (deadline - time.monotonic()) * 1000)):
-                raise HandshakeFailed(
+                raise HandshakeError(
                     FailureReason.TIMED_OUT, peer, f"{peer} did not finish the handshake within {seconds:g} seconds."
                 )
         facts = handshake.facts
         if self._must_hold_name and not (facts and facts.peer and facts.peer.is_for(self._server_name or "")):
-            raise HandshakeFailed(
+            raise HandshakeError(
                 FailureReason.WRONG_NAME, peer, f"{peer} is refused: its certificate is not for '{self._server_name}'."
             )
         return self.secured(handshake, peer)
@@ -90,7 +90,7 @@ class LegacyTransport:
         """The connection whose handshake is done."""
         facts, opening = handshake.facts, self._context.opening
         if facts is None:
-            raise HandshakeFailed(FailureReason.PROTOCOL_ERROR, peer, f"The handshake with {peer} is not done.")
+            raise HandshakeError(FailureReason.PROTOCOL_ERROR, peer, f"The handshake with {peer} is not done.")
         who = f"'{facts.peer.subject}'" if facts.peer else "an unauthenticated peer"
         emit(
             LegacyProfileUsed(
@@ -119,8 +119,8 @@ class LegacyTransport:
     def _begin(self, connection: socket.socket, peer: str) -> LegacyHandshake:
         try:
             return self._context.begin(connection, peer, self._server_name)
-        except LegacyRefused as refused:
-            raise HandshakeFailed(FailureReason.OPENING_ENDED, peer, f"{peer} is refused: {refused}") from refused
+        except LegacyRefusedError as refused:
+            raise HandshakeError(FailureReason.OPENING_ENDED, peer, f"{peer} is refused: {refused}") from refused
 
 
 class LegacyAccepting:

@@ -73,7 +73,7 @@ class Handshake(Protocol):
     """The accepting side of one handshake, on a socket that does not block."""
 
     def advance(self) -> Wants | Secured:
-        """Go on as far as possible. Raises `HandshakeFailed`."""
+        """Go on as far as possible. Raises `HandshakeError`."""
 
     def fileno(self) -> int:
         """The descriptor to wait on."""
@@ -88,7 +88,7 @@ class SecureTransport(Protocol):
     name: str
 
     def accept(self, connection: socket.socket, peer: str) -> Handshake:
-        """Begin the accepting side. `peer` names the other end in messages. Raises `HandshakeFailed`."""
+        """Begin the accepting side. `peer` names the other end in messages. Raises `HandshakeError`."""
 
     def connect(self, connection: socket.socket, peer: str, seconds: float) -> Secured:
-        """The connecting side, whole, within so many seconds. Raises `HandshakeFailed`."""
+        """The connecting side, whole, within so many seconds. Raises `HandshakeError`."""

@@ -19,45 +19,45 @@ from tokens.certificates import CertificateUnreadableError, check_readable, load
 _LONGEST_NAME = 256
 
 
-class MalformedCertificate(ValueError):
+class MalformedCertificateError(ValueError):
     """The bytes are no certificate that can be judged; the message completes "the certificate ..."."""
 
 
 def read_certificate(source: x509.Certificate | bytes, max_bytes: int) -> x509.Certificate:
     """Return the certificate, every part that a judgement needs proven to be readable.
 
-    `source` is DER, one 00 pad byte allowed, or a certificate already parsed. Raises MalformedCertificate.
+    `source` is DER, one 00 pad byte allowed, or a certificate already parsed. Raises MalformedCertificateError.
     """
     try:
         certificate = source if isinstance(source, x509.Certificate) else _parse(source, max_bytes)
         _read_through(certificate, max_bytes)
-    except MalformedCertificate:
+    except MalformedCertificateError:
         raise
     except CertificateUnreadableError as error:
-        raise MalformedCertificate(f"is malformed: it {error}") from error
+        raise MalformedCertificateError(f"is malformed: it {error}") from error
     except Exception as error:
         # A foreign parser facing hostile bytes: whatever it raises, this is no usable certificate.
-        raise MalformedCertificate(f"is malformed: {_one_line(str(error) or type(error).__name__)}") from error
+        raise MalformedCertificateError(f"is malformed: {_one_line(str(error) or type(error).__name__)}") from error
     return certificate
 
 
 def _parse(data: bytes, max_bytes: int) -> x509.Certificate:
     if len(data) > max_bytes:
-        raise MalformedCertificate(f"is too big: {len(data)} bytes, the policy allows {max_bytes}")
+        raise MalformedCertificateError(f"is too big: {len(data)} bytes, the policy allows {max_bytes}")
     try:
         der = without_padding(bytes(data))
     except ValueError as error:
-        raise MalformedCertificate(f"is malformed: {error}") from error
+        raise MalformedCertificateError(f"is malformed: {error}") from error
     return load_certificate(der)
 
 
 def _read_through(certificate: x509.Certificate, max_bytes: int) -> None:
     der = der_of(certificate)
     if len(der) > max_bytes:
-        raise MalformedCertificate(f"is too big: {len(der)} bytes, the policy allows {max_bytes}")
+        raise MalformedCertificateError(f"is too big: {len(der)} bytes, the policy allows {max_bytes}")
     if der[-len(certificate.signature) - 1] != 0:
         # Parsers pass over the count of unused bits: two different certificates would carry one signature.
-        raise MalformedCertificate("is malformed: its signature is not a whole number of bytes")
+        raise MalformedCertificateError("is malformed: its signature is not a whole number of bytes")
     certificate.public_key()
     check_readable(certificate)
 

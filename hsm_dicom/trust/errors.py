@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from hsm_dicom.errors import HsmDicomError
+from hsm_dicom.errors import DicomError
 
 
-class TrustFileError(HsmDicomError):
+class TrustFileError(DicomError):
     """A file of trust anchors, intermediates, CRLs or OCSP responses cannot be used; names the file and the
     remedy."""
 
 
-class FetchError(HsmDicomError):
+class FetchError(DicomError):
     """Something could not be fetched within its bounds of time and size; names the address and why."""
 
     def __init__(self, url: str, why: str) -> None:

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import AuthorityInformationAccessOID, ObjectIdentifier
 
-from hsm_dicom.trust.certificates import MalformedCertificate, fingerprint, read_certificate
+from hsm_dicom.trust.certificates import MalformedCertificateError, fingerprint, read_certificate
 from hsm_dicom.trust.errors import FetchError
 from hsm_dicom.trust.fetch import Exchange, fetch
 from hsm_dicom.trust.policy import Policy
@@ -184,7 +184,7 @@ def _certificates(body: bytes, max_bytes: int) -> list[x509.Certificate]:
     """The certificates in an answer: one as DER or PEM, or a PKCS#7 bundle (RFC 5280 4.2.2.1)."""
     found: list[x509.Certificate] = []
     for certificate in _bundle(body)[:_MAX_ISSUERS]:
-        with contextlib.suppress(MalformedCertificate):
+        with contextlib.suppress(MalformedCertificateError):
             found.append(read_certificate(certificate, max_bytes))
     return found
 

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import ocsp
 
 from hsm_dicom.trust.certificate_files import Sourced, read_certificate_file, read_pem_blocks
-from hsm_dicom.trust.certificates import MalformedCertificate, der_of, fingerprint, read_certificate
+from hsm_dicom.trust.certificates import MalformedCertificateError, der_of, fingerprint, read_certificate
 from hsm_dicom.trust.errors import TrustFileError
 from hsm_dicom.trust.paths import Pool
 from hsm_dicom.trust.policy import Policy
@@ -134,7 +134,7 @@ def _read(parts: Iterable[Sourced], reader: Callable[[Sourced], _T]) -> tuple[_T
 def _certificate(part: Sourced) -> x509.Certificate:
     try:
         return read_certificate(part.der, Policy.max_certificate_bytes)
-    except MalformedCertificate as error:
+    except MalformedCertificateError as error:
         raise TrustFileError(
             f"{part.source}: the certificate {error}. Give X.509 certificates as PEM, DER or PKCS#7 (P7B)."
         ) from error

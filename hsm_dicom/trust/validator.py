@@ -24,7 +24,7 @@ from datetime import UTC, datetime
 
 from cryptography import x509
 
-from hsm_dicom.trust.certificates import MalformedCertificate, fingerprint, read_certificate
+from hsm_dicom.trust.certificates import MalformedCertificateError, fingerprint, read_certificate
 from hsm_dicom.trust.online import Online
 from hsm_dicom.trust.policy import Policy, Purpose
 from hsm_dicom.trust.result import Reason, Trust, TrustVerdict
@@ -97,7 +97,7 @@ class Verifier:
                 intermediates=self._readable(sent),
             )
             given = self._online.answer(question, self._answer) if self._online else self._answer(question)
-        except MalformedCertificate as error:
+        except MalformedCertificateError as error:
             sentences = (f"The certificate {error}.",)
             refusal = TrustVerdict(Trust.UNTRUSTED, Reason.MALFORMED, sentences, purpose, at, certified)
             given = Answer(refusal, (), frozenset())
@@ -120,7 +120,7 @@ class Verifier:
         for source in sent:
             try:
                 read.append(read_certificate(source, self.policy.max_certificate_bytes))
-            except MalformedCertificate:
+            except MalformedCertificateError:
                 continue
         return tuple(read)
 

@@ -36,7 +36,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from hsm_dicom.config.lines import key_lines, line_of
 from hsm_dicom.config.toml_text import TomlTextError, decode_toml, parse_toml
-from hsm_dicom.errors import HsmDicomError
+from hsm_dicom.errors import DicomError
 from hsm_dicom.signatures.profiles.rules import Profile
 from hsm_dicom.trust import ARCHIVE, AlgorithmPolicy, RevocationPolicy
 from hsm_dicom.trust import Policy as TrustPolicy
@@ -46,7 +46,7 @@ _LARGEST_FILE = 1 << 20
 _CERTIFICATE_HASHES = SHA2_AND_3 | {"sha224", "sha1", "md5"}
 
 
-class PolicyError(HsmDicomError):
+class PolicyError(DicomError):
     """The policy cannot be used. The sentence names file, line, key and remedy."""
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import lru_cache
 
 from hsm_dicom.trust import Caution, Policy, Reason, Trust, TrustStore, TrustVerdict
-from hsm_dicom.trust.certificates import MalformedCertificate, name_text, read_certificate
+from hsm_dicom.trust.certificates import MalformedCertificateError, name_text, read_certificate
 from hsm_dicom.validation.result import Cause, Ground, Moment, MomentKind, shown
 
 CLAUSES = {
@@ -92,7 +92,7 @@ def subject_of(certificate: bytes) -> str:
     """The subject of a certificate (DER) as RFC 4514 writes it; empty where it cannot be read."""
     try:
         return name_text(read_certificate(certificate, Policy.max_certificate_bytes).subject)
-    except MalformedCertificate:
+    except MalformedCertificateError:
         return ""
 
 
@@ -101,7 +101,7 @@ def other_certificate_of(certificate: bytes, store: TrustStore) -> str:
     """The subject of another certificate for the same key that the store has; empty where there is none."""
     try:
         others = store.others_of_key(read_certificate(certificate, Policy.max_certificate_bytes))
-    except MalformedCertificate:
+    except MalformedCertificateError:
         return ""
     return name_text(others[0].subject) if others else ""
 

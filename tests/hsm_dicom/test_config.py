@@ -16,7 +16,7 @@ from hsm_dicom.config import (
     load_configuration,
     read_configuration,
 )
-from hsm_dicom.config.devices import NotConfigured, UnsafeModule
+from hsm_dicom.config.devices import NotConfiguredError, UnsafeModuleError
 from hsm_dicom.config.lines import key_lines
 from tokens.pins.credentials import DeviceFailure
 from tokens.pins.sources import FromEnvironment, FromFile
@@ -434,7 +434,7 @@ def test_the_only_module_serves_a_token_that_is_not_configured(write) -> None:
 
 
 def test_an_unknown_name_says_which_are_known(write) -> None:
-    with pytest.raises(NotConfigured, match="one, two"):
+    with pytest.raises(NotConfiguredError, match="one, two"):
         access_to(load_configuration(write(TWO)), "three")
 
 
@@ -443,8 +443,8 @@ def test_a_configured_module_that_others_may_write_is_not_used(write, tmp_path: 
     module.touch()
     module.chmod(0o666)
     configuration = load_configuration(write(f'[tokens.a]\nmodule = "{module}"\nlabel = "a"\n'))
-    with pytest.raises(UnsafeModule, match="may be written by others"):
+    with pytest.raises(UnsafeModuleError, match="may be written by others"):
         access_to(configuration, "a")
     assert access_to(configuration, "a", module=Path("/named/by/hand.so")).module_path == Path("/named/by/hand.so")
-    with pytest.raises(UnsafeModule, match="may be written by others"):
+    with pytest.raises(UnsafeModuleError, match="may be written by others"):
         access_to(load_configuration(None), f"pkcs11:token=a?module-path={module}")

@@ -14,11 +14,11 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.hazmat.primitives.serialization.pkcs7 import serialize_certificates
 
 from hsm_dicom.config import Configuration, load_configuration
-from hsm_dicom.config.devices import NotConfigured
+from hsm_dicom.config.devices import NotConfiguredError
 from hsm_dicom.identity import (
-    CertificateExpired,
+    CertificateExpiredError,
     CertificateFileError,
-    CertificateMismatch,
+    CertificateMismatchError,
     IdentityError,
     access_to_key,
     expiry_remark,
@@ -28,7 +28,7 @@ from hsm_dicom.identity import (
 from tests.hsm_dicom.ceremony import certify, configuration_text
 from tests.pki import NOW, Authority
 from tests.softhsm import TestToken
-from tokens.errors import KeyPolicyRefused, NoSuchKey
+from tokens.errors import KeyPolicyError, NoSuchKeyError
 from tokens.keys import TokenRSAPrivateKey
 
 
@@ -95,7 +95,9 @@ def test_with_none_valid_the_one_that_comes_next_is_named(place: Place) -> None:
         certify(place.token, "node", place.ca, begins=NOW + timedelta(days=days), ends=NOW + timedelta(days=500))
     with load_identity(place.write(ON_TOKEN), "node") as identity:
         assert (identity.certificate.not_valid_before_utc - NOW).days in (6, 7)
-        with pytest.raises(CertificateExpired, match=r"not valid before .* store one that is valid now .*import-cert"):
+        with pytest.raises(
+            CertificateExpiredError, match=r"not valid before .* store one that is valid now .*import-cert"
+        ):
             identity.demand_current()
 
 
@@ -103,7 +105,7 @@ def test_with_none_to_come_the_one_that_expired_last_is_named(place: Place) -> N
     for days in (300, 30, 100):
         certify(place.token, "node", place.ca, ends=NOW - timedelta(days=days))
     with load_identity(place.write(ON_TOKEN), "node") as identity:
-        with pytest.raises(CertificateExpired, match=r"expired on .* have a new one issued \(hsm-dicom key csr\)"):
+        with pytest.raises(CertificateExpiredError, match=r"expired on .* have a new one issued \(hsm-dicom key csr\)"):
             identity.demand_current()
         assert (NOW - identity.certificate.not_valid_after_utc).days in (29, 30)
 
@@ -117,7 +119,7 @@ def test_a_certificate_file_may_hold_the_chain_as_well(place: Place) -> None:
 
 def test_a_certificate_of_another_key_is_refused_and_both_are_named(place: Place) -> None:
     (place.folder / "other.pem").write_bytes(place.ca.issue("Somebody else").pem)
-    with pytest.raises(CertificateMismatch, match=r"'CN=Somebody else'.*identity 'node'"):
+    with pytest.raises(CertificateMismatchError, match=r"'CN=Somebody else'.*identity 'node'"):
         load_identity(place.write(ON_TOKEN + 'certificate = "other.pem"\n'), "node")
 
 
@@ -127,7 +129,7 @@ def test_a_key_without_certificate_says_how_to_store_one(place: Place) -> None:
 
 
 def test_a_key_that_is_not_there_is_the_tokens_error(place: Place) -> None:
-    with pytest.raises(NoSuchKey, match="'node'"):
+    with pytest.raises(NoSuchKeyError, match="'node'"):
         load_identity(place.write('[identities.x]\ntoken = "test"\nobject = "x"\n'), "x")
 
 
@@ -164,7 +166,7 @@ def test_a_weak_key_needs_to_be_allowed_by_name(place: Place) -> None:
     certificate = certify(place.token, "imported", place.ca, store=False, anything=True)
     (place.folder / "c.pem").write_bytes(_pem(certificate))
     text = '[identities.weak]\ntoken = "test"\nobject = "imported"\ncertificate = "c.pem"\n'
-    with pytest.raises(KeyPolicyRefused, match=r'allow = \["extractable"'):
+    with pytest.raises(KeyPolicyError, match=r'allow = \["extractable"'):
         load_identity(place.write(text), "weak")
     allowed = place.write(text + 'allow = ["extractable", "not-sensitive"]\n')
     with load_identity(allowed, "weak") as identity:
@@ -187,7 +189,7 @@ def test_a_key_is_named_by_an_identity_or_by_a_uri(place: Place) -> None:
 
 
 def test_an_unknown_identity_says_which_are_known(place: Place) -> None:
-    with pytest.raises(NotConfigured, match="there: node"):
+    with pytest.raises(NotConfiguredError, match="there: node"):
         load_identity(place.write(ON_TOKEN), "nod")
 
 

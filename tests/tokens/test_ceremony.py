@@ -11,7 +11,7 @@ from tests.pki import Authority
 from tests.softhsm import MODULE, TestToken, set_pin
 from tokens import open_key, open_token
 from tokens.csr import certificate_request
-from tokens.errors import CeremonyError, NoSuchKey, NoSuchToken, PinNotPresented, PinRefused
+from tokens.errors import CeremonyError, NoSuchKeyError, NoSuchTokenError, PinNotPresentedError, PinRefusedError
 from tokens.events import CeremonyStep, DeviceEvent, Outcome, subscribed
 from tokens.pins.sources import Pin, parse_pin_source
 from tokens.pkcs11.ceremony import (
@@ -100,7 +100,7 @@ def test_a_deleted_key_takes_its_companions_along(token: TestToken) -> None:
         assert keys_of(connection) == []
         with connection.writable() as session:
             assert list(session.get_objects()) == []
-        with pytest.raises(NoSuchKey):
+        with pytest.raises(NoSuchKeyError):
             delete_key(connection, uri)
 
 
@@ -136,25 +136,25 @@ def test_a_changed_pin_is_the_one_that_works(token: TestToken, state_folder: obj
     change_pin(module, info, parse_pin_source(token.pin), parse_pin_source(new))
     with open_token(token.uri(pin=False), pin=new) as connection:
         connection.connect()
-    with pytest.raises(PinRefused), open_token(token.uri()) as connection:
+    with pytest.raises(PinRefusedError), open_token(token.uri()) as connection:
         connection.connect()
 
 
 def test_a_wrong_old_pin_changes_nothing_and_is_remembered(token: TestToken, state_folder: object) -> None:
     module, wrong = load_module(MODULE), set_pin("999999")
     info = find_token(module, token.uri()).info
-    for expected in (PinRefused, PinNotPresented):
+    for expected in (PinRefusedError, PinNotPresentedError):
         with pytest.raises(expected):
             change_pin(module, info, parse_pin_source(wrong), parse_pin_source(set_pin("24681357")))
 
 
 def test_a_new_pin_that_the_token_does_not_take_leaves_the_old_one_as_it_was(token: TestToken, state_folder) -> None:
-    from tokens.errors import OperationFailed
+    from tokens.errors import OperationFailedError
     from tokens.pins.refusals import RefusalMemory
 
     module = load_module(MODULE)
     info = find_token(module, token.uri()).info
-    with pytest.raises(OperationFailed, match="does not take the new PIN"):
+    with pytest.raises(OperationFailedError, match="does not take the new PIN"):
         change_pin(module, info, parse_pin_source(token.pin), parse_pin_source(set_pin("1")))
     assert RefusalMemory().refusals(token.serial) == []
     with open_token(token.uri()) as connection:
@@ -172,9 +172,9 @@ def test_a_label_is_given_once_and_fits(token: TestToken) -> None:
 def test_erasing_wants_the_officers_pin_and_takes_everything(token: TestToken, state_folder: object) -> None:
     token.generate("key", "p256")
     pin = set_pin("13571357")
-    with pytest.raises(PinRefused, match="SO PIN"):
+    with pytest.raises(PinRefusedError, match="SO PIN"):
         initialise("renamed", set_pin("999999"), pin, erase=token.uri())
-    with pytest.raises(PinNotPresented, match="no PIN is presented unattended. Type it, with --so-pin prompt"):
+    with pytest.raises(PinNotPresentedError, match="no PIN is presented unattended. Type it, with --so-pin prompt"):
         initialise("renamed", token.so_pin, pin, erase=token.uri())
 
 
@@ -207,14 +207,14 @@ def test_erasing_with_the_right_pin(token: TestToken) -> None:
     assert made.label == label
     with open_token(Pkcs11Uri(token=label, module_path=MODULE), pin=pin) as connection:
         assert keys_of(connection) == []
-    with pytest.raises(NoSuchToken):
+    with pytest.raises(NoSuchTokenError):
         find_token(load_module(MODULE), token.uri())
 
 
 def test_a_user_pin_that_the_token_does_not_take_is_said(softhsm: object) -> None:
-    from tokens.errors import OperationFailed
+    from tokens.errors import OperationFailedError
 
-    with pytest.raises(OperationFailed, match="user PIN was not accepted"):
+    with pytest.raises(OperationFailedError, match="user PIN was not accepted"):
         initialise("short pin", set_pin("12345678"), set_pin("1"))
 
 

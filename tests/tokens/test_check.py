@@ -7,7 +7,7 @@ import pytest
 
 from tests.softhsm import TestToken
 from tokens import open_token, trials
-from tokens.errors import TokenLost
+from tokens.errors import TokenLostError
 from tokens.events import DeviceEvent, KeyUse, Outcome, emit, subscribed
 from tokens.pkcs11.ceremony import keys_of
 from tokens.pkcs11.check import check_token, gives_away_private_value, mechanism_name
@@ -89,9 +89,9 @@ def test_what_fails_while_a_rate_is_measured_is_told_at_once(monkeypatch) -> Non
         event = events.pop(0)
         emit(event)
         if event.reason:
-            raise TokenLost(event.reason)
+            raise TokenLostError(event.reason)
 
-    with subscribed(heard.append), pytest.raises(TokenLost):
+    with subscribed(heard.append), pytest.raises(TokenLostError):
         trials.rate(job, 1)
     assert heard == [replace(done, outcome=Outcome.FAILED, reason="It broke."), replace(done, count=2, duration=1.0)]
 

@@ -8,7 +8,7 @@ from tests.softhsm import TestToken
 from tests.tokens import scenes
 from tests.tokens.proxy import Proxy
 from tokens import open_key
-from tokens.errors import MechanismNotOffered
+from tokens.errors import MechanismNotOfferedError
 
 pytestmark = pytest.mark.usefixtures("bounded")
 
@@ -78,6 +78,6 @@ def test_a_token_without_random_numbers_decrypts(node: TestToken, proxy: Proxy, 
 
 def test_a_deterministic_signature_is_refused_and_not_made_by_chance(node: TestToken) -> None:
     with open_key(node.uri("ec256")) as key:
-        with pytest.raises(MechanismNotOffered, match="RFC 6979"):
+        with pytest.raises(MechanismNotOfferedError, match="RFC 6979"):
             key.sign(b"data", ec.ECDSA(hashes.SHA256(), deterministic_signing=True))
         key.sign(b"data", ec.ECDSA(hashes.SHA256(), deterministic_signing=False))

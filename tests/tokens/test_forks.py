@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("bounded")
 
 FORK_WHILE_THREADS_SIGN = """
 import signal, time
-from tokens.errors import OperationFailed
+from tokens.errors import OperationFailedError
 enough = threading.Event()
 def keep_signing():
     while not enough.is_set():
@@ -35,7 +35,7 @@ for _ in range(2):
             try:
                 sign(key)
                 os._exit(0)
-            except OperationFailed as error:
+            except OperationFailedError as error:
                 # SoftHSM may answer a login so (CKR_GENERAL_ERROR) while another process rewrites the token's file.
                 print(error, file=sys.stderr)
         os._exit(1)
@@ -83,7 +83,7 @@ said(lambda: sign(key))
 
 def test_a_module_that_is_not_known_to_bear_it_is_not_finalised_in_a_child(node: TestToken, proxy: Proxy) -> None:
     printed = scenes.play(FORK_ONCE, proxy.serving(node.uri("rsa")), environment=proxy.environment(counted=True))
-    assert [printed[0], printed[2]] == ["TokenLost", "done"]
+    assert [printed[0], printed[2]] == ["TokenLostError", "done"]
     assert "multiprocessing: spawn" in printed[1]
     assert "proxy.so" in printed[1]
     calls = proxy.calls()
@@ -104,7 +104,7 @@ def test_a_known_name_with_another_maker_behind_it_is_not_finalised_in_a_child(n
     proxy.rule("C_GetInfo manufacturer=Other")
     environment = proxy.environment(counted=True)
     printed = scenes.play(FORK_ONCE, proxy.serving(node.uri("rsa")), environment=environment)
-    assert [printed[0], printed[2]] == ["TokenLost", "done"]
+    assert [printed[0], printed[2]] == ["TokenLostError", "done"]
     assert proxy.calls()["C_Finalize"] == 1
 
 
@@ -148,4 +148,4 @@ def test_a_key_is_closed_by_an_exit_handler_that_was_there_before_it(node: TestT
     keys.append(tokens.open_key(uris[0]))
     sign(keys[0])
     """
-    assert scenes.play(code, node.uri("rsa")) == ["TokenLost", "closed"]
+    assert scenes.play(code, node.uri("rsa")) == ["TokenLostError", "closed"]

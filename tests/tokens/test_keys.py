@@ -20,15 +20,15 @@ from tokens import open_key
 from tokens.algorithms.hashing import RIPEMD160
 from tokens.algorithms.rsa_encoding import digest_info
 from tokens.errors import (
-    KeyNotExportable,
-    KeyPolicyRefused,
-    MechanismNotOffered,
+    KeyNotExportableError,
+    KeyPolicyError,
+    MechanismNotOfferedError,
     ModuleError,
-    NoSuchKey,
-    NoSuchToken,
-    NotAPrivateKey,
-    SeveralKeys,
-    TokenLost,
+    NoSuchKeyError,
+    NoSuchTokenError,
+    NotAPrivateKeyError,
+    SeveralKeysError,
+    TokenLostError,
     UriError,
 )
 from tokens.events import DeviceEvent, KeyUse, Login, Outcome, subscribed
@@ -163,7 +163,7 @@ def test_a_bad_oaep_ciphertext_is_an_error(decrypting: TokenRSAPrivateKey) -> No
 
 def test_oaep_with_a_hash_that_the_token_has_not_is_refused(decrypting: TokenRSAPrivateKey) -> None:
     scheme = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
-    with pytest.raises(MechanismNotOffered, match="OAEP"):
+    with pytest.raises(MechanismNotOfferedError, match="OAEP"):
         decrypting.decrypt(decrypting.public_key().encrypt(b"secret", scheme), scheme)
 
 
@@ -173,9 +173,9 @@ def test_a_ciphertext_of_the_wrong_length_is_refused(decrypting: TokenRSAPrivate
 
 
 def test_a_key_does_only_what_it_is_for(rsa_key: TokenRSAPrivateKey, decrypting: TokenRSAPrivateKey) -> None:
-    with pytest.raises(KeyPolicyRefused, match="--usage decrypt"):
+    with pytest.raises(KeyPolicyError, match="--usage decrypt"):
         rsa_key.decrypt(bytes(256), PKCS1)
-    with pytest.raises(KeyPolicyRefused, match="--usage sign"):
+    with pytest.raises(KeyPolicyError, match="--usage sign"):
         decrypting.sign(b"data", PKCS1, hashes.SHA256())
 
 
@@ -202,9 +202,9 @@ def test_a_key_stays_on_its_token(node: TestToken, rsa_key: TokenRSAPrivateKey) 
             assert copy.deepcopy(key) is key
             with pytest.raises(TypeError, match="cannot be pickled"):
                 pickle.dumps(key)
-            with pytest.raises(KeyNotExportable, match="stays on its device"):
+            with pytest.raises(KeyNotExportableError, match="stays on its device"):
                 key.private_numbers()
-            with pytest.raises(KeyNotExportable):
+            with pytest.raises(KeyNotExportableError):
                 key.private_bytes(
                     serialization.Encoding.PEM,
                     serialization.PrivateFormat.PKCS8,
@@ -255,7 +255,7 @@ def test_a_closed_key_says_so(node: TestToken) -> None:
     key = open_key(node.uri("rsa"))
     key.close()
     key.close()
-    with pytest.raises(TokenLost, match="was closed"):
+    with pytest.raises(TokenLostError, match="was closed"):
         key.sign(b"data", PKCS1, hashes.SHA256())
 
 
@@ -282,22 +282,22 @@ def test_the_id_finds_the_key_as_the_label_does(node: TestToken, rsa_key: TokenR
 
 
 def test_no_such_token_lists_what_is_there(node: TestToken) -> None:
-    with pytest.raises(NoSuchToken, match=f"label 'nowhere'.*token '{node.label}'"):
+    with pytest.raises(NoSuchTokenError, match=f"label 'nowhere'.*token '{node.label}'"):
         open_key(f"pkcs11:token=nowhere?module-path={MODULE}", pin=node.pin)
 
 
 def test_no_such_key_lists_what_is_there(node: TestToken) -> None:
-    with pytest.raises(NoSuchKey, match=r"label 'nothing'.*It holds: 'decrypt', 'ec256', 'ec384', 'rsa'"):
+    with pytest.raises(NoSuchKeyError, match=r"label 'nothing'.*It holds: 'decrypt', 'ec256', 'ec384', 'rsa'"):
         open_key(node.uri("nothing"))
 
 
 def test_several_keys_are_not_guessed_among(node: TestToken) -> None:
-    with pytest.raises(SeveralKeys, match="4 private keys"):
+    with pytest.raises(SeveralKeysError, match="4 private keys"):
         open_key(node.uri())
 
 
 def test_a_public_key_where_a_private_one_is_needed(node: TestToken) -> None:
-    with pytest.raises(NotAPrivateKey, match="type=public"):
+    with pytest.raises(NotAPrivateKeyError, match="type=public"):
         open_key(str(node.uri("rsa")).replace(";object=rsa", ";object=rsa;type=public"))
 
 
@@ -310,7 +310,7 @@ def test_a_label_that_only_a_public_key_has(token: TestToken) -> None:
     with open_token(token.uri()) as connection, connection.writable() as session:
         for found in list(session.get_objects({Attribute.CLASS: ObjectClass.PRIVATE_KEY})):
             found.destroy()
-    with pytest.raises(NotAPrivateKey, match="'pair'.*is a public key"):
+    with pytest.raises(NotAPrivateKeyError, match="'pair'.*is a public key"):
         open_key(uri)
 
 

@@ -14,8 +14,8 @@ from tokens import open_key, open_token
 from tokens.errors import (
     REFUSED_EXIT_CODE,
     PinError,
-    PinNotPresented,
-    PinRefused,
+    PinNotPresentedError,
+    PinRefusedError,
     PinSourceError,
 )
 from tokens.events import DeviceEvent, Login, Outcome, subscribed
@@ -53,11 +53,11 @@ def test_a_login_is_an_event_without_the_pin(token: TestToken, state_folder: Pat
 
 def test_a_refused_pin_is_not_presented_again(token: TestToken, state_folder: Path) -> None:
     wrong = set_pin("999999")
-    with pytest.raises(PinRefused, match="will not be presented again") as first:
+    with pytest.raises(PinRefusedError, match="will not be presented again") as first:
         log_in(token, wrong)
     log_in(token, TypedBy(os.environ[token.pin.removeprefix("env:")]))  # the counter is reset by hand
     heard: list[DeviceEvent] = []
-    with subscribed(heard.append), pytest.raises(PinNotPresented, match="hsm-dicom token forgive") as second:
+    with subscribed(heard.append), pytest.raises(PinNotPresentedError, match="hsm-dicom token forgive") as second:
         log_in(token, wrong)
     assert [event.presented for event in heard if isinstance(event, Login)] == [False]
     assert "999999" not in f"{first.value} {second.value}"
@@ -78,10 +78,10 @@ except PinError as error:
 """
     run = [sys.executable, "-c", code]
     first = subprocess.run(run, capture_output=True, text=True)
-    assert (first.stdout.strip(), first.returncode) == ("PinRefused", REFUSED_EXIT_CODE)
+    assert (first.stdout.strip(), first.returncode) == ("PinRefusedError", REFUSED_EXIT_CODE)
     log_in(token, TypedBy(os.environ[token.pin.removeprefix("env:")]))
     second = subprocess.run(run, capture_output=True, text=True)
-    assert (second.stdout.strip(), second.returncode) == ("PinNotPresented", REFUSED_EXIT_CODE)
+    assert (second.stdout.strip(), second.returncode) == ("PinNotPresentedError", REFUSED_EXIT_CODE)
 
 
 def test_only_one_of_many_processes_presents_a_wrong_pin(token: TestToken, state_folder: Path) -> None:
@@ -97,11 +97,11 @@ except PinError as error:
 """
     running = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(4)]
     said = sorted(process.communicate(timeout=60)[0].strip() for process in running)
-    assert said == ["PinNotPresented"] * 3 + ["PinRefused"]
+    assert said == ["PinNotPresentedError"] * 3 + ["PinRefusedError"]
 
 
 def test_a_refusal_is_kept_as_a_salted_digest_that_only_the_owner_reads(token: TestToken, state_folder: Path) -> None:
-    with pytest.raises(PinRefused):
+    with pytest.raises(PinRefusedError):
         log_in(token, set_pin("999999"))
     (file,) = state_folder.glob("*.json")
     text = file.read_text()
@@ -114,14 +114,14 @@ def test_a_refusal_is_kept_as_a_salted_digest_that_only_the_owner_reads(token: T
 
 
 def test_another_pin_is_presented_after_a_refusal(token: TestToken, state_folder: Path) -> None:
-    with pytest.raises(PinRefused):
+    with pytest.raises(PinRefusedError):
         log_in(token, set_pin("999999"))
     log_in(token, TypedBy(os.environ[token.pin.removeprefix("env:")]))
     assert log_in(token)[0].outcome is Outcome.DONE
 
 
 def test_the_officer_can_forgive(token: TestToken, state_folder: Path) -> None:
-    with pytest.raises(PinRefused):
+    with pytest.raises(PinRefusedError):
         log_in(token, set_pin("999999"))
     memory = RefusalMemory()
     assert len(memory.refusals(token.serial)) == 1
@@ -130,9 +130,9 @@ def test_the_officer_can_forgive(token: TestToken, state_folder: Path) -> None:
 
 
 def test_no_pin_goes_out_unattended_after_somebody_elses_wrong_one(token: TestToken, state_folder: Path) -> None:
-    with pytest.raises(PinRefused):
+    with pytest.raises(PinRefusedError):
         log_in(token, TypedBy("000000"))
-    with pytest.raises(PinNotPresented, match="Log in once by hand"):
+    with pytest.raises(PinNotPresentedError, match="Log in once by hand"):
         log_in(token)  # the right PIN, but SoftHSM's flag says that a wrong one was presented
     log_in(token, TypedBy(os.environ[token.pin.removeprefix("env:")]))
     assert log_in(token)[0].outcome is Outcome.DONE
@@ -145,15 +145,15 @@ def by_hand(said: pytest.ExceptionInfo[Exception]) -> str:
 
 def test_the_command_in_the_message_is_one_that_asks_the_person(token: TestToken, state_folder: Path) -> None:
     with pytest.raises(
-        PinRefused, match="PIN from 'env:.*' was refused by .* Put the right PIN in its place, then"
+        PinRefusedError, match="PIN from 'env:.*' was refused by .* Put the right PIN in its place, then"
     ) as refused:
         log_in(token, set_pin("999999"))
     assert by_hand(refused).startswith("token login 'pkcs11:")
     assert by_hand(refused).endswith("' --pin prompt")
-    with pytest.raises(PinNotPresented, match="presented unattended") as held_back:
+    with pytest.raises(PinNotPresentedError, match="presented unattended") as held_back:
         log_in(token)
     assert by_hand(held_back) == by_hand(refused)
-    with pytest.raises(PinRefused, match="user PIN that was typed was refused .* Run the command again") as typed:
+    with pytest.raises(PinRefusedError, match="user PIN that was typed was refused .* Run the command again") as typed:
         log_in(token, TypedBy("000000"))
     assert "place" not in str(typed.value)
 
@@ -208,12 +208,12 @@ def test_a_stale_pin_is_refused_once_for_such_a_key_and_then_held_back(token: Te
     with open_key(uri) as key:
         os.environ[name] = "999999"
         heard: list[DeviceEvent] = []
-        with subscribed(heard.append), pytest.raises(PinRefused):
+        with subscribed(heard.append), pytest.raises(PinRefusedError):
             key.sign(b"data", ec.ECDSA(hashes.SHA256()))
         logins = [event for event in heard if isinstance(event, Login)]
         assert [(login.role, login.outcome) for login in logins] == [("context-specific", Outcome.REFUSED)]
         os.environ[name] = right
-        with pytest.raises(PinNotPresented):
+        with pytest.raises(PinNotPresentedError):
             key.sign(b"data", ec.ECDSA(hashes.SHA256()))
     assert len(RefusalMemory().refusals(token.serial)) == 1
 
@@ -245,4 +245,4 @@ def test_the_state_folder_follows_the_environment(tmp_path: Path, monkeypatch: p
 
 
 def test_every_pin_error_is_a_pin_error() -> None:
-    assert all(issubclass(error, PinError) for error in (PinRefused, PinNotPresented, PinSourceError))
+    assert all(issubclass(error, PinError) for error in (PinRefusedError, PinNotPresentedError, PinSourceError))

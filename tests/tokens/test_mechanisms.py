@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import NoDigestInfo, Prehas
 from pkcs11 import MGF, Mechanism
 
 from tokens.algorithms.hashing import RIPEMD160
-from tokens.errors import MechanismNotOffered
+from tokens.errors import MechanismNotOfferedError
 from tokens.mechanisms import WORTH_SENDING, ecdsa_signature, rsa_decryption, rsa_signature
 
 PKCS1, SHA256 = padding.PKCS1v15(), hashes.SHA256()
@@ -62,9 +62,11 @@ def test_a_ready_digest_info_is_passed_on_as_it_is() -> None:
 
 
 def test_what_no_rung_serves_is_refused_by_name() -> None:
-    with pytest.raises(MechanismNotOffered, match="RSASSA-PSS with SHA256: it offers none of CKM_SHA256_RSA_PKCS_PSS"):
+    with pytest.raises(
+        MechanismNotOfferedError, match="RSASSA-PSS with SHA256: it offers none of CKM_SHA256_RSA_PKCS_PSS"
+    ):
         rsa_signature(PSS, SHA256, 2048, {Mechanism.RSA_PKCS})
-    with pytest.raises(MechanismNotOffered, match="ECDSA"):
+    with pytest.raises(MechanismNotOfferedError, match="ECDSA"):
         ecdsa_signature(SHA256, 256, set())
 
 
@@ -85,7 +87,7 @@ def test_ecdsa_sends_the_digest_cut_to_the_curve_and_answers_der() -> None:
 def test_oaep_never_falls_back_to_raw_rsa_and_pkcs1_prefers_it() -> None:
     oaep = padding.OAEP(padding.MGF1(SHA256), SHA256, None)
     assert names(rsa_decryption(oaep, EVERYTHING)) == ["CKM_RSA_PKCS_OAEP"]
-    with pytest.raises(MechanismNotOffered):
+    with pytest.raises(MechanismNotOfferedError):
         rsa_decryption(oaep, {Mechanism.RSA_X_509})
     assert names(rsa_decryption(PKCS1, EVERYTHING)) == ["CKM_RSA_X_509", "CKM_RSA_PKCS"]
     assert names(rsa_decryption(PKCS1, {Mechanism.RSA_PKCS})) == ["CKM_RSA_PKCS"]

@@ -12,7 +12,7 @@ from tests.softhsm import TestToken
 from tests.tokens.scenes import sign
 from tokens import open_key, open_token
 from tokens.csr import certificate_request
-from tokens.errors import CeremonyError, NoSuchKey
+from tokens.errors import CeremonyError, NoSuchKeyError
 from tokens.pkcs11.ceremony import Usage, delete_key
 from tokens.pkcs11.certificates import delete_certificate, import_certificates
 from tokens.pkcs11.objects import certificates, describe_key, find_private_key
@@ -75,7 +75,7 @@ def test_a_point_that_the_token_did_not_wrap_is_read_whatever_it_begins_with(tok
 
 def test_a_point_that_is_none_is_said_to_be_missing(token: TestToken) -> None:
     store_ec_key(token, ec_key_whose_x_begins_with(0x3F), b"\x04\x41\x04" + b"\1" * 64)
-    with pytest.raises(NoSuchKey, match="public half of key 'raw' is nowhere"):
+    with pytest.raises(NoSuchKeyError, match="public half of key 'raw' is nowhere"):
         open_key(token.uri("raw"))
 
 
@@ -157,7 +157,7 @@ def certificate_by(key: object) -> x509.Certificate:
 
 def test_an_ec_key_without_public_object_gets_its_public_half_from_its_certificate(token: TestToken) -> None:
     certificate = without_public_object(token)
-    with pytest.raises(NoSuchKey, match="Import its certificate: hsm-dicom key import-cert"):
+    with pytest.raises(NoSuchKeyError, match="Import its certificate: hsm-dicom key import-cert"):
         open_key(token.uri("ec"))
     other = certificate_by(ec.generate_private_key(ec.SECP256R1()))
     with open_token(token.uri()) as connection:

@@ -13,7 +13,7 @@ from tests.softhsm import MODULE, TestToken, new_token, set_pin
 from tests.tokens import scenes
 from tests.tokens.proxy import Proxy
 from tokens import open_token
-from tokens.errors import OperationFailed, PinLocked, PinNotPresented, PinRefused
+from tokens.errors import OperationFailedError, PinLockedError, PinNotPresentedError, PinRefusedError
 from tokens.pins.refusals import RefusalMemory
 from tokens.pins.sources import Pin, Prompt, parse_pin_source
 from tokens.pkcs11.login import check_flags
@@ -116,7 +116,7 @@ def log_in(token: TestToken, pin: str) -> None:
 def test_the_officer_sets_a_user_pin_and_keys_stay(token: TestToken, state_folder: Path, info) -> None:
     token.generate("key")
     wrong = set_pin("24681357")
-    with pytest.raises(PinRefused):
+    with pytest.raises(PinRefusedError):
         log_in(token, wrong)
     set_user_pin(load_module(MODULE), info, parse_pin_source(token.so_pin), parse_pin_source(wrong))
     log_in(token, wrong)  # it is the right one now, and no longer remembered as refused
@@ -126,14 +126,14 @@ def test_the_officer_sets_a_user_pin_and_keys_stay(token: TestToken, state_folde
 
 
 def test_a_user_pin_that_the_token_does_not_accept_changes_nothing(token: TestToken, state_folder: Path, info) -> None:
-    with pytest.raises(OperationFailed, match="does not accept the new user PIN .* The user PIN is as it was"):
+    with pytest.raises(OperationFailedError, match="does not accept the new user PIN .* The user PIN is as it was"):
         set_user_pin(load_module(MODULE), info, parse_pin_source(token.so_pin), parse_pin_source(set_pin("1")))
     log_in(token, token.pin)
 
 
 def test_a_wrong_officers_pin_is_presented_once(token: TestToken, state_folder: Path, info) -> None:
     wrong, new = parse_pin_source(set_pin("99999999")), parse_pin_source(set_pin("24681357"))
-    for expected in (PinRefused, PinNotPresented):
+    for expected in (PinRefusedError, PinNotPresentedError):
         with pytest.raises(expected):
             set_user_pin(load_module(MODULE), info, wrong, new)
     log_in(token, token.pin)
@@ -150,7 +150,7 @@ for _ in range(3):
 """
     uri = proxy.serving(token.uri(pin=False))
     so_pin = os.environ[token.so_pin.removeprefix("env:")]
-    assert play(code, proxy, uri, so_pin=so_pin) == ["PinRefused", "PinNotPresented", "PinNotPresented"]
+    assert play(code, proxy, uri, so_pin=so_pin) == ["PinRefusedError", "PinNotPresentedError", "PinNotPresentedError"]
 
 
 def test_whoever_is_locked_out_is_told_the_command_that_keeps_the_keys(token: TestToken, info) -> None:
@@ -161,10 +161,12 @@ def test_whoever_is_locked_out_is_told_the_command_that_keeps_the_keys(token: Te
 
     credentials = Credentials(parse_pin_source(token.pin), RefusalMemory())
     locked = dataclasses.replace(info, flags=info.flags | TokenFlag.USER_PIN_LOCKED)
-    with pytest.raises(PinLocked, match="officer must set a new one: hsm-dicom token set-pin 'pkcs11:"):
+    with pytest.raises(PinLockedError, match="officer must set a new one: hsm-dicom token set-pin 'pkcs11:"):
         check_flags(locked, credentials, Role.USER)
     unset = dataclasses.replace(info, flags=info.flags & ~TokenFlag.USER_PIN_INITIALIZED)
-    with pytest.raises(PinNotPresented, match="never set; the security officer .*: hsm-dicom token set-pin 'pkcs11:"):
+    with pytest.raises(
+        PinNotPresentedError, match="never set; the security officer .*: hsm-dicom token set-pin 'pkcs11:"
+    ):
         check_flags(unset, credentials, Role.USER)
 
 
@@ -206,7 +208,12 @@ said(lambda: log_in("env:RIGHT"))
     environment = {**proxy.environment(), "RIGHT": right, "STALE": "999999", "OTHER": "888888"}
     said = scenes.play(STICKY + code, proxy.serving(token.uri(pin=False)), environment=environment)
     # One wrong PIN unattended, and it takes a person again.
-    assert said == ["PinNotPresented", "done", "done", "done", "PinRefused"] + ["PinNotPresented"] * 2 + ["done"] * 2
+    assert (
+        said
+        == ["PinNotPresentedError", "done", "done", "done", "PinRefusedError"]
+        + ["PinNotPresentedError"] * 2
+        + ["done"] * 2
+    )
     assert sum(line.endswith((" 999999", " 888888")) for line in proxy.presented()) == 1
 
 
@@ -221,4 +228,4 @@ said(lambda: log_in("env:RIGHT"))
     right = os.environ[token.pin.removeprefix("env:")]
     environment = {**proxy.environment(), "RIGHT": right, "STALE": "999999", "OTHER": "888888"}
     said = scenes.play(STICKY + code, proxy.serving(token.uri(pin=False)), environment=environment)
-    assert said == ["PinRefused", "done", "done", "PinRefused", "PinNotPresented"]
+    assert said == ["PinRefusedError", "done", "done", "PinRefusedError", "PinNotPresentedError"]

@@ -14,7 +14,7 @@ from tests.softhsm import MODULE, TestToken
 from tests.tokens import scenes
 from tests.tokens.proxy import Proxy
 from tokens import open_key, open_token
-from tokens.errors import PinNotPresented, PinRefused, PinSourceError
+from tokens.errors import PinNotPresentedError, PinRefusedError, PinSourceError
 from tokens.events import DeviceEvent, Login, subscribed
 from tokens.pins.refusals import DeviceName, RefusalMemory
 from tokens.pins.sources import FromEnvironment, FromFile, Pin, Prompt
@@ -74,7 +74,9 @@ def sign_with_a_stale_pin(token: TestToken, proxy: Proxy, state_folder: Path, me
 def test_a_key_that_wants_its_pin_each_time_presents_a_stale_one_once(
     token: TestToken, proxy: Proxy, state_folder: Path
 ) -> None:
-    assert sign_with_a_stale_pin(token, proxy, state_folder, "pass") == ["PinRefused"] + ["PinNotPresented"] * 2
+    assert (
+        sign_with_a_stale_pin(token, proxy, state_folder, "pass") == ["PinRefusedError"] + ["PinNotPresentedError"] * 2
+    )
     assert presentations_of_the_stale_pin(proxy) == 1
     assert len(RefusalMemory().refusals(token.serial)) == 1
 
@@ -83,7 +85,7 @@ def test_such_a_key_does_not_present_what_was_refused_elsewhere(
     token: TestToken, proxy: Proxy, state_folder: Path
 ) -> None:
     recorded = "RefusalMemory().remember(serial, 'user', Pin(b'999999'))"
-    assert sign_with_a_stale_pin(token, proxy, state_folder, recorded) == ["PinNotPresented"] * 3
+    assert sign_with_a_stale_pin(token, proxy, state_folder, recorded) == ["PinNotPresentedError"] * 3
     assert presentations_of_the_stale_pin(proxy) == 0
 
 
@@ -117,7 +119,7 @@ def test_changing_a_pin_presents_a_wrong_old_one_once_even_where_somebody_is_log
     """
     environment = {**proxy.environment(), "NEW": "123456"}
     said = scenes.play(code, proxy.serving(token.generate("one")), proxy.module, environment=environment)
-    assert said == ["PinRefused", "PinNotPresented", "PinNotPresented"]
+    assert said == ["PinRefusedError", "PinNotPresentedError", "PinNotPresentedError"]
     assert presentations_of_the_stale_pin(proxy) == 1
     assert len(RefusalMemory().refusals(token.serial)) == 1
 
@@ -137,7 +139,7 @@ def test_a_pin_whose_answer_was_lost_in_a_crash_counts_as_refused(
     assert len(RefusalMemory().refusals(token.serial)) == 1
     log_in_by_hand(token)
     again = scenes.play(LOG_IN + "said(log_in)", uri, environment={**proxy.environment(), "STALE": STALE})
-    assert again == ["PinNotPresented"]
+    assert again == ["PinNotPresentedError"]
     assert presentations_of_the_stale_pin(proxy) == 1
 
 
@@ -147,7 +149,7 @@ def test_the_right_pin_whose_answer_was_lost_serves_again_once_forgiven(token: T
     scenes.until(proxy.presented)
     scene.kill()
     scene.communicate(timeout=scenes.TIMEOUT)
-    with pytest.raises(PinNotPresented, match="its answer was lost.*hsm-dicom token forgive"):
+    with pytest.raises(PinNotPresentedError, match="its answer was lost.*hsm-dicom token forgive"):
         connect(token)
     assert RefusalMemory().forgive(token.serial) == 1
     connect(token)
@@ -188,7 +190,7 @@ def test_of_four_processes_with_four_stale_pins_one_presents_its_own(token: Test
         scene.stdin.write("\n")
         scene.stdin.flush()
     said = sorted(line for scene in running for line in scenes.end(scene))
-    assert said == ["PinNotPresented"] * 3 + ["PinRefused"]
+    assert said == ["PinNotPresentedError"] * 3 + ["PinRefusedError"]
     assert len(proxy.presented()) == 1
 
 
@@ -260,10 +262,10 @@ def test_a_child_forked_during_a_login_does_not_let_others_in(
             try:
                 with memory.presenting("1", "user", Pin(b"5678")):
                     os._exit(1)
-            except PinNotPresented:
+            except PinNotPresentedError:
                 os._exit(0)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-        with pytest.raises(PinNotPresented), memory.presenting("1", "user", Pin(b"5678")):
+        with pytest.raises(PinNotPresentedError), memory.presenting("1", "user", Pin(b"5678")):
             pass
 
 
@@ -303,10 +305,10 @@ def test_a_pin_that_is_not_utf_8_works_and_shows_nowhere(
             file.write_bytes(b"p\xe4ss271828 stale\n")
             try:
                 sign(key)
-            except PinRefused:
+            except PinRefusedError:
                 traceback.print_exc(file=shown)
     assert uri.object == "careful"
-    assert "PinRefused" in shown.getvalue()
+    assert "PinRefusedError" in shown.getvalue()
     (record,) = state_folder.glob("*.json")
     everywhere = f"{shown.getvalue()} {heard!r} {caplog.text} {record.read_text()} {caplog.records!r}"
     assert "271828" not in everywhere

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from tokens.errors import KeyPolicyRefused
+from tokens.errors import KeyPolicyError
 from tokens.policy import KeyAttributes, KeyPolicy, Weakness, enforce, judge
 
 GOOD = KeyAttributes(
@@ -54,7 +54,7 @@ def test_a_short_curve_is_not_a_short_rsa_key() -> None:
 
 def test_a_refusal_says_how_to_allow_the_key_by_name() -> None:
     key = replace(GOOD, extractable=True, local=False)
-    with pytest.raises(KeyPolicyRefused, match=r'allow = \["extractable"\]') as caught:
+    with pytest.raises(KeyPolicyError, match=r'allow = \["extractable"\]') as caught:
         enforce("Key 'x'", key, KeyPolicy())
     assert "can be taken off the token" in str(caught.value)
 

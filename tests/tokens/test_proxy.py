@@ -30,7 +30,7 @@ def test_a_rule_holds_for_the_calls_that_it_names(node: TestToken, proxy: Proxy)
     proxy.rule("C_OpenSession token=node rv=0xb1")
     assert scenes.play(
         "said(lambda: tokens.open_key(uris[0]))", proxy.serving(node.uri("rsa")), environment=environment
-    ) == ["OperationFailed"]
+    ) == ["OperationFailedError"]
 
 
 def test_what_a_token_says_of_itself_is_rewritten(node: TestToken, proxy: Proxy) -> None:

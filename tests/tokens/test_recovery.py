@@ -17,13 +17,13 @@ from tests.softhsm import TestToken, new_token
 from tests.tokens import scenes
 from tests.tokens.proxy import Proxy
 from tokens import open_key, open_secrets, open_token
-from tokens.errors import NoSuchKey, TokenLost
+from tokens.errors import NoSuchKeyError, TokenLostError
 from tokens.events import DeviceEvent, Login, Recovery, subscribed
 from tokens.keys import TokenECPrivateKey, TokenRSAPrivateKey
 from tokens.pkcs11.calls.cryptoki import Role
 from tokens.pkcs11.ceremony import KeyKind, Usage, generate_key, keys_of
 from tokens.pkcs11.secret_keys.ceremony import import_secret, list_secrets
-from tokens.process.gate import Gate, GateBusy
+from tokens.process.gate import Gate, GateBusyError
 from tokens.secrets import Use
 from tokens.uri import Pkcs11Uri
 
@@ -100,9 +100,9 @@ def test_a_token_that_is_gone_for_good_is_a_sentence(softhsm: object) -> None:
         shutil.rmtree(folder)
         module = key.device._connection.module
         module.cryptoki.finalize()
-        with pytest.raises(TokenLost, match="Put the token back"):
+        with pytest.raises(TokenLostError, match="Put the token back"):
             sign(key)
-        with contextlib.suppress(TokenLost):
+        with contextlib.suppress(TokenLostError):
             sign(key)
 
 
@@ -116,13 +116,13 @@ def test_a_key_that_was_swapped_for_another_is_not_used(token: TestToken) -> Non
         with open_token(token.uri()) as connection:
             delete_key(connection, uri)
         token.generate("key", key_id=key.device.name.id)
-        with pytest.raises(TokenLost, match="not the key that was opened"):
+        with pytest.raises(TokenLostError, match="not the key that was opened"):
             sign(key)
 
 
 def test_the_gate_lets_one_in_alone_when_the_others_are_out() -> None:
     gate = Gate()
-    with gate, pytest.raises(GateBusy), gate.alone(timeout=0.05):
+    with gate, pytest.raises(GateBusyError), gate.alone(timeout=0.05):
         pass
     with gate.alone(timeout=0.05):
         assert not gate.close(timeout=0.01)
@@ -182,7 +182,7 @@ def test_a_login_lost_behind_our_back_is_made_again_for_what_needs_a_look_at_the
         lose_the_login()
         generate_key(connection, "three", KeyKind.P_256, Usage.SIGN)
         lose_the_login()
-        with pytest.raises(NoSuchKey, match="'one', 'three', 'two'"):
+        with pytest.raises(NoSuchKeyError, match="'one', 'three', 'two'"):
             open_key(token.uri("four"))
         lose_the_login()
         import_secret(connection, Use.ENCRYPTION, 1, bytearray(secrets.token_bytes(8)))
@@ -254,7 +254,7 @@ def test_a_vendor_code_for_good_is_a_sentence_and_does_not_start_the_module_each
     assert printed[:4] == [
         "logged in again",
         "initialised the module and logged in again",
-        "OperationFailed",
+        "OperationFailedError",
         "logged in again",
     ]
     assert "CKR_VENDOR_DEFINED + 0x42" in printed[4]
@@ -281,7 +281,7 @@ def test_a_module_is_not_started_anew_while_another_token_of_it_works(node: Test
     proxy.rule("C_Sign rv=0x5 token=node")
     scene.stdin.write("\n")
     scene.stdin.flush()
-    assert scene.stdout.readline() == "TokenLost\n"
+    assert scene.stdout.readline() == "TokenLostError\n"
     # Now both fail until the module is started anew: neither is a reason any more to leave it alone.
     proxy.rule("C_Sign rv=0x5 times=1")
     scene.stdin.write("\n")
@@ -291,7 +291,7 @@ def test_a_module_is_not_started_anew_while_another_token_of_it_works(node: Test
 
 def test_an_operation_that_always_fails_starts_the_module_anew_once(node: TestToken, proxy: Proxy) -> None:
     printed = play_with_a_fault(proxy, node.uri("rsa"), "C_Sign rv=0x5")
-    assert printed[:2] == ["initialised the module and logged in again", "TokenLost"]
+    assert printed[:2] == ["initialised the module and logged in again", "TokenLostError"]
 
 
 def test_the_module_is_not_started_anew_under_temporary_keys(token: TestToken, proxy: Proxy) -> None:

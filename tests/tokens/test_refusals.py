@@ -11,7 +11,7 @@ import pytest
 from tests.softhsm import TestToken, new_token
 from tests.tokens import scenes
 from tests.tokens.proxy import Proxy
-from tokens.errors import PinNotPresented
+from tokens.errors import PinNotPresentedError
 from tokens.pins.refusals import DeviceName, RefusalMemory
 from tokens.pins.sources import Pin
 from tokens.uri import Pkcs11Uri
@@ -34,7 +34,7 @@ def is_held_back(memory: RefusalMemory, device: DeviceName) -> bool:
     try:
         with memory.presenting(device, "user", Pin(b"999999")):
             return False
-    except PinNotPresented:
+    except PinNotPresentedError:
         return True
 
 
@@ -108,7 +108,7 @@ def test_tokens_that_all_have_the_serial_zero_do_not_share_refusals(proxy: Proxy
     uris = [by_label(new_token(), proxy.module) for _ in range(2)]
     environment = {**proxy.environment(), "STALE": "999999"}
     said = scenes.play(LOG_IN, *uris, *uris, environment=environment)
-    assert said == ["PinRefused"] * 2 + ["PinNotPresented"] * 2
+    assert said == ["PinRefusedError"] * 2 + ["PinNotPresentedError"] * 2
     assert presentations(proxy) == 2
 
 
@@ -135,7 +135,7 @@ def test_two_tokens_with_one_serial_number_at_once_are_told_apart(proxy: Proxy) 
     proxy.rule("C_GetTokenInfo serial=4711")
     uris = [by_label(new_token(), proxy.module) for _ in range(2)]
     environment = {**proxy.environment(), "STALE": "999999"}
-    assert scenes.play(LOG_IN, *uris, environment=environment) == ["PinRefused"] * 2
+    assert scenes.play(LOG_IN, *uris, environment=environment) == ["PinRefusedError"] * 2
 
 
 def test_one_card_through_two_modules_has_one_memory(token: TestToken, proxy: Proxy) -> None:
@@ -145,7 +145,7 @@ def test_one_card_through_two_modules_has_one_memory(token: TestToken, proxy: Pr
     proxy.rule("C_GetTokenInfo clear=0x10000")
     uris = [by_label(token, module) for module in (proxy.module, copy)]
     environment = {**proxy.environment(), "STALE": "999999"}
-    assert scenes.play(LOG_IN, *uris, environment=environment) == ["PinRefused", "PinNotPresented"]
+    assert scenes.play(LOG_IN, *uris, environment=environment) == ["PinRefusedError", "PinNotPresentedError"]
     assert presentations(proxy) == 1
 
 
@@ -157,4 +157,4 @@ def test_an_upgraded_module_does_not_make_a_refusal_forgotten(token: TestToken, 
         module = proxy.module.with_name(version)
         shutil.copy(proxy.module, module)
         said += scenes.play(LOG_IN, by_label(token, module), environment=environment)
-    assert said == ["PinRefused", "PinNotPresented"]
+    assert said == ["PinRefusedError", "PinNotPresentedError"]

@@ -15,7 +15,7 @@ from tests.tokens import scenes
 from tests.tokens.proxy import Proxy
 from tests.tokens.scenes import sign
 from tokens import open_key
-from tokens.errors import NoSuchToken
+from tokens.errors import NoSuchTokenError
 from tokens.pins.sources import FromEnvironment
 from tokens.pkcs11.module import load_module
 from tokens.pkcs11.officer import initialise_token
@@ -107,7 +107,7 @@ def test_a_uri_that_names_another_library_matches_no_token(node: TestToken) -> N
     with open_key(there) as key:
         sign(key)
     for other in ({"library_version": "99.9"}, {"library_manufacturer": "Nobody"}):
-        with pytest.raises(NoSuchToken):
+        with pytest.raises(NoSuchTokenError):
             open_key(dataclasses.replace(node.uri("rsa"), **other))
 
 

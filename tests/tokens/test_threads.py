@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from tests.soak import RUNS
 from tests.softhsm import TestToken
 from tokens import open_key
-from tokens.errors import PinSourceError, TokenBusy
+from tokens.errors import PinSourceError, TokenBusyError
 from tokens.events import DeviceEvent, Login, subscribed
 from tokens.keys import TokenRSAPrivateKey
 
@@ -130,7 +130,7 @@ def test_a_wait_for_a_session_ends(token: TestToken, monkeypatch: pytest.MonkeyP
         holder = threading.Thread(target=connection.run, args=(hold, "hold"))
         holder.start()
         inside.wait(10)
-        with pytest.raises(TokenBusy, match="became free"):
+        with pytest.raises(TokenBusyError, match="became free"):
             sign_and_verify(key, 1)
         release.set()
         holder.join()

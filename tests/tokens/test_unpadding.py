@@ -13,7 +13,7 @@ from pkcs11 import Mechanism
 from tests.softhsm import TestToken
 from tokens import open_key
 from tokens.algorithms.unpadding import implicit_message, unpad
-from tokens.errors import MechanismNotOffered
+from tokens.errors import MechanismNotOfferedError
 from tokens.events import DeviceEvent, KeyUse, subscribed
 from tokens.keys import TokenRSAPrivateKey
 from tokens.mechanisms import Rung
@@ -131,7 +131,7 @@ def test_a_bare_operation_that_is_listed_and_refused_is_tried_once(node: TestTok
             def decrypt(self, rung: Rung, ciphertext: bytes) -> bytes:
                 tried.append(rung.mechanism)
                 if rung.mechanism is Mechanism.RSA_X_509:
-                    raise MechanismNotOffered("The token does not do CKM_RSA_X_509.")
+                    raise MechanismNotOfferedError("The token does not do CKM_RSA_X_509.")
                 return device.decrypt(rung, ciphertext)
 
         refusing = TokenRSAPrivateKey(Refusing(), key.public_key())  # type: ignore[arg-type]

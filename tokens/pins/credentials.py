@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from tokens.errors import PinNotPresented
+from tokens.errors import PinNotPresentedError
 from tokens.pins.refusals import RefusalMemory
 from tokens.pins.sources import Pin, PinSource
 
@@ -56,10 +56,10 @@ class Credentials:
         self._kept = self.read(purpose)
 
     def read(self, purpose: str) -> Pin | None:
-        """The PIN, or None for a pin pad. Raises `PinNotPresented` after a refusal that is still recorded."""
+        """The PIN, or None for a pin pad. Raises `PinNotPresentedError` after a refusal that is still recorded."""
         if self._refused is not None:
             if self._is_recorded is None or self._is_recorded():
-                raise PinNotPresented(self._refused)
+                raise PinNotPresentedError(self._refused)
             self._refused = None
         return self._kept if self._kept is not None else self.source.read(purpose)
 

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import Enum, auto
 
-from tokens.errors import PinNotPresented, PinSourceError, TokenError
+from tokens.errors import PinNotPresentedError, PinSourceError, TokenError
 from tokens.pins.refusal_record import Record, Refusal
 from tokens.pins.sources import Pin
 from tokens.process.state_folder import StateFolder
@@ -153,7 +153,7 @@ class RefusalMemory(StateFolder):
         the block ends well or with a `TokenError` (the device has answered); however else it ends, the entry stays.
 
         `check_again` is called with the refusal of an unclear answer before that PIN is presented once more, and raises
-        where that may not be; for None no PIN is. Raises `PinNotPresented` if this PIN was refused before, and
+        where that may not be; for None no PIN is. Raises `PinNotPresentedError` if this PIN was refused before, and
         `PinSourceError` if a refusal could not be remembered (then the PIN must not be presented at all).
         """
         named = _named(device)
@@ -168,7 +168,7 @@ class RefusalMemory(StateFolder):
             known = self._known(named, own, role, pin, digest)
             if known is not None:
                 if not (known.unclear and accepted and check_again is not None):
-                    raise PinNotPresented(_held_back(named, known))
+                    raise PinNotPresentedError(_held_back(named, known))
                 check_again(known)
                 own = replace(own, accepted=None)
             entered = _Entered(pin, Refusal(role, datetime.now(UTC), digest), own, repeated=known is not None)

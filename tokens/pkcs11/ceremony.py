@@ -16,7 +16,7 @@ from typing import Any
 from pkcs11 import Attribute
 from pkcs11 import exceptions as p11
 
-from tokens.errors import CeremonyError, NoSuchKey, SeveralKeys, TokenError, UnsupportedKey
+from tokens.errors import CeremonyError, NoSuchKeyError, SeveralKeysError, TokenError, UnsupportedKeyError
 from tokens.events import CeremonyStep, Outcome, emit
 from tokens.pkcs11.calls.faults import name as fault_name
 from tokens.pkcs11.calls.faults import translated
@@ -118,7 +118,10 @@ def delete_key(connection: Connection, wanted: Pkcs11Uri) -> KeyName:
 
 
 def name_of_key(connection: Connection, wanted: Pkcs11Uri) -> KeyName:
-    """Label and id of the one private key that a URI names. Raises `NoSuchKey`, `SeveralKeys` or `NotAPrivateKey`."""
+    """Label and id of the one private key that a URI names.
+
+    Raises `NoSuchKeyError`, `SeveralKeysError` or `NotAPrivateKeyError`.
+    """
 
     def read(worker: Worker) -> KeyName:
         objects = connection.objects(worker.session)
@@ -138,7 +141,7 @@ def keys_of(connection: Connection) -> list[KeyEntry]:
 
 
 def _companions_of(objects: Objects, handle: int) -> list[int]:
-    with contextlib.suppress(NoSuchKey, SeveralKeys, UnsupportedKey):
+    with contextlib.suppress(NoSuchKeyError, SeveralKeysError, UnsupportedKeyError):
         return companions(objects, describe_key(objects, handle))
     return []  # without a public half nothing tells what belongs to it, so nothing else is destroyed
 

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, encode_ds
 from cryptography.hazmat.primitives.serialization import Encoding
 from pkcs11 import Attribute, CertificateType, Mechanism, ObjectClass, Session
 
-from tokens.errors import CeremonyError, NoSuchKey
+from tokens.errors import CeremonyError, NoSuchKeyError
 from tokens.pkcs11.ceremony import report_step
 from tokens.pkcs11.connection import Connection
 from tokens.pkcs11.objects import FoundKey, KeyName, Objects, asked_name, companions, describe_key, find_private_key
@@ -83,7 +83,7 @@ def _is_certificate(objects: Objects, handle: int, der: bytes) -> bool:
 def _belongs_to(connection: Connection, session: Session, key: FoundKey, public: Any) -> bool:
     try:
         return bool(public == key.public_half())
-    except NoSuchKey:
+    except NoSuchKeyError:
         if not isinstance(public, ec.EllipticCurvePublicKey):
             raise
     if key.attributes.always_authenticate:

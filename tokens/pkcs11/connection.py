@@ -4,7 +4,7 @@ A worker session serves one job at a time and is thrown away after any error, si
 in it.
 
 A job that meets a lost session, token or module is done again, after the token was found again by its serial number,
-and once more after the module was initialised again. What that does not heal is a `TokenLost`.
+and once more after the module was initialised again. What that does not heal is a `TokenLostError`.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from pkcs11 import Session, TokenFlag
 from pkcs11 import exceptions as p11
 
 from tokens.errors import (
-    LoginUnanswered,
+    LoginUnansweredError,
     ModuleError,
-    NoSuchKey,
-    NoSuchToken,
-    NotAPrivateKey,
-    OperationFailed,
+    NoSuchKeyError,
+    NoSuchTokenError,
+    NotAPrivateKeyError,
+    OperationFailedError,
     TokenError,
-    TokenLost,
+    TokenLostError,
     sentence_case,
 )
 from tokens.events import Outcome, Recovery, emit
@@ -35,7 +35,7 @@ from tokens.pkcs11.calls.cryptoki import SessionState
 from tokens.pkcs11.calls.faults import (
     HANDLE_LOST,
     TOKEN_LOST,
-    SessionStale,
+    StaleSessionError,
     is_healable,
     is_vendor_defined,
     name,
@@ -51,7 +51,7 @@ IN_VAIN_FOR = 60.0
 T = TypeVar("T")
 
 
-class AttemptFailed(Exception):
+class AttemptError(Exception):
     """A job failed in a session of this generation."""
 
     def __init__(self, error: Exception, generation: int) -> None:
@@ -77,8 +77,8 @@ class Connection(SessionPool):
             generation = self._generation
             try:
                 result = self._attempt(job)
-            except AttemptFailed as failed:
-                if isinstance(failed.error, LoginUnanswered) and len(heals) < 2:
+            except AttemptError as failed:
+                if isinstance(failed.error, LoginUnansweredError) and len(heals) < 2:
                     raise failed.error from None
                 if not is_healable(failed.error):
                     raise self._hopeless(failed.error, doing) from failed.error
@@ -89,13 +89,13 @@ class Connection(SessionPool):
                 self._failing = True
                 if not heals or not heals.pop(0)(failed):
                     raise self._lost(doing, failed.error) from failed.error
-            except (NoSuchKey, NotAPrivateKey):
+            except (NoSuchKeyError, NotAPrivateKeyError):
                 # SoftHSM whose token was taken away keeps the login and shows no objects, even when it is back. Only an
                 # object that was there a moment ago gives reason to heal anything.
                 if vanished is None or not heals:
                     raise
                 self._failing = True
-                if not heals.pop(0)(AttemptFailed(vanished, generation)):
+                if not heals.pop(0)(AttemptError(vanished, generation)):
                     raise
             else:
                 self._failing = False
@@ -116,20 +116,20 @@ class Connection(SessionPool):
             try:
                 with self.module.gate:
                     if self.module.epoch != worker.epoch:
-                        raise SessionStale
+                        raise StaleSessionError
                     result = self._checked(job, worker)
             except BaseException:
                 self._drop(worker)
                 raise
-        except (p11.PKCS11Error, SessionStale, NoSuchToken, LoginUnanswered) as error:
-            raise AttemptFailed(error, generation) from error
+        except (p11.PKCS11Error, StaleSessionError, NoSuchTokenError, LoginUnansweredError) as error:
+            raise AttemptError(error, generation) from error
         self._give_back(worker)
         return result
 
     def _checked(self, job: Callable[[Worker], T], worker: Worker) -> T:
         try:
             return job(worker)
-        except (NoSuchKey, NotAPrivateKey):
+        except (NoSuchKeyError, NotAPrivateKeyError):
             self.check_login(worker)  # a token shows no private object to whom it takes for a stranger
             raise
 
@@ -201,16 +201,16 @@ class Connection(SessionPool):
 
     # -- healing --------------------------------------------------------------------------------------------
 
-    def _recover(self, failed: AttemptFailed) -> bool:
+    def _recover(self, failed: AttemptError) -> bool:
         """Find the token again, and log in."""
-        return isinstance(failed.error, SessionStale) or self._heal(failed, lambda: self._find_again(failed.error))
+        return isinstance(failed.error, StaleSessionError) or self._heal(failed, lambda: self._find_again(failed.error))
 
-    def _begin_anew(self, failed: AttemptFailed) -> bool:
+    def _begin_anew(self, failed: AttemptError) -> bool:
         """Initialise the module again, although the login works: some modules keep a failure until C_Finalize.
 
         False where that may not be.
         """
-        if isinstance(failed.error, SessionStale):
+        if isinstance(failed.error, StaleSessionError):
             return True
         if isinstance(failed.error, p11.UserNotLoggedIn):
             return False  # right after a login: it is about the key
@@ -218,7 +218,7 @@ class Connection(SessionPool):
             return False
         return self._heal(failed, self._initialise_and_log_in)
 
-    def _heal(self, failed: AttemptFailed, step: Callable[[], str]) -> bool:
+    def _heal(self, failed: AttemptError, step: Callable[[], str]) -> bool:
         started = time.perf_counter()
         with self._owned():
             if self._generation != failed.generation and self._anchor is not None:
@@ -234,14 +234,14 @@ class Connection(SessionPool):
     def _find_again(self, cause: Exception) -> str:
         # Other tokens of this module would lose their sessions, and a temporary key would be gone: leave it alone then.
         needed_elsewhere = self._kept_open > 0 or self.module.serves_others_than(self)
-        if isinstance(cause, LoginUnanswered) and (needed_elsewhere or self._epoch == -1):
+        if isinstance(cause, LoginUnansweredError) and (needed_elsewhere or self._epoch == -1):
             raise cause  # nothing can be done that would make the next answer any other
         # After the loss of a device a PIN is presented in a fresh module only: a stale one may well answer it wrongly.
-        if needed_elsewhere or not isinstance(cause, (LoginUnanswered, *TOKEN_LOST)):
+        if needed_elsewhere or not isinstance(cause, (LoginUnansweredError, *TOKEN_LOST)):
             try:
                 self._log_in_anew()
                 return "logged in again"
-            except (p11.PKCS11Error, NoSuchToken) as error:
+            except (p11.PKCS11Error, NoSuchTokenError) as error:
                 if needed_elsewhere:
                     raise self._lost("be found again", error) from error
         return self._initialise_and_log_in()
@@ -251,7 +251,7 @@ class Connection(SessionPool):
         try:
             self.module.initialise_again(self.module.epoch)
             self._log_in_anew()
-        except (p11.PKCS11Error, NoSuchToken, ModuleError) as error:
+        except (p11.PKCS11Error, NoSuchTokenError, ModuleError) as error:
             raise self._lost("be found again", error) from error
         return "initialised the module and logged in again"
 
@@ -260,13 +260,13 @@ class Connection(SessionPool):
 
     def _lost(self, doing: str, error: Exception) -> TokenError:
         if is_vendor_defined(error):
-            return OperationFailed(
+            return OperationFailedError(
                 f"{sentence_case(self.token.description)} could not {doing} ({name(error)}): a value that only its "
                 "maker explains. A new session and a new login did not help; see the maker's documentation and the log "
                 "of the module."
             )
         reason = str(error) if isinstance(error, TokenError) else name(error)
-        return TokenLost(
+        return TokenLostError(
             f"{sentence_case(self.token.description)} is gone: it could not {doing} ({reason.rstrip('.')}). "
             "Put the token back or restore the connection; it is then used again without a restart."
         )

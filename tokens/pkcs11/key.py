@@ -12,16 +12,16 @@ from pkcs11 import Mechanism, MechanismFlag
 from pkcs11 import exceptions as p11
 
 from tokens.errors import (
-    KeyPolicyRefused,
-    MechanismNotOffered,
-    MechanismUnclear,
-    PinRefused,
-    TokenBusy,
+    KeyPolicyError,
+    MechanismNotOfferedError,
+    MechanismUnclearError,
+    PinRefusedError,
+    TokenBusyError,
     TokenError,
-    TokenLost,
+    TokenLostError,
 )
 from tokens.events import KeyUse, Login, Outcome, emit
-from tokens.keys import CiphertextRejected
+from tokens.keys import CiphertextRejectedError
 from tokens.mechanisms import Rung
 from tokens.pins.refusals import Answer
 from tokens.pkcs11.calls.capabilities import Offered
@@ -95,7 +95,7 @@ class Pkcs11Key:
     def sign(self, rung: Rung, data: bytes) -> bytes:
         """C_Sign with the rung's mechanism."""
         if self.attributes.sign is False:
-            raise KeyPolicyRefused(
+            raise KeyPolicyError(
                 f"Key {self.description} may not sign (CKA_SIGN is false); use a key made with --usage sign or tls."
             )
 
@@ -107,7 +107,7 @@ class Pkcs11Key:
                 if rung.parameter is None:
                     raise
                 # SoftHSM 2.6.1 says so of an MGF1 hash other than that of the message.
-                raise MechanismNotOffered(f"The token does not do {rung.name} with these parameters.") from error
+                raise MechanismNotOfferedError(f"The token does not do {rung.name} with these parameters.") from error
             except UNCLEAR_REFUSAL as error:
                 # Of a mechanism that has worked it speaks of the device. A PIN that was presented has rules of its own.
                 if rung.mechanism in self._proven or authenticate is not None:
@@ -117,7 +117,7 @@ class Pkcs11Key:
                     raise
                 self._unclear[rung.mechanism] = worker.generation
                 self._connection.check_login(worker)
-                raise MechanismUnclear(
+                raise MechanismUnclearError(
                     f"The token refuses {rung.name} with key {self.description} ({name(error)})."
                 ) from error
             self._proven.add(rung.mechanism)
@@ -126,9 +126,12 @@ class Pkcs11Key:
         return self._use("sign", rung, job)
 
     def decrypt(self, rung: Rung, ciphertext: bytes) -> bytes:
-        """C_Decrypt with the rung's mechanism. Whatever the token says of the ciphertext is `CiphertextRejected`."""
+        """C_Decrypt with the rung's mechanism.
+
+        Whatever the token says of the ciphertext is `CiphertextRejectedError`.
+        """
         if not self.attributes.decrypt:
-            raise KeyPolicyRefused(
+            raise KeyPolicyError(
                 f"Key {self.description} may not decrypt (CKA_DECRYPT is false); use a key made with --usage decrypt."
             )
 
@@ -142,7 +145,7 @@ class Pkcs11Key:
             except p11.ArgumentsBad:
                 # Of PKCS#1 v1.5 it speaks of the ciphertext; of OAEP, of a hash that the token does not do (SoftHSM).
                 if rung.mechanism is Mechanism.RSA_PKCS_OAEP:
-                    raise MechanismNotOffered(
+                    raise MechanismNotOfferedError(
                         f"Key {self.description} cannot decrypt OAEP with this hash; SHA-1 may be all it does."
                     ) from None
             except CIPHERTEXT_REJECTED:
@@ -153,7 +156,7 @@ class Pkcs11Key:
 
         result = self._use("decrypt", rung, job)
         if result is None:
-            raise CiphertextRejected
+            raise CiphertextRejectedError
         return result
 
     def certificates(self) -> tuple[x509.Certificate, ...]:
@@ -179,7 +182,7 @@ class Pkcs11Key:
         outcome, reason = Outcome.FAILED, ""
         try:
             if self._release is None:
-                raise TokenLost(f"Key {self.description} was closed.")
+                raise TokenLostError(f"Key {self.description} was closed.")
             result = self._run(operation, job)
             outcome = Outcome.DONE
         except TokenError as error:
@@ -208,7 +211,7 @@ class Pkcs11Key:
             return self._connection.run(lambda worker: job(worker, None), doing)
         lock = self._connection.authenticating
         if not lock.acquire(timeout=BUSY_TIMEOUT):
-            raise TokenBusy(f"Key {self.description} has been in use for {BUSY_TIMEOUT:.0f} seconds.")
+            raise TokenBusyError(f"Key {self.description} has been in use for {BUSY_TIMEOUT:.0f} seconds.")
         try:
             return self._authenticated(job, doing)
         finally:
@@ -219,11 +222,11 @@ class Pkcs11Key:
         started = time.perf_counter()
         credentials, token = self._connection.credentials, self._connection.token
         if credentials is None:
-            raise KeyPolicyRefused(f"Key {self.description} wants its PIN for each use; name a PIN source.")
+            raise KeyPolicyError(f"Key {self.description} wants its PIN for each use; name a PIN source.")
         self._connection.connect()  # so that a PIN that went stale is met by the rules of a login
         pin = credentials.read(f"user PIN of {token.description}, for key {self.name}")
         if pin is None:
-            raise KeyPolicyRefused(
+            raise KeyPolicyError(
                 f"Key {self.description} wants its PIN for each use; a pin pad is not served for that."
             )
 
@@ -274,7 +277,7 @@ class Pkcs11Key:
                         role="context-specific",
                     )
                 )
-            raise PinRefused(f"{sentence} It will not be presented again.") from None
+            raise PinRefusedError(f"{sentence} It will not be presented again.") from None
         credentials.accepted(pin)
         return result
 
@@ -295,6 +298,6 @@ class Pkcs11Key:
             wanted = Pkcs11Uri(object=self.name.label or None, id=self.name.id or None)
             handle = find_private_key(objects, wanted, self._connection.token.description)
             if not has_public_key(objects, handle, self.name, self.public_key):
-                raise TokenLost(f"Key {self.description} is not the key that was opened; open it anew.")
+                raise TokenLostError(f"Key {self.description} is not the key that was opened; open it anew.")
             worker.keys[self] = handle
         return handle

@@ -16,13 +16,13 @@ from datetime import UTC, datetime
 from pkcs11 import TokenFlag
 
 from tokens.errors import (
-    LoginUnanswered,
+    LoginUnansweredError,
     ModuleError,
-    OperationFailed,
+    OperationFailedError,
     PinError,
-    PinLocked,
-    PinNotPresented,
-    PinRefused,
+    PinLockedError,
+    PinNotPresentedError,
+    PinRefusedError,
     PinSourceError,
     TokenError,
     sentence_case,
@@ -84,8 +84,8 @@ _FLAGS = {
 def log_in(module: Module, session: int, token: TokenInfo, credentials: Credentials) -> None:
     """C_Login of the user in an open session. Returns if somebody in this process has logged in already.
 
-    Raises `PinLocked`, `PinNotPresented`, `PinRefused`, `PinSourceError`, `LoginUnanswered` where the PIN will be
-    presented once more or, for anything else that the token says, `OperationFailed`.
+    Raises `PinLockedError`, `PinNotPresentedError`, `PinRefusedError`, `PinSourceError`, `LoginUnansweredError` where
+    the PIN will be presented once more or, for anything else that the token says, `OperationFailedError`.
     """
     present_pin(
         module,
@@ -182,9 +182,9 @@ def check_flags(token: TokenInfo, credentials: Credentials, role: Role) -> None:
     locked, final, low = _FLAGS[role]
     name = _NAMES[role]
     if locked in token.flags:
-        raise PinLocked(f"The {name} PIN of {token.description} is locked; {_unlock(token, role)}")
+        raise PinLockedError(f"The {name} PIN of {token.description} is locked; {_unlock(token, role)}")
     if role is Role.USER and _never_set(token):
-        raise PinNotPresented(
+        raise PinNotPresentedError(
             f"The user PIN of {token.description} was never set; the security officer must set it: {_by_officer(token)}"
         )
     if isinstance(credentials.source, PinPad) and TokenFlag.PROTECTED_AUTHENTICATION_PATH not in token.flags:
@@ -196,12 +196,12 @@ def check_flags(token: TokenInfo, credentials: Credentials, role: Role) -> None:
         remedy = f"Log in once by hand to reset its counter: {_by_hand(token)} --last-try"
         if role is Role.SO:
             remedy = "It is not presented here; use the tools of the token's maker."
-        raise PinNotPresented(f"One more wrong {name} PIN locks {token.description}. {remedy}")
+        raise PinNotPresentedError(f"One more wrong {name} PIN locks {token.description}. {remedy}")
     if low in token.flags and not credentials.source.attended and not _is_low_always(token, credentials, role):
         remedy = f"Log in once by hand to reset its counter: {_by_hand(token)}"
         if role is Role.SO:
             remedy = "Type it, with --so-pin prompt."
-        raise PinNotPresented(
+        raise PinNotPresentedError(
             f"A wrong {name} PIN was presented to {token.description} since its last login, so no PIN is "
             f"presented unattended. {remedy}"
         )
@@ -247,13 +247,13 @@ def _check_again(module: Module, token: TokenInfo, session: int, refusal: Refusa
     with module.gate, contextlib.suppress(ModuleError):  # a module need not have C_GenerateRandom
         rv = module.cryptoki.generate_random(session, 8)
         if rv in _AWAY:
-            raise LoginUnanswered(
+            raise LoginUnansweredError(
                 f"{sentence_case(token.description)} has not answered since it failed during a login "
                 f"(C_GenerateRandom: {_code(rv)}). Its PIN is presented once more when it answers again."
             )
     now, device = _look(module, token, Role.USER)
     if any(flag in now.flags for flag in _FLAGS[Role.USER]):
-        raise PinNotPresented(
+        raise PinNotPresentedError(
             f"{sentence_case(token.description)} failed during a login, and reports that a wrong PIN was presented to "
             f"it, so the PIN counts as refused until: hsm-dicom token forgive '{device.reference}'"
         )
@@ -275,13 +275,13 @@ def _check_answer(
         # Each PIN that is typed on the device is a person's own decision.
         presentation.answer = Answer.UNCLEAR
         credentials.keep(pin)
-        raise LoginUnanswered(
+        raise LoginUnansweredError(
             f"{sentence_case(token.description)} failed during the login ({_code(rv)}). Whether the {name} PIN is "
             "right is not known; it was accepted before, and is presented once more when the token answers again."
         )
     if not token.initialised and rv not in wrong:
         # It has no PIN yet that this one could be compared with.
-        raise OperationFailed(f"{sentence_case(token.description)} could not be initialised ({_code(rv)}).")
+        raise OperationFailedError(f"{sentence_case(token.description)} could not be initialised ({_code(rv)}).")
     presentation.answer = Answer.REFUSED
 
     def is_recorded() -> bool:
@@ -290,7 +290,7 @@ def _check_answer(
     if rv in wrong:
         sentence = f"The {name} PIN {credentials.origin} was refused by {token.description}."
         credentials.refused(pin, sentence, is_recorded)
-        raise PinRefused(
+        raise PinRefusedError(
             f"{sentence} It will not be presented again, so that the token does not lock. "
             f"{_remedy(token, credentials, role)}"
         )
@@ -299,7 +299,7 @@ def _check_answer(
         f"right is not known, so it counts as refused until: hsm-dicom token forgive '{device.reference}'"
     )
     credentials.refused(pin, sentence, is_recorded)
-    raise PinRefused(sentence)
+    raise PinRefusedError(sentence)
 
 
 def _is_low_always(token: TokenInfo, credentials: Credentials, role: Role) -> bool:
@@ -328,22 +328,24 @@ def _check_result(rv: int, role: Role, token: TokenInfo) -> None:
     if rv in (cryptoki.OK, cryptoki.USER_ALREADY_LOGGED_IN):
         return
     if rv == _LOCKED:
-        raise PinLocked(f"The {name} PIN of {token.description} is locked; {_unlock(token, role)}")
+        raise PinLockedError(f"The {name} PIN of {token.description} is locked; {_unlock(token, role)}")
     if rv == _EXPIRED:
-        raise PinNotPresented(f"The {name} PIN of {token.description} has expired; run: hsm-dicom token change-pin")
+        raise PinNotPresentedError(
+            f"The {name} PIN of {token.description} has expired; run: hsm-dicom token change-pin"
+        )
     if rv == _NOT_SET:
-        raise PinNotPresented(
+        raise PinNotPresentedError(
             f"The {name} PIN of {token.description} was never set; the security officer must set it: "
             f"{_by_officer(token)}"
         )
     if rv == _SESSION_EXISTS:
-        raise OperationFailed(f"{sentence_case(token.description)} is in use; end the programs that use it first.")
+        raise OperationFailedError(f"{sentence_case(token.description)} is in use; end the programs that use it first.")
     if rv in _NEW_PIN:
-        raise OperationFailed(
+        raise OperationFailedError(
             f"{sentence_case(token.description)} does not take the new PIN ({name_of(rv)}); see its rules on length "
             "and characters. The old one stays."
         )
-    raise OperationFailed(
+    raise OperationFailedError(
         f"{sentence_case(token.description)} did not do it, though the PIN may be right ({name_of(rv)})."
     )
 

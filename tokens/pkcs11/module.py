@@ -24,7 +24,7 @@ from typing import Any, Protocol
 from pkcs11 import Token
 from pkcs11.exceptions import PKCS11Error
 
-from tokens.errors import ModuleError, TokenLost
+from tokens.errors import ModuleError, TokenLostError
 from tokens.pkcs11.calls import cryptoki
 from tokens.pkcs11.calls.cryptoki import Cryptoki, function_list_of
 from tokens.pkcs11.calls.python_tokens import PythonTokens
@@ -32,7 +32,7 @@ from tokens.pkcs11.calls.queries import Queries
 from tokens.pkcs11.calls.return_values import name_of, value_of
 from tokens.pkcs11.start_failures import likely_causes
 from tokens.process import forking
-from tokens.process.gate import Gate, GateBusy
+from tokens.process.gate import Gate, GateBusyError
 
 log = logging.getLogger(__name__)
 
@@ -126,8 +126,8 @@ class Module:
     def ready(self) -> int:
         """The current epoch, after whatever a fork left to be done. Call it before entering `gate`.
 
-        Raises `TokenLost` in a child that was forked while a call hung in the module, whose locks stay held there, and
-        in one whose module cannot start anew without harm to the parent.
+        Raises `TokenLostError` in a child that was forked while a call hung in the module, whose locks stay held there,
+        and in one whose module cannot start anew without harm to the parent.
         """
         if self._inherited:
             self._initialise_in_child()
@@ -136,7 +136,7 @@ class Module:
     def initialise_again(self, seen: int) -> None:
         """C_Finalize and C_Initialize, once for all threads that noticed the loss in epoch `seen`.
 
-        Ends every session of this module in this process. Raises `TokenLost` if a call hangs inside.
+        Ends every session of this module in this process. Raises `TokenLostError` if a call hangs inside.
         """
         with self._alone():
             if self.epoch != seen:
@@ -146,7 +146,7 @@ class Module:
             self.epoch += 1  # even if what follows fails: no session of before works any more
             self._initialise()
             if not self._initialised_here:
-                raise TokenLost(
+                raise TokenLostError(
                     f"The PKCS#11 module {self.path} was initialised by other code of this process, which alone "
                     "may do so again. Restart this program."
                 )
@@ -198,8 +198,8 @@ class Module:
         try:
             with self.gate.alone(QUIET_TIMEOUT):
                 yield
-        except GateBusy as error:
-            raise TokenLost(
+        except GateBusyError as error:
+            raise TokenLostError(
                 f"The PKCS#11 module {self.path} does not answer: a call has been inside it for more than "
                 f"{QUIET_TIMEOUT:.0f} seconds. Look at the device and its connection, then restart this program."
             ) from error
@@ -209,7 +209,7 @@ class Module:
             if not self._inherited:
                 return
             if self._unusable:
-                raise TokenLost(self._unusable)
+                raise TokenLostError(self._unusable)
             self._initialise()
             if not self._initialised_here:
                 if FINALISED_IN_CHILD.get(self._file.name) != self.manufacturer:
@@ -219,7 +219,7 @@ class Module:
                         "of the other process. Start this process without a fork (multiprocessing: spawn), or fork "
                         "before the first key is opened."
                     )
-                    raise TokenLost(self._unusable)
+                    raise TokenLostError(self._unusable)
                 self._cryptoki.finalize()
                 self._initialise()
             self.epoch += 1

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from pkcs11 import Attribute, KeyType, ObjectClass
 
 from tokens.certificates import CertificateUnreadableError, check_readable
-from tokens.errors import NoSuchKey, NotAPrivateKey, SeveralKeys, UnsupportedKey
+from tokens.errors import NoSuchKeyError, NotAPrivateKeyError, SeveralKeysError, UnsupportedKeyError
 from tokens.keys import CURVES
 from tokens.pkcs11.attributes import Attributes, packed
 from tokens.pkcs11.calls.queries import Queries
@@ -91,12 +91,12 @@ class FoundKey:
     public_key: PublicKey | None
     tells_public_half: bool
     """Whether the private object alone tells the public key: an RSA key does, an EC key on most tokens does not."""
-    without: NoSuchKey | SeveralKeys | None = field(default=None, compare=False)
+    without: NoSuchKeyError | SeveralKeysError | None = field(default=None, compare=False)
 
     def public_half(self) -> PublicKey:
-        """The public key. Raises `NoSuchKey` or `SeveralKeys`."""
+        """The public key. Raises `NoSuchKeyError` or `SeveralKeysError`."""
         if self.public_key is None:
-            raise self.without or NoSuchKey(f"Key {self.name} has no public half.")
+            raise self.without or NoSuchKeyError(f"Key {self.name} has no public half.")
         return self.public_key
 
 
@@ -132,42 +132,46 @@ class Objects:
 def find_private_key(objects: Objects, wanted: Pkcs11Uri, token_description: str) -> int:
     """The handle of the one private key that matches object, id and type of the URI.
 
-    Raises `NoSuchKey`, `SeveralKeys` or `NotAPrivateKey`, which say what is there.
+    Raises `NoSuchKeyError`, `SeveralKeysError` or `NotAPrivateKeyError`, which say what is there.
     """
     asked = _asked(wanted)
     if wanted.type not in (None, "private"):
-        raise NotAPrivateKey(f"A private key is needed, but the URI asks for type={wanted.type}; write type=private.")
+        raise NotAPrivateKeyError(
+            f"A private key is needed, but the URI asks for type={wanted.type}; write type=private."
+        )
     template = _template(wanted)
     found = objects.find({**template, Attribute.CLASS: ObjectClass.PRIVATE_KEY})
     if len(found) == 1:
         return found[0]
     if found:
         names = ", ".join(f"{name} (id {name.id.hex()})" for name in map(objects.name, found))
-        raise SeveralKeys(f"{len(found)} private keys on {token_description} match {asked}: {names}. Name the id too.")
+        raise SeveralKeysError(
+            f"{len(found)} private keys on {token_description} match {asked}: {names}. Name the id too."
+        )
     others = objects.find(template) if template else []
     if others:
         number = objects.read(others[0], [Attribute.CLASS]).number(Attribute.CLASS)
         kind = next((words for known, words in _KINDS.items() if known == number), "object")
-        raise NotAPrivateKey(f"{asked} on {token_description} is a {kind}; a private key is needed.")
+        raise NotAPrivateKeyError(f"{asked} on {token_description} is a {kind}; a private key is needed.")
     there = [str(objects.name(o)) for o in objects.find({Attribute.CLASS: ObjectClass.PRIVATE_KEY})]
     holds = f"It holds: {', '.join(sorted(there))}" if there else "It shows no private key"
-    raise NoSuchKey(f"No private key on {token_description} matches {asked}. {holds}.")
+    raise NoSuchKeyError(f"No private key on {token_description} matches {asked}. {holds}.")
 
 
 def describe_key(objects: Objects, handle: int) -> FoundKey:
-    """What the token says of a private key, and its public half. Raises `UnsupportedKey`."""
+    """What the token says of a private key, and its public half. Raises `UnsupportedKeyError`."""
     told = objects.read(handle, (*_NAME, Attribute.KEY_TYPE, *_FLAGS.values()))
     name = KeyName(told.text(Attribute.LABEL), told.octets(Attribute.ID))
     kind = told.number(Attribute.KEY_TYPE)
     if kind is None or kind not in _PUBLIC_PARTS:
         odd = f" ({told.odd[0]})" if told.odd else ""
-        raise UnsupportedKey(f"Key {name} is neither RSA nor EC{odd}; it cannot be used here.")
+        raise UnsupportedKeyError(f"Key {name} is neither RSA nor EC{odd}; it cannot be used here.")
     own = objects.read(handle, _PUBLIC_PARTS[kind])
     curve = _curve(own, name) if kind == KeyType.EC else None
     public, without = None, None
     try:
         public = _public_half(objects, name, kind, own)
-    except (NoSuchKey, SeveralKeys) as error:
+    except (NoSuchKeyError, SeveralKeysError) as error:
         without = error
     size = public.key_size if public is not None else curve.key_size if curve is not None else 0
     flags = {field: told.flag(attribute) for field, attribute in _FLAGS.items()}
@@ -210,7 +214,7 @@ def list_keys(objects: Objects) -> list[KeyEntry]:
     for handle in objects.find({Attribute.CLASS: ObjectClass.PRIVATE_KEY}):
         try:
             key = describe_key(objects, handle)
-        except UnsupportedKey:
+        except UnsupportedKeyError:
             continue
         entries.append(KeyEntry(key.name, key.attributes, certificates(objects, key)))
     return entries
@@ -229,8 +233,8 @@ def names_in_use(objects: Objects, name: KeyName) -> list[KeyName]:
 def _public_half(objects: Objects, name: KeyName, kind: int, own: Attributes) -> PublicKey:
     """The public key: from the private object's own modulus, else the token's public object, else its certificate.
 
-    Several keys may share an id. Raises `NoSuchKey` where nothing is there (an EC private key alone does not tell its
-    point), `SeveralKeys` where it cannot be told which fits.
+    Several keys may share an id. Raises `NoSuchKeyError` where nothing is there (an EC private key alone does not tell
+    its point), `SeveralKeysError` where it cannot be told which fits.
     """
     public = _public_key(own, kind)
     if public is not None:
@@ -244,10 +248,10 @@ def _public_half(objects: Objects, name: KeyName, kind: int, own: Attributes) ->
     if len(distinct) == 1:
         return distinct[0]
     if distinct:
-        raise SeveralKeys(
+        raise SeveralKeysError(
             f"{len(distinct)} public keys have the id and label of key {name}; give each key an id of its own."
         )
-    raise NoSuchKey(
+    raise NoSuchKeyError(
         f"The public half of key {name} is nowhere on the token: neither a public key nor a certificate "
         "with the same id. Import its certificate: hsm-dicom key import-cert"
     )
@@ -287,7 +291,7 @@ def _kind_of(public: PublicKey) -> KeyType:
 def _curve(told: Attributes, name: KeyName) -> ec.EllipticCurve:
     curve = _CURVE_OF_PARAMETERS.get(told.octets(Attribute.EC_PARAMS))
     if curve is None:
-        raise UnsupportedKey(f"Key {name} is on a curve other than P-256 and P-384.")
+        raise UnsupportedKeyError(f"Key {name} is on a curve other than P-256 and P-384.")
     return CURVES[curve]()
 
 

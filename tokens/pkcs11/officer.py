@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pkcs11 import Session, TokenFlag
 from pkcs11 import exceptions as p11
 
-from tokens.errors import CeremonyError, OperationFailed, sentence_case
+from tokens.errors import CeremonyError, OperationFailedError, sentence_case
 from tokens.pins.credentials import Credentials
 from tokens.pins.refusals import RefusalMemory
 from tokens.pins.sources import Pin, PinSource
@@ -87,7 +87,7 @@ def set_user_pin(
     """C_Login of the security officer and C_InitPIN: give the user a PIN, where there is none or it is locked.
 
     Keys stay as they are. Presents the officer's PIN once, under the rules of a login. Raises what that raises, and
-    `OperationFailed` where the token does not accept the new PIN.
+    `OperationFailedError` where the token does not accept the new PIN.
     """
     credentials = Credentials(so_pin, memory or RefusalMemory())
     with report_step("set-pin", "user PIN", token):
@@ -103,7 +103,7 @@ def set_user_pin(
                     rv = module.cryptoki.init_pin(handle, new_pin)
                     module.cryptoki.logout(handle)
             if rv != cryptoki.OK:
-                raise OperationFailed(
+                raise OperationFailedError(
                     f"{sentence_case(token.description)} does not accept the new user PIN ({name_of(rv)}); see its "
                     "rules on length and characters. The user PIN is as it was."
                 )
@@ -211,7 +211,7 @@ def _set_first_user_pin(module: Module, token: FoundToken, officer: Credentials,
             rv = module.cryptoki.init_pin(handle, user_pin)
             module.cryptoki.logout(handle)
     if rv != cryptoki.OK:
-        raise OperationFailed(
+        raise OperationFailedError(
             f"{sentence_case(token.info.description)} was initialised, but its user PIN was not accepted (CK_RV "
             f"0x{rv:x}); see the token's rules on length and characters, then set another one as its security officer."
         )

@@ -13,7 +13,7 @@ from pkcs11 import Token as SlotToken
 from pkcs11 import TokenFlag
 from pkcs11 import exceptions as p11
 
-from tokens.errors import NoSuchToken, SeveralTokens
+from tokens.errors import NoSuchTokenError, SeveralTokensError
 from tokens.pkcs11.calls.faults import is_healable, name, translated
 from tokens.pkcs11.module import Module
 from tokens.uri import Pkcs11Uri
@@ -106,7 +106,7 @@ class Listing:
 
 
 def present_tokens(module: Module) -> list[FoundToken]:
-    """Every token in the module's slots, uninitialised ones too. Raises `OperationFailed` or `TokenLost`.
+    """Every token in the module's slots, uninitialised ones too. Raises `OperationFailedError` or `TokenLostError`.
 
     A module that somebody has finalised, or that lost its connection, is initialised again, once.
     """
@@ -174,7 +174,10 @@ def _still_there(module: Module, token: TokenInfo) -> TokenInfo | None:
 
 
 def find_token(module: Module, wanted: Pkcs11Uri, see: Callable[[Module], Listing] = look) -> FoundToken:
-    """The one initialised token that matches. Raises `NoSuchToken` or `SeveralTokens`, which say what is there."""
+    """The one initialised token that matches.
+
+    Raises `NoSuchTokenError` or `SeveralTokensError`, which say what is there.
+    """
     for attempt in range(_LOOKS if module.manufacturer == "SoftHSM" else 1):
         time.sleep(_BETWEEN_LOOKS if attempt else 0)
         listing = see(module)
@@ -186,14 +189,14 @@ def find_token(module: Module, wanted: Pkcs11Uri, see: Callable[[Module], Listin
         return matching[0]
     asked = _asked(wanted)
     if matching:
-        raise SeveralTokens(
+        raise SeveralTokensError(
             f"{len(matching)} tokens in {module.path} match {asked}: {_listed(matching)}. "
             "Name the serial number as well."
         )
     there = f"It holds {_listed(present)}" if present else "It holds no initialised token"
     silent = ", ".join(failure.description for failure in listing.failures)
     silent = f" What is in {silent} could not be read." if silent else ""
-    raise NoSuchToken(f"No token in {module.path} matches {asked}. {there}.{silent}{_hint(module)}")
+    raise NoSuchTokenError(f"No token in {module.path} matches {asked}. {there}.{silent}{_hint(module)}")
 
 
 def matches(wanted: Pkcs11Uri, info: TokenInfo) -> bool:

@@ -18,11 +18,11 @@ from typing import Any
 from pkcs11 import Session, TokenFlag
 from pkcs11 import exceptions as p11
 
-from tokens.errors import PinSourceError, TokenBusy, TokenLost, sentence_case
+from tokens.errors import PinSourceError, TokenBusyError, TokenLostError, sentence_case
 from tokens.events import told_afterwards
 from tokens.pins.credentials import Credentials
 from tokens.pkcs11.calls.capabilities import Capabilities
-from tokens.pkcs11.calls.faults import SessionStale
+from tokens.pkcs11.calls.faults import StaleSessionError
 from tokens.pkcs11.login import log_in
 from tokens.pkcs11.module import Module
 from tokens.pkcs11.search import FoundToken, TokenInfo, find_again
@@ -32,7 +32,7 @@ DEFAULT_SESSIONS = 8
 """Worker sessions of one token at the most, unless configured."""
 
 BUSY_TIMEOUT = 60.0
-"""Seconds that a job waits for a session before `TokenBusy`."""
+"""Seconds that a job waits for a session before `TokenBusyError`."""
 
 
 @dataclass(eq=False)
@@ -87,7 +87,7 @@ class SessionPool:
             with self.module.gate:
                 self.module.queries.check_alive(session_handle(self._anchor))
             return True
-        except (p11.PKCS11Error, TokenLost, TokenBusy):
+        except (p11.PKCS11Error, TokenLostError, TokenBusyError):
             return False
         finally:
             self._changed.release()
@@ -145,7 +145,7 @@ class SessionPool:
         try:
             with self.module.gate:
                 if self.module.epoch != self._epoch:
-                    raise SessionStale
+                    raise StaleSessionError
                 session = self._token.handle.open()
         except p11.SessionCount:
             # The token has fewer sessions than we were allowed: share those that there are.
@@ -217,7 +217,7 @@ class SessionPool:
 
     def _close(self, session: Session, epoch: int) -> None:
         # A module that is closed, or does not let anybody in, has no session that could be given back.
-        with contextlib.suppress(p11.PKCS11Error, TokenLost, TokenBusy), self.module.gate:
+        with contextlib.suppress(p11.PKCS11Error, TokenLostError, TokenBusyError), self.module.gate:
             if self.module.epoch == epoch:
                 session.close()
 
@@ -225,7 +225,7 @@ class SessionPool:
 
     def _ensure_login(self) -> None:
         if self._closed:
-            raise TokenLost(f"The connection to {self.token.description} was closed.")
+            raise TokenLostError(f"The connection to {self.token.description} was closed.")
         epoch = self.module.ready()
         if self._anchor is not None and self._epoch == epoch:
             return
@@ -264,8 +264,8 @@ class SessionPool:
                 self.credentials.forget()
             self._changed.notify_all()
 
-    def _busy_error(self) -> TokenBusy:
-        return TokenBusy(
+    def _busy_error(self) -> TokenBusyError:
+        return TokenBusyError(
             f"No session on {self.token.description} became free within {BUSY_TIMEOUT:.0f} seconds; "
             "see whether it still answers, or allow more sessions."
         )

@@ -11,22 +11,22 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tokens.errors import TokenBusy, TokenLost
+from tokens.errors import TokenBusyError, TokenLostError
 from tokens.process.openssl_errors import clear_openssl_errors
 
 ENTER_TIMEOUT = 60.0
 """Seconds that a caller waits before a gate that stays shut."""
 
 
-class GateBusy(Exception):
+class GateBusyError(Exception):
     """Somebody did not come out in time: a call hangs in the module."""
 
 
 class Gate:
     """Held open by callers, closed by one who wants to be alone. A thread inside may enter once more.
 
-    With `one_at_a_time` the callers take turns, for modules that cannot bear more. Entering raises `TokenBusy` when the
-    gate stays shut, and `TokenLost` once it is shut for good.
+    With `one_at_a_time` the callers take turns, for modules that cannot bear more. Entering raises `TokenBusyError`
+    when the gate stays shut, and `TokenLostError` once it is shut for good.
     """
 
     def __init__(self, *, one_at_a_time: bool = False) -> None:
@@ -84,9 +84,9 @@ class Gate:
 
     @contextmanager
     def alone(self, timeout: float) -> Iterator[None]:
-        """Have the module to oneself. Raises `GateBusy` after `timeout` seconds."""
+        """Have the module to oneself. Raises `GateBusyError` after `timeout` seconds."""
         if not self.close(timeout):
-            raise GateBusy
+            raise GateBusyError
         try:
             yield
         finally:
@@ -100,9 +100,9 @@ class Gate:
         deadline = time.monotonic() + ENTER_TIMEOUT
         while self._shut():
             if self._finished:
-                raise TokenLost("The PKCS#11 module is closed: the program is ending.")
+                raise TokenLostError("The PKCS#11 module is closed: the program is ending.")
             if not self._changed.wait(max(0.0, deadline - time.monotonic())) and self._shut():
-                raise TokenBusy(
+                raise TokenBusyError(
                     f"The PKCS#11 module was not free within {ENTER_TIMEOUT:.0f} seconds; see whether the token "
                     "still answers."
                 )

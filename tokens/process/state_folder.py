@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tokens.errors import PinNotPresented, PinSourceError
+from tokens.errors import PinNotPresentedError, PinSourceError
 from tokens.process import forking
 
 LOCK_TIMEOUT = 30.0
@@ -41,7 +41,7 @@ class StateFolder:
     def locked(self, name: str) -> Iterator[None]:
         """Have one name in the state folder to oneself, among all processes that use the folder.
 
-        Raises `PinNotPresented` after `LOCK_TIMEOUT`, and `PinSourceError` if the folder cannot be used.
+        Raises `PinNotPresentedError` after `LOCK_TIMEOUT`, and `PinSourceError` if the folder cannot be used.
         """
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -58,7 +58,7 @@ class StateFolder:
                     break
                 except BlockingIOError:
                     if time.monotonic() > deadline:
-                        raise PinNotPresented(
+                        raise PinNotPresentedError(
                             "Another process has been logging in to this token for "
                             f"{LOCK_TIMEOUT:.0f} seconds; see whether the token still answers."
                         ) from None

@@ -14,15 +14,15 @@ from typing import TypeVar
 
 from tokens.card_uri import CardUri
 from tokens.errors import (
-    CardCancelled,
-    CardLost,
+    CardCancelledError,
+    CardLostError,
     CardServiceError,
-    CardTimeout,
-    NoSuchCard,
-    NoSuchReader,
+    CardTimeoutError,
+    NoSuchCardError,
+    NoSuchReaderError,
     TokenError,
-    TokenLost,
-    WrongCard,
+    TokenLostError,
+    WrongCardError,
     sentence_case,
 )
 from tokens.events import Outcome, Recovery, emit
@@ -33,7 +33,7 @@ from tokens.smartcard.apdu.status import NOT_FOUND, StatusError
 from tokens.smartcard.families.table import FAMILIES
 from tokens.smartcard.login import Login
 from tokens.smartcard.profiles import CardProfile, PinProfile
-from tokens.smartcard.readers.channel import CardReset, Channel
+from tokens.smartcard.readers.channel import CardResetError, Channel
 from tokens.smartcard.readers.line import CardLine
 
 WAIT = 10.0
@@ -44,10 +44,10 @@ GRACE = 1.0
 
 _PAUSE = 0.1
 
-LOSSES = (CardLost, CardServiceError, NoSuchCard, NoSuchReader)
+LOSSES = (CardLostError, CardServiceError, NoSuchCardError, NoSuchReaderError)
 """What putting the card back, or starting the service again, may cure."""
 
-HOPELESS = (CardTimeout, CardCancelled, WrongCard)
+HOPELESS = (CardTimeoutError, CardCancelledError, WrongCardError)
 """Those losses that trying again at once would not cure."""
 
 T = TypeVar("T")
@@ -80,7 +80,7 @@ class CardSession:
         self.timeout = application.timeout
 
     def exchange(self, command: Command, *, accept: frozenset[int] = frozenset()) -> bytes:
-        """Carry out a command: the response's data. Raises `StatusError`, `CardLost` or `CardTimeout`."""
+        """Carry out a command: the response's data. Raises `StatusError`, `CardLostError` or `CardTimeoutError`."""
         deadline = time.monotonic() + self.timeout
 
         def transmit(apdu: bytes) -> bytes:
@@ -103,7 +103,7 @@ class CardSession:
             return self.exchange(select_application(self.application.aid))
         except StatusError as error:
             if error.status in NOT_FOUND:
-                raise NoSuchCard(
+                raise NoSuchCardError(
                     f"The card in {self.line.reader} has no {self.profile.name} application "
                     f"({self.application.aid.hex()}); see hsm-dicom card list."
                 ) from error
@@ -179,7 +179,7 @@ class CardApplication:
         except HOPELESS:
             raise
         except LOSSES as error:
-            if self.identity is None and not isinstance(error, CardLost):
+            if self.identity is None and not isinstance(error, CardLostError):
                 raise  # it never was there
             lost = error
         return self._again(attempt, doing, lost)
@@ -201,22 +201,22 @@ class CardApplication:
         return session
 
     def recognise(self, found: CardIdentity) -> None:
-        """The first card is remembered; from then on it must be that one. Raises `WrongCard`."""
+        """The first card is remembered; from then on it must be that one. Raises `WrongCardError`."""
         if self.identity is None:
             self.identity = found
         elif self.identity.name != found.name:
-            raise WrongCard(
+            raise WrongCardError(
                 f"The card in {self.line.reader} is another one ({found.name}) than the one that was opened "
                 f"({self.identity.name}); put that one back, or open the new one."
             )
 
     def require_open(self) -> None:
-        """Raises `TokenLost` after `close`."""
+        """Raises `TokenLostError` after `close`."""
         if self._closed:
-            raise TokenLost(f"{sentence_case(self.description)} was closed.")
+            raise TokenLostError(f"{sentence_case(self.description)} was closed.")
 
     def cancel(self) -> None:
-        """Have a command that is under way end now, with `CardCancelled`. From any thread."""
+        """Have a command that is under way end now, with `CardCancelledError`. From any thread."""
         self.line.cancel()
 
     def close(self) -> None:
@@ -236,10 +236,10 @@ class CardApplication:
             except LOSSES as error:
                 # A card that a neighbour reset is there, and our turn will come; pcscd may tell of the reset only
                 # when the turn has begun.
-                patience = self.wait if isinstance(error, CardReset) else GRACE
+                patience = self.wait if isinstance(error, CardResetError) else GRACE
                 if time.monotonic() > began + patience:
                     self._report(Outcome.FAILED, started, str(error))
-                    raise CardLost(
+                    raise CardLostError(
                         f"{sentence_case(self.description)} could not {doing}: {error} "
                         "It is then used again without a restart."
                     ) from error

@@ -12,7 +12,7 @@ from functools import partial
 from cryptography import x509
 
 from tokens.card_uri import CardUri
-from tokens.errors import NoSuchKey, PinError, TokenError, UnsupportedKey
+from tokens.errors import NoSuchKeyError, PinError, TokenError, UnsupportedKeyError
 from tokens.keys import private_key
 from tokens.pins.refusals import RefusalMemory
 from tokens.pins.sources import PinSource
@@ -133,7 +133,7 @@ def check_card(
         there = [known.key for known in details.keys if known.attributes is not None]
         chosen = [key for key in there if wanted.key in (None, key.name)]
         if wanted.key is not None and not chosen:
-            raise NoSuchKey(f"There is no key {wanted.key} on {application.description}.")
+            raise NoSuchKeyError(f"There is no key {wanted.key} on {application.description}.")
         for key in chosen:
             # A PIN that is refused is said now, and not as the failure of every single operation.
             application.run(partial(_verify, key), "check its PIN")
@@ -179,7 +179,7 @@ def _described_key(session: CardSession, key: CardKey) -> CardKeyInfo:
             return CardKeyInfo(key, None, certificate, "no key, or no certificate to read its public half from")
         pin_each_time = key.pin is not None and family.pin_each_time(session, key)
         return CardKeyInfo(key, attributes_of(session, key, supported(public, key), pin_each_time), certificate, "")
-    except (StatusError, UnsupportedKey) as error:
+    except (StatusError, UnsupportedKeyError) as error:
         return CardKeyInfo(key, None, None, str(error))
 
 

@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from pkcs11 import Mechanism
 
 from tokens.card_uri import CardUri
-from tokens.errors import KeyPolicyRefused, NoSuchKey, TokenLost, UnsupportedKey
-from tokens.keys import CURVES, CiphertextRejected
+from tokens.errors import KeyPolicyError, NoSuchKeyError, TokenLostError, UnsupportedKeyError
+from tokens.keys import CURVES, CiphertextRejectedError
 from tokens.mechanisms import Rung
 from tokens.policy import Finding, KeyAttributes, KeyPolicy, enforce
 from tokens.reporting import key_use
@@ -61,14 +61,14 @@ class SmartCardKey:
             return application.run(lambda session: self._authorised(session, job), f"sign with key {self.key.name}")
 
     def decrypt(self, rung: Rung, ciphertext: bytes) -> bytes:
-        """The plaintext. Whatever the card says of the ciphertext is `CiphertextRejected`."""
+        """The plaintext. Whatever the card says of the ciphertext is `CiphertextRejectedError`."""
         self._require(KeyUsage.DECRYPT)
         application, family = self.application, self.application.family
 
-        def job(session: CardSession) -> bytes | CiphertextRejected:
+        def job(session: CardSession) -> bytes | CiphertextRejectedError:
             try:
                 return family.decrypt(session, self.key, ciphertext)
-            except CiphertextRejected as rejected:
+            except CiphertextRejectedError as rejected:
                 return rejected
 
         with self._reported("decrypt", rung):
@@ -76,7 +76,7 @@ class SmartCardKey:
                 lambda session: self._authorised(session, job), f"decrypt with key {self.key.name}"
             )
         # Raised outside the report, so that no log becomes the oracle that the caller must not have.
-        if isinstance(result, CiphertextRejected):
+        if isinstance(result, CiphertextRejectedError):
             raise result
         return result
 
@@ -84,7 +84,7 @@ class SmartCardKey:
         """A card is recognised anew before each use: there is nothing to forget."""
 
     def cancel(self) -> None:
-        """Have a command that is under way end now, with `CardCancelled`. From any thread."""
+        """Have a command that is under way end now, with `CardCancelledError`. From any thread."""
         self.application.cancel()
 
     def close(self) -> None:
@@ -112,7 +112,7 @@ class SmartCardKey:
         if public is None and self.certificate is not None:
             public = supported(self.certificate.public_key(), self.key)
         if public is None:
-            raise NoSuchKey(
+            raise NoSuchKeyError(
                 f"There is no key {self.key.name} on {self.application.description}, "
                 "or no certificate from which its public half could be read."
             )
@@ -123,9 +123,9 @@ class SmartCardKey:
 
     def _require(self, usage: KeyUsage) -> None:
         if self._release is None:
-            raise TokenLost(f"Key {self.description} was closed.")
+            raise TokenLostError(f"Key {self.description} was closed.")
         if self.key.usage is not usage:
-            raise KeyPolicyRefused(
+            raise KeyPolicyError(
                 f"Key {self.description} is there to {self.key.usage}, not to {usage}; take another key of the card."
             )
 
@@ -134,12 +134,12 @@ class SmartCardKey:
 
 
 def find_key(profile: CardProfile, name: str | None, description: str) -> CardKey:
-    """The key of the profile that a URI names. Raises `NoSuchKey` naming those that there are."""
+    """The key of the profile that a URI names. Raises `NoSuchKeyError` naming those that there are."""
     key = profile.key(name)
     if key is None:
         names = ", ".join(known.name for known in profile.keys) or "none for signatures"
         asked = f"no key '{name}'" if name else "more than one key"
-        raise NoSuchKey(f"The profile {profile.name} of {description} has {asked}; add key=… to the URI: {names}.")
+        raise NoSuchKeyError(f"The profile {profile.name} of {description} has {asked}; add key=… to the URI: {names}.")
     return key
 
 
@@ -162,9 +162,11 @@ def attributes_of(session: CardSession, key: CardKey, public: PublicKey, pin_eac
 
 
 def supported(public: object, key: CardKey) -> PublicKey:
-    """The public key, if it is of a kind that is served. Raises `UnsupportedKey`."""
+    """The public key, if it is of a kind that is served. Raises `UnsupportedKeyError`."""
     if isinstance(public, rsa.RSAPublicKey):
         return public
     if isinstance(public, ec.EllipticCurvePublicKey) and public.curve.name in CURVES:
         return public
-    raise UnsupportedKey(f"Key {key.name} on the card is neither RSA nor on P-256 or P-384; it cannot be used here.")
+    raise UnsupportedKeyError(
+        f"Key {key.name} on the card is neither RSA nor on P-256 or P-384; it cannot be used here."
+    )

@@ -15,14 +15,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tokens.errors import (
-    OperationFailed,
+    OperationFailedError,
     PinError,
-    PinLocked,
-    PinNotPresented,
-    PinRefused,
+    PinLockedError,
+    PinNotPresentedError,
+    PinRefusedError,
     PinSourceError,
     TokenError,
-    TokenLost,
+    TokenLostError,
     sentence_case,
 )
 from tokens.events import Login as LoginEvent
@@ -51,7 +51,7 @@ class Login:
         self._unsettled: tuple[Pin, int] | None = None
 
     def verify(self, session: CardSession, pin: PinProfile) -> None:
-        """VERIFY. Raises `PinLocked`, `PinNotPresented`, `PinRefused` or `PinSourceError`."""
+        """VERIFY. Raises `PinLockedError`, `PinNotPresentedError`, `PinRefusedError` or `PinSourceError`."""
         started = time.perf_counter()
         presented = False
         outcome, reason = Outcome.FAILED, ""
@@ -108,7 +108,7 @@ class Login:
             except StatusError as error:
                 presenting.was_refused()
                 raise self._refused(session, pin, credentials, octets, error) from error
-            except TokenLost:
+            except TokenLostError:
                 # Nobody heard the answer. It counts as a refusal until the card has told how many tries are left.
                 presenting.was_refused()
                 if octets is not None and left is not None:
@@ -135,7 +135,7 @@ class Login:
         description = self._application.description
         # 63CX says how many tries are left. OpenPGP cards say 6982 to a wrong PIN.
         if error.status >> 8 != 0x63 and error.status not in (BLOCKED, NOT_AUTHORISED):
-            return OperationFailed(f"{sentence_case(description)} did not take the PIN. {error}")
+            return OperationFailedError(f"{sentence_case(description)} did not take the PIN. {error}")
         left = error.tries_left
         if left is None:
             left = self._application.family.tries_left(session, pin)
@@ -143,8 +143,10 @@ class Login:
         sentence = f"The PIN {credentials.origin} was refused by {description}.{tries}"
         credentials.refused(octets, sentence, self._is_recorded(credentials))
         if left == 0:
-            return PinLocked(f"{sentence} The PIN is locked now; it takes the card's PUK or its issuer to unlock it.")
-        return PinRefused(
+            return PinLockedError(
+                f"{sentence} The PIN is locked now; it takes the card's PUK or its issuer to unlock it."
+            )
+        return PinRefusedError(
             f"{sentence} It will not be presented again, so that the card does not lock. {self._remedy(credentials)}"
         )
 
@@ -159,7 +161,7 @@ class Login:
             return
         sentence = f"The PIN {credentials.origin} was refused by {self._application.description}."
         credentials.refused(octets, sentence, self._is_recorded(credentials))
-        raise PinRefused(f"{sentence} It will not be presented again. {self._remedy(credentials)}")
+        raise PinRefusedError(f"{sentence} It will not be presented again. {self._remedy(credentials)}")
 
     def _is_recorded(self, credentials: Credentials) -> Callable[[], bool]:
         return lambda: credentials.memory.holds(self._application.serial, _ROLE)
@@ -169,14 +171,16 @@ class Login:
             return
         attended, description = credentials.source.attended, self._application.description
         if left == 0:
-            raise PinLocked(f"The PIN of {description} is locked; it takes the card's PUK or its issuer to unlock it.")
+            raise PinLockedError(
+                f"The PIN of {description} is locked; it takes the card's PUK or its issuer to unlock it."
+            )
         if left == 1 and not (credentials.last_try and attended):
-            raise PinNotPresented(
+            raise PinNotPresentedError(
                 f"One more wrong PIN locks {description}. Present the right one by hand to reset the counter: "
                 f"{self._by_hand(credentials)} --last-try"
             )
         if left < pin.limit and not attended:
-            raise PinNotPresented(
+            raise PinNotPresentedError(
                 f"A wrong PIN was presented to {description} ({left} tries are left), so none is presented unattended. "
                 f"Present the right one by hand to reset the counter: {self._by_hand(credentials)}"
             )
@@ -198,7 +202,7 @@ class Login:
         if octets is None or pin.minimum <= len(octets.octets()) <= pin.maximum:
             return
         octets.wipe()
-        raise PinNotPresented(
+        raise PinNotPresentedError(
             f"What the PIN source gave is not {pin.minimum} to {pin.maximum} bytes long, so it cannot be the PIN of "
             f"{self._application.description} and was not presented."
         )

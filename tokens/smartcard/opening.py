@@ -66,7 +66,10 @@ def open_card(
 
 
 def open_card_key(opened: OpenedCard, name: str | None, policy: KeyPolicy) -> SmartCardKey:
-    """The driver of one key, which takes the share over. Raises `NoSuchKey`, `UnsupportedKey`, `KeyPolicyRefused`."""
+    """The driver of one key, which takes the share over.
+
+    Raises `NoSuchKeyError`, `UnsupportedKeyError`, `KeyPolicyError`.
+    """
     try:
         application = opened.application
         key = find_key(application.profile, name, application.description)
@@ -77,7 +80,7 @@ def open_card_key(opened: OpenedCard, name: str | None, policy: KeyPolicy) -> Sm
 
 
 def open_card_secrets(opened: OpenedCard) -> SmartCardSecrets:
-    """The driver of the card's secrets, which takes the share over. Raises `NoSuchKey`."""
+    """The driver of the card's secrets, which takes the share over. Raises `NoSuchKeyError`."""
     try:
         return SmartCardSecrets(opened.application, opened.close)
     except BaseException:

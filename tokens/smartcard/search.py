@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from tokens.card_uri import CardUri
-from tokens.errors import NoSuchCard, NoSuchReader, SeveralCards, TokenError
+from tokens.errors import NoSuchCardError, NoSuchReaderError, SeveralCardsError, TokenError
 from tokens.smartcard.card import CardApplication
 from tokens.smartcard.profiles import SHIPPED, CardProfile, Family, find_profile
 from tokens.smartcard.readers import lines
@@ -53,25 +53,25 @@ def list_cards(profiles: Mapping[str, CardProfile] | None = None) -> tuple[CardI
 def find_card(wanted: CardUri, profiles: Mapping[str, CardProfile] | None = None) -> tuple[str, CardProfile]:
     """The reader of the one card that matches, and how to speak to it.
 
-    Raises `NoSuchReader`, `NoSuchCard`, `SeveralCards`, which say what is there, and `UriError`.
+    Raises `NoSuchReaderError`, `NoSuchCardError`, `SeveralCardsError`, which say what is there, and `UriError`.
     """
     profile = find_profile(wanted.profile or _profile_of(wanted, profiles or {}), profiles or {})
     present = slots()
     in_readers = [slot for slot in present if wanted.reader is None or fnmatchcase(slot.reader, wanted.reader)]
     if not in_readers:
         names = ", ".join(slot.reader for slot in present) or "none"
-        raise NoSuchReader(f"No smart card reader matches '{wanted.reader or '*'}'; there are: {names}.")
+        raise NoSuchReaderError(f"No smart card reader matches '{wanted.reader or '*'}'; there are: {names}.")
     candidates = [slot for slot in in_readers if slot.atr is not None and _atr_matches(wanted, slot.atr)]
     if not candidates:
-        raise NoSuchCard(f"No card matches {wanted.card_part()}. {_described(in_readers)}")
+        raise NoSuchCardError(f"No card matches {wanted.card_part()}. {_described(in_readers)}")
     if wanted.serial is None and len(candidates) == 1:
         return candidates[0].reader, profile
     fitting = [slot for slot in candidates if _fits(slot.reader, wanted, profile)]
     if len(fitting) == 1:
         return fitting[0].reader, profile
     if not fitting:
-        raise NoSuchCard(f"No card matches {wanted.card_part()}. {_described(in_readers)}")
-    raise SeveralCards(
+        raise NoSuchCardError(f"No card matches {wanted.card_part()}. {_described(in_readers)}")
+    raise SeveralCardsError(
         f"{len(fitting)} cards match {wanted.card_part()}, in {', '.join(slot.reader for slot in fitting)}; "
         "name the reader or the serial number."
     )

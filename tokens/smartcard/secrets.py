@@ -17,14 +17,14 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from tokens.errors import (
-    AuthenticationExpired,
-    AuthenticationFailed,
-    CardLost,
-    KeyPolicyRefused,
-    MechanismNotOffered,
-    NoSuchKey,
+    AuthenticationExpiredError,
+    AuthenticationFailedError,
+    CardLostError,
+    KeyPolicyError,
+    MechanismNotOfferedError,
+    NoSuchKeyError,
     TokenError,
-    TokenLost,
+    TokenLostError,
     sentence_case,
 )
 from tokens.reporting import key_use
@@ -59,7 +59,7 @@ class SmartCardSecrets:
         self.application = application
         self._release: Callable[[], None] | None = release
         if application.profile.secrets is None:
-            raise NoSuchKey(
+            raise NoSuchKeyError(
                 f"The profile {application.profile.name} has no secrets for authentication; name another one."
             )
         self.profile: SecretsProfile = application.profile.secrets
@@ -76,7 +76,7 @@ class SmartCardSecrets:
         """Take the card until the block ends or the deadline passes."""
         self.require_open()
         if by_decryption:
-            raise MechanismNotOffered(
+            raise MechanismNotOfferedError(
                 f"{sentence_case(self.application.description)} answers as its INTERNAL AUTHENTICATE does, not by "
                 "decryption; keep these authentication keys on a PKCS#11 token."
             )
@@ -94,8 +94,8 @@ class SmartCardSecrets:
         return SmartCardDataKey(self, index, self.reference(Use.ENCRYPTION, index))
 
     def session_key(self, index: int, random: bytes, *, by_decryption: bool = False) -> SmartCardDataKey:
-        """Never: always raises `MechanismNotOffered`."""
-        raise MechanismNotOffered("A card gives back what it computes, so a key derived by it leaves it.")
+        """Never: always raises `MechanismNotOfferedError`."""
+        raise MechanismNotOfferedError("A card gives back what it computes, so a key derived by it leaves it.")
 
     def session_key_to_host(self, index: int, random: bytes, *, by_decryption: bool = False) -> bytes:
         """ENCIPHER, or DECIPHER, of one block, whose result is to be a session key in this process."""
@@ -114,7 +114,7 @@ class SmartCardSecrets:
             return self.run(lambda session: self.exchange(session, use, index, command), "compute a check value")[:3]
 
     def cancel(self) -> None:
-        """Have a command that is under way end now, with `CardCancelled`. From any thread."""
+        """Have a command that is under way end now, with `CardCancelledError`. From any thread."""
         self.application.cancel()
 
     def close(self) -> None:
@@ -126,17 +126,19 @@ class SmartCardSecrets:
     # -- for the classes below ------------------------------------------------------------------------------
 
     def require_open(self) -> None:
-        """Raises `TokenLost` after `close`."""
+        """Raises `TokenLostError` after `close`."""
         if self._release is None:
-            raise TokenLost(f"{self.description} were closed.")
+            raise TokenLostError(f"{self.description} were closed.")
 
     def reference(self, use: Use, index: int) -> int:
-        """The key reference. Raises `NoSuchKey` for an index that the profile does not know."""
+        """The key reference. Raises `NoSuchKeyError` for an index that the profile does not know."""
         self.require_open()
         table = self.profile.authentication if use is Use.AUTHENTICATION else self.profile.encryption
         if index not in table:
             known = ", ".join(map(str, table)) or "none"
-            raise NoSuchKey(f"The profile {self.application.profile.name} has no {use} key {index}; it has: {known}.")
+            raise NoSuchKeyError(
+                f"The profile {self.application.profile.name} has no {use} key {index}; it has: {known}."
+            )
         return table[index]
 
     def run(self, job: Callable[[CardSession], T], doing: str) -> T:
@@ -169,11 +171,11 @@ class SmartCardSecrets:
     def _translated(self, error: StatusError, use: Use, index: int) -> TokenError:
         where = f"{use} key {index} of {self.application.description}"
         if error.status in NOT_FOUND:
-            return NoSuchKey(f"There is no {where} ({error.status:04X}).")
+            return NoSuchKeyError(f"There is no {where} ({error.status:04X}).")
         if error.status in NOT_SUPPORTED:
-            return MechanismNotOffered(f"The card cannot do {error.command} with {where} ({error.status:04X}).")
+            return MechanismNotOfferedError(f"The card cannot do {error.command} with {where} ({error.status:04X}).")
         if error.status == NOT_AUTHORISED:
-            return KeyPolicyRefused(
+            return KeyPolicyError(
                 f"The card allows no {error.command} with {where}: it wants a PIN, or something else."
             )
         return error
@@ -202,7 +204,7 @@ class SmartCardConversation:
         return self._hold.exchange(Use.AUTHENTICATION, self._judging[0], get_challenge(BLOCK))
 
     def external_authenticate(self, response: bytes) -> None:
-        """EXTERNAL AUTHENTICATE. Whatever makes the card refuse the response is `AuthenticationFailed`."""
+        """EXTERNAL AUTHENTICATE. Whatever makes the card refuse the response is `AuthenticationFailedError`."""
         index, reference = self._judging
         command = external_authenticate(reference, response, self._secrets.profile.algorithm)
         with self._secrets.reported(Use.AUTHENTICATION, index, "external authenticate", command.name):
@@ -213,7 +215,7 @@ class SmartCardConversation:
                     raise
                 left = error.tries_left
                 tries = "" if left is None else f" The card takes {left} more wrong ones before it locks this key."
-                raise AuthenticationFailed(
+                raise AuthenticationFailedError(
                     f"The card refused the other party's response ({error.status:04X}): it holds another key than "
                     f"authentication key {index}, or none.{tries}"
                 ) from error
@@ -267,13 +269,13 @@ class _Hold:
     def _exchange(self, use: Use, index: int, command: Command) -> bytes:
         left = self._deadline - time.monotonic()
         if not self._held or left <= 0:
-            raise AuthenticationExpired(
+            raise AuthenticationExpiredError(
                 f"The authentication with {self._secrets.description} was not finished in time; begin a new one."
             )
         try:
             if self._session is None:
                 if self._begun:
-                    raise CardLost("The card was lost in the middle of this authentication; begin a new one.")
+                    raise CardLostError("The card was lost in the middle of this authentication; begin a new one.")
                 self._session = self._prepared(self._line.renew(left))
             self._session.timeout = min(self._application.timeout, left)
             return self._secrets.exchange(self._session, use, index, command)
@@ -336,7 +338,7 @@ class SmartCardDataKey:
     def _require_short(self, data: bytes) -> None:
         longest = self._secrets.profile.longest
         if len(data) > longest:
-            raise MechanismNotOffered(
+            raise MechanismNotOfferedError(
                 f"{len(data)} bytes are too many for a card, which gets {longest} at the most. Bulk data belongs on a "
                 "PKCS#11 token, or under session keys."
             )

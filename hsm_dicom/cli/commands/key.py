@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from cryptography.x509 import Certificate
 
-    from hsm_dicom.errors import HsmDicomError
+    from hsm_dicom.errors import DicomError
     from tokens.pkcs11.connection import Connection
     from tokens.pkcs11.objects import KeyName as NameOnToken
     from tokens.uri import Pkcs11Uri
@@ -193,7 +193,7 @@ def csr(
     from hsm_dicom.cli.render.reference import repeated
     from hsm_dicom.identity import NoRequestError
     from tokens.csr import certificate_request
-    from tokens.errors import MechanismNotOffered
+    from tokens.errors import MechanismNotOfferedError
     from tokens.pkcs11.ceremony import Usage
 
     with configured(config) as configuration:
@@ -206,7 +206,7 @@ def csr(
                 request = certificate_request(
                     opened, subject, Usage(usage.value), dns_names=dns or (), ip_addresses=ip or ()
                 )
-            except MechanismNotOffered as error:
+            except MechanismNotOfferedError as error:
                 if not decrypts_only:
                     raise
                 raise NoRequestError(
@@ -358,7 +358,7 @@ def delete_cert(
 
 def _no_single_certificate(
     name: str, stored: Sequence[Certificate], chosen: Sequence[Certificate], serial: str | None
-) -> HsmDicomError:
+) -> DicomError:
     from hsm_dicom.identity import IdentityError
 
     if not stored:

@@ -158,7 +158,7 @@ def listen(
     from hsm_dicom.cli.context import configured, named_pin
     from hsm_dicom.cli.render import output
     from hsm_dicom.config import find_configuration
-    from hsm_dicom.config.devices import NotConfigured
+    from hsm_dicom.config.devices import NotConfiguredError
     from hsm_dicom.events import subscribed
     from hsm_dicom.network.storage.signature_check import check_signatures
     from hsm_dicom.node.configured import loader
@@ -166,7 +166,7 @@ def listen(
 
     file = find_configuration(config)
     if file is None:
-        raise NotConfigured("Nothing says where to listen; write a configuration with [listeners.NAME].")
+        raise NotConfiguredError("Nothing says where to listen; write a configuration with [listeners.NAME].")
     # Blocked before any thread begins, so that this one alone takes them.
     signals = {signal.SIGHUP, signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)

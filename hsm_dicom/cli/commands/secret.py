@@ -292,16 +292,18 @@ def _demand_somebody_to_ask(component: list[str] | None, check_value: str | None
 
 
 def _demand_agreement(key: bytearray, expected: bytes | None) -> None:
-    """Let officers compare check values before the key is on the token. Raises `NotConfirmed`."""
+    """Let officers compare check values before the key is on the token. Raises `NotConfirmedError`."""
     from hsm_dicom.cli.components import shown_check_value
-    from hsm_dicom.cli.confirmation import NotConfirmed
+    from hsm_dicom.cli.confirmation import NotConfirmedError
     from tokens.algorithms.des_keys import check_value
 
     if expected is not None:
         if check_value(key) != expected:
-            raise NotConfirmed(f"The key's check value is not {shown_check_value(expected)}: nothing was imported.")
+            raise NotConfirmedError(
+                f"The key's check value is not {shown_check_value(expected)}: nothing was imported."
+            )
     elif not typer.confirm("Are all check values right?", err=True):
-        raise NotConfirmed("A check value was not right: nothing was imported.")
+        raise NotConfirmedError("A check value was not right: nothing was imported.")
 
 
 def _hexadecimal(check_value: str | None) -> bytes | None:

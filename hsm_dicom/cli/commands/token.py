@@ -10,7 +10,7 @@ import typer
 
 from hsm_dicom.cli import exits
 from hsm_dicom.cli.options import Config, Confirmed, Json, Module, Pin, SoPin, TokenName, Verbose, token_names
-from hsm_dicom.errors import HsmDicomError
+from hsm_dicom.errors import DicomError
 
 if TYPE_CHECKING:
     from hsm_dicom.config import Configuration
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Tokens: list, inspect, initialise, test them, and their PINs.", no_args_is_help=True)
 
 
-class NothingRemembered(HsmDicomError):
+class NothingRememberedError(DicomError):
     """There is no refused PIN to forget."""
 
 
@@ -251,7 +251,7 @@ def forgive(
         count = memory.forgive(device)
     if not (count or named):
         known = ", ".join(configuration.tokens) or "none"
-        raise NothingRemembered(
+        raise NothingRememberedError(
             f"Nothing is remembered of a token or card with the serial number '{token}', and no token of the "
             f"configuration has this name (there: {known})."
         )

@@ -13,7 +13,7 @@ from hsm_dicom.cli.errors import sentence
 from hsm_dicom.cli.render import output
 from hsm_dicom.cli.runs.termination import Terminated, stop_when_terminated
 from hsm_dicom.dataset.folders import FolderError
-from hsm_dicom.errors import HsmDicomError
+from hsm_dicom.errors import DicomError
 
 
 @dataclass
@@ -33,7 +33,7 @@ class Attempts:
         """Name the file, on standard error, if the block fails."""
         try:
             yield
-        except (HsmDicomError, OSError) as error:
+        except (DicomError, OSError) as error:
             self.failed += 1
             output.complain(str(file), sentence(error))
 

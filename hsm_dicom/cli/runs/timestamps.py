@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hsm_dicom.cli.render.output import count
-from hsm_dicom.errors import HsmDicomError
+from hsm_dicom.errors import DicomError
 from hsm_dicom.signatures import VerifiedSignature, verify
 from hsm_dicom.timestamps.files import read_reply
 from hsm_dicom.timestamps.protocol import TimestampError
@@ -13,19 +13,22 @@ from hsm_dicom.timestamps.validation import verify_token
 from hsm_dicom.trust import TrustStore, Verifier
 
 
-class NoSingleSignature(HsmDicomError):
+class NoSingleSignatureError(DicomError):
     """Which signature is meant cannot be told."""
 
 
 def the_signature(file: Path, uid: str | None) -> VerifiedSignature:
-    """The signature with this UID; without one, the only one. Raises `NoSingleSignature`, which lists what is there."""
+    """The signature with this UID; without one, the only one.
+
+    Raises `NoSingleSignatureError`, which lists what is there.
+    """
     signatures = [one for one in verify(file).signatures if one.signature]
     wanted = [one for one in signatures if uid in (None, one.uid)]
     if len(wanted) == 1:
         return wanted[0]
     there = ", ".join(one.uid for one in signatures) or "none"
     asked = "which signature is meant must be said with --uid" if uid is None else f"no signature has the UID {uid}"
-    raise NoSingleSignature(f"{file}: {asked}; of {count(len(signatures), 'signature')} there: {there}.")
+    raise NoSingleSignatureError(f"{file}: {asked}; of {count(len(signatures), 'signature')} there: {there}.")
 
 
 def checked_token(file: Path, query: Path, reply: Path, uid_file: Path) -> tuple[str, bytes, str]:

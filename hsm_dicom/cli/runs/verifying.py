@@ -18,14 +18,14 @@ from hsm_dicom.cli.render import output
 from hsm_dicom.cli.render.verdict_text import print_block, print_line
 from hsm_dicom.dataset.dicom_file import file_state
 from hsm_dicom.dataset.folders import FolderError
-from hsm_dicom.errors import HsmDicomError
+from hsm_dicom.errors import DicomError
 from hsm_dicom.report import SCHEMA, json_line, write_html
 from hsm_dicom.signatures import dump_macs
 from hsm_dicom.signing.batch import verify_files
 from hsm_dicom.validation.validator import FileVerdict, Judge, Outcome, exit_code, record, unreadable
 
 
-class UnreadableResults(HsmDicomError):
+class UnreadableResultsError(DicomError):
     """What --resume names is not the output of an earlier run."""
 
 
@@ -137,7 +137,7 @@ class VerificationRun:
             return
         try:
             dump_macs(verdict.name, self.dump)
-        except HsmDicomError as error:
+        except DicomError as error:
             self.undumped += 1
             output.complain(verdict.name, sentence(error))
 
@@ -173,7 +173,7 @@ def _read_results(file: Path) -> dict[str, tuple[Outcome, datetime, str]]:
             outcome = Outcome[document["outcome"].upper().replace("-", "_")]
             judged[document["file"]] = outcome, moment, str(document.get("mark"))
         except (LookupError, ValueError, TypeError, AttributeError, OverflowError) as error:
-            raise UnreadableResults(
+            raise UnreadableResultsError(
                 f"{file}:{number}: is not what hsm-dicom verify --json writes; name its output, or leave --resume out."
             ) from error
     return judged

@@ -22,7 +22,7 @@ from dataclasses import replace
 from functools import cache
 
 from hsm_dicom.iscl.errors import (
-    ConnectionLost,
+    ConnectionLostError,
     ErrorCode,
     ISCLError,
     LocalProtocolError,
@@ -168,7 +168,7 @@ class Connection:
     def next_event(self) -> Message | None:
         """The next message of the peer, or None where more octets are needed or the line is closed.
 
-        Raises `RemoteProtocolError` for whatever the peer may not do, and `ConnectionLost` where the line ended
+        Raises `RemoteProtocolError` for whatever the peer may not do, and `ConnectionLostError` where the line ended
         without the disconnection protocol. The line has failed then, and `refuse` has the words for it.
         """
         if self.error is not None:
@@ -344,8 +344,8 @@ def _awaited(state: State, sender: Role, initiator: Role | None) -> frozenset[ty
 _RULES = {(rule.state, rule.message, rule.case): rule for rule in RULES}
 
 
-def _lost(state: State) -> ConnectionLost:
-    return ConnectionLost(
+def _lost(state: State) -> ConnectionLostError:
+    return ConnectionLostError(
         ErrorCode.CONNECTION_LOST,
         f"The line ended in the state '{state}', without the disconnection protocol; "
         "something may be missing. Look at the peer's log.",

@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Self
 
-from hsm_dicom.errors import HsmDicomError
+from hsm_dicom.errors import DicomError
 from hsm_dicom.iscl.wire.profile import Role
 
 LONGEST = 64 << 20
@@ -29,7 +29,7 @@ Exchange = list[tuple[Role, bytes]]
 """Who sent which octets, in order."""
 
 
-class RecordingError(HsmDicomError):
+class RecordingError(DicomError):
     """A file is no recording, or cannot be read; names the file or the line."""
 
 

@@ -38,7 +38,7 @@ _UID = re.compile(r"(?=.{1,64}\Z)[0-9]+(\.[0-9]+)*\Z")
 _BUFFER_BYTES = 1 << 20
 
 
-class RefusedInstance(Exception):
+class RefusedInstanceError(Exception):
     """Why an instance is not stored: a status for the peer, and a sentence that may go out as its Error Comment."""
 
     def __init__(self, status: int, comment: str) -> None:
@@ -60,11 +60,11 @@ class Incoming:
         self._file: BinaryIO | None = None
         self._path: Path | None = None
         self._lock: int | None = None
-        self._failure: OSError | RefusedInstance | None = None
+        self._failure: OSError | RefusedInstanceError | None = None
         if self.sop_instance_uid is None:
-            self._failure = RefusedInstance(INVALID_INSTANCE, "The Affected SOP Instance UID is not a UID.")
+            self._failure = RefusedInstanceError(INVALID_INSTANCE, "The Affected SOP Instance UID is not a UID.")
         elif self.sop_class_uid != context.abstract_syntax:
-            self._failure = RefusedInstance(
+            self._failure = RefusedInstanceError(
                 SOP_CLASS_NOT_SUPPORTED, "The SOP Class is not that of the presentation context."
             )
 
@@ -75,18 +75,18 @@ class Incoming:
         self._size += len(data)
         try:
             if self._size > self._largest:
-                raise RefusedInstance(TOO_LARGE, f"The Data Set has more than {self._largest >> 20} MiB.")
+                raise RefusedInstanceError(TOO_LARGE, f"The Data Set has more than {self._largest >> 20} MiB.")
             if self._file is None:
                 self._file = self._open()
             self._file.write(data)
-        except (OSError, RefusedInstance) as failure:
+        except (OSError, RefusedInstanceError) as failure:
             self._failure = failure
             self.discard()
 
     def finish(self) -> Path:
-        """Return the whole file, forced to disk; `discard` removes it. Raises `RefusedInstance` and `OSError`."""
+        """Return the whole file, forced to disk; `discard` removes it. Raises `RefusedInstanceError` and `OSError`."""
         if self._failure is None and self._file is None:
-            self._failure = RefusedInstance(CANNOT_UNDERSTAND, "There is no Data Set.")
+            self._failure = RefusedInstanceError(CANNOT_UNDERSTAND, "There is no Data Set.")
         if self._failure is not None:
             raise self._failure
         if self._file is None or self._path is None:

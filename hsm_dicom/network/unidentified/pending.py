@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hsm_dicom.network.settings import Limits
 from hsm_dicom.network.upper_layer.request import RequestReading
-from hsm_dicom.tls import FailureReason, HandshakeFailed
+from hsm_dicom.tls import FailureReason, HandshakeError
 from hsm_dicom.transport.port import Handshake, SecureTransport
 
 
@@ -69,10 +69,10 @@ def end_of(pending: Pending) -> socket.socket:
     return pending.step.secured.socket if isinstance(pending.step, RequestReading) else pending.step.give_up()
 
 
-def timed_out(pending: Pending, limits: Limits, transport: SecureTransport) -> HandshakeFailed:
+def timed_out(pending: Pending, limits: Limits, transport: SecureTransport) -> HandshakeError:
     """Make the refusal of a peer whose handshake took too long."""
     peer = address_text(pending.address)
-    return HandshakeFailed(
+    return HandshakeError(
         FailureReason.TIMED_OUT,
         peer,
         f"{peer} did not finish its handshake within {limits.handshake_seconds:g} seconds; see whether it speaks "

@@ -48,7 +48,7 @@ from hsm_dicom.signatures.mac import feed_covered
 from hsm_dicom.signatures.profiles.rules import Profile
 from hsm_dicom.signatures.read import Purpose, mac_id_number
 from hsm_dicom.signatures.unquestioned import require_unquestioned
-from tokens.errors import MechanismNotOffered
+from tokens.errors import MechanismNotOfferedError
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 Timestamper = Callable[[bytes], bytes]
@@ -201,7 +201,7 @@ def sign_digest(key: PrivateKey, plan: Plan) -> bytes:
         return key.sign(plan.digest, ec.ECDSA(prehashed))
     try:
         return key.sign(plan.digest, padding.PKCS1v15(), prehashed)
-    except MechanismNotOffered:
+    except MechanismNotOfferedError:
         # A TPM, for one, with a key that may sign but not decrypt.
         return key.sign(_mac_stream(plan), padding.PKCS1v15(), algorithm.hash)
 

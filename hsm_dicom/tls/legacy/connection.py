@@ -16,7 +16,7 @@ from tlslite.messages import ClientHello, ServerHello, ServerKeyExchange  # type
 from tlslite.recordlayer import RecordLayer  # type: ignore[import-untyped]
 from tlslite.tlsconnection import TLSConnection  # type: ignore[import-untyped]
 
-from hsm_dicom.tls.errors import LegacyRefused
+from hsm_dicom.tls.errors import LegacyRefusedError
 from hsm_dicom.tls.legacy.ciphers import aes, single_des, triple_des
 from hsm_dicom.tls.legacy.groups import GROUPS
 from hsm_dicom.tls.legacy.profiles import KeyExchange, LegacyProfile
@@ -127,9 +127,9 @@ class LegacyConnection(TLSConnection):  # type: ignore[misc]
             yield result
 
     def _check_group(self, bits: int) -> None:
-        """Hold the group that the server chose to its bounds. Raises `LegacyRefused`."""
+        """Hold the group that the server chose to its bounds. Raises `LegacyRefusedError`."""
         if not self._smallest_group <= bits <= _LARGEST_GROUP:
-            raise LegacyRefused(
+            raise LegacyRefusedError(
                 f"the peer's Diffie-Hellman group has {bits} bits, and from {self._smallest_group} to {_LARGEST_GROUP} "
                 "are accepted (dh_bits of the peer's legacy table; 1024 at least)."
             )

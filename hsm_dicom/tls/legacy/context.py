@@ -21,7 +21,7 @@ from tlslite.x509certchain import X509CertChain  # type: ignore[import-untyped]
 from hsm_dicom.identity import Identity
 from hsm_dicom.tls import hello
 from hsm_dicom.tls.contexts import Authentication
-from hsm_dicom.tls.errors import ContextError, FailureReason, HandshakeFailed, LegacyRefused
+from hsm_dicom.tls.errors import ContextError, FailureReason, HandshakeError, LegacyRefusedError
 from hsm_dicom.tls.facts import PeerCertificate, TLSFacts, peer_certificate
 from hsm_dicom.tls.failures import refused_by_peer
 from hsm_dicom.tls.legacy.connection import LegacyConnection, handshake_settings
@@ -31,7 +31,7 @@ from hsm_dicom.tls.legacy.sockets import LegacySocket, alert_name
 from hsm_dicom.tls.settings import LegacyOpening
 from hsm_dicom.tls.suites import SUITES
 from hsm_dicom.trust import Purpose, Verifier
-from hsm_dicom.trust.certificates import MalformedCertificate, read_certificate
+from hsm_dicom.trust.certificates import MalformedCertificateError, read_certificate
 from tokens.errors import TokenError
 
 Today = Callable[[], date]
@@ -55,7 +55,7 @@ class LegacyContext:
         authentication: Authentication = Authentication.MUTUAL,
         now: Today = today,
     ) -> None:
-        """Raises `LegacyRefused` for an opening that has ended and for an identity that is not for this alone.
+        """Raises `LegacyRefusedError` for an opening that has ended and for an identity that is not for this alone.
 
         With RSA key exchange a server's key must decrypt and not sign; any other key must sign and not decrypt.
         `verifier` judges the peer; with one-way authentication a server needs none. Raises `ContextError` where
@@ -86,7 +86,7 @@ class LegacyContext:
         self._settings = handshake_settings(self.profile, min(bits, 1024), opening.dh_bits, server_side=server_side)
 
     def begin(self, raw: socket.socket, peer: str, server_name: str | None = None) -> LegacyHandshake:
-        """Begin a handshake on a connected socket, which must not block from now on. Raises `LegacyRefused`."""
+        """Begin a handshake on a connected socket, which must not block from now on. Raises `LegacyRefusedError`."""
         self.opening.demand_open(self._now())
         raw.setblocking(False)
         connection = LegacyConnection(raw, self.profile, self.opening.dh_bits)
@@ -105,14 +105,14 @@ class LegacyContext:
         return LegacyHandshake(self, connection, raw, steps, peer)
 
     def judge(self, connection: LegacyConnection, peer: str) -> PeerCertificate | None:
-        """The peer's certificate, if it is trusted; None from a client that was not asked. Raises `HandshakeFailed`."""
+        """The peer's certificate, if it is trusted; None from a client that was not asked. Raises `HandshakeError`."""
         session = connection.session
         chain = session.clientCertChain if self._server_side else session.serverCertChain
         shown = [bytes(one.writeBytes()) for one in chain.x509List] if chain else []
         if not shown:
             if self._server_side and not self._asks:
                 return None
-            raise HandshakeFailed(
+            raise HandshakeError(
                 FailureReason.NO_CERTIFICATE,
                 peer,
                 f"{peer} showed no certificate, and mutual authentication needs one; give it one, or allow one-way "
@@ -123,13 +123,13 @@ class LegacyContext:
         verdict = self._verifier.judge(shown[0], self._purpose, intermediates=shown[1:])
         try:
             certificate = peer_certificate(read_certificate(shown[0], self._verifier.policy.max_certificate_bytes))
-        except MalformedCertificate as error:
-            raise HandshakeFailed(
+        except MalformedCertificateError as error:
+            raise HandshakeError(
                 FailureReason.CERTIFICATE_REFUSED, peer, f"{peer} is refused: {verdict.text}", verdict
             ) from error
         if not verdict.trusted:
             who = f"{peer}, '{certificate.subject}'"
-            raise HandshakeFailed(FailureReason.CERTIFICATE_REFUSED, who, f"{who} is refused: {verdict.text}", verdict)
+            raise HandshakeError(FailureReason.CERTIFICATE_REFUSED, who, f"{who} is refused: {verdict.text}", verdict)
         return certificate
 
     @property
@@ -154,7 +154,7 @@ class LegacyHandshake:
     def advance(self) -> str | None:
         """Go on as far as possible: "read" or "write" for what it waits for, None when it is done.
 
-        Raises `HandshakeFailed`.
+        Raises `HandshakeError`.
         """
         try:
             waits_for = next(self._steps, None)
@@ -164,7 +164,7 @@ class LegacyHandshake:
             return "write" if waits_for else "read"
         try:
             certificate = self._context.judge(self._connection, self._peer)
-        except HandshakeFailed:
+        except HandshakeError:
             self._refuse()
             raise
         self.facts = TLSFacts(
@@ -186,38 +186,38 @@ class LegacyHandshake:
         with contextlib.suppress(Exception):
             next(self._connection._sendError(42), None)  # bad_certificate
 
-    def _failed(self, error: Exception) -> HandshakeFailed:
+    def _failed(self, error: Exception) -> HandshakeError:
         peer = self._peer
         if isinstance(error, TokenError):
-            return HandshakeFailed(
+            return HandshakeError(
                 FailureReason.OWN_KEY, peer, f"The handshake with {peer} failed, because our key did not work. {error}"
             )
-        if isinstance(error, LegacyRefused):
-            return HandshakeFailed(FailureReason.NOTHING_IN_COMMON, peer, f"The handshake with {peer} failed: {error}")
+        if isinstance(error, LegacyRefusedError):
+            return HandshakeError(FailureReason.NOTHING_IN_COMMON, peer, f"The handshake with {peer} failed: {error}")
         if isinstance(error, TLSRemoteAlert):
             return refused_by_peer(alert_name(error), peer)
         if isinstance(error, TLSLocalAlert):
             return self._refused_by_us(error)
         if isinstance(error, TLSAbruptCloseError | ConnectionError):
-            return HandshakeFailed(
+            return HandshakeError(
                 FailureReason.CLOSED, peer, f"{peer} closed the connection during the handshake; its log may say why."
             )
         words = _words(error)
-        return HandshakeFailed(
+        return HandshakeError(
             FailureReason.PROTOCOL_ERROR, peer, f"The handshake with {peer} under {self._profile} failed ({words})."
         )
 
-    def _refused_by_us(self, error: TLSLocalAlert) -> HandshakeFailed:
+    def _refused_by_us(self, error: TLSLocalAlert) -> HandshakeError:
         name, peer = alert_name(error), self._peer
         if name in ("PROTOCOL_VERSION", "HANDSHAKE_FAILURE"):
             reason = FailureReason.PROTOCOL_VERSION if name == "PROTOCOL_VERSION" else FailureReason.NOTHING_IN_COMMON
-            return HandshakeFailed(
+            return HandshakeError(
                 reason,
                 peer,
                 f"{peer} has no version or no cipher suite in common with the retired profile {self._profile}; if it "
                 "can do better, use a current profile.",
             )
-        return HandshakeFailed(
+        return HandshakeError(
             FailureReason.PROTOCOL_ERROR,
             peer,
             f"The handshake with {peer} under {self._profile} failed ({name.lower().replace('_', ' ')}).",

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import NoDigestInfo
 from tlslite.utils.rsakey import RSAKey  # type: ignore[import-untyped]
 
 from hsm_dicom.identity import Identity
-from hsm_dicom.tls.errors import LegacyRefused
+from hsm_dicom.tls.errors import LegacyRefusedError
 from hsm_dicom.trust.certificates import key_usage
 from tokens.keys import TokenRSAPrivateKey
 
@@ -54,7 +54,7 @@ class Decrypter(_PublicHalf):
         """The premaster secret, or one that nobody knows for whatever is wrong in it; None for a wrong length.
 
         Either way the handshake goes on to fail at Finished, and tells nobody at which step it went wrong: not by its
-        time either, where the token offers the bare RSA operation (see `tokens.algorithms.unpadding`). A token that looks at
+        time either, where the token offers the bare RSA operation (see `algorithms.unpadding`). A token that looks at
         the padding itself adds what that takes.
         """
         try:
@@ -76,7 +76,7 @@ class Signer(_PublicHalf):
         `bytes` is the hash, or with `hashAlg` None what is encoded already.
         """
         if padding != "pkcs1":
-            raise LegacyRefused("A retired profile signs with RSASSA-PKCS1-v1_5 only.")
+            raise LegacyRefusedError("A retired profile signs with RSASSA-PKCS1-v1_5 only.")
         encoded = bytes if hashAlg is None else self.addPKCS1Prefix(bytes, hashAlg)
         return bytearray(self._key.sign(_octets(encoded), _PKCS1, NoDigestInfo()))
 
@@ -85,23 +85,23 @@ _PKCS1 = padding.PKCS1v15()
 
 
 def decrypter(identity: Identity) -> Decrypter:
-    """The key of a server's identity. Raises `LegacyRefused` for one that is not for decrypting alone."""
+    """The key of a server's identity. Raises `LegacyRefusedError` for one that is not for decrypting alone."""
     key = identity.key
     what = f"The key of identity '{identity.name}'"
     if not isinstance(key, TokenRSAPrivateKey):
-        raise LegacyRefused(
+        raise LegacyRefusedError(
             f"{what} is no RSA key on a token; a retired profile needs one of its own "
             "(hsm-dicom key generate --type rsa-2048 --usage decrypt)."
         )
     attributes = key.device.attributes
     if attributes.sign is not False or not attributes.decrypt:
-        raise LegacyRefused(
+        raise LegacyRefusedError(
             f"{what} may sign as well, or may not decrypt: a retired profile needs a key that may decrypt and nothing "
             "else (hsm-dicom key generate --usage decrypt)."
         )
     usage = key_usage(identity.certificate)
     if usage is None or not usage.key_encipherment or usage.digital_signature or usage.content_commitment:
-        raise LegacyRefused(
+        raise LegacyRefusedError(
             f"The certificate of identity '{identity.name}' is not for keyEncipherment alone; request one that is "
             "(hsm-dicom key csr asks for it where the key was made with --usage decrypt)."
         )
@@ -109,15 +109,15 @@ def decrypter(identity: Identity) -> Decrypter:
 
 
 def server_signer(identity: Identity) -> Signer:
-    """The key of a server's identity for Diffie-Hellman. Raises `LegacyRefused` unless it is for signing alone."""
+    """The key of a server's identity for Diffie-Hellman. Raises `LegacyRefusedError` unless it is for signing alone."""
     if not isinstance(identity.key, TokenRSAPrivateKey):
-        raise LegacyRefused(
+        raise LegacyRefusedError(
             f"The key of identity '{identity.name}' is no RSA key on a token; a retired profile needs one of its own "
             "(hsm-dicom key generate --type rsa-2048 --usage tls)."
         )
     usage = key_usage(identity.certificate)
     if usage is None or not usage.digital_signature or usage.key_encipherment:
-        raise LegacyRefused(
+        raise LegacyRefusedError(
             f"The certificate of identity '{identity.name}' is not for digitalSignature alone, which a profile with "
             "Diffie-Hellman needs; request one that is (hsm-dicom key csr asks for it where the key was made with "
             "--usage tls)."
@@ -126,12 +126,15 @@ def server_signer(identity: Identity) -> Signer:
 
 
 def signer(identity: Identity) -> Signer:
-    """The key of an identity that signs. Raises `LegacyRefused` for one that cannot sign with RSA, or decrypts too."""
+    """The key of an identity that signs.
+
+    Raises `LegacyRefusedError` for one that cannot sign with RSA, or decrypts too.
+    """
     key = identity.key
     if not isinstance(key, rsa.RSAPrivateKey):
-        raise LegacyRefused(f"Identity '{identity.name}' has no RSA key, and a retired profile knows no other.")
+        raise LegacyRefusedError(f"Identity '{identity.name}' has no RSA key, and a retired profile knows no other.")
     if isinstance(key, TokenRSAPrivateKey) and (key.device.attributes.decrypt or key.device.attributes.sign is False):
-        raise LegacyRefused(
+        raise LegacyRefusedError(
             f"The key of identity '{identity.name}' must be one that signs and does not decrypt (--usage tls)."
         )
     return Signer(key)

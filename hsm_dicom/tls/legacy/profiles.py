@@ -20,7 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from hsm_dicom.tls.errors import UnknownProfile
+from hsm_dicom.tls.errors import UnknownProfileError
 from hsm_dicom.tls.suites import Suite, suites
 
 TLS10, TLS11, TLS12 = (3, 1), (3, 2), (3, 3)
@@ -124,8 +124,10 @@ PROFILES: dict[str, LegacyProfile] = {
 
 
 def profile_named(name: str) -> LegacyProfile:
-    """The retired profile of this name. Raises `UnknownProfile`, which lists the names."""
+    """The retired profile of this name. Raises `UnknownProfileError`, which lists the names."""
     try:
         return PROFILES[name]
     except KeyError:
-        raise UnknownProfile(f"There is no retired TLS profile '{name}'; there are: {', '.join(PROFILES)}.") from None
+        raise UnknownProfileError(
+            f"There is no retired TLS profile '{name}'; there are: {', '.join(PROFILES)}."
+        ) from None

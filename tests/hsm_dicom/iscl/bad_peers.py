@@ -14,7 +14,7 @@ import pytest
 
 from hsm_dicom.iscl import (
     AuthenticationError,
-    ConnectionLost,
+    ConnectionLostError,
     ErrorCode,
     IntegrityError,
     ISCLContext,
@@ -138,7 +138,7 @@ def judge(outcome: Outcome, code: ErrorCode, told: bool | None) -> None:
     if isinstance(outcome.peer, Refused):
         assert outcome.peer.args[1] == peer_side.NAK
     kinds = {
-        E.CONNECTION_LOST: ConnectionLost,
+        E.CONNECTION_LOST: ConnectionLostError,
         E.WRONG_MAC: IntegrityError,
         E.DECRYPTION_FAILED: IntegrityError,
         E.PEER_NOT_AUTHENTIC: AuthenticationError,

@@ -12,7 +12,7 @@ import pytest
 
 from hsm_dicom.iscl import (
     AuthenticationError,
-    ConnectionLost,
+    ConnectionLostError,
     ErrorCode,
     IntegrityError,
     ISCLContext,
@@ -20,7 +20,7 @@ from hsm_dicom.iscl import (
     LocalProtocolError,
     RemoteProtocolError,
     State,
-    StepTimeout,
+    StepTimeoutError,
     Weakness,
     WireProfile,
     aio,
@@ -167,7 +167,7 @@ def test_a_changed_message_ends_the_line(ends: Ends) -> None:
 def test_a_line_that_is_cut_is_an_error(ends: Ends) -> None:
     async def work() -> None:
         stream = await meet(ends, lambda peer: None)
-        with pytest.raises(ConnectionLost):
+        with pytest.raises(ConnectionLostError):
             await stream.read(1)
         await stream.close()
 
@@ -182,7 +182,7 @@ def test_a_peer_that_stops_within_a_message_has_the_time_of_a_step(ends: Ends) -
 
     async def work() -> None:
         stream = await meet(ends, stop)
-        with pytest.raises(StepTimeout):
+        with pytest.raises(StepTimeoutError):
             await stream.read(1)
         await stream.close()
 

@@ -10,7 +10,7 @@ import pytest
 
 from hsm_dicom.iscl import (
     AuthenticationError,
-    DeviceFailed,
+    DeviceFailedError,
     Encryption,
     ErrorCode,
     ISCLContext,
@@ -85,7 +85,7 @@ def test_a_device_that_fails_in_the_handshake_is_told_as_such() -> None:
         with open_token(token.uri()) as connection:
             delete_secret(connection, Use.AUTHENTICATION, 1)
         with meanwhile(independent(b, True).handshake) as done:
-            with pytest.raises(DeviceFailed) as caught:
+            with pytest.raises(DeviceFailedError) as caught:
                 context.wrap_socket(a)
             refused = failure_of(done)
     assert caught.value.code is E.OWN_DEVICE_FAILED

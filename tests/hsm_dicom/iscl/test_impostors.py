@@ -6,7 +6,7 @@ import contextlib
 
 import pytest
 
-from hsm_dicom.iscl import AuthenticationError, ConnectionLost, ISCLContext, ISCLError
+from hsm_dicom.iscl import AuthenticationError, ConnectionLostError, ISCLContext, ISCLError
 from tests.hsm_dicom.iscl import independent as peer_side
 from tests.hsm_dicom.iscl.bad_peers import E, data, failure_of
 from tests.hsm_dicom.iscl.independent import Hung, IndependentPeer, Refused, words
@@ -57,7 +57,7 @@ def test_a_challenge_relayed_from_another_of_our_connections_is_not_answered(end
                 assert caught.value.code is E.CHALLENGE_REFLECTED
                 assert isinstance(failure_of(relayed), Refused)
             b.close()
-            assert isinstance(failure_of(serving), ConnectionLost)
+            assert isinstance(failure_of(serving), ConnectionLostError)
 
 
 @pytest.mark.parametrize("server", [True, False], ids=["we serve", "we ask"])

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from hsm_dicom.iscl.errors import ConnectionLost, ErrorCode, LocalProtocolError, RemoteProtocolError
+from hsm_dicom.iscl.errors import ConnectionLostError, ErrorCode, LocalProtocolError, RemoteProtocolError
 from hsm_dicom.iscl.protocol.states import State
 from hsm_dicom.iscl.wire.encoding import build
 from hsm_dicom.iscl.wire.messages import (
@@ -119,7 +119,7 @@ def test_a_line_that_just_ends_is_an_error_in_every_state_but_closed() -> None:
             if state is State.CLOSED:
                 assert end.next_event() is None
             else:
-                with pytest.raises(ConnectionLost):
+                with pytest.raises(ConnectionLostError):
                     end.next_event()
 
 
@@ -128,5 +128,5 @@ def test_a_line_that_ends_within_a_message_is_lost() -> None:
     line.client.receive_data(line.server.send(SAMPLES[0])[:40])
     assert line.client.next_event() is None
     line.client.receive_data(b"")
-    with pytest.raises(ConnectionLost):
+    with pytest.raises(ConnectionLostError):
         line.client.next_event()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hsm_dicom.iscl import (
-    DeviceFailed,
+    DeviceFailedError,
     Encryption,
     ErrorCode,
     ISCLContext,
@@ -137,7 +137,7 @@ def test_session_keys_by_decryption_need_leave_since_no_device_keeps_them(ends: 
     profile = WireProfile(session_key=SessionKeyDerivation.DECRYPTED_RANDOM_NUMBER)
     options = settings(profile=profile, unique_keys=True)
     with line(ends, options) as (server, client), meanwhile(lambda: server.recv(1)) as received:
-        with pytest.raises(DeviceFailed, match="host_session_keys"):
+        with pytest.raises(DeviceFailedError, match="host_session_keys"):
             client.sendall(b"a message")
         assert isinstance(received.exception(SECONDS), ISCLError)
 

@@ -11,7 +11,7 @@ from hsm_dicom.iscl.protocol.session import Session
 from hsm_dicom.iscl.suite.algorithms import Protection
 from hsm_dicom.iscl.wire.messages import TransmissionRequest
 from tests.hsm_dicom.iscl.lines import Ends, settings
-from tokens.errors import TokenLost
+from tokens.errors import TokenLostError
 
 
 class Pair:
@@ -114,7 +114,7 @@ def test_what_gives_way_is_sealed_anew(ends: Ends, unique: bool) -> None:
     assert pair.client.read(100) == b"from the server"
     assert pair.server.read(100) == b"from the client"
     if unique:
-        with pytest.raises(TokenLost, match="closed"):
+        with pytest.raises(TokenLostError, match="closed"):
             list(given_up.seal(b"its session key is destroyed"))
 
 
@@ -124,5 +124,5 @@ def test_a_session_that_is_closed_leaves_nothing_on_the_device(ends: Ends) -> No
     begun = sealing(pair.client)
     pair.client.close()
     pair.client.close()
-    with pytest.raises(TokenLost, match="closed"):
+    with pytest.raises(TokenLostError, match="closed"):
         list(begun.seal(b"its session key is destroyed"))

@@ -11,7 +11,7 @@ from hsm_dicom.iscl.wire.profile import Md5Order, UniqueKeyForm
 from tests.hsm_dicom.iscl.lines import AUTHENTICATION_KEY, Ends
 from tests.softhsm import new_token
 from tokens import open_secrets, open_token
-from tokens.errors import NoSuchKey
+from tokens.errors import NoSuchKeyError
 from tokens.pkcs11.secret_keys.ceremony import import_secret
 from tokens.secrets import Use
 
@@ -89,5 +89,5 @@ def test_one_key_for_authentication_and_encryption_is_refused(ends: Ends) -> Non
 
 
 def test_a_key_that_is_not_there_is_missed_before_anybody_connects(ends: Ends) -> None:
-    with pytest.raises(NoSuchKey, match="secret-encryption-7"):
+    with pytest.raises(NoSuchKeyError, match="secret-encryption-7"):
         ISCLContext(ISCLSettings(encryption_key=7), ends.ours)

@@ -14,7 +14,7 @@ import pytest
 
 from hsm_dicom.events import Event, subscribed
 from hsm_dicom.iscl import (
-    ConnectionLost,
+    ConnectionLostError,
     Encryption,
     ErrorCode,
     ISCLContext,
@@ -294,7 +294,7 @@ def test_a_forced_close_wakes_whoever_waits(pair: tuple[ISCLSocket, ISCLSocket])
         time.sleep(0.05)
         server.abort()
         assert isinstance(waiting.exception(SECONDS), ISCLError)
-    with pytest.raises(ConnectionLost):
+    with pytest.raises(ConnectionLostError):
         client.recv(1)
 
 
@@ -302,7 +302,7 @@ def test_a_line_that_is_cut_is_an_error_and_not_an_end(pair: tuple[ISCLSocket, I
     """An attacker who can cut the line must not be able to make a shorter message look complete."""
     server, client = pair
     client.abort()
-    with pytest.raises(ConnectionLost, match="something may be missing"):
+    with pytest.raises(ConnectionLostError, match="something may be missing"):
         server.recv(1)
     assert server.last_error is not None
 
@@ -313,7 +313,7 @@ def test_what_was_verified_before_the_line_failed_is_still_handed_up(pair: tuple
         assert server.recv(1) == b"v"
     client.abort()
     assert server.recv(100) == b"erified"
-    with pytest.raises(ConnectionLost):
+    with pytest.raises(ConnectionLostError):
         server.recv(1)
 
 
@@ -362,7 +362,7 @@ def test_events_say_each_time_that_the_protection_is_out_of_date_and_why_a_conne
     heard: list[Event] = []
     with subscribed(heard.append), line(ends, settings(authentication_data=b"CT\xff")) as (server, client):
         client.abort()
-        with pytest.raises(ConnectionLost):
+        with pytest.raises(ConnectionLostError):
             server.recv(1)
     ready = [event for event in heard if isinstance(event, IsclReady)]
     assert {event.role for event in ready} == {"server", "client"}

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from hsm_dicom.iscl import ISCLContext, StepTimeout, WireProfile
+from hsm_dicom.iscl import ISCLContext, StepTimeoutError, WireProfile
 from tests.hsm_dicom.iscl import independent as peer_side
 from tests.hsm_dicom.iscl.bad_peers import REQUEST, E, meet
 from tests.hsm_dicom.iscl.independent import IndependentPeer, frame, words
@@ -20,7 +20,7 @@ QUICK = WireProfile(handshake_timeout=0.2, message_timeout=0.2)
 def test_a_silent_peer_has_the_time_of_a_step(ends: Ends, server: bool) -> None:
     with sockets() as (a, _):
         began = time.monotonic()
-        with pytest.raises(StepTimeout) as caught:
+        with pytest.raises(StepTimeoutError) as caught:
             ISCLContext(settings(profile=QUICK), ends.ours).wrap_socket(a, server)
         assert 0.2 <= time.monotonic() - began < 2
         assert caught.value.code is E.TIMED_OUT
@@ -41,7 +41,7 @@ def test_a_peer_that_drips_octets_has_no_more_time_than_a_silent_one(ends: Ends)
         context = ISCLContext(settings(profile=QUICK), ends.ours)
         with meanwhile(drip):
             began = time.monotonic()
-            with pytest.raises(StepTimeout):
+            with pytest.raises(StepTimeoutError):
                 context.wrap_socket(a)
             assert time.monotonic() - began < 2
 

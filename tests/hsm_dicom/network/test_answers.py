@@ -16,11 +16,11 @@ from pynetdicom import build_context
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from hsm_dicom.network.echo import echo
-from hsm_dicom.network.errors import AssociationLost
+from hsm_dicom.network.errors import AssociationLostError
 from hsm_dicom.network.requestor import associate
 from hsm_dicom.network.settings import Peer
 from hsm_dicom.network.store import StoreResult, store
-from hsm_dicom.tls import FailureReason, HandshakeFailed
+from hsm_dicom.tls import FailureReason, HandshakeError
 from hsm_dicom.transport.events import AssociationAborted
 from tests.hsm_dicom.network.images import ct_image
 from tests.hsm_dicom.network.nodes import PATIENCE, QUICK, Node, eventually, node, transport_to
@@ -172,7 +172,7 @@ def test_one_file_that_ends_every_association_does_not_cost_the_others(hospital:
 def test_an_end_instead_of_an_association_is_named(hospital: Hospital, sent: bytes, words: str) -> None:
     with odd_scp(hospital, Request.answer, sent) as running:
         peer = Peer(name="PACS", ae_titles=("PACS",), host="127.0.0.1", port=running.port)
-        with pytest.raises(AssociationLost) as caught:
+        with pytest.raises(AssociationLostError) as caught:
             echo(peer, transport_to(peer, hospital), "NODE", PATIENCE)
     assert words in str(caught.value)
 
@@ -184,7 +184,7 @@ def test_a_listener_that_ends_an_idle_association_says_that_it_did(hospital: Hos
             assert eventually(lambda: opened.association.is_aborted)
 
     with node(hospital, limits=replace(QUICK, idle_seconds=0.5)) as running:
-        with pytest.raises(AssociationLost) as caught:
+        with pytest.raises(AssociationLostError) as caught:
             stay_idle(running, running.peer())
         event = running.only(AssociationAborted)
     assert "we ended it, since nothing happened in it for 0.5 seconds" in event.sentence
@@ -213,6 +213,6 @@ def plain_port(answering: bytes | None) -> Iterator[int]:
 def test_tls_to_a_port_without_tls_says_so(hospital: Hospital, answering: bytes | None) -> None:
     with plain_port(answering) as port:
         peer = Peer(name="PACS", ae_titles=("PACS",), host="127.0.0.1", port=port)
-        with pytest.raises(HandshakeFailed, match="DICOM without TLS") as caught:
+        with pytest.raises(HandshakeError, match="DICOM without TLS") as caught:
             echo(peer, transport_to(peer, hospital), "NODE", PATIENCE)
     assert caught.value.reason in (FailureReason.NOT_TLS, FailureReason.CLOSED)

@@ -23,10 +23,10 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from hsm_dicom.identity import Identity
 from hsm_dicom.network.echo import echo
-from hsm_dicom.network.errors import AssociationLost, AssociationRejected
+from hsm_dicom.network.errors import AssociationLostError, AssociationRejectedError
 from hsm_dicom.network.requestor import associate
 from hsm_dicom.network.settings import Peer
-from hsm_dicom.tls import FailureReason, HandshakeFailed
+from hsm_dicom.tls import FailureReason, HandshakeError
 from hsm_dicom.tls.hello import TLS12
 from hsm_dicom.tls.hello import client_hello as greeting
 from hsm_dicom.tls.settings import LegacyOpening
@@ -195,7 +195,7 @@ def test_a_token_that_disappears_in_the_handshake_is_told_and_the_listener_lives
         assert seconds_of_an_echo(running, hospital) < 3
         key.close()
         peer = running.peer()
-        with pytest.raises(HandshakeFailed):
+        with pytest.raises(HandshakeError):
             echo(peer, transport_to(peer, hospital), "CT1", PATIENCE)
         assert eventually(lambda: [e for e in running.of(HandshakeRefused) if e.reason == FailureReason.OWN_KEY])
         assert running.listener._thread.is_alive()
@@ -220,7 +220,7 @@ def test_a_forged_record_aborts_the_association_and_is_told(hospital: Hospital) 
             opened.association.send_c_echo()
 
     with node(hospital) as running:
-        with pytest.raises(AssociationLost):
+        with pytest.raises(AssociationLostError):
             forge(running, running.peer())
         event = running.only(AssociationAborted)
     assert "failed its integrity check" in event.sentence
@@ -262,7 +262,7 @@ def test_an_association_beyond_the_limit_is_rejected_for_now(hospital: Hospital)
         peer = running.peer()
         transport = transport_to(peer, hospital)
         with associate(peer, transport, "CT1", [build_context(Verification)], PATIENCE):
-            with pytest.raises(AssociationRejected, match="local limit exceeded") as caught:
+            with pytest.raises(AssociationRejectedError, match="local limit exceeded") as caught:
                 echo(peer, transport, "CT1", PATIENCE)
             assert (caught.value.result, caught.value.source) == (2, 3)
 

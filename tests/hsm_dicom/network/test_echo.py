@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hsm_dicom.network.echo import echo
-from hsm_dicom.network.errors import AssociationRejected, PeerNotAuthorised
+from hsm_dicom.network.errors import AssociationRejectedError, PeerNotAuthorisedError
 from hsm_dicom.network.settings import CertificateMatch, Peer
 from hsm_dicom.tls import spki_sha256
 from hsm_dicom.transport.events import AssociationOpened, AssociationRefused, ConnectionSecured
@@ -28,7 +28,7 @@ def test_an_echo_is_answered_over_a_key_on_a_token(hospital: Hospital, kind: str
 def test_a_certificate_may_use_the_ae_titles_of_its_peer_and_no_others(hospital: Hospital) -> None:
     with node(hospital) as running:
         peer = running.peer()
-        with pytest.raises(AssociationRejected, match="calling ae title not recognised") as caught:
+        with pytest.raises(AssociationRejectedError, match="calling ae title not recognised") as caught:
             echo(peer, transport_to(peer, hospital), "CT2", PATIENCE)
     assert (caught.value.result, caught.value.source, caught.value.reason) == (1, 1, 3)
     here, there = running.of(AssociationRefused)
@@ -41,7 +41,7 @@ def test_a_certificate_of_the_ca_that_belongs_to_no_peer_is_rejected(hospital: H
     stranger = hospital.peer("stranger", extensions=[names(dns=("elsewhere",), addresses=())])
     with node(hospital) as running:
         peer = running.peer()
-        with pytest.raises(AssociationRejected):
+        with pytest.raises(AssociationRejectedError):
             echo(peer, transport_to(peer, hospital, stranger), "CT1", PATIENCE)
     assert "no peer of this listener has this certificate" in running.nth(AssociationRefused).sentence
 
@@ -49,7 +49,7 @@ def test_a_certificate_of_the_ca_that_belongs_to_no_peer_is_rejected(hospital: H
 def test_a_wrong_called_ae_title_is_rejected_as_such(hospital: Hospital) -> None:
     with node(hospital) as running:
         peer = running.peer(ae_titles=("ARCHIVE",))
-        with pytest.raises(AssociationRejected, match="called ae title not recognised") as caught:
+        with pytest.raises(AssociationRejectedError, match="called ae title not recognised") as caught:
             echo(peer, transport_to(peer, hospital), "CT1", PATIENCE)
     assert caught.value.reason == 7
 
@@ -74,6 +74,6 @@ def test_a_peer_is_known_by_a_pin_or_a_subject_on_both_sides(hospital: Hospital,
 def test_a_server_that_is_not_the_peer_hears_no_dicom(hospital: Hospital, other: CertificateMatch) -> None:
     with node(hospital) as running:
         peer = running.peer(certificate=other)
-        with pytest.raises(PeerNotAuthorised, match="'CN=node rsa' answered for peer 'node'"):
+        with pytest.raises(PeerNotAuthorisedError, match="'CN=node rsa' answered for peer 'node'"):
             echo(peer, transport_to(peer, hospital), "CT1", PATIENCE)
         assert not running.of(AssociationOpened)

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from hsm_dicom.network.echo import echo
 from hsm_dicom.network.settings import Peer
-from hsm_dicom.tls import FailureReason, HandshakeFailed
+from hsm_dicom.tls import FailureReason, HandshakeError
 from hsm_dicom.transport.events import HandshakeRefused
 from tests import pki
 from tests.hsm_dicom.cli.conftest import Run
@@ -86,7 +86,7 @@ def test_a_server_with_an_odd_certificate_is_refused_in_a_sentence(
 ) -> None:
     with serving(files) as port:
         peer = Peer(name="PACS", ae_titles=("PACS",), host="127.0.0.1", port=port)
-        with pytest.raises(HandshakeFailed) as caught:
+        with pytest.raises(HandshakeError) as caught:
             echo(peer, transport_to(peer, hospital), "NODE", PATIENCE)
     assert caught.value.reason is FailureReason.CERTIFICATE_REFUSED
     assert ODD[kind][1] in str(caught.value)

@@ -10,7 +10,7 @@ import pytest
 from pynetdicom import build_context
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
-from hsm_dicom.network.errors import AssociationLost
+from hsm_dicom.network.errors import AssociationLostError
 from hsm_dicom.network.requestor import associate
 from hsm_dicom.transport.events import AssociationAborted
 from tests.hsm_dicom.network.nodes import PATIENCE, QUICK, Node, eventually, node, transport_to
@@ -41,6 +41,6 @@ def test_an_association_that_goes_on_is_aborted_in_the_end(hospital: Hospital) -
             assert eventually(lambda: opened.association.is_aborted)
 
     with node(hospital, limits=replace(QUICK, stop_seconds=0.3)) as running:
-        with pytest.raises(AssociationLost, match="A-ABORT"):
+        with pytest.raises(AssociationLostError, match="A-ABORT"):
             stay(running)
         assert running.only(AssociationAborted)

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hsm_dicom.network.echo import echo
-from hsm_dicom.network.errors import AssociationLost
+from hsm_dicom.network.errors import AssociationLostError
 from hsm_dicom.network.requestor import Patience
 from hsm_dicom.network.settings import Peer
 from hsm_dicom.tls import server_context
@@ -243,7 +243,7 @@ def test_a_wrong_answer_is_one_sentence_in_bounded_time(
 ) -> None:
     started = time.monotonic()
     with acceptor(hospital, answer) as peer:
-        with pytest.raises(AssociationLost, match=why):
+        with pytest.raises(AssociationLostError, match=why):
             echo(peer, transport_to(peer, hospital), "CT1", Patience(connect=5, handshake=5, answer=1, idle=5))
         assert time.monotonic() - started < 5
 
@@ -251,7 +251,7 @@ def test_a_wrong_answer_is_one_sentence_in_bounded_time(
 def test_the_time_for_an_answer_is_the_peers(hospital: Hospital) -> None:
     with acceptor(hospital, lambda connection: None) as peer:
         hasty = replace(peer, answer_seconds=0.3)
-        with pytest.raises(AssociationLost, match="within 0.3 seconds"):
+        with pytest.raises(AssociationLostError, match="within 0.3 seconds"):
             echo(hasty, transport_to(hasty, hospital), "CT1")
 
 

@@ -146,7 +146,7 @@ def test_a_wrong_pin_is_presented_once_and_its_identities_are_not_looked_at(chec
     assert "was refused by" in errors(first)["tokens.test.pin"]
     assert first.not_looked_at == ("node",)
     again = checked(text + IDENTITY)
-    assert "PinRefused" not in str(again)
+    assert "PinRefusedError" not in str(again)
     assert "presented" in errors(again)["tokens.test.pin"]
     assert "was refused by" not in errors(again)["tokens.test.pin"]
 

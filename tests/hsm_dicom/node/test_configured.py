@@ -11,9 +11,9 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from hsm_dicom.config import read_configuration
-from hsm_dicom.config.devices import NotConfigured
+from hsm_dicom.config.devices import NotConfiguredError
 from hsm_dicom.config.network_sections import ListenerSection
-from hsm_dicom.errors import HsmDicomError
+from hsm_dicom.errors import DicomError
 from hsm_dicom.network.echo import echo
 from hsm_dicom.network.settings import Limits, StorageSettings
 from hsm_dicom.node.check import check_configuration
@@ -211,11 +211,11 @@ def test_check_config_passes_what_only_looks_like_a_clash(write: Write) -> None:
 
 def test_a_name_that_is_not_there_is_answered_with_those_that_are(write: Write) -> None:
     configuration = read_configuration(write(WHOLE)).sound()
-    with pytest.raises(NotConfigured, match="there: pacs, digitiser"):
+    with pytest.raises(NotConfiguredError, match="there: pacs, digitiser"):
         peer(configuration, "archive")
-    with pytest.raises(NotConfigured, match="not one listener alone"):
+    with pytest.raises(NotConfiguredError, match="not one listener alone"):
         listener(configuration)
-    with pytest.raises(NotConfigured, match="no listener 'x'"):
+    with pytest.raises(NotConfiguredError, match="no listener 'x'"):
         listener(configuration, "x")
 
 
@@ -223,7 +223,7 @@ def test_a_reload_whose_file_is_broken_is_one_sentence(write: Write) -> None:
     load = loader(write(WHOLE), "main")
     load().close()
     write("[listeners.main]\n")
-    with pytest.raises(HsmDicomError, match="is missing"):
+    with pytest.raises(DicomError, match="is missing"):
         load()
 
 

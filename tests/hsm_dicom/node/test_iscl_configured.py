@@ -17,13 +17,13 @@ from hsm_dicom.events import Event
 from hsm_dicom.iscl import PORT, Encryption, IsclReady, Mac
 from hsm_dicom.iscl.wire.profile import ByteOrder
 from hsm_dicom.network.echo import echo
-from hsm_dicom.network.errors import AssociationRejected, PeerNotAuthorised
+from hsm_dicom.network.errors import AssociationRejectedError, PeerNotAuthorisedError
 from hsm_dicom.network.requestor import associate
 from hsm_dicom.node.check import check_configuration
 from hsm_dicom.node.configured import listener, loader, peer, reaching
 from hsm_dicom.node.problems import problems
 from hsm_dicom.node.service import Service
-from hsm_dicom.tls import FailureReason, HandshakeFailed
+from hsm_dicom.tls import FailureReason, HandshakeError
 from hsm_dicom.transport.events import AssociationRefused, HandshakeRefused
 from hsm_dicom.transport.iscl_keys import ISCLKeys
 from tests.hsm_dicom.network.iscl_site import ISCLSite
@@ -208,7 +208,7 @@ def test_whoever_calls_itself_otherwise_is_rejected(iscl_site: ISCLSite) -> None
     with Service(loader(file, "archive")), events.subscribed(told.append):
         with (
             reaching(configured(iscl_site), "archive") as (found, transport, calling),
-            pytest.raises(AssociationRejected, match="calling ae title not recognised"),
+            pytest.raises(AssociationRejectedError, match="calling ae title not recognised"),
         ):
             echo(found, transport, calling, PATIENCE)
         refused = next(event for event in told if isinstance(event, AssociationRefused) and event.name == "archive")
@@ -223,7 +223,7 @@ def test_who_has_the_key_of_a_listener_cannot_be_a_peer_with_a_key_of_its_own(is
     with (
         Service(loader(file, "archive")),
         reaching(configured(iscl_site), "archive") as (found, transport, _),
-        pytest.raises(AssociationRejected, match="calling ae title not recognised"),
+        pytest.raises(AssociationRejectedError, match="calling ae title not recognised"),
     ):
         echo(found, transport, "CT2", PATIENCE)
     named = file.read_text().replace('store = "received"', 'peers = ["ct", "ct2"]')
@@ -238,7 +238,7 @@ def test_a_peer_with_other_authentication_data_is_not_spoken_with(iscl_site: ISC
     with (
         Service(loader(file, "archive")),
         reaching(configured(iscl_site), "archive") as (found, transport, calling),
-        pytest.raises((HandshakeFailed, PeerNotAuthorised), match="IMPOSTOR|authentication data"),
+        pytest.raises((HandshakeError, PeerNotAuthorisedError), match="IMPOSTOR|authentication data"),
     ):
         echo(found, transport, calling, PATIENCE)
 
@@ -249,7 +249,7 @@ def test_another_authentication_key_is_refused_with_a_sentence_on_both_sides(isc
     with Service(loader(file, "archive")), events.subscribed(told.append):
         with (
             reaching(configured(iscl_site), "archive") as (found, transport, calling),
-            pytest.raises(HandshakeFailed) as caught,
+            pytest.raises(HandshakeError) as caught,
         ):
             echo(found, transport, calling, PATIENCE)
         assert caught.value.reason is FailureReason.NOTHING_IN_COMMON
@@ -263,7 +263,7 @@ def test_reloading_reads_secrets_and_peers_anew(iscl_site: ISCLSite) -> None:
     with Service(loader(file, "archive")) as service:
         with (
             reaching(configured(iscl_site), "archive") as (found, transport, calling),
-            pytest.raises(HandshakeFailed),
+            pytest.raises(HandshakeError),
         ):
             echo(found, transport, calling, PATIENCE)
         iscl_site.write(iscl=KEYS_OF_THEIR_OWN)

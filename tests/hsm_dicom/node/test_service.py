@@ -15,12 +15,12 @@ from hsm_dicom import events
 from hsm_dicom.events import Event
 from hsm_dicom.identity import Identity
 from hsm_dicom.network.echo import echo
-from hsm_dicom.network.errors import AssociationRejected, CannotListen
+from hsm_dicom.network.errors import AssociationRejectedError, ListenError
 from hsm_dicom.network.requestor import associate
 from hsm_dicom.network.settings import ListenerSettings, Peer, StorageSettings
 from hsm_dicom.network.store import store
 from hsm_dicom.node.service import Loaded, Service
-from hsm_dicom.tls import FailureReason, HandshakeFailed
+from hsm_dicom.tls import FailureReason, HandshakeError
 from hsm_dicom.transport.events import HandshakeRefused, TransportReloaded
 from hsm_dicom.trust import TrustFileError
 from tests import pki
@@ -86,7 +86,7 @@ def test_a_new_crl_shuts_out_the_next_connection_and_not_the_one_that_runs(desk:
         desk.crl = hospital.ca.crl([pki.Identity(stolen.certificate, stolen.key)])
         assert service.reload()
         assert running.association.send_c_echo().Status == 0x0000
-        with pytest.raises(HandshakeFailed, match="our certificate is revoked"):
+        with pytest.raises(HandshakeError, match="our certificate is revoked"):
             echo(peer, transport, "CT1", PATIENCE)
         assert running.association.send_c_echo().Status == 0x0000
     assert [event.done for event in told if isinstance(event, TransportReloaded)] == [True]
@@ -109,7 +109,7 @@ def test_a_peer_that_was_removed_is_rejected_after_reloading(desk: Desk, hospita
         assert echo(peer, transport_to(peer, hospital), "CT1", PATIENCE).done
         desk.peers = ()
         assert service.reload()
-        with pytest.raises(AssociationRejected):
+        with pytest.raises(AssociationRejectedError):
             echo(peer, transport_to(peer, hospital), "CT1", PATIENCE)
 
 
@@ -132,7 +132,7 @@ def test_a_port_that_is_taken_is_one_sentence(desk: Desk) -> None:
             loaded = load()
             return replace(loaded, settings=replace(loaded.settings, port=taken))
 
-        with pytest.raises(CannotListen, match="Find the program that uses the port"):
+        with pytest.raises(ListenError, match="Find the program that uses the port"):
             Service(on_the_same_port)
 
 
@@ -153,7 +153,7 @@ def test_a_token_that_was_pulled_and_put_back_serves_again_without_a_restart(
         assert echo(peer, transport, "CT1", PATIENCE).done
         remote.stop()
         try:
-            with pytest.raises(HandshakeFailed, match="something failed on its side"):
+            with pytest.raises(HandshakeError, match="something failed on its side"):
                 echo(peer, transport, "CT1", PATIENCE)
         finally:
             remote.start()

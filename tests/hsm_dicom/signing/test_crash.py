@@ -22,7 +22,7 @@ from tokens.pkcs11.ceremony import delete_key
 SIGN = """
 import os, resource, signal, sys
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from hsm_dicom.errors import HsmDicomError
+from hsm_dicom.errors import DicomError
 from hsm_dicom.signatures import SigningRequest, sign
 
 path, target, key, certificate, trap = sys.argv[1:]
@@ -31,7 +31,7 @@ exec(trap)
 try:
     with open(key, "rb") as k, open(certificate, "rb") as c:
         sign(path, target or None, load_pem_private_key(k.read(), None), SigningRequest(c.read()))
-except HsmDicomError as error:
+except DicomError as error:
     sys.exit(str(error))
 """
 

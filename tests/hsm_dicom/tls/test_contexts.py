@@ -14,7 +14,7 @@ from hsm_dicom.tls import (
     Authentication,
     ContextError,
     FailureReason,
-    HandshakeFailed,
+    HandshakeError,
     Profile,
     client_context,
     facts_of,
@@ -22,7 +22,7 @@ from hsm_dicom.tls import (
     profile_named,
     server_context,
 )
-from hsm_dicom.tls.errors import UnknownProfile
+from hsm_dicom.tls.errors import UnknownProfileError
 from hsm_dicom.tls.openssl import set_tls13_suites
 from hsm_dicom.trust import Reason, TrustStore, Verifier
 from tests import pki
@@ -114,7 +114,7 @@ def test_a_session_is_not_resumed_so_that_a_revocation_holds_at_once(hospital: H
 
 def refusal(
     hospital: Hospital, server: ssl.SSLContext, client: ssl.SSLContext, host: str = "localhost"
-) -> HandshakeFailed:
+) -> HandshakeError:
     with pytest.raises(ssl.SSLError) as caught:
         handshake(server, client, host)
     return handshake_failed(caught.value, "192.0.2.1")
@@ -227,7 +227,7 @@ def test_mutual_authentication_cannot_be_forgotten(hospital: Hospital) -> None:
 
 
 def test_an_unknown_profile_is_answered_with_those_there_are() -> None:
-    with pytest.raises(UnknownProfile, match="modified-bcp195-rfc9325"):
+    with pytest.raises(UnknownProfileError, match="modified-bcp195-rfc9325"):
         profile_named("tls")
 
 

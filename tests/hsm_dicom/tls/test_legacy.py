@@ -15,7 +15,14 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import padding
 
 from hsm_dicom.identity import Identity
-from hsm_dicom.tls import Authentication, ContextError, FailureReason, HandshakeFailed, LegacyRefused, UnknownProfile
+from hsm_dicom.tls import (
+    Authentication,
+    ContextError,
+    FailureReason,
+    HandshakeError,
+    LegacyRefusedError,
+    UnknownProfileError,
+)
 from hsm_dicom.tls.legacy import PROFILES
 from hsm_dicom.tls.legacy.context import LegacyContext, LegacyHandshake
 from hsm_dicom.tls.legacy.groups import GROUPS
@@ -137,9 +144,9 @@ def test_one_way_authentication_is_by_name_only(hospital: Hospital, profile: str
 
 def test_profiles_with_nothing_in_common_say_so(hospital: Hospital) -> None:
     with connected(server(hospital, "des-tls"), client(hospital, "basic-tls")) as (accepted, made):
-        assert isinstance(accepted, HandshakeFailed)
+        assert isinstance(accepted, HandshakeError)
         assert accepted.reason is FailureReason.NOTHING_IN_COMMON
-        assert isinstance(made, HandshakeFailed)
+        assert isinstance(made, HandshakeError)
         assert made.reason is FailureReason.REFUSED_BY_PEER
 
 
@@ -156,38 +163,38 @@ def test_a_peer_is_judged_although_the_library_does_not(
 ) -> None:
     bad = hospital.peer("bad CT", key=pki.new_key("rsa2048", 7), **wishes)
     with connected(server(hospital, "aes-tls"), client(hospital, "aes-tls", bad)) as (accepted, _):
-        assert isinstance(accepted, HandshakeFailed)
+        assert isinstance(accepted, HandshakeError)
         assert accepted.verdict is not None
         assert accepted.verdict.reason is reason
         assert "'CN=bad CT' is refused" in str(accepted)
 
 
 def test_a_key_that_also_signs_is_refused(hospital: Hospital) -> None:
-    with pytest.raises(LegacyRefused, match="may sign as well"):
+    with pytest.raises(LegacyRefusedError, match="may sign as well"):
         server(hospital, "basic-tls", identity=hospital.rsa)
-    with pytest.raises(LegacyRefused, match="no RSA key on a token"):
+    with pytest.raises(LegacyRefusedError, match="no RSA key on a token"):
         server(hospital, "basic-tls", identity=hospital.peer("file", key=pki.new_key("rsa2048")))
 
 
 def test_a_certificate_that_also_signs_is_refused(hospital: Hospital) -> None:
     usages = ("key_encipherment", "digital_signature")
     issued = hospital.ca.issue("both", key=hospital.decrypting.key, usages=usages, extensions=[names()])
-    with pytest.raises(LegacyRefused, match="not for keyEncipherment alone"):
+    with pytest.raises(LegacyRefusedError, match="not for keyEncipherment alone"):
         server(hospital, "basic-tls", identity=Identity("both", hospital.decrypting.key, issued.certificate))
 
 
 def test_with_diffie_hellman_a_key_that_also_decrypts_is_refused(hospital: Hospital) -> None:
-    with pytest.raises(LegacyRefused, match="not for digitalSignature alone"):
+    with pytest.raises(LegacyRefusedError, match="not for digitalSignature alone"):
         server(hospital, "dhe-aes", identity=hospital.decrypting)
     usages = ("key_encipherment", "digital_signature")
     issued = hospital.ca.issue("both", key=hospital.rsa.key, usages=usages, extensions=[names()])
-    with pytest.raises(LegacyRefused, match="not for digitalSignature alone"):
+    with pytest.raises(LegacyRefusedError, match="not for digitalSignature alone"):
         server(hospital, "dhe-aes", identity=Identity("both", hospital.rsa.key, issued.certificate))
     usages = ("digital_signature",)
     issued = hospital.ca.issue("decrypts", key=hospital.decrypting.key, usages=usages, extensions=[names()])
-    with pytest.raises(LegacyRefused, match="signs and does not decrypt"):
+    with pytest.raises(LegacyRefusedError, match="signs and does not decrypt"):
         server(hospital, "dhe-aes", identity=Identity("decrypts", hospital.decrypting.key, issued.certificate))
-    with pytest.raises(LegacyRefused, match="no RSA key on a token"):
+    with pytest.raises(LegacyRefusedError, match="no RSA key on a token"):
         server(hospital, "dhe-aes", identity=hospital.peer("file", key=pki.new_key("rsa2048")))
 
 
@@ -213,30 +220,30 @@ def test_a_client_takes_no_group_smaller_than_its_opening_allows(
         if accepted:
             assert made[1].key_exchange_bits == theirs
         else:
-            assert isinstance(made, HandshakeFailed)
+            assert isinstance(made, HandshakeError)
             assert "group has 1024 bits, and from 2048" in str(made)
 
 
 @pytest.mark.parametrize("bits", [512, 1000, 8192])
 def test_groups_of_other_sizes_cannot_be_had(bits: int) -> None:
-    with pytest.raises(LegacyRefused, match="set dh_bits to one of: 1024, 2048, 3072, 4096"):
+    with pytest.raises(LegacyRefusedError, match="set dh_bits to one of: 1024, 2048, 3072, 4096"):
         LegacyOpening(profile="dhe-aes", reason="r", until=TOMORROW, dh_bits=bits)
 
 
 def test_a_client_does_not_sign_with_a_key_that_decrypts(hospital: Hospital) -> None:
-    with pytest.raises(LegacyRefused, match="signs and does not decrypt"):
+    with pytest.raises(LegacyRefusedError, match="signs and does not decrypt"):
         client(hospital, "basic-tls", hospital.decrypting)
-    with pytest.raises(LegacyRefused, match="no RSA key"):
+    with pytest.raises(LegacyRefusedError, match="no RSA key"):
         client(hospital, "basic-tls", hospital.ec)
 
 
 def test_an_opening_needs_a_reason_and_ends_on_its_day(hospital: Hospital) -> None:
-    with pytest.raises(LegacyRefused, match="write a reason"):
+    with pytest.raises(LegacyRefusedError, match="write a reason"):
         LegacyOpening(profile="basic-tls", reason=" ", until=TOMORROW)
     ended = opening(until=date(2020, 1, 31))
-    with pytest.raises(LegacyRefused, match="ended on 2020-01-31"):
+    with pytest.raises(LegacyRefusedError, match="ended on 2020-01-31"):
         LegacyContext(ended, hospital.decrypting, hospital.verifier(), server_side=True)
-    with pytest.raises(UnknownProfile, match="des-tls"):
+    with pytest.raises(UnknownProfileError, match="des-tls"):
         LegacyContext(opening("ssl3"), hospital.decrypting, hospital.verifier(), server_side=True)
 
 
@@ -253,7 +260,7 @@ def test_an_opening_that_ends_while_it_is_used_takes_no_further_connection(hospi
     with near, far:
         context.begin(far, "192.0.2.1")
         days[0] += timedelta(days=1)
-        with pytest.raises(LegacyRefused, match="ended on 2030-01-01"):
+        with pytest.raises(LegacyRefusedError, match="ended on 2030-01-01"):
             context.begin(near, "192.0.2.1")
 
 

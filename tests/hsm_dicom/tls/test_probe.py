@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from hsm_dicom.tls import FailureReason, HandshakeFailed, profile_named, server_context
+from hsm_dicom.tls import FailureReason, HandshakeError, profile_named, server_context
 from hsm_dicom.tls.contexts import Authentication
-from hsm_dicom.tls.hello import NoServerHello, parse_server_hello
+from hsm_dicom.tls.hello import NoServerHelloError, parse_server_hello
 from hsm_dicom.tls.probe import probe
 from hsm_dicom.trust import Reason
 from tests import pki
@@ -98,10 +98,10 @@ def test_a_certificate_for_another_name_or_of_another_ca_is_remarked_upon(hospit
 
 
 def test_a_server_without_tls_and_an_empty_port_are_told_apart(hospital: Hospital) -> None:
-    with serving(None) as port, pytest.raises(HandshakeFailed, match="may speak DICOM without TLS") as caught:
+    with serving(None) as port, pytest.raises(HandshakeError, match="may speak DICOM without TLS") as caught:
         probe("127.0.0.1", port, seconds=2)
     assert caught.value.reason is FailureReason.NOT_TLS
-    with pytest.raises(HandshakeFailed, match="cannot be reached"):
+    with pytest.raises(HandshakeError, match="cannot be reached"):
         probe("127.0.0.1", port, seconds=2)
 
 
@@ -109,5 +109,5 @@ def test_a_server_without_tls_and_an_empty_port_are_told_apart(hospital: Hospita
     "message", [b"", b"\x02", b"\x02\x00\x00\x40\x03\x03" + bytes(33) + b"\xff", b"\x0b\x00\x00\x00"]
 )
 def test_a_broken_server_hello_is_an_error_of_its_own(message: bytes) -> None:
-    with pytest.raises(NoServerHello):
+    with pytest.raises(NoServerHelloError):
         parse_server_hello(message)

@@ -10,7 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.hazmat.primitives.serialization.pkcs7 import serialize_certificates
 
-from hsm_dicom.errors import HsmDicomError
+from hsm_dicom.errors import DicomError
 from hsm_dicom.trust import Purpose, Reason, TrustFileError, TrustStore, Verifier
 from tests.pki import Authority
 
@@ -82,7 +82,7 @@ def test_a_file_that_is_no_certificate_is_named(tmp_path: Path, content: bytes |
         TrustStore.from_files([file])
     assert str(file) in str(caught.value)
     assert words in str(caught.value)
-    assert isinstance(caught.value, HsmDicomError)
+    assert isinstance(caught.value, DicomError)
 
 
 def test_the_second_certificate_of_a_bundle_is_told_from_the_first(tmp_path: Path) -> None:

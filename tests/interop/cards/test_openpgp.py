@@ -14,7 +14,14 @@ from tests.cards.foreign import USER_PIN, foreign_card, make_openpgp_key
 from tests.cards.people import AtHand
 from tests.softhsm import set_pin
 from tokens import open_key
-from tokens.errors import CardLost, MechanismNotOffered, OperationFailed, PinNotPresented, PinRefused, UnsupportedKey
+from tokens.errors import (
+    CardLostError,
+    MechanismNotOfferedError,
+    OperationFailedError,
+    PinNotPresentedError,
+    PinRefusedError,
+    UnsupportedKeyError,
+)
 from tokens.keys import PrivateKey
 from tokens.policy import Weakness
 from tokens.smartcard.search import list_cards
@@ -51,7 +58,7 @@ def test_its_authentication_key_signs(card: str) -> None:
         signs("auth")
         return
     # smartcard-app-openpgp 0.4.0 forgets the status word here, so that the signature's own end stands in its place.
-    with pytest.raises((OperationFailed, CardLost)):
+    with pytest.raises((OperationFailedError, CardLostError)):
         signs("auth")
 
 
@@ -74,7 +81,7 @@ def test_its_decryption_key_decrypts(card: str) -> None:
 
 
 def test_it_does_no_pss_and_that_is_said(card: str) -> None:
-    with opened("sign") as key, pytest.raises(MechanismNotOffered, match="RSASSA-PSS"):
+    with opened("sign") as key, pytest.raises(MechanismNotOfferedError, match="RSASSA-PSS"):
         key.sign(b"data", padding.PSS(padding.MGF1(SHA256), 32), SHA256)  # type: ignore[call-arg, arg-type]
 
 
@@ -89,12 +96,12 @@ def test_it_is_listed_with_a_uri_that_finds_it(card: str) -> None:
 def test_a_wrong_pin_costs_one_try_and_no_more(card: str, state_folder: Path) -> None:
     wrong = set_pin("654321")
     with opened("sign", "654321") as key:
-        with pytest.raises(PinRefused, match="refused"):
+        with pytest.raises(PinRefusedError, match="refused"):
             key.sign(b"data", PKCS1, SHA256)  # type: ignore[call-arg, arg-type]
-        with pytest.raises(PinNotPresented):
+        with pytest.raises(PinNotPresentedError):
             key.sign(b"data", PKCS1, SHA256)  # type: ignore[call-arg, arg-type]
     again = open_key("card:reader=Rig%20A*;profile=openpgp;key=sign", pin=wrong)
-    with again, pytest.raises(PinNotPresented, match="2 tries are left"):
+    with again, pytest.raises(PinNotPresentedError, match="2 tries are left"):
         again.sign(b"data", PKCS1, SHA256)  # type: ignore[call-arg, arg-type]
     # A person who knows the PIN brings the counter back.
     with open_key("card:reader=Rig%20A*;profile=openpgp;key=sign", pin=AtHand(USER_PIN)) as key:
@@ -113,7 +120,7 @@ def test_its_elliptic_curve_key_signs(card: str) -> None:
     make_openpgp_key(READER, SIGN, P_256)
     if card == "jcecard":
         # jcecard 0.1.0 makes a Curve25519 key where P-256 is asked for, and says that it is on P-256.
-        with pytest.raises(UnsupportedKey, match="not on the curve secp256r1 that it names"):
+        with pytest.raises(UnsupportedKeyError, match="not on the curve secp256r1 that it names"):
             opened("sign")
         return
     with opened("sign") as key:

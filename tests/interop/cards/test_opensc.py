@@ -73,7 +73,7 @@ def test_an_openpgp_card_signs_as_a_token_does(openpgp: None, tmp_path: Path) ->
             pss = padding.PSS(padding.MGF1(hashes.SHA256()), 32)
             try:
                 key.sign(b"data", pss, hashes.SHA256())
-            except MechanismNotOffered as error:
+            except MechanismNotOfferedError as error:
                 print(error)
         """,
         tmp_path,
@@ -87,13 +87,13 @@ def test_a_wrong_pin_is_refused_once(openpgp: None, tmp_path: Path) -> None:
         for attempt in range(2):
             try:
                 opened("OpenPGP card (User PIN (sig))", "Signature key")
-            except (PinRefused, PinNotPresented) as error:
+            except (PinRefusedError, PinNotPresentedError) as error:
                 print(type(error).__name__)
         """,
         tmp_path,
         pin="654321",
     )
-    assert said.split() == ["PinRefused", "PinNotPresented"]
+    assert said.split() == ["PinRefusedError", "PinNotPresentedError"]
 
 
 def test_a_card_that_was_put_back_is_used_again(pcscd: Daemon, tmp_path: Path) -> None:
@@ -183,4 +183,4 @@ def test_a_pin_is_locked_after_three_wrong_ones_and_that_is_said(openpgp: None, 
         pin="not in use",
     )
     # The third try locks the PIN, and the card says so at once; afterwards the right one is held back too.
-    assert said.split() == ["PinRefused"] * 2 + ["PinLocked"] * 3
+    assert said.split() == ["PinRefusedError"] * 2 + ["PinLockedError"] * 3

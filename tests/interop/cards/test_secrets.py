@@ -18,7 +18,7 @@ from tests.interop.modules.test_p11_kit import CLIENT, Server
 from tests.softhsm import TestToken
 from tests.tokens.secrets.devices import KEYS, Device, nss_device, softhsm_device
 from tokens import open_secrets, open_token
-from tokens.errors import AuthenticationFailed
+from tokens.errors import AuthenticationFailedError
 from tokens.pkcs11.secret_keys.ceremony import import_secret
 from tokens.secrets import Secrets, Use
 from tokens.smartcard.profile_table import read_profile
@@ -45,7 +45,7 @@ def test_a_card_and_a_token_authenticate_each_other(put_in: PutIn, pin: str, oth
     with open_secrets(CARD, pin=pin, profiles=PROFILES) as card, device.open() as token:
         authenticate(card, token)
         authenticate(token, card)
-        with pytest.raises(AuthenticationFailed):
+        with pytest.raises(AuthenticationFailedError):
             authenticate(card, token, client_index=2)
 
 

@@ -12,7 +12,7 @@ from tests.cards.daemon import Daemon
 from tests.cards.foreign import foreign_card
 from tests.softhsm import set_pin
 from tokens import open_secrets
-from tokens.errors import AuthenticationFailed, PinRefused
+from tokens.errors import AuthenticationFailedError, PinRefusedError
 from tokens.secrets import Secrets
 from tokens.smartcard.apdu import commands
 from tokens.smartcard.apdu import encoding as apdu
@@ -78,7 +78,7 @@ def test_it_answers_a_challenge_through_the_secrets_port() -> None:
 def test_it_refuses_a_wrong_response_through_the_secrets_port() -> None:
     with secrets() as opened, opened.authentication(1) as a:
         _ = a.challenge
-        with pytest.raises(AuthenticationFailed):
+        with pytest.raises(AuthenticationFailedError):
             a.external_authenticate(bytes(8))
 
 
@@ -105,7 +105,7 @@ def test_it_is_not_asked_for_tries_since_it_would_take_that_for_a_wrong_pin() ->
 
 
 def test_a_wrong_pin_is_refused_and_remembered_though_the_card_tells_no_tries(state_folder: object) -> None:
-    with pytest.raises(PinRefused), secrets("4321") as opened, opened.authentication(1) as a:
+    with pytest.raises(PinRefusedError), secrets("4321") as opened, opened.authentication(1) as a:
         a.internal_authenticate(bytes(8))
     with secrets() as opened, opened.authentication(1) as a:
         assert len(a.internal_authenticate(bytes(8))) == 8

@@ -17,13 +17,13 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from hsm_dicom import events
 from hsm_dicom.iscl import ErrorCode, ISCLContext, IsclFailed, IsclReady, ISCLSettings
 from hsm_dicom.network.acceptor import Acceptor
-from hsm_dicom.network.errors import AssociationLost
+from hsm_dicom.network.errors import AssociationLostError
 from hsm_dicom.network.listener import Listener
 from hsm_dicom.network.receive import Receiver
 from hsm_dicom.network.requestor import associate
 from hsm_dicom.network.settings import ISCLOpening, Peer, StorageSettings
 from hsm_dicom.network.store import store
-from hsm_dicom.tls import FailureReason, HandshakeFailed
+from hsm_dicom.tls import FailureReason, HandshakeError
 from hsm_dicom.transport.events import AssociationAborted, AssociationOpened, HandshakeRefused
 from hsm_dicom.transport.iscl import ISCLTransport
 from tests.hsm_dicom.iscl.independent import BLOCK
@@ -135,7 +135,7 @@ def test_a_changed_octet_becomes_an_abort_at_both_ends(makers: Ends, tmp_path: P
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
     asking = ISCLTransport(ISCLContext(named("CT1"), makers.theirs))
     with node(makers, tmp_path, named("NODE")) as running, in_the_middle(running.port, spoil_after=3) as port:
-        with pytest.raises(AssociationLost):
+        with pytest.raises(AssociationLostError):
             echo_twice(peer_at(port), asking)
         assert "does not match its MAC" in running.only(AssociationAborted).sentence
         assert ErrorCode.WRONG_MAC in {event.code for event in running.of(IsclFailed)}
@@ -145,7 +145,7 @@ def test_whoever_has_another_key_gets_no_association(makers: Ends, tmp_path: Pat
     """The listener goes on, and says why it refused."""
     other = settings(authentication_key=2, authentication_data=b"CT1")
     with node(makers, tmp_path, named("NODE")) as running:
-        with pytest.raises(HandshakeFailed) as caught:
+        with pytest.raises(HandshakeError) as caught:
             ISCLTransport(ISCLContext(other, makers.theirs)).connect(
                 socket.create_connection(("127.0.0.1", running.port)), "the node", 5
             )

@@ -138,7 +138,7 @@ def test_a_wrong_pin_is_refused_by_softokn_and_not_presented_again(database: Pat
         """,
         WRONG="not it",
     )
-    assert said.split() == ["PinRefused", "PinNotPresented"]
+    assert said.split() == ["PinRefusedError", "PinNotPresentedError"]
 
 
 def test_a_forked_child_logs_in_for_itself_and_the_parent_stays_logged_in(database: Path) -> None:

@@ -197,7 +197,7 @@ def test_while_the_server_is_away_there_is_one_sentence_and_afterwards_a_signatu
     client.go_on()
     for _ in range(2):
         said = client.line()
-        assert said.startswith("TokenLost: ")
+        assert said.startswith("TokenLostError: ")
         assert "Put the token back or restore the connection" in said
     server.start()
     client.go_on()
@@ -236,7 +236,7 @@ def test_threads_that_lose_the_server_in_the_middle_all_end_well_or_in_a_sentenc
     server.start()
     outcomes = client.end().split()
     assert "signed" in outcomes
-    assert set(outcomes) <= {"signed", "TokenLost"}
+    assert set(outcomes) <= {"signed", "TokenLostError"}
 
 
 def test_a_forked_child_has_a_connection_of_its_own_and_the_parent_stays_logged_in(server: Server) -> None:

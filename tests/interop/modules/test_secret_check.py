@@ -124,5 +124,5 @@ def test_a_token_that_goes_away_meanwhile_is_not_judged(tmp_path: Path, state_fo
         said = client.end()
     finally:
         server.kill()
-    assert said.startswith("TokenLost: Token 'test")
+    assert said.startswith("TokenLostError: Token 'test")
     assert "Put the token back" in said

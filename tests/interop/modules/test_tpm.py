@@ -195,7 +195,7 @@ def test_a_digest_that_it_does_not_sign_is_a_sentence_and_no_lost_token(keys: Tp
         sign(key)
     """
     printed = keys.play(code, keys.uri("rsa"))
-    assert [line.partition(":")[0] for line in printed] == ["MechanismNotOffered"] * 2
+    assert [line.partition(":")[0] for line in printed] == ["MechanismNotOfferedError"] * 2
     assert "refused every mechanism that could do it: CKM_RSA_PKCS, CKM_RSA_X_509" in printed[0]
 
 
@@ -224,4 +224,4 @@ def test_a_forked_child_is_refused_and_the_parent_stays_logged_in(keys: Tpm) -> 
         sign(key)
     print(key.device._connection._anchor is anchor)
     """
-    assert keys.play(code, keys.uri("ec")) == ["TokenLost"] * 3 + ["True"]
+    assert keys.play(code, keys.uri("ec")) == ["TokenLostError"] * 3 + ["True"]

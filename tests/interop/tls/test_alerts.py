@@ -15,7 +15,7 @@ import pytest
 from hsm_dicom.network.assembly import connecting
 from hsm_dicom.network.echo import echo
 from hsm_dicom.network.settings import Peer
-from hsm_dicom.tls import FailureReason, HandshakeFailed
+from hsm_dicom.tls import FailureReason, HandshakeError
 from tests import pki
 from tests.hsm_dicom.network.nodes import PATIENCE
 from tests.hsm_dicom.tls.fixtures import Hospital
@@ -97,7 +97,7 @@ def test_a_server_that_refuses_our_certificate_is_understood(hospital: Hospital,
     with serve(hospital) as port:
         peer = Peer(name="PACS", ae_titles=("PACS",), host="127.0.0.1", port=port)
         for _ in range(3):
-            with pytest.raises(HandshakeFailed) as caught:
+            with pytest.raises(HandshakeError) as caught:
                 echo(peer, connecting(peer, ours, hospital.verifier()), "NODE", PATIENCE)
             assert caught.value.reason is FailureReason.REFUSED_BY_PEER
             assert str(caught.value).startswith(f"'PACS' at 127.0.0.1:{port} refused us: ")

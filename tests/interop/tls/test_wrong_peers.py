@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from hsm_dicom.errors import HsmDicomError
+from hsm_dicom.errors import DicomError
 from hsm_dicom.identity import Identity
 from hsm_dicom.network.assembly import connecting
 from hsm_dicom.network.echo import echo
-from hsm_dicom.network.errors import AssociationLost, AssociationRejected
+from hsm_dicom.network.errors import AssociationLostError, AssociationRejectedError
 from hsm_dicom.network.settings import Peer
-from hsm_dicom.tls import FailureReason, HandshakeFailed
+from hsm_dicom.tls import FailureReason, HandshakeError
 from hsm_dicom.transport.events import AssociationOpened, AssociationRefused, HandshakeRefused
 from hsm_dicom.trust import Reason
 from tests import pki
@@ -81,18 +81,18 @@ def test_a_server_whose_certificate_is(hospital: Hospital, wrong: str) -> None:
     bad = bad_peer(hospital, wrong)
     with scp("PACS", careless(hospital, ssl.PROTOCOL_TLS_SERVER, bad)) as port:
         failed = refused(hospital, port, crl(hospital, bad, wrong))
-    assert isinstance(failed, HandshakeFailed)
+    assert isinstance(failed, HandshakeError)
     assert failed.verdict is not None
     assert failed.verdict.reason is CERTIFICATES[wrong][1]
     assert "'PACS' at 127.0.0.1:" in str(failed)
     assert "'CN=bad peer' is refused" in str(failed)
 
 
-def refused(hospital: Hospital, port: int, crl: bytes | None = None) -> HsmDicomError:
+def refused(hospital: Hospital, port: int, crl: bytes | None = None) -> DicomError:
     """The error of an echo to a server that is wrong."""
     peer = Peer(name="PACS", ae_titles=("PACS",), host="127.0.0.1", port=port)
     started = time.monotonic()
-    with pytest.raises(HsmDicomError) as caught:
+    with pytest.raises(DicomError) as caught:
         echo(peer, connecting(peer, hospital.rsa, hospital.verifier(crl=crl)), "NODE", PATIENCE)
     assert time.monotonic() - started < NEVER_LONGER_THAN
     return caught.value
@@ -102,7 +102,7 @@ def test_a_server_with_another_name(hospital: Hospital) -> None:
     elsewhere = hospital.peer("elsewhere", extensions=[names(("pacs.example",), ())])
     with scp("PACS", careless(hospital, ssl.PROTOCOL_TLS_SERVER, elsewhere)) as port:
         failed = refused(hospital, port)
-    assert isinstance(failed, HandshakeFailed)
+    assert isinstance(failed, HandshakeError)
     assert failed.reason is FailureReason.WRONG_NAME
     assert "certificate is for another name" in str(failed)
 
@@ -110,7 +110,7 @@ def test_a_server_with_another_name(hospital: Hospital) -> None:
 def test_a_server_that_speaks_no_tls(hospital: Hospital) -> None:
     with scp("PACS", None) as port:
         failed = refused(hospital, port)
-    assert isinstance(failed, HandshakeFailed)
+    assert isinstance(failed, HandshakeError)
     assert failed.reason in (FailureReason.NOT_TLS, FailureReason.TIMED_OUT, FailureReason.CLOSED)
     assert "'PACS' at 127.0.0.1:" in str(failed)
 
@@ -121,7 +121,7 @@ def test_a_server_with_tls_1_1_only(hospital: Hospital) -> None:
     command = ["openssl", "s_server", "-accept", f"127.0.0.1:{port}", "-cert", certificate, "-key", key]
     with serving(port, [*command, "-tls1_1", "-cipher", "ALL:@SECLEVEL=0"]):
         failed = refused(hospital, port)
-    assert isinstance(failed, HandshakeFailed)
+    assert isinstance(failed, HandshakeError)
     assert failed.reason in (FailureReason.PROTOCOL_VERSION, FailureReason.REFUSED_BY_PEER)
     assert "no TLS version that our profile allows" in str(failed)
 
@@ -135,7 +135,7 @@ def test_a_server_that_wants_another_ae_title(hospital: Hospital) -> None:
         failed = refused(hospital, server.server_address[1])
     finally:
         server.shutdown()
-    assert isinstance(failed, AssociationRejected)
+    assert isinstance(failed, AssociationRejectedError)
     assert failed.reason == 7
     assert "called ae title not recognised" in str(failed)
 
@@ -145,7 +145,7 @@ def test_a_server_that_does_not_trust_us(hospital: Hospital) -> None:
     stranger = hospital.peer("stranger", issuer=pki.Authority("Foreign CA"))
     with scp("PACS", context) as port:
         peer = Peer(name="PACS", ae_titles=("PACS",), host="127.0.0.1", port=port)
-        with pytest.raises((HandshakeFailed, AssociationLost)) as caught:
+        with pytest.raises((HandshakeError, AssociationLostError)) as caught:
             echo(peer, transport_to(peer, hospital, stranger), "NODE", PATIENCE)
     assert "'PACS' at 127.0.0.1:" in str(caught.value)
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.tokens.secrets.devices import KEYS, Device
 from tokens.algorithms.des_keys import encrypt_block
-from tokens.errors import AuthenticationFailed, MechanismNotOffered, ReflectedChallenge
+from tokens.errors import AuthenticationFailedError, MechanismNotOfferedError, ReflectedChallengeError
 from tokens.events import DeviceEvent, KeyUse, subscribed
 from tokens.secrets import ZERO_IV, Secrets, Use
 
@@ -58,7 +58,7 @@ def test_an_answer_made_the_other_way_round_is_refused(secrets: Secrets, peer: S
         peer.authentication(1, by_decryption=not by_decryption) as answering,
     ):
         answer = answering.internal_authenticate(judging.challenge)
-        with pytest.raises(AuthenticationFailed):
+        with pytest.raises(AuthenticationFailedError):
             judging.external_authenticate(answer)
 
 
@@ -66,12 +66,12 @@ def test_an_answer_made_the_other_way_round_is_refused(secrets: Secrets, peer: S
 def test_a_challenge_sent_back_to_us_is_not_decrypted(secrets: Secrets) -> None:
     with secrets.authentication(1, by_decryption=True) as waiting:
         challenge = waiting.challenge
-        with secrets.authentication(1, by_decryption=True) as other, pytest.raises(ReflectedChallenge):
+        with secrets.authentication(1, by_decryption=True) as other, pytest.raises(ReflectedChallengeError):
             other.internal_authenticate(challenge)
 
 
 def test_a_device_that_does_not_answer_by_decryption_says_so_and_stays_free(device: Device, secrets: Secrets) -> None:
-    told = contextlib.nullcontext() if device.answers_by_decryption else pytest.raises(MechanismNotOffered)
+    told = contextlib.nullcontext() if device.answers_by_decryption else pytest.raises(MechanismNotOfferedError)
     with told as refused, secrets.authentication(1, by_decryption=True):
         pass
     if refused is not None:
@@ -81,7 +81,7 @@ def test_a_device_that_does_not_answer_by_decryption_says_so_and_stays_free(devi
 
 
 def test_no_device_keeps_a_session_key_by_decryption(secrets: Secrets) -> None:
-    with pytest.raises(MechanismNotOffered, match="host_session_keys"):
+    with pytest.raises(MechanismNotOfferedError, match="host_session_keys"):
         secrets.session_key(1, FIPS_81_CIPHER, by_decryption=True)
 
 

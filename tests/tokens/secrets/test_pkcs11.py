@@ -12,12 +12,12 @@ from tests.softhsm import MODULE, TestToken
 from tests.tokens.secrets.devices import Device
 from tokens import open_secrets, open_token
 from tokens.errors import (
-    AuthenticationFailed,
+    AuthenticationFailedError,
     CeremonyError,
-    KeyPolicyRefused,
-    MechanismNotOffered,
-    NoSuchKey,
-    UnsupportedKey,
+    KeyPolicyError,
+    MechanismNotOfferedError,
+    NoSuchKeyError,
+    UnsupportedKeyError,
 )
 from tokens.pkcs11.module import load_module
 from tokens.pkcs11.secret_keys.ceremony import delete_secret, import_secret, list_secrets, try_forms
@@ -88,7 +88,7 @@ def test_a_secret_cannot_be_read_out(token: TestToken) -> None:
 
 def test_an_extractable_secret_is_refused_unless_allowed_by_name(token: TestToken) -> None:
     put_raw(token, "secret-encryption-1", sensitive=True, extractable=True)
-    with open_secrets(token.uri()) as secrets, pytest.raises(KeyPolicyRefused, match='allow = \\["extractable"\\]'):
+    with open_secrets(token.uri()) as secrets, pytest.raises(KeyPolicyError, match='allow = \\["extractable"\\]'):
         secrets.data_key(1)
     allowed = KeyPolicy(allow=frozenset({Weakness.EXTRACTABLE}))
     with open_secrets(token.uri(), policy=allowed) as secrets, secrets.data_key(1) as key:
@@ -99,7 +99,10 @@ def test_the_object_of_the_uri_is_the_prefix_of_the_labels(token: TestToken) -> 
     put(token, Use.AUTHENTICATION, 3, KEY, prefix="archive")
     with open_secrets(token.uri("archive")) as secrets, secrets.authentication(3) as a:
         assert len(a.internal_authenticate(bytes(8))) == 8
-    with open_secrets(token.uri()) as secrets, pytest.raises(NoSuchKey, match="It holds: archive-authentication-3"):
+    with (
+        open_secrets(token.uri()) as secrets,
+        pytest.raises(NoSuchKeyError, match="It holds: archive-authentication-3"),
+    ):
         secrets.check_value(Use.AUTHENTICATION, 3)
 
 
@@ -110,13 +113,13 @@ def test_a_key_for_one_direction_does_not_do_the_other(token: TestToken) -> None
         with secrets.authentication(1, peer_index=2) as a:
             a.internal_authenticate(bytes(8))
             _ = a.challenge
-            with pytest.raises(AuthenticationFailed):
+            with pytest.raises(AuthenticationFailedError):
                 a.external_authenticate(bytes(8))
         with secrets.authentication(2, peer_index=1) as a:
-            with pytest.raises(KeyPolicyRefused, match="CKA_ENCRYPT is false"):
+            with pytest.raises(KeyPolicyError, match="CKA_ENCRYPT is false"):
                 a.internal_authenticate(bytes(8))
             _ = a.challenge
-            with pytest.raises(KeyPolicyRefused, match="CKA_DECRYPT is false"):
+            with pytest.raises(KeyPolicyError, match="CKA_DECRYPT is false"):
                 a.external_authenticate(bytes(8))
 
 
@@ -127,13 +130,13 @@ def test_by_decryption_a_key_for_one_direction_does_the_other_one(token: TestTok
         with secrets.authentication(2, peer_index=1, by_decryption=True) as a:
             a.internal_authenticate(bytes(8))
             _ = a.challenge
-            with pytest.raises(AuthenticationFailed):
+            with pytest.raises(AuthenticationFailedError):
                 a.external_authenticate(bytes(8))
         with secrets.authentication(1, peer_index=2, by_decryption=True) as a:
-            with pytest.raises(KeyPolicyRefused, match="CKA_DECRYPT is false.; import it for the other direction"):
+            with pytest.raises(KeyPolicyError, match="CKA_DECRYPT is false.; import it for the other direction"):
                 a.internal_authenticate(bytes(8))
             _ = a.challenge
-            with pytest.raises(KeyPolicyRefused, match="CKA_ENCRYPT is false"):
+            with pytest.raises(KeyPolicyError, match="CKA_ENCRYPT is false"):
                 a.external_authenticate(bytes(8))
 
 
@@ -162,7 +165,7 @@ def test_secrets_are_listed_with_check_values_and_deleted(token: TestToken) -> N
         assert listed[1].check_value == bytes.fromhex("d5d44f")
         delete_secret(connection, Use.ENCRYPTION, 1)
         assert [entry.index for entry in list_secrets(connection)] == [2]
-        with pytest.raises(NoSuchKey):
+        with pytest.raises(NoSuchKeyError):
             delete_secret(connection, Use.ENCRYPTION, 1)
 
 
@@ -177,7 +180,7 @@ def test_a_session_key_survives_a_module_that_was_initialised_again(token: TestT
 
 def test_a_base_key_that_may_not_derive_needs_the_host(token: TestToken) -> None:
     put_raw(token, "secret-encryption-1", sensitive=True, extractable=False, derive=False)
-    with open_secrets(token.uri()) as secrets, pytest.raises(MechanismNotOffered, match="CKA_DERIVE is false"):
+    with open_secrets(token.uri()) as secrets, pytest.raises(MechanismNotOfferedError, match="CKA_DERIVE is false"):
         secrets.session_key(1, RANDOM)
     with open_secrets(token.uri(), host_session_keys=True) as secrets, secrets.session_key(1, RANDOM) as key:
         assert not key.on_device
@@ -198,7 +201,7 @@ def test_long_data_goes_in_pieces_and_comes_out_the_same(token: TestToken) -> No
 
 def test_a_secret_that_is_no_des_key_is_named(token: TestToken) -> None:
     put_raw(token, "secret-encryption-1", key_type=KeyType.AES, value=bytes(16), sensitive=True, extractable=False)
-    with open_secrets(token.uri()) as secrets, pytest.raises(UnsupportedKey, match="no DES key"):
+    with open_secrets(token.uri()) as secrets, pytest.raises(UnsupportedKeyError, match="no DES key"):
         secrets.data_key(1)
 
 

@@ -10,14 +10,14 @@ import pytest
 
 from tests.tokens.secrets.devices import Device
 from tokens.errors import (
-    AuthenticationExpired,
-    AuthenticationFailed,
-    MechanismNotOffered,
-    NoSuchKey,
-    OutOfSequence,
-    ReflectedChallenge,
-    TokenBusy,
-    TokenLost,
+    AuthenticationExpiredError,
+    AuthenticationFailedError,
+    MechanismNotOfferedError,
+    NoSuchKeyError,
+    OutOfSequenceError,
+    ReflectedChallengeError,
+    TokenBusyError,
+    TokenLostError,
 )
 from tokens.events import DeviceEvent, KeyUse, subscribed
 from tokens.secrets import ZERO_IV, Secrets, Use
@@ -56,16 +56,16 @@ def test_challenges_do_not_repeat(secrets: Secrets) -> None:
 def test_an_answer_made_with_another_key_is_refused(secrets: Secrets) -> None:
     with secrets.authentication(1) as a:
         _ = a.challenge
-        with pytest.raises(AuthenticationFailed):
+        with pytest.raises(AuthenticationFailedError):
             a.external_authenticate(bytes(8))
 
 
 def test_a_challenge_is_good_for_one_response(secrets: Secrets) -> None:
     with secrets.authentication(1) as a:
         _ = a.challenge
-        with pytest.raises(AuthenticationFailed):
+        with pytest.raises(AuthenticationFailedError):
             a.external_authenticate(bytes(8))
-        with pytest.raises(OutOfSequence):
+        with pytest.raises(OutOfSequenceError):
             a.external_authenticate(bytes(8))
 
 
@@ -76,7 +76,7 @@ def test_keys_may_be_directional(secrets: Secrets) -> None:
         assert a.internal_authenticate(bytes.fromhex("0011223344556677")) != theirs
         challenge = a.challenge
         assert len(challenge) == 8
-        with pytest.raises(AuthenticationFailed):
+        with pytest.raises(AuthenticationFailedError):
             a.external_authenticate(theirs)
 
 
@@ -92,16 +92,16 @@ def test_keys_may_be_directional(secrets: Secrets) -> None:
 def test_an_order_that_a_card_does_not_allow_is_refused_everywhere(
     secrets: Secrets, misuse: Callable[[object], object]
 ) -> None:
-    with secrets.authentication(1) as a, pytest.raises(OutOfSequence):
+    with secrets.authentication(1) as a, pytest.raises(OutOfSequenceError):
         misuse(a)
 
 
 def test_a_challenge_sent_back_to_us_is_not_answered(secrets: Secrets) -> None:
     with secrets.authentication(1) as a:
         challenge = a.challenge
-        with pytest.raises(AuthenticationFailed):
+        with pytest.raises(AuthenticationFailedError):
             a.external_authenticate(bytes(8))
-        with pytest.raises(ReflectedChallenge):
+        with pytest.raises(ReflectedChallengeError):
             a.internal_authenticate(challenge)
 
 
@@ -109,11 +109,11 @@ def test_a_challenge_sent_back_in_a_parallel_conversation_is_not_answered(device
     with secrets.authentication(1) as waiting:
         challenge = waiting.challenge
         if device.serves_many_at_once:
-            with secrets.authentication(1) as other, pytest.raises(ReflectedChallenge):
+            with secrets.authentication(1) as other, pytest.raises(ReflectedChallengeError):
                 other.internal_authenticate(challenge)
         else:
             # There is no parallel one: who asks for it is told so, after the time that he would wait.
-            with pytest.raises(TokenBusy), secrets.authentication(1, wait=0.1):
+            with pytest.raises(TokenBusyError), secrets.authentication(1, wait=0.1):
                 pass
     with secrets.authentication(1) as later:
         assert len(later.internal_authenticate(challenge)) == 8
@@ -124,14 +124,14 @@ def test_an_authentication_ends_at_its_deadline(secrets: Secrets) -> None:
     with secrets.authentication(1, timeout=0.3) as a:
         _ = a.challenge
         time.sleep(0.35)
-        with pytest.raises(AuthenticationExpired):
+        with pytest.raises(AuthenticationExpiredError):
             a.external_authenticate(bytes(8))
 
 
 def test_an_authentication_is_over_after_its_block(secrets: Secrets) -> None:
     with secrets.authentication(1) as a:
         pass
-    with pytest.raises(AuthenticationExpired):
+    with pytest.raises(AuthenticationExpiredError):
         a.internal_authenticate(bytes(8))
 
 
@@ -147,11 +147,11 @@ def test_lengths_are_checked_before_anything_is_sent(secrets: Secrets) -> None:
 
 def test_an_index_without_a_key_is_said_so(secrets: Secrets) -> None:
     # A card tells only when the key is used.
-    with pytest.raises(NoSuchKey, match="7"), secrets.authentication(7) as a:
+    with pytest.raises(NoSuchKeyError, match="7"), secrets.authentication(7) as a:
         a.internal_authenticate(bytes(8))
-    with pytest.raises(NoSuchKey, match="7"), secrets.data_key(7) as key:
+    with pytest.raises(NoSuchKeyError, match="7"), secrets.data_key(7) as key:
         key.mac(bytes(8))
-    with pytest.raises(NoSuchKey, match="99"), secrets.authentication(99):
+    with pytest.raises(NoSuchKeyError, match="99"), secrets.authentication(99):
         pass
 
 
@@ -189,7 +189,7 @@ def test_a_session_key_on_the_host_needs_leave(device: Device, secrets: Secrets)
             assert key.on_device
             assert key.value is None
         return
-    with pytest.raises(MechanismNotOffered, match="host_session_keys"):
+    with pytest.raises(MechanismNotOfferedError, match="host_session_keys"):
         secrets.session_key(1, bytes.fromhex("1122334455667788"))
 
 
@@ -209,7 +209,7 @@ def test_a_closed_session_key_is_of_no_use(device: Device) -> None:
         key = secrets.session_key(1, bytes(8))
         key.close()
         key.close()
-        with pytest.raises(TokenLost, match="closed"):
+        with pytest.raises(TokenLostError, match="closed"):
             key.mac(bytes(8))
 
 
@@ -217,7 +217,7 @@ def test_closed_secrets_say_so(device: Device) -> None:
     secrets = device.open()
     secrets.close()
     secrets.close()
-    with pytest.raises(TokenLost, match="closed"):
+    with pytest.raises(TokenLostError, match="closed"):
         secrets.check_value(Use.ENCRYPTION, 1)
 
 
@@ -247,7 +247,7 @@ def test_every_use_is_an_event_that_tells_no_input(secrets: Secrets) -> None:
         with secrets.authentication(1) as a:
             answer = a.internal_authenticate(bytes.fromhex("0123456789abcdef"))
             challenge = a.challenge
-            with pytest.raises(AuthenticationFailed):
+            with pytest.raises(AuthenticationFailedError):
                 a.external_authenticate(bytes(8))
         with secrets.data_key(1) as key:
             key.mac(FIPS_113_TEXT)

@@ -10,7 +10,7 @@ from pkcs11 import Attribute, ObjectClass
 from tests.softhsm import MODULE, TestToken
 from tests.tokens.secrets.devices import Device
 from tokens import open_token, trials
-from tokens.errors import TokenLost
+from tokens.errors import TokenLostError
 from tokens.events import KeyUse, subscribed
 from tokens.pkcs11.connection import Connection
 from tokens.pkcs11.module import load_module
@@ -139,7 +139,7 @@ def test_a_token_that_lost_its_keys_in_the_middle_is_not_judged(
             lost.append(event.key_label)
             module.initialise_again(module.epoch)
 
-    with subscribed(lose_the_keys_once), pytest.raises(TokenLost, match="lost its temporary secrets"):
+    with subscribed(lose_the_keys_once), pytest.raises(TokenLostError, match="lost its temporary secrets"):
         check_secrets(connection, KeyPolicy())
     assert lost
     assert secret_keys(connection) == []

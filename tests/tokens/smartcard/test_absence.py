@@ -12,16 +12,16 @@ import pytest
 from tests.cards.daemon import ROOT, Daemon
 from tests.cards.fixtures import PutIn, inserted
 from tests.tokens.smartcard.rig import ANSWER, READER, answer, opened, within
-from tokens.errors import CardLost, CardServiceError, NoSuchCard, NoSuchReader
+from tokens.errors import CardLostError, CardServiceError, NoSuchCardError, NoSuchReaderError
 
 
 def test_an_empty_reader_is_said_so_at_once(pcscd: Daemon, pin: str) -> None:
-    with within(0.5), pytest.raises(NoSuchCard, match="Rig A 00 00: no card"), opened(pin):
+    with within(0.5), pytest.raises(NoSuchCardError, match="Rig A 00 00: no card"), opened(pin):
         pass
 
 
 def test_a_reader_that_does_not_exist_is_answered_with_those_that_do(pcscd: Daemon, pin: str) -> None:
-    with pytest.raises(NoSuchReader, match="there are: .*Rig A 00 00"), opened(pin, reader="Omnikey*"):
+    with pytest.raises(NoSuchReaderError, match="there are: .*Rig A 00 00"), opened(pin, reader="Omnikey*"):
         pass
 
 
@@ -52,7 +52,7 @@ def test_a_service_that_ends_and_starts_again_is_used_again(put_in: PutIn, pcscd
     with opened(pin) as secrets:
         assert answer(secrets) == ANSWER
         pcscd.kill()
-        with within(3.0), pytest.raises((CardLost, CardServiceError), match=r"smart card service \(pcscd\)"):
+        with within(3.0), pytest.raises((CardLostError, CardServiceError), match=r"smart card service \(pcscd\)"):
             answer(secrets)
         card.stop()
         pcscd.start()

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.cards.iso7816 import Command as CardCommand
-from tokens.errors import CardLost
+from tokens.errors import CardLostError
 from tokens.smartcard.apdu import commands, tlv
 from tokens.smartcard.apdu.encoding import ANY, MANY, Command, encoded, exchange
 from tokens.smartcard.apdu.status import StatusError, meaning, tries_left
@@ -99,20 +99,20 @@ def test_a_wrong_le_is_corrected() -> None:
 @pytest.mark.parametrize("response", ["aa 9000", "aabbccddee 9000", "9000"])
 def test_an_answer_of_another_length_is_not_trusted(response: str) -> None:
     transmit, _ = answering(response)
-    with pytest.raises(CardLost, match="where 2 were due"):
+    with pytest.raises(CardLostError, match="where 2 were due"):
         exchange(transmit, Command("T", 1, 2, 3, expected=2), extended=False)
 
 
 def test_an_answer_without_a_status_word_is_not_trusted() -> None:
     transmit, _ = answering("0000000000")
-    with pytest.raises(CardLost, match="0000, which is no status word"):
+    with pytest.raises(CardLostError, match="0000, which is no status word"):
         exchange(transmit, Command("T", 1, 2, 3, expected=ANY), extended=False)
 
 
 def test_an_answer_without_end_is_given_up() -> None:
-    with pytest.raises(CardLost, match="has no end"):
+    with pytest.raises(CardLostError, match="has no end"):
         exchange(lambda apdu: b"\x00" * 256 + b"\x61\x00", Command("T", 1, 2, 3, expected=ANY), extended=False)
-    with pytest.raises(CardLost, match="has no end"):
+    with pytest.raises(CardLostError, match="has no end"):
         exchange(lambda apdu: b"\x61\x10", Command("T", 1, 2, 3, expected=ANY), extended=False)
 
 
@@ -163,6 +163,6 @@ def test_a_data_object_is_read_as_it_was_written(value: bytes, tag: int) -> None
 def test_a_broken_data_object_is_an_error_and_no_crash(data: bytes) -> None:
     try:
         objects = list(tlv.objects(data))
-    except CardLost:
+    except CardLostError:
         return
     assert sum(len(value) for _, value in objects) <= len(data)

@@ -11,7 +11,7 @@ import pytest
 from tests.cards.fixtures import PutIn, inserted, wait_until_gone
 from tests.tokens.smartcard.rig import ANSWER, PROFILE, QUESTION, READER, answer, opened, within
 from tokens.card_uri import CardUri
-from tokens.errors import AuthenticationExpired, CardCancelled, CardTimeout, TokenBusy
+from tokens.errors import AuthenticationExpiredError, CardCancelledError, CardTimeoutError, TokenBusyError
 from tokens.secrets import Secrets
 from tokens.smartcard.opening import open_card, open_card_secrets
 
@@ -21,10 +21,10 @@ def test_a_card_that_hangs_is_given_up_at_its_deadline(put_in: PutIn, pin: str) 
     with opened(pin) as secrets, secrets.data_key(1) as key:
         key.mac(bytes(8))
         card.do("fault", fault="hang")
-        with within(1.2), pytest.raises(CardTimeout, match=r"did not answer within 0\.\d seconds"):
+        with within(1.2), pytest.raises(CardTimeoutError, match=r"did not answer within 0\.\d seconds"):
             key.mac(bytes(8))
         # pcscd still waits for it: whoever comes next is told in time, too.
-        with within(2.5), pytest.raises(TokenBusy, match="or it hangs"):
+        with within(2.5), pytest.raises(TokenBusyError, match="or it hangs"):
             key.mac(bytes(8))
         card.do("pull")
         wait_until_gone(READER)
@@ -43,7 +43,7 @@ def test_a_card_that_hangs_leaves_the_other_reader_alone(put_in: PutIn, pin: str
         def hang() -> None:
             try:
                 answer(secrets)
-            except CardTimeout as error:
+            except CardTimeoutError as error:
                 raised.append(error)
 
         hanging = threading.Thread(target=hang)
@@ -72,7 +72,7 @@ def test_a_command_under_way_can_be_cancelled(put_in: PutIn, pin: str) -> None:
         key.mac(bytes(8))
         card.do("fault", fault="hang")
         threading.Timer(0.2, device.cancel).start()
-        with within(1.0), pytest.raises(CardCancelled, match="cancelled"):
+        with within(1.0), pytest.raises(CardCancelledError, match="cancelled"):
             key.mac(bytes(8))
         card.do("pull")
         wait_until_gone(READER)
@@ -91,5 +91,5 @@ def test_an_authentication_that_is_not_finished_gives_the_card_back_at_its_deadl
             with secrets.authentication(1, wait=20.0) as quick:
                 assert quick.internal_authenticate(QUESTION).hex() == ANSWER
             assert 1.9 < time.monotonic() - started < 15
-            with pytest.raises(AuthenticationExpired):
+            with pytest.raises(AuthenticationExpiredError):
                 slow.external_authenticate(bytes(8))

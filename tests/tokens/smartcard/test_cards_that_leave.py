@@ -6,7 +6,7 @@ import pytest
 
 from tests.cards.fixtures import PutIn, described, inserted, wait_until_gone, wait_until_there
 from tests.tokens.smartcard.rig import ANSWER, READER, answer, opened, within
-from tokens.errors import CardLost, CardTimeout, WrongCard
+from tokens.errors import CardLostError, CardTimeoutError, WrongCardError
 from tokens.events import DeviceEvent, Outcome, Recovery, subscribed
 
 
@@ -16,7 +16,7 @@ def test_a_card_that_leaves_in_the_middle_is_lost_in_time(put_in: PutIn, pin: st
     with opened(pin) as secrets:
         assert answer(secrets) == ANSWER
         card.do("fault", fault=fault)
-        with within(3.0), pytest.raises(CardLost, match="could not INTERNAL AUTHENTICATE: There is no card"):
+        with within(3.0), pytest.raises(CardLostError, match="could not INTERNAL AUTHENTICATE: There is no card"):
             answer(secrets)
 
 
@@ -25,7 +25,7 @@ def test_a_truncated_answer_is_never_taken_for_data(put_in: PutIn, pin: str) -> 
     with opened(pin) as secrets, secrets.data_key(1) as key:
         assert len(key.mac(bytes(8))) == 8
         card.do("fault", fault="truncated", skip=1)
-        with pytest.raises(CardLost):
+        with pytest.raises(CardLostError):
             key.mac(bytes(8))
 
 
@@ -45,7 +45,7 @@ def test_an_empty_answer_which_stops_the_reader_is_given_up_in_time(put_in: PutI
     with opened(pin) as secrets:
         answer(secrets)
         card.do("fault", fault="answer", answer="")
-        with within(1.2), pytest.raises(CardTimeout):
+        with within(1.2), pytest.raises(CardTimeoutError):
             answer(secrets)
         card.do("pull")
 
@@ -78,7 +78,7 @@ def test_a_card_that_stays_away_is_lost_and_healed_later(put_in: PutIn, pin: str
         answer(secrets)
         card.do("pull")
         wait_until_gone(READER)
-        with within(3.0), pytest.raises(CardLost, match="There is no card in Rig A 00 00; put it in"):
+        with within(3.0), pytest.raises(CardLostError, match="There is no card in Rig A 00 00; put it in"):
             answer(secrets)
         inserted(card)
         assert answer(secrets) == ANSWER
@@ -96,7 +96,7 @@ def test_another_card_is_refused_and_not_even_given_the_pin(put_in: PutIn, pin: 
         card.do("swap", card=described("authentication"))
         wait_until_there(READER)
         for _ in range(3):
-            with pytest.raises(WrongCard, match="is another one"):
+            with pytest.raises(WrongCardError, match="is another one"):
                 answer(secrets)
     calls = card.do("state")["calls"]
     assert "20" not in calls
@@ -110,6 +110,6 @@ def test_a_conversation_does_not_go_on_with_a_card_that_was_reset(put_in: PutIn,
             _ = a.challenge
             card.do("pull")
             card.do("insert")
-            with pytest.raises(CardLost):
+            with pytest.raises(CardLostError):
                 a.external_authenticate(bytes(8))
         assert answer(secrets) == ANSWER

@@ -14,7 +14,13 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from tests.cards.daemon import Daemon, RunningCard
 from tests.cards.fixtures import AUTHENTICATION_CARD, PutIn, described, inserted, taken_out
 from tokens import open_key
-from tokens.errors import KeyNotExportable, KeyPolicyRefused, MechanismNotOffered, NoSuchKey, TokenLost
+from tokens.errors import (
+    KeyNotExportableError,
+    KeyPolicyError,
+    MechanismNotOfferedError,
+    NoSuchKeyError,
+    TokenLostError,
+)
 from tokens.keys import TokenECPrivateKey, TokenRSAPrivateKey
 from tokens.policy import Weakness
 from tokens.smartcard.profile_table import read_profile
@@ -90,12 +96,12 @@ def test_the_key_management_key_decrypts_and_is_no_oracle(piv: RunningCard, pin:
         assert key.decrypt(ciphertext, PKCS1) == b"premaster secret"
         broken = ciphertext[:-1] + bytes([ciphertext[-1] ^ 1])
         assert key.decrypt(broken, PKCS1) == key.decrypt(broken, PKCS1) != b"premaster secret"
-        with pytest.raises(KeyPolicyRefused, match="is there to decrypt, not to sign"):
+        with pytest.raises(KeyPolicyError, match="is there to decrypt, not to sign"):
             key.sign(b"data", PKCS1, SHA256)
 
 
 def test_a_signing_key_does_not_decrypt(piv: RunningCard, pin: str) -> None:
-    with rsa_key("9c", pin) as key, pytest.raises((KeyPolicyRefused, MechanismNotOffered)):
+    with rsa_key("9c", pin) as key, pytest.raises((KeyPolicyError, MechanismNotOfferedError)):
         key.decrypt(bytes(256), PKCS1)
 
 
@@ -120,12 +126,12 @@ def test_what_is_known_of_a_key_is_what_the_standard_promises(piv: RunningCard, 
     with rsa_key("9c", pin) as key:
         assert [finding.weakness for finding in key.device.findings] == [Weakness.IMPORTED]
         assert "the token does not say" in key.device.findings[0].sentence
-        with pytest.raises(KeyNotExportable):
+        with pytest.raises(KeyNotExportableError):
             key.private_numbers()
 
 
 def test_a_slot_that_does_not_exist_is_answered_with_those_that_do(piv: RunningCard, pin: str) -> None:
-    with pytest.raises(NoSuchKey, match="no key '9f'.*9a, 9c, 9d, 9e"):
+    with pytest.raises(NoSuchKeyError, match="no key '9f'.*9a, 9c, 9d, 9e"):
         open_key("card:reader=Rig%20B*;profile=piv;key=9f", pin=pin)
 
 
@@ -133,7 +139,7 @@ def test_a_closed_key_says_so(piv: RunningCard, pin: str) -> None:
     key = rsa_key("9c", pin)
     key.close()
     key.close()
-    with pytest.raises(TokenLost, match="closed"):
+    with pytest.raises(TokenLostError, match="closed"):
         key.sign(b"data", PKCS1, SHA256)
 
 
@@ -159,7 +165,7 @@ def test_threads_share_keys_of_one_card(piv: RunningCard, pin: str) -> None:
 
 def test_an_empty_slot_has_no_key(put_in: PutIn, pin: str) -> None:
     put_in("Rig A 00 01", "piv", slots="9e")
-    with pytest.raises(NoSuchKey, match="no certificate from which its public half could be read"):
+    with pytest.raises(NoSuchKeyError, match="no certificate from which its public half could be read"):
         open_key("card:reader=Rig%20A%2000%2001;profile=piv;key=9c", pin=pin)
 
 
@@ -172,5 +178,5 @@ def test_a_profile_from_the_configuration_serves_a_card_that_is_known_to_nobody_
     with open_key("card:reader=Rig%20A%2000%2001;profile=test", pin=pin, profiles=profiles) as key:
         assert isinstance(key, TokenRSAPrivateKey)
         key.public_key().verify(key.sign(b"data", PKCS1, SHA256), b"data", PKCS1, SHA256)
-        with pytest.raises(MechanismNotOffered, match="RSASSA-PSS"):
+        with pytest.raises(MechanismNotOfferedError, match="RSASSA-PSS"):
             key.sign(b"data", PSS, SHA256)

@@ -9,13 +9,18 @@ import pytest
 
 from tests.cards.fixtures import PutIn
 from tests.tokens.smartcard.rig import ANSWER, QUESTION, READER, answer, neighbour, opened, within
-from tokens.errors import TokenBusy
+from tokens.errors import TokenBusyError
 from tokens.smartcard.readers.channel import Channel
 
 
 def test_a_card_that_another_program_holds_exclusively_is_busy_in_time(put_in: PutIn, pin: str) -> None:
     put_in()
-    with neighbour("held = channel(True)"), within(2.0), pytest.raises(TokenBusy, match="another program"), opened(pin):
+    with (
+        neighbour("held = channel(True)"),
+        within(2.0),
+        pytest.raises(TokenBusyError, match="another program"),
+        opened(pin),
+    ):
         pass
 
 
@@ -23,7 +28,7 @@ def test_a_card_in_another_program_s_transaction_is_busy_in_time(put_in: PutIn, 
     put_in()
     with opened(pin, sharing="transactions") as secrets:
         answer(secrets)
-        with neighbour("held = channel(False); held.begin(1)"), within(2.5), pytest.raises(TokenBusy):
+        with neighbour("held = channel(False); held.begin(1)"), within(2.5), pytest.raises(TokenBusyError):
             answer(secrets)
         assert answer(secrets) == ANSWER
 
@@ -52,7 +57,7 @@ def test_no_neighbour_inherits_our_pin(put_in: PutIn, pin: str, sharing: str) ->
     with opened(pin, sharing=sharing) as secrets:
         answer(secrets)
         if sharing == "exclusive":
-            with pytest.raises(TokenBusy):
+            with pytest.raises(TokenBusyError):
                 Channel(READER, exclusive=False, wait=0.1)
         else:
             assert card.do("state")["verified"] == {"01": False}

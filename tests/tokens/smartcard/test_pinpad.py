@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from tests.cards.daemon import Daemon, RunningCard
 from tests.cards.fixtures import AUTHENTICATION_CARD, PIN, PutIn
 from tokens import open_key
-from tokens.errors import PinNotPresented, PinRefused
+from tokens.errors import PinNotPresentedError, PinRefusedError
 from tokens.smartcard.check import card_info
 from tokens.smartcard.profile_table import read_profile
 
@@ -40,7 +40,7 @@ def test_the_pin_that_is_typed_opens_the_card(card: RunningCard, pcscd: Daemon) 
 
 def test_a_wrong_one_is_refused_and_may_be_typed_again(card: RunningCard, pcscd: Daemon) -> None:
     pcscd.type_pin("Pad", "111111")
-    with pytest.raises(PinRefused, match=r"PIN that was typed was refused .* 2 tries are left"):
+    with pytest.raises(PinRefusedError, match=r"PIN that was typed was refused .* 2 tries are left"):
         sign()
     pcscd.type_pin("Pad", PIN)
     sign()
@@ -48,7 +48,7 @@ def test_a_wrong_one_is_refused_and_may_be_typed_again(card: RunningCard, pcscd:
 
 
 def test_nobody_typing_costs_no_try(card: RunningCard) -> None:
-    with pytest.raises(PinNotPresented, match="No PIN was typed on the reader Pad 00 00"):
+    with pytest.raises(PinNotPresentedError, match="No PIN was typed on the reader Pad 00 00"):
         sign()
     assert card.do("state")["tries"] == {"01": 3}
 

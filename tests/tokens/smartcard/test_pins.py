@@ -18,7 +18,7 @@ from tests.cards.fixtures import AUTHENTICATION_CARD, PIN, PutIn, inserted, wait
 from tests.cards.people import AtHand
 from tests.softhsm import set_pin
 from tokens import open_secrets
-from tokens.errors import CardLost, PinLocked, PinNotPresented, PinRefused, PinSourceError
+from tokens.errors import CardLostError, PinLockedError, PinNotPresentedError, PinRefusedError, PinSourceError
 from tokens.events import DeviceEvent, Login, Outcome, subscribed
 from tokens.keys import PrivateKey
 from tokens.opening import open_key
@@ -57,27 +57,27 @@ def card(put_in: PutIn, state_folder: Path) -> RunningCard:
 
 def test_a_refused_pin_is_not_presented_again(card: RunningCard) -> None:
     wrong = set_pin("111111")
-    with pytest.raises(PinRefused, match="2 tries are left"):
+    with pytest.raises(PinRefusedError, match="2 tries are left"):
         sign(wrong)
     assert tries(card) == 2
-    with pytest.raises(PinNotPresented, match="2 tries are left"):
+    with pytest.raises(PinNotPresentedError, match="2 tries are left"):
         sign(wrong)
     assert tries(card) == 2
 
 
 def test_nor_by_the_next_process_nor_by_a_person(card: RunningCard) -> None:
-    with pytest.raises(PinRefused):
+    with pytest.raises(PinRefusedError):
         sign(set_pin("111111"))
     memory = RefusalMemory()
     assert [refusal.role for refusal in memory.refusals(card.description["serial"])] == ["user"]
-    with pytest.raises(PinNotPresented, match="was refused by the token with serial"):
+    with pytest.raises(PinNotPresentedError, match="was refused by the token with serial"):
         sign(AtHand("111111"))
     assert tries(card) == 2
 
 
 def test_a_person_is_told_how_many_tries_are_left(card: RunningCard) -> None:
     person = AtHand("222222")
-    with pytest.raises(PinRefused):
+    with pytest.raises(PinRefusedError):
         sign(person)
     person = AtHand(PIN)
     sign(person)
@@ -86,21 +86,21 @@ def test_a_person_is_told_how_many_tries_are_left(card: RunningCard) -> None:
 
 
 def test_after_a_wrong_pin_none_is_presented_unattended(card: RunningCard) -> None:
-    with pytest.raises(PinRefused):
+    with pytest.raises(PinRefusedError):
         sign(AtHand("222222"))
-    with pytest.raises(PinNotPresented, match=r"2 tries are left.*unattended"):
+    with pytest.raises(PinNotPresentedError, match=r"2 tries are left.*unattended"):
         sign(set_pin(PIN))
     assert tries(card) == 2
 
 
 def test_the_last_try_is_kept_unless_it_is_asked_for(card: RunningCard) -> None:
     for wrong in ("222222", "333333"):
-        with pytest.raises(PinRefused):
+        with pytest.raises(PinRefusedError):
             sign(AtHand(wrong))
     assert tries(card) == 1
-    with pytest.raises(PinNotPresented, match="One more wrong PIN locks .*--last-try"):
+    with pytest.raises(PinNotPresentedError, match="One more wrong PIN locks .*--last-try"):
         sign(AtHand(PIN))
-    with pytest.raises(PinNotPresented, match="--last-try"):
+    with pytest.raises(PinNotPresentedError, match="--last-try"):
         sign(set_pin(PIN), last_try=True)
     assert tries(card) == 1
     sign(AtHand(PIN), last_try=True)
@@ -109,12 +109,12 @@ def test_the_last_try_is_kept_unless_it_is_asked_for(card: RunningCard) -> None:
 
 def test_a_locked_pin_is_said_so_and_not_presented(card: RunningCard) -> None:
     for wrong in ("222222", "333333"):
-        with pytest.raises(PinRefused):
+        with pytest.raises(PinRefusedError):
             sign(AtHand(wrong))
-    with pytest.raises(PinLocked, match="locked now"):
+    with pytest.raises(PinLockedError, match="locked now"):
         sign(AtHand("444444"), last_try=True)
     before = presented(card)
-    with pytest.raises(PinLocked, match="PUK"):
+    with pytest.raises(PinLockedError, match="PUK"):
         sign(AtHand(PIN), last_try=True)
     assert presented(card) == before + 1
 
@@ -124,7 +124,7 @@ def test_a_pin_whose_answer_was_lost_is_known_to_be_refused(card: RunningCard) -
         # The empty VERIFY passes; the one with the PIN reaches the card, whose answer does not reach us.
         card.do("fault", fault="pulled after", skip=1)
         wait_then_insert(card)
-        with pytest.raises(PinRefused):
+        with pytest.raises(PinRefusedError):
             use(key)
     assert tries(card) == 2
 
@@ -141,10 +141,10 @@ def test_a_right_pin_whose_answer_was_lost_is_presented_again(card: RunningCard)
 def test_an_answer_that_stays_lost_counts_as_a_refusal(card: RunningCard) -> None:
     with open_key(KEY, pin=AtHand(PIN), profiles=PROFILES) as key:
         card.do("fault", fault="pulled after", skip=1)
-        with pytest.raises(CardLost):
+        with pytest.raises(CardLostError):
             use(key)
     inserted(card)
-    with pytest.raises(PinNotPresented, match="or its answer was lost"):
+    with pytest.raises(PinNotPresentedError, match="or its answer was lost"):
         sign(AtHand(PIN))
     assert tries(card) == 3
 
@@ -172,7 +172,7 @@ def test_a_pin_that_was_accepted_is_presented_again_after_the_card_was_put_back(
 
 def test_a_pin_that_cannot_be_one_is_not_presented(card: RunningCard) -> None:
     for impossible in ("12345", "123456789"):
-        with pytest.raises(PinNotPresented, match="not 6 to 8 bytes long") as caught:
+        with pytest.raises(PinNotPresentedError, match="not 6 to 8 bytes long") as caught:
             sign(set_pin(impossible))
         assert impossible not in str(caught.value)
     assert tries(card) == 3
@@ -196,7 +196,7 @@ def test_no_pin_and_no_challenge_is_in_any_log_at_any_level(
     heard: list[DeviceEvent] = []
     with subscribed(heard.append):
         sign(AtHand(PIN))
-        with pytest.raises(PinRefused):
+        with pytest.raises(PinRefusedError):
             sign(AtHand("918273"))
         with open_secrets(KEY, pin=AtHand(PIN), profiles=PROFILES) as secrets, secrets.authentication(1) as a:
             drawn = a.challenge.hex()
@@ -215,5 +215,5 @@ with tokens.open_key(KEY, pin=AtHand("918" + "273"), profiles=PROFILES) as key:
     use(key)
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert "PinRefused" in done.stderr
+    assert "PinRefusedError" in done.stderr
     assert "918273" not in done.stderr

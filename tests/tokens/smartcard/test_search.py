@@ -12,7 +12,7 @@ from tests.cards.fixtures import AUTHENTICATION_CARD, described, inserted, taken
 from tests.cards.people import AtHand
 from tests.softhsm import set_pin
 from tokens import open_key, open_secrets, trials
-from tokens.errors import NoSuchCard, NoSuchKey, PinRefused, SeveralCards, TokenBusy, UriError
+from tokens.errors import NoSuchCardError, NoSuchKeyError, PinRefusedError, SeveralCardsError, TokenBusyError, UriError
 from tokens.secrets import Use
 from tokens.smartcard.check import card_info, check_card
 from tokens.smartcard.profile_table import read_profile
@@ -72,7 +72,7 @@ def test_a_serial_number_finds_its_card_in_any_reader(cards: dict[str, RunningCa
 
 
 def test_two_cards_that_match_are_not_guessed_between(cards: dict[str, RunningCard], pin: str) -> None:
-    with pytest.raises(SeveralCards, match=r"2 cards match .*Rig A 00 0.*name the reader or the serial number"):
+    with pytest.raises(SeveralCardsError, match=r"2 cards match .*Rig A 00 0.*name the reader or the serial number"):
         open_secrets("card:profile=test;reader=Rig%20A*", pin=pin, profiles=PROFILES)
 
 
@@ -87,12 +87,12 @@ def test_an_atr_pattern_finds_a_card(cards: dict[str, RunningCard]) -> None:
     atr = b"HSM TEST PIV".hex()
     with open_key(f"card:atr=*{atr}*;profile=piv;key=9e") as key:
         assert "Rig B 00 00" in key.device.description
-    with pytest.raises(NoSuchCard, match="a card with ATR"):
+    with pytest.raises(NoSuchCardError, match="a card with ATR"):
         open_key("card:atr=3bff*;profile=piv;key=9e")
 
 
 def test_a_card_without_the_application_is_said_so(cards: dict[str, RunningCard]) -> None:
-    with pytest.raises(NoSuchCard, match=r"has no piv application \(a000000308000010000100\)"):
+    with pytest.raises(NoSuchCardError, match=r"has no piv application \(a000000308000010000100\)"):
         open_key("card:reader=Rig%20A%2000%2000;profile=piv;key=9e")
     with pytest.raises(UriError, match="no card profile 'cac'; there are: iso7816, openpgp, piv"):
         open_key("card:profile=cac;key=9e")
@@ -109,7 +109,7 @@ def test_keys_of_one_card_ask_for_its_pin_once(cards: dict[str, RunningCard]) ->
 
 def test_one_card_is_not_opened_in_two_ways_of_sharing(cards: dict[str, RunningCard]) -> None:
     uri = "card:reader=Rig%20B*;profile=piv;key=9e"
-    with open_key(uri), pytest.raises(TokenBusy, match="sharing=exclusive; open it the same way"):
+    with open_key(uri), pytest.raises(TokenBusyError, match="sharing=exclusive; open it the same way"):
         open_key(f"{uri};sharing=transactions")
 
 
@@ -154,7 +154,7 @@ def test_a_card_s_secrets_are_tried_too(
 def test_a_check_with_a_wrong_pin_says_so_once(
     cards: dict[str, RunningCard], state_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(PinRefused, match="2 tries are left"):
+    with pytest.raises(PinRefusedError, match="2 tries are left"):
         check_card("card:profile=piv;reader=Rig%20B*", pin=set_pin("654321"))
     monkeypatch.setattr(trials, "_SECONDS", 0.01)
     check_card("card:profile=piv;reader=Rig%20B*;key=9a", pin=AtHand("123456"))
@@ -162,7 +162,7 @@ def test_a_check_with_a_wrong_pin_says_so_once(
 
 
 def test_a_profile_without_secrets_or_keys_says_so(cards: dict[str, RunningCard], pin: str) -> None:
-    with pytest.raises(NoSuchKey, match="profile piv has no secrets"):
+    with pytest.raises(NoSuchKeyError, match="profile piv has no secrets"):
         open_secrets("card:profile=piv;reader=Rig%20B*", pin=pin)
-    with pytest.raises(NoSuchKey, match="none for signatures"):
+    with pytest.raises(NoSuchKeyError, match="none for signatures"):
         open_key("card:profile=iso7816;reader=Rig%20B*", pin=pin)

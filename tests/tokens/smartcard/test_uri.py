@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.cards.fixtures import AUTHENTICATION_CARD
 from tokens.card_uri import CardUri
-from tokens.errors import NoSuchKey, UriError
+from tokens.errors import NoSuchKeyError, UriError
 from tokens.opening import parse_uri
 from tokens.smartcard.key import find_key
 from tokens.smartcard.profile_table import read_profile
@@ -108,7 +108,7 @@ def test_what_is_wrong_in_a_profile_is_named(change: dict[str, Any], said: str) 
 def test_a_key_is_found_by_its_name_or_as_the_only_one() -> None:
     assert find_key(PIV, "9C", "").reference == 0x9C
     assert find_key(read_profile("x", AUTHENTICATION_CARD), None, "").name == "sign"
-    with pytest.raises(NoSuchKey, match="more than one key; add key=… to the URI: sign, decrypt, auth"):
+    with pytest.raises(NoSuchKeyError, match="more than one key; add key=… to the URI: sign, decrypt, auth"):
         find_key(OPENPGP, None, "a card")
 
 

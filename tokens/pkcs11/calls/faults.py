@@ -5,11 +5,11 @@ from __future__ import annotations
 from pkcs11 import exceptions as p11
 
 from tokens.errors import (
-    LoginUnanswered,
-    MechanismNotOffered,
-    NoSuchToken,
-    OperationFailed,
-    PinLocked,
+    LoginUnansweredError,
+    MechanismNotOfferedError,
+    NoSuchTokenError,
+    OperationFailedError,
+    PinLockedError,
     TokenError,
 )
 from tokens.pkcs11.calls.return_values import VENDOR_DEFINED, name_of, value_of
@@ -66,7 +66,7 @@ UNCLEAR_REFUSAL = (p11.GeneralError, p11.FunctionFailed)
 """What a token may mean the same by: tpm2-pkcs11 1.9.0 says so of CKM_RSA_PKCS with a key that only signs."""
 
 
-class SessionStale(Exception):
+class StaleSessionError(Exception):
     """The module was initialised again between taking a session and using it: take another."""
 
 
@@ -76,7 +76,7 @@ _BROKEN_MODULE = (0x190, 0x1A0, 0x1A1)
 
 def is_healable(error: Exception) -> bool:
     """Whether finding the token again may help."""
-    if isinstance(error, (SessionStale, NoSuchToken, LoginUnanswered, *SESSION_LOST, *TOKEN_LOST)):
+    if isinstance(error, (StaleSessionError, NoSuchTokenError, LoginUnansweredError, *SESSION_LOST, *TOKEN_LOST)):
         return True
     return value_of(error) in _BROKEN_MODULE or is_vendor_defined(error)
 
@@ -108,11 +108,11 @@ def name(error: Exception) -> str:
 def translated(error: p11.PKCS11Error, doing: str) -> TokenError:
     """Our error for one that healing does not help against. `doing` reads like "sign with key 'x' on token 'y'"."""
     if is_mechanism_refused(error):
-        return MechanismNotOffered(f"The token offers no way to {doing} ({name(error)}).")
+        return MechanismNotOfferedError(f"The token offers no way to {doing} ({name(error)}).")
     if isinstance(error, p11.PinLocked):
-        return PinLocked(f"The PIN is locked; the security officer must unlock it before one can {doing}.")
+        return PinLockedError(f"The PIN is locked; the security officer must unlock it before one can {doing}.")
     if isinstance(error, p11.DeviceMemory | p11.HostMemory):
-        return OperationFailed(f"The token has no memory left to {doing} ({name(error)}).")
+        return OperationFailedError(f"The token has no memory left to {doing} ({name(error)}).")
     if isinstance(error, p11.SessionCount):
-        return OperationFailed(f"The token has no session free to {doing}; lower 'sessions' in its configuration.")
-    return OperationFailed(f"The token could not {doing} ({name(error)}).")
+        return OperationFailedError(f"The token has no session free to {doing}; lower 'sessions' in its configuration.")
+    return OperationFailedError(f"The token could not {doing} ({name(error)}).")

@@ -17,7 +17,7 @@ from pkcs11 import Attribute, ObjectClass, Session
 from pkcs11 import exceptions as p11
 
 from tokens.algorithms.des_keys import CHECK_VALUE_LENGTH, check_value, encrypt_block, require_strong, set_odd_parity
-from tokens.errors import CeremonyError, MechanismNotOffered
+from tokens.errors import CeremonyError, MechanismNotOfferedError
 from tokens.pkcs11.calls.faults import translated
 from tokens.pkcs11.connection import Connection
 from tokens.pkcs11.secret_keys.des_forms import FORMS, DesForm
@@ -78,7 +78,7 @@ def import_secret(
     An authentication key may be for one direction: without `verifies` it answers challenges only (CKA_ENCRYPT),
     without `answers` it judges responses only (CKA_DECRYPT), so that whoever takes over this process cannot answer in
     the peer's name. Raises `CeremonyError` for a weak key, an index or a value that is in use, or a key that the token
-    holds wrongly, and `MechanismNotOffered` where the token runs no form.
+    holds wrongly, and `MechanismNotOfferedError` where the token runs no form.
     """
     prefix = prefix or DEFAULT_PREFIX
     label = label_of(prefix, use, index)
@@ -93,7 +93,7 @@ def import_secret(
         _refuse_taken(connection, prefix, label, use, check_value(key))
         form = form_to_take(try_forms(connection))
         if form is None:
-            raise MechanismNotOffered(
+            raise MechanismNotOfferedError(
                 f"{token.description} runs no form of DES: neither {', nor '.join(f.name for f in FORMS)}. "
                 "It may be in FIPS mode; secrets need a token that still runs DES or triple DES with equal parts."
             )
@@ -124,7 +124,7 @@ def list_secrets(connection: Connection, prefix: str | None = None) -> list[Secr
 
 
 def delete_secret(connection: Connection, use: Use, index: int, *, prefix: str | None = None) -> None:
-    """Destroy a secret on the token. Raises `NoSuchKey`."""
+    """Destroy a secret on the token. Raises `NoSuchKeyError`."""
     label = label_of(prefix or DEFAULT_PREFIX, use, index)
     token = connection.token
     with ceremony_step(token.serial, token.label, "delete", f"secret '{label}'"), connection.writable() as session:
@@ -189,7 +189,7 @@ def _try_form(session: Session, form: DesForm) -> FormTrial:
 def _works(call: Callable[[], bytes], expected: bytes) -> bool:
     try:
         return call() == expected
-    except (p11.PKCS11Error, MechanismNotOffered):
+    except (p11.PKCS11Error, MechanismNotOfferedError):
         return False
 
 

@@ -16,7 +16,7 @@ from pkcs11 import Attribute
 from pkcs11 import exceptions as p11
 
 from tokens.algorithms.des_keys import encrypt_block
-from tokens.errors import AuthenticationFailed, KeyPolicyRefused, NoSuchKey, TokenLost, sentence_case
+from tokens.errors import AuthenticationFailedError, KeyPolicyError, NoSuchKeyError, TokenLostError, sentence_case
 from tokens.host_session_key import HostSessionKey
 from tokens.pkcs11.connection import Connection
 from tokens.pkcs11.secret_keys.ceremony import form_to_take, temporary_secrets, try_forms
@@ -82,7 +82,7 @@ class SecretCheck:
 def check_secrets(
     connection: Connection, policy: KeyPolicy, progress: Callable[[str], None] = lambda _: None
 ) -> SecretCheck:
-    """Try every form. Raises `TokenLost` if the token goes away meanwhile: that is no verdict on what it can do.
+    """Try every form. Raises `TokenLostError` if the token goes away meanwhile: that is no verdict on what it can do.
 
     `progress` is told, in words, what is tried next. Takes about two seconds.
     """
@@ -139,7 +139,7 @@ def _imported(connection: Connection, form: DesForm, policy: KeyPolicy) -> Itera
         for use, index in _KEYS:
             device.secret(use, index)  # the driver's own policy judges what was made
             if connection.run(partial(_gives_away_value, label_of(prefix, use, index)), "keep a secret to itself"):
-                raise KeyPolicyRefused("The token gave away the value of a key that it was to keep.")
+                raise KeyPolicyError("The token gave away the value of a key that it was to keep.")
         yield device
 
 
@@ -157,8 +157,8 @@ def _demand_that_nothing_was_lost(device: Pkcs11Secrets) -> None:
     label = label_of(device.prefix, Use.ENCRYPTION, 1)
     try:
         connection.run(lambda worker: find_secret(worker.session, label, ""), "find a temporary secret again")
-    except NoSuchKey as error:
-        raise TokenLost(
+    except NoSuchKeyError as error:
+        raise TokenLostError(
             f"{sentence_case(connection.token.description)} lost its temporary secrets while they were tried: it was "
             "pulled, or its module was initialised again. Check it again."
         ) from error
@@ -189,7 +189,7 @@ def _judges(secrets: Secrets) -> None:
         response = encrypt_block(_AUTHENTICATION_KEY, held.challenge)
         try:
             held.external_authenticate(response)
-        except AuthenticationFailed:
+        except AuthenticationFailedError:
             demand(False)  # what fails is the token's decryption: the response is right
 
 

@@ -27,10 +27,10 @@ from pkcs11 import Attribute, MechanismFlag, Session
 from pkcs11 import exceptions as p11
 
 from tokens.errors import (
-    AuthenticationFailed,
-    KeyPolicyRefused,
-    MechanismNotOffered,
-    TokenLost,
+    AuthenticationFailedError,
+    KeyPolicyError,
+    MechanismNotOfferedError,
+    TokenLostError,
 )
 from tokens.pkcs11.connection import Connection
 from tokens.pkcs11.secret_keys.des_forms import FULL_MAC
@@ -90,7 +90,7 @@ class Pkcs11Secrets:
         """A key derived on the token, which is destroyed with its session."""
         secret = self.secret(Use.ENCRYPTION, index)
         if by_decryption:
-            raise MechanismNotOffered("PKCS#11 derives keys by encryption only (CKM_DES_ECB_ENCRYPT_DATA).")
+            raise MechanismNotOfferedError("PKCS#11 derives keys by encryption only (CKM_DES_ECB_ENCRYPT_DATA).")
         return Pkcs11SessionKey(self, secret, random)
 
     def session_key_to_host(self, index: int, random: bytes, *, by_decryption: bool = False) -> bytes:
@@ -112,7 +112,9 @@ class Pkcs11Secrets:
 
         value = self.run(job, f"tell the check value of '{secret.label}'")
         if len(value) != 3:
-            raise MechanismNotOffered(f"The token tells no check value of '{secret.label}', which does not encrypt.")
+            raise MechanismNotOfferedError(
+                f"The token tells no check value of '{secret.label}', which does not encrypt."
+            )
         return value
 
     def close(self) -> None:
@@ -140,7 +142,7 @@ class Pkcs11Secrets:
     def run(self, job: Callable[[Worker], T], doing: str) -> T:
         """`Connection.run`, unless these secrets were closed."""
         if self._release is None:
-            raise TokenLost(f"{self.description} were closed.")
+            raise TokenLostError(f"{self.description} were closed.")
         return self.connection.run(job, doing)
 
     def handle(self, worker: Worker, label: str) -> Any:
@@ -167,10 +169,10 @@ class Pkcs11Secrets:
         return self.whole(self.run(job, f"{operation} with '{secret.label}'"), BLOCK)
 
     def require(self, secret: SecretInfo, *, decrypting: bool) -> None:
-        """Raises `KeyPolicyRefused` where the key's usage does not allow to decrypt, or to encrypt."""
+        """Raises `KeyPolicyError` where the key's usage does not allow to decrypt, or to encrypt."""
         allowed, attribute = (secret.decrypts, "CKA_DECRYPT") if decrypting else (secret.encrypts, "CKA_ENCRYPT")
         if not allowed:
-            raise KeyPolicyRefused(
+            raise KeyPolicyError(
                 f"Secret '{secret.label}' on {self.connection.token.description} is not made for this "
                 f"({attribute} is false); import it for the other direction, or for both (hsm-dicom secret import)."
             )
@@ -178,7 +180,7 @@ class Pkcs11Secrets:
     def whole(self, result: bytes, length: int) -> bytes:
         """The token's output, if it is as long as it must be."""
         if len(result) != length:
-            raise TokenLost(
+            raise TokenLostError(
                 f"The token answered {len(result)} bytes where {length} were due; it cannot be trusted. "
                 "Look at the device and its connection."
             )
@@ -189,7 +191,7 @@ class Pkcs11Secrets:
         if refusals:
             reasons = "; ".join(finding.sentence for finding in refusals)
             names = ", ".join(f'"{finding.weakness}"' for finding in refusals)
-            raise KeyPolicyRefused(
+            raise KeyPolicyError(
                 f"Secret '{secret.label}' on {self.connection.token.description} is not used: {reasons}. Import it "
                 f"again (hsm-dicom secret import), or allow it by name in the configuration: allow = [{names}]."
             )
@@ -226,7 +228,7 @@ class Pkcs11Conversation:
         with secrets.reported(secret, "external authenticate", secret.form.ecb):
             answered = secrets.block(secret, response, "external authenticate", decrypting=not self._by_decryption)
             if not hmac.compare_digest(answered, self._challenge):
-                raise AuthenticationFailed(
+                raise AuthenticationFailedError(
                     f"The other party's response does not match '{secret.label}': it holds another key, or none. "
                     "Compare the check values and key indexes of both sides."
                 )
@@ -323,7 +325,7 @@ class Pkcs11SessionKey(_CbcKey):
         derivation = secret.form.derive
         with secrets.reported(secret, "derive a session key", derivation):
             if not secret.derives:
-                raise MechanismNotOffered(f"Secret '{secret.label}' may not derive (CKA_DERIVE is false).")
+                raise MechanismNotOfferedError(f"Secret '{secret.label}' may not derive (CKA_DERIVE is false).")
             self._run(lambda key: b"", f"derive a session key with '{secret.label}'")
 
     def close(self) -> None:
@@ -345,7 +347,7 @@ class Pkcs11SessionKey(_CbcKey):
 
     def _derived(self, worker: Worker) -> Any:
         if self._closed:
-            raise TokenLost("This session key was closed.")
+            raise TokenLostError("This session key was closed.")
         if self._session is None or self._epoch != worker.epoch:
             self._session, self._epoch = worker.session.token.open(), worker.epoch
             token = self._secrets.connection.token

@@ -14,7 +14,7 @@ from pkcs11 import Attribute, MechanismFlag, ObjectClass, SecretKey, Session
 from pkcs11 import exceptions as p11
 from pkcs11.constants import DEFAULT
 
-from tokens.errors import MechanismNotOffered, NoSuchKey, SeveralKeys, UnsupportedKey
+from tokens.errors import MechanismNotOfferedError, NoSuchKeyError, SeveralKeysError, UnsupportedKeyError
 from tokens.pkcs11.objects import Objects
 from tokens.pkcs11.secret_keys.des_forms import FORM_OF_TYPE, DesForm, EncryptData, name
 from tokens.policy import KeyAttributes
@@ -69,36 +69,41 @@ class SecretInfo:
 
 
 def find_secret(session: Session, label: str, token_description: str) -> SecretKey:
-    """The one secret key object with this label. Raises `NoSuchKey` or `SeveralKeys`, which say what is there."""
+    """The one secret key object with this label.
+
+    Raises `NoSuchKeyError` or `SeveralKeysError`, which say what is there.
+    """
     wanted = {Attribute.CLASS: ObjectClass.SECRET_KEY, Attribute.LABEL: label}
     try:
         found = list(session.get_objects(wanted))
     except struct.error as error:  # from python-pkcs11, which reads what each key that it finds is for
-        raise UnsupportedKey(
+        raise UnsupportedKeyError(
             f"Secret '{label}' on {token_description} has an attribute of the wrong length, so its use is not known. "
             "Look for an update of the token's module, or import the secret again."
         ) from error
     if len(found) == 1:
         return found[0]  # type: ignore[return-value]
     if found:
-        raise SeveralKeys(
+        raise SeveralKeysError(
             f"{len(found)} secret keys on {token_description} have the label '{label}'; delete all but one."
         )
     labels = sorted(
         str(told(o, Attribute.LABEL)) for o in session.get_objects({Attribute.CLASS: ObjectClass.SECRET_KEY})
     )
     holds = f"It holds: {', '.join(labels)}" if labels else "It shows no secret key"
-    raise NoSuchKey(f"There is no secret key '{label}' on {token_description}. {holds}. See hsm-dicom secret import.")
+    raise NoSuchKeyError(
+        f"There is no secret key '{label}' on {token_description}. {holds}. See hsm-dicom secret import."
+    )
 
 
 def describe(objects: Objects, handle: int) -> SecretInfo:
-    """What the token says of a secret. Raises `UnsupportedKey` for one that is no DES key."""
+    """What the token says of a secret. Raises `UnsupportedKeyError` for one that is no DES key."""
     told = objects.read(handle, (Attribute.LABEL, Attribute.KEY_TYPE, *_PROTECTION.values(), *_USES.values()))
     label = told.text(Attribute.LABEL)
     number = told.number(Attribute.KEY_TYPE)
     form = next((form for kind, form in FORM_OF_TYPE.items() if kind == number), None)
     if form is None:
-        raise UnsupportedKey(f"Secret '{label}' is no DES key (CKK_DES, CKK_DES2 or CKK_DES3).")
+        raise UnsupportedKeyError(f"Secret '{label}' is no DES key (CKK_DES, CKK_DES2 or CKK_DES3).")
     uses = {field: told.flag(attribute) is True for field, attribute in _USES.items()}
     protection = {field: told.flag(attribute) for field, attribute in _PROTECTION.items()}
     attributes = KeyAttributes(key_type="DES", size_bits=form.value_bits, odd=told.odd, **protection)
@@ -116,7 +121,7 @@ def told(found: Any, attribute: Attribute) -> Any:
 def derive_from(base: Any, form: DesForm, random: bytes) -> Any:
     """A session key object: 8 random bytes encrypted under `base`, never leaving the token (PKCS#11 v3.1, 6.29).
 
-    Lives as long as the session that `base` was found in. Raises `MechanismNotOffered`.
+    Lives as long as the session that `base` was found in. Raises `MechanismNotOfferedError`.
     """
     # E(R)‖E(R) is to E(R) what K‖K is to K: the derived key has its base key's form.
     data = EncryptData(random * form.copies)
@@ -136,6 +141,6 @@ def derive_from(base: Any, form: DesForm, random: bytes) -> Any:
             template=template,
         )
     except _CANNOT_DERIVE as error:
-        raise MechanismNotOffered(
+        raise MechanismNotOfferedError(
             f"The token does not derive keys with {name(form.derive)} ({type(error).__name__})."
         ) from error

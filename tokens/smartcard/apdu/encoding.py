@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from tokens.errors import CardLost
+from tokens.errors import CardLostError
 from tokens.smartcard.apdu.status import OK, StatusError
 
 SHORT_DATA = 255
@@ -65,8 +65,8 @@ def encoded(command: Command, *, extended: bool) -> Iterator[bytearray]:
 def exchange(transmit: Transmit, command: Command, *, extended: bool, accept: frozenset[int] = frozenset()) -> bytes:
     """Carry out a command and return its response data, collected with GET RESPONSE where the card hands out parts.
 
-    Raises `StatusError` unless the status is 9000 or in `accept`, and `CardLost` where the response is not as long as
-    expected: a card that answers short cannot be trusted.
+    Raises `StatusError` unless the status is 9000 or in `accept`, and `CardLostError` where the response is not as long
+    as expected: a card that answers short cannot be trusted.
     """
     response, status = b"", OK
     chain = list(encoded(command, extended=extended))
@@ -85,11 +85,11 @@ def exchange(transmit: Transmit, command: Command, *, extended: bool, accept: fr
         part, status = _split(transmit(bytes(_short(more))))
         response += part
         if not part or len(response) > _LONGEST_RESPONSE:
-            raise CardLost(f"The card's answer to {command.name} has no end; it cannot be trusted.")
+            raise CardLostError(f"The card's answer to {command.name} has no end; it cannot be trusted.")
     if status != OK and status not in accept:
         raise StatusError(command.name, status)
     if status == OK and command.expected >= 0 and len(response) != command.expected:
-        raise CardLost(
+        raise CardLostError(
             f"The card answered {command.name} with {len(response)} bytes where {command.expected} were due: "
             "it was pulled, or it cannot be trusted."
         )
@@ -99,7 +99,9 @@ def exchange(transmit: Transmit, command: Command, *, extended: bool, accept: fr
 def _split(response: bytes) -> tuple[bytes, int]:
     status = int.from_bytes(response[-2:], "big")
     if status >> 12 not in (0x6, 0x9):
-        raise CardLost(f"The card's answer ends in {status:04X}, which is no status word: it was pulled in the middle.")
+        raise CardLostError(
+            f"The card's answer ends in {status:04X}, which is no status word: it was pulled in the middle."
+        )
     return response[:-2], status
 
 

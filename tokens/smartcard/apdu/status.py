@@ -5,7 +5,7 @@ ISO/IEC 7816-4:2005, 5.1.3, tables 5 and 6.
 
 from __future__ import annotations
 
-from tokens.errors import OperationFailed
+from tokens.errors import OperationFailedError
 
 OK = 0x9000
 
@@ -61,7 +61,7 @@ NOT_AUTHORISED = 0x6982
 BLOCKED = 0x6983
 
 
-class StatusError(OperationFailed):
+class StatusError(OperationFailedError):
     """A card answered with something else than 9000. `status` is the status word, `command` the command's name."""
 
     def __init__(self, command: str, status: int) -> None:

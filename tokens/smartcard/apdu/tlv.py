@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tokens.errors import CardLost
+from tokens.errors import CardLostError
 
 
 def objects(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """The data objects that stand side by side, as tag and value. Raises `CardLost` where they cannot be read."""
+    """The data objects that stand side by side, as tag and value. Raises `CardLostError` where they cannot be read."""
     place = 0
     while place < len(data):
         if data[place] in (0x00, 0xFF):  # padding between objects
@@ -68,5 +68,5 @@ def _length(data: bytes, place: int) -> tuple[int, int]:
     return int.from_bytes(data[place : place + size], "big"), place + size
 
 
-def _broken() -> CardLost:
-    return CardLost("The card's data objects (BER-TLV) cannot be read: part of them is missing.")
+def _broken() -> CardLostError:
+    return CardLostError("The card's data objects (BER-TLV) cannot be read: part of them is missing.")

@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from pkcs11 import Mechanism
 
 from tokens.certificates import CertificateUnreadableError, load_certificate
-from tokens.errors import CardLost, MechanismNotOffered
-from tokens.keys import CiphertextRejected
+from tokens.errors import CardLostError, MechanismNotOfferedError
+from tokens.keys import CiphertextRejectedError
 from tokens.smartcard.apdu import tlv
 from tokens.smartcard.apdu.commands import (
     Template,
@@ -123,22 +123,22 @@ def deciphered(session: CardSession, ciphertext: bytes) -> bytes:
         return session.exchange(decipher_with_indicator(0x00, ciphertext))
     except StatusError as error:
         if error.status in _CIPHERTEXT_REJECTED:
-            raise CiphertextRejected from None
+            raise CiphertextRejectedError from None
         raise
 
 
 def loaded(der: bytes) -> x509.Certificate:
-    """A certificate from a card. Raises `CardLost` where it cannot be read."""
+    """A certificate from a card. Raises `CardLostError` where it cannot be read."""
     try:
         return load_certificate(der)
     except CertificateUnreadableError as error:
-        raise CardLost(f"The certificate on the card cannot be used: it {error}.") from error
+        raise CardLostError(f"The certificate on the card cannot be used: it {error}.") from error
 
 
 def require_usage(key: CardKey, usage: KeyUsage, description: str) -> None:
-    """Raises `MechanismNotOffered` where the profile says that the key is for something else."""
+    """Raises `MechanismNotOfferedError` where the profile says that the key is for something else."""
     if key.usage is not usage:
-        raise MechanismNotOffered(f"Key {key.name} of {description} is there to {key.usage}, not to {usage}.")
+        raise MechanismNotOfferedError(f"Key {key.name} of {description} is there to {key.usage}, not to {usage}.")
 
 
 def _references(tag: int, key: CardKey) -> bytes:

@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from pkcs11 import Mechanism
 
-from tokens.errors import UnsupportedKey
+from tokens.errors import UnsupportedKeyError
 from tokens.keys import CURVES
 from tokens.smartcard.apdu import tlv
 from tokens.smartcard.apdu.commands import (
@@ -132,12 +132,14 @@ def _on_curve(curve: ec.EllipticCurve, point: bytes, key: CardKey) -> PublicKey:
     try:
         return ec.EllipticCurvePublicKey.from_encoded_point(curve, point)
     except ValueError as error:
-        raise UnsupportedKey(f"Key {key.name} on the card is not on the curve {curve.name} that it names.") from error
+        raise UnsupportedKeyError(
+            f"Key {key.name} on the card is not on the curve {curve.name} that it names."
+        ) from error
 
 
 def _curve(session: CardSession, key: CardKey) -> ec.EllipticCurve:
     attributes = _data_object(session, _ALGORITHM_ATTRIBUTES[key.reference])
     name = _CURVE_OF_OID.get(attributes[1:].removesuffix(b"\xff"))
     if name is None:
-        raise UnsupportedKey(f"Key {key.name} on the card is on a curve other than P-256 and P-384.")
+        raise UnsupportedKeyError(f"Key {key.name} on the card is on a curve other than P-256 and P-384.")
     return CURVES[name]()

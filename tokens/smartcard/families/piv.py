@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from pkcs11 import Mechanism
 
-from tokens.errors import CardLost, UnsupportedKey
-from tokens.keys import CiphertextRejected
+from tokens.errors import CardLostError, UnsupportedKeyError
+from tokens.keys import CiphertextRejectedError
 from tokens.smartcard.apdu import tlv
 from tokens.smartcard.apdu.commands import general_authenticate, get_data_by_tag_list
 from tokens.smartcard.apdu.status import NOT_FOUND, StatusError
@@ -99,16 +99,19 @@ class PivFamily:
 
 
 def algorithm_of(public: PublicKey) -> int:
-    """The algorithm identifier of a key (SP 800-78-4, table 6-2). Raises `UnsupportedKey`."""
+    """The algorithm identifier of a key (SP 800-78-4, table 6-2). Raises `UnsupportedKeyError`."""
     known = _RSA_ALGORITHMS if isinstance(public, rsa.RSAPublicKey) else _EC_ALGORITHMS
     try:
         return known[public.key_size]
     except KeyError as error:
-        raise UnsupportedKey(f"PIV has no algorithm for a key of {public.key_size} bits.") from error
+        raise UnsupportedKeyError(f"PIV has no algorithm for a key of {public.key_size} bits.") from error
 
 
 def without_padding(block: bytes) -> bytes:
-    """The message of EME-PKCS1-v1_5 (RFC 8017, 7.2.2). Raises `CiphertextRejected`, after looking at every byte."""
+    """The message of EME-PKCS1-v1_5 (RFC 8017, 7.2.2).
+
+    Raises `CiphertextRejectedError`, after looking at every byte.
+    """
     separator, seen = 0, 0
     for place in range(2, len(block)):
         here = (block[place] == 0) & (1 - seen)
@@ -116,7 +119,7 @@ def without_padding(block: bytes) -> bytes:
         seen |= here
     good = hmac.compare_digest(block[:2], b"\x00\x02") & (separator >= 10)
     if not good:
-        raise CiphertextRejected
+        raise CiphertextRejectedError
     return block[separator + 1 :]
 
 
@@ -133,7 +136,9 @@ def _question(data: bytes) -> bytes:
 def _answer(template: bytes, expected: int | None) -> bytes:
     result = tlv.find(template, _TEMPLATE, _RESPONSE)
     if not result or (expected is not None and len(result) != expected):
-        raise CardLost("The card's answer to GENERAL AUTHENTICATE is not as long as its key; it cannot be trusted.")
+        raise CardLostError(
+            "The card's answer to GENERAL AUTHENTICATE is not as long as its key; it cannot be trusted."
+        )
     return result
 
 
@@ -151,4 +156,4 @@ def _unpacked(packed: bytes) -> bytes:
     try:
         return zlib.decompressobj(wbits=32 + zlib.MAX_WBITS).decompress(packed, _LONGEST_CERTIFICATE)
     except zlib.error as error:
-        raise CardLost("The compressed certificate on the card cannot be unpacked; it is damaged.") from error
+        raise CardLostError("The compressed certificate on the card cannot be unpacked; it is damaged.") from error

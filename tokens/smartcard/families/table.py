@@ -51,7 +51,10 @@ class CardFamily(Protocol):
         """The signature over a rung's input; of an EC key as r and s side by side."""
 
     def decrypt(self, session: CardSession, key: CardKey, ciphertext: bytes) -> bytes:
-        """The plaintext of RSAES-PKCS1-v1_5. Raises `CiphertextRejected` for what the card says of the ciphertext."""
+        """The plaintext of RSAES-PKCS1-v1_5.
+
+        Raises `CiphertextRejectedError` for what the card says of the ciphertext.
+        """
 
 
 FAMILIES: Mapping[Family, CardFamily] = {

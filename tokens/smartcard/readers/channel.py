@@ -14,13 +14,13 @@ import contextlib
 import time
 
 from tokens.errors import (
-    CardCancelled,
-    CardLost,
+    CardCancelledError,
+    CardLostError,
     CardServiceError,
-    CardTimeout,
-    NoSuchCard,
-    NoSuchReader,
-    TokenBusy,
+    CardTimeoutError,
+    NoSuchCardError,
+    NoSuchReaderError,
+    TokenBusyError,
     TokenError,
 )
 from tokens.smartcard.readers.pcsc import (
@@ -35,7 +35,7 @@ from tokens.smartcard.readers.pcsc import (
 )
 
 
-class CardReset(CardLost):
+class CardResetError(CardLostError):
     """Another program reset the card: it is the same one, with its PINs forgotten."""
 
 
@@ -50,7 +50,10 @@ class Channel:
     """A connected card. For one thread at a time, except for `cancel`."""
 
     def __init__(self, reader: str, *, exclusive: bool, wait: float = SERVICE_TIMEOUT) -> None:
-        """Connect within `wait` seconds. Raises `NoSuchReader`, `NoSuchCard`, `TokenBusy` or `CardServiceError`."""
+        """Connect within `wait` seconds.
+
+        Raises `NoSuchReaderError`, `NoSuchCardError`, `TokenBusyError` or `CardServiceError`.
+        """
         self.reader = reader
         self.exclusive = exclusive
         self._context = Context()
@@ -65,7 +68,7 @@ class Channel:
             raise
 
     def transmit(self, apdu: bytes, timeout: float) -> bytes:
-        """Send a command, return its response: two bytes at least. Raises `CardTimeout` or `CardLost`."""
+        """Send a command, return its response: two bytes at least. Raises `CardTimeoutError` or `CardLostError`."""
         try:
             (response,) = self._context.call(
                 self._library.SCardTransmit, self._card, self._pci, list(apdu), timeout=timeout
@@ -74,7 +77,7 @@ class Channel:
             raise self._translated(error, timeout) from None
         if len(response) < 2:
             # What pcscd answers when the card left during the command.
-            raise CardLost(f"The card in {self.reader} gave no response: it was pulled, or its contact is bad.")
+            raise CardLostError(f"The card in {self.reader} gave no response: it was pulled, or its contact is bad.")
         return bytes(response)
 
     def control(self, code: int, data: bytes, timeout: float) -> bytes:
@@ -86,7 +89,7 @@ class Channel:
         return bytes(response)
 
     def begin(self, wait: float) -> None:
-        """SCardBeginTransaction: from now on the card is ours alone. Raises `TokenBusy` after `wait` seconds."""
+        """SCardBeginTransaction: from now on the card is ours alone. Raises `TokenBusyError` after `wait` seconds."""
         try:
             self._context.call(self._library.SCardBeginTransaction, self._card, timeout=wait)
         except PcscError as error:
@@ -105,7 +108,7 @@ class Channel:
             self._context.call(self._library.SCardEndTransaction, self._card, disposition, timeout=SERVICE_TIMEOUT)
 
     def cancel(self) -> None:
-        """Have a command that is under way end now, with `CardCancelled`. From any thread."""
+        """Have a command that is under way end now, with `CardCancelledError`. From any thread."""
         self._context.cut("cancelled")
 
     def close(self, *, reset: bool = False) -> None:
@@ -164,28 +167,28 @@ class Channel:
             return False
         return True
 
-    def _busy(self, wait: float) -> TokenBusy:
-        return TokenBusy(
+    def _busy(self, wait: float) -> TokenBusyError:
+        return TokenBusyError(
             f"The card in {self.reader} did not become free within {wait:.0f} seconds: another program holds it, or it "
             "hangs. See which, or give this program a card of its own."
         )
 
     def _translated(self, error: PcscError, timeout: float) -> TokenError:
         if error.cut == "deadline":
-            return CardTimeout(
+            return CardTimeoutError(
                 f"The card in {self.reader} did not answer within {timeout:.1f} seconds and was given up; "
                 "take it out and put it back."
             )
         if error.cut == "cancelled":
-            return CardCancelled(f"The command to the card in {self.reader} was cancelled.")
+            return CardCancelledError(f"The command to the card in {self.reader} was cancelled.")
         if error.cut is not None:
-            return CardLost(f"The connection to the card in {self.reader} belongs to the parent process.")
+            return CardLostError(f"The connection to the card in {self.reader} belongs to the parent process.")
         if error.code == Code.NO_SMARTCARD:
-            return NoSuchCard(f"There is no card in {self.reader}; put it in.")
+            return NoSuchCardError(f"There is no card in {self.reader}; put it in.")
         if error.code in NO_READER:
-            return NoSuchReader(f"The reader {self.reader} is gone; plug it in again.")
+            return NoSuchReaderError(f"The reader {self.reader} is gone; plug it in again.")
         if error.code in MUTE:
-            return NoSuchCard(
+            return NoSuchCardError(
                 f"The card in {self.reader} does not answer to power ({error.name}); see which way round it is in."
             )
         if error.code == Code.SECURITY_VIOLATION:
@@ -196,5 +199,5 @@ class Channel:
                 "Once it runs again, the card is used again."
             )
         if error.code == Code.RESET_CARD:
-            return CardReset(f"The card in {self.reader} was reset by another program ({error.name}).")
-        return CardLost(f"The card in {self.reader} was pulled or lost its contact ({error.name}).")
+            return CardResetError(f"The card in {self.reader} was reset by another program ({error.name}).")
+        return CardLostError(f"The card in {self.reader} was pulled or lost its contact ({error.name}).")

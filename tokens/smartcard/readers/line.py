@@ -12,9 +12,9 @@ import threading
 import time
 from collections.abc import Iterator
 
-from tokens.errors import CardServiceError, NoSuchToken, TokenBusy, TokenLost
+from tokens.errors import CardServiceError, NoSuchTokenError, TokenBusyError, TokenLostError
 from tokens.process import forking
-from tokens.smartcard.readers.channel import CardReset, Channel
+from tokens.smartcard.readers.channel import CardResetError, Channel
 
 CLOSING_WAIT = 2.0
 """Seconds that a use under way gets to end when the line is closed."""
@@ -40,11 +40,11 @@ class CardLine:
 
     @contextlib.contextmanager
     def used(self, wait: float) -> Iterator[Channel]:
-        """Have the card to oneself. Raises `TokenBusy` after `wait` seconds, and whatever `Channel` raises."""
+        """Have the card to oneself. Raises `TokenBusyError` after `wait` seconds, and whatever `Channel` raises."""
         channel = self.take(wait)
         try:
             yield channel
-        except (TokenLost, NoSuchToken, CardServiceError):
+        except (TokenLostError, NoSuchTokenError, CardServiceError):
             self.drop()
             raise
         finally:
@@ -54,7 +54,7 @@ class CardLine:
         """Begin a use that `give_back` ends, perhaps on another thread."""
         deadline = time.monotonic() + wait
         if not self._using.acquire(timeout=wait):
-            raise TokenBusy(
+            raise TokenBusyError(
                 f"The card in {self.reader} has been serving another part of this program for more than {wait:.0f} "
                 "seconds; a card serves one after the other."
             )
@@ -127,7 +127,7 @@ class CardLine:
             try:
                 self._channel.begin(max(deadline - time.monotonic(), _SHORTEST))
                 return self._channel
-            except CardReset:
+            except CardResetError:
                 # A neighbour's PIN was cleared away: connect again, it is our turn.
                 if time.monotonic() > deadline:
                     raise

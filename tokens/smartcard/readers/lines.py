@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 
-from tokens.errors import TokenBusy
+from tokens.errors import TokenBusyError
 from tokens.process import forking
 from tokens.smartcard.readers.line import CardLine
 
@@ -23,13 +23,15 @@ _sharing = threading.Lock()
 def share(reader: str, *, exclusive: bool) -> CardLine:
     """The line to this reader, opened with its first user. `let_go` must follow.
 
-    Raises `TokenBusy` where it is open in the other way of sharing.
+    Raises `TokenBusyError` where it is open in the other way of sharing.
     """
     with _sharing:
         shared = _open.get(reader) or _Shared(CardLine(reader, exclusive=exclusive))
         if shared.line.exclusive != exclusive:
             way = "exclusive" if shared.line.exclusive else "transactions"
-            raise TokenBusy(f"The card in {reader} is open in this program with sharing={way}; open it the same way.")
+            raise TokenBusyError(
+                f"The card in {reader} is open in this program with sharing={way}; open it the same way."
+            )
         shared.users += 1
         _open[reader] = shared
         return shared.line

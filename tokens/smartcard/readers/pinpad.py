@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 
-from tokens.errors import CardLost, CardTimeout, PinNotPresented, PinSourceError
+from tokens.errors import CardLostError, CardTimeoutError, PinNotPresentedError, PinSourceError
 from tokens.smartcard.apdu.status import OK, StatusError
 from tokens.smartcard.apdu.tlv import objects
 from tokens.smartcard.profiles import PinProfile
@@ -33,9 +33,9 @@ def features(channel: Channel) -> dict[int, int]:
     """Control codes by feature tag; empty for a reader that has none."""
     try:
         answer = channel.control(GET_FEATURE_REQUEST, b"", timeout=5.0)
-    except CardTimeout:
+    except CardTimeoutError:
         raise
-    except CardLost:
+    except CardLostError:
         # What pcscd answers for a reader that knows no such request; a card that is really gone shows itself next.
         return {}
     return {tag: int.from_bytes(value, "big") for tag, value in objects(answer)}
@@ -49,8 +49,8 @@ def has_pin_pad(channel: Channel) -> bool:
 def verify(channel: Channel, pin: PinProfile) -> None:
     """Have the person type the PIN on the reader, which sends it to the card.
 
-    Raises `StatusError` as VERIFY does, `PinSourceError` for a reader without a pin pad, and `PinNotPresented` where
-    nobody typed.
+    Raises `StatusError` as VERIFY does, `PinSourceError` for a reader without a pin pad, and `PinNotPresentedError`
+    where nobody typed.
     """
     code = features(channel).get(VERIFY_PIN_DIRECT)
     if code is None:
@@ -58,7 +58,7 @@ def verify(channel: Channel, pin: PinProfile) -> None:
     response = channel.control(code, pin_verify_structure(pin), timeout=TYPING_TIME + 10.0)
     status = int.from_bytes(response[-2:], "big")
     if status in (_CANCELLED, _TIMED_OUT):
-        raise PinNotPresented(f"No PIN was typed on the reader {channel.reader}.")
+        raise PinNotPresentedError(f"No PIN was typed on the reader {channel.reader}.")
     if status != OK:
         raise StatusError("VERIFY", status)
 

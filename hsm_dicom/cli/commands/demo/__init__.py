@@ -41,14 +41,14 @@ def demo(
 
     SoftHSM plays the HSM; the sample images that pydicom ships are signed, verified, and refused once changed.
     """
-    from hsm_dicom.cli.commands.demo.story import DemonstrationFailed, tell
+    from hsm_dicom.cli.commands.demo.story import DemonstrationError, tell
 
     with ExitStack() as stack:
         if folder is None:
             place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hsm-dicom-demo-")))
         else:
             if folder.exists() and any(folder.iterdir()):
-                raise DemonstrationFailed(f"{folder} is not empty; name a new folder for the demonstration.")
+                raise DemonstrationError(f"{folder} is not empty; name a new folder for the demonstration.")
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             place = folder.resolve()
         tell(place, kept=folder is not None)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from hsm_dicom.errors import HsmDicomError
+from hsm_dicom.errors import DicomError
 
 _MODULES = (
     "usr/lib/softhsm/libsofthsm2.so",
@@ -24,20 +24,22 @@ _MODULES = (
 _SETUP = Path("share/hsm-dicom/softhsm-config")
 
 
-class NoSoftHsm(HsmDicomError):
+class NoSoftHsmError(DicomError):
     """SoftHSM, or the script that sets it up, is not installed."""
 
 
 def provision(folder: Path) -> Path:
     """Make an empty SoftHSM in a folder, for this process and its children; the path of its PKCS#11 module.
 
-    Raises `NoSoftHsm`.
+    Raises `NoSoftHsmError`.
     """
     module = _module()
     script = _script()
     done = subprocess.run(["sh", script, folder], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise NoSoftHsm(f"SoftHSM could not be set up in {folder}: {done.stderr.strip() or 'no reason was given'}.")
+        raise NoSoftHsmError(
+            f"SoftHSM could not be set up in {folder}: {done.stderr.strip() or 'no reason was given'}."
+        )
     _, assignment = shlex.split(done.stdout)  # export NAME=VALUE
     variable, _, value = assignment.partition("=")
     os.environ[variable] = value
@@ -48,7 +50,7 @@ def _module() -> Path:
     for pattern in _MODULES:
         for found in sorted(Path("/").glob(pattern)):
             return found
-    raise NoSoftHsm("SoftHSM 2 is not installed. On Debian and Ubuntu: apt-get install softhsm2")
+    raise NoSoftHsmError("SoftHSM 2 is not installed. On Debian and Ubuntu: apt-get install softhsm2")
 
 
 def _script() -> Path:
@@ -58,4 +60,4 @@ def _script() -> Path:
     for folder in (checkout, *(prefix / _SETUP for prefix in prefixes)):
         if (folder / "provision").is_file():
             return folder / "provision"
-    raise NoSoftHsm("The folder softhsm-config of this distribution is missing; install hsm-dicom again.")
+    raise NoSoftHsmError("The folder softhsm-config of this distribution is missing; install hsm-dicom again.")

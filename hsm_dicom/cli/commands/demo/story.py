@@ -24,14 +24,14 @@ from hsm_dicom.cli.commands.demo.softhsm import provision
 from hsm_dicom.cli.render import output
 from hsm_dicom.config import access_to, load_configuration
 from hsm_dicom.dataset import DicomFile
-from hsm_dicom.errors import HsmDicomError
+from hsm_dicom.errors import DicomError
 from hsm_dicom.events import EventFile
 from hsm_dicom.identity import Identity, load_identity
 from hsm_dicom.signatures import Profile, SigningReport, SigningRequest, sign, verify
 from hsm_dicom.trust import TrustStore
 from hsm_dicom.validation.validator import FileVerdict, Judge, Outcome
 from tokens.csr import certificate_request
-from tokens.errors import KeyNotExportable
+from tokens.errors import KeyNotExportableError
 from tokens.pins.refusals import RefusalMemory
 from tokens.pins.sources import FromFile
 from tokens.pkcs11.ceremony import KeyKind, Usage, generate_key
@@ -45,7 +45,7 @@ _PATIENT_NAME = 0x00100010
 _FULL_SPEED_SECONDS = 0.5
 
 
-class DemonstrationFailed(HsmDicomError):
+class DemonstrationError(DicomError):
     """Something came out otherwise than it must. Nothing of it is to be relied on."""
 
 
@@ -68,7 +68,7 @@ SAMPLES = (
 
 
 def tell(folder: Path, *, kept: bool) -> None:
-    """The whole demonstration in an empty folder. Raises `DemonstrationFailed` if anything comes out wrong."""
+    """The whole demonstration in an empty folder. Raises `DemonstrationError` if anything comes out wrong."""
     tale = Narrator()
     tale.title(
         "DICOM signatures with a key that never leaves its token",
@@ -152,15 +152,15 @@ def _try_to_steal(tale: Narrator, folder: Path) -> None:
     access = access_to(load_configuration(folder / "hsm-dicom.toml"), LABEL).for_object("node", None)
     with access.open() as connection:
         if gives_away_private_value(connection, access.uri):
-            raise DemonstrationFailed("The token gave away its private key.")
+            raise DemonstrationError("The token gave away its private key.")
     tale.good("C_GetAttributeValue of the private exponent and of a prime: refused.")
     with access.open_key() as key:
         try:
             key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        except KeyNotExportable as error:
+        except KeyNotExportableError as error:
             tale.good(f"private_bytes() of the key object: {error}")
         else:
-            raise DemonstrationFailed("The key object gave away its private key.")
+            raise DemonstrationError("The key object gave away its private key.")
 
 
 def _sign_images(tale: Narrator, folder: Path, identity: Identity) -> None:
@@ -192,7 +192,7 @@ def _verify(tale: Narrator, folder: Path, judge: Judge) -> None:
         verdicts = [judge.file(verify(folder / "signed" / sample.name)) for sample in SAMPLES]
     for sample, verdict in zip(SAMPLES, verdicts, strict=True):
         if verdict.outcome is not Outcome.GOOD:
-            raise DemonstrationFailed(f"What was just signed does not verify: {verdict.text}")
+            raise DemonstrationError(f"What was just signed does not verify: {verdict.text}")
         tale.good(f"{sample.what}: {_words(verdict)}")
     tale.command("hsm-dicom verify signed --trust ca.pem --crl ca.crl")
 
@@ -208,7 +208,7 @@ def _change_one_byte(tale: Narrator, folder: Path, judge: Judge) -> None:
     forged.write_bytes(content)
     verdict = judge.file(verify(forged))
     if verdict.outcome is not Outcome.SIGNATURE_FAILED:
-        raise DemonstrationFailed("A changed byte was not noticed.")
+        raise DemonstrationError("A changed byte was not noticed.")
     tale.facts(("byte", f"{at}: {before:02X} '{before:c}' became {content[at]:02X} '{content[at]:c}'"))
     tale.refusal(_words(verdict))
     tale.command("hsm-dicom verify forged.dcm --trust ca.pem; echo $?")
@@ -226,7 +226,7 @@ def _ask_dcmsign(tale: Narrator, folder: Path) -> None:
             [program, "--verify", "+rg", "+cf", folder / "ca.pem", path], capture_output=True, check=False, timeout=60
         )
         if (done.returncode == 0) is not (name != "forged CT"):
-            raise DemonstrationFailed(f"dcmsign disagrees on the {name} (exit status {done.returncode}).")
+            raise DemonstrationError(f"dcmsign disagrees on the {name} (exit status {done.returncode}).")
         (tale.good if done.returncode == 0 else tale.refusal)(f"{name}: dcmsign says {_dcmsign_word(done.returncode)}")
     tale.command("dcmsign --verify +cf ca.pem signed/CT_small.dcm")
 
@@ -259,7 +259,7 @@ def _what_next(tale: Narrator, folder: Path, module: Path, *, kept: bool) -> Non
 def _signatures_per_second(identity: Identity) -> float:
     key = identity.key
     if not isinstance(key, RSAPrivateKey):
-        raise DemonstrationFailed("The demonstration key is not RSA.")
+        raise DemonstrationError("The demonstration key is not RSA.")
     count, deadline = 0, time.perf_counter() + _FULL_SPEED_SECONDS
     while time.perf_counter() < deadline:
         key.sign(b"demonstration", padding.PKCS1v15(), hashes.SHA256())
@@ -270,7 +270,7 @@ def _signatures_per_second(identity: Identity) -> float:
 def _shipped(name: str) -> Path:
     found = get_testdata_file(name, download=False)
     if found is None:
-        raise DemonstrationFailed(f"This pydicom does not ship {name}; install pydicom 3 from PyPI.")
+        raise DemonstrationError(f"This pydicom does not ship {name}; install pydicom 3 from PyPI.")
     return Path(str(found))
 
 
