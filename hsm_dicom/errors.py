@@ -1,7 +1,11 @@
-"""The root of every error that hsm_dicom reports to a person: one sentence, naming what is wrong and the remedy."""
+"""One tree of errors: `Error` is the root, `TokenError` its branch for devices, `DicomError` its branch for DICOM."""
 
 from __future__ import annotations
 
+from tokens.errors import Error, TokenError
 
-class DicomError(Exception):
-    """Something that a user, a file or a device can cause. Its text is meant to be shown as it is."""
+__all__ = ["DicomError", "Error", "TokenError"]
+
+
+class DicomError(Error):
+    """Base of every error that a file, a peer, a certificate or a setting can cause."""

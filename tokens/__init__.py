@@ -15,6 +15,22 @@ Secret keys that authenticate, encrypt and compute codes on their device are ope
 `tokens.secrets`. Nothing in this package knows of DICOM.
 """
 
-from tokens.opening import open_key, open_secrets, open_token
+from __future__ import annotations
 
-__all__ = ["open_key", "open_secrets", "open_token"]
+from typing import TYPE_CHECKING
+
+from tokens.errors import Error, TokenError
+
+if TYPE_CHECKING:
+    from tokens.opening import open_key, open_secrets, open_token
+
+__all__ = ["Error", "TokenError", "open_key", "open_secrets", "open_token"]
+
+
+def __getattr__(name: str) -> object:
+    """Import the drivers when one of the three functions is first used, so that importing the errors stays cheap."""
+    if name in __all__:
+        from tokens import opening
+
+        return getattr(opening, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 from cryptography import x509
 
+from tokens.errors import Error
+
 _TEXT = (
     "a text in it has characters that its type does not allow (a T61String or a PrintableString with an umlaut, for "
     "example); have the certificate issued anew with UTF8String"
@@ -23,7 +25,7 @@ _PARTS: dict[str, Callable[[x509.Certificate], object]] = {
 }
 
 
-class CertificateUnreadableError(ValueError):
+class CertificateUnreadableError(Error, ValueError):
     """The bytes are no certificate that can be used. The message completes "the certificate ..."."""
 
 

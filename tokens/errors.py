@@ -1,11 +1,60 @@
-"""Everything that can go wrong with a device, one class for each remedy.
+"""Everything that can go wrong with a device: one tree of exceptions.
 
-Each message is one sentence for the person who reads it: what was asked for, what was found, what to do.
-No message ever holds a PIN, a secret or the data that a key was used on.
+`Error` is the root of every exception that this package, and a package built on it, raises for something that a user,
+a device or a peer can cause. Its text states what failed, on which thing and why; `Error.remedy` states what to do.
+No text holds a PIN, a secret key or the data that a key was used on.
 """
 
+from __future__ import annotations
 
-class TokenError(Exception):
+from collections.abc import Callable
+from typing import ClassVar
+
+RemedyTable = Callable[["Error"], str | None]
+"""Returns the remedy for an error in the words of an application, or None to keep the error's own."""
+
+_tables: list[RemedyTable] = []
+
+
+class Error(Exception):
+    """Root of every error that a user, a device or a peer can cause.
+
+    `str(error)` is `message` followed by `remedy`, ready to be shown.
+    """
+
+    default_remedy: ClassVar[str | None] = None
+    """The remedy of the class, for errors that are raised without one of their own."""
+
+    def __init__(self, message: str = "", *, remedy: str | None = None) -> None:
+        """Both arguments are whole sentences; `remedy` replaces `default_remedy`."""
+        super().__init__(message)
+        self._remedy = remedy
+
+    @property
+    def message(self) -> str:
+        """What failed, on which thing, and why, without the remedy."""
+        return str(self.args[0]) if self.args else ""
+
+    @property
+    def remedy(self) -> str | None:
+        """What to do about it, as a sentence; None if the message says everything.
+
+        An application replaces these sentences by its own with `use_remedies`.
+        """
+        remedies = (table(self) for table in _tables)
+        return next((remedy for remedy in remedies if remedy), None) or self._remedy or self.default_remedy
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.remedy or ''}".strip()
+
+
+def use_remedies(table: RemedyTable) -> None:
+    """Let an application word the remedies of every `Error` of this process. A table that is there already stays."""
+    if table not in _tables:
+        _tables.append(table)
+
+
+class TokenError(Error):
     """Base of every error that a device, its module, its PIN or its keys can cause."""
 
 

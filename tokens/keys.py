@@ -21,6 +21,7 @@ from pkcs11 import Mechanism
 from tokens.algorithms.hashing import hash_name
 from tokens.algorithms.unpadding import implicit_message, unpad
 from tokens.errors import (
+    Error,
     KeyNotExportableError,
     MechanismNotOfferedError,
     MechanismUnclearError,
@@ -34,7 +35,7 @@ CURVES: dict[str, type[ec.EllipticCurve]] = {"secp256r1": ec.SECP256R1, "secp384
 """The curves that are served, by the names of SEC 2."""
 
 
-class CiphertextRejectedError(Exception):
+class CiphertextRejectedError(Error):
     """A device would not decrypt. Only for drivers to tell keys; it never reaches a caller, who could use it
 
     as an oracle.

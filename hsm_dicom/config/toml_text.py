@@ -13,6 +13,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from hsm_dicom.errors import DicomError
+
 _PLACE = re.compile(r"\(at line (?P<line>\d+), column \d+\)\Z")
 _DECLARED = re.compile(r"(?P<name>\([^)]*\)) twice")
 _TYPOGRAPHIC = re.compile("[\u201c\u201d\u201e\u201f\u2018\u2019\u201a\u00ab\u00bb]")
@@ -39,13 +41,12 @@ _SENTENCES = (
 )
 
 
-class TomlTextError(Exception):
+class TomlTextError(DicomError):
     """The text is not TOML. `what` and `remedy` are sentences, `line` counts from 1 and is None if unknown."""
 
     def __init__(self, what: str, remedy: str, line: int | None = None) -> None:
-        super().__init__(f"{what} {remedy}")
+        super().__init__(what, remedy=remedy)
         self.what = what
-        self.remedy = remedy
         self.line = line
 
     def at(self, file: Path) -> str:

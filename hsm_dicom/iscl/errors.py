@@ -82,7 +82,9 @@ class ISCLError(DicomError, OSError):
         self.code = code
         self.strerror = sentence
 
-    def __str__(self) -> str:
+    @property
+    def message(self) -> str:
+        """The sentence, with the code behind it."""
         return f"{self.args[0]} [ISCL {int(self.code)}]"
 
 

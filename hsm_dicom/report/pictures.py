@@ -28,7 +28,7 @@ from hsm_dicom.dataset.vr import SWAPPED_UNITS
 from hsm_dicom.dataset.walker import ITEM_TAG, Element
 from hsm_dicom.report.drawing import Frame, Palette, draw
 from hsm_dicom.report.png import png
-from hsm_dicom.report.rle import RleError, decode_rle_frame
+from hsm_dicom.report.rle import _RleError, decode_rle_frame
 
 _LOG = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ def picture_of(path: str | os.PathLike[str], *, unchanged_since: datetime) -> Pi
             return drawn
     except _NoPicture as reason:
         return Picture(f"No picture: {reason}.")
-    except (DicomFileError, RleError) as error:
+    except (DicomFileError, _RleError) as error:
         return Picture(f"No picture: {error.reason if isinstance(error, DicomFileError) else error}")
     except Exception:
         _LOG.exception("The picture of %s was not drawn.", os.fspath(path))

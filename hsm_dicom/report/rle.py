@@ -10,23 +10,23 @@ MOST_RUNS = 1 << 20
 _HEADER = struct.Struct("<16I")
 
 
-class RleError(ValueError):
+class _RleError(ValueError):
     """The frame is not what PS3.5 Annex G describes; the message is a sentence."""
 
 
 def decode_rle_frame(data: bytes, pixels: int, samples: int, width: int) -> bytes:
-    """Return the frame as planes of little endian samples of `width` bytes. Raises RleError."""
+    """Return the frame as planes of little endian samples of `width` bytes. Raises _RleError."""
     if len(data) < _HEADER.size:
-        raise RleError("The RLE header is cut short.")
+        raise _RleError("The RLE header is cut short.")
     count, *offsets = _HEADER.unpack_from(data)
     if count != samples * width:
-        raise RleError(f"It has {count} RLE segments instead of {samples * width}.")
+        raise _RleError(f"It has {count} RLE segments instead of {samples * width}.")
     ends = [*offsets[1:count], len(data)]
     frame = bytearray(samples * pixels * width)
     runs = 0
     for number, (start, end) in enumerate(zip(offsets[:count], ends, strict=True)):
         if not _HEADER.size <= start <= end <= len(data):
-            raise RleError("An RLE segment lies outside the frame.")
+            raise _RleError("An RLE segment lies outside the frame.")
         sample, byte = divmod(number, width)
         plane = memoryview(frame)[sample * pixels * width : (sample + 1) * pixels * width]
         unpacked, runs = _unpacked(data, start, end, pixels, runs)
@@ -40,9 +40,9 @@ def _unpacked(data: bytes, at: int, end: int, size: int, runs: int) -> tuple[byt
     while len(out) < size:
         runs += 1
         if runs > MOST_RUNS:
-            raise RleError("The RLE frame has more runs than are unpacked here.")
+            raise _RleError("The RLE frame has more runs than are unpacked here.")
         if at + 1 >= end:
-            raise RleError("An RLE segment is shorter than its pixels.")
+            raise _RleError("An RLE segment is shorter than its pixels.")
         head = data[at]
         if head < 128:
             out += data[at + 1 : min(at + 2 + head, end)]

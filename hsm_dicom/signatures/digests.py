@@ -25,7 +25,7 @@ LARGEST_EFFORT_FOR_DCMTK = 4
 _Key = tuple[Place, tuple[int, ...], str]
 
 
-class EffortLimitError(Exception):
+class _EffortLimitError(Exception):
     """The signatures of the object cover more, all in all, than is hashed for one file; the text says so."""
 
 
@@ -53,11 +53,11 @@ class Digests:
                 self._wanted.setdefault((item.level.path, item.mac.tags), set()).add(item.mac.algorithm)
 
     def digest(self, item: SignatureItem, algorithm: MacAlgorithm) -> bytes:
-        """The digest of PS3.3 C.12.1.1.3.1.2. Raises EffortLimitError."""
+        """The digest of PS3.3 C.12.1.1.3.1.2. Raises _EffortLimitError."""
         place, tags = self._covered(item)
         if (place, tags, algorithm.term) not in self._begun:
             if self._allowed < 0:
-                raise EffortLimitError(
+                raise _EffortLimitError(
                     f"The object's signatures cover more than {LARGEST_EFFORT} times its size; no more were checked."
                 )
             hashes, update = self._hashes(place, tags)

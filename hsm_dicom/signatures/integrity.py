@@ -42,7 +42,7 @@ from hsm_dicom.signatures.anomalies.remarks import Siblings, find_remarks
 from hsm_dicom.signatures.check import made_by, without_pad_byte
 from hsm_dicom.signatures.coverage.shares import Coverage, coverage
 from hsm_dicom.signatures.dcmtk_stream import describe_cut
-from hsm_dicom.signatures.digests import Digests, EffortLimitError
+from hsm_dicom.signatures.digests import Digests, _EffortLimitError
 from hsm_dicom.signatures.mac import feed_covered, feed_own
 from hsm_dicom.signatures.profiles.rules import Profile, profiles_met
 from hsm_dicom.signatures.read import UID_OF_FILE, Purpose, SignatureItem, parse_date_time, signature_items
@@ -284,7 +284,7 @@ def _check(file: DicomFile, item: SignatureItem, digests: Digests) -> None:
         raise _Refusal(Finding.UNCHECKABLE, "Certificate of Signer is not a readable X.509 certificate.")
     try:
         digest = digests.digest(item, algorithm)
-    except EffortLimitError as error:
+    except _EffortLimitError as error:
         raise _Refusal(Finding.UNCHECKABLE, str(error)) from None
     if not isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey):
         raise _Refusal(Finding.UNCHECKABLE, f"The certificate's key ({type(key).__name__}) is neither RSA nor EC.")

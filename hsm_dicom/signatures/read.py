@@ -32,7 +32,7 @@ UID_OF_FILE = re.compile(r"(?!\.)[0-9.]{1,64}(?<!\.)")
 _DATE_TIME = re.compile(r"(?P<date>\d{14})(?:\.(?P<fraction>\d{1,6}))?(?P<zone>[+-]\d{4})?", re.ASCII)
 
 
-class MalformedSignatureError(Exception):
+class _MalformedSignatureError(Exception):
     """The macro is incomplete or breaks its own rules; the text says how. Ends up as a verdict, never escapes."""
 
 
@@ -108,7 +108,7 @@ def mac_id_number(file: DicomFile, item: DataSet) -> int | None:
     """MAC ID Number of an Item of either sequence; None if it has none that can be read."""
     try:
         return _number(file, item, a.MAC_ID_NUMBER)
-    except MalformedSignatureError:
+    except _MalformedSignatureError:
         return None
 
 
@@ -134,23 +134,23 @@ def _optional(file: DicomFile, level: DataSet, tag: int, vr: str) -> bytes | Non
     if element is None:
         return None
     if element.vr != vr:
-        raise MalformedSignatureError(f"{describe_tag(tag)} has VR {element.vr} instead of {vr}")
+        raise _MalformedSignatureError(f"{describe_tag(tag)} has VR {element.vr} instead of {vr}")
     if not 0 < element.end - element.value <= LARGEST_VALUE:
-        raise MalformedSignatureError(f"{describe_tag(tag)} is empty, or larger than {LARGEST_VALUE >> 10} KiB")
+        raise _MalformedSignatureError(f"{describe_tag(tag)} is empty, or larger than {LARGEST_VALUE >> 10} KiB")
     return file.value(element)
 
 
 def _required(file: DicomFile, level: DataSet, tag: int, vr: str) -> bytes:
     value = _optional(file, level, tag, vr)
     if value is None:
-        raise MalformedSignatureError(f"{describe_tag(tag)} is missing")
+        raise _MalformedSignatureError(f"{describe_tag(tag)} is missing")
     return value
 
 
 def _number(file: DicomFile, level: DataSet, tag: int) -> int:
     value = _required(file, level, tag, "US")
     if len(value) != 2:
-        raise MalformedSignatureError(f"{describe_tag(tag)} has {len(value) // 2} values instead of one")
+        raise _MalformedSignatureError(f"{describe_tag(tag)} has {len(value) // 2} values instead of one")
     return file.number(value)
 
 
@@ -159,22 +159,22 @@ def _string(file: DicomFile, level: DataSet, tag: int, vr: str) -> str:
     return value.rstrip(b"\0" if vr == "UI" else b" ").decode("latin-1")
 
 
-def _all_parameters(file: DicomFile, level: DataSet) -> tuple[dict[int, MacParameters | MalformedSignatureError], str]:
+def _all_parameters(file: DicomFile, level: DataSet) -> tuple[dict[int, MacParameters | _MalformedSignatureError], str]:
     """MAC Parameters Items of one level by MAC ID, and what is wrong with the sequence as a whole."""
     sequence = level.get(MAC_PARAMETERS_SEQUENCE)
     if sequence is None or sequence.vr != "SQ":
         return {}, "the Data Set has no MAC Parameters Sequence"
-    found: dict[int, MacParameters | MalformedSignatureError] = {}
+    found: dict[int, MacParameters | _MalformedSignatureError] = {}
     for item in file.data_sets(level, sequence):
         try:
             mac_id = _number(file, item, a.MAC_ID_NUMBER)
-        except MalformedSignatureError as oddity:
+        except _MalformedSignatureError as oddity:
             return found, f"in MAC Parameters Sequence, {oddity}"
         if mac_id in found:
             return found, f"MAC ID Number {mac_id} stands for two MAC Parameters Items"
         try:
             found[mac_id] = _parameters(file, item, mac_id)
-        except MalformedSignatureError as oddity:
+        except _MalformedSignatureError as oddity:
             found[mac_id] = oddity
     return found, ""
 
@@ -182,11 +182,11 @@ def _all_parameters(file: DicomFile, level: DataSet) -> tuple[dict[int, MacParam
 def _parameters(file: DicomFile, item: DataSet, mac_id: int) -> MacParameters:
     packed = _required(file, item, a.DATA_ELEMENTS_SIGNED, "AT")
     if len(packed) % 4:
-        raise MalformedSignatureError("Data Elements Signed is not a list of tags")
+        raise _MalformedSignatureError("Data Elements Signed is not a list of tags")
     tags = decode_tags(packed, file.syntax)
     for before, after in pairwise(tags):
         if after <= before:
-            raise MalformedSignatureError(f"Data Elements Signed is not in ascending order at {format_tag(after)}")
+            raise _MalformedSignatureError(f"Data Elements Signed is not in ascending order at {format_tag(after)}")
     return MacParameters(
         item,
         mac_id,
@@ -200,7 +200,7 @@ def _signature_item(
     file: DicomFile,
     level: DataSet,
     item: DataSet,
-    parameters: dict[int, MacParameters | MalformedSignatureError],
+    parameters: dict[int, MacParameters | _MalformedSignatureError],
     oddity: str,
 ) -> SignatureItem:
     fields: dict[str, object] = {}
@@ -217,12 +217,12 @@ def _signature_item(
             fields["timestamp"] = without_der_pad_byte(timestamp)
             fields["timestamp_type"] = _string(file, item, a.CERTIFIED_TIMESTAMP_TYPE, "CS")
         if oddity:
-            raise MalformedSignatureError(oddity)
-        found = parameters.get(mac_id, MalformedSignatureError(f"no MAC Parameters Item has MAC ID Number {mac_id}"))
-        if isinstance(found, MalformedSignatureError):
+            raise _MalformedSignatureError(oddity)
+        found = parameters.get(mac_id, _MalformedSignatureError(f"no MAC Parameters Item has MAC ID Number {mac_id}"))
+        if isinstance(found, _MalformedSignatureError):
             raise found
         fields["mac"] = found
-    except MalformedSignatureError as problem:
+    except _MalformedSignatureError as problem:
         fields["oddity"] = str(problem)
     return SignatureItem(level, item, item.path[-1][1], **fields)  # type: ignore[arg-type]
 
@@ -233,7 +233,7 @@ def _purpose(file: DicomFile, item: DataSet) -> Purpose | None:
         return None
     items = file.data_sets(item, sequence) if sequence.vr == "SQ" else []
     if len(items) != 1:
-        raise MalformedSignatureError("Digital Signature Purpose Code Sequence does not have exactly one Item")
+        raise _MalformedSignatureError("Digital Signature Purpose Code Sequence does not have exactly one Item")
     code = items[0]
     meaning = _optional(file, code, a.CODE_MEANING, "LO") or b""
     return Purpose(

@@ -31,7 +31,7 @@ _EVERY_SIGNATURE = (
 _LONGEST_ANSWER = 1 << 16
 
 
-class NoServerHelloError(Exception):
+class _NoServerHelloError(Exception):
     """The server answered with something else: an alert (then `alert` is its number), nothing, or no TLS at all."""
 
     def __init__(self, what: str, alert: int | None = None) -> None:
@@ -48,7 +48,7 @@ class ServerHello:
 
 
 def ask(address: tuple[str, int], version: int, suites: Sequence[int], name: str | None, seconds: float) -> ServerHello:
-    """Offer one version and some suites; what the server chooses of them. Raises `NoServerHelloError` or `OSError`."""
+    """Offer one version and some suites; what the server chooses of them. Raises `_NoServerHelloError` or `OSError`."""
     deadline = time.monotonic() + seconds
     with socket.create_connection(address, timeout=seconds) as connection:
         connection.sendall(client_hello(version, suites, name))
@@ -89,30 +89,30 @@ def _extensions(version: int, name: str | None) -> bytes:
 def _read_server_hello(connection: socket.socket, deadline: float) -> ServerHello:
     kind, payload = _read_record(connection, deadline)
     if kind == _ALERT and len(payload) >= 2:
-        raise NoServerHelloError(f"alert {payload[1]}", payload[1])
+        raise _NoServerHelloError(f"alert {payload[1]}", payload[1])
     if kind != _HANDSHAKE:
-        raise NoServerHelloError("no TLS")
+        raise _NoServerHelloError("no TLS")
     # A ServerHello may lie in several records; the fixed part and the session are all that is needed up front.
     while len(payload) < 4 or len(payload) < 4 + int.from_bytes(payload[1:4], "big"):
         more_kind, more = _read_record(connection, deadline)
         if more_kind != _HANDSHAKE or len(payload) > _LONGEST_ANSWER:
-            raise NoServerHelloError("a broken handshake")
+            raise _NoServerHelloError("a broken handshake")
         payload += more
     return parse_server_hello(payload)
 
 
 def parse_server_hello(message: bytes) -> ServerHello:
-    """The choice in a ServerHello message, or in a HelloRetryRequest. Raises `NoServerHelloError`."""
+    """The choice in a ServerHello message, or in a HelloRetryRequest. Raises `_NoServerHelloError`."""
     try:
         if message[0] != _SERVER_HELLO:
-            raise NoServerHelloError("another message than a ServerHello")
+            raise _NoServerHelloError("another message than a ServerHello")
         body = message[4 : 4 + int.from_bytes(message[1:4], "big")]
         (version,) = struct.unpack_from(">H", body, 0)
         place = 34 + 1 + body[34]
         (suite,) = struct.unpack_from(">H", body, place)
         return ServerHello(_selected_version(body[place + 3 :]) or version, suite)
     except (IndexError, struct.error) as error:
-        raise NoServerHelloError("a broken ServerHello") from error
+        raise _NoServerHelloError("a broken ServerHello") from error
 
 
 def _selected_version(extensions: bytes) -> int | None:
@@ -138,7 +138,7 @@ def _read(connection: socket.socket, count: int, deadline: float) -> bytes:
         connection.settimeout(max(0.01, deadline - time.monotonic()))
         chunk = connection.recv(count - len(data))
         if not chunk:
-            raise NoServerHelloError("an end without an answer")
+            raise _NoServerHelloError("an end without an answer")
         data += chunk
     return data
 

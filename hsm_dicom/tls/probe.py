@@ -142,7 +142,7 @@ def _demand_tls(host: str, port: int, seconds: float) -> None:
     peer = f"{host}:{port}"
     try:
         hello.ask((host, port), hello.TLS12, list(SUITES), hello.server_name(host), seconds)
-    except hello.NoServerHelloError as answer:
+    except hello._NoServerHelloError as answer:
         if answer.alert is None:
             raise HandshakeError(
                 FailureReason.NOT_TLS, peer, f"{peer} does not answer as a TLS server; it may speak DICOM without TLS."
@@ -178,7 +178,7 @@ def _offer(host: str, port: int, version: int, seconds: float) -> VersionOffer |
 def _choice(host: str, port: int, version: int, suites: Sequence[int], seconds: float) -> int | None:
     try:
         answer = hello.ask((host, port), version, suites, hello.server_name(host), seconds)
-    except (hello.NoServerHelloError, OSError):
+    except (hello._NoServerHelloError, OSError):
         return None
     return answer.suite if answer.version == version else None
 

@@ -13,13 +13,14 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from hsm_dicom.errors import DicomError
 from hsm_dicom.trust.der import without_padding
 from tokens.certificates import CertificateUnreadableError, check_readable, load_certificate
 
 _LONGEST_NAME = 256
 
 
-class MalformedCertificateError(ValueError):
+class MalformedCertificateError(DicomError, ValueError):
     """The bytes are no certificate that can be judged; the message completes "the certificate ..."."""
 
 

@@ -35,7 +35,7 @@ from tokens.pkcs11.calls.cryptoki import SessionState
 from tokens.pkcs11.calls.faults import (
     HANDLE_LOST,
     TOKEN_LOST,
-    StaleSessionError,
+    _StaleSessionError,
     is_healable,
     is_vendor_defined,
     name,
@@ -51,7 +51,7 @@ IN_VAIN_FOR = 60.0
 T = TypeVar("T")
 
 
-class AttemptError(Exception):
+class _AttemptError(Exception):
     """A job failed in a session of this generation."""
 
     def __init__(self, error: Exception, generation: int) -> None:
@@ -77,7 +77,7 @@ class Connection(SessionPool):
             generation = self._generation
             try:
                 result = self._attempt(job)
-            except AttemptError as failed:
+            except _AttemptError as failed:
                 if isinstance(failed.error, LoginUnansweredError) and len(heals) < 2:
                     raise failed.error from None
                 if not is_healable(failed.error):
@@ -95,7 +95,7 @@ class Connection(SessionPool):
                 if vanished is None or not heals:
                     raise
                 self._failing = True
-                if not heals.pop(0)(AttemptError(vanished, generation)):
+                if not heals.pop(0)(_AttemptError(vanished, generation)):
                     raise
             else:
                 self._failing = False
@@ -116,13 +116,13 @@ class Connection(SessionPool):
             try:
                 with self.module.gate:
                     if self.module.epoch != worker.epoch:
-                        raise StaleSessionError
+                        raise _StaleSessionError
                     result = self._checked(job, worker)
             except BaseException:
                 self._drop(worker)
                 raise
-        except (p11.PKCS11Error, StaleSessionError, NoSuchTokenError, LoginUnansweredError) as error:
-            raise AttemptError(error, generation) from error
+        except (p11.PKCS11Error, _StaleSessionError, NoSuchTokenError, LoginUnansweredError) as error:
+            raise _AttemptError(error, generation) from error
         self._give_back(worker)
         return result
 
@@ -201,16 +201,18 @@ class Connection(SessionPool):
 
     # -- healing --------------------------------------------------------------------------------------------
 
-    def _recover(self, failed: AttemptError) -> bool:
+    def _recover(self, failed: _AttemptError) -> bool:
         """Find the token again, and log in."""
-        return isinstance(failed.error, StaleSessionError) or self._heal(failed, lambda: self._find_again(failed.error))
+        return isinstance(failed.error, _StaleSessionError) or self._heal(
+            failed, lambda: self._find_again(failed.error)
+        )
 
-    def _begin_anew(self, failed: AttemptError) -> bool:
+    def _begin_anew(self, failed: _AttemptError) -> bool:
         """Initialise the module again, although the login works: some modules keep a failure until C_Finalize.
 
         False where that may not be.
         """
-        if isinstance(failed.error, StaleSessionError):
+        if isinstance(failed.error, _StaleSessionError):
             return True
         if isinstance(failed.error, p11.UserNotLoggedIn):
             return False  # right after a login: it is about the key
@@ -218,7 +220,7 @@ class Connection(SessionPool):
             return False
         return self._heal(failed, self._initialise_and_log_in)
 
-    def _heal(self, failed: AttemptError, step: Callable[[], str]) -> bool:
+    def _heal(self, failed: _AttemptError, step: Callable[[], str]) -> bool:
         started = time.perf_counter()
         with self._owned():
             if self._generation != failed.generation and self._anchor is not None:

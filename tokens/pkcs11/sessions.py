@@ -22,7 +22,7 @@ from tokens.errors import PinSourceError, TokenBusyError, TokenLostError, senten
 from tokens.events import told_afterwards
 from tokens.pins.credentials import Credentials
 from tokens.pkcs11.calls.capabilities import Capabilities
-from tokens.pkcs11.calls.faults import StaleSessionError
+from tokens.pkcs11.calls.faults import _StaleSessionError
 from tokens.pkcs11.login import log_in
 from tokens.pkcs11.module import Module
 from tokens.pkcs11.search import FoundToken, TokenInfo, find_again
@@ -145,7 +145,7 @@ class SessionPool:
         try:
             with self.module.gate:
                 if self.module.epoch != self._epoch:
-                    raise StaleSessionError
+                    raise _StaleSessionError
                 session = self._token.handle.open()
         except p11.SessionCount:
             # The token has fewer sessions than we were allowed: share those that there are.

@@ -11,14 +11,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tokens.errors import TokenBusyError, TokenLostError
+from tokens.errors import Error, TokenBusyError, TokenLostError
 from tokens.process.openssl_errors import clear_openssl_errors
 
 ENTER_TIMEOUT = 60.0
 """Seconds that a caller waits before a gate that stays shut."""
 
 
-class GateBusyError(Exception):
+class GateBusyError(Error):
     """Somebody did not come out in time: a call hangs in the module."""
 
 

@@ -26,7 +26,7 @@ from hsm_dicom.dataset.encapsulated.codestream import Codestream, begins_codestr
 from hsm_dicom.dataset.errors import DicomFileError, MediaDirectoryError, UnrepairableFileError
 from hsm_dicom.dataset.file_meta import MEDIA_STORAGE_DIRECTORY
 from hsm_dicom.dataset.octets.source import Source, open_source
-from hsm_dicom.dataset.repair.structure import StructureError, read_structure
+from hsm_dicom.dataset.repair.structure import _StructureError, read_structure
 from hsm_dicom.dataset.tags import (
     DIGITAL_SIGNATURES_SEQUENCE,
     MAC_PARAMETERS_SEQUENCE,
@@ -209,7 +209,7 @@ class _Repair:
                 self._compare(readable, content, clean.syntax)
         except DicomFileError as error:
             raise self._refusal(error.reason.rstrip(".")) from error
-        except StructureError as error:
+        except _StructureError as error:
             raise self._refusal(str(error)) from error
         self._account(readable, content)
         if content[:_PREAMBLE] != readable[:_PREAMBLE]:

@@ -25,7 +25,7 @@ from hsm_dicom.dataset.transfer_syntax import EXPLICIT_VR_LITTLE_ENDIAN, Transfe
 from hsm_dicom.dataset.vr import FORMS, PLAIN, SHORT, ImplicitVRs
 
 
-class StructureError(Exception):
+class _StructureError(Exception):
     """The structure is damaged in another way; the text says where, as a clause."""
 
 
@@ -43,7 +43,7 @@ class Structure:
 
 
 def read_structure(data: bytes, meta: tuple[int, int], syntax: TransferSyntax) -> Structure:
-    """Walk a file, ``meta`` being where its File Meta Information begins and ends. Raises StructureError.
+    """Walk a file, ``meta`` being where its File Meta Information begins and ends. Raises _StructureError.
 
     The values are those of the Data Set. Zeros behind its last element are passed over.
     """
@@ -82,7 +82,7 @@ class _Walk:
             at = self._element(at, end, tag, length, path)
         else:
             if not closed or at > end:
-                raise StructureError(f"{format_path(path) or self._whole} does not end where it should")
+                raise _StructureError(f"{format_path(path) or self._whole} does not end where it should")
         if not ordered:
             self.found.changes.append(f"the elements of {format_path(path) or self._whole} were put in ascending order")
         return at
@@ -93,7 +93,7 @@ class _Walk:
         if not self._implicit:
             vr = self._data[at + 4 : at + 6].decode("latin-1")
             if vr not in FORMS:
-                raise StructureError(f"{name} has the VR {vr!r}, which is none of PS3.5's")
+                raise _StructureError(f"{name} has the VR {vr!r}, which is none of PS3.5's")
             if FORMS[vr] == SHORT:
                 length = int.from_bytes(self._data[at + 6 : at + 8], self._byte_order)
             else:
@@ -109,15 +109,15 @@ class _Walk:
             length = stop - 8 - value
         if length != UNDEFINED_LENGTH:
             if (path, tag) in self.found.values:
-                raise StructureError(f"{name} is there twice")
+                raise _StructureError(f"{name} is there twice")
             self.found.values[path, tag] = vr, value, value + length
             return stop
-        raise StructureError(f"{name} has VR {vr} and an undefined length")
+        raise _StructureError(f"{name} has VR {vr} and an undefined length")
 
     def _items(self, at: int, end: int, length: int, tag: int, path: Path) -> int:
         name, number = name_element(path, tag), 0
         if (path, tag) in self.found.items:
-            raise StructureError(f"{name} is there twice")
+            raise _StructureError(f"{name} is there twice")
         while at < end:
             found, size = self._header(at, end, path)
             if found == SEQUENCE_DELIMITATION and length == UNDEFINED_LENGTH:
@@ -125,12 +125,12 @@ class _Walk:
                 self.found.items[path, tag] = number
                 return at + 8
             if found != ITEM:
-                raise StructureError(f"no Item begins at octet {at}, in {name}")
+                raise _StructureError(f"no Item begins at octet {at}, in {name}")
             inner = (*path, (tag, number))
             at = self.level(at + 8, end if size == UNDEFINED_LENGTH else at + 8 + size, size != UNDEFINED_LENGTH, inner)
             number += 1
         if length == UNDEFINED_LENGTH or at != end:
-            raise StructureError(f"{name} does not end where it should")
+            raise _StructureError(f"{name} does not end where it should")
         self.found.items[path, tag] = number
         return at
 
@@ -141,13 +141,13 @@ class _Walk:
                 self._note_delimiter(size, name)
                 return at + 8
             if found != ITEM:
-                raise StructureError(f"no fragment begins at octet {at}, in {name}")
+                raise _StructureError(f"no fragment begins at octet {at}, in {name}")
             at += 8 + size
-        raise StructureError(f"{name} does not end where it should")
+        raise _StructureError(f"{name} does not end where it should")
 
     def _header(self, at: int, end: int, path: Path) -> tuple[int, int]:
         if end - at < 8:
-            raise StructureError(f"an element is cut short at octet {at}, in {format_path(path) or self._whole}")
+            raise _StructureError(f"an element is cut short at octet {at}, in {format_path(path) or self._whole}")
         group, number, length = self._tag_and_length(self._data, at)
         return group << 16 | number, length
 

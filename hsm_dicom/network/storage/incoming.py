@@ -17,6 +17,7 @@ from pynetdicom.dsutils import create_file_meta, encode_file_meta
 from pynetdicom.presentation import PresentationContext
 
 from hsm_dicom.network.dimse.commands import AFFECTED_SOP_CLASS_UID, AFFECTED_SOP_INSTANCE_UID, CommandSet
+from hsm_dicom.network.errors import NetworkError
 from hsm_dicom.network.storage.leftovers import open_part
 
 SUCCESS = 0x0000
@@ -38,7 +39,7 @@ _UID = re.compile(r"(?=.{1,64}\Z)[0-9]+(\.[0-9]+)*\Z")
 _BUFFER_BYTES = 1 << 20
 
 
-class RefusedInstanceError(Exception):
+class RefusedInstanceError(NetworkError):
     """Why an instance is not stored: a status for the peer, and a sentence that may go out as its Error Comment."""
 
     def __init__(self, status: int, comment: str) -> None:

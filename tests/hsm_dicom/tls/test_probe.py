@@ -12,7 +12,7 @@ import pytest
 
 from hsm_dicom.tls import FailureReason, HandshakeError, profile_named, server_context
 from hsm_dicom.tls.contexts import Authentication
-from hsm_dicom.tls.hello import NoServerHelloError, parse_server_hello
+from hsm_dicom.tls.hello import _NoServerHelloError, parse_server_hello
 from hsm_dicom.tls.probe import probe
 from hsm_dicom.trust import Reason
 from tests import pki
@@ -109,5 +109,5 @@ def test_a_server_without_tls_and_an_empty_port_are_told_apart(hospital: Hospita
     "message", [b"", b"\x02", b"\x02\x00\x00\x40\x03\x03" + bytes(33) + b"\xff", b"\x0b\x00\x00\x00"]
 )
 def test_a_broken_server_hello_is_an_error_of_its_own(message: bytes) -> None:
-    with pytest.raises(NoServerHelloError):
+    with pytest.raises(_NoServerHelloError):
         parse_server_hello(message)

@@ -66,7 +66,7 @@ UNCLEAR_REFUSAL = (p11.GeneralError, p11.FunctionFailed)
 """What a token may mean the same by: tpm2-pkcs11 1.9.0 says so of CKM_RSA_PKCS with a key that only signs."""
 
 
-class StaleSessionError(Exception):
+class _StaleSessionError(Exception):
     """The module was initialised again between taking a session and using it: take another."""
 
 
@@ -76,7 +76,7 @@ _BROKEN_MODULE = (0x190, 0x1A0, 0x1A1)
 
 def is_healable(error: Exception) -> bool:
     """Whether finding the token again may help."""
-    if isinstance(error, (StaleSessionError, NoSuchTokenError, LoginUnansweredError, *SESSION_LOST, *TOKEN_LOST)):
+    if isinstance(error, (_StaleSessionError, NoSuchTokenError, LoginUnansweredError, *SESSION_LOST, *TOKEN_LOST)):
         return True
     return value_of(error) in _BROKEN_MODULE or is_vendor_defined(error)
 

@@ -21,7 +21,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
-from tokens.errors import CardServiceError
+from tokens.errors import CardServiceError, Error
 from tokens.process import forking
 from tokens.process.gate import Gate
 from tokens.smartcard.readers.deadlines import Alarm
@@ -62,7 +62,7 @@ MUTE = (Code.UNSUPPORTED_CARD, Code.UNRESPONSIVE_CARD, Code.UNPOWERED_CARD, Code
 NO_SERVICE = (Code.NO_SERVICE, Code.SERVICE_STOPPED)
 
 
-class PcscError(Exception):
+class PcscError(Error):
     """A call that did not return SCARD_S_SUCCESS. `cut` says why the context was cut, if it was."""
 
     def __init__(self, code: int, cut: str | None = None) -> None:
