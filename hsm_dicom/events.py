@@ -1,10 +1,10 @@
-"""What happened, as typed events: a key was used, a signature made, a verdict given, a configuration read.
+"""The events of DICOM security, and the JSON-lines file to which every event is written.
 
-Devices tell theirs through `tokens.events`; the ones of DICOM are here. Both go to `logging`, and to a JSON-lines file
-where one is configured:
+All events, those of devices too, are delivered on the bus of `tokens.events`: `emit` and `subscribe` here are that bus.
+`logging` subscribes to it, and so does a JSON-lines file if one is configured:
 
-    with EventFile(Path("/var/log/hsm-dicom/events.jsonl")).recording():
-        ...  # everything that keys do meanwhile is one line each
+    with EventFile(Path("/var/log/hsm-dicom/events.jsonl")).record():
+        ...  # every event is one line of the file until the block ends
 
 No event holds a PIN, a secret, a byte of what a key was used on, or a patient's name. Files are named by their paths.
 
@@ -26,19 +26,29 @@ import dataclasses
 import json
 import logging
 import os
-import re
 import threading
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar
 
-from hsm_dicom.repetition import Repetition
-from tokens import events as devices
-from tokens.events import DeviceEvent
-from tokens.printable import printable
+from tokens.events import Event, EventLostError, Subscription, emit, event_name, subscribe, subscriptions
+
+__all__ = [
+    "SCHEMA",
+    "ConfigurationRead",
+    "DicomEvent",
+    "Event",
+    "EventFile",
+    "SignatureMade",
+    "VerdictGiven",
+    "as_json",
+    "emit",
+    "subscribe",
+    "subscriptions",
+]
 
 log = logging.getLogger("hsm_dicom")
 
@@ -46,19 +56,14 @@ SCHEMA = "hsm-dicom/event/1"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DicomEvent:
-    """Base of the events of this package. An event of a class of its own may have a `sentence` for the log."""
+class DicomEvent(Event):
+    """Base of the events of this package. An event with a `sentence` is logged with it."""
 
-    level: ClassVar[int] = logging.INFO
-    """How loud the log is about it."""
+    logger: ClassVar[logging.Logger] = log
 
-    @property
-    def standing(self) -> Hashable | None:
-        """What a remark that holds for every association is about; None for an event of its own.
-
-        The log has such a remark once an hour, with a count. Sinks get every event.
-        """
-        return None
+    def describe(self) -> str:
+        """Return the event as one line for a log."""
+        return str(getattr(self, "sentence", event_name(self)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,6 +78,10 @@ class SignatureMade(DicomEvent):
     signer: str
     identity: str
 
+    def describe(self) -> str:
+        """Return the target, the signer and the UID of the signature."""
+        return f"{self.target}: signed as '{self.signer}' ({self.signature_uid})"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VerdictGiven(DicomEvent):
@@ -85,6 +94,10 @@ class VerdictGiven(DicomEvent):
     reason: str
     signer: str
 
+    def describe(self) -> str:
+        """Return the file, the signature, the verdict and its reason."""
+        return f"{self.file}: signature {self.signature_uid}: {self.verdict}: {self.reason}"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConfigurationRead(DicomEvent):
@@ -94,64 +107,9 @@ class ConfigurationRead(DicomEvent):
     sha256: str
     problems: int
 
-
-Event = DeviceEvent | DicomEvent
-Sink = Callable[[Event], None]
-
-_sinks: list[Sink] = []
-_repetition = Repetition()
-
-
-@contextmanager
-def subscribed(sink: Sink) -> Iterator[None]:
-    """Have `sink` called with every event, of devices too, on the thread that caused it, until the block ends."""
-    _sinks.append(sink)
-    try:
-        with devices.subscribed(sink):
-            yield
-    finally:
-        _sinks.remove(sink)
-
-
-def emit(event: DicomEvent) -> None:
-    """Tell the log and every sink. A sink that fails is logged and never stops the work."""
-    if log.isEnabledFor(event.level):
-        _log(event)
-    for sink in tuple(_sinks):
-        try:
-            sink(event)
-        except Exception:
-            log.exception("An event could not be delivered.")
-
-
-def _log(event: DicomEvent) -> None:
-    left_out: int | None = 0
-    if event.standing is not None:
-        left_out = _repetition.count((type(event), event.standing))
-    if left_out is None:
-        return
-    more = f" (And {left_out} more times since this was last logged.)" if left_out else ""
-    log.log(event.level, "%s%s", printable(describe(event)), more)
-
-
-def describe(event: Event) -> str:
-    """One line for a log."""
-    match event:
-        case DeviceEvent():
-            return devices.describe(event)
-        case SignatureMade():
-            return f"{event.target}: signed as '{event.signer}' ({event.signature_uid})"
-        case VerdictGiven():
-            return f"{event.file}: signature {event.signature_uid}: {event.verdict}: {event.reason}"
-        case ConfigurationRead():
-            return f"{event.path}: configuration read (SHA-256 {event.sha256}, {event.problems} problems)"
-        case _:
-            return str(getattr(event, "sentence", event_name(event)))
-
-
-def event_name(event: Event) -> str:
-    """The name of an event in a file: key-use for KeyUse."""
-    return re.sub(r"(?<!^)(?=[A-Z])", "-", type(event).__name__).lower()
+    def describe(self) -> str:
+        """Return the path, the digest and the number of problems."""
+        return f"{self.path}: configuration read (SHA-256 {self.sha256}, {self.problems} problems)"
 
 
 def as_json(event: Event, now: datetime) -> str:
@@ -166,42 +124,43 @@ def as_json(event: Event, now: datetime) -> str:
 
 
 class EventFile:
-    """A JSON-lines file that events are appended to, each by one write, so that processes may share it.
+    """A JSON-lines file to which events are appended, each by one write, so that processes may share it.
 
-    It is made with mode 0600. It may be moved away at any time (log rotation): the next event makes a new one. A file
-    that cannot be written never stops what is recorded; it is said once in the log, and once more when it works again.
+    It is created with mode 0600. It may be moved away at any time (log rotation): the next event creates a new one. A
+    file that cannot be written never stops the work: the events that it lacks are counted by its subscription, and the
+    log reports the first that was lost, and how many there were once the file can be written again.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._descriptor: int | None = None
-        self._failing = False
+        self._missing = 0
         self._writing = threading.Lock()
         os.register_at_fork(after_in_child=self._after_fork)
 
     @contextmanager
-    def recording(self) -> Iterator[None]:
-        """Record every event of this process until the block ends."""
+    def record(self) -> Iterator[Subscription]:
+        """Write every event of this process to the file until the block ends."""
         try:
-            with subscribed(self.append):
-                yield
+            with subscribe(self.append) as subscription:
+                yield subscription
         finally:
             self.close()
 
     def append(self, event: Event) -> None:
-        """Write one event. Never raises."""
+        """Write one event. Raises `EventLostError`, after logging the reason, if the file cannot be written."""
         line = as_json(event, datetime.now(UTC)).encode("ascii") + b"\n"
         with self._writing:
             try:
                 self._write(line)
             except OSError as error:
                 self._close()
-                self._say_failing(error)
-            else:
-                self._say_working()
+                self._log_failure(error)
+                raise EventLostError from error
+            self._log_recovery()
 
     def close(self) -> None:
-        """Let go of the file; a further event opens it again."""
+        """Close the file; the next event opens it again."""
         with self._writing:
             self._close()
 
@@ -236,19 +195,19 @@ class EventFile:
         if descriptor is not None:
             os.close(descriptor)
 
-    def _say_failing(self, error: OSError) -> None:
-        if not self._failing:
+    def _log_failure(self, error: OSError) -> None:
+        if not self._missing:
             log.error(
                 "Events are not being recorded: %s cannot be written (%s). Free space or correct [events].",
                 self.path,
                 error.strerror,
             )
-        self._failing = True
+        self._missing += 1
 
-    def _say_working(self) -> None:
-        if self._failing:
-            log.error("Events are being recorded again in %s; some before this are missing.", self.path)
-        self._failing = False
+    def _log_recovery(self) -> None:
+        if self._missing:
+            log.error("Events are being recorded again in %s; %d before this are missing.", self.path, self._missing)
+        self._missing = 0
 
     def _after_fork(self) -> None:
         self._writing = threading.Lock()

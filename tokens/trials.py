@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
 from tokens.algorithms.hashing import RIPEMD160, digest, hash_name
 from tokens.errors import TokenError
-from tokens.events import DeviceEvent, KeyUse, UsesInSum, subscribed
+from tokens.events import KeyUse, KeyUseSummary, subscribe
 from tokens.keys import PrivateKey, TokenECPrivateKey, TokenRSAPrivateKey
 
 _HASHES: tuple[hashes.HashAlgorithm, ...] = (hashes.SHA256(), hashes.SHA384(), hashes.SHA512())
@@ -132,12 +132,12 @@ def tried(trial: Trial) -> OperationCheck:
     """Do it, and say what came of it."""
     uses: list[str] = []
 
-    def note(event: DeviceEvent) -> None:
-        if isinstance(event, KeyUse) and trial.told_as in ("", event.operation):
+    def note(event: KeyUse) -> None:
+        if trial.told_as in ("", event.operation):
             uses.append(event.mechanism)
 
     problem = ""
-    with subscribed(note):
+    with subscribe(note, KeyUse):
         try:
             trial.job()
         except TokenError as error:
@@ -166,11 +166,11 @@ def rate(job: Callable[[], object] | None, sessions: int) -> float:
     started = time.perf_counter()
     deadline = started + _SECONDS
 
-    uses = UsesInSum()
+    uses = KeyUseSummary()
 
     def repeat(_: int) -> int:
         count = 0
-        with uses.gathered():
+        with uses.collect():
             # Once at least, however late a busy machine begins.
             while not count or time.perf_counter() < deadline:
                 job()
@@ -182,4 +182,4 @@ def rate(job: Callable[[], object] | None, sessions: int) -> float:
             # One job may take longer than the whole time: what counts is how long all of them took.
             return sum(threads.map(repeat, range(sessions))) / (time.perf_counter() - started)
     finally:
-        uses.tell()
+        uses.emit()

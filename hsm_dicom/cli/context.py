@@ -33,7 +33,7 @@ def configured(named: Path | None) -> Iterator[Configuration]:
     configuration = reading.sound()
     with contextlib.ExitStack() as stack:
         if configuration.events.file is not None:
-            stack.enter_context(EventFile(configuration.events.file).recording())
+            stack.enter_context(EventFile(configuration.events.file).record())
         emit(ConfigurationRead(path=str(file), sha256=reading.sha256, problems=len(reading.problems)))
         yield configuration
 

@@ -51,7 +51,7 @@ class IsclReady(DicomEvent):
     remark: str = RETIRED
 
     @property
-    def standing(self) -> Hashable:
+    def repetition_key(self) -> Hashable:
         """It holds for every connection with the same peer."""
         return self.role, self.peer_authentication_data, self.reason
 

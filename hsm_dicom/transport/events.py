@@ -120,7 +120,7 @@ class LegacyProfileUsed(NetworkEvent):
     until: str
 
     @property
-    def standing(self) -> Hashable:
+    def repetition_key(self) -> Hashable:
         """It holds for every connection that the same opening allows."""
         return self.name, self.address.rpartition(":")[0], self.profile, self.reason, self.until
 

@@ -8,8 +8,9 @@ import pytest
 
 from hsm_dicom import events
 from hsm_dicom.iscl.hooks import IsclReady
-from hsm_dicom.repetition import MAXIMUM_KEYS, Repetition
 from hsm_dicom.transport.events import AssociationAborted, LegacyProfileUsed
+from tokens.events.log import EventLog
+from tokens.events.repetition import MAXIMUM_KEYS, Repetition
 
 
 class Clock:
@@ -64,9 +65,10 @@ def test_a_standing_remark_is_logged_once_for_a_peer_and_every_sink_gets_each(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = Clock()
-    monkeypatch.setattr(events, "_repetition", Repetition(clock=clock))
+    logged, *_ = events.subscriptions()
+    monkeypatch.setattr(logged, "handler", EventLog(Repetition(clock=clock)))
     received: list[events.Event] = []
-    with caplog.at_level(logging.WARNING), events.subscribed(received.append):
+    with caplog.at_level(logging.WARNING), events.subscribe(received.append):
         for event in (*repeated, other):
             events.emit(event)
         assert len(caplog.messages) == 2

@@ -12,7 +12,7 @@ from tests.softhsm import MODULE, TestToken, set_pin
 from tokens import open_key, open_token
 from tokens.csr import certificate_request
 from tokens.errors import CeremonyError, NoSuchKeyError, NoSuchTokenError, PinNotPresentedError, PinRefusedError
-from tokens.events import CeremonyStep, DeviceEvent, Outcome, subscribed
+from tokens.events import CeremonyStep, DeviceEvent, Outcome, subscribe
 from tokens.pins.sources import Pin, parse_pin_source
 from tokens.pkcs11.ceremony import (
     KeyKind,
@@ -36,7 +36,7 @@ def initialise(label: str, so_pin: str, pin: str, **options: object):
 @pytest.mark.parametrize("kind", list(KeyKind))
 def test_every_kind_of_key_is_made_inside_and_never_leaves(token: TestToken, kind: KeyKind) -> None:
     heard: list[DeviceEvent] = []
-    with subscribed(heard.append), open_token(token.uri()) as connection:
+    with subscribe(heard.append), open_token(token.uri()) as connection:
         entry = generate_key(connection, "key", kind, Usage.SIGN)
     assert judge(entry.attributes, KeyPolicy()) == ()
     assert entry.attributes.size_bits == int("".join(filter(str.isdigit, kind)))
@@ -81,7 +81,7 @@ def test_a_certificate_and_its_chain_are_stored_with_the_key(token: TestToken) -
 def test_a_certificate_of_another_key_is_not_stored(token: TestToken) -> None:
     uri = token.generate("key", "p256")
     heard: list[DeviceEvent] = []
-    with open_token(token.uri()) as connection, subscribed(heard.append):
+    with open_token(token.uri()) as connection, subscribe(heard.append):
         with pytest.raises(CeremonyError, match="public keys differ. Nothing was stored"):
             import_certificates(connection, uri, [Authority("CA").issue("other").certificate])
         with pytest.raises(CeremonyError, match="no certificate"):

@@ -8,7 +8,7 @@ import pytest
 from tests.softhsm import TestToken
 from tokens import open_token, trials
 from tokens.errors import TokenLostError
-from tokens.events import DeviceEvent, KeyUse, Outcome, emit, subscribed
+from tokens.events import DeviceEvent, KeyUse, Outcome, emit, subscribe
 from tokens.pkcs11.ceremony import keys_of
 from tokens.pkcs11.check import check_token, gives_away_private_value, mechanism_name
 from tokens.policy import KeyPolicy, Weakness
@@ -58,7 +58,7 @@ def test_an_empty_token_is_tried_with_keys_that_vanish(token: TestToken, monkeyp
 def test_a_rate_is_told_once_and_each_trial_for_itself(node: TestToken, monkeypatch) -> None:
     monkeypatch.setattr(trials, "_SECONDS", 0.2)
     heard: list[DeviceEvent] = []
-    with open_token(node.uri()) as connection, subscribed(heard.append):
+    with open_token(node.uri()) as connection, subscribe(heard.append):
         found = check_token(connection, node.uri("rsa"), KeyPolicy(), secrets=True)
     uses = [event for event in heard if isinstance(event, KeyUse)]
     measured = [use for use in uses if use.count > 1]
@@ -91,7 +91,7 @@ def test_what_fails_while_a_rate_is_measured_is_told_at_once(monkeypatch) -> Non
         if event.reason:
             raise TokenLostError(event.reason)
 
-    with subscribed(heard.append), pytest.raises(TokenLostError):
+    with subscribe(heard.append), pytest.raises(TokenLostError):
         trials.rate(job, 1)
     assert heard == [replace(done, outcome=Outcome.FAILED, reason="It broke."), replace(done, count=2, duration=1.0)]
 

@@ -31,7 +31,7 @@ from tokens.errors import (
     TokenLostError,
     UriError,
 )
-from tokens.events import DeviceEvent, KeyUse, Login, Outcome, subscribed
+from tokens.events import DeviceEvent, KeyUse, Login, Outcome, subscribe
 from tokens.keys import TokenECPrivateKey, TokenRSAPrivateKey
 
 PKCS1 = padding.PKCS1v15()
@@ -150,7 +150,7 @@ def test_a_bad_pkcs1_ciphertext_is_answered_with_a_steady_random_result(decrypti
 
 def test_no_log_and_no_event_tells_a_bad_ciphertext_from_a_good_one(decrypting: TokenRSAPrivateKey) -> None:
     heard: list[DeviceEvent] = []
-    with subscribed(heard.append):
+    with subscribe(heard.append):
         decrypting.decrypt(b"\x01" * 256, PKCS1)
         decrypting.decrypt(decrypting.public_key().encrypt(b"secret", PKCS1), PKCS1)
     assert [(e.outcome, e.reason) for e in heard] == [(Outcome.DONE, "")] * 2
@@ -214,7 +214,7 @@ def test_a_key_stays_on_its_token(node: TestToken, rsa_key: TokenRSAPrivateKey) 
 
 def test_each_use_is_an_event_that_names_the_mechanism(rsa_key: TokenRSAPrivateKey) -> None:
     heard: list[DeviceEvent] = []
-    with subscribed(heard.append):
+    with subscribe(heard.append):
         rsa_key.sign(b"data", PKCS1, hashes.SHA256())
     (event,) = heard
     assert isinstance(event, KeyUse)
@@ -235,7 +235,7 @@ def test_a_listener_may_use_the_key_that_it_hears_of(token: TestToken) -> None:
                 sign(key)
 
         connection.module.cryptoki.logout(connection._anchor.handle)
-        with subscribed(sign_what_was_heard):
+        with subscribe(sign_what_was_heard):
             sign(key)
         assert [type(event) for event in heard if not isinstance(event, KeyUse)].count(Login) == 1
         assert [type(event) for event in heard].count(KeyUse) == 2
@@ -247,7 +247,7 @@ def test_a_sink_that_fails_does_not_stop_the_signature(rsa_key: TokenRSAPrivateK
     def broken(event: DeviceEvent) -> None:
         raise OSError("disk full")
 
-    with subscribed(broken):
+    with subscribe(broken):
         assert len(rsa_key.sign(b"data", PKCS1, hashes.SHA256())) == 256
 
 

@@ -18,7 +18,7 @@ from tokens.errors import (
     PinRefusedError,
     PinSourceError,
 )
-from tokens.events import DeviceEvent, Login, Outcome, subscribed
+from tokens.events import DeviceEvent, Login, Outcome, subscribe
 from tokens.pins.refusals import RefusalMemory
 from tokens.pins.sources import Pin, Prompt
 from tokens.process.state_folder import default_state_folder
@@ -37,7 +37,7 @@ class TypedBy(Prompt):
 def log_in(token: TestToken, pin: object = None) -> list[Login]:
     heard: list[DeviceEvent] = []
     try:
-        with subscribed(heard.append), open_token(token.uri(pin=pin is None), pin=pin) as connection:
+        with subscribe(heard.append), open_token(token.uri(pin=pin is None), pin=pin) as connection:
             connection.connect()
     finally:
         logins = [event for event in heard if isinstance(event, Login)]
@@ -57,7 +57,7 @@ def test_a_refused_pin_is_not_presented_again(token: TestToken, state_folder: Pa
         log_in(token, wrong)
     log_in(token, TypedBy(os.environ[token.pin.removeprefix("env:")]))  # the counter is reset by hand
     heard: list[DeviceEvent] = []
-    with subscribed(heard.append), pytest.raises(PinNotPresentedError, match="hsm-dicom token forgive") as second:
+    with subscribe(heard.append), pytest.raises(PinNotPresentedError, match="hsm-dicom token forgive") as second:
         log_in(token, wrong)
     assert [event.presented for event in heard if isinstance(event, Login)] == [False]
     assert "999999" not in f"{first.value} {second.value}"
@@ -164,7 +164,7 @@ def test_no_pin_is_presented_where_a_refusal_could_not_be_remembered(
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("HSM_DICOM_STATE", str(tmp_path / "file" / "state"))
     heard: list[DeviceEvent] = []
-    with subscribed(heard.append), pytest.raises(PinSourceError, match="no PIN is presented"):
+    with subscribe(heard.append), pytest.raises(PinSourceError, match="no PIN is presented"):
         log_in(token)
     assert [event.presented for event in heard if isinstance(event, Login)] == [False]
 
@@ -208,7 +208,7 @@ def test_a_stale_pin_is_refused_once_for_such_a_key_and_then_held_back(token: Te
     with open_key(uri) as key:
         os.environ[name] = "999999"
         heard: list[DeviceEvent] = []
-        with subscribed(heard.append), pytest.raises(PinRefusedError):
+        with subscribe(heard.append), pytest.raises(PinRefusedError):
             key.sign(b"data", ec.ECDSA(hashes.SHA256()))
         logins = [event for event in heard if isinstance(event, Login)]
         assert [(login.role, login.outcome) for login in logins] == [("context-specific", Outcome.REFUSED)]

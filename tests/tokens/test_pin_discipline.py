@@ -15,7 +15,7 @@ from tests.tokens import scenes
 from tests.tokens.proxy import Proxy
 from tokens import open_key, open_token
 from tokens.errors import PinNotPresentedError, PinRefusedError, PinSourceError
-from tokens.events import DeviceEvent, Login, subscribed
+from tokens.events import DeviceEvent, Login, subscribe
 from tokens.pins.refusals import DeviceName, RefusalMemory
 from tokens.pins.sources import FromEnvironment, FromFile, Pin, Prompt
 from tokens.pkcs11.module import load_module
@@ -295,7 +295,7 @@ def test_a_pin_that_is_not_utf_8_works_and_shows_nowhere(
     file.chmod(0o600)
     heard: list[DeviceEvent] = []
     shown = io.StringIO()
-    with subscribed(heard.append):
+    with subscribe(heard.append):
         old = FromEnvironment(token.pin.removeprefix("env:"))
         with open_token(token.uri()) as connection:
             info = connection.token
@@ -326,7 +326,7 @@ def connect(token: TestToken) -> None:
     """Log in with the right PIN; a PIN that is held back must be said to be so."""
     heard: list[DeviceEvent] = []
     try:
-        with subscribed(heard.append), open_token(token.uri()) as connection:
+        with subscribe(heard.append), open_token(token.uri()) as connection:
             connection.connect()
     except Exception:
         assert [event.presented for event in heard if isinstance(event, Login)] == [False]

@@ -18,7 +18,7 @@ from tests.tokens import scenes
 from tests.tokens.proxy import Proxy
 from tokens import open_key, open_secrets, open_token
 from tokens.errors import NoSuchKeyError, TokenLostError
-from tokens.events import DeviceEvent, Login, Recovery, subscribed
+from tokens.events import DeviceEvent, Login, Recovery, subscribe
 from tokens.keys import TokenECPrivateKey, TokenRSAPrivateKey
 from tokens.pkcs11.calls.cryptoki import Role
 from tokens.pkcs11.ceremony import KeyKind, Usage, generate_key, keys_of
@@ -48,7 +48,7 @@ def sign_ec(key: TokenECPrivateKey) -> None:
 
 def heard_while_signing(key: TokenRSAPrivateKey) -> list[DeviceEvent]:
     heard: list[DeviceEvent] = []
-    with subscribed(heard.append):
+    with subscribe(heard.append):
         sign(key)
     return heard
 
@@ -196,12 +196,12 @@ def test_a_login_lost_behind_our_back_is_made_again_for_what_needs_a_look_at_the
 
 
 SIGN_AND_TELL = """
-from tokens.events import Recovery, subscribed
+from tokens.events import Recovery, subscribe
 key = tokens.open_key(uris[0])
 sign(key)
 print("ready", flush=True)
 sys.stdin.readline()
-with subscribed(lambda event: isinstance(event, Recovery) and print(event.step, flush=True)):
+with subscribe(lambda event: isinstance(event, Recovery) and print(event.step, flush=True)):
     said(lambda: sign(key))
     try:
         sign(key)

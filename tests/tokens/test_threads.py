@@ -14,7 +14,7 @@ from tests.soak import RUNS
 from tests.softhsm import TestToken
 from tokens import open_key
 from tokens.errors import PinSourceError, TokenBusyError
-from tokens.events import DeviceEvent, Login, subscribed
+from tokens.events import DeviceEvent, Login, subscribe
 from tokens.keys import TokenRSAPrivateKey
 
 PKCS1 = padding.PKCS1v15()
@@ -69,7 +69,7 @@ def test_a_child_logs_in_for_itself(node: TestToken) -> None:
 
         def work() -> None:
             heard: list[DeviceEvent] = []
-            with subscribed(heard.append):
+            with subscribe(heard.append):
                 sign_and_verify(key, 3)
             assert [type(event) for event in heard].count(Login) == 1
 

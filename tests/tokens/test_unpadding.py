@@ -14,7 +14,7 @@ from tests.softhsm import TestToken
 from tokens import open_key
 from tokens.algorithms.unpadding import implicit_message, unpad
 from tokens.errors import MechanismNotOfferedError
-from tokens.events import DeviceEvent, KeyUse, subscribed
+from tokens.events import DeviceEvent, KeyUse, subscribe
 from tokens.keys import TokenRSAPrivateKey
 from tokens.mechanisms import Rung
 
@@ -94,7 +94,7 @@ def test_the_substitute_is_steady_and_fits(ciphertext: bytes) -> None:
 
 def mechanisms_used(key: TokenRSAPrivateKey, ciphertext: bytes) -> tuple[bytes, list[str]]:
     heard: list[DeviceEvent] = []
-    with subscribed(heard.append):
+    with subscribe(heard.append):
         plaintext = key.decrypt(ciphertext, PKCS1)
     return plaintext, [event.mechanism for event in heard if isinstance(event, KeyUse)]
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 from collections.abc import Iterator
 from enum import StrEnum
 from typing import Any
@@ -16,8 +15,9 @@ from typing import Any
 from pkcs11 import Attribute
 from pkcs11 import exceptions as p11
 
-from tokens.errors import CeremonyError, NoSuchKeyError, SeveralKeysError, TokenError, UnsupportedKeyError
-from tokens.events import CeremonyStep, Outcome, emit
+from tokens.errors import CeremonyError, NoSuchKeyError, SeveralKeysError, UnsupportedKeyError
+from tokens.events import Outcome
+from tokens.events.reporting import report_ceremony_step
 from tokens.pkcs11.calls.faults import name as fault_name
 from tokens.pkcs11.calls.faults import translated
 from tokens.pkcs11.connection import Connection
@@ -172,26 +172,9 @@ def _entry(connection: Connection, made: KeyName) -> KeyEntry:
 @contextlib.contextmanager
 def report_step(step: str, subject: str, token: TokenInfo) -> Iterator[None]:
     """Make an event of one step, and our errors of PKCS#11's."""
-    started = time.perf_counter()
-    outcome, reason = Outcome.FAILED, ""
-    try:
-        yield
-        outcome = Outcome.DONE
-    except p11.PKCS11Error as error:
-        reason = fault_name(error)
-        raise translated(error, f"{step} {subject}") from error
-    except TokenError as error:
-        outcome, reason = Outcome.REFUSED, str(error)
-        raise
-    finally:
-        emit(
-            CeremonyStep(
-                token_serial=token.serial,
-                token_label=token.label,
-                outcome=outcome,
-                duration=time.perf_counter() - started,
-                reason=reason,
-                step=step,
-                subject=subject,
-            )
-        )
+    with report_ceremony_step(token.serial, token.label, step, subject) as reported:
+        try:
+            yield
+        except p11.PKCS11Error as error:
+            reported.end(Outcome.FAILED, fault_name(error))
+            raise translated(error, f"{step} {subject}") from error

@@ -28,7 +28,8 @@ from tokens.errors import (
     TokenLostError,
     sentence_case,
 )
-from tokens.events import Outcome, Recovery, emit
+from tokens.events import Outcome, Recovery
+from tokens.events.reporting import report
 from tokens.pins.credentials import Credentials
 from tokens.pkcs11.calls.capabilities import Capabilities
 from tokens.pkcs11.calls.cryptoki import SessionState
@@ -221,16 +222,14 @@ class Connection(SessionPool):
         return self._heal(failed, self._initialise_and_log_in)
 
     def _heal(self, failed: _AttemptError, step: Callable[[], str]) -> bool:
-        started = time.perf_counter()
         with self._owned():
             if self._generation != failed.generation and self._anchor is not None:
                 return True  # another thread has healed it meanwhile
-            try:
-                said = step()
-            except TokenError as error:
-                self._report(Outcome.FAILED, "looked for the token", started, str(error))
-                raise
-            self._report(Outcome.DONE, said, started, name(failed.error))
+            event = Recovery(token_serial=self.token.serial, token_label=self.token.label, step="looked for the token")
+            with report(event) as reported:
+                done = step()
+                reported.set(step=done)
+                reported.end(Outcome.DONE, name(failed.error))
         return True
 
     def _find_again(self, cause: Exception) -> str:
@@ -271,16 +270,4 @@ class Connection(SessionPool):
         return TokenLostError(
             f"{sentence_case(self.token.description)} is gone: it could not {doing} ({reason.rstrip('.')}). "
             "Put the token back or restore the connection; it is then used again without a restart."
-        )
-
-    def _report(self, outcome: Outcome, step: str, started: float, reason: str) -> None:
-        emit(
-            Recovery(
-                token_serial=self.token.serial,
-                token_label=self.token.label,
-                outcome=outcome,
-                duration=time.perf_counter() - started,
-                reason=reason,
-                step=step,
-            )
         )

@@ -17,10 +17,10 @@ from tokens.errors import (
     MechanismUnclearError,
     PinRefusedError,
     TokenBusyError,
-    TokenError,
     TokenLostError,
 )
-from tokens.events import KeyUse, Login, Outcome, emit
+from tokens.events import Login
+from tokens.events.reporting import report, report_key_use
 from tokens.keys import CiphertextRejectedError
 from tokens.mechanisms import Rung
 from tokens.pins.refusals import Answer
@@ -178,32 +178,13 @@ class Pkcs11Key:
             release()
 
     def _use(self, operation: str, rung: Rung, job: Callable[[Worker, Authenticate | None], T]) -> T:
-        started = time.perf_counter()
-        outcome, reason = Outcome.FAILED, ""
-        try:
+        token = self._connection.token
+        # The duration of a decryption could tell a good ciphertext from a bad one.
+        timed = operation != "decrypt"
+        with report_key_use(token.serial, token.label, self.name.label, operation, rung.name, timed=timed):
             if self._release is None:
                 raise TokenLostError(f"Key {self.description} was closed.")
-            result = self._run(operation, job)
-            outcome = Outcome.DONE
-        except TokenError as error:
-            reason = str(error)
-            raise
-        finally:
-            token = self._connection.token
-            emit(
-                KeyUse(
-                    token_serial=token.serial,
-                    token_label=token.label,
-                    outcome=outcome,
-                    # How long a decryption took could tell a good ciphertext from a bad one.
-                    duration=0.0 if operation == "decrypt" else time.perf_counter() - started,
-                    reason=reason,
-                    key_label=self.name.label,
-                    operation=operation,
-                    mechanism=rung.name,
-                )
-            )
-        return result
+            return self._run(operation, job)
 
     def _run(self, operation: str, job: Callable[[Worker, Authenticate | None], T]) -> T:
         doing = f"{operation} with key {self.name}"
@@ -267,17 +248,9 @@ class Pkcs11Key:
                     memory.remember(device, "user", pin)
             finally:
                 credentials.refused(pin, sentence, lambda: memory.holds(device, "user"))
-                emit(
-                    Login(
-                        token_serial=token.serial,
-                        token_label=token.label,
-                        outcome=Outcome.REFUSED,
-                        duration=time.perf_counter() - started,
-                        reason=sentence,
-                        role="context-specific",
-                    )
-                )
-            raise PinRefusedError(f"{sentence} It will not be presented again.") from None
+                event = Login(token_serial=token.serial, token_label=token.label, role="context-specific")
+                with report(event, refusals=PinRefusedError, started=started):
+                    raise PinRefusedError(f"{sentence} It will not be presented again.") from None
         credentials.accepted(pin)
         return result
 

@@ -24,10 +24,10 @@ from tokens.errors import (
     PinNotPresentedError,
     PinRefusedError,
     PinSourceError,
-    TokenError,
     sentence_case,
 )
-from tokens.events import Login, Outcome, emit
+from tokens.events import Login
+from tokens.events.reporting import report
 from tokens.pins.credentials import Credentials, DeviceFailure
 from tokens.pins.refusal_record import Refusal
 from tokens.pins.refusals import Answer, DeviceName, Presentation
@@ -114,27 +114,13 @@ def present_pin(
     The one place through which every PIN goes: under the lock of the state folder, with the token's flags as they are
     then, and entered as refused until the token says otherwise. Raises as `log_in` does.
     """
-    started = time.perf_counter()
-    presented = False
-
-    def report(outcome: Outcome, reason: str = "") -> None:
-        emit(
-            Login(
-                token_serial=token.serial,
-                token_label=token.label,
-                outcome=outcome,
-                duration=time.perf_counter() - started,
-                reason=reason,
-                role=_NAMES[role].lower(),
-                presented=presented,
-            )
-        )
 
     def check_again(refusal: Refusal) -> None:
         if login_session is not None:
             _check_again(module, token, login_session, refusal)
 
-    try:
+    event = Login(token_serial=token.serial, token_label=token.label, role=_NAMES[role].lower(), presented=False)
+    with report(event, refusals=PinError) as reported:
         now, device = _look(module, token, role)
         check_flags(now, credentials, role)
         pin = credentials.read(purpose(token, role))
@@ -143,7 +129,7 @@ def present_pin(
             # Another process may have presented a wrong one while we waited.
             now, _ = _look(module, token, role)
             check_flags(now, credentials, role)
-            presented = True
+            reported.set(presented=True)
             with module.gate:
                 rv = call(pin)
             if rv == cryptoki.OK and login_session is not None:
@@ -155,14 +141,8 @@ def present_pin(
             _check_result(rv, role, token)
             # Already logged in: nobody has looked at this PIN.
             presented = rv != cryptoki.USER_ALREADY_LOGGED_IN
+            reported.set(presented=presented)
         credentials.accepted(pin, looked_at=presented)
-    except PinError as error:
-        report(Outcome.REFUSED, str(error))
-        raise
-    except TokenError as error:
-        report(Outcome.FAILED, str(error))
-        raise
-    report(Outcome.DONE)
 
 
 def device_name(token: TokenInfo) -> DeviceName:

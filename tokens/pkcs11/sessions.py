@@ -19,7 +19,7 @@ from pkcs11 import Session, TokenFlag
 from pkcs11 import exceptions as p11
 
 from tokens.errors import PinSourceError, TokenBusyError, TokenLostError, sentence_case
-from tokens.events import told_afterwards
+from tokens.events import defer_events
 from tokens.pins.credentials import Credentials
 from tokens.pkcs11.calls.capabilities import Capabilities
 from tokens.pkcs11.calls.faults import _StaleSessionError
@@ -117,7 +117,7 @@ class SessionPool:
     def _owned(self) -> Iterator[None]:
         # Whoever holds the lock may be logging in to a device that hangs: wait, but not for ever.
         # What is told of it is told afterwards: who listens may use a key of this very token.
-        with told_afterwards():
+        with defer_events():
             if not self._changed.acquire(timeout=BUSY_TIMEOUT):
                 raise self._busy_error()
             try:

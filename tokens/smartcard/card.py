@@ -20,12 +20,14 @@ from tokens.errors import (
     CardTimeoutError,
     NoSuchCardError,
     NoSuchReaderError,
+    TokenBusyError,
     TokenError,
     TokenLostError,
     WrongCardError,
     sentence_case,
 )
-from tokens.events import Outcome, Recovery, emit
+from tokens.events import Outcome, Recovery
+from tokens.events.reporting import report
 from tokens.pins.credentials import Credentials
 from tokens.smartcard.apdu.commands import select_application
 from tokens.smartcard.apdu.encoding import Command, exchange
@@ -225,37 +227,31 @@ class CardApplication:
         self.login.forget()
 
     def _again(self, attempt: Callable[[], T], doing: str, lost: TokenError) -> T:
-        started = time.perf_counter()
         began = time.monotonic()
-        while True:
-            try:
-                result = attempt()
-            except HOPELESS as error:
-                self._report(Outcome.FAILED, started, str(error))
-                raise
-            except LOSSES as error:
-                # A card that a neighbour reset is there, and our turn will come; pcscd may tell of the reset only
-                # when the turn has begun.
-                patience = self.wait if isinstance(error, CardResetError) else GRACE
-                if time.monotonic() > began + patience:
-                    self._report(Outcome.FAILED, started, str(error))
-                    raise CardLostError(
-                        f"{sentence_case(self.description)} could not {doing}: {error} "
-                        "It is then used again without a restart."
-                    ) from error
-                time.sleep(_PAUSE)
-            else:
-                self._report(Outcome.DONE, started, str(lost))
-                return result
-
-    def _report(self, outcome: Outcome, started: float, reason: str) -> None:
-        emit(
-            Recovery(
-                token_serial=self.serial,
-                token_label=self.label,
-                outcome=outcome,
-                duration=time.perf_counter() - started,
-                reason=reason,
-                step="connected to the card again" if outcome is Outcome.DONE else "looked for the card",
-            )
-        )
+        event = Recovery(token_serial=self.serial, token_label=self.label, step="looked for the card")
+        with report(event) as reported:
+            while True:
+                try:
+                    result = attempt()
+                except (*HOPELESS, TokenBusyError):
+                    raise
+                except LOSSES as error:
+                    # If another program reset the card, the card is present and the next transaction will get it;
+                    # pcscd may report the reset only after that transaction has begun.
+                    limit = self.wait if isinstance(error, CardResetError) else GRACE
+                    if time.monotonic() > began + limit:
+                        reported.end(Outcome.FAILED, str(error))
+                        raise CardLostError(
+                            f"{sentence_case(self.description)} could not {doing}: {error} "
+                            "It is then used again without a restart."
+                        ) from error
+                    time.sleep(_PAUSE)
+                except TokenError:
+                    # The card is back; what failed now is the job.
+                    reported.set(step="connected to the card again")
+                    reported.end(Outcome.DONE, str(lost))
+                    raise
+                else:
+                    reported.set(token_serial=self.serial, step="connected to the card again")
+                    reported.end(Outcome.DONE, str(lost))
+                    return result

@@ -13,10 +13,10 @@ from pkcs11 import Mechanism
 
 from tokens.card_uri import CardUri
 from tokens.errors import KeyPolicyError, NoSuchKeyError, TokenLostError, UnsupportedKeyError
+from tokens.events.reporting import report_key_use
 from tokens.keys import CURVES, CiphertextRejectedError
 from tokens.mechanisms import Rung
 from tokens.policy import Finding, KeyAttributes, KeyPolicy, enforce
-from tokens.reporting import key_use
 from tokens.smartcard.apdu.status import NOT_AUTHORISED, StatusError
 from tokens.smartcard.card import CardApplication, CardSession
 from tokens.smartcard.families.table import PublicKey
@@ -130,7 +130,10 @@ class SmartCardKey:
             )
 
     def _reported(self, operation: str, rung: Rung) -> AbstractContextManager[None]:
-        return key_use(self.application.serial, self.application.label, self.key.name, operation, rung.name)
+        application = self.application
+        # The duration of a decryption could tell a good ciphertext from a bad one.
+        timed = operation != "decrypt"
+        return report_key_use(application.serial, application.label, self.key.name, operation, rung.name, timed=timed)
 
 
 def find_key(profile: CardProfile, name: str | None, description: str) -> CardKey:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -26,7 +25,7 @@ from tokens.errors import (
     sentence_case,
 )
 from tokens.events import Login as LoginEvent
-from tokens.events import Outcome, emit
+from tokens.events.reporting import report
 from tokens.pins.credentials import Credentials
 from tokens.pins.sources import Pin
 from tokens.smartcard.apdu.commands import verify
@@ -52,37 +51,21 @@ class Login:
 
     def verify(self, session: CardSession, pin: PinProfile) -> None:
         """VERIFY. Raises `PinLockedError`, `PinNotPresentedError`, `PinRefusedError` or `PinSourceError`."""
-        started = time.perf_counter()
-        presented = False
-        outcome, reason = Outcome.FAILED, ""
-        try:
+        event = LoginEvent(
+            token_serial=self._application.serial,
+            token_label=self._application.label,
+            role=_ROLE,
+            presented=False,
+        )
+        with report(event, refusals=PinError) as reported:
             credentials = self._require_credentials()
             left = self._application.family.tries_left(session, pin)
             self._settle(credentials, left)
             self._check_tries(credentials, pin, left)
             octets = credentials.read(self._purpose(left))
             self._check_length(octets, pin)
-            presented = True
+            reported.set(presented=True)
             self._present(session, pin, credentials, octets, left)
-            outcome = Outcome.DONE
-        except PinError as error:
-            outcome, reason = Outcome.REFUSED, str(error)
-            raise
-        except TokenError as error:
-            reason = str(error)
-            raise
-        finally:
-            emit(
-                LoginEvent(
-                    token_serial=self._application.serial,
-                    token_label=self._application.label,
-                    outcome=outcome,
-                    duration=time.perf_counter() - started,
-                    reason=reason,
-                    role=_ROLE,
-                    presented=presented,
-                )
-            )
 
     def forget(self) -> None:
         """Wipe what is kept."""

@@ -27,7 +27,7 @@ from tokens.errors import (
     TokenLostError,
     sentence_case,
 )
-from tokens.reporting import key_use
+from tokens.events.reporting import report_key_use
 from tokens.secrets import BLOCK, ZERO_IV, Use
 from tokens.smartcard.apdu import tlv
 from tokens.smartcard.apdu.commands import (
@@ -161,7 +161,7 @@ class SmartCardSecrets:
     def reported(self, use: Use, index: int, operation: str, mechanism: str) -> contextlib.AbstractContextManager[None]:
         """Tells of the block as a use of the secret."""
         application = self.application
-        return key_use(application.serial, application.label, f"{use}-{index}", operation, mechanism)
+        return report_key_use(application.serial, application.label, f"{use}-{index}", operation, mechanism)
 
     def authorise(self, session: CardSession) -> None:
         """Present the PIN, if the profile has one."""

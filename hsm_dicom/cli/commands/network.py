@@ -159,7 +159,7 @@ def listen(
     from hsm_dicom.cli.render import output
     from hsm_dicom.config import find_configuration
     from hsm_dicom.config.devices import NotConfiguredError
-    from hsm_dicom.events import subscribed
+    from hsm_dicom.events import subscribe
     from hsm_dicom.network.storage.signature_check import check_signatures
     from hsm_dicom.node.configured import loader
     from hsm_dicom.node.service import Service
@@ -172,7 +172,7 @@ def listen(
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     with (
         configured(file),
-        subscribed(_teller(json)),
+        subscribe(_teller(json)),
         Service(loader(file, listener, pin=named_pin(pin)), check_signatures) as service,
     ):
         if not json:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from hsm_dicom.events import Event, subscribed
+from hsm_dicom.events import Event, subscribe
 from hsm_dicom.iscl import (
     ConnectionLostError,
     Encryption,
@@ -360,7 +360,7 @@ def test_hooks_hear_of_the_link_of_through_data_and_of_every_packet(ends: Ends) 
 
 def test_events_say_each_time_that_the_protection_is_out_of_date_and_why_a_connection_failed(ends: Ends) -> None:
     heard: list[Event] = []
-    with subscribed(heard.append), line(ends, settings(authentication_data=b"CT\xff")) as (server, client):
+    with subscribe(heard.append), line(ends, settings(authentication_data=b"CT\xff")) as (server, client):
         client.abort()
         with pytest.raises(ConnectionLostError):
             server.recv(1)

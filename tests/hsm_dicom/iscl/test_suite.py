@@ -17,7 +17,7 @@ from hsm_dicom.iscl.wire.blocks import padded, padding_length
 from hsm_dicom.iscl.wire.profile import AnnouncedLength, IvChain, MacPadding, Md5Order, Padding, WireProfile
 from tests.hsm_dicom.iscl.independent import cbc, ecb, fips_113, pad
 from tests.hsm_dicom.iscl.lines import ENCRYPTION_KEY, MODES, Ends, Mode, settings
-from tokens.events import KeyUse, subscribed
+from tokens.events import KeyUse, subscribe
 
 RANDOM = bytes.fromhex("1122334455667788")
 SESSION_KEY = ecb(ENCRYPTION_KEY, RANDOM)
@@ -144,7 +144,7 @@ def test_the_device_does_the_same_whether_padding_or_mac_is_wrong(ends: Ends, le
         changed[place] ^= 1
         uses: list[str] = []
         with (
-            subscribed(lambda event, uses=uses: uses.append(event.operation) if isinstance(event, KeyUse) else None),
+            subscribe(lambda event, uses=uses: uses.append(event.operation) if isinstance(event, KeyUse) else None),
             pytest.raises(IntegrityError) as caught,
         ):
             opened(Suite(options, ends.theirs), bytes(changed), code, length, cut=len(data))

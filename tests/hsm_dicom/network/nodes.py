@@ -106,7 +106,7 @@ def node(
     )
     transport = transport or accepting(settings, identities or [hospital.rsa], verifier or hospital.verifier())
     with (
-        events.subscribed(told.append),
+        events.subscribe(told.append),
         Listener(settings.name, (settings.host, 0), transport, acceptor.begin, settings.limits) as listener,
     ):
         try:

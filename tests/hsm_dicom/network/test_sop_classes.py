@@ -72,7 +72,7 @@ def images(folder: Path, *sop_classes: str) -> list[Path]:
 def test_retired_and_private_instances_are_stored_byte_for_byte(desk: Desk, hospital: Hospital, tmp_path: Path) -> None:
     sent = images(tmp_path, *RETIRED.values(), PRIVATE)
     desk.storage = StorageSettings(folder=tmp_path / "received", sop_classes=SopClasses.of("any"))
-    with events.subscribed(lambda event: None), Service(desk.load) as service:
+    with events.subscribe(lambda event: None), Service(desk.load) as service:
         peer = Peer(name="node", ae_titles=("NODE",), host="127.0.0.1", port=service.address[1])
         result = store(peer, transport_to(peer, hospital), "CT1", sent, patience=PATIENCE)
         assert result.done, result.outcomes

@@ -15,7 +15,7 @@ from hsm_dicom.node.check import ConfigurationReport, check_configuration
 from tests.hsm_dicom.ceremony import certify, configuration_text
 from tests.pki import NOW, Authority
 from tests.softhsm import MODULE, TestToken, set_pin
-from tokens.events import DeviceEvent, Login, subscribed
+from tokens.events import DeviceEvent, Login, subscribe
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_a_typo_in_a_token_is_the_only_problem_and_its_identity_is_not_blamed(ch
 
 def test_the_pin_is_presented_once_for_each_token(checked, certified: TestToken) -> None:
     logins: list[DeviceEvent] = []
-    with subscribed(lambda event: logins.append(event) if isinstance(event, Login) else None):
+    with subscribe(lambda event: logins.append(event) if isinstance(event, Login) else None):
         checked(configuration_text(certified) + IDENTITY + IDENTITY.replace(".node]", ".again]"))
     assert len(logins) == 1
 
@@ -153,7 +153,7 @@ def test_a_wrong_pin_is_presented_once_and_its_identities_are_not_looked_at(chec
 
 def test_without_login_no_pin_is_presented(checked, certified: TestToken) -> None:
     logins: list[DeviceEvent] = []
-    with subscribed(logins.append):
+    with subscribe(logins.append):
         report = checked(configuration_text(certified) + IDENTITY, log_in=False)
     assert logins == []
     assert (report.usable, report.identities, report.not_looked_at) == (True, (), ("node",))

@@ -32,7 +32,7 @@ from tests.softhsm import MODULE, new_token, set_pin
 from tests.tokens.secrets.devices import KEYS
 from tokens import open_token
 from tokens.errors import TokenError
-from tokens.events import DeviceEvent, Login, Outcome, subscribed
+from tokens.events import DeviceEvent, Login, Outcome, subscribe
 from tokens.pkcs11.secret_keys.ceremony import delete_secret, import_secret
 from tokens.secrets import Use
 
@@ -164,7 +164,7 @@ def test_the_secrets_of_a_token_that_refused_its_pin_are_not_asked_for(iscl_site
         more=f'[tokens.refusing]\nmodule = "{MODULE}"\nserial = "{refusing.serial}"\npin = "{set_pin("0000")}"\n',
     )
     told: list[DeviceEvent] = []
-    with subscribed(told.append):
+    with subscribe(told.append):
         report = check_configuration(iscl_site.config)
     logins = [event for event in told if isinstance(event, Login) and event.token_serial == refusing.serial]
     assert [login.outcome for login in logins] == [Outcome.REFUSED]
@@ -188,7 +188,7 @@ def test_an_echo_over_iscl_and_its_event(iscl_site: ISCLSite, over: str) -> None
     file = iscl_site.write(iscl=f"unique_keys = true\n{over}")
     told: list[Event] = []
     configuration = configured(iscl_site)
-    with Service(loader(file, "archive")), events.subscribed(told.append):
+    with Service(loader(file, "archive")), events.subscribe(told.append):
         with reaching(configuration, "archive") as (found, transport, calling):
             result = echo(found, transport, calling, PATIENCE)
         assert result.done
@@ -197,15 +197,15 @@ def test_an_echo_over_iscl_and_its_event(iscl_site: ISCLSite, over: str) -> None
         assert eventually(lambda: len([event for event in told if isinstance(event, IsclReady)]) == 2)
     for ready in (event for event in told if isinstance(event, IsclReady)):
         assert ready.reason == "The archive speaks nothing else."
-        assert "single DES and MD5 are broken" in events.describe(ready)
-        assert "a session key for each message" in events.describe(ready)
+        assert "single DES and MD5 are broken" in ready.describe()
+        assert "a session key for each message" in ready.describe()
 
 
 def test_whoever_calls_itself_otherwise_is_rejected(iscl_site: ISCLSite) -> None:
     """All that share a key can say the same; who says something else is not the peer."""
     file = iscl_site.write(peer='authentication_data = "CT2"')
     told: list[Event] = []
-    with Service(loader(file, "archive")), events.subscribed(told.append):
+    with Service(loader(file, "archive")), events.subscribe(told.append):
         with (
             reaching(configured(iscl_site), "archive") as (found, transport, calling),
             pytest.raises(AssociationRejectedError, match="calling ae title not recognised"),
@@ -246,7 +246,7 @@ def test_a_peer_with_other_authentication_data_is_not_spoken_with(iscl_site: ISC
 def test_another_authentication_key_is_refused_with_a_sentence_on_both_sides(iscl_site: ISCLSite) -> None:
     file = iscl_site.write(listener="authentication_key = 2", peer="authentication_key = 1")
     told: list[Event] = []
-    with Service(loader(file, "archive")), events.subscribed(told.append):
+    with Service(loader(file, "archive")), events.subscribe(told.append):
         with (
             reaching(configured(iscl_site), "archive") as (found, transport, calling),
             pytest.raises(HandshakeError) as caught,

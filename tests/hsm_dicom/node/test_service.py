@@ -63,7 +63,7 @@ def desk(hospital: Hospital, node: TestToken) -> Desk:
 @contextmanager
 def serving(desk: Desk) -> Iterator[tuple[Service, Peer, list[Event]]]:
     told: list[Event] = []
-    with events.subscribed(told.append), Service(desk.load) as service:
+    with events.subscribe(told.append), Service(desk.load) as service:
         yield service, Peer(name="node", ae_titles=("NODE",), host="127.0.0.1", port=service.address[1]), told
 
 
@@ -147,7 +147,7 @@ def test_a_token_that_was_pulled_and_put_back_serves_again_without_a_restart(
         return Loaded(settings, [identity], hospital.verifier())
 
     told: list[Event] = []
-    with events.subscribed(told.append), Service(load) as service:
+    with events.subscribe(told.append), Service(load) as service:
         peer = Peer(name="node", ae_titles=("NODE",), host="127.0.0.1", port=service.address[1])
         transport = transport_to(peer, hospital)
         assert echo(peer, transport, "CT1", PATIENCE).done

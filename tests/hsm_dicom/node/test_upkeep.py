@@ -31,7 +31,7 @@ def hearing() -> Iterator[list[ValidityRemark]]:
         if isinstance(event, ValidityRemark):
             told.append(event)
 
-    with events.subscribed(hear):
+    with events.subscribe(hear):
         yield told
 
 

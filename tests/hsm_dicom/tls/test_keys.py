@@ -24,7 +24,7 @@ def test_a_token_without_pss_serves_tls_1_3_by_raw_rsa(
 ) -> None:
     uri = Pkcs11Uri(token=node.label, object="rsa", module_path=remote.module, pin_source=node.pin)
     heard: list[DeviceEvent] = []
-    with open_key(uri) as key, events.subscribed(heard.append):
+    with open_key(uri) as key, events.subscribe(heard.append):
         identity = Identity("remote", key, hospital.rsa.certificate)
         client = client_context(hospital.peer(), hospital.verifier())
         client.minimum_version = client.maximum_version = version

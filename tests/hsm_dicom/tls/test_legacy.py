@@ -100,7 +100,7 @@ def connected(accepting: LegacyContext, connecting: LegacyContext) -> Iterator[t
 def test_both_sides_agree_with_the_rsa_operations_on_the_token(hospital: Hospital, profile: str) -> None:
     heard: list[Any] = []
     with (
-        events.subscribed(heard.append),
+        events.subscribe(heard.append),
         connected(server(hospital, profile), client(hospital, profile)) as (accepted, made),
     ):
         assert not isinstance(accepted, Exception), accepted

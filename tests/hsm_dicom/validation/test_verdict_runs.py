@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from hsm_dicom.dataset.errors import NotDicomError
-from hsm_dicom.events import DicomEvent, VerdictGiven, subscribed
+from hsm_dicom.events import DicomEvent, VerdictGiven, subscribe
 from hsm_dicom.signatures import verify
 from hsm_dicom.validation.validator import FileVerdict, Judge, Outcome, exit_code, record, unreadable
 from tests.hsm_dicom.validation.verdict_cases import SIGNER, STAMPER, Desk, image, judge
@@ -77,7 +77,7 @@ def test_judging_one_more_file_of_a_known_signer_takes_no_time_to_speak_of(desk:
 def test_each_verdict_is_an_event(desk: Desk) -> None:
     verdict = judge(revoked=[SIGNER]).file(desk.verified())
     events: list[Any] = []
-    with subscribed(events.append):
+    with subscribe(events.append):
         record(verdict)
     (event,) = [event for event in events if isinstance(event, DicomEvent)]
     assert isinstance(event, VerdictGiven)

@@ -52,7 +52,7 @@ def node(ends: Ends, folder: Path, options: ISCLSettings) -> Iterator[Node]:
     acceptor = Acceptor("main", ae, lambda: (CT1,), receiver.handlers, QUICK, receiver.start_storing)
     transport = ISCLTransport(ISCLContext(options, ends.ours), read_seconds=QUICK.read_seconds)
     with (
-        events.subscribed(told.append),
+        events.subscribe(told.append),
         Listener("main", ("127.0.0.1", 0), transport, acceptor.begin, QUICK) as listener,
     ):
         try:

@@ -78,7 +78,7 @@ import sys, tokens
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding
 from tokens.errors import TokenError
-from tokens.events import KeyUse, Recovery, subscribed
+from tokens.events import KeyUse, Recovery, subscribe
 from tokens.uri import Pkcs11Uri
 PKCS1, PSS = padding.PKCS1v15(), padding.PSS(padding.MGF1(hashes.SHA256()), 32)
 def open_key(label):
@@ -143,7 +143,7 @@ def test_keys_at_the_other_end_sign(server: Server) -> None:
         server,
         """
         heard = []
-        with open_key("rsa") as key, subscribed(heard.append):
+        with open_key("rsa") as key, subscribe(heard.append):
             sign(key)
             sign(key, PSS)
         say(" ".join(event.mechanism for event in heard if isinstance(event, KeyUse)))
@@ -159,7 +159,7 @@ def test_a_server_that_was_killed_and_started_again_is_found_again(server: Serve
         server,
         """
         heard = []
-        with open_key("rsa") as key, subscribed(heard.append):
+        with open_key("rsa") as key, subscribe(heard.append):
             sign(key)
             say("ready")
             wait()

@@ -9,7 +9,7 @@ import pytest
 from tests.tokens.secrets.devices import KEYS, Device
 from tokens.algorithms.des_keys import encrypt_block
 from tokens.errors import AuthenticationFailedError, MechanismNotOfferedError, ReflectedChallengeError
-from tokens.events import DeviceEvent, KeyUse, subscribed
+from tokens.events import DeviceEvent, KeyUse, subscribe
 from tokens.secrets import ZERO_IV, Secrets, Use
 
 WORKED_PLAIN = bytes.fromhex("0123456789abcdef")
@@ -89,7 +89,7 @@ def test_a_session_key_by_decryption_comes_to_the_host_with_leave_and_is_told_of
     heard: list[DeviceEvent] = []
     with (
         device.open(host_session_keys=True) as secrets,
-        subscribed(heard.append),
+        subscribe(heard.append),
         secrets.session_key(1, FIPS_81_CIPHER, by_decryption=True) as key,
     ):
         assert not key.on_device

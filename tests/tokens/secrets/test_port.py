@@ -19,7 +19,7 @@ from tokens.errors import (
     TokenBusyError,
     TokenLostError,
 )
-from tokens.events import DeviceEvent, KeyUse, subscribed
+from tokens.events import DeviceEvent, KeyUse, subscribe
 from tokens.secrets import ZERO_IV, Secrets, Use
 
 FIPS_81_PLAIN = b"Now is the time for all "
@@ -243,7 +243,7 @@ def test_threads_share_the_secrets(secrets: Secrets) -> None:
 
 def test_every_use_is_an_event_that_tells_no_input(secrets: Secrets) -> None:
     heard: list[DeviceEvent] = []
-    with subscribed(heard.append):
+    with subscribe(heard.append):
         with secrets.authentication(1) as a:
             answer = a.internal_authenticate(bytes.fromhex("0123456789abcdef"))
             challenge = a.challenge

@@ -11,7 +11,7 @@ from tests.softhsm import MODULE, TestToken
 from tests.tokens.secrets.devices import Device
 from tokens import open_token, trials
 from tokens.errors import TokenLostError
-from tokens.events import KeyUse, subscribed
+from tokens.events import KeyUse, subscribe
 from tokens.pkcs11.connection import Connection
 from tokens.pkcs11.module import load_module
 from tokens.pkcs11.secret_keys.ceremony import import_secret
@@ -103,7 +103,7 @@ def test_the_form_that_is_told_is_the_one_that_an_import_takes(connection: Conne
 
 def test_the_driver_that_serves_in_earnest_is_what_is_tried(connection: Connection) -> None:
     heard: list[str] = []
-    with subscribed(lambda event: heard.append(event.operation) if isinstance(event, KeyUse) else None):
+    with subscribe(lambda event: heard.append(event.operation) if isinstance(event, KeyUse) else None):
         check_secrets(connection, KeyPolicy())
     assert {"internal authenticate", "external authenticate", "mac", "derive a session key"} <= set(heard)
 
@@ -139,7 +139,7 @@ def test_a_token_that_lost_its_keys_in_the_middle_is_not_judged(
             lost.append(event.key_label)
             module.initialise_again(module.epoch)
 
-    with subscribed(lose_the_keys_once), pytest.raises(TokenLostError, match="lost its temporary secrets"):
+    with subscribe(lose_the_keys_once), pytest.raises(TokenLostError, match="lost its temporary secrets"):
         check_secrets(connection, KeyPolicy())
     assert lost
     assert secret_keys(connection) == []

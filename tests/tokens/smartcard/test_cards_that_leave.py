@@ -7,7 +7,7 @@ import pytest
 from tests.cards.fixtures import PutIn, described, inserted, wait_until_gone, wait_until_there
 from tests.tokens.smartcard.rig import ANSWER, READER, answer, opened, within
 from tokens.errors import CardLostError, CardTimeoutError, WrongCardError
-from tokens.events import DeviceEvent, Outcome, Recovery, subscribed
+from tokens.events import DeviceEvent, Outcome, Recovery, subscribe
 
 
 @pytest.mark.parametrize("fault", ["pulled", "pulled after", "truncated"])
@@ -53,7 +53,7 @@ def test_an_empty_answer_which_stops_the_reader_is_given_up_in_time(put_in: PutI
 def test_a_card_put_back_is_used_again(put_in: PutIn, pin: str) -> None:
     card = put_in()
     heard: list[DeviceEvent] = []
-    with opened(pin) as secrets, subscribed(heard.append):
+    with opened(pin) as secrets, subscribe(heard.append):
         assert answer(secrets) == ANSWER
         card.do("pull")
         wait_until_gone(READER)

@@ -19,7 +19,7 @@ from tests.cards.people import AtHand
 from tests.softhsm import set_pin
 from tokens import open_secrets
 from tokens.errors import CardLostError, PinLockedError, PinNotPresentedError, PinRefusedError, PinSourceError
-from tokens.events import DeviceEvent, Login, Outcome, subscribed
+from tokens.events import DeviceEvent, Login, Outcome, subscribe
 from tokens.keys import PrivateKey
 from tokens.opening import open_key
 from tokens.pins.refusals import RefusalMemory
@@ -194,7 +194,7 @@ def test_no_pin_and_no_challenge_is_in_any_log_at_any_level(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     heard: list[DeviceEvent] = []
-    with subscribed(heard.append):
+    with subscribe(heard.append):
         sign(AtHand(PIN))
         with pytest.raises(PinRefusedError):
             sign(AtHand("918273"))

@@ -18,6 +18,7 @@ from pkcs11 import exceptions as p11
 
 from tokens.algorithms.des_keys import CHECK_VALUE_LENGTH, check_value, encrypt_block, require_strong, set_odd_parity
 from tokens.errors import CeremonyError, MechanismNotOfferedError
+from tokens.events.reporting import report_ceremony_step
 from tokens.pkcs11.calls.faults import translated
 from tokens.pkcs11.connection import Connection
 from tokens.pkcs11.secret_keys.des_forms import FORMS, DesForm
@@ -31,7 +32,6 @@ from tokens.pkcs11.secret_keys.objects import (
     told,
 )
 from tokens.pkcs11.sessions import Worker
-from tokens.reporting import ceremony_step
 from tokens.secrets import BLOCK, ZERO_IV, Use
 
 _TRIAL_KEY = bytearray.fromhex("0123456789abcdef")
@@ -83,7 +83,7 @@ def import_secret(
     prefix = prefix or DEFAULT_PREFIX
     label = label_of(prefix, use, index)
     token = connection.token
-    with ceremony_step(token.serial, token.label, "import", f"secret '{label}'"):
+    with report_ceremony_step(token.serial, token.label, "import", f"secret '{label}'"):
         if index < 1:
             raise CeremonyError("Secrets are numbered from 1.")
         if not (answers or verifies):
@@ -127,7 +127,10 @@ def delete_secret(connection: Connection, use: Use, index: int, *, prefix: str |
     """Destroy a secret on the token. Raises `NoSuchKeyError`."""
     label = label_of(prefix or DEFAULT_PREFIX, use, index)
     token = connection.token
-    with ceremony_step(token.serial, token.label, "delete", f"secret '{label}'"), connection.writable() as session:
+    with (
+        report_ceremony_step(token.serial, token.label, "delete", f"secret '{label}'"),
+        connection.writable() as session,
+    ):
         try:
             find_secret(session, label, token.description).destroy()
         except p11.PKCS11Error as error:

@@ -32,6 +32,7 @@ from tokens.errors import (
     MechanismNotOfferedError,
     TokenLostError,
 )
+from tokens.events.reporting import report_key_use
 from tokens.pkcs11.connection import Connection
 from tokens.pkcs11.secret_keys.des_forms import FULL_MAC
 from tokens.pkcs11.secret_keys.des_forms import name as mechanism_name
@@ -46,7 +47,6 @@ from tokens.pkcs11.secret_keys.objects import (
 )
 from tokens.pkcs11.sessions import Worker
 from tokens.policy import KeyPolicy, judge
-from tokens.reporting import key_use
 from tokens.secrets import BLOCK, ZERO_IV, Use
 
 PIECE = 256 * 1024
@@ -155,7 +155,7 @@ class Pkcs11Secrets:
     def reported(self, secret: SecretInfo, operation: str, mechanism: Any) -> contextlib.AbstractContextManager[None]:
         """Tells of the block as a use of the secret."""
         token = self.connection.token
-        return key_use(token.serial, token.label, secret.label, operation, mechanism_name(mechanism))
+        return report_key_use(token.serial, token.label, secret.label, operation, mechanism_name(mechanism))
 
     def block(self, secret: SecretInfo, block: bytes, operation: str, *, decrypting: bool) -> bytes:
         """One block, ECB. It is for the caller to tell of the use."""

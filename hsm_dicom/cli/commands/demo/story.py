@@ -74,7 +74,7 @@ def tell(folder: Path, *, kept: bool) -> None:
         "DICOM signatures with a key that never leaves its token",
         f"Everything happens in {folder}" + ("." if kept else ", which is removed at the end."),
     )
-    with EventFile(folder / "events.jsonl").recording():
+    with EventFile(folder / "events.jsonl").record():
         module = _make_token(tale, folder)
         authority = DemonstrationAuthority()
         _make_key(tale, folder, authority)

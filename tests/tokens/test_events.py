@@ -1,0 +1,126 @@
+"""The event bus: every subscriber gets every event, and what one loses is counted and stops nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import doctest
+import logging
+import os
+import threading
+
+import pytest
+
+from tokens import events
+from tokens.errors import AuthenticationFailedError, TokenLostError
+from tokens.events import DeviceEvent, Event, EventLostError, KeyUse, Login, Outcome, emit, subscribe, subscriptions
+from tokens.events.reporting import report
+
+LOGIN = Login(token_serial="1", token_label="CT room")
+USE = KeyUse(token_serial="1", token_label="CT room", key_label="k", operation="sign", mechanism="CKM_ECDSA")
+
+
+def test_the_example_of_the_package_holds() -> None:
+    assert doctest.testmod(events).failed == 0
+
+
+def test_a_subscriber_may_ask_for_one_kind_of_event() -> None:
+    uses: list[KeyUse] = []
+    everything: list[Event] = []
+    with subscribe(uses.append, KeyUse), subscribe(everything.append):
+        emit(LOGIN)
+        emit(USE)
+    emit(USE)
+    assert (uses, everything) == ([USE], [LOGIN, USE])
+
+
+def test_logging_is_a_subscriber_like_any_other(caplog: pytest.LogCaptureFixture) -> None:
+    assert len(subscriptions()) == 1
+    with caplog.at_level(logging.INFO, "tokens"):
+        emit(LOGIN)
+    assert caplog.messages == ["token 'CT room' (serial 1): user login: done in 0.0 ms"]
+
+
+def test_what_a_subscriber_loses_is_counted_and_reaches_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    received: list[Event] = []
+
+    def fail(event: Event) -> None:
+        raise RuntimeError("no place")
+
+    def cannot_write(event: Event) -> None:
+        raise EventLostError
+
+    with subscribe(fail) as failing, subscribe(cannot_write) as full, subscribe(received.append) as working:
+        for _ in range(3):
+            emit(USE)
+        assert [one.lost for one in subscriptions()] == [0, 3, 3, 0]
+    assert (failing.lost, full.lost, working.lost) == (3, 3, 0)
+    assert received == [USE] * 3
+    assert caplog.text.count("An event could not be delivered to") == 3, (
+        "a subscriber that has reported is not repeated"
+    )
+
+
+def test_losses_of_many_threads_are_all_counted() -> None:
+    def fail(event: Event) -> None:
+        raise EventLostError
+
+    def work() -> None:
+        for _ in range(500):
+            emit(USE)
+
+    with subscribe(fail) as subscription:
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert subscription.lost == 2000
+
+
+def test_a_forked_child_delivers_and_counts() -> None:
+    def fail(event: Event) -> None:
+        raise EventLostError
+
+    with subscribe(fail) as subscription:
+        child = os.fork()
+        if child == 0:
+            emit(USE)
+            os._exit(subscription.lost)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+    assert subscription.lost == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome", "reason"),
+    [
+        (None, Outcome.DONE, ""),
+        (AuthenticationFailedError("wrong"), Outcome.REFUSED, "wrong"),
+        (TokenLostError("gone"), Outcome.FAILED, "gone"),
+        (KeyboardInterrupt(), Outcome.FAILED, ""),
+    ],
+)
+def test_every_way_out_of_an_operation_is_reported(error: BaseException | None, outcome: Outcome, reason: str) -> None:
+    received: list[DeviceEvent] = []
+    with (
+        subscribe(received.append, DeviceEvent),
+        contextlib.suppress(AuthenticationFailedError, TokenLostError, KeyboardInterrupt),
+        report(USE, refusals=AuthenticationFailedError),
+    ):
+        if error is not None:
+            raise error
+    (event,) = received
+    assert (event.outcome, event.reason, event.duration > 0) == (outcome, reason, True)
+
+
+def test_what_is_known_only_at_the_end_is_reported_and_a_duration_may_be_kept_back() -> None:
+    received: list[DeviceEvent] = []
+    with subscribe(received.append, DeviceEvent):
+        with report(LOGIN) as reported:
+            reported.set(presented=False)
+        with contextlib.suppress(TokenLostError), report(USE, timed=False) as reported:
+            reported.end(Outcome.REFUSED, "first")
+            raise TokenLostError("second")
+    login, use = received
+    assert isinstance(login, Login)
+    assert not login.presented
+    assert (use.outcome, use.reason, use.duration) == (Outcome.REFUSED, "first", 0.0)

@@ -1,0 +1,42 @@
+"""Events: what devices did, and the bus on which every event of this process is delivered.
+
+| module       | contents                                                                                   |
+|--------------|--------------------------------------------------------------------------------------------|
+| `event`      | `Event`, the base of every event                                                            |
+| `bus`        | `emit`, `subscribe`, and the count of the events that a subscriber lost                     |
+| `devices`    | the events of tokens and cards: `Login`, `KeyUse`, `CeremonyStep`, `Recovery`               |
+| `reporting`  | `report`, which measures an operation of a device and emits its event                        |
+| `log`        | the subscriber that writes events to `logging`                                              |
+| `repetition` | which repeated log lines are left out                                                       |
+
+An event names the token, the key, the operation, its mechanism, its outcome and its duration. It never
+holds a PIN, a secret key, or any byte of the data that a key was used on.
+
+>>> received = []
+>>> with subscribe(received.append):
+...     emit(Login(token_serial="1", token_label="CT room", outcome=Outcome.DONE, duration=0.01))
+>>> received[0].token_label
+'CT room'
+"""
+
+from tokens.events.bus import EventLostError, Subscription, defer_events, emit, subscribe, subscriptions
+from tokens.events.devices import CeremonyStep, DeviceEvent, KeyUse, KeyUseSummary, Login, Outcome, Recovery
+from tokens.events.event import Event, event_name
+
+__all__ = [
+    "CeremonyStep",
+    "DeviceEvent",
+    "Event",
+    "EventLostError",
+    "KeyUse",
+    "KeyUseSummary",
+    "Login",
+    "Outcome",
+    "Recovery",
+    "Subscription",
+    "defer_events",
+    "emit",
+    "event_name",
+    "subscribe",
+    "subscriptions",
+]

@@ -1,0 +1,134 @@
+"""The event bus of this process: typed events, their subscribers, and what each subscriber lost.
+
+There is one bus for every package that stands on `tokens`. `logging`, a file and a metric subscribe to it in the same
+way: each is a callable that receives every event on the thread that caused it. A subscriber that raises loses the
+event; the loss is counted, logged, and never stops the work that the event is about.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, TypeVar, overload
+
+from tokens.events.event import Event
+from tokens.events.log import EventLog
+from tokens.process.forking import LockAcrossForks
+
+log = logging.getLogger("tokens")
+
+
+E = TypeVar("E", bound=Event)
+
+
+class EventLostError(Exception):
+    """Raised by a subscriber that could not keep an event and has logged the reason itself."""
+
+
+class Subscription:
+    """One subscriber of the bus, and how many events it lost."""
+
+    def __init__(self, handler: Callable[[Any], None], kind: type[Event] = Event) -> None:
+        self.handler = handler
+        self.kind = kind
+        self._lost = 0
+
+    @property
+    def lost(self) -> int:
+        """How many events the subscriber lost: it raised, or could not write them."""
+        return self._lost
+
+    def __repr__(self) -> str:
+        return f"<Subscription of {self.handler!r}, {self.lost} lost>"
+
+    def _deliver(self, event: Event) -> None:
+        if not isinstance(event, self.kind):
+            return
+        try:
+            self.handler(event)
+        except EventLostError:
+            self._count_loss()
+        except Exception:
+            self._count_loss()
+            log.exception("An event could not be delivered to %r.", self.handler)
+
+    def _count_loss(self) -> None:
+        with _changing:
+            self._lost += 1
+
+
+class _Deferral(threading.local):
+    """Where the events of this thread go before the bus: into a list until `defer_events` ends, or into a filter."""
+
+    deferred: list[Event] | None = None
+    absorb: Callable[[Event], bool] | None = None
+
+
+_deferral = _Deferral()
+_changing = LockAcrossForks()
+_subscriptions: tuple[Subscription, ...] = (Subscription(EventLog()),)
+"""`logging` is the first subscriber, and the only one until others are added."""
+
+
+@overload
+def subscribe(handler: Callable[[Event], None]) -> AbstractContextManager[Subscription]: ...
+@overload
+def subscribe(handler: Callable[[E], None], kind: type[E]) -> AbstractContextManager[Subscription]: ...
+@contextmanager
+def subscribe(handler: Callable[[Any], None], kind: type[Event] = Event) -> Iterator[Subscription]:
+    """Have `handler` called with every event of a kind, on the thread that caused it, until the block ends.
+
+    Yields the subscription, which counts the events that `handler` lost.
+    """
+    global _subscriptions
+    subscription = Subscription(handler, kind)
+    with _changing:
+        _subscriptions = (*_subscriptions, subscription)
+    try:
+        yield subscription
+    finally:
+        with _changing:
+            _subscriptions = tuple(one for one in _subscriptions if one is not subscription)
+
+
+def subscriptions() -> tuple[Subscription, ...]:
+    """Return the current subscribers, `logging` first, each with the number of events it lost."""
+    return _subscriptions
+
+
+@contextmanager
+def defer_events() -> Iterator[None]:
+    """Keep the events of this thread until the block ends: a subscriber may need a lock that the block holds."""
+    if _deferral.deferred is not None:
+        yield
+        return
+    _deferral.deferred = []
+    try:
+        yield
+    finally:
+        events, _deferral.deferred = _deferral.deferred, None
+        for event in events:
+            emit(event)
+
+
+@contextmanager
+def absorb_events(absorb: Callable[[Event], bool]) -> Iterator[None]:
+    """Offer the events of this thread to `absorb`, which returns whether it keeps one, until the block ends."""
+    before, _deferral.absorb = _deferral.absorb, absorb
+    try:
+        yield
+    finally:
+        _deferral.absorb = before
+
+
+def emit(event: Event) -> None:
+    """Deliver an event to every subscriber. Never raises: what a subscriber loses is counted and logged."""
+    if _deferral.deferred is not None:
+        _deferral.deferred.append(event)
+        return
+    if _deferral.absorb is not None and _deferral.absorb(event):
+        return
+    for subscription in _subscriptions:
+        subscription._deliver(event)

@@ -1,0 +1,131 @@
+"""The events of tokens and cards."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from tokens.events.bus import absorb_events, emit
+from tokens.events.event import Event
+
+
+class Outcome(StrEnum):
+    """How an operation ended."""
+
+    DONE = "done"
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeviceEvent(Event):
+    """Base of the events of devices. `duration` is in seconds; `reason` is a sentence unless `outcome` is DONE."""
+
+    token_serial: str
+    token_label: str
+    outcome: Outcome = Outcome.DONE
+    duration: float = 0.0
+    reason: str = ""
+
+    def log_level(self) -> int:
+        """Return INFO for an operation that succeeded, WARNING for any other."""
+        return logging.INFO if self.outcome is Outcome.DONE else logging.WARNING
+
+    def describe(self) -> str:
+        """Return the event as one line for a log."""
+        line = f"token '{self.token_label}' (serial {self.token_serial}): {self.operation_text()}: {self.outcome}"
+        return f"{line} in {self.duration * 1000:.1f} ms" + (f": {self.reason}" if self.reason else "")
+
+    def operation_text(self) -> str:
+        """Return what the device was asked to do, for a log."""
+        return type(self).__name__
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Login(DeviceEvent):
+    """A PIN was presented; or it was not presented (then `outcome` is REFUSED and `presented` is False)."""
+
+    role: str = "user"
+    presented: bool = True
+
+    def operation_text(self) -> str:
+        """Return the role, and whether the PIN was presented."""
+        return f"{self.role} login" if self.presented else f"{self.role} login, PIN not presented"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KeyUse(DeviceEvent):
+    """A key was used: `operation` is sign, decrypt …; `mechanism` is the PKCS#11 or ISO/IEC 7816 name.
+
+    `count` is more than 1 where a rate was measured with the key; `duration` is then the sum of all uses.
+    """
+
+    key_label: str
+    operation: str
+    mechanism: str
+    count: int = 1
+
+    def operation_text(self) -> str:
+        """Return the operation, the key and the mechanism."""
+        times = f", {self.count} times" if self.count > 1 else ""
+        return f"{self.operation} with key '{self.key_label}' ({self.mechanism}){times}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CeremonyStep(DeviceEvent):
+    """An officer changed a token: `step` is initialise, generate, import, delete, change-pin."""
+
+    step: str
+    subject: str
+
+    def operation_text(self) -> str:
+        """Return the step and its subject."""
+        return f"{self.step} {self.subject}".rstrip()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recovery(DeviceEvent):
+    """The driver reconnected, or tried to, after a session, a token or a module was lost."""
+
+    step: str
+
+    def operation_text(self) -> str:
+        """Return what the driver did."""
+        return f"recovery: {self.step}"
+
+
+class KeyUseSummary:
+    """Sums up uses of keys, so that a measurement of thousands of uses is one event for each key and mechanism.
+
+    Only successful uses are summed up: a failure is an event of its own, and is delivered at once.
+    """
+
+    def __init__(self) -> None:
+        self._adding = threading.Lock()
+        self._sums: dict[KeyUse, tuple[int, float]] = {}
+
+    @contextmanager
+    def collect(self) -> Iterator[None]:
+        """Add the uses of keys on this thread until the block ends."""
+        with absorb_events(self.add):
+            yield
+
+    def add(self, event: Event) -> bool:
+        """Add the event if it is a successful use of a key; return whether it was added."""
+        if not isinstance(event, KeyUse) or event.outcome is not Outcome.DONE:
+            return False
+        kind = replace(event, duration=0.0, count=1)
+        with self._adding:
+            count, seconds = self._sums.get(kind, (0, 0.0))
+            self._sums[kind] = count + event.count, seconds + event.duration
+        return True
+
+    def emit(self) -> None:
+        """Emit one event for each key, operation and mechanism, and begin again at zero."""
+        for kind, (count, seconds) in self._sums.items():
+            emit(replace(kind, count=count, duration=seconds))
+        self._sums.clear()
