@@ -54,7 +54,7 @@ def test_every_reconstructed_item_has_a_row_and_every_field_an_item() -> None:
 
 
 def test_every_field_of_the_profile_says_which_item_it_is() -> None:
-    text = (DOCS.parent / "hsm_dicom" / "iscl" / "profile.py").read_text()
+    text = (DOCS.parent / "hsm_dicom" / "iscl" / "wire" / "profile.py").read_text()
     body = text[text.index("class WireProfile") : text.index("def items")]
     documented = re.findall(r'^    (\w+): .*\n    """(R\d+)', body, re.M)
     assert [name for name, _ in documented] == [field.name for field in dataclasses.fields(WireProfile)]
@@ -77,7 +77,7 @@ def test_every_weakness_is_explained() -> None:
 
 def test_the_guide_says_plainly_that_interoperability_is_unverified() -> None:
     assert "Interoperability with other ISCL products is unverified." in GUIDE
-    assert "unverified" in (DOCS.parent / "hsm_dicom" / "iscl" / "profile.py").read_text()
+    assert "unverified" in (DOCS.parent / "hsm_dicom" / "iscl" / "wire" / "profile.py").read_text()
 
 
 def test_the_threat_model_has_all_seven_notes() -> None:
