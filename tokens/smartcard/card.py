@@ -30,13 +30,13 @@ from tokens.events import Outcome, Recovery
 from tokens.events.reporting import report
 from tokens.pins.credentials import Credentials
 from tokens.smartcard.apdu.commands import select_application
-from tokens.smartcard.apdu.encoding import Command, exchange
 from tokens.smartcard.apdu.status import NOT_FOUND, StatusError
 from tokens.smartcard.families.table import FAMILIES
 from tokens.smartcard.login import Login
 from tokens.smartcard.profiles import CardProfile, PinProfile
 from tokens.smartcard.readers.channel import CardResetError, Channel
 from tokens.smartcard.readers.line import CardLine
+from tokens.smartcard.session import CardSession
 
 WAIT = 10.0
 """Seconds that a job waits for a card that is in use."""
@@ -71,47 +71,6 @@ class CardIdentity:
         return self.serial or f"ATR {self.atr.hex()}"
 
 
-class CardSession:
-    """An application while the card is ours. For one thread."""
-
-    def __init__(self, application: CardApplication, channel: Channel, line: CardLine) -> None:
-        self.application = application
-        self.profile = application.profile
-        self.line = line
-        self.channel = channel
-        self.timeout = application.timeout
-
-    def exchange(self, command: Command, *, accept: frozenset[int] = frozenset()) -> bytes:
-        """Carry out a command: the response's data. Raises `StatusError`, `CardLostError` or `CardTimeoutError`."""
-        deadline = time.monotonic() + self.timeout
-
-        def transmit(apdu: bytes) -> bytes:
-            return self.channel.transmit(apdu, max(deadline - time.monotonic(), 0.001))
-
-        return exchange(transmit, command, extended=self.profile.extended, accept=accept)
-
-    def verify(self, pin: PinProfile, *, anew: bool = False) -> None:
-        """Present the PIN, unless the card holds it for verified already and it need not be `anew`."""
-        if anew or pin.reference not in self.line.verified:
-            self.application.login.verify(self, pin)
-            self.line.verified.add(pin.reference)
-
-    def select(self) -> bytes:
-        """Select the application; its PINs are no longer verified then."""
-        self.line.forget_pins()
-        if self.application.aid is None:
-            return b""
-        try:
-            return self.exchange(select_application(self.application.aid))
-        except StatusError as error:
-            if error.status in NOT_FOUND:
-                raise NoSuchCardError(
-                    f"The card in {self.line.reader} has no {self.profile.name} application "
-                    f"({self.application.aid.hex()}); see hsm-dicom card list."
-                ) from error
-            raise
-
-
 class CardApplication:
     """What is opened: one application on one card. Any number of threads may run jobs; the card does one at a time."""
 
@@ -127,7 +86,6 @@ class CardApplication:
         self.line = line
         self.profile = profile
         self.aid = aid
-        self.timeout = profile.timeout
         self.wait = wait
         self.family = FAMILIES[profile.family]
         self.login = Login(self, credentials)
@@ -195,12 +153,18 @@ class CardApplication:
 
     def selected(self, channel: Channel) -> CardSession:
         """A session on a channel that was taken, with the application selected and the card recognised."""
-        session = CardSession(self, channel, self.line)
+        session = CardSession(self.profile, channel, self.line)
         if self.line.selected is not self:
-            answer = session.select()
+            answer = self._select(session)
             self.recognise(CardIdentity(channel.atr, self.family.serial(session, answer) or ""))
             self.line.selected = self
         return session
+
+    def verify(self, session: CardSession, pin: PinProfile, *, anew: bool = False) -> None:
+        """Present the PIN, unless the card holds it for verified already and it need not be `anew`."""
+        if anew or pin.reference not in self.line.verified:
+            self.login.verify(session, pin)
+            self.line.verified.add(pin.reference)
 
     def recognise(self, found: CardIdentity) -> None:
         """The first card is remembered; from then on it must be that one. Raises `WrongCardError`."""
@@ -225,6 +189,21 @@ class CardApplication:
         """Wipe a PIN that was kept. The line is closed by whoever shares it out."""
         self._closed = True
         self.login.forget()
+
+    def _select(self, session: CardSession) -> bytes:
+        """Select the application; its PINs are no longer verified then."""
+        self.line.forget_pins()
+        if self.aid is None:
+            return b""
+        try:
+            return session.exchange(select_application(self.aid))
+        except StatusError as error:
+            if error.status in NOT_FOUND:
+                raise NoSuchCardError(
+                    f"The card in {self.line.reader} has no {self.profile.name} application "
+                    f"({self.aid.hex()}); see hsm-dicom card list."
+                ) from error
+            raise
 
     def _again(self, attempt: Callable[[], T], doing: str, lost: TokenError) -> T:
         began = time.monotonic()

@@ -19,11 +19,13 @@ from tokens.pins.sources import PinSource
 from tokens.policy import Finding, KeyAttributes, KeyPolicy, Weakness, judge
 from tokens.secrets import Secrets, Use
 from tokens.smartcard.apdu.status import StatusError
-from tokens.smartcard.card import CardSession
+from tokens.smartcard.card import CardApplication
+from tokens.smartcard.families.table import CardFamily
 from tokens.smartcard.key import attributes_of, supported
 from tokens.smartcard.opening import OpenedCard, open_card, open_card_key, open_card_secrets
 from tokens.smartcard.profiles import CardKey, CardProfile
 from tokens.smartcard.readers import pinpad
+from tokens.smartcard.session import CardSession
 from tokens.trials import OperationCheck, rate, trials_of, try_all
 
 _ANYTHING = KeyPolicy(allow=frozenset(Weakness), minimum_rsa_bits=0)
@@ -108,7 +110,7 @@ def card_info(
     """What the card that matches says of itself without a PIN. Raises what opening a card raises."""
     wanted = CardUri.parse(uri) if isinstance(uri, str) else uri
     with open_card(wanted, profiles=profiles, wait=wait) as application:
-        return application.run(_described, "be described")
+        return application.run(partial(_described, application), "be described")
 
 
 def check_card(
@@ -129,14 +131,14 @@ def check_card(
     opened = partial(open_card, wanted, pin=pin, memory=memory, last_try=last_try, profiles=profiles)
     # This share is held throughout: the card stays ours, and a PIN that is typed is typed once.
     with opened() as application:
-        details = application.run(_described, "be described")
+        details = application.run(partial(_described, application), "be described")
         there = [known.key for known in details.keys if known.attributes is not None]
         chosen = [key for key in there if wanted.key in (None, key.name)]
         if wanted.key is not None and not chosen:
             raise NoSuchKeyError(f"There is no key {wanted.key} on {application.description}.")
         for key in chosen:
             # A PIN that is refused is said now, and not as the failure of every single operation.
-            application.run(partial(_verify, key), "check its PIN")
+            application.run(partial(_verify, application, key), "check its PIN")
         keys = tuple(_check_key(opened(), key, policy or KeyPolicy(), progress) for key in chosen)
         if wanted.key is not None or application.profile.secrets is None:
             return CardCheck(details, keys, (), 0.0)
@@ -146,8 +148,8 @@ def check_card(
             return CardCheck(details, keys, checks, _handshake_rate(secrets, checks))
 
 
-def _described(session: CardSession) -> CardDetails:
-    application, profile = session.application, session.profile
+def _described(application: CardApplication, session: CardSession) -> CardDetails:
+    profile = application.profile
     key_pins = [key.pin for key in profile.keys]
     secret_pins = [profile.secrets.pin] if profile.secrets is not None else []
     pins = {pin.reference: pin for pin in [*key_pins, *secret_pins] if pin is not None}
@@ -164,28 +166,29 @@ def _described(session: CardSession) -> CardDetails:
             CardPin(reference, application.family.tries_left(session, pin), pin.limit)
             for reference, pin in pins.items()
         ),
-        keys=tuple(_described_key(session, key) for key in profile.keys),
+        keys=tuple(_described_key(session, application.family, key) for key in profile.keys),
         secrets=tuple(secrets),
         uri=CardUri(serial=serial or None, reader=None if serial else session.line.reader, profile=profile.name),
     )
 
 
-def _described_key(session: CardSession, key: CardKey) -> CardKeyInfo:
-    family = session.application.family
+def _described_key(session: CardSession, family: CardFamily, key: CardKey) -> CardKeyInfo:
     try:
         certificate = family.certificate(session, key)
         public = family.public_key(session, key) or (certificate.public_key() if certificate else None)
         if public is None:
             return CardKeyInfo(key, None, certificate, "no key, or no certificate to read its public half from")
         pin_each_time = key.pin is not None and family.pin_each_time(session, key)
-        return CardKeyInfo(key, attributes_of(session, key, supported(public, key), pin_each_time), certificate, "")
+        return CardKeyInfo(
+            key, attributes_of(session, family, key, supported(public, key), pin_each_time), certificate, ""
+        )
     except (StatusError, UnsupportedKeyError) as error:
         return CardKeyInfo(key, None, None, str(error))
 
 
-def _verify(key: CardKey, session: CardSession) -> None:
+def _verify(application: CardApplication, key: CardKey, session: CardSession) -> None:
     if key.pin is not None:
-        session.verify(key.pin)
+        application.verify(session, key.pin)
 
 
 def _check_key(opened: OpenedCard, key: CardKey, policy: KeyPolicy, progress: Callable[[str], None]) -> CardKeyCheck:

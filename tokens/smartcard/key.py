@@ -18,9 +18,10 @@ from tokens.keys import CURVES, CiphertextRejectedError
 from tokens.mechanisms import Rung
 from tokens.policy import Finding, KeyAttributes, KeyPolicy, enforce
 from tokens.smartcard.apdu.status import NOT_AUTHORISED, StatusError
-from tokens.smartcard.card import CardApplication, CardSession
-from tokens.smartcard.families.table import PublicKey
+from tokens.smartcard.card import CardApplication
+from tokens.smartcard.families.table import CardFamily, PublicKey
 from tokens.smartcard.profiles import CardKey, CardProfile, KeyUsage
+from tokens.smartcard.session import CardSession
 
 T = TypeVar("T")
 
@@ -95,14 +96,14 @@ class SmartCardKey:
 
     def _authorised(self, session: CardSession, job: Callable[[CardSession], T]) -> T:
         if self.key.pin is not None:
-            session.verify(self.key.pin, anew=self._pin_each_time)
+            self.application.verify(session, self.key.pin, anew=self._pin_each_time)
         try:
             return job(session)
         except StatusError as error:
             if error.status != NOT_AUTHORISED or self.key.pin is None:
                 raise
         # The card forgot the PIN, as after a reset that nobody heard of: once more.
-        session.verify(self.key.pin, anew=True)
+        self.application.verify(session, self.key.pin, anew=True)
         return job(session)
 
     def _read(self, session: CardSession) -> PublicKey:
@@ -118,7 +119,7 @@ class SmartCardKey:
             )
         public = supported(public, self.key)
         self._pin_each_time = self.key.pin is not None and family.pin_each_time(session, self.key)
-        self.attributes = attributes_of(session, self.key, public, self._pin_each_time)
+        self.attributes = attributes_of(session, family, self.key, public, self._pin_each_time)
         return public
 
     def _require(self, usage: KeyUsage) -> None:
@@ -146,9 +147,11 @@ def find_key(profile: CardProfile, name: str | None, description: str) -> CardKe
     return key
 
 
-def attributes_of(session: CardSession, key: CardKey, public: PublicKey, pin_each_time: bool) -> KeyAttributes:
+def attributes_of(
+    session: CardSession, family: CardFamily, key: CardKey, public: PublicKey, pin_each_time: bool
+) -> KeyAttributes:
     """What is known of a key on a card: its specification promises that it cannot be read."""
-    made_on_card = session.application.family.made_on_card(session, key)
+    made_on_card = family.made_on_card(session, key)
     return KeyAttributes(
         key_type="RSA" if isinstance(public, rsa.RSAPublicKey) else public.curve.name,
         size_bits=public.key_size,

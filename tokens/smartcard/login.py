@@ -11,8 +11,9 @@ import hashlib
 import hmac
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from tokens.card_uri import CardUri
 from tokens.errors import (
     OperationFailedError,
     PinError,
@@ -30,19 +31,42 @@ from tokens.pins.credentials import Credentials
 from tokens.pins.sources import Pin
 from tokens.smartcard.apdu.commands import verify
 from tokens.smartcard.apdu.status import BLOCKED, NOT_AUTHORISED, StatusError
+from tokens.smartcard.families.table import CardFamily
 from tokens.smartcard.profiles import PinProfile
 from tokens.smartcard.readers import pinpad
-
-if TYPE_CHECKING:
-    from tokens.smartcard.card import CardApplication, CardSession
+from tokens.smartcard.session import CardSession
 
 _ROLE = "user"
+
+
+class LoginCard(Protocol):
+    """What a login needs to know of the card: who it is, and how its family reads the retry counter."""
+
+    @property
+    def serial(self) -> str:
+        """The name under which refused PINs are recorded."""
+
+    @property
+    def label(self) -> str:
+        """For events."""
+
+    @property
+    def description(self) -> str:
+        """For messages."""
+
+    @property
+    def uri(self) -> CardUri:
+        """The URI that opens the card again."""
+
+    @property
+    def family(self) -> CardFamily:
+        """The commands of this kind of card."""
 
 
 class Login:
     """The PINs of one application in this process."""
 
-    def __init__(self, application: CardApplication, credentials: Credentials | None) -> None:
+    def __init__(self, application: LoginCard, credentials: Credentials | None) -> None:
         self._application = application
         self.credentials = credentials
         self._salt = os.urandom(16)

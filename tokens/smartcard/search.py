@@ -115,8 +115,8 @@ def looked_at(reader: str, profile: CardProfile, aid: bytes | None = None) -> It
 
 def _fits(reader: str, wanted: CardUri, profile: CardProfile) -> bool:
     try:
-        with looked_at(reader, profile, wanted.aid) as application, application.session() as session:
-            return wanted.serial is None or session.application.serial == wanted.serial.lower()
+        with looked_at(reader, profile, wanted.aid) as application, application.session():
+            return wanted.serial is None or application.serial == wanted.serial.lower()
     except TokenError:
         return False
 

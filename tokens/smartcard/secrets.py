@@ -42,10 +42,11 @@ from tokens.smartcard.apdu.commands import (
 )
 from tokens.smartcard.apdu.encoding import Command
 from tokens.smartcard.apdu.status import BLOCKED, NOT_AUTHORISED, NOT_FOUND, NOT_SUPPORTED, StatusError
-from tokens.smartcard.card import LOSSES, CardApplication, CardSession
+from tokens.smartcard.card import LOSSES, CardApplication
 from tokens.smartcard.profiles import SecretsProfile
 from tokens.smartcard.readers.channel import Channel
 from tokens.smartcard.readers.deadlines import Alarm
+from tokens.smartcard.session import CardSession
 
 _KEY_REFERENCE, _INITIAL_BLOCK = 0x83, 0x87
 
@@ -166,7 +167,7 @@ class SmartCardSecrets:
     def authorise(self, session: CardSession) -> None:
         """Present the PIN, if the profile has one."""
         if self.profile.pin is not None:
-            session.verify(self.profile.pin)
+            self.application.verify(session, self.profile.pin)
 
     def _translated(self, error: StatusError, use: Use, index: int) -> TokenError:
         where = f"{use} key {index} of {self.application.description}"
@@ -277,7 +278,7 @@ class _Hold:
                 if self._begun:
                     raise CardLostError("The card was lost in the middle of this authentication; begin a new one.")
                 self._session = self._prepared(self._line.renew(left))
-            self._session.timeout = min(self._application.timeout, left)
+            self._session.timeout = min(self._application.profile.timeout, left)
             return self._secrets.exchange(self._session, use, index, command)
         except LOSSES:
             self._line.drop()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from tests.cards.fixtures import PutIn, inserted, wait_until_gone
-from tokens.smartcard.readers.monitor import CardEvent, Change, changes
+from tokens.smartcard.monitor import CardEvent, Change, changes
 
 
 def test_insertion_and_removal_are_told(put_in: PutIn) -> None:

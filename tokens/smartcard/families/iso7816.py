@@ -6,8 +6,6 @@ names that file.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from pkcs11 import Mechanism
@@ -27,9 +25,7 @@ from tokens.smartcard.apdu.commands import (
 )
 from tokens.smartcard.apdu.status import NOT_FOUND, OK, StatusError
 from tokens.smartcard.profiles import CardKey, KeyUsage, PinProfile
-
-if TYPE_CHECKING:
-    from tokens.smartcard.card import CardSession
+from tokens.smartcard.session import CardSession
 
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
 

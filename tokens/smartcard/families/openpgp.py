@@ -6,8 +6,6 @@ DigestInfo (RSA) or a hash (ECDSA). The public key is told by the card itself.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from pkcs11 import Mechanism
@@ -24,9 +22,7 @@ from tokens.smartcard.apdu.commands import (
 from tokens.smartcard.apdu.status import NOT_FOUND, StatusError
 from tokens.smartcard.families.iso7816 import deciphered, loaded, offered_with_padding, signature_length
 from tokens.smartcard.profiles import CardKey, PinProfile
-
-if TYPE_CHECKING:
-    from tokens.smartcard.card import CardSession
+from tokens.smartcard.session import CardSession
 
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
 

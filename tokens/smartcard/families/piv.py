@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hmac
 import zlib
-from typing import TYPE_CHECKING
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -22,9 +21,7 @@ from tokens.smartcard.apdu.commands import general_authenticate, get_data_by_tag
 from tokens.smartcard.apdu.status import NOT_FOUND, StatusError
 from tokens.smartcard.families.iso7816 import asked_by_empty_verify, loaded
 from tokens.smartcard.profiles import CardKey, KeyUsage, PinProfile
-
-if TYPE_CHECKING:
-    from tokens.smartcard.card import CardSession
+from tokens.smartcard.session import CardSession
 
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
 

@@ -6,7 +6,7 @@ One small class for each, without state; everything that differs between cards o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -16,9 +16,7 @@ from tokens.smartcard.families.iso7816 import Iso7816Family
 from tokens.smartcard.families.openpgp import OpenPgpFamily
 from tokens.smartcard.families.piv import PivFamily
 from tokens.smartcard.profiles import CardKey, Family, PinProfile
-
-if TYPE_CHECKING:
-    from tokens.smartcard.card import CardSession
+from tokens.smartcard.session import CardSession
 
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
 
