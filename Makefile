@@ -1,5 +1,5 @@
 # Each target is one readable command; tools/set-up prepares what the target needs, once.
-.PHONY: demo test lint soak fuzz bench clean
+.PHONY: demo test lint docs soak fuzz bench clean
 bin := .venv/bin
 
 demo: .venv/.ready-demo
@@ -10,6 +10,10 @@ test: .venv/.ready-test
 
 lint: .venv/.ready-test
 	$(bin)/ruff check . && $(bin)/ruff format --check . && $(bin)/mypy && $(bin)/lint-imports
+
+docs: .venv/.ready-docs
+	$(bin)/sphinx-build -W --keep-going -q -b html docs docs/_build
+	@echo "The documentation is in docs/_build/index.html"
 
 # The slow form of what the suite runs once: threads, forks, handshakes, a token that comes back, and every property and fuzz test.
 soak: .venv/.ready-test
@@ -27,4 +31,4 @@ bench: .venv/.ready-test
 	tools/set-up $*
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv docs/_build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -23,7 +23,9 @@ from tests.test_docs import DOCS, blocks
 
 INSTALLED = "/opt/hsm-dicom/bin/hsm-dicom"
 UNITS = dict(
-    re.findall(r"`/etc/systemd/system/([\w.-]+)`[^`]*```ini\n(.*?)^```", (DOCS / "service.md").read_text(), re.M | re.S)
+    re.findall(
+        r"`/etc/systemd/system/([\w.-]+)`[^`]*```ini\n(.*?)^```", (DOCS / "howto/service.md").read_text(), re.M | re.S
+    )
 )
 
 
@@ -52,7 +54,7 @@ def node(token: TestToken, tmp_path: Path) -> Path:
     (credentials / "pin").chmod(0o400)
     for folder in ("outbox", "signed", "state"):
         (tmp_path / folder).mkdir()
-    text = "\n".join(blocks("service.md", "toml"))
+    text = "\n".join(blocks("howto/service.md", "toml"))
     for written, here in (
         ("/usr/lib/vendor/libpkcs11.so", str(MODULE)),
         ('label  = "CT room"', f'serial = "{token.serial}"'),

@@ -87,7 +87,7 @@ SoPin = Annotated[
 ]
 Json = Annotated[
     bool,
-    typer.Option("--json", rich_help_panel=_COMMON, help="JSON for programs; see docs/json.md in the sources."),
+    typer.Option("--json", rich_help_panel=_COMMON, help="JSON for programs; see docs/reference/json.md."),
 ]
 Verbose = Annotated[
     bool,

@@ -78,7 +78,7 @@ _WORDS: Mapping[str, Words] = {
     "dict_type": ("Tables with names must stand here.", "Write them like [tokens.NAME]."),
     "wire": (
         "wire is no table of texts, numbers, true and false.",
-        'Write it like wire = { byte_order = "little" }; docs/iscl.md lists what there is.',
+        'Write it like wire = { byte_order = "little" }; docs/explanation/iscl.md lists what there is.',
     ),
     "wire_number": (
         "A number of wire is nan, inf, or larger than anything there.",

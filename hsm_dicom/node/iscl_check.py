@@ -84,7 +84,7 @@ def _demand_directions(configuration: Configuration, section: ISCLSection, setti
         if not (there[index].encrypts if encrypts else there[index].decrypts):
             raise SettingsError(
                 f"Authentication key {index} must {does} at this end, and was imported for the other direction; see "
-                "directional_keys, authentication_key and server_authentication_key in docs/iscl-setup.md."
+                "directional_keys, authentication_key and server_authentication_key in docs/howto/iscl.md."
             )
 
 

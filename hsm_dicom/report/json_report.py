@@ -1,4 +1,4 @@
-"""Verdicts as JSON, one object for each file: the schema hsm-dicom/verify/1, explained in docs/json-verify.md.
+"""Verdicts as JSON, one object for each file: the schema hsm-dicom/verify/1, see docs/reference/json-verify.md.
 
 Members keep their order and are always there; what does not apply is null or empty. Moments are in UTC (RFC 3339), to
 the second. Objects are named by their UIDs: the patient's name and identifier are left out, since such output ends up

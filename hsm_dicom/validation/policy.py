@@ -221,4 +221,4 @@ def _in_words(error: ErrorDetails) -> str:
         case "frozen_set_type":
             return f'the value of \'{key}\' must be a list, like ["one", "two"].'
         case _:
-            return f"the value of '{key}' is not of the form that is wanted there. See docs/verdicts.md."
+            return f"the value of '{key}' is not of the form that is wanted there. See docs/explanation/verdicts.md."

@@ -1,6 +1,6 @@
 """What a verdict is: a word, the grounds for it, and what they rest on. Frozen records, nothing is decided here.
 
-The words are for people, the codes for programs; both are explained in docs/verdicts.md and are stable.
+The words are for people, the codes for programs; both are explained in docs/explanation/verdicts.md and are stable.
 """
 
 from __future__ import annotations

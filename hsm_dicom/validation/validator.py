@@ -10,7 +10,7 @@
 
 A signature is `invalid` as soon as one thing speaks against it, else `cannot tell` as soon as one thing is missing,
 else `questionable` as soon as the object may not be what was signed, or identity, picture, geometry or content are not
-covered, else `valid`, with or without a "but". The words and codes are explained in docs/verdicts.md.
+covered, else `valid`, with or without a "but". The words and codes are explained in docs/explanation/verdicts.md.
 
 Judging is pure but for the clock, which may be given, and for what `online` fetches. A `Judge` may be shared between
 threads, and travels to worker processes by pickling; the verdicts travel too. It keeps its answers about certificates,

@@ -22,7 +22,9 @@ app = typer.Typer(
 
 @app.command("trace", epilog="Example: hsm-dicom iscl trace exchange.txt")
 def trace(
-    file: Annotated[Path, typer.Argument(metavar="FILE", show_default=False, help="A recording; see docs/iscl.md.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", show_default=False, help="A recording; see docs/explanation/iscl.md.")
+    ],
     peer: Annotated[
         str | None,
         typer.Option(

@@ -87,7 +87,7 @@ PolicyFile = Annotated[
     typer.Option(
         "--policy",
         metavar="FILE",
-        help="Everything that is demanded, as TOML; see docs/verdicts.md in the sources.",
+        help="Everything that is demanded, as TOML; see docs/explanation/verdicts.md in the sources.",
         show_default=False,
         rich_help_panel=_DEMANDS,
     ),

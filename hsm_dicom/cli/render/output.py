@@ -129,7 +129,7 @@ def facts(rows: Iterable[tuple[str, str]], indent: int = 2) -> None:
 
 
 def write_json(kind: str, content: Mapping[str, Any], *, version: int = 1) -> None:
-    """One JSON document on one line: {"schema": "hsm-dicom/KIND/VERSION", …}. See docs/json.md."""
+    """One JSON document on one line: {"schema": "hsm-dicom/KIND/VERSION", …}. See docs/reference/json.md."""
     sys.stdout.write(json.dumps({"schema": f"hsm-dicom/{kind}/{version}"} | dict(content)) + "\n")
     sys.stdout.flush()
 

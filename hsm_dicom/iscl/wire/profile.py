@@ -4,7 +4,7 @@ The text of the standard (MEDIS-DC, Integrated Secure Communication Layer V1.00)
 codes and sizes are known from published interfaces; the rest is designed after the norms that PS3.15-2008 B.2 cites
 (ISO/IEC 9798-2, ISO 8730, ISO/IEC 9797-1, ISO 7816-4, FIPS 113). Interoperability with other ISCL products is
 unverified. A capture, or the standard itself, may prove a default wrong: then another profile is configured, and
-neither the state machine nor the suite changes. `docs/iscl.md` names the items R1 to R25 one by one.
+neither the state machine nor the suite changes. `docs/explanation/iscl.md` names the items R1 to R25 one by one.
 """
 
 from __future__ import annotations

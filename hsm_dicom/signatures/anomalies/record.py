@@ -27,7 +27,7 @@ class Weight(IntEnum):
 
 
 class AnomalyCode(StrEnum):
-    """The codes of anomalies. Each is explained in docs/verdicts.md, with its remedy."""
+    """The codes of anomalies. Each is explained in docs/explanation/verdicts.md, with its remedy."""
 
     WRAPPED_CONTENT = "wrapped-content"
     FOREIGN_CONTENT = "foreign-content"

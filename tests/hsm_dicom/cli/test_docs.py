@@ -17,7 +17,7 @@ KEY = bytearray.fromhex("133457799bbcdff1")
 
 def test_the_page_on_smart_cards(pcscd: Daemon, tmp_path: Path) -> None:
     assert pcscd.process.poll() is None, "virtual readers work on this machine, so they must work for the page"
-    said = " ".join(run_shell(tmp_path, blocks("cards.md", "sh")).split())
+    said = " ".join(run_shell(tmp_path, blocks("howto/smart-cards.md", "sh")).split())
     assert "80: 3 tries are left" in said
     assert "describe it in [cards.NAME]" in said
     assert "card:serial=" in said.split("describe it")[1].split("profile=hospital")[0]

@@ -12,8 +12,8 @@ from hsm_dicom.iscl import ErrorCode, ISCLContext, ISCLHooks, ISCLSettings, ISCL
 from hsm_dicom.iscl.wire.messages import MESSAGES, describe
 
 DOCS = Path(__file__).parents[3] / "docs"
-GUIDE = (DOCS / "iscl.md").read_text()
-THREATS = (DOCS / "threat-model-iscl.md").read_text()
+GUIDE = (DOCS / "explanation/iscl.md").read_text()
+THREATS = (DOCS / "explanation/threat-model-iscl.md").read_text()
 
 LEADTOOLS = re.findall(
     r"\w+",

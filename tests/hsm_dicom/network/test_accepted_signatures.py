@@ -1,4 +1,4 @@
-"""What `check_signatures` refuses and accepts, as docs/tls.md says."""
+"""What `check_signatures` refuses and accepts, as docs/howto/tls.md says."""
 
 from __future__ import annotations
 
@@ -22,15 +22,18 @@ def desk(tmp_path: Path) -> Desk:
 
 
 def test_unsigned_objects_and_self_made_certificates_are_accepted(desk: Desk) -> None:
-    """No protection against forgers: docs/tls.md and docs/threat-model.md say so."""
+    """No protection against forgers: docs/howto/tls.md and docs/explanation/threat-model.md say so."""
     assert check_signatures(image()) is None
     forger = Authority("Forger", key=new_key("rsa2048", 5)).issue("Dr. House", key=new_key("rsa2048", 6))
     assert check_signatures(desk.sign(signer=forger)) is None
     assert check_signatures(desk.sign(tags=(0x00100020,))) is None
     pages = Path(__file__).parents[3] / "docs"
-    assert "instances without any signature" in (pages / "tls.md").read_text()
-    assert "signatures by any certificate, also by one that the sender made" in (pages / "tls.md").read_text()
-    assert "accepts unsigned objects and signatures by any certificate" in (pages / "threat-model.md").read_text()
+    assert "instances without any signature" in (pages / "howto/tls.md").read_text()
+    assert "signatures by any certificate, also by one that the sender made" in (pages / "howto/tls.md").read_text()
+    assert (
+        "accepts unsigned objects and signatures by any certificate"
+        in (pages / "explanation/threat-model.md").read_text()
+    )
 
 
 def test_what_was_changed_is_refused(desk: Desk) -> None:

@@ -11,17 +11,17 @@ from tests.test_docs import DOCS, FIRST, blocks, run_python, run_shell
 
 def test_the_page_on_tls(tmp_path: Path) -> None:
     port = str(free_port())
-    said = run_shell(tmp_path, [block.replace("12762", port) for block in blocks("tls.md", "sh")])
+    said = run_shell(tmp_path, [block.replace("12762", port) for block in blocks("howto/tls.md", "sh")])
     assert said.count("self answered in") == 2
     assert "We would connect under bcp195-rfc9325." in said
-    said = run_python(tmp_path, "tls.md", FIRST)
+    said = run_python(tmp_path, "howto/tls.md", FIRST)
     assert "established: True" in said
     assert "0 'CN=CT 1,OU=Radiology', TLSv1.3" in said
 
 
 def test_the_page_on_setting_up_iscl(tmp_path: Path) -> None:
     port = str(free_port())
-    *rehearsal, _alike, _directional = blocks("iscl-setup.md", "sh")
+    *rehearsal, _alike, _directional = blocks("howto/iscl.md", "sh")
     said = run_shell(tmp_path, [block.replace("12761", port) for block in rehearsal])
     assert not list(tmp_path.glob("*.officer-*"))
     said = " ".join(said.split())
@@ -32,6 +32,6 @@ def test_the_page_on_setting_up_iscl(tmp_path: Path) -> None:
 
 
 def test_every_key_of_the_iscl_table_is_explained() -> None:
-    page = (DOCS / "iscl-setup.md").read_text()
+    page = (DOCS / "howto/iscl.md").read_text()
     keys = [name for row in page.splitlines() if row.startswith("| `") for name in row.split("|")[1].split("`")[1::2]]
     assert sorted(keys) == sorted(ISCLSection.model_fields)

@@ -110,6 +110,6 @@ def test_the_transfer_syntax_is_the_first_of_the_peer_s(desk: Desk, hospital: Ho
 
 
 def test_the_conformance_statement_lists_what_is_accepted() -> None:
-    page = (Path(__file__).parents[3] / "docs" / "conformance-storage.md").read_text()
+    page = (Path(__file__).parents[3] / "docs" / "explanation/conformance-storage.md").read_text()
     listed = dict(re.findall(r"^\| ([0-9.]+) \| (.+) \|$", page, re.M))
     assert listed == storage_sop_classes() | stored_transfer_syntaxes()

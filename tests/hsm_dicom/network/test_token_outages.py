@@ -1,4 +1,4 @@
-"""A listener whose token goes away and comes back: handshakes work again without a restart (docs/service.md)."""
+"""A listener whose token goes away and comes back: handshakes work again without a restart (docs/howto/service.md)."""
 
 from __future__ import annotations
 

@@ -228,7 +228,7 @@ def test_a_reload_whose_file_is_broken_is_one_sentence(write: Write) -> None:
 
 
 def test_the_table_of_limits_in_the_docs_is_that_of_the_program() -> None:
-    page = (Path(__file__).parents[3] / "docs" / "tls.md").read_text()
+    page = (Path(__file__).parents[3] / "docs" / "howto/tls.md").read_text()
     told = {name: float(value) for name, value in re.findall(r"^\| `([a-z_]+)` +\| ([0-9.]+) ", page, re.M)}
     limits = {limit.name: limit.default for limit in fields(Limits)}
     assert told == limits | {"largest_object_mib": StorageSettings(folder=Path()).largest_object_mib}

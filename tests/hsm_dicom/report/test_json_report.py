@@ -15,7 +15,7 @@ from hsm_dicom.validation.validator import Cause, Judge, Outcome, Word, unreadab
 from tests.hsm_dicom.validation.verdict_cases import PATIENT_ID, SIGNER, STAMPER, Desk, image, judge
 
 DOCS = Path(__file__).parents[3] / "docs"
-DOCUMENT = DOCS / "json-verify.md"
+DOCUMENT = DOCS / "reference/json-verify.md"
 
 
 def members(document: Any, path: str = "") -> list[str]:
@@ -97,7 +97,7 @@ def test_the_patient_is_not_named(desk: Desk) -> None:
 
 
 def test_every_word_and_code_is_explained_to_the_officer() -> None:
-    verdicts, document = (DOCS / "verdicts.md").read_text(), DOCUMENT.read_text()
+    verdicts, document = (DOCS / "explanation/verdicts.md").read_text(), DOCUMENT.read_text()
     for code in (*Cause, *AnomalyCode, *Reason, *Caution):
         assert code in (Reason.TRUSTED, Cause.HISTORIC) or f"`{code}`" in verdicts, code
     for word in Word:

@@ -1,8 +1,8 @@
 """The proof that can be run: of all objects with the stream of a signature that we made, only the original is good.
 
 `mac_streams.readings` yields every Data Set that has a stream; each is built, verified and judged. What the argument of
-docs/mac-stream.md leaves out is not generated: octets of an Item tag in entropy-coded data of JPEG, and fragments that
-end in it where no offset table says so.
+docs/explanation/mac-stream.md leaves out is not generated: octets of an Item tag in entropy-coded data of JPEG, and
+fragments that end in it where no offset table says so.
 """
 
 from __future__ import annotations

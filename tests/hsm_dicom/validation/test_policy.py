@@ -31,7 +31,7 @@ from tests.hsm_dicom.validation.verdict_cases import (
     only,
 )
 
-DOCUMENT = Path(__file__).parents[3] / "docs" / "verdicts.md"
+DOCUMENT = Path(__file__).parents[3] / "docs" / "explanation/verdicts.md"
 
 
 def unmet(desk: Desk, *, require: Any = (), cover: Any = (), **wishes: Any) -> tuple[str, ...]:
