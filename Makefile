@@ -1,12 +1,30 @@
 # Each target is one readable command; tools/set-up prepares what the target needs, once.
-.PHONY: demo test lint docs soak fuzz bench clean
+.PHONY: demo test test-fast test-newest coverage lint docs soak fuzz bench clean
 bin := .venv/bin
+# One worker a core. A worker that has finished its half takes over half of what the other has left.
+parallel := -n auto --dist worksteal
 
 demo: .venv/.ready-demo
 	$(bin)/hsm-dicom demo
 
 test: .venv/.ready-test
-	$(bin)/pytest
+	$(bin)/pytest $(parallel)
+
+# What needs nothing but Python.
+test-fast: .venv/.ready-fast
+	$(bin)/pytest $(parallel) -m "not softhsm and not cards and not interop and not browser and not slow"
+
+# Against the newest versions of everything that pyproject.toml allows, in an environment of its own.
+test-newest: .venv/.ready-test
+	[ -x .venv-newest/bin/python ] || python3 -m venv .venv-newest
+	.venv-newest/bin/pip install --quiet --disable-pip-version-check --upgrade --upgrade-strategy eager --editable ".[dev]"
+	.venv-newest/bin/pytest $(parallel)
+
+# Lines and branches by package, subprocesses included; htmlcov/index.html shows the lines.
+coverage: .venv/.ready-test
+	$(bin)/coverage erase
+	$(bin)/pytest $(parallel) --cov --cov-report=html --cov-report=json
+	$(bin)/python tools/coverage_by_package.py coverage.json
 
 lint: .venv/.ready-test
 	$(bin)/ruff check . && $(bin)/ruff format --check . && $(bin)/mypy && $(bin)/lint-imports
@@ -31,4 +49,5 @@ bench: .venv/.ready-test
 	tools/set-up $*
 
 clean:
-	rm -rf .venv docs/_build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-newest .venv-cards docs/_build htmlcov coverage.json .coverage* \
+	  .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

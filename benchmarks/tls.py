@@ -41,7 +41,8 @@ from tests import pki, softhsm
 from tests.hsm_dicom.network.images import ct_image
 from tests.hsm_dicom.tls.fixtures import BOTH_SIDES, Hospital, names
 from tests.hsm_dicom.tls.handshakes import handshake
-from tests.interop.tls.programs import free_port, serving
+from tests.interop.tls.programs import serving
+from tests.ports import free_port
 from tokens import open_key
 
 HANDSHAKES = 300

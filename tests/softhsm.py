@@ -74,6 +74,7 @@ def set_pin(value: str) -> str:
 
 def new_token(label: str | None = None) -> TestToken:
     """An initialised, empty token with random PINs."""
+    assert "SOFTHSM2_CONF" in os.environ, "Let the test use the fixture `softhsm`: it makes tokens."
     label = label or f"test {next(_numbers)}"
     pin, so_pin = set_pin(secrets.token_hex(4)), set_pin(secrets.token_hex(8))
     made = initialise_token(

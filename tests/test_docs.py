@@ -13,7 +13,7 @@ import pytest
 from typer.main import get_command
 
 from hsm_dicom.cli.program import app
-from tests.interop.tls.programs import free_port
+from tests.ports import free_port
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -36,7 +36,7 @@ FIRST = blocks("howto/security-officer.md", "sh")[0]
 
 
 @pytest.fixture(scope="module")
-def rehearsal(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def rehearsal(softhsm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder in which the security officer's page was run."""
     folder = tmp_path_factory.mktemp("rehearsal")
     run_shell(folder, blocks("howto/security-officer.md", "sh"))
@@ -86,6 +86,7 @@ def test_the_first_block_repeated_keeps_the_pins(tmp_path: Path) -> None:
     assert lines[:2] == lines[2:]
 
 
+@pytest.mark.softhsm
 def test_the_software_hsms_page_makes_a_place_to_rehearse(tmp_path: Path) -> None:
     [first] = blocks("../softhsm-config/README.md", "sh")
     said = run_shell(tmp_path, [first, "hsm-dicom token list --module $module"])

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("target", ["signatures"])
 def test_a_fuzz_target_finds_nothing_in_a_short_run(target: str) -> None:

@@ -16,8 +16,8 @@ from hsm_dicom.signatures import verify
 from tests.hsm_dicom.ceremony import certify
 from tests.hsm_dicom.cli.conftest import PROGRAM
 from tests.hsm_dicom.network.listening import listening
-from tests.interop.tls.programs import free_port
 from tests.pki import Authority
+from tests.ports import free_port
 from tests.softhsm import MODULE, TestToken
 from tests.test_docs import DOCS, blocks
 
@@ -29,6 +29,7 @@ UNITS = dict(
 )
 
 
+@pytest.mark.interop
 def test_systemd_accepts_the_units(tmp_path: Path) -> None:
     assert {Path(name).suffix for name in UNITS} == {".service", ".timer", ".path"}
     for name, text in UNITS.items():

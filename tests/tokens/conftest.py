@@ -14,7 +14,7 @@ from tests.tokens.proxy import Proxy
 
 
 @pytest.fixture(scope="session")
-def proxy_module(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def proxy_module(softhsm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The module that notes PINs, built once."""
     return proxies.build(tmp_path_factory.mktemp("proxy"))
 

@@ -91,7 +91,7 @@ class Counted:
         assert done.returncode == 0, done.stderr + done.stdout
 
 
-@pytest.fixture(scope="module", params=[(4, 0), (100, 5)], ids=["4 keys", "100 keys, 5 further tokens"])
+@pytest.fixture(scope="module", params=[(4, 0), (50, 5)], ids=["4 keys", "50 keys, 5 further tokens"])
 def counted(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, proxy_module: Path
 ) -> tuple[Counted, int]:

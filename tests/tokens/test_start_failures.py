@@ -44,6 +44,7 @@ def test_softhsm_without_its_settings_is_told_of_the_variable(softhsm: Path) -> 
     assert "init string" not in said
 
 
+@pytest.mark.interop
 def test_a_tpm_without_its_service_is_told_of_variable_group_and_service_in_this_order() -> None:
     module = next(Path("/usr/lib").glob("*/pkcs11/libtpm2_pkcs11.so"))
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TPM2_")}

@@ -99,6 +99,8 @@ def test_what_is_written_is_read_back(uri: Pkcs11Uri) -> None:
     assert Pkcs11Uri.parse(str(uri)) == uri
 
 
+@pytest.mark.softhsm
+@pytest.mark.interop
 def test_p11tools_uris_are_read(tmp_path: Path) -> None:
     environment = os.environ | hsm.provisioned(tmp_path)
     label = "CT room;1"

@@ -12,6 +12,8 @@ import pytest
 from hsm_dicom.cli import exits
 from tests.hsm_dicom.cli.conftest import Result, image, run_program
 
+pytestmark = pytest.mark.softhsm
+
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:

@@ -29,7 +29,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def server(tmp_path: Path, state_folder: Path) -> Iterator[Server]:
+def server(softhsm: Path, tmp_path: Path, state_folder: Path) -> Iterator[Server]:
     """A token with a key behind p11-kit's remoting, which passes no CBC."""
     token = new_token()
     token.generate("rsa")
@@ -85,6 +85,7 @@ def test_a_missing_token_of_softhsm_recalls_where_it_looks(node: TestToken, monk
     assert hint in run_program(*asked).err
 
 
+@pytest.mark.usefixtures("softhsm")
 def test_init_makes_a_token_that_takes_its_pin(run: Run) -> None:
     pin = set_pin("new-user-pin")
     arguments = ("--module", MODULE, "--label", "made here", "--so-pin", set_pin("new-so-pin"), "--pin", pin)

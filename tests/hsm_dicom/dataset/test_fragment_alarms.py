@@ -60,6 +60,7 @@ def test_no_shipped_compressed_object_raises_an_alarm(path: Path) -> None:
     assert findings(path) == []
 
 
+@pytest.mark.interop
 def test_no_object_that_dcmtk_compresses_raises_an_alarm(tmp_path: Path) -> None:
     compressed = []
     for number, command in enumerate(COMPRESSORS):

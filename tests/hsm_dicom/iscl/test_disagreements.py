@@ -74,6 +74,7 @@ def test_ends_that_are_not_set_alike_tell_each_other(
         assert serving.peer_requested_length == 100
 
 
+@pytest.mark.usefixtures("softhsm")
 def test_a_device_that_fails_in_the_handshake_is_told_as_such() -> None:
     """The key is deleted after the context was made: the client's device then has no answer to the challenge."""
     token = new_token()

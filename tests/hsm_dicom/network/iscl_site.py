@@ -8,7 +8,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from tests.hsm_dicom.tls.fixtures import Hospital
-from tests.interop.tls.programs import free_port
+from tests.ports import free_port
 from tests.softhsm import MODULE, TestToken
 from tests.tokens.secrets.devices import KEYS
 from tokens import open_token

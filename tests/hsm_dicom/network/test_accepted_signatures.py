@@ -49,6 +49,7 @@ def test_what_may_not_be_what_was_signed_is_refused(desk: Desk, monkeypatch: pyt
     assert check_signatures(desk.sign(source)) == "The object may not be what its digital signature is for."
 
 
+@pytest.mark.interop
 def test_what_dcmsign_protects_in_part_is_refused(tmp_path: Path) -> None:
     authority = Authority("Hospital CA", key=new_key("rsa2048", 1))
     dcmsign = Dcmsign(tmp_path, authority, SIGNER)

@@ -18,7 +18,7 @@ from tests.hsm_dicom.cli.conftest import PROGRAM, Run
 from tests.hsm_dicom.network.images import ct_image
 from tests.hsm_dicom.network.listening import listening
 from tests.hsm_dicom.tls.fixtures import Hospital
-from tests.interop.tls.programs import free_port
+from tests.ports import free_port
 from tests.softhsm import MODULE, TestToken
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from hsm_dicom.config.iscl_section import ISCLSection
-from tests.interop.tls.programs import free_port
+from tests.ports import free_port
 from tests.test_docs import DOCS, FIRST, blocks, run_python, run_shell
 
 
+@pytest.mark.softhsm
 def test_the_page_on_tls(tmp_path: Path) -> None:
     port = str(free_port())
     said = run_shell(tmp_path, [block.replace("12762", port) for block in blocks("howto/tls.md", "sh")])
@@ -19,6 +22,7 @@ def test_the_page_on_tls(tmp_path: Path) -> None:
     assert "0 'CN=CT 1,OU=Radiology', TLSv1.3" in said
 
 
+@pytest.mark.softhsm
 def test_the_page_on_setting_up_iscl(tmp_path: Path) -> None:
     port = str(free_port())
     *rehearsal, _alike, _directional = blocks("howto/iscl.md", "sh")

@@ -17,8 +17,8 @@ from tests.hsm_dicom.cli.conftest import run_program
 from tests.hsm_dicom.network.listening import Listening, listening
 from tests.hsm_dicom.network.nodes import eventually
 from tests.hsm_dicom.tls.fixtures import BOTH_SIDES, Hospital, names
-from tests.interop.tls.programs import free_port
 from tests.interop.tls.test_pynetdicom import plain_context
+from tests.ports import free_port
 from tests.soak import RUNS
 from tests.softhsm import MODULE, provisioned
 

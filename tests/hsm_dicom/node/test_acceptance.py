@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -31,7 +32,7 @@ def checked(node: TestToken) -> TokenCheck:
 
 
 @pytest.fixture(scope="module")
-def single_des() -> FormCheck:
+def single_des(softhsm: Path) -> FormCheck:
     """CKK_DES on NSS softokn, which runs it, but derives nothing from it."""
     with pytest.MonkeyPatch.context() as quick, nss_device().open() as secrets:
         quick.setattr(trials, "_SECONDS", 0.01)

@@ -22,6 +22,8 @@ from tests.hsm_dicom.report.chromium import rendered, seen
 from tests.hsm_dicom.validation.verdict_cases import CA, PATIENT_ID, SIGNER, STAMPER, Desk, image, judge
 from tests.pki import Authority, new_key
 
+pytestmark = pytest.mark.interop
+
 STYLES = (Path(__file__).parents[3] / "hsm_dicom/report/templates/page.css").read_text()
 _EMPTY = {"meta", "img", "br", "link", "input", "hr"}
 
@@ -122,6 +124,7 @@ def test_a_page_about_one_file_has_its_verdict_as_title(many: list[FileVerdict])
     ]
 
 
+@pytest.mark.browser
 def test_a_questionable_signature_is_amber_and_unlike_a_valid_one(many: list[FileVerdict], tmp_path: Path) -> None:
     valid, valid_but, _, _, questionable, *_ = many
     looks = [look(verdict) for verdict in (valid, valid_but, questionable)]
@@ -266,6 +269,7 @@ def test_hostile_texts_stay_texts(hostile: FileVerdict) -> None:
     assert page.text.isprintable()
 
 
+@pytest.mark.browser
 def test_a_browser_sees_texts_where_hostile_files_have_elements(hostile: FileVerdict, tmp_path: Path) -> None:
     target = tmp_path / "hostile.html"
     write_html(target, [hostile, hostile], judge())
@@ -349,6 +353,7 @@ def test_every_text_has_the_contrast_of_wcag_aa(scheme: str) -> None:
         assert contrast(shades["sign"], shades[tone]) >= 3, tone
 
 
+@pytest.mark.browser
 def test_a_browser_draws_the_page_light_and_dark(many: list[FileVerdict], tmp_path: Path) -> None:
     target = tmp_path / "page.html"
     write_html(target, many[2:3], judge())

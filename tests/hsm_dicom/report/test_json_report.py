@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from hsm_dicom.report import SCHEMA, as_json, json_line
 from hsm_dicom.signatures import verify
 from hsm_dicom.signatures.anomalies.record import AnomalyCode
@@ -36,6 +38,7 @@ def documented() -> list[str]:
     return re.findall(r"(?m)^\| `([\w.\[\]]+)` \|", DOCUMENT.read_text())
 
 
+@pytest.mark.interop
 def test_the_document_names_exactly_the_members_that_are_written(desk: Desk) -> None:
     full = judge(crls=False, stamp_crls=False).file(desk.verified(stamper=STAMPER, purpose=5))
     written = members(as_json(full))

@@ -38,6 +38,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_large_file_is_signed_and_verified_in_little_memory(large: Path, credentials: tuple[Path, Path]) -> None:
     signed = large.with_name("signed.dcm")
     assert peak_of_signing(large, signed, *credentials) < LIMIT_MIB
@@ -46,6 +47,7 @@ def test_a_large_file_is_signed_and_verified_in_little_memory(large: Path, crede
     assert verify(signed).signatures[0].intact
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_items_are_hashed_in_little_memory(credentials: tuple[Path, Path], tmp_path: Path) -> None:
     """More pieces than are kept: they are made anew while they are hashed."""
     entry = item(element(0x00081150, "UI", b"1.2.3\0") + ITEM_END, 0xFFFFFFFF)

@@ -53,6 +53,7 @@ def dcmsign(tmp_path: Path, authority: Authority, signer: Identity) -> Dcmsign:
     return Dcmsign(tmp_path, authority, signer)
 
 
+@pytest.mark.interop
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if "table" not in kind])
 def test_surplus_padding_is_taken_away_at_every_level_and_named(
     kind: str, signer: Identity, base: SigningRequest, trimming: SigningRequest, dcmsign: Dcmsign, tmp_path: Path
@@ -79,6 +80,7 @@ def test_surplus_padding_is_taken_away_at_every_level_and_named(
     assert one == other, "pydicom shows the same values"
 
 
+@pytest.mark.interop
 def test_a_program_of_dcmtk_that_writes_the_file_anew_leaves_the_signature_as_it_is(
     signer: Identity, base: SigningRequest, trimming: SigningRequest, tmp_path: Path
 ) -> None:
@@ -90,6 +92,7 @@ def test_a_program_of_dcmtk_that_writes_the_file_anew_leaves_the_signature_as_it
         assert verify(rewritten).signatures[0].intact is survives
 
 
+@pytest.mark.interop
 def test_uids_and_lengths_of_groups_follow(
     signer: Identity, trimming: SigningRequest, dcmsign: Dcmsign, tmp_path: Path
 ) -> None:

@@ -7,6 +7,7 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import cast
 
+import distributed
 import pytest
 
 import tokens
@@ -15,8 +16,6 @@ from hsm_dicom.signing import SigningJob, sign_files, verify_files
 from tests.hsm_dicom.dataset.samples import KINDS, sample
 from tests.pki import Authority
 from tests.softhsm import TestToken
-
-distributed = pytest.importorskip("distributed", reason="Dask is an extra of the tests")
 
 
 @pytest.fixture

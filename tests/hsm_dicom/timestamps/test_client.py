@@ -84,6 +84,7 @@ def test_an_authority_can_be_asked_from_many_threads(pki: ServedPki) -> None:
     assert len(set(tokens)) == 8
 
 
+@pytest.mark.interop
 class TestTwoSteps:
     """Query and UID file go out, the reply comes back."""
 

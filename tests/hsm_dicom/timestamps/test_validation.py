@@ -30,6 +30,8 @@ from hsm_dicom.trust import ARCHIVE, Policy, Reason, Sourced, TrustStore, Verifi
 from tests.pki import DAY, NOW, Authority, Identity, Revoked, new_key
 from tests.pki.openssl_tsa import OpensslTsa
 
+pytestmark = pytest.mark.interop
+
 SIGNATURE = hashlib.sha512(b"the value of a signature").digest() * 4
 STAMPING: dict[str, Any] = {
     "extended": ["1.3.6.1.5.5.7.3.8"],

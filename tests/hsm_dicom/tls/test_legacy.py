@@ -198,6 +198,7 @@ def test_with_diffie_hellman_a_key_that_also_decrypts_is_refused(hospital: Hospi
         server(hospital, "dhe-aes", identity=hospital.peer("file", key=pki.new_key("rsa2048")))
 
 
+@pytest.mark.slow
 def test_each_group_is_a_safe_prime_of_its_size() -> None:
     assert tuple(GROUPS) == DH_SIZES
     for bits, (generator, prime) in GROUPS.items():

@@ -214,6 +214,7 @@ def test_a_second_path_is_taken_where_the_first_one_fails() -> None:
     assert verdict.trusted
 
 
+@pytest.mark.interop
 def test_a_sha1_chain_is_refused_now_and_a_warning_for_an_archive(tmp_path: Path) -> None:
     weak = openssl_certificate(tmp_path, MIDDLE, "-sha1")
     verdict = judge(weak, anchors=[ROOT.certificate])
@@ -224,6 +225,7 @@ def test_a_sha1_chain_is_refused_now_and_a_warning_for_an_archive(tmp_path: Path
     assert Caution.WEAK_HASH in {w.caution for w in archived.warnings}
 
 
+@pytest.mark.interop
 def test_an_md5_chain_is_refused_even_for_an_archive(tmp_path: Path) -> None:
     old = Authority("Old CA", key=new_key("rsa2048"))
     weak = openssl_certificate(tmp_path, old, "-md5")

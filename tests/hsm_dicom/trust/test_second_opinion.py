@@ -16,6 +16,8 @@ from cryptography import x509
 from hsm_dicom.trust import Policy, Purpose, RevocationPolicy, Sourced, TrustStore, Verifier
 from tests.pki import DAY, NOW, Authority, Identity, Revoked, new_key
 
+pytestmark = pytest.mark.interop
+
 OPENSSL_PURPOSES = {
     Purpose.TLS_CLIENT: "sslclient",
     Purpose.TLS_SERVER: "sslserver",

@@ -70,6 +70,7 @@ def test_a_report_meets_the_demand_for_a_report(desk: Desk) -> None:
     assert unmet(desk, require={"sr"}) == ("No valid signature meets the Structured Report profile.",)
 
 
+@pytest.mark.interop
 def test_a_time_stamp_is_asked_of_the_signature_that_meets_the_rest(desk: Desk) -> None:
     both = {"creator", "timestamp"}
     assert unmet(desk, require=both, stamper=STAMPER) == ()

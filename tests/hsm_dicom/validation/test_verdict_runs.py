@@ -53,6 +53,7 @@ def _judged(judge: Judge, paths: Sequence[str], now: datetime) -> list[FileVerdi
     return [judge.file(verify(path), now=now) for path in paths]
 
 
+@pytest.mark.interop
 def test_judges_work_in_other_processes_and_threads_and_verdicts_come_back(desk: Desk) -> None:
     paths = [str(desk.sign(stamper=STAMPER)), str(desk.sign()), str(image())]
     later = NOW + DAY

@@ -83,6 +83,7 @@ def stamped(tmp_path_factory: pytest.TempPathFactory) -> VerifiedSignature:
     return Desk(tmp_path_factory.mktemp("stamped")).verified(stamper=STAMPER).signatures[0]
 
 
+@pytest.mark.interop
 @settings(max_examples=80, deadline=None)
 @given(at=st.integers(0, 10_000), bit=st.integers(0, 7))
 def test_no_bit_of_a_certificate_or_time_stamp_can_be_changed_for_the_better(

@@ -12,6 +12,8 @@ from hsm_dicom.validation.validator import Cause, Judge, MomentKind, Word
 from tests.hsm_dicom.validation.verdict_cases import CA, SIGNER, STAMPER, TIME_CA, Desk, codes, judge, only
 from tests.pki import DAY, NOW, YEAR, Revoked, new_key
 
+pytestmark = pytest.mark.interop
+
 
 def test_a_certificate_that_had_expired_is_invalid_and_needs_no_trust_anchor_to_be(desk: Desk) -> None:
     expired = CA.issue("CT room", key=new_key("rsa2048", 2), ends=NOW - DAY)

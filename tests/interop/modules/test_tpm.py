@@ -7,7 +7,6 @@ key that may only sign; C_Finalize in a forked child would end its parent's logi
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from pydicom.data import get_testdata_file
 
 from hsm_dicom.signatures import verify
 from hsm_dicom.signatures.integrity import Finding
+from tests.ports import free_ports
 from tests.tokens import scenes
 
 MODULE = next(Path("/usr/lib").glob("*/pkcs11/libtpm2_pkcs11.so"), Path("/usr/lib/pkcs11/libtpm2_pkcs11.so"))
@@ -54,18 +54,6 @@ class Tpm:
         return scenes.play(code, *uris, environment=self.environment)
 
 
-def two_free_ports() -> int:
-    while True:
-        with socket.socket() as one, socket.socket() as next_one:
-            one.bind(("127.0.0.1", 0))
-            port: int = one.getsockname()[1]
-            try:
-                next_one.bind(("127.0.0.1", port + 1))
-            except OSError:
-                continue
-            return port
-
-
 @pytest.fixture(scope="module")
 def tpm() -> Iterator[Tpm]:
     """A TPM with one token, `tpm`. The folder's name is short: it holds a socket."""
@@ -73,7 +61,7 @@ def tpm() -> Iterator[Tpm]:
     for name in ("state", "store"):
         (folder / name).mkdir()
     (folder / "bus.conf").write_text(BUS.format(path=folder / "bus"))
-    port = two_free_ports()
+    port = free_ports(2)
     bus = {"DBUS_SESSION_BUS_ADDRESS": f"unix:path={folder / 'bus'}"}
     where = f"host=127.0.0.1,port={port}"
     environment = {

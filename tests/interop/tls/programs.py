@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import subprocess
 import threading
 import time
@@ -23,12 +22,6 @@ def run(*command: object, input: bytes = b"") -> tuple[int, str]:
         timeout=SECONDS,
     )
     return done.returncode, done.stdout.decode("utf-8", "replace")
-
-
-def free_port() -> int:
-    """A port of loopback that nobody uses now."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
 
 
 class Server:

@@ -19,8 +19,9 @@ from hsm_dicom.tls import FailureReason, HandshakeError
 from tests import pki
 from tests.hsm_dicom.network.nodes import PATIENCE
 from tests.hsm_dicom.tls.fixtures import Hospital
-from tests.interop.tls.programs import free_port, serving
+from tests.interop.tls.programs import serving
 from tests.interop.tls.test_pynetdicom import plain_context, scp
+from tests.ports import free_port
 
 DAY = timedelta(days=1)
 Peers = Callable[[Hospital], contextlib.AbstractContextManager[int]]

@@ -15,7 +15,8 @@ from hsm_dicom.transport.events import AssociationOpened, AssociationRefused
 from tests.hsm_dicom.network.images import ct_image, data_set_bytes
 from tests.hsm_dicom.network.nodes import PATIENCE, node, transport_to
 from tests.hsm_dicom.tls.fixtures import Hospital
-from tests.interop.tls.programs import free_port, run, serving
+from tests.interop.tls.programs import run, serving
+from tests.ports import free_port
 
 PROFILES = {"+py": "bcp195-non-downgrading", "+px": "bcp195", "+pz": "bcp195-extended"}
 EVERY_PROFILE = pytest.mark.parametrize("option", PROFILES)

@@ -10,7 +10,8 @@ from hsm_dicom.tls import profile_named
 from hsm_dicom.transport.events import ConnectionSecured
 from tests.hsm_dicom.network.nodes import PATIENCE, node, transport_to
 from tests.hsm_dicom.tls.fixtures import Hospital
-from tests.interop.tls.programs import free_port, run, serving
+from tests.interop.tls.programs import run, serving
+from tests.ports import free_port
 
 VERSIONS = {"TLSv1.2": "NORMAL:-VERS-ALL:+VERS-TLS1.2", "TLSv1.3": "NORMAL:-VERS-ALL:+VERS-TLS1.3"}
 EVERY_CASE = pytest.mark.parametrize(

@@ -28,7 +28,8 @@ from tests import pki
 from tests.hsm_dicom.network.images import ct_image, data_set_bytes
 from tests.hsm_dicom.network.nodes import PATIENCE, Node, node
 from tests.hsm_dicom.tls.fixtures import BOTH_SIDES, Hospital
-from tests.interop.tls.programs import free_port, run, serving
+from tests.interop.tls.programs import run, serving
+from tests.ports import free_port
 
 TOMORROW = date.today() + timedelta(days=2)
 VERSIONS = ("tls1.0", "tls1.1", "tls1.2")

@@ -21,8 +21,9 @@ from hsm_dicom.trust import Reason
 from tests import pki
 from tests.hsm_dicom.network.nodes import PATIENCE, node, transport_to
 from tests.hsm_dicom.tls.fixtures import Hospital, names
-from tests.interop.tls.programs import free_port, run, serving
+from tests.interop.tls.programs import run, serving
 from tests.interop.tls.test_pynetdicom import application_entity, plain_context, scp
+from tests.ports import free_port
 
 DAY = timedelta(days=1)
 NEVER_LONGER_THAN = 8.0

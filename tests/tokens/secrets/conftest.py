@@ -20,7 +20,7 @@ def nss(softhsm: Path) -> Device:
     return nss_device()
 
 
-@pytest.fixture(scope="session", params=["softhsm", "nss", "card"])
+@pytest.fixture(scope="session", params=["softhsm", "nss", pytest.param("card", marks=pytest.mark.cards)])
 def device(request: pytest.FixtureRequest, softhsm: Path) -> Device:
     """A device with the suite's keys on it."""
     if request.param == "softhsm":

@@ -108,6 +108,7 @@ def test_the_driver_that_serves_in_earnest_is_what_is_tried(connection: Connecti
     assert {"internal authenticate", "external authenticate", "mac", "derive a session key"} <= set(heard)
 
 
+@pytest.mark.usefixtures("softhsm")
 @pytest.mark.parametrize("device", ["connection", "nss_connection"])
 def test_secrets_that_are_there_stay_and_nothing_is_added(device: str, request: pytest.FixtureRequest) -> None:
     held: Connection = request.getfixturevalue(device)
@@ -119,6 +120,7 @@ def test_secrets_that_are_there_stay_and_nothing_is_added(device: str, request: 
     assert len(before) + 2 in map(len, during)
 
 
+@pytest.mark.usefixtures("softhsm")
 @pytest.mark.parametrize("device", ["connection", "nss_connection"])
 def test_an_interrupted_check_leaves_nothing(device: str, request: pytest.FixtureRequest) -> None:
     held: Connection = request.getfixturevalue(device)

@@ -25,6 +25,7 @@ def test_a_reader_that_does_not_exist_is_answered_with_those_that_do(pcscd: Daem
         pass
 
 
+@pytest.mark.cards
 def test_a_service_that_does_not_run_is_said_so(pin: str) -> None:
     code = "from tokens.smartcard.search import list_cards; list_cards()"
     environment = {**os.environ, "PCSCLITE_CSOCK_NAME": "/nonexistent/pcscd.comm"}

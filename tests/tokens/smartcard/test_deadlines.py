@@ -7,9 +7,12 @@ import sys
 import threading
 import time
 
+import pytest
+
 from tokens.smartcard.readers.deadlines import Alarm
 
 
+@pytest.mark.slow
 def test_an_alarm_that_is_not_disarmed_goes_off_once_and_in_time() -> None:
     rung: list[float] = []
     alarm = Alarm(lambda: rung.append(time.monotonic()))

@@ -16,6 +16,8 @@ import pytest
 
 from tests.cards.daemon import ROOT
 
+pytestmark = pytest.mark.cards
+
 SECURITY_VIOLATION = 0x8010006A
 
 ESTABLISH_CONTEXT, CONNECT, VERSION = 0x01, 0x04, 0x11
