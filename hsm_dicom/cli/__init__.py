@@ -1,26 +1,27 @@
 """The command line `hsm-dicom`: one module for each group of commands, and nothing that an API user would miss.
 
-| module                                | commands                                                                |
-|---------------------------------------|-------------------------------------------------------------------------|
-| `program`                             | the program: its commands, and the one place where errors become a line |
-| `demo`                                | demo                                                                    |
-| `sign`, `signing`                     | sign; the run itself                                                    |
-| `verify`, `verifying`, `verdict_text` | verify; the run itself; its words                                       |
-| `signatures`, `timestamps`            | signatures list, remove, remove-all, ask-timestamp, add-timestamp       |
-| `purposes`                            | purposes                                                                |
-| `network`, `recording`                | echo, store, listen; an exchange of ISCL as a file                      |
-| `iscl`                                | iscl trace                                                              |
-| `tls`                                 | tls profiles, probe                                                     |
-| `token`, `token_report`               | token list, info, init, check, login, forgive, change-pin, set-pin      |
-| `key`, `key_report`                   | key generate, list, csr, import-cert, delete-cert, delete; their words  |
-| `secret`, `components`                | secret import, generate, list, delete; what officers hand over          |
-| `card`, `card_report`                 | card list, info, check; their words                                     |
-| `check_config`                        | check-config                                                            |
+| module                            | commands, or what it is for                                                   |
+|-----------------------------------|-------------------------------------------------------------------------------|
+| `program`                         | the program: its commands, and the one place where errors become a line       |
+| `commands.demo`                   | demo                                                                          |
+| `commands.sign`, `runs.signing`   | sign; the run over its files                                                  |
+| `commands.verify`, `runs.verifying` | verify; the run over its files |
+| `commands.signatures`             | signatures list, remove, remove-all, ask-timestamp, add-timestamp             |
+| `commands.purposes`               | purposes                                                                      |
+| `commands.network`, `recording`   | echo, store, listen; recording an ISCL exchange                               |
+| `commands.iscl`                   | iscl trace                                                                    |
+| `commands.tls`                    | tls profiles, probe                                                           |
+| `commands.token`                  | token list, info, init, check, login, clear-rejected-pin, change-pin, set-pin |
+| `commands.key`                    | key generate, list, csr, public, import-cert, delete-cert, delete             |
+| `commands.secret`, `components`   | secret import, generate, list, delete; the components that officers type      |
+| `commands.card`                   | card list, info, check                                                        |
+| `commands.check_config`           | check-config                                                                  |
+| `render`                          | text, tables and JSON; help pages and usage errors                            |
+| `runs`                            | runs over many files: failures of single files, processes, termination        |
 
-They share `options` (what is asked in the same words everywhere), `session` (the configuration and its events), `files`
-(inputs, targets, processes), `attempts`, `output` (text, tables, JSON), `errors`, `logs`, `exits`, `pin_sources`,
-`confirmation` and `wording` (of help); `secret_report` and `secret_check_report` have the words on secrets. A command
-imports what it needs when it runs, so that help and completion are quick.
+The commands share `options` (option declarations), `context` (the configuration and its event file), `files` (inputs
+and targets), `errors` and `remedies` (error sentences), `exits` (exit statuses and their meanings), `logs`,
+`pin_sources` and `confirmation`. A command imports what it needs when it runs, so that help and completion stay fast.
 """
 
 from hsm_dicom.cli.program import main

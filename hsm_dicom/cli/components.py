@@ -56,7 +56,7 @@ def components_from(sources: Sequence[PinSource]) -> Iterator[list[bytearray]]:
 
 def tell_check_value(of: str, key: bytearray) -> None:
     """The check value of a key or a component, on standard error: a word among officers, not the command's result."""
-    output.errors().print(f"{of} has the check value {shown_check_value(check_value(key))}.", soft_wrap=True)
+    output.note(f"{of} has the check value {shown_check_value(check_value(key))}.")
 
 
 def shown_check_value(value: bytes | None) -> str:

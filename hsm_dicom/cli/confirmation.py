@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from hsm_dicom.cli.render.output import errors, shown
+from hsm_dicom.cli.render.output import errors, note, shown
 from hsm_dicom.errors import DicomError
 
 
@@ -18,7 +18,7 @@ def demand_confirmation(name: str, given: str | None, consequence: str) -> None:
         if not sys.stdin.isatty():
             raise NotConfirmedError(f"{consequence} Confirm it by naming it: --yes '{name}'.")
         out = errors()
-        out.print(f"{shown(consequence)} This cannot be undone.")
+        note(f"{consequence} This cannot be undone.")
         given = out.input(f"Type '{shown(name)}' to go on: ").strip()
     if given != name:
         raise NotConfirmedError(f"'{given}' is not '{name}': nothing was destroyed.")

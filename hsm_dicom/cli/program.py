@@ -39,10 +39,11 @@ app = typer.Typer(
     help="Sign, verify and transfer DICOM objects with keys that never leave their token.",
     epilog="Begin with: hsm-dicom demo",
     no_args_is_help=True,
-    rich_markup_mode="rich",
+    # Frames around usage errors would break their words; `render.wording` writes the pages of help.
+    rich_markup_mode=None,
     # Our own handler says what went wrong; a traceback with the values of variables could hold a PIN.
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 _BEGIN, _OBJECTS, _NETWORK, _DEVICES = "To begin", "DICOM objects", "DICOM network", "Tokens and keys"
 app.command("demo", epilog=DEMO_EXAMPLE, rich_help_panel=_BEGIN)(demo)

@@ -57,7 +57,10 @@ def test_a_refused_pin_is_not_presented_again(token: TestToken, state_folder: Pa
         log_in(token, wrong)
     log_in(token, TypedBy(os.environ[token.pin.removeprefix("env:")]))  # the counter is reset by hand
     heard: list[DeviceEvent] = []
-    with subscribe(heard.append), pytest.raises(PinNotPresentedError, match="hsm-dicom token forgive") as second:
+    with (
+        subscribe(heard.append),
+        pytest.raises(PinNotPresentedError, match="hsm-dicom token clear-rejected-pin") as second,
+    ):
         log_in(token, wrong)
     assert [event.presented for event in heard if isinstance(event, Login)] == [False]
     assert "999999" not in f"{first.value} {second.value}"
@@ -120,12 +123,12 @@ def test_another_pin_is_presented_after_a_refusal(token: TestToken, state_folder
     assert log_in(token)[0].outcome is Outcome.DONE
 
 
-def test_the_officer_can_forgive(token: TestToken, state_folder: Path) -> None:
+def test_the_officer_can_clear_a_rejected_pin(token: TestToken, state_folder: Path) -> None:
     with pytest.raises(PinRefusedError):
         log_in(token, set_pin("999999"))
     memory = RefusalMemory()
     assert len(memory.refusals(token.serial)) == 1
-    assert memory.forgive(token.serial) == 1
+    assert memory.clear(token.serial) == 1
     assert memory.refusals(token.serial) == []
 
 

@@ -143,15 +143,15 @@ def test_a_pin_whose_answer_was_lost_in_a_crash_counts_as_refused(
     assert presentations_of_the_stale_pin(proxy) == 1
 
 
-def test_the_right_pin_whose_answer_was_lost_serves_again_once_forgiven(token: TestToken, proxy: Proxy) -> None:
+def test_the_right_pin_whose_answer_was_lost_serves_again_once_cleared(token: TestToken, proxy: Proxy) -> None:
     right = {**proxy.environment(login_takes=20), "STALE": os.environ[token.pin.removeprefix("env:")]}
     scene = scenes.begin(LOG_IN + "said(log_in)", proxy.serving(token.uri(pin=False)), environment=right)
     scenes.until(proxy.presented)
     scene.kill()
     scene.communicate(timeout=scenes.TIMEOUT)
-    with pytest.raises(PinNotPresentedError, match="its answer was lost.*hsm-dicom token forgive"):
+    with pytest.raises(PinNotPresentedError, match="its answer was lost.*hsm-dicom token clear-rejected-pin"):
         connect(token)
-    assert RefusalMemory().forgive(token.serial) == 1
+    assert RefusalMemory().clear(token.serial) == 1
     connect(token)
 
 

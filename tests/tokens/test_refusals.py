@@ -63,7 +63,7 @@ def test_what_was_recorded_by_serial_number_alone_goes_on_to_hold(state_folder: 
     memory.remember(ZEROS, "user", WRONG)  # as before serial numbers were narrowed
     assert is_held_back(memory, device)
     assert [refusal.role for refusal in memory.refusals(device)] == ["user"]
-    assert memory.forgive(device) == 1
+    assert memory.clear(device) == 1
     assert not is_held_back(memory, device)
 
 
@@ -76,22 +76,22 @@ def test_a_serial_number_seen_on_two_devices_is_narrowed_from_then_on(state_fold
     assert not memory.is_distinct("4711")
     assert is_held_back(memory, one)
     assert is_held_back(memory, other)  # what was refused before may have been refused by either
-    memory.forgive("4711")
+    memory.clear("4711")
     assert not memory.is_distinct("4711")
     memory.remember(one, "user", WRONG)  # alone again, and still told apart
     assert is_held_back(memory, one)
     assert not is_held_back(memory, other)
 
 
-def test_forgiving_a_device_leaves_its_namesakes_alone_and_a_serial_number_means_all(state_folder: Path) -> None:
+def test_clearing_a_device_leaves_its_namesakes_alone_and_a_serial_number_means_all(state_folder: Path) -> None:
     memory = RefusalMemory()
     one, other = (DeviceName(ZEROS, label) for label in ("one", "other"))
     for device in (one, other):
         memory.remember(device, "user", WRONG)
-    assert memory.forgive(one) == 1
+    assert memory.clear(one) == 1
     assert is_held_back(memory, other)
     memory.remember(one, "user", WRONG)
-    assert memory.forgive(ZEROS) == 2
+    assert memory.clear(ZEROS) == 2
     assert not is_held_back(memory, other)
 
 
@@ -119,7 +119,7 @@ def test_the_command_in_the_message_names_such_a_token_by_its_uri(proxy: Proxy) 
     uri = by_label(token, proxy.module)
     said = scenes.play(code, uri, uri, environment={**proxy.environment(), "STALE": "999999"})
     named = f"pkcs11:token={token.label.replace(' ', '%20')};serial={ZEROS}?module-path={proxy.module}"
-    assert said[1].endswith(f"hsm-dicom token forgive '{named}'")
+    assert said[1].endswith(f"hsm-dicom token clear-rejected-pin '{named}'")
 
 
 PRINT_ERROR = """

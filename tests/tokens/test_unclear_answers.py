@@ -110,7 +110,7 @@ def test_clearing_the_record_reaches_a_running_process(token: TestToken, proxy: 
         for _ in range(3):
             said(lambda: sign(key))
         rule()
-        print(RefusalMemory().forgive("{token.serial}"))
+        print(RefusalMemory().clear("{token.serial}"))
         said(lambda: sign(key))
     """
     assert play(code, token, proxy) == ["LoginUnansweredError", "PinRefusedError", "PinNotPresentedError", "1", "done"]
@@ -138,7 +138,7 @@ def test_opening_the_key_anew_reads_a_pin_that_was_put_right(token: TestToken, p
 def test_without_an_earlier_acceptance_an_unclear_answer_is_a_refusal(token: TestToken, proxy: Proxy) -> None:
     code = f"""
     from tokens.pins.refusals import RefusalMemory
-    RefusalMemory().forgive("{token.serial}")  # and with it that the PIN was accepted
+    RefusalMemory().clear("{token.serial}")  # and with it that the PIN was accepted
     outage()
     said(lambda: tokens.open_key(uris[0]))
     rule()
@@ -222,7 +222,7 @@ def test_a_refusal_is_never_an_unclear_answer(token: TestToken, proxy: Proxy) ->
             said(lambda: sign(key))
             print(logins() - before)
         from tokens.pins.refusals import RefusalMemory
-        RefusalMemory().forgive(key.device._connection.token.serial)
+        RefusalMemory().clear(key.device._connection.token.serial)
     """
     assert play(code, token, proxy) == ["PinRefusedError", "PinNotPresentedError", "1"] * 5
 

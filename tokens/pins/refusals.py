@@ -7,7 +7,7 @@ only.
 
 A PIN is entered *before* it is presented, and struck out when the token has taken it: a crash, a power cut or a full
 disk in between leaves it entered, and it counts as refused. The officer clears a token's refusals with
-`hsm-dicom token forgive` once the PIN has been put right.
+`hsm-dicom token clear-rejected-pin` once the PIN has been put right.
 
 A device that fails in the middle of a login answers with an error of its own, and so does some middleware to a wrong
 PIN. Such an unclear answer is no refusal yet where the same PIN was accepted before: that acceptance is removed from
@@ -231,7 +231,7 @@ class RefusalMemory(StateFolder):
         """Tell whether the device's report of a low retry counter was seen to outlast a login by a person."""
         return self._own(_named(device))[0].low_stays
 
-    def forgive(self, device: Device) -> int:
+    def clear(self, device: Device) -> int:
         """Forget all refusals of one device, or of all devices with a serial number; returns how many there were."""
         named = _named(device)
         with self.locked(named.lock):
@@ -289,5 +289,5 @@ def _held_back(named: DeviceName, known: Refusal) -> str:
         f"This {role_name(known.role)} PIN was refused by the token with serial {named.serial} on "
         f"{known.when:%Y-%m-%d %H:%M} UTC, or its answer was lost. It is not presented again, since wrong "
         "tries lock the token. Give the right one; or, if this is the right one after all, run: "
-        f"hsm-dicom token forgive '{named.reference or named.serial}'"
+        f"hsm-dicom token clear-rejected-pin '{named.reference or named.serial}'"
     )

@@ -235,7 +235,7 @@ def _check_again(module: Module, token: TokenInfo, session: int, refusal: Refusa
     if any(flag in now.flags for flag in _FLAGS[Role.USER]):
         raise PinNotPresentedError(
             f"{sentence_case(token.description)} failed during a login, and reports that a wrong PIN was presented to "
-            f"it, so the PIN counts as refused until: hsm-dicom token forgive '{device.reference}'"
+            f"it, so the PIN counts as refused until: hsm-dicom token clear-rejected-pin '{device.reference}'"
         )
 
 
@@ -276,7 +276,7 @@ def _check_answer(
         )
     sentence = (
         f"{sentence_case(token.description)} answered the {name} PIN with {_code(rv)}. Whether it was "
-        f"right is not known, so it counts as refused until: hsm-dicom token forgive '{device.reference}'"
+        f"right is not known, so it counts as refused until: hsm-dicom token clear-rejected-pin '{device.reference}'"
     )
     credentials.refused(pin, sentence, is_recorded)
     raise PinRefusedError(sentence)

@@ -63,7 +63,7 @@ def check(
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Try a card out: its keys, or the one that is named, its secrets, its speed. Exit 0 only if DICOM can use it.
+    """Try a card out: its keys, or the one that is named, its secrets, its speed.
 
     Signs with the keys and verifies what comes of it; nothing on the card is changed.
     """

@@ -27,8 +27,8 @@ def check_config(
 ) -> None:
     """Check the configuration, and all that it names, at once.
 
-    That is: files and their rights, tokens, PINs, keys, certificates and their dates. Exit 0 if it can be used, 1 if
-    not. Each PIN is presented once, unless --no-login is given.
+    That is: files and their rights, tokens, PINs, keys, certificates and their dates. Each PIN is presented once,
+    unless --no-login is given.
     """
     from hsm_dicom.cli.render import output
     from hsm_dicom.config import find_configuration

@@ -39,7 +39,7 @@ def trace(
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Explain each message of a recorded exchange. Exit 0 if all of it is as ISCL has it. No keys are needed.
+    """Explain each message of a recorded exchange. No keys are needed.
 
     A recording lets whoever has it search for the authentication key, and holds what was sent without encryption.
     """

@@ -92,7 +92,7 @@ def store(
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Send files to a peer (C-STORE), byte for byte, so that signatures stay valid. Exit 0 only if it has them all."""
+    """Send files to a peer (C-STORE), byte for byte, so that signatures stay valid."""
     from hsm_dicom.cli.context import configured, named_pin
     from hsm_dicom.cli.render import output
     from hsm_dicom.network.store import expanded

@@ -134,7 +134,7 @@ ItemPlace = Annotated[
     typer.Option(
         "--item",
         metavar="PLACE",
-        help=r"Sign an Item: 'ReferencedImageSequence\[0]'. Its signature fits its content in any other object, too.",
+        help="Sign an Item: 'ReferencedImageSequence[0]'. Its signature fits its content in any other object, too.",
         show_default=False,
         rich_help_panel=_WHAT,
     ),
@@ -206,7 +206,7 @@ def sign(
     """Sign DICOM files with a key that stays on its token.
 
     Without --tag everything that may be signed is signed, patient identity included. A file that cannot be signed is
-    named, and the others go on; its original is untouched whatever happens. Exit 0 if all were signed, else 1.
+    named, and the others go on; its original is untouched whatever happens.
     """
     from hsm_dicom.cli import files
     from hsm_dicom.cli.context import configured

@@ -64,7 +64,7 @@ def probe(
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Show what a server offers, its certificates, and what a profile thinks of both. Exit 0 if we would connect.
+    """Show what a server offers, its certificates, and what a profile thinks of both.
 
     Nothing of ours is shown to it, and no DICOM is spoken.
     """

@@ -175,7 +175,7 @@ def check(
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Test a token: its mechanisms, the policy on its keys, its speed. Exit 0 only if DICOM will work.
+    """Test a token: its mechanisms, the policy on its keys, its speed.
 
     Signs with the keys on the token (with temporary ones, if it has none). What it does for ISCL is tried with
     temporary secrets, and does not change the exit status unless --iscl is given. Nothing is left behind.
@@ -224,8 +224,15 @@ def login(
             output.outcome(True, f"{sentence_case(connection.token.description)} took the PIN.")
 
 
-@app.command("forgive", epilog="Example: hsm-dicom token forgive 'pkcs11:token=CT%20room'")
-def forgive(
+_FORMER_NAME = "forgive"
+"""What clear-rejected-pin was called until 0.1.0."""
+_CLEAR_EXAMPLE = "Example: hsm-dicom token clear-rejected-pin 'pkcs11:token=CT%20room'"
+
+
+@app.command(_FORMER_NAME, epilog=_CLEAR_EXAMPLE, hidden=True)
+@app.command("clear-rejected-pin", epilog=_CLEAR_EXAMPLE)
+def clear_rejected_pin(
+    context: typer.Context,
     token: Annotated[
         str,
         typer.Argument(
@@ -239,16 +246,18 @@ def forgive(
     config: Config = None,
     verbose: Verbose = False,
 ) -> None:
-    """Forget which PINs a token refused, so that they are presented again. For the security officer."""
+    """Clear the record of PINs that a token refused, so that they are presented again. For the security officer."""
     from hsm_dicom.cli.context import configured
     from hsm_dicom.cli.render import output
     from tokens.pins.refusals import RefusalMemory
 
+    if context.info_name == _FORMER_NAME:
+        output.note("hsm-dicom: use token clear-rejected-pin; the next release no longer has token forgive.")
     with configured(config) as configuration:
         memory = RefusalMemory(configuration.state.folder)
         named = token in configuration.tokens or token.lower().startswith("pkcs11:")
         device = _device(configuration, token, module) if named else token
-        count = memory.forgive(device)
+        count = memory.clear(device)
     if not (count or named):
         known = ", ".join(configuration.tokens) or "none"
         raise NothingRememberedError(

@@ -149,11 +149,7 @@ def verify(
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Verify the signatures in DICOM files, and say what each proves.
-
-    Exit 0: all signatures are valid. 100: a file has none. 101: a signature is invalid or indeterminate.
-    102: all hold, but one is questionable, or the policy is not met. 1: a file could not be read.
-    """
+    """Verify the signatures in DICOM files, and say what each proves."""
     from hsm_dicom.cli.context import configured
     from hsm_dicom.cli.files import expand
     from hsm_dicom.cli.render import output

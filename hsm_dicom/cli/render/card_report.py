@@ -125,7 +125,7 @@ def print_check(check: CardCheck) -> None:
         _print_key_check(key)
     if check.secrets:
         print()
-        rows = output.table("", "secret", "check value")
+        rows = output.Table("", "secret", "check value")
         for secret in check.secrets:
             told = (
                 Text(output.shown(secret.problem), output.UNSURE)
@@ -133,7 +133,7 @@ def print_check(check: CardCheck) -> None:
                 else secret.check_value.hex().upper()
             )
             rows.add_row(Text(*output.mark(not secret.problem)), f"{secret.use} {secret.index}", told)
-        output.console().print(rows)
+        rows.print()
         if check.handshake_rate:
             output.say(f"{check.handshake_rate:,.1f} handshakes/s")
     print()

@@ -90,11 +90,11 @@ def findings_json(findings: Iterable[Finding]) -> list[dict[str, Any]]:
 
 def print_operations(operations: Iterable[OperationCheck], device: str) -> None:
     """What was tried with a key, each with the mechanism by which it works or the reason why it does not."""
-    rows = output.table("", "operation", f"how the {device} is asked", "needed for")
+    rows = output.Table("", "operation", f"how the {device} is asked", "needed for")
     for tried in operations:
         how = Text(tried.mechanism) if tried.works else Text(output.shown(tried.problem), output.UNSURE)
         rows.add_row(Text(*output.mark(tried.works)), tried.operation, how, needed_for(tried))
-    output.console().print(rows)
+    rows.print()
 
 
 def print_findings(findings: Iterable[Finding], *, indent: int = 0) -> None:

@@ -8,7 +8,6 @@ consoles do it once more with what is drawn, so that no table and no bar can be 
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -21,7 +20,6 @@ from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.segment import Segment
-from rich.table import Table
 from rich.text import Text
 
 from tokens.printable import printable, printable_lines
@@ -42,7 +40,7 @@ class PrintableConsole(Console):
 
 
 _UNBOUNDED = 10_000
-"""Columns of what is no terminal, unless COLUMNS says otherwise: a result in a file or a pipe is one line."""
+"""Columns of a file or a pipe: a result there is one line, whatever COLUMNS is."""
 
 _bar: Console | None = None
 """The console on which a bar is drawn now. Whatever else is for the same terminal has to be printed above it."""
@@ -52,13 +50,21 @@ def console() -> Console:
     """Standard output. Colour only on a terminal, and not where NO_COLOR is set."""
     if _bar is not None and sys.stdout.isatty():
         return _bar
-    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _UNBOUNDED
+    width = None if sys.stdout.isatty() else _UNBOUNDED
     return PrintableConsole(highlight=False, markup=False, emoji=False, soft_wrap=False, width=width)
 
 
 def errors() -> Console:
-    """Standard error, for progress and for files that could not be worked on."""
+    """Return standard error, for progress and for files that could not be worked on."""
     return _bar or PrintableConsole(stderr=True, highlight=False, markup=False, emoji=False)
+
+
+def note(text: str) -> None:
+    """Print one paragraph on standard error: wrapped between words on a terminal, one line anywhere else."""
+    out = errors()
+    for line in _wrap(Text(shown(text)), out.width if out.is_terminal else _UNBOUNDED):
+        line.rstrip()
+        out.print(line, soft_wrap=True)
 
 
 def say(*parts: str | tuple[str, str], indent: int = 0, hang: int = 0) -> None:
@@ -106,12 +112,45 @@ def mark(good: bool) -> tuple[str, str]:
     return (yes, GOOD) if good else (no, BAD)
 
 
-def table(*columns: str, right: Iterable[str] = ()) -> Table:
-    """A table in the house style: no box, a rule under the head."""
-    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", expand=False)
-    for column in columns:
-        made.add_column(column, justify="right" if column in set(right) else "left", overflow="fold")
-    return made
+class Table:
+    """Rows under a head, without a frame. On a terminal, cells are wrapped between words; in a pipe a row is a line."""
+
+    def __init__(self, *columns: str, right: Iterable[str] = ()) -> None:
+        """Name the columns, and those of them whose cells are aligned to the right."""
+        self._right = [column in set(right) for column in columns]
+        self._rows: list[list[Text]] = [[Text(column, "bold") for column in columns]]
+
+    def add_row(self, *cells: Text | str) -> None:
+        """Add a row with a cell for each column."""
+        self._rows.append([cell if isinstance(cell, Text) else Text(shown(cell)) for cell in cells])
+
+    def print(self, indent: int = 0) -> None:
+        """Print the table on standard output."""
+        out = console()
+        widths = self._widths(out.width - indent - 2 * (len(self._right) - 1))
+        for row in self._rows:
+            cells = [list(_wrap(cell, width)) for cell, width in zip(row, widths, strict=True)]
+            for number in range(max(len(lines) for lines in cells)):
+                line = Text(" " * indent)
+                for lines, width, right in zip(cells, widths, self._right, strict=True):
+                    piece = lines[number] if number < len(lines) else Text()
+                    piece.rstrip()
+                    space = " " * (width - piece.cell_len)
+                    line = Text.assemble(line, space if right else "", piece, "" if right else space, "  ")
+                line.rstrip()
+                out.print(line, soft_wrap=True)
+
+    def _widths(self, room: int) -> list[int]:
+        """Return the widths of the columns: of their longest cells, or narrowed in turn, but never below a word."""
+        columns = list(zip(*self._rows, strict=True))
+        widths = [max(cell.cell_len for cell in column) for column in columns]
+        least = [max(cell_len(word) for cell in column for word in [*cell.plain.split(), ""]) for column in columns]
+        while sum(widths) > room:
+            spare = [width if width > low else 0 for width, low in zip(widths, least, strict=True)]
+            if not any(spare):
+                break
+            widths[spare.index(max(spare))] -= 1
+        return widths
 
 
 def facts(rows: Iterable[tuple[str, str]], indent: int = 2) -> None:

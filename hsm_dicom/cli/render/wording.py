@@ -6,25 +6,29 @@
 from __future__ import annotations
 
 import inspect
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from hsm_dicom.cli.render.help import help_page
+
 _PHRASES = (("Value error, ", ""), ("Input should be", "The value should be"))
 """What pydantic, by which typer reads values, says to developers; and what a person is told instead."""
+
+
+_HELP = "NoArgsIsHelpError"
+"""What click raises, and typer's copy of it, to show the help of a group that was called without a command."""
 
 
 class Command(TyperCommand):
     """A command, worded so."""
 
-    def get_params(self, ctx: Any) -> list[Any]:
-        """The parameters, their types shown as a person would name them."""
-        return _plainly_typed(super().get_params(ctx))
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the page of `help`, instead of the framed tables of typer, which break words and cut options."""
+        formatter.write(help_page(self, ctx))
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """As ever; what is wrong with a value is said in our words."""
@@ -45,9 +49,9 @@ class Group(TyperGroup):
         with _printable_usage():
             return super().invoke(ctx)
 
-    def get_params(self, ctx: Any) -> list[Any]:
-        """The parameters, their types shown as a person would name them."""
-        return _plainly_typed(super().get_params(ctx))
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the page of `help`, instead of the framed tables of typer, which break words and cut options."""
+        formatter.write(help_page(self, ctx))
 
 
 def word(app: typer.Typer) -> None:
@@ -67,25 +71,6 @@ def paragraphs(text: str) -> str:
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
 
-def _plainly_typed(parameters: Sequence[Any]) -> list[Any]:
-    for parameter in parameters:
-        # Older versions of typer show no types of Python's, and have no such method.
-        shown = getattr(parameter, "display_type_rich", None)
-        if shown is not None and not isinstance(shown, partial):
-            parameter.display_type_rich = partial(_plain_type, shown)
-    return list(parameters)
-
-
-def _plain_type(shown: Any, ctx: Any) -> str | None:
-    """A metavar or a choice as it is; N for a number; nothing for a text, a path or a flag."""
-    name: str | None = shown(ctx=ctx)
-    if name is None or not name.startswith("<"):
-        return name
-    if "|" in name:
-        return re.sub(r"list\[(.*)\]", r"\1", name)
-    return "N" if "int" in name or "float" in name else None
-
-
 @contextmanager
 def _printable_usage() -> Iterator[None]:
     """Make the message of a usage error printable: it quotes arguments, which may be names of files."""
@@ -93,7 +78,7 @@ def _printable_usage() -> Iterator[None]:
         yield
     except Exception as error:
         message = getattr(error, "message", None)
-        if isinstance(message, str) and not message.isprintable():
+        if isinstance(message, str) and not message.isprintable() and type(error).__name__ != _HELP:
             from tokens.printable import printable
 
             error.message = printable(message)  # type: ignore[attr-defined]

@@ -55,5 +55,5 @@ def interruptible(summarise: Callable[[], None]) -> Iterator[threading.Event]:
             stopping.check()
         except (KeyboardInterrupt, Terminated):
             summarise()
-            output.errors().print("hsm-dicom: interrupted; --resume continues from here.")
+            output.note("hsm-dicom: interrupted; --resume continues from here.")
             raise

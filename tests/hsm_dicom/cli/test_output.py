@@ -11,6 +11,7 @@ import pytest
 from hsm_dicom.cli import exits
 from hsm_dicom.cli.render.output import facts, outcome, say
 from tests.hsm_dicom.cli.conftest import Node, image, run_program, type_in
+from tests.softhsm import TestToken
 
 TOKEN = re.compile(r"\x1b\[\??(\d*)[0-9;]*([A-Za-z])|(.|\n)")
 LONG = "a-folder-whose-name-is-longer-than-a-terminal-is-wide-" * 3
@@ -96,6 +97,25 @@ def test_in_a_pipe_each_result_is_one_line(folder: Path, monkeypatch: pytest.Mon
     block = run_program("verify", folder / "00.dcm").out.splitlines()
     assert block[0] == f"{folder}/00.dcm"
     assert [line for line in block if line.endswith("nothing in it is protected by a signature.")]
+
+
+@pytest.mark.parametrize("command", [["token", "check"], ["token", "info"]], ids=" ".join)
+def test_columns_of_the_environment_do_not_wrap_what_is_redirected(token: TestToken, command: list[str]) -> None:
+    """A shell may export COLUMNS: a result in a pipe is one line all the same."""
+    uri = token.uri()
+    narrow, wide = (run_program(*command, uri, COLUMNS=columns).out.splitlines() for columns in ("40", "400"))
+    assert len(narrow) == len(wide)
+    assert max(map(len, narrow)) > 60
+
+
+def test_on_a_terminal_no_word_of_a_table_is_divided(node: TestToken) -> None:
+    wide = run_program("token", "check", node.uri()).out
+    narrow = type_in(["token", "check", node.uri()], [], columns=60).out
+    shown = set(re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", " ", narrow).split())
+    table = [line for line in wide.splitlines() if line.startswith(("✓", "✗"))]
+    assert len(table) > 5
+    for line in table:
+        assert {word for word in line.split() if not word.startswith("'check-")} <= shown, line
 
 
 def test_no_word_is_divided(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

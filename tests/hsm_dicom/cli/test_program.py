@@ -24,7 +24,7 @@ def commands() -> list[tuple[str, ...]]:
     found = [(c.name or "",) for c in app.registered_commands]
     for name, group in groups:
         assert group is not None
-        found += [(*name, c.name or "") for c in group.registered_commands]
+        found += [(*name, c.name or "") for c in group.registered_commands if not c.hidden]
     return found
 
 
@@ -124,13 +124,6 @@ def test_each_option_for_a_pin_says_that_it_takes_a_source(run: Run, command: tu
 def test_help_speaks_no_python(run: Run, command: tuple[str, ...]) -> None:
     said = run(*command, "--help").out
     assert not re.search(r"<(list|int|str|bool|float|Path)\b", said)
-
-
-def test_help_breaks_its_lines_where_the_terminal_ends(node: TestToken) -> None:
-    lines = [line.strip() for line in run_program("sign", "--help", COLUMNS="110", TERM="xterm").out.splitlines()]
-    begins = next(number for number, line in enumerate(lines) if line.startswith("Without --tag"))
-    assert lines[begins].endswith("A file that cannot be")
-    assert lines[begins + 1].startswith("signed is named, and the others go on")
 
 
 @pytest.mark.parametrize(

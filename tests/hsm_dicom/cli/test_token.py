@@ -200,7 +200,7 @@ def test_a_token_without_iscl_fails_a_check_only_if_asked_for_it(server: Server)
     assert check("--iscl").status == exits.FAILED
 
 
-def test_a_refused_pin_ends_with_77_and_is_not_presented_again_until_forgiven(run: Run, token: TestToken) -> None:
+def test_a_refused_pin_ends_with_77_and_is_not_presented_again_until_cleared(run: Run, token: TestToken) -> None:
     uri, wrong = token.uri(pin=False), set_pin("not the pin")
     first = run("token", "login", uri, "--pin", wrong)
     assert first.status == exits.REFUSED
@@ -213,9 +213,11 @@ def test_a_refused_pin_ends_with_77_and_is_not_presented_again_until_forgiven(ru
     info = run("token", "info", uri)
     assert "a user PIN on" in info.said
     assert run("token", "info", uri, "--json").json["refused_pins"][0]["role"] == "user"
-    forgiven = run("token", "forgive", token.serial)
-    assert "One refusal" in forgiven.said
-    again = run("token", "forgive", token.serial)
+    cleared = run("token", "clear-rejected-pin", token.serial)
+    assert "One refusal" in cleared.said
+    former = run("token", "forgive", token.uri(pin=False))
+    assert (former.status, "use token clear-rejected-pin" in former.err) == (exits.OK, True)
+    again = run("token", "clear-rejected-pin", token.serial)
     assert again.status == exits.FAILED
     assert f"Nothing is remembered of a token or card with the serial number '{token.serial}'" in again.err
 
@@ -232,21 +234,23 @@ def test_a_login_that_failed_with_the_token_is_told_from_a_refusal(run: Run, tok
     assert (entry["role"], entry["unclear"]) == ("user", True)
 
 
-def test_a_token_is_forgiven_by_its_name_or_its_uri(run: Run, token: TestToken, tmp_path: Path) -> None:
+def test_refusals_are_cleared_by_a_name_or_its_uri(run: Run, token: TestToken, tmp_path: Path) -> None:
     config = tmp_path / "c.toml"
     config.write_text(configuration_text(token, "ct-room") + '[tokens.absent]\nmodule = "/nowhere.so"\nserial = "77"\n')
     config.chmod(0o600)
     wrong = ("token", "login", token.uri(pin=False), "--pin")
     run(*wrong, set_pin("not the pin"))
-    assert "One refusal of the token with serial" in run("token", "forgive", "ct-room", "--config", config).said
+    assert (
+        "One refusal of the token with serial" in run("token", "clear-rejected-pin", "ct-room", "--config", config).said
+    )
     type_in(["token", "login", token.uri(pin=False)], [("PIN", os.environ[token.pin.removeprefix("env:")])])
     run(*wrong, set_pin("not the pin"))
     by_label = f"pkcs11:token={token.label.replace(' ', '%20')}"
-    assert "One refusal of the token" in run("token", "forgive", by_label, "--module", MODULE).said
+    assert "One refusal of the token" in run("token", "clear-rejected-pin", by_label, "--module", MODULE).said
     for known in ("ct-room", "absent"):  # the configuration knows the serial: the token need not be there
-        nothing = run("token", "forgive", known, "--config", config)
+        nothing = run("token", "clear-rejected-pin", known, "--config", config)
         assert (nothing.status, "No refusal" in nothing.said) == (exits.OK, True)
-    nonsense = run("token", "forgive", "ct-rom", "--config", config)
+    nonsense = run("token", "clear-rejected-pin", "ct-rom", "--config", config)
     assert nonsense.status == exits.FAILED
     assert "(there: ct-room, absent)" in nonsense.err
 

@@ -15,7 +15,7 @@ from hsm_dicom.cli import exits
 from hsm_dicom.cli.commands.verify import RequirementName
 from hsm_dicom.validation.policy import Requirement
 from hsm_dicom.validation.validator import Outcome
-from tests.hsm_dicom.cli.conftest import Node, Run, image, run_program
+from tests.hsm_dicom.cli.conftest import Node, Run, image, run_program, type_in
 from tests.hsm_dicom.dataset.samples import bare_copy
 
 
@@ -260,9 +260,10 @@ def test_a_name_that_plays_tricks_is_shown_harmlessly(verify, signed: Path, tmp_
 
 
 def test_as_a_program_with_narrow_columns(signed: Path, signing_node: Node) -> None:
-    result = run_program("verify", signed, "--trust", signing_node.trust, COLUMNS="60")
+    result = type_in(["verify", signed, "--trust", signing_node.trust], [], columns=60)
     assert result.status == exits.OK
-    lines = [line for line in result.out.splitlines() if str(signed) not in line]
+    out = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", result.out)
+    lines = [line for line in out.splitlines() if str(signed) not in line]
     assert max(map(len, lines)) <= 60
 
 

@@ -97,8 +97,8 @@ def test_clearing_the_record_reaches_a_listener(
 ) -> None:
     with listening(site.config) as running:
         refused_for_good(caller, proxy)
-        assert running.says(f"hsm-dicom token forgive '{node.serial}'")
-        assert run("token", "forgive", node.serial).status == 0
+        assert running.says(f"hsm-dicom token clear-rejected-pin '{node.serial}'")
+        assert run("token", "clear-rejected-pin", node.serial).status == 0
         assert caller.is_answered()
 
 

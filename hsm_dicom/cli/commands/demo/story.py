@@ -15,8 +15,6 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from pydicom.data import get_testdata_file
-from rich.padding import Padding
-from rich.table import Table
 
 from hsm_dicom.cli.commands.demo.authority import DemonstrationAuthority
 from hsm_dicom.cli.commands.demo.narrator import Narrator
@@ -169,7 +167,7 @@ def _sign_images(tale: Narrator, folder: Path, identity: Identity) -> None:
     (folder / "signed").mkdir()
     certificate = identity.certificate.public_bytes(Encoding.DER)
     total = 0.0
-    rows = output.table("object", "profile", "signed", "ms", right=("signed", "ms"))
+    rows = output.Table("object", "profile", "signed", "ms", right=("signed", "ms"))
     for sample in SAMPLES:
         source = folder / "images" / sample.name
         shutil.copy(_shipped(sample.name), source)
@@ -182,7 +180,7 @@ def _sign_images(tale: Narrator, folder: Path, identity: Identity) -> None:
             sample.what, sample.profile.value, output.count(len(report.signed), "attribute"), f"{seconds * 1000:.0f}"
         )
     tale.timings.append((f"sign {len(SAMPLES)} objects", total))
-    _print_table(rows)
+    rows.print(indent=4)
     tale.command(f"hsm-dicom sign images --out-dir signed --identity {LABEL} --profile creator")
 
 
@@ -284,7 +282,3 @@ def _dcmsign_word(status: int) -> str:
 
 def _yes(value: bool | None) -> str:
     return "yes" if value else "no"
-
-
-def _print_table(rows: Table) -> None:
-    output.console().print(Padding(rows, (0, 0, 0, 4), expand=False))
