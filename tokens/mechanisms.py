@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import padding as paddings
 from cryptography.hazmat.primitives.asymmetric.utils import NoDigestInfo, Prehashed, encode_dss_signature
 from pkcs11 import MGF, Mechanism
 
+from tokens.algorithms._cryptography import mgf_hash, oaep_label, pss_salt_length
 from tokens.algorithms.hashing import digest, hash_name
 from tokens.algorithms.rsa_encoding import DIGEST_INFO_PREFIX, digest_info, emsa_pkcs1_v1_5, emsa_pss
 from tokens.errors import MechanismNotOfferedError
@@ -159,10 +160,10 @@ def rsa_decryption(padding: object, offered: Set[Mechanism]) -> tuple[Rung, ...]
         rungs = [Rung(Mechanism.RSA_X_509), Rung(Mechanism.RSA_PKCS)]
         return _offered(rungs, offered, "RSAES-PKCS1-v1_5 decryption")
     if isinstance(padding, paddings.OAEP):
-        digest_name, mgf_name = hash_name(padding.algorithm), hash_name(padding.mgf._algorithm)
+        digest_name, mgf_name = hash_name(padding.algorithm), hash_name(mgf_hash(padding))
         if digest_name not in _DIGEST or mgf_name not in _MGF1:
             raise ValueError(f"OAEP with {digest_name} and MGF1 with {mgf_name} has no PKCS#11 mechanism.")
-        parameter = (_DIGEST[digest_name], _MGF1[mgf_name], padding._label)
+        parameter = (_DIGEST[digest_name], _MGF1[mgf_name], oaep_label(padding))
         return _offered([Rung(Mechanism.RSA_PKCS_OAEP, parameter)], offered, f"OAEP with {digest_name}")
     raise TypeError("Padding must be PKCS1v15 or OAEP.")
 
@@ -203,8 +204,8 @@ def _pkcs1_v1_5(algorithm: Hash, key_bits: int, data_length: int) -> list[Rung]:
 def _pss(padding: paddings.PSS, algorithm: Hash, key_bits: int, data_length: int) -> list[Rung]:
     if isinstance(algorithm, NoDigestInfo):
         raise TypeError("PSS needs a hash.")
-    name, mgf_name = hash_name(algorithm), hash_name(padding.mgf._algorithm)
-    salt_length = _salt_length(padding, algorithm, key_bits)
+    name, mgf_name = hash_name(algorithm), hash_name(mgf_hash(padding))
+    salt_length = pss_salt_length(padding, algorithm.digest_size, key_bits)
 
     def verified(public_key: Any, data: bytes, signature: bytes) -> bool:
         hashed = algorithm if isinstance(algorithm, Prehashed) else Prehashed(algorithm)
@@ -235,19 +236,6 @@ def _verifies(public_key: Any, signature: bytes, data: bytes, *scheme: object) -
         # PSS with RIPEMD-160, which `cryptography` does not verify; no profile of DICOM uses it.
         return True
     return True
-
-
-def _salt_length(padding: paddings.PSS, algorithm: hashes.HashAlgorithm | Prehashed, key_bits: int) -> int:
-    size = algorithm.digest_size
-    match padding._salt_length:
-        case int(length):
-            return length
-        case paddings._DigestLength():
-            return size
-        case paddings._MaxLength():
-            return (key_bits - 1 + 7) // 8 - size - 2
-        case _:
-            raise ValueError("A PSS salt length of AUTO is for verifying; name one for signing.")
 
 
 def _hashed(algorithm: Hash, data: bytes) -> bytes:

@@ -365,9 +365,10 @@ def _revocation_data(store: TrustStore) -> str:
 
 def uid_name(uid: str) -> str:
     """The name of a UID in PS3.6, or the UID itself."""
-    from pydicom._uid_dict import UID_dictionary
+    from hsm_dicom.dataset._pydicom import registered_uids
 
-    return UID_dictionary[uid][0] if uid in UID_dictionary else uid
+    known = registered_uids().get(uid)
+    return known.name if known else uid
 
 
 def _joined(*parts: str) -> str:

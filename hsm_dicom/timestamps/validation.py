@@ -23,10 +23,10 @@ from asn1crypto import algos, cms, core, tsp  # type: ignore[import-untyped]
 from asn1crypto import x509 as asn1
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
-from pyhanko_certvalidator.sig_validate import DEFAULT_SIGNATURE_VALIDATOR, SignatureValidationContext
 
 from hsm_dicom.timestamps.protocol import IMPRINT_HASHES, LARGEST_RESPONSE
 from hsm_dicom.trust import AlgorithmPolicy, Purpose, Trust, TrustVerdict, Verifier
+from hsm_dicom.trust._certvalidator import verify_signature
 from hsm_dicom.trust.certificates import MalformedCertificateError, der_of, name_text, read_certificate
 from hsm_dicom.trust.der import without_padding
 
@@ -288,12 +288,8 @@ def _check_signature(parts: _Token, certificate: x509.Certificate) -> None:
     # What is signed are the attributes as a SET; in the token the same bytes carry a context tag (RFC 5652 5.4).
     signed = b"\x31" + signer["signed_attrs"].dump()[1:]
     try:
-        DEFAULT_SIGNATURE_VALIDATOR.validate_signature(
-            signer["signature"].native,
-            signed,
-            asn1.Certificate.load(der_of(certificate)).public_key,
-            signer["signature_algorithm"],
-            SignatureValidationContext(contextual_md_algorithm=digest_name),
+        verify_signature(
+            signer["signature"].native, signed, der_of(certificate), signer["signature_algorithm"], digest_name
         )
     except InvalidSignature as error:
         raise _NoToken("Its signature does not verify.") from error

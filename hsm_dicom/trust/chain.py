@@ -1,10 +1,8 @@
-"""Proving a path: RFC 5280 section 6.1, decided by pyhanko-certvalidator, explained here.
+"""Validation of a path by RFC 5280 section 6.1: pyhanko-certvalidator decides, the reasons are found here.
 
-The library runs the path validation algorithm (signatures, validity, basic constraints, path length, name
-constraints, policies, critical extensions). Revocation is not its business here (`revocation.py`), and
-without it the library's coroutine never waits for anything, so it is driven to its end in the calling thread,
-whether or not an event loop runs there. Where it refuses, `_explain` looks for the reason in terms of our
-codes; only the library's answer decides.
+The library, behind `_certvalidator.py`, runs the path validation algorithm (signatures, validity, basic constraints,
+path length, name constraints, policies, critical extensions); `revocation.py` checks revocation. Where the library
+refuses, `_explain` looks for the reason in terms of our codes; only the library's answer decides.
 
 Stricter than RFC 5280: a trust anchor must itself be valid at the moment, its own path length and name
 constraints hold, and it must be a CA to issue anything. Name constraints on IP addresses are not supported by
@@ -13,31 +11,16 @@ the library: a certificate with an IP address under such a CA is refused.
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import datetime
 
-from asn1crypto import x509 as asn1  # type: ignore[import-untyped]
 from cryptography import x509
-from pyhanko_certvalidator.authority import CertTrustAnchor, TrustQualifiers
-from pyhanko_certvalidator.context import ValidationContext
-from pyhanko_certvalidator.errors import ValidationError
-from pyhanko_certvalidator.name_trees import process_general_subtrees
-from pyhanko_certvalidator.path import ValidationPath
-from pyhanko_certvalidator.policy_decl import (
-    NO_REVOCATION,
-    AcceptAllAlgorithms,
-    CertRevTrustPolicy,
-    PKIXValidationParams,
-)
-from pyhanko_certvalidator.validate import async_validate_path
 
+from hsm_dicom.trust._certvalidator import InvalidPathError, validate_path
 from hsm_dicom.trust.certificates import der_of, is_ca, is_self_issued, key_usage, name_text
 from hsm_dicom.trust.paths import CertificatePath
 from hsm_dicom.trust.result import Finding, Reason
 
 _MAX_NAME_COMPARISONS = 100_000
-_MAX_POLICY_NODES = 200
 
 
 def chain_problem(path: CertificatePath, moment: datetime) -> Finding | None:
@@ -51,59 +34,15 @@ def chain_problem(path: CertificatePath, moment: datetime) -> Finding | None:
     if problem is not None:
         return problem
     try:
-        _run_to_end(_validation(path, moment))
-    except ValidationError as error:
-        return _explain(path, moment) or Finding(Reason.PATH_INVALID, f"{error.failure_msg.rstrip('.')}.")
+        validate_path([der_of(certificate) for certificate in path], moment)
+    except InvalidPathError as error:
+        return _explain(path, moment) or Finding(Reason.PATH_INVALID, f"{error}.")
     except Exception as error:
         # Hostile extensions end in any exception at all; a chain that cannot be examined does not hold.
         return _explain(path, moment) or Finding(
             Reason.PATH_INVALID, f"Its chain cannot be examined ({type(error).__name__}: {error})."
         )
     return None
-
-
-def _validation(path: CertificatePath, moment: datetime) -> Coroutine[Any, Any, object]:
-    *below, anchor = (asn1.Certificate.load(der_of(c), strict=True) for c in path)
-    leaf, intermediates = (below[0], below[:0:-1]) if below else (None, [])
-    trust_anchor = CertTrustAnchor(anchor, _qualifiers(anchor))
-    context = ValidationContext(
-        trust_roots=[trust_anchor],
-        moment=moment,
-        revinfo_policy=CertRevTrustPolicy(NO_REVOCATION),
-        algorithm_usage_policy=AcceptAllAlgorithms(),
-        time_tolerance=timedelta(0),
-    )
-    # With parameters of the caller present the library adds the anchor's own constraints to its defaults; without, it
-    # would take them for the whole, and refuse every kind of name that the anchor does not mention.
-    parameters = PKIXValidationParams(max_policy_graph_nodes=_MAX_POLICY_NODES)
-    return async_validate_path(context, ValidationPath(trust_anchor, intermediates, leaf), parameters)
-
-
-def _qualifiers(anchor: asn1.Certificate) -> TrustQualifiers:
-    """The limits that an anchor states about itself, which RFC 5280 leaves to the relying party."""
-    constraints = anchor.name_constraints_value
-    permitted = excluded = None
-    if constraints is not None:
-        if isinstance(constraints["permitted_subtrees"], asn1.GeneralSubtrees):
-            permitted = process_general_subtrees(constraints["permitted_subtrees"])
-        if isinstance(constraints["excluded_subtrees"], asn1.GeneralSubtrees):
-            excluded = process_general_subtrees(constraints["excluded_subtrees"])
-    return TrustQualifiers(
-        standard_parameters=PKIXValidationParams(
-            initial_permitted_subtrees=permitted,
-            initial_excluded_subtrees=excluded,
-        ),
-        max_path_length=anchor.max_path_length,
-    )
-
-
-def _run_to_end(coroutine: Coroutine[Any, Any, object]) -> None:
-    try:
-        coroutine.send(None)
-    except StopIteration:
-        return
-    coroutine.close()
-    raise RuntimeError("the path validation waited for something although nothing may be fetched")
 
 
 def _anchor_problem(path: CertificatePath, moment: datetime) -> Finding | None:

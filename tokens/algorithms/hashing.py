@@ -7,6 +7,8 @@ import hashlib
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
+from tokens.algorithms._cryptography import prehashed_algorithm
+
 
 class RIPEMD160(hashes.HashAlgorithm):
     """RIPEMD-160 (ISO/IEC 10118-3), which PS3.15 C.1 has every verifier know. Not for new signatures."""
@@ -26,7 +28,7 @@ class RIPEMD160(hashes.HashAlgorithm):
 
 def hash_name(algorithm: hashes.HashAlgorithm | Prehashed) -> str:
     """hashlib's name of a hash, or of the hash that something was prehashed with."""
-    return (algorithm._algorithm if isinstance(algorithm, Prehashed) else algorithm).name
+    return (prehashed_algorithm(algorithm) if isinstance(algorithm, Prehashed) else algorithm).name
 
 
 def digest(algorithm: hashes.HashAlgorithm, data: bytes) -> bytes:

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
-from pydicom._uid_dict import UID_dictionary
 from pynetdicom.sop_class import _STORAGE_CLASSES
 
+from hsm_dicom.dataset._pydicom import registered_uids
 from hsm_dicom.dataset.transfer_syntax import transfer_syntax
 from hsm_dicom.network.errors import SettingsError
 from hsm_dicom.network.storage.incoming import uid_or_none
@@ -47,7 +47,7 @@ class SopClasses:
         """Return whether this SOP Class is stored; with `any`, unless it is known for another service."""
         if uid in self.also or (self.storage and uid in storage_sop_classes()):
             return True
-        newer = uid.startswith(_STORAGE_ROOT) and uid not in UID_dictionary
+        newer = uid.startswith(_STORAGE_ROOT) and uid not in registered_uids()
         return self.any and (newer or uid in storage_sop_classes() or not uid.startswith(_ROOT))
 
 
@@ -56,9 +56,11 @@ def storage_sop_classes() -> dict[str, str]:
     """List the storage SOP Classes of PS3.6, Table A-1, also retired ones: UID to name, or to keyword."""
     newer = {str(uid): keyword for keyword, uid in _STORAGE_CLASSES.items()}
     return newer | {
-        uid: name + (" (retired)" if retired else "")
-        for uid, (name, kind, _, retired, _) in UID_dictionary.items()
-        if kind == "SOP Class" and "Storage" in name and not name.startswith(_NOT_FOR_C_STORE)
+        uid: registered.name + (" (retired)" if registered.retired else "")
+        for uid, registered in registered_uids().items()
+        if registered.type == "SOP Class"
+        and "Storage" in registered.name
+        and not registered.name.startswith(_NOT_FOR_C_STORE)
     }
 
 
@@ -66,16 +68,17 @@ def storage_sop_classes() -> dict[str, str]:
 def stored_transfer_syntaxes() -> dict[str, str]:
     """List the Transfer Syntaxes of PS3.6, Table A-1, whose Data Sets can be read to their end: UID to name."""
     return {
-        uid: name + (" (retired)" if retired else "")
-        for uid, (name, kind, _, retired, _) in UID_dictionary.items()
-        if kind == "Transfer Syntax" and transfer_syntax(uid) is not None
+        uid: registered.name + (" (retired)" if registered.retired else "")
+        for uid, registered in registered_uids().items()
+        if registered.type == "Transfer Syntax" and transfer_syntax(uid) is not None
     }
 
 
 def _uid_of(name: str) -> str:
     if uid_or_none(name) is not None:
         return name
-    found = next((uid for uid, entry in UID_dictionary.items() if entry[4] == name and entry[1] == "SOP Class"), None)
+    sop_classes = ((uid, known.keyword) for uid, known in registered_uids().items() if known.type == "SOP Class")
+    found = next((uid for uid, keyword in sop_classes if keyword == name), None)
     if found is None or not name:  # some entries have no keyword
         raise SettingsError(
             f"'{name}' is not a SOP Class. Write a UID, a keyword of PS3.6 such as CTImageStorage, or \"{STORAGE}\" "
