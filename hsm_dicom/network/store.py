@@ -8,16 +8,14 @@ the peer does not take is reported and the others go on. A file counts as stored
 from __future__ import annotations
 
 import stat
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydicom.errors import InvalidDicomError
-from pynetdicom import _config, build_context
+from pynetdicom import build_context
 from pynetdicom.association import Association
 from pynetdicom.dsutils import split_dataset
 from pynetdicom.presentation import PresentationContext
@@ -25,6 +23,7 @@ from pynetdicom.status import code_to_category
 
 from hsm_dicom.dataset.folders import FolderError, is_folder, list_folder
 from hsm_dicom.errors import DicomError
+from hsm_dicom.network._pynetdicom import stored_bytes_unchanged
 from hsm_dicom.network.errors import AssociationLostError, AssociationRejectedError, ConnectError
 from hsm_dicom.network.requestor import Opened, Patience, associate
 from hsm_dicom.network.settings import Peer
@@ -247,7 +246,7 @@ def _contexts(instances: Iterable[Instance]) -> list[PresentationContext]:
 def _sent(association: Association, instance: Instance) -> FileOutcome | None:
     """The outcome of one C-STORE; None without an answer that fits. Raises RuntimeError if the association is gone."""
     try:
-        with _bytes_unchanged():
+        with stored_bytes_unchanged():
             answer = association.send_c_store(instance.path)
     except ValueError:
         return FileOutcome(
@@ -268,31 +267,6 @@ def _sent(association: Association, instance: Instance) -> FileOutcome | None:
     category = code_to_category(status).lower()
     words = f"{instance.path}: {category} (status {status:04X})" + (f": {comment}" if comment else "")
     return FileOutcome(instance.path, instance.sop_instance_uid, status, words)
-
-
-_switching = threading.Lock()
-_senders = 0
-_before = False
-
-
-@contextmanager
-def _bytes_unchanged() -> Iterator[None]:
-    """Have pynetdicom send the bytes of the file instead of decoding and encoding them anew.
-
-    Its switch for this is one for the whole process; it is put back when the last sender is done.
-    """
-    global _senders, _before
-    with _switching:
-        if not _senders:
-            _before, _config.STORE_SEND_CHUNKED_DATASET = _config.STORE_SEND_CHUNKED_DATASET, True
-        _senders += 1
-    try:
-        yield
-    finally:
-        with _switching:
-            _senders -= 1
-            if not _senders:
-                _config.STORE_SEND_CHUNKED_DATASET = _before
 
 
 def _may_pass(error: DicomError) -> bool:

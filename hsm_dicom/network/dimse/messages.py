@@ -11,14 +11,19 @@ from io import BytesIO
 from typing import Any, Protocol
 
 from pydicom import Dataset
-from pynetdicom import evt
 from pynetdicom.association import Association
-from pynetdicom.dimse import DIMSEServiceProvider
-from pynetdicom.dimse_messages import _MESSAGE_TYPES, DIMSEMessage
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import decode
 from pynetdicom.pdu_primitives import P_DATA
 
+from hsm_dicom.network._pynetdicom import (
+    DIMSEMessage,
+    DIMSEServiceProvider,
+    accepted_contexts,
+    new_message,
+    report_message,
+    set_context_id,
+)
 from hsm_dicom.network.dimse.commands import C_STORE_RQ, MESSAGE_ID, CommandSet
 from hsm_dicom.network.errors import PDUError
 from hsm_dicom.network.upper_layer.provider import NotifyingQueue, UpperLayer
@@ -94,7 +99,7 @@ class MessageReceiver(DIMSEServiceProvider):
                 sink.discard()
 
     def _take(self, context_id: int, control: int, data: bytes) -> None:
-        if context_id not in self.assoc._accepted_cx:
+        if context_id not in accepted_contexts(self.assoc):
             raise PDUError(f"a message in presentation context {context_id}, which was not accepted")
         if control & _IS_COMMAND:
             if self._message is not None:
@@ -122,11 +127,11 @@ class MessageReceiver(DIMSEServiceProvider):
         encoded = bytes(self._command)
         self._command.clear()
         command = CommandSet.read(encoded)
-        if command.field not in _MESSAGE_TYPES:
+        message = new_message(command.field)
+        if message is None:
             raise PDUError(f"the unknown command {command.field:04X}H")
         if self.msg_queue.qsize() >= WAITING_MESSAGES:
             raise PDUError("more messages at once than were agreed on")
-        message = _MESSAGE_TYPES[command.field][1]()
         message.context_id, message.data_set = context_id, BytesIO()
         self._message = message
         if command.field == C_STORE_RQ and self._start_storing is not None:
@@ -152,10 +157,10 @@ class MessageReceiver(DIMSEServiceProvider):
             primitive.MessageID = self._message_id
             primitive.AffectedSOPClassUID = sink.sop_class_uid
             primitive.AffectedSOPInstanceUID = sink.sop_instance_uid
-            primitive._context_id = message.context_id
+            set_context_id(primitive, message.context_id)
             primitive.sink = sink
         else:
-            evt.trigger(self.assoc, evt.EVT_DIMSE_RECV, {"message": message})
+            report_message(self.assoc, message)
             try:
                 primitive = message.message_to_primitive()
             except Exception as error:  # a foreign parser on bytes from the network

@@ -10,10 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
-from pynetdicom.sop_class import _STORAGE_CLASSES
-
 from hsm_dicom.dataset._pydicom import registered_uids
 from hsm_dicom.dataset.transfer_syntax import transfer_syntax
+from hsm_dicom.network._pynetdicom import storage_classes
 from hsm_dicom.network.errors import SettingsError
 from hsm_dicom.network.storage.incoming import uid_or_none
 
@@ -54,7 +53,7 @@ class SopClasses:
 @cache
 def storage_sop_classes() -> dict[str, str]:
     """List the storage SOP Classes of PS3.6, Table A-1, also retired ones: UID to name, or to keyword."""
-    newer = {str(uid): keyword for keyword, uid in _STORAGE_CLASSES.items()}
+    newer = {str(uid): keyword for keyword, uid in storage_classes().items()}
     return newer | {
         uid: registered.name + (" (retired)" if registered.retired else "")
         for uid, registered in registered_uids().items()

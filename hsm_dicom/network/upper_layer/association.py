@@ -13,13 +13,19 @@ from copy import deepcopy
 from typing import Any
 
 from pynetdicom import AE
-from pynetdicom._globals import MODE_ACCEPTOR, MODE_REQUESTOR
-from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.presentation import PresentationContext
-from pynetdicom.service_class import StorageServiceClass
-from pynetdicom.transport import T_CONNECT, AddressInformation, AssociationSocket
 
+from hsm_dicom.network._pynetdicom import (
+    MODE_ACCEPTOR,
+    MODE_REQUESTOR,
+    NO_ADDRESS,
+    AddressInformation,
+    AssociationSocket,
+    BaseAssociation,
+    ConnectedSocket,
+    accepted_contexts,
+)
 from hsm_dicom.network.dimse.answers import MatchedAnswers
 from hsm_dicom.network.dimse.messages import MessageReceiver, StartStoring, sink_of
 from hsm_dicom.network.settings import MAXIMUM_PDU
@@ -31,11 +37,8 @@ from hsm_dicom.transport.port import Secured
 Handlers = Sequence[tuple[Any, ...]]
 """What pynetdicom takes as `evt_handlers`: event, function, and perhaps more arguments."""
 
-_NOWHERE = AddressInformation("127.0.0.1", 0)
-"""An address for pynetdicom to hold: the connection stands, and nothing is looked up or connected."""
 
-
-class SecuredAssociation(Association):
+class SecuredAssociation(BaseAssociation):
     """An association over a secured connection. `ended` is called in its thread when everything is closed."""
 
     def __init__(
@@ -57,10 +60,7 @@ class SecuredAssociation(Association):
         self._ended = ended
         self.upper_layer = UpperLayer(self, seconds, gate.notify, request)
         self.messages = messages(self, gate.notify, start_storing)
-        self.dul, self.dimse = self.upper_layer, self.messages
-        # These belong to the Upper Layer, which is another one now.
-        self.acse_timeout, self.network_timeout = ae.acse_timeout, ae.network_timeout
-        self._reactor_checkpoint = gate  # type: ignore[assignment]
+        self.install(self.upper_layer, self.messages, gate)
 
     def run_reactor(self) -> None:
         """Serve until the association is over, and leave nothing open however it ends."""
@@ -84,10 +84,9 @@ class SecuredAssociation(Association):
         else:
             self.close()
 
-    def _abort_blocking(self, block: bool = True) -> None:
-        """Abort, and remember whether that is for idleness: sending the A-ABORT restarts the timer."""
+    def before_abort(self) -> None:
+        """Record whether the association is aborted because it was idle: sending the A-ABORT restarts the timer."""
         self.was_idle = self.was_idle or self.upper_layer.idle_timer_expired()
-        super()._abort_blocking(block)
 
     def close(self) -> None:
         """Close the connection and forget what was not served. Harmless to repeat."""
@@ -95,28 +94,26 @@ class SecuredAssociation(Association):
         self.messages.discard()
         self._ended(self)
 
-    def _serve_request(self, msg: Any, context_id: int) -> None:
+    def serve(self, message: Any, context_id: int) -> None:
         """Serve one request; a C-STORE by its presentation context, so that private SOP Classes work too."""
-        context = self._accepted_cx.get(context_id)
-        if isinstance(msg, C_STORE) and sink_of(msg) is not None and context is not None:
-            self._is_paused = True
-            StorageServiceClass(self).SCP(msg, context)
-            self._is_paused = False
+        context = accepted_contexts(self).get(context_id)
+        if isinstance(message, C_STORE) and sink_of(message) is not None and context is not None:
+            self.serve_storage(message, context)
         else:
-            super()._serve_request(msg, context_id)
+            super().serve(message, context_id)
         # The time that storing took is not the peer's.
-        self.upper_layer._idle_timer.restart()
+        self.upper_layer.idle_timer.restart()
 
     def _has_work(self) -> bool:
         return (
-            self._kill
+            self.is_killed
             or self.upper_layer.ended.is_set()
             or not self.messages.msg_queue.empty()
             or not self.upper_layer.to_user_queue.empty()
         )
 
     def _idle_seconds_left(self) -> float:
-        return self.upper_layer._idle_timer.remaining
+        return self.upper_layer.idle_timer.remaining
 
 
 class _Gate:
@@ -154,28 +151,6 @@ class _Gate:
                 self._condition.wait(max(left, 0.0) + 0.01 if self._open else None)
 
 
-class _ConnectedSocket(AssociationSocket):
-    """The connection of a requestor, which stands before pynetdicom asks for it."""
-
-    def __init__(self, association: SecuredAssociation) -> None:
-        super().__init__(association, client_socket=association.secured.socket)
-        self.event_queue.get_nowait()  # Evt5, which is for acceptors
-        self._is_connected = False
-        self._ready.clear()
-
-    def connect(self, primitive: T_CONNECT) -> None:
-        """Report that it is connected."""
-        self._is_connected = True
-        primitive.result = "Evt2"
-        self.provider_queue.put(primitive)
-        self._ready.set()
-
-    def close(self) -> None:
-        """Close, but stay marked as connected: pynetdicom would take a quick rejection for a failure to connect."""
-        super().close()
-        self._is_connected = True
-
-
 def accept_association(
     ae: AE,
     secured: Secured,
@@ -206,7 +181,7 @@ def accept_association(
     acceptor, requestor = association.acceptor, association.requestor
     acceptor.maximum_length = MAXIMUM_PDU
     acceptor.ae_title = ae.ae_title
-    acceptor.address_info = _NOWHERE
+    acceptor.address_info = NO_ADDRESS
     acceptor.implementation_class_uid = ae.implementation_class_uid
     acceptor.implementation_version_name = ae.implementation_version_name
     acceptor.supported_contexts = deepcopy(list(contexts))
@@ -230,10 +205,10 @@ def propose_association(
     """
     association = SecuredAssociation(ae, MODE_REQUESTOR, secured, seconds=seconds, messages=MatchedAnswers)
     association.name = f"association-with-{called_ae_title}"
-    association.set_socket(_ConnectedSocket(association))
+    association.set_socket(ConnectedSocket(association, secured.socket))
     acceptor, requestor = association.acceptor, association.requestor
     acceptor.ae_title = called_ae_title
-    acceptor.address_info = requestor.address_info = _NOWHERE
+    acceptor.address_info = requestor.address_info = NO_ADDRESS
     requestor.ae_title = ae.ae_title
     requestor.maximum_length = MAXIMUM_PDU
     requestor.implementation_class_uid = ae.implementation_class_uid

@@ -9,6 +9,7 @@ from pynetdicom import evt
 from pynetdicom.events import Event
 from pynetdicom.pdu import A_ABORT_RQ
 
+from hsm_dicom.network._pynetdicom import has_sent_abort
 from hsm_dicom.network.dimse.answers import MatchedAnswers
 from hsm_dicom.network.errors import PDUError
 from hsm_dicom.network.upper_layer.association import SecuredAssociation
@@ -40,7 +41,7 @@ class Ending:
     @property
     def ours(self) -> bool:
         """Whether we ended the association, rather than the peer or the network."""
-        return self._received is None and (self._association._sent_abort or self._not_valid)
+        return self._received is None and (has_sent_abort(self._association) or self._not_valid)
 
     def words(self, secured: Secured) -> str:
         """Return the reason, as a clause without a full stop."""
@@ -55,7 +56,7 @@ class Ending:
             return fault
         if self._not_valid:
             return "the peer sent a message that is not valid at this point"
-        if not association._sent_abort:
+        if not has_sent_abort(association):
             return "the peer closed the connection"
         if association.was_idle:
             return f"we ended it, since nothing happened in it for {association.network_timeout:g} seconds"

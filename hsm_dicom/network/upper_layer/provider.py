@@ -19,12 +19,16 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pynetdicom import evt
 from pynetdicom.association import Association
-from pynetdicom.dul import DULServiceProvider
-from pynetdicom.fsm import TRANSITION_TABLE
-from pynetdicom.pdu_primitives import A_P_ABORT
 
+from hsm_dicom.network._pynetdicom import (
+    ARTIM_EXPIRED,
+    AWAITING_CLOSE,
+    CONNECTION_CLOSED,
+    IDLE,
+    INVALID_PDU,
+    BaseUpperLayer,
+)
 from hsm_dicom.network.errors import PDUError
 from hsm_dicom.network.settings import MAXIMUM_PDU
 from hsm_dicom.network.upper_layer.negotiation import Proposal, read_answer
@@ -53,11 +57,9 @@ _FROM_REQUESTORS = frozenset((P_DATA_TF, RELEASE_RQ, RELEASE_RP, ABORT))
 
 _FROM_ACCEPTORS = _FROM_REQUESTORS | {ASSOCIATE_AC, ASSOCIATE_RJ}
 _DRAIN_BYTES = 65536
-_CLOSED, _INVALID_PDU, _ARTIM_EXPIRED = "Evt17", "Evt19", "Evt18"
-_IDLE, _WAITING_FOR_THE_CLOSE = "Sta1", "Sta13"
 
 
-class UpperLayer(DULServiceProvider):
+class UpperLayer(BaseUpperLayer):
     """One association's Upper Layer. `request` is the A-ASSOCIATE-RQ of an acceptor, which was read and checked before.
 
     A PDU must be complete, and one of ours written, within `seconds`. `notify` is called when there is something for
@@ -91,7 +93,7 @@ class UpperLayer(DULServiceProvider):
     def refuse(self, problem: PDUError) -> None:
         """End the association by an A-ABORT, because of what the peer sent. Called in the thread."""
         self._note(problem)
-        self.event_queue.put(_INVALID_PDU)
+        self.event_queue.put(INVALID_PDU)
 
     def kill_dul(self) -> None:
         """End the thread."""
@@ -100,7 +102,7 @@ class UpperLayer(DULServiceProvider):
 
     def stop_dul(self) -> bool:
         """End the thread if the connection is closed already, and return whether it was."""
-        if self.state_machine.current_state != _IDLE:
+        if self.state_machine.current_state != IDLE:
             return False
         self.kill_dul()
         if self.is_alive():
@@ -109,9 +111,9 @@ class UpperLayer(DULServiceProvider):
 
     def abandon(self) -> None:
         """End the thread and the connection whatever state they are in. Harmless to repeat."""
-        self._kill_thread = True
+        self.request_stop()
         self.wake()
-        connection = self._connection()
+        connection = self.connection()
         if connection is not None:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
@@ -123,36 +125,32 @@ class UpperLayer(DULServiceProvider):
 
     def run_reactor(self) -> None:
         """Serve the association until its connection is closed."""
-        self._idle_timer.start()
-        self.assoc._dul_ready.set()
+        self.mark_ready()
         try:
-            while not self._kill_thread:
+            while not self.is_stopping:
                 if not self._turn():
                     self._wait()
         except Exception as error:
             log.error("An association is aborted after an unexpected error (%s: %s).", type(error).__name__, error)
             log.debug("The error was:", exc_info=True)
             self._write(abort())
-            self.assoc.is_aborted = True
-            self.assoc.is_established = False
-            self.to_user_queue.put(A_P_ABORT())
-            self.assoc.dimse.msg_queue.put((None, None))
+            self.report_abort()
         finally:
             self._finish()
 
     def _turn(self) -> bool:
         """Do one thing, and return whether there was something to do."""
         if self.artim_timer.expired:
-            self.event_queue.put(_ARTIM_EXPIRED)
-        if not self._process_recv_primitive() and self._receive():
-            self._idle_timer.restart()
+            self.event_queue.put(ARTIM_EXPIRED)
+        if not self.queue_primitive() and self._receive():
+            self.idle_timer.restart()
         try:
             event = self.event_queue.get_nowait()
         except queue.Empty:
             return False
-        if (event, self.state_machine.current_state) in TRANSITION_TABLE:
+        if self.has_transition(event):
             self.state_machine.do_action(event)
-        elif event not in (_CLOSED, _INVALID_PDU, _ARTIM_EXPIRED):
+        elif event not in (CONNECTION_CLOSED, INVALID_PDU, ARTIM_EXPIRED):
             # A primitive that came too late, such as an answer in an association that was aborted meanwhile.
             with contextlib.suppress(queue.Empty):
                 self.to_provider_queue.get_nowait()
@@ -165,7 +163,7 @@ class UpperLayer(DULServiceProvider):
         deadlines += [deadline - now for deadline in (self._reader.deadline, self._drained_by) if deadline is not None]
         poll = select.poll()
         poll.register(self._alarm, select.POLLIN)
-        connection = self._connection()
+        connection = self.connection()
         if connection is not None:
             pending = getattr(connection, "pending", None)
             if pending is not None and pending():
@@ -181,10 +179,10 @@ class UpperLayer(DULServiceProvider):
         if request is not None:
             self._accept(PDU(request[0], request))
             return True
-        connection = self._connection()
+        connection = self.connection()
         if connection is None:
             return False
-        if self.state_machine.current_state == _WAITING_FOR_THE_CLOSE:
+        if self.state_machine.current_state == AWAITING_CLOSE:
             return self._drain(connection)
         try:
             connection.settimeout(0)
@@ -192,7 +190,7 @@ class UpperLayer(DULServiceProvider):
             while pdu is None:
                 data = connection.recv(self._reader.wanted)
                 if not data:
-                    self.event_queue.put(_CLOSED)
+                    self.event_queue.put(CONNECTION_CLOSED)
                     return True
                 pdu = self._reader.feed(data)
             self._accept(pdu)
@@ -201,17 +199,15 @@ class UpperLayer(DULServiceProvider):
         except PDUError as problem:
             self.refuse(problem)
         except (OSError, ValueError):  # the socket remembers the reason; ValueError: it was closed meanwhile
-            self.event_queue.put(_CLOSED)
+            self.event_queue.put(CONNECTION_CLOSED)
         return True
 
     def _accept(self, pdu: PDU) -> None:
         data = pdu.data if pdu.type == ASSOCIATE_RQ else read_answer(pdu, self.proposed)
         try:
-            decoded, event = self._decode_pdu(bytearray(data))
+            self.decode(data)
         except Exception as error:  # a foreign parser on bytes from the network
             raise PDUError(f"an {pdu.name} that cannot be decoded ({type(error).__name__})") from error
-        self._recv_pdu.put(decoded)
-        self.event_queue.put(event)
 
     def _is_late(self) -> bool:
         try:
@@ -239,15 +235,16 @@ class UpperLayer(DULServiceProvider):
             self.socket.close()
         return True
 
-    def _send(self, pdu: Any) -> None:
+    def write_pdu(self, pdu: Any) -> None:
+        """Send a PDU that the state machine made."""
         if self._write(pdu.encode()):
-            evt.trigger(self.assoc, evt.EVT_PDU_SENT, {"pdu": pdu})
+            self.report_sent(pdu)
         else:
-            self.event_queue.put(_CLOSED)
+            self.event_queue.put(CONNECTION_CLOSED)
 
     def _write(self, data: bytes) -> bool:
         """Write one PDU within the time, and return whether the connection took it."""
-        connection = self._connection()
+        connection = self.connection()
         if connection is None:
             return False
         try:
@@ -257,19 +254,15 @@ class UpperLayer(DULServiceProvider):
             return False
         return True
 
-    def _connection(self) -> socket.socket | None:
-        transport = self.socket
-        return transport.socket if transport is not None and transport._is_connected else None
-
     def _note(self, problem: PDUError) -> None:
         self.problem = self.problem or problem
-        connection = self._connection()
+        connection = self.connection()
         if connection is not None and getattr(connection, "failure", None) is None:
-            connection.failure = problem  # type: ignore[attr-defined]
+            connection.failure = problem
 
     def _finish(self) -> None:
         """Close what is open, and have nobody wait for this thread."""
-        self._kill_thread = True
+        self.request_stop()
         self.ended.set()
         transport = self.socket
         if transport is not None:
