@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from hsm_dicom.identity import Identity
 from hsm_dicom.tls import openssl
+from hsm_dicom.tls._sslcontext import load_identity
 from hsm_dicom.tls.errors import ContextError
 from hsm_dicom.tls.offered import SECURITY_LEVEL, offered
 from hsm_dicom.tls.profiles import DEFAULT, Profile
@@ -110,7 +111,7 @@ def _context(side: int, profile: Profile, identities: Sequence[Identity]) -> ssl
     own_algorithms = profile.signature_algorithms
     for identity in identities:
         signer = _signer(identity, profile)
-        openssl.load_identity(
+        load_identity(
             context,
             identity.certificate.public_bytes(Encoding.DER),
             [link.public_bytes(Encoding.DER) for link in identity.chain],

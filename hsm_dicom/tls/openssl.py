@@ -1,9 +1,8 @@
-"""The one module that reaches below Python's `ssl`: a key that only signs, and settings that `ssl` does not offer.
+"""Settings of OpenSSL that Python's `ssl` does not offer, and the callback that validates a peer's certificate.
 
-It leans on the package `sslcontext`, an alpha release that is pinned to one version, for two things: an OpenSSL
-provider that has a handshake signed by any Python object, and the `SSL_CTX` behind an `ssl.SSLContext`. Through that
-pointer it calls documented functions of OpenSSL 3 that Python has no method for: TLS 1.3 suites, groups, signature
-algorithms, the size of Diffie-Hellman groups, the session cache, and who judges a peer's certificate.
+`_sslcontext` finds the `SSL_CTX` behind an `ssl.SSLContext`. Through that pointer this module calls documented
+functions of OpenSSL 3 that Python has no method for: TLS 1.3 suites, groups, signature algorithms, the size of
+Diffie-Hellman groups, the session cache, and the certificate verification callback.
 """
 
 from __future__ import annotations
@@ -18,10 +17,7 @@ from collections.abc import Callable, Sequence
 from ctypes import c_int, c_long, c_ubyte, c_void_p
 from typing import Any
 
-import sslcontext
-from sslcontext._openssl import openssl, ssl_ctx_pointer
-from sslcontext._openssl._loader import find_libraries
-
+from hsm_dicom.tls._sslcontext import context_pointer, loaded_libraries
 from hsm_dicom.tls.errors import ContextError
 
 # ssl.h
@@ -38,30 +34,9 @@ Judge = Callable[[Sequence[bytes], int], int]
 log = logging.getLogger("hsm_dicom.tls")
 
 
-class _WithoutTraceback(logging.Filter):
-    """`sslcontext` logs a traceback whenever a signer fails; what failed is reported by us, with the remedy."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return not record.exc_info
-
-
-logging.getLogger("sslcontext").addFilter(_WithoutTraceback())
-
-
-def load_identity(context: ssl.SSLContext, certificate: bytes, chain: Sequence[bytes], signer: Any) -> None:
-    """Make a certificate (DER), its issuers and a signer the context's identity for this type of key.
-
-    Identities with an RSA and an EC key stand side by side. Raises `ContextError`.
-    """
-    try:
-        sslcontext.load_identity(context, sslcontext.Identity(certificate, signer, tuple(chain)))
-    except (sslcontext.CredentialError, sslcontext.UnsupportedOpenSSLError, ValueError) as error:
-        raise ContextError(f"OpenSSL does not take the identity: {error}.") from error
-
-
 def set_tls13_suites(context: ssl.SSLContext, names: Sequence[str]) -> None:
     """SSL_CTX_set_ciphersuites. Python's `set_ciphers` reaches TLS 1.2 and older only."""
-    if not _libraries().ssl.SSL_CTX_set_ciphersuites(_pointer(context), ":".join(names).encode()):
+    if not _libraries().ssl.SSL_CTX_set_ciphersuites(context_pointer(context), ":".join(names).encode()):
         raise _refused("the TLS 1.3 cipher suites", names)
 
 
@@ -83,12 +58,12 @@ def set_signature_algorithms(context: ssl.SSLContext, peer: Sequence[str], own: 
 
 def size_dh_by_key(context: ssl.SSLContext) -> None:
     """SSL_CTX_set_dh_auto: groups of RFC 3526 as strong as the certificate's key, so of 2048 bits or more."""
-    _libraries().ssl.SSL_CTX_ctrl(_pointer(context), _CTRL_SET_DH_AUTO, 1, None)
+    _libraries().ssl.SSL_CTX_ctrl(context_pointer(context), _CTRL_SET_DH_AUTO, 1, None)
 
 
 def keep_no_sessions(context: ssl.SSLContext) -> None:
     """Switch the server's session cache off, so that every handshake proves both keys anew."""
-    _libraries().ssl.SSL_CTX_ctrl(_pointer(context), _CTRL_SET_SESS_CACHE_MODE, _SESS_CACHE_OFF, None)
+    _libraries().ssl.SSL_CTX_ctrl(context_pointer(context), _CTRL_SET_SESS_CACHE_MODE, _SESS_CACHE_OFF, None)
 
 
 def judge_peers(context: ssl.SSLContext, judge: Judge) -> None:
@@ -100,7 +75,7 @@ def judge_peers(context: ssl.SSLContext, judge: Judge) -> None:
     with _lock:
         number = next(_numbers)
         _judges[number] = judge
-    _libraries().ssl.SSL_CTX_set_cert_verify_callback(_pointer(context), _verify, c_void_p(number))
+    _libraries().ssl.SSL_CTX_set_cert_verify_callback(context_pointer(context), _verify, c_void_p(number))
     weakref.finalize(context, _judges.pop, number, None)
 
 
@@ -113,7 +88,7 @@ class _Libraries:
     """Handles of our own on the OpenSSL that Python uses: prototypes set here disturb nobody else's."""
 
     def __init__(self) -> None:
-        self.ssl, self.crypto = find_libraries()
+        self.ssl, self.crypto = loaded_libraries()
         prototypes: tuple[tuple[Any, str, Any, list[Any]], ...] = (
             (self.ssl, "SSL_CTX_ctrl", c_long, [c_void_p, c_int, c_long, c_void_p]),
             (self.ssl, "SSL_CTX_set_ciphersuites", c_int, [c_void_p, ctypes.c_char_p]),
@@ -128,7 +103,9 @@ class _Libraries:
             (self.crypto, "i2d_X509", c_int, [c_void_p, ctypes.POINTER(ctypes.POINTER(c_ubyte))]),
         )
         for library, name, result, arguments in prototypes:
-            function = getattr(library, name)
+            function = getattr(library, name, None)
+            if function is None:
+                raise ContextError(f"{ssl.OPENSSL_VERSION} has no function {name}; use OpenSSL 3.0 or newer.")
             function.restype, function.argtypes = result, arguments
 
     def der(self, certificate: int) -> bytes:
@@ -187,15 +164,8 @@ def _judge(store: int, number: int | None) -> int:
 _verify = _VERIFY(_judge)
 
 
-def _pointer(context: ssl.SSLContext) -> int:
-    try:
-        return int(ssl_ctx_pointer(openssl(), context))
-    except sslcontext.UnsupportedOpenSSLError as error:
-        raise ContextError(f"This Python's OpenSSL cannot be reached: {error}.") from error
-
-
 def _control(context: ssl.SSLContext, command: int, argument: int, names: Sequence[str], what: str) -> None:
-    if not _libraries().ssl.SSL_CTX_ctrl(_pointer(context), command, argument, ":".join(names).encode()):
+    if not _libraries().ssl.SSL_CTX_ctrl(context_pointer(context), command, argument, ":".join(names).encode()):
         raise _refused(what, names)
 
 
