@@ -13,14 +13,6 @@ the handshake, `cryptography` the ciphers, the token the RSA operation, `hsm_dic
 | sockets.py     | the connection as a socket                                               |
 """
 
-import contextlib
-import warnings
-
-with warnings.catch_warnings(), contextlib.suppress(ModuleNotFoundError):
-    # tlslite-ng 0.8 imports asyncore, which Python 3.11 has begun to regret. The profiles can be read without it.
-    warnings.simplefilter("ignore", DeprecationWarning)
-    import tlslite  # type: ignore[import-untyped]  # noqa: F401
-
 from hsm_dicom.tls.legacy.profiles import PROFILES, LegacyProfile, profile_named
 
 __all__ = ["PROFILES", "LegacyProfile", "profile_named"]

@@ -8,15 +8,19 @@ layer then uses DES. 3DES itself cannot come about in such a connection.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator
 from typing import Any
 
-from tlslite.handshakesettings import HandshakeSettings  # type: ignore[import-untyped]
-from tlslite.messages import ClientHello, ServerHello, ServerKeyExchange  # type: ignore[import-untyped]
-from tlslite.recordlayer import RecordLayer  # type: ignore[import-untyped]
-from tlslite.tlsconnection import TLSConnection  # type: ignore[import-untyped]
-
 from hsm_dicom.tls.errors import LegacyRefusedError
+from hsm_dicom.tls.legacy._tlslite import (
+    BaseConnection,
+    BaseRecordLayer,
+    CipherSettings,
+    ClientHello,
+    HandshakeSettings,
+    ServerHello,
+    ServerKeyExchange,
+    Undo,
+)
 from hsm_dicom.tls.legacy.ciphers import aes, single_des, triple_des
 from hsm_dicom.tls.legacy.groups import GROUPS
 from hsm_dicom.tls.legacy.profiles import KeyExchange, LegacyProfile
@@ -76,33 +80,32 @@ def _cipher_name(code: int) -> str:
     return "3des"
 
 
-class LegacyRecordLayer(RecordLayer):  # type: ignore[misc]
+class LegacyRecordLayer(BaseRecordLayer):
     """A record layer with the ciphers of the retired profiles, and no others."""
 
     single_des = False
 
-    def _getCipherSettings(self, cipherSuite: int) -> tuple[int, int, Callable[..., Any]]:
-        if cipherSuite in _AES_128:
+    def cipher_of(self, suite: int) -> CipherSettings:
+        """Return the cipher of a suite that a retired profile has."""
+        if suite in _AES_128:
             return 16, 16, aes
-        if cipherSuite in _AES_256:
+        if suite in _AES_256:
             return 32, 16, aes
-        if cipherSuite in _DES_OF_3DES:
+        if suite in _DES_OF_3DES:
             return (8, 8, single_des) if self.single_des else (24, 8, triple_des)
         raise AssertionError("a suite that no retired profile has")
 
 
-class LegacyConnection(TLSConnection):  # type: ignore[misc]
+class LegacyConnection(BaseConnection):
     """One connection under a retired profile."""
 
     def __init__(self, connection: socket.socket, profile: LegacyProfile, dh_bits: int) -> None:
-        super().__init__(connection)
+        super().__init__(connection, LegacyRecordLayer)
         self.dh_bits: int | None = None
         """The size of the Diffie-Hellman group in use; None with RSA key exchange."""
         self._smallest_group = dh_bits
-        self.closeSocket = False  # whoever owns it closes it, after the peer could read the last alert
-        self._recordLayer = LegacyRecordLayer(self.sock)
         self._single_des = any(suite.code in _3DES_OF_DES for suite in profile.suites)
-        self._recordLayer.single_des = self._single_des
+        self.records.single_des = self._single_des
 
     @property
     def suite_code(self) -> int:
@@ -110,21 +113,17 @@ class LegacyConnection(TLSConnection):  # type: ignore[misc]
         code = int(self.session.cipherSuite)
         return _DES_OF_3DES.get(code, code) if self._single_des else code
 
-    def _sendMsg(self, msg: Any, randomizeFirstBlock: bool = True, update_hashes: bool = True) -> Iterator[Any]:
-        if isinstance(msg, ServerKeyExchange):
-            self.dh_bits = msg.dh_p.bit_length()
-        ours = self._exchange(msg, _DES_OF_3DES)
-        try:
-            yield from super()._sendMsg(msg, randomizeFirstBlock, update_hashes)
-        finally:
-            ours()
+    def before_send(self, message: Any) -> Undo:
+        """Put the number of DES into a hello message, and note the size of the group that a server offers."""
+        if isinstance(message, ServerKeyExchange):
+            self.dh_bits = message.dh_p.bit_length()
+        return self._exchange(message, _DES_OF_3DES)
 
-    def _getMsg(self, *expected: Any, **options: Any) -> Iterator[Any]:
-        for result in super()._getMsg(*expected, **options):
-            self._exchange(result, _3DES_OF_DES | dict.fromkeys(_DES_OF_3DES, _NOBODYS))
-            if isinstance(result, ServerKeyExchange):
-                self._check_group(result.dh_p.bit_length())
-            yield result
+    def after_receive(self, message: Any) -> None:
+        """Put the number of 3DES into a hello message, and check the group that a server chose."""
+        self._exchange(message, _3DES_OF_DES | dict.fromkeys(_DES_OF_3DES, _NOBODYS))
+        if isinstance(message, ServerKeyExchange):
+            self._check_group(message.dh_p.bit_length())
 
     def _check_group(self, bits: int) -> None:
         """Hold the group that the server chose to its bounds. Raises `LegacyRefusedError`."""
@@ -135,7 +134,7 @@ class LegacyConnection(TLSConnection):  # type: ignore[misc]
             )
         self.dh_bits = bits
 
-    def _exchange(self, message: Any, numbers: dict[int, int]) -> Callable[[], None]:
+    def _exchange(self, message: Any, numbers: dict[int, int]) -> Undo:
         """Exchange suite numbers in a hello message of a DES connection; what is returned undoes it."""
         if not self._single_des or not isinstance(message, ClientHello | ServerHello):
             return lambda: None

@@ -14,9 +14,6 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding
-from tlslite.errors import BaseTLSException, TLSAbruptCloseError, TLSLocalAlert, TLSRemoteAlert  # type: ignore[import-untyped]
-from tlslite.x509 import X509  # type: ignore[import-untyped]
-from tlslite.x509certchain import X509CertChain  # type: ignore[import-untyped]
 
 from hsm_dicom.identity import Identity
 from hsm_dicom.tls import hello
@@ -24,6 +21,15 @@ from hsm_dicom.tls.contexts import Authentication
 from hsm_dicom.tls.errors import ContextError, FailureReason, HandshakeError, LegacyRefusedError
 from hsm_dicom.tls.facts import PeerCertificate, TLSFacts, peer_certificate
 from hsm_dicom.tls.failures import refused_by_peer
+from hsm_dicom.tls.legacy._tlslite import (
+    BAD_CERTIFICATE,
+    X509,
+    BaseTLSException,
+    TLSAbruptCloseError,
+    TLSLocalAlert,
+    TLSRemoteAlert,
+    X509CertChain,
+)
 from hsm_dicom.tls.legacy.connection import LegacyConnection, handshake_settings
 from hsm_dicom.tls.legacy.keys import decrypter, server_signer, signer
 from hsm_dicom.tls.legacy.profiles import VERSION_NAMES, KeyExchange, LegacyProfile, profile_named
@@ -184,7 +190,7 @@ class LegacyHandshake:
     def _refuse(self) -> None:
         """Tell the peer by an alert that its certificate is refused, if that can be done at once."""
         with contextlib.suppress(Exception):
-            next(self._connection._sendError(42), None)  # bad_certificate
+            self._connection.send_alert(BAD_CERTIFICATE)
 
     def _failed(self, error: Exception) -> HandshakeError:
         peer = self._peer

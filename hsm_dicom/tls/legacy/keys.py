@@ -7,15 +7,14 @@ the token says of it, and by what its certificate says.
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import NoDigestInfo
-from tlslite.utils.rsakey import RSAKey  # type: ignore[import-untyped]
 
 from hsm_dicom.identity import Identity
 from hsm_dicom.tls.errors import LegacyRefusedError
+from hsm_dicom.tls.legacy._tlslite import PublicRSAKey
 from hsm_dicom.trust.certificates import key_usage
 from tokens.keys import TokenRSAPrivateKey
 
@@ -23,27 +22,7 @@ PREMASTER_BYTES = 48
 """Of every premaster secret with RSA key exchange (RFC 5246, 7.4.7.1)."""
 
 
-class _PublicHalf(RSAKey):  # type: ignore[misc]
-    """What both have in common: the public operation, and a private one that is not here."""
-
-    def __init__(self, public: rsa.RSAPublicKey) -> None:
-        numbers = public.public_numbers()
-        self.n, self.e = numbers.n, numbers.e
-        self.key_type = "rsa"
-        # tlslite-ng derives a secret for implicit rejection from d, which is not to be had; it is never used here.
-        self._key_hash = bytearray(os.urandom(32))
-
-    def hasPrivateKey(self) -> bool:
-        return True
-
-    def acceptsPassword(self) -> bool:
-        return False
-
-    def _rawPublicKeyOp(self, ciphertext: int) -> int:
-        return pow(ciphertext, self.e, self.n)
-
-
-class Decrypter(_PublicHalf):
+class Decrypter(PublicRSAKey):
     """RSAES-PKCS1-v1_5 on the token (RFC 5246, 7.4.7.1)."""
 
     def __init__(self, key: TokenRSAPrivateKey) -> None:
@@ -63,7 +42,7 @@ class Decrypter(_PublicHalf):
             return None
 
 
-class Signer(_PublicHalf):
+class Signer(PublicRSAKey):
     """RSASSA-PKCS1-v1_5 on the token: over a DigestInfo, or before TLS 1.2 over MD5 and SHA-1 side by side."""
 
     def __init__(self, key: rsa.RSAPrivateKey) -> None:

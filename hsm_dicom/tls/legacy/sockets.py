@@ -11,9 +11,13 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from tlslite.constants import AlertDescription  # type: ignore[import-untyped]
-from tlslite.errors import BaseTLSException, TLSAbruptCloseError, TLSLocalAlert, TLSRemoteAlert  # type: ignore[import-untyped]
-
+from hsm_dicom.tls.legacy._tlslite import (
+    AlertDescription,
+    BaseTLSException,
+    TLSAbruptCloseError,
+    TLSLocalAlert,
+    TLSRemoteAlert,
+)
 from hsm_dicom.tls.legacy.connection import LegacyConnection
 
 LARGEST_READ = 1 << 16
