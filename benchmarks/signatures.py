@@ -24,8 +24,8 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 import tokens
 from benchmarks.rows import Row, in_turns
-from hsm_dicom.signatures import Profile, SigningRequest, sign, verify
-from hsm_dicom.signing import SigningJob, sign_files, verify_files
+from hsm_dicom.signatures import Profile, SigningRequest, check_integrity, sign
+from hsm_dicom.signing import SigningJob, check_files, sign_jobs
 from tests import softhsm
 from tests.hsm_dicom.dataset.samples import data_set, encode, shipped
 from tests.hsm_dicom.signatures.peak import peak_of_signing, peak_of_verifying
@@ -68,7 +68,7 @@ def _small_files(folder: Path, authority: Authority, executor: Executor) -> Iter
         request = SigningRequest(authority.issue("node", key=key).der, Profile.CREATOR)
 
         def ours() -> None:
-            _all_good(sign_files(_again(jobs), key, request, executor=executor))
+            _all_good(sign_jobs(_again(jobs), key, request, executor=executor))
 
         def dcmsign() -> None:
             for job in some:
@@ -85,7 +85,7 @@ def _small_files(folder: Path, authority: Authority, executor: Executor) -> Iter
     yield Row("the token's own signatures a second, 1 session", f"{FILES / seconds['token']:.0f}", "")
 
     def verify_ours() -> None:
-        _all_good(verify_files([str(job.target) for job in jobs], executor=executor))
+        _all_good(check_files([str(job.target) for job in jobs], executor=executor))
 
     def verify_dcmsign() -> None:
         for job in some:
@@ -102,7 +102,7 @@ def _slow_token(folder: Path, signer: Identity, executor: Executor) -> Iterator[
     request = SigningRequest(signer.der, Profile.CREATOR)
 
     def with_key(key: rsa.RSAPrivateKey) -> Callable[[], None]:
-        return lambda: _all_good(sign_files(_again(jobs), key, request, executor=executor, sessions=SESSIONS))
+        return lambda: _all_good(sign_jobs(_again(jobs), key, request, executor=executor, sessions=SESSIONS))
 
     with_key(signer.key)()
     seconds = in_turns({"slow": with_key(Slow(signer.key)), "fast": with_key(signer.key)}, rounds=3)
@@ -133,7 +133,7 @@ def _large_file(folder: Path, signer: Identity) -> Iterator[Row]:
             "copy": lambda: _durable_copy(source, folder / "copy"),
             "sign": lambda: sign(source, signed, signer.key, request, overwrite=True),
             "dcmsign": lambda: _dcmsign(folder, "+pc", source, theirs),
-            "verify": lambda: verify(signed),
+            "verify": lambda: check_integrity(signed),
             "dcmsign verifies": lambda: _run("dcmsign", "--verify", "+rg", "+cf", folder / "ca.pem", signed),
         },
         rounds=5,

@@ -1,6 +1,6 @@
 """An identity: a private key, its certificate, and the certificates above it, proven to belong together.
 
-    with load_identity(configuration, "node") as node:
+    with load_identity("node", configuration) as node:
         signature = node.key.sign(data, padding.PKCS1v15(), hashes.SHA256())
         node.certificate.public_key().verify(...)
 
@@ -87,7 +87,7 @@ class Identity:
         """The certificate's subject as RFC 4514 writes it."""
         return self.certificate.subject.rfc4514_string()
 
-    def demand_current(self, now: datetime | None = None) -> None:
+    def require_current(self, now: datetime | None = None) -> None:
         """Raise `CertificateExpiredError` unless the certificate is valid now (or then)."""
         remark = expiry_remark(self.certificate, now)
         if remark is not None and remark.expired:
@@ -129,7 +129,7 @@ class ExpiryRemark:
 
 
 def load_identity(
-    configuration: Configuration, name: str, *, pin: PinSource | None = None, default_pin: PinSource | None = None
+    name: str, configuration: Configuration, *, pin: PinSource | None = None, default_pin: PinSource | None = None
 ) -> Identity:
     """The identity `[identities.NAME]`, its token opened.
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from pydicom.data import get_testdata_file
 
-from hsm_dicom.signatures import verify
+from hsm_dicom.signatures import check_integrity
 from tests.hsm_dicom.ceremony import certify
 from tests.hsm_dicom.cli.conftest import PROGRAM
 from tests.hsm_dicom.network.listening import listening
@@ -95,7 +95,7 @@ def test_the_unit_signs_the_outbox_again_and_again(node: Path) -> None:
         done = subprocess.run([*PROGRAM, *arguments], env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
     for name in ("1.dcm", "2.dcm"):
-        [signature] = verify(node.parent / "signed" / name).signatures
+        [signature] = check_integrity(node.parent / "signed" / name).signatures
         assert signature.intact
     assert '"signature-made"' in (node.parent / "state" / "events.jsonl").read_text()
 

@@ -180,7 +180,7 @@ class _Check:
             return []
         if not (chain_fits and certificate_fits):
             return []
-        with self._reported(place), load_identity(self.reading.configuration, name) as identity:
+        with self._reported(place), load_identity(name, self.reading.configuration) as identity:
             for finding in identity.findings:
                 allowed = finding.weakness in section.weaknesses
                 remedy = "It is allowed by name." if allowed else "Consider a key that was generated on the token."

@@ -111,7 +111,7 @@ def reaching(
     identity = keys = None
     with contextlib.ExitStack() as devices:
         if uses_tls(found.iscl) and found.authentication is Authentication.MUTUAL:
-            identity = load_identity(configuration, _own_identity(configuration, name), pin=pin)
+            identity = load_identity(_own_identity(configuration, name), configuration, pin=pin)
             devices.callback(identity.close)
         section = configuration.peers[name].iscl
         if section is not None:
@@ -137,7 +137,7 @@ def load_listener(configuration: Configuration, name: str | None = None, *, pin:
     identities: list[Identity] = []
     with contextlib.ExitStack() as undo:
         for identity in section.identities if uses_tls(settings.iscl) else ():
-            identities.append(load_identity(configuration, identity, pin=pin))
+            identities.append(load_identity(identity, configuration, pin=pin))
             undo.callback(identities[-1].close)
         keys = None
         if section.iscl is not None:

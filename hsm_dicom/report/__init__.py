@@ -1,10 +1,10 @@
 """Verdicts for readers: JSON for programs, one self-contained HTML page for people.
 
-    judge = Judge.trusting(TrustStore.from_files(["ca.pem"]))
-    verdicts = [judge.file(verify(path)) for path in paths]
+    validator = Validator.trusting(TrustStore.from_files(["ca.pem"]))
+    verdicts = [validator.validate(check_integrity(path)) for path in paths]
     for verdict in verdicts:
         print(json_line(verdict))
-    write_html(Path("report.html"), verdicts, judge)
+    write_html(Path("report.html"), verdicts, validator)
 
 | module        | holds                                                                        |
 |---------------|------------------------------------------------------------------------------|

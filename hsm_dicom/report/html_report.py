@@ -21,7 +21,7 @@ from hsm_dicom.errors import DicomError
 from hsm_dicom.report.html_views import FileView, file_view, look, run_view
 from hsm_dicom.report.pictures import Picture, picture_of
 from hsm_dicom.validation.result import WORST_FIRST
-from hsm_dicom.validation.validator import FileVerdict, Judge
+from hsm_dicom.validation.validator import Validator, Verdict
 
 DETAILED = 500
 """Files of a run that the page tells in detail, so that the one of a whole archive is still opened by a browser."""
@@ -34,7 +34,7 @@ class ReportError(DicomError):
     """The page could not be written. The sentence names the file and the remedy."""
 
 
-def write_html(target: Path, verdicts: Sequence[FileVerdict], judge: Judge, *, pictures: int = PICTURES) -> None:
+def write_html(target: Path, verdicts: Sequence[Verdict], validator: Validator, *, pictures: int = PICTURES) -> None:
     """Write the page of a run; an older page of this name is replaced when the new one is complete.
 
     The first `pictures` files are opened again for their pictures; 0 makes a page without any. Raises ReportError.
@@ -44,7 +44,7 @@ def write_html(target: Path, verdicts: Sequence[FileVerdict], judge: Judge, *, p
         # A report names patients: whoever may read it is for its folder's owner to widen.
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as page:
-            page.writelines(html_page(verdicts, judge, pictures=pictures))
+            page.writelines(html_page(verdicts, validator, pictures=pictures))
         part.replace(target)
     except OSError as error:
         raise ReportError(f"{target}: the report cannot be written ({error.strerror}). Name another file.") from error
@@ -54,13 +54,13 @@ def write_html(target: Path, verdicts: Sequence[FileVerdict], judge: Judge, *, p
 
 
 def html_page(
-    verdicts: Sequence[FileVerdict], judge: Judge, *, pictures: int = PICTURES, detailed: int = DETAILED
+    verdicts: Sequence[Verdict], validator: Validator, *, pictures: int = PICTURES, detailed: int = DETAILED
 ) -> Iterator[str]:
     """The page, in parts."""
     numbers = _told_in_detail(verdicts, detailed)
     template = _environment().get_template("page.html.j2")
     return template.generate(
-        run=run_view(verdicts, judge),
+        run=run_view(verdicts, validator),
         verdicts=verdicts,
         detailed=frozenset(numbers),
         look=look,
@@ -70,15 +70,13 @@ def html_page(
     )
 
 
-def _told_in_detail(verdicts: Sequence[FileVerdict], limit: int) -> list[int]:
+def _told_in_detail(verdicts: Sequence[Verdict], limit: int) -> list[int]:
     """The numbers of the files, from 1, the worst first, as they are chosen and as they follow on the page."""
     numbers = sorted(range(1, len(verdicts) + 1), key=lambda n: WORST_FIRST.index(verdicts[n - 1].outcome))
     return numbers[:limit]
 
 
-def _files(
-    verdicts: Sequence[FileVerdict], numbers: Iterable[int], pictures: int
-) -> Iterator[tuple[FileView, Picture]]:
+def _files(verdicts: Sequence[Verdict], numbers: Iterable[int], pictures: int) -> Iterator[tuple[FileView, Picture]]:
     for count, number in enumerate(numbers, start=1):
         verdict = verdicts[number - 1]
         if verdict.problem:

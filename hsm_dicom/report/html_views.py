@@ -14,7 +14,7 @@ from hsm_dicom.trust import RevocationPolicy, TrustStore
 from hsm_dicom.trust.certificates import fingerprint, name_text
 from hsm_dicom.validation.policy import Requirement, VerificationPolicy
 from hsm_dicom.validation.result import shown
-from hsm_dicom.validation.validator import FileVerdict, Judge, MomentKind, Outcome, SignatureVerdict, Word
+from hsm_dicom.validation.validator import MomentKind, Outcome, SignatureVerdict, Validator, Verdict, Word
 
 _GAP = 3
 """Thousandths between the segments of a bar."""
@@ -51,7 +51,7 @@ _LOOKS = {
 }
 
 
-def look(verdict: FileVerdict) -> Look:
+def look(verdict: Verdict) -> Look:
     """The look of a file."""
     words = {one.word for one in verdict.signatures}
     match verdict.outcome:
@@ -116,7 +116,7 @@ class FileView:
     number: int
     folder: str
     name: str
-    verdict: FileVerdict
+    verdict: Verdict
     look: Look
     sentence: str
     facts: tuple[tuple[str, str], ...]
@@ -135,7 +135,7 @@ class RunView:
     grounds: tuple[tuple[str, tuple[str, ...]], ...]
 
 
-def run_view(verdicts: Sequence[FileVerdict], judge: Judge) -> RunView:
+def run_view(verdicts: Sequence[Verdict], validator: Validator) -> RunView:
     """The head of the page."""
     looks = [look(verdict) for verdict in verdicts]
     good, total = sum(verdict.outcome is Outcome.GOOD for verdict in verdicts), len(verdicts)
@@ -154,10 +154,10 @@ def run_view(verdicts: Sequence[FileVerdict], judge: Judge) -> RunView:
         kind=kind,
         segments=_segments([(one.kind, one.label, looks.count(one)) for one in order]),
         grounds=(
-            ("Trust anchors for signers", _anchors(judge.signers.store)),
-            ("Trust anchors for time stamps", _anchors(judge.stampers.store)),
-            ("Revocation data", (_revocation_data(judge.signers.store),)),
-            ("Policy", tuple(policy_words(judge.policy))),
+            ("Trust anchors for signers", _anchors(validator.signers.store)),
+            ("Trust anchors for time stamps", _anchors(validator.timestamp_authorities.store)),
+            ("Revocation data", (_revocation_data(validator.signers.store),)),
+            ("Policy", tuple(policy_words(validator.policy))),
         ),
     )
 
@@ -185,7 +185,7 @@ _REVOCATION_WORDS = {
 }
 
 
-def file_view(number: int, verdict: FileVerdict) -> FileView:
+def file_view(number: int, verdict: Verdict) -> FileView:
     """One file."""
     identity = verdict.identity
     protected = any(map(_protects_picture, verdict.signatures))
@@ -218,7 +218,7 @@ def _protects_picture(verdict: SignatureVerdict) -> bool:
     return covers.pixel_data is Share.COVERED and covers.picture is Share.COVERED
 
 
-def _sentence(verdict: FileVerdict) -> str:
+def _sentence(verdict: Verdict) -> str:
     """What there is to say about a file beyond its one signature."""
     if len(verdict.signatures) != 1 or verdict.outcome is Outcome.NO_SIGNATURE:
         return verdict.text

@@ -16,17 +16,17 @@ from hsm_dicom.dataset.tags import describe_tag, format_path
 from hsm_dicom.signatures.coverage.shares import Coverage
 from hsm_dicom.timestamps.validation import TimestampVerdict
 from hsm_dicom.trust import PathCertificate, TrustVerdict
-from hsm_dicom.validation.validator import FileVerdict, SignatureVerdict
+from hsm_dicom.validation.validator import SignatureVerdict, Verdict
 
 SCHEMA = "hsm-dicom/verify/1"
 
 
-def json_line(verdict: FileVerdict) -> str:
+def json_line(verdict: Verdict) -> str:
     """The verdict on one line, without its end."""
     return json.dumps(as_json(verdict))
 
 
-def as_json(verdict: FileVerdict) -> dict[str, Any]:
+def as_json(verdict: Verdict) -> dict[str, Any]:
     """The verdict as the dictionary that is written."""
     identity = verdict.identity
     return {

@@ -2,7 +2,7 @@
 
 Creating, with any RSA (or, outside the profiles, EC) private key of ``cryptography``'s kind, token keys included::
 
-    from hsm_dicom.signatures import Profile, SigningRequest, sign, verify
+    from hsm_dicom.signatures import Profile, SigningRequest, check_integrity, sign
 
     request = SigningRequest(certificate_der, Profile.CREATOR)
     report = sign("ct.dcm", "signed.dcm", key, request)        # output None signs in place
@@ -18,7 +18,7 @@ pickled), ``sign_digest`` in the one process that holds the token::
 
 Verifying, by mathematics alone; whether the certificate is trusted is the caller's next question::
 
-    for signature in verify("signed.dcm").signatures:
+    for signature in check_integrity("signed.dcm").signatures:
         print(signature.finding.value, signature.reason, signature.signed_at, signature.coverage)
 
 Look at signatures and take them out again: ``list_signatures``, ``remove``, ``remove_all``. ``add_timestamp`` puts a
@@ -29,15 +29,17 @@ Rooms: ``creation``, ``anomalies``, ``coverage``, ``profiles``. Modules: ``integ
 ``errors``.
 """
 
+from typing import NoReturn
+
 from hsm_dicom.signatures.algorithms import MAC_ALGORITHMS
 from hsm_dicom.signatures.amend import add_timestamp, remove, remove_all
 from hsm_dicom.signatures.coverage.shares import Coverage, Share
 from hsm_dicom.signatures.creation.create import (
     Plan,
     SigningReport,
-    demand_matching_key,
     finish,
     prepare,
+    require_matching_key,
     sign,
     sign_digest,
 )
@@ -55,7 +57,7 @@ from hsm_dicom.signatures.errors import (
     UnknownMacAlgorithmError,
     WeakMacAlgorithmError,
 )
-from hsm_dicom.signatures.integrity import Finding, VerifiedFile, VerifiedSignature, dump_macs, verify
+from hsm_dicom.signatures.integrity import Finding, VerifiedFile, VerifiedSignature, check_integrity, dump_macs
 from hsm_dicom.signatures.listing import ListedSignature, list_signatures
 from hsm_dicom.signatures.profiles.purposes import PURPOSES
 from hsm_dicom.signatures.profiles.rules import Profile
@@ -87,14 +89,25 @@ __all__ = [
     "VerifiedSignature",
     "WeakMacAlgorithmError",
     "add_timestamp",
-    "demand_matching_key",
+    "check_integrity",
     "dump_macs",
     "finish",
     "list_signatures",
     "prepare",
     "remove",
     "remove_all",
+    "require_matching_key",
     "sign",
     "sign_digest",
-    "verify",
 ]
+
+
+def __getattr__(name: str) -> NoReturn:
+    if name == "verify":
+        # ImportError, so that `from hsm_dicom.signatures import verify` shows the sentence.
+        raise ImportError(
+            "hsm_dicom.signatures.verify is gone. For the verdict call hsm_dicom.verify; for the mathematics alone "
+            "call hsm_dicom.signatures.check_integrity.",
+            name=__name__,
+        )
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

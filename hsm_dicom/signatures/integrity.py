@@ -118,7 +118,7 @@ class VerifiedFile:
     """The state of the file that was read."""
 
 
-def verify(path: str | os.PathLike[str]) -> VerifiedFile:
+def check_integrity(path: str | os.PathLike[str]) -> VerifiedFile:
     """Check every signature at every level of a file, or of a Data Set without File Meta Information.
 
     Raises DicomFileError if the file cannot be read as DICOM, FileChangedError if it is written to meanwhile.

@@ -1,7 +1,7 @@
 """Many files, on any ``concurrent.futures`` executor: hashing and writing go there, the key stays here.
 
     with ProcessPoolExecutor(2) as executor:
-        for outcome in sign_files(jobs, key, request, executor=executor):
+        for outcome in sign_jobs(jobs, key, request, executor=executor):
             print(outcome.job.source, outcome.error or outcome.report.uid)
 
 Plans and signatures travel, PINs and keys never do. Outcomes come as they are ready; a file that fails is an outcome
@@ -24,15 +24,15 @@ from hsm_dicom.signatures.creation.create import (
     PrivateKey,
     SigningReport,
     Timestamper,
-    demand_matching_key,
     prepare,
+    require_matching_key,
     sign_digest,
     staged,
 )
 from hsm_dicom.signatures.creation.repair import explain_repair
 from hsm_dicom.signatures.creation.request import SigningRequest
 from hsm_dicom.signatures.errors import ResumeConflictError
-from hsm_dicom.signatures.integrity import VerifiedFile, verify
+from hsm_dicom.signatures.integrity import VerifiedFile, check_integrity
 from hsm_dicom.signing.resume import find_earlier_signature
 from tokens.errors import TokenError
 
@@ -62,7 +62,7 @@ class SigningOutcome:
 
 
 @dataclass(frozen=True)
-class VerificationOutcome:
+class IntegrityOutcome:
     """What became of a file: a result, or the error that a single ``verify`` would have raised."""
 
     path: str
@@ -87,7 +87,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def sign_files(
+def sign_jobs(
     jobs: Iterable[SigningJob],
     key: PrivateKey,
     request: SigningRequest,
@@ -113,7 +113,7 @@ def sign_files(
     Executors of processes should be started before a token is opened, or by ``spawn``, so that no process inherits the
     token's login.
     """
-    demand_matching_key(key, request)
+    require_matching_key(key, request)
     checks = _Checks(resume, timestamped=timestamp is not None, overwrite=overwrite)
     halt = _Halt(stop)
     with ThreadPoolExecutor(sessions, "signing") as signers:
@@ -147,16 +147,16 @@ def sign_files(
         raise halt.lost
 
 
-def verify_files(
+def check_files(
     paths: Iterable[str], *, executor: Executor, stop: threading.Event | None = None
-) -> Generator[VerificationOutcome]:
+) -> Generator[IntegrityOutcome]:
     """Verify the files, by mathematics alone, as ``verify`` does. After ``stop`` is set, no further file is begun."""
 
-    def one_task(chunk: list[str]) -> list[VerificationOutcome]:
+    def one_task(chunk: list[str]) -> list[IntegrityOutcome]:
         try:
             return executor.submit(_verify_all, chunk).result()
         except Exception as error:
-            return [VerificationOutcome(path, error=error) for path in chunk]
+            return [IntegrityOutcome(path, error=error) for path in chunk]
 
     yield from _in_flight(one_task, _tasks(paths, lambda path: path), 8, _Halt(stop))
 
@@ -283,12 +283,12 @@ def _finish_all(jobs: list[SigningJob], signed: list[Finished], overwrite: bool)
     return outcomes
 
 
-def _verify_all(paths: list[str]) -> list[VerificationOutcome]:
+def _verify_all(paths: list[str]) -> list[IntegrityOutcome]:
     return list(map(_verify_one, paths))
 
 
-def _verify_one(path: str) -> VerificationOutcome:
+def _verify_one(path: str) -> IntegrityOutcome:
     try:
-        return VerificationOutcome(path, verify(path))
+        return IntegrityOutcome(path, check_integrity(path))
     except Exception as error:
-        return VerificationOutcome(path, error=error)
+        return IntegrityOutcome(path, error=error)

@@ -30,7 +30,7 @@ from hsm_dicom.signatures.creation.repair import open_signable
 from hsm_dicom.signatures.creation.request import SigningRequest, requested_purpose
 from hsm_dicom.signatures.creation.selection import tags_to_sign
 from hsm_dicom.signatures.errors import ResumeConflictError
-from hsm_dicom.signatures.integrity import verify
+from hsm_dicom.signatures.integrity import check_integrity
 from hsm_dicom.signatures.profiles.rules import SOP_INSTANCE_UID
 from hsm_dicom.signatures.read import SignatureItem, signature_items
 
@@ -166,7 +166,7 @@ def _request_difference(
 
 
 def _broken_reason(path: str, found: SignatureItem) -> str:
-    for signature in verify(path).signatures:
+    for signature in check_integrity(path).signatures:
         if signature.uid == found.uid and signature.place == found.level.path:
             questions = [anomaly.clause for anomaly in signature.anomalies if anomaly.weight >= Weight.QUESTION]
             if signature.intact and questions:

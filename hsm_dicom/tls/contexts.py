@@ -1,6 +1,6 @@
 """`ssl.SSLContext` objects whose private key is on a token: ordinary ones, for whatever takes an `SSLContext`.
 
-    with load_identity(configuration, "node") as node:
+    with load_identity("node", configuration) as node:
         context = server_context([node], verifier)
         ae.start_server(("127.0.0.1", 2762), ssl_context=context)  # pynetdicom; asyncio and http.server likewise
 

@@ -1,7 +1,7 @@
 """What is asked of signatures before they are called good: one frozen model, read from a TOML file.
 
     policy = load_policy(Path("policy.toml")).requiring([Requirement.CREATOR])
-    judge = Judge.trusting(store, policy=policy)
+    validator = Validator.trusting(store, policy=policy)
 
 Without a file the defaults hold: old signatures with weak hashes or short keys count, with a warning, and nothing is
 asked of a file but that its signatures hold. A stricter policy, with all its keys:
@@ -51,7 +51,7 @@ class PolicyError(DicomError):
 
 
 class Requirement(StrEnum):
-    """What a file must have to meet a policy: see `verdict.FileVerdict.unmet` for how it is counted."""
+    """What a file must have to meet a policy: see `result.Verdict.unmet` for how it is counted."""
 
     ANY = "any"
     """A valid signature over the main Data Set, of whatever profile."""

@@ -185,7 +185,7 @@ WORST_FIRST = (
 
 
 @dataclass(frozen=True)
-class FileVerdict:
+class Verdict:
     """The answer about one file.
 
     `unmet` are the demands of the policy that no signature meets, as sentences. `problem` says why the file could not

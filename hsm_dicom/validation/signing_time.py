@@ -16,14 +16,14 @@ _LARGEST_ACCURACY = timedelta(hours=1)
 """A time that may be off by more is not made better by saying so."""
 
 
-def stamp_of(signature: VerifiedSignature, stampers: Verifier) -> TimestampVerdict | None:
+def stamp_of(signature: VerifiedSignature, timestamp_authorities: Verifier) -> TimestampVerdict | None:
     """Judge the certified time stamp of an intact signature, if there is one, by its own trust anchors."""
     if signature.timestamp is None:
         return None
     if signature.timestamp_type.encode("latin-1", "replace") != CMS_TIMESTAMP:
         problem = f"Certified Timestamp Type {signature.timestamp_type!r} is not CMS_TSP."
         return TimestampVerdict(TimestampFinding.CANNOT_TELL, problem)
-    return verify_token(signature.timestamp, signature.signature, stampers)
+    return verify_token(signature.timestamp, signature.signature, timestamp_authorities)
 
 
 def moment_of(signature: VerifiedSignature, stamp: TimestampVerdict | None, now: datetime) -> Moment:

@@ -1,9 +1,9 @@
 """From mathematics to a verdict that a person can rely on: who signed, when, allowed to, and covering what.
 
     store = TrustStore.from_files(["ca.pem"], crls=["ca.crl"])
-    judge = Judge.trusting(store, policy=load_policy(Path("policy.toml")))
+    validator = Validator.trusting(store, policy=load_policy(Path("policy.toml")))
 
-    verdict = judge.file(verify("signed.dcm"))
+    verdict = validator.validate(check_integrity("signed.dcm"))
     for signature in verdict.signatures:
         print(signature.text)           # valid, but 2 private elements are not covered: (0029,1001), (0029,1002)
     sys.exit(exit_code([verdict.outcome]))
@@ -12,9 +12,9 @@ A signature is `invalid` as soon as one thing speaks against it, else `cannot te
 else `questionable` as soon as the object may not be what was signed, or identity, picture, geometry or content are not
 covered, else `valid`, with or without a "but". The words and codes are explained in docs/explanation/verdicts.md.
 
-Judging is pure but for the clock, which may be given, and for what `online` fetches. A `Judge` may be shared between
-threads, and travels to worker processes by pickling; the verdicts travel too. It keeps its answers about certificates,
-so one judge for a whole run is quick, and one for each file is not.
+Validation is pure but for the clock, which may be given, and for what `online` fetches. A `Validator` may be shared
+between threads and can be pickled, and so can its verdicts. It caches its answers about certificates: use one validator
+for a whole run.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ from hsm_dicom.validation.coverage import covers_part, open_cautions, open_quest
 from hsm_dicom.validation.policy import Requirement, VerificationPolicy
 from hsm_dicom.validation.result import (
     Cause,
-    FileVerdict,
     Ground,
     Moment,
     MomentKind,
     Outcome,
     SignatureVerdict,
+    Verdict,
     Word,
     exit_code,
 )
@@ -57,13 +57,13 @@ from hsm_dicom.validation.trust import (
 
 __all__ = [
     "Cause",
-    "FileVerdict",
     "Ground",
-    "Judge",
     "Moment",
     "MomentKind",
     "Outcome",
     "SignatureVerdict",
+    "Validator",
+    "Verdict",
     "Word",
     "exit_code",
     "record",
@@ -78,14 +78,14 @@ _FINDINGS = {
 
 
 @dataclass(frozen=True)
-class Judge:
+class Validator:
     """What signatures are judged by: anchors of signers, anchors of time stamp authorities, and a policy.
 
     Made by `trusting`, which gives both verifiers what the policy asks of certificates.
     """
 
     signers: Verifier
-    stampers: Verifier
+    timestamp_authorities: Verifier
     policy: VerificationPolicy = field(default_factory=VerificationPolicy)
 
     @classmethod
@@ -93,25 +93,28 @@ class Judge:
         cls,
         store: TrustStore | None = None,
         *,
-        stampers: TrustStore | None = None,
+        timestamp_authorities: TrustStore | None = None,
         policy: VerificationPolicy | None = None,
         online: bool = False,
     ) -> Self:
-        """A judge by these stores: without a store of signers no signature is valid, and without one of time stamp
-        authorities no time is certified. `online` fetches missing issuers, OCSP responses and CRLs."""
+        """Return a validator with these stores of trust anchors.
+
+        Without a store for signers no signature is valid. Without one for time stamping authorities no time is proven
+        by a time stamp. `online` fetches missing issuers, OCSP responses and CRLs.
+        """
         policy = policy or VerificationPolicy()
         trust = policy.trust
         return cls(
             Verifier(store or TrustStore([]), trust, online=online),
-            Verifier(stampers or TrustStore([]), trust, online=online),
+            Verifier(timestamp_authorities or TrustStore([]), trust, online=online),
             policy,
         )
 
-    def file(self, file: VerifiedFile, *, now: datetime | None = None) -> FileVerdict:
-        """Judge a file and all its signatures. Never raises for what the file contains."""
+    def validate(self, file: VerifiedFile, *, now: datetime | None = None) -> Verdict:
+        """Validate a file and all its signatures. Never raises for what the file contains."""
         now = now or datetime.now(UTC)
-        signatures = tuple(self.signature(signature, now=now) for signature in file.signatures)
-        return FileVerdict(
+        signatures = tuple(self.validate_signature(signature, now=now) for signature in file.signatures)
+        return Verdict(
             name=file.name,
             judged_at=now,
             identity=file.identity,
@@ -122,7 +125,7 @@ class Judge:
         )
 
     def mark(self, state: FileState) -> str:
-        """Return the mark of a verdict on a file in this state: another file, or another judge, has another one."""
+        """Return the mark of a verdict on a file in this state: another file, or another validator, has another one."""
         return hashlib.sha256(self._digest + repr(state).encode()).hexdigest()
 
     @cached_property
@@ -132,16 +135,18 @@ class Judge:
             for name, value in self.policy
         )
         told = repr((policy, self.signers.online)).encode()
-        return b"".join((self.signers.store.digest, self.stampers.store.digest, hashlib.sha256(told).digest()))
+        return b"".join(
+            (self.signers.store.digest, self.timestamp_authorities.store.digest, hashlib.sha256(told).digest())
+        )
 
-    def signature(self, signature: VerifiedSignature, *, now: datetime | None = None) -> SignatureVerdict:
-        """Judge one signature."""
+    def validate_signature(self, signature: VerifiedSignature, *, now: datetime | None = None) -> SignatureVerdict:
+        """Validate one signature."""
         now = now or datetime.now(UTC)
         signer = subject_of(signature.certificate)
         if signature.finding in _FINDINGS:
             word, cause = _FINDINGS[signature.finding]
             return SignatureVerdict(word, (Ground(cause, _clause(signature.reason)),), signature, signer)
-        stamp = stamp_of(signature, self.stampers)
+        stamp = stamp_of(signature, self.timestamp_authorities)
         moment = moment_of(signature, stamp, now)
         trust = self.signers.judge(
             signature.certificate,
@@ -190,13 +195,13 @@ class Judge:
             )
 
 
-def unreadable(name: str, error: Exception, *, now: datetime | None = None) -> FileVerdict:
+def unreadable(name: str, error: Exception, *, now: datetime | None = None) -> Verdict:
     """The verdict about a file that could not be read, so that a report leaves none out."""
     problem = error.reason if isinstance(error, DicomFileError) else str(error) or type(error).__name__
-    return FileVerdict(name=name, judged_at=now or datetime.now(UTC), problem=problem)
+    return Verdict(name=name, judged_at=now or datetime.now(UTC), problem=problem)
 
 
-def record(verdict: FileVerdict) -> None:
+def record(verdict: Verdict) -> None:
     """Tell the log and every sink of events what was said about each signature."""
     for one in verdict.signatures:
         emit(

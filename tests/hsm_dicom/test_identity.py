@@ -55,7 +55,7 @@ ON_TOKEN = '[identities.node]\ntoken = "test"\nobject = "node"\n'
 
 def test_key_and_certificate_of_a_token_make_an_identity(place: Place) -> None:
     certificate = certify(place.token, "node", place.ca)
-    with load_identity(place.write(ON_TOKEN), "node") as identity:
+    with load_identity("node", place.write(ON_TOKEN)) as identity:
         assert identity.certificate == certificate
         assert isinstance(identity.key, TokenRSAPrivateKey)
         signature = identity.key.sign(b"data", padding.PKCS1v15(), hashes.SHA256())
@@ -66,16 +66,16 @@ def test_of_two_certificates_on_a_token_the_one_valid_longest_is_taken(place: Pl
     certify(place.token, "node", place.ca, ends=NOW + timedelta(days=10))
     renewed = certify(place.token, "node", place.ca, ends=NOW + timedelta(days=500))
     certify(place.token, "node", place.ca, ends=NOW + timedelta(days=20))
-    with load_identity(place.write(ON_TOKEN), "node") as identity:
+    with load_identity("node", place.write(ON_TOKEN)) as identity:
         assert identity.certificate == renewed
 
 
 def test_a_certificate_imported_early_is_not_taken_before_its_time(place: Place) -> None:
     current = certify(place.token, "node", place.ca, ends=NOW + timedelta(days=10))
     certify(place.token, "node", place.ca, begins=NOW + timedelta(days=7), ends=NOW + timedelta(days=500))
-    with load_identity(place.write(ON_TOKEN), "node") as identity:
+    with load_identity("node", place.write(ON_TOKEN)) as identity:
         assert identity.certificate == current
-        identity.demand_current()
+        identity.require_current()
 
 
 def test_the_same_holds_for_a_file_with_both(place: Place) -> None:
@@ -85,7 +85,7 @@ def test_the_same_holds_for_a_file_with_both(place: Place) -> None:
     ]
     early, current = (certify(place.token, "node", place.ca, store=False, **each) for each in wishes)
     (place.folder / "node.pem").write_bytes(_pem(early) + _pem(current))
-    with load_identity(place.write(ON_TOKEN + 'certificate = "node.pem"\n'), "node") as identity:
+    with load_identity("node", place.write(ON_TOKEN + 'certificate = "node.pem"\n')) as identity:
         assert identity.certificate == current
 
 
@@ -93,51 +93,51 @@ def test_with_none_valid_the_one_that_comes_next_is_named(place: Place) -> None:
     certify(place.token, "node", place.ca, ends=NOW - timedelta(days=1))
     for days in (9, 7):
         certify(place.token, "node", place.ca, begins=NOW + timedelta(days=days), ends=NOW + timedelta(days=500))
-    with load_identity(place.write(ON_TOKEN), "node") as identity:
+    with load_identity("node", place.write(ON_TOKEN)) as identity:
         assert (identity.certificate.not_valid_before_utc - NOW).days in (6, 7)
         with pytest.raises(
             CertificateExpiredError, match=r"not valid before .* store one that is valid now .*import-cert"
         ):
-            identity.demand_current()
+            identity.require_current()
 
 
 def test_with_none_to_come_the_one_that_expired_last_is_named(place: Place) -> None:
     for days in (300, 30, 100):
         certify(place.token, "node", place.ca, ends=NOW - timedelta(days=days))
-    with load_identity(place.write(ON_TOKEN), "node") as identity:
+    with load_identity("node", place.write(ON_TOKEN)) as identity:
         with pytest.raises(CertificateExpiredError, match=r"expired on .* have a new one issued \(hsm-dicom key csr\)"):
-            identity.demand_current()
+            identity.require_current()
         assert (NOW - identity.certificate.not_valid_after_utc).days in (29, 30)
 
 
 def test_a_certificate_file_may_hold_the_chain_as_well(place: Place) -> None:
     certificate = certify(place.token, "node", place.ca, store=False)
     (place.folder / "node.pem").write_bytes(_pem(certificate) + place.ca.pem)
-    with load_identity(place.write(ON_TOKEN + 'certificate = "node.pem"\n'), "node") as identity:
+    with load_identity("node", place.write(ON_TOKEN + 'certificate = "node.pem"\n')) as identity:
         assert (identity.certificate, identity.chain) == (certificate, (place.ca.certificate,))
 
 
 def test_a_certificate_of_another_key_is_refused_and_both_are_named(place: Place) -> None:
     (place.folder / "other.pem").write_bytes(place.ca.issue("Somebody else").pem)
     with pytest.raises(CertificateMismatchError, match=r"'CN=Somebody else'.*identity 'node'"):
-        load_identity(place.write(ON_TOKEN + 'certificate = "other.pem"\n'), "node")
+        load_identity("node", place.write(ON_TOKEN + 'certificate = "other.pem"\n'))
 
 
 def test_a_key_without_certificate_says_how_to_store_one(place: Place) -> None:
     with pytest.raises(IdentityError, match="import-cert"):
-        load_identity(place.write(ON_TOKEN), "node")
+        load_identity("node", place.write(ON_TOKEN))
 
 
 def test_a_key_that_is_not_there_is_the_tokens_error(place: Place) -> None:
     with pytest.raises(NoSuchKeyError, match="'node'"):
-        load_identity(place.write('[identities.x]\ntoken = "test"\nobject = "x"\n'), "x")
+        load_identity("x", place.write('[identities.x]\ntoken = "test"\nobject = "x"\n'))
 
 
 def test_a_failed_identity_lets_go_of_the_token(place: Place) -> None:
     from tokens import opening
 
     with pytest.raises(IdentityError):
-        load_identity(place.write(ON_TOKEN), "node")
+        load_identity("node", place.write(ON_TOKEN))
     assert place.token.serial not in {serial for _, serial, _ in opening._connections}
 
 
@@ -147,7 +147,7 @@ def test_a_key_file_is_served_only_where_it_is_allowed_by_name(place: Place) -> 
     (place.folder / "key.pem").write_bytes(signer.key_pem)
     (place.folder / "key.pem").chmod(0o600)
     text = '[identities.file]\nkey = "file:key.pem"\ncertificate = "signer.pem"\nallow = ["file-key"]\n'
-    with load_identity(place.write(text), "file") as identity:
+    with load_identity("file", place.write(text)) as identity:
         assert identity.subject == "CN=Signer"
 
 
@@ -158,7 +158,7 @@ def test_a_key_file_that_others_may_read_is_refused(place: Place) -> None:
     (place.folder / "key.pem").chmod(0o640)
     text = '[identities.file]\nkey = "file:key.pem"\ncertificate = "signer.pem"\nallow = ["file-key"]\n'
     with pytest.raises(CertificateFileError, match="may be read by others"):
-        load_identity(place.write(text), "file")
+        load_identity("file", place.write(text))
 
 
 def test_a_weak_key_needs_to_be_allowed_by_name(place: Place) -> None:
@@ -167,16 +167,16 @@ def test_a_weak_key_needs_to_be_allowed_by_name(place: Place) -> None:
     (place.folder / "c.pem").write_bytes(_pem(certificate))
     text = '[identities.weak]\ntoken = "test"\nobject = "imported"\ncertificate = "c.pem"\n'
     with pytest.raises(KeyPolicyError, match=r'allow = \["extractable"'):
-        load_identity(place.write(text), "weak")
+        load_identity("weak", place.write(text))
     allowed = place.write(text + 'allow = ["extractable", "not-sensitive"]\n')
-    with load_identity(allowed, "weak") as identity:
+    with load_identity("weak", allowed) as identity:
         assert {finding.weakness for finding in identity.findings} >= {"extractable", "imported"}
 
 
 def test_a_file_without_certificate_is_named(place: Place) -> None:
     (place.folder / "c.pem").write_text("-----BEGIN NOTHING-----\n")
     with pytest.raises(CertificateFileError, match=r"c\.pem holds no certificate"):
-        load_identity(place.write(ON_TOKEN + 'certificate = "c.pem"\n'), "node")
+        load_identity("node", place.write(ON_TOKEN + 'certificate = "c.pem"\n'))
 
 
 def test_a_key_is_named_by_an_identity_or_by_a_uri(place: Place) -> None:
@@ -190,7 +190,7 @@ def test_a_key_is_named_by_an_identity_or_by_a_uri(place: Place) -> None:
 
 def test_an_unknown_identity_says_which_are_known(place: Place) -> None:
     with pytest.raises(NotConfiguredError, match="there: node"):
-        load_identity(place.write(ON_TOKEN), "nod")
+        load_identity("nod", place.write(ON_TOKEN))
 
 
 @pytest.mark.parametrize(
@@ -255,7 +255,7 @@ def test_a_chain_may_be_a_p7b_file_in_any_order(place: Place, encoding: Encoding
     own = certify(place.token, "node", issuing)
     upwards = [issuing.certificate, middle.certificate, place.ca.certificate]
     (place.folder / "chain.p7b").write_bytes(serialize_certificates([*reversed(upwards), own], encoding))
-    with load_identity(place.write(f'{ON_TOKEN}chain = "chain.p7b"\n'), "node") as identity:
+    with load_identity("node", place.write(f'{ON_TOKEN}chain = "chain.p7b"\n')) as identity:
         assert list(identity.chain) == upwards
 
 
@@ -264,6 +264,6 @@ def test_a_certificate_file_may_hold_its_chain_first(place: Place) -> None:
     own = certify(place.token, "node", issuing, store=False)
     bundle = place.ca.pem + issuing.pem + own.public_bytes(Encoding.PEM)
     (place.folder / "node.pem").write_bytes(bundle)
-    with load_identity(place.write(f'{ON_TOKEN}certificate = "node.pem"\n'), "node") as identity:
+    with load_identity("node", place.write(f'{ON_TOKEN}certificate = "node.pem"\n')) as identity:
         assert identity.certificate == own
         assert list(identity.chain) == [issuing.certificate, place.ca.certificate]

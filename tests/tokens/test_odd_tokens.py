@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydicom.data import get_testdata_file
 
-from hsm_dicom.signatures import verify
+from hsm_dicom.signatures import check_integrity
 from hsm_dicom.signatures.integrity import Finding
 from tests.softhsm import TestToken, new_token
 from tests.tokens import scenes
@@ -204,5 +204,5 @@ def test_a_device_that_hashes_by_itself_signs_files(node: TestToken, proxy: Prox
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
-    (verified,) = verify(target).signatures
+    (verified,) = check_integrity(target).signatures
     assert verified.finding is Finding.INTACT

@@ -228,7 +228,7 @@ def sign(
     with ExitStack() as stack:
         configuration = stack.enter_context(configured(config))
         signer = stack.enter_context(_signer(configuration, identity, key, cert, pin, module))
-        signer.demand_current()
+        signer.require_current()
         request = _request(signer, profile, mac, tags, place, purpose)
         request = replace(request, allow_weak=allow_weak, allow_uncovered=allow_uncovered)
         request = replace(request, repair=repair, trim_padding=trim_padding)
@@ -261,7 +261,7 @@ def _signer(
     from hsm_dicom.identity import load_identity, open_identity
 
     if name is not None:
-        return load_identity(configuration, name, pin=named_pin(pin), default_pin=typed_pin())
+        return load_identity(name, configuration, pin=named_pin(pin), default_pin=typed_pin())
     access, _ = key_access(configuration, key or "", pin=pin, module=module)
     return open_identity(access, None if cert == "token" else Path(cert))
 

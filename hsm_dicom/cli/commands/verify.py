@@ -11,7 +11,7 @@ import typer
 from hsm_dicom.cli.options import Config, Files, Jobs, Json, Only, Verbose
 
 if TYPE_CHECKING:
-    from hsm_dicom.validation.validator import Judge
+    from hsm_dicom.validation.validator import Validator
 
 EXAMPLE = "Example: hsm-dicom verify signed/ --trust hospital-ca.pem --crl hospital-ca.crl --require creator"
 
@@ -159,12 +159,12 @@ def verify(
 
     chosen = expand(files, only)
     with configured(config):
-        judge = _judge(trust, intermediate, crl, ocsp, tsa, policy, require, online=online)
+        validator = _validator(trust, intermediate, crl, ocsp, tsa, policy, require, online=online)
         short = len(chosen.inputs) > BRIEF_FROM if brief is None else brief
-        run = VerificationRun(judge, json=json, brief=short, dump=dump_mac, html=html)
+        run = VerificationRun(validator, json=json, brief=short, dump=dump_mac, html=html)
         paths = [str(item.path) for item in chosen.inputs]
         if resume is not None:
-            paths = run.without_judged(paths, resume)
+            paths = run.without_validated(paths, resume)
         with (
             workers(jobs) as executor,
             interruptible(run.summarise) as stop,
@@ -176,7 +176,7 @@ def verify(
     raise typer.Exit(run.status)
 
 
-def _judge(
+def _validator(
     trust: list[Path] | None,
     intermediates: list[Path] | None,
     crls: list[Path] | None,
@@ -186,10 +186,10 @@ def _judge(
     require: list[RequirementName] | None,
     *,
     online: bool,
-) -> Judge:
+) -> Validator:
     from hsm_dicom.trust import TrustStore
     from hsm_dicom.validation.policy import Requirement, VerificationPolicy, load_policy
-    from hsm_dicom.validation.validator import Judge
+    from hsm_dicom.validation.validator import Validator
 
     def store(anchors: list[Path] | None) -> TrustStore:
         return TrustStore.from_files(
@@ -198,4 +198,4 @@ def _judge(
 
     demands = VerificationPolicy() if policy is None else load_policy(policy)
     demands = demands.requiring(Requirement(name.value) for name in require or ())
-    return Judge.trusting(store(trust), stampers=store(authorities), policy=demands, online=online)
+    return Validator.trusting(store(trust), timestamp_authorities=store(authorities), policy=demands, online=online)

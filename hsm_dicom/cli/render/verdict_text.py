@@ -10,7 +10,7 @@ from hsm_dicom.cli.render.output import shown
 from hsm_dicom.dataset.tags import format_path
 from hsm_dicom.signatures.coverage.shares import Coverage, Share
 from hsm_dicom.validation.coverage import names
-from hsm_dicom.validation.validator import FileVerdict, Moment, MomentKind, Outcome, SignatureVerdict, Word
+from hsm_dicom.validation.validator import Moment, MomentKind, Outcome, SignatureVerdict, Verdict, Word
 
 _STYLES = {
     Word.VALID: output.GOOD,
@@ -29,7 +29,7 @@ _KINDS = {
 }
 
 
-def print_line(verdict: FileVerdict) -> None:
+def print_line(verdict: Verdict) -> None:
     """The file and its verdicts, each file one line."""
     texts = "; ".join(shown(one.text) for one in verdict.signatures if one.word is not Word.HISTORIC)
     said = texts or verdict.text
@@ -42,7 +42,7 @@ def print_line(verdict: FileVerdict) -> None:
     )
 
 
-def print_block(verdict: FileVerdict) -> None:
+def print_block(verdict: Verdict) -> None:
     """The file, whose object it is, and each signature with all that it proves and leaves open."""
     output.say_verbatim(shown(verdict.name), style="bold")
     whose = " · ".join(_object(verdict))
@@ -115,7 +115,7 @@ def _elements(tags: Sequence[int]) -> str:
     return f"{output.count(len(tags), 'element')}: {names(tags, limit=6)}"
 
 
-def _object(verdict: FileVerdict) -> Iterator[str]:
+def _object(verdict: Verdict) -> Iterator[str]:
     """Whose and what object it is, by the very bytes that the signatures were checked against."""
     identity = verdict.identity
     if identity.patient_name or identity.patient_id:

@@ -18,7 +18,7 @@ from hsm_dicom.events import SignatureMade, emit
 from hsm_dicom.identity import Identity
 from hsm_dicom.signatures import SigningReport, SigningRequest
 from hsm_dicom.signatures.creation.create import Timestamper
-from hsm_dicom.signing.batch import SigningJob, SigningOutcome, sign_files
+from hsm_dicom.signing.batch import SigningJob, SigningOutcome, sign_jobs
 from hsm_dicom.validation.coverage import names
 from tokens.errors import TokenError
 
@@ -64,7 +64,7 @@ class SigningRun:
         stop: threading.Event,
     ) -> None:
         """Sign all until `stop` is set, and report each. Raises TokenError, after a summary, if the token is lost."""
-        outcomes = sign_files(
+        outcomes = sign_jobs(
             (_job(item, target) for item, target in pairs),
             self.signer.key,
             self.request,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hsm_dicom.cli.render.output import count
 from hsm_dicom.errors import DicomError
-from hsm_dicom.signatures import VerifiedSignature, verify
+from hsm_dicom.signatures import VerifiedSignature, check_integrity
 from hsm_dicom.timestamps.files import read_reply
 from hsm_dicom.timestamps.protocol import TimestampError
 from hsm_dicom.timestamps.validation import verify_token
@@ -22,7 +22,7 @@ def the_signature(file: Path, uid: str | None) -> VerifiedSignature:
 
     Raises `NoSingleSignatureError`, which lists what is there.
     """
-    signatures = [one for one in verify(file).signatures if one.signature]
+    signatures = [one for one in check_integrity(file).signatures if one.signature]
     wanted = [one for one in signatures if uid in (None, one.uid)]
     if len(wanted) == 1:
         return wanted[0]

@@ -21,8 +21,8 @@ from hsm_dicom.dataset.folders import FolderError
 from hsm_dicom.errors import DicomError
 from hsm_dicom.report import SCHEMA, json_line, write_html
 from hsm_dicom.signatures import dump_macs
-from hsm_dicom.signing.batch import verify_files
-from hsm_dicom.validation.validator import FileVerdict, Judge, Outcome, exit_code, record, unreadable
+from hsm_dicom.signing.batch import check_files
+from hsm_dicom.validation.validator import Outcome, Validator, Verdict, exit_code, record, unreadable
 
 
 class UnreadableResultsError(DicomError):
@@ -32,13 +32,13 @@ class UnreadableResultsError(DicomError):
 class VerificationRun:
     """One run over many files: how each came out, and how it is told."""
 
-    def __init__(self, judge: Judge, *, json: bool, brief: bool, dump: Path | None, html: Path | None) -> None:
-        self.judge = judge
+    def __init__(self, validator: Validator, *, json: bool, brief: bool, dump: Path | None, html: Path | None) -> None:
+        self.validator = validator
         self.json = json
         self.brief = brief
         self.dump = dump
         self.html = html
-        self.for_page: list[FileVerdict] = []
+        self.for_page: list[Verdict] = []
         self.started = time.perf_counter()
         self.outcomes: Counter[Outcome] = Counter()
         self.earlier: Counter[Outcome] = Counter()
@@ -49,7 +49,7 @@ class VerificationRun:
         """The exit status of the run, with what an earlier one found."""
         return exit_code([*self.outcomes, *self.earlier]) or (exits.FAILED if self.undumped else exits.OK)
 
-    def without_judged(self, paths: Sequence[str], results: Path) -> list[str]:
+    def without_validated(self, paths: Sequence[str], results: Path) -> list[str]:
         """The files without a verdict of an earlier run that still stands; the outcomes of the others count.
 
         It stands if the path has the same file in the same state, and if this run judges by the same.
@@ -71,7 +71,7 @@ class VerificationRun:
             return False
         # A verdict of the very tick in which the file was written, or of the future, is not relied on.
         written = datetime.fromtimestamp(status.st_ctime, UTC)
-        return written < moment <= datetime.now(UTC) and mark == self.judge.mark(file_state(status))
+        return written < moment <= datetime.now(UTC) and mark == self.validator.mark(file_state(status))
 
     def verify(
         self, paths: Sequence[str], executor: Executor, advance: Callable[[], None], stop: threading.Event
@@ -79,13 +79,13 @@ class VerificationRun:
         """Verify all until `stop` is set, and report each as it is done."""
         if self.dump is not None:
             self.dump.mkdir(parents=True, exist_ok=True)
-        with closing(verify_files(paths, executor=executor, stop=stop)) as outcomes:
+        with closing(check_files(paths, executor=executor, stop=stop)) as outcomes:
             for found in outcomes:
                 if stop.is_set():  # a verdict may have to fetch revocation data, so no further one is begun
                     break
                 advance()
                 if found.result is not None:
-                    self._take(self.judge.file(found.result))
+                    self._take(self.validator.validate(found.result))
                 else:
                     self._take_unreadable(found.path, found.error or RuntimeError("no result"))
 
@@ -98,7 +98,7 @@ class VerificationRun:
         output.complain(path, sentence(error))
         self._take(unreadable(path, error))
 
-    def _take(self, verdict: FileVerdict) -> None:
+    def _take(self, verdict: Verdict) -> None:
         self.outcomes[verdict.outcome] += 1
         record(verdict)
         self._tell(verdict)
@@ -110,7 +110,7 @@ class VerificationRun:
         """Tell how many of each kind there were, and write the page where one was asked for."""
         self._tell_sum()
         if self.html is not None:
-            write_html(self.html, self.for_page, self.judge)
+            write_html(self.html, self.for_page, self.validator)
 
     def _tell_sum(self) -> None:
         seconds = time.perf_counter() - self.started
@@ -132,7 +132,7 @@ class VerificationRun:
         before = f" ({sum(self.earlier.values())} of them before)" if self.earlier else ""
         output.say((f"{output.count(total, 'file')}{before} in {seconds:.1f} s{rate}", output.QUIET))
 
-    def _dump(self, verdict: FileVerdict) -> None:
+    def _dump(self, verdict: Verdict) -> None:
         if self.dump is None or not verdict.signatures:
             return
         try:
@@ -141,7 +141,7 @@ class VerificationRun:
             self.undumped += 1
             output.complain(verdict.name, sentence(error))
 
-    def _tell(self, verdict: FileVerdict) -> None:
+    def _tell(self, verdict: Verdict) -> None:
         if self.json:
             print(json_line(verdict), flush=True)
         elif verdict.outcome is not Outcome.UNREADABLE:

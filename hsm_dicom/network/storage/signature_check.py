@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hsm_dicom.dataset import DicomFileError
 from hsm_dicom.signatures.anomalies.record import Weight, has_weight
-from hsm_dicom.signatures.integrity import Finding, verify
+from hsm_dicom.signatures.integrity import Finding, check_integrity
 
 _REFUSALS = {
     Finding.BROKEN: "A digital signature does not hold: it was changed.",
@@ -23,7 +23,7 @@ def check_signatures(path: Path) -> str | None:
     covered, `hsm-dicom verify` says.
     """
     try:
-        signatures = verify(path).signatures
+        signatures = check_integrity(path).signatures
     except DicomFileError:
         return "It is not read as a DICOM file."
     for signature in signatures:

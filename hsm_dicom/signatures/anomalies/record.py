@@ -2,7 +2,7 @@
 
 The MAC stream of PS3.3 C.12.1.1.3.1.2 has no lengths and no levels, and it leaves parts of a file out, so a MAC that
 fits does not say everything. Modules that look for such a thing return `Anomaly` records. `verify` collects them in
-`VerifiedSignature.anomalies`; `Judge` turns their weight into the verdict's word.
+`VerifiedSignature.anomalies`; `Validator` turns their weight into the verdict's word.
 """
 
 from __future__ import annotations

@@ -125,14 +125,14 @@ def sign(
 
     Whatever is raised, the original is as it was.
     """
-    demand_matching_key(key, request)
+    require_matching_key(key, request)
     plan = prepare(path, request)
     signature = sign_digest(key, plan)
     token = None if timestamp is None else timestamp(signature)
     return finish(plan, signature, output, timestamp=token, overwrite=overwrite)
 
 
-def demand_matching_key(key: PrivateKey, request: SigningRequest) -> None:
+def require_matching_key(key: PrivateKey, request: SigningRequest) -> None:
     """Raise KeyMismatchError unless the key belongs to the request's certificate."""
     if key.public_key() != _certificate_key(request):
         raise KeyMismatchError(

@@ -10,7 +10,7 @@ import pytest
 from cryptography import x509
 
 from hsm_dicom.cli import exits
-from hsm_dicom.signatures import verify
+from hsm_dicom.signatures import check_integrity
 from tests.cards.fixtures import AUTHENTICATION_CARD, PIN, PutIn, pcscd, pin, put_in
 from tests.hsm_dicom.cli.conftest import Run, image, type_in
 from tests.softhsm import set_pin
@@ -25,7 +25,7 @@ def test_a_card_signs_an_image(run: Run, put_in: PutIn, pin: str, tmp_path: Path
     put_in(card="piv")
     result = run("sign", image(), "-o", tmp_path / "s.dcm", "--key", URI, "--pin", pin)
     assert result.status == exits.OK, result.err
-    [signature] = verify(tmp_path / "s.dcm").signatures
+    [signature] = check_integrity(tmp_path / "s.dcm").signatures
     assert signature.intact
     assert "CN=PIV 9C" in result.said
 

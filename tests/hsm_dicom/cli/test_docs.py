@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hsm_dicom.signatures import verify
+from hsm_dicom.signatures import check_integrity
 from tests.cards.daemon import Daemon
 from tests.cards.fixtures import pcscd
 from tests.test_docs import blocks, run_shell
@@ -24,5 +24,5 @@ def test_the_page_on_smart_cards(pcscd: Daemon, tmp_path: Path) -> None:
     assert said.count("This card does DICOM signatures") == 2
     assert "ISCL authentication" in said
     assert check_value(KEY).hex().upper() in said
-    [signature] = verify(tmp_path / "signed.dcm").signatures
+    [signature] = check_integrity(tmp_path / "signed.dcm").signatures
     assert signature.intact

@@ -14,7 +14,7 @@ import pytest
 
 from hsm_dicom.cli import exits
 from hsm_dicom.cli.commands.sign import MacName, ProfileName
-from hsm_dicom.signatures import MAC_ALGORITHMS, Profile, verify
+from hsm_dicom.signatures import MAC_ALGORITHMS, Profile, check_integrity
 from hsm_dicom.signatures.listing import list_signatures
 from hsm_dicom.signatures.profiles.purposes import PURPOSES
 from tests.hsm_dicom.ceremony import certify
@@ -55,7 +55,7 @@ def test_one_file_is_signed_and_what_was_done_is_told(sign, signing_node: Node) 
     assert f"{out} is signed." in result.said
     assert "signer CN=Signer node" in result.said
     assert "covers 257 attributes" in result.said
-    [signature] = verify(out).signatures
+    [signature] = check_integrity(out).signatures
     assert signature.intact
     assert Profile.CREATOR in signature.profiles
 
@@ -127,7 +127,7 @@ def test_a_name_that_was_used_again_is_a_conflict_and_no_image_is_lost(sign, fol
     assert "another object (SOP Instance UID 1.3.6.1.4.1.5962.1.1.1.1.1.20040119072730.12322 instead of" in complaint
     assert "replace it with --overwrite" in complaint
     assert (out / "CT_small.dcm").read_bytes() == before
-    assert verify(out / "new.dcm").signatures[0].intact
+    assert check_integrity(out / "new.dcm").signatures[0].intact
     assert sign(*arguments, "--overwrite").status == exits.OK
     assert sign(*arguments).status == exits.OK
 
@@ -216,7 +216,7 @@ def test_a_file_that_others_read_is_signed_as_a_clean_copy(sign, folder: Path, t
     ) in result.err
     assert "hopeless.dcm: " in result.err
     assert "The file cannot be repaired: " in result.err
-    assert verify(tmp_path / "out" / "bad.dcm").signatures[0].intact
+    assert check_integrity(tmp_path / "out" / "bad.dcm").signatures[0].intact
     assert (folder / "bad.dcm").read_bytes() == content[132:]
     again = sign(*arguments, "--repair", "--resume", "--json")
     assert again.lines[-1]["skipped"] == 4
@@ -260,7 +260,7 @@ def test_tags_items_and_purposes(sign, signing_node: Node, tmp_path: Path) -> No
 def test_an_sr_is_signed_under_its_profile(sign, tmp_path: Path) -> None:
     out = tmp_path / "sr.dcm"
     assert sign(image("reportsi.dcm"), "-o", out, "--profile", "sr", "--purpose", "1").status == exits.OK
-    assert Profile.SR in verify(out).signatures[0].profiles
+    assert Profile.SR in check_integrity(out).signatures[0].profiles
 
 
 @pytest.mark.parametrize(
@@ -398,7 +398,7 @@ def test_as_a_program(signing_node: Node, tmp_path: Path) -> None:
     out = tmp_path / "s.dcm"
     arguments = ("sign", image(), "-o", out, "--config", signing_node.config, "--identity", "node", "--jobs", "2")
     assert run_program(*arguments).status == exits.OK
-    assert verify(out).signatures[0].intact
+    assert check_integrity(out).signatures[0].intact
 
 
 def test_an_interrupted_run_says_what_was_done_and_leaves_whole_files(signing_node: Node, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from hsm_dicom.cli import exits
-from hsm_dicom.signatures import PURPOSES, verify
+from hsm_dicom.signatures import PURPOSES, check_integrity
 from hsm_dicom.signatures.listing import list_signatures
 from tests.hsm_dicom.cli.conftest import Node, Run, image
 from tests.hsm_dicom.dataset.samples import encode
@@ -75,7 +75,7 @@ def test_remove_takes_one_out_and_leaves_the_other_good(run: Run, signed: Path, 
     first, second = (one.uid for one in list_signatures(signed))
     out = tmp_path / "less.dcm"
     assert run("signatures", "remove", signed, "--uid", first, "-o", out).status == exits.OK
-    [left] = verify(out).signatures
+    [left] = check_integrity(out).signatures
     assert (left.uid, left.intact) == (second, True)
 
 

@@ -16,10 +16,10 @@ from hsm_dicom.dataset.values import Identity
 from hsm_dicom.report import ReportError, write_html
 from hsm_dicom.report.html_report import html_page
 from hsm_dicom.report.html_views import look, policy_words, signature_view
-from hsm_dicom.signatures import Profile, verify
-from hsm_dicom.validation.validator import FileVerdict, Judge, unreadable
+from hsm_dicom.signatures import Profile, check_integrity
+from hsm_dicom.validation.validator import Validator, Verdict, unreadable
 from tests.hsm_dicom.report.chromium import rendered, seen
-from tests.hsm_dicom.validation.verdict_cases import CA, PATIENT_ID, SIGNER, STAMPER, Desk, image, judge
+from tests.hsm_dicom.validation.verdict_cases import CA, PATIENT_ID, SIGNER, STAMPER, Desk, image, validator
 from tests.pki import Authority, new_key
 
 pytestmark = pytest.mark.interop
@@ -64,16 +64,16 @@ class Outline(HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
 
-def page_of(*verdicts: FileVerdict, by: Judge | None = None, pictures: int = 200) -> str:
-    return "".join(html_page(verdicts, by or judge(), pictures=pictures))
+def page_of(*verdicts: Verdict, by: Validator | None = None, pictures: int = 200) -> str:
+    return "".join(html_page(verdicts, by or validator(), pictures=pictures))
 
 
-def outline(*verdicts: FileVerdict, by: Judge | None = None) -> Outline:
+def outline(*verdicts: Verdict, by: Validator | None = None) -> Outline:
     return Outline(page_of(*verdicts, by=by))
 
 
 @pytest.fixture
-def many(desk: Desk) -> list[FileVerdict]:
+def many(desk: Desk) -> list[Verdict]:
     """One file of every kind."""
     stranger = Authority("Hospital CA", key=new_key("rsa2048", 5)).issue("Stranger", key=new_key("rsa2048", 6))
     broken = desk.sign("examples_rgb_color.dcm")
@@ -87,14 +87,14 @@ def many(desk: Desk) -> list[FileVerdict]:
         desk.sign("reportsi.dcm", item=((0x0040A730, 0),)),
         image(),
     ]
-    verdicts = [judge().file(verify(path)) for path in paths]
+    verdicts = [validator().validate(check_integrity(path)) for path in paths]
     return [*verdicts, unreadable("/archive/bad.dcm", ValueError("not a DICOM file."))]
 
 
 # --- What it says ------------------------------------------------------------------------------------------------
 
 
-def test_a_page_says_what_was_judged_by_what_and_how_it_came_out(many: list[FileVerdict]) -> None:
+def test_a_page_says_what_was_judged_by_what_and_how_it_came_out(many: list[Verdict]) -> None:
     page = outline(*many)
     assert "5 of 8 files are not valid" in page.text
     assert "CN=Hospital CA, SHA-256 " in page.text
@@ -110,7 +110,7 @@ def test_a_page_says_what_was_judged_by_what_and_how_it_came_out(many: list[File
                 assert ground.detail in page.text
 
 
-def test_a_page_about_one_file_has_its_verdict_as_title(many: list[FileVerdict]) -> None:
+def test_a_page_about_one_file_has_its_verdict_as_title(many: list[Verdict]) -> None:
     titles = [outline(verdict).text.split(" · DICOM signatures", 1)[0] for verdict in many]
     assert titles == [
         "Valid",
@@ -125,7 +125,7 @@ def test_a_page_about_one_file_has_its_verdict_as_title(many: list[FileVerdict])
 
 
 @pytest.mark.browser
-def test_a_questionable_signature_is_amber_and_unlike_a_valid_one(many: list[FileVerdict], tmp_path: Path) -> None:
+def test_a_questionable_signature_is_amber_and_unlike_a_valid_one(many: list[Verdict], tmp_path: Path) -> None:
     valid, valid_but, _, _, questionable, *_ = many
     looks = [look(verdict) for verdict in (valid, valid_but, questionable)]
     assert [one.kind for one in looks] == ["good", "but", "question"]
@@ -136,21 +136,21 @@ def test_a_questionable_signature_is_amber_and_unlike_a_valid_one(many: list[Fil
     assert {use["href"] for use in page.all("use")} >= {"#icon-question"}
     assert Outline(page_of(valid, questionable)).all("svg")[1]["class"] == "icon question", "the page's head"
     target = tmp_path / "page.html"
-    write_html(target, [questionable], judge())
+    write_html(target, [questionable], validator())
     light = {colour[:3] for colour in seen(target, tmp_path / "light").colours}
     assert (0x8D, 0x5B, 0x00) in light
     assert (0xB4, 0x26, 0x1F) not in light
 
 
 def test_without_trust_anchors_the_page_says_so(desk: Desk) -> None:
-    nobody = Judge.trusting()
-    page = outline(nobody.file(desk.verified()), by=nobody)
+    nobody = Validator.trusting()
+    page = outline(nobody.validate(desk.verified()), by=nobody)
     assert "Cannot tell who signed, because" in page.text
     assert "no trust anchors were given" in page.text
     assert page.text.count("None was given.") == 3
 
 
-def test_what_an_invalid_signature_lists_is_not_called_covered(many: list[FileVerdict]) -> None:
+def test_what_an_invalid_signature_lists_is_not_called_covered(many: list[Verdict]) -> None:
     view = signature_view(many[3].signatures[0])
     assert "protects none of them" in view.coverage_text
     assert {kind for kind, _, _ in view.chips} == {"neutral"}
@@ -158,7 +158,7 @@ def test_what_an_invalid_signature_lists_is_not_called_covered(many: list[FileVe
     assert dict(view.facts)["Signed by"] == "CN=CT room, not proven"
 
 
-def test_the_bar_shows_shares_that_add_up(many: list[FileVerdict]) -> None:
+def test_the_bar_shows_shares_that_add_up(many: list[Verdict]) -> None:
     for verdict in many:
         for one in verdict.signatures:
             view = signature_view(one)
@@ -171,7 +171,7 @@ def test_the_bar_shows_shares_that_add_up(many: list[FileVerdict]) -> None:
             assert last.left + last.width == pytest.approx(1000, abs=0.1)
 
 
-def test_a_picture_says_whether_it_is_protected(many: list[FileVerdict]) -> None:
+def test_a_picture_says_whether_it_is_protected(many: list[Verdict]) -> None:
     for verdict, protected in zip(many[:5], (True, True, False, False, False), strict=True):
         page = outline(verdict)
         (picture,) = page.all("img")
@@ -180,15 +180,15 @@ def test_a_picture_says_whether_it_is_protected(many: list[FileVerdict]) -> None
         assert ("Not protected by a valid signature" in page.text) is not protected
 
 
-def test_pictures_can_be_left_out_and_are_bounded(many: list[FileVerdict]) -> None:
+def test_pictures_can_be_left_out_and_are_bounded(many: list[Verdict]) -> None:
     assert Outline(page_of(*many, pictures=0)).all("img") == []
     one = Outline(page_of(*many, pictures=1))
     assert len(one.all("img")) == 1
     assert one.text.count("only the first files of a long run have one") == 6
 
 
-def test_the_page_of_an_archive_tells_what_is_not_valid_in_detail_and_lists_the_rest(many: list[FileVerdict]) -> None:
-    page = Outline("".join(html_page(many, judge(), detailed=5)))
+def test_the_page_of_an_archive_tells_what_is_not_valid_in_detail_and_lists_the_rest(many: list[Verdict]) -> None:
+    page = Outline("".join(html_page(many, validator(), detailed=5)))
     worst_first = ["file-3", "file-4", "file-8", "file-7", "file-5"]
     assert [article["id"] for article in page.all("article")] == worst_first
     assert "5 of the 8 files follow in detail" in page.text
@@ -198,15 +198,15 @@ def test_the_page_of_an_archive_tells_what_is_not_valid_in_detail_and_lists_the_
     assert links == {"#file-3", "#file-4", "#file-5", "#file-7", "#file-8"}
 
 
-def test_of_a_long_run_the_worst_files_come_first_and_have_the_pictures(many: list[FileVerdict]) -> None:
+def test_of_a_long_run_the_worst_files_come_first_and_have_the_pictures(many: list[Verdict]) -> None:
     good, failed = many[0], many[3]
-    page = "".join(html_page([good] * 6 + [failed], judge(), pictures=1, detailed=3))
+    page = "".join(html_page([good] * 6 + [failed], validator(), pictures=1, detailed=3))
     outline = Outline(page)
     assert [article["id"] for article in outline.all("article")] == ["file-7", "file-1", "file-2"]
     assert page.index("<img") < page.index('id="file-1"')
 
 
-def test_a_picture_that_fails_does_not_cost_the_page(many: list[FileVerdict], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_picture_that_fails_does_not_cost_the_page(many: list[Verdict], monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise KeyError(1)
 
@@ -216,13 +216,13 @@ def test_a_picture_that_fails_does_not_cost_the_page(many: list[FileVerdict], mo
 
 def test_a_file_that_was_replaced_since_has_no_picture(desk: Desk) -> None:
     path = desk.sign()
-    verdict = judge().file(verify(path))
+    verdict = validator().validate(check_integrity(path))
     shutil.copy(image("MR_small.dcm"), path)
     assert "the file was changed after it was judged" in outline(verdict).text
 
 
 def test_a_policy_is_said_in_sentences() -> None:
-    strict = judge(
+    strict = validator(
         require={"creator", "timestamp"}, cover={"identity"}, weak_mac_algorithms=(), revocation="required"
     ).policy
     assert policy_words(strict) == [
@@ -242,7 +242,7 @@ HANDLER = "\"><img src=x onerror=document.title='taken'>"
 
 
 @pytest.fixture
-def hostile(desk: Desk) -> FileVerdict:
+def hostile(desk: Desk) -> Verdict:
     """A valid file whose every text would be something else."""
     data_set = pydicom.dcmread(image())
     data_set.PatientName = SCRIPT
@@ -254,12 +254,12 @@ def hostile(desk: Desk) -> FileVerdict:
     path = desk.sign(source, signer)
     moved = path.with_name("a&amp;<b>'\"\udcff\u202e {{ 7*7 }}.dcm")
     path.rename(moved)
-    verdict = judge().file(verify(moved))
+    verdict = validator().validate(check_integrity(moved))
     assert verdict.identity.patient_name == SCRIPT
     return verdict
 
 
-def test_hostile_texts_stay_texts(hostile: FileVerdict) -> None:
+def test_hostile_texts_stay_texts(hostile: Verdict) -> None:
     page = outline(hostile, hostile)
     assert page.all("script") == []
     assert [name for _, attributes in page.elements for name in attributes if name.startswith("on")] == []
@@ -270,9 +270,9 @@ def test_hostile_texts_stay_texts(hostile: FileVerdict) -> None:
 
 
 @pytest.mark.browser
-def test_a_browser_sees_texts_where_hostile_files_have_elements(hostile: FileVerdict, tmp_path: Path) -> None:
+def test_a_browser_sees_texts_where_hostile_files_have_elements(hostile: Verdict, tmp_path: Path) -> None:
     target = tmp_path / "hostile.html"
-    write_html(target, [hostile, hostile], judge())
+    write_html(target, [hostile, hostile], validator())
     document = rendered(target, tmp_path / "profile")
     page = Outline(document)
     assert page.text.startswith("All 2 files are valid · DICOM signatures")
@@ -282,7 +282,7 @@ def test_a_browser_sees_texts_where_hostile_files_have_elements(hostile: FileVer
     assert {image["alt"] for image in page.all("img")} == {"A small picture of the object's first frame"}
 
 
-def test_nothing_is_loaded_from_anywhere(many: list[FileVerdict]) -> None:
+def test_nothing_is_loaded_from_anywhere(many: list[Verdict]) -> None:
     page = outline(*many)
     (policy,) = [meta["content"] for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy"]
     assert (policy or "").startswith("default-src 'none'; img-src data:;")
@@ -299,7 +299,7 @@ def test_nothing_is_loaded_from_anywhere(many: list[FileVerdict]) -> None:
 
 
 def test_an_identity_of_any_letters_is_shown(desk: Desk) -> None:
-    verdict = judge().file(desk.verified())
+    verdict = validator().validate(desk.verified())
     name = "Äneas^Jürgen 山田^太郎 שלום \x1b[2J\u202etxet"
     page = outline(replace(verdict, identity=Identity(patient_name=name)))
     assert "Äneas^Jürgen 山田^太郎 שלום \N{REPLACEMENT CHARACTER}[2J\N{REPLACEMENT CHARACTER}txet" in page.text
@@ -308,7 +308,7 @@ def test_an_identity_of_any_letters_is_shown(desk: Desk) -> None:
 # --- For everybody -----------------------------------------------------------------------------------------------
 
 
-def test_a_page_can_be_heard(many: list[FileVerdict]) -> None:
+def test_a_page_can_be_heard(many: list[Verdict]) -> None:
     page = outline(*many)
     assert page.all("html") == [{"lang": "en"}]
     assert len(page.all("h1")) == 1
@@ -354,9 +354,9 @@ def test_every_text_has_the_contrast_of_wcag_aa(scheme: str) -> None:
 
 
 @pytest.mark.browser
-def test_a_browser_draws_the_page_light_and_dark(many: list[FileVerdict], tmp_path: Path) -> None:
+def test_a_browser_draws_the_page_light_and_dark(many: list[Verdict], tmp_path: Path) -> None:
     target = tmp_path / "page.html"
-    write_html(target, many[2:3], judge())
+    write_html(target, many[2:3], validator())
     light = seen(target, tmp_path / "light")
     assert light.at(0, 0)[:3] == (0xF3, 0xF5, 0xF8)
     assert (0xB4, 0x26, 0x1F) in {colour[:3] for colour in light.colours}, "the word and sign of an invalid signature"
@@ -372,8 +372,8 @@ def test_a_browser_draws_the_page_light_and_dark(many: list[FileVerdict], tmp_pa
 def test_a_page_is_for_its_owner_and_replaces_an_older_one_when_it_is_complete(desk: Desk, tmp_path: Path) -> None:
     target = tmp_path / "report.html"
     target.write_text("an older page")
-    verdict = judge().file(desk.verified())
-    write_html(target, [verdict], judge())
+    verdict = validator().validate(desk.verified())
+    write_html(target, [verdict], validator())
     assert target.read_text().endswith("</html>")
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
     assert [path.name for path in tmp_path.glob(".*")] == []
@@ -381,10 +381,10 @@ def test_a_page_is_for_its_owner_and_replaces_an_older_one_when_it_is_complete(d
 
 def test_a_page_that_cannot_be_written_is_named_and_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(ReportError, match=r"report\.html: the report cannot be written \(No such file"):
-        write_html(tmp_path / "absent" / "report.html", [], judge())
+        write_html(tmp_path / "absent" / "report.html", [], validator())
     (tmp_path / "folder").mkdir()
     with pytest.raises(ReportError, match=r"folder: the report cannot be written \(Is a directory\)"):
-        write_html(tmp_path / "folder", [], judge())
+        write_html(tmp_path / "folder", [], validator())
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 
@@ -393,7 +393,7 @@ def test_a_run_without_files_says_so() -> None:
 
 
 def test_revoked_and_stamped_chains_are_drawn(desk: Desk) -> None:
-    page = outline(judge(revoked=[SIGNER]).file(desk.verified(stamper=STAMPER)))
+    page = outline(validator(revoked=[SIGNER]).validate(desk.verified(stamper=STAMPER)))
     assert "Who vouches for the signer" in page.text
     assert "Who vouches for the time" in page.text
     assert "revoked" in page.text

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from hsm_dicom.report import SCHEMA, as_json, json_line
-from hsm_dicom.signatures import verify
+from hsm_dicom.signatures import check_integrity
 from hsm_dicom.signatures.anomalies.record import AnomalyCode
 from hsm_dicom.trust import Caution, Reason
-from hsm_dicom.validation.validator import Cause, Judge, Outcome, Word, unreadable
-from tests.hsm_dicom.validation.verdict_cases import PATIENT_ID, SIGNER, STAMPER, Desk, image, judge
+from hsm_dicom.validation.validator import Cause, Outcome, Validator, Word, unreadable
+from tests.hsm_dicom.validation.verdict_cases import PATIENT_ID, SIGNER, STAMPER, Desk, image, validator
 
 DOCS = Path(__file__).parents[3] / "docs"
 DOCUMENT = DOCS / "reference/json-verify.md"
@@ -40,7 +40,7 @@ def documented() -> list[str]:
 
 @pytest.mark.interop
 def test_the_document_names_exactly_the_members_that_are_written(desk: Desk) -> None:
-    full = judge(crls=False, stamp_crls=False).file(desk.verified(stamper=STAMPER, purpose=5))
+    full = validator(crls=False, stamp_crls=False).validate(desk.verified(stamper=STAMPER, purpose=5))
     written = members(as_json(full))
     of_stamper = [name for name in written if name.startswith("signatures[].timestamp.trust.")]
     assert [name for name in written if name not in of_stamper] == documented()
@@ -56,14 +56,14 @@ def test_members_are_always_there_and_null_or_empty_where_nothing_is_known(desk:
     assert as_json(bad)["signatures"] == []
     broken = desk.sign()
     broken.write_bytes(broken.read_bytes().replace(b"CompressedSamples", b"DompressedSamples", 1))
-    one = as_json(judge().file(verify(broken)))["signatures"][0]
+    one = as_json(validator().validate(check_integrity(broken)))["signatures"][0]
     assert (one["trust"], one["timestamp"], one["judged_as_of"], one["purpose"]) == (None, None, None, None)
 
 
 def test_a_line_is_one_line_of_ascii_with_the_schema_first(desk: Desk) -> None:
     for verdict in (
-        judge().file(desk.verified()),
-        Judge.trusting().file(verify(image())),
+        validator().validate(desk.verified()),
+        Validator.trusting().validate(check_integrity(image())),
         unreadable("bad\n\udcff\x1b[2J.dcm", OSError("né\nnon")),
     ):
         line = json_line(verdict)
@@ -74,7 +74,7 @@ def test_a_line_is_one_line_of_ascii_with_the_schema_first(desk: Desk) -> None:
 
 
 def test_what_is_said_is_what_was_judged(desk: Desk) -> None:
-    document = as_json(judge(revoked=[SIGNER], require={"any"}).file(desk.verified(tags=(PATIENT_ID,))))
+    document = as_json(validator(revoked=[SIGNER], require={"any"}).validate(desk.verified(tags=(PATIENT_ID,))))
     assert document["outcome"] == "signature-failed"
     assert document["exit_status"] == 101
     assert document["unmet"] == ["There is no valid signature over the main Data Set."]
@@ -94,7 +94,7 @@ def test_what_is_said_is_what_was_judged(desk: Desk) -> None:
 
 def test_the_patient_is_not_named(desk: Desk) -> None:
     """Such lines end up in logs."""
-    line = json_line(judge().file(desk.verified()))
+    line = json_line(validator().validate(desk.verified()))
     assert "CompressedSamples" not in line
     assert "1CT1" not in line
 

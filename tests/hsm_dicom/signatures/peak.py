@@ -16,8 +16,8 @@ with open(key, "rb") as k, open(certificate, "rb") as c:
 """
 _VERIFY = """
 import sys
-from hsm_dicom.signatures import verify
-assert all(signature.intact for signature in verify(sys.argv[1]).signatures)
+from hsm_dicom.signatures import check_integrity
+assert all(signature.intact for signature in check_integrity(sys.argv[1]).signatures)
 """
 # Not ru_maxrss, which a process inherits from the one that started it.
 _PEAK = """

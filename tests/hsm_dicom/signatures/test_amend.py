@@ -14,11 +14,11 @@ from hsm_dicom.signatures import (
     SignatureError,
     SigningRequest,
     add_timestamp,
+    check_integrity,
     list_signatures,
     remove,
     remove_all,
     sign,
-    verify,
 )
 from tests.hsm_dicom.dataset.samples import KINDS, sample
 from tests.pki import Identity
@@ -53,10 +53,10 @@ def test_removing_what_was_added_gives_back_every_byte(
     third = sign(signed, None, signer.key, base).uid
 
     assert remove(signed, [second], None) == (second,)
-    assert [s.uid for s in verify(signed).signatures if s.intact] == [first, third]
+    assert [s.uid for s in check_integrity(signed).signatures if s.intact] == [first, third]
     assert remove(signed, [third], None) == (third,)
     only_first = inflated(signed)
-    assert [s.uid for s in verify(signed).signatures if s.intact] == [first]
+    assert [s.uid for s in check_integrity(signed).signatures if s.intact] == [first]
     assert remove(signed, [first], tmp_path / "again.dcm") == (first,)
     assert inflated(tmp_path / "again.dcm") == inflated(unsigned)
     assert inflated(signed) == only_first
@@ -76,7 +76,7 @@ def test_a_shared_mac_parameters_item_stays_until_its_last_signature_goes(
     ds.save_as(native)
     assert [s.mac_id for s in list_signatures(native)] == [0, 0]
     remove(native, [second], None)
-    (left,) = verify(native).signatures
+    (left,) = check_integrity(native).signatures
     assert (left.uid, left.intact) == (first, True)
     remove(native, [first], None)
     assert native.read_bytes().count(b"\xfe\x4f\x01\x00") == 0
@@ -120,7 +120,7 @@ def test_a_timestamp_is_added_to_one_signature_and_breaks_none(
         add_timestamp(unsigned, uid, TOKEN, None)
         with pytest.raises(SignatureError, match="has a certified timestamp already"):
             add_timestamp(unsigned, uid, TOKEN, None)
-    for signature in verify(unsigned).signatures:
+    for signature in check_integrity(unsigned).signatures:
         assert signature.intact, signature.reason
         assert (signature.timestamp_type, signature.timestamp) == ("CMS_TSP", TOKEN)
     assert len(inflated(unsigned)) > len(before)
@@ -138,7 +138,7 @@ def test_a_timestamp_taken_while_signing_is_over_the_signature_value(
         return TOKEN
 
     assert sign(native, None, signer.key, base, timestamp=authority).timestamped
-    (signature,) = verify(native).signatures
+    (signature,) = check_integrity(native).signatures
     assert (signature.intact, signature.timestamp, [signature.signature]) == (True, TOKEN, seen)
 
 

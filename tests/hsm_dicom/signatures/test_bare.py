@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from hsm_dicom.dataset import DicomFile, MediaDirectoryError, NotDicomError
-from hsm_dicom.signatures import SigningRequest, sign, verify
+from hsm_dicom.signatures import SigningRequest, check_integrity, sign
 from hsm_dicom.signatures.anomalies.record import AnomalyCode
 from hsm_dicom.validation.validator import Word
 from tests.hsm_dicom.dataset.samples import KINDS, element, sample, shipped
-from tests.hsm_dicom.validation.verdict_cases import SIGNER, Desk, codes, judge, only
+from tests.hsm_dicom.validation.verdict_cases import SIGNER, Desk, codes, only, validator
 from tests.pki import Identity
 
 NATIVE_KINDS = [kind for kind in KINDS if not kind.startswith(("rle", "jpeg"))]
@@ -32,9 +32,9 @@ def test_a_bare_data_set_that_reads_in_one_way_is_verified_with_a_but(kind: str,
     source.write_bytes(sample(kind))
     signed = desk.sign(source, SIGNER)
     bare = strip_meta(signed)
-    verified = verify(bare)
-    assert verified.transfer_syntax == verify(signed).transfer_syntax
-    one = only(judge().file(verified))
+    verified = check_integrity(bare)
+    assert verified.transfer_syntax == check_integrity(signed).transfer_syntax
+    one = only(validator().validate(verified))
     assert one.signature.intact
     assert one.word is Word.VALID_BUT
     assert codes(one)[0] is AnomalyCode.BARE_DATA_SET
@@ -57,7 +57,7 @@ def test_what_reads_in_no_way_is_refused(content: bytes, words: str, tmp_path: P
     path = tmp_path / "x"
     path.write_bytes(content)
     with pytest.raises(NotDicomError, match=words):
-        verify(path)
+        check_integrity(path)
 
 
 def test_what_reads_in_two_ways_is_refused(tmp_path: Path) -> None:
@@ -68,14 +68,14 @@ def test_what_reads_in_two_ways_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_bytes(content)
     with pytest.raises(NotDicomError, match=r"reads as 1\.2\.840\.10008\.1\.2 and 1\.2\.840\.10008\.1\.2\.1 alike"):
-        verify(path)
+        check_integrity(path)
 
 
 def test_compressed_pixel_data_does_not_say_how_it_is_compressed(desk: Desk) -> None:
     source = desk.folder / "source.dcm"
     source.write_bytes(sample("rle-with-offset-table"))
     with pytest.raises(NotDicomError, match="Pixel Data is compressed; nothing says in which way"):
-        verify(strip_meta(source))
+        check_integrity(strip_meta(source))
 
 
 def test_a_dicomdir_is_refused_as_a_dicomdir(signer: Identity, base: SigningRequest, tmp_path: Path) -> None:
@@ -83,4 +83,4 @@ def test_a_dicomdir_is_refused_as_a_dicomdir(signer: Identity, base: SigningRequ
     with pytest.raises(MediaDirectoryError, match="is a DICOMDIR, the directory of a medium"):
         sign(dicomdir, tmp_path / "x", signer.key, base)
     with pytest.raises(MediaDirectoryError, match="Name the files that it lists"):
-        verify(dicomdir)
+        check_integrity(dicomdir)

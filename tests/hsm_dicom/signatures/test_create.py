@@ -23,11 +23,11 @@ from hsm_dicom.signatures import (
     SigningRequest,
     UnknownMacAlgorithmError,
     WeakMacAlgorithmError,
+    check_integrity,
     finish,
     prepare,
     sign,
     sign_digest,
-    verify,
 )
 from tests.hsm_dicom.dataset.samples import KINDS, data_set, element, encode, item, part10, sample
 from tests.pki import Authority, Identity, new_key
@@ -43,7 +43,7 @@ def test_the_examples_of_the_package_run_as_they_stand(
     code = [line[4:] for line in (hsm_dicom.signatures.__doc__ or "").splitlines() if line.startswith("    ")]
     exec("\n".join(code), {"certificate_der": signer.der, "key": signer.key})
     assert "attributes signed, left out: (2691074,)\nintact" in capsys.readouterr().out
-    assert verify("signed-in-steps.dcm").signatures[0].intact
+    assert check_integrity("signed-in-steps.dcm").signatures[0].intact
 
 
 def test_without_a_tag_list_everything_signable_is_signed_and_the_rest_is_reported(
@@ -52,7 +52,7 @@ def test_without_a_tag_list_everything_signable_is_signed_and_the_rest_is_report
     report = sign(native, None, signer.key, base)
     assert report.left_out == (UNKNOWN,)
     assert {PATIENT_NAME, PIXEL_DATA, 0x00290010, 0x00291001} <= set(report.signed)
-    (signature,) = verify(native).signatures
+    (signature,) = check_integrity(native).signatures
     assert signature.intact
     assert signature.coverage is not None
     assert signature.coverage.signed == report.signed
@@ -101,7 +101,7 @@ def test_weak_hashes_need_to_be_allowed_and_unknown_ones_are_refused(
     with pytest.raises(UnknownMacAlgorithmError, match="SHA999"):
         sign(native, tmp_path / "x.dcm", signer.key, replace(base, mac="SHA999"))
     sign(native, tmp_path / "x.dcm", signer.key, replace(base, mac="sha1", allow_weak=True))
-    assert verify(tmp_path / "x.dcm").signatures[0].mac_algorithm == "SHA1"
+    assert check_integrity(tmp_path / "x.dcm").signatures[0].mac_algorithm == "SHA1"
 
 
 def test_ec_keys_sign_outside_the_profiles_only(native: Path, ec_signer: Identity, tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_ec_keys_sign_outside_the_profiles_only(native: Path, ec_signer: Identit
     for number in range(4):  # ECDSA in DER has odd and even lengths
         target = tmp_path / f"{number}.dcm"
         sign(native, target, ec_signer.key, SigningRequest(ec_signer.der, Profile.NONE, mac="SHA384"))
-        (signature,) = verify(target).signatures
+        (signature,) = check_integrity(target).signatures
         assert (signature.intact, signature.profiles) == (True, ())
         assert signature.signature[1] + 2 == len(signature.signature)
 
@@ -140,7 +140,7 @@ def test_certificates_that_no_dicom_signature_can_use_are_refused(native: Path, 
 
 def test_the_date_time_is_of_now_and_has_its_offset(native: Path, signer: Identity, base: SigningRequest) -> None:
     sign(native, None, signer.key, base)
-    (signature,) = verify(native).signatures
+    (signature,) = check_integrity(native).signatures
     assert re.fullmatch(r"\d{14}\.\d{6}[+-]\d{4}", signature.date_time)
     assert signature.signed_at is not None
     assert abs(signature.signed_at - datetime.now(UTC)) < timedelta(minutes=1)
@@ -152,7 +152,7 @@ def test_mac_ids_are_unique_in_the_instance_and_every_signature_stays_intact(
     places = [(), ((0x00081140, 0),), ((0x00081140, 0), (0x0040A170, 0)), (), ((0x00081140, 2),), ((0x00081140, 0),)]
     for place in places:
         sign(native, None, signer.key, replace(base, item=place))
-    signatures = verify(native).signatures
+    signatures = check_integrity(native).signatures
     assert sorted(s.place for s in signatures) == sorted(places)
     assert sorted(s.mac_id for s in signatures if s.mac_id is not None) == [0, 1, 2, 3, 4, 5]
     assert all(s.intact for s in signatures), [s.reason for s in signatures]
@@ -203,7 +203,7 @@ def test_a_plan_can_be_pickled_and_finished_elsewhere(
     plan = pickle.loads(pickle.dumps(prepare(native, base)))
     report = finish(plan, sign_digest(signer.key, plan), tmp_path / "x.dcm")
     assert pickle.loads(pickle.dumps(report)) == report
-    assert verify(tmp_path / "x.dcm").signatures[0].intact
+    assert check_integrity(tmp_path / "x.dcm").signatures[0].intact
 
 
 def test_a_file_that_changes_between_preparing_and_finishing_is_left_alone(
@@ -232,7 +232,7 @@ def test_no_file_is_overwritten_by_accident(
         sign(native, tmp_path / "no" / "folder.dcm", signer.key, base)
     assert (native.read_bytes(), other.read_bytes()) == (before, b"precious")
     sign(native, other, signer.key, base, overwrite=True)
-    assert verify(other).signatures[0].intact
+    assert check_integrity(other).signatures[0].intact
 
 
 def test_in_place_follows_links_and_keeps_the_mode(
@@ -244,7 +244,7 @@ def test_in_place_follows_links_and_keeps_the_mode(
     sign(link, None, signer.key, base)
     assert link.is_symlink()
     assert native.stat().st_mode & 0o777 == 0o640
-    assert verify(native).signatures[0].intact
+    assert check_integrity(native).signatures[0].intact
     assert [p.name for p in tmp_path.iterdir() if p.name.endswith(".part")] == []
 
 
@@ -276,4 +276,4 @@ def test_group_lengths_and_length_to_end_grow_with_what_they_count(
         main = file.main
         assert file.number(file.value(main[0x00080000])) == main[0x00100010].start - main[0x00080000].end
         assert file.number(file.value(main[0x00080001])) == file.source.size - main[0x00080001].end
-    assert [s.intact for s in verify(path).signatures] == [True, True]
+    assert [s.intact for s in check_integrity(path).signatures] == [True, True]

@@ -10,10 +10,10 @@ from pydicom import Dataset
 from pydicom.sequence import Sequence
 
 from hsm_dicom.dataset.tags import Path as Place
-from hsm_dicom.signatures import Profile, verify
+from hsm_dicom.signatures import Profile, check_integrity
 from hsm_dicom.signatures.anomalies.record import AnomalyCode
 from hsm_dicom.validation.policy import Part, Requirement
-from hsm_dicom.validation.validator import FileVerdict, Outcome, Word
+from hsm_dicom.validation.validator import Outcome, Verdict, Word
 from tests.hsm_dicom.dataset.samples import encode
 from tests.hsm_dicom.signatures.tampering import (
     CONTENT,
@@ -26,7 +26,7 @@ from tests.hsm_dicom.signatures.tampering import (
     text_item,
     wrap,
 )
-from tests.hsm_dicom.validation.verdict_cases import Desk, codes, judge, only
+from tests.hsm_dicom.validation.verdict_cases import Desk, codes, only, validator
 
 SIGNATURE, PARAMETERS = ((SIGNATURES, 0),), ((MAC_PARAMETERS, 0),)
 PURPOSE = (*SIGNATURE, (0x04000401, 0))
@@ -39,8 +39,8 @@ def plain(desk: Desk) -> Path:
     return path
 
 
-def verdict_of(path: Path, **policy: Any) -> FileVerdict:
-    return judge(**policy).file(verify(path))
+def verdict_of(path: Path, **policy: Any) -> Verdict:
+    return validator(**policy).validate(check_integrity(path))
 
 
 def test_content_that_was_moved_into_the_signature_and_replaced_is_never_good(desk: Desk, plain: Path) -> None:
@@ -49,7 +49,7 @@ def test_content_that_was_moved_into_the_signature_and_replaced_is_never_good(de
         ds.ContentSequence = Sequence([text_item("No finding")])
 
     path = changed(desk.sign(plain, profile=Profile.CREATOR), replace_content)
-    (signature,) = verify(path).signatures
+    (signature,) = check_integrity(path).signatures
     assert signature.intact, "the MAC fits"
     assert signature.profiles == ()
     found = verdict_of(path, require=frozenset({Requirement.ANY}), cover=frozenset({Part.IDENTITY}))

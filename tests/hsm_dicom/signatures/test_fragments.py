@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from hsm_dicom.dataset import DicomFile
-from hsm_dicom.signatures import AmbiguousPixelDataError, Profile, SigningRequest, prepare, sign, verify
+from hsm_dicom.signatures import AmbiguousPixelDataError, Profile, SigningRequest, check_integrity, prepare, sign
 from hsm_dicom.signatures.anomalies.record import AnomalyCode
 from hsm_dicom.signatures.creation.repair import explain_repair
-from hsm_dicom.signing import SigningJob, sign_files
+from hsm_dicom.signing import SigningJob, sign_jobs
 from hsm_dicom.validation.policy import Part, Requirement
-from hsm_dicom.validation.validator import FileVerdict, Outcome, Word
+from hsm_dicom.validation.validator import Outcome, Verdict, Word
 from tests.hsm_dicom.dataset.frames import (
     DELIMITER,
     END_OF_IMAGE,
@@ -45,7 +45,7 @@ from tests.hsm_dicom.signatures.encapsulated_objects import (
     report,
 )
 from tests.hsm_dicom.signatures.forgeries import forgeries
-from tests.hsm_dicom.validation.verdict_cases import SIGNER, Desk, codes, judge, only
+from tests.hsm_dicom.validation.verdict_cases import SIGNER, Desk, codes, only, validator
 
 REQUEST = SigningRequest(SIGNER.der)
 JOINED, SWALLOWED = AnomalyCode.FRAGMENTS_JOINED, AnomalyCode.ELEMENTS_SWALLOWED
@@ -59,10 +59,10 @@ def write(desk: Desk, syntax: str, *parts: Elements) -> Path:
     return path
 
 
-def verdict_of(data: bytes, desk: Desk, **policy: Any) -> FileVerdict:
+def verdict_of(data: bytes, desk: Desk, **policy: Any) -> Verdict:
     path = desk.folder / "forged.dcm"
     path.write_bytes(data)
-    return judge(**policy).file(verify(path))
+    return validator(**policy).validate(check_integrity(path))
 
 
 def forged(desk: Desk, path: Path, wanted: Elements) -> bytes:
@@ -171,7 +171,7 @@ def test_a_batch_refuses_such_an_object_and_signs_the_others(desk: Desk) -> None
     bad.write_bytes(encapsulated_object(JPEG, pixels(ONE + DELIMITER + TUMOUR[REPORT])))
     jobs = [SigningJob(str(path), f"{path}.signed") for path in (bad, good)]
     with ThreadPoolExecutor(1) as executor:
-        outcomes = {one.job.source: one.error for one in sign_files(jobs, SIGNER.key, REQUEST, executor=executor)}
+        outcomes = {one.job.source: one.error for one in sign_jobs(jobs, SIGNER.key, REQUEST, executor=executor)}
     assert outcomes[str(good)] is None
     assert isinstance(outcomes[str(bad)], AmbiguousPixelDataError)
     assert not Path(f"{bad}.signed").exists()
@@ -205,7 +205,7 @@ def test_repair_leaves_out_what_is_behind_the_frames_and_says_so(
     target = desk.folder / "signed.dcm"
     report = sign(path, target, SIGNER.key, SigningRequest(SIGNER.der, repair=True))
     assert change in report.repaired
-    assert only(judge().file(verify(target))).word is Word.VALID
+    assert only(validator().validate(check_integrity(target))).word is Word.VALID
     with DicomFile.open(target) as signed, DicomFile.open(write(desk, JPEG, *clean)) as wanted:
         for element_of_both in (signed.main[PIXEL_DATA], *filter(None, [signed.main.get(ICON)])):
             assert signed.value(element_of_both) == wanted.value(wanted.main[element_of_both.tag])
@@ -249,7 +249,7 @@ def test_what_is_as_ps3_5_has_it_and_octets_by_chance_raise_no_alarm(
     desk: Desk, syntax: str, parts: list[Elements]
 ) -> None:
     signed = desk.sign(write(desk, syntax, *parts))
-    assert only(judge().file(verify(signed))).word is Word.VALID
+    assert only(validator().validate(check_integrity(signed))).word is Word.VALID
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_what_is_as_ps3_5_has_it_and_octets_by_chance_raise_no_alarm(
 )
 def test_a_jpeg_2000_frame_shows_that_it_was_cut_or_joined_in_its_data(desk: Desk, frame: tuple[bytes, ...]) -> None:
     signed = desk.sign(write(desk, JPEG_2000, pixels(*frame)))
-    assert only(judge().file(verify(signed))).word is Word.VALID
+    assert only(validator().validate(check_integrity(signed))).word is Word.VALID
     other = frame[0].split(ITEM) if len(frame) == 1 else [ITEM.join(frame)]
     found = only(verdict_of(forged(desk, signed, pixels(*other)), desk))
     assert (found.word, codes(found)) == (Word.QUESTIONABLE, [JOINED])
@@ -286,14 +286,14 @@ def test_a_jpeg_2000_frame_shows_that_it_was_cut_or_joined_in_its_data(desk: Des
 def test_tables_and_counts_that_do_not_fit_are_questionable(
     desk: Desk, syntax: str, parts: list[Elements], code: AnomalyCode
 ) -> None:
-    found = only(judge().file(verify(desk.sign(write(desk, syntax, *parts)))))
+    found = only(validator().validate(check_integrity(desk.sign(write(desk, syntax, *parts)))))
     assert (found.word, codes(found)) == (Word.QUESTIONABLE, [code])
 
 
 @pytest.mark.usefixtures("careless")
 def test_pixel_data_without_number_of_frames_is_questionable(desk: Desk) -> None:
     path = write(desk, JPEG, pixels(ONE, TWO, frames=2))
-    found = only(judge().file(verify(desk.sign(path, tags=(PIXEL_DATA,)))))
+    found = only(validator().validate(check_integrity(desk.sign(path, tags=(PIXEL_DATA,)))))
     assert found.word is Word.QUESTIONABLE
     assert codes(found)[0] == AnomalyCode.FRAME_COUNT_OPEN
 

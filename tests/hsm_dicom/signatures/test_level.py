@@ -9,19 +9,19 @@ import pytest
 from pydicom import Dataset
 from pydicom.sequence import Sequence
 
-from hsm_dicom.signatures import NotSignableError, verify
+from hsm_dicom.signatures import NotSignableError, check_integrity
 from hsm_dicom.signatures.anomalies.record import AnomalyCode
 from hsm_dicom.validation.validator import SignatureVerdict, Word
 from tests.hsm_dicom.dataset.samples import encode
 from tests.hsm_dicom.signatures.tampering import changed, report
-from tests.hsm_dicom.validation.verdict_cases import Desk, codes, judge, only
+from tests.hsm_dicom.validation.verdict_cases import Desk, codes, only, validator
 
 REFERENCED_IMAGE = 0x00081140
 SOP_CLASS = 0x00080016
 
 
 def judged(path: Path) -> SignatureVerdict:
-    return only(judge().file(verify(path)))
+    return only(validator().validate(check_integrity(path)))
 
 
 def with_item(desk: Desk, *, modality: bool = False) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hsm_dicom.dataset import DicomFile, FileChangedError, WriteRefusedError
-from hsm_dicom.signatures import Finding, SigningRequest, sign, verify
+from hsm_dicom.signatures import Finding, SigningRequest, check_integrity, sign
 from tests.hsm_dicom.dataset.samples import ITEM_END, SEQUENCE_END, data_set, element, encode, item, part10
 from tests.hsm_dicom.signatures.peak import peak_of_signing, peak_of_verifying
 from tests.pki import Identity
@@ -44,7 +44,7 @@ def test_a_large_file_is_signed_and_verified_in_little_memory(large: Path, crede
     assert peak_of_signing(large, signed, *credentials) < LIMIT_MIB
     assert peak_of_verifying(signed) < LIMIT_MIB
     assert signed.stat().st_size > LARGE
-    assert verify(signed).signatures[0].intact
+    assert check_integrity(signed).signatures[0].intact
 
 
 @pytest.mark.slow
@@ -99,9 +99,9 @@ def test_hashing_stops_where_signatures_cost_more_than_they_can_be_worth(
     path.write_bytes(encode(data_set()))
     for tags in (None, (0x00100010,), (0x00100020,)):
         sign(path, None, signer.key, SigningRequest(signer.der, base.profile, tags=tags))
-    assert all(signature.intact for signature in verify(path).signatures)
+    assert all(signature.intact for signature in check_integrity(path).signatures)
     monkeypatch.setattr("hsm_dicom.signatures.digests.LARGEST_EFFORT", 0)
-    findings = [(signature.finding, signature.reason) for signature in verify(path).signatures]
+    findings = [(signature.finding, signature.reason) for signature in check_integrity(path).signatures]
     assert findings[0] == (Finding.INTACT, "")
     assert findings[1][0] is findings[2][0] is Finding.UNCHECKABLE
     assert "no more were checked" in findings[1][1]

@@ -12,7 +12,7 @@ from pydicom.sequence import Sequence
 
 from hsm_dicom.dataset.tags import ORIGINAL_ATTRIBUTES_SEQUENCE
 from hsm_dicom.dataset.tags import Path as Place
-from hsm_dicom.signatures import verify
+from hsm_dicom.signatures import check_integrity
 from hsm_dicom.signatures.anomalies.record import AnomalyCode
 from hsm_dicom.validation.validator import SignatureVerdict, Word
 from tests.hsm_dicom.dataset.samples import element, encode, item
@@ -26,7 +26,7 @@ from tests.hsm_dicom.signatures.tampering import (
     report,
     text_item,
 )
-from tests.hsm_dicom.validation.verdict_cases import Desk, codes, judge, only
+from tests.hsm_dicom.validation.verdict_cases import Desk, codes, only, validator
 
 MAIN: Place = ()
 ITEM: Place = ((CONTENT, 0),)
@@ -35,7 +35,7 @@ LENGTH_TO_END = 0x00080001
 
 
 def judged(path: Path) -> SignatureVerdict:
-    return only(judge().file(verify(path)))
+    return only(validator().validate(check_integrity(path)))
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_a_signature_that_is_history_and_what_it_hides_is_named(desk: Desk) -> N
     ds.add_new(ORIGINAL_ATTRIBUTES_SEQUENCE, "SQ", [old])
     path = desk.folder / "plain.dcm"
     path.write_bytes(encode(ds))
-    judged_file = judge().file(verify(desk.sign(path)))
+    judged_file = validator().validate(check_integrity(desk.sign(path)))
     live = judged_file.signatures[0]
     assert live.signature.place == ()
     assert codes(live) == [AnomalyCode.OUTSIDE_CONTENT]

@@ -18,7 +18,7 @@ from pydicom import Dataset
 from pydicom.sequence import Sequence
 
 from hsm_dicom.dataset import DicomFile, DicomFileError
-from hsm_dicom.signatures import Finding, SigningRequest, VerifiedFile, add_timestamp, sign, verify
+from hsm_dicom.signatures import Finding, SigningRequest, VerifiedFile, add_timestamp, check_integrity, sign
 from hsm_dicom.signatures.attributes import CERTIFICATE_OF_SIGNER, CERTIFIED_TIMESTAMP, CERTIFIED_TIMESTAMP_TYPE
 from tests.hsm_dicom.dataset.samples import KINDS, encode, sample
 from tests.pki import Authority, Identity
@@ -62,7 +62,7 @@ def signed(
     path.write_bytes(encode(ds, request.param))
     uid = sign(path, None, signer.key, replace(base, tags=COVERED, purpose=1)).uid
     add_timestamp(path, uid, b"\x30\x03\x02\x01\x00", None)
-    assert verify(path).signatures[0].intact
+    assert check_integrity(path).signatures[0].intact
     return path
 
 
@@ -98,7 +98,7 @@ def is_issued_by(authority: Authority, certificate: bytes) -> bool:
 
 def answer(path: Path) -> VerifiedFile | DicomFileError:
     try:
-        return verify(path)
+        return check_integrity(path)
     except DicomFileError as error:
         return error
 
@@ -122,12 +122,12 @@ def test_a_bit_of_certificate_or_timestamp_is_seen_by_whoever_judges_them(
 ) -> None:
     _, judged_elsewhere, _ = spans(signed)
     data, path = signed.read_bytes(), tmp_path / "flipped.dcm"
-    (before,) = verify(signed).signatures
+    (before,) = check_integrity(signed).signatures
     for byte, bit in islice(bits(judged_elsewhere, []), None, None, 5):
         path.write_bytes(flipped(data, byte, bit))
         if not intact(path):
             continue
-        (after,) = verify(path).signatures
+        (after,) = check_integrity(path).signatures
         if after.certificate == before.certificate:
             assert (after.timestamp_type, after.timestamp) != (before.timestamp_type, before.timestamp), (byte, bit)
             continue
@@ -140,7 +140,7 @@ def test_a_bit_elsewhere_changes_nothing_and_is_named_as_open(signed: Path, tmp_
     for tag, span in left_open.items():
         for byte, bit in bits([span], []):
             path.write_bytes(flipped(data, byte, bit))
-            (signature,) = verify(path).signatures
+            (signature,) = check_integrity(path).signatures
             assert signature.intact
             assert signature.coverage is not None
             assert tag in signature.coverage.open

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, Phase, assume, event, given, settings
 from hypothesis import strategies as st
 
 from hsm_dicom.dataset.dicom_file import DicomFile
-from hsm_dicom.signatures import AmbiguousPixelDataError, Finding, Profile, SigningRequest, sign, verify
+from hsm_dicom.signatures import AmbiguousPixelDataError, Finding, Profile, SigningRequest, check_integrity, sign
 from hsm_dicom.signatures.read import signature_items
 from tests.hsm_dicom.dataset.frames import (
     DELIMITER,
@@ -45,12 +45,12 @@ from tests.hsm_dicom.signatures.encapsulated_objects import (
 )
 from tests.hsm_dicom.signatures.forgeries import forgeries
 from tests.hsm_dicom.signatures.mac_streams import encode_sequence
-from tests.hsm_dicom.validation.verdict_cases import SIGNER, judge
+from tests.hsm_dicom.validation.verdict_cases import SIGNER, validator
 from tests.soak import RUNS
 
 MOST_READINGS = 250
 REFERENCES, CONTENT = 0x00081140, 0x0040A730
-JUDGE = judge()
+JUDGE = validator()
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)
 PROOF = settings(
     max_examples=25 * RUNS,
@@ -188,7 +188,7 @@ def check_readings(plain: Path, path: Path) -> int:
         assume(len(found) <= MOST_READINGS)
         for reading, data in found:
             forged.write_bytes(data)
-            (verdict,) = JUDGE.file(verify(forged)).signatures
+            (verdict,) = JUDGE.validate(check_integrity(forged)).signatures
             assert verdict.signature.finding is not Finding.BROKEN, "a reading has the stream that was signed"
             count += 1
             if verdict.protects:

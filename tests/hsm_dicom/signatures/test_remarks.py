@@ -10,15 +10,15 @@ import pytest
 
 from hsm_dicom.dataset import DicomFile
 from hsm_dicom.dataset.transfer_syntax import transfer_syntax
-from hsm_dicom.signatures import Finding, verify
+from hsm_dicom.signatures import Finding, check_integrity
 from hsm_dicom.signatures.anomalies.record import AnomalyCode
 from hsm_dicom.signatures.creation import create
 from hsm_dicom.trust import Sourced, TrustStore
-from hsm_dicom.validation.validator import Cause, Judge, Outcome, Word
+from hsm_dicom.validation.validator import Cause, Outcome, Validator, Word
 from tests.hsm_dicom.dataset.frames import jpeg_frame, rle_frame
 from tests.hsm_dicom.dataset.samples import element, part10
 from tests.hsm_dicom.signatures.encapsulated_objects import encapsulated_object, pixels
-from tests.hsm_dicom.validation.verdict_cases import CA, SIGNER, Desk, codes, image, judge, only
+from tests.hsm_dicom.validation.verdict_cases import CA, SIGNER, Desk, codes, image, only, validator
 from tests.pki import new_key
 
 JPEG_BASELINE, RLE, JPIP_DEFLATE = "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.95"
@@ -62,7 +62,7 @@ def explicit(desk: Desk, **vrs: str) -> Path:
 )
 def test_an_object_that_was_converted_to_implicit_vr_is_valid_but(desk: Desk, vrs: dict[str, str], clause: str) -> None:
     converted = in_implicit_vr(desk.sign(explicit(desk, **vrs)))
-    one = only(judge().file(verify(converted)))
+    one = only(validator().validate(check_integrity(converted)))
     assert one.text == (f"valid, but {clause}" if clause else "valid")
     assert codes(one) == ([AnomalyCode.CONVERTED] if clause else [])
 
@@ -70,7 +70,7 @@ def test_an_object_that_was_converted_to_implicit_vr_is_valid_but(desk: Desk, vr
 def test_a_converted_object_that_was_changed_is_invalid_in_every_reading(desk: Desk) -> None:
     converted = in_implicit_vr(desk.sign(explicit(desk, PixelData="OB")))
     converted.write_bytes(converted.read_bytes().replace(b"CompressedSamples", b"DompressedSamples", 1))
-    one = only(judge().file(verify(converted)))
+    one = only(validator().validate(check_integrity(converted)))
     assert (one.word, codes(one)) == (Word.INVALID, [Cause.ALTERED])
 
 
@@ -79,7 +79,7 @@ def test_four_readings_of_an_object_are_the_most(desk: Desk, monkeypatch: pytest
     converted.write_bytes(converted.read_bytes().replace(b"CompressedSamples", b"DompressedSamples", 1))
     opened, really = [], DicomFile.open
     monkeypatch.setattr(DicomFile, "open", lambda *a, **options: opened.append(options) or really(*a, **options))
-    verify(converted)
+    check_integrity(converted)
     assert len(opened) == 4
 
 
@@ -92,7 +92,7 @@ def test_jpip_deflate_is_inflated(desk: Desk) -> None:
     body = deflater.compress(plain) + deflater.flush()
     source = desk.folder / "jpip.dcm"
     source.write_bytes(part10(body + b"\0" * (len(body) % 2), JPIP_DEFLATE))
-    one = only(judge().file(desk.verified(source)))
+    one = only(validator().validate(desk.verified(source)))
     assert one.word.good
     assert 0x00287FE0 in one.signature.coverage.signed  # type: ignore[union-attr]
 
@@ -102,25 +102,25 @@ def test_two_signatures_with_one_uid_are_remarked_upon(desk: Desk, monkeypatch: 
         int = 4711
 
     monkeypatch.setattr(create.uuid, "uuid4", SameUid)
-    verdict = judge().file(verify(desk.sign(desk.sign())))
+    verdict = validator().validate(check_integrity(desk.sign(desk.sign())))
     assert [codes(one) for one in verdict.signatures] == [[AnomalyCode.SHARED_UID]] * 2
     assert verdict.outcome is Outcome.GOOD
 
 
 def test_another_certificate_for_the_same_key_is_remarked_upon(desk: Desk) -> None:
     other = CA.issue("CT room, renewed", key=SIGNER.key)
-    verdict = judge().file(verify(desk.sign(desk.sign(), other)))
+    verdict = validator().validate(check_integrity(desk.sign(desk.sign(), other)))
     assert [codes(one) for one in verdict.signatures] == [[AnomalyCode.OTHER_CERTIFICATE]] * 2
     crls = [Sourced(CA.crl(), "ca.crl")]
-    given = Judge.trusting(TrustStore([CA.certificate], [other.certificate], crls))
-    one = only(given.file(desk.verified()))
+    given = Validator.trusting(TrustStore([CA.certificate], [other.certificate], crls))
+    one = only(given.validate(desk.verified()))
     assert codes(one) == [AnomalyCode.OTHER_CERTIFICATE]
     assert "the certificate of CN=CT room\\, renewed, which was given, is for the same key" in one.text
 
 
 def test_a_ca_as_signer_is_remarked_upon(desk: Desk) -> None:
     below = CA.authority("Devices CA", key=new_key("rsa2048", 5), usages=("digital_signature", "key_cert_sign"))
-    assert codes(only(judge().file(desk.verified(signer=below))))[0] == AnomalyCode.SIGNED_BY_CA
+    assert codes(only(validator().validate(desk.verified(signer=below))))[0] == AnomalyCode.SIGNED_BY_CA
 
 
 @pytest.mark.parametrize(("offset", "is_odd"), [("+2359", True), ("-1201", True), ("+1400", False), ("-1200", False)])
@@ -133,7 +133,7 @@ def test_an_offset_of_no_place_on_earth_is_remarked_upon(
         return really(tag, vr, f"20260101120000.000000{offset}".encode() if vr == "DT" else value)
 
     monkeypatch.setattr(create, "NewElement", with_offset)
-    one = only(judge().file(desk.verified()))
+    one = only(validator().validate(desk.verified()))
     assert (AnomalyCode.ODD_OFFSET in codes(one)) is is_odd
     assert ("has the UTC offset +2359" in one.text) is (offset == "+2359")
 
@@ -144,7 +144,7 @@ def test_native_pixels_under_a_compressed_transfer_syntax_are_remarked_upon(desk
     native += element(0x7FE00010, "OB", b"\1\2\3\4")
     source = desk.folder / "native.dcm"
     source.write_bytes(part10(native, uid.decode()))
-    one = only(judge().file(desk.verified(source)))
+    one = only(validator().validate(desk.verified(source)))
     assert one.word is Word.VALID_BUT
     assert "its Pixel Data is not encapsulated as Transfer Syntax 1.2.840.10008.1.2.4.50 says" in one.text
 
@@ -153,13 +153,13 @@ def test_rle_under_the_name_of_jpeg_is_remarked_upon(desk: Desk) -> None:
     source = desk.folder / "rle.dcm"
     source.write_bytes(encapsulated_object(RLE, pixels(rle_frame())))
     signed = desk.sign(source)
-    assert AnomalyCode.OTHER_ENCODING not in codes(only(judge().file(verify(signed))))
+    assert AnomalyCode.OTHER_ENCODING not in codes(only(validator().validate(check_integrity(signed))))
     read = pydicom.dcmread(signed)
     read.file_meta.TransferSyntaxUID = JPEG_BASELINE
     read[0x4FFE0001].value[0].MACCalculationTransferSyntaxUID = JPEG_BASELINE
     path = desk.folder / "renamed.dcm"
     read.save_as(path)
-    one = only(judge().file(verify(path)))
+    one = only(validator().validate(check_integrity(path)))
     assert one.signature.finding is Finding.INTACT
     assert AnomalyCode.OTHER_ENCODING in codes(one)
 
@@ -167,11 +167,11 @@ def test_rle_under_the_name_of_jpeg_is_remarked_upon(desk: Desk) -> None:
 def test_jpeg_as_jpeg_is_not_remarked_upon(desk: Desk) -> None:
     source = desk.folder / "jpeg.dcm"
     source.write_bytes(encapsulated_object(JPEG_BASELINE, pixels(jpeg_frame())))
-    assert AnomalyCode.OTHER_ENCODING not in codes(only(judge().file(desk.verified(source))))
+    assert AnomalyCode.OTHER_ENCODING not in codes(only(validator().validate(desk.verified(source))))
 
 
 def test_no_reason_is_told_twice(desk: Desk) -> None:
     """The character set was among the elements that are not covered as well as a reason of its own."""
-    one = only(judge().file(desk.verified(tags=(0x00100010, 0x00100020))))
+    one = only(validator().validate(desk.verified(tags=(0x00100010, 0x00100020))))
     assert len({ground.code for ground in one.grounds}) == len(one.grounds)
     assert "SpecificCharacterSet" not in one.text

@@ -17,7 +17,7 @@ from pydicom.sequence import Sequence
 from hsm_dicom.dataset import DicomFile, DicomFileError, MediaDirectoryError
 from hsm_dicom.dataset.errors import UnrepairableFileError, WriteRefusedError
 from hsm_dicom.dataset.repair.copy import make_clean_copy, split_fragments
-from hsm_dicom.signatures import SigningRequest, sign, verify
+from hsm_dicom.signatures import SigningRequest, check_integrity, sign
 from hsm_dicom.signing import find_earlier_signature
 from tests.hsm_dicom.dataset.samples import KINDS, data_set, element, encode, part10, sample, shipped
 from tests.pki import Identity
@@ -115,7 +115,7 @@ def test_what_changed_is_said_and_the_copy_is_signed(
     request = replace(base, repair=True)
     report = sign(path, tmp_path / "signed.dcm", signer.key, request)
     assert list(report.repaired) == changes
-    assert verify(tmp_path / "signed.dcm").signatures[0].intact
+    assert check_integrity(tmp_path / "signed.dcm").signatures[0].intact
     assert path.read_bytes() == before
     assert find_earlier_signature(str(path), str(tmp_path / "signed.dcm"), request) == report.uid
 

@@ -16,11 +16,11 @@ from hsm_dicom.signatures import (
     QuestionedObjectError,
     SigningRequest,
     add_timestamp,
+    check_integrity,
     list_signatures,
     remove,
     remove_all,
     sign,
-    verify,
 )
 from tests.hsm_dicom.dataset.frames import jpeg_frame
 from tests.hsm_dicom.dataset.samples import encode
@@ -95,7 +95,7 @@ def test_an_object_in_question_is_refused_and_nothing_is_written(
     desk: Desk, forge: Callable[[Desk], Path], name: str
 ) -> None:
     path, target = forge(desk), desk.folder / "target.dcm"
-    (signature,) = verify(path).signatures
+    (signature,) = check_integrity(path).signatures
     assert signature.intact, "the MAC fits"
     before = path.read_bytes()
     with pytest.raises(
@@ -126,9 +126,9 @@ def test_what_is_only_left_open_is_no_obstacle(desk: Desk, name: str, tags: tupl
     """The verdict says before and after that it is open, so nothing is hidden."""
     signed = desk.sign(plain_report(desk), profile=Profile.NONE, tags=tags)
     path, target = inserted(signed, (), PADDING, "OB", b"text"), desk.folder / "target.dcm"
-    before = verify(path).signatures
+    before = check_integrity(path).signatures
     CHANGES[name](path, target)
-    uids = {signature.uid: signature for signature in verify(target).signatures}
+    uids = {signature.uid: signature for signature in check_integrity(target).signatures}
     if not name.startswith("remove"):
         kept = uids[before[0].uid]
         assert (kept.intact, kept.anomalies) == (True, before[0].anomalies)
@@ -142,7 +142,7 @@ def test_an_open_number_of_frames_is_no_obstacle(desk: Desk, name: str, monkeypa
     with monkeypatch.context() as careless:
         careless.setattr("hsm_dicom.signatures.creation.selection.frame_count_tags", lambda *_: frozenset())
         path = desk.sign(plain, tags=tuple(everything - {NUMBER_OF_FRAMES}))
-    assert [anomaly.code for anomaly in verify(path).signatures[0].anomalies] == ["frame-count-open"]
+    assert [anomaly.code for anomaly in check_integrity(path).signatures[0].anomalies] == ["frame-count-open"]
     CHANGES[name](path, desk.folder / "target.dcm")
     assert (desk.folder / "target.dcm").exists()
 
@@ -157,4 +157,4 @@ def test_a_historic_signature_in_question_is_no_obstacle(desk: Desk) -> None:
     path.write_bytes(encode(ds))
     request = SigningRequest(SIGNER.der)
     sign(path, desk.folder / "target.dcm", SIGNER.key, replace(request, tags=(0x00080018,)))
-    assert len(verify(desk.folder / "target.dcm").signatures) == 2
+    assert len(check_integrity(desk.folder / "target.dcm").signatures) == 2

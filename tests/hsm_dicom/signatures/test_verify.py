@@ -18,9 +18,9 @@ from hsm_dicom.signatures import (
     Share,
     SigningRequest,
     VerifiedSignature,
+    check_integrity,
     list_signatures,
     sign,
-    verify,
 )
 from hsm_dicom.signatures.check import without_der_pad_byte
 from hsm_dicom.signatures.read import parse_date_time
@@ -38,7 +38,7 @@ def signed(native: Path, signer: Identity, base: SigningRequest) -> Path:
 
 
 def only(path: Path) -> VerifiedSignature:
-    (signature,) = verify(path).signatures
+    (signature,) = check_integrity(path).signatures
     return signature
 
 
@@ -56,7 +56,7 @@ def set_value(keyword: str, value: object) -> object:
 
 
 def test_a_file_without_signatures_has_none(native: Path) -> None:
-    result = verify(native)
+    result = check_integrity(native)
     assert result.signatures == ()
     assert (result.identity.patient_name, result.identity.sop_instance_uid) == ("Muster^Märta", "1.2.3.4.5")
 
@@ -170,7 +170,7 @@ def test_a_forged_second_patient_name_is_refused_at_every_level(signed: Path) ->
     forged = element(PATIENT_NAME, "PN", b"Forged")
     signed.write_bytes(data[:at] + forged + data[at:])
     with pytest.raises(MalformedDataSetError, match="is there twice"):
-        verify(signed)
+        check_integrity(signed)
 
 
 def test_the_order_of_readers_does_not_matter_to_lengths(signed: Path) -> None:
@@ -198,12 +198,12 @@ def test_one_bad_signature_hides_no_good_one(signed: Path, signer: Identity, bas
     ds = pydicom.dcmread(signed)
     ds.PatientName = "Other"
     ds.save_as(signed)
-    assert [s.finding for s in verify(signed).signatures] == [Finding.BROKEN, Finding.INTACT, Finding.INTACT]
+    assert [s.finding for s in check_integrity(signed).signatures] == [Finding.BROKEN, Finding.INTACT, Finding.INTACT]
 
 
 def test_an_outer_signature_does_not_cover_inner_ones(signed: Path, signer: Identity, base: SigningRequest) -> None:
     sign(signed, None, signer.key, replace(base, item=((0x00081140, 0),)))
-    assert [s.intact for s in verify(signed).signatures] == [True, True]
+    assert [s.intact for s in check_integrity(signed).signatures] == [True, True]
 
 
 def test_signatures_in_original_attributes_are_history(signed: Path, signer: Identity, base: SigningRequest) -> None:
@@ -221,7 +221,7 @@ def test_signatures_in_original_attributes_are_history(signed: Path, signer: Ide
     assert (historic.finding, historic.coverage) == (Finding.HISTORIC, None)
     assert historic.place == ((0x04000561, 0), (0x04000550, 0))
     sign(signed, None, signer.key, base)
-    assert [s.finding for s in verify(signed).signatures] == [Finding.INTACT, Finding.HISTORIC]
+    assert [s.finding for s in check_integrity(signed).signatures] == [Finding.INTACT, Finding.HISTORIC]
     assert [s.historic for s in list_signatures(signed)] == [False, True]
 
 

@@ -13,7 +13,7 @@ import pytest
 import tokens
 from hsm_dicom.dataset import DicomFileError
 from hsm_dicom.signatures import KeyMismatchError, SigningRequest
-from hsm_dicom.signing import SigningJob, sign_files, verify_files
+from hsm_dicom.signing import SigningJob, check_files, sign_jobs
 from tests.hsm_dicom.dataset.samples import KINDS, sample
 from tests.pki import Authority, Identity, new_key
 from tests.softhsm import TestToken
@@ -47,13 +47,13 @@ def test_every_file_is_signed_and_every_broken_one_has_its_reason(
 ) -> None:
     with tokens.open_key(node.uri("rsa")) as key:
         request = SigningRequest(authority.issue("node", key=key).der)
-        outcomes = list(sign_files(jobs, key, request, executor=executor, sessions=3))
+        outcomes = list(sign_jobs(jobs, key, request, executor=executor, sessions=3))
     assert {outcome.job for outcome in outcomes} == set(jobs)
     failed = {Path(outcome.job.source).stem: outcome.error for outcome in outcomes if outcome.error}
     assert set(failed) == {"empty", "text", "absent", "cut"}
     assert all(isinstance(error, DicomFileError) and Path(error.name).stem == name for name, error in failed.items())
 
-    results = list(verify_files([str(job.target) for job in jobs], executor=executor))
+    results = list(check_files([str(job.target) for job in jobs], executor=executor))
     assert len(results) == len(jobs)
     for result in results:
         assert (result.error is not None) is (Path(result.path).stem in failed)
@@ -72,7 +72,7 @@ def test_as_many_signatures_are_under_way_as_there_are_sessions(
 
     good = [job for job in jobs if Path(job.source).stem.isdigit()]
     with ThreadPoolExecutor(1) as executor:
-        outcomes = list(sign_files(good, signer.key, base, executor=executor, sessions=2, timestamp=meet))
+        outcomes = list(sign_jobs(good, signer.key, base, executor=executor, sessions=2, timestamp=meet))
     assert [outcome.error for outcome in outcomes] == [None] * len(good)
 
 
@@ -80,7 +80,7 @@ def test_a_key_without_its_certificate_is_refused_before_any_file_is_read(
     jobs: list[SigningJob], base: SigningRequest
 ) -> None:
     with ThreadPoolExecutor(1) as executor, pytest.raises(KeyMismatchError):
-        next(sign_files(jobs, new_key("rsa2048", 1), base, executor=executor))
+        next(sign_jobs(jobs, new_key("rsa2048", 1), base, executor=executor))
 
 
 def test_an_executor_that_dies_gives_outcomes_too(
@@ -88,6 +88,6 @@ def test_an_executor_that_dies_gives_outcomes_too(
 ) -> None:
     executor = ThreadPoolExecutor(1)
     executor.shutdown()
-    outcomes = list(sign_files(jobs, signer.key, base, executor=executor))
+    outcomes = list(sign_jobs(jobs, signer.key, base, executor=executor))
     assert len(outcomes) == len(jobs)
     assert all(isinstance(outcome.error, RuntimeError) for outcome in outcomes)

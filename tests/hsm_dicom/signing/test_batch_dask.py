@@ -12,7 +12,7 @@ import pytest
 
 import tokens
 from hsm_dicom.signatures import SigningRequest
-from hsm_dicom.signing import SigningJob, sign_files, verify_files
+from hsm_dicom.signing import SigningJob, check_files, sign_jobs
 from tests.hsm_dicom.dataset.samples import KINDS, sample
 from tests.pki import Authority
 from tests.softhsm import TestToken
@@ -42,8 +42,8 @@ def test_a_dask_cluster_hashes_and_writes_while_the_token_signs_here(
     jobs.append(SigningJob(str(tmp_path / "absent.dcm")))
     with tokens.open_key(node.uri("rsa")) as key:
         request = SigningRequest(authority.issue("node", key=key).der)
-        outcomes = list(sign_files(jobs, key, request, executor=cluster))
+        outcomes = list(sign_jobs(jobs, key, request, executor=cluster))
     assert [outcome.job.source for outcome in outcomes if outcome.error] == [jobs[-1].source]
-    results = list(verify_files([str(job.target) for job in jobs[:-1]], executor=cluster))
+    results = list(check_files([str(job.target) for job in jobs[:-1]], executor=cluster))
     assert len(results) == 30
     assert all(result.result and result.result.signatures[0].intact for result in results)

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 import tokens
 from hsm_dicom.dataset import DicomFileError
-from hsm_dicom.signatures import Profile, SigningRequest, prepare, sign, sign_digest, verify
+from hsm_dicom.signatures import Profile, SigningRequest, check_integrity, prepare, sign, sign_digest
 from tests.hsm_dicom.dataset.samples import data_set, encode, sample
 from tests.pki import Authority, Identity
 from tests.softhsm import TestToken
@@ -77,10 +77,10 @@ def test_a_process_killed_at_any_moment_leaves_the_original_or_a_whole_signed_fi
     before = original.read_bytes()
     assert sign_in_child(original, None, files, TRAPS[moment]).returncode == -9
     if original.read_bytes() != before:
-        assert verify(original).signatures[0].intact
+        assert check_integrity(original).signatures[0].intact
         assert moment == "after renaming"
     assert sign_in_child(original, None, files, "").returncode == 0
-    assert verify(original).signatures[0].intact
+    assert check_integrity(original).signatures[0].intact
 
 
 @pytest.mark.parametrize("in_place", [True, False])
@@ -132,7 +132,7 @@ def test_a_key_on_a_token_signs_and_one_that_is_gone_leaves_the_original(
         request = SigningRequest(authority.issue("node", key=key).der, profile)
         sign(path, None, key, request)
         sign(path, None, key, replace(request, profile=Profile.NONE, mac="SHA384", item=((0x00081140, 0),)))
-        assert [s.intact for s in verify(path).signatures] == [True, True]
+        assert [s.intact for s in check_integrity(path).signatures] == [True, True]
         before = path.read_bytes()
         plan = prepare(path, request)
         with tokens.open_token(token.uri()) as connection:

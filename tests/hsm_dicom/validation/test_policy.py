@@ -12,7 +12,7 @@ import pydicom
 import pytest
 from pydantic import ValidationError
 
-from hsm_dicom.signatures import Profile, verify
+from hsm_dicom.signatures import Profile, check_integrity
 from hsm_dicom.signatures.coverage.parts import PICTURE
 from hsm_dicom.trust import ARCHIVE, RevocationPolicy
 from hsm_dicom.validation import policy as module
@@ -27,8 +27,8 @@ from tests.hsm_dicom.validation.verdict_cases import (
     Desk,
     everything_but,
     image,
-    judge,
     only,
+    validator,
 )
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "explanation/verdicts.md"
@@ -36,7 +36,7 @@ DOCUMENT = Path(__file__).parents[3] / "docs" / "explanation/verdicts.md"
 
 def unmet(desk: Desk, *, require: Any = (), cover: Any = (), **wishes: Any) -> tuple[str, ...]:
     """Sign a file, and return what of the policy is not met."""
-    verdict = judge(require=require, cover=cover).file(desk.verified(**wishes))
+    verdict = validator(require=require, cover=cover).validate(desk.verified(**wishes))
     unmet, good = (Outcome.POLICY_NOT_MET, Outcome.QUESTIONABLE), (Outcome.GOOD,)
     assert verdict.outcome in (unmet if verdict.unmet else good)
     return verdict.unmet
@@ -76,7 +76,7 @@ def test_a_time_stamp_is_asked_of_the_signature_that_meets_the_rest(desk: Desk) 
     assert unmet(desk, require=both, stamper=STAMPER) == ()
     assert unmet(desk, require=both) == ("No valid signature has a valid certified time stamp.",)
     report = desk.sign("reportsi.dcm", tags=everything_but("reportsi.dcm", MANUFACTURER), stamper=STAMPER)
-    assert judge(require=both).file(verify(desk.sign(report))).unmet == (
+    assert validator(require=both).validate(check_integrity(desk.sign(report))).unmet == (
         "No valid signature with a certified time stamp meets the Creator profile.",
     )
 
@@ -126,13 +126,13 @@ def test_an_absent_picture_deceives_nobody_but_an_object_must_say_which_one_it_i
 def test_a_signature_that_is_not_valid_meets_nothing(desk: Desk) -> None:
     path = desk.sign()
     path.write_bytes(path.read_bytes().replace(b"CompressedSamples", b"DompressedSamples", 1))
-    verdict = judge(require={"any"}).file(verify(path))
+    verdict = validator(require={"any"}).validate(check_integrity(path))
     assert verdict.unmet == ("There is no valid signature over the main Data Set.",)
     assert verdict.outcome is Outcome.SIGNATURE_FAILED
 
 
 def test_an_unsigned_file_is_unsigned_whatever_is_required() -> None:
-    verdict = judge(require={"any"}).file(verify(image()))
+    verdict = validator(require={"any"}).validate(check_integrity(image()))
     assert verdict.unmet
     assert verdict.outcome is Outcome.NO_SIGNATURE
 
@@ -175,7 +175,7 @@ def test_the_examples_show_every_key_and_are_accepted(tmp_path: Path, desk: Desk
         file.write_text(text)
         assert set(tomllib.loads(text)) == set(VerificationPolicy.model_fields)
         policy = load_policy(file)
-        strict = judge(**policy.model_dump()).file(desk.verified())
+        strict = validator(**policy.model_dump()).validate(desk.verified())
         assert only(strict).word is Word.VALID_BUT
         assert strict.unmet
 

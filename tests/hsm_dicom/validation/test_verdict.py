@@ -6,17 +6,17 @@ import pydicom
 import pytest
 from pydicom.sequence import Sequence as Items
 
-from hsm_dicom.signatures import Finding, Profile, verify
+from hsm_dicom.signatures import Finding, Profile, check_integrity
 from hsm_dicom.trust import Caution, Reason
-from hsm_dicom.validation.validator import Cause, Judge, MomentKind, Outcome, Word, exit_code
-from tests.hsm_dicom.validation.verdict_cases import CA, Desk, codes, judge, only
+from hsm_dicom.validation.validator import Cause, MomentKind, Outcome, Validator, Word, exit_code
+from tests.hsm_dicom.validation.verdict_cases import CA, Desk, codes, only, validator
 from tests.pki import Authority, new_key
 from tests.softhsm import TestToken
 from tokens import open_key
 
 
 def test_a_signature_with_nothing_against_it_and_nothing_outside_it_is_valid(desk: Desk) -> None:
-    verdict = judge().file(desk.verified(profile=Profile.CREATOR))
+    verdict = validator().validate(desk.verified(profile=Profile.CREATOR))
     one = only(verdict)
     assert (one.word, one.text, one.grounds) == (Word.VALID, "valid", ())
     assert one.trusted
@@ -29,12 +29,12 @@ def test_a_signature_with_nothing_against_it_and_nothing_outside_it_is_valid(des
 
 def test_a_signature_by_a_key_on_a_token_is_valid(desk: Desk, node: TestToken) -> None:
     with open_key(node.uri("rsa")) as key:
-        verdict = judge().file(desk.verified(signer=CA.issue("Node", key=key)))
+        verdict = validator().validate(desk.verified(signer=CA.issue("Node", key=key)))
     assert only(verdict).text == "valid"
 
 
 def test_without_trust_anchors_nobody_can_tell_who_signed(desk: Desk) -> None:
-    verdict = Judge.trusting().file(desk.verified())
+    verdict = Validator.trusting().validate(desk.verified())
     assert only(verdict).text == "cannot tell who signed, because no trust anchors were given"
     assert only(verdict).signature.finding is Finding.INTACT
     assert exit_code([verdict.outcome]) == 101
@@ -43,8 +43,8 @@ def test_without_trust_anchors_nobody_can_tell_who_signed(desk: Desk) -> None:
 def test_a_changed_byte_is_invalid_whoever_is_trusted(desk: Desk) -> None:
     path = desk.sign()
     path.write_bytes(path.read_bytes().replace(b"CompressedSamples", b"DompressedSamples", 1))
-    for every in (judge(), Judge.trusting()):
-        verdict = every.file(verify(path))
+    for every in (validator(), Validator.trusting()):
+        verdict = every.validate(check_integrity(path))
         assert only(verdict).text == (
             "invalid, because what is covered is not what was signed: it was changed, or signed by another key"
         )
@@ -56,7 +56,7 @@ def test_a_changed_byte_is_invalid_whoever_is_trusted(desk: Desk) -> None:
 def test_a_signature_that_cannot_be_computed_cannot_be_told(desk: Desk) -> None:
     path = desk.sign()
     path.write_bytes(path.read_bytes().replace(b"SHA256", b"SHA999", 1))
-    verdict = judge().file(verify(path))
+    verdict = validator().validate(check_integrity(path))
     assert only(verdict).text == "cannot tell, because MAC Algorithm 'SHA999' is none of PS3.3's"
     assert codes(only(verdict)) == [Cause.INCOMPLETE]
 
@@ -72,7 +72,7 @@ def test_a_historic_signature_is_shown_and_counts_for_nothing(desk: Desk) -> Non
     signed.OriginalAttributesSequence = Items([original])
     path = desk.folder / "amended.dcm"
     signed.save_as(path)
-    verdict = judge().file(verify(path))
+    verdict = validator().validate(check_integrity(path))
     assert only(verdict).word is Word.HISTORIC
     assert only(verdict).text.startswith("historic, because it signed an earlier state of the object")
     assert verdict.outcome is Outcome.NO_SIGNATURE
@@ -81,14 +81,14 @@ def test_a_historic_signature_is_shown_and_counts_for_nothing(desk: Desk) -> Non
 @pytest.mark.parametrize("mac", ["MD5", "SHA1", "RIPEMD160"])
 def test_a_weak_hash_counts_with_a_warning_unless_the_policy_refuses_it(desk: Desk, mac: str) -> None:
     found = desk.verified(mac=mac, allow_weak=True)
-    assert only(judge().file(found)).text == f"valid, but its MAC is {mac}, which is weak"
-    strict = only(judge(weak_mac_algorithms=()).file(found))
+    assert only(validator().validate(found)).text == f"valid, but its MAC is {mac}, which is weak"
+    strict = only(validator(weak_mac_algorithms=()).validate(found))
     assert strict.text == f"invalid, because its MAC is {mac}, which the policy refuses"
 
 
 def test_a_short_key_counts_with_a_warning_unless_the_policy_refuses_it(desk: Desk) -> None:
     found = desk.verified(signer=CA.issue("Old console", key=new_key("rsa1024")))
-    relaxed, strict = only(judge().file(found)), only(judge(minimum_rsa_bits=2048).file(found))
+    relaxed, strict = only(validator().validate(found)), only(validator(minimum_rsa_bits=2048).validate(found))
     assert (relaxed.word, codes(relaxed)) == (Word.VALID_BUT, [Caution.SHORT_KEY])
     assert (strict.word, codes(strict)) == (Word.INVALID, [Reason.WEAK_KEY])
 
@@ -96,7 +96,7 @@ def test_a_short_key_counts_with_a_warning_unless_the_policy_refuses_it(desk: De
 def test_several_signatures_are_judged_apart(desk: Desk) -> None:
     stranger = Authority("Hospital CA", key=new_key("rsa2048", 5)).issue("Stranger", key=new_key("rsa2048", 6))
     twice = desk.sign(desk.sign(), stranger)
-    verdict = judge().file(verify(twice))
+    verdict = validator().validate(check_integrity(twice))
     assert [one.word for one in verdict.signatures] == [Word.VALID, Word.INVALID]
     assert verdict.text == "2 signatures: 1 valid, 1 invalid."
     assert verdict.outcome is Outcome.SIGNATURE_FAILED

@@ -11,7 +11,7 @@ from pydicom.sequence import Sequence
 
 from hsm_dicom.dataset import DicomFile
 from hsm_dicom.dataset.tags import tag_name
-from hsm_dicom.signatures import Profile, verify
+from hsm_dicom.signatures import Profile, check_integrity
 from hsm_dicom.signatures.anomalies.level import MODALITY
 from hsm_dicom.signatures.coverage.parts import GEOMETRY, PICTURE
 from hsm_dicom.signatures.errors import UncoveredContentError
@@ -26,13 +26,13 @@ from tests.hsm_dicom.validation.verdict_cases import (
     codes,
     everything_but,
     image,
-    judge,
     only,
+    validator,
 )
 
 
 def test_what_is_outside_is_named_the_gravest_first(desk: Desk) -> None:
-    verdict = judge().file(desk.verified(tags=(SOP_INSTANCE, PATIENT_ID)))
+    verdict = validator().validate(desk.verified(tags=(SOP_INSTANCE, PATIENT_ID)))
     one = only(verdict)
     assert one.word is Word.QUESTIONABLE
     assert verdict.outcome is Outcome.QUESTIONABLE
@@ -49,7 +49,7 @@ def test_what_is_outside_is_named_the_gravest_first(desk: Desk) -> None:
 def test_what_changes_what_is_seen_is_named_before_private_and_other_elements(desk: Desk) -> None:
     image_tags = {int(element.tag) for element in pydicom.dcmread(image())}
     relied_on = {*IDENTITY_TAGS, MODALITY, *PICTURE, *GEOMETRY} & image_tags
-    one = only(judge().file(desk.verified(tags=tuple(relied_on))))
+    one = only(validator().validate(desk.verified(tags=tuple(relied_on))))
     assert one.word is Word.VALID_BUT
     assert codes(one) == [Cause.CHARACTER_SET_OPEN, Cause.SEEN_OPEN, Cause.PRIVATE_OPEN, Cause.ELEMENTS_OPEN]
     clauses = [ground.clause for ground in one.grounds]
@@ -80,7 +80,7 @@ def test_the_same_pixel_data_shown_as_another_picture_is_questionable(
     edit(signed)
     path = desk.folder / "other.dcm"
     signed.save_as(path)
-    verdict = judge(require={"any"}).file(verify(path))
+    verdict = validator(require={"any"}).validate(check_integrity(path))
     one = only(verdict)
     assert one.signature.intact
     assert one.word is Word.QUESTIONABLE
@@ -111,7 +111,7 @@ def test_what_is_added_to_a_whole_signature_and_changes_its_picture_is_questiona
     signed.add_new(tag, vr, value)
     path = desk.folder / "added.dcm"
     signed.save_as(path)
-    assert codes(only(judge().file(verify(path)))) == [cause]
+    assert codes(only(validator().validate(check_integrity(path)))) == [cause]
 
 
 def test_geometry_with_an_unknown_element_inside_cannot_be_covered(desk: Desk) -> None:
@@ -124,13 +124,13 @@ def test_geometry_with_an_unknown_element_inside_cannot_be_covered(desk: Desk) -
     plain.save_as(source)
     with pytest.raises(UncoveredContentError, match=r"VOILUTSequence\[0\].\(0011,1001\) is of VR UN"):
         desk.sign(source)
-    one = only(judge().file(desk.verified(source, allow_uncovered=True)))
+    one = only(validator().validate(desk.verified(source, allow_uncovered=True)))
     assert (one.word, codes(one)) == (Word.QUESTIONABLE, [Cause.GEOMETRY_OPEN])
 
 
 def test_a_report_without_its_text_is_questionable(desk: Desk) -> None:
     tags = everything_but("reportsi.dcm", 0x0040A730)
-    one = only(judge().file(desk.verified("reportsi.dcm", tags=tags)))
+    one = only(validator().validate(desk.verified("reportsi.dcm", tags=tags)))
     assert one.text == "questionable, because the content is not covered: ContentSequence"
 
 
@@ -139,7 +139,9 @@ def test_an_element_added_since_is_named(desk: Desk) -> None:
     signed.PatientComments = "added"
     path = desk.folder / "added.dcm"
     signed.save_as(path)
-    assert only(judge().file(verify(path))).text == "valid, but 1 element is not covered: PatientComments"
+    assert (
+        only(validator().validate(check_integrity(path))).text == "valid, but 1 element is not covered: PatientComments"
+    )
 
 
 def test_private_and_unknown_elements_outside_are_named(desk: Desk) -> None:
@@ -148,7 +150,7 @@ def test_private_and_unknown_elements_outside_are_named(desk: Desk) -> None:
     signed.add_new(0x0018_9999, "UN", b"\1\2")
     path = desk.folder / "added.dcm"
     signed.save_as(path)
-    one = only(judge().file(verify(path)))
+    one = only(validator().validate(check_integrity(path)))
     assert codes(one) == [Cause.PRIVATE_OPEN, Cause.UNKNOWN_VR_OPEN]
     assert "2 private elements are not covered: (0029,0011), (0029,1101)" in one.text
     assert "1 element of unknown VR is not covered: (0018,9999)" in one.text
@@ -156,16 +158,16 @@ def test_private_and_unknown_elements_outside_are_named(desk: Desk) -> None:
 
 def test_a_character_set_put_around_signed_text_is_named(desk: Desk) -> None:
     tags = everything_but("CT_small.dcm", CHARACTER_SET)
-    one = only(judge().file(desk.verified(profile=Profile.NONE, tags=tags)))
+    one = only(validator().validate(desk.verified(profile=Profile.NONE, tags=tags)))
     assert one.text == "valid, but Specific Character Set is not covered while text is"
 
 
 def test_a_signature_of_an_item_is_not_one_of_the_object(desk: Desk) -> None:
-    one = only(judge().file(desk.verified("reportsi.dcm", item=((0x0040A730, 0),))))
+    one = only(validator().validate(desk.verified("reportsi.dcm", item=((0x0040A730, 0),))))
     assert codes(one)[0] == Cause.ITEM_ONLY
     assert "it covers the Item ContentSequence[0] only, not the object" in one.text
 
 
 def test_pixels_and_identity_that_are_covered_leave_no_such_ground(desk: Desk) -> None:
-    one = only(judge().file(desk.verified(tags=(CHARACTER_SET, *IDENTITY_TAGS, PIXELS))))
+    one = only(validator().validate(desk.verified(tags=(CHARACTER_SET, *IDENTITY_TAGS, PIXELS))))
     assert codes(one) == [Cause.PICTURE_OPEN, Cause.GEOMETRY_OPEN]

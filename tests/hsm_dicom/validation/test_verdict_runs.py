@@ -15,9 +15,9 @@ import pytest
 
 from hsm_dicom.dataset.errors import NotDicomError
 from hsm_dicom.events import DicomEvent, VerdictGiven, subscribe
-from hsm_dicom.signatures import verify
-from hsm_dicom.validation.validator import FileVerdict, Judge, Outcome, exit_code, record, unreadable
-from tests.hsm_dicom.validation.verdict_cases import SIGNER, STAMPER, Desk, image, judge
+from hsm_dicom.signatures import check_integrity
+from hsm_dicom.validation.validator import Outcome, Validator, Verdict, exit_code, record, unreadable
+from tests.hsm_dicom.validation.verdict_cases import SIGNER, STAMPER, Desk, image, validator
 from tests.pki import DAY, NOW
 
 
@@ -37,46 +37,46 @@ def test_a_file_that_cannot_be_read_is_part_of_the_run(tmp_path: Path) -> None:
     bad = tmp_path / "bad.dcm"
     bad.write_bytes(b"no image")
     with pytest.raises(NotDicomError) as refused:
-        verify(bad)
+        check_integrity(bad)
     verdict = unreadable(str(bad), refused.value)
     assert verdict.outcome is Outcome.UNREADABLE
     assert verdict.text == "Could not be read: not a DICOM file: the prefix DICM of PS3.10 is missing."
 
 
 def test_an_unsigned_file_is_neither_good_nor_bad() -> None:
-    verdict = judge().file(verify(image()))
+    verdict = validator().validate(check_integrity(image()))
     assert verdict.outcome is Outcome.NO_SIGNATURE
     assert verdict.text == "Not signed: nothing in it is protected by a signature."
 
 
-def _judged(judge: Judge, paths: Sequence[str], now: datetime) -> list[FileVerdict]:
-    return [judge.file(verify(path), now=now) for path in paths]
+def _judged(validator: Validator, paths: Sequence[str], now: datetime) -> list[Verdict]:
+    return [validator.validate(check_integrity(path), now=now) for path in paths]
 
 
 @pytest.mark.interop
 def test_judges_work_in_other_processes_and_threads_and_verdicts_come_back(desk: Desk) -> None:
     paths = [str(desk.sign(stamper=STAMPER)), str(desk.sign()), str(image())]
     later = NOW + DAY
-    here = _judged(judge(), paths, later)
+    here = _judged(validator(), paths, later)
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as processes:
-        assert processes.submit(_judged, judge(), paths, later).result(timeout=60) == here
-    shared = judge()
+        assert processes.submit(_judged, validator(), paths, later).result(timeout=60) == here
+    shared = validator()
     with ThreadPoolExecutor(4) as threads:
         assert all(found == here for found in threads.map(lambda _: _judged(shared, paths, later), range(8)))
     assert pickle.loads(pickle.dumps(here)) == here
 
 
 def test_judging_one_more_file_of_a_known_signer_takes_no_time_to_speak_of(desk: Desk) -> None:
-    found, every = desk.verified(), judge()
-    every.file(found)
+    found, every = desk.verified(), validator()
+    every.validate(found)
     began = time.perf_counter()
     for _ in range(200):
-        every.file(found)
+        every.validate(found)
     assert (time.perf_counter() - began) / 200 < 0.001
 
 
 def test_each_verdict_is_an_event(desk: Desk) -> None:
-    verdict = judge(revoked=[SIGNER]).file(desk.verified())
+    verdict = validator(revoked=[SIGNER]).validate(desk.verified())
     events: list[Any] = []
     with subscribe(events.append):
         record(verdict)

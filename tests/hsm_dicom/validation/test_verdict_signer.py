@@ -12,25 +12,25 @@ from hypothesis import strategies as st
 from hsm_dicom.signatures import VerifiedSignature
 from hsm_dicom.trust import Caution, Reason, Sourced, TrustStore
 from hsm_dicom.validation.trust import CAUTION_CLAUSES, CLAUSES
-from hsm_dicom.validation.validator import Judge, Outcome, Word
-from tests.hsm_dicom.validation.verdict_cases import CA, SIGNER, STAMPER, Desk, codes, judge, only
+from hsm_dicom.validation.validator import Outcome, Validator, Word
+from tests.hsm_dicom.validation.verdict_cases import CA, SIGNER, STAMPER, Desk, codes, only, validator
 from tests.pki import DAY, NOW, Authority, new_key
 
 
 def test_a_stranger_is_invalid(desk: Desk) -> None:
     root = Authority("Somebody", key=new_key("rsa2048", 5))
     found = desk.verified(signer=root.issue("CT room", key=new_key("rsa2048", 6)))
-    one = only(Judge.trusting(TrustStore([CA.certificate], [root.certificate])).file(found))
+    one = only(Validator.trusting(TrustStore([CA.certificate], [root.certificate])).validate(found))
     assert one.text == "invalid, because no chain leads from the signer's certificate to a trust anchor"
     assert codes(one) == [Reason.NO_PATH]
     impostor = Authority("Hospital CA", key=new_key("rsa2048", 5)).issue("CT room", key=new_key("rsa2048", 6))
-    assert only(judge().file(desk.verified(signer=impostor))).word is Word.INVALID
+    assert only(validator().validate(desk.verified(signer=impostor))).word is Word.INVALID
 
 
 def test_a_chain_that_is_incomplete_cannot_be_told(desk: Desk) -> None:
     """ETSI EN 319 102-1 has INDETERMINATE for it: the certificate that is missing may be one of the hospital's."""
     issuer = Authority("Somebody", key=new_key("rsa2048", 5))
-    one = only(judge().file(desk.verified(signer=issuer.issue("CT room", key=new_key("rsa2048", 6)))))
+    one = only(validator().validate(desk.verified(signer=issuer.issue("CT room", key=new_key("rsa2048", 6)))))
     assert one.text == "cannot tell, because a certificate between the signer's and a trust anchor is missing"
     assert codes(one) == [Reason.NO_PATH]
     assert "The certificate of its issuer CN=Somebody is neither among" in one.grounds[0].detail
@@ -40,31 +40,31 @@ def test_an_intermediate_from_a_file_completes_the_chain(desk: Desk) -> None:
     between = CA.authority("Devices CA", key=new_key("rsa2048", 5))
     found = desk.verified(signer=between.issue("MR room", key=new_key("rsa2048", 6)))
     crls = [Sourced(CA.crl(), "ca.crl"), Sourced(between.crl(), "devices.crl")]
-    assert only(judge().file(found)).word is Word.CANNOT_TELL
-    complete = Judge.trusting(TrustStore([CA.certificate], [between.certificate], crls))
-    assert only(complete.file(found)).text == "valid"
+    assert only(validator().validate(found)).word is Word.CANNOT_TELL
+    complete = Validator.trusting(TrustStore([CA.certificate], [between.certificate], crls))
+    assert only(complete.validate(found)).text == "valid"
 
 
 def test_a_revoked_signer_is_invalid(desk: Desk) -> None:
-    one = only(judge(revoked=[SIGNER]).file(desk.verified()))
+    one = only(validator(revoked=[SIGNER]).validate(desk.verified()))
     assert one.text == "invalid, because a certificate of the chain is revoked"
     assert "says the CRL ca.crl" in one.grounds[0].detail
 
 
 def test_missing_revocation_data_is_said(desk: Desk) -> None:
     found = desk.verified()
-    assert only(judge(crls=False).file(found)).text == "valid, but revocation was not checked for want of data"
+    assert only(validator(crls=False).validate(found)).text == "valid, but revocation was not checked for want of data"
 
 
 def test_missing_revocation_data_is_refused_by_a_policy_that_requires_it(desk: Desk) -> None:
-    verdict = judge(crls=False, revocation="required").file(desk.verified())
+    verdict = validator(crls=False, revocation="required").validate(desk.verified())
     assert only(verdict).text == "cannot tell, because whether a certificate of the chain is revoked is not known"
     assert verdict.outcome is Outcome.SIGNATURE_FAILED
 
 
 def test_outdated_revocation_data_cannot_tell(desk: Desk) -> None:
     old = Sourced(CA.crl(issued=NOW - 30 * DAY, until=NOW - 20 * DAY), "old.crl")
-    one = only(Judge.trusting(TrustStore([CA.certificate], crls=[old])).file(desk.verified()))
+    one = only(Validator.trusting(TrustStore([CA.certificate], crls=[old])).validate(desk.verified()))
     assert (one.word, codes(one)) == (Word.CANNOT_TELL, [Reason.REVOCATION_UNKNOWN])
 
 
@@ -74,7 +74,7 @@ def test_a_certificate_for_another_use_is_invalid(desk: Desk) -> None:
         ({"extended": ["1.3.6.1.5.5.7.3.1"]}, Reason.WRONG_EXTENDED_KEY_USAGE),
     ):
         signer = CA.issue("TLS server", key=new_key("rsa2048", 5), **wishes)
-        one = only(judge().file(desk.verified(signer=signer)))
+        one = only(validator().validate(desk.verified(signer=signer)))
         assert (one.word, codes(one)) == (Word.INVALID, [reason])
 
 
@@ -94,16 +94,16 @@ def test_no_bit_of_a_certificate_or_time_stamp_can_be_changed_for_the_better(
         changed[at % len(data)] ^= 1 << bit
         return bytes(changed)
 
-    reserved = judge(stamp_crls=False)
-    assert not reserved.signature(replace(stamped, certificate=flipped(stamped.certificate))).word.good
+    reserved = validator(stamp_crls=False)
+    assert not reserved.validate_signature(replace(stamped, certificate=flipped(stamped.certificate))).word.good
     # What a token's own signature leaves out may change, but never does it become more than it was.
     assert stamped.timestamp is not None
-    assert reserved.signature(replace(stamped, timestamp=flipped(stamped.timestamp))).word is Word.VALID_BUT
+    assert reserved.validate_signature(replace(stamped, timestamp=flipped(stamped.timestamp))).word is Word.VALID_BUT
 
 
 def test_a_signer_who_vouches_for_himself_is_said_to(desk: Desk) -> None:
     alone = Authority("Alone", key=new_key("rsa2048", 5), usages=("digital_signature",), ca=False)
-    one = only(Judge.trusting(TrustStore([alone.certificate])).file(desk.verified(signer=alone)))
+    one = only(Validator.trusting(TrustStore([alone.certificate])).validate(desk.verified(signer=alone)))
     assert (one.word, codes(one)) == (Word.VALID_BUT, [Caution.SELF_SIGNED])
 
 
@@ -115,6 +115,6 @@ def test_every_reason_and_caution_has_its_clause() -> None:
 def test_a_hostile_subject_is_fit_to_be_printed(desk: Desk) -> None:
     name = "\x1b[2Jroot\u202e\n" + "A" * 40
     signer = CA.issue(name, key=new_key("rsa2048", 5))
-    one = only(judge().file(desk.verified(signer=signer)))
+    one = only(validator().validate(desk.verified(signer=signer)))
     assert one.signer.isprintable()
     assert isinstance(x509.load_der_x509_certificate(one.signature.certificate), x509.Certificate)

@@ -1,4 +1,4 @@
-"""Signed files to judge: one CA, one signer, one time stamp authority, and images that pydicom ships."""
+"""Signed files to validator: one CA, one signer, one time stamp authority, and images that pydicom ships."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 from pydicom.data import get_testdata_file
 
 from hsm_dicom.dataset import DicomFile
-from hsm_dicom.signatures import Profile, SigningRequest, VerifiedFile, sign, verify
+from hsm_dicom.signatures import Profile, SigningRequest, VerifiedFile, check_integrity, sign
 from hsm_dicom.timestamps.protocol import new_request, token_of_response
 from hsm_dicom.trust import Sourced, TrustStore
 from hsm_dicom.validation.policy import VerificationPolicy
-from hsm_dicom.validation.validator import FileVerdict, Judge, SignatureVerdict
+from hsm_dicom.validation.validator import SignatureVerdict, Validator, Verdict
 from tests.hsm_dicom.dataset.samples import bare_copy
 from tests.pki import Authority, Identity, new_key
 from tests.pki.openssl_tsa import OpensslTsa
@@ -86,23 +86,23 @@ class Desk:
 
     def verified(self, *arguments: Any, **wishes: Any) -> VerifiedFile:
         """Sign and verify."""
-        return verify(self.sign(*arguments, **wishes))
+        return check_integrity(self.sign(*arguments, **wishes))
 
 
-def judge(
+def validator(
     *, crls: bool = True, stamp_crls: bool = True, revoked: Any = (), stamper_revoked: bool = False, **policy: Any
-) -> Judge:
-    """A judge who trusts both CAs, has their CRLs, and follows a policy."""
+) -> Validator:
+    """A validator who trusts both CAs, has their CRLs, and follows a policy."""
     of_signers = [Sourced(CA.crl(revoked), "ca.crl")] if crls else []
     of_stampers = [Sourced(TIME_CA.crl([STAMPER] if stamper_revoked else []), "time.crl")] if stamp_crls else []
-    return Judge.trusting(
+    return Validator.trusting(
         TrustStore([CA.certificate], crls=of_signers),
-        stampers=TrustStore([TIME_CA.certificate], crls=of_stampers),
+        timestamp_authorities=TrustStore([TIME_CA.certificate], crls=of_stampers),
         policy=VerificationPolicy(**policy),
     )
 
 
-def only(verdict: FileVerdict) -> SignatureVerdict:
+def only(verdict: Verdict) -> SignatureVerdict:
     """The verdict on the one signature of a file."""
     (one,) = verdict.signatures
     return one

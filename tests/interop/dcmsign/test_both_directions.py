@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hsm_dicom.signatures import MAC_ALGORITHMS, SigningRequest, dump_macs, sign, verify
+from hsm_dicom.signatures import MAC_ALGORITHMS, SigningRequest, check_integrity, dump_macs, sign
 from tests.hsm_dicom.dataset.samples import KINDS
 from tests.interop.dcmsign.dcmsign import Dcmsign
 from tests.pki import Identity
@@ -36,7 +36,7 @@ def test_dcmsigns_signature_is_intact_and_its_stream_is_ours(
 ) -> None:
     signed = tmp_path / "theirs.dcm"
     stream = dcmsign.sign(samples[kind], signed, mac=mac)
-    (signature,) = verify(signed).signatures
+    (signature,) = check_integrity(signed).signatures
     assert signature.intact, signature.reason
     assert signature.mac_algorithm == mac
     assert signature.certificate == signer.der
@@ -55,7 +55,7 @@ def test_signatures_inside_an_item_go_both_ways(
 ) -> None:
     theirs, ours = tmp_path / "theirs.dcm", tmp_path / "ours.dcm"
     stream = dcmsign.sign(samples[kind], theirs, item="ReferencedImageSequence[2]")
-    (signature,) = verify(theirs).signatures
+    (signature,) = check_integrity(theirs).signatures
     assert (signature.place, signature.intact) == (((0x00081140, 2),), True)
     assert Path(*dump_macs(theirs, tmp_path)).read_bytes() == stream
 
@@ -71,7 +71,7 @@ def test_two_signatures_of_either_side_stand_beside_each_other(
     dcmsign.sign(first, second, mac="SHA384")
     sign(second, third, signer.key, replace(request_, mac="SHA512", item=((0x00081140, 0),)))
     sign(third, None, signer.key, replace(request_, purpose=1))
-    signatures = verify(third).signatures
+    signatures = check_integrity(third).signatures
     assert [s.intact for s in signatures] == [True] * 4
     assert len({s.mac_id for s in signatures}) == 4
     assert str(signatures[2].purpose) == "Author's Signature (1, ASTM-sigpurpose)"

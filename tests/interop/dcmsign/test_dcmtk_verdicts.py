@@ -7,19 +7,21 @@ from pathlib import Path
 import pydicom
 import pytest
 
-from hsm_dicom.signatures import Finding, SigningRequest, sign, verify
+from hsm_dicom.signatures import Finding, SigningRequest, check_integrity, sign
 from hsm_dicom.signatures.anomalies.record import AnomalyCode
 from hsm_dicom.trust import Reason, TrustStore
 from hsm_dicom.validation.policy import Requirement, VerificationPolicy
-from hsm_dicom.validation.validator import Cause, FileVerdict, Judge, Word, exit_code
+from hsm_dicom.validation.validator import Cause, Validator, Verdict, Word, exit_code
 from tests.hsm_dicom.dataset.samples import encode, nested_report
 from tests.interop.dcmsign.dcmsign import Dcmsign
 from tests.pki import Authority, Identity, new_key
 
 
-def judged(path: Path, authority: Authority, **policy: object) -> FileVerdict:
-    judge = Judge.trusting(TrustStore([authority.certificate]), policy=VerificationPolicy.model_validate(policy))
-    return judge.file(verify(path))
+def judged(path: Path, authority: Authority, **policy: object) -> Verdict:
+    validator = Validator.trusting(
+        TrustStore([authority.certificate]), policy=VerificationPolicy.model_validate(policy)
+    )
+    return validator.validate(check_integrity(path))
 
 
 def changed(path: Path, number: int) -> Path:
@@ -73,7 +75,7 @@ def test_a_signer_who_is_not_trusted_outweighs_it(of_dcmsign: Path, authority: A
     (unknown,) = judged(of_dcmsign, Authority("Signatures CA", key=new_key("rsa2048", 5))).signatures
     assert AnomalyCode.DCMTK_STREAM not in [ground.code for ground in unknown.grounds]
     assert unknown.word is Word.INVALID
-    (untold,) = Judge.trusting().file(verify(of_dcmsign)).signatures
+    (untold,) = Validator.trusting().validate(check_integrity(of_dcmsign)).signatures
     assert [ground.code for ground in untold.grounds] == [AnomalyCode.DCMTK_STREAM, Reason.NO_ANCHORS]
     assert untold.text.startswith("cannot tell, because it was made by DCMTK's dcmsign")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hsm_dicom.dataset import DicomFile, MalformedDataSetError
-from hsm_dicom.signatures import SigningRequest, add_timestamp, dump_macs, remove_all, sign, verify
+from hsm_dicom.signatures import SigningRequest, add_timestamp, check_integrity, dump_macs, remove_all, sign
 from hsm_dicom.signatures.profiles.rules import Profile
 from tests.hsm_dicom.dataset.samples import data_set, element, encode, item, part10, shipped
 from tests.interop.dcmsign.dcmsign import Dcmsign
@@ -38,7 +38,7 @@ def test_a_second_patient_name_is_ok_for_dcmsign_and_refused_here(
     signed.write_bytes(data[:at] + element(0x00100010, "PN", b"Forged") + data[at:])
     assert dcmsign.accepts(signed)
     with pytest.raises(MalformedDataSetError, match="is there twice"):
-        verify(signed)
+        check_integrity(signed)
 
 
 @pytest.mark.parametrize("value", [b"CT  ", b"CT    ", b"  ", b"C\\  "])
@@ -50,7 +50,7 @@ def test_surplus_padding_is_signed_as_it_is_and_named_because_dcmsign_takes_it_a
     source.write_bytes(part10(element(0x00080060, "CS", value) + nested))
     report = sign(source, signed, signer.key, request_)
     assert report.overpadded == (0x00080060, 0x00081140)
-    assert verify(signed).signatures[0].intact
+    assert check_integrity(signed).signatures[0].intact
     assert not dcmsign.accepts(signed)
 
 
@@ -84,7 +84,7 @@ def test_vrs_that_implicit_vr_leaves_open_are_chosen_as_dcmsign_does(
     source, signed = tmp_path / "in.dcm", tmp_path / "theirs.dcm"
     source.write_bytes(part10(body, "1.2.840.10008.1.2"))
     stream = dcmsign.sign(source, signed)
-    (signature,) = verify(signed).signatures
+    (signature,) = check_integrity(signed).signatures
     assert signature.intact, signature.reason
     assert Path(*dump_macs(signed, tmp_path)).read_bytes() == stream
 
@@ -96,7 +96,7 @@ def test_private_elements_that_dcmsign_knows_from_its_dictionary_are_checked_by_
     source = converted(shipped("CT_small.dcm"), tmp_path / "in.dcm", "+ti")
     theirs, ours = tmp_path / "theirs.dcm", tmp_path / "ours.dcm"
     stream = dcmsign.sign(source, theirs)
-    (signature,) = verify(theirs).signatures
+    (signature,) = check_integrity(theirs).signatures
     assert signature.intact, signature.reason
     assert signature.coverage is not None
     assert 0x00091004 in signature.coverage.signed
@@ -111,7 +111,7 @@ def test_a_signature_survives_re_encoding_that_keeps_vrs_and_values(
 ) -> None:
     signed = tmp_path / "x.dcm"
     sign(samples["native"], signed, signer.key, request_)
-    (signature,) = verify(converted(signed, tmp_path / "y.dcm", *options)).signatures
+    (signature,) = check_integrity(converted(signed, tmp_path / "y.dcm", *options)).signatures
     assert signature.intact, signature.reason
 
 
@@ -125,7 +125,7 @@ def test_dcmsign_finds_nothing_where_we_removed_everything_and_we_where_dcmsign_
     assert ours.read_bytes() == samples["undefined"].read_bytes()
     assert dcmsign.verify(ours).returncode == 100
     assert dcmsign.run("+ra", signed, theirs).returncode == 0
-    assert verify(theirs).signatures == ()
+    assert check_integrity(theirs).signatures == ()
 
 
 def test_all_shipped_images_that_we_sign_are_good_for_dcmsign_unless_named_overpadded(
@@ -136,7 +136,7 @@ def test_all_shipped_images_that_we_sign_are_good_for_dcmsign_unless_named_overp
         target = tmp_path / name
         if sign(shipped(name), target, signer.key, request_).overpadded:
             named.add(name)
-        assert verify(target).signatures[0].intact
+        assert check_integrity(target).signatures[0].intact
         assert dcmsign.accepts(target) is (name not in named), name
     assert named == {"examples_ybr_color.dcm", "SC_rgb_gdcm_KY.dcm"}
 
@@ -146,9 +146,9 @@ def test_a_dcmsign_file_takes_a_timestamp_of_ours_where_dcmsign_puts_its_own(
 ) -> None:
     signed = tmp_path / "x.dcm"
     dcmsign.sign(samples["implicit"], signed)
-    (before,) = verify(signed).signatures
+    (before,) = check_integrity(signed).signatures
     add_timestamp(signed, before.uid, b"\x30\x03\x02\x01\x00", None)
-    (after,) = verify(signed).signatures
+    (after,) = check_integrity(signed).signatures
     assert after.intact
     assert (after.timestamp_type, after.timestamp) == ("CMS_TSP", b"\x30\x03\x02\x01\x00")
     assert dcmsign.accepts(signed, "-tv")
@@ -167,4 +167,4 @@ def test_a_data_set_in_each_overlay_and_byte_order_gives_one_stream(
     signed = tmp_path / "out.dcm"
     sign(big, signed, signer.key, request_)
     assert dcmsign.accepts(signed)
-    assert verify(converted(signed, tmp_path / "little.dcm", "+te")).signatures[0].intact
+    assert check_integrity(converted(signed, tmp_path / "little.dcm", "+te")).signatures[0].intact

@@ -8,7 +8,7 @@ from pathlib import Path
 import pydicom
 import pytest
 
-from hsm_dicom.signatures import NotSignableError, Profile, ProfileError, SigningRequest, sign, verify
+from hsm_dicom.signatures import NotSignableError, Profile, ProfileError, SigningRequest, check_integrity, sign
 from hsm_dicom.signatures.errors import MissingPurposeError
 from hsm_dicom.signatures.profiles.tables import MODULES
 from tests.hsm_dicom.dataset.samples import data_set, encode, shipped
@@ -65,7 +65,7 @@ def test_a_signature_of_ours_with_a_tag_list_meets_the_profile_for_dcmsign(
     assert {0x601E3000, 0x50020005, 0x60003000} <= set(signing.signed)
     assert (0x00081010 in signing.signed) is (profile is Profile.CREATOR)
     assert dcmsign.accepts(signed, option)
-    assert profile in verify(signed).signatures[0].profiles
+    assert profile in check_integrity(signed).signatures[0].profiles
 
 
 @pytest.mark.parametrize("profile", [Profile.BASE, Profile.CREATOR, Profile.AUTHORIZATION])
@@ -74,7 +74,7 @@ def test_everything_signed_by_dcmsign_meets_its_profile_here(
 ) -> None:
     signed = tmp_path / "theirs.dcm"
     dcmsign.sign(rich, signed, PROFILES[profile.value])
-    assert profile in verify(signed).signatures[0].profiles
+    assert profile in check_integrity(signed).signatures[0].profiles
 
 
 def test_a_plain_signature_over_one_tag_is_no_creator_signature_for_either_side(
@@ -82,7 +82,7 @@ def test_a_plain_signature_over_one_tag_is_no_creator_signature_for_either_side(
 ) -> None:
     signed = tmp_path / "ours.dcm"
     sign(rich, signed, signer.key, replace(request_, tags=(PATIENT_NAME,)))
-    assert verify(signed).signatures[0].profiles == (Profile.BASE,)
+    assert check_integrity(signed).signatures[0].profiles == (Profile.BASE,)
     assert dcmsign.verify(signed, CREATOR).returncode == 102
 
 
@@ -93,7 +93,7 @@ def test_overlays_in_all_repeating_groups_are_demanded_where_dcmsign_asks_for_th
     signed = tmp_path / "theirs.dcm"
     dcmsign.sign(rich, signed, PROFILES["creator"], "-t", "PatientName")
     assert dcmsign.accepts(signed, CREATOR)
-    signature = verify(signed).signatures[0]
+    signature = check_integrity(signed).signatures[0]
     assert signature.coverage is not None
     assert 0x601E3000 in signature.coverage.open
     assert Profile.CREATOR not in signature.profiles
@@ -107,9 +107,9 @@ def test_reports_go_both_ways(
     purpose = 5 if profile is Profile.SR_VERIFICATION else 1
     sign(report, ours, signer.key, replace(request_, profile=profile, purpose=purpose))
     assert dcmsign.accepts(ours, "+rs")
-    assert profile in verify(ours).signatures[0].profiles
+    assert profile in check_integrity(ours).signatures[0].profiles
     dcmsign.sign(report, theirs, PROFILES[profile.value], "+sp", str(purpose))
-    assert profile in verify(theirs).signatures[0].profiles
+    assert profile in check_integrity(theirs).signatures[0].profiles
 
 
 def test_what_is_no_report_or_not_verified_cannot_be_signed_as_one(
@@ -171,7 +171,7 @@ def test_an_ec_signature_is_good_for_both_under_no_profile(rich: Path, authority
         sign(rich, ours, ec.key, SigningRequest(ec.der, Profile.NONE, mac=mac))
         assert theirs.accepts(ours)
         theirs.sign(rich, other, mac=mac)
-        assert verify(other).signatures[0].intact
+        assert check_integrity(other).signatures[0].intact
 
 
 def test_what_dcmsign_refuses_to_sign_is_refused_here_too(

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from hsm_dicom.signatures import SigningRequest, sign, verify
+from hsm_dicom.signatures import SigningRequest, check_integrity, sign
 from hsm_dicom.trust import TrustStore
-from hsm_dicom.validation.validator import Judge, SignatureVerdict
+from hsm_dicom.validation.validator import SignatureVerdict, Validator
 from tests.hsm_dicom.dataset.samples import encode, sample
 from tests.hsm_dicom.signatures.tampering import report
 from tests.interop.dcmsign.dcmsign import Dcmsign
@@ -17,7 +17,7 @@ from tests.pki import Authority, Identity
 
 
 def judged(path: Path, authority: Authority) -> SignatureVerdict:
-    (verdict,) = Judge.trusting(TrustStore([authority.certificate])).file(verify(path)).signatures
+    (verdict,) = Validator.trusting(TrustStore([authority.certificate])).validate(check_integrity(path)).signatures
     return verdict
 
 

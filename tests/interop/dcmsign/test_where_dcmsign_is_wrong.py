@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from hsm_dicom.signatures import SigningRequest, sign, verify
+from hsm_dicom.signatures import SigningRequest, check_integrity, sign
 from hsm_dicom.trust import Reason, TrustStore
-from hsm_dicom.validation.validator import Cause, Judge, SignatureVerdict, Word
+from hsm_dicom.validation.validator import Cause, SignatureVerdict, Validator, Word
 from tests.hsm_dicom.dataset.samples import encode, structure_set
 from tests.interop.dcmsign.dcmsign import Dcmsign
 from tests.pki import NOW, Authority, Identity, new_key
@@ -20,7 +20,7 @@ PATIENT_NAME = 0x00100010
 
 
 def judged(path: Path, authority: Authority) -> SignatureVerdict:
-    (verdict,) = Judge.trusting(TrustStore([authority.certificate])).file(verify(path)).signatures
+    (verdict,) = Validator.trusting(TrustStore([authority.certificate])).validate(check_integrity(path)).signatures
     return verdict
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from pydicom.data import get_testdata_file
 
-from hsm_dicom.signatures import verify
+from hsm_dicom.signatures import check_integrity
 from hsm_dicom.signatures.integrity import Finding
 from tests.ports import free_ports
 from tests.tokens import scenes
@@ -167,7 +167,7 @@ def test_a_key_that_may_only_sign_signs_files_by_hashing_them_itself(keys: Tpm) 
     keys.play(code, keys.uri("rsa"), certificate)
     source = get_testdata_file("CT_small.dcm", download=False)
     keys.run("sign", source, "--out", target, "--key", keys.uri("rsa"), "--cert", certificate)
-    (signature,) = verify(target).signatures
+    (signature,) = check_integrity(target).signatures
     assert signature.finding is Finding.INTACT
 
 

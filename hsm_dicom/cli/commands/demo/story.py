@@ -25,9 +25,9 @@ from hsm_dicom.dataset import DicomFile
 from hsm_dicom.errors import DicomError
 from hsm_dicom.events import EventFile
 from hsm_dicom.identity import Identity, load_identity
-from hsm_dicom.signatures import Profile, SigningReport, SigningRequest, sign, verify
+from hsm_dicom.signatures import Profile, SigningReport, SigningRequest, check_integrity, sign
 from hsm_dicom.trust import TrustStore
-from hsm_dicom.validation.validator import FileVerdict, Judge, Outcome
+from hsm_dicom.validation.validator import Outcome, Validator, Verdict
 from tokens.csr import certificate_request
 from tokens.errors import KeyNotExportableError
 from tokens.pins.refusals import RefusalMemory
@@ -76,12 +76,12 @@ def tell(folder: Path, *, kept: bool) -> None:
         module = _make_token(tale, folder)
         authority = DemonstrationAuthority()
         _make_key(tale, folder, authority)
-        with load_identity(load_configuration(folder / "hsm-dicom.toml"), LABEL) as identity:
+        with load_identity(LABEL, load_configuration(folder / "hsm-dicom.toml")) as identity:
             _try_to_steal(tale, folder)
             _sign_images(tale, folder, identity)
-            judge = Judge.trusting(TrustStore.from_files([folder / "ca.pem"], crls=[folder / "ca.crl"]))
-            _verify(tale, folder, judge)
-            _change_one_byte(tale, folder, judge)
+            validator = Validator.trusting(TrustStore.from_files([folder / "ca.pem"], crls=[folder / "ca.crl"]))
+            _verify(tale, folder, validator)
+            _change_one_byte(tale, folder, validator)
             _ask_dcmsign(tale, folder)
             rate = _signatures_per_second(identity)
     _tell_timings(tale, folder, rate)
@@ -184,10 +184,10 @@ def _sign_images(tale: Narrator, folder: Path, identity: Identity) -> None:
     tale.command(f"hsm-dicom sign images --out-dir signed --identity {LABEL} --profile creator")
 
 
-def _verify(tale: Narrator, folder: Path, judge: Judge) -> None:
+def _verify(tale: Narrator, folder: Path, validator: Validator) -> None:
     tale.step("Verifying them", "By mathematics, by the certificate chain, and by what each signature covers.")
     with tale.timed(f"verify {len(SAMPLES)} objects"):
-        verdicts = [judge.file(verify(folder / "signed" / sample.name)) for sample in SAMPLES]
+        verdicts = [validator.validate(check_integrity(folder / "signed" / sample.name)) for sample in SAMPLES]
     for sample, verdict in zip(SAMPLES, verdicts, strict=True):
         if verdict.outcome is not Outcome.GOOD:
             raise DemonstrationError(f"What was just signed does not verify: {verdict.text}")
@@ -195,7 +195,7 @@ def _verify(tale: Narrator, folder: Path, judge: Judge) -> None:
     tale.command("hsm-dicom verify signed --trust ca.pem --crl ca.crl")
 
 
-def _change_one_byte(tale: Narrator, folder: Path, judge: Judge) -> None:
+def _change_one_byte(tale: Narrator, folder: Path, validator: Validator) -> None:
     tale.step("Changing one byte", "The first letter of the patient's name, in the signed CT.")
     forged = folder / "forged.dcm"
     content = bytearray((folder / "signed" / SAMPLES[0].name).read_bytes())
@@ -204,7 +204,7 @@ def _change_one_byte(tale: Narrator, folder: Path, judge: Judge) -> None:
     before = content[at]
     content[at] = before ^ 0x01
     forged.write_bytes(content)
-    verdict = judge.file(verify(forged))
+    verdict = validator.validate(check_integrity(forged))
     if verdict.outcome is not Outcome.SIGNATURE_FAILED:
         raise DemonstrationError("A changed byte was not noticed.")
     tale.facts(("byte", f"{at}: {before:02X} '{before:c}' became {content[at]:02X} '{content[at]:c}'"))
@@ -272,7 +272,7 @@ def _shipped(name: str) -> Path:
     return Path(str(found))
 
 
-def _words(verdict: FileVerdict) -> str:
+def _words(verdict: Verdict) -> str:
     return "; ".join(signature.text for signature in verdict.signatures)
 
 
