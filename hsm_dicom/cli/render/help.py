@@ -10,12 +10,12 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from enum import Enum
 from typing import Any
 
 import typer
 
 from hsm_dicom.cli import exits
+from hsm_dicom.cli.render._typer import Parameter, is_group, shown_commands, shown_parameters
 
 _WIDEST = 120
 """Columns: longer lines are hard to read."""
@@ -33,7 +33,7 @@ def help_page(command: Any, ctx: Any) -> str:
     width = min(shutil.get_terminal_size().columns, _WIDEST)
     sections = [*_parameter_sections(command, ctx), *_command_sections(command, ctx)]
     path = tuple(ctx.command_path.split()[1:])
-    statuses = exits.statuses_of(path) if not hasattr(command, "commands") else []
+    statuses = [] if is_group(command) else exits.statuses_of(path)
     sections.append(("Exit status", [(str(status), meaning) for status, meaning in statuses]))
     left = max((len(name) for _, rows in sections for name, _ in rows if len(name) <= _NAMES), default=0)
     blocks = [_usage(command, ctx, width), *_paragraphs(command.help or "", width)]
@@ -46,8 +46,8 @@ def help_page(command: Any, ctx: Any) -> str:
 
 
 def _usage(command: Any, ctx: Any, width: int) -> str:
-    words = ["[OPTIONS]", *(_argument(parameter) for parameter in _shown(command, ctx, "argument"))]
-    if hasattr(command, "commands"):
+    words = ["[OPTIONS]", *(_argument(p) for p in shown_parameters(command, ctx) if not p.is_option)]
+    if is_group(command):
         words += ["COMMAND", "[ARGS]..."]
     head = f"Usage: {ctx.command_path} "
     return "\n".join(_filled(head + " ".join(words), width, hang=len(head)))
@@ -59,80 +59,60 @@ def _paragraphs(text: str, width: int) -> list[str]:
 
 def _parameter_sections(command: Any, ctx: Any) -> list[tuple[str, list[Row]]]:
     """Return the arguments, then the options by panel: a command's own, its further panels, those that many share."""
-    arguments = [(_metavar(p), _described(p, ctx)) for p in _shown(command, ctx, "argument")]
+    shown = shown_parameters(command, ctx)
+    arguments = [(_metavar(p), _described(p)) for p in shown if not p.is_option]
     panels: dict[str, list[Row]] = {}
-    for option in _shown(command, ctx, "option"):
-        panel = getattr(option, "rich_help_panel", None) or _FIRST
-        panels.setdefault(panel, []).append((_option(option), _described(option, ctx)))
+    for option in (p for p in shown if p.is_option):
+        panels.setdefault(option.panel or _FIRST, []).append((_option(option), _described(option)))
     order = sorted(panels, key=lambda panel: (panel == _LAST, panel != _FIRST))
     return [("Arguments", arguments), *((panel, panels[panel]) for panel in order)]
 
 
 def _command_sections(command: Any, ctx: Any) -> list[tuple[str, list[Row]]]:
     panels: dict[str, list[Row]] = {}
-    for name in command.list_commands(ctx) if hasattr(command, "commands") else []:
-        below = command.get_command(ctx, name)
-        if not below.hidden:
-            panel = getattr(below, "rich_help_panel", None) or "Commands"
-            summary = (below.help or "").split("\n\n")[0]
-            panels.setdefault(panel, []).append((name, " ".join(summary.split())))
+    for below in shown_commands(command, ctx):
+        summary = below.help.split("\n\n")[0]
+        panels.setdefault(below.panel or "Commands", []).append((below.name, " ".join(summary.split())))
     return list(panels.items())
 
 
-def _shown(command: Any, ctx: Any, kind: str) -> list[Any]:
-    return [p for p in command.get_params(ctx) if p.param_type_name == kind and not getattr(p, "hidden", False)]
-
-
-def _argument(parameter: Any) -> str:
+def _argument(parameter: Parameter) -> str:
     name = _metavar(parameter)
-    if parameter.nargs == -1 and not name.endswith("..."):
+    if parameter.takes_many and not name.endswith("..."):
         name += "..."
     return name if parameter.required else f"[{name}]"
 
 
-def _option(parameter: Any) -> str:
+def _option(parameter: Parameter) -> str:
     """Return the spellings of an option, and the word for its value."""
-    names = ", ".join(sorted(parameter.opts, key=len))
-    if parameter.secondary_opts:
-        names += " / " + ", ".join(parameter.secondary_opts)
-    return names if parameter.is_flag else f"{names} {_metavar(parameter)}"
+    names = ", ".join(sorted(parameter.names, key=len))
+    if parameter.negations:
+        names += " / " + ", ".join(parameter.negations)
+    return f"{names} {_metavar(parameter)}" if parameter.takes_value else names
 
 
-def _metavar(parameter: Any) -> str:
-    name: str = parameter.metavar or ("N" if _bounds(parameter) != (None, None) else parameter.opts[-1])
-    return name if parameter.metavar else name.lstrip("-").rpartition("-")[2].upper()
+def _metavar(parameter: Parameter) -> str:
+    if parameter.metavar:
+        return parameter.metavar
+    if (parameter.lowest, parameter.highest) != (None, None):
+        return "N"
+    return parameter.names[-1].lstrip("-").rpartition("-")[2].upper()
 
 
-def _described(parameter: Any, ctx: Any) -> str:
+def _described(parameter: Parameter) -> str:
     """Return the help of a parameter, and in brackets: its choices or bounds, its default, whether it is required."""
     extra = []
-    choices, (lowest, highest) = _choices(parameter, ctx), _bounds(parameter)
-    if choices:
-        extra.append(f"one of: {', '.join(choices)}")
-    elif lowest is not None and highest is not None:
-        extra.append(f"{lowest} to {highest}")
-    elif lowest is not None:
-        extra.append(f"at least {lowest}")
-    default = parameter.default
-    default = default.value if isinstance(default, Enum) else default
-    if isinstance(default, str | int) and not isinstance(default, bool) and parameter.show_default:
-        extra.append(f"default: {default}")
+    if parameter.choices:
+        extra.append(f"one of: {', '.join(parameter.choices)}")
+    elif parameter.lowest is not None and parameter.highest is not None:
+        extra.append(f"{parameter.lowest} to {parameter.highest}")
+    elif parameter.lowest is not None:
+        extra.append(f"at least {parameter.lowest}")
+    if parameter.default is not None:
+        extra.append(f"default: {parameter.default}")
     if parameter.required:
         extra.append("required")
-    return f"{parameter.help or ''} [{'; '.join(extra)}]" if extra else parameter.help or ""
-
-
-def _choices(parameter: Any, ctx: Any) -> list[str]:
-    """Return the values that a parameter takes. Typer keeps them on the parameter's type, or since 0.26 beside it."""
-    descriptor = getattr(parameter, "type_descriptor", None)
-    choices = getattr(descriptor, "choices", None) or getattr(getattr(parameter, "type", None), "choices", None) or ()
-    return [str(choice.value if isinstance(choice, Enum) else choice) for choice in choices]
-
-
-def _bounds(parameter: Any) -> tuple[int | None, int | None]:
-    """Return the least and the greatest number that a parameter takes; likewise."""
-    holder = parameter if hasattr(parameter, "min") else getattr(parameter, "type", None)
-    return getattr(holder, "min", None), getattr(holder, "max", None)
+    return f"{parameter.help} [{'; '.join(extra)}]" if extra else parameter.help
 
 
 def _in_columns(rows: Iterable[Row], left: int, width: int) -> Iterator[str]:

@@ -11,16 +11,18 @@ from contextlib import contextmanager
 from typing import Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
 
+from hsm_dicom.cli.render._typer import (
+    TyperCommand,
+    TyperGroup,
+    is_help_request,
+    registered_commands,
+    set_classes,
+)
 from hsm_dicom.cli.render.help import help_page
 
 _PHRASES = (("Value error, ", ""), ("Input should be", "The value should be"))
 """What pydantic, by which typer reads values, says to developers; and what a person is told instead."""
-
-
-_HELP = "NoArgsIsHelpError"
-"""What click raises, and typer's copy of it, to show the help of a group that was called without a command."""
 
 
 class Command(TyperCommand):
@@ -56,14 +58,9 @@ class Group(TyperGroup):
 
 def word(app: typer.Typer) -> None:
     """Give every command below `app` its words."""
-    app.info.cls = Group
-    for command in app.registered_commands:
-        command.cls = Command
+    set_classes(app, Command, Group)
+    for command in registered_commands(app):
         command.help = paragraphs(inspect.getdoc(command.callback) or "")
-    for group in app.registered_groups:
-        group.cls = Group
-        if group.typer_instance is not None:
-            word(group.typer_instance)
 
 
 def paragraphs(text: str) -> str:
@@ -78,7 +75,7 @@ def _printable_usage() -> Iterator[None]:
         yield
     except Exception as error:
         message = getattr(error, "message", None)
-        if isinstance(message, str) and not message.isprintable() and type(error).__name__ != _HELP:
+        if isinstance(message, str) and not message.isprintable() and not is_help_request(error):
             from tokens.printable import printable
 
             error.message = printable(message)  # type: ignore[attr-defined]
