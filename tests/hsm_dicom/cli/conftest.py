@@ -7,6 +7,7 @@ import logging
 import os
 import pty
 import select
+import shutil
 import subprocess
 import sys
 import time
@@ -192,3 +193,24 @@ def signing_node(signing_token: tuple[TestToken, Authority], tmp_path: Path) -> 
 def image(name: str = "CT_small.dcm") -> Path:
     """One of the images that pydicom ships."""
     return Path(str(get_testdata_file(name)))
+
+
+@pytest.fixture
+def sign(run: Run, signing_node: Node) -> Run:
+    """Run `sign` with the identity of the signing node."""
+
+    def command(*arguments: object) -> Result:
+        return run("sign", *arguments, "--config", signing_node.config, "--identity", "node")
+
+    return command
+
+
+@pytest.fixture
+def folder(signing_node: Node) -> Path:
+    """A folder with three images, one of them in a folder below."""
+    place = signing_node.folder / "in"
+    (place / "deeper").mkdir(parents=True)
+    for name in ("CT_small.dcm", "MR_small.dcm"):
+        shutil.copy(image(name), place / name)
+    shutil.copy(image("JPEG2000.dcm"), place / "deeper" / "JPEG2000.dcm")
+    return place

@@ -1,0 +1,87 @@
+"""PINs in a configuration: never in the file itself, never repeated in a message."""
+
+from __future__ import annotations
+
+import pytest
+
+from hsm_dicom.config import (
+    ConfigurationError,
+    access_to,
+    load_configuration,
+    read_configuration,
+)
+from tests.hsm_dicom.config.conftest import problems
+from tokens.pins.credentials import DeviceFailure
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'pin = "s3cret-pin"',
+        "pin = 7531902",
+        'pin = ["s3cret-pin"]',
+        'password = "s3cret-pin"',
+        'pin_value = "s3cret-pin"',
+        'user-pin = "s3cret-pin"',
+    ],
+)
+def test_a_pin_in_the_file_is_found_and_never_repeated(write, line: str) -> None:
+    file = write(f'[tokens.a]\nmodule = "x.so"\nlabel = "a"\n{line}\n')
+    with pytest.raises(ConfigurationError) as caught:
+        load_configuration(file)
+    [problem] = caught.value.problems
+    assert problem.line == 4
+    assert "change it" in problem.remedy
+    for said in (str(caught.value), repr(caught.value), repr(problem), repr(read_configuration(file))):
+        assert "s3cret" not in said
+        assert "7531902" not in said
+
+
+@pytest.mark.parametrize(
+    ("line", "meant"),
+    [('pinn = "file:pins/ct"', "pin"), ('pni = "env:NODE_PIN"', "pin"), ('serail = "secretly"', "serial")],
+)
+def test_a_misspelt_key_with_a_source_of_a_pin_is_no_alarm(write, line: str, meant: str) -> None:
+    [problem] = read_configuration(write(f'[tokens.a]\nmodule = "x.so"\nlabel = "a"\n{line}\n')).problems
+    assert "is not known here" in problem.what
+    assert problem.remedy.startswith(f"Is '{meant}' meant?")
+
+
+@pytest.mark.parametrize(
+    "line", ['pinn = "7531902"', "pinn = 7531902", 'userpin = "7531902"', 'mypassword = "7531902"']
+)
+def test_a_misspelt_key_with_what_is_no_source_is_feared_to_hold_a_pin(write, line: str) -> None:
+    [problem] = read_configuration(write(f'[tokens.a]\nmodule = "x.so"\nlabel = "a"\n{line}\n')).problems
+    assert "change it" in problem.remedy
+    assert "7531902" not in repr(problem)
+
+
+@pytest.mark.parametrize(
+    ("line", "kept"),
+    [
+        ("", set(DeviceFailure)),
+        ("login_failures = []", set()),
+        ('login_failures = ["CKR_DEVICE_REMOVED"]', {DeviceFailure.CKR_DEVICE_REMOVED}),
+    ],
+)
+def test_the_answers_that_speak_of_a_failed_device_can_be_made_fewer(
+    write, line: str, kept: set[DeviceFailure]
+) -> None:
+    configuration = load_configuration(write(f'[tokens.a]\nmodule = "/x.so"\nlabel = "a"\n{line}\n'))
+    assert access_to(configuration, "a").login_failures == kept
+
+
+@pytest.mark.parametrize("value", ['["CKR_PIN_INCORRECT"]', '["CKR_DEVICE_REMOVED", "0x05"]', "[5]"])
+def test_but_never_more(write, value: str) -> None:
+    [problem] = read_configuration(
+        write(f'[tokens.a]\nmodule = "x.so"\nlabel = "a"\nlogin_failures = {value}\n')
+    ).problems
+    assert problem.line == 4
+    assert "does not speak of a failed device" in problem.what
+    assert "CKR_HOST_MEMORY, CKR_GENERAL_ERROR, CKR_FUNCTION_FAILED, CKR_DEVICE_ERROR" in problem.remedy
+
+
+def test_a_pin_in_a_uri_is_refused_with_the_reason(write) -> None:
+    found = problems(write('[identities.n]\nkey = "pkcs11:object=k?pin-value=s3cret-pin"\n'))
+    assert "pin-source instead" in found["identities.n.key"].what
+    assert "s3cret" not in str(found)
