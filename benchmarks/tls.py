@@ -35,7 +35,8 @@ from hsm_dicom.identity import Identity
 from hsm_dicom.network.assembly import connecting
 from hsm_dicom.network.settings import ListenerSettings, Peer, StorageSettings
 from hsm_dicom.network.store import store
-from hsm_dicom.node.service import Loaded, Service
+from hsm_dicom.node.opening import OpenedListener, Resources
+from hsm_dicom.node.service import Service
 from hsm_dicom.tls import client_context, server_context
 from tests import pki, softhsm
 from tests.hsm_dicom.network.images import ct_image
@@ -249,9 +250,9 @@ def _serve_tls(folder: Path, ready: Any, hospital_files: tuple[Path, Path, Path]
         storage=StorageSettings(folder=folder / "received-tls"),
     )
 
-    def load() -> Loaded:
+    def load() -> OpenedListener:
         identity = Identity("node", open_key(uri), read_certificates(certificate)[0])
-        return Loaded(settings, [identity], Verifier(TrustStore.from_files(anchors=[ca_file])))
+        return OpenedListener(settings, Resources([identity], Verifier(TrustStore.from_files(anchors=[ca_file]))))
 
     with Service(load) as service:
         ready.send(service.address[1])

@@ -11,7 +11,7 @@ auditor reads it, and not just an option on a command line.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -128,25 +128,55 @@ class ExpiryRemark:
     expired: bool
 
 
-def load_identity(
-    name: str, configuration: Configuration, *, pin: PinSource | None = None, default_pin: PinSource | None = None
-) -> Identity:
-    """The identity `[identities.NAME]`, its token opened.
+@dataclass(frozen=True)
+class IdentityAccess:
+    """Where an identity is: key, certificate and chain as the configuration names them, nothing opened yet.
 
-    `pin` goes before the configured source, `default_pin` serves where none is configured. Raises `NotConfiguredError`,
-    the classes here, and those of `tokens.errors`.
+    `key` is access to a device, or a PEM file. `certificate` None means the one that the device holds. `weaknesses`
+    are what the configuration allows of the key.
+    """
+
+    name: str
+    key: KeyAccess | Path
+    certificate: Path | None = None
+    chain: Path | None = None
+    weaknesses: frozenset[Weakness] = frozenset()
+
+    def open(self, *, pin: PinSource | None = None, default_pin: PinSource | None = None) -> Identity:
+        """Open the device and prove that key and certificate match.
+
+        `pin` goes before the configured source, `default_pin` serves where none is configured. Raises the classes of
+        this module, and those of `tokens.errors`.
+        """
+        chain = read_certificates(self.chain) if self.chain else ()
+        if isinstance(self.key, Path):
+            key = read_key_file(self.key)
+            return _assembled(self.name, key, _certificates_in(self.certificate, self.name), chain)
+        access = replace(self.key, pin=pin or self.key.pin or default_pin)
+        return open_identity(access, self.certificate, chain=chain, weaknesses=self.weaknesses, name=self.name)
+
+
+def find_identity(name: str, configuration: Configuration) -> IdentityAccess:
+    """Find the identity `[identities.NAME]`, without opening its device.
+
+    Raises `NotConfiguredError`, `UnsafeModuleError`, and `PinSourceError` for a pin-source of a URI.
     """
     section = configuration.identities.get(name)
     if section is None:
         known = ", ".join(configuration.identities) or "none"
         raise NotConfiguredError(f"There is no identity '{name}' in the configuration; there: {known}.")
-    chain = read_certificates(section.chain) if section.chain else ()
-    if isinstance(section.key, Path):
-        key = read_key_file(section.key)
-        return _assembled(name, key, _certificates_in(section.certificate, name), chain)
-    access = identity_access(configuration, section, pin=pin)
-    access = replace(access, pin=access.pin or default_pin)
-    return open_identity(access, section.certificate, chain=chain, section=section, name=name)
+    key = section.key if isinstance(section.key, Path) else identity_access(configuration, section)
+    return IdentityAccess(name, key, section.certificate, section.chain, section.weaknesses)
+
+
+def load_identity(
+    name: str, configuration: Configuration, *, pin: PinSource | None = None, default_pin: PinSource | None = None
+) -> Identity:
+    """Open the identity `[identities.NAME]`; see `IdentityAccess.open` for the sources of the PIN.
+
+    Raises `NotConfiguredError`, the classes here, and those of `tokens.errors`.
+    """
+    return find_identity(name, configuration).open(pin=pin, default_pin=default_pin)
 
 
 def open_identity(
@@ -154,14 +184,14 @@ def open_identity(
     certificate: Path | None = None,
     *,
     chain: Sequence[x509.Certificate] = (),
-    section: IdentitySection | None = None,
+    weaknesses: Set[Weakness] = frozenset(),
     name: str = "",
 ) -> Identity:
     """The key that `access` names, with the certificate from a PEM file, or for None from the token or card itself.
 
     The file may hold its chain too, in any order; it serves where no `chain` is given.
     """
-    key = access.open_key(section.weaknesses if section else frozenset())
+    key = access.open_key(weaknesses)
     try:
         shown = name or str(key.device.description)
         certificates = read_certificates(certificate) if certificate else _certificates_on_device(access, key)

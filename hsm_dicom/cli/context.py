@@ -7,15 +7,20 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hsm_dicom.cli.pin_sources import named_source
 from hsm_dicom.config import Configuration, TokenAccess, access_to, find_configuration, read_configuration
 from hsm_dicom.config.devices import KeyAccess
+from hsm_dicom.config.loading import LOCAL, Reading
 from hsm_dicom.errors import DicomError
 from hsm_dicom.events import ConfigurationRead, EventFile, emit
 from hsm_dicom.identity import access_to_key
 from tokens.pins.sources import PinSource, Prompt
 from tokens.policy import Weakness
+
+if TYPE_CHECKING:
+    from hsm_dicom.node.plan import NodePlan
 
 
 class NotOnTokenError(DicomError):
@@ -24,10 +29,25 @@ class NotOnTokenError(DicomError):
 
 @contextlib.contextmanager
 def configured(named: Path | None) -> Iterator[Configuration]:
-    """The configuration, an empty one where none was named and none is there; events are recorded meanwhile."""
+    """Read the configuration, an empty one if none is named and none is found, and record events meanwhile."""
+    with _recorded_reading(named) as reading:
+        yield reading.configuration
+
+
+@contextlib.contextmanager
+def planned(named: Path | None) -> Iterator[NodePlan]:
+    """Read the configuration as a plan of the network, and record events meanwhile."""
+    from hsm_dicom.node.compiler import compile_plan
+
+    with _recorded_reading(named) as reading:
+        yield compile_plan(reading)
+
+
+@contextlib.contextmanager
+def _recorded_reading(named: Path | None) -> Iterator[Reading]:
     file = find_configuration(named)
     if file is None:
-        yield Configuration()
+        yield Reading(LOCAL)
         return
     reading = read_configuration(file)
     configuration = reading.sound()
@@ -35,7 +55,7 @@ def configured(named: Path | None) -> Iterator[Configuration]:
         if configuration.events.file is not None:
             stack.enter_context(EventFile(configuration.events.file).record())
         emit(ConfigurationRead(path=str(file), sha256=reading.sha256, problems=len(reading.problems)))
-        yield configuration
+        yield reading
 
 
 def token_access(

@@ -6,10 +6,10 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from hsm_dicom.config import Configuration
 from hsm_dicom.errors import DicomError
 from hsm_dicom.iscl import ISCLHooks
 from hsm_dicom.iscl.tracing.recording import Recorder
+from hsm_dicom.node.plan import NodePlan
 
 
 class RecordingFileError(DicomError):
@@ -17,13 +17,13 @@ class RecordingFileError(DicomError):
 
 
 @contextlib.contextmanager
-def recorded(configuration: Configuration, peer: str, file: Path | None) -> Iterator[ISCLHooks | None]:
+def recorded(plan: NodePlan, peer: str, file: Path | None) -> Iterator[ISCLHooks | None]:
     """The hooks that record what is spoken with a peer; None where no file is named. Raises `RecordingFileError`."""
-    section = configuration.peers.get(peer)
-    if file is None or section is None:  # who speaks with the peer says that there is none
+    found = plan.peers.get(peer)
+    if file is None or found is None:  # who speaks with the peer says that there is none
         yield None
         return
-    if section.iscl is None:
+    if found.peer.iscl is None:
         raise RecordingFileError(f"Only ISCL is recorded, and peer '{peer}' speaks TLS; leave --record out.")
     try:
         recorder = Recorder(file)

@@ -186,7 +186,8 @@ def demand_safe(module: Path) -> None:
     except OSError:
         return  # whoever loads it says that it is not there
     if unsafe:
-        raise UnsafeModuleError(" ".join(unsafe))
+        what, remedy = unsafe
+        raise UnsafeModuleError(what, remedy=remedy)
 
 
 def configured_modules(configuration: Configuration) -> dict[Path, str | None]:

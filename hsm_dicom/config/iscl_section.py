@@ -12,8 +12,7 @@
     authentication_key = 2
     encryption_key     = 2
 
-Only the form is checked here; what ISCL makes of it is looked at where it is used, by
-`hsm_dicom.node.iscl_configured`, and by check-config.
+Only the form is checked here; what it means for ISCL is checked where it is compiled (`hsm_dicom.node.iscl_tables`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The tables about the network: who is trusted, who the peers are, where this node listens.
 
 Only their form is checked here; what profiles there are, and whether names and pins make sense, is looked at where
-they are used (`hsm_dicom.node.configured`), and by check-config.
+they are compiled (`hsm_dicom.node.compiler`).
 """
 
 from __future__ import annotations

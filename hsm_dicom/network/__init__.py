@@ -3,7 +3,6 @@
 | module                                  | holds                                                                    |
 |-----------------------------------------|--------------------------------------------------------------------------|
 | settings.py                             | `Peer`, `ListenerSettings`, `Limits`: frozen data                        |
-| configured.py, iscl_configured.py       | the same from the configuration file                                     |
 | problems.py, iscl_check.py              | what is wrong with the tables there                                      |
 | iscl_keys.py                            | secrets that are let go of when their last line has ended                |
 | transport.py                            | the port `SecureTransport`, and the facts of a connection                |

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from hsm_dicom.errors import DicomError
 
 
@@ -9,8 +12,24 @@ class NetworkError(DicomError):
     """Base of everything that this package raises."""
 
 
+@dataclass(frozen=True)
+class Mistake:
+    """One mistake in the settings of a peer or a listener. `key` is the field, and the key of the configuration."""
+
+    key: str
+    message: str
+    remedy: str
+
+
 class SettingsError(NetworkError):
-    """A peer or a listener is described in a way that cannot be used."""
+    """The settings of a peer or a listener cannot be used.
+
+    The message is that of the first mistake; `mistakes` holds all of them, where more than one can be found at once.
+    """
+
+    def __init__(self, message: str = "", *, remedy: str | None = None, mistakes: Sequence[Mistake] = ()) -> None:
+        super().__init__(message, remedy=remedy)
+        self.mistakes = tuple(mistakes)
 
 
 class ConnectError(NetworkError):

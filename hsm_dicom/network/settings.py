@@ -10,11 +10,14 @@ and no others: as the calling AE title when it connects to us, as the called one
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cryptography import x509
+
 from hsm_dicom.iscl import ISCLSettings
-from hsm_dicom.network.errors import SettingsError
+from hsm_dicom.network.errors import Mistake, SettingsError
 from hsm_dicom.network.storage.sop_classes import SopClasses
 from hsm_dicom.tls import DEFAULT, Authentication, Profile
 from hsm_dicom.tls.hosts import HostNameError, ascii_host
@@ -43,12 +46,23 @@ class CertificateMatch:
     pins: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
-        for pin in self.pins:
+        _refuse(self._mistakes())
+
+    def _mistakes(self) -> Iterator[Mistake]:
+        for pin in sorted(self.pins):
             if len(pin) != 64 or any(digit not in "0123456789abcdef" for digit in pin):
-                raise SettingsError(
-                    f"'{pin[:16]}…' is no pin: a pin is the SHA-256 of a public key, 64 lower-case hexadecimal digits, "
-                    "as hsm-dicom tls probe shows it."
+                yield Mistake(
+                    "pins",
+                    f"'{pin[:16]}…' is not a pin.",
+                    "Write the SHA-256 of the public key, 64 lower-case hexadecimal digits, as hsm-dicom tls probe "
+                    "shows it.",
                 )
+        if self.subject is not None and not _is_name(self.subject):
+            yield Mistake(
+                "subject",
+                f"The subject '{self.subject}' is not a name as RFC 4514 writes it.",
+                'Write it like subject = "CN=PACS,O=Hospital".',
+            )
 
     @property
     def empty(self) -> bool:
@@ -77,7 +91,7 @@ class Peer:
     ae_titles: tuple[str, ...]
     host: str | None = None
     port: int = DICOM_TLS_PORT
-    certificate: CertificateMatch = CertificateMatch()
+    certificate: CertificateMatch = field(default_factory=CertificateMatch)
     profile: Profile = DEFAULT
     authentication: Authentication = Authentication.MUTUAL
     legacy: LegacyOpening | None = None
@@ -86,17 +100,23 @@ class Peer:
     answer_seconds: float = 30.0
 
     def __post_init__(self) -> None:
+        _refuse(self._mistakes())
+
+    def _mistakes(self) -> Iterator[Mistake]:
         if not self.ae_titles:
-            raise SettingsError(f"Peer '{self.name}' has no AE title; name at least one.")
+            yield Mistake("ae_titles", f"Peer '{self.name}' has no AE title.", "Name at least one.")
         for title in self.ae_titles:
-            check_ae_title(title)
-        _one_transport_only(f"Peer '{self.name}'", self.legacy, self.iscl)
-        for host in (*((self.host,) if self.host else ()), *self.certificate.names):
-            _check_host(f"Peer '{self.name}'", host)
+            yield from _find_bad_ae_title("ae_titles", title)
+        yield from _find_two_transports(f"Peer '{self.name}'", self.legacy, self.iscl)
+        if self.host is not None:
+            yield from _find_bad_host("host", f"Peer '{self.name}'", self.host)
+        for name in self.certificate.names:
+            yield from _find_bad_host("names", f"Peer '{self.name}'", name)
         if self.match.empty and uses_tls(self.iscl):
-            raise SettingsError(
-                f"Nothing says how the certificate of peer '{self.name}' is recognised; "
-                "name its host, or a name, a subject or a pin of its certificate."
+            yield Mistake(
+                "",
+                f"Nothing identifies the certificate of peer '{self.name}'.",
+                "Write host =, or names =, subject = or pins = of its certificate.",
             )
 
     @property
@@ -189,37 +209,59 @@ class ListenerSettings:
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
-        check_ae_title(self.ae_title)
-        _check_host(f"The listener '{self.name}'", self.host)
-        _one_transport_only(f"The listener '{self.name}'", self.legacy, self.iscl)
+        _refuse(self._mistakes())
+
+    def _mistakes(self) -> Iterator[Mistake]:
+        who = f"The listener '{self.name}'"
+        yield from _find_bad_ae_title("ae_title", self.ae_title)
+        yield from _find_bad_host("host", who, self.host)
+        yield from _find_two_transports(who, self.legacy, self.iscl)
         if self.legacy is not None and not self.peers:
-            raise SettingsError(
-                f"The listener '{self.name}' opens the retired profile '{self.legacy.profile}' for nobody; "
-                "name the peers that need it."
+            yield Mistake(
+                "peers",
+                f"{who} enables the retired profile '{self.legacy.profile}' for nobody.",
+                'Name the peers that need it: peers = ["NAME"].',
             )
 
 
 def uses_tls(opening: ISCLOpening | None) -> bool:
-    """Whether there is TLS under it all."""
+    """Return whether the connection uses TLS, alone or under ISCL."""
     return opening is None or opening.over_tls
 
 
-def _one_transport_only(who: str, legacy: LegacyOpening | None, iscl: ISCLOpening | None) -> None:
+def _refuse(mistakes: Iterable[Mistake]) -> None:
+    """Raise one `SettingsError` for all mistakes, if there are any."""
+    found = tuple(mistakes)
+    if found:
+        raise SettingsError(found[0].message, remedy=found[0].remedy, mistakes=found)
+
+
+def _find_two_transports(who: str, legacy: LegacyOpening | None, iscl: ISCLOpening | None) -> Iterator[Mistake]:
     if legacy is not None and iscl is not None:
-        raise SettingsError(f"{who} opens a retired TLS profile and ISCL; leave one of them out.")
+        yield Mistake("legacy", f"{who} enables a retired TLS profile and ISCL.", "Leave one of them out.")
 
 
-def _check_host(who: str, host: str) -> None:
+def _find_bad_host(key: str, who: str, host: str) -> Iterator[Mistake]:
     try:
         ascii_host(host)
     except HostNameError as error:
-        raise SettingsError(f"{who} has a host that cannot be used: {error}") from error
+        yield Mistake(key, f"{who} has a host that cannot be used: {error.message}", error.remedy or "")
 
 
-def check_ae_title(title: str) -> None:
-    """Raises `SettingsError` for what is no AE title: 1 to 16 characters of VR AE (PS3.5, 6.2), not all spaces."""
+def _find_bad_ae_title(key: str, title: str) -> Iterator[Mistake]:
+    """Find what PS3.5, 6.2 (VR AE) forbids: an AE title has 1 to 16 characters and no space at either end."""
     printable = title.isascii() and title.isprintable() and "\\" not in title
     if not 0 < len(title.strip()) <= 16 or title != title.strip() or not printable:
-        raise SettingsError(
-            f"'{title}' is no AE title: it has 1 to 16 ASCII characters, no backslash, no space at either end."
+        yield Mistake(
+            key,
+            f"'{title}' is not an AE title.",
+            "Write 1 to 16 ASCII characters, without a backslash and without a space at either end.",
         )
+
+
+def _is_name(text: str) -> bool:
+    try:
+        x509.Name.from_rfc4514_string(text)
+    except ValueError:
+        return False
+    return True

@@ -1,6 +1,65 @@
-"""A node as a whole: its configuration compiled, checked and served.
+"""A node as a whole: its configuration compiled to a plan, checked, opened and served.
 
-``configured`` and ``iscl_configured`` resolve the tables of the configuration; ``problems``, ``clashes``,
-``iscl_check`` and ``check`` find what is wrong with them; ``acceptance`` tests the devices that it uses; ``service``
-runs the listeners, and ``upkeep`` watches the dates of certificates and CRLs while they run.
+    plan = read_plan(find_configuration())           # every name resolved, every problem listed, nothing opened
+    with Service(lambda: open_listener(plan, "main")) as service: ...
+    with open_peer(plan, "pacs") as (peer, transport, calling_ae_title): ...
+
+| module        | one idea                                                                     |
+|---------------|------------------------------------------------------------------------------|
+| `plan`        | the frozen plan: tokens, identities, trust, peers, listeners, problems       |
+| `compiler`    | from the configuration file to the plan: the one reader of the network tables |
+| `peers`, `listeners`, `iscl_tables` | how the compiler reads each kind of table              |
+| `clashes`     | tables that are sound alone and cannot work together                         |
+| `problems`    | collection of problems, each with file, line, key and remedy                 |
+| `opening`     | from the plan to open devices, trust and transports, with an owner           |
+| `check`       | the plan checked against the files, tokens and certificates that it names    |
+| `acceptance`  | what a tested device can be used for in DICOM                                |
+| `service`     | a listener that runs, and is reloaded                                        |
+| `upkeep`      | dates of certificates and CRLs, watched while it runs                        |
 """
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hsm_dicom.node.check import ConfigurationReport, check_configuration
+    from hsm_dicom.node.compiler import compile_plan, read_plan
+    from hsm_dicom.node.opening import OpenedListener, OpenedPeer, Resources, open_listener, open_peer
+    from hsm_dicom.node.plan import ListenerPlan, NodePlan, PeerPlan, SecretKeysPlan, TrustPlan
+    from hsm_dicom.node.service import Service
+
+__all__ = [
+    "ConfigurationReport",
+    "ListenerPlan",
+    "NodePlan",
+    "OpenedListener",
+    "OpenedPeer",
+    "PeerPlan",
+    "Resources",
+    "SecretKeysPlan",
+    "Service",
+    "TrustPlan",
+    "check_configuration",
+    "compile_plan",
+    "open_listener",
+    "open_peer",
+    "read_plan",
+]
+
+_MODULES = {
+    "check": ("ConfigurationReport", "check_configuration"),
+    "compiler": ("compile_plan", "read_plan"),
+    "opening": ("OpenedListener", "OpenedPeer", "Resources", "open_listener", "open_peer"),
+    "plan": ("ListenerPlan", "NodePlan", "PeerPlan", "SecretKeysPlan", "TrustPlan"),
+    "service": ("Service",),
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a module when one of its names is first used: commands that only test a device need no network."""
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

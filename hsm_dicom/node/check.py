@@ -1,4 +1,4 @@
-"""Everything that is wrong with a configuration, all at once: the file, the files that it names, tokens, identities.
+"""Check of a configuration: its plan, and the files, tokens, certificates and keys that it names, all at once.
 
     report = check_configuration(find_configuration())
     for problem in report.problems:
@@ -11,7 +11,6 @@ all where its source is already known to be unusable.
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -20,29 +19,19 @@ from pathlib import Path
 
 from cryptography import x509
 
-from hsm_dicom.config.devices import KeyAccess, access_to
+from hsm_dicom.config.devices import KeyAccess, TokenAccess
 from hsm_dicom.config.lines import KeyPath
-from hsm_dicom.config.loading import Reading, read_configuration
-from hsm_dicom.config.permissions import writable_by_others
+from hsm_dicom.config.loading import read_configuration
 from hsm_dicom.config.problems import Problem, Severity
-from hsm_dicom.config.sections import IdentitySection, TokenSection
-from hsm_dicom.errors import DicomError
-from hsm_dicom.identity import (
-    EXPIRY_WARNING,
-    Identity,
-    expiry_remark,
-    identity_access,
-    load_identity,
-    read_certificates,
-)
-from hsm_dicom.node.configured import verifier
-from hsm_dicom.node.iscl_check import is_sound, iscl_tables, try_iscl
-from hsm_dicom.node.iscl_configured import access_to_device
-from hsm_dicom.node.problems import problems
-from hsm_dicom.trust import order_chain, review_trust
-from tokens.errors import TokenError
-from tokens.opening import module_of
-from tokens.pins.sources import FromCredential, FromEnvironment, FromFile, PinPad, Prompt
+from hsm_dicom.identity import EXPIRY_WARNING, IdentityAccess, expiry_remark, read_certificates
+from hsm_dicom.iscl import ISCLContext, ISCLSettings
+from hsm_dicom.network.settings import ISCLOpening
+from hsm_dicom.node.compiler import compile_plan
+from hsm_dicom.node.opening import open_identity, open_secret_keys
+from hsm_dicom.node.plan import NodePlan, SecretKeysPlan
+from hsm_dicom.node.problems import ProblemCollector
+from hsm_dicom.trust import review_trust
+from tokens.pins.sources import FromCredential, FromEnvironment, FromFile, PinPad, PinSource, Prompt
 from tokens.pkcs11.search import find_token
 
 
@@ -57,10 +46,10 @@ class CheckedIdentity:
 
 @dataclass(frozen=True)
 class ConfigurationReport:
-    """What was found: the tokens that took their PIN, and the identities and secrets that work.
+    """What the check found: the tokens that accepted their PIN, and the identities and secret keys that work.
 
-    `secrets` tells for each ISCL table ("peers.archive.iscl") which keys are there. `not_looked_at` names the
-    identities and ISCL tables whose keys were not looked at, since nobody logged in to their token.
+    `secrets` lists for each ISCL table ("peers.archive.iscl") which keys are on its devices. `not_looked_at` lists the
+    identities and ISCL tables whose keys were not checked, since nobody logged in to their token.
     """
 
     file: Path
@@ -83,46 +72,46 @@ def check_configuration(
     warning: timedelta = EXPIRY_WARNING,
     progress: Callable[[str], None] = lambda _: None,
 ) -> ConfigurationReport:
-    """Look at everything that a configuration names. Never raises for what it finds.
+    """Check everything that a configuration names. Raises nothing for what it finds.
 
-    Without `log_in` no PIN is presented, so that keys are not looked at. A module is not loaded, nor a PIN presented,
-    where somebody else could have written the file or the module. `progress` is told, in words, what is next.
+    Without `log_in` no PIN is presented, so that keys are not checked. A module is not loaded, nor a PIN presented, if
+    another user could have written the file or the module. Certificates that end within `warning` are a warning.
+    `progress` is called with the name of each step.
     """
+    reading = read_configuration(file)
+    plan = compile_plan(reading)
     with contextlib.ExitStack() as logins:
-        check = _Check(read_configuration(file), log_in, warning, progress, logins)
-        return check.run()
+        return _Check(plan, ProblemCollector(reading, plan.problems), log_in, warning, progress, logins).run()
 
 
 @dataclass
 class _Check:
-    reading: Reading
+    plan: NodePlan
+    problems: ProblemCollector
     log_in: bool
     warning: timedelta
     progress: Callable[[str], None]
     # Logins last until the end, so that a PIN is typed, or presented, once for each token.
     logins: contextlib.ExitStack
-    problems: list[Problem] = field(default_factory=list)
     logged_in: list[str] = field(default_factory=list)
     not_looked_at: list[str] = field(default_factory=list)
 
     def run(self) -> ConfigurationReport:
-        self.problems += self.reading.problems
-        configuration = self.reading.configuration
-        for name, token in configuration.tokens.items():
+        for name, source in self.plan.pin_sources.items():
             self.progress(f"token {name}")
-            self._token(name, token)
+            pin_is_there = self._can_read_pin(("tokens", name, "pin"), source)
+            if name in self.plan.tokens and not self.plan.unsafe:
+                self._check_token(name, self.plan.tokens[name], pin_is_there)
         identities = []
-        for name, identity in configuration.identities.items():
+        for name, identity in self.plan.identities.items():
             self.progress(f"identity {name}")
-            identities += self._identity(name, identity)
-        self._places()
-        for place, what, remedy in problems(configuration):
-            self._add(place, what, remedy)
-        self._trust()
-        secrets = self._secrets()
+            identities += self._check_identity(name, identity)
+        self.not_looked_at += [path[1] for path in self.plan.unresolved if path[0] == "identities"]
+        self._check_trust()
+        secrets = self._check_secret_keys()
         return ConfigurationReport(
-            file=self.reading.file,
-            problems=tuple(sorted(self.problems, key=lambda problem: problem.line or 0)),
+            file=self.plan.file,
+            problems=self.problems.problems,
             tokens=tuple(self.logged_in),
             identities=tuple(identities),
             secrets=secrets,
@@ -131,31 +120,25 @@ class _Check:
 
     # -- tokens -----------------------------------------------------------------------------------------------
 
-    def _token(self, name: str, token: TokenSection) -> None:
+    def _check_token(self, name: str, token: TokenAccess, pin_is_there: bool) -> None:
         place = ("tokens", name)
-        pin_is_there = self._pin((*place, "pin"), token)
-        with self._reported((*place, "module")):
-            unsafe = writable_by_others(token.module)
-            if unsafe:
-                self._add((*place, "module"), *unsafe)
-            if unsafe or self.reading.unsafe:
-                return
-            module = module_of(token.uri, init_string=token.init_string)
-            with self._reported(place):
-                find_token(module, token.uri)
-                if pin_is_there and self.log_in:
-                    self._log_in(name)
+        module = self.problems.attempt((*place, "module"), token.module)
+        if module is None:
+            return
+        with self.problems.reported(place):
+            find_token(module, token.uri)
+            if pin_is_there and self.log_in:
+                self._log_in(name, token)
 
-    def _pin(self, place: KeyPath, token: TokenSection) -> bool:
-        """Whether the PIN can be had."""
-        match token.pin:
+    def _can_read_pin(self, place: KeyPath, source: PinSource | None) -> bool:
+        """Return whether the source gives a PIN."""
+        match source:
             case None:
-                self._warn(place, "No source of the PIN is named.", "Write pin = …; else each command needs --pin.")
                 return False
             case Prompt() | PinPad():
                 return sys.stdin.isatty()
-            case FromFile() | FromEnvironment() | FromCredential() as source:
-                with self._reported(place):
+            case FromFile() | FromEnvironment() | FromCredential():
+                with self.problems.reported(place):
                     pin = source.read("PIN")
                     if pin is not None:
                         pin.wipe()
@@ -163,136 +146,98 @@ class _Check:
                 return False
         return True
 
-    def _log_in(self, name: str) -> None:
-        with self._reported(("tokens", name, "pin")):
-            connection = self.logins.enter_context(access_to(self.reading.configuration, name).open())
+    def _log_in(self, name: str, token: TokenAccess) -> None:
+        with self.problems.reported(("tokens", name, "pin")):
+            connection = self.logins.enter_context(token.open())
             connection.connect()
             self.logged_in.append(name)
 
     # -- identities -------------------------------------------------------------------------------------------
 
-    def _identity(self, name: str, section: IdentitySection) -> list[CheckedIdentity]:
+    def _check_identity(self, name: str, access: IdentityAccess) -> list[CheckedIdentity]:
         place = ("identities", name)
-        chain_fits = self._certificate_file((*place, "chain"), section.chain)
-        certificate_fits = self._certificate_file((*place, "certificate"), section.certificate)
-        if not self._can_open(place, section):
+        chain_is_read = self._check_certificate_file((*place, "chain"), access.chain)
+        certificate_is_read = self._check_certificate_file((*place, "certificate"), access.certificate)
+        if not isinstance(access.key, Path) and not self._may_open(access.key):
             self.not_looked_at.append(name)
             return []
-        if not (chain_fits and certificate_fits):
+        if not (chain_is_read and certificate_is_read):
             return []
-        with self._reported(place), load_identity(name, self.reading.configuration) as identity:
+        with self.problems.reported(place), open_identity(access) as identity:
             for finding in identity.findings:
-                allowed = finding.weakness in section.weaknesses
-                remedy = "It is allowed by name." if allowed else "Consider a key that was generated on the token."
-                self._warn(place, f"About its key: {finding.sentence}.", remedy)
-            if section.certificate is None:
-                self._dates((*place, "certificate"), identity.certificate)
-            self._all_in_chain((*place, "chain"), section.chain, identity)
+                allowed = finding.weakness in access.weaknesses
+                remedy = "It is allowed explicitly." if allowed else "Consider a key that was generated on the token."
+                self.problems.warn(place, f"About its key: {finding.sentence}.", remedy)
+            if access.certificate is None:
+                self._check_dates((*place, "certificate"), identity.certificate)
             return [CheckedIdentity(name, identity.subject, identity.certificate.not_valid_after_utc)]
         return []
 
-    def _can_open(self, place: KeyPath, section: IdentitySection) -> bool:
-        """Whether opening the identity's token can tell anything new."""
-        if isinstance(section.key, Path):
-            return True
-        with self._reported(place):
-            return self._may_open(identity_access(self.reading.configuration, section))
-        return False
-
     def _may_open(self, device: KeyAccess) -> bool:
-        """Not a token that refused its PIN: it would say so again, for each table that names it."""
+        """Return False for a token that refused its PIN: it would refuse again, for each table that names it."""
         if device.name is None:
-            return self.log_in and not self.reading.unsafe
+            return self.log_in and not self.plan.unsafe
         return device.name in self.logged_in
 
-    def _certificate_file(self, place: KeyPath, path: Path | None) -> bool:
+    def _check_certificate_file(self, place: KeyPath, path: Path | None) -> bool:
         if path is None:
             return True
-        with self._reported(place):
+        with self.problems.reported(place):
             for certificate in read_certificates(path):
-                self._dates(place, certificate)
+                self._check_dates(place, certificate)
             return True
         return False
 
-    def _dates(self, place: KeyPath, certificate: x509.Certificate) -> None:
+    def _check_dates(self, place: KeyPath, certificate: x509.Certificate) -> None:
         remark = expiry_remark(certificate, warning=self.warning)
         if remark is None:
             return
-        say = self._add if remark.expired else self._warn
-        say(place, remark.sentence, "Have a new one issued: hsm-dicom key csr makes the request.")
-
-    def _all_in_chain(self, place: KeyPath, path: Path | None, identity: Identity) -> None:
-        """Report the certificates of the chain's file that lead nowhere."""
-        if path is None:
-            return
-        _, others = order_chain(identity.certificate, read_certificates(path))
-        for other in others:
-            self._add(
-                place,
-                f"'{other.subject.rfc4514_string()}' does not certify '{identity.subject}', even with the others.",
-                "Remove it, or add the certificates of the issuers in between.",
-            )
+        report = self.problems.add if remark.expired else self.problems.warn
+        report(place, remark.sentence, "Have a new one issued: hsm-dicom key csr makes the request.")
 
     # -- trust ------------------------------------------------------------------------------------------------
 
-    def _trust(self) -> None:
-        """What in [trust] refuses peers, or will soon. Files that cannot be read were reported with the network."""
-        with contextlib.suppress(DicomError):
-            for remark in review_trust(verifier(self.reading.configuration), warning=self.warning):
-                report = self._add if remark.refuses else self._warn
+    def _check_trust(self) -> None:
+        """Report what in [trust] cannot be read, refuses peers, or will soon."""
+        with self.problems.reported(("trust",)):
+            for remark in review_trust(self.plan.trust.open(), warning=self.warning):
+                report = self.problems.add if remark.refuses else self.problems.warn
                 report(("trust", remark.key), remark.sentence, remark.remedy)
 
-    # -- secrets ----------------------------------------------------------------------------------------------
+    # -- secret keys ------------------------------------------------------------------------------------------
 
-    def _secrets(self) -> dict[str, str]:
-        """Which secrets each ISCL table finds. Tables that cannot work, as was said, are left out."""
+    def _check_secret_keys(self) -> dict[str, str]:
+        """Return which secret keys the devices of each ISCL table hold; report those that are missing or unfit."""
         there = {}
-        for place, section in iscl_tables(self.reading.configuration):
-            if section.token is None or not is_sound(self.reading.configuration, place):
-                continue
+        for place, iscl, keys in self._iscl_tables():
             name = ".".join(place)
-            self.progress(f"secrets of {name}")
-            with self._reported(place):
-                wanted = filter(None, (section.token, section.authentication_token))
-                devices = [access_to_device(self.reading.configuration, device) for device in wanted]
-                if not all(map(self._may_open, devices)):
-                    self.not_looked_at.append(name)
-                    continue
-                there[name] = try_iscl(self.reading.configuration, place, section)
+            self.progress(f"secret keys of {name}")
+            devices = [device for device in (keys.device, keys.authentication_device) if device is not None]
+            if not all(self._may_open(device) for device in devices):
+                self.not_looked_at.append(name)
+                continue
+            with self.problems.reported(place):
+                opened = open_secret_keys(keys, iscl.settings)
+                try:
+                    ISCLContext(iscl.settings, opened.secrets, authentication=opened.authentication)
+                finally:
+                    opened.close()
+                there[name] = _describe_keys(iscl.settings)
         return there
 
-    # -- the other tables -------------------------------------------------------------------------------------
+    def _iscl_tables(self) -> Iterator[tuple[KeyPath, ISCLOpening, SecretKeysPlan]]:
+        for name, peer in self.plan.peers.items():
+            if peer.peer.iscl is not None and peer.keys is not None:
+                yield ("peers", name, "iscl"), peer.peer.iscl, peer.keys
+        for name, listener in self.plan.listeners.items():
+            if listener.settings.iscl is not None and listener.keys is not None:
+                yield ("listeners", name, "iscl"), listener.settings.iscl, listener.keys
 
-    def _places(self) -> None:
-        """Whether what must be written can be. The state folder is made when it is needed; the events' is not."""
-        state, events = self.reading.configuration.state.folder, self.reading.configuration.events.file
-        if state is not None:
-            self._writable(("state", "folder"), next(path for path in (state, *state.parents) if path.exists()))
-        if events is not None:
-            if events.parent.is_dir():
-                self._writable(("events", "file"), events if events.exists() else events.parent)
-            else:
-                remedy = f"Run: mkdir -m 700 {events.parent}"
-                self._add(("events", "file"), f"The folder {events.parent} does not exist.", remedy)
 
-    def _writable(self, place: KeyPath, path: Path) -> None:
-        if not os.access(path, os.W_OK):
-            self._add(place, f"{path} cannot be written by this user.", "Change its owner, or name another.")
-
-    # -- reporting --------------------------------------------------------------------------------------------
-
-    @contextlib.contextmanager
-    def _reported(self, place: KeyPath) -> Iterator[None]:
-        """Report what ends the block early, at a place of the file."""
-        try:
-            yield
-        except (TokenError, DicomError) as error:
-            self._add(place, str(error))
-        except OSError as error:
-            self._add(place, f"{error.filename}: {error.strerror}.", "Correct the path, or the rights of this user.")
-
-    def _add(self, place: KeyPath, what: str, remedy: str = "") -> None:
-        self.problems.append(self.reading.problem(place, what, remedy))
-
-    def _warn(self, place: KeyPath, what: str, remedy: str = "") -> None:
-        self.problems.append(self.reading.problem(place, what, remedy, Severity.WARNING))
+def _describe_keys(settings: ISCLSettings) -> str:
+    indexes = {"authentication": settings.authentication_keys, "encryption": settings.encryption_keys}
+    return ", ".join(
+        f"{use} {'key' if len(keys) == 1 else 'keys'} {' and '.join(map(str, keys))}"
+        for use, keys in indexes.items()
+        if keys
+    )

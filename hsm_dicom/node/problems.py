@@ -1,77 +1,77 @@
-"""What is wrong with the tables of the network beyond their form, for check-config: all of it, and nothing raised.
-
-Each problem is a place in the file, what is wrong, and the remedy, which may be empty.
-"""
+"""Collection of the problems of one configuration: nothing is raised, and one problem hides no other."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
-from hsm_dicom.config import Configuration
+from hsm_dicom.config.dependents import table_of
 from hsm_dicom.config.lines import KeyPath
-from hsm_dicom.config.network_sections import ListenerSection
-from hsm_dicom.errors import DicomError
-from hsm_dicom.network.settings import ListenerSettings
-from hsm_dicom.node.clashes import find_bad_stores, find_bad_subjects, find_peers_alike, find_shared_ports
-from hsm_dicom.node.configured import listed, listener, peer, verifier
-from hsm_dicom.node.iscl_check import iscl_tables
+from hsm_dicom.config.loading import Reading
+from hsm_dicom.config.problems import Problem, Severity
+from hsm_dicom.errors import Error
+from hsm_dicom.network.errors import SettingsError
 
-NetworkProblem = tuple[KeyPath, str, str]
+T = TypeVar("T")
 
 
-def problems(configuration: Configuration) -> list[NetworkProblem]:
-    """What can be seen without a device."""
-    return list(_problems(configuration))
+class ProblemCollector:
+    """Problems of a configuration file, each once, and the tables that cannot be used because of them."""
 
+    def __init__(self, reading: Reading, problems: Sequence[Problem] = ()) -> None:
+        self._reading = reading
+        self._problems = list(problems)
+        self._unresolved: dict[KeyPath, None] = {}
 
-def _problems(configuration: Configuration) -> Iterator[NetworkProblem]:
-    told: set[str] = set()
-    for name, section in configuration.peers.items():
-        for problem in _failing(("peers", name), partial(peer, configuration, name)):
-            told.add(problem[1])
-            yield problem
-        if section.identity is not None and section.identity not in configuration.identities:
-            yield _no_identity(("peers", name, "identity"), section.identity, configuration)
-    yield from find_bad_subjects(configuration)
-    yield from find_bad_stores(configuration)
-    sound: list[ListenerSettings] = []
-    for name, accepting in configuration.listeners.items():
-        for problem in _failing(("listeners", name), partial(_collect, sound, configuration, name)):
-            # A listener fails with a peer that it serves; whose mistake it is was said.
-            if problem[1] not in told:
-                yield problem
-        for identity in accepting.identities:
-            if identity not in configuration.identities:
-                yield _no_identity(("listeners", name, "identities"), identity, configuration)
-        if _wants_certificates(configuration, accepting) and not configuration.trust.anchors:
-            what = "Callers must show a certificate, and no CA is trusted."
-            yield ("listeners", name), what, 'Write [trust] with anchors = ["ca.pem"].'
-    yield from find_shared_ports(sound)
-    yield from find_peers_alike(sound)
-    for place, iscl in iscl_tables(configuration):
-        if iscl.token is None:
-            what = "Nothing says which token holds the secrets of ISCL."
-            yield place, what, f"Write token = in [iscl], one of: {listed(configuration.tokens)}."
-    yield from _failing(("trust",), partial(verifier, configuration))
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """All problems, in the order of the file."""
+        return tuple(sorted(self._problems, key=lambda problem: problem.line or 0))
 
+    @property
+    def unresolved(self) -> tuple[KeyPath, ...]:
+        """The tables with an error, and those that name one of them."""
+        return tuple(self._unresolved)
 
-def _collect(sound: list[ListenerSettings], configuration: Configuration, name: str) -> None:
-    sound.append(listener(configuration, name))
+    def add(self, place: KeyPath, what: str, remedy: str = "") -> None:
+        """Report an error at a key of the file."""
+        self._report(self._reading.problem(place, what, remedy))
+        self.mark_unresolved(table_of(place))
 
+    def warn(self, place: KeyPath, what: str, remedy: str = "") -> None:
+        """Report a warning at a key of the file."""
+        self._report(self._reading.problem(place, what, remedy, Severity.WARNING))
 
-def _failing(place: KeyPath, job: Callable[[], object]) -> Iterator[NetworkProblem]:
-    try:
-        job()
-    except DicomError as error:
-        yield place, str(error), ""
+    def mark_unresolved(self, table: KeyPath) -> None:
+        """Leave a table out without reporting it, because it names another one with an error."""
+        self._unresolved[table] = None
 
+    def is_unresolved(self, *table: str) -> bool:
+        """Return whether a table has an error, or names one that has."""
+        return table in self._unresolved
 
-def _wants_certificates(configuration: Configuration, section: ListenerSection) -> bool:
-    has_tls = section.iscl is None or section.iscl.within(configuration.iscl).over == "tls"
-    return has_tls and section.authentication == "mutual"
+    @contextlib.contextmanager
+    def reported(self, place: KeyPath) -> Iterator[None]:
+        """Report what ends the block early: at a place of the file, or at the keys under it that an error names."""
+        try:
+            yield
+        except SettingsError as error:
+            for mistake in error.mistakes:
+                self.add((*place, mistake.key) if mistake.key else place, mistake.message, mistake.remedy)
+            if not error.mistakes:
+                self.add(place, error.message, error.remedy or "")
+        except Error as error:
+            self.add(place, error.message, error.remedy or "")
+        except OSError as error:
+            self.add(place, f"{error.filename}: {error.strerror}.", "Correct the path, or the rights of this user.")
 
+    def attempt(self, place: KeyPath, job: Callable[[], T]) -> T | None:
+        """Return what the job returns; None, and a problem at the place, if it fails."""
+        with self.reported(place):
+            return job()
+        return None
 
-def _no_identity(place: KeyPath, name: str, configuration: Configuration) -> NetworkProblem:
-    what = f"There is no [identities.{name}] in this file."
-    return place, what, f"Write the table, or name one that is there: {listed(configuration.identities)}."
+    def _report(self, problem: Problem) -> None:
+        if problem not in self._problems:
+            self._problems.append(problem)

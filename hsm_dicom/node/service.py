@@ -1,6 +1,6 @@
-"""A node that listens: Verification and Storage SCP on one address, reloaded without dropping anybody.
+"""A node that listens: Verification and Storage SCP on one address, reloaded without dropping an association.
 
-    service = Service(load)          # load() reads settings, keys and trust anew each time
+    service = Service(lambda: open_listener(read_plan(file), "main"))
     with service:
         service.reload()             # after a renewed certificate, a new CRL, another peer
 
@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
@@ -24,50 +23,28 @@ from hsm_dicom.errors import DicomError
 from hsm_dicom.events import emit
 from hsm_dicom.identity import Identity
 from hsm_dicom.network.acceptor import Acceptor
-from hsm_dicom.network.assembly import accepting
 from hsm_dicom.network.listener import Address, Listener
 from hsm_dicom.network.receive import CheckFile, Receiver
 from hsm_dicom.network.settings import ListenerSettings, Peer
+from hsm_dicom.node.opening import OpenedListener
 from hsm_dicom.node.upkeep import Upkeep
 from hsm_dicom.transport.events import TransportReloaded, log
-from hsm_dicom.transport.iscl_keys import ISCLKeys
-from hsm_dicom.transport.port import SecureTransport
 from hsm_dicom.trust import Verifier
 from tokens.errors import TokenError
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """What a listener is made of, as it was at one moment. `close` lets go of its devices."""
-
-    settings: ListenerSettings
-    identities: Sequence[Identity] = field(repr=False)
-    verifier: Verifier | None = field(repr=False)
-    keys: ISCLKeys | None = field(default=None, repr=False)
-
-    def transport(self) -> SecureTransport:
-        """Ready for connections; see `hsm_dicom.network.assembly.accepting`."""
-        return accepting(self.settings, self.identities, self.verifier, self.keys)
-
-    def close(self) -> None:
-        """Let go of the devices."""
-        for device in (*self.identities, self.keys):
-            if device is not None:
-                device.close()
 
 
 class Service:
     """One listener with its application entity. A context manager: it listens while the block runs."""
 
-    def __init__(self, load: Callable[[], Loaded], check: CheckFile | None = None) -> None:
-        """Loads for the first time; raises what `load` raises, and `ListenError`.
+    def __init__(self, open_anew: Callable[[], OpenedListener], check: CheckFile | None = None) -> None:
+        """Open the listener for the first time. Raises what `open_anew` raises, and `ListenError`.
 
         `check` looks at received files where the settings ask for it.
         """
-        self._load = load
-        self._loaded = load()
+        self._open_anew = open_anew
+        self._opened = open_anew()
         try:
-            settings = self._loaded.settings
+            settings = self._opened.settings
             receiver = Receiver(settings.name, settings.storage, check) if settings.storage else None
             ae = AE(settings.ae_title)
             ae.add_supported_context(Verification)
@@ -80,12 +57,12 @@ class Service:
                 receiver.start_storing if receiver else None,
                 settings.storage.sop_classes if settings.storage else None,
             )
-            transport = self._loaded.transport()
+            transport = self._opened.transport()
             self._listener = Listener(
                 settings.name, (settings.host, settings.port), transport, self._acceptor.begin, settings.limits
             )
         except BaseException:
-            self._loaded.close()
+            self._opened.close()
             raise
         self._reloading = threading.Lock()
         host, port = self.address
@@ -99,7 +76,7 @@ class Service:
     @property
     def settings(self) -> ListenerSettings:
         """Those that hold now."""
-        return self._loaded.settings
+        return self._opened.settings
 
     @property
     def listener(self) -> Listener:
@@ -112,18 +89,18 @@ class Service:
         Address, AE title, limits and storage folder stay as they are until a restart.
         """
         with self._reloading:
-            name = self._loaded.settings.name
+            name = self._opened.settings.name
             try:
-                loaded = self._load()
+                opened = self._open_anew()
                 try:
-                    transport = loaded.transport()
+                    transport = opened.transport()
                 except BaseException:
-                    loaded.close()
+                    opened.close()
                     raise
             except (DicomError, TokenError) as error:
                 self._tell_reloaded(False, f"{name}: reloading failed, and what held before goes on to hold: {error}")
                 return False
-            before, self._loaded = self._loaded, loaded
+            before, self._opened = self._opened, opened
             self._listener.transport = transport
             # Handshakes that are under way still use the devices of before; lines of ISCL keep them until they end.
             closing = threading.Timer(self._listener.limits.handshake_seconds, before.close)
@@ -144,19 +121,19 @@ class Service:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         with contextlib.ExitStack() as stack:
-            stack.callback(self._loaded.close)
+            stack.callback(self._opened.close)
             stack.callback(self._acceptor.stop)
             stack.callback(self._listener.stop)
             stack.callback(self._upkeep.stop)
 
     def _dated(self) -> tuple[Sequence[Identity], Verifier | None]:
-        loaded = self._loaded
-        return loaded.identities, loaded.verifier
+        resources = self._opened.resources
+        return resources.identities, resources.verifier
 
     def _peers(self) -> Sequence[Peer]:
-        return self._loaded.settings.peers
+        return self._opened.settings.peers
 
     def _tell_reloaded(self, done: bool, sentence: str) -> None:
         host, port = self.address
-        name = self._loaded.settings.name
+        name = self._opened.settings.name
         emit(TransportReloaded(name=name, address=f"{host}:{port}", sentence=sentence, done=done))

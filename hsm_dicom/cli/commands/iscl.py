@@ -13,6 +13,7 @@ from hsm_dicom.cli.options import Config, Json, Verbose, peer_names
 if TYPE_CHECKING:
     from hsm_dicom.iscl.tracing.trace import Explained
     from hsm_dicom.iscl.wire.profile import WireProfile
+    from hsm_dicom.node.plan import NodePlan
 
 app = typer.Typer(
     help="ISCL (retired): explain a recorded exchange. The configuration enables it for a peer or listener.",
@@ -43,7 +44,7 @@ def trace(
 
     A recording lets whoever has it search for the authentication key, and holds what was sent without encryption.
     """
-    from hsm_dicom.cli.context import configured
+    from hsm_dicom.cli.context import planned
     from hsm_dicom.cli.render import output
     from hsm_dicom.iscl.tracing.recording import load_exchange
     from hsm_dicom.iscl.tracing.trace import explain
@@ -52,8 +53,8 @@ def trace(
     if peer is None:
         explained = explain(exchange)
     else:
-        with configured(config) as configuration:
-            explained = explain(exchange, _profile(configuration, peer))
+        with planned(config) as plan:
+            explained = explain(exchange, _profile(plan, peer))
     remarks = sum(message.remark is not None for message in explained)
     if json:
         content = {"file": str(file), "remarks": remarks, "messages": [_message_json(message) for message in explained]}
@@ -67,12 +68,11 @@ def trace(
         raise typer.Exit(exits.FAILED)
 
 
-def _profile(configuration: Any, name: str) -> WireProfile:
+def _profile(plan: NodePlan, name: str) -> WireProfile:
     """What the peer's ISCL looks like. Raises `SettingsError` for one that speaks none."""
     from hsm_dicom.network.errors import SettingsError
-    from hsm_dicom.node.configured import peer
 
-    opening = peer(configuration, name).iscl
+    opening = plan.peer(name).peer.iscl
     if opening is None:
         raise SettingsError(f"Peer '{name}' does not speak ISCL: there is no [peers.{name}.iscl] in the configuration.")
     return opening.settings.profile

@@ -45,16 +45,16 @@ def echo(
     verbose: Verbose = False,
 ) -> None:
     """Ask a peer whether it answers (C-ECHO), and show as whom and over what."""
-    from hsm_dicom.cli.context import configured, named_pin
+    from hsm_dicom.cli.context import named_pin, planned
     from hsm_dicom.cli.recording import recorded
     from hsm_dicom.cli.render import output
     from hsm_dicom.network.echo import echo as ask
-    from hsm_dicom.node.configured import reaching
+    from hsm_dicom.node.opening import open_peer
 
     with (
-        configured(config) as configuration,
-        recorded(configuration, peer, record) as hooks,
-        reaching(configuration, peer, pin=named_pin(pin), hooks=hooks) as found,
+        planned(config) as plan,
+        recorded(plan, peer, record) as hooks,
+        open_peer(plan, peer, pin=named_pin(pin), hooks=hooks) as found,
         output.working(f"Asking {peer}", quiet=json),
     ):
         result = ask(*found)
@@ -93,16 +93,16 @@ def store(
     verbose: Verbose = False,
 ) -> None:
     """Send files to a peer (C-STORE), byte for byte, so that signatures stay valid."""
-    from hsm_dicom.cli.context import configured, named_pin
+    from hsm_dicom.cli.context import named_pin, planned
     from hsm_dicom.cli.render import output
     from hsm_dicom.network.store import expanded
     from hsm_dicom.network.store import store as send
-    from hsm_dicom.node.configured import reaching
+    from hsm_dicom.node.opening import open_peer
 
     count = sum(1 for _ in expanded(files))
     with (
-        configured(config) as configuration,
-        reaching(configuration, peer, pin=named_pin(pin)) as (found, transport, calling),
+        planned(config) as plan,
+        open_peer(plan, peer, pin=named_pin(pin)) as (found, transport, calling),
         output.progress(f"Sending to {peer}", count, quiet=json) as advance,
     ):
 
@@ -161,7 +161,8 @@ def listen(
     from hsm_dicom.config.devices import NotConfiguredError
     from hsm_dicom.events import subscribe
     from hsm_dicom.network.storage.signature_check import check_signatures
-    from hsm_dicom.node.configured import loader
+    from hsm_dicom.node.compiler import read_plan
+    from hsm_dicom.node.opening import open_listener
     from hsm_dicom.node.service import Service
 
     file = find_configuration(config)
@@ -173,7 +174,7 @@ def listen(
     with (
         configured(file),
         subscribe(_teller(json)),
-        Service(loader(file, listener, pin=named_pin(pin)), check_signatures) as service,
+        Service(lambda: open_listener(read_plan(file), listener, pin=named_pin(pin)), check_signatures) as service,
     ):
         if not json:
             _print_listening(service)

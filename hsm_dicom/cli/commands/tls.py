@@ -11,6 +11,7 @@ from hsm_dicom.cli import exits
 from hsm_dicom.cli.options import Config, Json, Verbose
 
 if TYPE_CHECKING:
+    from hsm_dicom.node.plan import NodePlan
     from hsm_dicom.tls import ProfileReport
     from hsm_dicom.tls.legacy import LegacyProfile
     from hsm_dicom.tls.probe import ProbeResult
@@ -68,14 +69,14 @@ def probe(
 
     Nothing of ours is shown to it, and no DICOM is spoken.
     """
-    from hsm_dicom.cli.context import configured
+    from hsm_dicom.cli.context import planned
     from hsm_dicom.cli.render import output
     from hsm_dicom.tls import DEFAULT, profile_named
     from hsm_dicom.tls.probe import probe as look
 
     host, port = _host_and_port(address)
-    with configured(config) as configuration:
-        verifier = _verifier(configuration, trust or [])
+    with planned(config) as plan:
+        verifier = _verifier(plan, trust or [])
     with output.working(f"Probing {host} port {port}", quiet=json):
         found = look(host, port, verifier=verifier, profile=profile_named(profile) if profile else DEFAULT)
     if json:
@@ -86,14 +87,13 @@ def probe(
         raise typer.Exit(exits.FAILED)
 
 
-def _verifier(configuration: Any, trust: list[Path]) -> Verifier | None:
-    from hsm_dicom.node.configured import verifier
+def _verifier(plan: NodePlan, trust: list[Path]) -> Verifier | None:
     from hsm_dicom.trust import TrustStore
     from hsm_dicom.trust import Verifier as Judge
 
     if trust:
         return Judge(TrustStore.from_files(trust))
-    return verifier(configuration) if configuration.trust.anchors else None
+    return plan.trust.open() if plan.trust.anchors else None
 
 
 def _host_and_port(address: str) -> tuple[str, int]:

@@ -53,7 +53,7 @@ def test_check_config_finds_a_bad_host(tmp_path: Path, host: str) -> None:
     file.write_text(f'[peers.pacs]\nhost = "{host}"\nae_titles = ["PACS"]\n')
     file.chmod(0o600)
     (problem,) = check_configuration(file).problems
-    assert problem.key == "peers.pacs"
+    assert problem.key == "peers.pacs.host"
     assert "host name" in problem.what
 
 

@@ -139,7 +139,11 @@ def test_a_certificate_that_ends_soon_is_a_warning(checked, token: TestToken) ->
 def test_a_chain_that_leads_elsewhere_is_an_error(checked, certified: TestToken, tmp_path: Path) -> None:
     (tmp_path / "chain.pem").write_bytes(Authority("Another CA").pem)
     report = checked(configuration_text(certified) + IDENTITY + 'chain = "chain.pem"\n')
-    assert "'CN=Another CA' does not certify 'CN=Signer node'" in errors(report)["identities.node.chain"]
+    found = errors(report)["identities.node"]
+    assert (
+        "chain.pem has certificates that do not certify 'CN=Signer node', even with the others: 'CN=Another CA'."
+        in found
+    )
 
 
 def test_a_wrong_pin_is_presented_once_and_its_identities_are_not_looked_at(checked, certified: TestToken) -> None:

@@ -19,7 +19,8 @@ from hsm_dicom.network.errors import AssociationRejectedError, ListenError
 from hsm_dicom.network.requestor import associate
 from hsm_dicom.network.settings import ListenerSettings, Peer, StorageSettings
 from hsm_dicom.network.store import store
-from hsm_dicom.node.service import Loaded, Service
+from hsm_dicom.node.opening import OpenedListener, Resources
+from hsm_dicom.node.service import Service
 from hsm_dicom.tls import FailureReason, HandshakeError
 from hsm_dicom.transport.events import HandshakeRefused, TransportReloaded
 from hsm_dicom.trust import TrustFileError
@@ -44,7 +45,7 @@ class Desk:
         self.folder: Path | None = None
         self.storage: StorageSettings | None = None
 
-    def load(self) -> Loaded:
+    def load(self) -> OpenedListener:
         if self.broken:
             raise TrustFileError("ca.pem: cannot be read.")
         storage = StorageSettings(folder=self.folder) if self.folder else self.storage
@@ -52,7 +53,7 @@ class Desk:
         settings = ListenerSettings(
             name="main", ae_title="NODE", peers=self.peers, port=0, limits=QUICK, storage=storage
         )
-        return Loaded(settings, [identity], self.hospital.verifier(crl=self.crl))
+        return OpenedListener(settings, Resources([identity], self.hospital.verifier(crl=self.crl)))
 
 
 @pytest.fixture
@@ -128,7 +129,7 @@ def test_a_port_that_is_taken_is_one_sentence(desk: Desk) -> None:
         taken = service.address[1]
         load = desk.load
 
-        def on_the_same_port() -> Loaded:
+        def on_the_same_port() -> OpenedListener:
             loaded = load()
             return replace(loaded, settings=replace(loaded.settings, port=taken))
 
@@ -141,10 +142,10 @@ def test_a_token_that_was_pulled_and_put_back_serves_again_without_a_restart(
 ) -> None:
     uri = Pkcs11Uri(token=node.label, object="rsa", module_path=remote.module, pin_source=node.pin)
 
-    def load() -> Loaded:
+    def load() -> OpenedListener:
         identity = Identity("node", open_key(uri), hospital.rsa.certificate)
         settings = ListenerSettings(name="main", ae_title="NODE", peers=(CT1,), port=0, limits=QUICK)
-        return Loaded(settings, [identity], hospital.verifier())
+        return OpenedListener(settings, Resources([identity], hospital.verifier()))
 
     told: list[Event] = []
     with events.subscribe(told.append), Service(load) as service:

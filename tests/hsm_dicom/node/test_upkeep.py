@@ -11,7 +11,8 @@ from hsm_dicom import events
 from hsm_dicom.events import Event
 from hsm_dicom.identity import Identity
 from hsm_dicom.network.settings import ListenerSettings
-from hsm_dicom.node.service import Loaded, Service
+from hsm_dicom.node.opening import OpenedListener, Resources
+from hsm_dicom.node.service import Service
 from hsm_dicom.node.upkeep import Upkeep
 from hsm_dicom.transport.events import ValidityRemark
 from hsm_dicom.trust import Verifier
@@ -62,10 +63,10 @@ def test_a_service_tells_at_its_start_and_at_each_reload(hospital: Hospital, nod
     crl = outdated(hospital)
     expired = hospital.ca.issue("node", key=hospital.rsa.key, begins=NOW - 9 * DAY, ends=NOW - DAY)
 
-    def load() -> Loaded:
+    def load() -> OpenedListener:
         settings = ListenerSettings(name="main", ae_title="NODE", peers=(CT1,), port=0, limits=QUICK)
         identity = Identity("node", open_key(node.uri("rsa")), expired.certificate)
-        return Loaded(settings, [identity], hospital.verifier(crl=crl))
+        return OpenedListener(settings, Resources([identity], hospital.verifier(crl=crl)))
 
     with hearing() as told, Service(load) as service:
         sentences = [event.sentence for event in told]

@@ -6,13 +6,14 @@ import contextlib
 import socket
 import ssl
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from pynetdicom import build_context
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from hsm_dicom import events
-from hsm_dicom.config import Configuration, read_configuration
 from hsm_dicom.events import Event
 from hsm_dicom.iscl import PORT, Encryption, IsclReady, Mac
 from hsm_dicom.iscl.wire.profile import ByteOrder
@@ -20,8 +21,9 @@ from hsm_dicom.network.echo import echo
 from hsm_dicom.network.errors import AssociationRejectedError, PeerNotAuthorisedError
 from hsm_dicom.network.requestor import associate
 from hsm_dicom.node.check import check_configuration
-from hsm_dicom.node.configured import listener, loader, peer, reaching
-from hsm_dicom.node.problems import problems
+from hsm_dicom.node.compiler import read_plan
+from hsm_dicom.node.opening import OpenedListener, open_listener, open_peer
+from hsm_dicom.node.plan import NodePlan
 from hsm_dicom.node.service import Service
 from hsm_dicom.tls import FailureReason, HandshakeError
 from hsm_dicom.transport.events import AssociationRefused, HandshakeRefused
@@ -39,8 +41,12 @@ from tokens.secrets import Use
 KEYS_OF_THEIR_OWN = "authentication_key = 2\nencryption_key = 2"
 
 
-def configured(iscl_site: ISCLSite) -> Configuration:
-    return read_configuration(iscl_site.config).sound()
+def planned(iscl_site: ISCLSite) -> NodePlan:
+    return read_plan(iscl_site.config)
+
+
+def opener(file: Path) -> Callable[[], OpenedListener]:
+    return lambda: open_listener(read_plan(file), "archive")
 
 
 def test_a_peer_takes_what_it_leaves_out_from_the_general_table(iscl_site: ISCLSite) -> None:
@@ -48,7 +54,7 @@ def test_a_peer_takes_what_it_leaves_out_from_the_general_table(iscl_site: ISCLS
         iscl='mac = "des-mac"\nallow = ["no-encryption"]\nencryption = "none"\nwire = { byte_order = "little" }',
         peer='authentication_key = 2\nencryption = "des-cbc"\nmac_key = 2\nunique_keys = true',
     )
-    found = peer(configured(iscl_site), "archive").iscl
+    found = planned(iscl_site).peer("archive").peer.iscl
     assert found is not None
     settings = found.settings
     assert (settings.mac, settings.encryption, settings.unique_keys) == (Mac.DES_MAC, Encryption.DES_CBC, True)
@@ -57,7 +63,7 @@ def test_a_peer_takes_what_it_leaves_out_from_the_general_table(iscl_site: ISCLS
     assert settings.reason == "The archive speaks nothing else."
     assert (settings.authentication_data, settings.peer_authentication_data) == (b"CT1", b"ARCHIVE")
     assert not found.over_tls
-    general = listener(configured(iscl_site)).iscl
+    general = planned(iscl_site).listener().settings.iscl
     assert general is not None
     assert general.settings.encryption is Encryption.NONE
     assert (general.settings.authentication_data, general.settings.peer_authentication_data) == (b"ARCHIVE", None)
@@ -67,42 +73,55 @@ def test_the_port_of_iscl_is_the_default(iscl_site: ISCLSite) -> None:
     text = iscl_site.write().read_text()
     iscl_site.config.write_text(text.replace(f"port = {iscl_site.port}\n", ""))
     assert (
-        (peer(configured(iscl_site), "archive").port, listener(configured(iscl_site)).port)
+        (planned(iscl_site).peer("archive").peer.port, planned(iscl_site).listener().settings.port)
         == (PORT, PORT)
         == (2761, 2761)
     )
-    assert listener(configured(iscl_site)).host == "127.0.0.1"
+    assert planned(iscl_site).listener().settings.host == "127.0.0.1"
 
 
 def test_transports_do_not_share_a_listener(iscl_site: ISCLSite) -> None:
     tls = '[peers.tls]\nae_titles = ["TLS"]\nhost = "tls.example"\n'
     iscl_site.write(more=tls)
-    assert [one.name for one in listener(configured(iscl_site)).peers] == ["archive", "ct"]
+    assert [one.name for one in planned(iscl_site).listener().settings.peers] == ["archive", "ct"]
     iscl_site.write(listener='over = "tls"', peer='over = "tls"', more=tls)
-    assert [one.name for one in listener(configured(iscl_site)).peers] == ["archive"]
+    assert [one.name for one in planned(iscl_site).listener().settings.peers] == ["archive"]
     text = iscl_site.config.read_text().replace('store = "received"', 'peers = ["tls"]')
     iscl_site.config.write_text(text)
-    (found,) = problems(configured(iscl_site))
-    assert found[:2] == (
-        ("listeners", "archive"),
-        "Peer 'tls' speaks TLS, and the listener 'archive' ISCL in TLS; give it a listener of its own.",
+    (found,) = planned(iscl_site).problems
+    assert (found.key, found.what, found.remedy) == (
+        "listeners.archive.peers",
+        "Peer 'tls' uses TLS, and the listener 'archive' ISCL in TLS.",
+        "Give 'tls' a listener of its own.",
     )
 
 
 @pytest.mark.parametrize(
     ("tables", "place", "sentence"),
     [
-        ({"peer": 'mac = "des-mac"'}, "peers.archive", 'allow it by name (allow = ["des-mac-with-encryption-key"])'),
-        ({"peer": 'mac = "none"'}, "peers.archive", "no mac"),
-        ({"peer": 'allow = ["everything"]'}, "peers.archive", "'everything' is nothing that ISCL could allow"),
-        ({"peer": 'wire = { iv_chain = "x" }'}, "peers.archive", "iv_chain of wire must be one of: connection, "),
-        ({"peer": 'authentication_data = "é"'}, "peers.archive", "is no authentication data"),
+        (
+            {"peer": 'mac = "des-mac"'},
+            "peers.archive.iscl",
+            'allow it by name (allow = ["des-mac-with-encryption-key"])',
+        ),
+        ({"peer": 'mac = "none"'}, "peers.archive.iscl", "no mac"),
+        (
+            {"peer": 'allow = ["everything"]'},
+            "peers.archive.iscl.allow",
+            "'everything' is not a weakness that ISCL can allow",
+        ),
+        (
+            {"peer": 'wire = { iv_chain = "x" }'},
+            "peers.archive.iscl.wire",
+            "iv_chain of wire must be one of: connection, ",
+        ),
+        ({"peer": 'authentication_data = "é"'}, "peers.archive.iscl.authentication_data", "is no authentication data"),
         (
             {"peer": 'unique_keys = true\nwire = { session_key = "decrypted-random-number" }'},
-            "peers.archive",
-            "write host_session_keys = true",
+            "peers.archive.iscl.unique_keys",
+            "Write host_session_keys = true",
         ),
-        ({"peer": 'token = "nobody"'}, "peers.archive.iscl", "'nobody' is neither a token of the configuration"),
+        ({"peer": 'token = "nobody"'}, "peers.archive.iscl.token", "'nobody' is neither a token of the configuration"),
         ({"peer": "authentication_key = 7"}, "peers.archive.iscl", "authentication-7"),
         ({"peer": 'prefix = "other"'}, "peers.archive.iscl", "other"),
         ({"peer": "encryption_key = 9"}, "peers.archive.iscl.encryption_key", "too large"),
@@ -114,7 +133,7 @@ def test_transports_do_not_share_a_listener(iscl_site: ISCLSite) -> None:
         ({"peer": f"allow = {'[' * 3000}"}, "", "or lists nested in lists"),
         ({"peer": 'macc = "md5"'}, "peers.archive.iscl.macc", "Is 'mac' meant?"),
         ({"peer": 'over = "ssh"'}, "peers.archive.iscl.over", "none of those that there are"),
-        ({"listener": 'mac = "none"'}, "listeners.archive", "no mac"),
+        ({"listener": 'mac = "none"'}, "listeners.archive.iscl", "no mac"),
     ],
 )
 def test_check_config_says_what_is_wrong_and_where(
@@ -131,17 +150,17 @@ def test_check_config_says_what_is_wrong_and_where(
 def test_iscl_without_a_reason_or_a_token_is_not_opened(iscl_site: ISCLSite) -> None:
     text = iscl_site.write().read_text()
     iscl_site.config.write_text(text.replace('reason = "The archive speaks nothing else."', ""))
-    assert "nothing says why it is opened; write reason = in [iscl]." in str(problems(configured(iscl_site)))
+    assert "no reason for its use is given. Write reason = in [iscl]." in "".join(map(str, planned(iscl_site).problems))
     iscl_site.config.write_text(text.replace('token = "iscl"', ""))
-    assert "Nothing says which token holds the secrets of ISCL." in str(problems(configured(iscl_site)))
+    assert "No token for the secret keys of ISCL is named." in "".join(map(str, planned(iscl_site).problems))
 
 
 def test_a_listener_inside_tls_needs_a_certificate_and_one_without_does_not(iscl_site: ISCLSite) -> None:
     text = iscl_site.write(listener='over = "tls"').read_text().replace('identities = ["node"]', "")
     iscl_site.config.write_text(text)
-    assert "has no certificate to show; write identities" in str(problems(configured(iscl_site)))
+    assert "has no certificate to show. Write identities" in "".join(map(str, planned(iscl_site).problems))
     iscl_site.config.write_text(text.replace('over = "tls"', ""))
-    assert not problems(configured(iscl_site))
+    assert not planned(iscl_site).problems
 
 
 def test_check_config_finds_the_secrets_on_their_token(iscl_site: ISCLSite) -> None:
@@ -187,9 +206,9 @@ def test_a_token_that_is_named_by_its_uri_is_looked_at_too(iscl_site: ISCLSite) 
 def test_an_echo_over_iscl_and_its_event(iscl_site: ISCLSite, over: str) -> None:
     file = iscl_site.write(iscl=f"unique_keys = true\n{over}")
     told: list[Event] = []
-    configuration = configured(iscl_site)
-    with Service(loader(file, "archive")), events.subscribe(told.append):
-        with reaching(configuration, "archive") as (found, transport, calling):
+    plan = planned(iscl_site)
+    with Service(opener(file)), events.subscribe(told.append):
+        with open_peer(plan, "archive") as (found, transport, calling):
             result = echo(found, transport, calling, PATIENCE)
         assert result.done
         assert result.facts.entity == "ARCHIVE"
@@ -205,9 +224,9 @@ def test_whoever_calls_itself_otherwise_is_rejected(iscl_site: ISCLSite) -> None
     """All that share a key can say the same; who says something else is not the peer."""
     file = iscl_site.write(peer='authentication_data = "CT2"')
     told: list[Event] = []
-    with Service(loader(file, "archive")), events.subscribe(told.append):
+    with Service(opener(file)), events.subscribe(told.append):
         with (
-            reaching(configured(iscl_site), "archive") as (found, transport, calling),
+            open_peer(planned(iscl_site), "archive") as (found, transport, calling),
             pytest.raises(AssociationRejectedError, match="calling ae title not recognised"),
         ):
             echo(found, transport, calling, PATIENCE)
@@ -221,23 +240,23 @@ def test_who_has_the_key_of_a_listener_cannot_be_a_peer_with_a_key_of_its_own(is
     ct2 = f'[peers.ct2]\nae_titles = ["CT2"]\n[peers.ct2.iscl]\n{own}\n'
     file = iscl_site.write(peer='authentication_data = "CT2"', more=ct2)
     with (
-        Service(loader(file, "archive")),
-        reaching(configured(iscl_site), "archive") as (found, transport, _),
+        Service(opener(file)),
+        open_peer(planned(iscl_site), "archive") as (found, transport, _),
         pytest.raises(AssociationRejectedError, match="calling ae title not recognised"),
     ):
         echo(found, transport, "CT2", PATIENCE)
     named = file.read_text().replace('store = "received"', 'peers = ["ct", "ct2"]')
     file.write_text(named)
-    (problem,) = problems(configured(iscl_site))
-    assert problem[0] == ("listeners", "archive")
-    assert "Peer 'ct2' has another authentication key than the one that the listener 'archive' asks for" in problem[1]
+    (problem,) = planned(iscl_site).problems
+    assert problem.key == "listeners.archive.peers"
+    assert "Peer 'ct2' has another authentication key than the listener 'archive' asks for" in problem.what
 
 
 def test_a_peer_with_other_authentication_data_is_not_spoken_with(iscl_site: ISCLSite) -> None:
     file = iscl_site.write(listener='authentication_data = "IMPOSTOR"')
     with (
-        Service(loader(file, "archive")),
-        reaching(configured(iscl_site), "archive") as (found, transport, calling),
+        Service(opener(file)),
+        open_peer(planned(iscl_site), "archive") as (found, transport, calling),
         pytest.raises((HandshakeError, PeerNotAuthorisedError), match="IMPOSTOR|authentication data"),
     ):
         echo(found, transport, calling, PATIENCE)
@@ -246,9 +265,9 @@ def test_a_peer_with_other_authentication_data_is_not_spoken_with(iscl_site: ISC
 def test_another_authentication_key_is_refused_with_a_sentence_on_both_sides(iscl_site: ISCLSite) -> None:
     file = iscl_site.write(listener="authentication_key = 2", peer="authentication_key = 1")
     told: list[Event] = []
-    with Service(loader(file, "archive")), events.subscribe(told.append):
+    with Service(opener(file)), events.subscribe(told.append):
         with (
-            reaching(configured(iscl_site), "archive") as (found, transport, calling),
+            open_peer(planned(iscl_site), "archive") as (found, transport, calling),
             pytest.raises(HandshakeError) as caught,
         ):
             echo(found, transport, calling, PATIENCE)
@@ -260,20 +279,20 @@ def test_another_authentication_key_is_refused_with_a_sentence_on_both_sides(isc
 
 def test_reloading_reads_secrets_and_peers_anew(iscl_site: ISCLSite) -> None:
     file = iscl_site.write(peer=KEYS_OF_THEIR_OWN)
-    with Service(loader(file, "archive")) as service:
+    with Service(opener(file)) as service:
         with (
-            reaching(configured(iscl_site), "archive") as (found, transport, calling),
+            open_peer(planned(iscl_site), "archive") as (found, transport, calling),
             pytest.raises(HandshakeError),
         ):
             echo(found, transport, calling, PATIENCE)
         iscl_site.write(iscl=KEYS_OF_THEIR_OWN)
         assert service.reload()
-        with reaching(configured(iscl_site), "archive") as (found, transport, calling):
+        with open_peer(planned(iscl_site), "archive") as (found, transport, calling):
             assert echo(found, transport, calling, PATIENCE).done
         iscl_site.write(listener='token = "nobody"')
         assert not service.reload()
         iscl_site.write(peer=KEYS_OF_THEIR_OWN)
-        with reaching(configured(iscl_site), "archive") as (found, transport, calling):
+        with open_peer(planned(iscl_site), "archive") as (found, transport, calling):
             assert echo(found, transport, calling, PATIENCE).done
 
 
@@ -291,15 +310,15 @@ def test_an_association_outlives_the_reloading_of_its_secrets(iscl_site: ISCLSit
     text = iscl_site.write(iscl=keys).read_text()
     iscl_site.config.write_text(text.replace("[listeners.archive]\n", "[listeners.archive]\nhandshake_seconds = 0.2\n"))
     with (
-        Service(loader(iscl_site.config, "archive")) as service,
-        reaching(configured(iscl_site), "archive") as (found, transport, calling),
+        Service(opener(iscl_site.config)) as service,
+        open_peer(planned(iscl_site), "archive") as (found, transport, calling),
     ):
-        before = service._loaded.keys
+        before = service._opened.resources.keys
         assert before is not None
         with associate(found, transport, calling, [build_context(Verification)], PATIENCE) as opened:
             assert opened.association.send_c_echo().Status == 0
             assert service.reload()
-            assert service._loaded.keys is not before
+            assert service._opened.resources.keys is not before
             time.sleep(0.5)  # beyond handshake_seconds, after which what held before is let go of
             assert opened.association.send_c_echo().Status == 0
         assert eventually(lambda: _is_closed(before))
@@ -312,13 +331,13 @@ def test_peers_that_send_a_part_of_a_tls_record_hold_nobody_up(iscl_site: ISCLSi
     trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
     text = file.read_text()
     file.write_text(text.replace("[listeners.archive]\n", '[listeners.archive]\nauthentication = "one-way"\n'))
-    with Service(loader(file, "archive")) as service, contextlib.ExitStack() as stalling:
+    with Service(opener(file)) as service, contextlib.ExitStack() as stalling:
         for _ in range(service.settings.limits.workers + 2):
             plain = socket.create_connection(service.address, timeout=5)
             secured = trusting.wrap_socket(plain)
             raw = stalling.enter_context(socket.socket(fileno=secured.detach()))
             raw.sendall(b"\x17\x03\x03\x40\x00part")
-        with reaching(configured(iscl_site), "archive") as (found, transport, calling):
+        with open_peer(planned(iscl_site), "archive") as (found, transport, calling):
             assert echo(found, transport, calling, PATIENCE).done
 
 

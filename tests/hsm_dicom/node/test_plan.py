@@ -10,16 +10,15 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from hsm_dicom.config import read_configuration
 from hsm_dicom.config.devices import NotConfiguredError
 from hsm_dicom.config.network_sections import ListenerSection
 from hsm_dicom.errors import DicomError
 from hsm_dicom.network.echo import echo
 from hsm_dicom.network.settings import Limits, StorageSettings
 from hsm_dicom.node.check import check_configuration
-from hsm_dicom.node.configured import listener, loader, peer, reaching
-from hsm_dicom.node.problems import problems
-from hsm_dicom.node.service import Loaded, Service
+from hsm_dicom.node.compiler import read_plan
+from hsm_dicom.node.opening import OpenedListener, open_listener, open_peer
+from hsm_dicom.node.service import Service
 from hsm_dicom.tls import Authentication
 from tests.hsm_dicom.network.nodes import PATIENCE
 from tests.hsm_dicom.tls.fixtures import Hospital
@@ -90,35 +89,35 @@ legacy = {{ profile = "basic-tls", reason = "spare parts until the new one comes
 
 
 def test_the_whole_of_it_is_understood(write: Write, tmp_path: Path) -> None:
-    configuration = read_configuration(write(WHOLE)).sound()
-    pacs, film = peer(configuration, "pacs"), peer(configuration, "digitiser")
+    plan = read_plan(write(WHOLE))
+    pacs, film = plan.peer("pacs").peer, plan.peer("digitiser").peer
     assert (pacs.ae_title, pacs.address, pacs.profile.name) == ("PACS", "pacs.example:2762", "modified-bcp195-rfc9325")
     assert pacs.match.pins == {"ab" * 32}
     assert (pacs.answer_seconds, film.answer_seconds) == (120, 30)
     assert film.authentication is Authentication.ONE_WAY
     assert film.legacy is not None
-    main, old = listener(configuration, "main"), listener(configuration, "old")
+    main, old = plan.listener("main").settings, plan.listener("old").settings
     assert main.host == "127.0.0.1"
     assert main.storage is not None
     assert main.storage == StorageSettings(folder=tmp_path / "received", largest_object_mib=512)
     assert [one.name for one in main.peers] == ["pacs"]
     assert [one.name for one in old.peers] == ["digitiser"]
     assert main.limits == Limits(handshake_seconds=3, unidentified_per_address=9)
-    assert not problems(configuration)
+    assert plan.problems == ()
 
 
 def test_a_node_of_the_file_is_reached_by_a_peer_of_the_file(write: Write) -> None:
     here = '[listeners.main]\nae_title = "NODE"\nidentities = ["node"]\nport = 1\n'
     caller = '[peers.self]\nae_titles = ["NODE"]\nsubject = "CN=node rsa"\nhost = "127.0.0.1"\nport = {port}\n'
-    load = loader(write(here + caller.format(port=1)))
+    file = write(here + caller.format(port=1))
 
-    def on_any_port() -> Loaded:
-        loaded = load()
-        return replace(loaded, settings=replace(loaded.settings, port=0))
+    def on_any_port() -> OpenedListener:
+        opened = open_listener(read_plan(file))
+        return replace(opened, settings=replace(opened.settings, port=0))
 
     with Service(on_any_port) as service:
-        configuration = read_configuration(write(here + caller.format(port=service.address[1]))).sound()
-        with reaching(configuration, "self") as (found, transport, calling):
+        plan = read_plan(write(here + caller.format(port=service.address[1])))
+        with open_peer(plan, "self") as (found, transport, calling):
             assert calling == "NODE"
             assert echo(found, transport, calling, PATIENCE).done
 
@@ -134,10 +133,10 @@ MISTAKES = {
     ),
     "a peer that nothing identifies": (
         '[peers.x]\nae_titles = ["X"]\n',
-        "name its host, or a name, a subject or a pin",
+        "Nothing identifies the certificate of peer 'x'",
     ),
-    "a bad pin": ('[peers.x]\nhost = "h"\nae_titles = ["X"]\npins = ["1234"]\n', "is no pin"),
-    "a bad AE title": ('[peers.x]\nhost = "h"\nae_titles = ["MUCH TOO LONG A TITLE"]\n', "is no AE title"),
+    "a bad pin": ('[peers.x]\nhost = "h"\nae_titles = ["X"]\npins = ["1234"]\n', "is not a pin"),
+    "a bad AE title": ('[peers.x]\nhost = "h"\nae_titles = ["MUCH TOO LONG A TITLE"]\n', "is not an AE title"),
     "no AE title": ('[peers.x]\nhost = "h"\nae_titles = []\n', "The list is empty"),
     "a date in quotation marks that is none": (
         '[peers.x]\nhost = "h"\nae_titles = ["X"]\nlegacy = {profile = "basic-tls", reason = "r", until = "soon"}\n',
@@ -162,7 +161,7 @@ MISTAKES = {
     "a retired listener for everybody": (
         '[listeners.main]\nae_title = "NODE"\nidentities = ["node"]\n'
         'legacy = {profile = "basic-tls", reason = "r", until = 2099-01-01}\n',
-        "name the peers that need it",
+        "Name the peers that need it",
     ),
     "a subject that is no name": (
         '[peers.x]\nae_titles = ["X"]\nsubject = "the PACS"\n',
@@ -180,12 +179,12 @@ MISTAKES = {
     "two peers that nothing tells apart": (
         '[peers.x]\nhost = "h"\nae_titles = ["X", "Z"]\n[peers.y]\nhost = "h"\nae_titles = ["Y", "Z"]\n'
         '[listeners.main]\nae_title = "NODE"\nidentities = ["node"]\n',
-        "It cannot be told apart from peer 'x': both use the AE title Z",
+        "It cannot be distinguished from peer 'x': both use the AE title Z",
     ),
     "a retired peer on a current listener": (
         '[peers.x]\nhost = "h"\nae_titles = ["X"]\nlegacy = {profile = "basic-tls", reason = "r", until = 2099-01-01}\n'
         '[listeners.main]\nae_title = "NODE"\nidentities = ["node"]\npeers = ["x"]\n',
-        "give it a listener of its own",
+        "Give 'x' a listener of its own",
     ),
 }
 
@@ -206,25 +205,24 @@ def test_check_config_passes_what_only_looks_like_a_clash(write: Write) -> None:
         '[listeners.main]\nae_title = "NODE"\nidentities = ["node"]\nstore = "not/there/yet"\n'
         '[listeners.other]\nae_title = "OTHER"\nidentities = ["node"]\nhost = "127.0.0.2"\n'
     )
-    assert problems(read_configuration(write(text)).sound()) == []
+    assert read_plan(write(text)).problems == ()
 
 
 def test_a_name_that_is_not_there_is_answered_with_those_that_are(write: Write) -> None:
-    configuration = read_configuration(write(WHOLE)).sound()
+    plan = read_plan(write(WHOLE))
     with pytest.raises(NotConfiguredError, match="there: pacs, digitiser"):
-        peer(configuration, "archive")
+        plan.peer("archive")
     with pytest.raises(NotConfiguredError, match="not one listener alone"):
-        listener(configuration)
+        plan.listener()
     with pytest.raises(NotConfiguredError, match="no listener 'x'"):
-        listener(configuration, "x")
+        plan.listener("x")
 
 
 def test_a_reload_whose_file_is_broken_is_one_sentence(write: Write) -> None:
-    load = loader(write(WHOLE), "main")
-    load().close()
-    write("[listeners.main]\n")
+    open_listener(read_plan(write(WHOLE)), "main").close()
+    plan = read_plan(write("[listeners.main]\n"))
     with pytest.raises(DicomError, match="is missing"):
-        load()
+        open_listener(plan, "main")
 
 
 def test_the_table_of_limits_in_the_docs_is_that_of_the_program() -> None:

@@ -1,0 +1,110 @@
+"""From the configuration file to the plan of the node: the one place that reads the tables of the network.
+
+Named `compile_plan`, since `compile` is a builtin of Python.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import MappingProxyType
+
+from hsm_dicom.config.devices import TokenAccess, access_to
+from hsm_dicom.config.lines import KeyPath
+from hsm_dicom.config.loading import LOCAL, Reading, read_configuration
+from hsm_dicom.config.sections import Configuration
+from hsm_dicom.identity import IdentityAccess, find_identity
+from hsm_dicom.node.clashes import find_peers_alike, find_shared_ports
+from hsm_dicom.node.listeners import ListenerCompiler
+from hsm_dicom.node.peers import PeerCompiler
+from hsm_dicom.node.plan import NodePlan, TrustPlan
+from hsm_dicom.node.problems import ProblemCollector
+from hsm_dicom.trust import RevocationPolicy
+
+
+def read_plan(file: Path | None) -> NodePlan:
+    """Read a configuration file and compile its plan, an empty one for None. Raises nothing for what is in it."""
+    return compile_plan(Reading(LOCAL) if file is None else read_configuration(file))
+
+
+def compile_plan(reading: Reading) -> NodePlan:
+    """Compile the plan of a configuration: every name resolved, every problem collected, nothing raised.
+
+    No device is opened, no PIN is read, and no certificate: of the files that are named, only owner, mode and kind
+    are looked at. What the certificates and devices themselves hold is for `hsm_dicom.node.opening`.
+    """
+    configuration = reading.configuration
+    problems = ProblemCollector(reading, reading.problems)
+    tokens = _compile_tokens(configuration, problems)
+    identities = _compile_identities(configuration, problems)
+    peers = PeerCompiler(reading, identities, problems).compile_all()
+    listeners = ListenerCompiler(reading, identities, peers, problems).compile_all()
+    settings = [listener.settings for listener in listeners.values()]
+    find_shared_ports(settings, problems)
+    find_peers_alike(settings, problems)
+    _check_folders(configuration, problems)
+    trust = configuration.trust
+    return NodePlan(
+        file=reading.file,
+        pin_sources=MappingProxyType({name: section.pin for name, section in configuration.tokens.items()}),
+        tokens=MappingProxyType(tokens),
+        identities=MappingProxyType(identities),
+        trust=TrustPlan(
+            anchors=trust.anchors,
+            intermediates=trust.intermediates,
+            crls=trust.crls,
+            ocsp_responses=trust.ocsp_responses,
+            revocation=RevocationPolicy(trust.revocation),
+        ),
+        peers=MappingProxyType(
+            {name: plan for name, plan in peers.items() if not problems.is_unresolved("peers", name)}
+        ),
+        listeners=MappingProxyType(
+            {name: plan for name, plan in listeners.items() if not problems.is_unresolved("listeners", name)}
+        ),
+        problems=problems.problems,
+        form_problems=reading.problems,
+        unresolved=problems.unresolved,
+        unsafe=reading.unsafe,
+    )
+
+
+def _compile_tokens(configuration: Configuration, problems: ProblemCollector) -> dict[str, TokenAccess]:
+    tokens = {}
+    for name, section in configuration.tokens.items():
+        place = ("tokens", name)
+        if section.pin is None:
+            remedy = "Write pin = …; else each command needs --pin."
+            problems.warn((*place, "pin"), "No source of the PIN is named.", remedy)
+        with problems.reported((*place, "module")):
+            section.module.stat()
+            tokens[name] = access_to(configuration, name)
+    return tokens
+
+
+def _compile_identities(configuration: Configuration, problems: ProblemCollector) -> dict[str, IdentityAccess]:
+    identities = {}
+    for name, section in configuration.identities.items():
+        if section.token is not None and problems.is_unresolved("tokens", section.token):
+            problems.mark_unresolved(("identities", name))
+            continue
+        with problems.reported(("identities", name) if section.key is None else ("identities", name, "key")):
+            identities[name] = find_identity(name, configuration)
+    return identities
+
+
+def _check_folders(configuration: Configuration, problems: ProblemCollector) -> None:
+    """Report what cannot be written. The state folder is made when it is needed; the folder of the events is not."""
+    state, events = configuration.state.folder, configuration.events.file
+    if state is not None:
+        _check_writable(("state", "folder"), next(path for path in (state, *state.parents) if path.exists()), problems)
+    if events is not None and not events.parent.is_dir():
+        remedy = f"Run: mkdir -m 700 {events.parent}"
+        problems.add(("events", "file"), f"The folder {events.parent} does not exist.", remedy)
+    elif events is not None:
+        _check_writable(("events", "file"), events if events.exists() else events.parent, problems)
+
+
+def _check_writable(place: KeyPath, path: Path, problems: ProblemCollector) -> None:
+    if not os.access(path, os.W_OK):
+        problems.add(place, f"{path} cannot be written by this user.", "Change its owner, or name another.")

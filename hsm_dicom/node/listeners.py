@@ -1,0 +1,175 @@
+"""Listeners in the plan: each `[listeners.NAME]` with its identities, and the peers that may call it."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from hsm_dicom.config.loading import Reading
+from hsm_dicom.config.network_sections import ListenerSection, PeerSection
+from hsm_dicom.identity import IdentityAccess
+from hsm_dicom.iscl import Role
+from hsm_dicom.network.settings import ISCLOpening, Limits, ListenerSettings, Peer, StorageSettings, uses_tls
+from hsm_dicom.network.storage.sop_classes import SopClasses
+from hsm_dicom.node.iscl_tables import ISCLTable, authentication_keys, spoken_protocol
+from hsm_dicom.node.peers import choose_port, compile_legacy, compile_profile, find_named_identity
+from hsm_dicom.node.plan import ListenerPlan, PeerPlan, SecretKeysPlan, join_names
+from hsm_dicom.node.problems import ProblemCollector
+from hsm_dicom.tls import DEFAULT, Authentication
+
+_RETIRED = "a retired TLS profile"
+
+
+class ListenerCompiler:
+    """Compiles the listeners of one configuration."""
+
+    def __init__(
+        self,
+        reading: Reading,
+        identities: dict[str, IdentityAccess],
+        peers: dict[str, PeerPlan],
+        problems: ProblemCollector,
+    ) -> None:
+        self._configuration = reading.configuration
+        self._identities = identities
+        self._peers = peers
+        self._problems = problems
+
+    def compile_all(self) -> dict[str, ListenerPlan]:
+        """Return the plans of all listeners that can be used."""
+        plans = {name: self._compile(name, section) for name, section in self._configuration.listeners.items()}
+        return {name: plan for name, plan in plans.items() if plan is not None}
+
+    def _compile(self, name: str, section: ListenerSection) -> ListenerPlan | None:
+        place, problems = ("listeners", name), self._problems
+        iscl: ISCLOpening | None = None
+        keys: SecretKeysPlan | None = None
+        if section.iscl is not None:
+            table = ISCLTable(self._configuration, place, section.iscl, problems)
+            iscl = table.compile_settings(our_name=section.ae_title, their_name=None)
+            keys = table.compile_keys(Role.SERVER)
+            if iscl is None or keys is None:
+                problems.mark_unresolved(place)
+        identities = [
+            find_named_identity((*place, "identities"), one, self._configuration, self._identities, problems)
+            for one in section.identities
+        ]
+        if section.iscl is None or iscl is not None:
+            self._check_certificates(name, section, iscl)
+        settings = self._settings(name, section, iscl)
+        if settings is None or problems.is_unresolved(*place):
+            problems.mark_unresolved(place)
+            return None
+        shown = tuple(one for one in identities if one is not None) if uses_tls(iscl) else ()
+        return ListenerPlan(settings=settings, identities=shown, keys=keys)
+
+    def _settings(self, name: str, section: ListenerSection, iscl: ISCLOpening | None) -> ListenerSettings | None:
+        place, problems = ("listeners", name), self._problems
+        profile = compile_profile(place, section.profile, problems)
+        legacy = compile_legacy(place, section.legacy, problems)
+        storage = self._storage(name, section)
+        peers = self._callers(name, section)
+        settings = problems.attempt(
+            place,
+            lambda: ListenerSettings(
+                name=name,
+                ae_title=section.ae_title,
+                peers=peers or (),
+                host=section.host,
+                port=choose_port(section.port, iscl),
+                profile=profile or DEFAULT,
+                authentication=Authentication(section.authentication),
+                legacy=None if peers is None else legacy,
+                iscl=iscl,
+                storage=storage,
+                limits=Limits(**{limit.name: getattr(section, limit.name) for limit in fields(Limits)}),
+            ),
+        )
+        return None if peers is None else settings
+
+    def _storage(self, name: str, section: ListenerSection) -> StorageSettings | None:
+        place = ("listeners", name)
+        sop_classes = self._problems.attempt((*place, "sop_classes"), lambda: SopClasses.of(section.sop_classes))
+        if section.store is None or sop_classes is None:
+            return None
+        if section.store.exists() and not section.store.is_dir():
+            remedy = "Name a folder; it is created if it does not exist."
+            self._problems.add((*place, "store"), f"{section.store} is not a folder.", remedy)
+        return StorageSettings(
+            folder=section.store,
+            check_signatures=section.check_signatures,
+            largest_object_mib=section.largest_object_mib,
+            sop_classes=sop_classes,
+        )
+
+    def _check_certificates(self, name: str, section: ListenerSection, iscl: ISCLOpening | None) -> None:
+        """Report a listener with TLS that has no certificate of its own, or that can verify none of its callers'."""
+        place = ("listeners", name)
+        if not uses_tls(iscl):
+            return
+        if not section.identities:
+            remedy = f'Write identities = ["NAME"], with one of: {join_names(self._configuration.identities)}.'
+            self._problems.add(place, f"The listener '{name}' has no certificate to show.", remedy)
+        if section.authentication == "mutual" and not self._configuration.trust.anchors:
+            what = "Callers must show a certificate, and no CA is trusted."
+            self._problems.add(place, what, 'Write [trust] with anchors = ["ca.pem"].')
+
+    # -- callers ----------------------------------------------------------------------------------------------
+
+    def _callers(self, name: str, section: ListenerSection) -> tuple[Peer, ...] | None:
+        """Return the peers that may call; None if one of them cannot be used, or must not share this listener.
+
+        Retired profiles, current ones and ISCL never share a listener. A retired listener may serve peers with a
+        current profile, since they have a certificate as well. A listener with ISCL asks for one authentication key,
+        and each of its holders can send any name: so no peer with a key of its own is among its peers.
+        """
+        place, problems = ("listeners", name), self._problems
+        if section.peers is None and section.legacy is not None:
+            what = f"The listener '{name}' enables a retired profile."
+            problems.add((*place, "legacy"), what, 'Name the peers that need it: peers = ["NAME"].')
+            return None
+        names = self._alike(section) if section.peers is None else section.peers
+        for one in names:
+            self._check_caller(name, section, one)
+        if problems.is_unresolved(*place) or any(one not in self._peers for one in names):
+            return None
+        return tuple(self._peers[one].peer for one in names)
+
+    def _alike(self, section: ListenerSection) -> tuple[str, ...]:
+        """Return the peers with the listener's protocol and authentication keys."""
+        wanted = self._protocol(section), self._keys(section)
+        return tuple(
+            name
+            for name, peer in self._configuration.peers.items()
+            if (self._protocol(peer), self._keys(peer)) == wanted
+        )
+
+    def _check_caller(self, name: str, section: ListenerSection, caller: str) -> None:
+        place, problems = ("listeners", name, "peers"), self._problems
+        found = self._configuration.peers.get(caller)
+        if found is None:
+            what = f"There is no peer '{caller}' in the configuration."
+            problems.add(
+                place, what, f"Write [peers.{caller}], or name one of: {join_names(self._configuration.peers)}."
+            )
+            return
+        retired = section.legacy is not None
+        ours, theirs = "TLS" if retired else self._protocol(section), self._protocol(found)
+        if theirs != ours and not (retired and theirs == _RETIRED):
+            what = f"Peer '{caller}' uses {theirs}, and the listener '{name}' {ours}."
+            problems.add(place, what, f"Give '{caller}' a listener of its own.")
+        elif self._keys(found) != self._keys(section):
+            problems.add(
+                place,
+                f"Peer '{caller}' has another authentication key than the listener '{name}' asks for, and any holder "
+                "of the listener's key could call under its name.",
+                f"Give '{caller}' a listener of its own.",
+            )
+
+    def _protocol(self, section: PeerSection | ListenerSection) -> str:
+        """Return what must not share a listener with others, for messages."""
+        if section.legacy is not None:
+            return _RETIRED
+        return "TLS" if section.iscl is None else spoken_protocol(self._configuration, section.iscl)
+
+    def _keys(self, section: PeerSection | ListenerSection) -> tuple[object, ...]:
+        return () if section.iscl is None else authentication_keys(self._configuration, section.iscl)

@@ -1,0 +1,177 @@
+"""Peers in the plan: each `[peers.NAME]` with its profile, its certificate, its ISCL, and what this node shows it."""
+
+from __future__ import annotations
+
+from hsm_dicom.config import Configuration
+from hsm_dicom.config.lines import KeyPath
+from hsm_dicom.config.loading import Reading
+from hsm_dicom.config.network_sections import LegacySection, PeerSection
+from hsm_dicom.config.problems import Problem
+from hsm_dicom.identity import IdentityAccess
+from hsm_dicom.iscl import PORT as ISCL_PORT
+from hsm_dicom.iscl import Role
+from hsm_dicom.iscl.entity import entity_name
+from hsm_dicom.network.settings import DICOM_TLS_PORT, CertificateMatch, ISCLOpening, Peer, uses_tls
+from hsm_dicom.node.iscl_tables import ISCLTable
+from hsm_dicom.node.plan import PeerPlan, SecretKeysPlan, join_names
+from hsm_dicom.node.problems import ProblemCollector
+from hsm_dicom.tls import DEFAULT, Authentication, Profile, profile_named
+from hsm_dicom.tls.settings import LegacyOpening
+
+_PLACEHOLDER = CertificateMatch(pins=frozenset({"0" * 64}))
+"""Stands for a match with a mistake, so that the other mistakes of the same peer are found, too."""
+
+DEFAULT_NAME = "hsm-dicom"
+"""The authentication data of this node in ISCL, where neither an AE title nor the peer's table has any."""
+
+
+class PeerCompiler:
+    """Compiles the peers of one configuration."""
+
+    def __init__(self, reading: Reading, identities: dict[str, IdentityAccess], problems: ProblemCollector) -> None:
+        self._reading = reading
+        self._configuration = reading.configuration
+        self._identities = identities
+        self._problems = problems
+        self._our_titles = {section.ae_title for section in self._configuration.listeners.values()}
+
+    def compile_all(self) -> dict[str, PeerPlan]:
+        """Return the plans of all peers that can be used."""
+        plans = {name: self._compile(name, section) for name, section in self._configuration.peers.items()}
+        return {name: plan for name, plan in plans.items() if plan is not None}
+
+    def _compile(self, name: str, section: PeerSection) -> PeerPlan | None:
+        place = ("peers", name)
+        iscl: ISCLOpening | None = None
+        keys: SecretKeysPlan | None = None
+        if section.iscl is not None:
+            table = ISCLTable(self._configuration, place, section.iscl, self._problems)
+            iscl = table.compile_settings(our_name=self._our_name(section), their_name=section.ae_titles[0])
+            # The one who calls is the client; a peer without a host only calls us.
+            keys = table.compile_keys(Role.SERVER if section.host is None else Role.CLIENT)
+            if iscl is None or keys is None:
+                self._problems.mark_unresolved(place)
+        peer = self._settings(name, section, iscl)
+        identity, missing = self._identity(name, section)
+        if peer is None or self._problems.is_unresolved(*place):
+            self._problems.mark_unresolved(place)
+            return None
+        needs_identity = uses_tls(iscl) and peer.authentication is Authentication.MUTUAL
+        title = self._calling_ae_title(section)
+        untitled = (
+            None
+            if title
+            else self._reading.problem(
+                place,
+                f"The AE title that this node uses towards peer '{name}' is not given.",
+                f"Write calling_ae_title = in [peers.{name}].",
+            )
+        )
+        return PeerPlan(
+            peer=peer,
+            calling_ae_title=title or "",
+            identity=identity if needs_identity else None,
+            keys=keys,
+            connect_problems=tuple(filter(None, (missing if needs_identity else None, untitled))),
+        )
+
+    def _settings(self, name: str, section: PeerSection, iscl: ISCLOpening | None) -> Peer | None:
+        place, problems = ("peers", name), self._problems
+        profile = compile_profile(place, section.profile, problems)
+        legacy = compile_legacy(place, section.legacy, problems)
+        match = problems.attempt(
+            place, lambda: CertificateMatch(names=section.names, subject=section.subject, pins=section.pins)
+        )
+        told = iscl.settings.peer_authentication_data if iscl else None
+        uncertain = section.iscl is not None and iscl is None
+        peer = problems.attempt(
+            place,
+            lambda: Peer(
+                name=name,
+                ae_titles=section.ae_titles,
+                host=section.host,
+                port=choose_port(section.port, iscl),
+                # Whether a certificate is needed at all, nobody knows before the ISCL table is right.
+                certificate=_PLACEHOLDER if match is None or uncertain else match,
+                profile=profile or DEFAULT,
+                authentication=Authentication(section.authentication),
+                legacy=legacy,
+                iscl=iscl,
+                entity=None if told is None else entity_name(told),
+                answer_seconds=section.answer_seconds,
+            ),
+        )
+        return None if match is None or profile is None else peer
+
+    def _identity(self, name: str, section: PeerSection) -> tuple[IdentityAccess | None, Problem | None]:
+        """Return the identity that we show the peer; or the problem that keeps this node from connecting."""
+        place = ("peers", name)
+        if section.identity is not None:
+            return find_named_identity(
+                (*place, "identity"), section.identity, self._configuration, self._identities, self._problems
+            ), None
+        if len(self._configuration.identities) == 1:
+            (only,) = self._configuration.identities
+            if only in self._identities:
+                return self._identities[only], None
+            self._problems.mark_unresolved(place)
+            return None, None
+        known = join_names(self._configuration.identities)
+        return None, self._reading.problem(
+            place,
+            f"The identity that this node shows to peer '{name}' is not given.",
+            f"Write identity = in [peers.{name}], one of: {known}.",
+        )
+
+    def _calling_ae_title(self, section: PeerSection) -> str | None:
+        if section.calling_ae_title is not None:
+            return section.calling_ae_title
+        return next(iter(self._our_titles)) if len(self._our_titles) == 1 else None
+
+    def _our_name(self, section: PeerSection) -> str:
+        """Return our authentication data in ISCL towards a peer, unless its table has other ones."""
+        return self._calling_ae_title(section) or DEFAULT_NAME
+
+
+def find_named_identity(
+    place: KeyPath,
+    name: str,
+    configuration: Configuration,
+    identities: dict[str, IdentityAccess],
+    problems: ProblemCollector,
+) -> IdentityAccess | None:
+    """Return an identity that a table names; None, and a problem at the place, if the file has no such table."""
+    if name in identities:
+        return identities[name]
+    if name in configuration.identities:
+        problems.mark_unresolved(place[:2])
+    else:
+        remedy = f"Write the table, or name one that is there: {join_names(configuration.identities)}."
+        problems.add(place, f"There is no [identities.{name}] in this file.", remedy)
+    return None
+
+
+def choose_port(written: int | None, iscl: ISCLOpening | None) -> int:
+    """Return the port that is written, or the registered one of the protocol."""
+    return written or (DICOM_TLS_PORT if iscl is None else ISCL_PORT)
+
+
+def compile_profile(place: KeyPath, name: str | None, problems: ProblemCollector) -> Profile | None:
+    """Return the TLS profile of a table, the default if none is named; None, and a problem, if there is none such."""
+    return DEFAULT if name is None else problems.attempt((*place, "profile"), lambda: profile_named(name))
+
+
+def compile_legacy(place: KeyPath, section: LegacySection | None, problems: ProblemCollector) -> LegacyOpening | None:
+    """Return the retired profile that a table enables; None, and a problem, if there is none such."""
+    if section is None:
+        return None
+
+    def opening() -> LegacyOpening:
+        from hsm_dicom.tls.legacy import profile_named as retired_profile_named
+
+        retired_profile_named(section.profile)
+        return LegacyOpening(
+            profile=section.profile, reason=section.reason, until=section.until, dh_bits=section.dh_bits
+        )
+
+    return problems.attempt((*place, "legacy"), opening)

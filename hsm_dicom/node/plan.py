@@ -1,0 +1,165 @@
+"""The plan of a node: what its configuration means, with every name resolved and every problem listed.
+
+    plan = read_plan(find_configuration())
+    for problem in plan.problems:
+        print(problem)
+    settings = plan.listener("main").settings
+
+A plan is frozen and holds no open file or device: tokens, keys and trust are references, which
+`hsm_dicom.node.opening` opens. A table that cannot be used is in no mapping here, but in `problems`; so is each table
+that names it. Whatever is added to the file later (`[plain.NAME]`, `[routes.NAME]`) becomes a further mapping.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import TypeVar
+
+from hsm_dicom.config.devices import KeyAccess, NotConfiguredError, TokenAccess
+from hsm_dicom.config.lines import KeyPath
+from hsm_dicom.config.loading import ConfigurationError
+from hsm_dicom.config.problems import Problem, Severity
+from hsm_dicom.identity import IdentityAccess
+from hsm_dicom.iscl import Role
+from hsm_dicom.network.settings import ListenerSettings, Peer
+from hsm_dicom.trust import Policy, RevocationPolicy, TrustStore, Verifier
+from tokens.pins.sources import PinSource
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrustPlan:
+    """Whose certificates are trusted: the files of `[trust]`, not read yet."""
+
+    anchors: tuple[Path, ...] = ()
+    intermediates: tuple[Path, ...] = ()
+    crls: tuple[Path, ...] = ()
+    ocsp_responses: tuple[Path, ...] = ()
+    revocation: RevocationPolicy = RevocationPolicy.WHEN_GIVEN
+
+    def open(self) -> Verifier:
+        """Read the files, and return the certificate validator. Raises `TrustFileError`."""
+        store = TrustStore.from_files(
+            self.anchors, intermediates=self.intermediates, crls=self.crls, ocsp_responses=self.ocsp_responses
+        )
+        return Verifier(store, Policy(revocation=self.revocation))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecretKeysPlan:
+    """Where the secret keys of one ISCL table are, their devices not opened yet.
+
+    `authentication_device` holds the authentication keys, if they are not on `device`. `prefix` is how the labels of
+    the keys begin on a PKCS#11 token, None for the default. `role` is this node's role in the authentication.
+    """
+
+    device: KeyAccess
+    authentication_device: KeyAccess | None = None
+    prefix: str | None = None
+    host_session_keys: bool = False
+    role: Role
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeerPlan:
+    """One peer. `identity` is the one that we show it, `keys` are for ISCL.
+
+    `connect_problems` keep this node from connecting to the peer. They are no mistakes of the file: a peer that only
+    calls us needs none of this.
+    """
+
+    peer: Peer
+    calling_ae_title: str = ""
+    identity: IdentityAccess | None = None
+    keys: SecretKeysPlan | None = None
+    connect_problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListenerPlan:
+    """One listener, with the identities that it shows; `keys` are for ISCL."""
+
+    settings: ListenerSettings
+    identities: tuple[IdentityAccess, ...] = ()
+    keys: SecretKeysPlan | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodePlan:
+    """A node as its configuration describes it. `hsm_dicom.node.compile_plan` makes one.
+
+    `pin_sources` are those of all tokens, `tokens` the tokens whose module may be loaded.
+
+    `problems` holds everything that is wrong, in the order of the file; `form_problems` those among them that are seen
+    in the file alone. `unresolved` are the tables with an error, and those that name one of them. `unsafe` says that
+    another user can write the file, so that nothing which it names may be loaded.
+    """
+
+    file: Path
+    pin_sources: Mapping[str, PinSource | None] = field(default_factory=lambda: MappingProxyType({}))
+    tokens: Mapping[str, TokenAccess] = field(default_factory=lambda: MappingProxyType({}))
+    identities: Mapping[str, IdentityAccess] = field(default_factory=lambda: MappingProxyType({}))
+    trust: TrustPlan = TrustPlan()
+    peers: Mapping[str, PeerPlan] = field(default_factory=lambda: MappingProxyType({}))
+    listeners: Mapping[str, ListenerPlan] = field(default_factory=lambda: MappingProxyType({}))
+    problems: tuple[Problem, ...] = ()
+    form_problems: tuple[Problem, ...] = ()
+    unresolved: tuple[KeyPath, ...] = ()
+    unsafe: bool = False
+
+    def peer(self, name: str) -> PeerPlan:
+        """Return the peer `[peers.NAME]`.
+
+        Raises `ConfigurationError` if this peer, or the form of the file, has an error; `NotConfiguredError` if the
+        file has no such peer.
+        """
+        raise_errors(self.form_problems)
+        if name not in self.peers:
+            self._raise_unresolved("peers", name)
+            raise NotConfiguredError(
+                f"There is no peer '{name}' in the configuration; there: {join_names(self._names('peers'))}."
+            )
+        return self.peers[name]
+
+    def listener(self, name: str | None = None) -> ListenerPlan:
+        """Return the listener `[listeners.NAME]`, or the only one there is.
+
+        Raises `ConfigurationError` if anything in the configuration has an error, since a node does not listen on what
+        check-config refuses; `NotConfiguredError` if there is no such listener.
+        """
+        raise_errors(self.problems)
+        if name is None and len(self.listeners) == 1:
+            return next(iter(self.listeners.values()))
+        if name is None or name not in self.listeners:
+            asked = f"no listener '{name}'" if name else "not one listener alone"
+            raise NotConfiguredError(
+                f"There is {asked} in the configuration; there: {join_names(self._names('listeners'))}."
+            )
+        return self.listeners[name]
+
+    def _raise_unresolved(self, kind: str, name: str) -> None:
+        """Raise the problems of a table that cannot be used: its own, or else those of the tables that it names."""
+        if (kind, name) not in self.unresolved:
+            return
+        own = [one for one in self.problems if f"{one.key}.".startswith(f"{kind}.{name}.")]
+        raise_errors(own)
+        raise_errors(self.problems)
+
+    def _names(self, kind: str) -> Iterable[str]:
+        return (*getattr(self, kind), *(path[1] for path in self.unresolved if path[0] == kind))
+
+
+def raise_errors(problems: Iterable[Problem]) -> None:
+    """Raise `ConfigurationError` with the errors among the problems, if there are any."""
+    errors = tuple(problem for problem in problems if problem.severity is Severity.ERROR)
+    if errors:
+        raise ConfigurationError(errors)
+
+
+def join_names(names: Iterable[str]) -> str:
+    """Return names of the configuration as a list for a message."""
+    return ", ".join(names) or "none"
