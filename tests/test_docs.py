@@ -28,7 +28,8 @@ def blocks(page: str, language: str) -> list[str]:
 
 def pages() -> list[Path]:
     """All pages that are written by hand."""
-    return [page for page in DOCS.rglob("*.md") if "_build" not in page.parts]
+    generated = {DOCS / "_build", DOCS / "reference" / "commands", DOCS / "reference" / "api"}
+    return [page for page in DOCS.rglob("*.md") if generated.isdisjoint(page.parents)]
 
 
 FIRST = blocks("howto/security-officer.md", "sh")[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 OK = 0
+"""The command did what was asked, and all its checks passed."""
 FAILED = 1
 """The command could not do what was asked, or not for every file."""
 USAGE = 2

@@ -50,8 +50,11 @@ class PinProfile:
     __pydantic_config__ = _STRICT
 
     reference: int
+    """The PIN reference, P2 of VERIFY."""
     minimum: int = 4
+    """Bytes of the shortest PIN."""
     maximum: int = 8
+    """Bytes of the longest PIN."""
     padding: int | None = 0xFF
     """The byte that fills a PIN up to `maximum`; None where it is sent as long as it is."""
     limit: int = 3
@@ -76,8 +79,11 @@ class CardKey:
     name: str
     """What `key=` in a card: URI says."""
     reference: int
+    """The key reference, by which the card knows it."""
     usage: KeyUsage = KeyUsage.SIGN
+    """What the key does."""
     pin: PinProfile | None = None
+    """The PIN that the key needs; without one it needs none."""
     pin_each_time: bool = False
     """Whether the PIN must be in the command before each use."""
     certificate: int | None = None
@@ -99,6 +105,7 @@ class SecretsProfile:
     algorithm: int = 0x00
     """P1 of INTERNAL and EXTERNAL AUTHENTICATE; 00 where the key implies it."""
     pin: PinProfile | None = None
+    """The PIN that the keys need; without one they need none."""
     longest: int = 4096
     """Bytes that are given to the card in one go. Bulk data is not a card's work."""
 
@@ -111,10 +118,13 @@ class CardProfile:
 
     name: str
     family: Family
+    """Whose commands the card understands."""
     aid: bytes | None
     """The application to select; None for a card without applications."""
     keys: tuple[CardKey, ...] = ()
+    """The private keys."""
     secrets: SecretsProfile | None = None
+    """The secret keys for ISO/IEC 7816-4 authentication."""
     serial_file: int | None = None
     """iso7816: short identifier of the file in which tag 5A is the card's serial number (EF.GDO)."""
     extended: bool = True

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hsm_dicom.config.iscl_section import ISCLSection
 from tests.ports import free_port
-from tests.test_docs import DOCS, FIRST, blocks, run_python, run_shell
+from tests.test_docs import FIRST, blocks, run_python, run_shell
 
 
 @pytest.mark.softhsm
@@ -33,9 +32,3 @@ def test_the_page_on_setting_up_iscl(tmp_path: Path) -> None:
     assert "Beware: single DES and MD5 are broken" in said
     assert "a session key of this message, under encryption key 1" in said
     assert "nothing wrong." in said
-
-
-def test_every_key_of_the_iscl_table_is_explained() -> None:
-    page = (DOCS / "howto/iscl.md").read_text()
-    keys = [name for row in page.splitlines() if row.startswith("| `") for name in row.split("|")[1].split("`")[1::2]]
-    assert sorted(keys) == sorted(ISCLSection.model_fields)
