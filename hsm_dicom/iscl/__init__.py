@@ -1,25 +1,22 @@
 """ISCL, the Integrated Secure Communication Layer V1.00 (MEDIS-DC): PS3.15 Annex B.2, retired from DICOM in 2018.
 
 Mutual authentication, integrity and confidentiality with DES keys that stay on their device. The standard's text is not
-public: what is reconstructed is collected in `WireProfile`, and interoperability with other products is unverified.
+public: everything that is reconstructed is a field of `WireProfile`, and interoperability with other products is
+unverified.
 
-| module           | what it is                                                              |
-|------------------|-------------------------------------------------------------------------|
-| `context`        | `ISCLContext.wrap_socket`: start here                                   |
-| `sockets`, `aio` | the transports: a blocking socket, an asyncio stream                    |
-| `session`        | one end with its keys, without sockets; `sending` and `receiving` for a |
-|                  | message, `units` for what becomes one                                   |
-| `authentication` | the three passes; `agreement` for what a transfer must be like          |
-| `suite`          | MAC, encryption, the chain of initialisation vectors; `codes`, `blocks` |
-| `connection`     | the state machine, without keys                                         |
-| `states`         | its rules, as one table; `mistakes` for what can be wrong in turn,      |
-|                  | `refusals` for how it says no                                           |
-| `wire`           | octets to messages and back                                             |
-| `messages`       | the messages and their numbers                                          |
-| `profile`        | everything that is reconstructed; `wire_table` reads it from a table    |
-| `settings`       | what an officer configures; `hooks` for what a program may hear;        |
-|                  | `entity` for what an end calls itself                                   |
-| `recording`      | an exchange in a file; `trace` explains it message by message           |
+| module      | holds                                                                                    |
+|-------------|------------------------------------------------------------------------------------------|
+| context     | `ISCLContext.wrap_socket`: start here                                                    |
+| settings    | `ISCLSettings`: keys, algorithms and exceptions of one end                               |
+| sockets     | `ISCLSocket`: a connection over a blocking socket                                        |
+| aio         | a connection as an asyncio stream                                                        |
+| hooks       | functions that a program may have called during a connection                             |
+| entity      | the name in the authentication data of an end                                            |
+| errors      | `ISCLError` and its subclasses, with error codes                                         |
+| protocol/   | the state machine without I/O, and the session that adds keys to it                      |
+| suite/      | MAC, encryption, initialisation vectors                                                  |
+| wire/       | messages to octets and back; the wire profile                                            |
+| tracing/    | recording an exchange in a file, and explaining it message by message                    |
 """
 
 from hsm_dicom.iscl.context import PORT, ISCLContext

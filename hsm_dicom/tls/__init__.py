@@ -1,19 +1,24 @@
 """TLS for DICOM (PS3.15 Annex B) with the private key on a token: current profiles, on Python's own `ssl`.
 
-| module            | holds                                                                              |
-|-------------------|------------------------------------------------------------------------------------|
-| contexts.py       | `server_context`, `client_context`: `ssl.SSLContext` objects for any library       |
-| profiles.py       | the profiles as data: versions, suites, groups, signature algorithms, sizes        |
-| suites.py         | cipher suites by number, with OpenSSL's names                                      |
-| offered.py        | what of a profile the installed OpenSSL offers                                     |
-| verification.py   | `hsm_dicom.trust` asked inside the handshake                                       |
-| signer.py         | handshake signatures by any private key                                            |
-| hosts.py          | host names as DNS and certificates have them                                       |
-| facts.py          | what was negotiated, and with whom                                                 |
-| failures.py       | from an `ssl.SSLError` to a sentence                                               |
-| errors.py         | `HandshakeError` and the rest                                                     |
-| openssl.py        | the one module that reaches below `ssl`                                            |
-| legacy/           | profiles with RSA key exchange, for machines that can do nothing else; apart       |
+| module       | holds                                                                                    |
+|--------------|------------------------------------------------------------------------------------------|
+| contexts     | `server_context`, `client_context`: `ssl.SSLContext` objects for any library             |
+| profiles     | the profiles as data: versions, suites, groups, signature algorithms, sizes              |
+| suites       | cipher suites by number, with OpenSSL's names                                            |
+| algorithms   | the algorithms of a suite, with lengths in bits                                          |
+| offered      | which suites of a profile the installed OpenSSL offers                                   |
+| verification | validation of the peer's certificate by `hsm_dicom.trust`, inside the handshake          |
+| signer       | handshake signatures by any private key                                                  |
+| hosts        | host names in DNS and in certificates                                                    |
+| facts        | what was negotiated, and with whom                                                       |
+| failures     | from an `ssl.SSLError` to a `HandshakeError`                                             |
+| errors       | `TLSError` and its subclasses                                                            |
+| settings     | `LegacyOpening`: the exception that enables a retired profile                            |
+| probe        | what a server accepts, for `hsm-dicom tls probe`                                         |
+| hello        | ClientHello messages, for the probe and retired profiles                                 |
+| openssl      | settings of OpenSSL that Python's `ssl` does not offer                                   |
+| _sslcontext  | the only use of the package `sslcontext` and of the layout of `ssl.SSLContext`           |
+| legacy/      | retired profiles, for devices that support nothing else                                  |
 """
 
 from hsm_dicom.tls.algorithms import SuiteAlgorithms, algorithms_of

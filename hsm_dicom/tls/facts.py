@@ -60,7 +60,6 @@ class TLSFacts:
     suite: str
     peer: PeerCertificate | None
     resumed: bool
-    alpn: str | None = None
     key_exchange_bits: int | None = None
     """The size of the Diffie-Hellman group, where it is known."""
 
@@ -85,7 +84,6 @@ def facts_of(connection: ssl.SSLSocket | ssl.SSLObject, profile: str) -> TLSFact
         suite=suite.name if suite else name,
         peer=peer_certificate(x509.load_der_x509_certificate(der)) if der else None,
         resumed=bool(connection.session_reused),
-        alpn=connection.selected_alpn_protocol(),
     )
 
 

@@ -47,7 +47,6 @@ class ProfileReport:
     profile: Profile
     offered: tuple[Suite, ...]
     missing: tuple[Suite, ...]
-    missing_required: tuple[Suite, ...]
     shortfalls: tuple[str, ...]
 
 
@@ -55,13 +54,12 @@ def report(profile: Profile) -> ProfileReport:
     """What of a profile is offered with the OpenSSL under this Python."""
     here = offered(profile)
     missing = tuple(suite for suite in profile.suites if suite not in here)
-    missing_required = tuple(suite for suite in profile.required if suite not in here)
     shortfalls = list(profile.remarks)
     if missing:
-        weight = "required" if missing_required else "optional"
+        weight = "required" if set(missing) & set(profile.required) else "optional"
         names = ", ".join(str(suite) for suite in missing)
         shortfalls.append(f"{ssl.OPENSSL_VERSION} does not have these {weight} suites: {names}.")
-    return ProfileReport(profile, here, missing, missing_required, tuple(shortfalls))
+    return ProfileReport(profile, here, missing, tuple(shortfalls))
 
 
 def reports() -> tuple[ProfileReport, ...]:

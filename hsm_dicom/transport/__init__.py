@@ -1,6 +1,13 @@
 """Secure transports for DICOM associations, behind one port.
 
-``port`` defines `SecureTransport`; ``tls``, ``legacy_tls`` and ``iscl`` implement it; ``sockets`` and ``pump`` adapt
-them to what pynetdicom expects; ``iscl_keys`` owns the secret keys of an ISCL transport; ``events`` are what happens
-between this node and its peers.
+| module     | holds                                                                                      |
+|------------|--------------------------------------------------------------------------------------------|
+| port       | `SecureTransport`: what an implementation provides, and the facts of a connection          |
+| tls        | TLS as a transport                                                                         |
+| legacy_tls | a retired TLS profile as a transport                                                       |
+| iscl       | ISCL as a transport, by itself or inside TLS                                               |
+| iscl_keys  | the secret keys of an ISCL transport, released after its last connection                   |
+| sockets    | TLS sockets as pynetdicom needs them                                                       |
+| pump       | other connections as sockets that pynetdicom can use                                       |
+| events     | events between this node and its peers                                                     |
 """

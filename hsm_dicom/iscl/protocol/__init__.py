@@ -1,6 +1,13 @@
-"""The ISCL protocol machine, without I/O.
+"""The ISCL protocol without I/O.
 
-``states`` has the transition table; ``connection`` maps bytes to messages within it; ``session`` runs a whole exchange,
-with ``agreement`` and ``authentication`` at its start, and ``sending`` and ``receiving`` after that; ``refusals`` words
-the reasons for ending.
+| module         | holds                                                                                  |
+|----------------|----------------------------------------------------------------------------------------|
+| session        | one end of a connection with its keys                                                  |
+| connection     | the state machine, without keys                                                        |
+| states         | the rules of the state machine as one table                                            |
+| authentication | the three passes of mutual authentication                                              |
+| agreement      | what both ends agreed on for a transfer                                                |
+| sending        | one message on its way out                                                             |
+| receiving      | one message on its way in                                                              |
+| refusals       | how each kind of request is refused                                                    |
 """

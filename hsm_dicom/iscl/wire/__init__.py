@@ -1,6 +1,12 @@
-"""ISCL messages as bytes (PS3.15-2008 B.2).
+"""What ISCL puts on the wire.
 
-``profile`` fixes every choice that the standard leaves open; ``messages`` are the messages as records; ``table`` names
-their codes; ``encoding`` maps records to bytes and back; ``blocks`` and ``units`` are data areas; ``validation`` checks
-what a message means once its form is right.
+| module     | holds                                                                                      |
+|------------|--------------------------------------------------------------------------------------------|
+| messages   | the messages and their numbers                                                             |
+| profile    | `WireProfile`: every reconstructed property                                                |
+| table      | a `WireProfile` from a table of the configuration                                          |
+| encoding   | messages to octets and back                                                                |
+| validation | semantic validation of in-sequence messages                                                |
+| units      | what is sent as one message                                                                |
+| blocks     | fragmenting of protected messages into data blocks                                         |
 """

@@ -296,9 +296,6 @@ class WireProfile:
     """R24. Whether a NAK also carries our error code in the header's error field. The peer learns there what exactly
     it got wrong, so leave it off outside a laboratory."""
 
-    abort_reason: int = 0
-    """R25. The provider reason of the A-P-ABORT that an integrity failure becomes: PS3.8, reason not specified."""
-
     @cached_property
     def items(self) -> dict[type[Message], tuple[Item, ...]]:
         """The data area of each kind of message."""

@@ -65,7 +65,6 @@ def _read_free(name: str, value: object, kind: Any) -> object:
         if isinstance(value, str) and value.isascii():
             return value.encode("ascii")
         raise ISCLSettingsError(f"{name} of wire must be a text of ASCII characters.")
-    accepted = (int, float) if kind is float else (int,)
-    if isinstance(value, accepted) and not isinstance(value, bool) and value >= 0:
-        return kind(value)
-    raise ISCLSettingsError(f"{name} of wire must be {'a' if kind is float else 'a whole'} number, not below 0.")
+    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+        return float(value)
+    raise ISCLSettingsError(f"{name} of wire must be a number, not below 0.")

@@ -82,3 +82,11 @@ def test_the_guide_says_plainly_that_interoperability_is_unverified() -> None:
 
 def test_the_threat_model_has_all_seven_notes() -> None:
     assert re.findall(r"^### N(\d):", THREATS, re.M) == [str(number) for number in range(1, 8)]
+
+
+def test_every_field_of_the_profile_is_read_somewhere() -> None:
+    """A field that nothing reads could be set, and would change nothing on the wire."""
+    room = DOCS.parent / "hsm_dicom" / "iscl"
+    code = "".join(path.read_text() for path in sorted(room.rglob("*.py")))
+    unread = [field.name for field in dataclasses.fields(WireProfile) if not re.search(rf"\.{field.name}\b", code)]
+    assert unread == []

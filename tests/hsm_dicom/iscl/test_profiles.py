@@ -70,7 +70,6 @@ OTHERWISE: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"handshake_timeout": 5.0}, {}),
     ({"message_timeout": 5.0}, {}),
     ({"error_number_sent": True}, {}),
-    ({"abort_reason": 6}, {}),
 ]
 
 
