@@ -59,7 +59,7 @@ def test_a_line_holds_no_line_break_of_a_file_name() -> None:
     assert len(as_json(event, datetime.now(UTC)).splitlines()) == 1
 
 
-def test_a_file_moved_away_is_made_anew(tmp_path: Path) -> None:
+def test_a_file_moved_away_is_made_again(tmp_path: Path) -> None:
     path, moved = tmp_path / "events.jsonl", tmp_path / "events.jsonl.1"
     with EventFile(path).record():
         emit(VERDICT)
@@ -78,7 +78,7 @@ def test_a_line_cut_off_stays_on_its_own(tmp_path: Path) -> None:
     assert torn == '{"schema": "hsm-dic'
 
 
-def test_a_disk_that_fails_is_said_once_and_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_disk_that_fails_is_reported_once_and_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "gone" / "events.jsonl"
     with EventFile(path).record() as subscription, caplog.at_level(logging.ERROR, "hsm_dicom"):
         for _ in range(3):

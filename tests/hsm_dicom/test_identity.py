@@ -141,7 +141,7 @@ def test_a_failed_identity_lets_go_of_the_token(place: Place) -> None:
     assert place.token.serial not in {serial for _, serial, _ in opening._connections}
 
 
-def test_a_key_file_is_served_only_where_it_is_allowed_by_name(place: Place) -> None:
+def test_a_key_file_is_served_only_where_it_is_allowed_explicitly(place: Place) -> None:
     signer = place.ca.issue("Signer")
     (place.folder / "signer.pem").write_bytes(signer.pem)
     (place.folder / "key.pem").write_bytes(signer.key_pem)
@@ -161,7 +161,7 @@ def test_a_key_file_that_others_may_read_is_refused(place: Place) -> None:
         load_identity("file", place.write(text))
 
 
-def test_a_weak_key_needs_to_be_allowed_by_name(place: Place) -> None:
+def test_a_weak_key_needs_to_be_explicitly_allowed(place: Place) -> None:
     import_private_key(place.token, "imported")
     certificate = certify(place.token, "imported", place.ca, store=False, anything=True)
     (place.folder / "c.pem").write_bytes(_pem(certificate))

@@ -211,7 +211,7 @@ def test_erasing_with_the_right_pin(token: TestToken) -> None:
         find_token(load_module(MODULE), token.uri())
 
 
-def test_a_user_pin_that_the_token_does_not_take_is_said(softhsm: object) -> None:
+def test_a_user_pin_that_the_token_does_not_take_is_reported(softhsm: object) -> None:
     from tokens.errors import OperationFailedError
 
     with pytest.raises(OperationFailedError, match="user PIN was not accepted"):

@@ -14,7 +14,7 @@ from tokens.pkcs11.check import check_token, gives_away_private_value, mechanism
 from tokens.policy import KeyPolicy, Weakness
 
 
-def test_on_a_good_token_each_operation_works_and_names_its_rung(node: TestToken, monkeypatch) -> None:
+def test_on_a_good_token_each_operation_works_and_names_its_mechanism(node: TestToken, monkeypatch) -> None:
     monkeypatch.setattr(trials, "_SECONDS", 0.1)
     told: list[str] = []
     with open_token(node.uri()) as connection:
@@ -55,7 +55,7 @@ def test_an_empty_token_is_tried_with_keys_that_vanish(token: TestToken, monkeyp
     assert rsa.findings == ()  # a key for trying both is nobody's mistake
 
 
-def test_a_rate_is_told_once_and_each_trial_for_itself(node: TestToken, monkeypatch) -> None:
+def test_a_rate_is_reported_once_and_each_trial_for_itself(node: TestToken, monkeypatch) -> None:
     monkeypatch.setattr(trials, "_SECONDS", 0.2)
     heard: list[DeviceEvent] = []
     with open_token(node.uri()) as connection, subscribe(heard.append):
@@ -71,7 +71,7 @@ def test_a_rate_is_told_once_and_each_trial_for_itself(node: TestToken, monkeypa
     assert len([use for use in uses if use.key_label == "rsa" and use.count == 1]) == len(key.operations)
 
 
-def test_what_fails_while_a_rate_is_measured_is_told_at_once(monkeypatch) -> None:
+def test_what_fails_while_a_rate_is_measured_is_reported_at_once(monkeypatch) -> None:
     monkeypatch.setattr(trials, "_SECONDS", 0.05)
     heard: list[DeviceEvent] = []
     done = KeyUse(

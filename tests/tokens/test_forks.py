@@ -91,7 +91,7 @@ def test_a_module_that_is_not_known_to_bear_it_is_not_finalised_in_a_child(node:
     assert calls["C_Login"] == 1, "the parent stayed logged in"
 
 
-def test_one_that_is_known_to_bear_it_is_finalised_and_logs_in_anew(node: TestToken, proxy: Proxy) -> None:
+def test_one_that_is_known_to_bear_it_is_finalised_and_logs_in_again(node: TestToken, proxy: Proxy) -> None:
     proxy = under_the_name_of_softhsm(proxy)
     environment = proxy.environment(counted=True)
     assert scenes.play(FORK_ONCE, proxy.serving(node.uri("rsa")), environment=environment) == ["done"] * 3
@@ -108,7 +108,7 @@ def test_a_known_name_with_another_maker_behind_it_is_not_finalised_in_a_child(n
     assert proxy.calls()["C_Finalize"] == 1
 
 
-def test_a_module_that_starts_anew_in_a_child_is_not_finalised_there(node: TestToken, proxy: Proxy) -> None:
+def test_a_module_that_starts_in_a_child_is_not_finalised_there(node: TestToken, proxy: Proxy) -> None:
     # As p11-kit's and OpenSC's do. Here the child then shares the login of the parent, as it would not with those.
     proxy.rule("C_Initialize rv=0x0 after=1 skip=1", "C_Login rv=0x0 skip=1")
     environment = proxy.environment(counted=True)

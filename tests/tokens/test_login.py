@@ -202,7 +202,9 @@ def test_a_key_that_wants_its_pin_each_time_gets_it(token: TestToken, state_fold
             key.public_key().verify(signature, b"data", ec.ECDSA(hashes.SHA256()))
 
 
-def test_a_stale_pin_is_refused_once_for_such_a_key_and_then_held_back(token: TestToken, state_folder: Path) -> None:
+def test_a_stale_pin_is_refused_once_for_such_a_key_and_then_not_presented(
+    token: TestToken, state_folder: Path
+) -> None:
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import ec
 

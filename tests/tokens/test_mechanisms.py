@@ -61,7 +61,7 @@ def test_a_ready_digest_info_is_passed_on_as_it_is() -> None:
     assert rung.before(b"\x30\x00") == b"\x30\x00"
 
 
-def test_what_no_rung_serves_is_refused_by_name() -> None:
+def test_what_no_mechanism_serves_is_refused_by_name() -> None:
     with pytest.raises(
         MechanismNotOfferedError, match="RSASSA-PSS with SHA256: it offers none of CKM_SHA256_RSA_PKCS_PSS"
     ):

@@ -153,7 +153,7 @@ for _ in range(3):
     assert play(code, proxy, uri, so_pin=so_pin) == ["PinRefusedError", "PinNotPresentedError", "PinNotPresentedError"]
 
 
-def test_whoever_is_locked_out_is_told_the_command_that_keeps_the_keys(token: TestToken, info) -> None:
+def test_a_user_who_is_locked_out_gets_the_command_that_keeps_the_keys(token: TestToken, info) -> None:
     from pkcs11 import TokenFlag
 
     from tokens.pins.credentials import Credentials

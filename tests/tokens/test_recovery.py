@@ -243,7 +243,7 @@ def test_a_handle_that_is_no_longer_good_is_looked_up_again_without_a_login(
 
 
 @pytest.mark.parametrize("rv", ["0x80000042", "0x90"])
-def test_one_vendor_code_is_healed_by_a_new_login(node: TestToken, proxy: Proxy, rv: str) -> None:
+def test_one_vendor_code_is_cured_by_a_new_login(node: TestToken, proxy: Proxy, rv: str) -> None:
     assert play_with_a_fault(proxy, node.uri("rsa"), f"C_Sign rv={rv} times=1") == ["logged in again", "done"]
 
 
@@ -261,7 +261,7 @@ def test_a_vendor_code_for_good_is_a_sentence_and_does_not_start_the_module_each
     assert proxy.calls()["C_Finalize"] == 2, "the second one at the end of the process"
 
 
-def test_a_module_is_not_started_anew_while_another_token_of_it_works(node: TestToken, proxy: Proxy) -> None:
+def test_a_module_is_not_started_again_while_another_token_of_it_works(node: TestToken, proxy: Proxy) -> None:
     code = """
     keys = [tokens.open_key(uri) for uri in uris]
     for key in keys:
@@ -289,12 +289,12 @@ def test_a_module_is_not_started_anew_while_another_token_of_it_works(node: Test
     assert proxy.calls()["C_Finalize"] == 2
 
 
-def test_an_operation_that_always_fails_starts_the_module_anew_once(node: TestToken, proxy: Proxy) -> None:
+def test_an_operation_that_always_fails_starts_the_module_again_once(node: TestToken, proxy: Proxy) -> None:
     printed = play_with_a_fault(proxy, node.uri("rsa"), "C_Sign rv=0x5")
     assert printed[:2] == ["initialised the module and logged in again", "TokenLostError"]
 
 
-def test_the_module_is_not_started_anew_under_temporary_keys(token: TestToken, proxy: Proxy) -> None:
+def test_the_module_is_not_started_again_under_temporary_keys(token: TestToken, proxy: Proxy) -> None:
     code = """
     import dataclasses
     from tokens.pkcs11.ceremony import KeyKind, generate_temporary_key

@@ -131,7 +131,7 @@ def print_error(action):
 """
 
 
-def test_two_tokens_with_one_serial_number_at_once_are_told_apart(proxy: Proxy) -> None:
+def test_two_tokens_with_one_serial_number_at_once_are_distinguished(proxy: Proxy) -> None:
     proxy.rule("C_GetTokenInfo serial=4711")
     uris = [by_label(new_token(), proxy.module) for _ in range(2)]
     environment = {**proxy.environment(), "STALE": "999999"}

@@ -64,7 +64,7 @@ def test_of_a_module_that_is_not_known_an_init_string_is_told_for_bad_arguments_
     assert ("init string" in said) is (rv == "0x7")
 
 
-def test_what_is_no_module_is_told_so_without_words_of_a_library(tmp_path: Path) -> None:
+def test_what_is_no_module_is_reported_without_words_of_a_library(tmp_path: Path) -> None:
     text = tmp_path / "text.so"
     text.write_text("no module " * 100)
     assert load(text, dict(os.environ)) == f"{text} is not a PKCS#11 module that can be loaded: invalid ELF header.\n"

@@ -116,7 +116,7 @@ def test_clearing_the_record_reaches_a_running_process(token: TestToken, proxy: 
     assert play(code, token, proxy) == ["LoginUnansweredError", "PinRefusedError", "PinNotPresentedError", "1", "done"]
 
 
-def test_opening_the_key_anew_reads_a_pin_that_was_put_right(token: TestToken, proxy: Proxy) -> None:
+def test_opening_the_key_again_reads_a_pin_that_was_put_right(token: TestToken, proxy: Proxy) -> None:
     code = f"""
     right, name = os.environ["{token.pin.removeprefix("env:")}"], "{token.pin.removeprefix("env:")}"
     with tokens.open_key(uris[0]) as key:

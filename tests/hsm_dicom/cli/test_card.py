@@ -129,7 +129,7 @@ def test_check_tries_secrets_by_a_profile_of_the_configuration(
     assert document["handshakes_per_second"] > 0
 
 
-def test_a_wrong_pin_is_said_once_and_held_back_then(run: Run, put_in: PutIn, quick: None) -> None:
+def test_a_wrong_pin_is_reported_once_and_then_not_presented(run: Run, put_in: PutIn, quick: None) -> None:
     card = put_in(card="piv")
     wrong = set_pin("654321")
     refused = run("card", "check", "card:profile=piv", "--pin", wrong)
@@ -139,7 +139,7 @@ def test_a_wrong_pin_is_said_once_and_held_back_then(run: Run, put_in: PutIn, qu
     assert card.do("state")["tries"] == {"80": 2}
 
 
-def test_the_last_try_is_kept_until_it_is_asked_for(run: Run, put_in: PutIn, pin: str, quick: None) -> None:
+def test_the_last_retry_is_kept_until_it_is_asked_for(run: Run, put_in: PutIn, pin: str, quick: None) -> None:
     card = put_in(card="piv")
     command = ["card", "check", "card:profile=piv;key=9a"]
     run(*command, "--pin", set_pin("111111"))

@@ -23,7 +23,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
     return folder, Result(done.status, "\n".join(seen(done.out)), done.err)
 
 
-def test_the_whole_story_is_told(kept: tuple[Path, Result]) -> None:
+def test_the_demo_shows_each_step(kept: tuple[Path, Result]) -> None:
     _, result = kept
     assert result.status == exits.OK
     assert result.err == ""
@@ -98,7 +98,7 @@ def test_a_folder_with_something_in_it_is_not_used(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
-def test_without_dcmsign_the_rest_is_told(tmp_path: Path) -> None:
+def test_without_dcmsign_the_rest_is_reported(tmp_path: Path) -> None:
     programs = tmp_path / "bin"
     programs.mkdir()
     for name in ("sh", "mkdir", "dirname"):

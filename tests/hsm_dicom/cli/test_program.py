@@ -50,7 +50,7 @@ def test_help_loads_nothing_heavy_and_is_quick() -> None:
     assert quickest < 2  # about 0.3 s where nothing else runs
 
 
-def test_the_version_is_told(run: Run) -> None:
+def test_the_version_is_reported(run: Run) -> None:
     assert re.fullmatch(r"hsm-dicom \d+\.\d+\.\d+\n", run("--version").out)
 
 

@@ -24,7 +24,7 @@ def test_the_choices_are_those_of_the_library() -> None:
     assert {m.value.upper() for m in MacName} == set(MAC_ALGORITHMS)
 
 
-def test_one_file_is_signed_and_what_was_done_is_told(sign, signing_node: Node) -> None:
+def test_one_file_is_signed_and_what_was_done_is_reported(sign, signing_node: Node) -> None:
     out = signing_node.folder / "signed.dcm"
     result = sign(image(), "-o", out, "--profile", "creator")
     assert result.status == exits.OK
@@ -121,7 +121,7 @@ def test_an_option_that_is_misspelt_is_a_usage_error_said_once(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_weak_hash_is_allowed_by_name(sign, tmp_path: Path) -> None:
+def test_a_weak_hash_is_allowed_explicitly(sign, tmp_path: Path) -> None:
     assert sign(image(), "-o", tmp_path / "s.dcm", "--mac", "ripemd160", "--allow-weak").status == exits.OK
 
 

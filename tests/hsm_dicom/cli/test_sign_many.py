@@ -97,7 +97,7 @@ def test_a_run_with_another_request_is_not_resumed_from_this_one(sign, folder: P
     assert "its signature covers other elements (1 of them; it would be" in result.err
 
 
-def test_it_is_said_of_many_files_how_many_dcmsign_will_call_corrupted(sign, folder: Path, tmp_path: Path) -> None:
+def test_a_run_reports_how_many_files_dcmsign_will_call_corrupted(sign, folder: Path, tmp_path: Path) -> None:
     (folder / "report.dcm").write_bytes(encode(nested_report(500)))
     shutil.copy(image("examples_ybr_color.dcm"), folder / "padded.dcm")
     result = sign(folder, "--out-dir", tmp_path / "out")

@@ -222,7 +222,7 @@ def test_a_refused_pin_ends_with_77_and_is_not_presented_again_until_cleared(run
     assert f"Nothing is remembered of a token or card with the serial number '{token.serial}'" in again.err
 
 
-def test_a_login_that_failed_with_the_token_is_told_from_a_refusal(run: Run, token: TestToken) -> None:
+def test_a_login_that_failed_with_the_token_is_distinguished_from_a_refusal(run: Run, token: TestToken) -> None:
     run("token", "login", token.uri())
     memory, pin = RefusalMemory(), Pin(os.environ[token.pin.removeprefix("env:")].encode())
     memory.remember_unclear(token.serial, pin)

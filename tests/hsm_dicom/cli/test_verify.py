@@ -53,7 +53,7 @@ def test_the_choices_and_statuses_are_those_of_the_library() -> None:
     assert {outcome.exit_status for outcome in Outcome} == statuses
 
 
-def test_a_good_signature_is_told_in_full(verify, signed: Path) -> None:
+def test_a_good_signature_is_reported_in_full(verify, signed: Path) -> None:
     result = verify(signed)
     assert result.status == exits.OK
     said = result.said
@@ -84,7 +84,7 @@ def test_what_a_library_thinks_of_a_certificate_is_for_the_log(signed: Path, job
     assert "serial number which wasn't positive" in run_program("verify", forged, "--verbose").err
 
 
-def test_without_trust_it_cannot_be_told_who_signed(run: Run, signed: Path) -> None:
+def test_without_trust_who_signed_is_indeterminate(run: Run, signed: Path) -> None:
     result = run("verify", signed)
     assert result.status == exits.BAD_SIGNATURE
     assert "? cannot tell who signed, because no trust anchors were given" in result.said

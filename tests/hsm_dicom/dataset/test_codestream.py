@@ -44,7 +44,7 @@ def test_a_frame_ends_at_its_own_end_marker(frame: bytes, size: int) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 5, 1 << 20])
-def test_entropy_coded_data_is_told_from_what_is_around_it(size: int) -> None:
+def test_entropy_coded_data_is_distinguished_from_what_is_around_it(size: int) -> None:
     start = jpeg_start(b"comment")
     for end in range(len(start)):
         assert not fed(start[:end], size).in_entropy_coded_data
@@ -99,7 +99,7 @@ def test_an_rle_header_is_held_to_its_rules() -> None:
         assert not is_rle_header(wrong)
 
 
-def test_transfer_syntaxes_are_told_apart() -> None:
+def test_transfer_syntaxes_are_distinguished() -> None:
     root = "1.2.840.10008.1.2.4."
     assert all(has_markers(root + last) for last in ("50", "70", "80", "91", "201"))
     assert not any(has_markers(root + last) for last in ("100", "107", "110"))

@@ -24,7 +24,7 @@ def streamed(path: Path) -> bytes:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_streams_too_long_to_keep_are_made_anew_and_are_the_same(
+def test_streams_too_long_to_keep_are_made_again_and_are_the_same(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "x.dcm"

@@ -88,7 +88,7 @@ def test_many_streams_share_one_event_loop(ends: Ends) -> None:
     run(work())
 
 
-def test_the_end_of_the_data_is_seen_and_a_missing_rest_is_told(ends: Ends) -> None:
+def test_the_end_of_the_data_is_seen_and_a_missing_rest_is_reported(ends: Ends) -> None:
     async def say_little(stream: aio.ISCLStream) -> None:
         await stream.write(b"only this")
 
@@ -151,7 +151,7 @@ def test_a_bad_server_is_refused(ends: Ends) -> None:
     run(work())
 
 
-def test_a_changed_message_ends_the_line(ends: Ends) -> None:
+def test_a_changed_message_ends_the_connection(ends: Ends) -> None:
     async def work() -> None:
         spoil = {peer_side.CODE: lambda octets: octets[:-24] + bytes(24)}
         stream = await meet(ends, lambda peer: (peer.send(b"changed"), peer.receive()), spoil=spoil)
@@ -164,7 +164,7 @@ def test_a_changed_message_ends_the_line(ends: Ends) -> None:
     run(work())
 
 
-def test_a_line_that_is_cut_is_an_error(ends: Ends) -> None:
+def test_a_connection_that_is_cut_is_an_error(ends: Ends) -> None:
     async def work() -> None:
         stream = await meet(ends, lambda peer: None)
         with pytest.raises(ConnectionLostError):

@@ -75,7 +75,7 @@ def test_ends_that_are_not_set_alike_tell_each_other(
 
 
 @pytest.mark.usefixtures("softhsm")
-def test_a_device_that_fails_in_the_handshake_is_told_as_such() -> None:
+def test_a_device_that_fails_in_the_handshake_is_reported_as_such() -> None:
     """The key is deleted after the context was made: the client's device then has no answer to the challenge."""
     token = new_token()
     with open_token(token.uri()) as connection:
@@ -95,7 +95,7 @@ def test_a_device_that_fails_in_the_handshake_is_told_as_such() -> None:
     assert refused.args[:2] == (peer_side.PASS_2, 0x6F00)
 
 
-def test_through_data_is_neither_sent_nor_taken_unless_it_is_allowed_by_name(ends: Ends) -> None:
+def test_through_data_is_neither_sent_nor_accepted_unless_allowed(ends: Ends) -> None:
     allowed = settings(allow={Weakness.THROUGH_MODE})
     with line(ends, allowed, settings()) as (serving, asking):
         with pytest.raises(ISCLError) as caught:

@@ -19,7 +19,7 @@ MESSAGES = [b"\x01", b"eight by", bytes(8160), os.urandom(8159), os.urandom(70_0
 
 @pytest.mark.parametrize("mode", MODES, ids=str)
 @pytest.mark.parametrize("we_serve", [True, False], ids=["we serve", "we ask"])
-def test_messages_pass_both_ways_and_the_line_is_ended_in_order(ends: Ends, mode: Mode, we_serve: bool) -> None:
+def test_messages_pass_both_ways_and_the_connection_is_ended_in_order(ends: Ends, mode: Mode, we_serve: bool) -> None:
     with sockets() as (a, b):
         peer = independent(b, not we_serve, mode)
 
@@ -122,7 +122,7 @@ def test_session_keys_may_be_random_numbers_decrypted(host_key_ends: Ends, we_se
 
 
 @pytest.mark.parametrize("we_serve", [True, False], ids=["we serve", "we ask"])
-def test_the_peer_may_end_the_line(ends: Ends, we_serve: bool) -> None:
+def test_the_peer_may_end_the_connection(ends: Ends, we_serve: bool) -> None:
     with sockets() as (a, b):
         peer = independent(b, not we_serve)
 

@@ -82,7 +82,7 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("state", "sender", "message", "code"), MISTAKES)
-def test_each_mistake_of_the_peer_has_its_code_and_ends_the_line(
+def test_each_mistake_of_the_peer_has_its_code_and_ends_the_connection(
     state: State, sender: Role, message: Message, code: ErrorCode
 ) -> None:
     end = Line().drive(state, CLIENT).ends[sender.peer]
@@ -111,7 +111,7 @@ def test_we_make_no_such_mistake_ourselves(state: State, sender: Role, message: 
     assert end.state is state
 
 
-def test_a_line_that_just_ends_is_an_error_in_every_state_but_closed() -> None:
+def test_a_connection_that_just_ends_is_an_error_in_every_state_but_closed() -> None:
     for state in STATES:
         for role in Role:
             end = Line().drive(state).ends[role]
@@ -123,7 +123,7 @@ def test_a_line_that_just_ends_is_an_error_in_every_state_but_closed() -> None:
                     end.next_event()
 
 
-def test_a_line_that_ends_within_a_message_is_lost() -> None:
+def test_a_connection_that_ends_within_a_message_is_lost() -> None:
     line = Line()
     line.client.receive_data(line.server.send(SAMPLES[0])[:40])
     assert line.client.next_event() is None

@@ -104,7 +104,7 @@ def test_a_changed_message_is_met_with_silence_whatever_came_with_it(
 
 
 @pytest.mark.parametrize("unique", [False, True], ids=["fixed keys", "unique keys"])
-def test_what_gives_way_is_sealed_anew(ends: Ends, unique: bool) -> None:
+def test_what_gives_way_is_sealed_again(ends: Ends, unique: bool) -> None:
     """Both ask at once: the client's first piece was sealed for another place in the chain, or with another key."""
     pair = Pair(ends, settings(unique_keys=unique))
     pair.writes(Role.CLIENT, b"from the client")

@@ -288,7 +288,7 @@ def test_a_peer_that_refuses_to_disconnect_is_reported_and_can_be_left_by_force(
         assert b.recv(1) == b""
 
 
-def test_a_forced_close_wakes_whoever_waits(pair: tuple[ISCLSocket, ISCLSocket]) -> None:
+def test_a_forced_close_wakes_those_who_wait(pair: tuple[ISCLSocket, ISCLSocket]) -> None:
     server, client = pair
     with meanwhile(lambda: server.recv(1)) as waiting:
         time.sleep(0.05)
@@ -298,7 +298,7 @@ def test_a_forced_close_wakes_whoever_waits(pair: tuple[ISCLSocket, ISCLSocket])
         client.recv(1)
 
 
-def test_a_line_that_is_cut_is_an_error_and_not_an_end(pair: tuple[ISCLSocket, ISCLSocket]) -> None:
+def test_a_connection_that_is_cut_is_an_error_and_not_an_end(pair: tuple[ISCLSocket, ISCLSocket]) -> None:
     """An attacker who can cut the line must not be able to make a shorter message look complete."""
     server, client = pair
     client.abort()
@@ -307,7 +307,7 @@ def test_a_line_that_is_cut_is_an_error_and_not_an_end(pair: tuple[ISCLSocket, I
     assert server.last_error is not None
 
 
-def test_what_was_verified_before_the_line_failed_is_still_handed_up(pair: tuple[ISCLSocket, ISCLSocket]) -> None:
+def test_what_was_verified_before_the_connection_failed_is_still_handed_up(pair: tuple[ISCLSocket, ISCLSocket]) -> None:
     server, client = pair
     with meanwhile(lambda: client.sendall(b"verified")):
         assert server.recv(1) == b"v"

@@ -57,7 +57,7 @@ def test_a_peer_that_stops_within_a_message_has_the_time_of_a_step(ends: Ends) -
     assert outcome.seconds < 2
 
 
-def test_a_ready_line_may_be_idle_for_longer_than_a_step(ends: Ends) -> None:
+def test_a_ready_connection_may_be_idle_for_longer_than_a_step(ends: Ends) -> None:
     with line(ends, settings(profile=QUICK)) as (serving, asking):
         serving.settimeout(0.5)
         with pytest.raises(TimeoutError, match="still open"):

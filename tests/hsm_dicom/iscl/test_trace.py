@@ -121,14 +121,14 @@ def test_a_message_out_of_turn_is_remarked_upon() -> None:
     assert "may not be sent by the client while the line is in the state 'ready'" in remark
 
 
-def test_mistakes_and_refusals_are_told_with_their_codes() -> None:
+def test_mistakes_and_refusals_are_reported_with_their_codes() -> None:
     asked = [*exchange()[:2], (SERVER, build(AuthenticationRequest(0, 9), PROFILE))]
     assert remarks(asked) == ["The server may not send an authentication key index outside 1 to 8. [ISCL 202]"]
     told = remarks(exchange((CLIENT, REQUEST), (SERVER, TransmissionResponse(50, option=NAK))))
     assert told == ["The server sent a refusal: it takes 50 octets, and the message has 100. [ISCL 110]"]
 
 
-def test_a_device_that_failed_is_told() -> None:
+def test_a_device_that_failed_is_reported() -> None:
     recording = [*exchange()[:4], (SERVER, build(Pass1(VALUE, option=0x6983), PROFILE))]
     explained = explain(recording)[-1]
     assert "the device failed: 0x00006983" in explained.facts
@@ -172,7 +172,7 @@ def test_an_end_may_close_before_it_saw_the_answer_to_its_crossed_request(record
     assert explained[-1].state is State.CLOSED
 
 
-def test_what_cannot_be_read_is_said_and_what_is_cut_off_too() -> None:
+def test_what_cannot_be_read_is_reported_and_what_is_cut_off_too() -> None:
     explained = explain([(SERVER, bytes(32))])
     assert explained[0].name == "what follows cannot be read"
     assert "unknown id 0x00000000" in str(explained[0])

@@ -84,7 +84,7 @@ def test_a_profile_may_put_the_error_number_into_a_refusal() -> None:
     assert int.from_bytes(told[20:24], "big") == ErrorCode.KEY_NOT_CONFIGURED
 
 
-def test_a_refused_disconnection_leaves_the_line_ready() -> None:
+def test_a_refused_disconnection_leaves_the_connection_ready() -> None:
     line = Line().drive(State.DISCONNECTING, CLIENT)
     event = line.say(SERVER, DisconnectionResponse(option=NAK))
     assert event == DisconnectionResponse(option=NAK)

@@ -107,7 +107,7 @@ WRONG: dict[str, tuple[Answering, str]] = {
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_a_wrong_answer_is_no_success_and_says_what_is_wrong(hospital: Hospital, tmp_path: Path, wrong: str) -> None:
+def test_a_wrong_answer_is_no_success_and_reports_what_is_wrong(hospital: Hospital, tmp_path: Path, wrong: str) -> None:
     answer, words = WRONG[wrong]
     with odd_scp(hospital, answer) as running:
         result = send(hospital, running, images(tmp_path, 2), attempts=1)

@@ -186,7 +186,7 @@ def test_a_token_that_takes_two_seconds_delays_nobody_but_its_callers(hospital: 
     assert max(results) < 4
 
 
-def test_a_token_that_disappears_in_the_handshake_is_told_and_the_listener_lives_on(
+def test_a_token_that_disappears_in_the_handshake_is_reported_and_the_listener_lives_on(
     hospital: Hospital, node_token: TestToken
 ) -> None:
     key = open_key(node_token.uri("rsa"))
@@ -211,7 +211,7 @@ def test_a_pdu_that_stops_in_the_middle_ends_the_association(hospital: Hospital)
         assert seconds_of_an_echo(running, hospital) < 3
 
 
-def test_a_forged_record_aborts_the_association_and_is_told(hospital: Hospital) -> None:
+def test_a_forged_record_aborts_the_association_and_is_reported(hospital: Hospital) -> None:
     def forge(running: Node, peer: Peer) -> None:
         with associate(peer, transport_to(peer, hospital), "CT1", [build_context(Verification)], PATIENCE) as opened:
             # A whole record of application data under no key at all, past OpenSSL.

@@ -107,7 +107,7 @@ def test_a_trace_for_programs(run: Run) -> None:
     assert "version: 'MEDIS-ISCL V1.00'" in first["facts"]
 
 
-def test_ends_that_are_set_otherwise_are_told_so_in_words_at_both_ends(iscl_site: ISCLSite, run: Run) -> None:
+def test_ends_that_are_set_otherwise_are_reported_in_words_at_both_ends(iscl_site: ISCLSite, run: Run) -> None:
     iscl_site.write(peer="unique_keys = true")
     with listening(iscl_site.config) as running:
         echoed = run("echo", "archive", "--config", iscl_site.config)
@@ -119,7 +119,7 @@ def test_ends_that_are_set_otherwise_are_told_so_in_words_at_both_ends(iscl_site
         ), running.printed
 
 
-def test_a_key_that_differs_is_told_at_both_ends(iscl_site: ISCLSite, run: Run) -> None:
+def test_a_key_that_differs_is_reported_at_both_ends(iscl_site: ISCLSite, run: Run) -> None:
     """Under one index on the wire there are two keys: the second is made the first under another prefix."""
     with open_token(iscl_site.secrets.uri()) as connection:
         for use, index in ((Use.AUTHENTICATION, 2), (Use.ENCRYPTION, 2)):

@@ -52,7 +52,7 @@ def test_what_is_written_is_what_is_accepted(written: str | list[str], accepted:
     assert [uid for uid in refused if classes.accept(uid)] == []
 
 
-def test_what_is_no_sop_class_is_said() -> None:
+def test_what_is_no_sop_class_is_reported() -> None:
     for wrong in ("CTImage", "1..2", "Any", ""):
         with pytest.raises(SettingsError, match="is not a SOP Class"):
             SopClasses.of([wrong])

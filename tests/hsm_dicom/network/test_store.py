@@ -93,7 +93,7 @@ def test_what_is_no_dicom_file_is_reported_and_the_others_go_on(hospital: Hospit
     assert "No such file" in outcomes[1].sentence
 
 
-def test_a_folder_stands_for_its_files_and_progress_is_told_for_each(hospital: Hospital, tmp_path: Path) -> None:
+def test_a_folder_stands_for_its_files_and_progress_is_reported_for_each(hospital: Hospital, tmp_path: Path) -> None:
     for number in range(5):
         ct_image(tmp_path, f"{number}.dcm")
     heard: list[FileOutcome] = []
@@ -117,7 +117,7 @@ def test_what_is_left_out_of_a_folder_is_an_outcome_too(hospital: Hospital, tmp_
     assert outcomes["pipe"].sentence == f"{folder / 'pipe'} is not a regular file."
 
 
-def test_a_connection_that_is_lost_is_made_anew_and_nothing_is_sent_twice(hospital: Hospital, tmp_path: Path) -> None:
+def test_a_connection_that_is_lost_is_made_again_and_nothing_is_sent_twice(hospital: Hospital, tmp_path: Path) -> None:
     seen: list[str] = []
 
     def lose_the_second(event: evt.Event) -> int:

@@ -99,7 +99,7 @@ def test_without_authentication_there_is_no_iscl(single_des: FormCheck, lacking:
     assert sentence.startswith("ISCL: no, CKK_DES K does not authenticate")
 
 
-def test_a_token_that_runs_no_form_is_told_so(single_des: FormCheck) -> None:
+def test_a_token_that_runs_no_form_is_reported(single_des: FormCheck) -> None:
     verdict = iscl_verdict(SecretCheck((single_des,), None))
     assert not verdict.ready
     assert verdict.session_keys is None

@@ -220,7 +220,7 @@ def test_an_echo_over_iscl_and_its_event(iscl_site: ISCLSite, over: str) -> None
         assert "a session key for each message" in ready.describe()
 
 
-def test_whoever_calls_itself_otherwise_is_rejected(iscl_site: ISCLSite) -> None:
+def test_a_caller_with_another_ae_title_is_rejected(iscl_site: ISCLSite) -> None:
     """All that share a key can say the same; who says something else is not the peer."""
     file = iscl_site.write(peer='authentication_data = "CT2"')
     told: list[Event] = []
@@ -277,7 +277,7 @@ def test_another_authentication_key_is_refused_with_a_sentence_on_both_sides(isc
         )
 
 
-def test_reloading_reads_secrets_and_peers_anew(iscl_site: ISCLSite) -> None:
+def test_reloading_reads_secrets_and_peers_again(iscl_site: ISCLSite) -> None:
     file = iscl_site.write(peer=KEYS_OF_THEIR_OWN)
     with Service(opener(file)) as service:
         with (

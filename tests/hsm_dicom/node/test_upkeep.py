@@ -79,7 +79,7 @@ def test_a_service_tells_at_its_start_and_at_each_reload(hospital: Hospital, nod
         assert [event.sentence for event in told[2:]] == sentences[:1]
 
 
-def test_what_comes_near_is_told_once_for_each_day_and_each_hour(hospital: Hospital) -> None:
+def test_what_comes_near_is_reported_once_for_each_day_and_each_hour(hospital: Hospital) -> None:
     moment = NOW
     verifier: Verifier = hospital.verifier(crl=hospital.ca.crl(issued=NOW - 6 * DAY, until=NOW + 12 * DAY))
     upkeep = Upkeep("main", "127.0.0.1:2762", lambda: ((), verifier), now=lambda: moment)

@@ -94,7 +94,7 @@ def many(desk: Desk) -> list[Verdict]:
 # --- What it says ------------------------------------------------------------------------------------------------
 
 
-def test_a_page_says_what_was_judged_by_what_and_how_it_came_out(many: list[Verdict]) -> None:
+def test_a_page_says_what_was_validated_by_what_and_how_it_came_out(many: list[Verdict]) -> None:
     page = outline(*many)
     assert "5 of 8 files are not valid" in page.text
     assert "CN=Hospital CA, SHA-256 " in page.text

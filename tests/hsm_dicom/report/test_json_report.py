@@ -73,7 +73,7 @@ def test_a_line_is_one_line_of_ascii_with_the_schema_first(desk: Desk) -> None:
         assert json.loads(line) == as_json(verdict)
 
 
-def test_what_is_said_is_what_was_judged(desk: Desk) -> None:
+def test_what_is_reported_is_what_was_validated(desk: Desk) -> None:
     document = as_json(validator(revoked=[SIGNER], require={"any"}).validate(desk.verified(tags=(PATIENT_ID,))))
     assert document["outcome"] == "signature-failed"
     assert document["exit_status"] == 101

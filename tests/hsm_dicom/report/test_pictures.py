@@ -152,7 +152,7 @@ def test_a_multi_frame_jpeg_is_handed_to_the_browser() -> None:
         ("reportsi.dcm", "the object has no Pixel Data"),
     ],
 )
-def test_why_there_is_none_is_said(name: str, reason: str) -> None:
+def test_why_there_is_none_is_reported(name: str, reason: str) -> None:
     assert picture(name) == Picture(f"No picture: {reason}.")
 
 

@@ -191,7 +191,7 @@ def test_what_is_around_an_item_is_no_matter_of_the_items_signature(desk: Desk) 
     assert AnomalyCode.OUTSIDE_CONTENT in codes(inside)
 
 
-def test_more_content_than_is_looked_at_is_said(desk: Desk) -> None:
+def test_more_content_than_is_looked_at_is_reported(desk: Desk) -> None:
     """So that nobody hides one element behind a great many others."""
     ds = report()
     ds.ContentSequence = Sequence([text_item(str(number)) for number in range(1001)])

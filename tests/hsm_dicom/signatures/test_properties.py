@@ -117,7 +117,7 @@ def test_every_single_bit_of_what_is_covered_and_of_the_signature_itself_counts(
         assert not intact(path), (byte, bit)
 
 
-def test_a_bit_of_certificate_or_timestamp_is_seen_by_whoever_judges_them(
+def test_a_bit_of_certificate_or_timestamp_is_seen_by_the_validators_of_them(
     signed: Path, authority: Authority, tmp_path: Path
 ) -> None:
     _, judged_elsewhere, _ = spans(signed)

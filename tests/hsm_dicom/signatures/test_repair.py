@@ -104,7 +104,7 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_what_changed_is_said_and_the_copy_is_signed(
+def test_what_changed_is_reported_and_the_copy_is_signed(
     case: str, path: Path, tmp_path: Path, signer: Identity, base: SigningRequest
 ) -> None:
     make, changes = CASES[case]
@@ -168,7 +168,7 @@ def odd_structure() -> bytes:
     return part10(body + sequence[:6] + b"\7\0" + sequence[8:])
 
 
-def test_what_changes_between_the_values_is_said(path: Path) -> None:
+def test_what_changes_between_the_values_is_reported(path: Path) -> None:
     path.write_bytes(odd_structure())
     changes = make_clean_copy(str(path)).changes
     assert list(changes[-5:]) == [

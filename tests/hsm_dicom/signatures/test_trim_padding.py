@@ -81,7 +81,7 @@ def test_surplus_padding_is_taken_away_at_every_level_and_named(
 
 
 @pytest.mark.interop
-def test_a_program_of_dcmtk_that_writes_the_file_anew_leaves_the_signature_as_it_is(
+def test_a_program_of_dcmtk_that_writes_the_file_again_leaves_the_signature_as_it_is(
     signer: Identity, base: SigningRequest, trimming: SigningRequest, tmp_path: Path
 ) -> None:
     source = shipped("examples_ybr_color.dcm")

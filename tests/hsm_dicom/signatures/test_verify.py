@@ -184,7 +184,7 @@ def test_the_order_of_readers_does_not_matter_to_lengths(signed: Path) -> None:
     assert edited(signed, undefine).intact
 
 
-def test_in_implicit_vr_private_elements_cannot_be_told(signed: Path) -> None:
+def test_in_implicit_vr_private_elements_are_indeterminate(signed: Path) -> None:
     ds = pydicom.dcmread(signed)
     signed.write_bytes(encode(ds, "implicit"))
     signature = only(signed)

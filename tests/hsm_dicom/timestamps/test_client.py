@@ -59,7 +59,7 @@ def test_an_address_that_stamps_nothing_is_named(pki: ServedPki, service: str) -
     assert url in str(caught.value)
 
 
-def test_an_authority_that_is_not_there_is_told_at_once() -> None:
+def test_an_authority_that_is_not_there_is_reported_at_once() -> None:
     with socket.create_server(("127.0.0.1", 0)) as gone:
         port = gone.getsockname()[1]
     with pytest.raises(TimestampError, match="No time stamp from http"):

@@ -129,7 +129,7 @@ def test_an_authority_that_nobody_trusts_is_untrusted(token: bytes) -> None:
     assert verdict.trust.reason is Reason.NO_PATH
 
 
-def test_an_authority_whose_revocation_is_not_known_is_cannot_tell(token: bytes) -> None:
+def test_an_authority_whose_revocation_is_not_known_is_indeterminate(token: bytes) -> None:
     stale = Sourced(CA.crl(issued=NOW - 10 * DAY, until=NOW - 9 * DAY), "an old list")
     verdict = verify(token, Verifier(TrustStore([CA.certificate], crls=[stale])))
     assert verdict.finding is TimestampFinding.CANNOT_TELL

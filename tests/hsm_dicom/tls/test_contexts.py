@@ -140,7 +140,7 @@ BAD_CLIENTS: dict[str, tuple[dict[str, Any], Reason]] = {
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("wrong", BAD_CLIENTS)
-def test_a_client_with_a_bad_certificate_is_refused_by_name_and_reason(
+def test_a_client_with_a_bad_certificate_is_refused_with_its_name_and_the_reason(
     hospital: Hospital, wrong: str, version: str
 ) -> None:
     wishes, reason = BAD_CLIENTS[wrong]
@@ -204,7 +204,7 @@ def test_a_single_certificate_may_be_the_anchor(hospital: Hospital) -> None:
     handshake(server, client_context(peer, hospital.verifier()))
 
 
-def test_a_client_without_a_certificate_is_told_so(hospital: Hospital) -> None:
+def test_a_client_without_a_certificate_is_reported(hospital: Hospital) -> None:
     server = server_context([hospital.rsa], hospital.verifier())
     client = client_context(None, hospital.verifier(), authentication=Authentication.ONE_WAY)
     client.maximum_version = ssl.TLSVersion.TLSv1_2

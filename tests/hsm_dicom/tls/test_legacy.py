@@ -158,7 +158,7 @@ def test_profiles_with_nothing_in_common_say_so(hospital: Hospital) -> None:
     ],
     ids=["another CA", "expired"],
 )
-def test_a_peer_is_judged_although_the_library_does_not(
+def test_a_peer_is_validated_although_the_library_does_not(
     hospital: Hospital, wishes: dict[str, Any], reason: Reason
 ) -> None:
     bad = hospital.peer("bad CT", key=pki.new_key("rsa2048", 7), **wishes)

@@ -97,7 +97,7 @@ def test_a_certificate_for_another_name_or_of_another_ca_is_remarked_upon(hospit
     assert found.verdict.reason is Reason.NO_PATH
 
 
-def test_a_server_without_tls_and_an_empty_port_are_told_apart(hospital: Hospital) -> None:
+def test_a_server_without_tls_and_an_empty_port_are_distinguished(hospital: Hospital) -> None:
     with serving(None) as port, pytest.raises(HandshakeError, match="may speak DICOM without TLS") as caught:
         probe("127.0.0.1", port, seconds=2)
     assert caught.value.reason is FailureReason.NOT_TLS

@@ -92,7 +92,7 @@ def test_an_altered_certificate_is_refused() -> None:
     assert verdict.reason is Reason.BAD_SIGNATURE
 
 
-def test_without_anchors_nothing_can_be_told() -> None:
+def test_without_anchors_nothing_is_determined() -> None:
     verdict = judge(SIGNER, anchors=[])
     assert (verdict.trust, verdict.reason) == (Trust.CANNOT_TELL, Reason.NO_ANCHORS)
 
@@ -124,7 +124,7 @@ def test_an_expired_anchor_anchors_nothing() -> None:
     assert "CN=Root CA" in verdict.text
 
 
-def test_whoever_is_no_ca_issues_nothing() -> None:
+def test_a_certificate_that_is_no_ca_issues_nothing() -> None:
     person = Authority("Person", issuer=MIDDLE, ca=False, usages=("digital_signature",))
     verdict = judge(person.issue("Forged"), intermediates=[MIDDLE.certificate, person.certificate])
     assert verdict.reason is Reason.NOT_A_CA

@@ -90,7 +90,7 @@ def test_whatever_a_ca_signs_has_a_verdict(changes: list[tuple[int, int]], purpo
     assert verdict.reason is not Reason.CANNOT_BE_EXAMINED
 
 
-def test_what_a_ca_signs_anew_is_trusted_again() -> None:
+def test_what_a_ca_signs_later_is_trusted_again() -> None:
     assert VERIFIER.judge(signed_anew([]), Purpose.SIGNING, intermediates=[MIDDLE.der]).trusted
 
 

@@ -129,7 +129,7 @@ def test_a_ca_without_a_crl_is_found_where_revocation_is_demanded() -> None:
         (NOW - 9 * DAY, NOW + 9 * DAY + MARGIN, "expires in 9 days", False),
     ],
 )
-def test_the_dates_of_anchors_are_told(begins: object, ends: object, words: str, refuses: bool) -> None:
+def test_the_dates_of_anchors_are_reported(begins: object, ends: object, words: str, refuses: bool) -> None:
     dated = pki.Authority("Old CA", begins=begins, ends=ends)
     (remark,) = review(anchors=(dated,)).remarks
     assert remark.refuses is refuses
@@ -139,7 +139,7 @@ def test_the_dates_of_anchors_are_told(begins: object, ends: object, words: str,
     assert not beside.refuses
 
 
-def test_the_dates_of_intermediates_are_told() -> None:
+def test_the_dates_of_intermediates_are_reported() -> None:
     old = CA.authority("Issuing CA", begins=NOW - 9 * DAY, ends=NOW - DAY)
     (remark,) = review(intermediates=(old.certificate,)).remarks
     assert (remark.key, remark.refuses) == ("intermediates", False)

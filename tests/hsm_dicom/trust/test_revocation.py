@@ -93,12 +93,12 @@ def test_every_certificate_below_the_anchor_needs_an_answer() -> None:
     assert judge(signer, crls=(middle.crl(), CA.crl()), intermediates=(middle.certificate,)).trusted
 
 
-def test_missing_data_is_cannot_tell_where_the_policy_requires_it() -> None:
+def test_missing_data_is_indeterminate_where_the_policy_requires_it() -> None:
     verdict = judge(policy=Policy(revocation=RevocationPolicy.REQUIRED))
     assert (verdict.trust, verdict.reason) == (Trust.CANNOT_TELL, Reason.REVOCATION_UNKNOWN)
 
 
-def test_a_stale_crl_is_cannot_tell_and_a_warning_only_where_the_policy_says_so() -> None:
+def test_a_stale_crl_is_indeterminate_and_a_warning_only_where_the_policy_says_so() -> None:
     stale = CA.crl(issued=NOW - 10 * DAY, until=NOW - DAY)
     verdict = judge(crls=(stale,))
     assert verdict.reason is Reason.REVOCATION_UNKNOWN
@@ -278,7 +278,7 @@ class TestOcsp:
         assert verdict.reason is Reason.REVOCATION_UNKNOWN
         assert "does not know" in verdict.text
 
-    def test_a_stale_answer_is_cannot_tell(self) -> None:
+    def test_a_stale_answer_is_indeterminate(self) -> None:
         stale = CA.ocsp(SIGNER, issued=NOW - 3 * DAY, until=NOW - DAY)
         assert judge(answers=(stale,)).reason is Reason.REVOCATION_UNKNOWN
         assert judge(answers=(stale,), moment=NOW - 2 * DAY).trusted

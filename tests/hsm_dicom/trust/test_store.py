@@ -85,7 +85,7 @@ def test_a_file_that_is_no_certificate_is_named(tmp_path: Path, content: bytes |
     assert isinstance(caught.value, DicomError)
 
 
-def test_the_second_certificate_of_a_bundle_is_told_from_the_first(tmp_path: Path) -> None:
+def test_the_second_certificate_of_a_bundle_is_distinguished_from_the_first(tmp_path: Path) -> None:
     file = tmp_path / "anchors.pem"
     broken = CA.pem.replace(CA.pem.splitlines()[3], b"AAAA")
     file.write_bytes(OTHER.pem + broken)

@@ -34,7 +34,7 @@ KEPT = Verifier(STORE)
     st.sampled_from([timedelta(0), timedelta(microseconds=1), -timedelta(microseconds=1)]),
     st.booleans(),
 )
-def test_a_kept_answer_is_the_answer_of_a_fresh_judge(
+def test_a_kept_answer_is_the_answer_of_a_fresh_validator(
     identity: Authority, days: int, beside: timedelta, certified: bool
 ) -> None:
     moment = NOW + days * DAY + beside

@@ -33,14 +33,14 @@ def test_a_signature_by_a_key_on_a_token_is_valid(desk: Desk, node: TestToken) -
     assert only(verdict).text == "valid"
 
 
-def test_without_trust_anchors_nobody_can_tell_who_signed(desk: Desk) -> None:
+def test_without_trust_anchors_who_signed_is_indeterminate(desk: Desk) -> None:
     verdict = Validator.trusting().validate(desk.verified())
     assert only(verdict).text == "cannot tell who signed, because no trust anchors were given"
     assert only(verdict).signature.finding is Finding.INTACT
     assert exit_code([verdict.outcome]) == 101
 
 
-def test_a_changed_byte_is_invalid_whoever_is_trusted(desk: Desk) -> None:
+def test_a_changed_byte_is_invalid_whatever_is_trusted(desk: Desk) -> None:
     path = desk.sign()
     path.write_bytes(path.read_bytes().replace(b"CompressedSamples", b"DompressedSamples", 1))
     for every in (validator(), Validator.trusting()):
@@ -53,7 +53,7 @@ def test_a_changed_byte_is_invalid_whoever_is_trusted(desk: Desk) -> None:
         assert verdict.outcome is Outcome.SIGNATURE_FAILED
 
 
-def test_a_signature_that_cannot_be_computed_cannot_be_told(desk: Desk) -> None:
+def test_a_signature_that_cannot_be_computed_is_indeterminate(desk: Desk) -> None:
     path = desk.sign()
     path.write_bytes(path.read_bytes().replace(b"SHA256", b"SHA999", 1))
     verdict = validator().validate(check_integrity(path))
@@ -93,7 +93,7 @@ def test_a_short_key_counts_with_a_warning_unless_the_policy_refuses_it(desk: De
     assert (strict.word, codes(strict)) == (Word.INVALID, [Reason.WEAK_KEY])
 
 
-def test_several_signatures_are_judged_apart(desk: Desk) -> None:
+def test_several_signatures_are_validated_apart(desk: Desk) -> None:
     stranger = Authority("Hospital CA", key=new_key("rsa2048", 5)).issue("Stranger", key=new_key("rsa2048", 6))
     twice = desk.sign(desk.sign(), stranger)
     verdict = validator().validate(check_integrity(twice))

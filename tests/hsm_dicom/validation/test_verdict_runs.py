@@ -54,7 +54,7 @@ def _judged(validator: Validator, paths: Sequence[str], now: datetime) -> list[V
 
 
 @pytest.mark.interop
-def test_judges_work_in_other_processes_and_threads_and_verdicts_come_back(desk: Desk) -> None:
+def test_validators_work_in_other_processes_and_threads_and_verdicts_come_back(desk: Desk) -> None:
     paths = [str(desk.sign(stamper=STAMPER)), str(desk.sign()), str(image())]
     later = NOW + DAY
     here = _judged(validator(), paths, later)

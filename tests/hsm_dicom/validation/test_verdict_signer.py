@@ -27,7 +27,7 @@ def test_a_stranger_is_invalid(desk: Desk) -> None:
     assert only(validator().validate(desk.verified(signer=impostor))).word is Word.INVALID
 
 
-def test_a_chain_that_is_incomplete_cannot_be_told(desk: Desk) -> None:
+def test_a_chain_that_is_incomplete_is_indeterminate(desk: Desk) -> None:
     """ETSI EN 319 102-1 has INDETERMINATE for it: the certificate that is missing may be one of the hospital's."""
     issuer = Authority("Somebody", key=new_key("rsa2048", 5))
     one = only(validator().validate(desk.verified(signer=issuer.issue("CT room", key=new_key("rsa2048", 6)))))
@@ -51,7 +51,7 @@ def test_a_revoked_signer_is_invalid(desk: Desk) -> None:
     assert "says the CRL ca.crl" in one.grounds[0].detail
 
 
-def test_missing_revocation_data_is_said(desk: Desk) -> None:
+def test_missing_revocation_data_is_reported(desk: Desk) -> None:
     found = desk.verified()
     assert only(validator(crls=False).validate(found)).text == "valid, but revocation was not checked for want of data"
 
@@ -62,7 +62,7 @@ def test_missing_revocation_data_is_refused_by_a_policy_that_requires_it(desk: D
     assert verdict.outcome is Outcome.SIGNATURE_FAILED
 
 
-def test_outdated_revocation_data_cannot_tell(desk: Desk) -> None:
+def test_outdated_revocation_data_is_indeterminate(desk: Desk) -> None:
     old = Sourced(CA.crl(issued=NOW - 30 * DAY, until=NOW - 20 * DAY), "old.crl")
     one = only(Validator.trusting(TrustStore([CA.certificate], crls=[old])).validate(desk.verified()))
     assert (one.word, codes(one)) == (Word.CANNOT_TELL, [Reason.REVOCATION_UNKNOWN])
@@ -101,7 +101,7 @@ def test_no_bit_of_a_certificate_or_time_stamp_can_be_changed_for_the_better(
     assert reserved.validate_signature(replace(stamped, timestamp=flipped(stamped.timestamp))).word is Word.VALID_BUT
 
 
-def test_a_signer_who_vouches_for_himself_is_said_to(desk: Desk) -> None:
+def test_a_signer_who_vouches_for_themselves_is_reported(desk: Desk) -> None:
     alone = Authority("Alone", key=new_key("rsa2048", 5), usages=("digital_signature",), ca=False)
     one = only(Validator.trusting(TrustStore([alone.certificate])).validate(desk.verified(signer=alone)))
     assert (one.word, codes(one)) == (Word.VALID_BUT, [Caution.SELF_SIGNED])

@@ -55,7 +55,7 @@ def test_a_time_in_the_future_cannot_be_believed(desk: Desk) -> None:
     assert only(validator(clock_tolerance=7200).validate(found, now=before)).text == "valid"
 
 
-def test_a_signature_without_a_usable_time_is_judged_as_of_now(desk: Desk) -> None:
+def test_a_signature_without_a_usable_time_is_validated_as_of_now(desk: Desk) -> None:
     found = desk.verified().signatures[0]
     undated = replace(found, date_time="20240101120000", signed_at=None)
     one = validator().validate_signature(undated)
@@ -96,7 +96,7 @@ def test_a_time_zone_is_honoured(desk: Desk) -> None:
     assert codes(relaxed.validate_signature(before, now=now)) == [Cause.OUTSIDE_VALIDITY]
 
 
-def test_a_time_stamp_is_judged_by_its_own_anchors_alone(desk: Desk) -> None:
+def test_a_time_stamp_is_validated_by_its_own_anchors_alone(desk: Desk) -> None:
     found = desk.verified(stamper=STAMPER)
     crl = Sourced(CA.crl(), "ca.crl")
     for store in (
@@ -132,12 +132,12 @@ def test_a_revoked_authority_certifies_no_time(desk: Desk) -> None:
     assert one.moment.kind is MomentKind.CLAIMED
 
 
-def test_what_a_time_stamp_leaves_open_is_said(desk: Desk) -> None:
+def test_what_a_time_stamp_leaves_open_is_reported(desk: Desk) -> None:
     one = only(validator(stamp_crls=False).validate(desk.verified(stamper=STAMPER)))
     assert one.text == "valid, but of its time stamp, revocation was not checked for want of data"
 
 
-def test_a_claimed_time_behind_the_certified_one_is_said(desk: Desk) -> None:
+def test_a_claimed_time_behind_the_certified_one_is_reported(desk: Desk) -> None:
     found = desk.verified(stamper=STAMPER).signatures[0]
     late = replace(found, signed_at=found.signed_at + timedelta(hours=1))
     assert codes(validator().validate_signature(late)) == [Cause.TIME_BEHIND_TIMESTAMP]

@@ -80,7 +80,7 @@ def test_its_decryption_key_decrypts(card: str) -> None:
         assert key.decrypt(ciphertext, PKCS1) == b"premaster secret"  # type: ignore[union-attr]
 
 
-def test_it_does_no_pss_and_that_is_said(card: str) -> None:
+def test_it_does_no_pss_and_that_is_reported(card: str) -> None:
     with opened("sign") as key, pytest.raises(MechanismNotOfferedError, match="RSASSA-PSS"):
         key.sign(b"data", padding.PSS(padding.MGF1(SHA256), 32), SHA256)  # type: ignore[call-arg, arg-type]
 
@@ -93,7 +93,7 @@ def test_it_is_listed_with_a_uri_that_finds_it(card: str) -> None:
         assert key.sign(b"data", PKCS1, SHA256)  # type: ignore[call-arg, arg-type]
 
 
-def test_a_wrong_pin_costs_one_try_and_no_more(card: str, state_folder: Path) -> None:
+def test_a_wrong_pin_costs_one_retry_and_no_more(card: str, state_folder: Path) -> None:
     wrong = set_pin("654321")
     with opened("sign", "654321") as key:
         with pytest.raises(PinRefusedError, match="refused"):

@@ -163,7 +163,7 @@ def test_a_cac_signs_as_a_token_does(pcscd: Daemon, tmp_path: Path) -> None:
     assert said.split() == ["3", "signed"]
 
 
-def test_a_pin_is_locked_after_three_wrong_ones_and_that_is_said(openpgp: None, tmp_path: Path) -> None:
+def test_a_pin_is_locked_after_three_wrong_ones_and_that_is_reported(openpgp: None, tmp_path: Path) -> None:
     said = run(
         """
         from tokens.pins.sources import Pin, Prompt

@@ -98,13 +98,13 @@ def test_it_refuses_a_wrong_response(channel: Channel) -> None:
     assert caught.value.status >> 8 == 0x63
 
 
-def test_it_is_not_asked_for_tries_since_it_would_take_that_for_a_wrong_pin() -> None:
+def test_it_is_not_asked_for_the_retry_counter_since_it_would_take_that_for_a_wrong_pin() -> None:
     for _ in range(4):
         with secrets() as opened, opened.authentication(1) as a:
             assert a.internal_authenticate(bytes(8))
 
 
-def test_a_wrong_pin_is_refused_and_remembered_though_the_card_tells_no_tries(state_folder: object) -> None:
+def test_a_wrong_pin_is_refused_and_remembered_though_the_card_reports_no_retries(state_folder: object) -> None:
     with pytest.raises(PinRefusedError), secrets("4321") as opened, opened.authentication(1) as a:
         a.internal_authenticate(bytes(8))
     with secrets() as opened, opened.authentication(1) as a:

@@ -141,7 +141,7 @@ def test_a_changed_octet_becomes_an_abort_at_both_ends(makers: Ends, tmp_path: P
         assert ErrorCode.WRONG_MAC in {event.code for event in running.of(IsclFailed)}
 
 
-def test_whoever_has_another_key_gets_no_association(makers: Ends, tmp_path: Path) -> None:
+def test_a_holder_of_another_key_gets_no_association(makers: Ends, tmp_path: Path) -> None:
     """The listener goes on, and says why it refused."""
     other = settings(authentication_key=2, authentication_data=b"CT1")
     with node(makers, tmp_path, named("NODE")) as running:

@@ -96,7 +96,7 @@ def test_a_connection_that_passes_no_cbc_leaves_authentication(tmp_path: Path, s
     assert "CKR_MECHANISM_INVALID" in encryption
 
 
-def test_a_token_that_goes_away_meanwhile_is_not_judged(tmp_path: Path, state_folder: Path) -> None:
+def test_a_token_that_goes_away_meanwhile_is_not_assessed(tmp_path: Path, state_folder: Path) -> None:
     server = Server(tmp_path, new_token())
     server.start()
     try:

@@ -86,7 +86,7 @@ def test_a_secret_cannot_be_read_out(token: TestToken) -> None:
         assert connection.run(read, "read") == ["AttributeSensitive"]
 
 
-def test_an_extractable_secret_is_refused_unless_allowed_by_name(token: TestToken) -> None:
+def test_an_extractable_secret_is_refused_unless_explicitly_allowed(token: TestToken) -> None:
     put_raw(token, "secret-encryption-1", sensitive=True, extractable=True)
     with open_secrets(token.uri()) as secrets, pytest.raises(KeyPolicyError, match='allow = \\["extractable"\\]'):
         secrets.data_key(1)
@@ -205,7 +205,7 @@ def test_a_secret_that_is_no_des_key_is_named(token: TestToken) -> None:
         secrets.data_key(1)
 
 
-def test_in_a_forked_child_the_secrets_work_anew(token: TestToken) -> None:
+def test_in_a_forked_child_the_secrets_work_again(token: TestToken) -> None:
     put(token, Use.AUTHENTICATION, 1, "133457799bbcdff1")
     with open_secrets(token.uri()) as secrets:
         secrets.check_value(Use.AUTHENTICATION, 1)

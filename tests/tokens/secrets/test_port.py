@@ -145,7 +145,7 @@ def test_lengths_are_checked_before_anything_is_sent(secrets: Secrets) -> None:
             key.encrypt(bytes(8), bytes(16))
 
 
-def test_an_index_without_a_key_is_said_so(secrets: Secrets) -> None:
+def test_an_index_without_a_key_is_reported(secrets: Secrets) -> None:
     # A card tells only when the key is used.
     with pytest.raises(NoSuchKeyError, match="7"), secrets.authentication(7) as a:
         a.internal_authenticate(bytes(8))
@@ -177,7 +177,7 @@ def test_the_initialisation_vector_chains_messages(secrets: Secrets) -> None:
         assert first + key.encrypt(FIPS_81_PLAIN[8:], first[-8:]) == FIPS_81_CBC
 
 
-def test_a_check_value_tells_keys_apart(secrets: Secrets) -> None:
+def test_a_check_value_distinguishes_keys(secrets: Secrets) -> None:
     values = {secrets.check_value(use, index) for use in Use for index in (1, 2)}
     assert len(values) == 4
     assert secrets.check_value(Use.ENCRYPTION, 1).hex() == "d5d44f"

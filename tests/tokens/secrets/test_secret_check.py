@@ -59,7 +59,7 @@ def form_of(check: SecretCheck, name: str) -> FormCheck:
     return next(each for each in check.forms if each.form.name == name)
 
 
-def test_softhsm_does_all_with_a_key_twice_and_says_why_not_with_single_des(connection: Connection) -> None:
+def test_softhsm_does_all_with_a_doubled_key_and_reports_why_not_with_single_des(connection: Connection) -> None:
     check = check_secrets(connection, KeyPolicy())
     taken = check.taken
     assert taken is form_of(check, "CKK_DES2 K‖K")
@@ -101,7 +101,7 @@ def test_the_form_that_is_told_is_the_one_that_an_import_takes(connection: Conne
     assert check.taken.form is entry.info.form
 
 
-def test_the_driver_that_serves_in_earnest_is_what_is_tried(connection: Connection) -> None:
+def test_the_check_uses_the_driver_that_serves(connection: Connection) -> None:
     heard: list[str] = []
     with subscribe(lambda event: heard.append(event.operation) if isinstance(event, KeyUse) else None):
         check_secrets(connection, KeyPolicy())
@@ -130,7 +130,7 @@ def test_an_interrupted_check_leaves_nothing(device: str, request: pytest.Fixtur
     assert secret_keys(held) == before
 
 
-def test_a_token_that_lost_its_keys_in_the_middle_is_not_judged(
+def test_a_token_that_lost_its_keys_in_the_middle_is_not_assessed(
     connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = load_module(MODULE)

@@ -15,7 +15,7 @@ from tests.tokens.smartcard.rig import ANSWER, READER, answer, opened, within
 from tokens.errors import CardLostError, CardServiceError, NoSuchCardError, NoSuchReaderError
 
 
-def test_an_empty_reader_is_said_so_at_once(pcscd: Daemon, pin: str) -> None:
+def test_an_empty_reader_is_reported_at_once(pcscd: Daemon, pin: str) -> None:
     with within(0.5), pytest.raises(NoSuchCardError, match="Rig A 00 00: no card"), opened(pin):
         pass
 
@@ -26,7 +26,7 @@ def test_a_reader_that_does_not_exist_is_answered_with_those_that_do(pcscd: Daem
 
 
 @pytest.mark.cards
-def test_a_service_that_does_not_run_is_said_so(pin: str) -> None:
+def test_a_service_that_does_not_run_is_reported(pin: str) -> None:
     code = "from tokens.smartcard.search import list_cards; list_cards()"
     environment = {**os.environ, "PCSCLITE_CSOCK_NAME": "/nonexistent/pcscd.comm"}
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)

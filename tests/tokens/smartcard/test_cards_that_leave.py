@@ -72,7 +72,7 @@ def test_a_card_put_back_at_once_is_used_again(put_in: PutIn, pin: str) -> None:
         assert answer(secrets) == ANSWER
 
 
-def test_a_card_that_stays_away_is_lost_and_healed_later(put_in: PutIn, pin: str) -> None:
+def test_a_card_that_stays_away_is_lost_and_reconnected_later(put_in: PutIn, pin: str) -> None:
     card = put_in()
     with opened(pin) as secrets:
         answer(secrets)

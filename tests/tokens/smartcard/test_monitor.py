@@ -8,7 +8,7 @@ from tests.cards.fixtures import PutIn, inserted, wait_until_gone
 from tokens.smartcard.monitor import CardEvent, Change, changes
 
 
-def test_insertion_and_removal_are_told(put_in: PutIn) -> None:
+def test_insertion_and_removal_are_reported(put_in: PutIn) -> None:
     card = put_in()
     told: list[CardEvent] = []
     watching = threading.Thread(target=lambda: told.extend(changes("Rig A 00 00", timeout=3.0)))

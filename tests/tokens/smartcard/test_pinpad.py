@@ -47,7 +47,7 @@ def test_a_wrong_one_is_refused_and_may_be_typed_again(card: RunningCard, pcscd:
     assert card.do("state")["tries"] == {"01": 3}
 
 
-def test_nobody_typing_costs_no_try(card: RunningCard) -> None:
+def test_nobody_typing_costs_no_retry(card: RunningCard) -> None:
     with pytest.raises(PinNotPresentedError, match="No PIN was typed on the reader Pad 00 00"):
         sign()
     assert card.do("state")["tries"] == {"01": 3}

@@ -75,7 +75,7 @@ def test_nor_by_the_next_process_nor_by_a_person(card: RunningCard) -> None:
     assert tries(card) == 2
 
 
-def test_a_person_is_told_how_many_tries_are_left(card: RunningCard) -> None:
+def test_the_prompt_shows_how_many_retries_are_left(card: RunningCard) -> None:
     person = AtHand("222222")
     with pytest.raises(PinRefusedError):
         sign(person)
@@ -93,7 +93,7 @@ def test_after_a_wrong_pin_none_is_presented_unattended(card: RunningCard) -> No
     assert tries(card) == 2
 
 
-def test_the_last_try_is_kept_unless_it_is_asked_for(card: RunningCard) -> None:
+def test_the_last_retry_is_kept_unless_it_is_asked_for(card: RunningCard) -> None:
     for wrong in ("222222", "333333"):
         with pytest.raises(PinRefusedError):
             sign(AtHand(wrong))
@@ -107,7 +107,7 @@ def test_the_last_try_is_kept_unless_it_is_asked_for(card: RunningCard) -> None:
     assert tries(card) == 3
 
 
-def test_a_locked_pin_is_said_so_and_not_presented(card: RunningCard) -> None:
+def test_a_locked_pin_is_reported_and_not_presented(card: RunningCard) -> None:
     for wrong in ("222222", "333333"):
         with pytest.raises(PinRefusedError):
             sign(AtHand(wrong))
@@ -183,7 +183,7 @@ def test_a_key_that_wants_a_pin_says_where_to_name_one(card: RunningCard) -> Non
         sign(None)
 
 
-def test_a_reader_without_a_pin_pad_is_said_so(card: RunningCard) -> None:
+def test_a_reader_without_a_pin_pad_is_reported(card: RunningCard) -> None:
     with pytest.raises(PinSourceError, match="Rig A 00 00 has no pin pad"):
         sign("pinpad")
     assert tries(card) == 3

@@ -91,7 +91,7 @@ def test_an_atr_pattern_finds_a_card(cards: dict[str, RunningCard]) -> None:
         open_key("card:atr=3bff*;profile=piv;key=9e")
 
 
-def test_a_card_without_the_application_is_said_so(cards: dict[str, RunningCard]) -> None:
+def test_a_card_without_the_application_is_reported(cards: dict[str, RunningCard]) -> None:
     with pytest.raises(NoSuchCardError, match=r"has no piv application \(a000000308000010000100\)"):
         open_key("card:reader=Rig%20A%2000%2000;profile=piv;key=9e")
     with pytest.raises(UriError, match="no card profile 'cac'; there are: iso7816, openpgp, piv"):
