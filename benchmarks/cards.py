@@ -23,7 +23,7 @@ READER = "Rig A 00 00"
 def run() -> Iterator[Row]:
     """One exchange, and one whole authentication."""
     with tempfile.TemporaryDirectory() as state:
-        os.environ["HSM_DICOM_STATE"] = state
+        os.environ["TOKENS_STATE"] = state
         card = the_daemon().card(READER, **described("authentication"))
         inserted(card)
         try:

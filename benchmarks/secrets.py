@@ -27,7 +27,7 @@ def run() -> Iterator[Row]:
     """What the port costs beside the token's own rate."""
     with tempfile.TemporaryDirectory() as folder:
         softhsm.provision(Path(folder))
-        os.environ["HSM_DICOM_STATE"] = f"{folder}/state"
+        os.environ["TOKENS_STATE"] = f"{folder}/state"
         token = softhsm.new_token()
         with tokens.open_token(token.uri()) as connection:
             import_secret(connection, Use.ENCRYPTION, 1, bytearray.fromhex("0123456789abcdef"))

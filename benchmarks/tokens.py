@@ -26,7 +26,7 @@ def run() -> Iterator[Row]:
     """The wrapper's cost on one thread, and what a second thread brings."""
     with tempfile.TemporaryDirectory() as folder:
         softhsm.provision(Path(folder))
-        os.environ["HSM_DICOM_STATE"] = f"{folder}/state"
+        os.environ["TOKENS_STATE"] = f"{folder}/state"
         token = softhsm.new_token()
         uri = token.generate("node")
         with tokens.open_key(uri) as key, tokens.open_token(token.uri()) as connection:

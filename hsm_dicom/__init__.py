@@ -1,1 +1,5 @@
 """DICOM security with keys that never leave their device."""
+
+from hsm_dicom import product
+
+product.introduce()

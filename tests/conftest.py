@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from hsm_dicom import product
 from tests import softhsm as hsm
 from tests.soak import RUNS
 from tests.softhsm import TestToken
@@ -51,10 +52,16 @@ def needs_packages(item: pytest.Item) -> bool:
     return any(item.get_closest_marker(marker) for marker in NEEDS_PACKAGES)
 
 
+STATE_VARIABLES = (product.STATE_FOLDER.variable, "TOKENS_STATE")
+"""Where a process keeps its state: one that imports `hsm_dicom`, and one that imports `tokens` alone."""
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_state(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keep the tests' state and configuration apart from the user's."""
-    os.environ["HSM_DICOM_STATE"] = str(tmp_path_factory.mktemp("state"))
+    folder = str(tmp_path_factory.mktemp("state"))
+    for variable in STATE_VARIABLES:
+        os.environ[variable] = folder
     os.environ.pop("HSM_DICOM_CONFIG", None)
 
 
@@ -89,7 +96,8 @@ def softhsm(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def state_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty state folder for one test."""
-    monkeypatch.setenv("HSM_DICOM_STATE", str(tmp_path / "state"))
+    for variable in STATE_VARIABLES:
+        monkeypatch.setenv(variable, str(tmp_path / "state"))
     return tmp_path / "state"
 
 

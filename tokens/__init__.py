@@ -12,7 +12,7 @@ A key is opened by its URI, `pkcs11:` (RFC 7512) or `card:` (see `tokens.card_ur
         key.public_key().verify(signature, b"data", padding.PKCS1v15(), hashes.SHA256())
 
 Secret keys that authenticate, encrypt and compute codes on their device are opened by `open_secrets`; see
-`tokens.secrets`. Nothing in this package knows of DICOM.
+`tokens.secrets`.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ They are built like `pkcs11:` URIs (RFC 7512), whose escaping rules they share:
 |--------------|------------------------------------------------------------------------------------------------|
 | `reader`     | the reader's name, a pattern in which * stands for any text                                    |
 | `atr`        | what the card says when it is powered, in hexadecimal, a pattern too                           |
-| `serial`     | the card's own serial number, as `card list` shows it                                          |
-| `profile`    | how the card is spoken to: piv, openpgp, iso7816, or one from the configuration                |
+| `serial`     | the card's own serial number                                                                   |
+| `profile`    | which commands the card understands: piv, openpgp, iso7816, or a profile that the caller adds  |
 | `aid`        | the application's identifier, in hexadecimal, if it is not the profile's                       |
 | `key`        | which key, by the name that the profile gives it: 9c, sign, …                                  |
 | `sharing`    | `exclusive` (default): the card is ours while it is open; `transactions`: only during each use |

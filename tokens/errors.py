@@ -8,6 +8,8 @@ No text holds a PIN, a secret key or the data that a key was used on.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import ClassVar
 
 RemedyTable = Callable[["Error"], str | None]
@@ -54,8 +56,78 @@ def use_remedies(table: RemedyTable) -> None:
         _tables.append(table)
 
 
+class Reason(StrEnum):
+    """Why an error was raised, where its class has several remedies. The values are for programs and do not change."""
+
+    CARD_PACKAGE_MISSING = "card-package-missing"
+    """The Python package that speaks PC/SC is not installed."""
+    DEVICE_UNTRUSTWORTHY = "device-untrustworthy"
+    """The device returned a result that the host could not verify."""
+    KEY_NOT_FOR_DECRYPTION = "key-not-for-decryption"
+    KEY_NOT_FOR_SIGNING = "key-not-for-signing"
+    KEY_REFUSED = "key-refused"
+    """A private key has weaknesses (`Facts.weaknesses`) that the policy does not allow."""
+    MODULE_NOT_FOUND = "module-not-found"
+    MODULE_NOT_GIVEN = "module-not-given"
+    NO_APPLICATION = "no-application"
+    """The card does not have the application that was asked for."""
+    NO_EMPTY_TOKEN = "no-empty-token"
+    """Every token is in use; one may be erased (`Facts.uri`)."""
+    NO_FREE_SESSION = "no-free-session"
+    NO_TERMINAL = "no-terminal"
+    """A PIN should be typed and there is no terminal; `Facts.setting` is where another source would be given."""
+    PIN_COUNTER_LOW = "pin-counter-low"
+    """A wrong PIN was presented since the last login, so no PIN is presented unattended."""
+    PIN_EXPIRED = "pin-expired"
+    PIN_LAST_RETRY = "pin-last-retry"
+    """One more wrong PIN locks the device."""
+    PIN_LOCKED = "pin-locked"
+    PIN_NOT_SET = "pin-not-set"
+    PIN_RECORDED = "pin-recorded"
+    """This PIN is recorded as refused (`Facts.reference` names the device)."""
+    PIN_SOURCE_MISSING = "pin-source-missing"
+    PIN_UNCLEAR = "pin-unclear"
+    """The device did not say whether the PIN is correct, so it is recorded as refused (`Facts.reference`)."""
+    PIN_WRONG = "pin-wrong"
+    PUBLIC_KEY_MISSING = "public-key-missing"
+    SECRET_KEY_MISSING = "secret-key-missing"
+    SECRET_KEY_NOT_FOR_THIS = "secret-key-not-for-this"
+    """A secret key may encrypt but not decrypt, or the reverse."""
+    SECRET_KEY_REFUSED = "secret-key-refused"
+    STATE_FOLDER_NOT_PRIVATE = "state-folder-not-private"
+    STATE_FOLDER_UNUSABLE = "state-folder-unusable"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What an error is about, for programs, and for applications that word remedies of their own."""
+
+    reason: Reason
+    uri: str = ""
+    """The `pkcs11:` or `card:` URI of the device."""
+    reference: str = ""
+    """What identifies the device in the record of refused PINs: its serial number or its URI."""
+    role: str = "user"
+    """Whose PIN it is: user or so."""
+    attended: bool = False
+    """Whether a person enters the PIN."""
+    pin_source: str = "prompt"
+    """How a person enters the PIN: prompt or pinpad."""
+    setting: str = ""
+    """The name that the caller gave to the setting, such as that of a PIN source."""
+    path: str = ""
+    """The file or folder."""
+    weaknesses: tuple[str, ...] = ()
+    """The values of `tokens.policy.Weakness` that are not allowed."""
+
+
 class TokenError(Error):
     """Base of every error that a device, its module, its PIN or its keys can cause."""
+
+    def __init__(self, message: str = "", *, remedy: str | None = None, facts: Facts | None = None) -> None:
+        """`facts` are given where one class has several remedies."""
+        super().__init__(message, remedy=remedy)
+        self.facts = facts
 
 
 class UriError(TokenError):
@@ -107,7 +179,7 @@ class KeyNotExportableError(TokenError):
 
 
 class PinError(TokenError):
-    """Base of everything about PINs. A service must not be restarted on most of them: see `REFUSED_EXIT_CODE`."""
+    """Base of everything about PINs. Except after a `PinSourceError`, a service must not be restarted automatically."""
 
 
 class PinSourceError(PinError):
@@ -192,14 +264,6 @@ class OutOfSequenceError(TokenError):
 
 class CeremonyError(TokenError):
     """A ceremony step (initialise, generate, import, delete, change PIN) that cannot be done as asked."""
-
-
-REFUSED_EXIT_CODE = 77
-"""Exit status of a process that ended on a `PinRefusedError`, `PinNotPresentedError` or `PinLockedError` (EX_NOPERM of
-sysexits.h).
-
-A service manager must not restart on it: `RestartPreventExitStatus=77` in a systemd unit.
-"""
 
 
 def sentence_case(description: str) -> str:

@@ -1,4 +1,4 @@
-"""A session key in this process's memory, where its device cannot keep it and the configuration allows that."""
+"""A session key in this process's memory, where its device cannot keep it and the caller allows that."""
 
 from __future__ import annotations
 

@@ -22,10 +22,12 @@ from tokens.algorithms.hashing import hash_name
 from tokens.algorithms.unpadding import implicit_message, unpad
 from tokens.errors import (
     Error,
+    Facts,
     KeyNotExportableError,
     MechanismNotOfferedError,
     MechanismUnclearError,
     OperationFailedError,
+    Reason,
     sentence_case,
 )
 from tokens.mechanisms import Rung, ecdsa_signature, rsa_decryption, rsa_signature
@@ -169,8 +171,9 @@ class _OnDevice:
                 return signature
             self.device.distrust()
         raise OperationFailedError(
-            f"What {self.device.description} gave as a signature does not verify with its public key, twice; "
-            "it is not used. Try the device out with hsm-dicom token check."
+            f"Two signatures by {self.device.description} did not verify with its public key. They are not used.",
+            remedy="Test the device.",
+            facts=Facts(reason=Reason.DEVICE_UNTRUSTWORTHY),
         )
 
     def public_key(self) -> Any:

@@ -233,7 +233,7 @@ def _verifies(public_key: Any, signature: bytes, data: bytes, *scheme: object) -
     except InvalidSignature:
         return False
     except UnsupportedAlgorithm:
-        # PSS with RIPEMD-160, which `cryptography` does not verify; no profile of DICOM uses it.
+        # PSS with RIPEMD-160, which `cryptography` does not verify.
         return True
     return True
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Set
 from pathlib import Path
 
 from tokens.card_uri import CardUri
-from tokens.errors import PinSourceError, UriError
+from tokens.errors import Facts, PinSourceError, Reason, UriError
 from tokens.keys import PrivateKey, private_key
 from tokens.pins.credentials import Credentials, DeviceFailure
 from tokens.pins.refusals import RefusalMemory
@@ -148,8 +148,9 @@ def module_of(wanted: Pkcs11Uri, module: Path | str | None = None, init_string: 
     path = wanted.module_path or (Path(module) if module is not None else None)
     if path is None:
         raise UriError(
-            f"'{wanted}' does not say which PKCS#11 module serves the token; "
-            "add ?module-path=/path/of/the/module.so, or --module."
+            f"'{wanted}' does not state which PKCS#11 module serves the token.",
+            remedy="Add ?module-path=/path/of/the/module.so to it.",
+            facts=Facts(reason=Reason.MODULE_NOT_GIVEN, uri=str(wanted)),
         )
     return load_module(path, init_string)
 
@@ -210,6 +211,8 @@ def _let_go(connection: Connection) -> None:
 def _pin_source(wanted: Pkcs11Uri, pin: str | PinSource | None) -> PinSource | None:
     if wanted.pin_source is not None:
         if wanted.pin_source.startswith("|"):
-            raise PinSourceError("A pin-source that runs a program ('|…') is not served; use file:, env: or fd:.")
+            raise PinSourceError(
+                "A pin-source that runs a program ('|…') is not supported.", remedy="Use file:, env: or fd:."
+            )
         return parse_pin_source(wanted.pin_source)
     return parse_pin_source(pin) if isinstance(pin, str) else pin

@@ -15,11 +15,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from tokens.errors import KeyPolicyError
+from tokens.errors import Facts, KeyPolicyError, Reason
 
 
 class Weakness(StrEnum):
-    """What may be wrong with a key. The value is the name by which a configuration allows it."""
+    """What may be wrong with a key. The value is what a policy allows it by."""
 
     EXTRACTABLE = "extractable"
     NOT_SENSITIVE = "not-sensitive"
@@ -127,10 +127,10 @@ def enforce(description: str, key: KeyAttributes, policy: KeyPolicy) -> tuple[Fi
     refusals = [finding for finding in findings if finding.refusal]
     if refusals:
         reasons = "; ".join(finding.sentence for finding in refusals)
-        names = ", ".join(f'"{finding.weakness}"' for finding in refusals)
         raise KeyPolicyError(
-            f"{description} is not used: {reasons}. Generate a key inside the token (hsm-dicom key generate), "
-            f"or allow this one by name in its identity: allow = [{names}]."
+            f"{description} is not used: {reasons}.",
+            remedy="Generate a key inside the token, or allow the weaknesses of this one in the key policy.",
+            facts=Facts(reason=Reason.KEY_REFUSED, weaknesses=tuple(finding.weakness for finding in refusals)),
         )
     return findings
 

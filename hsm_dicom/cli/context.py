@@ -88,4 +88,4 @@ def named_pin(source: str | None) -> PinSource | None:
 
 def typed_pin() -> PinSource | None:
     """Asking on the terminal, if there is one."""
-    return Prompt() if sys.stdin.isatty() else None
+    return Prompt("--pin") if sys.stdin.isatty() else None

@@ -5,14 +5,13 @@ from __future__ import annotations
 from hsm_dicom.cli import exits
 from hsm_dicom.cli.remedies import remedy_of
 from hsm_dicom.cli.render.output import shown
-from hsm_dicom.errors import DicomError
-from tokens.errors import PinError, PinSourceError, TokenError
+from tokens.errors import Error, PinError, PinSourceError
 
 
 def sentence(error: Exception) -> str:
-    """What went wrong, without a traceback. What is not foreseen asks to be reported."""
-    if isinstance(error, TokenError | DicomError):
-        return f"{shown(str(error))} {remedy_of(error)}".rstrip()
+    """Return what failed and what to do, without a traceback. An unexpected error asks to be reported."""
+    if isinstance(error, Error):
+        return shown(f"{error.message} {remedy_of(error) or ''}".strip())
     if isinstance(error, OSError) and error.strerror:
         place = f"{shown(str(error.filename))}: " if error.filename is not None else ""
         return f"{place}{shown(error.strerror)}."
@@ -21,6 +20,6 @@ def sentence(error: Exception) -> str:
 
 
 def exit_status(error: Exception) -> int:
-    """77 where a PIN was refused, locked or held back, so that a service manager can be told not to go on; else 1."""
-    held_back = isinstance(error, PinError) and not isinstance(error, PinSourceError)
-    return exits.REFUSED if held_back else exits.FAILED
+    """Return 77 where a PIN was refused, locked or not presented, which a service manager must not retry; else 1."""
+    refused = isinstance(error, PinError) and not isinstance(error, PinSourceError)
+    return exits.REFUSED if refused else exits.FAILED

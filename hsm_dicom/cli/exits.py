@@ -13,8 +13,9 @@ USAGE = 2
 REFUSED = 77
 """A PIN was refused, is locked, or was not presented: another attempt could lock the token, or needs a person.
 
-The same number as `tokens.errors.REFUSED_EXIT_CODE`. A PIN that could not be read from its source is FAILED: nothing
-was presented, and the next attempt may find it.
+The number is EX_NOPERM of sysexits.h. A service manager must not restart on it: `RestartPreventExitStatus=77` in a
+systemd unit. A PIN that could not be read from its source is FAILED: nothing was presented, and a later attempt may
+succeed.
 """
 NO_SIGNATURE = 100
 """A file has no signature."""

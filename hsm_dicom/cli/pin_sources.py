@@ -13,7 +13,7 @@ from tokens.pins.sources import Pin, PinSource, Prompt, parse_pin_source
 
 @dataclass(frozen=True)
 class TypedTwice:
-    """A PIN typed on the terminal, twice (a `PinSource`); `option` is as for `tokens.pins.sources.Prompt`."""
+    """A PIN typed on the terminal, twice (a `PinSource`); `option` is for the message where there is no terminal."""
 
     option: str
     attended = True

@@ -1,4 +1,7 @@
-"""The option to type for what an error reports: libraries report facts, and this table knows the command line."""
+"""The option to type for what an error or a verdict reports: libraries report facts; this table knows the options.
+
+The remedies of devices' errors are in `hsm_dicom.remedies`, since the API and the service have the same ones.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,13 @@ from hsm_dicom.dataset.errors import TargetExistsError, TargetIsSourceError
 from hsm_dicom.signatures.errors import MissingPurposeError, WeakMacAlgorithmError
 from hsm_dicom.trust import Reason
 from hsm_dicom.validation.result import Cause
+from tokens.errors import Error
 
 _FOR_ERRORS: dict[type[Exception], str] = {
-    TargetExistsError: "Name another file, or add --overwrite.",
-    TargetIsSourceError: "Name another file, or use --in-place to replace it.",
+    TargetExistsError: "Choose another file, or add --overwrite.",
+    TargetIsSourceError: "Choose another file, or use --in-place to replace it.",
     MissingPurposeError: "Add --purpose NUMBER; hsm-dicom purposes lists the numbers.",
-    WeakMacAlgorithmError: "Use --mac sha256, sha384 or sha512; to sign with it all the same, add --allow-weak.",
+    WeakMacAlgorithmError: "Use --mac sha256, sha384 or sha512; to sign with it nevertheless, add --allow-weak.",
 }
 
 _FOR_CODES: dict[str, str] = {
@@ -20,9 +24,9 @@ _FOR_CODES: dict[str, str] = {
 }
 
 
-def remedy_of(error: Exception) -> str:
-    """Return what to type against an error, as a sentence; empty where its own text says it all."""
-    return next((remedy for kind, remedy in _FOR_ERRORS.items() if isinstance(error, kind)), "")
+def remedy_of(error: Error) -> str | None:
+    """Return what to type, as a sentence: the options for this error, else its own remedy."""
+    return next((remedy for kind, remedy in _FOR_ERRORS.items() if isinstance(error, kind)), error.remedy)
 
 
 def remedy_for(code: str) -> str:

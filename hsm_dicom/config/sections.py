@@ -173,7 +173,7 @@ class StateSection(Section):
     """`[state]`: what must survive a restart."""
 
     folder: FilePath | None = None
-    """Where refused PINs are remembered; see `tokens.process.state_folder.default_state_folder` for the default."""
+    """Where refused PINs are remembered; see `hsm_dicom.product` for the default."""
 
 
 class EventsSection(Section):

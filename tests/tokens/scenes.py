@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from tokens.keys import TokenRSAPrivateKey
 
 PRELUDE = """
-import faulthandler, os, sys, threading, tokens
+import faulthandler, os, sys, threading, hsm_dicom, tokens
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding
 from tokens.errors import TokenError

@@ -54,7 +54,7 @@ def test_a_key_gets_the_attributes_of_its_use(token: TestToken, usage: str, sign
 
 
 def test_an_ec_key_does_not_decrypt(token: TestToken) -> None:
-    with open_token(token.uri()) as connection, pytest.raises(CeremonyError, match="choose rsa"):
+    with open_token(token.uri()) as connection, pytest.raises(CeremonyError, match="Choose rsa"):
         generate_key(connection, "key", KeyKind.P_256, Usage.DECRYPT)
 
 
@@ -154,7 +154,7 @@ def test_a_new_pin_that_the_token_does_not_take_leaves_the_old_one_as_it_was(tok
 
     module = load_module(MODULE)
     info = find_token(module, token.uri()).info
-    with pytest.raises(OperationFailedError, match="does not take the new PIN"):
+    with pytest.raises(OperationFailedError, match="does not accept the new PIN"):
         change_pin(module, info, parse_pin_source(token.pin), parse_pin_source(set_pin("1")))
     assert RefusalMemory().refusals(token.serial) == []
     with open_token(token.uri()) as connection:

@@ -17,10 +17,10 @@ from tokens.errors import TokenError
 
 
 def _exception_classes() -> Iterator[type[BaseException]]:
-    """Every exception class that a module of the two packages defines."""
+    """Every exception class that a module of the two packages defines which is not private."""
     for package in (tokens, hsm_dicom):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            if module.name.endswith("__main__"):
+            if any(part.startswith("_") for part in module.name.split(".")):
                 continue
             for _, member in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
                 if issubclass(member, Exception) and member.__module__ == module.name:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from hsm_dicom import product
 from tests.softhsm import TestToken, set_pin
 from tokens import open_key, open_token
 from tokens.errors import (
-    REFUSED_EXIT_CODE,
     PinError,
     PinNotPresentedError,
     PinRefusedError,
@@ -21,7 +21,7 @@ from tokens.errors import (
 from tokens.events import DeviceEvent, Login, Outcome, subscribe
 from tokens.pins.refusals import RefusalMemory
 from tokens.pins.sources import Pin, Prompt
-from tokens.process.state_folder import default_state_folder
+from tokens.process.state_folder import StateFolderName
 
 
 class TypedBy(Prompt):
@@ -53,7 +53,7 @@ def test_a_login_is_an_event_without_the_pin(token: TestToken, state_folder: Pat
 
 def test_a_refused_pin_is_not_presented_again(token: TestToken, state_folder: Path) -> None:
     wrong = set_pin("999999")
-    with pytest.raises(PinRefusedError, match="will not be presented again") as first:
+    with pytest.raises(PinRefusedError, match="is not presented again") as first:
         log_in(token, wrong)
     log_in(token, TypedBy(os.environ[token.pin.removeprefix("env:")]))  # the counter is reset by hand
     heard: list[DeviceEvent] = []
@@ -71,20 +71,20 @@ def test_the_next_process_does_not_present_it_either(token: TestToken, state_fol
     code = f"""
 import sys
 import tokens
-from tokens.errors import PinError, REFUSED_EXIT_CODE
+from tokens.errors import PinError
 try:
     with tokens.open_token({str(token.uri(pin=False))!r}, pin={wrong!r}) as connection:
         connection.connect()
 except PinError as error:
     print(type(error).__name__)
-    sys.exit(REFUSED_EXIT_CODE)
+    sys.exit(7)
 """
     run = [sys.executable, "-c", code]
     first = subprocess.run(run, capture_output=True, text=True)
-    assert (first.stdout.strip(), first.returncode) == ("PinRefusedError", REFUSED_EXIT_CODE)
+    assert (first.stdout.strip(), first.returncode) == ("PinRefusedError", 7)
     log_in(token, TypedBy(os.environ[token.pin.removeprefix("env:")]))
     second = subprocess.run(run, capture_output=True, text=True)
-    assert (second.stdout.strip(), second.returncode) == ("PinNotPresentedError", REFUSED_EXIT_CODE)
+    assert (second.stdout.strip(), second.returncode) == ("PinNotPresentedError", 7)
 
 
 def test_only_one_of_many_processes_presents_a_wrong_pin(token: TestToken, state_folder: Path) -> None:
@@ -135,7 +135,7 @@ def test_the_officer_can_clear_a_rejected_pin(token: TestToken, state_folder: Pa
 def test_no_pin_goes_out_unattended_after_somebody_elses_wrong_one(token: TestToken, state_folder: Path) -> None:
     with pytest.raises(PinRefusedError):
         log_in(token, TypedBy("000000"))
-    with pytest.raises(PinNotPresentedError, match="Log in once by hand"):
+    with pytest.raises(PinNotPresentedError, match="Present the correct one by hand"):
         log_in(token)  # the right PIN, but SoftHSM's flag says that a wrong one was presented
     log_in(token, TypedBy(os.environ[token.pin.removeprefix("env:")]))
     assert log_in(token)[0].outcome is Outcome.DONE
@@ -148,7 +148,7 @@ def by_hand(said: pytest.ExceptionInfo[Exception]) -> str:
 
 def test_the_command_in_the_message_is_one_that_asks_the_person(token: TestToken, state_folder: Path) -> None:
     with pytest.raises(
-        PinRefusedError, match="PIN from 'env:.*' was refused by .* Put the right PIN in its place, then"
+        PinRefusedError, match="PIN from 'env:.*' was refused by .* Correct the PIN in its source, then"
     ) as refused:
         log_in(token, set_pin("999999"))
     assert by_hand(refused).startswith("token login 'pkcs11:")
@@ -176,7 +176,7 @@ def test_a_state_file_that_cannot_be_read_stops_the_login(token: TestToken, stat
     log_in(token)
     (file,) = state_folder.glob("*.json")
     file.write_text("{")
-    with pytest.raises(PinSourceError, match="look at it, then remove it"):
+    with pytest.raises(PinSourceError, match="Look at it, then remove it"):
         log_in(token)
 
 
@@ -237,16 +237,40 @@ def test_a_typed_pin_is_asked_for_once_and_wiped_at_the_end(token: TestToken, st
     assert "1234" not in repr(credentials)
 
 
-def test_the_state_folder_follows_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HSM_DICOM_STATE", "/a")
-    assert default_state_folder() == Path("/a")
-    monkeypatch.delenv("HSM_DICOM_STATE")
+@pytest.mark.parametrize(
+    ("name", "variable", "directory"),
+    [(product.STATE_FOLDER, "HSM_DICOM_STATE", "hsm-dicom"), (StateFolderName("OTHER", "other"), "OTHER", "other")],
+)
+def test_the_state_folder_follows_the_environment(
+    name: StateFolderName, variable: str, directory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "/a")
+    assert name.find() == Path("/a")
+    monkeypatch.delenv(variable)
     monkeypatch.setenv("STATE_DIRECTORY", "/b:/c")
-    assert default_state_folder() == Path("/b")
+    assert name.find() == Path("/b")
     monkeypatch.delenv("STATE_DIRECTORY")
     monkeypatch.setenv("XDG_STATE_HOME", "/d")
-    expected = "/var/lib/hsm-dicom" if os.geteuid() == 0 else "/d/hsm-dicom"
-    assert default_state_folder() == Path(expected)
+    assert name.find() == Path("/var/lib" if os.geteuid() == 0 else "/d", directory)
+
+
+def test_processes_agree_on_the_state_folder(tmp_path: Path) -> None:
+    code = """
+import os, sys
+{0}
+from tokens.process.state_folder import default_state_folder
+print(default_state_folder(), flush=True)
+if os.fork() == 0:
+    print(default_state_folder(), flush=True)
+    os._exit(0)
+os.wait()
+"""
+    environment = {**os.environ, "HSM_DICOM_STATE": "/of/the/product", "TOKENS_STATE": "/of/tokens"}
+    for first, folder in (("import hsm_dicom", "/of/the/product"), ("import tokens", "/of/tokens")):
+        done = subprocess.run(
+            [sys.executable, "-c", code.format(first)], env=environment, capture_output=True, text=True, check=True
+        )
+        assert done.stdout.split() == [folder, folder]
 
 
 def test_every_pin_error_is_a_pin_error() -> None:

@@ -165,7 +165,7 @@ def test_a_user_who_is_locked_out_gets_the_command_that_keeps_the_keys(token: Te
         check_flags(locked, credentials, Role.USER)
     unset = dataclasses.replace(info, flags=info.flags & ~TokenFlag.USER_PIN_INITIALIZED)
     with pytest.raises(
-        PinNotPresentedError, match="never set; the security officer .*: hsm-dicom token set-pin 'pkcs11:"
+        PinNotPresentedError, match="never set. The security officer .*: hsm-dicom token set-pin 'pkcs11:"
     ):
         check_flags(unset, credentials, Role.USER)
 

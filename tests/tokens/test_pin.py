@@ -82,7 +82,7 @@ def test_a_credential_is_a_file_of_the_units_folder(tmp_path: Path, monkeypatch:
     with pytest.raises(PinSourceError, match="No such file"):
         read("credential:other")
     monkeypatch.delenv("CREDENTIALS_DIRECTORY")
-    with pytest.raises(PinSourceError, match="add LoadCredentialEncrypted=pin:PATH to the unit"):
+    with pytest.raises(PinSourceError, match="Add LoadCredentialEncrypted=pin:PATH to the unit"):
         read("credential:pin")
 
 
@@ -155,9 +155,9 @@ def test_a_descriptor_that_is_not_open_is_refused() -> None:
 
 @pytest.mark.parametrize(("prompt", "option"), [("Prompt()", "--pin"), ("Prompt('--new-pin')", "--new-pin")])
 def test_a_prompt_needs_a_terminal(prompt: str, option: str) -> None:
-    code = f"from tokens.pins.sources import Prompt; {prompt}.read('user PIN')"
+    code = f"import hsm_dicom; from tokens.pins.sources import Prompt; {prompt}.read('user PIN')"
     done = subprocess.run([sys.executable, "-c", code], stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    assert f"there is no terminal; name another source, such as {option} file:PATH" in done.stderr
+    assert f"there is no terminal. Use another source, such as {option} file:PATH" in done.stderr
 
 
 def typed(answer: bytes) -> bytes:

@@ -11,7 +11,7 @@ from tokens.algorithms._cryptography import prehashed_algorithm
 
 
 class RIPEMD160(hashes.HashAlgorithm):
-    """RIPEMD-160 (ISO/IEC 10118-3), which PS3.15 C.1 has every verifier know. Not for new signatures."""
+    """RIPEMD-160 (ISO/IEC 10118-3), which old signatures use. Not for new ones."""
 
     @property
     def name(self) -> str:

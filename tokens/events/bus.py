@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeVar, overload
 
+from tokens.errors import Error
 from tokens.events.event import Event
 from tokens.events.log import EventLog
 from tokens.process.forking import LockAcrossForks
@@ -23,7 +24,7 @@ log = logging.getLogger("tokens")
 E = TypeVar("E", bound=Event)
 
 
-class EventLostError(Exception):
+class EventLostError(Error):
     """Raised by a subscriber that could not keep an event and has logged the reason itself."""
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from tokens.errors import PinNotPresentedError
+from tokens.errors import PinError, PinNotPresentedError
 from tokens.pins.refusals import RefusalMemory
 from tokens.pins.sources import Pin, PinSource
 
@@ -43,7 +43,7 @@ class Credentials:
     device_failures: frozenset[DeviceFailure] = frozenset(DeviceFailure)
     _kept: Pin | None = field(default=None, repr=False)
     _accepted: bytes = field(default=b"", repr=False)
-    _refused: str | None = field(default=None, repr=False)
+    _refused: PinError | None = field(default=None, repr=False)
     _is_recorded: Callable[[], bool] | None = field(default=None, repr=False)
 
     @property
@@ -59,7 +59,8 @@ class Credentials:
         """The PIN, or None for a pin pad. Raises `PinNotPresentedError` after a refusal that is still recorded."""
         if self._refused is not None:
             if self._is_recorded is None or self._is_recorded():
-                raise PinNotPresentedError(self._refused)
+                refused = self._refused
+                raise PinNotPresentedError(refused.message, remedy=refused.remedy, facts=refused.facts)
             self._refused = None
         return self._kept if self._kept is not None else self.source.read(purpose)
 
@@ -84,12 +85,12 @@ class Credentials:
         """Whether this very PIN is the last one that the token took from this process."""
         return bool(self._accepted) and hmac.compare_digest(self._accepted, _digest(pin))
 
-    def refused(self, pin: Pin | None, sentence: str, is_recorded: Callable[[], bool]) -> None:
+    def refused(self, pin: Pin | None, error: PinError, is_recorded: Callable[[], bool]) -> None:
         """The token refused the PIN: it is wiped, and nothing of this source is presented again here,
 
         until the refusal is no longer recorded. A PIN that was typed on the device has no record.
         """
-        self._refused = f"{sentence} It is not presented again."
+        self._refused = error
         self._is_recorded = None if pin is None else is_recorded
         self._accepted = b""
         if pin is not None:

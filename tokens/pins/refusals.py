@@ -6,8 +6,8 @@ Whoever reads the file can still try out short PINs against the digest, slowly; 
 only.
 
 A PIN is entered *before* it is presented, and struck out when the token has taken it: a crash, a power cut or a full
-disk in between leaves it entered, and it counts as refused. The officer clears a token's refusals with
-`hsm-dicom token clear-rejected-pin` once the PIN has been put right.
+disk in between leaves it entered, and it counts as refused. `RefusalMemory.forgive` clears a token's refusals once the
+PIN has been corrected.
 
 A device that fails in the middle of a login answers with an error of its own, and so does some middleware to a wrong
 PIN. Such an unclear answer is no refusal yet where the same PIN was accepted before: that acceptance is removed from
@@ -24,7 +24,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import Enum, auto
 
-from tokens.errors import PinNotPresentedError, PinSourceError, TokenError
+from tokens.errors import Facts, PinNotPresentedError, PinSourceError, Reason, TokenError
 from tokens.pins.refusal_record import Record, Refusal
 from tokens.pins.sources import Pin
 from tokens.process.state_folder import StateFolder
@@ -168,7 +168,7 @@ class RefusalMemory(StateFolder):
             known = self._known(named, own, role, pin, digest)
             if known is not None:
                 if not (known.unclear and accepted and check_again is not None):
-                    raise PinNotPresentedError(_held_back(named, known))
+                    raise _not_presented(named, known)
                 check_again(known)
                 own = replace(own, accepted=None)
             entered = _Entered(pin, Refusal(role, datetime.now(UTC), digest), own, repeated=known is not None)
@@ -276,7 +276,8 @@ class RefusalMemory(StateFolder):
             return Record() if text is None else Record.parse(text)
         except (ValueError, KeyError, TypeError) as error:
             raise PinSourceError(
-                f"{self.folder / name}, which remembers refused PINs, cannot be understood; look at it, then remove it."
+                f"{self.folder / name}, which records refused PINs, cannot be understood.",
+                remedy="Look at it, then remove it.",
             ) from error
 
 
@@ -284,10 +285,11 @@ def _named(device: Device) -> DeviceName:
     return DeviceName(device) if isinstance(device, str) else device
 
 
-def _held_back(named: DeviceName, known: Refusal) -> str:
-    return (
+def _not_presented(named: DeviceName, known: Refusal) -> PinNotPresentedError:
+    return PinNotPresentedError(
         f"This {role_name(known.role)} PIN was refused by the token with serial {named.serial} on "
-        f"{known.when:%Y-%m-%d %H:%M} UTC, or its answer was lost. It is not presented again, since wrong "
-        "tries lock the token. Give the right one; or, if this is the right one after all, run: "
-        f"hsm-dicom token clear-rejected-pin '{named.reference or named.serial}'"
+        f"{known.when:%Y-%m-%d %H:%M} UTC, or its answer was lost. It is not presented again, because wrong PINs "
+        "lock the token.",
+        remedy="Use the correct PIN; or, if this PIN is correct, clear the recorded refusal.",
+        facts=Facts(reason=Reason.PIN_RECORDED, reference=named.reference or named.serial, role=known.role),
     )

@@ -1,6 +1,6 @@
 """Where a PIN comes from. Never from an argument's value, a configuration file's value or a URI.
 
-A source is named by one short text, the same in the configuration, on the command line (`--pin`) and in the
+A source is named by one short text, the same wherever an application reads one and in the
 `pin-source` attribute of a `pkcs11:` URI (RFC 7512, 2.4):
 
 | text              | the PIN is                                                                          |
@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Protocol, final
 from urllib.parse import unquote
 
-from tokens.errors import PinSourceError
+from tokens.errors import Facts, PinSourceError, Reason
 from tokens.printable import printable
 
 _CREDENTIAL_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,254}")
@@ -82,17 +82,21 @@ class PinSource(Protocol):
 
 @dataclass(frozen=True)
 class Prompt:
-    """Typed on the terminal. `option` is where another source would be named, for whoever has no terminal."""
+    """The terminal, where a person types the PIN.
 
-    option: str = "--pin"
+    `setting` is what the caller calls the setting that holds the source, for the message where there is no terminal.
+    """
+
+    setting: str = ""
     attended = True
     repeatable = False
 
     def read(self, purpose: str) -> Pin | None:
         if not sys.stdin.isatty():
             raise PinSourceError(
-                f"The {purpose} should be typed, but there is no terminal; "
-                f"name another source, such as {self.option} file:PATH."
+                f"The {purpose} should be typed, but there is no terminal.",
+                remedy="Use another source, such as file:PATH.",
+                facts=Facts(reason=Reason.NO_TERMINAL, setting=self.setting),
             )
         try:
             return _checked(getpass.getpass(f"{printable(purpose)}: ").encode("utf-8"), purpose, "what was typed")
@@ -148,7 +152,8 @@ class FromFile:
         if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             raise PinSourceError(
                 f"{self.path}, which holds the {purpose}, may be read by others "
-                f"(mode {stat.S_IMODE(status.st_mode):04o}); run: chmod 600 {self.path}"
+                f"(mode {stat.S_IMODE(status.st_mode):04o}).",
+                remedy=f"Run: chmod 600 {self.path}",
             )
         if status.st_uid not in (0, os.geteuid()):
             raise PinSourceError(
@@ -175,8 +180,9 @@ class FromCredential:
         folder = os.environ.get(CREDENTIALS)
         if not folder:
             raise PinSourceError(
-                f"The {purpose} should be the systemd credential {self.name}, but {CREDENTIALS} is not set; add "
-                f"LoadCredentialEncrypted={self.name}:PATH to the unit, or start the unit rather than the program."
+                f"The {purpose} should be the systemd credential {self.name}, but {CREDENTIALS} is not set.",
+                remedy=f"Add LoadCredentialEncrypted={self.name}:PATH to the unit, or start the unit rather than the "
+                "program.",
             )
         return FromFile(Path(folder, self.name)).read(purpose)
 

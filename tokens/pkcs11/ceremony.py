@@ -43,7 +43,7 @@ class Usage(StrEnum):
     """What a key is for. One key, one use."""
 
     SIGN = "sign"
-    """DICOM digital signatures."""
+    """Signatures on documents and images."""
     TLS = "tls"
     """TLS handshakes that sign: TLS 1.3, and TLS 1.2 with (EC)DHE."""
     DECRYPT = "decrypt"
@@ -64,7 +64,9 @@ def generate_key(
     `key_id` (CKA_ID) is drawn at random unless given. Raises `CeremonyError` where the label or id is in use.
     """
     if usage is Usage.DECRYPT and not kind.is_rsa:
-        raise CeremonyError("An EC key does not decrypt; choose rsa-2048, rsa-3072 or rsa-4096 for --usage decrypt.")
+        raise CeremonyError(
+            f"A {kind} key cannot be used to decrypt.", remedy="Choose rsa-2048, rsa-3072 or rsa-4096 for this usage."
+        )
     key_id = key_id or os.urandom(8)
     _refuse_taken(connection, label, key_id)
     with (
@@ -153,8 +155,8 @@ def _refuse_taken(connection: Connection, label: str, key_id: bytes) -> None:
 
     for name in connection.run(taken, "list its keys"):
         raise CeremonyError(
-            f"Key {name} (id {name.id.hex()}) exists on {connection.token.description}; "
-            "choose another label and id, or delete it first."
+            f"Key {name} (id {name.id.hex()}) exists on {connection.token.description} already.",
+            remedy="Choose another label and id, or delete it first.",
         )
 
 

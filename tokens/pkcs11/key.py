@@ -12,10 +12,12 @@ from pkcs11 import Mechanism, MechanismFlag
 from pkcs11 import exceptions as p11
 
 from tokens.errors import (
+    Facts,
     KeyPolicyError,
     MechanismNotOfferedError,
     MechanismUnclearError,
     PinRefusedError,
+    Reason,
     TokenBusyError,
     TokenLostError,
 )
@@ -96,7 +98,9 @@ class Pkcs11Key:
         """C_Sign with the rung's mechanism."""
         if self.attributes.sign is False:
             raise KeyPolicyError(
-                f"Key {self.description} may not sign (CKA_SIGN is false); use a key made with --usage sign or tls."
+                f"Key {self.description} may not sign (CKA_SIGN is false).",
+                remedy="Use a key that was generated to sign.",
+                facts=Facts(reason=Reason.KEY_NOT_FOR_SIGNING),
             )
 
         def job(worker: Worker, authenticate: Authenticate | None) -> bytes:
@@ -132,7 +136,9 @@ class Pkcs11Key:
         """
         if not self.attributes.decrypt:
             raise KeyPolicyError(
-                f"Key {self.description} may not decrypt (CKA_DECRYPT is false); use a key made with --usage decrypt."
+                f"Key {self.description} may not decrypt (CKA_DECRYPT is false).",
+                remedy="Use a key that was generated to decrypt.",
+                facts=Facts(reason=Reason.KEY_NOT_FOR_DECRYPTION),
             )
 
         def job(worker: Worker, authenticate: Authenticate | None) -> bytes | None:
@@ -203,12 +209,13 @@ class Pkcs11Key:
         started = time.perf_counter()
         credentials, token = self._connection.credentials, self._connection.token
         if credentials is None:
-            raise KeyPolicyError(f"Key {self.description} wants its PIN for each use; name a PIN source.")
+            raise KeyPolicyError(f"Key {self.description} requires its PIN for each use.", remedy="Add a PIN source.")
         self._connection.connect()  # so that a PIN that went stale is met by the rules of a login
         pin = credentials.read(f"user PIN of {token.description}, for key {self.name}")
         if pin is None:
             raise KeyPolicyError(
-                f"Key {self.description} wants its PIN for each use; a pin pad is not served for that."
+                f"Key {self.description} requires its PIN for each use, which a PIN pad cannot give.",
+                remedy="Use another PIN source, or a key without CKA_ALWAYS_AUTHENTICATE.",
             )
 
         memory, device = credentials.memory, device_name(token)
@@ -242,15 +249,17 @@ class Pkcs11Key:
 
                 result = self._connection.run(attempt, doing)
         except _RefusedForKey:
-            sentence = f"The PIN {credentials.origin} was refused for key {self.description}."
+            refused = PinRefusedError(
+                f"The PIN {credentials.origin} was refused for key {self.description}. It is not presented again."
+            )
             try:
                 if known:
                     memory.remember(device, "user", pin)
             finally:
-                credentials.refused(pin, sentence, lambda: memory.holds(device, "user"))
+                credentials.refused(pin, refused, lambda: memory.holds(device, "user"))
                 event = Login(token_serial=token.serial, token_label=token.label, role="context-specific")
                 with report(event, refusals=PinRefusedError, started=started):
-                    raise PinRefusedError(f"{sentence} It will not be presented again.") from None
+                    raise refused from None
         credentials.accepted(pin)
         return result
 

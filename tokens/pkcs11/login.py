@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pkcs11 import TokenFlag
 
 from tokens.errors import (
+    Facts,
     LoginUnansweredError,
     ModuleError,
     OperationFailedError,
@@ -24,6 +25,7 @@ from tokens.errors import (
     PinNotPresentedError,
     PinRefusedError,
     PinSourceError,
+    Reason,
     sentence_case,
 )
 from tokens.events import Login
@@ -162,28 +164,28 @@ def check_flags(token: TokenInfo, credentials: Credentials, role: Role) -> None:
     locked, final, low = _FLAGS[role]
     name = _NAMES[role]
     if locked in token.flags:
-        raise PinLockedError(f"The {name} PIN of {token.description} is locked; {_unlock(token, role)}")
+        raise _locked(token, role)
     if role is Role.USER and _never_set(token):
-        raise PinNotPresentedError(
-            f"The user PIN of {token.description} was never set; the security officer must set it: {_by_officer(token)}"
-        )
+        raise _not_set(token, role)
     if isinstance(credentials.source, PinPad) and TokenFlag.PROTECTED_AUTHENTICATION_PATH not in token.flags:
         raise PinSourceError(
-            f"{sentence_case(token.description)} has no protected authentication path (pin pad); "
-            "name another PIN source."
+            f"{sentence_case(token.description)} has no protected authentication path (PIN pad).",
+            remedy="Use another PIN source.",
         )
     if final in token.flags and not (credentials.last_try and credentials.source.attended):
-        remedy = f"Log in once by hand to reset its counter: {_by_hand(token)} --last-try"
-        if role is Role.SO:
-            remedy = "It is not presented here; use the tools of the token's maker."
-        raise PinNotPresentedError(f"One more wrong {name} PIN locks {token.description}. {remedy}")
+        raise PinNotPresentedError(
+            f"One more wrong {name} PIN locks {token.description}.",
+            remedy="Use the tools of the token's maker to present it."
+            if role is Role.SO
+            else "Log in once with a typed PIN and last_try=True to reset the retry counter.",
+            facts=_facts(Reason.PIN_LAST_RETRY, token, credentials, role),
+        )
     if low in token.flags and not credentials.source.attended and not _is_low_always(token, credentials, role):
-        remedy = f"Log in once by hand to reset its counter: {_by_hand(token)}"
-        if role is Role.SO:
-            remedy = "Type it, with --so-pin prompt."
         raise PinNotPresentedError(
             f"A wrong {name} PIN was presented to {token.description} since its last login, so no PIN is "
-            f"presented unattended. {remedy}"
+            "presented unattended.",
+            remedy="Log in once with a typed PIN to reset the retry counter.",
+            facts=_facts(Reason.PIN_COUNTER_LOW, token, credentials, role),
         )
 
 
@@ -192,18 +194,16 @@ def purpose(token: TokenInfo, role: Role) -> str:
     return f"{_NAMES[role]} PIN of {token.description}" if token.initialised else f"new {_NAMES[role]} PIN"
 
 
-def _remedy(token: TokenInfo, credentials: Credentials, role: Role) -> str:
-    """What to do after a refusal. An unattended source stays held back until the token has reset its counter."""
-    if credentials.source.attended:
-        return "Run the command again with the right one."
-    if role is Role.SO:
-        return "Put the right PIN in its place, or type it, with --so-pin prompt."
-    return f"Put the right PIN in its place, then log in once by hand to reset the token's counter: {_by_hand(token)}"
-
-
-def _by_hand(token: TokenInfo) -> str:
-    source = "pinpad" if TokenFlag.PROTECTED_AUTHENTICATION_PATH in token.flags else "prompt"
-    return f"hsm-dicom token login '{token.uri}' --pin {source}"
+def _facts(reason: Reason, token: TokenInfo, credentials: Credentials | None, role: Role) -> Facts:
+    """What a program needs to know to word the remedy."""
+    return Facts(
+        reason=reason,
+        uri=str(token.uri),
+        reference=device_name(token).reference,
+        role=_NAMES[role].lower(),
+        attended=credentials is not None and credentials.source.attended,
+        pin_source="pinpad" if TokenFlag.PROTECTED_AUTHENTICATION_PATH in token.flags else "prompt",
+    )
 
 
 def _look(module: Module, token: TokenInfo, role: Role) -> tuple[TokenInfo, DeviceName]:
@@ -235,7 +235,8 @@ def _check_again(module: Module, token: TokenInfo, session: int, refusal: Refusa
     if any(flag in now.flags for flag in _FLAGS[Role.USER]):
         raise PinNotPresentedError(
             f"{sentence_case(token.description)} failed during a login, and reports that a wrong PIN was presented to "
-            f"it, so the PIN counts as refused until: hsm-dicom token clear-rejected-pin '{device.reference}'"
+            "it, so the PIN counts as refused.",
+            facts=Facts(reason=Reason.PIN_UNCLEAR, uri=str(token.uri), reference=device.reference),
         )
 
 
@@ -268,18 +269,19 @@ def _check_answer(
         return credentials.memory.holds(device, name.lower())
 
     if rv in wrong:
-        sentence = f"The {name} PIN {credentials.origin} was refused by {token.description}."
-        credentials.refused(pin, sentence, is_recorded)
-        raise PinRefusedError(
-            f"{sentence} It will not be presented again, so that the token does not lock. "
-            f"{_remedy(token, credentials, role)}"
+        refused = PinRefusedError(
+            f"The {name} PIN {credentials.origin} was refused by {token.description}. It is not presented again, so "
+            "that the token does not lock.",
+            facts=_facts(Reason.PIN_WRONG, token, credentials, role),
         )
-    sentence = (
-        f"{sentence_case(token.description)} answered the {name} PIN with {_code(rv)}. Whether it was "
-        f"right is not known, so it counts as refused until: hsm-dicom token clear-rejected-pin '{device.reference}'"
-    )
-    credentials.refused(pin, sentence, is_recorded)
-    raise PinRefusedError(sentence)
+    else:
+        refused = PinRefusedError(
+            f"{sentence_case(token.description)} answered the {name} PIN with {_code(rv)}. It is not known whether the "
+            "PIN is correct, so it counts as refused and is not presented again.",
+            facts=_facts(Reason.PIN_UNCLEAR, token, credentials, role),
+        )
+    credentials.refused(pin, refused, is_recorded)
+    raise refused
 
 
 def _is_low_always(token: TokenInfo, credentials: Credentials, role: Role) -> bool:
@@ -308,33 +310,42 @@ def _check_result(rv: int, role: Role, token: TokenInfo) -> None:
     if rv in (cryptoki.OK, cryptoki.USER_ALREADY_LOGGED_IN):
         return
     if rv == _LOCKED:
-        raise PinLockedError(f"The {name} PIN of {token.description} is locked; {_unlock(token, role)}")
+        raise _locked(token, role)
     if rv == _EXPIRED:
         raise PinNotPresentedError(
-            f"The {name} PIN of {token.description} has expired; run: hsm-dicom token change-pin"
+            f"The {name} PIN of {token.description} has expired.",
+            remedy="Change it.",
+            facts=_facts(Reason.PIN_EXPIRED, token, None, role),
         )
     if rv == _NOT_SET:
-        raise PinNotPresentedError(
-            f"The {name} PIN of {token.description} was never set; the security officer must set it: "
-            f"{_by_officer(token)}"
-        )
+        raise _not_set(token, role)
     if rv == _SESSION_EXISTS:
-        raise OperationFailedError(f"{sentence_case(token.description)} is in use; end the programs that use it first.")
+        raise OperationFailedError(
+            f"{sentence_case(token.description)} is in use.", remedy="End the programs that use it first."
+        )
     if rv in _NEW_PIN:
         raise OperationFailedError(
-            f"{sentence_case(token.description)} does not take the new PIN ({name_of(rv)}); see its rules on length "
-            "and characters. The old one stays."
+            f"{sentence_case(token.description)} does not accept the new PIN ({name_of(rv)}). The old PIN stays.",
+            remedy="See the token's rules on length and characters.",
         )
     raise OperationFailedError(
-        f"{sentence_case(token.description)} did not do it, though the PIN may be right ({name_of(rv)})."
+        f"{sentence_case(token.description)} failed, though the PIN may be correct ({name_of(rv)})."
     )
 
 
-def _unlock(token: TokenInfo, role: Role) -> str:
-    if role is Role.SO:
-        return "the token can only be erased and initialised again."
-    return f"the security officer must set a new one: {_by_officer(token)}"
+def _locked(token: TokenInfo, role: Role) -> PinLockedError:
+    return PinLockedError(
+        f"The {_NAMES[role]} PIN of {token.description} is locked.",
+        remedy="The token can only be erased and initialised again."
+        if role is Role.SO
+        else "The security officer must set a new one.",
+        facts=_facts(Reason.PIN_LOCKED, token, None, role),
+    )
 
 
-def _by_officer(token: TokenInfo) -> str:
-    return f"hsm-dicom token set-pin '{token.uri}'"
+def _not_set(token: TokenInfo, role: Role) -> PinNotPresentedError:
+    return PinNotPresentedError(
+        f"The {_NAMES[role]} PIN of {token.description} was never set.",
+        remedy="The security officer must set it.",
+        facts=_facts(Reason.PIN_NOT_SET, token, None, role),
+    )

@@ -24,7 +24,7 @@ from typing import Any, Protocol
 from pkcs11 import Token
 from pkcs11.exceptions import PKCS11Error
 
-from tokens.errors import ModuleError, TokenLostError
+from tokens.errors import Facts, ModuleError, Reason, TokenLostError
 from tokens.pkcs11.calls import cryptoki
 from tokens.pkcs11.calls.cryptoki import Cryptoki, function_list_of
 from tokens.pkcs11.calls.python_tokens import PythonTokens
@@ -111,7 +111,7 @@ class Module:
 
     @property
     def description(self) -> str:
-        """The module's own name and version, for `token info`."""
+        """The module's own name and version."""
         return f"{self.library_description} {self.version} ({self.manufacturer})".strip()
 
     @property
@@ -256,8 +256,9 @@ def load_module(path: Path, init_string: str | None = None) -> Module:
         status = real.stat()
     except OSError as error:
         raise ModuleError(
-            f"There is no PKCS#11 module at {path} ({error.strerror}); "
-            "name the .so of your HSM, for example --module /usr/lib/softhsm/libsofthsm2.so."
+            f"There is no PKCS#11 module at {path} ({error.strerror}).",
+            remedy="Use the path of the .so of your HSM, for example /usr/lib/softhsm/libsofthsm2.so.",
+            facts=Facts(reason=Reason.MODULE_NOT_FOUND, path=str(path)),
         ) from error
     with _loading:
         module = _modules.get((status.st_dev, status.st_ino))

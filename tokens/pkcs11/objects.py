@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from pkcs11 import Attribute, KeyType, ObjectClass
 
 from tokens.certificates import CertificateUnreadableError, check_readable
-from tokens.errors import NoSuchKeyError, NotAPrivateKeyError, SeveralKeysError, UnsupportedKeyError
+from tokens.errors import Facts, NoSuchKeyError, NotAPrivateKeyError, Reason, SeveralKeysError, UnsupportedKeyError
 from tokens.keys import CURVES
 from tokens.pkcs11.attributes import Attributes, packed
 from tokens.pkcs11.calls.queries import Queries
@@ -74,7 +74,7 @@ class KeyName:
 
 @dataclass(frozen=True)
 class KeyEntry:
-    """A private key as `key list` shows it."""
+    """A private key, to be listed."""
 
     name: KeyName
     attributes: KeyAttributes
@@ -253,7 +253,9 @@ def _public_half(objects: Objects, name: KeyName, kind: int, own: Attributes) ->
         )
     raise NoSuchKeyError(
         f"The public half of key {name} is nowhere on the token: neither a public key nor a certificate "
-        "with the same id. Import its certificate: hsm-dicom key import-cert"
+        "has the same id.",
+        remedy="Import its certificate.",
+        facts=Facts(reason=Reason.PUBLIC_KEY_MISSING),
     )
 
 

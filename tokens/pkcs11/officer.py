@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pkcs11 import Session, TokenFlag
 from pkcs11 import exceptions as p11
 
-from tokens.errors import CeremonyError, OperationFailedError, sentence_case
+from tokens.errors import CeremonyError, Facts, OperationFailedError, Reason, sentence_case
 from tokens.pins.credentials import Credentials
 from tokens.pins.refusals import RefusalMemory
 from tokens.pins.sources import Pin, PinSource
@@ -50,7 +50,7 @@ def initialise_token(
     at most 32 bytes of UTF-8. Raises `CeremonyError` where no token is free or the label is taken.
     """
     if not label.strip() or len(label.encode("utf-8")) > 32:
-        raise CeremonyError("A token's label has 1 to 32 bytes (UTF-8); choose another.")
+        raise CeremonyError("A token's label has 1 to 32 bytes (UTF-8).", remedy="Choose another label.")
     memory = memory or RefusalMemory()
     # One officer at a time: two could be given the same empty slot.
     with memory.locked("initialise"):
@@ -104,8 +104,9 @@ def set_user_pin(
                     module.cryptoki.logout(handle)
             if rv != cryptoki.OK:
                 raise OperationFailedError(
-                    f"{sentence_case(token.description)} does not accept the new user PIN ({name_of(rv)}); see its "
-                    "rules on length and characters. The user PIN is as it was."
+                    f"{sentence_case(token.description)} does not accept the new user PIN ({name_of(rv)}). The user "
+                    "PIN is as it was.",
+                    remedy="See the token's rules on length and characters.",
                 )
             if new_pin is not None:
                 credentials.memory.strike_out(device_name(token), "user", new_pin)
@@ -171,7 +172,7 @@ def _slot_for(module: Module, label: str, erase: Pkcs11Uri | None) -> FoundToken
     erased = None if erase is None else find_token_to_erase(module, erase)
     others = [token for token in present if erased is None or token.info.slot_id != erased.info.slot_id]
     if any(token.info.initialised and token.info.label == label for token in others):
-        raise CeremonyError(f"A token '{label}' exists in {module.path} already; choose another label.")
+        raise CeremonyError(f"A token '{label}' exists in {module.path} already.", remedy="Choose another label.")
     if erased is not None:
         return erased
     used: list[str] = []
@@ -188,9 +189,9 @@ def _slot_for(module: Module, label: str, erase: Pkcs11Uri | None) -> FoundToken
         )
         example = f"slot-id={token.info.slot_id}"
     raise CeremonyError(
-        f"{module.path} has no uninitialised token. "
-        + "".join(f"{sentence} " for sentence in used)
-        + f"To erase one with all its keys, name it: --erase 'pkcs11:{example}'"
+        f"{module.path} has no uninitialised token. " + " ".join(used),
+        remedy="To erase one with all its keys, pass its URI as erase.",
+        facts=Facts(reason=Reason.NO_EMPTY_TOKEN, uri=f"pkcs11:{example}"),
     )
 
 
@@ -213,7 +214,8 @@ def _set_first_user_pin(module: Module, token: FoundToken, officer: Credentials,
     if rv != cryptoki.OK:
         raise OperationFailedError(
             f"{sentence_case(token.info.description)} was initialised, but its user PIN was not accepted (CK_RV "
-            f"0x{rv:x}); see the token's rules on length and characters, then set another one as its security officer."
+            f"0x{rv:x}).",
+            remedy="See the token's rules on length and characters, then set another one as its security officer.",
         )
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from pkcs11 import Session, TokenFlag
 from pkcs11 import exceptions as p11
 
-from tokens.errors import PinSourceError, TokenBusyError, TokenLostError, sentence_case
+from tokens.errors import Facts, PinSourceError, Reason, TokenBusyError, TokenLostError, sentence_case
 from tokens.events import defer_events
 from tokens.pins.credentials import Credentials
 from tokens.pkcs11.calls.capabilities import Capabilities
@@ -243,8 +243,9 @@ class SessionPool:
             if TokenFlag.LOGIN_REQUIRED in found.info.flags:
                 if self.credentials is None:
                     raise PinSourceError(
-                        f"{sentence_case(found.info.description)} wants a PIN and no source for it was named; "
-                        "add --pin prompt, pin-source in the URI, or pin in the configuration."
+                        f"{sentence_case(found.info.description)} requires a PIN, and no PIN source was given.",
+                        remedy="Add pin-source to the URI, or pass a PIN source.",
+                        facts=Facts(reason=Reason.PIN_SOURCE_MISSING, uri=str(found.info.uri)),
                     )
                 log_in(self.module, session_handle(anchor), found.info, self.credentials)
         except BaseException:

@@ -8,27 +8,57 @@ import os
 import stat
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from tokens.errors import PinNotPresentedError, PinSourceError
+from tokens.errors import Facts, PinNotPresentedError, PinSourceError, Reason
 from tokens.process import forking
 
 LOCK_TIMEOUT = 30.0
 """Seconds to wait for another process that is logging in to the same token."""
 
 
-def default_state_folder() -> Path:
-    """Return the folder that is used when nothing was configured.
+@dataclass(frozen=True)
+class StateFolderName:
+    """How the default state folder is found.
 
-    $HSM_DICOM_STATE, else systemd's $STATE_DIRECTORY, else /var/lib/hsm-dicom for root, else
-    hsm-dicom in $XDG_STATE_HOME (~/.local/state).
+    Every process that uses a device must find the same folder, or a PIN that one of them saw refused is presented by
+    another one.
     """
-    for name in ("HSM_DICOM_STATE", "STATE_DIRECTORY"):
-        if os.environ.get(name):
-            return Path(os.environ[name].split(":")[0])
-    if os.geteuid() == 0:
-        return Path("/var/lib/hsm-dicom")
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "hsm-dicom"
+
+    variable: str
+    """The environment variable that holds the folder's path."""
+    directory: str
+    """The folder's name below /var/lib and $XDG_STATE_HOME."""
+
+    def find(self) -> Path:
+        """Return the folder: from the variable, else systemd's $STATE_DIRECTORY, else by its name.
+
+        The name is looked up in /var/lib for root, and in $XDG_STATE_HOME (~/.local/state) for others.
+        """
+        for name in (self.variable, "STATE_DIRECTORY"):
+            if os.environ.get(name):
+                return Path(os.environ[name].split(":")[0])
+        if os.geteuid() == 0:
+            return Path("/var/lib", self.directory)
+        return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state", self.directory)
+
+
+_default = StateFolderName("TOKENS_STATE", "tokens")
+
+
+def use_state_folder(name: StateFolderName) -> None:
+    """Set how the default state folder of this process, and of those that it forks, is found.
+
+    An application calls this when it is imported, before the first key is opened.
+    """
+    global _default
+    _default = name
+
+
+def default_state_folder() -> Path:
+    """Return the folder that is used where the caller gives none; see `StateFolderName.find`."""
+    return _default.find()
 
 
 class StateFolder:
@@ -59,8 +89,8 @@ class StateFolder:
                 except BlockingIOError:
                     if time.monotonic() > deadline:
                         raise PinNotPresentedError(
-                            "Another process has been logging in to this token for "
-                            f"{LOCK_TIMEOUT:.0f} seconds; see whether the token still answers."
+                            f"Another process has been logging in to this token for {LOCK_TIMEOUT:.0f} seconds.",
+                            remedy="Check that the token still answers.",
                         ) from None
                     time.sleep(0.02)
             yield
@@ -119,13 +149,17 @@ class StateFolder:
         if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or status.st_uid not in (0, os.geteuid()):
             raise PinSourceError(
                 f"The state folder {self.folder} belongs to another user or may be written by others, so no PIN is "
-                f"presented; run: chmod go-w {self.folder}, or name another folder in $HSM_DICOM_STATE."
+                "presented.",
+                remedy=f"Run: chmod go-w {self.folder}, or use another folder.",
+                facts=Facts(reason=Reason.STATE_FOLDER_NOT_PRIVATE, path=str(self.folder)),
             )
 
     def _unusable(self, error: OSError) -> PinSourceError:
         return PinSourceError(
-            f"The state folder {self.folder}, where a refused PIN would be remembered, cannot be used "
-            f"({error.strerror}), so no PIN is presented; name a writable folder in $HSM_DICOM_STATE."
+            f"The state folder {self.folder}, in which refused PINs are recorded, cannot be used "
+            f"({error.strerror}), so no PIN is presented.",
+            remedy="Use a folder that can be written to.",
+            facts=Facts(reason=Reason.STATE_FOLDER_UNUSABLE, path=str(self.folder)),
         )
 
 

@@ -18,8 +18,10 @@ from tokens.errors import (
     CardLostError,
     CardServiceError,
     CardTimeoutError,
+    Facts,
     NoSuchCardError,
     NoSuchReaderError,
+    Reason,
     TokenBusyError,
     TokenError,
     TokenLostError,
@@ -200,8 +202,8 @@ class CardApplication:
         except StatusError as error:
             if error.status in NOT_FOUND:
                 raise NoSuchCardError(
-                    f"The card in {self.line.reader} has no {self.profile.name} application "
-                    f"({self.aid.hex()}); see hsm-dicom card list."
+                    f"The card in {self.line.reader} has no {self.profile.name} application ({self.aid.hex()}).",
+                    facts=Facts(reason=Reason.NO_APPLICATION, uri=str(self.uri)),
                 ) from error
             raise
 

@@ -15,12 +15,14 @@ from typing import Protocol
 
 from tokens.card_uri import CardUri
 from tokens.errors import (
+    Facts,
     OperationFailedError,
     PinError,
     PinLockedError,
     PinNotPresentedError,
     PinRefusedError,
     PinSourceError,
+    Reason,
     TokenError,
     TokenLostError,
     sentence_case,
@@ -146,16 +148,18 @@ class Login:
         left = error.tries_left
         if left is None:
             left = self._application.family.tries_left(session, pin)
-        tries = "" if left is None else f" {left} {'try is' if left == 1 else 'tries are'} left."
+        tries = "" if left is None else f" {sentence_case(_retries(left))}."
         sentence = f"The PIN {credentials.origin} was refused by {description}.{tries}"
-        credentials.refused(octets, sentence, self._is_recorded(credentials))
+        refused: PinError
         if left == 0:
-            return PinLockedError(
-                f"{sentence} The PIN is locked now; it takes the card's PUK or its issuer to unlock it."
+            refused = self._locked(f"{sentence} The PIN is now locked.")
+        else:
+            refused = PinRefusedError(
+                f"{sentence} It is not presented again, so that the card does not lock.",
+                facts=self._facts(Reason.PIN_WRONG, credentials),
             )
-        return PinRefusedError(
-            f"{sentence} It will not be presented again, so that the card does not lock. {self._remedy(credentials)}"
-        )
+        credentials.refused(octets, refused, self._is_recorded(credentials))
+        return refused
 
     def _settle(self, credentials: Credentials, left: int | None) -> None:
         """A PIN whose answer was lost with the card: was it the wrong one?"""
@@ -166,9 +170,12 @@ class Login:
             credentials.memory.strike_out(self._application.serial, _ROLE, octets)
             octets.wipe()
             return
-        sentence = f"The PIN {credentials.origin} was refused by {self._application.description}."
-        credentials.refused(octets, sentence, self._is_recorded(credentials))
-        raise PinRefusedError(f"{sentence} It will not be presented again. {self._remedy(credentials)}")
+        refused = PinRefusedError(
+            f"The PIN {credentials.origin} was refused by {self._application.description}. It is not presented again.",
+            facts=self._facts(Reason.PIN_WRONG, credentials),
+        )
+        credentials.refused(octets, refused, self._is_recorded(credentials))
+        raise refused
 
     def _is_recorded(self, credentials: Credentials) -> Callable[[], bool]:
         return lambda: credentials.memory.holds(self._application.serial, _ROLE)
@@ -178,32 +185,37 @@ class Login:
             return
         attended, description = credentials.source.attended, self._application.description
         if left == 0:
-            raise PinLockedError(
-                f"The PIN of {description} is locked; it takes the card's PUK or its issuer to unlock it."
-            )
+            raise self._locked(f"The PIN of {description} is locked.")
         if left == 1 and not (credentials.last_try and attended):
             raise PinNotPresentedError(
-                f"One more wrong PIN locks {description}. Present the right one by hand to reset the counter: "
-                f"{self._by_hand(credentials)} --last-try"
+                f"One more wrong PIN locks {description}.",
+                remedy="Present a typed PIN with last_try=True to reset the retry counter.",
+                facts=self._facts(Reason.PIN_LAST_RETRY, credentials),
             )
         if left < pin.limit and not attended:
             raise PinNotPresentedError(
-                f"A wrong PIN was presented to {description} ({left} tries are left), so none is presented unattended. "
-                f"Present the right one by hand to reset the counter: {self._by_hand(credentials)}"
+                f"A wrong PIN was presented to {description} ({_retries(left)}), so no PIN is presented unattended.",
+                remedy="Present a typed PIN once to reset the retry counter.",
+                facts=self._facts(Reason.PIN_COUNTER_LOW, credentials),
             )
 
-    def _remedy(self, credentials: Credentials) -> str:
-        """What to do after a refusal. An unattended source stays held back until the card has reset its counter."""
-        if credentials.source.attended:
-            return "Run the command again with the right one."
-        return (
-            "Put the right PIN in its place, then present it once by hand to reset the card's counter: "
-            f"{self._by_hand(credentials)}"
+    def _locked(self, message: str) -> PinLockedError:
+        return PinLockedError(
+            message,
+            remedy="Unlock it with the card's PUK, or ask the card's issuer.",
+            facts=self._facts(Reason.PIN_LOCKED, None),
         )
 
-    def _by_hand(self, credentials: Credentials) -> str:
-        source = credentials.source if credentials.source.attended else "prompt"
-        return f"hsm-dicom card check '{self._application.uri}' --pin {source}"
+    def _facts(self, reason: Reason, credentials: Credentials | None) -> Facts:
+        """What a program needs to know to word the remedy."""
+        attended = credentials is not None and credentials.source.attended
+        return Facts(
+            reason=reason,
+            uri=str(self._application.uri),
+            reference=self._application.serial,
+            attended=attended,
+            pin_source=str(credentials.source) if credentials is not None and attended else "prompt",
+        )
 
     def _check_length(self, octets: Pin | None, pin: PinProfile) -> None:
         if octets is None or pin.minimum <= len(octets.octets()) <= pin.maximum:
@@ -215,14 +227,15 @@ class Login:
         )
 
     def _purpose(self, left: int | None) -> str:
-        tries = "" if left is None else f" ({left} {'try' if left == 1 else 'tries'} left)"
+        tries = "" if left is None else f" ({_retries(left)})"
         return f"PIN of {self._application.description}{tries}"
 
     def _require_credentials(self) -> Credentials:
         if self.credentials is None:
             raise PinSourceError(
-                f"{sentence_case(self._application.description)} wants a PIN and no source for it was named; "
-                "add --pin prompt, pin-source in the URI, or pin in the configuration."
+                f"{sentence_case(self._application.description)} requires a PIN, and no PIN source was given.",
+                remedy="Add pin-source to the URI, or pass a PIN source.",
+                facts=self._facts(Reason.PIN_SOURCE_MISSING, None),
             )
         return self.credentials
 
@@ -231,3 +244,7 @@ class Login:
 
     def _digest(self, octets: Pin) -> bytes:
         return hashlib.blake2b(octets.octets(), key=self._salt, digest_size=32).digest()
+
+
+def _retries(left: int) -> str:
+    return f"{left} {'retry' if left == 1 else 'retries'} left"

@@ -48,8 +48,8 @@ def open_card(
 ) -> OpenedCard:
     """A share in the one card that matches, its application selected and the card recognised; no PIN is presented yet.
 
-    Shares of one application have one login: the PIN source of the first that names one. `profiles` are those of the
-    configuration, by name. `wait` is how many seconds a job waits for a card in use.
+    Shares of one application have one login: the PIN source of the first that names one. `profiles` are added
+    to the shipped ones, by name. `wait` is how many seconds a job waits for a card in use.
     """
     reader, profile = find_card(uri, profiles)
     source = parse_pin_source(uri.pin_source) if uri.pin_source is not None else pin

@@ -1,17 +1,18 @@
-"""A card profile from a table of the configuration.
+"""Read a card profile from a table, as TOML or JSON gives it.
 
-References, identifiers and AIDs are written as hexadecimal text, as every card's manual does:
+References, identifiers and AIDs are hexadecimal text, as in the manuals of cards:
 
-    [cards.hospital]
-    family = "iso7816"
-    aid = "f048534d0001"
-    serial_file = "02"
-    keys = [{ name = "sign", reference = "21", certificate = "c001", pin = { reference = "01" } }]
-
-    [cards.hospital.secrets]
-    authentication = { 1 = "81", 2 = "82" }
-    encryption = { 1 = "91" }
-    pin = { reference = "01", minimum = 6 }
+    {
+        "family": "iso7816",
+        "aid": "f048534d0001",
+        "serial_file": "02",
+        "keys": [{"name": "sign", "reference": "21", "certificate": "c001", "pin": {"reference": "01"}}],
+        "secrets": {
+            "authentication": {"1": "81", "2": "82"},
+            "encryption": {"1": "91"},
+            "pin": {"reference": "01", "minimum": 6},
+        },
+    }
 
 >>> read_profile("hospital", {"family": "piv", "aid": "a000000308", "keys": [{"name": "9c", "reference": "9c"}]}).keys
 (CardKey(name='9c', reference=156, usage=<KeyUsage.SIGN: 'sign'>, pin=None, pin_each_time=False, certificate=None, \
@@ -41,7 +42,7 @@ def read_profile(name: str, table: Mapping[str, Any]) -> CardProfile:
         return validated_profile(name, table)
     except ValidationError as error:
         sentences = [
-            f"cards.{name}{''.join(f'.{part}' for part in wrong['loc'])}: {_sentence(wrong)}"
+            f"{name}{''.join(f'.{part}' for part in wrong['loc'])}: {_sentence(wrong)}"
             for wrong in error.errors(include_url=False, include_context=False)
         ]
         raise ValueError(" ".join(sentences)) from None

@@ -1,4 +1,4 @@
-"""Card profiles: how a kind of card is spoken to, as data, so that a hospital adds its own in the configuration.
+"""Card profiles: how a kind of card is spoken to, as data, so that a hospital can add its own.
 
 A profile names the application, its PINs, the keys and what each is for, and where certificates and the serial number
 are. Three families say how a key is used, since their commands differ: `iso7816` (MANAGE SECURITY ENVIRONMENT and
@@ -13,7 +13,7 @@ Shipped:
 | `iso7816` | authentication by ISO/IEC 7816-4   | secrets 1 to 8 as references 81 to 88, encryption keys as 91 to 98;|
 |           | and codes by 7816-8, nothing more  | PIN 01, padded with FF to 8 bytes                                  |
 
-`tokens.smartcard.profile_table` reads one from the configuration.
+`tokens.smartcard.profile_table` reads one from a table.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from enum import StrEnum
 from tokens.errors import UriError
 
 _STRICT = {"extra": "forbid"}
-"""For pydantic, by which `tokens.smartcard.profile_table` checks what a configuration says."""
+"""For pydantic, by which `tokens.smartcard.profile_table` checks a table."""
 
 
 class Family(StrEnum):
@@ -185,7 +185,7 @@ SHIPPED: Mapping[str, CardProfile] = {profile.name: profile for profile in (PIV,
 
 
 def find_profile(name: str, added: Mapping[str, CardProfile]) -> CardProfile:
-    """A profile from the configuration or a shipped one. Raises `UriError` naming those that there are."""
+    """Return a profile that the caller added, or a shipped one. Raises `UriError`, which lists all of them."""
     profile = added.get(name) or SHIPPED.get(name)
     if profile is None:
         known = ", ".join(sorted({*added, *SHIPPED}))

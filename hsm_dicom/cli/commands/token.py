@@ -311,7 +311,7 @@ def change_pin(
         access = token_access(configuration, token, pin=pin, module=module)
         owner = access.module()
         found = find_token(owner, access.uri).info
-        change_pin(owner, found, access.pin or Prompt(), new, access.memory)
+        change_pin(owner, found, access.pin or Prompt("--pin"), new, access.memory)
     output.outcome(True, f"The PIN of {found.description} was changed. Put it where services read it from.")
 
 

@@ -134,7 +134,7 @@ def test_a_wrong_pin_is_reported_once_and_then_not_presented(run: Run, put_in: P
     wrong = set_pin("654321")
     refused = run("card", "check", "card:profile=piv", "--pin", wrong)
     assert refused.status == exits.REFUSED
-    assert "2 tries are left" in refused.err
+    assert "2 retries left" in refused.err
     assert run("card", "check", "card:profile=piv", "--pin", wrong).status == exits.REFUSED
     assert card.do("state")["tries"] == {"80": 2}
 
@@ -145,7 +145,7 @@ def test_the_last_retry_is_kept_until_it_is_asked_for(run: Run, put_in: PutIn, p
     run(*command, "--pin", set_pin("111111"))
     by_hand = run(*command, "--pin", pin)
     assert by_hand.status == exits.REFUSED
-    assert "Present the right one by hand" in by_hand.err
+    assert "Present the correct one by hand" in by_hand.err
     assert type_in(command, [("PIN", "222222")]).status == exits.REFUSED
     held_back = type_in(command, [])
     assert held_back.status == exits.REFUSED

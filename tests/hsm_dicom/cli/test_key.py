@@ -185,7 +185,7 @@ def test_a_token_that_does_not_decrypt_without_padding_leads_to_the_public_key(n
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--type", "p256", "--usage", "decrypt"), "An EC key does not decrypt"),
+        (("--type", "p256", "--usage", "decrypt"), "A p256 key cannot be used to decrypt"),
         (("--label", "rsa"), "exists on"),
     ],
 )

@@ -51,7 +51,7 @@ def test_what_exists_is_replaced_only_on_demand(sign, signing_node: Node) -> Non
     out = signing_node.write("there.dcm", b"precious")
     refused = sign(image(), "-o", out)
     assert refused.status == exits.FAILED
-    assert f"{out}: exists already. Name another file, or add --overwrite." in refused.err
+    assert f"{out}: exists already. Choose another file, or add --overwrite." in refused.err
     assert out.read_bytes() == b"precious"
     assert sign(image(), "-o", out, "--overwrite").status == exits.OK
 
@@ -82,7 +82,7 @@ def test_an_sr_is_signed_under_its_profile(sign, tmp_path: Path) -> None:
         (("--tag", "0010,4000"), "is not there"),
         (("--tag", "FFFA,FFFA"), "may never be signed"),
         (("--item", "OtherPatientIDsSequence[9]"), "there is no Item"),
-        (("--mac", "sha1"), "to sign with it all the same, add --allow-weak."),
+        (("--mac", "sha1"), "to sign with it nevertheless, add --allow-weak."),
         (("--profile", "sr"), "The profile sr needs a purpose. Add --purpose NUMBER"),
         (("--profile", "sr", "--purpose", "1"), "is no Structured Report"),
         (("--tag-file", "/nowhere/tags"), "/nowhere/tags: No such file"),

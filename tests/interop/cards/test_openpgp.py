@@ -101,7 +101,7 @@ def test_a_wrong_pin_costs_one_retry_and_no_more(card: str, state_folder: Path) 
         with pytest.raises(PinNotPresentedError):
             key.sign(b"data", PKCS1, SHA256)  # type: ignore[call-arg, arg-type]
     again = open_key("card:reader=Rig%20A*;profile=openpgp;key=sign", pin=wrong)
-    with again, pytest.raises(PinNotPresentedError, match="2 tries are left"):
+    with again, pytest.raises(PinNotPresentedError, match="2 retries left"):
         again.sign(b"data", PKCS1, SHA256)  # type: ignore[call-arg, arg-type]
     # A person who knows the PIN brings the counter back.
     with open_key("card:reader=Rig%20A*;profile=openpgp;key=sign", pin=AtHand(USER_PIN)) as key:

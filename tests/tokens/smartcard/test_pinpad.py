@@ -40,7 +40,7 @@ def test_the_pin_that_is_typed_opens_the_card(card: RunningCard, pcscd: Daemon) 
 
 def test_a_wrong_one_is_refused_and_may_be_typed_again(card: RunningCard, pcscd: Daemon) -> None:
     pcscd.type_pin("Pad", "111111")
-    with pytest.raises(PinRefusedError, match=r"PIN that was typed was refused .* 2 tries are left"):
+    with pytest.raises(PinRefusedError, match=r"PIN that was typed was refused .* 2 retries left"):
         sign()
     pcscd.type_pin("Pad", PIN)
     sign()

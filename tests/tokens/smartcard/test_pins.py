@@ -57,10 +57,10 @@ def card(put_in: PutIn, state_folder: Path) -> RunningCard:
 
 def test_a_refused_pin_is_not_presented_again(card: RunningCard) -> None:
     wrong = set_pin("111111")
-    with pytest.raises(PinRefusedError, match="2 tries are left"):
+    with pytest.raises(PinRefusedError, match="2 retries left"):
         sign(wrong)
     assert tries(card) == 2
-    with pytest.raises(PinNotPresentedError, match="2 tries are left"):
+    with pytest.raises(PinNotPresentedError, match="2 retries left"):
         sign(wrong)
     assert tries(card) == 2
 
@@ -81,14 +81,16 @@ def test_the_prompt_shows_how_many_retries_are_left(card: RunningCard) -> None:
         sign(person)
     person = AtHand(PIN)
     sign(person)
-    assert person.asked == [f"PIN of the test card in Rig A 00 00 (serial {card.description['serial']}) (2 tries left)"]
+    assert person.asked == [
+        f"PIN of the test card in Rig A 00 00 (serial {card.description['serial']}) (2 retries left)"
+    ]
     assert tries(card) == 3
 
 
 def test_after_a_wrong_pin_none_is_presented_unattended(card: RunningCard) -> None:
     with pytest.raises(PinRefusedError):
         sign(AtHand("222222"))
-    with pytest.raises(PinNotPresentedError, match=r"2 tries are left.*unattended"):
+    with pytest.raises(PinNotPresentedError, match=r"2 retries left.*unattended"):
         sign(set_pin(PIN))
     assert tries(card) == 2
 
@@ -111,7 +113,7 @@ def test_a_locked_pin_is_reported_and_not_presented(card: RunningCard) -> None:
     for wrong in ("222222", "333333"):
         with pytest.raises(PinRefusedError):
             sign(AtHand(wrong))
-    with pytest.raises(PinLockedError, match="locked now"):
+    with pytest.raises(PinLockedError, match="is now locked"):
         sign(AtHand("444444"), last_try=True)
     before = presented(card)
     with pytest.raises(PinLockedError, match="PUK"):

@@ -154,7 +154,7 @@ def test_a_card_s_secrets_are_tried_too(
 def test_a_check_with_a_wrong_pin_says_so_once(
     cards: dict[str, RunningCard], state_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(PinRefusedError, match="2 tries are left"):
+    with pytest.raises(PinRefusedError, match="2 retries left"):
         check_card("card:profile=piv;reader=Rig%20B*", pin=set_pin("654321"))
     monkeypatch.setattr(trials, "_SECONDS", 0.01)
     check_card("card:profile=piv;reader=Rig%20B*;key=9a", pin=AtHand("123456"))

@@ -92,12 +92,12 @@ def test_a_profile_is_read_from_the_configuration() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"family": "cac"}, "cards.x.family: Input should be 'iso7816', 'piv' or 'openpgp'"),
-        ({"colour": "red"}, "cards.x.colour: Unexpected"),
+        ({"family": "cac"}, "x.family: Input should be 'iso7816', 'piv' or 'openpgp'"),
+        ({"colour": "red"}, "x.colour: Unexpected"),
         ({"aid": "zz"}, "'aid' of a card profile is hexadecimal"),
-        ({"keys": [{"name": "sign"}]}, "cards.x.keys.0.reference: Field required"),
+        ({"keys": [{"name": "sign"}]}, "x.keys.0.reference: Field required"),
         ({"keys": [{"name": "sign", "reference": "9g"}]}, "'reference' of a card profile is hexadecimal"),
-        ({"secrets": {"authentication": {"1": "81"}, "encryption": {"one": "91"}}}, "cards.x.secrets.encryption"),
+        ({"secrets": {"authentication": {"1": "81"}, "encryption": {"one": "91"}}}, "x.secrets.encryption"),
     ],
 )
 def test_what_is_wrong_in_a_profile_is_named(change: dict[str, Any], said: str) -> None:

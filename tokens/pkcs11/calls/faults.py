@@ -5,11 +5,13 @@ from __future__ import annotations
 from pkcs11 import exceptions as p11
 
 from tokens.errors import (
+    Facts,
     LoginUnansweredError,
     MechanismNotOfferedError,
     NoSuchTokenError,
     OperationFailedError,
     PinLockedError,
+    Reason,
     TokenError,
 )
 from tokens.pkcs11.calls.return_values import VENDOR_DEFINED, name_of, value_of
@@ -110,9 +112,15 @@ def translated(error: p11.PKCS11Error, doing: str) -> TokenError:
     if is_mechanism_refused(error):
         return MechanismNotOfferedError(f"The token offers no way to {doing} ({name(error)}).")
     if isinstance(error, p11.PinLocked):
-        return PinLockedError(f"The PIN is locked; the security officer must unlock it before one can {doing}.")
+        return PinLockedError(
+            f"The PIN is locked, so the token does not {doing}.", remedy="The security officer must unlock it."
+        )
     if isinstance(error, p11.DeviceMemory | p11.HostMemory):
         return OperationFailedError(f"The token has no memory left to {doing} ({name(error)}).")
     if isinstance(error, p11.SessionCount):
-        return OperationFailedError(f"The token has no session free to {doing}; lower 'sessions' in its configuration.")
+        return OperationFailedError(
+            f"The token has no session free to {doing}.",
+            remedy="Open it with fewer sessions.",
+            facts=Facts(reason=Reason.NO_FREE_SESSION),
+        )
     return OperationFailedError(f"The token could not {doing} ({name(error)}).")

@@ -40,7 +40,7 @@ _TRIAL_BLOCK = bytes.fromhex("4e6f772069732074")
 
 @dataclass(frozen=True)
 class SecretEntry:
-    """One secret as `secret list` shows it. `check_value` is None where the token does not tell it."""
+    """One secret key, to be listed. `check_value` is None where the token does not tell it."""
 
     use: Use
     index: int

@@ -73,7 +73,7 @@ class FormCheck:
 
 @dataclass(frozen=True)
 class SecretCheck:
-    """All forms, tried. `taken` is the one in which `secret import` puts keys on this token, and is measured."""
+    """All forms, tried. `taken` is the one in which an import puts keys on this token, and is measured."""
 
     forms: tuple[FormCheck, ...]
     taken: FormCheck | None

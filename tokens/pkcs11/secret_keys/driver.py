@@ -28,8 +28,10 @@ from pkcs11 import exceptions as p11
 
 from tokens.errors import (
     AuthenticationFailedError,
+    Facts,
     KeyPolicyError,
     MechanismNotOfferedError,
+    Reason,
     TokenLostError,
 )
 from tokens.events.reporting import report_key_use
@@ -174,7 +176,9 @@ class Pkcs11Secrets:
         if not allowed:
             raise KeyPolicyError(
                 f"Secret '{secret.label}' on {self.connection.token.description} is not made for this "
-                f"({attribute} is false); import it for the other direction, or for both (hsm-dicom secret import)."
+                f"({attribute} is false).",
+                remedy="Import it for the other direction, or for both.",
+                facts=Facts(reason=Reason.SECRET_KEY_NOT_FOR_THIS),
             )
 
     def whole(self, result: bytes, length: int) -> bytes:
@@ -190,10 +194,13 @@ class Pkcs11Secrets:
         refusals = [finding for finding in judge(secret.attributes, self._policy) if finding.refusal]
         if refusals:
             reasons = "; ".join(finding.sentence for finding in refusals)
-            names = ", ".join(f'"{finding.weakness}"' for finding in refusals)
             raise KeyPolicyError(
-                f"Secret '{secret.label}' on {self.connection.token.description} is not used: {reasons}. Import it "
-                f"again (hsm-dicom secret import), or allow it by name in the configuration: allow = [{names}]."
+                f"Secret '{secret.label}' on {self.connection.token.description} is not used: {reasons}.",
+                remedy="Import it again, or allow its weaknesses in the key policy.",
+                facts=Facts(
+                    reason=Reason.SECRET_KEY_REFUSED,
+                    weaknesses=tuple(finding.weakness for finding in refusals),
+                ),
             )
 
 

@@ -14,7 +14,7 @@ from pkcs11 import Attribute, MechanismFlag, ObjectClass, SecretKey, Session
 from pkcs11 import exceptions as p11
 from pkcs11.constants import DEFAULT
 
-from tokens.errors import MechanismNotOfferedError, NoSuchKeyError, SeveralKeysError, UnsupportedKeyError
+from tokens.errors import Facts, MechanismNotOfferedError, NoSuchKeyError, Reason, SeveralKeysError, UnsupportedKeyError
 from tokens.pkcs11.objects import Objects
 from tokens.pkcs11.secret_keys.des_forms import FORM_OF_TYPE, DesForm, EncryptData, name
 from tokens.policy import KeyAttributes
@@ -92,7 +92,9 @@ def find_secret(session: Session, label: str, token_description: str) -> SecretK
     )
     holds = f"It holds: {', '.join(labels)}" if labels else "It shows no secret key"
     raise NoSuchKeyError(
-        f"There is no secret key '{label}' on {token_description}. {holds}. See hsm-dicom secret import."
+        f"There is no secret key '{label}' on {token_description}. {holds}.",
+        remedy="Import it.",
+        facts=Facts(reason=Reason.SECRET_KEY_MISSING),
     )
 
 

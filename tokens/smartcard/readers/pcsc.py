@@ -21,7 +21,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
-from tokens.errors import CardServiceError, Error
+from tokens.errors import CardServiceError, Error, Facts, Reason
 from tokens.process import forking
 from tokens.process.gate import Gate
 from tokens.smartcard.readers.deadlines import Alarm
@@ -85,9 +85,9 @@ def library() -> Any:
         return importlib.import_module("smartcard.scard")
     except ImportError as error:
         raise CardServiceError(
-            "Smart cards need the Python package pyscard, which is not installed. Install the extra 'cards' of "
-            "hsm-dicom; in a clone: .venv/bin/pip install -e '.[cards]' "
-            "(on Debian first: apt-get install gcc libpcsclite-dev pcscd)."
+            "Smart cards need the Python package pyscard, which is not installed.",
+            remedy="Install it (on Debian first: apt-get install gcc libpcsclite-dev pcscd).",
+            facts=Facts(reason=Reason.CARD_PACKAGE_MISSING),
         ) from error
 
 

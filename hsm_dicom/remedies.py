@@ -1,0 +1,108 @@
+"""Remedies for the errors of devices, in the words of this product: its commands, options and configuration keys.
+
+`tokens` raises errors with facts (`tokens.errors.Facts`) and knows no product; this table makes the sentence. It is in
+use in every process that imports `hsm_dicom`, so that `Error.remedy` is the same in the API, in logs, events and JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tokens.errors import Error, Facts, Reason, TokenError
+
+
+def remedy_of(error: Error) -> str | None:
+    """Return the remedy for a device's error, as a sentence; None to keep the error's own."""
+    if not isinstance(error, TokenError) or error.facts is None:
+        return None
+    sentence = _REMEDIES.get(error.facts.reason)
+    return None if sentence is None else sentence(error.facts)
+
+
+def _is_so(facts: Facts) -> bool:
+    return facts.role == "so"
+
+
+def _by_hand(facts: Facts) -> str:
+    """The command with which a person presents a PIN."""
+    command = "card check" if facts.uri.startswith("card:") else "token login"
+    return f"hsm-dicom {command} '{facts.uri}' --pin {facts.pin_source}"
+
+
+def _unlock(facts: Facts) -> str | None:
+    if _is_so(facts) or facts.uri.startswith("card:"):
+        return None
+    return f"The security officer must set a new one: hsm-dicom token set-pin '{facts.uri}'"
+
+
+def _last_retry(facts: Facts) -> str | None:
+    if _is_so(facts):
+        return None
+    return f"Present the correct one by hand to reset the retry counter: {_by_hand(facts)} --last-try"
+
+
+def _counter_low(facts: Facts) -> str:
+    if _is_so(facts):
+        return "Type it, with --so-pin prompt."
+    return f"Present the correct one by hand to reset the retry counter: {_by_hand(facts)}"
+
+
+def _wrong(facts: Facts) -> str:
+    if facts.attended:
+        return "Run the command again with the correct PIN."
+    if _is_so(facts):
+        return "Correct the PIN in its source, or type it, with --so-pin prompt."
+    return "Correct the PIN in its source, then present it once by hand to reset the retry counter: " + _by_hand(facts)
+
+
+def _clear(facts: Facts) -> str:
+    return f"hsm-dicom token clear-rejected-pin '{facts.reference}'"
+
+
+def _allow(facts: Facts) -> str:
+    names = ", ".join(f'"{weakness}"' for weakness in facts.weaknesses)
+    return f"allow = [{names}]"
+
+
+_REMEDIES: dict[Reason, Callable[[Facts], str | None]] = {
+    Reason.CARD_PACKAGE_MISSING: lambda _: (
+        "Install the extra 'cards' of hsm-dicom; in a clone: .venv/bin/pip install -e '.[cards]' "
+        "(on Debian first: apt-get install gcc libpcsclite-dev pcscd)."
+    ),
+    Reason.DEVICE_UNTRUSTWORTHY: lambda _: "Test the device: hsm-dicom token check",
+    Reason.KEY_NOT_FOR_DECRYPTION: lambda _: "Use a key that was generated with --usage decrypt.",
+    Reason.KEY_NOT_FOR_SIGNING: lambda _: "Use a key that was generated with --usage sign or tls.",
+    Reason.KEY_REFUSED: lambda facts: (
+        "Generate a key inside the token (hsm-dicom key generate), or allow this one explicitly in its identity: "
+        + _allow(facts)
+    ),
+    Reason.MODULE_NOT_FOUND: lambda _: (
+        "Use the path of the .so of your HSM, for example --module /usr/lib/softhsm/libsofthsm2.so."
+    ),
+    Reason.MODULE_NOT_GIVEN: lambda _: "Add ?module-path=/path/of/the/module.so to it, or --module.",
+    Reason.NO_APPLICATION: lambda _: "Show what the cards have: hsm-dicom card list",
+    Reason.NO_EMPTY_TOKEN: lambda facts: f"To erase one with all its keys, add --erase '{facts.uri}'",
+    Reason.NO_FREE_SESSION: lambda _: "Lower sessions in the token's table of the configuration.",
+    Reason.NO_TERMINAL: lambda facts: f"Use another source, such as {facts.setting or '--pin'} file:PATH.",
+    Reason.PIN_COUNTER_LOW: _counter_low,
+    Reason.PIN_EXPIRED: lambda facts: None if _is_so(facts) else f"Change it: hsm-dicom token change-pin '{facts.uri}'",
+    Reason.PIN_LAST_RETRY: _last_retry,
+    Reason.PIN_LOCKED: _unlock,
+    Reason.PIN_NOT_SET: lambda facts: f"The security officer must set it: hsm-dicom token set-pin '{facts.uri}'",
+    Reason.PIN_RECORDED: lambda facts: (
+        f"Use the correct PIN; or, if this PIN is correct, clear the recorded refusal: {_clear(facts)}"
+    ),
+    Reason.PIN_SOURCE_MISSING: lambda _: "Add --pin prompt, pin-source in the URI, or pin in the configuration.",
+    Reason.PIN_UNCLEAR: lambda facts: f"If it is correct, clear the recorded refusal: {_clear(facts)}",
+    Reason.PIN_WRONG: _wrong,
+    Reason.PUBLIC_KEY_MISSING: lambda _: "Import its certificate: hsm-dicom key import-cert",
+    Reason.SECRET_KEY_MISSING: lambda _: "Import it: hsm-dicom secret import",
+    Reason.SECRET_KEY_NOT_FOR_THIS: lambda _: "Import it for the other direction, or for both: hsm-dicom secret import",
+    Reason.SECRET_KEY_REFUSED: lambda facts: (
+        f"Import it again (hsm-dicom secret import), or allow it explicitly in the configuration: {_allow(facts)}"
+    ),
+    Reason.STATE_FOLDER_NOT_PRIVATE: lambda facts: (
+        f"Run: chmod go-w {facts.path}, or set another folder in $HSM_DICOM_STATE."
+    ),
+    Reason.STATE_FOLDER_UNUSABLE: lambda _: "Set a writable folder in $HSM_DICOM_STATE.",
+}
