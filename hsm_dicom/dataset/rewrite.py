@@ -38,6 +38,7 @@ class Edit(NamedTuple):
     data: bytes
 
 
+# Of the process, since a signal that ends it must find the files of every thread: `discard_unfinished` clears them.
 _unfinished: set[Path] = set()
 _creating = threading.Lock()
 

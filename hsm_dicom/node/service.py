@@ -42,6 +42,7 @@ class Service:
         `check` looks at received files where the settings ask for it.
         """
         self._open_anew = open_anew
+        self._replaced = _ReplacedListeners()
         self._opened = open_anew()
         try:
             settings = self._opened.settings
@@ -102,10 +103,7 @@ class Service:
                 return False
             before, self._opened = self._opened, opened
             self._listener.transport = transport
-            # Handshakes that are under way still use the devices of before; lines of ISCL keep them until they end.
-            closing = threading.Timer(self._listener.limits.handshake_seconds, before.close)
-            closing.daemon = True
-            closing.start()
+            self._replaced.close_later(before, self._listener.limits.handshake_seconds)
             self._tell_reloaded(True, f"{name}: certificates, trust and peers were read anew.")
             self._upkeep.look(anew=True)
             return True
@@ -122,6 +120,7 @@ class Service:
     ) -> None:
         with contextlib.ExitStack() as stack:
             stack.callback(self._opened.close)
+            stack.callback(self._replaced.close)
             stack.callback(self._acceptor.stop)
             stack.callback(self._listener.stop)
             stack.callback(self._upkeep.stop)
@@ -137,3 +136,30 @@ class Service:
         host, port = self.address
         name = self._opened.settings.name
         emit(TransportReloaded(name=name, address=f"{host}:{port}", sentence=sentence, done=done))
+
+
+class _ReplacedListeners:
+    """What reloads have replaced, each released after the longest handshake that may still use it.
+
+    Connections with ISCL keep their keys until they end; see `ISCLKeys.close`.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[threading.Timer, OpenedListener] = {}
+
+    def close_later(self, opened: OpenedListener, seconds: float) -> None:
+        """Release the devices of a listener after so many seconds, or when the service stops."""
+        self._waiting = {timer: one for timer, one in self._waiting.items() if timer.is_alive()}
+        timer = threading.Timer(seconds, opened.close)
+        timer.daemon = True  # a process that ends without closing the service does not wait for it
+        timer.name = f"replaced-{opened.settings.name}"
+        self._waiting[timer] = opened
+        timer.start()
+
+    def close(self) -> None:
+        """Release all devices now, and join the threads."""
+        for timer, opened in self._waiting.items():
+            timer.cancel()
+            timer.join()
+            opened.close()
+        self._waiting.clear()

@@ -131,6 +131,7 @@ class _Libraries:
 
 _VERIFY = ctypes.CFUNCTYPE(c_int, c_void_p, c_void_p)  # int (*)(X509_STORE_CTX *, void *)
 _X509_V_ERR_APPLICATION_VERIFICATION = 50
+# Of the process, since OpenSSL knows a verifier by a number only; each entry goes with its context (`judge_peers`).
 _lock = threading.Lock()
 _judges: dict[int, Judge] = {}
 _numbers = itertools.count(1)

@@ -43,7 +43,7 @@ _UNBOUNDED = 10_000
 """Columns of a file or a pipe: a result there is one line, whatever COLUMNS is."""
 
 _bar: Console | None = None
-"""The console on which a bar is drawn now. Whatever else is for the same terminal has to be printed above it."""
+"""The console on which a bar is drawn now; of the process, which has one terminal. Other output is printed above it."""
 
 
 def console() -> Console:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _PART = re.compile(r"\.[0-9.]{1,64}\.[0-9]+\.[0-9]+\.part")
-_numbers = itertools.count(1)
+_numbers = itertools.count(1)  # of the process: listeners may share a folder, and names there hold the process id
 
 
 def open_part(folder: Path, sop_instance_uid: str) -> tuple[Path, int]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding
 from pynetdicom import build_context
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
@@ -17,7 +20,7 @@ from hsm_dicom.identity import Identity
 from hsm_dicom.network.echo import echo
 from hsm_dicom.network.errors import AssociationRejectedError, ListenError
 from hsm_dicom.network.requestor import associate
-from hsm_dicom.network.settings import ListenerSettings, Peer, StorageSettings
+from hsm_dicom.network.settings import Limits, ListenerSettings, Peer, StorageSettings
 from hsm_dicom.network.store import store
 from hsm_dicom.node.opening import OpenedListener, Resources
 from hsm_dicom.node.service import Service
@@ -30,6 +33,7 @@ from tests.hsm_dicom.network.nodes import CT1, PATIENCE, QUICK, transport_to
 from tests.hsm_dicom.tls.fixtures import BOTH_SIDES, Hospital, RemoteSoftHSM, names
 from tests.softhsm import TestToken
 from tokens import open_key
+from tokens.errors import TokenError
 from tokens.uri import Pkcs11Uri
 
 
@@ -122,6 +126,24 @@ def test_what_cannot_be_loaded_leaves_everything_as_it_was(desk: Desk, hospital:
     (event,) = (event for event in told if isinstance(event, TransportReloaded))
     assert not event.done
     assert "ca.pem: cannot be read" in event.sentence
+
+
+def test_a_service_that_stops_leaves_no_thread_and_no_device_of_an_earlier_reload(desk: Desk) -> None:
+    before = set(threading.enumerate())
+    opened: list[OpenedListener] = []
+
+    def open_anew() -> OpenedListener:
+        one = desk.load()
+        opened.append(replace(one, settings=replace(one.settings, limits=Limits(handshake_seconds=60))))
+        return opened[-1]
+
+    with Service(open_anew) as service:
+        assert service.reload()
+        assert service.reload()
+    assert not [thread.name for thread in set(threading.enumerate()) - before if "main" in thread.name]
+    for one in opened:
+        with pytest.raises(TokenError, match="closed"):
+            one.resources.identities[0].key.sign(b"", padding.PKCS1v15(), hashes.SHA256())
 
 
 def test_a_port_that_is_taken_is_one_sentence(desk: Desk) -> None:
