@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 RemedyTable = Callable[["Error"], str | None]
 """Returns the remedy for an error in the words of an application, or None to keep the error's own."""
@@ -264,6 +264,29 @@ class OutOfSequenceError(TokenError):
 
 class CeremonyError(TokenError):
     """A ceremony step (initialise, generate, import, delete, change PIN) that cannot be done as asked."""
+
+
+_OS_FIELDS = ("errno", "strerror", "filename", "filename2")
+
+E = TypeVar("E", bound=BaseException)
+
+
+def fresh_copy(error: E) -> E:
+    """Return a copy of an exception that was kept, to be raised; the original becomes its `__cause__`.
+
+    An exception that is raised twice collects tracebacks and contexts, and two threads that raise it at the same time
+    overwrite each other's. So whatever keeps an exception raises a copy each time.
+    """
+    kind = type(error)
+    copy = kind.__new__(kind, *error.args)
+    copy.args = error.args
+    copy.__dict__.update(error.__dict__)
+    if isinstance(error, OSError):
+        for name in _OS_FIELDS:
+            if getattr(error, name) is not None:
+                setattr(copy, name, getattr(error, name))
+    copy.__cause__ = error
+    return copy
 
 
 def sentence_case(description: str) -> str:

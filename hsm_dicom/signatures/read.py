@@ -22,6 +22,7 @@ from hsm_dicom.dataset.tags import (
 )
 from hsm_dicom.signatures import attributes as a
 from hsm_dicom.signatures.check import without_der_pad_byte
+from tokens.errors import fresh_copy
 
 LARGEST_VALUE = 1 << 20
 """No value of the macro is larger than this: what a certificate or a time stamp may take."""
@@ -220,7 +221,7 @@ def _signature_item(
             raise _MalformedSignatureError(oddity)
         found = parameters.get(mac_id, _MalformedSignatureError(f"no MAC Parameters Item has MAC ID Number {mac_id}"))
         if isinstance(found, _MalformedSignatureError):
-            raise found
+            raise fresh_copy(found)
         fields["mac"] = found
     except _MalformedSignatureError as problem:
         fields["oddity"] = str(problem)

@@ -34,7 +34,7 @@ from hsm_dicom.signatures.creation.request import SigningRequest
 from hsm_dicom.signatures.errors import ResumeConflictError
 from hsm_dicom.signatures.integrity import VerifiedFile, check_integrity
 from hsm_dicom.signing.resume import find_earlier_signature
-from tokens.errors import TokenError
+from tokens.errors import TokenError, fresh_copy
 
 FILES_PER_TASK = 16
 BYTES_PER_TASK = 64 << 20
@@ -144,7 +144,7 @@ def sign_jobs(
 
         yield from _in_flight(one_task, _tasks(jobs, lambda job: job.source), 2 * sessions + 2, halt)
     if halt.lost is not None:
-        raise halt.lost
+        raise fresh_copy(halt.lost)
 
 
 def check_files(

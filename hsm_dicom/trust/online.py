@@ -34,6 +34,7 @@ from hsm_dicom.trust.revocation.crl import SourcedCrl, distribution_points
 from hsm_dicom.trust.revocation.decision import Unusable
 from hsm_dicom.trust.revocation.ocsp import SourcedOcspResponse
 from hsm_dicom.trust.validation import Answer, Question
+from tokens.errors import fresh_copy
 
 _FRESH_SECONDS = 600.0
 _FAILED_SECONDS = 60.0
@@ -165,7 +166,7 @@ def _ocsp_request(certificate: x509.Certificate, issuer: x509.Certificate) -> by
 
 def _bytes_of(body: bytes | FetchError) -> bytes:
     if isinstance(body, FetchError):
-        raise body
+        raise fresh_copy(body)
     return body
 
 

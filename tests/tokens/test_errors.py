@@ -6,14 +6,21 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 import hsm_dicom
 import tokens
+from hsm_dicom.dataset.errors import MalformedDataSetError
 from hsm_dicom.errors import DicomError, Error
 from hsm_dicom.iscl.errors import ErrorCode, ISCLError
-from tokens.errors import TokenError
+from hsm_dicom.tls.errors import FailureReason, HandshakeError
+from hsm_dicom.trust.errors import FetchError
+from hsm_dicom.trust.online import _bytes_of
+from tokens.errors import Facts, NoSuchKeyError, Reason, TokenError, fresh_copy
+from tokens.pkcs11.objects import FoundKey, KeyName
+from tokens.policy import KeyAttributes
 
 
 def _exception_classes() -> Iterator[type[BaseException]]:
@@ -65,3 +72,68 @@ def test_an_error_that_is_also_an_oserror_keeps_its_text() -> None:
 @pytest.mark.parametrize("words", ["", "One sentence."])
 def test_an_error_without_remedy_has_no_space_at_its_end(words: str) -> None:
     assert str(Error(words)) == words
+
+
+KEPT = [
+    TokenError("It failed.", remedy="Try again.", facts=Facts(reason=Reason.PIN_LOCKED, uri="pkcs11:token=x")),
+    ISCLError(ErrorCode.TIMED_OUT, "The peer did not answer."),
+    MalformedDataSetError("ct.dcm", 132, 0x00080018, "it ends early"),
+    FetchError("http://127.0.0.1/", "no answer"),
+    HandshakeError(FailureReason.NO_CERTIFICATE, "192.0.2.1", "No certificate."),
+    FileNotFoundError(2, "No such file or directory", "/nowhere"),
+    ValueError("one", 2),
+]
+
+
+@pytest.mark.parametrize("kept", KEPT, ids=lambda error: type(error).__name__)
+def test_a_fresh_copy_has_everything_but_the_traceback(kept: Exception) -> None:
+    copy = fresh_copy(kept)
+    assert type(copy) is type(kept)
+    assert copy is not kept
+    assert (str(copy), copy.args, vars(copy)) == (str(kept), kept.args, vars(kept))
+    assert copy.__cause__ is kept
+    assert copy.__traceback__ is None
+    if isinstance(kept, OSError):
+        assert isinstance(copy, OSError)
+        assert (copy.errno, copy.strerror, copy.filename) == (kept.errno, kept.strerror, kept.filename)
+
+
+def test_a_kept_error_that_many_threads_raise_does_not_grow() -> None:
+    kept = _raised(NoSuchKeyError("There is no public half."))
+    found = FoundKey(1, KeyName("x", b"1"), KeyAttributes(key_type="EC", size_bits=256), None, False, kept)
+    before = _depth(kept)
+
+    def ask(_: int) -> NoSuchKeyError:
+        with pytest.raises(NoSuchKeyError) as caught:
+            found.public_half()
+        return caught.value
+
+    with ThreadPoolExecutor(8) as threads:
+        raised = list(threads.map(ask, range(200)))
+    assert len({id(error) for error in raised}) == 200
+    assert {_depth(error) for error in raised} == {_depth(raised[0])}
+    assert _depth(kept) == before
+    assert all(error.__cause__ is kept for error in raised)
+
+
+def test_an_answer_that_was_not_fetched_is_raised_anew_each_time() -> None:
+    kept = FetchError("http://127.0.0.1/", "no answer")
+    for _ in range(3):
+        with pytest.raises(FetchError) as caught:
+            _bytes_of(kept)
+        assert caught.value is not kept
+    assert _depth(kept) == 0
+
+
+def _raised(error: NoSuchKeyError) -> NoSuchKeyError:
+    try:
+        raise error
+    except NoSuchKeyError as caught:
+        return caught
+
+
+def _depth(error: BaseException) -> int:
+    depth, trace = 0, error.__traceback__
+    while trace is not None:
+        depth, trace = depth + 1, trace.tb_next
+    return depth

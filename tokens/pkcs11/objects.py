@@ -16,7 +16,15 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from pkcs11 import Attribute, KeyType, ObjectClass
 
 from tokens.certificates import CertificateUnreadableError, check_readable
-from tokens.errors import Facts, NoSuchKeyError, NotAPrivateKeyError, Reason, SeveralKeysError, UnsupportedKeyError
+from tokens.errors import (
+    Facts,
+    NoSuchKeyError,
+    NotAPrivateKeyError,
+    Reason,
+    SeveralKeysError,
+    UnsupportedKeyError,
+    fresh_copy,
+)
 from tokens.keys import CURVES
 from tokens.pkcs11.attributes import Attributes, packed
 from tokens.pkcs11.calls.queries import Queries
@@ -96,7 +104,9 @@ class FoundKey:
     def public_half(self) -> PublicKey:
         """The public key. Raises `NoSuchKeyError` or `SeveralKeysError`."""
         if self.public_key is None:
-            raise self.without or NoSuchKeyError(f"Key {self.name} has no public half.")
+            if self.without is not None:
+                raise fresh_copy(self.without)
+            raise NoSuchKeyError(f"Key {self.name} has no public half.")
         return self.public_key
 
 
