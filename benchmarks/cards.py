@@ -37,7 +37,9 @@ def _exchange() -> Row:
     # Imported late: pcsc-lite's client reads at its first call where the daemon is.
     from smartcard.System import readers
 
-    channel = Channel(READER, exclusive=False)
+    from tokens.manager import default_manager
+
+    channel = Channel(default_manager().cards.contexts, READER, exclusive=False)
     bare = next(reader for reader in readers() if str(reader) == READER).createConnection()
     bare.connect(disposition=0)
     challenge = commands.get_challenge()

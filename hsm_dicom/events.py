@@ -156,7 +156,7 @@ class EventFile:
             except OSError as error:
                 self._close()
                 self._log_failure(error)
-                raise EventLostError from error
+                raise EventLostError(f"The event was not written to {self.path}.") from error
             self._log_recovery()
 
     def close(self) -> None:

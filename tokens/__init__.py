@@ -24,11 +24,11 @@ from tokens.errors import Error, TokenError
 if TYPE_CHECKING:
     from tokens.opening import open_key, open_secrets, open_token
 
-__all__ = ["Error", "TokenError", "open_key", "open_secrets", "open_token"]
+__all__ = ["DeviceManager", "Error", "TokenError", "default_manager", "open_key", "open_secrets", "open_token"]
 
 
 def __getattr__(name: str) -> object:
-    """Import the drivers when one of the three functions is first used, so that importing the errors stays cheap."""
+    """Import the drivers when one of the other names is first used, so that importing the errors stays cheap."""
     if name in __all__:
         from tokens import opening
 

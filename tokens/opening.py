@@ -1,6 +1,6 @@
-"""One door to every key: `open_key(uri)`, for PKCS#11 tokens (`pkcs11:` URIs) and smart cards (`card:` URIs).
+"""Opens keys by URI: `open_key(uri)`, for PKCS#11 tokens (`pkcs11:` URIs) and smart cards (`card:` URIs).
 
-Keys of one token share its connection, and with it the login, in one process. The connection ends with the last key.
+Keys of one token share its connection, and with it the login, in one manager. The connection ends with the last key.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from pathlib import Path
 from tokens.card_uri import CardUri
 from tokens.errors import Facts, PinSourceError, Reason, UriError
 from tokens.keys import PrivateKey, private_key
+from tokens.manager import DeviceManager, default_manager
 from tokens.pins.credentials import Credentials, DeviceFailure
 from tokens.pins.refusals import RefusalMemory
 from tokens.pins.sources import PinSource, parse_pin_source
-from tokens.pkcs11.connection import Connection
+from tokens.pkcs11.connections import SharedConnection
 from tokens.pkcs11.key import Pkcs11Key
-from tokens.pkcs11.module import Module, load_module
-from tokens.pkcs11.search import TokenInfo, find_token
+from tokens.pkcs11.module import Module
+from tokens.pkcs11.search import find_token
 from tokens.pkcs11.secret_keys.driver import Pkcs11Secrets
 from tokens.pkcs11.sessions import DEFAULT_SESSIONS
 from tokens.policy import KeyPolicy
-from tokens.process import forking
 from tokens.secrets import Secrets
 from tokens.smartcard.opening import open_card, open_card_key, open_card_secrets
 from tokens.smartcard.profiles import CardProfile
@@ -40,17 +40,19 @@ def open_key(
     last_try: bool = False,
     device_failures: Set[DeviceFailure] = frozenset(DeviceFailure),
     profiles: Mapping[str, CardProfile] | None = None,
+    manager: DeviceManager | None = None,
 ) -> PrivateKey:
     """The private key that a `pkcs11:` or `card:` URI names, logged in and checked against the policy.
 
     `module` and `pin` are used where the URI has no module-path and no pin-source. `sessions` bounds how many
     threads a token serves at once; a card serves one. `device_failures` are as for `open_token`. `profiles` are kinds
-    of cards beside those that are known here.
+    of cards beside those that are known here. `manager` owns what is opened; the default manager does otherwise.
     The key is a context manager, and may be shared between threads. Raises the classes of `tokens.errors`.
     """
     wanted = parse_uri(uri)
     if isinstance(wanted, CardUri):
-        opened = open_card(wanted, pin=pin, memory=memory, last_try=last_try, profiles=profiles)
+        cards = (manager or default_manager()).cards
+        opened = open_card(cards, wanted, pin=pin, memory=memory, last_try=last_try, profiles=profiles)
         return private_key(open_card_key(opened, wanted.key, policy or KeyPolicy()))
     shared = open_token(
         wanted,
@@ -61,6 +63,7 @@ def open_key(
         sessions=sessions,
         last_try=last_try,
         device_failures=device_failures,
+        manager=manager,
     )
     try:
         return private_key(Pkcs11Key(shared.connection, wanted, policy or KeyPolicy(), shared.close))
@@ -82,6 +85,7 @@ def open_secrets(
     device_failures: Set[DeviceFailure] = frozenset(DeviceFailure),
     profiles: Mapping[str, CardProfile] | None = None,
     host_session_keys: bool = False,
+    manager: DeviceManager | None = None,
 ) -> Secrets:
     """The secret keys on the token or card that a URI names, logged in; see `tokens.secrets`.
 
@@ -91,7 +95,8 @@ def open_secrets(
     """
     wanted = parse_uri(uri)
     if isinstance(wanted, CardUri):
-        opened = open_card(wanted, pin=pin, memory=memory, last_try=last_try, profiles=profiles)
+        cards = (manager or default_manager()).cards
+        opened = open_card(cards, wanted, pin=pin, memory=memory, last_try=last_try, profiles=profiles)
         return Secrets(open_card_secrets(opened), host_session_keys=host_session_keys)
     shared = open_token(
         wanted.token_part(),
@@ -102,6 +107,7 @@ def open_secrets(
         sessions=sessions,
         last_try=last_try,
         device_failures=device_failures,
+        manager=manager,
     )
     try:
         device = Pkcs11Secrets(shared.connection, wanted.object, policy or KeyPolicy(), shared.close)
@@ -128,23 +134,33 @@ def open_token(
     sessions: int = DEFAULT_SESSIONS,
     last_try: bool = False,
     device_failures: Set[DeviceFailure] = frozenset(DeviceFailure),
+    manager: DeviceManager | None = None,
 ) -> SharedConnection:
     """A share in the connection to the one token that matches; not logged in until it is used.
 
     `device_failures` are the answers to a login after which a PIN that was accepted before is presented once more.
     """
     wanted = Pkcs11Uri.parse(uri) if isinstance(uri, str) else uri
-    owner = module_of(wanted, module, init_string)
+    connections = (manager or default_manager()).tokens
+    owner = module_of(wanted, module, init_string, manager)
     token = find_token(owner, wanted).info
     source = _pin_source(wanted, pin)
     credentials = (
         None if source is None else Credentials(source, memory or RefusalMemory(), last_try, frozenset(device_failures))
     )
-    return _share(owner, token, credentials, sessions)
+    return connections.acquire(owner, token, credentials, sessions)
 
 
-def module_of(wanted: Pkcs11Uri, module: Path | str | None = None, init_string: str | None = None) -> Module:
-    """The module that the URI or the caller names. Raises `UriError` where neither does, or `ModuleError`."""
+def module_of(
+    wanted: Pkcs11Uri,
+    module: Path | str | None = None,
+    init_string: str | None = None,
+    manager: DeviceManager | None = None,
+) -> Module:
+    """Return the module that the URI or the caller names, initialised for the manager.
+
+    Raises `UriError` if neither names one, or `ModuleError`.
+    """
     path = wanted.module_path or (Path(module) if module is not None else None)
     if path is None:
         raise UriError(
@@ -152,60 +168,7 @@ def module_of(wanted: Pkcs11Uri, module: Path | str | None = None, init_string: 
             remedy="Add ?module-path=/path/of/the/module.so to it.",
             facts=Facts(reason=Reason.MODULE_NOT_GIVEN, uri=str(wanted)),
         )
-    return load_module(path, init_string)
-
-
-class SharedConnection:
-    """One user's share in a connection; closing the last one ends the login."""
-
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-        self._open = True
-
-    def close(self) -> None:
-        """Give the share back; doing so twice is fine."""
-        if self._open:
-            self._open = False
-            _let_go(self.connection)
-
-    def __enter__(self) -> Connection:
-        return self.connection
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-_Place = tuple[Path, str, str]
-_connections: dict[_Place, tuple[Connection, int]] = {}
-_sharing = forking.LockAcrossForks()
-
-
-def _share(module: Module, token: TokenInfo, credentials: Credentials | None, sessions: int) -> SharedConnection:
-    place = (module.path, token.serial, token.label)
-    with _sharing:
-        connection, users = _connections.get(place, (None, 0))
-        if connection is None:
-            connection = Connection(module, token, credentials, sessions)
-        _connections[place] = (connection, users + 1)
-    share = SharedConnection(connection)
-    if credentials is not None and connection.credentials is not credentials:
-        try:
-            connection.use_credentials(credentials)
-        except BaseException:
-            share.close()
-            raise
-    return share
-
-
-def _let_go(connection: Connection) -> None:
-    place = (connection.module.path, connection.token.serial, connection.token.label)
-    with _sharing:
-        users = _connections[place][1] - 1
-        if users:
-            _connections[place] = (connection, users)
-            return
-        del _connections[place]
-    connection.close()
+    return (manager or default_manager()).tokens.module(path, init_string)
 
 
 def _pin_source(wanted: Pkcs11Uri, pin: str | PinSource | None) -> PinSource | None:

@@ -17,10 +17,11 @@ from hsm_dicom.errors import DicomError
 from tokens import open_key, open_secrets, open_token
 from tokens.card_uri import CardUri
 from tokens.keys import PrivateKey
-from tokens.opening import SharedConnection, module_of
+from tokens.opening import module_of
 from tokens.pins.credentials import DeviceFailure
 from tokens.pins.refusals import RefusalMemory
 from tokens.pins.sources import PinSource, parse_pin_source
+from tokens.pkcs11.connections import SharedConnection
 from tokens.pkcs11.module import Module
 from tokens.pkcs11.sessions import DEFAULT_SESSIONS
 from tokens.policy import KeyPolicy, Weakness

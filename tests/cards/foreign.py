@@ -16,6 +16,7 @@ import pytest
 from tests.cards.daemon import ROOT, Daemon
 from tests.cards.fixtures import wait_until_gone, wait_until_there
 from tokens.smartcard.readers.channel import Channel
+from tokens.smartcard.readers.pcsc import Contexts
 
 USER_PIN, ADMIN_PIN = "123456", "12345678"
 """An OpenPGP card's PINs as it is made."""
@@ -51,7 +52,7 @@ def foreign_card(pcscd: Daemon, reader: str, name: str, *arguments: str | Path) 
 def make_openpgp_key(reader: str, reference: int, attributes: bytes) -> None:
     """Have an OpenPGP card generate a key: VERIFY PW3, algorithm attributes (4.4.3.9), GENERATE (7.2.14)."""
     attribute_tag = {0xB6: 0xC1, 0xB8: 0xC2, 0xA4: 0xC3}[reference]
-    channel = Channel(reader, exclusive=True)
+    channel = Channel(Contexts(), reader, exclusive=True)
     try:
         for command in (
             b"\x00\xa4\x04\x00\x06" + OPENPGP_AID,

@@ -134,11 +134,11 @@ def test_a_key_that_is_not_there_is_the_tokens_error(place: Place) -> None:
 
 
 def test_a_failed_identity_lets_go_of_the_token(place: Place) -> None:
-    from tokens import opening
+    from tokens import default_manager
 
     with pytest.raises(IdentityError):
         load_identity("node", place.write(ON_TOKEN))
-    assert place.token.serial not in {serial for _, serial, _ in opening._connections}
+    assert place.token.serial not in {serial for _, serial, _ in default_manager().tokens._connections}
 
 
 def test_a_key_file_is_served_only_where_it_is_allowed_explicitly(place: Place) -> None:

@@ -11,6 +11,16 @@ import pytest
 
 from tests.tokens import proxy as proxies
 from tests.tokens.proxy import Proxy
+from tokens import DeviceManager
+from tokens import manager as managers
+
+
+@pytest.fixture(autouse=True)
+def manager(monkeypatch: pytest.MonkeyPatch) -> Iterator[DeviceManager]:
+    """The device manager of one test, which is the default one and closed at its end: no test inherits a connection."""
+    with DeviceManager() as manager:
+        monkeypatch.setattr(managers, "_default", manager)
+        yield manager
 
 
 @pytest.fixture(scope="session")

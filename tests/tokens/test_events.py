@@ -47,7 +47,7 @@ def test_what_a_subscriber_loses_is_counted_and_reaches_the_others(caplog: pytes
         raise RuntimeError("no place")
 
     def cannot_write(event: Event) -> None:
-        raise EventLostError
+        raise EventLostError("no place")
 
     with subscribe(fail) as failing, subscribe(cannot_write) as full, subscribe(received.append) as working:
         for _ in range(3):
@@ -62,7 +62,7 @@ def test_what_a_subscriber_loses_is_counted_and_reaches_the_others(caplog: pytes
 
 def test_losses_of_many_threads_are_all_counted() -> None:
     def fail(event: Event) -> None:
-        raise EventLostError
+        raise EventLostError("no place")
 
     def work() -> None:
         for _ in range(500):
@@ -79,7 +79,7 @@ def test_losses_of_many_threads_are_all_counted() -> None:
 
 def test_a_forked_child_delivers_and_counts() -> None:
     def fail(event: Event) -> None:
-        raise EventLostError
+        raise EventLostError("no place")
 
     with subscribe(fail) as subscription:
         child = os.fork()

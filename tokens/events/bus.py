@@ -31,9 +31,10 @@ class EventLostError(Error):
 class Subscription:
     """One subscriber of the bus, and how many events it lost."""
 
-    def __init__(self, handler: Callable[[Any], None], kind: type[Event] = Event) -> None:
+    def __init__(self, handler: Callable[[Any], None], kind: type[Event], counting: LockAcrossForks) -> None:
         self.handler = handler
         self.kind = kind
+        self._counting = counting
         self._lost = 0
 
     @property
@@ -44,7 +45,8 @@ class Subscription:
     def __repr__(self) -> str:
         return f"<Subscription of {self.handler!r}, {self.lost} lost>"
 
-    def _deliver(self, event: Event) -> None:
+    def deliver(self, event: Event) -> None:
+        """Call the handler if it subscribed to this kind of event. Never raises."""
         if not isinstance(event, self.kind):
             return
         try:
@@ -56,7 +58,7 @@ class Subscription:
             log.exception("An event could not be delivered to %r.", self.handler)
 
     def _count_loss(self) -> None:
-        with _changing:
+        with self._counting:
             self._lost += 1
 
 
@@ -67,10 +69,16 @@ class _Deferral(threading.local):
     absorb: Callable[[Event], bool] | None = None
 
 
-_deferral = _Deferral()
-_changing = LockAcrossForks()
-_subscriptions: tuple[Subscription, ...] = (Subscription(EventLog()),)
-"""`logging` is the first subscriber, and the only one until others are added."""
+class _Bus:
+    """The subscribers of this process. `logging` is the first, and the only one until others are added."""
+
+    def __init__(self) -> None:
+        self.deferral = _Deferral()
+        self.changing = LockAcrossForks()
+        self.subscriptions: tuple[Subscription, ...] = (Subscription(EventLog(), Event, self.changing),)
+
+
+_bus = _Bus()
 
 
 @overload
@@ -83,33 +91,33 @@ def subscribe(handler: Callable[[Any], None], kind: type[Event] = Event) -> Iter
 
     Yields the subscription, which counts the events that `handler` lost.
     """
-    global _subscriptions
-    subscription = Subscription(handler, kind)
-    with _changing:
-        _subscriptions = (*_subscriptions, subscription)
+    subscription = Subscription(handler, kind, _bus.changing)
+    with _bus.changing:
+        _bus.subscriptions = (*_bus.subscriptions, subscription)
     try:
         yield subscription
     finally:
-        with _changing:
-            _subscriptions = tuple(one for one in _subscriptions if one is not subscription)
+        with _bus.changing:
+            _bus.subscriptions = tuple(one for one in _bus.subscriptions if one is not subscription)
 
 
 def subscriptions() -> tuple[Subscription, ...]:
     """Return the current subscribers, `logging` first, each with the number of events it lost."""
-    return _subscriptions
+    return _bus.subscriptions
 
 
 @contextmanager
 def defer_events() -> Iterator[None]:
     """Keep the events of this thread until the block ends: a subscriber may need a lock that the block holds."""
-    if _deferral.deferred is not None:
+    deferral = _bus.deferral
+    if deferral.deferred is not None:
         yield
         return
-    _deferral.deferred = []
+    deferral.deferred = []
     try:
         yield
     finally:
-        events, _deferral.deferred = _deferral.deferred, None
+        events, deferral.deferred = deferral.deferred, None
         for event in events:
             emit(event)
 
@@ -117,19 +125,21 @@ def defer_events() -> Iterator[None]:
 @contextmanager
 def absorb_events(absorb: Callable[[Event], bool]) -> Iterator[None]:
     """Offer the events of this thread to `absorb`, which returns whether it keeps one, until the block ends."""
-    before, _deferral.absorb = _deferral.absorb, absorb
+    deferral = _bus.deferral
+    before, deferral.absorb = deferral.absorb, absorb
     try:
         yield
     finally:
-        _deferral.absorb = before
+        deferral.absorb = before
 
 
 def emit(event: Event) -> None:
     """Deliver an event to every subscriber. Never raises: what a subscriber loses is counted and logged."""
-    if _deferral.deferred is not None:
-        _deferral.deferred.append(event)
+    deferral = _bus.deferral
+    if deferral.deferred is not None:
+        deferral.deferred.append(event)
         return
-    if _deferral.absorb is not None and _deferral.absorb(event):
+    if deferral.absorb is not None and deferral.absorb(event):
         return
-    for subscription in _subscriptions:
-        subscription._deliver(event)
+    for subscription in _bus.subscriptions:
+        subscription.deliver(event)

@@ -1,12 +1,12 @@
-"""One owner for each PKCS#11 module (.so): initialised once, for threads, and finalised once.
+"""One object for each PKCS#11 module (.so) of a process: initialised for its first owner, finalised with its last.
 
 python-pkcs11 initialises a module as if its process had one thread (C_Initialize with NULL) although it lets other
-threads run during every call; SoftHSM then works without its locks, and two threads crash it. The owner here passes
+threads run during every call; SoftHSM then works without its locks, and two threads crash it. `Module` passes
 CKF_OS_LOCKING_OK, and a parameter string to the modules that need one (NSS softokn).
 
-In a forked child the owner initialises anew on first use: the parent's login must not serve the child. A module that
-calls itself initialised there is finalised first only if it is known to bear that (`FINALISED_IN_CHILD`). Whoever holds
-sessions notices by `epoch`, which changes with every initialisation.
+In a forked child the module is initialised anew on first use: the parent's login must not serve the child. A module
+that calls itself initialised there is finalised first only if it is known to bear that (`FINALISED_IN_CHILD`). A holder
+of sessions notices by `epoch`, which changes with every initialisation.
 """
 
 from __future__ import annotations
@@ -65,7 +65,10 @@ class ModuleUser(Protocol):
 
 
 class Module:
-    """The owner of one loaded module. Get it with `load_module`, never by hand."""
+    """One loaded module. Get it with `load_module`, never by hand.
+
+    It is loaded once and stays loaded. It is initialised while it has owners: device managers, or the process.
+    """
 
     def __init__(self, path: Path, file: Path, init_string: str | None) -> None:
         self.path = path
@@ -75,6 +78,8 @@ class Module:
         self.epoch = 0
         self._users: weakref.WeakSet[ModuleUser] = weakref.WeakSet()
         self._users_lock = threading.Lock()
+        self._owners: weakref.WeakSet[object] = weakref.WeakSet()
+        self._finalised = False
         self._cryptoki: Cryptoki
         self._queries: Queries
         self._tokens: PythonTokens
@@ -129,9 +134,41 @@ class Module:
         Raises `TokenLostError` in a child that was forked while a call hung in the module, whose locks stay held there,
         and in one whose module cannot start anew without harm to the parent.
         """
+        if self._finalised:
+            raise TokenLostError(f"The PKCS#11 module {self.path} was closed with its last owner.")
         if self._inherited:
             self._initialise_in_child()
         return self.epoch
+
+    def add_owner(self, owner: object, init_string: str | None) -> None:
+        """Have the module initialised for `owner`, until `remove_owner`. Raises `ModuleError`."""
+        if self._finalised:
+            self.init_string = init_string
+            self._initialise()
+            self.epoch += 1
+            self._finalised = self._inherited = False
+        elif init_string is not None and init_string != self.init_string:
+            raise ModuleError(f"The PKCS#11 module {self.path} is already in use here with another init string.")
+        self._owners.add(owner)
+
+    def remove_owner(self, owner: object) -> None:
+        """Finalise the module if `owner` was its last one.
+
+        A module in which a call hangs, and one that other code of this process initialised, stay initialised.
+        """
+        if owner not in self._owners:
+            return
+        self._owners.discard(owner)
+        if self._owners or not self._initialised_here or self._inherited:
+            return
+        try:
+            with self.gate.alone(QUIET_TIMEOUT):
+                self._cryptoki.finalize()
+        except GateBusyError:
+            log.warning("%s was not finalised: a call has not returned from it.", self.path)
+        else:
+            self._finalised = True
+            self._initialised_here = False
 
     def initialise_again(self, seen: int) -> None:
         """C_Finalize and C_Initialize, once for all threads that noticed the loss in epoch `seen`.
@@ -246,10 +283,18 @@ _modules: dict[tuple[int, int], Module] = {}
 _loading = forking.LockAcrossForks()
 
 
-def load_module(path: Path, init_string: str | None = None) -> Module:
-    """The owner of the module at `path`, loaded on first use.
+class _Process:
+    """The owner of a module that stays initialised until the process ends."""
 
-    Raises `ModuleError`: no such file, not a PKCS#11 module, or asked for with two different init strings.
+
+_process = _Process()
+
+
+def load_module(path: Path, init_string: str | None = None, owner: object | None = None) -> Module:
+    """Return the module at `path`, loaded on first use and initialised for its first owner.
+
+    `owner` keeps it initialised until `release_modules`; without one it stays so until the process ends. Raises
+    `ModuleError`: no such file, not a PKCS#11 module, or asked for with two different init strings.
     """
     try:
         real = path.resolve(strict=True)
@@ -264,9 +309,15 @@ def load_module(path: Path, init_string: str | None = None) -> Module:
         module = _modules.get((status.st_dev, status.st_ino))
         if module is None:
             module = _modules[status.st_dev, status.st_ino] = Module(path.absolute(), real, init_string)
-        elif init_string is not None and init_string != module.init_string:
-            raise ModuleError(f"The PKCS#11 module {path} is already in use here with another init string.")
+        module.add_owner(_process if owner is None else owner, init_string)
     return module
+
+
+def release_modules(owner: object) -> None:
+    """Finalise every module of which `owner` is the last owner."""
+    with _loading:
+        for module in _modules.values():
+            module.remove_owner(owner)
 
 
 def _open_library(path: Path, initialise: Callable[[object], None]) -> Any:

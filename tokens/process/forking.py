@@ -1,8 +1,8 @@
-"""What must happen around fork(): nobody inside a module while it happens, and a clean start in the child.
+"""Fork hooks: no thread is inside a module while the process forks, and the child starts clean.
 
-A PKCS#11 session, and every lock that another thread held, is worthless in a child process. Whoever owns such
-things registers here. Only `os.fork` and what is built on it (multiprocessing) calls these; `subprocess` does not
-come this way.
+A PKCS#11 session, and every lock that another thread held, is worthless in a child process. Owners of such things
+register here; they are held weakly, so that a hook ends with its owner. Only `os.fork` and what is built on it
+(multiprocessing) calls the hooks; `subprocess` does not.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class ForkAware(Protocol):
     """Something that must be quiet while the process forks."""
 
     def before_fork(self) -> None:
-        """Become quiet. Must return within a few seconds whatever happens."""
+        """Become quiet. Must return within a few seconds in every case."""
 
     def after_fork_in_parent(self) -> None:
         """Go on as before."""
@@ -26,43 +26,49 @@ class ForkAware(Protocol):
         """Forget sessions and locks: the child makes its own."""
 
 
-_registered: weakref.WeakSet[ForkAware] = weakref.WeakSet()
-_registering = threading.Lock()
-_turn = threading.Lock()
-_told: list[ForkAware] = []
+class _ForkHooks:
+    """The hooks of this process."""
+
+    def __init__(self) -> None:
+        self._owners: weakref.WeakSet[ForkAware] = weakref.WeakSet()
+        self._registering = threading.Lock()
+        self._turn = threading.Lock()
+        self._called: list[ForkAware] = []
+        os.register_at_fork(
+            before=self._before, after_in_parent=self._after_in_parent, after_in_child=self._after_in_child
+        )
+
+    def register(self, owner: ForkAware) -> None:
+        with self._registering:
+            self._owners.add(owner)
+
+    def _before(self) -> None:
+        # One fork at a time: what the owners do before and after belongs together.
+        self._turn.acquire()
+        with self._registering:
+            self._called = list(self._owners)
+        for owner in self._called:
+            owner.before_fork()
+
+    def _after_in_parent(self) -> None:
+        for owner in reversed(self._called):
+            owner.after_fork_in_parent()
+        self._called = []
+        self._turn.release()
+
+    def _after_in_child(self) -> None:
+        self._registering, self._turn = threading.Lock(), threading.Lock()
+        for owner in reversed(self._called):
+            owner.after_fork_in_child()
+        self._called = []
+
+
+_hooks = _ForkHooks()
 
 
 def register(owner: ForkAware) -> None:
-    """Have `owner` told of every fork for as long as it lives."""
-    with _registering:
-        _registered.add(owner)
-
-
-def _before() -> None:
-    # One fork at a time: what the owners do before and after belongs together.
-    _turn.acquire()
-    with _registering:
-        _told[:] = list(_registered)
-    for owner in _told:
-        owner.before_fork()
-
-
-def _after_in_parent() -> None:
-    for owner in reversed(_told):
-        owner.after_fork_in_parent()
-    _told.clear()
-    _turn.release()
-
-
-def _after_in_child() -> None:
-    global _registering, _turn
-    _registering, _turn = threading.Lock(), threading.Lock()
-    for owner in reversed(_told):
-        owner.after_fork_in_child()
-    _told.clear()
-
-
-os.register_at_fork(before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child)
+    """Call the hooks of `owner` at every fork for as long as it lives."""
+    _hooks.register(owner)
 
 
 class LockAcrossForks:
@@ -80,7 +86,7 @@ class LockAcrossForks:
         self._lock.release()
 
     def before_fork(self) -> None:
-        """Have what the lock guards in order, if that can be had soon."""
+        """Acquire the lock if that is possible soon, so that what it guards is in order."""
         self._held_for_fork = self._lock.acquire(timeout=1.0)
 
     def after_fork_in_parent(self) -> None:
@@ -89,5 +95,5 @@ class LockAcrossForks:
             self._lock.release()
 
     def after_fork_in_child(self) -> None:
-        """A lock of its own."""
+        """Make a new lock."""
         self._lock = threading.Lock()

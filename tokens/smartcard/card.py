@@ -37,7 +37,7 @@ from tokens.smartcard.families.table import FAMILIES
 from tokens.smartcard.login import Login
 from tokens.smartcard.profiles import CardProfile, PinProfile
 from tokens.smartcard.readers.channel import CardResetError, Channel
-from tokens.smartcard.readers.line import CardLine
+from tokens.smartcard.readers.connection import CardConnection
 from tokens.smartcard.session import CardSession
 
 WAIT = 10.0
@@ -78,14 +78,14 @@ class CardApplication:
 
     def __init__(
         self,
-        line: CardLine,
+        connection: CardConnection,
         profile: CardProfile,
         aid: bytes | None,
         credentials: Credentials | None,
         *,
         wait: float = WAIT,
     ) -> None:
-        self.line = line
+        self.connection = connection
         self.profile = profile
         self.aid = aid
         self.wait = wait
@@ -97,7 +97,7 @@ class CardApplication:
     @property
     def label(self) -> str:
         """For events: the profile and the reader."""
-        return f"{self.profile.name} in {self.line.reader}"
+        return f"{self.profile.name} in {self.connection.reader}"
 
     @property
     def serial(self) -> str:
@@ -108,7 +108,7 @@ class CardApplication:
     def description(self) -> str:
         """For messages."""
         serial = f" (serial {self.serial})" if self.identity else ""
-        return f"the {self.profile.name} card in {self.line.reader}{serial}"
+        return f"the {self.profile.name} card in {self.connection.reader}{serial}"
 
     @property
     def uri(self) -> CardUri:
@@ -119,7 +119,7 @@ class CardApplication:
             atr=identity.atr.hex() if identity and not identity.serial else None,
             profile=self.profile.name,
             aid=self.aid if self.aid != self.profile.aid else None,
-            sharing=None if self.line.exclusive else "transactions",
+            sharing=None if self.connection.exclusive else "transactions",
         )
 
     def run(self, job: Callable[[CardSession], T], doing: str) -> T:
@@ -132,10 +132,10 @@ class CardApplication:
             with self.session() as session:
                 return job(session)
 
-        return self.healed(attempt, doing)
+        return self.reconnect_and_retry(attempt, doing)
 
-    def healed(self, attempt: Callable[[], T], doing: str) -> T:
-        """What `attempt` gives, which uses the card; tried again for a moment if the card was lost."""
+    def reconnect_and_retry(self, attempt: Callable[[], T], doing: str) -> T:
+        """Return what `attempt` returns, which uses the card; call it again for a moment if the card was lost."""
         try:
             return attempt()
         except HOPELESS:
@@ -150,31 +150,31 @@ class CardApplication:
     def session(self, wait: float | None = None) -> Iterator[CardSession]:
         """Have the card, with this application selected. Nothing is healed."""
         self.require_open()
-        with self.line.used(self.wait if wait is None else wait) as channel:
-            yield self.selected(channel)
+        with self.connection.use(self.wait if wait is None else wait) as channel:
+            yield self.select(channel)
 
-    def selected(self, channel: Channel) -> CardSession:
-        """A session on a channel that was taken, with the application selected and the card recognised."""
-        session = CardSession(self.profile, channel, self.line)
-        if self.line.selected is not self:
-            answer = self._select(session)
-            self.recognise(CardIdentity(channel.atr, self.family.serial(session, answer) or ""))
-            self.line.selected = self
+    def select(self, channel: Channel) -> CardSession:
+        """Return a session on an acquired channel, with the application selected and the card's identity checked."""
+        session = CardSession(self.profile, channel, self.connection)
+        if self.connection.selected is not self:
+            answer = self._send_select(session)
+            self.check_identity(CardIdentity(channel.atr, self.family.serial(session, answer) or ""))
+            self.connection.selected = self
         return session
 
     def verify(self, session: CardSession, pin: PinProfile, *, anew: bool = False) -> None:
         """Present the PIN, unless the card holds it for verified already and it need not be `anew`."""
-        if anew or pin.reference not in self.line.verified:
+        if anew or pin.reference not in self.connection.verified:
             self.login.verify(session, pin)
-            self.line.verified.add(pin.reference)
+            self.connection.verified.add(pin.reference)
 
-    def recognise(self, found: CardIdentity) -> None:
-        """The first card is remembered; from then on it must be that one. Raises `WrongCardError`."""
+    def check_identity(self, found: CardIdentity) -> None:
+        """Remember the first card; raise `WrongCardError` for any other one from then on."""
         if self.identity is None:
             self.identity = found
         elif self.identity.name != found.name:
             raise WrongCardError(
-                f"The card in {self.line.reader} is another one ({found.name}) than the one that was opened "
+                f"The card in {self.connection.reader} is another one ({found.name}) than the one that was opened "
                 f"({self.identity.name}); put that one back, or open the new one."
             )
 
@@ -185,16 +185,16 @@ class CardApplication:
 
     def cancel(self) -> None:
         """Have a command that is under way end now, with `CardCancelledError`. From any thread."""
-        self.line.cancel()
+        self.connection.cancel()
 
     def close(self) -> None:
         """Wipe a PIN that was kept. The line is closed by whoever shares it out."""
         self._closed = True
         self.login.forget()
 
-    def _select(self, session: CardSession) -> bytes:
+    def _send_select(self, session: CardSession) -> bytes:
         """Select the application; its PINs are no longer verified then."""
-        self.line.forget_pins()
+        self.connection.forget_pins()
         if self.aid is None:
             return b""
         try:
@@ -202,7 +202,7 @@ class CardApplication:
         except StatusError as error:
             if error.status in NOT_FOUND:
                 raise NoSuchCardError(
-                    f"The card in {self.line.reader} has no {self.profile.name} application ({self.aid.hex()}).",
+                    f"The card in {self.connection.reader} has no {self.profile.name} application ({self.aid.hex()}).",
                     facts=Facts(reason=Reason.NO_APPLICATION, uri=str(self.uri)),
                 ) from error
             raise

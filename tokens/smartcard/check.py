@@ -20,6 +20,7 @@ from tokens.policy import Finding, KeyAttributes, KeyPolicy, Weakness, judge
 from tokens.secrets import Secrets, Use
 from tokens.smartcard.apdu.status import StatusError
 from tokens.smartcard.card import CardApplication
+from tokens.smartcard.cards import Cards
 from tokens.smartcard.families.table import CardFamily
 from tokens.smartcard.key import attributes_of, supported
 from tokens.smartcard.opening import OpenedCard, open_card, open_card_key, open_card_secrets
@@ -105,15 +106,16 @@ class CardCheck:
 
 
 def card_info(
-    uri: str | CardUri, *, profiles: Mapping[str, CardProfile] | None = None, wait: float = 5.0
+    cards: Cards, uri: str | CardUri, *, profiles: Mapping[str, CardProfile] | None = None, wait: float = 5.0
 ) -> CardDetails:
     """What the card that matches says of itself without a PIN. Raises what opening a card raises."""
     wanted = CardUri.parse(uri) if isinstance(uri, str) else uri
-    with open_card(wanted, profiles=profiles, wait=wait) as application:
+    with open_card(cards, wanted, profiles=profiles, wait=wait) as application:
         return application.run(partial(_described, application), "be described")
 
 
 def check_card(
+    cards: Cards,
     uri: str | CardUri,
     *,
     pin: str | PinSource | None = None,
@@ -128,7 +130,7 @@ def check_card(
     `progress` is told, in words, what is tried next. Raises what opening a card raises, `PinError`s among it.
     """
     wanted = CardUri.parse(uri) if isinstance(uri, str) else uri
-    opened = partial(open_card, wanted, pin=pin, memory=memory, last_try=last_try, profiles=profiles)
+    opened = partial(open_card, cards, wanted, pin=pin, memory=memory, last_try=last_try, profiles=profiles)
     # This share is held throughout: the card stays ours, and a PIN that is typed is typed once.
     with opened() as application:
         details = application.run(partial(_described, application), "be described")
@@ -157,7 +159,7 @@ def _described(application: CardApplication, session: CardSession) -> CardDetail
     secrets += [] if profile.secrets is None else [(Use.ENCRYPTION, i) for i in profile.secrets.encryption]
     serial = application.identity.serial if application.identity else ""
     return CardDetails(
-        reader=session.line.reader,
+        reader=session.connection.reader,
         atr=session.channel.atr,
         profile=profile,
         serial=serial,
@@ -168,7 +170,7 @@ def _described(application: CardApplication, session: CardSession) -> CardDetail
         ),
         keys=tuple(_described_key(session, application.family, key) for key in profile.keys),
         secrets=tuple(secrets),
-        uri=CardUri(serial=serial or None, reader=None if serial else session.line.reader, profile=profile.name),
+        uri=CardUri(serial=serial or None, reader=None if serial else session.connection.reader, profile=profile.name),
     )
 
 

@@ -128,7 +128,7 @@ class Login:
         credentials.accepted(octets)
 
     def _send(self, session: CardSession, pin: PinProfile, octets: Pin | None) -> None:
-        session.line.pin_presented()
+        session.connection.note_pin()
         if octets is None:
             pinpad.verify(session.channel, pin)
             return

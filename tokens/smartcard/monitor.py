@@ -1,6 +1,6 @@
 """What happens in the readers: cards and readers come and go.
 
-for event in changes(timeout=60):
+for event in watch_readers(cards, timeout=60):
     print(event.reader, event.change)
 """
 
@@ -13,6 +13,7 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 
 from tokens.errors import CardServiceError
+from tokens.smartcard.cards import Cards
 from tokens.smartcard.search import slots
 
 INTERVAL = 0.25
@@ -39,24 +40,24 @@ class CardEvent:
     atr: bytes | None = None
 
 
-def changes(reader: str = "*", *, timeout: float | None = None) -> Iterator[CardEvent]:
+def watch_readers(cards: Cards, reader: str = "*", *, timeout: float | None = None) -> Iterator[CardEvent]:
     """What changes from now on in the readers whose names match, as it happens; for `timeout` seconds, or for ever.
 
     A card that was swapped between two looks shows as removed and inserted if its ATR differs; a card of the same kind
     does not show: whoever uses cards compares serial numbers. Losing pcscd is an event, not an error.
     """
     ends = None if timeout is None else time.monotonic() + timeout
-    seen = _look(reader)
+    seen = _look(cards, reader)
     while ends is None or time.monotonic() < ends:
         time.sleep(INTERVAL)
-        now = _look(reader)
+        now = _look(cards, reader)
         yield from _differences(seen, now)
         seen = now
 
 
-def _look(pattern: str) -> dict[str, bytes | None] | None:
+def _look(cards: Cards, pattern: str) -> dict[str, bytes | None] | None:
     try:
-        return {slot.reader: slot.atr for slot in slots() if fnmatchcase(slot.reader, pattern)}
+        return {slot.reader: slot.atr for slot in slots(cards.contexts) if fnmatchcase(slot.reader, pattern)}
     except CardServiceError:
         return None
 

@@ -9,8 +9,8 @@ from tokens.pins.credentials import Credentials
 from tokens.pins.refusals import RefusalMemory
 from tokens.pins.sources import PinSource, parse_pin_source
 from tokens.policy import KeyPolicy
-from tokens.smartcard import applications
 from tokens.smartcard.card import WAIT, CardApplication
+from tokens.smartcard.cards import Cards
 from tokens.smartcard.key import SmartCardKey, find_key
 from tokens.smartcard.profiles import CardProfile
 from tokens.smartcard.search import find_card
@@ -18,17 +18,18 @@ from tokens.smartcard.secrets import SmartCardSecrets
 
 
 class OpenedCard:
-    """One user's share in an application on a card; the application ends with its last user, the line likewise."""
+    """One user's share in an application on a card, which is closed with its last user."""
 
-    def __init__(self, application: CardApplication) -> None:
+    def __init__(self, cards: Cards, application: CardApplication) -> None:
+        self._cards = cards
         self.application = application
         self._open = True
 
     def close(self) -> None:
-        """Give the share back; doing so twice is fine."""
+        """Release the share; doing so twice is fine."""
         if self._open:
             self._open = False
-            applications.let_go(self.application)
+            self._cards.release_application(self.application)
 
     def __enter__(self) -> CardApplication:
         return self.application
@@ -38,6 +39,7 @@ class OpenedCard:
 
 
 def open_card(
+    cards: Cards,
     uri: CardUri,
     *,
     pin: str | PinSource | None = None,
@@ -51,12 +53,12 @@ def open_card(
     Shares of one application have one login: the PIN source of the first that names one. `profiles` are added
     to the shipped ones, by name. `wait` is how many seconds a job waits for a card in use.
     """
-    reader, profile = find_card(uri, profiles)
+    reader, profile = find_card(cards, uri, profiles)
     source = parse_pin_source(uri.pin_source) if uri.pin_source is not None else pin
     source = parse_pin_source(source) if isinstance(source, str) else source
     credentials = None if source is None else Credentials(source, memory or RefusalMemory(), last_try)
     aid = uri.aid or profile.aid
-    opened = OpenedCard(applications.share(reader, uri.exclusive, profile, aid, credentials, wait))
+    opened = OpenedCard(cards, cards.acquire_application(reader, uri.exclusive, profile, aid, credentials, wait))
     try:
         opened.application.run(lambda session: None, "be opened")
         return opened

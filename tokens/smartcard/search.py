@@ -10,9 +10,9 @@ from fnmatch import fnmatchcase
 from tokens.card_uri import CardUri
 from tokens.errors import NoSuchCardError, NoSuchReaderError, SeveralCardsError, TokenError
 from tokens.smartcard.card import CardApplication
+from tokens.smartcard.cards import Cards
 from tokens.smartcard.profiles import SHIPPED, CardProfile, Family, find_profile
-from tokens.smartcard.readers import lines
-from tokens.smartcard.readers.pcsc import SERVICE_TIMEOUT, Context, PcscError, readers, service_error
+from tokens.smartcard.readers.pcsc import SERVICE_TIMEOUT, Contexts, PcscError, readers, service_error
 
 _PROBING_WAIT = 2.0
 """Seconds to wait for a card that somebody else uses, while looking for one that matches."""
@@ -41,22 +41,24 @@ class CardInfo:
         )
 
 
-def list_cards(profiles: Mapping[str, CardProfile] | None = None) -> tuple[CardInfo, ...]:
+def list_cards(cards: Cards, profiles: Mapping[str, CardProfile] | None = None) -> tuple[CardInfo, ...]:
     """Every reader and its card, with the applications that are known here. Nothing on a card is changed.
 
     Raises `CardServiceError`.
     """
     known = [profile for profile in {**SHIPPED, **(profiles or {})}.values() if profile.aid is not None]
-    return tuple(_look_into(slot, known) for slot in slots())
+    return tuple(_look_into(cards, slot, known) for slot in slots(cards.contexts))
 
 
-def find_card(wanted: CardUri, profiles: Mapping[str, CardProfile] | None = None) -> tuple[str, CardProfile]:
+def find_card(
+    cards: Cards, wanted: CardUri, profiles: Mapping[str, CardProfile] | None = None
+) -> tuple[str, CardProfile]:
     """The reader of the one card that matches, and how to speak to it.
 
     Raises `NoSuchReaderError`, `NoSuchCardError`, `SeveralCardsError`, which say what is there, and `UriError`.
     """
     profile = find_profile(wanted.profile or _profile_of(wanted, profiles or {}), profiles or {})
-    present = slots()
+    present = slots(cards.contexts)
     in_readers = [slot for slot in present if wanted.reader is None or fnmatchcase(slot.reader, wanted.reader)]
     if not in_readers:
         names = ", ".join(slot.reader for slot in present) or "none"
@@ -66,7 +68,7 @@ def find_card(wanted: CardUri, profiles: Mapping[str, CardProfile] | None = None
         raise NoSuchCardError(f"No card matches {wanted.card_part()}. {_described(in_readers)}")
     if wanted.serial is None and len(candidates) == 1:
         return candidates[0].reader, profile
-    fitting = [slot for slot in candidates if _fits(slot.reader, wanted, profile)]
+    fitting = [slot for slot in candidates if _fits(cards, slot.reader, wanted, profile)]
     if len(fitting) == 1:
         return fitting[0].reader, profile
     if not fitting:
@@ -77,9 +79,9 @@ def find_card(wanted: CardUri, profiles: Mapping[str, CardProfile] | None = None
     )
 
 
-def slots() -> list[CardInfo]:
+def slots(contexts: Contexts) -> list[CardInfo]:
     """Readers and ATRs, from pcscd alone: no card is touched."""
-    context = Context()
+    context = contexts.establish()
     try:
         names = readers(context)
         library = context.library
@@ -102,32 +104,32 @@ def slots() -> list[CardInfo]:
 
 
 @contextlib.contextmanager
-def looked_at(reader: str, profile: CardProfile, aid: bytes | None = None) -> Iterator[CardApplication]:
-    """An application on a card for a moment, without a PIN: in transactions, or through a line that is open already."""
-    line = lines.share_for_a_look(reader)
-    application = CardApplication(line, profile, aid or profile.aid, None, wait=_PROBING_WAIT)
+def probe(cards: Cards, reader: str, profile: CardProfile, aid: bytes | None = None) -> Iterator[CardApplication]:
+    """Open an application on a card without a PIN: with transactions, or through a connection that is open already."""
+    connection = cards.acquire_probe(reader)
+    application = CardApplication(connection, profile, aid or profile.aid, None, wait=_PROBING_WAIT)
     try:
         yield application
     finally:
         application.close()
-        lines.let_go(line)
+        cards.release_connection(connection)
 
 
-def _fits(reader: str, wanted: CardUri, profile: CardProfile) -> bool:
+def _fits(cards: Cards, reader: str, wanted: CardUri, profile: CardProfile) -> bool:
     try:
-        with looked_at(reader, profile, wanted.aid) as application, application.session():
+        with probe(cards, reader, profile, wanted.aid) as application, application.session():
             return wanted.serial is None or application.serial == wanted.serial.lower()
     except TokenError:
         return False
 
 
-def _look_into(slot: CardInfo, known: list[CardProfile]) -> CardInfo:
-    if slot.atr is None or (slot.in_use and not lines.held_here(slot.reader)):
+def _look_into(cards: Cards, slot: CardInfo, known: list[CardProfile]) -> CardInfo:
+    if slot.atr is None or (slot.in_use and not cards.has_connection(slot.reader)):
         return slot
     found: dict[str, str] = {}
     for profile in known:
         try:
-            with looked_at(slot.reader, profile) as application, application.session():
+            with probe(cards, slot.reader, profile) as application, application.session():
                 identity = application.identity
                 found[profile.name] = identity.serial if identity else ""
         except TokenError:

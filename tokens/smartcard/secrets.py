@@ -84,7 +84,7 @@ class SmartCardSecrets:
         answering = self.reference(Use.AUTHENTICATION, index)
         judging = self.reference(Use.AUTHENTICATION, peer_index)
         # A card that was lost since its last use is looked for now, before anything is promised to anybody.
-        hold = self.application.healed(lambda: _Hold(self, wait, deadline), "begin an authentication")
+        hold = self.application.reconnect_and_retry(lambda: _Hold(self, wait, deadline), "begin an authentication")
         try:
             yield SmartCardConversation(self, hold, (index, answering), (peer_index, judging))
         finally:
@@ -232,21 +232,22 @@ class _Hold:
     def __init__(self, secrets: SmartCardSecrets, wait: float, deadline: float) -> None:
         self._secrets = secrets
         self._application = secrets.application
-        self._line = secrets.application.line
+        self._connection = secrets.application.connection
         self._deadline = deadline
         self._begun = False
         self._session: CardSession | None = None
         self._using = threading.Lock()
-        channel = self._line.take(max(min(wait, deadline - time.monotonic()), 0.0))
+        channel = self._connection.acquire(max(min(wait, deadline - time.monotonic()), 0.0))
         self._held = True
         try:
             self._session = self._prepared(channel)
         except BaseException:
-            self._line.drop()
-            self._line.give_back()
+            self._connection.invalidate()
+            self._connection.release()
             raise
         # Ending may have to wait for a command under way, which the watching thread must not do.
-        self._alarm = Alarm(lambda: threading.Thread(target=self.end, daemon=True).start())
+        deadlines = self._connection.deadlines
+        self._alarm = Alarm(deadlines, lambda: deadlines.run_in_thread(self.end))
         self._alarm.arm(max(deadline - time.monotonic(), 0.0))
 
     def exchange(self, use: Use, index: int, command: Command) -> bytes:
@@ -254,7 +255,7 @@ class _Hold:
         with self._using:
             if self._begun:
                 return self._exchange(use, index, command)
-            answer = self._application.healed(lambda: self._exchange(use, index, command), command.name)
+            answer = self._application.reconnect_and_retry(lambda: self._exchange(use, index, command), command.name)
             self._begun = True
             return answer
 
@@ -265,7 +266,7 @@ class _Hold:
                 return
             self._held = False
             self._alarm.discard()
-            self._line.give_back()
+            self._connection.release()
 
     def _exchange(self, use: Use, index: int, command: Command) -> bytes:
         left = self._deadline - time.monotonic()
@@ -277,16 +278,16 @@ class _Hold:
             if self._session is None:
                 if self._begun:
                     raise CardLostError("The card was lost in the middle of this authentication; begin a new one.")
-                self._session = self._prepared(self._line.renew(left))
+                self._session = self._prepared(self._connection.reconnect(left))
             self._session.timeout = min(self._application.profile.timeout, left)
             return self._secrets.exchange(self._session, use, index, command)
         except LOSSES:
-            self._line.drop()
+            self._connection.invalidate()
             self._session = None
             raise
 
     def _prepared(self, channel: Channel) -> CardSession:
-        session = self._application.selected(channel)
+        session = self._application.select(channel)
         self._secrets.authorise(session)
         return session
 

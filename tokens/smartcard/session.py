@@ -7,15 +7,15 @@ import time
 from tokens.smartcard.apdu.encoding import Command, exchange
 from tokens.smartcard.profiles import CardProfile
 from tokens.smartcard.readers.channel import Channel
-from tokens.smartcard.readers.line import CardLine
+from tokens.smartcard.readers.connection import CardConnection
 
 
 class CardSession:
     """A card with its application selected, while no other thread or program can use it. For one thread."""
 
-    def __init__(self, profile: CardProfile, channel: Channel, line: CardLine) -> None:
+    def __init__(self, profile: CardProfile, channel: Channel, connection: CardConnection) -> None:
         self.profile = profile
-        self.line = line
+        self.connection = connection
         self.channel = channel
         self.timeout = profile.timeout
         """Seconds for one command."""

@@ -23,10 +23,11 @@ def list_cards(config: Config = None, json: Json = False, verbose: Verbose = Fal
     from hsm_dicom.cli.context import configured
     from hsm_dicom.cli.render import output
     from hsm_dicom.cli.render.card_report import print_slot, slot_json
+    from tokens.manager import default_manager
     from tokens.smartcard.search import list_cards
 
     with configured(config) as configuration:
-        slots = list_cards(configuration.cards)
+        slots = list_cards(default_manager().cards, configuration.cards)
     if json:
         output.write_json("card-list", {"readers": [slot_json(slot) for slot in slots]})
         return
@@ -42,10 +43,11 @@ def info(card: CardName, config: Config = None, json: Json = False, verbose: Ver
     from hsm_dicom.cli.context import configured
     from hsm_dicom.cli.render import output
     from hsm_dicom.cli.render.card_report import details_json, print_details
+    from tokens.manager import default_manager
     from tokens.smartcard.check import card_info
 
     with configured(config) as configuration:
-        details = card_info(card, profiles=configuration.cards)
+        details = card_info(default_manager().cards, card, profiles=configuration.cards)
     if json:
         output.write_json("card-info", details_json(details))
     else:
@@ -73,12 +75,14 @@ def check(
     from hsm_dicom.config.devices import access_to_uri
     from hsm_dicom.node.acceptance import serves
     from tokens.card_uri import CardUri
+    from tokens.manager import default_manager
     from tokens.smartcard.check import check_card
 
     with configured(config) as configuration:
         access = access_to_uri(configuration, CardUri.parse(card), pin=named_pin(pin))
         with output.working("Looking for the card", quiet=json) as tell:
             result = check_card(
+                default_manager().cards,
                 # The access has taken the PIN source out of the URI.
                 str(access.uri),
                 pin=access.pin or typed_pin(),

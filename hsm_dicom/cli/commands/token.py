@@ -30,7 +30,7 @@ def list_tokens(module: Module = None, config: Config = None, json: Json = False
     from hsm_dicom.cli.render import output
     from hsm_dicom.cli.render.token_report import print_token, token_json
     from hsm_dicom.config.devices import configured_modules, demand_safe
-    from tokens.pkcs11.module import load_module
+    from tokens.manager import default_manager
     from tokens.pkcs11.search import look
 
     with configured(config) as configuration:
@@ -40,7 +40,7 @@ def list_tokens(module: Module = None, config: Config = None, json: Json = False
                 demand_safe(path)
         if not modules:
             raise typer.BadParameter("Name a PKCS#11 module, or tokens in the configuration.", param_hint="--module")
-        listings = {path: look(load_module(path, init)) for path, init in modules.items()}
+        listings = {path: look(default_manager().tokens.module(path, init)) for path, init in modules.items()}
     tokens = [found.info for listing in listings.values() for found in listing.tokens]
     failures = [(path, failure) for path, listing in listings.items() for failure in listing.failures]
     if json:

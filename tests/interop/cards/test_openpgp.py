@@ -23,6 +23,7 @@ from tokens.errors import (
     UnsupportedKeyError,
 )
 from tokens.keys import PrivateKey
+from tokens.manager import default_manager
 from tokens.policy import Weakness
 from tokens.smartcard.search import list_cards
 
@@ -86,7 +87,7 @@ def test_it_does_no_pss_and_that_is_reported(card: str) -> None:
 
 
 def test_it_is_listed_with_a_uri_that_finds_it(card: str) -> None:
-    found = next(slot for slot in list_cards() if slot.reader == READER)
+    found = next(slot for slot in list_cards(default_manager().cards) if slot.reader == READER)
     assert found.applications[0] in ("openpgp", "piv")
     uri = next(uri for uri in found.uris if uri.profile == "openpgp")
     with open_key(f"{uri};key=sign", pin=set_pin(USER_PIN)) as key:

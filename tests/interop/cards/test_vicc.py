@@ -13,6 +13,7 @@ from tests.cards.foreign import foreign_card
 from tests.softhsm import set_pin
 from tokens import open_secrets
 from tokens.errors import AuthenticationFailedError, PinRefusedError
+from tokens.manager import default_manager
 from tokens.secrets import Secrets
 from tokens.smartcard.apdu import commands
 from tokens.smartcard.apdu import encoding as apdu
@@ -48,7 +49,7 @@ def card(pcscd: Daemon) -> Iterator[None]:
 @pytest.fixture
 def channel() -> Iterator[Channel]:
     """A bare channel to the card."""
-    opened = Channel(READER, exclusive=True)
+    opened = Channel(default_manager().cards.contexts, READER, exclusive=True)
     yield opened
     opened.close(reset=True)
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from tests.cards.daemon import ROOT
 from tests.cards.fixtures import AUTHENTICATION_CARD
 from tokens.card_uri import CardUri
+from tokens.manager import default_manager
 from tokens.secrets import Secrets
 from tokens.smartcard.opening import open_card, open_card_secrets
 from tokens.smartcard.profile_table import read_profile
@@ -28,7 +29,9 @@ PROFILE = dataclasses.replace(read_profile("test", AUTHENTICATION_CARD), timeout
 def opened(pin: str, reader: str = READER, sharing: str | None = None, wait: float = 1.0) -> Iterator[Secrets]:
     """The secrets of the card in a reader. The card has 0.6 seconds for a command."""
     uri = CardUri(reader=reader, profile="test", sharing=sharing)
-    with Secrets(open_card_secrets(open_card(uri, pin=pin, profiles={"test": PROFILE}, wait=wait))) as secrets:
+    with Secrets(
+        open_card_secrets(open_card(default_manager().cards, uri, pin=pin, profiles={"test": PROFILE}, wait=wait))
+    ) as secrets:
         yield secrets
 
 
@@ -51,7 +54,8 @@ def neighbour(code: str) -> Iterator[subprocess.Popen[str]]:
     prelude = f"""
     import sys
     from tokens.smartcard.readers.channel import Channel
-    def channel(exclusive): return Channel({READER!r}, exclusive=exclusive)
+    from tokens.smartcard.readers.pcsc import Contexts
+    def channel(exclusive): return Channel(Contexts(), {READER!r}, exclusive=exclusive)
     """
     program = textwrap.dedent(prelude) + textwrap.dedent(code) + "\nprint('ready', flush=True)\nsys.stdin.read()\n"
     process = subprocess.Popen(

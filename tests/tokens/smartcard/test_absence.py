@@ -27,7 +27,7 @@ def test_a_reader_that_does_not_exist_is_answered_with_those_that_do(pcscd: Daem
 
 @pytest.mark.cards
 def test_a_service_that_does_not_run_is_reported(pin: str) -> None:
-    code = "from tokens.smartcard.search import list_cards; list_cards()"
+    code = "import tokens; from tokens.smartcard.search import list_cards; list_cards(tokens.default_manager().cards)"
     environment = {**os.environ, "PCSCLITE_CSOCK_NAME": "/nonexistent/pcscd.comm"}
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert "CardServiceError: The smart card service (pcscd) does not answer at /nonexistent" in done.stderr

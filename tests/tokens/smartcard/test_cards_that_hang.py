@@ -12,6 +12,7 @@ from tests.cards.fixtures import PutIn, inserted, wait_until_gone
 from tests.tokens.smartcard.rig import ANSWER, PROFILE, QUESTION, READER, answer, opened, within
 from tokens.card_uri import CardUri
 from tokens.errors import AuthenticationExpiredError, CardCancelledError, CardTimeoutError, TokenBusyError
+from tokens.manager import default_manager
 from tokens.secrets import Secrets
 from tokens.smartcard.opening import open_card, open_card_secrets
 
@@ -67,7 +68,7 @@ def test_a_command_under_way_can_be_cancelled(put_in: PutIn, pin: str) -> None:
     card = put_in()
     patient = dataclasses.replace(PROFILE, timeout=30.0)
     uri = CardUri(reader=READER, profile="test")
-    device = open_card_secrets(open_card(uri, pin=pin, profiles={"test": patient}))
+    device = open_card_secrets(open_card(default_manager().cards, uri, pin=pin, profiles={"test": patient}))
     with Secrets(device) as secrets, secrets.data_key(1) as key:
         key.mac(bytes(8))
         card.do("fault", fault="hang")

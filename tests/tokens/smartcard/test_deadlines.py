@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 
-from tokens.smartcard.readers.deadlines import Alarm
+from tokens.smartcard.readers.deadlines import Alarm, Deadlines
+
+
+@pytest.fixture
+def deadlines() -> Iterator[Deadlines]:
+    """A watching thread of one test."""
+    owner = Deadlines()
+    yield owner
+    owner.close()
 
 
 @pytest.mark.slow
-def test_an_alarm_that_is_not_disarmed_goes_off_once_and_in_time() -> None:
+def test_an_alarm_that_is_not_disarmed_goes_off_once_and_in_time(deadlines: Deadlines) -> None:
     rung: list[float] = []
-    alarm = Alarm(lambda: rung.append(time.monotonic()))
+    alarm = Alarm(deadlines, lambda: rung.append(time.monotonic()))
     started = time.monotonic()
     alarm.arm(0.1)
     time.sleep(2)
@@ -24,9 +31,9 @@ def test_an_alarm_that_is_not_disarmed_goes_off_once_and_in_time() -> None:
     assert 0.1 <= rung[0] - started < 2
 
 
-def test_an_alarm_that_is_disarmed_stays_silent() -> None:
+def test_an_alarm_that_is_disarmed_stays_silent(deadlines: Deadlines) -> None:
     rung = threading.Event()
-    alarm = Alarm(rung.set)
+    alarm = Alarm(deadlines, rung.set)
     for _ in range(100):
         alarm.arm(0.05)
         alarm.disarm()
@@ -34,8 +41,8 @@ def test_an_alarm_that_is_disarmed_stays_silent() -> None:
     alarm.discard()
 
 
-def test_an_earlier_alarm_is_not_kept_waiting_by_a_later_one() -> None:
-    late, soon = Alarm(lambda: None), Alarm(lambda: rung.set())
+def test_an_earlier_alarm_is_not_kept_waiting_by_a_later_one(deadlines: Deadlines) -> None:
+    late, soon = Alarm(deadlines, lambda: None), Alarm(deadlines, lambda: rung.set())
     rung = threading.Event()
     late.arm(30)
     time.sleep(0.05)
@@ -45,15 +52,23 @@ def test_an_earlier_alarm_is_not_kept_waiting_by_a_later_one() -> None:
     soon.discard()
 
 
-def test_the_watching_thread_ends_with_the_last_alarm() -> None:
-    # In a process of its own: other tests may have alarms of theirs.
-    code = """
-import threading, time
-from tokens.smartcard.readers.deadlines import Alarm
-Alarm(lambda: None).discard()
-deadline = time.monotonic() + 30
-while any(thread.name == "card deadlines" for thread in threading.enumerate()):
-    assert time.monotonic() < deadline
-    time.sleep(0.05)
-"""
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+def test_the_watching_thread_ends_with_the_last_alarm(deadlines: Deadlines) -> None:
+    before = set(threading.enumerate())
+    Alarm(deadlines, lambda: None).discard()
+    deadline = time.monotonic() + 30
+    while set(threading.enumerate()) - before:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_closing_joins_the_threads_and_forgets_every_alarm(deadlines: Deadlines) -> None:
+    before = set(threading.enumerate())
+    rung, go = threading.Event(), threading.Event()
+    alarm = Alarm(deadlines, rung.set)
+    alarm.arm(30)
+    deadlines.run_in_thread(lambda: go.wait(0.2))
+    deadlines.close()
+    assert not set(threading.enumerate()) - before
+    again = Alarm(deadlines, rung.set)
+    again.arm(0.01)
+    assert rung.wait(10), "an alarm after closing starts the thread again"

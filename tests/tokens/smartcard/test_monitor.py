@@ -5,13 +5,16 @@ from __future__ import annotations
 import threading
 
 from tests.cards.fixtures import PutIn, inserted, wait_until_gone
-from tokens.smartcard.monitor import CardEvent, Change, changes
+from tokens.manager import default_manager
+from tokens.smartcard.monitor import CardEvent, Change, watch_readers
 
 
 def test_insertion_and_removal_are_reported(put_in: PutIn) -> None:
     card = put_in()
     told: list[CardEvent] = []
-    watching = threading.Thread(target=lambda: told.extend(changes("Rig A 00 00", timeout=3.0)))
+    watching = threading.Thread(
+        target=lambda: told.extend(watch_readers(default_manager().cards, "Rig A 00 00", timeout=3.0))
+    )
     watching.start()
     card.do("pull")
     wait_until_gone(card.reader)

@@ -10,6 +10,7 @@ import pytest
 from tests.cards.fixtures import PutIn
 from tests.tokens.smartcard.rig import ANSWER, QUESTION, READER, answer, neighbour, opened, within
 from tokens.errors import TokenBusyError
+from tokens.manager import default_manager
 from tokens.smartcard.readers.channel import Channel
 
 
@@ -58,7 +59,7 @@ def test_no_neighbour_inherits_our_pin(put_in: PutIn, pin: str, sharing: str) ->
         answer(secrets)
         if sharing == "exclusive":
             with pytest.raises(TokenBusyError):
-                Channel(READER, exclusive=False, wait=0.1)
+                Channel(default_manager().cards.contexts, READER, exclusive=False, wait=0.1)
         else:
             assert card.do("state")["verified"] == {"01": False}
     assert card.do("state")["verified"] == {"01": False}

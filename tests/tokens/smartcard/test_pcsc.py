@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 from tests.cards.daemon import Daemon
-from tokens.smartcard.readers.pcsc import Context
+from tokens.manager import default_manager
 
 
 def test_connections_come_and_go_in_many_threads(pcscd: Daemon) -> None:
@@ -13,7 +13,7 @@ def test_connections_come_and_go_in_many_threads(pcscd: Daemon) -> None:
 
     def come_and_go(_: int) -> None:
         for _ in range(400):
-            Context().release()
+            default_manager().cards.contexts.establish().release()
 
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(come_and_go, range(8)))

@@ -13,6 +13,7 @@ from tests.cards.daemon import Daemon, RunningCard
 from tests.cards.fixtures import AUTHENTICATION_CARD, PIN, PutIn
 from tokens import open_key
 from tokens.errors import PinNotPresentedError, PinRefusedError
+from tokens.manager import default_manager
 from tokens.smartcard.check import card_info
 from tokens.smartcard.profile_table import read_profile
 
@@ -54,4 +55,4 @@ def test_nobody_typing_costs_no_retry(card: RunningCard) -> None:
 
 
 def test_a_reader_says_that_it_has_a_pin_pad(card: RunningCard) -> None:
-    assert card_info("card:reader=Pad*;profile=test", profiles=PROFILES).pin_pad
+    assert card_info(default_manager().cards, "card:reader=Pad*;profile=test", profiles=PROFILES).pin_pad

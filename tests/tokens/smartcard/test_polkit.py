@@ -71,6 +71,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 
 def said_by(daemon: Daemon, code: str) -> str:
     prelude = """
+    from tokens import default_manager
     from tokens.errors import TokenError
     from tokens.smartcard.readers.channel import Channel
     from tokens.smartcard.search import list_cards
@@ -89,7 +90,7 @@ def said_by(daemon: Daemon, code: str) -> str:
 
 LIST = """
 try:
-    list_cards()
+    list_cards(default_manager().cards)
 except TokenError as error:
     print(f"{type(error).__name__}: {error}")
 """
@@ -109,7 +110,7 @@ def test_a_card_that_polkit_closes_to_this_user_is_named_with_the_rule(daemon: D
     daemon.refused_at = CONNECT
     code = """
     try:
-        Channel("Reader 00 00", exclusive=False)
+        Channel(default_manager().cards.contexts, "Reader 00 00", exclusive=False)
     except TokenError as error:
         print(f"{type(error).__name__}: {error}")
     """

@@ -13,6 +13,7 @@ from tests.cards.people import AtHand
 from tests.softhsm import set_pin
 from tokens import open_key, open_secrets, trials
 from tokens.errors import NoSuchCardError, NoSuchKeyError, PinRefusedError, SeveralCardsError, TokenBusyError, UriError
+from tokens.manager import default_manager
 from tokens.secrets import Use
 from tokens.smartcard.check import card_info, check_card
 from tokens.smartcard.profile_table import read_profile
@@ -43,7 +44,7 @@ def serial(card: RunningCard) -> str:
 
 
 def test_cards_are_listed_with_their_applications_and_serial_numbers(cards: dict[str, RunningCard]) -> None:
-    listed = {slot.reader: slot for slot in list_cards(PROFILES)}
+    listed = {slot.reader: slot for slot in list_cards(default_manager().cards, PROFILES)}
     assert listed["Rig A 00 00"].applications == ("test",)
     assert listed["Rig B 00 00"].applications == ("piv",)
     assert listed["Rig B 00 01"].atr is None
@@ -53,9 +54,9 @@ def test_cards_are_listed_with_their_applications_and_serial_numbers(cards: dict
 
 
 def test_a_card_in_exclusive_use_elsewhere_is_listed_as_such(cards: dict[str, RunningCard]) -> None:
-    held = Channel("Rig A 00 00", exclusive=True)
+    held = Channel(default_manager().cards.contexts, "Rig A 00 00", exclusive=True)
     try:
-        slot = next(slot for slot in list_cards(PROFILES) if slot.reader == "Rig A 00 00")
+        slot = next(slot for slot in list_cards(default_manager().cards, PROFILES) if slot.reader == "Rig A 00 00")
         assert slot.in_use
         assert slot.applications == ()
     finally:
@@ -114,20 +115,20 @@ def test_one_card_is_not_opened_in_two_ways_of_sharing(cards: dict[str, RunningC
 
 
 def test_a_card_is_described_without_a_pin(cards: dict[str, RunningCard]) -> None:
-    details = card_info("card:profile=piv;reader=Rig%20B*")
+    details = card_info(default_manager().cards, "card:profile=piv;reader=Rig%20B*")
     assert details.serial == serial(cards["Rig B 00 00"])
     assert [(pin.reference, pin.tries_left) for pin in details.pins] == [(0x80, 3)]
     kinds = {known.key.name: known.attributes and known.attributes.key_type for known in details.keys}
     assert kinds == {"9a": "secp256r1", "9c": "RSA", "9d": "RSA", "9e": "secp384r1"}
     assert all(known.certificate is not None for known in details.keys)
     assert not details.pin_pad
-    assert card_info(details.uri).reader == "Rig B 00 00"
+    assert card_info(default_manager().cards, details.uri).reader == "Rig B 00 00"
 
 
 def test_a_card_is_tried_key_by_key(cards: dict[str, RunningCard], pin: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trials, "_SECONDS", 0.1)
     told: list[str] = []
-    checked = check_card("card:profile=piv;reader=Rig%20B*", pin=pin, progress=told.append)
+    checked = check_card(default_manager().cards, "card:profile=piv;reader=Rig%20B*", pin=pin, progress=told.append)
     works = {key.name: [o.operation for o in key.operations if o.works] for key in checked.keys}
     assert "RSASSA-PKCS1-v1_5, SHA256" in works["9c"]
     assert "RSASSA-PSS, SHA256" in works["9c"]
@@ -143,7 +144,9 @@ def test_a_card_s_secrets_are_tried_too(
     cards: dict[str, RunningCard], pin: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trials, "_SECONDS", 0.1)
-    checked = check_card("card:profile=test;reader=Rig%20A%2000%2000", pin=pin, profiles=PROFILES)
+    checked = check_card(
+        default_manager().cards, "card:profile=test;reader=Rig%20A%2000%2000", pin=pin, profiles=PROFILES
+    )
     values = {(secret.use, secret.index): secret.check_value.hex() for secret in checked.secrets if not secret.problem}
     assert set(values) == {(use, index) for use in Use for index in (1, 2)}
     assert values[Use.ENCRYPTION, 1] == "d5d44f"
@@ -155,9 +158,9 @@ def test_a_check_with_a_wrong_pin_says_so_once(
     cards: dict[str, RunningCard], state_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(PinRefusedError, match="2 retries left"):
-        check_card("card:profile=piv;reader=Rig%20B*", pin=set_pin("654321"))
+        check_card(default_manager().cards, "card:profile=piv;reader=Rig%20B*", pin=set_pin("654321"))
     monkeypatch.setattr(trials, "_SECONDS", 0.01)
-    check_card("card:profile=piv;reader=Rig%20B*;key=9a", pin=AtHand("123456"))
+    check_card(default_manager().cards, "card:profile=piv;reader=Rig%20B*;key=9a", pin=AtHand("123456"))
     assert cards["Rig B 00 00"].do("state")["tries"] == {"80": 3}
 
 

@@ -29,7 +29,7 @@ from tokens.smartcard.readers.pcsc import (
     NO_SERVICE,
     SERVICE_TIMEOUT,
     Code,
-    Context,
+    Contexts,
     PcscError,
     denied_by_polkit,
 )
@@ -49,14 +49,14 @@ _BUSY_PAUSE = 0.02
 class Channel:
     """A connected card. For one thread at a time, except for `cancel`."""
 
-    def __init__(self, reader: str, *, exclusive: bool, wait: float = SERVICE_TIMEOUT) -> None:
+    def __init__(self, contexts: Contexts, reader: str, *, exclusive: bool, wait: float = SERVICE_TIMEOUT) -> None:
         """Connect within `wait` seconds.
 
         Raises `NoSuchReaderError`, `NoSuchCardError`, `TokenBusyError` or `CardServiceError`.
         """
         self.reader = reader
         self.exclusive = exclusive
-        self._context = Context()
+        self._context = contexts.establish()
         self._library = self._context.library
         self._in_transaction = False
         try:
@@ -181,6 +181,8 @@ class Channel:
             )
         if error.cut == "cancelled":
             return CardCancelledError(f"The command to the card in {self.reader} was cancelled.")
+        if error.cut == "closed":
+            return CardLostError(f"The connection to the card in {self.reader} was closed.")
         if error.cut is not None:
             return CardLostError(f"The connection to the card in {self.reader} belongs to the parent process.")
         if error.code == Code.NO_SMARTCARD:

@@ -24,7 +24,7 @@ from typing import Any
 from tokens.errors import CardServiceError, Error, Facts, Reason
 from tokens.process import forking
 from tokens.process.gate import Gate
-from tokens.smartcard.readers.deadlines import Alarm
+from tokens.smartcard.readers.deadlines import Alarm, Deadlines
 
 DEFAULT_SOCKET = "/run/pcscd/pcscd.comm"
 
@@ -129,13 +129,13 @@ def _accepts(path: str) -> bool:
 
 
 class Context:
-    """SCARDCONTEXT with a socket of its own. For one thread at a time, except for `cut`."""
+    """SCARDCONTEXT with a socket of its own. For one thread at a time, except for `cut`. `Contexts` makes them."""
 
-    def __init__(self) -> None:
+    def __init__(self, deadlines: Deadlines, forget: Callable[[Context], None]) -> None:
         self.library = library()
         self._cutting = threading.Lock()
         self._cut: str | None = None
-        with _establishing, _gate:
+        with _client.establishing, _client.gate:
             before = _sockets_to_service()
             code, self._handle = self.library.SCardEstablishContext(self.library.SCARD_SCOPE_USER)
             after = _sockets_to_service()
@@ -150,14 +150,14 @@ class Context:
                 "could be kept. Do not use PC/SC through another library at the same moment."
             )
         self._socket: int | None = new[0]
-        self._alarm = Alarm(lambda: self.cut("deadline"))
-        _contexts.add(self)
+        self._alarm = Alarm(deadlines, lambda: self.cut("deadline"))
+        self._forget = forget
 
     def call(self, function: Callable[..., Any], *arguments: Any, timeout: float) -> Any:
         """One SCard call: what it returns behind the code. Raises `PcscError`, within `timeout` seconds."""
         if self._cut is not None:
             raise PcscError(Code.NO_SERVICE, self._cut)
-        with _gate:
+        with _client.gate:
             self._alarm.arm(timeout)
             try:
                 result = function(*arguments)
@@ -191,9 +191,9 @@ class Context:
             if self._socket is None:
                 return
             self._socket = None
-        _contexts.discard(self)
+        self._forget(self)
         self._alarm.discard()
-        with _gate:
+        with _client.gate:
             self.library.SCardReleaseContext(self._handle)
 
     def abandon(self) -> None:
@@ -257,31 +257,65 @@ def _shut_down(descriptor: int) -> None:
         copy.shutdown(socket.SHUT_RDWR)
 
 
-_establishing = threading.Lock()
-_gate = Gate()
-_contexts: set[Context] = set()
+class _Client:
+    """pcsc-lite's client library in this process: who is inside it, so that no child inherits its locks held."""
 
-
-class _AcrossForks:
-    """A child must inherit neither pcsc-lite's own locks held, nor a share in the parent's cards."""
+    def __init__(self) -> None:
+        self.establishing = threading.Lock()
+        """One context at a time: the socket of a new one is told from those that were there before."""
+        self.gate = Gate()
+        self._quiet = False
+        forking.register(self)
 
     def before_fork(self) -> None:
-        _establishing.acquire()
-        self._quiet = _gate.close(QUIET_TIMEOUT)
+        """Wait until no thread is inside a call."""
+        self.establishing.acquire()
+        self._quiet = self.gate.close(QUIET_TIMEOUT)
 
     def after_fork_in_parent(self) -> None:
+        """Let the threads go on."""
         if self._quiet:
-            _gate.open()
-        _establishing.release()
+            self.gate.open()
+        self.establishing.release()
 
     def after_fork_in_child(self) -> None:
-        global _gate
-        _gate = Gate()
-        _establishing.release()
-        for context in tuple(_contexts):
+        """Begin with nobody inside."""
+        self.gate = Gate()
+        self.establishing = threading.Lock()
+
+
+_client = _Client()
+
+
+class Contexts:
+    """Owner of PC/SC contexts and of the thread that watches their deadlines."""
+
+    def __init__(self) -> None:
+        self.deadlines = Deadlines()
+        self._contexts: set[Context] = set()
+        forking.register(self)
+
+    def establish(self) -> Context:
+        """Return a new context. Raises `CardServiceError`."""
+        context = Context(self.deadlines, self._contexts.discard)
+        self._contexts.add(context)
+        return context
+
+    def close(self) -> None:
+        """Cut every context that is still there, and join the thread. Contexts may be established again later."""
+        for context in tuple(self._contexts):
+            context.cut("closed")
+            context.release()
+        self.deadlines.close()
+
+    def before_fork(self) -> None:
+        """PC/SC is made quiet for all contexts together."""
+
+    def after_fork_in_parent(self) -> None:
+        """Nothing was changed."""
+
+    def after_fork_in_child(self) -> None:
+        """Close the inherited sockets: the child has no share in the parent's cards."""
+        for context in tuple(self._contexts):
             context.abandon()
-        _contexts.clear()
-
-
-_across_forks = _AcrossForks()
-forking.register(_across_forks)
+        self._contexts.clear()

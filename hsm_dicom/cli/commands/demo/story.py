@@ -30,12 +30,12 @@ from hsm_dicom.trust import TrustStore
 from hsm_dicom.validation.validator import Outcome, Validator, Verdict
 from tokens.csr import certificate_request
 from tokens.errors import KeyNotExportableError
+from tokens.manager import default_manager
 from tokens.pins.refusals import RefusalMemory
 from tokens.pins.sources import FromFile
 from tokens.pkcs11.ceremony import KeyKind, Usage, generate_key
 from tokens.pkcs11.certificates import import_certificates
 from tokens.pkcs11.check import gives_away_private_value
-from tokens.pkcs11.module import load_module
 from tokens.pkcs11.officer import initialise_token
 
 LABEL = "demonstration"
@@ -97,7 +97,7 @@ def _make_token(tale: Narrator, folder: Path) -> Path:
         pin.write_text(secrets.token_urlsafe(9))
     with tale.timed("initialise the token"):
         token = initialise_token(
-            load_module(path),
+            default_manager().tokens.module(path),
             LABEL,
             FromFile(folder / "so.pin"),
             FromFile(folder / "user.pin"),

@@ -1,8 +1,8 @@
-"""The line to the card in one reader, which everything in this process that uses this card shares.
+"""The connection to the card in one reader, which everything that uses this card in one device manager shares.
 
-One use at a time; others queue for a bounded time. The line keeps what is true of the card as long as the channel
-lives: which application is selected, and which PINs are verified. It never heals by itself: after an error it drops the
-channel, and the next use opens a new one, with nothing selected and nothing verified.
+One use at a time; others queue for a bounded time. The connection keeps the state of the card as long as the channel
+lives: which application is selected, and which PINs are verified. After an error the channel is closed, and the next
+use opens a new one, with nothing selected and nothing verified.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from tokens.errors import CardServiceError, NoSuchTokenError, TokenBusyError, TokenLostError
 from tokens.process import forking
 from tokens.smartcard.readers.channel import CardResetError, Channel
+from tokens.smartcard.readers.pcsc import Contexts
 
 CLOSING_WAIT = 2.0
 """Seconds that a use under way gets to end when the line is closed."""
@@ -23,11 +24,14 @@ _SHORTEST = 0.05
 """Seconds that an attempt gets even where the time is nearly up."""
 
 
-class CardLine:
-    """The card in one reader. Every method may be called from any thread; the fields belong to whoever holds it."""
+class CardConnection:
+    """The card in one reader. Every method may be called from any thread; only the current user reads the fields."""
 
-    def __init__(self, reader: str, *, exclusive: bool) -> None:
+    def __init__(self, contexts: Contexts, reader: str, *, exclusive: bool) -> None:
         self.reader = reader
+        self.deadlines = contexts.deadlines
+        self._contexts = contexts
+        self._closed = False
         self.exclusive = exclusive
         self.selected: object = None
         """Whose application is selected, or None."""
@@ -39,19 +43,22 @@ class CardLine:
         forking.register(self)
 
     @contextlib.contextmanager
-    def used(self, wait: float) -> Iterator[Channel]:
-        """Have the card to oneself. Raises `TokenBusyError` after `wait` seconds, and whatever `Channel` raises."""
-        channel = self.take(wait)
+    def use(self, wait: float) -> Iterator[Channel]:
+        """Use the card alone until the block ends.
+
+        Raises `TokenBusyError` after `wait` seconds, `TokenLostError` after `close`, and as `Channel` does.
+        """
+        channel = self.acquire(wait)
         try:
             yield channel
         except (TokenLostError, NoSuchTokenError, CardServiceError):
-            self.drop()
+            self.invalidate()
             raise
         finally:
-            self.give_back()
+            self.release()
 
-    def take(self, wait: float) -> Channel:
-        """Begin a use that `give_back` ends, perhaps on another thread."""
+    def acquire(self, wait: float) -> Channel:
+        """Begin a use that `release` ends, perhaps on another thread. Raises as `use` does."""
         deadline = time.monotonic() + wait
         if not self._using.acquire(timeout=wait):
             raise TokenBusyError(
@@ -61,16 +68,16 @@ class CardLine:
         try:
             return self._ready(deadline)
         except BaseException:
-            self.drop()
+            self.invalidate()
             self._using.release()
             raise
 
-    def renew(self, wait: float) -> Channel:
-        """In the middle of a use whose channel was dropped: another one, within `wait` seconds."""
+    def reconnect(self, wait: float) -> Channel:
+        """Open another channel within `wait` seconds, in the middle of a use whose channel was invalidated."""
         return self._ready(time.monotonic() + wait)
 
-    def give_back(self) -> None:
-        """End a use. In transactions the card is reset if a PIN was presented, so that no neighbour inherits it."""
+    def release(self) -> None:
+        """End a use. With transactions the card is reset if a PIN was presented: no other program may inherit it."""
         try:
             if self._channel is not None and not self.exclusive:
                 self._channel.end(reset=self._pin_presented)
@@ -78,22 +85,22 @@ class CardLine:
         finally:
             self._using.release()
 
-    def pin_presented(self) -> None:
-        """A PIN went to the card: it must be reset before others get it."""
+    def note_pin(self) -> None:
+        """Note that a PIN was sent to the card: it must be reset before other programs use it."""
         self._pin_presented = True
 
     def forget_pins(self) -> None:
-        """An application is about to be selected: no PIN of the one before counts. The reset stays due."""
+        """Forget the selected application and its verified PINs. A reset stays due."""
         self.selected = None
         self.verified.clear()
 
     def forget(self) -> None:
-        """Nothing is selected and nothing verified any more, and no reset is due."""
+        """Forget the selected application, its verified PINs, and that a reset is due."""
         self.forget_pins()
         self._pin_presented = False
 
-    def drop(self) -> None:
-        """The channel is of no use any more."""
+    def invalidate(self) -> None:
+        """Close the channel after an error; the next use opens a new one."""
         channel, self._channel = self._channel, None
         reset = self._pin_presented
         self.forget()
@@ -101,37 +108,40 @@ class CardLine:
             channel.close(reset=reset)
 
     def cancel(self) -> None:
-        """Have a command that is under way end now."""
+        """End a command that is under way now."""
         channel = self._channel
         if channel is not None:
             channel.cancel()
 
     def close(self) -> None:
-        """Disconnect; a use that is under way ends with an error. A verified PIN is forgotten by the card."""
+        """Disconnect; a use that is under way ends with an error. The card forgets a verified PIN."""
+        self._closed = True
         if not self._using.acquire(timeout=CLOSING_WAIT):
             self.cancel()
             return
         try:
-            self.drop()
+            self.invalidate()
         finally:
             self._using.release()
 
     def _ready(self, deadline: float) -> Channel:
+        if self._closed:
+            raise TokenLostError(f"The connection to the card in {self.reader} was closed.")
         while True:
             left = max(deadline - time.monotonic(), _SHORTEST)
             if self._channel is None or not self._channel.usable:
-                self.drop()
-                self._channel = Channel(self.reader, exclusive=self.exclusive, wait=left)
+                self.invalidate()
+                self._channel = Channel(self._contexts, self.reader, exclusive=self.exclusive, wait=left)
             if self.exclusive:
                 return self._channel
             try:
                 self._channel.begin(max(deadline - time.monotonic(), _SHORTEST))
                 return self._channel
             except CardResetError:
-                # A neighbour's PIN was cleared away: connect again, it is our turn.
+                # Another program ended its use, which reset the card: connect again.
                 if time.monotonic() > deadline:
                     raise
-                self.drop()
+                self.invalidate()
 
     # -- forks ----------------------------------------------------------------------------------------------
 

@@ -1,0 +1,92 @@
+"""The tokens that one device manager has open: connections, each shared by every key of its token, and modules."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from tokens.pins.credentials import Credentials
+from tokens.pkcs11.connection import Connection
+from tokens.pkcs11.module import Module, load_module, release_modules
+from tokens.pkcs11.search import TokenInfo
+from tokens.process.forking import LockAcrossForks
+
+_Place = tuple[Path, str, str]
+
+
+class SharedConnection:
+    """One user's share in a connection; closing the last one ends the login."""
+
+    def __init__(self, owner: TokenConnections, connection: Connection) -> None:
+        self._owner = owner
+        self.connection = connection
+        self._open = True
+
+    def close(self) -> None:
+        """Release the share; doing so twice is fine."""
+        if self._open:
+            self._open = False
+            self._owner.release(self.connection)
+
+    def __enter__(self) -> Connection:
+        return self.connection
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class TokenConnections:
+    """Owner of connections to tokens, and one of the owners of their modules."""
+
+    def __init__(self) -> None:
+        self._connections: dict[_Place, tuple[Connection, int]] = {}
+        self._sharing = LockAcrossForks()
+
+    def module(self, path: Path, init_string: str | None = None) -> Module:
+        """Return the module at `path`, initialised until `close` at the earliest. Raises `ModuleError`."""
+        return load_module(path, init_string, self)
+
+    def acquire(
+        self, module: Module, token: TokenInfo, credentials: Credentials | None, sessions: int
+    ) -> SharedConnection:
+        """Return a share in the connection to a token.
+
+        Newer credentials replace those of the connection if they differ or were refused.
+        """
+        place = (module.path, token.serial, token.label)
+        with self._sharing:
+            connection, users = self._connections.get(place, (None, 0))
+            if connection is None:
+                connection = Connection(module, token, credentials, sessions)
+            self._connections[place] = (connection, users + 1)
+        share = SharedConnection(self, connection)
+        if credentials is not None and connection.credentials is not credentials:
+            try:
+                connection.use_credentials(credentials)
+            except BaseException:
+                share.close()
+                raise
+        return share
+
+    def release(self, connection: Connection) -> None:
+        """End one user's share in a connection, which is closed with the last."""
+        place = (connection.module.path, connection.token.serial, connection.token.label)
+        with self._sharing:
+            known, users = self._connections.get(place, (None, 0))
+            if known is not connection:
+                return  # closed with all the others
+            if users > 1:
+                self._connections[place] = (connection, users - 1)
+                return
+            del self._connections[place]
+        connection.close()
+
+    def close(self) -> None:
+        """Close every connection, and finalise the modules that have no other owner."""
+        with self._sharing:
+            connections = [connection for connection, _ in self._connections.values()]
+            self._connections.clear()
+        with contextlib.ExitStack() as stack:
+            stack.callback(release_modules, self)
+            for connection in connections:
+                stack.callback(connection.close)
