@@ -27,7 +27,7 @@ from pkcs11 import MGF, Mechanism
 
 from tokens.algorithms._cryptography import mgf_hash, oaep_label, pss_salt_length
 from tokens.algorithms.hashing import digest, hash_name
-from tokens.algorithms.rsa_encoding import DIGEST_INFO_PREFIX, digest_info, emsa_pkcs1_v1_5, emsa_pss
+from tokens.algorithms.rsa_encoding import DIGEST_INFO_PREFIX, digest_info, emsa_pkcs1_v1_5, emsa_pss, is_pss_signature
 from tokens.errors import MechanismNotOfferedError
 
 WORTH_SENDING = 16 * 1024
@@ -142,6 +142,8 @@ def ecdsa_signature(
         return encode_dss_signature(int.from_bytes(raw[:half], "big"), int.from_bytes(raw[half:], "big"))
 
     def verified(public_key: Any, data: bytes, signature: bytes) -> bool:
+        if hash_name(algorithm) == "ripemd160":  # which `cryptography` does not have; SHA-1 is as long
+            return _verifies(public_key, signature, _hashed(algorithm, data), ec.ECDSA(Prehashed(hashes.SHA1())))  # noqa: S303
         return _verifies(public_key, signature, data, ec.ECDSA(algorithm))
 
     rungs = [Rung(Mechanism.ECDSA, None, lambda data: _hashed(algorithm, data)[:size], der, verified)]
@@ -208,6 +210,8 @@ def _pss(padding: paddings.PSS, algorithm: Hash, key_bits: int, data_length: int
     salt_length = pss_salt_length(padding, algorithm.digest_size, key_bits)
 
     def verified(public_key: Any, data: bytes, signature: bytes) -> bool:
+        if "ripemd160" in (name, mgf_name):  # which `cryptography` does not have
+            return is_pss_signature(public_key, _hashed(algorithm, data), signature, name, mgf_name, salt_length)
         hashed = algorithm if isinstance(algorithm, Prehashed) else Prehashed(algorithm)
         exact = paddings.PSS(padding.mgf, salt_length)
         return _verifies(public_key, signature, _hashed(algorithm, data), exact, hashed)
@@ -233,8 +237,7 @@ def _verifies(public_key: Any, signature: bytes, data: bytes, *scheme: object) -
     except InvalidSignature:
         return False
     except UnsupportedAlgorithm:
-        # PSS with RIPEMD-160, which `cryptography` does not verify.
-        return True
+        return False  # a signature that the host cannot verify is not used
     return True
 
 

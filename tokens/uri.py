@@ -35,7 +35,7 @@ _PATH = (
     "slot-description",
     "slot-id",
 )
-_QUERY = ("pin-source", "module-name", "module-path")
+_QUERY = ("pin-source", "module-path")
 # What RFC 7512 allows unescaped: its res-avail set, with `&` in the path and `/?|` in the query.
 _PATH_SAFE = "-._~:[]@!$'()*+,=&"
 _QUERY_SAFE = "-._~:[]@!$'()*+,=/?|"
@@ -65,7 +65,6 @@ class Pkcs11Uri:
     slot_description: str | None = None
     slot_id: int | None = None
     pin_source: str | None = None
-    module_name: str | None = None
     module_path: Path | None = None
     others: tuple[tuple[str, str], ...] = ()
 

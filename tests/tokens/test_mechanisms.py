@@ -1,8 +1,10 @@
 """The ladders, without a token."""
 
+import hashlib
+
 import pytest
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import NoDigestInfo, Prehashed, decode_dss_signature
 from pkcs11 import MGF, Mechanism
 
@@ -91,3 +93,36 @@ def test_oaep_never_falls_back_to_raw_rsa_and_pkcs1_prefers_it() -> None:
         rsa_decryption(oaep, {Mechanism.RSA_X_509})
     assert names(rsa_decryption(PKCS1, EVERYTHING)) == ["CKM_RSA_X_509", "CKM_RSA_PKCS"]
     assert names(rsa_decryption(PKCS1, {Mechanism.RSA_PKCS})) == ["CKM_RSA_PKCS"]
+
+
+@pytest.mark.parametrize(
+    "mask", [RIPEMD160(), hashes.SHA256()], ids=["RIPEMD-160 in the mask too", "SHA-256 in the mask"]
+)
+def test_a_pss_signature_that_cryptography_cannot_verify_is_verified_by_the_host(mask: hashes.HashAlgorithm) -> None:
+    key = rsa.generate_private_key(65537, 2048)
+    pss = padding.PSS(padding.MGF1(mask), 20)
+    (candidate,) = rsa_signature(pss, RIPEMD160(), 2048, {Mechanism.RSA_X_509})
+    numbers = key.private_numbers()
+    block = int.from_bytes(candidate.before(b"data"), "big")
+    signature = pow(block, numbers.d, numbers.public_numbers.n).to_bytes(256, "big")
+    assert candidate.verified(key.public_key(), b"data", signature)
+    assert not candidate.verified(key.public_key(), b"other data", signature)
+    assert not candidate.verified(key.public_key(), b"data", bytes(256))
+
+
+def test_an_ecdsa_signature_over_ripemd160_is_verified() -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    (candidate,) = ecdsa_signature(RIPEMD160(), 256, {Mechanism.ECDSA})
+    signature = key.sign(candidate.before(b"data"), ec.ECDSA(Prehashed(hashes.SHA1())))
+    assert candidate.verified(key.public_key(), b"data", signature)
+    assert not candidate.verified(key.public_key(), b"other data", signature)
+
+
+def test_a_signature_with_an_algorithm_that_nobody_here_verifies_does_not_count() -> None:
+    class Unknown(hashes.SHA256):
+        name = "unknown"
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    (candidate,) = ecdsa_signature(Unknown(), 256, {Mechanism.ECDSA})
+    signature = key.sign(hashlib.sha256(b"data").digest(), ec.ECDSA(Prehashed(hashes.SHA256())))
+    assert not candidate.verified(key.public_key(), b"data", signature)

@@ -26,7 +26,8 @@ def test_all_attributes_are_read() -> None:
     assert uri.slot_id == 7
     assert uri.pin_source == "file:/run/pin"
     assert uri.module_path == Path("/usr/lib/a b.so")
-    assert (uri.library_version, uri.module_name, uri.type) == ("3.1", "p11", "private")
+    assert (uri.type, uri.others) == ("private", (("module-name", "p11"),))
+    assert vars(uri)["library_version"] == "3.1"
     assert Pkcs11Uri.parse(str(uri)) == uri
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import hashlib
 import os
 
+from cryptography.hazmat.primitives.asymmetric import rsa
+
 DIGEST_INFO_PREFIX = {
     "md5": bytes.fromhex("3020300c06082a864886f70d020505000410"),
     "sha1": bytes.fromhex("3021300906052b0e03021a05000414"),
@@ -59,6 +61,39 @@ def emsa_pss(
     masked[0] &= 0xFF >> (8 * em_length - em_bits)
     block = bytes(masked) + h + b"\xbc"
     return block.rjust((key_bits + 7) // 8, b"\x00")
+
+
+def is_pss_signature(
+    public_key: rsa.RSAPublicKey,
+    digest: bytes,
+    signature: bytes,
+    hash_name: str,
+    mgf_hash_name: str,
+    salt_length: int,
+) -> bool:
+    """Verify a PSS signature over a digest with any hash that hashlib knows (RFC 8017, 8.1.2 and 9.1.2).
+
+    `salt_length` is in bytes, and exact.
+    """
+    numbers = public_key.public_numbers()
+    representative = int.from_bytes(signature, "big")
+    em_bits = public_key.key_size - 1
+    em_length = (em_bits + 7) // 8
+    if len(signature) != (public_key.key_size + 7) // 8 or representative >= numbers.n:
+        return False
+    message = pow(representative, numbers.e, numbers.n)
+    padding_length = em_length - salt_length - len(digest) - 2
+    if message.bit_length() > em_bits or padding_length < 0:
+        return False
+    block = message.to_bytes(em_length, "big")
+    masked, h, trailer = block[: -len(digest) - 1], block[-len(digest) - 1 : -1], block[-1:]
+    mask = _mgf1(h, len(masked), mgf_hash_name)
+    data_block = bytearray(a ^ b for a, b in zip(masked, mask, strict=True))
+    data_block[0] &= 0xFF >> (8 * em_length - em_bits)
+    filling, salt = bytes(data_block[: padding_length + 1]), bytes(data_block[padding_length + 1 :])
+    if trailer != b"\xbc" or filling != b"\x00" * padding_length + b"\x01":
+        return False
+    return hashlib.new(hash_name, b"\x00" * 8 + digest + salt).digest() == h
 
 
 def _mgf1(seed: bytes, length: int, hash_name: str) -> bytes:

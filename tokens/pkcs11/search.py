@@ -148,11 +148,6 @@ def look_once(module: Module) -> Listing:
     return Listing(tokens, failures)
 
 
-def look_again(module: Module, token: TokenInfo) -> TokenInfo:
-    """What a token says now, in one call if it still is in its slot. Raises as `find_token` does."""
-    return _still_there(module, token) or find_token(module, token.uri).info
-
-
 def find_again(module: Module, token: TokenInfo) -> FoundToken:
     """A token that was found before, in one call if it still is in its slot; with PKCS#11's own errors."""
     there = _still_there(module, token)

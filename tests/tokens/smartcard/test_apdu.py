@@ -43,7 +43,6 @@ def test_commands_are_the_standard_s() -> None:
     assert sent(commands.get_data_by_tag_list(0x5FC105), extended=False) == ["00cb3fff055c035fc10500"]
     assert sent(commands.read_binary(0x0123)) == ["00b0012300"]
     assert sent(commands.read_binary(0, 2)) == ["00b0820000"]
-    assert sent(commands.read_record(1, 3)) == ["00b2011c00"]
     references = bytes.fromhex("840121")
     assert sent(commands.manage_security_environment(commands.Template.SIGNATURE, references)) == ["002241b603840121"]
 

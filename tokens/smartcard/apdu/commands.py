@@ -41,11 +41,6 @@ def read_binary(offset: int, short_identifier: int | None = None) -> Command:
     return Command("READ BINARY", 0xB0, offset >> 8 & 0x7F, offset & 0xFF, expected=ANY)
 
 
-def read_record(number: int, short_identifier: int = 0) -> Command:
-    """READ RECORD (7.3.3): one record, by its number, of the current file or the one with this short identifier."""
-    return Command("READ RECORD", 0xB2, number, short_identifier << 3 | 0x04, expected=ANY)
-
-
 def get_data(tag: int) -> Command:
     """GET DATA (7.4.2) with the tag in P1 and P2."""
     return Command("GET DATA", 0xCA, tag >> 8, tag & 0xFF, expected=MANY)

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from pkcs11 import Mechanism
 
 from tokens.certificates import CertificateUnreadableError, load_certificate
-from tokens.errors import CardLostError, MechanismNotOfferedError
+from tokens.errors import CardLostError
 from tokens.keys import CiphertextRejectedError
 from tokens.smartcard.apdu import tlv
 from tokens.smartcard.apdu.commands import (
@@ -24,7 +24,7 @@ from tokens.smartcard.apdu.commands import (
     verify,
 )
 from tokens.smartcard.apdu.status import NOT_FOUND, OK, StatusError
-from tokens.smartcard.profiles import CardKey, KeyUsage, PinProfile
+from tokens.smartcard.profiles import CardKey, PinProfile
 from tokens.smartcard.session import CardSession
 
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
@@ -129,12 +129,6 @@ def loaded(der: bytes) -> x509.Certificate:
         return load_certificate(der)
     except CertificateUnreadableError as error:
         raise CardLostError(f"The certificate on the card cannot be used: it {error}.") from error
-
-
-def require_usage(key: CardKey, usage: KeyUsage, description: str) -> None:
-    """Raises `MechanismNotOfferedError` where the profile says that the key is for something else."""
-    if key.usage is not usage:
-        raise MechanismNotOfferedError(f"Key {key.name} of {description} is there to {key.usage}, not to {usage}.")
 
 
 def _references(tag: int, key: CardKey) -> bytes:
