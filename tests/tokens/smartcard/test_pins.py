@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 
 from tests.cards.daemon import ROOT, RunningCard
-from tests.cards.fixtures import AUTHENTICATION_CARD, PIN, PutIn, inserted, wait_until_gone
+from tests.cards.fixtures import AUTHENTICATION_CARD, PIN, PutIn, inserted, wait_until_gone, wait_until_there
 from tests.cards.people import AtHand
 from tests.softhsm import set_pin
 from tokens import open_secrets
@@ -219,3 +219,26 @@ with tokens.open_key(KEY, pin=AtHand("918" + "273"), profiles=PROFILES) as key:
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert "PinRefusedError" in done.stderr
     assert "918273" not in done.stderr
+
+
+def test_a_pin_that_was_changed_elsewhere_is_presented_once_more_and_never_again(card: RunningCard) -> None:
+    """An open key keeps the PIN that the card accepted. Another program may have set another one since."""
+    with open_key(KEY, pin=set_pin(PIN), profiles=PROFILES) as key:
+        use(key)
+        changed = {**card.description, "pin": "654321"}
+        card.do("swap", card=changed)
+        wait_until_there(card.reader)
+        before = presented(card)
+        with pytest.raises(PinRefusedError, match="2 retries left"):
+            use(key)
+        assert tries(card) == 2
+        after = presented(card)
+        assert after > before
+        for _ in range(2):
+            with pytest.raises(PinNotPresentedError):
+                use(key)
+    with pytest.raises(PinNotPresentedError):
+        sign(set_pin(PIN))
+    assert tries(card) == 2
+    sign(AtHand("654321"))
+    assert tries(card) == 3
