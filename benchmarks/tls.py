@@ -209,7 +209,7 @@ def _send_tls(folder: Path, hospital: Hospital, identity: Identity, port: int, f
     peer = Peer(name="node", ae_titles=("NODE",), host="127.0.0.1", port=port)
     result = store(peer, connecting(peer, identity, hospital.verifier()), PEER, [files])
     if not result.done:
-        raise RuntimeError(next(outcome.sentence for outcome in result.outcomes if not outcome.done))
+        raise RuntimeError(next(outcome.text for outcome in result.outcomes if not outcome.done))
 
 
 def _send_plain(folder: Path, port: int, files: Path) -> None:

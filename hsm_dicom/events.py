@@ -12,10 +12,10 @@ Each line is one JSON object. Always there:
 
 | member     | meaning                                                                        |
 |------------|--------------------------------------------------------------------------------|
-| `schema`   | "hsm-dicom/event/1"                                                            |
+| `schema`   | "hsm-dicom/event/2"                                                            |
 | `time`     | when the event was over, UTC, RFC 3339 with microseconds                        |
 | `process`  | the process id                                                                 |
-| `event`    | login, key-use, ceremony-step, recovery, signature-made, verdict-given, configuration-read |
+| `event`    | login, key-use, ceremony-step, reconnection, signature-made, signature-validated, configuration-read |
 
 The others are the fields of the event's class, under their names, with `duration` in seconds.
 """
@@ -43,7 +43,7 @@ __all__ = [
     "Event",
     "EventFile",
     "SignatureMade",
-    "VerdictGiven",
+    "SignatureValidated",
     "as_json",
     "emit",
     "subscribe",
@@ -52,7 +52,7 @@ __all__ = [
 
 log = logging.getLogger("hsm_dicom")
 
-SCHEMA = "hsm-dicom/event/1"
+SCHEMA = "hsm-dicom/event/2"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,7 +63,7 @@ class DicomEvent(Event):
 
     def describe(self) -> str:
         """Return the event as one line for a log."""
-        return str(getattr(self, "sentence", event_name(self)))
+        return str(getattr(self, "text", event_name(self)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,7 +84,7 @@ class SignatureMade(DicomEvent):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class VerdictGiven(DicomEvent):
+class SignatureValidated(DicomEvent):
     """A signature was judged. `verdict` is the word that was said, `reason` the sentence behind it."""
 
     file: str

@@ -96,7 +96,7 @@ class Identity:
                 remedy = (
                     "store one that is valid now with it (hsm-dicom key import-cert), or see whether the clock is right"
                 )
-            raise CertificateExpiredError(f"{remark.sentence} Nobody would trust what it signs now; {remedy}.")
+            raise CertificateExpiredError(f"{remark.text} Nobody would trust what it signs now; {remedy}.")
 
     def close(self) -> None:
         """Let go of the token; doing so twice is fine."""
@@ -124,7 +124,7 @@ class _CarriesCertificate(Protocol):
 class ExpiryRemark:
     """What the dates of a certificate give reason to say; `expired` covers "not yet valid" too."""
 
-    sentence: str
+    text: str
     expired: bool
 
 

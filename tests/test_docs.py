@@ -119,7 +119,7 @@ def test_the_security_officers_page(rehearsal: Path) -> None:
 
 def test_the_ceremony_of_secrets_leaves_two_tokens_with_keys_for_each_direction(rehearsal: Path) -> None:
     lists = [FIRST, "hsm-dicom secret list rehearsal --json", "hsm-dicom secret list pacs --json"]
-    ours, theirs = (json.loads(line)["secrets"] for line in run_shell(rehearsal, lists).splitlines())
+    ours, theirs = (json.loads(line)["secret_keys"] for line in run_shell(rehearsal, lists).splitlines())
     assert [(s["label"], s["encrypts"], s["decrypts"]) for s in ours] == [
         ("secret-authentication-1", True, False),
         ("secret-authentication-2", False, True),

@@ -27,10 +27,10 @@ class Weakness(StrEnum):
     ONCE_EXPOSED = "once-exposed"
     SHORT = "short"
     SIGNS_AND_DECRYPTS = "signs-and-decrypts"
-    ODD_ATTRIBUTES = "odd-attributes"
+    DEFECTIVE_ATTRIBUTES = "defective-attributes"
 
 
-REFUSED = frozenset({Weakness.EXTRACTABLE, Weakness.NOT_SENSITIVE, Weakness.SHORT, Weakness.ODD_ATTRIBUTES})
+REFUSED = frozenset({Weakness.EXTRACTABLE, Weakness.NOT_SENSITIVE, Weakness.SHORT, Weakness.DEFECTIVE_ATTRIBUTES})
 """What makes a key unusable unless it is allowed by name. The others are remarked upon."""
 
 
@@ -66,7 +66,7 @@ class Finding:
     """One remark on a key. A refusal keeps the key from being used."""
 
     weakness: Weakness
-    sentence: str
+    text: str
     refusal: bool
 
 
@@ -109,7 +109,8 @@ def judge(key: KeyAttributes, policy: KeyPolicy) -> tuple[Finding, ...]:
     if key.sign and (key.decrypt or key.unwrap):
         said.append((Weakness.SIGNS_AND_DECRYPTS, "it may both sign and decrypt; use one key for each"))
     if key.odd:
-        said.append((Weakness.ODD_ATTRIBUTES, f"{' and '.join(key.odd)}, so nothing that the token says is certain"))
+        contradictions = " and ".join(key.odd)
+        said.append((Weakness.DEFECTIVE_ATTRIBUTES, f"{contradictions}, so nothing that the token says is certain"))
     findings = [
         Finding(weakness, sentence, weakness in REFUSED and weakness not in policy.allow) for weakness, sentence in said
     ]
@@ -126,7 +127,7 @@ def enforce(description: str, key: KeyAttributes, policy: KeyPolicy) -> tuple[Fi
     findings = judge(key, policy)
     refusals = [finding for finding in findings if finding.refusal]
     if refusals:
-        reasons = "; ".join(finding.sentence for finding in refusals)
+        reasons = "; ".join(finding.text for finding in refusals)
         raise KeyPolicyError(
             f"{description} is not used: {reasons}.",
             remedy="Generate a key inside the token, or allow the weaknesses of this one in the key policy.",

@@ -56,7 +56,7 @@ class IsclReady(DicomEvent):
         return self.role, self.peer_authentication_data, self.reason
 
     @property
-    def sentence(self) -> str:
+    def text(self) -> str:
         """For a person."""
         keys = "a session key for each message" if self.unique_keys else "fixed keys"
         because = f"; reason: {self.reason.rstrip('.')}" if self.reason else ""
@@ -82,7 +82,7 @@ class IsclFailed(DicomEvent):
     authenticated: bool
 
     @property
-    def sentence(self) -> str:
+    def text(self) -> str:
         """For a person."""
         return f"ISCL with {self.peer} was given up in the state '{self.state}' (error {self.code}): {self.reason}"
 

@@ -25,7 +25,7 @@ from hsm_dicom.network.upper_layer.association import Handlers, SecuredAssociati
 from hsm_dicom.network.upper_layer.endings import Ending
 from hsm_dicom.network.upper_layer.negotiation import AssociateRequest
 from hsm_dicom.network.upper_layer.pdu import rejection
-from hsm_dicom.transport.events import AssociationAborted, AssociationOpened, AssociationRefused, log
+from hsm_dicom.transport.events import AssociationAborted, AssociationAccepted, AssociationRejected, log
 from hsm_dicom.transport.port import ConnectionFacts, Secured
 
 _STOP_SECONDS = 5.0
@@ -82,10 +82,10 @@ class Acceptor:
             return None
         at = _text(address)
         emit(
-            AssociationRefused(
+            AssociationRejected(
                 name=self._name,
                 address=at,
-                sentence=f"{self._name}: the association from {at} is rejected: {refusal.sentence}",
+                text=f"{self._name}: the association from {at} is rejected: {refusal.text}",
                 calling_ae_title=request.calling_ae_title,
                 called_ae_title=request.called_ae_title,
                 subject=facts.subject,
@@ -176,10 +176,10 @@ class Acceptor:
     def _opened(self, event: Event, facts: ConnectionFacts, request: AssociateRequest) -> None:
         """EVT_ESTABLISHED."""
         emit(
-            AssociationOpened(
+            AssociationAccepted(
                 name=self._name,
                 address=_address(event.assoc),
-                sentence=f"{self._name}: association with '{request.calling_ae_title}' at {_address(event.assoc)} "
+                text=f"{self._name}: association with '{request.calling_ae_title}' at {_address(event.assoc)} "
                 f"({facts}).",
                 calling_ae_title=request.calling_ae_title,
                 called_ae_title=request.called_ae_title,
@@ -194,7 +194,7 @@ class Acceptor:
             AssociationAborted(
                 name=self._name,
                 address=_address(event.assoc),
-                sentence=f"{self._name}: the association with {facts.who} was aborted: {ending.words(secured)}.",
+                text=f"{self._name}: the association with {facts.who} was aborted: {ending.words(secured)}.",
                 subject=facts.subject,
             )
         )

@@ -25,7 +25,7 @@ CALLED_NOT_RECOGNISED = 7
 class Refusal:
     """Why an association is rejected: PS3.8's codes, and the sentence for our own log. The peer gets only the codes."""
 
-    sentence: str
+    text: str
     reason: int
     result: int = REJECTED_PERMANENT
     source: int = SOURCE_SERVICE_USER

@@ -32,7 +32,7 @@ from hsm_dicom.network.upper_layer.pdu import abort
 from hsm_dicom.network.upper_layer.request import Left, Requested, RequestReading, part_with
 from hsm_dicom.tls import FailureReason, HandshakeError
 from hsm_dicom.tls.hosts import ascii_host
-from hsm_dicom.transport.events import ConnectionRefused, HandshakeRefused, connection_secured, log
+from hsm_dicom.transport.events import ConnectionRejected, HandshakeFailed, handshake_succeeded, log
 from hsm_dicom.transport.port import Secured, SecureTransport, Wants
 from hsm_dicom.transport.sockets import answer_at_once
 
@@ -232,7 +232,7 @@ class Listener:
         outcome = step.advance()
         if not isinstance(outcome, Secured):
             return outcome
-        emit(connection_secured(self.name, address_text(pending.address), outcome.facts))
+        emit(handshake_succeeded(self.name, address_text(pending.address), outcome.facts))
         return RequestReading(outcome, self.limits.request_seconds)
 
     def _drain_steps(self) -> None:
@@ -268,7 +268,7 @@ class Listener:
             end_of(pending).close()
         elif isinstance(outcome, PDUError):
             self._places.leave(pending)
-            self._refused_after_handshake(pending, f"it sent {outcome}", "malformed")
+            self._refused_after_handshake(pending, f"it sent {outcome}", "malformed-request")
             self._lingering.add(step.parting or end_of(pending))
         else:
             self._refuse(pending, outcome, step.parting)
@@ -291,7 +291,7 @@ class Listener:
                 self._places.leave(pending)
                 seconds = f"{self.limits.request_seconds:g} seconds"
                 self._refused_after_handshake(
-                    pending, f"it did not request an association within {seconds}", "no request"
+                    pending, f"it did not request an association within {seconds}", "request-timeout"
                 )
                 self._lingering.add(part_with(pending.step.secured, abort()))
             else:
@@ -306,7 +306,7 @@ class Listener:
         self._tell_refused(
             pending,
             f"{self.name}: {address_text(pending.address)} is refused, because no place is free: {why}.",
-            "no place",
+            "too-many-connections",
         )
         end_of(pending).close()
 
@@ -318,10 +318,10 @@ class Listener:
     def _refused(self, address: Address, failed: HandshakeError) -> None:
         self.counts.refused += 1
         emit(
-            HandshakeRefused(
+            HandshakeFailed(
                 name=self.name,
                 address=address_text(address),
-                sentence=f"{self.name}: {failed}",
+                text=f"{self.name}: {failed}",
                 reason=failed.reason,
                 certificate_reason=failed.verdict.reason if failed.verdict else "",
             )
@@ -333,10 +333,10 @@ class Listener:
 
     def _tell_refused(self, pending: Pending, sentence: str, reason: str) -> None:
         emit(
-            ConnectionRefused(
+            ConnectionRejected(
                 name=self.name,
                 address=address_text(pending.address),
-                sentence=sentence,
+                text=sentence,
                 subject=pending.subject,
                 reason=reason,
             )

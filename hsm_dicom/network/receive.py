@@ -123,7 +123,7 @@ class Receiver:
             InstanceReceived(
                 name=self._name,
                 address=f"{requestor.address}:{requestor.port}",
-                sentence=f"{self._name}: instance {uid or 'without a UID'} from '{requestor.ae_title.strip()}' {what}",
+                text=f"{self._name}: instance {uid or 'without a UID'} from '{requestor.ae_title.strip()}' {what}",
                 sop_instance_uid=uid,
                 status=status,
                 file=file,

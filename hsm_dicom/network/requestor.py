@@ -35,10 +35,10 @@ from hsm_dicom.tls import FailureReason, HandshakeError
 from hsm_dicom.tls.failures import refusal_after_handshake
 from hsm_dicom.tls.hosts import ascii_host
 from hsm_dicom.transport.events import (
-    AssociationOpened,
-    AssociationRefused,
-    HandshakeRefused,
-    connection_secured,
+    AssociationAccepted,
+    AssociationRejected,
+    HandshakeFailed,
+    handshake_succeeded,
 )
 from hsm_dicom.transport.port import ConnectionFacts, Secured, SecureTransport
 from hsm_dicom.transport.sockets import READ_SECONDS, answer_at_once
@@ -119,7 +119,7 @@ def secure(peer: Peer, transport: SecureTransport, patience: Patience | None = N
         secured.socket.close()
         _told_refused(peer, why, None)
         raise PeerNotAuthorisedError(why)
-    emit(connection_secured(peer.name, peer.address, secured.facts))
+    emit(handshake_succeeded(peer.name, peer.address, secured.facts))
     return secured
 
 
@@ -173,10 +173,10 @@ def _not_established(
             f"{answer.reason_str.lower()} ({answer.result_str.lower()}, {answer.source_str.lower()})."
         )
         emit(
-            AssociationRefused(
+            AssociationRejected(
                 name=peer.name,
                 address=peer.address,
-                sentence=sentence,
+                text=sentence,
                 calling_ae_title=calling_ae_title,
                 called_ae_title=peer.ae_title,
                 subject=secured.facts.subject,
@@ -208,10 +208,10 @@ def _refusal_in(secured: Secured, peer: str) -> HandshakeError | None:
 def _told_refused(peer: Peer, sentence: str, failed: HandshakeError | None) -> None:
     verdict = failed.verdict if failed else None
     emit(
-        HandshakeRefused(
+        HandshakeFailed(
             name=peer.name,
             address=peer.address,
-            sentence=sentence,
+            text=sentence,
             reason=failed.reason if failed else FailureReason.WRONG_NAME,
             certificate_reason=verdict.reason if verdict else "",
         )
@@ -220,10 +220,10 @@ def _told_refused(peer: Peer, sentence: str, failed: HandshakeError | None) -> N
 
 def _told_opened(peer: Peer, calling_ae_title: str, facts: ConnectionFacts) -> None:
     emit(
-        AssociationOpened(
+        AssociationAccepted(
             name=peer.name,
             address=peer.address,
-            sentence=f"Association of '{calling_ae_title}' with {_at(peer)} ({facts}).",
+            text=f"Association of '{calling_ae_title}' with {_at(peer)} ({facts}).",
             calling_ae_title=calling_ae_title,
             called_ae_title=peer.ae_title,
             subject=facts.subject,

@@ -55,7 +55,7 @@ class FileOutcome:
     path: Path
     sop_instance_uid: str
     status: int | None
-    sentence: str
+    text: str
     attempts: int = 1
 
     @property

@@ -106,7 +106,7 @@ class ISCLVerdict:
         return self.authenticates and self.fixed_keys
 
     @property
-    def sentence(self) -> str:
+    def text(self) -> str:
         """The verdict in words."""
         if self.form is None:
             return "ISCL: no, this token runs no form of DES. In FIPS mode a token refuses DES, or equal parts."

@@ -48,7 +48,7 @@ class CheckedIdentity:
 class ConfigurationReport:
     """What the check found: the tokens that accepted their PIN, and the identities and secret keys that work.
 
-    `secrets` lists for each ISCL table ("peers.archive.iscl") which keys are on its devices. `not_looked_at` lists the
+    `secrets` lists for each ISCL table ("peers.archive.iscl") which keys are on its devices. `not_checked` lists the
     identities and ISCL tables whose keys were not checked, since nobody logged in to their token.
     """
 
@@ -57,7 +57,7 @@ class ConfigurationReport:
     tokens: tuple[str, ...]
     identities: tuple[CheckedIdentity, ...]
     secrets: dict[str, str]
-    not_looked_at: tuple[str, ...]
+    not_checked: tuple[str, ...]
 
     @property
     def usable(self) -> bool:
@@ -94,7 +94,7 @@ class _Check:
     # Logins last until the end, so that a PIN is typed, or presented, once for each token.
     logins: contextlib.ExitStack
     logged_in: list[str] = field(default_factory=list)
-    not_looked_at: list[str] = field(default_factory=list)
+    not_checked: list[str] = field(default_factory=list)
 
     def run(self) -> ConfigurationReport:
         for name, source in self.plan.pin_sources.items():
@@ -106,7 +106,7 @@ class _Check:
         for name, identity in self.plan.identities.items():
             self.progress(f"identity {name}")
             identities += self._check_identity(name, identity)
-        self.not_looked_at += [path[1] for path in self.plan.unresolved if path[0] == "identities"]
+        self.not_checked += [path[1] for path in self.plan.unresolved if path[0] == "identities"]
         self._check_trust()
         secrets = self._check_secret_keys()
         return ConfigurationReport(
@@ -115,7 +115,7 @@ class _Check:
             tokens=tuple(self.logged_in),
             identities=tuple(identities),
             secrets=secrets,
-            not_looked_at=tuple(self.not_looked_at),
+            not_checked=tuple(self.not_checked),
         )
 
     # -- tokens -----------------------------------------------------------------------------------------------
@@ -159,7 +159,7 @@ class _Check:
         chain_is_read = self._check_certificate_file((*place, "chain"), access.chain)
         certificate_is_read = self._check_certificate_file((*place, "certificate"), access.certificate)
         if not isinstance(access.key, Path) and not self._may_open(access.key):
-            self.not_looked_at.append(name)
+            self.not_checked.append(name)
             return []
         if not (chain_is_read and certificate_is_read):
             return []
@@ -167,7 +167,7 @@ class _Check:
             for finding in identity.findings:
                 allowed = finding.weakness in access.weaknesses
                 remedy = "It is allowed explicitly." if allowed else "Consider a key that was generated on the token."
-                self.problems.warn(place, f"About its key: {finding.sentence}.", remedy)
+                self.problems.warn(place, f"About its key: {finding.text}.", remedy)
             if access.certificate is None:
                 self._check_dates((*place, "certificate"), identity.certificate)
             return [CheckedIdentity(name, identity.subject, identity.certificate.not_valid_after_utc)]
@@ -193,7 +193,7 @@ class _Check:
         if remark is None:
             return
         report = self.problems.add if remark.expired else self.problems.warn
-        report(place, remark.sentence, "Have a new one issued: hsm-dicom key csr makes the request.")
+        report(place, remark.text, "Have a new one issued: hsm-dicom key csr makes the request.")
 
     # -- trust ------------------------------------------------------------------------------------------------
 
@@ -202,7 +202,7 @@ class _Check:
         with self.problems.reported(("trust",)):
             for remark in review_trust(self.plan.trust.open(), warning=self.warning):
                 report = self.problems.add if remark.refuses else self.problems.warn
-                report(("trust", remark.key), remark.sentence, remark.remedy)
+                report(("trust", remark.key), remark.text, remark.remedy)
 
     # -- secret keys ------------------------------------------------------------------------------------------
 
@@ -214,7 +214,7 @@ class _Check:
             self.progress(f"secret keys of {name}")
             devices = [device for device in (keys.device, keys.authentication_device) if device is not None]
             if not all(self._may_open(device) for device in devices):
-                self.not_looked_at.append(name)
+                self.not_checked.append(name)
                 continue
             with self.problems.reported(place):
                 opened = open_secret_keys(keys, iscl.settings)

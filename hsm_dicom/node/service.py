@@ -28,7 +28,7 @@ from hsm_dicom.network.receive import CheckFile, Receiver
 from hsm_dicom.network.settings import ListenerSettings, Peer
 from hsm_dicom.node.opening import OpenedListener
 from hsm_dicom.node.upkeep import Upkeep
-from hsm_dicom.transport.events import TransportReloaded, log
+from hsm_dicom.transport.events import CertificatesReloaded, log
 from hsm_dicom.trust import Verifier
 from tokens.errors import TokenError
 
@@ -135,7 +135,7 @@ class Service:
     def _tell_reloaded(self, done: bool, sentence: str) -> None:
         host, port = self.address
         name = self._opened.settings.name
-        emit(TransportReloaded(name=name, address=f"{host}:{port}", sentence=sentence, done=done))
+        emit(CertificatesReloaded(name=name, address=f"{host}:{port}", text=sentence, succeeded=done))
 
 
 class _ReplacedListeners:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from hsm_dicom.events import emit
 from hsm_dicom.identity import EXPIRY_WARNING, Identity, expiry_remark
-from hsm_dicom.transport.events import ValidityRemark
+from hsm_dicom.transport.events import ValidityWarning
 from hsm_dicom.trust import Verifier, review_trust
 
 INTERVAL_SECONDS = 3600.0
@@ -26,7 +26,7 @@ def utc_now() -> datetime:
 
 
 class Upkeep:
-    """Looks at what `sources` returns, and emits a `ValidityRemark` for each new sentence."""
+    """Looks at what `sources` returns, and emits a `ValidityWarning` for each new sentence."""
 
     def __init__(
         self,
@@ -68,11 +68,11 @@ class Upkeep:
         for sentence, refuses in found:
             if sentence not in known:
                 emit(
-                    ValidityRemark(
+                    ValidityWarning(
                         name=self._name,
                         address=self._address,
-                        sentence=f"{self._name}: {sentence}",
-                        refuses=refuses,
+                        text=f"{self._name}: {sentence}",
+                        blocks_connections=refuses,
                     )
                 )
 
@@ -83,10 +83,10 @@ class Upkeep:
             for certificate in (identity.certificate, *identity.chain):
                 remark = expiry_remark(certificate, moment, self._warning)
                 if remark is not None:
-                    yield f"identity '{identity.name}': {remark.sentence}", remark.expired
+                    yield f"identity '{identity.name}': {remark.text}", remark.expired
         if verifier is not None:
             for found in review_trust(verifier, moment, warning=self._warning):
-                yield f"{found.sentence} {found.remedy}", found.refuses
+                yield f"{found.text} {found.remedy}", found.refuses
 
     def _run(self) -> None:
         while not self._stopping.wait(self._interval):

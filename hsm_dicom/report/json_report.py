@@ -100,7 +100,7 @@ def _trust(trust: TrustVerdict) -> dict[str, Any]:
         "answer": trust.trust.value,
         "reason": trust.reason.value,
         "text": trust.text,
-        "warnings": [{"code": one.caution.value, "text": one.sentence} for one in trust.warnings],
+        "warnings": [{"code": one.caution.value, "text": one.text} for one in trust.warnings],
         "path": [_certificate(one) for one in trust.path],
     }
 
@@ -119,7 +119,7 @@ def _certificate(certificate: PathCertificate) -> dict[str, Any]:
         "is_anchor": certificate.is_anchor,
         "revocation": {
             "state": revocation.state.value,
-            "text": revocation.sentence,
+            "text": revocation.text,
             "source": revocation.source,
             "revoked_at": _utc(revocation.revoked_at) if revocation.revoked_at else None,
             "reason": revocation.reason,

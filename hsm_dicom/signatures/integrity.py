@@ -270,8 +270,8 @@ def find_anomalies(
 def _check(file: DicomFile, item: SignatureItem, digests: Digests) -> None:
     if item.historic:
         raise _Refusal(Finding.HISTORIC, "It signed an earlier state of the object, kept in Original Attributes.")
-    if item.oddity or item.mac is None:
-        raise _Refusal(Finding.UNCHECKABLE, f"The signature cannot be checked: {item.oddity}.")
+    if item.defect or item.mac is None:
+        raise _Refusal(Finding.UNCHECKABLE, f"The signature cannot be checked: {item.defect}.")
     algorithm = MAC_ALGORITHMS.get(item.mac.algorithm)
     if algorithm is None:
         raise _Refusal(Finding.UNCHECKABLE, f"MAC Algorithm {item.mac.algorithm!r} is none of PS3.3's.")

@@ -16,7 +16,7 @@ from hsm_dicom.signatures.read import UID_OF_FILE, Purpose, parse_date_time, sig
 
 @dataclass(frozen=True)
 class ListedSignature:
-    """One signature by its own account; nothing of it is checked. ``oddity`` says what of it could not be read."""
+    """One signature by its own account; nothing of it is checked. ``defect`` says what of it could not be read."""
 
     uid: str
     place: ItemPath
@@ -31,7 +31,7 @@ class ListedSignature:
     purpose: Purpose | None
     timestamped: bool
     historic: bool
-    oddity: str
+    defect: str
 
 
 def list_signatures(path: str | os.PathLike[str]) -> tuple[ListedSignature, ...]:
@@ -52,7 +52,7 @@ def list_signatures(path: str | os.PathLike[str]) -> tuple[ListedSignature, ...]
                 purpose=item.purpose,
                 timestamped=item.timestamp is not None,
                 historic=item.historic,
-                oddity=item.oddity,
+                defect=item.defect,
             )
             for item in signature_items(file)
         )

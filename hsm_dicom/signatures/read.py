@@ -66,7 +66,7 @@ class SignatureItem:
 
     ``level`` is the Data Set that it signs in, ``item`` its own. ``certificate`` and ``timestamp`` are DER without
     pad byte; ``signature`` is the value as it is.
-    ``oddity`` says what is wrong with the macro, if something is; fields that could not be read are then empty.
+    ``defect`` says what is wrong with the macro, if something is; fields that could not be read are then empty.
     """
 
     level: DataSet
@@ -82,7 +82,7 @@ class SignatureItem:
     timestamp_type: str = ""
     timestamp: bytes | None = None
     mac: MacParameters | None = None
-    oddity: str = ""
+    defect: str = ""
 
     @property
     def historic(self) -> bool:
@@ -98,10 +98,10 @@ def signature_items(file: DicomFile) -> list[SignatureItem]:
         if sequence is None:
             continue
         if sequence.vr != "SQ":
-            found.append(SignatureItem(level, level, 0, oddity="Digital Signatures Sequence is not a sequence"))
+            found.append(SignatureItem(level, level, 0, defect="Digital Signatures Sequence is not a sequence"))
             continue
-        parameters, oddity = _all_parameters(file, level)
-        found += [_signature_item(file, level, item, parameters, oddity) for item in file.data_sets(level, sequence)]
+        parameters, defect = _all_parameters(file, level)
+        found += [_signature_item(file, level, item, parameters, defect) for item in file.data_sets(level, sequence)]
     return found
 
 
@@ -169,14 +169,14 @@ def _all_parameters(file: DicomFile, level: DataSet) -> tuple[dict[int, MacParam
     for item in file.data_sets(level, sequence):
         try:
             mac_id = _number(file, item, a.MAC_ID_NUMBER)
-        except _MalformedSignatureError as oddity:
-            return found, f"in MAC Parameters Sequence, {oddity}"
+        except _MalformedSignatureError as defect:
+            return found, f"in MAC Parameters Sequence, {defect}"
         if mac_id in found:
             return found, f"MAC ID Number {mac_id} stands for two MAC Parameters Items"
         try:
             found[mac_id] = _parameters(file, item, mac_id)
-        except _MalformedSignatureError as oddity:
-            found[mac_id] = oddity
+        except _MalformedSignatureError as defect:
+            found[mac_id] = defect
     return found, ""
 
 
@@ -202,7 +202,7 @@ def _signature_item(
     level: DataSet,
     item: DataSet,
     parameters: dict[int, MacParameters | _MalformedSignatureError],
-    oddity: str,
+    defect: str,
 ) -> SignatureItem:
     fields: dict[str, object] = {}
     try:
@@ -217,14 +217,14 @@ def _signature_item(
         if timestamp is not None:
             fields["timestamp"] = without_der_pad_byte(timestamp)
             fields["timestamp_type"] = _string(file, item, a.CERTIFIED_TIMESTAMP_TYPE, "CS")
-        if oddity:
-            raise _MalformedSignatureError(oddity)
+        if defect:
+            raise _MalformedSignatureError(defect)
         found = parameters.get(mac_id, _MalformedSignatureError(f"no MAC Parameters Item has MAC ID Number {mac_id}"))
         if isinstance(found, _MalformedSignatureError):
             raise fresh_copy(found)
         fields["mac"] = found
     except _MalformedSignatureError as problem:
-        fields["oddity"] = str(problem)
+        fields["defect"] = str(problem)
     return SignatureItem(level, item, item.path[-1][1], **fields)  # type: ignore[arg-type]
 
 

@@ -151,7 +151,7 @@ def _request_difference(
 ) -> str:
     """What was asked for when this signature was made and is not asked for now, or the other way round."""
     if item.mac is None:
-        return f"its signature cannot be read ({item.oddity})"
+        return f"its signature cannot be read ({item.defect})"
     if item.level.path != request.item:
         return f"its signature is of {format_path(item.level.path) or 'the whole object'}"
     if item.mac.algorithm != mac_algorithm(request.mac).term:

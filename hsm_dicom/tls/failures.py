@@ -130,7 +130,7 @@ def _from_openssl(error: ssl.SSLError, peer: str) -> HandshakeError:
         )
     if reason in _NOTHING_IN_COMMON:
         return HandshakeError(
-            FailureReason.NOTHING_IN_COMMON,
+            FailureReason.NO_COMMON_PARAMETERS,
             peer,
             f"{peer} offers no cipher suite, group or signature algorithm that the profile allows, or none that fits "
             f"the key ({_words(error)}).",

@@ -22,11 +22,11 @@ class NetworkEvent(DicomEvent):
 
     name: str
     address: str
-    sentence: str
+    text: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ConnectionSecured(NetworkEvent):
+class HandshakeSucceeded(NetworkEvent):
     """A handshake succeeded. `subject`, `serial`, `spki_sha256` are the peer's, empty after one-way authentication."""
 
     transport: str
@@ -40,7 +40,7 @@ class ConnectionSecured(NetworkEvent):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class HandshakeRefused(NetworkEvent):
+class HandshakeFailed(NetworkEvent):
     """A handshake failed. `reason` is a `FailureReason`, `certificate_reason` a `hsm_dicom.trust.Reason` or empty."""
 
     level: ClassVar[int] = logging.WARNING
@@ -49,10 +49,11 @@ class HandshakeRefused(NetworkEvent):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ConnectionRefused(NetworkEvent):
+class ConnectionRejected(NetworkEvent):
     """A connection ended before it came to an association, for another reason than its handshake.
 
-    `reason` is "no place", "no request" (it did not come in time) or "malformed" (it was not as PS3.8 has it).
+    `reason` is "too-many-connections", "request-timeout" (no association was requested in time) or "malformed-request"
+    (what came does not conform to PS3.8).
     """
 
     level: ClassVar[int] = logging.WARNING
@@ -61,7 +62,7 @@ class ConnectionRefused(NetworkEvent):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class AssociationOpened(NetworkEvent):
+class AssociationAccepted(NetworkEvent):
     """An association was accepted, by us or by the peer."""
 
     calling_ae_title: str
@@ -71,7 +72,7 @@ class AssociationOpened(NetworkEvent):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class AssociationRefused(NetworkEvent):
+class AssociationRejected(NetworkEvent):
     """An association was rejected. `result`, `source` and `reason` are those of PS3.8, 9.3.4."""
 
     level: ClassVar[int] = logging.WARNING
@@ -92,22 +93,23 @@ class AssociationAborted(NetworkEvent):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TransportReloaded(NetworkEvent):
+class CertificatesReloaded(NetworkEvent):
     """Certificates, trust and revocation data of a listener were read anew, or could not be."""
 
     level: ClassVar[int] = logging.WARNING
-    done: bool
+    succeeded: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ValidityRemark(NetworkEvent):
+class ValidityWarning(NetworkEvent):
     """Something of a listener is out of date, or soon will be: own certificates, trust anchors, CRLs.
 
-    `refuses` says that connections fail for it already. Told at the start, after a reload, and when it comes near.
+    `blocks_connections` is True if connections fail for it already. Emitted at the start, after a reload, and when a
+    date comes near.
     """
 
     level: ClassVar[int] = logging.WARNING
-    refuses: bool
+    blocks_connections: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -135,13 +137,13 @@ class InstanceReceived(NetworkEvent):
     subject: str
 
 
-def connection_secured(name: str, address: str, facts: ConnectionFacts) -> ConnectionSecured:
+def handshake_succeeded(name: str, address: str, facts: ConnectionFacts) -> HandshakeSucceeded:
     """The event of a handshake that succeeded."""
     certificate = facts.certificate
-    return ConnectionSecured(
+    return HandshakeSucceeded(
         name=name,
         address=address,
-        sentence=f"{name}: {address} is {facts}.",
+        text=f"{name}: {address} is {facts}.",
         transport=facts.transport,
         profile=facts.profile,
         version=facts.version,

@@ -96,7 +96,7 @@ class LegacyTransport:
             LegacyProfileUsed(
                 name=opening.profile,
                 address=peer,
-                sentence=f"{who} at {peer} is served under the retired profile {opening.profile} ({facts.suite}); "
+                text=f"{who} at {peer} is served under the retired profile {opening.profile} ({facts.suite}); "
                 f"reason: {opening.reason}; until {opening.until:%Y-%m-%d}. {self._context.profile.warning}",
                 profile=opening.profile,
                 reason=opening.reason,
@@ -120,7 +120,7 @@ class LegacyTransport:
         try:
             return self._context.begin(connection, peer, self._server_name)
         except LegacyRefusedError as refused:
-            raise HandshakeError(FailureReason.OPENING_ENDED, peer, f"{peer} is refused: {refused}") from refused
+            raise HandshakeError(FailureReason.EXCEPTION_ENDED, peer, f"{peer} is refused: {refused}") from refused
 
 
 class LegacyAccepting:

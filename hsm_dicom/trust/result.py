@@ -77,7 +77,7 @@ class Finding:
     """
 
     reason: Reason
-    sentence: str
+    text: str
     is_indefinite: bool = False
 
 
@@ -86,7 +86,7 @@ class TrustWarning:
     """One thing to know about a certificate that is trusted nevertheless."""
 
     caution: Caution
-    sentence: str
+    text: str
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class RevocationStatus:
     """
 
     state: Revocation
-    sentence: str
+    text: str
     source: str | None = None
     revoked_at: datetime | None = None
     reason: str | None = None

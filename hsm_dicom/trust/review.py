@@ -29,7 +29,7 @@ class TrustRemark:
     """
 
     key: str
-    sentence: str
+    text: str
     remedy: str
     refuses: bool
 

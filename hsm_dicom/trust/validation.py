@@ -174,12 +174,12 @@ def _revocation_problem(
 ) -> Finding | None:
     for certificate, status in zip(path, statuses, strict=True):
         if status.state is Revocation.REVOKED:
-            return Finding(Reason.REVOKED, f"{name_text(certificate.subject)}: {status.sentence}")
+            return Finding(Reason.REVOKED, f"{name_text(certificate.subject)}: {status.text}")
     if not _revocation_is_required(question, store, policy):
         return None
     for certificate, status in zip(path, statuses, strict=True):
         if status.state is Revocation.UNKNOWN:
-            return Finding(Reason.REVOCATION_UNKNOWN, f"{name_text(certificate.subject)}: {status.sentence}")
+            return Finding(Reason.REVOCATION_UNKNOWN, f"{name_text(certificate.subject)}: {status.text}")
     return None
 
 
@@ -226,11 +226,11 @@ def _verdict(
         trust = Trust.CANNOT_TELL if is_indefinite else Trust.UNTRUSTED
         reason = finding.reason
         verb = "cannot be judged" if trust is Trust.CANNOT_TELL else "is not trusted"
-        sentence = f"{leaf} {verb} for {question.purpose}. {finding.sentence}"
+        sentence = f"{leaf} {verb} for {question.purpose}. {finding.text}"
     return TrustVerdict(
         trust=trust,
         reason=reason,
-        sentences=(sentence, *(w.sentence for w in warnings)),
+        sentences=(sentence, *(w.text for w in warnings)),
         purpose=question.purpose,
         moment=question.moment,
         certified=question.certified,
@@ -257,9 +257,9 @@ def _warnings(
         yield self_signed
     for certificate, status in zip(path, statuses, strict=True):
         if status.state is Revocation.REVOKED_SINCE:
-            yield TrustWarning(Caution.REVOKED_SINCE, f"{name_text(certificate.subject)}: {status.sentence}")
+            yield TrustWarning(Caution.REVOKED_SINCE, f"{name_text(certificate.subject)}: {status.text}")
         elif status.state is Revocation.UNKNOWN:
-            yield TrustWarning(Caution.REVOCATION_NOT_CHECKED, f"{name_text(certificate.subject)}: {status.sentence}")
+            yield TrustWarning(Caution.REVOCATION_NOT_CHECKED, f"{name_text(certificate.subject)}: {status.text}")
     if question.live:
         for certificate in path:
             soon = certificate.not_valid_after_utc - policy.expiry_warning

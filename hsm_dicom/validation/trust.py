@@ -84,7 +84,7 @@ def trust_cautions(trust: TrustVerdict, moment: Moment, now: datetime) -> Iterat
 def cautions_of(trust: TrustVerdict) -> Iterator[tuple[Caution, str]]:
     """Yield each kind of caution once, with the sentences about all certificates that it is about."""
     for caution in dict.fromkeys(warning.caution for warning in trust.warnings):
-        yield caution, " ".join(warning.sentence for warning in trust.warnings if warning.caution is caution)
+        yield caution, " ".join(warning.text for warning in trust.warnings if warning.caution is caution)
 
 
 @lru_cache(maxsize=256)

@@ -28,7 +28,7 @@ from typing import Self
 
 from hsm_dicom.dataset.dicom_file import FileState
 from hsm_dicom.dataset.errors import DicomFileError
-from hsm_dicom.events import VerdictGiven, emit
+from hsm_dicom.events import SignatureValidated, emit
 from hsm_dicom.signatures.anomalies.record import Weight
 from hsm_dicom.signatures.anomalies.remarks import other_certificate
 from hsm_dicom.signatures.integrity import Finding, VerifiedFile, VerifiedSignature
@@ -205,7 +205,7 @@ def record(verdict: Verdict) -> None:
     """Tell the log and every sink of events what was said about each signature."""
     for one in verdict.signatures:
         emit(
-            VerdictGiven(
+            SignatureValidated(
                 file=verdict.name,
                 sop_instance_uid=verdict.identity.sop_instance_uid,
                 signature_uid=one.signature.uid,

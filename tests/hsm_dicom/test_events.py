@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from hsm_dicom.events import EventFile, VerdictGiven, as_json, emit, subscribe
+from hsm_dicom.events import EventFile, SignatureValidated, as_json, emit, subscribe
 from tests.softhsm import TestToken
 from tokens import open_key
-from tokens.events import KeyUse, Outcome
+from tokens.events import KeyUse, OperationOutcome
 from tokens.events import emit as emit_device
 
-VERDICT = VerdictGiven(
+VERDICT = SignatureValidated(
     file="a.dcm", sop_instance_uid="1.2", signature_uid="2.25.1", verdict="valid", reason="", signer="CN=x"
 )
 FULL = Path("/dev/full")
@@ -35,8 +35,8 @@ def test_each_use_of_a_key_is_one_line(token: TestToken, tmp_path: Path) -> None
     with EventFile(path).record(), open_key(uri) as key:
         key.sign(b"the data itself", padding.PKCS1v15(), hashes.SHA256())
     login, use = lines(path)
-    assert (login["event"], login["outcome"], login["presented"]) == ("login", "done", True)
-    assert use["schema"] == "hsm-dicom/event/1"
+    assert (login["event"], login["outcome"], login["presented"]) == ("login", "succeeded", True)
+    assert use["schema"] == "hsm-dicom/event/2"
     assert (use["event"], use["operation"], use["key_label"]) == ("key-use", "sign", "rsa")
     assert use["process"] == os.getpid()
     assert abs(datetime.now(UTC) - datetime.fromisoformat(str(use["time"]))).total_seconds() < 60
@@ -51,11 +51,13 @@ def test_the_file_is_for_its_owner_only_and_is_appended_to(tmp_path: Path) -> No
         with EventFile(path).record():
             emit(VERDICT)
     assert path.stat().st_mode & 0o777 == 0o600
-    assert [line["event"] for line in lines(path)] == ["verdict-given", "verdict-given"]
+    assert [line["event"] for line in lines(path)] == ["signature-validated", "signature-validated"]
 
 
 def test_a_line_holds_no_line_break_of_a_file_name() -> None:
-    event = VerdictGiven(file="a\nb\u2028", sop_instance_uid="", signature_uid="", verdict="", reason="", signer="")
+    event = SignatureValidated(
+        file="a\nb\u2028", sop_instance_uid="", signature_uid="", verdict="", reason="", signer=""
+    )
     assert len(as_json(event, datetime.now(UTC)).splitlines()) == 1
 
 
@@ -74,7 +76,7 @@ def test_a_line_cut_off_stays_on_its_own(tmp_path: Path) -> None:
     with EventFile(path).record():
         emit(VERDICT)
     torn, whole = path.read_text().splitlines()
-    assert json.loads(whole)["event"] == "verdict-given"
+    assert json.loads(whole)["event"] == "signature-validated"
     assert torn == '{"schema": "hsm-dic'
 
 
@@ -123,7 +125,8 @@ def test_a_sink_that_fails_stops_nothing(caplog: pytest.LogCaptureFixture) -> No
 def test_device_events_reach_the_same_sink() -> None:
     heard: list[object] = []
     use = KeyUse(
-        token_serial="1", token_label="t", outcome=Outcome.DONE, duration=0.1, key_label="k", operation="sign",
+        token_serial="1", token_label="t", outcome=OperationOutcome.SUCCEEDED, duration=0.1, key_label="k",
+        operation="sign",
         mechanism="CKM_RSA_PKCS",
     )  # fmt: skip
     with subscribe(heard.append):

@@ -211,7 +211,7 @@ def test_what_the_dates_of_a_certificate_give_reason_to_say(
     )
     remark = expiry_remark(certificate, now)
     assert remark is not None
-    assert words in remark.sentence
+    assert words in remark.text
     assert remark.expired is expired
 
 

@@ -41,7 +41,7 @@ def test_keys_without_end_cost_no_memory_without_end() -> None:
 
 def retired(address: str) -> LegacyProfileUsed:
     return LegacyProfileUsed(
-        name="film", address=address, sentence="retired", profile="basic-tls", reason="old", until="2030-01-01"
+        name="film", address=address, text="retired", profile="basic-tls", reason="old", until="2030-01-01"
     )
 
 
@@ -79,7 +79,7 @@ def test_a_standing_remark_is_logged_once_for_a_peer_and_every_sink_gets_each(
 
 
 def test_what_happened_is_logged_each_time(caplog: pytest.LogCaptureFixture) -> None:
-    lost = AssociationAborted(name="main", address="10.0.0.9:1", sentence="lost", subject="")
+    lost = AssociationAborted(name="main", address="10.0.0.9:1", text="lost", subject="")
     with caplog.at_level(logging.WARNING):
         events.emit(lost)
         events.emit(lost)

@@ -12,7 +12,7 @@ from tests.softhsm import MODULE, TestToken, set_pin
 from tokens import open_key, open_token
 from tokens.csr import certificate_request
 from tokens.errors import CeremonyError, NoSuchKeyError, NoSuchTokenError, PinNotPresentedError, PinRefusedError
-from tokens.events import CeremonyStep, DeviceEvent, Outcome, subscribe
+from tokens.events import CeremonyStep, DeviceEvent, OperationOutcome, subscribe
 from tokens.pins.sources import Pin, parse_pin_source
 from tokens.pkcs11.ceremony import (
     KeyKind,
@@ -41,7 +41,7 @@ def test_every_kind_of_key_is_made_inside_and_never_leaves(token: TestToken, kin
     assert judge(entry.attributes, KeyPolicy()) == ()
     assert entry.attributes.size_bits == int("".join(filter(str.isdigit, kind)))
     steps = [(e.step, e.outcome) for e in heard if isinstance(e, CeremonyStep)]
-    assert steps == [("generate", Outcome.DONE)]
+    assert steps == [("generate", OperationOutcome.SUCCEEDED)]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_a_certificate_of_another_key_is_not_stored(token: TestToken) -> None:
         with pytest.raises(CeremonyError, match="no certificate"):
             import_certificates(connection, uri, [])
         assert keys_of(connection)[0].certificates == ()
-    assert [e.outcome for e in heard if isinstance(e, CeremonyStep)] == [Outcome.REFUSED]
+    assert [e.outcome for e in heard if isinstance(e, CeremonyStep)] == [OperationOutcome.REFUSED]
 
 
 def test_a_deleted_key_takes_its_companions_along(token: TestToken) -> None:

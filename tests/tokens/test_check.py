@@ -8,7 +8,7 @@ import pytest
 from tests.softhsm import TestToken
 from tokens import open_token, trials
 from tokens.errors import TokenLostError
-from tokens.events import DeviceEvent, KeyUse, Outcome, emit, subscribe
+from tokens.events import DeviceEvent, KeyUse, OperationOutcome, emit, subscribe
 from tokens.pkcs11.ceremony import keys_of
 from tokens.pkcs11.check import check_token, gives_away_private_value, mechanism_name
 from tokens.policy import KeyPolicy, Weakness
@@ -77,13 +77,13 @@ def test_what_fails_while_a_rate_is_measured_is_reported_at_once(monkeypatch) ->
     done = KeyUse(
         token_serial="1",
         token_label="x",
-        outcome=Outcome.DONE,
+        outcome=OperationOutcome.SUCCEEDED,
         duration=0.5,
         key_label="k",
         operation="sign",
         mechanism="M",
     )
-    events = [done, done, replace(done, outcome=Outcome.FAILED, reason="It broke.")]
+    events = [done, done, replace(done, outcome=OperationOutcome.FAILED, reason="It broke.")]
 
     def job() -> None:
         event = events.pop(0)
@@ -93,7 +93,10 @@ def test_what_fails_while_a_rate_is_measured_is_reported_at_once(monkeypatch) ->
 
     with subscribe(heard.append), pytest.raises(TokenLostError):
         trials.rate(job, 1)
-    assert heard == [replace(done, outcome=Outcome.FAILED, reason="It broke."), replace(done, count=2, duration=1.0)]
+    assert heard == [
+        replace(done, outcome=OperationOutcome.FAILED, reason="It broke."),
+        replace(done, count=2, duration=1.0),
+    ]
 
 
 def test_a_key_that_can_be_read_is_found_out(token: TestToken, monkeypatch) -> None:

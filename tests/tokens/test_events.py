@@ -12,7 +12,17 @@ import pytest
 
 from tokens import events
 from tokens.errors import AuthenticationFailedError, TokenLostError
-from tokens.events import DeviceEvent, Event, EventLostError, KeyUse, Login, Outcome, emit, subscribe, subscriptions
+from tokens.events import (
+    DeviceEvent,
+    Event,
+    EventLostError,
+    KeyUse,
+    Login,
+    OperationOutcome,
+    emit,
+    subscribe,
+    subscriptions,
+)
 from tokens.events.reporting import report
 
 LOGIN = Login(token_serial="1", token_label="CT room")
@@ -37,7 +47,7 @@ def test_logging_is_a_subscriber_like_any_other(caplog: pytest.LogCaptureFixture
     assert len(subscriptions()) == 1
     with caplog.at_level(logging.INFO, "tokens"):
         emit(LOGIN)
-    assert caplog.messages == ["token 'CT room' (serial 1): user login: done in 0.0 ms"]
+    assert caplog.messages == ["token 'CT room' (serial 1): user login: succeeded in 0.0 ms"]
 
 
 def test_what_a_subscriber_loses_is_counted_and_reaches_the_others(caplog: pytest.LogCaptureFixture) -> None:
@@ -93,13 +103,15 @@ def test_a_forked_child_delivers_and_counts() -> None:
 @pytest.mark.parametrize(
     ("error", "outcome", "reason"),
     [
-        (None, Outcome.DONE, ""),
-        (AuthenticationFailedError("wrong"), Outcome.REFUSED, "wrong"),
-        (TokenLostError("gone"), Outcome.FAILED, "gone"),
-        (KeyboardInterrupt(), Outcome.FAILED, ""),
+        (None, OperationOutcome.SUCCEEDED, ""),
+        (AuthenticationFailedError("wrong"), OperationOutcome.REFUSED, "wrong"),
+        (TokenLostError("gone"), OperationOutcome.FAILED, "gone"),
+        (KeyboardInterrupt(), OperationOutcome.FAILED, ""),
     ],
 )
-def test_every_way_out_of_an_operation_is_reported(error: BaseException | None, outcome: Outcome, reason: str) -> None:
+def test_every_way_out_of_an_operation_is_reported(
+    error: BaseException | None, outcome: OperationOutcome, reason: str
+) -> None:
     received: list[DeviceEvent] = []
     with (
         subscribe(received.append, DeviceEvent),
@@ -118,9 +130,9 @@ def test_what_is_known_only_at_the_end_is_reported_and_a_duration_may_be_kept_ba
         with report(LOGIN) as reported:
             reported.set(presented=False)
         with contextlib.suppress(TokenLostError), report(USE, timed=False) as reported:
-            reported.end(Outcome.REFUSED, "first")
+            reported.end(OperationOutcome.REFUSED, "first")
             raise TokenLostError("second")
     login, use = received
     assert isinstance(login, Login)
     assert not login.presented
-    assert (use.outcome, use.reason, use.duration) == (Outcome.REFUSED, "first", 0.0)
+    assert (use.outcome, use.reason, use.duration) == (OperationOutcome.REFUSED, "first", 0.0)

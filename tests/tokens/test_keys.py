@@ -31,7 +31,7 @@ from tokens.errors import (
     TokenLostError,
     UriError,
 )
-from tokens.events import DeviceEvent, KeyUse, Login, Outcome, subscribe
+from tokens.events import DeviceEvent, KeyUse, Login, OperationOutcome, subscribe
 from tokens.keys import TokenECPrivateKey, TokenRSAPrivateKey
 
 PKCS1 = padding.PKCS1v15()
@@ -153,7 +153,7 @@ def test_no_log_and_no_event_tells_a_bad_ciphertext_from_a_good_one(decrypting: 
     with subscribe(heard.append):
         decrypting.decrypt(b"\x01" * 256, PKCS1)
         decrypting.decrypt(decrypting.public_key().encrypt(b"secret", PKCS1), PKCS1)
-    assert [(e.outcome, e.reason) for e in heard] == [(Outcome.DONE, "")] * 2
+    assert [(e.outcome, e.reason) for e in heard] == [(OperationOutcome.SUCCEEDED, "")] * 2
 
 
 def test_a_bad_oaep_ciphertext_is_an_error(decrypting: TokenRSAPrivateKey) -> None:
@@ -219,7 +219,7 @@ def test_each_use_is_an_event_that_names_the_mechanism(rsa_key: TokenRSAPrivateK
     (event,) = heard
     assert isinstance(event, KeyUse)
     assert (event.key_label, event.operation, event.mechanism) == ("rsa", "sign", "CKM_SHA256_RSA_PKCS")
-    assert event.outcome is Outcome.DONE
+    assert event.outcome is OperationOutcome.SUCCEEDED
     assert event.duration > 0
 
 

@@ -18,7 +18,7 @@ from tokens.errors import (
     PinRefusedError,
     PinSourceError,
 )
-from tokens.events import DeviceEvent, Login, Outcome, subscribe
+from tokens.events import DeviceEvent, Login, OperationOutcome, subscribe
 from tokens.pins.refusals import RefusalMemory
 from tokens.pins.sources import Pin, Prompt
 from tokens.process.state_folder import StateFolderName
@@ -46,7 +46,7 @@ def log_in(token: TestToken, pin: object = None) -> list[Login]:
 
 def test_a_login_is_an_event_without_the_pin(token: TestToken, state_folder: Path) -> None:
     (event,) = log_in(token)
-    assert (event.outcome, event.role, event.presented) == (Outcome.DONE, "user", True)
+    assert (event.outcome, event.role, event.presented) == (OperationOutcome.SUCCEEDED, "user", True)
     assert event.token_serial == token.serial
     assert os.environ[token.pin.removeprefix("env:")] not in repr(event)
 
@@ -120,7 +120,7 @@ def test_another_pin_is_presented_after_a_refusal(token: TestToken, state_folder
     with pytest.raises(PinRefusedError):
         log_in(token, set_pin("999999"))
     log_in(token, TypedBy(os.environ[token.pin.removeprefix("env:")]))
-    assert log_in(token)[0].outcome is Outcome.DONE
+    assert log_in(token)[0].outcome is OperationOutcome.SUCCEEDED
 
 
 def test_the_officer_can_clear_a_rejected_pin(token: TestToken, state_folder: Path) -> None:
@@ -138,7 +138,7 @@ def test_no_pin_goes_out_unattended_after_somebody_elses_wrong_one(token: TestTo
     with pytest.raises(PinNotPresentedError, match="Present the correct one by hand"):
         log_in(token)  # the right PIN, but SoftHSM's flag says that a wrong one was presented
     log_in(token, TypedBy(os.environ[token.pin.removeprefix("env:")]))
-    assert log_in(token)[0].outcome is Outcome.DONE
+    assert log_in(token)[0].outcome is OperationOutcome.SUCCEEDED
 
 
 def by_hand(said: pytest.ExceptionInfo[Exception]) -> str:
@@ -216,7 +216,7 @@ def test_a_stale_pin_is_refused_once_for_such_a_key_and_then_not_presented(
         with subscribe(heard.append), pytest.raises(PinRefusedError):
             key.sign(b"data", ec.ECDSA(hashes.SHA256()))
         logins = [event for event in heard if isinstance(event, Login)]
-        assert [(login.role, login.outcome) for login in logins] == [("context-specific", Outcome.REFUSED)]
+        assert [(login.role, login.outcome) for login in logins] == [("context-specific", OperationOutcome.REFUSED)]
         os.environ[name] = right
         with pytest.raises(PinNotPresentedError):
             key.sign(b"data", ec.ECDSA(hashes.SHA256()))

@@ -1,4 +1,4 @@
-"""Tokens that answer oddly: each oddity is a fact with a sentence, and none opens what the policy would refuse."""
+"""Tokens that answer oddly: each defect is a fact with a sentence, and none opens what the policy would refuse."""
 
 import json
 import os
@@ -110,7 +110,7 @@ def test_a_flag_of_the_wrong_length_is_named_and_the_key_refused(
     said = play(proxy, node.uri("rsa"), private(attribute, length))
     assert said.startswith("KeyPolicyError: ")
     assert "where one byte, 0 or 1 is due" in said
-    assert "odd-attributes" in said
+    assert "defective-attributes" in said
 
 
 @pytest.mark.parametrize("length", [0, 4])

@@ -18,7 +18,7 @@ from tests.tokens import scenes
 from tests.tokens.proxy import Proxy
 from tokens import open_key, open_secrets, open_token
 from tokens.errors import NoSuchKeyError, TokenLostError
-from tokens.events import DeviceEvent, Login, Recovery, subscribe
+from tokens.events import DeviceEvent, Login, Reconnection, subscribe
 from tokens.keys import TokenECPrivateKey, TokenRSAPrivateKey
 from tokens.pkcs11.calls.cryptoki import Role
 from tokens.pkcs11.ceremony import KeyKind, Usage, generate_key, keys_of
@@ -57,8 +57,8 @@ def test_a_closed_session_is_replaced(key: TokenRSAPrivateKey) -> None:
     for worker in key.device._connection._idle:
         worker.session.close()
     events = heard_while_signing(key)
-    assert any(isinstance(event, Recovery) and "CKR_SESSION_HANDLE_INVALID" in event.reason for event in events)
-    assert not any(isinstance(event, Recovery) for event in heard_while_signing(key))
+    assert any(isinstance(event, Reconnection) and "CKR_SESSION_HANDLE_INVALID" in event.reason for event in events)
+    assert not any(isinstance(event, Reconnection) for event in heard_while_signing(key))
 
 
 def test_a_lost_login_is_made_again(key: TokenRSAPrivateKey) -> None:
@@ -75,7 +75,7 @@ def test_a_module_initialised_again_by_somebody_costs_nothing(key: TokenRSAPriva
 
 def test_a_module_finalised_behind_our_back_is_initialised_again(key: TokenRSAPrivateKey) -> None:
     key.device._connection.module.cryptoki.finalize()
-    assert any(isinstance(event, Recovery) for event in heard_while_signing(key))
+    assert any(isinstance(event, Reconnection) for event in heard_while_signing(key))
 
 
 def test_two_tokens_of_one_module_heal_independently(key: TokenRSAPrivateKey) -> None:
@@ -196,12 +196,12 @@ def test_a_login_lost_behind_our_back_is_made_again_for_what_needs_a_look_at_the
 
 
 SIGN_AND_TELL = """
-from tokens.events import Recovery, subscribe
+from tokens.events import Reconnection, subscribe
 key = tokens.open_key(uris[0])
 sign(key)
 print("ready", flush=True)
 sys.stdin.readline()
-with subscribe(lambda event: isinstance(event, Recovery) and print(event.step, flush=True)):
+with subscribe(lambda event: isinstance(event, Reconnection) and print(event.step, flush=True)):
     said(lambda: sign(key))
     try:
         sign(key)

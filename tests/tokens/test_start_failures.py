@@ -96,11 +96,11 @@ def test_a_key_is_named_by_its_id_as_people_write_it() -> None:
 
 def test_what_a_token_does_not_say_is_not_told_as_a_fact() -> None:
     silent = KeyAttributes(key_type="RSA", size_bits=2048)
-    sentences = [finding.sentence for finding in judge(silent, KeyPolicy())]
+    sentences = [finding.text for finding in judge(silent, KeyPolicy())]
     assert len(sentences) == 3
     assert all(sentence.startswith("whether ") and "is not known" in sentence for sentence in sentences)
     half = KeyAttributes(
         key_type="RSA", size_bits=2048, sensitive=True, extractable=False, local=True, always_sensitive=True
     )
     (finding,) = judge(half, KeyPolicy())
-    assert finding.sentence == "whether it was extractable or readable once is not known (the token does not say)"
+    assert finding.text == "whether it was extractable or readable once is not known (the token does not say)"

@@ -4,7 +4,7 @@
 |--------------|--------------------------------------------------------------------------------------------|
 | `event`      | `Event`, the base of every event                                                            |
 | `bus`        | `emit`, `subscribe`, and the count of the events that a subscriber lost                     |
-| `devices`    | the events of tokens and cards: `Login`, `KeyUse`, `CeremonyStep`, `Recovery`               |
+| `devices`    | the events of tokens and cards: `Login`, `KeyUse`, `CeremonyStep`, `Reconnection`               |
 | `reporting`  | `report`, which measures an operation of a device and emits its event                        |
 | `log`        | the subscriber that writes events to `logging`                                              |
 | `repetition` | which repeated log lines are left out                                                       |
@@ -14,13 +14,21 @@ holds a PIN, a secret key, or any byte of the data that a key was used on.
 
 >>> received = []
 >>> with subscribe(received.append):
-...     emit(Login(token_serial="1", token_label="CT room", outcome=Outcome.DONE, duration=0.01))
+...     emit(Login(token_serial="1", token_label="CT room", outcome=OperationOutcome.SUCCEEDED, duration=0.01))
 >>> received[0].token_label
 'CT room'
 """
 
 from tokens.events.bus import EventLostError, Subscription, defer_events, emit, subscribe, subscriptions
-from tokens.events.devices import CeremonyStep, DeviceEvent, KeyUse, KeyUseSummary, Login, Outcome, Recovery
+from tokens.events.devices import (
+    CeremonyStep,
+    DeviceEvent,
+    KeyUse,
+    KeyUseSummary,
+    Login,
+    OperationOutcome,
+    Reconnection,
+)
 from tokens.events.event import Event, event_name
 
 __all__ = [
@@ -31,8 +39,8 @@ __all__ = [
     "KeyUse",
     "KeyUseSummary",
     "Login",
-    "Outcome",
-    "Recovery",
+    "OperationOutcome",
+    "Reconnection",
     "Subscription",
     "defer_events",
     "emit",

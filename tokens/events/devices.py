@@ -13,27 +13,27 @@ from tokens.events.bus import absorb_events, emit
 from tokens.events.event import Event
 
 
-class Outcome(StrEnum):
+class OperationOutcome(StrEnum):
     """How an operation ended."""
 
-    DONE = "done"
+    SUCCEEDED = "succeeded"
     REFUSED = "refused"
     FAILED = "failed"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeviceEvent(Event):
-    """Base of the events of devices. `duration` is in seconds; `reason` is a sentence unless `outcome` is DONE."""
+    """Base of the events of devices. `duration` is in seconds; `reason` is a sentence unless `outcome` is SUCCEEDED."""
 
     token_serial: str
     token_label: str
-    outcome: Outcome = Outcome.DONE
+    outcome: OperationOutcome = OperationOutcome.SUCCEEDED
     duration: float = 0.0
     reason: str = ""
 
     def log_level(self) -> int:
         """Return INFO for an operation that succeeded, WARNING for any other."""
-        return logging.INFO if self.outcome is Outcome.DONE else logging.WARNING
+        return logging.INFO if self.outcome is OperationOutcome.SUCCEEDED else logging.WARNING
 
     def describe(self) -> str:
         """Return the event as one line for a log."""
@@ -77,25 +77,25 @@ class KeyUse(DeviceEvent):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CeremonyStep(DeviceEvent):
-    """An officer changed a token: `step` is initialise, generate, import, delete, change-pin."""
+    """An officer changed a token: `step` is initialise, generate, import, delete or change-pin."""
 
     step: str
-    subject: str
+    object: str
 
     def operation_text(self) -> str:
-        """Return the step and its subject."""
-        return f"{self.step} {self.subject}".rstrip()
+        """Return the step and the object that it changed."""
+        return f"{self.step} {self.object}".rstrip()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Recovery(DeviceEvent):
+class Reconnection(DeviceEvent):
     """The driver reconnected, or tried to, after a session, a token or a module was lost."""
 
     step: str
 
     def operation_text(self) -> str:
         """Return what the driver did."""
-        return f"recovery: {self.step}"
+        return f"reconnection: {self.step}"
 
 
 class KeyUseSummary:
@@ -116,7 +116,7 @@ class KeyUseSummary:
 
     def add(self, event: Event) -> bool:
         """Add the event if it is a successful use of a key; return whether it was added."""
-        if not isinstance(event, KeyUse) or event.outcome is not Outcome.DONE:
+        if not isinstance(event, KeyUse) or event.outcome is not OperationOutcome.SUCCEEDED:
             return False
         kind = replace(event, duration=0.0, count=1)
         with self._adding:

@@ -10,7 +10,7 @@ from typing import Any
 
 from tokens.errors import AuthenticationFailedError, TokenError
 from tokens.events.bus import emit
-from tokens.events.devices import CeremonyStep, DeviceEvent, KeyUse, Outcome
+from tokens.events.devices import CeremonyStep, DeviceEvent, KeyUse, OperationOutcome
 
 
 class Report:
@@ -18,13 +18,13 @@ class Report:
 
     def __init__(self, event: DeviceEvent) -> None:
         self._event = event
-        self._outcome: Outcome | None = None
+        self._outcome: OperationOutcome | None = None
 
     def set(self, **members: Any) -> None:
         """Set members of the event that were not known when the block began."""
         self._event = replace(self._event, **members)
 
-    def end(self, outcome: Outcome, reason: str = "") -> None:
+    def end(self, outcome: OperationOutcome, reason: str = "") -> None:
         """Set the outcome. The first call decides; the end of the block, or its exception, then changes nothing."""
         if self._outcome is None:
             self._outcome = outcome
@@ -49,12 +49,12 @@ def report(
     reported = Report(event)
     try:
         yield reported
-        reported.end(Outcome.DONE)
+        reported.end(OperationOutcome.SUCCEEDED)
     except TokenError as error:
-        reported.end(Outcome.REFUSED if isinstance(error, refusals) else Outcome.FAILED, str(error))
+        reported.end(OperationOutcome.REFUSED if isinstance(error, refusals) else OperationOutcome.FAILED, str(error))
         raise
     except BaseException:
-        reported.end(Outcome.FAILED)
+        reported.end(OperationOutcome.FAILED)
         raise
     finally:
         if timed:
@@ -79,8 +79,8 @@ def report_key_use(
 
 
 @contextmanager
-def report_ceremony_step(serial: str, token_label: str, step: str, subject: str) -> Iterator[Report]:
+def report_ceremony_step(serial: str, token_label: str, step: str, object_name: str) -> Iterator[Report]:
     """Emit a `CeremonyStep` when the block ends."""
-    event = CeremonyStep(token_serial=serial, token_label=token_label, step=step, subject=subject)
+    event = CeremonyStep(token_serial=serial, token_label=token_label, step=step, object=object_name)
     with report(event, refusals=TokenError) as reported:
         yield reported

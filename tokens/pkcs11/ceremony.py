@@ -16,7 +16,7 @@ from pkcs11 import Attribute
 from pkcs11 import exceptions as p11
 
 from tokens.errors import CeremonyError, NoSuchKeyError, SeveralKeysError, UnsupportedKeyError
-from tokens.events import Outcome
+from tokens.events import OperationOutcome
 from tokens.events.reporting import report_ceremony_step
 from tokens.pkcs11.calls.faults import name as fault_name
 from tokens.pkcs11.calls.faults import translated
@@ -178,5 +178,5 @@ def report_step(step: str, subject: str, token: TokenInfo) -> Iterator[None]:
         try:
             yield
         except p11.PKCS11Error as error:
-            reported.end(Outcome.FAILED, fault_name(error))
+            reported.end(OperationOutcome.FAILED, fault_name(error))
             raise translated(error, f"{step} {subject}") from error

@@ -28,7 +28,7 @@ from tokens.errors import (
     TokenLostError,
     sentence_case,
 )
-from tokens.events import Outcome, Recovery
+from tokens.events import OperationOutcome, Reconnection
 from tokens.events.reporting import report
 from tokens.pins.credentials import Credentials
 from tokens.pkcs11.calls.capabilities import Capabilities
@@ -225,11 +225,13 @@ class Connection(SessionPool):
         with self._owned():
             if self._generation != failed.generation and self._anchor is not None:
                 return True  # another thread has healed it meanwhile
-            event = Recovery(token_serial=self.token.serial, token_label=self.token.label, step="looked for the token")
+            event = Reconnection(
+                token_serial=self.token.serial, token_label=self.token.label, step="looked for the token"
+            )
             with report(event) as reported:
                 done = step()
                 reported.set(step=done)
-                reported.end(Outcome.DONE, name(failed.error))
+                reported.end(OperationOutcome.SUCCEEDED, name(failed.error))
         return True
 
     def _find_again(self, cause: Exception) -> str:

@@ -28,7 +28,7 @@ from tokens.errors import (
     WrongCardError,
     sentence_case,
 )
-from tokens.events import Outcome, Recovery
+from tokens.events import OperationOutcome, Reconnection
 from tokens.events.reporting import report
 from tokens.pins.credentials import Credentials
 from tokens.smartcard.apdu.commands import select_application
@@ -209,7 +209,7 @@ class CardApplication:
 
     def _again(self, attempt: Callable[[], T], doing: str, lost: TokenError) -> T:
         began = time.monotonic()
-        event = Recovery(token_serial=self.serial, token_label=self.label, step="looked for the card")
+        event = Reconnection(token_serial=self.serial, token_label=self.label, step="looked for the card")
         with report(event) as reported:
             while True:
                 try:
@@ -221,7 +221,7 @@ class CardApplication:
                     # pcscd may report the reset only after that transaction has begun.
                     limit = self.wait if isinstance(error, CardResetError) else GRACE
                     if time.monotonic() > began + limit:
-                        reported.end(Outcome.FAILED, str(error))
+                        reported.end(OperationOutcome.FAILED, str(error))
                         raise CardLostError(
                             f"{sentence_case(self.description)} could not {doing}: {error} "
                             "It is then used again without a restart."
@@ -230,9 +230,9 @@ class CardApplication:
                 except TokenError:
                     # The card is back; what failed now is the job.
                     reported.set(step="connected to the card again")
-                    reported.end(Outcome.DONE, str(lost))
+                    reported.end(OperationOutcome.SUCCEEDED, str(lost))
                     raise
                 else:
                     reported.set(token_serial=self.serial, step="connected to the card again")
-                    reported.end(Outcome.DONE, str(lost))
+                    reported.end(OperationOutcome.SUCCEEDED, str(lost))
                     return result

@@ -34,10 +34,10 @@ _ANYTHING = KeyPolicy(allow=frozenset(Weakness), minimum_rsa_bits=0)
 
 @dataclass(frozen=True)
 class CardPin:
-    """A PIN of the card. `tries_left` is None where the card does not tell, or holds the PIN for verified."""
+    """A PIN of the card. `retries_left` is None where the card does not tell, or holds the PIN for verified."""
 
     reference: int
-    tries_left: int | None
+    retries_left: int | None
     limit: int
 
 
@@ -165,7 +165,7 @@ def _described(application: CardApplication, session: CardSession) -> CardDetail
         serial=serial,
         pin_pad=pinpad.has_pin_pad(session.channel),
         pins=tuple(
-            CardPin(reference, application.family.tries_left(session, pin), pin.limit)
+            CardPin(reference, application.family.retries_left(session, pin), pin.limit)
             for reference, pin in pins.items()
         ),
         keys=tuple(_described_key(session, application.family, key) for key in profile.keys),

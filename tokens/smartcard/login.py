@@ -85,7 +85,7 @@ class Login:
         )
         with report(event, refusals=PinError) as reported:
             credentials = self._require_credentials()
-            left = self._application.family.tries_left(session, pin)
+            left = self._application.family.retries_left(session, pin)
             self._settle(credentials, left)
             self._check_tries(credentials, pin, left)
             octets = credentials.read(self._purpose(left))
@@ -145,9 +145,9 @@ class Login:
         # 63CX says how many tries are left. OpenPGP cards say 6982 to a wrong PIN.
         if error.status >> 8 != 0x63 and error.status not in (BLOCKED, NOT_AUTHORISED):
             return OperationFailedError(f"{sentence_case(description)} did not take the PIN. {error}")
-        left = error.tries_left
+        left = error.retries_left
         if left is None:
-            left = self._application.family.tries_left(session, pin)
+            left = self._application.family.retries_left(session, pin)
         tries = "" if left is None else f" {sentence_case(_retries(left))}."
         sentence = f"The PIN {credentials.origin} was refused by {description}.{tries}"
         refused: PinError

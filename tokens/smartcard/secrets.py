@@ -214,7 +214,7 @@ class SmartCardConversation:
             except StatusError as error:
                 if error.status >> 8 != 0x63 and error.status != BLOCKED:
                     raise
-                left = error.tries_left
+                left = error.retries_left
                 tries = "" if left is None else f" The card takes {left} more wrong ones before it locks this key."
                 raise AuthenticationFailedError(
                     f"The card refused the other party's response ({error.status:04X}): it holds another key than "

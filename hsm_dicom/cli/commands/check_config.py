@@ -71,7 +71,7 @@ def _print_report(report: ConfigurationReport) -> None:
         )
     for name, keys in report.secrets.items():
         output.outcome(True, f"{output.shown(name)}: its devices hold {keys}.")
-    for name in report.not_looked_at:
+    for name in report.not_checked:
         output.say(("?", output.UNSURE), f" {output.shown(name)}: its keys were not looked at (no login).")
     errors = sum(problem.severity is Severity.ERROR for problem in report.problems)
     warnings = len(report.problems) - errors
@@ -95,7 +95,7 @@ def _report_json(report: ConfigurationReport) -> dict[str, Any]:
                 "file": str(problem.file),
                 "line": problem.line,
                 "key": problem.key or None,
-                "what": problem.what,
+                "text": problem.what,
                 "remedy": problem.remedy or None,
             }
             for problem in report.problems
@@ -105,6 +105,6 @@ def _report_json(report: ConfigurationReport) -> dict[str, Any]:
             {"name": identity.name, "subject": identity.subject, "not_after": timestamp(identity.not_after)}
             for identity in report.identities
         ],
-        "secrets": report.secrets,
-        "not_looked_at": list(report.not_looked_at),
+        "secret_keys": report.secrets,
+        "not_checked": list(report.not_checked),
     }

@@ -275,7 +275,7 @@ def import_cert(
     output.outcome(True, f"The certificate of '{subject}' is stored with key {name}{above}.")
     remark = expiry_remark(certificates[0])
     if remark is not None:
-        output.say((output.shown(remark.sentence), output.UNSURE))
+        output.say((output.shown(remark.text), output.UNSURE))
 
 
 @app.command("delete", epilog="Example: hsm-dicom key delete 'pkcs11:token=CT%20room;object=old'")

@@ -61,7 +61,7 @@ def echo(
     if json:
         content = {
             "peer": peer,
-            "done": result.done,
+            "succeeded": result.done,
             "status": result.status,
             "seconds_to_associate": result.seconds_to_associate,
             "seconds_to_answer": result.seconds_to_answer,
@@ -111,7 +111,7 @@ def store(
             if json:
                 output.write_json("store", _outcome_json(outcome))
             elif not outcome.done:
-                output.complain(str(outcome.path), outcome.sentence)
+                output.complain(str(outcome.path), outcome.text)
 
         result = send(found, transport, calling, files, attempts=attempts, progress=tell)
     sent = sum(outcome.done for outcome in result.outcomes)
@@ -221,7 +221,7 @@ def _teller(json: bool) -> Any:
         if json:
             sys.stdout.write(as_json(event, datetime.now(UTC)) + "\n")
         else:
-            sys.stdout.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}  {output.shown(event.sentence)}\n")
+            sys.stdout.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}  {output.shown(event.text)}\n")
         sys.stdout.flush()
 
     return tell
@@ -260,8 +260,8 @@ def _outcome_json(outcome: FileOutcome) -> dict[str, Any]:
     return {
         "file": str(outcome.path),
         "sop_instance_uid": outcome.sop_instance_uid or None,
-        "done": outcome.done,
+        "stored": outcome.done,
         "status": outcome.status,
-        "sentence": outcome.sentence,
+        "text": outcome.text,
         "attempts": outcome.attempts,
     }

@@ -191,7 +191,7 @@ def list_secrets(
             entries = list_secrets(connection, access.uri.object)
             known = Reference(configuration, access, connection.token, module, config)
     if json:
-        content = {"token": str(known.uri()), "secrets": [secret_json(entry) for entry in entries]}
+        content = {"token": str(known.uri()), "secret_keys": [secret_json(entry) for entry in entries]}
         output.write_json("secret-list", content)
         return
     if not entries:

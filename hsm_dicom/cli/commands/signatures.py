@@ -184,7 +184,7 @@ def _print_list(file: Path, found: Sequence[ListedSignature]) -> None:
         rows += [("purpose", output.shown(str(one.purpose)))] if one.purpose else []
         rows += [("stamped", "a time stamp is there")] if one.timestamped else []
         rows += [("history", "it is kept in Original Attributes Sequence")] if one.historic else []
-        rows += [("odd", output.shown(one.oddity))] if one.oddity else []
+        rows += [("odd", output.shown(one.defect))] if one.defect else []
         output.facts(rows, indent=4)
 
 
@@ -193,7 +193,7 @@ def _signature_json(one: ListedSignature) -> dict[str, Any]:
 
     return {
         "uid": one.uid,
-        "place": format_path(one.place),
+        "item_path": format_path(one.place),
         "number": one.number,
         "date_time": one.date_time,
         "mac_id": one.mac_id,
@@ -204,7 +204,7 @@ def _signature_json(one: ListedSignature) -> dict[str, Any]:
         "purpose": str(one.purpose) if one.purpose else None,
         "timestamped": one.timestamped,
         "historic": one.historic,
-        "oddity": one.oddity or None,
+        "defect": one.defect or None,
     }
 
 

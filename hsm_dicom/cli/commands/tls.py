@@ -200,8 +200,8 @@ def _probe_json(found: ProbeResult) -> dict[str, Any]:
             }
             for certificate in found.chain
         ],
-        "name_fits": found.name_fits,
-        "wants_certificate": found.wants_certificate,
+        "name_matches": found.name_fits,
+        "requests_certificate": found.wants_certificate,
         "trusted": found.verdict.trusted if found.verdict else None,
         "remarks": list(found.remarks),
     }

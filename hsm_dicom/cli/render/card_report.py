@@ -63,9 +63,9 @@ def print_details(details: CardDetails) -> None:
 
 def _pin_state(pin: CardPin) -> str:
     left = "the card does not say how many tries are left"
-    if pin.tries_left is not None:
-        tries = "1 try is" if pin.tries_left == 1 else f"{pin.tries_left} tries are"
-        left = f"{tries} left" if pin.tries_left else "LOCKED"
+    if pin.retries_left is not None:
+        tries = "1 try is" if pin.retries_left == 1 else f"{pin.retries_left} tries are"
+        left = f"{tries} left" if pin.retries_left else "LOCKED"
     return f"{pin.reference:02x}: {left}"
 
 
@@ -88,9 +88,9 @@ def details_json(details: CardDetails) -> dict[str, Any]:
         "serial": details.serial or None,
         "uri": str(details.uri),
         "pin_pad": details.pin_pad,
-        "pins": [{"reference": f"{pin.reference:02x}", "tries_left": pin.tries_left} for pin in details.pins],
+        "pins": [{"reference": f"{pin.reference:02x}", "retries_left": pin.retries_left} for pin in details.pins],
         "keys": [_known_key_json(known) for known in details.keys],
-        "secrets": [{"use": use.value, "index": index} for use, index in details.secrets],
+        "secret_keys": [{"use": use.value, "index": index} for use, index in details.secrets],
     }
 
 
@@ -169,7 +169,7 @@ def check_json(check: CardCheck) -> dict[str, Any]:
             }
             for key in check.keys
         ],
-        "secrets": [
+        "secret_keys": [
             {
                 "use": secret.use.value,
                 "index": secret.index,

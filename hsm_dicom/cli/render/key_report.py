@@ -33,7 +33,7 @@ def print_key(entry: KeyEntry, warning: timedelta, word: str) -> None:
         remark = expiry_remark(certificate, warning=warning)
         if remark is not None:
             style = output.BAD if remark.expired else output.UNSURE
-            output.say((output.shown(remark.sentence), style), indent=2)
+            output.say((output.shown(remark.text), style), indent=2)
     if not entry.certificates:
         output.say(("no certificate yet", output.QUIET), indent=2)
     output.say_verbatim(word, indent=2, style=output.QUIET)
@@ -76,7 +76,7 @@ def key_json(entry: KeyEntry, warning: timedelta = EXPIRY_WARNING) -> dict[str, 
                 "not_before": output.timestamp(certificate.not_valid_before_utc),
                 "not_after": output.timestamp(certificate.not_valid_after_utc),
                 "sha256": certificate.fingerprint(hashes.SHA256()).hex(),
-                "remark": remark.sentence if (remark := expiry_remark(certificate, warning=warning)) else None,
+                "remark": remark.text if (remark := expiry_remark(certificate, warning=warning)) else None,
             }
             for certificate in entry.certificates
         ],
@@ -85,7 +85,7 @@ def key_json(entry: KeyEntry, warning: timedelta = EXPIRY_WARNING) -> dict[str, 
 
 def findings_json(findings: Iterable[Finding]) -> list[dict[str, Any]]:
     """What the key policy says, in JSON."""
-    return [{"weakness": f.weakness.value, "sentence": f.sentence, "refusal": f.refusal} for f in findings]
+    return [{"weakness": f.weakness.value, "text": f.text, "refusal": f.refusal} for f in findings]
 
 
 def print_operations(operations: Iterable[OperationCheck], device: str) -> None:
@@ -101,7 +101,7 @@ def print_findings(findings: Iterable[Finding], *, indent: int = 0) -> None:
     """What the key policy says of a key."""
     for finding in findings:
         what = ("refused", output.BAD) if finding.refusal else ("remark", output.UNSURE)
-        output.say(what, f": {finding.sentence}", indent=indent)
+        output.say(what, f": {finding.text}", indent=indent)
 
 
 def operations_json(operations: Iterable[OperationCheck]) -> list[dict[str, Any]]:

@@ -167,9 +167,29 @@ def facts(rows: Iterable[tuple[str, str]], indent: int = 2) -> None:
             out.print(Text.assemble(head, line), soft_wrap=True)
 
 
-def write_json(kind: str, content: Mapping[str, Any], *, version: int = 1) -> None:
-    """One JSON document on one line: {"schema": "hsm-dicom/KIND/VERSION", …}. See docs/reference/json.md."""
-    sys.stdout.write(json.dumps({"schema": f"hsm-dicom/{kind}/{version}"} | dict(content)) + "\n")
+_VERSIONS = dict.fromkeys(
+    (
+        *("token-check", "key-list", "key-generate", "secret-import", "secret-generate", "secret-list"),
+        *(
+            "card-info",
+            "card-check",
+            "check-config",
+            "sign",
+            "sign-summary",
+            "signatures",
+            "echo",
+            "store",
+            "tls-probe",
+        ),
+    ),
+    2,
+)
+"""The versions of the schemas whose members changed since version 1."""
+
+
+def write_json(kind: str, content: Mapping[str, Any]) -> None:
+    """Write one JSON document on one line: {"schema": "hsm-dicom/KIND/VERSION", …}. See docs/reference/json.md."""
+    sys.stdout.write(json.dumps({"schema": f"hsm-dicom/{kind}/{_VERSIONS.get(kind, 1)}"} | dict(content)) + "\n")
     sys.stdout.flush()
 
 

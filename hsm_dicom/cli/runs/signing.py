@@ -97,7 +97,7 @@ class SigningRun:
         if self.json:
             counts = {"signed": self.signed, "skipped": self.skipped, "failed": self.failed}
             counts |= {"repaired": self.repaired, "uncovered": self.uncovered, "incomplete": self.incomplete}
-            counts |= {"oddly_padded": self.overpadded, "unhashed_by_dcmtk": self.unhashed_by_dcmtk}
+            counts |= {"overpadded": self.overpadded, "unhashed_by_dcmtk": self.unhashed_by_dcmtk}
             output.write_json("sign-summary", counts | {"seconds": round(seconds, 3)})
             return
         if self.signed == 1 and self.last is not None:
@@ -173,7 +173,7 @@ class SigningRun:
         error = error or RuntimeError("no outcome")
         reason = sentence(error)
         if self.json:
-            problem = {"kind": type(error).__name__, "sentence": reason}
+            problem = {"kind": type(error).__name__, "text": reason}
             output.write_json("sign", {"file": job.source, "signed": False, "error": problem})
         else:
             output.complain(job.source, reason)
@@ -214,7 +214,7 @@ def _report_json(report: SigningReport, signer: Identity) -> dict[str, Any]:
         "signed": True,
         "target": report.target,
         "signature_uid": report.uid,
-        "place": format_path(report.place),
+        "item_path": format_path(report.place),
         "profile": report.profile.value,
         "mac_algorithm": report.mac,
         "signer": signer.subject,
@@ -223,6 +223,6 @@ def _report_json(report: SigningReport, signer: Identity) -> dict[str, Any]:
         "elements_signed": [format_tag(tag) for tag in report.signed],
         "elements_left_out": [format_tag(tag) for tag in report.left_out],
         "elements_uncovered": [format_tag(tag) for tag in report.uncovered],
-        "elements_oddly_padded": [format_tag(tag) for tag in report.overpadded],
+        "elements_overpadded": [format_tag(tag) for tag in report.overpadded],
         "octets_unhashed_by_dcmtk": report.unhashed_by_dcmtk,
     }

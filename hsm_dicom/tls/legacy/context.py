@@ -199,7 +199,9 @@ class LegacyHandshake:
                 FailureReason.OWN_KEY, peer, f"The handshake with {peer} failed, because our key did not work. {error}"
             )
         if isinstance(error, LegacyRefusedError):
-            return HandshakeError(FailureReason.NOTHING_IN_COMMON, peer, f"The handshake with {peer} failed: {error}")
+            return HandshakeError(
+                FailureReason.NO_COMMON_PARAMETERS, peer, f"The handshake with {peer} failed: {error}"
+            )
         if isinstance(error, TLSRemoteAlert):
             return refused_by_peer(alert_name(error), peer)
         if isinstance(error, TLSLocalAlert):
@@ -216,7 +218,9 @@ class LegacyHandshake:
     def _refused_by_us(self, error: TLSLocalAlert) -> HandshakeError:
         name, peer = alert_name(error), self._peer
         if name in ("PROTOCOL_VERSION", "HANDSHAKE_FAILURE"):
-            reason = FailureReason.PROTOCOL_VERSION if name == "PROTOCOL_VERSION" else FailureReason.NOTHING_IN_COMMON
+            reason = (
+                FailureReason.PROTOCOL_VERSION if name == "PROTOCOL_VERSION" else FailureReason.NO_COMMON_PARAMETERS
+            )
             return HandshakeError(
                 reason,
                 peer,

@@ -101,7 +101,7 @@ def test_info_tells_pins_and_keys_without_a_pin(run: Run, put_in: PutIn) -> None
     assert "80: 3 tries are left" in said
     assert "9c: RSA 2048, CN=PIV 9C, wants its PIN for each use" in said
     document = run("card", "info", "card:profile=piv", "--json").json
-    assert document["pins"] == [{"reference": "80", "tries_left": 3}]
+    assert document["pins"] == [{"reference": "80", "retries_left": 3}]
     assert [key["name"] for key in document["keys"]] == ["9a", "9c", "9d", "9e"]
 
 
@@ -124,7 +124,7 @@ def test_check_tries_secrets_by_a_profile_of_the_configuration(
         "card", "check", "card:reader=Rig%20A%2000%2000;profile=test", "--config", config, "--pin", pin, "--json"
     ).json
     assert "ISCL authentication" in document["serves"]
-    values = {(s["use"], s["index"]): s["check_value"] for s in document["secrets"] if s["problem"] is None}
+    values = {(s["use"], s["index"]): s["check_value"] for s in document["secret_keys"] if s["problem"] is None}
     assert values["encryption", 1] == "d5d44f"
     assert document["handshakes_per_second"] > 0
 

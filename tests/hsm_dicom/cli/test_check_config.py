@@ -35,7 +35,7 @@ def test_every_problem_is_shown_with_place_and_remedy(run: Run, signing_node: No
 
 def test_in_json(run: Run, signing_node: Node) -> None:
     document = run("check-config", "--config", signing_node.config, "--json").json
-    assert document["schema"] == "hsm-dicom/check-config/1"
+    assert document["schema"] == "hsm-dicom/check-config/2"
     assert (document["usable"], document["problems"]) == (True, [])
     assert document["identities"][0]["subject"] == "CN=Signer node"
 

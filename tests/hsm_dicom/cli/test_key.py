@@ -27,7 +27,7 @@ def test_the_choices_are_those_of_the_library() -> None:
 
 def test_a_key_from_its_making_to_its_end(run: Run, token: TestToken, tmp_path: Path) -> None:
     generated = run("key", "generate", token.uri(), "--label", "node", "--type", "rsa-2048", "--json").json
-    assert generated["schema"] == "hsm-dicom/key-generate/1"
+    assert generated["schema"] == "hsm-dicom/key-generate/2"
     assert (generated["local"], generated["sensitive"], generated["extractable"]) == (True, True, False)
     uri = generated["uri"]
 

@@ -37,7 +37,7 @@ def from_files(folder: Path, *components: str) -> list[str]:
 
 
 def secrets_on(run: Run, token: TestToken) -> list[dict[str, object]]:
-    listed: list[dict[str, object]] = run("secret", "list", token.uri(), "--json").json["secrets"]
+    listed: list[dict[str, object]] = run("secret", "list", token.uri(), "--json").json["secret_keys"]
     return listed
 
 
@@ -81,7 +81,7 @@ def test_officers_who_see_a_wrong_check_value_stop_the_import(run: Run, token: T
 
 def test_a_secret_from_its_import_to_its_end(run: Run, token: TestToken, files: list[str]) -> None:
     imported = run("secret", "import", token.uri(), *ENCRYPTION, *files, "--json")
-    assert imported.json["schema"] == "hsm-dicom/secret-import/1"
+    assert imported.json["schema"] == "hsm-dicom/secret-import/2"
     assert (imported.json["label"], imported.json["form"]) == ("secret-encryption-1", "DES2")
     listed = run("secret", "list", token.uri())
     assert f"encrypts and decrypts, check value {WHOLE.upper()}" in listed.said
@@ -118,7 +118,7 @@ def test_a_key_with_another_check_value_than_expected_is_not_imported(
 def test_that_a_secret_was_imported_is_no_remark(run: Run, token: TestToken, files: list[str]) -> None:
     run("secret", "import", token.uri(), *AUTHENTICATION, *files)
     assert "remark" not in run("secret", "list", token.uri()).said
-    [secret] = run("secret", "list", token.uri(), "--json").json["secrets"]
+    [secret] = run("secret", "list", token.uri(), "--json").json["secret_keys"]
     assert secret["findings"] == []
 
 
@@ -197,7 +197,7 @@ def test_a_generated_secret_is_carried_to_another_token_in_its_components(
     outs = [part for path in paths for part in ("--out", path)]
     made = run("secret", "generate", token.uri(), *ENCRYPTION, *outs, "--json")
     assert made.status == exits.OK, made.err
-    assert made.json["schema"] == "hsm-dicom/secret-generate/1"
+    assert made.json["schema"] == "hsm-dicom/secret-generate/2"
     assert {path.stat().st_mode & 0o777 for path in paths} == {0o600}
     other = new_token()
     components = [part for path in paths for part in ("--component", f"file:{path}")]
@@ -247,4 +247,4 @@ def test_secrets_of_another_prefix_are_others(run: Run, token: TestToken, files:
     done = run("secret", "import", token.uri("iscl"), *AUTHENTICATION, *files, "--json")
     assert done.json["label"] == "iscl-authentication-1"
     assert secrets_on(run, token) == []
-    assert len(run("secret", "list", token.uri("iscl"), "--json").json["secrets"]) == 1
+    assert len(run("secret", "list", token.uri("iscl"), "--json").json["secret_keys"]) == 1

@@ -22,11 +22,11 @@ def test_json_tells_each_file_and_the_sum(sign, folder: Path, tmp_path: Path) ->
     result = sign(folder, "--out-dir", tmp_path / "out", "--json")
     assert result.status == exits.FAILED
     *files, summary = result.lines
-    assert {line["schema"] for line in files} == {"hsm-dicom/sign/1"}
+    assert {line["schema"] for line in files} == {"hsm-dicom/sign/2"}
     assert [line["signed"] for line in files].count(True) == 3
     [failure] = [line for line in files if not line["signed"]]
     assert failure["error"]["kind"] == "NotDicomError"
-    assert summary["schema"] == "hsm-dicom/sign-summary/1"
+    assert summary["schema"] == "hsm-dicom/sign-summary/2"
     assert (summary["signed"], summary["failed"]) == (3, 1)
 
 
@@ -113,7 +113,7 @@ def test_a_run_reports_how_many_files_dcmsign_will_call_corrupted(sign, folder: 
     assert "padded.dcm: a clean copy was signed: " in trimmed.err
     assert sign(folder, "--in-place", "--trim-padding").status == exits.USAGE
     *files, summary = sign(folder, "--out-dir", tmp_path / "json", "--json").lines
-    assert (summary["oddly_padded"], summary["unhashed_by_dcmtk"]) == (1, 1)
+    assert (summary["overpadded"], summary["unhashed_by_dcmtk"]) == (1, 1)
     assert {one["octets_unhashed_by_dcmtk"] for one in files} == {0, 24782}
     one = sign(folder / "report.dcm", "-o", tmp_path / "one.dcm").said
     assert "DCMTK's dcmsign 3.6.7 leaves 24,782 octets of nested sequences out of its hash" in one

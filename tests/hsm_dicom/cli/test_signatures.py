@@ -66,7 +66,7 @@ def test_list_in_json_names_what_cannot_be_read(run: Run, signed: Path, signing_
     result = run("signatures", "list", signed, signing_node.write("x", b"no"), "--json")
     assert result.status == exits.FAILED
     [line] = result.lines
-    assert line["schema"] == "hsm-dicom/signatures/1"
+    assert line["schema"] == "hsm-dicom/signatures/2"
     assert [one["number"] for one in line["signatures"]] == [0, 1]
     assert "x: not a DICOM file" in result.err
 

@@ -149,7 +149,7 @@ def test_check_in_json_fails_where_no_key_does_the_dicom_jobs(run: Run, token: T
     result = run("token", "check", token.uri(), "--json")
     assert result.status == exits.FAILED
     document = result.json
-    assert document["schema"] == "hsm-dicom/token-check/1"
+    assert document["schema"] == "hsm-dicom/token-check/2"
     assert document["dicom_ready"] is False
     [key] = document["keys"]
     assert [operation["works"] for operation in key["operations"]] == [True, True, True]
@@ -169,7 +169,7 @@ def test_check_tells_in_json_what_the_token_does_for_iscl(run: Run, token: TestT
         "needed_for": "ISCL, DES-MAC",
         "problem": None,
     }
-    assert run("secret", "list", token.uri(), "--json").json["secrets"] == []
+    assert run("secret", "list", token.uri(), "--json").json["secret_keys"] == []
 
 
 def test_check_of_one_key_leaves_iscl_alone_unless_asked(run: Run, signing_node: Node, quick: None) -> None:

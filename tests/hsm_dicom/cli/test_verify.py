@@ -242,7 +242,7 @@ def test_the_byte_stream_is_dumped_under_the_signatures_uid(verify, signed: Path
 def test_each_verdict_is_an_event(run: Run, signed: Path, signing_node: Node) -> None:
     run("verify", signed, "--trust", signing_node.trust, "--config", signing_node.config)
     last = json.loads((signing_node.folder / "events.jsonl").read_text().splitlines()[-1])
-    assert (last["event"], last["verdict"]) == ("verdict-given", "valid, but")
+    assert (last["event"], last["verdict"]) == ("signature-validated", "valid, but")
 
 
 def test_an_unreadable_ca_file_is_named(run: Run, signed: Path, signing_node: Node) -> None:

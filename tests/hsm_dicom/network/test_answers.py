@@ -112,8 +112,8 @@ def test_a_wrong_answer_is_no_success_and_reports_what_is_wrong(hospital: Hospit
     with odd_scp(hospital, answer) as running:
         result = send(hospital, running, images(tmp_path, 2), attempts=1)
     assert [outcome.status for outcome in result.outcomes] == [None, None]
-    assert words in result.outcomes[0].sentence
-    assert "'PACS' at 127.0.0.1:" in result.outcomes[0].sentence
+    assert words in result.outcomes[0].text
+    assert "'PACS' at 127.0.0.1:" in result.outcomes[0].text
 
 
 def test_an_answer_without_the_optional_instance_counts(hospital: Hospital, tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_a_peer_that_does_not_answer_is_named_with_the_time(hospital: Hospital, 
     with odd_scp(hospital, lambda request: b"\x04") as running:
         patience = replace(PATIENCE, answer=0.5)
         result = send(hospital, running, images(tmp_path, 1), attempts=1, patience=patience)
-    assert "it did not answer C-STORE request 1 within 0.5 seconds" in result.outcomes[0].sentence
+    assert "it did not answer C-STORE request 1 within 0.5 seconds" in result.outcomes[0].text
 
 
 def test_a_peer_that_closes_after_two_files_gets_them_all(hospital: Hospital, tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_one_file_that_ends_every_association_does_not_cost_the_others(hospital:
     assert {outcome.path for outcome in result.outcomes if not outcome.done} == {files[1]}
     (failed,) = (outcome for outcome in result.outcomes if not outcome.done)
     assert failed.attempts == 5
-    assert "the peer closed the connection" in failed.sentence
+    assert "the peer closed the connection" in failed.text
     assert running.associations == 5
 
 
@@ -187,7 +187,7 @@ def test_a_listener_that_ends_an_idle_association_says_that_it_did(hospital: Hos
         with pytest.raises(AssociationLostError) as caught:
             stay_idle(running, running.peer())
         event = running.only(AssociationAborted)
-    assert "we ended it, since nothing happened in it for 0.5 seconds" in event.sentence
+    assert "we ended it, since nothing happened in it for 0.5 seconds" in event.text
     assert "the peer aborted it (A-ABORT by its application)" in str(caught.value)
 
 

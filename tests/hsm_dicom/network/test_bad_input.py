@@ -30,7 +30,7 @@ from hsm_dicom.tls import FailureReason, HandshakeError
 from hsm_dicom.tls.hello import TLS12
 from hsm_dicom.tls.hello import client_hello as greeting
 from hsm_dicom.tls.settings import LegacyOpening
-from hsm_dicom.transport.events import AssociationAborted, ConnectionRefused, HandshakeRefused
+from hsm_dicom.transport.events import AssociationAborted, ConnectionRejected, HandshakeFailed
 from tests.hsm_dicom.network.nodes import PATIENCE, QUICK, Node, eventually, node, transport_to
 from tests.hsm_dicom.tls.fixtures import Hospital
 from tests.softhsm import TestToken
@@ -83,9 +83,9 @@ def test_a_silent_connection_is_closed_at_the_deadline_and_told(hospital: Hospit
     with node(hospital, limits=replace(QUICK, handshake_seconds=0.3)) as running:
         with connect(running, HALF_A_CLIENT_HELLO) as connection:
             assert is_closed_within(connection, 3)
-        event = running.only(HandshakeRefused)
+        event = running.only(HandshakeFailed)
     assert event.reason == FailureReason.TIMED_OUT
-    assert "did not finish its handshake within 0.3 seconds" in event.sentence
+    assert "did not finish its handshake within 0.3 seconds" in event.text
 
 
 def test_dripping_bytes_does_not_extend_the_deadline(hospital: Hospital) -> None:
@@ -116,9 +116,9 @@ def test_what_is_no_tls_is_refused_at_once(hospital: Hospital, sent: bytes, reas
     with node(hospital) as running:
         with connect(running, sent) as connection:
             assert is_closed_within(connection, 5)
-        event = running.only(HandshakeRefused)
+        event = running.only(HandshakeFailed)
         assert reason is None or event.reason == reason
-        assert "127.0.0.1:" in event.sentence
+        assert "127.0.0.1:" in event.text
         assert seconds_of_an_echo(running, hospital) < 2
 
 
@@ -128,7 +128,7 @@ def test_two_hundred_connections_at_once_leave_the_listener_working(hospital: Ho
             assert seconds_of_an_echo(running, hospital) < 3
         counts = running.listener.counts
         assert eventually(lambda: counts.refused + counts.without_place == 200)
-        assert any("others wait for one" in event.sentence for event in running.of(ConnectionRefused))
+        assert any("others wait for one" in event.text for event in running.of(ConnectionRejected))
 
 
 def test_renegotiation_is_refused(hospital: Hospital) -> None:
@@ -197,7 +197,7 @@ def test_a_token_that_disappears_in_the_handshake_is_reported_and_the_listener_l
         peer = running.peer()
         with pytest.raises(HandshakeError):
             echo(peer, transport_to(peer, hospital), "CT1", PATIENCE)
-        assert eventually(lambda: [e for e in running.of(HandshakeRefused) if e.reason == FailureReason.OWN_KEY])
+        assert eventually(lambda: [e for e in running.of(HandshakeFailed) if e.reason == FailureReason.OWN_KEY])
         assert running.listener._thread.is_alive()
 
 
@@ -223,7 +223,7 @@ def test_a_forged_record_aborts_the_association_and_is_reported(hospital: Hospit
         with pytest.raises(AssociationLostError):
             forge(running, running.peer())
         event = running.only(AssociationAborted)
-    assert "failed its integrity check" in event.sentence
+    assert "failed its integrity check" in event.text
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -99,7 +99,7 @@ def test_a_node_listens_answers_stores_reloads_and_ends(
         assert "notes.txt is no DICOM file" in stored.said
         assert len(list((tmp_path / "received").iterdir())) == 3
         as_json = run("store", "self", images / "0.dcm", "--config", site.config, "--json")
-        assert [line["schema"] for line in as_json.lines] == ["hsm-dicom/store/1", "hsm-dicom/store-summary/1"]
+        assert [line["schema"] for line in as_json.lines] == ["hsm-dicom/store/2", "hsm-dicom/store-summary/1"]
         assert as_json.lines[1]["connection"]["subject"] == "CN=node rsa"
         probed = run("tls", "probe", f"127.0.0.1:{site.port}", "--config", site.config)
         assert probed.status == 0, probed.said
@@ -128,10 +128,10 @@ def test_listening_in_json_is_one_event_a_line(site: Site, run: Run) -> None:
         deadline = time.monotonic() + 20
         while (answer := run("echo", "self", "--config", site.config, "--json")).status != 0:
             assert time.monotonic() < deadline, answer.said
-        assert answer.json["done"] is True
-        assert running.says("association-opened")
+        assert answer.json["succeeded"] is True
+        assert running.says("association-accepted")
         events = [json.loads(line) for line in list(running.printed)]
-    assert [event["event"] for event in events][:2] == ["connection-secured", "association-opened"]
+    assert [event["event"] for event in events][:2] == ["handshake-succeeded", "association-accepted"]
     assert events[0]["subject"] == "CN=node rsa"
 
 

@@ -8,7 +8,7 @@ from hsm_dicom.network.echo import echo
 from hsm_dicom.network.errors import AssociationRejectedError, PeerNotAuthorisedError
 from hsm_dicom.network.settings import CertificateMatch, Peer
 from hsm_dicom.tls import spki_sha256
-from hsm_dicom.transport.events import AssociationOpened, AssociationRefused, ConnectionSecured
+from hsm_dicom.transport.events import AssociationAccepted, AssociationRejected, HandshakeSucceeded
 from tests.hsm_dicom.network.nodes import PATIENCE, node, transport_to
 from tests.hsm_dicom.tls.fixtures import Hospital, names
 
@@ -20,9 +20,9 @@ def test_an_echo_is_answered_over_a_key_on_a_token(hospital: Hospital, kind: str
         result = echo(peer, transport_to(peer, hospital), "CT1", PATIENCE)
     assert result.done
     assert result.facts.version == "TLSv1.3"
-    accepted, made = running.of(ConnectionSecured)
+    accepted, made = running.of(HandshakeSucceeded)
     assert {accepted.subject, made.subject} == {"CN=CT 1", f"CN=node {'ec256' if kind == 'ec' else 'rsa'}"}
-    assert len(running.of(AssociationOpened)) == 2
+    assert len(running.of(AssociationAccepted)) == 2
 
 
 def test_a_certificate_may_use_the_ae_titles_of_its_peer_and_no_others(hospital: Hospital) -> None:
@@ -31,9 +31,9 @@ def test_a_certificate_may_use_the_ae_titles_of_its_peer_and_no_others(hospital:
         with pytest.raises(AssociationRejectedError, match="calling ae title not recognised") as caught:
             echo(peer, transport_to(peer, hospital), "CT2", PATIENCE)
     assert (caught.value.result, caught.value.source, caught.value.reason) == (1, 1, 3)
-    here, there = running.of(AssociationRefused)
-    assert "'CN=CT 1' may not call itself 'CT2'" in here.sentence
-    assert "which may be 'CT1'" in here.sentence
+    here, there = running.of(AssociationRejected)
+    assert "'CN=CT 1' may not call itself 'CT2'" in here.text
+    assert "which may be 'CT1'" in here.text
     assert there.reason == 3
 
 
@@ -43,7 +43,7 @@ def test_a_certificate_of_the_ca_that_belongs_to_no_peer_is_rejected(hospital: H
         peer = running.peer()
         with pytest.raises(AssociationRejectedError):
             echo(peer, transport_to(peer, hospital, stranger), "CT1", PATIENCE)
-    assert "no peer of this listener has this certificate" in running.nth(AssociationRefused).sentence
+    assert "no peer of this listener has this certificate" in running.nth(AssociationRejected).text
 
 
 def test_a_wrong_called_ae_title_is_rejected_as_such(hospital: Hospital) -> None:
@@ -76,4 +76,4 @@ def test_a_server_that_is_not_the_peer_hears_no_dicom(hospital: Hospital, other:
         peer = running.peer(certificate=other)
         with pytest.raises(PeerNotAuthorisedError, match="'CN=node rsa' answered for peer 'node'"):
             echo(peer, transport_to(peer, hospital), "CT1", PATIENCE)
-        assert not running.of(AssociationOpened)
+        assert not running.of(AssociationAccepted)

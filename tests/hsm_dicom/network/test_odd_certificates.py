@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from hsm_dicom.network.echo import echo
 from hsm_dicom.network.settings import Peer
 from hsm_dicom.tls import FailureReason, HandshakeError
-from hsm_dicom.transport.events import HandshakeRefused
+from hsm_dicom.transport.events import HandshakeFailed
 from tests import pki
 from tests.hsm_dicom.cli.conftest import Run
 from tests.hsm_dicom.network.nodes import PATIENCE, node, transport_to
@@ -57,10 +57,10 @@ def test_a_client_with_an_odd_certificate_is_refused_in_a_sentence(
             context.wrap_socket(raw, server_hostname="localhost") as secured,
         ):
             secured.recv(1)
-        event = running.only(HandshakeRefused)
+        event = running.only(HandshakeFailed)
     assert event.reason == FailureReason.CERTIFICATE_REFUSED
-    assert ODD[kind][1] in event.sentence
-    assert "issued anew" in event.sentence
+    assert ODD[kind][1] in event.text
+    assert "issued anew" in event.text
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from hsm_dicom.network.requestor import associate
 from hsm_dicom.network.settings import Limits
 from hsm_dicom.network.unidentified.places import Places, origin_of
 from hsm_dicom.tls import Authentication
-from hsm_dicom.transport.events import AssociationRefused, ConnectionRefused
+from hsm_dicom.transport.events import AssociationRejected, ConnectionRejected
 from hsm_dicom.transport.port import Secured
 from tests.hsm_dicom.network.nodes import PATIENCE, QUICK, Node, eventually, node, transport_to
 from tests.hsm_dicom.network.pdus import associate_rq, types_until_the_end
@@ -59,16 +59,16 @@ def test_half_requests_from_everywhere_take_no_place_of_an_association(hospital:
             assert running.acceptor.associations == []
             assert seconds_of_an_echo(running, hospital) < 3
             assert seconds_of_an_echo(running, hospital) < 3
-        assert {event.reason for event in running.of(ConnectionRefused)} == {"no place"}
+        assert {event.reason for event in running.of(ConnectionRejected)} == {"too-many-connections"}
 
 
 def test_slow_peers_at_an_address_yield_to_another_one_there(hospital: Hospital) -> None:
     with node(hospital, limits=PATIENT) as running:
         with slow_peers(running, hospital, ["127.0.0.1"] * 12):
             assert seconds_of_an_echo(running, hospital) < 3
-        refused = running.of(ConnectionRefused)
+        refused = running.of(ConnectionRejected)
         assert len(refused) >= 8
-        assert all("others wait for one" in event.sentence for event in refused)
+        assert all("others wait for one" in event.text for event in refused)
         assert running.listener.counts.without_place == len(refused)
 
 
@@ -81,10 +81,10 @@ def test_a_request_that_drips_is_aborted_at_the_deadline(hospital: Hospital) -> 
                 break
         assert types_until_the_end(peer.socket) == [7]
         assert time.monotonic() - started < 4
-        event = running.only(ConnectionRefused)
-        assert event.reason == "no request"
+        event = running.only(ConnectionRejected)
+        assert event.reason == "request-timeout"
         assert event.subject == "CN=CT 1"
-        assert "did not request an association within 0.5 seconds" in event.sentence
+        assert "did not request an association within 0.5 seconds" in event.text
 
 
 def test_a_peer_without_a_certificate_holds_nobody_up(hospital: Hospital) -> None:
@@ -102,9 +102,9 @@ def test_an_association_for_which_there_is_no_place_is_an_event(hospital: Hospit
             with secured(running, hospital) as second:
                 second.socket.sendall(associate_rq())
                 assert types_until_the_end(second.socket) == [3]
-            event = running.only(AssociationRefused)
+            event = running.only(AssociationRejected)
             assert (event.result, event.source, event.reason) == (2, 3, 2)
-            assert "1 associations run already" in event.sentence
+            assert "1 associations run already" in event.text
         assert eventually(lambda: not running.acceptor.associations)
         assert seconds_of_an_echo(running, hospital) < 3
         assert running.listener.counts.rejected == 1

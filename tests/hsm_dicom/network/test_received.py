@@ -105,7 +105,7 @@ def test_a_truncated_data_set_is_refused(hospital: Hospital, folder: Path, data:
         assert [path.name for path in folder.iterdir()] == ["1.2.3.dcm"]
         event = running.nth(InstanceReceived)
         assert (event.status, event.file) == (CANNOT_UNDERSTAND, "")
-        assert "malformed" in event.sentence
+        assert "malformed" in event.text
 
 
 @pytest.mark.parametrize("uid", ["", ".", "..", "." * 64, "1..2", "1.2.", "../x", "1." + "2" * 63, "1.2\\3.4", "a.b"])
@@ -141,7 +141,7 @@ def test_an_object_beyond_the_limit_is_refused_and_leaves_nothing(hospital: Hosp
         assert stored(peer, store_rq(UID), large) == TOO_LARGE
         assert not list(folder.iterdir())
         assert stored(peer, store_rq(UID), data_set()) == SUCCESS
-    assert "more than 2 MiB" in running.nth(InstanceReceived).sentence
+    assert "more than 2 MiB" in running.nth(InstanceReceived).text
 
 
 def test_what_was_not_finished_leaves_nothing(hospital: Hospital, folder: Path) -> None:

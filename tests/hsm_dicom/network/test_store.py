@@ -53,7 +53,7 @@ def test_the_same_bytes_again_are_a_success_and_other_bytes_are_refused(hospital
     with storing(hospital, tmp_path / "received") as running:
         outcomes = send(running, hospital, first, first, other)
     assert [outcome.status for outcome in outcomes] == [0, 0, OTHER_CONTENT]
-    assert "Another object has this SOP Instance UID already" in outcomes[2].sentence
+    assert "Another object has this SOP Instance UID already" in outcomes[2].text
     (received,) = (tmp_path / "received").iterdir()
     assert data_set_bytes(received) == data_set_bytes(first)
 
@@ -69,7 +69,7 @@ def test_what_the_check_refuses_is_not_stored_and_the_sender_learns_why(hospital
     with storing(hospital, tmp_path / "received", check) as running:
         outcomes = send(running, hospital, ct_image(tmp_path, "1.dcm"), ct_image(tmp_path, "2.dcm"))
     assert [outcome.status for outcome in outcomes] == [NOT_ACCEPTED, 0]
-    assert "The signature does not hold." in outcomes[0].sentence
+    assert "The signature does not hold." in outcomes[0].text
     assert len(list((tmp_path / "received").iterdir())) == 1
 
 
@@ -89,8 +89,8 @@ def test_what_is_no_dicom_file_is_reported_and_the_others_go_on(hospital: Hospit
     with storing(hospital, tmp_path / "received") as running:
         outcomes = send(running, hospital, tmp_path / "notes.txt", tmp_path / "missing.dcm", ct_image(tmp_path))
     assert [outcome.done for outcome in outcomes] == [False, False, True]
-    assert "is no DICOM file" in outcomes[0].sentence
-    assert "No such file" in outcomes[1].sentence
+    assert "is no DICOM file" in outcomes[0].text
+    assert "No such file" in outcomes[1].text
 
 
 def test_a_folder_stands_for_its_files_and_progress_is_reported_for_each(hospital: Hospital, tmp_path: Path) -> None:
@@ -113,8 +113,8 @@ def test_what_is_left_out_of_a_folder_is_an_outcome_too(hospital: Hospital, tmp_
     with storing(hospital, tmp_path / "received") as running:
         outcomes = {outcome.path.name: outcome for outcome in send(running, hospital, folder)}
     assert [name for name, outcome in outcomes.items() if outcome.done] == ["ct.dcm"]
-    assert "link to a folder, which is not followed" in outcomes["link"].sentence
-    assert outcomes["pipe"].sentence == f"{folder / 'pipe'} is not a regular file."
+    assert "link to a folder, which is not followed" in outcomes["link"].text
+    assert outcomes["pipe"].text == f"{folder / 'pipe'} is not a regular file."
 
 
 def test_a_connection_that_is_lost_is_made_again_and_nothing_is_sent_twice(hospital: Hospital, tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_a_rejected_association_is_the_outcome_of_every_file_at_once(hospital: H
         result = store(peer, transport_to(peer, hospital), "INTRUDER", images, patience=PATIENCE, pause=0)
     assert not result.done
     assert {outcome.attempts for outcome in result.outcomes} == {1}
-    assert all("calling ae title not recognised" in outcome.sentence for outcome in result.outcomes)
+    assert all("calling ae title not recognised" in outcome.text for outcome in result.outcomes)
 
 
 def test_a_peer_that_does_not_listen_is_the_outcome_of_every_file(hospital: Hospital, tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_a_peer_that_does_not_listen_is_the_outcome_of_every_file(hospital: Hosp
     (outcome,) = store(
         replace(peer), transport_to(peer, hospital), "CT1", [ct_image(tmp_path)], pause=0, attempts=2
     ).outcomes
-    assert "see whether something listens" in outcome.sentence
+    assert "see whether something listens" in outcome.text
     assert outcome.attempts == 2
 
 

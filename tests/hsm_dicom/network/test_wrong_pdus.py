@@ -19,7 +19,7 @@ from hsm_dicom.network.errors import AssociationLostError
 from hsm_dicom.network.requestor import Patience
 from hsm_dicom.network.settings import Peer
 from hsm_dicom.tls import server_context
-from hsm_dicom.transport.events import AssociationAborted, AssociationRefused, ConnectionRefused
+from hsm_dicom.transport.events import AssociationAborted, AssociationRejected, ConnectionRejected
 from tests.hsm_dicom.network.nodes import QUICK, Node, eventually, node, transport_to
 from tests.hsm_dicom.network.pdus import (
     APPLICATION_CONTEXT,
@@ -68,29 +68,29 @@ def running(hospital: Hospital) -> Iterator[Node]:
 
 @pytest.mark.parametrize("data", WRONG_REQUESTS.values(), ids=WRONG_REQUESTS)
 def test_a_wrong_request_is_aborted_and_counted(running: Node, hospital: Hospital, data: bytes) -> None:
-    refused, told = running.listener.counts.refused, len(running.of(ConnectionRefused))
+    refused, told = running.listener.counts.refused, len(running.of(ConnectionRejected))
     with secured(running, hospital) as peer:
         peer.socket.sendall(data)
         assert types_until_the_end(peer.socket) == [7]
     assert eventually(lambda: running.listener.counts.refused == refused + 1)
-    assert running.nth(ConnectionRefused, told).reason == "malformed"
+    assert running.nth(ConnectionRejected, told).reason == "malformed-request"
 
 
 @pytest.mark.parametrize("title", [b"", b"\0\0", b"C\x1bT", b"C\xc4T", b"\xff" * 16])
 def test_what_is_no_ae_title_is_nobodys(running: Node, hospital: Hospital, title: bytes) -> None:
-    told = len(running.of(AssociationRefused))
+    told = len(running.of(AssociationRejected))
     with secured(running, hospital) as peer:
         peer.socket.sendall(associate_rq(calling=title))
         assert types_until_the_end(peer.socket) == [3]
-    assert "may not call itself" in running.nth(AssociationRefused, told).sentence
+    assert "may not call itself" in running.nth(AssociationRejected, told).text
 
 
 def test_a_gigabyte_that_is_announced_is_not_read(running: Node, hospital: Hospital) -> None:
-    told = len(running.of(ConnectionRefused))
+    told = len(running.of(ConnectionRejected))
     with secured(running, hospital) as peer:
         peer.socket.sendall(b"\x01\0\xff\xff\xff\xff")
         assert types_until_the_end(peer.socket) == [7]
-    assert "4294967295 bytes" in running.nth(ConnectionRefused, told).sentence
+    assert "4294967295 bytes" in running.nth(ConnectionRejected, told).text
 
 
 def test_forty_wrong_requests_leave_nothing_behind(running: Node, hospital: Hospital) -> None:
@@ -155,7 +155,7 @@ def test_what_is_wrong_in_an_association_ends_it(running: Node, hospital: Hospit
         assert types_until_the_end(peer.socket)[-1] == 7
         assert time.monotonic() - started < 4
     assert eventually(lambda: len(running.of(AssociationAborted)) == aborted + 1)
-    assert "the peer sent" in running.of(AssociationAborted)[-1].sentence
+    assert "the peer sent" in running.of(AssociationAborted)[-1].text
     assert eventually(lambda: not running.acceptor.associations)
 
 

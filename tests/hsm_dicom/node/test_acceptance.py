@@ -44,7 +44,7 @@ def verdict_without(form: FormCheck, *failing: SecretOperation) -> tuple[bool, s
     operations = tuple(replace(o, problem="It fails.") if o.operation in failing else o for o in form.operations)
     taken = replace(form, operations=operations)
     verdict = iscl_verdict(SecretCheck((taken,), taken))
-    return verdict.ready, verdict.sentence
+    return verdict.ready, verdict.text
 
 
 def test_what_is_needed_for_something_is_what_is_really_tried(checked: TokenCheck) -> None:
@@ -75,15 +75,15 @@ def test_a_token_that_does_all_keeps_session_keys(checked: TokenCheck) -> None:
     verdict = iscl_verdict(checked.secrets)
     assert verdict.ready
     assert verdict.session_keys is SessionKeys.TOKEN
-    assert verdict.sentence == "ISCL: yes, CKK_DES2 K‖K, session keys stay on the token."
+    assert verdict.text == "ISCL: yes, CKK_DES2 K‖K, session keys stay on the token."
 
 
 def test_a_token_that_derives_nothing_needs_the_host_for_session_keys(single_des: FormCheck) -> None:
     verdict = iscl_verdict(SecretCheck((single_des,), single_des))
     assert verdict.ready
     assert verdict.session_keys is SessionKeys.HOST
-    assert "CKK_DES K, with the fixed keys" in verdict.sentence
-    assert "host_session_keys" in verdict.sentence
+    assert "CKK_DES K, with the fixed keys" in verdict.text
+    assert "host_session_keys" in verdict.text
 
 
 def test_a_token_without_cbc_authenticates_only(single_des: FormCheck) -> None:
@@ -103,4 +103,4 @@ def test_a_token_that_runs_no_form_is_reported(single_des: FormCheck) -> None:
     verdict = iscl_verdict(SecretCheck((single_des,), None))
     assert not verdict.ready
     assert verdict.session_keys is None
-    assert "runs no form of DES" in verdict.sentence
+    assert "runs no form of DES" in verdict.text

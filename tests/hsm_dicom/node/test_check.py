@@ -150,7 +150,7 @@ def test_a_wrong_pin_is_presented_once_and_its_identities_are_not_looked_at(chec
     text = configuration_text(certified).replace(certified.pin, set_pin("0000wrong"))
     first = checked(text + IDENTITY)
     assert "was refused by" in errors(first)["tokens.test.pin"]
-    assert first.not_looked_at == ("node",)
+    assert first.not_checked == ("node",)
     again = checked(text + IDENTITY)
     assert "PinRefusedError" not in str(again)
     assert "presented" in errors(again)["tokens.test.pin"]
@@ -162,7 +162,7 @@ def test_without_login_no_pin_is_presented(checked, certified: TestToken) -> Non
     with subscribe(logins.append):
         report = checked(configuration_text(certified) + IDENTITY, log_in=False)
     assert logins == []
-    assert (report.usable, report.identities, report.not_looked_at) == (True, (), ("node",))
+    assert (report.usable, report.identities, report.not_checked) == (True, (), ("node",))
 
 
 def test_a_module_that_others_may_write_is_not_even_loaded(checked, certified: TestToken, tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_nothing_that_an_unsafe_configuration_names_is_loaded(certified: TestTok
     file.chmod(0o666)
     report = check_configuration(file)
     assert list(errors(report)) == [""]
-    assert report.not_looked_at == ("node",)
+    assert report.not_checked == ("node",)
     assert str(module) not in Path("/proc/self/maps").read_text()
 
 

@@ -26,7 +26,7 @@ from hsm_dicom.node.opening import OpenedListener, open_listener, open_peer
 from hsm_dicom.node.plan import NodePlan
 from hsm_dicom.node.service import Service
 from hsm_dicom.tls import FailureReason, HandshakeError
-from hsm_dicom.transport.events import AssociationRefused, HandshakeRefused
+from hsm_dicom.transport.events import AssociationRejected, HandshakeFailed
 from hsm_dicom.transport.iscl_keys import ISCLKeys
 from tests.hsm_dicom.network.iscl_site import ISCLSite
 from tests.hsm_dicom.network.nodes import PATIENCE, eventually
@@ -34,7 +34,7 @@ from tests.softhsm import MODULE, new_token, set_pin
 from tests.tokens.secrets.devices import KEYS
 from tokens import open_token
 from tokens.errors import TokenError
-from tokens.events import DeviceEvent, Login, Outcome, subscribe
+from tokens.events import DeviceEvent, Login, OperationOutcome, subscribe
 from tokens.pkcs11.secret_keys.ceremony import delete_secret, import_secret
 from tokens.secrets import Use
 
@@ -172,7 +172,7 @@ def test_check_config_finds_the_secrets_on_their_token(iscl_site: ISCLSite) -> N
         "listeners.archive.iscl": "authentication key 1, encryption key 1",
     }
     unseen = check_configuration(iscl_site.config, log_in=False)
-    assert set(report.secrets) <= set(unseen.not_looked_at)
+    assert set(report.secrets) <= set(unseen.not_checked)
 
 
 def test_the_secrets_of_a_token_that_refused_its_pin_are_not_asked_for(iscl_site: ISCLSite) -> None:
@@ -186,9 +186,9 @@ def test_the_secrets_of_a_token_that_refused_its_pin_are_not_asked_for(iscl_site
     with subscribe(told.append):
         report = check_configuration(iscl_site.config)
     logins = [event for event in told if isinstance(event, Login) and event.token_serial == refusing.serial]
-    assert [login.outcome for login in logins] == [Outcome.REFUSED]
+    assert [login.outcome for login in logins] == [OperationOutcome.REFUSED]
     assert [problem.key for problem in report.problems] == ["tokens.refusing.pin"]
-    assert report.not_looked_at == ("peers.archive.iscl", "peers.ct.iscl", "listeners.archive.iscl")
+    assert report.not_checked == ("peers.archive.iscl", "peers.ct.iscl", "listeners.archive.iscl")
 
 
 def test_a_token_that_is_named_by_its_uri_is_looked_at_too(iscl_site: ISCLSite) -> None:
@@ -230,8 +230,8 @@ def test_a_caller_with_another_ae_title_is_rejected(iscl_site: ISCLSite) -> None
             pytest.raises(AssociationRejectedError, match="calling ae title not recognised"),
         ):
             echo(found, transport, calling, PATIENCE)
-        refused = next(event for event in told if isinstance(event, AssociationRefused) and event.name == "archive")
-        assert "no peer of this listener has the authentication data 'CT2'" in refused.sentence
+        refused = next(event for event in told if isinstance(event, AssociationRejected) and event.name == "archive")
+        assert "no peer of this listener has the authentication data 'CT2'" in refused.text
         assert refused.subject == "CT2"
 
 
@@ -271,9 +271,9 @@ def test_another_authentication_key_is_refused_with_a_sentence_on_both_sides(isc
             pytest.raises(HandshakeError) as caught,
         ):
             echo(found, transport, calling, PATIENCE)
-        assert caught.value.reason is FailureReason.NOTHING_IN_COMMON
+        assert caught.value.reason is FailureReason.NO_COMMON_PARAMETERS
         assert eventually(
-            lambda: [event for event in told if isinstance(event, HandshakeRefused) and event.name == "archive"]
+            lambda: [event for event in told if isinstance(event, HandshakeFailed) and event.name == "archive"]
         )
 
 

@@ -25,7 +25,7 @@ from hsm_dicom.network.store import store
 from hsm_dicom.node.opening import OpenedListener, Resources
 from hsm_dicom.node.service import Service
 from hsm_dicom.tls import FailureReason, HandshakeError
-from hsm_dicom.transport.events import HandshakeRefused, TransportReloaded
+from hsm_dicom.transport.events import CertificatesReloaded, HandshakeFailed
 from hsm_dicom.trust import TrustFileError
 from tests import pki
 from tests.hsm_dicom.network.images import ct_image
@@ -94,7 +94,7 @@ def test_a_new_crl_shuts_out_the_next_connection_and_not_the_one_that_runs(desk:
         with pytest.raises(HandshakeError, match="our certificate is revoked"):
             echo(peer, transport, "CT1", PATIENCE)
         assert running.association.send_c_echo().Status == 0x0000
-    assert [event.done for event in told if isinstance(event, TransportReloaded)] == [True]
+    assert [event.succeeded for event in told if isinstance(event, CertificatesReloaded)] == [True]
 
 
 def test_a_renewed_certificate_on_another_key_is_shown_after_reloading(desk: Desk, hospital: Hospital) -> None:
@@ -123,9 +123,9 @@ def test_what_cannot_be_loaded_leaves_everything_as_it_was(desk: Desk, hospital:
         desk.broken = True
         assert not service.reload()
         assert echo(peer, transport_to(peer, hospital), "CT1", PATIENCE).done
-    (event,) = (event for event in told if isinstance(event, TransportReloaded))
-    assert not event.done
-    assert "ca.pem: cannot be read" in event.sentence
+    (event,) = (event for event in told if isinstance(event, CertificatesReloaded))
+    assert not event.succeeded
+    assert "ca.pem: cannot be read" in event.text
 
 
 def test_a_service_that_stops_leaves_no_thread_and_no_device_of_an_earlier_reload(desk: Desk) -> None:
@@ -181,5 +181,5 @@ def test_a_token_that_was_pulled_and_put_back_serves_again_without_a_restart(
         finally:
             remote.start()
         assert echo(peer, transport, "CT1", PATIENCE).done
-    refused = [event.reason for event in told if isinstance(event, HandshakeRefused) and event.name == "main"]
+    refused = [event.reason for event in told if isinstance(event, HandshakeFailed) and event.name == "main"]
     assert refused == [FailureReason.OWN_KEY]

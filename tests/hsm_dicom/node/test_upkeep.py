@@ -14,7 +14,7 @@ from hsm_dicom.network.settings import ListenerSettings
 from hsm_dicom.node.opening import OpenedListener, Resources
 from hsm_dicom.node.service import Service
 from hsm_dicom.node.upkeep import Upkeep
-from hsm_dicom.transport.events import ValidityRemark
+from hsm_dicom.transport.events import ValidityWarning
 from hsm_dicom.trust import Verifier
 from tests.hsm_dicom.cli.conftest import Run
 from tests.hsm_dicom.network.nodes import CT1, QUICK, eventually
@@ -25,11 +25,11 @@ from tokens import open_key
 
 
 @contextmanager
-def hearing() -> Iterator[list[ValidityRemark]]:
-    told: list[ValidityRemark] = []
+def hearing() -> Iterator[list[ValidityWarning]]:
+    told: list[ValidityWarning] = []
 
     def hear(event: Event) -> None:
-        if isinstance(event, ValidityRemark):
+        if isinstance(event, ValidityWarning):
             told.append(event)
 
     with events.subscribe(hear):
@@ -69,14 +69,14 @@ def test_a_service_tells_at_its_start_and_at_each_reload(hospital: Hospital, nod
         return OpenedListener(settings, Resources([identity], hospital.verifier(crl=crl)))
 
     with hearing() as told, Service(load) as service:
-        sentences = [event.sentence for event in told]
+        sentences = [event.text for event in told]
         assert len(sentences) == 2
         assert sentences[0].startswith("main: identity 'node': The certificate of 'CN=node' expired on")
         assert sentences[1].startswith("main: The CRL the CA's CRL of 'CN=Test CA' is out of date since")
-        assert all(event.refuses for event in told)
+        assert all(event.blocks_connections for event in told)
         crl = hospital.ca.crl()
         service.reload()
-        assert [event.sentence for event in told[2:]] == sentences[:1]
+        assert [event.text for event in told[2:]] == sentences[:1]
 
 
 def test_what_comes_near_is_reported_once_for_each_day_and_each_hour(hospital: Hospital) -> None:
@@ -87,9 +87,9 @@ def test_what_comes_near_is_reported_once_for_each_day_and_each_hour(hospital: H
         for hour in range(14 * 24):
             moment = NOW + timedelta(hours=hour, seconds=30)
             upkeep.look()
-    before = [event for event in told if not event.refuses]
+    before = [event for event in told if not event.blocks_connections]
     assert len(before) == 3 + 48  # days, then hours
-    assert len([event for event in told if event.refuses]) == 1
+    assert len([event for event in told if event.blocks_connections]) == 1
 
 
 def test_the_clock_alone_leads_to_a_remark(hospital: Hospital) -> None:
@@ -109,4 +109,4 @@ def test_the_clock_alone_leads_to_a_remark(hospital: Hospital) -> None:
             assert eventually(lambda: told)
         finally:
             upkeep.stop()
-    assert "is out of date since" in told[0].sentence
+    assert "is out of date since" in told[0].text

@@ -149,4 +149,4 @@ def test_listing_tells_what_signatures_say_without_checking_them(
     report = sign(native, None, signer.key, replace(base, purpose=13))
     (listed,) = list_signatures(native)
     assert (listed.uid, listed.tags, listed.mac_algorithm) == (report.uid, report.signed, "SHA256")
-    assert (str(listed.purpose), listed.oddity) == ("Review Signature (13, ASTM-sigpurpose)", "")
+    assert (str(listed.purpose), listed.defect) == ("Review Signature (13, ASTM-sigpurpose)", "")

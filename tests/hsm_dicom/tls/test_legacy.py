@@ -145,7 +145,7 @@ def test_one_way_authentication_is_by_name_only(hospital: Hospital, profile: str
 def test_profiles_with_nothing_in_common_say_so(hospital: Hospital) -> None:
     with connected(server(hospital, "des-tls"), client(hospital, "basic-tls")) as (accepted, made):
         assert isinstance(accepted, HandshakeError)
-        assert accepted.reason is FailureReason.NOTHING_IN_COMMON
+        assert accepted.reason is FailureReason.NO_COMMON_PARAMETERS
         assert isinstance(made, HandshakeError)
         assert made.reason is FailureReason.REFUSED_BY_PEER
 

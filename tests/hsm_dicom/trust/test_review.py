@@ -27,7 +27,7 @@ class Found:
 
     @property
     def text(self) -> str:
-        return " ".join(remark.sentence for remark in self.remarks)
+        return " ".join(remark.text for remark in self.remarks)
 
 
 def review(
@@ -69,9 +69,9 @@ def test_a_crl_that_refuses_every_peer_is_found(kind: str) -> None:
     (remark,) = found.remarks
     assert remark.refuses
     assert remark.key == "crls"
-    assert words in remark.sentence
-    assert "no certificate of this CA is accepted" in remark.sentence
-    assert "'CN=Hospital CA'" in remark.sentence
+    assert words in remark.text
+    assert "no certificate of this CA is accepted" in remark.text
+    assert "'CN=Hospital CA'" in remark.text
 
 
 @pytest.mark.parametrize("kind", REFUSING)
@@ -80,7 +80,7 @@ def test_a_crl_that_proves_nothing_refuses_nobody_where_revocation_is_not_demand
     assert found.peer_is_trusted
     (remark,) = found.remarks
     assert not remark.refuses
-    assert "revocations by this CA are not noticed" in remark.sentence
+    assert "revocations by this CA are not noticed" in remark.text
 
 
 def test_an_old_crl_beside_a_new_one_is_no_matter() -> None:
@@ -117,7 +117,7 @@ def test_a_ca_without_a_crl_is_found_where_revocation_is_demanded() -> None:
     assert not found.peer_is_trusted
     (remark,) = found.remarks
     assert remark.refuses
-    assert 'with revocation = "required"' in remark.sentence
+    assert 'with revocation = "required"' in remark.text
     assert not review(revocation=RevocationPolicy.WHEN_GIVEN).remarks
 
 
@@ -134,7 +134,7 @@ def test_the_dates_of_anchors_are_reported(begins: object, ends: object, words: 
     (remark,) = review(anchors=(dated,)).remarks
     assert remark.refuses is refuses
     assert remark.key == "anchors"
-    assert words in remark.sentence
+    assert words in remark.text
     (beside,) = review(anchors=(dated, CA)).remarks
     assert not beside.refuses
 

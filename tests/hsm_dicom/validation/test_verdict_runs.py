@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from hsm_dicom.dataset.errors import NotDicomError
-from hsm_dicom.events import DicomEvent, VerdictGiven, subscribe
+from hsm_dicom.events import DicomEvent, SignatureValidated, subscribe
 from hsm_dicom.signatures import check_integrity
 from hsm_dicom.validation.validator import Outcome, Validator, Verdict, exit_code, record, unreadable
 from tests.hsm_dicom.validation.verdict_cases import SIGNER, STAMPER, Desk, image, validator
@@ -81,6 +81,6 @@ def test_each_verdict_is_an_event(desk: Desk) -> None:
     with subscribe(events.append):
         record(verdict)
     (event,) = [event for event in events if isinstance(event, DicomEvent)]
-    assert isinstance(event, VerdictGiven)
+    assert isinstance(event, SignatureValidated)
     assert (event.verdict, event.signer) == ("invalid", "CN=CT room")
     assert event.reason == "invalid, because a certificate of the chain is revoked"

@@ -12,7 +12,7 @@ from pydicom.data import get_testdata_file
 
 from hsm_dicom.identity import Identity
 from hsm_dicom.tls import PROFILES
-from hsm_dicom.transport.events import ConnectionSecured
+from hsm_dicom.transport.events import HandshakeSucceeded
 from tests import pki
 from tests.cards.daemon import Daemon
 from tests.cards.fixtures import PIN, described, inserted, taken_out
@@ -93,6 +93,6 @@ def test_a_listener_whose_key_is_on_a_card_serves_tls(
                 )
                 assert status == 0, printed
                 assert "Verification: OK" in printed
-                assert running.only(ConnectionSecured).subject == "CN=CT 1"
+                assert running.only(HandshakeSucceeded).subject == "CN=CT 1"
     finally:
         taken_out(card)

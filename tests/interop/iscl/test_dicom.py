@@ -24,7 +24,7 @@ from hsm_dicom.network.requestor import associate
 from hsm_dicom.network.settings import ISCLOpening, Peer, StorageSettings
 from hsm_dicom.network.store import store
 from hsm_dicom.tls import FailureReason, HandshakeError
-from hsm_dicom.transport.events import AssociationAborted, AssociationOpened, HandshakeRefused
+from hsm_dicom.transport.events import AssociationAborted, AssociationAccepted, HandshakeFailed
 from hsm_dicom.transport.iscl import ISCLTransport
 from tests.hsm_dicom.iscl.independent import BLOCK
 from tests.hsm_dicom.iscl.lines import MODES, Ends, Mode, settings
@@ -79,11 +79,11 @@ def test_echo_and_real_images_in_every_mode(makers: Ends, mode: Mode, tmp_path: 
             assert opened.association.send_c_echo().Status == 0
             assert opened.facts.entity == "NODE"
         result = store(peer, asking, "CT1", IMAGES, pause=0.05, patience=PATIENCE)
-    assert result.done, [outcome.sentence for outcome in result.outcomes]
+    assert result.done, [outcome.text for outcome in result.outcomes]
     for image, outcome in zip(IMAGES, result.outcomes, strict=True):
         received = tmp_path / "received" / f"{outcome.sop_instance_uid}.dcm"
         assert data_set_bytes(received) == data_set_bytes(image)
-    assert {event.profile for event in running.of(AssociationOpened)} == {"ISCL V1.00 (retired)"}
+    assert {event.profile for event in running.of(AssociationAccepted)} == {"ISCL V1.00 (retired)"}
     assert {event.peer_authentication_data for event in running.of(IsclReady)} == {"CT1", "NODE"}
 
 
@@ -137,7 +137,7 @@ def test_a_changed_octet_becomes_an_abort_at_both_ends(makers: Ends, tmp_path: P
     with node(makers, tmp_path, named("NODE")) as running, in_the_middle(running.port, spoil_after=3) as port:
         with pytest.raises(AssociationLostError):
             echo_twice(peer_at(port), asking)
-        assert "does not match its MAC" in running.only(AssociationAborted).sentence
+        assert "does not match its MAC" in running.only(AssociationAborted).text
         assert ErrorCode.WRONG_MAC in {event.code for event in running.of(IsclFailed)}
 
 
@@ -149,8 +149,8 @@ def test_a_holder_of_another_key_gets_no_association(makers: Ends, tmp_path: Pat
             ISCLTransport(ISCLContext(other, makers.theirs)).connect(
                 socket.create_connection(("127.0.0.1", running.port)), "the node", 5
             )
-        assert caught.value.reason is FailureReason.NOTHING_IN_COMMON
-        assert eventually(lambda: running.of(HandshakeRefused))
+        assert caught.value.reason is FailureReason.NO_COMMON_PARAMETERS
+        assert eventually(lambda: running.of(HandshakeFailed))
         good = ISCLTransport(ISCLContext(named("CT1"), makers.theirs))
         with associate(peer_at(running.port), good, "CT1", [build_context(Verification)], PATIENCE) as opened:
             assert opened.association.send_c_echo().Status == 0
@@ -165,6 +165,6 @@ def test_a_peer_that_says_nothing_is_dropped_and_the_listener_lives(makers: Ends
         asking = ISCLTransport(ISCLContext(named("CT1"), makers.theirs))
         with associate(peer_at(running.port), asking, "CT1", [build_context(Verification)], PATIENCE) as opened:
             assert opened.association.send_c_echo().Status == 0
-        assert eventually(lambda: len(running.of(HandshakeRefused)) == 20)
+        assert eventually(lambda: len(running.of(HandshakeFailed)) == 20)
         for connection in silent:
             connection.close()

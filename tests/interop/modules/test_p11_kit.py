@@ -78,7 +78,7 @@ import sys, tokens
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding
 from tokens.errors import TokenError
-from tokens.events import KeyUse, Recovery, subscribe
+from tokens.events import KeyUse, Reconnection, subscribe
 from tokens.uri import Pkcs11Uri
 PKCS1, PSS = padding.PKCS1v15(), padding.PSS(padding.MGF1(hashes.SHA256()), 32)
 def open_key(label):
@@ -164,7 +164,7 @@ def test_a_server_that_was_killed_and_started_again_is_found_again(server: Serve
             say("ready")
             wait()
             sign(key)
-        say(next(event.step for event in heard if isinstance(event, Recovery)))
+        say(next(event.step for event in heard if isinstance(event, Reconnection)))
         """,
     )
     assert client.line() == "ready"

@@ -33,7 +33,7 @@ trials._SECONDS = 0.05
 label, module, pin, init_string = sys.argv[1:]
 with tokens.open_token(Pkcs11Uri(token=label), module=module, pin=pin, init_string=init_string or None) as connection:
     check = check_secrets(connection, KeyPolicy())
-print(iscl_verdict(check).sentence)
+print(iscl_verdict(check).text)
 for form in check.forms:
     for tried in form.operations:
         print(form.form.name, tried.operation, tried.mechanism or tried.problem, sep=" | ")

@@ -11,7 +11,7 @@ from hsm_dicom.network.receive import Receiver
 from hsm_dicom.network.settings import Peer, StorageSettings
 from hsm_dicom.network.store import store
 from hsm_dicom.tls import profile_named
-from hsm_dicom.transport.events import AssociationOpened, AssociationRefused
+from hsm_dicom.transport.events import AssociationAccepted, AssociationRejected
 from tests.hsm_dicom.network.images import ct_image, data_set_bytes
 from tests.hsm_dicom.network.nodes import PATIENCE, node, transport_to
 from tests.hsm_dicom.tls.fixtures import Hospital
@@ -36,7 +36,7 @@ def test_echoscu_reaches_an_rsa_key_under_each_of_its_profiles(hospital: Hospita
         options = [*tls_options(hospital, "CT 1"), option, "-aet", "CT1", "-aec", "NODE"]
         status, printed = run("echoscu", *options, "127.0.0.1", running.port)
         assert status == 0, printed
-        assert running.of(AssociationOpened)
+        assert running.of(AssociationAccepted)
 
 
 @OURS
@@ -57,7 +57,7 @@ def test_echoscu_with_a_wrong_ae_title_is_rejected_with_the_reason_of_the_standa
         status, printed = run("echoscu", *options, "127.0.0.1", running.port)
         assert status != 0
         assert "Calling AE Title Not Recognized" in printed
-        assert running.of(AssociationRefused)
+        assert running.of(AssociationRejected)
 
 
 @EVERY_PROFILE

@@ -7,7 +7,7 @@ import pytest
 from hsm_dicom.network.requestor import secure
 from hsm_dicom.network.settings import Peer
 from hsm_dicom.tls import profile_named
-from hsm_dicom.transport.events import ConnectionSecured
+from hsm_dicom.transport.events import HandshakeSucceeded
 from tests.hsm_dicom.network.nodes import PATIENCE, node, transport_to
 from tests.hsm_dicom.tls.fixtures import Hospital
 from tests.interop.tls.programs import run, serving
@@ -34,7 +34,7 @@ def test_gnutls_cli_connects_to_the_listener(hospital: Hospital, profile: str, v
             *("--x509cafile", hospital.ca_file, "--x509certfile", certificate, "--x509keyfile", key),
         )
         assert "Handshake was completed" in printed, printed
-        event = running.only(ConnectionSecured)
+        event = running.only(HandshakeSucceeded)
     assert (event.version, event.subject) == (version, "CN=CT 1")
 
 

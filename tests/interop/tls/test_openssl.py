@@ -7,7 +7,7 @@ import pytest
 from hsm_dicom.network.requestor import secure
 from hsm_dicom.network.settings import Peer
 from hsm_dicom.tls import PROFILES, Profile
-from hsm_dicom.transport.events import ConnectionSecured
+from hsm_dicom.transport.events import HandshakeSucceeded
 from tests.hsm_dicom.network.nodes import PATIENCE, node, transport_to
 from tests.hsm_dicom.tls.fixtures import Hospital
 from tests.interop.tls.programs import run, serving
@@ -36,7 +36,7 @@ def test_s_client_connects_to_the_listener(hospital: Hospital, profile: Profile,
         )
         assert status == 0, printed
         assert "Verification: OK" in printed
-        event = running.only(ConnectionSecured)
+        event = running.only(HandshakeSucceeded)
     assert (event.version, event.profile, event.subject) == (version, profile.name, "CN=CT 1")
 
 

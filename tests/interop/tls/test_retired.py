@@ -23,7 +23,7 @@ from hsm_dicom.tls import FailureReason
 from hsm_dicom.tls.legacy import PROFILES
 from hsm_dicom.tls.legacy.profiles import KeyExchange
 from hsm_dicom.tls.settings import LegacyOpening
-from hsm_dicom.transport.events import AssociationOpened, ConnectionSecured, HandshakeRefused, LegacyProfileUsed
+from hsm_dicom.transport.events import AssociationAccepted, HandshakeFailed, HandshakeSucceeded, LegacyProfileUsed
 from tests import pki
 from tests.hsm_dicom.network.images import ct_image, data_set_bytes
 from tests.hsm_dicom.network.nodes import PATIENCE, Node, node
@@ -108,7 +108,7 @@ def test_tstclnt_connects_to_us(hospital: Hospital, nss: NSS, profile: str, vers
             # NSS wants keyEncipherment of every RSA server, also of one whose key signs a Diffie-Hellman exchange.
             *(("-o",) if profile.startswith("dhe") else ()),
         )
-        secured = running.only(ConnectionSecured)
+        secured = running.only(HandshakeSucceeded)
         used = running.only(LegacyProfileUsed)
     assert secured.suite == PROFILES[profile].suites[0].name, printed
     assert secured.version == version.replace("tls", "TLSv")
@@ -154,7 +154,7 @@ def test_gnutls_cli_connects_to_us(hospital: Hospital, version: str, profile: st
             *("--x509cafile", hospital.ca_file, "--x509certfile", certificate, "--x509keyfile", key),
         )
         assert "Handshake was completed" in printed, printed
-        assert running.only(ConnectionSecured).version == f"TLSv{version}"
+        assert running.only(HandshakeSucceeded).version == f"TLSv{version}"
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1", "1.2"])
@@ -181,7 +181,7 @@ def test_dcmtk_stores_to_us_under_its_aes_profile(hospital: Hospital, tmp_path: 
         options = ["+tls", key, certificate, "+cf", hospital.ca_file, "+pa", "-aet", "CT1", "-aec", "NODE"]
         status, printed = run("storescu", *options, "127.0.0.1", running.port, image)
         assert status == 0, printed
-        assert running.only(AssociationOpened).profile == "aes-tls"
+        assert running.only(AssociationAccepted).profile == "aes-tls"
     (received,) = (tmp_path / "received").iterdir()
     assert data_set_bytes(received) == data_set_bytes(image)
 
@@ -209,8 +209,8 @@ def test_dcmtk_stores_to_us_by_diffie_hellman_and_aes(hospital: Hospital, tmp_pa
         options = ["+tls", key, certificate, "+cf", hospital.ca_file, "+pa", "+cs", "TLS_DHE_RSA_WITH_AES_256_CBC_SHA"]
         status, printed = run("storescu", *options, "-aet", "CT1", "-aec", "NODE", "127.0.0.1", running.port, image)
         assert status == 0, printed
-        assert running.only(AssociationOpened).profile == "dhe-aes"
-        assert running.only(ConnectionSecured).suite == "TLS_DHE_RSA_WITH_AES_256_CBC_SHA"
+        assert running.only(AssociationAccepted).profile == "dhe-aes"
+        assert running.only(HandshakeSucceeded).suite == "TLS_DHE_RSA_WITH_AES_256_CBC_SHA"
     (received,) = (tmp_path / "received").iterdir()
     assert data_set_bytes(received) == data_set_bytes(image)
 
@@ -221,9 +221,9 @@ def test_a_current_client_finds_nothing_on_a_retired_listener(hospital: Hospital
         options = ["+tls", key, certificate, "+cf", hospital.ca_file, "-aet", "CT1", "-aec", "NODE"]
         status, _ = run("echoscu", *options, "127.0.0.1", running.port)
         assert status != 0
-        event = running.only(HandshakeRefused)
-    assert event.reason == FailureReason.NOTHING_IN_COMMON
-    assert "use a current profile" in event.sentence
+        event = running.only(HandshakeFailed)
+    assert event.reason == FailureReason.NO_COMMON_PARAMETERS
+    assert "use a current profile" in event.text
 
 
 def test_an_old_client_finds_nothing_on_a_current_listener(hospital: Hospital, nss: NSS) -> None:
@@ -232,4 +232,4 @@ def test_an_old_client_finds_nothing_on_a_current_listener(hospital: Hospital, n
             *("tstclnt", "-h", "127.0.0.1", "-a", "localhost", "-p", running.port, "-d", nss.folder, "-Q"),
             *("-n", nss.nickname, "-V", "tls1.0:tls1.2", "-c", ":000A:0009", "-w", ""),
         )
-        assert running.only(HandshakeRefused).reason == FailureReason.NOTHING_IN_COMMON
+        assert running.only(HandshakeFailed).reason == FailureReason.NO_COMMON_PARAMETERS

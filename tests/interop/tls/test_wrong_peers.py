@@ -16,7 +16,7 @@ from hsm_dicom.network.echo import echo
 from hsm_dicom.network.errors import AssociationLostError, AssociationRejectedError
 from hsm_dicom.network.settings import Peer
 from hsm_dicom.tls import FailureReason, HandshakeError
-from hsm_dicom.transport.events import AssociationOpened, AssociationRefused, HandshakeRefused
+from hsm_dicom.transport.events import AssociationAccepted, AssociationRejected, HandshakeFailed
 from hsm_dicom.trust import Reason
 from tests import pki
 from tests.hsm_dicom.network.nodes import PATIENCE, node, transport_to
@@ -69,11 +69,11 @@ def test_a_client_whose_certificate_is(hospital: Hospital, wrong: str) -> None:
             "127.0.0.1", running.port, ae_title="NODE", tls_args=(context, "localhost")
         )
         assert not association.is_established
-        event = running.only(HandshakeRefused)
-        assert not running.of(AssociationOpened)
+        event = running.only(HandshakeFailed)
+        assert not running.of(AssociationAccepted)
     assert event.certificate_reason == CERTIFICATES[wrong][1]
-    assert "'CN=bad peer' is refused" in event.sentence
-    assert "127.0.0.1:" in event.sentence
+    assert "'CN=bad peer' is refused" in event.text
+    assert "127.0.0.1:" in event.text
     assert time.monotonic() - started < NEVER_LONGER_THAN
 
 
@@ -156,9 +156,9 @@ def test_a_client_without_a_certificate(hospital: Hospital) -> None:
         command = ["openssl", "s_client", "-connect", f"127.0.0.1:{running.port}", "-ign_eof"]
         _, printed = run(*command, "-CAfile", hospital.ca_file)
         assert "certificate required" in printed
-        event = running.only(HandshakeRefused)
+        event = running.only(HandshakeFailed)
     assert event.reason == FailureReason.NO_CERTIFICATE
-    assert "showed no certificate" in event.sentence
+    assert "showed no certificate" in event.text
 
 
 def test_a_client_with_tls_1_1_only(hospital: Hospital) -> None:
@@ -167,18 +167,18 @@ def test_a_client_with_tls_1_1_only(hospital: Hospital) -> None:
         command = ["openssl", "s_client", "-connect", f"127.0.0.1:{running.port}", "-tls1_1"]
         _, printed = run(*command, "-cipher", "ALL:@SECLEVEL=0", "-cert", certificate, "-key", key)
         assert "alert protocol version" in printed
-        event = running.only(HandshakeRefused)
+        event = running.only(HandshakeFailed)
     assert event.reason == FailureReason.PROTOCOL_VERSION
-    assert "TLS 1.2 or 1.3 must be switched on there" in event.sentence
+    assert "TLS 1.2 or 1.3 must be switched on there" in event.text
 
 
 def test_a_client_that_speaks_dicom_without_tls(hospital: Hospital) -> None:
     with node(hospital) as running:
         status, _ = run("echoscu", "-to", "5", "-aet", "CT1", "-aec", "NODE", "127.0.0.1", running.port)
         assert status != 0
-        event = running.only(HandshakeRefused)
+        event = running.only(HandshakeFailed)
     assert event.reason == FailureReason.NOT_TLS
-    assert "It may speak DICOM without TLS" in event.sentence
+    assert "It may speak DICOM without TLS" in event.text
 
 
 def test_a_client_with_another_ae_title(hospital: Hospital) -> None:
@@ -191,5 +191,5 @@ def test_a_client_with_another_ae_title(hospital: Hospital) -> None:
         answer = association.acceptor.primitive
         assert answer is not None
         assert (answer.result, answer.result_source, answer.diagnostic) == (1, 1, 3)
-        event = running.only(AssociationRefused)
-    assert "'CN=CT 1' may not call itself 'SOMEBODY'" in event.sentence
+        event = running.only(AssociationRejected)
+    assert "'CN=CT 1' may not call itself 'SOMEBODY'" in event.text

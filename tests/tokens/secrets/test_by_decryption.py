@@ -96,5 +96,5 @@ def test_a_session_key_by_decryption_comes_to_the_host_with_leave_and_is_told_of
         assert key.value == FIPS_81_PLAIN
         assert key.decrypt(key.encrypt(b"a block.", ZERO_IV), ZERO_IV) == b"a block."
     uses = [(event.operation, event.outcome) for event in heard if isinstance(event, KeyUse)]
-    assert uses == [("derive a session key to the host", "done")]
+    assert uses == [("derive a session key to the host", "succeeded")]
     assert FIPS_81_PLAIN.hex() not in repr(heard)

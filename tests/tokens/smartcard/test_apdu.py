@@ -12,7 +12,7 @@ from tests.cards.iso7816 import Command as CardCommand
 from tokens.errors import CardLostError
 from tokens.smartcard.apdu import commands, tlv
 from tokens.smartcard.apdu.encoding import ANY, MANY, Command, encoded, exchange
-from tokens.smartcard.apdu.status import StatusError, meaning, tries_left
+from tokens.smartcard.apdu.status import StatusError, meaning, retries_left
 
 
 def sent(command: Command, *, extended: bool = True) -> list[str]:
@@ -141,11 +141,11 @@ def test_a_chain_stops_at_its_first_refusal() -> None:
     ],
 )
 def test_status_words_are_said_in_the_standard_s_words(status: int, left: int | None, said: str) -> None:
-    assert tries_left(status) == left
+    assert retries_left(status) == left
     assert said in meaning(status)
     error = StatusError("VERIFY", status)
     assert f"VERIFY with {status:04X}" in str(error)
-    assert error.tries_left == left
+    assert error.retries_left == left
 
 
 # -- data objects ----------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import pytest
 from tests.cards.fixtures import PutIn, described, inserted, wait_until_gone, wait_until_there
 from tests.tokens.smartcard.rig import ANSWER, READER, answer, opened, within
 from tokens.errors import CardLostError, CardTimeoutError, WrongCardError
-from tokens.events import DeviceEvent, Outcome, Recovery, subscribe
+from tokens.events import DeviceEvent, OperationOutcome, Reconnection, subscribe
 
 
 @pytest.mark.parametrize("fault", ["pulled", "pulled after", "truncated"])
@@ -59,8 +59,8 @@ def test_a_card_put_back_is_used_again(put_in: PutIn, pin: str) -> None:
         wait_until_gone(READER)
         inserted(card)
         assert answer(secrets) == ANSWER
-    recoveries = [event for event in heard if isinstance(event, Recovery)]
-    assert [event.outcome for event in recoveries] == [Outcome.DONE]
+    recoveries = [event for event in heard if isinstance(event, Reconnection)]
+    assert [event.outcome for event in recoveries] == [OperationOutcome.SUCCEEDED]
 
 
 def test_a_card_put_back_at_once_is_used_again(put_in: PutIn, pin: str) -> None:

@@ -125,7 +125,7 @@ def test_a_key_s_uri_opens_it_again(piv: RunningCard, pin: str) -> None:
 def test_what_is_known_of_a_key_is_what_the_standard_promises(piv: RunningCard, pin: str) -> None:
     with rsa_key("9c", pin) as key:
         assert [finding.weakness for finding in key.device.findings] == [Weakness.IMPORTED]
-        assert "the token does not say" in key.device.findings[0].sentence
+        assert "the token does not say" in key.device.findings[0].text
         with pytest.raises(KeyNotExportableError):
             key.private_numbers()
 

@@ -19,7 +19,7 @@ from tests.cards.people import AtHand
 from tests.softhsm import set_pin
 from tokens import open_secrets
 from tokens.errors import CardLostError, PinLockedError, PinNotPresentedError, PinRefusedError, PinSourceError
-from tokens.events import DeviceEvent, Login, Outcome, subscribe
+from tokens.events import DeviceEvent, Login, OperationOutcome, subscribe
 from tokens.keys import PrivateKey
 from tokens.opening import open_key
 from tokens.pins.refusals import RefusalMemory
@@ -206,7 +206,7 @@ def test_no_pin_and_no_challenge_is_in_any_log_at_any_level(
     for secret in (PIN, "918273", PIN.encode().hex(), drawn):
         assert secret not in said
     logins = [event.outcome for event in heard if isinstance(event, Login)]
-    assert logins == [Outcome.DONE, Outcome.REFUSED, Outcome.DONE]
+    assert logins == [OperationOutcome.SUCCEEDED, OperationOutcome.REFUSED, OperationOutcome.SUCCEEDED]
 
 
 def test_no_pin_is_in_an_error_or_its_traceback(card: RunningCard) -> None:

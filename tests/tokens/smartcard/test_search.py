@@ -117,7 +117,7 @@ def test_one_card_is_not_opened_in_two_ways_of_sharing(cards: dict[str, RunningC
 def test_a_card_is_described_without_a_pin(cards: dict[str, RunningCard]) -> None:
     details = card_info(default_manager().cards, "card:profile=piv;reader=Rig%20B*")
     assert details.serial == serial(cards["Rig B 00 00"])
-    assert [(pin.reference, pin.tries_left) for pin in details.pins] == [(0x80, 3)]
+    assert [(pin.reference, pin.retries_left) for pin in details.pins] == [(0x80, 3)]
     kinds = {known.key.name: known.attributes and known.attributes.key_type for known in details.keys}
     assert kinds == {"9a": "secp256r1", "9c": "RSA", "9d": "RSA", "9e": "secp384r1"}
     assert all(known.certificate is not None for known in details.keys)

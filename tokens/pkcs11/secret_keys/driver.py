@@ -193,7 +193,7 @@ class Pkcs11Secrets:
     def _enforce(self, secret: SecretInfo) -> None:
         refusals = [finding for finding in judge(secret.attributes, self._policy) if finding.refusal]
         if refusals:
-            reasons = "; ".join(finding.sentence for finding in refusals)
+            reasons = "; ".join(finding.text for finding in refusals)
             raise KeyPolicyError(
                 f"Secret '{secret.label}' on {self.connection.token.description} is not used: {reasons}.",
                 remedy="Import it again, or allow its weaknesses in the key policy.",

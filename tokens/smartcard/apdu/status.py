@@ -70,12 +70,12 @@ class StatusError(OperationFailedError):
         self.status = status
 
     @property
-    def tries_left(self) -> int | None:
+    def retries_left(self) -> int | None:
         """How many tries 63CX leaves; 0 for 6983; None for all others."""
-        return tries_left(self.status)
+        return retries_left(self.status)
 
 
-def tries_left(status: int) -> int | None:
+def retries_left(status: int) -> int | None:
     """How many tries a status word leaves: X of 63CX, 0 for 6983, None for all others."""
     if status & 0xFFF0 == 0x63C0:
         return status & 0xF
@@ -84,7 +84,7 @@ def tries_left(status: int) -> int | None:
 
 def meaning(status: int) -> str:
     """What the standard says of a status word."""
-    left = tries_left(status)
+    left = retries_left(status)
     if left is not None and status != BLOCKED:
         return f"wrong, {left} {'try' if left == 1 else 'tries'} left"
     if status >> 8 == 0x61:

@@ -48,7 +48,7 @@ class Iso7816Family:
         number = tlv.find(content, _ACCOUNT_NUMBER)
         return number.hex() if number else None
 
-    def tries_left(self, session: CardSession, pin: PinProfile) -> int | None:
+    def retries_left(self, session: CardSession, pin: PinProfile) -> int | None:
         """Asked with an empty VERIFY."""
         return asked_by_empty_verify(session, pin)
 
@@ -98,7 +98,7 @@ def asked_by_empty_verify(session: CardSession, pin: PinProfile) -> int | None:
     try:
         session.exchange(verify(pin.reference, b""))
     except StatusError as error:
-        return error.tries_left
+        return error.retries_left
     return None
 
 

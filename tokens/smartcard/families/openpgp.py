@@ -48,7 +48,7 @@ class OpenPgpFamily:
         aid = tlv.find(aid, _AID) or aid if aid[:1] == b"\x4f" else aid
         return aid[8:14].hex() if len(aid) == 16 else None
 
-    def tries_left(self, session: CardSession, pin: PinProfile) -> int | None:
+    def retries_left(self, session: CardSession, pin: PinProfile) -> int | None:
         """The counter of PW1 in the PW status bytes (4.4.1)."""
         status = _data_object(session, _PW_STATUS)
         return status[4] if len(status) == 7 else None

@@ -45,7 +45,7 @@ class PivFamily:
         guid = tlv.find(_read_object(session, CHUID) or b"", _GUID)
         return guid.hex() if guid and any(guid) else None
 
-    def tries_left(self, session: CardSession, pin: PinProfile) -> int | None:
+    def retries_left(self, session: CardSession, pin: PinProfile) -> int | None:
         """Asked with an empty VERIFY (part 2, 3.2.1)."""
         return asked_by_empty_verify(session, pin)
 

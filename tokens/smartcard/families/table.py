@@ -27,7 +27,7 @@ class CardFamily(Protocol):
     def serial(self, session: CardSession, selection: bytes) -> str | None:
         """The card's serial number; None where it tells none. `selection` is what SELECT answered."""
 
-    def tries_left(self, session: CardSession, pin: PinProfile) -> int | None:
+    def retries_left(self, session: CardSession, pin: PinProfile) -> int | None:
         """How many wrong PINs it takes to lock; None where the card does not tell, or holds the PIN for verified."""
 
     def certificate(self, session: CardSession, key: CardKey) -> x509.Certificate | None:
