@@ -22,7 +22,7 @@ from tokens.algorithms.hashing import digest
 from tokens.algorithms.rsa_encoding import digest_info, emsa_pkcs1_v1_5
 from tokens.errors import CeremonyError, MechanismNotOfferedError
 from tokens.keys import CiphertextRejectedError, TokenRSAPrivateKey
-from tokens.mechanisms import Rung
+from tokens.mechanisms import Candidate
 from tokens.pkcs11.ceremony import Usage
 
 _EXTENDED: dict[Usage, tuple[ObjectIdentifier, ...]] = {
@@ -84,7 +84,7 @@ class _SignsByDecryption(TokenRSAPrivateKey):
             )
         block = emsa_pkcs1_v1_5(digest_info(algorithm.name, digest(algorithm, data)), self.key_size)
         try:
-            signature = self.device.decrypt(Rung(Mechanism.RSA_X_509), block).rjust(len(block), b"\0")
+            signature = self.device.decrypt(Candidate(Mechanism.RSA_X_509), block).rjust(len(block), b"\0")
             self.public_key().verify(signature, data, padding, algorithm)
         except (CiphertextRejectedError, InvalidSignature) as error:
             raise MechanismNotOfferedError(

@@ -1,8 +1,8 @@
 """Private keys that live on a device and behave like `cryptography`'s own.
 
-Whatever takes an `RSAPrivateKey` or an `EllipticCurvePrivateKey` of `cryptography` (certificate request builders,
-PKCS7SignatureBuilder, our own code) takes these. The caller names padding and hash; `tokens.mechanisms` ranks the ways
-to ask the device for it, and a driver carries one out. Nothing here knows which kind of device it is.
+They are accepted wherever `cryptography` accepts an `RSAPrivateKey` or an `EllipticCurvePrivateKey`, for example by
+certificate request builders and PKCS7SignatureBuilder. The caller chooses padding and hash; `tokens.mechanisms` returns
+the candidate mechanisms, and a driver carries one out. This module is independent of the kind of device.
 """
 
 from __future__ import annotations
@@ -30,26 +30,23 @@ from tokens.errors import (
     Reason,
     sentence_case,
 )
-from tokens.mechanisms import Rung, ecdsa_signature, rsa_decryption, rsa_signature
+from tokens.mechanisms import Candidate, ecdsa_signature, rsa_decryption, rsa_signature
 from tokens.policy import Finding, KeyAttributes
 
 CURVES: dict[str, type[ec.EllipticCurve]] = {"secp256r1": ec.SECP256R1, "secp384r1": ec.SECP384R1}
-"""The curves that are served, by the names of SEC 2."""
+"""The supported curves, by their names in SEC 2."""
 
 
 class CiphertextRejectedError(Error):
-    """A device would not decrypt. Only for drivers to tell keys; it never reaches a caller, who could use it
-
-    as an oracle.
-    """
+    """A device refused a ciphertext. For drivers only: a caller could use it as an oracle, so it never reaches one."""
 
 
 class DeviceKey(Protocol):
-    """What a driver provides: one private key, reachable from any thread."""
+    """The interface of a driver: one private key, which any thread may use."""
 
     @property
     def description(self) -> str:
-        """For messages: which key on which token."""
+        """The key and its token, for messages."""
 
     @property
     def public_key(self) -> rsa.RSAPublicKey | ec.EllipticCurvePublicKey:
@@ -61,35 +58,38 @@ class DeviceKey(Protocol):
 
     @property
     def attributes(self) -> KeyAttributes:
-        """What the device says of the key."""
+        """The attributes that the device reports."""
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """What the policy remarked upon when the key was opened."""
+        """The policy's findings when the key was opened."""
 
-    def sign(self, rung: Rung, data: bytes) -> bytes:
-        """The device's output for the rung's input. Raises `MechanismNotOfferedError` if it refuses the mechanism."""
+    def sign(self, candidate: Candidate, data: bytes) -> bytes:
+        """Return the device's output for the candidate's input.
 
-    def decrypt(self, rung: Rung, ciphertext: bytes) -> bytes:
-        """The plaintext. Raises `CiphertextRejectedError` for whatever the device says of the ciphertext."""
+        Raises `MechanismNotOfferedError` if the device refuses the mechanism.
+        """
 
-    def distrust(self) -> None:
-        """Forget whatever leads to the key, and find it anew on its next use."""
+    def decrypt(self, candidate: Candidate, ciphertext: bytes) -> bytes:
+        """Return the plaintext. Raises `CiphertextRejectedError` for every answer about the ciphertext."""
+
+    def invalidate(self) -> None:
+        """Discard the sessions and handles that lead to the key; the next use finds it again."""
 
     def close(self) -> None:
-        """Let go of the device."""
+        """Release the device."""
 
 
 class _OnDevice:
-    """What the two kinds of key share: the device, closing, and never leaving it."""
+    """The parts that RSA and EC keys share: the device, closing it, and the refusal to export."""
 
     def __init__(self, device: DeviceKey) -> None:
         self.device = device
-        self._working_rungs: dict[object, Mechanism] = {}
+        self._working_candidates: dict[object, Mechanism] = {}
         self._refused_ways: dict[object, str] = {}
 
     def close(self) -> None:
-        """Let go of the device. The key is not usable afterwards; closing twice is fine."""
+        """Release the device. The key cannot be used afterwards; closing twice is allowed."""
         self.device.close()
 
     def __enter__(self) -> Self:
@@ -122,54 +122,58 @@ class _OnDevice:
         self._not_exportable()
 
     def _not_exportable(self) -> NoReturn:
-        raise KeyNotExportableError(f"{self.device.description} stays on its device: it cannot be exported.")
+        raise KeyNotExportableError(f"{self.device.description} cannot be exported: it stays on its device.")
 
-    def _climb(self, way: object, rungs: tuple[Rung, ...], data: bytes) -> bytes:
-        """Use the first rung that the device really carries out, and remember it for the next time.
+    def _try_in_order(self, way: object, candidates: tuple[Candidate, ...], data: bytes) -> bytes:
+        """Use the first candidate that the device carries out, and remember it for the next operation.
 
-        A mechanism list can promise too much (SoftHSM 2.6.1 lists what its OpenSSL refuses).
+        A mechanism list may contain mechanisms that do not work (SoftHSM 2.6.1 lists what its OpenSSL refuses).
         """
         if way in self._refused_ways:
             raise MechanismNotOfferedError(self._refused_ways[way])
-        known = self._working_rungs.get(way)
-        ordered = sorted(rungs, key=lambda rung: rung.mechanism is not known) if known is not None else list(rungs)
+        known = self._working_candidates.get(way)
+        ordered = (
+            sorted(candidates, key=lambda candidate: candidate.mechanism is not known)
+            if known is not None
+            else list(candidates)
+        )
         refusals: list[MechanismNotOfferedError] = []
-        unclear: list[Rung] = []
+        unclear: list[Candidate] = []
         while ordered:
-            rung = ordered.pop(0)
+            candidate = ordered.pop(0)
             try:
-                signature = self._use(rung, data)
+                signature = self._use(candidate, data)
             except MechanismNotOfferedError as error:
-                if isinstance(error, MechanismUnclearError) and rung not in unclear:
-                    unclear.append(rung)
+                if isinstance(error, MechanismUnclearError) and candidate not in unclear:
+                    unclear.append(candidate)
                 refusals.append(error)
-                if not ordered and unclear and len(refusals) == len(rungs):
-                    ordered = unclear[:1]  # once more: if it was the device, it is healed now, or lost
+                if not ordered and unclear and len(refusals) == len(candidates):
+                    ordered = unclear[:1]  # once more: if the device failed, it is reconnected now, or lost
                 continue
-            self._working_rungs[way] = rung.mechanism
+            self._working_candidates[way] = candidate.mechanism
             return signature
         refused = str(refusals[-1])
-        if len(rungs) > 1:
+        if len(candidates) > 1:
             refused = (
                 f"{sentence_case(self.device.description)} refused every mechanism that could do it: "
-                f"{', '.join(rung.name for rung in rungs)}. {refused}"
+                f"{', '.join(candidate.name for candidate in candidates)}. {refused}"
             )
         if unclear:
             self._refused_ways[way] = refused
         raise MechanismNotOfferedError(refused) from refusals[-1]
 
-    def _use(self, rung: Rung, data: bytes) -> bytes:
-        """The signature, once the host has verified it.
+    def _use(self, candidate: Candidate, data: bytes) -> bytes:
+        """Return the signature after the host has verified it.
 
-        What is not by this key never leaves here: a handle that leads to another key since the module was initialised
-        behind our back, or a fault in a device's arithmetic, which would give an RSA key's factors away.
+        A signature that does not verify is never returned: the handle may lead to another key because another
+        component re-initialised the module, or the device's arithmetic failed, which would reveal an RSA key's factors.
         """
-        prepared = rung.before(data)
+        prepared = candidate.before(data)
         for _ in range(2):
-            signature = rung.after(self.device.sign(rung, prepared))
-            if rung.verified(self.public_key(), data, signature):
+            signature = candidate.after(self.device.sign(candidate, prepared))
+            if candidate.verifies(self.public_key(), data, signature):
                 return signature
-            self.device.distrust()
+            self.device.invalidate()
         raise OperationFailedError(
             f"Two signatures by {self.device.description} did not verify with its public key. They are not used.",
             remedy="Test the device.",
@@ -207,60 +211,59 @@ class TokenRSAPrivateKey(_OnDevice, rsa.RSAPrivateKey):
     ) -> bytes:
         """Sign with PKCS1v15 or PSS (RFC 8017); the signature is as long as the modulus, in bytes.
 
-        Raises `MechanismNotOfferedError` where the token has no way to do it, and the other errors of
-        `tokens.errors` where it cannot be reached.
+        Raises `MechanismNotOfferedError` if the token has no mechanism for it, and the other errors of
+        `tokens.errors` if the token fails.
         """
-        rungs = rsa_signature(padding, algorithm, self.key_size, self.device.offered, len(data))
-        return self._climb((type(padding), _name(algorithm)), rungs, bytes(data))
+        candidates = rsa_signature(padding, algorithm, self.key_size, self.device.offered, len(data))
+        return self._try_in_order((type(padding), _name(algorithm)), candidates, bytes(data))
 
     def decrypt(self, ciphertext: bytes, padding: paddings.AsymmetricPadding) -> bytes:
         """Decrypt with PKCS1v15 or OAEP (RFC 8017).
 
-        With PKCS1v15 a ciphertext with a wrong padding is answered with a random-looking plaintext, the same one each
-        time, so that no caller becomes a padding oracle. With OAEP it raises `ValueError`.
-        Raises `MechanismNotOfferedError` where the token cannot do it.
+        With PKCS1v15, wrong padding returns a random-looking plaintext, the same one each time, so that no caller
+        becomes a padding oracle. With OAEP it raises `ValueError`.
+        Raises `MechanismNotOfferedError` if the token has no mechanism for it.
         """
-        rungs = rsa_decryption(padding, self.device.offered)
+        candidates = rsa_decryption(padding, self.device.offered)
         if len(ciphertext) != (self.key_size + 7) // 8:
             raise ValueError(f"A ciphertext for {self.device.description} is {(self.key_size + 7) // 8} bytes.")
         if isinstance(padding, paddings.PKCS1v15):
-            return self._decrypt_pkcs1(rungs, bytes(ciphertext), None)
+            return self._decrypt_pkcs1(candidates, bytes(ciphertext), None)
         try:
-            return self.device.decrypt(rungs[0], bytes(ciphertext))
+            return self.device.decrypt(candidates[0], bytes(ciphertext))
         except CiphertextRejectedError:
             raise ValueError("Decryption failed.") from None
 
     def decrypt_secret(self, ciphertext: bytes, length: int) -> bytes:
-        """Decrypt a secret of a known length, in bytes, with PKCS1v15, and always return as many.
+        """Decrypt a secret of a known length, in bytes, with PKCS1v15; always return that many bytes.
 
-        A wrong padding and a wrong length are answered alike, by a secret that nobody knows (RFC 5246, 7.4.7.1). Raises
-        as `decrypt` does.
+        Wrong padding and wrong length both return random bytes (RFC 5246, 7.4.7.1). Raises as `decrypt` does.
         """
-        rungs = rsa_decryption(paddings.PKCS1v15(), self.device.offered)
+        candidates = rsa_decryption(paddings.PKCS1v15(), self.device.offered)
         if len(ciphertext) != (self.key_size + 7) // 8:
             raise ValueError(f"A ciphertext for {self.device.description} is {(self.key_size + 7) // 8} bytes.")
-        return self._decrypt_pkcs1(rungs, bytes(ciphertext), length)
+        return self._decrypt_pkcs1(candidates, bytes(ciphertext), length)
 
     def private_numbers(self) -> NoReturn:
         """Always raises `KeyNotExportableError`."""
         self._not_exportable()
 
-    def _decrypt_pkcs1(self, rungs: tuple[Rung, ...], ciphertext: bytes, length: int | None) -> bytes:
-        """By the bare operation of the device, else by its own look at the padding, whose time it decides."""
+    def _decrypt_pkcs1(self, candidates: tuple[Candidate, ...], ciphertext: bytes, length: int | None) -> bytes:
+        """Decrypt with the raw operation, or else with the device's own check of the padding and its timing."""
         substitute = implicit_message(self._rejection_secret, ciphertext, len(ciphertext))
-        for rung in rungs:
-            if rung.mechanism in self._refused_to_decrypt:
+        for candidate in candidates:
+            if candidate.mechanism in self._refused_to_decrypt:
                 continue
             try:
-                plaintext = self.device.decrypt(rung, ciphertext)
+                plaintext = self.device.decrypt(candidate, ciphertext)
             except MechanismNotOfferedError:
-                if rung is rungs[-1]:
+                if candidate is candidates[-1]:
                     raise
-                self._refused_to_decrypt.add(rung.mechanism)
+                self._refused_to_decrypt.add(candidate.mechanism)
                 continue
             except CiphertextRejectedError:
                 break
-            if rung.mechanism is Mechanism.RSA_X_509:
+            if candidate.mechanism is Mechanism.RSA_X_509:
                 return unpad(plaintext.rjust(len(ciphertext), b"\0"), substitute, length)
             if length in (None, len(plaintext)):
                 return plaintext
@@ -299,11 +302,11 @@ class TokenECPrivateKey(_OnDevice, ec.EllipticCurvePrivateKey):
                 f"{sentence_case(self.device.description)} draws its own random numbers for ECDSA: deterministic "
                 "signatures (RFC 6979) cannot be asked of it. Leave deterministic_signing out."
             )
-        rungs = ecdsa_signature(signature_algorithm.algorithm, self.key_size, self.device.offered)
-        return self._climb(_name(signature_algorithm.algorithm), rungs, bytes(data))
+        candidates = ecdsa_signature(signature_algorithm.algorithm, self.key_size, self.device.offered)
+        return self._try_in_order(_name(signature_algorithm.algorithm), candidates, bytes(data))
 
     def exchange(self, algorithm: ec.ECDH, peer_public_key: ec.EllipticCurvePublicKey) -> NoReturn:
-        """Always raises `MechanismNotOfferedError`: a signing key does not agree on keys as well."""
+        """Always raises `MechanismNotOfferedError`: a signing key is not used for key agreement."""
         raise MechanismNotOfferedError(f"{self.device.description} signs; it is not used for key agreement.")
 
     def private_numbers(self) -> NoReturn:
@@ -315,7 +318,7 @@ PrivateKey = TokenRSAPrivateKey | TokenECPrivateKey
 
 
 def private_key(device: DeviceKey) -> PrivateKey:
-    """The key object for a driver's key."""
+    """Return the key object for a driver's key."""
     match device.public_key:
         case rsa.RSAPublicKey() as public:
             return TokenRSAPrivateKey(device, public)

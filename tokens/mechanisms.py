@@ -1,13 +1,15 @@
-"""How to call a token: (key, padding, hash, what the token offers) -> the rungs of a ladder, best first.
+"""Candidate mechanisms for an operation, in order of preference, from the key, padding, hash and mechanism list.
 
-Pure functions: nothing here talks to a device. A rung says which PKCS#11 mechanism to use, what the host does
-before and after it, and how it verifies the result. The ladders are
+Pure functions: nothing here talks to a device. A candidate states which PKCS#11 mechanism to use, what the host does
+before and after it, and how the host verifies the result. The orders are
 
 * RSASSA-PKCS1-v1_5: CKM_SHAxxx_RSA_PKCS over the data; CKM_RSA_PKCS over a DigestInfo; CKM_RSA_X_509 over a block
   padded by the host. Data beyond `WORTH_SENDING` is hashed on the host first where the token allows that.
 * RSASSA-PSS: CKM_SHAxxx_RSA_PKCS_PSS; CKM_RSA_PKCS_PSS over the digest; CKM_RSA_X_509 over a block padded by the host.
 * ECDSA: CKM_ECDSA over the digest; CKM_ECDSA_SHAxxx over the data. The token's r || s becomes DER.
-* Decryption: CKM_RSA_PKCS, and CKM_RSA_PKCS_OAEP. There is no raw rung: padding that the host removes is an oracle.
+* RSAES-PKCS1-v1_5: CKM_RSA_X_509, after which the host removes the padding in constant time
+  (`tokens.algorithms.unpadding`); CKM_RSA_PKCS.
+* RSAES-OAEP: CKM_RSA_PKCS_OAEP.
 
 Mechanism names and parameters: PKCS#11 v3.1, 6.1 (RSA) and 6.3 (ECDSA).
 """
@@ -77,7 +79,7 @@ Transform = Callable[[bytes], bytes]
 
 
 Verification = Callable[[Any, bytes, bytes], bool]
-"""(public key, data, signature) -> whether it verifies."""
+"""(public key, data, signature) -> whether the signature verifies."""
 
 
 def _unchanged(data: bytes) -> bytes:
@@ -85,15 +87,15 @@ def _unchanged(data: bytes) -> bytes:
 
 
 def _not_a_signature(public_key: Any, data: bytes, result: bytes) -> bool:
-    raise TypeError("This rung makes no signatures.")
+    raise TypeError("This candidate makes no signatures.")
 
 
 @dataclass(frozen=True)
-class Rung:
-    """One way to do an operation.
+class Candidate:
+    """One way to carry out an operation.
 
     `before` turns the caller's data into the token's input, `after` the token's output into the result, and
-    `verified` tells whether a public key takes that result for a signature of the data.
+    `verifies` returns whether that result is a signature of the data by a public key.
     `parameter` is what python-pkcs11 takes as `mechanism_param`.
     """
 
@@ -101,7 +103,7 @@ class Rung:
     parameter: Any = None
     before: Transform = _unchanged
     after: Transform = _unchanged
-    verified: Verification = _not_a_signature
+    verifies: Verification = _not_a_signature
 
     @property
     def name(self) -> str:
@@ -111,27 +113,27 @@ class Rung:
 
 def rsa_signature(
     padding: object, algorithm: Hash, key_bits: int, offered: Set[Mechanism], data_length: int = 0
-) -> tuple[Rung, ...]:
-    """The rungs for an RSA signature, best first; never empty.
+) -> tuple[Candidate, ...]:
+    """Return the candidates for an RSA signature, in order of preference; never empty.
 
-    `data_length` is in bytes and only ranks the rungs. Raises `TypeError`/`ValueError` for what
-    `cryptography` would refuse too, and `MechanismNotOfferedError` where the token has no rung at all.
+    `data_length` is in bytes and only ranks the candidates. Raises `TypeError`/`ValueError` for what
+    `cryptography` would refuse too, and `MechanismNotOfferedError` where the token has no candidate at all.
     """
     if isinstance(padding, paddings.PKCS1v15):
-        rungs = _pkcs1_v1_5(algorithm, key_bits, data_length)
+        candidates = _pkcs1_v1_5(algorithm, key_bits, data_length)
         wanted = "RSASSA-PKCS1-v1_5"
     elif isinstance(padding, paddings.PSS):
-        rungs = _pss(padding, algorithm, key_bits, data_length)
+        candidates = _pss(padding, algorithm, key_bits, data_length)
         wanted = "RSASSA-PSS"
     else:
         raise TypeError("Padding must be PKCS1v15 or PSS.")
-    return _offered(rungs, offered, f"{wanted} with {describe_hash(algorithm)}")
+    return _offered(candidates, offered, f"{wanted} with {describe_hash(algorithm)}")
 
 
 def ecdsa_signature(
     algorithm: hashes.HashAlgorithm | Prehashed, order_bits: int, offered: Set[Mechanism]
-) -> tuple[Rung, ...]:
-    """The rungs for an ECDSA signature in DER (RFC 3279, 2.2.3), best first; never empty.
+) -> tuple[Candidate, ...]:
+    """Return the candidates for an ECDSA signature in DER (RFC 3279, 2.2.3), in order of preference; never empty.
 
     `order_bits` is the size of the curve's order; a longer digest is cut to it (SEC 1, 4.1.3).
     """
@@ -141,44 +143,44 @@ def ecdsa_signature(
         half = len(raw) // 2
         return encode_dss_signature(int.from_bytes(raw[:half], "big"), int.from_bytes(raw[half:], "big"))
 
-    def verified(public_key: Any, data: bytes, signature: bytes) -> bool:
+    def verifies(public_key: Any, data: bytes, signature: bytes) -> bool:
         if hash_name(algorithm) == "ripemd160":  # which `cryptography` does not have; SHA-1 is as long
             return _verifies(public_key, signature, _hashed(algorithm, data), ec.ECDSA(Prehashed(hashes.SHA1())))  # noqa: S303
         return _verifies(public_key, signature, data, ec.ECDSA(algorithm))
 
-    rungs = [Rung(Mechanism.ECDSA, None, lambda data: _hashed(algorithm, data)[:size], der, verified)]
+    candidates = [Candidate(Mechanism.ECDSA, None, lambda data: _hashed(algorithm, data)[:size], der, verifies)]
     name = hash_name(algorithm)
     if not isinstance(algorithm, Prehashed) and name in _COMBINED_ECDSA:
-        rungs.append(Rung(_COMBINED_ECDSA[name], after=der, verified=verified))
-    return _offered(rungs, offered, f"ECDSA with {describe_hash(algorithm)}")
+        candidates.append(Candidate(_COMBINED_ECDSA[name], after=der, verifies=verifies))
+    return _offered(candidates, offered, f"ECDSA with {describe_hash(algorithm)}")
 
 
-def rsa_decryption(padding: object, offered: Set[Mechanism]) -> tuple[Rung, ...]:
-    """The rungs to decrypt with this padding, best first. Raises `MechanismNotOfferedError`.
+def rsa_decryption(padding: object, offered: Set[Mechanism]) -> tuple[Candidate, ...]:
+    """Return the candidates to decrypt with this padding, in order of preference. Raises `MechanismNotOfferedError`.
 
     With PKCS1v15 the bare operation comes first, after which the host removes the padding (`algorithms.unpadding`).
     """
     if isinstance(padding, paddings.PKCS1v15):
-        rungs = [Rung(Mechanism.RSA_X_509), Rung(Mechanism.RSA_PKCS)]
-        return _offered(rungs, offered, "RSAES-PKCS1-v1_5 decryption")
+        candidates = [Candidate(Mechanism.RSA_X_509), Candidate(Mechanism.RSA_PKCS)]
+        return _offered(candidates, offered, "RSAES-PKCS1-v1_5 decryption")
     if isinstance(padding, paddings.OAEP):
         digest_name, mgf_name = hash_name(padding.algorithm), hash_name(mgf_hash(padding))
         if digest_name not in _DIGEST or mgf_name not in _MGF1:
             raise ValueError(f"OAEP with {digest_name} and MGF1 with {mgf_name} has no PKCS#11 mechanism.")
         parameter = (_DIGEST[digest_name], _MGF1[mgf_name], oaep_label(padding))
-        return _offered([Rung(Mechanism.RSA_PKCS_OAEP, parameter)], offered, f"OAEP with {digest_name}")
+        return _offered([Candidate(Mechanism.RSA_PKCS_OAEP, parameter)], offered, f"OAEP with {digest_name}")
     raise TypeError("Padding must be PKCS1v15 or OAEP.")
 
 
 def describe_hash(algorithm: Hash) -> str:
-    """For a person: SHA256, prehashed SHA256, a ready DigestInfo."""
+    """Return the hash for messages: SHA256, prehashed SHA256, a ready DigestInfo."""
     if isinstance(algorithm, NoDigestInfo):
         return "a ready DigestInfo"
     name = hash_name(algorithm).upper()
     return f"prehashed {name}" if isinstance(algorithm, Prehashed) else name
 
 
-def _pkcs1_v1_5(algorithm: Hash, key_bits: int, data_length: int) -> list[Rung]:
+def _pkcs1_v1_5(algorithm: Hash, key_bits: int, data_length: int) -> list[Candidate]:
     if isinstance(algorithm, NoDigestInfo):
         encoded: Transform = _unchanged
     else:
@@ -190,45 +192,47 @@ def _pkcs1_v1_5(algorithm: Hash, key_bits: int, data_length: int) -> list[Rung]:
         def encoded(data: bytes) -> bytes:
             return digest_info(name, _hashed(hashed, data))
 
-    def verified(public_key: Any, data: bytes, signature: bytes) -> bool:
+    def verifies(public_key: Any, data: bytes, signature: bytes) -> bool:
         return _verifies(public_key, signature, encoded(data), paddings.PKCS1v15(), NoDigestInfo())
 
-    rungs = [
-        Rung(Mechanism.RSA_PKCS, before=encoded, verified=verified),
-        Rung(Mechanism.RSA_X_509, before=lambda data: emsa_pkcs1_v1_5(encoded(data), key_bits), verified=verified),
+    candidates = [
+        Candidate(Mechanism.RSA_PKCS, before=encoded, verifies=verifies),
+        Candidate(Mechanism.RSA_X_509, before=lambda data: emsa_pkcs1_v1_5(encoded(data), key_bits), verifies=verifies),
     ]
     if isinstance(algorithm, hashes.HashAlgorithm):
-        combined = Rung(_COMBINED_PKCS1[name], verified=verified)
-        rungs.insert(0 if data_length <= WORTH_SENDING else len(rungs), combined)
-    return rungs
+        combined = Candidate(_COMBINED_PKCS1[name], verifies=verifies)
+        candidates.insert(0 if data_length <= WORTH_SENDING else len(candidates), combined)
+    return candidates
 
 
-def _pss(padding: paddings.PSS, algorithm: Hash, key_bits: int, data_length: int) -> list[Rung]:
+def _pss(padding: paddings.PSS, algorithm: Hash, key_bits: int, data_length: int) -> list[Candidate]:
     if isinstance(algorithm, NoDigestInfo):
         raise TypeError("PSS needs a hash.")
     name, mgf_name = hash_name(algorithm), hash_name(mgf_hash(padding))
     salt_length = pss_salt_length(padding, algorithm.digest_size, key_bits)
 
-    def verified(public_key: Any, data: bytes, signature: bytes) -> bool:
+    def verifies(public_key: Any, data: bytes, signature: bytes) -> bool:
         if "ripemd160" in (name, mgf_name):  # which `cryptography` does not have
             return is_pss_signature(public_key, _hashed(algorithm, data), signature, name, mgf_name, salt_length)
         hashed = algorithm if isinstance(algorithm, Prehashed) else Prehashed(algorithm)
         exact = paddings.PSS(padding.mgf, salt_length)
         return _verifies(public_key, signature, _hashed(algorithm, data), exact, hashed)
 
-    rungs: list[Rung] = []
+    candidates: list[Candidate] = []
     if name in _DIGEST and mgf_name in _MGF1:
         parameter = (_DIGEST[name], _MGF1[mgf_name], salt_length)
-        rungs.append(Rung(Mechanism.RSA_PKCS_PSS, parameter, lambda data: _hashed(algorithm, data), verified=verified))
+        candidates.append(
+            Candidate(Mechanism.RSA_PKCS_PSS, parameter, lambda data: _hashed(algorithm, data), verifies=verifies)
+        )
         if isinstance(algorithm, hashes.HashAlgorithm):
-            combined = Rung(_COMBINED_PSS[name], parameter, verified=verified)
-            rungs.insert(0 if data_length <= WORTH_SENDING else len(rungs), combined)
-    by_host = Rung(
+            combined = Candidate(_COMBINED_PSS[name], parameter, verifies=verifies)
+            candidates.insert(0 if data_length <= WORTH_SENDING else len(candidates), combined)
+    by_host = Candidate(
         Mechanism.RSA_X_509,
         before=lambda data: emsa_pss(_hashed(algorithm, data), key_bits, name, mgf_name, salt_length),
-        verified=verified,
+        verifies=verifies,
     )
-    return [*rungs, by_host]
+    return [*candidates, by_host]
 
 
 def _verifies(public_key: Any, signature: bytes, data: bytes, *scheme: object) -> bool:
@@ -251,9 +255,9 @@ def _hashed(algorithm: Hash, data: bytes) -> bytes:
     return digest(algorithm, data)
 
 
-def _offered(rungs: list[Rung], offered: Set[Mechanism], wanted: str) -> tuple[Rung, ...]:
-    usable = tuple(rung for rung in rungs if rung.mechanism in offered)
+def _offered(candidates: list[Candidate], offered: Set[Mechanism], wanted: str) -> tuple[Candidate, ...]:
+    usable = tuple(candidate for candidate in candidates if candidate.mechanism in offered)
     if not usable:
-        names = ", ".join(rung.name for rung in rungs)
+        names = ", ".join(candidate.name for candidate in candidates)
         raise MechanismNotOfferedError(f"The token cannot do {wanted}: it offers none of {names}.")
     return usable

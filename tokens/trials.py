@@ -36,7 +36,7 @@ _SECONDS = 1.0
 
 @dataclass(frozen=True)
 class OperationCheck:
-    """One operation, tried. `mechanism` is the rung that was used; `problem` is empty if the host verified it."""
+    """One operation, tried. `mechanism` is the candidate that was used; `problem` is empty if the host verified it."""
 
     operation: str
     mechanism: str

@@ -1,4 +1,4 @@
-"""The ladders, without a token."""
+"""Candidate mechanisms, without a token."""
 
 import hashlib
 
@@ -17,21 +17,21 @@ PSS = padding.PSS(padding.MGF1(SHA256), 32)
 EVERYTHING = frozenset(Mechanism)
 
 
-def names(rungs: object) -> list[str]:
-    return [rung.name for rung in rungs]
+def names(candidates: object) -> list[str]:
+    return [candidate.name for candidate in candidates]
 
 
-def test_pkcs1_climbs_from_the_combined_mechanism_to_the_raw_one() -> None:
-    rungs = rsa_signature(PKCS1, SHA256, 2048, EVERYTHING)
-    assert names(rungs) == ["CKM_SHA256_RSA_PKCS", "CKM_RSA_PKCS", "CKM_RSA_X_509"]
-    assert rungs[0].before(b"data") == b"data"
-    assert rungs[1].before(b"data").hex().startswith("3031300d0609608648016503040201")
-    assert len(rungs[2].before(b"data")) == 256
+def test_pkcs1_prefers_the_combined_mechanism_to_the_raw_one() -> None:
+    candidates = rsa_signature(PKCS1, SHA256, 2048, EVERYTHING)
+    assert names(candidates) == ["CKM_SHA256_RSA_PKCS", "CKM_RSA_PKCS", "CKM_RSA_X_509"]
+    assert candidates[0].before(b"data") == b"data"
+    assert candidates[1].before(b"data").hex().startswith("3031300d0609608648016503040201")
+    assert len(candidates[2].before(b"data")) == 256
 
 
 def test_long_data_is_hashed_on_the_host_where_the_token_allows_it() -> None:
-    rungs = rsa_signature(PKCS1, SHA256, 2048, EVERYTHING, WORTH_SENDING + 1)
-    assert names(rungs) == ["CKM_RSA_PKCS", "CKM_RSA_X_509", "CKM_SHA256_RSA_PKCS"]
+    candidates = rsa_signature(PKCS1, SHA256, 2048, EVERYTHING, WORTH_SENDING + 1)
+    assert names(candidates) == ["CKM_RSA_PKCS", "CKM_RSA_X_509", "CKM_SHA256_RSA_PKCS"]
 
 
 def test_a_digest_is_never_sent_to_a_mechanism_that_would_hash_it_again() -> None:
@@ -40,9 +40,9 @@ def test_a_digest_is_never_sent_to_a_mechanism_that_would_hash_it_again() -> Non
 
 
 def test_pss_names_hash_mask_and_salt() -> None:
-    rungs = rsa_signature(PSS, SHA256, 2048, EVERYTHING)
-    assert names(rungs) == ["CKM_SHA256_RSA_PKCS_PSS", "CKM_RSA_PKCS_PSS", "CKM_RSA_X_509"]
-    assert rungs[0].parameter == (Mechanism.SHA256, MGF.SHA256, 32)
+    candidates = rsa_signature(PSS, SHA256, 2048, EVERYTHING)
+    assert names(candidates) == ["CKM_SHA256_RSA_PKCS_PSS", "CKM_RSA_PKCS_PSS", "CKM_RSA_X_509"]
+    assert candidates[0].parameter == (Mechanism.SHA256, MGF.SHA256, 32)
     longest = padding.PSS(padding.MGF1(SHA256), padding.PSS.MAX_LENGTH)
     assert rsa_signature(longest, SHA256, 2048, EVERYTHING)[0].parameter[2] == 222
     as_digest = padding.PSS(padding.MGF1(SHA256), padding.PSS.DIGEST_LENGTH)
@@ -59,8 +59,8 @@ def test_old_hashes_go_as_digest_info() -> None:
 
 
 def test_a_ready_digest_info_is_passed_on_as_it_is() -> None:
-    rung = rsa_signature(PKCS1, NoDigestInfo(), 2048, {Mechanism.RSA_PKCS})[0]
-    assert rung.before(b"\x30\x00") == b"\x30\x00"
+    candidate = rsa_signature(PKCS1, NoDigestInfo(), 2048, {Mechanism.RSA_PKCS})[0]
+    assert candidate.before(b"\x30\x00") == b"\x30\x00"
 
 
 def test_what_no_mechanism_serves_is_refused_by_name() -> None:
@@ -73,16 +73,16 @@ def test_what_no_mechanism_serves_is_refused_by_name() -> None:
 
 
 def test_a_wrong_digest_length_is_refused() -> None:
-    rung = rsa_signature(PKCS1, Prehashed(SHA256), 2048, EVERYTHING)[0]
+    candidate = rsa_signature(PKCS1, Prehashed(SHA256), 2048, EVERYTHING)[0]
     with pytest.raises(ValueError, match="32 bytes, not 4"):
-        rung.before(b"data")
+        candidate.before(b"data")
 
 
 def test_ecdsa_sends_the_digest_cut_to_the_curve_and_answers_der() -> None:
-    rungs = ecdsa_signature(hashes.SHA512(), 256, EVERYTHING)
-    assert names(rungs) == ["CKM_ECDSA", "CKM_ECDSA_SHA512"]
-    assert len(rungs[0].before(b"data")) == 32
-    assert decode_dss_signature(rungs[0].after(b"\0" * 31 + b"\1" + b"\0" * 31 + b"\2")) == (1, 2)
+    candidates = ecdsa_signature(hashes.SHA512(), 256, EVERYTHING)
+    assert names(candidates) == ["CKM_ECDSA", "CKM_ECDSA_SHA512"]
+    assert len(candidates[0].before(b"data")) == 32
+    assert decode_dss_signature(candidates[0].after(b"\0" * 31 + b"\1" + b"\0" * 31 + b"\2")) == (1, 2)
     assert names(ecdsa_signature(Prehashed(SHA256), 256, EVERYTHING)) == ["CKM_ECDSA"]
 
 
@@ -105,17 +105,17 @@ def test_a_pss_signature_that_cryptography_cannot_verify_is_verified_by_the_host
     numbers = key.private_numbers()
     block = int.from_bytes(candidate.before(b"data"), "big")
     signature = pow(block, numbers.d, numbers.public_numbers.n).to_bytes(256, "big")
-    assert candidate.verified(key.public_key(), b"data", signature)
-    assert not candidate.verified(key.public_key(), b"other data", signature)
-    assert not candidate.verified(key.public_key(), b"data", bytes(256))
+    assert candidate.verifies(key.public_key(), b"data", signature)
+    assert not candidate.verifies(key.public_key(), b"other data", signature)
+    assert not candidate.verifies(key.public_key(), b"data", bytes(256))
 
 
 def test_an_ecdsa_signature_over_ripemd160_is_verified() -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     (candidate,) = ecdsa_signature(RIPEMD160(), 256, {Mechanism.ECDSA})
     signature = key.sign(candidate.before(b"data"), ec.ECDSA(Prehashed(hashes.SHA1())))
-    assert candidate.verified(key.public_key(), b"data", signature)
-    assert not candidate.verified(key.public_key(), b"other data", signature)
+    assert candidate.verifies(key.public_key(), b"data", signature)
+    assert not candidate.verifies(key.public_key(), b"other data", signature)
 
 
 def test_a_signature_with_an_algorithm_that_nobody_here_verifies_does_not_count() -> None:
@@ -125,4 +125,4 @@ def test_a_signature_with_an_algorithm_that_nobody_here_verifies_does_not_count(
     key = ec.generate_private_key(ec.SECP256R1())
     (candidate,) = ecdsa_signature(Unknown(), 256, {Mechanism.ECDSA})
     signature = key.sign(hashlib.sha256(b"data").digest(), ec.ECDSA(Prehashed(hashes.SHA256())))
-    assert not candidate.verified(key.public_key(), b"data", signature)
+    assert not candidate.verifies(key.public_key(), b"data", signature)

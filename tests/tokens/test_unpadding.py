@@ -16,7 +16,7 @@ from tokens.algorithms.unpadding import implicit_message, unpad
 from tokens.errors import MechanismNotOfferedError
 from tokens.events import DeviceEvent, KeyUse, subscribe
 from tokens.keys import TokenRSAPrivateKey
-from tokens.mechanisms import Rung
+from tokens.mechanisms import Candidate
 
 SIZE = 256
 PKCS1 = padding.PKCS1v15()
@@ -128,11 +128,11 @@ def test_a_bare_operation_that_is_listed_and_refused_is_tried_once(node: TestTok
             def __getattr__(self, name: str) -> object:
                 return getattr(device, name)
 
-            def decrypt(self, rung: Rung, ciphertext: bytes) -> bytes:
-                tried.append(rung.mechanism)
-                if rung.mechanism is Mechanism.RSA_X_509:
+            def decrypt(self, candidate: Candidate, ciphertext: bytes) -> bytes:
+                tried.append(candidate.mechanism)
+                if candidate.mechanism is Mechanism.RSA_X_509:
                     raise MechanismNotOfferedError("The token does not do CKM_RSA_X_509.")
-                return device.decrypt(rung, ciphertext)
+                return device.decrypt(candidate, ciphertext)
 
         refusing = TokenRSAPrivateKey(Refusing(), key.public_key())  # type: ignore[arg-type]
         good = key.public_key().encrypt(b"secret", PKCS1)

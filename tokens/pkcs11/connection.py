@@ -195,7 +195,7 @@ class Connection(SessionPool):
         """The objects that a session of this token shows. Enter the module's gate before each use."""
         return Objects(self.module.queries, session_handle(session))
 
-    def distrust(self) -> None:
+    def invalidate(self) -> None:
         """Begin anew: a handle has led to another object, so the module was initialised behind our back."""
         with self._owned():
             self._end_sessions()

@@ -1,4 +1,4 @@
-"""The PKCS#11 driver of a private key: carries out the rungs that `tokens.mechanisms` ranks."""
+"""The PKCS#11 driver of a private key: carries out the candidates that `tokens.mechanisms` ranks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tokens.errors import (
 from tokens.events import Login
 from tokens.events.reporting import report, report_key_use
 from tokens.keys import CiphertextRejectedError
-from tokens.mechanisms import Rung
+from tokens.mechanisms import Candidate
 from tokens.pins.refusals import Answer
 from tokens.pkcs11.calls.capabilities import Offered
 from tokens.pkcs11.calls.cryptoki import Role
@@ -94,8 +94,8 @@ class Pkcs11Key:
             module_path=token.module_path,
         )
 
-    def sign(self, rung: Rung, data: bytes) -> bytes:
-        """C_Sign with the rung's mechanism."""
+    def sign(self, candidate: Candidate, data: bytes) -> bytes:
+        """C_Sign with the candidate's mechanism."""
         if self.attributes.sign is False:
             raise KeyPolicyError(
                 f"Key {self.description} may not sign (CKA_SIGN is false).",
@@ -106,31 +106,35 @@ class Pkcs11Key:
         def job(worker: Worker, authenticate: Authenticate | None) -> bytes:
             session, key = session_handle(worker.session), self._handle(worker)
             try:
-                signature = self._queries.sign(session, key, rung.mechanism, rung.parameter, data, authenticate)
+                signature = self._queries.sign(
+                    session, key, candidate.mechanism, candidate.parameter, data, authenticate
+                )
             except p11.ArgumentsBad as error:
-                if rung.parameter is None:
+                if candidate.parameter is None:
                     raise
                 # SoftHSM 2.6.1 says so of an MGF1 hash other than that of the message.
-                raise MechanismNotOfferedError(f"The token does not do {rung.name} with these parameters.") from error
+                raise MechanismNotOfferedError(
+                    f"The token does not do {candidate.name} with these parameters."
+                ) from error
             except UNCLEAR_REFUSAL as error:
                 # Of a mechanism that has worked it speaks of the device. A PIN that was presented has rules of its own.
-                if rung.mechanism in self._proven or authenticate is not None:
+                if candidate.mechanism in self._proven or authenticate is not None:
                     raise
                 # Said again in the same session, it is met as a loss, and what it is afterwards is seen.
-                if self._unclear.get(rung.mechanism) == worker.generation:
+                if self._unclear.get(candidate.mechanism) == worker.generation:
                     raise
-                self._unclear[rung.mechanism] = worker.generation
+                self._unclear[candidate.mechanism] = worker.generation
                 self._connection.check_login(worker)
                 raise MechanismUnclearError(
-                    f"The token refuses {rung.name} with key {self.description} ({name(error)})."
+                    f"The token refuses {candidate.name} with key {self.description} ({name(error)})."
                 ) from error
-            self._proven.add(rung.mechanism)
+            self._proven.add(candidate.mechanism)
             return signature
 
-        return self._use("sign", rung, job)
+        return self._use("sign", candidate, job)
 
-    def decrypt(self, rung: Rung, ciphertext: bytes) -> bytes:
-        """C_Decrypt with the rung's mechanism.
+    def decrypt(self, candidate: Candidate, ciphertext: bytes) -> bytes:
+        """C_Decrypt with the candidate's mechanism.
 
         Whatever the token says of the ciphertext is `CiphertextRejectedError`.
         """
@@ -146,11 +150,11 @@ class Pkcs11Key:
             plaintext: bytes | None = None
             try:
                 plaintext = self._queries.decrypt(
-                    session, key, rung.mechanism, rung.parameter, ciphertext, authenticate
+                    session, key, candidate.mechanism, candidate.parameter, ciphertext, authenticate
                 )
             except p11.ArgumentsBad:
                 # Of PKCS#1 v1.5 it speaks of the ciphertext; of OAEP, of a hash that the token does not do (SoftHSM).
-                if rung.mechanism is Mechanism.RSA_PKCS_OAEP:
+                if candidate.mechanism is Mechanism.RSA_PKCS_OAEP:
                     raise MechanismNotOfferedError(
                         f"Key {self.description} cannot decrypt OAEP with this hash; SHA-1 may be all it does."
                     ) from None
@@ -160,7 +164,7 @@ class Pkcs11Key:
             self._queries.check_alive(session)
             return plaintext
 
-        result = self._use("decrypt", rung, job)
+        result = self._use("decrypt", candidate, job)
         if result is None:
             raise CiphertextRejectedError
         return result
@@ -173,9 +177,9 @@ class Pkcs11Key:
 
         return self._connection.run(read, f"read the certificates of key {self.name}")
 
-    def distrust(self) -> None:
+    def invalidate(self) -> None:
         """Forget every session and handle: one of them led to another key."""
-        self._connection.distrust()
+        self._connection.invalidate()
 
     def close(self) -> None:
         """Let go of the connection; it ends with its last user."""
@@ -183,11 +187,11 @@ class Pkcs11Key:
         if release is not None:
             release()
 
-    def _use(self, operation: str, rung: Rung, job: Callable[[Worker, Authenticate | None], T]) -> T:
+    def _use(self, operation: str, candidate: Candidate, job: Callable[[Worker, Authenticate | None], T]) -> T:
         token = self._connection.token
         # The duration of a decryption could tell a good ciphertext from a bad one.
         timed = operation != "decrypt"
-        with report_key_use(token.serial, token.label, self.name.label, operation, rung.name, timed=timed):
+        with report_key_use(token.serial, token.label, self.name.label, operation, candidate.name, timed=timed):
             if self._release is None:
                 raise TokenLostError(f"Key {self.description} was closed.")
             return self._run(operation, job)

@@ -17,7 +17,7 @@
 | `applications` | those that are open here                                                                       |
 | `login`      | presenting a PIN, at most once, never the last try unseen                                        |
 | `pinpad`     | readers on which the PIN is typed                                                                |
-| `key`        | a private key that carries out a rung                                                            |
+| `key`        | a private key that carries out a candidate                                                            |
 | `secrets`    | keys for authentication and codes                                                                |
 | `search`     | which card                                                                                       |
 | `check`      | what a card can do, tried out                                                                    |

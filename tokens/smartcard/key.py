@@ -1,4 +1,4 @@
-"""The smart card driver of a private key: carries out the rungs that `tokens.mechanisms` ranks."""
+"""The smart card driver of a private key: carries out the candidates that `tokens.mechanisms` ranks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tokens.card_uri import CardUri
 from tokens.errors import KeyPolicyError, NoSuchKeyError, TokenLostError, UnsupportedKeyError
 from tokens.events.reporting import report_key_use
 from tokens.keys import CURVES, CiphertextRejectedError
-from tokens.mechanisms import Rung
+from tokens.mechanisms import Candidate
 from tokens.policy import Finding, KeyAttributes, KeyPolicy, enforce
 from tokens.smartcard.apdu.status import NOT_AUTHORISED, StatusError
 from tokens.smartcard.card import CardApplication
@@ -50,18 +50,18 @@ class SmartCardKey:
         """The URI that opens this key again, in whatever reader the card is."""
         return replace(self.application.uri, key=self.key.name)
 
-    def sign(self, rung: Rung, data: bytes) -> bytes:
-        """The card's signature over the rung's input."""
+    def sign(self, candidate: Candidate, data: bytes) -> bytes:
+        """The card's signature over the candidate's input."""
         self._require(KeyUsage.SIGN)
         application, family = self.application, self.application.family
 
         def job(session: CardSession) -> bytes:
-            return family.sign(session, self.key, self.public_key, rung.mechanism, data)
+            return family.sign(session, self.key, self.public_key, candidate.mechanism, data)
 
-        with self._reported("sign", rung):
+        with self._reported("sign", candidate):
             return application.run(lambda session: self._authorised(session, job), f"sign with key {self.key.name}")
 
-    def decrypt(self, rung: Rung, ciphertext: bytes) -> bytes:
+    def decrypt(self, candidate: Candidate, ciphertext: bytes) -> bytes:
         """The plaintext. Whatever the card says of the ciphertext is `CiphertextRejectedError`."""
         self._require(KeyUsage.DECRYPT)
         application, family = self.application, self.application.family
@@ -72,7 +72,7 @@ class SmartCardKey:
             except CiphertextRejectedError as rejected:
                 return rejected
 
-        with self._reported("decrypt", rung):
+        with self._reported("decrypt", candidate):
             result = application.run(
                 lambda session: self._authorised(session, job), f"decrypt with key {self.key.name}"
             )
@@ -81,7 +81,7 @@ class SmartCardKey:
             raise result
         return result
 
-    def distrust(self) -> None:
+    def invalidate(self) -> None:
         """A card is recognised anew before each use: there is nothing to forget."""
 
     def cancel(self) -> None:
@@ -130,11 +130,13 @@ class SmartCardKey:
                 f"Key {self.description} is there to {self.key.usage}, not to {usage}; take another key of the card."
             )
 
-    def _reported(self, operation: str, rung: Rung) -> AbstractContextManager[None]:
+    def _reported(self, operation: str, candidate: Candidate) -> AbstractContextManager[None]:
         application = self.application
         # The duration of a decryption could tell a good ciphertext from a bad one.
         timed = operation != "decrypt"
-        return report_key_use(application.serial, application.label, self.key.name, operation, rung.name, timed=timed)
+        return report_key_use(
+            application.serial, application.label, self.key.name, operation, candidate.name, timed=timed
+        )
 
 
 def find_key(profile: CardProfile, name: str | None, description: str) -> CardKey:

@@ -21,33 +21,33 @@ def deadlines() -> Iterator[Deadlines]:
 
 @pytest.mark.slow
 def test_an_alarm_that_is_not_disarmed_goes_off_once_and_in_time(deadlines: Deadlines) -> None:
-    rung: list[float] = []
-    alarm = Alarm(deadlines, lambda: rung.append(time.monotonic()))
+    candidate: list[float] = []
+    alarm = Alarm(deadlines, lambda: candidate.append(time.monotonic()))
     started = time.monotonic()
     alarm.arm(0.1)
     time.sleep(2)
     alarm.discard()
-    assert len(rung) == 1
-    assert 0.1 <= rung[0] - started < 2
+    assert len(candidate) == 1
+    assert 0.1 <= candidate[0] - started < 2
 
 
 def test_an_alarm_that_is_disarmed_stays_silent(deadlines: Deadlines) -> None:
-    rung = threading.Event()
-    alarm = Alarm(deadlines, rung.set)
+    candidate = threading.Event()
+    alarm = Alarm(deadlines, candidate.set)
     for _ in range(100):
         alarm.arm(0.05)
         alarm.disarm()
-    assert not rung.wait(0.2)
+    assert not candidate.wait(0.2)
     alarm.discard()
 
 
 def test_an_earlier_alarm_is_not_kept_waiting_by_a_later_one(deadlines: Deadlines) -> None:
-    late, soon = Alarm(deadlines, lambda: None), Alarm(deadlines, lambda: rung.set())
-    rung = threading.Event()
+    late, soon = Alarm(deadlines, lambda: None), Alarm(deadlines, lambda: candidate.set())
+    candidate = threading.Event()
     late.arm(30)
     time.sleep(0.05)
     soon.arm(0.05)
-    assert rung.wait(0.3)
+    assert candidate.wait(0.3)
     late.discard()
     soon.discard()
 
@@ -63,12 +63,12 @@ def test_the_watching_thread_ends_with_the_last_alarm(deadlines: Deadlines) -> N
 
 def test_closing_joins_the_threads_and_forgets_every_alarm(deadlines: Deadlines) -> None:
     before = set(threading.enumerate())
-    rung, go = threading.Event(), threading.Event()
-    alarm = Alarm(deadlines, rung.set)
+    candidate, go = threading.Event(), threading.Event()
+    alarm = Alarm(deadlines, candidate.set)
     alarm.arm(30)
     deadlines.run_in_thread(lambda: go.wait(0.2))
     deadlines.close()
     assert not set(threading.enumerate()) - before
-    again = Alarm(deadlines, rung.set)
+    again = Alarm(deadlines, candidate.set)
     again.arm(0.01)
-    assert rung.wait(10), "an alarm after closing starts the thread again"
+    assert candidate.wait(10), "an alarm after closing starts the thread again"

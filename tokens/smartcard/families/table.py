@@ -46,7 +46,7 @@ class CardFamily(Protocol):
         """What the card does with this key, in PKCS#11's terms."""
 
     def sign(self, session: CardSession, key: CardKey, public: PublicKey, mechanism: Mechanism, data: bytes) -> bytes:
-        """The signature over a rung's input; of an EC key as r and s side by side."""
+        """The signature over a candidate's input; of an EC key as r and s side by side."""
 
     def decrypt(self, session: CardSession, key: CardKey, ciphertext: bytes) -> bytes:
         """The plaintext of RSAES-PKCS1-v1_5.
