@@ -24,7 +24,10 @@ from hsm_dicom.iscl.protocol.session import Session
 from hsm_dicom.iscl.protocol.states import State
 
 CHUNK = 256 * 1024
-"""Octets that are read from the line at once, at most."""
+"""Octets that are read from the connection at once, at most."""
+
+_END_SECONDS = 30.0
+"""How long the end of a stream waits for its device."""
 
 
 async def open_connection(context: ISCLContext, host: str, port: int = PORT) -> ISCLStream:
@@ -153,9 +156,12 @@ class ISCLStream:
         self._writer.close()
         if not self._aborted:
             self._aborted = True
-            # Not awaited, so that a cancelled task lets go of the device too.
-            self._thread.submit(self._session.close)
+            # Submitted before anything is awaited, so that a cancelled task releases the device too.
+            released = asyncio.get_running_loop().run_in_executor(self._thread, self._session.close)
             self._thread.shutdown(wait=False)
+            done, _ = await asyncio.wait([released], timeout=_END_SECONDS)
+            if done:
+                self._thread.shutdown(wait=True)  # no work is left: the thread ends at once
         with contextlib.suppress(OSError):
             await self._writer.wait_closed()
 

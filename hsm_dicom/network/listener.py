@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from weakref import WeakSet
 
 from hsm_dicom.events import emit
 from hsm_dicom.network.errors import ListenError, PDUError
@@ -34,6 +35,7 @@ from hsm_dicom.tls import FailureReason, HandshakeError
 from hsm_dicom.tls.hosts import ascii_host
 from hsm_dicom.transport.events import ConnectionRejected, HandshakeFailed, handshake_succeeded, log
 from hsm_dicom.transport.port import Secured, SecureTransport, Wants
+from hsm_dicom.transport.pump import PumpedSocket
 from hsm_dicom.transport.sockets import answer_at_once
 
 _BACKLOG = 128
@@ -75,6 +77,8 @@ class Listener:
         self._wake_up, self._woken = socket.socketpair()
         self._places: Places[Pending] = Places(self.limits)
         self._lingering = Lingering(self._selector, self.limits.unidentified)
+        self._pumped: WeakSet[PumpedSocket] = WeakSet()
+        """Sockets with threads of their own that no association has taken over; the threads keep them alive."""
         self._pool = ThreadPoolExecutor(self.limits.workers, thread_name_prefix=f"handshake-{name}")
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"listener-{name}")
@@ -105,6 +109,8 @@ class Listener:
             self._places.leave(pending)
             end_of(pending).close()
         self._lingering.close()
+        for pumped in list(self._pumped):
+            pumped.join()
         for waiting in (self._socket, self._wake_up, self._woken):
             waiting.close()
         self._selector.close()
@@ -250,6 +256,8 @@ class Listener:
         if isinstance(outcome, RequestReading):
             # What the peer sent already may be in the transport's buffer, where select cannot see it.
             self.counts.secured += 1
+            if isinstance(outcome.secured.socket, PumpedSocket):
+                self._pumped.add(outcome.secured.socket)
             pending.step = outcome
             pending.deadline = time.monotonic() + self.limits.request_seconds
             self._submit(pending)
@@ -259,6 +267,8 @@ class Listener:
             self._places.leave(pending)
             if step.parting is None:
                 self.counts.identified += 1
+                if isinstance(outcome.secured.socket, PumpedSocket):
+                    self._pumped.discard(outcome.secured.socket)
             else:
                 self.counts.rejected += 1
                 self._lingering.add(step.parting)

@@ -41,7 +41,11 @@ from hsm_dicom.transport.events import (
     handshake_succeeded,
 )
 from hsm_dicom.transport.port import ConnectionFacts, Secured, SecureTransport
+from hsm_dicom.transport.pump import join_pump
 from hsm_dicom.transport.sockets import READ_SECONDS, answer_at_once
+
+_END_SECONDS = 20.0
+"""How long the threads of an association may take to end, once it is released or aborted; in most cases no time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,12 +95,15 @@ def associate(
     except BaseException as error:
         gone = not association.is_established
         association.abort()
+        association.join(_END_SECONDS)
         if gone and isinstance(error, RuntimeError):  # how pynetdicom says that the association is no more
             raise opened.lost(peer) from error
         raise
-    if association.is_established:
+    established, aborted = association.is_established, association.is_aborted
+    if established:
         association.release()
-    elif association.is_aborted:
+    association.join(_END_SECONDS)
+    if aborted and not established:
         raise opened.lost(peer)
 
 
@@ -116,11 +123,16 @@ def secure(peer: Peer, transport: SecureTransport, patience: Patience | None = N
         raise
     why = authorise_called(secured.facts, peer)
     if why is not None:
-        secured.socket.close()
+        _close(secured)
         _told_refused(peer, why, None)
         raise PeerNotAuthorisedError(why)
     emit(handshake_succeeded(peer.name, peer.address, secured.facts))
     return secured
+
+
+def _close(secured: Secured) -> None:
+    secured.socket.close()
+    join_pump(secured.socket)
 
 
 def _connect(peer: Peer, seconds: float) -> socket.socket:
@@ -155,11 +167,11 @@ def _request(
         ending = Ending(association)
         association.negotiate()
     except BaseException:
-        secured.socket.close()
+        _close(secured)
         raise
     if association.is_established:
         return association, ending
-    secured.socket.close()
+    _close(secured)
     raise _not_established(association, peer, calling_ae_title, secured, ending)
 
 

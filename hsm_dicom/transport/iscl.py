@@ -92,14 +92,16 @@ class ISCLTransport:
         connection.settimeout(max(deadline - time.monotonic(), 0.001))
         release = self._keys.hold()
         try:
-            return self.secured(self._context.wrap_socket(connection, server_hostname=peer), facts, release)
+            return self.secured(self._context.wrap_socket(connection, server_hostname=peer), connection, facts, release)
         except BaseException as error:
             release()
             if isinstance(error, OSError | TokenError):
                 raise _failed(error, peer) from error
             raise
 
-    def secured(self, line: ISCLSocket, outer: ConnectionFacts | None, release: Callable[[], None]) -> Secured:
+    def secured(
+        self, line: ISCLSocket, beneath: socket.socket, outer: ConnectionFacts | None, release: Callable[[], None]
+    ) -> Secured:
         """The connection whose handshake is done. `outer` are the facts of the TLS around it."""
         settings = self._context.settings
         keys = "unique" if settings.unique_keys else "fixed"
@@ -119,7 +121,7 @@ class ISCLTransport:
                 suite=f"{suite} in {outer.suite}",
                 entity=entity,
             )
-        return Secured(PumpedSocket.over(line, self._read_seconds, release), facts)
+        return Secured(PumpedSocket.over(line, self._read_seconds, release, beneath), facts)
 
 
 class _AcceptingOuter:
@@ -170,7 +172,7 @@ class ISCLAccepting:
             return Wants.TO_READ
         except OSError as error:
             raise _failed(error, self._peer) from error
-        return self._transport.secured(self._line, self._outer, self._release)
+        return self._transport.secured(self._line, self._raw, self._outer, self._release)
 
     def fileno(self) -> int:
         """See `Handshake`."""

@@ -1,7 +1,8 @@
-"""The adapter for transports that are no `ssl.SSLSocket`: a pair of sockets, and two threads that pump between.
+"""Adapt a secured connection that is no `ssl.SSLSocket` to pynetdicom: a pair of sockets, and two threads between.
 
-pynetdicom selects on the socket it is given and asks only an `ssl.SSLSocket` for what it has buffered. So it is given
-one end of a socket pair, on which every byte that is there can be seen; the other end is pumped to and from the line.
+pynetdicom waits for the socket that it is given, and asks only an `ssl.SSLSocket` for buffered bytes. So it is given
+one end of a socket pair, where every byte that has arrived is visible; two threads copy between the other end and the
+secured connection. `PumpedSocket.join` ends them.
 """
 
 from __future__ import annotations
@@ -9,84 +10,128 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, Protocol, Self
 
 CHUNK = 1 << 16
-"""Bytes that are moved at once."""
+"""Bytes that are copied at once."""
+
+END_SECONDS = 5.0
+"""How long a connection may take to end in its own way before it is ended at once."""
+
+_ABORT_SECONDS = 2.0
 
 
-class Line(Protocol):
+class Stream(Protocol):
     """A secured connection: one thread receives while another one sends."""
 
     def recv(self, most: int, /) -> bytes:
-        """Bytes; none at the end. Raises `OSError`."""
+        """Return bytes; none at the end. Raises `OSError`."""
 
     def sendall(self, data: bytes, /) -> None:
-        """Send. Raises `OSError`."""
+        """Send everything. Raises `OSError`."""
 
     def settimeout(self, seconds: float | None, /) -> None:
-        """How long both may take."""
+        """Bound the seconds that each call of both may take."""
 
     def close(self) -> None:
-        """End the connection in its own way, which wakes whoever receives. Never raises."""
+        """End the connection in its own way, and wake a thread that receives. Never raises."""
+
+    def abort(self) -> None:
+        """End the connection at once, and wake every thread that uses it. Never raises."""
 
     def getsockname(self) -> Any:
-        """Our address."""
+        """Return our address."""
 
     def getpeername(self) -> Any:
-        """The peer's address."""
+        """Return the peer's address."""
 
 
 class PumpedSocket(socket.socket):
-    """The end for pynetdicom. Connected already; it has the line's addresses, and remembers why the line failed."""
+    """The end for pynetdicom, connected from the start; `failure` is why the secured connection failed.
+
+    Its owner closes it and then calls `join`, which waits for the two threads.
+    """
 
     failure: Exception | None = None
     _read_seconds: float | None = None
     _parted = False
     _names: tuple[Any, Any] = (None, None)
+    _stream: Stream
+    _threads: tuple[threading.Thread, ...] = ()
 
     @classmethod
-    def over(cls, line: Line, read_seconds: float, ended: Callable[[], None] = lambda: None) -> Self:
-        """A socket over a line, which is pumped until either end is closed; `ended` is called after that."""
+    def over(
+        cls,
+        stream: Stream,
+        read_seconds: float,
+        ended: Callable[[], None] = lambda: None,
+        beneath: socket.socket | None = None,
+    ) -> Self:
+        """Make a socket over a secured connection, and start its threads, which run until either end is closed.
+
+        `ended` is called after that. `beneath` is the socket that the connection itself uses: its threads, if it is a
+        `PumpedSocket`, are waited for too.
+        """
         near, far = socket.socketpair()
         pumped = cls(near.family, near.type, near.proto, near.detach())
         pumped._read_seconds = read_seconds
-        pumped._names = line.getsockname(), line.getpeername()
+        pumped._names = stream.getsockname(), stream.getpeername()
+        pumped._stream = stream
         pumped.settimeout(read_seconds)
-        # An association may be idle for as long as pynetdicom lets it; only a write has to make progress.
-        line.settimeout(None)
-        for direction, *more in ((_inward,), (_outward, ended)):
-            arguments = (line, far, pumped, *more)
-            threading.Thread(target=direction, args=arguments, daemon=True, name=direction.__name__).start()
+        # An association may be idle for as long as pynetdicom allows; only a write has to make progress.
+        stream.settimeout(None)
+        pumped._threads = (
+            threading.Thread(target=_receive, args=(stream, far, pumped), daemon=True, name="pump-receive"),
+            threading.Thread(target=_send, args=(stream, far, pumped, ended, beneath), daemon=True, name="pump-send"),
+        )
+        for thread in pumped._threads:
+            thread.start()
         return pumped
 
+    def join(self, seconds: float = END_SECONDS) -> None:
+        """Wait for both threads, after the socket was closed; end the connection at once if that takes too long."""
+        deadline = time.monotonic() + seconds
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        if any(thread.is_alive() for thread in self._threads):
+            self._stream.abort()
+            for thread in self._threads:
+                thread.join(_ABORT_SECONDS)
+
     def connect(self, address: Any) -> None:
-        """Nothing: the connection stands."""
+        """Do nothing: the connection is established."""
 
     def settimeout(self, value: float | None) -> None:
         """Bound every wait, also where pynetdicom would not."""
         super().settimeout(self._read_seconds if value is None else value)
 
     def getsockname(self) -> Any:
-        """Our address on the line."""
+        """Return our address of the secured connection."""
         return self._names[0]
 
     def getpeername(self) -> Any:
-        """The peer's address on the line."""
+        """Return the peer's address of the secured connection."""
         return self._names[1]
 
     def shutdown(self, how: int) -> None:
-        """As of any socket; it is no error that the other end was faster."""
+        """Shut down as any socket; it is no error that the other end was faster."""
         self._parted = True
         with contextlib.suppress(OSError):
             super().shutdown(how)
 
 
-def _inward(line: Line, far: socket.socket, pumped: PumpedSocket) -> None:
-    """From the peer to pynetdicom."""
+def join_pump(connection: socket.socket | None) -> None:
+    """Wait for the threads of a closed socket, if it has any."""
+    if isinstance(connection, PumpedSocket):
+        connection.join()
+
+
+def _receive(stream: Stream, far: socket.socket, pumped: PumpedSocket) -> None:
+    """Copy from the peer to pynetdicom."""
     try:
-        while data := line.recv(CHUNK):
+        while data := stream.recv(CHUNK):
             far.sendall(data)
     except OSError as error:
         _note(pumped, error)
@@ -95,18 +140,21 @@ def _inward(line: Line, far: socket.socket, pumped: PumpedSocket) -> None:
             far.shutdown(socket.SHUT_WR)
 
 
-def _outward(line: Line, far: socket.socket, pumped: PumpedSocket, ended: Callable[[], None]) -> None:
-    """From pynetdicom to the peer; the end of it is the end of the connection."""
+def _send(
+    stream: Stream, far: socket.socket, pumped: PumpedSocket, ended: Callable[[], None], beneath: socket.socket | None
+) -> None:
+    """Copy from pynetdicom to the peer, and then end the connection."""
     try:
         while data := far.recv(CHUNK):
-            line.sendall(data)
+            stream.sendall(data)
     except OSError as error:
         _note(pumped, error)
     finally:
         with contextlib.ExitStack() as ends:
+            ends.callback(join_pump, beneath)
             ends.callback(ended)
             ends.callback(far.close)
-            line.close()
+            stream.close()
 
 
 def _note(pumped: PumpedSocket, error: OSError) -> None:

@@ -33,6 +33,7 @@ from hsm_dicom.network.upper_layer.negotiation import AssociateRequest, Proposal
 from hsm_dicom.network.upper_layer.provider import UpperLayer
 from hsm_dicom.transport.events import log
 from hsm_dicom.transport.port import Secured
+from hsm_dicom.transport.pump import join_pump
 
 Handlers = Sequence[tuple[Any, ...]]
 """What pynetdicom takes as `evt_handlers`: event, function, and perhaps more arguments."""
@@ -92,6 +93,7 @@ class SecuredAssociation(BaseAssociation):
         """Close the connection and forget what was not served. Harmless to repeat."""
         self.upper_layer.abandon()
         self.messages.discard()
+        join_pump(self.secured.socket)
         self._ended(self)
 
     def serve(self, message: Any, context_id: int) -> None:

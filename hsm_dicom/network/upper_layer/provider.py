@@ -70,6 +70,7 @@ class UpperLayer(BaseUpperLayer):
         self, association: Association, seconds: float, notify: Callable[[], None], request: bytes | None = None
     ) -> None:
         super().__init__(association)
+        self.name = "upper-layer"
         self.problem: PDUError | None = None
         self.ended = threading.Event()
         self.proposed: Mapping[int, Proposal] = {}

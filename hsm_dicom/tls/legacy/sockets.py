@@ -58,15 +58,19 @@ class LegacySocket:
                 self._wait(select.POLLOUT, deadline)
 
     def close(self) -> None:
-        """Say close_notify if that is possible at once, and close. Never raises; doing so twice is fine."""
+        """Send close_notify if that is possible at once, and close. Never raises; doing so twice is fine."""
         with contextlib.suppress(Exception):
             if self._using.acquire(timeout=1.0):
                 try:
                     next(self._connection.closeAsync(), None)
                 finally:
                     self._using.release()
+        self.abort()
+
+    def abort(self) -> None:
+        """Close the TCP connection, which wakes a thread that receives. Never raises; doing so twice is fine."""
         with contextlib.suppress(OSError):
-            self._raw.shutdown(socket.SHUT_RDWR)  # wakes a reader
+            self._raw.shutdown(socket.SHUT_RDWR)
         self._raw.close()
 
     def settimeout(self, seconds: float | None) -> None:
