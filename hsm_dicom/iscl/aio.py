@@ -22,6 +22,7 @@ from hsm_dicom.iscl.context import PORT, ISCLContext, name_of
 from hsm_dicom.iscl.errors import ConnectionLostError, ErrorCode, ISCLError, StepTimeoutError
 from hsm_dicom.iscl.protocol.session import Session
 from hsm_dicom.iscl.protocol.states import State
+from tokens.errors import fresh_copy
 
 CHUNK = 256 * 1024
 """Octets that are read from the connection at once, at most."""
@@ -99,7 +100,7 @@ class ISCLStream:
         if data:
             await self._work(session.proceed)
         elif session.connection.error is not None:
-            raise session.connection.error
+            raise fresh_copy(session.connection.error)
         return data
 
     async def readexactly(self, count: int) -> bytes:
@@ -133,9 +134,9 @@ class ISCLStream:
         await self._work(begin)
         await self._until(lambda: session.close_refused is not None)
         if session.close_refused is not None:
-            raise session.close_refused
+            raise fresh_copy(session.close_refused)
         if session.connection.error is not None:
-            raise session.connection.error
+            raise fresh_copy(session.connection.error)
 
     async def close(self) -> None:
         """End the line with the disconnection protocol if that is possible, else without."""
@@ -213,7 +214,9 @@ class ISCLStream:
 
     def _require(self, done: bool) -> None:
         if not done:
-            raise self._session.connection.error or ConnectionLostError(
+            if self._session.connection.error is not None:
+                raise fresh_copy(self._session.connection.error)
+            raise ConnectionLostError(
                 ErrorCode.CONNECTION_LOST, f"{self._session.peer} disconnected before everything was sent."
             )
 

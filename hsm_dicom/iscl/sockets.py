@@ -20,6 +20,7 @@ from hsm_dicom.iscl.errors import ConnectionLostError, ErrorCode, ISCLError, Loc
 from hsm_dicom.iscl.protocol.session import Session
 from hsm_dicom.iscl.protocol.states import State
 from hsm_dicom.iscl.wire.messages import Encryption, Mac
+from tokens.errors import fresh_copy
 
 CHUNK = 512 * 1024
 """Octets that are read from the line at once, at most."""
@@ -85,9 +86,9 @@ class ISCLSocket:
             self._run(session.proceed())
         self._until(lambda: session.has_ended or session.close_refused is not None)
         if session.close_refused is not None:
-            raise session.close_refused
+            raise fresh_copy(session.close_refused)
         if session.connection.error is not None:
-            raise session.connection.error
+            raise fresh_copy(session.connection.error)
         return self._sock
 
     def shutdown(self, how: int) -> None:
@@ -135,7 +136,7 @@ class ISCLSocket:
             if data:
                 self._run(session.proceed())
             elif session.connection.error is not None:
-                raise session.connection.error
+                raise fresh_copy(session.connection.error)
             return data
 
     def recv_into(self, buffer: bytearray | memoryview, most: int = 0) -> int:
@@ -257,7 +258,7 @@ class ISCLSocket:
         if done:
             return
         if self._session.connection.error is not None:
-            raise self._session.connection.error
+            raise fresh_copy(self._session.connection.error)
         raise ConnectionLostError(
             ErrorCode.CONNECTION_LOST, f"{self._session.peer} disconnected before everything was sent."
         )

@@ -53,6 +53,7 @@ from hsm_dicom.iscl.wire.messages import (
 )
 from hsm_dicom.iscl.wire.profile import Role, WireProfile
 from hsm_dicom.iscl.wire.validation import Bounds, Transfer, mistake_in
+from tokens.errors import fresh_copy
 
 Tap = Callable[[Role, bytes], None]
 """Is shown every message that passes, exactly as on the wire, with the role of the end that sent it."""
@@ -172,7 +173,7 @@ class Connection:
         without the disconnection protocol. The line has failed then, and `refuse` has the words for it.
         """
         if self.error is not None:
-            raise self.error
+            raise fresh_copy(self.error)
         while self.state not in ENDED:
             try:
                 message = self._reader.read(self._longest(), _awaited(self.state, self.role.peer, self.initiator))
@@ -187,7 +188,7 @@ class Connection:
             if self._receive(message):
                 return message
         if self.error is not None:
-            raise self.error
+            raise fresh_copy(self.error)
         return None
 
     def next_data(self) -> bytes:

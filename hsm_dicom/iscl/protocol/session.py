@@ -45,7 +45,7 @@ from hsm_dicom.iscl.wire.messages import (
     TransmissionResponse,
 )
 from hsm_dicom.iscl.wire.profile import Role
-from tokens.errors import TokenError
+from tokens.errors import TokenError, fresh_copy
 from tokens.secrets import Secrets
 
 
@@ -230,7 +230,7 @@ class Session:
 
     def _require_open(self) -> None:
         if self.connection.error is not None:
-            raise self.connection.error
+            raise fresh_copy(self.connection.error)
         if self.has_ended or self._disconnects:
             raise LocalProtocolError(ErrorCode.NOT_NOW, "The connection is closed; open a new one.")
 

@@ -19,6 +19,7 @@ from pynetdicom.presentation import PresentationContext
 from hsm_dicom.network.dimse.commands import AFFECTED_SOP_CLASS_UID, AFFECTED_SOP_INSTANCE_UID, CommandSet
 from hsm_dicom.network.errors import NetworkError
 from hsm_dicom.network.storage.leftovers import open_part
+from tokens.errors import fresh_copy
 
 SUCCESS = 0x0000
 INVALID_INSTANCE = 0x0117
@@ -89,7 +90,7 @@ class Incoming:
         if self._failure is None and self._file is None:
             self._failure = RefusedInstanceError(CANNOT_UNDERSTAND, "There is no Data Set.")
         if self._failure is not None:
-            raise self._failure
+            raise fresh_copy(self._failure)
         if self._file is None or self._path is None:
             raise RuntimeError("This Data Set was discarded.")
         with self._file:

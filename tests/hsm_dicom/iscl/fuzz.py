@@ -43,7 +43,7 @@ def fuzz_one(data: bytes) -> None:
 
 def _stays_failed(end: Connection, error: ISCLError) -> None:
     assert end.state is State.FAILED
-    assert end.error is error
+    assert str(end.error) == str(error)
     assert len(end.refuse(error)) < 256
     assert end.refuse(error) == b""
     end.receive_data(bytes(MAX_MESSAGE))

@@ -280,7 +280,7 @@ def test_a_peer_that_refuses_to_disconnect_is_reported_and_can_be_left_by_force(
             with pytest.raises(RemoteProtocolError, match="by force") as caught:
                 client.unwrap()
             assert caught.value.code is ErrorCode.PEER_REFUSED_CLOSE
-            assert client.last_error is caught.value
+            assert str(client.last_error) == str(caught.value)
             assert client.status is State.READY
             client.sendall(b"still here")
             assert done.result(SECONDS) == b"still here"
@@ -305,6 +305,20 @@ def test_a_connection_that_is_cut_is_an_error_and_not_an_end(pair: tuple[ISCLSoc
     with pytest.raises(ConnectionLostError, match="something may be missing"):
         server.recv(1)
     assert server.last_error is not None
+
+
+def test_each_call_on_a_lost_connection_raises_an_error_of_its_own(pair: tuple[ISCLSocket, ISCLSocket]) -> None:
+    """Threads that share one exception overwrite each other's tracebacks."""
+    server, client = pair
+    client.abort()
+    raised = []
+    for use in (lambda: server.recv(1), lambda: server.recv(1), lambda: server.sendall(b"x"), server.unwrap):
+        with pytest.raises(ConnectionLostError, match="something may be missing") as caught:
+            use()
+        assert caught.value.code is ErrorCode.CONNECTION_LOST
+        assert "something may be missing" in caught.value.strerror
+        raised.append(caught.value)
+    assert len(set(map(id, raised))) == len(raised)
 
 
 def test_what_was_verified_before_the_connection_failed_is_still_handed_up(pair: tuple[ISCLSocket, ISCLSocket]) -> None:
