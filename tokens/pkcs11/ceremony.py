@@ -18,6 +18,7 @@ from pkcs11 import exceptions as p11
 from tokens.errors import CeremonyError, NoSuchKeyError, SeveralKeysError, UnsupportedKeyError
 from tokens.events import OperationOutcome
 from tokens.events.reporting import report_ceremony_step
+from tokens.pkcs11._python_pkcs11 import session_handle
 from tokens.pkcs11.calls.faults import name as fault_name
 from tokens.pkcs11.calls.faults import translated
 from tokens.pkcs11.connection import Connection
@@ -35,7 +36,7 @@ from tokens.pkcs11.objects import (
     names_in_use,
 )
 from tokens.pkcs11.search import TokenInfo
-from tokens.pkcs11.sessions import Worker, session_handle
+from tokens.pkcs11.sessions import Worker
 from tokens.uri import Pkcs11Uri
 
 

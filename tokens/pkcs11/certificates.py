@@ -15,10 +15,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from pkcs11 import Attribute, CertificateType, Mechanism, ObjectClass, Session
 
 from tokens.errors import CeremonyError, NoSuchKeyError
+from tokens.pkcs11._python_pkcs11 import session_handle
 from tokens.pkcs11.ceremony import report_step
 from tokens.pkcs11.connection import Connection
 from tokens.pkcs11.objects import FoundKey, KeyName, Objects, asked_name, companions, describe_key, find_private_key
-from tokens.pkcs11.sessions import session_handle
 from tokens.uri import Pkcs11Uri
 
 

@@ -31,6 +31,7 @@ from tokens.errors import (
 from tokens.events import OperationOutcome, Reconnection
 from tokens.events.reporting import report
 from tokens.pins.credentials import Credentials
+from tokens.pkcs11._python_pkcs11 import session_handle
 from tokens.pkcs11.calls.capabilities import Capabilities
 from tokens.pkcs11.calls.cryptoki import SessionState
 from tokens.pkcs11.calls.faults import (
@@ -44,7 +45,7 @@ from tokens.pkcs11.calls.faults import (
 )
 from tokens.pkcs11.calls.queries import Queries
 from tokens.pkcs11.objects import Objects
-from tokens.pkcs11.sessions import SessionPool, Worker, session_handle
+from tokens.pkcs11.sessions import SessionPool, Worker
 
 IN_VAIN_FOR = 60.0
 """Seconds in which a module is not initialised again for a failure that this did not end the last time."""

@@ -26,6 +26,7 @@ from tokens.events.reporting import report, report_key_use
 from tokens.keys import CiphertextRejectedError
 from tokens.mechanisms import Candidate
 from tokens.pins.refusals import Answer
+from tokens.pkcs11._python_pkcs11 import session_handle
 from tokens.pkcs11.calls.capabilities import Offered
 from tokens.pkcs11.calls.cryptoki import Role
 from tokens.pkcs11.calls.faults import CIPHERTEXT_REJECTED, UNCLEAR_REFUSAL, name, translated
@@ -34,7 +35,7 @@ from tokens.pkcs11.calls.return_values import check
 from tokens.pkcs11.connection import Connection
 from tokens.pkcs11.login import device_name
 from tokens.pkcs11.objects import FoundKey, PublicKey, certificates_of, describe_key, find_private_key, has_public_key
-from tokens.pkcs11.sessions import BUSY_TIMEOUT, Worker, session_handle
+from tokens.pkcs11.sessions import BUSY_TIMEOUT, Worker
 from tokens.policy import Finding, KeyPolicy, enforce
 from tokens.uri import Pkcs11Uri
 

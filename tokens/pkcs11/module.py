@@ -12,24 +12,22 @@ of sessions notices by `epoch`, which changes with every initialisation.
 from __future__ import annotations
 
 import atexit
-import ctypes
 import logging
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from pkcs11 import Token
-from pkcs11.exceptions import PKCS11Error
 
 from tokens.errors import Facts, ModuleError, Reason, TokenLostError
+from tokens.pkcs11._python_pkcs11 import PythonTokens, function_list_of, open_library
 from tokens.pkcs11.calls import cryptoki
-from tokens.pkcs11.calls.cryptoki import Cryptoki, function_list_of
-from tokens.pkcs11.calls.python_tokens import PythonTokens
+from tokens.pkcs11.calls.cryptoki import Cryptoki
 from tokens.pkcs11.calls.queries import Queries
-from tokens.pkcs11.calls.return_values import name_of, value_of
+from tokens.pkcs11.calls.return_values import name_of
 from tokens.pkcs11.start_failures import likely_causes
 from tokens.process import forking
 from tokens.process.gate import Gate, GateBusyError
@@ -87,7 +85,7 @@ class Module:
         self._inherited = False
         self._quiet_for_fork = False
         self._unusable = ""
-        self._library = _open_library(file, self._initialise_first)
+        self._library = open_library(file, self._initialise_first)
         self.gate = self._new_gate()
         if not self._initialised_here:
             log.warning("%s was initialised by other code of this process: its calls are made one at a time.", path)
@@ -278,16 +276,18 @@ class Module:
         self.gate.finish()
 
 
-_modules: dict[tuple[int, int], Module] = {}
-"""By device and inode: one file under two names, by a link or a mount, is one module."""
-_loading = forking.LockAcrossForks()
+class _ModuleTable:
+    """The modules of this process, by device and inode: one file under two names is one module.
+
+    The table is itself the owner of those that stay initialised until the process ends.
+    """
+
+    def __init__(self) -> None:
+        self.modules: dict[tuple[int, int], Module] = {}
+        self.changing = forking.LockAcrossForks()
 
 
-class _Process:
-    """The owner of a module that stays initialised until the process ends."""
-
-
-_process = _Process()
+_table = _ModuleTable()
 
 
 def load_module(path: Path, init_string: str | None = None, owner: object | None = None) -> Module:
@@ -305,36 +305,16 @@ def load_module(path: Path, init_string: str | None = None, owner: object | None
             remedy="Use the path of the .so of your HSM, for example /usr/lib/softhsm/libsofthsm2.so.",
             facts=Facts(reason=Reason.MODULE_NOT_FOUND, path=str(path)),
         ) from error
-    with _loading:
-        module = _modules.get((status.st_dev, status.st_ino))
+    with _table.changing:
+        module = _table.modules.get((status.st_dev, status.st_ino))
         if module is None:
-            module = _modules[status.st_dev, status.st_ino] = Module(path.absolute(), real, init_string)
-        module.add_owner(_process if owner is None else owner, init_string)
+            module = _table.modules[status.st_dev, status.st_ino] = Module(path.absolute(), real, init_string)
+        module.add_owner(_table if owner is None else owner, init_string)
     return module
 
 
 def release_modules(owner: object) -> None:
     """Finalise every module of which `owner` is the last owner."""
-    with _loading:
-        for module in _modules.values():
+    with _table.changing:
+        for module in _table.modules.values():
             module.remove_owner(owner)
-
-
-def _open_library(path: Path, initialise: Callable[[object], None]) -> Any:
-    """python-pkcs11's library object, which has its owner initialise the module instead of doing so itself."""
-    from pkcs11 import _pkcs11  # the C extension; everything else works without loading it
-
-    class InitialisedByOwner(_pkcs11.lib):
-        def initialize(self) -> None:
-            # Never freed: python-pkcs11 0.10.1 writes a traceback when a library object ends after its class.
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self))
-            initialise(self)
-
-    try:
-        return InitialisedByOwner(str(path))
-    except PKCS11Error as error:
-        value = value_of(error)
-        # What the dynamic linker says, without python-pkcs11's words before it.
-        said = str(error).removeprefix(f"OS exception while loading {path}: ").removeprefix(f"{path}: ").rstrip(".")
-        reason = said if value is None else name_of(value)
-        raise ModuleError(f"{path} is not a PKCS#11 module that can be loaded: {reason}.") from error

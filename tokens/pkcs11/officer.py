@@ -16,6 +16,7 @@ from tokens.errors import CeremonyError, Facts, OperationFailedError, Reason, se
 from tokens.pins.credentials import Credentials
 from tokens.pins.refusals import RefusalMemory
 from tokens.pins.sources import Pin, PinSource
+from tokens.pkcs11._python_pkcs11 import session_handle
 from tokens.pkcs11.calls import cryptoki
 from tokens.pkcs11.calls.cryptoki import Role
 from tokens.pkcs11.calls.return_values import name_of
@@ -23,7 +24,6 @@ from tokens.pkcs11.ceremony import report_step
 from tokens.pkcs11.login import INCORRECT_PIN, check_flags, device_name, present_pin, purpose
 from tokens.pkcs11.module import Module
 from tokens.pkcs11.search import FoundToken, TokenInfo, find_token, matches, present_tokens
-from tokens.pkcs11.sessions import session_handle
 from tokens.uri import Pkcs11Uri
 
 _USER_PIN_FLAGS = (

@@ -21,6 +21,7 @@ from pkcs11 import exceptions as p11
 from tokens.errors import Facts, PinSourceError, Reason, TokenBusyError, TokenLostError, sentence_case
 from tokens.events import defer_events
 from tokens.pins.credentials import Credentials
+from tokens.pkcs11._python_pkcs11 import session_handle
 from tokens.pkcs11.calls.capabilities import Capabilities
 from tokens.pkcs11.calls.faults import _StaleSessionError
 from tokens.pkcs11.login import log_in
@@ -270,8 +271,3 @@ class SessionPool:
             f"No session on {self.token.description} became free within {BUSY_TIMEOUT:.0f} seconds; "
             "see whether it still answers, or allow more sessions."
         )
-
-
-def session_handle(session: Session) -> int:
-    """CK_SESSION_HANDLE, which python-pkcs11's types do not mention."""
-    return int(session.handle)  # type: ignore[attr-defined]

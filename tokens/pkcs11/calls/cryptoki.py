@@ -90,26 +90,6 @@ class _InitializeArguments(ctypes.Structure):
     )
 
 
-def function_list_of(library: object, *, replacement: int | None = None) -> int:
-    """The address of the CK_FUNCTION_LIST that a python-pkcs11 library object works with; have it work with another.
-
-    Asking the module for another one would not do: p11-kit's client makes a new instance for each call of
-    C_GetFunctionList. python-pkcs11 keeps the pointer as the first member of its extension type.
-    """
-    from pkcs11 import _pkcs11  # the C extension; everything else works without loading it
-
-    pointer = ctypes.sizeof(ctypes.c_void_p)
-    if _pkcs11.HasFuncList.__basicsize__ != object.__basicsize__ + 3 * pointer:  # type: ignore[attr-defined]
-        raise ModuleError("This release of python-pkcs11 is laid out differently; install the one that is pinned.")
-    member = ctypes.c_void_p.from_address(id(library) + object.__basicsize__)
-    address = member.value
-    if not address:
-        raise ModuleError("The PKCS#11 module gave no function list.")
-    if replacement is not None:
-        member.value = replacement
-    return address
-
-
 class Cryptoki:
     """The function list of one module. Every method returns the call's CK_RV."""
 
