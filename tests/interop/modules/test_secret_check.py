@@ -81,7 +81,9 @@ def test_a_module_in_fips_mode_takes_no_secret_and_the_verdict_says_so(
     assert all("could not import a secret as" in line and "CKR_ATTRIBUTE_VALUE_INVALID" in line for line in lines)
 
 
-def test_a_connection_that_passes_no_cbc_leaves_authentication(tmp_path: Path, state_folder: Path) -> None:
+def test_a_connection_that_passes_no_cbc_leaves_authentication(
+    tmp_path: Path, softhsm: Path, state_folder: Path
+) -> None:
     server = Server(tmp_path, new_token())
     server.start()
     try:
@@ -96,7 +98,7 @@ def test_a_connection_that_passes_no_cbc_leaves_authentication(tmp_path: Path, s
     assert "CKR_MECHANISM_INVALID" in encryption
 
 
-def test_a_token_that_goes_away_meanwhile_is_not_assessed(tmp_path: Path, state_folder: Path) -> None:
+def test_a_token_that_goes_away_meanwhile_is_not_assessed(tmp_path: Path, softhsm: Path, state_folder: Path) -> None:
     server = Server(tmp_path, new_token())
     server.start()
     try:
