@@ -28,8 +28,8 @@ from hsm_dicom.iscl import ISCLContext, ISCLSettings, ISCLSocket, Mac, Weakness
 from hsm_dicom.network.acceptor import Acceptor
 from hsm_dicom.network.listener import Listener
 from hsm_dicom.network.receive import Receiver
-from hsm_dicom.network.requestor import Patience, associate
-from hsm_dicom.network.settings import ISCLOpening, Limits, Peer, StorageSettings
+from hsm_dicom.network.requestor import Timeouts, associate
+from hsm_dicom.network.settings import ISCLExemption, Limits, Peer, StorageSettings
 from hsm_dicom.network.store import store
 from hsm_dicom.transport.iscl import ISCLTransport
 from tests import softhsm
@@ -41,7 +41,7 @@ from tokens.secrets import Secrets
 from tokens.uri import Pkcs11Uri
 
 ALL = frozenset(Weakness)
-OPENING = ISCLOpening(settings=ISCLSettings())
+OPENING = ISCLExemption(settings=ISCLSettings())
 """What a peer is known to speak; how is the transports' matter."""
 MEBIBYTE = 1 << 20
 THROUGHPUT_BYTES = 32 * MEBIBYTE
@@ -212,7 +212,7 @@ def _transfers(folder: Path, uri: Pkcs11Uri, secrets: Secrets) -> Iterator[Row]:
 
         def over_iscl() -> None:
             peer = Peer(name="NODE", ae_titles=("NODE",), host="127.0.0.1", port=secured_port, iscl=OPENING)
-            assert store(peer, transport, "CT1", files, patience=Patience()).done
+            assert store(peer, transport, "CT1", files, timeouts=Timeouts()).done
 
         def plainly() -> None:
             ae = AE("CT1")
@@ -315,12 +315,12 @@ def _associate_much(parent: Connection, uri: Pkcs11Uri) -> None:
         peer = Peer(name="NODE", ae_titles=("NODE",), host="127.0.0.1", port=parent.recv(), iscl=OPENING)
         settings = ISCLSettings(authentication_data=b"CT1")
         transport = ISCLTransport(ISCLContext(settings, secrets))
-        patience = Patience(connect=SECONDS, handshake=SECONDS, answer=SECONDS, idle=SECONDS)
+        timeouts = Timeouts(connect=SECONDS, handshake=SECONDS, answer=SECONDS, idle=SECONDS)
         stop, errors, echoes = threading.Event(), [], [0] * SOAK_ASSOCIATIONS
 
         def associate_again_and_again(number: int) -> None:
             while not stop.is_set():
-                with associate(peer, transport, "CT1", [build_context(Verification)], patience) as opened:
+                with associate(peer, transport, "CT1", [build_context(Verification)], timeouts) as opened:
                     for _ in range(10):
                         if opened.association.send_c_echo().Status != 0:
                             raise RuntimeError("no success")

@@ -52,9 +52,9 @@ def run() -> Iterator[Row]:
 Times = tuple[list[float], list[float]]
 
 
-def measure(decrypter: Decrypter, public: RSAPublicKey, trials: int) -> Times:
+def measure(make_decrypter: Decrypter, public: RSAPublicKey, trials: int) -> Times:
     """The microseconds that the key exchange took with good ciphertexts, and with bad ones."""
-    exchange = RSAKeyExchange(_3DES, _hello(ClientHello()), _hello(ServerHello()), decrypter)
+    exchange = RSAKeyExchange(_3DES, _hello(ClientHello()), _hello(ServerHello()), make_decrypter)
     # All made before: what makes a ciphertext would leave the processor's caches in another state for each kind.
     prepared = [(kind, make(public)) for kind, make in enumerate((good, bad)) for _ in range(trials // 2)]
     random.shuffle(prepared)

@@ -155,8 +155,8 @@ class Acceptor:
                 self._places_left += 1
             raise
         association.secured_facts = facts  # type: ignore[attr-defined]
-        association.bind(evt.EVT_ESTABLISHED, self._opened, [facts, request])
-        association.bind(evt.EVT_ABORTED, self._aborted, [facts, secured, Ending(association)])
+        association.bind(evt.EVT_ESTABLISHED, self._on_established, [facts, request])
+        association.bind(evt.EVT_ABORTED, self._on_aborted, [facts, secured, Ending(association)])
         with self._counting:
             self._running.add(association)
         try:
@@ -173,7 +173,7 @@ class Acceptor:
 
     # -- what happens in an association -----------------------------------------------------------------------
 
-    def _opened(self, event: Event, facts: ConnectionFacts, request: AssociateRequest) -> None:
+    def _on_established(self, event: Event, facts: ConnectionFacts, request: AssociateRequest) -> None:
         """EVT_ESTABLISHED."""
         emit(
             AssociationAccepted(
@@ -188,7 +188,7 @@ class Acceptor:
             )
         )
 
-    def _aborted(self, event: Event, facts: ConnectionFacts, secured: Secured, ending: Ending) -> None:
+    def _on_aborted(self, event: Event, facts: ConnectionFacts, secured: Secured, ending: Ending) -> None:
         """EVT_ABORTED: an A-ABORT, or the A-P-ABORT that follows a lost or forged connection."""
         emit(
             AssociationAborted(
@@ -200,7 +200,7 @@ class Acceptor:
         )
 
 
-def facts_of(association: Association) -> ConnectionFacts | None:
+def get_connection_facts(association: Association) -> ConnectionFacts | None:
     """What is known of the connection under an association of ours, for the handlers of an application."""
     facts = getattr(association, "secured_facts", None)
     return facts if isinstance(facts, ConnectionFacts) else None

@@ -8,7 +8,7 @@ from types import ModuleType
 from hsm_dicom.identity import Identity
 from hsm_dicom.iscl import ISCLContext, ISCLHooks
 from hsm_dicom.network.errors import SettingsError
-from hsm_dicom.network.settings import ISCLOpening, ListenerSettings, Peer
+from hsm_dicom.network.settings import ISCLExemption, ListenerSettings, Peer
 from hsm_dicom.tls import ContextError, LegacyRefusedError, client_context, server_context
 from hsm_dicom.tls.hosts import ascii_host
 from hsm_dicom.transport.iscl import ISCLTransport
@@ -54,7 +54,7 @@ def connecting(
 
 
 def _iscl(
-    opening: ISCLOpening,
+    opening: ISCLExemption,
     keys: ISCLKeys | None,
     outer: SecureTransport | None,
     read_seconds: float,

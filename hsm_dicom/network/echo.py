@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pynetdicom import build_context
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
-from hsm_dicom.network.requestor import Patience, associate
+from hsm_dicom.network.requestor import Timeouts, associate
 from hsm_dicom.network.settings import Peer
 from hsm_dicom.transport.port import ConnectionFacts, SecureTransport
 
@@ -31,10 +31,10 @@ class EchoResult:
         return self.status == SUCCESS
 
 
-def echo(peer: Peer, transport: SecureTransport, calling_ae_title: str, patience: Patience | None = None) -> EchoResult:
+def echo(peer: Peer, transport: SecureTransport, calling_ae_title: str, timeouts: Timeouts | None = None) -> EchoResult:
     """Ask a peer for one C-ECHO response. Raises as `associate` does."""
     started = time.monotonic()
-    with associate(peer, transport, calling_ae_title, [build_context(Verification)], patience) as opened:
+    with associate(peer, transport, calling_ae_title, [build_context(Verification)], timeouts) as opened:
         established = time.monotonic()
         answer = opened.association.send_c_echo()
         answered = time.monotonic()

@@ -26,17 +26,24 @@ from hsm_dicom.events import emit
 from hsm_dicom.network.errors import ListenError, PDUError
 from hsm_dicom.network.settings import Limits
 from hsm_dicom.network.unidentified.lingering import Lingering
-from hsm_dicom.network.unidentified.pending import Counts, Pending, address_text, descriptor_of, end_of, timed_out
-from hsm_dicom.network.unidentified.places import Places, origin_of
+from hsm_dicom.network.unidentified.pending import (
+    Counts,
+    Pending,
+    format_address,
+    get_descriptor,
+    get_socket,
+    make_timeout_error,
+)
+from hsm_dicom.network.unidentified.places import Places, get_origin
 from hsm_dicom.network.upper_layer.negotiation import AssociateRequest
 from hsm_dicom.network.upper_layer.pdu import abort
-from hsm_dicom.network.upper_layer.request import Left, Requested, RequestReading, part_with
+from hsm_dicom.network.upper_layer.request import Left, Requested, RequestReading, send_last_pdu
 from hsm_dicom.tls import FailureReason, HandshakeError
 from hsm_dicom.tls.hosts import ascii_host
 from hsm_dicom.transport.events import ConnectionRejected, HandshakeFailed, handshake_succeeded, log
 from hsm_dicom.transport.port import Secured, SecureTransport, Wants
 from hsm_dicom.transport.pump import PumpedSocket
-from hsm_dicom.transport.sockets import answer_at_once
+from hsm_dicom.transport.sockets import set_no_delay
 
 _BACKLOG = 128
 _PAUSE_SECONDS = 0.25
@@ -71,7 +78,7 @@ class Listener:
         self.limits = limits or Limits()
         self.counts = Counts()
         self._serve = serve
-        self._socket = _listening(address)
+        self._socket = _open_listening_socket(address)
         self._steps: queue.SimpleQueue[_Step] = queue.SimpleQueue()
         self._selector = selectors.DefaultSelector()
         self._wake_up, self._woken = socket.socketpair()
@@ -107,7 +114,7 @@ class Listener:
         for pending in [*self._places.inside, *self._places.waiting]:
             self._unregister(pending)
             self._places.leave(pending)
-            end_of(pending).close()
+            get_socket(pending).close()
         self._lingering.close()
         for pumped in list(self._pumped):
             pumped.join()
@@ -167,16 +174,16 @@ class Listener:
             time.sleep(_PAUSE_SECONDS)
             return
         self.counts.accepted += 1
-        answer_at_once(connection)
+        set_no_delay(connection)
         # An IPv4 caller of `::` comes as ::ffff:192.0.2.1 (RFC 4291, 2.5.5.2), which nobody has written anywhere.
         peer: Address = (str(address[0]).removeprefix("::ffff:"), int(address[1]))
         now = time.monotonic()
         deadline = now + self.limits.handshake_seconds
-        pending = Pending(self.counts.accepted, peer, origin_of(peer[0]), connection, deadline)
+        pending = Pending(self.counts.accepted, peer, get_origin(peer[0]), connection, deadline)
         if self._places.take(pending, now):
             self._begin(pending)
             return
-        crowded_out = self._places.line_up(pending)
+        crowded_out = self._places.enqueue(pending)
         if crowded_out is not None:
             self._no_place(crowded_out, "too many others wait for one")
 
@@ -184,7 +191,7 @@ class Listener:
         """Begin the handshake of a connection that has a place."""
         pending.deadline = time.monotonic() + self.limits.handshake_seconds
         try:
-            pending.step = self.transport.accept(pending.connection, address_text(pending.address))
+            pending.step = self.transport.accept(pending.connection, format_address(pending.address))
         except HandshakeError as failed:
             self._places.leave(pending)
             pending.connection.close()
@@ -194,10 +201,10 @@ class Listener:
 
     def _await(self, pending: Pending, wants: Wants) -> None:
         event = selectors.EVENT_READ if wants is Wants.TO_READ else selectors.EVENT_WRITE
-        self._selector.register(descriptor_of(pending), event, pending)
+        self._selector.register(get_descriptor(pending), event, pending)
 
     def _compute(self, pending: Pending) -> None:
-        self._selector.unregister(descriptor_of(pending))
+        self._selector.unregister(get_descriptor(pending))
         self._submit(pending)
 
     def _submit(self, pending: Pending) -> None:
@@ -207,15 +214,15 @@ class Listener:
 
     def _advance(self, pending: Pending) -> None:
         """Do one step of a handshake, or of reading what comes after it. Called in the pool."""
-        peer = address_text(pending.address)
+        peer = format_address(pending.address)
         outcome: Wants | RequestReading | Requested | Left | HandshakeError | PDUError
         parting: socket.socket | None = None
         secured = pending.step.secured if isinstance(pending.step, RequestReading) else None
         try:
-            outcome = self._advanced(pending)
+            outcome = self._advance_step(pending)
             if isinstance(outcome, Requested):
                 answer = self._serve(outcome.secured, pending.address, outcome.request)
-                parting = None if answer is None else part_with(outcome.secured, answer)
+                parting = None if answer is None else send_last_pdu(outcome.secured, answer)
         except HandshakeError as failed:
             outcome = failed
         except PDUError as problem:
@@ -225,11 +232,11 @@ class Listener:
             what = f"The handshake with {peer} failed ({type(error).__name__})."
             outcome = HandshakeError(FailureReason.PROTOCOL_ERROR, peer, what)
         if secured is not None and isinstance(outcome, PDUError | HandshakeError):
-            parting = part_with(secured, abort(outcome.abort_reason if isinstance(outcome, PDUError) else 0))
+            parting = send_last_pdu(secured, abort(outcome.abort_reason if isinstance(outcome, PDUError) else 0))
         self._steps.put(_Step(pending, outcome, parting))
         self._wake()
 
-    def _advanced(self, pending: Pending) -> Wants | RequestReading | Requested | Left:
+    def _advance_step(self, pending: Pending) -> Wants | RequestReading | Requested | Left:
         step = pending.step
         if isinstance(step, RequestReading):
             return step.advance()
@@ -238,7 +245,7 @@ class Listener:
         outcome = step.advance()
         if not isinstance(outcome, Secured):
             return outcome
-        emit(handshake_succeeded(self.name, address_text(pending.address), outcome.facts))
+        emit(handshake_succeeded(self.name, format_address(pending.address), outcome.facts))
         return RequestReading(outcome, self.limits.request_seconds)
 
     def _drain_steps(self) -> None:
@@ -275,11 +282,11 @@ class Listener:
         elif isinstance(outcome, Left):
             self._places.leave(pending)
             self.counts.left += 1
-            end_of(pending).close()
+            get_socket(pending).close()
         elif isinstance(outcome, PDUError):
             self._places.leave(pending)
             self._refused_after_handshake(pending, f"it sent {outcome}", "malformed-request")
-            self._lingering.add(step.parting or end_of(pending))
+            self._lingering.add(step.parting or get_socket(pending))
         else:
             self._refuse(pending, outcome, step.parting)
 
@@ -303,9 +310,9 @@ class Listener:
                 self._refused_after_handshake(
                     pending, f"it did not request an association within {seconds}", "request-timeout"
                 )
-                self._lingering.add(part_with(pending.step.secured, abort()))
+                self._lingering.add(send_last_pdu(pending.step.secured, abort()))
             else:
-                self._refuse(pending, timed_out(pending, self.limits, self.transport))
+                self._refuse(pending, make_timeout_error(pending, self.limits, self.transport))
         for pending in [one for one in self._places.waiting if one.deadline < now]:
             self._places.leave(pending)
             self._no_place(pending, f"it waited for one for {self.limits.handshake_seconds:g} seconds")
@@ -313,24 +320,24 @@ class Listener:
 
     def _no_place(self, pending: Pending, why: str) -> None:
         self.counts.without_place += 1
-        self._tell_refused(
+        self._report_connection_refused(
             pending,
-            f"{self.name}: {address_text(pending.address)} is refused, because no place is free: {why}.",
+            f"{self.name}: {format_address(pending.address)} is refused, because no place is free: {why}.",
             "too-many-connections",
         )
-        end_of(pending).close()
+        get_socket(pending).close()
 
     def _refuse(self, pending: Pending, failed: HandshakeError, parting: socket.socket | None = None) -> None:
         self._places.leave(pending)
         self._refused(pending.address, failed)
-        self._lingering.add(parting or end_of(pending))
+        self._lingering.add(parting or get_socket(pending))
 
     def _refused(self, address: Address, failed: HandshakeError) -> None:
         self.counts.refused += 1
         emit(
             HandshakeFailed(
                 name=self.name,
-                address=address_text(address),
+                address=format_address(address),
                 text=f"{self.name}: {failed}",
                 reason=failed.reason,
                 certificate_reason=failed.verdict.reason if failed.verdict else "",
@@ -339,13 +346,15 @@ class Listener:
 
     def _refused_after_handshake(self, pending: Pending, what: str, reason: str) -> None:
         self.counts.refused += 1
-        self._tell_refused(pending, f"{self.name}: {address_text(pending.address)} is refused: {what}.", reason)
+        self._report_connection_refused(
+            pending, f"{self.name}: {format_address(pending.address)} is refused: {what}.", reason
+        )
 
-    def _tell_refused(self, pending: Pending, sentence: str, reason: str) -> None:
+    def _report_connection_refused(self, pending: Pending, sentence: str, reason: str) -> None:
         emit(
             ConnectionRejected(
                 name=self.name,
-                address=address_text(pending.address),
+                address=format_address(pending.address),
                 text=sentence,
                 subject=pending.subject,
                 reason=reason,
@@ -354,7 +363,7 @@ class Listener:
 
     def _unregister(self, pending: Pending) -> None:
         with contextlib.suppress(KeyError, ValueError):
-            self._selector.unregister(descriptor_of(pending))
+            self._selector.unregister(get_descriptor(pending))
 
     def _wake(self) -> None:
         with contextlib.suppress(OSError):
@@ -369,7 +378,7 @@ _LISTENING = {
 """What to do where an address cannot be used, by errno."""
 
 
-def _listening(address: Address) -> socket.socket:
+def _open_listening_socket(address: Address) -> socket.socket:
     """A listening socket; `::` stands for every address, IPv4's too."""
     host, port = address
     every = host == "::" and socket.has_dualstack_ipv6()
@@ -379,4 +388,4 @@ def _listening(address: Address) -> socket.socket:
     except OSError as error:
         remedy = _LISTENING.get(error.errno or 0, "Correct host and port of the listener.")
         why = os.strerror(error.errno or 0)
-        raise ListenError(f"The listener cannot use {address_text(address)}: {why}. {remedy}") from error
+        raise ListenError(f"The listener cannot use {format_address(address)}: {why}. {remedy}") from error

@@ -20,9 +20,9 @@ from pynetdicom.events import Event
 from hsm_dicom.dataset import DicomFile, DicomFileError
 from hsm_dicom.events import emit
 from hsm_dicom.network._pynetdicom import accepted_contexts
-from hsm_dicom.network.acceptor import facts_of
+from hsm_dicom.network.acceptor import get_connection_facts
 from hsm_dicom.network.dimse.commands import CommandSet
-from hsm_dicom.network.dimse.messages import sink_of
+from hsm_dicom.network.dimse.messages import get_sink
 from hsm_dicom.network.settings import StorageSettings
 from hsm_dicom.network.storage.incoming import (
     CANNOT_UNDERSTAND,
@@ -77,7 +77,7 @@ class Receiver:
 
     def receive(self, event: Event) -> Dataset:
         """Store the instance (EVT_C_STORE), and return the answer's status and Error Comment."""
-        incoming = sink_of(event.request)
+        incoming = get_sink(event.request)
         if not isinstance(incoming, Incoming):
             raise TypeError("This handler is for EVT_C_STORE, with start_storing for the same association.")
         answer = Dataset()
@@ -87,18 +87,18 @@ class Receiver:
         except RefusedInstanceError as refused:
             answer.Status = refused.status
             answer.ErrorComment = str(refused)[:_COMMENT]
-            self._tell(event, uid, refused.status, "", f"refused: {refused}")
+            self._report(event, uid, refused.status, "", f"refused: {refused}")
             return answer
         except OSError as error:
             log.error("%s: %s cannot be written to (%s).", self._name, self._folder, error.strerror)
             answer.Status = OUT_OF_RESOURCES
             answer.ErrorComment = "no room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "cannot be written"
-            self._tell(event, uid, OUT_OF_RESOURCES, "", f"not stored: {error.strerror}")
+            self._report(event, uid, OUT_OF_RESOURCES, "", f"not stored: {error.strerror}")
             return answer
         finally:
             incoming.discard()
         answer.Status = SUCCESS
-        self._tell(event, uid, SUCCESS, str(path), f"stored as {path}")
+        self._report(event, uid, SUCCESS, str(path), f"stored as {path}")
         return answer
 
     def _store(self, incoming: Incoming) -> Path:
@@ -116,8 +116,8 @@ class Receiver:
         _sync_folder(self._folder)
         return place
 
-    def _tell(self, event: Event, uid: str, status: int, file: str, what: str) -> None:
-        facts = facts_of(event.assoc)
+    def _report(self, event: Event, uid: str, status: int, file: str, what: str) -> None:
+        facts = get_connection_facts(event.assoc)
         requestor = event.assoc.requestor
         emit(
             InstanceReceived(

@@ -32,7 +32,7 @@ from hsm_dicom.network.settings import Peer
 from hsm_dicom.network.upper_layer.association import propose_association
 from hsm_dicom.network.upper_layer.endings import Ending
 from hsm_dicom.tls import FailureReason, HandshakeError
-from hsm_dicom.tls.failures import refusal_after_handshake
+from hsm_dicom.tls.failures import find_late_refusal
 from hsm_dicom.tls.hosts import ascii_host
 from hsm_dicom.transport.events import (
     AssociationAccepted,
@@ -42,14 +42,14 @@ from hsm_dicom.transport.events import (
 )
 from hsm_dicom.transport.port import ConnectionFacts, Secured, SecureTransport
 from hsm_dicom.transport.pump import join_pump
-from hsm_dicom.transport.sockets import READ_SECONDS, answer_at_once
+from hsm_dicom.transport.sockets import READ_SECONDS, set_no_delay
 
 _END_SECONDS = 20.0
 """How long the threads of an association may take to end, once it is released or aborted; in most cases no time."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Patience:
+class Timeouts:
     """How long a requestor waits, in seconds: to connect, for the handshake, for each answer, while idle."""
 
     connect: float = 10.0
@@ -78,18 +78,18 @@ def associate(
     transport: SecureTransport,
     calling_ae_title: str,
     contexts: Sequence[PresentationContext],
-    patience: Patience | None = None,
+    timeouts: Timeouts | None = None,
 ) -> Iterator[Opened]:
     """An association with a peer, released when the block ends, aborted when it ends in an error.
 
     `contexts` are the presentation contexts to propose, 128 at the most. Raises `ConnectError`, `HandshakeError`,
     `PeerNotAuthorisedError`, `AssociationRejectedError`, `AssociationLostError`.
     """
-    patience = patience or Patience(answer=peer.answer_seconds)
-    secured = secure(peer, transport, patience)
-    association, ending = _request(peer, secured, calling_ae_title, contexts, patience)
+    timeouts = timeouts or Timeouts(answer=peer.answer_seconds)
+    secured = secure(peer, transport, timeouts)
+    association, ending = _request(peer, secured, calling_ae_title, contexts, timeouts)
     opened = Opened(association, secured.facts, secured, ending)
-    _told_opened(peer, calling_ae_title, secured.facts)
+    _report_opened(peer, calling_ae_title, secured.facts)
     try:
         yield opened
     except BaseException as error:
@@ -107,16 +107,16 @@ def associate(
         raise opened.lost(peer)
 
 
-def secure(peer: Peer, transport: SecureTransport, patience: Patience | None = None) -> Secured:
+def secure(peer: Peer, transport: SecureTransport, timeouts: Timeouts | None = None) -> Secured:
     """A secured connection to a peer that is who it should be. Raises as `associate` does."""
-    patience = patience or Patience(answer=peer.answer_seconds)
-    connection = _connect(peer, patience.connect)
-    answer_at_once(connection)
+    timeouts = timeouts or Timeouts(answer=peer.answer_seconds)
+    connection = _connect(peer, timeouts.connect)
+    set_no_delay(connection)
     try:
-        secured = transport.connect(connection, _at(peer), patience.handshake)
+        secured = transport.connect(connection, _at(peer), timeouts.handshake)
     except HandshakeError as failed:
         connection.close()
-        _told_refused(peer, str(failed), failed)
+        _report_refused(peer, str(failed), failed)
         raise
     except BaseException:
         connection.close()
@@ -124,7 +124,7 @@ def secure(peer: Peer, transport: SecureTransport, patience: Patience | None = N
     why = authorise_called(secured.facts, peer)
     if why is not None:
         _close(secured)
-        _told_refused(peer, why, None)
+        _report_refused(peer, why, None)
         raise PeerNotAuthorisedError(why)
     emit(handshake_succeeded(peer.name, peer.address, secured.facts))
     return secured
@@ -155,14 +155,14 @@ def _request(
     secured: Secured,
     calling_ae_title: str,
     contexts: Sequence[PresentationContext],
-    patience: Patience,
+    timeouts: Timeouts,
 ) -> tuple[Association, Ending]:
     ae = AE(calling_ae_title)
-    ae.acse_timeout = ae.dimse_timeout = patience.answer
-    ae.network_timeout = patience.idle
+    ae.acse_timeout = ae.dimse_timeout = timeouts.answer
+    ae.network_timeout = timeouts.idle
     try:
         association = propose_association(
-            ae, secured, peer.ae_title, contexts, seconds=min(patience.answer, READ_SECONDS)
+            ae, secured, peer.ae_title, contexts, seconds=min(timeouts.answer, READ_SECONDS)
         )
         ending = Ending(association)
         association.negotiate()
@@ -200,7 +200,7 @@ def _not_established(
         return AssociationRejectedError(sentence, answer.result, answer.result_source or 0, answer.diagnostic or 0)
     refused = _refusal_in(secured, _at(peer))
     if refused is not None:
-        _told_refused(peer, str(refused), refused)
+        _report_refused(peer, str(refused), refused)
         return refused
     if not association.accepted_contexts and isinstance(answer, A_ASSOCIATE) and answer.result == 0:
         return AssociationLostError(f"{_at(peer)} accepted none of the presentation contexts that were proposed.")
@@ -214,10 +214,10 @@ def _not_established(
 
 def _refusal_in(secured: Secured, peer: str) -> HandshakeError | None:
     failure = getattr(secured.socket, "failure", None)
-    return refusal_after_handshake(failure, peer) if isinstance(failure, ssl.SSLError) else None
+    return find_late_refusal(failure, peer) if isinstance(failure, ssl.SSLError) else None
 
 
-def _told_refused(peer: Peer, sentence: str, failed: HandshakeError | None) -> None:
+def _report_refused(peer: Peer, sentence: str, failed: HandshakeError | None) -> None:
     verdict = failed.verdict if failed else None
     emit(
         HandshakeFailed(
@@ -230,7 +230,7 @@ def _told_refused(peer: Peer, sentence: str, failed: HandshakeError | None) -> N
     )
 
 
-def _told_opened(peer: Peer, calling_ae_title: str, facts: ConnectionFacts) -> None:
+def _report_opened(peer: Peer, calling_ae_title: str, facts: ConnectionFacts) -> None:
     emit(
         AssociationAccepted(
             name=peer.name,

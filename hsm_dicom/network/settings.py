@@ -19,9 +19,9 @@ from cryptography import x509
 from hsm_dicom.iscl import ISCLSettings
 from hsm_dicom.network.errors import Mistake, SettingsError
 from hsm_dicom.network.storage.sop_classes import SopClasses
-from hsm_dicom.tls import DEFAULT, Authentication, Profile
+from hsm_dicom.tls import DEFAULT, AuthenticationMode, TLSProfile
 from hsm_dicom.tls.hosts import HostNameError, ascii_host
-from hsm_dicom.tls.settings import LegacyOpening
+from hsm_dicom.tls.settings import LegacyExemption
 
 DICOM_TLS_PORT = 2762
 """The registered port of DICOM over TLS (PS3.15, Annex B; PS3.8, 9.1.1). That of ISCL is `hsm_dicom.iscl.PORT`."""
@@ -71,7 +71,7 @@ class CertificateMatch:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ISCLOpening:
+class ISCLExemption:
     """ISCL instead of TLS, or with `over_tls` in it."""
 
     settings: ISCLSettings
@@ -92,10 +92,10 @@ class Peer:
     host: str | None = None
     port: int = DICOM_TLS_PORT
     certificate: CertificateMatch = field(default_factory=CertificateMatch)
-    profile: Profile = DEFAULT
-    authentication: Authentication = Authentication.MUTUAL
-    legacy: LegacyOpening | None = None
-    iscl: ISCLOpening | None = None
+    profile: TLSProfile = DEFAULT
+    authentication: AuthenticationMode = AuthenticationMode.MUTUAL
+    legacy: LegacyExemption | None = None
+    iscl: ISCLExemption | None = None
     entity: str | None = None
     answer_seconds: float = 30.0
 
@@ -201,10 +201,10 @@ class ListenerSettings:
     peers: tuple[Peer, ...]
     host: str = LOOPBACK
     port: int = DICOM_TLS_PORT
-    profile: Profile = DEFAULT
-    authentication: Authentication = Authentication.MUTUAL
-    legacy: LegacyOpening | None = None
-    iscl: ISCLOpening | None = None
+    profile: TLSProfile = DEFAULT
+    authentication: AuthenticationMode = AuthenticationMode.MUTUAL
+    legacy: LegacyExemption | None = None
+    iscl: ISCLExemption | None = None
     storage: StorageSettings | None = None
     limits: Limits = field(default_factory=Limits)
 
@@ -224,7 +224,7 @@ class ListenerSettings:
             )
 
 
-def uses_tls(opening: ISCLOpening | None) -> bool:
+def uses_tls(opening: ISCLExemption | None) -> bool:
     """Return whether the connection uses TLS, alone or under ISCL."""
     return opening is None or opening.over_tls
 
@@ -236,7 +236,7 @@ def _refuse(mistakes: Iterable[Mistake]) -> None:
         raise SettingsError(found[0].message, remedy=found[0].remedy, mistakes=found)
 
 
-def _find_two_transports(who: str, legacy: LegacyOpening | None, iscl: ISCLOpening | None) -> Iterator[Mistake]:
+def _find_two_transports(who: str, legacy: LegacyExemption | None, iscl: ISCLExemption | None) -> Iterator[Mistake]:
     if legacy is not None and iscl is not None:
         yield Mistake("legacy", f"{who} enables a retired TLS profile and ISCL.", "Leave one of them out.")
 

@@ -25,7 +25,7 @@ from hsm_dicom.dataset.folders import FolderError, is_folder, list_folder
 from hsm_dicom.errors import DicomError
 from hsm_dicom.network._pynetdicom import stored_bytes_unchanged
 from hsm_dicom.network.errors import AssociationLostError, AssociationRejectedError, ConnectError
-from hsm_dicom.network.requestor import Opened, Patience, associate
+from hsm_dicom.network.requestor import Opened, Timeouts, associate
 from hsm_dicom.network.settings import Peer
 from hsm_dicom.tls import FailureReason, HandshakeError
 from hsm_dicom.transport.port import ConnectionFacts, SecureTransport
@@ -90,7 +90,7 @@ def store(
     *,
     attempts: int = 3,
     pause: float = 1.0,
-    patience: Patience | None = None,
+    timeouts: Timeouts | None = None,
     progress: Progress = lambda outcome: None,
 ) -> StoreResult:
     """Send files to a peer; folders stand for the files in them. What cannot be sent is in the result, not raised.
@@ -99,7 +99,7 @@ def store(
     after each of these there is a pause, in seconds, that doubles. A file in which an association ended is tried again
     after the others. `progress` is called once for each file, as soon as its outcome is settled.
     """
-    job = _Job(peer, transport, calling_ae_title, attempts, pause, patience, progress)
+    job = _Job(peer, transport, calling_ae_title, attempts, pause, timeouts, progress)
     started = time.monotonic()
     for batch in _batches(job.readable(files)):
         job.send(batch)
@@ -116,18 +116,18 @@ class _Job:
         calling_ae_title: str,
         attempts: int,
         pause: float,
-        patience: Patience | None,
+        timeouts: Timeouts | None,
         progress: Progress,
     ) -> None:
         self._peer, self._transport, self._calling = peer, transport, calling_ae_title
-        self._attempts, self._pause, self._patience, self._progress = attempts, pause, patience, progress
+        self._attempts, self._pause, self._patience, self._progress = attempts, pause, timeouts, progress
         self.outcomes: list[FileOutcome] = []
         self.facts: ConnectionFacts | None = None
 
     def readable(self, files: Iterable[Path]) -> list[Instance]:
         """The instances in the files; what is none is settled at once."""
         instances = []
-        for path in expanded(files):
+        for path in expand_folders(files):
             found = FileOutcome(path.path, "", None, str(path)) if isinstance(path, FolderError) else _read(path)
             if isinstance(found, Instance):
                 instances.append(found)
@@ -170,7 +170,7 @@ class _Job:
                 waiting.rotate(-1)
                 one.tries += 1
                 try:
-                    outcome = _sent(opened.association, one.instance)
+                    outcome = _send_instance(opened.association, one.instance)
                 except RuntimeError as error:
                     raise self._lost(opened, one) from error
                 if outcome is None:
@@ -198,7 +198,7 @@ class _Waiting:
     why: str = ""
 
 
-def expanded(files: Iterable[Path]) -> Iterator[Path | FolderError]:
+def expand_folders(files: Iterable[Path]) -> Iterator[Path | FolderError]:
     """The files, those in folders among them; and the folders that were left out, with the reason."""
     for path in files:
         if is_folder(path):
@@ -243,7 +243,7 @@ def _contexts(instances: Iterable[Instance]) -> list[PresentationContext]:
     return [build_context(sop_class, syntax) for sop_class, syntax in kinds]
 
 
-def _sent(association: Association, instance: Instance) -> FileOutcome | None:
+def _send_instance(association: Association, instance: Instance) -> FileOutcome | None:
     """The outcome of one C-STORE; None without an answer that fits. Raises RuntimeError if the association is gone."""
     try:
         with stored_bytes_unchanged():

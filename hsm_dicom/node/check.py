@@ -25,7 +25,7 @@ from hsm_dicom.config.loading import read_configuration
 from hsm_dicom.config.problems import Problem, Severity
 from hsm_dicom.identity import EXPIRY_WARNING, IdentityAccess, expiry_remark, read_certificates
 from hsm_dicom.iscl import ISCLContext, ISCLSettings
-from hsm_dicom.network.settings import ISCLOpening
+from hsm_dicom.network.settings import ISCLExemption
 from hsm_dicom.node.compiler import compile_plan
 from hsm_dicom.node.opening import open_identity, open_secret_keys
 from hsm_dicom.node.plan import NodePlan, SecretKeysPlan
@@ -225,7 +225,7 @@ class _Check:
                 there[name] = _describe_keys(iscl.settings)
         return there
 
-    def _iscl_tables(self) -> Iterator[tuple[KeyPath, ISCLOpening, SecretKeysPlan]]:
+    def _iscl_tables(self) -> Iterator[tuple[KeyPath, ISCLExemption, SecretKeysPlan]]:
         for name, peer in self.plan.peers.items():
             if peer.peer.iscl is not None and peer.keys is not None:
                 yield ("peers", name, "iscl"), peer.peer.iscl, peer.keys

@@ -7,7 +7,7 @@ from itertools import combinations
 
 from hsm_dicom.network.settings import ListenerSettings, Peer
 from hsm_dicom.node.problems import ProblemCollector
-from hsm_dicom.tls import Authentication
+from hsm_dicom.tls import AuthenticationMode
 
 _EVERY_ADDRESS = frozenset(("0.0.0.0", "::", "*"))  # noqa: S104  compared with, never bound
 
@@ -35,6 +35,6 @@ def find_peers_alike(listeners: Sequence[ListenerSettings], problems: ProblemCol
 
 def _identified_alike(listener: ListenerSettings, first: Peer, second: Peer) -> bool:
     by_certificate = listener.iscl is None or listener.iscl.over_tls
-    if by_certificate and listener.authentication is Authentication.MUTUAL and first.match != second.match:
+    if by_certificate and listener.authentication is AuthenticationMode.MUTUAL and first.match != second.match:
         return False
     return listener.iscl is None or first.known_as == second.known_as

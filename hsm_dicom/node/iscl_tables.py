@@ -11,7 +11,7 @@ from hsm_dicom.iscl.entity import authentication_data
 from hsm_dicom.iscl.wire.messages import MAX_BLOCK_DATA, MAX_MESSAGE
 from hsm_dicom.iscl.wire.profile import SessionKeyDerivation
 from hsm_dicom.iscl.wire.table import wire_profile
-from hsm_dicom.network.settings import ISCLOpening
+from hsm_dicom.network.settings import ISCLExemption
 from hsm_dicom.node.plan import SecretKeysPlan, join_names
 from hsm_dicom.node.problems import ProblemCollector
 from tokens.opening import parse_uri
@@ -34,7 +34,7 @@ class ISCLTable:
         self._section = own.within(configuration.iscl)
         self._problems = problems
 
-    def compile_settings(self, *, our_name: str, their_name: str | None) -> ISCLOpening | None:
+    def compile_settings(self, *, our_name: str, their_name: str | None) -> ISCLExemption | None:
         """Return the settings; None, and problems, if the table cannot be used.
 
         The names serve as authentication data where the table has none; with `their_name` None, whatever the peer
@@ -86,7 +86,7 @@ class ISCLTable:
                 "Write host_session_keys = true, if these keys may come to this node's memory, or unique_keys = false.",
             )
             return None
-        return ISCLOpening(settings=settings, over_tls=section.over == "tls")
+        return ISCLExemption(settings=settings, over_tls=section.over == "tls")
 
     def compile_keys(self, role: Role) -> SecretKeysPlan | None:
         """Return where the secret keys are; None, and problems, if no device can be named."""

@@ -8,13 +8,13 @@ from hsm_dicom.config.loading import Reading
 from hsm_dicom.config.network_sections import ListenerSection, PeerSection
 from hsm_dicom.identity import IdentityAccess
 from hsm_dicom.iscl import Role
-from hsm_dicom.network.settings import ISCLOpening, Limits, ListenerSettings, Peer, StorageSettings, uses_tls
+from hsm_dicom.network.settings import ISCLExemption, Limits, ListenerSettings, Peer, StorageSettings, uses_tls
 from hsm_dicom.network.storage.sop_classes import SopClasses
 from hsm_dicom.node.iscl_tables import ISCLTable, authentication_keys, spoken_protocol
 from hsm_dicom.node.peers import choose_port, compile_legacy, compile_profile, find_named_identity
 from hsm_dicom.node.plan import ListenerPlan, PeerPlan, SecretKeysPlan, join_names
 from hsm_dicom.node.problems import ProblemCollector
-from hsm_dicom.tls import DEFAULT, Authentication
+from hsm_dicom.tls import DEFAULT, AuthenticationMode
 
 _RETIRED = "a retired TLS profile"
 
@@ -41,7 +41,7 @@ class ListenerCompiler:
 
     def _compile(self, name: str, section: ListenerSection) -> ListenerPlan | None:
         place, problems = ("listeners", name), self._problems
-        iscl: ISCLOpening | None = None
+        iscl: ISCLExemption | None = None
         keys: SecretKeysPlan | None = None
         if section.iscl is not None:
             table = ISCLTable(self._configuration, place, section.iscl, problems)
@@ -62,7 +62,7 @@ class ListenerCompiler:
         shown = tuple(one for one in identities if one is not None) if uses_tls(iscl) else ()
         return ListenerPlan(settings=settings, identities=shown, keys=keys)
 
-    def _settings(self, name: str, section: ListenerSection, iscl: ISCLOpening | None) -> ListenerSettings | None:
+    def _settings(self, name: str, section: ListenerSection, iscl: ISCLExemption | None) -> ListenerSettings | None:
         place, problems = ("listeners", name), self._problems
         profile = compile_profile(place, section.profile, problems)
         legacy = compile_legacy(place, section.legacy, problems)
@@ -77,7 +77,7 @@ class ListenerCompiler:
                 host=section.host,
                 port=choose_port(section.port, iscl),
                 profile=profile or DEFAULT,
-                authentication=Authentication(section.authentication),
+                authentication=AuthenticationMode(section.authentication),
                 legacy=None if peers is None else legacy,
                 iscl=iscl,
                 storage=storage,
@@ -101,7 +101,7 @@ class ListenerCompiler:
             sop_classes=sop_classes,
         )
 
-    def _check_certificates(self, name: str, section: ListenerSection, iscl: ISCLOpening | None) -> None:
+    def _check_certificates(self, name: str, section: ListenerSection, iscl: ISCLExemption | None) -> None:
         """Report a listener with TLS that has no certificate of its own, or that can verify none of its callers'."""
         place = ("listeners", name)
         if not uses_tls(iscl):

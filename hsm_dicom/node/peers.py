@@ -11,12 +11,12 @@ from hsm_dicom.identity import IdentityAccess
 from hsm_dicom.iscl import PORT as ISCL_PORT
 from hsm_dicom.iscl import Role
 from hsm_dicom.iscl.entity import entity_name
-from hsm_dicom.network.settings import DICOM_TLS_PORT, CertificateMatch, ISCLOpening, Peer, uses_tls
+from hsm_dicom.network.settings import DICOM_TLS_PORT, CertificateMatch, ISCLExemption, Peer, uses_tls
 from hsm_dicom.node.iscl_tables import ISCLTable
 from hsm_dicom.node.plan import PeerPlan, SecretKeysPlan, join_names
 from hsm_dicom.node.problems import ProblemCollector
-from hsm_dicom.tls import DEFAULT, Authentication, Profile, profile_named
-from hsm_dicom.tls.settings import LegacyOpening
+from hsm_dicom.tls import DEFAULT, AuthenticationMode, TLSProfile, get_profile
+from hsm_dicom.tls.settings import LegacyExemption
 
 _PLACEHOLDER = CertificateMatch(pins=frozenset({"0" * 64}))
 """Stands for a match with a mistake, so that the other mistakes of the same peer are found, too."""
@@ -42,7 +42,7 @@ class PeerCompiler:
 
     def _compile(self, name: str, section: PeerSection) -> PeerPlan | None:
         place = ("peers", name)
-        iscl: ISCLOpening | None = None
+        iscl: ISCLExemption | None = None
         keys: SecretKeysPlan | None = None
         if section.iscl is not None:
             table = ISCLTable(self._configuration, place, section.iscl, self._problems)
@@ -56,7 +56,7 @@ class PeerCompiler:
         if peer is None or self._problems.is_unresolved(*place):
             self._problems.mark_unresolved(place)
             return None
-        needs_identity = uses_tls(iscl) and peer.authentication is Authentication.MUTUAL
+        needs_identity = uses_tls(iscl) and peer.authentication is AuthenticationMode.MUTUAL
         title = self._calling_ae_title(section)
         untitled = (
             None
@@ -75,7 +75,7 @@ class PeerCompiler:
             connect_problems=tuple(filter(None, (missing if needs_identity else None, untitled))),
         )
 
-    def _settings(self, name: str, section: PeerSection, iscl: ISCLOpening | None) -> Peer | None:
+    def _settings(self, name: str, section: PeerSection, iscl: ISCLExemption | None) -> Peer | None:
         place, problems = ("peers", name), self._problems
         profile = compile_profile(place, section.profile, problems)
         legacy = compile_legacy(place, section.legacy, problems)
@@ -94,7 +94,7 @@ class PeerCompiler:
                 # Whether a certificate is needed at all, nobody knows before the ISCL table is right.
                 certificate=_PLACEHOLDER if match is None or uncertain else match,
                 profile=profile or DEFAULT,
-                authentication=Authentication(section.authentication),
+                authentication=AuthenticationMode(section.authentication),
                 legacy=legacy,
                 iscl=iscl,
                 entity=None if told is None else entity_name(told),
@@ -151,26 +151,26 @@ def find_named_identity(
     return None
 
 
-def choose_port(written: int | None, iscl: ISCLOpening | None) -> int:
+def choose_port(written: int | None, iscl: ISCLExemption | None) -> int:
     """Return the port that is written, or the registered one of the protocol."""
     return written or (DICOM_TLS_PORT if iscl is None else ISCL_PORT)
 
 
-def compile_profile(place: KeyPath, name: str | None, problems: ProblemCollector) -> Profile | None:
+def compile_profile(place: KeyPath, name: str | None, problems: ProblemCollector) -> TLSProfile | None:
     """Return the TLS profile of a table, the default if none is named; None, and a problem, if there is none such."""
-    return DEFAULT if name is None else problems.attempt((*place, "profile"), lambda: profile_named(name))
+    return DEFAULT if name is None else problems.attempt((*place, "profile"), lambda: get_profile(name))
 
 
-def compile_legacy(place: KeyPath, section: LegacySection | None, problems: ProblemCollector) -> LegacyOpening | None:
+def compile_legacy(place: KeyPath, section: LegacySection | None, problems: ProblemCollector) -> LegacyExemption | None:
     """Return the retired profile that a table enables; None, and a problem, if there is none such."""
     if section is None:
         return None
 
-    def opening() -> LegacyOpening:
-        from hsm_dicom.tls.legacy import profile_named as retired_profile_named
+    def opening() -> LegacyExemption:
+        from hsm_dicom.tls.legacy import get_profile as retired_profile_named
 
         retired_profile_named(section.profile)
-        return LegacyOpening(
+        return LegacyExemption(
             profile=section.profile, reason=section.reason, until=section.until, dh_bits=section.dh_bits
         )
 

@@ -13,7 +13,7 @@
 | facts        | what was negotiated, and with whom                                                       |
 | failures     | from an `ssl.SSLError` to a `HandshakeError`                                             |
 | errors       | `TLSError` and its subclasses                                                            |
-| settings     | `LegacyOpening`: the exception that enables a retired profile                            |
+| settings     | `LegacyExemption`: the exception that enables a retired profile                            |
 | probe        | what a server accepts, for `hsm-dicom tls probe`                                         |
 | hello        | ClientHello messages, for the probe and retired profiles                                 |
 | openssl      | settings of OpenSSL that Python's `ssl` does not offer                                   |
@@ -21,8 +21,8 @@
 | legacy/      | retired profiles, for devices that support nothing else                                  |
 """
 
-from hsm_dicom.tls.algorithms import SuiteAlgorithms, algorithms_of
-from hsm_dicom.tls.contexts import ALPN, Authentication, client_context, server_context
+from hsm_dicom.tls.algorithms import SuiteAlgorithms, get_suite_algorithms
+from hsm_dicom.tls.contexts import ALPN, AuthenticationMode, client_context, server_context
 from hsm_dicom.tls.errors import (
     ContextError,
     FailureReason,
@@ -31,33 +31,33 @@ from hsm_dicom.tls.errors import (
     TLSError,
     UnknownProfileError,
 )
-from hsm_dicom.tls.facts import PeerCertificate, TLSFacts, facts_of, peer_certificate, spki_sha256
-from hsm_dicom.tls.failures import handshake_failed
+from hsm_dicom.tls.facts import PeerCertificate, TLSFacts, get_tls_facts, peer_certificate, spki_sha256
+from hsm_dicom.tls.failures import make_handshake_error
 from hsm_dicom.tls.offered import ProfileReport, reports
-from hsm_dicom.tls.profiles import DEFAULT, PROFILES, Profile, profile_named
+from hsm_dicom.tls.profiles import DEFAULT, PROFILES, TLSProfile, get_profile
 
 __all__ = [
     "ALPN",
     "DEFAULT",
     "PROFILES",
-    "Authentication",
+    "AuthenticationMode",
     "ContextError",
     "FailureReason",
     "HandshakeError",
     "LegacyRefusedError",
     "PeerCertificate",
-    "Profile",
     "ProfileReport",
     "SuiteAlgorithms",
     "TLSError",
     "TLSFacts",
+    "TLSProfile",
     "UnknownProfileError",
-    "algorithms_of",
     "client_context",
-    "facts_of",
-    "handshake_failed",
+    "get_profile",
+    "get_suite_algorithms",
+    "get_tls_facts",
+    "make_handshake_error",
     "peer_certificate",
-    "profile_named",
     "reports",
     "server_context",
     "spki_sha256",

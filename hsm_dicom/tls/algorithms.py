@@ -44,7 +44,7 @@ class SuiteAlgorithms:
     key_exchange_bits: int | None
 
 
-def algorithms_of(
+def get_suite_algorithms(
     suite: str, certificate: x509.Certificate | None = None, key_exchange_bits: int | None = None
 ) -> SuiteAlgorithms | None:
     """Return the algorithms of a suite by its IANA name; None if it is not one that is known.

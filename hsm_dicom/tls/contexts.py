@@ -27,9 +27,9 @@ from hsm_dicom.tls import openssl
 from hsm_dicom.tls._sslcontext import load_identity
 from hsm_dicom.tls.errors import ContextError
 from hsm_dicom.tls.offered import SECURITY_LEVEL, offered
-from hsm_dicom.tls.profiles import DEFAULT, Profile
+from hsm_dicom.tls.profiles import DEFAULT, TLSProfile
 from hsm_dicom.tls.signer import KeySigner
-from hsm_dicom.tls.verification import held_to, judge_for
+from hsm_dicom.tls.verification import make_peer_validator, restrict_verifier
 from hsm_dicom.trust import Purpose, Verifier
 from hsm_dicom.trust.algorithms import key_allowed
 
@@ -37,7 +37,7 @@ ALPN = "dicom"
 """The application protocol's name in the IANA registry (RFC 7301); RFC 9325, 3.7 asks for one."""
 
 
-class Authentication(StrEnum):
+class AuthenticationMode(StrEnum):
     """Who proves who he is. PS3.15 B.12: mutual authentication is to be supported, and may be configured off."""
 
     MUTUAL = "mutual"
@@ -48,8 +48,8 @@ def server_context(
     identities: Sequence[Identity],
     verifier: Verifier | None,
     *,
-    profile: Profile = DEFAULT,
-    authentication: Authentication = Authentication.MUTUAL,
+    profile: TLSProfile = DEFAULT,
+    authentication: AuthenticationMode = AuthenticationMode.MUTUAL,
 ) -> ssl.SSLContext:
     """A context for accepting connections, with one RSA identity, one EC identity, or one of each.
 
@@ -66,8 +66,8 @@ def server_context(
     context.options |= ssl.OP_NO_TICKET
     context.num_tickets = 0
     openssl.keep_no_sessions(context)
-    if authentication is Authentication.MUTUAL:
-        _demand_trust(context, verifier, profile, Purpose.TLS_CLIENT)
+    if authentication is AuthenticationMode.MUTUAL:
+        _require_trust(context, verifier, profile, Purpose.TLS_CLIENT)
     return context
 
 
@@ -75,8 +75,8 @@ def client_context(
     identity: Identity | None,
     verifier: Verifier,
     *,
-    profile: Profile = DEFAULT,
-    authentication: Authentication = Authentication.MUTUAL,
+    profile: TLSProfile = DEFAULT,
+    authentication: AuthenticationMode = AuthenticationMode.MUTUAL,
     check_hostname: bool = True,
 ) -> ssl.SSLContext:
     """A context for making connections.
@@ -86,7 +86,7 @@ def client_context(
     know the server's key by a pin instead. Without an `identity`, `authentication` must say that one-way is meant.
     Raises `ContextError`.
     """
-    if (identity is None) is (authentication is Authentication.MUTUAL):
+    if (identity is None) is (authentication is AuthenticationMode.MUTUAL):
         raise ContextError(
             "Mutual authentication needs an identity, and one-way authentication shows none; "
             "name an identity, or say that the authentication is one-way."
@@ -94,11 +94,11 @@ def client_context(
     context = _context(ssl.PROTOCOL_TLS_CLIENT, profile, [identity] if identity else [])
     context.check_hostname = check_hostname
     context.hostname_checks_common_name = False
-    _demand_trust(context, verifier, profile, Purpose.TLS_SERVER)
+    _require_trust(context, verifier, profile, Purpose.TLS_SERVER)
     return context
 
 
-def _context(side: int, profile: Profile, identities: Sequence[Identity]) -> ssl.SSLContext:
+def _context(side: int, profile: TLSProfile, identities: Sequence[Identity]) -> ssl.SSLContext:
     context = ssl.SSLContext(side)
     context.minimum_version, context.maximum_version = profile.minimum_version, profile.maximum_version
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
@@ -123,7 +123,7 @@ def _context(side: int, profile: Profile, identities: Sequence[Identity]) -> ssl
     return context
 
 
-def _signer(identity: Identity, profile: Profile) -> KeySigner:
+def _signer(identity: Identity, profile: TLSProfile) -> KeySigner:
     key = identity.certificate.public_key()
     if not key_allowed(key, profile.algorithms):
         kind = f"RSA with {key.key_size} bits" if isinstance(key, rsa.RSAPublicKey) else type(key).__name__
@@ -140,7 +140,7 @@ def _signer(identity: Identity, profile: Profile) -> KeySigner:
     return signer
 
 
-def _demand_trust(context: ssl.SSLContext, verifier: Verifier | None, profile: Profile, purpose: Purpose) -> None:
+def _require_trust(context: ssl.SSLContext, verifier: Verifier | None, profile: TLSProfile, purpose: Purpose) -> None:
     if verifier is None or not verifier.store.has_anchors:
         raise ContextError(
             f"Nobody could be trusted as a {purpose}: there are no trust anchors. Name the CA's certificate."
@@ -151,4 +151,4 @@ def _demand_trust(context: ssl.SSLContext, verifier: Verifier | None, profile: P
     store = verifier.store
     for certificate in (*store.anchors, *store.intermediates):
         context.load_verify_locations(cadata=certificate.public_bytes(Encoding.DER))
-    openssl.judge_peers(context, judge_for(held_to(verifier, profile.algorithms), purpose))
+    openssl.set_peer_validator(context, make_peer_validator(restrict_verifier(verifier, profile.algorithms), purpose))

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from hsm_dicom.tls.algorithms import SuiteAlgorithms, algorithms_of
+from hsm_dicom.tls.algorithms import SuiteAlgorithms, get_suite_algorithms
 from hsm_dicom.tls.hosts import HostNameError, ascii_host
-from hsm_dicom.tls.suites import suite_called
+from hsm_dicom.tls.suites import get_suite
 from hsm_dicom.trust.certificates import name_text
 
 
@@ -66,17 +66,17 @@ class TLSFacts:
     @property
     def algorithms(self) -> SuiteAlgorithms | None:
         """Encryption, authentication, integrity and key exchange, with their lengths in bits."""
-        return algorithms_of(self.suite, self.peer.certificate if self.peer else None, self.key_exchange_bits)
+        return get_suite_algorithms(self.suite, self.peer.certificate if self.peer else None, self.key_exchange_bits)
 
     def __str__(self) -> str:
         who = f"with '{self.peer.subject}' (serial {self.peer.serial})" if self.peer else "with an unknown peer"
         return f"{self.version}, {self.suite}, {who}" + (", resumed" if self.resumed else "")
 
 
-def facts_of(connection: ssl.SSLSocket | ssl.SSLObject, profile: str) -> TLSFacts:
+def get_tls_facts(connection: ssl.SSLSocket | ssl.SSLObject, profile: str) -> TLSFacts:
     """The facts of a connection whose handshake is done."""
     name = (connection.cipher() or ("none", "", 0))[0]
-    suite = suite_called(name)
+    suite = get_suite(name)
     der = connection.getpeercert(binary_form=True)
     return TLSFacts(
         profile=profile,

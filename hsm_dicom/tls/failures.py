@@ -55,9 +55,9 @@ _ALERTS = {
 _SEE = "its log may say why, or it speaks DICOM without TLS on this port"
 
 
-def handshake_failed(error: Exception, peer: str) -> HandshakeError:
+def make_handshake_error(error: Exception, peer: str) -> HandshakeError:
     """The failure that an exception of a handshake stands for. `peer` is an address, or a name with an address."""
-    judged, key_error = verification.take_judged(), signer.take_failure()
+    judged, key_error = verification.take_validated_peer(), signer.take_failure()
     # OpenSSL has no word for a signature that did not come about: its error then has no name.
     if isinstance(key_error, TokenError) and isinstance(error, ssl.SSLError) and error.reason is None:
         return HandshakeError(
@@ -81,12 +81,14 @@ def handshake_failed(error: Exception, peer: str) -> HandshakeError:
     )
 
 
-def refusal_after_handshake(error: ssl.SSLError, peer: str) -> HandshakeError | None:
+def find_late_refusal(error: ssl.SSLError, peer: str) -> HandshakeError | None:
     """The refusal in an alert that came when our side was done: in TLS 1.3 a client learns it with its first read."""
     return _alert(error, peer)
 
 
-def _certificate_refused(error: ssl.SSLCertVerificationError, judged: verification.Judged, peer: str) -> HandshakeError:
+def _certificate_refused(
+    error: ssl.SSLCertVerificationError, judged: verification.ValidatedPeer, peer: str
+) -> HandshakeError:
     who = f"{peer}, '{subject_text(judged.certificate)}'"
     if judged.verdict.trusted and judged.code in (
         verification.X509_V_ERR_HOSTNAME_MISMATCH,
@@ -146,7 +148,7 @@ def _from_openssl(error: ssl.SSLError, peer: str) -> HandshakeError:
 
 def _alert(error: ssl.SSLError, peer: str) -> HandshakeError | None:
     name = alert_in(error)
-    return refused_by_peer(name, peer) if name else None
+    return make_peer_refusal(name, peer) if name else None
 
 
 def alert_in(error: ssl.SSLError) -> str:
@@ -160,7 +162,7 @@ def alert_meaning(error: ssl.SSLError) -> str | None:
     return _meaning(name) if name else None
 
 
-def refused_by_peer(name: str, peer: str) -> HandshakeError:
+def make_peer_refusal(name: str, peer: str) -> HandshakeError:
     """What an alert of the peer means; `name` is that of RFC 8446, 6, in capitals."""
     return HandshakeError(FailureReason.REFUSED_BY_PEER, peer, f"{peer} refused us: {_meaning(name)}.")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from hsm_dicom.tls import openssl
 from hsm_dicom.tls.errors import TLSError
-from hsm_dicom.tls.profiles import PROFILES, Profile
+from hsm_dicom.tls.profiles import PROFILES, TLSProfile
 from hsm_dicom.tls.suites import SUITES, Suite
 
 SECURITY_LEVEL = 2
@@ -34,7 +34,7 @@ def _available(profile_suites: tuple[Suite, ...]) -> frozenset[int]:
     return frozenset(found)
 
 
-def offered(profile: Profile) -> tuple[Suite, ...]:
+def offered(profile: TLSProfile) -> tuple[Suite, ...]:
     """The suites of a profile that can be offered, most preferred first."""
     available = _available(tuple(SUITES.values()))
     return tuple(suite for suite in profile.suites if suite.code in available)
@@ -44,13 +44,13 @@ def offered(profile: Profile) -> tuple[Suite, ...]:
 class ProfileReport:
     """One profile, and what of it is offered here. `shortfalls` are sentences: what is missing, and why."""
 
-    profile: Profile
+    profile: TLSProfile
     offered: tuple[Suite, ...]
     missing: tuple[Suite, ...]
     shortfalls: tuple[str, ...]
 
 
-def report(profile: Profile) -> ProfileReport:
+def report(profile: TLSProfile) -> ProfileReport:
     """What of a profile is offered with the OpenSSL under this Python."""
     here = offered(profile)
     missing = tuple(suite for suite in profile.suites if suite not in here)

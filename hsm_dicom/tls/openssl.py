@@ -28,7 +28,7 @@ _CTRL_SET_CLIENT_SIGALGS_LIST = 102
 _CTRL_SET_DH_AUTO = 118
 _SESS_CACHE_OFF = 0
 
-Judge = Callable[[Sequence[bytes], int], int]
+PeerValidator = Callable[[Sequence[bytes], int], int]
 """Given a peer's certificates (DER, its own first) and OpenSSL's X509_V_ code, the X509_V_ code that holds; 0 is OK."""
 
 log = logging.getLogger("hsm_dicom.tls")
@@ -66,17 +66,17 @@ def keep_no_sessions(context: ssl.SSLContext) -> None:
     _libraries().ssl.SSL_CTX_ctrl(context_pointer(context), _CTRL_SET_SESS_CACHE_MODE, _SESS_CACHE_OFF, None)
 
 
-def judge_peers(context: ssl.SSLContext, judge: Judge) -> None:
-    """Have `judge` decide on every certificate that a peer shows, after OpenSSL's own X509_verify_cert.
+def set_peer_validator(context: ssl.SSLContext, validator: PeerValidator) -> None:
+    """Call `validator` for each certificate that a peer sends, after OpenSSL's own X509_verify_cert.
 
     It is called in the thread of the handshake. What it answers becomes `verify_code` of the exception and the alert
     that the peer gets; whatever it raises refuses the peer.
     """
     with _lock:
         number = next(_numbers)
-        _judges[number] = judge
+        _validators[number] = validator
     _libraries().ssl.SSL_CTX_set_cert_verify_callback(context_pointer(context), _verify, c_void_p(number))
-    weakref.finalize(context, _judges.pop, number, None)
+    weakref.finalize(context, _validators.pop, number, None)
 
 
 def enabled_suites(context: ssl.SSLContext) -> frozenset[int]:
@@ -131,9 +131,9 @@ class _Libraries:
 
 _VERIFY = ctypes.CFUNCTYPE(c_int, c_void_p, c_void_p)  # int (*)(X509_STORE_CTX *, void *)
 _X509_V_ERR_APPLICATION_VERIFICATION = 50
-# Of the process, since OpenSSL knows a verifier by a number only; each entry goes with its context (`judge_peers`).
+# Process-wide, since OpenSSL passes only a number to the callback; each entry goes with its context.
 _lock = threading.Lock()
-_judges: dict[int, Judge] = {}
+_validators: dict[int, PeerValidator] = {}
 _numbers = itertools.count(1)
 _loaded: _Libraries | None = None
 
@@ -146,23 +146,23 @@ def _libraries() -> _Libraries:
         return _loaded
 
 
-def _judge(store: int, number: int | None) -> int:
+def _validate_peer(store: int, number: int | None) -> int:
     libraries = _libraries()
     code = _X509_V_ERR_APPLICATION_VERIFICATION
     try:
         passed = libraries.crypto.X509_verify_cert(store) == 1
         found = libraries.crypto.X509_STORE_CTX_get_error(store)
-        judge = _judges.get(number or 0)
-        if judge is not None:
-            code = judge(libraries.sent_certificates(store), 0 if passed else found or code)
+        validator = _validators.get(number or 0)
+        if validator is not None:
+            code = validator(libraries.sent_certificates(store), 0 if passed else found or code)
     except Exception:
-        log.exception("A peer's certificate could not be judged; the peer is refused.")
+        log.exception("Validation of a peer's certificate failed; the peer is refused.")
     libraries.crypto.X509_STORE_CTX_set_error(store, code)
     return int(code == 0)
 
 
 # OpenSSL may call it for as long as the process lives, so it is never collected.
-_verify = _VERIFY(_judge)
+_verify = _VERIFY(_validate_peer)
 
 
 def _control(context: ssl.SSLContext, command: int, argument: int, names: Sequence[str], what: str) -> None:

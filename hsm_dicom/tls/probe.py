@@ -12,9 +12,9 @@ from hsm_dicom.tls.errors import FailureReason, HandshakeError
 from hsm_dicom.tls.facts import PeerCertificate, peer_certificate
 from hsm_dicom.tls.hosts import ascii_host
 from hsm_dicom.tls.offered import offered
-from hsm_dicom.tls.profiles import DEFAULT, Profile
+from hsm_dicom.tls.profiles import DEFAULT, TLSProfile
 from hsm_dicom.tls.suites import SUITES
-from hsm_dicom.tls.verification import held_to
+from hsm_dicom.tls.verification import restrict_verifier
 from hsm_dicom.trust import Policy, Purpose, TrustVerdict, Verifier
 from hsm_dicom.trust.certificates import MalformedCertificateError, read_certificate
 
@@ -83,7 +83,7 @@ def probe(
     port: int,
     *,
     verifier: Verifier | None = None,
-    profile: Profile = DEFAULT,
+    profile: TLSProfile = DEFAULT,
     seconds: float = SECONDS,
 ) -> ProbeResult:
     """Ask a server what it offers, by some dozens of connections. Shows no identity and speaks no DICOM.
@@ -91,7 +91,7 @@ def probe(
     Raises `HandshakeError` where there is nobody, or nobody who speaks TLS, and `HostNameError`.
     """
     host = ascii_host(host)
-    _demand_tls(host, port, seconds)
+    _require_tls(host, port, seconds)
     versions = (hello.TLS13, hello.TLS12, hello.TLS11, hello.TLS10, hello.SSL3)
     offers = tuple(offer for version in versions if (offer := _offer(host, port, version, seconds)))
     shown = _Shown()
@@ -99,7 +99,7 @@ def probe(
     chain = _readable(shown.certificates)
     verdict = None
     if verifier is not None and shown.certificates:
-        judge = held_to(verifier, profile.algorithms)
+        judge = restrict_verifier(verifier, profile.algorithms)
         verdict = judge.judge(shown.certificates[0], Purpose.TLS_SERVER, intermediates=shown.certificates[1:])
     name_fits = bool(chain) and chain[0].is_for(host)
     remarks = tuple(_remarks(profile, offers, chain, name_fits, verdict))
@@ -138,7 +138,7 @@ class _Shown:
         return 0
 
 
-def _demand_tls(host: str, port: int, seconds: float) -> None:
+def _require_tls(host: str, port: int, seconds: float) -> None:
     peer = f"{host}:{port}"
     try:
         hello.ask((host, port), hello.TLS12, list(SUITES), hello.server_name(host), seconds)
@@ -189,7 +189,7 @@ def _shake_hands(host: str, port: int, shown: _Shown, seconds: float) -> bool | 
     # Whatever the server has: it is judged afterwards.
     context.set_ciphers("ALL:@SECLEVEL=0")
     context.check_hostname = False
-    openssl.judge_peers(context, shown.take)
+    openssl.set_peer_validator(context, shown.take)
     try:
         with (
             socket.create_connection((host, port), timeout=seconds) as connection,
@@ -219,7 +219,7 @@ def _readable(certificates: Sequence[bytes]) -> tuple[PeerCertificate, ...]:
 
 
 def _remarks(
-    profile: Profile,
+    profile: TLSProfile,
     offers: Sequence[VersionOffer],
     chain: Sequence[PeerCertificate],
     name_fits: bool,

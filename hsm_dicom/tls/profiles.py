@@ -31,7 +31,7 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Profile:
+class TLSProfile:
     """What one profile allows, and what it demands.
 
     `suites` are those that are offered, most preferred first; `required` those of them that the profile demands of a
@@ -84,9 +84,9 @@ _NON_DOWNGRADING = suites(0xC030, 0x009F, 0xC02F, 0x009E)
 _CURRENT_KEYS = AlgorithmPolicy(curves=_NIST_CURVES | {"ed25519", "ed448"}, hashes=_SHA2)
 _RSA_AND_NIST_KEYS = AlgorithmPolicy(curves=_NIST_CURVES, hashes=_SHA2)
 
-BCP195_RFC9325 = Profile(
+BCP195_RFC9325 = TLSProfile(
     name="bcp195-rfc9325",
-    title="BCP 195 RFC 8996, 9325 TLS Secure Transport Connection Profile",
+    title="BCP 195 RFC 8996, 9325 TLS Secure Transport Connection TLSProfile",
     clause="PS3.15 B.12",
     status=Status.CURRENT,
     minimum_version=TLSVersion.TLSv1_2,
@@ -98,9 +98,9 @@ BCP195_RFC9325 = Profile(
     algorithms=_CURRENT_KEYS,
 )
 
-MODIFIED_BCP195_RFC9325 = Profile(
+MODIFIED_BCP195_RFC9325 = TLSProfile(
     name="modified-bcp195-rfc9325",
-    title="Modified BCP 195 RFC 8996, 9325 TLS Secure Transport Connection Profile",
+    title="Modified BCP 195 RFC 8996, 9325 TLS Secure Transport Connection TLSProfile",
     clause="PS3.15 B.13",
     status=Status.CURRENT,
     minimum_version=TLSVersion.TLSv1_2,
@@ -121,9 +121,9 @@ MODIFIED_BCP195_RFC9325 = Profile(
     ),
 )
 
-BCP195 = Profile(
+BCP195 = TLSProfile(
     name="bcp195",
-    title="BCP 195 TLS Secure Transport Connection Profile",
+    title="BCP 195 TLS Secure Transport Connection TLSProfile",
     clause="PS3.15 B.9 (2022d)",
     status=Status.RETIRED,
     minimum_version=TLSVersion.TLSv1_2,
@@ -139,9 +139,9 @@ BCP195 = Profile(
     ),
 )
 
-NON_DOWNGRADING_BCP195 = Profile(
+NON_DOWNGRADING_BCP195 = TLSProfile(
     name="bcp195-non-downgrading",
-    title="Non-Downgrading BCP 195 TLS Secure Transport Connection Profile",
+    title="Non-Downgrading BCP 195 TLS Secure Transport Connection TLSProfile",
     clause="PS3.15 B.10 (2022d)",
     status=Status.RETIRED,
     minimum_version=TLSVersion.TLSv1_2,
@@ -153,9 +153,9 @@ NON_DOWNGRADING_BCP195 = Profile(
     algorithms=_RSA_AND_NIST_KEYS,
 )
 
-EXTENDED_BCP195 = Profile(
+EXTENDED_BCP195 = TLSProfile(
     name="bcp195-extended",
-    title="Extended BCP 195 TLS Secure Transport Connection Profile",
+    title="Extended BCP 195 TLS Secure Transport Connection TLSProfile",
     clause="PS3.15 B.11 (2022d)",
     status=Status.RETIRED,
     minimum_version=TLSVersion.TLSv1_2,
@@ -170,13 +170,13 @@ EXTENDED_BCP195 = Profile(
 
 DEFAULT = BCP195_RFC9325
 
-PROFILES: dict[str, Profile] = {
+PROFILES: dict[str, TLSProfile] = {
     profile.name: profile
     for profile in (BCP195_RFC9325, MODIFIED_BCP195_RFC9325, BCP195, NON_DOWNGRADING_BCP195, EXTENDED_BCP195)
 }
 
 
-def profile_named(name: str) -> Profile:
+def get_profile(name: str) -> TLSProfile:
     """The profile of this name. Raises `UnknownProfileError`, which lists the names."""
     try:
         return PROFILES[name]

@@ -12,7 +12,7 @@ DH_SIZES = (1024, 2048, 3072, 4096)
 
 
 @dataclass(frozen=True, kw_only=True)
-class LegacyOpening:
+class LegacyExemption:
     """The one way to enable a retired profile.
 
     `profile` is a name of `hsm_dicom.tls.legacy.PROFILES`, `until` the last day on which the exception holds. `dh_bits`
@@ -36,7 +36,7 @@ class LegacyOpening:
                 f"{', '.join(map(str, DH_SIZES))}."
             )
 
-    def demand_open(self, today: date) -> None:
+    def require_valid(self, today: date) -> None:
         """Raises `LegacyRefusedError` once the opening has ended."""
         if today > self.until:
             raise LegacyRefusedError(

@@ -74,6 +74,6 @@ def suites(*codes: int) -> tuple[Suite, ...]:
     return tuple(SUITES[code] for code in codes)
 
 
-def suite_called(openssl_name: str) -> Suite | None:
+def get_suite(openssl_name: str) -> Suite | None:
     """The suite that OpenSSL names so; None where no profile knows it."""
     return _BY_OPENSSL_NAME.get(openssl_name)

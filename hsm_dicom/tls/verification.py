@@ -38,7 +38,7 @@ _CODES = {
 
 
 @dataclass(frozen=True)
-class Judged:
+class ValidatedPeer:
     """One peer's certificate (DER), the verdict on it, and OpenSSL's code (0 is OK)."""
 
     certificate: bytes
@@ -47,20 +47,20 @@ class Judged:
 
 
 class _LastJudged(threading.local):
-    value: Judged | None = None
+    value: ValidatedPeer | None = None
 
 
 _last = _LastJudged()
 
 
-def take_judged() -> Judged | None:
+def take_validated_peer() -> ValidatedPeer | None:
     """What this thread's last handshake found out about its peer's certificate, once; None if it saw none."""
     judged, _last.value = _last.value, None
     return judged
 
 
-def judge_for(verifier: Verifier, purpose: Purpose) -> Callable[[Sequence[bytes], int], int]:
-    """The function that `openssl.judge_peers` asks: refuses what either OpenSSL or the verifier refuses."""
+def make_peer_validator(verifier: Verifier, purpose: Purpose) -> Callable[[Sequence[bytes], int], int]:
+    """The function that `openssl.set_peer_validator` asks: refuses what either OpenSSL or the verifier refuses."""
 
     def judge(certificates: Sequence[bytes], found: int) -> int:
         _last.value = None
@@ -68,13 +68,13 @@ def judge_for(verifier: Verifier, purpose: Purpose) -> Callable[[Sequence[bytes]
         code = found
         if not verdict.trusted:
             code = _CODES.get(verdict.reason, _X509_V_ERR_APPLICATION_VERIFICATION)
-        _last.value = Judged(certificates[0], verdict, code)
+        _last.value = ValidatedPeer(certificates[0], verdict, code)
         return code
 
     return judge
 
 
-def held_to(verifier: Verifier, demanded: AlgorithmPolicy) -> Verifier:
+def restrict_verifier(verifier: Verifier, demanded: AlgorithmPolicy) -> Verifier:
     """The verifier with the keys and hashes that both its own policy and a profile accept."""
     own = verifier.policy.algorithms
     both = replace(

@@ -8,9 +8,9 @@ import time
 
 from hsm_dicom.events import emit
 from hsm_dicom.identity import Identity
-from hsm_dicom.tls import Authentication, FailureReason, HandshakeError, LegacyRefusedError
+from hsm_dicom.tls import AuthenticationMode, FailureReason, HandshakeError, LegacyRefusedError
 from hsm_dicom.tls.legacy.context import LegacyContext, LegacyHandshake
-from hsm_dicom.tls.settings import LegacyOpening
+from hsm_dicom.tls.settings import LegacyExemption
 from hsm_dicom.transport.events import LegacyProfileUsed
 from hsm_dicom.transport.port import ConnectionFacts, Secured, Wants
 from hsm_dicom.transport.pump import PumpedSocket
@@ -19,11 +19,11 @@ from hsm_dicom.trust import Verifier
 
 
 def accepting(
-    opening: LegacyOpening,
+    opening: LegacyExemption,
     identity: Identity,
     verifier: Verifier | None,
     *,
-    authentication: Authentication,
+    authentication: AuthenticationMode,
     read_seconds: float,
 ) -> LegacyTransport:
     """The accepting side of an opening. Raises `LegacyRefusedError` and `ContextError`."""
@@ -32,11 +32,11 @@ def accepting(
 
 
 def connecting(
-    opening: LegacyOpening,
+    opening: LegacyExemption,
     identity: Identity | None,
     verifier: Verifier,
     *,
-    authentication: Authentication,
+    authentication: AuthenticationMode,
     server_name: str | None,
     must_hold_name: bool,
 ) -> LegacyTransport:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
-from hsm_dicom.tls import PeerCertificate, SuiteAlgorithms, algorithms_of
+from hsm_dicom.tls import PeerCertificate, SuiteAlgorithms, get_suite_algorithms
 
 
 class Wants(Enum):
@@ -43,7 +43,7 @@ class ConnectionFacts:
     def algorithms(self) -> SuiteAlgorithms | None:
         """What the TLS suite consists of, with lengths in bits; None without TLS."""
         certificate = self.certificate.certificate if self.certificate else None
-        return algorithms_of(self.suite, certificate, self.key_exchange_bits)
+        return get_suite_algorithms(self.suite, certificate, self.key_exchange_bits)
 
     @property
     def subject(self) -> str:

@@ -25,7 +25,7 @@ _RECORDS_BEFORE_ALERT = 8
 """How many records that arrived before an alert are passed over to find it."""
 
 
-def answer_at_once(connection: socket.socket) -> None:
+def set_no_delay(connection: socket.socket) -> None:
     """TCP_NODELAY: the end of a message does not wait for the acknowledgement of what came before it (Nagle)."""
     with contextlib.suppress(OSError):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 
-from hsm_dicom.tls import Profile, facts_of, handshake_failed
+from hsm_dicom.tls import TLSProfile, get_tls_facts, make_handshake_error
 from hsm_dicom.transport.port import ConnectionFacts, Secured, Wants
 from hsm_dicom.transport.sockets import READ_SECONDS, SecuredSSLSocket
 
@@ -18,7 +18,7 @@ class TLSTransport:
     def __init__(
         self,
         context: ssl.SSLContext,
-        profile: Profile,
+        profile: TLSProfile,
         *,
         server_name: str | None = None,
         read_seconds: float = READ_SECONDS,
@@ -35,7 +35,7 @@ class TLSTransport:
         try:
             wrapped = self._context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
         except (OSError, ValueError) as error:
-            raise handshake_failed(error, peer) from error
+            raise make_handshake_error(error, peer) from error
         return TLSHandshake(self, wrapped, peer)
 
     def connect(self, connection: socket.socket, peer: str, seconds: float) -> Secured:
@@ -45,7 +45,7 @@ class TLSTransport:
             # One deadline for the whole handshake, however the peer divides it.
             wrapped = self._context.wrap_socket(connection, server_hostname=self._server_name)
         except (OSError, ValueError) as error:
-            raise handshake_failed(error, peer) from error
+            raise make_handshake_error(error, peer) from error
         return self.secured(wrapped)
 
     def secured(self, wrapped: ssl.SSLSocket) -> Secured:
@@ -53,7 +53,7 @@ class TLSTransport:
         if isinstance(wrapped, SecuredSSLSocket):
             wrapped.read_seconds = self._read_seconds
         wrapped.settimeout(self._read_seconds)
-        facts = facts_of(wrapped, self._profile.name)
+        facts = get_tls_facts(wrapped, self._profile.name)
         return Secured(
             wrapped,
             ConnectionFacts(
@@ -84,7 +84,7 @@ class TLSHandshake:
         except ssl.SSLWantWriteError:
             return Wants.TO_WRITE
         except (OSError, ValueError) as error:
-            raise handshake_failed(error, self._peer) from error
+            raise make_handshake_error(error, self._peer) from error
         return self._transport.secured(self._wrapped)
 
     def fileno(self) -> int:

@@ -95,11 +95,11 @@ def store(
     """Send files to a peer (C-STORE), byte for byte, so that signatures stay valid."""
     from hsm_dicom.cli.context import named_pin, planned
     from hsm_dicom.cli.render import output
-    from hsm_dicom.network.store import expanded
+    from hsm_dicom.network.store import expand_folders
     from hsm_dicom.network.store import store as send
     from hsm_dicom.node.opening import open_peer
 
-    count = sum(1 for _ in expanded(files))
+    count = sum(1 for _ in expand_folders(files))
     with (
         planned(config) as plan,
         open_peer(plan, peer, pin=named_pin(pin)) as (found, transport, calling),

@@ -71,14 +71,14 @@ def probe(
     """
     from hsm_dicom.cli.context import planned
     from hsm_dicom.cli.render import output
-    from hsm_dicom.tls import DEFAULT, profile_named
+    from hsm_dicom.tls import DEFAULT, get_profile
     from hsm_dicom.tls.probe import probe as look
 
     host, port = _host_and_port(address)
     with planned(config) as plan:
         verifier = _verifier(plan, trust or [])
     with output.working(f"Probing {host} port {port}", quiet=json):
-        found = look(host, port, verifier=verifier, profile=profile_named(profile) if profile else DEFAULT)
+        found = look(host, port, verifier=verifier, profile=get_profile(profile) if profile else DEFAULT)
     if json:
         output.write_json("tls-probe", _probe_json(found))
     else:

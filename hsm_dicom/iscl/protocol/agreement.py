@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from hsm_dicom.iscl.errors import ErrorCode, RemoteProtocolError
 from hsm_dicom.iscl.settings import ISCLSettings
-from hsm_dicom.iscl.wire.blocks import Cut
+from hsm_dicom.iscl.wire.blocks import Fragmenter
 from hsm_dicom.iscl.wire.messages import UNIQUE_KEY, Encryption, Mac, TransmissionRequest, is_unique, key_index, named
 from hsm_dicom.iscl.wire.profile import UniqueKeyForm
 
 
-def request_to_send(length: int, settings: ISCLSettings, cut: Cut) -> TransmissionRequest:
+def request_to_send(length: int, settings: ISCLSettings, cut: Fragmenter) -> TransmissionRequest:
     """The request for a message of so many octets, which is cut like that."""
     key = settings.encryption_key
     if settings.unique_keys:
@@ -21,7 +21,7 @@ def request_to_send(length: int, settings: ISCLSettings, cut: Cut) -> Transmissi
     return TransmissionRequest(settings.encryption, key, settings.mac, cut.announced(length))
 
 
-def judge_request(request: TransmissionRequest, settings: ISCLSettings, peer: str) -> None:
+def check_request(request: TransmissionRequest, settings: ISCLSettings, peer: str) -> None:
     """Raises `RemoteProtocolError` (109) where the peer wants to send otherwise than the settings say."""
     unique = is_unique(request.encryption_key)
     index = key_index(request.encryption_key)

@@ -1,10 +1,10 @@
 """The state machine of an ISCL line: which message may follow which, and from whom. No sockets, no keys, no clock.
 
 The four protocols of ISCL V1.00 (line connection, mutual authentication, message transfer, line disconnection)
-alternate strictly; the rules are the table in `states`. A `Connection` is one end of the line. It maps
+alternate strictly; the rules are the table in `states`. A `StateMachine` is one end of the line. It maps
 octets to messages and back, and holds both ends to the rules and to the limits:
 
->>> server, client = Connection(Role.SERVER), Connection(Role.CLIENT)
+>>> server, client = StateMachine(Role.SERVER), StateMachine(Role.CLIENT)
 >>> client.receive_data(server.send(LineCheckRequest(b"MEDIS-ISCL V1.00", 8192)))
 >>> client.next_event()
 LineCheckRequest(option=0, version=b'MEDIS-ISCL V1.00', block_length=8192)
@@ -30,7 +30,7 @@ from hsm_dicom.iscl.errors import (
 )
 from hsm_dicom.iscl.protocol.refusals import refusal
 from hsm_dicom.iscl.protocol.states import CROSSINGS, ENDED, RULES, Case, Crossing, Rule, Speaker, State
-from hsm_dicom.iscl.wire.blocks import Cut
+from hsm_dicom.iscl.wire.blocks import Fragmenter
 from hsm_dicom.iscl.wire.encoding import MessageReader, build, build_run, data_header
 from hsm_dicom.iscl.wire.messages import (
     ACK,
@@ -52,14 +52,14 @@ from hsm_dicom.iscl.wire.messages import (
     is_unique,
 )
 from hsm_dicom.iscl.wire.profile import Role, WireProfile
-from hsm_dicom.iscl.wire.validation import Bounds, Transfer, mistake_in
+from hsm_dicom.iscl.wire.validation import Bounds, Transfer, find_mistake
 from tokens.errors import fresh_copy
 
 Tap = Callable[[Role, bytes], None]
 """Is shown every message that passes, exactly as on the wire, with the role of the end that sent it."""
 
 
-class Connection:
+class StateMachine:
     """One end of a line.
 
     `block_data` and `max_message` are limits in octets: the longest data block that we take (then, once negotiated,
@@ -101,9 +101,9 @@ class Connection:
         """Whether nothing is under way and nothing half arrived."""
         return self.state is State.READY and self._reader.is_empty
 
-    def cut(self, encryption: int) -> Cut:
+    def cut(self, encryption: int) -> Fragmenter:
         """How a message with this encryption is cut into blocks, as negotiated."""
-        return Cut(self.profile, encryption, self.block_data)
+        return Fragmenter(self.profile, encryption, self.block_data)
 
     # -- sending --------------------------------------------------------------------------------------------
 
@@ -118,7 +118,7 @@ class Connection:
                 f"A {describe(type(message))} may not be sent by the {self.role} while the line is "
                 f"in the state '{self.state}'.",
             )
-        mistake = mistake_in(message, True, self._bounds())
+        mistake = find_mistake(message, True, self._bounds())
         if mistake is not None:
             raise LocalProtocolError(mistake.code, f"We may not send {mistake.what}.")
         octets = build(message, self.profile)
@@ -224,7 +224,7 @@ class Connection:
                     rule = self._rule(message, self.role.peer)
         if rule is None:
             raise self._failure(ErrorCode.UNEXPECTED_MESSAGE, "The peer sent a message out of turn.")
-        mistake = mistake_in(message, False, self._bounds())
+        mistake = find_mistake(message, False, self._bounds())
         self._go(rule, message, self.role.peer)
         if mistake is not None:
             raise self._failure(mistake.code, f"The peer sent {mistake.what}.")

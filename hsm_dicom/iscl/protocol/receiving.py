@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 
 from hsm_dicom.iscl.errors import ErrorCode, LocalProtocolError
-from hsm_dicom.iscl.protocol.connection import Connection
+from hsm_dicom.iscl.protocol.connection import StateMachine
 from hsm_dicom.iscl.protocol.states import State
 from hsm_dicom.iscl.settings import ISCLSettings
 from hsm_dicom.iscl.suite.algorithms import Protection, Suite
@@ -20,7 +20,7 @@ from hsm_dicom.iscl.wire.messages import TransmissionResponse
 class Inbox:
     """What came, in order, and the message that is on its way."""
 
-    def __init__(self, connection: Connection, settings: ISCLSettings, suite: Suite) -> None:
+    def __init__(self, connection: StateMachine, settings: ISCLSettings, suite: Suite) -> None:
         self.readable = 0
         """Octets that `read` has."""
         self.is_withheld = False

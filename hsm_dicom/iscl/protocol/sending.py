@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from hsm_dicom.iscl.errors import ErrorCode, LocalProtocolError
 from hsm_dicom.iscl.protocol.agreement import request_to_send
-from hsm_dicom.iscl.protocol.connection import Connection
+from hsm_dicom.iscl.protocol.connection import StateMachine
 from hsm_dicom.iscl.protocol.states import State
 from hsm_dicom.iscl.settings import ISCLSettings
 from hsm_dicom.iscl.suite.algorithms import Protection, Suite
@@ -42,7 +42,7 @@ class _Outgoing:
 class Outbox:
     """What waits to be sent, in order, and the message that is on its way."""
 
-    def __init__(self, connection: Connection, settings: ISCLSettings, suite: Suite) -> None:
+    def __init__(self, connection: StateMachine, settings: ISCLSettings, suite: Suite) -> None:
         self.sent = 0
         """How many of the messages that were put in were sent."""
         self._connection = connection

@@ -21,9 +21,9 @@ from hsm_dicom.iscl.errors import (
     from_device,
 )
 from hsm_dicom.iscl.hooks import IsclFailed, ISCLHooks, IsclReady
-from hsm_dicom.iscl.protocol.agreement import judge_request
+from hsm_dicom.iscl.protocol.agreement import check_request
 from hsm_dicom.iscl.protocol.authentication import Authenticator
-from hsm_dicom.iscl.protocol.connection import Connection
+from hsm_dicom.iscl.protocol.connection import StateMachine
 from hsm_dicom.iscl.protocol.receiving import Inbox
 from hsm_dicom.iscl.protocol.sending import Batch, Outbox
 from hsm_dicom.iscl.protocol.states import ENDED, HANDSHAKE, State
@@ -65,7 +65,7 @@ class Session:
         self.settings = settings
         self.peer = peer
         self.hooks = hooks or ISCLHooks()
-        self.connection = Connection(
+        self.connection = StateMachine(
             role,
             settings.profile,
             block_data=settings.max_block_data,
@@ -262,7 +262,7 @@ class Session:
             case LineCheckRequest():
                 yield (LineCheckResponse(self.settings.profile.block_length(self.connection.block_data)),)
             case TransmissionRequest():
-                judge_request(message, self.settings, self.peer)
+                check_request(message, self.settings, self.peer)
                 self._outbox.withdraw()  # if our own request gives way to this one
                 self._inbox.is_withheld = True
             case TransmissionResponse():

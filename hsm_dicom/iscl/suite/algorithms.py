@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from hsm_dicom.iscl.errors import ErrorCode, IntegrityError, LocalProtocolError
 from hsm_dicom.iscl.settings import ISCLSettings
 from hsm_dicom.iscl.suite.codes import LEAST, MD5_LENGTH, Code, DesMac, Md5, NoCode
-from hsm_dicom.iscl.wire.blocks import Cut, padded, padded_length, padding_length
+from hsm_dicom.iscl.wire.blocks import Fragmenter, padded, padded_length, padding_length
 from hsm_dicom.iscl.wire.messages import MAX_BLOCK_DATA, Encryption, Mac
 from hsm_dicom.iscl.wire.profile import DES_BLOCK, AnnouncedLength, IvChain, Md5Order, Role, SessionKeyDerivation
 from tokens.secrets import DataKey, Secrets
@@ -42,7 +42,7 @@ class Suite:
 
         `block_data` is how many octets of data a block has, as negotiated. Raises the errors of `tokens.errors`.
         """
-        return Protection(self, sender, random, Cut(self.settings.profile, self.settings.encryption, block_data))
+        return Protection(self, sender, random, Fragmenter(self.settings.profile, self.settings.encryption, block_data))
 
     def key(self, index: int, random: bytes | None, owned: contextlib.ExitStack) -> DataKey:
         """The fixed key, or the session key that `owned` will destroy."""
@@ -80,7 +80,7 @@ class Protection:
     A message that was sealed, but did not go out after all, leaves no trace in the chain.
     """
 
-    def __init__(self, suite: Suite, sender: Role, random: bytes | None, cut: Cut) -> None:
+    def __init__(self, suite: Suite, sender: Role, random: bytes | None, cut: Fragmenter) -> None:
         self.cut = cut
         self._suite = suite
         self._settings = settings = suite.settings

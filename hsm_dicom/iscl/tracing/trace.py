@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 from hsm_dicom.iscl.errors import ISCLError
-from hsm_dicom.iscl.protocol.connection import Connection
+from hsm_dicom.iscl.protocol.connection import StateMachine
 from hsm_dicom.iscl.protocol.states import State
 from hsm_dicom.iscl.tracing.recording import Exchange
 from hsm_dicom.iscl.wire.encoding import MessageReader
@@ -68,7 +68,7 @@ class _Observer:
     def __init__(self, profile: WireProfile) -> None:
         self._profile = profile
         self._readers = {role: MessageReader(profile, keeps_octets=True) for role in Role}
-        self._ends = {role: Connection(role, profile) for role in Role}
+        self._ends = {role: StateMachine(role, profile) for role in Role}
         self._waiting: dict[Role, deque[tuple[Explained, Message, bytes]]] = {role: deque() for role in Role}
         self._asked_to_disconnect: set[Role] = set()
         self._explained: list[Explained] = []
@@ -106,7 +106,7 @@ class _Observer:
             self._asked_to_disconnect.add(sender)
         self._waiting[sender.peer].append((explained, message, octets))
 
-    def _send(self, end: Connection, message: Message) -> ISCLError | None:
+    def _send(self, end: StateMachine, message: Message) -> ISCLError | None:
         try:
             end.send(message)
         except ISCLError as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hsm_dicom.iscl.errors import ErrorCode
-from hsm_dicom.iscl.wire.blocks import Cut
+from hsm_dicom.iscl.wire.blocks import Fragmenter
 from hsm_dicom.iscl.wire.messages import (
     ACK,
     KEY_INDEXES,
@@ -41,7 +41,7 @@ class Transfer:
     """One message on its way. `to_come` counts the octets of its data blocks that are still due."""
 
     request: TransmissionRequest
-    cut: Cut
+    cut: Fragmenter
     to_come: int
 
 
@@ -58,9 +58,9 @@ class Bounds:
         """The greatest length that a transmission request to us may announce."""
         return self.cut(encryption).announced(self.max_message)
 
-    def cut(self, encryption: int) -> Cut:
+    def cut(self, encryption: int) -> Fragmenter:
         """How a message with this encryption is cut into blocks."""
-        return Cut(self.profile, encryption, self.block_data)
+        return Fragmenter(self.profile, encryption, self.block_data)
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Mistake:
     what: str
 
 
-def mistake_in(message: Message, ours: bool, bounds: Bounds) -> Mistake | None:
+def find_mistake(message: Message, ours: bool, bounds: Bounds) -> Mistake | None:
     """What is wrong with the contents of a message of ours, or of the peer's."""
     if message.option != ACK:
         return _refusal(message, ours, bounds)
@@ -94,14 +94,14 @@ def mistake_in(message: Message, ours: bool, bounds: Bounds) -> Mistake | None:
             if message.key_index not in KEY_INDEXES:
                 return Mistake(ErrorCode.KEY_NOT_CONFIGURED, "an authentication key index outside 1 to 8")
         case TransmissionRequest():
-            return _mistake_in_request(message, ours, bounds)
+            return _find_request_mistake(message, ours, bounds)
         case DataBlock():
             if not _fits(message, bounds.transfer):
                 return Mistake(ErrorCode.UNEXPECTED_LENGTH, "a data block that does not fit what was announced")
     return None
 
 
-def _mistake_in_request(request: TransmissionRequest, ours: bool, bounds: Bounds) -> Mistake | None:
+def _find_request_mistake(request: TransmissionRequest, ours: bool, bounds: Bounds) -> Mistake | None:
     if request.encryption not in _ENCRYPTIONS or request.mac not in _MACS or not is_key_id(request.encryption_key):
         return Mistake(ErrorCode.METHOD_NOT_ACCEPTABLE, "an encryption, key or MAC that does not exist")
     on_the_wire = bounds.cut(request.encryption).on_the_wire(request.length)

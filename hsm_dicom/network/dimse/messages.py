@@ -94,7 +94,7 @@ class MessageReceiver(DIMSEServiceProvider):
         self._message = self._sink = None
         while not self.msg_queue.empty():
             _, message = self.msg_queue.get_nowait()
-            sink = sink_of(message)
+            sink = get_sink(message)
             if sink is not None:
                 sink.discard()
 
@@ -138,12 +138,12 @@ class MessageReceiver(DIMSEServiceProvider):
             self._message_id = command.number(MESSAGE_ID)
             self._sink = self._start_storing(self.assoc, context_id, command)
         else:
-            message.command_set = self._decoded(encoded)
+            message.command_set = self._decode_command(encoded)
         if not command.has_data_set:
             self._complete(message)
 
     @staticmethod
-    def _decoded(encoded: bytes) -> Dataset:
+    def _decode_command(encoded: bytes) -> Dataset:
         try:
             return decode(BytesIO(encoded), True, True)
         except Exception as error:  # a foreign parser on bytes from the network
@@ -168,7 +168,7 @@ class MessageReceiver(DIMSEServiceProvider):
         self.msg_queue.put((int(message.context_id or 0), primitive))
 
 
-def sink_of(request: object) -> DataSetSink | None:
+def get_sink(request: object) -> DataSetSink | None:
     """Return where the Data Set of a C-STORE request went; None if it is held in memory."""
     sink: DataSetSink | None = getattr(request, "sink", None)
     return sink

@@ -57,21 +57,21 @@ class Counts:
     without_place: int = 0
 
 
-def descriptor_of(pending: Pending) -> int:
+def get_descriptor(pending: Pending) -> int:
     """Return the descriptor to wait on."""
     return pending.step.fileno() if pending.step is not None else pending.connection.fileno()
 
 
-def end_of(pending: Pending) -> socket.socket:
+def get_socket(pending: Pending) -> socket.socket:
     """Return the socket to close, whatever step the connection is in."""
     if pending.step is None:
         return pending.connection
     return pending.step.secured.socket if isinstance(pending.step, RequestReading) else pending.step.give_up()
 
 
-def timed_out(pending: Pending, limits: Limits, transport: SecureTransport) -> HandshakeError:
+def make_timeout_error(pending: Pending, limits: Limits, transport: SecureTransport) -> HandshakeError:
     """Make the refusal of a peer whose handshake took too long."""
-    peer = address_text(pending.address)
+    peer = format_address(pending.address)
     return HandshakeError(
         FailureReason.TIMED_OUT,
         peer,
@@ -80,7 +80,7 @@ def timed_out(pending: Pending, limits: Limits, transport: SecureTransport) -> H
     )
 
 
-def address_text(address: tuple[str, int]) -> str:
+def format_address(address: tuple[str, int]) -> str:
     """Format host and port for messages."""
     host, port = address
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

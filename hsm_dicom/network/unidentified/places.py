@@ -64,7 +64,7 @@ class Places(Generic[V]):
         self._inside_from[visitor.origin] += 1
         return True
 
-    def line_up(self, visitor: V) -> V | None:
+    def enqueue(self, visitor: V) -> V | None:
         """Add a connection to the queue, and return the one that has to leave the queue for it, if it is full."""
         crowded_out: V | None = None
         if self._waiting_from[visitor.origin] >= self._limits.waiting_per_address:
@@ -129,7 +129,7 @@ class Places(Generic[V]):
                 del origins[visitor.origin]
 
 
-def origin_of(host: str) -> str:
+def get_origin(host: str) -> str:
     """Return what counts as one address: the IPv4 address, also if mapped into IPv6, or the /64 network of IPv6."""
     try:
         address = ipaddress.ip_address(host.partition("%")[0])

@@ -27,7 +27,7 @@ from hsm_dicom.network._pynetdicom import (
     accepted_contexts,
 )
 from hsm_dicom.network.dimse.answers import MatchedAnswers
-from hsm_dicom.network.dimse.messages import MessageReceiver, StartStoring, sink_of
+from hsm_dicom.network.dimse.messages import MessageReceiver, StartStoring, get_sink
 from hsm_dicom.network.settings import MAXIMUM_PDU
 from hsm_dicom.network.upper_layer.negotiation import AssociateRequest, Proposal
 from hsm_dicom.network.upper_layer.provider import UpperLayer
@@ -99,7 +99,7 @@ class SecuredAssociation(BaseAssociation):
     def serve(self, message: Any, context_id: int) -> None:
         """Serve one request; a C-STORE by its presentation context, so that private SOP Classes work too."""
         context = accepted_contexts(self).get(context_id)
-        if isinstance(message, C_STORE) and sink_of(message) is not None and context is not None:
+        if isinstance(message, C_STORE) and get_sink(message) is not None and context is not None:
             self.serve_storage(message, context)
         else:
             super().serve(message, context_id)

@@ -51,7 +51,7 @@ class Ending:
         if self._received is not None:
             return f"the peer aborted it ({_abort(self._received)})"
         if failure is not None:
-            return failure_words(failure)
+            return describe_failure(failure)
         if fault:
             return fault
         if self._not_valid:
@@ -72,7 +72,7 @@ class Ending:
             self._not_valid = True
 
 
-def failure_words(failure: Exception) -> str:
+def describe_failure(failure: Exception) -> str:
     """Why the connection under an association failed, without a full stop."""
     if isinstance(failure, PDUError):
         return f"the peer sent {failure}"

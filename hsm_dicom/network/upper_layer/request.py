@@ -61,7 +61,7 @@ class RequestReading:
         return self.secured.socket.fileno()
 
 
-def part_with(secured: Secured, last: bytes) -> socket.socket:
+def send_last_pdu(secured: Secured, last: bytes) -> socket.socket:
     """Send a last PDU and close our side. The socket is returned for the peer to read from; the caller closes it."""
     connection = secured.socket
     with contextlib.suppress(OSError):

@@ -1,7 +1,7 @@
 """Retired TLS profiles with RSA key exchange or SHA-1, for devices that support nothing else.
 
-Nothing here is used unless a `LegacyOpening` names the profile, the reason and the last day. tlslite-ng (LGPL-2.1) does
-the handshake, `cryptography` the ciphers, the token the RSA operation, `hsm_dicom.trust` validates the peer's
+Nothing here is used unless a `LegacyExemption` names the profile, the reason and the last day. tlslite-ng (LGPL-2.1)
+does the handshake, `cryptography` the ciphers, the token the RSA operation, `hsm_dicom.trust` validates the peer's
 certificates.
 
 | module     | holds                                                                                      |
@@ -16,6 +16,6 @@ certificates.
 | _tlslite   | the only use of tlslite-ng                                                                 |
 """
 
-from hsm_dicom.tls.legacy.profiles import PROFILES, LegacyProfile, profile_named
+from hsm_dicom.tls.legacy.profiles import PROFILES, LegacyProfile, get_profile
 
-__all__ = ["PROFILES", "LegacyProfile", "profile_named"]
+__all__ = ["PROFILES", "LegacyProfile", "get_profile"]

@@ -17,10 +17,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from hsm_dicom.identity import Identity
 from hsm_dicom.tls import hello
-from hsm_dicom.tls.contexts import Authentication
+from hsm_dicom.tls.contexts import AuthenticationMode
 from hsm_dicom.tls.errors import ContextError, FailureReason, HandshakeError, LegacyRefusedError
 from hsm_dicom.tls.facts import PeerCertificate, TLSFacts, peer_certificate
-from hsm_dicom.tls.failures import refused_by_peer
+from hsm_dicom.tls.failures import make_peer_refusal
 from hsm_dicom.tls.legacy._tlslite import (
     BAD_CERTIFICATE,
     X509,
@@ -31,10 +31,10 @@ from hsm_dicom.tls.legacy._tlslite import (
     X509CertChain,
 )
 from hsm_dicom.tls.legacy.connection import LegacyConnection, handshake_settings
-from hsm_dicom.tls.legacy.keys import decrypter, server_signer, signer
-from hsm_dicom.tls.legacy.profiles import VERSION_NAMES, KeyExchange, LegacyProfile, profile_named
+from hsm_dicom.tls.legacy.keys import make_decrypter, make_server_signer, signer
+from hsm_dicom.tls.legacy.profiles import VERSION_NAMES, KeyExchange, LegacyProfile, get_profile
 from hsm_dicom.tls.legacy.sockets import LegacySocket, alert_name
-from hsm_dicom.tls.settings import LegacyOpening
+from hsm_dicom.tls.settings import LegacyExemption
 from hsm_dicom.tls.suites import SUITES
 from hsm_dicom.trust import Purpose, Verifier
 from hsm_dicom.trust.certificates import MalformedCertificateError, read_certificate
@@ -53,12 +53,12 @@ class LegacyContext:
 
     def __init__(
         self,
-        opening: LegacyOpening,
+        opening: LegacyExemption,
         identity: Identity | None,
         verifier: Verifier | None,
         *,
         server_side: bool,
-        authentication: Authentication = Authentication.MUTUAL,
+        authentication: AuthenticationMode = AuthenticationMode.MUTUAL,
         now: Today = today,
     ) -> None:
         """Raises `LegacyRefusedError` for an opening that has ended and for an identity that is not for this alone.
@@ -67,21 +67,21 @@ class LegacyContext:
         `verifier` judges the peer; with one-way authentication a server needs none. Raises `ContextError` where
         nobody could be trusted.
         """
-        opening.demand_open(now())
+        opening.require_valid(now())
         self.opening = opening
-        self.profile: LegacyProfile = profile_named(opening.profile)
+        self.profile: LegacyProfile = get_profile(opening.profile)
         self._now = now
         self._server_side = server_side
-        self._asks = server_side and authentication is Authentication.MUTUAL
+        self._asks = server_side and authentication is AuthenticationMode.MUTUAL
         self._chain = _chain(identity)
         if server_side:
             if identity is None:
                 raise ContextError("A TLS server needs an identity; name one.")
             decrypts = self.profile.key_exchange is KeyExchange.RSA
-            self._key: Any = decrypter(identity) if decrypts else server_signer(identity)
+            self._key: Any = make_decrypter(identity) if decrypts else make_server_signer(identity)
         elif identity is not None:
             self._key = signer(identity)
-        elif authentication is Authentication.MUTUAL:
+        elif authentication is AuthenticationMode.MUTUAL:
             raise ContextError("Mutual authentication needs an identity; name one, or say one-way.")
         else:
             self._key = None
@@ -93,7 +93,7 @@ class LegacyContext:
 
     def begin(self, raw: socket.socket, peer: str, server_name: str | None = None) -> LegacyHandshake:
         """Begin a handshake on a connected socket, which must not block from now on. Raises `LegacyRefusedError`."""
-        self.opening.demand_open(self._now())
+        self.opening.require_valid(self._now())
         raw.setblocking(False)
         connection = LegacyConnection(raw, self.profile, self.opening.dh_bits)
         if self._server_side:
@@ -203,7 +203,7 @@ class LegacyHandshake:
                 FailureReason.NO_COMMON_PARAMETERS, peer, f"The handshake with {peer} failed: {error}"
             )
         if isinstance(error, TLSRemoteAlert):
-            return refused_by_peer(alert_name(error), peer)
+            return make_peer_refusal(alert_name(error), peer)
         if isinstance(error, TLSLocalAlert):
             return self._refused_by_us(error)
         if isinstance(error, TLSAbruptCloseError | ConnectionError):

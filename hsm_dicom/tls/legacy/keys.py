@@ -63,7 +63,7 @@ class Signer(PublicRSAKey):
 _PKCS1 = padding.PKCS1v15()
 
 
-def decrypter(identity: Identity) -> Decrypter:
+def make_decrypter(identity: Identity) -> Decrypter:
     """The key of a server's identity. Raises `LegacyRefusedError` for one that is not for decrypting alone."""
     key = identity.key
     what = f"The key of identity '{identity.name}'"
@@ -87,7 +87,7 @@ def decrypter(identity: Identity) -> Decrypter:
     return Decrypter(key)
 
 
-def server_signer(identity: Identity) -> Signer:
+def make_server_signer(identity: Identity) -> Signer:
     """The key of a server's identity for Diffie-Hellman. Raises `LegacyRefusedError` unless it is for signing alone."""
     if not isinstance(identity.key, TokenRSAPrivateKey):
         raise LegacyRefusedError(

@@ -123,7 +123,7 @@ PROFILES: dict[str, LegacyProfile] = {
 }
 
 
-def profile_named(name: str) -> LegacyProfile:
+def get_profile(name: str) -> LegacyProfile:
     """The retired profile of this name. Raises `UnknownProfileError`, which lists the names."""
     try:
         return PROFILES[name]

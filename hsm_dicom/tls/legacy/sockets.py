@@ -51,7 +51,7 @@ class LegacySocket:
         with self._writing:
             steps = self._connection.writeAsync(bytes(data))
             while True:
-                with self._using, translated():
+                with self._using, translate_errors():
                     blocked = next(steps, None)
                 if blocked is None:
                     return
@@ -91,7 +91,7 @@ class LegacySocket:
 
     def _read_on(self, most: int) -> bytes | None:
         """Go on reading; None while nothing is complete. A reader that was interrupted must be gone on with."""
-        with translated():
+        with translate_errors():
             if self._reader is None:
                 self._reader = self._connection.readAsync(most)
             result = next(self._reader, b"")
@@ -113,7 +113,7 @@ class LegacySocket:
 
 
 @contextlib.contextmanager
-def translated() -> Iterator[None]:
+def translate_errors() -> Iterator[None]:
     """tlslite-ng's errors as those of `ssl`, with OpenSSL's names for alerts; most of its own are no `OSError`."""
     try:
         yield

@@ -13,7 +13,7 @@ import sys
 import time
 
 from hsm_dicom.iscl.errors import ISCLError
-from hsm_dicom.iscl.protocol.connection import Connection
+from hsm_dicom.iscl.protocol.connection import StateMachine
 from hsm_dicom.iscl.protocol.states import ENDED, State
 from hsm_dicom.iscl.wire.encoding import build
 from hsm_dicom.iscl.wire.messages import MAX_MESSAGE
@@ -41,7 +41,7 @@ def fuzz_one(data: bytes) -> None:
             return
 
 
-def _stays_failed(end: Connection, error: ISCLError) -> None:
+def _stays_failed(end: StateMachine, error: ISCLError) -> None:
     assert end.state is State.FAILED
     assert str(end.error) == str(error)
     assert len(end.refuse(error)) < 256

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hsm_dicom.iscl.protocol.connection import Connection
+from hsm_dicom.iscl.protocol.connection import StateMachine
 from hsm_dicom.iscl.protocol.states import State
 from hsm_dicom.iscl.wire.messages import (
     AuthenticationCompletion,
@@ -86,14 +86,14 @@ class Line:
     """Both ends of a line, without anything between them."""
 
     def __init__(self, profile: WireProfile | None = None, **limits: int) -> None:
-        self.ends = {role: Connection(role, profile, **limits) for role in Role}
+        self.ends = {role: StateMachine(role, profile, **limits) for role in Role}
 
     @property
-    def server(self) -> Connection:
+    def server(self) -> StateMachine:
         return self.ends[Role.SERVER]
 
     @property
-    def client(self) -> Connection:
+    def client(self) -> StateMachine:
         return self.ends[Role.CLIENT]
 
     def say(self, sender: Role, message: Message) -> Message | None:

@@ -8,7 +8,7 @@ import pytest
 
 from hsm_dicom.iscl.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from hsm_dicom.iscl.protocol import connection as module
-from hsm_dicom.iscl.protocol.connection import Connection
+from hsm_dicom.iscl.protocol.connection import StateMachine
 from hsm_dicom.iscl.protocol.states import RULES, State
 from hsm_dicom.iscl.wire.encoding import build
 from hsm_dicom.iscl.wire.messages import (
@@ -159,4 +159,4 @@ def test_the_examples_in_the_documentation_are_true() -> None:
 
 
 def test_an_unused_connection_holds_nothing() -> None:
-    assert Connection(Role.SERVER).next_event() is None
+    assert StateMachine(Role.SERVER).next_event() is None

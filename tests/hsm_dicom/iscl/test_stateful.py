@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from hsm_dicom.iscl.protocol.connection import Connection
+from hsm_dicom.iscl.protocol.connection import StateMachine
 from hsm_dicom.iscl.protocol.states import State
 from hsm_dicom.iscl.wire.messages import (
     NAK,
@@ -37,7 +37,7 @@ BLOCK = 64
 class Keyless:
     """An end that follows the protocol with a connection and no keys: its MAC is the message's number."""
 
-    def __init__(self, connection: Connection, wire: deque[bytes]) -> None:
+    def __init__(self, connection: StateMachine, wire: deque[bytes]) -> None:
         self.connection = connection
         self.wire = wire
         self.queue: deque[tuple[int, int, bool]] = deque()

@@ -18,7 +18,7 @@ from hsm_dicom.network.acceptor import Acceptor
 from hsm_dicom.network.assembly import accepting, connecting
 from hsm_dicom.network.listener import Listener
 from hsm_dicom.network.receive import Receiver
-from hsm_dicom.network.requestor import Patience
+from hsm_dicom.network.requestor import Timeouts
 from hsm_dicom.network.settings import Limits, ListenerSettings, Peer
 from hsm_dicom.transport.port import SecureTransport
 from hsm_dicom.trust import Verifier
@@ -27,7 +27,7 @@ from tests.hsm_dicom.tls.fixtures import Hospital
 QUICK = Limits(
     yield_seconds=0.2, handshake_seconds=2.0, request_seconds=5.0, read_seconds=2.0, idle_seconds=10.0, stop_seconds=0.0
 )
-PATIENCE = Patience(connect=5, handshake=5, answer=5, idle=10)
+TIMEOUTS = Timeouts(connect=5, handshake=5, answer=5, idle=10)
 CT1 = Peer(name="CT 1", ae_titles=("CT1",), host="127.0.0.1")
 
 

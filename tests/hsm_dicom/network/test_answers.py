@@ -23,7 +23,7 @@ from hsm_dicom.network.store import StoreResult, store
 from hsm_dicom.tls import FailureReason, HandshakeError
 from hsm_dicom.transport.events import AssociationAborted
 from tests.hsm_dicom.network.images import ct_image
-from tests.hsm_dicom.network.nodes import PATIENCE, QUICK, Node, eventually, node, transport_to
+from tests.hsm_dicom.network.nodes import QUICK, TIMEOUTS, Node, eventually, node, transport_to
 from tests.hsm_dicom.network.odd_scp import (
     A_ABORT_BY_PROVIDER,
     C_ECHO_RSP,
@@ -44,7 +44,7 @@ def images(folder: Path, count: int) -> list[Path]:
 
 def send(hospital: Hospital, running: OddSCP, files: list[Path], **wishes: Any) -> StoreResult:
     peer = Peer(name="PACS", ae_titles=("PACS",), host="127.0.0.1", port=running.port)
-    options = {"pause": 0.01, "patience": PATIENCE} | wishes
+    options = {"pause": 0.01, "timeouts": TIMEOUTS} | wishes
     return store(peer, transport_to(peer, hospital), "NODE", files, **options)
 
 
@@ -129,8 +129,8 @@ def test_every_request_has_a_message_id_of_its_own(hospital: Hospital, tmp_path:
 
 def test_a_peer_that_does_not_answer_is_named_with_the_time(hospital: Hospital, tmp_path: Path) -> None:
     with odd_scp(hospital, lambda request: b"\x04") as running:
-        patience = replace(PATIENCE, answer=0.5)
-        result = send(hospital, running, images(tmp_path, 1), attempts=1, patience=patience)
+        timeouts = replace(TIMEOUTS, answer=0.5)
+        result = send(hospital, running, images(tmp_path, 1), attempts=1, timeouts=timeouts)
     assert "it did not answer C-STORE request 1 within 0.5 seconds" in result.outcomes[0].text
 
 
@@ -173,13 +173,13 @@ def test_an_end_instead_of_an_association_is_named(hospital: Hospital, sent: byt
     with odd_scp(hospital, Request.answer, sent) as running:
         peer = Peer(name="PACS", ae_titles=("PACS",), host="127.0.0.1", port=running.port)
         with pytest.raises(AssociationLostError) as caught:
-            echo(peer, transport_to(peer, hospital), "NODE", PATIENCE)
+            echo(peer, transport_to(peer, hospital), "NODE", TIMEOUTS)
     assert words in str(caught.value)
 
 
 def test_a_listener_that_ends_an_idle_association_says_that_it_did(hospital: Hospital) -> None:
     def stay_idle(running: Node, peer: Peer) -> None:
-        with associate(peer, transport_to(peer, hospital), "CT1", [build_context(Verification)], PATIENCE) as opened:
+        with associate(peer, transport_to(peer, hospital), "CT1", [build_context(Verification)], TIMEOUTS) as opened:
             assert eventually(lambda: running.of(AssociationAborted))
             assert eventually(lambda: opened.association.is_aborted)
 
@@ -214,5 +214,5 @@ def test_tls_to_a_port_without_tls_says_so(hospital: Hospital, answering: bytes 
     with plain_port(answering) as port:
         peer = Peer(name="PACS", ae_titles=("PACS",), host="127.0.0.1", port=port)
         with pytest.raises(HandshakeError, match="DICOM without TLS") as caught:
-            echo(peer, transport_to(peer, hospital), "NODE", PATIENCE)
+            echo(peer, transport_to(peer, hospital), "NODE", TIMEOUTS)
     assert caught.value.reason in (FailureReason.NOT_TLS, FailureReason.CLOSED)

@@ -29,9 +29,9 @@ from hsm_dicom.network.settings import Peer
 from hsm_dicom.tls import FailureReason, HandshakeError
 from hsm_dicom.tls.hello import TLS12
 from hsm_dicom.tls.hello import client_hello as greeting
-from hsm_dicom.tls.settings import LegacyOpening
+from hsm_dicom.tls.settings import LegacyExemption
 from hsm_dicom.transport.events import AssociationAborted, ConnectionRejected, HandshakeFailed
-from tests.hsm_dicom.network.nodes import PATIENCE, QUICK, Node, eventually, node, transport_to
+from tests.hsm_dicom.network.nodes import QUICK, TIMEOUTS, Node, eventually, node, transport_to
 from tests.hsm_dicom.tls.fixtures import Hospital
 from tests.softhsm import TestToken
 from tokens import open_key
@@ -58,7 +58,7 @@ def connections(running: Node, count: int, sent: bytes = b"") -> Iterator[list[s
 def seconds_of_an_echo(running: Node, hospital: Hospital) -> float:
     peer = running.peer()
     started = time.monotonic()
-    assert echo(peer, transport_to(peer, hospital), "CT1", PATIENCE).done
+    assert echo(peer, transport_to(peer, hospital), "CT1", TIMEOUTS).done
     return time.monotonic() - started
 
 
@@ -196,7 +196,7 @@ def test_a_token_that_disappears_in_the_handshake_is_reported_and_the_listener_l
         key.close()
         peer = running.peer()
         with pytest.raises(HandshakeError):
-            echo(peer, transport_to(peer, hospital), "CT1", PATIENCE)
+            echo(peer, transport_to(peer, hospital), "CT1", TIMEOUTS)
         assert eventually(lambda: [e for e in running.of(HandshakeFailed) if e.reason == FailureReason.OWN_KEY])
         assert running.listener._thread.is_alive()
 
@@ -213,7 +213,7 @@ def test_a_pdu_that_stops_in_the_middle_ends_the_association(hospital: Hospital)
 
 def test_a_forged_record_aborts_the_association_and_is_reported(hospital: Hospital) -> None:
     def forge(running: Node, peer: Peer) -> None:
-        with associate(peer, transport_to(peer, hospital), "CT1", [build_context(Verification)], PATIENCE) as opened:
+        with associate(peer, transport_to(peer, hospital), "CT1", [build_context(Verification)], TIMEOUTS) as opened:
             # A whole record of application data under no key at all, past OpenSSL.
             os.write(opened.secured.socket.fileno(), bytes.fromhex("1703030020") + os.urandom(32))
             assert eventually(lambda: running.of(AssociationAborted))
@@ -261,9 +261,9 @@ def test_an_association_beyond_the_limit_is_rejected_for_now(hospital: Hospital)
     with node(hospital, limits=replace(QUICK, associations=1)) as running:
         peer = running.peer()
         transport = transport_to(peer, hospital)
-        with associate(peer, transport, "CT1", [build_context(Verification)], PATIENCE):
+        with associate(peer, transport, "CT1", [build_context(Verification)], TIMEOUTS):
             with pytest.raises(AssociationRejectedError, match="local limit exceeded") as caught:
-                echo(peer, transport, "CT1", PATIENCE)
+                echo(peer, transport, "CT1", TIMEOUTS)
             assert (caught.value.result, caught.value.source) == (2, 3)
 
 
@@ -283,7 +283,7 @@ def fuzzed(hospital: Hospital) -> Iterator[Node]:
 
 @pytest.fixture(scope="module")
 def fuzzed_retired(hospital: Hospital) -> Iterator[Node]:
-    opening = LegacyOpening(profile="aes-tls", reason="fuzzing", until=date(2999, 12, 31))
+    opening = LegacyExemption(profile="aes-tls", reason="fuzzing", until=date(2999, 12, 31))
     with node(hospital, identities=[hospital.decrypting], legacy=opening) as running:
         yield running
         assert running.listener._thread.is_alive()

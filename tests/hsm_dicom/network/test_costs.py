@@ -17,7 +17,7 @@ from hsm_dicom.network.upper_layer.provider import OUTGOING, Outgoing
 from tests.hsm_dicom.cli.conftest import PROGRAM
 from tests.hsm_dicom.network.images import ct_image
 from tests.hsm_dicom.network.listening import listening
-from tests.hsm_dicom.network.nodes import PATIENCE, transport_to
+from tests.hsm_dicom.network.nodes import TIMEOUTS, transport_to
 from tests.hsm_dicom.network.pdus import associate_rq, echo_rq, p_data, read_pdu, status_of
 from tests.hsm_dicom.network.test_cli import Site, site
 from tests.hsm_dicom.tls.fixtures import Hospital
@@ -60,9 +60,9 @@ def test_a_large_object_is_received_without_being_held(site: Site, hospital: Hos
     peer = Peer(name="self", ae_titles=("NODE",), host="127.0.0.1", port=site.port)
     transport = transport_to(peer, hospital, hospital.rsa)
     with listening(site.config) as running:
-        assert store(peer, transport, "NODE", [large_image(tmp_path, 1)], patience=PATIENCE).done
+        assert store(peer, transport, "NODE", [large_image(tmp_path, 1)], timeouts=TIMEOUTS).done
         before = peak_mib(running.process.pid)
-        result = store(peer, transport, "NODE", [large_image(tmp_path, OBJECT_MIB)], patience=PATIENCE)
+        result = store(peer, transport, "NODE", [large_image(tmp_path, OBJECT_MIB)], timeouts=TIMEOUTS)
         growth = peak_mib(running.process.pid) - before
     assert result.done, result.outcomes
     assert {path.stat().st_size >> 20 for path in (tmp_path / "received").iterdir()} == {1, OBJECT_MIB}

@@ -13,7 +13,7 @@ from hsm_dicom.node.check import check_configuration
 from hsm_dicom.tls.facts import peer_certificate
 from hsm_dicom.tls.hosts import HostNameError, ascii_host
 from tests.hsm_dicom.cli.conftest import Run
-from tests.hsm_dicom.network.nodes import PATIENCE, node, transport_to
+from tests.hsm_dicom.network.nodes import TIMEOUTS, node, transport_to
 from tests.hsm_dicom.tls.fixtures import Hospital, names
 
 LONG = "a" * 64 + ".example"
@@ -79,5 +79,5 @@ def test_two_colons_stand_for_every_address(hospital: Hospital, address: str) ->
     every = hospital.peer("CT 1", extensions=[names((), ("127.0.0.1", "::1"))])
     with node(hospital, peers=[peer], host="::") as running:
         called = running.peer(host=address, certificate=running.peer().match)
-        assert echo(called, transport_to(called, hospital, every), "CT1", PATIENCE).done
+        assert echo(called, transport_to(called, hospital, every), "CT1", TIMEOUTS).done
         assert all("::ffff:" not in str(event) for event in running.told)

@@ -18,7 +18,7 @@ from hsm_dicom.tls import FailureReason, HandshakeError
 from hsm_dicom.transport.events import HandshakeFailed
 from tests import pki
 from tests.hsm_dicom.cli.conftest import Run
-from tests.hsm_dicom.network.nodes import PATIENCE, node, transport_to
+from tests.hsm_dicom.network.nodes import TIMEOUTS, node, transport_to
 from tests.hsm_dicom.tls.fixtures import BOTH_SIDES, Hospital, names
 from tests.pki import odd
 from tests.softhsm import MODULE, TestToken
@@ -87,7 +87,7 @@ def test_a_server_with_an_odd_certificate_is_refused_in_a_sentence(
     with serving(files) as port:
         peer = Peer(name="PACS", ae_titles=("PACS",), host="127.0.0.1", port=port)
         with pytest.raises(HandshakeError) as caught:
-            echo(peer, transport_to(peer, hospital), "NODE", PATIENCE)
+            echo(peer, transport_to(peer, hospital), "NODE", TIMEOUTS)
     assert caught.value.reason is FailureReason.CERTIFICATE_REFUSED
     assert ODD[kind][1] in str(caught.value)
 

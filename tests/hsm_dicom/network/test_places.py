@@ -15,11 +15,11 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from hsm_dicom.network.echo import echo
 from hsm_dicom.network.requestor import associate
 from hsm_dicom.network.settings import Limits
-from hsm_dicom.network.unidentified.places import Places, origin_of
-from hsm_dicom.tls import Authentication
+from hsm_dicom.network.unidentified.places import Places, get_origin
+from hsm_dicom.tls import AuthenticationMode
 from hsm_dicom.transport.events import AssociationRejected, ConnectionRejected
 from hsm_dicom.transport.port import Secured
-from tests.hsm_dicom.network.nodes import PATIENCE, QUICK, Node, eventually, node, transport_to
+from tests.hsm_dicom.network.nodes import QUICK, TIMEOUTS, Node, eventually, node, transport_to
 from tests.hsm_dicom.network.pdus import associate_rq, types_until_the_end
 from tests.hsm_dicom.tls.fixtures import Hospital
 
@@ -47,7 +47,7 @@ def slow_peers(running: Node, hospital: Hospital, origins: list[str]) -> Iterato
 
 def seconds_of_an_echo(running: Node, hospital: Hospital) -> float:
     started = time.monotonic()
-    assert echo(running.peer(), transport_to(running.peer(), hospital), "CT1", PATIENCE).done
+    assert echo(running.peer(), transport_to(running.peer(), hospital), "CT1", TIMEOUTS).done
     return time.monotonic() - started
 
 
@@ -89,7 +89,7 @@ def test_a_request_that_drips_is_aborted_at_the_deadline(hospital: Hospital) -> 
 
 def test_a_peer_without_a_certificate_holds_nobody_up(hospital: Hospital) -> None:
     with (
-        node(hospital, limits=replace(PATIENT, associations=1), authentication=Authentication.ONE_WAY) as running,
+        node(hospital, limits=replace(PATIENT, associations=1), authentication=AuthenticationMode.ONE_WAY) as running,
         slow_peers(running, hospital, ["127.0.1.1"] * 4),
     ):
         assert seconds_of_an_echo(running, hospital) < 3
@@ -98,7 +98,7 @@ def test_a_peer_without_a_certificate_holds_nobody_up(hospital: Hospital) -> Non
 def test_an_association_for_which_there_is_no_place_is_an_event(hospital: Hospital) -> None:
     with node(hospital, limits=replace(QUICK, associations=1)) as running:
         transport = transport_to(running.peer(), hospital)
-        with associate(running.peer(), transport, "CT1", [build_context(Verification)], PATIENCE):
+        with associate(running.peer(), transport, "CT1", [build_context(Verification)], TIMEOUTS):
             with secured(running, hospital) as second:
                 second.socket.sendall(associate_rq())
                 assert types_until_the_end(second.socket) == [3]
@@ -128,7 +128,7 @@ def test_the_oldest_yields_and_the_newest_is_served_first() -> None:
     assert places.take(a, 0.0)
     assert places.take(b, 0.5)
     assert not places.take(c, 0.6)
-    assert places.line_up(c) is places.line_up(d) is None
+    assert places.enqueue(c) is places.enqueue(d) is None
     assert places.admit(0.9) == ([], [])
     assert places.next_yield(0.9) == 1.0
     assert places.admit(1.0) == ([d], [a])
@@ -140,7 +140,7 @@ def test_one_that_computes_does_not_yield() -> None:
     places: Places[Caller] = Places(Limits(unidentified=1, yield_seconds=1.0))
     inside, waiting = callers("10.0.0.1", 1)[0], Caller(7, "10.0.0.2")
     places.take(inside, 0.0)
-    places.line_up(waiting)
+    places.enqueue(waiting)
     inside.may_yield = False
     assert places.admit(9.0) == ([], [])
     inside.may_yield = True
@@ -150,14 +150,14 @@ def test_one_that_computes_does_not_yield() -> None:
 def test_a_full_line_crowds_out_its_oldest_and_first_that_of_the_same_address() -> None:
     places: Places[Caller] = Places(Limits(unidentified=0, waiting=5, waiting_per_address=3))
     many, others = callers("10.0.0.1", 4), callers("10.0.0.2", 3, first=10)
-    assert [places.line_up(one) for one in many] == [None, None, None, many[0]]
-    assert [places.line_up(one) for one in others] == [None, None, many[1]]
+    assert [places.enqueue(one) for one in many] == [None, None, None, many[0]]
+    assert [places.enqueue(one) for one in others] == [None, None, many[1]]
     places.leave(many[2])
-    assert places.line_up(many[0]) is None
+    assert places.enqueue(many[0]) is None
 
 
 def test_an_address_is_one_address_however_it_is_written() -> None:
-    assert origin_of("::ffff:10.0.0.1") == origin_of("10.0.0.1")
-    assert origin_of("2001:db8::1") == origin_of("2001:db8::ffff:1")
-    assert origin_of("2001:db8::1") != origin_of("2001:db8:0:1::1")
-    assert origin_of("fe80::1%eth0") == origin_of("fe80::2")
+    assert get_origin("::ffff:10.0.0.1") == get_origin("10.0.0.1")
+    assert get_origin("2001:db8::1") == get_origin("2001:db8::ffff:1")
+    assert get_origin("2001:db8::1") != get_origin("2001:db8:0:1::1")
+    assert get_origin("fe80::1%eth0") == get_origin("fe80::2")

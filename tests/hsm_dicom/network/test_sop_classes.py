@@ -19,7 +19,7 @@ from hsm_dicom.network.storage.sop_classes import SopClasses, storage_sop_classe
 from hsm_dicom.network.store import store
 from hsm_dicom.node.service import Service
 from tests.hsm_dicom.network.images import ct_image, data_set_bytes
-from tests.hsm_dicom.network.nodes import PATIENCE, transport_to
+from tests.hsm_dicom.network.nodes import TIMEOUTS, transport_to
 from tests.hsm_dicom.node.test_service import Desk, desk
 from tests.hsm_dicom.tls.fixtures import Hospital
 
@@ -74,9 +74,9 @@ def test_retired_and_private_instances_are_stored_byte_for_byte(desk: Desk, hosp
     desk.storage = StorageSettings(folder=tmp_path / "received", sop_classes=SopClasses.of("any"))
     with events.subscribe(lambda event: None), Service(desk.load) as service:
         peer = Peer(name="node", ae_titles=("NODE",), host="127.0.0.1", port=service.address[1])
-        result = store(peer, transport_to(peer, hospital), "CT1", sent, patience=PATIENCE)
+        result = store(peer, transport_to(peer, hospital), "CT1", sent, timeouts=TIMEOUTS)
         assert result.done, result.outcomes
-        assert echo(peer, transport_to(peer, hospital), "CT1", PATIENCE).done
+        assert echo(peer, transport_to(peer, hospital), "CT1", TIMEOUTS).done
     for path, outcome in zip(sent, result.outcomes, strict=True):
         assert data_set_bytes(tmp_path / "received" / f"{outcome.sop_instance_uid}.dcm") == data_set_bytes(path)
 
@@ -88,7 +88,7 @@ def test_a_private_sop_class_is_not_stored_unless_it_is_asked_for(
     desk.storage = StorageSettings(folder=tmp_path / "received")
     with Service(desk.load) as service:
         peer = Peer(name="node", ae_titles=("NODE",), host="127.0.0.1", port=service.address[1])
-        outcomes = store(peer, transport_to(peer, hospital), "CT1", sent, attempts=1, patience=PATIENCE).outcomes
+        outcomes = store(peer, transport_to(peer, hospital), "CT1", sent, attempts=1, timeouts=TIMEOUTS).outcomes
     assert sorted(outcome.done for outcome in outcomes) == [False, True]
 
 
@@ -102,7 +102,7 @@ def test_the_transfer_syntax_is_the_first_of_the_peer_s(desk: Desk, hospital: Ho
     with Service(desk.load) as service:
         peer = Peer(name="node", ae_titles=("NODE",), host="127.0.0.1", port=service.address[1])
         contexts = [build_context(CT, syntaxes) for syntaxes in proposed]
-        with associate(peer, transport_to(peer, hospital), "CT1", contexts, PATIENCE) as opened:
+        with associate(peer, transport_to(peer, hospital), "CT1", contexts, TIMEOUTS) as opened:
             accepted = [one.transfer_syntax[0] for one in opened.association.accepted_contexts]
             rejected = [one.result for one in opened.association.rejected_contexts]
     assert accepted == [JPEGLosslessSV1, ExplicitVRLittleEndian]

@@ -13,7 +13,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from hsm_dicom.network.errors import AssociationLostError
 from hsm_dicom.network.requestor import associate
 from hsm_dicom.transport.events import AssociationAborted
-from tests.hsm_dicom.network.nodes import PATIENCE, QUICK, Node, eventually, node, transport_to
+from tests.hsm_dicom.network.nodes import QUICK, TIMEOUTS, Node, eventually, node, transport_to
 from tests.hsm_dicom.tls.fixtures import Hospital
 
 CONTEXTS = [build_context(Verification)]
@@ -24,7 +24,7 @@ def test_an_association_that_ends_in_time_is_not_aborted(hospital: Hospital) -> 
         peer = running.peer()
         stopping = threading.Thread(target=running.acceptor.stop)
         started = time.monotonic()
-        with associate(peer, transport_to(peer, hospital), "CT1", CONTEXTS, PATIENCE) as opened:
+        with associate(peer, transport_to(peer, hospital), "CT1", CONTEXTS, TIMEOUTS) as opened:
             stopping.start()
             assert opened.association.send_c_echo().Status == 0
             assert stopping.is_alive()
@@ -36,7 +36,7 @@ def test_an_association_that_ends_in_time_is_not_aborted(hospital: Hospital) -> 
 def test_an_association_that_goes_on_is_aborted_in_the_end(hospital: Hospital) -> None:
     def stay(running: Node) -> None:
         peer = running.peer()
-        with associate(peer, transport_to(peer, hospital), "CT1", CONTEXTS, PATIENCE) as opened:
+        with associate(peer, transport_to(peer, hospital), "CT1", CONTEXTS, TIMEOUTS) as opened:
             running.acceptor.stop()
             assert eventually(lambda: opened.association.is_aborted)
 

@@ -18,7 +18,7 @@ from hsm_dicom.network.settings import StorageSettings
 from hsm_dicom.network.store import FileOutcome, store
 from hsm_dicom.transport.events import InstanceReceived
 from tests.hsm_dicom.network.images import ct_image, data_set_bytes
-from tests.hsm_dicom.network.nodes import PATIENCE, Node, node, transport_to
+from tests.hsm_dicom.network.nodes import TIMEOUTS, Node, node, transport_to
 from tests.hsm_dicom.tls.fixtures import Hospital
 
 
@@ -31,7 +31,7 @@ def storing(hospital: Hospital, folder: Path, check: CheckFile | None = None, **
 
 def send(running: Node, hospital: Hospital, *files: Path, **wishes: Any) -> tuple[FileOutcome, ...]:
     peer = running.peer()
-    options = {"pause": 0.05, "patience": PATIENCE} | wishes
+    options = {"pause": 0.05, "timeouts": TIMEOUTS} | wishes
     return store(peer, transport_to(peer, hospital), "CT1", files, **options).outcomes
 
 
@@ -152,7 +152,7 @@ def test_a_rejected_association_is_the_outcome_of_every_file_at_once(hospital: H
     with storing(hospital, tmp_path / "received") as running:
         peer = running.peer()
         images = [ct_image(tmp_path, f"{number}.dcm") for number in range(2)]
-        result = store(peer, transport_to(peer, hospital), "INTRUDER", images, patience=PATIENCE, pause=0)
+        result = store(peer, transport_to(peer, hospital), "INTRUDER", images, timeouts=TIMEOUTS, pause=0)
     assert not result.done
     assert {outcome.attempts for outcome in result.outcomes} == {1}
     assert all("calling ae title not recognised" in outcome.text for outcome in result.outcomes)

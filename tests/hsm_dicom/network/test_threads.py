@@ -18,16 +18,16 @@ from hsm_dicom.iscl import ISCLContext, aio
 from hsm_dicom.network.assembly import accepting
 from hsm_dicom.network.errors import AssociationRejectedError
 from hsm_dicom.network.requestor import associate
-from hsm_dicom.network.settings import ISCLOpening, ListenerSettings, Peer
-from hsm_dicom.tls import Authentication
-from hsm_dicom.tls.settings import LegacyOpening
+from hsm_dicom.network.settings import ISCLExemption, ListenerSettings, Peer
+from hsm_dicom.tls import AuthenticationMode
+from hsm_dicom.tls.settings import LegacyExemption
 from hsm_dicom.transport import legacy_tls
 from hsm_dicom.transport.iscl import ISCLTransport
 from hsm_dicom.transport.port import SecureTransport
 from hsm_dicom.transport.pump import PumpedSocket
 from tests import pki
 from tests.hsm_dicom.iscl.lines import Ends, settings
-from tests.hsm_dicom.network.nodes import CT1, PATIENCE, node, transport_to
+from tests.hsm_dicom.network.nodes import CT1, TIMEOUTS, node, transport_to
 from tests.hsm_dicom.tls.fixtures import Hospital
 from tests.softhsm import TestToken
 from tokens import open_secrets
@@ -55,17 +55,17 @@ def two_parties(token: TestToken) -> Iterator[Ends]:
 
 
 def retired(hospital: Hospital, *, server: bool) -> SecureTransport:
-    opening = LegacyOpening(profile="dhe-aes", reason="an old CT", until=date.today() + timedelta(days=2))
+    opening = LegacyExemption(profile="dhe-aes", reason="an old CT", until=date.today() + timedelta(days=2))
     if server:
         return legacy_tls.accepting(
-            opening, hospital.rsa, hospital.verifier(), authentication=Authentication.MUTUAL, read_seconds=2
+            opening, hospital.rsa, hospital.verifier(), authentication=AuthenticationMode.MUTUAL, read_seconds=2
         )
     identity = hospital.peer("CT 1", key=pki.new_key("rsa2048", 11))
     return legacy_tls.connecting(
         opening,
         identity,
         hospital.verifier(),
-        authentication=Authentication.MUTUAL,
+        authentication=AuthenticationMode.MUTUAL,
         server_name=None,
         must_hold_name=False,
     )
@@ -90,15 +90,15 @@ def sides(kind: str, hospital: Hospital, ends: Ends, peer: Peer) -> tuple[Secure
 
 @pytest.mark.parametrize("kind", TRANSPORTS)
 def test_no_thread_of_ours_is_left(kind: str, hospital: Hospital, iscl_token: TestToken) -> None:
-    opening = ISCLOpening(settings=settings()) if kind.startswith("ISCL") else None
+    opening = ISCLExemption(settings=settings()) if kind.startswith("ISCL") else None
     caller = Peer(name="CT 1", ae_titles=("CT1",), host="127.0.0.1", iscl=opening)
     with two_parties(iscl_token) as ends, none_left():
         listens, asks = sides(kind, hospital, ends, CT1)
         with node(hospital, peers=[caller], transport=listens) as running:
             peer = running.peer(name="NODE" if opening else "node", iscl=opening)
-            with associate(peer, asks, "CT1", CONTEXTS, PATIENCE) as opened:
+            with associate(peer, asks, "CT1", CONTEXTS, TIMEOUTS) as opened:
                 assert opened.association.send_c_echo().Status == 0
-            with pytest.raises(AssociationRejectedError), associate(peer, asks, "NOBODY", CONTEXTS, PATIENCE):
+            with pytest.raises(AssociationRejectedError), associate(peer, asks, "NOBODY", CONTEXTS, TIMEOUTS):
                 pass
             # One that is secured, requests nothing, and is still there when the listener stops.
             raw = socket.create_connection(("127.0.0.1", running.port), timeout=5)

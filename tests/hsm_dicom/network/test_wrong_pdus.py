@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from hsm_dicom.network.echo import echo
 from hsm_dicom.network.errors import AssociationLostError
-from hsm_dicom.network.requestor import Patience
+from hsm_dicom.network.requestor import Timeouts
 from hsm_dicom.network.settings import Peer
 from hsm_dicom.tls import server_context
 from hsm_dicom.transport.events import AssociationAborted, AssociationRejected, ConnectionRejected
@@ -244,7 +244,7 @@ def test_a_wrong_answer_is_one_sentence_in_bounded_time(
     started = time.monotonic()
     with acceptor(hospital, answer) as peer:
         with pytest.raises(AssociationLostError, match=why):
-            echo(peer, transport_to(peer, hospital), "CT1", Patience(connect=5, handshake=5, answer=1, idle=5))
+            echo(peer, transport_to(peer, hospital), "CT1", Timeouts(connect=5, handshake=5, answer=1, idle=5))
         assert time.monotonic() - started < 5
 
 

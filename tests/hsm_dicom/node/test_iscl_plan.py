@@ -29,7 +29,7 @@ from hsm_dicom.tls import FailureReason, HandshakeError
 from hsm_dicom.transport.events import AssociationRejected, HandshakeFailed
 from hsm_dicom.transport.iscl_keys import ISCLKeys
 from tests.hsm_dicom.network.iscl_site import ISCLSite
-from tests.hsm_dicom.network.nodes import PATIENCE, eventually
+from tests.hsm_dicom.network.nodes import TIMEOUTS, eventually
 from tests.softhsm import MODULE, new_token, set_pin
 from tests.tokens.secrets.devices import KEYS
 from tokens import open_token
@@ -209,7 +209,7 @@ def test_an_echo_over_iscl_and_its_event(iscl_site: ISCLSite, over: str) -> None
     plan = planned(iscl_site)
     with Service(opener(file)), events.subscribe(told.append):
         with open_peer(plan, "archive") as (found, transport, calling):
-            result = echo(found, transport, calling, PATIENCE)
+            result = echo(found, transport, calling, TIMEOUTS)
         assert result.done
         assert result.facts.entity == "ARCHIVE"
         assert (result.facts.certificate.subject if result.facts.certificate else "") == ("CN=node rsa" if over else "")
@@ -229,7 +229,7 @@ def test_a_caller_with_another_ae_title_is_rejected(iscl_site: ISCLSite) -> None
             open_peer(planned(iscl_site), "archive") as (found, transport, calling),
             pytest.raises(AssociationRejectedError, match="calling ae title not recognised"),
         ):
-            echo(found, transport, calling, PATIENCE)
+            echo(found, transport, calling, TIMEOUTS)
         refused = next(event for event in told if isinstance(event, AssociationRejected) and event.name == "archive")
         assert "no peer of this listener has the authentication data 'CT2'" in refused.text
         assert refused.subject == "CT2"
@@ -244,7 +244,7 @@ def test_who_has_the_key_of_a_listener_cannot_be_a_peer_with_a_key_of_its_own(is
         open_peer(planned(iscl_site), "archive") as (found, transport, _),
         pytest.raises(AssociationRejectedError, match="calling ae title not recognised"),
     ):
-        echo(found, transport, "CT2", PATIENCE)
+        echo(found, transport, "CT2", TIMEOUTS)
     named = file.read_text().replace('store = "received"', 'peers = ["ct", "ct2"]')
     file.write_text(named)
     (problem,) = planned(iscl_site).problems
@@ -259,7 +259,7 @@ def test_a_peer_with_other_authentication_data_is_not_spoken_with(iscl_site: ISC
         open_peer(planned(iscl_site), "archive") as (found, transport, calling),
         pytest.raises((HandshakeError, PeerNotAuthorisedError), match="IMPOSTOR|authentication data"),
     ):
-        echo(found, transport, calling, PATIENCE)
+        echo(found, transport, calling, TIMEOUTS)
 
 
 def test_another_authentication_key_is_refused_with_a_sentence_on_both_sides(iscl_site: ISCLSite) -> None:
@@ -270,7 +270,7 @@ def test_another_authentication_key_is_refused_with_a_sentence_on_both_sides(isc
             open_peer(planned(iscl_site), "archive") as (found, transport, calling),
             pytest.raises(HandshakeError) as caught,
         ):
-            echo(found, transport, calling, PATIENCE)
+            echo(found, transport, calling, TIMEOUTS)
         assert caught.value.reason is FailureReason.NO_COMMON_PARAMETERS
         assert eventually(
             lambda: [event for event in told if isinstance(event, HandshakeFailed) and event.name == "archive"]
@@ -284,16 +284,16 @@ def test_reloading_reads_secrets_and_peers_again(iscl_site: ISCLSite) -> None:
             open_peer(planned(iscl_site), "archive") as (found, transport, calling),
             pytest.raises(HandshakeError),
         ):
-            echo(found, transport, calling, PATIENCE)
+            echo(found, transport, calling, TIMEOUTS)
         iscl_site.write(iscl=KEYS_OF_THEIR_OWN)
         assert service.reload()
         with open_peer(planned(iscl_site), "archive") as (found, transport, calling):
-            assert echo(found, transport, calling, PATIENCE).done
+            assert echo(found, transport, calling, TIMEOUTS).done
         iscl_site.write(listener='token = "nobody"')
         assert not service.reload()
         iscl_site.write(peer=KEYS_OF_THEIR_OWN)
         with open_peer(planned(iscl_site), "archive") as (found, transport, calling):
-            assert echo(found, transport, calling, PATIENCE).done
+            assert echo(found, transport, calling, TIMEOUTS).done
 
 
 def _is_closed(keys: ISCLKeys) -> bool:
@@ -315,7 +315,7 @@ def test_an_association_outlives_the_reloading_of_its_secrets(iscl_site: ISCLSit
     ):
         before = service._opened.resources.keys
         assert before is not None
-        with associate(found, transport, calling, [build_context(Verification)], PATIENCE) as opened:
+        with associate(found, transport, calling, [build_context(Verification)], TIMEOUTS) as opened:
             assert opened.association.send_c_echo().Status == 0
             assert service.reload()
             assert service._opened.resources.keys is not before
@@ -338,7 +338,7 @@ def test_peers_that_send_a_part_of_a_tls_record_hold_nobody_up(iscl_site: ISCLSi
             raw = stalling.enter_context(socket.socket(fileno=secured.detach()))
             raw.sendall(b"\x17\x03\x03\x40\x00part")
         with open_peer(planned(iscl_site), "archive") as (found, transport, calling):
-            assert echo(found, transport, calling, PATIENCE).done
+            assert echo(found, transport, calling, TIMEOUTS).done
 
 
 def test_check_config_sees_a_key_that_is_for_the_other_direction(iscl_site: ISCLSite) -> None:

@@ -18,8 +18,8 @@ from hsm_dicom.node.check import check_configuration
 from hsm_dicom.node.compiler import read_plan
 from hsm_dicom.node.opening import OpenedListener, open_listener, open_peer
 from hsm_dicom.node.service import Service
-from hsm_dicom.tls import Authentication
-from tests.hsm_dicom.network.nodes import PATIENCE
+from hsm_dicom.tls import AuthenticationMode
+from tests.hsm_dicom.network.nodes import TIMEOUTS
 from tests.hsm_dicom.tls.fixtures import Hospital
 from tests.softhsm import MODULE, TestToken
 
@@ -93,7 +93,7 @@ def test_the_whole_of_it_is_understood(write: Write, tmp_path: Path) -> None:
     assert (pacs.ae_title, pacs.address, pacs.profile.name) == ("PACS", "pacs.example:2762", "modified-bcp195-rfc9325")
     assert pacs.match.pins == {"ab" * 32}
     assert (pacs.answer_seconds, film.answer_seconds) == (120, 30)
-    assert film.authentication is Authentication.ONE_WAY
+    assert film.authentication is AuthenticationMode.ONE_WAY
     assert film.legacy is not None
     main, old = plan.listener("main").settings, plan.listener("old").settings
     assert main.host == "127.0.0.1"
@@ -118,7 +118,7 @@ def test_a_node_of_the_file_is_reached_by_a_peer_of_the_file(write: Write) -> No
         plan = read_plan(write(here + caller.format(port=service.address[1])))
         with open_peer(plan, "self") as (found, transport, calling):
             assert calling == "NODE"
-            assert echo(found, transport, calling, PATIENCE).done
+            assert echo(found, transport, calling, TIMEOUTS).done
 
 
 MISTAKES = {

@@ -29,7 +29,7 @@ from hsm_dicom.transport.events import CertificatesReloaded, HandshakeFailed
 from hsm_dicom.trust import TrustFileError
 from tests import pki
 from tests.hsm_dicom.network.images import ct_image
-from tests.hsm_dicom.network.nodes import CT1, PATIENCE, QUICK, transport_to
+from tests.hsm_dicom.network.nodes import CT1, QUICK, TIMEOUTS, transport_to
 from tests.hsm_dicom.tls.fixtures import BOTH_SIDES, Hospital, RemoteSoftHSM, names
 from tests.softhsm import TestToken
 from tokens import open_key
@@ -75,9 +75,9 @@ def serving(desk: Desk) -> Iterator[tuple[Service, Peer, list[Event]]]:
 def test_a_service_answers_echo_and_stores(desk: Desk, hospital: Hospital, tmp_path: Path) -> None:
     desk.folder = tmp_path / "received"
     with serving(desk) as (_, peer, _):
-        assert echo(peer, transport_to(peer, hospital), "CT1", PATIENCE).done
+        assert echo(peer, transport_to(peer, hospital), "CT1", TIMEOUTS).done
         images = [ct_image(tmp_path)]
-        assert store(peer, transport_to(peer, hospital), "CT1", images, patience=PATIENCE).done
+        assert store(peer, transport_to(peer, hospital), "CT1", images, timeouts=TIMEOUTS).done
     assert len(list(desk.folder.iterdir())) == 1
 
 
@@ -86,43 +86,43 @@ def test_a_new_crl_shuts_out_the_next_connection_and_not_the_one_that_runs(desk:
     transport = transport_to(Peer(name="node", ae_titles=("NODE",), host="127.0.0.1"), hospital, stolen)
     with (
         serving(desk) as (service, peer, told),
-        associate(peer, transport, "CT1", [build_context(Verification)], PATIENCE) as running,
+        associate(peer, transport, "CT1", [build_context(Verification)], TIMEOUTS) as running,
     ):
         desk.crl = hospital.ca.crl([pki.Identity(stolen.certificate, stolen.key)])
         assert service.reload()
         assert running.association.send_c_echo().Status == 0x0000
         with pytest.raises(HandshakeError, match="our certificate is revoked"):
-            echo(peer, transport, "CT1", PATIENCE)
+            echo(peer, transport, "CT1", TIMEOUTS)
         assert running.association.send_c_echo().Status == 0x0000
     assert [event.succeeded for event in told if isinstance(event, CertificatesReloaded)] == [True]
 
 
 def test_a_renewed_certificate_on_another_key_is_shown_after_reloading(desk: Desk, hospital: Hospital) -> None:
     with serving(desk) as (service, peer, _):
-        first = echo(peer, transport_to(peer, hospital), "CT1", PATIENCE)
+        first = echo(peer, transport_to(peer, hospital), "CT1", TIMEOUTS)
         with open_key(desk.token.uri("ec256")) as key:
             renewed = hospital.ca.issue("node renewed", key=key, extended=BOTH_SIDES, extensions=[names()])
         desk.object, desk.certificate = "ec256", renewed.certificate
         assert service.reload()
-        second = echo(peer, transport_to(peer, hospital), "CT1", PATIENCE)
+        second = echo(peer, transport_to(peer, hospital), "CT1", TIMEOUTS)
     shown = [result.facts.certificate.subject for result in (first, second) if result.facts.certificate]
     assert shown == ["CN=node rsa", "CN=node renewed"]
 
 
 def test_a_peer_that_was_removed_is_rejected_after_reloading(desk: Desk, hospital: Hospital) -> None:
     with serving(desk) as (service, peer, _):
-        assert echo(peer, transport_to(peer, hospital), "CT1", PATIENCE).done
+        assert echo(peer, transport_to(peer, hospital), "CT1", TIMEOUTS).done
         desk.peers = ()
         assert service.reload()
         with pytest.raises(AssociationRejectedError):
-            echo(peer, transport_to(peer, hospital), "CT1", PATIENCE)
+            echo(peer, transport_to(peer, hospital), "CT1", TIMEOUTS)
 
 
 def test_what_cannot_be_loaded_leaves_everything_as_it_was(desk: Desk, hospital: Hospital) -> None:
     with serving(desk) as (service, peer, told):
         desk.broken = True
         assert not service.reload()
-        assert echo(peer, transport_to(peer, hospital), "CT1", PATIENCE).done
+        assert echo(peer, transport_to(peer, hospital), "CT1", TIMEOUTS).done
     (event,) = (event for event in told if isinstance(event, CertificatesReloaded))
     assert not event.succeeded
     assert "ca.pem: cannot be read" in event.text
@@ -173,13 +173,13 @@ def test_a_token_that_was_pulled_and_put_back_serves_again_without_a_restart(
     with events.subscribe(told.append), Service(load) as service:
         peer = Peer(name="node", ae_titles=("NODE",), host="127.0.0.1", port=service.address[1])
         transport = transport_to(peer, hospital)
-        assert echo(peer, transport, "CT1", PATIENCE).done
+        assert echo(peer, transport, "CT1", TIMEOUTS).done
         remote.stop()
         try:
             with pytest.raises(HandshakeError, match="something failed on its side"):
-                echo(peer, transport, "CT1", PATIENCE)
+                echo(peer, transport, "CT1", TIMEOUTS)
         finally:
             remote.start()
-        assert echo(peer, transport, "CT1", PATIENCE).done
+        assert echo(peer, transport, "CT1", TIMEOUTS).done
     refused = [event.reason for event in told if isinstance(event, HandshakeFailed) and event.name == "main"]
     assert refused == [FailureReason.OWN_KEY]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hsm_dicom.tls import algorithms_of
+from hsm_dicom.tls import get_suite_algorithms
 from hsm_dicom.tls.suites import SUITES
 from tests.pki import Authority, new_key
 
@@ -22,7 +22,7 @@ from tests.pki import Authority, new_key
     ],
 )
 def test_a_name_says_it_all(suite: str, expected: tuple[object, ...]) -> None:
-    found = algorithms_of(suite)
+    found = get_suite_algorithms(suite)
     assert found is not None
     assert (
         found.encryption,
@@ -37,7 +37,7 @@ def test_a_name_says_it_all(suite: str, expected: tuple[object, ...]) -> None:
 
 def test_every_suite_of_a_profile_is_known() -> None:
     for suite in SUITES.values():
-        found = algorithms_of(suite.name)
+        found = get_suite_algorithms(suite.name)
         assert found is not None
         assert None not in (found.encryption_bits, found.integrity_bits), suite
 
@@ -45,10 +45,10 @@ def test_every_suite_of_a_profile_is_known() -> None:
 @pytest.mark.parametrize(("kind", "expected"), [("rsa2048", ("RSA", 2048)), ("secp384r1", ("ECDSA", 384))])
 def test_the_peers_key_says_how_it_was_authenticated(kind: str, expected: tuple[str, int]) -> None:
     certificate = Authority().issue("peer", key=new_key(kind)).certificate
-    found = algorithms_of("TLS_AES_128_GCM_SHA256", certificate)
+    found = get_suite_algorithms("TLS_AES_128_GCM_SHA256", certificate)
     assert found is not None
     assert (found.authentication, found.authentication_bits) == expected
 
 
 def test_no_tls_suite_has_no_algorithms() -> None:
-    assert algorithms_of("DES-CBC, MD5, fixed keys") is None
+    assert get_suite_algorithms("DES-CBC, MD5, fixed keys") is None

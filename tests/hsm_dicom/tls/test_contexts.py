@@ -11,15 +11,15 @@ import pytest
 from hsm_dicom.identity import Identity
 from hsm_dicom.tls import (
     PROFILES,
-    Authentication,
+    AuthenticationMode,
     ContextError,
     FailureReason,
     HandshakeError,
-    Profile,
+    TLSProfile,
     client_context,
-    facts_of,
-    handshake_failed,
-    profile_named,
+    get_profile,
+    get_tls_facts,
+    make_handshake_error,
     server_context,
 )
 from hsm_dicom.tls.errors import UnknownProfileError
@@ -33,14 +33,14 @@ VERSIONS = {"TLSv1.2": ssl.TLSVersion.TLSv1_2, "TLSv1.3": ssl.TLSVersion.TLSv1_3
 EVERY_PROFILE = pytest.mark.parametrize("profile", PROFILES.values(), ids=list(PROFILES))
 
 
-def versions_of(profile: Profile) -> list[str]:
+def versions_of(profile: TLSProfile) -> list[str]:
     return [name for name, v in VERSIONS.items() if profile.minimum_version <= v <= profile.maximum_version]
 
 
 @EVERY_PROFILE
 @pytest.mark.parametrize("kind", ["rsa", "ec"])
 def test_token_keys_on_both_sides_serve_every_version_of_every_profile(
-    hospital: Hospital, profile: Profile, kind: str
+    hospital: Hospital, profile: TLSProfile, kind: str
 ) -> None:
     node = getattr(hospital, kind)
     server = server_context([node], hospital.verifier(), profile=profile)
@@ -49,7 +49,7 @@ def test_token_keys_on_both_sides_serve_every_version_of_every_profile(
         client.maximum_version = VERSIONS[version]
         ends = handshake(server, client)
         assert ends.exchange(b"DICOM") == b"DICOM"
-        facts = facts_of(ends.server, profile.name)
+        facts = get_tls_facts(ends.server, profile.name)
         assert facts.version == version
         assert facts.suite in {suite.name for suite in profile.suites}
         assert facts.peer is not None
@@ -63,7 +63,7 @@ def test_one_server_shows_each_client_the_identity_it_can_use(hospital: Hospital
         client = client_context(hospital.peer(), hospital.verifier())
         client.maximum_version = ssl.TLSVersion.TLSv1_2
         client.set_ciphers(algorithm)
-        peer = facts_of(handshake(server, client).client, "any").peer
+        peer = get_tls_facts(handshake(server, client).client, "any").peer
         assert peer is not None
         assert peer.subject == f"CN=node {subject}"
 
@@ -71,7 +71,7 @@ def test_one_server_shows_each_client_the_identity_it_can_use(hospital: Hospital
 def test_the_modified_profile_lets_the_server_choose_the_suite_and_the_default_the_client(hospital: Hospital) -> None:
     chosen = {}
     for name in ("modified-bcp195-rfc9325", "bcp195-rfc9325"):
-        server = server_context([hospital.rsa], hospital.verifier(), profile=profile_named(name))
+        server = server_context([hospital.rsa], hospital.verifier(), profile=get_profile(name))
         client = client_context(hospital.peer(), hospital.verifier())
         client.maximum_version = ssl.TLSVersion.TLSv1_2
         client.set_ciphers("ECDHE-RSA-AES128-GCM-SHA256:ECDHE-RSA-AES256-GCM-SHA384")
@@ -88,19 +88,19 @@ def test_the_modified_profile_lets_the_server_choose_the_suite_and_the_default_t
 def test_the_modified_profile_negotiates_the_ccm_suites_that_python_cannot_enable(
     hospital: Hospital, suite: str
 ) -> None:
-    profile = profile_named("modified-bcp195-rfc9325")
+    profile = get_profile("modified-bcp195-rfc9325")
     server = server_context([hospital.rsa], hospital.verifier(), profile=profile)
     client = client_context(hospital.peer(), hospital.verifier(), profile=profile)
     set_tls13_suites(client, [suite])
-    assert facts_of(handshake(server, client).server, profile.name).suite == suite
+    assert get_tls_facts(handshake(server, client).server, profile.name).suite == suite
 
 
 def test_one_way_authentication_asks_the_client_for_nothing(hospital: Hospital) -> None:
-    server = server_context([hospital.rsa], None, authentication=Authentication.ONE_WAY)
-    client = client_context(None, hospital.verifier(), authentication=Authentication.ONE_WAY)
+    server = server_context([hospital.rsa], None, authentication=AuthenticationMode.ONE_WAY)
+    client = client_context(None, hospital.verifier(), authentication=AuthenticationMode.ONE_WAY)
     ends = handshake(server, client)
-    assert facts_of(ends.server, "any").peer is None
-    assert facts_of(ends.client, "any").peer is not None
+    assert get_tls_facts(ends.server, "any").peer is None
+    assert get_tls_facts(ends.client, "any").peer is not None
 
 
 def test_a_session_is_not_resumed_so_that_a_revocation_holds_at_once(hospital: Hospital) -> None:
@@ -117,7 +117,7 @@ def refusal(
 ) -> HandshakeError:
     with pytest.raises(ssl.SSLError) as caught:
         handshake(server, client, host)
-    return handshake_failed(caught.value, "192.0.2.1")
+    return make_handshake_error(caught.value, "192.0.2.1")
 
 
 def day(days: int) -> timedelta:
@@ -206,7 +206,7 @@ def test_a_single_certificate_may_be_the_anchor(hospital: Hospital) -> None:
 
 def test_a_client_without_a_certificate_is_reported(hospital: Hospital) -> None:
     server = server_context([hospital.rsa], hospital.verifier())
-    client = client_context(None, hospital.verifier(), authentication=Authentication.ONE_WAY)
+    client = client_context(None, hospital.verifier(), authentication=AuthenticationMode.ONE_WAY)
     client.maximum_version = ssl.TLSVersion.TLSv1_2
     assert refusal(hospital, server, client).reason is FailureReason.NO_CERTIFICATE
 
@@ -228,7 +228,7 @@ def test_mutual_authentication_cannot_be_forgotten(hospital: Hospital) -> None:
 
 def test_an_unknown_profile_is_answered_with_those_there_are() -> None:
     with pytest.raises(UnknownProfileError, match="modified-bcp195-rfc9325"):
-        profile_named("tls")
+        get_profile("tls")
 
 
 def weak_client(hospital: Hospital, peer: Identity, version: str) -> ssl.SSLContext:

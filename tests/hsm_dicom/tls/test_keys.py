@@ -7,7 +7,7 @@ import ssl
 import pytest
 
 from hsm_dicom.identity import Identity
-from hsm_dicom.tls import FailureReason, client_context, facts_of, handshake_failed, server_context
+from hsm_dicom.tls import FailureReason, client_context, get_tls_facts, make_handshake_error, server_context
 from tests.hsm_dicom.tls.fixtures import BOTH_SIDES, Hospital, RemoteSoftHSM, names
 from tests.hsm_dicom.tls.handshakes import handshake
 from tests.softhsm import TestToken
@@ -45,7 +45,7 @@ def test_a_key_that_was_closed_ends_the_handshake_with_its_own_sentence(
     key.close()
     with pytest.raises(ssl.SSLError) as caught:
         handshake(server, client)
-    failed = handshake_failed(caught.value, "192.0.2.1")
+    failed = make_handshake_error(caught.value, "192.0.2.1")
     assert failed.reason is FailureReason.OWN_KEY
     assert "was closed" in str(failed)
     assert "Traceback" not in caplog.text
@@ -65,7 +65,7 @@ def test_an_earlier_failure_of_a_key_is_not_taken_for_the_reason_of_a_later_one(
             client_context(hospital.peer(), hospital.verifier()),
             host="pacs.example",
         )
-    assert handshake_failed(caught.value, "192.0.2.1").reason is FailureReason.WRONG_NAME
+    assert make_handshake_error(caught.value, "192.0.2.1").reason is FailureReason.WRONG_NAME
 
 
 @BOTH_VERSIONS
@@ -75,4 +75,4 @@ def test_p_384_signs_with_the_hash_of_its_size(hospital: Hospital, node: TestTok
         server = server_context([Identity("ec384", key, issued.certificate)], hospital.verifier())
         client = client_context(hospital.peer(), hospital.verifier())
         client.minimum_version = client.maximum_version = version
-        assert facts_of(handshake(server, client).client, "any").version == version.name.replace("v1_", "v1.")
+        assert get_tls_facts(handshake(server, client).client, "any").version == version.name.replace("v1_", "v1.")

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import padding
 
 from hsm_dicom.identity import Identity
 from hsm_dicom.tls import (
-    Authentication,
+    AuthenticationMode,
     ContextError,
     FailureReason,
     HandshakeError,
@@ -26,10 +26,10 @@ from hsm_dicom.tls import (
 from hsm_dicom.tls.legacy import PROFILES
 from hsm_dicom.tls.legacy.context import LegacyContext, LegacyHandshake
 from hsm_dicom.tls.legacy.groups import GROUPS
-from hsm_dicom.tls.legacy.keys import decrypter
+from hsm_dicom.tls.legacy.keys import make_decrypter
 from hsm_dicom.tls.legacy.profiles import KeyExchange
 from hsm_dicom.tls.legacy.sockets import LegacySocket
-from hsm_dicom.tls.settings import DH_SIZES, LegacyOpening
+from hsm_dicom.tls.settings import DH_SIZES, LegacyExemption
 from hsm_dicom.trust import Reason
 from tests import pki
 from tests.hsm_dicom.tls.fixtures import Hospital, names
@@ -40,8 +40,8 @@ TOMORROW = date.today() + timedelta(days=2)
 EVERY_PROFILE = pytest.mark.parametrize("profile", PROFILES)
 
 
-def opening(profile: str = "basic-tls", until: date = TOMORROW) -> LegacyOpening:
-    return LegacyOpening(profile=profile, reason="an old film digitiser", until=until)
+def opening(profile: str = "basic-tls", until: date = TOMORROW) -> LegacyExemption:
+    return LegacyExemption(profile=profile, reason="an old film digitiser", until=until)
 
 
 def serving(hospital: Hospital, profile: str) -> Identity:
@@ -130,7 +130,7 @@ def test_both_sides_agree_with_the_rsa_operations_on_the_token(hospital: Hospita
 
 @EVERY_PROFILE
 def test_one_way_authentication_is_by_name_only(hospital: Hospital, profile: str) -> None:
-    one_way = Authentication.ONE_WAY
+    one_way = AuthenticationMode.ONE_WAY
     shown = serving(hospital, profile)
     accepting = LegacyContext(opening(profile), shown, None, server_side=True, authentication=one_way)
     connecting = LegacyContext(opening(profile), None, hospital.verifier(), server_side=False, authentication=one_way)
@@ -228,7 +228,7 @@ def test_a_client_takes_no_group_smaller_than_its_opening_allows(
 @pytest.mark.parametrize("bits", [512, 1000, 8192])
 def test_groups_of_other_sizes_cannot_be_had(bits: int) -> None:
     with pytest.raises(LegacyRefusedError, match="set dh_bits to one of: 1024, 2048, 3072, 4096"):
-        LegacyOpening(profile="dhe-aes", reason="r", until=TOMORROW, dh_bits=bits)
+        LegacyExemption(profile="dhe-aes", reason="r", until=TOMORROW, dh_bits=bits)
 
 
 def test_a_client_does_not_sign_with_a_key_that_decrypts(hospital: Hospital) -> None:
@@ -240,7 +240,7 @@ def test_a_client_does_not_sign_with_a_key_that_decrypts(hospital: Hospital) -> 
 
 def test_an_opening_needs_a_reason_and_ends_on_its_day(hospital: Hospital) -> None:
     with pytest.raises(LegacyRefusedError, match="write a reason"):
-        LegacyOpening(profile="basic-tls", reason=" ", until=TOMORROW)
+        LegacyExemption(profile="basic-tls", reason=" ", until=TOMORROW)
     ended = opening(until=date(2020, 1, 31))
     with pytest.raises(LegacyRefusedError, match="ended on 2020-01-31"):
         LegacyContext(ended, hospital.decrypting, hospital.verifier(), server_side=True)
@@ -266,7 +266,7 @@ def test_an_opening_that_ends_while_it_is_used_takes_no_further_connection(hospi
 
 
 def test_a_premaster_secret_that_does_not_decrypt_fails_at_finished_and_nowhere_else(hospital: Hospital) -> None:
-    key = decrypter(hospital.decrypting)
+    key = make_decrypter(hospital.decrypting)
     size = hospital.decrypting.key.key_size // 8
     good = hospital.decrypting.certificate.public_key().encrypt(b"\x03\x01" + bytes(46), padding.PKCS1v15())  # type: ignore[union-attr]
     assert key.decrypt(good) == b"\x03\x01" + bytes(46)

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from hsm_dicom.tls import FailureReason, HandshakeError, profile_named, server_context
-from hsm_dicom.tls.contexts import Authentication
+from hsm_dicom.tls import FailureReason, HandshakeError, get_profile, server_context
+from hsm_dicom.tls.contexts import AuthenticationMode
 from hsm_dicom.tls.hello import _NoServerHelloError, parse_server_hello
 from hsm_dicom.tls.probe import probe
 from hsm_dicom.trust import Reason
@@ -51,7 +51,7 @@ def serving(context: ssl.SSLContext | None) -> Iterator[int]:
 
 
 def test_our_own_server_is_found_to_be_what_its_profile_says(hospital: Hospital) -> None:
-    profile = profile_named("modified-bcp195-rfc9325")
+    profile = get_profile("modified-bcp195-rfc9325")
     with serving(server_context([hospital.rsa, hospital.ec], hospital.verifier(), profile=profile)) as port:
         found = probe("127.0.0.1", port, verifier=hospital.verifier(), profile=profile)
     assert found.acceptable
@@ -66,7 +66,7 @@ def test_our_own_server_is_found_to_be_what_its_profile_says(hospital: Hospital)
 
 
 def test_one_way_servers_and_client_order_are_recognised(hospital: Hospital) -> None:
-    with serving(server_context([hospital.rsa], None, authentication=Authentication.ONE_WAY)) as port:
+    with serving(server_context([hospital.rsa], None, authentication=AuthenticationMode.ONE_WAY)) as port:
         found = probe("127.0.0.1", port, verifier=hospital.verifier())
     assert found.wants_certificate is False
     assert not any(offer.server_order for offer in found.offers)
@@ -88,7 +88,7 @@ def test_an_old_server_is_told_what_to_switch_off(hospital: Hospital) -> None:
 
 def test_a_certificate_for_another_name_or_of_another_ca_is_remarked_upon(hospital: Hospital) -> None:
     foreign = hospital.peer("foreign", issuer=pki.Authority("Foreign CA"), extensions=[names(("pacs.example",), ())])
-    with serving(server_context([foreign], None, authentication=Authentication.ONE_WAY)) as port:
+    with serving(server_context([foreign], None, authentication=AuthenticationMode.ONE_WAY)) as port:
         found = probe("127.0.0.1", port, verifier=hospital.verifier())
     assert not found.acceptable
     assert not found.name_fits

@@ -21,7 +21,7 @@ from hsm_dicom.network.errors import AssociationLostError
 from hsm_dicom.network.listener import Listener
 from hsm_dicom.network.receive import Receiver
 from hsm_dicom.network.requestor import associate
-from hsm_dicom.network.settings import ISCLOpening, Peer, StorageSettings
+from hsm_dicom.network.settings import ISCLExemption, Peer, StorageSettings
 from hsm_dicom.network.store import store
 from hsm_dicom.tls import FailureReason, HandshakeError
 from hsm_dicom.transport.events import AssociationAborted, AssociationAccepted, HandshakeFailed
@@ -29,7 +29,7 @@ from hsm_dicom.transport.iscl import ISCLTransport
 from tests.hsm_dicom.iscl.independent import BLOCK
 from tests.hsm_dicom.iscl.lines import MODES, Ends, Mode, settings
 from tests.hsm_dicom.network.images import data_set_bytes
-from tests.hsm_dicom.network.nodes import PATIENCE, QUICK, Node, eventually
+from tests.hsm_dicom.network.nodes import QUICK, TIMEOUTS, Node, eventually
 
 IMAGES = [
     Path(str(get_testdata_file(name, download=False)))
@@ -37,7 +37,7 @@ IMAGES = [
 ]
 """Real images that come with pydicom, in four transfer syntaxes."""
 
-CT1 = Peer(name="CT1", ae_titles=("CT1",), host="127.0.0.1", iscl=ISCLOpening(settings=settings()))
+CT1 = Peer(name="CT1", ae_titles=("CT1",), host="127.0.0.1", iscl=ISCLExemption(settings=settings()))
 
 
 @contextlib.contextmanager
@@ -67,7 +67,7 @@ def named(name: str, mode: Mode | None = None) -> ISCLSettings:
 
 def peer_at(port: int) -> Peer:
     """The node, as its peers know it: by its authentication data, which is the peer's name."""
-    return Peer(name="NODE", ae_titles=("NODE",), host="127.0.0.1", port=port, iscl=ISCLOpening(settings=settings()))
+    return Peer(name="NODE", ae_titles=("NODE",), host="127.0.0.1", port=port, iscl=ISCLExemption(settings=settings()))
 
 
 @pytest.mark.parametrize("mode", MODES, ids=str)
@@ -75,10 +75,10 @@ def test_echo_and_real_images_in_every_mode(makers: Ends, mode: Mode, tmp_path: 
     asking = ISCLTransport(ISCLContext(named("CT1", mode), makers.theirs))
     with node(makers, tmp_path / "received", named("NODE", mode)) as running:
         peer = peer_at(running.port)
-        with associate(peer, asking, "CT1", [build_context(Verification)], PATIENCE) as opened:
+        with associate(peer, asking, "CT1", [build_context(Verification)], TIMEOUTS) as opened:
             assert opened.association.send_c_echo().Status == 0
             assert opened.facts.entity == "NODE"
-        result = store(peer, asking, "CT1", IMAGES, pause=0.05, patience=PATIENCE)
+        result = store(peer, asking, "CT1", IMAGES, pause=0.05, timeouts=TIMEOUTS)
     assert result.done, [outcome.text for outcome in result.outcomes]
     for image, outcome in zip(IMAGES, result.outcomes, strict=True):
         received = tmp_path / "received" / f"{outcome.sop_instance_uid}.dcm"
@@ -124,7 +124,7 @@ def forward(source: socket.socket, sink: socket.socket) -> None:
 
 
 def echo_twice(peer: Peer, transport: ISCLTransport) -> None:
-    with associate(peer, transport, "CT1", [build_context(Verification)], PATIENCE) as opened:
+    with associate(peer, transport, "CT1", [build_context(Verification)], TIMEOUTS) as opened:
         assert opened.association.send_c_echo().Status == 0
         opened.association.send_c_echo()
         assert eventually(lambda: opened.association.is_aborted)
@@ -152,7 +152,7 @@ def test_a_holder_of_another_key_gets_no_association(makers: Ends, tmp_path: Pat
         assert caught.value.reason is FailureReason.NO_COMMON_PARAMETERS
         assert eventually(lambda: running.of(HandshakeFailed))
         good = ISCLTransport(ISCLContext(named("CT1"), makers.theirs))
-        with associate(peer_at(running.port), good, "CT1", [build_context(Verification)], PATIENCE) as opened:
+        with associate(peer_at(running.port), good, "CT1", [build_context(Verification)], TIMEOUTS) as opened:
             assert opened.association.send_c_echo().Status == 0
 
 
@@ -163,7 +163,7 @@ def test_a_peer_that_says_nothing_is_dropped_and_the_listener_lives(makers: Ends
             for n in range(20)
         ]
         asking = ISCLTransport(ISCLContext(named("CT1"), makers.theirs))
-        with associate(peer_at(running.port), asking, "CT1", [build_context(Verification)], PATIENCE) as opened:
+        with associate(peer_at(running.port), asking, "CT1", [build_context(Verification)], TIMEOUTS) as opened:
             assert opened.association.send_c_echo().Status == 0
         assert eventually(lambda: len(running.of(HandshakeFailed)) == 20)
         for connection in silent:

@@ -17,7 +17,7 @@ from hsm_dicom.network.echo import echo
 from hsm_dicom.network.settings import Peer
 from hsm_dicom.tls import FailureReason, HandshakeError
 from tests import pki
-from tests.hsm_dicom.network.nodes import PATIENCE
+from tests.hsm_dicom.network.nodes import TIMEOUTS
 from tests.hsm_dicom.tls.fixtures import Hospital
 from tests.interop.tls.programs import serving
 from tests.interop.tls.test_pynetdicom import plain_context, scp
@@ -99,7 +99,7 @@ def test_a_server_that_refuses_our_certificate_is_understood(hospital: Hospital,
         peer = Peer(name="PACS", ae_titles=("PACS",), host="127.0.0.1", port=port)
         for _ in range(3):
             with pytest.raises(HandshakeError) as caught:
-                echo(peer, connecting(peer, ours, hospital.verifier()), "NODE", PATIENCE)
+                echo(peer, connecting(peer, ours, hospital.verifier()), "NODE", TIMEOUTS)
             assert caught.value.reason is FailureReason.REFUSED_BY_PEER
             assert str(caught.value).startswith(f"'PACS' at 127.0.0.1:{port} refused us: ")
             assert (GNUTLS_SAYS_NO_MORE if serve is gnutls else MEANINGS[wrong]) in str(caught.value)

@@ -10,10 +10,10 @@ from hsm_dicom.network.echo import echo
 from hsm_dicom.network.receive import Receiver
 from hsm_dicom.network.settings import Peer, StorageSettings
 from hsm_dicom.network.store import store
-from hsm_dicom.tls import profile_named
+from hsm_dicom.tls import get_profile
 from hsm_dicom.transport.events import AssociationAccepted, AssociationRejected
 from tests.hsm_dicom.network.images import ct_image, data_set_bytes
-from tests.hsm_dicom.network.nodes import PATIENCE, node, transport_to
+from tests.hsm_dicom.network.nodes import TIMEOUTS, node, transport_to
 from tests.hsm_dicom.tls.fixtures import Hospital
 from tests.interop.tls.programs import run, serving
 from tests.ports import free_port
@@ -32,7 +32,7 @@ def tls_options(hospital: Hospital, name: str) -> list[object]:
 
 @EVERY_PROFILE
 def test_echoscu_reaches_an_rsa_key_under_each_of_its_profiles(hospital: Hospital, option: str) -> None:
-    with node(hospital, profile=profile_named(PROFILES[option])) as running:
+    with node(hospital, profile=get_profile(PROFILES[option])) as running:
         options = [*tls_options(hospital, "CT 1"), option, "-aet", "CT1", "-aec", "NODE"]
         status, printed = run("echoscu", *options, "127.0.0.1", running.port)
         assert status == 0, printed
@@ -43,7 +43,7 @@ def test_echoscu_reaches_an_rsa_key_under_each_of_its_profiles(hospital: Hospita
 @BOTH_KEYS
 def test_echoscu_reaches_both_kinds_of_key_under_the_current_profiles(hospital: Hospital, ours: str, kind: str) -> None:
     option = "+px" if kind == "ec" else "+py"
-    with node(hospital, profile=profile_named(ours), identities=[getattr(hospital, kind)]) as running:
+    with node(hospital, profile=get_profile(ours), identities=[getattr(hospital, kind)]) as running:
         options = [*tls_options(hospital, "CT 1"), option, "-aet", "CT1", "-aec", "NODE"]
         if kind == "ec":
             options += ["+cs", "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"]
@@ -64,7 +64,7 @@ def test_echoscu_with_a_wrong_ae_title_is_rejected_with_the_reason_of_the_standa
 def test_storescu_sends_to_us(hospital: Hospital, option: str, tmp_path: Path) -> None:
     receiver = Receiver("main", StorageSettings(folder=tmp_path / "received"))
     image = ct_image(tmp_path)
-    with node(hospital, profile=profile_named(PROFILES[option]), receiver=receiver) as running:
+    with node(hospital, profile=get_profile(PROFILES[option]), receiver=receiver) as running:
         options = [*tls_options(hospital, "CT 1"), option, "-aet", "CT1", "-aec", "NODE"]
         status, printed = run("storescu", *options, "127.0.0.1", running.port, image)
         assert status == 0, printed
@@ -81,11 +81,11 @@ def test_we_echo_and_store_to_storescp(hospital: Hospital, option: str, kind: st
     command = ["storescp", *tls_options(hospital, "PACS"), option, "-aet", "PACS", "-od", folder, port]
     with serving(port, command, tmp_path):
         peer = Peer(
-            name="PACS", ae_titles=("PACS",), host="127.0.0.1", port=port, profile=profile_named(PROFILES[option])
+            name="PACS", ae_titles=("PACS",), host="127.0.0.1", port=port, profile=get_profile(PROFILES[option])
         )
         transport = transport_to(peer, hospital, getattr(hospital, kind))
-        assert echo(peer, transport, "NODE", PATIENCE).done
-        result = store(peer, transport, "NODE", [image], patience=PATIENCE)
+        assert echo(peer, transport, "NODE", TIMEOUTS).done
+        result = store(peer, transport, "NODE", [image], timeouts=TIMEOUTS)
         assert result.done, result.outcomes
     (received,) = folder.iterdir()
     assert data_set_bytes(received) == data_set_bytes(image)

@@ -6,9 +6,9 @@ import pytest
 
 from hsm_dicom.network.requestor import secure
 from hsm_dicom.network.settings import Peer
-from hsm_dicom.tls import profile_named
+from hsm_dicom.tls import get_profile
 from hsm_dicom.transport.events import HandshakeSucceeded
-from tests.hsm_dicom.network.nodes import PATIENCE, node, transport_to
+from tests.hsm_dicom.network.nodes import TIMEOUTS, node, transport_to
 from tests.hsm_dicom.tls.fixtures import Hospital
 from tests.interop.tls.programs import run, serving
 from tests.ports import free_port
@@ -28,7 +28,7 @@ EVERY_CASE = pytest.mark.parametrize(
 @EVERY_CASE
 def test_gnutls_cli_connects_to_the_listener(hospital: Hospital, profile: str, version: str, kind: str) -> None:
     certificate, key = hospital.files(hospital.peer("CT 1"))
-    with node(hospital, identities=[getattr(hospital, kind)], profile=profile_named(profile)) as running:
+    with node(hospital, identities=[getattr(hospital, kind)], profile=get_profile(profile)) as running:
         _, printed = run(
             *("gnutls-cli", "127.0.0.1", "--port", running.port, "--priority", VERSIONS[version]),
             *("--x509cafile", hospital.ca_file, "--x509certfile", certificate, "--x509keyfile", key),
@@ -45,8 +45,8 @@ def test_we_connect_to_gnutls_serv(hospital: Hospital, profile: str, version: st
     command = ["gnutls-serv", "--echo", "--port", port, "--priority", VERSIONS[version], "--require-client-cert"]
     files = ["--x509cafile", hospital.ca_file, "--x509certfile", certificate, "--x509keyfile", key]
     with serving(port, [*command, "--verify-client-cert", *files]):
-        peer = Peer(name="PACS", ae_titles=("PACS",), host="127.0.0.1", port=port, profile=profile_named(profile))
-        secured = secure(peer, transport_to(peer, hospital, getattr(hospital, kind)), PATIENCE)
+        peer = Peer(name="PACS", ae_titles=("PACS",), host="127.0.0.1", port=port, profile=get_profile(profile))
+        secured = secure(peer, transport_to(peer, hospital, getattr(hospital, kind)), TIMEOUTS)
         secured.socket.send(b"DICOM\n")
         assert secured.socket.recv(6) == b"DICOM\n"
         secured.socket.close()

@@ -6,9 +6,9 @@ import pytest
 
 from hsm_dicom.network.requestor import secure
 from hsm_dicom.network.settings import Peer
-from hsm_dicom.tls import PROFILES, Profile
+from hsm_dicom.tls import PROFILES, TLSProfile
 from hsm_dicom.transport.events import HandshakeSucceeded
-from tests.hsm_dicom.network.nodes import PATIENCE, node, transport_to
+from tests.hsm_dicom.network.nodes import TIMEOUTS, node, transport_to
 from tests.hsm_dicom.tls.fixtures import Hospital
 from tests.interop.tls.programs import run, serving
 from tests.ports import free_port
@@ -26,7 +26,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("profile", "version", "kind"), CASES)
-def test_s_client_connects_to_the_listener(hospital: Hospital, profile: Profile, version: str, kind: str) -> None:
+def test_s_client_connects_to_the_listener(hospital: Hospital, profile: TLSProfile, version: str, kind: str) -> None:
     certificate, key = hospital.files(hospital.peer("CT 1"))
     with node(hospital, identities=[getattr(hospital, kind)], profile=profile) as running:
         address = f"127.0.0.1:{running.port}"
@@ -41,14 +41,14 @@ def test_s_client_connects_to_the_listener(hospital: Hospital, profile: Profile,
 
 
 @pytest.mark.parametrize(("profile", "version", "kind"), CASES)
-def test_we_connect_to_s_server(hospital: Hospital, profile: Profile, version: str, kind: str) -> None:
+def test_we_connect_to_s_server(hospital: Hospital, profile: TLSProfile, version: str, kind: str) -> None:
     certificate, key = hospital.files(hospital.peer("PACS"))
     port = free_port()
     command = ["openssl", "s_server", "-accept", f"127.0.0.1:{port}", "-cert", certificate, "-key", key]
     options = ["-CAfile", hospital.ca_file, "-Verify", "2", "-verify_return_error", VERSIONS[version]]
     with serving(port, command + options) as server:
         peer = Peer(name="PACS", ae_titles=("PACS",), host="127.0.0.1", port=port, profile=profile)
-        secured = secure(peer, transport_to(peer, hospital, getattr(hospital, kind)), PATIENCE)
+        secured = secure(peer, transport_to(peer, hospital, getattr(hospital, kind)), TIMEOUTS)
         secured.socket.send(b"DICOM\n")
         assert server.says("DICOM"), server.printed
         secured.socket.close()

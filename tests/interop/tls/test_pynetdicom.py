@@ -14,8 +14,8 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from hsm_dicom.identity import Identity
 from hsm_dicom.network.echo import echo
 from hsm_dicom.network.settings import Peer
-from hsm_dicom.tls import profile_named
-from tests.hsm_dicom.network.nodes import PATIENCE, node, transport_to
+from hsm_dicom.tls import get_profile
+from tests.hsm_dicom.network.nodes import TIMEOUTS, node, transport_to
 from tests.hsm_dicom.tls.fixtures import Hospital
 
 VERSIONS = {"TLSv1.2": ssl.TLSVersion.TLSv1_2, "TLSv1.3": ssl.TLSVersion.TLSv1_3}
@@ -60,7 +60,7 @@ def scp(title: str, context: ssl.SSLContext | None) -> Iterator[int]:
 @EVERY_CASE
 def test_pynetdicom_calls_us(hospital: Hospital, profile: str, version: str, kind: str) -> None:
     context = plain_context(hospital, ssl.PROTOCOL_TLS_CLIENT, hospital.peer("CT 1"), version)
-    with node(hospital, identities=[getattr(hospital, kind)], profile=profile_named(profile)) as running:
+    with node(hospital, identities=[getattr(hospital, kind)], profile=get_profile(profile)) as running:
         association = application_entity("CT1").associate(
             "127.0.0.1", running.port, ae_title="NODE", tls_args=(context, "localhost")
         )
@@ -72,7 +72,7 @@ def test_pynetdicom_calls_us(hospital: Hospital, profile: str, version: str, kin
 @EVERY_CASE
 def test_we_call_pynetdicom(hospital: Hospital, profile: str, version: str, kind: str) -> None:
     with scp("PACS", plain_context(hospital, ssl.PROTOCOL_TLS_SERVER, hospital.peer("PACS"), version)) as port:
-        peer = Peer(name="PACS", ae_titles=("PACS",), host="127.0.0.1", port=port, profile=profile_named(profile))
-        result = echo(peer, transport_to(peer, hospital, getattr(hospital, kind)), "NODE", PATIENCE)
+        peer = Peer(name="PACS", ae_titles=("PACS",), host="127.0.0.1", port=port, profile=get_profile(profile))
+        result = echo(peer, transport_to(peer, hospital, getattr(hospital, kind)), "NODE", TIMEOUTS)
     assert result.done
     assert result.facts.version == version

@@ -22,11 +22,11 @@ from hsm_dicom.network.store import store
 from hsm_dicom.tls import FailureReason
 from hsm_dicom.tls.legacy import PROFILES
 from hsm_dicom.tls.legacy.profiles import KeyExchange
-from hsm_dicom.tls.settings import LegacyOpening
+from hsm_dicom.tls.settings import LegacyExemption
 from hsm_dicom.transport.events import AssociationAccepted, HandshakeFailed, HandshakeSucceeded, LegacyProfileUsed
 from tests import pki
 from tests.hsm_dicom.network.images import ct_image, data_set_bytes
-from tests.hsm_dicom.network.nodes import PATIENCE, Node, node
+from tests.hsm_dicom.network.nodes import TIMEOUTS, Node, node
 from tests.hsm_dicom.tls.fixtures import BOTH_SIDES, Hospital
 from tests.interop.tls.programs import run, serving
 from tests.ports import free_port
@@ -49,8 +49,8 @@ CASES = [
 ]
 
 
-def opening(profile: str) -> LegacyOpening:
-    return LegacyOpening(profile=profile, reason="an old film digitiser", until=TOMORROW)
+def opening(profile: str) -> LegacyExemption:
+    return LegacyExemption(profile=profile, reason="an old film digitiser", until=TOMORROW)
 
 
 @contextmanager
@@ -122,7 +122,7 @@ def test_we_connect_to_selfserv(hospital: Hospital, nss: NSS, profile: str, vers
     command = ["selfserv", "-d", nss.folder, "-n", nss.nickname, "-p", port, "-w", "", "-r", "-r"]
     with serving(port, [*command, "-V", f"{version}:{version}", "-c", f":{SUITES[profile]}"]):
         peer = Peer(name="old", ae_titles=("OLD",), host="127.0.0.1", port=port, legacy=opening(profile))
-        secured = secure(peer, connecting(peer, hospital.rsa, hospital.verifier()), PATIENCE)
+        secured = secure(peer, connecting(peer, hospital.rsa, hospital.verifier()), TIMEOUTS)
         secured.socket.sendall(b"GET / HTTP/1.0\r\n\r\n")
         answer = b""
         while chunk := secured.socket.recv(4096):
@@ -167,7 +167,7 @@ def test_we_connect_to_gnutls_serv(hospital: Hospital, version: str, profile: st
     files = ["--x509cafile", hospital.ca_file, "--x509certfile", certificate, "--x509keyfile", key]
     with serving(port, [*command, "--verify-client-cert", *files]):
         peer = Peer(name="old", ae_titles=("OLD",), host="127.0.0.1", port=port, legacy=opening(profile))
-        secured = secure(peer, connecting(peer, hospital.rsa, hospital.verifier()), PATIENCE)
+        secured = secure(peer, connecting(peer, hospital.rsa, hospital.verifier()), TIMEOUTS)
         secured.socket.sendall(b"DICOM\n")
         assert secured.socket.recv(100) == b"DICOM\n"
         secured.socket.close()
@@ -195,8 +195,8 @@ def test_we_store_to_dcmtk_under_its_aes_profile(hospital: Hospital, tmp_path: P
     with serving(port, command, tmp_path):
         peer = Peer(name="old", ae_titles=("OLD",), host="127.0.0.1", port=port, legacy=opening("aes-tls"))
         transport = connecting(peer, hospital.rsa, hospital.verifier())
-        assert echo(peer, transport, "NODE", PATIENCE).done
-        assert store(peer, transport, "NODE", [image], patience=PATIENCE).done
+        assert echo(peer, transport, "NODE", TIMEOUTS).done
+        assert store(peer, transport, "NODE", [image], timeouts=TIMEOUTS).done
     (received,) = folder.iterdir()
     assert data_set_bytes(received) == data_set_bytes(image)
 

@@ -19,7 +19,7 @@ from hsm_dicom.tls import FailureReason, HandshakeError
 from hsm_dicom.transport.events import AssociationAccepted, AssociationRejected, HandshakeFailed
 from hsm_dicom.trust import Reason
 from tests import pki
-from tests.hsm_dicom.network.nodes import PATIENCE, node, transport_to
+from tests.hsm_dicom.network.nodes import TIMEOUTS, node, transport_to
 from tests.hsm_dicom.tls.fixtures import Hospital, names
 from tests.interop.tls.programs import run, serving
 from tests.interop.tls.test_pynetdicom import application_entity, plain_context, scp
@@ -94,7 +94,7 @@ def refused(hospital: Hospital, port: int, crl: bytes | None = None) -> DicomErr
     peer = Peer(name="PACS", ae_titles=("PACS",), host="127.0.0.1", port=port)
     started = time.monotonic()
     with pytest.raises(DicomError) as caught:
-        echo(peer, connecting(peer, hospital.rsa, hospital.verifier(crl=crl)), "NODE", PATIENCE)
+        echo(peer, connecting(peer, hospital.rsa, hospital.verifier(crl=crl)), "NODE", TIMEOUTS)
     assert time.monotonic() - started < NEVER_LONGER_THAN
     return caught.value
 
@@ -147,7 +147,7 @@ def test_a_server_that_does_not_trust_us(hospital: Hospital) -> None:
     with scp("PACS", context) as port:
         peer = Peer(name="PACS", ae_titles=("PACS",), host="127.0.0.1", port=port)
         with pytest.raises((HandshakeError, AssociationLostError)) as caught:
-            echo(peer, transport_to(peer, hospital, stranger), "NODE", PATIENCE)
+            echo(peer, transport_to(peer, hospital, stranger), "NODE", TIMEOUTS)
     assert "'PACS' at 127.0.0.1:" in str(caught.value)
 
 
