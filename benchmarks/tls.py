@@ -32,7 +32,7 @@ from pynetdicom.sop_class import CTImageStorage  # type: ignore[attr-defined]
 from benchmarks import tls_provider
 from benchmarks.rows import Row, in_turns
 from hsm_dicom.identity import Identity
-from hsm_dicom.network.assembly import connecting
+from hsm_dicom.network.assembly import make_peer_transport
 from hsm_dicom.network.settings import ListenerSettings, Peer, StorageSettings
 from hsm_dicom.network.store import store
 from hsm_dicom.node.opening import OpenedListener, Resources
@@ -207,7 +207,7 @@ def _transfers(folder: Path, hospital: Hospital, uri: Any) -> Iterator[Row]:
 def _send_tls(folder: Path, hospital: Hospital, identity: Identity, port: int, files: Path) -> None:
     _empty(folder / "received-tls")
     peer = Peer(name="node", ae_titles=("NODE",), host="127.0.0.1", port=port)
-    result = store(peer, connecting(peer, identity, hospital.verifier()), PEER, [files])
+    result = store(peer, make_peer_transport(peer, identity, hospital.verifier()), PEER, [files])
     if not result.done:
         raise RuntimeError(next(outcome.text for outcome in result.outcomes if not outcome.done))
 

@@ -22,8 +22,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from hsm_dicom.config.devices import KeyAccess, NotConfiguredError, TokenAccess, access_to, access_to_uri
-from hsm_dicom.config.permissions import readable_by_others
+from hsm_dicom.config.devices import KeyAccess, NotConfiguredError, TokenAccess, find_key_access, find_token_access
+from hsm_dicom.config.permissions import find_read_risk
 from hsm_dicom.config.sections import Configuration, IdentitySection
 from hsm_dicom.errors import DicomError
 from hsm_dicom.trust import TrustFileError, order_chain, read_certificate_file
@@ -206,10 +206,10 @@ def identity_access(
 ) -> KeyAccess:
     """Access to the key of an identity, on a token or on a card."""
     if section.token is not None:
-        return access_to(configuration, section.token, pin=pin).for_object(section.object, section.id)
+        return find_token_access(configuration, section.token, pin=pin).for_object(section.object, section.id)
     if section.key is None or isinstance(section.key, Path):
         raise IdentityError("The identity's key is in a file, not on a token or a card.")
-    return access_to_uri(configuration, section.key, pin=pin)
+    return find_key_access(configuration, section.key, pin=pin)
 
 
 def access_to_key(
@@ -218,9 +218,9 @@ def access_to_key(
     """Access to the key that an identity of the configuration, or a URI, names; and what is allowed of it."""
     section = configuration.identities.get(wanted)
     if section is None and wanted.lower().startswith("card:"):
-        return access_to_uri(configuration, CardUri.parse(wanted), pin=pin), frozenset()
+        return find_key_access(configuration, CardUri.parse(wanted), pin=pin), frozenset()
     if section is None:
-        return access_to(configuration, wanted, pin=pin, module=module), frozenset()
+        return find_token_access(configuration, wanted, pin=pin, module=module), frozenset()
     return identity_access(configuration, section, pin=pin), section.weaknesses
 
 
@@ -242,7 +242,7 @@ def read_certificates(path: Path) -> tuple[x509.Certificate, ...]:
 def read_key_file(path: Path) -> PrivateKey:
     """An RSA or EC private key from an unencrypted PEM file that only its owner may read."""
     data = _content(path)
-    unsafe = readable_by_others(path)
+    unsafe = find_read_risk(path)
     if unsafe:
         raise CertificateFileError(" ".join(unsafe))
     try:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hsm_dicom.cli.pin_sources import named_source
-from hsm_dicom.config import Configuration, TokenAccess, access_to, find_configuration, read_configuration
+from hsm_dicom.config import Configuration, TokenAccess, find_configuration, find_token_access, read_configuration
 from hsm_dicom.config.devices import KeyAccess
 from hsm_dicom.config.loading import LOCAL, Reading
 from hsm_dicom.errors import DicomError
@@ -28,14 +28,14 @@ class NotOnTokenError(DicomError):
 
 
 @contextlib.contextmanager
-def configured(named: Path | None) -> Iterator[Configuration]:
+def open_configuration(named: Path | None) -> Iterator[Configuration]:
     """Read the configuration, an empty one if none is named and none is found, and record events meanwhile."""
     with _recorded_reading(named) as reading:
         yield reading.configuration
 
 
 @contextlib.contextmanager
-def planned(named: Path | None) -> Iterator[NodePlan]:
+def open_plan(named: Path | None) -> Iterator[NodePlan]:
     """Read the configuration as a plan of the network, and record events meanwhile."""
     from hsm_dicom.node.compiler import compile_plan
 
@@ -50,7 +50,7 @@ def _recorded_reading(named: Path | None) -> Iterator[Reading]:
         yield Reading(LOCAL)
         return
     reading = read_configuration(file)
-    configuration = reading.sound()
+    configuration = reading.require_sound()
     with contextlib.ExitStack() as stack:
         if configuration.events.file is not None:
             stack.enter_context(EventFile(configuration.events.file).record())
@@ -58,34 +58,34 @@ def _recorded_reading(named: Path | None) -> Iterator[Reading]:
         yield reading
 
 
-def token_access(
+def get_token_access(
     configuration: Configuration, token: str, *, pin: str | None, module: Path | None, last_try: bool = False
 ) -> TokenAccess:
     """Access to the token that a NAME or a URI means; its PIN is asked for where nothing says where it is."""
-    access = access_to(configuration, token, pin=named_pin(pin), module=module, last_try=last_try)
-    return replace(access, pin=access.pin or typed_pin())
+    access = find_token_access(configuration, token, pin=parse_pin_option(pin), module=module, last_try=last_try)
+    return replace(access, pin=access.pin or choose_pin_prompt())
 
 
-def key_access(
+def get_key_access(
     configuration: Configuration, key: str, *, pin: str | None, module: Path | None
 ) -> tuple[KeyAccess, frozenset[Weakness]]:
     """The same for a key, with what the configuration allows of it."""
-    access, allowed = access_to_key(configuration, key, pin=named_pin(pin), module=module)
-    return replace(access, pin=access.pin or typed_pin()), allowed
+    access, allowed = access_to_key(configuration, key, pin=parse_pin_option(pin), module=module)
+    return replace(access, pin=access.pin or choose_pin_prompt()), allowed
 
 
-def on_token(access: KeyAccess) -> TokenAccess:
+def require_token(access: KeyAccess) -> TokenAccess:
     """Access to a key that must be on a PKCS#11 token. Raises `NotOnTokenError`."""
     if isinstance(access, TokenAccess):
         return access
     raise NotOnTokenError(f"'{access.uri}' is on a smart card, which is managed with the tools of its maker.")
 
 
-def named_pin(source: str | None) -> PinSource | None:
+def parse_pin_option(source: str | None) -> PinSource | None:
     """The source that --pin names. Raises `typer.BadParameter`."""
     return None if source is None else named_source(source, "--pin")
 
 
-def typed_pin() -> PinSource | None:
+def choose_pin_prompt() -> PinSource | None:
     """Asking on the terminal, if there is one."""
     return Prompt("--pin") if sys.stdin.isatty() else None

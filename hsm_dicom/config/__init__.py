@@ -13,7 +13,7 @@
     from hsm_dicom.config import find_configuration, load_configuration
 
     configuration = load_configuration(find_configuration())
-    with access_to(configuration, "ct-room").open() as connection: ...
+    with find_token_access(configuration, "ct-room").open() as connection: ...
 
 | module         | one idea                                                            |
 |----------------|---------------------------------------------------------------------|
@@ -28,7 +28,7 @@
 | `devices`      | from the name of a token or a key to an open one                    |
 """
 
-from hsm_dicom.config.devices import TokenAccess, access_to
+from hsm_dicom.config.devices import TokenAccess, find_token_access
 from hsm_dicom.config.loading import (
     ConfigurationError,
     find_configuration,
@@ -48,8 +48,8 @@ __all__ = [
     "StateSection",
     "TokenAccess",
     "TokenSection",
-    "access_to",
     "find_configuration",
+    "find_token_access",
     "load_configuration",
     "read_configuration",
 ]

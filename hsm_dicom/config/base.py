@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, V
 from pydantic_core import PydanticCustomError
 
 
-def below(path: Path, info: ValidationInfo) -> Path:
+def resolve_path(path: Path, info: ValidationInfo) -> Path:
     """A path as the file means it: relative to the folder that the file is in."""
     if "\0" in str(path):
         raise PydanticCustomError("null_character", "")
@@ -17,7 +17,7 @@ def below(path: Path, info: ValidationInfo) -> Path:
     return folder / path.expanduser()
 
 
-FilePath = Annotated[Path, AfterValidator(below)]
+FilePath = Annotated[Path, AfterValidator(resolve_path)]
 Text = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00]*$")]
 
 

@@ -18,12 +18,12 @@ NAMED = ("tokens", "identities", "cards", "peers", "listeners")
 """The tables that hold tables with names of their own."""
 
 
-def table_of(path: KeyPath) -> KeyPath:
+def get_table(path: KeyPath) -> KeyPath:
     """The table that a key is in, such as ("tokens", "ct-room") or ("trust",)."""
     return path[:2] if path[0] in NAMED else path[:1]
 
 
-def without_dependents(configuration: Configuration, wrong: Iterable[KeyPath]) -> Configuration:
+def drop_dependents(configuration: Configuration, wrong: Iterable[KeyPath]) -> Configuration:
     """The configuration without the tables that name one of those that are wrong, or name such a one in turn."""
     out = set(wrong)
     tables: dict[KeyPath, Any] = {("iscl",): configuration.iscl}

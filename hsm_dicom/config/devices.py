@@ -1,7 +1,7 @@
 """From the name of a token, or its URI, to an open one: module, PIN source and the rest taken from the configuration.
 
-access = access_to(configuration, "ct-room")
-access = access_to(configuration, "pkcs11:token=CT%20room")  # the same, if a [tokens.NAME] has this label
+access = find_token_access(configuration, "ct-room")
+access = find_token_access(configuration, "pkcs11:token=CT%20room")  # the same, if a [tokens.NAME] has this label
 with access.open() as connection: ...
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hsm_dicom.config.permissions import writable_by_others
+from hsm_dicom.config.permissions import find_write_risk
 from hsm_dicom.config.sections import Configuration, TokenSection
 from hsm_dicom.errors import DicomError
 from tokens import open_key, open_secrets, open_token
@@ -126,16 +126,16 @@ KeyAccess = TokenAccess | CardAccess
 """Access to a key, on a token or on a card."""
 
 
-def access_to_uri(
+def find_key_access(
     configuration: Configuration,
     wanted: Pkcs11Uri | CardUri,
     *,
     pin: PinSource | None = None,
     module: Path | None = None,
 ) -> KeyAccess:
-    """Access to the key that a URI names. As for `access_to`, `pin` goes before a pin-source of the URI."""
+    """Access to the key that a URI names. As for `find_token_access`, `pin` goes before a pin-source of the URI."""
     if isinstance(wanted, Pkcs11Uri):
-        return access_to(configuration, wanted, pin=pin, module=module)
+        return find_token_access(configuration, wanted, pin=pin, module=module)
     uri_pin = None if wanted.pin_source is None else parse_pin_source(wanted.pin_source)
     return CardAccess(
         uri=replace(wanted, pin_source=None),
@@ -145,7 +145,7 @@ def access_to_uri(
     )
 
 
-def access_to(
+def find_token_access(
     configuration: Configuration,
     wanted: str | Pkcs11Uri,
     *,
@@ -166,7 +166,7 @@ def access_to(
     known_module, init_string = (section.module, section.init_string) if section else _only_module(configuration)
     named_module = uri.module_path or (known_module if module is None else None)
     if named_module is not None:
-        demand_safe(named_module)
+        check_module_safe(named_module)
     return TokenAccess(
         name=name,
         uri=replace(uri, pin_source=None),
@@ -180,10 +180,10 @@ def access_to(
     )
 
 
-def demand_safe(module: Path) -> None:
+def check_module_safe(module: Path) -> None:
     """Raise `UnsafeModuleError` if somebody else could have written the module, whose code runs with our rights."""
     try:
-        unsafe = writable_by_others(module)
+        unsafe = find_write_risk(module)
     except OSError:
         return  # whoever loads it says that it is not there
     if unsafe:
@@ -191,7 +191,7 @@ def demand_safe(module: Path) -> None:
         raise UnsafeModuleError(what, remedy=remedy)
 
 
-def configured_modules(configuration: Configuration) -> dict[Path, str | None]:
+def list_modules(configuration: Configuration) -> dict[Path, str | None]:
     """The modules that the configuration names, and what each wants at its initialisation."""
     return {section.module: section.init_string for section in configuration.tokens.values()}
 
@@ -220,18 +220,18 @@ def _found(configuration: Configuration, wanted: str | Pkcs11Uri) -> tuple[Pkcs1
     return wanted, described[0] if described else None
 
 
-def token_key_name(token: str, label: str) -> str:
+def format_key_name(token: str, label: str) -> str:
     """Return the short form of a key on a configured token: NAME/LABEL."""
     return f"{token}/{label}"
 
 
 def _key_of_token(configuration: Configuration, wanted: str) -> tuple[Pkcs11Uri, str] | None:
     """What NAME/LABEL means. A label may hold slashes, and a name too: the longest name that fits counts."""
-    names = [name for name in configuration.tokens if wanted.startswith(token_key_name(name, ""))]
+    names = [name for name in configuration.tokens if wanted.startswith(format_key_name(name, ""))]
     name = max(names, key=len, default=None)
-    if name is None or wanted == token_key_name(name, ""):
+    if name is None or wanted == format_key_name(name, ""):
         return None
-    label = wanted.removeprefix(token_key_name(name, ""))
+    label = wanted.removeprefix(format_key_name(name, ""))
     return replace(configuration.tokens[name].uri, module_path=None, object=label), name
 
 
@@ -252,5 +252,5 @@ def _is_same_module(one: Path, other: Path) -> bool:
 
 
 def _only_module(configuration: Configuration) -> tuple[Path | None, str | None]:
-    modules = list(configured_modules(configuration).items())
+    modules = list(list_modules(configuration).items())
     return modules[0] if len(modules) == 1 else (None, None)

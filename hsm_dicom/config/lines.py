@@ -17,7 +17,7 @@ _ASSIGNMENT = re.compile(
 KeyPath = tuple[str, ...]
 
 
-def key_lines(text: str) -> dict[KeyPath, int]:
+def index_lines(text: str) -> dict[KeyPath, int]:
     """The line, from 1, of every table and key that can be seen; the first one where it stands twice."""
     lines: dict[KeyPath, int] = {}
     table: KeyPath = ()
@@ -30,7 +30,7 @@ def key_lines(text: str) -> dict[KeyPath, int]:
     return lines
 
 
-def line_of(lines: dict[KeyPath, int], path: KeyPath) -> int | None:
+def find_line(lines: dict[KeyPath, int], path: KeyPath) -> int | None:
     """The line of a key, or of the nearest table around it."""
     while path:
         if path in lines:

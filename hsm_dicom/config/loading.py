@@ -14,10 +14,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from hsm_dicom.config.dependents import table_of, without_dependents
-from hsm_dicom.config.lines import KeyPath, key_lines, line_of
-from hsm_dicom.config.mistakes import Words, each_once, in_words
-from hsm_dicom.config.permissions import writable_by_others
+from hsm_dicom.config.dependents import drop_dependents, get_table
+from hsm_dicom.config.lines import KeyPath, find_line, index_lines
+from hsm_dicom.config.mistakes import Words, describe_mistake, drop_consequences
+from hsm_dicom.config.permissions import find_write_risk
 from hsm_dicom.config.problems import Problem, Severity
 from hsm_dicom.config.sections import Configuration
 from hsm_dicom.config.toml_text import TomlTextError, decode_toml, parse_toml
@@ -54,7 +54,7 @@ class Reading:
     lines: dict[KeyPath, int] = field(default_factory=dict, repr=False)
     unsafe: bool = False
 
-    def sound(self) -> Configuration:
+    def require_sound(self) -> Configuration:
         """The configuration, if nothing is wrong with it. Raises `ConfigurationError`."""
         errors = tuple(problem for problem in self.problems if problem.severity is Severity.ERROR)
         if errors:
@@ -63,7 +63,7 @@ class Reading:
 
     def problem(self, path: KeyPath, what: str, remedy: str, severity: Severity = Severity.ERROR) -> Problem:
         """A problem at a key of this file."""
-        return Problem(self.file, _dotted(path), what, remedy, line_of(self.lines, path), severity)
+        return Problem(self.file, _dotted(path), what, remedy, find_line(self.lines, path), severity)
 
 
 def find_configuration(named: Path | None = None) -> Path | None:
@@ -82,14 +82,14 @@ def load_configuration(file: Path | None) -> Configuration:
     """The configuration in a file; an empty one for None. Raises `ConfigurationError` with every mistake in it."""
     if file is None:
         return Configuration()
-    return read_configuration(file).sound()
+    return read_configuration(file).require_sound()
 
 
 def read_configuration(file: Path) -> Reading:
     """As much of a file as is sound. Never raises for what is in it or for its absence."""
     try:
         content = file.read_bytes()
-        unsafe = writable_by_others(file)
+        unsafe = find_write_risk(file)
     except OSError as error:
         what = f"The configuration cannot be read ({error.strerror})."
         remedy = "Name another one with --config or in $HSM_DICOM_CONFIG."
@@ -101,18 +101,18 @@ def read_configuration(file: Path) -> Reading:
     except TomlTextError as error:
         problems.append(Problem(file, "", error.what, error.remedy or "", error.line))
         return Reading(file, problems=tuple(problems))
-    lines = key_lines(text)
+    lines = index_lines(text)
     configuration, mistakes = _sound_part(raw, file.parent)
     for path, words in mistakes:
-        problems.append(Problem(file, _dotted(path), *words, line_of(lines, path)))
+        problems.append(Problem(file, _dotted(path), *words, find_line(lines, path)))
     reading = Reading(file, configuration, lines=lines, unsafe=unsafe is not None)
     dangling = _dangling_references(configuration, raw)
     problems += [reading.problem(path, *words) for path, words in dangling]
     problems.sort(key=lambda problem: problem.line or 0)
-    wrong = {table_of(path) for path, _ in (*mistakes, *dangling)}
+    wrong = {get_table(path) for path, _ in (*mistakes, *dangling)}
     return replace(
         reading,
-        configuration=without_dependents(configuration, wrong),
+        configuration=drop_dependents(configuration, wrong),
         problems=tuple(problems),
         sha256=hashlib.sha256(content).hexdigest(),
     )
@@ -125,7 +125,7 @@ def _sound_part(raw: dict[str, Any], folder: Path) -> tuple[Configuration, list[
         return Configuration.model_validate(raw, context=context), []
     except ValidationError as error:
         details = error.errors(include_url=False)
-    mistakes = [(_path(detail["loc"]), in_words(detail)) for detail in each_once(details)]
+    mistakes = [(_path(detail["loc"]), describe_mistake(detail)) for detail in drop_consequences(details)]
     sound = {name: dict(table) if isinstance(table, dict) else table for name, table in raw.items()}
     for path, _ in mistakes:
         table = sound.get(path[0])

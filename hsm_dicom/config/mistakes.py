@@ -96,14 +96,14 @@ _WORDS: Mapping[str, Words] = {
 }
 
 
-def each_once(errors: Iterable[ErrorDetails]) -> list[ErrorDetails]:
+def drop_consequences(errors: Iterable[ErrorDetails]) -> list[ErrorDetails]:
     """The errors without those that say that a key is missing which was only misspelt."""
     listed = list(errors)
     meant = {(*error["loc"][:-1], _meant(error["loc"])) for error in listed if error["type"] in _UNKNOWN}
     return [error for error in listed if error["type"] != "missing" or error["loc"] not in meant]
 
 
-def in_words(error: ErrorDetails) -> Words:
+def describe_mistake(error: ErrorDetails) -> Words:
     """One of pydantic's errors."""
     kind, place, context = error["type"], error["loc"], error.get("ctx", {})
     if kind in _UNKNOWN:

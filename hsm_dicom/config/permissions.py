@@ -13,7 +13,7 @@ from pathlib import Path
 _TRUSTED_OWNERS = (0,)
 
 
-def writable_by_others(path: Path) -> tuple[str, str] | None:
+def find_write_risk(path: Path) -> tuple[str, str] | None:
     """What is wrong with a file's owner and mode, and the remedy; None if only root or we can change it.
 
     Follows symbolic links, and looks at the folder of the real file as well. Raises OSError.
@@ -41,7 +41,7 @@ def writable_by_others(path: Path) -> tuple[str, str] | None:
     return None
 
 
-def readable_by_others(path: Path) -> tuple[str, str] | None:
+def find_read_risk(path: Path) -> tuple[str, str] | None:
     """The same for a file that holds a secret. Raises OSError."""
     mode = path.stat().st_mode
     if mode & (stat.S_IRWXG | stat.S_IRWXO):

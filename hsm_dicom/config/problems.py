@@ -19,12 +19,12 @@ class Problem:
     """One thing to put right.
 
     `key` is the TOML path ("tokens.ct-room.pin"), empty where the file itself is meant; `line` counts from 1.
-    `what` and `remedy` are sentences. Neither ever repeats a value that could be a PIN.
+    `text` and `remedy` are sentences. Neither repeats a value that could be a PIN.
     """
 
     file: Path
     key: str
-    what: str
+    text: str
     remedy: str
     line: int | None = None
     severity: Severity = Severity.ERROR
@@ -36,4 +36,4 @@ class Problem:
         return f"{at}: {self.key}" if self.key else at
 
     def __str__(self) -> str:
-        return f"{self.place}: {self.what} {self.remedy}".rstrip()
+        return f"{self.place}: {self.text} {self.remedy}".rstrip()

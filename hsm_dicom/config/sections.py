@@ -16,7 +16,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, PlainValidator, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
-from hsm_dicom.config.base import FilePath, Section, Text, below
+from hsm_dicom.config.base import FilePath, Section, Text, resolve_path
 from hsm_dicom.config.iscl_section import ISCLSection
 from hsm_dicom.config.network_sections import ListenerSection, PeerSection, TrustSection
 from tokens.card_uri import CardUri
@@ -48,13 +48,13 @@ def _pin_source(value: object, info: ValidationInfo) -> PinSource:
         source = parse_pin_source(value if isinstance(value, str) else "")
     except PinSourceError:
         raise PydanticCustomError("pin_source", "") from None
-    return FromFile(below(source.path, info)) if isinstance(source, FromFile) else source
+    return FromFile(resolve_path(source.path, info)) if isinstance(source, FromFile) else source
 
 
 def _key_location(value: object, info: ValidationInfo) -> Pkcs11Uri | CardUri | Path:
     text = _text(value)
     if text.startswith("file:"):
-        return below(Path(text.removeprefix("file:")), info)
+        return resolve_path(Path(text.removeprefix("file:")), info)
     try:
         return parse_uri(text)
     except UriError as error:
@@ -73,7 +73,7 @@ def _each_with_its_name(cards: dict[str, CardProfile]) -> dict[str, CardProfile]
 
 def _certificate(value: object, info: ValidationInfo) -> Path | None:
     text = _text(value)
-    return None if text == "token" else below(Path(text), info)
+    return None if text == "token" else resolve_path(Path(text), info)
 
 
 def _key_id(value: object) -> bytes:

@@ -17,7 +17,7 @@ from pynetdicom.events import Event
 from pynetdicom.presentation import PresentationContext
 
 from hsm_dicom.events import emit
-from hsm_dicom.network.authorisation import UNKNOWN_VERSION, Refusal, authorise_caller, no_place
+from hsm_dicom.network.authorisation import UNKNOWN_VERSION, Refusal, check_caller, refuse_without_place
 from hsm_dicom.network.dimse.messages import StartStoring
 from hsm_dicom.network.settings import Limits, Peer
 from hsm_dicom.network.storage.sop_classes import SopClasses, stored_transfer_syntaxes
@@ -112,13 +112,13 @@ class Acceptor:
         """Return why the request is rejected; None if it is not, and has taken a place."""
         if not request.speaks_version_1:
             return UNKNOWN_VERSION
-        refusal = authorise_caller(
+        refusal = check_caller(
             facts, request.calling_ae_title, request.called_ae_title, self._ae.ae_title, self._peers()
         )
         if refusal is None:
             with self._counting:
                 if self._places_left == 0:
-                    return no_place(facts, self._limits.associations)
+                    return refuse_without_place(facts, self._limits.associations)
                 self._places_left -= 1
         return refusal
 

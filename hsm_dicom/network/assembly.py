@@ -19,7 +19,7 @@ from hsm_dicom.transport.tls import TLSTransport
 from hsm_dicom.trust import Verifier
 
 
-def accepting(
+def make_listener_transport(
     settings: ListenerSettings,
     identities: Sequence[Identity],
     verifier: Verifier | None,
@@ -35,14 +35,14 @@ def accepting(
     return _iscl(settings.iscl, keys, outer, settings.limits.read_seconds)
 
 
-def connecting(
+def make_peer_transport(
     peer: Peer,
     identity: Identity | None,
     verifier: Verifier,
     keys: ISCLKeys | None = None,
     hooks: ISCLHooks | None = None,
 ) -> SecureTransport:
-    """The transport to a peer; raises as `accepting` does.
+    """The transport to a peer; raises as `make_listener_transport` does.
 
     A peer that is known by one name has it checked in the handshake; more names, a subject or pins are checked right
     after it, before DICOM begins.

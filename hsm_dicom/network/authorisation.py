@@ -36,7 +36,7 @@ UNKNOWN_VERSION = Refusal(
 )
 
 
-def no_place(facts: ConnectionFacts, associations: int) -> Refusal:
+def refuse_without_place(facts: ConnectionFacts, associations: int) -> Refusal:
     """The refusal of a peer that may call, while as many associations run as are allowed."""
     return Refusal(
         f"{facts.who} finds no place: {associations} associations run already; raise associations = of the listener, "
@@ -56,7 +56,7 @@ def matches(demanded: CertificateMatch, shown: PeerCertificate) -> bool:
     return not demanded.pins or shown.spki_sha256 in demanded.pins
 
 
-def authorise_caller(
+def check_caller(
     facts: ConnectionFacts, calling: str, called: str, own_ae_title: str, peers: Sequence[Peer]
 ) -> Refusal | None:
     """Whether who holds a certificate, or an ISCL key, may call us by this AE title, under our AE title; None if so.
@@ -80,11 +80,11 @@ def authorise_caller(
     return Refusal(f"{facts.who} may not call itself '{calling}': {why}.", CALLING_NOT_RECOGNISED)
 
 
-def authorise_called(facts: ConnectionFacts, peer: Peer) -> str | None:
+def check_called(facts: ConnectionFacts, peer: Peer) -> str | None:
     """Why the one who answered at a peer's address is not that peer, as a sentence; None if it is."""
     certificate = facts.certificate
-    if facts.entity is not None and facts.entity != peer.known_as:
-        return f"'{facts.entity}' answered for peer '{peer.name}', which calls itself '{peer.known_as}'."
+    if facts.entity is not None and facts.entity != peer.iscl_entity:
+        return f"'{facts.entity}' answered for peer '{peer.name}', which calls itself '{peer.iscl_entity}'."
     if certificate is None:
         return None if facts.entity is not None else f"{facts.who} answered for peer '{peer.name}'."
     if matches(peer.match, certificate):
@@ -101,7 +101,7 @@ def _is(peer: Peer, facts: ConnectionFacts) -> bool:
         return False
     if facts.certificate is not None and not matches(peer.match, facts.certificate):
         return False
-    return facts.entity is None or facts.entity == peer.known_as
+    return facts.entity is None or facts.entity == peer.iscl_entity
 
 
 def _lacking(facts: ConnectionFacts) -> str:

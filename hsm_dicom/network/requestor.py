@@ -21,7 +21,7 @@ from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.presentation import PresentationContext
 
 from hsm_dicom.events import emit
-from hsm_dicom.network.authorisation import authorise_called
+from hsm_dicom.network.authorisation import check_called
 from hsm_dicom.network.errors import (
     AssociationLostError,
     AssociationRejectedError,
@@ -121,7 +121,7 @@ def secure(peer: Peer, transport: SecureTransport, timeouts: Timeouts | None = N
     except BaseException:
         connection.close()
         raise
-    why = authorise_called(secured.facts, peer)
+    why = check_called(secured.facts, peer)
     if why is not None:
         _close(secured)
         _report_refused(peer, why, None)

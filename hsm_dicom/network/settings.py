@@ -127,7 +127,7 @@ class Peer:
         return self.certificate
 
     @property
-    def known_as(self) -> str:
+    def iscl_entity(self) -> str:
         """What it calls itself in ISCL."""
         return self.entity or self.name
 

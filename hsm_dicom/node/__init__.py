@@ -15,7 +15,7 @@
 | `check`       | the plan checked against the files, tokens and certificates that it names    |
 | `acceptance`  | what a tested device can be used for in DICOM                                |
 | `service`     | a listener that runs, and is reloaded                                        |
-| `upkeep`      | dates of certificates and CRLs, watched while it runs                        |
+| `validity_watch` | dates of certificates and CRLs, watched while it runs                        |
 """
 
 from __future__ import annotations

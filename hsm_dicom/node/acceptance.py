@@ -20,7 +20,7 @@ from tokens.trials import OperationCheck
 DICOM_SIGNATURES = "DICOM signatures"
 ISCL_AUTHENTICATION = "ISCL authentication"
 
-NEEDED_FOR = {
+USES = {
     # Every profile of PS3.15 Annex C can be met with this one; a MAC algorithm besides it is a choice.
     "RSASSA-PKCS1-v1_5, SHA256": DICOM_SIGNATURES,
     "RSASSA-PKCS1-v1_5, SHA256, hashed by the device": DICOM_SIGNATURES,
@@ -51,29 +51,29 @@ _AUTHENTICATION = (
 _FIXED_KEYS = (SecretOperation.CBC_ENCRYPTION, SecretOperation.CBC_DECRYPTION, SecretOperation.MAC)
 
 
-def needed_for(operation: OperationCheck) -> str:
+def describe_use(operation: OperationCheck) -> str:
     """What it is needed for, or nothing."""
-    return NEEDED_FOR.get(operation.operation, "")
+    return USES.get(operation.operation, "")
 
 
-def makes_dicom_signatures(operations: Sequence[OperationCheck]) -> bool:
+def can_make_dicom_signatures(operations: Sequence[OperationCheck]) -> bool:
     """Whether the profiles of PS3.15 Annex C can be met with what works: RSA, PKCS #1 v1.5, SHA-256."""
-    return any(o.works and needed_for(o) == DICOM_SIGNATURES for o in operations)
+    return any(o.works and describe_use(o) == DICOM_SIGNATURES for o in operations)
 
 
-def signs_dicom(key: KeyCheck) -> bool:
+def can_sign_dicom(key: KeyCheck) -> bool:
     """Whether a key makes these signatures, and may."""
-    return key.allowed and makes_dicom_signatures(key.operations)
+    return key.allowed and can_make_dicom_signatures(key.operations)
 
 
-def dicom_ready(check: TokenCheck) -> bool:
+def is_ready_for_dicom(check: TokenCheck) -> bool:
     """Whether at least one key will do the DICOM jobs."""
-    return any(signs_dicom(key) for key in check.keys)
+    return any(can_sign_dicom(key) for key in check.keys)
 
 
-def serves(check: CardCheck) -> list[str]:
+def list_uses(check: CardCheck) -> list[str]:
     """What the card was seen to do for DICOM, with keys that the policy lets be used."""
-    jobs = [needed_for(o) for key in check.keys if key.allowed for o in key.operations if o.works]
+    jobs = [describe_use(o) for key in check.keys if key.allowed for o in key.operations if o.works]
     if any(secret.use is Use.AUTHENTICATION and not secret.problem for secret in check.secrets):
         jobs.append(ISCL_AUTHENTICATION)
     return list(dict.fromkeys(filter(None, jobs)))
@@ -89,7 +89,7 @@ class SessionKeys(StrEnum):
 
 
 @dataclass(frozen=True)
-class ISCLVerdict:
+class ISCLAssessment:
     """What a token will do for ISCL with its secrets. `form` is None where it holds no key that works.
 
     `fixed_keys` says that MAC and encryption of messages are done by the token under its fixed keys.
@@ -125,13 +125,13 @@ class ISCLVerdict:
         )
 
 
-def iscl_verdict(check: SecretCheck) -> ISCLVerdict:
+def assess_iscl(check: SecretCheck) -> ISCLAssessment:
     """What the form that an import takes makes of the token."""
     taken = check.taken
     if taken is None:
-        return ISCLVerdict(None, authenticates=False, fixed_keys=False, session_keys=None)
+        return ISCLAssessment(None, authenticates=False, fixed_keys=False, session_keys=None)
     on_token, on_host = taken.works(SecretOperation.SESSION_KEY), taken.works(SecretOperation.INTERNAL_AUTHENTICATE)
-    return ISCLVerdict(
+    return ISCLAssessment(
         taken.form,
         authenticates=taken.works(*_AUTHENTICATION),
         fixed_keys=taken.works(*_FIXED_KEYS),

@@ -48,15 +48,15 @@ class CheckedIdentity:
 class ConfigurationReport:
     """What the check found: the tokens that accepted their PIN, and the identities and secret keys that work.
 
-    `secrets` lists for each ISCL table ("peers.archive.iscl") which keys are on its devices. `not_checked` lists the
-    identities and ISCL tables whose keys were not checked, since nobody logged in to their token.
+    `secret_keys` lists for each ISCL table ("peers.archive.iscl") which keys are on its devices. `not_checked` lists
+    the identities and ISCL tables whose keys were not checked, since nobody logged in to their token.
     """
 
     file: Path
     problems: tuple[Problem, ...]
     tokens: tuple[str, ...]
     identities: tuple[CheckedIdentity, ...]
-    secrets: dict[str, str]
+    secret_keys: dict[str, str]
     not_checked: tuple[str, ...]
 
     @property
@@ -108,13 +108,13 @@ class _Check:
             identities += self._check_identity(name, identity)
         self.not_checked += [path[1] for path in self.plan.unresolved if path[0] == "identities"]
         self._check_trust()
-        secrets = self._check_secret_keys()
+        secret_keys = self._check_secret_keys()
         return ConfigurationReport(
             file=self.plan.file,
             problems=self.problems.problems,
             tokens=tuple(self.logged_in),
             identities=tuple(identities),
-            secrets=secrets,
+            secret_keys=secret_keys,
             not_checked=tuple(self.not_checked),
         )
 

@@ -37,4 +37,4 @@ def _identified_alike(listener: ListenerSettings, first: Peer, second: Peer) -> 
     by_certificate = listener.iscl is None or listener.iscl.over_tls
     if by_certificate and listener.authentication is AuthenticationMode.MUTUAL and first.match != second.match:
         return False
-    return listener.iscl is None or first.known_as == second.known_as
+    return listener.iscl is None or first.iscl_entity == second.iscl_entity

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from types import MappingProxyType
 
-from hsm_dicom.config.devices import TokenAccess, access_to
+from hsm_dicom.config.devices import TokenAccess, find_token_access
 from hsm_dicom.config.lines import KeyPath
 from hsm_dicom.config.loading import LOCAL, Reading, read_configuration
 from hsm_dicom.config.sections import Configuration
@@ -78,7 +78,7 @@ def _compile_tokens(configuration: Configuration, problems: ProblemCollector) ->
             problems.warn((*place, "pin"), "No source of the PIN is named.", remedy)
         with problems.reported((*place, "module")):
             section.module.stat()
-            tokens[name] = access_to(configuration, name)
+            tokens[name] = find_token_access(configuration, name)
     return tokens
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from hsm_dicom.config import Configuration, access_to
-from hsm_dicom.config.devices import KeyAccess, access_to_uri
+from hsm_dicom.config import Configuration, find_token_access
+from hsm_dicom.config.devices import KeyAccess, find_key_access
 from hsm_dicom.config.iscl_section import ISCLSection
 from hsm_dicom.config.lines import KeyPath
 from hsm_dicom.iscl import Encryption, ISCLSettings, ISCLSettingsError, Mac, Role, Weakness
@@ -142,10 +142,10 @@ def authentication_keys(configuration: Configuration, section: ISCLSection) -> t
 
 
 def _access_to_device(configuration: Configuration, named: str) -> KeyAccess:
-    """Return access to a token, by its name or its URI, or to a card, by its URI. Raises as `access_to`."""
+    """Return access to a token, by its name or its URI, or to a card, by its URI. Raises as `find_token_access`."""
     if named.lower().startswith("card:"):
-        return access_to_uri(configuration, parse_uri(named))
-    return access_to(configuration, named)
+        return find_key_access(configuration, parse_uri(named))
+    return find_token_access(configuration, named)
 
 
 def _weakness(name: str) -> Weakness:

@@ -20,7 +20,7 @@ from hsm_dicom.config.devices import KeyAccess, TokenAccess
 from hsm_dicom.identity import Identity, IdentityAccess, IdentityError, read_certificates
 from hsm_dicom.iscl import ISCLHooks, ISCLSettings, Role
 from hsm_dicom.iscl.wire.profile import ResponseCode
-from hsm_dicom.network.assembly import accepting, connecting
+from hsm_dicom.network.assembly import make_listener_transport, make_peer_transport
 from hsm_dicom.network.errors import SettingsError
 from hsm_dicom.network.settings import ListenerSettings, Peer
 from hsm_dicom.node.plan import ListenerPlan, NodePlan, PeerPlan, SecretKeysPlan, raise_errors
@@ -70,8 +70,9 @@ class OpenedListener:
     resources: Resources = field(repr=False)
 
     def transport(self) -> SecureTransport:
-        """Return the transport for its connections; see `hsm_dicom.network.assembly.accepting`."""
-        return accepting(self.settings, self.resources.identities, self.resources.verifier, self.resources.keys)
+        """Return the transport for its connections; see `hsm_dicom.network.assembly.make_listener_transport`."""
+        opened = self.resources
+        return make_listener_transport(self.settings, opened.identities, opened.verifier, opened.keys)
 
     def close(self) -> None:
         """Release the devices."""
@@ -111,7 +112,7 @@ def open_peer(
             parting.callback(resources.keys.wait, PARTING_SECONDS)
         identity = next(iter(resources.identities), None)
         verifier = resources.verifier or plan.trust.open()
-        transport = connecting(found.peer, identity, verifier, resources.keys, hooks)
+        transport = make_peer_transport(found.peer, identity, verifier, resources.keys, hooks)
         yield OpenedPeer(found.peer, transport, found.calling_ae_title)
 
 

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from hsm_dicom.config.dependents import table_of
+from hsm_dicom.config.dependents import get_table
 from hsm_dicom.config.lines import KeyPath
 from hsm_dicom.config.loading import Reading
 from hsm_dicom.config.problems import Problem, Severity
@@ -37,7 +37,7 @@ class ProblemCollector:
     def add(self, place: KeyPath, what: str, remedy: str = "") -> None:
         """Report an error at a key of the file."""
         self._report(self._reading.problem(place, what, remedy))
-        self.mark_unresolved(table_of(place))
+        self.mark_unresolved(get_table(place))
 
     def warn(self, place: KeyPath, what: str, remedy: str = "") -> None:
         """Report a warning at a key of the file."""

@@ -27,7 +27,7 @@ from hsm_dicom.network.listener import Address, Listener
 from hsm_dicom.network.receive import CheckFile, Receiver
 from hsm_dicom.network.settings import ListenerSettings, Peer
 from hsm_dicom.node.opening import OpenedListener
-from hsm_dicom.node.upkeep import Upkeep
+from hsm_dicom.node.validity_watch import ValidityWatch
 from hsm_dicom.transport.events import CertificatesReloaded, log
 from hsm_dicom.trust import Verifier
 from tokens.errors import TokenError
@@ -67,7 +67,7 @@ class Service:
             raise
         self._reloading = threading.Lock()
         host, port = self.address
-        self._upkeep = Upkeep(settings.name, f"{host}:{port}", self._dated)
+        self._upkeep = ValidityWatch(settings.name, f"{host}:{port}", self._dated)
 
     @property
     def address(self) -> Address:

@@ -34,7 +34,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from hsm_dicom.config.lines import key_lines, line_of
+from hsm_dicom.config.lines import find_line, index_lines
 from hsm_dicom.config.toml_text import TomlTextError, decode_toml, parse_toml
 from hsm_dicom.errors import DicomError
 from hsm_dicom.signatures.profiles.rules import Profile
@@ -179,7 +179,7 @@ def load_policy(file: Path) -> VerificationPolicy:
         raise PolicyError(error.at(file)) from None
     except ValidationError as error:
         first, *others = error.errors(include_url=False, include_input=False)
-    line = line_of(key_lines(text), tuple(map(str, first["loc"])))
+    line = find_line(index_lines(text), tuple(map(str, first["loc"])))
     place = str(file) if line is None else f"{file}:{line}"
     more = f" (And {len(others)} more.)" if others else ""
     raise PolicyError(f"{place}: {_in_words(first)}{more}")

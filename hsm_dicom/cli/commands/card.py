@@ -20,13 +20,13 @@ CardName = Annotated[
 @app.command("list", epilog="Example: hsm-dicom card list")
 def list_cards(config: Config = None, json: Json = False, verbose: Verbose = False) -> None:
     """List the readers, and the applications on the cards in them. No PIN is needed."""
-    from hsm_dicom.cli.context import configured
+    from hsm_dicom.cli.context import open_configuration
     from hsm_dicom.cli.render import output
     from hsm_dicom.cli.render.card_report import print_slot, slot_json
     from tokens.manager import default_manager
     from tokens.smartcard.search import list_cards
 
-    with configured(config) as configuration:
+    with open_configuration(config) as configuration:
         slots = list_cards(default_manager().cards, configuration.cards)
     if json:
         output.write_json("card-list", {"readers": [slot_json(slot) for slot in slots]})
@@ -40,13 +40,13 @@ def list_cards(config: Config = None, json: Json = False, verbose: Verbose = Fal
 @app.command("info", epilog="Example: hsm-dicom card info 'card:profile=piv'")
 def info(card: CardName, config: Config = None, json: Json = False, verbose: Verbose = False) -> None:
     """Show what a card says of itself: PINs with the tries that are left, keys, secrets. No PIN is needed."""
-    from hsm_dicom.cli.context import configured
+    from hsm_dicom.cli.context import open_configuration
     from hsm_dicom.cli.render import output
     from hsm_dicom.cli.render.card_report import details_json, print_details
     from tokens.manager import default_manager
     from tokens.smartcard.check import card_info
 
-    with configured(config) as configuration:
+    with open_configuration(config) as configuration:
         details = card_info(default_manager().cards, card, profiles=configuration.cards)
     if json:
         output.write_json("card-info", details_json(details))
@@ -69,23 +69,23 @@ def check(
 
     Signs with the keys and verifies what comes of it; nothing on the card is changed.
     """
-    from hsm_dicom.cli.context import configured, named_pin, typed_pin
+    from hsm_dicom.cli.context import choose_pin_prompt, open_configuration, parse_pin_option
     from hsm_dicom.cli.render import output
     from hsm_dicom.cli.render.card_report import check_json, print_check
-    from hsm_dicom.config.devices import access_to_uri
-    from hsm_dicom.node.acceptance import serves
+    from hsm_dicom.config.devices import find_key_access
+    from hsm_dicom.node.acceptance import list_uses
     from tokens.card_uri import CardUri
     from tokens.manager import default_manager
     from tokens.smartcard.check import check_card
 
-    with configured(config) as configuration:
-        access = access_to_uri(configuration, CardUri.parse(card), pin=named_pin(pin))
+    with open_configuration(config) as configuration:
+        access = find_key_access(configuration, CardUri.parse(card), pin=parse_pin_option(pin))
         with output.working("Looking for the card", quiet=json) as tell:
             result = check_card(
                 default_manager().cards,
                 # The access has taken the PIN source out of the URI.
                 str(access.uri),
-                pin=access.pin or typed_pin(),
+                pin=access.pin or choose_pin_prompt(),
                 memory=access.memory,
                 last_try=last_try,
                 profiles=configuration.cards,
@@ -95,4 +95,4 @@ def check(
         output.write_json("card-check", check_json(result))
     else:
         print_check(result)
-    raise typer.Exit(exits.OK if serves(result) else exits.FAILED)
+    raise typer.Exit(exits.OK if list_uses(result) else exits.FAILED)

@@ -56,7 +56,7 @@ def _print_report(report: ConfigurationReport) -> None:
     for problem in report.problems:
         style = output.BAD if problem.severity is Severity.ERROR else output.UNSURE
         output.say((output.shown(problem.place), "bold"))
-        output.say((problem.severity.value, style), f": {output.shown(problem.what)}", indent=2)
+        output.say((problem.severity.value, style), f": {output.shown(problem.text)}", indent=2)
         if problem.remedy:
             output.say(output.shown(problem.remedy), indent=2)
     if report.problems:
@@ -69,7 +69,7 @@ def _print_report(report: ConfigurationReport) -> None:
             True,
             f"Identity {output.shown(identity.name)} is {output.shown(identity.subject)}, until {until}.",
         )
-    for name, keys in report.secrets.items():
+    for name, keys in report.secret_keys.items():
         output.outcome(True, f"{output.shown(name)}: its devices hold {keys}.")
     for name in report.not_checked:
         output.say(("?", output.UNSURE), f" {output.shown(name)}: its keys were not looked at (no login).")
@@ -95,7 +95,7 @@ def _report_json(report: ConfigurationReport) -> dict[str, Any]:
                 "file": str(problem.file),
                 "line": problem.line,
                 "key": problem.key or None,
-                "text": problem.what,
+                "text": problem.text,
                 "remedy": problem.remedy or None,
             }
             for problem in report.problems
@@ -105,6 +105,6 @@ def _report_json(report: ConfigurationReport) -> dict[str, Any]:
             {"name": identity.name, "subject": identity.subject, "not_after": timestamp(identity.not_after)}
             for identity in report.identities
         ],
-        "secret_keys": report.secrets,
+        "secret_keys": report.secret_keys,
         "not_checked": list(report.not_checked),
     }

@@ -44,7 +44,7 @@ def trace(
 
     A recording lets whoever has it search for the authentication key, and holds what was sent without encryption.
     """
-    from hsm_dicom.cli.context import planned
+    from hsm_dicom.cli.context import open_plan
     from hsm_dicom.cli.render import output
     from hsm_dicom.iscl.tracing.recording import load_exchange
     from hsm_dicom.iscl.tracing.trace import explain
@@ -53,7 +53,7 @@ def trace(
     if peer is None:
         explained = explain(exchange)
     else:
-        with planned(config) as plan:
+        with open_plan(config) as plan:
             explained = explain(exchange, _profile(plan, peer))
     remarks = sum(message.remark is not None for message in explained)
     if json:

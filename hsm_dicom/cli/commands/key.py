@@ -102,14 +102,14 @@ def generate(
     verbose: Verbose = False,
 ) -> None:
     """Generate a key inside a token. Its private half never leaves it."""
-    from hsm_dicom.cli.context import configured, token_access
+    from hsm_dicom.cli.context import get_token_access, open_configuration
     from hsm_dicom.cli.render import output
     from hsm_dicom.cli.render.key_report import key_json
     from hsm_dicom.cli.render.reference import Reference
     from tokens.pkcs11.ceremony import KeyKind, Usage, generate_key
 
-    with configured(config) as configuration:
-        access = token_access(configuration, token, pin=pin, module=module)
+    with open_configuration(config) as configuration:
+        access = get_token_access(configuration, token, pin=pin, module=module)
         with access.open() as connection:
             connection.connect()
             with output.working(f"Generating {type.value} in {connection.token.description}", quiet=json):
@@ -144,15 +144,15 @@ def list_keys(
     verbose: Verbose = False,
 ) -> None:
     """List the private keys on a token, their certificates, and remarks on both."""
-    from hsm_dicom.cli.context import configured, token_access
+    from hsm_dicom.cli.context import get_token_access, open_configuration
     from hsm_dicom.cli.render import output
     from hsm_dicom.cli.render.key_report import key_json, print_key
     from hsm_dicom.cli.render.reference import Reference
     from tokens.pkcs11.ceremony import keys_of
 
     warning = timedelta(days=warn_days)
-    with configured(config) as configuration:
-        access = token_access(configuration, token, pin=pin, module=module)
+    with open_configuration(config) as configuration:
+        access = get_token_access(configuration, token, pin=pin, module=module)
         with access.open() as connection:
             entries = keys_of(connection)
             known = Reference(configuration, access, connection.token, module, config)
@@ -188,7 +188,7 @@ def csr(
     """
     from cryptography.hazmat.primitives.serialization import Encoding
 
-    from hsm_dicom.cli.context import configured, key_access
+    from hsm_dicom.cli.context import get_key_access, open_configuration
     from hsm_dicom.cli.render import output
     from hsm_dicom.cli.render.reference import repeated
     from hsm_dicom.identity import NoRequestError
@@ -196,8 +196,8 @@ def csr(
     from tokens.errors import MechanismNotOfferedError
     from tokens.pkcs11.ceremony import Usage
 
-    with configured(config) as configuration:
-        access, allowed = key_access(configuration, key, pin=pin, module=module)
+    with open_configuration(config) as configuration:
+        access, allowed = get_key_access(configuration, key, pin=pin, module=module)
         with access.open_key(allowed) as opened:
             decrypts_only = opened.device.attributes.sign is False
             if usage is None:
@@ -236,11 +236,11 @@ def public(
     """Write a key's public half as PEM, for a CA that issues a certificate without a request."""
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-    from hsm_dicom.cli.context import configured, key_access
+    from hsm_dicom.cli.context import get_key_access, open_configuration
     from hsm_dicom.cli.render import output
 
-    with configured(config) as configuration:
-        access, allowed = key_access(configuration, key, pin=pin, module=module)
+    with open_configuration(config) as configuration:
+        access, allowed = get_key_access(configuration, key, pin=pin, module=module)
         with access.open_key(allowed) as opened:
             pem = opened.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     if out is None:
@@ -260,14 +260,14 @@ def import_cert(
     verbose: Verbose = False,
 ) -> None:
     """Store a key's certificate, and the chain above it, on the token. Refused unless it is for this very key."""
-    from hsm_dicom.cli.context import configured, key_access, on_token
+    from hsm_dicom.cli.context import get_key_access, open_configuration, require_token
     from hsm_dicom.cli.render import output
     from hsm_dicom.identity import expiry_remark, read_certificates
     from tokens.pkcs11.certificates import import_certificates
 
     certificates = [certificate for file in files for certificate in read_certificates(file)]
-    with configured(config) as configuration:
-        access = on_token(key_access(configuration, key, pin=pin, module=module)[0])
+    with open_configuration(config) as configuration:
+        access = require_token(get_key_access(configuration, key, pin=pin, module=module)[0])
         with access.open() as connection:
             name = import_certificates(connection, access.uri, certificates)
     subject = output.shown(certificates[0].subject.rfc4514_string())
@@ -289,13 +289,13 @@ def delete(
 ) -> None:
     """Destroy a private key, with its public key and its certificates. This cannot be undone."""
     from hsm_dicom.cli.confirmation import demand_confirmation
-    from hsm_dicom.cli.context import configured, key_access, on_token
+    from hsm_dicom.cli.context import get_key_access, open_configuration, require_token
     from hsm_dicom.cli.render import output
     from tokens.pkcs11.ceremony import delete_key
     from tokens.uri import Pkcs11Uri
 
-    with configured(config) as configuration:
-        access = on_token(key_access(configuration, key, pin=pin, module=module)[0])
+    with open_configuration(config) as configuration:
+        access = require_token(get_key_access(configuration, key, pin=pin, module=module)[0])
         if access.uri.object is None and access.uri.id is None:
             # Not even the only key of a token is destroyed because the token was named.
             raise typer.BadParameter(
@@ -335,15 +335,15 @@ def delete_cert(
 ) -> None:
     """Delete one certificate of a key from the token: one that expired, was revoked, or was imported too early."""
     from hsm_dicom.cli.confirmation import demand_confirmation
-    from hsm_dicom.cli.context import configured, key_access, on_token
+    from hsm_dicom.cli.context import get_key_access, open_configuration, require_token
     from hsm_dicom.cli.render import output
     from tokens.pkcs11.ceremony import keys_of
     from tokens.pkcs11.certificates import delete_certificate
     from tokens.uri import Pkcs11Uri
 
     wanted = _serial(serial)
-    with configured(config) as configuration:
-        access = on_token(key_access(configuration, key, pin=pin, module=module)[0])
+    with open_configuration(config) as configuration:
+        access = require_token(get_key_access(configuration, key, pin=pin, module=module)[0])
         with access.open() as connection:
             name = _named_on(connection, access.uri)
             stored = [one for entry in keys_of(connection) if entry.name == name for one in entry.certificates]

@@ -45,16 +45,16 @@ def echo(
     verbose: Verbose = False,
 ) -> None:
     """Ask a peer whether it answers (C-ECHO), and show as whom and over what."""
-    from hsm_dicom.cli.context import named_pin, planned
+    from hsm_dicom.cli.context import open_plan, parse_pin_option
     from hsm_dicom.cli.recording import recorded
     from hsm_dicom.cli.render import output
     from hsm_dicom.network.echo import echo as ask
     from hsm_dicom.node.opening import open_peer
 
     with (
-        planned(config) as plan,
+        open_plan(config) as plan,
         recorded(plan, peer, record) as hooks,
-        open_peer(plan, peer, pin=named_pin(pin), hooks=hooks) as found,
+        open_peer(plan, peer, pin=parse_pin_option(pin), hooks=hooks) as found,
         output.working(f"Asking {peer}", quiet=json),
     ):
         result = ask(*found)
@@ -65,7 +65,7 @@ def echo(
             "status": result.status,
             "seconds_to_associate": result.seconds_to_associate,
             "seconds_to_answer": result.seconds_to_answer,
-            "connection": connection_json(result.facts),
+            "connection": format_connection(result.facts),
         }
         output.write_json("echo", content)
     else:
@@ -93,7 +93,7 @@ def store(
     verbose: Verbose = False,
 ) -> None:
     """Send files to a peer (C-STORE), byte for byte, so that signatures stay valid."""
-    from hsm_dicom.cli.context import named_pin, planned
+    from hsm_dicom.cli.context import open_plan, parse_pin_option
     from hsm_dicom.cli.render import output
     from hsm_dicom.network.store import expand_folders
     from hsm_dicom.network.store import store as send
@@ -101,8 +101,8 @@ def store(
 
     count = sum(1 for _ in expand_folders(files))
     with (
-        planned(config) as plan,
-        open_peer(plan, peer, pin=named_pin(pin)) as (found, transport, calling),
+        open_plan(config) as plan,
+        open_peer(plan, peer, pin=parse_pin_option(pin)) as (found, transport, calling),
         output.progress(f"Sending to {peer}", count, quiet=json) as advance,
     ):
 
@@ -122,7 +122,7 @@ def store(
             "sent": sent,
             "failed": failed,
             "seconds": result.seconds,
-            "connection": connection_json(result.facts) if result.facts else None,
+            "connection": format_connection(result.facts) if result.facts else None,
         }
         output.write_json("store-summary", content)
     else:
@@ -155,7 +155,7 @@ def listen(
     """
     import signal
 
-    from hsm_dicom.cli.context import configured, named_pin
+    from hsm_dicom.cli.context import open_configuration, parse_pin_option
     from hsm_dicom.cli.render import output
     from hsm_dicom.config import find_configuration
     from hsm_dicom.config.devices import NotConfiguredError
@@ -172,9 +172,11 @@ def listen(
     signals = {signal.SIGHUP, signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     with (
-        configured(file),
+        open_configuration(file),
         subscribe(_teller(json)),
-        Service(lambda: open_listener(read_plan(file), listener, pin=named_pin(pin)), check_signatures) as service,
+        Service(
+            lambda: open_listener(read_plan(file), listener, pin=parse_pin_option(pin)), check_signatures
+        ) as service,
     ):
         if not json:
             _print_listening(service)
@@ -227,7 +229,7 @@ def _teller(json: bool) -> Any:
     return tell
 
 
-def connection_json(facts: ConnectionFacts) -> dict[str, Any]:
+def format_connection(facts: ConnectionFacts) -> dict[str, Any]:
     """A connection for programs."""
     certificate = facts.certificate
     return {

@@ -94,7 +94,7 @@ def import_(
 ) -> None:
     """Put a secret on a token, from components that different officers type. None of them is echoed or kept."""
     from hsm_dicom.cli.components import component_source, components_from, tell_check_value, wipe
-    from hsm_dicom.cli.context import configured, token_access
+    from hsm_dicom.cli.context import get_token_access, open_configuration
     from tokens.algorithms.des_keys import combined, require_strong
 
     named = component or ["prompt", "prompt"]
@@ -104,8 +104,8 @@ def import_(
     _demand_sensible(use, direction)
     _demand_somebody_to_ask(component, check_value)
     sources = [component_source(source) for source in named]
-    with configured(config) as configuration:
-        access = token_access(configuration, token, pin=pin, module=module)
+    with open_configuration(config) as configuration:
+        access = get_token_access(configuration, token, pin=pin, module=module)
         with access.open() as connection:
             # A PIN that is refused, or an index in use, is said before anybody types a component.
             _demand_free(connection, use, index, access.uri.object)
@@ -139,7 +139,7 @@ def generate(
 ) -> None:
     """Draw a secret from the token's random generator, show its components to the officers, and import it."""
     from hsm_dicom.cli.components import show_to_officers, tell_check_value, wipe, written_to
-    from hsm_dicom.cli.context import configured, token_access
+    from hsm_dicom.cli.context import get_token_access, open_configuration
     from tokens.algorithms.des_keys import combined, require_strong
 
     files = out or []
@@ -148,8 +148,8 @@ def generate(
     if not files and not sys.stdin.isatty():
         raise typer.BadParameter("Without a terminal to show components on, name files for them.", param_hint="--out")
     _demand_sensible(use, direction)
-    with configured(config) as configuration:
-        access = token_access(configuration, token, pin=pin, module=module)
+    with open_configuration(config) as configuration:
+        access = get_token_access(configuration, token, pin=pin, module=module)
         with access.open() as connection:
             _demand_free(connection, use, index, access.uri.object)
             drawn = [_drawn(connection) for _ in range(components)]
@@ -179,14 +179,14 @@ def list_secrets(
     verbose: Verbose = False,
 ) -> None:
     """List the secrets on a token with their check values, and remarks on them."""
-    from hsm_dicom.cli.context import configured, token_access
+    from hsm_dicom.cli.context import get_token_access, open_configuration
     from hsm_dicom.cli.render import output
     from hsm_dicom.cli.render.reference import Reference
     from hsm_dicom.cli.render.secret_report import print_secret, secret_json
     from tokens.pkcs11.secret_keys.ceremony import list_secrets
 
-    with configured(config) as configuration:
-        access = token_access(configuration, token, pin=pin, module=module)
+    with open_configuration(config) as configuration:
+        access = get_token_access(configuration, token, pin=pin, module=module)
         with access.open() as connection:
             entries = list_secrets(connection, access.uri.object)
             known = Reference(configuration, access, connection.token, module, config)
@@ -215,14 +215,14 @@ def delete(
 ) -> None:
     """Destroy a secret on a token. This cannot be undone."""
     from hsm_dicom.cli.confirmation import demand_confirmation
-    from hsm_dicom.cli.context import configured, token_access
+    from hsm_dicom.cli.context import get_token_access, open_configuration
     from hsm_dicom.cli.render import output
     from tokens.pkcs11.secret_keys.ceremony import delete_secret
     from tokens.pkcs11.secret_keys.objects import DEFAULT_PREFIX, find_secret, label_of
     from tokens.secrets import Use
 
-    with configured(config) as configuration:
-        access = token_access(configuration, token, pin=pin, module=module)
+    with open_configuration(config) as configuration:
+        access = get_token_access(configuration, token, pin=pin, module=module)
         with access.open() as connection:
             prefix = access.uri.object or DEFAULT_PREFIX
             label = label_of(prefix, Use(use.value), index)

@@ -209,7 +209,7 @@ def sign(
     named, and the others go on; its original is untouched whatever happens.
     """
     from hsm_dicom.cli import files
-    from hsm_dicom.cli.context import configured
+    from hsm_dicom.cli.context import open_configuration
     from hsm_dicom.cli.render import output
     from hsm_dicom.cli.runs.attempts import interruptible
     from hsm_dicom.cli.runs.signing import SigningRun
@@ -226,7 +226,7 @@ def sign(
     targets = destination.targets(chosen.inputs)
     tags, place = _tags(tag or (), tag_file), _place(item)
     with ExitStack() as stack:
-        configuration = stack.enter_context(configured(config))
+        configuration = stack.enter_context(open_configuration(config))
         signer = stack.enter_context(_signer(configuration, identity, key, cert, pin, module))
         signer.require_current()
         request = _request(signer, profile, mac, tags, place, purpose)
@@ -257,12 +257,12 @@ def sign(
 def _signer(
     configuration: Configuration, name: str | None, key: str | None, cert: str, pin: str | None, module: Path | None
 ) -> Identity:
-    from hsm_dicom.cli.context import key_access, named_pin, typed_pin
+    from hsm_dicom.cli.context import choose_pin_prompt, get_key_access, parse_pin_option
     from hsm_dicom.identity import load_identity, open_identity
 
     if name is not None:
-        return load_identity(name, configuration, pin=named_pin(pin), default_pin=typed_pin())
-    access, _ = key_access(configuration, key or "", pin=pin, module=module)
+        return load_identity(name, configuration, pin=parse_pin_option(pin), default_pin=choose_pin_prompt())
+    access, _ = get_key_access(configuration, key or "", pin=pin, module=module)
     return open_identity(access, None if cert == "token" else Path(cert))
 
 

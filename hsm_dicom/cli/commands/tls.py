@@ -69,13 +69,13 @@ def probe(
 
     Nothing of ours is shown to it, and no DICOM is spoken.
     """
-    from hsm_dicom.cli.context import planned
+    from hsm_dicom.cli.context import open_plan
     from hsm_dicom.cli.render import output
     from hsm_dicom.tls import DEFAULT, get_profile
     from hsm_dicom.tls.probe import probe as look
 
     host, port = _host_and_port(address)
-    with planned(config) as plan:
+    with open_plan(config) as plan:
         verifier = _verifier(plan, trust or [])
     with output.working(f"Probing {host} port {port}", quiet=json):
         found = look(host, port, verifier=verifier, profile=get_profile(profile) if profile else DEFAULT)

@@ -26,18 +26,18 @@ class NothingRememberedError(DicomError):
 @app.command("list", epilog="Example: hsm-dicom token list --module /usr/lib/softhsm/libsofthsm2.so")
 def list_tokens(module: Module = None, config: Config = None, json: Json = False, verbose: Verbose = False) -> None:
     """List the tokens of a module, or of all modules that the configuration names. No PIN is needed."""
-    from hsm_dicom.cli.context import configured
+    from hsm_dicom.cli.context import open_configuration
     from hsm_dicom.cli.render import output
     from hsm_dicom.cli.render.token_report import print_token, token_json
-    from hsm_dicom.config.devices import configured_modules, demand_safe
+    from hsm_dicom.config.devices import check_module_safe, list_modules
     from tokens.manager import default_manager
     from tokens.pkcs11.search import look
 
-    with configured(config) as configuration:
-        modules = {module: None} if module is not None else configured_modules(configuration)
+    with open_configuration(config) as configuration:
+        modules = {module: None} if module is not None else list_modules(configuration)
         if module is None:
             for path in modules:
-                demand_safe(path)
+                check_module_safe(path)
         if not modules:
             raise typer.BadParameter("Name a PKCS#11 module, or tokens in the configuration.", param_hint="--module")
         listings = {path: look(default_manager().tokens.module(path, init)) for path, init in modules.items()}
@@ -62,14 +62,14 @@ def info(
     token: TokenName, module: Module = None, config: Config = None, json: Json = False, verbose: Verbose = False
 ) -> None:
     """Show what one token says of itself, and what is remembered of it. No PIN is needed."""
-    from hsm_dicom.cli.context import configured, token_access
+    from hsm_dicom.cli.context import get_token_access, open_configuration
     from hsm_dicom.cli.render import output
     from hsm_dicom.cli.render.token_report import pin_states, token_json
     from tokens.pkcs11.login import device_name
     from tokens.pkcs11.search import find_token
 
-    with configured(config) as configuration:
-        access = token_access(configuration, token, pin=None, module=module)
+    with open_configuration(config) as configuration:
+        access = get_token_access(configuration, token, pin=None, module=module)
         owner = access.module()
         found = find_token(owner, access.uri).info
         refusals = access.memory.refusals(device_name(found))
@@ -124,20 +124,20 @@ def init(
 ) -> None:
     """Initialise a token: its label, the security officer's PIN and the user's PIN."""
     from hsm_dicom.cli.confirmation import demand_confirmation
-    from hsm_dicom.cli.context import configured, token_access
+    from hsm_dicom.cli.context import get_token_access, open_configuration
     from hsm_dicom.cli.pin_sources import named_source, new_pin_source
     from hsm_dicom.cli.render import output
     from hsm_dicom.cli.render.reference import Reference
     from hsm_dicom.cli.render.token_report import token_json
-    from hsm_dicom.config import access_to
+    from hsm_dicom.config import find_token_access
     from tokens.errors import sentence_case
     from tokens.pkcs11.officer import find_token_to_erase, initialise_token
     from tokens.uri import Pkcs11Uri
 
     officer = new_pin_source(so_pin, "--so-pin") if erase is None else named_source(so_pin, "--so-pin")
     user = new_pin_source(pin, "--pin")
-    with configured(config) as configuration:
-        access = token_access(configuration, erase or str(Pkcs11Uri(token=label)), pin=None, module=module)
+    with open_configuration(config) as configuration:
+        access = get_token_access(configuration, erase or str(Pkcs11Uri(token=label)), pin=None, module=module)
         owner = access.module()
         old = None
         if erase is not None:
@@ -156,7 +156,7 @@ def init(
         output.write_json("token-init", token_json(made))
         return
     output.outcome(True, f"{sentence_case(made.description)} is initialised. Make a key in it:")
-    again = access_to(configuration, made.uri)
+    again = find_token_access(configuration, made.uri)
     if again.pin is None and pin != "prompt":
         again = replace(again, pin=user)
     known = Reference(configuration, again, made, module, config)
@@ -180,15 +180,15 @@ def check(
     Signs with the keys on the token (with temporary ones, if it has none). What it does for ISCL is tried with
     temporary secrets, and does not change the exit status unless --iscl is given. Nothing is left behind.
     """
-    from hsm_dicom.cli.context import configured, token_access
+    from hsm_dicom.cli.context import get_token_access, open_configuration
     from hsm_dicom.cli.render import output
     from hsm_dicom.cli.render.token_report import check_json, print_check
-    from hsm_dicom.node.acceptance import dicom_ready, iscl_verdict
+    from hsm_dicom.node.acceptance import assess_iscl, is_ready_for_dicom
     from tokens.pkcs11.check import check_token
     from tokens.policy import KeyPolicy
 
-    with configured(config) as configuration:
-        access = token_access(configuration, token, pin=pin, module=module)
+    with open_configuration(config) as configuration:
+        access = get_token_access(configuration, token, pin=pin, module=module)
         with access.open() as connection:
             connection.connect()
             with output.working("Logged in", quiet=json) as tell:
@@ -197,8 +197,8 @@ def check(
         output.write_json("token-check", check_json(result))
     else:
         print_check(result)
-    iscl_wanting = iscl and result.secrets is not None and not iscl_verdict(result.secrets).ready
-    raise typer.Exit(exits.OK if dicom_ready(result) and not iscl_wanting else exits.FAILED)
+    iscl_wanting = iscl and result.secrets is not None and not assess_iscl(result.secrets).ready
+    raise typer.Exit(exits.OK if is_ready_for_dicom(result) and not iscl_wanting else exits.FAILED)
 
 
 @app.command("login", epilog="Example: hsm-dicom token login 'pkcs11:token=CT%20room' --pin prompt")
@@ -213,12 +213,12 @@ def login(
     verbose: Verbose = False,
 ) -> None:
     """Log in once by hand, which resets a token's counter of wrong PINs."""
-    from hsm_dicom.cli.context import configured, token_access
+    from hsm_dicom.cli.context import get_token_access, open_configuration
     from hsm_dicom.cli.render import output
     from tokens.errors import sentence_case
 
-    with configured(config) as configuration:
-        access = token_access(configuration, token, pin=pin, module=module, last_try=last_try)
+    with open_configuration(config) as configuration:
+        access = get_token_access(configuration, token, pin=pin, module=module, last_try=last_try)
         with access.open() as connection:
             connection.connect()
             output.outcome(True, f"{sentence_case(connection.token.description)} took the PIN.")
@@ -247,13 +247,13 @@ def clear_rejected_pin(
     verbose: Verbose = False,
 ) -> None:
     """Clear the record of PINs that a token refused, so that they are presented again. For the security officer."""
-    from hsm_dicom.cli.context import configured
+    from hsm_dicom.cli.context import open_configuration
     from hsm_dicom.cli.render import output
     from tokens.pins.refusals import RefusalMemory
 
     if context.info_name == _FORMER_NAME:
         output.note("hsm-dicom: use token clear-rejected-pin; the next release no longer has token forgive.")
-    with configured(config) as configuration:
+    with open_configuration(config) as configuration:
         memory = RefusalMemory(configuration.state.folder)
         named = token in configuration.tokens or token.lower().startswith("pkcs11:")
         device = _device(configuration, token, module) if named else token
@@ -271,11 +271,11 @@ def clear_rejected_pin(
 
 def _device(configuration: Configuration, token: str, module: Path | None) -> Device:
     """What refusals are filed under. The token need not be there if its serial number tells it from others."""
-    from hsm_dicom.config import access_to
+    from hsm_dicom.config import find_token_access
     from tokens.pkcs11.login import device_name
     from tokens.pkcs11.search import find_token
 
-    access = access_to(configuration, token, module=module)
+    access = find_token_access(configuration, token, module=module)
     section = configuration.tokens.get(access.name or "")
     serial = access.uri.serial or (section.serial if section else None)
     if serial is not None and access.memory.is_distinct(serial):
@@ -299,7 +299,7 @@ def change_pin(
     verbose: Verbose = False,
 ) -> None:
     """Change the user PIN of a token."""
-    from hsm_dicom.cli.context import configured, token_access
+    from hsm_dicom.cli.context import get_token_access, open_configuration
     from hsm_dicom.cli.pin_sources import new_pin_source
     from hsm_dicom.cli.render import output
     from tokens.pins.sources import Prompt
@@ -307,8 +307,8 @@ def change_pin(
     from tokens.pkcs11.search import find_token
 
     new = new_pin_source(new_pin, "--new-pin")
-    with configured(config) as configuration:
-        access = token_access(configuration, token, pin=pin, module=module)
+    with open_configuration(config) as configuration:
+        access = get_token_access(configuration, token, pin=pin, module=module)
         owner = access.module()
         found = find_token(owner, access.uri).info
         change_pin(owner, found, access.pin or Prompt("--pin"), new, access.memory)
@@ -327,15 +327,15 @@ def set_pin(
     verbose: Verbose = False,
 ) -> None:
     """Set the user PIN as the security officer, where it was never set or is locked. Keys stay as they are."""
-    from hsm_dicom.cli.context import configured, token_access
+    from hsm_dicom.cli.context import get_token_access, open_configuration
     from hsm_dicom.cli.pin_sources import named_source, new_pin_source
     from hsm_dicom.cli.render import output
     from tokens.pkcs11.officer import set_user_pin
     from tokens.pkcs11.search import find_token
 
     officer, new = named_source(so_pin, "--so-pin"), new_pin_source(new_pin, "--new-pin")
-    with configured(config) as configuration:
-        access = token_access(configuration, token, pin=None, module=module)
+    with open_configuration(config) as configuration:
+        access = get_token_access(configuration, token, pin=None, module=module)
         owner = access.module()
         found = find_token(owner, access.uri).info
         set_user_pin(owner, found, officer, new, access.memory)

@@ -150,7 +150,7 @@ def verify(
     verbose: Verbose = False,
 ) -> None:
     """Verify the signatures in DICOM files, and say what each proves."""
-    from hsm_dicom.cli.context import configured
+    from hsm_dicom.cli.context import open_configuration
     from hsm_dicom.cli.files import expand
     from hsm_dicom.cli.render import output
     from hsm_dicom.cli.runs.attempts import interruptible
@@ -158,7 +158,7 @@ def verify(
     from hsm_dicom.cli.runs.workers import workers
 
     chosen = expand(files, only)
-    with configured(config):
+    with open_configuration(config):
         validator = _validator(trust, intermediate, crl, ocsp, tsa, policy, require, online=online)
         short = len(chosen.inputs) > BRIEF_FROM if brief is None else brief
         run = VerificationRun(validator, json=json, brief=short, dump=dump_mac, html=html)

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from hsm_dicom.cli.render import output
 from hsm_dicom.cli.render.key_report import findings_json, kind, operations_json, print_findings, print_operations
-from hsm_dicom.node.acceptance import makes_dicom_signatures, serves
+from hsm_dicom.node.acceptance import can_make_dicom_signatures, list_uses
 from tokens.secrets import Use
 from tokens.smartcard.check import CardCheck, CardDetails, CardKeyCheck, CardKeyInfo, CardPin
 from tokens.smartcard.search import CardInfo
@@ -137,7 +137,7 @@ def print_check(check: CardCheck) -> None:
         if check.handshake_rate:
             output.say(f"{check.handshake_rate:,.1f} handshakes/s")
     print()
-    jobs = serves(check)
+    jobs = list_uses(check)
     if jobs:
         output.outcome(True, f"This card does {', '.join(jobs)}.")
     else:
@@ -155,14 +155,14 @@ def _print_key_check(key: CardKeyCheck) -> None:
 def check_json(check: CardCheck) -> dict[str, Any]:
     """The acceptance test, in JSON."""
     return {
-        "serves": serves(check),
+        "serves": list_uses(check),
         "card": details_json(check.details),
         "keys": [
             {
                 "name": key.name,
                 "type": key.attributes.key_type,
                 "bits": key.attributes.size_bits,
-                "signs_dicom": makes_dicom_signatures(key.operations),
+                "signs_dicom": can_make_dicom_signatures(key.operations),
                 "findings": findings_json(key.findings),
                 "operations": operations_json(key.operations),
                 "operations_per_second": key.rate,

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from hsm_dicom.cli.render import output
 from hsm_dicom.identity import EXPIRY_WARNING, expiry_remark
-from hsm_dicom.node.acceptance import needed_for
+from hsm_dicom.node.acceptance import describe_use
 from tokens.pkcs11.objects import KeyEntry
 from tokens.policy import Finding, KeyAttributes, KeyPolicy, judge
 from tokens.trials import OperationCheck
@@ -93,7 +93,7 @@ def print_operations(operations: Iterable[OperationCheck], device: str) -> None:
     rows = output.Table("", "operation", f"how the {device} is asked", "needed for")
     for tried in operations:
         how = Text(tried.mechanism) if tried.works else Text(output.shown(tried.problem), output.UNSURE)
-        rows.add_row(Text(*output.mark(tried.works)), tried.operation, how, needed_for(tried))
+        rows.add_row(Text(*output.mark(tried.works)), tried.operation, how, describe_use(tried))
     rows.print()
 
 
@@ -111,7 +111,7 @@ def operations_json(operations: Iterable[OperationCheck]) -> list[dict[str, Any]
             "operation": str(tried.operation),
             "works": tried.works,
             "mechanism": tried.mechanism or None,
-            "needed_for": needed_for(tried) or None,
+            "needed_for": describe_use(tried) or None,
             "problem": tried.problem or None,
         }
         for tried in operations

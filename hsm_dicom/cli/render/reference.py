@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hsm_dicom.config import Configuration
-from hsm_dicom.config.devices import TokenAccess, token_key_name
+from hsm_dicom.config.devices import TokenAccess, format_key_name
 from tokens.pins.sources import FromDescriptor, FromFile, PinSource, Prompt
 from tokens.pkcs11.objects import KeyName
 from tokens.pkcs11.search import TokenInfo
@@ -38,7 +38,7 @@ class Reference:
         """Return a key as one word for a shell; `among` are the names of all keys on the token."""
         labels = Counter(other.label for other in among)
         if self.access.name is not None and name.label.isprintable() and name.label and labels[name.label] <= 1:
-            return shlex.quote(token_key_name(self.access.name, name.label))
+            return shlex.quote(format_key_name(self.access.name, name.label))
         return shlex.quote(str(self.key_uri(name, among)))
 
     def options(self) -> str:

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from hsm_dicom.cli.render import output
 from hsm_dicom.cli.render.key_report import operations_json, print_operations
-from hsm_dicom.node.acceptance import iscl_verdict
+from hsm_dicom.node.acceptance import assess_iscl
 from tokens.pkcs11.secret_keys.check import FormCheck, SecretCheck, SecretOperation
 from tokens.pkcs11.secret_keys.des_forms import DesForm
 from tokens.trials import OperationCheck
@@ -52,7 +52,7 @@ def _speed(taken: FormCheck) -> str:
 
 def secret_check_json(check: SecretCheck) -> dict[str, Any]:
     """How a token fared, in JSON."""
-    verdict, taken = iscl_verdict(check), check.taken
+    verdict, taken = assess_iscl(check), check.taken
     return {
         "ready": verdict.ready,
         "form": None if taken is None else _form(taken.form),

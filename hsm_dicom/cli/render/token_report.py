@@ -9,7 +9,7 @@ from pkcs11 import TokenFlag as Flag
 from hsm_dicom.cli.render import output
 from hsm_dicom.cli.render.key_report import findings_json, kind, operations_json, print_findings, print_operations
 from hsm_dicom.cli.render.secret_check_report import print_secret_check, secret_check_json
-from hsm_dicom.node.acceptance import dicom_ready, iscl_verdict, makes_dicom_signatures, signs_dicom
+from hsm_dicom.node.acceptance import assess_iscl, can_make_dicom_signatures, can_sign_dicom, is_ready_for_dicom
 from tokens.pkcs11.check import KeyCheck, TokenCheck
 from tokens.pkcs11.search import TokenInfo
 
@@ -77,14 +77,14 @@ def print_check(check: TokenCheck) -> None:
     if check.secrets is not None:
         print_secret_check(check.secrets)
     print()
-    if dicom_ready(check):
+    if is_ready_for_dicom(check):
         output.outcome(True, "This token does the DICOM jobs.")
-    elif any(makes_dicom_signatures(key.operations) for key in check.keys):
+    elif any(can_make_dicom_signatures(key.operations) for key in check.keys):
         output.outcome(False, "The mechanisms would do, but no key here may be used: see the remarks.")
     else:
         output.outcome(False, "No key here makes the signatures of DICOM (RSA, PKCS #1 v1.5, SHA-256).")
     if check.secrets is not None:
-        verdict = iscl_verdict(check.secrets)
+        verdict = assess_iscl(check.secrets)
         output.outcome(verdict.ready, verdict.text)
 
 
@@ -106,7 +106,7 @@ def _print_key_check(key: KeyCheck) -> None:
 def check_json(check: TokenCheck) -> dict[str, Any]:
     """The acceptance test, in JSON."""
     return {
-        "dicom_ready": dicom_ready(check),
+        "dicom_ready": is_ready_for_dicom(check),
         "token": token_json(check.token),
         "module_description": check.module,
         "mechanisms": list(check.mechanisms),
@@ -117,7 +117,7 @@ def check_json(check: TokenCheck) -> dict[str, Any]:
                 "temporary": key.temporary,
                 "type": key.attributes.key_type,
                 "bits": key.attributes.size_bits,
-                "signs_dicom": signs_dicom(key),
+                "signs_dicom": can_sign_dicom(key),
                 "private_value_readable": key.readable,
                 "findings": findings_json(key.findings),
                 "operations": operations_json(key.operations),

@@ -14,7 +14,7 @@ from hsm_dicom.config import (
     load_configuration,
     read_configuration,
 )
-from hsm_dicom.config.lines import key_lines
+from hsm_dicom.config.lines import index_lines
 
 
 def test_without_a_file_the_configuration_is_empty() -> None:
@@ -23,12 +23,12 @@ def test_without_a_file_the_configuration_is_empty() -> None:
 
 def test_what_is_not_toml_says_where(write) -> None:
     [problem] = read_configuration(write("[tokens.a\n")).problems
-    assert (problem.line, problem.what) == (1, "The line that begins a table has no closing bracket.")
+    assert (problem.line, problem.text) == (1, "The line that begins a table has no closing bracket.")
 
 
 def test_a_file_that_is_not_there_is_one_problem(tmp_path: Path) -> None:
     [problem] = read_configuration(tmp_path / "none.toml").problems
-    assert "No such file" in problem.what
+    assert "No such file" in problem.text
 
 
 @pytest.mark.parametrize("mode", [0o620, 0o602])
@@ -73,7 +73,7 @@ def test_the_file_is_looked_for_in_the_order_that_is_promised(tmp_path: Path, mo
 
 
 def test_lines_are_found_through_quoted_and_dotted_keys() -> None:
-    lines = key_lines('[tokens."CT room"]\n"label" = 1 # x\n\n[identities]\nn.token = "a=b"\n  n.id = 2\n')
+    lines = index_lines('[tokens."CT room"]\n"label" = 1 # x\n\n[identities]\nn.token = "a=b"\n  n.id = 2\n')
     assert lines[("tokens", "CT room")] == 1
     assert lines[("tokens", "CT room", "label")] == 2
     assert lines[("identities", "n", "token")] == 5

@@ -227,4 +227,4 @@ peers = ["known"]
 )
 def test_each_mistake_has_its_sentence(write, body: str, key: str, words: str) -> None:
     problem = problems(write(body + "\n"))[key]
-    assert words in problem.what
+    assert words in problem.text

@@ -6,7 +6,7 @@ import pytest
 
 from hsm_dicom.config import (
     ConfigurationError,
-    access_to,
+    find_token_access,
     load_configuration,
     read_configuration,
 )
@@ -43,7 +43,7 @@ def test_a_pin_in_the_file_is_found_and_never_repeated(write, line: str) -> None
 )
 def test_a_misspelt_key_with_a_source_of_a_pin_is_no_alarm(write, line: str, meant: str) -> None:
     [problem] = read_configuration(write(f'[tokens.a]\nmodule = "x.so"\nlabel = "a"\n{line}\n')).problems
-    assert "is not known here" in problem.what
+    assert "is not known here" in problem.text
     assert problem.remedy.startswith(f"Is '{meant}' meant?")
 
 
@@ -68,7 +68,7 @@ def test_the_answers_that_speak_of_a_failed_device_can_be_made_fewer(
     write, line: str, kept: set[DeviceFailure]
 ) -> None:
     configuration = load_configuration(write(f'[tokens.a]\nmodule = "/x.so"\nlabel = "a"\n{line}\n'))
-    assert access_to(configuration, "a").login_failures == kept
+    assert find_token_access(configuration, "a").login_failures == kept
 
 
 @pytest.mark.parametrize("value", ['["CKR_PIN_INCORRECT"]', '["CKR_DEVICE_REMOVED", "0x05"]', "[5]"])
@@ -77,7 +77,7 @@ def test_but_never_more(write, value: str) -> None:
         write(f'[tokens.a]\nmodule = "x.so"\nlabel = "a"\nlogin_failures = {value}\n')
     ).problems
     assert problem.line == 4
-    assert "does not speak of a failed device" in problem.what
+    assert "does not speak of a failed device" in problem.text
     assert "CKR_HOST_MEMORY, CKR_GENERAL_ERROR, CKR_FUNCTION_FAILED, CKR_DEVICE_ERROR" in problem.remedy
 
 

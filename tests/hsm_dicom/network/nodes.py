@@ -15,7 +15,7 @@ from hsm_dicom import events
 from hsm_dicom.events import Event
 from hsm_dicom.identity import Identity
 from hsm_dicom.network.acceptor import Acceptor
-from hsm_dicom.network.assembly import accepting, connecting
+from hsm_dicom.network.assembly import make_listener_transport, make_peer_transport
 from hsm_dicom.network.listener import Listener
 from hsm_dicom.network.receive import Receiver
 from hsm_dicom.network.requestor import Timeouts
@@ -104,7 +104,9 @@ def node(
         settings.limits,
         receiver.start_storing if receiver else None,
     )
-    transport = transport or accepting(settings, identities or [hospital.rsa], verifier or hospital.verifier())
+    transport = transport or make_listener_transport(
+        settings, identities or [hospital.rsa], verifier or hospital.verifier()
+    )
     with (
         events.subscribe(told.append),
         Listener(settings.name, (settings.host, 0), transport, acceptor.begin, settings.limits) as listener,
@@ -117,4 +119,4 @@ def node(
 
 def transport_to(peer: Peer, hospital: Hospital, identity: Identity | None = None) -> SecureTransport:
     """How a peer of the node reaches it."""
-    return connecting(peer, identity or hospital.peer("CT 1"), hospital.verifier())
+    return make_peer_transport(peer, identity or hospital.peer("CT 1"), hospital.verifier())

@@ -54,7 +54,7 @@ def test_check_config_finds_a_bad_host(tmp_path: Path, host: str) -> None:
     file.chmod(0o600)
     (problem,) = check_configuration(file).problems
     assert problem.key == "peers.pacs.host"
-    assert "host name" in problem.what
+    assert "host name" in problem.text
 
 
 def test_a_probe_of_a_host_that_is_none_is_one_sentence(run: Run) -> None:

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from hsm_dicom.node.acceptance import (
-    NEEDED_FOR,
+    USES,
     SessionKeys,
-    dicom_ready,
-    iscl_verdict,
-    makes_dicom_signatures,
-    signs_dicom,
+    assess_iscl,
+    can_make_dicom_signatures,
+    can_sign_dicom,
+    is_ready_for_dicom,
 )
 from tests.softhsm import TestToken
 from tests.tokens.secrets.devices import nss_device
@@ -43,7 +43,7 @@ def verdict_without(form: FormCheck, *failing: SecretOperation) -> tuple[bool, s
     """Whether ISCL is ready, and the sentence, where these operations of the form fail."""
     operations = tuple(replace(o, problem="It fails.") if o.operation in failing else o for o in form.operations)
     taken = replace(form, operations=operations)
-    verdict = iscl_verdict(SecretCheck((taken,), taken))
+    verdict = assess_iscl(SecretCheck((taken,), taken))
     return verdict.ready, verdict.text
 
 
@@ -53,33 +53,33 @@ def test_what_is_needed_for_something_is_what_is_really_tried(checked: TokenChec
     tried |= {o.operation for form in checked.secrets.forms for o in form.operations}
     # What is tried only where something else does not work: tests/interop/modules/test_tpm.py sees it tried.
     instead = {"RSASSA-PKCS1-v1_5, SHA256, hashed by the device"}
-    assert set(NEEDED_FOR) - instead <= tried
+    assert set(USES) - instead <= tried
 
 
 def test_a_token_is_ready_if_one_key_makes_the_signatures_of_dicom(checked: TokenCheck) -> None:
-    assert [key.label for key in checked.keys if signs_dicom(key)] == ["rsa"]
-    assert dicom_ready(checked)
-    assert not dicom_ready(replace(checked, keys=tuple(key for key in checked.keys if key.label != "rsa")))
+    assert [key.label for key in checked.keys if can_sign_dicom(key)] == ["rsa"]
+    assert is_ready_for_dicom(checked)
+    assert not is_ready_for_dicom(replace(checked, keys=tuple(key for key in checked.keys if key.label != "rsa")))
 
 
 def test_a_key_that_may_not_be_used_does_not_make_a_token_ready(checked: TokenCheck) -> None:
     [rsa] = [key for key in checked.keys if key.label == "rsa"]
     refused = replace(rsa, findings=(Finding(Weakness.EXTRACTABLE, "it can leave its token", refusal=True),))
     for key in (refused, replace(rsa, readable=True)):
-        assert makes_dicom_signatures(key.operations)
-        assert not dicom_ready(replace(checked, keys=(key,)))
+        assert can_make_dicom_signatures(key.operations)
+        assert not is_ready_for_dicom(replace(checked, keys=(key,)))
 
 
 def test_a_token_that_does_all_keeps_session_keys(checked: TokenCheck) -> None:
     assert checked.secrets is not None
-    verdict = iscl_verdict(checked.secrets)
+    verdict = assess_iscl(checked.secrets)
     assert verdict.ready
     assert verdict.session_keys is SessionKeys.TOKEN
     assert verdict.text == "ISCL: yes, CKK_DES2 K‖K, session keys stay on the token."
 
 
 def test_a_token_that_derives_nothing_needs_the_host_for_session_keys(single_des: FormCheck) -> None:
-    verdict = iscl_verdict(SecretCheck((single_des,), single_des))
+    verdict = assess_iscl(SecretCheck((single_des,), single_des))
     assert verdict.ready
     assert verdict.session_keys is SessionKeys.HOST
     assert "CKK_DES K, with the fixed keys" in verdict.text
@@ -100,7 +100,7 @@ def test_without_authentication_there_is_no_iscl(single_des: FormCheck, lacking:
 
 
 def test_a_token_that_runs_no_form_is_reported(single_des: FormCheck) -> None:
-    verdict = iscl_verdict(SecretCheck((single_des,), None))
+    verdict = assess_iscl(SecretCheck((single_des,), None))
     assert not verdict.ready
     assert verdict.session_keys is None
     assert "runs no form of DES" in verdict.text

@@ -42,7 +42,7 @@ IDENTITY = '[identities.node]\ntoken = "test"\nobject = "node"\n'
 
 
 def errors(report: ConfigurationReport) -> dict[str, str]:
-    return {p.key: f"{p.what} {p.remedy}" for p in report.problems if p.severity is Severity.ERROR}
+    return {p.key: f"{p.text} {p.remedy}" for p in report.problems if p.severity is Severity.ERROR}
 
 
 def test_a_sound_configuration_has_no_problem(checked, certified: TestToken) -> None:
@@ -132,7 +132,7 @@ def test_a_certificate_that_ends_soon_is_a_warning(checked, token: TestToken) ->
     assert report.usable
     [problem] = report.problems
     assert (problem.severity, problem.key) == (Severity.WARNING, "identities.node.certificate")
-    assert "expires in" in problem.what
+    assert "expires in" in problem.text
     assert checked(configuration_text(token) + IDENTITY, warning=timedelta(days=5)).problems == ()
 
 
@@ -210,7 +210,7 @@ def test_a_remark_of_the_key_policy_is_a_warning(checked, certified: TestToken, 
     assert "can be taken off the token" in errors(checked(configuration_text(certified) + text))["identities.weak"]
     allowed = checked(configuration_text(certified) + text + 'allow = ["extractable", "not-sensitive"]\n')
     assert allowed.usable
-    assert any("imported" in problem.what for problem in allowed.problems)
+    assert any("imported" in problem.text for problem in allowed.problems)
 
 
 @contextmanager

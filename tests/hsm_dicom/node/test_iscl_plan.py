@@ -89,7 +89,7 @@ def test_transports_do_not_share_a_listener(iscl_site: ISCLSite) -> None:
     text = iscl_site.config.read_text().replace('store = "received"', 'peers = ["tls"]')
     iscl_site.config.write_text(text)
     (found,) = planned(iscl_site).problems
-    assert (found.key, found.what, found.remedy) == (
+    assert (found.key, found.text, found.remedy) == (
         "listeners.archive.peers",
         "Peer 'tls' uses TLS, and the listener 'archive' ISCL in TLS.",
         "Give 'tls' a listener of its own.",
@@ -140,7 +140,7 @@ def test_check_config_says_what_is_wrong_and_where(
     iscl_site: ISCLSite, tables: dict[str, str], place: str, sentence: str
 ) -> None:
     report = check_configuration(iscl_site.write(**tables))
-    found = {problem.key: f"{problem.what} {problem.remedy}" for problem in report.problems}
+    found = {problem.key: f"{problem.text} {problem.remedy}" for problem in report.problems}
     assert sentence in found[place], found
     assert not report.usable
     # A listener serves the peer whose table is wrong; that is said once.
@@ -166,13 +166,13 @@ def test_a_listener_inside_tls_needs_a_certificate_and_one_without_does_not(iscl
 def test_check_config_finds_the_secrets_on_their_token(iscl_site: ISCLSite) -> None:
     report = check_configuration(iscl_site.write(peer=KEYS_OF_THEIR_OWN))
     assert report.usable, report.problems
-    assert report.secrets == {
+    assert report.secret_keys == {
         "peers.archive.iscl": "authentication key 2, encryption key 2",
         "peers.ct.iscl": "authentication key 1, encryption key 1",
         "listeners.archive.iscl": "authentication key 1, encryption key 1",
     }
     unseen = check_configuration(iscl_site.config, log_in=False)
-    assert set(report.secrets) <= set(unseen.not_checked)
+    assert set(report.secret_keys) <= set(unseen.not_checked)
 
 
 def test_the_secrets_of_a_token_that_refused_its_pin_are_not_asked_for(iscl_site: ISCLSite) -> None:
@@ -199,7 +199,7 @@ def test_a_token_that_is_named_by_its_uri_is_looked_at_too(iscl_site: ISCLSite) 
         .replace(f'serial = "{secrets.serial}"', 'label = "other"')
     )
     report = check_configuration(iscl_site.config)
-    assert len(report.secrets) == 3, report
+    assert len(report.secret_keys) == 3, report
 
 
 @pytest.mark.parametrize("over", ["", 'over = "tls"'], ids=["bare", "inside TLS"])
@@ -249,7 +249,7 @@ def test_who_has_the_key_of_a_listener_cannot_be_a_peer_with_a_key_of_its_own(is
     file.write_text(named)
     (problem,) = planned(iscl_site).problems
     assert problem.key == "listeners.archive.peers"
-    assert "Peer 'ct2' has another authentication key than the listener 'archive' asks for" in problem.what
+    assert "Peer 'ct2' has another authentication key than the listener 'archive' asks for" in problem.text
 
 
 def test_a_peer_with_other_authentication_data_is_not_spoken_with(iscl_site: ISCLSite) -> None:
@@ -355,14 +355,14 @@ def test_check_config_sees_a_key_that_is_for_the_other_direction(iscl_site: ISCL
         right = f"{directed}authentication_key = 1\nserver_authentication_key = 2"
         wrong = f"{directed}authentication_key = 2\nserver_authentication_key = 1"
         report = check_configuration(iscl_site.write(peer=right))
-        assert report.secrets["peers.archive.iscl"] == "authentication keys 1 and 2, encryption key 1"
+        assert report.secret_keys["peers.archive.iscl"] == "authentication keys 1 and 2, encryption key 1"
         for tables in ({"peer": wrong}, {"peer": 'prefix = "directed"'}, {"listener": right}):
             report = check_configuration(iscl_site.write(**tables))
             assert "was imported for the other direction" in str(report.problems), tables
-        assert "peers.archive.iscl" in check_configuration(iscl_site.write(listener=wrong)).secrets
+        assert "peers.archive.iscl" in check_configuration(iscl_site.write(listener=wrong)).secret_keys
         # A peer that only calls us has its part at the other end.
         caller = f'[peers.caller]\nae_titles = ["CALLER"]\n[peers.caller.iscl]\n{wrong}'
-        assert "peers.caller.iscl" in check_configuration(iscl_site.write(more=caller)).secrets
+        assert "peers.caller.iscl" in check_configuration(iscl_site.write(more=caller)).secret_keys
     finally:
         with open_token(iscl_site.secrets.uri()) as connection:
             for use, index in ((Use.AUTHENTICATION, 1), (Use.AUTHENTICATION, 2), (Use.ENCRYPTION, 1)):

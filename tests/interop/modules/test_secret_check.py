@@ -24,7 +24,7 @@ unsigned long C_GetFunctionList(void **list) { return FC_GetFunctionList(list); 
 
 CHECK = """
 import sys, tokens
-from hsm_dicom.node.acceptance import iscl_verdict
+from hsm_dicom.node.acceptance import assess_iscl
 from tokens import trials
 from tokens.pkcs11.secret_keys.check import check_secrets
 from tokens.policy import KeyPolicy
@@ -33,7 +33,7 @@ trials._SECONDS = 0.05
 label, module, pin, init_string = sys.argv[1:]
 with tokens.open_token(Pkcs11Uri(token=label), module=module, pin=pin, init_string=init_string or None) as connection:
     check = check_secrets(connection, KeyPolicy())
-print(iscl_verdict(check).text)
+print(assess_iscl(check).text)
 for form in check.forms:
     for tried in form.operations:
         print(form.form.name, tried.operation, tried.mechanism or tried.problem, sep=" | ")

@@ -11,7 +11,7 @@ import pytest
 
 from hsm_dicom.errors import DicomError
 from hsm_dicom.identity import Identity
-from hsm_dicom.network.assembly import connecting
+from hsm_dicom.network.assembly import make_peer_transport
 from hsm_dicom.network.echo import echo
 from hsm_dicom.network.errors import AssociationLostError, AssociationRejectedError
 from hsm_dicom.network.settings import Peer
@@ -94,7 +94,7 @@ def refused(hospital: Hospital, port: int, crl: bytes | None = None) -> DicomErr
     peer = Peer(name="PACS", ae_titles=("PACS",), host="127.0.0.1", port=port)
     started = time.monotonic()
     with pytest.raises(DicomError) as caught:
-        echo(peer, connecting(peer, hospital.rsa, hospital.verifier(crl=crl)), "NODE", TIMEOUTS)
+        echo(peer, make_peer_transport(peer, hospital.rsa, hospital.verifier(crl=crl)), "NODE", TIMEOUTS)
     assert time.monotonic() - started < NEVER_LONGER_THAN
     return caught.value
 

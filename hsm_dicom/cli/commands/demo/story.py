@@ -20,7 +20,7 @@ from hsm_dicom.cli.commands.demo.authority import DemonstrationAuthority
 from hsm_dicom.cli.commands.demo.narrator import Narrator
 from hsm_dicom.cli.commands.demo.softhsm import provision
 from hsm_dicom.cli.render import output
-from hsm_dicom.config import access_to, load_configuration
+from hsm_dicom.config import find_token_access, load_configuration
 from hsm_dicom.dataset import DicomFile
 from hsm_dicom.errors import DicomError
 from hsm_dicom.events import EventFile
@@ -122,7 +122,7 @@ def _make_token(tale: Narrator, folder: Path) -> Path:
 
 def _make_key(tale: Narrator, folder: Path, authority: DemonstrationAuthority) -> None:
     tale.step("A key inside it, and its certificate", "Generated in the token; the request is signed there as well.")
-    access = access_to(load_configuration(folder / "hsm-dicom.toml"), LABEL)
+    access = find_token_access(load_configuration(folder / "hsm-dicom.toml"), LABEL)
     with access.open() as connection:
         with tale.timed("generate RSA 3072 in the token"):
             entry = generate_key(connection, "node", KeyKind.RSA_3072, Usage.SIGN)
@@ -147,7 +147,7 @@ def _make_key(tale: Narrator, folder: Path, authority: DemonstrationAuthority) -
 
 def _try_to_steal(tale: Narrator, folder: Path) -> None:
     tale.step("Stealing it", "Logged in, with the right PIN, we ask for the private key, in two ways.")
-    access = access_to(load_configuration(folder / "hsm-dicom.toml"), LABEL).for_object("node", None)
+    access = find_token_access(load_configuration(folder / "hsm-dicom.toml"), LABEL).for_object("node", None)
     with access.open() as connection:
         if gives_away_private_value(connection, access.uri):
             raise DemonstrationError("The token gave away its private key.")

@@ -13,7 +13,7 @@ from hsm_dicom.identity import Identity
 from hsm_dicom.network.settings import ListenerSettings
 from hsm_dicom.node.opening import OpenedListener, Resources
 from hsm_dicom.node.service import Service
-from hsm_dicom.node.upkeep import Upkeep
+from hsm_dicom.node.validity_watch import ValidityWatch
 from hsm_dicom.transport.events import ValidityWarning
 from hsm_dicom.trust import Verifier
 from tests.hsm_dicom.cli.conftest import Run
@@ -82,7 +82,7 @@ def test_a_service_tells_at_its_start_and_at_each_reload(hospital: Hospital, nod
 def test_what_comes_near_is_reported_once_for_each_day_and_each_hour(hospital: Hospital) -> None:
     moment = NOW
     verifier: Verifier = hospital.verifier(crl=hospital.ca.crl(issued=NOW - 6 * DAY, until=NOW + 12 * DAY))
-    upkeep = Upkeep("main", "127.0.0.1:2762", lambda: ((), verifier), now=lambda: moment)
+    upkeep = ValidityWatch("main", "127.0.0.1:2762", lambda: ((), verifier), now=lambda: moment)
     with hearing() as told:
         for hour in range(14 * 24):
             moment = NOW + timedelta(hours=hour, seconds=30)
@@ -94,7 +94,7 @@ def test_what_comes_near_is_reported_once_for_each_day_and_each_hour(hospital: H
 
 def test_the_clock_alone_leads_to_a_remark(hospital: Hospital) -> None:
     moment = NOW
-    upkeep = Upkeep(
+    upkeep = ValidityWatch(
         "main",
         "127.0.0.1:2762",
         lambda: ((), hospital.verifier(crl=hospital.ca.crl())),

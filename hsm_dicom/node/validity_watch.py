@@ -25,7 +25,7 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-class Upkeep:
+class ValidityWatch:
     """Looks at what `sources` returns, and emits a `ValidityWarning` for each new sentence."""
 
     def __init__(
