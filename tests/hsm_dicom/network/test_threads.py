@@ -15,7 +15,7 @@ from pynetdicom import build_context
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from hsm_dicom.iscl import ISCLContext, aio
-from hsm_dicom.network.assembly import accepting
+from hsm_dicom.network.assembly import make_listener_transport
 from hsm_dicom.network.errors import AssociationRejectedError
 from hsm_dicom.network.requestor import associate
 from hsm_dicom.network.settings import ISCLExemption, ListenerSettings, Peer
@@ -80,7 +80,7 @@ def sides(kind: str, hospital: Hospital, ends: Ends, peer: Peer) -> tuple[Secure
         outer = retired(hospital, server=True), retired(hospital, server=False)
     elif kind.endswith("TLS"):
         listening = ListenerSettings(name="main", ae_title="NODE", peers=(CT1,), port=0)
-        outer = accepting(listening, [hospital.rsa], hospital.verifier()), transport_to(peer, hospital)
+        outer = make_listener_transport(listening, [hospital.rsa], hospital.verifier()), transport_to(peer, hospital)
     if not kind.startswith("ISCL"):
         return outer
     accepting_side = ISCLContext(settings(authentication_data=b"NODE"), ends.ours)
