@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from asn1crypto.core import OctetString  # type: ignore[import-untyped]
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -337,7 +338,8 @@ def _public_key(told: Attributes, kind: int) -> PublicKey | None:
     # PKCS#11 wraps the point in an OCTET STRING; some tokens do not. Only the length tells for sure.
     raw = 1 + 2 * ((CURVES[curve]().key_size + 7) // 8)
     try:
-        return ec.EllipticCurvePublicKey.from_encoded_point(CURVES[curve](), point if len(point) == raw else point[2:])
+        point = point if len(point) == raw else OctetString.load(point, strict=True).native
+        return ec.EllipticCurvePublicKey.from_encoded_point(CURVES[curve](), point)
     except ValueError:
         return None
 

@@ -156,6 +156,24 @@ def test_a_data_object_is_read_as_it_was_written(value: bytes, tag: int) -> None
     assert list(tlv.objects(tlv.encode(tag, value))) == [(tag, value)]
     assert tlv.find(tlv.encode(0x6F, tlv.encode(tag, value)), 0x6F, tag) == value
     assert tlv.find(tlv.encode(0x6F, b""), 0x6F, tag) is None
+    assert tlv.unwrap(tlv.encode(tag, value), tag) == value
+    for filling in (b"", bytes(40), b"\xff" * 7):
+        assert tlv.first_object(tlv.encode(tag, value) + filling) == tlv.encode(tag, value)
+
+
+@pytest.mark.parametrize("length", [1, 0x7F, 0x80, 0xFF, 0x100, 0xFFFF, 0x10000])
+def test_a_file_that_is_filled_up_is_cut_to_its_object_whatever_the_form_of_its_length(length: int) -> None:
+    certificate = tlv.encode(0x30, b"\x01" * length)
+    assert tlv.first_object(certificate + bytes(100)) == certificate
+    with pytest.raises(CardLostError):
+        tlv.first_object(certificate[:-1])
+    assert tlv.first_object(b"") == tlv.first_object(bytes(10)) == b""
+
+
+def test_a_value_without_its_tag_is_taken_as_it_is() -> None:
+    aid = bytes.fromhex("d276000124010304000500001234abcd")
+    assert tlv.unwrap(aid, 0x4F) == tlv.unwrap(tlv.encode(0x4F, aid), 0x4F) == aid
+    assert tlv.unwrap(b"\x4f\x09\x01", 0x4F) == b"\x4f\x09\x01"
 
 
 @given(st.binary(max_size=64))

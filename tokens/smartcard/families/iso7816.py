@@ -148,12 +148,4 @@ def _read_file(session: CardSession) -> bytes:
         content += part
         if len(part) < 256:
             break
-    length = _der_length(content)
-    return content[:length]
-
-
-def _der_length(content: bytes) -> int:
-    """How long the one DER object at the beginning is; files are filled up behind it."""
-    if len(content) < 4 or content[0] != 0x30 or content[1] != 0x82:
-        return len(content)
-    return 4 + int.from_bytes(content[2:4], "big")
+    return tlv.first_object(content)

@@ -43,9 +43,7 @@ class OpenPgpFamily:
 
     def serial(self, session: CardSession, selection: bytes) -> str | None:
         """Manufacturer and serial number, from the full AID (4.2.1)."""
-        aid = session.exchange(get_data(_AID))
-        # Some cards answer with the tag and length before the value.
-        aid = tlv.find(aid, _AID) or aid if aid[:1] == b"\x4f" else aid
+        aid = tlv.unwrap(session.exchange(get_data(_AID)), _AID)
         return aid[8:14].hex() if len(aid) == 16 else None
 
     def retries_left(self, session: CardSession, pin: PinProfile) -> int | None:
@@ -115,8 +113,7 @@ class OpenPgpFamily:
 def _data_object(session: CardSession, tag: int) -> bytes:
     """A data object that stands by itself or in the discretionary part of the application's data (4.4.1)."""
     try:
-        content = session.exchange(get_data(tag))
-        return tlv.find(content, tag) or content if content[:1] == bytes([tag]) else content
+        return tlv.unwrap(session.exchange(get_data(tag)), tag)
     except StatusError as error:
         if error.status not in NOT_FOUND:
             raise
