@@ -149,6 +149,7 @@ def test_the_developers_page(rehearsal: Path) -> None:
     assert "sign with key 'node' (CKM_SHA256_RSA_PKCS): done" in said
 
 
+@pytest.mark.slow
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", "-d", str(tmp_path / "trees")]
     done = subprocess.run([*command, str(DOCS), str(tmp_path / "site")], capture_output=True, text=True)

@@ -116,9 +116,9 @@ def test_a_record_of_the_log_is_one_line_and_a_traceback_is_escaped() -> None:
 
 
 def test_a_table_draws_nothing_but_text(capsys: pytest.CaptureFixture[str]) -> None:
-    rows = output.table("name")
+    rows = output.Table("name")
     rows.add_row("a\x1b[5;7mb\x07")
-    output.console().print(rows)
+    rows.print()
     output.say(EVIL)
     output.facts([("name", EVIL)])
     output.say_verbatim(EVIL)

@@ -108,6 +108,7 @@ def bits(ranges: list[range], without: list[range]) -> Iterator[tuple[int, int]]
     return ((byte, bit) for span in ranges for byte in span if byte not in skipped for bit in range(BITS))
 
 
+@pytest.mark.slow
 def test_every_single_bit_of_what_is_covered_and_of_the_signature_itself_counts(signed: Path, tmp_path: Path) -> None:
     protected, judged_elsewhere, _ = spans(signed)
     data, path = signed.read_bytes(), tmp_path / "flipped.dcm"
@@ -117,6 +118,7 @@ def test_every_single_bit_of_what_is_covered_and_of_the_signature_itself_counts(
         assert not intact(path), (byte, bit)
 
 
+@pytest.mark.slow
 def test_a_bit_of_certificate_or_timestamp_is_seen_by_the_validators_of_them(
     signed: Path, authority: Authority, tmp_path: Path
 ) -> None:
