@@ -18,7 +18,7 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
-from hsm_dicom.iscl.context import PORT, ISCLContext, name_of
+from hsm_dicom.iscl.context import PORT, ISCLContext, format_peer
 from hsm_dicom.iscl.errors import ConnectionLostError, ErrorCode, ISCLError, StepTimeoutError
 from hsm_dicom.iscl.protocol.session import Session
 from hsm_dicom.iscl.protocol.states import State
@@ -62,7 +62,7 @@ async def wrap(
     server_hostname: str | None = None,
 ) -> ISCLStream:
     """Shake hands over a connected pair of asyncio streams (plain or TLS). They are closed when this raises."""
-    peer = server_hostname or name_of(writer.get_extra_info("peername"))
+    peer = server_hostname or format_peer(writer.get_extra_info("peername"))
     stream = ISCLStream(reader, writer, context.session(server_side, peer))
     try:
         await stream._shake_hands()

@@ -65,7 +65,7 @@ class ISCLContext:
         protocol is always an error, whatever `suppress_ragged_eofs` says. When this raises, the socket is closed.
         """
         address = _address_of(sock)
-        line = ISCLSocket(sock, self.session(server_side, server_hostname or name_of(address)))
+        line = ISCLSocket(sock, self.session(server_side, server_hostname or format_peer(address)))
         if do_handshake_on_connect and address is not None:
             try:
                 line.do_handshake()
@@ -97,7 +97,7 @@ class ISCLContext:
                     )
 
 
-def name_of(address: object) -> str:
+def format_peer(address: object) -> str:
     """A peer's address, for messages."""
     if isinstance(address, tuple) and len(address) >= 2:
         return f"{address[0]}:{address[1]}"

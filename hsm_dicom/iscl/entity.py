@@ -7,7 +7,7 @@ from hsm_dicom.iscl.errors import ISCLSettingsError
 _HEXADECIMAL = "hex:"
 
 
-def entity_name(data: bytes) -> str:
+def decode_entity(data: bytes) -> str:
     """Authentication data as text: ASCII where it is printable, else "hex:" and its octets. No two have one name."""
     text = data.decode("ascii", "replace")
     plain = text.isascii() and text.isprintable() and not text.startswith(_HEXADECIMAL)
@@ -15,7 +15,7 @@ def entity_name(data: bytes) -> str:
 
 
 def authentication_data(name: str) -> bytes:
-    """The octets that `entity_name` shows so. Raises `ISCLSettingsError`."""
+    """The octets that `decode_entity` shows so. Raises `ISCLSettingsError`."""
     try:
         if name.startswith(_HEXADECIMAL):
             return bytes.fromhex(name.removeprefix(_HEXADECIMAL))

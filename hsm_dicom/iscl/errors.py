@@ -119,7 +119,7 @@ class ConnectionLostError(ISCLError, ConnectionError):
     """The line ended where the protocol does not end it (code 205)."""
 
 
-def from_device(error: TokenError) -> ISCLError:
+def make_device_error(error: TokenError) -> ISCLError:
     """What an error of our device means for the connection; the device's error is its `__cause__`."""
     match error:
         case ReflectedChallengeError():

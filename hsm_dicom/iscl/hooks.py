@@ -62,7 +62,7 @@ class IsclReady(DicomEvent):
         because = f"; reason: {self.reason.rstrip('.')}" if self.reason else ""
         return (
             f"ISCL with {self.peer}, which calls itself '{self.peer_authentication_data}' (encryption "
-            f"{_called(self.encryption)}, MAC {_called(self.mac)}, {keys}){because}. Beware: {self.remark}."
+            f"{_format_name(self.encryption)}, MAC {_format_name(self.mac)}, {keys}){because}. Beware: {self.remark}."
         )
 
 
@@ -87,5 +87,5 @@ class IsclFailed(DicomEvent):
         return f"ISCL with {self.peer} was given up in the state '{self.state}' (error {self.code}): {self.reason}"
 
 
-def _called(name: str) -> str:
+def _format_name(name: str) -> str:
     return "none" if name == "NONE" else name.replace("_", "-")

@@ -194,7 +194,7 @@ class Acceptor:
             AssociationAborted(
                 name=self._name,
                 address=_address(event.assoc),
-                text=f"{self._name}: the association with {facts.who} was aborted: {ending.words(secured)}.",
+                text=f"{self._name}: the association with {facts.who} was aborted: {ending.describe(secured)}.",
                 subject=facts.subject,
             )
         )

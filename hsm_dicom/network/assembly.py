@@ -74,7 +74,7 @@ def _accepting_tls(
         context = server_context(identities, verifier, profile=settings.profile, authentication=settings.authentication)
         transport = TLSTransport(context, settings.profile, read_seconds=settings.limits.read_seconds)
     elif len(identities) == 1:
-        transport = _retired().accepting(
+        transport = _retired().make_server_transport(
             settings.legacy,
             identities[0],
             verifier,
@@ -98,7 +98,7 @@ def _connecting_tls(peer: Peer, identity: Identity | None, verifier: Verifier) -
         )
         transport = TLSTransport(context, peer.profile, server_name=server_name)
     else:
-        transport = _retired().connecting(
+        transport = _retired().make_client_transport(
             peer.legacy,
             identity,
             verifier,

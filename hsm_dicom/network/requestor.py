@@ -69,7 +69,7 @@ class Opened:
 
     def lost(self, peer: Peer) -> AssociationLostError:
         """The error for an association that has gone away."""
-        return AssociationLostError(f"The association with {_at(peer)} was lost: {self.ending.words(self.secured)}.")
+        return AssociationLostError(f"The association with {_at(peer)} was lost: {self.ending.describe(self.secured)}.")
 
 
 @contextmanager
@@ -209,7 +209,7 @@ def _not_established(
         return AssociationLostError(
             f"{_at(peer)} did not answer the request for an association within {seconds:g} seconds; see its log."
         )
-    return AssociationLostError(f"{_at(peer)} accepted no association: {ending.words(secured)}; see its log.")
+    return AssociationLostError(f"{_at(peer)} accepted no association: {ending.describe(secured)}; see its log.")
 
 
 def _refusal_in(secured: Secured, peer: str) -> HandshakeError | None:

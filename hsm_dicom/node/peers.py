@@ -10,7 +10,7 @@ from hsm_dicom.config.problems import Problem
 from hsm_dicom.identity import IdentityAccess
 from hsm_dicom.iscl import PORT as ISCL_PORT
 from hsm_dicom.iscl import Role
-from hsm_dicom.iscl.entity import entity_name
+from hsm_dicom.iscl.entity import decode_entity
 from hsm_dicom.network.settings import DICOM_TLS_PORT, CertificateMatch, ISCLExemption, Peer, uses_tls
 from hsm_dicom.node.iscl_tables import ISCLTable
 from hsm_dicom.node.plan import PeerPlan, SecretKeysPlan, join_names
@@ -97,7 +97,7 @@ class PeerCompiler:
                 authentication=AuthenticationMode(section.authentication),
                 legacy=legacy,
                 iscl=iscl,
-                entity=None if told is None else entity_name(told),
+                entity=None if told is None else decode_entity(told),
                 answer_seconds=section.answer_seconds,
             ),
         )

@@ -33,7 +33,7 @@ from hsm_dicom.tls.errors import (
 )
 from hsm_dicom.tls.facts import PeerCertificate, TLSFacts, get_tls_facts, peer_certificate, spki_sha256
 from hsm_dicom.tls.failures import make_handshake_error
-from hsm_dicom.tls.offered import ProfileReport, reports
+from hsm_dicom.tls.offered import ProfileReport, report_profiles
 from hsm_dicom.tls.profiles import DEFAULT, PROFILES, TLSProfile, get_profile
 
 __all__ = [
@@ -58,7 +58,7 @@ __all__ = [
     "get_tls_facts",
     "make_handshake_error",
     "peer_certificate",
-    "reports",
+    "report_profiles",
     "server_context",
     "spki_sha256",
 ]

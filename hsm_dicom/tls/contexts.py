@@ -26,7 +26,7 @@ from hsm_dicom.identity import Identity
 from hsm_dicom.tls import openssl
 from hsm_dicom.tls._sslcontext import load_identity
 from hsm_dicom.tls.errors import ContextError
-from hsm_dicom.tls.offered import SECURITY_LEVEL, offered
+from hsm_dicom.tls.offered import SECURITY_LEVEL, list_offered
 from hsm_dicom.tls.profiles import DEFAULT, TLSProfile
 from hsm_dicom.tls.signer import KeySigner
 from hsm_dicom.tls.verification import make_peer_validator, restrict_verifier
@@ -102,7 +102,7 @@ def _context(side: int, profile: TLSProfile, identities: Sequence[Identity]) -> 
     context = ssl.SSLContext(side)
     context.minimum_version, context.maximum_version = profile.minimum_version, profile.maximum_version
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
-    suites = offered(profile)
+    suites = list_offered(profile)
     context.set_ciphers(":".join([*(s.openssl for s in suites if not s.tls13), f"@SECLEVEL={SECURITY_LEVEL}"]))
     if profile.maximum_version is ssl.TLSVersion.TLSv1_3:
         openssl.set_tls13_suites(context, [suite.openssl for suite in suites if suite.tls13])

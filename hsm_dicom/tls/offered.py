@@ -34,7 +34,7 @@ def _available(profile_suites: tuple[Suite, ...]) -> frozenset[int]:
     return frozenset(found)
 
 
-def offered(profile: TLSProfile) -> tuple[Suite, ...]:
+def list_offered(profile: TLSProfile) -> tuple[Suite, ...]:
     """The suites of a profile that can be offered, most preferred first."""
     available = _available(tuple(SUITES.values()))
     return tuple(suite for suite in profile.suites if suite.code in available)
@@ -52,7 +52,7 @@ class ProfileReport:
 
 def report(profile: TLSProfile) -> ProfileReport:
     """What of a profile is offered with the OpenSSL under this Python."""
-    here = offered(profile)
+    here = list_offered(profile)
     missing = tuple(suite for suite in profile.suites if suite not in here)
     shortfalls = list(profile.remarks)
     if missing:
@@ -62,6 +62,6 @@ def report(profile: TLSProfile) -> ProfileReport:
     return ProfileReport(profile, here, missing, tuple(shortfalls))
 
 
-def reports() -> tuple[ProfileReport, ...]:
+def report_profiles() -> tuple[ProfileReport, ...]:
     """The report on every profile, as `hsm-dicom tls profiles` shows it."""
     return tuple(report(profile) for profile in PROFILES.values())

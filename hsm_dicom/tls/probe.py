@@ -11,7 +11,7 @@ from hsm_dicom.tls import hello, openssl
 from hsm_dicom.tls.errors import FailureReason, HandshakeError
 from hsm_dicom.tls.facts import PeerCertificate, peer_certificate
 from hsm_dicom.tls.hosts import ascii_host
-from hsm_dicom.tls.offered import offered
+from hsm_dicom.tls.offered import list_offered
 from hsm_dicom.tls.profiles import DEFAULT, TLSProfile
 from hsm_dicom.tls.suites import SUITES
 from hsm_dicom.tls.verification import restrict_verifier
@@ -103,7 +103,7 @@ def probe(
         verdict = judge.judge(shown.certificates[0], Purpose.TLS_SERVER, intermediates=shown.certificates[1:])
     name_fits = bool(chain) and chain[0].is_for(host)
     remarks = tuple(_remarks(profile, offers, chain, name_fits, verdict))
-    in_common = {suite.name for suite in offered(profile)} & {name for offer in offers for name in offer.suites}
+    in_common = {suite.name for suite in list_offered(profile)} & {name for offer in offers for name in offer.suites}
     trusted = verdict is None or verdict.trusted
     return ProbeResult(
         host=host,
@@ -225,7 +225,7 @@ def _remarks(
     name_fits: bool,
     verdict: TrustVerdict | None,
 ) -> list[str]:
-    allowed = {suite.name for suite in offered(profile)}
+    allowed = {suite.name for suite in list_offered(profile)}
     lowest = {ssl.TLSVersion.TLSv1_2: ("TLSv1.2", "TLSv1.3"), ssl.TLSVersion.TLSv1_3: ("TLSv1.3",)}
     versions = lowest[profile.minimum_version]
     remarks = []

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from hsm_dicom.iscl import DeviceFailedError, ErrorCode, ISCLContext, ISCLError, ISCLSocket
-from hsm_dicom.iscl.entity import entity_name
+from hsm_dicom.iscl.entity import decode_entity
 from hsm_dicom.iscl.protocol.session import Session
 from hsm_dicom.tls import FailureReason, HandshakeError
 from hsm_dicom.transport.iscl_keys import ISCLKeys
@@ -68,19 +68,19 @@ class ISCLTransport:
         return self.begin(connection, peer)
 
     def begin(self, connection: socket.socket, peer: str, outer: ConnectionFacts | None = None) -> ISCLAccepting:
-        """Begin the accepting side of ISCL itself, on a line for which TLS, if there is any, is done."""
+        """Begin the accepting side of ISCL itself, on a connection whose TLS, if there is any, is finished."""
         connection.settimeout(0)
         session = self._context.session(True, peer)
-        line = ISCLSocket(connection, session)
+        iscl_socket = ISCLSocket(connection, session)
         release = self._keys.hold()
         try:
             # The server speaks first in ISCL; a listener waits until there is something to read.
             with contextlib.suppress(BlockingIOError):
-                line.do_handshake()
+                iscl_socket.do_handshake()
         except OSError as error:
             release()
             raise _failed(error, peer) from error
-        return ISCLAccepting(self, line, session, connection, peer, outer, release)
+        return ISCLAccepting(self, iscl_socket, session, connection, peer, outer, release)
 
     def connect(self, connection: socket.socket, peer: str, seconds: float) -> Secured:
         """The connecting side; see `SecureTransport`."""
@@ -92,22 +92,26 @@ class ISCLTransport:
         connection.settimeout(max(deadline - time.monotonic(), 0.001))
         release = self._keys.hold()
         try:
-            return self.secured(self._context.wrap_socket(connection, server_hostname=peer), connection, facts, release)
+            return self.finish(self._context.wrap_socket(connection, server_hostname=peer), connection, facts, release)
         except BaseException as error:
             release()
             if isinstance(error, OSError | TokenError):
                 raise _failed(error, peer) from error
             raise
 
-    def secured(
-        self, line: ISCLSocket, beneath: socket.socket, outer: ConnectionFacts | None, release: Callable[[], None]
+    def finish(
+        self,
+        iscl_socket: ISCLSocket,
+        beneath: socket.socket,
+        outer: ConnectionFacts | None,
+        release: Callable[[], None],
     ) -> Secured:
         """The connection whose handshake is done. `outer` are the facts of the TLS around it."""
         settings = self._context.settings
         keys = "unique" if settings.unique_keys else "fixed"
-        suite = f"{_called(settings.encryption.name)}, {_called(settings.mac.name)}, {keys} keys"
+        suite = f"{_format_name(settings.encryption.name)}, {_format_name(settings.mac.name)}, {keys} keys"
         version = settings.profile.version.decode("ascii", "backslashreplace")
-        entity = entity_name(line.peer_authentication_data or b"")
+        entity = decode_entity(iscl_socket.peer_authentication_data or b"")
         if outer is None:
             facts = ConnectionFacts(
                 transport=self.name, profile=f"{_PROFILE} (retired)", version=version, suite=suite, entity=entity
@@ -121,7 +125,7 @@ class ISCLTransport:
                 suite=f"{suite} in {outer.suite}",
                 entity=entity,
             )
-        return Secured(PumpedSocket.over(line, self._read_seconds, release, beneath), facts)
+        return Secured(PumpedSocket.over(iscl_socket, self._read_seconds, release, beneath), facts)
 
 
 class _AcceptingOuter:
@@ -154,25 +158,25 @@ class ISCLAccepting:
     def __init__(
         self,
         transport: ISCLTransport,
-        line: ISCLSocket,
+        iscl_socket: ISCLSocket,
         session: Session,
         raw: socket.socket,
         peer: str,
         outer: ConnectionFacts | None,
         release: Callable[[], None],
     ) -> None:
-        self._transport, self._line, self._session = transport, line, session
+        self._transport, self._iscl_socket, self._session = transport, iscl_socket, session
         self._raw, self._peer, self._outer, self._release = raw, peer, outer, release
 
     def advance(self) -> Wants | Secured:
         """See `Handshake`."""
         try:
-            self._line.do_handshake()
+            self._iscl_socket.do_handshake()
         except BlockingIOError:
             return Wants.TO_READ
         except OSError as error:
             raise _failed(error, self._peer) from error
-        return self._transport.secured(self._line, self._raw, self._outer, self._release)
+        return self._transport.finish(self._iscl_socket, self._raw, self._outer, self._release)
 
     def fileno(self) -> int:
         """See `Handshake`."""
@@ -199,5 +203,5 @@ def _failed(error: OSError | TokenError, peer: str) -> HandshakeError:
     return HandshakeError(reason, peer, sentence)
 
 
-def _called(name: str) -> str:
+def _format_name(name: str) -> str:
     return "none" if name == "NONE" else name.replace("_", "-")

@@ -18,7 +18,7 @@ from hsm_dicom.transport.sockets import READ_SECONDS
 from hsm_dicom.trust import Verifier
 
 
-def accepting(
+def make_server_transport(
     opening: LegacyExemption,
     identity: Identity,
     verifier: Verifier | None,
@@ -31,7 +31,7 @@ def accepting(
     return LegacyTransport(context, read_seconds=read_seconds)
 
 
-def connecting(
+def make_client_transport(
     opening: LegacyExemption,
     identity: Identity | None,
     verifier: Verifier,
@@ -84,9 +84,9 @@ class LegacyTransport:
             raise HandshakeError(
                 FailureReason.WRONG_NAME, peer, f"{peer} is refused: its certificate is not for '{self._server_name}'."
             )
-        return self.secured(handshake, peer)
+        return self.finish(handshake, peer)
 
-    def secured(self, handshake: LegacyHandshake, peer: str) -> Secured:
+    def finish(self, handshake: LegacyHandshake, peer: str) -> Secured:
         """The connection whose handshake is done."""
         facts, opening = handshake.facts, self._context.opening
         if facts is None:
@@ -133,7 +133,7 @@ class LegacyAccepting:
         """See `Handshake`."""
         waits_for = self._handshake.advance()
         if waits_for is None:
-            return self._transport.secured(self._handshake, self._peer)
+            return self._transport.finish(self._handshake, self._peer)
         return Wants.TO_READ if waits_for == "read" else Wants.TO_WRITE
 
     def fileno(self) -> int:

@@ -46,9 +46,9 @@ class TLSTransport:
             wrapped = self._context.wrap_socket(connection, server_hostname=self._server_name)
         except (OSError, ValueError) as error:
             raise make_handshake_error(error, peer) from error
-        return self.secured(wrapped)
+        return self.finish(wrapped)
 
-    def secured(self, wrapped: ssl.SSLSocket) -> Secured:
+    def finish(self, wrapped: ssl.SSLSocket) -> Secured:
         """The connection whose handshake is done."""
         if isinstance(wrapped, SecuredSSLSocket):
             wrapped.read_seconds = self._read_seconds
@@ -85,7 +85,7 @@ class TLSHandshake:
             return Wants.TO_WRITE
         except (OSError, ValueError) as error:
             raise make_handshake_error(error, self._peer) from error
-        return self._transport.secured(self._wrapped)
+        return self._transport.finish(self._wrapped)
 
     def fileno(self) -> int:
         """See `Handshake`."""

@@ -24,17 +24,17 @@ app = typer.Typer(help="TLS: the profiles of PS3.15, and what a server offers.",
 def profiles(json: Json = False, verbose: Verbose = False) -> None:
     """List the TLS profiles, what each demands, and what of it the OpenSSL of this machine does not offer."""
     from hsm_dicom.cli.render import output
-    from hsm_dicom.tls import reports
+    from hsm_dicom.tls import report_profiles
     from hsm_dicom.tls.legacy import PROFILES as RETIRED
 
     if json:
         content = {
-            "profiles": [_profile_json(report) for report in reports()],
+            "profiles": [_profile_json(report) for report in report_profiles()],
             "legacy": [_legacy_json(profile) for profile in RETIRED.values()],
         }
         output.write_json("tls-profiles", content)
         return
-    for report in reports():
+    for report in report_profiles():
         _print_profile(report)
     output.say(("Only through a legacy opening, with a reason and an end date", "bold"))
     for profile in RETIRED.values():

@@ -31,12 +31,12 @@ def check_request(request: TransmissionRequest, settings: ISCLSettings, peer: st
     if asked != (settings.encryption, settings.mac, settings.unique_keys, settings.encryption_key):
         raise RemoteProtocolError(
             ErrorCode.METHOD_NOT_ACCEPTABLE,
-            f"{peer} wants to send with {_in_words(*asked)}; the settings say "
-            f"{_in_words(settings.encryption, settings.mac, settings.unique_keys, settings.encryption_key)}. "
+            f"{peer} wants to send with {_describe_transfer(*asked)}; the settings say "
+            f"{_describe_transfer(settings.encryption, settings.mac, settings.unique_keys, settings.encryption_key)}. "
             "Set both ends alike.",
         )
 
 
-def _in_words(encryption: int, mac: int, unique: bool, index: int) -> str:
+def _describe_transfer(encryption: int, mac: int, unique: bool, index: int) -> str:
     key = f"unique keys under encryption key {index}" if unique else f"encryption key {index}"
     return f"encryption {named(Encryption, encryption)}, MAC {named(Mac, mac)} and {key}"

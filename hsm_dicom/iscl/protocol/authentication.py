@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 
-from hsm_dicom.iscl.entity import entity_name
+from hsm_dicom.iscl.entity import decode_entity
 from hsm_dicom.iscl.errors import AuthenticationError, ErrorCode
 from hsm_dicom.iscl.settings import ISCLSettings
 from hsm_dicom.iscl.wire.messages import (
@@ -107,5 +107,5 @@ class Authenticator:
         if expected is not None and told != expected:
             raise AuthenticationError(
                 ErrorCode.WRONG_AUTHENTICATION_DATA,
-                f"{self._peer} calls itself '{entity_name(told)}'; '{entity_name(expected)}' is configured for it.",
+                f"{self._peer} calls itself '{decode_entity(told)}'; '{decode_entity(expected)}' is configured for it.",
             )

@@ -146,7 +146,7 @@ class StateMachine:
         self.fail(error)
         encryption = self.transfer.request.encryption if self.transfer else Encryption.NONE
         speaker, message = refusal(self.failed_in or self.state, error.code, self._bounds().limit(encryption))
-        if message is not None and _speaks(speaker, self.role, self.initiator) and not self._told:
+        if message is not None and _may_send(speaker, self.role, self.initiator) and not self._told:
             octets = build(message, self.profile, int(error.code) if self.profile.error_number_sent else 0)
             self._tap(self.role, octets)
         self._told = True
@@ -176,12 +176,12 @@ class StateMachine:
             raise fresh_copy(self.error)
         while self.state not in ENDED:
             try:
-                message = self._reader.read(self._longest(), _awaited(self.state, self.role.peer, self.initiator))
+                message = self._reader.read(self._longest(), _list_awaited(self.state, self.role.peer, self.initiator))
             except RemoteProtocolError as error:
                 raise self._failure(error.code, str(error.args[0])) from None
             if message is None:
                 if self._ended:
-                    self.fail(_lost(self.state))
+                    self.fail(_make_lost_error(self.state))
                     break
                 return None
             self._tap(self.role.peer, self._reader.octets)
@@ -261,7 +261,7 @@ class StateMachine:
         for case in (self._case(message), Case.PLAIN):
             rule = _RULES.get((self.state, type(message), case))
             if rule is not None:
-                return rule if _speaks(rule.speaker, sender, self.initiator) else None
+                return rule if _may_send(rule.speaker, sender, self.initiator) else None
         return None
 
     def _case(self, message: Message) -> Case:
@@ -319,7 +319,7 @@ class StateMachine:
         return Bounds(self.profile, self.block_data, self.max_message, self.transfer)
 
 
-def _speaks(speaker: Speaker, role: Role, initiator: Role | None) -> bool:
+def _may_send(speaker: Speaker, role: Role, initiator: Role | None) -> bool:
     match speaker:
         case Speaker.EITHER:
             return True
@@ -334,9 +334,9 @@ def _speaks(speaker: Speaker, role: Role, initiator: Role | None) -> bool:
 
 
 @cache
-def _awaited(state: State, sender: Role, initiator: Role | None) -> frozenset[type[Message]]:
+def _list_awaited(state: State, sender: Role, initiator: Role | None) -> frozenset[type[Message]]:
     """The kinds of message that this end may send now, as far as the other one knows."""
-    kinds = {rule.message for rule in RULES if rule.state is state and _speaks(rule.speaker, sender, initiator)}
+    kinds = {rule.message for rule in RULES if rule.state is state and _may_send(rule.speaker, sender, initiator)}
     if initiator is sender.peer:
         kinds |= {kind for at, kind in CROSSINGS if at is state}
     return frozenset(kinds)
@@ -345,7 +345,7 @@ def _awaited(state: State, sender: Role, initiator: Role | None) -> frozenset[ty
 _RULES = {(rule.state, rule.message, rule.case): rule for rule in RULES}
 
 
-def _lost(state: State) -> ConnectionLostError:
+def _make_lost_error(state: State) -> ConnectionLostError:
     return ConnectionLostError(
         ErrorCode.CONNECTION_LOST,
         f"The line ended in the state '{state}', without the disconnection protocol; "

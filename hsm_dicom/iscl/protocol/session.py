@@ -18,7 +18,7 @@ from hsm_dicom.iscl.errors import (
     ISCLError,
     LocalProtocolError,
     RemoteProtocolError,
-    from_device,
+    make_device_error,
 )
 from hsm_dicom.iscl.hooks import IsclFailed, ISCLHooks, IsclReady
 from hsm_dicom.iscl.protocol.agreement import check_request
@@ -92,12 +92,12 @@ class Session:
         if self.connection.role is Role.SERVER:
             profile = self.settings.profile
             request = LineCheckRequest(profile.version, profile.block_length(self.connection.block_data))
-            yield from self._guarded(iter([(request,)]))
+            yield from self._guard(iter([(request,)]))
 
     def receive(self, octets: bytes) -> Iterator[bytes]:
         """Take what the line brought (empty: it ended) and do what follows from it."""
         self.connection.receive_data(octets)
-        return self._guarded(self._events())
+        return self._guard(self._events())
 
     def write(self, data: bytes) -> int:
         """Take data to send; then exhaust `proceed`. It was sent when `sent` reaches the number returned."""
@@ -126,7 +126,7 @@ class Session:
 
     def proceed(self) -> Iterator[bytes]:
         """Do what became possible."""
-        return self._guarded(self._next())
+        return self._guard(self._next())
 
     @property
     def can_work_ahead(self) -> bool:
@@ -140,7 +140,7 @@ class Session:
             self._outbox.advance()
             yield from ()
 
-        return self._guarded(sealing())
+        return self._guard(sealing())
 
     def give_up(self, error: ISCLError) -> Iterator[bytes]:
         """The line is over because of `error`, which is raised after what the peer is told."""
@@ -149,7 +149,7 @@ class Session:
             raise error
             yield
 
-        return self._guarded(failing())
+        return self._guard(failing())
 
     def close(self) -> None:
         """Let go of the device; doing so twice is fine."""
@@ -189,19 +189,19 @@ class Session:
 
     # -- errors ---------------------------------------------------------------------------------------------
 
-    def _guarded(self, doing: Iterator[Batch]) -> Iterator[bytes]:
+    def _guard(self, doing: Iterator[Batch]) -> Iterator[bytes]:
         """The octets of the messages; what goes wrong on the way is told to the peer and raised."""
         try:
             for messages in doing:
                 self.steps += 1
                 octets = b"".join(map(self._octets, messages))
-                self._became_ready()
+                self._report_ready()
                 yield octets
             return
         except ISCLError as wrong:
             error = wrong
         except TokenError as wrong:
-            error = from_device(wrong)
+            error = make_device_error(wrong)
         if not self._gave_up:
             told = self.connection.refuse(error)
             self._give_up(error)
@@ -253,7 +253,7 @@ class Session:
                 break
             self.steps += 1
             yield from self._follow(message)
-            self._became_ready()
+            self._report_ready()
         self._inbox.catch_up()
         yield from self._next()
 
@@ -316,7 +316,7 @@ class Session:
 
     # -- becoming ready ------------------------------------------------------------------------------------
 
-    def _became_ready(self) -> None:
+    def _report_ready(self) -> None:
         if self.is_ready or self.connection.state is not State.READY:
             return
         self.is_ready = True

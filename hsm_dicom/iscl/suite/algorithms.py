@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from hsm_dicom.iscl.errors import ErrorCode, IntegrityError, LocalProtocolError
 from hsm_dicom.iscl.settings import ISCLSettings
 from hsm_dicom.iscl.suite.codes import LEAST, MD5_LENGTH, Code, DesMac, Md5, NoCode
-from hsm_dicom.iscl.wire.blocks import Fragmenter, padded, padded_length, padding_length
+from hsm_dicom.iscl.wire.blocks import Fragmenter, pad, padded_length, padding_length
 from hsm_dicom.iscl.wire.messages import MAX_BLOCK_DATA, Encryption, Mac
 from hsm_dicom.iscl.wire.profile import DES_BLOCK, AnnouncedLength, IvChain, Md5Order, Role, SessionKeyDerivation
 from tokens.secrets import DataKey, Secrets
@@ -137,33 +137,33 @@ class Protection:
             end = start + _piece_length(start, len(message) - start, self.cut.unit)
             piece = message[start:end]
             self._code.update(piece)
-            yield self._sealed(piece, is_last=end >= len(message)) if self._encrypts else piece
+            yield self._seal_piece(piece, is_last=end >= len(message)) if self._encrypts else piece
             start = end
 
-    def _sealed(self, piece: bytes, is_last: bool) -> bytes:
+    def _seal_piece(self, piece: bytes, is_last: bool) -> bytes:
         """The ciphertext; with the last piece the code is encrypted too, where that is one call of the device."""
         profile = self._profile
         if self.cut.seals_each_block:
-            blocks = [padded(fragment, profile.padding) for fragment in self.cut.fragments(piece)]
+            blocks = [pad(fragment, profile.padding) for fragment in self.cut.fragments(piece)]
         else:
-            blocks = [padded(piece, profile.padding) if is_last else piece]
+            blocks = [pad(piece, profile.padding) if is_last else piece]
         if profile.iv_chain is IvChain.NONE:
-            return b"".join(map(self._encrypted_anew if self.cut.seals_each_block else self._encrypted, blocks))
+            return b"".join(map(self._encrypt_from_start if self.cut.seals_each_block else self._encrypt, blocks))
         end = sum(map(len, blocks))
         if is_last and self._settings.mac is not Mac.NONE:
-            blocks.append(padded(self._own_code(), profile.padding))
-        ciphertext = self._encrypted(b"".join(blocks))
+            blocks.append(pad(self._own_code(), profile.padding))
+        ciphertext = self._encrypt(b"".join(blocks))
         self._encrypted_code = ciphertext[end:]
         return ciphertext[:end]
 
-    def _encrypted(self, data: bytes) -> bytes:
+    def _encrypt(self, data: bytes) -> bytes:
         ciphertext = self._key.encrypt(data, self._iv)
         self._vector = ciphertext[-DES_BLOCK:]
         return ciphertext
 
-    def _encrypted_anew(self, data: bytes) -> bytes:
+    def _encrypt_from_start(self, data: bytes) -> bytes:
         self._begin_encryption()
-        return self._encrypted(data)
+        return self._encrypt(data)
 
     def _begin_encryption(self) -> None:
         """What follows is an encryption of its own, and not the same one in pieces."""
@@ -175,7 +175,7 @@ class Protection:
         if self._encrypted_code:
             return self._encrypted_code
         code = self._own_code()
-        return self._encrypted_anew(padded(code, self._profile.padding)) if self._encrypts_code else code
+        return self._encrypt_from_start(pad(code, self._profile.padding)) if self._encrypts_code else code
 
     @property
     def _encrypts_code(self) -> bool:
@@ -251,10 +251,10 @@ class Protection:
         full = self.cut.full if self.cut.seals_each_block else max(whole, 1)
         if self._profile.iv_chain is not IvChain.NONE:
             joined = code if len(code) == self._encrypted_code_length else b""
-            plaintext = self._decrypted(ciphertext[:whole] + joined) if whole or joined else b""
+            plaintext = self._decrypt_chained(ciphertext[:whole] + joined) if whole or joined else b""
             parts = [plaintext[start : min(start + full, whole)] for start in range(0, whole, full)]
         else:
-            decrypt = self._decrypted_anew if self.cut.seals_each_block else self._decrypted
+            decrypt = self._decrypt_from_start if self.cut.seals_each_block else self._decrypt_chained
             plaintext = b""
             parts = [decrypt(ciphertext[start : min(start + full, whole)]) for start in range(0, whole, full)]
         for part in parts:
@@ -263,14 +263,14 @@ class Protection:
             self._append(part, held_back=DES_BLOCK)
         return plaintext[whole:]
 
-    def _decrypted(self, ciphertext: bytes) -> bytes:
+    def _decrypt_chained(self, ciphertext: bytes) -> bytes:
         plaintext = self._key.decrypt(ciphertext, self._iv)
         self._vector = ciphertext[-DES_BLOCK:]
         return plaintext
 
-    def _decrypted_anew(self, ciphertext: bytes) -> bytes:
+    def _decrypt_from_start(self, ciphertext: bytes) -> bytes:
         self._begin_encryption()
-        return self._decrypted(ciphertext)
+        return self._decrypt_chained(ciphertext)
 
     def _append(self, part: bytes, held_back: int) -> None:
         self._make_code(held_back=0)
@@ -315,7 +315,7 @@ class Protection:
             else:
                 encrypted, clear = [], digest + others
         if encrypted and len(code) == self._encrypted_code_length:
-            plain = decrypted or self._decrypted_anew(code)
+            plain = decrypted or self._decrypt_from_start(code)
             room = padding_length(plain, self._profile.padding)
             return room is not None and _any_equal(plain[: len(plain) - room], encrypted)
         return _any_equal(code, clear)

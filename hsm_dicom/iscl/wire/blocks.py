@@ -14,7 +14,7 @@ from hsm_dicom.iscl.wire.messages import Encryption
 from hsm_dicom.iscl.wire.profile import DES_BLOCK, AnnouncedLength, Fragmenting, Padding, WireProfile
 
 
-def padded(data: bytes, padding: Padding) -> bytes:
+def pad(data: bytes, padding: Padding) -> bytes:
     """The data with 1 to 8 octets more, a whole number of DES blocks."""
     room = DES_BLOCK - len(data) % DES_BLOCK
     tail = bytes([room]) * room if padding is Padding.PKCS5 else b"\x80" + bytes(room - 1)
@@ -46,7 +46,7 @@ class Fragmenter:
 
     @property
     def seals_each_block(self) -> bool:
-        """Whether each block is padded and encrypted for itself."""
+        """Whether each block is pad and encrypted for itself."""
         return self.encryption != Encryption.NONE and self.profile.fragmenting is Fragmenting.EACH_BLOCK
 
     @property

@@ -43,7 +43,7 @@ class Ending:
         """Whether we ended the association, rather than the peer or the network."""
         return self._received is None and (has_sent_abort(self._association) or self._not_valid)
 
-    def words(self, secured: Secured) -> str:
+    def describe(self, secured: Secured) -> str:
         """Return the reason, as a clause without a full stop."""
         association = self._association
         failure = getattr(secured.socket, "failure", None)

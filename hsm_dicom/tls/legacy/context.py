@@ -31,7 +31,7 @@ from hsm_dicom.tls.legacy._tlslite import (
     X509CertChain,
 )
 from hsm_dicom.tls.legacy.connection import LegacyConnection, handshake_settings
-from hsm_dicom.tls.legacy.keys import make_decrypter, make_server_signer, signer
+from hsm_dicom.tls.legacy.keys import make_decrypter, make_server_signer, make_signer
 from hsm_dicom.tls.legacy.profiles import VERSION_NAMES, KeyExchange, LegacyProfile, get_profile
 from hsm_dicom.tls.legacy.sockets import LegacySocket, alert_name
 from hsm_dicom.tls.settings import LegacyExemption
@@ -80,7 +80,7 @@ class LegacyContext:
             decrypts = self.profile.key_exchange is KeyExchange.RSA
             self._key: Any = make_decrypter(identity) if decrypts else make_server_signer(identity)
         elif identity is not None:
-            self._key = signer(identity)
+            self._key = make_signer(identity)
         elif authentication is AuthenticationMode.MUTUAL:
             raise ContextError("Mutual authentication needs an identity; name one, or say one-way.")
         else:

@@ -101,10 +101,10 @@ def make_server_signer(identity: Identity) -> Signer:
             "Diffie-Hellman needs; request one that is (hsm-dicom key csr asks for it where the key was made with "
             "--usage tls)."
         )
-    return signer(identity)
+    return make_signer(identity)
 
 
-def signer(identity: Identity) -> Signer:
+def make_signer(identity: Identity) -> Signer:
     """The key of an identity that signs.
 
     Raises `LegacyRefusedError` for one that cannot sign with RSA, or decrypts too.

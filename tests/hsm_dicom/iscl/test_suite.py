@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from hsm_dicom.iscl import Encryption, ErrorCode, IntegrityError, ISCLSettings, LocalProtocolError, Mac, Role, Weakness
 from hsm_dicom.iscl.suite.algorithms import PIECE, Suite
 from hsm_dicom.iscl.suite.codes import LEAST
-from hsm_dicom.iscl.wire.blocks import padded, padding_length
+from hsm_dicom.iscl.wire import blocks
+from hsm_dicom.iscl.wire.blocks import padding_length
 from hsm_dicom.iscl.wire.profile import AnnouncedLength, IvChain, MacPadding, Md5Order, Padding, WireProfile
 from tests.hsm_dicom.iscl.independent import cbc, ecb, fips_113, pad
 from tests.hsm_dicom.iscl.lines import ENCRYPTION_KEY, MODES, Ends, Mode, settings
@@ -53,7 +54,7 @@ def opened(
 
 @given(st.binary(max_size=40), st.sampled_from(Padding))
 def test_padding_is_always_added_and_always_found(data: bytes, padding: Padding) -> None:
-    result = padded(data, padding)
+    result = blocks.pad(data, padding)
     assert len(result) % 8 == 0
     assert 1 <= len(result) - len(data) <= 8
     assert padding_length(result, padding) == len(result) - len(data)

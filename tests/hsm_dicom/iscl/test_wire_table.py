@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hsm_dicom.iscl import ISCLSettingsError, Role, WireProfile
-from hsm_dicom.iscl.entity import authentication_data, entity_name
+from hsm_dicom.iscl.entity import authentication_data, decode_entity
 from hsm_dicom.iscl.wire.profile import ByteOrder, IvChain, ResponseCode, SessionKeyDerivation, UniqueKeyForm
 from hsm_dicom.iscl.wire.table import wire_profile
 
@@ -82,7 +82,7 @@ def test_every_field_but_the_layouts_can_be_set_from_a_table() -> None:
 
 @pytest.mark.parametrize("data", [b"CT 1", b"\x00\xff", b"hex", b"hex:01", b"a\nb"])
 def test_what_an_end_calls_itself_survives_as_text(data: bytes) -> None:
-    name = entity_name(data)
+    name = decode_entity(data)
     assert name.isprintable()
     assert authentication_data(name) == data
 

@@ -57,11 +57,11 @@ def two_parties(token: TestToken) -> Iterator[Ends]:
 def retired(hospital: Hospital, *, server: bool) -> SecureTransport:
     opening = LegacyExemption(profile="dhe-aes", reason="an old CT", until=date.today() + timedelta(days=2))
     if server:
-        return legacy_tls.accepting(
+        return legacy_tls.make_server_transport(
             opening, hospital.rsa, hospital.verifier(), authentication=AuthenticationMode.MUTUAL, read_seconds=2
         )
     identity = hospital.peer("CT 1", key=pki.new_key("rsa2048", 11))
-    return legacy_tls.connecting(
+    return legacy_tls.make_client_transport(
         opening,
         identity,
         hospital.verifier(),
