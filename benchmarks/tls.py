@@ -90,9 +90,9 @@ def _handshakes(hospital: Hospital) -> Iterator[Row]:
     plain.load_cert_chain(*hospital.files(in_file))
     plain.load_verify_locations(hospital.ca_file)
     plain.verify_mode = ssl.CERT_REQUIRED
-    server = server_context([hospital.rsa], hospital.verifier())
+    server = server_context([hospital.rsa], hospital.validator())
     for version in (ssl.TLSVersion.TLSv1_3, ssl.TLSVersion.TLSv1_2):
-        client = client_context(peer, hospital.verifier())
+        client = client_context(peer, hospital.validator())
         client.maximum_version = version
         seconds = in_turns(
             {
@@ -133,8 +133,8 @@ def _soak(hospital: Hospital) -> Row:
 
 def soak(hospital: Hospital, count: int, threads: int) -> tuple[float, int, float]:
     """So many handshakes from so many threads: growth of memory in MiB, errors, seconds."""
-    server = server_context([hospital.rsa], hospital.verifier())
-    client = client_context(hospital.peer("CT 1"), hospital.verifier())
+    server = server_context([hospital.rsa], hospital.validator())
+    client = client_context(hospital.peer("CT 1"), hospital.validator())
     remaining, lock = [count], threading.Lock()
     memory: list[tuple[int, float]] = []
     errors: list[Exception] = []
@@ -207,7 +207,7 @@ def _transfers(folder: Path, hospital: Hospital, uri: Any) -> Iterator[Row]:
 def _send_tls(folder: Path, hospital: Hospital, identity: Identity, port: int, files: Path) -> None:
     _empty(folder / "received-tls")
     peer = Peer(name="node", ae_titles=("NODE",), host="127.0.0.1", port=port)
-    result = store(peer, make_peer_transport(peer, identity, hospital.verifier()), PEER, [files])
+    result = store(peer, make_peer_transport(peer, identity, hospital.validator()), PEER, [files])
     if not result.done:
         raise RuntimeError(next(outcome.text for outcome in result.outcomes if not outcome.done))
 
@@ -239,7 +239,7 @@ def _empty(folder: Path) -> None:
 
 def _serve_tls(folder: Path, ready: Any, hospital_files: tuple[Path, Path, Path], uri: Any) -> None:
     from hsm_dicom.identity import read_certificates
-    from hsm_dicom.trust import TrustStore, Verifier
+    from hsm_dicom.trust import CertificateValidator, TrustStore
 
     certificate, _, ca_file = hospital_files
     settings = ListenerSettings(
@@ -252,7 +252,9 @@ def _serve_tls(folder: Path, ready: Any, hospital_files: tuple[Path, Path, Path]
 
     def load() -> OpenedListener:
         identity = Identity("node", open_key(uri), read_certificates(certificate)[0])
-        return OpenedListener(settings, Resources([identity], Verifier(TrustStore.from_files(anchors=[ca_file]))))
+        return OpenedListener(
+            settings, Resources([identity], CertificateValidator(TrustStore.from_files(anchors=[ca_file])))
+        )
 
     with Service(load) as service:
         ready.send(service.address[1])

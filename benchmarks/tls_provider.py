@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from benchmarks.rows import Row, in_turns
 from hsm_dicom.identity import Identity, read_certificates
 from hsm_dicom.tls import client_context, server_context
-from hsm_dicom.trust import TrustStore, Verifier
+from hsm_dicom.trust import CertificateValidator, TrustStore
 from tests import pki
 from tests.hsm_dicom.tls.fixtures import Hospital
 from tests.hsm_dicom.tls.handshakes import handshake
@@ -57,8 +57,8 @@ class _Files:
     wrapped_uri: Path
 
     @property
-    def verifier(self) -> Verifier:
-        return Verifier(TrustStore.from_files(anchors=[self.ca]))
+    def validator(self) -> CertificateValidator:
+        return CertificateValidator(TrustStore.from_files(anchors=[self.ca]))
 
 
 def run(folder: Path, hospital: Hospital, uri: Pkcs11Uri, pin: str) -> Iterator[Row]:
@@ -176,7 +176,7 @@ def _shake_hands(asked: Any, make_server: Callable[..., ssl.SSLContext], files: 
     key: Any = load_pem_private_key(files.peer_key.read_bytes(), None)
     peer = Identity("CT 1", key, read_certificates(files.peer)[0])
     for name, version in VERSIONS.items():
-        clients[name] = client_context(peer, files.verifier)
+        clients[name] = client_context(peer, files.validator)
         clients[name].maximum_version = version
     with contextlib.suppress(EOFError):
         while True:
@@ -189,7 +189,7 @@ def _shake_hands(asked: Any, make_server: Callable[..., ssl.SSLContext], files: 
 
 def _ours(files: _Files, uri: Pkcs11Uri) -> ssl.SSLContext:
     identity = Identity("node", open_key(uri), read_certificates(files.certificate)[0])
-    return server_context([identity], files.verifier)
+    return server_context([identity], files.validator)
 
 
 def _theirs(files: _Files) -> ssl.SSLContext:

@@ -1,4 +1,4 @@
-"""The walker and the verifier against files that somebody made up: python -m fuzz.signatures [libFuzzer options].
+"""The walker and the validator against files that somebody made up: python -m fuzz.signatures [libFuzzer options].
 
 Whatever the bytes are, there is a verdict or an `DicomError`, and never a false "intact": a signature is intact only
 over a byte stream that its signer signed, and the seeds hold all that were signed. A stream says less than an object,

@@ -6,7 +6,7 @@ Run it where highdicom (MIT) is installed beside pydicom:
 
 Two sources are united: ``profile_modules_2019c.txt`` (PS3.3 2019c, and Curve as of 2004), and the module tables that
 highdicom takes from a later PS3.3, whose edition it does not state. Both lists have attributes that the other lacks,
-and a signature that covers the union satisfies verifiers that know either.
+and a signature that covers the union satisfies validators that know either.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Value Representations: how each is encoded (PS3.5 6.2, 7.1.2, 7.3), and which one an implicit VR element has.
 
 Where PS3.6 leaves a choice (``US or SS``, ``OB or OW``), :class:`ImplicitVRs` decides by PS3.5 8 and A.1 and, where
-these leave it open, as DCMTK does: VRs enter the MAC byte stream, so signer and verifier must choose alike.
+these leave it open, as DCMTK does: VRs enter the MAC byte stream, so signer and validator must choose alike.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Reading(NamedTuple):
 
 
 PLAIN = Reading()
-"""The reading that signers and verifiers begin with."""
+"""The reading that signers and validators begin with."""
 
 
 class ImplicitVRs:

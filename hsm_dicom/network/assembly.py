@@ -16,13 +16,13 @@ from hsm_dicom.transport.iscl_keys import ISCLKeys
 from hsm_dicom.transport.port import SecureTransport
 from hsm_dicom.transport.sockets import READ_SECONDS
 from hsm_dicom.transport.tls import TLSTransport
-from hsm_dicom.trust import Verifier
+from hsm_dicom.trust import CertificateValidator
 
 
 def make_listener_transport(
     settings: ListenerSettings,
     identities: Sequence[Identity],
-    verifier: Verifier | None,
+    validator: CertificateValidator | None,
     keys: ISCLKeys | None = None,
 ) -> SecureTransport:
     """The transport of a listener: of its profile, or of what it opens instead. `keys` are there for ISCL.
@@ -30,15 +30,15 @@ def make_listener_transport(
     Raises `TLSError`s, and `ISCLSettingsError` for keys that must not be used together.
     """
     if settings.iscl is None:
-        return _accepting_tls(settings, identities, verifier)
-    outer = _accepting_tls(settings, identities, verifier) if settings.iscl.over_tls else None
+        return _accepting_tls(settings, identities, validator)
+    outer = _accepting_tls(settings, identities, validator) if settings.iscl.over_tls else None
     return _iscl(settings.iscl, keys, outer, settings.limits.read_seconds)
 
 
 def make_peer_transport(
     peer: Peer,
     identity: Identity | None,
-    verifier: Verifier,
+    validator: CertificateValidator,
     keys: ISCLKeys | None = None,
     hooks: ISCLHooks | None = None,
 ) -> SecureTransport:
@@ -48,8 +48,8 @@ def make_peer_transport(
     after it, before DICOM begins.
     """
     if peer.iscl is None:
-        return _connecting_tls(peer, identity, verifier)
-    outer = _connecting_tls(peer, identity, verifier) if peer.iscl.over_tls else None
+        return _connecting_tls(peer, identity, validator)
+    outer = _connecting_tls(peer, identity, validator) if peer.iscl.over_tls else None
     return _iscl(peer.iscl, keys, outer, READ_SECONDS, hooks)
 
 
@@ -67,17 +67,19 @@ def _iscl(
 
 
 def _accepting_tls(
-    settings: ListenerSettings, identities: Sequence[Identity], verifier: Verifier | None
+    settings: ListenerSettings, identities: Sequence[Identity], validator: CertificateValidator | None
 ) -> SecureTransport:
     transport: SecureTransport
     if settings.legacy is None:
-        context = server_context(identities, verifier, profile=settings.profile, authentication=settings.authentication)
+        context = server_context(
+            identities, validator, profile=settings.profile, authentication=settings.authentication
+        )
         transport = TLSTransport(context, settings.profile, read_seconds=settings.limits.read_seconds)
     elif len(identities) == 1:
         transport = _retired().make_server_transport(
             settings.legacy,
             identities[0],
-            verifier,
+            validator,
             authentication=settings.authentication,
             read_seconds=settings.limits.read_seconds,
         )
@@ -86,7 +88,7 @@ def _accepting_tls(
     return transport
 
 
-def _connecting_tls(peer: Peer, identity: Identity | None, verifier: Verifier) -> SecureTransport:
+def _connecting_tls(peer: Peer, identity: Identity | None, validator: CertificateValidator) -> SecureTransport:
     names = peer.match.names
     one_name = len(names) == 1
     named = names[0] if one_name else peer.host
@@ -94,14 +96,14 @@ def _connecting_tls(peer: Peer, identity: Identity | None, verifier: Verifier) -
     transport: SecureTransport
     if peer.legacy is None:
         context = client_context(
-            identity, verifier, profile=peer.profile, authentication=peer.authentication, check_hostname=one_name
+            identity, validator, profile=peer.profile, authentication=peer.authentication, check_hostname=one_name
         )
         transport = TLSTransport(context, peer.profile, server_name=server_name)
     else:
         transport = _retired().make_client_transport(
             peer.legacy,
             identity,
-            verifier,
+            validator,
             authentication=peer.authentication,
             server_name=server_name,
             must_hold_name=one_name,

@@ -26,7 +26,7 @@ from hsm_dicom.network.settings import ListenerSettings, Peer
 from hsm_dicom.node.plan import ListenerPlan, NodePlan, PeerPlan, SecretKeysPlan, raise_errors
 from hsm_dicom.transport.iscl_keys import ISCLKeys
 from hsm_dicom.transport.port import SecureTransport
-from hsm_dicom.trust import Verifier, order_chain
+from hsm_dicom.trust import CertificateValidator, order_chain
 from tokens.pins.sources import PinSource
 from tokens.pkcs11.secret_keys.ceremony import list_secrets
 from tokens.secrets import Secrets, Use
@@ -39,11 +39,11 @@ PARTING_SECONDS = 3.0
 class Resources:
     """The opened identities, trust and secret keys of one listener or peer. A context manager that closes them.
 
-    `verifier` is None where nothing is trusted, `keys` where there is no ISCL.
+    `validator` is None where nothing is trusted, `keys` where there is no ISCL.
     """
 
     identities: Sequence[Identity] = field(default=(), repr=False)
-    verifier: Verifier | None = field(default=None, repr=False)
+    validator: CertificateValidator | None = field(default=None, repr=False)
     keys: ISCLKeys | None = field(default=None, repr=False)
 
     def close(self) -> None:
@@ -72,7 +72,7 @@ class OpenedListener:
     def transport(self) -> SecureTransport:
         """Return the transport for its connections; see `hsm_dicom.network.assembly.make_listener_transport`."""
         opened = self.resources
-        return make_listener_transport(self.settings, opened.identities, opened.verifier, opened.keys)
+        return make_listener_transport(self.settings, opened.identities, opened.validator, opened.keys)
 
     def close(self) -> None:
         """Release the devices."""
@@ -111,8 +111,8 @@ def open_peer(
         if resources.keys is not None:
             parting.callback(resources.keys.wait, PARTING_SECONDS)
         identity = next(iter(resources.identities), None)
-        verifier = resources.verifier or plan.trust.open()
-        transport = make_peer_transport(found.peer, identity, verifier, resources.keys, hooks)
+        validator = resources.validator or plan.trust.open()
+        transport = make_peer_transport(found.peer, identity, validator, resources.keys, hooks)
         yield OpenedPeer(found.peer, transport, found.calling_ae_title)
 
 
@@ -124,7 +124,7 @@ def open_resources(endpoint: ListenerPlan | PeerPlan, plan: NodePlan, *, pin: Pi
     else:
         iscl, shown = endpoint.settings.iscl, endpoint.identities
     with contextlib.ExitStack() as undo:
-        verifier = plan.trust.open()
+        validator = plan.trust.open()
         identities = []
         for access in shown:
             identities.append(open_identity(access, pin=pin))
@@ -133,7 +133,7 @@ def open_resources(endpoint: ListenerPlan | PeerPlan, plan: NodePlan, *, pin: Pi
         if iscl is not None and endpoint.keys is not None:
             keys = open_secret_keys(endpoint.keys, iscl.settings, pin=pin)
         undo.pop_all()
-    return Resources(identities, verifier if plan.trust.anchors else None, keys)
+    return Resources(identities, validator if plan.trust.anchors else None, keys)
 
 
 def open_identity(access: IdentityAccess, *, pin: PinSource | None = None) -> Identity:

@@ -25,7 +25,7 @@ from hsm_dicom.config.problems import Problem, Severity
 from hsm_dicom.identity import IdentityAccess
 from hsm_dicom.iscl import Role
 from hsm_dicom.network.settings import ListenerSettings, Peer
-from hsm_dicom.trust import Policy, RevocationPolicy, TrustStore, Verifier
+from hsm_dicom.trust import CertificateValidator, Policy, RevocationPolicy, TrustStore
 from tokens.pins.sources import PinSource
 
 T = TypeVar("T")
@@ -41,12 +41,12 @@ class TrustPlan:
     ocsp_responses: tuple[Path, ...] = ()
     revocation: RevocationPolicy = RevocationPolicy.WHEN_GIVEN
 
-    def open(self) -> Verifier:
+    def open(self) -> CertificateValidator:
         """Read the files, and return the certificate validator. Raises `TrustFileError`."""
         store = TrustStore.from_files(
             self.anchors, intermediates=self.intermediates, crls=self.crls, ocsp_responses=self.ocsp_responses
         )
-        return Verifier(store, Policy(revocation=self.revocation))
+        return CertificateValidator(store, Policy(revocation=self.revocation))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,7 +29,7 @@ from hsm_dicom.network.settings import ListenerSettings, Peer
 from hsm_dicom.node.opening import OpenedListener
 from hsm_dicom.node.validity_watch import ValidityWatch
 from hsm_dicom.transport.events import CertificatesReloaded, log
-from hsm_dicom.trust import Verifier
+from hsm_dicom.trust import CertificateValidator
 from tokens.errors import TokenError
 
 
@@ -125,9 +125,9 @@ class Service:
             stack.callback(self._listener.stop)
             stack.callback(self._upkeep.stop)
 
-    def _dated(self) -> tuple[Sequence[Identity], Verifier | None]:
+    def _dated(self) -> tuple[Sequence[Identity], CertificateValidator | None]:
         resources = self._opened.resources
-        return resources.identities, resources.verifier
+        return resources.identities, resources.validator
 
     def _peers(self) -> Sequence[Peer]:
         return self._opened.settings.peers

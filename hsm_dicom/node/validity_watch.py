@@ -12,11 +12,11 @@ from datetime import UTC, datetime, timedelta
 from hsm_dicom.events import emit
 from hsm_dicom.identity import EXPIRY_WARNING, Identity, expiry_remark
 from hsm_dicom.transport.events import ValidityWarning
-from hsm_dicom.trust import Verifier, review_trust
+from hsm_dicom.trust import CertificateValidator, review_trust
 
 INTERVAL_SECONDS = 3600.0
 
-Sources = tuple[Sequence[Identity], Verifier | None]
+Sources = tuple[Sequence[Identity], CertificateValidator | None]
 Now = Callable[[], datetime]
 
 
@@ -77,15 +77,15 @@ class ValidityWatch:
                 )
 
     def _remarks(self) -> Iterator[tuple[str, bool]]:
-        identities, verifier = self._sources()
+        identities, validator = self._sources()
         moment = self._now()
         for identity in identities:
             for certificate in (identity.certificate, *identity.chain):
                 remark = expiry_remark(certificate, moment, self._warning)
                 if remark is not None:
                     yield f"identity '{identity.name}': {remark.text}", remark.expired
-        if verifier is not None:
-            for found in review_trust(verifier, moment, warning=self._warning):
+        if validator is not None:
+            for found in review_trust(validator, moment, warning=self._warning):
                 yield f"{found.text} {found.remedy}", found.refuses
 
     def _run(self) -> None:

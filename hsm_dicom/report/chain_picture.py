@@ -62,12 +62,12 @@ def chain_picture(trust: TrustVerdict) -> ChainPicture | None:
     axis = _Axis(trust)
     top = HEAD if path[0].is_anchor else HEAD + ROW
     rows = tuple(_row(certificate, number, len(path), top, axis) for number, certificate in enumerate(path))
-    moment_x = axis.x(trust.moment)
+    moment_x = axis.x(trust.validation_time)
     return ChainPicture(
         rows=rows,
         height=top + ROW * len(rows) + FOOT,
         moment_x=moment_x,
-        moment_label=f"as of {trust.moment:%Y-%m-%d}",
+        moment_label=f"as of {trust.validation_time:%Y-%m-%d}",
         moment_anchor=_anchor(moment_x),
         ticks=tuple(axis.ticks()),
         missing_issuer="" if path[0].is_anchor else _short(path[0].issuer),
@@ -79,7 +79,7 @@ class _Axis:
     """Time from left to right, over the validity of all certificates and the moment."""
 
     def __init__(self, trust: TrustVerdict) -> None:
-        moment = trust.moment
+        moment = trust.validation_time
         first = max(min(moment, *(one.not_before for one in trust.path)), _shifted(moment, -_REACH))
         last = min(max(moment, *(one.not_after for one in trust.path)), _shifted(moment, _REACH))
         margin = (last - first) / 25 + timedelta(days=1)

@@ -19,7 +19,7 @@ from hsm_dicom.timestamps.protocol import (
     token_of_response,
 )
 from hsm_dicom.timestamps.validation import verify_token
-from hsm_dicom.trust import FetchError, TrustStore, Verifier
+from hsm_dicom.trust import CertificateValidator, FetchError, TrustStore
 from hsm_dicom.trust.fetch import Exchange, fetch
 
 _QUERY = "application/timestamp-query"
@@ -31,7 +31,7 @@ class TimestampAuthority:
 
     `hash_name` is sha256, sha384 or sha512; `policy` the dotted identifier of a policy to ask for; `seconds`
     the deadline for the whole exchange; `roots` a PEM file of the CAs for https, the system's without it.
-    With a `verifier` (its anchors those of time stamp authorities) a token is returned only if it is valid
+    With a `validator` (its anchors those of time stamp authorities) a token is returned only if it is valid
     and trusted; without, only if its signature holds.
     """
 
@@ -40,7 +40,7 @@ class TimestampAuthority:
     policy: str | None = None
     seconds: float = 20.0
     roots: Path | None = None
-    verifier: Verifier | None = None
+    validator: CertificateValidator | None = None
 
     def __call__(self, signature: bytes) -> bytes:
         """Return a TimeStampToken over `signature`. Raises TimestampError, which names the address and the
@@ -59,7 +59,7 @@ class TimestampAuthority:
         return token
 
     def _demand_good(self, token: bytes, signature: bytes) -> None:
-        verdict = verify_token(token, signature, self.verifier or Verifier(TrustStore([])))
-        good = verdict.valid if self.verifier else verdict.problem is None
+        verdict = verify_token(token, signature, self.validator or CertificateValidator(TrustStore([])))
+        good = verdict.valid if self.validator else verdict.problem is None
         if not good:
             raise TimestampError(f"{self.url}: the time stamp that came is not usable. {verdict.text}")

@@ -1,13 +1,13 @@
 """Verifying a certified time stamp: a TimeStampToken over the value of a signature (RFC 3161 2.4.2, PS3.3
 C.12.1.1.3).
 
-    verdict = verify_token(token, signature_value, verifier)
+    verdict = verify_token(token, signature_value, validator)
     if verdict.valid:
         print("existed at", verdict.time, "says", verdict.authority)
 
 Two questions are answered apart: is the token what it claims to be (CMS signature, attributes, imprint:
-`problem` says why not), and may its signer stamp time as of then (`trust`, judged for Purpose.TIME_STAMPING
-with the anchors of `verifier`, which should be those of time stamp authorities). Tokens of `openssl ts`, with
+`problem` says why not), and may its signer stamp time as of then (`trust`, judged for CertificatePurpose.TIME_STAMPING
+with the anchors of `validator`, which should be those of time stamp authorities). Tokens of `openssl ts`, with
 any set of certificates in any order, count as they come; indefinite lengths (BER) do not.
 """
 
@@ -25,7 +25,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
 from hsm_dicom.timestamps.protocol import IMPRINT_HASHES, LARGEST_RESPONSE
-from hsm_dicom.trust import AlgorithmPolicy, Purpose, Trust, TrustVerdict, Verifier
+from hsm_dicom.trust import AlgorithmPolicy, CertificatePurpose, CertificateValidator, Trust, TrustVerdict
 from hsm_dicom.trust._certvalidator import verify_signature
 from hsm_dicom.trust.certificates import MalformedCertificateError, der_of, name_text, read_certificate
 from hsm_dicom.trust.der import without_padding
@@ -40,7 +40,7 @@ class TimestampFinding(StrEnum):
     VALID = "valid"
     INVALID = "invalid"
     UNTRUSTED = "untrusted"
-    CANNOT_TELL = "cannot tell"
+    INDETERMINATE = "indeterminate"
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class _Token:
 def verify_token(
     token: bytes,
     data: bytes,
-    verifier: Verifier,
+    validator: CertificateValidator,
     *,
     certificates: Iterable[x509.Certificate] = (),
 ) -> TimestampVerdict:
@@ -103,20 +103,20 @@ def verify_token(
 
     `token` is DER, one pad byte allowed; `data` the value of Signature (0400,0120), the pad byte of an EC
     signature removed. `certificates` may help where the token does not hold the certificate of its signer.
-    Hashes are judged by the algorithm policy of `verifier`. Never raises for what the token contains.
+    Hashes are judged by the algorithm policy of `validator`. Never raises for what the token contains.
     """
     verdict = TimestampVerdict(TimestampFinding.INVALID)
     others = tuple(certificates)
     try:
-        parts = _take_apart(token, verifier.policy.max_certificate_bytes)
+        parts = _take_apart(token, validator.policy.max_certificate_bytes)
         verdict = _described(parts.info, data)
-        warnings = tuple(_check_hashes(parts, verifier.policy.algorithms))
+        warnings = tuple(_check_hashes(parts, validator.policy.algorithms))
         _check_info(parts.info, verdict)
         signer = _signer_certificate(parts, others)
         if signer is None:
             return replace(
                 verdict,
-                finding=TimestampFinding.CANNOT_TELL,
+                finding=TimestampFinding.INDETERMINATE,
                 problem="The certificate of its signer is not in the token; give it as an intermediate.",
             )
         verdict = replace(verdict, authority=name_text(signer.subject), warnings=warnings)
@@ -126,11 +126,11 @@ def verify_token(
     except Exception as error:  # foreign parsers on hostile bytes
         problem = f"It cannot be read ({type(error).__name__})."
         return replace(verdict, finding=TimestampFinding.INVALID, problem=problem)
-    trust = verifier.judge(
+    trust = validator.validate(
         signer,
-        Purpose.TIME_STAMPING,
-        moment=verdict.time,
-        certified=True,
+        CertificatePurpose.TIME_STAMPING,
+        validation_time=verdict.time,
+        time_proven=True,
         intermediates=(*parts.certificates, *others),
     )
     return replace(verdict, finding=_FINDINGS[trust.trust], trust=trust)
@@ -139,7 +139,7 @@ def verify_token(
 _FINDINGS = {
     Trust.TRUSTED: TimestampFinding.VALID,
     Trust.UNTRUSTED: TimestampFinding.UNTRUSTED,
-    Trust.CANNOT_TELL: TimestampFinding.CANNOT_TELL,
+    Trust.INDETERMINATE: TimestampFinding.INDETERMINATE,
 }
 
 

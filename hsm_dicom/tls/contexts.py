@@ -1,12 +1,12 @@
 """`ssl.SSLContext` objects whose private key is on a token: ordinary ones, for whatever takes an `SSLContext`.
 
     with load_identity("node", configuration) as node:
-        context = server_context([node], verifier)
+        context = server_context([node], validator)
         ae.start_server(("127.0.0.1", 2762), ssl_context=context)  # pynetdicom; asyncio and http.server likewise
 
 A context of either side has, in every library that it is given to, these checks inside the handshake: the profile's
 versions, suites, groups, signature algorithms and sizes; and the verdict of `hsm_dicom.trust` on the peer's chain, its
-dates, key usage, strength and revocation, by the CRLs and OCSP responses of the verifier's store.
+dates, key usage, strength and revocation, by the CRLs and OCSP responses of the validator's store.
 
 What a bare context cannot check is **who the peer is beyond that**: which AE titles its certificate may use, pins, and
 on the server a name. Give a context to a library of your own choice only where every holder of a certificate of your CA
@@ -30,7 +30,7 @@ from hsm_dicom.tls.offered import SECURITY_LEVEL, list_offered
 from hsm_dicom.tls.profiles import DEFAULT, TLSProfile
 from hsm_dicom.tls.signer import KeySigner
 from hsm_dicom.tls.verification import make_peer_validator, restrict_verifier
-from hsm_dicom.trust import Purpose, Verifier
+from hsm_dicom.trust import CertificatePurpose, CertificateValidator
 from hsm_dicom.trust.algorithms import key_allowed
 
 ALPN = "dicom"
@@ -46,16 +46,16 @@ class AuthenticationMode(StrEnum):
 
 def server_context(
     identities: Sequence[Identity],
-    verifier: Verifier | None,
+    validator: CertificateValidator | None,
     *,
     profile: TLSProfile = DEFAULT,
     authentication: AuthenticationMode = AuthenticationMode.MUTUAL,
 ) -> ssl.SSLContext:
     """A context for accepting connections, with one RSA identity, one EC identity, or one of each.
 
-    Clients must prove an identity that `verifier` trusts, unless `authentication` is one-way. Sessions are not resumed:
-    each connection proves both keys anew, so that a revocation holds from the next connection on. The order of suites
-    is the client's unless the profile says otherwise. Raises `ContextError`.
+    Clients must prove an identity that `validator` trusts, unless `authentication` is one-way. Sessions are not
+    resumed: each connection proves both keys anew, so that a revocation holds from the next connection on. The order of
+    suites is the client's unless the profile says otherwise. Raises `ContextError`.
     """
     if not identities:
         raise ContextError("A TLS server needs an identity; name at least one.")
@@ -67,13 +67,13 @@ def server_context(
     context.num_tickets = 0
     openssl.keep_no_sessions(context)
     if authentication is AuthenticationMode.MUTUAL:
-        _require_trust(context, verifier, profile, Purpose.TLS_CLIENT)
+        _require_trust(context, validator, profile, CertificatePurpose.TLS_CLIENT)
     return context
 
 
 def client_context(
     identity: Identity | None,
-    verifier: Verifier,
+    validator: CertificateValidator,
     *,
     profile: TLSProfile = DEFAULT,
     authentication: AuthenticationMode = AuthenticationMode.MUTUAL,
@@ -81,7 +81,7 @@ def client_context(
 ) -> ssl.SSLContext:
     """A context for making connections.
 
-    The server must prove an identity that `verifier` trusts, and whose subject alternative name holds the host name or
+    The server must prove an identity that `validator` trusts, and whose subject alternative name holds the host name or
     address that was asked for; a common name does not count (RFC 9525, 6.3). `check_hostname=False` is for callers who
     know the server's key by a pin instead. Without an `identity`, `authentication` must say that one-way is meant.
     Raises `ContextError`.
@@ -94,7 +94,7 @@ def client_context(
     context = _context(ssl.PROTOCOL_TLS_CLIENT, profile, [identity] if identity else [])
     context.check_hostname = check_hostname
     context.hostname_checks_common_name = False
-    _require_trust(context, verifier, profile, Purpose.TLS_SERVER)
+    _require_trust(context, validator, profile, CertificatePurpose.TLS_SERVER)
     return context
 
 
@@ -140,15 +140,17 @@ def _signer(identity: Identity, profile: TLSProfile) -> KeySigner:
     return signer
 
 
-def _require_trust(context: ssl.SSLContext, verifier: Verifier | None, profile: TLSProfile, purpose: Purpose) -> None:
-    if verifier is None or not verifier.store.has_anchors:
+def _require_trust(
+    context: ssl.SSLContext, validator: CertificateValidator | None, profile: TLSProfile, purpose: CertificatePurpose
+) -> None:
+    if validator is None or not validator.store.has_anchors:
         raise ContextError(
             f"Nobody could be trusted as a {purpose}: there are no trust anchors. Name the CA's certificate."
         )
     context.verify_mode = ssl.CERT_REQUIRED
-    # An anchor may be an intermediate CA or a single certificate; whether it is one, the verifier says.
+    # An anchor may be an intermediate CA or a single certificate; whether it is one, the validator says.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    store = verifier.store
+    store = validator.store
     for certificate in (*store.anchors, *store.intermediates):
         context.load_verify_locations(cadata=certificate.public_bytes(Encoding.DER))
-    openssl.set_peer_validator(context, make_peer_validator(restrict_verifier(verifier, profile.algorithms), purpose))
+    openssl.set_peer_validator(context, make_peer_validator(restrict_verifier(validator, profile.algorithms), purpose))

@@ -15,7 +15,7 @@ from hsm_dicom.tls.offered import list_offered
 from hsm_dicom.tls.profiles import DEFAULT, TLSProfile
 from hsm_dicom.tls.suites import SUITES
 from hsm_dicom.tls.verification import restrict_verifier
-from hsm_dicom.trust import Policy, Purpose, TrustVerdict, Verifier
+from hsm_dicom.trust import CertificatePurpose, CertificateValidator, Policy, TrustVerdict
 from hsm_dicom.trust.certificates import MalformedCertificateError, read_certificate
 
 SECONDS = 5.0
@@ -60,7 +60,7 @@ class VersionOffer:
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """What was found out. `verdict` is None without a verifier, `chain` empty if no certificate was shown.
+    """What was found out. `verdict` is None without a validator, `chain` empty if no certificate was shown.
 
     `name_fits` says whether the certificate is for the host that was asked for. `remarks` is what the profile thinks,
     as sentences; `acceptable` whether we would speak with this server under it.
@@ -82,7 +82,7 @@ def probe(
     host: str,
     port: int,
     *,
-    verifier: Verifier | None = None,
+    validator: CertificateValidator | None = None,
     profile: TLSProfile = DEFAULT,
     seconds: float = SECONDS,
 ) -> ProbeResult:
@@ -98,9 +98,11 @@ def probe(
     wants_certificate = _shake_hands(host, port, shown, seconds)
     chain = _readable(shown.certificates)
     verdict = None
-    if verifier is not None and shown.certificates:
-        judge = restrict_verifier(verifier, profile.algorithms)
-        verdict = judge.judge(shown.certificates[0], Purpose.TLS_SERVER, intermediates=shown.certificates[1:])
+    if validator is not None and shown.certificates:
+        judge = restrict_verifier(validator, profile.algorithms)
+        verdict = judge.validate(
+            shown.certificates[0], CertificatePurpose.TLS_SERVER, intermediates=shown.certificates[1:]
+        )
     name_fits = bool(chain) and chain[0].is_for(host)
     remarks = tuple(_remarks(profile, offers, chain, name_fits, verdict))
     in_common = {suite.name for suite in list_offered(profile)} & {name for offer in offers for name in offer.suites}

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from hsm_dicom.trust import AlgorithmPolicy, Purpose, Reason, TrustVerdict, Verifier
+from hsm_dicom.trust import AlgorithmPolicy, CertificatePurpose, CertificateValidator, Reason, TrustVerdict
 
 X509_V_ERR_HOSTNAME_MISMATCH = 62
 X509_V_ERR_IP_ADDRESS_MISMATCH = 64
@@ -59,12 +59,14 @@ def take_validated_peer() -> ValidatedPeer | None:
     return judged
 
 
-def make_peer_validator(verifier: Verifier, purpose: Purpose) -> Callable[[Sequence[bytes], int], int]:
-    """The function that `openssl.set_peer_validator` asks: refuses what either OpenSSL or the verifier refuses."""
+def make_peer_validator(
+    validator: CertificateValidator, purpose: CertificatePurpose
+) -> Callable[[Sequence[bytes], int], int]:
+    """The function that `openssl.set_peer_validator` asks: refuses what either OpenSSL or the validator refuses."""
 
     def judge(certificates: Sequence[bytes], found: int) -> int:
         _last.value = None
-        verdict = verifier.judge(certificates[0], purpose, intermediates=certificates[1:])
+        verdict = validator.validate(certificates[0], purpose, intermediates=certificates[1:])
         code = found
         if not verdict.trusted:
             code = _CODES.get(verdict.reason, _X509_V_ERR_APPLICATION_VERIFICATION)
@@ -74,9 +76,9 @@ def make_peer_validator(verifier: Verifier, purpose: Purpose) -> Callable[[Seque
     return judge
 
 
-def restrict_verifier(verifier: Verifier, demanded: AlgorithmPolicy) -> Verifier:
-    """The verifier with the keys and hashes that both its own policy and a profile accept."""
-    own = verifier.policy.algorithms
+def restrict_verifier(validator: CertificateValidator, demanded: AlgorithmPolicy) -> CertificateValidator:
+    """The validator with the keys and hashes that both its own policy and a profile accept."""
+    own = validator.policy.algorithms
     both = replace(
         own,
         minimum_rsa_bits=max(own.minimum_rsa_bits, demanded.minimum_rsa_bits),
@@ -85,4 +87,4 @@ def restrict_verifier(verifier: Verifier, demanded: AlgorithmPolicy) -> Verifier
         hashes=own.hashes & demanded.hashes,
         tolerated_hashes=own.tolerated_hashes & demanded.tolerated_hashes,
     )
-    return Verifier(verifier.store, replace(verifier.policy, algorithms=both))
+    return CertificateValidator(validator.store, replace(validator.policy, algorithms=both))

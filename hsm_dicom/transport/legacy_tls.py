@@ -15,33 +15,33 @@ from hsm_dicom.transport.events import LegacyProfileUsed
 from hsm_dicom.transport.port import ConnectionFacts, Secured, Wants
 from hsm_dicom.transport.pump import PumpedSocket
 from hsm_dicom.transport.sockets import READ_SECONDS
-from hsm_dicom.trust import Verifier
+from hsm_dicom.trust import CertificateValidator
 
 
 def make_server_transport(
     opening: LegacyExemption,
     identity: Identity,
-    verifier: Verifier | None,
+    validator: CertificateValidator | None,
     *,
     authentication: AuthenticationMode,
     read_seconds: float,
 ) -> LegacyTransport:
     """The accepting side of an opening. Raises `LegacyRefusedError` and `ContextError`."""
-    context = LegacyContext(opening, identity, verifier, server_side=True, authentication=authentication)
+    context = LegacyContext(opening, identity, validator, server_side=True, authentication=authentication)
     return LegacyTransport(context, read_seconds=read_seconds)
 
 
 def make_client_transport(
     opening: LegacyExemption,
     identity: Identity | None,
-    verifier: Verifier,
+    validator: CertificateValidator,
     *,
     authentication: AuthenticationMode,
     server_name: str | None,
     must_hold_name: bool,
 ) -> LegacyTransport:
     """The connecting side of an opening. Raises `LegacyRefusedError` and `ContextError`."""
-    context = LegacyContext(opening, identity, verifier, server_side=False, authentication=authentication)
+    context = LegacyContext(opening, identity, validator, server_side=False, authentication=authentication)
     return LegacyTransport(context, server_name=server_name, must_hold_name=must_hold_name)
 
 

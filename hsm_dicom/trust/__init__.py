@@ -1,33 +1,34 @@
-"""The one place that says whether a certificate may do this, now or at a past time.
+"""Certificate validation: whether a certificate may be used for a purpose, now or at a past time.
 
-    from hsm_dicom.trust import Purpose, TrustStore, Verifier
+    from hsm_dicom.trust import CertificatePurpose, CertificateValidator, TrustStore
 
-    verifier = Verifier(TrustStore.from_files(anchors=["ca.pem"], crls=["ca.crl"]))
-    verdict = verifier.judge(certificate, Purpose.SIGNING, moment=signed_at)
+    validator = CertificateValidator(TrustStore.from_files(anchors=["ca.pem"], crls=["ca.crl"]))
+    verdict = validator.validate(certificate, CertificatePurpose.SIGNING, validation_time=signed_at)
     print(verdict.trust, verdict.text)
 
-| module          | holds                                                                                  |
-|-----------------|----------------------------------------------------------------------------------------|
-| verifier.py     | `Verifier`: judge, and keep answers for as long as they hold                           |
-| store.py        | `TrustStore`: anchors, intermediates, CRLs, OCSP responses, from files                 |
-| policy.py       | `Purpose`, `Policy`, `AlgorithmPolicy`, `RevocationPolicy`                             |
-| verdict.py      | `TrustVerdict` and its parts                                                           |
-| judgement.py    | one judgement, from question to answer                                                 |
-| paths.py        | candidate paths, within bounds                                                         |
-| chain.py        | RFC 5280 6.1 along a path                                                              |
-| usage.py        | key usage and extended key usage for each purpose                                      |
-| algorithms.py   | keys and hashes against the policy                                                     |
-| revocation.py   | what CRLs and OCSP responses together mean; the model is written there                 |
-| crl.py, ocsp.py | what one CRL, one OCSP response says                                                   |
-| review.py       | what refuses everybody, now or soon: expired anchors, CRLs out of date or unverifiable |
-| online.py       | fetching what is missing; fetch.py: one exchange within bounds                         |
-| certificate_files.py | PEM, DER and PKCS#7 files, and the order of a chain                                       |
-| certificates.py, der.py | reading hostile bytes, showing names                                           |
+| module              | contents                                                                             |
+|---------------------|--------------------------------------------------------------------------------------|
+| `validator`         | `CertificateValidator`, which keeps its results for as long as they hold             |
+| `store`             | `TrustStore`: anchors, intermediates, CRLs, OCSP responses, from files               |
+| `policy`            | `CertificatePurpose`, `Policy`, `AlgorithmPolicy`, `RevocationPolicy`                |
+| `result`            | `TrustVerdict` and its parts                                                         |
+| `validation`        | one validation, from question to answer                                              |
+| `paths`             | candidate paths, within bounds                                                       |
+| `chain`             | RFC 5280 6.1 along a path                                                            |
+| `usage`             | key usage and extended key usage for each purpose                                    |
+| `algorithms`        | keys and hashes against the policy                                                   |
+| `revocation`        | `decision`: what CRLs and OCSP responses mean together; `crl`, `ocsp`: what one says |
+| `review`            | what blocks every peer, now or soon: expired anchors, CRLs that cannot be used       |
+| `online`, `fetch`   | fetching missing issuers, CRLs and OCSP responses, within bounds                     |
+| `certificate_files` | PEM, DER and PKCS#7 files, and the order of a chain                                  |
+| `certificates`      | reading untrusted certificates, and their names for display                          |
+| `der`               | DER by asn1crypto: the one place where bytes are taken apart                         |
+| `_certvalidator`    | the one place that calls pyhanko-certvalidator                                       |
 """
 
 from hsm_dicom.trust.certificate_files import Sourced, order_chain, read_certificate_file
 from hsm_dicom.trust.errors import FetchError, TrustFileError
-from hsm_dicom.trust.policy import ARCHIVE, CURRENT, AlgorithmPolicy, Policy, Purpose, RevocationPolicy
+from hsm_dicom.trust.policy import ARCHIVE, CURRENT, AlgorithmPolicy, CertificatePurpose, Policy, RevocationPolicy
 from hsm_dicom.trust.result import (
     Caution,
     PathCertificate,
@@ -40,17 +41,18 @@ from hsm_dicom.trust.result import (
 )
 from hsm_dicom.trust.review import TrustRemark, review_trust
 from hsm_dicom.trust.store import TrustStore
-from hsm_dicom.trust.validator import Verifier
+from hsm_dicom.trust.validator import CertificateValidator
 
 __all__ = [
     "ARCHIVE",
     "CURRENT",
     "AlgorithmPolicy",
     "Caution",
+    "CertificatePurpose",
+    "CertificateValidator",
     "FetchError",
     "PathCertificate",
     "Policy",
-    "Purpose",
     "Reason",
     "Revocation",
     "RevocationPolicy",
@@ -62,7 +64,6 @@ __all__ = [
     "TrustStore",
     "TrustVerdict",
     "TrustWarning",
-    "Verifier",
     "order_chain",
     "read_certificate_file",
     "review_trust",

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from hsm_dicom.trust.certificates import is_self_issued, key_text, name_text, signature_hash_name
 from hsm_dicom.trust.paths import CertificatePath
 from hsm_dicom.trust.policy import AlgorithmPolicy
-from hsm_dicom.trust.result import Caution, Finding, Reason, TrustWarning
+from hsm_dicom.trust.result import Caution, Reason, TrustProblem, TrustWarning
 
 
 def key_allowed(key: PublicKeyTypes, policy: AlgorithmPolicy) -> bool:
@@ -31,11 +31,11 @@ def hash_allowed(name: str | None, policy: AlgorithmPolicy) -> bool:
     return name is None or name in policy.hashes or name in policy.tolerated_hashes
 
 
-def algorithm_problem(path: CertificatePath, policy: AlgorithmPolicy) -> Finding | None:
+def algorithm_problem(path: CertificatePath, policy: AlgorithmPolicy) -> TrustProblem | None:
     """Return the first key or hash of the path that the policy refuses, or None."""
     for certificate in path:
         if not key_allowed(certificate.public_key(), policy):
-            return Finding(
+            return TrustProblem(
                 Reason.WEAK_KEY,
                 f"The key of {name_text(certificate.subject)} ({key_text(certificate)}) is not one that the "
                 "policy "
@@ -44,7 +44,7 @@ def algorithm_problem(path: CertificatePath, policy: AlgorithmPolicy) -> Finding
             )
     for certificate in path[:-1]:
         if not hash_allowed(signature_hash_name(certificate), policy):
-            return Finding(
+            return TrustProblem(
                 Reason.WEAK_HASH,
                 f"The certificate of {name_text(certificate.subject)} was signed with "
                 f"{signature_hash_name(certificate)}, which the policy does not accept; it has to be issued "

@@ -4,7 +4,7 @@ The library, behind `_certvalidator.py`, runs the path validation algorithm (sig
 path length, name constraints, policies, critical extensions); `revocation.py` checks revocation. Where the library
 refuses, `_explain` looks for the reason in terms of our codes; only the library's answer decides.
 
-Stricter than RFC 5280: a trust anchor must itself be valid at the moment, its own path length and name
+Stricter than RFC 5280: a trust anchor must itself be valid at the validation time, its own path length and name
 constraints hold, and it must be a CA to issue anything. Name constraints on IP addresses are not supported by
 the library: a certificate with an IP address under such a CA is refused.
 """
@@ -18,47 +18,47 @@ from cryptography import x509
 from hsm_dicom.trust._certvalidator import InvalidPathError, validate_path
 from hsm_dicom.trust.certificates import der_of, is_ca, is_self_issued, key_usage, name_text
 from hsm_dicom.trust.paths import CertificatePath
-from hsm_dicom.trust.result import Finding, Reason
+from hsm_dicom.trust.result import Reason, TrustProblem
 
 _MAX_NAME_COMPARISONS = 100_000
 
 
-def chain_problem(path: CertificatePath, moment: datetime) -> Finding | None:
-    """Return why the path does not hold at the moment, or None where RFC 5280 6.1 accepts it.
+def chain_problem(path: CertificatePath, validation_time: datetime) -> TrustProblem | None:
+    """Return why the path does not hold at the validation time, or None where RFC 5280 6.1 accepts it.
 
     `path` runs from the certificate to the anchor. Strength of algorithms is judged apart (`algorithms.py`).
     """
     if _name_comparisons(path) > _MAX_NAME_COMPARISONS:
-        return Finding(Reason.TOO_COMPLEX, "Its chain has more names and name constraints than can be compared.")
-    problem = _anchor_problem(path, moment)
+        return TrustProblem(Reason.TOO_COMPLEX, "Its chain has more names and name constraints than can be compared.")
+    problem = _anchor_problem(path, validation_time)
     if problem is not None:
         return problem
     try:
-        validate_path([der_of(certificate) for certificate in path], moment)
+        validate_path([der_of(certificate) for certificate in path], validation_time)
     except InvalidPathError as error:
-        return _explain(path, moment) or Finding(Reason.PATH_INVALID, f"{error}.")
+        return _explain(path, validation_time) or TrustProblem(Reason.PATH_INVALID, f"{error}.")
     except Exception as error:
         # Hostile extensions end in any exception at all; a chain that cannot be examined does not hold.
-        return _explain(path, moment) or Finding(
+        return _explain(path, validation_time) or TrustProblem(
             Reason.PATH_INVALID, f"Its chain cannot be examined ({type(error).__name__}: {error})."
         )
     return None
 
 
-def _anchor_problem(path: CertificatePath, moment: datetime) -> Finding | None:
+def _anchor_problem(path: CertificatePath, validation_time: datetime) -> TrustProblem | None:
     anchor = path[-1]
-    return _validity_problem(anchor, moment) or (
+    return _validity_problem(anchor, validation_time) or (
         _issuer_problem(anchor) if len(path) > 1 else _extension_problem(anchor)
     )
 
 
-def _explain(path: CertificatePath, moment: datetime) -> Finding | None:
+def _explain(path: CertificatePath, validation_time: datetime) -> TrustProblem | None:
     """The reason of a refusal in the order in which the algorithm meets it: from the anchor down."""
     for index in range(len(path) - 2, -1, -1):
         certificate, issuer = path[index], path[index + 1]
         problem = (
             _signature_problem(certificate, issuer)
-            or _validity_problem(certificate, moment)
+            or _validity_problem(certificate, validation_time)
             or _extension_problem(certificate)
             or (_issuer_problem(certificate) if index else None)
         )
@@ -67,15 +67,15 @@ def _explain(path: CertificatePath, moment: datetime) -> Finding | None:
     return _path_length_problem(path)
 
 
-def _validity_problem(certificate: x509.Certificate, moment: datetime) -> Finding | None:
-    if moment < certificate.not_valid_before_utc:
-        return Finding(
+def _validity_problem(certificate: x509.Certificate, validation_time: datetime) -> TrustProblem | None:
+    if validation_time < certificate.not_valid_before_utc:
+        return TrustProblem(
             Reason.NOT_YET_VALID,
             f"The certificate of {name_text(certificate.subject)} was valid only from "
             f"{certificate.not_valid_before_utc:%Y-%m-%d %H:%M:%S} UTC on.",
         )
-    if moment > certificate.not_valid_after_utc:
-        return Finding(
+    if validation_time > certificate.not_valid_after_utc:
+        return TrustProblem(
             Reason.EXPIRED,
             f"The certificate of {name_text(certificate.subject)} expired on "
             f"{certificate.not_valid_after_utc:%Y-%m-%d %H:%M:%S} UTC.",
@@ -83,11 +83,11 @@ def _validity_problem(certificate: x509.Certificate, moment: datetime) -> Findin
     return None
 
 
-def _signature_problem(certificate: x509.Certificate, issuer: x509.Certificate) -> Finding | None:
+def _signature_problem(certificate: x509.Certificate, issuer: x509.Certificate) -> TrustProblem | None:
     try:
         certificate.verify_directly_issued_by(issuer)
     except Exception:  # any failure to verify, an unknown algorithm included, is the explanation looked for
-        return Finding(
+        return TrustProblem(
             Reason.BAD_SIGNATURE,
             f"The certificate of {name_text(certificate.subject)} does not verify with the key of "
             f"{name_text(issuer.subject)}: another CA of that name issued it, or it was altered.",
@@ -95,15 +95,15 @@ def _signature_problem(certificate: x509.Certificate, issuer: x509.Certificate) 
     return None
 
 
-def _issuer_problem(certificate: x509.Certificate) -> Finding | None:
+def _issuer_problem(certificate: x509.Certificate) -> TrustProblem | None:
     if not is_ca(certificate):
-        return Finding(
+        return TrustProblem(
             Reason.NOT_A_CA,
             f"{name_text(certificate.subject)} issued a certificate of the chain but is not a CA.",
         )
     usage = key_usage(certificate)
     if usage is not None and not usage.key_cert_sign:
-        return Finding(
+        return TrustProblem(
             Reason.NOT_A_CA,
             f"{name_text(certificate.subject)} issued a certificate of the chain but its key usage does not "
             "contain keyCertSign.",
@@ -111,10 +111,10 @@ def _issuer_problem(certificate: x509.Certificate) -> Finding | None:
     return None
 
 
-def _extension_problem(certificate: x509.Certificate) -> Finding | None:
+def _extension_problem(certificate: x509.Certificate) -> TrustProblem | None:
     for extension in certificate.extensions:
         if extension.critical and isinstance(extension.value, x509.UnrecognizedExtension):
-            return Finding(
+            return TrustProblem(
                 Reason.UNKNOWN_CRITICAL_EXTENSION,
                 f"The certificate of {name_text(certificate.subject)} has a critical extension "
                 f"({extension.oid.dotted_string}) that is unknown here.",
@@ -122,12 +122,12 @@ def _extension_problem(certificate: x509.Certificate) -> Finding | None:
     return None
 
 
-def _path_length_problem(path: CertificatePath) -> Finding | None:
+def _path_length_problem(path: CertificatePath) -> TrustProblem | None:
     below = 0
     for certificate in path[1:]:
         limit = _path_length(certificate)
         if limit is not None and below > limit:
-            return Finding(
+            return TrustProblem(
                 Reason.PATH_TOO_LONG,
                 f"{name_text(certificate.subject)} allows {limit} CA certificates below it; this chain has {below}.",
             )

@@ -48,7 +48,7 @@ EXTENDED_KEY_USAGE_NAMES = {
 }
 
 
-class Purpose(StrEnum):
+class CertificatePurpose(StrEnum):
     """What the certificate is used for. `usage.py` holds what each purpose asks of key usage."""
 
     SIGNING = "signing"
@@ -64,7 +64,7 @@ class RevocationPolicy(StrEnum):
 
     WHEN_GIVEN: as REQUIRED as soon as the trust store holds a CRL or an OCSP response, one comes with the
     message, or fetching is on; with nothing to look at, trusted with a warning. REQUIRED: never, the answer
-    is "cannot tell". IF_AVAILABLE: trusted with a warning, even where a CRL is at hand but out of date.
+    is indeterminate. IF_AVAILABLE: trusted with a warning, even where a CRL is at hand but out of date.
     """
 
     WHEN_GIVEN = "when-given"

@@ -1,8 +1,6 @@
-"""What a judgement of a certificate looks like: one frozen record that says whether, why, by which path and
-as of when.
+"""The result of a certificate validation: the answer, the reason, the path and the validation time.
 
-The words are for people, the codes (`Trust`, `Reason`, `Caution`, `Revocation`) for programs; both are
-stable.
+The texts are for people, the codes (`Trust`, `Reason`, `Caution`, `Revocation`) for programs; both are stable.
 """
 
 from __future__ import annotations
@@ -11,20 +9,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from hsm_dicom.trust.policy import Purpose
+from hsm_dicom.trust.policy import CertificatePurpose
 
 
 class Trust(StrEnum):
-    """The three answers. "Cannot tell" is never a weaker "trusted": treat it as a refusal that more data may
-    lift."""
+    """The three answers. INDETERMINATE is a refusal that more data may lift, never a weaker TRUSTED."""
 
     TRUSTED = "trusted"
     UNTRUSTED = "untrusted"
-    CANNOT_TELL = "cannot tell"
+    INDETERMINATE = "indeterminate"
 
 
 class Reason(StrEnum):
-    """Why the answer is what it is, for programs."""
+    """The reason for the answer, for programs."""
 
     TRUSTED = "trusted"
     NO_ANCHORS = "no-trust-anchors"
@@ -48,7 +45,7 @@ class Reason(StrEnum):
 
 
 class Caution(StrEnum):
-    """What a trusted certificate still leaves to be known, for programs."""
+    """A warning about a certificate that is trusted, for programs."""
 
     WEAK_HASH = "weak-hash"
     SHORT_KEY = "short-key"
@@ -59,7 +56,7 @@ class Caution(StrEnum):
 
 
 class Revocation(StrEnum):
-    """What is known about the revocation of one certificate at the moment asked for."""
+    """The revocation state of one certificate at the validation time."""
 
     GOOD = "good"
     REVOKED = "revoked"
@@ -69,8 +66,8 @@ class Revocation(StrEnum):
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One reason against a certificate: the code and the sentence that goes with it.
+class TrustProblem:
+    """One reason against a certificate: the code and its text.
 
     `is_indefinite` says that another certificate could change the answer (ETSI EN 319 102-1: INDETERMINATE,
     NO_CERTIFICATE_CHAIN_FOUND).
@@ -83,7 +80,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class TrustWarning:
-    """One thing to know about a certificate that is trusted nevertheless."""
+    """A warning about a certificate that is trusted."""
 
     caution: Caution
     text: str
@@ -91,7 +88,7 @@ class TrustWarning:
 
 @dataclass(frozen=True)
 class RevocationStatus:
-    """The revocation of one certificate: the state, the words, and where the knowledge comes from.
+    """The revocation of one certificate: the state, its text, and the source.
 
     `revoked_at` is the instant from which the certificate is bad: the revocation date or, where the CA states
     an earlier one, the invalidity date (RFC 5280 5.3.2). `reason` is a name of RFC 5280 5.3.1, for example
@@ -107,7 +104,7 @@ class RevocationStatus:
 
 @dataclass(frozen=True)
 class PathCertificate:
-    """One certificate of the path that was judged, in words fit for a report."""
+    """One certificate of the validated path, described for a report."""
 
     subject: str
     issuer: str
@@ -123,19 +120,18 @@ class PathCertificate:
 
 @dataclass(frozen=True)
 class TrustVerdict:
-    """Whether a certificate may do something, as of a moment.
+    """Whether a certificate may be used for a purpose at a validation time.
 
     `path` runs from the certificate to the trust anchor; where no path was found it holds what could be put
-    together. `certified` says whether the moment itself was proven (a certified time stamp) or only claimed
-    or present.
+    together. `time_proven` is True if a time stamp proves the validation time, and False if it is claimed or present.
     """
 
     trust: Trust
     reason: Reason
     sentences: tuple[str, ...]
-    purpose: Purpose
-    moment: datetime
-    certified: bool
+    purpose: CertificatePurpose
+    validation_time: datetime
+    time_proven: bool
     path: tuple[PathCertificate, ...] = ()
     warnings: tuple[TrustWarning, ...] = ()
 

@@ -15,7 +15,7 @@ from cryptography import x509
 from hsm_dicom.trust.certificates import is_ca, name_key, name_text
 from hsm_dicom.trust.policy import RevocationPolicy
 from hsm_dicom.trust.revocation.crl import SourcedCrl, crl_problem, crl_span
-from hsm_dicom.trust.validator import Verifier
+from hsm_dicom.trust.validator import CertificateValidator
 
 _PART_OF_LIFE = 4
 """A CRL is remarked upon in the last quarter of its life, since many live for a week only."""
@@ -34,27 +34,29 @@ class TrustRemark:
     refuses: bool
 
 
-def review_trust(verifier: Verifier, now: datetime | None = None, *, warning: timedelta) -> list[TrustRemark]:
-    """Find what in a verifier's store refuses peers at a moment, or will within `warning`. Never raises."""
-    moment = now or datetime.now(UTC)
-    store = verifier.store
+def review_trust(
+    validator: CertificateValidator, now: datetime | None = None, *, warning: timedelta
+) -> list[TrustRemark]:
+    """Return what in a validator's store blocks peers at a time, or will within `warning`. Never raises."""
+    validation_time = now or datetime.now(UTC)
+    store = validator.store
     anchors = tuple(store.anchors)
-    left = any(_begins_and_ends(one, moment) for one in anchors)
-    remarks = [*_dates("anchors", "trust anchor", anchors, moment, warning, refuses=not left)]
-    remarks += _dates("intermediates", "intermediate", store.intermediates, moment, warning, refuses=False)
+    left = any(_begins_and_ends(one, validation_time) for one in anchors)
+    remarks = [*_dates("anchors", "trust anchor", anchors, validation_time, warning, refuses=not left)]
+    remarks += _dates("intermediates", "intermediate", store.intermediates, validation_time, warning, refuses=False)
     authorities = [one for one in (*anchors, *store.intermediates) if is_ca(one)]
-    return [*remarks, *_revocation(verifier, authorities, moment, warning)]
+    return [*remarks, *_revocation(validator, authorities, validation_time, warning)]
 
 
-def _begins_and_ends(certificate: x509.Certificate, moment: datetime) -> bool:
-    return certificate.not_valid_before_utc <= moment <= certificate.not_valid_after_utc
+def _begins_and_ends(certificate: x509.Certificate, validation_time: datetime) -> bool:
+    return certificate.not_valid_before_utc <= validation_time <= certificate.not_valid_after_utc
 
 
 def _dates(
     key: str,
     what: str,
     certificates: Iterable[x509.Certificate],
-    moment: datetime,
+    validation_time: datetime,
     warning: timedelta,
     *,
     refuses: bool,
@@ -63,20 +65,20 @@ def _dates(
         who = f"The {what} '{name_text(certificate.subject)}'"
         begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
         remedy = f"Have the CA's new certificate added to {key} in [trust]."
-        if moment < begins:
+        if validation_time < begins:
             yield TrustRemark(key, f"{who} is not valid before {_day(begins)}; see the clock.", remedy, refuses)
-        elif moment > ends:
+        elif validation_time > ends:
             sentence = f"{who} expired on {_day(ends)}: no certificate that rests on it is trusted."
             yield TrustRemark(key, sentence, remedy, refuses)
-        elif ends - moment < warning:
-            sentence = f"{who} expires in {span_in_words(ends - moment)}, on {_day(ends)}."
+        elif ends - validation_time < warning:
+            sentence = f"{who} expires in {span_in_words(ends - validation_time)}, on {_day(ends)}."
             yield TrustRemark(key, sentence, remedy, False)
 
 
 def _revocation(
-    verifier: Verifier, authorities: list[x509.Certificate], moment: datetime, warning: timedelta
+    validator: CertificateValidator, authorities: list[x509.Certificate], validation_time: datetime, warning: timedelta
 ) -> Iterator[TrustRemark]:
-    store, demanded = verifier.store, verifier.policy.revocation
+    store, demanded = validator.store, validator.policy.revocation
     enforced = demanded is RevocationPolicy.REQUIRED or (
         demanded is RevocationPolicy.WHEN_GIVEN and store.has_revocation_data
     )
@@ -95,7 +97,7 @@ def _revocation(
             )
     for index, authority in enumerate(authorities):
         if lists[index]:
-            yield from _of_authority(verifier, authority, lists[index], moment, warning, enforced)
+            yield from _of_authority(validator, authority, lists[index], validation_time, warning, enforced)
         elif enforced and not store.ocsp_responses:
             yield TrustRemark(
                 "crls",
@@ -114,17 +116,17 @@ def _is_of(sourced: SourcedCrl, authority: x509.Certificate) -> bool:
 
 
 def _of_authority(
-    verifier: Verifier,
+    validator: CertificateValidator,
     authority: x509.Certificate,
     lists: list[SourcedCrl],
-    moment: datetime,
+    validation_time: datetime,
     warning: timedelta,
     enforced: bool,
 ) -> Iterator[TrustRemark]:
     """Remark upon the CRLs of one CA, if none of them serves well beyond the warning."""
     remarks = []
     for sourced in lists:
-        remark = _of_crl(verifier, authority, sourced, moment, warning, enforced)
+        remark = _of_crl(validator, authority, sourced, validation_time, warning, enforced)
         if remark is None:
             return
         remarks.append(remark)
@@ -133,28 +135,27 @@ def _of_authority(
 
 
 def _of_crl(
-    verifier: Verifier,
+    validator: CertificateValidator,
     authority: x509.Certificate,
     sourced: SourcedCrl,
-    moment: datetime,
+    validation_time: datetime,
     warning: timedelta,
     enforced: bool,
 ) -> TrustRemark | None:
     whose = f"The CRL {sourced.source} of '{name_text(authority.subject)}'"
     consequence = "no certificate of this CA is accepted" if enforced else "revocations by this CA are not noticed"
-    problem = crl_problem(sourced.crl, authority, verifier.policy.algorithms)
+    problem = crl_problem(sourced.crl, authority, validator.policy.algorithms)
     if problem is not None:
         remedy = "Fetch the CA's CRL again, and see that it is of this CA."
         return TrustRemark("crls", f"{whose} {problem}: {consequence}.", remedy, enforced)
     begins, ends = crl_span(sourced.crl)
     remedy = "Fetch the CA's new CRL, then reload (SIGHUP)."
-    if moment > ends:
+    if validation_time > ends:
         sentence = f"{whose} is out of date since {_minute(ends)}: {consequence}."
         return TrustRemark("crls", sentence, remedy, enforced)
-    if ends - moment < min(warning, (ends - begins) / _PART_OF_LIFE):
-        sentence = (
-            f"{whose} will be out of date in {span_in_words(ends - moment)}, on {_minute(ends)}: {_then(enforced)}."
-        )
+    if ends - validation_time < min(warning, (ends - begins) / _PART_OF_LIFE):
+        left = span_in_words(ends - validation_time)
+        sentence = f"{whose} will be out of date in {left}, on {_minute(ends)}: {_then(enforced)}."
         return TrustRemark("crls", sentence, remedy, False)
     return None
 
@@ -171,9 +172,9 @@ def span_in_words(span: timedelta) -> str:
     return f"{hours} hours" if hours != 1 else "1 hour"
 
 
-def _day(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d}"
+def _day(validation_time: datetime) -> str:
+    return f"{validation_time:%Y-%m-%d}"
 
 
-def _minute(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M} UTC"
+def _minute(validation_time: datetime) -> str:
+    return f"{validation_time:%Y-%m-%d %H:%M} UTC"

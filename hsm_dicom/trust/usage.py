@@ -15,8 +15,8 @@ from cryptography import x509
 from hsm_dicom.trust import policy as oid
 from hsm_dicom.trust.certificates import key_usage, name_text
 from hsm_dicom.trust.paths import CertificatePath
-from hsm_dicom.trust.policy import Policy, Purpose
-from hsm_dicom.trust.result import Finding, Reason
+from hsm_dicom.trust.policy import CertificatePurpose, Policy
+from hsm_dicom.trust.result import Reason, TrustProblem
 
 _KEY_USAGE_WORDS = {
     "digital_signature": "digitalSignature",
@@ -36,20 +36,20 @@ class _Rule:
 
 
 _RULES = {
-    Purpose.SIGNING: _Rule(("digital_signature", "content_commitment")),
-    Purpose.TLS_CLIENT: _Rule(("digital_signature",), frozenset({oid.CLIENT_AUTH})),
-    Purpose.TLS_SERVER: _Rule(("digital_signature",), frozenset({oid.SERVER_AUTH})),
-    Purpose.TLS_SERVER_RSA_KEY_EXCHANGE: _Rule(("key_encipherment",), frozenset({oid.SERVER_AUTH})),
-    Purpose.TIME_STAMPING: _Rule(
+    CertificatePurpose.SIGNING: _Rule(("digital_signature", "content_commitment")),
+    CertificatePurpose.TLS_CLIENT: _Rule(("digital_signature",), frozenset({oid.CLIENT_AUTH})),
+    CertificatePurpose.TLS_SERVER: _Rule(("digital_signature",), frozenset({oid.SERVER_AUTH})),
+    CertificatePurpose.TLS_SERVER_RSA_KEY_EXCHANGE: _Rule(("key_encipherment",), frozenset({oid.SERVER_AUTH})),
+    CertificatePurpose.TIME_STAMPING: _Rule(
         ("digital_signature", "content_commitment"), frozenset({oid.TIME_STAMPING}), exclusive=True
     ),
 }
 
 
-def usage_problem(path: CertificatePath, purpose: Purpose, policy: Policy) -> Finding | None:
+def usage_problem(path: CertificatePath, purpose: CertificatePurpose, policy: Policy) -> TrustProblem | None:
     """Return why the first certificate of the path may not be used for the purpose, or None."""
     rule = _RULES[purpose]
-    extended = policy.signing_extended_key_usages if purpose is Purpose.SIGNING else rule.extended
+    extended = policy.signing_extended_key_usages if purpose is CertificatePurpose.SIGNING else rule.extended
     leaf, *others = path
     return (
         _key_usage_problem(leaf, rule, purpose)
@@ -58,12 +58,12 @@ def usage_problem(path: CertificatePath, purpose: Purpose, policy: Policy) -> Fi
     )
 
 
-def _key_usage_problem(certificate: x509.Certificate, rule: _Rule, purpose: Purpose) -> Finding | None:
+def _key_usage_problem(certificate: x509.Certificate, rule: _Rule, purpose: CertificatePurpose) -> TrustProblem | None:
     usage = key_usage(certificate)
     if usage is None or any(getattr(usage, name) for name in rule.key_usages):
         return None
     wanted = " or ".join(_KEY_USAGE_WORDS[name] for name in rule.key_usages)
-    return Finding(
+    return TrustProblem(
         Reason.WRONG_KEY_USAGE,
         f"Its key usage does not contain {wanted}, which {purpose} needs; a certificate issued for {purpose} "
         "is needed.",
@@ -71,31 +71,33 @@ def _key_usage_problem(certificate: x509.Certificate, rule: _Rule, purpose: Purp
 
 
 def _extended_problem(
-    certificate: x509.Certificate, wanted: frozenset[str], exclusive: bool, purpose: Purpose
-) -> Finding | None:
+    certificate: x509.Certificate, wanted: frozenset[str], exclusive: bool, purpose: CertificatePurpose
+) -> TrustProblem | None:
     extension = _extended_key_usage(certificate)
     if exclusive:
         present = () if extension is None else tuple(u.dotted_string for u in extension.value)
         if extension is not None and extension.critical and len(present) == 1 and present[0] in wanted:
             return None
-        return Finding(
+        return TrustProblem(
             Reason.WRONG_EXTENDED_KEY_USAGE,
             f"Its extended key usage is not {purpose} alone, marked critical, as RFC 3161 section 2.3 demands.",
         )
     if extension is None or _allows(extension, wanted):
         return None
-    return Finding(
+    return TrustProblem(
         Reason.WRONG_EXTENDED_KEY_USAGE,
         f"Its extended key usage ({_listed(extension)}) does not allow {purpose}; "
         f"a certificate issued for {purpose} is needed.",
     )
 
 
-def _issuer_problem(certificate: x509.Certificate, wanted: frozenset[str], purpose: Purpose) -> Finding | None:
+def _issuer_problem(
+    certificate: x509.Certificate, wanted: frozenset[str], purpose: CertificatePurpose
+) -> TrustProblem | None:
     extension = _extended_key_usage(certificate)
     if extension is None or _allows(extension, wanted):
         return None
-    return Finding(
+    return TrustProblem(
         Reason.WRONG_EXTENDED_KEY_USAGE,
         f"The CA {name_text(certificate.subject)} issues only for other extended key usages "
         f"({_listed(extension)}), not for {purpose}.",

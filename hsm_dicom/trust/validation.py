@@ -24,15 +24,15 @@ from hsm_dicom.trust.certificates import (
 )
 from hsm_dicom.trust.chain import chain_problem
 from hsm_dicom.trust.paths import CertificatePath, PathSearch, Pool
-from hsm_dicom.trust.policy import Policy, Purpose, RevocationPolicy
+from hsm_dicom.trust.policy import CertificatePurpose, Policy, RevocationPolicy
 from hsm_dicom.trust.result import (
     Caution,
-    Finding,
     PathCertificate,
     Reason,
     Revocation,
     RevocationStatus,
     Trust,
+    TrustProblem,
     TrustVerdict,
     TrustWarning,
 )
@@ -51,16 +51,16 @@ _INDEFINITE = frozenset({Reason.NO_ANCHORS, Reason.REVOCATION_UNKNOWN})
 class Question:
     """What is asked.
 
-    `live`: the moment is the present; `certified`: it is proven by a time stamp. `revocation_is_sought`:
+    `live`: the validation time is the present; `time_proven`: it is proven by a time stamp. `revocation_is_sought`:
     somebody looked for revocation data, so that finding none is no excuse; `unfetched` says what was looked
     for in vain, for the certificate with that fingerprint.
     """
 
     certificate: x509.Certificate
-    purpose: Purpose
-    moment: datetime
+    purpose: CertificatePurpose
+    validation_time: datetime
     live: bool
-    certified: bool
+    time_proven: bool
     intermediates: tuple[x509.Certificate, ...] = ()
     crls: tuple[SourcedCrl, ...] = ()
     ocsp_responses: tuple[SourcedOcspResponse, ...] = ()
@@ -82,7 +82,7 @@ class _Outcome:
     """How far one path came: `stage` counts the checks that it passed."""
 
     stage: int
-    finding: Finding | None
+    finding: TrustProblem | None
     path: CertificatePath
     statuses: tuple[RevocationStatus, ...] = ()
 
@@ -121,7 +121,7 @@ def _examine(
 ) -> _Outcome:
     for certificate in path:
         changes |= {certificate.not_valid_before_utc, certificate.not_valid_after_utc}
-    finding = chain_problem(path, question.moment)
+    finding = chain_problem(path, question.validation_time)
     if finding is not None:
         return _Outcome(0, finding, path)
     finding = usage_problem(path, question.purpose, policy) or algorithm_problem(path, policy.algorithms)
@@ -142,8 +142,8 @@ def _statuses(
             certificate,
             found,
             purpose=question.purpose,
-            moment=question.moment,
-            certified=question.certified,
+            validation_time=question.validation_time,
+            time_proven=question.time_proven,
         )
     yield _ANCHOR
 
@@ -171,15 +171,15 @@ def _revocation_problem(
     question: Question,
     store: TrustStore,
     policy: Policy,
-) -> Finding | None:
+) -> TrustProblem | None:
     for certificate, status in zip(path, statuses, strict=True):
         if status.state is Revocation.REVOKED:
-            return Finding(Reason.REVOKED, f"{name_text(certificate.subject)}: {status.text}")
+            return TrustProblem(Reason.REVOKED, f"{name_text(certificate.subject)}: {status.text}")
     if not _revocation_is_required(question, store, policy):
         return None
     for certificate, status in zip(path, statuses, strict=True):
         if status.state is Revocation.UNKNOWN:
-            return Finding(Reason.REVOCATION_UNKNOWN, f"{name_text(certificate.subject)}: {status.text}")
+            return TrustProblem(Reason.REVOCATION_UNKNOWN, f"{name_text(certificate.subject)}: {status.text}")
     return None
 
 
@@ -190,19 +190,19 @@ def _revocation_is_required(question: Question, store: TrustStore, policy: Polic
     return policy.revocation is RevocationPolicy.REQUIRED
 
 
-def _no_path(search: PathSearch, store: TrustStore) -> Finding:
+def _no_path(search: PathSearch, store: TrustStore) -> TrustProblem:
     if not store.has_anchors:
-        return Finding(Reason.NO_ANCHORS, "No trust anchors were given, so nothing can be trusted.")
+        return TrustProblem(Reason.NO_ANCHORS, "No trust anchors were given, so nothing can be trusted.")
     if search.exhausted:
-        return Finding(
+        return TrustProblem(
             Reason.TOO_COMPLEX,
             "No path to a trust anchor was found within the number of steps allowed for it.",
         )
     last = search.longest[-1]
     if is_self_issued(last):
         which = "It" if len(search.longest) == 1 else f"Its chain ends in {name_text(last.subject)}, which"
-        return Finding(Reason.NO_PATH, f"{which} is self-signed and not among the trust anchors.")
-    return Finding(
+        return TrustProblem(Reason.NO_PATH, f"{which} is self-signed and not among the trust anchors.")
+    return TrustProblem(
         Reason.NO_PATH,
         f"The certificate of its issuer {name_text(last.issuer)} is neither among the trust anchors nor "
         "among the intermediates given; add it where it belongs.",
@@ -223,17 +223,17 @@ def _verdict(
         warnings = tuple(_warnings(path, statuses, question, policy, changes))
     else:
         is_indefinite = finding.is_indefinite or finding.reason in _INDEFINITE
-        trust = Trust.CANNOT_TELL if is_indefinite else Trust.UNTRUSTED
+        trust = Trust.INDETERMINATE if is_indefinite else Trust.UNTRUSTED
         reason = finding.reason
-        verb = "cannot be judged" if trust is Trust.CANNOT_TELL else "is not trusted"
+        verb = "cannot be judged" if trust is Trust.INDETERMINATE else "is not trusted"
         sentence = f"{leaf} {verb} for {question.purpose}. {finding.text}"
     return TrustVerdict(
         trust=trust,
         reason=reason,
         sentences=(sentence, *(w.text for w in warnings)),
         purpose=question.purpose,
-        moment=question.moment,
-        certified=question.certified,
+        validation_time=question.validation_time,
+        time_proven=question.time_proven,
         path=tuple(_described(c, s, store) for c, s in zip(path, statuses, strict=True)),
         warnings=warnings,
     )
@@ -264,7 +264,7 @@ def _warnings(
         for certificate in path:
             soon = certificate.not_valid_after_utc - policy.expiry_warning
             changes.add(soon)
-            if question.moment >= soon:
+            if question.validation_time >= soon:
                 yield TrustWarning(
                     Caution.EXPIRES_SOON,
                     f"The certificate of {name_text(certificate.subject)} expires on "

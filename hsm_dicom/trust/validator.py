@@ -1,11 +1,11 @@
-"""The judge that keeps its answers: thousands of files signed with one certificate cost one judgement.
+"""Certificate validator with a result cache: thousands of files signed with one certificate need one validation.
 
-    verifier = Verifier(TrustStore.from_files(anchors=["ca.pem"], crls=["ca.crl"]))
-    verdict = verifier.judge(certificate, Purpose.SIGNING, moment=signed_at)
+    validator = CertificateValidator(TrustStore.from_files(anchors=["ca.pem"], crls=["ca.crl"]))
+    verdict = validator.validate(certificate, CertificatePurpose.SIGNING, validation_time=signed_at)
 
-An answer changes with the moment only where a certificate begins or ends, revocation data is issued or
-outdated, a revocation takes effect. Between two such instants it stays the same, so it is kept with the
-interval it holds for.
+A result changes with the validation time only when a certificate begins or ends, when revocation data is issued or
+outdated, or when a revocation takes effect. Between two such instants it stays the same, so it is cached with the
+interval for which it holds.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from cryptography import x509
 
 from hsm_dicom.trust.certificates import MalformedCertificateError, fingerprint, read_certificate
 from hsm_dicom.trust.online import Online
-from hsm_dicom.trust.policy import Policy, Purpose
+from hsm_dicom.trust.policy import CertificatePurpose, Policy
 from hsm_dicom.trust.result import Reason, Trust, TrustVerdict
 from hsm_dicom.trust.store import TrustStore
 from hsm_dicom.trust.validation import Answer, Question, answer
@@ -42,7 +42,7 @@ _END = datetime.max.replace(tzinfo=UTC)
 
 @dataclass(frozen=True)
 class _Kept:
-    """A verdict, the open interval of moments for which it holds, and until when (monotonic clock) it is used."""
+    """A verdict, the open interval of validation times for which it holds, and its expiry (monotonic clock)."""
 
     after: datetime
     before: datetime
@@ -50,12 +50,11 @@ class _Kept:
     until: float
 
 
-class Verifier:
-    """Judges certificates against one store and one policy. Safe to share between threads; pickling takes the
-    store and the policy along, not the answers."""
+class CertificateValidator:
+    """Validates certificates against one store and one policy. Threads may share it; a pickle holds no results."""
 
     def __init__(self, store: TrustStore, policy: Policy | None = None, *, online: bool = False) -> None:
-        """With `online`, missing issuers, OCSP answers and CRLs are fetched from where the certificates say."""
+        """Create a validator. `online` fetches missing issuers, OCSP responses and CRLs from where certificates say."""
         self.store = store
         self.policy = policy or Policy()
         self.online = online
@@ -63,50 +62,50 @@ class Verifier:
         self._kept: OrderedDict[object, list[_Kept]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def judge(
+    def validate(
         self,
         certificate: x509.Certificate | bytes,
-        purpose: Purpose,
+        purpose: CertificatePurpose,
         *,
-        moment: datetime | None = None,
-        certified: bool = False,
+        validation_time: datetime | None = None,
+        time_proven: bool = False,
         intermediates: Iterable[x509.Certificate | bytes] = (),
     ) -> TrustVerdict:
-        """Say whether the certificate may be used for the purpose at the moment.
+        """Return whether the certificate may be used for the purpose at the validation time.
 
-        `certificate` is parsed or DER (one pad byte allowed). `moment` has a time zone; without it, now.
-        `certified` says that the moment is proven by a verified time stamp: only then does a later revocation
+        `certificate` is parsed or DER (one pad byte allowed). `validation_time` has a time zone; without it, now.
+        `time_proven` is True if a valid time stamp proves the validation time: only then does a later revocation
         not count. `intermediates` are untrusted certificates that came with the message. Never raises for
-        what the certificates contain; raises ValueError for a moment without a time zone.
+        what the certificates contain; raises ValueError for a validation time without a time zone.
         """
-        if moment is not None and moment.utcoffset() is None:
-            raise ValueError("the moment of a judgement needs a time zone")
-        at = datetime.now(UTC) if moment is None else _in_utc(moment)
+        if validation_time is not None and validation_time.utcoffset() is None:
+            raise ValueError("the validation time needs a time zone")
+        at = datetime.now(UTC) if validation_time is None else _in_utc(validation_time)
         sent = tuple(itertools.islice(intermediates, self.policy.max_intermediates))
-        key = (_identity(certificate), purpose, moment is None, certified, tuple(map(_identity, sent)))
+        key = (_identity(certificate), purpose, validation_time is None, time_proven, tuple(map(_identity, sent)))
         kept = self._recall(key, at)
         if kept is not None:
-            return replace(kept, moment=at)
+            return replace(kept, validation_time=at)
         try:
             question = Question(
                 certificate=read_certificate(certificate, self.policy.max_certificate_bytes),
                 purpose=purpose,
-                moment=at,
-                live=moment is None,
-                certified=certified,
+                validation_time=at,
+                live=validation_time is None,
+                time_proven=time_proven,
                 intermediates=self._readable(sent),
             )
             given = self._online.answer(question, self._answer) if self._online else self._answer(question)
         except MalformedCertificateError as error:
             sentences = (f"The certificate {error}.",)
-            refusal = TrustVerdict(Trust.UNTRUSTED, Reason.MALFORMED, sentences, purpose, at, certified)
+            refusal = TrustVerdict(Trust.UNTRUSTED, Reason.MALFORMED, sentences, purpose, at, time_proven)
             given = Answer(refusal, (), frozenset())
         except Exception as error:
             # Nothing known leads here. Should a parser fail on hostile bytes where none did in all our tests, the
             # caller still gets an answer, and it is not "trusted".
-            _log.debug("a judgement failed", exc_info=True)
+            _log.debug("a validation failed", exc_info=True)
             sentences = (f"The certificate cannot be examined ({type(error).__name__}).",)
-            refusal = TrustVerdict(Trust.CANNOT_TELL, Reason.CANNOT_BE_EXAMINED, sentences, purpose, at, certified)
+            refusal = TrustVerdict(Trust.INDETERMINATE, Reason.CANNOT_BE_EXAMINED, sentences, purpose, at, time_proven)
             given = Answer(refusal, (), frozenset())
         self._keep(key, at, given)
         return given.verdict
@@ -115,7 +114,7 @@ class Verifier:
         return answer(question, self.store, self.policy)
 
     def _readable(self, sent: tuple[x509.Certificate | bytes, ...]) -> tuple[x509.Certificate, ...]:
-        """Those that can be read; one that cannot helps nobody and is left out."""
+        """Return the certificates that can be read, without the others."""
         read = []
         for source in sent:
             try:
@@ -124,17 +123,17 @@ class Verifier:
                 continue
         return tuple(read)
 
-    def _recall(self, key: object, moment: datetime) -> TrustVerdict | None:
+    def _recall(self, key: object, validation_time: datetime) -> TrustVerdict | None:
         with self._lock:
             intervals = self._kept.get(key, ())
             now = time.monotonic()
-            return next((k.verdict for k in intervals if k.after < moment < k.before and now < k.until), None)
+            return next((k.verdict for k in intervals if k.after < validation_time < k.before and now < k.until), None)
 
-    def _keep(self, key: object, moment: datetime, given: Answer) -> None:
-        if moment in given.changes:
+    def _keep(self, key: object, validation_time: datetime, given: Answer) -> None:
+        if validation_time in given.changes:
             return
-        after = max((c for c in given.changes if c < moment), default=_BEGINNING)
-        before = min((c for c in given.changes if c > moment), default=_END)
+        after = max((c for c in given.changes if c < validation_time), default=_BEGINNING)
+        before = min((c for c in given.changes if c > validation_time), default=_END)
         until = math.inf if self._online is None else time.monotonic() + _ONLINE_SECONDS
         with self._lock:
             intervals = self._kept.setdefault(key, [])
@@ -144,8 +143,8 @@ class Verifier:
             while len(self._kept) > _KEPT_QUESTIONS:
                 self._kept.popitem(last=False)
 
-    def __reduce__(self) -> tuple[Callable[..., Verifier], tuple[TrustStore, Policy]]:
-        return functools.partial(Verifier, online=self._online is not None), (self.store, self.policy)
+    def __reduce__(self) -> tuple[Callable[..., CertificateValidator], tuple[TrustStore, Policy]]:
+        return functools.partial(CertificateValidator, online=self._online is not None), (self.store, self.policy)
 
 
 def _identity(certificate: x509.Certificate | bytes) -> bytes:
@@ -154,9 +153,9 @@ def _identity(certificate: x509.Certificate | bytes) -> bytes:
     return hashlib.sha256(certificate).digest()
 
 
-def _in_utc(moment: datetime) -> datetime:
+def _in_utc(validation_time: datetime) -> datetime:
     try:
-        return moment.astimezone(UTC)
+        return validation_time.astimezone(UTC)
     except OverflowError:
         # Within a day of the first or the last instant that datetime knows, where no certificate is valid.
-        return _BEGINNING if moment.year == 1 else _END
+        return _BEGINNING if validation_time.year == 1 else _END

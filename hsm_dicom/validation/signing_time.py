@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from hsm_dicom.signatures.attributes import CMS_TIMESTAMP
 from hsm_dicom.signatures.integrity import VerifiedSignature
 from hsm_dicom.timestamps.validation import TimestampFinding, TimestampVerdict, verify_token
-from hsm_dicom.trust import Reason, Verifier
+from hsm_dicom.trust import CertificateValidator, Reason
 from hsm_dicom.validation.result import Cause, Ground, Moment, MomentKind, shown
 from hsm_dicom.validation.trust import CAUTION_CLAUSES, cautions_of
 
@@ -16,13 +16,13 @@ _LARGEST_ACCURACY = timedelta(hours=1)
 """A time that may be off by more is not made better by saying so."""
 
 
-def stamp_of(signature: VerifiedSignature, timestamp_authorities: Verifier) -> TimestampVerdict | None:
+def stamp_of(signature: VerifiedSignature, timestamp_authorities: CertificateValidator) -> TimestampVerdict | None:
     """Judge the certified time stamp of an intact signature, if there is one, by its own trust anchors."""
     if signature.timestamp is None:
         return None
     if signature.timestamp_type.encode("latin-1", "replace") != CMS_TIMESTAMP:
         problem = f"Certified Timestamp Type {signature.timestamp_type!r} is not CMS_TSP."
-        return TimestampVerdict(TimestampFinding.CANNOT_TELL, problem)
+        return TimestampVerdict(TimestampFinding.INDETERMINATE, problem)
     return verify_token(signature.timestamp, signature.signature, timestamp_authorities)
 
 
@@ -73,7 +73,7 @@ def _stamp_cautions(stamp: TimestampVerdict) -> Iterator[Ground]:
             stamp.text,
         )
     elif not stamp.valid:
-        verb = "cannot be judged" if stamp.finding is TimestampFinding.CANNOT_TELL else "proves nothing"
+        verb = "cannot be judged" if stamp.finding is TimestampFinding.INDETERMINATE else "proves nothing"
         yield Ground(Cause.TIMESTAMP_UNUSABLE, f"its time stamp {verb}", stamp.text)
     else:
         if stamp.warnings:

@@ -61,7 +61,7 @@ def trust_doubt(trust: TrustVerdict, moment: Moment) -> Ground | None:
     if _undated(trust, moment):
         clause = f"{CLAUSES[trust.reason].replace(' then', '')}, and nothing says when it was made"
         return Ground(trust.reason, clause.replace("had expired by", "has expired"), trust.text)
-    if trust.trust is not Trust.CANNOT_TELL:
+    if trust.trust is not Trust.INDETERMINATE:
         return None
     incomplete = trust.reason is Reason.NO_PATH
     return Ground(trust.reason, _INCOMPLETE if incomplete else CLAUSES[trust.reason], trust.text)

@@ -32,7 +32,7 @@ from hsm_dicom.events import SignatureValidated, emit
 from hsm_dicom.signatures.anomalies.record import Weight
 from hsm_dicom.signatures.anomalies.remarks import other_certificate
 from hsm_dicom.signatures.integrity import Finding, VerifiedFile, VerifiedSignature
-from hsm_dicom.trust import Purpose, TrustStore, Verifier
+from hsm_dicom.trust import CertificatePurpose, CertificateValidator, TrustStore
 from hsm_dicom.validation.coverage import covers_part, open_cautions, open_questions
 from hsm_dicom.validation.policy import Requirement, VerificationPolicy
 from hsm_dicom.validation.result import (
@@ -81,11 +81,11 @@ _FINDINGS = {
 class Validator:
     """What signatures are judged by: anchors of signers, anchors of time stamp authorities, and a policy.
 
-    Made by `trusting`, which gives both verifiers what the policy asks of certificates.
+    Made by `trusting`, which gives both validators what the policy asks of certificates.
     """
 
-    signers: Verifier
-    timestamp_authorities: Verifier
+    signers: CertificateValidator
+    timestamp_authorities: CertificateValidator
     policy: VerificationPolicy = field(default_factory=VerificationPolicy)
 
     @classmethod
@@ -105,8 +105,8 @@ class Validator:
         policy = policy or VerificationPolicy()
         trust = policy.trust
         return cls(
-            Verifier(store or TrustStore([]), trust, online=online),
-            Verifier(timestamp_authorities or TrustStore([]), trust, online=online),
+            CertificateValidator(store or TrustStore([]), trust, online=online),
+            CertificateValidator(timestamp_authorities or TrustStore([]), trust, online=online),
             policy,
         )
 
@@ -148,11 +148,11 @@ class Validator:
             return SignatureVerdict(word, (Ground(cause, _clause(signature.reason)),), signature, signer)
         stamp = stamp_of(signature, self.timestamp_authorities)
         moment = moment_of(signature, stamp, now)
-        trust = self.signers.judge(
+        trust = self.signers.validate(
             signature.certificate,
-            Purpose.SIGNING,
-            moment=None if moment.kind is MomentKind.PRESENT else moment.at,
-            certified=moment.kind is MomentKind.CERTIFIED,
+            CertificatePurpose.SIGNING,
+            validation_time=None if moment.kind is MomentKind.PRESENT else moment.at,
+            time_proven=moment.kind is MomentKind.CERTIFIED,
         )
         tolerance = timedelta(seconds=self.policy.clock_tolerance)
         against = [*self._refused_mac(signature), *_present(trust_refusal(trust, moment))]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from hsm_dicom.tls import ProfileReport
     from hsm_dicom.tls.legacy import LegacyProfile
     from hsm_dicom.tls.probe import ProbeResult
-    from hsm_dicom.trust import Verifier
+    from hsm_dicom.trust import CertificateValidator
 
 app = typer.Typer(help="TLS: the profiles of PS3.15, and what a server offers.", no_args_is_help=True)
 
@@ -76,9 +76,9 @@ def probe(
 
     host, port = _host_and_port(address)
     with open_plan(config) as plan:
-        verifier = _verifier(plan, trust or [])
+        validator = _validator(plan, trust or [])
     with output.working(f"Probing {host} port {port}", quiet=json):
-        found = look(host, port, verifier=verifier, profile=get_profile(profile) if profile else DEFAULT)
+        found = look(host, port, validator=validator, profile=get_profile(profile) if profile else DEFAULT)
     if json:
         output.write_json("tls-probe", _probe_json(found))
     else:
@@ -87,12 +87,12 @@ def probe(
         raise typer.Exit(exits.FAILED)
 
 
-def _verifier(plan: NodePlan, trust: list[Path]) -> Verifier | None:
+def _validator(plan: NodePlan, trust: list[Path]) -> CertificateValidator | None:
+    from hsm_dicom.trust import CertificateValidator as Validator
     from hsm_dicom.trust import TrustStore
-    from hsm_dicom.trust import Verifier as Judge
 
     if trust:
-        return Judge(TrustStore.from_files(trust))
+        return Validator(TrustStore.from_files(trust))
     return plan.trust.open() if plan.trust.anchors else None
 
 

@@ -10,7 +10,7 @@ from hsm_dicom.signatures import VerifiedSignature, check_integrity
 from hsm_dicom.timestamps.files import read_reply
 from hsm_dicom.timestamps.protocol import TimestampError
 from hsm_dicom.timestamps.validation import verify_token
-from hsm_dicom.trust import TrustStore, Verifier
+from hsm_dicom.trust import CertificateValidator, TrustStore
 
 
 class NoSingleSignatureError(DicomError):
@@ -39,7 +39,7 @@ def checked_token(file: Path, query: Path, reply: Path, uid_file: Path) -> tuple
     """
     answer = read_reply(query, reply, uid_file)
     signature = the_signature(file, answer.signature_uid)
-    verdict = verify_token(answer.token, signature.signature, Verifier(TrustStore([])))
+    verdict = verify_token(answer.token, signature.signature, CertificateValidator(TrustStore([])))
     if verdict.problem is not None:
         raise TimestampError(f"{reply}: {verdict.text}")
     return (

@@ -36,7 +36,7 @@ from hsm_dicom.tls.legacy.profiles import VERSION_NAMES, KeyExchange, LegacyProf
 from hsm_dicom.tls.legacy.sockets import LegacySocket, alert_name
 from hsm_dicom.tls.settings import LegacyExemption
 from hsm_dicom.tls.suites import SUITES
-from hsm_dicom.trust import Purpose, Verifier
+from hsm_dicom.trust import CertificatePurpose, CertificateValidator
 from hsm_dicom.trust.certificates import MalformedCertificateError, read_certificate
 from tokens.errors import TokenError
 
@@ -55,7 +55,7 @@ class LegacyContext:
         self,
         opening: LegacyExemption,
         identity: Identity | None,
-        verifier: Verifier | None,
+        validator: CertificateValidator | None,
         *,
         server_side: bool,
         authentication: AuthenticationMode = AuthenticationMode.MUTUAL,
@@ -64,7 +64,7 @@ class LegacyContext:
         """Raises `LegacyRefusedError` for an opening that has ended and for an identity that is not for this alone.
 
         With RSA key exchange a server's key must decrypt and not sign; any other key must sign and not decrypt.
-        `verifier` judges the peer; with one-way authentication a server needs none. Raises `ContextError` where
+        `validator` judges the peer; with one-way authentication a server needs none. Raises `ContextError` where
         nobody could be trusted.
         """
         opening.require_valid(now())
@@ -85,10 +85,10 @@ class LegacyContext:
             raise ContextError("Mutual authentication needs an identity; name one, or say one-way.")
         else:
             self._key = None
-        if (self._asks or not server_side) and (verifier is None or not verifier.store.has_anchors):
+        if (self._asks or not server_side) and (validator is None or not validator.store.has_anchors):
             raise ContextError("Nobody could be trusted: there are no trust anchors. Name the CA's certificate.")
-        self._verifier = verifier
-        bits = verifier.policy.algorithms.minimum_rsa_bits if verifier else 1024
+        self._validator = validator
+        bits = validator.policy.algorithms.minimum_rsa_bits if validator else 1024
         self._settings = handshake_settings(self.profile, min(bits, 1024), opening.dh_bits, server_side=server_side)
 
     def begin(self, raw: socket.socket, peer: str, server_name: str | None = None) -> LegacyHandshake:
@@ -124,11 +124,11 @@ class LegacyContext:
                 f"{peer} showed no certificate, and mutual authentication needs one; give it one, or allow one-way "
                 "authentication by name.",
             )
-        if self._verifier is None:
+        if self._validator is None:
             raise ContextError("There is nobody to judge the peer's certificate.")
-        verdict = self._verifier.judge(shown[0], self._purpose, intermediates=shown[1:])
+        verdict = self._validator.validate(shown[0], self._purpose, intermediates=shown[1:])
         try:
-            certificate = peer_certificate(read_certificate(shown[0], self._verifier.policy.max_certificate_bytes))
+            certificate = peer_certificate(read_certificate(shown[0], self._validator.policy.max_certificate_bytes))
         except MalformedCertificateError as error:
             raise HandshakeError(
                 FailureReason.CERTIFICATE_REFUSED, peer, f"{peer} is refused: {verdict.text}", verdict
@@ -139,12 +139,12 @@ class LegacyContext:
         return certificate
 
     @property
-    def _purpose(self) -> Purpose:
+    def _purpose(self) -> CertificatePurpose:
         """What the peer's key did."""
         if self._server_side:
-            return Purpose.TLS_CLIENT
+            return CertificatePurpose.TLS_CLIENT
         decrypted = self.profile.key_exchange is KeyExchange.RSA
-        return Purpose.TLS_SERVER_RSA_KEY_EXCHANGE if decrypted else Purpose.TLS_SERVER
+        return CertificatePurpose.TLS_SERVER_RSA_KEY_EXCHANGE if decrypted else CertificatePurpose.TLS_SERVER
 
 
 class LegacyHandshake:

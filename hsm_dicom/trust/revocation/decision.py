@@ -1,21 +1,21 @@
-"""What CRLs and OCSP responses together say about one certificate at a moment: pure decisions on evidence.
+"""What CRLs and OCSP responses together say about one certificate at a validation time: pure decisions on evidence.
 
 `crl.py` and `ocsp.py` turn authentic data into `Evidence`, dated by its issuer; `decide` weighs it. The
 model:
 
 - Bad is bad from the earlier of the revocation date and the invalidity date that the CA states (RFC 5280
-  5.3.2). If that is not after the moment, the certificate is revoked, however old the data.
-- Revoked after the moment: where the moment is certified by a time stamp, the certificate counts as good as
+  5.3.2). If that is not after the validation time, the certificate is revoked, however old the data.
+- Revoked after the validation time: if a time stamp proves the validation time, the certificate counts as good as
   of then and the verdict says so; even for a key compromise, since the CA's dates are the only ones known.
-  Where the moment is only claimed, whoever holds the key now can claim any time, so the certificate is
+  Where the validation time is only claimed, anyone who holds the key now can claim any time, so the certificate is
   refused.
 - A time-stamping certificate claims its own times: one revoked later stays good only for the reasons that RFC
   3161 section 4 allows (no compromise): unspecified, affiliationChanged, superseded, cessationOfOperation,
   stated by the CA.
-- Good needs data that speaks about the moment: issued before it and not out of date then, or issued after it
+- Good needs data that speaks about the validation time: issued before it and not out of date then, or issued after it
   while the certificate was still valid (a CRL drops certificates after they expire, unless it says that it
   keeps them).
-- A hold counts unless fresher data, not newer than the moment, shows it lifted.
+- A hold counts unless fresher data, not newer than the validation time, shows it lifted.
 - Everything else is unknown, with the reason.
 """
 
@@ -27,7 +27,7 @@ from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
 
-from hsm_dicom.trust.policy import Purpose
+from hsm_dicom.trust.policy import CertificatePurpose
 from hsm_dicom.trust.result import Revocation, RevocationStatus
 
 _HOLD = "certificateHold"
@@ -88,17 +88,17 @@ def decide(
     certificate: x509.Certificate,
     found: Iterable[Evidence | Unusable],
     *,
-    purpose: Purpose,
-    moment: datetime,
-    certified: bool,
+    purpose: CertificatePurpose,
+    validation_time: datetime,
+    time_proven: bool,
 ) -> RevocationStatus:
-    """Return the revocation status of the certificate at the moment; see the module's text for the rules."""
+    """Return the revocation status of the certificate at the validation time; see the module's text for the rules."""
     found = list(found)
     evidence = [e for e in found if isinstance(e, Evidence)]
-    revocations = [e for e in evidence if e.revoked is not None and not _hold_lifted(e, evidence, moment)]
+    revocations = [e for e in evidence if e.revoked is not None and not _hold_lifted(e, evidence, validation_time)]
     if revocations:
-        return _revoked(revocations, purpose=purpose, moment=moment, certified=certified)
-    speaking = [e for e in evidence if e.complete and e.revoked is None and _speaks(e, certificate, moment)]
+        return _revoked(revocations, purpose=purpose, validation_time=validation_time, time_proven=time_proven)
+    speaking = [e for e in evidence if e.complete and e.revoked is None and _speaks(e, certificate, validation_time)]
     if speaking:
         freshest = max(speaking, key=lambda e: e.issued)
         return RevocationStatus(
@@ -106,7 +106,7 @@ def decide(
             f"Not revoked, says {freshest.source} of {freshest.issued:%Y-%m-%d %H:%M:%S} UTC.",
             freshest.source,
         )
-    return RevocationStatus(Revocation.UNKNOWN, _why_unknown(certificate, found, moment))
+    return RevocationStatus(Revocation.UNKNOWN, _why_unknown(certificate, found, validation_time))
 
 
 def instants(found: Iterable[Evidence | Unusable]) -> Iterable[datetime]:
@@ -120,56 +120,58 @@ def instants(found: Iterable[Evidence | Unusable]) -> Iterable[datetime]:
                 yield item.revoked.effective
 
 
-def _hold_lifted(hold: Evidence, evidence: list[Evidence], moment: datetime) -> bool:
+def _hold_lifted(hold: Evidence, evidence: list[Evidence], validation_time: datetime) -> bool:
     return (
         hold.revoked is not None
         and hold.revoked.reason == _HOLD
-        and any(e.complete and e.revoked is None and hold.issued < e.issued <= moment for e in evidence)
+        and any(e.complete and e.revoked is None and hold.issued < e.issued <= validation_time for e in evidence)
     )
 
 
-def _revoked(revocations: list[Evidence], *, purpose: Purpose, moment: datetime, certified: bool) -> RevocationStatus:
+def _revoked(
+    revocations: list[Evidence], *, purpose: CertificatePurpose, validation_time: datetime, time_proven: bool
+) -> RevocationStatus:
     source, revoked = min(
         ((e.source, e.revoked) for e in revocations if e.revoked is not None),
         key=lambda pair: pair[1].effective,
     )
     why = revoked.reason or "no reason given"
     said = f"revoked as of {revoked.effective:%Y-%m-%d %H:%M:%S} UTC ({why}), says {source}"
-    forgiven = certified and (purpose is not Purpose.TIME_STAMPING or revoked.reason in _WITHOUT_COMPROMISE)
-    if revoked.effective <= moment:
+    excused = time_proven and (purpose is not CertificatePurpose.TIME_STAMPING or revoked.reason in _WITHOUT_COMPROMISE)
+    if revoked.effective <= validation_time:
         state, sentence = Revocation.REVOKED, f"It was {said}."
-    elif forgiven:
-        state, sentence = Revocation.REVOKED_SINCE, f"It was good at the certified time and later {said}."
-    elif certified:
+    elif excused:
+        state, sentence = Revocation.REVOKED_SINCE, f"It was good at the proven time and later {said}."
+    elif time_proven:
         state = Revocation.REVOKED
         sentence = f"It was {said}; a time-stamping key revoked for such a reason vouches for no time at all."
     else:
         state = Revocation.REVOKED
-        sentence = f"It was {said}; that the use was earlier is only claimed, a certified time stamp would prove it."
+        sentence = f"It was {said}; that the use was earlier is only claimed; a time stamp would prove it."
     return RevocationStatus(state, sentence, source, revoked.effective, revoked.reason)
 
 
-def _speaks(evidence: Evidence, certificate: x509.Certificate, moment: datetime) -> bool:
-    if evidence.issued <= moment:
-        return moment <= evidence.end
+def _speaks(evidence: Evidence, certificate: x509.Certificate, validation_time: datetime) -> bool:
+    if evidence.issued <= validation_time:
+        return validation_time <= evidence.end
     return evidence.issued <= certificate.not_valid_after_utc or (
         evidence.kept_from is not None and evidence.kept_from <= certificate.not_valid_after_utc
     )
 
 
-def _why_unknown(certificate: x509.Certificate, found: list[Evidence | Unusable], moment: datetime) -> str:
+def _why_unknown(certificate: x509.Certificate, found: list[Evidence | Unusable], validation_time: datetime) -> str:
     if not found:
         return "Whether it is revoked is not known: no CRL or OCSP response of its issuer is at hand."
-    reasons = [_why_not(item, certificate, moment) for item in found[:4]]
+    reasons = [_why_not(item, certificate, validation_time) for item in found[:4]]
     return f"Whether it is revoked is not known: {'; '.join(reasons)}."
 
 
-def _why_not(item: Evidence | Unusable, certificate: x509.Certificate, moment: datetime) -> str:
+def _why_not(item: Evidence | Unusable, certificate: x509.Certificate, validation_time: datetime) -> str:
     if isinstance(item, Unusable):
         return f"{item.source} {item.why}"
     if not item.complete:
         return f"{item.source} does not cover every reason for a revocation"
-    if item.issued > moment:
+    if item.issued > validation_time:
         return (
             f"{item.source} was issued after the certificate had expired "
             f"({certificate.not_valid_after_utc:%Y-%m-%d %H:%M:%S} UTC) and may no longer list it"

@@ -25,7 +25,7 @@ from cryptography.x509.oid import ObjectIdentifier
 from hsm_dicom.trust.algorithms import hash_allowed, key_allowed
 from hsm_dicom.trust.certificates import fingerprint, key_usage, name_key, signature_hash_name
 from hsm_dicom.trust.der import generalized_time
-from hsm_dicom.trust.policy import OCSP_SIGNING, AlgorithmPolicy, Purpose
+from hsm_dicom.trust.policy import OCSP_SIGNING, AlgorithmPolicy, CertificatePurpose
 from hsm_dicom.trust.result import Revocation
 from hsm_dicom.trust.revocation.crl import SourcedCrl, crl_evidence
 from hsm_dicom.trust.revocation.decision import Evidence, Revoked, Unusable, decide
@@ -136,7 +136,13 @@ def _responder_revocation_problem(
     policy: AlgorithmPolicy,
 ) -> str | None:
     found = [e for crl in crls if (e := crl_evidence(crl, responder, issuer, policy)) is not None]
-    status = decide(responder, found, purpose=Purpose.SIGNING, moment=response.produced_at_utc, certified=False)
+    status = decide(
+        responder,
+        found,
+        purpose=CertificatePurpose.SIGNING,
+        validation_time=response.produced_at_utc,
+        time_proven=False,
+    )
     if status.state is Revocation.REVOKED:
         return "is signed by a responder whose certificate was revoked"
     if status.state is Revocation.GOOD or _has(responder, x509.OCSPNoCheck):

@@ -21,7 +21,7 @@ from hsm_dicom.network.receive import Receiver
 from hsm_dicom.network.requestor import Timeouts
 from hsm_dicom.network.settings import Limits, ListenerSettings, Peer
 from hsm_dicom.transport.port import SecureTransport
-from hsm_dicom.trust import Verifier
+from hsm_dicom.trust import CertificateValidator
 from tests.hsm_dicom.tls.fixtures import Hospital
 
 QUICK = Limits(
@@ -79,7 +79,7 @@ def node(
     hospital: Hospital,
     *,
     identities: Sequence[Identity] = (),
-    verifier: Verifier | None = None,
+    validator: CertificateValidator | None = None,
     peers: Sequence[Peer] = (CT1,),
     handlers: Sequence[tuple[Any, ...]] = (),
     receiver: Receiver | None = None,
@@ -105,7 +105,7 @@ def node(
         receiver.start_storing if receiver else None,
     )
     transport = transport or make_listener_transport(
-        settings, identities or [hospital.rsa], verifier or hospital.verifier()
+        settings, identities or [hospital.rsa], validator or hospital.validator()
     )
     with (
         events.subscribe(told.append),
@@ -119,4 +119,4 @@ def node(
 
 def transport_to(peer: Peer, hospital: Hospital, identity: Identity | None = None) -> SecureTransport:
     """How a peer of the node reaches it."""
-    return make_peer_transport(peer, identity or hospital.peer("CT 1"), hospital.verifier())
+    return make_peer_transport(peer, identity or hospital.peer("CT 1"), hospital.validator())

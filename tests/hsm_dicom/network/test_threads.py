@@ -58,13 +58,13 @@ def retired(hospital: Hospital, *, server: bool) -> SecureTransport:
     opening = LegacyExemption(profile="dhe-aes", reason="an old CT", until=date.today() + timedelta(days=2))
     if server:
         return legacy_tls.make_server_transport(
-            opening, hospital.rsa, hospital.verifier(), authentication=AuthenticationMode.MUTUAL, read_seconds=2
+            opening, hospital.rsa, hospital.validator(), authentication=AuthenticationMode.MUTUAL, read_seconds=2
         )
     identity = hospital.peer("CT 1", key=pki.new_key("rsa2048", 11))
     return legacy_tls.make_client_transport(
         opening,
         identity,
-        hospital.verifier(),
+        hospital.validator(),
         authentication=AuthenticationMode.MUTUAL,
         server_name=None,
         must_hold_name=False,
@@ -80,7 +80,7 @@ def sides(kind: str, hospital: Hospital, ends: Ends, peer: Peer) -> tuple[Secure
         outer = retired(hospital, server=True), retired(hospital, server=False)
     elif kind.endswith("TLS"):
         listening = ListenerSettings(name="main", ae_title="NODE", peers=(CT1,), port=0)
-        outer = make_listener_transport(listening, [hospital.rsa], hospital.verifier()), transport_to(peer, hospital)
+        outer = make_listener_transport(listening, [hospital.rsa], hospital.validator()), transport_to(peer, hospital)
     if not kind.startswith("ISCL"):
         return outer
     accepting_side = ISCLContext(settings(authentication_data=b"NODE"), ends.ours)

@@ -177,7 +177,7 @@ def test_an_abort_with_an_unknown_reason_is_an_abort(running: Node, hospital: Ho
 @contextlib.contextmanager
 def acceptor(hospital: Hospital, answer: Callable[[socket.socket], object]) -> Iterator[Peer]:
     """A TLS server that reads an A-ASSOCIATE-RQ and then does what `answer` does."""
-    context = server_context([hospital.ec], hospital.verifier())
+    context = server_context([hospital.ec], hospital.validator())
     listening = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:

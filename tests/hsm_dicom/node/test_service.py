@@ -57,7 +57,7 @@ class Desk:
         settings = ListenerSettings(
             name="main", ae_title="NODE", peers=self.peers, port=0, limits=QUICK, storage=storage
         )
-        return OpenedListener(settings, Resources([identity], self.hospital.verifier(crl=self.crl)))
+        return OpenedListener(settings, Resources([identity], self.hospital.validator(crl=self.crl)))
 
 
 @pytest.fixture
@@ -167,7 +167,7 @@ def test_a_token_that_was_pulled_and_put_back_serves_again_without_a_restart(
     def load() -> OpenedListener:
         identity = Identity("node", open_key(uri), hospital.rsa.certificate)
         settings = ListenerSettings(name="main", ae_title="NODE", peers=(CT1,), port=0, limits=QUICK)
-        return OpenedListener(settings, Resources([identity], hospital.verifier()))
+        return OpenedListener(settings, Resources([identity], hospital.validator()))
 
     told: list[Event] = []
     with events.subscribe(told.append), Service(load) as service:

@@ -15,7 +15,7 @@ from hsm_dicom.node.opening import OpenedListener, Resources
 from hsm_dicom.node.service import Service
 from hsm_dicom.node.validity_watch import ValidityWatch
 from hsm_dicom.transport.events import ValidityWarning
-from hsm_dicom.trust import Verifier
+from hsm_dicom.trust import CertificateValidator
 from tests.hsm_dicom.cli.conftest import Run
 from tests.hsm_dicom.network.nodes import CT1, QUICK, eventually
 from tests.hsm_dicom.tls.fixtures import Hospital
@@ -66,7 +66,7 @@ def test_a_service_tells_at_its_start_and_at_each_reload(hospital: Hospital, nod
     def load() -> OpenedListener:
         settings = ListenerSettings(name="main", ae_title="NODE", peers=(CT1,), port=0, limits=QUICK)
         identity = Identity("node", open_key(node.uri("rsa")), expired.certificate)
-        return OpenedListener(settings, Resources([identity], hospital.verifier(crl=crl)))
+        return OpenedListener(settings, Resources([identity], hospital.validator(crl=crl)))
 
     with hearing() as told, Service(load) as service:
         sentences = [event.text for event in told]
@@ -81,8 +81,10 @@ def test_a_service_tells_at_its_start_and_at_each_reload(hospital: Hospital, nod
 
 def test_what_comes_near_is_reported_once_for_each_day_and_each_hour(hospital: Hospital) -> None:
     moment = NOW
-    verifier: Verifier = hospital.verifier(crl=hospital.ca.crl(issued=NOW - 6 * DAY, until=NOW + 12 * DAY))
-    upkeep = ValidityWatch("main", "127.0.0.1:2762", lambda: ((), verifier), now=lambda: moment)
+    validator: CertificateValidator = hospital.validator(
+        crl=hospital.ca.crl(issued=NOW - 6 * DAY, until=NOW + 12 * DAY)
+    )
+    upkeep = ValidityWatch("main", "127.0.0.1:2762", lambda: ((), validator), now=lambda: moment)
     with hearing() as told:
         for hour in range(14 * 24):
             moment = NOW + timedelta(hours=hour, seconds=30)
@@ -97,7 +99,7 @@ def test_the_clock_alone_leads_to_a_remark(hospital: Hospital) -> None:
     upkeep = ValidityWatch(
         "main",
         "127.0.0.1:2762",
-        lambda: ((), hospital.verifier(crl=hospital.ca.crl())),
+        lambda: ((), hospital.validator(crl=hospital.ca.crl())),
         now=lambda: moment,
         interval=0.02,
     )

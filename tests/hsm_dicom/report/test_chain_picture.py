@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hsm_dicom.report.chain_picture import AXIS_LEFT, AXIS_RIGHT, LONGEST_TEXT, ChainPicture, chain_picture
-from hsm_dicom.trust import Purpose, Sourced, TrustStore, Verifier
+from hsm_dicom.trust import CertificatePurpose, CertificateValidator, Sourced, TrustStore
 from tests.pki import DAY, NOW, YEAR, Authority, Identity, new_key
 
 ROOT = Authority("Root", begins=NOW - 8 * YEAR, ends=NOW + 8 * YEAR)
@@ -16,11 +16,17 @@ BETWEEN = ROOT.authority("Between", begins=NOW - 4 * YEAR, ends=NOW + 4 * YEAR)
 SIGNER = BETWEEN.issue("Signer", begins=NOW - YEAR, ends=NOW + YEAR)
 
 
-def drawn(signer: Identity = SIGNER, *, moment: datetime = NOW, anchors: Any = (ROOT,), crls: Any = ()) -> ChainPicture:
+def drawn(
+    signer: Identity = SIGNER, *, validation_time: datetime = NOW, anchors: Any = (ROOT,), crls: Any = ()
+) -> ChainPicture:
     store = TrustStore(
         [one.certificate for one in anchors], [BETWEEN.certificate], [Sourced(crl, "crl") for crl in crls]
     )
-    picture = chain_picture(Verifier(store).judge(signer.certificate, Purpose.SIGNING, moment=moment))
+    picture = chain_picture(
+        CertificateValidator(store).validate(
+            signer.certificate, CertificatePurpose.SIGNING, validation_time=validation_time
+        )
+    )
     assert picture is not None
     return picture
 
@@ -47,9 +53,9 @@ def test_time_runs_from_left_to_right_on_one_scale() -> None:
 
 
 def test_a_moment_outside_the_validity_is_seen_to_be() -> None:
-    late = drawn(moment=NOW + 2 * YEAR)
+    late = drawn(validation_time=NOW + 2 * YEAR)
     assert late.moment_x > late.rows[-1].bar_right
-    early = drawn(moment=NOW - 2 * YEAR)
+    early = drawn(validation_time=NOW - 2 * YEAR)
     assert early.moment_x < early.rows[-1].bar_left
 
 
@@ -72,7 +78,7 @@ def test_a_chain_that_leads_nowhere_names_who_is_missing() -> None:
 @pytest.mark.parametrize("moment", [datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC), NOW])
 def test_validity_without_end_and_moments_at_the_ends_of_time_stay_in_the_picture(moment: datetime) -> None:
     eternal = Authority("Eternal", ends=datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))
-    picture = drawn(eternal.issue("Signer", key=new_key()), moment=moment, anchors=(eternal,))
+    picture = drawn(eternal.issue("Signer", key=new_key()), validation_time=moment, anchors=(eternal,))
     for x in (picture.moment_x, *(x for row in picture.rows for x in (row.bar_left, row.bar_right))):
         assert AXIS_LEFT <= x <= AXIS_RIGHT
     if moment == NOW:
@@ -87,5 +93,7 @@ def test_long_names_are_shortened() -> None:
 
 
 def test_a_certificate_that_cannot_be_read_has_no_picture() -> None:
-    trust = Verifier(TrustStore([ROOT.certificate])).judge(b"\x30\x03abc", Purpose.SIGNING, moment=NOW + DAY)
+    trust = CertificateValidator(TrustStore([ROOT.certificate])).validate(
+        b"\x30\x03abc", CertificatePurpose.SIGNING, validation_time=NOW + DAY
+    )
     assert chain_picture(trust) is None

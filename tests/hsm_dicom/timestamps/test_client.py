@@ -18,7 +18,7 @@ from hsm_dicom.timestamps.client import TimestampAuthority
 from hsm_dicom.timestamps.files import read_reply, write_query
 from hsm_dicom.timestamps.protocol import TimestampError, new_request
 from hsm_dicom.timestamps.validation import verify_token
-from hsm_dicom.trust import TrustStore, Verifier
+from hsm_dicom.trust import CertificateValidator, TrustStore
 from tests.pki import Authority, new_key
 from tests.pki.openssl_tsa import OpensslTsa
 from tests.pki.served import ServedPki, served_pki
@@ -36,16 +36,16 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedPki]:
 @pytest.mark.parametrize("authority", ["tsa", "shy-tsa"])
 @pytest.mark.parametrize("hash_name", ["sha256", "sha512"])
 def test_a_token_is_fetched_and_valid(pki: ServedPki, authority: str, hash_name: str) -> None:
-    verifier = Verifier(TrustStore([pki.certificate("root")]), online=True)
-    ask = TimestampAuthority(pki.url(f"tsa/{authority}"), hash_name, verifier=verifier)
-    verdict = verify_token(ask(SIGNATURE), SIGNATURE, verifier)
+    validator = CertificateValidator(TrustStore([pki.certificate("root")]), online=True)
+    ask = TimestampAuthority(pki.url(f"tsa/{authority}"), hash_name, validator=validator)
+    verdict = verify_token(ask(SIGNATURE), SIGNATURE, validator)
     assert verdict.valid, verdict.text
     assert verdict.authority == f"CN={authority}"
 
 
 def test_a_token_of_an_untrusted_authority_is_not_taken(pki: ServedPki) -> None:
-    verifier = Verifier(TrustStore([Authority("Other CA").certificate]))
-    ask = TimestampAuthority(pki.url("tsa/tsa"), verifier=verifier)
+    validator = CertificateValidator(TrustStore([Authority("Other CA").certificate]))
+    ask = TimestampAuthority(pki.url("tsa/tsa"), validator=validator)
     with pytest.raises(TimestampError, match=r"not usable.*not trusted"):
         ask(SIGNATURE)
     assert TimestampAuthority(pki.url("tsa/tsa"))(SIGNATURE)
@@ -101,7 +101,7 @@ class TestTwoSteps:
         reply.write_bytes(tsa.reply(query.read_bytes()))
         answer = read_reply(query, reply, uid_file)
         assert answer.signature_uid == UID
-        assert verify_token(answer.token, SIGNATURE, Verifier(TrustStore([tsa.ca.certificate]))).valid
+        assert verify_token(answer.token, SIGNATURE, CertificateValidator(TrustStore([tsa.ca.certificate]))).valid
 
     def test_a_pending_query_is_never_overwritten(self, tmp_path: Path) -> None:
         query, uid_file = tmp_path / "q.tsq", tmp_path / "q.uid"
@@ -139,12 +139,12 @@ class TestTwoSteps:
         answer = read_reply(tmp_path / "q.tsq", reply, tmp_path / "q.uid")
         signature = pydicom.dcmread(signed)[0xFFFAFFFA][0]
         assert answer.signature_uid == signature.DigitalSignatureUID
-        verifier = Verifier(TrustStore([tsa.ca.certificate]))
-        assert verify_token(answer.token, signature.Signature, verifier).valid
+        validator = CertificateValidator(TrustStore([tsa.ca.certificate]))
+        assert verify_token(answer.token, signature.Signature, validator).valid
         dcmsign("+t", "q.tsq", "q.tsr", "q.uid", "signed.dcm", "stamped.dcm", folder=tmp_path)
         stored = pydicom.dcmread(tmp_path / "stamped.dcm")[0xFFFAFFFA][0]
         assert stored.CertifiedTimestamp.rstrip(b"\0") == answer.token.rstrip(b"\0")
-        assert verify_token(stored.CertifiedTimestamp, signature.Signature, verifier).valid
+        assert verify_token(stored.CertifiedTimestamp, signature.Signature, validator).valid
 
     @pytest.mark.skipif(not shutil.which("dcmsign"), reason="dcmsign is not installed")
     def test_our_query_is_completed_by_dcmsign(self, tmp_path: Path, tsa: OpensslTsa) -> None:
@@ -154,8 +154,8 @@ class TestTwoSteps:
         (tmp_path / "our.tsr").write_bytes(tsa.reply(request.der))
         dcmsign("+t", "our.tsq", "our.tsr", "our.uid", "signed.dcm", "stamped.dcm", folder=tmp_path)
         stored = pydicom.dcmread(tmp_path / "stamped.dcm")[0xFFFAFFFA][0]
-        verifier = Verifier(TrustStore([tsa.ca.certificate]))
-        assert verify_token(stored.CertifiedTimestamp, signature.Signature, verifier).valid
+        validator = CertificateValidator(TrustStore([tsa.ca.certificate]))
+        assert verify_token(stored.CertifiedTimestamp, signature.Signature, validator).valid
 
 
 def dcmsign(*arguments: str, folder: Path) -> None:

@@ -26,7 +26,7 @@ from hsm_dicom.timestamps.protocol import (
     token_of_response,
 )
 from hsm_dicom.timestamps.validation import TimestampFinding, TimestampVerdict, verify_token
-from hsm_dicom.trust import ARCHIVE, Policy, Reason, Sourced, TrustStore, Verifier
+from hsm_dicom.trust import ARCHIVE, CertificateValidator, Policy, Reason, Sourced, TrustStore
 from tests.pki import DAY, NOW, Authority, Identity, Revoked, new_key
 from tests.pki.openssl_tsa import OpensslTsa
 
@@ -41,7 +41,7 @@ STAMPING: dict[str, Any] = {
 
 CA = Authority("Time CA", key=new_key("rsa2048", 1))
 STAMPER = CA.issue("Time stamper", key=new_key("rsa2048", 2), **STAMPING)
-VERIFIER = Verifier(TrustStore([CA.certificate]))
+VERIFIER = CertificateValidator(TrustStore([CA.certificate]))
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +59,8 @@ def stamped(tsa: OpensslTsa, request: TimestampRequest | None = None) -> bytes:
     return token_of_response(tsa.reply(request.der), request)
 
 
-def verify(token: bytes, verifier: Verifier = VERIFIER, **wishes: Any) -> TimestampVerdict:
-    return verify_token(token, SIGNATURE, verifier, **wishes)
+def verify(token: bytes, validator: CertificateValidator = VERIFIER, **wishes: Any) -> TimestampVerdict:
+    return verify_token(token, SIGNATURE, validator, **wishes)
 
 
 def stamped_by(folder: Path, signer: Identity, **wishes: Any) -> TimestampVerdict:
@@ -110,7 +110,7 @@ def test_certificates_may_stand_in_any_order(token: bytes) -> None:
 def test_a_token_without_certificates_needs_the_signer_from_elsewhere(tsa: OpensslTsa) -> None:
     token = stamped(tsa, new_request(SIGNATURE, wants_certificate=False))
     verdict = verify(token)
-    assert verdict.finding is TimestampFinding.CANNOT_TELL
+    assert verdict.finding is TimestampFinding.INDETERMINATE
     assert "give it as an intermediate" in verdict.text
     assert verify(token, certificates=[STAMPER.certificate]).valid
 
@@ -123,7 +123,7 @@ def test_a_token_over_something_else_is_invalid(token: bytes) -> None:
 
 
 def test_an_authority_that_nobody_trusts_is_untrusted(token: bytes) -> None:
-    verdict = verify(token, Verifier(TrustStore([Authority("Other CA").certificate])))
+    verdict = verify(token, CertificateValidator(TrustStore([Authority("Other CA").certificate])))
     assert verdict.finding is TimestampFinding.UNTRUSTED
     assert verdict.trust is not None
     assert verdict.trust.reason is Reason.NO_PATH
@@ -131,8 +131,8 @@ def test_an_authority_that_nobody_trusts_is_untrusted(token: bytes) -> None:
 
 def test_an_authority_whose_revocation_is_not_known_is_indeterminate(token: bytes) -> None:
     stale = Sourced(CA.crl(issued=NOW - 10 * DAY, until=NOW - 9 * DAY), "an old list")
-    verdict = verify(token, Verifier(TrustStore([CA.certificate], crls=[stale])))
-    assert verdict.finding is TimestampFinding.CANNOT_TELL
+    verdict = verify(token, CertificateValidator(TrustStore([CA.certificate], crls=[stale])))
+    assert verdict.finding is TimestampFinding.INDETERMINATE
 
 
 def test_a_compromised_authority_is_untrusted_although_revoked_later(token: bytes) -> None:
@@ -142,8 +142,8 @@ def test_a_compromised_authority_is_untrusted_although_revoked_later(token: byte
         (x509.ReasonFlags.superseded, TimestampFinding.VALID),
     ):
         crl = CA.crl([Revoked(STAMPER, later, reason)], issued=later, until=later + DAY)
-        verifier = Verifier(TrustStore([CA.certificate], crls=[Sourced(crl, "a list")]))
-        assert verify(token, verifier).finding is expected
+        validator = CertificateValidator(TrustStore([CA.certificate], crls=[Sourced(crl, "a list")]))
+        assert verify(token, validator).finding is expected
 
 
 def test_a_token_outlives_the_certificate_of_its_authority(tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_a_token_outlives_the_certificate_of_its_authority(tmp_path: Path) -> No
     verdict = stamped_by(tmp_path, short)
     assert verdict.valid
     assert verdict.trust is not None
-    assert verdict.trust.moment == verdict.time
+    assert verdict.trust.validation_time == verdict.time
 
 
 def test_a_weak_hash_is_refused_now_and_a_warning_for_an_archive(tsa: OpensslTsa) -> None:
@@ -160,7 +160,7 @@ def test_a_weak_hash_is_refused_now_and_a_warning_for_an_archive(tsa: OpensslTsa
     token = token_of_response(tsa.reply(request.der), request)
     assert "sha1" in verify(token).text
     assert verify(token).finding is TimestampFinding.INVALID
-    archived = verify(token, Verifier(TrustStore([CA.certificate]), Policy(algorithms=ARCHIVE)))
+    archived = verify(token, CertificateValidator(TrustStore([CA.certificate]), Policy(algorithms=ARCHIVE)))
     assert archived.valid
     assert "weak" in archived.text
 
@@ -201,7 +201,7 @@ class TestForgedTokens:
             signed["certificates"] = [cms.CertificateChoices.load(twin.der)]
 
         verdict = self.forged(token, exchange)
-        assert verdict.finding is TimestampFinding.CANNOT_TELL
+        assert verdict.finding is TimestampFinding.INDETERMINATE
         assert verify(token, certificates=[twin.certificate]).valid
 
     def test_the_signer_cannot_be_named_in_two_ways(self, token: bytes) -> None:

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from hsm_dicom.identity import Identity
-from hsm_dicom.trust import Policy, TrustStore, Verifier
+from hsm_dicom.trust import CertificateValidator, Policy, TrustStore
 from hsm_dicom.trust.policy import CLIENT_AUTH, SERVER_AUTH
 from hsm_dicom.trust.store import Sourced
 from tests import pki
@@ -66,10 +66,10 @@ class Hospital:
         )
         return Identity(common_name, peer.key, x509.load_pem_x509_certificate(signed.stdout))
 
-    def verifier(self, *, crl: bytes | None = None, policy: Policy | None = None) -> Verifier:
+    def validator(self, *, crl: bytes | None = None, policy: Policy | None = None) -> CertificateValidator:
         """Trusts the CA, with a CRL if there is one."""
         crls = [Sourced(crl, "the CA's CRL")] if crl else []
-        return Verifier(TrustStore([self.ca.certificate], crls=crls), policy)
+        return CertificateValidator(TrustStore([self.ca.certificate], crls=crls), policy)
 
     def files(self, identity: Identity) -> tuple[Path, Path]:
         """The certificate and the key of a peer as PEM files, for programs."""

@@ -24,7 +24,7 @@ from hsm_dicom.tls import (
 )
 from hsm_dicom.tls.errors import UnknownProfileError
 from hsm_dicom.tls.openssl import set_tls13_suites
-from hsm_dicom.trust import Reason, TrustStore, Verifier
+from hsm_dicom.trust import CertificateValidator, Reason, TrustStore
 from tests import pki
 from tests.hsm_dicom.tls.fixtures import Hospital
 from tests.hsm_dicom.tls.handshakes import handshake
@@ -43,8 +43,8 @@ def test_token_keys_on_both_sides_serve_every_version_of_every_profile(
     hospital: Hospital, profile: TLSProfile, kind: str
 ) -> None:
     node = getattr(hospital, kind)
-    server = server_context([node], hospital.verifier(), profile=profile)
-    client = client_context(node, hospital.verifier(), profile=profile)
+    server = server_context([node], hospital.validator(), profile=profile)
+    client = client_context(node, hospital.validator(), profile=profile)
     for version in versions_of(profile):
         client.maximum_version = VERSIONS[version]
         ends = handshake(server, client)
@@ -58,9 +58,9 @@ def test_token_keys_on_both_sides_serve_every_version_of_every_profile(
 
 
 def test_one_server_shows_each_client_the_identity_it_can_use(hospital: Hospital) -> None:
-    server = server_context([hospital.rsa, hospital.ec], hospital.verifier())
+    server = server_context([hospital.rsa, hospital.ec], hospital.validator())
     for algorithm, subject in (("ECDHE-RSA-AES256-GCM-SHA384", "rsa"), ("ECDHE-ECDSA-AES256-GCM-SHA384", "ec256")):
-        client = client_context(hospital.peer(), hospital.verifier())
+        client = client_context(hospital.peer(), hospital.validator())
         client.maximum_version = ssl.TLSVersion.TLSv1_2
         client.set_ciphers(algorithm)
         peer = get_tls_facts(handshake(server, client).client, "any").peer
@@ -71,8 +71,8 @@ def test_one_server_shows_each_client_the_identity_it_can_use(hospital: Hospital
 def test_the_modified_profile_lets_the_server_choose_the_suite_and_the_default_the_client(hospital: Hospital) -> None:
     chosen = {}
     for name in ("modified-bcp195-rfc9325", "bcp195-rfc9325"):
-        server = server_context([hospital.rsa], hospital.verifier(), profile=get_profile(name))
-        client = client_context(hospital.peer(), hospital.verifier())
+        server = server_context([hospital.rsa], hospital.validator(), profile=get_profile(name))
+        client = client_context(hospital.peer(), hospital.validator())
         client.maximum_version = ssl.TLSVersion.TLSv1_2
         client.set_ciphers("ECDHE-RSA-AES128-GCM-SHA256:ECDHE-RSA-AES256-GCM-SHA384")
         cipher = handshake(server, client).server.cipher()
@@ -89,23 +89,23 @@ def test_the_modified_profile_negotiates_the_ccm_suites_that_python_cannot_enabl
     hospital: Hospital, suite: str
 ) -> None:
     profile = get_profile("modified-bcp195-rfc9325")
-    server = server_context([hospital.rsa], hospital.verifier(), profile=profile)
-    client = client_context(hospital.peer(), hospital.verifier(), profile=profile)
+    server = server_context([hospital.rsa], hospital.validator(), profile=profile)
+    client = client_context(hospital.peer(), hospital.validator(), profile=profile)
     set_tls13_suites(client, [suite])
     assert get_tls_facts(handshake(server, client).server, profile.name).suite == suite
 
 
 def test_one_way_authentication_asks_the_client_for_nothing(hospital: Hospital) -> None:
     server = server_context([hospital.rsa], None, authentication=AuthenticationMode.ONE_WAY)
-    client = client_context(None, hospital.verifier(), authentication=AuthenticationMode.ONE_WAY)
+    client = client_context(None, hospital.validator(), authentication=AuthenticationMode.ONE_WAY)
     ends = handshake(server, client)
     assert get_tls_facts(ends.server, "any").peer is None
     assert get_tls_facts(ends.client, "any").peer is not None
 
 
 def test_a_session_is_not_resumed_so_that_a_revocation_holds_at_once(hospital: Hospital) -> None:
-    server = server_context([hospital.rsa], hospital.verifier())
-    client = client_context(hospital.peer(), hospital.verifier())
+    server = server_context([hospital.rsa], hospital.validator())
+    client = client_context(hospital.peer(), hospital.validator())
     client.maximum_version = ssl.TLSVersion.TLSv1_2
     first = handshake(server, client)
     again = handshake(server, client, session=first.client.session)
@@ -145,7 +145,7 @@ def test_a_client_with_a_bad_certificate_is_refused_with_its_name_and_the_reason
 ) -> None:
     wishes, reason = BAD_CLIENTS[wrong]
     peer = hospital.sha1_peer("bad CT") if "SHA-1" in wrong else hospital.peer("bad CT", **wishes)
-    server = server_context([hospital.rsa], hospital.verifier())
+    server = server_context([hospital.rsa], hospital.validator())
     client = weak_client(hospital, peer, version)
     failed = refusal(hospital, server, client)
     assert failed.reason is FailureReason.CERTIFICATE_REFUSED
@@ -157,41 +157,41 @@ def test_a_client_with_a_bad_certificate_is_refused_with_its_name_and_the_reason
 def test_a_revoked_client_is_refused_inside_the_handshake(hospital: Hospital) -> None:
     peer = hospital.peer("stolen CT")
     issued = pki.Identity(peer.certificate, peer.key)
-    server = server_context([hospital.rsa], hospital.verifier(crl=hospital.ca.crl([issued])))
-    failed = refusal(hospital, server, client_context(peer, hospital.verifier()))
+    server = server_context([hospital.rsa], hospital.validator(crl=hospital.ca.crl([issued])))
+    failed = refusal(hospital, server, client_context(peer, hospital.validator()))
     assert failed.verdict is not None
     assert failed.verdict.reason is Reason.REVOKED
     assert "'CN=stolen CT' is refused" in str(failed)
 
 
 def test_a_server_under_another_name_is_refused(hospital: Hospital) -> None:
-    server = server_context([hospital.rsa], hospital.verifier())
-    failed = refusal(hospital, server, client_context(hospital.peer(), hospital.verifier()), host="pacs.example")
+    server = server_context([hospital.rsa], hospital.validator())
+    failed = refusal(hospital, server, client_context(hospital.peer(), hospital.validator()), host="pacs.example")
     assert failed.reason is FailureReason.WRONG_NAME
     assert "'CN=node rsa'" in str(failed)
 
 
 def test_a_common_name_does_not_stand_in_for_a_subject_alternative_name(hospital: Hospital) -> None:
     peer = hospital.peer("localhost", extensions=[])
-    server = server_context([peer], hospital.verifier())
+    server = server_context([peer], hospital.validator())
     assert (
-        refusal(hospital, server, client_context(hospital.peer(), hospital.verifier())).reason
+        refusal(hospital, server, client_context(hospital.peer(), hospital.validator())).reason
         is FailureReason.WRONG_NAME
     )
 
 
 def test_a_server_may_be_known_by_an_address(hospital: Hospital) -> None:
-    server = server_context([hospital.rsa], hospital.verifier())
-    handshake(server, client_context(hospital.peer(), hospital.verifier()), "127.0.0.1")
+    server = server_context([hospital.rsa], hospital.validator())
+    handshake(server, client_context(hospital.peer(), hospital.validator()), "127.0.0.1")
 
 
 def test_intermediates_that_the_peer_does_not_send_come_from_the_store(hospital: Hospital) -> None:
     below = hospital.ca.authority("Department CA")
     peer = hospital.peer("CT 2", issuer=below)
-    knowing = Verifier(TrustStore([hospital.ca.certificate], intermediates=[below.certificate]))
-    handshake(server_context([hospital.rsa], knowing), client_context(peer, hospital.verifier()))
+    knowing = CertificateValidator(TrustStore([hospital.ca.certificate], intermediates=[below.certificate]))
+    handshake(server_context([hospital.rsa], knowing), client_context(peer, hospital.validator()))
     failed = refusal(
-        hospital, server_context([hospital.rsa], hospital.verifier()), client_context(peer, hospital.verifier())
+        hospital, server_context([hospital.rsa], hospital.validator()), client_context(peer, hospital.validator())
     )
     assert failed.verdict is not None
     assert failed.verdict.reason is Reason.NO_PATH
@@ -200,13 +200,13 @@ def test_intermediates_that_the_peer_does_not_send_come_from_the_store(hospital:
 def test_a_single_certificate_may_be_the_anchor(hospital: Hospital) -> None:
     alone = pki.Authority("lone CT", ca=False, usages=("digital_signature",))
     peer = Identity("lone CT", alone.key, alone.certificate)
-    server = server_context([hospital.rsa], Verifier(TrustStore([alone.certificate])))
-    handshake(server, client_context(peer, hospital.verifier()))
+    server = server_context([hospital.rsa], CertificateValidator(TrustStore([alone.certificate])))
+    handshake(server, client_context(peer, hospital.validator()))
 
 
 def test_a_client_without_a_certificate_is_reported(hospital: Hospital) -> None:
-    server = server_context([hospital.rsa], hospital.verifier())
-    client = client_context(None, hospital.verifier(), authentication=AuthenticationMode.ONE_WAY)
+    server = server_context([hospital.rsa], hospital.validator())
+    client = client_context(None, hospital.validator(), authentication=AuthenticationMode.ONE_WAY)
     client.maximum_version = ssl.TLSVersion.TLSv1_2
     assert refusal(hospital, server, client).reason is FailureReason.NO_CERTIFICATE
 
@@ -214,16 +214,16 @@ def test_a_client_without_a_certificate_is_reported(hospital: Hospital) -> None:
 def test_a_weak_identity_is_not_loaded(hospital: Hospital) -> None:
     weak = hospital.peer("weak", key=pki.new_key("rsa1024"))
     with pytest.raises(ContextError, match="RSA with 1024 bits"):
-        server_context([weak], hospital.verifier())
+        server_context([weak], hospital.validator())
 
 
 def test_mutual_authentication_cannot_be_forgotten(hospital: Hospital) -> None:
     with pytest.raises(ContextError, match="say that the authentication is one-way"):
-        client_context(None, hospital.verifier())
+        client_context(None, hospital.validator())
     with pytest.raises(ContextError, match="no trust anchors"):
         server_context([hospital.rsa], None)
     with pytest.raises(ContextError, match="needs an identity"):
-        server_context([], hospital.verifier())
+        server_context([], hospital.validator())
 
 
 def test_an_unknown_profile_is_answered_with_those_there_are() -> None:

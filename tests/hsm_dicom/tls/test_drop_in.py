@@ -29,10 +29,10 @@ def test_pynetdicom_takes_the_contexts_on_both_sides(hospital: Hospital, kind: s
     scu.add_requested_context(Verification)
     for ae in (scp, scu):
         ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 10
-    server = scp.start_server(("127.0.0.1", 0), block=False, ssl_context=server_context([node], hospital.verifier()))
+    server = scp.start_server(("127.0.0.1", 0), block=False, ssl_context=server_context([node], hospital.validator()))
     assert server is not None
     try:
-        context = client_context(node, hospital.verifier())
+        context = client_context(node, hospital.validator())
         association = scu.associate(
             "127.0.0.1", server.server_address[1], ae_title="NODE", tls_args=(context, "localhost")
         )
@@ -52,11 +52,11 @@ def test_asyncio_takes_the_contexts_on_both_sides(hospital: Hospital, kind: str)
         writer.close()
 
     async def conversation() -> bytes:
-        server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=server_context([node], hospital.verifier()))
+        server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=server_context([node], hospital.validator()))
         async with server:
             port = server.sockets[0].getsockname()[1]
             reader, writer = await asyncio.open_connection(
-                "127.0.0.1", port, ssl=client_context(node, hospital.verifier()), server_hostname="localhost"
+                "127.0.0.1", port, ssl=client_context(node, hospital.validator()), server_hostname="localhost"
             )
             writer.write(b"DICOM")
             received = await reader.readexactly(5)
@@ -70,8 +70,8 @@ def test_asyncio_takes_the_contexts_on_both_sides(hospital: Hospital, kind: str)
 @BOTH_KEYS
 def test_http_server_and_client_take_the_contexts(hospital: Hospital, kind: str) -> None:
     node = getattr(hospital, kind)
-    with served(server_context([node], hospital.verifier())) as port:
-        context = client_context(node, hospital.verifier())
+    with served(server_context([node], hospital.validator())) as port:
+        context = client_context(node, hospital.validator())
         connection = http.client.HTTPSConnection("localhost", port, context=context, timeout=10)
         assert get(connection) == b"DICOM"
         connection.close()
@@ -80,8 +80,8 @@ def test_http_server_and_client_take_the_contexts(hospital: Hospital, kind: str)
 def test_a_library_that_asks_for_no_more_still_refuses_a_revoked_client(hospital: Hospital) -> None:
     peer = hospital.peer("stolen CT")
     crl = hospital.ca.crl([pki.Identity(peer.certificate, peer.key)])
-    with served(server_context([hospital.rsa], hospital.verifier(crl=crl))) as port:
-        context = client_context(peer, hospital.verifier())
+    with served(server_context([hospital.rsa], hospital.validator(crl=crl))) as port:
+        context = client_context(peer, hospital.validator())
         connection = http.client.HTTPSConnection("localhost", port, context=context, timeout=10)
         # With luck the alert is read; http.server closes so fast that the reset may overtake it.
         with pytest.raises((ssl.SSLError, ConnectionError)):

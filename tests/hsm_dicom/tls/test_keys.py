@@ -26,9 +26,9 @@ def test_a_token_without_pss_serves_tls_1_3_by_raw_rsa(
     heard: list[DeviceEvent] = []
     with open_key(uri) as key, events.subscribe(heard.append):
         identity = Identity("remote", key, hospital.rsa.certificate)
-        client = client_context(hospital.peer(), hospital.verifier())
+        client = client_context(hospital.peer(), hospital.validator())
         client.minimum_version = client.maximum_version = version
-        ends = handshake(server_context([identity], hospital.verifier()), client)
+        ends = handshake(server_context([identity], hospital.validator()), client)
         assert ends.exchange(b"DICOM") == b"DICOM"
     used = [event.mechanism for event in heard if isinstance(event, KeyUse)]
     assert used == ["CKM_RSA_X_509"]
@@ -39,8 +39,8 @@ def test_a_key_that_was_closed_ends_the_handshake_with_its_own_sentence(
     hospital: Hospital, node: TestToken, version: ssl.TLSVersion, caplog: pytest.LogCaptureFixture
 ) -> None:
     key = open_key(node.uri("rsa"))
-    server = server_context([Identity("gone", key, hospital.rsa.certificate)], hospital.verifier())
-    client = client_context(hospital.peer(), hospital.verifier())
+    server = server_context([Identity("gone", key, hospital.rsa.certificate)], hospital.validator())
+    client = client_context(hospital.peer(), hospital.validator())
     client.minimum_version = client.maximum_version = version
     key.close()
     with pytest.raises(ssl.SSLError) as caught:
@@ -55,14 +55,14 @@ def test_an_earlier_failure_of_a_key_is_not_taken_for_the_reason_of_a_later_one(
     hospital: Hospital, node: TestToken
 ) -> None:
     key = open_key(node.uri("rsa"))
-    server = server_context([Identity("gone", key, hospital.rsa.certificate)], hospital.verifier())
+    server = server_context([Identity("gone", key, hospital.rsa.certificate)], hospital.validator())
     key.close()
     with pytest.raises(ssl.SSLError):
-        handshake(server, client_context(hospital.peer(), hospital.verifier()))
+        handshake(server, client_context(hospital.peer(), hospital.validator()))
     with pytest.raises(ssl.SSLError) as caught:
         handshake(
-            server_context([hospital.rsa], hospital.verifier()),
-            client_context(hospital.peer(), hospital.verifier()),
+            server_context([hospital.rsa], hospital.validator()),
+            client_context(hospital.peer(), hospital.validator()),
             host="pacs.example",
         )
     assert make_handshake_error(caught.value, "192.0.2.1").reason is FailureReason.WRONG_NAME
@@ -72,7 +72,7 @@ def test_an_earlier_failure_of_a_key_is_not_taken_for_the_reason_of_a_later_one(
 def test_p_384_signs_with_the_hash_of_its_size(hospital: Hospital, node: TestToken, version: ssl.TLSVersion) -> None:
     with open_key(node.uri("ec384")) as key:
         issued = hospital.ca.issue("node ec384", key=key, extended=BOTH_SIDES, extensions=[names()])
-        server = server_context([Identity("ec384", key, issued.certificate)], hospital.verifier())
-        client = client_context(hospital.peer(), hospital.verifier())
+        server = server_context([Identity("ec384", key, issued.certificate)], hospital.validator())
+        client = client_context(hospital.peer(), hospital.validator())
         client.minimum_version = client.maximum_version = version
         assert get_tls_facts(handshake(server, client).client, "any").version == version.name.replace("v1_", "v1.")

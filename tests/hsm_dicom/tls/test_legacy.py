@@ -51,12 +51,12 @@ def serving(hospital: Hospital, profile: str) -> Identity:
 
 def server(hospital: Hospital, profile: str, **wishes: Any) -> LegacyContext:
     identity = wishes.pop("identity", serving(hospital, profile))
-    return LegacyContext(opening(profile), identity, hospital.verifier(), server_side=True, **wishes)
+    return LegacyContext(opening(profile), identity, hospital.validator(), server_side=True, **wishes)
 
 
 def client(hospital: Hospital, profile: str, identity: Identity | None = None, **wishes: Any) -> LegacyContext:
     shown = identity or hospital.rsa
-    return LegacyContext(opening(profile), shown, hospital.verifier(), server_side=False, **wishes)
+    return LegacyContext(opening(profile), shown, hospital.validator(), server_side=False, **wishes)
 
 
 def finish(handshake: LegacyHandshake, raw: socket.socket) -> LegacySocket:
@@ -133,11 +133,11 @@ def test_one_way_authentication_is_by_name_only(hospital: Hospital, profile: str
     one_way = AuthenticationMode.ONE_WAY
     shown = serving(hospital, profile)
     accepting = LegacyContext(opening(profile), shown, None, server_side=True, authentication=one_way)
-    connecting = LegacyContext(opening(profile), None, hospital.verifier(), server_side=False, authentication=one_way)
+    connecting = LegacyContext(opening(profile), None, hospital.validator(), server_side=False, authentication=one_way)
     with connected(accepting, connecting) as (accepted, _):
         assert accepted[1].peer is None
     with pytest.raises(ContextError, match="say one-way"):
-        LegacyContext(opening(profile), None, hospital.verifier(), server_side=False)
+        LegacyContext(opening(profile), None, hospital.validator(), server_side=False)
     with pytest.raises(ContextError, match="no trust anchors"):
         LegacyContext(opening(profile), shown, None, server_side=True)
 
@@ -216,7 +216,7 @@ def test_a_client_takes_no_group_smaller_than_its_opening_allows(
     accepting, connecting = server(hospital, "dhe-aes"), client(hospital, "dhe-aes")
     for context, bits in ((accepting, theirs), (connecting, ours)):
         context.opening = replace(context.opening, dh_bits=bits)
-    remade = LegacyContext(accepting.opening, hospital.rsa, hospital.verifier(), server_side=True)
+    remade = LegacyContext(accepting.opening, hospital.rsa, hospital.validator(), server_side=True)
     with connected(remade, connecting) as (_, made):
         if accepted:
             assert made[1].key_exchange_bits == theirs
@@ -243,9 +243,9 @@ def test_an_opening_needs_a_reason_and_ends_on_its_day(hospital: Hospital) -> No
         LegacyExemption(profile="basic-tls", reason=" ", until=TOMORROW)
     ended = opening(until=date(2020, 1, 31))
     with pytest.raises(LegacyRefusedError, match="ended on 2020-01-31"):
-        LegacyContext(ended, hospital.decrypting, hospital.verifier(), server_side=True)
+        LegacyContext(ended, hospital.decrypting, hospital.validator(), server_side=True)
     with pytest.raises(UnknownProfileError, match="des-tls"):
-        LegacyContext(opening("ssl3"), hospital.decrypting, hospital.verifier(), server_side=True)
+        LegacyContext(opening("ssl3"), hospital.decrypting, hospital.validator(), server_side=True)
 
 
 def test_an_opening_that_ends_while_it_is_used_takes_no_further_connection(hospital: Hospital) -> None:
@@ -253,7 +253,7 @@ def test_an_opening_that_ends_while_it_is_used_takes_no_further_connection(hospi
     context = LegacyContext(
         opening(until=date(2030, 1, 1)),
         hospital.decrypting,
-        hospital.verifier(),
+        hospital.validator(),
         server_side=True,
         now=lambda: days[0],
     )

@@ -52,8 +52,8 @@ def serving(context: ssl.SSLContext | None) -> Iterator[int]:
 
 def test_our_own_server_is_found_to_be_what_its_profile_says(hospital: Hospital) -> None:
     profile = get_profile("modified-bcp195-rfc9325")
-    with serving(server_context([hospital.rsa, hospital.ec], hospital.verifier(), profile=profile)) as port:
-        found = probe("127.0.0.1", port, verifier=hospital.verifier(), profile=profile)
+    with serving(server_context([hospital.rsa, hospital.ec], hospital.validator(), profile=profile)) as port:
+        found = probe("127.0.0.1", port, validator=hospital.validator(), profile=profile)
     assert found.acceptable
     assert found.remarks == ()
     assert [offer.version for offer in found.offers] == ["TLSv1.3", "TLSv1.2"]
@@ -67,7 +67,7 @@ def test_our_own_server_is_found_to_be_what_its_profile_says(hospital: Hospital)
 
 def test_one_way_servers_and_client_order_are_recognised(hospital: Hospital) -> None:
     with serving(server_context([hospital.rsa], None, authentication=AuthenticationMode.ONE_WAY)) as port:
-        found = probe("127.0.0.1", port, verifier=hospital.verifier())
+        found = probe("127.0.0.1", port, validator=hospital.validator())
     assert found.wants_certificate is False
     assert not any(offer.server_order for offer in found.offers)
 
@@ -79,7 +79,7 @@ def test_an_old_server_is_told_what_to_switch_off(hospital: Hospital) -> None:
     context.minimum_version = ssl.TLSVersion.TLSv1
     context.load_cert_chain(*hospital.files(hospital.peer("old", key=pki.new_key("rsa2048"))))
     with serving(context) as port:
-        found = probe("127.0.0.1", port, verifier=hospital.verifier())
+        found = probe("127.0.0.1", port, validator=hospital.validator())
     assert [offer.version for offer in found.offers] == ["TLSv1.3", "TLSv1.2", "TLSv1.1", "TLSv1.0"]
     assert any("It still speaks TLSv1.0" in remark for remark in found.remarks)
     assert any("TLS_RSA_WITH_AES_128_CBC_SHA" in remark for remark in found.remarks)
@@ -89,7 +89,7 @@ def test_an_old_server_is_told_what_to_switch_off(hospital: Hospital) -> None:
 def test_a_certificate_for_another_name_or_of_another_ca_is_remarked_upon(hospital: Hospital) -> None:
     foreign = hospital.peer("foreign", issuer=pki.Authority("Foreign CA"), extensions=[names(("pacs.example",), ())])
     with serving(server_context([foreign], None, authentication=AuthenticationMode.ONE_WAY)) as port:
-        found = probe("127.0.0.1", port, verifier=hospital.verifier())
+        found = probe("127.0.0.1", port, validator=hospital.validator())
     assert not found.acceptable
     assert not found.name_fits
     assert any("another name (pacs.example)" in remark for remark in found.remarks)

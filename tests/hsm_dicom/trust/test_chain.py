@@ -12,13 +12,13 @@ from cryptography import x509
 from hsm_dicom.trust import (
     ARCHIVE,
     Caution,
+    CertificatePurpose,
+    CertificateValidator,
     Policy,
-    Purpose,
     Reason,
     Trust,
     TrustStore,
     TrustVerdict,
-    Verifier,
 )
 from tests.pki import DAY, NOW, YEAR, Authority, Identity, new_key
 
@@ -27,13 +27,17 @@ MIDDLE = ROOT.authority("Middle CA")
 SIGNER = MIDDLE.issue("Signer")
 
 
-def judge(
-    identity: Identity, purpose: Purpose = Purpose.SIGNING, *, policy: Policy | None = None, **wishes: object
+def validate(
+    identity: Identity,
+    purpose: CertificatePurpose = CertificatePurpose.SIGNING,
+    *,
+    policy: Policy | None = None,
+    **wishes: object,
 ) -> TrustVerdict:
     """Judge under the root, with the middle CA sent along unless the test says otherwise."""
     anchors = wishes.pop("anchors", [ROOT.certificate])
     wishes.setdefault("intermediates", [MIDDLE.certificate])
-    return Verifier(TrustStore(anchors), policy).judge(identity.certificate, purpose, **wishes)  # type: ignore[arg-type]
+    return CertificateValidator(TrustStore(anchors), policy).validate(identity.certificate, purpose, **wishes)  # type: ignore[arg-type]
 
 
 def openssl_certificate(folder: Path, ca: Authority, hash_option: str) -> Identity:
@@ -50,7 +54,7 @@ def openssl_certificate(folder: Path, ca: Authority, hash_option: str) -> Identi
 
 
 def test_a_chain_over_an_intermediate_is_trusted_and_told() -> None:
-    verdict = judge(SIGNER)
+    verdict = validate(SIGNER)
     assert (verdict.trust, verdict.reason) == (Trust.TRUSTED, Reason.TRUSTED)
     assert [c.subject for c in verdict.path] == ["CN=Signer", "CN=Middle CA", "CN=Root CA"]
     assert [c.is_anchor for c in verdict.path] == [False, False, True]
@@ -59,20 +63,20 @@ def test_a_chain_over_an_intermediate_is_trusted_and_told() -> None:
 
 
 def test_without_revocation_data_the_verdict_says_that_nothing_was_looked_at() -> None:
-    verdict = judge(SIGNER)
+    verdict = validate(SIGNER)
     assert {w.caution for w in verdict.warnings} == {Caution.REVOCATION_NOT_CHECKED}
     assert "no CRL or OCSP response" in verdict.text
 
 
 def test_a_missing_intermediate_is_named() -> None:
-    verdict = judge(SIGNER, intermediates=[])
-    assert (verdict.trust, verdict.reason) == (Trust.CANNOT_TELL, Reason.NO_PATH)
+    verdict = validate(SIGNER, intermediates=[])
+    assert (verdict.trust, verdict.reason) == (Trust.INDETERMINATE, Reason.NO_PATH)
     assert "CN=Middle CA" in verdict.text
 
 
 def test_another_ca_is_refused_by_name() -> None:
     stranger = Authority("Other CA")
-    verdict = judge(stranger.issue("Signer"), intermediates=[stranger.certificate])
+    verdict = validate(stranger.issue("Signer"), intermediates=[stranger.certificate])
     assert (verdict.trust, verdict.reason) == (Trust.UNTRUSTED, Reason.NO_PATH)
     assert "CN=Other CA" in verdict.text
     assert "self-signed" in verdict.text
@@ -81,71 +85,73 @@ def test_another_ca_is_refused_by_name() -> None:
 def test_another_ca_of_the_same_name_is_refused() -> None:
     impostor = Authority("Root CA", extensions=[])
     forged = impostor.issue("Signer")
-    verdict = judge(forged)
+    verdict = validate(forged)
     assert verdict.trust is Trust.UNTRUSTED
 
 
 def test_an_altered_certificate_is_refused() -> None:
     der = bytearray(SIGNER.der)
     der[-5] ^= 1
-    verdict = Verifier(TrustStore([ROOT.certificate])).judge(bytes(der), Purpose.SIGNING, intermediates=[MIDDLE.der])
+    verdict = CertificateValidator(TrustStore([ROOT.certificate])).validate(
+        bytes(der), CertificatePurpose.SIGNING, intermediates=[MIDDLE.der]
+    )
     assert verdict.reason is Reason.BAD_SIGNATURE
 
 
 def test_without_anchors_nothing_is_determined() -> None:
-    verdict = judge(SIGNER, anchors=[])
-    assert (verdict.trust, verdict.reason) == (Trust.CANNOT_TELL, Reason.NO_ANCHORS)
+    verdict = validate(SIGNER, anchors=[])
+    assert (verdict.trust, verdict.reason) == (Trust.INDETERMINATE, Reason.NO_ANCHORS)
 
 
 def test_an_expired_certificate_is_refused_today_and_trusted_in_its_time() -> None:
     old = MIDDLE.issue("Signer", begins=NOW - YEAR, ends=NOW - DAY)
-    assert judge(old).reason is Reason.EXPIRED
-    assert judge(old, moment=NOW - 2 * DAY).trusted
+    assert validate(old).reason is Reason.EXPIRED
+    assert validate(old, validation_time=NOW - 2 * DAY).trusted
 
 
 def test_a_certificate_is_not_trusted_before_it_begins() -> None:
     young = MIDDLE.issue("Signer", begins=NOW + DAY)
-    assert judge(young).reason is Reason.NOT_YET_VALID
-    assert judge(young, moment=NOW + 2 * DAY).trusted
+    assert validate(young).reason is Reason.NOT_YET_VALID
+    assert validate(young, validation_time=NOW + 2 * DAY).trusted
 
 
 def test_the_first_and_the_last_second_count_as_valid() -> None:
     short = MIDDLE.issue("Signer", begins=NOW - DAY, ends=NOW)
-    assert judge(short, moment=NOW - DAY).trusted
-    assert judge(short, moment=NOW).trusted
-    assert judge(short, moment=NOW + timedelta(microseconds=1)).reason is Reason.EXPIRED
-    assert judge(short, moment=NOW - DAY - timedelta(microseconds=1)).reason is Reason.NOT_YET_VALID
+    assert validate(short, validation_time=NOW - DAY).trusted
+    assert validate(short, validation_time=NOW).trusted
+    assert validate(short, validation_time=NOW + timedelta(microseconds=1)).reason is Reason.EXPIRED
+    assert validate(short, validation_time=NOW - DAY - timedelta(microseconds=1)).reason is Reason.NOT_YET_VALID
 
 
 def test_an_expired_anchor_anchors_nothing() -> None:
     root = Authority("Root CA", ends=NOW - DAY)
-    verdict = judge(root.issue("Signer"), anchors=[root.certificate])
+    verdict = validate(root.issue("Signer"), anchors=[root.certificate])
     assert verdict.reason is Reason.EXPIRED
     assert "CN=Root CA" in verdict.text
 
 
 def test_a_certificate_that_is_no_ca_issues_nothing() -> None:
     person = Authority("Person", issuer=MIDDLE, ca=False, usages=("digital_signature",))
-    verdict = judge(person.issue("Forged"), intermediates=[MIDDLE.certificate, person.certificate])
+    verdict = validate(person.issue("Forged"), intermediates=[MIDDLE.certificate, person.certificate])
     assert verdict.reason is Reason.NOT_A_CA
     assert "CN=Person" in verdict.text
 
 
 def test_a_ca_whose_key_may_not_sign_certificates_issues_nothing() -> None:
     ca = ROOT.authority("CRL only CA", usages=("crl_sign",))
-    assert judge(ca.issue("Signer"), intermediates=[ca.certificate]).reason is Reason.NOT_A_CA
+    assert validate(ca.issue("Signer"), intermediates=[ca.certificate]).reason is Reason.NOT_A_CA
 
 
 def test_a_pinned_device_certificate_cannot_issue() -> None:
     device = Authority("Device", ca=False, usages=("digital_signature",))
-    verdict = judge(device.issue("Other device"), anchors=[device.certificate])
+    verdict = validate(device.issue("Other device"), anchors=[device.certificate])
     assert verdict.reason is Reason.NOT_A_CA
 
 
 def test_a_path_longer_than_a_ca_allows_is_refused() -> None:
     first = ROOT.authority("First CA", path_length=0)
     second = first.authority("Second CA")
-    verdict = judge(second.issue("Signer"), intermediates=[second.certificate, first.certificate])
+    verdict = validate(second.issue("Signer"), intermediates=[second.certificate, first.certificate])
     assert verdict.reason is Reason.PATH_TOO_LONG
     assert "CN=First CA allows 0" in verdict.text
 
@@ -153,7 +159,7 @@ def test_a_path_longer_than_a_ca_allows_is_refused() -> None:
 def test_the_path_length_of_the_anchor_itself_holds() -> None:
     root = Authority("Root CA", path_length=0)
     middle = root.authority("Middle CA")
-    verdict = judge(middle.issue("Signer"), anchors=[root.certificate], intermediates=[middle.certificate])
+    verdict = validate(middle.issue("Signer"), anchors=[root.certificate], intermediates=[middle.certificate])
     assert verdict.reason is Reason.PATH_TOO_LONG
 
 
@@ -169,7 +175,7 @@ def test_name_constraints_hold(constrained: str) -> None:
         alternative = x509.SubjectAlternativeName([x509.DNSName(host)])
         server = ca.issue("Server", extensions=[(alternative, False)])
         sent = [] if ca is anchor else [ca.certificate]
-        return judge(server, Purpose.TLS_SERVER, anchors=[anchor.certificate], intermediates=sent)
+        return validate(server, CertificatePurpose.TLS_SERVER, anchors=[anchor.certificate], intermediates=sent)
 
     assert verdict("pacs.hospital.example").trusted
     refused = verdict("pacs.elsewhere.example")
@@ -179,24 +185,24 @@ def test_name_constraints_hold(constrained: str) -> None:
 
 def test_an_unknown_critical_extension_is_refused_by_number() -> None:
     odd = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.99999.1"), b"\x05\x00")
-    verdict = judge(MIDDLE.issue("Signer", extensions=[(odd, True)]))
+    verdict = validate(MIDDLE.issue("Signer", extensions=[(odd, True)]))
     assert verdict.reason is Reason.UNKNOWN_CRITICAL_EXTENSION
     assert "1.3.6.1.4.1.99999.1" in verdict.text
-    assert judge(MIDDLE.issue("Signer", extensions=[(odd, False)])).trusted
+    assert validate(MIDDLE.issue("Signer", extensions=[(odd, False)])).trusted
 
 
 def test_a_self_signed_certificate_is_trusted_only_where_it_is_listed() -> None:
     alone = Authority("Device", ca=False, usages=("digital_signature",))
-    verdict = judge(alone, anchors=[alone.certificate])
+    verdict = validate(alone, anchors=[alone.certificate])
     assert verdict.trusted
     assert Caution.SELF_SIGNED in {w.caution for w in verdict.warnings}
-    assert judge(alone).reason is Reason.NO_PATH
+    assert validate(alone).reason is Reason.NO_PATH
     twin = Authority("Device", ca=False, usages=("digital_signature",), key=alone.key)
-    assert not judge(twin, anchors=[alone.certificate]).trusted
+    assert not validate(twin, anchors=[alone.certificate]).trusted
 
 
 def test_an_intermediate_may_be_the_anchor() -> None:
-    verdict = judge(SIGNER, anchors=[MIDDLE.certificate], intermediates=[])
+    verdict = validate(SIGNER, anchors=[MIDDLE.certificate], intermediates=[])
     assert verdict.trusted
     assert [c.subject for c in verdict.path] == ["CN=Signer", "CN=Middle CA"]
 
@@ -206,7 +212,7 @@ def test_a_second_path_is_taken_where_the_first_one_fails() -> None:
     key = new_key()
     old_middle = old_root.authority("Crossed CA", key=key)
     new_middle = ROOT.authority("Crossed CA", key=key)
-    verdict = judge(
+    verdict = validate(
         old_middle.issue("Signer"),
         anchors=[old_root.certificate, ROOT.certificate],
         intermediates=[old_middle.certificate, new_middle.certificate],
@@ -217,10 +223,10 @@ def test_a_second_path_is_taken_where_the_first_one_fails() -> None:
 @pytest.mark.interop
 def test_a_sha1_chain_is_refused_now_and_a_warning_for_an_archive(tmp_path: Path) -> None:
     weak = openssl_certificate(tmp_path, MIDDLE, "-sha1")
-    verdict = judge(weak, anchors=[ROOT.certificate])
+    verdict = validate(weak, anchors=[ROOT.certificate])
     assert verdict.reason is Reason.WEAK_HASH
     assert "sha1" in verdict.text
-    archived = judge(weak, anchors=[ROOT.certificate], policy=Policy(algorithms=ARCHIVE))
+    archived = validate(weak, anchors=[ROOT.certificate], policy=Policy(algorithms=ARCHIVE))
     assert archived.trusted
     assert Caution.WEAK_HASH in {w.caution for w in archived.warnings}
 
@@ -229,18 +235,18 @@ def test_a_sha1_chain_is_refused_now_and_a_warning_for_an_archive(tmp_path: Path
 def test_an_md5_chain_is_refused_even_for_an_archive(tmp_path: Path) -> None:
     old = Authority("Old CA", key=new_key("rsa2048"))
     weak = openssl_certificate(tmp_path, old, "-md5")
-    assert judge(weak, anchors=[old.certificate], policy=Policy(algorithms=ARCHIVE)).reason is Reason.WEAK_HASH
+    assert validate(weak, anchors=[old.certificate], policy=Policy(algorithms=ARCHIVE)).reason is Reason.WEAK_HASH
 
 
 def test_a_short_key_is_refused_now_and_a_warning_for_an_archive() -> None:
     short = MIDDLE.issue("Signer", key=new_key("rsa1024"))
-    verdict = judge(short)
+    verdict = validate(short)
     assert verdict.reason is Reason.WEAK_KEY
     assert "RSA 1024" in verdict.text
-    archived = judge(short, policy=Policy(algorithms=ARCHIVE))
+    archived = validate(short, policy=Policy(algorithms=ARCHIVE))
     assert archived.trusted
     assert Caution.SHORT_KEY in {w.caution for w in archived.warnings}
 
 
 def test_a_curve_outside_the_policy_is_refused() -> None:
-    assert judge(MIDDLE.issue("Signer", key=new_key("secp224r1"))).reason is Reason.WEAK_KEY
+    assert validate(MIDDLE.issue("Signer", key=new_key("secp224r1"))).reason is Reason.WEAK_KEY

@@ -17,7 +17,16 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hsm_dicom.trust import Policy, Purpose, Reason, Sourced, Trust, TrustFileError, TrustStore, Verifier
+from hsm_dicom.trust import (
+    CertificatePurpose,
+    CertificateValidator,
+    Policy,
+    Reason,
+    Sourced,
+    Trust,
+    TrustFileError,
+    TrustStore,
+)
 from tests.pki import NOW, YEAR, Authority, Identity, name, new_key
 
 ROOT = Authority("Root CA")
@@ -29,7 +38,7 @@ SIGNER = MIDDLE.issue(
         (x509.CertificatePolicies([x509.PolicyInformation(x509.ObjectIdentifier("1.2.3"), None)]), False),
     ],
 )
-VERIFIER = Verifier(TrustStore([ROOT.certificate]))
+VERIFIER = CertificateValidator(TrustStore([ROOT.certificate]))
 CHANGES = st.lists(st.tuples(st.integers(0, 4000), st.integers(1, 255)), min_size=1, max_size=3)
 
 
@@ -51,7 +60,7 @@ def changed(der: bytes, changes: list[tuple[int, int]]) -> bytes:
 @given(CHANGES)
 def test_a_changed_certificate_is_never_trusted(changes: list[tuple[int, int]]) -> None:
     altered = changed(SIGNER.der, changes)
-    verdict = VERIFIER.judge(altered, Purpose.SIGNING, intermediates=[MIDDLE.der])
+    verdict = VERIFIER.validate(altered, CertificatePurpose.SIGNING, intermediates=[MIDDLE.der])
     assert altered == SIGNER.der or not verdict.trusted
     assert verdict.reason is not Reason.CANNOT_BE_EXAMINED
 
@@ -61,14 +70,16 @@ def test_unused_bits_in_a_signature_are_malformed() -> None:
     even = next(c for _ in range(64) if not (c := MIDDLE.issue("Signer").certificate).signature[-1] & 1)
     der = bytearray(even.public_bytes(Encoding.DER))
     der[-len(even.signature) - 1] = 1
-    assert VERIFIER.judge(bytes(der), Purpose.SIGNING, intermediates=[MIDDLE.der]).reason is Reason.MALFORMED
+    assert (
+        VERIFIER.validate(bytes(der), CertificatePurpose.SIGNING, intermediates=[MIDDLE.der]).reason is Reason.MALFORMED
+    )
 
 
 @settings(max_examples=200, deadline=2000, derandomize=True)
 @given(CHANGES)
 def test_a_changed_intermediate_is_never_trusted(changes: list[tuple[int, int]]) -> None:
     altered = changed(MIDDLE.der, changes)
-    verdict = VERIFIER.judge(SIGNER.der, Purpose.SIGNING, intermediates=[altered])
+    verdict = VERIFIER.validate(SIGNER.der, CertificatePurpose.SIGNING, intermediates=[altered])
     assert altered == MIDDLE.der or not verdict.trusted
     assert verdict.reason is not Reason.CANNOT_BE_EXAMINED
 
@@ -84,14 +95,14 @@ def signed_anew(changes: list[tuple[int, int]]) -> bytes:
 
 
 @settings(max_examples=300, deadline=2000, derandomize=True)
-@given(CHANGES, st.sampled_from(list(Purpose)))
-def test_whatever_a_ca_signs_has_a_verdict(changes: list[tuple[int, int]], purpose: Purpose) -> None:
-    verdict = VERIFIER.judge(signed_anew(changes), purpose, intermediates=[MIDDLE.der])
+@given(CHANGES, st.sampled_from(list(CertificatePurpose)))
+def test_whatever_a_ca_signs_has_a_verdict(changes: list[tuple[int, int]], purpose: CertificatePurpose) -> None:
+    verdict = VERIFIER.validate(signed_anew(changes), purpose, intermediates=[MIDDLE.der])
     assert verdict.reason is not Reason.CANNOT_BE_EXAMINED
 
 
 def test_what_a_ca_signs_later_is_trusted_again() -> None:
-    assert VERIFIER.judge(signed_anew([]), Purpose.SIGNING, intermediates=[MIDDLE.der]).trusted
+    assert VERIFIER.validate(signed_anew([]), CertificatePurpose.SIGNING, intermediates=[MIDDLE.der]).trusted
 
 
 @settings(max_examples=200, deadline=2000, derandomize=True)
@@ -104,7 +115,9 @@ def test_changed_revocation_data_never_makes_good(changes: list[tuple[int, int]]
         store = TrustStore([ROOT.certificate], crls=[part] if as_crl else [], ocsp_responses=[] if as_crl else [part])
     except TrustFileError:
         return
-    verdict = Verifier(store).judge(MIDDLE.issue("Signer").der, Purpose.SIGNING, intermediates=[MIDDLE.der])
+    verdict = CertificateValidator(store).validate(
+        MIDDLE.issue("Signer").der, CertificatePurpose.SIGNING, intermediates=[MIDDLE.der]
+    )
     assert altered == good or not verdict.trusted
     assert verdict.reason is not Reason.CANNOT_BE_EXAMINED
 
@@ -112,19 +125,19 @@ def test_changed_revocation_data_never_makes_good(changes: list[tuple[int, int]]
 @settings(max_examples=200, deadline=2000, derandomize=True)
 @given(st.binary(max_size=400))
 def test_garbage_is_malformed(garbage: bytes) -> None:
-    assert VERIFIER.judge(garbage, Purpose.SIGNING, intermediates=[garbage]).reason is Reason.MALFORMED
+    assert VERIFIER.validate(garbage, CertificatePurpose.SIGNING, intermediates=[garbage]).reason is Reason.MALFORMED
 
 
 def test_one_pad_byte_is_dicom_and_more_is_malformed() -> None:
-    assert VERIFIER.judge(SIGNER.der + b"\0", Purpose.SIGNING, intermediates=[MIDDLE.der]).trusted
+    assert VERIFIER.validate(SIGNER.der + b"\0", CertificatePurpose.SIGNING, intermediates=[MIDDLE.der]).trusted
     for trailing in (b"\0\0", b"x", SIGNER.der):
-        verdict = VERIFIER.judge(SIGNER.der + trailing, Purpose.SIGNING, intermediates=[MIDDLE.der])
+        verdict = VERIFIER.validate(SIGNER.der + trailing, CertificatePurpose.SIGNING, intermediates=[MIDDLE.der])
         assert verdict.reason is Reason.MALFORMED
 
 
 def test_a_certificate_larger_than_the_policy_allows_is_not_looked_at() -> None:
     ballast = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.99999.9"), bytes(70_000))
-    verdict = VERIFIER.judge(MIDDLE.issue("Big", extensions=[(ballast, False)]).der, Purpose.SIGNING)
+    verdict = VERIFIER.validate(MIDDLE.issue("Big", extensions=[(ballast, False)]).der, CertificatePurpose.SIGNING)
     assert verdict.reason is Reason.MALFORMED
     assert "too big" in verdict.text
 
@@ -141,7 +154,9 @@ def test_cas_that_vouch_for_each_other_lead_nowhere_quickly() -> None:
             if n != issuer.certificate.subject.rdns[0].rfc4514_string()[3:]
         ]
     with within(1):
-        verdict = VERIFIER.judge(selves[0].issue("Signer").certificate, Purpose.SIGNING, intermediates=circle)
+        verdict = VERIFIER.validate(
+            selves[0].issue("Signer").certificate, CertificatePurpose.SIGNING, intermediates=circle
+        )
     assert verdict.trust is Trust.UNTRUSTED
     assert verdict.reason in (Reason.TOO_COMPLEX, Reason.NO_PATH)
 
@@ -151,9 +166,9 @@ def test_many_certificates_of_one_name_lead_nowhere_quickly() -> None:
     sent = [Authority("Same", key=key, issuer=Authority("Same", key=key)).certificate for _ in range(32)]
     sent += [Authority("Root CA").authority("Same", key=key).certificate for _ in range(32)]
     signer = Authority("Same", key=key).issue("Signer").certificate
-    verifier = Verifier(TrustStore([ROOT.certificate]), Policy(max_intermediates=64))
+    validator = CertificateValidator(TrustStore([ROOT.certificate]), Policy(max_intermediates=64))
     with within(2):
-        assert not verifier.judge(signer, Purpose.SIGNING, intermediates=sent).trusted
+        assert not validator.validate(signer, CertificatePurpose.SIGNING, intermediates=sent).trusted
 
 
 def test_thousands_of_names_and_constraints_are_too_complex() -> None:
@@ -162,7 +177,7 @@ def test_thousands_of_names_and_constraints_are_too_complex() -> None:
     names = x509.SubjectAlternativeName([x509.DNSName(f"a.{n}.example") for n in range(1500)])
     signer = middle.issue("Signer", extensions=[(names, False)])
     with within(2):
-        verdict = VERIFIER.judge(signer.certificate, Purpose.SIGNING, intermediates=[middle.certificate])
+        verdict = VERIFIER.validate(signer.certificate, CertificatePurpose.SIGNING, intermediates=[middle.certificate])
     assert verdict.reason is Reason.TOO_COMPLEX
 
 
@@ -175,8 +190,8 @@ def test_thousands_of_policies_end_in_time() -> None:
     second = first.authority("Second CA", extensions=[(policies(2000), False)])
     signer = second.issue("Signer", extensions=[(policies(2000), False)])
     with within(2):
-        verdict = VERIFIER.judge(
-            signer.certificate, Purpose.SIGNING, intermediates=[first.certificate, second.certificate]
+        verdict = VERIFIER.validate(
+            signer.certificate, CertificatePurpose.SIGNING, intermediates=[first.certificate, second.certificate]
         )
     assert not verdict.trusted
 
@@ -190,15 +205,15 @@ def test_an_enormous_key_costs_no_time(bits: int) -> None:
             return number.public_key()
 
     with within(2):
-        verdict = VERIFIER.judge(
-            MIDDLE.issue("Signer", key=Enormous()).der, Purpose.SIGNING, intermediates=[MIDDLE.der]
+        verdict = VERIFIER.validate(
+            MIDDLE.issue("Signer", key=Enormous()).der, CertificatePurpose.SIGNING, intermediates=[MIDDLE.der]
         )
     assert verdict.trusted is (bits == 4096)
 
 
 def test_a_name_cannot_play_tricks_on_a_terminal() -> None:
     trickster = Authority("Root\x1b[2K\r\n\u202eCA")
-    verdict = VERIFIER.judge(trickster.certificate, Purpose.SIGNING)
+    verdict = VERIFIER.validate(trickster.certificate, CertificatePurpose.SIGNING)
     assert verdict.text.isprintable()
     assert verdict.path[0].subject.isprintable()
 
@@ -213,7 +228,9 @@ def test_a_name_cannot_play_tricks_on_a_terminal() -> None:
     ],
 )
 def test_the_ends_of_time_have_a_verdict(moment: datetime) -> None:
-    verdict = VERIFIER.judge(SIGNER.certificate, Purpose.SIGNING, moment=moment, intermediates=[MIDDLE.der])
+    verdict = VERIFIER.validate(
+        SIGNER.certificate, CertificatePurpose.SIGNING, validation_time=moment, intermediates=[MIDDLE.der]
+    )
     assert verdict.reason in (Reason.EXPIRED, Reason.NOT_YET_VALID)
 
 
@@ -232,6 +249,6 @@ def test_absurd_dates_in_a_certificate_have_a_verdict() -> None:
 
 
 def judge_at(identity: Identity, moment: datetime) -> Reason:
-    eternal = Verifier(TrustStore([MIDDLE.certificate]))
-    verdict = eternal.judge(identity.certificate, Purpose.SIGNING, moment=moment)
+    eternal = CertificateValidator(TrustStore([MIDDLE.certificate]))
+    verdict = eternal.validate(identity.certificate, CertificatePurpose.SIGNING, validation_time=moment)
     return verdict.reason

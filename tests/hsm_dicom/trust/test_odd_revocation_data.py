@@ -8,13 +8,13 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import CRLEntryExtensionOID, ExtensionOID
 
-from hsm_dicom.trust import Purpose, Reason, Revocation, Sourced, TrustStore, Verifier
-from tests.hsm_dicom.trust.test_revocation import CA, OCSP_SIGNING, OTHER, SIGNER, judge
+from hsm_dicom.trust import CertificatePurpose, CertificateValidator, Reason, Revocation, Sourced, TrustStore
+from tests.hsm_dicom.trust.test_revocation import CA, OCSP_SIGNING, OTHER, SIGNER, validate
 from tests.pki import DAY, NOW, Authority, new_key
 
 
 def state(**data: tuple[bytes, ...]) -> Revocation:
-    return judge(**data).path[0].revocation.state  # type: ignore[arg-type]
+    return validate(**data).path[0].revocation.state  # type: ignore[arg-type]
 
 
 def test_an_entry_whose_reason_cannot_be_read_is_an_entry_all_the_same() -> None:
@@ -28,7 +28,7 @@ def test_an_entry_whose_reason_cannot_be_read_is_an_entry_all_the_same() -> None
         .add_revoked_certificate(entry.add_extension(unreadable, critical=False).build())
         .sign(CA.key, hashes.SHA256())
     )
-    verdict = judge(crls=(crl.public_bytes(Encoding.DER),))
+    verdict = validate(crls=(crl.public_bytes(Encoding.DER),))
     assert verdict.reason is Reason.REVOKED
     assert verdict.path[0].revocation.revoked_at == NOW - DAY
 
@@ -101,9 +101,9 @@ def test_a_validator_that_fails_inside_never_answers_trusted(monkeypatch: pytest
     def fail(*_: object) -> None:
         raise RuntimeError("a parser failed")
 
-    verifier = Verifier(TrustStore([CA.certificate], crls=[Sourced(CA.crl(), "a CRL")]))
-    monkeypatch.setattr(verifier, "_answer", fail)
-    verdict = verifier.judge(OTHER.certificate, Purpose.SIGNING)
+    validator = CertificateValidator(TrustStore([CA.certificate], crls=[Sourced(CA.crl(), "a CRL")]))
+    monkeypatch.setattr(validator, "_answer", fail)
+    verdict = validator.validate(OTHER.certificate, CertificatePurpose.SIGNING)
     assert not verdict.trusted
     assert verdict.reason is Reason.CANNOT_BE_EXAMINED
     assert "RuntimeError" in verdict.text

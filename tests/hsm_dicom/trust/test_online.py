@@ -13,31 +13,31 @@ import pytest
 from cryptography import x509
 
 from hsm_dicom.trust import (
+    CertificatePurpose,
+    CertificateValidator,
     FetchError,
     Policy,
-    Purpose,
     Reason,
     Revocation,
     RevocationPolicy,
     Trust,
     TrustStore,
     TrustVerdict,
-    Verifier,
 )
 from hsm_dicom.trust.fetch import Exchange, fetch
 from tests.pki import NOW, YEAR, Authority
 from tests.pki.served import ServedPki
 
 
-def judge(pki: ServedPki, label: str, *, online: bool = True, **policy: object) -> TrustVerdict:
+def validate(pki: ServedPki, label: str, *, online: bool = True, **policy: object) -> TrustVerdict:
     store = TrustStore([pki.certificate("root")])
-    verifier = Verifier(store, Policy(**policy), online=online)  # type: ignore[arg-type]
-    return verifier.judge(pki.certificate(label), Purpose.SIGNING)
+    validator = CertificateValidator(store, Policy(**policy), online=online)  # type: ignore[arg-type]
+    return validator.validate(pki.certificate(label), CertificatePurpose.SIGNING)
 
 
 @pytest.mark.parametrize(("label", "source"), [("signer", "OCSP"), ("crl-signer", "CRL")])
 def test_issuer_and_revocation_data_are_fetched(pki: ServedPki, label: str, source: str) -> None:
-    verdict = judge(pki, label)
+    verdict = validate(pki, label)
     assert verdict.trusted, verdict.text
     assert verdict.warnings == ()
     signer, middle, root = verdict.path
@@ -48,18 +48,18 @@ def test_issuer_and_revocation_data_are_fetched(pki: ServedPki, label: str, sour
 
 @pytest.mark.parametrize("label", ["revoked-by-ocsp", "revoked-by-crl"])
 def test_the_revoked_are_found_out(pki: ServedPki, label: str) -> None:
-    verdict = judge(pki, label)
+    verdict = validate(pki, label)
     assert (verdict.trust, verdict.reason) == (Trust.UNTRUSTED, Reason.REVOKED)
     assert verdict.path[0].revocation.reason == "keyCompromise"
 
 
 def test_nothing_is_fetched_unless_asked_for(pki: ServedPki) -> None:
-    assert judge(pki, "revoked-by-ocsp", online=False).reason is Reason.NO_PATH
+    assert validate(pki, "revoked-by-ocsp", online=False).reason is Reason.NO_PATH
 
 
 def test_a_judgement_may_fetch_while_an_event_loop_runs(pki: ServedPki) -> None:
     async def within_a_loop() -> TrustVerdict:
-        return judge(pki, "signer")
+        return validate(pki, "signer")
 
     assert asyncio.run(within_a_loop()).trusted
 
@@ -191,9 +191,12 @@ def signer_asking(url: str) -> tuple[Authority, x509.Certificate]:
 def test_a_silent_server_costs_its_deadline_once_and_leaves_the_answer_open() -> None:
     with server(silent) as url:
         ca, signer = signer_asking(url)
-        verifier = Verifier(TrustStore([ca.certificate]), Policy(online_seconds=0.5), online=True)
+        validator = CertificateValidator(TrustStore([ca.certificate]), Policy(online_seconds=0.5), online=True)
         begun = time.monotonic()
-        verdicts = [verifier.judge(signer, Purpose.SIGNING, moment=NOW - n * YEAR / 1000) for n in range(50)]
+        verdicts = [
+            validator.validate(signer, CertificatePurpose.SIGNING, validation_time=NOW - n * YEAR / 1000)
+            for n in range(50)
+        ]
         assert time.monotonic() - begun < 2
     assert {v.reason for v in verdicts} == {Reason.REVOCATION_UNKNOWN}
     assert "no complete answer within" in verdicts[0].text
@@ -207,7 +210,13 @@ def test_a_server_that_answers_with_something_else_leaves_the_answer_open() -> N
     with server(web_page) as url:
         ca, signer = signer_asking(url)
         lenient = Policy(revocation=RevocationPolicy.IF_AVAILABLE)
-        strict = Verifier(TrustStore([ca.certificate]), online=True).judge(signer, Purpose.SIGNING)
-        assert strict.trust is Trust.CANNOT_TELL
+        strict = CertificateValidator(TrustStore([ca.certificate]), online=True).validate(
+            signer, CertificatePurpose.SIGNING
+        )
+        assert strict.trust is Trust.INDETERMINATE
         assert "cannot be read" in strict.text
-        assert Verifier(TrustStore([ca.certificate]), lenient, online=True).judge(signer, Purpose.SIGNING).trusted
+        assert (
+            CertificateValidator(TrustStore([ca.certificate]), lenient, online=True)
+            .validate(signer, CertificatePurpose.SIGNING)
+            .trusted
+        )

@@ -8,7 +8,16 @@ from datetime import timedelta
 import pytest
 from cryptography import x509
 
-from hsm_dicom.trust import Policy, Purpose, RevocationPolicy, Sourced, TrustRemark, TrustStore, Verifier, review_trust
+from hsm_dicom.trust import (
+    CertificatePurpose,
+    CertificateValidator,
+    Policy,
+    RevocationPolicy,
+    Sourced,
+    TrustRemark,
+    TrustStore,
+    review_trust,
+)
 from tests import pki
 from tests.pki import DAY, NOW
 
@@ -37,9 +46,9 @@ def review(
     revocation: RevocationPolicy = RevocationPolicy.WHEN_GIVEN,
 ) -> Found:
     store = TrustStore([one.certificate for one in anchors], intermediates, [Sourced(crl, "ca.crl") for crl in crls])
-    verifier = Verifier(store, Policy(revocation=revocation))
-    verdict = verifier.judge(PEER.certificate, Purpose.TLS_CLIENT)
-    return Found(review_trust(verifier, warning=MONTH), verdict.trusted)
+    validator = CertificateValidator(store, Policy(revocation=revocation))
+    verdict = validator.validate(PEER.certificate, CertificatePurpose.TLS_CLIENT)
+    return Found(review_trust(validator, warning=MONTH), verdict.trusted)
 
 
 def test_sound_data_give_no_remark() -> None:

@@ -13,15 +13,15 @@ from typing import Any
 import pytest
 from cryptography import x509
 
-from hsm_dicom.trust import Policy, Purpose, RevocationPolicy, Sourced, TrustStore, Verifier
+from hsm_dicom.trust import CertificatePurpose, CertificateValidator, Policy, RevocationPolicy, Sourced, TrustStore
 from tests.pki import DAY, NOW, Authority, Identity, Revoked, new_key
 
 pytestmark = pytest.mark.interop
 
 OPENSSL_PURPOSES = {
-    Purpose.TLS_CLIENT: "sslclient",
-    Purpose.TLS_SERVER: "sslserver",
-    Purpose.TIME_STAMPING: "timestampsign",
+    CertificatePurpose.TLS_CLIENT: "sslclient",
+    CertificatePurpose.TLS_SERVER: "sslserver",
+    CertificatePurpose.TIME_STAMPING: "timestampsign",
 }
 SERVER = "1.3.6.1.5.5.7.3.1"
 STAMPING = "1.3.6.1.5.5.7.3.8"
@@ -35,8 +35,8 @@ class Case:
     root: Authority
     middle: list[Authority] = field(default_factory=list)
     crls: list[bytes] = field(default_factory=list)
-    purpose: Purpose = Purpose.SIGNING
-    moment: datetime = NOW
+    purpose: CertificatePurpose = CertificatePurpose.SIGNING
+    validation_time: datetime = NOW
 
 
 def plain(**leaf: object) -> Case:
@@ -59,7 +59,7 @@ def with_crls(revoke_leaf: bool = False, revoke_middle: bool = False, **times: A
     return case
 
 
-def for_purpose(purpose: Purpose, **wishes: object) -> Case:
+def for_purpose(purpose: CertificatePurpose, **wishes: object) -> Case:
     case = plain(**wishes)
     case.purpose = purpose
     return case
@@ -103,20 +103,20 @@ CASES: dict[str, tuple[bool, Callable[[], Case]]] = {
     "revoked": (False, lambda: with_crls(revoke_leaf=True)),
     "a revoked CA": (False, lambda: with_crls(revoke_middle=True)),
     "a stale CRL": (False, lambda: with_crls(issued=NOW - 9 * DAY, until=NOW - DAY)),
-    "a server": (True, lambda: for_purpose(Purpose.TLS_SERVER, extended=[SERVER])),
-    "a server as client": (False, lambda: for_purpose(Purpose.TLS_CLIENT, extended=[SERVER])),
-    "a client that may not sign": (False, lambda: for_purpose(Purpose.TLS_CLIENT, usages=("crl_sign",))),
+    "a server": (True, lambda: for_purpose(CertificatePurpose.TLS_SERVER, extended=[SERVER])),
+    "a server as client": (False, lambda: for_purpose(CertificatePurpose.TLS_CLIENT, extended=[SERVER])),
+    "a client that may not sign": (False, lambda: for_purpose(CertificatePurpose.TLS_CLIENT, usages=("crl_sign",))),
     "a time stamper": (
         True,
-        lambda: for_purpose(Purpose.TIME_STAMPING, extended=[STAMPING], extended_critical=True),
+        lambda: for_purpose(CertificatePurpose.TIME_STAMPING, extended=[STAMPING], extended_critical=True),
     ),
     "a time stamper, not critical": (
         False,
-        lambda: for_purpose(Purpose.TIME_STAMPING, extended=[STAMPING]),
+        lambda: for_purpose(CertificatePurpose.TIME_STAMPING, extended=[STAMPING]),
     ),
     "a time stamper and more": (
         False,
-        lambda: for_purpose(Purpose.TIME_STAMPING, extended=[STAMPING, SERVER], extended_critical=True),
+        lambda: for_purpose(CertificatePurpose.TIME_STAMPING, extended=[STAMPING, SERVER], extended_critical=True),
     ),
 }
 
@@ -134,14 +134,18 @@ def ours(case: Case) -> bool:
         [ca.certificate for ca in case.middle],
         crls=[Sourced(crl, "a list") for crl in case.crls],
     )
-    return Verifier(store).judge(case.leaf.certificate, case.purpose, moment=case.moment).trusted
+    return (
+        CertificateValidator(store)
+        .validate(case.leaf.certificate, case.purpose, validation_time=case.validation_time)
+        .trusted
+    )
 
 
 def openssl(case: Case, folder: Path) -> bool:
     (folder / "root.pem").write_bytes(case.root.pem)
     (folder / "leaf.pem").write_bytes(case.leaf.pem)
     (folder / "middle.pem").write_bytes(b"".join(ca.pem for ca in case.middle))
-    command = ["openssl", "verify", "-attime", str(int(case.moment.timestamp())), "-x509_strict"]
+    command = ["openssl", "verify", "-attime", str(int(case.validation_time.timestamp())), "-x509_strict"]
     command += ["-CAfile", "root.pem", "-untrusted", "middle.pem", "-no-CApath", "-no-CAstore"]
     if case.purpose in OPENSSL_PURPOSES:
         command += ["-purpose", OPENSSL_PURPOSES[case.purpose]]
@@ -175,6 +179,6 @@ def test_an_answer_of_the_openssl_responder_is_understood(revoked: bool, tmp_pat
     )
     store = TrustStore.from_files([tmp_path / "ca.pem"], ocsp_responses=[tmp_path / "answer.der"])
     policy = Policy(revocation=RevocationPolicy.REQUIRED)
-    verdict = Verifier(store, policy).judge(leaf.certificate, Purpose.SIGNING)
+    verdict = CertificateValidator(store, policy).validate(leaf.certificate, CertificatePurpose.SIGNING)
     assert verdict.trusted is not revoked, verdict.text
     assert verdict.path[0].revocation.reason == ("keyCompromise" if revoked else None)

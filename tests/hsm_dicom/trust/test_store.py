@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.hazmat.primitives.serialization.pkcs7 import serialize_certificates
 
 from hsm_dicom.errors import DicomError
-from hsm_dicom.trust import Purpose, Reason, TrustFileError, TrustStore, Verifier
+from hsm_dicom.trust import CertificatePurpose, CertificateValidator, Reason, TrustFileError, TrustStore
 from tests.pki import Authority
 
 CA = Authority("Test CA")
@@ -20,7 +20,7 @@ SIGNER = CA.issue("Signer")
 
 
 def trusts_signer(store: TrustStore) -> bool:
-    return Verifier(store).judge(SIGNER.certificate, Purpose.SIGNING).trusted
+    return CertificateValidator(store).validate(SIGNER.certificate, CertificatePurpose.SIGNING).trusted
 
 
 @pytest.mark.parametrize(
@@ -54,11 +54,13 @@ def test_crls_and_ocsp_responses_are_read(tmp_path: Path, encoding: Encoding) ->
     crl.write_bytes(CA.crl([SIGNER], encoding=encoding))
     answer.write_bytes(CA.ocsp(SIGNER))
     by_answer = TrustStore.from_files([anchor], ocsp_responses=[answer])
-    verdict = Verifier(by_answer).judge(SIGNER.certificate, Purpose.SIGNING)
+    verdict = CertificateValidator(by_answer).validate(SIGNER.certificate, CertificatePurpose.SIGNING)
     assert verdict.trusted
     assert str(answer) in (verdict.path[0].revocation.source or "")
     by_crl = TrustStore.from_files([anchor], crls=[crl], ocsp_responses=[answer])
-    assert Verifier(by_crl).judge(SIGNER.certificate, Purpose.SIGNING).reason is Reason.REVOKED
+    assert (
+        CertificateValidator(by_crl).validate(SIGNER.certificate, CertificatePurpose.SIGNING).reason is Reason.REVOKED
+    )
 
 
 @pytest.mark.parametrize(

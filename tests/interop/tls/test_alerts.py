@@ -99,7 +99,7 @@ def test_a_server_that_refuses_our_certificate_is_understood(hospital: Hospital,
         peer = Peer(name="PACS", ae_titles=("PACS",), host="127.0.0.1", port=port)
         for _ in range(3):
             with pytest.raises(HandshakeError) as caught:
-                echo(peer, make_peer_transport(peer, ours, hospital.verifier()), "NODE", TIMEOUTS)
+                echo(peer, make_peer_transport(peer, ours, hospital.validator()), "NODE", TIMEOUTS)
             assert caught.value.reason is FailureReason.REFUSED_BY_PEER
             assert str(caught.value).startswith(f"'PACS' at 127.0.0.1:{port} refused us: ")
             assert (GNUTLS_SAYS_NO_MORE if serve is gnutls else MEANINGS[wrong]) in str(caught.value)

@@ -122,7 +122,7 @@ def test_we_connect_to_selfserv(hospital: Hospital, nss: NSS, profile: str, vers
     command = ["selfserv", "-d", nss.folder, "-n", nss.nickname, "-p", port, "-w", "", "-r", "-r"]
     with serving(port, [*command, "-V", f"{version}:{version}", "-c", f":{SUITES[profile]}"]):
         peer = Peer(name="old", ae_titles=("OLD",), host="127.0.0.1", port=port, legacy=opening(profile))
-        secured = secure(peer, make_peer_transport(peer, hospital.rsa, hospital.verifier()), TIMEOUTS)
+        secured = secure(peer, make_peer_transport(peer, hospital.rsa, hospital.validator()), TIMEOUTS)
         secured.socket.sendall(b"GET / HTTP/1.0\r\n\r\n")
         answer = b""
         while chunk := secured.socket.recv(4096):
@@ -167,7 +167,7 @@ def test_we_connect_to_gnutls_serv(hospital: Hospital, version: str, profile: st
     files = ["--x509cafile", hospital.ca_file, "--x509certfile", certificate, "--x509keyfile", key]
     with serving(port, [*command, "--verify-client-cert", *files]):
         peer = Peer(name="old", ae_titles=("OLD",), host="127.0.0.1", port=port, legacy=opening(profile))
-        secured = secure(peer, make_peer_transport(peer, hospital.rsa, hospital.verifier()), TIMEOUTS)
+        secured = secure(peer, make_peer_transport(peer, hospital.rsa, hospital.validator()), TIMEOUTS)
         secured.socket.sendall(b"DICOM\n")
         assert secured.socket.recv(100) == b"DICOM\n"
         secured.socket.close()
@@ -194,7 +194,7 @@ def test_we_store_to_dcmtk_under_its_aes_profile(hospital: Hospital, tmp_path: P
     command = ["storescp", "+tls", key, certificate, "+cf", hospital.ca_file, "+pa", "-od", folder, port]
     with serving(port, command, tmp_path):
         peer = Peer(name="old", ae_titles=("OLD",), host="127.0.0.1", port=port, legacy=opening("aes-tls"))
-        transport = make_peer_transport(peer, hospital.rsa, hospital.verifier())
+        transport = make_peer_transport(peer, hospital.rsa, hospital.validator())
         assert echo(peer, transport, "NODE", TIMEOUTS).done
         assert store(peer, transport, "NODE", [image], timeouts=TIMEOUTS).done
     (received,) = folder.iterdir()

@@ -63,7 +63,7 @@ def crl(hospital: Hospital, identity: Identity, wrong: str) -> bytes | None:
 def test_a_client_whose_certificate_is(hospital: Hospital, wrong: str) -> None:
     bad = bad_peer(hospital, wrong)
     started = time.monotonic()
-    with node(hospital, verifier=hospital.verifier(crl=crl(hospital, bad, wrong))) as running:
+    with node(hospital, validator=hospital.validator(crl=crl(hospital, bad, wrong))) as running:
         context = careless(hospital, ssl.PROTOCOL_TLS_CLIENT, bad)
         association = application_entity("CT1").associate(
             "127.0.0.1", running.port, ae_title="NODE", tls_args=(context, "localhost")
@@ -94,7 +94,7 @@ def refused(hospital: Hospital, port: int, crl: bytes | None = None) -> DicomErr
     peer = Peer(name="PACS", ae_titles=("PACS",), host="127.0.0.1", port=port)
     started = time.monotonic()
     with pytest.raises(DicomError) as caught:
-        echo(peer, make_peer_transport(peer, hospital.rsa, hospital.verifier(crl=crl)), "NODE", TIMEOUTS)
+        echo(peer, make_peer_transport(peer, hospital.rsa, hospital.validator(crl=crl)), "NODE", TIMEOUTS)
     assert time.monotonic() - started < NEVER_LONGER_THAN
     return caught.value
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hsm_dicom.trust import Purpose, Reason, Sourced, TrustStore, TrustVerdict, Verifier
+from hsm_dicom.trust import CertificatePurpose, CertificateValidator, Reason, Sourced, TrustStore, TrustVerdict
 from tests.pki import DAY, NOW, YEAR, Authority, Revoked
 
 CA = Authority("Test CA")
@@ -24,7 +24,7 @@ CRLS = [
     for n in (200, 50)
 ]
 STORE = TrustStore([CA.certificate], crls=CRLS)
-KEPT = Verifier(STORE)
+KEPT = CertificateValidator(STORE)
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)
@@ -39,45 +39,52 @@ def test_a_kept_answer_is_the_answer_of_a_fresh_validator(
 ) -> None:
     moment = NOW + days * DAY + beside
 
-    def answer(verifier: Verifier) -> TrustVerdict:
-        return verifier.judge(identity.certificate, Purpose.SIGNING, moment=moment, certified=certified)
+    def answer(validator: CertificateValidator) -> TrustVerdict:
+        return validator.validate(
+            identity.certificate, CertificatePurpose.SIGNING, validation_time=moment, time_proven=certified
+        )
 
-    assert answer(KEPT) == answer(Verifier(STORE))
+    assert answer(KEPT) == answer(CertificateValidator(STORE))
 
 
 def test_a_kept_answer_costs_less_than_a_tenth_of_a_millisecond_or_so() -> None:
-    verifier = Verifier(STORE)
+    validator = CertificateValidator(STORE)
     moments = [NOW - timedelta(seconds=n) for n in range(1, 2001)]
-    verifier.judge(SIGNER.certificate, Purpose.SIGNING, moment=NOW)
+    validator.validate(SIGNER.certificate, CertificatePurpose.SIGNING, validation_time=NOW)
     begun = time.perf_counter()
     for moment in moments:
-        assert verifier.judge(SIGNER.certificate, Purpose.SIGNING, moment=moment).moment == moment
+        assert (
+            validator.validate(SIGNER.certificate, CertificatePurpose.SIGNING, validation_time=moment).validation_time
+            == moment
+        )
     assert (time.perf_counter() - begun) / len(moments) < 0.001
 
 
 def test_a_moment_needs_a_time_zone() -> None:
     with pytest.raises(ValueError, match="time zone"):
-        KEPT.judge(SIGNER.certificate, Purpose.SIGNING, moment=datetime(2020, 1, 1))
+        KEPT.validate(SIGNER.certificate, CertificatePurpose.SIGNING, validation_time=datetime(2020, 1, 1))
 
 
 def test_what_a_peer_sends_along_belongs_to_the_question() -> None:
     middle = CA.authority("Middle CA")
     signer = middle.issue("Signer").certificate
-    verifier = Verifier(TrustStore([CA.certificate]))
-    assert verifier.judge(signer, Purpose.SIGNING).reason is Reason.NO_PATH
-    assert verifier.judge(signer, Purpose.SIGNING, intermediates=[middle.der]).trusted
-    assert verifier.judge(signer, Purpose.SIGNING).reason is Reason.NO_PATH
+    validator = CertificateValidator(TrustStore([CA.certificate]))
+    assert validator.validate(signer, CertificatePurpose.SIGNING).reason is Reason.NO_PATH
+    assert validator.validate(signer, CertificatePurpose.SIGNING, intermediates=[middle.der]).trusted
+    assert validator.validate(signer, CertificatePurpose.SIGNING).reason is Reason.NO_PATH
 
 
 def test_threads_share_one_verifier() -> None:
-    verifier = Verifier(STORE)
+    validator = CertificateValidator(STORE)
     people = [CA.issue(f"Signer {n}").certificate for n in range(8)]
     verdicts: list[TrustVerdict] = []
 
     def work() -> None:
         for n in range(100):
             moment = NOW - n * YEAR / 200
-            verdicts.append(verifier.judge(people[n % 8], Purpose.SIGNING, moment=moment, certified=True))
+            verdicts.append(
+                validator.validate(people[n % 8], CertificatePurpose.SIGNING, validation_time=moment, time_proven=True)
+            )
 
     threads = [threading.Thread(target=work) for _ in range(8)]
     for thread in threads:
@@ -85,13 +92,13 @@ def test_threads_share_one_verifier() -> None:
     for thread in threads:
         thread.join()
     assert len(verdicts) == 800
-    expected = {v.moment: v for v in verdicts[:0]}
+    expected = {v.validation_time: v for v in verdicts[:0]}
     for verdict in verdicts:
-        assert expected.setdefault(verdict.moment, verdict) == verdict
+        assert expected.setdefault(verdict.validation_time, verdict) == verdict
 
 
-def reason_in_another_process(verifier: Verifier, der: bytes) -> Reason:
-    return verifier.judge(der, Purpose.SIGNING).reason
+def reason_in_another_process(validator: CertificateValidator, der: bytes) -> Reason:
+    return validator.validate(der, CertificatePurpose.SIGNING).reason
 
 
 def test_a_verifier_travels_to_worker_processes() -> None:
