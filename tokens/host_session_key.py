@@ -27,11 +27,11 @@ class HostSessionKey:
 
     def encrypt(self, data: bytes, iv: bytes) -> bytes:
         """CBC without padding."""
-        return _processed(self._cipher(iv).encryptor(), data)
+        return _process(self._cipher(iv).encryptor(), data)
 
     def decrypt(self, data: bytes, iv: bytes) -> bytes:
         """CBC without padding."""
-        return _processed(self._cipher(iv).decryptor(), data)
+        return _process(self._cipher(iv).decryptor(), data)
 
     def close(self) -> None:
         """Wipe the key."""
@@ -52,5 +52,5 @@ class HostSessionKey:
         return Cipher(TripleDES(bytes(self._key()) * 3), modes.CBC(iv))
 
 
-def _processed(context: CipherContext, data: bytes) -> bytes:
+def _process(context: CipherContext, data: bytes) -> bytes:
     return context.update(data) + context.finalize()

@@ -25,7 +25,7 @@ from tokens.opening import parse_uri
 from tokens.pins.credentials import DeviceFailure
 from tokens.pins.sources import FromFile, PinSource, parse_pin_source
 from tokens.policy import Weakness
-from tokens.smartcard.profile_table import validated_profile
+from tokens.smartcard.profile_table import validate_profile
 from tokens.smartcard.profiles import CardProfile
 from tokens.uri import Pkcs11Uri
 
@@ -64,7 +64,7 @@ def _key_location(value: object, info: ValidationInfo) -> Pkcs11Uri | CardUri | 
 def _card_profile(value: object) -> CardProfile:
     if not isinstance(value, dict):
         raise PydanticCustomError("model_type", "")
-    return validated_profile("", value)
+    return validate_profile("", value)
 
 
 def _each_with_its_name(cards: dict[str, CardProfile]) -> dict[str, CardProfile]:

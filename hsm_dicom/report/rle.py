@@ -29,12 +29,12 @@ def decode_rle_frame(data: bytes, pixels: int, samples: int, width: int) -> byte
             raise _RleError("An RLE segment lies outside the frame.")
         sample, byte = divmod(number, width)
         plane = memoryview(frame)[sample * pixels * width : (sample + 1) * pixels * width]
-        unpacked, runs = _unpacked(data, start, end, pixels, runs)
+        unpacked, runs = _unpack(data, start, end, pixels, runs)
         plane[width - 1 - byte :: width] = unpacked  # the most significant byte comes first
     return bytes(frame)
 
 
-def _unpacked(data: bytes, at: int, end: int, size: int, runs: int) -> tuple[bytes, int]:
+def _unpack(data: bytes, at: int, end: int, size: int, runs: int) -> tuple[bytes, int]:
     """The first `size` bytes that a segment stands for, and the number of runs so far."""
     out = bytearray()
     while len(out) < size:

@@ -14,7 +14,7 @@ from typing import ClassVar
 from asn1crypto import cms, core, tsp  # type: ignore[import-untyped]
 
 from hsm_dicom.signatures.errors import SignatureError
-from hsm_dicom.trust.der import without_padding
+from hsm_dicom.trust.der import remove_padding
 
 REQUEST_HASHES = ("sha256", "sha384", "sha512")
 IMPRINT_HASHES = (*REQUEST_HASHES, "sha224", "sha1", "sha3_256", "sha3_384", "sha3_512")
@@ -103,7 +103,7 @@ def token_of_response(der: bytes, request: TimestampRequest) -> bytes:
     refused by the authority (with its words), another imprint, nonce or policy.
     """
     try:
-        response = _Response.load(without_padding(der), strict=True)
+        response = _Response.load(remove_padding(der), strict=True)
         status = response["status"]["status"].native
         if status not in _GRANTED:
             raise TimestampError(f"The time stamp authority refused: {_refusal(response['status'])}.")

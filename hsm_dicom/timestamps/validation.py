@@ -28,7 +28,7 @@ from hsm_dicom.timestamps.protocol import IMPRINT_HASHES, LARGEST_RESPONSE
 from hsm_dicom.trust import AlgorithmPolicy, CertificatePurpose, CertificateValidator, Trust, TrustVerdict
 from hsm_dicom.trust._certvalidator import verify_signature
 from hsm_dicom.trust.certificates import MalformedCertificateError, der_of, name_text, read_certificate
-from hsm_dicom.trust.der import without_padding
+from hsm_dicom.trust.der import remove_padding
 
 _MAX_CERTIFICATES = 32
 _TST_INFO = "tst_info"
@@ -147,7 +147,7 @@ def _take_apart(token: bytes, max_certificate_bytes: int) -> _Token:
     if len(token) > LARGEST_RESPONSE:
         raise _NoToken(f"It is larger than {LARGEST_RESPONSE} bytes.")
     try:
-        der = without_padding(token)
+        der = remove_padding(token)
     except ValueError as error:
         raise _NoToken(f"It is not in DER: {error}.") from error
     outer = cms.ContentInfo.load(der, strict=True)

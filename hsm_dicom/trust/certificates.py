@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, r
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from hsm_dicom.errors import DicomError
-from hsm_dicom.trust.der import without_padding
+from hsm_dicom.trust.der import remove_padding
 from tokens.certificates import CertificateUnreadableError, check_readable, load_certificate
 
 _LONGEST_NAME = 256
@@ -46,7 +46,7 @@ def _parse(data: bytes, max_bytes: int) -> x509.Certificate:
     if len(data) > max_bytes:
         raise MalformedCertificateError(f"is too big: {len(data)} bytes, the policy allows {max_bytes}")
     try:
-        der = without_padding(bytes(data))
+        der = remove_padding(bytes(data))
     except ValueError as error:
         raise MalformedCertificateError(f"is malformed: {error}") from error
     return load_certificate(der)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 
-def without_padding(data: bytes) -> bytes:
+def remove_padding(data: bytes) -> bytes:
     """Return the one DER SEQUENCE in `data`, less the single 00 byte that makes an OB value even (PS3.5 6.2).
 
     Raises ValueError where `data` is no definite-length SEQUENCE, is cut short, or has anything else behind

@@ -144,11 +144,12 @@ def wait_until_gone(reader: str) -> None:
 
 def _seen(reader: str, *, there: bool, seconds: float) -> bool:
     from tokens.manager import default_manager
-    from tokens.smartcard.search import slots
+    from tokens.smartcard.search import list_slots
 
     deadline = time.monotonic() + seconds
     while any(
-        slot.reader == reader and (slot.atr is not None) != there for slot in slots(default_manager().cards.contexts)
+        slot.reader == reader and (slot.atr is not None) != there
+        for slot in list_slots(default_manager().cards.contexts)
     ):
         if time.monotonic() > deadline:
             return False

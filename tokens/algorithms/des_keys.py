@@ -44,7 +44,7 @@ _WEAK = frozenset(
 )
 
 
-def combined(components: Sequence[bytearray]) -> bytearray:
+def combine(components: Sequence[bytearray]) -> bytearray:
     """The key that two or more components make by exclusive or, with odd parity.
 
     Raises `CeremonyError` for one component, or one that is not 8 bytes.

@@ -157,7 +157,7 @@ class RefusalMemory(StateFolder):
         `PinSourceError` if a refusal could not be remembered (then the PIN must not be presented at all).
         """
         named = _named(device)
-        with self.locked(named.lock):
+        with self.lock(named.lock):
             if pin is None:
                 yield Presentation()
                 return
@@ -184,7 +184,7 @@ class RefusalMemory(StateFolder):
     def remember(self, device: Device, role: str, pin: Pin) -> None:
         """Enter a PIN that was refused where it was not expected to be, since the token had taken it before."""
         named = _named(device)
-        with self.locked(named.lock):
+        with self.lock(named.lock):
             own, name = self._own(named)
             entered = own.add(Refusal(role, datetime.now(UTC), own.digest(pin)))
             self.write(name, str(replace(entered, accepted=None, low_stays=False)))
@@ -192,7 +192,7 @@ class RefusalMemory(StateFolder):
     def remember_unclear(self, device: Device, pin: Pin) -> None:
         """Enter the accepted user PIN after an unclear answer: its next presentation is the one that is left."""
         named = _named(device)
-        with self.locked(named.lock):
+        with self.lock(named.lock):
             own, name = self._own(named)
             digest = own.digest(pin)
             if own.has_accepted(pin, digest):
@@ -204,7 +204,7 @@ class RefusalMemory(StateFolder):
         It is not the accepted one: nothing is left for an earlier acceptance.
         """
         named = _named(device)
-        with self.locked(named.lock):
+        with self.lock(named.lock):
             for name in {named.wide_file, self._own(named)[1]}:
                 record = self._load(name)
                 if record.refusals or record.accepted:
@@ -234,7 +234,7 @@ class RefusalMemory(StateFolder):
     def clear(self, device: Device) -> int:
         """Forget all refusals of one device, or of all devices with a serial number; returns how many there were."""
         named = _named(device)
-        with self.locked(named.lock):
+        with self.lock(named.lock):
             names = {named.wide_file, self._own(named)[1]}
             if isinstance(device, str):
                 names |= set(self.names(named.wide_file.removesuffix(".json") + "-", ".json"))

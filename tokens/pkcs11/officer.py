@@ -53,7 +53,7 @@ def initialise_token(
         raise CeremonyError("A token's label has 1 to 32 bytes (UTF-8).", remedy="Choose another label.")
     memory = memory or RefusalMemory()
     # One officer at a time: two could be given the same empty slot.
-    with memory.locked("initialise"):
+    with memory.lock("initialise"):
         found = _slot_for(module, label, erase)
         credentials = Credentials(so_pin, memory)
         with report_step("initialise", label, found.info):

@@ -68,7 +68,7 @@ class StateFolder:
         self.folder = folder or default_state_folder()
 
     @contextlib.contextmanager
-    def locked(self, name: str) -> Iterator[None]:
+    def lock(self, name: str) -> Iterator[None]:
         """Have one name in the state folder to oneself, among all processes that use the folder.
 
         Raises `PinNotPresentedError` after `LOCK_TIMEOUT`, and `PinSourceError` if the folder cannot be used.
@@ -80,7 +80,7 @@ class StateFolder:
             descriptor = os.open(self.folder / f"{name}.lock", flags, 0o600)
         except OSError as error:
             raise self._unusable(error) from error
-        with _held.of_this_process(descriptor):
+        with _held.hold(descriptor):
             deadline = time.monotonic() + LOCK_TIMEOUT
             while True:
                 try:
@@ -171,7 +171,7 @@ class _HeldLocks:
         forking.register(self)
 
     @contextlib.contextmanager
-    def of_this_process(self, descriptor: int) -> Iterator[None]:
+    def hold(self, descriptor: int) -> Iterator[None]:
         self._descriptors.add(descriptor)
         try:
             yield

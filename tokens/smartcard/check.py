@@ -22,7 +22,7 @@ from tokens.smartcard.apdu.status import StatusError
 from tokens.smartcard.card import CardApplication
 from tokens.smartcard.cards import Cards
 from tokens.smartcard.families.table import CardFamily
-from tokens.smartcard.key import attributes_of, supported
+from tokens.smartcard.key import read_attributes, require_supported
 from tokens.smartcard.opening import OpenedCard, open_card, open_card_key, open_card_secrets
 from tokens.smartcard.profiles import CardKey, CardProfile
 from tokens.smartcard.readers import pinpad
@@ -111,7 +111,7 @@ def card_info(
     """What the card that matches says of itself without a PIN. Raises what opening a card raises."""
     wanted = CardUri.parse(uri) if isinstance(uri, str) else uri
     with open_card(cards, wanted, profiles=profiles, wait=wait) as application:
-        return application.run(partial(_described, application), "be described")
+        return application.run(partial(_describe, application), "be described")
 
 
 def check_card(
@@ -133,7 +133,7 @@ def check_card(
     opened = partial(open_card, cards, wanted, pin=pin, memory=memory, last_try=last_try, profiles=profiles)
     # This share is held throughout: the card stays ours, and a PIN that is typed is typed once.
     with opened() as application:
-        details = application.run(partial(_described, application), "be described")
+        details = application.run(partial(_describe, application), "be described")
         there = [known.key for known in details.keys if known.attributes is not None]
         chosen = [key for key in there if wanted.key in (None, key.name)]
         if wanted.key is not None and not chosen:
@@ -150,7 +150,7 @@ def check_card(
             return CardCheck(details, keys, checks, _handshake_rate(secrets, checks))
 
 
-def _described(application: CardApplication, session: CardSession) -> CardDetails:
+def _describe(application: CardApplication, session: CardSession) -> CardDetails:
     profile = application.profile
     key_pins = [key.pin for key in profile.keys]
     secret_pins = [profile.secrets.pin] if profile.secrets is not None else []
@@ -168,13 +168,13 @@ def _described(application: CardApplication, session: CardSession) -> CardDetail
             CardPin(reference, application.family.retries_left(session, pin), pin.limit)
             for reference, pin in pins.items()
         ),
-        keys=tuple(_described_key(session, application.family, key) for key in profile.keys),
+        keys=tuple(_describe_key(session, application.family, key) for key in profile.keys),
         secrets=tuple(secrets),
         uri=CardUri(serial=serial or None, reader=None if serial else session.connection.reader, profile=profile.name),
     )
 
 
-def _described_key(session: CardSession, family: CardFamily, key: CardKey) -> CardKeyInfo:
+def _describe_key(session: CardSession, family: CardFamily, key: CardKey) -> CardKeyInfo:
     try:
         certificate = family.certificate(session, key)
         public = family.public_key(session, key) or (certificate.public_key() if certificate else None)
@@ -182,7 +182,7 @@ def _described_key(session: CardSession, family: CardFamily, key: CardKey) -> Ca
             return CardKeyInfo(key, None, certificate, "no key, or no certificate to read its public half from")
         pin_each_time = key.pin is not None and family.pin_each_time(session, key)
         return CardKeyInfo(
-            key, attributes_of(session, family, key, supported(public, key), pin_each_time), certificate, ""
+            key, read_attributes(session, family, key, require_supported(public, key), pin_each_time), certificate, ""
         )
     except (StatusError, UnsupportedKeyError) as error:
         return CardKeyInfo(key, None, None, str(error))

@@ -58,8 +58,8 @@ class SmartCardKey:
         def job(session: CardSession) -> bytes:
             return family.sign(session, self.key, self.public_key, candidate.mechanism, data)
 
-        with self._reported("sign", candidate):
-            return application.run(lambda session: self._authorised(session, job), f"sign with key {self.key.name}")
+        with self._report("sign", candidate):
+            return application.run(lambda session: self._authorise(session, job), f"sign with key {self.key.name}")
 
     def decrypt(self, candidate: Candidate, ciphertext: bytes) -> bytes:
         """The plaintext. Whatever the card says of the ciphertext is `CiphertextRejectedError`."""
@@ -72,10 +72,8 @@ class SmartCardKey:
             except CiphertextRejectedError as rejected:
                 return rejected
 
-        with self._reported("decrypt", candidate):
-            result = application.run(
-                lambda session: self._authorised(session, job), f"decrypt with key {self.key.name}"
-            )
+        with self._report("decrypt", candidate):
+            result = application.run(lambda session: self._authorise(session, job), f"decrypt with key {self.key.name}")
         # Raised outside the report, so that no log becomes the oracle that the caller must not have.
         if isinstance(result, CiphertextRejectedError):
             raise result
@@ -94,7 +92,7 @@ class SmartCardKey:
         if release is not None:
             release()
 
-    def _authorised(self, session: CardSession, job: Callable[[CardSession], T]) -> T:
+    def _authorise(self, session: CardSession, job: Callable[[CardSession], T]) -> T:
         if self.key.pin is not None:
             self.application.verify(session, self.key.pin, anew=self._pin_each_time)
         try:
@@ -111,15 +109,15 @@ class SmartCardKey:
         self.certificate = family.certificate(session, self.key)
         public = family.public_key(session, self.key)
         if public is None and self.certificate is not None:
-            public = supported(self.certificate.public_key(), self.key)
+            public = require_supported(self.certificate.public_key(), self.key)
         if public is None:
             raise NoSuchKeyError(
                 f"There is no key {self.key.name} on {self.application.description}, "
                 "or no certificate from which its public half could be read."
             )
-        public = supported(public, self.key)
+        public = require_supported(public, self.key)
         self._pin_each_time = self.key.pin is not None and family.pin_each_time(session, self.key)
-        self.attributes = attributes_of(session, family, self.key, public, self._pin_each_time)
+        self.attributes = read_attributes(session, family, self.key, public, self._pin_each_time)
         return public
 
     def _require(self, usage: KeyUsage) -> None:
@@ -130,7 +128,7 @@ class SmartCardKey:
                 f"Key {self.description} is there to {self.key.usage}, not to {usage}; take another key of the card."
             )
 
-    def _reported(self, operation: str, candidate: Candidate) -> AbstractContextManager[None]:
+    def _report(self, operation: str, candidate: Candidate) -> AbstractContextManager[None]:
         application = self.application
         # The duration of a decryption could tell a good ciphertext from a bad one.
         timed = operation != "decrypt"
@@ -149,7 +147,7 @@ def find_key(profile: CardProfile, name: str | None, description: str) -> CardKe
     return key
 
 
-def attributes_of(
+def read_attributes(
     session: CardSession, family: CardFamily, key: CardKey, public: PublicKey, pin_each_time: bool
 ) -> KeyAttributes:
     """What is known of a key on a card: its specification promises that it cannot be read."""
@@ -169,7 +167,7 @@ def attributes_of(
     )
 
 
-def supported(public: object, key: CardKey) -> PublicKey:
+def require_supported(public: object, key: CardKey) -> PublicKey:
     """The public key, if it is of a kind that is served. Raises `UnsupportedKeyError`."""
     if isinstance(public, rsa.RSAPublicKey):
         return public

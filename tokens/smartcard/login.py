@@ -132,7 +132,7 @@ class Login:
         if octets is None:
             pinpad.verify(session.channel, pin)
             return
-        padded = pin.padded(octets.octets())
+        padded = pin.pad(octets.octets())
         try:
             session.exchange(verify(pin.reference, padded))
         finally:

@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 
 from tokens.errors import CardServiceError
 from tokens.smartcard.cards import Cards
-from tokens.smartcard.search import slots
+from tokens.smartcard.search import list_slots
 
 INTERVAL = 0.25
 """Seconds between two looks. pcscd itself takes up to 0.4 to see a card."""
@@ -57,7 +57,7 @@ def watch_readers(cards: Cards, reader: str = "*", *, timeout: float | None = No
 
 def _look(cards: Cards, pattern: str) -> dict[str, bytes | None] | None:
     try:
-        return {slot.reader: slot.atr for slot in slots(cards.contexts) if fnmatchcase(slot.reader, pattern)}
+        return {slot.reader: slot.atr for slot in list_slots(cards.contexts) if fnmatchcase(slot.reader, pattern)}
     except CardServiceError:
         return None
 

@@ -39,7 +39,7 @@ _TABLES_OF_HEXADECIMAL = frozenset({"authentication", "encryption"})
 def read_profile(name: str, table: Mapping[str, Any]) -> CardProfile:
     """The profile. Raises `ValueError` with a sentence for each entry that is wrong."""
     try:
-        return validated_profile(name, table)
+        return validate_profile(name, table)
     except ValidationError as error:
         sentences = [
             f"{name}{''.join(f'.{part}' for part in wrong['loc'])}: {_sentence(wrong)}"
@@ -48,7 +48,7 @@ def read_profile(name: str, table: Mapping[str, Any]) -> CardProfile:
         raise ValueError(" ".join(sentences)) from None
 
 
-def validated_profile(name: str, table: Mapping[str, Any]) -> CardProfile:
+def validate_profile(name: str, table: Mapping[str, Any]) -> CardProfile:
     """The same for who has words of his own. Raises pydantic's `ValidationError`, with the place of each mistake.
 
     Where a text is not hexadecimal, the input that the error names is `NOT_HEXADECIMAL`.

@@ -63,7 +63,7 @@ class PinProfile:
     """Whether VERIFY without a PIN tells the tries left. Some cards count it as a wrong PIN instead (vicc 3.3 does), so
     it is sent only where the card's manual promises an answer."""
 
-    def padded(self, pin: bytearray) -> bytearray:
+    def pad(self, pin: bytearray) -> bytearray:
         """The data field of VERIFY. The caller wipes it."""
         if self.padding is None:
             return bytearray(pin)

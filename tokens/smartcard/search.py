@@ -47,7 +47,7 @@ def list_cards(cards: Cards, profiles: Mapping[str, CardProfile] | None = None) 
     Raises `CardServiceError`.
     """
     known = [profile for profile in {**SHIPPED, **(profiles or {})}.values() if profile.aid is not None]
-    return tuple(_look_into(cards, slot, known) for slot in slots(cards.contexts))
+    return tuple(_look_into(cards, slot, known) for slot in list_slots(cards.contexts))
 
 
 def find_card(
@@ -58,28 +58,28 @@ def find_card(
     Raises `NoSuchReaderError`, `NoSuchCardError`, `SeveralCardsError`, which say what is there, and `UriError`.
     """
     profile = find_profile(wanted.profile or _profile_of(wanted, profiles or {}), profiles or {})
-    present = slots(cards.contexts)
+    present = list_slots(cards.contexts)
     in_readers = [slot for slot in present if wanted.reader is None or fnmatchcase(slot.reader, wanted.reader)]
     if not in_readers:
         names = ", ".join(slot.reader for slot in present) or "none"
         raise NoSuchReaderError(f"No smart card reader matches '{wanted.reader or '*'}'; there are: {names}.")
     candidates = [slot for slot in in_readers if slot.atr is not None and _atr_matches(wanted, slot.atr)]
     if not candidates:
-        raise NoSuchCardError(f"No card matches {wanted.card_part()}. {_described(in_readers)}")
+        raise NoSuchCardError(f"No card matches {wanted.card_part()}. {_describe(in_readers)}")
     if wanted.serial is None and len(candidates) == 1:
         return candidates[0].reader, profile
     fitting = [slot for slot in candidates if _fits(cards, slot.reader, wanted, profile)]
     if len(fitting) == 1:
         return fitting[0].reader, profile
     if not fitting:
-        raise NoSuchCardError(f"No card matches {wanted.card_part()}. {_described(in_readers)}")
+        raise NoSuchCardError(f"No card matches {wanted.card_part()}. {_describe(in_readers)}")
     raise SeveralCardsError(
         f"{len(fitting)} cards match {wanted.card_part()}, in {', '.join(slot.reader for slot in fitting)}; "
         "name the reader or the serial number."
     )
 
 
-def slots(contexts: Contexts) -> list[CardInfo]:
+def list_slots(contexts: Contexts) -> list[CardInfo]:
     """Readers and ATRs, from pcscd alone: no card is touched."""
     context = contexts.establish()
     try:
@@ -150,7 +150,7 @@ def _atr_matches(wanted: CardUri, atr: bytes) -> bool:
     return wanted.atr is None or fnmatchcase(atr.hex(), wanted.atr.lower())
 
 
-def _described(present: list[CardInfo]) -> str:
+def _describe(present: list[CardInfo]) -> str:
     said = [
         f"{slot.reader}: {'no card' if slot.atr is None else 'a card with ATR ' + slot.atr.hex()}"
         + (" in exclusive use by another program" if slot.in_use else "")

@@ -102,7 +102,7 @@ class SmartCardSecrets:
         """ENCIPHER, or DECIPHER, of one block, whose result is to be a session key in this process."""
         key = self.data_key(index)
         command = decipher(random, BLOCK) if by_decryption else encipher(random)
-        with self.reported(Use.ENCRYPTION, index, "derive a session key to the host", command.name):
+        with self.report_use(Use.ENCRYPTION, index, "derive a session key to the host", command.name):
             return key.operate(Template.CONFIDENTIALITY, command, ZERO_IV)
 
     def check_value(self, use: Use, index: int) -> bytes:
@@ -111,7 +111,7 @@ class SmartCardSecrets:
         if use is Use.ENCRYPTION:
             return self.data_key(index).encrypt(bytes(BLOCK), ZERO_IV)[:3]
         command = internal_authenticate(reference, bytes(BLOCK), self.profile.algorithm, BLOCK)
-        with self.reported(use, index, "compute a check value", command.name):
+        with self.report_use(use, index, "compute a check value", command.name):
             return self.run(lambda session: self.exchange(session, use, index, command), "compute a check value")[:3]
 
     def cancel(self) -> None:
@@ -157,9 +157,11 @@ class SmartCardSecrets:
         try:
             return session.exchange(command)
         except StatusError as error:
-            raise self._translated(error, use, index) from error
+            raise self._translate(error, use, index) from error
 
-    def reported(self, use: Use, index: int, operation: str, mechanism: str) -> contextlib.AbstractContextManager[None]:
+    def report_use(
+        self, use: Use, index: int, operation: str, mechanism: str
+    ) -> contextlib.AbstractContextManager[None]:
         """Tells of the block as a use of the secret."""
         application = self.application
         return report_key_use(application.serial, application.label, f"{use}-{index}", operation, mechanism)
@@ -169,7 +171,7 @@ class SmartCardSecrets:
         if self.profile.pin is not None:
             self.application.verify(session, self.profile.pin)
 
-    def _translated(self, error: StatusError, use: Use, index: int) -> TokenError:
+    def _translate(self, error: StatusError, use: Use, index: int) -> TokenError:
         where = f"{use} key {index} of {self.application.description}"
         if error.status in NOT_FOUND:
             return NoSuchKeyError(f"There is no {where} ({error.status:04X}).")
@@ -197,7 +199,7 @@ class SmartCardConversation:
         """INTERNAL AUTHENTICATE."""
         index, reference = self._answering
         command = internal_authenticate(reference, challenge, self._secrets.profile.algorithm, BLOCK)
-        with self._secrets.reported(Use.AUTHENTICATION, index, "internal authenticate", command.name):
+        with self._secrets.report_use(Use.AUTHENTICATION, index, "internal authenticate", command.name):
             return self._hold.exchange(Use.AUTHENTICATION, index, command)
 
     def get_challenge(self) -> bytes:
@@ -208,7 +210,7 @@ class SmartCardConversation:
         """EXTERNAL AUTHENTICATE. Whatever makes the card refuse the response is `AuthenticationFailedError`."""
         index, reference = self._judging
         command = external_authenticate(reference, response, self._secrets.profile.algorithm)
-        with self._secrets.reported(Use.AUTHENTICATION, index, "external authenticate", command.name):
+        with self._secrets.report_use(Use.AUTHENTICATION, index, "external authenticate", command.name):
             try:
                 self._hold.exchange(Use.AUTHENTICATION, index, command)
             except StatusError as error:
@@ -240,7 +242,7 @@ class _Hold:
         channel = self._connection.acquire(max(min(wait, deadline - time.monotonic()), 0.0))
         self._held = True
         try:
-            self._session = self._prepared(channel)
+            self._session = self._prepare(channel)
         except BaseException:
             self._connection.invalidate()
             self._connection.release()
@@ -278,7 +280,7 @@ class _Hold:
             if self._session is None:
                 if self._begun:
                     raise CardLostError("The card was lost in the middle of this authentication; begin a new one.")
-                self._session = self._prepared(self._connection.reconnect(left))
+                self._session = self._prepare(self._connection.reconnect(left))
             self._session.timeout = min(self._application.profile.timeout, left)
             return self._secrets.exchange(self._session, use, index, command)
         except LOSSES:
@@ -286,7 +288,7 @@ class _Hold:
             self._session = None
             raise
 
-    def _prepared(self, channel: Channel) -> CardSession:
+    def _prepare(self, channel: Channel) -> CardSession:
         session = self._application.select(channel)
         self._secrets.authorise(session)
         return session
@@ -306,19 +308,19 @@ class SmartCardDataKey:
     def mac(self, data: bytes, iv: bytes) -> bytes:
         """COMPUTE CRYPTOGRAPHIC CHECKSUM."""
         self._require_short(data)
-        with self._secrets.reported(Use.ENCRYPTION, self._index, "mac", "COMPUTE CRYPTOGRAPHIC CHECKSUM"):
+        with self._secrets.report_use(Use.ENCRYPTION, self._index, "mac", "COMPUTE CRYPTOGRAPHIC CHECKSUM"):
             return self.operate(Template.CHECKSUM, compute_cryptographic_checksum(data, BLOCK), iv)
 
     def encrypt(self, data: bytes, iv: bytes) -> bytes:
         """ENCIPHER."""
         self._require_short(data)
-        with self._secrets.reported(Use.ENCRYPTION, self._index, "encrypt", "ENCIPHER"):
+        with self._secrets.report_use(Use.ENCRYPTION, self._index, "encrypt", "ENCIPHER"):
             return self.operate(Template.CONFIDENTIALITY, encipher(data), iv)
 
     def decrypt(self, data: bytes, iv: bytes) -> bytes:
         """DECIPHER."""
         self._require_short(data)
-        with self._secrets.reported(Use.ENCRYPTION, self._index, "decrypt", "DECIPHER"):
+        with self._secrets.report_use(Use.ENCRYPTION, self._index, "decrypt", "DECIPHER"):
             return self.operate(Template.CONFIDENTIALITY, decipher(data, len(data)), iv)
 
     def close(self) -> None:

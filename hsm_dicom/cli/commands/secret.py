@@ -95,7 +95,7 @@ def import_(
     """Put a secret on a token, from components that different officers type. None of them is echoed or kept."""
     from hsm_dicom.cli.components import component_source, components_from, tell_check_value, wipe
     from hsm_dicom.cli.context import get_token_access, open_configuration
-    from tokens.algorithms.des_keys import combined, require_strong
+    from tokens.algorithms.des_keys import combine, require_strong
 
     named = component or ["prompt", "prompt"]
     if len(named) not in (2, 3):
@@ -110,7 +110,7 @@ def import_(
             # A PIN that is refused, or an index in use, is said before anybody types a component.
             _demand_free(connection, use, index, access.uri.object)
             with components_from(sources) as components:
-                key = combined(components)
+                key = combine(components)
                 try:
                     require_strong(key)
                     tell_check_value("The key", key)
@@ -140,7 +140,7 @@ def generate(
     """Draw a secret from the token's random generator, show its components to the officers, and import it."""
     from hsm_dicom.cli.components import show_to_officers, tell_check_value, wipe, written_to
     from hsm_dicom.cli.context import get_token_access, open_configuration
-    from tokens.algorithms.des_keys import combined, require_strong
+    from tokens.algorithms.des_keys import combine, require_strong
 
     files = out or []
     if files and len(set(files)) != components:
@@ -153,7 +153,7 @@ def generate(
         with access.open() as connection:
             _demand_free(connection, use, index, access.uri.object)
             drawn = [_drawn(connection) for _ in range(components)]
-            key = combined(drawn)
+            key = combine(drawn)
             try:
                 require_strong(key)
                 with ExitStack() as kept:

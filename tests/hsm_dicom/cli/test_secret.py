@@ -11,11 +11,11 @@ from hsm_dicom.cli import exits
 from hsm_dicom.cli.commands.secret import SecretUse
 from tests.hsm_dicom.cli.conftest import Result, Run, run_program, type_in
 from tests.softhsm import TestToken, new_token
-from tokens.algorithms.des_keys import check_value, combined
+from tokens.algorithms.des_keys import check_value, combine
 from tokens.secrets import Use
 
 FIRST, SECOND, THIRD = "1122334455667788", "fedcba9876543210", "0f1e2d3c4b5a6978"
-WHOLE = check_value(combined([bytearray.fromhex(FIRST), bytearray.fromhex(SECOND)])).hex()
+WHOLE = check_value(combine([bytearray.fromhex(FIRST), bytearray.fromhex(SECOND)])).hex()
 AUTHENTICATION = ("--use", "authentication", "--index", "1")
 ENCRYPTION = ("--use", "encryption", "--index", "1")
 
@@ -99,7 +99,7 @@ def test_three_components_one_of_them_from_a_descriptor(run: Run, token: TestTok
     os.write(theirs, f"{THIRD}\n".encode())
     os.close(theirs)
     sources = [*from_files(tmp_path, FIRST, SECOND), "--component", f"fd:{ours}"]
-    whole = check_value(combined([bytearray.fromhex(octets) for octets in (FIRST, SECOND, THIRD)])).hex()
+    whole = check_value(combine([bytearray.fromhex(octets) for octets in (FIRST, SECOND, THIRD)])).hex()
     done = run("secret", "import", token.uri(), *AUTHENTICATION, *sources, "--check-value", whole, "--json")
     assert done.json["check_value"] == whole
     assert "Component 3 of 3 has the check value" in done.err
@@ -236,7 +236,7 @@ def test_generated_components_are_shown_one_by_one_on_a_screen_that_is_cleared(r
     screens = [part.partition(leave)[0] for part in done.out.split(enter)[1:]]
     shown = [bytearray.fromhex(s.split("of 2: ")[1].splitlines()[0]) for s in screens]
     assert len(shown) == 2
-    assert secrets_on(run, token)[0]["check_value"] == check_value(combined(shown)).hex()
+    assert secrets_on(run, token)[0]["check_value"] == check_value(combine(shown)).hex()
 
 
 def test_without_a_terminal_generated_components_need_files(run: Run, token: TestToken) -> None:

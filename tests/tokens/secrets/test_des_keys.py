@@ -2,23 +2,23 @@
 
 import pytest
 
-from tokens.algorithms.des_keys import check_value, combined, encrypt_block, require_strong, set_odd_parity
+from tokens.algorithms.des_keys import check_value, combine, encrypt_block, require_strong, set_odd_parity
 from tokens.errors import CeremonyError
 
 
 def test_components_combine_by_exclusive_or_and_get_odd_parity() -> None:
     components = [bytearray.fromhex("0123456789abcdef"), bytearray.fromhex("1111111111111111")]
-    assert combined(components).hex() == "1032547698badcfe"
+    assert combine(components).hex() == "1032547698badcfe"
 
 
 def test_one_component_is_not_shared_custody() -> None:
     with pytest.raises(CeremonyError, match="two components"):
-        combined([bytearray(8)])
+        combine([bytearray(8)])
 
 
 def test_a_component_of_another_length_is_named() -> None:
     with pytest.raises(CeremonyError, match="Component 2 has 7 bytes"):
-        combined([bytearray(8), bytearray(7)])
+        combine([bytearray(8), bytearray(7)])
 
 
 def test_parity_makes_every_byte_odd() -> None:

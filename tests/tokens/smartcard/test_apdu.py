@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from tests.cards.iso7816 import Command as CardCommand
 from tokens.errors import CardLostError
 from tokens.smartcard.apdu import commands, tlv
-from tokens.smartcard.apdu.encoding import ANY, MANY, Command, encoded, exchange
+from tokens.smartcard.apdu.encoding import ANY, MANY, Command, encode_apdus, exchange
 from tokens.smartcard.apdu.status import StatusError, meaning, retries_left
 
 
 def sent(command: Command, *, extended: bool = True) -> list[str]:
-    return [apdu.hex() for apdu in encoded(command, extended=extended)]
+    return [apdu.hex() for apdu in encode_apdus(command, extended=extended)]
 
 
 def answering(*responses: str) -> tuple[Callable[[bytes], bytes], list[bytes]]:
@@ -49,10 +49,10 @@ def test_commands_are_the_standard_s() -> None:
 
 def test_long_data_goes_extended_or_in_a_chain() -> None:
     command = Command("TEST", 0x2A, 0x9E, 0x9A, bytes(range(256)) + bytes(44), expected=256)
-    (whole,) = encoded(command, extended=True)
+    (whole,) = encode_apdus(command, extended=True)
     assert whole[:7].hex() == "002a9e9a00012c"
     assert whole[-2:].hex() == "0100"
-    first, last = encoded(command, extended=False)
+    first, last = encode_apdus(command, extended=False)
     assert first[:5].hex() == "102a9e9aff"
     assert len(first) == 5 + 255
     assert last[:5].hex() == "002a9e9a2d"
@@ -65,7 +65,9 @@ def test_long_data_goes_extended_or_in_a_chain() -> None:
     extended=st.booleans(),
 )
 def test_what_is_sent_is_what_an_independent_card_reads(data: bytes, expected: int, extended: bool) -> None:
-    read = [CardCommand.read(bytes(apdu)) for apdu in encoded(Command("T", 1, 2, 3, data, expected), extended=extended)]
+    read = [
+        CardCommand.read(bytes(apdu)) for apdu in encode_apdus(Command("T", 1, 2, 3, data, expected), extended=extended)
+    ]
     assert b"".join(part.data for part in read) == data
     assert [part.cla for part in read] == [0x10] * (len(read) - 1) + [0x00]
     asked = read[-1].le

@@ -47,7 +47,7 @@ class Command:
         return f"<{self.name} {self.cla:02X}{self.ins:02X}{self.p1:02X}{self.p2:02X}, {len(self.data)} bytes>"
 
 
-def encoded(command: Command, *, extended: bool) -> Iterator[bytearray]:
+def encode_apdus(command: Command, *, extended: bool) -> Iterator[bytearray]:
     """The APDUs to send one after the other: a single one, or a chain where the data is long and APDUs are short.
 
     Each is a `bytearray`, so that it can be wiped when it carried a PIN.
@@ -69,7 +69,7 @@ def exchange(transmit: Transmit, command: Command, *, extended: bool, accept: fr
     as expected: a card that answers short cannot be trusted.
     """
     response, status = b"", OK
-    chain = list(encoded(command, extended=extended))
+    chain = list(encode_apdus(command, extended=extended))
     for place, apdu in enumerate(chain):
         try:
             response, status = _split(transmit(bytes(apdu)))

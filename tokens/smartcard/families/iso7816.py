@@ -50,7 +50,7 @@ class Iso7816Family:
 
     def retries_left(self, session: CardSession, pin: PinProfile) -> int | None:
         """Asked with an empty VERIFY."""
-        return asked_by_empty_verify(session, pin)
+        return read_retry_counter(session, pin)
 
     def certificate(self, session: CardSession, key: CardKey) -> x509.Certificate | None:
         """The file with the identifier that the profile names."""
@@ -62,7 +62,7 @@ class Iso7816Family:
             if error.status in NOT_FOUND:
                 return None
             raise
-        return loaded(_read_file(session))
+        return load(_read_file(session))
 
     def public_key(self, session: CardSession, key: CardKey) -> PublicKey | None:
         """Not told: it is in the certificate."""
@@ -78,7 +78,7 @@ class Iso7816Family:
 
     def offered(self, key: CardKey, public: PublicKey) -> frozenset[Mechanism]:
         """The card pads by PKCS#1 v1.5 itself; an EC key signs a hash."""
-        return offered_with_padding(public)
+        return mechanisms_with_padding(public)
 
     def sign(self, session: CardSession, key: CardKey, public: PublicKey, mechanism: Mechanism, data: bytes) -> bytes:
         """MANAGE SECURITY ENVIRONMENT and COMPUTE DIGITAL SIGNATURE."""
@@ -88,10 +88,10 @@ class Iso7816Family:
     def decrypt(self, session: CardSession, key: CardKey, ciphertext: bytes) -> bytes:
         """MANAGE SECURITY ENVIRONMENT and DECIPHER."""
         session.exchange(manage_security_environment(Template.CONFIDENTIALITY, _references(0x84, key)))
-        return deciphered(session, ciphertext)
+        return decipher_block(session, ciphertext)
 
 
-def asked_by_empty_verify(session: CardSession, pin: PinProfile) -> int | None:
+def read_retry_counter(session: CardSession, pin: PinProfile) -> int | None:
     """The tries left, from VERIFY without data (ISO/IEC 7816-4:2005, 7.5.6), where the profile says that it tells."""
     if not pin.tells_tries:
         return None
@@ -102,7 +102,7 @@ def asked_by_empty_verify(session: CardSession, pin: PinProfile) -> int | None:
     return None
 
 
-def offered_with_padding(public: PublicKey) -> frozenset[Mechanism]:
+def mechanisms_with_padding(public: PublicKey) -> frozenset[Mechanism]:
     """What a card offers that pads by PKCS#1 v1.5 itself."""
     return frozenset({Mechanism.RSA_PKCS if isinstance(public, rsa.RSAPublicKey) else Mechanism.ECDSA})
 
@@ -113,7 +113,7 @@ def signature_length(public: PublicKey) -> int:
     return size if isinstance(public, rsa.RSAPublicKey) else 2 * size
 
 
-def deciphered(session: CardSession, ciphertext: bytes) -> bytes:
+def decipher_block(session: CardSession, ciphertext: bytes) -> bytes:
     """DECIPHER with the padding indicator 00: the card removes PKCS#1 v1.5."""
     try:
         return session.exchange(decipher_with_indicator(0x00, ciphertext))
@@ -123,7 +123,7 @@ def deciphered(session: CardSession, ciphertext: bytes) -> bytes:
         raise
 
 
-def loaded(der: bytes) -> x509.Certificate:
+def load(der: bytes) -> x509.Certificate:
     """A certificate from a card. Raises `CardLostError` where it cannot be read."""
     try:
         return load_certificate(der)

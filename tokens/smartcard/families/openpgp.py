@@ -20,7 +20,7 @@ from tokens.smartcard.apdu.commands import (
     read_public_key,
 )
 from tokens.smartcard.apdu.status import NOT_FOUND, StatusError
-from tokens.smartcard.families.iso7816 import deciphered, loaded, offered_with_padding, signature_length
+from tokens.smartcard.families.iso7816 import decipher_block, load, mechanisms_with_padding, signature_length
 from tokens.smartcard.profiles import CardKey, PinProfile
 from tokens.smartcard.session import CardSession
 
@@ -61,7 +61,7 @@ class OpenPgpFamily:
             if error.status in NOT_FOUND:
                 return None
             raise
-        return loaded(der) if der else None
+        return load(der) if der else None
 
     def public_key(self, session: CardSession, key: CardKey) -> PublicKey | None:
         """GENERATE ASYMMETRIC KEY PAIR, which reads where P1 is 81 (7.2.14); None where there is no key."""
@@ -96,7 +96,7 @@ class OpenPgpFamily:
 
     def offered(self, key: CardKey, public: PublicKey) -> frozenset[Mechanism]:
         """The card pads by PKCS#1 v1.5 itself; an EC key signs a hash."""
-        return offered_with_padding(public)
+        return mechanisms_with_padding(public)
 
     def sign(self, session: CardSession, key: CardKey, public: PublicKey, mechanism: Mechanism, data: bytes) -> bytes:
         """COMPUTE DIGITAL SIGNATURE (7.2.10) or INTERNAL AUTHENTICATE (7.2.13)."""
@@ -107,7 +107,7 @@ class OpenPgpFamily:
 
     def decrypt(self, session: CardSession, key: CardKey, ciphertext: bytes) -> bytes:
         """DECIPHER (7.2.11)."""
-        return deciphered(session, ciphertext)
+        return decipher_block(session, ciphertext)
 
 
 def _data_object(session: CardSession, tag: int) -> bytes:

@@ -19,7 +19,7 @@ from tokens.keys import CiphertextRejectedError
 from tokens.smartcard.apdu import tlv
 from tokens.smartcard.apdu.commands import general_authenticate, get_data_by_tag_list
 from tokens.smartcard.apdu.status import NOT_FOUND, StatusError
-from tokens.smartcard.families.iso7816 import asked_by_empty_verify, loaded
+from tokens.smartcard.families.iso7816 import load, read_retry_counter
 from tokens.smartcard.profiles import CardKey, KeyUsage, PinProfile
 from tokens.smartcard.session import CardSession
 
@@ -47,7 +47,7 @@ class PivFamily:
 
     def retries_left(self, session: CardSession, pin: PinProfile) -> int | None:
         """Asked with an empty VERIFY (part 2, 3.2.1)."""
-        return asked_by_empty_verify(session, pin)
+        return read_retry_counter(session, pin)
 
     def certificate(self, session: CardSession, key: CardKey) -> x509.Certificate | None:
         """The slot's certificate (part 1, appendix A)."""
@@ -58,7 +58,7 @@ class PivFamily:
         if content is None or not stored:
             return None
         info = tlv.find(content, _CERT_INFO) or b"\x00"
-        return loaded(_unpacked(stored) if info[0] & _COMPRESSED else stored)
+        return load(_unpack(stored) if info[0] & _COMPRESSED else stored)
 
     def public_key(self, session: CardSession, key: CardKey) -> PublicKey | None:
         """Not told: it is in the certificate."""
@@ -83,8 +83,8 @@ class PivFamily:
         """GENERAL AUTHENTICATE; an EC signature comes as DER and is taken apart."""
         size = (public.key_size + 7) // 8
         if isinstance(public, rsa.RSAPublicKey):
-            return _operated(session, key, public, data, size)
-        r, s = decode_dss_signature(_operated(session, key, public, data.rjust(size, b"\x00"), None))
+            return _operate(session, key, public, data, size)
+        r, s = decode_dss_signature(_operate(session, key, public, data.rjust(size, b"\x00"), None))
         return r.to_bytes(size, "big") + s.to_bytes(size, "big")
 
     def decrypt(self, session: CardSession, key: CardKey, ciphertext: bytes) -> bytes:
@@ -92,7 +92,7 @@ class PivFamily:
         algorithm = _RSA_ALGORITHMS[8 * len(ciphertext)]
         template = _question(ciphertext)
         answer = session.exchange(general_authenticate(algorithm, key.reference, template))
-        return without_padding(_answer(answer, len(ciphertext)))
+        return remove_padding(_answer(answer, len(ciphertext)))
 
 
 def algorithm_of(public: PublicKey) -> int:
@@ -104,7 +104,7 @@ def algorithm_of(public: PublicKey) -> int:
         raise UnsupportedKeyError(f"PIV has no algorithm for a key of {public.key_size} bits.") from error
 
 
-def without_padding(block: bytes) -> bytes:
+def remove_padding(block: bytes) -> bytes:
     """The message of EME-PKCS1-v1_5 (RFC 8017, 7.2.2).
 
     Raises `CiphertextRejectedError`, after looking at every byte.
@@ -120,7 +120,7 @@ def without_padding(block: bytes) -> bytes:
     return block[separator + 1 :]
 
 
-def _operated(session: CardSession, key: CardKey, public: PublicKey, data: bytes, expected: int | None) -> bytes:
+def _operate(session: CardSession, key: CardKey, public: PublicKey, data: bytes, expected: int | None) -> bytes:
     command = general_authenticate(algorithm_of(public), key.reference, _question(data))
     return _answer(session.exchange(command), expected)
 
@@ -148,7 +148,7 @@ def _read_object(session: CardSession, tag: int) -> bytes | None:
         raise
 
 
-def _unpacked(packed: bytes) -> bytes:
+def _unpack(packed: bytes) -> bytes:
     """gzip (RFC 1952), or the bare zlib stream that some issuers write; bounded, since a card may send anything."""
     try:
         return zlib.decompressobj(wbits=32 + zlib.MAX_WBITS).decompress(packed, _LONGEST_CERTIFICATE)

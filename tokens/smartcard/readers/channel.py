@@ -31,7 +31,7 @@ from tokens.smartcard.readers.pcsc import (
     Code,
     Contexts,
     PcscError,
-    denied_by_polkit,
+    polkit_error,
 )
 
 
@@ -74,7 +74,7 @@ class Channel:
                 self._library.SCardTransmit, self._card, self._pci, list(apdu), timeout=timeout
             )
         except PcscError as error:
-            raise self._translated(error, timeout) from None
+            raise self._translate(error, timeout) from None
         if len(response) < 2:
             # What pcscd answers when the card left during the command.
             raise CardLostError(f"The card in {self.reader} gave no response: it was pulled, or its contact is bad.")
@@ -85,7 +85,7 @@ class Channel:
         try:
             (response,) = self._context.call(self._library.SCardControl, self._card, code, list(data), timeout=timeout)
         except PcscError as error:
-            raise self._translated(error, timeout) from None
+            raise self._translate(error, timeout) from None
         return bytes(response)
 
     def begin(self, wait: float) -> None:
@@ -95,7 +95,7 @@ class Channel:
         except PcscError as error:
             if error.cut == "deadline":
                 raise self._busy(wait) from None
-            raise self._translated(error, wait) from None
+            raise self._translate(error, wait) from None
         self._in_transaction = True
 
     def end(self, *, reset: bool) -> None:
@@ -144,7 +144,7 @@ class Channel:
                 if error.cut == "deadline":
                     raise self._busy(wait) from None
                 if error.code != Code.SHARING_VIOLATION:
-                    raise self._translated(error, wait) from None
+                    raise self._translate(error, wait) from None
                 if time.monotonic() >= deadline:
                     raise self._busy(wait) from None
                 time.sleep(_BUSY_PAUSE)
@@ -156,7 +156,7 @@ class Channel:
         try:
             _, _, _, atr = self._context.call(self._library.SCardStatus, self._card, timeout=SERVICE_TIMEOUT)
         except PcscError as error:
-            raise self._translated(error, SERVICE_TIMEOUT) from None
+            raise self._translate(error, SERVICE_TIMEOUT) from None
         return bytes(atr)
 
     def _answers(self) -> bool:
@@ -173,7 +173,7 @@ class Channel:
             "hangs. See which, or give this program a card of its own."
         )
 
-    def _translated(self, error: PcscError, timeout: float) -> TokenError:
+    def _translate(self, error: PcscError, timeout: float) -> TokenError:
         if error.cut == "deadline":
             return CardTimeoutError(
                 f"The card in {self.reader} did not answer within {timeout:.1f} seconds and was given up; "
@@ -194,7 +194,7 @@ class Channel:
                 f"The card in {self.reader} does not answer to power ({error.name}); see which way round it is in."
             )
         if error.code == Code.SECURITY_VIOLATION:
-            return denied_by_polkit(f"use the card in {self.reader}", "org.debian.pcsc-lite.access_card")
+            return polkit_error(f"use the card in {self.reader}", "org.debian.pcsc-lite.access_card")
         if error.code in NO_SERVICE:
             return CardServiceError(
                 f"The smart card service (pcscd) ended ({error.name}); see: systemctl status pcscd.socket. "

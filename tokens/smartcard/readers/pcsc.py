@@ -91,7 +91,7 @@ def library() -> Any:
         ) from error
 
 
-def denied_by_polkit(what: str, action: str) -> CardServiceError:
+def polkit_error(what: str, action: str) -> CardServiceError:
     """The error where polkit does not let this user do something; `action` is named as pcsc-lite's policy has it."""
     return CardServiceError(
         f"polkit does not let this user {what} (SCARD_W_SECURITY_VIOLATION, 0x{Code.SECURITY_VIOLATION:08X}). Allow it "
@@ -109,7 +109,7 @@ def _user() -> str:
 
 def _no_context(code: int) -> CardServiceError:
     if code == Code.SECURITY_VIOLATION:
-        return denied_by_polkit("use the smart card service (pcscd)", "org.debian.pcsc-lite.access_pcsc")
+        return polkit_error("use the smart card service (pcscd)", "org.debian.pcsc-lite.access_pcsc")
     path = _socket_path()
     remedy = "see whether it is installed and running: systemctl status pcscd.socket"
     if _accepts(path):
