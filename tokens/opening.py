@@ -142,7 +142,7 @@ def open_token(
     """
     wanted = Pkcs11Uri.parse(uri) if isinstance(uri, str) else uri
     connections = (manager or default_manager()).tokens
-    owner = module_of(wanted, module, init_string, manager)
+    owner = find_module(wanted, module, init_string, manager)
     token = find_token(owner, wanted).info
     source = _pin_source(wanted, pin)
     credentials = (
@@ -151,7 +151,7 @@ def open_token(
     return connections.acquire(owner, token, credentials, sessions)
 
 
-def module_of(
+def find_module(
     wanted: Pkcs11Uri,
     module: Path | str | None = None,
     init_string: str | None = None,

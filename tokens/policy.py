@@ -6,7 +6,7 @@ tell is None, and counts as the unsafe one. So does one that cannot be of its ty
 
 >>> made_inside = KeyAttributes(key_type="RSA", size_bits=3072, sensitive=True, extractable=False,
 ...                             always_sensitive=True, never_extractable=True, local=True, sign=True)
->>> judge(made_inside, KeyPolicy())
+>>> assess_key(made_inside, KeyPolicy())
 ()
 """
 
@@ -70,7 +70,7 @@ class Finding:
     refusal: bool
 
 
-def judge(key: KeyAttributes, policy: KeyPolicy) -> tuple[Finding, ...]:
+def assess_key(key: KeyAttributes, policy: KeyPolicy) -> tuple[Finding, ...]:
     """Every finding on a key, refusals first."""
     said: list[tuple[Weakness, str]] = []
     if key.extractable is not False:
@@ -117,14 +117,14 @@ def judge(key: KeyAttributes, policy: KeyPolicy) -> tuple[Finding, ...]:
     return tuple(sorted(findings, key=lambda finding: not finding.refusal))
 
 
-def judge_secret(secret: KeyAttributes, policy: KeyPolicy) -> tuple[Finding, ...]:
+def assess_secret_key(secret: KeyAttributes, policy: KeyPolicy) -> tuple[Finding, ...]:
     """The same for a secret, of which every token says that it was imported: its components are meant to exist."""
-    return tuple(finding for finding in judge(secret, policy) if finding.weakness is not Weakness.IMPORTED)
+    return tuple(finding for finding in assess_key(secret, policy) if finding.weakness is not Weakness.IMPORTED)
 
 
 def enforce(description: str, key: KeyAttributes, policy: KeyPolicy) -> tuple[Finding, ...]:
     """The findings on a key that may be used. Raises `KeyPolicyError` for one that may not."""
-    findings = judge(key, policy)
+    findings = assess_key(key, policy)
     refusals = [finding for finding in findings if finding.refusal]
     if refusals:
         reasons = "; ".join(finding.text for finding in refusals)

@@ -17,7 +17,7 @@ from hsm_dicom.errors import DicomError
 from tokens import open_key, open_secrets, open_token
 from tokens.card_uri import CardUri
 from tokens.keys import PrivateKey
-from tokens.opening import module_of
+from tokens.opening import find_module
 from tokens.pins.credentials import DeviceFailure
 from tokens.pins.refusals import RefusalMemory
 from tokens.pins.sources import PinSource, parse_pin_source
@@ -54,7 +54,7 @@ class TokenAccess:
 
     def module(self) -> Module:
         """The module, loaded. Raises `UriError` where none is named, or `ModuleError`."""
-        return module_of(self.uri, self.module_path, self.init_string)
+        return find_module(self.uri, self.module_path, self.init_string)
 
     def open(self) -> SharedConnection:
         """A share in the connection to the token; see `tokens.open_token`."""

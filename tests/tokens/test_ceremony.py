@@ -19,13 +19,13 @@ from tokens.pkcs11.ceremony import (
     Usage,
     delete_key,
     generate_key,
-    keys_of,
+    read_keys,
 )
 from tokens.pkcs11.certificates import _der_integer, import_certificates
 from tokens.pkcs11.module import load_module
 from tokens.pkcs11.officer import change_pin, initialise_token
 from tokens.pkcs11.search import find_token
-from tokens.policy import KeyPolicy, judge
+from tokens.policy import KeyPolicy, assess_key
 from tokens.uri import Pkcs11Uri
 
 
@@ -38,7 +38,7 @@ def test_every_kind_of_key_is_made_inside_and_never_leaves(token: TestToken, kin
     heard: list[DeviceEvent] = []
     with subscribe(heard.append), open_token(token.uri()) as connection:
         entry = generate_key(connection, "key", kind, Usage.SIGN)
-    assert judge(entry.attributes, KeyPolicy()) == ()
+    assert assess_key(entry.attributes, KeyPolicy()) == ()
     assert entry.attributes.size_bits == int("".join(filter(str.isdigit, kind)))
     steps = [(e.step, e.outcome) for e in heard if isinstance(e, CeremonyStep)]
     assert steps == [("generate", OperationOutcome.SUCCEEDED)]
@@ -74,7 +74,7 @@ def test_a_certificate_and_its_chain_are_stored_with_the_key(token: TestToken) -
     with open_token(token.uri()) as connection:
         for _ in range(2):  # a second time changes nothing
             import_certificates(connection, uri, [certificate, root.certificate])
-        (entry,) = keys_of(connection)
+        (entry,) = read_keys(connection)
     assert entry.certificates == (certificate,)
 
 
@@ -86,7 +86,7 @@ def test_a_certificate_of_another_key_is_not_stored(token: TestToken) -> None:
             import_certificates(connection, uri, [Authority("CA").issue("other").certificate])
         with pytest.raises(CeremonyError, match="no certificate"):
             import_certificates(connection, uri, [])
-        assert keys_of(connection)[0].certificates == ()
+        assert read_keys(connection)[0].certificates == ()
     assert [e.outcome for e in heard if isinstance(e, CeremonyStep)] == [OperationOutcome.REFUSED]
 
 
@@ -97,7 +97,7 @@ def test_a_deleted_key_takes_its_companions_along(token: TestToken) -> None:
     with open_token(token.uri()) as connection:
         import_certificates(connection, uri, [certificate])
         delete_key(connection, uri)
-        assert keys_of(connection) == []
+        assert read_keys(connection) == []
         with connection.writable() as session:
             assert list(session.get_objects()) == []
         with pytest.raises(NoSuchKeyError):
@@ -206,7 +206,7 @@ def test_erasing_with_the_right_pin(token: TestToken) -> None:
     made = initialise(label, token.so_pin, pin, erase=token.uri())
     assert made.label == label
     with open_token(Pkcs11Uri(token=label, module_path=MODULE), pin=pin) as connection:
-        assert keys_of(connection) == []
+        assert read_keys(connection) == []
     with pytest.raises(NoSuchTokenError):
         find_token(load_module(MODULE), token.uri())
 

@@ -9,7 +9,7 @@ from tests.softhsm import TestToken
 from tokens import open_token, trials
 from tokens.errors import TokenLostError
 from tokens.events import DeviceEvent, KeyUse, OperationOutcome, emit, subscribe
-from tokens.pkcs11.ceremony import keys_of
+from tokens.pkcs11.ceremony import read_keys
 from tokens.pkcs11.check import check_token, gives_away_private_value, mechanism_name
 from tokens.policy import KeyPolicy, Weakness
 
@@ -48,7 +48,7 @@ def test_an_empty_token_is_tried_with_keys_that_vanish(token: TestToken, monkeyp
         found = check_token(connection, token.uri(), KeyPolicy())
         assert [key.temporary for key in found.keys] == [True, True]
         assert all(key.operations[0].works for key in found.keys)
-        assert keys_of(connection) == []
+        assert read_keys(connection) == []
     rsa = found.keys[0]
     assert rsa.attributes.sign
     assert rsa.attributes.decrypt

@@ -105,7 +105,7 @@ def test_a_kept_error_that_many_threads_raise_does_not_grow() -> None:
 
     def ask(_: int) -> NoSuchKeyError:
         with pytest.raises(NoSuchKeyError) as caught:
-            found.public_half()
+            found.require_public_key()
         return caught.value
 
     with ThreadPoolExecutor(8) as threads:

@@ -16,7 +16,7 @@ EVERYTHING = """
 import datetime
 from concurrent.futures import ThreadPoolExecutor
 from cryptography import x509
-from tokens.pkcs11.ceremony import KeyKind, Usage, delete_key, generate_key, keys_of
+from tokens.pkcs11.ceremony import KeyKind, Usage, delete_key, generate_key, read_keys
 from tokens.pkcs11.certificates import import_certificates
 from tokens.uri import Pkcs11Uri
 import dataclasses
@@ -26,7 +26,7 @@ def uri(label):
 with tokens.open_token(token) as connection:
     for label, kind, usage in (("rsa", KeyKind.RSA_2048, Usage.SIGN), ("decrypt", KeyKind.RSA_2048, Usage.DECRYPT)):
         generate_key(connection, label, kind, usage)
-    print(len(keys_of(connection)))
+    print(len(read_keys(connection)))
     with tokens.open_key(uri("rsa")) as key, tokens.open_key(uri("decrypt")) as other:
         name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "one")])
         now = datetime.datetime.now(datetime.UTC)
@@ -41,7 +41,7 @@ with tokens.open_token(token) as connection:
         print(len(other.decrypt(encrypted[:-1] + bytes([encrypted[-1] ^ 1]), padding.PKCS1v15())) != 6 or "by chance")
         sign(key)
     delete_key(connection, uri("rsa"))
-    print([entry.name.label for entry in keys_of(connection)])
+    print([entry.name.label for entry in read_keys(connection)])
 """
 
 

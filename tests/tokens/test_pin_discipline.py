@@ -84,7 +84,7 @@ def test_a_key_that_wants_its_pin_each_time_presents_a_stale_one_once(
 def test_such_a_key_does_not_present_what_was_refused_elsewhere(
     token: TestToken, proxy: Proxy, state_folder: Path
 ) -> None:
-    recorded = "RefusalMemory().remember(serial, 'user', Pin(b'999999'))"
+    recorded = "RefusalMemory().record(serial, 'user', Pin(b'999999'))"
     assert sign_with_a_stale_pin(token, proxy, state_folder, recorded) == ["PinNotPresentedError"] * 3
     assert presentations_of_the_stale_pin(proxy) == 0
 
@@ -158,7 +158,7 @@ def test_the_right_pin_whose_answer_was_lost_serves_again_once_cleared(token: Te
 def test_a_full_disk_keeps_a_pin_from_being_presented_and_loses_no_refusal(
     token: TestToken, proxy: Proxy, state_folder: Path
 ) -> None:
-    RefusalMemory().remember(token.serial, "user", Pin(b"111111"))
+    RefusalMemory().record(token.serial, "user", Pin(b"111111"))
     (record,) = state_folder.glob("*.json")
     code = """
 import resource
@@ -238,13 +238,13 @@ def test_a_child_forked_during_a_login_does_not_keep_its_lock(
 ) -> None:
     monkeypatch.setattr("tokens.process.state_folder.LOCK_TIMEOUT", 2.0)
     memory = RefusalMemory()
-    with memory.presenting("1", "user", Pin(b"1234")):
+    with memory.present("1", "user", Pin(b"1234")):
         child = os.fork()
         if child == 0:
             time.sleep(30)
             os._exit(0)
     try:
-        with memory.presenting("1", "user", Pin(b"1234")):
+        with memory.present("1", "user", Pin(b"1234")):
             pass
     finally:
         os.kill(child, signal.SIGKILL)
@@ -256,22 +256,22 @@ def test_a_child_forked_during_a_login_does_not_let_others_in(
 ) -> None:
     monkeypatch.setattr("tokens.process.state_folder.LOCK_TIMEOUT", 0.2)
     memory = RefusalMemory()
-    with memory.presenting("1", "user", Pin(b"1234")):
+    with memory.present("1", "user", Pin(b"1234")):
         child = os.fork()
         if child == 0:
             try:
-                with memory.presenting("1", "user", Pin(b"5678")):
+                with memory.present("1", "user", Pin(b"5678")):
                     os._exit(1)
             except PinNotPresentedError:
                 os._exit(0)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-        with pytest.raises(PinNotPresentedError), memory.presenting("1", "user", Pin(b"5678")):
+        with pytest.raises(PinNotPresentedError), memory.present("1", "user", Pin(b"5678")):
             pass
 
 
 def test_many_refusals_do_not_make_a_login_slow(state_folder: Path) -> None:
     memory = RefusalMemory()
-    memory.remember("1", "user", Pin(b"0"))
+    memory.record("1", "user", Pin(b"0"))
     name = DeviceName("1").own_file
     record = memory._load(name)
     (refusal,) = record.refusals
@@ -279,7 +279,7 @@ def test_many_refusals_do_not_make_a_login_slow(state_folder: Path) -> None:
         record = record.add(type(refusal)("user", refusal.when, number.to_bytes(32, "big")))
     memory.write(name, str(record))
     started = time.perf_counter()
-    with memory.presenting("1", "user", Pin(b"1234")):
+    with memory.present("1", "user", Pin(b"1234")):
         pass
     assert time.perf_counter() - started < 2
     assert len(memory.refusals("1")) == 51

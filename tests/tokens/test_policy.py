@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tokens.errors import KeyPolicyError
-from tokens.policy import KeyAttributes, KeyPolicy, Weakness, enforce, judge
+from tokens.policy import KeyAttributes, KeyPolicy, Weakness, assess_key, enforce
 
 GOOD = KeyAttributes(
     key_type="RSA",
@@ -22,7 +22,7 @@ GOOD = KeyAttributes(
 
 
 def weaknesses(key: KeyAttributes, policy: KeyPolicy | None = None) -> dict[Weakness, bool]:
-    return {finding.weakness: finding.refusal for finding in judge(key, policy or KeyPolicy())}
+    return {finding.weakness: finding.refusal for finding in assess_key(key, policy or KeyPolicy())}
 
 
 def test_a_key_made_inside_the_token_has_nothing_against_it() -> None:

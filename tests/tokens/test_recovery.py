@@ -21,7 +21,7 @@ from tokens.errors import NoSuchKeyError, TokenLostError
 from tokens.events import DeviceEvent, Login, Reconnection, subscribe
 from tokens.keys import TokenECPrivateKey, TokenRSAPrivateKey
 from tokens.pkcs11.calls.cryptoki import Role
-from tokens.pkcs11.ceremony import KeyKind, Usage, generate_key, keys_of
+from tokens.pkcs11.ceremony import KeyKind, Usage, generate_key, read_keys
 from tokens.pkcs11.secret_keys.ceremony import import_secret, list_secrets
 from tokens.process.gate import Gate, GateBusyError
 from tokens.secrets import Use
@@ -69,7 +69,7 @@ def test_a_lost_login_is_made_again(key: TokenRSAPrivateKey) -> None:
 
 def test_a_module_initialised_again_by_somebody_costs_nothing(key: TokenRSAPrivateKey) -> None:
     module = key.device._connection.module
-    module.initialise_again(module.epoch)
+    module.reinitialise(module.epoch)
     sign(key)
 
 
@@ -178,7 +178,7 @@ def test_a_login_lost_behind_our_back_is_made_again_for_what_needs_a_look_at_the
         with open_key(other) as two:  # was: "label 'two' is a public key"
             assert two.device.name.label == "two"
         lose_the_login()
-        assert {entry.name.label for entry in keys_of(connection)} == {"one", "two"}
+        assert {entry.name.label for entry in read_keys(connection)} == {"one", "two"}
         lose_the_login()
         generate_key(connection, "three", KeyKind.P_256, Usage.SIGN)
         lose_the_login()

@@ -32,7 +32,7 @@ for uri in uris:
 
 def is_held_back(memory: RefusalMemory, device: DeviceName) -> bool:
     try:
-        with memory.presenting(device, "user", Pin(b"999999")):
+        with memory.present(device, "user", Pin(b"999999")):
             return False
     except PinNotPresentedError:
         return True
@@ -41,7 +41,7 @@ def is_held_back(memory: RefusalMemory, device: DeviceName) -> bool:
 @pytest.mark.parametrize("change", [{"label": "other"}, {"manufacturer": "other"}, {"module": "other"}])
 def test_one_serial_number_is_one_device_whatever_it_is_found_by(state_folder: Path, change: dict[str, str]) -> None:
     memory, device = RefusalMemory(), DeviceName("4711", "label", "maker", "module")
-    memory.remember(device, "user", WRONG)
+    memory.record(device, "user", WRONG)
     assert is_held_back(memory, dataclasses.replace(device, **change))
     assert is_held_back(memory, DeviceName("4711"))
     assert not is_held_back(memory, dataclasses.replace(device, serial="4712"))
@@ -53,14 +53,14 @@ def test_a_serial_number_that_tells_nothing_is_narrowed(
     state_folder: Path, serial: str, change: dict[str, str]
 ) -> None:
     memory, device = RefusalMemory(), DeviceName(serial, "label", "maker", "module")
-    memory.remember(device, "user", WRONG)
+    memory.record(device, "user", WRONG)
     assert is_held_back(memory, device)
     assert not is_held_back(memory, dataclasses.replace(device, **change))
 
 
 def test_what_was_recorded_by_serial_number_alone_goes_on_to_hold(state_folder: Path) -> None:
     memory, device = RefusalMemory(), DeviceName(ZEROS, "label", "maker", "module")
-    memory.remember(ZEROS, "user", WRONG)  # as before serial numbers were narrowed
+    memory.record(ZEROS, "user", WRONG)  # as before serial numbers were narrowed
     assert is_held_back(memory, device)
     assert [refusal.role for refusal in memory.refusals(device)] == ["user"]
     assert memory.clear(device) == 1
@@ -70,15 +70,15 @@ def test_what_was_recorded_by_serial_number_alone_goes_on_to_hold(state_folder: 
 def test_a_serial_number_seen_on_two_devices_is_narrowed_from_then_on(state_folder: Path) -> None:
     memory = RefusalMemory()
     one, other = DeviceName("4711", "one"), DeviceName("4711", "other")
-    memory.remember(one, "user", WRONG)
-    with memory.presenting(dataclasses.replace(one, shared=True), "user", Pin(b"123456")):
+    memory.record(one, "user", WRONG)
+    with memory.present(dataclasses.replace(one, shared=True), "user", Pin(b"123456")):
         pass
     assert not memory.is_distinct("4711")
     assert is_held_back(memory, one)
     assert is_held_back(memory, other)  # what was refused before may have been refused by either
     memory.clear("4711")
     assert not memory.is_distinct("4711")
-    memory.remember(one, "user", WRONG)  # alone again, and still told apart
+    memory.record(one, "user", WRONG)  # alone again, and still told apart
     assert is_held_back(memory, one)
     assert not is_held_back(memory, other)
 
@@ -87,10 +87,10 @@ def test_clearing_a_device_leaves_its_namesakes_alone_and_a_serial_number_means_
     memory = RefusalMemory()
     one, other = (DeviceName(ZEROS, label) for label in ("one", "other"))
     for device in (one, other):
-        memory.remember(device, "user", WRONG)
+        memory.record(device, "user", WRONG)
     assert memory.clear(one) == 1
     assert is_held_back(memory, other)
-    memory.remember(one, "user", WRONG)
+    memory.record(one, "user", WRONG)
     assert memory.clear(ZEROS) == 2
     assert not is_held_back(memory, other)
 

@@ -56,7 +56,7 @@ def test_one_module_under_two_names_has_one_owner(node: TestToken, proxy: Proxy)
     code = """
     one, other = tokens.open_key(uris[0]), tokens.open_key(uris[1])
     module = one.device._connection.module
-    module.initialise_again(module.epoch)
+    module.reinitialise(module.epoch)
     sign(one)
     sign(other)
     print(module is other.device._connection.module)

@@ -11,9 +11,9 @@ from pkcs11 import exceptions as p11
 from tests.softhsm import MODULE, TestToken
 from tests.tokens.proxy import Proxy
 from tokens.pkcs11.calls.return_values import NAMES, error_of, name_of, value_of
-from tokens.pkcs11.objects import asked_name
+from tokens.pkcs11.objects import describe_request
 from tokens.pkcs11.start_failures import likely_causes
-from tokens.policy import KeyAttributes, KeyPolicy, judge
+from tokens.policy import KeyAttributes, KeyPolicy, assess_key
 from tokens.uri import Pkcs11Uri
 
 LOAD = """
@@ -90,17 +90,17 @@ def test_every_return_value_has_its_name_of_the_standard() -> None:
 
 
 def test_a_key_is_named_by_its_id_as_people_write_it() -> None:
-    assert asked_name(Pkcs11Uri(id=b"\x03")) == "with id 03"
-    assert asked_name(Pkcs11Uri(object="node", id=b"\x03")) == "'node'"
+    assert describe_request(Pkcs11Uri(id=b"\x03")) == "with id 03"
+    assert describe_request(Pkcs11Uri(object="node", id=b"\x03")) == "'node'"
 
 
 def test_what_a_token_does_not_say_is_not_told_as_a_fact() -> None:
     silent = KeyAttributes(key_type="RSA", size_bits=2048)
-    sentences = [finding.text for finding in judge(silent, KeyPolicy())]
+    sentences = [finding.text for finding in assess_key(silent, KeyPolicy())]
     assert len(sentences) == 3
     assert all(sentence.startswith("whether ") and "is not known" in sentence for sentence in sentences)
     half = KeyAttributes(
         key_type="RSA", size_bits=2048, sensitive=True, extractable=False, local=True, always_sensitive=True
     )
-    (finding,) = judge(half, KeyPolicy())
+    (finding,) = assess_key(half, KeyPolicy())
     assert finding.text == "whether it was extractable or readable once is not known (the token does not say)"

@@ -279,7 +279,7 @@ def test_such_a_key_serves_again_after_an_outage(token: TestToken, proxy: Proxy)
 def test_the_acceptance_of_a_typed_pin_is_of_use_to_this_process_only(state_folder: Path) -> None:
     memory, device = RefusalMemory(), DeviceName("1")
     for readable_again in (True, False):
-        with memory.presenting(device, "user", Pin(b"123456")) as presentation:
+        with memory.present(device, "user", Pin(b"123456")) as presentation:
             presentation.answer = presentation.answer.ACCEPTED
             presentation.readable_again = readable_again
         record = Record.parse((state_folder / device.own_file).read_text())
@@ -291,7 +291,7 @@ def test_the_acceptance_of_a_typed_pin_is_of_use_to_this_process_only(state_fold
 
 def test_a_record_of_an_earlier_release_still_holds(state_folder: Path) -> None:
     memory, device = RefusalMemory(), DeviceName("0000")
-    memory.remember("0000", "user", Pin(b"999999"))
+    memory.record("0000", "user", Pin(b"999999"))
     (file,) = state_folder.glob("*.json")
     assert set(json.loads(file.read_text())) == {"salt", "refused"}
     assert len(memory.refusals(device)) == 1

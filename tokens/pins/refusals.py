@@ -109,7 +109,7 @@ class Presentation:
     low_stays: bool = field(default=False, init=False)
     """Whether the device went on to report a low retry counter after it had accepted the PIN."""
 
-    def was_refused(self) -> None:
+    def refuse(self) -> None:
         """The device refused the PIN: the entry stays."""
         self.answer = Answer.REFUSED
 
@@ -144,7 +144,7 @@ class RefusalMemory(StateFolder):
     """The refused PINs of all devices, in one folder. Safe between threads and between processes."""
 
     @contextlib.contextmanager
-    def presenting(
+    def present(
         self, device: Device, role: str, pin: Pin | None, check_again: Callable[[Refusal], None] | None = None
     ) -> Iterator[Presentation]:
         """Hold the one right to present a PIN to this device; others wait, so that they learn of a refusal.
@@ -181,7 +181,7 @@ class RefusalMemory(StateFolder):
                 raise
             self.write(name, str(entered.settled(presentation)))
 
-    def remember(self, device: Device, role: str, pin: Pin) -> None:
+    def record(self, device: Device, role: str, pin: Pin) -> None:
         """Enter a PIN that was refused where it was not expected to be, since the token had taken it before."""
         named = _named(device)
         with self.lock(named.lock):
@@ -189,7 +189,7 @@ class RefusalMemory(StateFolder):
             entered = own.add(Refusal(role, datetime.now(UTC), own.digest(pin)))
             self.write(name, str(replace(entered, accepted=None, low_stays=False)))
 
-    def remember_unclear(self, device: Device, pin: Pin) -> None:
+    def record_unclear(self, device: Device, pin: Pin) -> None:
         """Enter the accepted user PIN after an unclear answer: its next presentation is the one that is left."""
         named = _named(device)
         with self.lock(named.lock):
@@ -198,7 +198,7 @@ class RefusalMemory(StateFolder):
             if own.has_accepted(pin, digest):
                 self.write(name, str(own.add(Refusal("user", datetime.now(UTC), digest, unclear=True))))
 
-    def strike_out(self, device: Device, role: str, pin: Pin) -> None:
+    def remove_refusal(self, device: Device, role: str, pin: Pin) -> None:
         """Forget one PIN, of which the device showed since that it does not refuse it, or that was made the right one.
 
         It is not the accepted one: nothing is left for an earlier acceptance.
@@ -218,7 +218,7 @@ class RefusalMemory(StateFolder):
         wide = () if name == named.wide_file else self._load(named.wide_file).refusals
         return [*wide, *own.refusals]
 
-    def holds(self, device: Device, role: str) -> bool:
+    def has_refusal(self, device: Device, role: str) -> bool:
         """Tell whether any PIN of this role is remembered as refused."""
         return any(refusal.role == role for refusal in self.refusals(device))
 

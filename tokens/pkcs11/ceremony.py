@@ -20,7 +20,7 @@ from tokens.events import OperationOutcome
 from tokens.events.reporting import report_ceremony_step
 from tokens.pkcs11._python_pkcs11 import session_handle
 from tokens.pkcs11.calls.faults import name as fault_name
-from tokens.pkcs11.calls.faults import translated
+from tokens.pkcs11.calls.faults import translate_error
 from tokens.pkcs11.connection import Connection
 from tokens.pkcs11.key_pairs import KeyKind as KeyKind
 from tokens.pkcs11.key_pairs import generate_pair
@@ -28,12 +28,12 @@ from tokens.pkcs11.objects import (
     KeyEntry,
     KeyName,
     Objects,
-    asked_name,
     companions,
     describe_key,
+    describe_request,
     find_private_key,
     list_keys,
-    names_in_use,
+    list_names_in_use,
 )
 from tokens.pkcs11.search import TokenInfo
 from tokens.pkcs11.sessions import Worker
@@ -108,7 +108,7 @@ def generate_temporary_key(connection: Connection, kind: KeyKind) -> Iterator[Ke
 def delete_key(connection: Connection, wanted: Pkcs11Uri) -> KeyName:
     """Destroy a private key with its public key and certificates. This cannot be undone."""
     with (
-        report_step("delete", f"key {asked_name(wanted)}", connection.token),
+        report_step("delete", f"key {describe_request(wanted)}", connection.token),
         connection.writable() as session,
     ):
         objects = connection.objects(session)
@@ -120,7 +120,7 @@ def delete_key(connection: Connection, wanted: Pkcs11Uri) -> KeyName:
     return name
 
 
-def name_of_key(connection: Connection, wanted: Pkcs11Uri) -> KeyName:
+def read_key_name(connection: Connection, wanted: Pkcs11Uri) -> KeyName:
     """Label and id of the one private key that a URI names.
 
     Raises `NoSuchKeyError`, `SeveralKeysError` or `NotAPrivateKeyError`.
@@ -133,7 +133,7 @@ def name_of_key(connection: Connection, wanted: Pkcs11Uri) -> KeyName:
     return connection.run(read, "find a key")
 
 
-def keys_of(connection: Connection) -> list[KeyEntry]:
+def read_keys(connection: Connection) -> list[KeyEntry]:
     """Every private key on the token, with what the token says of it and its certificates."""
 
     def read(worker: Worker) -> list[KeyEntry]:
@@ -152,7 +152,7 @@ def _companions_of(objects: Objects, handle: int) -> list[int]:
 def _refuse_taken(connection: Connection, label: str, key_id: bytes) -> None:
     def taken(worker: Worker) -> list[KeyName]:
         connection.check_login(worker)
-        return names_in_use(connection.objects(worker.session), KeyName(label, key_id))
+        return list_names_in_use(connection.objects(worker.session), KeyName(label, key_id))
 
     for name in connection.run(taken, "list its keys"):
         raise CeremonyError(
@@ -180,4 +180,4 @@ def report_step(step: str, subject: str, token: TokenInfo) -> Iterator[None]:
             yield
         except p11.PKCS11Error as error:
             reported.end(OperationOutcome.FAILED, fault_name(error))
-            raise translated(error, f"{step} {subject}") from error
+            raise translate_error(error, f"{step} {subject}") from error

@@ -18,7 +18,15 @@ from tokens.errors import CeremonyError, NoSuchKeyError
 from tokens.pkcs11._python_pkcs11 import session_handle
 from tokens.pkcs11.ceremony import report_step
 from tokens.pkcs11.connection import Connection
-from tokens.pkcs11.objects import FoundKey, KeyName, Objects, asked_name, companions, describe_key, find_private_key
+from tokens.pkcs11.objects import (
+    FoundKey,
+    KeyName,
+    Objects,
+    companions,
+    describe_key,
+    describe_request,
+    find_private_key,
+)
 from tokens.uri import Pkcs11Uri
 
 
@@ -31,7 +39,7 @@ def import_certificates(connection: Connection, wanted: Pkcs11Uri, certificates:
     if not certificates:
         raise CeremonyError("There is no certificate to import.")
     with (
-        report_step("import", f"certificate for key {asked_name(wanted)}", connection.token),
+        report_step("import", f"certificate for key {describe_request(wanted)}", connection.token),
         connection.writable() as session,
     ):
         objects = connection.objects(session)
@@ -58,7 +66,7 @@ def delete_certificate(connection: Connection, wanted: Pkcs11Uri, certificate: x
     Raises `CeremonyError` if it is not there, or if nothing else on the token would tell the key's public half.
     """
     der = certificate.public_bytes(Encoding.DER)
-    subject = f"certificate {certificate.serial_number:x} of key {asked_name(wanted)}"
+    subject = f"certificate {certificate.serial_number:x} of key {describe_request(wanted)}"
     with report_step("delete", subject, connection.token), connection.writable() as session:
         objects = connection.objects(session)
         key = describe_key(objects, find_private_key(objects, wanted, connection.token.description))
@@ -82,7 +90,7 @@ def _is_certificate(objects: Objects, handle: int, der: bytes) -> bool:
 
 def _belongs_to(connection: Connection, session: Session, key: FoundKey, public: Any) -> bool:
     try:
-        return bool(public == key.public_half())
+        return bool(public == key.require_public_key())
     except NoSuchKeyError:
         if not isinstance(public, ec.EllipticCurvePublicKey):
             raise

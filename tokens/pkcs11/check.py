@@ -15,14 +15,14 @@ from pkcs11 import exceptions as p11
 
 from tokens.errors import TokenError
 from tokens.keys import private_key
-from tokens.pkcs11.ceremony import KeyKind, generate_temporary_key, keys_of
+from tokens.pkcs11.ceremony import KeyKind, generate_temporary_key, read_keys
 from tokens.pkcs11.connection import Connection
 from tokens.pkcs11.key import Pkcs11Key
 from tokens.pkcs11.objects import find_private_key
 from tokens.pkcs11.search import TokenInfo
 from tokens.pkcs11.secret_keys.check import SecretCheck, check_secrets
 from tokens.pkcs11.sessions import Worker
-from tokens.policy import Finding, KeyAttributes, KeyPolicy, Weakness, judge
+from tokens.policy import Finding, KeyAttributes, KeyPolicy, Weakness, assess_key
 from tokens.trials import OperationCheck, rate, trials_of, try_all
 from tokens.uri import Pkcs11Uri
 
@@ -75,7 +75,7 @@ def check_token(
     names = tuple(mechanism_name(mechanism) for mechanism in listed)
     chosen = [
         Pkcs11Uri(object=entry.name.label or None, id=entry.name.id or None)
-        for entry in keys_of(connection)
+        for entry in read_keys(connection)
         if (wanted.object in (None, entry.name.label)) and (wanted.id in (None, entry.name.id))
     ]
     checks = []
@@ -141,7 +141,7 @@ def _check_key(
         id=device.name.id,
         temporary=temporary,
         attributes=device.attributes,
-        findings=tuple(finding for finding in judge(device.attributes, policy) if finding.weakness not in ours),
+        findings=tuple(finding for finding in assess_key(device.attributes, policy) if finding.weakness not in ours),
         readable=gives_away_private_value(connection, uri),
         operations=operations,
         rate_with_1_session=rate(fastest, 1),

@@ -38,10 +38,10 @@ from tokens.pkcs11.calls.faults import (
     HANDLE_LOST,
     TOKEN_LOST,
     _StaleSessionError,
-    is_healable,
+    is_recoverable,
     is_vendor_defined,
     name,
-    translated,
+    translate_error,
 )
 from tokens.pkcs11.calls.queries import Queries
 from tokens.pkcs11.objects import Objects
@@ -73,7 +73,7 @@ class Connection(SessionPool):
         `doing` completes the sentence "The token could not …". Raises `tokens.errors`' classes only, and
         whatever `job` raises that is no PKCS#11 error.
         """
-        heals = [self._recover, self._begin_anew]
+        heals = [self._try_reconnecting, self._reinitialise]
         vanished: Exception | None = None
         while True:
             generation = self._generation
@@ -82,15 +82,15 @@ class Connection(SessionPool):
             except _AttemptError as failed:
                 if isinstance(failed.error, LoginUnansweredError) and len(heals) < 2:
                     raise failed.error from None
-                if not is_healable(failed.error):
-                    raise self._hopeless(failed.error, doing) from failed.error
+                if not is_recoverable(failed.error):
+                    raise self._translate(failed.error, doing) from failed.error
                 if isinstance(failed.error, HANDLE_LOST) and vanished is None:
                     vanished = failed.error  # the object may be there, under another handle, and the login be well
                     self._forget_handles()
                     continue
                 self._failing = True
                 if not heals or not heals.pop(0)(failed):
-                    raise self._lost(doing, failed.error) from failed.error
+                    raise self._lost_error(doing, failed.error) from failed.error
             except (NoSuchKeyError, NotAPrivateKeyError):
                 # SoftHSM whose token was taken away keeps the login and shows no objects, even when it is back. Only an
                 # object that was there a moment ago gives reason to heal anything.
@@ -106,29 +106,29 @@ class Connection(SessionPool):
                 return result
 
     def _forget_handles(self) -> None:
-        with self._owned():
+        with self._locked():
             for worker in self._idle:
                 worker.keys.clear()
 
     def _attempt(self, job: Callable[[Worker], T]) -> T:
         generation = self._generation
         try:
-            worker = self._take()
+            worker = self._acquire()
             generation = worker.generation
             try:
                 with self.module.gate:
                     if self.module.epoch != worker.epoch:
                         raise _StaleSessionError
-                    result = self._checked(job, worker)
+                    result = self._run_checked(job, worker)
             except BaseException:
-                self._drop(worker)
+                self._discard(worker)
                 raise
         except (p11.PKCS11Error, _StaleSessionError, NoSuchTokenError, LoginUnansweredError) as error:
             raise _AttemptError(error, generation) from error
-        self._give_back(worker)
+        self._release(worker)
         return result
 
-    def _checked(self, job: Callable[[Worker], T], worker: Worker) -> T:
+    def _run_checked(self, job: Callable[[Worker], T], worker: Worker) -> T:
         try:
             return job(worker)
         except (NoSuchKeyError, NotAPrivateKeyError):
@@ -182,7 +182,7 @@ class Connection(SessionPool):
 
     def use_credentials(self, newer: Credentials) -> None:
         """Log in with these from now on, if they say something else or the PIN was refused here."""
-        with self._owned():
+        with self._locked():
             if self.credentials is None or self.credentials.is_replaced_by(newer):
                 if self.credentials is not None:
                     self.credentials.forget()
@@ -198,18 +198,18 @@ class Connection(SessionPool):
 
     def invalidate(self) -> None:
         """Begin anew: a handle has led to another object, so the module was initialised behind our back."""
-        with self._owned():
+        with self._locked():
             self._end_sessions()
 
     # -- healing --------------------------------------------------------------------------------------------
 
-    def _recover(self, failed: _AttemptError) -> bool:
+    def _try_reconnecting(self, failed: _AttemptError) -> bool:
         """Find the token again, and log in."""
-        return isinstance(failed.error, _StaleSessionError) or self._heal(
-            failed, lambda: self._find_again(failed.error)
+        return isinstance(failed.error, _StaleSessionError) or self._reconnect_by(
+            failed, lambda: self._reconnect(failed.error)
         )
 
-    def _begin_anew(self, failed: _AttemptError) -> bool:
+    def _reinitialise(self, failed: _AttemptError) -> bool:
         """Initialise the module again, although the login works: some modules keep a failure until C_Finalize.
 
         False where that may not be.
@@ -218,12 +218,12 @@ class Connection(SessionPool):
             return True
         if isinstance(failed.error, p11.UserNotLoggedIn):
             return False  # right after a login: it is about the key
-        if self._kept_open or time.monotonic() < self._not_again_before or self.module.serves_others_than(self):
+        if self._kept_open or time.monotonic() < self._not_again_before or self.module.is_used_by_others(self):
             return False
-        return self._heal(failed, self._initialise_and_log_in)
+        return self._reconnect_by(failed, self._initialise_and_log_in)
 
-    def _heal(self, failed: _AttemptError, step: Callable[[], str]) -> bool:
-        with self._owned():
+    def _reconnect_by(self, failed: _AttemptError, step: Callable[[], str]) -> bool:
+        with self._locked():
             if self._generation != failed.generation and self._anchor is not None:
                 return True  # another thread has healed it meanwhile
             event = Reconnection(
@@ -235,34 +235,34 @@ class Connection(SessionPool):
                 reported.end(OperationOutcome.SUCCEEDED, name(failed.error))
         return True
 
-    def _find_again(self, cause: Exception) -> str:
+    def _reconnect(self, cause: Exception) -> str:
         # Other tokens of this module would lose their sessions, and a temporary key would be gone: leave it alone then.
-        needed_elsewhere = self._kept_open > 0 or self.module.serves_others_than(self)
+        needed_elsewhere = self._kept_open > 0 or self.module.is_used_by_others(self)
         if isinstance(cause, LoginUnansweredError) and (needed_elsewhere or self._epoch == -1):
             raise cause  # nothing can be done that would make the next answer any other
         # After the loss of a device a PIN is presented in a fresh module only: a stale one may well answer it wrongly.
         if needed_elsewhere or not isinstance(cause, (LoginUnansweredError, *TOKEN_LOST)):
             try:
-                self._log_in_anew()
+                self._log_in_again()
                 return "logged in again"
             except (p11.PKCS11Error, NoSuchTokenError) as error:
                 if needed_elsewhere:
-                    raise self._lost("be found again", error) from error
+                    raise self._lost_error("be found again", error) from error
         return self._initialise_and_log_in()
 
     def _initialise_and_log_in(self) -> str:
         self._not_again_before = time.monotonic() + IN_VAIN_FOR
         try:
-            self.module.initialise_again(self.module.epoch)
-            self._log_in_anew()
+            self.module.reinitialise(self.module.epoch)
+            self._log_in_again()
         except (p11.PKCS11Error, NoSuchTokenError, ModuleError) as error:
-            raise self._lost("be found again", error) from error
+            raise self._lost_error("be found again", error) from error
         return "initialised the module and logged in again"
 
-    def _hopeless(self, error: Exception, doing: str) -> Exception:
-        return translated(error, doing) if isinstance(error, p11.PKCS11Error) else error
+    def _translate(self, error: Exception, doing: str) -> Exception:
+        return translate_error(error, doing) if isinstance(error, p11.PKCS11Error) else error
 
-    def _lost(self, doing: str, error: Exception) -> TokenError:
+    def _lost_error(self, doing: str, error: Exception) -> TokenError:
         if is_vendor_defined(error):
             return OperationFailedError(
                 f"{sentence_case(self.token.description)} could not {doing} ({name(error)}): a value that only its "

@@ -29,12 +29,12 @@ from tokens.pins.refusals import Answer
 from tokens.pkcs11._python_pkcs11 import session_handle
 from tokens.pkcs11.calls.capabilities import Offered
 from tokens.pkcs11.calls.cryptoki import Role
-from tokens.pkcs11.calls.faults import CIPHERTEXT_REJECTED, UNCLEAR_REFUSAL, name, translated
+from tokens.pkcs11.calls.faults import CIPHERTEXT_REJECTED, UNCLEAR_REFUSAL, name, translate_error
 from tokens.pkcs11.calls.queries import Queries
 from tokens.pkcs11.calls.return_values import check
 from tokens.pkcs11.connection import Connection
 from tokens.pkcs11.login import device_name
-from tokens.pkcs11.objects import FoundKey, PublicKey, certificates_of, describe_key, find_private_key, has_public_key
+from tokens.pkcs11.objects import FoundKey, PublicKey, describe_key, find_private_key, has_public_key, read_certificates
 from tokens.pkcs11.sessions import BUSY_TIMEOUT, Worker
 from tokens.policy import Finding, KeyPolicy, enforce
 from tokens.uri import Pkcs11Uri
@@ -68,7 +68,7 @@ class Pkcs11Key:
         opened = connection.run(lambda worker: self._look_up(worker, wanted), "open a key")
         self.name = opened.name
         self.attributes = opened.attributes
-        self.public_key: PublicKey = opened.public_half()
+        self.public_key: PublicKey = opened.require_public_key()
         self.findings: tuple[Finding, ...] = enforce(f"Key {self.description}", opened.attributes, policy)
         uses = MechanismFlag.SIGN if opened.attributes.sign is not False else MechanismFlag(0)
         if opened.attributes.decrypt:
@@ -174,7 +174,7 @@ class Pkcs11Key:
         """The certificates stored with the key that hold its public half."""
 
         def read(worker: Worker) -> tuple[x509.Certificate, ...]:
-            return certificates_of(self._connection.objects(worker.session), self.name, self.public_key)
+            return read_certificates(self._connection.objects(worker.session), self.name, self.public_key)
 
         return self._connection.run(read, f"read the certificates of key {self.name}")
 
@@ -228,7 +228,7 @@ class Pkcs11Key:
         known = credentials.was_accepted(pin)
         try:
             with contextlib.ExitStack() as stack:
-                presentation = None if known else stack.enter_context(memory.presenting(device, "user", pin))
+                presentation = None if known else stack.enter_context(memory.present(device, "user", pin))
 
                 def attempt(worker: Worker) -> T:
                     presented = False
@@ -245,11 +245,11 @@ class Pkcs11Key:
                         raise _RefusedForKey from None
                     except _DEVICE_FAILURES as error:
                         if presented and presentation is None:
-                            memory.remember_unclear(device, pin)
+                            memory.record_unclear(device, pin)
                         elif presented and presentation is not None:
                             # Nothing is presented again while this PIN is entered.
                             presentation.answer = Answer.UNCLEAR if presentation.may_be_repeated else Answer.REFUSED
-                            raise translated(error, doing) from error
+                            raise translate_error(error, doing) from error
                         raise
 
                 result = self._connection.run(attempt, doing)
@@ -259,9 +259,9 @@ class Pkcs11Key:
             )
             try:
                 if known:
-                    memory.remember(device, "user", pin)
+                    memory.record(device, "user", pin)
             finally:
-                credentials.refused(pin, refused, lambda: memory.holds(device, "user"))
+                credentials.refused(pin, refused, lambda: memory.has_refusal(device, "user"))
                 event = Login(token_serial=token.serial, token_label=token.label, role="context-specific")
                 with report(event, refusals=PinRefusedError, started=started):
                     raise refused from None

@@ -127,7 +127,7 @@ def present_pin(
         check_flags(now, credentials, role)
         pin = credentials.read(purpose(token, role))
         again = None if login_session is None else check_again
-        with credentials.memory.presenting(device, _NAMES[role].lower(), pin, again) as presentation:
+        with credentials.memory.present(device, _NAMES[role].lower(), pin, again) as presentation:
             # Another process may have presented a wrong one while we waited.
             now, _ = _look(module, token, role)
             check_flags(now, credentials, role)
@@ -165,7 +165,7 @@ def check_flags(token: TokenInfo, credentials: Credentials, role: Role) -> None:
     name = _NAMES[role]
     if locked in token.flags:
         raise _locked(token, role)
-    if role is Role.USER and _never_set(token):
+    if role is Role.USER and _is_pin_unset(token):
         raise _not_set(token, role)
     if isinstance(credentials.source, PinPad) and TokenFlag.PROTECTED_AUTHENTICATION_PATH not in token.flags:
         raise PinSourceError(
@@ -214,7 +214,7 @@ def _look(module: Module, token: TokenInfo, role: Role) -> tuple[TokenInfo, Devi
     now = token
     for _ in range(_LOOKS if token.initialised else 0):
         now = find_again(module, token).info
-        if role is not Role.USER or not _never_set(now):
+        if role is not Role.USER or not _is_pin_unset(now):
             break
         time.sleep(_BETWEEN_LOOKS)
     return now, device_name(now)
@@ -266,7 +266,7 @@ def _check_answer(
     presentation.answer = Answer.REFUSED
 
     def is_recorded() -> bool:
-        return credentials.memory.holds(device, name.lower())
+        return credentials.memory.has_refusal(device, name.lower())
 
     if rv in wrong:
         refused = PinRefusedError(
@@ -301,7 +301,7 @@ def _code(rv: int) -> str:
     return name_of(rv)
 
 
-def _never_set(token: TokenInfo) -> bool:
+def _is_pin_unset(token: TokenInfo) -> bool:
     return TokenFlag.USER_PIN_INITIALIZED not in token.flags and TokenFlag.LOGIN_REQUIRED in token.flags
 
 

@@ -168,7 +168,7 @@ class Module:
             self._finalised = True
             self._initialised_here = False
 
-    def initialise_again(self, seen: int) -> None:
+    def reinitialise(self, seen: int) -> None:
         """C_Finalize and C_Initialize, once for all threads that noticed the loss in epoch `seen`.
 
         Ends every session of this module in this process. Raises `TokenLostError` if a call hangs inside.
@@ -186,12 +186,12 @@ class Module:
                     "may do so again. Restart this program."
                 )
 
-    def used_by(self, user: ModuleUser) -> None:
+    def add_user(self, user: ModuleUser) -> None:
         """Know of somebody who holds sessions of this module, and would lose them if it were initialised again."""
         with self._users_lock:
             self._users.add(user)
 
-    def serves_others_than(self, user: ModuleUser) -> bool:
+    def is_used_by_others(self, user: ModuleUser) -> bool:
         """Whether the sessions of somebody else work."""
         with self._users_lock:
             others = [other for other in self._users if other is not user]

@@ -102,7 +102,7 @@ class FoundKey:
     """Whether the private object alone tells the public key: an RSA key does, an EC key on most tokens does not."""
     without: NoSuchKeyError | SeveralKeysError | None = field(default=None, compare=False)
 
-    def public_half(self) -> PublicKey:
+    def require_public_key(self) -> PublicKey:
         """The public key. Raises `NoSuchKeyError` or `SeveralKeysError`."""
         if self.public_key is None:
             if self.without is not None:
@@ -198,7 +198,7 @@ def has_public_key(objects: Objects, handle: int, name: KeyName, public: PublicK
 
 def companions(objects: Objects, key: FoundKey) -> list[int]:
     """The public keys and certificates that belong to a private key: those with its public half."""
-    public = key.public_half()
+    public = key.require_public_key()
     kinds = (ObjectClass.CERTIFICATE, ObjectClass.PUBLIC_KEY)
     found = [pair for kind in kinds for pair in _companions(objects, key.name, kind, _kind_of(public))]
     return [companion for companion, its in found if its == public]
@@ -208,10 +208,10 @@ def certificates(objects: Objects, key: FoundKey) -> tuple[x509.Certificate, ...
     """The X.509 certificates of a key: those under its id (or label, where it has none) that hold its public half."""
     if key.public_key is None:
         return ()
-    return certificates_of(objects, key.name, key.public_key)
+    return read_certificates(objects, key.name, key.public_key)
 
 
-def certificates_of(objects: Objects, name: KeyName, public: PublicKey) -> tuple[x509.Certificate, ...]:
+def read_certificates(objects: Objects, name: KeyName, public: PublicKey) -> tuple[x509.Certificate, ...]:
     """The same, for a key whose public half is known."""
     template = {**_named(name), Attribute.CLASS: ObjectClass.CERTIFICATE}
     parsed = (_certificate(objects.read(found, [Attribute.VALUE])) for found in objects.find(template))
@@ -231,7 +231,7 @@ def list_keys(objects: Objects) -> list[KeyEntry]:
     return entries
 
 
-def names_in_use(objects: Objects, name: KeyName) -> list[KeyName]:
+def list_names_in_use(objects: Objects, name: KeyName) -> list[KeyName]:
     """The private keys that have this label or this id."""
     private = {Attribute.CLASS: ObjectClass.PRIVATE_KEY}
     taken = [
@@ -283,7 +283,7 @@ def _named(name: KeyName) -> Mapping[Attribute, Any]:
     return {Attribute.ID: name.id} if name.id else {Attribute.LABEL: name.label}
 
 
-def asked_name(wanted: Pkcs11Uri) -> str:
+def describe_request(wanted: Pkcs11Uri) -> str:
     """What a URI calls a key, for the report of a step."""
     return str(KeyName(wanted.object or "", wanted.id or b""))
 

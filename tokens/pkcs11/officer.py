@@ -73,7 +73,7 @@ def initialise_token(
                 made = _made_token(module, label, found.info)
                 _set_first_user_pin(module, made, credentials, new_user_pin)
                 if new_user_pin is not None:
-                    memory.strike_out(device_name(made.info), "user", new_user_pin)
+                    memory.remove_refusal(device_name(made.info), "user", new_user_pin)
             finally:
                 credentials.forget()
                 if new_user_pin is not None:
@@ -109,7 +109,7 @@ def set_user_pin(
                     remedy="See the token's rules on length and characters.",
                 )
             if new_pin is not None:
-                credentials.memory.strike_out(device_name(token), "user", new_pin)
+                credentials.memory.remove_refusal(device_name(token), "user", new_pin)
         finally:
             credentials.forget()
             if new_pin is not None:
@@ -131,7 +131,7 @@ def change_pin(
                     module, found.info, credentials, Role.USER, lambda pin: set_pin(handle, pin, new_pin), INCORRECT_PIN
                 )
             if new_pin is not None:
-                credentials.memory.strike_out(device_name(token), "user", new_pin)
+                credentials.memory.remove_refusal(device_name(token), "user", new_pin)
         finally:
             credentials.forget()
             if new_pin is not None:
@@ -146,12 +146,12 @@ def find_token_to_erase(module: Module, wanted: Pkcs11Uri) -> FoundToken:
     used = [
         token
         for token in present_tokens(module)
-        if matches(wanted, token.info) and (token.info.initialised or signs_of_use(module, token))
+        if matches(wanted, token.info) and (token.info.initialised or find_signs_of_use(module, token))
     ]
     return used[0] if len(used) == 1 else find_token(module, wanted)
 
 
-def signs_of_use(module: Module, token: FoundToken) -> list[str]:
+def find_signs_of_use(module: Module, token: FoundToken) -> list[str]:
     """What shows that a token was initialised that does not report CKF_TOKEN_INITIALIZED. Needs no PIN."""
     signs = [f"the label '{token.info.label}'"] if token.info.label.strip() else []
     if token.info.flags & _USER_PIN_FLAGS:
@@ -180,7 +180,7 @@ def _slot_for(module: Module, label: str, erase: Pkcs11Uri | None) -> FoundToken
     for token in present:
         if token.info.initialised:
             continue
-        signs = signs_of_use(module, token)
+        signs = find_signs_of_use(module, token)
         if not signs:
             return token
         used.append(

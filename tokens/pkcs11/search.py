@@ -14,7 +14,7 @@ from pkcs11 import TokenFlag
 from pkcs11 import exceptions as p11
 
 from tokens.errors import NoSuchTokenError, SeveralTokensError
-from tokens.pkcs11.calls.faults import is_healable, name, translated
+from tokens.pkcs11.calls.faults import is_recoverable, name, translate_error
 from tokens.pkcs11.module import Module
 from tokens.uri import Pkcs11Uri
 
@@ -119,13 +119,13 @@ def look(module: Module) -> Listing:
     try:
         return look_once(module)
     except p11.PKCS11Error as error:
-        if not is_healable(error):
-            raise translated(error, "tell what is in its slots") from error
-        module.initialise_again(epoch)
+        if not is_recoverable(error):
+            raise translate_error(error, "tell what is in its slots") from error
+        module.reinitialise(epoch)
     try:
         return look_once(module)
     except p11.PKCS11Error as error:
-        raise translated(error, "tell what is in its slots") from error
+        raise translate_error(error, "tell what is in its slots") from error
 
 
 def look_once(module: Module) -> Listing:

@@ -75,7 +75,7 @@ class SessionPool:
         self._not_again_before = 0.0
         self._token: FoundToken
         self._capabilities: Capabilities | None = None
-        module.used_by(self)
+        module.add_user(self)
         forking.register(self)
 
     def is_alive(self) -> bool:
@@ -115,7 +115,7 @@ class SessionPool:
     # -- the pool -------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def _owned(self) -> Iterator[None]:
+    def _locked(self) -> Iterator[None]:
         # Whoever holds the lock may be logging in to a device that hangs: wait, but not for ever.
         # What is told of it is told afterwards: who listens may use a key of this very token.
         with defer_events():
@@ -126,9 +126,9 @@ class SessionPool:
             finally:
                 self._changed.release()
 
-    def _take(self) -> Worker:
+    def _acquire(self) -> Worker:
         deadline = time.monotonic() + BUSY_TIMEOUT
-        with self._owned():
+        with self._locked():
             while True:
                 self._ensure_login()
                 if self._idle:
@@ -156,7 +156,7 @@ class SessionPool:
             session = self._anchor
         return Worker(session, self._epoch, self._generation)
 
-    def _give_back(self, worker: Worker) -> None:
+    def _release(self, worker: Worker) -> None:
         with self._changed:
             if worker.generation == self._generation and not self._closed:
                 self._busy -= 1
@@ -165,7 +165,7 @@ class SessionPool:
             else:
                 self._close(worker.session, worker.epoch)
 
-    def _drop(self, worker: Worker) -> None:
+    def _discard(self, worker: Worker) -> None:
         with self._changed:
             if worker.generation == self._generation:
                 self._busy -= 1
@@ -188,21 +188,21 @@ class SessionPool:
 
     def _open_writable(self) -> Session:
         """A read-write session beside the anchor or, on a token that has no other, the anchor itself."""
-        found = self._find()
+        found = self._find_token()
         try:
             with self.module.gate:
                 return found.handle.open(rw=True)
         except p11.SessionCount:
-            with self._owned():
+            with self._locked():
                 self._end_idle_workers()
         try:
             with self.module.gate:
                 return found.handle.open(rw=True)
         except p11.SessionCount:
-            with self._owned():
+            with self._locked():
                 if self._busy:
                     raise
-                self._log_in_anew(writable=True)
+                self._log_in_again(writable=True)
                 if self._anchor is None:
                     raise
                 self._busy, self._limit = 1, 1
@@ -230,14 +230,14 @@ class SessionPool:
         epoch = self.module.ready()
         if self._anchor is not None and self._epoch == epoch:
             return
-        self._log_in_anew()
+        self._log_in_again()
 
-    def _log_in_anew(self, *, writable: bool = False) -> None:
+    def _log_in_again(self, *, writable: bool = False) -> None:
         self._end_sessions()
         self._generation += 1
         self._busy = 0
         epoch = self.module.ready()
-        found = self._find()
+        found = self._find_token()
         with self.module.gate:
             anchor = found.handle.open(rw=writable)
         try:
@@ -254,7 +254,7 @@ class SessionPool:
             raise
         self._anchor, self._epoch, self._token = anchor, epoch, found
 
-    def _find(self) -> FoundToken:
+    def _find_token(self) -> FoundToken:
         return find_again(self.module, self.token)
 
     def close(self) -> None:

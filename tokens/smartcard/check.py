@@ -16,7 +16,7 @@ from tokens.errors import NoSuchKeyError, PinError, TokenError, UnsupportedKeyEr
 from tokens.keys import private_key
 from tokens.pins.refusals import RefusalMemory
 from tokens.pins.sources import PinSource
-from tokens.policy import Finding, KeyAttributes, KeyPolicy, Weakness, judge
+from tokens.policy import Finding, KeyAttributes, KeyPolicy, Weakness, assess_key
 from tokens.secrets import Secrets, Use
 from tokens.smartcard.apdu.status import StatusError
 from tokens.smartcard.card import CardApplication
@@ -201,7 +201,7 @@ def _check_key(opened: OpenedCard, key: CardKey, policy: KeyPolicy, progress: Ca
         progress(f"key {key.name}: how fast it is")
         works = next((trial.job for trial, check in done if check.works), None)
         attributes = private.device.attributes
-        return CardKeyCheck(key.name, attributes, judge(attributes, policy), operations, rate(works, 1))
+        return CardKeyCheck(key.name, attributes, assess_key(attributes, policy), operations, rate(works, 1))
 
 
 def _check_secret(secrets: Secrets, use: Use, index: int) -> CardSecretCheck:

@@ -107,19 +107,19 @@ class Login:
             try:
                 self._send(session, pin, octets)
             except StatusError as error:
-                credentials.memory.remember(serial, _ROLE, octets)
+                credentials.memory.record(serial, _ROLE, octets)
                 raise self._refused(session, pin, credentials, octets, error) from error
             credentials.accepted(octets)
             return
-        with credentials.memory.presenting(serial, _ROLE, octets) as presenting:
+        with credentials.memory.present(serial, _ROLE, octets) as presentation:
             try:
                 self._send(session, pin, octets)
             except StatusError as error:
-                presenting.was_refused()
+                presentation.refuse()
                 raise self._refused(session, pin, credentials, octets, error) from error
             except TokenLostError:
                 # Nobody heard the answer. It counts as a refusal until the card has told how many tries are left.
-                presenting.was_refused()
+                presentation.refuse()
                 if octets is not None and left is not None:
                     self._unsettled = Pin(octets.octets()), left
                 raise
@@ -167,7 +167,7 @@ class Login:
             return
         (octets, before), self._unsettled = self._unsettled, None
         if left >= before:
-            credentials.memory.strike_out(self._application.serial, _ROLE, octets)
+            credentials.memory.remove_refusal(self._application.serial, _ROLE, octets)
             octets.wipe()
             return
         refused = PinRefusedError(
@@ -178,7 +178,7 @@ class Login:
         raise refused
 
     def _is_recorded(self, credentials: Credentials) -> Callable[[], bool]:
-        return lambda: credentials.memory.holds(self._application.serial, _ROLE)
+        return lambda: credentials.memory.has_refusal(self._application.serial, _ROLE)
 
     def _check_tries(self, credentials: Credentials, pin: PinProfile, left: int | None) -> None:
         if left is None:

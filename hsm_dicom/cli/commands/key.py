@@ -148,13 +148,13 @@ def list_keys(
     from hsm_dicom.cli.render import output
     from hsm_dicom.cli.render.key_report import key_json, print_key
     from hsm_dicom.cli.render.reference import Reference
-    from tokens.pkcs11.ceremony import keys_of
+    from tokens.pkcs11.ceremony import read_keys
 
     warning = timedelta(days=warn_days)
     with open_configuration(config) as configuration:
         access = get_token_access(configuration, token, pin=pin, module=module)
         with access.open() as connection:
-            entries = keys_of(connection)
+            entries = read_keys(connection)
             known = Reference(configuration, access, connection.token, module, config)
     names = [entry.name for entry in entries]
     if json:
@@ -337,7 +337,7 @@ def delete_cert(
     from hsm_dicom.cli.confirmation import demand_confirmation
     from hsm_dicom.cli.context import get_key_access, open_configuration, require_token
     from hsm_dicom.cli.render import output
-    from tokens.pkcs11.ceremony import keys_of
+    from tokens.pkcs11.ceremony import read_keys
     from tokens.pkcs11.certificates import delete_certificate
     from tokens.uri import Pkcs11Uri
 
@@ -346,7 +346,7 @@ def delete_cert(
         access = require_token(get_key_access(configuration, key, pin=pin, module=module)[0])
         with access.open() as connection:
             name = _named_on(connection, access.uri)
-            stored = [one for entry in keys_of(connection) if entry.name == name for one in entry.certificates]
+            stored = [one for entry in read_keys(connection) if entry.name == name for one in entry.certificates]
             chosen = [one for one in stored if wanted is None or one.serial_number == wanted]
             if len(chosen) != 1:
                 raise _no_single_certificate(str(name), stored, chosen, serial)
@@ -385,9 +385,9 @@ def _serial(text: str | None) -> int | None:
 
 def _named_on(connection: Connection, wanted: Pkcs11Uri) -> NameOnToken:
     """Label and id of the one private key that a URI names."""
-    from tokens.pkcs11.ceremony import name_of_key
+    from tokens.pkcs11.ceremony import read_key_name
 
-    return name_of_key(connection, wanted)
+    return read_key_name(connection, wanted)
 
 
 def _id(text: str | None) -> bytes | None:

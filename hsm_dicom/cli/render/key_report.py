@@ -13,7 +13,7 @@ from hsm_dicom.cli.render import output
 from hsm_dicom.identity import EXPIRY_WARNING, expiry_remark
 from hsm_dicom.node.acceptance import describe_use
 from tokens.pkcs11.objects import KeyEntry
-from tokens.policy import Finding, KeyAttributes, KeyPolicy, judge
+from tokens.policy import Finding, KeyAttributes, KeyPolicy, assess_key
 from tokens.trials import OperationCheck
 
 
@@ -24,7 +24,7 @@ def print_key(entry: KeyEntry, warning: timedelta, word: str) -> None:
     output.say((name, "bold"), f"  {kind(attributes)}, {_uses(entry)}, id {entry.name.id.hex() or 'none'}")
     if attributes.always_authenticate:
         output.say("wants its PIN for each use", indent=2)
-    print_findings(judge(attributes, KeyPolicy()), indent=2)
+    print_findings(assess_key(attributes, KeyPolicy()), indent=2)
     for certificate in entry.certificates:
         subject, issuer = certificate.subject.rfc4514_string(), certificate.issuer.rfc4514_string()
         until = f"{certificate.not_valid_after_utc:%Y-%m-%d}"
@@ -67,7 +67,7 @@ def key_json(entry: KeyEntry, warning: timedelta = EXPIRY_WARNING) -> dict[str, 
         "sign": attributes.sign,
         "decrypt": attributes.decrypt,
         "always_authenticate": attributes.always_authenticate,
-        "findings": findings_json(judge(attributes, KeyPolicy())),
+        "findings": findings_json(assess_key(attributes, KeyPolicy())),
         "certificates": [
             {
                 "subject": certificate.subject.rfc4514_string(),

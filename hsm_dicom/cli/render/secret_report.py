@@ -8,7 +8,7 @@ from hsm_dicom.cli.components import shown_check_value
 from hsm_dicom.cli.render import output
 from hsm_dicom.cli.render.key_report import findings_json, print_findings
 from tokens.pkcs11.secret_keys.ceremony import SecretEntry
-from tokens.policy import KeyPolicy, judge_secret
+from tokens.policy import KeyPolicy, assess_secret_key
 from tokens.secrets import Use
 
 
@@ -20,7 +20,7 @@ def print_secret(entry: SecretEntry) -> None:
         f"check value {shown_check_value(entry.check_value)}",
         hang=2,
     )
-    print_findings(judge_secret(entry.info.attributes, KeyPolicy()), indent=2)
+    print_findings(assess_secret_key(entry.info.attributes, KeyPolicy()), indent=2)
 
 
 def uses(entry: SecretEntry) -> str:
@@ -45,5 +45,5 @@ def secret_json(entry: SecretEntry) -> dict[str, Any]:
         "signs": info.signs,
         "sensitive": attributes.sensitive,
         "extractable": attributes.extractable,
-        "findings": findings_json(judge_secret(attributes, KeyPolicy())),
+        "findings": findings_json(assess_secret_key(attributes, KeyPolicy())),
     }

@@ -225,8 +225,8 @@ def test_a_refused_pin_ends_with_77_and_is_not_presented_again_until_cleared(run
 def test_a_login_that_failed_with_the_token_is_distinguished_from_a_refusal(run: Run, token: TestToken) -> None:
     run("token", "login", token.uri())
     memory, pin = RefusalMemory(), Pin(os.environ[token.pin.removeprefix("env:")].encode())
-    memory.remember_unclear(token.serial, pin)
-    memory.remember_unclear(token.serial, Pin(b"never accepted"))
+    memory.record_unclear(token.serial, pin)
+    memory.record_unclear(token.serial, Pin(b"never accepted"))
     info = run("token", "info", token.uri(pin=False))
     assert "the token failed during the login" in info.said
     assert "it is not presented again" not in info.said

@@ -174,7 +174,7 @@ def test_a_session_key_survives_a_module_that_was_initialised_again(token: TestT
     module = load_module(MODULE)
     with open_secrets(token.uri()) as secrets, secrets.session_key(1, RANDOM) as key:
         before = key.encrypt(b"Now is t", ZERO_IV)
-        module.initialise_again(module.epoch)
+        module.reinitialise(module.epoch)
         assert key.encrypt(b"Now is t", ZERO_IV) == before
 
 

@@ -139,7 +139,7 @@ def test_a_token_that_lost_its_keys_in_the_middle_is_not_assessed(
     def lose_the_keys_once(event: object) -> None:
         if isinstance(event, KeyUse) and event.mechanism == "CKM_DES3_CBC" and not lost:
             lost.append(event.key_label)
-            module.initialise_again(module.epoch)
+            module.reinitialise(module.epoch)
 
     with subscribe(lose_the_keys_once), pytest.raises(TokenLostError, match="lost its temporary secrets"):
         check_secrets(connection, KeyPolicy())

@@ -76,7 +76,7 @@ _BROKEN_MODULE = (0x190, 0x1A0, 0x1A1)
 """CKR_CRYPTOKI_NOT_INITIALIZED, CKR_MUTEX_BAD and CKR_MUTEX_NOT_LOCKED, for which python-pkcs11 has no class."""
 
 
-def is_healable(error: Exception) -> bool:
+def is_recoverable(error: Exception) -> bool:
     """Whether finding the token again may help."""
     if isinstance(error, (_StaleSessionError, NoSuchTokenError, LoginUnansweredError, *SESSION_LOST, *TOKEN_LOST)):
         return True
@@ -92,7 +92,7 @@ def is_loss(error: Exception) -> bool:
     """Whether it says that the device, the module or the session is gone, and not only that something failed."""
     if isinstance(error, p11.GeneralError | p11.FunctionFailed) or is_vendor_defined(error):
         return False
-    return is_healable(error)
+    return is_recoverable(error)
 
 
 def is_vendor_defined(error: Exception) -> bool:
@@ -107,7 +107,7 @@ def name(error: Exception) -> str:
     return type(error).__name__ if value is None else name_of(value)
 
 
-def translated(error: p11.PKCS11Error, doing: str) -> TokenError:
+def translate_error(error: p11.PKCS11Error, doing: str) -> TokenError:
     """Our error for one that healing does not help against. `doing` reads like "sign with key 'x' on token 'y'"."""
     if is_mechanism_refused(error):
         return MechanismNotOfferedError(f"The token offers no way to {doing} ({name(error)}).")

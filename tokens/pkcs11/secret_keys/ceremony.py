@@ -19,7 +19,7 @@ from pkcs11 import exceptions as p11
 from tokens.algorithms.des_keys import CHECK_VALUE_LENGTH, check_value, encrypt_block, require_strong, set_odd_parity
 from tokens.errors import CeremonyError, MechanismNotOfferedError
 from tokens.events.reporting import report_ceremony_step
-from tokens.pkcs11.calls.faults import translated
+from tokens.pkcs11.calls.faults import translate_error
 from tokens.pkcs11.connection import Connection
 from tokens.pkcs11.secret_keys.des_forms import FORMS, DesForm
 from tokens.pkcs11.secret_keys.objects import (
@@ -134,7 +134,7 @@ def delete_secret(connection: Connection, use: Use, index: int, *, prefix: str |
         try:
             find_secret(session, label, token.description).destroy()
         except p11.PKCS11Error as error:
-            raise translated(error, f"delete secret '{label}'") from error
+            raise translate_error(error, f"delete secret '{label}'") from error
 
 
 @contextlib.contextmanager
@@ -156,7 +156,7 @@ def temporary_secrets(
                     label = label_of(prefix, use, index)
                     session.create_object(_template(form, key, label, encrypts=True, decrypts=True, stored=False))
         except p11.PKCS11Error as error:
-            raise translated(error, doing) from error
+            raise translate_error(error, doing) from error
         yield prefix
 
 
@@ -233,7 +233,7 @@ def _create_and_prove(
         try:
             made: Any = session.create_object(template)
         except p11.PKCS11Error as error:
-            raise translated(error, f"import secret '{label}'") from error
+            raise translate_error(error, f"import secret '{label}'") from error
         if template[Attribute.ENCRYPT]:
             proven = _works(lambda: made.encrypt(_TRIAL_BLOCK, mechanism=form.ecb), expected)
         else:

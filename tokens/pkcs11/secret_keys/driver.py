@@ -48,7 +48,7 @@ from tokens.pkcs11.secret_keys.objects import (
     told,
 )
 from tokens.pkcs11.sessions import Worker
-from tokens.policy import KeyPolicy, judge
+from tokens.policy import KeyPolicy, assess_key
 from tokens.secrets import BLOCK, ZERO_IV, Use
 
 PIECE = 256 * 1024
@@ -191,7 +191,7 @@ class Pkcs11Secrets:
         return result
 
     def _enforce(self, secret: SecretInfo) -> None:
-        refusals = [finding for finding in judge(secret.attributes, self._policy) if finding.refusal]
+        refusals = [finding for finding in assess_key(secret.attributes, self._policy) if finding.refusal]
         if refusals:
             reasons = "; ".join(finding.text for finding in refusals)
             raise KeyPolicyError(
