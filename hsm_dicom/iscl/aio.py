@@ -92,7 +92,7 @@ class ISCLStream:
     # -- data -----------------------------------------------------------------------------------------------
 
     async def read(self, most: int) -> bytes:
-        """At least one and at most `most` octets that were verified; none after the peer's disconnection."""
+        """Return 1 to `most` verified octets; none after the peer's disconnection."""
         session = self._session
         await self._until(lambda: bool(session.readable))
         async with self._changed:
@@ -104,7 +104,7 @@ class ISCLStream:
         return data
 
     async def readexactly(self, count: int) -> bytes:
-        """Exactly this many octets. Raises `asyncio.IncompleteReadError` where the peer disconnects before."""
+        """Return exactly this many octets. Raises `asyncio.IncompleteReadError` if the peer disconnects before."""
         data = b""
         while len(data) < count:
             more = await self.read(count - len(data))

@@ -58,7 +58,7 @@ class ISCLContext:
         suppress_ragged_eofs: bool = False,
         server_hostname: str | None = None,
     ) -> ISCLSocket:
-        """An ISCL connection over a socket, after the handshake where the socket is connected.
+        """Make an ISCL connection over a socket; if the socket is connected, do the handshake.
 
         The parameters are those of `ssl.SSLContext.wrap_socket`. `server_hostname` only names the peer in messages:
         ISCL proves that the peer has the key, nothing about its name. A line that ends without the disconnection
@@ -75,7 +75,7 @@ class ISCLContext:
         return line
 
     def session(self, server_side: bool, peer: str) -> Session:
-        """One end of a new connection, for other transports than a blocking socket."""
+        """Make one end of a new connection, for other transports than a blocking socket."""
         return Session(
             Role.SERVER if server_side else Role.CLIENT,
             self.settings,
@@ -86,7 +86,7 @@ class ISCLContext:
         )
 
     def _refuse_equal_keys(self) -> None:
-        """A challenge could otherwise be a recorded random number, and its response the session key."""
+        """Refuse equal keys: a challenge could be a recorded random number, and its response the session key."""
         for encryption in self.settings.encryption_keys:
             value = self.secrets.check_value(Use.ENCRYPTION, encryption)
             for index in self.settings.authentication_keys:
@@ -98,14 +98,14 @@ class ISCLContext:
 
 
 def format_peer(address: object) -> str:
-    """A peer's address, for messages."""
+    """Format a peer's address for messages."""
     if isinstance(address, tuple) and len(address) >= 2:
         return f"{address[0]}:{address[1]}"
     return "the peer"
 
 
 def _address_of(sock: socket.socket) -> object:
-    """The peer's address; None where the socket is not connected."""
+    """Return the peer's address; None if the socket is not connected."""
     try:
         return sock.getpeername()
     except OSError:

@@ -8,14 +8,14 @@ _HEXADECIMAL = "hex:"
 
 
 def decode_entity(data: bytes) -> str:
-    """Authentication data as text: ASCII where it is printable, else "hex:" and its octets. No two have one name."""
+    """Decode authentication data to a unique text: ASCII if it is printable, else "hex:" and its octets."""
     text = data.decode("ascii", "replace")
     plain = text.isascii() and text.isprintable() and not text.startswith(_HEXADECIMAL)
     return text if plain else _HEXADECIMAL + data.hex()
 
 
 def authentication_data(name: str) -> bytes:
-    """The octets that `decode_entity` shows so. Raises `ISCLSettingsError`."""
+    """Encode the text that `decode_entity` returns. Raises `ISCLSettingsError`."""
     try:
         if name.startswith(_HEXADECIMAL):
             return bytes.fromhex(name.removeprefix(_HEXADECIMAL))

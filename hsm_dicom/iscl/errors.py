@@ -120,7 +120,7 @@ class ConnectionLostError(ISCLError, ConnectionError):
 
 
 def make_device_error(error: TokenError) -> ISCLError:
-    """What an error of our device means for the connection; the device's error is its `__cause__`."""
+    """Make the connection's error for an error of our device, which becomes its `__cause__`."""
     match error:
         case ReflectedChallengeError():
             meaning: ISCLError = AuthenticationError(ErrorCode.CHALLENGE_REFLECTED, str(error))

@@ -56,7 +56,7 @@ class ISCLSocket:
         self.do_handshake()
 
     def do_handshake(self) -> None:
-        """Line connection and mutual authentication. Raises `AuthenticationError` and the other `ISCLError`s.
+        """Do the line check and mutual authentication. Raises `AuthenticationError` and other `ISCLError`s.
 
         With a timeout of 0 it raises `BlockingIOError` where it must wait to read; call it again then.
         """
@@ -128,7 +128,7 @@ class ISCLSocket:
     # -- data -----------------------------------------------------------------------------------------------
 
     def recv(self, most: int) -> bytes:
-        """At least one and at most `most` octets that were verified; none after the peer's disconnection."""
+        """Return 1 to `most` verified octets; none after the peer's disconnection."""
         session = self._session
         self._until(lambda: bool(session.readable) or session.has_ended)
         with self._changed:
@@ -140,7 +140,7 @@ class ISCLSocket:
             return data
 
     def recv_into(self, buffer: bytearray | memoryview, most: int = 0) -> int:
-        """As `recv`, into a buffer; returns the number of octets."""
+        """Receive into a buffer as `recv` does, and return the number of octets."""
         view = memoryview(buffer).cast("B")
         data = self.recv(min(most or len(view), len(view)))
         view[: len(data)] = data
@@ -155,7 +155,7 @@ class ISCLSocket:
         self._until_sent(ticket)
 
     def send(self, data: _Buffer) -> int:
-        """As `sendall`; returns the number of octets, which is all of them."""
+        """Send as `sendall` does, and return the number of octets, which is all of them."""
         self.sendall(data)
         return len(memoryview(data).cast("B"))
 
@@ -168,33 +168,33 @@ class ISCLSocket:
         self._until_sent(ticket)
 
     def pending(self) -> int:
-        """Octets that `recv` has at once, whatever `select` says of the socket."""
+        """Return how many octets `recv` has buffered, which `select` cannot see."""
         return self._session.readable
 
     # -- the socket underneath ------------------------------------------------------------------------------
 
     def fileno(self) -> int:
-        """The descriptor of the socket. It may be readable without anything to `recv`, and the other way round."""
+        """Return the socket's descriptor, which may be readable without anything to `recv`, and vice versa."""
         return self._sock.fileno()
 
     def getpeername(self) -> Any:
-        """The peer's address."""
+        """Return the peer's address."""
         return self._sock.getpeername()
 
     def getsockname(self) -> Any:
-        """Our address."""
+        """Return our address."""
         return self._sock.getsockname()
 
     def settimeout(self, seconds: float | None) -> None:
-        """How long `recv`, `sendall`, `do_handshake` and `unwrap` may take."""
+        """Bound how many seconds `recv`, `sendall`, `do_handshake` and `unwrap` may take."""
         self._timeout = seconds
 
     def gettimeout(self) -> float | None:
-        """What `settimeout` was told."""
+        """Return the timeout in seconds, as `settimeout` set it."""
         return self._timeout
 
     def setblocking(self, flag: bool) -> None:
-        """`settimeout(None)` or `settimeout(0)`."""
+        """Set the timeout to None or to 0."""
         self._timeout = None if flag else 0.0
 
     # -- what can be read of the connection -----------------------------------------------------------------
@@ -285,7 +285,7 @@ class ISCLSocket:
                     raise TimeoutError(f"{self._session.peer} did not answer in time; the connection is still open.")
 
     def _seconds(self, deadline: float | None) -> float | None:
-        """How long to wait for the nearer of the caller's deadline and the step's."""
+        """Return the seconds until the nearer of the caller's deadline and the step's."""
         step = self._session.step_timeout
         ends = [end for end in (deadline, None if step is None else self._step_began + step) if end is not None]
         return max(0.0, min(ends) - time.monotonic()) if ends else None
@@ -330,7 +330,7 @@ class ISCLSocket:
             self._run(self._session.receive(octets))
 
     def _received(self) -> bytes | None:
-        """What is there, none at the end of the line. None where nothing is: in TLS, a part of a record is nothing."""
+        """Return octets that arrived, none at the end; None if nothing is there (in TLS, not a whole record)."""
         for_sending = self._sock.gettimeout()
         try:
             self._sock.settimeout(0)

@@ -123,7 +123,7 @@ class BaseAssociation(Association):
         self._reactor_checkpoint = gate  # type: ignore[assignment]
 
     def before_abort(self) -> None:
-        """Called before an A-ABORT is sent, which restarts the idle timer."""
+        """Prepare for an A-ABORT, which restarts the idle timer. Subclasses override it."""
 
     def serve(self, message: Any, context_id: int) -> None:
         """Serve one DIMSE request; pynetdicom finds the service by the SOP Class."""

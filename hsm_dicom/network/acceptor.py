@@ -45,7 +45,7 @@ class Acceptor:
         start_storing: StartStoring | None = None,
         sop_classes: SopClasses | None = None,
     ) -> None:
-        """`peers` is asked for each association, so that it may change meanwhile. `ae` brings presentation contexts.
+        """Take the settings. `peers` is called for each association, so its result may change; `ae` has the contexts.
 
         `start_storing` takes the Data Sets of C-STORE requests while they come; without it, they are held in memory.
         Contexts of `sop_classes` are accepted for storage, besides those of `ae`.
@@ -174,7 +174,7 @@ class Acceptor:
     # -- what happens in an association -----------------------------------------------------------------------
 
     def _on_established(self, event: Event, facts: ConnectionFacts, request: AssociateRequest) -> None:
-        """EVT_ESTABLISHED."""
+        """Report an association that is established (EVT_ESTABLISHED)."""
         emit(
             AssociationAccepted(
                 name=self._name,
@@ -189,7 +189,7 @@ class Acceptor:
         )
 
     def _on_aborted(self, event: Event, facts: ConnectionFacts, secured: Secured, ending: Ending) -> None:
-        """EVT_ABORTED: an A-ABORT, or the A-P-ABORT that follows a lost or forged connection."""
+        """Report an A-ABORT, or the A-P-ABORT after a lost or forged connection (EVT_ABORTED)."""
         emit(
             AssociationAborted(
                 name=self._name,
@@ -201,7 +201,7 @@ class Acceptor:
 
 
 def get_connection_facts(association: Association) -> ConnectionFacts | None:
-    """What is known of the connection under an association of ours, for the handlers of an application."""
+    """Return the facts of the connection under an association, for an application's handlers; None without any."""
     facts = getattr(association, "secured_facts", None)
     return facts if isinstance(facts, ConnectionFacts) else None
 

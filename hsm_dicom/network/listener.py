@@ -379,7 +379,7 @@ _LISTENING = {
 
 
 def _open_listening_socket(address: Address) -> socket.socket:
-    """A listening socket; `::` stands for every address, IPv4's too."""
+    """Open a listening socket; `::` stands for every address, IPv4 included. Raises `ListenError`."""
     host, port = address
     every = host == "::" and socket.has_dualstack_ipv6()
     family = socket.AF_INET6 if ":" in host else socket.AF_INET

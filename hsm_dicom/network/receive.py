@@ -53,7 +53,7 @@ class Receiver:
     """Stores what C-STORE brings. `handlers` and `start_storing` go to the acceptor."""
 
     def __init__(self, name: str, settings: StorageSettings, check: CheckFile | None = None) -> None:
-        """Makes the folder, or removes unfinished files from it.
+        """Make the folder, or remove unfinished files from it.
 
         `check` decides on each file, where `settings.check_signatures` asks for it.
         """

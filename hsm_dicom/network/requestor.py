@@ -68,7 +68,7 @@ class Opened:
     ending: Ending = field(repr=False)
 
     def lost(self, peer: Peer) -> AssociationLostError:
-        """The error for an association that has gone away."""
+        """Make the error for an association that was lost."""
         return AssociationLostError(f"The association with {_at(peer)} was lost: {self.ending.describe(self.secured)}.")
 
 
@@ -80,7 +80,7 @@ def associate(
     contexts: Sequence[PresentationContext],
     timeouts: Timeouts | None = None,
 ) -> Iterator[Opened]:
-    """An association with a peer, released when the block ends, aborted when it ends in an error.
+    """Open an association with a peer; release it when the block ends, abort it when the block raises.
 
     `contexts` are the presentation contexts to propose, 128 at the most. Raises `ConnectError`, `HandshakeError`,
     `PeerNotAuthorisedError`, `AssociationRejectedError`, `AssociationLostError`.
@@ -108,7 +108,7 @@ def associate(
 
 
 def secure(peer: Peer, transport: SecureTransport, timeouts: Timeouts | None = None) -> Secured:
-    """A secured connection to a peer that is who it should be. Raises as `associate` does."""
+    """Open a secured connection to a peer, and check its identity. Raises as `associate` does."""
     timeouts = timeouts or Timeouts(answer=peer.answer_seconds)
     connection = _connect(peer, timeouts.connect)
     set_no_delay(connection)

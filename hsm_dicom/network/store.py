@@ -125,7 +125,7 @@ class _Job:
         self.facts: ConnectionFacts | None = None
 
     def readable(self, files: Iterable[Path]) -> list[Instance]:
-        """The instances in the files; what is none is settled at once."""
+        """List the instances in the files; report the files that are none at once."""
         instances = []
         for path in expand_folders(files):
             found = FileOutcome(path.path, "", None, str(path)) if isinstance(path, FolderError) else _read(path)
@@ -199,7 +199,7 @@ class _Waiting:
 
 
 def expand_folders(files: Iterable[Path]) -> Iterator[Path | FolderError]:
-    """The files, those in folders among them; and the folders that were left out, with the reason."""
+    """List the files, including those in folders, and the folders that were left out, with the reason."""
     for path in files:
         if is_folder(path):
             content = list_folder(path)
@@ -224,7 +224,7 @@ def _read(path: Path) -> Instance | FileOutcome:
 
 
 def _batches(instances: Sequence[Instance]) -> Iterator[list[Instance]]:
-    """Runs of instances that need no more presentation contexts than one association can propose."""
+    """Split instances into runs that need no more presentation contexts than one association can propose."""
     batch: list[Instance] = []
     kinds: set[tuple[str, str]] = set()
     for instance in instances:
@@ -244,7 +244,7 @@ def _contexts(instances: Iterable[Instance]) -> list[PresentationContext]:
 
 
 def _send_instance(association: Association, instance: Instance) -> FileOutcome | None:
-    """The outcome of one C-STORE; None without an answer that fits. Raises RuntimeError if the association is gone."""
+    """Send one instance, and return its outcome; None without a matching answer. Raises RuntimeError after an abort."""
     try:
         with stored_bytes_unchanged():
             answer = association.send_c_store(instance.path)

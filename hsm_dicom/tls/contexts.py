@@ -51,7 +51,7 @@ def server_context(
     profile: TLSProfile = DEFAULT,
     authentication: AuthenticationMode = AuthenticationMode.MUTUAL,
 ) -> ssl.SSLContext:
-    """A context for accepting connections, with one RSA identity, one EC identity, or one of each.
+    """Make a context for accepting connections, with one RSA identity, one EC identity, or one of each.
 
     Clients must prove an identity that `validator` trusts, unless `authentication` is one-way. Sessions are not
     resumed: each connection proves both keys anew, so that a revocation holds from the next connection on. The order of
@@ -79,7 +79,7 @@ def client_context(
     authentication: AuthenticationMode = AuthenticationMode.MUTUAL,
     check_hostname: bool = True,
 ) -> ssl.SSLContext:
-    """A context for making connections.
+    """Make a context for opening connections.
 
     The server must prove an identity that `validator` trusts, and whose subject alternative name holds the host name or
     address that was asked for; a common name does not count (RFC 9525, 6.3). `check_hostname=False` is for callers who

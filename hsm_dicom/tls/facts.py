@@ -74,7 +74,7 @@ class TLSFacts:
 
 
 def get_tls_facts(connection: ssl.SSLSocket | ssl.SSLObject, profile: str) -> TLSFacts:
-    """The facts of a connection whose handshake is done."""
+    """Return the facts of a connection whose handshake is finished."""
     name = (connection.cipher() or ("none", "", 0))[0]
     suite = get_suite(name)
     der = connection.getpeercert(binary_form=True)
@@ -88,7 +88,7 @@ def get_tls_facts(connection: ssl.SSLSocket | ssl.SSLObject, profile: str) -> TL
 
 
 def peer_certificate(certificate: x509.Certificate) -> PeerCertificate:
-    """What of a certificate is shown, logged and matched."""
+    """Return the parts of a certificate that are shown, logged and matched."""
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         dns = tuple(names.get_values_for_type(x509.DNSName))
@@ -107,6 +107,6 @@ def peer_certificate(certificate: x509.Certificate) -> PeerCertificate:
 
 
 def spki_sha256(certificate: x509.Certificate) -> str:
-    """The pin of a key: SHA-256 of its SubjectPublicKeyInfo (RFC 7469, 2.4), in hexadecimal."""
+    """Compute the pin of a key: SHA-256 of its SubjectPublicKeyInfo (RFC 7469, 2.4), in hexadecimal."""
     public = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return hashlib.sha256(public).hexdigest()

@@ -56,7 +56,7 @@ _SEE = "its log may say why, or it speaks DICOM without TLS on this port"
 
 
 def make_handshake_error(error: Exception, peer: str) -> HandshakeError:
-    """The failure that an exception of a handshake stands for. `peer` is an address, or a name with an address."""
+    """Make a `HandshakeError` from an exception of a handshake. `peer` is an address, or a name with an address."""
     judged, key_error = verification.take_validated_peer(), signer.take_failure()
     # OpenSSL has no word for a signature that did not come about: its error then has no name.
     if isinstance(key_error, TokenError) and isinstance(error, ssl.SSLError) and error.reason is None:
@@ -82,7 +82,7 @@ def make_handshake_error(error: Exception, peer: str) -> HandshakeError:
 
 
 def find_late_refusal(error: ssl.SSLError, peer: str) -> HandshakeError | None:
-    """The refusal in an alert that came when our side was done: in TLS 1.3 a client learns it with its first read."""
+    """Make the error for an alert that came after our handshake: a TLS 1.3 client gets it with its first read."""
     return _alert(error, peer)
 
 
@@ -163,7 +163,7 @@ def alert_meaning(error: ssl.SSLError) -> str | None:
 
 
 def make_peer_refusal(name: str, peer: str) -> HandshakeError:
-    """What an alert of the peer means; `name` is that of RFC 8446, 6, in capitals."""
+    """Make the error for an alert of the peer; `name` is that of RFC 8446, 6, in capitals."""
     return HandshakeError(FailureReason.REFUSED_BY_PEER, peer, f"{peer} refused us: {_meaning(name)}.")
 
 

@@ -48,7 +48,7 @@ class ServerHello:
 
 
 def ask(address: tuple[str, int], version: int, suites: Sequence[int], name: str | None, seconds: float) -> ServerHello:
-    """Offer one version and some suites; what the server chooses of them. Raises `_NoServerHelloError` or `OSError`."""
+    """Offer one version and some suites, and return the server's choice. Raises `_NoServerHelloError`, `OSError`."""
     deadline = time.monotonic() + seconds
     with socket.create_connection(address, timeout=seconds) as connection:
         connection.sendall(client_hello(version, suites, name))
@@ -56,12 +56,12 @@ def ask(address: tuple[str, int], version: int, suites: Sequence[int], name: str
 
 
 def server_name(host: str) -> str | None:
-    """The host as it may stand in the server name extension; an address is none (RFC 6066, 3)."""
+    """Return the host for the server name extension; None for an address (RFC 6066, 3)."""
     return None if is_address(host) else ascii_host(host)
 
 
 def client_hello(version: int, suites: Sequence[int], name: str | None = None) -> bytes:
-    """One record with a ClientHello. `name` goes into the server name extension (RFC 6066, 3)."""
+    """Build a record with a ClientHello. `name` goes into the server name extension (RFC 6066, 3)."""
     legacy_version = min(version, TLS12)
     codes = b"".join(struct.pack(">H", code) for code in suites)
     body = struct.pack(">H", legacy_version) + os.urandom(32)
@@ -102,7 +102,7 @@ def _read_server_hello(connection: socket.socket, deadline: float) -> ServerHell
 
 
 def parse_server_hello(message: bytes) -> ServerHello:
-    """The choice in a ServerHello message, or in a HelloRetryRequest. Raises `_NoServerHelloError`."""
+    """Parse the choice in a ServerHello or HelloRetryRequest. Raises `_NoServerHelloError`."""
     try:
         if message[0] != _SERVER_HELLO:
             raise _NoServerHelloError("another message than a ServerHello")

@@ -35,7 +35,7 @@ def _available(profile_suites: tuple[Suite, ...]) -> frozenset[int]:
 
 
 def list_offered(profile: TLSProfile) -> tuple[Suite, ...]:
-    """The suites of a profile that can be offered, most preferred first."""
+    """List the suites of a profile that can be offered, most preferred first."""
     available = _available(tuple(SUITES.values()))
     return tuple(suite for suite in profile.suites if suite.code in available)
 
@@ -51,7 +51,7 @@ class ProfileReport:
 
 
 def report(profile: TLSProfile) -> ProfileReport:
-    """What of a profile is offered with the OpenSSL under this Python."""
+    """Report which suites of a profile this Python's OpenSSL offers."""
     here = list_offered(profile)
     missing = tuple(suite for suite in profile.suites if suite not in here)
     shortfalls = list(profile.remarks)
@@ -63,5 +63,5 @@ def report(profile: TLSProfile) -> ProfileReport:
 
 
 def report_profiles() -> tuple[ProfileReport, ...]:
-    """The report on every profile, as `hsm-dicom tls profiles` shows it."""
+    """Report on every profile, as `hsm-dicom tls profiles` shows it."""
     return tuple(report(profile) for profile in PROFILES.values())

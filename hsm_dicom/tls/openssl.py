@@ -35,18 +35,18 @@ log = logging.getLogger("hsm_dicom.tls")
 
 
 def set_tls13_suites(context: ssl.SSLContext, names: Sequence[str]) -> None:
-    """SSL_CTX_set_ciphersuites. Python's `set_ciphers` reaches TLS 1.2 and older only."""
+    """Set the TLS 1.3 suites (SSL_CTX_set_ciphersuites); Python's `set_ciphers` sets those up to TLS 1.2 only."""
     if not _libraries().ssl.SSL_CTX_set_ciphersuites(context_pointer(context), ":".join(names).encode()):
         raise _refused("the TLS 1.3 cipher suites", names)
 
 
 def set_groups(context: ssl.SSLContext, names: Sequence[str]) -> None:
-    """SSL_CTX_set1_groups_list: the groups of (EC)DHE, most preferred first."""
+    """Set the groups of (EC)DHE, most preferred first (SSL_CTX_set1_groups_list)."""
     _control(context, _CTRL_SET_GROUPS_LIST, 0, names, "the groups")
 
 
 def set_signature_algorithms(context: ssl.SSLContext, peer: Sequence[str], own: Sequence[str]) -> None:
-    """SSL_CTX_set1_sigalgs_list and its client twin: what peers may sign with, and what we sign with.
+    """Set the algorithms of peers' signatures and of ours (SSL_CTX_set1_sigalgs_list and its client variant).
 
     OpenSSL keeps one list for what is announced and for what a server signs with, and another for client
     authentication; which of them is whose depends on the side.
@@ -57,7 +57,7 @@ def set_signature_algorithms(context: ssl.SSLContext, peer: Sequence[str], own: 
 
 
 def size_dh_by_key(context: ssl.SSLContext) -> None:
-    """SSL_CTX_set_dh_auto: groups of RFC 3526 as strong as the certificate's key, so of 2048 bits or more."""
+    """Use groups of RFC 3526 as strong as the certificate's key, 2048 bits or more (SSL_CTX_set_dh_auto)."""
     _libraries().ssl.SSL_CTX_ctrl(context_pointer(context), _CTRL_SET_DH_AUTO, 1, None)
 
 
@@ -80,7 +80,7 @@ def set_peer_validator(context: ssl.SSLContext, validator: PeerValidator) -> Non
 
 
 def enabled_suites(context: ssl.SSLContext) -> frozenset[int]:
-    """The numbers of the suites that a context offers."""
+    """Return the numbers of the suites that a context offers."""
     return frozenset(int(cipher["id"]) & 0xFFFF for cipher in context.get_ciphers())
 
 
@@ -109,7 +109,7 @@ class _Libraries:
             function.restype, function.argtypes = result, arguments
 
     def der(self, certificate: int) -> bytes:
-        """The DER of an X509 object."""
+        """Return the DER of an X509 object."""
         length = self.crypto.i2d_X509(certificate, None)
         if length <= 0:
             return b""
@@ -119,7 +119,7 @@ class _Libraries:
         return bytes(buffer)
 
     def sent_certificates(self, store: int) -> list[bytes]:
-        """The certificates that the peer sent, its own first, each once."""
+        """Return the certificates that the peer sent, its own first, each once."""
         sent = [self.der(self.crypto.X509_STORE_CTX_get0_cert(store))]
         stack = self.crypto.X509_STORE_CTX_get0_untrusted(store)
         for index in range(self.crypto.OPENSSL_sk_num(stack) if stack else 0):

@@ -122,7 +122,7 @@ def probe(
 
 
 def suite_name(code: int) -> str:
-    """A suite's IANA name, or its number."""
+    """Return a suite's IANA name, or its number."""
     if code in SUITES:
         return SUITES[code].name
     return _OTHERS.get(code, f"{code:04X}")
@@ -135,7 +135,7 @@ class _Shown:
         self.certificates: Sequence[bytes] = ()
 
     def take(self, certificates: Sequence[bytes], found: int) -> int:
-        """Stands in for a judge: looks, and lets everything pass."""
+        """Record the certificates in place of validation, and accept them."""
         self.certificates = certificates
         return 0
 
@@ -160,7 +160,7 @@ def _require_tls(host: str, port: int, seconds: float) -> None:
 
 
 def _offer(host: str, port: int, version: int, seconds: float) -> VersionOffer | None:
-    """The suites that the server takes in one version, in the order in which it chose them from what was left."""
+    """List the suites that the server accepts in one version, in the order in which it chose them."""
     tls13 = version == hello.TLS13
     waiting = [code for code in (*SUITES, *_OTHERS) if (code >> 8 == 0x13) is tls13]
     chosen: list[int] = []
@@ -186,7 +186,7 @@ def _choice(host: str, port: int, version: int, suites: Sequence[int], seconds: 
 
 
 def _shake_hands(host: str, port: int, shown: _Shown, seconds: float) -> bool | None:
-    """A real handshake, for the certificates; whether the server wants one of ours, None if that stayed open."""
+    """Do a handshake, and return the certificates, and whether the server requests ours (None if unknown)."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     # Whatever the server has: it is judged afterwards.
     context.set_ciphers("ALL:@SECLEVEL=0")
@@ -210,7 +210,7 @@ def _shake_hands(host: str, port: int, shown: _Shown, seconds: float) -> bool | 
 
 
 def _readable(certificates: Sequence[bytes]) -> tuple[PeerCertificate, ...]:
-    """The certificates that can be shown; a verdict says more of the others."""
+    """Return the certificates that can be decoded; the verdict covers the others."""
     shown = []
     for der in certificates:
         try:

@@ -177,7 +177,7 @@ PROFILES: dict[str, TLSProfile] = {
 
 
 def get_profile(name: str) -> TLSProfile:
-    """The profile of this name. Raises `UnknownProfileError`, which lists the names."""
+    """Return the profile with this name. Raises `UnknownProfileError`, which lists the names."""
     try:
         return PROFILES[name]
     except KeyError:

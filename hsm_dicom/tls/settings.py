@@ -37,7 +37,7 @@ class LegacyExemption:
             )
 
     def require_valid(self, today: date) -> None:
-        """Raises `LegacyRefusedError` once the opening has ended."""
+        """Raise `LegacyRefusedError` if the exception has ended."""
         if today > self.until:
             raise LegacyRefusedError(
                 f"The opening of the retired profile '{self.profile}' ended on {self.until:%Y-%m-%d} "

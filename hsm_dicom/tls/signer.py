@@ -36,7 +36,7 @@ _failed = _LastFailure()
 
 
 def take_failure() -> Exception | None:
-    """The error of this thread's last handshake signature, once; None if it signed."""
+    """Return and clear the error of this thread's last handshake signature; None if it succeeded."""
     error, _failed.error = _failed.error, None
     return error
 
@@ -49,7 +49,7 @@ class KeySigner:
         self.supports_pss = offers_pss(key)
 
     def sign(self, digest: bytes, *, hash: str, padding: Any = None, salt_length: int | None = None) -> bytes:
-        """The signature of a digest. What the key raises is kept for `take_failure`, and ends the handshake."""
+        """Sign a digest. An exception of the key ends the handshake, and is kept for `take_failure`."""
         _failed.error = None
         try:
             return self._sign(digest, Prehashed(_HASHES[hash]()), salt_length)

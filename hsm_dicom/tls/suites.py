@@ -70,10 +70,10 @@ _BY_OPENSSL_NAME = {suite.openssl: suite for suite in _ALL if suite.openssl}
 
 
 def suites(*codes: int) -> tuple[Suite, ...]:
-    """The suites with these numbers, in this order."""
+    """Return the suites with these numbers, in this order."""
     return tuple(SUITES[code] for code in codes)
 
 
 def get_suite(openssl_name: str) -> Suite | None:
-    """The suite that OpenSSL names so; None where no profile knows it."""
+    """Return the suite with this OpenSSL name; None if no profile has it."""
     return _BY_OPENSSL_NAME.get(openssl_name)

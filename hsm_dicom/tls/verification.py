@@ -54,7 +54,7 @@ _last = _LastJudged()
 
 
 def take_validated_peer() -> ValidatedPeer | None:
-    """What this thread's last handshake found out about its peer's certificate, once; None if it saw none."""
+    """Return and clear the result for the peer's certificate of this thread's last handshake; None without one."""
     judged, _last.value = _last.value, None
     return judged
 

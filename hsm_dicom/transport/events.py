@@ -138,7 +138,7 @@ class InstanceReceived(NetworkEvent):
 
 
 def handshake_succeeded(name: str, address: str, facts: ConnectionFacts) -> HandshakeSucceeded:
-    """The event of a handshake that succeeded."""
+    """Make the event of a handshake that succeeded."""
     certificate = facts.certificate
     return HandshakeSucceeded(
         name=name,

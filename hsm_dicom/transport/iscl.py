@@ -83,7 +83,7 @@ class ISCLTransport:
         return ISCLAccepting(self, iscl_socket, session, connection, peer, outer, release)
 
     def connect(self, connection: socket.socket, peer: str, seconds: float) -> Secured:
-        """The connecting side; see `SecureTransport`."""
+        """Connect, as `SecureTransport` defines it."""
         deadline = time.monotonic() + seconds
         facts = None
         if self._outer is not None:
@@ -106,7 +106,7 @@ class ISCLTransport:
         outer: ConnectionFacts | None,
         release: Callable[[], None],
     ) -> Secured:
-        """The connection whose handshake is done. `outer` are the facts of the TLS around it."""
+        """Make the `Secured` of a finished handshake. `outer` are the facts of the TLS around it."""
         settings = self._context.settings
         keys = "unique" if settings.unique_keys else "fixed"
         suite = f"{_format_name(settings.encryption.name)}, {_format_name(settings.mac.name)}, {keys} keys"

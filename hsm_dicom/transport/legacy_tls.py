@@ -26,7 +26,7 @@ def make_server_transport(
     authentication: AuthenticationMode,
     read_seconds: float,
 ) -> LegacyTransport:
-    """The accepting side of an opening. Raises `LegacyRefusedError` and `ContextError`."""
+    """Make the transport of a listener for an exception. Raises `LegacyRefusedError` and `ContextError`."""
     context = LegacyContext(opening, identity, validator, server_side=True, authentication=authentication)
     return LegacyTransport(context, read_seconds=read_seconds)
 
@@ -40,7 +40,7 @@ def make_client_transport(
     server_name: str | None,
     must_hold_name: bool,
 ) -> LegacyTransport:
-    """The connecting side of an opening. Raises `LegacyRefusedError` and `ContextError`."""
+    """Make the transport to a peer for an exception. Raises `LegacyRefusedError` and `ContextError`."""
     context = LegacyContext(opening, identity, validator, server_side=False, authentication=authentication)
     return LegacyTransport(context, server_name=server_name, must_hold_name=must_hold_name)
 
@@ -58,7 +58,7 @@ class LegacyTransport:
         must_hold_name: bool = False,
         read_seconds: float = READ_SECONDS,
     ) -> None:
-        """With `must_hold_name`, the server's certificate must be for `server_name`."""
+        """Take a context. With `must_hold_name`, the server's certificate must be for `server_name`."""
         self._context = context
         self._server_name = server_name
         self._must_hold_name = must_hold_name
@@ -69,7 +69,7 @@ class LegacyTransport:
         return LegacyAccepting(self, self._begin(connection, peer), connection, peer)
 
     def connect(self, connection: socket.socket, peer: str, seconds: float) -> Secured:
-        """The connecting side; see `SecureTransport`."""
+        """Connect, as `SecureTransport` defines it."""
         deadline = time.monotonic() + seconds
         handshake = self._begin(connection, peer)
         while (waits_for := handshake.advance()) is not None:
@@ -87,7 +87,7 @@ class LegacyTransport:
         return self.finish(handshake, peer)
 
     def finish(self, handshake: LegacyHandshake, peer: str) -> Secured:
-        """The connection whose handshake is done."""
+        """Report the use of the profile, and make the `Secured` of a finished handshake."""
         facts, opening = handshake.facts, self._context.opening
         if facts is None:
             raise HandshakeError(FailureReason.PROTOCOL_ERROR, peer, f"The handshake with {peer} is not done.")

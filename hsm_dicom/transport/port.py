@@ -73,13 +73,13 @@ class Handshake(Protocol):
     """The accepting side of one handshake, on a socket that does not block."""
 
     def advance(self) -> Wants | Secured:
-        """Go on as far as possible. Raises `HandshakeError`."""
+        """Continue as far as possible. Raises `HandshakeError`."""
 
     def fileno(self) -> int:
-        """The descriptor to wait on."""
+        """Return the descriptor to wait on."""
 
     def give_up(self) -> socket.socket:
-        """End it. The socket is returned for the peer to read the last alert from; the caller closes it."""
+        """End the handshake, and return the socket, so that the peer can read the last alert; the caller closes it."""
 
 
 class SecureTransport(Protocol):
@@ -88,7 +88,7 @@ class SecureTransport(Protocol):
     name: str
 
     def accept(self, connection: socket.socket, peer: str) -> Handshake:
-        """Begin the accepting side. `peer` names the other end in messages. Raises `HandshakeError`."""
+        """Begin the accepting side. `peer` identifies the other end in messages. Raises `HandshakeError`."""
 
     def connect(self, connection: socket.socket, peer: str, seconds: float) -> Secured:
-        """The connecting side, whole, within so many seconds. Raises `HandshakeError`."""
+        """Do the whole handshake of the connecting side within `seconds`. Raises `HandshakeError`."""

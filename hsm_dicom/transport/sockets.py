@@ -26,7 +26,7 @@ _RECORDS_BEFORE_ALERT = 8
 
 
 def set_no_delay(connection: socket.socket) -> None:
-    """TCP_NODELAY: the end of a message does not wait for the acknowledgement of what came before it (Nagle)."""
+    """Set TCP_NODELAY, so that the end of a message does not wait for an acknowledgement (Nagle's algorithm)."""
     with contextlib.suppress(OSError):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -47,14 +47,14 @@ class SecuredSSLSocket(ssl.SSLSocket):
         return lock
 
     def connect(self, address: Any) -> None:
-        """Nothing: the connection stands."""
+        """Do nothing: the connection is established."""
 
     def settimeout(self, value: float | None) -> None:
         """Bound every wait: a peer that stops in the middle of a PDU must not hold a thread for ever."""
         super().settimeout(self.read_seconds if value is None else value)
 
     def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
-        """Takes a whole record at once: pynetdicom asks for 4096 bytes at a time, and calls cost more than bytes."""
+        """Receive bytes. A whole record is read at once: pynetdicom asks for 4096 bytes, and each call is costly."""
         rest = self._rest
         if not rest:
             try:
@@ -69,7 +69,7 @@ class SecuredSSLSocket(ssl.SSLSocket):
         return bytes(rest[:buflen])
 
     def pending(self) -> int:
-        """Bytes that `recv` has at once; pynetdicom asks, since `select` cannot see them."""
+        """Return how many bytes `recv` has buffered, which `select` cannot see."""
         return len(self._rest) + super().pending()
 
     def send(self, data: Any, flags: int = 0) -> int:

@@ -39,7 +39,7 @@ class TLSTransport:
         return TLSHandshake(self, wrapped, peer)
 
     def connect(self, connection: socket.socket, peer: str, seconds: float) -> Secured:
-        """The connecting side; see `SecureTransport`."""
+        """Connect, as `SecureTransport` defines it."""
         connection.settimeout(seconds)
         try:
             # One deadline for the whole handshake, however the peer divides it.
@@ -49,7 +49,7 @@ class TLSTransport:
         return self.finish(wrapped)
 
     def finish(self, wrapped: ssl.SSLSocket) -> Secured:
-        """The connection whose handshake is done."""
+        """Make the `Secured` of a finished handshake."""
         if isinstance(wrapped, SecuredSSLSocket):
             wrapped.read_seconds = self._read_seconds
         wrapped.settimeout(self._read_seconds)

@@ -13,7 +13,7 @@ from hsm_dicom.iscl.wire.profile import UniqueKeyForm
 
 
 def request_to_send(length: int, settings: ISCLSettings, cut: Fragmenter) -> TransmissionRequest:
-    """The request for a message of so many octets, which is cut like that."""
+    """Make the request for a message of this length and fragmentation."""
     key = settings.encryption_key
     if settings.unique_keys:
         with_index = settings.profile.unique_key_form is UniqueKeyForm.WITH_INDEX
@@ -22,7 +22,7 @@ def request_to_send(length: int, settings: ISCLSettings, cut: Fragmenter) -> Tra
 
 
 def check_request(request: TransmissionRequest, settings: ISCLSettings, peer: str) -> None:
-    """Raises `RemoteProtocolError` (109) where the peer wants to send otherwise than the settings say."""
+    """Raise `RemoteProtocolError` (109) if the peer's request differs from the settings."""
     unique = is_unique(request.encryption_key)
     index = key_index(request.encryption_key)
     if unique and index == 0:

@@ -41,7 +41,7 @@ class Authenticator:
         self._conversation: Authentication | None = None
 
     def follow(self, message: Message) -> Message | None:
-        """The answer to a message of the handshake, or None to the last one.
+        """Return the answer to a message of the handshake; None to the last one.
 
         Raises `AuthenticationError` for what differs from the settings, and the errors of `tokens.errors`.
         """
@@ -77,7 +77,7 @@ class Authenticator:
         self._held.close()
 
     def _device(self) -> Authentication:
-        """The conversation with the device, which is held for this end from its first use on."""
+        """Return the conversation with the device, begun with its first use."""
         if self._conversation is None:
             ours = self._settings.authentication_key
             theirs = self._settings.server_authentication_key or ours

@@ -102,13 +102,13 @@ class StateMachine:
         return self.state is State.READY and self._reader.is_empty
 
     def cut(self, encryption: int) -> Fragmenter:
-        """How a message with this encryption is cut into blocks, as negotiated."""
+        """Return how a message with this encryption is fragmented, as negotiated."""
         return Fragmenter(self.profile, encryption, self.block_data)
 
     # -- sending --------------------------------------------------------------------------------------------
 
     def send(self, message: Message) -> bytes:
-        """The octets to send. Raises `LocalProtocolError`, and then nothing has changed."""
+        """Return the octets of a message to send. Raises `LocalProtocolError`, and then nothing has changed."""
         if self.state in ENDED:
             raise LocalProtocolError(ErrorCode.NOT_NOW, f"The line is {self.state}; open a new one.")
         rule = self._rule(message, self.role)
@@ -127,7 +127,7 @@ class StateMachine:
         return octets
 
     def send_data(self, data: bytes) -> bytes:
-        """The octets of the data blocks that carry this, all full but the last. Raises `LocalProtocolError`."""
+        """Return data blocks with this data, all full but the last. Raises `LocalProtocolError`."""
         full = self.transfer.cut.full if self.transfer else self.block_data
         header = self._header_of_full_blocks(self.role)
         whole = min(len(data), self.transfer.to_come - 1) // full * full if self.transfer and header else 0
@@ -153,7 +153,7 @@ class StateMachine:
         return octets
 
     def fail(self, error: ISCLError) -> None:
-        """The line is over, and every later call says why; `refuse` still knows what was due."""
+        """Mark the connection as failed: every later call raises this error. `refuse` still knows what was due."""
         if self.error is None:
             self.error, self.failed_in, self.state = error, self.state, State.FAILED
 
@@ -167,7 +167,7 @@ class StateMachine:
             self._reader.feed(octets)
 
     def next_event(self) -> Message | None:
-        """The next message of the peer, or None where more octets are needed or the line is closed.
+        """Return the next message of the peer; None if more octets are needed or the connection is closed.
 
         Raises `RemoteProtocolError` for whatever the peer may not do, and `ConnectionLostError` where the line ended
         without the disconnection protocol. The line has failed then, and `refuse` has the words for it.
@@ -192,7 +192,7 @@ class StateMachine:
         return None
 
     def next_data(self) -> bytes:
-        """The data of the full blocks that came, but for one that ends the message.
+        """Return the data of the full blocks that arrived, except one that ends the message.
 
         `next_event` gives each of them, too. Their headers are all the same, so that they are known at a glance.
         """
@@ -205,7 +205,7 @@ class StateMachine:
         return data
 
     def _header_of_full_blocks(self, sender: Role) -> bytes:
-        """What full blocks begin with; nothing where this end may send none, or each is to be shown to the tap."""
+        """Return the header of full blocks; empty if none may be sent now, or the tap needs each of them."""
         if self.transfer is None or self.state is not State.SENDING or self.initiator is not sender or self._is_tapped:
             return b""
         return data_header(self.transfer.cut.full, self.profile)
@@ -279,7 +279,7 @@ class StateMachine:
         return Case.PLAIN
 
     def _longest(self) -> int:
-        """What bounds the data that a layout leaves open: a block's, or through-mode data's."""
+        """Return the limit for data of open length: that of a block, or of through-mode data."""
         return self.block_data if self.state is State.SENDING else self.max_message
 
     def _go(self, rule: Rule, message: Message, sender: Role) -> None:
@@ -335,7 +335,7 @@ def _may_send(speaker: Speaker, role: Role, initiator: Role | None) -> bool:
 
 @cache
 def _list_awaited(state: State, sender: Role, initiator: Role | None) -> frozenset[type[Message]]:
-    """The kinds of message that this end may send now, as far as the other one knows."""
+    """List the kinds of message that this end may send now, as far as the other one knows."""
     kinds = {rule.message for rule in RULES if rule.state is state and _may_send(rule.speaker, sender, initiator)}
     if initiator is sender.peer:
         kinds |= {kind for at, kind in CROSSINGS if at is state}

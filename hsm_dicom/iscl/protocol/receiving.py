@@ -33,7 +33,7 @@ class Inbox:
         self._read_of_first = 0
 
     def read(self, most: int) -> bytes:
-        """At most this many octets of what was verified."""
+        """Return at most this many verified octets."""
         parts: list[bytes] = []
         while most > 0 and self._verified:
             first = self._verified[0]
@@ -56,7 +56,7 @@ class Inbox:
         return self.is_withheld and self.readable < self._settings.max_message
 
     def accept(self) -> TransmissionResponse:
-        """The answer to the peer's request."""
+        """Return the answer to the peer's request."""
         self.is_withheld = False
         if not self._settings.unique_keys:
             self.begin(None)
@@ -64,20 +64,20 @@ class Inbox:
         return TransmissionResponse(transfer.request.length if transfer else 0)
 
     def begin(self, random: bytes | None) -> None:
-        """The key of the message is known: the fixed one, or the one that is made of this random number."""
+        """Begin a message with the fixed key, or with the session key of this random number."""
         self._arriving = self._suite.protect(self._connection.role.peer, random, self._connection.block_data)
 
     def take(self, data: bytes) -> None:
-        """The data of one block or several."""
+        """Take the data of one block or several."""
         self._under_way().take(data)
 
     def catch_up(self) -> None:
-        """Nothing more has come for now: decrypt what came, if it is enough to be worth a call of the device."""
+        """Decrypt what arrived, if it is enough to be worth a call of the device; nothing more has arrived for now."""
         if self._connection.state is State.SENDING and self._arriving is not None:
             self._arriving.catch_up()
 
     def judge(self, code: bytes | None) -> None:
-        """The message came whole: judge it by its code (None where messages have none). Raises `IntegrityError`."""
+        """Verify a complete message by its code (None where messages have none). Raises `IntegrityError`."""
         request = self._connection.peer_request
         protection = self._under_way()
         message = protection.open(code, request.length if request else 0)

@@ -42,7 +42,7 @@ REFUSALS: dict[State, tuple[Speaker, Message]] = {
 
 
 def refusal(state: State, code: ErrorCode, limit: int) -> tuple[Speaker, Message | None]:
-    """Who may refuse in a state, and how; None where nothing is due from anybody.
+    """Return who may refuse in a state, and by which message; None if no message is due.
 
     `limit` is the longest message that we take: a refused transfer is told of it.
     """

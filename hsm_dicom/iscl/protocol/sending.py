@@ -66,7 +66,7 @@ class Outbox:
         return self._taken
 
     def put_through(self, data: bytes) -> int:
-        """As `put`: one message without protection."""
+        """Queue one message without protection, as `put` does."""
         self._queue.append(_Outgoing(data, through=True))
         self._taken += 1
         return self._taken
@@ -74,7 +74,7 @@ class Outbox:
     # -- the first of the queue -----------------------------------------------------------------------------
 
     def next(self) -> ThroughData | TransmissionRequest:
-        """What begins the message that is due."""
+        """Return the first message of the transfer that is due."""
         outgoing = self._queue[0]
         if outgoing.through:
             return ThroughData(outgoing.data)
@@ -82,7 +82,7 @@ class Outbox:
         return request_to_send(len(outgoing.data), settings, connection.cut(settings.encryption))
 
     def prepare(self) -> None:
-        """The request is out: seal the first piece."""
+        """Seal the first piece, after the request was sent."""
         random = os.urandom(DES_BLOCK) if self._settings.unique_keys else None
         self.withdraw()
         protection = self._suite.protect(self._connection.role, random, self._connection.block_data)
@@ -99,7 +99,7 @@ class Outbox:
         self._under_way().advance()
 
     def accepted(self) -> Iterator[Batch]:
-        """The peer takes the message: its random number goes out, or all of it."""
+        """Yield the random number, or the whole message, after the peer accepted it."""
         random = self._under_way().random
         if random is None:
             yield from self.send()
@@ -107,7 +107,7 @@ class Outbox:
             yield (SessionRandomRequest(random),)
 
     def send(self) -> Iterator[Batch]:
-        """All of the message: what is sealed already, then piece by piece. The last one comes with the code."""
+        """Yield the whole message: what is sealed already, then piece by piece. The last piece has the code."""
         sealing = self._under_way()
         yield sealing.take()
         while not sealing.is_done:
@@ -118,7 +118,7 @@ class Outbox:
         self.was_sent()
 
     def was_sent(self) -> None:
-        """The first of the queue went out."""
+        """Remove the first of the queue, which was sent."""
         self._queue.popleft()
         self.sent += 1
 
@@ -159,6 +159,6 @@ class _Sealing:
             self._ready.append(MacNotification(self.protection.code()))
 
     def take(self) -> Batch:
-        """What was sealed since the last time."""
+        """Return what was sealed since the last call."""
         ready, self._ready = self._ready, []
         return tuple(ready)

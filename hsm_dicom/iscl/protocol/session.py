@@ -105,7 +105,7 @@ class Session:
         return self._outbox.put(bytes(data))
 
     def write_through(self, data: bytes) -> int:
-        """As `write`, without any protection. Raises `LocalProtocolError` unless that is allowed by name."""
+        """Write without any protection. Raises `LocalProtocolError` unless the settings allow it explicitly."""
         self._require_open()
         self._require_through_mode(LocalProtocolError, "Nothing is sent without protection")
         if len(data) > self.settings.max_message:
@@ -116,7 +116,7 @@ class Session:
         return self._outbox.put_through(bytes(data))
 
     def read(self, most: int) -> bytes:
-        """At most this many octets of what arrived and was verified; then exhaust `proceed`."""
+        """Return at most this many octets that arrived and were verified; then exhaust `proceed`."""
         return self._inbox.read(most)
 
     def disconnect(self) -> None:
@@ -143,7 +143,7 @@ class Session:
         return self._guard(sealing())
 
     def give_up(self, error: ISCLError) -> Iterator[bytes]:
-        """The line is over because of `error`, which is raised after what the peer is told."""
+        """End the connection because of `error`, which is raised after the messages to the peer."""
 
         def failing() -> Iterator[Batch]:
             raise error
@@ -190,7 +190,7 @@ class Session:
     # -- errors ---------------------------------------------------------------------------------------------
 
     def _guard(self, doing: Iterator[Batch]) -> Iterator[bytes]:
-        """The octets of the messages; what goes wrong on the way is told to the peer and raised."""
+        """Yield the octets of the messages; an error on the way is reported to the peer and raised."""
         try:
             for messages in doing:
                 self.steps += 1
@@ -295,7 +295,7 @@ class Session:
                     yield (answer,)
 
     def _next(self) -> Iterator[Batch]:
-        """What this end may begin, or answer, now."""
+        """Yield what this end may begin or answer now."""
         if self._inbox.may_accept:
             yield (self._inbox.accept(),)
         while self.connection.state is State.READY:

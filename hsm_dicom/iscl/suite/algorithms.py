@@ -38,14 +38,14 @@ class Suite:
         self._fixed_keys: dict[int, DataKey] = {}
 
     def protect(self, sender: Role, random: bytes | None, block_data: int = MAX_BLOCK_DATA) -> Protection:
-        """The protection of the next message. `random` is its session random number, where it has one.
+        """Return the protection of the next message. `random` is its session random number, if it has one.
 
         `block_data` is how many octets of data a block has, as negotiated. Raises the errors of `tokens.errors`.
         """
         return Protection(self, sender, random, Fragmenter(self.settings.profile, self.settings.encryption, block_data))
 
     def key(self, index: int, random: bytes | None, owned: contextlib.ExitStack) -> DataKey:
-        """The fixed key, or the session key that `owned` will destroy."""
+        """Return the fixed key, or the session key that `owned` will destroy."""
         if self._fixed is None:
             raise LocalProtocolError(ErrorCode.NOT_NOW, "The connection is closed; open a new one.")
         if random is not None:
@@ -62,11 +62,11 @@ class Suite:
             fixed.close()
 
     def iv(self, sender: Role) -> bytes:
-        """The vector with which the next message of this sender begins."""
+        """Return the initialisation vector of this sender's next message."""
         return self._last_blocks.get(self._chain(sender), bytes(DES_BLOCK))
 
     def settle(self, sender: Role, last_block: bytes) -> None:
-        """A message of this sender went over the line whole, and its last encryption ended with this block."""
+        """Record that a whole message of this sender was transferred, whose last encryption ended with this block."""
         if self.settings.profile.iv_chain in (IvChain.CONNECTION, IvChain.DIRECTION):
             self._last_blocks[self._chain(sender)] = last_block
 
@@ -118,7 +118,7 @@ class Protection:
         return self._suite.iv(self._sender) if self._vector is None else self._vector
 
     def settle(self) -> None:
-        """The message went over the line: the next one is chained to it."""
+        """Record that the message was transferred: the next one is chained to it."""
         self._suite.settle(self._sender, self._iv)
 
     def close(self) -> None:
@@ -128,7 +128,7 @@ class Protection:
     # -- sending --------------------------------------------------------------------------------------------
 
     def seal(self, message: bytes) -> Iterator[bytes]:
-        """What goes on the wire for a message, in pieces that fill whole blocks, but for the last.
+        """Yield what a message is on the wire, in pieces that fill whole blocks, except the last.
 
         The first and the last pieces are shorter, so that the other end begins and is done soon after this one.
         """
@@ -141,7 +141,7 @@ class Protection:
             start = end
 
     def _seal_piece(self, piece: bytes, is_last: bool) -> bytes:
-        """The ciphertext; with the last piece the code is encrypted too, where that is one call of the device."""
+        """Return the ciphertext of a piece; the last one has the encrypted code too, if that saves a device call."""
         profile = self._profile
         if self.cut.seals_each_block:
             blocks = [pad(fragment, profile.padding) for fragment in self.cut.fragments(piece)]
@@ -166,12 +166,12 @@ class Protection:
         return self._encrypt(data)
 
     def _begin_encryption(self) -> None:
-        """What follows is an encryption of its own, and not the same one in pieces."""
+        """Begin a separate encryption, not a further piece of the same one."""
         if self._profile.iv_chain is IvChain.NONE:
             self._vector = bytes(DES_BLOCK)
 
     def code(self) -> bytes:
-        """The MAC of what was sealed, as it goes on the wire."""
+        """Return the MAC of what was sealed, as it is on the wire."""
         if self._encrypted_code:
             return self._encrypted_code
         code = self._own_code()
@@ -185,7 +185,7 @@ class Protection:
         return self._profile.md5_order is Md5Order.ENCRYPT_DIGEST and self._profile.md5_always_encrypted
 
     def _own_code(self) -> bytes:
-        """The MAC that we send, before it is encrypted."""
+        """Return the MAC that we send, before it is encrypted."""
         if self._settings.mac is Mac.DES_MAC or self._profile.md5_order is Md5Order.ENCRYPT_DIGEST:
             return self._code.value()
         value = self._code.other_value()
@@ -213,7 +213,7 @@ class Protection:
             self._decrypt(self.cut.full if self.cut.seals_each_block else DES_BLOCK)
 
     def open(self, code: bytes | None, announced: int) -> bytes:
-        """The message that was announced with this length, judged by its MAC (None where messages have none).
+        """Return the message that was announced with this length, verified by its MAC (None if messages have none).
 
         Raises `IntegrityError`: DECRYPTION_FAILED for padding, WRONG_MAC for everything else.
         """
@@ -287,7 +287,7 @@ class Protection:
             self._judged = end
 
     def _padding_due(self, announced: int) -> int | None:
-        """How many octets of padding must end the message; None where nothing but the padding tells its length."""
+        """Return how many octets of padding must end the message; None if only the padding gives its length."""
         if self._profile.announced_length is AnnouncedLength.CIPHERTEXT:
             return None
         return sum(map(len, self._message)) - announced
@@ -332,7 +332,7 @@ class Protection:
 
 
 def _piece_length(done: int, left: int, unit: int) -> int:
-    """How much of what is left of a message to seal next, given the octets that fill whole blocks."""
+    """Return how much of the rest of a message to seal next, given the octets that fill whole blocks."""
     least = max(1, LEAST // unit) * unit
     if left <= 2 * least:
         return left

@@ -28,11 +28,11 @@ class Code:
         raise NotImplementedError
 
     def value(self) -> bytes:
-        """The code, once every piece was taken."""
+        """Return the code of all pieces."""
         raise NotImplementedError
 
     def other_value(self) -> bytes | None:
-        """The code in the other order of PS3.15, where it can be made."""
+        """Return the code in the other order of PS3.15, if it can be made."""
         return None
 
 
@@ -40,7 +40,7 @@ class NoCode(Code):
     """Where messages have no MAC."""
 
     def update(self, data: bytes | memoryview) -> None:
-        """Nothing is made of it."""
+        """Ignore a piece."""
 
 
 class Md5(Code):
@@ -52,17 +52,17 @@ class Md5(Code):
         self.other_order_is_out_of_reach = asked and session_key is None
 
     def update(self, data: bytes | memoryview) -> None:
-        """Both orders are made at once."""
+        """Add a piece to the digests of both orders."""
         self._digest.update(data)
         if self._other is not None:
             self._other.update(data)
 
     def value(self) -> bytes:
-        """16 octets."""
+        """Return 16 octets."""
         return self._digest.digest()
 
     def other_value(self) -> bytes | None:
-        """16 octets, where the session key is known."""
+        """Return 16 octets, if the session key is known."""
         return None if self._other is None else self._other.digest()
 
 
@@ -77,7 +77,7 @@ class DesMac(Code):
         self._last = bytes(DES_BLOCK)
 
     def update(self, data: bytes | memoryview) -> None:
-        """Goes to the device at once, so that it is not still to be done when the last piece came."""
+        """Pass a piece to the device at once, so that little remains to be done after the last one."""
         waiting = b"".join((self._waiting, data))
         # The last block waits: it may need padding.
         whole = (len(waiting) - 1) // DES_BLOCK * DES_BLOCK
@@ -87,7 +87,7 @@ class DesMac(Code):
         self._waiting = waiting
 
     def value(self) -> bytes:
-        """As many octets as the profile keeps."""
+        """Return as many octets as the profile keeps."""
         data = self._waiting
         if self._padding is MacPadding.METHOD_2:
             data += b"\x80"

@@ -73,7 +73,7 @@ class Recorder:
 
 
 def load_exchange(file: Path) -> Exchange:
-    """The exchange in a recording. Raises `RecordingError`."""
+    """Load the exchange of a recording. Raises `RecordingError`."""
     try:
         status = file.stat()
         if not stat.S_ISREG(status.st_mode):
@@ -89,7 +89,7 @@ def load_exchange(file: Path) -> Exchange:
 
 
 def read_exchange(lines: Iterable[str]) -> Exchange:
-    """The exchange in the lines of a recording. Raises `RecordingError`."""
+    """Read the exchange from the lines of a recording. Raises `RecordingError`."""
     exchange = []
     for number, line in enumerate(lines, 1):
         words = line.partition("#")[0].split(maxsplit=1)

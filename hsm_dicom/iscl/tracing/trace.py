@@ -54,7 +54,7 @@ class Explained:
 
 
 def explain(exchange: Exchange, profile: WireProfile | None = None) -> list[Explained]:
-    """Every message of an exchange, explained. What cannot be read at all ends the list with a remark."""
+    """Explain every message of an exchange. A message that cannot be read ends the list with a remark."""
     return _Observer(profile or WireProfile()).observe(exchange)
 
 
@@ -145,7 +145,7 @@ class _Observer:
 
 
 def _about(sender: Role, error: ISCLError) -> str:
-    """An error of either end, told of who sent the message."""
+    """Describe an error of either end, with the sender of the message as the subject."""
     text = str(error)
     for subject in ("The peer ", "We "):
         text = text.replace(subject, f"The {sender} ")

@@ -15,19 +15,19 @@ from hsm_dicom.iscl.wire.profile import DES_BLOCK, AnnouncedLength, Fragmenting,
 
 
 def pad(data: bytes, padding: Padding) -> bytes:
-    """The data with 1 to 8 octets more, a whole number of DES blocks."""
+    """Pad data by 1 to 8 octets to a whole number of DES blocks."""
     room = DES_BLOCK - len(data) % DES_BLOCK
     tail = bytes([room]) * room if padding is Padding.PKCS5 else b"\x80" + bytes(room - 1)
     return data + tail
 
 
 def padded_length(length: int) -> int:
-    """How long so many octets are with their padding."""
+    """Return the length of so many octets with their padding."""
     return (length // DES_BLOCK + 1) * DES_BLOCK
 
 
 def padding_length(data: bytes, padding: Padding) -> int | None:
-    """How many octets of padding end the data, 1 to 8, or None where it does not end in padding."""
+    """Return how many octets of padding end the data, 1 to 8; None if it does not end in padding."""
     if padding is Padding.PKCS5:
         room = data[-1] if data else 0
         right = 1 <= room <= DES_BLOCK and hmac.compare_digest(data[-room:], bytes([room]) * room)
@@ -62,11 +62,11 @@ class Fragmenter:
         return self.full if self.encryption == Encryption.NONE else math.lcm(self.full, DES_BLOCK)
 
     def fragments(self, data: bytes) -> Iterator[bytes]:
-        """What each block holds of these octets, where each is encrypted for itself."""
+        """Return what each block holds of these octets, if each block is encrypted separately."""
         return (data[start : start + self.unit] for start in range(0, len(data), self.unit))
 
     def sealed_length(self, length: int) -> int:
-        """How many octets of data blocks a message of `length` octets, at least 1, becomes."""
+        """Return how many octets of data blocks a message of `length` octets, at least 1, becomes."""
         if self.encryption == Encryption.NONE:
             return length
         if not self.seals_each_block:
@@ -75,11 +75,11 @@ class Fragmenter:
         return before_last * self.full + padded_length(length - before_last * self.unit)
 
     def announced(self, length: int) -> int:
-        """What a transmission request says of a message of `length` octets."""
+        """Return the length that a transmission request announces for a message of `length` octets."""
         return length if self.profile.announced_length is AnnouncedLength.PLAINTEXT else self.sealed_length(length)
 
     def on_the_wire(self, announced: int) -> int:
-        """How many octets of data blocks follow a transmission request that announced this length."""
+        """Return how many octets of data blocks follow a transmission request that announced this length."""
         if self.profile.announced_length is AnnouncedLength.CIPHERTEXT:
             return announced
         return self.sealed_length(announced)

@@ -36,12 +36,12 @@ class Header(NamedTuple):
 
 
 def parse_header(octets: bytes | bytearray, profile: WireProfile) -> Header:
-    """The header in the first 32 octets."""
+    """Parse the header in the first 32 octets."""
     return Header._make(_words(profile.byte_order, 8).unpack_from(octets))
 
 
 def data_bounds(kind: type[Message], profile: WireProfile, variable: int) -> tuple[int, int]:
-    """The least and the most octets of data that a message of this kind may have.
+    """Return the least and the most octets of data that a message of this kind may have.
 
     `variable` bounds what its layout leaves open: a data block's or through-mode data's length.
     """
@@ -60,7 +60,7 @@ def data_bounds(kind: type[Message], profile: WireProfile, variable: int) -> tup
 
 
 def parse(header: Header, data: bytes, profile: WireProfile) -> Message:
-    """The message that a header and its data are. Raises `RemoteProtocolError`."""
+    """Parse a message from its header and data. Raises `RemoteProtocolError`."""
     kind = MESSAGES.get(header.message_id)
     if kind is None:
         raise RemoteProtocolError(
@@ -95,7 +95,7 @@ def parse(header: Header, data: bytes, profile: WireProfile) -> Message:
 
 
 def build(message: Message, profile: WireProfile, error_number: int = 0) -> bytes:
-    """The octets of a message. Raises `LocalProtocolError` for a field that does not fit its place."""
+    """Build the octets of a message. Raises `LocalProtocolError` for a field that does not fit its place."""
     kind = type(message)
     pieces: list[bytes] = []
     for item in profile.items[kind]:
@@ -122,14 +122,14 @@ def build(message: Message, profile: WireProfile, error_number: int = 0) -> byte
 
 
 def data_header(length: int, profile: WireProfile) -> bytes:
-    """The header of every data block with so many octets; empty where its layout is more than the data."""
+    """Return the header of data blocks with so many octets; empty if their layout has more than the data."""
     if profile.items[DataBlock] != (Rest("data"),):
         return b""
     return _words(profile.byte_order, 8).pack(0, DataBlock.id, length, ACK, 0, 0, 0, 0)
 
 
 def build_run(header: bytes, length: int, data: bytes) -> bytes:
-    """Data blocks with this header and `length` octets each."""
+    """Build data blocks with this header and `length` octets each."""
     pieces: list[bytes | memoryview] = [header] * (2 * len(data) // length)
     with memoryview(data) as octets:
         pieces[1::2] = (octets[start : start + length] for start in range(0, len(data), length))
@@ -156,7 +156,7 @@ class MessageReader:
         return not self._buffer
 
     def read(self, variable: int, awaited: Collection[type[Message]] | None = None) -> Message | None:
-        """The next message, or None where more octets are needed.
+        """Return the next message; None if more octets are needed.
 
         `variable` is what `data_bounds` says; `awaited` are the kinds that may come now (any, where None).
         Raises `RemoteProtocolError` as soon as the header shows that the message is none of them, or too long.
@@ -185,7 +185,7 @@ class MessageReader:
         return parse(header, data, self._profile)
 
     def read_run(self, header: bytes, length: int, most: int) -> bytes:
-        """The data of what begins with this header and has `length` octets each: as far as it came, at most `most`."""
+        """Return the data of up to `most` blocks with this header and `length` octets each, as far as they arrived."""
         block = len(header) + length
         end = 0
         while end < most * block and end + block <= len(self._buffer) and self._buffer.startswith(header, end):

@@ -274,7 +274,7 @@ def is_unique(key_id: int) -> bool:
 
 
 def key_index(key_id: int) -> int:
-    """The index, 1 to 8, in an encryption key id; 0 where it names none."""
+    """Return the index, 1 to 8, in an encryption key id; 0 if it has none."""
     return key_id & ~UNIQUE_KEY
 
 
@@ -285,7 +285,7 @@ def is_key_id(key_id: int) -> bool:
 
 
 def describe(message: type[Message]) -> str:
-    """A name for people: "line check request"."""
+    """Return a readable name: "line check request"."""
     return message.id.name.lower().replace("_", " ").replace("mac ", "MAC ")
 
 
@@ -293,7 +293,7 @@ _NAMES = {"THREE_PASS_FOUR_WAY": "three-pass four-way", "NONE": "none"}
 
 
 def named(kind: type[AuthenticationMethod] | type[Encryption] | type[Mac], value: int) -> str:
-    """A code of the wire for people: its name and number, DES-CBC (0x1212)."""
+    """Format a code with its name and number: DES-CBC (0x1212)."""
     for member in kind:
         if member == value:
             return f"{_NAMES.get(member.name, member.name.replace('_', '-'))} ({value:#06x})"

@@ -302,9 +302,9 @@ class WireProfile:
         return {layout.message: layout.items for layout in self.layouts}
 
     def block_data(self, block_length: int) -> int:
-        """Octets of data in a block of this negotiated length."""
+        """Return the octets of data in a block of this negotiated length."""
         return block_length - HEADER_LENGTH if self.block_length_counts_header else block_length
 
     def block_length(self, block_data: int) -> int:
-        """The block length to negotiate for this many octets of data."""
+        """Return the block length to negotiate for this many octets of data."""
         return block_data + HEADER_LENGTH if self.block_length_counts_header else block_data

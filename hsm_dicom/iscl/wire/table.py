@@ -25,7 +25,7 @@ _FOR_PROGRAMS = frozenset({"layouts"})
 
 
 def wire_profile(table: Mapping[str, object]) -> WireProfile:
-    """The profile that differs from the default in what the table says. Raises `ISCLSettingsError`."""
+    """Make the profile that differs from the default in what the table sets. Raises `ISCLSettingsError`."""
     kinds = get_type_hints(WireProfile)
     known = [field.name for field in fields(WireProfile) if field.name not in _FOR_PROGRAMS]
     wishes: dict[str, Any] = {}
@@ -60,7 +60,7 @@ def _read(name: str, value: object, kind: Any) -> object:
 
 
 def _read_free(name: str, value: object, kind: Any) -> object:
-    """A text of octets, or a number that is not negative."""
+    """Read a text of octets, or a number that is not negative."""
     if kind is bytes:
         if isinstance(value, str) and value.isascii():
             return value.encode("ascii")

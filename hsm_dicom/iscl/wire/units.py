@@ -22,7 +22,7 @@ class Cutter:
         self._left_of_pdu = 0
 
     def cut(self, data: bytes) -> Iterator[bytes]:
-        """The messages that are complete now. An unfinished PDU waits for the rest of it."""
+        """Return the messages that are complete now. An unfinished PDU waits for its rest."""
         if not self._by_pdu:
             for start in range(0, len(data), self._longest):
                 yield data[start : start + self._longest]

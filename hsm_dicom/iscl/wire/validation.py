@@ -55,11 +55,11 @@ class Bounds:
     transfer: Transfer | None
 
     def limit(self, encryption: int) -> int:
-        """The greatest length that a transmission request to us may announce."""
+        """Return the greatest length that a transmission request to us may announce."""
         return self.cut(encryption).announced(self.max_message)
 
     def cut(self, encryption: int) -> Fragmenter:
-        """How a message with this encryption is cut into blocks."""
+        """Return how a message with this encryption is fragmented."""
         return Fragmenter(self.profile, encryption, self.block_data)
 
 
@@ -72,7 +72,7 @@ class Mistake:
 
 
 def find_mistake(message: Message, ours: bool, bounds: Bounds) -> Mistake | None:
-    """What is wrong with the contents of a message of ours, or of the peer's."""
+    """Find what is wrong with the contents of a message of ours, or of the peer's; None if nothing is."""
     if message.option != ACK:
         return _refusal(message, ours, bounds)
     match message:
@@ -121,7 +121,7 @@ def _fits(block: DataBlock, transfer: Transfer | None) -> bool:
 
 
 def _refusal(message: Message, ours: bool, bounds: Bounds) -> Mistake | None:
-    """What an option other than ACK means."""
+    """Return what an option other than ACK means."""
     use, transfer = message.option_use, bounds.transfer
     name = f"{'an' if describe(type(message))[0] in 'aeiou' else 'a'} {describe(type(message))}"
     if use is OptionUse.NOTHING or (use is OptionUse.ANSWER and message.option != NAK):

@@ -73,7 +73,7 @@ class Ending:
 
 
 def describe_failure(failure: Exception) -> str:
-    """Why the connection under an association failed, without a full stop."""
+    """Describe why the connection under an association failed, without a full stop."""
     if isinstance(failure, PDUError):
         return f"the peer sent {failure}"
     if isinstance(failure, TimeoutError):

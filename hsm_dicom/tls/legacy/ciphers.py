@@ -33,15 +33,15 @@ class CBC:
 
 
 def aes(key: bytearray, iv: bytearray, implementations: object = None) -> CBC:
-    """AES with 16 or 32 bytes of key."""
+    """Make an AES cipher with 16 or 32 bytes of key."""
     return CBC(AES(bytes(key)), bytes(iv), f"aes{len(key) * 8}")
 
 
 def triple_des(key: bytearray, iv: bytearray, implementations: object = None) -> CBC:
-    """3DES with 24 bytes of key."""
+    """Make a 3DES cipher with 24 bytes of key."""
     return CBC(TripleDES(bytes(key)), bytes(iv), "3des")
 
 
 def single_des(key: bytearray, iv: bytearray, implementations: object = None) -> CBC:
-    """DES with 8 bytes of key: 3DES with the same key three times is the same, and is what OpenSSL 3 still has."""
+    """Make a DES cipher with 8 bytes of key, as 3DES with the key three times, since OpenSSL 3 has no DES."""
     return CBC(TripleDES(bytes(key) * 3), bytes(iv), "des")

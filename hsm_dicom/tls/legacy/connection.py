@@ -43,7 +43,7 @@ _LARGEST_GROUP = 8192
 def handshake_settings(
     profile: LegacyProfile, minimum_rsa_bits: int, dh_bits: int, *, server_side: bool
 ) -> HandshakeSettings:
-    """tlslite-ng's settings for a profile: its versions, ciphers and key exchange, SHA-1 as the MAC, nothing else.
+    """Make tlslite-ng's settings for a profile: its versions, ciphers and key exchange, with SHA-1 as the MAC.
 
     `minimum_rsa_bits` bounds the keys that are worked with at all; which are good enough, trust decides. `dh_bits` is
     the size of the group that a server offers.
@@ -74,7 +74,7 @@ def handshake_settings(
 
 
 def _cipher_name(code: int) -> str:
-    """What tlslite-ng calls the cipher of a suite; it takes DES for 3DES."""
+    """Return tlslite-ng's name of a suite's cipher; DES is 3DES to it."""
     if code in _AES_128 or code in _AES_256:
         return "aes128" if code in _AES_128 else "aes256"
     return "3des"

@@ -44,7 +44,7 @@ Today = Callable[[], date]
 
 
 def today() -> date:
-    """The date, UTC."""
+    """Return the date, UTC."""
     return datetime.now(UTC).date()
 
 
@@ -61,7 +61,7 @@ class LegacyContext:
         authentication: AuthenticationMode = AuthenticationMode.MUTUAL,
         now: Today = today,
     ) -> None:
-        """Raises `LegacyRefusedError` for an opening that has ended and for an identity that is not for this alone.
+        """Raise `LegacyRefusedError` if the exception has ended, or the identity is also for another use.
 
         With RSA key exchange a server's key must decrypt and not sign; any other key must sign and not decrypt.
         `validator` judges the peer; with one-way authentication a server needs none. Raises `ContextError` where
@@ -111,7 +111,7 @@ class LegacyContext:
         return LegacyHandshake(self, connection, raw, steps, peer)
 
     def judge(self, connection: LegacyConnection, peer: str) -> PeerCertificate | None:
-        """The peer's certificate, if it is trusted; None from a client that was not asked. Raises `HandshakeError`."""
+        """Validate the peer's certificate and return it; None if a client was not asked. Raises `HandshakeError`."""
         session = connection.session
         chain = session.clientCertChain if self._server_side else session.serverCertChain
         shown = [bytes(one.writeBytes()) for one in chain.x509List] if chain else []
@@ -184,7 +184,7 @@ class LegacyHandshake:
         return None
 
     def socket(self) -> LegacySocket:
-        """The connection, once the handshake is done."""
+        """Return the connection, once the handshake is finished."""
         return LegacySocket(self._connection, self._raw)
 
     def _refuse(self) -> None:

@@ -30,7 +30,7 @@ class Decrypter(PublicRSAKey):
         self._key = key
 
     def decrypt(self, encBytes: bytes) -> bytearray | None:
-        """The premaster secret, or one that nobody knows for whatever is wrong in it; None for a wrong length.
+        """Return the premaster secret, or a random one for any fault in it; None for a wrong length.
 
         Either way the handshake goes on to fail at Finished, and tells nobody at which step it went wrong: not by its
         time either, where the token offers the bare RSA operation (see `algorithms.unpadding`). A token that looks at
@@ -50,7 +50,7 @@ class Signer(PublicRSAKey):
         self._key = key
 
     def sign(self, bytes: Any, padding: str = "pkcs1", hashAlg: str | None = None, saltLen: int | None = None) -> Any:
-        """The signature of CertificateVerify or ServerKeyExchange (RFC 4346 and RFC 5246, 7.4.8 and 7.4.3).
+        """Sign CertificateVerify or ServerKeyExchange (RFC 4346 and RFC 5246, 7.4.8 and 7.4.3).
 
         `bytes` is the hash, or with `hashAlg` None what is encoded already.
         """
@@ -64,7 +64,7 @@ _PKCS1 = padding.PKCS1v15()
 
 
 def make_decrypter(identity: Identity) -> Decrypter:
-    """The key of a server's identity. Raises `LegacyRefusedError` for one that is not for decrypting alone."""
+    """Make a server's decryption key. Raises `LegacyRefusedError` for a key that is not for decryption alone."""
     key = identity.key
     what = f"The key of identity '{identity.name}'"
     if not isinstance(key, TokenRSAPrivateKey):
@@ -88,7 +88,7 @@ def make_decrypter(identity: Identity) -> Decrypter:
 
 
 def make_server_signer(identity: Identity) -> Signer:
-    """The key of a server's identity for Diffie-Hellman. Raises `LegacyRefusedError` unless it is for signing alone."""
+    """Make a server's key for Diffie-Hellman. Raises `LegacyRefusedError` unless it is for signing alone."""
     if not isinstance(identity.key, TokenRSAPrivateKey):
         raise LegacyRefusedError(
             f"The key of identity '{identity.name}' is no RSA key on a token; a retired profile needs one of its own "
@@ -105,7 +105,7 @@ def make_server_signer(identity: Identity) -> Signer:
 
 
 def make_signer(identity: Identity) -> Signer:
-    """The key of an identity that signs.
+    """Make the signing key of an identity.
 
     Raises `LegacyRefusedError` for one that cannot sign with RSA, or decrypts too.
     """

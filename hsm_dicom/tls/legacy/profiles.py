@@ -124,7 +124,7 @@ PROFILES: dict[str, LegacyProfile] = {
 
 
 def get_profile(name: str) -> LegacyProfile:
-    """The retired profile of this name. Raises `UnknownProfileError`, which lists the names."""
+    """Return the retired profile with this name. Raises `UnknownProfileError`, which lists the names."""
     try:
         return PROFILES[name]
     except KeyError:

@@ -36,7 +36,7 @@ class LegacySocket:
         self._reader: Iterator[Any] | None = None
 
     def recv(self, most: int = LARGEST_READ) -> bytes:
-        """At least one byte; none after the peer's close_notify. Raises `TimeoutError`."""
+        """Receive at least one byte; none after the peer's close_notify. Raises `TimeoutError`."""
         deadline = self._deadline()
         while True:
             with self._using:
@@ -74,19 +74,19 @@ class LegacySocket:
         self._raw.close()
 
     def settimeout(self, seconds: float | None) -> None:
-        """How long `recv` and `sendall` may take."""
+        """Bound how many seconds `recv` and `sendall` may take."""
         self._timeout = seconds
 
     def fileno(self) -> int:
-        """The descriptor of the TCP connection."""
+        """Return the descriptor of the TCP connection."""
         return self._raw.fileno()
 
     def getsockname(self) -> Any:
-        """Our address."""
+        """Return our address."""
         return self._raw.getsockname()
 
     def getpeername(self) -> Any:
-        """The peer's address."""
+        """Return the peer's address."""
         return self._raw.getpeername()
 
     def _read_on(self, most: int) -> bytes | None:
@@ -114,7 +114,7 @@ class LegacySocket:
 
 @contextlib.contextmanager
 def translate_errors() -> Iterator[None]:
-    """tlslite-ng's errors as those of `ssl`, with OpenSSL's names for alerts; most of its own are no `OSError`."""
+    """Translate tlslite-ng's errors, most of which are no `OSError`, to those of `ssl`, with OpenSSL's alert names."""
     try:
         yield
     except TLSAbruptCloseError as error:
@@ -128,12 +128,12 @@ def translate_errors() -> Iterator[None]:
 
 
 def alert_name(error: TLSRemoteAlert | TLSLocalAlert) -> str:
-    """The name of an alert as OpenSSL writes it: BAD_RECORD_MAC."""
+    """Return the name of an alert as OpenSSL writes it: BAD_RECORD_MAC."""
     return str(AlertDescription.toStr(error.description)).upper()
 
 
 def ssl_error(reason: str) -> ssl.SSLError:
-    """An `ssl.SSLError` with a reason, as OpenSSL would make it."""
+    """Make an `ssl.SSLError` with a reason, as OpenSSL does."""
     error = ssl.SSLError(ssl.SSLErrorNumber.SSL_ERROR_SSL, f"[SSL: {reason.upper()}]")
     error.reason = reason.upper()
     return error
