@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 
 from benchmarks.rows import Row, in_turns
-from tests.cards.fixtures import AUTHENTICATION_CARD, PIN, described, inserted, the_daemon
+from tests.cards.fixtures import AUTHENTICATION_CARD, PIN, describe_card, insert_card, shared_daemon
 from tests.softhsm import set_pin
 from tokens import open_secrets
 from tokens.smartcard.apdu import commands
@@ -24,8 +24,8 @@ def run() -> Iterator[Row]:
     """One exchange, and one whole authentication."""
     with tempfile.TemporaryDirectory() as state:
         os.environ["TOKENS_STATE"] = state
-        card = the_daemon().card(READER, **described("authentication"))
-        inserted(card)
+        card = shared_daemon().card(READER, **describe_card("authentication"))
+        insert_card(card)
         try:
             yield _exchange()
             yield from _authentication()

@@ -1,7 +1,7 @@
-"""What every test may use: a SoftHSM of its own process, tokens on it, and a state folder of its own.
+"""Fixtures for every test, and the markers: a SoftHSM for each process, tokens on it, a state folder.
 
-A test says what it needs by the fixtures that it asks for, and gets its markers from them. A test without such a
-marker is *pure*: it runs with nothing but Python (`make test-fast`), and `_pure` holds it to that.
+A test gets its markers from the fixtures that it uses and from its folder. A test without such a marker is *pure*: it
+runs with Python alone (`make test-fast`), and the fixture `_pure` enforces that.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tests import softhsm as hsm
 from tests.soak import RUNS
 from tests.softhsm import TestToken
 
-# Time says nothing on a shared machine; the number of examples grows under `make soak`.
+# No deadlines: the machine may be shared. The number of examples grows under `make soak`.
 settings.register_profile(
     "here", deadline=None, max_examples=100 * RUNS, suppress_health_check=[HealthCheck.too_slow], derandomize=RUNS == 1
 )
@@ -31,10 +31,10 @@ FOLDER_MARKERS = {"interop": "interop"}
 """The marker of each test below a folder of this name."""
 
 NEEDS_PACKAGES = ("softhsm", "cards", "interop", "browser")
-"""The markers of tests that need Debian packages (tools/debian-test.txt)."""
+"""The markers of tests that need Debian packages (tools/debian-test.txt); the others are pure."""
 
 _PROGRAMS_OF_PURE_TESTS = ("sh", "mkdir", "dirname", "env")
-"""What every POSIX system has, and a test may start without a marker."""
+"""Programs of every POSIX system, which a test may start without a marker."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -48,7 +48,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def needs_packages(item: pytest.Item) -> bool:
-    """Whether a test may use what is not Python's."""
+    """Return whether a test may use programs and libraries of Debian packages."""
     return any(item.get_closest_marker(marker) for marker in NEEDS_PACKAGES)
 
 
@@ -58,7 +58,7 @@ STATE_VARIABLES = (product.STATE_FOLDER.variable, "TOKENS_STATE")
 
 @pytest.fixture(scope="session", autouse=True)
 def own_state(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Keep the tests' state and configuration apart from the user's."""
+    """Use a state folder of this run, and no configuration of the user."""
     folder = str(tmp_path_factory.mktemp("state"))
     for variable in STATE_VARIABLES:
         os.environ[variable] = folder
@@ -67,7 +67,7 @@ def own_state(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture(scope="session")
 def python_only(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A PATH with this Python, and the few programs that every POSIX system has."""
+    """A PATH with this Python and the few programs of every POSIX system."""
     folder = tmp_path_factory.mktemp("bin")
     for name in _PROGRAMS_OF_PURE_TESTS:
         for place in os.defpath.split(os.pathsep):
@@ -79,7 +79,7 @@ def python_only(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(autouse=True)
 def _pure(request: pytest.FixtureRequest, python_only: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take all programs and tokens from a test that has no marker, so that `make test-fast` holds what it promises."""
+    """Hide programs and SoftHSM from a test without a marker, so that a forgotten marker fails in every run."""
     if not needs_packages(request.node):
         monkeypatch.setenv("PATH", python_only)
         monkeypatch.delenv("SOFTHSM2_CONF", raising=False)
@@ -87,7 +87,7 @@ def _pure(request: pytest.FixtureRequest, python_only: str, monkeypatch: pytest.
 
 @pytest.fixture(scope="session")
 def softhsm(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One SoftHSM for the whole process: the module reads SOFTHSM2_CONF once."""
+    """One SoftHSM for each process, because the module reads SOFTHSM2_CONF once."""
     folder = tmp_path_factory.mktemp("softhsm")
     hsm.provision(folder)
     return folder

@@ -1,7 +1,7 @@
-"""Ports of loopback for servers that cannot choose one themselves.
+"""Loopback ports for servers that cannot choose one themselves.
 
-A port that the system chose and gave back may go to anybody before the server binds it. These lie below the range from
-which the system chooses, each is given once, and processes that run at the same time take from different blocks.
+The system may give a port that it chose and got back to another program before the server binds it. The ports here are
+below the range from which the system chooses, and each process takes them from a block of its own, in turn.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _lock = threading.Lock()
 
 
 def free_port() -> int:
-    """A port that nobody uses now."""
+    """Return a port that is free now."""
     return free_ports(1)
 
 
 def free_ports(count: int) -> int:
-    """The first of `count` neighbouring ports that nobody uses now."""
+    """Return the first of `count` neighbouring ports that are free now. Raises `RuntimeError` if there are none."""
     with _lock:
         start = _FIRST + os.getpid() % _BLOCKS * _BLOCK
         run: list[int] = []
@@ -39,7 +39,7 @@ def free_ports(count: int) -> int:
 
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        # As servers do: connections that are over, but remembered, do not count.
+        # Like a server, ignore connections that have ended and linger.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))

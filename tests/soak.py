@@ -1,4 +1,4 @@
-"""How long the slow tests go on: once in the suite, RUNS times under `make soak`."""
+"""RUNS: how often slow tests repeat their work, once in the suite and more often under `make soak`."""
 
 import os
 

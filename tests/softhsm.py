@@ -1,4 +1,4 @@
-"""SoftHSM for tests: provisioned by the project's own script, one folder for each run."""
+"""SoftHSM for tests, provisioned by the project's own script in one folder for each process."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class TestToken:
         )
 
     def generate(self, label: str, kind: str = "rsa-2048", usage: str = "sign", **options: object) -> Pkcs11Uri:
-        """Make a key in it; returns the key's URI."""
+        """Generate a key on the token and return the key's URI."""
         from tokens import open_token
 
         with open_token(self.uri()) as connection:
@@ -53,12 +53,12 @@ class TestToken:
 
 
 def provision(folder: Path) -> None:
-    """Run the provisioning script and put its SoftHSM to use in this process and its children."""
-    os.environ |= provisioned(folder)
+    """Run the provisioning script; this process and its children use its SoftHSM from now on."""
+    os.environ |= provision_environment(folder)
 
 
-def provisioned(folder: Path) -> dict[str, str]:
-    """The environment that puts to use what the provisioning script makes in a folder."""
+def provision_environment(folder: Path) -> dict[str, str]:
+    """Run the provisioning script in a folder and return the environment variable that selects its SoftHSM."""
     printed = subprocess.run([PROVISION, folder], check=True, capture_output=True, text=True).stdout
     _, assignment = shlex.split(printed)
     name, _, value = assignment.partition("=")
@@ -66,15 +66,15 @@ def provisioned(folder: Path) -> dict[str, str]:
 
 
 def set_pin(value: str) -> str:
-    """Put a PIN into an environment variable of its own; returns its source."""
+    """Put a PIN into a new environment variable and return its PIN source."""
     name = f"TEST_PIN_{next(_numbers)}"
     os.environ[name] = value
     return f"env:{name}"
 
 
 def new_token(label: str | None = None) -> TestToken:
-    """An initialised, empty token with random PINs."""
-    assert "SOFTHSM2_CONF" in os.environ, "Let the test use the fixture `softhsm`: it makes tokens."
+    """Initialise an empty token with random PINs."""
+    assert "SOFTHSM2_CONF" in os.environ, "Add the fixture `softhsm` to this test: it initialises a token."
     label = label or f"test {next(_numbers)}"
     pin, so_pin = set_pin(secrets.token_hex(4)), set_pin(secrets.token_hex(8))
     made = initialise_token(

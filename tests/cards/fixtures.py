@@ -46,8 +46,8 @@ _serials = itertools.count(1)
 
 
 @functools.cache
-def the_daemon() -> Daemon:
-    """One pcscd for the whole process: pcsc-lite's client reads where it is once, at its first call."""
+def shared_daemon() -> Daemon:
+    """Start one pcscd for the whole process: pcsc-lite's client reads the socket's path once, at its first call."""
     folder = Path(tempfile.mkdtemp(prefix="pcscd-"))
     daemon = Daemon(folder, READERS, PIN_PADS)
     os.environ["PCSCLITE_CSOCK_NAME"] = str(daemon.socket_path)
@@ -62,7 +62,7 @@ def pcscd() -> Daemon:
     reason = why_not()
     if reason is not None:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(f"No virtual card reader: {reason}")
-    return the_daemon()
+    return shared_daemon()
 
 
 @pytest.fixture(scope="session")
@@ -77,9 +77,9 @@ def put_in(pcscd: Daemon) -> Iterator[PutIn]:
     there: list[RunningCard] = []
 
     def start(reader: str = "Rig A 00 00", card: str = "authentication", **description: Any) -> RunningCard:
-        running = _program_for(pcscd, reader, described(card, **description))
+        running = _program_for(pcscd, reader, describe_card(card, **description))
         there.append(running)
-        inserted(running)
+        insert_card(running)
         return running
 
     yield start
@@ -103,16 +103,16 @@ def _program_for(pcscd: Daemon, reader: str, description: dict[str, Any]) -> Run
     return running
 
 
-def described(card: str, **description: Any) -> dict[str, Any]:
-    """A card's description with a serial number of its own and the suite's keys."""
+def describe_card(card: str, **description: Any) -> dict[str, Any]:
+    """Return a card's description with a new serial number and the suite's keys."""
     number = next(_serials)
     if card == "piv":
         return {"card": card, "serial": f"{number:032x}", **description}
     return {"card": card, "serial": f"{number:016x}", "keys": DES_KEYS, **description}
 
 
-def inserted(card: RunningCard) -> None:
-    """Put the card in and wait until pcscd has seen it.
+def insert_card(card: RunningCard) -> None:
+    """Insert the card and wait until pcscd reports it.
 
     pcscd 1.9.9 overlooks a card that comes within 0.4 seconds after one which it failed to reset. A person would take
     it out and put it in again; so does this.
@@ -126,8 +126,8 @@ def inserted(card: RunningCard) -> None:
     raise AssertionError(f"The card in {card.reader} is not seen.")
 
 
-def taken_out(card: RunningCard) -> None:
-    """End the card and wait until pcscd has seen that it is gone."""
+def take_card_out(card: RunningCard) -> None:
+    """Stop the card and wait until pcscd reports that it is gone."""
     card.stop()
     wait_until_gone(card.reader)
 

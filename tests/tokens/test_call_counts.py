@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from pydicom.data import get_testdata_file
 
-from tests.softhsm import provisioned
+from tests.softhsm import provision_environment
 from tests.tokens.proxy import Proxy
 
 SIGN, FURTHER_SLOT, GENERATE = 40, 3, 60
@@ -67,7 +67,7 @@ class Counted:
         self.proxy = proxy
         self.environment = {
             **proxy.environment(counted=True),
-            **provisioned(folder / "softhsm"),
+            **provision_environment(folder / "softhsm"),
             "COUNT_PIN": "31415926",
             "HSM_DICOM_STATE": str(folder / "state"),
         }

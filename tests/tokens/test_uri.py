@@ -103,7 +103,7 @@ def test_what_is_written_is_read_back(uri: Pkcs11Uri) -> None:
 @pytest.mark.softhsm
 @pytest.mark.interop
 def test_p11tools_uris_are_read(tmp_path: Path) -> None:
-    environment = os.environ | hsm.provisioned(tmp_path)
+    environment = os.environ | hsm.provision_environment(tmp_path)
     label = "CT room;1"
     initialise = ["softhsm2-util", "--init-token", "--free", "--label", label, "--so-pin", "12345678", "--pin", "1234"]
     subprocess.run(initialise, check=True, capture_output=True, env=environment)

@@ -20,7 +20,7 @@ from tests.hsm_dicom.tls.fixtures import BOTH_SIDES, Hospital, names
 from tests.interop.tls.test_pynetdicom import plain_context
 from tests.ports import free_port
 from tests.soak import RUNS
-from tests.softhsm import MODULE, provisioned
+from tests.softhsm import MODULE, provision_environment
 
 ROUNDS = min(20, 2 + RUNS)
 HANDSHAKES = min(20, 6 * RUNS)
@@ -29,7 +29,7 @@ HANDSHAKES = min(20, 6 * RUNS)
 @pytest.fixture
 def away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A SoftHSM of its own, which nobody else minds losing: the process that listens has it, this one has not."""
-    for name, value in provisioned(tmp_path / "softhsm").items():
+    for name, value in provision_environment(tmp_path / "softhsm").items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("TOKEN_BACK_PIN", os.urandom(4).hex())
     monkeypatch.setenv("TOKEN_BACK_SO_PIN", os.urandom(8).hex())

@@ -15,7 +15,7 @@ from hsm_dicom.tls import PROFILES
 from hsm_dicom.transport.events import HandshakeSucceeded
 from tests import pki
 from tests.cards.daemon import Daemon
-from tests.cards.fixtures import PIN, described, inserted, taken_out
+from tests.cards.fixtures import PIN, describe_card, insert_card, take_card_out
 from tests.cards.foreign import foreign_card, make_openpgp_key
 from tests.hsm_dicom.network.nodes import node
 from tests.hsm_dicom.tls.fixtures import BOTH_SIDES, Hospital, hospital, names
@@ -36,10 +36,10 @@ SIGNATURE_KEYS = {
 def key_uri(request: pytest.FixtureRequest, pcscd: Daemon, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A card with a signature key: our PIV card, and an OpenPGP card that was not written here."""
     if request.param == "piv":
-        card = pcscd.card(READER, **described("piv", extended=False))
-        inserted(card)
+        card = pcscd.card(READER, **describe_card("piv", extended=False))
+        insert_card(card)
         yield SIGNATURE_KEYS["piv"]
-        taken_out(card)
+        take_card_out(card)
         return
     with foreign_card(pcscd, READER, "jcecard", tmp_path_factory.mktemp("card")):
         make_openpgp_key(READER, 0xB6, bytes.fromhex("010800002000"))
@@ -76,8 +76,8 @@ def test_a_listener_whose_key_is_on_a_card_serves_tls(
     pcscd: Daemon, hospital: Hospital, slot: str, version: str
 ) -> None:
     """P-256 for both versions; RSA for TLS 1.3, whose PSS padding the host makes and the card signs as it is."""
-    card = pcscd.card("Rig A 00 01", **described("piv"))
-    inserted(card)
+    card = pcscd.card("Rig A 00 01", **describe_card("piv"))
+    insert_card(card)
     try:
         with open_key(f"card:reader=Rig%20A*01;profile=piv;key={slot}", pin=set_pin(PIN)) as key:
             issued = hospital.ca.issue(
@@ -95,4 +95,4 @@ def test_a_listener_whose_key_is_on_a_card_serves_tls(
                 assert "Verification: OK" in printed
                 assert running.only(HandshakeSucceeded).subject == "CN=CT 1"
     finally:
-        taken_out(card)
+        take_card_out(card)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.cards.daemon import Daemon
-from tests.cards.fixtures import AUTHENTICATION_CARD, PIN, described, inserted
+from tests.cards.fixtures import AUTHENTICATION_CARD, PIN, describe_card, insert_card
 from tests.softhsm import new_token, set_pin
 from tokens import open_secrets, open_token
 from tokens.card_uri import CardUri
@@ -85,7 +85,7 @@ def card_device(pcscd: Daemon) -> Device:
     pin = set_pin(PIN)
     opened = []
     for reader in ("Rig C 00 00", "Rig C 00 01"):
-        inserted(pcscd.card(reader, **described("authentication")))
+        insert_card(pcscd.card(reader, **describe_card("authentication")))
         uri = CardUri(reader=reader, profile="test", pin_source=pin)
         opened.append(functools.partial(open_secrets, uri, profiles=profiles))
     return Device("card", *opened, keeps_session_keys=False, answers_by_decryption=False, serves_many_at_once=False)

@@ -10,7 +10,7 @@ import textwrap
 import pytest
 
 from tests.cards.daemon import ROOT, Daemon
-from tests.cards.fixtures import PutIn, inserted
+from tests.cards.fixtures import PutIn, insert_card
 from tests.tokens.smartcard.rig import ANSWER, READER, answer, opened, within
 from tokens.errors import CardLostError, CardServiceError, NoSuchCardError, NoSuchReaderError
 
@@ -59,7 +59,7 @@ def test_a_service_that_ends_and_starts_again_is_used_again(put_in: PutIn, pcscd
         pcscd.start()
         again = pcscd.card(READER, **card.description)
         try:
-            inserted(again)
+            insert_card(again)
             assert answer(secrets) == ANSWER
         finally:
             again.stop()

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.cards.fixtures import PutIn, inserted, wait_until_gone
+from tests.cards.fixtures import PutIn, insert_card, wait_until_gone
 from tests.tokens.smartcard.rig import ANSWER, PROFILE, QUESTION, READER, answer, opened, within
 from tokens.card_uri import CardUri
 from tokens.errors import AuthenticationExpiredError, CardCancelledError, CardTimeoutError, TokenBusyError
@@ -29,7 +29,7 @@ def test_a_card_that_hangs_is_given_up_at_its_deadline(put_in: PutIn, pin: str) 
             key.mac(bytes(8))
         card.do("pull")
         wait_until_gone(READER)
-        inserted(card)
+        insert_card(card)
         assert len(key.mac(bytes(8))) == 8
 
 
@@ -77,7 +77,7 @@ def test_a_command_under_way_can_be_cancelled(put_in: PutIn, pin: str) -> None:
             key.mac(bytes(8))
         card.do("pull")
         wait_until_gone(READER)
-        inserted(card)
+        insert_card(card)
         assert len(key.mac(bytes(8))) == 8
 
 

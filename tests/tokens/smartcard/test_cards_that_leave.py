@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.cards.fixtures import PutIn, described, inserted, wait_until_gone, wait_until_there
+from tests.cards.fixtures import PutIn, describe_card, insert_card, wait_until_gone, wait_until_there
 from tests.tokens.smartcard.rig import ANSWER, READER, answer, opened, within
 from tokens.errors import CardLostError, CardTimeoutError, WrongCardError
 from tokens.events import DeviceEvent, OperationOutcome, Reconnection, subscribe
@@ -57,7 +57,7 @@ def test_a_card_put_back_is_used_again(put_in: PutIn, pin: str) -> None:
         assert answer(secrets) == ANSWER
         card.do("pull")
         wait_until_gone(READER)
-        inserted(card)
+        insert_card(card)
         assert answer(secrets) == ANSWER
     recoveries = [event for event in heard if isinstance(event, Reconnection)]
     assert [event.outcome for event in recoveries] == [OperationOutcome.SUCCEEDED]
@@ -80,7 +80,7 @@ def test_a_card_that_stays_away_is_lost_and_reconnected_later(put_in: PutIn, pin
         wait_until_gone(READER)
         with within(3.0), pytest.raises(CardLostError, match="There is no card in Rig A 00 00; put it in"):
             answer(secrets)
-        inserted(card)
+        insert_card(card)
         assert answer(secrets) == ANSWER
 
 
@@ -93,7 +93,7 @@ def test_another_card_is_refused_and_not_even_given_the_pin(put_in: PutIn, pin: 
             card.do("pull")
             wait_until_gone(READER)
         # Swapped in less than pcscd's 0.4 seconds, the other card looks like the old one to the old connection.
-        card.do("swap", card=described("authentication"))
+        card.do("swap", card=describe_card("authentication"))
         wait_until_there(READER)
         for _ in range(3):
             with pytest.raises(WrongCardError, match="is another one"):

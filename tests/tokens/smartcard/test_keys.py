@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
 from tests.cards.daemon import Daemon, RunningCard
-from tests.cards.fixtures import AUTHENTICATION_CARD, PutIn, described, inserted, taken_out
+from tests.cards.fixtures import AUTHENTICATION_CARD, PutIn, describe_card, insert_card, take_card_out
 from tokens import open_key
 from tokens.errors import (
     KeyNotExportableError,
@@ -35,10 +35,10 @@ READER = "Rig B 00 00"
 @pytest.fixture(scope="module", params=["extended", "short"])
 def piv(request: pytest.FixtureRequest, pcscd: Daemon) -> Iterator[RunningCard]:
     """A PIV card, one that takes extended APDUs and one that does not; the profile sends it short ones."""
-    card = pcscd.card(READER, **described("piv", extended=request.param == "extended"))
-    inserted(card)
+    card = pcscd.card(READER, **describe_card("piv", extended=request.param == "extended"))
+    insert_card(card)
     yield card
-    taken_out(card)
+    take_card_out(card)
 
 
 def rsa_key(slot: str, pin: str) -> TokenRSAPrivateKey:

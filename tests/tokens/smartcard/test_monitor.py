@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from tests.cards.fixtures import PutIn, inserted, wait_until_gone
+from tests.cards.fixtures import PutIn, insert_card, wait_until_gone
 from tokens.manager import default_manager
 from tokens.smartcard.monitor import CardEvent, Change, watch_readers
 
@@ -18,7 +18,7 @@ def test_insertion_and_removal_are_reported(put_in: PutIn) -> None:
     watching.start()
     card.do("pull")
     wait_until_gone(card.reader)
-    inserted(card)
+    insert_card(card)
     watching.join(10)
     assert [event.change for event in told] in (
         [Change.REMOVED, Change.INSERTED],

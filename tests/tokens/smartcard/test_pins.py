@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 
 from tests.cards.daemon import ROOT, RunningCard
-from tests.cards.fixtures import AUTHENTICATION_CARD, PIN, PutIn, inserted, wait_until_gone, wait_until_there
+from tests.cards.fixtures import AUTHENTICATION_CARD, PIN, PutIn, insert_card, wait_until_gone, wait_until_there
 from tests.cards.people import AtHand
 from tests.softhsm import set_pin
 from tokens import open_secrets
@@ -145,7 +145,7 @@ def test_an_answer_that_stays_lost_counts_as_a_refusal(card: RunningCard) -> Non
         card.do("fault", fault="pulled after", skip=1)
         with pytest.raises(CardLostError):
             use(key)
-    inserted(card)
+    insert_card(card)
     with pytest.raises(PinNotPresentedError, match="or its answer was lost"):
         sign(AtHand(PIN))
     assert tries(card) == 3
@@ -167,7 +167,7 @@ def test_a_pin_that_was_accepted_is_presented_again_after_the_card_was_put_back(
         use(key)
         card.do("pull")
         wait_until_gone(card.reader)
-        inserted(card)
+        insert_card(card)
         use(key)
     assert len(person.asked) == 1
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cards.daemon import Daemon, RunningCard
-from tests.cards.fixtures import AUTHENTICATION_CARD, described, inserted, taken_out
+from tests.cards.fixtures import AUTHENTICATION_CARD, describe_card, insert_card, take_card_out
 from tests.cards.people import AtHand
 from tests.softhsm import set_pin
 from tokens import open_key, open_secrets, trials
@@ -27,15 +27,15 @@ PROFILES = {"test": read_profile("test", AUTHENTICATION_CARD)}
 def cards(pcscd: Daemon) -> Iterator[dict[str, RunningCard]]:
     """Three cards: two of one kind, and a PIV card."""
     there = {
-        "Rig A 00 00": pcscd.card("Rig A 00 00", **described("authentication")),
-        "Rig A 00 01": pcscd.card("Rig A 00 01", **described("authentication")),
-        "Rig B 00 00": pcscd.card("Rig B 00 00", **described("piv")),
+        "Rig A 00 00": pcscd.card("Rig A 00 00", **describe_card("authentication")),
+        "Rig A 00 01": pcscd.card("Rig A 00 01", **describe_card("authentication")),
+        "Rig B 00 00": pcscd.card("Rig B 00 00", **describe_card("piv")),
     }
     for card in there.values():
-        inserted(card)
+        insert_card(card)
     yield there
     for card in there.values():
-        taken_out(card)
+        take_card_out(card)
 
 
 def serial(card: RunningCard) -> str:
