@@ -7,6 +7,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
 from hsm_dicom.signatures.algorithms import MacAlgorithm
+from hsm_dicom.trust import der
 
 
 def made_by(key: object, signature: bytes, digest: bytes, algorithm: MacAlgorithm) -> bool:
@@ -31,18 +32,4 @@ def without_pad_byte(key: object, signature: bytes) -> bytes:
     if isinstance(key, rsa.RSAPublicKey):
         is_padded = len(signature) == (key.key_size + 7) // 8 + 1
         return signature[:-1] if is_padded else signature
-    return without_der_pad_byte(signature)
-
-
-def without_der_pad_byte(data: bytes) -> bytes:
-    """A DER object that may be followed by one zero byte, without it; anything else unchanged.
-
-    DER knows its own length, so neither a cut certificate nor one with bytes behind it slips through.
-    """
-    if len(data) < 2:
-        return data
-    size, head = data[1], 2
-    if size & 0x80:
-        head += size & 0x7F
-        size = int.from_bytes(data[2:head], "big")
-    return data[:-1] if head + size == len(data) - 1 and data[-1] == 0 else data
+    return der.without_pad_byte(signature)

@@ -21,7 +21,7 @@ from hsm_dicom.dataset.tags import (
     is_historic,
 )
 from hsm_dicom.signatures import attributes as a
-from hsm_dicom.signatures.check import without_der_pad_byte
+from hsm_dicom.trust.der import without_pad_byte
 from tokens.errors import fresh_copy
 
 LARGEST_VALUE = 1 << 20
@@ -210,12 +210,12 @@ def _signature_item(
         fields["mac_id"] = mac_id = _number(file, item, a.MAC_ID_NUMBER)
         fields["date_time"] = _string(file, item, a.DIGITAL_SIGNATURE_DATETIME, "DT")
         fields["certificate_type"] = _string(file, item, a.CERTIFICATE_TYPE, "CS")
-        fields["certificate"] = without_der_pad_byte(_required(file, item, a.CERTIFICATE_OF_SIGNER, "OB"))
+        fields["certificate"] = without_pad_byte(_required(file, item, a.CERTIFICATE_OF_SIGNER, "OB"))
         fields["signature"] = _required(file, item, a.SIGNATURE, "OB")
         fields["purpose"] = _purpose(file, item)
         timestamp = _optional(file, item, a.CERTIFIED_TIMESTAMP, "OB")
         if timestamp is not None:
-            fields["timestamp"] = without_der_pad_byte(timestamp)
+            fields["timestamp"] = without_pad_byte(timestamp)
             fields["timestamp_type"] = _string(file, item, a.CERTIFIED_TIMESTAMP_TYPE, "CS")
         if defect:
             raise _MalformedSignatureError(defect)

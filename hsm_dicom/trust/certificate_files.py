@@ -17,13 +17,14 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 
 from hsm_dicom.trust.certificates import fingerprint
+from hsm_dicom.trust.der import content_type
 from hsm_dicom.trust.errors import TrustFileError
 
 _PEM = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
 _CERTIFICATE = b"CERTIFICATE"
 _PKCS7 = (b"PKCS7", b"CMS", b"PKCS #7 SIGNED DATA")
-_SIGNED_DATA = bytes.fromhex("06092a864886f70d010702")  # OID 1.2.840.113549.1.7.2 (RFC 5652 5.1)
-_BEFORE_OID = 8  # tag and at most five length octets of the ContentInfo around it
+_SIGNED_DATA = "1.2.840.113549.1.7.2"
+"""The content type SignedData (RFC 5652 5.1)."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def _issued(issuer: x509.Certificate, certificate: x509.Certificate) -> bool:
 
 def _certificates_in(part: Sourced) -> list[Sourced]:
     """A certificate as it is; those of PKCS#7 signed data one by one."""
-    if _SIGNED_DATA not in part.der[: _BEFORE_OID + len(_SIGNED_DATA)]:
+    if content_type(part.der) != _SIGNED_DATA:
         return [part]
     source = part.source
     try:

@@ -1,43 +1,65 @@
-"""The little DER that no parser at hand does for us (X.690): where a value ends, and a GeneralizedTime."""
+"""DER (X.690) by asn1crypto, in one place: where a value ends, what it contains, and a GeneralizedTime."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
+
+from asn1crypto import core, parser  # type: ignore[import-untyped]
+
+_UNIVERSAL, _CONSTRUCTED, _SEQUENCE = 0, 1, 16
+_TIME_LENGTH = len("YYYYMMDDHHMMSSZ")
 
 
 def remove_padding(data: bytes) -> bytes:
     """Return the one DER SEQUENCE in `data`, less the single 00 byte that makes an OB value even (PS3.5 6.2).
 
-    Raises ValueError where `data` is no definite-length SEQUENCE, is cut short, or has anything else behind
-    it.
+    Raises ValueError if `data` is not a definite-length SEQUENCE, is cut short, or has anything else behind it.
     """
-    end = _end_of_sequence(data)
-    if end > len(data):
-        raise ValueError(f"it is cut short: {end} bytes announced, {len(data)} present")
+    try:
+        kind, method, tag, header, content, trailer = parser.parse(data)
+    except ValueError as error:
+        if data[:1] != bytes([_CONSTRUCTED << 5 | _SEQUENCE]):
+            raise ValueError("it does not start as a DER SEQUENCE") from error
+        raise ValueError("it is cut short, or its length is not DER") from error
+    if (kind, method, tag) != (_UNIVERSAL, _CONSTRUCTED, _SEQUENCE):
+        raise ValueError("it does not start as a DER SEQUENCE")
+    if trailer:
+        raise ValueError("its length is indefinite, which is not DER")
+    end = len(header) + len(content)
     rest = data[end:]
     if rest not in (b"", b"\0"):
         raise ValueError(f"{len(rest)} bytes follow where it ends")
     return data[:end]
 
 
-def _end_of_sequence(data: bytes) -> int:
-    if len(data) < 2 or data[0] != 0x30:
-        raise ValueError("it does not start as a DER SEQUENCE")
-    first = data[1]
-    if first < 0x80:
-        return 2 + first
-    octets = first & 0x7F
-    if not 1 <= octets <= 4 or len(data) < 2 + octets:
-        raise ValueError("its length is not DER")
-    return 2 + octets + int.from_bytes(data[2 : 2 + octets], "big")
+def without_pad_byte(data: bytes) -> bytes:
+    """Return a DER value that one zero byte may follow, without that byte; return anything else unchanged.
+
+    DER states its own length, so neither a truncated value nor one with other bytes behind it is accepted for another.
+    """
+    try:
+        end = parser.peek(data)
+    except ValueError:
+        return data
+    return data[:-1] if end == len(data) - 1 and data[-1] == 0 else data
+
+
+def content_type(data: bytes) -> str | None:
+    """Return the object identifier that a SEQUENCE begins with, such as a ContentInfo (RFC 5652 3), or None."""
+    try:
+        inner = parser.parse(data)[4]
+        identifier: str = core.ObjectIdentifier.load(inner[: parser.peek(inner)], strict=True).dotted
+    except (ValueError, TypeError):
+        return None
+    return identifier
 
 
 def generalized_time(der: bytes) -> datetime | None:
-    """The instant in a DER GeneralizedTime without fractions, None where the bytes are something else (X.690
-    11.7)."""
-    if der[:2] != b"\x18\x0f":
-        return None
+    """Return the time in a DER GeneralizedTime without fractions (X.690 11.7), or None for any other bytes."""
     try:
-        return datetime.strptime(der[2:].decode("ascii"), "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)
-    except ValueError:
+        value = core.GeneralizedTime.load(der, strict=True)
+        time = value.native
+    except (ValueError, TypeError):
         return None
+    is_der = len(value.contents) == _TIME_LENGTH and value.contents.endswith(b"Z")
+    return time if is_der and isinstance(time, datetime) else None

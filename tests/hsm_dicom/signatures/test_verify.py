@@ -22,8 +22,8 @@ from hsm_dicom.signatures import (
     list_signatures,
     sign,
 )
-from hsm_dicom.signatures.check import without_der_pad_byte
 from hsm_dicom.signatures.read import parse_date_time
+from hsm_dicom.trust.der import without_pad_byte
 from tests.hsm_dicom.dataset.samples import data_set, element, encode
 from tests.pki import Identity
 
@@ -157,7 +157,7 @@ def own(ds: Dataset) -> Dataset:
 
 def unused_bits(item: Dataset) -> None:
     """Let the BIT STRING of the certificate's signature claim that its last bit does not count."""
-    certificate = bytearray(without_der_pad_byte(item.CertificateOfSigner))
+    certificate = bytearray(without_pad_byte(item.CertificateOfSigner))
     signature = x509.load_der_x509_certificate(bytes(certificate)).signature
     certificate[-len(signature) - 1] = 1
     item.CertificateOfSigner = bytes(certificate)
