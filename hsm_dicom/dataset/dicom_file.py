@@ -17,7 +17,7 @@ from hsm_dicom.dataset.element import UNDEFINED_LENGTH, Element, EncapsulatedPla
 from hsm_dicom.dataset.encapsulated.fragments import EncapsulatedPixelData, OffsetTables
 from hsm_dicom.dataset.errors import FileChangedError, NotDicomError
 from hsm_dicom.dataset.file_meta import FileMeta, has_prefix, read_file_meta
-from hsm_dicom.dataset.octets.source import Source, inflate, open_source
+from hsm_dicom.dataset.octets.source import ObjectSource, Source, inflate, open_source
 from hsm_dicom.dataset.tags import LENGTH_TO_END, NUMBER_OF_FRAMES, Path, format_path
 from hsm_dicom.dataset.transfer_syntax import TransferSyntax
 from hsm_dicom.dataset.vr import PLAIN, Reading
@@ -80,7 +80,7 @@ class EncodedFile:
 
     @classmethod
     def reopen(
-        cls, path: str, syntax: TransferSyntax, head: int, state: FileState, *, content: bytes | None = None
+        cls, path: ObjectSource, syntax: TransferSyntax, head: int, state: FileState, *, content: bytes | None = None
     ) -> EncodedFile:
         """Open a file that was walked before. Raises FileChangedError if it is not in that state any more.
 
@@ -91,7 +91,7 @@ class EncodedFile:
         source = file
         try:
             if file_state(status) != state:
-                raise FileChangedError(path, "the file was changed since it was read; nothing was written.")
+                raise FileChangedError(file.name, "the file was changed since it was read; nothing was written.")
             if syntax.deflated:
                 source = inflate(file, head)
         except BaseException:
@@ -115,7 +115,7 @@ class EncodedFile:
 
     def demand_unchanged(self) -> None:
         """Raise FileChangedError if the file was written to since it was opened."""
-        if file_state(os.fstat(self.file.fd)) != self.state:
+        if self.file.fd >= 0 and file_state(os.fstat(self.file.fd)) != self.state:
             raise FileChangedError(self.name, "the file was changed while it was being read.")
 
     def close(self) -> None:
@@ -151,7 +151,7 @@ class DicomFile(EncodedFile):
     @classmethod
     def open(
         cls,
-        path: str | os.PathLike[str],
+        path: ObjectSource,
         *,
         reading: Reading = PLAIN,
         note_padding: bool = False,

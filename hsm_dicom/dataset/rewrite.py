@@ -194,9 +194,27 @@ def _rename_to_new(part: Path, goal: Path) -> None:
         part.rename(goal)
 
 
+def write_stream(file: EncodedFile, edits: Sequence[Edit], write: Callable[[bytes | memoryview], object]) -> None:
+    """Give the file with its edits to ``write``, in parts, from the first byte to the last.
+
+    Raises FileChangedError if the source was written to meanwhile; some parts were written by then.
+    """
+    ordered = sorted(edits, key=attrgetter("start"))
+    if file.syntax.deflated:
+        _write_deflated(write, file, ordered)
+    else:
+        at = 0
+        for edit in [*ordered, Edit(file.source.size, file.source.size, b"")]:
+            for start in range(at, edit.start, CHUNK):
+                write(file.source.read(start, min(edit.start, start + CHUNK)))
+            write(edit.data)
+            at = edit.end
+    file.demand_unchanged()
+
+
 def _write(fd: int, file: EncodedFile, edits: list[Edit]) -> None:
     if file.syntax.deflated:
-        _write_deflated(fd, file, edits)
+        _write_deflated(partial(_write_all, fd), file, edits)
     elif file.source.held is not None:
         held = memoryview(file.source.held)
         parts: list[bytes | memoryview] = []
@@ -215,15 +233,15 @@ def _write(fd: int, file: EncodedFile, edits: list[Edit]) -> None:
         _copy(file.source.fd, fd, at, file.source.size)
 
 
-def _write_deflated(fd: int, file: EncodedFile, edits: list[Edit]) -> None:
-    _write_all(fd, file.source.read(0, file.head))
+def _write_deflated(take: Callable[[bytes | memoryview], object], file: EncodedFile, edits: list[Edit]) -> None:
+    take(file.source.read(0, file.head))
     deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     size = 0
 
     def write(data: bytes) -> None:
         nonlocal size
         size += len(data)
-        _write_all(fd, data)
+        take(data)
 
     at = file.head
     for edit in [*edits, Edit(file.source.size, file.source.size, b"")]:
@@ -236,7 +254,7 @@ def _write_deflated(fd: int, file: EncodedFile, edits: list[Edit]) -> None:
         write(b"\0")
 
 
-def _write_all(fd: int, data: bytes) -> None:
+def _write_all(fd: int, data: bytes | memoryview) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]

@@ -21,6 +21,8 @@ from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKey
 
 from hsm_dicom.dataset.dicom_file import DataSet, DicomFile, FileState
 from hsm_dicom.dataset.errors import DicomFileError, FileChangedError
+from hsm_dicom.dataset.inputs import ObjectInput, open_input
+from hsm_dicom.dataset.octets.source import Content, ObjectSource
 from hsm_dicom.dataset.tags import Path as Place
 from hsm_dicom.dataset.tags import describe_tag, never_signable
 from hsm_dicom.dataset.transfer_syntax import (
@@ -115,14 +117,21 @@ class VerifiedFile:
     identity: Identity
     signatures: tuple[VerifiedSignature, ...]
     state: FileState | None = None
-    """The state of the file that was read."""
+    """The state of the file that was read; None where it was not read from a path."""
 
 
-def check_integrity(path: str | os.PathLike[str]) -> VerifiedFile:
-    """Check every signature at every level of a file, or of a Data Set without File Meta Information.
+def check_integrity(source: ObjectInput) -> VerifiedFile:
+    """Check every signature at every level of an object by mathematics alone; `hsm_dicom.verify` gives the verdict.
 
-    Raises DicomFileError if the file cannot be read as DICOM, FileChangedError if it is written to meanwhile.
+    ``source`` is a path, the encoded bytes, a binary file or a pydicom Dataset (see `hsm_dicom.dataset.inputs`). It may
+    lack File Meta Information if it reads in one way only. Raises DicomFileError if it cannot be read as DICOM,
+    FileChangedError if the file is written to meanwhile, and TypeError for anything else.
     """
+    with open_input(source) as path:
+        return _check_integrity(path)
+
+
+def _check_integrity(path: ObjectSource) -> VerifiedFile:
     with DicomFile.open(path, bare=True) as file:
         items = signature_items(file)
         found = _verify_open(file, items)
@@ -132,10 +141,10 @@ def check_integrity(path: str | os.PathLike[str]) -> VerifiedFile:
                 if all(one.finding in _SETTLED for one in found.signatures):
                     break
                 found = _with_reading(found, path, file, reading._replace(guess_private=guess))
-        return found
+        return replace(found, state=None) if isinstance(path, Content) else found
 
 
-def _with_reading(found: VerifiedFile, path: str | os.PathLike[str], file: DicomFile, reading: Reading) -> VerifiedFile:
+def _with_reading(found: VerifiedFile, path: ObjectSource, file: DicomFile, reading: Reading) -> VerifiedFile:
     """What was found, with the signatures that hold only if the object is read so."""
     with DicomFile.open(path, reading=reading, bare=True) as other:
         if other.state != file.state:

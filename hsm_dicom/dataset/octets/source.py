@@ -13,6 +13,7 @@ import tempfile
 import zlib
 from array import array
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from typing import IO, TypeAlias
 
 from hsm_dicom.dataset.errors import DicomFileError, FileChangedError, NotDicomError
@@ -32,7 +33,24 @@ MAX_INFLATED = 4 << 30
 """A deflated Data Set that grows beyond this many bytes is refused."""
 
 _INFLATED_IN_MEMORY = 1 << 25
+_READING = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 _ARRAY_CODES = {array(code).itemsize: code for code in "HIQ"}
+
+
+@dataclass(frozen=True)
+class Content:
+    """An object that is not at a path: encoded bytes in memory, or an open regular file.
+
+    ``name`` stands for it in messages. ``fd`` is read with ``pread`` and stays the caller's.
+    """
+
+    name: str
+    data: bytes | None = field(default=None, repr=False)
+    fd: int = -1
+
+
+ObjectSource: TypeAlias = str | os.PathLike[str] | Content
+"""Where an object is read from."""
 
 
 class Source:
@@ -114,14 +132,17 @@ class Source:
             self.fd = -1
 
 
-def open_source(path: str | os.PathLike[str]) -> tuple[Source, os.stat_result]:
-    """Open a regular file for reading and say what it was when it was opened.
+def open_source(path: ObjectSource) -> tuple[Source, os.stat_result]:
+    """Open a regular file, or content, for reading; return its status at that time.
 
-    Raises DicomFileError if the path is not a regular file or cannot be opened.
+    Content in memory has a status that no file has. Raises DicomFileError if the path is not a regular file or cannot
+    be opened.
     """
-    name = os.fspath(path)
+    if isinstance(path, Content) and path.data is not None:
+        return Source(path.name, held=path.data), _status_in_memory(len(path.data))
+    name = path.name if isinstance(path, Content) else os.fspath(path)
     try:
-        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        fd = os.dup(path.fd) if isinstance(path, Content) else os.open(name, _READING)
     except OSError as error:
         raise DicomFileError(name, f"cannot be opened: {error.strerror}.") from error
     source = Source(name, fd=fd)
@@ -141,6 +162,11 @@ def open_source(path: str | os.PathLike[str]) -> tuple[Source, os.stat_result]:
         source.close()
         raise
     return source, status
+
+
+def _status_in_memory(size: int) -> os.stat_result:
+    mode = stat.S_IFREG | 0o600
+    return os.stat_result((mode, 0, 0, 0, 0, 0, size, 0, 0, 0), {"st_mtime_ns": 0, "st_ctime_ns": 0})
 
 
 def inflate(source: Source, head: int) -> Source:

@@ -25,7 +25,7 @@ from hsm_dicom.dataset.element import UNDEFINED_LENGTH
 from hsm_dicom.dataset.encapsulated.codestream import Codestream, begins_codestream
 from hsm_dicom.dataset.errors import DicomFileError, MediaDirectoryError, UnrepairableFileError
 from hsm_dicom.dataset.file_meta import MEDIA_STORAGE_DIRECTORY
-from hsm_dicom.dataset.octets.source import Source, open_source
+from hsm_dicom.dataset.octets.source import ObjectSource, Source, open_source
 from hsm_dicom.dataset.repair.structure import _StructureError, read_structure
 from hsm_dicom.dataset.tags import (
     DIGITAL_SIGNATURES_SEQUENCE,
@@ -158,7 +158,7 @@ def _numbers(fragments: list[int]) -> str:
     return ", ".join(map(str, fragments[:3])) + more + ", counted from 1"
 
 
-def make_clean_copy(path: str) -> CleanCopy:
+def make_clean_copy(path: ObjectSource) -> CleanCopy:
     """Make a clean copy of a file; nothing is written.
 
     Raises UnrepairableFileError where there can be none without changing what the object says, MediaDirectoryError,
@@ -170,12 +170,12 @@ def make_clean_copy(path: str) -> CleanCopy:
         file.replace(original)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return _Repair(file, original).copy()
+            return _Repair(file, original, path).copy()
     except DicomFileError:
         raise
     except Exception as error:  # whatever pydicom makes of a file that is no DICOM file
         reason = f"cannot be repaired: pydicom cannot read or write it ({type(error).__name__}: {error})."
-        raise UnrepairableFileError(path, reason) from error
+        raise UnrepairableFileError(file.name, reason) from error
     finally:
         file.close()
 
@@ -183,8 +183,9 @@ def make_clean_copy(path: str) -> CleanCopy:
 class _Repair:
     """One file, on its way through pydicom."""
 
-    def __init__(self, file: Source, original: bytes, *, trimmed: bool = False) -> None:
+    def __init__(self, file: Source, original: bytes, origin: ObjectSource, *, trimmed: bool = False) -> None:
         self._file = file
+        self._origin = origin
         self._original = original
         self._trimmed = trimmed
         self._changes: list[str] = []
@@ -205,7 +206,7 @@ class _Repair:
         content = buffer.getvalue()
         self._compare_meta(_meta_values(readable), _meta_values(content))
         try:
-            with DicomFile.open(self._file.name, content=content) as clean:
+            with DicomFile.open(self._origin, content=content) as clean:
                 self._compare(readable, content, clean.syntax)
         except DicomFileError as error:
             raise self._refusal(error.reason.rstrip(".")) from error
@@ -334,7 +335,7 @@ class _Repair:
             return
         rest = self._original[: len(self._original) - lost]
         if lost > 0 and not self._original[len(rest) :].strip(b"\0") and not self._trimmed:
-            again = _Repair(Source(self._file.name, held=rest), rest, trimmed=True)
+            again = _Repair(Source(self._file.name, held=rest), rest, self._origin, trimmed=True)
             with suppress(DicomFileError):
                 if again.copy().content == content:
                     self._changes.append(f"{lost} zero octets behind the last element were left out")

@@ -22,7 +22,8 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from hsm_dicom.dataset.dicom_file import DicomFile, EncodedFile, FileState
 from hsm_dicom.dataset.encode import NewElement, NewItem, encode_tags, mac_encoding
 from hsm_dicom.dataset.errors import FileChangedError, WriteRefusedError
-from hsm_dicom.dataset.rewrite import StagedFile, publish
+from hsm_dicom.dataset.octets.source import ObjectSource
+from hsm_dicom.dataset.rewrite import Edit, StagedFile, publish, write_stream
 from hsm_dicom.dataset.tags import (
     DIGITAL_SIGNATURES_SEQUENCE,
     MAC_PARAMETERS_SEQUENCE,
@@ -60,6 +61,7 @@ class Plan:
     """A signature that lacks only what the key makes of ``digest``. Made by ``prepare``; can be pickled."""
 
     name: str
+    source: ObjectSource
     state: FileState
     syntax: TransferSyntax
     head: int
@@ -113,7 +115,7 @@ class SigningReport:
 
 
 def sign(
-    path: str | os.PathLike[str],
+    path: ObjectSource,
     output: str | os.PathLike[str] | None,
     key: PrivateKey,
     request: SigningRequest,
@@ -140,7 +142,7 @@ def require_matching_key(key: PrivateKey, request: SigningRequest) -> None:
         )
 
 
-def prepare(path: str | os.PathLike[str], request: SigningRequest) -> Plan:
+def prepare(path: ObjectSource, request: SigningRequest) -> Plan:
     """Read a file and compute what its signature needs. Touches neither key nor disk."""
     algorithm = _allowed_algorithm(request)
     purpose = requested_purpose(request)
@@ -172,6 +174,7 @@ def prepare(path: str | os.PathLike[str], request: SigningRequest) -> Plan:
         file.demand_unchanged()
         return Plan(
             name=file.name,
+            source=path,
             state=file.state,
             syntax=file.syntax,
             head=file.head,
@@ -210,7 +213,7 @@ def _mac_stream(plan: Plan) -> bytes:
     """The octets that the plan's digest is over. Raises FileChangedError if the file has others now."""
     pieces: list[bytes] = []
     request = plan.request
-    with open_signable(plan.name, request.item, repair=request.repair, trim=request.trim_padding) as (file, _):
+    with open_signable(plan.source, request.item, repair=request.repair, trim=request.trim_padding) as (file, _):
         feed_covered(file, file.item(request.item), set(plan.signed), lambda piece: pieces.append(bytes(piece)))
     pieces += [mac_encoding(element) for element in plan.signature_item if element.tag not in a.LEFT_OUT_OF_MAC]
     stream = b"".join(pieces)
@@ -250,7 +253,38 @@ def staged(
     timestamp: bytes | None = None,
     overwrite: bool = False,
 ) -> Iterator[tuple[StagedFile, SigningReport]]:
-    """The signed file as ``finish`` writes it, yet to be published, and what the report will be then."""
+    """Yield the signed file as ``finish`` writes it, not yet published, and its report."""
+    if plan.repaired is not None and output is None:
+        raise WriteRefusedError(
+            plan.name, "needs a clean copy, which never replaces the original; use --out or --out-dir, not --in-place."
+        )
+    with (
+        _signed(plan, signature, timestamp) as (file, edits),
+        StagedFile(file, edits, output, overwrite=overwrite) as new,
+    ):
+        yield new, _report(plan, plan.name if output is None else os.fspath(output), timestamped=timestamp is not None)
+
+
+def finish_stream(
+    plan: Plan,
+    signature: bytes,
+    write: Callable[[bytes | memoryview], object],
+    *,
+    target: str,
+    timestamp: bytes | None = None,
+) -> SigningReport:
+    """Give the signed object to ``write`` in parts, and return its report, in which it is called ``target``.
+
+    Raises what ``finish`` raises, and what ``write`` raises; then some parts may have been written.
+    """
+    with _signed(plan, signature, timestamp) as (file, edits):
+        write_stream(file, edits, write)
+    return _report(plan, target, timestamped=timestamp is not None)
+
+
+@contextmanager
+def _signed(plan: Plan, signature: bytes, timestamp: bytes | None) -> Iterator[tuple[EncodedFile, list[Edit]]]:
+    """Open the object once more, with the edits that make it the signed one."""
     request = plan.request
     if not made_by(_certificate_key(request), signature, plan.digest, mac_algorithm(request.mac)):
         raise KeyMismatchError(
@@ -263,9 +297,16 @@ def staged(
             NewElement(a.CERTIFIED_TIMESTAMP, "OB", timestamp),
         ]
     item = tuple(sorted((*plan.signature_item, *added)))
-    report = SigningReport(
+    content = plan.repaired.make_again(plan.source) if plan.repaired else None
+    with EncodedFile.reopen(plan.source, plan.syntax, plan.head, plan.state, content=content) as file:
+        yield file, insertion_edits(file, plan.insertion, plan.mac_item, item)
+
+
+def _report(plan: Plan, target: str, *, timestamped: bool) -> SigningReport:
+    request = plan.request
+    return SigningReport(
         source=plan.name,
-        target=plan.name if output is None else os.fspath(output),
+        target=target,
         uid=plan.uid,
         place=request.item,
         profile=request.profile,
@@ -275,18 +316,9 @@ def staged(
         uncovered=plan.uncovered,
         overpadded=plan.overpadded,
         unhashed_by_dcmtk=plan.unhashed_by_dcmtk,
-        timestamped=timestamp is not None,
+        timestamped=timestamped,
         repaired=plan.repaired.changes if plan.repaired else (),
     )
-    content = plan.repaired.make_again(plan.name) if plan.repaired else None
-    if content is not None and output is None:
-        raise WriteRefusedError(
-            plan.name, "needs a clean copy, which never replaces the original; use --out or --out-dir, not --in-place."
-        )
-    with EncodedFile.reopen(plan.name, plan.syntax, plan.head, plan.state, content=content) as file:
-        edits = insertion_edits(file, plan.insertion, plan.mac_item, item)
-        with StagedFile(file, edits, output, overwrite=overwrite) as signed:
-            yield signed, report
 
 
 def _allowed_algorithm(request: SigningRequest) -> MacAlgorithm:

@@ -16,6 +16,7 @@ from hsm_dicom.dataset.errors import (
     NotDicomError,
     UnrepairableFileError,
 )
+from hsm_dicom.dataset.octets.source import Content, ObjectSource
 from hsm_dicom.dataset.repair.copy import CleanCopy, make_clean_copy
 from hsm_dicom.dataset.repair.padding import trim_padding
 from hsm_dicom.dataset.tags import Path
@@ -37,26 +38,25 @@ class RepairedContent:
     is_repaired: bool
     is_trimmed: bool
 
-    def make_again(self, path: str) -> bytes:
+    def make_again(self, path: ObjectSource) -> bytes:
         """Make the same copy once more. Raises FileChangedError if it is another one."""
         content = make_clean_copy(path).content if self.is_repaired else None
         if self.is_trimmed:
             content = _trimmed(path, content)[0]
         if content is None or hashlib.sha256(content).digest() != self.digest:
-            raise FileChangedError(path, "the file was changed since it was read; nothing was written.")
+            raise FileChangedError(_name(path), "the file was changed since it was read; nothing was written.")
         return content
 
 
 @contextmanager
 def open_signable(
-    path: str | os.PathLike[str], place: Path, *, repair: bool, trim: bool, note_padding: bool = False
+    path: ObjectSource, place: Path, *, repair: bool, trim: bool, note_padding: bool = False
 ) -> Iterator[tuple[DicomFile, RepairedContent | None]]:
     """Open a file as it would be signed: itself or, where it needs one, a copy of it.
 
     That is a clean copy with ``repair``, and one without surplus padding with ``trim``. Raises DicomFileError
     for a file that cannot be read, or of which no clean copy can be made.
     """
-    path = os.fspath(path)
     copy = _needed_copy(path, place) if repair else None
     content, changes = (None, ()) if copy is None else (copy.content, copy.changes)
     trimmed, trimming = _trimmed(path, content) if trim else (None, "")
@@ -70,7 +70,7 @@ def open_signable(
         yield file, repaired
 
 
-def _trimmed(path: str, content: bytes | None) -> tuple[bytes | None, str]:
+def _trimmed(path: ObjectSource, content: bytes | None) -> tuple[bytes | None, str]:
     """The content without surplus padding and the clause about it; None where there is none, and the object is signed
     as it is. Raises SignatureError where that would break signatures."""
     with DicomFile.open(path, note_padding=True, content=content) as file:
@@ -87,7 +87,7 @@ def _trimmed(path: str, content: bytes | None) -> tuple[bytes | None, str]:
     return trimmed.content, f"{trimmed.octets} octets of surplus padding were removed from {strings}: {named}"
 
 
-def explain_repair(error: Exception, path: str) -> Exception:
+def explain_repair(error: Exception, path: ObjectSource) -> Exception:
     """The error of a file that cannot be signed as it is, with the remedy --repair where that would help."""
     if isinstance(error, _REPAIRABLE):
         try:
@@ -99,7 +99,7 @@ def explain_repair(error: Exception, path: str) -> Exception:
     return error
 
 
-def _helps(error: Exception, path: str, copy: CleanCopy) -> bool:
+def _helps(error: Exception, path: ObjectSource, copy: CleanCopy) -> bool:
     """Whether the clean copy is without the fault."""
     if not isinstance(error, AmbiguousPixelDataError):
         return bool(copy.changes)
@@ -107,10 +107,14 @@ def _helps(error: Exception, path: str, copy: CleanCopy) -> bool:
         return not any(one.defects or one.hazard for one in file.encapsulated)
 
 
+def _name(path: ObjectSource) -> str:
+    return path.name if isinstance(path, Content) else os.fspath(path)
+
+
 _REPAIRABLE = (NotDicomError, MalformedDataSetError, AmbiguousPixelDataError)
 
 
-def _needed_copy(path: str, place: Path) -> CleanCopy | None:
+def _needed_copy(path: ObjectSource, place: Path) -> CleanCopy | None:
     """A clean copy of a file that is refused as it is; None if it is not, or if a copy would be the same."""
     try:
         with DicomFile.open(path) as file:
@@ -120,7 +124,7 @@ def _needed_copy(path: str, place: Path) -> CleanCopy | None:
         try:
             return make_clean_copy(path)
         except UnrepairableFileError as error:
-            raise UnrepairableFileError(path, f"{refusal.reason} The file {error.reason}") from refusal
+            raise UnrepairableFileError(refusal.name, f"{refusal.reason} The file {error.reason}") from refusal
     except AmbiguousPixelDataError:
         copy = make_clean_copy(path)
         return copy if copy.changes else None
