@@ -24,8 +24,8 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 import tokens
 from benchmarks.rows import Row, in_turns
-from hsm_dicom.signatures import Profile, SigningRequest, check_integrity, sign
-from hsm_dicom.signing import SigningJob, check_files, sign_jobs
+from hsm_dicom.signatures import Profile, SigningRequest, check_files, check_integrity, sign
+from hsm_dicom.signing import SigningJob, sign_jobs
 from tests import softhsm
 from tests.hsm_dicom.dataset.samples import data_set, encode, shipped
 from tests.hsm_dicom.signatures.peak import peak_of_signing, peak_of_verifying

@@ -11,7 +11,9 @@ auditor reads it, and not just an option on a command line.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence, Set
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,6 +25,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from hsm_dicom.config.devices import KeyAccess, NotConfiguredError, TokenAccess, find_key_access, find_token_access
+from hsm_dicom.config.loading import ENVIRONMENT, LOCAL, SYSTEM, find_configuration
+from hsm_dicom.config.opening import open_configuration
 from hsm_dicom.config.permissions import find_read_risk
 from hsm_dicom.config.sections import Configuration, IdentitySection
 from hsm_dicom.errors import DicomError
@@ -30,7 +34,7 @@ from hsm_dicom.trust import TrustFileError, order_chain, read_certificate_file
 from tokens.card_uri import CardUri
 from tokens.certificates import CertificateUnreadableError, load_certificate
 from tokens.keys import TokenECPrivateKey, TokenRSAPrivateKey
-from tokens.pins.sources import PinSource
+from tokens.pins.sources import PinSource, parse_pin_source
 from tokens.pkcs11.key import Pkcs11Key
 from tokens.policy import Finding, Weakness
 
@@ -66,7 +70,8 @@ class Identity:
 
     `chain` runs from the issuer of `certificate` upwards, as far as it is known, in whatever order its file has it; it
     may be empty. `findings` are what
-    the key policy remarked upon. A context manager: leaving it lets go of the token.
+    the key policy remarked upon. `resources` are closed with the identity. A context manager: leaving it releases the
+    token.
     """
 
     name: str
@@ -74,6 +79,7 @@ class Identity:
     certificate: x509.Certificate
     chain: tuple[x509.Certificate, ...] = ()
     findings: tuple[Finding, ...] = ()
+    resources: ExitStack = field(default_factory=ExitStack, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.certificate.public_key() != self.key.public_key():
@@ -89,19 +95,13 @@ class Identity:
 
     def require_current(self, now: datetime | None = None) -> None:
         """Raise `CertificateExpiredError` unless the certificate is valid now (or then)."""
-        remark = expiry_remark(self.certificate, now)
-        if remark is not None and remark.expired:
-            remedy = "have a new one issued (hsm-dicom key csr)"
-            if self.certificate.not_valid_before_utc > (now or datetime.now(UTC)):
-                remedy = (
-                    "store one that is valid now with it (hsm-dicom key import-cert), or see whether the clock is right"
-                )
-            raise CertificateExpiredError(f"{remark.text} Nobody would trust what it signs now; {remedy}.")
+        require_current(self.certificate, now)
 
     def close(self) -> None:
         """Let go of the token; doing so twice is fine."""
         if isinstance(self.key, TokenRSAPrivateKey | TokenECPrivateKey):
             self.key.close()
+        self.resources.close()
 
     def __enter__(self) -> Self:
         return self
@@ -170,13 +170,44 @@ def find_identity(name: str, configuration: Configuration) -> IdentityAccess:
 
 
 def load_identity(
-    name: str, configuration: Configuration, *, pin: PinSource | None = None, default_pin: PinSource | None = None
+    name: str,
+    configuration: Configuration | str | os.PathLike[str] | None = None,
+    *,
+    pin: PinSource | str | None = None,
+    default_pin: PinSource | None = None,
 ) -> Identity:
-    """Open the identity `[identities.NAME]`; see `IdentityAccess.open` for the sources of the PIN.
+    """Open the identity `[identities.NAME]` of the configuration: key on its device, certificate, chain.
 
-    Raises `NotConfiguredError`, the classes here, and those of `tokens.errors`.
+        with hsm_dicom.load_identity("node") as node: ...
+
+    `configuration` is a configuration that was read, or the path of its file. With None the file is looked for as the
+    command line does: $HSM_DICOM_CONFIG, ./hsm-dicom.toml, /etc/hsm-dicom/config.toml. Where the configuration is read
+    here, events are written to the event file that it names until the identity is closed.
+
+    `pin` goes before the configured source: "prompt", "file:PATH", "env:NAME", "fd:N", or a `PinSource`. `default_pin`
+    serves where none is configured. Raises `NotConfiguredError`, `ConfigurationError`, the errors of this module, those
+    of `tokens.errors`, and TypeError.
     """
-    return find_identity(name, configuration).open(pin=pin, default_pin=default_pin)
+    if not isinstance(name, str):
+        raise TypeError(f"name must be the name of an identity in the configuration, not {type(name).__name__}.")
+    if isinstance(pin, str):
+        pin = parse_pin_source(pin)
+    if isinstance(configuration, Configuration):
+        return find_identity(name, configuration).open(pin=pin, default_pin=default_pin)
+    if not isinstance(configuration, str | os.PathLike | None):
+        raise TypeError(
+            f"configuration must be a Configuration, the path of its file, or None, not {type(configuration).__name__}."
+        )
+    with ExitStack() as stack:
+        file = find_configuration(None if configuration is None else Path(configuration))
+        if file is None:
+            raise NotConfiguredError(
+                f"There is no configuration for identity '{name}'. Name its file, set {ENVIRONMENT}, or write {LOCAL} "
+                f"or {SYSTEM}."
+            )
+        found = find_identity(name, stack.enter_context(open_configuration(file)))
+        identity = found.open(pin=pin, default_pin=default_pin)
+        return replace(identity, resources=stack.pop_all())
 
 
 def open_identity(
@@ -272,6 +303,17 @@ def expiry_remark(
     if ends - moment < warning:
         return ExpiryRemark(f"{subject} expires in {_in_words(ends - moment)}, on {ends:%Y-%m-%d}.", expired=False)
     return None
+
+
+def require_current(certificate: x509.Certificate, now: datetime | None = None) -> None:
+    """Raise `CertificateExpiredError` unless the certificate is valid now (or then)."""
+    remark = expiry_remark(certificate, now)
+    if remark is None or not remark.expired:
+        return
+    remedy = "have a new one issued (hsm-dicom key csr)"
+    if certificate.not_valid_before_utc > (now or datetime.now(UTC)):
+        remedy = "store one that is valid now with it (hsm-dicom key import-cert), or see whether the clock is right"
+    raise CertificateExpiredError(f"{remark.text} Nobody would trust what it signs now; {remedy}.")
 
 
 def choose_certificate(certificates: Sequence[x509.Certificate], now: datetime | None = None) -> x509.Certificate:

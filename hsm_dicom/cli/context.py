@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hsm_dicom.cli.pin_sources import named_source
-from hsm_dicom.config import Configuration, TokenAccess, find_configuration, find_token_access, read_configuration
+from hsm_dicom.config import Configuration, TokenAccess, find_token_access
 from hsm_dicom.config.devices import KeyAccess
-from hsm_dicom.config.loading import LOCAL, Reading
+from hsm_dicom.config.opening import open_reading
 from hsm_dicom.errors import DicomError
-from hsm_dicom.events import ConfigurationRead, EventFile, emit
 from hsm_dicom.identity import access_to_key
 from tokens.pins.sources import PinSource, Prompt
 from tokens.policy import Weakness
@@ -30,7 +29,7 @@ class NotOnTokenError(DicomError):
 @contextlib.contextmanager
 def open_configuration(named: Path | None) -> Iterator[Configuration]:
     """Read the configuration, an empty one if none is named and none is found, and record events meanwhile."""
-    with _recorded_reading(named) as reading:
+    with open_reading(named) as reading:
         yield reading.configuration
 
 
@@ -39,23 +38,8 @@ def open_plan(named: Path | None) -> Iterator[NodePlan]:
     """Read the configuration as a plan of the network, and record events meanwhile."""
     from hsm_dicom.node.compiler import compile_plan
 
-    with _recorded_reading(named) as reading:
+    with open_reading(named) as reading:
         yield compile_plan(reading)
-
-
-@contextlib.contextmanager
-def _recorded_reading(named: Path | None) -> Iterator[Reading]:
-    file = find_configuration(named)
-    if file is None:
-        yield Reading(LOCAL)
-        return
-    reading = read_configuration(file)
-    configuration = reading.require_sound()
-    with contextlib.ExitStack() as stack:
-        if configuration.events.file is not None:
-            stack.enter_context(EventFile(configuration.events.file).record())
-        emit(ConfigurationRead(path=str(file), sha256=reading.sha256, problems=len(reading.problems)))
-        yield reading
 
 
 def get_token_access(

@@ -20,6 +20,7 @@
 | `sections`     | the tables of the file as frozen models, each field with its meaning |
 | `network_sections`, `iscl_section` | those of the network                            |
 | `loading`      | where the file is looked for; from text to models                   |
+| `opening`      | the configuration in use, with its event file                       |
 | `problems`     | what is wrong: file, line, key, sentence, remedy                    |
 | `dependents`   | which tables name others, and cannot be judged before those         |
 | `lines`        | in which line of the file a key stands                              |
@@ -35,6 +36,7 @@ from hsm_dicom.config.loading import (
     load_configuration,
     read_configuration,
 )
+from hsm_dicom.config.opening import open_configuration
 from hsm_dicom.config.problems import Problem, Severity
 from hsm_dicom.config.sections import Configuration, EventsSection, IdentitySection, StateSection, TokenSection
 
@@ -51,5 +53,6 @@ __all__ = [
     "find_configuration",
     "find_token_access",
     "load_configuration",
+    "open_configuration",
     "read_configuration",
 ]

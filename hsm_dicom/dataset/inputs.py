@@ -26,11 +26,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO, TypeAlias, TypeGuard, Union, cast
 
+from hsm_dicom.arguments import kind_of, path_text
 from hsm_dicom.dataset.errors import DicomFileError, NotDicomError
 from hsm_dicom.dataset.octets.source import CHUNK, Content, ObjectSource
 
 if TYPE_CHECKING:
-    from pydicom.dataset import Dataset
+    from pydicom.dataset import Dataset, FileDataset
 
 ObjectInput: TypeAlias = Union[str, os.PathLike[str], bytes, bytearray, memoryview, BinaryIO, "Dataset", Content]
 """What an object may be read from."""
@@ -50,7 +51,7 @@ def open_input(source: ObjectInput) -> Iterator[ObjectSource]:
     Raises TypeError for what is none of the four forms, and DicomFileError for a Dataset that cannot be encoded.
     """
     if isinstance(source, str | os.PathLike | Content):
-        yield source if isinstance(source, Content) else _text_path(source)
+        yield source if isinstance(source, Content) else path_text("The object", source)
     elif isinstance(source, bytes | bytearray | memoryview):
         yield Content(BYTES_NAME, bytes(source))
     elif is_dataset(source):
@@ -59,7 +60,7 @@ def open_input(source: ObjectInput) -> Iterator[ObjectSource]:
         with _open_file(cast(BinaryIO, source)) as content:
             yield content
     else:
-        raise TypeError(f"The object must be {WANTED}, not {type(source).__name__}.")
+        raise TypeError(f"The object must be {WANTED}, not {kind_of(source)}.")
 
 
 def is_dataset(source: object) -> TypeGuard[Dataset]:
@@ -93,18 +94,11 @@ def encode_dataset(dataset: Dataset) -> bytes:
     return buffer.getvalue()
 
 
-def decode_dataset(data: bytes) -> Dataset:
+def decode_dataset(data: bytes) -> FileDataset:
     """Return the pydicom FileDataset of a DICOM file."""
     from pydicom import dcmread
 
     return dcmread(io.BytesIO(data))
-
-
-def _text_path(source: str | os.PathLike[str]) -> str:
-    path = os.fspath(source)
-    if not isinstance(path, str):
-        raise TypeError(f"The path of an object must be text, not {type(path).__name__}: use os.fsdecode.")
-    return path
 
 
 @contextmanager

@@ -33,6 +33,7 @@ from typing import NoReturn
 
 from hsm_dicom.signatures.algorithms import MAC_ALGORITHMS
 from hsm_dicom.signatures.amend import add_timestamp, remove, remove_all
+from hsm_dicom.signatures.batch import IntegrityOutcome, check_files
 from hsm_dicom.signatures.coverage.shares import Coverage, Share
 from hsm_dicom.signatures.creation.create import (
     Plan,
@@ -69,6 +70,7 @@ __all__ = [
     "AmbiguousPixelDataError",
     "Coverage",
     "Finding",
+    "IntegrityOutcome",
     "KeyMismatchError",
     "ListedSignature",
     "NoSuchSignatureError",
@@ -89,6 +91,7 @@ __all__ = [
     "VerifiedSignature",
     "WeakMacAlgorithmError",
     "add_timestamp",
+    "check_files",
     "check_integrity",
     "dump_macs",
     "finish",

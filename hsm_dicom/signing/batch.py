@@ -11,14 +11,17 @@ like the others. At no time are more files under way than keep the executor and 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from collections.abc import Generator, Iterable
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TypeVar
+
+from cryptography import x509
 
 from hsm_dicom.dataset.rewrite import StagedFile, publish
+from hsm_dicom.events import emit
+from hsm_dicom.identity import require_current
+from hsm_dicom.parallel import Halt, chunks, run_in_parallel
 from hsm_dicom.signatures.creation.create import (
     Plan,
     PrivateKey,
@@ -32,14 +35,9 @@ from hsm_dicom.signatures.creation.create import (
 from hsm_dicom.signatures.creation.repair import explain_repair
 from hsm_dicom.signatures.creation.request import SigningRequest
 from hsm_dicom.signatures.errors import ResumeConflictError
-from hsm_dicom.signatures.integrity import VerifiedFile, check_integrity
+from hsm_dicom.signing.checks import checked_timestamper, signature_made
 from hsm_dicom.signing.resume import find_earlier_signature
 from tokens.errors import TokenError, fresh_copy
-
-FILES_PER_TASK = 16
-BYTES_PER_TASK = 64 << 20
-_STOP_CHECK_SECONDS = 0.2
-"""Most files and bytes that one task of an executor takes on: a task has a price, and so has each wait for the disk."""
 
 
 @dataclass(frozen=True)
@@ -62,15 +60,6 @@ class SigningOutcome:
 
 
 @dataclass(frozen=True)
-class IntegrityOutcome:
-    """What became of a file: a result, or the error that a single ``verify`` would have raised."""
-
-    path: str
-    result: VerifiedFile | None = None
-    error: Exception | None = None
-
-
-@dataclass(frozen=True)
 class SignedBefore:
     """A job that an earlier run has done: the UID of its signature."""
 
@@ -82,9 +71,6 @@ Signed = tuple[Plan, bytes, bytes | None]
 
 Prepared = Plan | SignedBefore | Exception
 Finished = Signed | SignedBefore | Exception
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 def sign_jobs(
@@ -98,6 +84,7 @@ def sign_jobs(
     overwrite: bool = False,
     resume: bool = False,
     stop: threading.Event | None = None,
+    identity: str = "",
 ) -> Generator[SigningOutcome]:
     """Sign the jobs, ``sessions`` at most at once on the key, from threads of this process.
 
@@ -107,15 +94,23 @@ def sign_jobs(
     After ``stop`` is set, no further signature is requested and no further file is begun. Files that are being written
     are finished, and their outcomes are yielded. Closing the generator also stops the work, but loses those outcomes.
 
-    Raises KeyMismatchError at once if the key is not the certificate's, and the TokenError of the first signature that
+    Each file that is written is an event `SignatureMade`, with the name of the ``identity``. A time stamp that is not
+    over its signature is the error of its file.
+
+    Raises KeyMismatchError at once if the key is not the certificate's, CertificateExpiredError if that is not valid
+    now, and the TokenError of the first signature that
     fails with one, after the outcomes of all files that were signed: the next file would fail the same way.
 
     Executors of processes should be started before a token is opened, or by ``spawn``, so that no process inherits the
     token's login.
     """
     require_matching_key(key, request)
+    certificate = x509.load_der_x509_certificate(request.certificate_der)
+    require_current(certificate)
+    subject = certificate.subject.rfc4514_string()
+    stamp = None if timestamp is None else checked_timestamper(timestamp)
     checks = _Checks(resume, timestamped=timestamp is not None, overwrite=overwrite)
-    halt = _Halt(stop)
+    halt = Halt(stop)
     with ThreadPoolExecutor(sessions, "signing") as signers:
 
         def one_signature(plan: Prepared) -> Finished:
@@ -125,9 +120,9 @@ def sign_jobs(
                 return _Stopped()
             try:
                 signature = sign_digest(key, plan)
-                return plan, signature, None if timestamp is None else timestamp(signature)
+                return plan, signature, None if stamp is None else stamp(signature)
             except TokenError as error:
-                halt.lost = halt.lost or error
+                halt.error = halt.error or error
                 return _Stopped()
             except Exception as error:
                 return error
@@ -138,87 +133,17 @@ def sign_jobs(
                 signed = list(signers.map(one_signature, plans))
                 if halt.is_abandoned():
                     return []
-                return executor.submit(_finish_all, chunk, signed, overwrite).result()
+                outcomes = executor.submit(_finish_all, chunk, signed, overwrite).result()
             except Exception as error:  # the executor's own: a worker that died, a cluster that is gone
                 return [SigningOutcome(job, error=error) for job in chunk]
+            for outcome in outcomes:
+                if outcome.report is not None:
+                    emit(signature_made(outcome.report, signer=subject, identity=identity))
+            return outcomes
 
-        yield from _in_flight(one_task, _tasks(jobs, lambda job: job.source), 2 * sessions + 2, halt)
-    if halt.lost is not None:
-        raise fresh_copy(halt.lost)
-
-
-def check_files(
-    paths: Iterable[str], *, executor: Executor, stop: threading.Event | None = None
-) -> Generator[IntegrityOutcome]:
-    """Verify the files, by mathematics alone, as ``verify`` does. After ``stop`` is set, no further file is begun."""
-
-    def one_task(chunk: list[str]) -> list[IntegrityOutcome]:
-        try:
-            return executor.submit(_verify_all, chunk).result()
-        except Exception as error:
-            return [IntegrityOutcome(path, error=error) for path in chunk]
-
-    yield from _in_flight(one_task, _tasks(paths, lambda path: path), 8, _Halt(stop))
-
-
-def _tasks(things: Iterable[T], path_of: Callable[[T], str]) -> Iterator[list[T]]:
-    """The things in chunks that each make one task."""
-    chunk: list[T] = []
-    size = 0
-    for thing in things:
-        try:
-            more = Path(path_of(thing)).stat().st_size
-        except OSError:  # whoever opens it says so
-            more = 0
-        if chunk and (len(chunk) == FILES_PER_TASK or size + more > BYTES_PER_TASK):
-            yield chunk
-            chunk, size = [], 0
-        chunk.append(thing)
-        size += more
-    if chunk:
-        yield chunk
-
-
-def _in_flight(
-    task: Callable[[list[T]], list[R]],
-    chunks: Iterator[list[T]],
-    limit: int,
-    halt: _Halt,
-) -> Generator[R]:
-    """Run the task on the chunks, up to ``limit`` of them at once, and yield results as they come.
-
-    After a halt no further chunk is begun. ``halt`` is asked often enough for a signal handler to stop the work; a
-    handler that raised an exception instead could interrupt the caller before it has recorded a result that it took.
-    """
-    pending: set[Future[list[R]]] = set()
-    with ThreadPoolExecutor(limit, "conducting") as conductors:
-        try:
-            while True:
-                while not halt.is_wanted() and len(pending) < limit and (chunk := next(chunks, None)) is not None:
-                    pending.add(conductors.submit(task, chunk))
-                if not pending:
-                    return
-                done, pending = wait(pending, _STOP_CHECK_SECONDS, FIRST_COMPLETED)
-                for future in done:
-                    yield from future.result()
-        finally:
-            halt.closed = True
-
-
-class _Halt:
-    """Why no further file is begun: the caller asked for it, closed the generator, or the token is lost."""
-
-    def __init__(self, stop: threading.Event | None) -> None:
-        self._stop = stop or threading.Event()
-        self.closed = False
-        self.lost: TokenError | None = None
-
-    def is_abandoned(self) -> bool:
-        """Whether even files with a signature are not to be written any more."""
-        return self.closed or self._stop.is_set()
-
-    def is_wanted(self) -> bool:
-        return self.lost is not None or self.is_abandoned()
+        yield from run_in_parallel(one_task, chunks(jobs, lambda job: job.source), 2 * sessions + 2, halt)
+    if halt.error is not None:
+        raise fresh_copy(halt.error)
 
 
 class _Stopped(Exception):
@@ -281,14 +206,3 @@ def _finish_all(jobs: list[SigningJob], signed: list[Finished], overwrite: bool)
         for (job, _, report), failure in zip(ready, failures, strict=True):
             outcomes.append(SigningOutcome(job, error=failure) if failure else SigningOutcome(job, report))
     return outcomes
-
-
-def _verify_all(paths: list[str]) -> list[IntegrityOutcome]:
-    return list(map(_verify_one, paths))
-
-
-def _verify_one(path: str) -> IntegrityOutcome:
-    try:
-        return IntegrityOutcome(path, check_integrity(path))
-    except Exception as error:
-        return IntegrityOutcome(path, error=error)

@@ -65,7 +65,7 @@ def find_earlier_signature(
 
 def _find_in_place(path: str, request: SigningRequest, *, timestamped: bool) -> str | None:
     with DicomFile.open(path) as file:
-        own = [item for item in _living(file) if item.certificate == request.certificate]
+        own = [item for item in _living(file) if item.certificate == request.certificate_der]
         if not own:
             return None
         found, reason = _matching_signature(file, own, request, timestamped=timestamped)
@@ -138,7 +138,7 @@ def _matching_signature(
         return None, f"there is no Item {missing.args[0]}"
     tags = tags_to_sign(file, level, request)
     for item in added:
-        if item.certificate != request.certificate:
+        if item.certificate != request.certificate_der:
             continue
         reason = _request_difference(item, request, tags, timestamped=timestamped)
         if not reason:

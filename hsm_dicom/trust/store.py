@@ -82,6 +82,11 @@ class TrustStore:
         )
 
     @property
+    def sourced_anchors(self) -> tuple[Sourced, ...]:
+        """The trust anchors in DER, each with the place that it came from."""
+        return self._parts[0]
+
+    @property
     def has_anchors(self) -> bool:
         """False for a store by which nothing can be trusted."""
         return bool(self._parts[0])

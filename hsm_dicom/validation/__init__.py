@@ -1,5 +1,51 @@
 """The verdict: who signed, when, whether they were allowed to, and what the signature covers.
 
-``validator`` computes it from the results of `hsm_dicom.signatures.integrity`, with ``coverage``, ``signing_time`` and
-``trust`` for its parts and a ``policy`` for its demands; ``result`` holds the records that it returns.
+    from hsm_dicom.validation import verify
+
+| module         | one idea                                                                         |
+|----------------|----------------------------------------------------------------------------------|
+| `verification` | `verify` and `verify_files`: from what a caller names to verdicts                |
+| `validator`    | `Validator`: from the results of mathematics to a verdict                        |
+| `result`       | `Verdict` and its parts, as records                                              |
+| `policy`       | `VerificationPolicy`: what is demanded, as a TOML file                           |
+| `coverage`     | what a signature does not cover                                                  |
+| `signing_time` | the validation time, from a time stamp or the signer                             |
+| `trust`        | what the signer's certificate means for the signature                            |
 """
+
+from hsm_dicom.validation.policy import Part, PolicyError, Requirement, VerificationPolicy, load_policy
+from hsm_dicom.validation.result import (
+    Cause,
+    Ground,
+    Moment,
+    MomentKind,
+    Outcome,
+    SignatureVerdict,
+    Verdict,
+    Word,
+    exit_code,
+)
+from hsm_dicom.validation.validator import Validator, record, unreadable
+from hsm_dicom.validation.verification import verify, verify_files
+
+__all__ = [
+    "Cause",
+    "Ground",
+    "Moment",
+    "MomentKind",
+    "Outcome",
+    "Part",
+    "PolicyError",
+    "Requirement",
+    "SignatureVerdict",
+    "Validator",
+    "Verdict",
+    "VerificationPolicy",
+    "Word",
+    "exit_code",
+    "load_policy",
+    "record",
+    "unreadable",
+    "verify",
+    "verify_files",
+]

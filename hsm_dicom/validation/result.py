@@ -217,6 +217,25 @@ class Verdict:
         return Outcome.POLICY_NOT_MET if self.unmet else Outcome.GOOD
 
     @property
+    def valid(self) -> bool:
+        """Whether the object may be relied on.
+
+        True only if a signature over the main Data Set is valid, no signature is invalid, indeterminate or
+        questionable (so nothing of identity, picture, geometry or content is open), and the policy is met. An object
+        without a signature is not valid.
+        """
+        over_object = [one for one in self.signatures if one.word.good and not one.signature.place]
+        return self.outcome is Outcome.GOOD and bool(over_object)
+
+    @property
+    def exit_status(self) -> int:
+        """The exit status of `hsm-dicom verify` for this file alone."""
+        return self.outcome.exit_status
+
+    def __bool__(self) -> bool:
+        raise TypeError("A verdict is neither true nor false: use its attribute valid, which is True or False.")
+
+    @property
     def text(self) -> str:
         """One sentence about the file."""
         match self.outcome:

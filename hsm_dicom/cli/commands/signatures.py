@@ -124,13 +124,13 @@ def ask_timestamp(
 ) -> None:
     """For nodes without a network: write a time stamp query (RFC 3161), with a .uid file that names the signature."""
     from hsm_dicom.cli.render import output
-    from hsm_dicom.cli.runs.timestamps import the_signature
     from hsm_dicom.dataset import DicomFile
     from hsm_dicom.signatures.unquestioned import require_unquestioned
+    from hsm_dicom.signing import find_signature
     from hsm_dicom.timestamps.files import write_query
     from hsm_dicom.timestamps.protocol import new_request
 
-    signature = the_signature(file, uid)
+    signature = find_signature(file, uid)
     with DicomFile.open(file) as opened:
         require_unquestioned(opened)
     write_query(new_request(signature.signature), signature.uid, query, query.with_suffix(".uid"))
@@ -158,12 +158,13 @@ def add_timestamp(
     """Store the reply of a time stamp authority with the signature that it is for, after checking that it fits."""
     from hsm_dicom.cli.files import Destination, one_file
     from hsm_dicom.cli.render import output
-    from hsm_dicom.cli.runs.timestamps import checked_token
     from hsm_dicom.signatures.amend import add_timestamp
+    from hsm_dicom.signing import read_reply_for
 
     [target] = Destination(out, None, in_place).targets(one_file(file))
-    uid, token, words = checked_token(file, query, reply or query.with_suffix(".tsr"), query.with_suffix(".uid"))
-    add_timestamp(file, uid, token, target, overwrite=overwrite)
+    stored, verdict = read_reply_for(file, query, reply or query.with_suffix(".tsr"), query.with_suffix(".uid"))
+    add_timestamp(file, stored.signature_uid, stored.token, target, overwrite=overwrite)
+    words = f"Existed at {verdict.time:%Y-%m-%d %H:%M:%S} UTC, says {verdict.authority}."
     output.outcome(True, f"{output.shown(words)} Stored in {output.shown(str(target or file))}")
 
 

@@ -14,7 +14,6 @@ from hsm_dicom.cli.files import Input
 from hsm_dicom.cli.render import output
 from hsm_dicom.dataset.folders import FolderError
 from hsm_dicom.dataset.tags import describe_tag, format_path, format_tag, never_signable
-from hsm_dicom.events import SignatureMade, emit
 from hsm_dicom.identity import Identity
 from hsm_dicom.signatures import SigningReport, SigningRequest
 from hsm_dicom.signatures.creation.create import Timestamper
@@ -74,6 +73,7 @@ class SigningRun:
             overwrite=overwrite,
             resume=resume,
             stop=stop,
+            identity=self.signer.name,
         )
         try:
             for outcome in outcomes:
@@ -154,17 +154,6 @@ class SigningRun:
             if not self.json:
                 named = names(report.uncovered, limit=len(report.uncovered))
                 output.complain(report.source, f"signed, but the signature does not cover {named}.")
-        emit(
-            SignatureMade(
-                file=report.source,
-                target=report.target,
-                signature_uid=report.uid,
-                profile=report.profile.value,
-                mac_algorithm=report.mac,
-                signer=self.signer.subject,
-                identity=self.signer.name,
-            )
-        )
         if self.json:
             output.write_json("sign", _report_json(report, self.signer))
 

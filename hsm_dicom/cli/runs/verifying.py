@@ -20,8 +20,7 @@ from hsm_dicom.dataset.dicom_file import file_state
 from hsm_dicom.dataset.folders import FolderError
 from hsm_dicom.errors import DicomError
 from hsm_dicom.report import SCHEMA, json_line, write_html
-from hsm_dicom.signatures import dump_macs
-from hsm_dicom.signing.batch import check_files
+from hsm_dicom.signatures import check_files, dump_macs
 from hsm_dicom.validation.validator import Outcome, Validator, Verdict, exit_code, record, unreadable
 
 

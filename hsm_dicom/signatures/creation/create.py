@@ -332,7 +332,7 @@ def _allowed_algorithm(request: SigningRequest) -> MacAlgorithm:
 
 def _certificate_key(request: SigningRequest) -> object:
     try:
-        key = x509.load_der_x509_certificate(request.certificate).public_key()
+        key = x509.load_der_x509_certificate(request.certificate_der).public_key()
     except ValueError as error:
         raise KeyMismatchError(f"The certificate cannot be read: {error}.") from error
     if isinstance(key, rsa.RSAPublicKey):
@@ -365,7 +365,7 @@ def _signature_item(mac_id: int, uid: str, request: SigningRequest, purpose: Pur
         NewElement(a.DIGITAL_SIGNATURE_UID, "UI", uid.encode()),
         NewElement(a.DIGITAL_SIGNATURE_DATETIME, "DT", now.strftime("%Y%m%d%H%M%S.%f%z").encode()),
         NewElement(a.CERTIFICATE_TYPE, "CS", a.X509_CERTIFICATE),
-        NewElement(a.CERTIFICATE_OF_SIGNER, "OB", request.certificate),
+        NewElement(a.CERTIFICATE_OF_SIGNER, "OB", request.certificate_der),
     ]
     if purpose is not None:
         code = (

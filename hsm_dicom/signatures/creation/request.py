@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from hsm_dicom.dataset.tags import Path
 from hsm_dicom.signatures.errors import MissingPurposeError, ProfileError
@@ -15,16 +19,16 @@ from hsm_dicom.signatures.read import Purpose
 class SigningRequest:
     """What is to be signed, how, and whose certificate goes with it.
 
-    ``certificate`` is DER. ``tags`` None signs everything signable; with a list, the tags that the profile demands
-    are added. ``item`` is the place of an Item to sign in; () is the main Data Set. The signature of an Item fits its
-    content wherever that stands, in another object too. ``purpose`` is a code of CID 7007. Weak hashes (MD5, SHA-1,
-    RIPEMD-160) need ``allow_weak``. An object whose identity or content cannot be signed as asked, because it is or
-    holds elements of VR UN, needs ``allow_uncovered``. With ``repair``, a clean copy is signed of a file
-    that is refused as it is (`hsm_dicom.dataset.repair.copy`). With ``trim_padding``, a copy without surplus padding in
-    strings is signed where there is some (`hsm_dicom.dataset.repair.padding`).
+    ``certificate`` is an x509.Certificate or its DER. ``tags`` None signs everything signable; with a list, the tags
+    that the profile demands are added. ``item`` is the place of an Item to sign in; () is the main Data Set. The
+    signature of an Item fits its content wherever that stands, in another object too. ``purpose`` is a code of CID
+    7007. Weak hashes (MD5, SHA-1, RIPEMD-160) need ``allow_weak``. An object whose identity or content cannot be signed
+    as asked, because it is or holds elements of VR UN, needs ``allow_uncovered``. With ``repair``, a clean copy is
+    signed of a file that is refused as it is (`hsm_dicom.dataset.repair.copy`). With ``trim_padding``, a copy without
+    surplus padding in strings is signed where there is some (`hsm_dicom.dataset.repair.padding`).
     """
 
-    certificate: bytes
+    certificate: bytes | x509.Certificate
     profile: Profile = Profile.BASE
     mac: str = "SHA256"
     tags: tuple[int, ...] | None = None
@@ -34,6 +38,19 @@ class SigningRequest:
     allow_uncovered: bool = False
     repair: bool = False
     trim_padding: bool = False
+
+    def __post_init__(self) -> None:
+        if isinstance(self.certificate, x509.Certificate):  # which cannot be pickled
+            object.__setattr__(self, "certificate", self.certificate.public_bytes(Encoding.DER))
+        elif not isinstance(self.certificate, bytes):
+            raise TypeError(
+                f"certificate must be an x509.Certificate or its DER as bytes, not {type(self.certificate).__name__}."
+            )
+
+    @property
+    def certificate_der(self) -> bytes:
+        """The certificate in DER."""
+        return cast(bytes, self.certificate)
 
 
 def requested_purpose(request: SigningRequest) -> Purpose | None:

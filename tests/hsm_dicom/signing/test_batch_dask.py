@@ -11,8 +11,8 @@ import distributed
 import pytest
 
 import tokens
-from hsm_dicom.signatures import SigningRequest
-from hsm_dicom.signing import SigningJob, check_files, sign_jobs
+from hsm_dicom.signatures import SigningRequest, check_files
+from hsm_dicom.signing import SigningJob, sign_jobs
 from tests.hsm_dicom.dataset.samples import KINDS, sample
 from tests.pki import Authority
 from tests.softhsm import TestToken

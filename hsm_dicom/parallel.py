@@ -1,0 +1,143 @@
+"""Many files in parallel: the workers that hash and write, and the loop that keeps them busy.
+
+    with worker_pool(jobs=4) as executor:
+        for result in run_in_parallel(task, chunks(paths, path_of), limit=8, halt=Halt()): ...
+
+Workers are threads or processes. They never hold a key, and never outlive the process that started them.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from functools import partial
+from multiprocessing import connection, get_context, parent_process, resource_tracker
+from pathlib import Path
+from typing import TypeVar
+
+FILES_PER_TASK = 16
+BYTES_PER_TASK = 64 << 20
+"""Most files and bytes in one task of an executor: a task has a cost, and so has each wait for the disk."""
+
+_STOP_CHECK_SECONDS = 0.2
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Halt:
+    """Why no further file is begun: the caller asked for it, closed the generator, or an error concerns every file."""
+
+    def __init__(self, stop: threading.Event | None = None) -> None:
+        self._stop = stop or threading.Event()
+        self.closed = False
+        self.error: Exception | None = None
+
+    def is_abandoned(self) -> bool:
+        """Return whether files that are signed already must not be written either."""
+        return self.closed or self._stop.is_set()
+
+    def is_wanted(self) -> bool:
+        """Return whether no further file may be begun."""
+        return self.error is not None or self.is_abandoned()
+
+
+@contextmanager
+def worker_pool(jobs: int, begin: Callable[[], None] | None = None) -> Iterator[Executor]:
+    """Yield an executor: one thread of this process for ``jobs`` 1, else that many processes.
+
+    Processes are spawned, not forked, so that none inherits a token's login; a program that uses them needs the usual
+    ``if __name__ == "__main__"``. ``begin`` is called first in each of them.
+    """
+    if jobs == 1:
+        with ThreadPoolExecutor(1, "hashing") as threads:
+            yield threads
+        return
+    _start_resource_tracker()
+    with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=partial(_begin_worker, begin)) as processes:
+        yield processes
+
+
+def chunks(things: Iterable[T], path_of: Callable[[T], str]) -> Iterator[list[T]]:
+    """Yield the things in lists of which each makes one task."""
+    chunk: list[T] = []
+    size = 0
+    for thing in things:
+        try:
+            more = Path(path_of(thing)).stat().st_size
+        except OSError:  # reported when the file is opened
+            more = 0
+        if chunk and (len(chunk) == FILES_PER_TASK or size + more > BYTES_PER_TASK):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(thing)
+        size += more
+    if chunk:
+        yield chunk
+
+
+def run_in_parallel(
+    task: Callable[[list[T]], list[R]], chunked: Iterator[list[T]], limit: int, halt: Halt
+) -> Generator[R]:
+    """Run the task on the chunks, up to ``limit`` of them at once, and yield results as they come.
+
+    After a halt no further chunk is begun. ``halt`` is checked often enough for a signal handler to stop the work; a
+    handler that raised an exception instead could interrupt the caller before it has recorded a result that it took.
+    """
+    pending: set[Future[list[R]]] = set()
+    with ThreadPoolExecutor(limit, "conducting") as conductors:
+        try:
+            while True:
+                while not halt.is_wanted() and len(pending) < limit and (chunk := next(chunked, None)) is not None:
+                    pending.add(conductors.submit(task, chunk))
+                if not pending:
+                    return
+                done, pending = wait(pending, _STOP_CHECK_SECONDS, FIRST_COMPLETED)
+                for future in done:
+                    yield from future.result()
+        finally:
+            halt.closed = True
+
+
+def _start_resource_tracker() -> None:
+    """Start multiprocessing's resource tracker so that a SIGHUP to all processes does not end it too early.
+
+    SIGHUP kills it otherwise (Python 3.11), and the parent ends with a traceback.
+    """
+    if threading.current_thread() is not threading.main_thread():  # where no signal handler can be set
+        resource_tracker.ensure_running()
+        return
+    before = signal.getsignal(signal.SIGHUP)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # an ignored signal stays ignored in a new program
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def _begin_worker(begin: Callable[[], None] | None) -> None:
+    # Ctrl-C, and the SIGTERM that a service manager sends to all processes, are for the parent to answer: it lets the
+    # files under way be finished.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    if begin is not None:
+        begin()
+    threading.Thread(target=_end_with_parent, name="watching the parent", daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Wait until the parent dies, then remove this process's unfinished files and end it.
+
+    A worker that waits for its next task would otherwise wait forever: its siblings hold the queue open.
+    """
+    from hsm_dicom.dataset.rewrite import discard_unfinished
+
+    parent = parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        discard_unfinished()
+        os._exit(1)

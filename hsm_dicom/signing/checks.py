@@ -1,0 +1,44 @@
+"""What is checked around one signature, and the event that reports it."""
+
+from __future__ import annotations
+
+from hsm_dicom.events import SignatureMade
+from hsm_dicom.signatures.creation.create import SigningReport, Timestamper
+from hsm_dicom.timestamps.protocol import TimestampError
+from hsm_dicom.timestamps.validation import TimestampVerdict, verify_token
+from hsm_dicom.trust import CertificateValidator, TrustStore
+
+
+def check_timestamp(token: bytes, signature: bytes) -> TimestampVerdict:
+    """Check that a TimeStampToken (DER) is one over the value of a signature (RFC 3161).
+
+    Whether its authority is trusted is a question for the verification. Raises TimestampError.
+    """
+    verdict = verify_token(token, signature, CertificateValidator(TrustStore([])))
+    if verdict.problem is not None:
+        raise TimestampError(f"The time stamp is not usable, and nothing was written. {verdict.text}")
+    return verdict
+
+
+def checked_timestamper(timestamp: Timestamper) -> Timestamper:
+    """Return the same source of time stamps, with a check that each is one over its signature."""
+
+    def stamp(signature: bytes) -> bytes:
+        token = timestamp(signature)
+        check_timestamp(token, signature)
+        return token
+
+    return stamp
+
+
+def signature_made(report: SigningReport, *, signer: str, identity: str) -> SignatureMade:
+    """Return the event about a signature: ``signer`` is the certificate's subject, ``identity`` its configured name."""
+    return SignatureMade(
+        file=report.source,
+        target=report.target,
+        signature_uid=report.uid,
+        profile=report.profile.value,
+        mac_algorithm=report.mac,
+        signer=signer,
+        identity=identity,
+    )

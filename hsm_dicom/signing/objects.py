@@ -1,0 +1,188 @@
+"""Sign one object: the whole job, from whatever form the object has to whatever form is wanted."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, TypeAlias, TypedDict, Unpack, overload
+
+from hsm_dicom.arguments import kind_of, require_bool
+from hsm_dicom.dataset.inputs import (
+    BYTES_NAME,
+    DATASET_NAME,
+    FILE_NAME,
+    ObjectInput,
+    decode_dataset,
+    is_dataset,
+    open_input,
+)
+from hsm_dicom.dataset.octets.source import Content, ObjectSource
+from hsm_dicom.dataset.tags import Path as ItemPath
+from hsm_dicom.events import emit
+from hsm_dicom.signatures.creation.create import SigningReport, Timestamper, finish, finish_stream, prepare, sign_digest
+from hsm_dicom.signatures.profiles.rules import Profile
+from hsm_dicom.signing.arguments import Signer, Tag, identity_of, request_of, timestamper_of
+from hsm_dicom.signing.checks import signature_made
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset, FileDataset
+
+ObjectPath: TypeAlias = str | os.PathLike[str]
+ObjectOutput: TypeAlias = ObjectPath | BinaryIO
+
+
+class SigningOptions(TypedDict, total=False):
+    """The keyword arguments of `sign`."""
+
+    mac: str
+    tags: Iterable[Tag] | None
+    item: str | ItemPath | None
+    purpose: int | None
+    timestamp: str | Timestamper | None
+    overwrite: bool
+    allow_weak: bool
+    allow_uncovered: bool
+    repair: bool
+    trim_padding: bool
+
+
+@overload
+def sign(
+    source: ObjectInput,
+    target: ObjectOutput,
+    signer: Signer,
+    profile: Profile | str = ...,
+    **options: Unpack[SigningOptions],
+) -> SigningReport: ...
+@overload
+def sign(
+    source: bytes | bytearray | memoryview,
+    target: None,
+    signer: Signer,
+    profile: Profile | str = ...,
+    **options: Unpack[SigningOptions],
+) -> bytes: ...
+@overload
+def sign(
+    source: Dataset,
+    target: None,
+    signer: Signer,
+    profile: Profile | str = ...,
+    **options: Unpack[SigningOptions],
+) -> FileDataset: ...
+def sign(
+    source: ObjectInput,
+    target: ObjectOutput | None,
+    signer: Signer,
+    profile: Profile | str = "creator",
+    *,
+    mac: str = "sha256",
+    tags: Iterable[Tag] | None = None,
+    item: str | ItemPath | None = None,
+    purpose: int | None = None,
+    timestamp: str | Timestamper | None = None,
+    overwrite: bool = False,
+    allow_weak: bool = False,
+    allow_uncovered: bool = False,
+    repair: bool = False,
+    trim_padding: bool = False,
+) -> SigningReport | bytes | FileDataset:
+    """Sign a DICOM object (PS3.15 Annex C), and return a report or the signed object.
+
+    ``source`` is a path, the bytes of a DICOM file, a binary file or a pydicom Dataset. ``target`` is a path or a
+    binary file; a `SigningReport` is returned. With None, bytes are signed to bytes, and a Dataset to a new
+    FileDataset. A path is written beside its place and renamed. ``overwrite`` replaces a file that is there; where
+    ``target`` is the path of the source, it signs in place.
+
+    A Dataset is encoded by pydicom in the Transfer Syntax of its ``file_meta``, and the FileDataset is read from the
+    signed encoding. Values keep their bytes unless they were assigned; group lengths are left out, and File Meta
+    Information is completed (see `hsm_dicom.dataset.inputs`). Write the FileDataset with ``save_as``: its signatures
+    hold as long as no covered value is assigned anew and the Transfer Syntax stays.
+
+    ``signer`` is an `Identity`, or a private key of ``cryptography``'s kind (token keys included) with its
+    x509.Certificate. ``profile`` is "none", "base", "creator", "authorization", "sr" or "sr-verification"; an EC key
+    needs "none". ``mac`` is "sha256", "sha384" or "sha512"; "sha1", "md5" and "ripemd160" need ``allow_weak``.
+    ``tags`` are numbers or keywords; None signs everything that can be signed, and what the profile demands is always
+    signed. ``item`` is the place of an Item to sign in, such as "ReferencedImageSequence[0]". ``purpose`` is a code of
+    CID 7007. ``timestamp`` is the URL of a time stamping authority (RFC 3161), or a function from the bytes of the
+    signature to a TimeStampToken over them. For ``allow_uncovered``, ``repair`` and ``trim_padding`` see
+    `hsm_dicom.signatures.SigningRequest`.
+
+    Each signature is an event `SignatureMade`. Raises TypeError and ValueError for arguments that are not as described,
+    and hsm_dicom.Error for everything else: DicomFileError, SignatureError, TimestampError, TokenError, and
+    CertificateExpiredError if the certificate is not valid now. Nothing is written then; only a binary file may have
+    received a part.
+    """
+    identity = identity_of(signer)
+    request = request_of(
+        identity,
+        profile,
+        mac=mac,
+        tags=tags,
+        item=item,
+        purpose=purpose,
+        allow_weak=allow_weak,
+        allow_uncovered=allow_uncovered,
+        repair=repair,
+        trim_padding=trim_padding,
+    )
+    stamp = timestamper_of(timestamp)
+    require_bool("overwrite", overwrite)
+    _check_target(source, target)
+    identity.require_current()
+    with open_input(source) as path:
+        plan = prepare(path, request)
+        signature = sign_digest(identity.key, plan)
+        token = None if stamp is None else stamp(signature)
+        if target is None:
+            buffer = io.BytesIO()
+            name = DATASET_NAME if is_dataset(source) else BYTES_NAME
+            report = finish_stream(plan, signature, buffer.write, target=name, timestamp=token)
+        elif isinstance(target, str | os.PathLike):
+            output = None if overwrite and _is_same_file(path, target) else target
+            report = finish(plan, signature, output, timestamp=token, overwrite=overwrite)
+        else:
+            name = str(getattr(target, "name", FILE_NAME))
+            report = finish_stream(plan, signature, _writer(target), target=name, timestamp=token)
+    emit(signature_made(report, signer=identity.subject, identity=identity.name))
+    if target is not None:
+        return report
+    return decode_dataset(buffer.getvalue()) if is_dataset(source) else buffer.getvalue()
+
+
+def _check_target(source: object, target: object) -> None:
+    if target is None:
+        if not isinstance(source, bytes | bytearray | memoryview) and not is_dataset(source):
+            raise ValueError(
+                "Only bytes and a Dataset are signed without a target. Give a path or a binary file to write to; to "
+                "replace the source, give its path and overwrite=True."
+            )
+    elif isinstance(target, io.TextIOBase):
+        raise TypeError("The target is open for text; open it in binary mode.")
+    elif not isinstance(target, str | os.PathLike) and not callable(getattr(target, "write", None)):
+        raise TypeError(
+            f"The target must be a path, a binary file, or None for bytes and Datasets, not {kind_of(target)}."
+        )
+
+
+def _is_same_file(source: ObjectSource, target: ObjectPath) -> bool:
+    try:
+        return not isinstance(source, Content) and Path(source).samefile(target)
+    except OSError:
+        return False
+
+
+def _writer(target: BinaryIO) -> Callable[[bytes | memoryview], None]:
+    """Return a function that writes all of what it is given: a raw file may take less at once."""
+
+    def write(data: bytes | memoryview) -> None:
+        view = memoryview(data)
+        while view:
+            count = target.write(view)
+            if count is None:
+                raise BlockingIOError("The target cannot be written without waiting; give a blocking file.")
+            view = view[count:]
+
+    return write
