@@ -1,4 +1,4 @@
-"""The configuration: one TOML file that a security officer writes, and whose every mistake is reported at once.
+"""The configuration: one TOML file, as frozen models, with all its mistakes reported at once.
 
     [tokens.ct-room]
     module = "/usr/lib/softhsm/libsofthsm2.so"
@@ -19,14 +19,16 @@
 |----------------|---------------------------------------------------------------------|
 | `sections`     | the tables of the file as frozen models, each field with its meaning |
 | `network_sections`, `iscl_section` | those of the network                            |
-| `loading`      | where the file is looked for; from text to models                   |
+| `loading`      | finding the file; from its text to models                           |
 | `opening`      | the configuration in use, with its event file                       |
-| `problems`     | what is wrong: file, line, key, sentence, remedy                    |
-| `dependents`   | which tables name others, and cannot be judged before those         |
-| `lines`        | in which line of the file a key stands                              |
-| `permissions`  | who else could write a file that must be ours alone                 |
-| `mistakes`     | what each mistake is called, and its remedy                         |
-| `devices`      | from the name of a token or a key to an open one                    |
+| `problems`     | a problem: file, line, key, text, remedy                            |
+| `dependents`   | references between tables                                           |
+| `lines`        | line numbers of keys                                                |
+| `permissions`  | owner and mode of files that no other user may write                |
+| `mistakes`     | a sentence and a remedy for each mistake                            |
+| `toml_text`    | parsing TOML, with the line and the remedy of a mistake             |
+| `base`         | base of all tables                                                  |
+| `devices`      | access to tokens and cards by name or URI                           |
 """
 
 from hsm_dicom.config.devices import TokenAccess, find_token_access

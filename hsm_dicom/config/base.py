@@ -1,4 +1,4 @@
-"""What all tables of the configuration have in common."""
+"""Base of all tables of the configuration."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 
 def resolve_path(path: Path, info: ValidationInfo) -> Path:
-    """A path as the file means it: relative to the folder that the file is in."""
+    """Return a path of the file, resolved against the folder of the file."""
     if "\0" in str(path):
         raise PydanticCustomError("null_character", "")
     folder: Path = (info.context or {}).get("folder", Path())
@@ -22,6 +22,6 @@ Text = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00]*$")]
 
 
 class Section(BaseModel):
-    """Unknown keys are refused, nothing changes after reading, and no message repeats a value."""
+    """Base of a table: unknown keys are refused, tables are frozen, and no message repeats a value."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, arbitrary_types_allowed=True)

@@ -1,6 +1,6 @@
-"""Which tables of the configuration name others: one that names a table with a mistake cannot be judged yet.
+"""References between tables: a table that names one with a mistake cannot be checked yet.
 
-Looked at as if the other were not there, it would be called wrong for a mistake that is not its own.
+If the other table were treated as missing, a mistake would be reported for a table that has none.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from hsm_dicom.config.sections import Configuration, IdentitySection
 from tokens.card_uri import CardUri
 
 NAMED = ("tokens", "identities", "cards", "peers", "listeners")
-"""The tables that hold tables with names of their own."""
+"""The tables that contain named tables."""
 
 
 def get_table(path: KeyPath) -> KeyPath:
-    """The table that a key is in, such as ("tokens", "ct-room") or ("trust",)."""
+    """Return the table of a key, such as ("tokens", "ct-room") or ("trust",)."""
     return path[:2] if path[0] in NAMED else path[:1]
 
 
 def drop_dependents(configuration: Configuration, wrong: Iterable[KeyPath]) -> Configuration:
-    """The configuration without the tables that name one of those that are wrong, or name such a one in turn."""
+    """Return the configuration without the tables that name a wrong one, directly or through others."""
     out = set(wrong)
     tables: dict[KeyPath, Any] = {("iscl",): configuration.iscl}
     for kind in ("identities", "peers", "listeners"):
@@ -42,7 +42,7 @@ def drop_dependents(configuration: Configuration, wrong: Iterable[KeyPath]) -> C
 
 
 def _names(section: object) -> Iterator[KeyPath]:
-    """The tables that one names."""
+    """Yield the tables that a table names."""
     match section:
         case IdentitySection():
             yield "tokens", section.token or ""

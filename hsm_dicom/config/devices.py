@@ -1,4 +1,4 @@
-"""From the name of a token, or its URI, to an open one: module, PIN source and the rest taken from the configuration.
+"""Access to tokens and cards by name or URI, with module, PIN source and the rest from the configuration.
 
 access = find_token_access(configuration, "ct-room")
 access = find_token_access(configuration, "pkcs11:token=CT%20room")  # the same, if a [tokens.NAME] has this label
@@ -31,16 +31,16 @@ from tokens.uri import Pkcs11Uri
 
 
 class NotConfiguredError(DicomError):
-    """A name of a token or of an identity that the configuration does not have."""
+    """The configuration has no token, identity, peer or listener of this name."""
 
 
 class UnsafeModuleError(DicomError):
-    """A module that the configuration names could be changed by somebody else, and is not loaded."""
+    """Another user can change a PKCS#11 module, so it is not loaded."""
 
 
 @dataclass(frozen=True)
 class TokenAccess:
-    """All that is needed to open a token, or a key on it. `name` is that of its `[tokens.NAME]`, if it has one."""
+    """Everything that opening a token, or a key on it, needs. `name` is that of its `[tokens.NAME]`, if it has one."""
 
     name: str | None
     uri: Pkcs11Uri
@@ -53,11 +53,11 @@ class TokenAccess:
     login_failures: frozenset[DeviceFailure] = frozenset(DeviceFailure)
 
     def module(self) -> Module:
-        """The module, loaded. Raises `UriError` where none is named, or `ModuleError`."""
+        """Load the module. Raises `UriError` if none is named, or `ModuleError`."""
         return find_module(self.uri, self.module_path, self.init_string)
 
     def open(self) -> SharedConnection:
-        """A share in the connection to the token; see `tokens.open_token`."""
+        """Open a share of the connection to the token; see `tokens.open_token`."""
         return open_token(
             self.uri,
             pin=self.pin,
@@ -70,7 +70,7 @@ class TokenAccess:
         )
 
     def open_key(self, allow: Set[Weakness] = frozenset()) -> PrivateKey:
-        """The private key that the URI names; see `tokens.open_key`."""
+        """Open the private key that the URI names; see `tokens.open_key`."""
         return open_key(
             self.uri,
             pin=self.pin,
@@ -84,7 +84,7 @@ class TokenAccess:
         )
 
     def open_secrets(self, prefix: str | None = None, *, host_session_keys: bool = False) -> Secrets:
-        """The secrets whose labels begin with the prefix; see `tokens.open_secrets`."""
+        """Open the secret keys whose labels begin with the prefix; see `tokens.open_secrets`."""
         return open_secrets(
             replace(self.uri, object=prefix or self.uri.object),
             pin=self.pin,
@@ -98,13 +98,13 @@ class TokenAccess:
         )
 
     def for_object(self, label: str | None, key_id: bytes | None) -> TokenAccess:
-        """The same token, with a key on it named."""
+        """Return access to a key on this token."""
         return replace(self, uri=replace(self.uri, object=label, id=key_id))
 
 
 @dataclass(frozen=True)
 class CardAccess:
-    """The same for a smart card. It has no name: cards are found anew each time."""
+    """Everything that opening a key on a smart card needs. A card has no name: it is searched for each time."""
 
     uri: CardUri
     pin: PinSource | None
@@ -113,12 +113,12 @@ class CardAccess:
     name: None = None
 
     def open_key(self, allow: Set[Weakness] = frozenset()) -> PrivateKey:
-        """The private key that the URI names; see `tokens.open_key`."""
+        """Open the private key that the URI names; see `tokens.open_key`."""
         policy = KeyPolicy(allow=frozenset(allow))
         return open_key(self.uri, pin=self.pin, policy=policy, memory=self.memory, profiles=self.profiles)
 
     def open_secrets(self) -> Secrets:
-        """The card's secrets; see `tokens.open_secrets`."""
+        """Open the card's secret keys; see `tokens.open_secrets`."""
         return open_secrets(self.uri, pin=self.pin, memory=self.memory, profiles=self.profiles)
 
 
@@ -133,7 +133,7 @@ def find_key_access(
     pin: PinSource | None = None,
     module: Path | None = None,
 ) -> KeyAccess:
-    """Access to the key that a URI names. As for `find_token_access`, `pin` goes before a pin-source of the URI."""
+    """Return access to the key that a URI names. `pin` overrides a pin-source of the URI."""
     if isinstance(wanted, Pkcs11Uri):
         return find_token_access(configuration, wanted, pin=pin, module=module)
     uri_pin = None if wanted.pin_source is None else parse_pin_source(wanted.pin_source)
@@ -153,12 +153,11 @@ def find_token_access(
     module: Path | None = None,
     last_try: bool = False,
 ) -> TokenAccess:
-    """Access to the token that is named by a NAME of the configuration, or by a `pkcs11:` URI.
+    """Return access to the token with a NAME of the configuration, or with a `pkcs11:` URI.
 
-    A URI that names a configured token, by its label or serial, gets what the configuration says of it. What the URI
-    itself says goes before that, and `pin` goes before both; `module` serves where the URI has no module-path.
-    Raises `NotConfiguredError`, `UnsafeModuleError`, and `PinSourceError` for a pin-source in the URI that is not
-    served.
+    If a URI has the label or serial of a configured token, the settings of that token are used. The URI's own
+    attributes override them, and `pin` overrides both; `module` is used if the URI has no module-path.
+    Raises `NotConfiguredError`, `UnsafeModuleError`, and `PinSourceError` for an unsupported pin-source in the URI.
     """
     uri, name = _found(configuration, wanted)
     section = configuration.tokens[name] if name is not None else None
@@ -181,23 +180,23 @@ def find_token_access(
 
 
 def check_module_safe(module: Path) -> None:
-    """Raise `UnsafeModuleError` if somebody else could have written the module, whose code runs with our rights."""
+    """Raise `UnsafeModuleError` if another user can write the module, whose code runs with this user's rights."""
     try:
         unsafe = find_write_risk(module)
     except OSError:
-        return  # whoever loads it says that it is not there
+        return  # loading it reports that it is missing
     if unsafe:
         what, remedy = unsafe
         raise UnsafeModuleError(what, remedy=remedy)
 
 
 def list_modules(configuration: Configuration) -> dict[Path, str | None]:
-    """The modules that the configuration names, and what each wants at its initialisation."""
+    """Return the modules that the configuration names, each with its string for C_Initialize."""
     return {section.module: section.init_string for section in configuration.tokens.values()}
 
 
 def _found(configuration: Configuration, wanted: str | Pkcs11Uri) -> tuple[Pkcs11Uri, str | None]:
-    """The URI, and the name of the configured token that it means."""
+    """Return the URI, and the name of the configured token that it fits."""
     if isinstance(wanted, str):
         if wanted in configuration.tokens:
             return replace(configuration.tokens[wanted].uri, module_path=None), wanted
@@ -226,7 +225,7 @@ def format_key_name(token: str, label: str) -> str:
 
 
 def _key_of_token(configuration: Configuration, wanted: str) -> tuple[Pkcs11Uri, str] | None:
-    """What NAME/LABEL means. A label may hold slashes, and a name too: the longest name that fits counts."""
+    """Return the key that NAME/LABEL means. Both may contain slashes: the longest NAME that fits counts."""
     names = [name for name in configuration.tokens if wanted.startswith(format_key_name(name, ""))]
     name = max(names, key=len, default=None)
     if name is None or wanted == format_key_name(name, ""):
@@ -236,7 +235,7 @@ def _key_of_token(configuration: Configuration, wanted: str) -> tuple[Pkcs11Uri,
 
 
 def _describes(section: TokenSection, wanted: Pkcs11Uri) -> bool:
-    """Whether a URI names this token, and nothing that the section contradicts."""
+    """Return whether a URI names this token, and nothing that the table contradicts."""
     pairs = ((wanted.token, section.label), (wanted.serial, section.serial))
     both = [(asked, known) for asked, known in pairs if asked is not None and known is not None]
     modules_fit = wanted.module_path is None or _is_same_module(wanted.module_path, section.module)
@@ -244,7 +243,7 @@ def _describes(section: TokenSection, wanted: Pkcs11Uri) -> bool:
 
 
 def _is_same_module(one: Path, other: Path) -> bool:
-    """Whether two paths lead to one file: a module often has a name that links to another one."""
+    """Return whether two paths lead to one file: a module often has a name that links to another one."""
     try:
         return one == other or one.samefile(other)
     except OSError:

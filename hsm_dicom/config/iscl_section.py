@@ -1,4 +1,4 @@
-"""The table of the configuration that opens ISCL: once for all, and again wherever one peer or listener differs.
+"""The tables that enable ISCL: one for all peers, and one for each peer or listener that uses it.
 
     [iscl]
     reason = "The archive speaks nothing else."
@@ -28,7 +28,7 @@ KeyIndex = Annotated[int, Field(ge=1, le=8)]
 Scalar = bool | int | float | str
 
 _LARGEST = 1_000_000
-"""More than any number of `wire` means, be it octets or seconds."""
+"""A bound for every number of `wire`, in octets or seconds."""
 
 
 def _wire(value: object) -> dict[str, Scalar]:
@@ -42,26 +42,26 @@ def _wire(value: object) -> dict[str, Scalar]:
 class ISCLSection(Section):
     """`[iscl]`, `[peers.NAME.iscl]`, `[listeners.NAME.iscl]`: the Integrated Secure Communication Layer (PS3.15 B.2).
 
-    The table of a peer or of a listener chooses ISCL for it, even where it is empty. What it leaves out is taken from
-    `[iscl]`, and what that leaves out from the defaults here.
+    The table of a peer or a listener enables ISCL for it, even if it is empty. Keys that it does not have are taken
+    from `[iscl]`, or else have the defaults here.
     """
 
     reason: Text | None = None
-    """Why it is needed. Must be there; told with each use."""
+    """Why it is needed. Required; logged with each use."""
     token: Text | None = None
-    """The token with the encryption keys: the NAME of a `[tokens.NAME]`, or a pkcs11: URI. Must be there."""
+    """The token with the encryption keys: the NAME of a `[tokens.NAME]`, or a pkcs11: URI. Required."""
     authentication_token: Text | None = None
-    """The same, or a card: URI, for the authentication keys; they are on `token` unless this is there."""
+    """The same, or a card: URI, for the authentication keys; by default they are on `token`."""
     prefix: Text | None = None
-    """How the labels of the secrets begin on a PKCS#11 token; "secret" unless said otherwise."""
+    """The prefix of the labels of the secret keys on a PKCS#11 token; by default "secret"."""
     host_session_keys: bool = False
-    """Whether session keys may come to this node's memory where the token cannot keep them."""
+    """Whether session keys may be in this node's memory if the token cannot keep them."""
     over: Literal["tls"] | None = None
-    """tls: TLS first, with all that its other keys say, and ISCL in it."""
+    """tls: ISCL inside TLS, which the other keys of the peer or listener describe."""
     authentication_data: Text | None = None
-    """What we call ourselves: ASCII, or hex: and octets; our AE title unless said otherwise."""
+    """The authentication data of this node: ASCII, or hex: and octets; by default its AE title."""
     peer_authentication_data: Text | None = None
-    """What the peer calls itself: its first AE title unless said otherwise."""
+    """The authentication data of the peer; by default its first AE title."""
     authentication_key: KeyIndex = 1
     """The index of the authentication key, on the wire and on the device."""
     server_authentication_key: KeyIndex | None = None
@@ -69,24 +69,24 @@ class ISCLSection(Section):
     encryption_key: KeyIndex = 1
     """The index of the encryption key, on the wire and on the device."""
     unique_keys: bool = False
-    """Whether each message has a session key of its own."""
+    """Whether each message has its own session key."""
     encryption: Literal["des-cbc", "none"] = "des-cbc"
-    """none must be allowed as "no-encryption"."""
+    """none requires allow = ["no-encryption"]."""
     mac: Literal["md5", "des-mac", "none"] = "md5"
-    """none must be allowed as "no-mac"."""
+    """none requires allow = ["no-mac"]."""
     mac_key: KeyIndex | None = None
-    """Another encryption key for DES-MAC alone, where both ends are set so."""
+    """Another encryption key for DES-MAC, if both ends are configured so."""
     max_message: Annotated[int, Field(ge=1)] | None = None
-    """Octets of the longest message that we take."""
+    """Octets of the longest message that this node accepts."""
     max_block_data: Annotated[int, Field(ge=1)] | None = None
-    """Octets of data in the longest block that we take."""
+    """Octets of data in the longest block that this node accepts."""
     allow: frozenset[Text] = frozenset()
-    """What is allowed by name; see `hsm_dicom.iscl.Weakness`."""
+    """Weaknesses that are allowed explicitly; see `hsm_dicom.iscl.Weakness`."""
     wire: Annotated[dict[str, Scalar], PlainValidator(_wire)] = Field(default_factory=dict)
-    """Fields of `hsm_dicom.iscl.WireProfile` that this peer wants otherwise."""
+    """Fields of `hsm_dicom.iscl.WireProfile` that differ for this peer."""
 
     def within(self, general: ISCLSection | None) -> ISCLSection:
-        """This table, with what it leaves out taken from `[iscl]`."""
+        """Return this table, with the keys that it does not have taken from `[iscl]`."""
         if general is None:
             return self
         return general.model_copy(update={name: getattr(self, name) for name in self.model_fields_set})

@@ -1,4 +1,4 @@
-"""In which line of a TOML file a key stands, since `tomllib` does not tell.
+"""Line numbers of the keys of a TOML file, which `tomllib` does not give.
 
 Reads table headers and the beginnings of `key = value` lines only. A file that hides its keys in inline tables or in
 multi-line strings costs a line number, never more.
@@ -18,7 +18,7 @@ KeyPath = tuple[str, ...]
 
 
 def index_lines(text: str) -> dict[KeyPath, int]:
-    """The line, from 1, of every table and key that can be seen; the first one where it stands twice."""
+    """Return the line, from 1, of every visible table and key; of a repeated one, the first."""
     lines: dict[KeyPath, int] = {}
     table: KeyPath = ()
     for number, line in enumerate(text.splitlines(), start=1):
@@ -31,7 +31,7 @@ def index_lines(text: str) -> dict[KeyPath, int]:
 
 
 def find_line(lines: dict[KeyPath, int], path: KeyPath) -> int | None:
-    """The line of a key, or of the nearest table around it."""
+    """Return the line of a key, or of the nearest table around it."""
     while path:
         if path in lines:
             return lines[path]
@@ -45,7 +45,7 @@ def _put(lines: dict[KeyPath, int], path: KeyPath, number: int) -> None:
 
 
 def _parts(dotted: str) -> KeyPath:
-    """The parts of a dotted key, quoted ones unquoted: read by tomllib itself."""
+    """Return the parts of a dotted key without their quotes, as tomllib reads them."""
     try:
         nested = tomllib.loads(f"{dotted} = 0")
     except tomllib.TOMLDecodeError:

@@ -1,7 +1,6 @@
-"""Where the configuration file is looked for, and how its text becomes models: all mistakes at once, or none.
+"""Finding and reading the configuration file: its sound tables as models, and all mistakes in its form.
 
-Problems that are seen in the file and its folder are found here; what needs a device or a certificate is for
-`hsm_dicom.node.check`.
+`hsm_dicom.node.compiler` checks what the tables mean together, `hsm_dicom.node.check` the devices and certificates.
 """
 
 from __future__ import annotations
@@ -29,22 +28,22 @@ SYSTEM = Path("/etc/hsm-dicom/config.toml")
 
 
 class ConfigurationError(DicomError):
-    """The configuration cannot be used. `problems` holds every reason."""
+    """The configuration cannot be used. `problems` lists every reason."""
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         self.problems = problems
         more = len(problems) - 1
-        hint = f" (And {more} more: hsm-dicom check-config shows all.)" if more else ""
+        hint = f" (And {more} more: hsm-dicom check-config lists all.)" if more else ""
         super().__init__(f"{problems[0]}{hint}")
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What could be read from a file: its sound parts, and everything that is wrong with the others.
+    """The result of reading a file: its sound tables, and the mistakes of the others.
 
     `configuration` lacks the tables that have mistakes, and those that name such a one. `sha256` is that of the file's
-    bytes, in hexadecimal, empty if they could not be read. `lines` tells where a key stands. `unsafe` says that
-    somebody else could have written it.
+    bytes, in hexadecimal, empty if they could not be read. `lines` has the line of each key. `unsafe` is True if
+    another user can write the file.
     """
 
     file: Path
@@ -55,21 +54,21 @@ class Reading:
     unsafe: bool = False
 
     def require_sound(self) -> Configuration:
-        """The configuration, if nothing is wrong with it. Raises `ConfigurationError`."""
+        """Return the configuration if it has no error. Raises `ConfigurationError`."""
         errors = tuple(problem for problem in self.problems if problem.severity is Severity.ERROR)
         if errors:
             raise ConfigurationError(errors)
         return self.configuration
 
     def problem(self, path: KeyPath, what: str, remedy: str, severity: Severity = Severity.ERROR) -> Problem:
-        """A problem at a key of this file."""
+        """Return a problem at a key of this file."""
         return Problem(self.file, _dotted(path), what, remedy, find_line(self.lines, path), severity)
 
 
 def find_configuration(named: Path | None = None) -> Path | None:
-    """The file to read: the one named, else $HSM_DICOM_CONFIG, ./hsm-dicom.toml, /etc/hsm-dicom/config.toml.
+    """Return the file to read: the named one, else $HSM_DICOM_CONFIG, ./hsm-dicom.toml, /etc/hsm-dicom/config.toml.
 
-    None if no file was named and none is there.
+    None if no file is named and none of these exists.
     """
     if named is not None:
         return named
@@ -79,20 +78,20 @@ def find_configuration(named: Path | None = None) -> Path | None:
 
 
 def load_configuration(file: Path | None) -> Configuration:
-    """The configuration in a file; an empty one for None. Raises `ConfigurationError` with every mistake in it."""
+    """Return the configuration in a file; an empty one for None. Raises `ConfigurationError` with every mistake."""
     if file is None:
         return Configuration()
     return read_configuration(file).require_sound()
 
 
 def read_configuration(file: Path) -> Reading:
-    """As much of a file as is sound. Never raises for what is in it or for its absence."""
+    """Read the sound tables of a file. Raises nothing, neither for its content nor if it is missing."""
     try:
         content = file.read_bytes()
         unsafe = find_write_risk(file)
     except OSError as error:
         what = f"The configuration cannot be read ({error.strerror})."
-        remedy = "Name another one with --config or in $HSM_DICOM_CONFIG."
+        remedy = "Name another file with --config or in $HSM_DICOM_CONFIG."
         return Reading(file, problems=(Problem(file, "", what, remedy),))
     problems = [Problem(file, "", *unsafe)] if unsafe else []
     try:
@@ -119,7 +118,7 @@ def read_configuration(file: Path) -> Reading:
 
 
 def _sound_part(raw: dict[str, Any], folder: Path) -> tuple[Configuration, list[tuple[KeyPath, Words]]]:
-    """The tables without mistakes, and the mistakes of the others."""
+    """Return the tables without mistakes, and the mistakes of the others."""
     context = {"folder": folder}
     try:
         return Configuration.model_validate(raw, context=context), []
@@ -137,7 +136,7 @@ def _sound_part(raw: dict[str, Any], folder: Path) -> tuple[Configuration, list[
 
 
 def _dangling_references(configuration: Configuration, raw: dict[str, Any]) -> list[tuple[KeyPath, Words]]:
-    # Looked up in the raw tables: a token with a mistake of its own is there nevertheless.
+    # Searched in the raw tables, since a token with a mistake of its own is not missing.
     tokens = raw.get("tokens")
     tokens = tokens if isinstance(tokens, dict) else {}
     known = ", ".join(tokens) or "none"

@@ -1,6 +1,6 @@
-"""What each mistake in the file is called, and what to do about it: pydantic's error types, in words.
+"""A sentence and a remedy for each mistake in the file, by pydantic's error types.
 
-Pydantic would repeat the value that it refuses. A PIN may stand there, so none of these sentences does.
+Pydantic's own sentences repeat the refused value, which may be a PIN. These do not.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from tokens.smartcard.profile_table import NOT_HEXADECIMAL
 from tokens.smartcard.profiles import CardProfile
 
 Words = tuple[str, str]
-"""What is wrong, and the remedy."""
+"""A sentence, and the remedy."""
 
 _UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
-"""The types of an unknown key's error, in models and in dataclasses."""
+"""The error types for an unknown key, in models and in dataclasses."""
 
 _PIN_NAMES = frozenset({"pin", "password", "passphrase", "passwd", "passcode", "secret"})
 _NO_PIN: Words = (
-    "A PIN stands in the configuration, or what may be one (it is not repeated here).",
-    "Write where the PIN is instead: prompt, env:NAME, file:PATH, credential:NAME, fd:N or pinpad. "
-    "If a PIN stood here, others may have read it: change it with hsm-dicom token change-pin.",
+    "The configuration contains a PIN, or a value that may be one (it is not repeated here).",
+    "Write the source of the PIN instead: prompt, env:NAME, file:PATH, credential:NAME, fd:N or pinpad. "
+    "If it was a PIN, others may have read it: change it with hsm-dicom token change-pin.",
 )
 
 _WORDS: Mapping[str, Words] = {
@@ -50,94 +50,94 @@ _WORDS: Mapping[str, Words] = {
         "Keep either key = or the three keys token =, object =, id =.",
     ),
     "file_key": (
-        "The private key is a file: whoever reads the file has the key for ever, and nobody sees it happen.",
-        'Put the key on a token, or allow it by name: allow = ["file-key"].',
+        "The private key is in a file: anyone who reads the file can copy the key without a trace.",
+        'Put the key on a token, or allow it explicitly: allow = ["file-key"].',
     ),
     "no_certificate": (
-        "The key is a file, and no certificate is named.",
+        "The key is in a file, and no certificate is named.",
         'Write certificate = "PATH.pem".',
     ),
     "key_id": ("The id is not in hexadecimal.", 'Write it like id = "01ab"; hsm-dicom key list shows it.'),
     "login_failure": (
-        "login_failures lists an answer that does not speak of a failed device.",
-        f"It may list: {', '.join(failure.name for failure in DeviceFailure)}; or nothing.",
+        "login_failures lists a return value that does not mean a failed device.",
+        f"Write any of: {', '.join(failure.name for failure in DeviceFailure)}; or an empty list.",
     ),
-    "weakness": ("What is to be allowed is not known.", f"It may be one of: {', '.join(ALLOWABLE)}."),
-    "string_type": ("A text in quotation marks must stand here.", 'Write it like name = "text".'),
-    "string_too_short": ("The text is empty.", "Write it, or remove the key."),
-    "null_character": ("The path has a null character (\\u0000), which no path can have.", "Remove it."),
+    "weakness": ("allow lists an unknown weakness.", f"Write any of: {', '.join(ALLOWABLE)}."),
+    "string_type": ("The value must be a text in quotation marks.", 'Write it like name = "text".'),
+    "string_too_short": ("The text is empty.", "Write a text, or remove the key."),
+    "null_character": ("The path has a null character (\\u0000), which is not possible.", "Remove it."),
     "string_pattern_mismatch": ("The text has a null character (\\u0000).", "Remove it."),
-    "path_type": ("A path in quotation marks must stand here.", 'Write it like name = "/path".'),
-    "int_type": ("A whole number must stand here.", "Write it without quotation marks."),
-    "int_parsing": ("A whole number must stand here.", "Write it without quotation marks."),
+    "path_type": ("The value must be a path in quotation marks.", 'Write it like name = "/path".'),
+    "int_type": ("The value must be a whole number.", "Write it without quotation marks."),
+    "int_parsing": ("The value must be a whole number.", "Write it without quotation marks."),
     "int_parsing_size": ("The number is too large.", "Write a smaller one."),
-    "int_from_float": ("A whole number must stand here.", "Write it without a point."),
-    "finite_number": ("A number must stand here, not inf or nan.", "Write it without quotation marks."),
-    "dataclass_type": ("A table must stand here.", "Write it as [table] with key = value lines under it."),
-    "model_type": ("A table must stand here.", "Write it as [table] with key = value lines under it."),
-    "dict_type": ("Tables with names must stand here.", "Write them like [tokens.NAME]."),
+    "int_from_float": ("The value must be a whole number.", "Write it without a point."),
+    "finite_number": ("The value must be a number, not inf or nan.", "Write it without quotation marks."),
+    "dataclass_type": ("The value must be a table.", "Write it as [table] with key = value lines under it."),
+    "model_type": ("The value must be a table.", "Write it as [table] with key = value lines under it."),
+    "dict_type": ("The value must be a table with named tables.", "Write them like [tokens.NAME]."),
     "wire": (
-        "wire is no table of texts, numbers, true and false.",
-        'Write it like wire = { byte_order = "little" }; docs/explanation/iscl.md lists what there is.',
+        "wire is not a table of texts, numbers, true and false.",
+        'Write it like wire = { byte_order = "little" }; docs/explanation/iscl.md lists its keys.',
     ),
     "wire_number": (
-        "A number of wire is nan, inf, or larger than anything there.",
-        "Write the octets, or the seconds, that it needs.",
+        "A number of wire is nan, inf, or larger than any of its bounds.",
+        "Write the number of octets or seconds.",
     ),
-    "frozen_set_type": ("A list must stand here.", 'Write it like ["one", "two"].'),
-    "tuple_type": ("A list must stand here.", 'Write it like ["one", "two"].'),
+    "frozen_set_type": ("The value must be a list.", 'Write it like ["one", "two"].'),
+    "tuple_type": ("The value must be a list.", 'Write it like ["one", "two"].'),
     "too_short": ("The list is empty.", 'Write at least one, like ["one"].'),
-    "bool_type": ("true or false must stand here.", "Write it without quotation marks."),
-    "bool_parsing": ("true or false must stand here.", "Write it without quotation marks."),
-    "float_type": ("A number must stand here.", "Write it without quotation marks."),
-    "float_parsing": ("A number must stand here.", "Write it without quotation marks."),
-    "date_type": ("A date must stand here.", "Write it like 2030-12-31, without quotation marks."),
-    "date_from_datetime_parsing": ("A date must stand here.", "Write it like 2030-12-31, without quotation marks."),
+    "bool_type": ("The value must be true or false.", "Write it without quotation marks."),
+    "bool_parsing": ("The value must be true or false.", "Write it without quotation marks."),
+    "float_type": ("The value must be a number.", "Write it without quotation marks."),
+    "float_parsing": ("The value must be a number.", "Write it without quotation marks."),
+    "date_type": ("The value must be a date.", "Write it like 2030-12-31, without quotation marks."),
+    "date_from_datetime_parsing": ("The value must be a date.", "Write it like 2030-12-31, without quotation marks."),
 }
 
 
 def drop_consequences(errors: Iterable[ErrorDetails]) -> list[ErrorDetails]:
-    """The errors without those that say that a key is missing which was only misspelt."""
+    """Return the errors without those for a missing key that is only misspelt."""
     listed = list(errors)
-    meant = {(*error["loc"][:-1], _meant(error["loc"])) for error in listed if error["type"] in _UNKNOWN}
+    meant = {(*error["loc"][:-1], _find_nearest_key(error["loc"])) for error in listed if error["type"] in _UNKNOWN}
     return [error for error in listed if error["type"] != "missing" or error["loc"] not in meant]
 
 
 def describe_mistake(error: ErrorDetails) -> Words:
-    """One of pydantic's errors."""
+    """Return the sentence and the remedy for one of pydantic's errors."""
     kind, place, context = error["type"], error["loc"], error.get("ctx", {})
     if kind in _UNKNOWN:
         return _unknown(place, error["input"])
     if error["input"] is NOT_HEXADECIMAL:
         return "The value is not in hexadecimal.", 'Write it in quotation marks, like "9c".'
     if kind == "missing":
-        return f"The key '{place[-1]}' is missing.", "Write it."
+        return f"The key '{place[-1]}' is missing.", f"Write {place[-1]} = …."
     if kind == "key_uri":
         return str(context["reason"]), "See the form of a URI: hsm-dicom token list prints those of tokens."
     if kind in ("literal_error", "enum"):
-        return "The value is none of those that there are.", f"Write one of: {context['expected']}."
+        return "The value is not one of the possible ones.", f"Write one of: {context['expected']}."
     if kind in ("greater_than_equal", "less_than_equal", "greater_than"):
         bound = context.get("ge", context.get("le", context.get("gt")))
         return f"The number is too {'large' if 'le' in context else 'small'}.", f"The bound is {bound}."
-    return _WORDS.get(kind, ("The value is not of the form that is wanted here.", "See the documentation of this key."))
+    return _WORDS.get(kind, ("The value has the wrong form.", "See the documentation of this key."))
 
 
 def _unknown(place: tuple[int | str, ...], value: object) -> Words:
     name = str(place[-1])
-    near = _meant(place)
-    if _may_hold_a_pin(name, near, value):
+    near = _find_nearest_key(place)
+    if _may_contain_pin(name, near, value):
         return _NO_PIN
-    guess = f"Is '{near}' meant? " if near else ""
-    return f"The key '{name}' is not known here.", f"{guess}Known are: {', '.join(_known_at(place[:-1]))}."
+    guess = f"Did you mean '{near}'? " if near else ""
+    return f"The key '{name}' is unknown here.", f"{guess}Known keys: {', '.join(_list_known_keys(place[:-1]))}."
 
 
-def _meant(place: tuple[int | str, ...]) -> str | None:
-    """The known key that is nearest to an unknown one."""
-    return next(iter(difflib.get_close_matches(str(place[-1]), _known_at(place[:-1]), n=1)), None)
+def _find_nearest_key(place: tuple[int | str, ...]) -> str | None:
+    """Return the known key that is nearest to an unknown one."""
+    return next(iter(difflib.get_close_matches(str(place[-1]), _list_known_keys(place[:-1]), n=1)), None)
 
 
-def _may_hold_a_pin(name: str, near: str | None, value: object) -> bool:
-    """Whether a PIN is to be feared under a name that is unknown: one of a PIN, or a misspelt one with no source."""
+def _may_contain_pin(name: str, near: str | None, value: object) -> bool:
+    """Return whether an unknown key may contain a PIN: its name is one of a PIN, or a misspelt one without a source."""
     lower = name.lower()
     if _PIN_NAMES & set(re.split(r"[^a-z]+", lower)):
         return True
@@ -154,8 +154,8 @@ def _is_pin_source(value: object) -> bool:
     return True
 
 
-def _known_at(place: tuple[int | str, ...]) -> list[str]:
-    """The keys of the table at a place, found by walking down the models."""
+def _list_known_keys(place: tuple[int | str, ...]) -> list[str]:
+    """Return the keys of the table at a place, from the models."""
     model: Any = Configuration
     for part in place:
         if is_dataclass(model):

@@ -1,6 +1,6 @@
-"""The tables about the network: who is trusted, who the peers are, where this node listens.
+"""Tables of the network: trust, peers and listeners.
 
-Only their form is checked here; what profiles there are, and whether names and pins make sense, is looked at where
+Only their form is checked here; profiles, names and pins are checked where
 they are compiled (`hsm_dicom.node.compiler`).
 """
 
@@ -24,112 +24,112 @@ class TrustSection(Section):
     """`[trust]`: whose certificates are trusted on the network."""
 
     anchors: tuple[FilePath, ...] = ()
-    """CA certificates, PEM or DER; a folder stands for the files in it. Nothing else is trusted."""
+    """CA certificates, PEM or DER, or folders of them. Nothing else is trusted."""
     intermediates: tuple[FilePath, ...] = ()
-    """Certificates between, which peers may not send themselves."""
+    """Intermediate certificates, for peers that do not send them."""
     crls: tuple[FilePath, ...] = ()
-    """Certificate revocation lists. Read anew at each reload (SIGHUP)."""
+    """Certificate revocation lists. Read again at each reload (SIGHUP)."""
     ocsp_responses: tuple[FilePath, ...] = ()
-    """OCSP responses (DER), fetched by somebody else."""
+    """OCSP responses (DER), which another program has fetched."""
     revocation: Literal["when-given", "required", "if-available"] = "when-given"
-    """When a certificate whose revocation is unknown is trusted; see `hsm_dicom.trust.RevocationPolicy`."""
+    """Whether a certificate with unknown revocation status is trusted; see `hsm_dicom.trust.RevocationPolicy`."""
 
 
 class LegacySection(Section):
-    """`legacy` of a peer or a listener: a retired TLS profile, opened by name."""
+    """`legacy` of a peer or a listener: an exception that enables a retired TLS profile."""
 
     profile: Text
     """aes-tls, basic-tls, des-tls, dhe-aes, dhe-3des or dhe-des; hsm-dicom tls profiles explains them."""
     reason: Text
-    """Why it is needed. Told with each use."""
+    """Why it is needed. Logged with each use."""
     dh_bits: Literal[1024, 2048, 3072, 4096] = 2048
-    """Bits of the Diffie-Hellman group (profiles dhe-*): of ours as a server, of the smallest as a client."""
+    """Bits of the Diffie-Hellman group (profiles dhe-*): the group of a server, the smallest that a client accepts."""
     until: datetime.date
-    """The last day on which it holds, such as 2030-12-31."""
+    """The last day of the exception, such as 2030-12-31."""
 
 
 class PeerSection(Section):
-    """`[peers.NAME]`: another application entity. It is known by its certificate, in both directions."""
+    """`[peers.NAME]`: another application entity, identified by its certificate in both directions."""
 
     ae_titles: Annotated[tuple[Text, ...], Field(min_length=1)]
-    """The AE titles that it may use; the first one is called."""
+    """The AE titles that it may use. The first one is the called AE title when this node connects."""
     host: Text | None = None
-    """Where it is reached. Unless names, subject or pins say otherwise, its certificate must be for this name."""
+    """Its host name or address. Without names, subject and pins, its certificate must be for this name."""
     port: Port | None = None
-    """Its port; 2762 (dicom-tls), or 2761 (dicom-iscl) for ISCL, unless said otherwise."""
+    """Its port; by default 2762 (dicom-tls), or 2761 (dicom-iscl) for ISCL."""
     names: tuple[Text, ...] = ()
-    """Host names or addresses, of which its certificate must hold one."""
+    """Host names or addresses; its certificate must contain one of them."""
     subject: Text | None = None
-    """The subject that its certificate must have (RFC 4514)."""
+    """The subject of its certificate (RFC 4514)."""
     pins: frozenset[Text] = frozenset()
-    """SHA-256 values of public keys in hexadecimal, of which its key must have one; hsm-dicom tls probe shows it."""
+    """SHA-256 values of public keys in hexadecimal; its key must have one of them. hsm-dicom tls probe shows it."""
     profile: Text | None = None
-    """The TLS profile; bcp195-rfc9325 unless said otherwise."""
+    """The TLS profile; by default bcp195-rfc9325."""
     authentication: AuthenticationName = "mutual"
-    """one-way: we show it no certificate of ours."""
+    """one-way: this node shows the peer no certificate."""
     identity: Text | None = None
-    """The NAME of the identity that we show it; not needed where there is only one."""
+    """The NAME of the identity that this node shows to it; not needed if there is only one."""
     calling_ae_title: Text | None = None
-    """What we call ourselves towards it."""
+    """The calling AE title of this node towards it; not needed if all listeners have the same."""
     answer_seconds: Seconds = 30.0
-    """How long it may take for each of its answers: large objects, which it has to store first, may need more."""
+    """Seconds for each answer of the peer. A peer that stores large objects before it answers may need more."""
     legacy: LegacySection | None = None
     """A retired profile instead of `profile`."""
     iscl: ISCLSection | None = None
-    """ISCL instead of TLS, or in it."""
+    """ISCL instead of TLS, or inside TLS."""
 
 
 class ListenerSection(Section):
-    """`[listeners.NAME]`: an address where associations are accepted."""
+    """`[listeners.NAME]`: an address on which this node accepts associations."""
 
     ae_title: Text
-    """Our AE title."""
+    """The AE title of this node."""
     host: Text = "127.0.0.1"
-    """The address to listen on. Only this machine reaches the default."""
+    """The address to listen on. The default can be reached from this machine only."""
     port: Port | None = None
-    """The port; 2762 (dicom-tls), or 2761 (dicom-iscl) for ISCL, unless said otherwise."""
+    """The port; by default 2762 (dicom-tls), or 2761 (dicom-iscl) for ISCL."""
     identities: tuple[Text, ...] = ()
-    """The NAMEs of our identities: one with an RSA key, one with an EC key, or both. ISCL without TLS needs none."""
+    """The NAMEs of this node's identities: one with an RSA key, one with an EC key, or both. None for ISCL alone."""
     peers: tuple[Text, ...] | None = None
-    """The NAMEs of the peers that may call; all of them unless said otherwise."""
+    """The NAMEs of the peers that may call; by default all of them."""
     profile: Text | None = None
-    """The TLS profile; bcp195-rfc9325 unless said otherwise."""
+    """The TLS profile; by default bcp195-rfc9325."""
     authentication: AuthenticationName = "mutual"
-    """one-way: callers need no certificate, and anybody may use any AE title of a peer."""
+    """one-way: callers need no certificate, so that anyone can use the AE title of a peer."""
     legacy: LegacySection | None = None
-    """A retired profile instead of `profile`, for this listener as a whole."""
+    """A retired profile instead of `profile`, for the whole listener."""
     iscl: ISCLSection | None = None
-    """ISCL instead of TLS, or in it, for this listener as a whole."""
+    """ISCL instead of TLS, or inside TLS, for the whole listener."""
     store: FilePath | None = None
-    """The folder that takes received SOP Instances; without it, only Verification is served."""
+    """The folder for received SOP Instances. Without it, the listener accepts Verification only."""
     check_signatures: bool = False
-    """Refuse an instance whose digital signature does not hold. Unsigned instances are accepted, and signatures by any
-    certificate, also one that the sender made: who signed is not asked."""
+    """Refuse an instance with an invalid digital signature. Unsigned instances are accepted, and signatures by any
+    certificate, even one that the sender made: the signer is not checked."""
     sop_classes: Literal["storage", "any"] | tuple[Text, ...] = "storage"
-    """Which SOP Classes are stored: those of the standard with the retired ones, any, or these UIDs and keywords."""
+    """The SOP Classes that are stored: those of the standard with the retired ones, any, or these UIDs and keywords."""
     largest_object_mib: Annotated[int, Field(ge=1, le=1 << 20)] = 4096
-    """The longest Data Set that is stored, in MiB (1048576 bytes)."""
+    """The size of the largest Data Set that is stored, in MiB (1048576 bytes)."""
     associations: Places = 32
-    """How many associations may run at once. A peer takes one of them once it is known and its AE title matches."""
+    """The number of associations at the same time. A peer counts once it is identified and its AE title matches."""
     unidentified: Places = 64
-    """How many connections may be open that have not come so far."""
+    """The number of open connections whose peers are not identified yet."""
     unidentified_per_address: Places = 4
-    """How many of these from one address; of IPv6, from one /64 network."""
+    """The number of these from one address; for IPv6, from one /64 network."""
     waiting: Annotated[int, Field(ge=0, le=1000)] = 128
-    """How many more connections may wait for one of these places."""
+    """The number of connections that may wait for one of these places."""
     waiting_per_address: Annotated[int, Field(ge=0, le=1000)] = 32
-    """How many of these from one address."""
+    """The number of these from one address."""
     yield_seconds: Seconds = 1.0
-    """How long an unidentified peer may keep us waiting before it has to make way for a connection that waits."""
+    """Seconds after which an unidentified connection gives its place to one that waits."""
     handshake_seconds: Seconds = 10.0
-    """How long a peer may take for its handshake."""
+    """Seconds for a whole handshake."""
     request_seconds: Seconds = 10.0
-    """How long a peer may take after it for its request for an association (A-ASSOCIATE-RQ)."""
+    """Seconds from the handshake to the peer's association request (A-ASSOCIATE-RQ)."""
     read_seconds: Seconds = 30.0
-    """How long a peer may take for each PDU after that, from its first byte, and to take each of ours."""
+    """Seconds for each further PDU of the peer, from its first byte, and for the peer to accept each PDU of ours."""
     idle_seconds: Annotated[float, Field(gt=0, le=86400)] = 60.0
-    """After how long an association is ended in which nothing happens."""
+    """Seconds without activity after which an association is ended."""
     stop_seconds: Annotated[float, Field(ge=0, le=3600)] = 10.0
-    """How long open associations may go on when the listener stops, before they are aborted."""
+    """Seconds for open associations when the listener stops, before they are aborted."""
     workers: Annotated[int, Field(ge=1, le=64)] = 8
-    """How many handshakes compute at the same moment."""
+    """The number of handshakes that compute at the same time."""

@@ -1,7 +1,7 @@
-"""Who else could write a file that must be ours alone.
+"""Owner and mode of files that no other user may write or read.
 
-A configuration names the libraries that this program loads: whoever may write it, or the folder that it is in, runs
-code with the rights, and the logged-in tokens, of this program. The same goes for the libraries themselves.
+A configuration names the libraries that this program loads: a user who can write it, or its folder, can run code with
+the rights and the logged-in tokens of this program. The same is true for the libraries themselves.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ _TRUSTED_OWNERS = (0,)
 
 
 def find_write_risk(path: Path) -> tuple[str, str] | None:
-    """What is wrong with a file's owner and mode, and the remedy; None if only root or we can change it.
+    """Return what is wrong with a file's owner and mode, and the remedy; None if only root or this user can change it.
 
-    Follows symbolic links, and looks at the folder of the real file as well. Raises OSError.
+    Symbolic links are followed, and the folder of the real file is checked as well. Raises OSError.
     """
     real = path.resolve(strict=True)
     status = real.stat()
     if status.st_uid not in (*_TRUSTED_OWNERS, os.geteuid()):
         return (
-            f"{path} belongs to another user (uid {status.st_uid}), who may change it at any time.",
-            f"Take it over after reading it: chown root {path}",
+            f"{path} belongs to another user (uid {status.st_uid}), who can change it at any time.",
+            f"Read it, then run: chown root {path}",
         )
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         return (
@@ -42,11 +42,11 @@ def find_write_risk(path: Path) -> tuple[str, str] | None:
 
 
 def find_read_risk(path: Path) -> tuple[str, str] | None:
-    """The same for a file that holds a secret. Raises OSError."""
+    """Return the same for a file with a private key, which others must not read. Raises OSError."""
     mode = path.stat().st_mode
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         return (
             f"{path} may be read by others (mode {stat.S_IMODE(mode):04o}).",
-            f"Run: chmod 600 {path}; and treat what it holds as known to others.",
+            f"Run: chmod 600 {path}; and treat its content as known to others.",
         )
     return None

@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, in words and for programs."""
+"""Problems of a configuration, for people and for programs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class Severity(StrEnum):
-    """Whether a problem keeps the configuration from being used."""
+    """How serious a problem is: an error keeps the configuration from being used."""
 
     ERROR = "error"
     WARNING = "warning"
@@ -16,9 +16,9 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing to put right.
+    """One problem of a configuration file.
 
-    `key` is the TOML path ("tokens.ct-room.pin"), empty where the file itself is meant; `line` counts from 1.
+    `key` is the TOML path ("tokens.ct-room.pin"), empty for the file itself; `line` counts from 1.
     `text` and `remedy` are sentences. Neither repeats a value that could be a PIN.
     """
 
@@ -31,7 +31,7 @@ class Problem:
 
     @property
     def place(self) -> str:
-        """Where to look: "hsm-dicom.toml:7: tokens.ct-room.pin"."""
+        """File, line and key, such as "hsm-dicom.toml:7: tokens.ct-room.pin"."""
         at = str(self.file) if self.line is None else f"{self.file}:{self.line}"
         return f"{at}: {self.key}" if self.key else at
 

@@ -1,9 +1,9 @@
 """The tables of the configuration file, as frozen models. Each field is documented under it.
 
-Unknown keys are refused, so that a misspelt one is not taken for its default. Relative paths are relative to the folder
-of the file that names them. Nothing here opens a file or a device.
+Unknown keys are refused, so that a misspelt key does not silently have its default. Relative paths are relative to the
+folder of the file that names them. Nothing here opens a file or a device.
 
-A value that is refused raises an error that has a type and no text: `mistakes` has the words, and none repeats a value,
+A refused value raises an error with a type and without a text: `mistakes` has the sentences, and none repeats a value,
 which may be a PIN.
 """
 
@@ -30,10 +30,10 @@ from tokens.smartcard.profiles import CardProfile
 from tokens.uri import Pkcs11Uri
 
 FILE_KEY = "file-key"
-"""What `allow` of an identity must name before a private key is read from a file."""
+"""The entry of `allow` that enables a private key in a file."""
 
 ALLOWABLE = (*(weakness.value for weakness in Weakness), FILE_KEY)
-"""Everything that `allow` of an identity can name."""
+"""All entries that `allow` of an identity can have."""
 
 
 def _text(value: object) -> str:
@@ -43,7 +43,7 @@ def _text(value: object) -> str:
 
 
 def _pin_source(value: object, info: ValidationInfo) -> PinSource:
-    # Whatever stands here may be a PIN, a number too: only what is plainly a source is ever looked at.
+    # Any value may be a PIN, a number too: only a text that is a source is parsed.
     try:
         source = parse_pin_source(value if isinstance(value, str) else "")
     except PinSourceError:
@@ -106,15 +106,15 @@ class TokenSection(Section):
     label: Text | None = None
     """The token's label, given when it was initialised."""
     serial: Text | None = None
-    """The token's serial number; label or serial must be there, both may be."""
+    """The token's serial number. Label or serial is required; both are possible."""
     pin: Annotated[PinSource | None, PlainValidator(_pin_source)] = None
     """Where the PIN comes from: prompt, env:NAME, file:PATH, credential:NAME, fd:N or pinpad. Never the PIN itself."""
     init_string: Text | None = None
-    """What the module wants at C_Initialize; NSS softokn does."""
+    """The string that the module needs at C_Initialize, as NSS softokn does."""
     sessions: Annotated[int, Field(ge=1, le=256)] = 8
-    """How many threads the token serves at once."""
+    """The number of threads that can use the token at the same time."""
     login_failures: Annotated[frozenset[DeviceFailure], PlainValidator(_login_failures)] = frozenset(DeviceFailure)
-    """The answers to a login that speak of a failed device and not of the PIN; any other unclear one is a refusal."""
+    """Return values of a login that mean a failed device, not a wrong PIN; other unclear ones count as refusals."""
 
     @model_validator(mode="after")
     def _is_named(self) -> Self:
@@ -143,11 +143,11 @@ class IdentitySection(Section):
     key: Annotated[Pkcs11Uri | CardUri | Path | None, PlainValidator(_key_location)] = None
     """Instead of the three: a pkcs11: or card: URI, or file:PATH of a PEM key if `allow` names "file-key"."""
     certificate: Annotated[Path | None, PlainValidator(_certificate)] = None
-    """A PEM file; None, written as "token", where it is read from the token."""
+    """A PEM file; None, written as "token", if the certificate is on the token."""
     chain: FilePath | None = None
     """A PEM, DER or PKCS#7 file with the certificates between this one and the root, in any order."""
     allow: frozenset[Annotated[str, AfterValidator(_allowed)]] = frozenset()
-    """What the security officer allows of this key by name: weaknesses of `tokens.policy`, "file-key"."""
+    """Weaknesses of this key that the security officer allows explicitly: those of `tokens.policy`, and "file-key"."""
 
     @model_validator(mode="after")
     def _has_one_key(self) -> Self:
@@ -165,33 +165,33 @@ class IdentitySection(Section):
 
     @property
     def weaknesses(self) -> frozenset[Weakness]:
-        """The part of `allow` that the key policy knows."""
+        """The weaknesses in `allow` that the key policy knows."""
         return frozenset(Weakness(name) for name in self.allow if name != FILE_KEY)
 
 
 class StateSection(Section):
-    """`[state]`: what must survive a restart."""
+    """`[state]`: data that must survive a restart."""
 
     folder: FilePath | None = None
-    """Where refused PINs are remembered; see `hsm_dicom.product` for the default."""
+    """The folder in which refused PINs are remembered; see `hsm_dicom.product` for the default."""
 
 
 class EventsSection(Section):
-    """`[events]`: what was done with keys, and by whom."""
+    """`[events]`: the record of what was done with keys."""
 
     file: FilePath | None = None
     """A JSON-lines file that every event is appended to; see `hsm_dicom.events`."""
 
 
 class Configuration(Section):
-    """The whole file. Each table has a default, so that an empty file is a configuration."""
+    """The whole file. Each table has a default, so that an empty file is valid."""
 
     tokens: dict[str, TokenSection] = Field(default_factory=dict)
     identities: dict[str, IdentitySection] = Field(default_factory=dict)
     cards: Annotated[
         dict[str, Annotated[CardProfile, PlainValidator(_card_profile)]], AfterValidator(_each_with_its_name)
     ] = Field(default_factory=dict)
-    """`[cards.NAME]`: kinds of smart cards beside those that are known; see `tokens.smartcard.profile_table`."""
+    """`[cards.NAME]`: kinds of smart cards that are not built in; see `tokens.smartcard.profile_table`."""
     trust: TrustSection = TrustSection()
     iscl: ISCLSection | None = None
     peers: dict[str, PeerSection] = Field(default_factory=dict)

@@ -203,8 +203,8 @@ def _in_words(error: ErrorDetails) -> str:
         case "extra_forbidden":
             known = sorted(VerificationPolicy.model_fields)
             near = difflib.get_close_matches(key, known, n=1)
-            guess = f"Is '{near[0]}' meant? " if near else ""
-            return f"the key '{key}' is not known. {guess}Known are: {', '.join(known)}."
+            guess = f"Did you mean '{near[0]}'? " if near else ""
+            return f"the key '{key}' is not known. {guess}Known keys: {', '.join(known)}."
         case "enum" | "literal_error":
             return f"a value of '{key}' is not known. It may be one of: {context['expected']}."
         case "choice":

@@ -32,7 +32,7 @@ def wire_profile(table: Mapping[str, object]) -> WireProfile:
     for name, value in table.items():
         if name not in known:
             near = get_close_matches(name, known, n=1)
-            hint = f"Is '{near[0]}' meant?" if near else f"Known are: {', '.join(known)}."
+            hint = f"Did you mean '{near[0]}'?" if near else f"Known keys: {', '.join(known)}."
             raise ISCLSettingsError(f"The key '{name}' is not known in wire. {hint}")
         wishes[name] = _read(name, value, kinds[name])
     profile = WireProfile(**wishes)

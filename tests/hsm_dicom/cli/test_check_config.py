@@ -25,10 +25,11 @@ def test_every_problem_is_shown_with_place_and_remedy(run: Run, signing_node: No
     assert result.status == exits.FAILED
     place = f"{signing_node.config}:"
     assert (
-        f"{place}8: identities.node.objekt error: The key 'objekt' is not known here. Is 'object' meant?" in result.said
+        f"{place}8: identities.node.objekt error: The key 'objekt' is unknown here. Did you mean 'object'?"
+        in result.said
     )
     assert "tokens.b.module" in result.said
-    assert "A PIN stands in the configuration" in result.said
+    assert "The configuration contains a PIN" in result.said
     assert "12345678" not in result.said
     assert "cannot be used: 3 errors, no warnings" in result.said
 

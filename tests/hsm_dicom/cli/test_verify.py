@@ -107,7 +107,7 @@ def test_what_is_required_and_not_there_is_102(verify, signed: Path, signing_nod
     misspelt = signing_node.write("policy.toml", b'requires = ["sr"]\n')
     refused = verify(signed, "--policy", misspelt)
     assert refused.status == exits.FAILED
-    assert "Is 'require' meant?" in refused.err
+    assert "Did you mean 'require'?" in refused.err
 
 
 @pytest.mark.parametrize(

@@ -85,11 +85,11 @@ token = "a"
         "peer",
     }
     assert found["tokens.a.lable"].line == 3
-    assert "Is 'label' meant?" in found["tokens.a.lable"].remedy
+    assert "Did you mean 'label'?" in found["tokens.a.lable"].remedy
     assert found["tokens.b.module"].line == 5  # the table in which it is missing
     assert found["tokens.b.sessions"].line == 7
-    assert "[tokens.c]" in found["identities.n.token"].what
-    assert "names no key" in found["identities.m"].what
+    assert "[tokens.c]" in found["identities.n.token"].text
+    assert "names no key" in found["identities.m"].text
     assert all(problem.remedy for problem in found.values())
 
 
@@ -127,9 +127,9 @@ family = "cac"
         "cards.h.keys.0.refrence": 6,
         "cards.i.family": 11,
     }
-    assert "Is 'family' meant? Known are: aid, extended, family" in found["cards.h.famly"].remedy
-    assert "hexadecimal" in found["cards.h.aid"].what
-    assert "Is 'reference' meant?" in found["cards.h.keys.0.refrence"].remedy
+    assert "Did you mean 'family'? Known keys: aid, extended, family" in found["cards.h.famly"].remedy
+    assert "hexadecimal" in found["cards.h.aid"].text
+    assert "Did you mean 'reference'?" in found["cards.h.keys.0.refrence"].remedy
     assert "'iso7816', 'piv' or 'openpgp'" in found["cards.i.family"].remedy
 
 
@@ -213,14 +213,14 @@ peers = ["known"]
         ("[state]\nfolder = 3", "state.folder", "path in quotation marks"),
         ("[identities.n]\ntoken = 'a'\nid = 'xyz'", "identities.n.id", "hexadecimal"),
         ("[identities.n]\nkey = 'pkcs11:object=k'\ntoken = 'a'", "identities.n", "twice"),
-        ("[identities.n]\nkey = 'file:k.pem'\ncertificate = 'c.pem'", "identities.n", "whoever reads the file"),
+        ("[identities.n]\nkey = 'file:k.pem'\ncertificate = 'c.pem'", "identities.n", "anyone who reads the file"),
         ("[identities.n]\nkey = 'file:k.pem'\nallow = ['file-key']", "identities.n", "no certificate"),
         ("[identities.n]\nkey = 'nonsense'", "identities.n.key", "does not begin with 'pkcs11:'"),
-        ("[identities.n]\ntoken = 'a'\nobject = 'k'\nallow = ['all']", "identities.n.allow.0", "not known"),
-        ("tokens = 3", "tokens", "Tables with names"),
+        ("[identities.n]\ntoken = 'a'\nobject = 'k'\nallow = ['all']", "identities.n.allow.0", "unknown weakness"),
+        ("tokens = 3", "tokens", "table with named tables"),
         ("[tokens.a]\nlabel = 'a'\nmodule = \"a\\u0000b\"", "tokens.a.module", "null character"),
         ("[tokens.a]\nmodule = 'a'\nlabel = \"a\\u0000b\"", "tokens.a.label", "null character"),
-        ("[tokens]\na = 3", "tokens.a", "A table must stand here"),
+        ("[tokens]\na = 3", "tokens.a", "The value must be a table"),
         ("[tokens.a]\nmodule = 'x.so'", "tokens.a", "neither a label nor a serial"),
         ("[tokens.a]\nmodule = 'x.so'\nlabel = ''", "tokens.a.label", "empty"),
     ],

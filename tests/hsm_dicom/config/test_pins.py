@@ -43,8 +43,8 @@ def test_a_pin_in_the_file_is_found_and_never_repeated(write, line: str) -> None
 )
 def test_a_misspelt_key_with_a_source_of_a_pin_is_no_alarm(write, line: str, meant: str) -> None:
     [problem] = read_configuration(write(f'[tokens.a]\nmodule = "x.so"\nlabel = "a"\n{line}\n')).problems
-    assert "is not known here" in problem.text
-    assert problem.remedy.startswith(f"Is '{meant}' meant?")
+    assert "is unknown here" in problem.text
+    assert problem.remedy.startswith(f"Did you mean '{meant}'?")
 
 
 @pytest.mark.parametrize(
@@ -77,11 +77,11 @@ def test_but_never_more(write, value: str) -> None:
         write(f'[tokens.a]\nmodule = "x.so"\nlabel = "a"\nlogin_failures = {value}\n')
     ).problems
     assert problem.line == 4
-    assert "does not speak of a failed device" in problem.text
+    assert "does not mean a failed device" in problem.text
     assert "CKR_HOST_MEMORY, CKR_GENERAL_ERROR, CKR_FUNCTION_FAILED, CKR_DEVICE_ERROR" in problem.remedy
 
 
 def test_a_pin_in_a_uri_is_refused_with_the_reason(write) -> None:
     found = problems(write('[identities.n]\nkey = "pkcs11:object=k?pin-value=s3cret-pin"\n'))
-    assert "pin-source instead" in found["identities.n.key"].what
+    assert "pin-source instead" in found["identities.n.key"].text
     assert "s3cret" not in str(found)

@@ -47,8 +47,8 @@ def test_every_kind_of_field_is_read() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "sentence"),
     [
-        ("byte_odrer", "little", "The key 'byte_odrer' is not known in wire. Is 'byte_order' meant?"),
-        ("layouts", "x", "The key 'layouts' is not known in wire. Known are: byte_order, "),
+        ("byte_odrer", "little", "The key 'byte_odrer' is not known in wire. Did you mean 'byte_order'?"),
+        ("layouts", "x", "The key 'layouts' is not known in wire. Known keys: byte_order, "),
         ("byte_order", "middle", "byte_order of wire must be one of: big, little."),
         ("byte_order", 1, "byte_order of wire must be one of"),
         ("directional_keys", "yes", "directional_keys of wire must be one of: true, false."),
@@ -58,7 +58,7 @@ def test_every_kind_of_field_is_read() -> None:
         ("handshake_timeout", "10", "handshake_timeout of wire must be a number, not below 0."),
         ("handshake_timeout", -1, "not below 0."),
         ("handshake_timeout", True, "must be a number"),
-        ("abort_reason", 2, "The key 'abort_reason' is not known in wire. Known are: byte_order, "),
+        ("abort_reason", 2, "The key 'abort_reason' is not known in wire. Known keys: byte_order, "),
         ("version", "MEDIS-ISCL é", "version of wire must be a text of ASCII characters."),
         ("version", "short", "16 octets"),
     ],

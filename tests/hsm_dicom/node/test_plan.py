@@ -139,7 +139,7 @@ MISTAKES = {
     "no AE title": ('[peers.x]\nhost = "h"\nae_titles = []\n', "The list is empty"),
     "a date in quotation marks that is none": (
         '[peers.x]\nhost = "h"\nae_titles = ["X"]\nlegacy = {profile = "basic-tls", reason = "r", until = "soon"}\n',
-        "A date must stand here",
+        "The value must be a date",
     ),
     "authentication of another kind": (
         '[peers.x]\nhost = "h"\nae_titles = ["X"]\nauthentication = "none"\n',
@@ -147,7 +147,7 @@ MISTAKES = {
     ),
     "a misspelt key of an opening": (
         '[peers.x]\nhost = "h"\nae_titles = ["X"]\n[peers.x.legacy]\nprofile = "basic-tls"\nreson = "r"\n',
-        "Is 'reason' meant?",
+        "Did you mean 'reason'?",
     ),
     "a listener of an identity that is not there": (
         '[listeners.main]\nae_title = "NODE"\nidentities = ["nobody"]\n',

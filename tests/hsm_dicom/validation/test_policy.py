@@ -183,7 +183,10 @@ def test_the_examples_show_every_key_and_are_accepted(tmp_path: Path, desk: Desk
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("requires = ['any']", "1: the key 'requires' is not known. Is 'require' meant? Known are: advised_rsa_bits,"),
+        (
+            "requires = ['any']",
+            "1: the key 'requires' is not known. Did you mean 'require'? Known keys: advised_rsa_bits,",
+        ),
         ("\nrequire = ['all']", "2: a value of 'require' is not known. It may be one of: 'any', 'creator'"),
         ("require = 'any'", 'the value of \'require\' must be a list, like ["one", "two"].'),
         ("cover = ['name']", "It may be one of: 'pixel data', 'geometry', 'content' or 'identity'."),
@@ -197,7 +200,7 @@ def test_the_examples_show_every_key_and_are_accepted(tmp_path: Path, desk: Desk
         ("minimum_rsa_bits = 3072\nadvised_rsa_bits = 2048", "'advised_rsa_bits' is below 'minimum_rsa_bits'."),
         ("revocation = 'never'", "a value of 'revocation' is not known. It may be one of: 'when-given', 'required'"),
         ("require = [", "policy.toml:1: The value is not of TOML's form"),
-        ("a = 1\nb = 2", "the key 'a' is not known. Known are:"),
+        ("a = 1\nb = 2", "the key 'a' is not known. Known keys:"),
         ("clock_tolerance = 1.5", "the value of 'clock_tolerance' must be a whole number"),
         ("[require]\nany = true", "the value of 'require' must be a list"),
     ],
