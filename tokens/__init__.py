@@ -19,12 +19,54 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tokens.errors import Error, TokenError
+from tokens.errors import (
+    CeremonyError,
+    Error,
+    KeyPolicyError,
+    MechanismNotOfferedError,
+    ModuleError,
+    NoSuchKeyError,
+    NoSuchTokenError,
+    OperationFailedError,
+    PinError,
+    PinLockedError,
+    PinNotPresentedError,
+    PinRefusedError,
+    PinSourceError,
+    TokenBusyError,
+    TokenError,
+    TokenLostError,
+    UriError,
+)
 
 if TYPE_CHECKING:
+    from tokens.manager import DeviceManager, default_manager
     from tokens.opening import open_key, open_secrets, open_token
 
-__all__ = ["DeviceManager", "Error", "TokenError", "default_manager", "open_key", "open_secrets", "open_token"]
+__all__ = [
+    "CeremonyError",
+    "DeviceManager",
+    "Error",
+    "KeyPolicyError",
+    "MechanismNotOfferedError",
+    "ModuleError",
+    "NoSuchKeyError",
+    "NoSuchTokenError",
+    "OperationFailedError",
+    "PinError",
+    "PinLockedError",
+    "PinNotPresentedError",
+    "PinRefusedError",
+    "PinSourceError",
+    "TokenBusyError",
+    "TokenError",
+    "TokenLostError",
+    "UriError",
+    "default_manager",
+    "open_key",
+    "open_secrets",
+    "open_token",
+]
 
 
 def __getattr__(name: str) -> object:

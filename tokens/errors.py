@@ -143,7 +143,7 @@ class NoSuchTokenError(TokenError):
 
 
 class SeveralTokensError(TokenError):
-    """More than one token matches: choosing one would be a guess."""
+    """More than one token or card matches: choosing one would be a guess."""
 
 
 class NoSuchKeyError(TokenError):
@@ -224,10 +224,6 @@ class NoSuchReaderError(NoSuchTokenError):
 
 class NoSuchCardError(NoSuchTokenError):
     """There is no card in the readers that match, or none with the application that was asked for."""
-
-
-class SeveralCardsError(SeveralTokensError):
-    """More than one card matches: choosing one would be a guess."""
 
 
 class CardLostError(TokenLostError):

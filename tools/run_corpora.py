@@ -26,15 +26,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from hsm_dicom.dataset import DicomFileError
 from hsm_dicom.dataset.repair.copy import make_clean_copy
-from hsm_dicom.signatures import (
-    SignatureError,
-    SigningReport,
-    SigningRequest,
-    UncoveredContentError,
-    check_integrity,
-    remove_all,
-    sign,
-)
+from hsm_dicom.signatures import SignatureError, SigningReport, SigningRequest, check_integrity, remove_all, sign
+from hsm_dicom.signatures.errors import UncoveredContentError
 from tests.pki import Authority, Identity
 
 INSTALLED = ("pydicom", "pynetdicom")

@@ -21,11 +21,7 @@ from hsm_dicom.dataset.dicom_file import DataSet, DicomFile
 from hsm_dicom.dataset.element import Element
 from hsm_dicom.dataset.errors import (
     DicomFileError,
-    FileChangedError,
     MalformedDataSetError,
-    MediaDirectoryError,
-    NotDicomError,
-    UnsupportedTransferSyntaxError,
     WriteRefusedError,
 )
 
@@ -34,10 +30,6 @@ __all__ = [
     "DicomFile",
     "DicomFileError",
     "Element",
-    "FileChangedError",
     "MalformedDataSetError",
-    "MediaDirectoryError",
-    "NotDicomError",
-    "UnsupportedTransferSyntaxError",
     "WriteRefusedError",
 ]

@@ -48,9 +48,13 @@ class WriteRefusedError(DicomFileError):
 class TargetExistsError(WriteRefusedError):
     """The output exists already, and the caller did not allow it to be replaced."""
 
+    default_remedy = "Choose another file, or allow it to be overwritten."
+
 
 class TargetIsSourceError(WriteRefusedError):
     """The output is the source itself, and the caller did not ask for it to be replaced."""
+
+    default_remedy = "Choose another file, or leave the output out to replace the source."
 
 
 class MalformedDataSetError(DicomFileError):

@@ -22,15 +22,9 @@ unverified.
 from hsm_dicom.iscl.context import PORT, ISCLContext
 from hsm_dicom.iscl.errors import (
     AuthenticationError,
-    ConnectionLostError,
-    DeviceFailedError,
     ErrorCode,
-    IntegrityError,
     ISCLError,
     ISCLSettingsError,
-    LocalProtocolError,
-    RemoteProtocolError,
-    StepTimeoutError,
 )
 from hsm_dicom.iscl.hooks import IsclFailed, ISCLHooks, IsclReady
 from hsm_dicom.iscl.protocol.states import State
@@ -42,8 +36,6 @@ from hsm_dicom.iscl.wire.profile import Role, WireProfile
 __all__ = [
     "PORT",
     "AuthenticationError",
-    "ConnectionLostError",
-    "DeviceFailedError",
     "Encryption",
     "ErrorCode",
     "ISCLContext",
@@ -52,15 +44,11 @@ __all__ = [
     "ISCLSettings",
     "ISCLSettingsError",
     "ISCLSocket",
-    "IntegrityError",
     "IsclFailed",
     "IsclReady",
-    "LocalProtocolError",
     "Mac",
-    "RemoteProtocolError",
     "Role",
     "State",
-    "StepTimeoutError",
     "Weakness",
     "WireProfile",
 ]

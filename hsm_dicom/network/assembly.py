@@ -9,7 +9,8 @@ from hsm_dicom.identity import Identity
 from hsm_dicom.iscl import ISCLContext, ISCLHooks
 from hsm_dicom.network.errors import SettingsError
 from hsm_dicom.network.settings import ISCLExemption, ListenerSettings, Peer
-from hsm_dicom.tls import ContextError, LegacyRefusedError, client_context, server_context
+from hsm_dicom.tls import client_context, server_context
+from hsm_dicom.tls.errors import ContextError, LegacyRefusedError
 from hsm_dicom.tls.hosts import ascii_host
 from hsm_dicom.transport.iscl import ISCLTransport
 from hsm_dicom.transport.iscl_keys import ISCLKeys

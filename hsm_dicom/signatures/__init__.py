@@ -46,17 +46,10 @@ from hsm_dicom.signatures.creation.create import (
 )
 from hsm_dicom.signatures.creation.request import SigningRequest
 from hsm_dicom.signatures.errors import (
-    AmbiguousPixelDataError,
     KeyMismatchError,
-    NoSuchSignatureError,
     NotSignableError,
     ProfileError,
-    QuestionedObjectError,
-    ResumeConflictError,
     SignatureError,
-    UncoveredContentError,
-    UnknownMacAlgorithmError,
-    WeakMacAlgorithmError,
 )
 from hsm_dicom.signatures.integrity import Finding, VerifiedFile, VerifiedSignature, check_integrity, dump_macs
 from hsm_dicom.signatures.listing import ListedSignature, list_signatures
@@ -67,29 +60,22 @@ from hsm_dicom.signatures.read import Purpose
 __all__ = [
     "MAC_ALGORITHMS",
     "PURPOSES",
-    "AmbiguousPixelDataError",
     "Coverage",
     "Finding",
     "IntegrityOutcome",
     "KeyMismatchError",
     "ListedSignature",
-    "NoSuchSignatureError",
     "NotSignableError",
     "Plan",
     "Profile",
     "ProfileError",
     "Purpose",
-    "QuestionedObjectError",
-    "ResumeConflictError",
     "Share",
     "SignatureError",
     "SigningReport",
     "SigningRequest",
-    "UncoveredContentError",
-    "UnknownMacAlgorithmError",
     "VerifiedFile",
     "VerifiedSignature",
-    "WeakMacAlgorithmError",
     "add_timestamp",
     "check_files",
     "check_integrity",

@@ -14,7 +14,9 @@ class UnknownMacAlgorithmError(SignatureError):
 
 
 class WeakMacAlgorithmError(SignatureError):
-    """MD5, SHA-1 or RIPEMD-160 was asked for without being allowed by name."""
+    """MD5, SHA-1 or RIPEMD-160 was asked for without being allowed explicitly."""
+
+    default_remedy = "Use SHA-256, SHA-384 or SHA-512, or allow a weak algorithm explicitly."
 
 
 class NotSignableError(SignatureError):
@@ -35,6 +37,8 @@ class ProfileError(SignatureError):
 
 class MissingPurposeError(ProfileError):
     """The profile demands a Digital Signature Purpose (PS3.3 C.12.1.1.3), and the request has none."""
+
+    default_remedy = "Add a purpose."
 
 
 class KeyMismatchError(SignatureError):

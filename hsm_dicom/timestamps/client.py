@@ -19,7 +19,8 @@ from hsm_dicom.timestamps.protocol import (
     token_of_response,
 )
 from hsm_dicom.timestamps.validation import verify_token
-from hsm_dicom.trust import CertificateValidator, FetchError, TrustStore
+from hsm_dicom.trust import CertificateValidator, TrustStore
+from hsm_dicom.trust.errors import FetchError
 from hsm_dicom.trust.fetch import Exchange, fetch
 
 _QUERY = "application/timestamp-query"

@@ -24,12 +24,9 @@
 from hsm_dicom.tls.algorithms import SuiteAlgorithms, get_suite_algorithms
 from hsm_dicom.tls.contexts import ALPN, AuthenticationMode, client_context, server_context
 from hsm_dicom.tls.errors import (
-    ContextError,
     FailureReason,
     HandshakeError,
-    LegacyRefusedError,
     TLSError,
-    UnknownProfileError,
 )
 from hsm_dicom.tls.facts import PeerCertificate, TLSFacts, get_tls_facts, peer_certificate, spki_sha256
 from hsm_dicom.tls.failures import make_handshake_error
@@ -41,17 +38,14 @@ __all__ = [
     "DEFAULT",
     "PROFILES",
     "AuthenticationMode",
-    "ContextError",
     "FailureReason",
     "HandshakeError",
-    "LegacyRefusedError",
     "PeerCertificate",
     "ProfileReport",
     "SuiteAlgorithms",
     "TLSError",
     "TLSFacts",
     "TLSProfile",
-    "UnknownProfileError",
     "client_context",
     "get_profile",
     "get_suite_algorithms",

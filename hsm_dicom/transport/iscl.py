@@ -13,8 +13,9 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from hsm_dicom.iscl import DeviceFailedError, ErrorCode, ISCLContext, ISCLError, ISCLSocket
+from hsm_dicom.iscl import ErrorCode, ISCLContext, ISCLError, ISCLSocket
 from hsm_dicom.iscl.entity import decode_entity
+from hsm_dicom.iscl.errors import DeviceFailedError
 from hsm_dicom.iscl.protocol.session import Session
 from hsm_dicom.tls import FailureReason, HandshakeError
 from hsm_dicom.transport.iscl_keys import ISCLKeys

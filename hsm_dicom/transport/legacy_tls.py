@@ -8,7 +8,8 @@ import time
 
 from hsm_dicom.events import emit
 from hsm_dicom.identity import Identity
-from hsm_dicom.tls import AuthenticationMode, FailureReason, HandshakeError, LegacyRefusedError
+from hsm_dicom.tls import AuthenticationMode, FailureReason, HandshakeError
+from hsm_dicom.tls.errors import LegacyRefusedError
 from hsm_dicom.tls.legacy.context import LegacyContext, LegacyHandshake
 from hsm_dicom.tls.settings import LegacyExemption
 from hsm_dicom.transport.events import LegacyProfileUsed

@@ -27,7 +27,7 @@
 """
 
 from hsm_dicom.trust.certificate_files import Sourced, order_chain, read_certificate_file
-from hsm_dicom.trust.errors import FetchError, TrustFileError
+from hsm_dicom.trust.errors import TrustFileError
 from hsm_dicom.trust.policy import ARCHIVE, CURRENT, AlgorithmPolicy, CertificatePurpose, Policy, RevocationPolicy
 from hsm_dicom.trust.result import (
     Caution,
@@ -50,7 +50,6 @@ __all__ = [
     "Caution",
     "CertificatePurpose",
     "CertificateValidator",
-    "FetchError",
     "PathCertificate",
     "Policy",
     "Reason",

@@ -41,6 +41,28 @@ def test_every_public_exception_is_in_the_tree_and_ends_in_error() -> None:
     assert {kind.__name__ for kind in public if not kind.__name__.endswith("Error")} == set()
 
 
+def test_packages_export_few_of_them() -> None:
+    """What a package's `__init__` exports is public; every other class is caught as one of these."""
+    packages = [tokens, hsm_dicom] + [
+        importlib.import_module(module.name)
+        for package in (tokens, hsm_dicom)
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+        if module.ispkg
+    ]
+    exported = {
+        member
+        for package in packages
+        for name in getattr(package, "__all__", ())
+        if inspect.isclass(member := getattr(package, name)) and issubclass(member, Exception)
+    }
+    assert 25 <= len(exported) <= 36, sorted(kind.__name__ for kind in exported)
+    assert all(issubclass(kind, Error) for kind in exported)
+    assert {TokenError, Error} <= exported
+    for kind in _exception_classes():
+        if issubclass(kind, TokenError):
+            assert any(issubclass(kind, public) for public in exported - {Error})
+
+
 def test_the_root_is_one_class_for_both_packages() -> None:
     import tokens.errors
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from tokens.card_uri import CardUri
-from tokens.errors import NoSuchCardError, NoSuchReaderError, SeveralCardsError, TokenError
+from tokens.errors import NoSuchCardError, NoSuchReaderError, SeveralTokensError, TokenError
 from tokens.smartcard.card import CardApplication
 from tokens.smartcard.cards import Cards
 from tokens.smartcard.profiles import SHIPPED, CardProfile, Family, find_profile
@@ -55,7 +55,7 @@ def find_card(
 ) -> tuple[str, CardProfile]:
     """The reader of the one card that matches, and how to speak to it.
 
-    Raises `NoSuchReaderError`, `NoSuchCardError`, `SeveralCardsError`, which say what is there, and `UriError`.
+    Raises `NoSuchReaderError`, `NoSuchCardError`, `SeveralTokensError`, which say what is there, and `UriError`.
     """
     profile = find_profile(wanted.profile or _profile_of(wanted, profiles or {}), profiles or {})
     present = list_slots(cards.contexts)
@@ -73,7 +73,7 @@ def find_card(
         return fitting[0].reader, profile
     if not fitting:
         raise NoSuchCardError(f"No card matches {wanted.card_part()}. {_describe(in_readers)}")
-    raise SeveralCardsError(
+    raise SeveralTokensError(
         f"{len(fitting)} cards match {wanted.card_part()}, in {', '.join(slot.reader for slot in fitting)}; "
         "name the reader or the serial number."
     )

@@ -8,13 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from hsm_dicom.dataset import (
-    DicomFile,
-    DicomFileError,
-    MalformedDataSetError,
-    NotDicomError,
-    UnsupportedTransferSyntaxError,
-)
+from hsm_dicom.dataset import DicomFile, DicomFileError, MalformedDataSetError
+from hsm_dicom.dataset.errors import NotDicomError, UnsupportedTransferSyntaxError
 from hsm_dicom.dataset.walker import MAX_DEPTH
 from tests.hsm_dicom.dataset.samples import ITEM_END, SEQUENCE_END, element, item, part10, sample
 

@@ -12,16 +12,8 @@ from typing import Any
 
 import pytest
 
-from hsm_dicom.iscl import (
-    AuthenticationError,
-    ConnectionLostError,
-    ErrorCode,
-    IntegrityError,
-    ISCLContext,
-    ISCLError,
-    RemoteProtocolError,
-    State,
-)
+from hsm_dicom.iscl import AuthenticationError, ErrorCode, ISCLContext, ISCLError, State
+from hsm_dicom.iscl.errors import ConnectionLostError, IntegrityError, RemoteProtocolError
 from tests.hsm_dicom.iscl import independent as peer_side
 from tests.hsm_dicom.iscl.independent import IndependentPeer, Refused, frame, words
 from tests.hsm_dicom.iscl.lines import SECONDS, Ends, independent, meanwhile, settings, sockets

@@ -10,20 +10,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from hsm_dicom.iscl import (
-    AuthenticationError,
+from hsm_dicom.iscl import AuthenticationError, ErrorCode, ISCLContext, ISCLError, State, Weakness, WireProfile, aio
+from hsm_dicom.iscl.errors import (
     ConnectionLostError,
-    ErrorCode,
     IntegrityError,
-    ISCLContext,
-    ISCLError,
     LocalProtocolError,
     RemoteProtocolError,
-    State,
     StepTimeoutError,
-    Weakness,
-    WireProfile,
-    aio,
 )
 from hsm_dicom.iscl.hooks import ISCLHooks
 from tests.hsm_dicom.iscl import independent as peer_side

@@ -10,16 +10,15 @@ import pytest
 
 from hsm_dicom.iscl import (
     AuthenticationError,
-    DeviceFailedError,
     Encryption,
     ErrorCode,
     ISCLContext,
     ISCLError,
     ISCLSettings,
     Mac,
-    RemoteProtocolError,
     Weakness,
 )
+from hsm_dicom.iscl.errors import DeviceFailedError, RemoteProtocolError
 from tests.hsm_dicom.iscl import independent as peer_side
 from tests.hsm_dicom.iscl.bad_peers import E, failure_of
 from tests.hsm_dicom.iscl.independent import Refused

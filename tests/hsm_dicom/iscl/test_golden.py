@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from hsm_dicom.iscl import Encryption, IntegrityError, Mac, Role
+from hsm_dicom.iscl import Encryption, Mac, Role
+from hsm_dicom.iscl.errors import IntegrityError
 from hsm_dicom.iscl.suite.algorithms import Suite
 from hsm_dicom.iscl.tracing.recording import read_exchange
 from hsm_dicom.iscl.tracing.trace import explain

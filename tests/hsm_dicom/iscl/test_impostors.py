@@ -6,7 +6,8 @@ import contextlib
 
 import pytest
 
-from hsm_dicom.iscl import AuthenticationError, ConnectionLostError, ISCLContext, ISCLError
+from hsm_dicom.iscl import AuthenticationError, ISCLContext, ISCLError
+from hsm_dicom.iscl.errors import ConnectionLostError
 from tests.hsm_dicom.iscl import independent as peer_side
 from tests.hsm_dicom.iscl.bad_peers import E, data, failure_of
 from tests.hsm_dicom.iscl.independent import Hung, IndependentPeer, Refused, words

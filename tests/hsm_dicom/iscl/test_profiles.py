@@ -8,18 +8,8 @@ from typing import Any
 
 import pytest
 
-from hsm_dicom.iscl import (
-    DeviceFailedError,
-    Encryption,
-    ErrorCode,
-    ISCLContext,
-    ISCLError,
-    Mac,
-    Role,
-    State,
-    Weakness,
-    WireProfile,
-)
+from hsm_dicom.iscl import Encryption, ErrorCode, ISCLContext, ISCLError, Mac, Role, State, Weakness, WireProfile
+from hsm_dicom.iscl.errors import DeviceFailedError
 from hsm_dicom.iscl.wire.profile import (
     LAYOUTS,
     AnnouncedLength,

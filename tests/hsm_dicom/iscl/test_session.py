@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 import pytest
 
-from hsm_dicom.iscl import ErrorCode, IntegrityError, ISCLSettings, Role, State, WireProfile
+from hsm_dicom.iscl import ErrorCode, ISCLSettings, Role, State, WireProfile
+from hsm_dicom.iscl.errors import IntegrityError
 from hsm_dicom.iscl.protocol.session import Session
 from hsm_dicom.iscl.suite.algorithms import Protection
 from hsm_dicom.iscl.wire.messages import TransmissionRequest

@@ -14,7 +14,6 @@ import pytest
 
 from hsm_dicom.events import Event, subscribe
 from hsm_dicom.iscl import (
-    ConnectionLostError,
     Encryption,
     ErrorCode,
     ISCLContext,
@@ -23,13 +22,12 @@ from hsm_dicom.iscl import (
     ISCLHooks,
     IsclReady,
     ISCLSocket,
-    LocalProtocolError,
     Mac,
-    RemoteProtocolError,
     State,
     Weakness,
     WireProfile,
 )
+from hsm_dicom.iscl.errors import ConnectionLostError, LocalProtocolError, RemoteProtocolError
 from hsm_dicom.iscl.wire.profile import MessageUnit
 from tests.hsm_dicom.iscl import independent as peer_side
 from tests.hsm_dicom.iscl.lines import SECONDS, Ends, independent, line, meanwhile, settings, sockets

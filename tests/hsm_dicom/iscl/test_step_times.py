@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from hsm_dicom.iscl import ISCLContext, StepTimeoutError, WireProfile
+from hsm_dicom.iscl import ISCLContext, WireProfile
+from hsm_dicom.iscl.errors import StepTimeoutError
 from tests.hsm_dicom.iscl import independent as peer_side
 from tests.hsm_dicom.iscl.bad_peers import REQUEST, E, meet
 from tests.hsm_dicom.iscl.independent import IndependentPeer, frame, words

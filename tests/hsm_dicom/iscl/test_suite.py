@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hsm_dicom.iscl import Encryption, ErrorCode, IntegrityError, ISCLSettings, LocalProtocolError, Mac, Role, Weakness
+from hsm_dicom.iscl import Encryption, ErrorCode, ISCLSettings, Mac, Role, Weakness
+from hsm_dicom.iscl.errors import IntegrityError, LocalProtocolError
 from hsm_dicom.iscl.suite.algorithms import PIECE, Suite
 from hsm_dicom.iscl.suite.codes import LEAST
 from hsm_dicom.iscl.wire import blocks

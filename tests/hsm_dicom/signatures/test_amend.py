@@ -10,7 +10,6 @@ import pytest
 
 from hsm_dicom.dataset import WriteRefusedError
 from hsm_dicom.signatures import (
-    NoSuchSignatureError,
     SignatureError,
     SigningRequest,
     add_timestamp,
@@ -20,6 +19,7 @@ from hsm_dicom.signatures import (
     remove_all,
     sign,
 )
+from hsm_dicom.signatures.errors import NoSuchSignatureError
 from tests.hsm_dicom.dataset.samples import KINDS, sample
 from tests.pki import Identity
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hsm_dicom.dataset import DicomFile, MediaDirectoryError, NotDicomError
+from hsm_dicom.dataset import DicomFile
+from hsm_dicom.dataset.errors import MediaDirectoryError, NotDicomError
 from hsm_dicom.signatures import SigningRequest, check_integrity, sign
 from hsm_dicom.signatures.anomalies.record import AnomalyCode
 from hsm_dicom.validation.validator import Word

@@ -13,22 +13,21 @@ import pydicom
 import pytest
 
 import hsm_dicom.signatures
-from hsm_dicom.dataset import DicomFile, DicomFileError, FileChangedError, WriteRefusedError
+from hsm_dicom.dataset import DicomFile, DicomFileError, WriteRefusedError
+from hsm_dicom.dataset.errors import FileChangedError
 from hsm_dicom.signatures import (
     KeyMismatchError,
-    NoSuchSignatureError,
     NotSignableError,
     Profile,
     ProfileError,
     SigningRequest,
-    UnknownMacAlgorithmError,
-    WeakMacAlgorithmError,
     check_integrity,
     finish,
     prepare,
     sign,
     sign_digest,
 )
+from hsm_dicom.signatures.errors import NoSuchSignatureError, UnknownMacAlgorithmError, WeakMacAlgorithmError
 from tests.hsm_dicom.dataset.samples import KINDS, data_set, element, encode, item, part10, sample
 from tests.pki import Authority, Identity, new_key
 

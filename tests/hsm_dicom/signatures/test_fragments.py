@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from hsm_dicom.dataset import DicomFile
-from hsm_dicom.signatures import AmbiguousPixelDataError, Profile, SigningRequest, check_integrity, prepare, sign
+from hsm_dicom.signatures import Profile, SigningRequest, check_integrity, prepare, sign
 from hsm_dicom.signatures.anomalies.record import AnomalyCode
 from hsm_dicom.signatures.creation.repair import explain_repair
+from hsm_dicom.signatures.errors import AmbiguousPixelDataError
 from hsm_dicom.signing import SigningJob, sign_jobs
 from hsm_dicom.validation.policy import Part, Requirement
 from hsm_dicom.validation.validator import Outcome, Verdict, Word

@@ -10,7 +10,8 @@ import pytest
 from pydicom import Dataset
 from pydicom.sequence import Sequence
 
-from hsm_dicom.signatures import NotSignableError, Profile, SigningRequest, UncoveredContentError, check_integrity, sign
+from hsm_dicom.signatures import NotSignableError, Profile, SigningRequest, check_integrity, sign
+from hsm_dicom.signatures.errors import UncoveredContentError
 from tests.hsm_dicom.dataset.samples import data_set, element, encode, structure_set
 from tests.pki import Identity
 

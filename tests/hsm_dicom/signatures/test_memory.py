@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hsm_dicom.dataset import DicomFile, FileChangedError, WriteRefusedError
+from hsm_dicom.dataset import DicomFile, WriteRefusedError
+from hsm_dicom.dataset.errors import FileChangedError
 from hsm_dicom.signatures import Finding, SigningRequest, check_integrity, sign
 from tests.hsm_dicom.dataset.samples import ITEM_END, SEQUENCE_END, data_set, element, encode, item, part10
 from tests.hsm_dicom.signatures.peak import peak_of_signing, peak_of_verifying

@@ -8,7 +8,8 @@ import pydicom
 import pytest
 
 from hsm_dicom.dataset import MalformedDataSetError
-from hsm_dicom.signatures import Finding, QuestionedObjectError, SigningRequest, check_integrity, sign
+from hsm_dicom.signatures import Finding, SigningRequest, check_integrity, sign
+from hsm_dicom.signatures.errors import QuestionedObjectError
 from tests.hsm_dicom.dataset.samples import element, part10
 from tests.pki import Authority, Identity, new_key
 

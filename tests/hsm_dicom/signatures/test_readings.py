@@ -17,7 +17,8 @@ from hypothesis import HealthCheck, Phase, assume, event, given, settings
 from hypothesis import strategies as st
 
 from hsm_dicom.dataset.dicom_file import DicomFile
-from hsm_dicom.signatures import AmbiguousPixelDataError, Finding, Profile, SigningRequest, check_integrity, sign
+from hsm_dicom.signatures import Finding, Profile, SigningRequest, check_integrity, sign
+from hsm_dicom.signatures.errors import AmbiguousPixelDataError
 from hsm_dicom.signatures.read import signature_items
 from tests.hsm_dicom.dataset.frames import (
     DELIMITER,

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from pydicom import Dataset, dcmread
 from pydicom.sequence import Sequence
 
-from hsm_dicom.dataset import DicomFile, DicomFileError, MediaDirectoryError
-from hsm_dicom.dataset.errors import UnrepairableFileError, WriteRefusedError
+from hsm_dicom.dataset import DicomFile, DicomFileError
+from hsm_dicom.dataset.errors import MediaDirectoryError, UnrepairableFileError, WriteRefusedError
 from hsm_dicom.dataset.repair.copy import make_clean_copy, split_fragments
 from hsm_dicom.signatures import SigningRequest, check_integrity, sign
 from hsm_dicom.signing import find_earlier_signature

@@ -13,7 +13,6 @@ from pydicom.sequence import Sequence
 
 from hsm_dicom.signatures import (
     Profile,
-    QuestionedObjectError,
     SigningRequest,
     add_timestamp,
     check_integrity,
@@ -22,6 +21,7 @@ from hsm_dicom.signatures import (
     remove_all,
     sign,
 )
+from hsm_dicom.signatures.errors import QuestionedObjectError
 from tests.hsm_dicom.dataset.frames import jpeg_frame
 from tests.hsm_dicom.dataset.samples import encode
 from tests.hsm_dicom.signatures.encapsulated_objects import JPEG, NUMBER_OF_FRAMES, encapsulated_object, pixels

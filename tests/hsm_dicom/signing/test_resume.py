@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from hsm_dicom.signatures import Profile, ResumeConflictError, SigningRequest, list_signatures, sign
+from hsm_dicom.signatures import Profile, SigningRequest, list_signatures, sign
+from hsm_dicom.signatures.errors import ResumeConflictError
 from hsm_dicom.signing import find_earlier_signature
 from tests.hsm_dicom.dataset.samples import KINDS, data_set, encode, sample
 from tests.hsm_dicom.signatures.tampering import CONTENT, changed, report, wrap

@@ -12,7 +12,6 @@ from hsm_dicom.identity import Identity
 from hsm_dicom.tls import (
     PROFILES,
     AuthenticationMode,
-    ContextError,
     FailureReason,
     HandshakeError,
     TLSProfile,
@@ -22,7 +21,7 @@ from hsm_dicom.tls import (
     make_handshake_error,
     server_context,
 )
-from hsm_dicom.tls.errors import UnknownProfileError
+from hsm_dicom.tls.errors import ContextError, UnknownProfileError
 from hsm_dicom.tls.openssl import set_tls13_suites
 from hsm_dicom.trust import CertificateValidator, Reason, TrustStore
 from tests import pki

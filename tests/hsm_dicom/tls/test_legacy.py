@@ -15,14 +15,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import padding
 
 from hsm_dicom.identity import Identity
-from hsm_dicom.tls import (
-    AuthenticationMode,
-    ContextError,
-    FailureReason,
-    HandshakeError,
-    LegacyRefusedError,
-    UnknownProfileError,
-)
+from hsm_dicom.tls import AuthenticationMode, FailureReason, HandshakeError
+from hsm_dicom.tls.errors import ContextError, LegacyRefusedError, UnknownProfileError
 from hsm_dicom.tls.legacy import PROFILES
 from hsm_dicom.tls.legacy.context import LegacyContext, LegacyHandshake
 from hsm_dicom.tls.legacy.groups import GROUPS

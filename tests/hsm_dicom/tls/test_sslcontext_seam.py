@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import sslcontext
 
-from hsm_dicom.tls import ContextError, openssl
 from hsm_dicom.tls import _sslcontext as seam
+from hsm_dicom.tls import openssl
+from hsm_dicom.tls.errors import ContextError
 from tests.seams import explain, require_attributes, require_method
 
 ROOT = Path(__file__).parents[3]

@@ -15,7 +15,6 @@ from cryptography import x509
 from hsm_dicom.trust import (
     CertificatePurpose,
     CertificateValidator,
-    FetchError,
     Policy,
     Reason,
     Revocation,
@@ -24,6 +23,7 @@ from hsm_dicom.trust import (
     TrustStore,
     TrustVerdict,
 )
+from hsm_dicom.trust.errors import FetchError
 from hsm_dicom.trust.fetch import Exchange, fetch
 from tests.pki import NOW, YEAR, Authority
 from tests.pki.served import ServedPki

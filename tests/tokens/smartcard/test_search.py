@@ -12,7 +12,7 @@ from tests.cards.fixtures import AUTHENTICATION_CARD, describe_card, insert_card
 from tests.cards.people import AtHand
 from tests.softhsm import set_pin
 from tokens import open_key, open_secrets, trials
-from tokens.errors import NoSuchCardError, NoSuchKeyError, PinRefusedError, SeveralCardsError, TokenBusyError, UriError
+from tokens.errors import NoSuchCardError, NoSuchKeyError, PinRefusedError, SeveralTokensError, TokenBusyError, UriError
 from tokens.manager import default_manager
 from tokens.secrets import Use
 from tokens.smartcard.check import card_info, check_card
@@ -73,7 +73,7 @@ def test_a_serial_number_finds_its_card_in_any_reader(cards: dict[str, RunningCa
 
 
 def test_two_cards_that_match_are_not_guessed_between(cards: dict[str, RunningCard], pin: str) -> None:
-    with pytest.raises(SeveralCardsError, match=r"2 cards match .*Rig A 00 0.*name the reader or the serial number"):
+    with pytest.raises(SeveralTokensError, match=r"2 cards match .*Rig A 00 0.*name the reader or the serial number"):
         open_secrets("card:profile=test;reader=Rig%20A*", pin=pin, profiles=PROFILES)
 
 
