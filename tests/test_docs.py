@@ -5,7 +5,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,15 +36,15 @@ def pages() -> list[Path]:
     return [page for page in DOCS.rglob("*.md") if others.isdisjoint(page.parents)]
 
 
-FIRST = blocks("howto/security-officer.md", "sh")[0]
+FIRST = blocks("tutorial/first-signature.md", "sh")[0]
 """The block that is repeated in each terminal."""
 
 
 @pytest.fixture(scope="module")
-def rehearsal(softhsm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder in which the security officer's page was run."""
+def rehearsal(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which the tutorial on signatures was run, from which most guides go on."""
     folder = tmp_path_factory.mktemp("rehearsal")
-    run_shell(folder, blocks("howto/security-officer.md", "sh"))
+    run_page(folder, "tutorial/first-signature.md")
     return folder
 
 
@@ -69,6 +69,28 @@ def run_shell(folder: Path, commands: list[str]) -> str:
     return done.stdout
 
 
+def run_page(folder: Path, page: str, *, before: Iterable[str] = (), port: int | None = None) -> str:
+    """Run the commands of a page in one terminal, and compare what they print with the output that it shows.
+
+    The output of a block of commands is the block of text behind it, if there is one. There, "…" stands for anything
+    within a line, and for any number of lines if it is one by itself. `port` replaces the port 12762 of the page.
+    """
+    text = (DOCS / page).read_text().replace("12762", str(port or 12762))
+    pairs = re.findall(r"^```sh\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", text, re.MULTILINE | re.DOTALL)
+    assert pairs
+    end = "=== end of a block ==="
+    said = run_shell(folder, ["exec 2>&1", *before, *(f"{commands}\necho '{end}'" for commands, _ in pairs)])
+    for (commands, shown), printed in zip(pairs, said.split(f"{end}\n"), strict=False):
+        assert not shown or re.fullmatch(as_pattern(shown), printed), f"{commands}\n{printed}\nis not\n{shown}"
+    return said
+
+
+def as_pattern(shown: str) -> str:
+    """Turn the output that a page shows into a regular expression."""
+    lines = (r"(?:.*\n)*" if line == "…" else re.escape(line).replace("…", ".*") + r"\n" for line in shown.splitlines())
+    return "".join(lines)
+
+
 def run_python(folder: Path, page: str, first: str) -> str:
     """Run a page's Python examples, in a new terminal in which a rehearsal's first block was repeated."""
     (folder / "examples.py").write_text("\n".join(blocks(page, "python")))
@@ -79,7 +101,7 @@ def test_the_page_on_installing_puts_the_command_on_the_path() -> None:
     assert "check-config" in run_shell(ROOT, blocks("howto/install.md", "sh"))
 
 
-@pytest.mark.parametrize("page", ["howto/tls.md", "howto/iscl.md"])
+@pytest.mark.parametrize("page", ["tutorial/first-tls-association.md", "howto/iscl.md"])
 def test_every_rehearsal_begins_with_the_same_block(page: str) -> None:
     assert blocks(page, "sh")[0] == FIRST
 
@@ -112,12 +134,24 @@ def commands_with(command: Any, option: str, name: str = "") -> Iterator[str]:
         yield from commands_with(inner, option, f"{name} {word}".strip())
 
 
-def test_the_security_officers_page(rehearsal: Path) -> None:
-    assert (rehearsal / "node.pem").exists()
+def test_the_tutorial_on_signatures(rehearsal: Path) -> None:
     assert (rehearsal / "rehearsal" / "events.jsonl").read_text().count("\n") > 5
 
 
-def test_the_ceremony_of_secrets_leaves_two_tokens_with_keys_for_each_direction(rehearsal: Path) -> None:
+@pytest.mark.parametrize("page", ["accept-an-hsm", "renew-a-certificate", "add-an-intermediate", "time-stamp"])
+def test_a_guide_that_goes_on_from_the_tutorial_on_signatures(rehearsal: Path, page: str) -> None:
+    run_page(rehearsal, f"howto/{page}.md", before=[FIRST])
+
+
+def test_the_archives_report_is_a_page_for_people(rehearsal: Path) -> None:
+    run_page(rehearsal, "howto/verify-an-archive.md", before=[FIRST])
+    assert (rehearsal / "report.html").read_text().startswith("<!DOCTYPE html>")
+    first, *_, second = [json.loads(line) for line in (rehearsal / "verdicts.jsonl").read_text().splitlines()]
+    assert (first["schema"], second["schema"]) == ("hsm-dicom/verify/1", "hsm-dicom/verify-summary/1")
+
+
+def test_the_ceremony_leaves_two_tokens_with_keys_for_each_direction_and_iscl_uses_them(rehearsal: Path) -> None:
+    run_page(rehearsal, "howto/iscl-keys.md", before=[FIRST])
     lists = [FIRST, "hsm-dicom secret list rehearsal --json", "hsm-dicom secret list pacs --json"]
     ours, theirs = (json.loads(line)["secret_keys"] for line in run_shell(rehearsal, lists).splitlines())
     assert [(s["label"], s["encrypts"], s["decrypts"]) for s in ours] == [
@@ -128,25 +162,21 @@ def test_the_ceremony_of_secrets_leaves_two_tokens_with_keys_for_each_direction(
     assert [(s["encrypts"], s["decrypts"]) for s in theirs] == [(False, True), (True, False), (True, True)]
     assert [s["check_value"] for s in ours] == [s["check_value"] for s in theirs]
     assert not list(rehearsal.glob("*.component"))
-
-
-def test_the_page_on_setting_up_iscl_goes_on_with_those_keys(rehearsal: Path) -> None:
     *_, alike, directional = blocks("howto/iscl.md", "sh")
     said = run_shell(rehearsal, [FIRST, alike, directional.replace("12763", str(free_port()))])
     assert "archive answered in" in said
 
 
-def test_the_signing_page(rehearsal: Path) -> None:
-    said = run_shell(rehearsal, [FIRST, *blocks("howto/sign-and-verify.md", "sh")])
+def test_the_page_on_signing_and_verifying(rehearsal: Path) -> None:
+    said = run_page(rehearsal, "howto/sign-and-verify.md", before=[FIRST])
     assert "valid" in said
-    assert (rehearsal / "report.html").read_text().startswith("<!DOCTYPE html>")
     assert list((rehearsal / "streams").glob("*.mac"))
 
 
-def test_the_developers_page(rehearsal: Path) -> None:
+def test_the_tutorial_on_python(rehearsal: Path) -> None:
     said = run_python(rehearsal, "tutorial/python.md", FIRST)
     assert "intact ['base', 'creator'" in said
-    assert "sign with key 'node' (CKM_SHA256_RSA_PKCS): done" in said
+    assert "sign with key 'node' (CKM_SHA256_RSA_PKCS): succeeded" in said
 
 
 @pytest.mark.slow

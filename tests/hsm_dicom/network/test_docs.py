@@ -7,16 +7,14 @@ from pathlib import Path
 import pytest
 
 from tests.ports import free_port
-from tests.test_docs import FIRST, blocks, run_python, run_shell
+from tests.test_docs import FIRST, blocks, run_page, run_python, run_shell
 
 
 @pytest.mark.softhsm
-def test_the_page_on_tls(tmp_path: Path) -> None:
-    port = str(free_port())
-    said = run_shell(tmp_path, [block.replace("12762", port) for block in blocks("howto/tls.md", "sh")])
-    assert said.count("self answered in") == 2
-    assert "We would connect under bcp195-rfc9325." in said
-    said = run_python(tmp_path, "howto/tls.md", FIRST)
+def test_the_tutorial_on_tls_and_the_guides_that_go_on_from_it(tmp_path: Path) -> None:
+    run_page(tmp_path, "tutorial/first-tls-association.md", port=free_port())
+    run_page(tmp_path, "howto/old-machines.md", before=[FIRST])
+    said = run_python(tmp_path, "howto/tls-in-python.md", FIRST)
     assert "established: True" in said
     assert "0 'CN=CT 1,OU=Radiology', TLSv1.3" in said
 
