@@ -93,9 +93,9 @@ def import_(
     verbose: Verbose = False,
 ) -> None:
     """Put a secret on a token, from components that different officers type. None of them is echoed or kept."""
-    from hsm_dicom.cli.components import component_source, components_from, tell_check_value, wipe
+    from hsm_dicom.cli.components import component_source, print_check_value
     from hsm_dicom.cli.context import get_token_access, open_configuration
-    from tokens.algorithms.des_keys import combine, require_strong
+    from tokens.pkcs11.secret_keys.components import combined_key, read_components
 
     named = component or ["prompt", "prompt"]
     if len(named) not in (2, 3):
@@ -109,15 +109,10 @@ def import_(
         with access.open() as connection:
             # A PIN that is refused, or an index in use, is said before anybody types a component.
             _demand_free(connection, use, index, access.uri.object)
-            with components_from(sources) as components:
-                key = combine(components)
-                try:
-                    require_strong(key)
-                    tell_check_value("The key", key)
-                    _demand_agreement(key, expected)
-                    entry = _import(connection, use, index, key, access.uri.object, direction)
-                finally:
-                    wipe(key)
+            with read_components(sources, print_check_value) as components, combined_key(components) as key:
+                print_check_value("The key", key)
+                _demand_agreement(key, expected)
+                entry = _import(connection, use, index, key, access.uri.object, direction)
             _tell("secret-import", entry, connection.token.description, json)
 
 
@@ -138,9 +133,9 @@ def generate(
     verbose: Verbose = False,
 ) -> None:
     """Draw a secret from the token's random generator, show its components to the officers, and import it."""
-    from hsm_dicom.cli.components import show_to_officers, tell_check_value, wipe, written_to
+    from hsm_dicom.cli.components import print_check_value, show_to_officers
     from hsm_dicom.cli.context import get_token_access, open_configuration
-    from tokens.algorithms.des_keys import combine, require_strong
+    from tokens.pkcs11.secret_keys.components import combined_key, draw_components, write_components
 
     files = out or []
     if files and len(set(files)) != components:
@@ -152,20 +147,15 @@ def generate(
         access = get_token_access(configuration, token, pin=pin, module=module)
         with access.open() as connection:
             _demand_free(connection, use, index, access.uri.object)
-            drawn = [_drawn(connection) for _ in range(components)]
-            key = combine(drawn)
-            try:
-                require_strong(key)
-                with ExitStack() as kept:
-                    if files:
-                        kept.enter_context(written_to(files, drawn))
-                    else:
-                        show_to_officers(drawn)
-                    tell_check_value("The key", key)
-                    entry = _import(connection, use, index, key, access.uri.object, direction)
-            finally:
-                for octets in (key, *drawn):
-                    wipe(octets)
+            with ExitStack() as kept:
+                drawn = kept.enter_context(draw_components(connection, components))
+                key = kept.enter_context(combined_key(drawn))
+                if files:
+                    kept.enter_context(write_components(files, drawn))
+                else:
+                    show_to_officers(drawn)
+                print_check_value("The key", key)
+                entry = _import(connection, use, index, key, access.uri.object, direction)
             _tell("secret-generate", entry, connection.token.description, json)
 
 
@@ -245,17 +235,6 @@ def _demand_free(connection: Connection, use: SecretUse, index: int, prefix: str
             )
 
 
-def _drawn(connection: Connection) -> bytearray:
-    """A component from the token's random generator (C_GenerateRandom), its parity odd."""
-    from tokens.algorithms.des_keys import KEY_LENGTH, set_odd_parity
-
-    component = connection.run(
-        lambda worker: bytearray(worker.session.generate_random(8 * KEY_LENGTH)), "draw a random number"
-    )
-    set_odd_parity(component)
-    return component
-
-
 def _import(
     connection: Connection, use: SecretUse, index: int, key: bytearray, prefix: str | None, direction: Direction
 ) -> SecretEntry:
@@ -293,14 +272,14 @@ def _demand_somebody_to_ask(component: list[str] | None, check_value: str | None
 
 def _demand_agreement(key: bytearray, expected: bytes | None) -> None:
     """Let officers compare check values before the key is on the token. Raises `NotConfirmedError`."""
-    from hsm_dicom.cli.components import shown_check_value
+    from hsm_dicom.cli.components import format_check_value
     from hsm_dicom.cli.confirmation import NotConfirmedError
     from tokens.algorithms.des_keys import check_value
 
     if expected is not None:
         if check_value(key) != expected:
             raise NotConfirmedError(
-                f"The key's check value is not {shown_check_value(expected)}: nothing was imported."
+                f"The key's check value is not {format_check_value(expected)}: nothing was imported."
             )
     elif not typer.confirm("Are all check values right?", err=True):
         raise NotConfirmedError("A check value was not right: nothing was imported.")
@@ -316,7 +295,7 @@ def _hexadecimal(check_value: str | None) -> bytes | None:
 
 
 def _tell(kind: str, entry: SecretEntry, description: str, json: bool) -> None:
-    from hsm_dicom.cli.components import shown_check_value
+    from hsm_dicom.cli.components import format_check_value
     from hsm_dicom.cli.render import output
     from hsm_dicom.cli.render.secret_report import secret_json, uses
 
@@ -326,5 +305,5 @@ def _tell(kind: str, entry: SecretEntry, description: str, json: bool) -> None:
     output.outcome(
         True,
         f"Secret '{output.shown(entry.info.label)}' is on {output.shown(description)}: {entry.info.form.name}, "
-        f"{uses(entry)}, check value {shown_check_value(entry.check_value)}.",
+        f"{uses(entry)}, check value {format_check_value(entry.check_value)}.",
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hsm_dicom.cli.components import shown_check_value
+from hsm_dicom.cli.components import format_check_value
 from hsm_dicom.cli.render import output
 from hsm_dicom.cli.render.key_report import findings_json, print_findings
 from tokens.pkcs11.secret_keys.ceremony import SecretEntry
@@ -17,7 +17,7 @@ def print_secret(entry: SecretEntry) -> None:
     output.say(
         (f"{entry.use} {entry.index}", "bold"),
         f"  {output.shown(entry.info.label)}, {entry.info.form.name}, {uses(entry)}, "
-        f"check value {shown_check_value(entry.check_value)}",
+        f"check value {format_check_value(entry.check_value)}",
         hang=2,
     )
     print_findings(assess_secret_key(entry.info.attributes, KeyPolicy()), indent=2)
