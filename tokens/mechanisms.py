@@ -40,7 +40,7 @@ Hash = hashes.HashAlgorithm | Prehashed | NoDigestInfo
 _COMBINED_PKCS1 = {
     "md5": Mechanism.MD5_RSA_PKCS,
     "sha1": Mechanism.SHA1_RSA_PKCS,
-    "ripemd160": Mechanism._RIPEMD160_RSA_PKCS,
+    "ripemd160": Mechanism(0x08),  # CKM_RIPEMD160_RSA_PKCS, which python-pkcs11 gives no public name
     "sha224": Mechanism.SHA224_RSA_PKCS,
     "sha256": Mechanism.SHA256_RSA_PKCS,
     "sha384": Mechanism.SHA384_RSA_PKCS,

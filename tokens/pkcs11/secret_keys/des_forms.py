@@ -46,11 +46,12 @@ class DesForm:
 
 FORMS = (
     DesForm(
-        KeyType._DES,
+        # python-pkcs11 gives single DES no public names.
+        KeyType(0x13),  # CKK_DES
         1,
-        Mechanism._DES_ECB,
-        Mechanism._DES_CBC,
-        Mechanism._DES_MAC_GENERAL,
+        Mechanism(0x121),  # CKM_DES_ECB
+        Mechanism(0x122),  # CKM_DES_CBC
+        Mechanism(0x124),  # CKM_DES_MAC_GENERAL
         Mechanism.DES_ECB_ENCRYPT_DATA,
     ),
     DesForm(
