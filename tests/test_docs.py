@@ -174,7 +174,11 @@ def test_the_page_on_signing_and_verifying(rehearsal: Path) -> None:
 
 
 def test_the_tutorial_on_python(rehearsal: Path) -> None:
-    said = run_python(rehearsal, "tutorial/python.md", FIRST)
+    [copy] = blocks("tutorial/python.md", "sh")
+    said = run_python(rehearsal, "tutorial/python.md", f"{FIRST}\n{copy}")
+    assert re.search("^True valid", said, re.MULTILINE)
+    assert "FileDataset Questionable" in said
+    assert "in.dcm good" in said
     assert "intact ['base', 'creator'" in said
     assert "sign with key 'node' (CKM_SHA256_RSA_PKCS): succeeded" in said
 
