@@ -1,4 +1,4 @@
-"""A session key in this process's memory, where its device cannot keep it and the caller allows that."""
+"""A session key in this process's memory, if its device cannot keep it and the caller allows this."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tokens.errors import TokenLostError
 
 
 class HostSessionKey:
-    """Satisfies `tokens.secrets.DeviceDataKey` with the host's own DES. Closing wipes the key as far as Python can."""
+    """A DES key that the host uses. Satisfies `tokens.secrets.DeviceDataKey`. Closing overwrites the key."""
 
     on_device = False
 
@@ -22,7 +22,7 @@ class HostSessionKey:
         return bytes(self._key())
 
     def mac(self, data: bytes, iv: bytes) -> bytes:
-        """The last block of the CBC encryption."""
+        """Return the last block of the CBC encryption."""
         return self.encrypt(data, iv)[-8:]
 
     def encrypt(self, data: bytes, iv: bytes) -> bytes:

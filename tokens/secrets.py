@@ -1,14 +1,14 @@
-"""Secret DES keys on a device, in the words of ISO/IEC 7816-4: the port that a secure channel is written against.
+"""Secret DES keys on a device, in the terms of ISO/IEC 7816-4: the interface on which a secure channel is built.
 
 Two parties that share a key prove it to each other without sending it. Each draws a challenge (GET CHALLENGE), the
-other answers it (INTERNAL AUTHENTICATE), and the answer is judged (EXTERNAL AUTHENTICATE). All three happen on the
-device, a PKCS#11 token or a smart card. A card judges its own last challenge only, and only in the very next command;
-so an authentication is a conversation that is held, not a function, and has a deadline:
+other answers it (INTERNAL AUTHENTICATE), and the answer is verified (EXTERNAL AUTHENTICATE). All three happen on the
+device, a PKCS#11 token or a smart card. A card verifies the answer to its last challenge only, and only in the very
+next command; so an authentication reserves the device for a conversation, which has a deadline:
 
     with tokens.open_secrets(uri) as secrets:
         with secrets.authentication(1, timeout=30.0) as a:    # the party that answers first
             answer = a.internal_authenticate(theirs)
-            send(answer, a.challenge)                         # draws the challenge, and holds the device
+            send(answer, a.challenge)                         # draws the challenge
             a.external_authenticate(receive())                # raises AuthenticationFailedError
 
         with secrets.authentication(1, timeout=30.0) as a:    # the party that asks first
@@ -17,18 +17,18 @@ so an authentication is a conversation that is held, not a function, and has a d
             a.external_authenticate(answer)
             send(a.internal_authenticate(theirs))
 
-Beside it stand the keys for data, fixed ones by index and session keys derived from them:
+Keys for data are fixed keys, by index, and session keys derived from them:
 
     with secrets.data_key(1) as key:
         code = key.mac(message)                               # 8 bytes
         ciphertext = key.encrypt(message, iv)
         iv = ciphertext[-8:]                                  # to chain the next message to this one
 
-What a driver must provide is `DeviceSecrets`; what everybody else uses is `Secrets`. Who judges: a card does it
-itself. A PKCS#11 token undoes the response, and this process compares the result with the challenge in constant time.
+A driver provides `DeviceSecrets`; applications use `Secrets`. A card verifies a response itself. A PKCS#11 token
+decrypts the response, and this process compares the result with the challenge in constant time.
 
-A response is the challenge encrypted, and a session key the random number encrypted: one block of DES. Where a protocol
-has it the other way round, `by_decryption` says so, and DES decryption takes the place of encryption.
+A response is the encrypted challenge, and a session key the encrypted random number: one block of DES. With
+`by_decryption`, for protocols that need it, DES decryption takes the place of encryption.
 """
 
 from __future__ import annotations
@@ -55,41 +55,41 @@ BLOCK = 8
 """Bytes in a block of DES, and so in a challenge, a response, an IV and a MAC."""
 
 ZERO_IV = bytes(BLOCK)
-"""The IV of a MAC, and of a channel's first message where nothing else was agreed."""
+"""The IV of a MAC, and of a channel's first message unless another one was agreed."""
 
 WAIT = 10.0
-"""Seconds to wait for a device that is busy with another authentication, unless told otherwise."""
+"""Default number of seconds to wait for a device that is busy with another authentication."""
 
 TIMEOUT = 30.0
-"""Seconds from the start of an authentication to its end, unless told otherwise."""
+"""Default number of seconds from the start of an authentication to its end."""
 
 
 class Use(StrEnum):
-    """What a secret is for. Keys of the two uses are numbered apart, and must differ in value."""
+    """What a secret key is for. Keys of the two uses are numbered separately, and must differ in value."""
 
     AUTHENTICATION = "authentication"
     ENCRYPTION = "encryption"
 
 
 class DeviceConversation(Protocol):
-    """What a driver provides for one authentication. `Secrets` calls it in a device's order, on one thread."""
+    """Interface of a driver for one authentication. `Secrets` calls it in the order of the commands, on one thread."""
 
     def internal_authenticate(self, challenge: bytes) -> bytes:
-        """The 8 bytes that answer the other party's 8 bytes."""
+        """Return the 8 bytes that answer the other party's 8 bytes."""
 
     def get_challenge(self) -> bytes:
-        """8 random bytes drawn by the device."""
+        """Return 8 random bytes that the device draws."""
 
     def external_authenticate(self, response: bytes) -> None:
-        """Judge the answer to the last challenge. Raises `AuthenticationFailedError`."""
+        """Verify the answer to the last challenge. Raises `AuthenticationFailedError`."""
 
 
 class DeviceDataKey(Protocol):
-    """What a driver provides for one data key. Lengths and IVs were checked; data is never empty."""
+    """Interface of a driver for one data key. `DataKey` has checked lengths and IVs; data is never empty."""
 
     @property
     def on_device(self) -> bool:
-        """Whether the key's value is out of this process's reach."""
+        """Whether this process does not have the key's value."""
 
     @property
     def value(self) -> bytes | None:
@@ -105,48 +105,48 @@ class DeviceDataKey(Protocol):
         """CBC without padding."""
 
     def close(self) -> None:
-        """Destroy a session key; let go of a fixed one."""
+        """Destroy a session key; release a fixed one."""
 
 
 class DeviceSecrets(Protocol):
-    """What a driver provides: the secrets of one device, reachable from any thread."""
+    """Interface of a driver: the secret keys of one device, for any thread."""
 
     @property
     def description(self) -> str:
-        """For messages: which secrets on which device."""
+        """The secret keys and their device, for messages."""
 
     def conversation(
         self, index: int, peer_index: int, wait: float, deadline: float, *, by_decryption: bool = False
     ) -> AbstractContextManager[DeviceConversation]:
-        """Reserve the device until the block ends or `time.monotonic()` reaches `deadline`, whatever comes first.
+        """Reserve the device until the block ends or `time.monotonic()` reaches `deadline`, whichever is first.
 
-        Raises `TokenBusyError` after waiting `wait` seconds, `NoSuchKeyError`, and `MechanismNotOfferedError` where the
-        device does not answer `by_decryption`.
+        Raises `TokenBusyError` after waiting `wait` seconds, `NoSuchKeyError`, and `MechanismNotOfferedError` if the
+        device cannot answer `by_decryption`.
         """
 
     def data_key(self, index: int) -> DeviceDataKey:
-        """The fixed key. Raises `NoSuchKeyError`."""
+        """Return the fixed key. Raises `NoSuchKeyError`."""
 
     def session_key(self, index: int, random: bytes, *, by_decryption: bool = False) -> DeviceDataKey:
-        """A key derived on the device, to stay there. Raises `MechanismNotOfferedError` where it cannot."""
+        """Derive a key that stays on the device. Raises `MechanismNotOfferedError` if the device cannot do this."""
 
     def session_key_to_host(self, index: int, random: bytes, *, by_decryption: bool = False) -> bytes:
-        """The 8 bytes of a session key, brought to the host: where it cannot stay on the device."""
+        """Return the 8 bytes of a session key that the device cannot keep."""
 
     def check_value(self, use: Use, index: int) -> bytes:
-        """The first 3 bytes of a block of zeros encrypted under the key. Raises `NoSuchKeyError`."""
+        """Return the first 3 bytes of a block of zeros encrypted under the key. Raises `NoSuchKeyError`."""
 
     def close(self) -> None:
-        """Let go of the device."""
+        """Release the device."""
 
 
 @final
 class Secrets:
-    """The secrets of one device. Safe to share between threads; a context manager.
+    """The secret keys of one device. May be shared between threads; a context manager.
 
-    Every method raises the classes of `tokens.errors`: `NoSuchKeyError` for an index without a key (a card tells only
-    when the key is used), `KeyPolicyError` for a key that could leave its device, `TokenBusyError`, `TokenLostError`,
-    `MechanismNotOfferedError`.
+    Every method raises the classes of `tokens.errors`: `NoSuchKeyError` for an index without a key (a card reports it
+    only when the key is used), `KeyPolicyError` for a key that could leave its device, `TokenBusyError`,
+    `TokenLostError`, `MechanismNotOfferedError`.
     """
 
     def __init__(self, device: DeviceSecrets, *, host_session_keys: bool = False) -> None:
@@ -157,7 +157,7 @@ class Secrets:
 
     @property
     def description(self) -> str:
-        """For messages: which secrets on which device."""
+        """The secret keys and their device, for messages."""
         return self.device.description
 
     @contextmanager
@@ -170,10 +170,10 @@ class Secrets:
         wait: float = WAIT,
         timeout: float = TIMEOUT,
     ) -> Iterator[Authentication]:
-        """A conversation in which both parties prove that they hold a key; see `Authentication`.
+        """Begin a conversation in which both parties prove that they have a key; see `Authentication`.
 
-        `index` (from 1) is the authentication key with which we answer, `peer_index` the one with which the other
-        party does: the same unless keys are directional. `by_decryption` says that both parties answer with the
+        `index` (from 1) is the authentication key with which this party answers, `peer_index` that of the other
+        party: the same unless keys are directional. `by_decryption` says that both parties answer with the
         decrypted challenge; a card does what its own commands do, and raises `MechanismNotOfferedError`. Waits up to
         `wait` seconds for a device that is busy, then raises `TokenBusyError`; a card serves one conversation at a
         time. `timeout` is the number of seconds from the start to the end of the block. After it the device is free for
@@ -190,16 +190,16 @@ class Secrets:
                 held._end()
 
     def data_key(self, index: int) -> DataKey:
-        """The fixed encryption key with this index (from 1), a context manager."""
+        """Return the fixed encryption key with this index (from 1), a context manager."""
         return DataKey(self.device.data_key(index), f"encryption key {index} of {self.description}")
 
     def session_key(self, index: int, random: bytes, *, by_decryption: bool = False) -> DataKey:
-        """The key that encrypting 8 random bytes under the fixed encryption key `index` gives; a context manager.
+        """Return the session key: 8 random bytes encrypted under the fixed encryption key `index`; a context manager.
 
-        It is derived and kept on the device (C_DeriveKey) and destroyed on closing. Where the device cannot do that,
-        the key comes to this process's memory, if the secrets were opened with `host_session_keys=True`; an event
-        says so each time. Otherwise raises `MechanismNotOfferedError`. No device keeps the key that is made
-        `by_decryption` of the random bytes. Parity is not adjusted: DES takes no notice of it.
+        It is derived and kept on the device (C_DeriveKey) and destroyed on closing. If the device cannot do that and
+        `host_session_keys=True` was given, the key is kept in this process's memory, which an event reports each time;
+        otherwise raises `MechanismNotOfferedError`. No device keeps a session key that is made `by_decryption`. Parity
+        is not adjusted, since DES ignores it.
         """
         _require_block(random, "random number")
         name = f"session key under encryption key {index} of {self.description}"
@@ -215,11 +215,11 @@ class Secrets:
         return DataKey(HostSessionKey(value), name)
 
     def check_value(self, use: Use, index: int) -> bytes:
-        """The first 3 bytes of a block of zeros encrypted under a key: two keys that differ here are not the same."""
+        """Return the first 3 bytes of a block of zeros encrypted under a key: equal keys have equal check values."""
         return self.device.check_value(use, index)[:CHECK_VALUE_LENGTH]
 
     def close(self) -> None:
-        """Let go of the device; doing so twice is fine."""
+        """Release the device; doing so twice is fine."""
         self.device.close()
 
     def __enter__(self) -> Self:
@@ -250,7 +250,7 @@ class Secrets:
 
 @final
 class Authentication:
-    """One held conversation, for one thread at a time. Get it from `Secrets.authentication`.
+    """One conversation with a reserved device, for one thread at a time. Get it from `Secrets.authentication`.
 
     Each of the three commands is carried out once at the most. After the challenge was drawn, the next command must
     be `external_authenticate`: so the party that answers first calls `internal_authenticate` before it reads
@@ -267,7 +267,7 @@ class Authentication:
         self._expires = expires
         self._answered = False
         self._challenge: bytes | None = None
-        self._judged = False
+        self._verified = False
         self._ended = False
 
     def internal_authenticate(self, challenge: bytes) -> bytes:
@@ -280,19 +280,19 @@ class Authentication:
         self._in_time()
         if self._answered:
             raise OutOfSequenceError("A conversation answers one challenge.")
-        if self._challenge is not None and not self._judged:
-            raise OutOfSequenceError("A challenge was drawn; the response to it must be judged before anything else.")
+        if self._challenge is not None and not self._verified:
+            raise OutOfSequenceError("A challenge was drawn; verify the response to it before any other command.")
         challenge = bytes(challenge)
         if challenge == self._challenge or self._secrets._waits_for_answer((self._index, challenge)):
             raise ReflectedChallengeError(
-                "The other party sent a challenge that we drew ourselves: it may be trying to have us answer it."
+                "The other party sent back a challenge of this program: it may be trying to get it answered."
             )
         self._answered = True
         return self._conversation.internal_authenticate(challenge)
 
     @property
     def challenge(self) -> bytes:
-        """The 8 random bytes for the other party to answer, drawn when this is first read (GET CHALLENGE)."""
+        """The 8 random bytes for the other party to answer, drawn on first use (GET CHALLENGE)."""
         if self._challenge is None:
             self._in_time()
             self._challenge = self._conversation.get_challenge()
@@ -300,15 +300,15 @@ class Authentication:
         return self._challenge
 
     def external_authenticate(self, response: bytes) -> None:
-        """Judge the other party's 8 bytes (EXTERNAL AUTHENTICATE). Raises `AuthenticationFailedError`.
+        """Verify the other party's 8 bytes (EXTERNAL AUTHENTICATE). Raises `AuthenticationFailedError`.
 
-        The challenge is spent then, whatever the judgement.
+        The challenge cannot be used again, whatever the result.
         """
         self._in_time()
         if self._challenge is None:
-            raise OutOfSequenceError("There is no challenge to which this could be the response.")
-        if self._judged:
-            raise OutOfSequenceError("A challenge is good for one response.")
+            raise OutOfSequenceError("No challenge was drawn that this could be the response to.")
+        if self._verified:
+            raise OutOfSequenceError("A challenge is valid for one response.")
         self._spend()
         _require_block(response, "response")
         self._conversation.external_authenticate(bytes(response))
@@ -316,12 +316,12 @@ class Authentication:
     def _in_time(self) -> None:
         if self._ended or time.monotonic() > self._expires:
             raise AuthenticationExpiredError(
-                f"The authentication with {self._secrets.description} was not finished in time; begin a new one."
+                f"The authentication with {self._secrets.description} was not finished in time. Begin a new one."
             )
 
     def _spend(self) -> None:
-        if self._challenge is not None and not self._judged:
-            self._judged = True
+        if self._challenge is not None and not self._verified:
+            self._verified = True
             self._secrets._no_longer_wait((self._peer_index, self._challenge))
 
     def _end(self) -> None:
@@ -331,7 +331,7 @@ class Authentication:
 
 @final
 class DataKey:
-    """A key for data: MAC and CBC, on the device unless `on_device` says otherwise. Safe between threads.
+    """A key for data: MAC and CBC, on the device if `on_device` is True. May be shared between threads.
 
     All data is whole blocks of 8 bytes: padding is the protocol's matter. Data of any length may be given; long data
     goes to the device in pieces, with the IV chained from one to the next.
@@ -343,7 +343,7 @@ class DataKey:
 
     @property
     def on_device(self) -> bool:
-        """Whether the key's value is out of this process's reach."""
+        """Whether this process does not have the key's value."""
         return self.device.on_device
 
     @property
@@ -352,7 +352,7 @@ class DataKey:
         return self.device.value
 
     def mac(self, data: bytes, iv: bytes = ZERO_IV) -> bytes:
-        """The 8-byte code of whole blocks: ISO/IEC 9797-1 MAC algorithm 1 with DES (FIPS 113), not truncated.
+        """Return the 8-byte MAC of whole blocks: ISO/IEC 9797-1 MAC algorithm 1 with DES (FIPS 113), not truncated.
 
         `iv` is zero but for a message in parts, where it is the code of the part before.
         """
@@ -360,17 +360,17 @@ class DataKey:
         return self.device.mac(bytes(data), bytes(iv))
 
     def encrypt(self, data: bytes, iv: bytes) -> bytes:
-        """DES-CBC of whole blocks, without padding, as long as the data. The next IV is the result's last block."""
+        """Encrypt whole blocks with DES-CBC, without padding. The next IV is the result's last block."""
         _require_blocks(data, iv)
         return self.device.encrypt(bytes(data), bytes(iv))
 
     def decrypt(self, data: bytes, iv: bytes) -> bytes:
-        """DES-CBC of whole blocks, without padding, as long as the data. The next IV is the data's last block."""
+        """Decrypt whole blocks with DES-CBC, without padding. The next IV is the data's last block."""
         _require_blocks(data, iv)
         return self.device.decrypt(bytes(data), bytes(iv))
 
     def close(self) -> None:
-        """Destroy a session key; let go of a fixed one. Doing so twice is fine."""
+        """Destroy a session key; release a fixed one. Doing so twice is fine."""
         self.device.close()
 
     def __enter__(self) -> Self:

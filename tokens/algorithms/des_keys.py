@@ -1,4 +1,4 @@
-"""DES keys as numbers, for the moment in which an officer hands one over: parity, weak keys, components, check values.
+"""DES keys as numbers, for their import by an officer: parity, weak keys, components, check values.
 
 FIPS 46-3: 64 bits, the lowest of each byte making its parity odd. NIST SP 800-67, 3.3.2 lists the weak and semi-weak
 keys. A key custody ceremony shares a key as components, whose exclusive or it is; a check value lets officers
@@ -20,7 +20,7 @@ KEY_LENGTH = 8
 """Bytes of a DES key, parity included."""
 
 CHECK_VALUE_LENGTH = 3
-"""Bytes of a check value: enough to find a typing error, too few to be of use to anybody else."""
+"""Bytes of a check value: enough to find a typing error, too few to help an attacker."""
 
 _WEAK = frozenset(
     {
@@ -45,7 +45,7 @@ _WEAK = frozenset(
 
 
 def combine(components: Sequence[bytearray]) -> bytearray:
-    """The key that two or more components make by exclusive or, with odd parity.
+    """Combine two or more components into a key by exclusive or, with odd parity.
 
     Raises `CeremonyError` for one component, or one that is not 8 bytes.
     """
@@ -62,13 +62,13 @@ def combine(components: Sequence[bytearray]) -> bytearray:
 
 
 def set_odd_parity(key: bytearray) -> None:
-    """Give each byte, in place, an odd number of one bits (FIPS 46-3)."""
+    """Set the parity bit of each byte, in place, so that its number of one bits is odd (FIPS 46-3)."""
     for place, octet in enumerate(key):
         key[place] = (octet & 0xFE) | ((octet >> 1).bit_count() + 1) % 2
 
 
 def require_strong(key: bytearray) -> None:
-    """Raises `CeremonyError` for a key that is no DES key, or one of the 16 weak and semi-weak ones."""
+    """Raise `CeremonyError` for a key that is no DES key, or one of the 16 weak and semi-weak ones."""
     if len(key) != KEY_LENGTH:
         raise CeremonyError(f"A DES key is {KEY_LENGTH} bytes, not {len(key)}.")
     adjusted = bytearray(key)
@@ -80,12 +80,12 @@ def require_strong(key: bytearray) -> None:
 
 
 def check_value(key: bytearray) -> bytes:
-    """The first three bytes of a block of zeros encrypted under the key, computed on the host."""
+    """Return the first three bytes of a block of zeros encrypted under the key, computed on the host."""
     return encrypt_block(key, bytes(8))[:CHECK_VALUE_LENGTH]
 
 
 def encrypt_block(key: bytearray, block: bytes) -> bytes:
-    """One block of 8 bytes under single DES, computed on the host."""
+    """Encrypt one block of 8 bytes with single DES on the host."""
     # Triple DES with three equal parts is single DES, which `cryptography` no longer offers by itself.
     encryptor = Cipher(TripleDES(bytes(key) * 3), modes.ECB()).encryptor()  # noqa: S305 - one block, by definition
     return encryptor.update(block) + encryptor.finalize()

@@ -27,11 +27,11 @@ class RIPEMD160(hashes.HashAlgorithm):
 
 
 def hash_name(algorithm: hashes.HashAlgorithm | Prehashed) -> str:
-    """hashlib's name of a hash, or of the hash that something was prehashed with."""
+    """Return hashlib's name of a hash, or of the hash with which the data was prehashed."""
     return (prehashed_algorithm(algorithm) if isinstance(algorithm, Prehashed) else algorithm).name
 
 
 def digest(algorithm: hashes.HashAlgorithm, data: bytes) -> bytes:
-    """The digest of data, on the host."""
+    """Return the digest of data, computed on the host."""
     # The caller named the hash; whether it is strong enough was decided before.
     return hashlib.new(hash_name(algorithm), data, usedforsecurity=False).digest()

@@ -23,12 +23,12 @@ DIGEST_INFO_PREFIX = {
 
 
 def digest_info(hash_name: str, digest: bytes) -> bytes:
-    """DigestInfo of a digest, the input of CKM_RSA_PKCS (RFC 8017, 9.2, step 2)."""
+    """Return the DigestInfo of a digest, the input of CKM_RSA_PKCS (RFC 8017, 9.2, step 2)."""
     return DIGEST_INFO_PREFIX[hash_name] + digest
 
 
 def emsa_pkcs1_v1_5(encoded_digest: bytes, key_bits: int) -> bytes:
-    """The padded block, as long as the modulus, of a DigestInfo (RFC 8017, 9.2)."""
+    """Return the padded block, as long as the modulus, of a DigestInfo (RFC 8017, 9.2)."""
     length = (key_bits + 7) // 8
     filling = length - len(encoded_digest) - 3
     if filling < 8:
@@ -44,7 +44,7 @@ def emsa_pss(
     salt_length: int,
     salt: bytes | None = None,
 ) -> bytes:
-    """The padded block, as long as the modulus, of a digest (RFC 8017, 9.1.1; MGF1 of B.2.1).
+    """Return the padded block, as long as the modulus, of a digest (RFC 8017, 9.1.1; MGF1 of B.2.1).
 
     `salt_length` is in bytes. `salt` is drawn at random unless given, which only a known answer needs.
     """

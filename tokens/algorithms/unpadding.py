@@ -44,7 +44,7 @@ def unpad(block: bytes, substitute: tuple[bytes, int], length: int | None = None
 
 
 def _choose(condition: int, one: bytes, other: bytes) -> bytes:
-    """`one` if the condition is 1, `other` if it is 0; both equally long."""
+    """Return `one` if the condition is 1, `other` if it is 0; both have the same length."""
     first, second = int.from_bytes(one, "big"), int.from_bytes(other, "big")
     mask = int.from_bytes(bytes((-condition & 0xFF,)) * len(one), "big")
     return (second ^ ((first ^ second) & mask)).to_bytes(len(one), "big")

@@ -1,7 +1,7 @@
-"""A gate before a module: any number of callers at once, or one who needs the module to itself.
+"""Readers-writer lock that drains PKCS#11 calls before C_Finalize or fork.
 
-C_Finalize is undefined while another thread is in a call (PKCS#11 v3.1, 5.4). So is fork. Whoever comes out leaves no
-errors of OpenSSL behind in the thread (see `tokens.process.openssl_errors`).
+C_Finalize is undefined while another thread is in a call (PKCS#11 v3.1, 5.4), and so is fork. Leaving the gate clears
+the errors that OpenSSL keeps for the thread (see `tokens.process.openssl_errors`).
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from tokens.errors import Error, TokenBusyError, TokenLostError
 from tokens.process.openssl_errors import clear_openssl_errors
 
 ENTER_TIMEOUT = 60.0
-"""Seconds that a caller waits before a gate that stays shut."""
+"""Seconds that a caller waits at a closed gate."""
 
 
 class GateBusyError(Error):
-    """Somebody did not come out in time: a call hangs in the module."""
+    """The gate could not be closed in time: a call has not returned from the module."""
 
 
 class Gate:
-    """Held open by callers, closed by one who wants to be alone. A thread inside may enter once more.
+    """Any number of threads may be inside, or one alone. A thread inside may enter again.
 
-    With `one_at_a_time` the callers take turns, for modules that cannot bear more. Entering raises `TokenBusyError`
-    when the gate stays shut, and `TokenLostError` once it is shut for good.
+    With `one_at_a_time` threads take turns, for modules that do not support more. Entering raises `TokenBusyError` if
+    the gate stays closed, and `TokenLostError` once it is closed for good.
     """
 
     def __init__(self, *, one_at_a_time: bool = False) -> None:
@@ -42,7 +42,7 @@ class Gate:
             if me in self._inside:
                 self._inside[me] += 1
                 return
-            if self._shut():
+            if self._is_closed():
                 self._wait_until_open()
             self._inside[me] = 1
 
@@ -56,7 +56,7 @@ class Gate:
                 self._changed.notify_all()
 
     def close(self, timeout: float) -> bool:
-        """Keep newcomers out, and wait until nobody is inside; False (and open again) after `timeout` seconds."""
+        """Close the gate and wait until no thread is inside; open it again and return False after `timeout` seconds."""
         deadline = time.monotonic() + timeout
         with self._changed:
             while self._alone:
@@ -71,20 +71,20 @@ class Gate:
             return True
 
     def open(self) -> None:
-        """Let callers in again."""
+        """Open the gate again."""
         with self._changed:
             self._alone = False
             self._changed.notify_all()
 
     def finish(self) -> None:
-        """Shut for good: the module was finalised and will not come back."""
+        """Close the gate for good, since the module was finalised."""
         with self._changed:
             self._finished = True
             self._changed.notify_all()
 
     @contextmanager
     def alone(self, timeout: float) -> Iterator[None]:
-        """Have the module to oneself. Raises `GateBusyError` after `timeout` seconds."""
+        """Use the module alone until the block ends. Raises `GateBusyError` after `timeout` seconds."""
         if not self.close(timeout):
             raise GateBusyError
         try:
@@ -93,15 +93,15 @@ class Gate:
             clear_openssl_errors()
             self.open()
 
-    def _shut(self) -> bool:
+    def _is_closed(self) -> bool:
         return self._alone or self._finished or (self._one_at_a_time and bool(self._inside))
 
     def _wait_until_open(self) -> None:
         deadline = time.monotonic() + ENTER_TIMEOUT
-        while self._shut():
+        while self._is_closed():
             if self._finished:
                 raise TokenLostError("The PKCS#11 module is closed: the program is ending.")
-            if not self._changed.wait(max(0.0, deadline - time.monotonic())) and self._shut():
+            if not self._changed.wait(max(0.0, deadline - time.monotonic())) and self._is_closed():
                 raise TokenBusyError(
                     f"The PKCS#11 module was not free within {ENTER_TIMEOUT:.0f} seconds; see whether the token "
                     "still answers."

@@ -1,4 +1,4 @@
-"""The folder in which small records outlive a process: private to one user, locked between processes, written whole."""
+"""The state folder: small records that outlive a process, private to one user, locked between processes."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class StateFolder:
 
     @contextlib.contextmanager
     def lock(self, name: str) -> Iterator[None]:
-        """Have one name in the state folder to oneself, among all processes that use the folder.
+        """Lock one name in the state folder against all processes that use the folder, until the block ends.
 
         Raises `PinNotPresentedError` after `LOCK_TIMEOUT`, and `PinSourceError` if the folder cannot be used.
         """
@@ -105,7 +105,7 @@ class StateFolder:
             raise self._unusable(error) from error
 
     def write(self, name: str, text: str) -> None:
-        """Replace one file whole, readable by its owner only, and on the disk when this returns."""
+        """Replace one file, readable by its owner only; it is on the disk when this returns."""
         path = self.folder / name
         beside = path.with_suffix(".new")
         try:
@@ -121,7 +121,7 @@ class StateFolder:
             raise self._unusable(error) from error
 
     def remove(self, name: str) -> None:
-        """Remove one file; it need not be there."""
+        """Remove one file, if it exists."""
         try:
             (self.folder / name).unlink(missing_ok=True)
         except OSError as error:
@@ -164,7 +164,7 @@ class StateFolder:
 
 
 class _HeldLocks:
-    """The lock files that this process holds, which a forked child must not hold along with it."""
+    """The lock files that this process holds and a forked child must not hold."""
 
     def __init__(self) -> None:
         self._descriptors: set[int] = set()
@@ -189,7 +189,7 @@ class _HeldLocks:
         """Nothing was changed."""
 
     def after_fork_in_child(self) -> None:
-        """The parent goes on holding its locks alone."""
+        """Close the descriptors: the locks stay with the parent."""
         for descriptor in self._descriptors:
             os.close(descriptor)
         self._descriptors.clear()

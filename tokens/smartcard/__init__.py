@@ -1,26 +1,23 @@
-"""The smart card driver, from PC/SC up to a key.
+"""The smart card driver, from PC/SC to a key.
 
-| module       | one idea                                                                                         |
-|--------------|--------------------------------------------------------------------------------------------------|
-| `deadlines`  | alarms, for calls that know no deadline                                                          |
-| `pcsc`       | winscard calls, each within a deadline, their codes as errors                                    |
-| `channel`    | bytes to the card in one reader, and back                                                        |
-| `line`       | the channel as everything in this process shares it, one use at a time                           |
-| `lines`      | the lines that are open here                                                                     |
-| `apdu`       | commands and responses: short, extended, chained, in parts                                       |
-| `status`     | status words, with the standard's meaning                                                        |
-| `tlv`        | data objects                                                                                     |
-| `commands`   | the commands of ISO/IEC 7816-4 and -8                                                            |
-| `profiles`   | kinds of cards, as data                                                                          |
-| `families`   | what differs between kinds of cards: `iso7816`, `piv`, `openpgp`                                 |
-| `card`       | one application on one card: selected, recognised, healed                                        |
-| `applications` | those that are open here                                                                       |
-| `login`      | presenting a PIN, at most once, never the last try unseen                                        |
-| `pinpad`     | readers on which the PIN is typed                                                                |
-| `key`        | a private key that carries out a candidate                                                            |
-| `secrets`    | keys for authentication and codes                                                                |
-| `search`     | which card                                                                                       |
-| `check`      | what a card can do, tried out                                                                    |
-| `monitor`    | cards and readers that come and go                                                               |
-| `opening`    | from a `card:` URI to a key                                                                      |
+| module               | content                                                                                    |
+|----------------------|--------------------------------------------------------------------------------------------|
+| `readers.deadlines`  | alarms, for calls that have no deadline, and the thread that watches them                  |
+| `readers.pcsc`       | PC/SC contexts and calls, each within a deadline; their codes as errors                    |
+| `readers.channel`    | bytes to the card in one reader, and back                                                  |
+| `readers.connection` | the connection to the card in one reader, one use at a time                                |
+| `readers.pinpad`     | readers on which a person types the PIN                                                    |
+| `apdu`               | commands and responses, status words, and the parser of data objects (BER-TLV)             |
+| `profiles`           | kinds of cards, as data; `profile_table` reads them from a table                           |
+| `session`            | one use of a card, with its application selected                                           |
+| `families`           | what differs between kinds of cards: `iso7816`, `piv`, `openpgp`                           |
+| `login`              | presenting a PIN at most once, and never when only one retry is left                       |
+| `card`               | one application on one card: selecting, identifying, logging in, reconnecting              |
+| `cards`              | the owner of open connections and applications, and how they are shared                    |
+| `key`                | a private key                                                                              |
+| `secrets`            | secret keys for authentication and MACs                                                    |
+| `search`             | finding a card                                                                             |
+| `check`              | self-test of a card                                                                        |
+| `monitor`            | events of readers: a card is inserted or removed                                           |
+| `opening`            | from a `card:` URI to a key                                                                |
 """

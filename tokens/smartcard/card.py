@@ -1,7 +1,7 @@
-"""One application on one card: selected, recognised, its PINs presented, healed after a loss.
+"""One application on one card: selecting it, identifying the card, logging in, and reconnecting after a loss.
 
-A job runs while the card is ours. When the card was lost, the job is done again once, after the card was found to be
-the same: it was connected anew, its application selected, and its serial number compared. Another card is refused.
+A job runs while no other thread or program can use the card. If the card is lost, the application reconnects, selects
+itself again, compares the serial number, and repeats the job once. Another card is refused.
 """
 
 from __future__ import annotations
@@ -49,17 +49,17 @@ GRACE = 1.0
 _PAUSE = 0.1
 
 LOSSES = (CardLostError, CardServiceError, NoSuchCardError, NoSuchReaderError)
-"""What putting the card back, or starting the service again, may cure."""
+"""Errors that may end when the card is inserted again or the service is started again."""
 
 HOPELESS = (CardTimeoutError, CardCancelledError, WrongCardError)
-"""Those losses that trying again at once would not cure."""
+"""Those of the losses for which an immediate retry is useless."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class CardIdentity:
-    """By what a card is known again: its serial number, or its ATR where the profile knows no place of one.
+    """What identifies a card: its serial number, or its ATR if the profile names no place of a serial number.
 
     A card with a serial number may have one ATR after power-on and another one after a reset.
     """
@@ -69,12 +69,12 @@ class CardIdentity:
 
     @property
     def name(self) -> str:
-        """The serial number; the ATR for a card that tells none."""
+        """The serial number, or the ATR of a card that reports none."""
         return self.serial or f"ATR {self.atr.hex()}"
 
 
 class CardApplication:
-    """What is opened: one application on one card. Any number of threads may run jobs; the card does one at a time."""
+    """One application on one card. Any number of threads may run jobs; the card does one at a time."""
 
     def __init__(
         self,
@@ -101,7 +101,7 @@ class CardApplication:
 
     @property
     def serial(self) -> str:
-        """For events and the memory of refusals: the card's serial number, or its ATR."""
+        """For events and the record of refused PINs: the card's serial number, or its ATR."""
         return self.identity.name if self.identity else ""
 
     @property
@@ -123,7 +123,7 @@ class CardApplication:
         )
 
     def run(self, job: Callable[[CardSession], T], doing: str) -> T:
-        """Do `job` while the card is ours; once more if the card was lost and is back.
+        """Do `job` while no other thread or program can use the card; repeat it once after a reconnection.
 
         `doing` completes the sentence "the card could not …".
         """
@@ -142,13 +142,13 @@ class CardApplication:
             raise
         except LOSSES as error:
             if self.identity is None and not isinstance(error, CardLostError):
-                raise  # it never was there
+                raise  # the card was never there
             lost = error
-        return self._again(attempt, doing, lost)
+        return self._retry(attempt, doing, lost)
 
     @contextlib.contextmanager
     def session(self, wait: float | None = None) -> Iterator[CardSession]:
-        """Have the card, with this application selected. Nothing is healed."""
+        """Use the card, with this application selected, until the block ends. Does not reconnect."""
         self.require_open()
         with self.connection.use(self.wait if wait is None else wait) as channel:
             yield self.select(channel)
@@ -162,9 +162,9 @@ class CardApplication:
             self.connection.selected = self
         return session
 
-    def verify(self, session: CardSession, pin: PinProfile, *, anew: bool = False) -> None:
-        """Present the PIN, unless the card holds it for verified already and it need not be `anew`."""
-        if anew or pin.reference not in self.connection.verified:
+    def verify(self, session: CardSession, pin: PinProfile, *, again: bool = False) -> None:
+        """Present the PIN, unless the card considers it verified already and it need not be presented `again`."""
+        if again or pin.reference not in self.connection.verified:
             self.login.verify(session, pin)
             self.connection.verified.add(pin.reference)
 
@@ -174,8 +174,8 @@ class CardApplication:
             self.identity = found
         elif self.identity.name != found.name:
             raise WrongCardError(
-                f"The card in {self.connection.reader} is another one ({found.name}) than the one that was opened "
-                f"({self.identity.name}); put that one back, or open the new one."
+                f"The card in {self.connection.reader} ({found.name}) is not the card that was opened "
+                f"({self.identity.name}). Insert that card again, or open the new one."
             )
 
     def require_open(self) -> None:
@@ -184,11 +184,11 @@ class CardApplication:
             raise TokenLostError(f"{sentence_case(self.description)} was closed.")
 
     def cancel(self) -> None:
-        """Have a command that is under way end now, with `CardCancelledError`. From any thread."""
+        """End a command that is under way now, with `CardCancelledError`. May be called from any thread."""
         self.connection.cancel()
 
     def close(self) -> None:
-        """Wipe a PIN that was kept. The line is closed by whoever shares it out."""
+        """Wipe a PIN that was kept. `Cards` closes the connection."""
         self._closed = True
         self.login.forget()
 
@@ -207,7 +207,7 @@ class CardApplication:
                 ) from error
             raise
 
-    def _again(self, attempt: Callable[[], T], doing: str, lost: TokenError) -> T:
+    def _retry(self, attempt: Callable[[], T], doing: str, lost: TokenError) -> T:
         began = time.monotonic()
         event = Reconnection(token_serial=self.serial, token_label=self.label, step="looked for the card")
         with report(event) as reported:

@@ -1,6 +1,6 @@
-"""What a card is and what it can really do: `card info` without a PIN, `card check` with one.
+"""Description of a card without a PIN, and self-test of its keys with real operations.
 
-Each operation is planned as it would be in earnest, carried out by the card, and its result verified on the host.
+The card carries out each operation as it would for an application, and the host verifies the result.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _ANYTHING = KeyPolicy(allow=frozenset(Weakness), minimum_rsa_bits=0)
 
 @dataclass(frozen=True)
 class CardPin:
-    """A PIN of the card. `retries_left` is None where the card does not tell, or holds the PIN for verified."""
+    """A PIN of the card. `retries_left` is None if the card does not report it or considers the PIN verified."""
 
     reference: int
     retries_left: int | None
@@ -43,7 +43,7 @@ class CardPin:
 
 @dataclass(frozen=True)
 class CardKeyInfo:
-    """A key that the profile names. `attributes` and what follows are None where there is no such key on the card."""
+    """A key of the profile. `attributes` and `certificate` are None if the card has no such key."""
 
     key: CardKey
     attributes: KeyAttributes | None
@@ -53,7 +53,7 @@ class CardKeyInfo:
 
 @dataclass(frozen=True)
 class CardDetails:
-    """A card as it can be described without a PIN. `secrets` are the indexes that the profile knows."""
+    """A card as described without a PIN. `secrets` are the secret keys of the profile, by use and index."""
 
     reader: str
     atr: bytes
@@ -68,7 +68,7 @@ class CardDetails:
 
 @dataclass(frozen=True)
 class CardKeyCheck:
-    """One key, tried. `rate` is signatures per second; a card does one at a time."""
+    """The self-test of one key. `rate` is signatures per second; a card does one at a time."""
 
     name: str
     attributes: KeyAttributes
@@ -84,7 +84,7 @@ class CardKeyCheck:
 
 @dataclass(frozen=True)
 class CardSecretCheck:
-    """One secret, tried. `check_value` is empty, and `problem` says why, where the card did not use it."""
+    """The self-test of one secret key. If it failed, `check_value` is empty and `problem` is the reason."""
 
     use: Use
     index: int
@@ -94,9 +94,9 @@ class CardSecretCheck:
 
 @dataclass(frozen=True)
 class CardCheck:
-    """All that was found out about a card.
+    """The self-test of a card.
 
-    `handshake_rate` is how often a second it answers a challenge and draws one.
+    `handshake_rate` is how often per second it answers a challenge and draws one.
     """
 
     details: CardDetails
@@ -108,7 +108,7 @@ class CardCheck:
 def card_info(
     cards: Cards, uri: str | CardUri, *, profiles: Mapping[str, CardProfile] | None = None, wait: float = 5.0
 ) -> CardDetails:
-    """What the card that matches says of itself without a PIN. Raises what opening a card raises."""
+    """Describe the card that matches, without a PIN. Raises as `open_card` does."""
     wanted = CardUri.parse(uri) if isinstance(uri, str) else uri
     with open_card(cards, wanted, profiles=profiles, wait=wait) as application:
         return application.run(partial(_describe, application), "be described")
@@ -125,13 +125,13 @@ def check_card(
     profiles: Mapping[str, CardProfile] | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> CardCheck:
-    """Try the key that the URI names, or every key and secret of the card's profile.
+    """Test the key that the URI names, or every key and secret key of the card's profile.
 
-    `progress` is told, in words, what is tried next. Raises what opening a card raises, `PinError`s among it.
+    `progress` is called with the name of each test before it begins. Raises as `open_card` does, and `PinError`.
     """
     wanted = CardUri.parse(uri) if isinstance(uri, str) else uri
     opened = partial(open_card, cards, wanted, pin=pin, memory=memory, last_try=last_try, profiles=profiles)
-    # This share is held throughout: the card stays ours, and a PIN that is typed is typed once.
+    # This share is kept throughout: nobody else gets the card, and a PIN that is typed is typed once.
     with opened() as application:
         details = application.run(partial(_describe, application), "be described")
         there = [known.key for known in details.keys if known.attributes is not None]
@@ -139,12 +139,12 @@ def check_card(
         if wanted.key is not None and not chosen:
             raise NoSuchKeyError(f"There is no key {wanted.key} on {application.description}.")
         for key in chosen:
-            # A PIN that is refused is said now, and not as the failure of every single operation.
+            # A refused PIN is reported once, and not as the failure of every operation.
             application.run(partial(_verify, application, key), "check its PIN")
         keys = tuple(_check_key(opened(), key, policy or KeyPolicy(), progress) for key in chosen)
         if wanted.key is not None or application.profile.secrets is None:
             return CardCheck(details, keys, (), 0.0)
-        progress("the secrets for authentication")
+        progress("secret keys for authentication")
         with Secrets(open_card_secrets(opened())) as secrets:
             checks = tuple(_check_secret(secrets, use, index) for use, index in details.secrets)
             return CardCheck(details, keys, checks, _handshake_rate(secrets, checks))
@@ -198,7 +198,7 @@ def _check_key(opened: OpenedCard, key: CardKey, policy: KeyPolicy, progress: Ca
     with private_key(open_card_key(opened, key.name, _ANYTHING)) as private:
         done = try_all(trials_of(private))
         operations = tuple(check for _, check in done)
-        progress(f"key {key.name}: how fast it is")
+        progress(f"key {key.name}: rate")
         works = next((trial.job for trial, check in done if check.works), None)
         attributes = private.device.attributes
         return CardKeyCheck(key.name, attributes, assess_key(attributes, policy), operations, rate(works, 1))

@@ -42,7 +42,7 @@ class SmartCardKey:
 
     @property
     def description(self) -> str:
-        """For messages."""
+        """The key and its card, for messages."""
         return f"{self.key.name} of {self.application.description}"
 
     @property
@@ -51,7 +51,7 @@ class SmartCardKey:
         return replace(self.application.uri, key=self.key.name)
 
     def sign(self, candidate: Candidate, data: bytes) -> bytes:
-        """The card's signature over the candidate's input."""
+        """Return the card's signature over the candidate's input."""
         self._require(KeyUsage.SIGN)
         application, family = self.application, self.application.family
 
@@ -74,7 +74,7 @@ class SmartCardKey:
 
         with self._report("decrypt", candidate):
             result = application.run(lambda session: self._authorise(session, job), f"decrypt with key {self.key.name}")
-        # Raised outside the report, so that no log becomes the oracle that the caller must not have.
+        # Raised outside the report: the log must not become an oracle.
         if isinstance(result, CiphertextRejectedError):
             raise result
         return result
@@ -83,25 +83,25 @@ class SmartCardKey:
         """A card is recognised anew before each use: there is nothing to forget."""
 
     def cancel(self) -> None:
-        """Have a command that is under way end now, with `CardCancelledError`. From any thread."""
+        """End a command that is under way now, with `CardCancelledError`. May be called from any thread."""
         self.application.cancel()
 
     def close(self) -> None:
-        """Let go of the card; it is disconnected with its last user."""
+        """Release the card, which is disconnected with its last user."""
         release, self._release = self._release, None
         if release is not None:
             release()
 
     def _authorise(self, session: CardSession, job: Callable[[CardSession], T]) -> T:
         if self.key.pin is not None:
-            self.application.verify(session, self.key.pin, anew=self._pin_each_time)
+            self.application.verify(session, self.key.pin, again=self._pin_each_time)
         try:
             return job(session)
         except StatusError as error:
             if error.status != NOT_AUTHORISED or self.key.pin is None:
                 raise
-        # The card forgot the PIN, as after a reset that nobody heard of: once more.
-        self.application.verify(session, self.key.pin, anew=True)
+        # The card forgot the PIN, as after a reset that was not reported: present it again.
+        self.application.verify(session, self.key.pin, again=True)
         return job(session)
 
     def _read(self, session: CardSession) -> PublicKey:
@@ -138,7 +138,7 @@ class SmartCardKey:
 
 
 def find_key(profile: CardProfile, name: str | None, description: str) -> CardKey:
-    """The key of the profile that a URI names. Raises `NoSuchKeyError` naming those that there are."""
+    """Return the key of the profile that a URI names. Raises `NoSuchKeyError`, which lists the keys of the profile."""
     key = profile.key(name)
     if key is None:
         names = ", ".join(known.name for known in profile.keys) or "none for signatures"
@@ -150,7 +150,7 @@ def find_key(profile: CardProfile, name: str | None, description: str) -> CardKe
 def read_attributes(
     session: CardSession, family: CardFamily, key: CardKey, public: PublicKey, pin_each_time: bool
 ) -> KeyAttributes:
-    """What is known of a key on a card: its specification promises that it cannot be read."""
+    """Return the attributes of a key on a card, whose specification promises that the key cannot be read."""
     made_on_card = family.made_on_card(session, key)
     return KeyAttributes(
         key_type="RSA" if isinstance(public, rsa.RSAPublicKey) else public.curve.name,
@@ -168,7 +168,7 @@ def read_attributes(
 
 
 def require_supported(public: object, key: CardKey) -> PublicKey:
-    """The public key, if it is of a kind that is served. Raises `UnsupportedKeyError`."""
+    """Return the public key if its kind is supported. Raises `UnsupportedKeyError`."""
     if isinstance(public, rsa.RSAPublicKey):
         return public
     if isinstance(public, ec.EllipticCurvePublicKey) and public.curve.name in CURVES:

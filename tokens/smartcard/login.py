@@ -1,4 +1,4 @@
-"""Presenting a PIN to a card: at most once, never the last try unseen, and never again once it was refused.
+"""Presenting a PIN to a card: at most once, and never again once it was refused.
 
 A card tells how many tries are left when it is asked with an empty VERIFY (or, OpenPGP, in a data object). That is
 read before each presentation and said to the person who types. It is also read after a card was lost in the middle of
@@ -87,14 +87,14 @@ class Login:
             credentials = self._require_credentials()
             left = self._application.family.retries_left(session, pin)
             self._settle(credentials, left)
-            self._check_tries(credentials, pin, left)
+            self._check_retries(credentials, pin, left)
             octets = credentials.read(self._purpose(left))
             self._check_length(octets, pin)
             reported.set(presented=True)
             self._present(session, pin, credentials, octets, left)
 
     def forget(self) -> None:
-        """Wipe what is kept."""
+        """Wipe the PIN that is kept."""
         if self.credentials is not None:
             self.credentials.forget()
 
@@ -103,7 +103,7 @@ class Login:
     ) -> None:
         serial = self._application.serial
         if octets is not None and self._was_accepted(octets):
-            # This very PIN opened this very card before: no refusal is known of it, and none is to be feared.
+            # The card accepted this PIN before in this process, so it need not be recorded before it is presented.
             try:
                 self._send(session, pin, octets)
             except StatusError as error:
@@ -118,7 +118,7 @@ class Login:
                 presentation.refuse()
                 raise self._refused(session, pin, credentials, octets, error) from error
             except TokenLostError:
-                # Nobody heard the answer. It counts as a refusal until the card has told how many tries are left.
+                # The answer was lost. It counts as a refusal until the card reports its retry counter.
                 presentation.refuse()
                 if octets is not None and left is not None:
                     self._unsettled = Pin(octets.octets()), left
@@ -142,14 +142,14 @@ class Login:
         self, session: CardSession, pin: PinProfile, credentials: Credentials, octets: Pin | None, error: StatusError
     ) -> TokenError:
         description = self._application.description
-        # 63CX says how many tries are left. OpenPGP cards say 6982 to a wrong PIN.
+        # 63CX holds the retry counter. OpenPGP cards answer a wrong PIN with 6982.
         if error.status >> 8 != 0x63 and error.status not in (BLOCKED, NOT_AUTHORISED):
-            return OperationFailedError(f"{sentence_case(description)} did not take the PIN. {error}")
+            return OperationFailedError(f"{sentence_case(description)} did not accept the PIN. {error}")
         left = error.retries_left
         if left is None:
             left = self._application.family.retries_left(session, pin)
-        tries = "" if left is None else f" {sentence_case(_retries(left))}."
-        sentence = f"The PIN {credentials.origin} was refused by {description}.{tries}"
+        retries = "" if left is None else f" {sentence_case(_retries(left))}."
+        sentence = f"The PIN {credentials.origin} was refused by {description}.{retries}"
         refused: PinError
         if left == 0:
             refused = self._locked(f"{sentence} The PIN is now locked.")
@@ -162,7 +162,7 @@ class Login:
         return refused
 
     def _settle(self, credentials: Credentials, left: int | None) -> None:
-        """A PIN whose answer was lost with the card: was it the wrong one?"""
+        """Decide by the retry counter whether a PIN whose answer was lost with the card was refused."""
         if self._unsettled is None or left is None:
             return
         (octets, before), self._unsettled = self._unsettled, None
@@ -180,7 +180,7 @@ class Login:
     def _is_recorded(self, credentials: Credentials) -> Callable[[], bool]:
         return lambda: credentials.memory.has_refusal(self._application.serial, _ROLE)
 
-    def _check_tries(self, credentials: Credentials, pin: PinProfile, left: int | None) -> None:
+    def _check_retries(self, credentials: Credentials, pin: PinProfile, left: int | None) -> None:
         if left is None:
             return
         attended, description = credentials.source.attended, self._application.description
@@ -227,8 +227,8 @@ class Login:
         )
 
     def _purpose(self, left: int | None) -> str:
-        tries = "" if left is None else f" ({_retries(left)})"
-        return f"PIN of {self._application.description}{tries}"
+        retries = "" if left is None else f" ({_retries(left)})"
+        return f"PIN of {self._application.description}{retries}"
 
     def _require_credentials(self) -> Credentials:
         if self.credentials is None:

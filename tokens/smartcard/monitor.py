@@ -1,4 +1,4 @@
-"""What happens in the readers: cards and readers come and go.
+"""Events of readers: cards are inserted and removed, readers are added and removed.
 
 for event in watch_readers(cards, timeout=60):
     print(event.reader, event.change)
@@ -17,11 +17,11 @@ from tokens.smartcard.cards import Cards
 from tokens.smartcard.search import list_slots
 
 INTERVAL = 0.25
-"""Seconds between two looks. pcscd itself takes up to 0.4 to see a card."""
+"""Seconds between two polls. pcscd itself takes up to 0.4 to see a card."""
 
 
 class Change(StrEnum):
-    """What happened."""
+    """The kinds of changes."""
 
     INSERTED = "card inserted"
     REMOVED = "card removed"
@@ -33,7 +33,7 @@ class Change(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class CardEvent:
-    """One change. `atr` is that of the card that came or left; `reader` is empty where the service itself changed."""
+    """One change. `atr` is that of the card; `reader` is empty if the service itself changed."""
 
     change: Change
     reader: str = ""
@@ -41,10 +41,10 @@ class CardEvent:
 
 
 def watch_readers(cards: Cards, reader: str = "*", *, timeout: float | None = None) -> Iterator[CardEvent]:
-    """What changes from now on in the readers whose names match, as it happens; for `timeout` seconds, or for ever.
+    """Yield the changes in the readers whose names match, for `timeout` seconds or without end.
 
-    A card that was swapped between two looks shows as removed and inserted if its ATR differs; a card of the same kind
-    does not show: whoever uses cards compares serial numbers. Losing pcscd is an event, not an error.
+    A card that is replaced between two polls is reported as removed and inserted if its ATR differs; one of the same
+    kind is not reported, so compare serial numbers. The loss of pcscd is an event, not an error.
     """
     ends = None if timeout is None else time.monotonic() + timeout
     seen = _look(cards, reader)

@@ -1,4 +1,4 @@
-"""Opening what a `card:` URI names."""
+"""Opens keys by `card:` URI."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def open_card(
     profiles: Mapping[str, CardProfile] | None = None,
     wait: float = WAIT,
 ) -> OpenedCard:
-    """A share in the one card that matches, its application selected and the card recognised; no PIN is presented yet.
+    """Return a share in the one card that matches, with its application selected; no PIN is presented yet.
 
     Shares of one application have one login: the PIN source of the first that names one. `profiles` are added
     to the shipped ones, by name. `wait` is how many seconds a job waits for a card in use.
@@ -68,7 +68,7 @@ def open_card(
 
 
 def open_card_key(opened: OpenedCard, name: str | None, policy: KeyPolicy) -> SmartCardKey:
-    """The driver of one key, which takes the share over.
+    """Return the driver of one key, which releases the share when it is closed.
 
     Raises `NoSuchKeyError`, `UnsupportedKeyError`, `KeyPolicyError`.
     """
@@ -82,7 +82,7 @@ def open_card_key(opened: OpenedCard, name: str | None, policy: KeyPolicy) -> Sm
 
 
 def open_card_secrets(opened: OpenedCard) -> SmartCardSecrets:
-    """The driver of the card's secrets, which takes the share over. Raises `NoSuchKeyError`."""
+    """Return the driver of the secret keys, which releases the share when it is closed. Raises `NoSuchKeyError`."""
     try:
         return SmartCardSecrets(opened.application, opened.close)
     except BaseException:

@@ -29,7 +29,7 @@ _STRICT = {"extra": "forbid"}
 
 
 class Family(StrEnum):
-    """Whose commands a card understands."""
+    """The families of cards, by their commands."""
 
     ISO7816 = "iso7816"
     PIV = "piv"
@@ -37,7 +37,7 @@ class Family(StrEnum):
 
 
 class KeyUsage(StrEnum):
-    """What a key on a card does."""
+    """What a key on a card is for."""
 
     SIGN = "sign"
     DECRYPT = "decrypt"
@@ -58,13 +58,13 @@ class PinProfile:
     padding: int | None = 0xFF
     """The byte that fills a PIN up to `maximum`; None where it is sent as long as it is."""
     limit: int = 3
-    """Tries that a card leaves after the right PIN was presented. Fewer mean that somebody got it wrong since."""
+    """The retry counter after the right PIN was presented. A lower one means that a wrong PIN was presented since."""
     tells_tries: bool = False
     """Whether VERIFY without a PIN tells the tries left. Some cards count it as a wrong PIN instead (vicc 3.3 does), so
     it is sent only where the card's manual promises an answer."""
 
     def pad(self, pin: bytearray) -> bytearray:
-        """The data field of VERIFY. The caller wipes it."""
+        """Return the data field of VERIFY, which the caller wipes."""
         if self.padding is None:
             return bytearray(pin)
         return bytearray(pin) + bytearray([self.padding]) * (self.maximum - len(pin))
@@ -107,7 +107,7 @@ class SecretsProfile:
     pin: PinProfile | None = None
     """The PIN that the keys need; without one they need none."""
     longest: int = 4096
-    """Bytes that are given to the card in one go. Bulk data is not a card's work."""
+    """Bytes that are sent to the card in one command. A card is too slow for bulk data."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +133,7 @@ class CardProfile:
     """Seconds that the card has for one command. RSA with 4096 bits takes some cards two."""
 
     def key(self, name: str | None) -> CardKey | None:
-        """The key of that name; the only one, if no name is given."""
+        """Return the key of that name, or the only one if no name is given; None if there is no such key."""
         if name is None:
             return self.keys[0] if len(self.keys) == 1 else None
         return next((key for key in self.keys if key.name == name.lower()), None)

@@ -1,4 +1,4 @@
-"""Which card: readers by name, cards by ATR, serial number or application."""
+"""Finding a card: by the name of its reader, its ATR, its serial number or its application."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from tokens.smartcard.profiles import SHIPPED, CardProfile, Family, find_profile
 from tokens.smartcard.readers.pcsc import SERVICE_TIMEOUT, Contexts, PcscError, readers, service_error
 
 _PROBING_WAIT = 2.0
-"""Seconds to wait for a card that somebody else uses, while looking for one that matches."""
+"""Seconds to wait for a card in use while looking for one that matches."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CardInfo:
     """One reader, and the card in it.
 
-    `atr` is None for an empty reader. `in_use` says that a program holds the card exclusively, so that nothing more
-    could be learnt. `applications` are the names of the profiles whose application answered; `serials` what each told.
+    `atr` is None for an empty reader. `in_use` means that a program uses the card exclusively, so that its applications
+    are unknown. `applications` are the names of the profiles whose application answered; `serials` are their serials.
     """
 
     reader: str
@@ -34,7 +34,7 @@ class CardInfo:
 
     @property
     def uris(self) -> tuple[CardUri, ...]:
-        """A URI for each application, which finds this card in any reader."""
+        """A URI for each application, which finds this card in any reader if it has a serial number."""
         return tuple(
             CardUri(serial=serial or None, reader=None if serial else self.reader, profile=name)
             for name, serial in zip(self.applications, self.serials, strict=True)
@@ -42,7 +42,7 @@ class CardInfo:
 
 
 def list_cards(cards: Cards, profiles: Mapping[str, CardProfile] | None = None) -> tuple[CardInfo, ...]:
-    """Every reader and its card, with the applications that are known here. Nothing on a card is changed.
+    """Return every reader and its card, with the applications of the known profiles. Nothing on a card is changed.
 
     Raises `CardServiceError`.
     """
@@ -53,9 +53,9 @@ def list_cards(cards: Cards, profiles: Mapping[str, CardProfile] | None = None) 
 def find_card(
     cards: Cards, wanted: CardUri, profiles: Mapping[str, CardProfile] | None = None
 ) -> tuple[str, CardProfile]:
-    """The reader of the one card that matches, and how to speak to it.
+    """Return the reader of the one card that matches, and its profile.
 
-    Raises `NoSuchReaderError`, `NoSuchCardError`, `SeveralTokensError`, which say what is there, and `UriError`.
+    Raises `NoSuchReaderError`, `NoSuchCardError` or `SeveralTokensError`, which list what there is, and `UriError`.
     """
     profile = find_profile(wanted.profile or _profile_of(wanted, profiles or {}), profiles or {})
     present = list_slots(cards.contexts)
@@ -74,13 +74,13 @@ def find_card(
     if not fitting:
         raise NoSuchCardError(f"No card matches {wanted.card_part()}. {_describe(in_readers)}")
     raise SeveralTokensError(
-        f"{len(fitting)} cards match {wanted.card_part()}, in {', '.join(slot.reader for slot in fitting)}; "
-        "name the reader or the serial number."
+        f"{len(fitting)} cards match {wanted.card_part()}, in {', '.join(slot.reader for slot in fitting)}. "
+        "Add reader=… or serial=… to the URI."
     )
 
 
 def list_slots(contexts: Contexts) -> list[CardInfo]:
-    """Readers and ATRs, from pcscd alone: no card is touched."""
+    """Return readers and ATRs as pcscd reports them, without using a card."""
     context = contexts.establish()
     try:
         names = readers(context)
@@ -138,7 +138,7 @@ def _look_into(cards: Cards, slot: CardInfo, known: list[CardProfile]) -> CardIn
 
 
 def _profile_of(wanted: CardUri, profiles: Mapping[str, CardProfile]) -> str:
-    """A URI that names no profile names it by its AID, or means the generic one."""
+    """Return the profile for a URI without one: by its AID, or the generic profile."""
     if wanted.aid is not None:
         for profile in {**SHIPPED, **profiles}.values():
             if profile.aid == wanted.aid:

@@ -1,11 +1,11 @@
-"""The smart card driver of the secrets port: the APDUs that the port is named after.
+"""The smart card driver of secret keys: the commands of ISO/IEC 7816-4 after which `tokens.secrets` is modelled.
 
-The key index becomes a key reference by the profile's table. A card judges the response to its last challenge, and only
-in the next command: so an authentication takes the card for itself, from its beginning to its end or its deadline.
+The profile's table maps a key index to a key reference. A card verifies the response to its last challenge only, and
+only in the next command: so an authentication reserves the card from its beginning to its end or its deadline.
 
-Codes and ciphers are for short data (see `SecretsProfile.longest`). A session key comes back to the host by the nature
-of INTERNAL AUTHENTICATE, so a card derives none. Which way round the two AUTHENTICATE commands run is the card's matter
-too: there is no command that answers by decryption.
+MACs and encryption are for short data (see `SecretsProfile.longest`). A card returns what it computes, so it cannot
+keep a derived session key. It also decides by itself whether it encrypts or decrypts a challenge: no command asks for
+an answer by decryption.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ T = TypeVar("T")
 
 
 class SmartCardSecrets:
-    """The secrets of one application on one card. Satisfies `tokens.secrets.DeviceSecrets`."""
+    """The secret keys of one application on one card. Satisfies `tokens.secrets.DeviceSecrets`."""
 
     def __init__(self, application: CardApplication, release: Callable[[], None]) -> None:
         self.application = application
@@ -74,7 +74,7 @@ class SmartCardSecrets:
     def conversation(
         self, index: int, peer_index: int, wait: float, deadline: float, *, by_decryption: bool = False
     ) -> Iterator[SmartCardConversation]:
-        """Take the card until the block ends or the deadline passes."""
+        """Reserve the card until the block ends or the deadline passes."""
         self.require_open()
         if by_decryption:
             raise MechanismNotOfferedError(
@@ -82,31 +82,31 @@ class SmartCardSecrets:
                 "decryption; keep these authentication keys on a PKCS#11 token."
             )
         answering = self.reference(Use.AUTHENTICATION, index)
-        judging = self.reference(Use.AUTHENTICATION, peer_index)
-        # A card that was lost since its last use is looked for now, before anything is promised to anybody.
+        verifying = self.reference(Use.AUTHENTICATION, peer_index)
+        # If the card was lost since its last use, reconnect now, before anything is sent to the other party.
         hold = self.application.reconnect_and_retry(lambda: _Hold(self, wait, deadline), "begin an authentication")
         try:
-            yield SmartCardConversation(self, hold, (index, answering), (peer_index, judging))
+            yield SmartCardConversation(self, hold, (index, answering), (peer_index, verifying))
         finally:
             hold.end()
 
     def data_key(self, index: int) -> SmartCardDataKey:
-        """A key whose codes the card computes."""
+        """Return a key with which the card computes MACs and encrypts."""
         return SmartCardDataKey(self, index, self.reference(Use.ENCRYPTION, index))
 
     def session_key(self, index: int, random: bytes, *, by_decryption: bool = False) -> SmartCardDataKey:
-        """Never: always raises `MechanismNotOfferedError`."""
+        """Always raises `MechanismNotOfferedError`."""
         raise MechanismNotOfferedError("A card gives back what it computes, so a key derived by it leaves it.")
 
     def session_key_to_host(self, index: int, random: bytes, *, by_decryption: bool = False) -> bytes:
-        """ENCIPHER, or DECIPHER, of one block, whose result is to be a session key in this process."""
+        """Return one block of ENCIPHER, or DECIPHER, which becomes a session key in this process."""
         key = self.data_key(index)
         command = decipher(random, BLOCK) if by_decryption else encipher(random)
         with self.report_use(Use.ENCRYPTION, index, "derive a session key to the host", command.name):
             return key.operate(Template.CONFIDENTIALITY, command, ZERO_IV)
 
     def check_value(self, use: Use, index: int) -> bytes:
-        """A block of zeros, encrypted by the command that belongs to the key's use."""
+        """Return the beginning of a block of zeros, encrypted by the command that belongs to the key's use."""
         reference = self.reference(use, index)
         if use is Use.ENCRYPTION:
             return self.data_key(index).encrypt(bytes(BLOCK), ZERO_IV)[:3]
@@ -115,11 +115,11 @@ class SmartCardSecrets:
             return self.run(lambda session: self.exchange(session, use, index, command), "compute a check value")[:3]
 
     def cancel(self) -> None:
-        """Have a command that is under way end now, with `CardCancelledError`. From any thread."""
+        """End a command that is under way now, with `CardCancelledError`. May be called from any thread."""
         self.application.cancel()
 
     def close(self) -> None:
-        """Let go of the card; it is disconnected with its last user."""
+        """Release the card, which is disconnected with its last user."""
         release, self._release = self._release, None
         if release is not None:
             release()
@@ -127,12 +127,12 @@ class SmartCardSecrets:
     # -- for the classes below ------------------------------------------------------------------------------
 
     def require_open(self) -> None:
-        """Raises `TokenLostError` after `close`."""
+        """Raise `TokenLostError` after `close`."""
         if self._release is None:
             raise TokenLostError(f"{self.description} were closed.")
 
     def reference(self, use: Use, index: int) -> int:
-        """The key reference. Raises `NoSuchKeyError` for an index that the profile does not know."""
+        """Return the key reference. Raises `NoSuchKeyError` for an index that the profile does not have."""
         self.require_open()
         table = self.profile.authentication if use is Use.AUTHENTICATION else self.profile.encryption
         if index not in table:
@@ -143,7 +143,7 @@ class SmartCardSecrets:
         return table[index]
 
     def run(self, job: Callable[[CardSession], T], doing: str) -> T:
-        """The job, with the PIN presented, healed once."""
+        """Do a job with the PIN presented; repeat it once after a reconnection."""
         self.require_open()
 
         def authorised(session: CardSession) -> T:
@@ -153,7 +153,7 @@ class SmartCardSecrets:
         return self.application.run(authorised, doing)
 
     def exchange(self, session: CardSession, use: Use, index: int, command: Command) -> bytes:
-        """A command to a key; its status in this port's terms."""
+        """Carry out a command with a key. Raises the errors of `tokens.secrets` for its status words."""
         try:
             return session.exchange(command)
         except StatusError as error:
@@ -162,7 +162,7 @@ class SmartCardSecrets:
     def report_use(
         self, use: Use, index: int, operation: str, mechanism: str
     ) -> contextlib.AbstractContextManager[None]:
-        """Tells of the block as a use of the secret."""
+        """Report the block as a use of the secret key."""
         application = self.application
         return report_key_use(application.serial, application.label, f"{use}-{index}", operation, mechanism)
 
@@ -185,15 +185,15 @@ class SmartCardSecrets:
 
 
 class SmartCardConversation:
-    """One authentication, on a card that is held. Satisfies `tokens.secrets.DeviceConversation`."""
+    """One authentication, on a reserved card. Satisfies `tokens.secrets.DeviceConversation`."""
 
     def __init__(
-        self, secrets: SmartCardSecrets, hold: _Hold, answering: tuple[int, int], judging: tuple[int, int]
+        self, secrets: SmartCardSecrets, hold: _Hold, answering: tuple[int, int], verifying: tuple[int, int]
     ) -> None:
         self._secrets = secrets
         self._hold = hold
         self._answering = answering
-        self._judging = judging
+        self._verifying = verifying
 
     def internal_authenticate(self, challenge: bytes) -> bytes:
         """INTERNAL AUTHENTICATE."""
@@ -204,11 +204,11 @@ class SmartCardConversation:
 
     def get_challenge(self) -> bytes:
         """GET CHALLENGE."""
-        return self._hold.exchange(Use.AUTHENTICATION, self._judging[0], get_challenge(BLOCK))
+        return self._hold.exchange(Use.AUTHENTICATION, self._verifying[0], get_challenge(BLOCK))
 
     def external_authenticate(self, response: bytes) -> None:
-        """EXTERNAL AUTHENTICATE. Whatever makes the card refuse the response is `AuthenticationFailedError`."""
-        index, reference = self._judging
+        """EXTERNAL AUTHENTICATE. Raises `AuthenticationFailedError` if the card refuses the response."""
+        index, reference = self._verifying
         command = external_authenticate(reference, response, self._secrets.profile.algorithm)
         with self._secrets.report_use(Use.AUTHENTICATION, index, "external authenticate", command.name):
             try:
@@ -225,10 +225,10 @@ class SmartCardConversation:
 
 
 class _Hold:
-    """The card, taken for one conversation: given back at its end, or at its deadline by another thread.
+    """The card, reserved for one conversation: released at its end, or at its deadline by another thread.
 
-    Until the first command was answered nothing is promised to anybody, so a card that was lost since its last use is
-    looked for then. Later a loss ends the conversation: the card has forgotten its challenge.
+    Until the first command is answered, nothing was sent to the other party: a lost card is reconnected. Later a loss
+    ends the conversation, since the card has forgotten its challenge.
     """
 
     def __init__(self, secrets: SmartCardSecrets, wait: float, deadline: float) -> None:
@@ -253,7 +253,7 @@ class _Hold:
         self._alarm.arm(max(deadline - time.monotonic(), 0.0))
 
     def exchange(self, use: Use, index: int, command: Command) -> bytes:
-        """One command, while the card is still held."""
+        """Carry out one command while the card is still reserved."""
         with self._using:
             if self._begun:
                 return self._exchange(use, index, command)
@@ -262,7 +262,7 @@ class _Hold:
             return answer
 
     def end(self) -> None:
-        """Give the card back, once."""
+        """Release the card; doing so twice is fine."""
         with self._using:
             if not self._held:
                 return
@@ -274,12 +274,12 @@ class _Hold:
         left = self._deadline - time.monotonic()
         if not self._held or left <= 0:
             raise AuthenticationExpiredError(
-                f"The authentication with {self._secrets.description} was not finished in time; begin a new one."
+                f"The authentication with {self._secrets.description} was not finished in time. Begin a new one."
             )
         try:
             if self._session is None:
                 if self._begun:
-                    raise CardLostError("The card was lost in the middle of this authentication; begin a new one.")
+                    raise CardLostError("The card was lost during this authentication. Begin a new one.")
                 self._session = self._prepare(self._connection.reconnect(left))
             self._session.timeout = min(self._application.profile.timeout, left)
             return self._secrets.exchange(self._session, use, index, command)
@@ -324,10 +324,10 @@ class SmartCardDataKey:
             return self.operate(Template.CONFIDENTIALITY, decipher(data, len(data)), iv)
 
     def close(self) -> None:
-        """The key belongs to the card; there is nothing to let go of."""
+        """Do nothing: the key belongs to the card."""
 
     def operate(self, template: Template, operation: Command, iv: bytes) -> bytes:
-        """MANAGE SECURITY ENVIRONMENT for this key, then the operation."""
+        """Carry out MANAGE SECURITY ENVIRONMENT for this key, and then the operation."""
         references = tlv.encode(_KEY_REFERENCE, bytes([self._reference]))
         if iv != ZERO_IV:
             references += tlv.encode(_INITIAL_BLOCK, iv)

@@ -100,7 +100,7 @@ def test_a_wrong_le_is_corrected() -> None:
 @pytest.mark.parametrize("response", ["aa 9000", "aabbccddee 9000", "9000"])
 def test_an_answer_of_another_length_is_not_trusted(response: str) -> None:
     transmit, _ = answering(response)
-    with pytest.raises(CardLostError, match="where 2 were due"):
+    with pytest.raises(CardLostError, match="bytes instead of 2"):
         exchange(transmit, Command("T", 1, 2, 3, expected=2), extended=False)
 
 
@@ -138,8 +138,8 @@ def test_a_chain_stops_at_its_first_refusal() -> None:
         (0x6A88, None, "referenced data or key not found"),
         (0x6A99, None, "not a status word"),
         (0x6999, None, "command not allowed"),
-        (0x6110, None, "16 more bytes wait"),
-        (0x6C00, None, "256 bytes are there"),
+        (0x6110, None, "16 more bytes are available"),
+        (0x6C00, None, "256 bytes are available"),
     ],
 )
 def test_status_words_are_said_in_the_standard_s_words(status: int, left: int | None, said: str) -> None:

@@ -78,7 +78,7 @@ def test_a_card_that_stays_away_is_lost_and_reconnected_later(put_in: PutIn, pin
         answer(secrets)
         card.do("pull")
         wait_until_gone(READER)
-        with within(3.0), pytest.raises(CardLostError, match="There is no card in Rig A 00 00; put it in"):
+        with within(3.0), pytest.raises(CardLostError, match="There is no card in Rig A 00 00. Insert it"):
             answer(secrets)
         insert_card(card)
         assert answer(secrets) == ANSWER
@@ -96,7 +96,7 @@ def test_another_card_is_refused_and_not_even_given_the_pin(put_in: PutIn, pin: 
         card.do("swap", card=describe_card("authentication"))
         wait_until_there(READER)
         for _ in range(3):
-            with pytest.raises(WrongCardError, match="is another one"):
+            with pytest.raises(WrongCardError, match="is not the card that was opened"):
                 answer(secrets)
     calls = card.do("state")["calls"]
     assert "20" not in calls

@@ -73,7 +73,7 @@ def test_a_serial_number_finds_its_card_in_any_reader(cards: dict[str, RunningCa
 
 
 def test_two_cards_that_match_are_not_guessed_between(cards: dict[str, RunningCard], pin: str) -> None:
-    with pytest.raises(SeveralTokensError, match=r"2 cards match .*Rig A 00 0.*name the reader or the serial number"):
+    with pytest.raises(SeveralTokensError, match=r"2 cards match .*Rig A 00 0.*Add reader=… or serial=… to the URI"):
         open_secrets("card:profile=test;reader=Rig%20A*", pin=pin, profiles=PROFILES)
 
 

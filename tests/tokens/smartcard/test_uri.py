@@ -113,9 +113,9 @@ def test_a_key_is_found_by_its_name_or_as_the_only_one() -> None:
 
 
 def test_a_pin_is_padded_as_its_profile_says() -> None:
-    assert PinProfile(reference=0x80).padded(bytearray(b"1234")) == b"1234\xff\xff\xff\xff"
-    assert PinProfile(reference=0x81, padding=None).padded(bytearray(b"1234")) == b"1234"
-    assert PinProfile(reference=0x81, padding=0x00, maximum=6).padded(bytearray(b"1234")) == b"1234\x00\x00"
+    assert PinProfile(reference=0x80).pad(bytearray(b"1234")) == b"1234\xff\xff\xff\xff"
+    assert PinProfile(reference=0x81, padding=None).pad(bytearray(b"1234")) == b"1234"
+    assert PinProfile(reference=0x81, padding=0x00, maximum=6).pad(bytearray(b"1234")) == b"1234\x00\x00"
 
 
 def test_a_pin_pad_is_told_how_the_pin_is_formed() -> None:

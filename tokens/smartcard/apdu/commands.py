@@ -35,7 +35,7 @@ def select_file(identifier: int) -> Command:
 
 
 def read_binary(offset: int, short_identifier: int | None = None) -> Command:
-    """READ BINARY (7.2.3): what there is from `offset`, of the current file or the one with this short identifier."""
+    """READ BINARY (7.2.3): the content from `offset` of the current file or the one with this short identifier."""
     if short_identifier is not None:
         return Command("READ BINARY", 0xB0, 0x80 | short_identifier, offset, expected=ANY)
     return Command("READ BINARY", 0xB0, offset >> 8 & 0x7F, offset & 0xFF, expected=ANY)
@@ -53,7 +53,7 @@ def get_data_by_tag_list(tag: int) -> Command:
 
 
 def verify(reference: int, pin: bytes | bytearray) -> Command:
-    """VERIFY (7.5.6). Without a PIN it asks: 9000 if verified already, 63CX for the tries left."""
+    """VERIFY (7.5.6). Without a PIN it is a query: 9000 if verified already, 63CX for the retry counter."""
     return Command("VERIFY", 0x20, 0x00, reference, pin)
 
 
@@ -68,7 +68,7 @@ def internal_authenticate(reference: int, challenge: bytes, algorithm: int = 0, 
 
 
 def external_authenticate(reference: int, response: bytes, algorithm: int = 0) -> Command:
-    """EXTERNAL AUTHENTICATE (7.5.4): the card judges the response to its last challenge."""
+    """EXTERNAL AUTHENTICATE (7.5.4): the card verifies the response to its last challenge."""
     return Command("EXTERNAL AUTHENTICATE", 0x82, algorithm, reference, response)
 
 

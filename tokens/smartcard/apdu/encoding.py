@@ -48,7 +48,7 @@ class Command:
 
 
 def encode_apdus(command: Command, *, extended: bool) -> Iterator[bytearray]:
-    """The APDUs to send one after the other: a single one, or a chain where the data is long and APDUs are short.
+    """Return the APDUs to send one after the other: a single one, or a chain if the data is long and APDUs are short.
 
     Each is a `bytearray`, so that it can be wiped when it carried a PIN.
     """
@@ -66,7 +66,7 @@ def exchange(transmit: Transmit, command: Command, *, extended: bool, accept: fr
     """Carry out a command and return its response data, collected with GET RESPONSE where the card hands out parts.
 
     Raises `StatusError` unless the status is 9000 or in `accept`, and `CardLostError` where the response is not as long
-    as expected: a card that answers short cannot be trusted.
+    as expected: a response that is too short is not used.
     """
     response, status = b"", OK
     chain = list(encode_apdus(command, extended=extended))
@@ -85,13 +85,13 @@ def exchange(transmit: Transmit, command: Command, *, extended: bool, accept: fr
         part, status = _split(transmit(bytes(_short(more))))
         response += part
         if not part or len(response) > _LONGEST_RESPONSE:
-            raise CardLostError(f"The card's answer to {command.name} has no end; it cannot be trusted.")
+            raise CardLostError(f"The card's answer to {command.name} has no end, so it is not used.")
     if status != OK and status not in accept:
         raise StatusError(command.name, status)
     if status == OK and command.expected >= 0 and len(response) != command.expected:
         raise CardLostError(
-            f"The card answered {command.name} with {len(response)} bytes where {command.expected} were due: "
-            "it was pulled, or it cannot be trusted."
+            f"The card answered {command.name} with {len(response)} bytes instead of {command.expected}: "
+            "it was removed, or it is defective."
         )
     return response
 
@@ -100,7 +100,7 @@ def _split(response: bytes) -> tuple[bytes, int]:
     status = int.from_bytes(response[-2:], "big")
     if status >> 12 not in (0x6, 0x9):
         raise CardLostError(
-            f"The card's answer ends in {status:04X}, which is no status word: it was pulled in the middle."
+            f"The card's answer ends in {status:04X}, which is no status word: it was removed during the command."
         )
     return response[:-2], status
 

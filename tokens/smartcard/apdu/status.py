@@ -1,4 +1,4 @@
-"""Status words: what a card says at the end of a response, as errors with the standard's meaning.
+"""Status words at the end of a response, as errors with the meaning that the standard gives.
 
 ISO/IEC 7816-4:2005, 5.1.3, tables 5 and 6.
 """
@@ -52,17 +52,17 @@ _MEANINGS = {
 }
 
 NOT_FOUND = frozenset({0x6A82, 0x6A83, 0x6A88, 0x6B00})
-"""There is no such file, application, record, data or key."""
+"""The file, application, record, data or key does not exist."""
 
 NOT_SUPPORTED = frozenset({0x6881, 0x6884, 0x6A81, 0x6D00, 0x6E00})
-"""The card cannot do that at all."""
+"""The card does not support the command."""
 
 NOT_AUTHORISED = 0x6982
 BLOCKED = 0x6983
 
 
 class StatusError(OperationFailedError):
-    """A card answered with something else than 9000. `status` is the status word, `command` the command's name."""
+    """A card answered with a status other than 9000. `status` is the status word, `command` the command's name."""
 
     def __init__(self, command: str, status: int) -> None:
         super().__init__(f"The card answered {command} with {status:04X}: {meaning(status)}.")
@@ -83,12 +83,12 @@ def retries_left(status: int) -> int | None:
 
 
 def meaning(status: int) -> str:
-    """What the standard says of a status word."""
+    """Return the meaning of a status word in the standard."""
     left = retries_left(status)
     if left is not None and status != BLOCKED:
         return f"wrong, {left} {'try' if left == 1 else 'tries'} left"
     if status >> 8 == 0x61:
-        return f"{status & 0xFF or 256} more bytes wait"
+        return f"{status & 0xFF or 256} more bytes are available"
     if status >> 8 == 0x6C:
-        return f"wrong Le, {status & 0xFF or 256} bytes are there"
+        return f"wrong Le, {status & 0xFF or 256} bytes are available"
     return _MEANINGS.get(status) or _MEANINGS.get(status & 0xFF00) or "not a status word of ISO/IEC 7816-4"

@@ -1,4 +1,4 @@
-"""Cards that do what ISO/IEC 7816-4 and -8 describe: a security environment is set, an operation performed.
+"""Cards with the commands of ISO/IEC 7816-4 and -8: MANAGE SECURITY ENVIRONMENT, PERFORM SECURITY OPERATION.
 
 Certificates are files, read with SELECT and READ BINARY; the serial number is tag 5A of EF.GDO where the profile
 names that file.
@@ -38,7 +38,7 @@ class Iso7816Family:
     """Satisfies `tokens.smartcard.families.table.CardFamily`."""
 
     def serial(self, session: CardSession, selection: bytes) -> str | None:
-        """Tag 5A of the file that the profile names."""
+        """Return tag 5A of the file that the profile names."""
         if session.profile.serial_file is None:
             return None
         try:
@@ -49,11 +49,11 @@ class Iso7816Family:
         return number.hex() if number else None
 
     def retries_left(self, session: CardSession, pin: PinProfile) -> int | None:
-        """Asked with an empty VERIFY."""
+        """Return the retry counter from an empty VERIFY."""
         return read_retry_counter(session, pin)
 
     def certificate(self, session: CardSession, key: CardKey) -> x509.Certificate | None:
-        """The file with the identifier that the profile names."""
+        """Return the certificate in the file that the profile names."""
         if key.certificate is None:
             return None
         try:
@@ -65,19 +65,19 @@ class Iso7816Family:
         return load(_read_file(session))
 
     def public_key(self, session: CardSession, key: CardKey) -> PublicKey | None:
-        """Not told: it is in the certificate."""
+        """Return None: the public key is in the certificate."""
         return None
 
     def made_on_card(self, session: CardSession, key: CardKey) -> bool | None:
-        """Not told."""
+        """Return None: the card does not report it."""
         return None
 
     def pin_each_time(self, session: CardSession, key: CardKey) -> bool:
-        """As the profile says."""
+        """Return what the profile states."""
         return key.pin_each_time
 
     def offered(self, key: CardKey, public: PublicKey) -> frozenset[Mechanism]:
-        """The card pads by PKCS#1 v1.5 itself; an EC key signs a hash."""
+        """Return the mechanisms of a card that pads by PKCS#1 v1.5 itself; an EC key signs a hash."""
         return mechanisms_with_padding(public)
 
     def sign(self, session: CardSession, key: CardKey, public: PublicKey, mechanism: Mechanism, data: bytes) -> bytes:
@@ -92,7 +92,7 @@ class Iso7816Family:
 
 
 def read_retry_counter(session: CardSession, pin: PinProfile) -> int | None:
-    """The tries left, from VERIFY without data (ISO/IEC 7816-4:2005, 7.5.6), where the profile says that it tells."""
+    """Return the retry counter from VERIFY without data (ISO/IEC 7816-4:2005, 7.5.6), if the profile allows asking."""
     if not pin.tells_tries:
         return None
     try:
@@ -103,18 +103,18 @@ def read_retry_counter(session: CardSession, pin: PinProfile) -> int | None:
 
 
 def mechanisms_with_padding(public: PublicKey) -> frozenset[Mechanism]:
-    """What a card offers that pads by PKCS#1 v1.5 itself."""
+    """Return the mechanisms of a card that pads by PKCS#1 v1.5 itself."""
     return frozenset({Mechanism.RSA_PKCS if isinstance(public, rsa.RSAPublicKey) else Mechanism.ECDSA})
 
 
 def signature_length(public: PublicKey) -> int:
-    """Bytes of a signature: the modulus, or r and s."""
+    """Return the length of a signature in bytes: that of the modulus, or of r and s."""
     size = (public.key_size + 7) // 8
     return size if isinstance(public, rsa.RSAPublicKey) else 2 * size
 
 
 def decipher_block(session: CardSession, ciphertext: bytes) -> bytes:
-    """DECIPHER with the padding indicator 00: the card removes PKCS#1 v1.5."""
+    """Carry out DECIPHER with the padding indicator 00: the card removes PKCS#1 v1.5."""
     try:
         return session.exchange(decipher_with_indicator(0x00, ciphertext))
     except StatusError as error:
@@ -124,7 +124,7 @@ def decipher_block(session: CardSession, ciphertext: bytes) -> bytes:
 
 
 def load(der: bytes) -> x509.Certificate:
-    """A certificate from a card. Raises `CardLostError` where it cannot be read."""
+    """Load a certificate from a card. Raises `CardLostError` if it cannot be read."""
     try:
         return load_certificate(der)
     except CertificateUnreadableError as error:

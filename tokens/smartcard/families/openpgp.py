@@ -1,7 +1,7 @@
 """OpenPGP cards: Functional Specification of the OpenPGP Application on ISO Smart Card Operating Systems, 3.4.
 
 The signature key signs with COMPUTE DIGITAL SIGNATURE, the authentication key with INTERNAL AUTHENTICATE; both take a
-DigestInfo (RSA) or a hash (ECDSA). The public key is told by the card itself.
+DigestInfo (RSA) or a hash (ECDSA). The card reports the public key itself.
 """
 
 from __future__ import annotations
@@ -42,17 +42,17 @@ class OpenPgpFamily:
     """Satisfies `tokens.smartcard.families.table.CardFamily`."""
 
     def serial(self, session: CardSession, selection: bytes) -> str | None:
-        """Manufacturer and serial number, from the full AID (4.2.1)."""
+        """Return manufacturer and serial number, from the full AID (4.2.1)."""
         aid = tlv.unwrap(session.exchange(get_data(_AID)), _AID)
         return aid[8:14].hex() if len(aid) == 16 else None
 
     def retries_left(self, session: CardSession, pin: PinProfile) -> int | None:
-        """The counter of PW1 in the PW status bytes (4.4.1)."""
+        """Return the retry counter of PW1 from the PW status bytes (4.4.1)."""
         status = _data_object(session, _PW_STATUS)
         return status[4] if len(status) == 7 else None
 
     def certificate(self, session: CardSession, key: CardKey) -> x509.Certificate | None:
-        """The cardholder certificate, which is the authentication key's (4.4.1, tag 7F21)."""
+        """Return the cardholder certificate, which is the authentication key's (4.4.1, tag 7F21)."""
         if key.certificate is None:
             return None
         try:
@@ -64,7 +64,7 @@ class OpenPgpFamily:
         return load(der) if der else None
 
     def public_key(self, session: CardSession, key: CardKey) -> PublicKey | None:
-        """GENERATE ASYMMETRIC KEY PAIR, which reads where P1 is 81 (7.2.14); None where there is no key."""
+        """Return the key that GENERATE ASYMMETRIC KEY PAIR reads with P1 = 81 (7.2.14), or None if there is none."""
         try:
             answer = session.exchange(read_public_key(tlv.encode(key.reference, b"")))
         except StatusError as error:
@@ -78,7 +78,7 @@ class OpenPgpFamily:
         return _on_curve(_curve(session, key), point, key) if point else None
 
     def made_on_card(self, session: CardSession, key: CardKey) -> bool | None:
-        """Key information (4.4.3.8): 1 generated, 2 imported; cards before 3.4 do not tell."""
+        """Return whether the key information (4.4.3.8) is 1, generated, or 2, imported; cards before 3.4 have none."""
         try:
             information = _data_object(session, _KEY_INFORMATION)
         except StatusError:
@@ -88,30 +88,30 @@ class OpenPgpFamily:
         return {1: True, 2: False}.get(states.get(number, 0))
 
     def pin_each_time(self, session: CardSession, key: CardKey) -> bool:
-        """Whether PW1 is good for one signature only: the first PW status byte (4.4.1)."""
+        """Return whether PW1 is valid for one signature only: the first PW status byte (4.4.1)."""
         if key.reference != _SIGNATURE_KEY:
             return False
         status = _data_object(session, _PW_STATUS)
         return not status or status[0] == 0
 
     def offered(self, key: CardKey, public: PublicKey) -> frozenset[Mechanism]:
-        """The card pads by PKCS#1 v1.5 itself; an EC key signs a hash."""
+        """Return the mechanisms of a card that pads by PKCS#1 v1.5 itself; an EC key signs a hash."""
         return mechanisms_with_padding(public)
 
     def sign(self, session: CardSession, key: CardKey, public: PublicKey, mechanism: Mechanism, data: bytes) -> bytes:
-        """COMPUTE DIGITAL SIGNATURE (7.2.10) or INTERNAL AUTHENTICATE (7.2.13)."""
+        """Carry out COMPUTE DIGITAL SIGNATURE (7.2.10) or INTERNAL AUTHENTICATE (7.2.13)."""
         expected = signature_length(public)
         if key.reference == _AUTHENTICATION_KEY:
             return session.exchange(internal_authenticate(0x00, data, expected=expected))
         return session.exchange(compute_digital_signature(data, expected))
 
     def decrypt(self, session: CardSession, key: CardKey, ciphertext: bytes) -> bytes:
-        """DECIPHER (7.2.11)."""
+        """Carry out DECIPHER (7.2.11)."""
         return decipher_block(session, ciphertext)
 
 
 def _data_object(session: CardSession, tag: int) -> bytes:
-    """A data object that stands by itself or in the discretionary part of the application's data (4.4.1)."""
+    """Return a data object, from its own place or from the discretionary part of the application's data (4.4.1)."""
     try:
         return tlv.unwrap(session.exchange(get_data(tag)), tag)
     except StatusError as error:

@@ -41,16 +41,16 @@ class PivFamily:
     """Satisfies `tokens.smartcard.families.table.CardFamily`."""
 
     def serial(self, session: CardSession, selection: bytes) -> str | None:
-        """The GUID in the CHUID, which is of no use where it is all zeros."""
+        """Return the GUID in the CHUID, unless it is all zeros."""
         guid = tlv.find(_read_object(session, CHUID) or b"", _GUID)
         return guid.hex() if guid and any(guid) else None
 
     def retries_left(self, session: CardSession, pin: PinProfile) -> int | None:
-        """Asked with an empty VERIFY (part 2, 3.2.1)."""
+        """Return the retry counter from an empty VERIFY (part 2, 3.2.1)."""
         return read_retry_counter(session, pin)
 
     def certificate(self, session: CardSession, key: CardKey) -> x509.Certificate | None:
-        """The slot's certificate (part 1, appendix A)."""
+        """Return the slot's certificate (part 1, appendix A)."""
         if key.certificate is None:
             return None
         content = _read_object(session, key.certificate)
@@ -61,26 +61,26 @@ class PivFamily:
         return load(_unpack(stored) if info[0] & _COMPRESSED else stored)
 
     def public_key(self, session: CardSession, key: CardKey) -> PublicKey | None:
-        """Not told: it is in the certificate."""
+        """Return None: the public key is in the certificate."""
         return None
 
     def made_on_card(self, session: CardSession, key: CardKey) -> bool | None:
-        """Not told."""
+        """Return None: the card does not report it."""
         return None
 
     def pin_each_time(self, session: CardSession, key: CardKey) -> bool:
-        """As the profile says: for the digital signature key, 9C."""
+        """Return what the profile states: True for the digital signature key, 9C."""
         return key.pin_each_time
 
     def offered(self, key: CardKey, public: PublicKey) -> frozenset[Mechanism]:
-        """The bare operations; a key that decrypts has its padding removed here."""
+        """Return the raw operations; the host removes the padding of a key that decrypts."""
         algorithm_of(public)
         if isinstance(public, ec.EllipticCurvePublicKey):
             return frozenset({Mechanism.ECDSA})
         return frozenset({Mechanism.RSA_X_509 if key.usage is KeyUsage.SIGN else Mechanism.RSA_PKCS})
 
     def sign(self, session: CardSession, key: CardKey, public: PublicKey, mechanism: Mechanism, data: bytes) -> bytes:
-        """GENERAL AUTHENTICATE; an EC signature comes as DER and is taken apart."""
+        """Carry out GENERAL AUTHENTICATE; an EC signature is converted from DER."""
         size = (public.key_size + 7) // 8
         if isinstance(public, rsa.RSAPublicKey):
             return _operate(session, key, public, data, size)
@@ -88,7 +88,7 @@ class PivFamily:
         return r.to_bytes(size, "big") + s.to_bytes(size, "big")
 
     def decrypt(self, session: CardSession, key: CardKey, ciphertext: bytes) -> bytes:
-        """GENERAL AUTHENTICATE gives the padded block; PKCS#1 v1.5 is removed by the host, which the docs say."""
+        """Carry out GENERAL AUTHENTICATE, which returns the padded block; the host removes PKCS#1 v1.5."""
         algorithm = _RSA_ALGORITHMS[8 * len(ciphertext)]
         template = _question(ciphertext)
         answer = session.exchange(general_authenticate(algorithm, key.reference, template))
@@ -96,7 +96,7 @@ class PivFamily:
 
 
 def algorithm_of(public: PublicKey) -> int:
-    """The algorithm identifier of a key (SP 800-78-4, table 6-2). Raises `UnsupportedKeyError`."""
+    """Return the algorithm identifier of a key (SP 800-78-4, table 6-2). Raises `UnsupportedKeyError`."""
     known = _RSA_ALGORITHMS if isinstance(public, rsa.RSAPublicKey) else _EC_ALGORITHMS
     try:
         return known[public.key_size]
@@ -105,9 +105,9 @@ def algorithm_of(public: PublicKey) -> int:
 
 
 def remove_padding(block: bytes) -> bytes:
-    """The message of EME-PKCS1-v1_5 (RFC 8017, 7.2.2).
+    """Return the message of EME-PKCS1-v1_5 (RFC 8017, 7.2.2).
 
-    Raises `CiphertextRejectedError`, after looking at every byte.
+    Raises `CiphertextRejectedError` after examining every byte.
     """
     separator, seen = 0, 0
     for place in range(2, len(block)):
@@ -126,7 +126,7 @@ def _operate(session: CardSession, key: CardKey, public: PublicKey, data: bytes,
 
 
 def _question(data: bytes) -> bytes:
-    """A template with an empty place for the response (part 2, 3.2.4)."""
+    """Return a template with an empty place for the response (part 2, 3.2.4)."""
     return tlv.encode(_TEMPLATE, tlv.encode(_RESPONSE, b"") + tlv.encode(_CHALLENGE, data))
 
 
@@ -134,7 +134,7 @@ def _answer(template: bytes, expected: int | None) -> bytes:
     result = tlv.find(template, _TEMPLATE, _RESPONSE)
     if not result or (expected is not None and len(result) != expected):
         raise CardLostError(
-            "The card's answer to GENERAL AUTHENTICATE is not as long as its key; it cannot be trusted."
+            "The card's answer to GENERAL AUTHENTICATE does not have the length of its key, so it is not used."
         )
     return result
 
@@ -149,7 +149,7 @@ def _read_object(session: CardSession, tag: int) -> bytes | None:
 
 
 def _unpack(packed: bytes) -> bytes:
-    """gzip (RFC 1952), or the bare zlib stream that some issuers write; bounded, since a card may send anything."""
+    """Decompress gzip (RFC 1952), or the bare zlib stream that some issuers write; the size is bounded."""
     try:
         return zlib.decompressobj(wbits=32 + zlib.MAX_WBITS).decompress(packed, _LONGEST_CERTIFICATE)
     except zlib.error as error:

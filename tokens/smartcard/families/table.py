@@ -1,4 +1,4 @@
-"""What a family of cards does in its own way: serial numbers, tries, certificates, and the use of a key.
+"""What differs between families of cards: serial number, retry counter, certificates, and the use of a key.
 
 One small class for each, without state; everything that differs between cards of one family is in their profiles.
 """
@@ -22,36 +22,36 @@ PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
 
 
 class CardFamily(Protocol):
-    """The answers that differ. Every method works in a session, on the thread that holds it."""
+    """The commands of one family. Every method works in a session, on the session's thread."""
 
     def serial(self, session: CardSession, selection: bytes) -> str | None:
-        """The card's serial number; None where it tells none. `selection` is what SELECT answered."""
+        """Return the card's serial number, or None if it reports none. `selection` is the answer to SELECT."""
 
     def retries_left(self, session: CardSession, pin: PinProfile) -> int | None:
-        """How many wrong PINs it takes to lock; None where the card does not tell, or holds the PIN for verified."""
+        """Return the retry counter, or None if the card does not report it or considers the PIN verified."""
 
     def certificate(self, session: CardSession, key: CardKey) -> x509.Certificate | None:
-        """The key's certificate; None where there is none."""
+        """Return the key's certificate, or None if there is none."""
 
     def public_key(self, session: CardSession, key: CardKey) -> PublicKey | None:
-        """The public key as the card itself tells it; None where it does not."""
+        """Return the public key that the card reports, or None if it does not."""
 
     def made_on_card(self, session: CardSession, key: CardKey) -> bool | None:
-        """Whether the key was generated on the card; None where the card does not tell."""
+        """Return whether the key was generated on the card, or None if the card does not report it."""
 
     def pin_each_time(self, session: CardSession, key: CardKey) -> bool:
-        """Whether the PIN must be in the command before each use."""
+        """Return whether the PIN must be presented before each use."""
 
     def offered(self, key: CardKey, public: PublicKey) -> frozenset[Mechanism]:
-        """What the card does with this key, in PKCS#11's terms."""
+        """Return the operations of the card with this key, as PKCS#11 mechanisms."""
 
     def sign(self, session: CardSession, key: CardKey, public: PublicKey, mechanism: Mechanism, data: bytes) -> bytes:
         """The signature over a candidate's input; of an EC key as r and s side by side."""
 
     def decrypt(self, session: CardSession, key: CardKey, ciphertext: bytes) -> bytes:
-        """The plaintext of RSAES-PKCS1-v1_5.
+        """Return the plaintext of RSAES-PKCS1-v1_5.
 
-        Raises `CiphertextRejectedError` for what the card says of the ciphertext.
+        Raises `CiphertextRejectedError` for every answer about the ciphertext.
         """
 
 

@@ -1,11 +1,11 @@
 """One connection to the card in one reader: bytes to the card, bytes back, each within a deadline.
 
-A card is never shared plainly: a neighbour would inherit the PIN that we verified. Either the connection is exclusive,
-or every use of it is a transaction, at whose end the card is reset if a PIN was presented in it. The card is left
-powered when the connection ends, since powering it off would reset it under others.
+Another program must never inherit the PIN that this one verified. So either the channel is exclusive, or every use of
+it is a transaction, at whose end the card is reset if a PIN was presented in it. The card stays powered when the
+channel ends, since powering it off would reset it for other programs.
 
-Nothing heals here. After any error the channel is of no use; whoever owns it opens another one, and must then make sure
-that it leads to the same card: one that was swapped within pcscd's 0.4 seconds looks like the old one.
+A channel does not reconnect. After an error, its owner opens another one and checks that it leads to the same card: one
+that was replaced within pcscd's 0.4 seconds looks like the old one.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from tokens.smartcard.readers.pcsc import (
 
 
 class CardResetError(CardLostError):
-    """Another program reset the card: it is the same one, with its PINs forgotten."""
+    """Another program reset the card, which forgot its PINs."""
 
 
 _ANYTHING = bytes.fromhex("00c0000000")
 """GET RESPONSE, which changes nothing."""
 
 _BUSY_PAUSE = 0.02
-"""Seconds between attempts to connect to a card that somebody else holds exclusively."""
+"""Seconds between attempts to connect to a card that another program uses exclusively."""
 
 
 class Channel:
@@ -68,7 +68,7 @@ class Channel:
             raise
 
     def transmit(self, apdu: bytes, timeout: float) -> bytes:
-        """Send a command, return its response: two bytes at least. Raises `CardTimeoutError` or `CardLostError`."""
+        """Send a command and return its response, two bytes at least. Raises `CardTimeoutError` or `CardLostError`."""
         try:
             (response,) = self._context.call(
                 self._library.SCardTransmit, self._card, self._pci, list(apdu), timeout=timeout
@@ -77,11 +77,11 @@ class Channel:
             raise self._translate(error, timeout) from None
         if len(response) < 2:
             # What pcscd answers when the card left during the command.
-            raise CardLostError(f"The card in {self.reader} gave no response: it was pulled, or its contact is bad.")
+            raise CardLostError(f"The card in {self.reader} gave no response: it was removed, or its contact is bad.")
         return bytes(response)
 
     def control(self, code: int, data: bytes, timeout: float) -> bytes:
-        """SCardControl: a command to the reader itself."""
+        """Send a command to the reader itself (SCardControl). Raises as `transmit` does."""
         try:
             (response,) = self._context.call(self._library.SCardControl, self._card, code, list(data), timeout=timeout)
         except PcscError as error:
@@ -89,7 +89,7 @@ class Channel:
         return bytes(response)
 
     def begin(self, wait: float) -> None:
-        """SCardBeginTransaction: from now on the card is ours alone. Raises `TokenBusyError` after `wait` seconds."""
+        """Begin a transaction (SCardBeginTransaction). Raises `TokenBusyError` after `wait` seconds."""
         try:
             self._context.call(self._library.SCardBeginTransaction, self._card, timeout=wait)
         except PcscError as error:
@@ -99,7 +99,7 @@ class Channel:
         self._in_transaction = True
 
     def end(self, *, reset: bool) -> None:
-        """SCardEndTransaction. With `reset` the card forgets every PIN. Errors show themselves in the next use."""
+        """End the transaction (SCardEndTransaction). With `reset` the card forgets every PIN. Never raises."""
         if not self._in_transaction:
             return
         self._in_transaction = False
@@ -108,7 +108,7 @@ class Channel:
             self._context.call(self._library.SCardEndTransaction, self._card, disposition, timeout=SERVICE_TIMEOUT)
 
     def cancel(self) -> None:
-        """Have a command that is under way end now, with `CardCancelledError`. From any thread."""
+        """End a command that is under way now, with `CardCancelledError`. May be called from any thread."""
         self._context.cut("cancelled")
 
     def close(self, *, reset: bool = False) -> None:
@@ -123,7 +123,7 @@ class Channel:
 
     @property
     def usable(self) -> bool:
-        """Whether it has not been cut, closed or left behind in a parent process."""
+        """Whether it was neither cut nor closed, and belongs to this process."""
         return self._context.usable
 
     def _connect(self, wait: float) -> tuple[int, int]:
@@ -160,7 +160,7 @@ class Channel:
         return bytes(atr)
 
     def _answers(self) -> bool:
-        """Whether the card is there: any status word will do."""
+        """Return whether the card answers at all."""
         try:
             self.transmit(_ANYTHING, timeout=1.0)
         except TokenError:
@@ -169,15 +169,15 @@ class Channel:
 
     def _busy(self, wait: float) -> TokenBusyError:
         return TokenBusyError(
-            f"The card in {self.reader} did not become free within {wait:.0f} seconds: another program holds it, or it "
-            "hangs. See which, or give this program a card of its own."
+            f"The card in {self.reader} did not become free within {wait:.0f} seconds: another program uses it, or it "
+            "does not respond. Close the other program, or use another card."
         )
 
     def _translate(self, error: PcscError, timeout: float) -> TokenError:
         if error.cut == "deadline":
             return CardTimeoutError(
-                f"The card in {self.reader} did not answer within {timeout:.1f} seconds and was given up; "
-                "take it out and put it back."
+                f"The card in {self.reader} did not answer within {timeout:.1f} seconds and the connection was closed. "
+                "Remove the card and insert it again."
             )
         if error.cut == "cancelled":
             return CardCancelledError(f"The command to the card in {self.reader} was cancelled.")
@@ -186,12 +186,12 @@ class Channel:
         if error.cut is not None:
             return CardLostError(f"The connection to the card in {self.reader} belongs to the parent process.")
         if error.code == Code.NO_SMARTCARD:
-            return NoSuchCardError(f"There is no card in {self.reader}; put it in.")
+            return NoSuchCardError(f"There is no card in {self.reader}. Insert it.")
         if error.code in NO_READER:
-            return NoSuchReaderError(f"The reader {self.reader} is gone; plug it in again.")
+            return NoSuchReaderError(f"The reader {self.reader} is not connected. Plug it in again.")
         if error.code in MUTE:
             return NoSuchCardError(
-                f"The card in {self.reader} does not answer to power ({error.name}); see which way round it is in."
+                f"The card in {self.reader} does not answer to power ({error.name}). Check how it is inserted."
             )
         if error.code == Code.SECURITY_VIOLATION:
             return polkit_error(f"use the card in {self.reader}", "org.debian.pcsc-lite.access_card")
@@ -202,4 +202,4 @@ class Channel:
             )
         if error.code == Code.RESET_CARD:
             return CardResetError(f"The card in {self.reader} was reset by another program ({error.name}).")
-        return CardLostError(f"The card in {self.reader} was pulled or lost its contact ({error.name}).")
+        return CardLostError(f"The card in {self.reader} was removed or lost its contact ({error.name}).")

@@ -1,9 +1,9 @@
 """PC/SC (winscard), with a deadline for every call and errors for every code.
 
-pcsc-lite's client knows no deadline: a card that hangs, or a neighbour who keeps a transaction, blocks a call for ever,
-and SCardCancel does not help. But each context has a Unix socket of its own to pcscd, and when that is shut down, the
-blocked call comes back at once. So a context here owns its socket, and a deadline, or the caller's wish to give up,
-cuts it. The context is of no use afterwards; a new one costs half a millisecond.
+pcsc-lite's client has no deadlines: a card that does not respond, or another program that keeps a transaction, blocks a
+call without end, and SCardCancel does not help. But each context has a Unix socket of its own to pcscd, and when that
+is shut down, the blocked call returns at once. So a context here owns its socket, and a deadline or `cut` shuts it
+down. The context cannot be used afterwards; a new one costs half a millisecond.
 
 pyscard is an optional package (extra "cards"); it is loaded when the first card is asked for.
 """
@@ -36,7 +36,7 @@ QUIET_TIMEOUT = 5.0
 
 
 class Code(IntEnum):
-    """The SCARD_ codes that are told apart here (pcsclite.h)."""
+    """The SCARD_ codes that are distinguished here (pcsclite.h)."""
 
     TIMEOUT = 0x8010000A
     SHARING_VIOLATION = 0x8010000B
@@ -63,7 +63,7 @@ NO_SERVICE = (Code.NO_SERVICE, Code.SERVICE_STOPPED)
 
 
 class PcscError(Error):
-    """A call that did not return SCARD_S_SUCCESS. `cut` says why the context was cut, if it was."""
+    """A call that did not return SCARD_S_SUCCESS. `cut` is the reason if the context was cut."""
 
     def __init__(self, code: int, cut: str | None = None) -> None:
         super().__init__(f"0x{code:08X}")
@@ -72,7 +72,7 @@ class PcscError(Error):
 
     @property
     def name(self) -> str:
-        """For messages: the code as pcsc-lite names it, or its number."""
+        """The code as pcsc-lite names it, or its number, for messages."""
         try:
             return f"{Code(self.code).name} (0x{self.code:08X})"
         except ValueError:
@@ -92,7 +92,7 @@ def library() -> Any:
 
 
 def polkit_error(what: str, action: str) -> CardServiceError:
-    """The error where polkit does not let this user do something; `action` is named as pcsc-lite's policy has it."""
+    """Return the error for an action that polkit denies to this user; `action` is its name in pcsc-lite's policy."""
     return CardServiceError(
         f"polkit does not let this user {what} (SCARD_W_SECURITY_VIOLATION, 0x{Code.SECURITY_VIOLATION:08X}). Allow it "
         f"with a rule, such as /etc/polkit-1/rules.d/30-pcsc.rules: polkit.addRule(function(action, subject) {{ if "
@@ -154,7 +154,7 @@ class Context:
         self._forget = forget
 
     def call(self, function: Callable[..., Any], *arguments: Any, timeout: float) -> Any:
-        """One SCard call: what it returns behind the code. Raises `PcscError`, within `timeout` seconds."""
+        """Make one SCard call and return its values without the code. Raises `PcscError`, within `timeout` seconds."""
         if self._cut is not None:
             raise PcscError(Code.NO_SERVICE, self._cut)
         with _client.gate:
@@ -169,11 +169,11 @@ class Context:
         return values
 
     def with_handle(self, function: Callable[..., Any], *arguments: Any, timeout: float) -> Any:
-        """The same, for the functions whose first argument is the context."""
+        """Make a call whose first argument is the context, as `call` does."""
         return self.call(function, self._handle, *arguments, timeout=timeout)
 
     def cut(self, reason: str) -> None:
-        """Have a call that is under way return, and every later one fail. From any thread."""
+        """End a call that is under way, and let every later one fail. May be called from any thread."""
         with self._cutting:
             if self._socket is None or self._cut is not None:
                 return
@@ -197,7 +197,7 @@ class Context:
             self.library.SCardReleaseContext(self._handle)
 
     def abandon(self) -> None:
-        """In a forked child: close the inherited socket, without a word to pcscd in the parent's name."""
+        """In a forked child: close the inherited socket, without sending anything to pcscd."""
         descriptor, self._socket, self._cut = self._socket, None, "fork"
         self._cutting = threading.Lock()
         if descriptor is not None:
@@ -206,7 +206,7 @@ class Context:
 
 
 def readers(context: Context) -> list[str]:
-    """The names of all readers; empty where there is none."""
+    """Return the names of all readers."""
     try:
         (names,) = context.with_handle(context.library.SCardListReaders, [], timeout=SERVICE_TIMEOUT)
     except PcscError as error:
@@ -217,7 +217,7 @@ def readers(context: Context) -> list[str]:
 
 
 def service_error(error: PcscError) -> CardServiceError:
-    """For calls that concern pcscd alone."""
+    """Return the error for a call that concerns pcscd alone."""
     if error.cut == "deadline":
         return CardServiceError("The smart card service (pcscd) did not answer in time; restart it.")
     return CardServiceError(

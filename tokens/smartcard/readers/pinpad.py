@@ -1,4 +1,4 @@
-"""Readers with a pin pad: a person types on the reader, and this process never sees the PIN.
+"""Readers with a PIN pad: a person types on the reader, and this process never has the PIN.
 
 PC/SC part 10, 2.02.09. The reader is asked for its features; FEATURE_VERIFY_PIN_DIRECT gives the control code that
 takes a PIN_VERIFY_STRUCTURE: how long to wait, how a PIN is formed, and the VERIFY command with the place where the
@@ -30,27 +30,27 @@ _CANCELLED, _TIMED_OUT = 0x6401, 0x6400
 
 
 def features(channel: Channel) -> dict[int, int]:
-    """Control codes by feature tag; empty for a reader that has none."""
+    """Return control codes by feature tag."""
     try:
         answer = channel.control(GET_FEATURE_REQUEST, b"", timeout=5.0)
     except CardTimeoutError:
         raise
     except CardLostError:
-        # What pcscd answers for a reader that knows no such request; a card that is really gone shows itself next.
+        # What pcscd answers for a reader without this request; if the card was removed, the next command fails.
         return {}
     return {tag: int.from_bytes(value, "big") for tag, value in objects(answer)}
 
 
 def has_pin_pad(channel: Channel) -> bool:
-    """Whether a PIN can be typed on the reader."""
+    """Return whether a PIN can be typed on the reader."""
     return VERIFY_PIN_DIRECT in features(channel)
 
 
 def verify(channel: Channel, pin: PinProfile) -> None:
-    """Have the person type the PIN on the reader, which sends it to the card.
+    """Let a person type the PIN on the reader, which sends it to the card.
 
-    Raises `StatusError` as VERIFY does, `PinSourceError` for a reader without a pin pad, and `PinNotPresentedError`
-    where nobody typed.
+    Raises `StatusError` as VERIFY does, `PinSourceError` for a reader without a PIN pad, and `PinNotPresentedError`
+    if no PIN was typed.
     """
     code = features(channel).get(VERIFY_PIN_DIRECT)
     if code is None:
@@ -64,7 +64,7 @@ def verify(channel: Channel, pin: PinProfile) -> None:
 
 
 def pin_verify_structure(pin: PinProfile) -> bytes:
-    """PIN_VERIFY_STRUCTURE (2.5.2) with the VERIFY command for this PIN."""
+    """Return the PIN_VERIFY_STRUCTURE (2.5.2) with the VERIFY command for this PIN."""
     block = pin.maximum if pin.padding is not None else 0
     template = bytes([pin.padding or 0]) * block
     apdu = bytes([0x00, 0x20, 0x00, pin.reference, block]) + template
