@@ -1,4 +1,4 @@
-"""From settings, identities and trust to a transport."""
+"""Make the transport of a listener or to a peer from settings, identities and trust."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def make_listener_transport(
     validator: CertificateValidator | None,
     keys: ISCLKeys | None = None,
 ) -> SecureTransport:
-    """The transport of a listener: of its profile, or of what it opens instead. `keys` are there for ISCL.
+    """Make the transport of a listener: TLS, a retired TLS profile, or ISCL, which needs `keys`.
 
     Raises `TLSError`s, and `ISCLSettingsError` for keys that must not be used together.
     """
     if settings.iscl is None:
-        return _accepting_tls(settings, identities, validator)
-    outer = _accepting_tls(settings, identities, validator) if settings.iscl.over_tls else None
-    return _iscl(settings.iscl, keys, outer, settings.limits.read_seconds)
+        return _make_listener_tls(settings, identities, validator)
+    outer = _make_listener_tls(settings, identities, validator) if settings.iscl.over_tls else None
+    return _make_iscl(settings.iscl, keys, outer, settings.limits.read_seconds)
 
 
 def make_peer_transport(
@@ -43,18 +43,18 @@ def make_peer_transport(
     keys: ISCLKeys | None = None,
     hooks: ISCLHooks | None = None,
 ) -> SecureTransport:
-    """The transport to a peer; raises as `make_listener_transport` does.
+    """Make the transport to a peer. Raises as `make_listener_transport` does.
 
-    A peer that is known by one name has it checked in the handshake; more names, a subject or pins are checked right
-    after it, before DICOM begins.
+    A single name of the peer is checked in the handshake; several names, a subject or pins are checked right after it,
+    before DICOM begins.
     """
     if peer.iscl is None:
-        return _connecting_tls(peer, identity, validator)
-    outer = _connecting_tls(peer, identity, validator) if peer.iscl.over_tls else None
-    return _iscl(peer.iscl, keys, outer, READ_SECONDS, hooks)
+        return _make_peer_tls(peer, identity, validator)
+    outer = _make_peer_tls(peer, identity, validator) if peer.iscl.over_tls else None
+    return _make_iscl(peer.iscl, keys, outer, READ_SECONDS, hooks)
 
 
-def _iscl(
+def _make_iscl(
     opening: ISCLExemption,
     keys: ISCLKeys | None,
     outer: SecureTransport | None,
@@ -62,12 +62,12 @@ def _iscl(
     hooks: ISCLHooks | None = None,
 ) -> SecureTransport:
     if keys is None:
-        raise SettingsError("ISCL is opened, and nothing says where its secrets are.")
+        raise SettingsError("ISCL is enabled, and the device with its secret keys is not given.")
     context = ISCLContext(opening.settings, keys.secrets, authentication=keys.authentication, hooks=hooks)
     return ISCLTransport(context, outer, keys, read_seconds=read_seconds)
 
 
-def _accepting_tls(
+def _make_listener_tls(
     settings: ListenerSettings, identities: Sequence[Identity], validator: CertificateValidator | None
 ) -> SecureTransport:
     transport: SecureTransport
@@ -77,7 +77,7 @@ def _accepting_tls(
         )
         transport = TLSTransport(context, settings.profile, read_seconds=settings.limits.read_seconds)
     elif len(identities) == 1:
-        transport = _retired().make_server_transport(
+        transport = _load_retired_transport().make_server_transport(
             settings.legacy,
             identities[0],
             validator,
@@ -85,11 +85,11 @@ def _accepting_tls(
             read_seconds=settings.limits.read_seconds,
         )
     else:
-        raise ContextError(f"The listener '{settings.name}' needs one identity for its retired profile, and only one.")
+        raise ContextError(f"The listener '{settings.name}' needs exactly one identity for its retired profile.")
     return transport
 
 
-def _connecting_tls(peer: Peer, identity: Identity | None, validator: CertificateValidator) -> SecureTransport:
+def _make_peer_tls(peer: Peer, identity: Identity | None, validator: CertificateValidator) -> SecureTransport:
     names = peer.match.names
     one_name = len(names) == 1
     named = names[0] if one_name else peer.host
@@ -101,7 +101,7 @@ def _connecting_tls(peer: Peer, identity: Identity | None, validator: Certificat
         )
         transport = TLSTransport(context, peer.profile, server_name=server_name)
     else:
-        transport = _retired().make_client_transport(
+        transport = _load_retired_transport().make_client_transport(
             peer.legacy,
             identity,
             validator,
@@ -112,8 +112,8 @@ def _connecting_tls(peer: Peer, identity: Identity | None, validator: Certificat
     return transport
 
 
-def _retired() -> ModuleType:
-    """The transport of retired profiles, which needs tlslite-ng: loaded only by who opens one."""
+def _load_retired_transport() -> ModuleType:
+    """Import the transport of retired profiles. It needs tlslite-ng, so it is imported only if one is enabled."""
     try:
         from hsm_dicom.transport import legacy_tls as legacy_tls
     except ModuleNotFoundError as error:

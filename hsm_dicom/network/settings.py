@@ -1,7 +1,7 @@
-"""Who may speak with this node, as whom, and how: plain frozen data, filled from the configuration or by hand.
+"""Settings of peers and listeners: plain frozen data, filled from the configuration or by hand.
 
-A **peer** is known by its certificate, or in ISCL by what it calls itself, in both directions. It may use its AE titles
-and no others: as the calling AE title when it connects to us, as the called one when we connect to it.
+A **peer** is identified by its certificate, or in ISCL by its authentication data, in both directions. It may use its
+AE titles and no others: as the calling AE title when it connects, as the called one when this node connects to it.
 
     pacs = Peer(name="PACS", host="pacs.example", ae_titles=("PACS",))
     ct = Peer(name="CT 1", ae_titles=("CT1",), certificate=CertificateMatch(pins=frozenset({"9f86…"})))
@@ -29,16 +29,16 @@ DICOM_TLS_PORT = 2762
 LOOPBACK = "127.0.0.1"
 
 MAXIMUM_PDU = 131072
-"""Bytes of the longest PDU that we take (PS3.8, D.1). As large as DCMTK goes: small PDUs cost more than TLS does."""
+"""Bytes of the longest PDU that this node accepts (PS3.8, D.1): DCMTK's maximum. Small PDUs cost more than TLS."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CertificateMatch:
-    """What tells a peer's certificate from others of the same CA.
+    """What distinguishes a peer's certificate from others of the same CA.
 
-    `names` are host names or addresses of the subject alternative name, of which one must be there; `subject` is the
+    `names` are host names or addresses of the subject alternative name, of which one must match; `subject` is the
     whole subject (RFC 4514); `pins` are SHA-256 values of the SubjectPublicKeyInfo in hexadecimal (RFC 7469), of which
-    one must fit. Of the three kinds, every one that is given must hold.
+    one must match. Each of the three that is given must match.
     """
 
     names: tuple[str, ...] = ()
@@ -66,7 +66,7 @@ class CertificateMatch:
 
     @property
     def empty(self) -> bool:
-        """Whether nothing is demanded."""
+        """Whether there is no requirement."""
         return not (self.names or self.subject or self.pins)
 
 
@@ -82,9 +82,9 @@ class ISCLExemption:
 class Peer:
     """Another application entity, or several on one machine.
 
-    Where `certificate` demands nothing, the certificate must hold `host` in its subject alternative name. The first of
-    `ae_titles` is the one that is called. `entity` is what it calls itself in ISCL, its `name` unless said otherwise.
-    `answer_seconds` is the time for each answer of the peer, where we are the requestor.
+    If `certificate` is empty, the certificate must contain `host` in its subject alternative name. The first of
+    `ae_titles` is the called AE title. `entity` is the peer's authentication data in ISCL, by default its `name`.
+    `answer_seconds` is the time for each answer of the peer, if this node is the requestor.
     """
 
     name: str
@@ -121,42 +121,45 @@ class Peer:
 
     @property
     def match(self) -> CertificateMatch:
-        """What the peer's certificate must hold."""
+        """What the peer's certificate must match."""
         if self.certificate.empty and self.host:
             return CertificateMatch(names=(self.host,))
         return self.certificate
 
     @property
     def iscl_entity(self) -> str:
-        """What it calls itself in ISCL."""
+        """The peer's authentication data in ISCL."""
         return self.entity or self.name
 
     @property
     def ae_title(self) -> str:
-        """The AE title that is called."""
+        """The called AE title, if this node connects to the peer."""
         return self.ae_titles[0]
 
     @property
     def address(self) -> str:
-        """Host and port, for messages and for connecting. Raises `SettingsError` where there is no host."""
+        """Host and port, for messages and connections. Raises `SettingsError` if the peer has no host."""
         if self.host is None:
-            raise SettingsError(f"Peer '{self.name}' has no host, so that nobody can connect to it; name one.")
+            raise SettingsError(
+                f"This node cannot connect to peer '{self.name}': it has no host.",
+                remedy=f"Write host = in [peers.{self.name}].",
+            )
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How much a peer may ask of a listener. Times are in seconds.
+    """Limits of a listener. Times are in seconds.
 
-    A connection is unidentified until its A-ASSOCIATE-RQ has come and its peer may call by this AE title. Of these,
-    there are `unidentified` at once, and `unidentified_per_address` from one address (one /64 network of IPv6). Others
-    wait, `waiting` in all and `waiting_per_address` from one address, until there is a place; an unidentified
-    connection that has had its place for `yield_seconds` gives it up to one that waits. `workers` is how many
-    handshakes compute at the same moment. An identified peer takes one of the `associations`.
+    A connection is unidentified until its A-ASSOCIATE-RQ has arrived and its peer may use the calling AE title. There
+    may be `unidentified` such connections at the same time, and `unidentified_per_address` from one address (one /64
+    network of IPv6). Further connections wait for a place, `waiting` in all and `waiting_per_address` from one address;
+    an unidentified connection gives its place to a waiting one after `yield_seconds`. `workers` handshakes compute at
+    the same time. An identified peer counts as one of the `associations`.
 
     `handshake_seconds` is for a whole handshake, `request_seconds` for the A-ASSOCIATE-RQ after it, `read_seconds` for
-    each further PDU, from its first byte, and for each one of ours to be taken; `idle_seconds` is for an association in
-    which nothing happens; `stop_seconds` for those that are open when the listener stops, before they are aborted.
+    each further PDU, from its first byte, and for the peer to accept each PDU of this node. An association ends after
+    `idle_seconds` without activity; when the listener stops, open associations are aborted after `stop_seconds`.
     """
 
     unidentified: int = 64
@@ -177,9 +180,9 @@ class Limits:
 class StorageSettings:
     """What a listener does with the SOP Instances that it receives.
 
-    `folder` takes them. With `check_signatures`, an instance whose digital signature does not hold is refused; unsigned
-    instances and signatures by any certificate are accepted. A Data Set of more than `largest_object_mib` MiB (of
-    1048576 bytes) is refused as well. `sop_classes` are accepted.
+    They are stored in `folder`. With `check_signatures`, an instance with an invalid digital signature is refused;
+    unsigned instances and signatures by any certificate are accepted. A Data Set of more than `largest_object_mib` MiB
+    (of 1048576 bytes) is refused as well. `sop_classes` are accepted.
     """
 
     folder: Path
@@ -190,10 +193,10 @@ class StorageSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class ListenerSettings:
-    """Where and how associations are accepted. Only loopback is listened on unless `host` says otherwise.
+    """Where and how a listener accepts associations. By default, `host` is loopback.
 
-    A listener with a `legacy` opening serves that retired profile and no other, and only peers that it names. One with
-    an `iscl` opening serves ISCL alone.
+    A listener with a `legacy` exemption serves that retired profile alone, and only the peers that it names. A listener
+    with an `iscl` exemption serves ISCL alone.
     """
 
     name: str
@@ -224,9 +227,9 @@ class ListenerSettings:
             )
 
 
-def uses_tls(opening: ISCLExemption | None) -> bool:
+def uses_tls(iscl: ISCLExemption | None) -> bool:
     """Return whether the connection uses TLS, alone or under ISCL."""
-    return opening is None or opening.over_tls
+    return iscl is None or iscl.over_tls
 
 
 def _refuse(mistakes: Iterable[Mistake]) -> None:

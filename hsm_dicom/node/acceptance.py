@@ -1,7 +1,7 @@
-"""What a device that was tried will do here: signatures (PS3.15 Annex C), TLS (B.1 and what followed it), ISCL (B.2).
+"""Assessment of a tested device: can it make signatures (PS3.15 Annex C), TLS (B.1 and later), ISCL (B.2)?
 
-`tokens` tries operations and says which worked by which mechanism. This module says what each is needed for, and sums
-up what that makes of the device.
+`tokens` runs operations and reports which worked by which mechanism. This module maps each operation to its use in
+DICOM, and assesses the device as a whole.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ DICOM_SIGNATURES = "DICOM signatures"
 ISCL_AUTHENTICATION = "ISCL authentication"
 
 USES = {
-    # Every profile of PS3.15 Annex C can be met with this one; a MAC algorithm besides it is a choice.
+    # This one is enough for every profile of PS3.15 Annex C; other MAC algorithms are optional.
     "RSASSA-PKCS1-v1_5, SHA256": DICOM_SIGNATURES,
     "RSASSA-PKCS1-v1_5, SHA256, hashed by the device": DICOM_SIGNATURES,
     "RSASSA-PSS, SHA256": "TLS 1.3",
@@ -40,7 +40,7 @@ USES = {
     SecretOperation.MAC.value: "ISCL, DES-MAC",
     SecretOperation.SESSION_KEY.value: "ISCL, unique keys",
 }
-"""By the name of the operation; what is missing is needed for nothing here."""
+"""The use of each operation, by its name; other operations have no use in DICOM."""
 
 _AUTHENTICATION = (
     SecretOperation.IMPORT,
@@ -52,27 +52,27 @@ _FIXED_KEYS = (SecretOperation.CBC_ENCRYPTION, SecretOperation.CBC_DECRYPTION, S
 
 
 def describe_use(operation: OperationCheck) -> str:
-    """What it is needed for, or nothing."""
+    """Return the use of an operation in DICOM; empty if it has none."""
     return USES.get(operation.operation, "")
 
 
 def can_make_dicom_signatures(operations: Sequence[OperationCheck]) -> bool:
-    """Whether the profiles of PS3.15 Annex C can be met with what works: RSA, PKCS #1 v1.5, SHA-256."""
+    """Return whether the operations that work are enough for PS3.15 Annex C: RSA, PKCS #1 v1.5, SHA-256."""
     return any(o.works and describe_use(o) == DICOM_SIGNATURES for o in operations)
 
 
 def can_sign_dicom(key: KeyCheck) -> bool:
-    """Whether a key makes these signatures, and may."""
+    """Return whether a key can make these signatures, and the policy allows it."""
     return key.allowed and can_make_dicom_signatures(key.operations)
 
 
 def is_ready_for_dicom(check: TokenCheck) -> bool:
-    """Whether at least one key will do the DICOM jobs."""
+    """Return whether at least one key can sign DICOM objects."""
     return any(can_sign_dicom(key) for key in check.keys)
 
 
 def list_uses(check: CardCheck) -> list[str]:
-    """What the card was seen to do for DICOM, with keys that the policy lets be used."""
+    """Return the uses in DICOM that worked with keys of the card that the policy allows."""
     jobs = [describe_use(o) for key in check.keys if key.allowed for o in key.operations if o.works]
     if any(secret.use is Use.AUTHENTICATION and not secret.problem for secret in check.secrets):
         jobs.append(ISCL_AUTHENTICATION)
@@ -80,17 +80,17 @@ def list_uses(check: CardCheck) -> list[str]:
 
 
 class SessionKeys(StrEnum):
-    """Where ISCL's unique session keys would be."""
+    """Where unique session keys of ISCL are."""
 
     TOKEN = "token"  # noqa: S105 -- a place
-    """Derived on the token, never to leave it."""
+    """Derived on the token, and never outside it."""
     HOST = "host"
-    """In this program's memory, if the configuration allows that (host_session_keys)."""
+    """In this program's memory, if the configuration allows it (host_session_keys)."""
 
 
 @dataclass(frozen=True)
 class ISCLAssessment:
-    """What a token will do for ISCL with its secrets. `form` is None where it holds no key that works.
+    """Assessment of a token for ISCL. `form` is None if none of its secret keys works.
 
     `fixed_keys` says that MAC and encryption of messages are done by the token under its fixed keys.
     """
@@ -102,12 +102,12 @@ class ISCLAssessment:
 
     @property
     def ready(self) -> bool:
-        """Whether ISCL runs with every key on the token: authentication, integrity, encryption."""
+        """Whether ISCL works with every key on the token: authentication, integrity, encryption."""
         return self.authenticates and self.fixed_keys
 
     @property
     def text(self) -> str:
-        """The verdict in words."""
+        """The assessment as a sentence."""
         if self.form is None:
             return "ISCL: no, this token runs no form of DES. In FIPS mode a token refuses DES, or equal parts."
         if not self.authenticates:
@@ -126,7 +126,7 @@ class ISCLAssessment:
 
 
 def assess_iscl(check: SecretCheck) -> ISCLAssessment:
-    """What the form that an import takes makes of the token."""
+    """Assess a token by the form of DES in which it imports keys."""
     taken = check.taken
     if taken is None:
         return ISCLAssessment(None, authenticates=False, fixed_keys=False, session_keys=None)

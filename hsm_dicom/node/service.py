@@ -4,8 +4,8 @@
     with service:
         service.reload()             # after a renewed certificate, a new CRL, another peer
 
-Associations that run go on under what held when they began; the next handshake uses what was reloaded. Where reloading
-fails, everything stays as it was, and an event says why.
+Open associations continue with the settings that they began with; the next handshake uses the new ones. If reloading
+fails, the old settings stay active, and an event gives the reason.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Service:
     def __init__(self, open_anew: Callable[[], OpenedListener], check: CheckFile | None = None) -> None:
         """Open the listener for the first time. Raises what `open_anew` raises, and `ListenError`.
 
-        `check` looks at received files where the settings ask for it.
+        `check` checks the signatures of received files, if the settings require it.
         """
         self._open_anew = open_anew
         self._replaced = _ReplacedListeners()
@@ -67,16 +67,16 @@ class Service:
             raise
         self._reloading = threading.Lock()
         host, port = self.address
-        self._upkeep = ValidityWatch(settings.name, f"{host}:{port}", self._dated)
+        self._watch = ValidityWatch(settings.name, f"{host}:{port}", self._watched)
 
     @property
     def address(self) -> Address:
-        """Host and port that are listened on."""
+        """Host and port of the listener."""
         return self._listener.address
 
     @property
     def settings(self) -> ListenerSettings:
-        """Those that hold now."""
+        """The active settings."""
         return self._opened.settings
 
     @property
@@ -85,9 +85,9 @@ class Service:
         return self._listener
 
     def reload(self) -> bool:
-        """Read certificates, trust, revocation data and peers anew; False, and an event, if they cannot be used.
+        """Read certificates, trust, revocation data and peers again. Return False, and emit an event, if that fails.
 
-        Address, AE title, limits and storage folder stay as they are until a restart.
+        Address, AE title, limits and storage folder do not change until a restart.
         """
         with self._reloading:
             name = self._opened.settings.name
@@ -99,19 +99,19 @@ class Service:
                     opened.close()
                     raise
             except (DicomError, TokenError) as error:
-                self._tell_reloaded(False, f"{name}: reloading failed, and what held before goes on to hold: {error}")
+                self._report_reload(False, f"{name}: reloading failed, and the old settings stay active: {error}")
                 return False
             before, self._opened = self._opened, opened
             self._listener.transport = transport
             self._replaced.close_later(before, self._listener.limits.handshake_seconds)
-            self._tell_reloaded(True, f"{name}: certificates, trust and peers were read anew.")
-            self._upkeep.look(anew=True)
+            self._report_reload(True, f"{name}: certificates, trust and peers were reloaded.")
+            self._watch.check(repeat=True)
             return True
 
     def __enter__(self) -> Self:
         self._listener.start()
         host, port = self.address
-        self._upkeep.start()
+        self._watch.start()
         log.info("%s: '%s' listens on %s port %d.", self.settings.name, self.settings.ae_title, host, port)
         return self
 
@@ -123,19 +123,19 @@ class Service:
             stack.callback(self._replaced.close)
             stack.callback(self._acceptor.stop)
             stack.callback(self._listener.stop)
-            stack.callback(self._upkeep.stop)
+            stack.callback(self._watch.stop)
 
-    def _dated(self) -> tuple[Sequence[Identity], CertificateValidator | None]:
+    def _watched(self) -> tuple[Sequence[Identity], CertificateValidator | None]:
         resources = self._opened.resources
         return resources.identities, resources.validator
 
     def _peers(self) -> Sequence[Peer]:
         return self._opened.settings.peers
 
-    def _tell_reloaded(self, done: bool, sentence: str) -> None:
+    def _report_reload(self, succeeded: bool, text: str) -> None:
         host, port = self.address
         name = self._opened.settings.name
-        emit(CertificatesReloaded(name=name, address=f"{host}:{port}", text=sentence, succeeded=done))
+        emit(CertificatesReloaded(name=name, address=f"{host}:{port}", text=text, succeeded=succeeded))
 
 
 class _ReplacedListeners:

@@ -1,6 +1,6 @@
-"""Watching what a listener works with for dates: told before it refuses peers, not by their refusals.
+"""Watch the validity of what a listener uses, and warn before it has to refuse peers.
 
-At the start, after each reload, and once an hour: own certificates and chains, trust anchors, intermediates, CRLs.
+At the start, after each reload, and every hour: its certificates and chains, trust anchors, intermediates, CRLs.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ Now = Callable[[], datetime]
 
 
 def utc_now() -> datetime:
-    """The moment, in UTC."""
+    """Return the current time, in UTC."""
     return datetime.now(UTC)
 
 
 class ValidityWatch:
-    """Looks at what `sources` returns, and emits a `ValidityWarning` for each new sentence."""
+    """Check what `sources` returns, and emit a `ValidityWarning` for each new sentence."""
 
     def __init__(
         self,
@@ -40,31 +40,32 @@ class ValidityWatch:
     ) -> None:
         self._name, self._address, self._sources = name, address, sources
         self._warning, self._now, self._interval = warning, now, interval
-        self._told: set[str] = set()
-        self._looking = threading.Lock()
+        self._emitted: set[str] = set()
+        self._checking = threading.Lock()
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"upkeep-{name}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"validity-{name}", daemon=True)
 
     def start(self) -> None:
-        """Look now, then at every interval (in seconds)."""
-        self.look(anew=True)
+        """Check now, then after every interval (in seconds)."""
+        self.check(repeat=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop checking, and join the thread."""
         self._stopping.set()
         if self._thread.ident is not None:
             self._thread.join()
 
-    def look(self, *, anew: bool = False) -> None:
-        """Emit what is to be said; with `anew` what was said before, too.
+    def check(self, *, repeat: bool = False) -> None:
+        """Emit the new warnings; with `repeat`, the earlier ones again.
 
-        A sentence with a span ("in 9 days") changes with it, so that it is emitted daily, and hourly at the end.
+        The text of a warning contains the time that is left ("in 9 days"), so a warning is emitted daily, and hourly on
+        the last day.
         """
-        with self._looking:
-            found = list(self._remarks())
-            known = set() if anew else self._told
-            self._told = {sentence for sentence, _ in found}
+        with self._checking:
+            found = list(self._find_warnings())
+            known = set() if repeat else self._emitted
+            self._emitted = {sentence for sentence, _ in found}
         for sentence, refuses in found:
             if sentence not in known:
                 emit(
@@ -76,7 +77,7 @@ class ValidityWatch:
                     )
                 )
 
-    def _remarks(self) -> Iterator[tuple[str, bool]]:
+    def _find_warnings(self) -> Iterator[tuple[str, bool]]:
         identities, validator = self._sources()
         moment = self._now()
         for identity in identities:
@@ -90,4 +91,4 @@ class ValidityWatch:
 
     def _run(self) -> None:
         while not self._stopping.wait(self._interval):
-            self.look()
+            self.check()

@@ -1,4 +1,4 @@
-"""`hsm-dicom check-config`: everything that is wrong with a configuration, at once."""
+"""`hsm-dicom check-config`: report every problem of a configuration at once."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ EXAMPLE = "Example: hsm-dicom check-config --config /etc/hsm-dicom/config.toml"
 
 def check_config(
     no_login: Annotated[
-        bool, typer.Option("--no-login", help="Present no PIN; keys on tokens are then not looked at.")
+        bool, typer.Option("--no-login", help="Present no PIN; keys on tokens are then not checked.")
     ] = False,
     warn_days: WarnDays = 30,
     config: Config = None,
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Check the configuration, and all that it names, at once.
+    """Check the configuration and everything that it names.
 
     That is: files and their rights, tokens, PINs, keys, certificates and their dates. Each PIN is presented once,
     unless --no-login is given.
@@ -37,11 +37,11 @@ def check_config(
     file = find_configuration(config)
     if file is None:
         raise typer.BadParameter(
-            "There is none: neither $HSM_DICOM_CONFIG nor ./hsm-dicom.toml nor /etc/hsm-dicom/config.toml.",
+            "There is no configuration: neither $HSM_DICOM_CONFIG nor ./hsm-dicom.toml nor /etc/hsm-dicom/config.toml.",
             param_hint="--config",
         )
-    with output.working("Reading the configuration", quiet=json) as tell:
-        report = check_configuration(file, log_in=not no_login, warning=timedelta(days=warn_days), progress=tell)
+    with output.working("Reading the configuration", quiet=json) as show:
+        report = check_configuration(file, log_in=not no_login, warning=timedelta(days=warn_days), progress=show)
     if json:
         output.write_json("check-config", _report_json(report))
     else:
@@ -62,7 +62,7 @@ def _print_report(report: ConfigurationReport) -> None:
     if report.problems:
         print()
     for name in report.tokens:
-        output.outcome(True, f"Token {output.shown(name)} took its PIN.")
+        output.outcome(True, f"Token {output.shown(name)} accepted its PIN.")
     for identity in report.identities:
         until = f"{identity.not_after:%Y-%m-%d}"
         output.outcome(
@@ -70,9 +70,9 @@ def _print_report(report: ConfigurationReport) -> None:
             f"Identity {output.shown(identity.name)} is {output.shown(identity.subject)}, until {until}.",
         )
     for name, keys in report.secret_keys.items():
-        output.outcome(True, f"{output.shown(name)}: its devices hold {keys}.")
+        output.outcome(True, f"{output.shown(name)}: its devices have {keys}.")
     for name in report.not_checked:
-        output.say(("?", output.UNSURE), f" {output.shown(name)}: its keys were not looked at (no login).")
+        output.say(("?", output.UNSURE), f" {output.shown(name)}: its keys were not checked (no login).")
     errors = sum(problem.severity is Severity.ERROR for problem in report.problems)
     warnings = len(report.problems) - errors
     verdict = "can be used" if report.usable else "cannot be used"

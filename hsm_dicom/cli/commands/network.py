@@ -36,7 +36,7 @@ def echo(
             "--record",
             metavar="FILE",
             show_default=False,
-            help="With ISCL: write every message on the line to a new file, for hsm-dicom iscl trace.",
+            help="With ISCL: write every message of the connection to a new file, for hsm-dicom iscl trace.",
         ),
     ] = None,
     pin: Pin = None,
@@ -106,14 +106,14 @@ def store(
         output.progress(f"Sending to {peer}", count, quiet=json) as advance,
     ):
 
-        def tell(outcome: FileOutcome) -> None:
+        def report(outcome: FileOutcome) -> None:
             advance()
             if json:
                 output.write_json("store", _outcome_json(outcome))
             elif not outcome.done:
                 output.complain(str(outcome.path), outcome.text)
 
-        result = send(found, transport, calling, files, attempts=attempts, progress=tell)
+        result = send(found, transport, calling, files, attempts=attempts, progress=report)
     sent = sum(outcome.done for outcome in result.outcomes)
     failed = len(result.outcomes) - sent
     if json:
@@ -141,7 +141,7 @@ def listen(
             metavar="LISTENER",
             show_default=False,
             autocompletion=listener_names,
-            help="Its NAME in the configuration; not needed where there is only one.",
+            help="Its NAME in the configuration; not needed if there is only one.",
         ),
     ] = None,
     pin: Pin = None,
@@ -149,7 +149,7 @@ def listen(
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Accept associations (C-ECHO, C-STORE) until SIGTERM or Ctrl-C; SIGHUP reads certificates and trust anew.
+    """Accept associations (C-ECHO, C-STORE) until SIGTERM or Ctrl-C; SIGHUP reloads certificates, trust and peers.
 
     Each connection, association and instance is one line; with --json, one event.
     """
@@ -167,13 +167,15 @@ def listen(
 
     file = find_configuration(config)
     if file is None:
-        raise NotConfiguredError("Nothing says where to listen; write a configuration with [listeners.NAME].")
-    # Blocked before any thread begins, so that this one alone takes them.
+        raise NotConfiguredError(
+            "There is no configuration with a listener.", remedy="Write one with [listeners.NAME]."
+        )
+    # Blocked before any thread starts, so that only this one receives them.
     signals = {signal.SIGHUP, signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     with (
         open_configuration(file),
-        subscribe(_teller(json)),
+        subscribe(_make_event_printer(json)),
         Service(
             lambda: open_listener(read_plan(file), listener, pin=parse_pin_option(pin)), check_signatures
         ) as service,
@@ -183,7 +185,7 @@ def listen(
         while signal.sigwait(signals) == signal.SIGHUP:
             service.reload()
     if not json:
-        output.say("No longer listening.")
+        output.say("The listener has stopped.")
 
 
 def _print_listening(service: Any) -> None:
@@ -199,14 +201,17 @@ def _print_listening(service: Any) -> None:
     output.facts(
         [
             ("profile", tls),
-            ("peers", ", ".join(output.shown(peer.name) for peer in settings.peers) or "none: nobody may call"),
+            (
+                "peers",
+                ", ".join(output.shown(peer.name) for peer in settings.peers) or "none: every caller is rejected",
+            ),
             ("stores", str(settings.storage.folder) if settings.storage else "nothing; Verification only"),
         ]
     )
 
 
-def _teller(json: bool) -> Any:
-    """What tells of each event of the network."""
+def _make_event_printer(json: bool) -> Any:
+    """Return a subscriber that prints each event of the network."""
     import sys
     from datetime import UTC, datetime
 
@@ -215,22 +220,22 @@ def _teller(json: bool) -> Any:
     from hsm_dicom.iscl import IsclFailed, IsclReady
     from hsm_dicom.transport.events import NetworkEvent
 
-    def tell(event: Event) -> None:
+    def print_event(event: Event) -> None:
         if not isinstance(event, NetworkEvent | IsclReady | IsclFailed):
             return
         if isinstance(event, IsclFailed) and not event.authenticated:
-            return  # a handshake that failed is told as a network event
+            return  # a failed handshake is printed as a network event
         if json:
             sys.stdout.write(as_json(event, datetime.now(UTC)) + "\n")
         else:
             sys.stdout.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}  {output.shown(event.text)}\n")
         sys.stdout.flush()
 
-    return tell
+    return print_event
 
 
 def format_connection(facts: ConnectionFacts) -> dict[str, Any]:
-    """A connection for programs."""
+    """Return a connection as JSON."""
     certificate = facts.certificate
     return {
         "transport": facts.transport,
@@ -247,7 +252,7 @@ def format_connection(facts: ConnectionFacts) -> dict[str, Any]:
 
 
 def print_connection(facts: ConnectionFacts) -> None:
-    """A connection for people."""
+    """Print a connection."""
     from hsm_dicom.cli.render import output
 
     rows = [("connection", f"{facts.version}, {facts.suite}"), ("profile", facts.profile)]

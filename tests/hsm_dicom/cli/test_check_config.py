@@ -13,7 +13,7 @@ from tests.hsm_dicom.cli.conftest import Node, Run
 def test_a_sound_configuration_is_exit_0(run: Run, signing_node: Node) -> None:
     result = run("check-config", "--config", signing_node.config)
     assert result.status == exits.OK
-    assert "Token ct-room took its PIN." in result.said
+    assert "Token ct-room accepted its PIN." in result.said
     assert "Identity node is CN=Signer node" in result.said
     assert "can be used: no errors, no warnings" in result.said
 
@@ -44,7 +44,7 @@ def test_in_json(run: Run, signing_node: Node) -> None:
 def test_without_login_the_keys_are_not_looked_at(run: Run, signing_node: Node) -> None:
     result = run("check-config", "--config", signing_node.config, "--no-login")
     assert result.status == exits.OK
-    assert "node: its keys were not looked at" in result.said
+    assert "node: its keys were not checked" in result.said
 
 
 def test_without_any_configuration_the_places_are_named(

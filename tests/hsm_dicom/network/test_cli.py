@@ -111,7 +111,7 @@ def test_a_node_listens_answers_stores_reloads_and_ends(
         )
         site.write(node, hospital, more='crls = ["ca.crl"]')
         running.process.send_signal(signal.SIGHUP)
-        assert running.says("were read anew")
+        assert running.says("were reloaded")
         site.write(node, hospital)
         refused = run("echo", "self", "--config", site.config)
         assert refused.status == 1
@@ -119,7 +119,7 @@ def test_a_node_listens_answers_stores_reloads_and_ends(
         assert running.says("was revoked")
         running.process.send_signal(signal.SIGTERM)
         assert running.process.wait(20) == 0
-        assert running.says("No longer listening.")
+        assert running.says("The listener has stopped.")
     assert "Traceback" not in "".join(running.printed)
 
 

@@ -32,8 +32,8 @@ def test_a_certificate_may_use_the_ae_titles_of_its_peer_and_no_others(hospital:
             echo(peer, transport_to(peer, hospital), "CT2", TIMEOUTS)
     assert (caught.value.result, caught.value.source, caught.value.reason) == (1, 1, 3)
     here, there = running.of(AssociationRejected)
-    assert "'CN=CT 1' may not call itself 'CT2'" in here.text
-    assert "which may be 'CT1'" in here.text
+    assert "'CN=CT 1' may not use the AE title 'CT2'" in here.text
+    assert "which may only use the AE title 'CT1'" in here.text
     assert there.reason == 3
 
 

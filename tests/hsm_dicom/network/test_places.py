@@ -104,7 +104,7 @@ def test_an_association_for_which_there_is_no_place_is_an_event(hospital: Hospit
                 assert types_until_the_end(second.socket) == [3]
             event = running.only(AssociationRejected)
             assert (event.result, event.source, event.reason) == (2, 3, 2)
-            assert "1 associations run already" in event.text
+            assert "the listener's maximum of open associations (1) is reached" in event.text
         assert eventually(lambda: not running.acceptor.associations)
         assert seconds_of_an_echo(running, hospital) < 3
         assert running.listener.counts.rejected == 1

@@ -101,7 +101,7 @@ def test_an_ae_title_and_a_subject_are_escaped_in_the_log(
         ae.add_requested_context(Verification)
         ae.associate("127.0.0.1", running.port, ae_title="NODE", tls_args=(context, "localhost"))
     messages = [record.getMessage() for record in caplog.records]
-    assert any("may not call itself" in message for message in messages)
+    assert any("may not use the AE title" in message for message in messages)
     assert all(message.isprintable() for message in messages)
 
 

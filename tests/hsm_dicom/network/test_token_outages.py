@@ -125,4 +125,4 @@ def test_a_hangup_has_a_listener_read_a_pin_that_was_put_right(
 
 def reload(running: Listening) -> None:
     running.process.send_signal(signal.SIGHUP)
-    assert running.says("were read anew")
+    assert running.says("were reloaded")

@@ -82,7 +82,7 @@ def test_what_is_no_ae_title_is_nobodys(running: Node, hospital: Hospital, title
     with secured(running, hospital) as peer:
         peer.socket.sendall(associate_rq(calling=title))
         assert types_until_the_end(peer.socket) == [3]
-    assert "may not call itself" in running.nth(AssociationRejected, told).text
+    assert "may not use the AE title" in running.nth(AssociationRejected, told).text
 
 
 def test_a_gigabyte_that_is_announced_is_not_read(running: Node, hospital: Hospital) -> None:

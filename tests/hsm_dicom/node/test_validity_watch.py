@@ -84,11 +84,11 @@ def test_what_comes_near_is_reported_once_for_each_day_and_each_hour(hospital: H
     validator: CertificateValidator = hospital.validator(
         crl=hospital.ca.crl(issued=NOW - 6 * DAY, until=NOW + 12 * DAY)
     )
-    upkeep = ValidityWatch("main", "127.0.0.1:2762", lambda: ((), validator), now=lambda: moment)
+    watch = ValidityWatch("main", "127.0.0.1:2762", lambda: ((), validator), now=lambda: moment)
     with hearing() as told:
         for hour in range(14 * 24):
             moment = NOW + timedelta(hours=hour, seconds=30)
-            upkeep.look()
+            watch.check()
     before = [event for event in told if not event.blocks_connections]
     assert len(before) == 3 + 48  # days, then hours
     assert len([event for event in told if event.blocks_connections]) == 1
@@ -96,7 +96,7 @@ def test_what_comes_near_is_reported_once_for_each_day_and_each_hour(hospital: H
 
 def test_the_clock_alone_leads_to_a_remark(hospital: Hospital) -> None:
     moment = NOW
-    upkeep = ValidityWatch(
+    watch = ValidityWatch(
         "main",
         "127.0.0.1:2762",
         lambda: ((), hospital.validator(crl=hospital.ca.crl())),
@@ -104,11 +104,11 @@ def test_the_clock_alone_leads_to_a_remark(hospital: Hospital) -> None:
         interval=0.02,
     )
     with hearing() as told:
-        upkeep.start()
+        watch.start()
         try:
             assert not told
             moment = NOW + 8 * DAY
             assert eventually(lambda: told)
         finally:
-            upkeep.stop()
+            watch.stop()
     assert "is out of date since" in told[0].text

@@ -192,4 +192,4 @@ def test_a_client_with_another_ae_title(hospital: Hospital) -> None:
         assert answer is not None
         assert (answer.result, answer.result_source, answer.diagnostic) == (1, 1, 3)
         event = running.only(AssociationRejected)
-    assert "'CN=CT 1' may not call itself 'SOMEBODY'" in event.text
+    assert "'CN=CT 1' may not use the AE title 'SOMEBODY'" in event.text
