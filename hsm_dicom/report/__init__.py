@@ -8,7 +8,7 @@
 
 | module        | holds                                                                        |
 |---------------|------------------------------------------------------------------------------|
-| json_report   | `as_json`, `json_line`: the schema hsm-dicom/verify/1 (docs/reference/json-verify.md)    |
+| json_report   | `as_json`, `json_line`: the schema hsm-dicom/verify/2 (docs/reference/json-verify.md)    |
 | html_report   | `write_html`: the page, from `templates/`                                     |
 | chain_picture | the certificate chain over time, as SVG                                       |
 | pictures      | small pictures of pixel data, drawn from the bytes that were walked           |

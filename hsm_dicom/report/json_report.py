@@ -1,8 +1,8 @@
-"""Verdicts as JSON, one object for each file: the schema hsm-dicom/verify/1, see docs/reference/json-verify.md.
+"""Verdicts as JSON, one object for each file: the schema hsm-dicom/verify/2, see docs/reference/json-verify.md.
 
-Members keep their order and are always there; what does not apply is null or empty. Moments are in UTC (RFC 3339), to
-the second. Objects are named by their UIDs: the patient's name and identifier are left out, since such output ends up
-in logs. Nothing outside ASCII is written, so that a line is safe to print.
+Members keep their order and are always present; those that do not apply are null or empty. Times are in UTC (RFC 3339),
+to the second. Objects are identified by their UIDs: the patient's name and identifier are left out, since such output
+is often logged. Nothing outside ASCII is written, so that a line is safe to print.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from hsm_dicom.timestamps.validation import TimestampVerdict
 from hsm_dicom.trust import PathCertificate, TrustVerdict
 from hsm_dicom.validation.validator import SignatureVerdict, Verdict
 
-SCHEMA = "hsm-dicom/verify/1"
+SCHEMA = "hsm-dicom/verify/2"
 
 
 def json_line(verdict: Verdict) -> str:
-    """The verdict on one line, without its end."""
+    """Return the verdict as one line, without its end."""
     return json.dumps(as_json(verdict))
 
 
 def as_json(verdict: Verdict) -> dict[str, Any]:
-    """The verdict as the dictionary that is written."""
+    """Return the verdict as the dictionary that is written."""
     identity = verdict.identity
     return {
         "schema": SCHEMA,
@@ -35,10 +35,10 @@ def as_json(verdict: Verdict) -> dict[str, Any]:
         "outcome": verdict.outcome.value,
         "exit_status": verdict.outcome.exit_status,
         "text": verdict.text,
-        "judged_at": _utc(verdict.judged_at),
-        "mark": verdict.mark or None,
+        "validated_at": _utc(verdict.judged_at),
+        "resume_key": verdict.mark or None,
         "problem": verdict.problem or None,
-        "unmet": list(verdict.unmet),
+        "unmet_requirements": list(verdict.unmet),
         "sop_class_uid": identity.sop_class_uid or None,
         "sop_instance_uid": identity.sop_instance_uid or None,
         "series_instance_uid": identity.series_instance_uid or None,
@@ -54,17 +54,17 @@ def _signature(verdict: SignatureVerdict) -> dict[str, Any]:
     purpose, moment = found.purpose, verdict.moment
     return {
         "uid": found.uid or None,
-        "place": format_path(found.place),
+        "item_path": format_path(found.place),
         "number": found.number,
-        "verdict": verdict.word.value,
+        "verdict": verdict.word.code,
         "text": verdict.text,
         "grounds": [{"code": g.code, "clause": g.clause, "detail": g.detail or None} for g in verdict.grounds],
-        "finding": found.finding.value,
+        "integrity": found.finding.value,
         "signer": verdict.signer or None,
         "trusted": verdict.trusted,
         "date_time": found.date_time or None,
         "signed_at": _utc(found.signed_at) if found.signed_at else None,
-        "judged_as_of": {"at": _utc(moment.at), "kind": moment.kind.value} if moment else None,
+        "validation_time": {"at": _utc(moment.at), "kind": moment.kind.value} if moment else None,
         "mac_algorithm": found.mac_algorithm or None,
         "mac_transfer_syntax": found.transfer_syntax or None,
         "purpose": {"code": purpose.code, "scheme": purpose.scheme, "meaning": purpose.meaning} if purpose else None,
@@ -78,16 +78,16 @@ def _signature(verdict: SignatureVerdict) -> dict[str, Any]:
 def _coverage(covers: Coverage) -> dict[str, Any]:
     return {
         "signed": _elements(covers.signed),
-        "open": _elements(covers.open),
+        "unsigned": _elements(covers.open),
         "unsignable": _elements(covers.unsignable),
         "missing": _elements(covers.missing),
-        "private_open": _elements(covers.private_open),
+        "private_unsigned": _elements(covers.private_open),
         "pixel_data": covers.pixel_data.value,
         "picture": covers.picture.value,
         "geometry": covers.geometry.value,
         "content": covers.content.value,
         "identity": {name: share.value for name, share in covers.identity},
-        "character_set_open": covers.character_set_open,
+        "character_set_unsigned": covers.character_set_open,
     }
 
 
@@ -99,6 +99,7 @@ def _trust(trust: TrustVerdict) -> dict[str, Any]:
     return {
         "answer": trust.trust.value,
         "reason": trust.reason.value,
+        "sub_indication": trust.sub_indication,
         "text": trust.text,
         "warnings": [{"code": one.caution.value, "text": one.text} for one in trust.warnings],
         "path": [_certificate(one) for one in trust.path],

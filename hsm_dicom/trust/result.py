@@ -44,6 +44,22 @@ class Reason(StrEnum):
     TOO_COMPLEX = "too-complex"
 
 
+_SUB_INDICATIONS = {
+    Reason.NO_ANCHORS: "NO_CERTIFICATE_CHAIN_FOUND",
+    Reason.NO_PATH: "NO_CERTIFICATE_CHAIN_FOUND",
+    Reason.NOT_YET_VALID: "OUT_OF_BOUNDS_NO_POE",
+    Reason.EXPIRED: "OUT_OF_BOUNDS_NO_POE",
+    Reason.WEAK_HASH: "CRYPTO_CONSTRAINTS_FAILURE_NO_POE",
+    Reason.WEAK_KEY: "CRYPTO_CONSTRAINTS_FAILURE_NO_POE",
+    Reason.WRONG_KEY_USAGE: "CHAIN_CONSTRAINTS_FAILURE",
+    Reason.WRONG_EXTENDED_KEY_USAGE: "CHAIN_CONSTRAINTS_FAILURE",
+    Reason.REVOKED: "REVOKED_NO_POE",
+    Reason.REVOCATION_UNKNOWN: "TRY_LATER",
+}
+"""The sub-indications of INDETERMINATE (ETSI EN 319 102-1, 5.1.3); any other reason is a general failure."""
+_GENERAL_FAILURE = "CERTIFICATE_CHAIN_GENERAL_FAILURE"
+
+
 class Caution(StrEnum):
     """A warning about a certificate that is trusted, for programs."""
 
@@ -139,6 +155,11 @@ class TrustVerdict:
     def trusted(self) -> bool:
         """True for `Trust.TRUSTED` alone."""
         return self.trust is Trust.TRUSTED
+
+    @property
+    def sub_indication(self) -> str | None:
+        """The sub-indication of ETSI EN 319 102-1 for `Trust.INDETERMINATE`; None for any other answer."""
+        return _SUB_INDICATIONS.get(self.reason, _GENERAL_FAILURE) if self.trust is Trust.INDETERMINATE else None
 
     @property
     def text(self) -> str:

@@ -39,6 +39,11 @@ class Word(StrEnum):
         """True for the two words that begin with "valid"."""
         return self in (Word.VALID, Word.VALID_BUT)
 
+    @property
+    def code(self) -> str:
+        """Return the verdict for programs: "indeterminate" (ETSI EN 319 102-1) where people read "cannot tell"."""
+        return "indeterminate" if self is Word.CANNOT_TELL else self.value
+
 
 class Cause(StrEnum):
     """Codes of grounds that come from the signature itself; those about certificates are `trust.Reason` and
@@ -82,7 +87,7 @@ class Ground:
 class MomentKind(StrEnum):
     """Where the moment comes from that a signer is judged as of."""
 
-    CERTIFIED = "certified"
+    CERTIFIED = "proven"
     """A time stamp authority vouches that the signature existed then."""
     CLAIMED = "claimed"
     """The signer says so, by his own clock."""

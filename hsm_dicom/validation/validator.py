@@ -209,7 +209,7 @@ def record(verdict: Verdict) -> None:
                 file=verdict.name,
                 sop_instance_uid=verdict.identity.sop_instance_uid,
                 signature_uid=one.signature.uid,
-                verdict=one.word,
+                verdict=one.word.code,
                 reason=one.text,
                 signer=one.signer,
             )

@@ -168,9 +168,9 @@ def _read_results(file: Path) -> dict[str, tuple[Outcome, datetime, str]]:
         try:
             if document.get("schema") != SCHEMA:
                 continue
-            moment = datetime.fromisoformat(document["judged_at"]).astimezone(UTC)
+            moment = datetime.fromisoformat(document["validated_at"]).astimezone(UTC)
             outcome = Outcome[document["outcome"].upper().replace("-", "_")]
-            judged[document["file"]] = outcome, moment, str(document.get("mark"))
+            judged[document["file"]] = outcome, moment, str(document.get("resume_key"))
         except (LookupError, ValueError, TypeError, AttributeError, OverflowError) as error:
             raise UnreadableResultsError(
                 f"{file}:{number}: is not what hsm-dicom verify --json writes; name its output, or leave --resume out."

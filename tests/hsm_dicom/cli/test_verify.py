@@ -160,7 +160,7 @@ def test_json_lines_for_programs(verify, signed: Path) -> None:
     result = verify(signed, image(), "--json")
     assert result.status == exits.NO_SIGNATURE
     first, second, summary = result.lines
-    assert first["schema"] == "hsm-dicom/verify/1"
+    assert first["schema"] == "hsm-dicom/verify/2"
     assert (first["outcome"], second["outcome"]) == ("good", "no-signature")
     [signature] = first["signatures"]
     assert signature["verdict"] == "valid"
@@ -180,7 +180,7 @@ def test_a_run_is_taken_up_where_it_ended(verify, signed: Path, signing_node: No
     assert again.status == exits.NO_SIGNATURE  # what was found before still counts
     signed.touch()
     assert [line.get("file") for line in verify(signed, "--resume", results, "--json").lines] == [str(signed), None]
-    odd = signing_node.write("odd.jsonl", b'{"schema": "hsm-dicom/verify/1"}\n')
+    odd = signing_node.write("odd.jsonl", b'{"schema": "hsm-dicom/verify/2"}\n')
     assert "is not what hsm-dicom verify --json writes" in verify(signed, "--resume", odd).err
 
 
@@ -206,7 +206,7 @@ def test_a_verdict_stands_only_for_the_same_file_and_the_same_demands(
 
 def test_a_verdict_of_the_future_does_not_stand(verify, signed: Path, signing_node: Node) -> None:
     document = json.loads(verify(signed, "--json").out.splitlines()[0])
-    document["judged_at"] = "2999-01-01T00:00:00Z"
+    document["validated_at"] = "2999-01-01T00:00:00Z"
     results = signing_node.write("results.jsonl", json.dumps(document).encode())
     assert len(verify(signed, "--resume", results, "--json").lines) == 2
 
@@ -216,9 +216,11 @@ def test_a_verdict_of_the_future_does_not_stand(verify, signed: Path, signing_no
     [
         b"[]",
         b"1",
-        b'{"schema": "hsm-dicom/verify/1", "file": ["x"], "judged_at": "2026-01-01T00:00:00Z", "outcome": "good"}',
-        b'{"schema": "hsm-dicom/verify/1", "file": "x", "judged_at": "0001-01-01T00:00:00+23:00", "outcome": "good"}',
-        b'{"schema": "hsm-dicom/verify/1", "file": "x", "judged_at": "9999-12-31T23:59:59-23:00", "outcome": "good"}',
+        b'{"schema": "hsm-dicom/verify/2", "file": ["x"], "validated_at": "2026-01-01T00:00:00Z", "outcome": "good"}',
+        b'{"schema": "hsm-dicom/verify/2", "file": "x", '
+        b'"validated_at": "0001-01-01T00:00:00+23:00", "outcome": "good"}',
+        b'{"schema": "hsm-dicom/verify/2", "file": "x", '
+        b'"validated_at": "9999-12-31T23:59:59-23:00", "outcome": "good"}',
     ],
 )
 def test_what_is_no_output_of_a_run_is_refused(verify, signed: Path, signing_node: Node, line: bytes) -> None:

@@ -1,4 +1,4 @@
-"""The schema hsm-dicom/verify/1: every member that is documented is there, in its order, and no other."""
+"""The schema hsm-dicom/verify/2: every member that is documented is there, in its order, and no other."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_members_are_always_there_and_null_or_empty_where_nothing_is_known(desk:
     broken = desk.sign()
     broken.write_bytes(broken.read_bytes().replace(b"CompressedSamples", b"DompressedSamples", 1))
     one = as_json(validator().validate(check_integrity(broken)))["signatures"][0]
-    assert (one["trust"], one["timestamp"], one["judged_as_of"], one["purpose"]) == (None, None, None, None)
+    assert (one["trust"], one["timestamp"], one["validation_time"], one["purpose"]) == (None, None, None, None)
 
 
 def test_a_line_is_one_line_of_ascii_with_the_schema_first(desk: Desk) -> None:
@@ -77,19 +77,19 @@ def test_what_is_reported_is_what_was_validated(desk: Desk) -> None:
     document = as_json(validator(revoked=[SIGNER], require={"any"}).validate(desk.verified(tags=(PATIENT_ID,))))
     assert document["outcome"] == "signature-failed"
     assert document["exit_status"] == 101
-    assert document["unmet"] == ["There is no valid signature over the main Data Set."]
+    assert document["unmet_requirements"] == ["There is no valid signature over the main Data Set."]
     (one,) = document["signatures"]
     assert one["verdict"] == "invalid"
     assert one["grounds"][0]["code"] == "revoked"
-    assert one["finding"] == "intact"
+    assert one["integrity"] == "intact"
     assert one["trusted"] is False
     assert one["coverage"]["signed"] == ["(0010,0020) PatientID"]
-    assert "(7FE0,0010) PixelData" in one["coverage"]["open"]
+    assert "(7FE0,0010) PixelData" in one["coverage"]["unsigned"]
     assert one["coverage"]["pixel_data"] == "not covered"
     assert one["trust"]["path"][0]["revocation"]["state"] == "revoked"
     assert [step["is_anchor"] for step in one["trust"]["path"]] == [False, True]
-    assert one["judged_as_of"]["kind"] == "claimed"
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", one["judged_as_of"]["at"])
+    assert one["validation_time"]["kind"] == "claimed"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", one["validation_time"]["at"])
 
 
 def test_the_patient_is_not_named(desk: Desk) -> None:
@@ -110,6 +110,6 @@ def test_every_code_of_a_verdict_has_a_meaning_and_a_remedy() -> None:
 def test_every_word_is_explained_to_programs() -> None:
     document = DOCUMENT.read_text()
     for word in Word:
-        assert f"`{word}`" in document
+        assert f"`{word.code}`" in document
     for outcome in Outcome:
         assert f"`{outcome.name.lower().replace('_', '-')}`" in document
