@@ -1,4 +1,4 @@
-"""A PIN source in use: what became of its PIN in this process."""
+"""A PIN source in use, and what this process knows about its PIN."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tokens.pins.sources import Pin, PinSource
 
 
 class DeviceFailure(IntEnum):
-    """The CK_RVs of C_Login that may speak of a device that failed, and not of the PIN (PKCS#11 v2.40, 5.1).
+    """The CK_RVs of C_Login that may mean that the device failed, and not that the PIN is wrong (PKCS#11 v2.40, 5.1).
 
     Some middleware answers a wrong PIN with one of them too.
     """
@@ -28,10 +28,10 @@ class DeviceFailure(IntEnum):
 
 @dataclass
 class Credentials:
-    """A PIN source for one token, and what became of its PIN in this process.
+    """A PIN source for one token, and what this process knows about its PIN.
 
-    A PIN that can be read again (file, environment) is read anew for each login. One that cannot (typed, descriptor)
-    is kept in memory after the token accepted it, so that a lost session can be healed, and wiped on closing.
+    A PIN that can be read again (file, environment) is read for each login. A PIN that cannot (typed, descriptor) is
+    kept in memory after the token accepted it, so that the process can reconnect, and wiped on closing.
 
     After an answer among `device_failures` a PIN that was accepted before is presented once more; any other unclear
     answer counts as a refusal.
@@ -48,15 +48,15 @@ class Credentials:
 
     @property
     def origin(self) -> str:
-        """Where the PIN comes from, as a message says it behind "the PIN"."""
+        """Where the PIN comes from, for messages, after "the PIN"."""
         return "that was typed" if self.source.attended else f"from '{self.source}'"
 
     def read_ahead(self, purpose: str) -> None:
-        """Read the PIN now, to be presented later: so that a person is asked in the order that makes sense."""
+        """Read the PIN now and present it later, so that a person is asked for PINs in a sensible order."""
         self._kept = self.read(purpose)
 
     def read(self, purpose: str) -> Pin | None:
-        """The PIN, or None for a pin pad. Raises `PinNotPresentedError` after a refusal that is still recorded."""
+        """Return the PIN, or None for a PIN pad. Raises `PinNotPresentedError` while a refusal is recorded."""
         if self._refused is not None:
             if self._is_recorded is None or self._is_recorded():
                 refused = self._refused
@@ -65,7 +65,7 @@ class Credentials:
         return self._kept if self._kept is not None else self.source.read(purpose)
 
     def accepted(self, pin: Pin | None, *, looked_at: bool = True) -> None:
-        """The token took the PIN, or did not need to look at it: keep it or wipe it, as its source asks for."""
+        """Keep or wipe a PIN that the token accepted; `looked_at` is False if the token did not check it."""
         if pin is None:
             return
         if looked_at:
@@ -82,13 +82,13 @@ class Credentials:
             self._kept = pin
 
     def was_accepted(self, pin: Pin) -> bool:
-        """Whether this very PIN is the last one that the token took from this process."""
+        """Return whether this is the PIN that the token last accepted from this process."""
         return bool(self._accepted) and hmac.compare_digest(self._accepted, _digest(pin))
 
     def refused(self, pin: Pin | None, error: PinError, is_recorded: Callable[[], bool]) -> None:
-        """The token refused the PIN: it is wiped, and nothing of this source is presented again here,
+        """Wipe a PIN that the token refused, and present nothing from this source while the refusal is recorded.
 
-        until the refusal is no longer recorded. A PIN that was typed on the device has no record.
+        `error` is what `read` raises meanwhile. A PIN that was typed on the device has no record.
         """
         self._refused = error
         self._is_recorded = None if pin is None else is_recorded
@@ -98,11 +98,11 @@ class Credentials:
         self._kept = None
 
     def is_replaced_by(self, newer: Credentials) -> bool:
-        """Whether somebody who opens the token anew says something else about its PIN, or it was refused here."""
+        """Return whether the newer credentials differ, or this PIN was refused."""
         return self._refused is not None or self._stated() != newer._stated()
 
     def forget(self) -> None:
-        """Wipe what is kept."""
+        """Wipe the kept PIN."""
         if self._kept is not None:
             self._kept.wipe()
             self._kept = None
@@ -115,5 +115,5 @@ _OF_THIS_PROCESS = os.urandom(32)
 
 
 def _digest(pin: Pin) -> bytes:
-    # Only for recognising a PIN again in this process, under a key that goes with it.
+    # Recognises a PIN in this process only: the key ends with the process.
     return hmac.digest(_OF_THIS_PROCESS, pin.octets(), "sha256")

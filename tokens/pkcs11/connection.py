@@ -1,10 +1,10 @@
-"""One token, logged in: shared by every key of the token in this process.
+"""The connection to one token, logged in and shared by every key of the token in this process.
 
-A worker session serves one job at a time and is thrown away after any error, since an operation may be left half done
+A worker session carries out one job at a time. It is discarded after an error, because an operation may be unfinished
 in it.
 
-A job that meets a lost session, token or module is done again, after the token was found again by its serial number,
-and once more after the module was initialised again. What that does not heal is a `TokenLostError`.
+A job that fails because a session, the token or the module was lost is repeated: first after finding the token again by
+its serial number and logging in, then after initialising the module again. If both fail, `TokenLostError` is raised.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ from tokens.pkcs11.calls.queries import Queries
 from tokens.pkcs11.objects import Objects
 from tokens.pkcs11.sessions import SessionPool, Worker
 
-IN_VAIN_FOR = 60.0
-"""Seconds in which a module is not initialised again for a failure that this did not end the last time."""
+REINITIALISATION_PAUSE = 60.0
+"""Seconds before a module is initialised again for a failure that the last initialisation did not end."""
 
 T = TypeVar("T")
 
@@ -68,41 +68,41 @@ class Connection(SessionPool):
     # -- jobs -----------------------------------------------------------------------------------------------
 
     def run(self, job: Callable[[Worker], T], doing: str) -> T:
-        """Do `job` with a session of its own; again, if what went wrong can be healed.
+        """Carry out `job` in a session of its own, and repeat it after a reconnection if the token was lost.
 
-        `doing` completes the sentence "The token could not …". Raises `tokens.errors`' classes only, and
-        whatever `job` raises that is no PKCS#11 error.
+        `doing` completes the sentence "The token could not …". Raises the classes of `tokens.errors`, and what `job`
+        raises that is not a PKCS#11 error.
         """
-        heals = [self._try_reconnecting, self._reinitialise]
+        steps = [self._try_reconnecting, self._reinitialise]
         vanished: Exception | None = None
         while True:
             generation = self._generation
             try:
                 result = self._attempt(job)
             except _AttemptError as failed:
-                if isinstance(failed.error, LoginUnansweredError) and len(heals) < 2:
+                if isinstance(failed.error, LoginUnansweredError) and len(steps) < 2:
                     raise failed.error from None
                 if not is_recoverable(failed.error):
                     raise self._translate(failed.error, doing) from failed.error
                 if isinstance(failed.error, HANDLE_LOST) and vanished is None:
-                    vanished = failed.error  # the object may be there, under another handle, and the login be well
+                    vanished = failed.error  # the object may have another handle, and the login may be intact
                     self._forget_handles()
                     continue
                 self._failing = True
-                if not heals or not heals.pop(0)(failed):
+                if not steps or not steps.pop(0)(failed):
                     raise self._lost_error(doing, failed.error) from failed.error
             except (NoSuchKeyError, NotAPrivateKeyError):
-                # SoftHSM whose token was taken away keeps the login and shows no objects, even when it is back. Only an
-                # object that was there a moment ago gives reason to heal anything.
-                if vanished is None or not heals:
+                # After its token was removed and restored, SoftHSM keeps the login and shows no objects. Only an object
+                # that was there before this job is a reason to reconnect.
+                if vanished is None or not steps:
                     raise
                 self._failing = True
-                if not heals.pop(0)(_AttemptError(vanished, generation)):
+                if not steps.pop(0)(_AttemptError(vanished, generation)):
                     raise
             else:
                 self._failing = False
-                if len(heals) < 2:
-                    self._not_again_before = 0.0
+                if len(steps) < 2:
+                    self._next_reinitialisation = 0.0
                 return result
 
     def _forget_handles(self) -> None:
@@ -132,13 +132,13 @@ class Connection(SessionPool):
         try:
             return job(worker)
         except (NoSuchKeyError, NotAPrivateKeyError):
-            self.check_login(worker)  # a token shows no private object to whom it takes for a stranger
+            self.check_login(worker)  # a token that has forgotten the login hides its private objects
             raise
 
     def check_login(self, worker: Worker) -> None:
-        """For a job: raise CKR_USER_NOT_LOGGED_IN, which is healed, where the token has forgotten the login.
+        """Raise CKR_USER_NOT_LOGGED_IN in a job, which leads to a new login, if the token has forgotten the login.
 
-        Other code of this process may have called C_Logout, or the device was asleep.
+        Other code of this process may have called C_Logout, or the device may have been suspended.
         """
         if TokenFlag.LOGIN_REQUIRED not in self._token.info.flags:
             return
@@ -148,40 +148,40 @@ class Connection(SessionPool):
 
     @contextlib.contextmanager
     def writable(self) -> Iterator[Session]:
-        """A read-write session for a ceremony, logged in; PKCS#11 errors are left to the caller.
+        """Provide a logged-in read-write session for a ceremony; PKCS#11 errors are left to the caller.
 
-        Nobody is asked anything inside the block: it keeps the module from being initialised again.
+        Do not ask a person anything inside the block: the module cannot be initialised again meanwhile.
         """
         with self.session_kept_open() as session, self.module.gate:
             yield session
 
     @contextlib.contextmanager
     def session_kept_open(self) -> Iterator[Session]:
-        """A read-write session for as long as the block; each call in it enters the module's gate by itself."""
+        """Provide a read-write session during the block; each call in it must enter the module's gate."""
         self.connect()
         session = self._open_writable()
         epoch = self.module.epoch
         with self._changed:
-            self._kept_open += 1
+            self._open_ceremonies += 1
         try:
             yield session
         finally:
             with self._changed:
-                self._kept_open -= 1
+                self._open_ceremonies -= 1
             self._close_writable(session, epoch)
 
     def connect(self) -> None:
-        """Log in now rather than at the first job."""
+        """Log in now, and not at the first job."""
         self.run(self.check_login, "open a session")
 
     def capabilities(self) -> Capabilities:
-        """What the token lists and says of its mechanisms; each thing asked for once."""
+        """Return the token's mechanisms and their properties, each of which is queried once."""
         if self._capabilities is None:
             self._capabilities = Capabilities(self._ask)
         return self._capabilities
 
     def use_credentials(self, newer: Credentials) -> None:
-        """Log in with these from now on, if they say something else or the PIN was refused here."""
+        """Log in with these credentials from now on, if they differ or the current PIN was refused."""
         with self._locked():
             if self.credentials is None or self.credentials.is_replaced_by(newer):
                 if self.credentials is not None:
@@ -193,39 +193,43 @@ class Connection(SessionPool):
         return self.run(lambda worker: question(queries, self._token.info.slot_id), "list its mechanisms")
 
     def objects(self, session: Session) -> Objects:
-        """The objects that a session of this token shows. Enter the module's gate before each use."""
+        """Return the objects that a session of this token shows. Enter the module's gate before each use."""
         return Objects(self.module.queries, session_handle(session))
 
     def invalidate(self) -> None:
-        """Begin anew: a handle has led to another object, so the module was initialised behind our back."""
+        """End all sessions: another component re-initialised the module, and handles are stale."""
         with self._locked():
             self._end_sessions()
 
-    # -- healing --------------------------------------------------------------------------------------------
+    # -- reconnecting ---------------------------------------------------------------------------------------
 
     def _try_reconnecting(self, failed: _AttemptError) -> bool:
-        """Find the token again, and log in."""
+        """Find the token again and log in."""
         return isinstance(failed.error, _StaleSessionError) or self._reconnect_by(
             failed, lambda: self._reconnect(failed.error)
         )
 
     def _reinitialise(self, failed: _AttemptError) -> bool:
-        """Initialise the module again, although the login works: some modules keep a failure until C_Finalize.
+        """Initialise the module again, although the login works: some modules fail until C_Finalize.
 
-        False where that may not be.
+        Returns False if the module may not be initialised again now.
         """
         if isinstance(failed.error, _StaleSessionError):
             return True
         if isinstance(failed.error, p11.UserNotLoggedIn):
-            return False  # right after a login: it is about the key
-        if self._kept_open or time.monotonic() < self._not_again_before or self.module.is_used_by_others(self):
+            return False  # right after a login, this answer is about the key
+        if (
+            self._open_ceremonies
+            or time.monotonic() < self._next_reinitialisation
+            or self.module.is_used_by_others(self)
+        ):
             return False
         return self._reconnect_by(failed, self._initialise_and_log_in)
 
     def _reconnect_by(self, failed: _AttemptError, step: Callable[[], str]) -> bool:
         with self._locked():
             if self._generation != failed.generation and self._anchor is not None:
-                return True  # another thread has healed it meanwhile
+                return True  # another thread has reconnected meanwhile
             event = Reconnection(
                 token_serial=self.token.serial, token_label=self.token.label, step="looked for the token"
             )
@@ -236,11 +240,12 @@ class Connection(SessionPool):
         return True
 
     def _reconnect(self, cause: Exception) -> str:
-        # Other tokens of this module would lose their sessions, and a temporary key would be gone: leave it alone then.
-        needed_elsewhere = self._kept_open > 0 or self.module.is_used_by_others(self)
+        # Initialising again would end the sessions of the module's other tokens and delete temporary keys.
+        needed_elsewhere = self._open_ceremonies > 0 or self.module.is_used_by_others(self)
         if isinstance(cause, LoginUnansweredError) and (needed_elsewhere or self._epoch == -1):
-            raise cause  # nothing can be done that would make the next answer any other
-        # After the loss of a device a PIN is presented in a fresh module only: a stale one may well answer it wrongly.
+            raise cause  # no step is left that could change the next answer
+        # After a device was lost, a PIN is presented only after a new C_Initialize: before it, the module may answer a
+        # correct PIN with an error.
         if needed_elsewhere or not isinstance(cause, (LoginUnansweredError, *TOKEN_LOST)):
             try:
                 self._log_in_again()
@@ -251,7 +256,7 @@ class Connection(SessionPool):
         return self._initialise_and_log_in()
 
     def _initialise_and_log_in(self) -> str:
-        self._not_again_before = time.monotonic() + IN_VAIN_FOR
+        self._next_reinitialisation = time.monotonic() + REINITIALISATION_PAUSE
         try:
             self.module.reinitialise(self.module.epoch)
             self._log_in_again()
@@ -265,12 +270,12 @@ class Connection(SessionPool):
     def _lost_error(self, doing: str, error: Exception) -> TokenError:
         if is_vendor_defined(error):
             return OperationFailedError(
-                f"{sentence_case(self.token.description)} could not {doing} ({name(error)}): a value that only its "
-                "maker explains. A new session and a new login did not help; see the maker's documentation and the log "
-                "of the module."
+                f"{sentence_case(self.token.description)} could not {doing} ({name(error)}, which only its "
+                "maker explains). A new session and a new login did not help.",
+                remedy="See the maker's documentation and the module's log.",
             )
         reason = str(error) if isinstance(error, TokenError) else name(error)
         return TokenLostError(
-            f"{sentence_case(self.token.description)} is gone: it could not {doing} ({reason.rstrip('.')}). "
-            "Put the token back or restore the connection; it is then used again without a restart."
+            f"{sentence_case(self.token.description)} is gone: it could not {doing} ({reason.rstrip('.')}).",
+            remedy="Put the token back or restore the connection; it is then used again without a restart.",
         )

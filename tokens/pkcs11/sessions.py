@@ -1,8 +1,8 @@
-"""The login session of one token, the anchor, and a bounded pool of worker sessions.
+"""The login session of one token, called the anchor, and a bounded pool of worker sessions.
 
-PKCS#11 keeps one login for each process and token, and ends it with the session that logged in. So one session, the
-anchor, is held open for the login, and worker sessions are opened without a PIN. A worker serves one job at a time.
-On a token that has no session beside the anchor, the anchor is the worker.
+PKCS#11 keeps one login for each process and token, and ends it with the session that logged in. The anchor therefore
+stays open, and worker sessions are opened without a PIN. A worker carries out one job at a time. On a token that allows
+only one session, the anchor is the worker.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from tokens.pkcs11.search import FoundToken, TokenInfo, find_again
 from tokens.process import forking
 
 DEFAULT_SESSIONS = 8
-"""Worker sessions of one token at the most, unless configured."""
+"""The default maximum of worker sessions of one token."""
 
 BUSY_TIMEOUT = 60.0
-"""Seconds that a job waits for a session before `TokenBusyError`."""
+"""Seconds that a job waits for a session before it fails with `TokenBusyError`."""
 
 
 @dataclass(eq=False)
@@ -44,11 +44,11 @@ class Worker:
     epoch: int
     generation: int
     keys: weakref.WeakKeyDictionary[object, Any] = field(default_factory=weakref.WeakKeyDictionary)
-    """By their owners, what these look up in the session: handles, or python-pkcs11's objects."""
+    """What each owner looked up in the session: handles, or objects of python-pkcs11."""
 
 
 class SessionPool:
-    """The sessions of one token. What takes one and gives it back is `tokens.pkcs11.connection`."""
+    """The sessions of one token. `tokens.pkcs11.connection` acquires and releases them."""
 
     def __init__(
         self,
@@ -63,23 +63,23 @@ class SessionPool:
         self._limit = max(1, sessions)
         self._changed = threading.Condition()
         self.authenticating = threading.Lock()
-        """One context-specific login at a time, so that a PIN that went stale is refused once, not once a thread."""
+        """Held during a context-specific login, so that an outdated PIN is refused only once."""
         self._anchor: Session | None = None
         self._epoch = -1
         self._generation = 0
         self._idle: list[Worker] = []
         self._busy = 0
         self._closed = False
-        self._kept_open = 0
+        self._open_ceremonies = 0
         self._failing = False
-        self._not_again_before = 0.0
+        self._next_reinitialisation = 0.0
         self._token: FoundToken
         self._capabilities: Capabilities | None = None
         module.add_user(self)
         forking.register(self)
 
     def is_alive(self) -> bool:
-        """Whether the token answers in the login session, and did its last job; False too while it is being healed."""
+        """Return whether the token answers and its last job succeeded; False also during a reconnection."""
         if self._failing or not self._changed.acquire(blocking=False):
             return False
         try:
@@ -96,13 +96,13 @@ class SessionPool:
     # -- forks ----------------------------------------------------------------------------------------------
 
     def before_fork(self) -> None:
-        """The module is made quiet by its own owner."""
+        """Do nothing: the module's owner waits for calls in progress."""
 
     def after_fork_in_parent(self) -> None:
-        """Nothing was changed."""
+        """Do nothing: `before_fork` changed nothing."""
 
     def after_fork_in_child(self) -> None:
-        """The parent's sessions and its locks mean nothing here."""
+        """Forget the parent's sessions and locks, which are invalid in the child."""
         self._changed = threading.Condition()
         self.authenticating = threading.Lock()
         self._anchor = None
@@ -110,14 +110,14 @@ class SessionPool:
         self._generation += 1
         self._idle = []
         self._busy = 0
-        self._kept_open = 0
+        self._open_ceremonies = 0
 
     # -- the pool -------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        # Whoever holds the lock may be logging in to a device that hangs: wait, but not for ever.
-        # What is told of it is told afterwards: who listens may use a key of this very token.
+        # The thread that holds the lock may be logging in to a device that hangs, so the wait is bounded.
+        # Events are delivered after the lock is released: a subscriber may use a key of this token.
         with defer_events():
             if not self._changed.acquire(timeout=BUSY_TIMEOUT):
                 raise self._busy_error()
@@ -149,7 +149,7 @@ class SessionPool:
                     raise _StaleSessionError
                 session = self._token.handle.open()
         except p11.SessionCount:
-            # The token has fewer sessions than we were allowed: share those that there are.
+            # The token allows fewer sessions than the limit: share the existing ones.
             self._limit = max(1, self._busy)
             if self._busy or self._anchor is None:
                 return None
@@ -171,7 +171,7 @@ class SessionPool:
                 self._busy -= 1
                 self._changed.notify()
                 if worker.session is self._anchor:
-                    self._anchor = None  # with it the login ends, and is made again for the next job
+                    self._anchor = None  # this ends the login; the next job logs in again
             self._close(worker.session, worker.epoch)
 
     def _end_sessions(self) -> None:
@@ -187,7 +187,7 @@ class SessionPool:
         self._idle.clear()
 
     def _open_writable(self) -> Session:
-        """A read-write session beside the anchor or, on a token that has no other, the anchor itself."""
+        """Open a read-write session or, on a token that allows only one session, return the anchor."""
         found = self._find_token()
         try:
             with self.module.gate:
@@ -217,7 +217,7 @@ class SessionPool:
         self._close(session, epoch)
 
     def _close(self, session: Session, epoch: int) -> None:
-        # A module that is closed, or does not let anybody in, has no session that could be given back.
+        # A module that is closed, or whose gate stays shut, has no session to release.
         with contextlib.suppress(p11.PKCS11Error, TokenLostError, TokenBusyError), self.module.gate:
             if self.module.epoch == epoch:
                 session.close()
@@ -258,7 +258,7 @@ class SessionPool:
         return find_again(self.module, self.token)
 
     def close(self) -> None:
-        """End all sessions and with them the login; wipe a PIN that was kept."""
+        """End all sessions and the login, and wipe a kept PIN."""
         with self._changed:
             self._closed = True
             self._end_sessions()
@@ -268,6 +268,6 @@ class SessionPool:
 
     def _busy_error(self) -> TokenBusyError:
         return TokenBusyError(
-            f"No session on {self.token.description} became free within {BUSY_TIMEOUT:.0f} seconds; "
-            "see whether it still answers, or allow more sessions."
+            f"No session on {self.token.description} became free within {BUSY_TIMEOUT:.0f} seconds.",
+            remedy="Check that it still answers, or allow more sessions.",
         )

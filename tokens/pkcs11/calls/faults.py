@@ -1,4 +1,4 @@
-"""What python-pkcs11 raises, sorted by what to do about it, and put into sentences."""
+"""The exceptions of python-pkcs11, grouped by what to do about them, and translated into `tokens.errors`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tokens.errors import (
 from tokens.pkcs11.calls.return_values import VENDOR_DEFINED, name_of, value_of
 
 HANDLE_LOST = (p11.KeyHandleInvalid, p11.ObjectHandleInvalid)
-"""What was looked up in the session is gone, or has another handle."""
+"""The object was deleted, or has another handle."""
 
 SESSION_LOST = (
     p11.SessionHandleInvalid,
@@ -27,7 +27,7 @@ SESSION_LOST = (
     p11.OperationNotInitialized,
     p11.OperationActive,
 )
-"""A new session, logged in again, will do."""
+"""A new session and a new login are enough."""
 
 TOKEN_LOST = (
     p11.DeviceRemoved,
@@ -38,9 +38,9 @@ TOKEN_LOST = (
     p11.GeneralError,
     p11.FunctionFailed,
 )
-"""The token must be looked for again, in the end through a module initialised again.
+"""The token must be found again, if necessary after the module was initialised again.
 
-GENERAL_ERROR is what OpenSC 0.23 answers for a card pulled in the middle; FUNCTION_FAILED what others do.
+OpenSC 0.23 answers GENERAL_ERROR when a card is removed during an operation, other modules FUNCTION_FAILED.
 """
 
 CIPHERTEXT_REJECTED = (
@@ -51,7 +51,7 @@ CIPHERTEXT_REJECTED = (
     p11.FunctionFailed,
     p11.GeneralError,
 )
-"""What tokens answer to bad padding; SoftHSM 2.6.1 says GENERAL_ERROR."""
+"""Answers of tokens to wrong padding; SoftHSM 2.6.1 answers GENERAL_ERROR."""
 
 _MECHANISM_REFUSED = (
     0x54,  # FUNCTION_NOT_SUPPORTED
@@ -62,14 +62,14 @@ _MECHANISM_REFUSED = (
     0x71,  # MECHANISM_PARAM_INVALID
     0x1B,  # ACTION_PROHIBITED
 )
-"""CK_RVs of a token that does not do what was asked in this way, though it may in another."""
+"""CK_RVs of a token that refuses this mechanism, though it may accept another one."""
 
 UNCLEAR_REFUSAL = (p11.GeneralError, p11.FunctionFailed)
-"""What a token may mean the same by: tpm2-pkcs11 1.9.0 says so of CKM_RSA_PKCS with a key that only signs."""
+"""CK_RVs that may mean the same: tpm2-pkcs11 1.9.0 answers so to CKM_RSA_PKCS with a key that only signs."""
 
 
 class _StaleSessionError(Exception):
-    """The module was initialised again between taking a session and using it: take another."""
+    """The module was initialised again after this session was acquired; another session is needed."""
 
 
 _BROKEN_MODULE = (0x190, 0x1A0, 0x1A1)
@@ -77,38 +77,41 @@ _BROKEN_MODULE = (0x190, 0x1A0, 0x1A1)
 
 
 def is_recoverable(error: Exception) -> bool:
-    """Whether finding the token again may help."""
+    """Return whether a reconnection may help."""
     if isinstance(error, (_StaleSessionError, NoSuchTokenError, LoginUnansweredError, *SESSION_LOST, *TOKEN_LOST)):
         return True
     return value_of(error) in _BROKEN_MODULE or is_vendor_defined(error)
 
 
 def is_mechanism_refused(error: Exception) -> bool:
-    """Whether the token refuses this mechanism, or this mechanism with this key."""
+    """Return whether the token refuses this mechanism, or this mechanism with this key."""
     return value_of(error) in _MECHANISM_REFUSED
 
 
 def is_loss(error: Exception) -> bool:
-    """Whether it says that the device, the module or the session is gone, and not only that something failed."""
+    """Return whether the device, the module or the session is gone, and not only an operation failed."""
     if isinstance(error, p11.GeneralError | p11.FunctionFailed) or is_vendor_defined(error):
         return False
     return is_recoverable(error)
 
 
 def is_vendor_defined(error: Exception) -> bool:
-    """Whether the maker of the module alone knows what it means. It may be a loss, so healing is tried, once."""
+    """Return whether the maker of the module defined the CK_RV. It may mean a loss, so one reconnection is tried."""
     value = value_of(error)
     return value is not None and value >= VENDOR_DEFINED
 
 
 def name(error: Exception) -> str:
-    """CKR_DEVICE_REMOVED for DeviceRemoved."""
+    """Return the name of the CK_RV, such as CKR_DEVICE_REMOVED for DeviceRemoved."""
     value = value_of(error)
     return type(error).__name__ if value is None else name_of(value)
 
 
 def translate_error(error: p11.PKCS11Error, doing: str) -> TokenError:
-    """Our error for one that healing does not help against. `doing` reads like "sign with key 'x' on token 'y'"."""
+    """Return the error for a failure that a reconnection cannot end.
+
+    `doing` is a phrase like "sign with key 'x' on token 'y'".
+    """
     if is_mechanism_refused(error):
         return MechanismNotOfferedError(f"The token offers no way to {doing} ({name(error)}).")
     if isinstance(error, p11.PinLocked):
