@@ -10,6 +10,7 @@ import itertools
 import os
 import socket
 import threading
+from pathlib import Path
 
 _FIRST, _BLOCK, _BLOCKS = 20_000, 200, 60
 
@@ -35,6 +36,16 @@ def free_ports(count: int) -> int:
             elif len(run) == count:
                 return run[0]
     raise RuntimeError(f"No {count} neighbouring ports of {start} to {start + _BLOCK} are free.")
+
+
+def is_listening(port: int) -> bool:
+    """Return whether a server listens on an IPv4 port, without a connection that it might take for a client's."""
+    listening = "0A"  # TCP_LISTEN in the kernel's include/net/tcp_states.h
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, local, _, state, *_ = line.split()
+        if state == listening and int(local.partition(":")[2], 16) == port:
+            return True
+    return False
 
 
 def _is_free(port: int) -> bool:

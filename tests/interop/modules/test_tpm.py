@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from pydicom.data import get_testdata_file
 
 from hsm_dicom.signatures import check_integrity
 from hsm_dicom.signatures.integrity import Finding
-from tests.ports import free_ports
+from tests.ports import free_ports, is_listening
 from tests.tokens import scenes
 
 MODULE = next(Path("/usr/lib").glob("*/pkcs11/libtpm2_pkcs11.so"), Path("/usr/lib/pkcs11/libtpm2_pkcs11.so"))
@@ -84,7 +83,7 @@ def tpm() -> Iterator[Tpm]:
     ]
     try:
         scenes.until((folder / "bus").exists)
-        time.sleep(0.3)  # a connection to swtpm's port would be taken for its client
+        scenes.until(lambda: is_listening(port) and is_listening(port + 1))
         daemons.append(begin("tpm2-abrmd", "--session", "--allow-root", "--tcti", f"swtpm:{where}", **bus))
         made = Tpm(environment, folder)
         scenes.until(lambda: initialised(made))
