@@ -1,8 +1,8 @@
-"""Parse the text of a TOML file, and say of a mistake in which line it is and how to correct it.
+"""Parse TOML, and report a mistake with its line and its remedy.
 
 `tomllib` reports the first mistake in terms of its own grammar. A person who edits a file by hand makes few kinds of
-mistakes (a wrong encoding, typographic quotation marks, a table that stands twice), and each has a sentence here. No
-sentence repeats a value, because a PIN may stand there.
+mistakes (a wrong encoding, typographic quotation marks, a repeated table), and each has a sentence here. No sentence
+repeats a value, which may be a PIN.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _TABLE = re.compile(r"\s*\[+\s*(?P<name>[^\[\]]+?)\s*\]+")
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 _SENTENCES = (
-    ("Cannot overwrite a value", "A key stands twice in its table.", "Remove one of the two lines."),
-    ("Cannot mutate immutable", "A table extends one that was written in braces.", "Write all of it in one place."),
-    ("Invalid value", "The value is not of TOML's form.", 'Write texts in quotation marks, like name = "text".'),
+    ("Cannot overwrite a value", "The table has this key twice.", "Remove one of the two lines."),
+    ("Cannot mutate immutable", "The table extends one in braces.", "Write all of its keys in one place."),
+    ("Invalid value", "The value is not TOML.", 'Write texts in quotation marks, like name = "text".'),
     ("Invalid statement", "The line is neither a table nor a key with its value.", 'Write it like name = "text".'),
     ("Expected '=' after a key", "The key has no value.", 'Write it like name = "text".'),
     ("Expected newline", "Something follows the value.", "Write one key in each line, and texts in quotation marks."),
@@ -36,17 +36,16 @@ _SENTENCES = (
     ("Unclosed array", "The list has no closing bracket.", "Add ]."),
     ("Unclosed inline table", "The table in braces has no closing brace.", "Add }."),
     ("Expected ']", "The line that begins a table has no closing bracket.", "Write it like [table.name]."),
-    ("Unescaped '\\'", "A backslash stands in a text.", "Write it twice, or use single quotation marks."),
-    ("Invalid hex value", "A backslash stands in a text.", "Write it twice, or use single quotation marks."),
+    ("Unescaped '\\'", "The text contains a backslash.", "Write it twice, or use single quotation marks."),
+    ("Invalid hex value", "The text contains a backslash.", "Write it twice, or use single quotation marks."),
 )
 
 
 class TomlTextError(DicomError):
-    """The text is not TOML. `what` and `remedy` are sentences, `line` counts from 1 and is None if unknown."""
+    """The text is not TOML. `line` counts from 1, and is None if unknown."""
 
-    def __init__(self, what: str, remedy: str, line: int | None = None) -> None:
-        super().__init__(what, remedy=remedy)
-        self.what = what
+    def __init__(self, message: str, remedy: str, line: int | None = None) -> None:
+        super().__init__(message, remedy=remedy)
         self.line = line
 
     def at(self, file: Path) -> str:
@@ -56,7 +55,7 @@ class TomlTextError(DicomError):
 
 
 def decode_toml(content: bytes) -> str:
-    """Decode the bytes of a TOML file. A byte order mark, which some editors write, is passed over.
+    """Decode the bytes of a TOML file. A byte order mark, which some editors write, is ignored.
 
     Raises `TomlTextError` if they are not UTF-8.
     """
@@ -66,7 +65,7 @@ def decode_toml(content: bytes) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        what = "The line holds a character that is not UTF-8, such as an umlaut that was saved as Latin-1."
+        what = "The line contains a character that is not UTF-8, such as an umlaut that was saved as Latin-1."
         raise TomlTextError(what, "Save the file as UTF-8.", line) from None
 
 
@@ -75,37 +74,37 @@ def parse_toml(text: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise _explained(str(error), text) from None
+        raise _translate(str(error), text) from None
     except (ValueError, RecursionError):
-        what = "The file holds a number of thousands of digits, or lists nested in lists hundreds of times."
+        what = "The file contains a number of thousands of digits, or lists nested in lists hundreds of times."
         raise TomlTextError(what, "Remove it.") from None
 
 
-def _explained(message: str, text: str) -> TomlTextError:
+def _translate(message: str, text: str) -> TomlTextError:
     lines = text.splitlines()
     match = _PLACE.search(message)
-    line = int(match["line"]) if match else _last_line(lines)
+    line = int(match["line"]) if match else _find_last_line(lines)
     written = lines[line - 1] if 0 < line <= len(lines) else ""
     if _TYPOGRAPHIC.search(written) and not message.startswith("Cannot"):
-        what = "The line holds typographic quotation marks."
+        what = "The line contains typographic quotation marks."
         return TomlTextError(what, "Write straight ones: \" or '.", line)
     if _DECLARED.search(message):
-        return _table_twice(lines, line)
+        return _describe_repeated_table(lines, line)
     for beginning, what, remedy in _SENTENCES:
         if message.startswith(beginning):
             return TomlTextError(what, remedy, line)
     return TomlTextError("The line is not TOML.", "See https://toml.io for its form.", line)
 
 
-def _table_twice(lines: list[str], line: int) -> TomlTextError:
+def _describe_repeated_table(lines: list[str], line: int) -> TomlTextError:
     header = _TABLE.match(lines[line - 1])
     name = header["name"] if header else ""
     first = next((n for n, text in enumerate(lines, 1) if (one := _TABLE.match(text)) and one["name"] == name), line)
     where = f", first in line {first}" if first != line else ""
     remedy = "Move its keys to the first one, or give this one another name."
-    return TomlTextError(f"The table [{name}] stands twice{where}.", remedy, line)
+    return TomlTextError(f"The file has the table [{name}] twice{where}.", remedy, line)
 
 
-def _last_line(lines: list[str]) -> int:
-    """The last line with something in it, where a mistake "at end of document" begins to matter."""
+def _find_last_line(lines: list[str]) -> int:
+    """Return the last line that is not empty, for a mistake "at end of document"."""
     return max((number for number, text in enumerate(lines, 1) if text.strip()), default=1)

@@ -55,7 +55,7 @@ def make_peer_transport(
 
 
 def _make_iscl(
-    opening: ISCLExemption,
+    iscl: ISCLExemption,
     keys: ISCLKeys | None,
     outer: SecureTransport | None,
     read_seconds: float,
@@ -63,7 +63,7 @@ def _make_iscl(
 ) -> SecureTransport:
     if keys is None:
         raise SettingsError("ISCL is enabled, and the device with its secret keys is not given.")
-    context = ISCLContext(opening.settings, keys.secrets, authentication=keys.authentication, hooks=hooks)
+    context = ISCLContext(iscl.settings, keys.secrets, authentication=keys.authentication, hooks=hooks)
     return ISCLTransport(context, outer, keys, read_seconds=read_seconds)
 
 

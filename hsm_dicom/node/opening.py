@@ -102,7 +102,7 @@ def open_peer(
 ) -> Iterator[OpenedPeer]:
     """Open what a connection to the peer `[peers.NAME]` needs, until the block ends. `hooks` are for ISCL.
 
-    Raises as `NodePlan.peer` does, `ConfigurationError` if nothing says how this node connects to the peer, and what
+    Raises as `NodePlan.peer` does, `ConfigurationError` if the configuration lacks what a connection needs, and what
     opening a device raises.
     """
     found = plan.peer(name)

@@ -166,7 +166,7 @@ def compile_legacy(place: KeyPath, section: LegacySection | None, problems: Prob
     if section is None:
         return None
 
-    def opening() -> LegacyExemption:
+    def find_exemption() -> LegacyExemption:
         from hsm_dicom.tls.legacy import get_profile as retired_profile_named
 
         retired_profile_named(section.profile)
@@ -174,4 +174,4 @@ def compile_legacy(place: KeyPath, section: LegacySection | None, problems: Prob
             profile=section.profile, reason=section.reason, until=section.until, dh_bits=section.dh_bits
         )
 
-    return problems.attempt((*place, "legacy"), opening)
+    return problems.attempt((*place, "legacy"), find_exemption)

@@ -15,11 +15,11 @@ from hsm_dicom.config.toml_text import TomlTextError, decode_toml, parse_toml
     [
         ("a = 1\nb = \u201cx\u201d\n", 2, "typographic quotation marks"),
         ("[t]\na = \u201812\u2019\n", 2, "typographic quotation marks"),
-        ("[t.a]\nx = 1\n[u]\n[t.a]\n", 4, "The table [t.a] stands twice, first in line 1."),
-        ("[t]\na = 1\na = 2\n", 3, "A key stands twice"),
-        ("a = {b = 1}\na.c = 2\n", 2, "written in braces"),
-        ("a = PACS\n", 1, "not of TOML's form"),
-        ("a =", 1, "not of TOML's form"),
+        ("[t.a]\nx = 1\n[u]\n[t.a]\n", 4, "The file has the table [t.a] twice, first in line 1."),
+        ("[t]\na = 1\na = 2\n", 3, "The table has this key twice"),
+        ("a = {b = 1}\na.c = 2\n", 2, "The table extends one in braces"),
+        ("a = PACS\n", 1, "is not TOML"),
+        ("a =", 1, "is not TOML"),
         ("just words\n", 1, "The key has no value"),
         ("= 3\n", 1, "neither a table nor a key"),
         ("a = 1 b = 2\n", 1, "Something follows the value"),
@@ -27,7 +27,7 @@ from hsm_dicom.config.toml_text import TomlTextError, decode_toml, parse_toml
         ("a = 'x\n", 1, "no closing quotation mark"),
         ('a = """x', 1, "no closing quotation mark"),
         ("a = 1\n\n[t\n", 3, "no closing bracket"),
-        ('a = "C:\\x"\n', 1, "A backslash"),
+        ('a = "C:\\x"\n', 1, "a backslash"),
         ('a = "x\0"\n', 1, "not TOML"),
     ],
 )
@@ -35,7 +35,7 @@ def test_each_mistake_has_its_line_and_sentence(text: str, line: int, words: str
     with pytest.raises(TomlTextError) as caught:
         parse_toml(text)
     assert caught.value.line == line
-    assert words in caught.value.what
+    assert words in caught.value.message
     assert caught.value.remedy.endswith(".")
 
 
@@ -60,7 +60,7 @@ def test_a_byte_order_mark_is_passed_over() -> None:
 def test_other_encodings_are_named(content: bytes, line: int, words: str) -> None:
     with pytest.raises(TomlTextError) as caught:
         decode_toml(content)
-    assert (caught.value.line, words in caught.value.what) == (line, True)
+    assert (caught.value.line, words in caught.value.message) == (line, True)
     assert "Save" in caught.value.remedy
 
 
@@ -76,4 +76,4 @@ def test_a_problem_of_the_configuration_shows_file_and_line(tmp_path: Path) -> N
     file.write_text("[tokens.a]\n[tokens.a]\n")
     file.chmod(0o600)
     [problem] = read_configuration(file).problems
-    assert str(problem).startswith(f"{file}:2: The table [tokens.a] stands twice, first in line 1. ")
+    assert str(problem).startswith(f"{file}:2: The file has the table [tokens.a] twice, first in line 1. ")

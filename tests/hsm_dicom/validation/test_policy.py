@@ -199,7 +199,7 @@ def test_the_examples_show_every_key_and_are_accepted(tmp_path: Path, desk: Desk
         ("clock_tolerance = 100000", "the number 'clock_tolerance' must be at most 86400."),
         ("minimum_rsa_bits = 3072\nadvised_rsa_bits = 2048", "'advised_rsa_bits' is below 'minimum_rsa_bits'."),
         ("revocation = 'never'", "a value of 'revocation' is not known. It may be one of: 'when-given', 'required'"),
-        ("require = [", "policy.toml:1: The value is not of TOML's form"),
+        ("require = [", "policy.toml:1: The value is not TOML"),
         ("a = 1\nb = 2", "the key 'a' is not known. Known keys:"),
         ("clock_tolerance = 1.5", "the value of 'clock_tolerance' must be a whole number"),
         ("[require]\nany = true", "the value of 'require' must be a list"),
@@ -227,7 +227,7 @@ def test_a_file_that_is_no_policy_is_named(tmp_path: Path) -> None:
     with pytest.raises(PolicyError, match=r"the policy cannot be read \(Is a directory\)"):
         load_policy(tmp_path)
     (tmp_path / "latin.toml").write_bytes(b"# \xe4")
-    with pytest.raises(PolicyError, match=r"latin\.toml:1: The line holds a character that is not UTF-8"):
+    with pytest.raises(PolicyError, match=r"latin\.toml:1: The line contains a character that is not UTF-8"):
         load_policy(tmp_path / "latin.toml")
     (tmp_path / "large.toml").write_bytes(b"#" * (1 << 21))
     with pytest.raises(PolicyError, match="is larger than 1 MiB"):
