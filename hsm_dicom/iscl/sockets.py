@@ -147,7 +147,7 @@ class ISCLSocket:
         return len(data)
 
     def sendall(self, data: _Buffer) -> None:
-        """Send; returns when the last octet was handed to the line. Fragmenter at `max_message` octets."""
+        """Send; returns when the last octet was handed to the connection. Messages have at most `max_message` octets."""
         with self._changed:
             self._require_open()
             ticket = self._session.write(bytes(data))

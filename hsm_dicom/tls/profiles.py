@@ -86,7 +86,7 @@ _RSA_AND_NIST_KEYS = AlgorithmPolicy(curves=_NIST_CURVES, hashes=_SHA2)
 
 BCP195_RFC9325 = TLSProfile(
     name="bcp195-rfc9325",
-    title="BCP 195 RFC 8996, 9325 TLS Secure Transport Connection TLSProfile",
+    title="BCP 195 RFC 8996, 9325 TLS Secure Transport Connection Profile",
     clause="PS3.15 B.12",
     status=Status.CURRENT,
     minimum_version=TLSVersion.TLSv1_2,
@@ -100,7 +100,7 @@ BCP195_RFC9325 = TLSProfile(
 
 MODIFIED_BCP195_RFC9325 = TLSProfile(
     name="modified-bcp195-rfc9325",
-    title="Modified BCP 195 RFC 8996, 9325 TLS Secure Transport Connection TLSProfile",
+    title="Modified BCP 195 RFC 8996, 9325 TLS Secure Transport Connection Profile",
     clause="PS3.15 B.13",
     status=Status.CURRENT,
     minimum_version=TLSVersion.TLSv1_2,
@@ -123,7 +123,7 @@ MODIFIED_BCP195_RFC9325 = TLSProfile(
 
 BCP195 = TLSProfile(
     name="bcp195",
-    title="BCP 195 TLS Secure Transport Connection TLSProfile",
+    title="BCP 195 TLS Secure Transport Connection Profile",
     clause="PS3.15 B.9 (2022d)",
     status=Status.RETIRED,
     minimum_version=TLSVersion.TLSv1_2,
@@ -141,7 +141,7 @@ BCP195 = TLSProfile(
 
 NON_DOWNGRADING_BCP195 = TLSProfile(
     name="bcp195-non-downgrading",
-    title="Non-Downgrading BCP 195 TLS Secure Transport Connection TLSProfile",
+    title="Non-Downgrading BCP 195 TLS Secure Transport Connection Profile",
     clause="PS3.15 B.10 (2022d)",
     status=Status.RETIRED,
     minimum_version=TLSVersion.TLSv1_2,
@@ -155,7 +155,7 @@ NON_DOWNGRADING_BCP195 = TLSProfile(
 
 EXTENDED_BCP195 = TLSProfile(
     name="bcp195-extended",
-    title="Extended BCP 195 TLS Secure Transport Connection TLSProfile",
+    title="Extended BCP 195 TLS Secure Transport Connection Profile",
     clause="PS3.15 B.11 (2022d)",
     status=Status.RETIRED,
     minimum_version=TLSVersion.TLSv1_2,

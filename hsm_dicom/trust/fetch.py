@@ -31,7 +31,7 @@ _GRACE = 1.0
 
 @dataclass(frozen=True)
 class Exchange:
-    """What to ask and how much timeouts there is. With a `body` it is a POST.
+    """What to ask and how much patience there is. With a `body` it is a POST.
 
     `seconds` for everything together, `max_bytes` of answer. `roots` names a PEM file of CAs for https;
     without it the operating system's are used.

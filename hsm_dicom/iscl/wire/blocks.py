@@ -46,7 +46,7 @@ class Fragmenter:
 
     @property
     def seals_each_block(self) -> bool:
-        """Whether each block is pad and encrypted for itself."""
+        """Whether each block is padded and encrypted separately."""
         return self.encryption != Encryption.NONE and self.profile.fragmenting is Fragmenting.EACH_BLOCK
 
     @property

@@ -124,8 +124,8 @@ class AnnouncedLength(StrEnum):
 class Fragmenting(StrEnum):
     """How an encrypted message becomes data blocks. A message in clear is just cut."""
 
-    WHOLE_MESSAGE = "the message is pad and encrypted, then cut into blocks"
-    EACH_BLOCK = "the message is cut, then each block is pad and encrypted for itself; all but the last are full"
+    WHOLE_MESSAGE = "the message is padded and encrypted, then cut into blocks"
+    EACH_BLOCK = "the message is cut, then each block is padded and encrypted separately; all but the last are full"
 
 
 class MessageUnit(StrEnum):

@@ -74,7 +74,7 @@ def test_a_disk_that_fills_up_stops_no_exchange(ends: Ends, tmp_path: Path) -> N
 
 
 def test_what_comes_after_the_end_of_a_recording_stops_nobody(tmp_path: Path) -> None:
-    """A line may end after whoever recorded it has lost timeouts."""
+    """A line may end after whoever recorded it has lost patience."""
     with Recorder(tmp_path / "exchange.txt") as recorder:
         recorder(SERVER, b"\x01")
     recorder(CLIENT, b"\x02")

@@ -1,4 +1,4 @@
-"""The card in the rig: opened with little timeouts, asked one question, used by a neighbour at the same time."""
+"""The card in the rig: opened with little patience, asked one question, used by a neighbour at the same time."""
 
 from __future__ import annotations
 
