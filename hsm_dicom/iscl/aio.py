@@ -4,7 +4,7 @@
         await stream.write(pdu)
         answer = await stream.read(65536)
 
-Devices block, so that the work of each stream runs on a thread of its own; the event loop only moves octets.
+Calls of a device block, so each stream works in a thread of its own; the event loop only moves octets.
 """
 
 from __future__ import annotations
@@ -114,17 +114,17 @@ class ISCLStream:
         return data
 
     async def write(self, data: bytes) -> None:
-        """Send; returns when the last octet was handed to the line."""
+        """Send; returns when the last octet was handed to the connection."""
         await self._send(self._session.write, data)
 
     async def write_through(self, data: bytes) -> None:
-        """Send without any protection, where that is allowed by name (`ISCLSettings.allow`)."""
+        """Send without any protection, where that is allowed explicitly (`ISCLSettings.allow`)."""
         await self._send(self._session.write_through, data)
 
     # -- the end --------------------------------------------------------------------------------------------
 
     async def disconnect(self) -> None:
-        """End the line with the disconnection protocol. Raises `RemoteProtocolError` (115) where the peer refuses."""
+        """End the connection by the disconnection protocol. Raises `RemoteProtocolError` (115) if the peer refuses."""
         session = self._session
 
         def begin() -> Iterator[bytes]:
@@ -139,14 +139,14 @@ class ISCLStream:
             raise fresh_copy(session.connection.error)
 
     async def close(self) -> None:
-        """End the line with the disconnection protocol if that is possible, else without."""
+        """End the connection with the disconnection protocol if that is possible, else without."""
         if self._session.is_ready and not self._session.has_ended:
             with contextlib.suppress(OSError):
                 await self.disconnect()
         await self.abort()
 
     async def abort(self) -> None:
-        """Close without a word to the peer, whatever is under way."""
+        """Close at once, without the disconnection protocol."""
         if self._alarm is not None:
             self._alarm.cancel()
         for task in (self._pump, self._expiring):
@@ -178,7 +178,7 @@ class ISCLStream:
 
     @property
     def status(self) -> State:
-        """Where the line is."""
+        """Where the connection is."""
         return self._session.connection.state
 
     @property
@@ -188,7 +188,7 @@ class ISCLStream:
 
     @property
     def last_error(self) -> ISCLError | None:
-        """Why the line failed, or why the peer refused to disconnect."""
+        """Why the connection failed, or why the peer refused to disconnect."""
         return self._session.connection.error or self._session.close_refused
 
     # -- how it works ---------------------------------------------------------------------------------------
@@ -225,7 +225,7 @@ class ISCLStream:
             await self._changed.wait_for(lambda: done() or self._session.has_ended)
 
     async def _read_line(self) -> None:
-        with contextlib.suppress(ISCLError):  # whoever waits is told by the session
+        with contextlib.suppress(ISCLError):  # the session reports it to whoever waits
             while not self._session.has_ended:
                 try:
                     octets = await self._reader.read(CHUNK)
@@ -252,7 +252,7 @@ class ISCLStream:
             finally:
                 self._set_alarm(self._session.steps != steps)
                 self._changed.notify_all()
-        with contextlib.suppress(OSError):  # a broken line is told by reading from it
+        with contextlib.suppress(OSError):  # reading from a broken connection raises the error
             await self._writer.drain()
 
     def _set_alarm(self, stepped: bool) -> None:

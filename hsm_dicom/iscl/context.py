@@ -4,9 +4,9 @@
         context = ISCLContext(ISCLSettings(authentication_data=b"CT1"), secrets)
         with socket.create_connection(("pacs.example", 2761)) as plain, context.wrap_socket(
             plain, server_hostname="pacs.example"
-        ) as line:
-            line.sendall(pdu)
-            answer = line.recv(65536)
+        ) as connection:
+            connection.sendall(pdu)
+            answer = connection.recv(65536)
 
 PS3.15-2008 B.2 recommends port 2761 ("dicom-iscl"). ISCL may run inside TLS, and should: wrap the socket for TLS first.
 """
@@ -61,7 +61,7 @@ class ISCLContext:
         """Make an ISCL connection over a socket; if the socket is connected, do the handshake.
 
         The parameters are those of `ssl.SSLContext.wrap_socket`. `server_hostname` only names the peer in messages:
-        ISCL proves that the peer has the key, nothing about its name. A line that ends without the disconnection
+        ISCL proves that the peer has the key, nothing about its name. A connection that ends without the disconnection
         protocol is always an error, whatever `suppress_ragged_eofs` says. When this raises, the socket is closed.
         """
         address = _address_of(sock)
@@ -93,7 +93,7 @@ class ISCLContext:
                 if hmac.compare_digest(value, self.authentication.check_value(Use.AUTHENTICATION, index)):
                     raise ISCLSettingsError(
                         f"Encryption key {encryption} has the check value of authentication key {index}: they are "
-                        "the same key, and a peer could have session keys told to it. Import different keys."
+                        "the same key, and a peer could obtain session keys. Import different keys."
                     )
 
 

@@ -1,4 +1,4 @@
-"""What an end calls itself: the authentication data of ISCL, as octets on the wire and as text for people."""
+"""The authentication data of ISCL, by which an end identifies itself: as octets on the wire and as text."""
 
 from __future__ import annotations
 

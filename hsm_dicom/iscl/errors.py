@@ -1,8 +1,8 @@
-"""Everything that can go wrong on an ISCL connection: who was wrong, and one code for each cause.
+"""Errors of ISCL connections: a class for each party at fault, and a code for each cause.
 
 Codes 100 to 115 mean what the published error list of the one documented ISCL toolkit means by the same number;
 codes from 200 on are ours. None of them travels on the wire: there, a refusal is the NAK in the header's option
-field, and a failure of integrity is nothing but the end of the connection.
+field, and an integrity failure only ends the connection.
 
 Every error is an `OSError` as well, as `ssl.SSLError` is, so that a program written for sockets treats a broken ISCL
 connection as a broken connection.
@@ -63,9 +63,9 @@ class ErrorCode(IntEnum):
     TIMED_OUT = 204
     """A step took longer than it may."""
     CONNECTION_LOST = 205
-    """The line ended without the disconnection protocol."""
+    """The connection ended without the disconnection protocol."""
     THROUGH_MODE_CLOSED = 206
-    """Unprotected (through mode) data, which is not allowed by name."""
+    """Unprotected (through mode) data, which is not allowed explicitly."""
     NOT_NOW = 207
     """Our own program asked for something that this state of the connection does not allow."""
 
@@ -112,11 +112,11 @@ class DeviceFailedError(ISCLError):
 
 
 class StepTimeoutError(ISCLError, TimeoutError):
-    """The peer, or the line, took longer than a step may take (code 204)."""
+    """The peer, or the connection, took longer than a step may take (code 204)."""
 
 
 class ConnectionLostError(ISCLError, ConnectionError):
-    """The line ended where the protocol does not end it (code 205)."""
+    """The connection ended where the protocol does not end it (code 205)."""
 
 
 def make_device_error(error: TokenError) -> ISCLError:

@@ -1,4 +1,4 @@
-"""What a program may want to hear of an ISCL connection while it lives, and the events that everybody hears."""
+"""Functions that are called during an ISCL connection, and the events of its beginning and failure."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class IsclFailed(DicomEvent):
     @property
     def text(self) -> str:
         """For a person."""
-        return f"ISCL with {self.peer} was given up in the state '{self.state}' (error {self.code}): {self.reason}"
+        return f"ISCL with {self.peer} failed in the state '{self.state}' (error {self.code}): {self.reason}"
 
 
 def _format_name(name: str) -> str:

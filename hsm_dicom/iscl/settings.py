@@ -1,7 +1,7 @@
-"""How one end speaks ISCL: which protection, which keys, whose authentication data, and what is allowed by name.
+"""Settings of one end of ISCL: protection, keys, authentication data, and the weaknesses that are allowed explicitly.
 
-Both ends must be set alike: a request for any other encryption, key or MAC is refused. PS3.15-2008 B.2 makes entity
-authentication and data integrity mandatory and privacy optional; here each weakening is refused until it is named.
+Both ends need the same settings: a request for any other encryption, key or MAC is refused. PS3.15-2008 B.2 makes
+entity authentication and data integrity mandatory and privacy optional; `ISCLSettings.allow` lists each exception.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Weakness(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class ISCLSettings:
-    """One end's settings. Raises `ISCLSettingsError` for what cannot work or is not allowed by name."""
+    """Settings of one end. Raises `ISCLSettingsError` for settings that cannot work or need an entry in `allow`."""
 
     encryption: Encryption = Encryption.DES_CBC
     """What keeps messages confidential. NONE must be allowed as "no-encryption"."""
@@ -56,7 +56,7 @@ class ISCLSettings:
 
     mac_key: int | None = None
     """Index on the device of another encryption key for DES-MAC alone, where both ends are set so. None: the MAC is
-    made with the encryption key, as ISCL has it; with DES-CBC that must be allowed by name."""
+    made with the encryption key, as ISCL has it; with DES-CBC that must be allowed explicitly."""
 
     unique_keys: bool = False
     """Whether each message has a session key of its own, made from a random number under the encryption key."""
@@ -74,7 +74,7 @@ class ISCLSettings:
     """Octets of data in the longest block that we take; the smaller of both ends' counts."""
 
     allow: frozenset[Weakness] = field(default_factory=frozenset)
-    """What is allowed by name."""
+    """Weaknesses that are accepted."""
 
     profile: WireProfile = field(default_factory=WireProfile)
     """What the peer's ISCL looks like on the wire."""
@@ -113,8 +113,8 @@ class ISCLSettings:
         ):
             if present and weakness not in self.allow:
                 raise ISCLSettingsError(
-                    f"Messages would go out with {weakness.replace('-', ' ')}; "
-                    f'choose otherwise, or allow it by name (allow = ["{weakness}"]).'
+                    f"Messages would be sent with {weakness.replace('-', ' ')}; "
+                    f'choose otherwise, or allow it explicitly (allow = ["{weakness}"]).'
                 )
 
     @property

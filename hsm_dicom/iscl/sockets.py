@@ -1,7 +1,7 @@
 """ISCL over a blocking socket, in the shape of `ssl.SSLSocket`. Get one from `ISCLContext.wrap_socket`.
 
 Several threads may use one socket: typically one receives while others send. ISCL is half duplex, so a sender needs
-answers to be read. Whoever waits first reads the line, outside the lock; the others wait to be told of what changed.
+answers to be read. The first thread that waits reads the connection, outside the lock; it notifies the others.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from hsm_dicom.iscl.wire.messages import Encryption, Mac
 from tokens.errors import fresh_copy
 
 CHUNK = 512 * 1024
-"""Octets that are read from the line at once, at most."""
+"""Octets that are read from the connection at once, at most."""
 
 _Buffer = bytes | bytearray | memoryview
 
@@ -76,7 +76,7 @@ class ISCLSocket:
         self._require(self._session.is_ready)
 
     def unwrap(self) -> socket.socket:
-        """End the line with the disconnection protocol; returns the bare socket.
+        """End the connection by the disconnection protocol, and return the bare socket.
 
         Raises `RemoteProtocolError` (115) where the peer refuses; the connection is open then.
         """
@@ -92,19 +92,19 @@ class ISCLSocket:
         return self._sock
 
     def shutdown(self, how: int) -> None:
-        """End the line for both directions, as `unwrap`. SHUT_RD alone does nothing: ISCL has no half-closed line."""
+        """End the connection for both directions, as `unwrap` does. SHUT_RD does nothing: ISCL has no half-close."""
         if how != socket.SHUT_RD and not self._session.has_ended:
             self.unwrap()
 
     def close(self) -> None:
-        """End the line with the disconnection protocol if that is possible, else without. Never raises."""
+        """End the connection with the disconnection protocol if that is possible, else without. Never raises."""
         if not self._closed and self._session.is_ready and not self._session.has_ended:
             with contextlib.suppress(OSError):
                 self.unwrap()
         self.abort()
 
     def abort(self) -> None:
-        """Close without a word to the peer, whatever is under way."""
+        """Close at once, without the disconnection protocol."""
         self._closed = True
         self._drop()
         with self._changed:
@@ -147,7 +147,7 @@ class ISCLSocket:
         return len(data)
 
     def sendall(self, data: _Buffer) -> None:
-        """Send; returns when the last octet was handed to the connection. Messages have at most `max_message` octets."""
+        """Send everything, in messages of at most `max_message` octets; return when the last octet was handed over."""
         with self._changed:
             self._require_open()
             ticket = self._session.write(bytes(data))
@@ -160,7 +160,7 @@ class ISCLSocket:
         return len(memoryview(data).cast("B"))
 
     def send_through(self, data: _Buffer) -> None:
-        """Send without any protection, where that is allowed by name (`ISCLSettings.allow`)."""
+        """Send without any protection, where that is allowed explicitly (`ISCLSettings.allow`)."""
         with self._changed:
             self._require_open()
             ticket = self._session.write_through(bytes(data))
@@ -201,17 +201,17 @@ class ISCLSocket:
 
     @property
     def status(self) -> State:
-        """Where the line is."""
+        """Where the connection is."""
         return self._session.connection.state
 
     @property
     def last_error(self) -> ISCLError | None:
-        """Why the line failed, or why the peer refused to disconnect."""
+        """Why the connection failed, or why the peer refused to disconnect."""
         return self._session.connection.error or self._session.close_refused
 
     @property
     def is_secure_connected(self) -> bool:
-        """Whether both ends are authenticated and the line is up."""
+        """Whether both ends are authenticated and the connection is up."""
         return self._session.is_ready and not self._session.has_ended
 
     @property
@@ -268,7 +268,7 @@ class ISCLSocket:
             raise LocalProtocolError(ErrorCode.NOT_NOW, "The connection is closed; open a new one.")
 
     def _until(self, done: Callable[[], bool]) -> None:
-        """Work the line until it is done or over. Raises `TimeoutError` or, after a step's time, `StepTimeoutError`.
+        """Serve the connection until `done`, or its end. Raises `TimeoutError`, or `StepTimeoutError` after a step's time.
 
         One thread at a time reads; while it waits, the lock is free for others.
         """
@@ -370,5 +370,6 @@ class ISCLSocket:
 
 def _line_error(error: OSError, peer: str) -> ISCLError:
     if isinstance(error, TimeoutError):
-        return StepTimeoutError(ErrorCode.TIMED_OUT, f"{peer} does not take what is sent to it.")
-    return ConnectionLostError(ErrorCode.CONNECTION_LOST, f"The line to {peer} broke while sending ({error.strerror}).")
+        return StepTimeoutError(ErrorCode.TIMED_OUT, f"{peer} does not accept what is sent to it.")
+    sentence = f"The connection to {peer} broke while sending ({error.strerror})."
+    return ConnectionLostError(ErrorCode.CONNECTION_LOST, sentence)

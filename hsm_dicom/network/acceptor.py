@@ -1,4 +1,4 @@
-"""Which requests for an association are accepted, and the associations that run.
+"""Decides on requests for associations, and owns the associations that run.
 
 The certificate behind a connection, or what its holder proved in ISCL, decides which AE titles it may use, before
 anything else of the A-ASSOCIATE-RQ counts (PS3.8, 9.3.4; PS3.15, B.12). Only an authorised request takes one of the

@@ -1,4 +1,4 @@
-"""What can go wrong between this node and a peer, beyond the handshake itself (`hsm_dicom.tls.HandshakeError`)."""
+"""Errors between this node and a peer, except those of the handshake (`hsm_dicom.tls.HandshakeError`)."""
 
 from __future__ import annotations
 

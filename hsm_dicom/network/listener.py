@@ -1,10 +1,9 @@
-"""Accepting connections and seeing them through their handshakes, so that no peer can hold up another.
+"""Accept connections, and do their handshakes so that no peer can delay another.
 
-One thread accepts and waits; a small pool computes. A connection takes a place in the pool only while there is
-something to compute, so that any number of idle or slow peers costs file descriptors and nothing else, for no longer
-than the deadline, and no more of them than there are places for (`places.py`). When its A-ASSOCIATE-RQ has come, a
-connection goes to `serve`. What is refused is an event, and its socket is kept open for a moment so that the peer can
-read why.
+One thread accepts and waits; a small pool computes. A connection uses the pool only while there is something to
+compute, so idle or slow peers cost only file descriptors, at most until their deadline, and there are no more of them
+than places (`unidentified/places.py`). When its A-ASSOCIATE-RQ has arrived, a connection is passed to `serve`. Each
+refusal is an event, and the socket stays open for a moment so that the peer can read the reason.
 """
 
 from __future__ import annotations
@@ -104,7 +103,7 @@ class Listener:
         self._thread.start()
 
     def stop(self) -> None:
-        """Accept nothing more and drop what is not identified. Connections that were served live on."""
+        """Stop accepting, and close unidentified connections. Connections that were served continue."""
         self._stopping.set()
         self._wake()
         if self._thread.ident is not None:
@@ -136,7 +135,7 @@ class Listener:
             try:
                 self._turn()
             except Exception:
-                log.exception("The listener '%s' goes on after an error.", self.name)
+                log.exception("The listener '%s' continues after an unexpected error.", self.name)
                 time.sleep(_PAUSE_SECONDS)
 
     def _turn(self) -> None:
@@ -228,7 +227,7 @@ class Listener:
         except PDUError as problem:
             outcome = problem
         except Exception as error:
-            log.exception("A connection ended on an unexpected error.")
+            log.exception("A connection ended because of an unexpected error.")
             what = f"The handshake with {peer} failed ({type(error).__name__})."
             outcome = HandshakeError(FailureReason.PROTOCOL_ERROR, peer, what)
         if secured is not None and isinstance(outcome, PDUError | HandshakeError):

@@ -1,8 +1,8 @@
-"""C-STORE as SCP (PS3.4, Annex B): SOP Instances received into a folder, whole or not at all.
+"""C-STORE as SCP (PS3.4, Annex B): SOP Instances are received into a folder, completely or not at all.
 
-Each is written beside its place while it comes, forced to disk, walked from its first byte to its last, and then given
-its name: SOP Instance UID and `.dcm`. A name that is taken is never overwritten; the same Data Set again is a success,
-another one is refused. The Data Set is stored as it came, byte for byte.
+Each is written to a temporary name while it arrives, synced to disk, parsed from its first byte to its last, and then
+renamed to its SOP Instance UID and `.dcm`. An existing file is never overwritten: receiving the same Data Set again
+succeeds, another one is refused. The Data Set is stored byte for byte as it was received.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Associations that we ask for: connect, secure, see whether it is the peer that was meant, then let DICOM begin.
+"""Associations that this node requests: connect, secure, check the peer's identity, then request the association.
 
     with associate(peer, transport, "NODE", [build_context(Verification)]) as opened:
         status = opened.association.send_c_echo()
 
-Every failure is one sentence that names the peer. No DICOM byte goes out before the peer's certificate was judged and
-found to be the one that belongs to the called AE title.
+Every error states the peer. No byte of DICOM is sent before the peer's certificate was validated and found to belong
+to the called AE title.
 """
 
 from __future__ import annotations
@@ -141,12 +141,12 @@ def _connect(peer: Peer, seconds: float) -> socket.socket:
         return socket.create_connection((ascii_host(peer.host or ""), peer.port), timeout=seconds)
     except TimeoutError as error:
         raise ConnectError(
-            f"{_at(peer)} did not answer within {seconds:g} seconds; see whether it is switched on and a firewall "
-            f"lets port {peer.port} pass."
+            f"{_at(peer)} did not answer within {seconds:g} seconds; check that it is switched on and that no firewall "
+            f"blocks port {peer.port}."
         ) from error
     except OSError as error:
         raise ConnectError(
-            f"No connection to {_at(peer)} ({error.strerror or error}); see whether something listens on {address}."
+            f"No connection to {_at(peer)} ({error.strerror or error}); check that a program listens on {address}."
         ) from error
 
 

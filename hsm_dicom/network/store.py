@@ -1,8 +1,8 @@
-"""C-STORE as SCU (PS3.4, Annex B): files go out byte for byte, so that signatures over them stay valid.
+"""C-STORE as SCU (PS3.4, Annex B): files are sent byte for byte, so that signatures over them stay valid.
 
-Nothing is converted: each Data Set is offered in the Transfer Syntax that it is stored in, and in no other. A file that
-the peer does not take is reported and the others go on. A file counts as stored only by the answer to its own request
-(`dimse.answers`). A connection that is lost is made anew as long as there is progress, and some times more.
+Nothing is converted: each Data Set is offered only in the Transfer Syntax that it is stored in. A file that the peer
+does not accept is reported, and the others are sent. A file counts as stored only by the answer to its own request
+(`dimse.answers`). After a lost connection, a new one is opened as long as there is progress, and a few times more.
 """
 
 from __future__ import annotations
@@ -253,8 +253,8 @@ def _send_instance(association: Association, instance: Instance) -> FileOutcome 
             instance.path,
             instance.sop_instance_uid,
             None,
-            f"{instance.path} is not taken by the peer: SOP Class {instance.sop_class_uid} in Transfer Syntax "
-            f"{instance.transfer_syntax_uid} was not accepted, and nothing is converted here.",
+            f"{instance.path} is not accepted by the peer: SOP Class {instance.sop_class_uid} in Transfer Syntax "
+            f"{instance.transfer_syntax_uid} was not accepted, and hsm-dicom does not convert files.",
         )
     except (OSError, AttributeError, InvalidDicomError) as error:
         return FileOutcome(

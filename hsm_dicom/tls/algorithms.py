@@ -1,6 +1,6 @@
-"""What a cipher suite consists of: encryption, authentication, integrity and key exchange, each with its length.
+"""The algorithms of a cipher suite: encryption, authentication, integrity and key exchange, each with its length.
 
-The names of the IANA registry say it (RFC 5246, A.5; RFC 8446, B.4), so that no table can disagree with them.
+They are parsed from the names of the IANA registry (RFC 5246, A.5; RFC 8446, B.4), so no table can contradict them.
 """
 
 from __future__ import annotations

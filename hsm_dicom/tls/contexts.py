@@ -29,7 +29,7 @@ from hsm_dicom.tls.errors import ContextError
 from hsm_dicom.tls.offered import SECURITY_LEVEL, list_offered
 from hsm_dicom.tls.profiles import DEFAULT, TLSProfile
 from hsm_dicom.tls.signer import KeySigner
-from hsm_dicom.tls.verification import make_peer_validator, restrict_verifier
+from hsm_dicom.tls.verification import make_peer_validator, restrict_validator
 from hsm_dicom.trust import CertificatePurpose, CertificateValidator
 from hsm_dicom.trust.algorithms import key_allowed
 
@@ -58,7 +58,7 @@ def server_context(
     suites is the client's unless the profile says otherwise. Raises `ContextError`.
     """
     if not identities:
-        raise ContextError("A TLS server needs an identity; name at least one.")
+        raise ContextError("A TLS server needs an identity; give at least one.")
     context = _context(ssl.PROTOCOL_TLS_SERVER, profile, identities)
     if not profile.server_order:
         context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
@@ -88,8 +88,8 @@ def client_context(
     """
     if (identity is None) is (authentication is AuthenticationMode.MUTUAL):
         raise ContextError(
-            "Mutual authentication needs an identity, and one-way authentication shows none; "
-            "name an identity, or say that the authentication is one-way."
+            "Mutual authentication needs an identity, and one-way authentication uses none; "
+            "give an identity, or choose one-way authentication."
         )
     context = _context(ssl.PROTOCOL_TLS_CLIENT, profile, [identity] if identity else [])
     context.check_hostname = check_hostname
@@ -145,7 +145,8 @@ def _require_trust(
 ) -> None:
     if validator is None or not validator.store.has_anchors:
         raise ContextError(
-            f"Nobody could be trusted as a {purpose}: there are no trust anchors. Name the CA's certificate."
+            f"No peer could be trusted as a {purpose}: there are no trust anchors. "
+            "Add the certificate of the peers' CA."
         )
     context.verify_mode = ssl.CERT_REQUIRED
     # An anchor may be an intermediate CA or a single certificate; whether it is one, the validator says.
@@ -153,4 +154,4 @@ def _require_trust(
     store = validator.store
     for certificate in (*store.anchors, *store.intermediates):
         context.load_verify_locations(cadata=certificate.public_bytes(Encoding.DER))
-    openssl.set_peer_validator(context, make_peer_validator(restrict_verifier(validator, profile.algorithms), purpose))
+    openssl.set_peer_validator(context, make_peer_validator(restrict_validator(validator, profile.algorithms), purpose))

@@ -1,4 +1,4 @@
-"""What can go wrong with TLS, each with its sentence: before a handshake, and in one."""
+"""Errors of TLS: in settings and contexts, and in handshakes."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What a TLS connection turned out to be, as one frozen record for applications, events and logs.
+"""The facts of a TLS connection, as one frozen record for applications, events and logs.
 
-Python 3.11 does not tell the group and the signature algorithm of a connection, and neither is guessed here: the
+Python 3.11 does not report the group and the signature algorithm of a connection, and neither is guessed here: the
 profile bounds both.
 """
 

@@ -1,7 +1,7 @@
-"""From what `ssl` raises to a sentence that names the peer and the reason.
+"""From an `ssl.SSLError` to a `HandshakeError` with the peer and the reason.
 
-Must be called in the thread of the handshake, at once: what OpenSSL does not tell (whose certificate was refused and
-why, what the token said) was kept there.
+Call these functions in the thread of the handshake, at once: details that OpenSSL does not report (the certificate
+that was refused, the error of the token) are kept per thread.
 """
 
 from __future__ import annotations
@@ -33,26 +33,26 @@ _NOTHING_IN_COMMON = frozenset(
     }
 )
 _ALERTS = {
-    "HANDSHAKE_FAILURE": "it finds nothing in common with what we offer, or wants a certificate that we do not show",
-    "CERTIFICATE_REQUIRED": "it wants a certificate of ours",
-    "NO_CERTIFICATE": "it wants a certificate of ours",
+    "HANDSHAKE_FAILURE": "no common protocol version or cipher suite, or it requires a certificate and we sent none",
+    "CERTIFICATE_REQUIRED": "it requires a certificate from us",
+    "NO_CERTIFICATE": "it requires a certificate from us",
     "UNKNOWN_CA": "it does not trust the CA of our certificate",
     "BAD_CERTIFICATE": "it does not accept our certificate",
     "UNSUPPORTED_CERTIFICATE": "our certificate is not of a kind that it accepts; see its key usage",
     "CERTIFICATE_EXPIRED": "our certificate is expired, or not yet valid, by its clock",
     "CERTIFICATE_REVOKED": "our certificate is revoked",
     "CERTIFICATE_UNKNOWN": "it does not accept our certificate",
-    "ACCESS_DENIED": "it does not allow us (GnuTLS says so of an expired or untrusted certificate too)",
+    "ACCESS_DENIED": "it denies us access (GnuTLS sends this alert for an expired or untrusted certificate too)",
     "PROTOCOL_VERSION": "it offers no TLS version that our profile allows",
-    "INSUFFICIENT_SECURITY": "it wants stronger suites or keys than we offer",
+    "INSUFFICIENT_SECURITY": "it requires stronger suites or keys than we offer",
     "UNRECOGNIZED_NAME": "it does not know the host name that we asked for",
     "DECRYPT_ERROR": "it could not verify a signature or a message of the handshake",
-    "ILLEGAL_PARAMETER": "it found a message of the handshake wrong",
-    "INTERNAL_ERROR": "something failed on its side; its log says what",
+    "ILLEGAL_PARAMETER": "it rejected a message of the handshake as invalid",
+    "INTERNAL_ERROR": "it had an internal error; see its log",
 }
 """What a peer means by an alert (RFC 8446, 6.2), by OpenSSL's name without its prefix."""
 
-_SEE = "its log may say why, or it speaks DICOM without TLS on this port"
+_SEE = "see its log; it may use DICOM without TLS on this port"
 
 
 def make_handshake_error(error: Exception, peer: str) -> HandshakeError:
@@ -71,7 +71,7 @@ def make_handshake_error(error: Exception, peer: str) -> HandshakeError:
         return HandshakeError(
             FailureReason.TIMED_OUT,
             peer,
-            f"{peer} did not finish the TLS handshake in time; see whether it speaks TLS on this port, or DICOM "
+            f"{peer} did not finish the TLS handshake in time; check whether it uses TLS on this port, or DICOM "
             "without TLS.",
         )
     return HandshakeError(
@@ -114,21 +114,21 @@ def _from_openssl(error: ssl.SSLError, peer: str) -> HandshakeError:
         return HandshakeError(
             FailureReason.NOT_TLS,
             peer,
-            f"{peer} does not speak TLS here: what it sent is no TLS record. It may speak DICOM without TLS; have TLS "
-            "switched on there, or use its TLS port.",
+            f"{peer} does not use TLS on this port: its answer is no TLS record. It may use DICOM without TLS; enable "
+            "TLS there, or use its TLS port.",
         )
     if reason in _NO_CERTIFICATE:
         return HandshakeError(
             FailureReason.NO_CERTIFICATE,
             peer,
-            f"{peer} showed no certificate, and mutual authentication needs one; give it one, or allow one-way "
-            "authentication on this listener by name.",
+            f"{peer} sent no certificate, and mutual authentication needs one; give it one, or set "
+            'authentication = "one-way" for this listener.',
         )
     if reason in _VERSION:
         return HandshakeError(
             FailureReason.PROTOCOL_VERSION,
             peer,
-            f"{peer} offers no TLS version that the profile allows; TLS 1.2 or 1.3 must be switched on there.",
+            f"{peer} offers no TLS version that the profile allows; enable TLS 1.2 or 1.3 there.",
         )
     if reason in _NOTHING_IN_COMMON:
         return HandshakeError(

@@ -1,6 +1,6 @@
-"""Asking a TLS server what it offers, by ClientHello and ServerHello alone: for every version, retired ones too.
+"""Find out what a TLS server offers, by ClientHello and ServerHello alone, for every version, retired ones included.
 
-No key of ours is used, so a server can be asked often. RFC 8446, 4.1; RFC 5246, 7.4.1.
+No private key is used, so a server can be asked often. RFC 8446, 4.1; RFC 5246, 7.4.1.
 """
 
 from __future__ import annotations

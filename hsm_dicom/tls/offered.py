@@ -1,4 +1,4 @@
-"""What of a profile the OpenSSL under this Python offers, and what not, found out by asking it."""
+"""Which suites of a profile this Python's OpenSSL offers, as OpenSSL reports it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a peer offers, whom it shows itself as, and what a profile thinks of both: `hsm-dicom tls probe HOST:PORT`."""
+"""What a TLS server offers, its certificate, and how both meet a profile: `hsm-dicom tls probe HOST:PORT`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hsm_dicom.tls.hosts import ascii_host
 from hsm_dicom.tls.offered import list_offered
 from hsm_dicom.tls.profiles import DEFAULT, TLSProfile
 from hsm_dicom.tls.suites import SUITES
-from hsm_dicom.tls.verification import restrict_verifier
+from hsm_dicom.tls.verification import restrict_validator
 from hsm_dicom.trust import CertificatePurpose, CertificateValidator, Policy, TrustVerdict
 from hsm_dicom.trust.certificates import MalformedCertificateError, read_certificate
 
@@ -99,7 +99,7 @@ def probe(
     chain = _readable(shown.certificates)
     verdict = None
     if validator is not None and shown.certificates:
-        judge = restrict_verifier(validator, profile.algorithms)
+        judge = restrict_validator(validator, profile.algorithms)
         verdict = judge.validate(
             shown.certificates[0], CertificatePurpose.TLS_SERVER, intermediates=shown.certificates[1:]
         )
@@ -147,7 +147,7 @@ def _require_tls(host: str, port: int, seconds: float) -> None:
     except hello._NoServerHelloError as answer:
         if answer.alert is None:
             raise HandshakeError(
-                FailureReason.NOT_TLS, peer, f"{peer} does not answer as a TLS server; it may speak DICOM without TLS."
+                FailureReason.NOT_TLS, peer, f"{peer} does not answer as a TLS server; it may use DICOM without TLS."
             ) from answer
     except TimeoutError as error:
         raise HandshakeError(
@@ -236,14 +236,12 @@ def _remarks(
         remarks.append(f"It has no suite that {profile.name} allows: no connection is possible under this profile.")
     for offer in offers:
         if offer.version not in versions:
-            remarks.append(
-                f"It still speaks {offer.version}, which {profile.name} forbids; have it switched off there."
-            )
+            remarks.append(f"It still supports {offer.version}, which {profile.name} forbids; disable it there.")
     weak = {name for offer in offers if offer.version in versions for name in offer.suites} - allowed
     if weak:
-        remarks.append(f"It also takes suites outside {profile.name}: {', '.join(sorted(weak))}.")
+        remarks.append(f"It also accepts suites outside {profile.name}: {', '.join(sorted(weak))}.")
     if not chain:
-        remarks.append("It showed no certificate.")
+        remarks.append("It sent no certificate.")
     elif not name_fits:
         names = ", ".join((*chain[0].dns_names, *chain[0].ip_addresses)) or "no name at all"
         remarks.append(f"Its certificate is for another name ({names}); connect by that name, or pin its key.")

@@ -135,7 +135,7 @@ BCP195 = TLSProfile(
     algorithms=_RSA_AND_NIST_KEYS,
     remarks=(
         "The fallback to TLS 1.1 and 1.0 is not offered: RFC 8996 has withdrawn them; a peer that has nothing else "
-        "is served by a legacy opening.",
+        "needs an exception (a legacy table).",
     ),
 )
 

@@ -1,4 +1,4 @@
-"""What a security officer writes down to open a retired profile: for whom, why, and until when."""
+"""The exception by which a security officer enables a retired profile: profile, reason and last day."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DH_SIZES = (1024, 2048, 3072, 4096)
 
 @dataclass(frozen=True, kw_only=True)
 class LegacyExemption:
-    """The one way to enable a retired profile.
+    """An exception that enables a retired profile; there is no other way. ("Exemption", since Python has exceptions.)
 
     `profile` is a name of `hsm_dicom.tls.legacy.PROFILES`, `until` the last day on which the exception holds. `dh_bits`
     is for profiles with Diffie-Hellman: the size of our group as a server, and the smallest that we accept as a client.
@@ -27,7 +27,7 @@ class LegacyExemption:
     def __post_init__(self) -> None:
         if not self.reason.strip():
             raise LegacyRefusedError(
-                f"The profile '{self.profile}' is retired, and nothing says why it is needed; write a reason."
+                f"The profile '{self.profile}' is retired, and the exception gives no reason; set reason."
             )
 
         if self.dh_bits not in DH_SIZES:
@@ -40,6 +40,6 @@ class LegacyExemption:
         """Raise `LegacyRefusedError` if the exception has ended."""
         if today > self.until:
             raise LegacyRefusedError(
-                f"The opening of the retired profile '{self.profile}' ended on {self.until:%Y-%m-%d} "
+                f"The exception for the retired profile '{self.profile}' ended on {self.until:%Y-%m-%d} "
                 f"(its reason was: {self.reason}). Replace the machine, or set another end date."
             )

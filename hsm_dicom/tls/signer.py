@@ -1,4 +1,4 @@
-"""Handshake signatures by any private key: what OpenSSL asks for, in the words of `cryptography`'s keys.
+"""Handshake signatures by any private key: OpenSSL's requests as calls of `cryptography`'s key interface.
 
 RFC 8446, 4.2.3 and RFC 5246, 7.4.1.4.1: RSASSA-PSS with the digest's own length of salt, RSASSA-PKCS1-v1_5, ECDSA.
 """

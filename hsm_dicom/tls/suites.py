@@ -1,4 +1,4 @@
-"""The cipher suites that the profiles of PS3.15 Annex B name: number, IANA name, and what OpenSSL calls them.
+"""The cipher suites of the profiles of PS3.15 Annex B: number, IANA name and OpenSSL name.
 
 A suite without an OpenSSL name does not exist in OpenSSL (Camellia in GCM mode never did).
 """

@@ -1,9 +1,8 @@
-"""Judging a peer's certificate inside the handshake, by the one place that judges certificates.
+"""Validation of a peer's certificate inside the handshake, by `hsm_dicom.trust`.
 
-OpenSSL's own check runs first (chain, dates, host name); then `hsm_dicom.trust` judges path, dates, key usage, strength
-and revocation. Both must agree. What `trust` says becomes OpenSSL's verification code, so that the peer receives the
-alert that fits (RFC 8446, 6.2), and is kept, so that whoever catches the `ssl.SSLError` can say whose certificate it
-was and what is wrong with it.
+OpenSSL's own check runs first (chain, dates, host name); then `hsm_dicom.trust` validates path, dates, key usage,
+strength and revocation. Both must accept. The result becomes OpenSSL's verification code, so that the peer receives the
+right alert (RFC 8446, 6.2), and is kept for the error message, which names the certificate and the reason.
 """
 
 from __future__ import annotations
@@ -39,18 +38,18 @@ _CODES = {
 
 @dataclass(frozen=True)
 class ValidatedPeer:
-    """One peer's certificate (DER), the verdict on it, and OpenSSL's code (0 is OK)."""
+    """A peer's certificate (DER), the verdict on it, and OpenSSL's code (0 is OK)."""
 
     certificate: bytes
     verdict: TrustVerdict
     code: int
 
 
-class _LastJudged(threading.local):
+class _LastResult(threading.local):
     value: ValidatedPeer | None = None
 
 
-_last = _LastJudged()
+_last = _LastResult()
 
 
 def take_validated_peer() -> ValidatedPeer | None:
@@ -62,9 +61,9 @@ def take_validated_peer() -> ValidatedPeer | None:
 def make_peer_validator(
     validator: CertificateValidator, purpose: CertificatePurpose
 ) -> Callable[[Sequence[bytes], int], int]:
-    """The function that `openssl.set_peer_validator` asks: refuses what either OpenSSL or the validator refuses."""
+    """Make the function for `openssl.set_peer_validator`, which refuses what OpenSSL or the validator refuses."""
 
-    def judge(certificates: Sequence[bytes], found: int) -> int:
+    def validate(certificates: Sequence[bytes], found: int) -> int:
         _last.value = None
         verdict = validator.validate(certificates[0], purpose, intermediates=certificates[1:])
         code = found
@@ -73,11 +72,11 @@ def make_peer_validator(
         _last.value = ValidatedPeer(certificates[0], verdict, code)
         return code
 
-    return judge
+    return validate
 
 
-def restrict_verifier(validator: CertificateValidator, demanded: AlgorithmPolicy) -> CertificateValidator:
-    """The validator with the keys and hashes that both its own policy and a profile accept."""
+def restrict_validator(validator: CertificateValidator, demanded: AlgorithmPolicy) -> CertificateValidator:
+    """Return a validator that accepts only keys and hashes that its own policy and a profile both accept."""
     own = validator.policy.algorithms
     both = replace(
         own,

@@ -1,4 +1,4 @@
-"""What happened between this node and its peers, as events.
+"""Events between this node and its peers.
 
 Each has a `sentence` for a person. Refusals and losses are warnings. No event holds a patient's name.
 """
@@ -18,7 +18,7 @@ log = logging.getLogger("hsm_dicom.network")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NetworkEvent(DicomEvent):
-    """What every event says: which listener or peer of the configuration, the other end's address, one sentence."""
+    """Base of these events: the listener or peer of the configuration, the other end's address, one sentence."""
 
     name: str
     address: str

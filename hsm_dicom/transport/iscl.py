@@ -1,8 +1,8 @@
 """ISCL as a `SecureTransport`: PS3.15-2008 B.2, by itself or inside TLS.
 
 A peer proves with ISCL that it has the authentication key, and no more. Its authentication data, by which it is
-authorised here (`ConnectionFacts.entity`), is what it calls itself: all that share the key could say the same. Give
-each peer a key of its own. Inside TLS its certificate counts as well.
+authorised here (`ConnectionFacts.entity`), is chosen by the peer: anyone with the same key could send it. Give each
+peer a key of its own. Inside TLS, its certificate is checked as well.
 """
 
 from __future__ import annotations
@@ -198,7 +198,7 @@ def _failed(error: OSError | TokenError, peer: str) -> HandshakeError:
         sentence = f"No ISCL with {peer}: {'our device failed: ' if ours else ''}{error}"
     elif isinstance(error, TimeoutError):
         reason = FailureReason.TIMED_OUT
-        sentence = f"{peer} did not finish the ISCL handshake in time; see whether it speaks ISCL on this port."
+        sentence = f"{peer} did not finish the ISCL handshake in time; check whether it uses ISCL on this port."
     elif isinstance(error, TokenError):
         reason, sentence = FailureReason.OWN_KEY, f"No ISCL with {peer}: our device failed: {error}"
     return HandshakeError(reason, peer, sentence)

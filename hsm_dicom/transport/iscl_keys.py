@@ -1,7 +1,7 @@
-"""The secrets of one ISCL transport, which its lines need for as long as they last.
+"""The secret keys of one ISCL transport, which its connections need for as long as they last.
 
-An identity of TLS is needed for the handshake alone. The keys of ISCL protect every message, so a device is let go of
-when nobody wants new lines any more, and the last line has ended.
+An identity of TLS is needed only for the handshake. The keys of ISCL protect every message, so a device is released
+when no new connections are wanted and the last connection has ended.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from tokens.secrets import Secrets
 
 
 class ISCLKeys:
-    """Secrets on one device or on two; see `hsm_dicom.iscl.ISCLContext`. Safe to share between threads."""
+    """Secret keys on one device or on two; see `hsm_dicom.iscl.ISCLContext`. Safe to share between threads."""
 
     def __init__(self, secrets: Secrets, authentication: Secrets | None = None) -> None:
         self.secrets = secrets
@@ -23,19 +23,19 @@ class ISCLKeys:
         self._changing = threading.Condition()
 
     def hold(self) -> Callable[[], None]:
-        """Keep the devices for one line. Call what is returned when the line has ended; doing so twice is fine."""
+        """Keep the devices for one connection. Call the result when it has ended; doing so twice is fine."""
         line = object()
         with self._changing:
             self._lines.add(line)
         return lambda: self._release(line)
 
     def wait(self, seconds: float) -> bool:
-        """Whether every line has ended, after at most so many seconds."""
+        """Return whether every connection has ended, after at most so many seconds."""
         with self._changing:
             return self._changing.wait_for(lambda: not self._lines, seconds)
 
     def close(self) -> None:
-        """Let go of the devices: now, or when the last line has ended. Doing so twice is fine."""
+        """Release the devices: now, or when the last connection has ended. Doing so twice is fine."""
         with self._changing:
             self._closing = True
         self._release(None)

@@ -1,4 +1,4 @@
-"""A retired TLS profile as a `SecureTransport`. Each use of it is an event, told as a warning."""
+"""A retired TLS profile as a `SecureTransport`. Each use is an event, logged as a warning."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The port that keeps DICOM and its secure transports apart.
 
-A transport makes a TCP connection a secured one: authenticated, encrypted, and with what is known of the peer. The
-listener drives the accepting side in steps, since a peer may be slow and a token may take its time; the connecting side
-simply waits. TLS implements it in `tls.py`; what is no `ssl.SSLSocket` reaches pynetdicom through `pump.py`.
+A transport secures a TCP connection: it authenticates and encrypts, and returns the facts about the peer. The listener
+drives the accepting side in steps, since a peer or a token may be slow; the connecting side simply waits. TLS is in
+`tls.py`; a connection that is no `ssl.SSLSocket` is connected to pynetdicom by `pump.py`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Wants(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class ConnectionFacts:
-    """What a connection turned out to be. The same record for every transport.
+    """The facts of a connection, the same for every transport.
 
     `certificate` is what the peer proved with, `entity` the name of a peer that was authenticated otherwise; both are
     None after one-way authentication.
@@ -63,7 +63,7 @@ class ConnectionFacts:
 
 @dataclass(frozen=True)
 class Secured:
-    """A secured connection: the socket on which DICOM is spoken, and the facts."""
+    """A secured connection: the socket for DICOM, and the facts."""
 
     socket: socket.socket = field(repr=False)
     facts: ConnectionFacts

@@ -1,8 +1,8 @@
-"""Sockets that pynetdicom can be handed, once they are secured.
+"""TLS sockets with the interface that pynetdicom expects.
 
 pynetdicom reads and writes in one thread, closes in whichever it happens to be, connects by itself, and takes every
 failure for a closed connection. So these sockets are connected already, end every read in bounded time, take turns,
-say goodbye as TLS wants it, and remember why they failed.
+send TLS's close_notify, and record why they failed.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What both ends must agree on for a message: encryption, key and MAC, as a transmission request says them.
+"""Encryption, key and MAC of a message, which the settings of both ends must agree on.
 
-Nothing is negotiated: an end sends as it is set, and accepts what it is set to. Pure functions.
+Nothing is negotiated: an end sends and accepts only what its settings say. Pure functions.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Mutual authentication: what each end does when a message of the three passes arrives.
+"""Mutual authentication: the answer of each end to the messages of the three passes.
 
 PS3.15-2008 B.2 asks for three-pass (four-way) authentication after ISO/IEC 9798-2. What is known of ISCL is two
-one-way proofs that interleave: each end answers the other's challenge with INTERNAL AUTHENTICATE and judges the
+one-way proofs that interleave: each end answers the other's challenge with INTERNAL AUTHENTICATE and verifies the
 other's answer with EXTERNAL AUTHENTICATE (ISO/IEC 7816-4). The device does both. A challenge that is one of our own is
-not answered: `tokens.secrets` refuses it, in this conversation and in all others with the same secrets. Whether a
-response is the challenge encrypted or decrypted, the profile says (R7).
+not answered: `tokens.secrets` refuses it, in this conversation and in all others with the same secrets. The
+profile says whether a response is the challenge encrypted or decrypted (R7).
 """
 
 from __future__ import annotations

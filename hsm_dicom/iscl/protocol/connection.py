@@ -1,8 +1,8 @@
-"""The state machine of an ISCL line: which message may follow which, and from whom. No sockets, no keys, no clock.
+"""The state machine of an ISCL connection: which message may follow which, and from whom, without I/O and keys.
 
 The four protocols of ISCL V1.00 (line connection, mutual authentication, message transfer, line disconnection)
-alternate strictly; the rules are the table in `states`. A `StateMachine` is one end of the line. It maps
-octets to messages and back, and holds both ends to the rules and to the limits:
+alternate strictly; the rules are the table in `states`. A `StateMachine` is one end of the connection. It maps
+octets to messages and back, and enforces the rules and the limits for both ends:
 
 >>> server, client = StateMachine(Role.SERVER), StateMachine(Role.CLIENT)
 >>> client.receive_data(server.send(LineCheckRequest(b"MEDIS-ISCL V1.00", 8192)))
@@ -12,7 +12,7 @@ LineCheckRequest(option=0, version=b'MEDIS-ISCL V1.00', block_length=8192)
 >>> server.next_event(), server.block_data
 (LineCheckResponse(option=0, block_length=4096), 4064)
 
-Authenticity, ciphers and MACs are not judged here, but by `hsm_dicom.iscl.protocol.session`.
+`hsm_dicom.iscl.protocol.session` verifies authenticity and MACs, and decrypts.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ Tap = Callable[[Role, bytes], None]
 
 
 class StateMachine:
-    """One end of a line.
+    """One end of a connection.
 
     `block_data` and `max_message` are limits in octets: the longest data block that we take (then, once negotiated,
     that both take), and the longest message that we receive.
@@ -86,11 +86,11 @@ class StateMachine:
         self.peer_request: TransmissionRequest | None = None
         """The last transmission request that arrived, whether or not it was accepted."""
         self.error: ISCLError | None = None
-        """Why the line failed, where it did."""
+        """Why the connection failed, where it did."""
         self._tap = tap or (lambda sender, octets: None)
         self._is_tapped = tap is not None
         self.failed_in: State | None = None
-        """Where the line was when it failed."""
+        """Where the connection was when it failed."""
         self._told = False
         self._reader = MessageReader(self.profile, keeps_octets=self._is_tapped)
         self._ended = False
@@ -110,12 +110,12 @@ class StateMachine:
     def send(self, message: Message) -> bytes:
         """Return the octets of a message to send. Raises `LocalProtocolError`, and then nothing has changed."""
         if self.state in ENDED:
-            raise LocalProtocolError(ErrorCode.NOT_NOW, f"The line is {self.state}; open a new one.")
+            raise LocalProtocolError(ErrorCode.NOT_NOW, f"The connection is {self.state}; open a new one.")
         rule = self._rule(message, self.role)
         if rule is None:
             raise LocalProtocolError(
                 ErrorCode.NOT_NOW,
-                f"A {describe(type(message))} may not be sent by the {self.role} while the line is "
+                f"A {describe(type(message))} may not be sent by the {self.role} while the connection is "
                 f"in the state '{self.state}'.",
             )
         mistake = find_mistake(message, True, self._bounds())
@@ -137,10 +137,10 @@ class StateMachine:
         return b"".join(pieces)
 
     def refuse(self, error: ISCLError) -> bytes:
-        """Give the line up because of `error`; the octets, if any, that tell the peer so.
+        """End the connection because of `error`, and return the octets, if any, that report it to the peer.
 
         A refusal is the message that is due from us, with NAK or our device's failure as its option. Where nothing
-        is due there is no way to tell, and the line is to be closed without a word.
+        is due, the error cannot be reported, and the caller closes the connection.
         """
         octets = b""
         self.fail(error)
@@ -160,7 +160,7 @@ class StateMachine:
     # -- receiving ------------------------------------------------------------------------------------------
 
     def receive_data(self, octets: bytes) -> None:
-        """Take what the line brought; empty octets say that it ended."""
+        """Take received octets; empty octets mean that the TCP connection ended."""
         if not octets:
             self._ended = True
         elif self.state not in ENDED:
@@ -169,8 +169,8 @@ class StateMachine:
     def next_event(self) -> Message | None:
         """Return the next message of the peer; None if more octets are needed or the connection is closed.
 
-        Raises `RemoteProtocolError` for whatever the peer may not do, and `ConnectionLostError` where the line ended
-        without the disconnection protocol. The line has failed then, and `refuse` has the words for it.
+        Raises `RemoteProtocolError` for a violation by the peer, and `ConnectionLostError` if the connection ended
+        without the disconnection protocol. The connection has failed then, and `refuse` returns what to send.
         """
         if self.error is not None:
             raise fresh_copy(self.error)
@@ -348,6 +348,6 @@ _RULES = {(rule.state, rule.message, rule.case): rule for rule in RULES}
 def _make_lost_error(state: State) -> ConnectionLostError:
     return ConnectionLostError(
         ErrorCode.CONNECTION_LOST,
-        f"The line ended in the state '{state}', without the disconnection protocol; "
+        f"The connection ended in the state '{state}', without the disconnection protocol; "
         "something may be missing. Look at the peer's log.",
     )

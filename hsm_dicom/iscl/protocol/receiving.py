@@ -1,7 +1,7 @@
-"""The messages that this end receives: the one that is on its way, and what waits to be read.
+"""The messages that this end receives: the one in transfer, and verified data that waits to be read.
 
-Data waits to be read only after its MAC was verified, and nothing that the peer says after a message is looked at
-before that message was judged. What arrives is bounded: a message is accepted only once less than `max_message` octets
+Data can be read only after its MAC was verified, and nothing that follows a message is processed before that message
+was verified. Memory is bounded: a message is accepted only once less than `max_message` octets
 wait to be read.
 """
 

@@ -1,6 +1,6 @@
-"""How a refusal is said (R24): the message that is due in a state, with NAK or a device's failure as its option.
+"""Refusals on the wire (R24): the message that is due in a state, with NAK or a device's failure as its option.
 
-Where no message is due from the one who refuses, there is no way to say it: the line is closed without a word.
+If no message is due from the end that refuses, it closes the connection without one.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The messages that this end sends: their queue, and the sealing of the next one, ahead of what the peer asks for.
+"""The messages that this end sends: their queue, and the sealing of the next one before the peer requests it.
 
 A request may go out while the peer is still busy with the message before. Until it answers, the message is sealed as
-far as the time allows; then each piece goes out before the next one is sealed, so that both ends' devices work at the
-same time. A message that gives way to one of the peer's is sealed anew, for its new place in the chain.
+far as the time allows; then each piece is sent before the next one is sealed, so that both ends' devices work at the
+same time. A message that gives way to one of the peer's is sealed again, for its new place in the chain.
 """
 
 from __future__ import annotations

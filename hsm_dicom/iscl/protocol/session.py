@@ -1,9 +1,9 @@
-"""One end of an ISCL connection with its keys: what the state machine asks for, done with the device. No sockets.
+"""One end of an ISCL connection with its keys: does with the device what the state machine requires. No sockets.
 
 A session takes octets and gives octets. Each method that may answer the peer is a generator of what to send, lazily,
 so that the first blocks of a message are under way while the device encrypts the next. A transport must exhaust it.
-When something is wrong the generator gives what the peer is told, if anything, and then raises: the line is over, and
-what is left to do is to close it. One thread at a time.
+After an error the generator yields the message that reports it to the peer, if any, and then raises: the connection
+has ended, and only has to be closed. One thread at a time.
 
 `sending` and `receiving` handle the messages in each direction.
 """
@@ -73,7 +73,7 @@ class Session:
             tap=self.hooks.packet,
         )
         self.is_ready = False
-        """Whether both ends were authenticated. It stays so when the line ends."""
+        """Whether both ends were authenticated. It stays so when the connection ends."""
         self.steps = 0
         """Counts the messages that went either way, for whoever watches the clock."""
         self.close_refused: RemoteProtocolError | None = None
@@ -95,7 +95,7 @@ class Session:
             yield from self._guard(iter([(request,)]))
 
     def receive(self, octets: bytes) -> Iterator[bytes]:
-        """Take what the line brought (empty: it ended) and do what follows from it."""
+        """Process received octets; empty octets mean that the TCP connection ended."""
         self.connection.receive_data(octets)
         return self._guard(self._events())
 
@@ -107,7 +107,7 @@ class Session:
     def write_through(self, data: bytes) -> int:
         """Write without any protection. Raises `LocalProtocolError` unless the settings allow it explicitly."""
         self._require_open()
-        self._require_through_mode(LocalProtocolError, "Nothing is sent without protection")
+        self._require_through_mode(LocalProtocolError, "Unprotected data is not sent")
         if len(data) > self.settings.max_message:
             raise LocalProtocolError(
                 ErrorCode.UNEXPECTED_LENGTH,
@@ -120,7 +120,7 @@ class Session:
         return self._inbox.read(most)
 
     def disconnect(self) -> None:
-        """Ask for the end of the line as soon as everything is sent; then exhaust `proceed`."""
+        """Ask for the end of the connection as soon as everything is sent; then exhaust `proceed`."""
         self._disconnects = True
         self.close_refused = None
 
@@ -170,7 +170,7 @@ class Session:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the line is closed or failed. There may still be something to read."""
+        """Whether the connection is closed or failed. There may still be something to read."""
         return self.connection.state in ENDED
 
     @property
@@ -238,7 +238,7 @@ class Session:
         if Weakness.THROUGH_MODE not in self.settings.allow:
             raise kind(
                 ErrorCode.THROUGH_MODE_CLOSED,
-                f'{what}: through mode is not allowed by name (allow = ["{Weakness.THROUGH_MODE}"]).',
+                f'{what}: through mode is not allowed (allow = ["{Weakness.THROUGH_MODE}"]).',
             )
 
     # -- what follows from a message ------------------------------------------------------------------------
@@ -287,7 +287,7 @@ class Session:
                 self._disconnects = False
                 self.close_refused = RemoteProtocolError(
                     ErrorCode.PEER_REFUSED_CLOSE,
-                    f"{self.peer} refuses to disconnect; the line is still open. It can be closed by force.",
+                    f"{self.peer} refuses to disconnect; the connection is still open. It can be closed by force.",
                 )
             case _:
                 answer = self._authenticator.follow(message)

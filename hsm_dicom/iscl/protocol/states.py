@@ -1,10 +1,9 @@
-"""The rules of an ISCL line, as data: which message may follow which, and from whom.
+"""The rules of an ISCL connection, as data: which message may follow which, and from whom.
 
 The four protocols of ISCL V1.00 (line connection, mutual authentication, message transfer, line disconnection)
-alternate strictly, so that one state describes the line for both ends. Everything that moves it is in `RULES`, which
-knows the ends only as server and client, or as initiator (of this transfer or disconnection) and other; it does not
-know which of them we are. Where both ends may begin, on a ready line, their requests can cross: `CROSSINGS` says what
-becomes of that, and nothing else does.
+alternate strictly, so that one state describes the connection for both ends. `RULES` has every transition; it knows
+the ends only as server and client, or as initiator (of this transfer or disconnection) and other, not which of them we
+are. On a ready connection both ends may begin, and their requests can cross: `CROSSINGS` says what follows.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ from hsm_dicom.iscl.wire.messages import (
 
 
 class State(StrEnum):
-    """Where a line is."""
+    """Where a connection is."""
 
     CONNECTED = "connected"
     LINE_CHECK_ASKED = "line check asked"
@@ -68,7 +67,7 @@ HANDSHAKE = frozenset(
         State.PROVEN,
     }
 )
-"""The states before the line is ready."""
+"""The states before the connection is ready."""
 
 ENDED = frozenset({State.CLOSED, State.FAILED})
 
@@ -97,7 +96,7 @@ class Case(Enum):
 
 @dataclass(frozen=True)
 class Rule:
-    """In this state, this speaker may send this message, and then the line is in another state."""
+    """In this state, this speaker may send this message, and then the connection is in another state."""
 
     state: State
     speaker: Speaker

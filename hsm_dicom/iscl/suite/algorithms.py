@@ -1,12 +1,12 @@
-"""What protects a message: MAC and DES-CBC with keys on the device, and the chain of initialisation vectors.
+"""Protection of messages: MAC and DES-CBC with keys on the device, and the chain of initialisation vectors.
 
-PS3.15-2008 B.2: integrity by MD5 encrypted with DES or by DES-MAC (ISO 8730), privacy by DES. Every operation with a
-key is the device's; this module pads, chains and compares. A message passes in pieces, so that one end encrypts while
-the other already decrypts.
+PS3.15-2008 B.2: integrity by MD5 encrypted with DES or by DES-MAC (ISO 8730), privacy by DES. The device does
+every operation with a key; this module pads, chains and compares. A message is processed in pieces, so that one end
+encrypts while the other already decrypts.
 
-MAC first, then encryption: a receiver has to decrypt before it can judge. It therefore judges the MAC even when the
-padding is already known to be wrong, over as many octets as were announced, whatever the padding says; and it says the
-same thing to the peer either way: nothing.
+The MAC is made before encryption, so a receiver has to decrypt before it can verify. It verifies the MAC even if the
+padding is already known to be wrong, over as many octets as were announced; and the peer sees the same in either case:
+the end of the connection.
 """
 
 from __future__ import annotations
@@ -193,7 +193,7 @@ class Protection:
             raise LocalProtocolError(
                 ErrorCode.METHOD_NOT_ACCEPTABLE,
                 "The MD5 code that begins with the encrypted random number needs the session key in this "
-                "program's memory (host_session_keys); take the other order, or allow that.",
+                "program's memory (host_session_keys); use the other order, or enable host_session_keys.",
             )
         return value
 
@@ -208,7 +208,7 @@ class Protection:
             self._append(octets, held_back=0)
 
     def catch_up(self) -> None:
-        """Decrypt what came, while the line is silent; or, where that is little, leave it to the next time."""
+        """Decrypt what came, while the connection is silent; or, where that is little, leave it to the next time."""
         if self._waiting >= LEAST:
             self._decrypt(self.cut.full if self.cut.seals_each_block else DES_BLOCK)
 

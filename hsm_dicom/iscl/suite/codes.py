@@ -1,6 +1,6 @@
-"""The codes that keep a message whole, made while it passes in pieces: MD5, or DES-MAC on the device.
+"""Integrity codes of a message that arrives in pieces: MD5, or DES-MAC on the device (PS3.15-2008 Table B.2-1).
 
-PS3.15-2008 Table B.2-1. An MD5 digest protects nothing before it is encrypted, which is not done here.
+An MD5 digest protects a message only once it is encrypted, which `algorithms` does.
 """
 
 from __future__ import annotations

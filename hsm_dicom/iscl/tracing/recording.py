@@ -6,8 +6,8 @@ several messages, or a part of one, as a capture of TCP data does. Empty lines a
     with Recorder(Path("exchange.txt")) as recorder:
         context = ISCLContext(settings, secrets, hooks=ISCLHooks(packet=recorder))
 
-Whoever has a recording can search the 2**56 DES keys with its challenges and responses, and reads what was sent without
-encryption: treat it like the line itself.
+Anyone who has a recording can search the 2**56 DES keys with its challenges and responses, and read what was sent
+without encryption: protect it like the connection itself.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Explains a recorded exchange message by message. No keys are needed, and none are found."""
+"""Explain a recorded exchange message by message, without any keys."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""From a message to data blocks: padding (R12) and cutting (R17), as arithmetic. No keys, no sockets.
+"""Padding (R12) and fragmentation (R17) of messages into data blocks, as arithmetic without keys and sockets.
 
-PKCS #5 and ISO/IEC 9797-1 method 2 both add 1 to 8 octets, always, so that lengths do not depend on which it is.
+PKCS #5 and ISO/IEC 9797-1 method 2 both always add 1 to 8 octets, so lengths do not depend on the method.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Octets to messages and back. Any octets are read to a message, to "more is needed", or to an error: nothing else.
+"""Octets to messages and back. Any octets give a message, the need for more, or a `RemoteProtocolError`.
 
 A message is a header of 32 octets (eight unsigned integers of 32 bits: indicator, message id, data length, option,
 time stamp, error number, two fillers) and its data. What a header announces is checked before any of the data is
@@ -147,7 +147,7 @@ class MessageReader:
         self._buffer = bytearray()
 
     def feed(self, octets: bytes) -> None:
-        """Take what the line brought."""
+        """Take what the connection brought."""
         self._buffer += octets
 
     @property

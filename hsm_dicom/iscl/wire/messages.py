@@ -230,7 +230,7 @@ class ThroughData(Message):
 
 @dataclass(frozen=True, slots=True)
 class DisconnectionRequest(Message):
-    """Either end: let us end the line."""
+    """Either end: let us end the connection."""
 
     id = MessageId.DISCONNECTION_REQUEST
 

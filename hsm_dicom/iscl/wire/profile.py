@@ -1,10 +1,10 @@
-"""What ISCL looks like on the wire, in one frozen object: everything that is our reconstruction is a field here.
+"""The wire format of ISCL as one frozen object, with a field for everything that is our reconstruction.
 
 The text of the standard (MEDIS-DC, Integrated Secure Communication Layer V1.00) is not public. Message ids, method
 codes and sizes are known from published interfaces; the rest is designed after the norms that PS3.15-2008 B.2 cites
 (ISO/IEC 9798-2, ISO 8730, ISO/IEC 9797-1, ISO 7816-4, FIPS 113). Interoperability with other ISCL products is
-unverified. A capture, or the standard itself, may prove a default wrong: then another profile is configured, and
-neither the state machine nor the suite changes. `docs/explanation/iscl.md` names the items R1 to R25 one by one.
+unverified. If a capture, or the standard itself, proves a default wrong, configure another profile; neither the
+state machine nor the suite changes. `docs/explanation/iscl.md` names the items R1 to R25 one by one.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ LONGEST_CODE = 24
 
 
 class Role(StrEnum):
-    """Which end of the line one is: the server accepted the TCP connection."""
+    """Which end of the connection one is: the server accepted the TCP connection."""
 
     SERVER = "server"
     CLIENT = "client"

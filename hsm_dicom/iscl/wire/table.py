@@ -5,8 +5,8 @@
     iv_chain          = "direction"
     handshake_timeout = 10
 
-Keys are the fields of `WireProfile`; a choice is named by its member in lower case, with hyphens. What a table cannot
-say, the layouts of the data areas, a program can.
+Keys are the fields of `WireProfile`; a choice is named by its member in lower case, with hyphens. Only a
+program can set the layouts of the data areas.
 """
 
 from __future__ import annotations

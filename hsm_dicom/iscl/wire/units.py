@@ -1,4 +1,4 @@
-"""What a sender puts in one ISCL message (R18): what was written at once, or one DICOM PDU.
+"""The unit that a sender puts in one ISCL message (R18): the data of one write, or one DICOM PDU.
 
 A DICOM PDU begins with its type, a reserved octet and the length of the rest, 32 bits, big-endian (PS3.8, 9.3.1).
 """

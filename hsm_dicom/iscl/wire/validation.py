@@ -1,6 +1,6 @@
-"""What can be wrong with a message that comes in turn: a value that does not exist, a length beyond a limit, a refusal.
+"""Semantic validation of in-sequence messages: unknown values, lengths beyond a limit, refusals.
 
-Pure functions, for messages of either end. Whose turn it is, `hsm_dicom.iscl.protocol.states` says.
+Pure functions, for messages of either end. The sequence is checked by `hsm_dicom.iscl.protocol.connection`.
 """
 
 from __future__ import annotations

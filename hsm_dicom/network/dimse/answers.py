@@ -1,8 +1,8 @@
 """Answers matched to requests: Message ID, command and instance (PS3.7, 9.1 and 9.3).
 
-pynetdicom takes the next message for the answer to its request, whatever it answers. A peer that answers twice, or for
-another instance, would have a file counted as stored that it never stored. So every request of an association gets a
-Message ID of its own, and only the answer that carries it, and fits in command and instance, is handed on.
+pynetdicom takes the next message as the answer to its request, whatever it answers. With a peer that answers twice, or
+for another instance, a file would count as stored that never was. So every request of an association gets its own
+Message ID, and only an answer with this ID, the right command and the right instance is accepted.
 """
 
 from __future__ import annotations
@@ -63,7 +63,9 @@ class MatchedAnswers(MessageReceiver):
             if answer is None:
                 return None, None
             if answer.MessageIDBeingRespondedTo in self._answered:
-                log.warning("A peer answered request %d once more; dropped.", answer.MessageIDBeingRespondedTo)
+                log.warning(
+                    "A peer answered request %d again; the answer is ignored.", answer.MessageIDBeingRespondedTo
+                )
                 continue
             self.fault = self._why_unfit(answer)
             if self.fault:

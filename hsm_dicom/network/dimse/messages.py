@@ -1,4 +1,4 @@
-"""DIMSE messages put together from Presentation Data Values, in bounded memory (PS3.7, 6.3; PS3.8, Annex E).
+"""DIMSE messages assembled from Presentation Data Values, in bounded memory (PS3.7, 6.3; PS3.8, Annex E).
 
 pynetdicom collects each message in memory, however long it is. Here a command set and the Data Set of most messages
 have a limit, and the Data Set of a C-STORE-RQ goes where `DataSetSink` puts it while it comes.

@@ -1,4 +1,4 @@
-"""Files of receptions that never ended: made so that they can be told from those under way, and removed at a start.
+"""Files of interrupted receptions: distinguishable from those in progress, and removed at start.
 
 Each file is locked (flock) for as long as its reception lives. The lock ends with its process, even by SIGKILL, so what
 can be locked by somebody else is left over.

@@ -1,4 +1,4 @@
-"""Connections that are not identified yet, and what becomes of connections, counted."""
+"""Connections that are not identified yet, and counters of how connections ended."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Pending:
 
 @dataclass
 class Counts:
-    """What became of the connections, for whoever watches. Each accepted one is in just one of the others at its end.
+    """Counters of connections. Each accepted connection is counted in exactly one of the others at its end.
 
     `identified` were served, `rejected` got an A-ASSOCIATE-RJ, `left` closed before they requested anything, `refused`
     failed in their handshake or were malformed or late, `without_place` were refused for want of a place. `secured` is
@@ -75,7 +75,7 @@ def make_timeout_error(pending: Pending, limits: Limits, transport: SecureTransp
     return HandshakeError(
         FailureReason.TIMED_OUT,
         peer,
-        f"{peer} did not finish its handshake within {limits.handshake_seconds:g} seconds; see whether it speaks "
+        f"{peer} did not finish its handshake within {limits.handshake_seconds:g} seconds; check whether it uses "
         f"{transport.name}.",
     )
 

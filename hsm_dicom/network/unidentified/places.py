@@ -1,8 +1,8 @@
 """How many connections may be unidentified at once: in all, and from one address.
 
-What finds no place waits. A connection whose peer has kept us waiting for a while gives its place up to one that waits,
-so that slow peers delay others by that while and no longer. Of those that wait, the newest is served first: the oldest
-may have given up. Used by one thread.
+A connection without a place waits. One whose peer is slow for `yield_seconds` loses its place to one that waits, so
+slow peers delay others by that time and no longer. The newest that waits is served first, since the oldest may have
+given up. Used by one thread.
 """
 
 from __future__ import annotations

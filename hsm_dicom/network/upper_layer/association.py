@@ -1,8 +1,8 @@
-"""Associations of pynetdicom over connections that are secured, which end in bounded time and cost nothing while idle.
+"""Associations of pynetdicom over secured connections, which end in bounded time and cost nothing while idle.
 
 `accept_association` serves a request that was read and authorised; `propose_association` makes one. Both use the
 Upper Layer of `upper_layer.py` and the messages of `messages.py`. Nothing is polled: an association's thread sleeps
-until its Upper Layer has something for it, or until it has been idle for too long.
+until its Upper Layer has work for it, or until it has been idle for too long.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class SecuredAssociation(BaseAssociation):
         try:
             super().run_reactor()
         except Exception as error:
-            log.error("An association ended on an unexpected error (%s: %s).", type(error).__name__, error)
+            log.error("An association ended because of an unexpected error (%s: %s).", type(error).__name__, error)
             log.debug("The error was:", exc_info=True)
         finally:
             self.close()

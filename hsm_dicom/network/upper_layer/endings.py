@@ -1,4 +1,4 @@
-"""How an association ended, in words: who ended it, and for which reason (PS3.8, 7.3, 7.4 and 9.3.8)."""
+"""Describe how an association ended: by whom, and for which reason (PS3.8, 7.3, 7.4 and 9.3.8)."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Ending:
         if not has_sent_abort(association):
             return "the peer closed the connection"
         if association.was_idle:
-            return f"we ended it, since nothing happened in it for {association.network_timeout:g} seconds"
+            return f"we ended it, because it was idle for {association.network_timeout:g} seconds"
         return "we ended it"
 
     def _look_at_received(self, event: Event) -> None:

@@ -1,9 +1,8 @@
-"""pynetdicom's Upper Layer service provider with our own reading and waiting (PS3.8, 9.2).
+"""pynetdicom's Upper Layer service provider, with reading and waiting replaced (PS3.8, 9.2).
 
-pynetdicom looks every millisecond whether there is something to do, and reads PDUs of any length for as long as they
-take. Here its state machine stays as it is, and what feeds it is ours: the thread sleeps until the socket, another
-thread or a deadline has something for it; PDUs come from `PDUReader`, checked; and whatever goes wrong ends the
-connection, with an A-ABORT where possible and without a traceback.
+pynetdicom polls every millisecond, and reads PDUs of any length without a deadline. Here its state machine is kept, and
+its input is replaced: the thread sleeps until the socket, another thread or a deadline wakes it; `PDUReader` checks
+PDUs; and every error ends the connection, with an A-ABORT where possible and without a traceback.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ from hsm_dicom.network.upper_layer.pdu import (
 from hsm_dicom.transport.events import log
 
 OUTGOING = 16
-"""Primitives that may wait to be sent: whoever sends more waits, so that a large object is never held whole."""
+"""Primitives that may wait to be sent. A sender of more waits, so that a large object is never held in memory."""
 
 LINGER_SECONDS = 1.0
 """How long a peer may take to close the connection after the last PDU."""
@@ -279,7 +278,7 @@ class UpperLayer(BaseUpperLayer):
 
 
 class NotifyingQueue(queue.Queue[Any]):
-    """A queue that says when something was put into it."""
+    """A queue that calls a function when something was put into it."""
 
     def __init__(self, notify: Callable[[], None]) -> None:
         super().__init__()

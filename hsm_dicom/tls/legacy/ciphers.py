@@ -1,6 +1,6 @@
-"""The CBC ciphers of the retired suites, from `cryptography`, in the shape that tlslite-ng's record layer calls.
+"""The CBC ciphers of the retired suites, from `cryptography`, with the interface of tlslite-ng's record layer.
 
-tlslite-ng's own are in Python: some hundred times slower.
+tlslite-ng's own ciphers are pure Python, and some hundred times slower.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""tlslite-ng's TLS connection, held to one retired profile. Extended by subclass: nothing of the library is changed.
+"""tlslite-ng's TLS connection, restricted to one retired profile by subclasses; the library itself is unchanged.
 
-tlslite-ng has no single DES. For `des-tls` and `dhe-des` the connection lets the library think of 3DES, and puts the
-number of DES in its place where a message goes out or comes in, so that both ends hash what was on the wire; the record
-layer then uses DES. 3DES itself cannot come about in such a connection.
+tlslite-ng has no single DES. For `des-tls` and `dhe-des` the library negotiates 3DES, and the connection exchanges the
+numbers of DES and 3DES in sent and received messages, so that both ends hash what was on the wire; the record layer
+then uses DES. 3DES itself cannot be negotiated in such a connection.
 """
 
 from __future__ import annotations

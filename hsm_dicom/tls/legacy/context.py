@@ -1,7 +1,7 @@
-"""Handshakes under a retired profile: the RSA operation on the token, the peer's chain judged by `hsm_dicom.trust`.
+"""Handshakes under a retired profile: the RSA operation on the token, the peer's chain validated by `hsm_dicom.trust`.
 
-A context is made for one opening, which names who needs it, why, and until when; it is refused once the opening has
-ended, also when it ends while the context is in use.
+A context is made for one exception, which has the profile, the reason and the last day. Handshakes are refused once
+the exception has ended, also if it ends while the context is in use.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class LegacyContext:
         """Raise `LegacyRefusedError` if the exception has ended, or the identity is also for another use.
 
         With RSA key exchange a server's key must decrypt and not sign; any other key must sign and not decrypt.
-        `validator` judges the peer; with one-way authentication a server needs none. Raises `ContextError` where
+        `validator` validates the peer; with one-way authentication a server needs none. Raises `ContextError` where
         nobody could be trusted.
         """
         opening.require_valid(now())
@@ -76,17 +76,19 @@ class LegacyContext:
         self._chain = _chain(identity)
         if server_side:
             if identity is None:
-                raise ContextError("A TLS server needs an identity; name one.")
+                raise ContextError("A TLS server needs an identity; give one.")
             decrypts = self.profile.key_exchange is KeyExchange.RSA
             self._key: Any = make_decrypter(identity) if decrypts else make_server_signer(identity)
         elif identity is not None:
             self._key = make_signer(identity)
         elif authentication is AuthenticationMode.MUTUAL:
-            raise ContextError("Mutual authentication needs an identity; name one, or say one-way.")
+            raise ContextError("Mutual authentication needs an identity; give one, or choose one-way authentication.")
         else:
             self._key = None
         if (self._asks or not server_side) and (validator is None or not validator.store.has_anchors):
-            raise ContextError("Nobody could be trusted: there are no trust anchors. Name the CA's certificate.")
+            raise ContextError(
+                "No peer could be trusted: there are no trust anchors. Add the certificate of the peers' CA."
+            )
         self._validator = validator
         bits = validator.policy.algorithms.minimum_rsa_bits if validator else 1024
         self._settings = handshake_settings(self.profile, min(bits, 1024), opening.dh_bits, server_side=server_side)
@@ -110,7 +112,7 @@ class LegacyContext:
             )
         return LegacyHandshake(self, connection, raw, steps, peer)
 
-    def judge(self, connection: LegacyConnection, peer: str) -> PeerCertificate | None:
+    def validate_peer(self, connection: LegacyConnection, peer: str) -> PeerCertificate | None:
         """Validate the peer's certificate and return it; None if a client was not asked. Raises `HandshakeError`."""
         session = connection.session
         chain = session.clientCertChain if self._server_side else session.serverCertChain
@@ -121,11 +123,11 @@ class LegacyContext:
             raise HandshakeError(
                 FailureReason.NO_CERTIFICATE,
                 peer,
-                f"{peer} showed no certificate, and mutual authentication needs one; give it one, or allow one-way "
-                "authentication by name.",
+                f"{peer} sent no certificate, and mutual authentication needs one; give it one, or set "
+                'authentication = "one-way".',
             )
         if self._validator is None:
-            raise ContextError("There is nobody to judge the peer's certificate.")
+            raise ContextError("The context has no validator for the peer's certificate.")
         verdict = self._validator.validate(shown[0], self._purpose, intermediates=shown[1:])
         try:
             certificate = peer_certificate(read_certificate(shown[0], self._validator.policy.max_certificate_bytes))
@@ -169,7 +171,7 @@ class LegacyHandshake:
         if waits_for is not None:
             return "write" if waits_for else "read"
         try:
-            certificate = self._context.judge(self._connection, self._peer)
+            certificate = self._context.validate_peer(self._connection, self._peer)
         except HandshakeError:
             self._refuse()
             raise

@@ -1,6 +1,6 @@
 """Diffie-Hellman groups for the retired profiles: safe primes of our own, with the generator 2.
 
-Of a group that everybody uses, the costly part of an attack is done once and for all (Logjam, 2015), so these were
+The costly part of an attack on a group serves for every user of the group (Logjam, 2015), so these were
 generated for this project by `openssl dhparam -2 BITS`. A test proves that each is a safe prime of its size.
 """
 

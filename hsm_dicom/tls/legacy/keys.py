@@ -1,8 +1,8 @@
-"""Token keys in the shape of tlslite-ng's RSA keys: one that only decrypts, or one that only signs.
+"""Token keys with the interface of tlslite-ng's RSA keys: one only decrypts, the other only signs.
 
-With RSA key exchange, a server's key decrypts the premaster secret of whoever connects. If it also signed, a peer that
-can tell good padding from bad by any means could have signatures made (ROBOT, 2017). So such a key is refused: by what
-the token says of it, and by what its certificate says.
+With RSA key exchange, a server's key decrypts the premaster secret of any client. If it also signed, a client that
+can distinguish good padding from bad could forge signatures (ROBOT, 2017). So such a key is refused, by its attributes
+on the token and by the key usage of its certificate.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def make_signer(identity: Identity) -> Signer:
     """
     key = identity.key
     if not isinstance(key, rsa.RSAPrivateKey):
-        raise LegacyRefusedError(f"Identity '{identity.name}' has no RSA key, and a retired profile knows no other.")
+        raise LegacyRefusedError(f"Identity '{identity.name}' has no RSA key, and a retired profile supports no other.")
     if isinstance(key, TokenRSAPrivateKey) and (key.device.attributes.decrypt or key.device.attributes.sign is False):
         raise LegacyRefusedError(
             f"The key of identity '{identity.name}' must be one that signs and does not decrypt (--usage tls)."

@@ -52,7 +52,7 @@ class LegacyProfile:
     warning: str
 
 
-_NO_FORWARD_SECRECY = "whoever gets at the token later, and has recorded a connection, can have it decrypted"
+_NO_FORWARD_SECRECY = "anyone who records a connection and later gains access to the token can decrypt it"
 
 AES_TLS = LegacyProfile(
     name="aes-tls",

@@ -118,7 +118,7 @@ def test_octets_may_be_recorded_in_other_pieces_than_messages() -> None:
 
 def test_a_message_out_of_turn_is_remarked_upon() -> None:
     (remark, *_) = remarks(exchange((CLIENT, TransmissionResponse(1))))
-    assert "may not be sent by the client while the line is in the state 'ready'" in remark
+    assert "may not be sent by the client while the connection is in the state 'ready'" in remark
 
 
 def test_mistakes_and_refusals_are_reported_with_their_codes() -> None:

@@ -187,7 +187,7 @@ def test_a_listener_that_ends_an_idle_association_says_that_it_did(hospital: Hos
         with pytest.raises(AssociationLostError) as caught:
             stay_idle(running, running.peer())
         event = running.only(AssociationAborted)
-    assert "we ended it, since nothing happened in it for 0.5 seconds" in event.text
+    assert "we ended it, because it was idle for 0.5 seconds" in event.text
     assert "the peer aborted it (A-ABORT by its application)" in str(caught.value)
 
 

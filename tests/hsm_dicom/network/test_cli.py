@@ -139,7 +139,7 @@ def test_a_peer_that_is_not_there_is_one_sentence(site: Site, run: Run, tmp_path
     for command in (["echo", "nobody"], ["store", "nobody", ct_image(tmp_path), "--attempts", "1"]):
         result = run(*command, "--config", site.config)
         assert result.status == 1
-        assert "see whether something listens on 127.0.0.1:1" in result.said
+        assert "check that a program listens on 127.0.0.1:1" in result.said
     unknown = run("echo", "pacs", "--config", site.config)
     assert unknown.status == 1
     assert "There is no peer 'pacs' in the configuration; there: self, nobody." in unknown.said

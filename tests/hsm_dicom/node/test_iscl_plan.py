@@ -102,7 +102,7 @@ def test_transports_do_not_share_a_listener(iscl_site: ISCLSite) -> None:
         (
             {"peer": 'mac = "des-mac"'},
             "peers.archive.iscl",
-            'allow it by name (allow = ["des-mac-with-encryption-key"])',
+            'allow it explicitly (allow = ["des-mac-with-encryption-key"])',
         ),
         ({"peer": 'mac = "none"'}, "peers.archive.iscl", "no mac"),
         (

@@ -81,7 +81,7 @@ def test_an_old_server_is_told_what_to_switch_off(hospital: Hospital) -> None:
     with serving(context) as port:
         found = probe("127.0.0.1", port, validator=hospital.validator())
     assert [offer.version for offer in found.offers] == ["TLSv1.3", "TLSv1.2", "TLSv1.1", "TLSv1.0"]
-    assert any("It still speaks TLSv1.0" in remark for remark in found.remarks)
+    assert any("It still supports TLSv1.0" in remark for remark in found.remarks)
     assert any("TLS_RSA_WITH_AES_128_CBC_SHA" in remark for remark in found.remarks)
     assert found.acceptable
 
@@ -98,7 +98,7 @@ def test_a_certificate_for_another_name_or_of_another_ca_is_remarked_upon(hospit
 
 
 def test_a_server_without_tls_and_an_empty_port_are_distinguished(hospital: Hospital) -> None:
-    with serving(None) as port, pytest.raises(HandshakeError, match="may speak DICOM without TLS") as caught:
+    with serving(None) as port, pytest.raises(HandshakeError, match="may use DICOM without TLS") as caught:
         probe("127.0.0.1", port, seconds=2)
     assert caught.value.reason is FailureReason.NOT_TLS
     with pytest.raises(HandshakeError, match="cannot be reached"):

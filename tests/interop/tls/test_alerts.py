@@ -81,7 +81,7 @@ def pynetdicom(hospital: Hospital) -> Iterator[int]:
         yield port
 
 
-GNUTLS_SAYS_NO_MORE = "it does not allow us"
+GNUTLS_SAYS_NO_MORE = "it denies us access"
 MEANINGS = {
     "of another CA": "it does not trust the CA of our certificate",
     "expired": "our certificate is expired, or not yet valid, by its clock",
