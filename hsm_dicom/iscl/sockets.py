@@ -268,7 +268,7 @@ class ISCLSocket:
             raise LocalProtocolError(ErrorCode.NOT_NOW, "The connection is closed; open a new one.")
 
     def _until(self, done: Callable[[], bool]) -> None:
-        """Serve the connection until `done`, or its end. Raises `TimeoutError`, or `StepTimeoutError` after a step's time.
+        """Serve the connection until `done` or its end. Raises `TimeoutError`; `StepTimeoutError` after a step's time.
 
         One thread at a time reads; while it waits, the lock is free for others.
         """

@@ -12,12 +12,8 @@ class TLSError(DicomError):
     """Base of everything that this package raises."""
 
 
-class UnknownProfileError(TLSError):
-    """A profile was named that does not exist."""
-
-
 class ContextError(TLSError):
-    """A context cannot be made: the identity does not fit the profile, or something needed is missing."""
+    """A context cannot be made: no such profile, an identity that does not fit it, or something needed is missing."""
 
 
 class LegacyRefusedError(TLSError):

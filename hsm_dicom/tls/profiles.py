@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from ssl import TLSVersion
 
-from hsm_dicom.tls.errors import UnknownProfileError
+from hsm_dicom.tls.errors import ContextError
 from hsm_dicom.tls.suites import Suite, suites
 from hsm_dicom.trust import AlgorithmPolicy
 
@@ -177,8 +177,8 @@ PROFILES: dict[str, TLSProfile] = {
 
 
 def get_profile(name: str) -> TLSProfile:
-    """Return the profile with this name. Raises `UnknownProfileError`, which lists the names."""
+    """Return the profile with this name. Raises `ContextError`, which lists the names."""
     try:
         return PROFILES[name]
     except KeyError:
-        raise UnknownProfileError(f"There is no TLS profile '{name}'; there are: {', '.join(PROFILES)}.") from None
+        raise ContextError(f"There is no TLS profile '{name}'; there are: {', '.join(PROFILES)}.") from None

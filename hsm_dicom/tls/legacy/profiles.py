@@ -20,7 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from hsm_dicom.tls.errors import UnknownProfileError
+from hsm_dicom.tls.errors import ContextError
 from hsm_dicom.tls.suites import Suite, suites
 
 TLS10, TLS11, TLS12 = (3, 1), (3, 2), (3, 3)
@@ -124,10 +124,8 @@ PROFILES: dict[str, LegacyProfile] = {
 
 
 def get_profile(name: str) -> LegacyProfile:
-    """Return the retired profile with this name. Raises `UnknownProfileError`, which lists the names."""
+    """Return the retired profile with this name. Raises `ContextError`, which lists the names."""
     try:
         return PROFILES[name]
     except KeyError:
-        raise UnknownProfileError(
-            f"There is no retired TLS profile '{name}'; there are: {', '.join(PROFILES)}."
-        ) from None
+        raise ContextError(f"There is no retired TLS profile '{name}'; there are: {', '.join(PROFILES)}.") from None

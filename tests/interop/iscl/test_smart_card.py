@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from hsm_dicom.iscl import AuthenticationError, ErrorCode, ISCLContext, ISCLSocket
+from hsm_dicom.iscl import ErrorCode, ISCLContext, ISCLSocket
+from hsm_dicom.iscl.errors import AuthenticationError
 from hsm_dicom.network.listener import Address, Listener
 from hsm_dicom.network.upper_layer.negotiation import AssociateRequest
 from hsm_dicom.transport.iscl import ISCLTransport
