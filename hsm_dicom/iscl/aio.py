@@ -256,7 +256,7 @@ class ISCLStream:
             await self._writer.drain()
 
     def _set_alarm(self, stepped: bool) -> None:
-        """Watch the clock while the peer owes a message, anew for each message."""
+        """Set a timer while the peer owes a message; restart it for each message."""
         seconds = self._session.step_timeout
         if self._alarm is not None and (stepped or seconds is None):
             self._alarm.cancel()

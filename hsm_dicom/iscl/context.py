@@ -29,11 +29,11 @@ PORT = 2761
 
 
 class ISCLContext:
-    """Settings and secrets for any number of connections; safe to share between threads.
+    """Settings and secret keys for any number of connections; safe to share between threads.
 
-    `secrets` hold the encryption keys. `authentication` holds the authentication keys where another device does, such
-    as a smart card; None: `secrets` hold them too. Raises `ISCLSettingsError` for an authentication key that is also
-    an encryption key, which the devices find out by check values, and the errors of `tokens.errors`.
+    `secrets` has the encryption keys. `authentication` has the authentication keys if they are on another device, such
+    as a smart card; if it is None, `secrets` has them too. Raises `ISCLSettingsError` for an authentication key that is
+    also an encryption key, which the devices find out by check values, and the errors of `tokens.errors`.
     """
 
     def __init__(

@@ -24,7 +24,7 @@ class ErrorCode(IntEnum):
     UNEXPECTED_LENGTH = 101
     """A message, or what was announced of it, has a length that it cannot have."""
     OWN_DEVICE_FAILED = 102
-    """The device that holds our secrets could not do its part."""
+    """The device that holds our secret keys failed."""
     PEER_DEVICE_FAILED = 103
     """The peer reports that its device could not do its part."""
     UNEXPECTED_MESSAGE = 104
@@ -55,7 +55,7 @@ class ErrorCode(IntEnum):
     PEER_NOT_AUTHENTIC = 200
     """The response to our challenge is wrong: the peer does not have the authentication key."""
     CHALLENGE_REFLECTED = 201
-    """The peer sent back a challenge of ours."""
+    """The peer sent back one of our challenges."""
     KEY_NOT_CONFIGURED = 202
     """An authentication key index other than the configured one."""
     WRONG_AUTHENTICATION_DATA = 203

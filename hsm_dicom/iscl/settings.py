@@ -62,7 +62,7 @@ class ISCLSettings:
     """Whether each message has a session key of its own, made from a random number under the encryption key."""
 
     authentication_data: bytes = b"hsm-dicom"
-    """1 to 128 octets that the peer is told. An identifier: nothing proves it."""
+    """1 to 128 octets that are sent to the peer. An identifier, which nothing proves."""
 
     peer_authentication_data: bytes | None = None
     """What the peer must tell. None: anything."""

@@ -62,7 +62,7 @@ class ISCLSocket:
         """
         if not self._began:
             self._began = True
-            # From here on only polling waits; the socket's own timeout is for a peer that takes nothing of ours.
+            # From here on only polling waits; the socket's own timeout is for a peer that accepts no data.
             self._sock.settimeout(self._session.settings.profile.message_timeout)
             self._step_began = time.monotonic()
             with self._changed:
@@ -363,7 +363,7 @@ class ISCLSocket:
             self._changed.notify_all()
 
     def _drop(self) -> None:
-        """End the TCP connection, which wakes whoever waits for it."""
+        """End the TCP connection, which wakes threads that wait for it."""
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
 

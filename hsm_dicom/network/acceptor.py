@@ -33,7 +33,7 @@ _STOP_SECONDS = 5.0
 
 
 class Acceptor:
-    """Begins associations on secured connections, for one application entity of ours."""
+    """Begins associations on secured connections, for one application entity."""
 
     def __init__(
         self,

@@ -174,7 +174,7 @@ class Listener:
             return
         self.counts.accepted += 1
         set_no_delay(connection)
-        # An IPv4 caller of `::` comes as ::ffff:192.0.2.1 (RFC 4291, 2.5.5.2), which nobody has written anywhere.
+        # An IPv4 caller of `::` comes as ::ffff:192.0.2.1 (RFC 4291, 2.5.5.2), which no configuration contains.
         peer: Address = (str(address[0]).removeprefix("::ffff:"), int(address[1]))
         now = time.monotonic()
         deadline = now + self.limits.handshake_seconds
@@ -378,7 +378,7 @@ _LISTENING = {
 
 
 def _open_listening_socket(address: Address) -> socket.socket:
-    """Open a listening socket; `::` stands for every address, IPv4 included. Raises `ListenError`."""
+    """Open a listening socket; `::` means every address, IPv4 included. Raises `ListenError`."""
     host, port = address
     every = host == "::" and socket.has_dualstack_ipv6()
     family = socket.AF_INET6 if ":" in host else socket.AF_INET

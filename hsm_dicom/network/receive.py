@@ -136,7 +136,7 @@ def _require_sound(path: Path, incoming: Incoming) -> None:
     """Refuse a Data Set that does not end where it should, or that is another instance than its request says."""
     try:
         with DicomFile.open(path) as file:
-            said = [
+            found = [
                 uid_or_none(file.value(element).decode("latin-1").rstrip("\0 "))
                 if (element := file.main.get(tag))
                 else None
@@ -144,7 +144,7 @@ def _require_sound(path: Path, incoming: Incoming) -> None:
             ]
     except DicomFileError as error:
         raise RefusedInstanceError(CANNOT_UNDERSTAND, f"The Data Set is malformed: {error.reason}") from error
-    if said != [incoming.sop_class_uid, incoming.sop_instance_uid]:
+    if found != [incoming.sop_class_uid, incoming.sop_instance_uid]:
         raise RefusedInstanceError(DOES_NOT_MATCH_SOP_CLASS, "The Data Set is of another instance or SOP Class.")
 
 

@@ -54,7 +54,7 @@ def server_context(
     """Make a context for accepting connections, with one RSA identity, one EC identity, or one of each.
 
     Clients must prove an identity that `validator` trusts, unless `authentication` is one-way. Sessions are not
-    resumed: each connection proves both keys anew, so that a revocation holds from the next connection on. The order of
+    resumed: each connection proves both keys, so that a revocation applies from the next connection on. The order of
     suites is the client's unless the profile says otherwise. Raises `ContextError`.
     """
     if not identities:

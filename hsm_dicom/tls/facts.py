@@ -35,7 +35,7 @@ class PeerCertificate:
     def is_for(self, name: str) -> bool:
         """Whether the subject alternative name holds a host name or an address (RFC 9525, 6.3 and 6.5).
 
-        A wildcard stands for one whole label at the beginning. A name with other letters than ASCII's is compared by
+        A wildcard matches one whole label at the beginning. A name with other letters than ASCII's is compared by
         its A-labels, which certificates hold (RFC 9525, 6.3).
         """
         try:

@@ -57,14 +57,14 @@ _SEE = "see its log; it may use DICOM without TLS on this port"
 
 def make_handshake_error(error: Exception, peer: str) -> HandshakeError:
     """Make a `HandshakeError` from an exception of a handshake. `peer` is an address, or a name with an address."""
-    judged, key_error = verification.take_validated_peer(), signer.take_failure()
+    result, key_error = verification.take_validated_peer(), signer.take_failure()
     # OpenSSL has no word for a signature that did not come about: its error then has no name.
     if isinstance(key_error, TokenError) and isinstance(error, ssl.SSLError) and error.reason is None:
         return HandshakeError(
             FailureReason.OWN_KEY, peer, f"The handshake with {peer} failed, because our key did not sign. {key_error}"
         )
-    if isinstance(error, ssl.SSLCertVerificationError) and judged is not None:
-        return _certificate_refused(error, judged, peer)
+    if isinstance(error, ssl.SSLCertVerificationError) and result is not None:
+        return _certificate_refused(error, result, peer)
     if isinstance(error, ssl.SSLError):
         return _from_openssl(error, peer)
     if isinstance(error, TimeoutError):
@@ -87,10 +87,10 @@ def find_late_refusal(error: ssl.SSLError, peer: str) -> HandshakeError | None:
 
 
 def _certificate_refused(
-    error: ssl.SSLCertVerificationError, judged: verification.ValidatedPeer, peer: str
+    error: ssl.SSLCertVerificationError, result: verification.ValidatedPeer, peer: str
 ) -> HandshakeError:
-    who = f"{peer}, '{subject_text(judged.certificate)}'"
-    if judged.verdict.trusted and judged.code in (
+    who = f"{peer}, '{subject_text(result.certificate)}'"
+    if result.verdict.trusted and result.code in (
         verification.X509_V_ERR_HOSTNAME_MISMATCH,
         verification.X509_V_ERR_IP_ADDRESS_MISMATCH,
     ):
@@ -99,10 +99,10 @@ def _certificate_refused(
             who,
             f"{who} is refused: its certificate is for another name ({_words(error)}). Connect by a name that the "
             "certificate holds, or pin its key.",
-            judged.verdict,
+            result.verdict,
         )
-    why = _words(error) if judged.verdict.trusted else judged.verdict.text
-    return HandshakeError(FailureReason.CERTIFICATE_REFUSED, who, f"{who} is refused: {why}", judged.verdict)
+    why = _words(error) if result.verdict.trusted else result.verdict.text
+    return HandshakeError(FailureReason.CERTIFICATE_REFUSED, who, f"{who} is refused: {why}", result.verdict)
 
 
 def _from_openssl(error: ssl.SSLError, peer: str) -> HandshakeError:
@@ -152,12 +152,12 @@ def _alert(error: ssl.SSLError, peer: str) -> HandshakeError | None:
 
 
 def alert_in(error: ssl.SSLError) -> str:
-    """Return the name of the alert of the peer that an error stands for (RFC 8446, 6), in capitals; empty if none."""
+    """Return the name of the peer's alert in an error (RFC 8446, 6), in capitals; empty if there is none."""
     return (error.reason or "").partition("_ALERT_")[2]
 
 
 def alert_meaning(error: ssl.SSLError) -> str | None:
-    """Return what the peer means by the alert that an error stands for, as a clause; None if it stands for none."""
+    """Return the meaning of the peer's alert in an error, as a clause; None if there is none."""
     name = alert_in(error)
     return _meaning(name) if name else None
 

@@ -62,7 +62,7 @@ def size_dh_by_key(context: ssl.SSLContext) -> None:
 
 
 def keep_no_sessions(context: ssl.SSLContext) -> None:
-    """Switch the server's session cache off, so that every handshake proves both keys anew."""
+    """Switch off the server's session cache, so that every handshake proves both keys."""
     _libraries().ssl.SSL_CTX_ctrl(context_pointer(context), _CTRL_SET_SESS_CACHE_MODE, _SESS_CACHE_OFF, None)
 
 
@@ -85,7 +85,7 @@ def enabled_suites(context: ssl.SSLContext) -> frozenset[int]:
 
 
 class _Libraries:
-    """Handles of our own on the OpenSSL that Python uses: prototypes set here disturb nobody else's."""
+    """Separate handles on the OpenSSL that Python uses: prototypes set here affect no other user."""
 
     def __init__(self) -> None:
         self.ssl, self.crypto = loaded_libraries()

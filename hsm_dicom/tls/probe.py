@@ -88,7 +88,7 @@ def probe(
 ) -> ProbeResult:
     """Ask a server what it offers, by some dozens of connections. Shows no identity and speaks no DICOM.
 
-    Raises `HandshakeError` where there is nobody, or nobody who speaks TLS, and `HostNameError`.
+    Raises `HandshakeError` if no server answers, or not with TLS, and `HostNameError`.
     """
     host = ascii_host(host)
     _require_tls(host, port, seconds)
@@ -99,8 +99,8 @@ def probe(
     chain = _readable(shown.certificates)
     verdict = None
     if validator is not None and shown.certificates:
-        judge = restrict_validator(validator, profile.algorithms)
-        verdict = judge.validate(
+        restricted = restrict_validator(validator, profile.algorithms)
+        verdict = restricted.validate(
             shown.certificates[0], CertificatePurpose.TLS_SERVER, intermediates=shown.certificates[1:]
         )
     name_fits = bool(chain) and chain[0].is_for(host)
@@ -188,7 +188,7 @@ def _choice(host: str, port: int, version: int, suites: Sequence[int], seconds: 
 def _shake_hands(host: str, port: int, shown: _Shown, seconds: float) -> bool | None:
     """Do a handshake, and return the certificates, and whether the server requests ours (None if unknown)."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    # Whatever the server has: it is judged afterwards.
+    # Any certificate is accepted here; it is validated afterwards.
     context.set_ciphers("ALL:@SECLEVEL=0")
     context.check_hostname = False
     openssl.set_peer_validator(context, shown.take)

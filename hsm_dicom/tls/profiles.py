@@ -24,7 +24,7 @@ from hsm_dicom.trust import AlgorithmPolicy
 
 
 class Status(StrEnum):
-    """Where a profile stands in the standard."""
+    """The place of a profile in the standard."""
 
     CURRENT = "current"
     RETIRED = "retired"

@@ -54,8 +54,8 @@ _last = _LastResult()
 
 def take_validated_peer() -> ValidatedPeer | None:
     """Return and clear the result for the peer's certificate of this thread's last handshake; None without one."""
-    judged, _last.value = _last.value, None
-    return judged
+    result, _last.value = _last.value, None
+    return result
 
 
 def make_peer_validator(

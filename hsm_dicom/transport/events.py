@@ -114,7 +114,7 @@ class ValidityWarning(NetworkEvent):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LegacyProfileUsed(NetworkEvent):
-    """A retired profile was used, by an opening with this reason and end date (ISO 8601)."""
+    """A retired profile was used, under an exception with this reason and end date (ISO 8601)."""
 
     level: ClassVar[int] = logging.WARNING
     profile: str
@@ -123,7 +123,7 @@ class LegacyProfileUsed(NetworkEvent):
 
     @property
     def repetition_key(self) -> Hashable:
-        """It holds for every connection that the same opening allows."""
+        """The same for every connection under the same exception."""
         return self.name, self.address.rpartition(":")[0], self.profile, self.reason, self.until
 
 

@@ -45,7 +45,7 @@ _REASONS = {
 class ISCLTransport:
     """One side's context, ready for connections. `outer` is the TLS in which ISCL runs, if it does.
 
-    `keys` are the devices behind the context, where somebody may let go of them: each connection keeps them to its end.
+    `keys` are the devices behind the context, if their owner may release them: each connection keeps them to its end.
     """
 
     def __init__(

@@ -20,7 +20,7 @@ from hsm_dicom.trust import CertificateValidator
 
 
 def make_server_transport(
-    opening: LegacyExemption,
+    exemption: LegacyExemption,
     identity: Identity,
     validator: CertificateValidator | None,
     *,
@@ -28,12 +28,12 @@ def make_server_transport(
     read_seconds: float,
 ) -> LegacyTransport:
     """Make the transport of a listener for an exception. Raises `LegacyRefusedError` and `ContextError`."""
-    context = LegacyContext(opening, identity, validator, server_side=True, authentication=authentication)
+    context = LegacyContext(exemption, identity, validator, server_side=True, authentication=authentication)
     return LegacyTransport(context, read_seconds=read_seconds)
 
 
 def make_client_transport(
-    opening: LegacyExemption,
+    exemption: LegacyExemption,
     identity: Identity | None,
     validator: CertificateValidator,
     *,
@@ -42,12 +42,12 @@ def make_client_transport(
     must_hold_name: bool,
 ) -> LegacyTransport:
     """Make the transport to a peer for an exception. Raises `LegacyRefusedError` and `ContextError`."""
-    context = LegacyContext(opening, identity, validator, server_side=False, authentication=authentication)
+    context = LegacyContext(exemption, identity, validator, server_side=False, authentication=authentication)
     return LegacyTransport(context, server_name=server_name, must_hold_name=must_hold_name)
 
 
 class LegacyTransport:
-    """One side's context for one opening."""
+    """One side's context for one exemption."""
 
     name = "retired TLS"
 
@@ -89,19 +89,19 @@ class LegacyTransport:
 
     def finish(self, handshake: LegacyHandshake, peer: str) -> Secured:
         """Report the use of the profile, and make the `Secured` of a finished handshake."""
-        facts, opening = handshake.facts, self._context.opening
+        facts, exemption = handshake.facts, self._context.exemption
         if facts is None:
             raise HandshakeError(FailureReason.PROTOCOL_ERROR, peer, f"The handshake with {peer} is not done.")
         who = f"'{facts.peer.subject}'" if facts.peer else "an unauthenticated peer"
         emit(
             LegacyProfileUsed(
-                name=opening.profile,
+                name=exemption.profile,
                 address=peer,
-                text=f"{who} at {peer} is served under the retired profile {opening.profile} ({facts.suite}); "
-                f"reason: {opening.reason}; until {opening.until:%Y-%m-%d}. {self._context.profile.warning}",
-                profile=opening.profile,
-                reason=opening.reason,
-                until=opening.until.isoformat(),
+                text=f"{who} at {peer} is served under the retired profile {exemption.profile} ({facts.suite}); "
+                f"reason: {exemption.reason}; until {exemption.until:%Y-%m-%d}. {self._context.profile.warning}",
+                profile=exemption.profile,
+                reason=exemption.reason,
+                until=exemption.until.isoformat(),
             )
         )
         return Secured(

@@ -16,7 +16,7 @@ from typing import Any
 from hsm_dicom.tls.failures import alert_in
 
 READ_SECONDS = 30.0
-"""How long a read may wait in the middle of a PDU, unless said otherwise."""
+"""How long a read may wait in the middle of a PDU, by default."""
 
 _RECORD = 1 << 14
 """Bytes of data in the largest TLS record (RFC 8446, 5.1)."""
@@ -84,8 +84,8 @@ class SecuredSSLSocket(ssl.SSLSocket):
     def _find_unread_alert(self) -> OSError | None:
         """Return the error for a peer's alert that lies unread; None if there is none.
 
-        In TLS 1.3 a client is done before the server has judged its certificate. A server that refuses it sends an
-        alert and closes; the client's first write then fails, with the reason still waiting to be read.
+        In TLS 1.3 a client is finished before the server has validated its certificate. A server that refuses it sends
+        an alert and closes; the client's first write then fails, with the reason still waiting to be read.
         """
         with contextlib.suppress(OSError, ValueError):
             super().settimeout(0)
@@ -98,7 +98,7 @@ class SecuredSSLSocket(ssl.SSLSocket):
         return None
 
     def shutdown(self, how: int) -> None:
-        """Tell the peer by a close_notify (RFC 8446, 6.1) that nothing was cut off, if nobody is in a read or write."""
+        """Send close_notify (RFC 8446, 6.1), unless another thread reads or writes."""
         self._parted = True
         if how != socket.SHUT_RD and self._turn.acquire(blocking=False):
             try:

@@ -3,7 +3,7 @@
 PS3.15-2008 B.2 asks for three-pass (four-way) authentication after ISO/IEC 9798-2. What is known of ISCL is two
 one-way proofs that interleave: each end answers the other's challenge with INTERNAL AUTHENTICATE and verifies the
 other's answer with EXTERNAL AUTHENTICATE (ISO/IEC 7816-4). The device does both. A challenge that is one of our own is
-not answered: `tokens.secrets` refuses it, in this conversation and in all others with the same secrets. The
+not answered: `tokens.secrets` refuses it, in this conversation and in all others with the same secret keys. The
 profile says whether a response is the challenge encrypted or decrypted (R7).
 """
 
@@ -51,14 +51,14 @@ class Authenticator:
                 settings = self._settings
                 return AuthenticationRequest(method, settings.authentication_key, settings.authentication_data)
             case AuthenticationRequest():
-                self._judge_key(message.key_index)
-                self._judge_data(message.authentication_data)
+                self._check_key(message.key_index)
+                self._check_data(message.authentication_data)
                 return AuthenticationResponse(self._settings.authentication_data)
             case AuthenticationResponse():
-                self._judge_data(message.authentication_data)
+                self._check_data(message.authentication_data)
                 return Pass1(self._device().challenge)
             case Pass1():
-                # In this order: a card judges its last challenge only, and only in the very next command.
+                # In this order: a card verifies only its last challenge, and only in the very next command.
                 response = self._device().internal_authenticate(message.challenge)
                 return Pass2(response, self._device().challenge)
             case Pass2():
@@ -94,7 +94,7 @@ class Authenticator:
             )
         return self._conversation
 
-    def _judge_key(self, index: int) -> None:
+    def _check_key(self, index: int) -> None:
         if index != self._settings.authentication_key:
             raise AuthenticationError(
                 ErrorCode.KEY_NOT_CONFIGURED,
@@ -102,10 +102,11 @@ class Authenticator:
                 f"{self._settings.authentication_key} is configured for it.",
             )
 
-    def _judge_data(self, told: bytes) -> None:
+    def _check_data(self, received: bytes) -> None:
         expected = self._settings.peer_authentication_data
-        if expected is not None and told != expected:
+        if expected is not None and received != expected:
             raise AuthenticationError(
                 ErrorCode.WRONG_AUTHENTICATION_DATA,
-                f"{self._peer} calls itself '{decode_entity(told)}'; '{decode_entity(expected)}' is configured for it.",
+                f"{self._peer} calls itself '{decode_entity(received)}'; "
+                f"'{decode_entity(expected)}' is configured for it.",
             )

@@ -76,7 +76,7 @@ class Inbox:
         if self._connection.state is State.SENDING and self._arriving is not None:
             self._arriving.catch_up()
 
-    def judge(self, code: bytes | None) -> None:
+    def verify(self, code: bytes | None) -> None:
         """Verify a complete message by its code (None where messages have none). Raises `IntegrityError`."""
         request = self._connection.peer_request
         protection = self._under_way()

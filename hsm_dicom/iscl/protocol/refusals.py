@@ -44,7 +44,7 @@ REFUSALS: dict[State, tuple[Speaker, Message]] = {
 def refusal(state: State, code: ErrorCode, limit: int) -> tuple[Speaker, Message | None]:
     """Return who may refuse in a state, and by which message; None if no message is due.
 
-    `limit` is the longest message that we take: a refused transfer is told of it.
+    `limit` is the longest message that we take: it is reported to the sender of a refused transfer.
     """
     speaker, message = REFUSALS.get(state, (Speaker.EITHER, None))
     if isinstance(message, TransmissionResponse):

@@ -30,7 +30,7 @@ from hsm_dicom.iscl.wire.profile import DES_BLOCK
 from hsm_dicom.iscl.wire.units import Cutter
 
 Batch = tuple[Message | bytes, ...]
-"""What goes out at once: messages, and octets that go out as data blocks."""
+"""What is sent at once: messages, and octets that become data blocks."""
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ class Session:
         self.is_ready = False
         """Whether both ends were authenticated. It stays so when the connection ends."""
         self.steps = 0
-        """Counts the messages that went either way, for whoever watches the clock."""
+        """Counts the messages in both directions, for the timer of a step."""
         self.close_refused: RemoteProtocolError | None = None
         """The peer's refusal to disconnect, where it refused."""
         self._authenticator = Authenticator(role, settings, authentication or secrets, peer)
@@ -203,10 +203,10 @@ class Session:
         except TokenError as wrong:
             error = make_device_error(wrong)
         if not self._gave_up:
-            told = self.connection.refuse(error)
+            refusal = self.connection.refuse(error)
             self._give_up(error)
-            if told:
-                yield told
+            if refusal:
+                yield refusal
         raise error
 
     def _octets(self, message: Message | bytes) -> bytes:
@@ -275,9 +275,9 @@ class Session:
             case DataBlock():
                 self._inbox.take(message.data)
                 if self.connection.state is State.READY:
-                    self._inbox.judge(None)
+                    self._inbox.verify(None)
             case MacNotification():
-                self._inbox.judge(message.code)
+                self._inbox.verify(message.code)
             case ThroughData():
                 self._require_through_mode(RemoteProtocolError, "The peer sent data without protection")
                 self.hooks.through_received(message.data)
@@ -322,12 +322,12 @@ class Session:
         self.is_ready = True
         self._authenticator.close()
         settings = self.settings
-        told = self.connection.peer_authentication_data or b""
+        received = self.connection.peer_authentication_data or b""
         emit(
             IsclReady(
                 peer=self.peer,
                 role=self.connection.role,
-                peer_authentication_data=told.decode("ascii", "backslashreplace"),
+                peer_authentication_data=received.decode("ascii", "backslashreplace"),
                 encryption=settings.encryption.name,
                 mac=settings.mac.name,
                 unique_keys=settings.unique_keys,

@@ -77,7 +77,7 @@ class Suite:
 class Protection:
     """The protection of one message: either `seal` and then `code`, or `take` each piece and then `open`; and `settle`.
 
-    A message that was sealed, but did not go out after all, leaves no trace in the chain.
+    A message that was sealed but not sent does not change the chain.
     """
 
     def __init__(self, suite: Suite, sender: Role, random: bytes | None, cut: Fragmenter) -> None:
@@ -279,7 +279,7 @@ class Protection:
         self._make_code(held_back)
 
     def _make_code(self, held_back: int) -> None:
-        """Make the code of the message as far as it came, but for the last octets, which may be padding."""
+        """Make the code of the message as far as it arrived, except the last octets, which may be padding."""
         if self._message:
             last = self._message[-1]
             end = max(self._judged, len(last) - held_back)

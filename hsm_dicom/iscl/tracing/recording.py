@@ -37,7 +37,7 @@ class Recorder:
     """Writes each message to a new file of mode 0600; the `packet` hook of one connection.
 
     Raises OSError where the file cannot be made, or is there already, be it as a symbolic link. A disk that is full
-    later does not stop the exchange: `failure` tells why the recording is not whole. Close it after the
+    later does not stop the exchange: `failure` is why the recording is incomplete. Close it after the
     connection; what comes later nevertheless is not recorded.
     """
 

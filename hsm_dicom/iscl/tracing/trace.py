@@ -34,7 +34,7 @@ from hsm_dicom.iscl.wire.profile import Role, WireProfile
 class Explained:
     """One message of an exchange.
 
-    `state` is where the line was for its receiver once it had arrived; `facts` are its fields, in words; `remark` is
+    `state` is the receiver's state after it had arrived; `facts` are its fields, as text; `remark` is
     what was wrong with it, or None.
     """
 

@@ -141,7 +141,7 @@ class MessageReader:
 
     def __init__(self, profile: WireProfile, *, keeps_octets: bool = False) -> None:
         self.octets = b""
-        """The message last read, as it came, if octets are kept."""
+        """The octets of the message last read, if they are kept."""
         self._keeps_octets = keeps_octets
         self._profile = profile
         self._buffer = bytearray()

@@ -64,7 +64,7 @@ class ByteOrder(StrEnum):
 
 
 class ResponseCode(StrEnum):
-    """What answers a challenge: one block of DES under the authentication key. Who judges it undoes that."""
+    """The response to a challenge: one block of DES under the authentication key. The verifier reverses it."""
 
     ENCRYPTED_CHALLENGE = "the challenge, encrypted"
     DECRYPTED_CHALLENGE = "the challenge, decrypted: it is held to be a random number that was encrypted"
@@ -246,7 +246,7 @@ class WireProfile:
     """R9. Whether the client ends the authentication with a completion notice: the fourth of the "four ways"."""
 
     session_key: SessionKeyDerivation = SessionKeyDerivation.ENCRYPTED_RANDOM_NUMBER
-    """R10. A key by decryption stays on no device, so that the secrets must be opened with `host_session_keys`. The
+    """R10. A key by decryption stays on no device, so the secret keys must be opened with `host_session_keys`. The
     other order of the MD5 code (R15) begins with the same eight octets, however they are made."""
 
     unique_key_form: UniqueKeyForm = UniqueKeyForm.WITH_INDEX

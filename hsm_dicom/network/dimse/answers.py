@@ -90,10 +90,10 @@ class MatchedAnswers(MessageReceiver):
         if not answer.is_valid_response:
             return f"it answered {self._name} without a status"
         asked = getattr(request, "AffectedSOPInstanceUID", None)
-        told = getattr(answer, "AffectedSOPInstanceUID", None)
+        received = getattr(answer, "AffectedSOPInstanceUID", None)
         # The parameter may be left out of an answer; if it is there, it is that of the request (PS3.7, Table 9.1-1).
-        if told and str(told) != str(asked):
-            return f"it answered {self._name} for another instance, {told}, instead of {asked}"
+        if received and str(received) != str(asked):
+            return f"it answered {self._name} for another instance, {received}, instead of {asked}"
         return ""
 
 

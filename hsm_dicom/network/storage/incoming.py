@@ -41,7 +41,7 @@ _BUFFER_BYTES = 1 << 20
 
 
 class RefusedInstanceError(NetworkError):
-    """Why an instance is not stored: a status for the peer, and a sentence that may go out as its Error Comment."""
+    """Why an instance is not stored: a status for the peer, and a sentence that may be sent as its Error Comment."""
 
     def __init__(self, status: int, comment: str) -> None:
         super().__init__(comment)

@@ -261,7 +261,7 @@ class UpperLayer(BaseUpperLayer):
             connection.failure = problem
 
     def _finish(self) -> None:
-        """Close what is open, and have nobody wait for this thread."""
+        """Close what is open, and wake threads that wait for this one."""
         self.request_stop()
         self.ended.set()
         transport = self.socket

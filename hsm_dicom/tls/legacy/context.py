@@ -53,7 +53,7 @@ class LegacyContext:
 
     def __init__(
         self,
-        opening: LegacyExemption,
+        exemption: LegacyExemption,
         identity: Identity | None,
         validator: CertificateValidator | None,
         *,
@@ -65,11 +65,11 @@ class LegacyContext:
 
         With RSA key exchange a server's key must decrypt and not sign; any other key must sign and not decrypt.
         `validator` validates the peer; with one-way authentication a server needs none. Raises `ContextError` where
-        nobody could be trusted.
+        no peer could be trusted.
         """
-        opening.require_valid(now())
-        self.opening = opening
-        self.profile: LegacyProfile = get_profile(opening.profile)
+        exemption.require_valid(now())
+        self.exemption = exemption
+        self.profile: LegacyProfile = get_profile(exemption.profile)
         self._now = now
         self._server_side = server_side
         self._asks = server_side and authentication is AuthenticationMode.MUTUAL
@@ -91,13 +91,13 @@ class LegacyContext:
             )
         self._validator = validator
         bits = validator.policy.algorithms.minimum_rsa_bits if validator else 1024
-        self._settings = handshake_settings(self.profile, min(bits, 1024), opening.dh_bits, server_side=server_side)
+        self._settings = handshake_settings(self.profile, min(bits, 1024), exemption.dh_bits, server_side=server_side)
 
     def begin(self, raw: socket.socket, peer: str, server_name: str | None = None) -> LegacyHandshake:
         """Begin a handshake on a connected socket, which must not block from now on. Raises `LegacyRefusedError`."""
-        self.opening.require_valid(self._now())
+        self.exemption.require_valid(self._now())
         raw.setblocking(False)
-        connection = LegacyConnection(raw, self.profile, self.opening.dh_bits)
+        connection = LegacyConnection(raw, self.profile, self.exemption.dh_bits)
         if self._server_side:
             steps = connection.handshakeServerAsync(
                 certChain=self._chain, privateKey=self._key, reqCert=self._asks, settings=self._settings

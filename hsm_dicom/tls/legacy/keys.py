@@ -32,7 +32,7 @@ class Decrypter(PublicRSAKey):
     def decrypt(self, encBytes: bytes) -> bytearray | None:
         """Return the premaster secret, or a random one for any fault in it; None for a wrong length.
 
-        Either way the handshake goes on to fail at Finished, and tells nobody at which step it went wrong: not by its
+        Either way the handshake fails at Finished, and does not reveal at which step it went wrong: not by its
         time either, where the token offers the bare RSA operation (see `algorithms.unpadding`). A token that looks at
         the padding itself adds what that takes.
         """

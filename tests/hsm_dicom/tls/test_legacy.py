@@ -209,8 +209,8 @@ def test_a_client_takes_no_group_smaller_than_its_opening_allows(
 ) -> None:
     accepting, connecting = server(hospital, "dhe-aes"), client(hospital, "dhe-aes")
     for context, bits in ((accepting, theirs), (connecting, ours)):
-        context.opening = replace(context.opening, dh_bits=bits)
-    remade = LegacyContext(accepting.opening, hospital.rsa, hospital.validator(), server_side=True)
+        context.exemption = replace(context.exemption, dh_bits=bits)
+    remade = LegacyContext(accepting.exemption, hospital.rsa, hospital.validator(), server_side=True)
     with connected(remade, connecting) as (_, made):
         if accepted:
             assert made[1].key_exchange_bits == theirs
