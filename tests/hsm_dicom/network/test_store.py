@@ -164,7 +164,7 @@ def test_a_peer_that_does_not_listen_is_the_outcome_of_every_file(hospital: Hosp
     (outcome,) = store(
         replace(peer), transport_to(peer, hospital), "CT1", [ct_image(tmp_path)], pause=0, attempts=2
     ).outcomes
-    assert "see whether something listens" in outcome.text
+    assert "check that a program listens" in outcome.text
     assert outcome.attempts == 2
 
 

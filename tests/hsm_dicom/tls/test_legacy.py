@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import padding
 
 from hsm_dicom.identity import Identity
 from hsm_dicom.tls import AuthenticationMode, FailureReason, HandshakeError
-from hsm_dicom.tls.errors import ContextError, LegacyRefusedError, UnknownProfileError
+from hsm_dicom.tls.errors import ContextError, LegacyRefusedError
 from hsm_dicom.tls.legacy import PROFILES
 from hsm_dicom.tls.legacy.context import LegacyContext, LegacyHandshake
 from hsm_dicom.tls.legacy.groups import GROUPS
@@ -238,7 +238,7 @@ def test_an_opening_needs_a_reason_and_ends_on_its_day(hospital: Hospital) -> No
     ended = opening(until=date(2020, 1, 31))
     with pytest.raises(LegacyRefusedError, match="ended on 2020-01-31"):
         LegacyContext(ended, hospital.decrypting, hospital.validator(), server_side=True)
-    with pytest.raises(UnknownProfileError, match="des-tls"):
+    with pytest.raises(ContextError, match="des-tls"):
         LegacyContext(opening("ssl3"), hospital.decrypting, hospital.validator(), server_side=True)
 
 
