@@ -1,2 +1,1 @@
-"""PINs: ``sources`` they come from, ``credentials`` in use, and the memory of refused ones (``refusals``, kept on disk
-by ``refusal_record``)."""
+"""PINs: their ``sources``, ``credentials`` in use, and the record of refusals (``refusals``, ``refusal_record``)."""

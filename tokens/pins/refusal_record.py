@@ -1,9 +1,8 @@
-"""What is kept on disk about the PINs of one device: those it refused, and the one it last accepted.
+"""The record of one device's PINs on disk: those that it refused, and the one that it last accepted.
 
-A PIN itself is never kept. A refused PIN is recognised by an scrypt digest under a random salt. The PIN that was
-accepted last is recognised likewise if it can be read again on this machine (a file, an environment variable); one that
-was typed is recognised by this process alone, under a key that ends with it, so that nobody who has the disk can search
-for it.
+A PIN itself is never stored. A refused PIN is recognised by an scrypt digest under a random salt. So is the PIN that
+was accepted last, if it can be read again on this machine (a file, an environment variable). A typed PIN is recognised
+by this process alone, under a key that ends with the process, so that nobody can search for it on the disk.
 """
 
 from __future__ import annotations
@@ -25,20 +24,20 @@ _KEY_OF_THIS_PROCESS = os.urandom(32)
 
 @dataclass(frozen=True)
 class Refusal:
-    """One PIN that was refused, or presented with no clear answer: for which role, when, and what recognises it."""
+    """One PIN that was refused, or presented without a clear answer: its role, time and digest."""
 
     role: str
     when: datetime
     digest: bytes
     unclear: bool = False
-    """The device answered with an error of its own, such as CKR_DEVICE_ERROR, and not that the PIN is wrong."""
+    """The device answered with a device error, such as CKR_DEVICE_ERROR, and not that the PIN is wrong."""
 
 
 @dataclass(frozen=True)
 class Acceptance:
     """The user PIN that the device accepted last (CKR_OK), and when.
 
-    It is worth one presentation after an unclear answer, and is removed before that presentation.
+    It allows one presentation after an unclear answer, and is removed before that presentation.
     """
 
     when: datetime
@@ -47,7 +46,7 @@ class Acceptance:
 
 @dataclass(frozen=True)
 class Record:
-    """What is kept of one device. One salt for all PINs, so that recognising one costs one scrypt."""
+    """The record of one device. All PINs share one salt, so that recognising a PIN takes one scrypt."""
 
     salt: bytes = field(default_factory=lambda: os.urandom(16))
     refusals: tuple[Refusal, ...] = ()
@@ -95,7 +94,7 @@ class Record:
         return json.dumps(content)
 
     def digest(self, pin: Pin) -> bytes:
-        """Return what recognises a PIN, after a restart too."""
+        """Return the digest that recognises a PIN, also after a restart."""
         return hashlib.scrypt(pin.octets(), salt=self.salt, **_SCRYPT)
 
     def find(self, role: str, digest: bytes) -> Refusal | None:
@@ -104,7 +103,7 @@ class Record:
         return next(matching, None)
 
     def has_accepted(self, pin: Pin, digest: bytes) -> bool:
-        """Tell whether this PIN is the last accepted one; `digest` is what `digest(pin)` returned."""
+        """Return whether this PIN is the last accepted one; `digest` is what `digest(pin)` returned."""
         if self.accepted is None:
             return False
         known = self.accepted.digest

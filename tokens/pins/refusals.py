@@ -1,17 +1,16 @@
-"""The memory of refused PINs: a PIN that a device refused is not presented to it again.
+"""Record of refused PINs: a PIN that a device refused is not presented to it again.
 
-A token counts wrong PINs and locks. A service that restarts with a stale PIN would lock it within seconds, so refusals
-are kept in the state folder, one small file for each device (`tokens.pins.refusal_record`). The PIN itself is not kept.
-Whoever reads the file can still try out short PINs against the digest, slowly; it therefore is readable by its owner
-only.
+A token counts wrong PINs and locks. A service that restarts with an outdated PIN would lock it within seconds, so
+refusals are stored in the state folder, in one small file for each device (`tokens.pins.refusal_record`). The PIN
+itself is not stored. Somebody who can read the file could try short PINs against the digest, slowly, so only its owner
+can read it.
 
-A PIN is entered *before* it is presented, and struck out when the token has taken it: a crash, a power cut or a full
-disk in between leaves it entered, and it counts as refused. `RefusalMemory.forgive` clears a token's refusals once the
-PIN has been corrected.
+A PIN is recorded *before* it is presented, and removed when the token has accepted it: after a crash, a power cut or a
+full disk in between, it counts as refused. `RefusalMemory.forgive` clears a token's refusals.
 
-A device that fails in the middle of a login answers with an error of its own, and so does some middleware to a wrong
-PIN. Such an unclear answer is no refusal yet where the same PIN was accepted before: that acceptance is removed from
-the record, and then the PIN is presented once more. Only another acceptance is worth another such presentation.
+A device that fails during a login answers with a device error, and some middleware answers so to a wrong PIN. Such an
+unclear answer is not yet a refusal if the same PIN was accepted before: that acceptance is removed from the record, and
+the PIN is presented once more. Only another acceptance allows another such presentation.
 """
 
 from __future__ import annotations
@@ -31,16 +30,16 @@ from tokens.process.state_folder import StateFolder
 
 
 def role_name(role: str) -> str:
-    """Whose PIN it is, as a message says it: user, SO."""
+    """Return the role for messages: user, SO."""
     return "SO" if role == "so" else role
 
 
 @dataclass(frozen=True)
 class DeviceName:
-    """What the refusals of a device are filed under: its serial number, whatever module or label it is found by.
+    """The name under which a device's refusals are recorded: its serial number, for all modules and labels.
 
-    Where the serial number is empty or all zeros, or was seen on several devices (`shared`), the other attributes
-    count too. `reference` is what a person types to name the device.
+    If the serial number is empty, all zeros, or was seen on several devices (`shared`), the other attributes count too.
+    `reference` is what a person types to name the device.
     """
 
     serial: str
@@ -52,17 +51,17 @@ class DeviceName:
 
     @property
     def is_distinct(self) -> bool:
-        """Whether the serial number alone tells this device from others, as far as is known."""
+        """Whether the serial number alone identifies this device, as far as is known."""
         return bool(self.serial.strip("0 ")) and not self.shared
 
     @property
     def wide_file(self) -> str:
-        """The record that holds for every device with this serial number."""
+        """The record for every device with this serial number."""
         return f"{self._beginning}.json"
 
     @property
     def own_file(self) -> str:
-        """The record that refusals of this device are written to."""
+        """The record to which refusals of this device are written."""
         if self.is_distinct or not (self.label or self.manufacturer or self.module):
             return self.wide_file
         others = "\0".join((self.module, self.label, self.manufacturer))
@@ -70,7 +69,7 @@ class DeviceName:
 
     @property
     def lock(self) -> str:
-        """The lock that whoever presents a PIN to such a device must hold."""
+        """The lock to hold while a PIN is presented to such a device."""
         return self._beginning
 
     @property
@@ -85,47 +84,47 @@ Device = DeviceName | str
 
 
 class Answer(Enum):
-    """What a device answered to a PIN."""
+    """The answer of a device to a PIN."""
 
     REFUSED = auto()
-    """That it is wrong."""
+    """The PIN is wrong."""
     UNCLEAR = auto()
-    """An error of its own, after which it may or may not have looked at the PIN."""
+    """A device error: the device may or may not have checked the PIN."""
     ACCEPTED = auto()
     """CKR_OK."""
-    OF_SOMETHING_ELSE = auto()
-    """An error that says that it did not look at the PIN."""
+    NOT_CHECKED = auto()
+    """An error that means that the device did not check the PIN."""
 
 
 @dataclass
 class Presentation:
-    """One PIN on its way to a device. Set `answer`; unless it is set, the entry is struck out when the block ends."""
+    """One PIN that is being presented. Set `answer`: without it, the entry is removed when the block ends."""
 
     may_be_repeated: bool = False
     """Whether this PIN was accepted before, so that after an unclear answer it is presented once more."""
-    answer: Answer = field(default=Answer.OF_SOMETHING_ELSE, init=False)
+    answer: Answer = field(default=Answer.NOT_CHECKED, init=False)
     readable_again: bool = field(default=True, init=False)
     """Whether the PIN can be read again on this machine by another process; False for one that was typed."""
     low_stays: bool = field(default=False, init=False)
     """Whether the device went on to report a low retry counter after it had accepted the PIN."""
 
     def refuse(self) -> None:
-        """The device refused the PIN: the entry stays."""
+        """Set the answer to a refusal, so that the entry stays."""
         self.answer = Answer.REFUSED
 
 
 @dataclass(frozen=True)
 class _Entered:
-    """A PIN that was entered in a record, to be presented."""
+    """A PIN that was recorded and is to be presented."""
 
     pin: Pin
     entry: Refusal
     before: Record
     repeated: bool
-    """Whether it is presented once more after an unclear answer: the acceptance is spent, whatever comes of it."""
+    """Whether it is presented once more after an unclear answer, which uses up the acceptance."""
 
     def settled(self, presentation: Presentation) -> Record:
-        """The record after the answer."""
+        """Return the record after the answer."""
         match presentation.answer:
             case Answer.REFUSED:
                 return replace(self.before.add(self.entry), accepted=None, low_stays=False)
@@ -147,7 +146,7 @@ class RefusalMemory(StateFolder):
     def present(
         self, device: Device, role: str, pin: Pin | None, check_again: Callable[[Refusal], None] | None = None
     ) -> Iterator[Presentation]:
-        """Hold the one right to present a PIN to this device; others wait, so that they learn of a refusal.
+        """Hold the exclusive right to present a PIN to this device; others wait, and see a refusal.
 
         The PIN is entered as refused, on disk, before the block begins, and settled by the presentation's answer when
         the block ends well or with a `TokenError` (the device has answered); however else it ends, the entry stays.
@@ -182,7 +181,7 @@ class RefusalMemory(StateFolder):
             self.write(name, str(entered.settled(presentation)))
 
     def record(self, device: Device, role: str, pin: Pin) -> None:
-        """Enter a PIN that was refused where it was not expected to be, since the token had taken it before."""
+        """Record a PIN that was refused although the token had accepted it before."""
         named = _named(device)
         with self.lock(named.lock):
             own, name = self._own(named)
@@ -190,7 +189,7 @@ class RefusalMemory(StateFolder):
             self.write(name, str(replace(entered, accepted=None, low_stays=False)))
 
     def record_unclear(self, device: Device, pin: Pin) -> None:
-        """Enter the accepted user PIN after an unclear answer: its next presentation is the one that is left."""
+        """Record the accepted user PIN after an unclear answer, so that one presentation is left."""
         named = _named(device)
         with self.lock(named.lock):
             own, name = self._own(named)
@@ -199,7 +198,7 @@ class RefusalMemory(StateFolder):
                 self.write(name, str(own.add(Refusal("user", datetime.now(UTC), digest, unclear=True))))
 
     def remove_refusal(self, device: Device, role: str, pin: Pin) -> None:
-        """Forget one PIN, of which the device showed since that it does not refuse it, or that was made the right one.
+        """Remove one PIN that the device has not refused after all, or that was set as the correct one.
 
         It is not the accepted one: nothing is left for an earlier acceptance.
         """
@@ -212,27 +211,27 @@ class RefusalMemory(StateFolder):
                     self.write(name, str(replace(struck_out, accepted=None)))
 
     def refusals(self, device: Device) -> list[Refusal]:
-        """Return what is remembered of one device."""
+        """Return the recorded refusals of one device."""
         named = _named(device)
         own, name = self._own(named)
         wide = () if name == named.wide_file else self._load(named.wide_file).refusals
         return [*wide, *own.refusals]
 
     def has_refusal(self, device: Device, role: str) -> bool:
-        """Tell whether any PIN of this role is remembered as refused."""
+        """Return whether any PIN of this role is recorded as refused."""
         return any(refusal.role == role for refusal in self.refusals(device))
 
     def is_distinct(self, serial: str) -> bool:
-        """Tell whether a serial number alone tells a device from others, as far as is known."""
+        """Return whether a serial number alone identifies a device, as far as is known."""
         named = DeviceName(serial)
         return named.is_distinct and not self._load(named.wide_file).shared
 
     def low_stays(self, device: Device) -> bool:
-        """Tell whether the device's report of a low retry counter was seen to outlast a login by a person."""
+        """Return whether the device reported a low retry counter right after a login by a person."""
         return self._own(_named(device))[0].low_stays
 
     def clear(self, device: Device) -> int:
-        """Forget all refusals of one device, or of all devices with a serial number; returns how many there were."""
+        """Clear all refusals of one device, or of all devices with a serial number; returns how many there were."""
         named = _named(device)
         with self.lock(named.lock):
             names = {named.wide_file, self._own(named)[1]}
@@ -249,20 +248,20 @@ class RefusalMemory(StateFolder):
         return count
 
     def _own(self, named: DeviceName) -> tuple[Record, str]:
-        """The record that this device's refusals are written to, and its name."""
+        """Return the record to which this device's refusals are written, and its name."""
         wide = self._load(named.wide_file)
         name = replace(named, shared=named.shared or wide.shared).own_file
         return (wide if name == named.wide_file else self._load(name)), name
 
     def _note_shared(self, named: DeviceName) -> None:
-        """Keep that several devices have this serial number: one of them may be alone here next time."""
+        """Record that several devices have this serial number: only one of them may be present next time."""
         if named.shared:
             wide = self._load(named.wide_file)
             if not wide.shared:
                 self.write(named.wide_file, str(replace(wide, shared=True)))
 
     def _known(self, named: DeviceName, own: Record, role: str, pin: Pin, digest: bytes) -> Refusal | None:
-        """The refusal of this PIN by this device, or by any with its serial number before they were told apart."""
+        """Return the refusal of this PIN by this device, or by any device with its serial number."""
         known = own.find(role, digest)
         if known is None:
             wide = self._load(named.wide_file)

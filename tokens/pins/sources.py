@@ -1,7 +1,7 @@
-"""Where a PIN comes from. Never from an argument's value, a configuration file's value or a URI.
+"""Sources of a PIN, which is never the value of an argument or of a setting, or part of a URI.
 
-A source is named by one short text, the same wherever an application reads one and in the
-`pin-source` attribute of a `pkcs11:` URI (RFC 7512, 2.4):
+A source is written as one short text, in every setting of an application and in the `pin-source` attribute of a
+`pkcs11:` URI (RFC 7512, 2.4):
 
 | text              | the PIN is                                                                          |
 |-------------------|-------------------------------------------------------------------------------------|
@@ -31,12 +31,12 @@ from tokens.printable import printable
 _CREDENTIAL_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,254}")
 
 MAXIMUM_LENGTH = 1024
-"""A longer PIN, in bytes, is taken for a mistake: some other file was named."""
+"""The longest PIN in bytes. A longer one is a mistake, such as the path of another file."""
 
 
 @final
 class Pin:
-    """A PIN in memory: it shows itself nowhere, compares with nothing, and can be wiped.
+    """A PIN in memory, which has no text form, cannot be compared, and can be wiped.
 
     Python may still hold copies that it made while reading the PIN; wiping is a best effort.
     """
@@ -47,11 +47,11 @@ class Pin:
         self._octets = bytearray(octets)
 
     def octets(self) -> bytearray:
-        """The PIN itself, as the UTF-8 bytes that C_Login takes. The caller must not copy it."""
+        """Return the PIN as UTF-8 bytes, for C_Login. The caller must not copy it."""
         return self._octets
 
     def wipe(self) -> None:
-        """Overwrite the PIN with zeros and forget it."""
+        """Overwrite the PIN with zeros and discard it."""
         for index in range(len(self._octets)):
             self._octets[index] = 0
         self._octets.clear()
@@ -62,22 +62,22 @@ class Pin:
     __str__ = __repr__
 
     def __reduce__(self) -> str:
-        raise TypeError("A PIN is not written to a pickle.")
+        raise TypeError("A PIN cannot be pickled.")
 
 
 class PinSource(Protocol):
-    """Something that can say a PIN."""
+    """The interface of a PIN source."""
 
     @property
     def attended(self) -> bool:
-        """Whether a person is there to answer, and may be trusted with a token's last tries."""
+        """Whether a person enters the PIN, and may use the last retries of a token."""
 
     @property
     def repeatable(self) -> bool:
-        """Whether `read` can be called again later, to log in anew after a loss."""
+        """Whether `read` can be called again, to log in after a reconnection."""
 
     def read(self, purpose: str) -> Pin | None:
-        """The PIN; None where the device asks for it itself. Raises `PinSourceError`."""
+        """Return the PIN, or None if the device asks for it itself. Raises `PinSourceError`."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,10 @@ class FromEnvironment:
     def read(self, purpose: str) -> Pin | None:
         value = os.environb.get(self.name.encode())
         if value is None:
-            raise PinSourceError(f"The {purpose} should be in the environment variable {self.name}: not set.")
+            raise PinSourceError(
+                f"The {purpose} should be in the environment variable {self.name}, which is not set.",
+                remedy="Set it in the environment of this process.",
+            )
         return _checked(value, purpose, f"the environment variable {self.name}")
 
     def __str__(self) -> str:
@@ -128,7 +131,7 @@ class FromEnvironment:
 
 @dataclass(frozen=True)
 class FromFile:
-    """The first line of a file that nobody but its owner may read."""
+    """The first line of a file that only its owner may read."""
 
     path: Path
     attended = False
@@ -191,7 +194,7 @@ class FromCredential:
 
 
 _read_descriptors: set[int] = set()
-"""Descriptors that a PIN was read from: they are closed, and their numbers may be somebody else's by now."""
+"""Descriptors from which a PIN was read. They are closed, and their numbers may belong to other files now."""
 
 
 @dataclass(frozen=True)
@@ -205,7 +208,7 @@ class FromDescriptor:
     def read(self, purpose: str) -> Pin | None:
         if self.number in _read_descriptors:
             # Another file may have got its number since.
-            raise PinSourceError(f"The {purpose} was read from file descriptor {self.number} before; it is there once.")
+            raise PinSourceError(f"The {purpose} was read from file descriptor {self.number} already.")
         try:
             with os.fdopen(self.number, "rb") as file:
                 _read_descriptors.add(self.number)
@@ -221,7 +224,7 @@ class FromDescriptor:
 
 @dataclass(frozen=True)
 class PinPad:
-    """Typed on the device itself (CKF_PROTECTED_AUTHENTICATION_PATH)."""
+    """The device itself, where a person types the PIN (CKF_PROTECTED_AUTHENTICATION_PATH)."""
 
     attended = True
     repeatable = True
@@ -234,10 +237,7 @@ class PinPad:
 
 
 def parse_pin_source(text: str) -> PinSource:
-    """Read the name of a PIN source. Raises `PinSourceError`; the message never repeats the text,
-
-    since what stands there by mistake may be the PIN.
-    """
+    """Parse a PIN source. Raises `PinSourceError`, whose message never repeats the text: it may be the PIN."""
     kind, colon, rest = text.partition(":")
     match kind:
         case "prompt" if not colon:
@@ -256,7 +256,7 @@ def parse_pin_source(text: str) -> PinSource:
             return FromDescriptor(int(rest))
     raise PinSourceError(
         "A PIN source is one of: prompt, env:NAME, file:PATH, credential:NAME, fd:N, pinpad. "
-        "The PIN itself is never written in its place (what stood there is not repeated here)."
+        "It is never the PIN itself (the given text is not repeated here)."
     )
 
 

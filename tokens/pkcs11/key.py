@@ -1,4 +1,4 @@
-"""The PKCS#11 driver of a private key: carries out the candidates that `tokens.mechanisms` ranks."""
+"""The PKCS#11 driver of a private key, which carries out the candidates of `tokens.mechanisms`."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ T = TypeVar("T")
 
 
 _DEVICE_FAILURES = (p11.HostMemory, p11.GeneralError, p11.FunctionFailed, p11.DeviceError, p11.DeviceRemoved)
-"""`tokens.pins.credentials.DeviceFailure`, as exceptions: C_Login and C_Sign answer with them alike."""
+"""`tokens.pins.credentials.DeviceFailure` as exceptions, which C_Login and C_Sign both raise."""
 
 Authenticate = Callable[[], None]
 """Presents the PIN for one use of a key, between C_SignInit and C_Sign."""
 
 
 class _RefusedForKey(Exception):
-    """The token refused a context-specific login. No `TokenError`, so that what was entered stays."""
+    """The token refused a context-specific login. Not a `TokenError`, so that the recorded refusal stays."""
 
 
 class Pkcs11Key:
@@ -79,7 +79,7 @@ class Pkcs11Key:
 
     @property
     def description(self) -> str:
-        """For messages."""
+        """The key and its token, for messages."""
         return f"{self.name} on {self._connection.token.description}"
 
     @property
@@ -96,7 +96,7 @@ class Pkcs11Key:
         )
 
     def sign(self, candidate: Candidate, data: bytes) -> bytes:
-        """C_Sign with the candidate's mechanism."""
+        """Sign with the candidate's mechanism (C_Sign)."""
         if self.attributes.sign is False:
             raise KeyPolicyError(
                 f"Key {self.description} may not sign (CKA_SIGN is false).",
@@ -113,15 +113,15 @@ class Pkcs11Key:
             except p11.ArgumentsBad as error:
                 if candidate.parameter is None:
                     raise
-                # SoftHSM 2.6.1 says so of an MGF1 hash other than that of the message.
+                # SoftHSM 2.6.1 answers so to an MGF1 hash other than that of the message.
                 raise MechanismNotOfferedError(
                     f"The token does not do {candidate.name} with these parameters."
                 ) from error
             except UNCLEAR_REFUSAL as error:
-                # Of a mechanism that has worked it speaks of the device. A PIN that was presented has rules of its own.
+                # If the mechanism has worked before, the device failed. A presented PIN has rules of its own.
                 if candidate.mechanism in self._proven or authenticate is not None:
                     raise
-                # Said again in the same session, it is met as a loss, and what it is afterwards is seen.
+                # A second time in the same session, treat it as a loss; the answer after reconnecting decides.
                 if self._unclear.get(candidate.mechanism) == worker.generation:
                     raise
                 self._unclear[candidate.mechanism] = worker.generation
@@ -135,9 +135,9 @@ class Pkcs11Key:
         return self._use("sign", candidate, job)
 
     def decrypt(self, candidate: Candidate, ciphertext: bytes) -> bytes:
-        """C_Decrypt with the candidate's mechanism.
+        """Decrypt with the candidate's mechanism (C_Decrypt).
 
-        Whatever the token says of the ciphertext is `CiphertextRejectedError`.
+        Raises `CiphertextRejectedError` for every answer of the token about the ciphertext.
         """
         if not self.attributes.decrypt:
             raise KeyPolicyError(
@@ -154,14 +154,14 @@ class Pkcs11Key:
                     session, key, candidate.mechanism, candidate.parameter, ciphertext, authenticate
                 )
             except p11.ArgumentsBad:
-                # Of PKCS#1 v1.5 it speaks of the ciphertext; of OAEP, of a hash that the token does not do (SoftHSM).
+                # With PKCS#1 v1.5 it is about the ciphertext; with OAEP about a hash that SoftHSM does not support.
                 if candidate.mechanism is Mechanism.RSA_PKCS_OAEP:
                     raise MechanismNotOfferedError(
                         f"Key {self.description} cannot decrypt OAEP with this hash; SHA-1 may be all it does."
                     ) from None
             except CIPHERTEXT_REJECTED:
                 pass
-            # A lost token can look like a rejected ciphertext. Asked in either case, since time tells too.
+            # A lost token can look like a rejected ciphertext. Checked in both cases, because the time is observable.
             self._queries.check_alive(session)
             return plaintext
 
@@ -171,7 +171,7 @@ class Pkcs11Key:
         return result
 
     def certificates(self) -> tuple[x509.Certificate, ...]:
-        """The certificates stored with the key that hold its public half."""
+        """Return the certificates on the token that contain the key's public half."""
 
         def read(worker: Worker) -> tuple[x509.Certificate, ...]:
             return read_certificates(self._connection.objects(worker.session), self.name, self.public_key)
@@ -179,11 +179,11 @@ class Pkcs11Key:
         return self._connection.run(read, f"read the certificates of key {self.name}")
 
     def invalidate(self) -> None:
-        """Forget every session and handle: one of them led to another key."""
+        """Discard every session and handle: one of them led to another key."""
         self._connection.invalidate()
 
     def close(self) -> None:
-        """Let go of the connection; it ends with its last user."""
+        """Release the connection, which ends with its last user."""
         release, self._release = self._release, None
         if release is not None:
             release()
@@ -210,12 +210,12 @@ class Pkcs11Key:
             lock.release()
 
     def _authenticated(self, job: Callable[[Worker, Authenticate | None], T], doing: str) -> T:
-        """The job with the context-specific login that CKA_ALWAYS_AUTHENTICATE asks for (PKCS#11 v3.1, 4.9)."""
+        """Run the job with the context-specific login that CKA_ALWAYS_AUTHENTICATE requires (PKCS#11 v3.1, 4.9)."""
         started = time.perf_counter()
         credentials, token = self._connection.credentials, self._connection.token
         if credentials is None:
             raise KeyPolicyError(f"Key {self.description} requires its PIN for each use.", remedy="Add a PIN source.")
-        self._connection.connect()  # so that a PIN that went stale is met by the rules of a login
+        self._connection.connect()  # so that the rules of a login apply to an outdated PIN
         pin = credentials.read(f"user PIN of {token.description}, for key {self.name}")
         if pin is None:
             raise KeyPolicyError(
@@ -224,7 +224,7 @@ class Pkcs11Key:
             )
 
         memory, device = credentials.memory, device_name(token)
-        # The PIN of the last login need not be entered before each use: it costs a digest and two writes.
+        # The PIN of the last login is not recorded before each use, which would cost a digest and two writes.
         known = credentials.was_accepted(pin)
         try:
             with contextlib.ExitStack() as stack:
@@ -247,7 +247,7 @@ class Pkcs11Key:
                         if presented and presentation is None:
                             memory.record_unclear(device, pin)
                         elif presented and presentation is not None:
-                            # Nothing is presented again while this PIN is entered.
+                            # Nothing is presented again while this PIN is recorded.
                             presentation.answer = Answer.UNCLEAR if presentation.may_be_repeated else Answer.REFUSED
                             raise translate_error(error, doing) from error
                         raise

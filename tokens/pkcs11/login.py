@@ -1,8 +1,8 @@
-"""Presenting a PIN to a token: at most once, and never when it could lock the token unseen.
+"""Present a PIN to a token: at most once, and never unattended if it could lock the token.
 
-The one exception is a user PIN that the token accepted before and then answered with an error of its own
-(`DeviceFailure`). It is presented once more, if the token's flags can be read and none of them speaks of a wrong PIN;
-`tokens.pins.refusals` keeps count, so that each acceptance is worth one such presentation.
+There is one exception: a user PIN that the token accepted before and then answered with a device error
+(`DeviceFailure`) is presented once more, if the token's flags can be read and none of them reports a wrong PIN.
+`tokens.pins.refusals` keeps count: each acceptance allows one such presentation.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ WRONG_PIN = (0xA0, 0xA1, 0xA2)
 """CKR_PIN_INCORRECT, CKR_PIN_INVALID and CKR_PIN_LEN_RANGE."""
 
 INCORRECT_PIN = (0xA0,)
-"""CKR_PIN_INCORRECT, where the other two may speak of a new PIN."""
+"""CKR_PIN_INCORRECT, for calls in which the other two may be about the new PIN."""
 
 _LOCKED = 0xA4
 _EXPIRED = 0xA3
@@ -58,19 +58,19 @@ _NOT_ABOUT_THE_PIN = frozenset(
     | {_LOCKED, _EXPIRED, _NOT_SET, _SESSION_EXISTS}
     | {0x03, 0x07, 0x54, 0xB0, 0xB3, 0xB5, 0xB7, 0xB8, 0xE0, 0xE1, 0xE2, 0x103, 0x104, 0x105}
 )
-"""CK_RVs of a token that did not look at the PIN, or took it. After any other one, it may have counted a try.
+"""CK_RVs of a token that did not check the PIN, or accepted it. After any other, it may have counted a wrong PIN.
 
 The last line: slot, arguments, function, sessions, token absent or write-protected, user types.
 """
 
 _AWAY = frozenset({*DeviceFailure, cryptoki.CRYPTOKI_NOT_INITIALIZED, 0x03, 0x31, 0xB0, 0xB3, 0xE0, 0xE1})
-"""CK_RVs of C_GenerateRandom that speak of a device, a token or a session that is away; others of the call itself."""
+"""CK_RVs of C_GenerateRandom that mean that the device, the token or the session is gone."""
 
 PAUSE = 1.0
-"""Seconds between an unclear answer and the one further presentation, so that a device that restarts can do so."""
+"""Seconds between an unclear answer and the one further presentation, in which a device can restart."""
 
-_LOOKS, _BETWEEN_LOOKS = 5, 0.1
-"""How often, and how many seconds apart, a token is asked whether its PIN was really never set."""
+_QUERIES, _BETWEEN_QUERIES = 5, 0.1
+"""How often, and how many seconds apart, a token is queried again that reports that its PIN was never set."""
 
 _NAMES = {Role.USER: "user", Role.SO: "SO"}
 _FLAGS = {
@@ -84,10 +84,10 @@ _FLAGS = {
 
 
 def log_in(module: Module, session: int, token: TokenInfo, credentials: Credentials) -> None:
-    """C_Login of the user in an open session. Returns if somebody in this process has logged in already.
+    """Log in the user in an open session (C_Login); do nothing if this process is logged in already.
 
-    Raises `PinLockedError`, `PinNotPresentedError`, `PinRefusedError`, `PinSourceError`, `LoginUnansweredError` where
-    the PIN will be presented once more or, for anything else that the token says, `OperationFailedError`.
+    Raises `PinLockedError`, `PinNotPresentedError`, `PinRefusedError`, `PinSourceError`, `LoginUnansweredError` if the
+    PIN will be presented once more and, for every other answer of the token, `OperationFailedError`.
     """
     present_pin(
         module,
@@ -108,28 +108,28 @@ def present_pin(
     wrong: Container[int] = WRONG_PIN,
     login_session: int | None = None,
 ) -> None:
-    """Read a PIN and have `call` present it; `call` returns the CK_RV of C_Login, C_SetPIN or C_InitToken.
+    """Read a PIN and present it with `call`, which returns the CK_RV of C_Login, C_SetPIN or C_InitToken.
 
-    `wrong` are the CK_RVs that speak of this PIN: those of a wrong length may speak of a new one. `login_session` is
-    the session of a user's login: only there an acceptance is remembered, and used after an unclear answer.
+    `wrong` are the CK_RVs that are about this PIN: those about a wrong length may be about a new PIN. `login_session`
+    is the session of a user's login: only there is an acceptance recorded, and used after an unclear answer.
 
-    The one place through which every PIN goes: under the lock of the state folder, with the token's flags as they are
-    then, and entered as refused until the token says otherwise. Raises as `log_in` does.
+    Every PIN is presented here, under the lock of the state folder, after reading the token's current flags, and
+    recorded as refused until the token accepts it. Raises as `log_in` does.
     """
 
     def check_again(refusal: Refusal) -> None:
         if login_session is not None:
-            _check_again(module, token, login_session, refusal)
+            _require_no_wrong_pin(module, token, login_session, refusal)
 
     event = Login(token_serial=token.serial, token_label=token.label, role=_NAMES[role].lower(), presented=False)
     with report(event, refusals=PinError) as reported:
-        now, device = _look(module, token, role)
+        now, device = _query_token(module, token, role)
         check_flags(now, credentials, role)
         pin = credentials.read(purpose(token, role))
         again = None if login_session is None else check_again
         with credentials.memory.present(device, _NAMES[role].lower(), pin, again) as presentation:
-            # Another process may have presented a wrong one while we waited.
-            now, _ = _look(module, token, role)
+            # Another process may have presented a wrong PIN meanwhile.
+            now, _ = _query_token(module, token, role)
             check_flags(now, credentials, role)
             reported.set(presented=True)
             with module.gate:
@@ -137,20 +137,20 @@ def present_pin(
             if rv == cryptoki.OK and login_session is not None:
                 presentation.answer = Answer.ACCEPTED
                 presentation.readable_again = credentials.source.repeatable
-                presentation.low_stays = _low_stays(module, now)
+                presentation.low_stays = _keeps_low_counter(module, now)
             elif rv in wrong or rv not in _NOT_ABOUT_THE_PIN:
-                _check_answer(rv, wrong, token, device, credentials, role, pin, presentation)
-            _check_result(rv, role, token)
-            # Already logged in: nobody has looked at this PIN.
+                _raise_for_answer(rv, wrong, token, device, credentials, role, pin, presentation)
+            _raise_for_result(rv, role, token)
+            # Already logged in: the token did not check this PIN.
             presented = rv != cryptoki.USER_ALREADY_LOGGED_IN
             reported.set(presented=presented)
         credentials.accepted(pin, looked_at=presented)
 
 
 def device_name(token: TokenInfo) -> DeviceName:
-    """What the refusals of a token are filed under.
+    """Return the name under which the refusals of a token are recorded.
 
-    A module goes by its file name up to ".so", so that an upgrade does not make a refusal forgotten.
+    A module is identified by its file name up to ".so", so that its refusals survive an upgrade.
     """
     module = token.module_path.name.partition(".so")[0]
     name = DeviceName(token.serial, token.label, token.manufacturer, module, token.shares_serial, token.serial)
@@ -158,9 +158,9 @@ def device_name(token: TokenInfo) -> DeviceName:
 
 
 def check_flags(token: TokenInfo, credentials: Credentials, role: Role) -> None:
-    """Hold the PIN back where the token says that a wrong one could be the last."""
+    """Raise if the token's flags forbid to present the PIN: it is locked, unset, or close to being locked."""
     if not token.initialised:
-        return  # its flags speak of no PIN yet
+        return  # its flags do not describe a PIN yet
     locked, final, low = _FLAGS[role]
     name = _NAMES[role]
     if locked in token.flags:
@@ -180,7 +180,7 @@ def check_flags(token: TokenInfo, credentials: Credentials, role: Role) -> None:
             else "Log in once with a typed PIN and last_try=True to reset the retry counter.",
             facts=_facts(Reason.PIN_LAST_RETRY, token, credentials, role),
         )
-    if low in token.flags and not credentials.source.attended and not _is_low_always(token, credentials, role):
+    if low in token.flags and not credentials.source.attended and not _is_flag_meaningless(token, credentials, role):
         raise PinNotPresentedError(
             f"A wrong {name} PIN was presented to {token.description} since its last login, so no PIN is "
             "presented unattended.",
@@ -190,7 +190,7 @@ def check_flags(token: TokenInfo, credentials: Credentials, role: Role) -> None:
 
 
 def purpose(token: TokenInfo, role: Role) -> str:
-    """What is asked for, as a prompt says it. An uninitialised token has no PIN yet: it is given one."""
+    """Return what a prompt asks for. An uninitialised token has no PIN yet: it gets a new one."""
     return f"{_NAMES[role]} PIN of {token.description}" if token.initialised else f"new {_NAMES[role]} PIN"
 
 
@@ -206,22 +206,22 @@ def _facts(reason: Reason, token: TokenInfo, credentials: Credentials | None, ro
     )
 
 
-def _look(module: Module, token: TokenInfo, role: Role) -> tuple[TokenInfo, DeviceName]:
-    """What the token says now, and what it goes by. Raises PKCS#11's own errors where its flags cannot be read.
+def _query_token(module: Module, token: TokenInfo, role: Role) -> tuple[TokenInfo, DeviceName]:
+    """Return the token's current state and its name. Raises PKCS#11's own errors if its flags cannot be read.
 
-    SoftHSM says for a moment, while it writes its files, that a PIN was never set.
+    While SoftHSM writes its files, it briefly reports that a PIN was never set.
     """
     now = token
-    for _ in range(_LOOKS if token.initialised else 0):
+    for _ in range(_QUERIES if token.initialised else 0):
         now = find_again(module, token).info
         if role is not Role.USER or not _is_pin_unset(now):
             break
-        time.sleep(_BETWEEN_LOOKS)
+        time.sleep(_BETWEEN_QUERIES)
     return now, device_name(now)
 
 
-def _check_again(module: Module, token: TokenInfo, session: int, refusal: Refusal) -> None:
-    """Raise unless the device answers again and its flags speak of no wrong PIN; it matters not who gives the PIN."""
+def _require_no_wrong_pin(module: Module, token: TokenInfo, session: int, refusal: Refusal) -> None:
+    """Raise unless the device answers again and its flags report no wrong PIN."""
     since = (datetime.now(UTC) - refusal.when).total_seconds()
     time.sleep(max(0.0, PAUSE - since) if since >= 0 else 0.0)
     with module.gate, contextlib.suppress(ModuleError):  # a module need not have C_GenerateRandom
@@ -231,7 +231,7 @@ def _check_again(module: Module, token: TokenInfo, session: int, refusal: Refusa
                 f"{sentence_case(token.description)} has not answered since it failed during a login "
                 f"(C_GenerateRandom: {_code(rv)}). Its PIN is presented once more when it answers again."
             )
-    now, device = _look(module, token, Role.USER)
+    now, device = _query_token(module, token, Role.USER)
     if any(flag in now.flags for flag in _FLAGS[Role.USER]):
         raise PinNotPresentedError(
             f"{sentence_case(token.description)} failed during a login, and reports that a wrong PIN was presented to "
@@ -240,7 +240,7 @@ def _check_again(module: Module, token: TokenInfo, session: int, refusal: Refusa
         )
 
 
-def _check_answer(
+def _raise_for_answer(
     rv: int,
     wrong: Container[int],
     token: TokenInfo,
@@ -250,10 +250,10 @@ def _check_answer(
     pin: Pin | None,
     presentation: Presentation,
 ) -> None:
-    """Raise what an answer means that speaks of the PIN, or may do so, and have it remembered."""
+    """Record an answer that is about the PIN, or may be, and raise the error for it."""
     name = _NAMES[role]
     if rv in credentials.device_failures and (presentation.may_be_repeated or pin is None):
-        # Each PIN that is typed on the device is a person's own decision.
+        # A person decides about each PIN that is typed on the device.
         presentation.answer = Answer.UNCLEAR
         credentials.keep(pin)
         raise LoginUnansweredError(
@@ -261,7 +261,7 @@ def _check_answer(
             "right is not known; it was accepted before, and is presented once more when the token answers again."
         )
     if not token.initialised and rv not in wrong:
-        # It has no PIN yet that this one could be compared with.
+        # The token has no PIN yet with which it could compare this one.
         raise OperationFailedError(f"{sentence_case(token.description)} could not be initialised ({_code(rv)}).")
     presentation.answer = Answer.REFUSED
 
@@ -284,15 +284,15 @@ def _check_answer(
     raise refused
 
 
-def _is_low_always(token: TokenInfo, credentials: Credentials, role: Role) -> bool:
-    """Whether the flag says nothing: it outlasted a login by a person, and no PIN was refused since."""
+def _is_flag_meaningless(token: TokenInfo, credentials: Credentials, role: Role) -> bool:
+    """Return whether the flag is meaningless: it outlasted a login by a person, and no PIN was refused since."""
     return role is Role.USER and credentials.memory.low_stays(device_name(token))
 
 
-def _low_stays(module: Module, before: TokenInfo) -> bool:
-    """Whether the token goes on to report a low retry counter after a login that should have reset it."""
+def _keeps_low_counter(module: Module, before: TokenInfo) -> bool:
+    """Return whether the token reports a low retry counter after a login that should have reset it."""
     low = TokenFlag.USER_PIN_COUNT_LOW
-    return low in before.flags and low in _look(module, before, Role.USER)[0].flags
+    return low in before.flags and low in _query_token(module, before, Role.USER)[0].flags
 
 
 def _code(rv: int) -> str:
@@ -305,7 +305,7 @@ def _is_pin_unset(token: TokenInfo) -> bool:
     return TokenFlag.USER_PIN_INITIALIZED not in token.flags and TokenFlag.LOGIN_REQUIRED in token.flags
 
 
-def _check_result(rv: int, role: Role, token: TokenInfo) -> None:
+def _raise_for_result(rv: int, role: Role, token: TokenInfo) -> None:
     name = _NAMES[role]
     if rv in (cryptoki.OK, cryptoki.USER_ALREADY_LOGGED_IN):
         return

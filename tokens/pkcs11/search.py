@@ -27,7 +27,7 @@ _ABSENT = (
 )
 
 
-_LOOKS, _BETWEEN_LOOKS = 4, 0.1
+_QUERIES, _BETWEEN_QUERIES = 4, 0.1
 """How often, and how many seconds apart, SoftHSM is asked for a token that it does not show.
 
 SoftHSM 2.6.1 shows a token as uninitialised for the moment in which another process rewrites its file, at each login.
@@ -173,8 +173,8 @@ def find_token(module: Module, wanted: Pkcs11Uri, see: Callable[[Module], Listin
 
     Raises `NoSuchTokenError` or `SeveralTokensError`, which say what is there.
     """
-    for attempt in range(_LOOKS if module.manufacturer == "SoftHSM" else 1):
-        time.sleep(_BETWEEN_LOOKS if attempt else 0)
+    for attempt in range(_QUERIES if module.manufacturer == "SoftHSM" else 1):
+        time.sleep(_BETWEEN_QUERIES if attempt else 0)
         listing = see(module)
         present = [token for token in listing.tokens if token.info.initialised]
         matching = [token for token in present if matches(wanted, token.info)]

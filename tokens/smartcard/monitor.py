@@ -47,15 +47,15 @@ def watch_readers(cards: Cards, reader: str = "*", *, timeout: float | None = No
     kind is not reported, so compare serial numbers. The loss of pcscd is an event, not an error.
     """
     ends = None if timeout is None else time.monotonic() + timeout
-    seen = _look(cards, reader)
+    seen = _query_token(cards, reader)
     while ends is None or time.monotonic() < ends:
         time.sleep(INTERVAL)
-        now = _look(cards, reader)
+        now = _query_token(cards, reader)
         yield from _differences(seen, now)
         seen = now
 
 
-def _look(cards: Cards, pattern: str) -> dict[str, bytes | None] | None:
+def _query_token(cards: Cards, pattern: str) -> dict[str, bytes | None] | None:
     try:
         return {slot.reader: slot.atr for slot in list_slots(cards.contexts) if fnmatchcase(slot.reader, pattern)}
     except CardServiceError:
