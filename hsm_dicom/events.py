@@ -6,9 +6,9 @@ All events, those of devices too, are delivered on the bus of `tokens.events`: `
     with EventFile(Path("/var/log/hsm-dicom/events.jsonl")).record():
         ...  # every event is one line of the file until the block ends
 
-No event holds a PIN, a secret, a byte of what a key was used on, or a patient's name. Files are named by their paths.
+No event holds a PIN, a secret key, a byte of what a key was used on, or a patient's name. Files are given by path.
 
-Each line is one JSON object. Always there:
+Each line is one JSON object. These members are always present:
 
 | member     | meaning                                                                        |
 |------------|--------------------------------------------------------------------------------|
@@ -57,7 +57,7 @@ SCHEMA = "hsm-dicom/event/2"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DicomEvent(Event):
-    """Base of the events of this package. An event with a `sentence` is logged with it."""
+    """Base of the events of this package. An event with a `text` is logged with it."""
 
     logger: ClassVar[logging.Logger] = log
 
@@ -85,7 +85,7 @@ class SignatureMade(DicomEvent):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SignatureValidated(DicomEvent):
-    """A signature was judged. `verdict` is the word that was said, `reason` the sentence behind it."""
+    """A signature was validated. `verdict` is the result, `reason` the sentence that explains it."""
 
     file: str
     sop_instance_uid: str
@@ -101,7 +101,7 @@ class SignatureValidated(DicomEvent):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConfigurationRead(DicomEvent):
-    """A configuration was read: the SHA-256 of its bytes tells whether it is the one of yesterday."""
+    """A configuration was read. The SHA-256 of its bytes shows whether it has changed."""
 
     path: str
     sha256: str

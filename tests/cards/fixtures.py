@@ -25,7 +25,7 @@ PIN = "123456"
 DES_KEYS = {"81": "133457799bbcdff1", "82": "7ca110454a1a6e57", "91": "0123456789abcdef", "92": "fedcba9876543210"}
 """Key references and keys of the authentication card, the same keys as on the other devices of the secrets suite."""
 
-_PIN_01 = {"reference": "01", "minimum": 6, "tells_tries": True}
+_PIN_01 = {"reference": "01", "minimum": 6, "reports_retries": True}
 
 AUTHENTICATION_CARD = {
     "family": "iso7816",

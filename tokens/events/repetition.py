@@ -13,9 +13,9 @@ MAXIMUM_KEYS = 1024
 
 
 class Repetition:
-    """Decides which line is written. May be shared between threads.
+    """Decides which log lines are written. May be shared between threads.
 
-    `period` is in seconds, by a clock that never goes back. Events themselves are never held back by it.
+    `period` is in seconds, by a clock that never goes back. Only log lines are left out: every event is delivered.
     """
 
     def __init__(self, period: float = HOUR, clock: Callable[[], float] = time.monotonic) -> None:

@@ -80,7 +80,7 @@ class SmartCardKey:
         return result
 
     def invalidate(self) -> None:
-        """A card is recognised anew before each use: there is nothing to forget."""
+        """Do nothing: each use checks the identity of the card."""
 
     def cancel(self) -> None:
         """End a command that is under way now, with `CardCancelledError`. May be called from any thread."""

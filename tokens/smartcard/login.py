@@ -1,8 +1,8 @@
 """Presenting a PIN to a card: at most once, and never again once it was refused.
 
-A card tells how many tries are left when it is asked with an empty VERIFY (or, OpenPGP, in a data object). That is
-read before each presentation and said to the person who types. It is also read after a card was lost in the middle of
-VERIFY: if a try is gone then, the PIN was refused, though nobody heard the answer.
+A card reports its retry counter in answer to an empty VERIFY (OpenPGP: in a data object). The counter is read before
+each presentation and shown to the person who types. It is also read after a card was lost during VERIFY: if it is lower
+then, the PIN was refused, although the answer was lost.
 """
 
 from __future__ import annotations

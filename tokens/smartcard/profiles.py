@@ -59,8 +59,8 @@ class PinProfile:
     """The byte that fills a PIN up to `maximum`; None where it is sent as long as it is."""
     limit: int = 3
     """The retry counter after the right PIN was presented. A lower one means that a wrong PIN was presented since."""
-    tells_tries: bool = False
-    """Whether VERIFY without a PIN tells the tries left. Some cards count it as a wrong PIN instead (vicc 3.3 does), so
+    reports_retries: bool = False
+    """Whether VERIFY without a PIN reports the retry counter. Some cards count it as a wrong PIN (vicc 3.3 does), so
     it is sent only where the card's manual promises an answer."""
 
     def pad(self, pin: bytearray) -> bytearray:
@@ -139,7 +139,7 @@ class CardProfile:
         return next((key for key in self.keys if key.name == name.lower()), None)
 
 
-_PIV_PIN = PinProfile(reference=0x80, minimum=6, tells_tries=True)
+_PIV_PIN = PinProfile(reference=0x80, minimum=6, reports_retries=True)
 _PW1_SIGN = PinProfile(reference=0x81, minimum=6, maximum=127, padding=None)
 _PW1 = PinProfile(reference=0x82, minimum=6, maximum=127, padding=None)
 _PIN_01 = PinProfile(reference=0x01)

@@ -151,9 +151,9 @@ def _atr_matches(wanted: CardUri, atr: bytes) -> bool:
 
 
 def _describe(present: list[CardInfo]) -> str:
-    said = [
+    found = [
         f"{slot.reader}: {'no card' if slot.atr is None else 'a card with ATR ' + slot.atr.hex()}"
         + (" in exclusive use by another program" if slot.in_use else "")
         for slot in present
     ]
-    return f"There is: {'; '.join(said)}."
+    return f"There is: {'; '.join(found)}."

@@ -217,10 +217,10 @@ class SmartCardConversation:
                 if error.status >> 8 != 0x63 and error.status != BLOCKED:
                     raise
                 left = error.retries_left
-                tries = "" if left is None else f" The card takes {left} more wrong ones before it locks this key."
+                retries = "" if left is None else f" The card locks this key after {left} more wrong responses."
                 raise AuthenticationFailedError(
                     f"The card refused the other party's response ({error.status:04X}): it holds another key than "
-                    f"authentication key {index}, or none.{tries}"
+                    f"authentication key {index}, or none.{retries}"
                 ) from error
 
 

@@ -130,8 +130,8 @@ def test_a_chain_stops_at_its_first_refusal() -> None:
 @pytest.mark.parametrize(
     ("status", "left", "said"),
     [
-        (0x63C2, 2, "wrong, 2 tries left"),
-        (0x63C1, 1, "wrong, 1 try left"),
+        (0x63C2, 2, "wrong, 2 retries left"),
+        (0x63C1, 1, "wrong, 1 retry left"),
         (0x6983, 0, "authentication method blocked"),
         (0x6300, None, "what was presented is wrong"),
         (0x6982, None, "security status not satisfied"),

@@ -71,12 +71,12 @@ class StatusError(OperationFailedError):
 
     @property
     def retries_left(self) -> int | None:
-        """How many tries 63CX leaves; 0 for 6983; None for all others."""
+        """The retry counter: X of 63CX, 0 for 6983, None for all others."""
         return retries_left(self.status)
 
 
 def retries_left(status: int) -> int | None:
-    """How many tries a status word leaves: X of 63CX, 0 for 6983, None for all others."""
+    """Return the retry counter in a status word: X of 63CX, 0 for 6983, None for all others."""
     if status & 0xFFF0 == 0x63C0:
         return status & 0xF
     return 0 if status == BLOCKED else None
@@ -86,7 +86,7 @@ def meaning(status: int) -> str:
     """Return the meaning of a status word in the standard."""
     left = retries_left(status)
     if left is not None and status != BLOCKED:
-        return f"wrong, {left} {'try' if left == 1 else 'tries'} left"
+        return f"wrong, {left} {'retry' if left == 1 else 'retries'} left"
     if status >> 8 == 0x61:
         return f"{status & 0xFF or 256} more bytes are available"
     if status >> 8 == 0x6C:

@@ -93,7 +93,7 @@ class Iso7816Family:
 
 def read_retry_counter(session: CardSession, pin: PinProfile) -> int | None:
     """Return the retry counter from VERIFY without data (ISO/IEC 7816-4:2005, 7.5.6), if the profile allows asking."""
-    if not pin.tells_tries:
+    if not pin.reports_retries:
         return None
     try:
         session.exchange(verify(pin.reference, b""))

@@ -90,7 +90,7 @@ class Deadlines:
                 now = time.monotonic()
                 due = [alarm for alarm in self._alarms if alarm.due(now)]
                 if not due:
-                    # Set before looking: whoever arms an earlier alarm from now on wakes this thread.
+                    # Set before looking: arming an earlier alarm from now on wakes this thread.
                     self.wakes = now + _LONGEST_SLEEP
                     first = min(alarm.expires for alarm in self._alarms)
                     self.wakes = min(first, self.wakes)
@@ -102,7 +102,7 @@ class Deadlines:
     # -- forks: the threads stay with the parent, and so do the calls that they watch -----------------------
 
     def before_fork(self) -> None:
-        """Let nobody change the alarms while the process forks."""
+        """Keep the alarms unchanged while the process forks."""
         self._changed.acquire()
 
     def after_fork_in_parent(self) -> None:

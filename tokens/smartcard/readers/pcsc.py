@@ -146,8 +146,8 @@ class Context:
         if len(new) != 1:
             self.library.SCardReleaseContext(self._handle)
             raise CardServiceError(
-                "The connection to the smart card service cannot be told from others of this process, so no deadline "
-                "could be kept. Do not use PC/SC through another library at the same moment."
+                "The connection to the smart card service cannot be distinguished from others of this process, so no "
+                "deadline could be kept. Do not use PC/SC through another library at the same time."
             )
         self._socket: int | None = new[0]
         self._alarm = Alarm(deadlines, lambda: self.cut("deadline"))
@@ -262,7 +262,7 @@ class _Client:
 
     def __init__(self) -> None:
         self.establishing = threading.Lock()
-        """One context at a time: the socket of a new one is told from those that were there before."""
+        """One context at a time: the socket of a new one is the one that did not exist before."""
         self.gate = Gate()
         self._quiet = False
         forking.register(self)
@@ -279,7 +279,7 @@ class _Client:
         self.establishing.release()
 
     def after_fork_in_child(self) -> None:
-        """Begin with nobody inside."""
+        """Begin with no thread inside."""
         self.gate = Gate()
         self.establishing = threading.Lock()
 
