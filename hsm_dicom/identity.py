@@ -237,7 +237,7 @@ def identity_access(
 ) -> KeyAccess:
     """Access to the key of an identity, on a token or on a card."""
     if section.token is not None:
-        return find_token_access(configuration, section.token, pin=pin).for_object(section.object, section.id)
+        return find_token_access(configuration, section.token, pin=pin).select_object(section.object, section.id)
     if section.key is None or isinstance(section.key, Path):
         raise IdentityError("The identity's key is in a file, not on a token or a card.")
     return find_key_access(configuration, section.key, pin=pin)

@@ -97,7 +97,7 @@ class TokenAccess:
             host_session_keys=host_session_keys,
         )
 
-    def for_object(self, label: str | None, key_id: bytes | None) -> TokenAccess:
+    def select_object(self, label: str | None, key_id: bytes | None) -> TokenAccess:
         """Return access to a key on this token."""
         return replace(self, uri=replace(self.uri, object=label, id=key_id))
 
@@ -159,10 +159,10 @@ def find_token_access(
     attributes override them, and `pin` overrides both; `module` is used if the URI has no module-path.
     Raises `NotConfiguredError`, `UnsafeModuleError`, and `PinSourceError` for an unsupported pin-source in the URI.
     """
-    uri, name = _found(configuration, wanted)
+    uri, name = _resolve(configuration, wanted)
     section = configuration.tokens[name] if name is not None else None
     uri_pin = None if uri.pin_source is None else parse_pin_source(uri.pin_source)
-    known_module, init_string = (section.module, section.init_string) if section else _only_module(configuration)
+    known_module, init_string = (section.module, section.init_string) if section else _find_only_module(configuration)
     named_module = uri.module_path or (known_module if module is None else None)
     if named_module is not None:
         check_module_safe(named_module)
@@ -195,13 +195,13 @@ def list_modules(configuration: Configuration) -> dict[Path, str | None]:
     return {section.module: section.init_string for section in configuration.tokens.values()}
 
 
-def _found(configuration: Configuration, wanted: str | Pkcs11Uri) -> tuple[Pkcs11Uri, str | None]:
+def _resolve(configuration: Configuration, wanted: str | Pkcs11Uri) -> tuple[Pkcs11Uri, str | None]:
     """Return the URI, and the name of the configured token that it fits."""
     if isinstance(wanted, str):
         if wanted in configuration.tokens:
             return replace(configuration.tokens[wanted].uri, module_path=None), wanted
         if not wanted.lower().startswith("pkcs11:"):
-            key = _key_of_token(configuration, wanted)
+            key = _parse_key_name(configuration, wanted)
             if key is not None:
                 return key
             known = ", ".join(configuration.tokens) or "none"
@@ -211,7 +211,7 @@ def _found(configuration: Configuration, wanted: str | Pkcs11Uri) -> tuple[Pkcs1
                 "hsm-dicom token list shows the URIs of tokens."
             )
         wanted = Pkcs11Uri.parse(wanted)
-    described = [name for name, section in configuration.tokens.items() if _describes(section, wanted)]
+    described = [name for name, section in configuration.tokens.items() if _is_described_by(section, wanted)]
     if len(described) > 1:
         raise NotConfiguredError(
             f"'{wanted}' fits the tokens {', '.join(described)} of the configuration; name its serial."
@@ -224,7 +224,7 @@ def format_key_name(token: str, label: str) -> str:
     return f"{token}/{label}"
 
 
-def _key_of_token(configuration: Configuration, wanted: str) -> tuple[Pkcs11Uri, str] | None:
+def _parse_key_name(configuration: Configuration, wanted: str) -> tuple[Pkcs11Uri, str] | None:
     """Return the key that NAME/LABEL means. Both may contain slashes: the longest NAME that fits counts."""
     names = [name for name in configuration.tokens if wanted.startswith(format_key_name(name, ""))]
     name = max(names, key=len, default=None)
@@ -234,7 +234,7 @@ def _key_of_token(configuration: Configuration, wanted: str) -> tuple[Pkcs11Uri,
     return replace(configuration.tokens[name].uri, module_path=None, object=label), name
 
 
-def _describes(section: TokenSection, wanted: Pkcs11Uri) -> bool:
+def _is_described_by(section: TokenSection, wanted: Pkcs11Uri) -> bool:
     """Return whether a URI names this token, and nothing that the table contradicts."""
     pairs = ((wanted.token, section.label), (wanted.serial, section.serial))
     both = [(asked, known) for asked, known in pairs if asked is not None and known is not None]
@@ -250,6 +250,6 @@ def _is_same_module(one: Path, other: Path) -> bool:
         return False
 
 
-def _only_module(configuration: Configuration) -> tuple[Path | None, str | None]:
+def _find_only_module(configuration: Configuration) -> tuple[Path | None, str | None]:
     modules = list(list_modules(configuration).items())
     return modules[0] if len(modules) == 1 else (None, None)

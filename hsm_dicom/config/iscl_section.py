@@ -85,7 +85,7 @@ class ISCLSection(Section):
     wire: Annotated[dict[str, Scalar], PlainValidator(_wire)] = Field(default_factory=dict)
     """Fields of `hsm_dicom.iscl.WireProfile` that differ for this peer."""
 
-    def within(self, general: ISCLSection | None) -> ISCLSection:
+    def complete_from(self, general: ISCLSection | None) -> ISCLSection:
         """Return this table, with the keys that it does not have taken from `[iscl]`."""
         if general is None:
             return self

@@ -101,11 +101,11 @@ def read_configuration(file: Path) -> Reading:
         problems.append(Problem(file, "", error.message, error.remedy or "", error.line))
         return Reading(file, problems=tuple(problems))
     lines = index_lines(text)
-    configuration, mistakes = _sound_part(raw, file.parent)
+    configuration, mistakes = _extract_sound_part(raw, file.parent)
     for path, words in mistakes:
         problems.append(Problem(file, _dotted(path), *words, find_line(lines, path)))
     reading = Reading(file, configuration, lines=lines, unsafe=unsafe is not None)
-    dangling = _dangling_references(configuration, raw)
+    dangling = _find_dangling_references(configuration, raw)
     problems += [reading.problem(path, *words) for path, words in dangling]
     problems.sort(key=lambda problem: problem.line or 0)
     wrong = {get_table(path) for path, _ in (*mistakes, *dangling)}
@@ -117,7 +117,7 @@ def read_configuration(file: Path) -> Reading:
     )
 
 
-def _sound_part(raw: dict[str, Any], folder: Path) -> tuple[Configuration, list[tuple[KeyPath, Words]]]:
+def _extract_sound_part(raw: dict[str, Any], folder: Path) -> tuple[Configuration, list[tuple[KeyPath, Words]]]:
     """Return the tables without mistakes, and the mistakes of the others."""
     context = {"folder": folder}
     try:
@@ -135,7 +135,7 @@ def _sound_part(raw: dict[str, Any], folder: Path) -> tuple[Configuration, list[
     return Configuration.model_validate(sound, context=context), mistakes
 
 
-def _dangling_references(configuration: Configuration, raw: dict[str, Any]) -> list[tuple[KeyPath, Words]]:
+def _find_dangling_references(configuration: Configuration, raw: dict[str, Any]) -> list[tuple[KeyPath, Words]]:
     # Searched in the raw tables, since a token with a mistake of its own is not missing.
     tokens = raw.get("tokens")
     tokens = tokens if isinstance(tokens, dict) else {}

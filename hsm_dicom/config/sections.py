@@ -67,7 +67,7 @@ def _card_profile(value: object) -> CardProfile:
     return validate_profile("", value)
 
 
-def _each_with_its_name(cards: dict[str, CardProfile]) -> dict[str, CardProfile]:
+def _set_names(cards: dict[str, CardProfile]) -> dict[str, CardProfile]:
     return {name: replace(profile, name=name) for name, profile in cards.items()}
 
 
@@ -188,9 +188,9 @@ class Configuration(Section):
 
     tokens: dict[str, TokenSection] = Field(default_factory=dict)
     identities: dict[str, IdentitySection] = Field(default_factory=dict)
-    cards: Annotated[
-        dict[str, Annotated[CardProfile, PlainValidator(_card_profile)]], AfterValidator(_each_with_its_name)
-    ] = Field(default_factory=dict)
+    cards: Annotated[dict[str, Annotated[CardProfile, PlainValidator(_card_profile)]], AfterValidator(_set_names)] = (
+        Field(default_factory=dict)
+    )
     """`[cards.NAME]`: kinds of smart cards that are not built in; see `tokens.smartcard.profile_table`."""
     trust: TrustSection = TrustSection()
     iscl: ISCLSection | None = None

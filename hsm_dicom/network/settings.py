@@ -46,9 +46,9 @@ class CertificateMatch:
     pins: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
-        _refuse(self._mistakes())
+        _refuse(self._find_mistakes())
 
-    def _mistakes(self) -> Iterator[Mistake]:
+    def _find_mistakes(self) -> Iterator[Mistake]:
         for pin in sorted(self.pins):
             if len(pin) != 64 or any(digit not in "0123456789abcdef" for digit in pin):
                 yield Mistake(
@@ -65,7 +65,7 @@ class CertificateMatch:
             )
 
     @property
-    def empty(self) -> bool:
+    def is_empty(self) -> bool:
         """Whether there is no requirement."""
         return not (self.names or self.subject or self.pins)
 
@@ -100,9 +100,9 @@ class Peer:
     answer_seconds: float = 30.0
 
     def __post_init__(self) -> None:
-        _refuse(self._mistakes())
+        _refuse(self._find_mistakes())
 
-    def _mistakes(self) -> Iterator[Mistake]:
+    def _find_mistakes(self) -> Iterator[Mistake]:
         if not self.ae_titles:
             yield Mistake("ae_titles", f"Peer '{self.name}' has no AE title.", "Name at least one.")
         for title in self.ae_titles:
@@ -112,7 +112,7 @@ class Peer:
             yield from _find_bad_host("host", f"Peer '{self.name}'", self.host)
         for name in self.certificate.names:
             yield from _find_bad_host("names", f"Peer '{self.name}'", name)
-        if self.match.empty and uses_tls(self.iscl):
+        if self.match.is_empty and uses_tls(self.iscl):
             yield Mistake(
                 "",
                 f"Nothing identifies the certificate of peer '{self.name}'.",
@@ -122,7 +122,7 @@ class Peer:
     @property
     def match(self) -> CertificateMatch:
         """What the peer's certificate must match."""
-        if self.certificate.empty and self.host:
+        if self.certificate.is_empty and self.host:
             return CertificateMatch(names=(self.host,))
         return self.certificate
 
@@ -212,9 +212,9 @@ class ListenerSettings:
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
-        _refuse(self._mistakes())
+        _refuse(self._find_mistakes())
 
-    def _mistakes(self) -> Iterator[Mistake]:
+    def _find_mistakes(self) -> Iterator[Mistake]:
         who = f"The listener '{self.name}'"
         yield from _find_bad_ae_title("ae_title", self.ae_title)
         yield from _find_bad_host("host", who, self.host)

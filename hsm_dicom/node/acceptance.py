@@ -101,7 +101,7 @@ class ISCLAssessment:
     session_keys: SessionKeys | None
 
     @property
-    def ready(self) -> bool:
+    def is_ready(self) -> bool:
         """Whether ISCL works with every key on the token: authentication, integrity, encryption."""
         return self.authenticates and self.fixed_keys
 

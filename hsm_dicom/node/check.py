@@ -60,7 +60,7 @@ class ConfigurationReport:
     not_checked: tuple[str, ...]
 
     @property
-    def usable(self) -> bool:
+    def is_usable(self) -> bool:
         """Whether there is no error; warnings may be left."""
         return all(problem.severity is Severity.WARNING for problem in self.problems)
 
@@ -125,7 +125,7 @@ class _Check:
         module = self.problems.attempt((*place, "module"), token.module)
         if module is None:
             return
-        with self.problems.reported(place):
+        with self.problems.report_errors(place):
             find_token(module, token.uri)
             if pin_is_there and self.log_in:
                 self._log_in(name, token)
@@ -138,7 +138,7 @@ class _Check:
             case Prompt() | PinPad():
                 return sys.stdin.isatty()
             case FromFile() | FromEnvironment() | FromCredential():
-                with self.problems.reported(place):
+                with self.problems.report_errors(place):
                     pin = source.read("PIN")
                     if pin is not None:
                         pin.wipe()
@@ -147,7 +147,7 @@ class _Check:
         return True
 
     def _log_in(self, name: str, token: TokenAccess) -> None:
-        with self.problems.reported(("tokens", name, "pin")):
+        with self.problems.report_errors(("tokens", name, "pin")):
             connection = self.logins.enter_context(token.open())
             connection.connect()
             self.logged_in.append(name)
@@ -163,7 +163,7 @@ class _Check:
             return []
         if not (chain_is_read and certificate_is_read):
             return []
-        with self.problems.reported(place), open_identity(access) as identity:
+        with self.problems.report_errors(place), open_identity(access) as identity:
             for finding in identity.findings:
                 allowed = finding.weakness in access.weaknesses
                 remedy = "It is allowed explicitly." if allowed else "Consider a key that was generated on the token."
@@ -182,7 +182,7 @@ class _Check:
     def _check_certificate_file(self, place: KeyPath, path: Path | None) -> bool:
         if path is None:
             return True
-        with self.problems.reported(place):
+        with self.problems.report_errors(place):
             for certificate in read_certificates(path):
                 self._check_dates(place, certificate)
             return True
@@ -199,7 +199,7 @@ class _Check:
 
     def _check_trust(self) -> None:
         """Report what in [trust] cannot be read, refuses peers, or will soon."""
-        with self.problems.reported(("trust",)):
+        with self.problems.report_errors(("trust",)):
             for remark in review_trust(self.plan.trust.open(), warning=self.warning):
                 report = self.problems.add if remark.refuses else self.problems.warn
                 report(("trust", remark.key), remark.text, remark.remedy)
@@ -216,7 +216,7 @@ class _Check:
             if not all(self._may_open(device) for device in devices):
                 self.not_checked.append(name)
                 continue
-            with self.problems.reported(place):
+            with self.problems.report_errors(place):
                 opened = open_secret_keys(keys, iscl.settings)
                 try:
                     ISCLContext(iscl.settings, opened.secrets, authentication=opened.authentication)

@@ -26,14 +26,14 @@ def find_peers_alike(listeners: Sequence[ListenerSettings], problems: ProblemCol
     for listener in listeners:
         for first, second in combinations(listener.peers, 2):
             shared = sorted(set(first.ae_titles) & set(second.ae_titles))
-            if shared and _identified_alike(listener, first, second):
+            if shared and _are_identified_alike(listener, first, second):
                 what = f"It cannot be distinguished from peer '{first.name}': both use the AE title {shared[0]}, "
                 what += "and nothing else distinguishes them."
                 remedy = "Remove one of the two, or give each its own AE title, or names, subject or pins."
                 problems.add(("peers", second.name), what, remedy)
 
 
-def _identified_alike(listener: ListenerSettings, first: Peer, second: Peer) -> bool:
+def _are_identified_alike(listener: ListenerSettings, first: Peer, second: Peer) -> bool:
     by_certificate = listener.iscl is None or listener.iscl.over_tls
     if by_certificate and listener.authentication is AuthenticationMode.MUTUAL and first.match != second.match:
         return False

@@ -76,7 +76,7 @@ def _compile_tokens(configuration: Configuration, problems: ProblemCollector) ->
         if section.pin is None:
             remedy = "Write pin = …; else each command needs --pin."
             problems.warn((*place, "pin"), "No source of the PIN is named.", remedy)
-        with problems.reported((*place, "module")):
+        with problems.report_errors((*place, "module")):
             section.module.stat()
             tokens[name] = find_token_access(configuration, name)
     return tokens
@@ -88,7 +88,7 @@ def _compile_identities(configuration: Configuration, problems: ProblemCollector
         if section.token is not None and problems.is_unresolved("tokens", section.token):
             problems.mark_unresolved(("identities", name))
             continue
-        with problems.reported(("identities", name) if section.key is None else ("identities", name, "key")):
+        with problems.report_errors(("identities", name) if section.key is None else ("identities", name, "key")):
             identities[name] = find_identity(name, configuration)
     return identities
 

@@ -31,7 +31,7 @@ class ISCLTable:
         self._configuration = configuration
         self._owner = owner
         self._own = own
-        self._section = own.within(configuration.iscl)
+        self._section = own.complete_from(configuration.iscl)
         self._problems = problems
 
     def compile_settings(self, *, our_name: str, their_name: str | None) -> ISCLExemption | None:
@@ -128,15 +128,15 @@ class ISCLTable:
         return table
 
 
-def spoken_protocol(configuration: Configuration, section: ISCLSection) -> str:
+def describe_protocol(configuration: Configuration, section: ISCLSection) -> str:
     """Return the protocol that a table selects, for messages: ISCL, or ISCL in TLS."""
-    over = section.within(configuration.iscl).over
+    over = section.complete_from(configuration.iscl).over
     return "ISCL" if over is None else f"ISCL in {over.upper()}"
 
 
-def authentication_keys(configuration: Configuration, section: ISCLSection) -> tuple[object, ...]:
+def identify_authentication_keys(configuration: Configuration, section: ISCLSection) -> tuple[object, ...]:
     """Return what identifies the authentication keys that a table names: their device, labels and indexes."""
-    iscl = section.within(configuration.iscl)
+    iscl = section.complete_from(configuration.iscl)
     device = iscl.authentication_token or iscl.token
     return device, iscl.prefix, iscl.authentication_key, iscl.server_authentication_key
 

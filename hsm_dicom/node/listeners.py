@@ -10,7 +10,7 @@ from hsm_dicom.identity import IdentityAccess
 from hsm_dicom.iscl import Role
 from hsm_dicom.network.settings import ISCLExemption, Limits, ListenerSettings, Peer, StorageSettings, uses_tls
 from hsm_dicom.network.storage.sop_classes import SopClasses
-from hsm_dicom.node.iscl_tables import ISCLTable, authentication_keys, spoken_protocol
+from hsm_dicom.node.iscl_tables import ISCLTable, describe_protocol, identify_authentication_keys
 from hsm_dicom.node.peers import choose_port, compile_legacy, compile_profile, find_named_identity
 from hsm_dicom.node.plan import ListenerPlan, PeerPlan, SecretKeysPlan, join_names
 from hsm_dicom.node.problems import ProblemCollector
@@ -55,19 +55,21 @@ class ListenerCompiler:
         ]
         if section.iscl is None or iscl is not None:
             self._check_certificates(name, section, iscl)
-        settings = self._settings(name, section, iscl)
+        settings = self._compile_settings(name, section, iscl)
         if settings is None or problems.is_unresolved(*place):
             problems.mark_unresolved(place)
             return None
         shown = tuple(one for one in identities if one is not None) if uses_tls(iscl) else ()
         return ListenerPlan(settings=settings, identities=shown, keys=keys)
 
-    def _settings(self, name: str, section: ListenerSection, iscl: ISCLExemption | None) -> ListenerSettings | None:
+    def _compile_settings(
+        self, name: str, section: ListenerSection, iscl: ISCLExemption | None
+    ) -> ListenerSettings | None:
         place, problems = ("listeners", name), self._problems
         profile = compile_profile(place, section.profile, problems)
         legacy = compile_legacy(place, section.legacy, problems)
-        storage = self._storage(name, section)
-        peers = self._callers(name, section)
+        storage = self._compile_storage(name, section)
+        peers = self._find_callers(name, section)
         settings = problems.attempt(
             place,
             lambda: ListenerSettings(
@@ -86,7 +88,7 @@ class ListenerCompiler:
         )
         return None if peers is None else settings
 
-    def _storage(self, name: str, section: ListenerSection) -> StorageSettings | None:
+    def _compile_storage(self, name: str, section: ListenerSection) -> StorageSettings | None:
         place = ("listeners", name)
         sop_classes = self._problems.attempt((*place, "sop_classes"), lambda: SopClasses.of(section.sop_classes))
         if section.store is None or sop_classes is None:
@@ -115,7 +117,7 @@ class ListenerCompiler:
 
     # -- callers ----------------------------------------------------------------------------------------------
 
-    def _callers(self, name: str, section: ListenerSection) -> tuple[Peer, ...] | None:
+    def _find_callers(self, name: str, section: ListenerSection) -> tuple[Peer, ...] | None:
         """Return the peers that may call; None if one of them cannot be used, or must not share this listener.
 
         Retired profiles, current ones and ISCL never share a listener. A retired listener may serve peers with a
@@ -127,14 +129,14 @@ class ListenerCompiler:
             what = f"The listener '{name}' enables a retired profile."
             problems.add((*place, "legacy"), what, 'Name the peers that need it: peers = ["NAME"].')
             return None
-        names = self._alike(section) if section.peers is None else section.peers
+        names = self._find_alike(section) if section.peers is None else section.peers
         for one in names:
             self._check_caller(name, section, one)
         if problems.is_unresolved(*place) or any(one not in self._peers for one in names):
             return None
         return tuple(self._peers[one].peer for one in names)
 
-    def _alike(self, section: ListenerSection) -> tuple[str, ...]:
+    def _find_alike(self, section: ListenerSection) -> tuple[str, ...]:
         """Return the peers with the listener's protocol and authentication keys."""
         wanted = self._protocol(section), self._keys(section)
         return tuple(
@@ -169,7 +171,7 @@ class ListenerCompiler:
         """Return what must not share a listener with others, for messages."""
         if section.legacy is not None:
             return _RETIRED
-        return "TLS" if section.iscl is None else spoken_protocol(self._configuration, section.iscl)
+        return "TLS" if section.iscl is None else describe_protocol(self._configuration, section.iscl)
 
     def _keys(self, section: PeerSection | ListenerSection) -> tuple[object, ...]:
-        return () if section.iscl is None else authentication_keys(self._configuration, section.iscl)
+        return () if section.iscl is None else identify_authentication_keys(self._configuration, section.iscl)

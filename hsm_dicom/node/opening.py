@@ -173,13 +173,13 @@ def open_secret_keys(keys: SecretKeysPlan, settings: ISCLSettings, *, pin: PinSo
 
 
 def _open_device(device: KeyAccess, keys: SecretKeysPlan, pin: PinSource | None) -> Secrets:
-    access = with_pin(device, pin)
+    access = override_pin(device, pin)
     if isinstance(access, TokenAccess):
         return access.open_secrets(keys.prefix, host_session_keys=keys.host_session_keys)
     return access.open_secrets()
 
 
-def with_pin(access: KeyAccess, pin: PinSource | None) -> KeyAccess:
+def override_pin(access: KeyAccess, pin: PinSource | None) -> KeyAccess:
     """Return the access with another source of the PIN, if one is given."""
     return access if pin is None else replace(access, pin=pin)
 
@@ -189,7 +189,7 @@ def _check_directions(keys: SecretKeysPlan, settings: ISCLSettings, pin: PinSour
 
     A card reports nothing of its keys before they are used.
     """
-    access = with_pin(keys.authentication_device or keys.device, pin)
+    access = override_pin(keys.authentication_device or keys.device, pin)
     if not isinstance(access, TokenAccess):
         return
     with access.open() as connection:

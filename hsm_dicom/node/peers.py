@@ -46,18 +46,18 @@ class PeerCompiler:
         keys: SecretKeysPlan | None = None
         if section.iscl is not None:
             table = ISCLTable(self._configuration, place, section.iscl, self._problems)
-            iscl = table.compile_settings(our_name=self._our_name(section), their_name=section.ae_titles[0])
+            iscl = table.compile_settings(our_name=self._choose_our_name(section), their_name=section.ae_titles[0])
             # The one who calls is the client; a peer without a host only calls us.
             keys = table.compile_keys(Role.SERVER if section.host is None else Role.CLIENT)
             if iscl is None or keys is None:
                 self._problems.mark_unresolved(place)
-        peer = self._settings(name, section, iscl)
-        identity, missing = self._identity(name, section)
+        peer = self._compile_settings(name, section, iscl)
+        identity, missing = self._find_identity(name, section)
         if peer is None or self._problems.is_unresolved(*place):
             self._problems.mark_unresolved(place)
             return None
         needs_identity = uses_tls(iscl) and peer.authentication is AuthenticationMode.MUTUAL
-        title = self._calling_ae_title(section)
+        title = self._find_calling_ae_title(section)
         untitled = (
             None
             if title
@@ -75,7 +75,7 @@ class PeerCompiler:
             connect_problems=tuple(filter(None, (missing if needs_identity else None, untitled))),
         )
 
-    def _settings(self, name: str, section: PeerSection, iscl: ISCLExemption | None) -> Peer | None:
+    def _compile_settings(self, name: str, section: PeerSection, iscl: ISCLExemption | None) -> Peer | None:
         place, problems = ("peers", name), self._problems
         profile = compile_profile(place, section.profile, problems)
         legacy = compile_legacy(place, section.legacy, problems)
@@ -103,7 +103,7 @@ class PeerCompiler:
         )
         return None if match is None or profile is None else peer
 
-    def _identity(self, name: str, section: PeerSection) -> tuple[IdentityAccess | None, Problem | None]:
+    def _find_identity(self, name: str, section: PeerSection) -> tuple[IdentityAccess | None, Problem | None]:
         """Return the identity that we show the peer; or the problem that keeps this node from connecting."""
         place = ("peers", name)
         if section.identity is not None:
@@ -123,14 +123,14 @@ class PeerCompiler:
             f"Write identity = in [peers.{name}], one of: {known}.",
         )
 
-    def _calling_ae_title(self, section: PeerSection) -> str | None:
+    def _find_calling_ae_title(self, section: PeerSection) -> str | None:
         if section.calling_ae_title is not None:
             return section.calling_ae_title
         return next(iter(self._our_titles)) if len(self._our_titles) == 1 else None
 
-    def _our_name(self, section: PeerSection) -> str:
+    def _choose_our_name(self, section: PeerSection) -> str:
         """Return our authentication data in ISCL towards a peer, unless its table has other ones."""
-        return self._calling_ae_title(section) or DEFAULT_NAME
+        return self._find_calling_ae_title(section) or DEFAULT_NAME
 
 
 def find_named_identity(

@@ -52,7 +52,7 @@ class ProblemCollector:
         return table in self._unresolved
 
     @contextlib.contextmanager
-    def reported(self, place: KeyPath) -> Iterator[None]:
+    def report_errors(self, place: KeyPath) -> Iterator[None]:
         """Report what ends the block early: at a place of the file, or at the keys under it that an error names."""
         try:
             yield
@@ -68,7 +68,7 @@ class ProblemCollector:
 
     def attempt(self, place: KeyPath, job: Callable[[], T]) -> T | None:
         """Return what the job returns; None, and a problem at the place, if it fails."""
-        with self.reported(place):
+        with self.report_errors(place):
             return job()
         return None
 

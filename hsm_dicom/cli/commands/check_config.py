@@ -46,7 +46,7 @@ def check_config(
         output.write_json("check-config", _report_json(report))
     else:
         _print_report(report)
-    raise typer.Exit(exits.OK if report.usable else exits.FAILED)
+    raise typer.Exit(exits.OK if report.is_usable else exits.FAILED)
 
 
 def _print_report(report: ConfigurationReport) -> None:
@@ -75,10 +75,10 @@ def _print_report(report: ConfigurationReport) -> None:
         output.say(("?", output.UNSURE), f" {output.shown(name)}: its keys were not checked (no login).")
     errors = sum(problem.severity is Severity.ERROR for problem in report.problems)
     warnings = len(report.problems) - errors
-    verdict = "can be used" if report.usable else "cannot be used"
+    verdict = "can be used" if report.is_usable else "cannot be used"
     counts = f"{output.count(errors, 'error')}, {output.count(warnings, 'warning')}"
     output.outcome(
-        report.usable,
+        report.is_usable,
         f"{output.shown(str(report.file))} {verdict}: {counts}.",
     )
 
@@ -88,7 +88,7 @@ def _report_json(report: ConfigurationReport) -> dict[str, Any]:
 
     return {
         "file": str(report.file),
-        "usable": report.usable,
+        "usable": report.is_usable,
         "problems": [
             {
                 "severity": problem.severity.value,

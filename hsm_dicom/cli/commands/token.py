@@ -197,7 +197,7 @@ def check(
         output.write_json("token-check", check_json(result))
     else:
         print_check(result)
-    iscl_wanting = iscl and result.secrets is not None and not assess_iscl(result.secrets).ready
+    iscl_wanting = iscl and result.secrets is not None and not assess_iscl(result.secrets).is_ready
     raise typer.Exit(exits.OK if is_ready_for_dicom(result) and not iscl_wanting else exits.FAILED)
 
 

@@ -54,7 +54,7 @@ def secret_check_json(check: SecretCheck) -> dict[str, Any]:
     """How a token fared, in JSON."""
     verdict, taken = assess_iscl(check), check.taken
     return {
-        "ready": verdict.ready,
+        "ready": verdict.is_ready,
         "form": None if taken is None else _form(taken.form),
         "authenticates": verdict.authenticates,
         "fixed_keys": verdict.fixed_keys,

@@ -85,7 +85,7 @@ def print_check(check: TokenCheck) -> None:
         output.outcome(False, "No key here makes the signatures of DICOM (RSA, PKCS #1 v1.5, SHA-256).")
     if check.secrets is not None:
         verdict = assess_iscl(check.secrets)
-        output.outcome(verdict.ready, verdict.text)
+        output.outcome(verdict.is_ready, verdict.text)
 
 
 def _print_key_check(key: KeyCheck) -> None:

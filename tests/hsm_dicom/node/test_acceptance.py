@@ -44,7 +44,7 @@ def verdict_without(form: FormCheck, *failing: SecretOperation) -> tuple[bool, s
     operations = tuple(replace(o, problem="It fails.") if o.operation in failing else o for o in form.operations)
     taken = replace(form, operations=operations)
     verdict = assess_iscl(SecretCheck((taken,), taken))
-    return verdict.ready, verdict.text
+    return verdict.is_ready, verdict.text
 
 
 def test_what_is_needed_for_something_is_what_is_really_tried(checked: TokenCheck) -> None:
@@ -73,14 +73,14 @@ def test_a_key_that_may_not_be_used_does_not_make_a_token_ready(checked: TokenCh
 def test_a_token_that_does_all_keeps_session_keys(checked: TokenCheck) -> None:
     assert checked.secrets is not None
     verdict = assess_iscl(checked.secrets)
-    assert verdict.ready
+    assert verdict.is_ready
     assert verdict.session_keys is SessionKeys.TOKEN
     assert verdict.text == "ISCL: yes, CKK_DES2 K‖K, session keys stay on the token."
 
 
 def test_a_token_that_derives_nothing_needs_the_host_for_session_keys(single_des: FormCheck) -> None:
     verdict = assess_iscl(SecretCheck((single_des,), single_des))
-    assert verdict.ready
+    assert verdict.is_ready
     assert verdict.session_keys is SessionKeys.HOST
     assert "CKK_DES K, with the fixed keys" in verdict.text
     assert "host_session_keys" in verdict.text
@@ -101,6 +101,6 @@ def test_without_authentication_there_is_no_iscl(single_des: FormCheck, lacking:
 
 def test_a_token_that_runs_no_form_is_reported(single_des: FormCheck) -> None:
     verdict = assess_iscl(SecretCheck((single_des,), None))
-    assert not verdict.ready
+    assert not verdict.is_ready
     assert verdict.session_keys is None
     assert "runs no form of DES" in verdict.text

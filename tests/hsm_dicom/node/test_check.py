@@ -48,7 +48,7 @@ def errors(report: ConfigurationReport) -> dict[str, str]:
 def test_a_sound_configuration_has_no_problem(checked, certified: TestToken) -> None:
     report = checked(configuration_text(certified) + IDENTITY)
     assert report.problems == ()
-    assert report.usable
+    assert report.is_usable
     assert report.tokens == ("test",)
     assert [(identity.name, identity.subject) for identity in report.identities] == [("node", "CN=Signer node")]
 
@@ -112,7 +112,7 @@ file = "{tmp_path}/none/events.jsonl"
 """
     )
     found = errors(report)
-    assert not report.usable
+    assert not report.is_usable
     assert "No token in" in found["tokens.absent"]
     assert "may be read by others" in found["tokens.unreadable.pin"]
     assert "not set" in found["tokens.nowhere.pin"]
@@ -129,7 +129,7 @@ def test_a_certificate_that_ends_soon_is_a_warning(checked, token: TestToken) ->
     token.generate("node")
     certify(token, "node", Authority(), ends=NOW + timedelta(days=12))
     report = checked(configuration_text(token) + IDENTITY)
-    assert report.usable
+    assert report.is_usable
     [problem] = report.problems
     assert (problem.severity, problem.key) == (Severity.WARNING, "identities.node.certificate")
     assert "expires in" in problem.text
@@ -162,7 +162,7 @@ def test_without_login_no_pin_is_presented(checked, certified: TestToken) -> Non
     with subscribe(logins.append):
         report = checked(configuration_text(certified) + IDENTITY, log_in=False)
     assert logins == []
-    assert (report.usable, report.identities, report.not_checked) == (True, (), ("node",))
+    assert (report.is_usable, report.identities, report.not_checked) == (True, (), ("node",))
 
 
 def test_a_module_that_others_may_write_is_not_even_loaded(checked, certified: TestToken, tmp_path: Path) -> None:
@@ -189,14 +189,14 @@ def test_nothing_that_an_unsafe_configuration_names_is_loaded(certified: TestTok
 def test_a_token_without_pin_source_is_a_warning(checked, certified: TestToken) -> None:
     text = "\n".join(line for line in configuration_text(certified).splitlines() if not line.startswith("pin"))
     report = checked(f"{text}\n{IDENTITY}")
-    assert report.usable
+    assert report.is_usable
     assert report.problems[0].key == "tokens.test.pin"
 
 
 def test_an_identity_by_uri_is_looked_at_like_the_others(checked, certified: TestToken) -> None:
     uri = certified.uri("node")
     report = checked(f'[identities.node]\nkey = "{uri}"\n')
-    assert report.usable
+    assert report.is_usable
     assert [identity.name for identity in report.identities] == ["node"]
 
 
@@ -209,7 +209,7 @@ def test_a_remark_of_the_key_policy_is_a_warning(checked, certified: TestToken, 
     text = '[identities.weak]\ntoken = "test"\nobject = "imported"\ncertificate = "c.pem"\n'
     assert "can be taken off the token" in errors(checked(configuration_text(certified) + text))["identities.weak"]
     allowed = checked(configuration_text(certified) + text + 'allow = ["extractable", "not-sensitive"]\n')
-    assert allowed.usable
+    assert allowed.is_usable
     assert any("imported" in problem.text for problem in allowed.problems)
 
 

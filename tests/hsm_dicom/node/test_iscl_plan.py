@@ -142,7 +142,7 @@ def test_check_config_says_what_is_wrong_and_where(
     report = check_configuration(iscl_site.write(**tables))
     found = {problem.key: f"{problem.text} {problem.remedy}" for problem in report.problems}
     assert sentence in found[place], found
-    assert not report.usable
+    assert not report.is_usable
     # A listener serves the peer whose table is wrong; that is said once.
     assert len(found) == 1
 
@@ -165,7 +165,7 @@ def test_a_listener_inside_tls_needs_a_certificate_and_one_without_does_not(iscl
 
 def test_check_config_finds_the_secrets_on_their_token(iscl_site: ISCLSite) -> None:
     report = check_configuration(iscl_site.write(peer=KEYS_OF_THEIR_OWN))
-    assert report.usable, report.problems
+    assert report.is_usable, report.problems
     assert report.secret_keys == {
         "peers.archive.iscl": "authentication key 2, encryption key 2",
         "peers.ct.iscl": "authentication key 1, encryption key 1",

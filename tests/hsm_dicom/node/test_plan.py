@@ -192,7 +192,7 @@ MISTAKES = {
 def test_check_config_tells(write: Write, mistake: str) -> None:
     text, said = MISTAKES[mistake]
     report = check_configuration(write(text), log_in=False)
-    assert not report.usable
+    assert not report.is_usable
     assert any(said in str(problem) for problem in report.problems), [str(problem) for problem in report.problems]
     assert all(problem.line for problem in report.problems)
 

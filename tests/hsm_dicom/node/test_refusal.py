@@ -50,7 +50,7 @@ def test_a_mistake_in_any_table_keeps_every_listener_from_starting(write: Write,
     text, _ = MISTAKES[mistake]
     file = write(text + SOUND)
     report = check_configuration(file, log_in=False)
-    assert not report.usable
+    assert not report.is_usable
     for name in ("sound", *re.findall(r"^\[listeners\.(\w+)\]", text, re.M)):
         with no_login(), pytest.raises(ConfigurationError) as caught:
             open_listener(read_plan(file), name)
@@ -123,13 +123,13 @@ def test_what_the_devices_and_certificates_of_a_listener_hold_is_refused_alike(
     write: Write, tmp_path: Path, node: TestToken, hospital: Hospital, spoil: object
 ) -> None:
     file = write(SOUND)
-    assert check_configuration(file).usable
+    assert check_configuration(file).is_usable
     open_listener(read_plan(file), "sound").close()
     assert callable(spoil)
     file.write_text(spoil(file.read_text(), tmp_path, node))
     with pytest.raises(Error):
         open_listener(read_plan(file), "sound")
-    assert not check_configuration(file).usable
+    assert not check_configuration(file).is_usable
     (tmp_path / "node.pem").write_bytes(hospital.rsa.certificate.public_bytes(Encoding.PEM))
 
 

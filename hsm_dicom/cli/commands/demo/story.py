@@ -126,7 +126,7 @@ def _make_key(tale: Narrator, folder: Path, authority: DemonstrationAuthority) -
     with access.open() as connection:
         with tale.timed("generate RSA 3072 in the token"):
             entry = generate_key(connection, "node", KeyKind.RSA_3072, Usage.SIGN)
-        wanted = access.for_object(entry.name.label, entry.name.id)
+        wanted = access.select_object(entry.name.label, entry.name.id)
         with wanted.open_key() as key, tale.timed("make the certificate request"):
             request = certificate_request(key, "CN=Demonstration node", Usage.SIGN)
         certificate = authority.answer(request)
@@ -147,7 +147,7 @@ def _make_key(tale: Narrator, folder: Path, authority: DemonstrationAuthority) -
 
 def _try_to_steal(tale: Narrator, folder: Path) -> None:
     tale.step("Stealing it", "Logged in, with the right PIN, we ask for the private key, in two ways.")
-    access = find_token_access(load_configuration(folder / "hsm-dicom.toml"), LABEL).for_object("node", None)
+    access = find_token_access(load_configuration(folder / "hsm-dicom.toml"), LABEL).select_object("node", None)
     with access.open() as connection:
         if gives_away_private_value(connection, access.uri):
             raise DemonstrationError("The token gave away its private key.")
