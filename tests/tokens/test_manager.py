@@ -81,6 +81,37 @@ said(loaded.ready)
     ]  # fmt: skip
 
 
+def test_a_module_in_which_a_call_hangs_stays_initialised_and_is_finalised_later(node: TestToken) -> None:
+    code = (
+        SCENE
+        + """
+from tokens.pkcs11 import module as modules
+modules.QUIET_TIMEOUT = 0.2
+manager = DeviceManager()
+loaded = manager.tokens.module(Path(module))
+def is_initialised():
+    return loaded.cryptoki.call(Function.GET_SLOT_LIST, 0, None, None) != CRYPTOKI_NOT_INITIALIZED
+inside, leave = threading.Event(), threading.Event()
+def hang():
+    with loaded.gate:
+        inside.set()
+        leave.wait()
+thread = threading.Thread(target=hang)
+thread.start()
+inside.wait()
+sign(tokens.open_key(uri, manager=manager))
+manager.close()
+print(is_initialised())
+leave.set()
+thread.join()
+sign(tokens.open_key(uri, manager=manager))
+manager.close()
+print(is_initialised())
+"""
+    )
+    assert scenes.play(code, node.uri("rsa"), MODULE) == ["True", "False"]
+
+
 def test_a_module_that_the_process_keeps_is_not_finalised(node: TestToken) -> None:
     code = (
         SCENE

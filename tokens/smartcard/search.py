@@ -12,7 +12,7 @@ from tokens.errors import NoSuchCardError, NoSuchReaderError, SeveralTokensError
 from tokens.smartcard.card import CardApplication
 from tokens.smartcard.cards import Cards
 from tokens.smartcard.profiles import SHIPPED, CardProfile, Family, find_profile
-from tokens.smartcard.readers.pcsc import SERVICE_TIMEOUT, Contexts, PcscError, readers, service_error
+from tokens.smartcard.readers.pcsc import SERVICE_TIMEOUT, Contexts, PcscError, list_readers, service_error
 
 _PROBING_WAIT = 2.0
 """Seconds to wait for a card in use while looking for one that matches."""
@@ -83,7 +83,7 @@ def list_slots(contexts: Contexts) -> list[CardInfo]:
     """Return readers and ATRs as pcscd reports them, without using a card."""
     context = contexts.establish()
     try:
-        names = readers(context)
+        names = list_readers(context)
         library = context.library
         asked = [(name, library.SCARD_STATE_UNAWARE) for name in names]
         if not asked:

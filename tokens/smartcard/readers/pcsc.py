@@ -205,7 +205,7 @@ class Context:
                 os.close(descriptor)
 
 
-def readers(context: Context) -> list[str]:
+def list_readers(context: Context) -> list[str]:
     """Return the names of all readers."""
     try:
         (names,) = context.with_handle(context.library.SCardListReaders, [], timeout=SERVICE_TIMEOUT)

@@ -29,7 +29,7 @@ _ASCII_LEFT = 0x82
 _CANCELLED, _TIMED_OUT = 0x6401, 0x6400
 
 
-def features(channel: Channel) -> dict[int, int]:
+def read_features(channel: Channel) -> dict[int, int]:
     """Return control codes by feature tag."""
     try:
         answer = channel.control(GET_FEATURE_REQUEST, b"", timeout=5.0)
@@ -43,7 +43,7 @@ def features(channel: Channel) -> dict[int, int]:
 
 def has_pin_pad(channel: Channel) -> bool:
     """Return whether a PIN can be typed on the reader."""
-    return VERIFY_PIN_DIRECT in features(channel)
+    return VERIFY_PIN_DIRECT in read_features(channel)
 
 
 def verify(channel: Channel, pin: PinProfile) -> None:
@@ -52,10 +52,10 @@ def verify(channel: Channel, pin: PinProfile) -> None:
     Raises `StatusError` as VERIFY does, `PinSourceError` for a reader without a PIN pad, and `PinNotPresentedError`
     if no PIN was typed.
     """
-    code = features(channel).get(VERIFY_PIN_DIRECT)
+    code = read_features(channel).get(VERIFY_PIN_DIRECT)
     if code is None:
         raise PinSourceError(f"The reader {channel.reader} has no pin pad; name another PIN source.")
-    response = channel.control(code, pin_verify_structure(pin), timeout=TYPING_TIME + 10.0)
+    response = channel.control(code, encode_pin_verify_structure(pin), timeout=TYPING_TIME + 10.0)
     status = int.from_bytes(response[-2:], "big")
     if status in (_CANCELLED, _TIMED_OUT):
         raise PinNotPresentedError(f"No PIN was typed on the reader {channel.reader}.")
@@ -63,7 +63,7 @@ def verify(channel: Channel, pin: PinProfile) -> None:
         raise StatusError("VERIFY", status)
 
 
-def pin_verify_structure(pin: PinProfile) -> bytes:
+def encode_pin_verify_structure(pin: PinProfile) -> bytes:
     """Return the PIN_VERIFY_STRUCTURE (2.5.2) with the VERIFY command for this PIN."""
     block = pin.maximum if pin.padding is not None else 0
     template = bytes([pin.padding or 0]) * block
