@@ -29,7 +29,7 @@ def test_the_demo_shows_each_step(kept: tuple[Path, Result]) -> None:
     assert result.err == ""
     for words in (
         "of a prime: refused",
-        "it cannot be exported",
+        "cannot be exported",
         "✓ CT image: valid",
         "✓ structured report: valid",
         "byte 930: 43 'C' became 42 'B'",
@@ -39,6 +39,7 @@ def test_the_demo_shows_each_step(kept: tuple[Path, Result]) -> None:
         "signatures/s",
     ):
         assert words in result.said
+    assert result.said.count("exit status 101") == 2, "hsm-dicom's and dcmsign's, of the changed object"
 
 
 def test_it_reads_well_in_80_columns(kept: tuple[Path, Result]) -> None:

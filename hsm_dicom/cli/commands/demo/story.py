@@ -210,7 +210,7 @@ def _change_one_byte(tale: Narrator, folder: Path, validator: Validator) -> None
     tale.facts(("byte", f"{at}: {before:02X} '{before:c}' became {content[at]:02X} '{content[at]:c}'"))
     tale.refusal(_words(verdict))
     tale.command("hsm-dicom verify forged.dcm --trust ca.pem; echo $?")
-    tale.remark(f"exit status {verdict.outcome.value}")
+    tale.remark(f"exit status {verdict.outcome.exit_status}")
 
 
 def _ask_dcmsign(tale: Narrator, folder: Path) -> None:
