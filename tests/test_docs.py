@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -197,7 +198,7 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
 
 def test_every_link_between_pages_leads_somewhere() -> None:
     generated.write_pages(DOCS)
-    for page in [ROOT / "README.md", *pages(), ROOT / "softhsm-config" / "README.md"]:
+    for page in [*ROOT.glob("*.md"), *pages(), ROOT / "softhsm-config" / "README.md"]:
         for target, heading in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", page.read_text()):
             there = page.parent / target if target else page
             assert there.exists(), f"{page.name}: {target}"
@@ -208,6 +209,16 @@ def headings(page: Path) -> set[str]:
     """The places in a page that a link can name, as GitHub makes them of its headings."""
     titles = re.findall(r"^#+ (.*)$", generated.expand(page.read_text()), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_what_contributors_are_told_to_run_exists() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    told = set(re.findall(r"`make ([a-z-]+)`", page))
+    assert len(told) > 6
+    assert told <= set(targets)
+    markers = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]["markers"]
+    assert re.findall(r"^\| `([a-z]+)` \|", page, re.MULTILINE) == [marker.partition(":")[0] for marker in markers]
 
 
 def test_every_test_that_a_page_names_exists() -> None:

@@ -46,8 +46,7 @@ def run_demo() -> str:
     if process.returncode:
         raise SystemExit(f"hsm-dicom demo ended with status {process.returncode}")
     text = said.decode().replace("\r\n", "\n")
-    text = re.sub(r"\x1b\[\?25l.*?\x1b\[\?25h(?:\x1b\[1A\x1b\[2K)?", "", text, flags=re.DOTALL)
-    return text
+    return re.sub(r"\x1b\[\?25l.*?\x1b\[\?25h(?:\x1b\[1A\x1b\[2K)?", "", text, flags=re.DOTALL)
 
 
 def _read(terminal: int) -> bytes:
