@@ -7,18 +7,18 @@ from __future__ import annotations
 
 from hsm_dicom.iscl.errors import ErrorCode, RemoteProtocolError
 from hsm_dicom.iscl.settings import ISCLSettings
-from hsm_dicom.iscl.wire.blocks import Fragmenter
+from hsm_dicom.iscl.wire.blocks import Fragmentation
 from hsm_dicom.iscl.wire.messages import UNIQUE_KEY, Encryption, Mac, TransmissionRequest, is_unique, key_index, named
 from hsm_dicom.iscl.wire.profile import UniqueKeyForm
 
 
-def request_to_send(length: int, settings: ISCLSettings, cut: Fragmenter) -> TransmissionRequest:
+def request_to_send(length: int, settings: ISCLSettings, fragmentation: Fragmentation) -> TransmissionRequest:
     """Make the request for a message of this length and fragmentation."""
     key = settings.encryption_key
     if settings.unique_keys:
         with_index = settings.profile.unique_key_form is UniqueKeyForm.WITH_INDEX
         key = UNIQUE_KEY | key if with_index else UNIQUE_KEY
-    return TransmissionRequest(settings.encryption, key, settings.mac, cut.announced(length))
+    return TransmissionRequest(settings.encryption, key, settings.mac, fragmentation.announced(length))
 
 
 def check_request(request: TransmissionRequest, settings: ISCLSettings, peer: str) -> None:

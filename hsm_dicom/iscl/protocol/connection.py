@@ -30,7 +30,7 @@ from hsm_dicom.iscl.errors import (
 )
 from hsm_dicom.iscl.protocol.refusals import refusal
 from hsm_dicom.iscl.protocol.states import CROSSINGS, ENDED, RULES, Case, Crossing, Rule, Speaker, State
-from hsm_dicom.iscl.wire.blocks import Fragmenter
+from hsm_dicom.iscl.wire.blocks import Fragmentation
 from hsm_dicom.iscl.wire.encoding import MessageReader, build, build_run, data_header
 from hsm_dicom.iscl.wire.messages import (
     ACK,
@@ -101,9 +101,9 @@ class StateMachine:
         """Whether nothing is under way and nothing half arrived."""
         return self.state is State.READY and self._reader.is_empty
 
-    def cut(self, encryption: int) -> Fragmenter:
+    def fragmentation(self, encryption: int) -> Fragmentation:
         """Return how a message with this encryption is fragmented, as negotiated."""
-        return Fragmenter(self.profile, encryption, self.block_data)
+        return Fragmentation(self.profile, encryption, self.block_data)
 
     # -- sending --------------------------------------------------------------------------------------------
 
@@ -128,7 +128,7 @@ class StateMachine:
 
     def send_data(self, data: bytes) -> bytes:
         """Return data blocks with this data, all full but the last. Raises `LocalProtocolError`."""
-        full = self.transfer.cut.full if self.transfer else self.block_data
+        full = self.transfer.fragmentation.full if self.transfer else self.block_data
         header = self._header_of_full_blocks(self.role)
         whole = min(len(data), self.transfer.to_come - 1) // full * full if self.transfer and header else 0
         pieces = [build_run(header, full, data[:whole])] if whole else []
@@ -199,7 +199,7 @@ class StateMachine:
         header = self._header_of_full_blocks(self.role.peer)
         if not header or self.transfer is None:
             return b""
-        full = self.transfer.cut.full
+        full = self.transfer.fragmentation.full
         data = self._reader.read_run(header, full, (self.transfer.to_come - 1) // full)
         self._passed(len(data))
         return data
@@ -208,7 +208,7 @@ class StateMachine:
         """Return the header of full blocks; empty if none may be sent now, or the tap needs each of them."""
         if self.transfer is None or self.state is not State.SENDING or self.initiator is not sender or self._is_tapped:
             return b""
-        return data_header(self.transfer.cut.full, self.profile)
+        return data_header(self.transfer.fragmentation.full, self.profile)
 
     def _receive(self, message: Message) -> bool:
         """Follow a message that the peer may send now. Whether anybody needs to see it."""
@@ -294,8 +294,8 @@ class StateMachine:
                     self.peer_authentication_data = message.authentication_data
             case TransmissionRequest():
                 self.initiator = sender
-                cut = self.cut(message.encryption)
-                self.transfer = Transfer(message, cut, cut.on_the_wire(message.length))
+                fragmentation = self.fragmentation(message.encryption)
+                self.transfer = Transfer(message, fragmentation, fragmentation.on_the_wire(message.length))
                 if sender is not self.role:
                     self.peer_request = message
             case DataBlock() if self.transfer is not None:

@@ -27,7 +27,7 @@ from hsm_dicom.iscl.wire.messages import (
     TransmissionRequest,
 )
 from hsm_dicom.iscl.wire.profile import DES_BLOCK
-from hsm_dicom.iscl.wire.units import Cutter
+from hsm_dicom.iscl.wire.units import Fragmenter
 
 Batch = tuple[Message | bytes, ...]
 """What is sent at once: messages, and octets that become data blocks."""
@@ -48,7 +48,7 @@ class Outbox:
         self._connection = connection
         self._settings = settings
         self._suite = suite
-        self._cutter = Cutter(settings.profile.message_unit, settings.max_message)
+        self._fragmenter = Fragmenter(settings.profile.message_unit, settings.max_message)
         self._queue: deque[_Outgoing] = deque()
         self._taken = 0
         self._sealing: _Sealing | None = None
@@ -60,7 +60,7 @@ class Outbox:
 
     def put(self, data: bytes) -> int:
         """Take data, in as many messages as it needs. They were sent when `sent` reaches the number returned."""
-        for message in self._cutter.cut(data):
+        for message in self._fragmenter.fragment(data):
             self._queue.append(_Outgoing(message))
             self._taken += 1
         return self._taken
@@ -79,7 +79,7 @@ class Outbox:
         if outgoing.through:
             return ThroughData(outgoing.data)
         settings, connection = self._settings, self._connection
-        return request_to_send(len(outgoing.data), settings, connection.cut(settings.encryption))
+        return request_to_send(len(outgoing.data), settings, connection.fragmentation(settings.encryption))
 
     def prepare(self) -> None:
         """Seal the first piece, after the request was sent."""
@@ -142,7 +142,7 @@ class _Sealing:
         self.random = random
         self._has_code = has_code
         self._pieces = protection.seal(message)
-        self._left = protection.cut.sealed_length(len(message))
+        self._left = protection.fragmentation.sealed_length(len(message))
         self._ready: list[Message | bytes] = []
 
     @property

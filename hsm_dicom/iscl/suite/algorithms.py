@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from hsm_dicom.iscl.errors import ErrorCode, IntegrityError, LocalProtocolError
 from hsm_dicom.iscl.settings import ISCLSettings
 from hsm_dicom.iscl.suite.codes import LEAST, MD5_LENGTH, Code, DesMac, Md5, NoCode
-from hsm_dicom.iscl.wire.blocks import Fragmenter, pad, padded_length, padding_length
+from hsm_dicom.iscl.wire.blocks import Fragmentation, pad, padded_length, padding_length
 from hsm_dicom.iscl.wire.messages import MAX_BLOCK_DATA, Encryption, Mac
 from hsm_dicom.iscl.wire.profile import DES_BLOCK, AnnouncedLength, IvChain, Md5Order, Role, SessionKeyDerivation
 from tokens.secrets import DataKey, Secrets
@@ -42,7 +42,9 @@ class Suite:
 
         `block_data` is how many octets of data a block has, as negotiated. Raises the errors of `tokens.errors`.
         """
-        return Protection(self, sender, random, Fragmenter(self.settings.profile, self.settings.encryption, block_data))
+        return Protection(
+            self, sender, random, Fragmentation(self.settings.profile, self.settings.encryption, block_data)
+        )
 
     def key(self, index: int, random: bytes | None, owned: contextlib.ExitStack) -> DataKey:
         """Return the fixed key, or the session key that `owned` will destroy."""
@@ -80,8 +82,8 @@ class Protection:
     A message that was sealed but not sent does not change the chain.
     """
 
-    def __init__(self, suite: Suite, sender: Role, random: bytes | None, cut: Fragmenter) -> None:
-        self.cut = cut
+    def __init__(self, suite: Suite, sender: Role, random: bytes | None, fragmentation: Fragmentation) -> None:
+        self.fragmentation = fragmentation
         self._suite = suite
         self._settings = settings = suite.settings
         self._profile = settings.profile
@@ -134,7 +136,7 @@ class Protection:
         """
         start = 0
         while start < len(message):
-            end = start + _piece_length(start, len(message) - start, self.cut.unit)
+            end = start + _piece_length(start, len(message) - start, self.fragmentation.unit)
             piece = message[start:end]
             self._code.update(piece)
             yield self._seal_piece(piece, is_last=end >= len(message)) if self._encrypts else piece
@@ -143,12 +145,14 @@ class Protection:
     def _seal_piece(self, piece: bytes, is_last: bool) -> bytes:
         """Return the ciphertext of a piece; the last one has the encrypted code too, if that saves a device call."""
         profile = self._profile
-        if self.cut.seals_each_block:
-            blocks = [pad(fragment, profile.padding) for fragment in self.cut.fragments(piece)]
+        if self.fragmentation.seals_each_block:
+            blocks = [pad(fragment, profile.padding) for fragment in self.fragmentation.fragments(piece)]
         else:
             blocks = [pad(piece, profile.padding) if is_last else piece]
         if profile.iv_chain is IvChain.NONE:
-            return b"".join(map(self._encrypt_from_start if self.cut.seals_each_block else self._encrypt, blocks))
+            return b"".join(
+                map(self._encrypt_from_start if self.fragmentation.seals_each_block else self._encrypt, blocks)
+            )
         end = sum(map(len, blocks))
         if is_last and self._settings.mac is not Mac.NONE:
             blocks.append(pad(self._own_code(), profile.padding))
@@ -210,7 +214,7 @@ class Protection:
     def catch_up(self) -> None:
         """Decrypt what came, while the connection is silent; or, where that is little, leave it to the next time."""
         if self._waiting >= LEAST:
-            self._decrypt(self.cut.full if self.cut.seals_each_block else DES_BLOCK)
+            self._decrypt(self.fragmentation.full if self.fragmentation.seals_each_block else DES_BLOCK)
 
     def open(self, code: bytes | None, announced: int) -> bytes:
         """Return the message that was announced with this length, verified by its MAC (None if messages have none).
@@ -248,17 +252,17 @@ class Protection:
         whole = len(ciphertext) // unit * unit
         self._ciphertext = [ciphertext[whole:]] if whole < len(ciphertext) else []
         self._waiting = len(ciphertext) - whole
-        full = self.cut.full if self.cut.seals_each_block else max(whole, 1)
+        full = self.fragmentation.full if self.fragmentation.seals_each_block else max(whole, 1)
         if self._profile.iv_chain is not IvChain.NONE:
             joined = code if len(code) == self._encrypted_code_length else b""
             plaintext = self._decrypt_chained(ciphertext[:whole] + joined) if whole or joined else b""
             parts = [plaintext[start : min(start + full, whole)] for start in range(0, whole, full)]
         else:
-            decrypt = self._decrypt_from_start if self.cut.seals_each_block else self._decrypt_chained
+            decrypt = self._decrypt_from_start if self.fragmentation.seals_each_block else self._decrypt_chained
             plaintext = b""
             parts = [decrypt(ciphertext[start : min(start + full, whole)]) for start in range(0, whole, full)]
         for part in parts:
-            if self.cut.seals_each_block and self._message:
+            if self.fragmentation.seals_each_block and self._message:
                 self._strip_padding(1)  # of the block before, which has turned out not to be the last
             self._append(part, held_back=DES_BLOCK)
         return plaintext[whole:]

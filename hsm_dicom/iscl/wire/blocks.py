@@ -37,7 +37,7 @@ def padding_length(data: bytes, padding: Padding) -> int | None:
 
 
 @dataclass(frozen=True)
-class Fragmenter:
+class Fragmentation:
     """How messages are cut into blocks. `block_data` is how many octets of data a block has, as negotiated."""
 
     profile: WireProfile

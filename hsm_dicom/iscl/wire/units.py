@@ -12,7 +12,7 @@ from hsm_dicom.iscl.wire.profile import MessageUnit
 PDU_HEADER = 6
 
 
-class Cutter:
+class Fragmenter:
     """Cuts what is written into messages of at most `longest` octets."""
 
     def __init__(self, unit: MessageUnit, longest: int) -> None:
@@ -21,7 +21,7 @@ class Cutter:
         self._buffer = bytearray()
         self._left_of_pdu = 0
 
-    def cut(self, data: bytes) -> Iterator[bytes]:
+    def fragment(self, data: bytes) -> Iterator[bytes]:
         """Return the messages that are complete now. An unfinished PDU waits for its rest."""
         if not self._by_pdu:
             for start in range(0, len(data), self._longest):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hsm_dicom.iscl.errors import ErrorCode
-from hsm_dicom.iscl.wire.blocks import Fragmenter
+from hsm_dicom.iscl.wire.blocks import Fragmentation
 from hsm_dicom.iscl.wire.messages import (
     ACK,
     KEY_INDEXES,
@@ -41,7 +41,7 @@ class Transfer:
     """One message on its way. `to_come` counts the octets of its data blocks that are still due."""
 
     request: TransmissionRequest
-    cut: Fragmenter
+    fragmentation: Fragmentation
     to_come: int
 
 
@@ -56,11 +56,11 @@ class Bounds:
 
     def limit(self, encryption: int) -> int:
         """Return the greatest length that a transmission request to us may announce."""
-        return self.cut(encryption).announced(self.max_message)
+        return self.fragmentation(encryption).announced(self.max_message)
 
-    def cut(self, encryption: int) -> Fragmenter:
+    def fragmentation(self, encryption: int) -> Fragmentation:
         """Return how a message with this encryption is fragmented."""
-        return Fragmenter(self.profile, encryption, self.block_data)
+        return Fragmentation(self.profile, encryption, self.block_data)
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def find_mistake(message: Message, ours: bool, bounds: Bounds) -> Mistake | None
 def _find_request_mistake(request: TransmissionRequest, ours: bool, bounds: Bounds) -> Mistake | None:
     if request.encryption not in _ENCRYPTIONS or request.mac not in _MACS or not is_key_id(request.encryption_key):
         return Mistake(ErrorCode.METHOD_NOT_ACCEPTABLE, "an encryption, key or MAC that does not exist")
-    on_the_wire = bounds.cut(request.encryption).on_the_wire(request.length)
+    on_the_wire = bounds.fragmentation(request.encryption).on_the_wire(request.length)
     if request.length < 1 or (request.encryption != Encryption.NONE and on_the_wire % DES_BLOCK):
         return Mistake(ErrorCode.UNEXPECTED_LENGTH, "a transmission request of a length that no message has")
     limit = bounds.limit(request.encryption)
@@ -116,8 +116,8 @@ def _find_request_mistake(request: TransmissionRequest, ours: bool, bounds: Boun
 def _fits(block: DataBlock, transfer: Transfer | None) -> bool:
     if transfer is None:
         return False
-    most = min(transfer.to_come, transfer.cut.full)
-    return len(block.data) == most if transfer.cut.seals_each_block else 1 <= len(block.data) <= most
+    most = min(transfer.to_come, transfer.fragmentation.full)
+    return len(block.data) == most if transfer.fragmentation.seals_each_block else 1 <= len(block.data) <= most
 
 
 def _refusal(message: Message, ours: bool, bounds: Bounds) -> Mistake | None:
