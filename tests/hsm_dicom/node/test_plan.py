@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from hsm_dicom.config import ConfigurationError
 from hsm_dicom.config.devices import NotConfiguredError
 from hsm_dicom.config.network_sections import ListenerSection
 from hsm_dicom.errors import DicomError
@@ -228,3 +229,30 @@ def test_the_limits_of_the_configuration_are_those_of_the_program() -> None:
     limits = {limit.name: limit.default for limit in fields(Limits)}
     limits |= {"largest_object_mib": StorageSettings(folder=Path()).largest_object_mib}
     assert limits == {name: ListenerSection.model_fields[name].default for name in limits}
+
+
+def test_a_peer_is_refused_for_its_own_mistakes_and_not_for_those_of_others(write: Write) -> None:
+    text = (
+        '[peers.good]\nhost = "good.example"\nae_titles = ["GOOD"]\ncalling_ae_title = "NODE"\n'
+        '[peers.bad]\nhost = "http://bad.example"\nae_titles = ["TOO LONG A TITLE!"]\nprofile = "tls13"\n'
+    )
+    plan = read_plan(write(text))
+    assert plan.peer("good").peer.host == "good.example"
+    with pytest.raises(ConfigurationError) as caught:
+        plan.peer("bad")
+    assert [problem.key for problem in caught.value.problems] == [
+        "peers.bad.host",
+        "peers.bad.ae_titles",
+        "peers.bad.profile",
+    ]
+    assert [problem.line for problem in caught.value.problems] == [19, 20, 21]
+
+
+def test_what_only_a_connection_needs_is_no_problem_of_the_file(write: Write) -> None:
+    plan = read_plan(write('[peers.caller]\nhost = "caller.example"\nae_titles = ["CALLER"]\n'))
+    assert plan.problems == ()
+    with (
+        pytest.raises(ConfigurationError, match=r"hsm-dicom\.toml:14: peers\.caller: .* Write calling_ae_title = in"),
+        open_peer(plan, "caller"),
+    ):
+        pass
