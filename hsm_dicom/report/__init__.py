@@ -10,8 +10,10 @@
 |---------------|------------------------------------------------------------------------------|
 | json_report   | `as_json`, `json_line`: the schema hsm-dicom/verify/2 (docs/reference/json-verify.md)    |
 | html_report   | `write_html`: the page, from `templates/`                                     |
+| html_views    | the texts, shares and pictures that the templates place                       |
 | chain_picture | the certificate chain over time, as SVG                                       |
-| pictures      | small pictures of pixel data, drawn from the bytes that were walked           |
+| pictures      | small pictures of pixel data, from the bytes that were walked                 |
+| drawing, png, rle | a frame to 8-bit pixels, pixels to PNG, RLE Lossless to pixels            |
 """
 
 from hsm_dicom.report.html_report import ReportError, write_html

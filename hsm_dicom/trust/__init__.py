@@ -22,6 +22,7 @@
 | `online`, `fetch`   | fetching missing issuers, CRLs and OCSP responses, within bounds                     |
 | `certificate_files` | PEM, DER and PKCS#7 files, and the order of a chain                                  |
 | `certificates`      | reading untrusted certificates, and their names for display                          |
+| `errors`            | files of trust that cannot be read                                                   |
 | `der`               | DER by asn1crypto: the one place where bytes are taken apart                         |
 | `_certvalidator`    | the one place that calls pyhanko-certvalidator                                       |
 """
