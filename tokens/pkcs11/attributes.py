@@ -1,7 +1,7 @@
-"""The attributes of one object, as far as the token tells them: read by their types, and odd ones noted.
+"""Read the attributes of one object by their types, and note malformed values.
 
-An attribute that is not told, and one whose value cannot be of its type (CKA_EXTRACTABLE of no bytes), both read as
-None; the second is noted in a sentence, since a token that answers so is not to be believed where it matters.
+A missing attribute, and one whose value is malformed (CKA_EXTRACTABLE of no bytes), both read as
+None. A malformed value is also noted in a sentence, because such a token cannot be trusted.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _NUMBER = ctypes.sizeof(ctypes.c_ulong)
 
 
 class Attributes:
-    """What a token told of one object."""
+    """The attributes of one object, as the token reports them."""
 
     def __init__(self, values: Mapping[int, bytes]) -> None:
         self._values = values
@@ -23,11 +23,11 @@ class Attributes:
 
     @property
     def odd(self) -> tuple[str, ...]:
-        """A sentence's part for each value, of those asked for, that cannot be of its type."""
+        """A part of a sentence for each requested value that is malformed."""
         return tuple(self._odd.values())
 
     def flag(self, kind: Attribute) -> bool | None:
-        """A CK_BBOOL: one byte, 0 or 1."""
+        """Return a CK_BBOOL: one byte, 0 or 1."""
         value = self._values.get(kind)
         if value is None or value in (b"\0", b"\1"):
             return None if value is None else value == b"\1"
@@ -35,7 +35,7 @@ class Attributes:
         return None
 
     def number(self, kind: Attribute) -> int | None:
-        """A CK_ULONG."""
+        """Return a CK_ULONG."""
         value = self._values.get(kind)
         if value is None or len(value) == _NUMBER:
             return None if value is None else ctypes.c_ulong.from_buffer_copy(value).value
@@ -43,11 +43,11 @@ class Attributes:
         return None
 
     def octets(self, kind: Attribute) -> bytes:
-        """Bytes; none where the token does not tell them."""
+        """Return bytes; empty if the token does not report them."""
         return self._values.get(kind, b"")
 
     def text(self, kind: Attribute) -> str:
-        """Text; none where the token does not tell it, or not in UTF-8."""
+        """Return text; empty if the token does not report it, or not in UTF-8."""
         try:
             return self.octets(kind).decode("utf-8")
         except UnicodeDecodeError:
@@ -59,7 +59,7 @@ class Attributes:
 
 
 def packed(value: object) -> bytes:
-    """An attribute's value as a template has it: text in UTF-8, a number as CK_ULONG, True as one byte."""
+    """Encode an attribute's value for a template: text in UTF-8, a number as CK_ULONG, True as one byte."""
     match value:
         case bool():
             return b"\1" if value else b"\0"

@@ -1,4 +1,4 @@
-"""What an officer does with the keys on a token: generate, list, delete.
+"""Key management on a token: generate, list and delete keys.
 
 Every step is an event, ended well or not. A key is generated inside the token, sensitive and never extractable, for one
 named use; there is no way to import a private key.
@@ -41,7 +41,7 @@ from tokens.uri import Pkcs11Uri
 
 
 class Usage(StrEnum):
-    """What a key is for. One key, one use."""
+    """The use of a key, which has one use only."""
 
     SIGN = "sign"
     """Signatures on documents and images."""
@@ -60,7 +60,7 @@ def generate_key(
     key_id: bytes | None = None,
     always_authenticate: bool = False,
 ) -> KeyEntry:
-    """Make a key pair inside the token; the private half never leaves it.
+    """Generate a key pair inside the token; the private half never leaves it.
 
     `key_id` (CKA_ID) is drawn at random unless given. Raises `CeremonyError` where the label or id is in use.
     """
@@ -94,7 +94,7 @@ def generate_key(
 
 @contextlib.contextmanager
 def generate_temporary_key(connection: Connection, kind: KeyKind) -> Iterator[KeyName]:
-    """A key pair that lives as long as the block (session objects), to try a token out with."""
+    """Provide a key pair during the block (session objects), for a self-test."""
     name = KeyName(f"temporary {kind}", os.urandom(8))
     public = {Attribute.LABEL: name.label, Attribute.ID: name.id, Attribute.TOKEN: False}
     uses = (Attribute.SIGN, Attribute.DECRYPT) if kind.is_rsa else (Attribute.SIGN,)
@@ -106,7 +106,7 @@ def generate_temporary_key(connection: Connection, kind: KeyKind) -> Iterator[Ke
 
 
 def delete_key(connection: Connection, wanted: Pkcs11Uri) -> KeyName:
-    """Destroy a private key with its public key and certificates. This cannot be undone."""
+    """Delete a private key with its public key and certificates. This cannot be undone."""
     with (
         report_step("delete", f"key {describe_request(wanted)}", connection.token),
         connection.writable() as session,
@@ -121,7 +121,7 @@ def delete_key(connection: Connection, wanted: Pkcs11Uri) -> KeyName:
 
 
 def read_key_name(connection: Connection, wanted: Pkcs11Uri) -> KeyName:
-    """Label and id of the one private key that a URI names.
+    """Return label and id of the one private key that a URI names.
 
     Raises `NoSuchKeyError`, `SeveralKeysError` or `NotAPrivateKeyError`.
     """
@@ -134,7 +134,7 @@ def read_key_name(connection: Connection, wanted: Pkcs11Uri) -> KeyName:
 
 
 def read_keys(connection: Connection) -> list[KeyEntry]:
-    """Every private key on the token, with what the token says of it and its certificates."""
+    """Return every private key on the token, with its attributes and certificates."""
 
     def read(worker: Worker) -> list[KeyEntry]:
         connection.check_login(worker)
@@ -174,7 +174,7 @@ def _entry(connection: Connection, made: KeyName) -> KeyEntry:
 
 @contextlib.contextmanager
 def report_step(step: str, subject: str, token: TokenInfo) -> Iterator[None]:
-    """Make an event of one step, and our errors of PKCS#11's."""
+    """Report one step as an event, and translate PKCS#11's errors."""
     with report_ceremony_step(token.serial, token.label, step, subject) as reported:
         try:
             yield

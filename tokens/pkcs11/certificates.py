@@ -1,4 +1,4 @@
-"""Certificates beside the keys on a token: stored once they are proven to be the key's own, deleted one by one."""
+"""Store certificates beside the keys on a token after proving that they match, and delete them one by one."""
 
 from __future__ import annotations
 
@@ -84,8 +84,8 @@ def delete_certificate(connection: Connection, wanted: Pkcs11Uri, certificate: x
 
 
 def _is_certificate(objects: Objects, handle: int, der: bytes) -> bool:
-    told = objects.read(handle, (Attribute.CLASS, Attribute.VALUE))
-    return told.number(Attribute.CLASS) == ObjectClass.CERTIFICATE and told.octets(Attribute.VALUE) == der
+    reported = objects.read(handle, (Attribute.CLASS, Attribute.VALUE))
+    return reported.number(Attribute.CLASS) == ObjectClass.CERTIFICATE and reported.octets(Attribute.VALUE) == der
 
 
 def _belongs_to(connection: Connection, session: Session, key: FoundKey, public: Any) -> bool:

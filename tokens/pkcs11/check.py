@@ -1,4 +1,4 @@
-"""What a token can really do: the acceptance test of a hospital's own HSM.
+"""Self-test of a token with real operations: the acceptance test of a hospital's HSM.
 
 Each operation is planned as it would be in earnest, carried out by the token, and its result verified on the host.
 Where the token has no key yet, temporary ones (session objects) are made in it, and vanish with the test.
@@ -29,7 +29,7 @@ from tokens.uri import Pkcs11Uri
 
 @dataclass(frozen=True)
 class KeyCheck:
-    """One key. `readable` says that the token gave away a private value; rates are signatures per second."""
+    """The result for one key. `readable`: the token revealed a private value. Rates are signatures per second."""
 
     label: str
     id: bytes
@@ -43,13 +43,13 @@ class KeyCheck:
 
     @property
     def allowed(self) -> bool:
-        """Whether the policy lets the key be used, and its token keeps it."""
+        """Whether the policy allows the key and the token does not reveal it."""
         return not self.readable and not any(finding.refusal for finding in self.findings)
 
 
 @dataclass(frozen=True)
 class TokenCheck:
-    """All that was found out about a token. `secrets` is None where they were not tried."""
+    """The result for a token. `secrets` is None if secret keys were not tested."""
 
     token: TokenInfo
     module: str
@@ -66,10 +66,10 @@ def check_token(
     *,
     secrets: bool | None = None,
 ) -> TokenCheck:
-    """Try the keys that the URI names (all of them, if it names none). Raises what opening a token raises.
+    """Test the keys that the URI names, or all keys. Raises what opening a token raises.
 
-    `secrets` says whether to try the forms of secret keys too; unless told, where the URI names no key. `progress` is
-    told, in words, what is tried next. Takes about three seconds for each key, and two for secrets.
+    `secrets` is whether to test secret keys too; by default only if the URI names no key. `progress` is called with a
+    description of each next test. Takes about three seconds for each key, and two for secrets.
     """
     listed = sorted(connection.capabilities().listed)
     names = tuple(mechanism_name(mechanism) for mechanism in listed)
@@ -92,7 +92,7 @@ def check_token(
 
 
 def mechanism_name(mechanism: int) -> str:
-    """CKM_RSA_PKCS, or the number of a vendor's own."""
+    """Return the name, such as CKM_RSA_PKCS, or the number of a vendor's mechanism."""
     try:
         return "CKM_" + Mechanism(mechanism).name.lstrip("_")
     except ValueError:
@@ -100,7 +100,7 @@ def mechanism_name(mechanism: int) -> str:
 
 
 def gives_away_private_value(connection: Connection, wanted: Pkcs11Uri) -> bool:
-    """Ask the token for the private value of a key, which it must refuse."""
+    """Request the private value of a key, which the token must refuse."""
 
     def ask(worker: Worker) -> bool:
         objects = connection.objects(worker.session)

@@ -1,7 +1,8 @@
-"""Making a key pair in a token: what is asked for, and what is asked for where a token refuses that.
+"""Generate a key pair in a token, with simpler templates for tokens that refuse the first.
 
-Tokens refuse templates for what they do not need to be told (PKCS#11 v3.1, 4.1.1). What keeps the private key in its
-token, and to its use, is in each template; only what the standard lets a token decide by itself is left out in turn.
+Tokens may refuse a template because of an attribute that is not needed (PKCS#11 v3.1, 4.1.1). Every template contains
+the attributes that keep the private key in its token and limit its use; the simpler ones omit attributes whose value
+the standard lets a token choose.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ Template = Mapping[Attribute, Any]
 
 
 class KeyKind(StrEnum):
-    """What can be generated."""
+    """The kinds of keys that can be generated."""
 
     RSA_2048 = "rsa-2048"
     RSA_3072 = "rsa-3072"
@@ -49,7 +50,7 @@ _TEMPLATE_REFUSED = (
     p11.FunctionFailed,
     p11.GeneralError,
 )
-"""What tokens answer to a template that they do not take; tpm2-pkcs11 1.9.0 says GENERAL_ERROR."""
+"""Answers of tokens to a template that they refuse; tpm2-pkcs11 1.9.0 answers GENERAL_ERROR."""
 
 _PUBLIC_USES = (Attribute.VERIFY, Attribute.ENCRYPT, Attribute.WRAP)
 _FORBIDDEN_USES = (Attribute.SIGN, Attribute.DECRYPT, Attribute.UNWRAP)
@@ -58,7 +59,7 @@ _FORBIDDEN_USES = (Attribute.SIGN, Attribute.DECRYPT, Attribute.UNWRAP)
 def generate_pair(
     queries: Queries, session: int, kind: KeyKind, public: Template, private: Template
 ) -> tuple[int, int]:
-    """C_GenerateKeyPair; returns the handles of the public and the private key. Raises PKCS#11's own errors.
+    """Generate a key pair; returns the handles of the public and the private key. Raises PKCS#11's own errors.
 
     The templates are what both halves are to be, beyond their kind and size.
     """

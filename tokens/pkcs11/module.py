@@ -39,15 +39,15 @@ QUIET_TIMEOUT = 5.0
 
 
 ONE_CALL_AT_A_TIME = ("p11-kit-client.so",)
-"""Modules whose callers must take turns.
+"""Modules that serve only one call at a time.
 
-p11-kit 0.24.1's client leaves threads that wait for an answer waiting for ever when its server dies: only the one that
-reads the connection at that moment is told.
+When its server dies, p11-kit 0.24.1's client wakes only the thread that is reading the connection; other threads that
+wait for an answer block for ever.
 """
 
 
 FINALISED_IN_CHILD = {"libsofthsm2.so": "SoftHSM", "libsoftokn3.so": "Mozilla Foundation"}
-"""Modules, by file name and CK_INFO's manufacturerID, whose C_Finalize in a forked child leaves the parent unharmed.
+"""Modules, by file name and CK_INFO's manufacturerID, whose C_Finalize in a forked child does not harm the parent.
 
 Tried with SoftHSM 2.6.1 and NSS 3.87. tpm2-pkcs11 1.9.0 ends the parent's login, and what reaches its device through a
 connection (pkcs11-proxy) loses that to the child. A name alone does not do, and neither does a manufacturer: such a
@@ -56,21 +56,21 @@ module names the maker of the one that it stands for.
 
 
 class ModuleUser(Protocol):
-    """Somebody with sessions of a module."""
+    """An object that has sessions of a module."""
 
     def is_alive(self) -> bool:
-        """Whether these sessions work."""
+        """Return whether these sessions work."""
 
 
 class Module:
-    """One loaded module. Get it with `load_module`, never by hand.
+    """One loaded module, which only `load_module` creates.
 
     It is loaded once and stays loaded. It is initialised while it has owners: device managers, or the process.
     """
 
     def __init__(self, path: Path, file: Path, init_string: str | None) -> None:
         self.path = path
-        """The name by which it was asked for first, absolute: often a link that an upgrade sets anew."""
+        """The absolute path of the first request, often a link that an upgrade changes."""
         self._file = file
         self.init_string = init_string
         self.epoch = 0
@@ -119,15 +119,15 @@ class Module:
 
     @property
     def queries(self) -> Queries:
-        """The calls that answer with data. Enter `gate` before one."""
+        """The calls that return data. Enter `gate` before one."""
         return self._queries
 
     def token_in(self, slot: int) -> Token:
-        """python-pkcs11's token for a slot, to open sessions on."""
+        """Return python-pkcs11's token for a slot, for opening sessions."""
         return self._tokens.token(slot)
 
     def ready(self) -> int:
-        """The current epoch, after whatever a fork left to be done. Call it before entering `gate`.
+        """Return the current epoch; initialise the module first in a forked child. Call it before entering `gate`.
 
         Raises `TokenLostError` in a child that was forked while a call hung in the module, whose locks stay held there,
         and in one whose module cannot start anew without harm to the parent.
@@ -169,7 +169,7 @@ class Module:
             self._initialised_here = False
 
     def reinitialise(self, seen: int) -> None:
-        """C_Finalize and C_Initialize, once for all threads that noticed the loss in epoch `seen`.
+        """Initialise the module again (C_Finalize, C_Initialize), once for all threads that lost it in epoch `seen`.
 
         Ends every session of this module in this process. Raises `TokenLostError` if a call hangs inside.
         """
@@ -187,27 +187,27 @@ class Module:
                 )
 
     def add_user(self, user: ModuleUser) -> None:
-        """Know of somebody who holds sessions of this module, and would lose them if it were initialised again."""
+        """Register an object with sessions of this module, which it would lose if the module were initialised again."""
         with self._users_lock:
             self._users.add(user)
 
     def is_used_by_others(self, user: ModuleUser) -> bool:
-        """Whether the sessions of somebody else work."""
+        """Return whether sessions of another user work."""
         with self._users_lock:
             others = [other for other in self._users if other is not user]
         return any(other.is_alive() for other in others)
 
     def before_fork(self) -> None:
-        """Wait until no thread is inside the module, whose own locks would stay held in the child."""
+        """Wait until no thread is inside the module, whose locks would otherwise stay locked in the child."""
         self._quiet_for_fork = self.gate.close(QUIET_TIMEOUT)
 
     def after_fork_in_parent(self) -> None:
-        """Let the threads go on."""
+        """Let the threads continue."""
         if self._quiet_for_fork:
             self.gate.open()
 
     def after_fork_in_child(self) -> None:
-        """Nothing of the parent's is used here: a new gate, and a new start on first use."""
+        """Use a new gate, and initialise the module again on its first use."""
         self.gate = self._new_gate()
         self._users_lock = threading.Lock()
         self._inherited = True
@@ -218,7 +218,7 @@ class Module:
             )
 
     def _new_gate(self) -> Gate:
-        # Who initialised the module before us may have told it that there is one thread only.
+        # Other code may have initialised the module for a single thread.
         careful = self._file.name in ONE_CALL_AT_A_TIME or not self._initialised_here
         return Gate(one_at_a_time=careful)
 
@@ -267,7 +267,7 @@ class Module:
                 f"The PKCS#11 module {self.path} could not be initialised ({name_of(rv)}). "
                 f"{likely_causes(self.path, rv, self.init_string)}"
             )
-        # Who finds it initialised shares it with other code of this process, and leaves the end to that.
+        # A module that was initialised already is shared with other code of this process, which finalises it.
         self._initialised_here = rv == cryptoki.OK
 
     def _finalise_at_exit(self) -> None:

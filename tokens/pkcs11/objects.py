@@ -72,7 +72,7 @@ _PUBLIC_PARTS: dict[int, tuple[Attribute, ...]] = {
 
 @dataclass(frozen=True)
 class KeyName:
-    """What names one key pair and its certificate on a token: CKA_LABEL and CKA_ID."""
+    """The name of a key pair and its certificate on a token: CKA_LABEL and CKA_ID."""
 
     label: str
     id: bytes
@@ -92,18 +92,18 @@ class KeyEntry:
 
 @dataclass(frozen=True)
 class FoundKey:
-    """A private key object in one session. `public_key` is None where nothing tells it; `without` then says why."""
+    """A private key object in one session. Without a public half `public_key` is None, and `without` is the reason."""
 
     handle: int
     name: KeyName
     attributes: KeyAttributes
     public_key: PublicKey | None
     tells_public_half: bool
-    """Whether the private object alone tells the public key: an RSA key does, an EC key on most tokens does not."""
+    """Whether the private object alone has the public key: RSA keys do, EC keys on most tokens do not."""
     without: NoSuchKeyError | SeveralKeysError | None = field(default=None, compare=False)
 
     def require_public_key(self) -> PublicKey:
-        """The public key. Raises `NoSuchKeyError` or `SeveralKeysError`."""
+        """Return the public key. Raises `NoSuchKeyError` or `SeveralKeysError`."""
         if self.public_key is None:
             if self.without is not None:
                 raise fresh_copy(self.without)
@@ -119,29 +119,29 @@ class Objects:
         self._session = session
 
     def find(self, template: Mapping[Attribute, Any]) -> list[int]:
-        """The handles of all objects that have these attributes."""
+        """Return the handles of all objects that have these attributes."""
         return self._queries.find_objects(self._session, {kind: packed(value) for kind, value in template.items()})
 
     def read(self, handle: int, kinds: Sequence[Attribute]) -> Attributes:
-        """Attributes of one object."""
+        """Return attributes of one object."""
         return Attributes(self._queries.attributes(self._session, handle, kinds))
 
     def name(self, handle: int) -> KeyName:
-        """Label and id of an object; empty where the token has none."""
-        told = self.read(handle, _NAME)
-        return KeyName(told.text(Attribute.LABEL), told.octets(Attribute.ID))
+        """Return label and id of an object; empty if the token has none."""
+        reported = self.read(handle, _NAME)
+        return KeyName(reported.text(Attribute.LABEL), reported.octets(Attribute.ID))
 
     def create(self, template: Mapping[Attribute, Any]) -> int:
-        """C_CreateObject."""
+        """Create an object (C_CreateObject)."""
         return self._queries.create_object(self._session, {kind: packed(value) for kind, value in template.items()})
 
     def destroy(self, handle: int) -> None:
-        """C_DestroyObject."""
+        """Delete an object (C_DestroyObject)."""
         self._queries.destroy_object(self._session, handle)
 
 
 def find_private_key(objects: Objects, wanted: Pkcs11Uri, token_description: str) -> int:
-    """The handle of the one private key that matches object, id and type of the URI.
+    """Return the handle of the one private key that matches object, id and type of the URI.
 
     Raises `NoSuchKeyError`, `SeveralKeysError` or `NotAPrivateKeyError`, which say what is there.
     """
@@ -170,12 +170,12 @@ def find_private_key(objects: Objects, wanted: Pkcs11Uri, token_description: str
 
 
 def describe_key(objects: Objects, handle: int) -> FoundKey:
-    """What the token says of a private key, and its public half. Raises `UnsupportedKeyError`."""
-    told = objects.read(handle, (*_NAME, Attribute.KEY_TYPE, *_FLAGS.values()))
-    name = KeyName(told.text(Attribute.LABEL), told.octets(Attribute.ID))
-    kind = told.number(Attribute.KEY_TYPE)
+    """Return the attributes of a private key, and its public half. Raises `UnsupportedKeyError`."""
+    reported = objects.read(handle, (*_NAME, Attribute.KEY_TYPE, *_FLAGS.values()))
+    name = KeyName(reported.text(Attribute.LABEL), reported.octets(Attribute.ID))
+    kind = reported.number(Attribute.KEY_TYPE)
     if kind is None or kind not in _PUBLIC_PARTS:
-        odd = f" ({told.odd[0]})" if told.odd else ""
+        odd = f" ({reported.odd[0]})" if reported.odd else ""
         raise UnsupportedKeyError(f"Key {name} is neither RSA nor EC{odd}; it cannot be used here.")
     own = objects.read(handle, _PUBLIC_PARTS[kind])
     curve = _curve(own, name) if kind == KeyType.EC else None
@@ -185,19 +185,21 @@ def describe_key(objects: Objects, handle: int) -> FoundKey:
     except (NoSuchKeyError, SeveralKeysError) as error:
         without = error
     size = public.key_size if public is not None else curve.key_size if curve is not None else 0
-    flags = {field: told.flag(attribute) for field, attribute in _FLAGS.items()}
-    attributes = KeyAttributes(key_type="RSA" if curve is None else curve.name, size_bits=size, odd=told.odd, **flags)
+    flags = {field: reported.flag(attribute) for field, attribute in _FLAGS.items()}
+    attributes = KeyAttributes(
+        key_type="RSA" if curve is None else curve.name, size_bits=size, odd=reported.odd, **flags
+    )
     return FoundKey(handle, name, attributes, public, _public_key(own, kind) is not None, without)
 
 
 def has_public_key(objects: Objects, handle: int, name: KeyName, public: PublicKey) -> bool:
-    """Whether a private key is the one whose public half is known."""
+    """Return whether a private key has the given public half."""
     kind = KeyType.RSA if isinstance(public, rsa.RSAPublicKey) else KeyType.EC
     return _public_half(objects, name, kind, objects.read(handle, _PUBLIC_PARTS[kind])) == public
 
 
 def companions(objects: Objects, key: FoundKey) -> list[int]:
-    """The public keys and certificates that belong to a private key: those with its public half."""
+    """Return the public keys and certificates that contain the public half of a private key."""
     public = key.require_public_key()
     kinds = (ObjectClass.CERTIFICATE, ObjectClass.PUBLIC_KEY)
     found = [pair for kind in kinds for pair in _companions(objects, key.name, kind, _kind_of(public))]
@@ -205,14 +207,14 @@ def companions(objects: Objects, key: FoundKey) -> list[int]:
 
 
 def certificates(objects: Objects, key: FoundKey) -> tuple[x509.Certificate, ...]:
-    """The X.509 certificates of a key: those under its id (or label, where it has none) that hold its public half."""
+    """Return the X.509 certificates with a key's id (or label, if it has no id) that contain its public half."""
     if key.public_key is None:
         return ()
     return read_certificates(objects, key.name, key.public_key)
 
 
 def read_certificates(objects: Objects, name: KeyName, public: PublicKey) -> tuple[x509.Certificate, ...]:
-    """The same, for a key whose public half is known."""
+    """Return the certificates of a key whose public half is known."""
     template = {**_named(name), Attribute.CLASS: ObjectClass.CERTIFICATE}
     parsed = (_certificate(objects.read(found, [Attribute.VALUE])) for found in objects.find(template))
     own = (c for c in parsed if c is not None and _certified(c) == public)
@@ -220,7 +222,7 @@ def read_certificates(objects: Objects, name: KeyName, public: PublicKey) -> tup
 
 
 def list_keys(objects: Objects) -> list[KeyEntry]:
-    """Every private key that can be served, with its certificates."""
+    """Return every private key of a supported kind, with its certificates."""
     entries = []
     for handle in objects.find({Attribute.CLASS: ObjectClass.PRIVATE_KEY}):
         try:
@@ -232,7 +234,7 @@ def list_keys(objects: Objects) -> list[KeyEntry]:
 
 
 def list_names_in_use(objects: Objects, name: KeyName) -> list[KeyName]:
-    """The private keys that have this label or this id."""
+    """Return the names of the private keys that have this label or this id."""
     private = {Attribute.CLASS: ObjectClass.PRIVATE_KEY}
     taken = [
         *objects.find({**private, Attribute.LABEL: name.label}),
@@ -245,7 +247,7 @@ def _public_half(objects: Objects, name: KeyName, kind: int, own: Attributes) ->
     """The public key: from the private object's own modulus, else the token's public object, else its certificate.
 
     Several keys may share an id. Raises `NoSuchKeyError` where nothing is there (an EC private key alone does not tell
-    its point), `SeveralKeysError` where it cannot be told which fits.
+    its point), `SeveralKeysError` if several fit.
     """
     public = _public_key(own, kind)
     if public is not None:
@@ -284,7 +286,7 @@ def _named(name: KeyName) -> Mapping[Attribute, Any]:
 
 
 def describe_request(wanted: Pkcs11Uri) -> str:
-    """What a URI calls a key, for the report of a step."""
+    """Return the name that a URI gives to a key, for the report of a step."""
     return str(KeyName(wanted.object or "", wanted.id or b""))
 
 
@@ -301,8 +303,8 @@ def _kind_of(public: PublicKey) -> KeyType:
     return KeyType.RSA if isinstance(public, rsa.RSAPublicKey) else KeyType.EC
 
 
-def _curve(told: Attributes, name: KeyName) -> ec.EllipticCurve:
-    curve = _CURVE_OF_PARAMETERS.get(told.octets(Attribute.EC_PARAMS))
+def _curve(reported: Attributes, name: KeyName) -> ec.EllipticCurve:
+    curve = _CURVE_OF_PARAMETERS.get(reported.octets(Attribute.EC_PARAMS))
     if curve is None:
         raise UnsupportedKeyError(f"Key {name} is on a curve other than P-256 and P-384.")
     return CURVES[curve]()
@@ -311,7 +313,7 @@ def _curve(told: Attributes, name: KeyName) -> ec.EllipticCurve:
 def _companions(
     objects: Objects, name: KeyName, companion: ObjectClass, kind: int
 ) -> list[tuple[int, PublicKey | None]]:
-    """Objects under a key's id, with their public keys; only those with its label too, where some have."""
+    """Return the objects with a key's id and their public keys; only those with its label, if there are any."""
     wanted = _PUBLIC_PARTS[kind] if companion is ObjectClass.PUBLIC_KEY else (Attribute.VALUE,)
     found = [
         (handle, objects.read(handle, (Attribute.LABEL, *wanted)))
@@ -319,20 +321,20 @@ def _companions(
     ]
     labelled = [pair for pair in found if pair[1].text(Attribute.LABEL) == name.label]
     return [
-        (handle, _public_key(told, kind) if companion is ObjectClass.PUBLIC_KEY else _key_of_certificate(told))
-        for handle, told in labelled or found
+        (handle, _public_key(reported, kind) if companion is ObjectClass.PUBLIC_KEY else _key_of_certificate(reported))
+        for handle, reported in labelled or found
     ]
 
 
-def _public_key(told: Attributes, kind: int) -> PublicKey | None:
+def _public_key(reported: Attributes, kind: int) -> PublicKey | None:
     if kind == KeyType.RSA:
-        modulus, exponent = told.octets(Attribute.MODULUS), told.octets(Attribute.PUBLIC_EXPONENT)
+        modulus, exponent = reported.octets(Attribute.MODULUS), reported.octets(Attribute.PUBLIC_EXPONENT)
         try:
             numbers = rsa.RSAPublicNumbers(int.from_bytes(exponent, "big"), int.from_bytes(modulus, "big"))
             return numbers.public_key()
-        except ValueError:  # one of them is not told, or is none of an RSA key
+        except ValueError:  # one of them is missing, or not of an RSA key
             return None
-    point, curve = told.octets(Attribute.EC_POINT), _CURVE_OF_PARAMETERS.get(told.octets(Attribute.EC_PARAMS))
+    point, curve = reported.octets(Attribute.EC_POINT), _CURVE_OF_PARAMETERS.get(reported.octets(Attribute.EC_PARAMS))
     if not point or curve is None:
         return None
     # PKCS#11 wraps the point in an OCTET STRING; some tokens do not. Only the length tells for sure.
@@ -344,8 +346,8 @@ def _public_key(told: Attributes, kind: int) -> PublicKey | None:
         return None
 
 
-def _key_of_certificate(told: Attributes) -> PublicKey | None:
-    certificate = _certificate(told)
+def _key_of_certificate(reported: Attributes) -> PublicKey | None:
+    certificate = _certificate(reported)
     return None if certificate is None else _certified(certificate)
 
 
@@ -366,8 +368,8 @@ def _is_readable(certificate: x509.Certificate, name: KeyName) -> bool:
     return True
 
 
-def _certificate(told: Attributes) -> x509.Certificate | None:
+def _certificate(reported: Attributes) -> x509.Certificate | None:
     try:
-        return x509.load_der_x509_certificate(told.octets(Attribute.VALUE))
+        return x509.load_der_x509_certificate(reported.octets(Attribute.VALUE))
     except ValueError:
         return None

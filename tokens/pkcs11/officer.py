@@ -1,4 +1,4 @@
-"""A token's beginning and its PINs: initialise it, set the user's PIN as the security officer, change a PIN.
+"""Initialise a token, set the user's PIN as the security officer, and change a PIN.
 
 C_InitToken destroys every key on a token. It is called for a token without any sign of use, or for one that was named
 to be erased.
@@ -32,7 +32,7 @@ _USER_PIN_FLAGS = (
     | TokenFlag.USER_PIN_FINAL_TRY
     | TokenFlag.USER_PIN_LOCKED
 )
-"""Flags that no token without a user PIN has. SoftHSM 2.6.1 gives a fresh token those of a locked SO PIN."""
+"""Flags that only a token with a user PIN has. (SoftHSM 2.6.1 sets those of a locked SO PIN on a new token.)"""
 
 
 def initialise_token(
@@ -44,7 +44,7 @@ def initialise_token(
     memory: RefusalMemory | None = None,
     erase: Pkcs11Uri | None = None,
 ) -> TokenInfo:
-    """C_InitToken and C_InitPIN: give a token its label, the officer's PIN and the user's PIN.
+    """Initialise a token with its label, the officer's PIN and the user's PIN (C_InitToken, C_InitPIN).
 
     Takes the first token without a sign of use; with `erase` the one that matches, with all that is on it. The label is
     at most 32 bytes of UTF-8. Raises `CeremonyError` where no token is free or the label is taken.
@@ -84,7 +84,7 @@ def initialise_token(
 def set_user_pin(
     module: Module, token: TokenInfo, so_pin: PinSource, new: PinSource, memory: RefusalMemory | None = None
 ) -> None:
-    """C_Login of the security officer and C_InitPIN: give the user a PIN, where there is none or it is locked.
+    """Set the user's PIN as the security officer, for example if it is locked (C_Login, C_InitPIN).
 
     Keys stay as they are. Presents the officer's PIN once, under the rules of a login. Raises what that raises, and
     `OperationFailedError` where the token does not accept the new PIN.
@@ -119,7 +119,7 @@ def set_user_pin(
 def change_pin(
     module: Module, token: TokenInfo, old: PinSource, new: PinSource, memory: RefusalMemory | None = None
 ) -> None:
-    """C_SetPIN for the user: presents the old PIN once, under the rules of a login."""
+    """Change the user's PIN (C_SetPIN). Presents the old PIN once, under the rules of a login."""
     credentials = Credentials(old, memory or RefusalMemory())
     with report_step("change-pin", "user PIN", token):
         found = find_token(module, token.uri)
@@ -139,7 +139,7 @@ def change_pin(
 
 
 def find_token_to_erase(module: Module, wanted: Pkcs11Uri) -> FoundToken:
-    """The one token that matches and is in use, whether or not it reports that it was initialised.
+    """Return the one token that matches and is in use, whether or not it reports that it was initialised.
 
     Raises as `find_token` does.
     """
@@ -152,7 +152,7 @@ def find_token_to_erase(module: Module, wanted: Pkcs11Uri) -> FoundToken:
 
 
 def find_signs_of_use(module: Module, token: FoundToken) -> list[str]:
-    """What shows that a token was initialised that does not report CKF_TOKEN_INITIALIZED. Needs no PIN."""
+    """Return signs that a token was initialised, though it does not report CKF_TOKEN_INITIALIZED. Needs no PIN."""
     signs = [f"the label '{token.info.label}'"] if token.info.label.strip() else []
     if token.info.flags & _USER_PIN_FLAGS:
         signs.append("a user PIN")
@@ -196,7 +196,7 @@ def _slot_for(module: Module, label: str, erase: Pkcs11Uri | None) -> FoundToken
 
 
 def _made_token(module: Module, label: str, before: TokenInfo) -> FoundToken:
-    """The token that was initialised. SoftHSM gives it a new slot and serial number; others keep both."""
+    """Return the token that was initialised. SoftHSM gives it a new slot and serial number; others keep both."""
     labelled = [token for token in present_tokens(module) if token.info.label == label]
     same_slot = [token for token in labelled if token.info.slot_id == before.slot_id]
     found = same_slot or labelled
@@ -221,7 +221,7 @@ def _set_first_user_pin(module: Module, token: FoundToken, officer: Credentials,
 
 @contextlib.contextmanager
 def _session(module: Module, token: FoundToken) -> Iterator[int]:
-    """The handle of a read-write session for as long as the block."""
+    """Provide the handle of a read-write session during the block."""
     with module.gate:
         session: Session = token.handle.open(rw=True)
     try:

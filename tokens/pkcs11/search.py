@@ -1,4 +1,4 @@
-"""Finding a token: by RFC 7512 attributes, in the slots of one module."""
+"""Find a token by its RFC 7512 attributes in the slots of one module."""
 
 from __future__ import annotations
 
@@ -51,16 +51,16 @@ class TokenInfo:
     library_description: str
     library_version: str
     shares_serial: bool = False
-    """Whether another token beside it has its serial number."""
+    """Whether another token has the same serial number."""
 
     @property
     def initialised(self) -> bool:
-        """Whether the token has been through C_InitToken: it says so, or has the user PIN that is set after it."""
+        """Whether the token was initialised (C_InitToken): it reports that, or it has a user PIN."""
         return bool(self.flags & (TokenFlag.TOKEN_INITIALIZED | TokenFlag.USER_PIN_INITIALIZED))
 
     @property
     def description(self) -> str:
-        """For messages."""
+        """The token or slot, for messages."""
         if not self.initialised:
             return f"the uninitialised token in slot {self.slot_id}"
         return f"token '{self.label}' (serial {self.serial})"
@@ -73,7 +73,7 @@ class TokenInfo:
 
 @dataclass(frozen=True)
 class FoundToken:
-    """A token in its slot, now."""
+    """A token in its slot."""
 
     info: TokenInfo
     handle: SlotToken
@@ -81,25 +81,25 @@ class FoundToken:
 
 @dataclass(frozen=True)
 class SlotFailure:
-    """A slot that cannot say what is in it."""
+    """A slot that fails to report its token."""
 
     slot_id: int
     error: p11.PKCS11Error
 
     @property
     def reason(self) -> str:
-        """The CK_RV by its name."""
+        """The name of the CK_RV."""
         return name(self.error)
 
     @property
     def description(self) -> str:
-        """For messages."""
+        """The token or slot, for messages."""
         return f"slot {self.slot_id} ({self.reason})"
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What is in the slots of a module: a slot that fails takes none of the others away."""
+    """The tokens in the slots of a module, and the slots that fail."""
 
     tokens: list[FoundToken]
     failures: list[SlotFailure]
@@ -114,7 +114,7 @@ def present_tokens(module: Module) -> list[FoundToken]:
 
 
 def look(module: Module) -> Listing:
-    """The same, with the slots that fail."""
+    """Return the tokens, and the slots that fail."""
     epoch = module.epoch
     try:
         return look_once(module)
@@ -129,7 +129,7 @@ def look(module: Module) -> Listing:
 
 
 def look_once(module: Module) -> Listing:
-    """The same in one attempt, with PKCS#11's own errors, for whoever heals them in his own way."""
+    """Return the tokens after one attempt, with PKCS#11's own errors, for callers that reconnect themselves."""
     module.ready()
     tokens: list[FoundToken] = []
     failures: list[SlotFailure] = []
@@ -149,7 +149,7 @@ def look_once(module: Module) -> Listing:
 
 
 def find_again(module: Module, token: TokenInfo) -> FoundToken:
-    """A token that was found before, in one call if it still is in its slot; with PKCS#11's own errors."""
+    """Find a token again, in one call if it is still in its slot; raises PKCS#11's own errors."""
     there = _still_there(module, token)
     if there is not None:
         return FoundToken(there, module.token_in(there.slot_id))
@@ -169,7 +169,7 @@ def _still_there(module: Module, token: TokenInfo) -> TokenInfo | None:
 
 
 def find_token(module: Module, wanted: Pkcs11Uri, see: Callable[[Module], Listing] = look) -> FoundToken:
-    """The one initialised token that matches.
+    """Return the one initialised token that matches.
 
     Raises `NoSuchTokenError` or `SeveralTokensError`, which say what is there.
     """
@@ -195,7 +195,7 @@ def find_token(module: Module, wanted: Pkcs11Uri, see: Callable[[Module], Listin
 
 
 def matches(wanted: Pkcs11Uri, info: TokenInfo) -> bool:
-    """Whether a token has every attribute that the URI names (RFC 7512, 2.5)."""
+    """Return whether a token has every attribute of the URI (RFC 7512, 2.5)."""
     pairs = (
         (wanted.token, info.label),
         (wanted.serial, info.serial),

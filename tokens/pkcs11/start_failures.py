@@ -1,4 +1,4 @@
-"""Why a module would not start (C_Initialize), as far as can be seen from here: likely causes, the likeliest first.
+"""Likely causes why a module does not start (C_Initialize), the most likely first.
 
 Modules say GENERAL_ERROR or FUNCTION_FAILED for nearly everything. What they need is known of those that were tried:
 a variable that names their settings, a group that may use the device, a service that must run, a parameter string.
@@ -17,7 +17,7 @@ _ARGUMENTS_BAD = 0x07
 
 @dataclass(frozen=True)
 class _Needs:
-    """What one kind of module needs. `files` are beginnings of its file name."""
+    """The requirements of one kind of module. `files` are prefixes of its file name."""
 
     files: tuple[str, ...]
     variables: tuple[str, ...] = ()
@@ -66,7 +66,7 @@ _OTHERS = _Needs(
 
 
 def likely_causes(path: Path, rv: int, init_string: str | None) -> str:
-    """A sentence with the causes, in the order in which to look at them."""
+    """Return a sentence with the causes, in the order in which to check them."""
     needs = next((known for known in _KNOWN if path.name.startswith(known.files)), _OTHERS)
     causes = list(_causes(needs, rv, init_string))
     if len(causes) == 1:
@@ -101,7 +101,7 @@ def _causes(needs: _Needs, rv: int, init_string: str | None) -> Iterator[str]:
 
 
 def _is_member(name: str) -> bool:
-    """Whether this process is root, or in the group; also where there is no such group."""
+    """Return whether this process is root or in the group, or whether there is no such group."""
     try:
         group = grp.getgrnam(name).gr_gid
     except KeyError:

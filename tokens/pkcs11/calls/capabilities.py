@@ -1,4 +1,4 @@
-"""Which mechanisms a token lists, and what it says each is for (CK_MECHANISM_INFO): asked for when it matters, once.
+"""The mechanisms of a token and their uses (CK_MECHANISM_INFO), each queried once and only when needed.
 
 A token lists dozens of mechanisms and each is a call, so that only those are asked for that an operation could use.
 """
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 Answer = list[int]
 Ask = Callable[[Callable[[Queries, int], Answer]], Answer]
-"""Has a question answered by the token: called with the module's calls and the token's slot."""
+"""Runs a query: it is called with the module's calls and the token's slot."""
 
 _ANY_USE = MechanismFlag.SIGN | MechanismFlag.DECRYPT | MechanismFlag.GENERATE_KEY_PAIR
 
@@ -33,13 +33,13 @@ class Capabilities:
 
     @property
     def listed(self) -> frozenset[int]:
-        """C_GetMechanismList."""
+        """Return the token's mechanisms (C_GetMechanismList)."""
         if self._listed is None:
             self._listed = frozenset(self._ask(lambda queries, slot: queries.mechanisms(slot)))
         return self._listed
 
     def serves(self, mechanism: Mechanism, use: MechanismFlag) -> bool:
-        """Whether the token lists the mechanism, and says that it is for this use.
+        """Return whether the token lists the mechanism for this use.
 
         One that it lists and says nothing of is taken to serve: whether it does is seen when it is used.
         """
@@ -52,7 +52,7 @@ class Capabilities:
 
 
 class Offered(Set[Mechanism]):
-    """The mechanisms that a token lists for one of some uses, each asked for when it is looked up."""
+    """The mechanisms that a token lists for some uses, each queried when it is looked up."""
 
     def __init__(self, capabilities: Callable[[], Capabilities], uses: MechanismFlag) -> None:
         self._capabilities = capabilities

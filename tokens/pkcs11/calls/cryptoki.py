@@ -1,4 +1,4 @@
-"""The PKCS#11 calls that python-pkcs11 does not make, or not as we need them, through ctypes.
+"""PKCS#11 calls through ctypes, which python-pkcs11 does not make or makes differently.
 
 * C_Initialize with CKF_OS_LOCKING_OK, and with the string that some modules want in pReserved (NSS);
 * C_Finalize at a time of our choosing;
@@ -33,7 +33,7 @@ class Role(IntEnum):
 
 
 FUNCTIONS = 68
-"""How many functions CK_FUNCTION_LIST has."""
+"""The number of functions in CK_FUNCTION_LIST."""
 
 
 class Function(IntEnum):
@@ -99,7 +99,7 @@ class Cryptoki:
         self._functions = ctypes.cast(first, ctypes.POINTER(ctypes.c_void_p))
 
     def initialize(self, parameters: str | None) -> int:
-        """C_Initialize for an application with threads."""
+        """Initialise the module for an application with threads (C_Initialize)."""
         arguments = _InitializeArguments(flags=_OS_LOCKING_OK)
         if parameters is not None:
             arguments.parameters = parameters.encode("utf-8")
@@ -136,7 +136,7 @@ class Cryptoki:
         return self.call(Function.GENERATE_RANDOM, ctypes.c_ulong(session), octets, ctypes.c_ulong(length))
 
     def call(self, function: Function, *arguments: object) -> int:
-        """Any function, by its place. Raises `ModuleError` where the module lacks it."""
+        """Call a function by its index. Raises `ModuleError` if the module lacks it."""
         address = self._functions[int(function)]
         if not address:
             raise ModuleError(f"The PKCS#11 module has no C_{function.name.title().replace('_', '')}.")

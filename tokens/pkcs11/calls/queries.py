@@ -25,19 +25,19 @@ _BUFFER_TOO_SMALL = 0x150
 _FUNCTION_NOT_SUPPORTED = 0x54
 _RANDOM_NO_RNG = 0x121
 _PARTLY_ANSWERED = (0, 0x11, 0x12, _BUFFER_TOO_SMALL)
-"""CK_RVs of C_GetAttributeValue that leave the attributes which can be told in their places (PKCS#11 v3.1, 5.7.5)."""
+"""CK_RVs of C_GetAttributeValue after which the readable attributes are valid (PKCS#11 v3.1, 5.7.5)."""
 
 _LOST = (0x30, 0x32, 0x60, 0x82, 0xB0, 0xB3, 0xE0, 0xE1, 0x101, 0x190)
 """CK_RVs that are about the device, the session or the object, and not about an attribute."""
 
 _ROOM = 8191
-"""Bytes for each attribute asked for. What is longer, such as a long certificate, costs two more calls."""
+"""Bytes for each requested attribute. A longer value, such as a long certificate, costs two more calls."""
 
 _UNTOUCHED = b"\xa5"
-"""What room is filled with, to see whether it was written to: modules may stop at the first attribute without value."""
+"""The initial content of buffers, to detect what was written: modules may stop at the first attribute without value."""
 
 _NUMBERS = frozenset({Attribute.CLASS, Attribute.CERTIFICATE_TYPE, Attribute.KEY_TYPE})
-"""Attributes that are a CK_ULONG, of those that are asked for here."""
+"""The requested attributes that are a CK_ULONG."""
 
 _RESULT = 8192
 """Bytes for a signature or a plaintext."""
@@ -50,7 +50,7 @@ _DATA_SPECIFIED = 1
 
 @dataclass(frozen=True)
 class SlotData:
-    """What is used of CK_SLOT_INFO."""
+    """The used fields of CK_SLOT_INFO."""
 
     description: str
     manufacturer: str
@@ -58,7 +58,7 @@ class SlotData:
 
 @dataclass(frozen=True)
 class TokenData:
-    """What is used of CK_TOKEN_INFO."""
+    """The used fields of CK_TOKEN_INFO."""
 
     label: str
     manufacturer: str
@@ -109,7 +109,7 @@ class Queries:
         self._cryptoki = cryptoki
 
     def slots(self) -> list[int]:
-        """C_GetSlotList: the slots with a token, uninitialised ones too."""
+        """Return the slots with a token, also uninitialised ones (C_GetSlotList)."""
         present, count = ctypes.c_ubyte(1), ctypes.c_ulong()
         while True:
             # Asked for their number, a module looks at its slots anew (PKCS#11 v2.40, 5.5).
@@ -121,13 +121,13 @@ class Queries:
                 return list(slots[: count.value])
 
     def slot(self, slot: int) -> SlotData:
-        """C_GetSlotInfo."""
+        """Return the slot's information (C_GetSlotInfo)."""
         info = ctypes.create_string_buffer(256)
         check(self._cryptoki.call(Function.GET_SLOT_INFO, ctypes.c_ulong(slot), info))
         return SlotData(description=_text(info.raw[:64]), manufacturer=_text(info.raw[64:96]))
 
     def token(self, slot: int) -> TokenData:
-        """C_GetTokenInfo, as the token is now."""
+        """Return the current state of the token (C_GetTokenInfo)."""
         info = ctypes.create_string_buffer(512)
         check(self._cryptoki.call(Function.GET_TOKEN_INFO, ctypes.c_ulong(slot), info))
         return TokenData(
@@ -139,7 +139,7 @@ class Queries:
         )
 
     def mechanisms(self, slot: int) -> list[int]:
-        """C_GetMechanismList."""
+        """Return the token's mechanisms (C_GetMechanismList)."""
         room = 1024
         while True:
             listed, count = (ctypes.c_ulong * room)(), ctypes.c_ulong(room)
@@ -151,13 +151,13 @@ class Queries:
             return list(listed[: count.value])
 
     def mechanism_flags(self, slot: int, mechanism: int) -> int:
-        """C_GetMechanismInfo: what the token says that the mechanism is for (CKF_SIGN, CKF_DECRYPT …)."""
+        """Return the flags of a mechanism, such as CKF_SIGN or CKF_DECRYPT (C_GetMechanismInfo)."""
         info = (ctypes.c_ulong * 3)()  # ulMinKeySize, ulMaxKeySize, flags
         check(self._cryptoki.call(Function.GET_MECHANISM_INFO, ctypes.c_ulong(slot), ctypes.c_ulong(mechanism), info))
         return int(info[2])
 
     def check_alive(self, session: int) -> None:
-        """Raise the token's error unless it answers: C_GenerateRandom, or C_GetSessionInfo where it has none."""
+        """Raise the token's error unless it answers (C_GenerateRandom, or C_GetSessionInfo if it has no generator)."""
         try:
             rv = self._cryptoki.generate_random(session, 8)
         except ModuleError:
@@ -168,13 +168,13 @@ class Queries:
             check(rv)
 
     def session_state(self, session: int) -> int:
-        """C_GetSessionInfo: CK_STATE."""
+        """Return the session's CK_STATE (C_GetSessionInfo)."""
         info = (ctypes.c_ulong * 4)()  # slotID, state, flags, ulDeviceError
         check(self._cryptoki.call(Function.GET_SESSION_INFO, ctypes.c_ulong(session), info))
         return int(info[1])
 
     def find_objects(self, session: int, template: Mapping[int, bytes]) -> list[int]:
-        """C_FindObjects: the handles of all objects that match."""
+        """Return the handles of all objects that match (C_FindObjects)."""
         wanted = _Template(template)
         check(
             self._cryptoki.call(
@@ -203,7 +203,7 @@ class Queries:
                 return
 
     def attributes(self, session: int, target: int, kinds: Sequence[int]) -> dict[int, bytes]:
-        """C_GetAttributeValue of several attributes, in one call; those that the token does not tell are left out.
+        """Read several attributes in one call (C_GetAttributeValue), without those that the token does not report.
 
         Raises the token's error where the object or the token is lost, or where it tells none of them for a reason
         other than that it has none.
@@ -266,7 +266,7 @@ class Queries:
         return rv, answered
 
     def create_object(self, session: int, template: Mapping[int, bytes]) -> int:
-        """C_CreateObject."""
+        """Create an object (C_CreateObject)."""
         wanted, made = _Template(template), ctypes.c_ulong()
         check(
             self._cryptoki.call(
@@ -282,7 +282,7 @@ class Queries:
     def generate_key_pair(
         self, session: int, mechanism: Mechanism, public: Mapping[int, bytes], private: Mapping[int, bytes]
     ) -> tuple[int, int]:
-        """C_GenerateKeyPair; returns the handles of the public and the private key."""
+        """Generate a key pair (C_GenerateKeyPair); returns the handles of the public and the private key."""
         how, halves = _Mechanism(mechanism, None, 0), (_Template(public), _Template(private))
         made = (ctypes.c_ulong(), ctypes.c_ulong())
         check(
@@ -301,7 +301,7 @@ class Queries:
         return made[0].value, made[1].value
 
     def destroy_object(self, session: int, target: int) -> None:
-        """C_DestroyObject."""
+        """Delete an object (C_DestroyObject)."""
         check(self._cryptoki.call(Function.DESTROY_OBJECT, ctypes.c_ulong(session), ctypes.c_ulong(target)))
 
     def sign(
@@ -313,7 +313,7 @@ class Queries:
         data: bytes,
         authenticate: Callable[[], None] | None,
     ) -> bytes:
-        """C_SignInit, what authenticates for this use of the key, and C_Sign."""
+        """Sign (C_SignInit, C_Sign), with `authenticate` called in between if the key requires it."""
         return self._operate(
             Function.SIGN_INIT, Function.SIGN, session, key, (mechanism, parameter), data, authenticate
         )
@@ -327,7 +327,7 @@ class Queries:
         data: bytes,
         authenticate: Callable[[], None] | None,
     ) -> bytes:
-        """C_DecryptInit, what authenticates for this use of the key, and C_Decrypt."""
+        """Decrypt (C_DecryptInit, C_Decrypt), with `authenticate` called in between if the key requires it."""
         return self._operate(
             Function.DECRYPT_INIT, Function.DECRYPT, session, key, (mechanism, parameter), data, authenticate
         )
@@ -376,5 +376,5 @@ def _parameter(mechanism: Mechanism, parameter: object) -> ctypes.Structure | No
 
 
 def _text(padded: bytes) -> str:
-    """Text that is padded with blanks, as the standard wants it, or ended by a zero, as some modules do."""
+    """Decode text that is padded with blanks (PKCS#11) or terminated by a zero byte (some modules)."""
     return padded.split(b"\0", 1)[0].decode("utf-8", "replace").rstrip(" ")

@@ -111,7 +111,7 @@ NAMES: dict[int, str] = {
 }
 
 VENDOR_DEFINED = 0x80000000
-"""CKR_VENDOR_DEFINED: what is from here on means what the maker of the module says."""
+"""CKR_VENDOR_DEFINED: the maker of the module defines the values from here on."""
 
 _SPELLED_OTHERWISE = {
     "CKR_USER_ANOTHER_ALREADY_LOGGED_IN": "AnotherUserAlreadyLoggedIn",
@@ -145,7 +145,7 @@ _WORDED = {
 
 
 def error_of(value: int) -> p11.PKCS11Error:
-    """python-pkcs11's exception for a CK_RV other than CKR_OK."""
+    """Return python-pkcs11's exception for a CK_RV other than CKR_OK."""
     known = _CLASSES.get(value)
     return known() if known is not None else p11.PKCS11Error(f"Unmapped error code {value:#x}")
 
@@ -157,7 +157,7 @@ def check(value: int) -> None:
 
 
 def value_of(error: Exception) -> int | None:
-    """The CK_RV that an exception stands for; None for one that no token caused."""
+    """Return the CK_RV of an exception; None if no token caused it."""
     known = _VALUES.get(type(error))  # type: ignore[arg-type]
     if known is not None or type(error) is not p11.PKCS11Error:
         return known
@@ -168,7 +168,7 @@ def value_of(error: Exception) -> int | None:
 
 
 def name_of(value: int) -> str:
-    """CKR_DEVICE_REMOVED; for a value without a name, its number."""
+    """Return the name, such as CKR_DEVICE_REMOVED, or the number of a value without a name."""
     if value >= VENDOR_DEFINED:
         return f"CKR_VENDOR_DEFINED + {value - VENDOR_DEFINED:#x}"
     return NAMES.get(value) or f"CK_RV {value:#x}"

@@ -29,7 +29,7 @@ from tokens.pkcs11.secret_keys.objects import (
     describe,
     find_secret,
     label_of,
-    told,
+    read_attribute,
 )
 from tokens.pkcs11.sessions import Worker
 from tokens.secrets import BLOCK, ZERO_IV, Use
@@ -272,5 +272,5 @@ def _check_value(found: Any, info: SecretInfo) -> bytes | None:
             return bytes(found.encrypt(bytes(BLOCK), mechanism=info.form.ecb)[:CHECK_VALUE_LENGTH])
         except p11.PKCS11Error:
             return None
-    value = bytes(told(found, Attribute.CHECK_VALUE) or b"")
+    value = bytes(read_attribute(found, Attribute.CHECK_VALUE) or b"")
     return value if len(value) == CHECK_VALUE_LENGTH else None

@@ -22,7 +22,7 @@ from tokens.pkcs11.connection import Connection
 from tokens.pkcs11.secret_keys.ceremony import form_to_take, temporary_secrets, try_forms
 from tokens.pkcs11.secret_keys.des_forms import FORMS, DesForm
 from tokens.pkcs11.secret_keys.driver import Pkcs11Secrets
-from tokens.pkcs11.secret_keys.objects import find_secret, label_of, told
+from tokens.pkcs11.secret_keys.objects import find_secret, label_of, read_attribute
 from tokens.pkcs11.sessions import Worker
 from tokens.policy import KeyPolicy
 from tokens.secrets import ZERO_IV, Secrets, Use
@@ -84,7 +84,7 @@ def check_secrets(
 ) -> SecretCheck:
     """Try every form. Raises `TokenLostError` if the token goes away meanwhile: that is no verdict on what it can do.
 
-    `progress` is told, in words, what is tried next. Takes about two seconds.
+    `progress` is called with a description of each next test. Takes about two seconds.
     """
     progress("which form of DES it runs")
     form = _form_to_take(connection)
@@ -144,7 +144,7 @@ def _imported(connection: Connection, form: DesForm, policy: KeyPolicy) -> Itera
 
 
 def _gives_away_value(label: str, worker: Worker) -> bool:
-    return bool(told(find_secret(worker.session, label, "the token"), Attribute.VALUE))
+    return bool(read_attribute(find_secret(worker.session, label, "the token"), Attribute.VALUE))
 
 
 def _is_there(worker: Worker) -> None:

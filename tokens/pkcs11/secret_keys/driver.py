@@ -45,7 +45,7 @@ from tokens.pkcs11.secret_keys.objects import (
     describe,
     find_secret,
     label_of,
-    told,
+    read_attribute,
 )
 from tokens.pkcs11.sessions import Worker
 from tokens.policy import KeyPolicy, assess_key
@@ -72,7 +72,7 @@ class Pkcs11Secrets:
 
     @property
     def description(self) -> str:
-        """For messages."""
+        """The token or slot, for messages."""
         return f"the secrets '{self.prefix}' on {self.connection.token.description}"
 
     @contextlib.contextmanager
@@ -110,7 +110,7 @@ class Pkcs11Secrets:
                 return self.block(secret, bytes(BLOCK), "compute a check value", decrypting=False)[:3]
 
         def job(worker: Worker) -> bytes:
-            return bytes(told(self.handle(worker, secret.label), Attribute.CHECK_VALUE) or b"")
+            return bytes(read_attribute(self.handle(worker, secret.label), Attribute.CHECK_VALUE) or b"")
 
         value = self.run(job, f"tell the check value of '{secret.label}'")
         if len(value) != 3:

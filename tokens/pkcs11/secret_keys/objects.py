@@ -88,7 +88,7 @@ def find_secret(session: Session, label: str, token_description: str) -> SecretK
             f"{len(found)} secret keys on {token_description} have the label '{label}'; delete all but one."
         )
     labels = sorted(
-        str(told(o, Attribute.LABEL)) for o in session.get_objects({Attribute.CLASS: ObjectClass.SECRET_KEY})
+        str(read_attribute(o, Attribute.LABEL)) for o in session.get_objects({Attribute.CLASS: ObjectClass.SECRET_KEY})
     )
     holds = f"It holds: {', '.join(labels)}" if labels else "It shows no secret key"
     raise NoSuchKeyError(
@@ -100,20 +100,20 @@ def find_secret(session: Session, label: str, token_description: str) -> SecretK
 
 def describe(objects: Objects, handle: int) -> SecretInfo:
     """What the token says of a secret. Raises `UnsupportedKeyError` for one that is no DES key."""
-    told = objects.read(handle, (Attribute.LABEL, Attribute.KEY_TYPE, *_PROTECTION.values(), *_USES.values()))
-    label = told.text(Attribute.LABEL)
-    number = told.number(Attribute.KEY_TYPE)
+    reported = objects.read(handle, (Attribute.LABEL, Attribute.KEY_TYPE, *_PROTECTION.values(), *_USES.values()))
+    label = reported.text(Attribute.LABEL)
+    number = reported.number(Attribute.KEY_TYPE)
     form = next((form for kind, form in FORM_OF_TYPE.items() if kind == number), None)
     if form is None:
         raise UnsupportedKeyError(f"Secret '{label}' is no DES key (CKK_DES, CKK_DES2 or CKK_DES3).")
-    uses = {field: told.flag(attribute) is True for field, attribute in _USES.items()}
-    protection = {field: told.flag(attribute) for field, attribute in _PROTECTION.items()}
-    attributes = KeyAttributes(key_type="DES", size_bits=form.value_bits, odd=told.odd, **protection)
+    uses = {field: reported.flag(attribute) is True for field, attribute in _USES.items()}
+    protection = {field: reported.flag(attribute) for field, attribute in _PROTECTION.items()}
+    attributes = KeyAttributes(key_type="DES", size_bits=form.value_bits, odd=reported.odd, **protection)
     return SecretInfo(label=label, form=form, attributes=attributes, **uses)
 
 
-def told(found: Any, attribute: Attribute) -> Any:
-    """An attribute, or None where the token does not tell it."""
+def read_attribute(found: Any, attribute: Attribute) -> Any:
+    """Return an attribute, or None if the token does not report it."""
     try:
         return found[attribute]
     except (p11.AttributeTypeInvalid, p11.AttributeSensitive, p11.FunctionFailed, ValueError, struct.error):
