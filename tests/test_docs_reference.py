@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -82,3 +83,16 @@ def test_every_exit_status_has_a_meaning() -> None:
     page = generated.expand("<!-- generated: exit-statuses -->")
     statuses = {value for name, value in vars(exits).items() if name.isupper() and isinstance(value, int)}
     assert {int(number) for number in re.findall(r"^\| (\d+) \| `\w+` \| .+ \|$", page, re.M)} == statuses
+
+
+def test_the_architecture_has_the_layers_of_the_contracts() -> None:
+    page = (DOCS / "explanation" / "architecture.md").read_text()
+    contracts = tomllib.loads((DOCS.parent / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    drawn = re.findall(r"^```text\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    layered = [contract["layers"] for contract in contracts if contract["type"] == "layers"][:2]
+    for diagram, layers in zip(drawn, layered, strict=True):
+        names = [re.split(r" *\| *", line) for line in re.findall(r"^(\w+(?: *\| *\w+)*)", diagram, re.MULTILINE)]
+        expected = [[name.strip().rpartition(".")[2] for name in layer.split("|")] for layer in layers]
+        if expected[-1] == ["tokens"]:
+            expected.pop()
+        assert names == expected
