@@ -10,7 +10,7 @@ from pathlib import Path
 from random import Random
 
 from hsm_dicom.dataset.dicom_file import DicomFile
-from hsm_dicom.signatures.read import signature_items
+from hsm_dicom.signatures.read import read_signature_items
 from tests.hsm_dicom.dataset.frames import DELIMITER, ITEM, jpeg_frame
 from tests.hsm_dicom.signatures.encapsulated_objects import functional_groups, icon, pixels, report
 from tests.hsm_dicom.signatures.forgeries import forgeries
@@ -41,7 +41,7 @@ def forge(data: bytes, scratch: Path, seed: int) -> bytes | None:
     scratch.write_bytes(data)
     try:
         with DicomFile.open(scratch) as file:
-            numbers = [number for number, item in enumerate(signature_items(file)) if item.mac is not None]
+            numbers = [number for number, item in enumerate(read_signature_items(file)) if item.mac is not None]
         number = random.choice(numbers)
         place, unsigned = random.choice(PLACES), random.choice(REPLACEMENTS)
         found = list(islice(forgeries(scratch, number, place=place, unsigned=unsigned), MOST_READINGS))

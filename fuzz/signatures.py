@@ -24,8 +24,8 @@ with atheris.instrument_imports(include=["hsm_dicom.dataset", "hsm_dicom.signatu
     from hsm_dicom.errors import DicomError
     from hsm_dicom.signatures import Profile, SigningRequest, VerifiedSignature, check_integrity, sign
     from hsm_dicom.signatures.anomalies.record import Weight, has_weight
-    from hsm_dicom.signatures.integrity import mac_stream
-    from hsm_dicom.signatures.read import SignatureItem, signature_items
+    from hsm_dicom.signatures.integrity import feed_mac_stream
+    from hsm_dicom.signatures.read import SignatureItem, read_signature_items
 
 from fuzz.forging import forge
 from tests.hsm_dicom.dataset.frames import jpeg_frame, rle_frame
@@ -123,9 +123,9 @@ class Target:
         found = []
         whole = dcmread(path)
         with DicomFile.open(path) as file:
-            for item in signature_items(file):
+            for item in read_signature_items(file):
                 digest = hashlib.sha256()
-                mac_stream(file, item, digest.update)
+                feed_mac_stream(file, item, digest.update)
                 level = whole
                 for tag, number in item.level.path:
                     level = level[tag].value[number]

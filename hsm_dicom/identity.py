@@ -151,7 +151,7 @@ class IdentityAccess:
         chain = read_certificates(self.chain) if self.chain else ()
         if isinstance(self.key, Path):
             key = read_key_file(self.key)
-            return _assembled(self.name, key, _certificates_in(self.certificate, self.name), chain)
+            return _assemble(self.name, key, _certificates_in(self.certificate, self.name), chain)
         access = replace(self.key, pin=pin or self.key.pin or default_pin)
         return open_identity(access, self.certificate, chain=chain, weaknesses=self.weaknesses, name=self.name)
 
@@ -165,7 +165,7 @@ def find_identity(name: str, configuration: Configuration) -> IdentityAccess:
     if section is None:
         known = ", ".join(configuration.identities) or "none"
         raise NotConfiguredError(f"There is no identity '{name}' in the configuration; there: {known}.")
-    key = section.key if isinstance(section.key, Path) else identity_access(configuration, section)
+    key = section.key if isinstance(section.key, Path) else find_identity_access(configuration, section)
     return IdentityAccess(name, key, section.certificate, section.chain, section.weaknesses)
 
 
@@ -226,13 +226,13 @@ def open_identity(
     try:
         shown = name or str(key.device.description)
         certificates = read_certificates(certificate) if certificate else _certificates_on_device(access, key)
-        return _assembled(shown, key, certificates, chain)
+        return _assemble(shown, key, certificates, chain)
     except BaseException:
         key.close()
         raise
 
 
-def identity_access(
+def find_identity_access(
     configuration: Configuration, section: IdentitySection, *, pin: PinSource | None = None
 ) -> KeyAccess:
     """Access to the key of an identity, on a token or on a card."""
@@ -243,7 +243,7 @@ def identity_access(
     return find_key_access(configuration, section.key, pin=pin)
 
 
-def access_to_key(
+def locate_key(
     configuration: Configuration, wanted: str, *, pin: PinSource | None = None, module: Path | None = None
 ) -> tuple[KeyAccess, frozenset[Weakness]]:
     """Access to the key that an identity of the configuration, or a URI, names; and what is allowed of it."""
@@ -252,7 +252,7 @@ def access_to_key(
         return find_key_access(configuration, CardUri.parse(wanted), pin=pin), frozenset()
     if section is None:
         return find_token_access(configuration, wanted, pin=pin, module=module), frozenset()
-    return identity_access(configuration, section, pin=pin), section.weaknesses
+    return find_identity_access(configuration, section, pin=pin), section.weaknesses
 
 
 def read_certificates(path: Path) -> tuple[x509.Certificate, ...]:
@@ -289,7 +289,7 @@ def read_key_file(path: Path) -> PrivateKey:
     return key
 
 
-def expiry_remark(
+def find_expiry_remark(
     certificate: x509.Certificate, now: datetime | None = None, warning: timedelta = EXPIRY_WARNING
 ) -> ExpiryRemark | None:
     """What to say about the dates of a certificate; None if it is valid for longer than `warning`."""
@@ -307,7 +307,7 @@ def expiry_remark(
 
 def require_current(certificate: x509.Certificate, now: datetime | None = None) -> None:
     """Raise `CertificateExpiredError` unless the certificate is valid now (or then)."""
-    remark = expiry_remark(certificate, now)
+    remark = find_expiry_remark(certificate, now)
     if remark is None or not remark.expired:
         return
     remedy = "have a new one issued (hsm-dicom key csr)"
@@ -330,7 +330,7 @@ def choose_certificate(certificates: Sequence[x509.Certificate], now: datetime |
     return max(valid or begun, key=lambda one: one.not_valid_after_utc)
 
 
-def _assembled(
+def _assemble(
     name: str,
     key: PrivateKey,
     certificates: Sequence[x509.Certificate],

@@ -15,7 +15,7 @@ from hsm_dicom.config.devices import KeyAccess
 from hsm_dicom.config.opening import open_configuration as open_configuration
 from hsm_dicom.config.opening import open_reading
 from hsm_dicom.errors import DicomError
-from hsm_dicom.identity import access_to_key
+from hsm_dicom.identity import locate_key
 from tokens.pins.sources import PinSource, Prompt
 from tokens.policy import Weakness
 
@@ -48,7 +48,7 @@ def get_key_access(
     configuration: Configuration, key: str, *, pin: str | None, module: Path | None
 ) -> tuple[KeyAccess, frozenset[Weakness]]:
     """Return access to a key, and the weaknesses that the configuration allows of it."""
-    access, allowed = access_to_key(configuration, key, pin=parse_pin_option(pin), module=module)
+    access, allowed = locate_key(configuration, key, pin=parse_pin_option(pin), module=module)
     return replace(access, pin=access.pin or choose_pin_prompt()), allowed
 
 

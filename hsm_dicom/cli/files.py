@@ -76,7 +76,7 @@ class Destination:
         if sum(given) != 1:
             raise typer.BadParameter("Say where to write: one of --out FILE, --out-dir FOLDER, --in-place.")
 
-    def demand_outside(self, arguments: Iterable[Path]) -> None:
+    def require_outside(self, arguments: Iterable[Path]) -> None:
         """Raise a usage error if the output folder lies in an input folder: the next run would work on its results."""
         if self.out_dir is None:
             return

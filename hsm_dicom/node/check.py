@@ -23,7 +23,7 @@ from hsm_dicom.config.devices import KeyAccess, TokenAccess
 from hsm_dicom.config.lines import KeyPath
 from hsm_dicom.config.loading import read_configuration
 from hsm_dicom.config.problems import Problem, Severity
-from hsm_dicom.identity import EXPIRY_WARNING, IdentityAccess, expiry_remark, read_certificates
+from hsm_dicom.identity import EXPIRY_WARNING, IdentityAccess, find_expiry_remark, read_certificates
 from hsm_dicom.iscl import ISCLContext, ISCLSettings
 from hsm_dicom.network.settings import ISCLExemption
 from hsm_dicom.node.compiler import compile_plan
@@ -189,7 +189,7 @@ class _Check:
         return False
 
     def _check_dates(self, place: KeyPath, certificate: x509.Certificate) -> None:
-        remark = expiry_remark(certificate, warning=self.warning)
+        remark = find_expiry_remark(certificate, warning=self.warning)
         if remark is None:
             return
         report = self.problems.add if remark.expired else self.problems.warn

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 from hsm_dicom.events import emit
-from hsm_dicom.identity import EXPIRY_WARNING, Identity, expiry_remark
+from hsm_dicom.identity import EXPIRY_WARNING, Identity, find_expiry_remark
 from hsm_dicom.transport.events import ValidityWarning
 from hsm_dicom.trust import CertificateValidator, review_trust
 
@@ -82,7 +82,7 @@ class ValidityWatch:
         moment = self._now()
         for identity in identities:
             for certificate in (identity.certificate, *identity.chain):
-                remark = expiry_remark(certificate, moment, self._warning)
+                remark = find_expiry_remark(certificate, moment, self._warning)
                 if remark is not None:
                     yield f"identity '{identity.name}': {remark.text}", remark.expired
         if validator is not None:

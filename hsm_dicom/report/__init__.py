@@ -1,6 +1,6 @@
 """Verdicts for readers: JSON for programs, one self-contained HTML page for people.
 
-    validator = Validator.trusting(TrustStore.from_files(["ca.pem"]))
+    validator = Validator.from_stores(TrustStore.from_files(["ca.pem"]))
     verdicts = [validator.validate(check_integrity(path)) for path in paths]
     for verdict in verdicts:
         print(json_line(verdict))

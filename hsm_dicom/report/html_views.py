@@ -13,7 +13,7 @@ from hsm_dicom.signatures.integrity import VerifiedSignature
 from hsm_dicom.trust import RevocationPolicy, TrustStore
 from hsm_dicom.trust.certificates import fingerprint, name_text
 from hsm_dicom.validation.policy import Requirement, VerificationPolicy
-from hsm_dicom.validation.result import shown
+from hsm_dicom.validation.result import format_time
 from hsm_dicom.validation.validator import MomentKind, Outcome, SignatureVerdict, Validator, Verdict, Word
 
 _GAP = 3
@@ -271,11 +271,13 @@ def _profiles(found: VerifiedSignature) -> str:
 def _time(verdict: SignatureVerdict) -> str:
     moment, claimed = verdict.moment, verdict.signature.signed_at
     if moment is None or moment.kind is MomentKind.PRESENT:
-        return f"{shown(claimed)}, not proven" if claimed else "no usable time"
+        return f"{format_time(claimed)}, not proven" if claimed else "no usable time"
     if moment.kind is MomentKind.CLAIMED:
-        return f"{shown(moment.at)}, by the signer's own clock"
+        return f"{format_time(moment.at)}, by the signer's own clock"
     authority = verdict.timestamp.authority if verdict.timestamp else None
-    return f"{shown(moment.at)}, certified by {authority}" + (f" (claimed: {shown(claimed)})" if claimed else "")
+    return f"{format_time(moment.at)}, certified by {authority}" + (
+        f" (claimed: {format_time(claimed)})" if claimed else ""
+    )
 
 
 def _chains(verdict: SignatureVerdict) -> Iterator[tuple[str, ChainPicture, str]]:

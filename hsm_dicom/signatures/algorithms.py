@@ -46,7 +46,7 @@ MAC_ALGORITHMS = {
 }
 
 
-def mac_algorithm(term: str) -> MacAlgorithm:
+def find_mac_algorithm(term: str) -> MacAlgorithm:
     """Look up a Defined Term, in upper or lower case. Raises UnknownMacAlgorithmError."""
     try:
         return MAC_ALGORITHMS[term.upper()]

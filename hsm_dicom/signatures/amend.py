@@ -15,9 +15,9 @@ from hsm_dicom.dataset.encode import NewElement, encode_element
 from hsm_dicom.dataset.rewrite import Edit, write_edited
 from hsm_dicom.dataset.tags import DIGITAL_SIGNATURES_SEQUENCE, MAC_PARAMETERS_SEQUENCE, is_historic
 from hsm_dicom.signatures import attributes as a
-from hsm_dicom.signatures.creation.insert import grown
+from hsm_dicom.signatures.creation.insert import grow
 from hsm_dicom.signatures.errors import NoSuchSignatureError, SignatureError
-from hsm_dicom.signatures.read import SignatureItem, mac_id_number, signature_items
+from hsm_dicom.signatures.read import SignatureItem, read_mac_id_number, read_signature_items
 from hsm_dicom.signatures.unquestioned import require_unquestioned
 
 StrPath = str | os.PathLike[str]
@@ -31,18 +31,18 @@ def remove(path: StrPath, uids: Collection[str], output: StrPath | None, *, over
     """
     with DicomFile.open(path) as file:
         require_unquestioned(file)
-        items = [item for item in signature_items(file) if not item.historic]
+        items = [item for item in read_signature_items(file) if not item.historic]
         missing = set(uids) - {item.uid for item in items}
         if missing:
             raise NoSuchSignatureError(f"{file.name}: there is no signature {', '.join(sorted(missing))}.")
         chosen = [item for item in items if item.uid in uids]
-        write_edited(file, removal_edits(file, chosen), output, overwrite=overwrite)
+        write_edited(file, make_removal_edits(file, chosen), output, overwrite=overwrite)
         return tuple(item.uid for item in chosen)
 
 
-def removal_edits(file: DicomFile, chosen: Collection[SignatureItem]) -> list[Edit]:
+def make_removal_edits(file: DicomFile, chosen: Collection[SignatureItem]) -> list[Edit]:
     """What to write so that these signatures of the file, none of them historic, are not there any more."""
-    items = [item for item in signature_items(file) if not item.historic]
+    items = [item for item in read_signature_items(file) if not item.historic]
     changes = _Changes(file)
     for level in {item.level.path: item.level for item in chosen}.values():
         gone = {item.number for item in chosen if item.level.path == level.path}
@@ -68,7 +68,7 @@ def remove_all(path: StrPath, output: StrPath | None, *, overwrite: bool = False
                 changes.drop(level, MAC_PARAMETERS_SEQUENCE, None)
         if not (edits := changes.edits()):
             raise NoSuchSignatureError(f"{file.name}: there is no signature to remove.")
-        uids = tuple(item.uid for item in signature_items(file) if not item.historic)
+        uids = tuple(item.uid for item in read_signature_items(file) if not item.historic)
         write_edited(file, edits, output, overwrite=overwrite)
         return uids
 
@@ -81,18 +81,18 @@ def add_timestamp(path: StrPath, uid: str, token: bytes, output: StrPath | None,
     """
     with DicomFile.open(path) as file:
         require_unquestioned(file)
-        item = _the_one(file, uid)
+        item = _find_signature(file, uid)
         if a.CERTIFIED_TIMESTAMP in item.item or a.CERTIFIED_TIMESTAMP_TYPE in item.item:
             raise SignatureError(f"{file.name}: signature {uid} has a certified timestamp already.")
         at = item.item.position_for(a.CERTIFIED_TIMESTAMP_TYPE)
         data = encode_element(NewElement(a.CERTIFIED_TIMESTAMP_TYPE, "CS", a.CMS_TIMESTAMP), file.syntax)
         data += encode_element(NewElement(a.CERTIFIED_TIMESTAMP, "OB", token), file.syntax)
-        edits = [grown(file, field, len(data)) for field in file.length_fields(item.item.path)]
+        edits = [grow(file, field, len(data)) for field in file.length_fields(item.item.path)]
         write_edited(file, [Edit(at, at, data), *edits], output, overwrite=overwrite)
 
 
-def _the_one(file: DicomFile, uid: str) -> SignatureItem:
-    found = [item for item in signature_items(file) if item.uid == uid and not item.historic]
+def _find_signature(file: DicomFile, uid: str) -> SignatureItem:
+    found = [item for item in read_signature_items(file) if item.uid == uid and not item.historic]
     if len(found) != 1:
         problem = "there is no signature" if not found else f"{len(found)} signatures have the UID"
         raise NoSuchSignatureError(f"{file.name}: {problem} {uid}.")
@@ -105,7 +105,7 @@ def _with_mac_ids(file: DicomFile, level: DataSet, mac_ids: Collection[int | Non
     if sequence is None or sequence.vr != "SQ":
         return set()
     items = file.data_sets(level, sequence)
-    return {item.path[-1][1] for item in items if mac_id_number(file, item) in mac_ids}
+    return {item.path[-1][1] for item in items if read_mac_id_number(file, item) in mac_ids}
 
 
 class _Changes:
@@ -146,4 +146,4 @@ class _Changes:
             for length_field in fields:
                 shrinking[length_field] = shrinking.get(length_field, 0) + start - end
         edits = [Edit(start, end, b"") for start, end in outermost]
-        return edits + [grown(self._file, length_field, by) for length_field, by in shrinking.items()]
+        return edits + [grow(self._file, length_field, by) for length_field, by in shrinking.items()]

@@ -10,7 +10,7 @@ from hsm_dicom.signatures.algorithms import MacAlgorithm
 from hsm_dicom.trust import der
 
 
-def made_by(key: object, signature: bytes, digest: bytes, algorithm: MacAlgorithm) -> bool:
+def is_made_by(key: object, signature: bytes, digest: bytes, algorithm: MacAlgorithm) -> bool:
     """Whether the signature (RSASSA-PKCS1-v1_5, or ECDSA in DER) is by this key. Raises TypeError for other keys."""
     prehashed = Prehashed(algorithm.hash)
     try:
@@ -25,7 +25,7 @@ def made_by(key: object, signature: bytes, digest: bytes, algorithm: MacAlgorith
     return True
 
 
-def without_pad_byte(key: object, signature: bytes) -> bytes:
+def strip_pad_byte(key: object, signature: bytes) -> bytes:
     """The value of Signature (0400,0120) without the zero byte that makes an odd length even."""
     if signature[-1:] != b"\0":
         return signature

@@ -41,13 +41,13 @@ from hsm_dicom.signatures.anomalies.level import find_open_level
 from hsm_dicom.signatures.anomalies.outside import OutsideContent
 from hsm_dicom.signatures.anomalies.record import Anomaly, Weight, has_weight
 from hsm_dicom.signatures.anomalies.remarks import Siblings, find_remarks
-from hsm_dicom.signatures.check import made_by, without_pad_byte
-from hsm_dicom.signatures.coverage.shares import Coverage, coverage
+from hsm_dicom.signatures.check import is_made_by, strip_pad_byte
+from hsm_dicom.signatures.coverage.shares import Coverage, compute_coverage
 from hsm_dicom.signatures.dcmtk_stream import describe_cut
 from hsm_dicom.signatures.digests import Digests, _EffortLimitError
 from hsm_dicom.signatures.mac import feed_covered, feed_own
-from hsm_dicom.signatures.profiles.rules import Profile, profiles_met
-from hsm_dicom.signatures.read import UID_OF_FILE, Purpose, SignatureItem, parse_date_time, signature_items
+from hsm_dicom.signatures.profiles.rules import Profile, find_profiles_met
+from hsm_dicom.signatures.read import UID_OF_FILE, Purpose, SignatureItem, parse_date_time, read_signature_items
 
 
 class Finding(Enum):
@@ -133,8 +133,8 @@ def check_integrity(source: ObjectInput) -> VerifiedFile:
 
 def _check_integrity(path: ObjectSource) -> VerifiedFile:
     with DicomFile.open(path, bare=True) as file:
-        items = signature_items(file)
-        found = _verify_open(file, items)
+        items = read_signature_items(file)
+        found = _check_open(file, items)
         if file.syntax.implicit_vr:
             guess = _lists_private_of_unknown_vr(file, items)
             for reading in (PLAIN, *CONVERTED)[not guess :]:
@@ -149,7 +149,7 @@ def _with_reading(found: VerifiedFile, path: ObjectSource, file: DicomFile, read
     with DicomFile.open(path, reading=reading, bare=True) as other:
         if other.state != file.state:
             raise FileChangedError(file.name, "the file was changed while it was being read.")
-        read_so = _verify_open(other, signature_items(other)).signatures
+        read_so = _check_open(other, read_signature_items(other)).signatures
     remarks = tuple(describe_reading(reading))
     signatures = [
         replace(new, anomalies=(*new.anomalies, *remarks)) if new.intact and not old.intact else old
@@ -172,11 +172,11 @@ def _lists_private_of_unknown_vr(file: DicomFile, items: list[SignatureItem]) ->
     )
 
 
-def _verify_open(file: DicomFile, items: list[SignatureItem]) -> VerifiedFile:
+def _check_open(file: DicomFile, items: list[SignatureItem]) -> VerifiedFile:
     digests = Digests(file, items)
     outside, siblings = OutsideContent(file, items), Siblings(items)
     identity = read_identity(file)
-    signatures = tuple(_verified(file, item, digests, outside, siblings) for item in items)
+    signatures = tuple(_check_signature(file, item, digests, outside, siblings) for item in items)
     file.demand_unchanged()
     return VerifiedFile(file.name, file.syntax.uid, identity, signatures, file.state)
 
@@ -188,11 +188,11 @@ def dump_macs(path: str | os.PathLike[str], folder: str | os.PathLike[str]) -> l
     signed is not in the stream. Raises DicomFileError.
     """
     with DicomFile.open(path, bare=True) as file:
-        items = signature_items(file)
+        items = read_signature_items(file)
         if not _lists_private_of_unknown_vr(file, items):
             return _dump(file, items, folder)
     with DicomFile.open(path, reading=Reading(guess_private=True), bare=True) as guessed:
-        return _dump(guessed, signature_items(guessed), folder)
+        return _dump(guessed, read_signature_items(guessed), folder)
 
 
 def _dump(file: DicomFile, items: list[SignatureItem], folder: str | os.PathLike[str]) -> list[str]:
@@ -203,14 +203,14 @@ def _dump(file: DicomFile, items: list[SignatureItem], folder: str | os.PathLike
         target = Path(folder, f"{item.uid}.mac")
         try:
             with target.open("wb") as out:
-                mac_stream(file, item, out.write)
+                feed_mac_stream(file, item, out.write)
         except OSError as error:
             raise DicomFileError(str(target), f"cannot be written: {error.strerror}.") from error
         written.append(str(target))
     return written
 
 
-def mac_stream(file: DicomFile, item: SignatureItem, write: Callable[[bytes | memoryview], object]) -> None:
+def feed_mac_stream(file: DicomFile, item: SignatureItem, write: Callable[[bytes | memoryview], object]) -> None:
     """Give the exact byte stream of a signature's MAC to ``write``, in parts."""
     listed = item.level.signable_tags.intersection(item.mac.tags if item.mac else ())
     feed_covered(file, item.level, listed, write)
@@ -224,7 +224,7 @@ class _Refusal(Exception):
     anomalies: tuple[Anomaly, ...] = ()
 
 
-def _verified(
+def _check_signature(
     file: DicomFile, item: SignatureItem, digests: Digests, outside: OutsideContent, siblings: Siblings
 ) -> VerifiedSignature:
     finding, reason = Finding.INTACT, ""
@@ -232,7 +232,7 @@ def _verified(
     covers = None
     try:
         if item.mac is not None and not item.historic:
-            covers = coverage(item.level, frozenset(item.mac.tags))
+            covers = compute_coverage(item.level, frozenset(item.mac.tags))
         _check(file, item, digests)
         anomalies = find_anomalies(file, item, outside, siblings)
     except _Refusal as refusal:
@@ -254,11 +254,11 @@ def _verified(
         certificate_type=item.certificate_type,
         certificate=item.certificate,
         purpose=item.purpose,
-        signature=without_pad_byte(key, item.signature),
+        signature=strip_pad_byte(key, item.signature),
         timestamp_type=item.timestamp_type,
         timestamp=item.timestamp,
         coverage=covers,
-        profiles=profiles_met(file, item, key) if meets else (),
+        profiles=find_profiles_met(file, item, key) if meets else (),
         anomalies=anomalies,
     )
 
@@ -297,10 +297,10 @@ def _check(file: DicomFile, item: SignatureItem, digests: Digests) -> None:
         raise _Refusal(Finding.UNCHECKABLE, str(error)) from None
     if not isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey):
         raise _Refusal(Finding.UNCHECKABLE, f"The certificate's key ({type(key).__name__}) is neither RSA nor EC.")
-    signature = without_pad_byte(key, item.signature)
-    if not made_by(key, signature, digest, algorithm):
+    signature = strip_pad_byte(key, item.signature)
+    if not is_made_by(key, signature, digest, algorithm):
         of_dcmtk = digests.digest_of_dcmtk(item, algorithm)
-        if of_dcmtk is not None and made_by(key, signature, of_dcmtk.digest, algorithm):
+        if of_dcmtk is not None and is_made_by(key, signature, of_dcmtk.digest, algorithm):
             cut = describe_cut(of_dcmtk.left_out)
             raise _Refusal(Finding.PARTIAL, f"{cut.clause[:1].upper()}{cut.clause[1:]}.", (cut,))
         raise _Refusal(

@@ -11,7 +11,7 @@ from pathlib import Path
 from hsm_dicom.dataset.dicom_file import DicomFile
 from hsm_dicom.dataset.errors import DicomFileError, TargetExistsError
 from hsm_dicom.dataset.tags import Path as ItemPath
-from hsm_dicom.signatures.read import UID_OF_FILE, Purpose, parse_date_time, signature_items
+from hsm_dicom.signatures.read import UID_OF_FILE, Purpose, parse_date_time, read_signature_items
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def list_signatures(path: str | os.PathLike[str]) -> tuple[ListedSignature, ...]
                 historic=item.historic,
                 defect=item.defect,
             )
-            for item in signature_items(file)
+            for item in read_signature_items(file)
         )
 
 

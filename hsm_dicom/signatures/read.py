@@ -90,7 +90,7 @@ class SignatureItem:
         return is_historic(self.level.path)
 
 
-def signature_items(file: DicomFile) -> list[SignatureItem]:
+def read_signature_items(file: DicomFile) -> list[SignatureItem]:
     """Every signature at every level, the main Data Set's first."""
     found = []
     for level in file.signed_levels():
@@ -105,7 +105,7 @@ def signature_items(file: DicomFile) -> list[SignatureItem]:
     return found
 
 
-def mac_id_number(file: DicomFile, item: DataSet) -> int | None:
+def read_mac_id_number(file: DicomFile, item: DataSet) -> int | None:
     """MAC ID Number of an Item of either sequence; None if it has none that can be read."""
     try:
         return _number(file, item, a.MAC_ID_NUMBER)

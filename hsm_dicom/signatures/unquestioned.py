@@ -18,7 +18,7 @@ from hsm_dicom.signatures.anomalies.remarks import Siblings
 from hsm_dicom.signatures.errors import QuestionedObjectError
 from hsm_dicom.signatures.integrity import find_anomalies
 from hsm_dicom.signatures.profiles.rules import SOP_CLASS_UID, SOP_INSTANCE_UID
-from hsm_dicom.signatures.read import SignatureItem, signature_items
+from hsm_dicom.signatures.read import SignatureItem, read_signature_items
 
 
 def require_unquestioned(file: DicomFile) -> None:
@@ -26,7 +26,7 @@ def require_unquestioned(file: DicomFile) -> None:
 
     Nothing is hashed: the findings are those that a verification has, whether the MACs fit or not.
     """
-    items = signature_items(file)
+    items = read_signature_items(file)
     outside, siblings = OutsideContent(file, items), Siblings(items)
     for item in items:
         if item.historic:

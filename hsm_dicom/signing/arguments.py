@@ -17,7 +17,7 @@ from hsm_dicom.signatures.creation.create import Timestamper
 from hsm_dicom.signatures.creation.request import SigningRequest
 from hsm_dicom.signatures.profiles.purposes import PURPOSES
 from hsm_dicom.signatures.profiles.rules import Profile
-from hsm_dicom.signing.checks import checked_timestamper
+from hsm_dicom.signing.checks import add_check
 
 Signer: TypeAlias = Identity | tuple[PrivateKey, x509.Certificate]
 """Who signs: an identity, or a private key and the certificate for it."""
@@ -28,7 +28,7 @@ Tag: TypeAlias = int | str
 _SIGNER = "an Identity (hsm_dicom.load_identity), or a pair of a private key and its x509.Certificate"
 
 
-def identity_of(signer: object) -> Identity:
+def resolve_signer(signer: object) -> Identity:
     """Return the identity of a signer.
 
     Raises TypeError for anything else, and CertificateMismatchError for a pair that does not match.
@@ -47,7 +47,7 @@ def identity_of(signer: object) -> Identity:
     return Identity("", key, certificate)
 
 
-def request_of(
+def build_request(
     identity: Identity,
     profile: Profile | str,
     *,
@@ -71,7 +71,7 @@ def request_of(
     )
 
 
-def timestamper_of(timestamp: object) -> Timestamper | None:
+def resolve_timestamper(timestamp: object) -> Timestamper | None:
     """Return the source of time stamps: None, a URL of an authority (RFC 3161), or a function."""
     if timestamp is None:
         return None
@@ -80,9 +80,9 @@ def timestamper_of(timestamp: object) -> Timestamper | None:
             raise ValueError(f"timestamp must be a URL that begins with http:// or https://, not {timestamp!r}.")
         from hsm_dicom.timestamps.client import TimestampAuthority
 
-        return checked_timestamper(TimestampAuthority(timestamp))
+        return add_check(TimestampAuthority(timestamp))
     if callable(timestamp):
-        return checked_timestamper(timestamp)
+        return add_check(timestamp)
     raise TypeError(
         "timestamp must be the URL of a time stamping authority, or a function that returns the TimeStampToken (DER) "
         f"over the bytes that it is given, not {kind_of(timestamp)}."
@@ -106,7 +106,7 @@ def _tags(tags: object) -> tuple[int, ...]:
 
 def _tag(tag: Any) -> int:
     if isinstance(tag, str):
-        return _parsed(parse_tag, tag, "tags")
+        return _parse(parse_tag, tag, "tags")
     if isinstance(tag, bool) or not isinstance(tag, int):
         raise TypeError(f"A tag must be a number or a text, such as 0x00100010 or 'PatientName', not {kind_of(tag)}.")
     if not 0 <= tag <= 0xFFFFFFFF:
@@ -118,7 +118,7 @@ def _item(item: object) -> ItemPath:
     if item is None:
         return ()
     if isinstance(item, str):
-        return _parsed(parse_path, item, "item")
+        return _parse(parse_path, item, "item")
     if isinstance(item, tuple) and all(
         isinstance(step, tuple) and list(map(type, step)) == [int, int] for step in item
     ):
@@ -140,7 +140,7 @@ def _purpose(purpose: object) -> int | None:
 T = TypeVar("T")
 
 
-def _parsed(parse: Callable[[str], T], text: str, name: str) -> T:
+def _parse(parse: Callable[[str], T], text: str, name: str) -> T:
     try:
         return parse(text)
     except TagError as error:

@@ -30,12 +30,12 @@ from hsm_dicom.signatures.creation.create import (
     prepare,
     require_matching_key,
     sign_digest,
-    staged,
+    stage,
 )
 from hsm_dicom.signatures.creation.repair import explain_repair
 from hsm_dicom.signatures.creation.request import SigningRequest
 from hsm_dicom.signatures.errors import ResumeConflictError
-from hsm_dicom.signing.checks import checked_timestamper, signature_made
+from hsm_dicom.signing.checks import add_check, make_signature_event
 from hsm_dicom.signing.resume import find_earlier_signature
 from tokens.errors import TokenError, fresh_copy
 
@@ -108,7 +108,7 @@ def sign_jobs(
     certificate = x509.load_der_x509_certificate(request.certificate_der)
     require_current(certificate)
     subject = certificate.subject.rfc4514_string()
-    stamp = None if timestamp is None else checked_timestamper(timestamp)
+    stamp = None if timestamp is None else add_check(timestamp)
     checks = _Checks(resume, timestamped=timestamp is not None, overwrite=overwrite)
     halt = Halt(stop)
     with ThreadPoolExecutor(sessions, "signing") as signers:
@@ -138,7 +138,7 @@ def sign_jobs(
                 return [SigningOutcome(job, error=error) for job in chunk]
             for outcome in outcomes:
                 if outcome.report is not None:
-                    emit(signature_made(outcome.report, signer=subject, identity=identity))
+                    emit(make_signature_event(outcome.report, signer=subject, identity=identity))
             return outcomes
 
         yield from run_in_parallel(one_task, chunks(jobs, lambda job: job.source), 2 * sessions + 2, halt)
@@ -198,7 +198,7 @@ def _finish_all(jobs: list[SigningJob], signed: list[Finished], overwrite: bool)
                 continue
             plan, signature, token = result
             try:
-                writing = staged(plan, signature, job.target, timestamp=token, overwrite=overwrite)
+                writing = stage(plan, signature, job.target, timestamp=token, overwrite=overwrite)
                 ready.append((job, *stack.enter_context(writing)))
             except Exception as error:
                 outcomes.append(SigningOutcome(job, error=error))

@@ -20,7 +20,7 @@ def check_timestamp(token: bytes, signature: bytes) -> TimestampVerdict:
     return verdict
 
 
-def checked_timestamper(timestamp: Timestamper) -> Timestamper:
+def add_check(timestamp: Timestamper) -> Timestamper:
     """Return the same source of time stamps, with a check that each is one over its signature."""
 
     def stamp(signature: bytes) -> bytes:
@@ -31,7 +31,7 @@ def checked_timestamper(timestamp: Timestamper) -> Timestamper:
     return stamp
 
 
-def signature_made(report: SigningReport, *, signer: str, identity: str) -> SignatureMade:
+def make_signature_event(report: SigningReport, *, signer: str, identity: str) -> SignatureMade:
     """Return the event about a signature: ``signer`` is the certificate's subject, ``identity`` its configured name."""
     return SignatureMade(
         file=report.source,

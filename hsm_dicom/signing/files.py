@@ -19,9 +19,9 @@ from hsm_dicom.signatures.profiles.rules import Profile
 from hsm_dicom.signing.arguments import (
     Signer,
     Tag,
-    identity_of,
-    request_of,
-    timestamper_of,
+    build_request,
+    resolve_signer,
+    resolve_timestamper,
 )
 from hsm_dicom.signing.batch import SigningJob, SigningOutcome, sign_jobs
 
@@ -62,8 +62,8 @@ def sign_files(
     An error of one file is its outcome. Raises TypeError, ValueError and CertificateExpiredError at once, and
     TokenError, after the outcomes of all files that were signed, if the token fails.
     """
-    identity = identity_of(signer)
-    request = request_of(
+    identity = resolve_signer(signer)
+    request = build_request(
         identity,
         profile,
         mac=mac,
@@ -75,7 +75,7 @@ def sign_files(
         repair=repair,
         trim_padding=trim_padding,
     )
-    stamp = timestamper_of(timestamp)
+    stamp = resolve_timestamper(timestamp)
     require_count("jobs", jobs)
     require_bool("overwrite", overwrite)
     require_bool("resume", resume)

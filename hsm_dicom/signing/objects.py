@@ -23,8 +23,8 @@ from hsm_dicom.dataset.tags import Path as ItemPath
 from hsm_dicom.events import emit
 from hsm_dicom.signatures.creation.create import SigningReport, Timestamper, finish, finish_stream, prepare, sign_digest
 from hsm_dicom.signatures.profiles.rules import Profile
-from hsm_dicom.signing.arguments import Signer, Tag, identity_of, request_of, timestamper_of
-from hsm_dicom.signing.checks import signature_made
+from hsm_dicom.signing.arguments import Signer, Tag, build_request, resolve_signer, resolve_timestamper
+from hsm_dicom.signing.checks import make_signature_event
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset, FileDataset
@@ -115,8 +115,8 @@ def sign(
     CertificateExpiredError if the certificate is not valid now. Nothing is written then; only a binary file may have
     received a part.
     """
-    identity = identity_of(signer)
-    request = request_of(
+    identity = resolve_signer(signer)
+    request = build_request(
         identity,
         profile,
         mac=mac,
@@ -128,7 +128,7 @@ def sign(
         repair=repair,
         trim_padding=trim_padding,
     )
-    stamp = timestamper_of(timestamp)
+    stamp = resolve_timestamper(timestamp)
     require_bool("overwrite", overwrite)
     _check_target(source, target)
     identity.require_current()
@@ -146,7 +146,7 @@ def sign(
         else:
             name = str(getattr(target, "name", FILE_NAME))
             report = finish_stream(plan, signature, _writer(target), target=name, timestamp=token)
-    emit(signature_made(report, signer=identity.subject, identity=identity.name))
+    emit(make_signature_event(report, signer=identity.subject, identity=identity.name))
     if target is not None:
         return report
     return decode_dataset(buffer.getvalue()) if is_dataset(source) else buffer.getvalue()

@@ -23,16 +23,16 @@ from hsm_dicom.dataset.octets.source import CHUNK
 from hsm_dicom.dataset.rewrite import Edit
 from hsm_dicom.dataset.tags import format_path
 from hsm_dicom.dataset.values import read_text
-from hsm_dicom.signatures.algorithms import mac_algorithm
-from hsm_dicom.signatures.amend import removal_edits
+from hsm_dicom.signatures.algorithms import find_mac_algorithm
+from hsm_dicom.signatures.amend import make_removal_edits
 from hsm_dicom.signatures.anomalies.record import Weight
 from hsm_dicom.signatures.creation.repair import open_signable
-from hsm_dicom.signatures.creation.request import SigningRequest, requested_purpose
-from hsm_dicom.signatures.creation.selection import tags_to_sign
+from hsm_dicom.signatures.creation.request import SigningRequest, choose_purpose
+from hsm_dicom.signatures.creation.selection import select_tags
 from hsm_dicom.signatures.errors import ResumeConflictError
 from hsm_dicom.signatures.integrity import check_integrity
 from hsm_dicom.signatures.profiles.rules import SOP_INSTANCE_UID
-from hsm_dicom.signatures.read import SignatureItem, signature_items
+from hsm_dicom.signatures.read import SignatureItem, read_signature_items
 
 
 def find_earlier_signature(
@@ -51,25 +51,25 @@ def find_earlier_signature(
     with open_signable(source, request.item, repair=request.repair, trim=request.trim_padding) as (original, _):
         try:
             with DicomFile.open(target) as result:
-                added = _added_signatures(original, result)
-                problem = _object_difference(original, result, added)
-                found, reason = _matching_signature(original, added, request, timestamped=timestamped)
+                added = _find_added(original, result)
+                problem = _compare_objects(original, result, added)
+                found, reason = _find_matching(original, added, request, timestamped=timestamped)
         except DicomFileError as error:
-            raise _conflict(source, target, f"it cannot be read: {error.reason}") from None
+            raise _make_conflict(source, target, f"it cannot be read: {error.reason}") from None
     if problem or found is None:
-        raise _conflict(source, target, problem or reason)
-    if reason := _broken_reason(target, found):
-        raise _conflict(source, target, reason)
+        raise _make_conflict(source, target, problem or reason)
+    if reason := _explain_broken(target, found):
+        raise _make_conflict(source, target, reason)
     return found.uid
 
 
 def _find_in_place(path: str, request: SigningRequest, *, timestamped: bool) -> str | None:
     with DicomFile.open(path) as file:
-        own = [item for item in _living(file) if item.certificate == request.certificate_der]
+        own = [item for item in _current_signatures(file) if item.certificate == request.certificate_der]
         if not own:
             return None
-        found, reason = _matching_signature(file, own, request, timestamped=timestamped)
-    reason = reason if found is None else _broken_reason(path, found)
+        found, reason = _find_matching(file, own, request, timestamped=timestamped)
+    reason = reason if found is None else _explain_broken(path, found)
     if found is None or reason:
         raise ResumeConflictError(
             f"{path}: it carries a signature by this certificate already, but {reason}. "
@@ -78,30 +78,30 @@ def _find_in_place(path: str, request: SigningRequest, *, timestamped: bool) -> 
     return found.uid
 
 
-def _conflict(source: str, target: str, reason: str) -> ResumeConflictError:
+def _make_conflict(source: str, target: str, reason: str) -> ResumeConflictError:
     return ResumeConflictError(
         f"{source}: {target} exists, but it is not this file as it would be signed now: {reason}. "
         "Nothing was changed. Sign into another folder, or replace it with --overwrite."
     )
 
 
-def _living(file: DicomFile) -> list[SignatureItem]:
-    return [item for item in signature_items(file) if not item.historic]
+def _current_signatures(file: DicomFile) -> list[SignatureItem]:
+    return [item for item in read_signature_items(file) if not item.historic]
 
 
-def _added_signatures(original: DicomFile, result: DicomFile) -> list[SignatureItem]:
-    before = {item.uid for item in _living(original)}
-    return [item for item in _living(result) if item.uid and item.uid not in before]
+def _find_added(original: DicomFile, result: DicomFile) -> list[SignatureItem]:
+    before = {item.uid for item in _current_signatures(original)}
+    return [item for item in _current_signatures(result) if item.uid and item.uid not in before]
 
 
-def _object_difference(original: DicomFile, result: DicomFile, added: Sequence[SignatureItem]) -> str:
+def _compare_objects(original: DicomFile, result: DicomFile, added: Sequence[SignatureItem]) -> str:
     """How the result without the added signatures differs from the original, as a clause; empty if it does not."""
     wanted, there = (read_text(file, file.main, SOP_INSTANCE_UID) for file in (original, result))
     if wanted != there:
         return f"it is another object (SOP Instance UID {there or 'missing'} instead of {wanted or 'missing'})"
     if (original.syntax, original.head) != (result.syntax, result.head):
         return "its Transfer Syntax or File Meta Information differs from the source's"
-    if not _is_same(original, result, removal_edits(result, added)):
+    if not _is_same(original, result, make_removal_edits(result, added)):
         return "it is another state of the object: without its new signatures it differs from the source"
     return ""
 
@@ -127,7 +127,7 @@ def _is_same(original: DicomFile, result: DicomFile, edits: Iterable[Edit]) -> b
     return True
 
 
-def _matching_signature(
+def _find_matching(
     file: DicomFile, added: Sequence[SignatureItem], request: SigningRequest, *, timestamped: bool
 ) -> tuple[SignatureItem | None, str]:
     """The signature that fits the request, or None and why the others do not."""
@@ -136,36 +136,34 @@ def _matching_signature(
         level = file.item(request.item)
     except KeyError as missing:
         return None, f"there is no Item {missing.args[0]}"
-    tags = tags_to_sign(file, level, request)
+    tags = select_tags(file, level, request)
     for item in added:
         if item.certificate != request.certificate_der:
             continue
-        reason = _request_difference(item, request, tags, timestamped=timestamped)
+        reason = _compare_request(item, request, tags, timestamped=timestamped)
         if not reason:
             return item, ""
     return None, reason
 
 
-def _request_difference(
-    item: SignatureItem, request: SigningRequest, tags: tuple[int, ...], *, timestamped: bool
-) -> str:
+def _compare_request(item: SignatureItem, request: SigningRequest, tags: tuple[int, ...], *, timestamped: bool) -> str:
     """What was asked for when this signature was made and is not asked for now, or the other way round."""
     if item.mac is None:
         return f"its signature cannot be read ({item.defect})"
     if item.level.path != request.item:
         return f"its signature is of {format_path(item.level.path) or 'the whole object'}"
-    if item.mac.algorithm != mac_algorithm(request.mac).term:
+    if item.mac.algorithm != find_mac_algorithm(request.mac).term:
         return f"its signature was made with {item.mac.algorithm}"
     if item.mac.tags != tags:
         return f"its signature covers other elements ({len(item.mac.tags)} of them; it would be {len(tags)} now)"
-    if item.purpose != requested_purpose(request):
+    if item.purpose != choose_purpose(request):
         return f"its signature has another purpose ({item.purpose or 'none'})"
     if timestamped and item.timestamp is None:
         return "its signature has no certified timestamp"
     return ""
 
 
-def _broken_reason(path: str, found: SignatureItem) -> str:
+def _explain_broken(path: str, found: SignatureItem) -> str:
     for signature in check_integrity(path).signatures:
         if signature.uid == found.uid and signature.place == found.level.path:
             questions = [anomaly.clause for anomaly in signature.anomalies if anomaly.weight >= Weight.QUESTION]

@@ -15,8 +15,8 @@ from pathlib import Path
 from hsm_dicom.timestamps.protocol import (
     LARGEST_RESPONSE,
     TimestampError,
-    new_request,
-    token_of_response,
+    extract_token,
+    make_request,
 )
 from hsm_dicom.timestamps.validation import verify_token
 from hsm_dicom.trust import CertificateValidator, TrustStore
@@ -46,20 +46,20 @@ class TimestampAuthority:
     def __call__(self, signature: bytes) -> bytes:
         """Return a TimeStampToken over `signature`. Raises TimestampError, which names the address and the
         reason."""
-        request = new_request(signature, self.hash_name, policy=self.policy)
+        request = make_request(signature, self.hash_name, policy=self.policy)
         exchange = Exchange(
             self.url, request.der, _QUERY, seconds=self.seconds, max_bytes=LARGEST_RESPONSE, roots=self.roots
         )
         try:
-            token = token_of_response(fetch(exchange), request)
+            token = extract_token(fetch(exchange), request)
         except FetchError as error:
             raise TimestampError(f"No time stamp from {error}") from error
         except TimestampError as error:
             raise TimestampError(f"{self.url}: {error}") from error
-        self._demand_good(token, signature)
+        self._check_token(token, signature)
         return token
 
-    def _demand_good(self, token: bytes, signature: bytes) -> None:
+    def _check_token(self, token: bytes, signature: bytes) -> None:
         verdict = verify_token(token, signature, self.validator or CertificateValidator(TrustStore([])))
         good = verdict.valid if self.validator else verdict.problem is None
         if not good:

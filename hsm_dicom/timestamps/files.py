@@ -20,8 +20,8 @@ from hsm_dicom.timestamps.protocol import (
     LARGEST_RESPONSE,
     TimestampError,
     TimestampRequest,
+    extract_token,
     read_request,
-    token_of_response,
 )
 
 _GENERIC_FILE = "1.2.276.0.7230010.3.1.0.1"
@@ -52,7 +52,7 @@ def read_reply(query: Path, reply: Path, uid_file: Path) -> Reply:
     """Return the token of the reply, checked to answer the query. Raises TimestampError naming the file."""
     request = _read_query(query)
     try:
-        token = token_of_response(_content(reply), request)
+        token = extract_token(_content(reply), request)
     except TimestampError as error:
         raise TimestampError(f"{reply}: {error}") from error
     return Reply(_read_uid(uid_file), request, token)

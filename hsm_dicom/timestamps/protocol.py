@@ -66,7 +66,7 @@ class TimestampRequest:
         return bytes(tsp.TimeStampReq(fields).dump())
 
 
-def new_request(
+def make_request(
     data: bytes, hash_name: str = "sha256", *, policy: str | None = None, wants_certificate: bool = True
 ) -> TimestampRequest:
     """Return a request for a time stamp over `data`, with a fresh nonce of 64 bits.
@@ -96,7 +96,7 @@ def read_request(der: bytes) -> TimestampRequest:
         raise TimestampError(f"This is no time stamp query ({type(error).__name__}).") from error
 
 
-def token_of_response(der: bytes, request: TimestampRequest) -> bytes:
+def extract_token(der: bytes, request: TimestampRequest) -> bytes:
     """Return the TimeStampToken (DER) of an answer, checked to be the answer to this request.
 
     Its signature is not looked at (`timestamp.verify_token` does). Raises TimestampError: not an answer,
@@ -106,10 +106,10 @@ def token_of_response(der: bytes, request: TimestampRequest) -> bytes:
         response = _Response.load(remove_padding(der), strict=True)
         status = response["status"]["status"].native
         if status not in _GRANTED:
-            raise TimestampError(f"The time stamp authority refused: {_refusal(response['status'])}.")
+            raise TimestampError(f"The time stamp authority refused: {_explain_refusal(response['status'])}.")
         token = response["time_stamp_token"]
         info = token["content"]["encap_content_info"]["content"].parsed
-        _demand_answer_to(info, request)
+        _check_answer(info, request)
         return bytes(token.dump())
     except TimestampError:
         raise
@@ -119,14 +119,14 @@ def token_of_response(der: bytes, request: TimestampRequest) -> bytes:
         ) from error
 
 
-def _refusal(status: tsp.PKIStatusInfo) -> str:
+def _explain_refusal(status: tsp.PKIStatusInfo) -> str:
     texts = status["status_string"].native or ()
     failures = sorted(status["fail_info"].native or ())
     said = [str(status["status"].native), *failures, *texts]
     return "".join(c if c.isprintable() else " " for c in ", ".join(said))[:300]
 
 
-def _demand_answer_to(info: tsp.TSTInfo, request: TimestampRequest) -> None:
+def _check_answer(info: tsp.TSTInfo, request: TimestampRequest) -> None:
     imprint = info["message_imprint"]
     given = (imprint["hash_algorithm"]["algorithm"].native, imprint["hashed_message"].native)
     if given != (request.hash_name, request.imprint):

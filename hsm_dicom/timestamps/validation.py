@@ -109,7 +109,7 @@ def verify_token(
     others = tuple(certificates)
     try:
         parts = _take_apart(token, validator.policy.max_certificate_bytes)
-        verdict = _described(parts.info, data)
+        verdict = _describe(parts.info, data)
         warnings = tuple(_check_hashes(parts, validator.policy.algorithms))
         _check_info(parts.info, verdict)
         signer = _signer_certificate(parts, others)
@@ -178,7 +178,7 @@ def _certificates(found: cms.CertificateSet, max_bytes: int) -> Iterable[x509.Ce
                 continue
 
 
-def _described(info: tsp.TSTInfo, data: bytes) -> TimestampVerdict:
+def _describe(info: tsp.TSTInfo, data: bytes) -> TimestampVerdict:
     imprint = info["message_imprint"]
     hash_name = imprint["hash_algorithm"]["algorithm"].native
     matches = hash_name in IMPRINT_HASHES and imprint["hashed_message"].native == hashlib.new(hash_name, data).digest()

@@ -23,9 +23,9 @@ from hsm_dicom.validation.result import (
     SignatureVerdict,
     Verdict,
     Word,
-    exit_code,
+    worst_exit_status,
 )
-from hsm_dicom.validation.validator import Validator, record, unreadable
+from hsm_dicom.validation.validator import Validator, emit_events, make_unreadable_verdict
 from hsm_dicom.validation.verification import verify, verify_files
 
 __all__ = [
@@ -42,10 +42,10 @@ __all__ = [
     "Verdict",
     "VerificationPolicy",
     "Word",
-    "exit_code",
+    "emit_events",
     "load_policy",
-    "record",
-    "unreadable",
+    "make_unreadable_verdict",
     "verify",
     "verify_files",
+    "worst_exit_status",
 ]

@@ -18,7 +18,7 @@ NAMED = 3
 _ADDED_OR_LEFT_OUT = "They were left out when it was made, or added since; anybody may have written them."
 
 
-def open_questions(signature: VerifiedSignature) -> Iterator[Ground]:
+def find_coverage_questions(signature: VerifiedSignature) -> Iterator[Ground]:
     """Yield which of picture, geometry, content and identity are not covered.
 
     Readers rely on these, so each makes an intact signature by a trusted signer questionable.
@@ -35,32 +35,32 @@ def open_questions(signature: VerifiedSignature) -> Iterator[Ground]:
     elif covers.picture is Share.NOT_COVERED:
         yield Ground(
             Cause.PICTURE_OPEN,
-            f"the picture is not covered: {_gravest_first(covers.uncovered(is_of_picture))}",
+            f"the picture is not covered: {_list_gravest_first(covers.uncovered(is_of_picture))}",
             "The same pixel data can be made to show another picture: turned, cut, inverted, or with something drawn "
             "over it.",
         )
     if covers.geometry is Share.NOT_COVERED:
         yield Ground(
             Cause.GEOMETRY_OPEN,
-            f"the geometry is not covered: {_gravest_first(covers.uncovered(GEOMETRY.__contains__))}",
+            f"the geometry is not covered: {_list_gravest_first(covers.uncovered(GEOMETRY.__contains__))}",
             "What is measured, which side is shown, or which values are visible may be different.",
         )
     if covers.content is Share.NOT_COVERED:
         yield Ground(
             Cause.CONTENT_OPEN,
-            f"the content is not covered: {names(covers.uncovered(CONTENT.__contains__))}",
+            f"the content is not covered: {list_names(covers.uncovered(CONTENT.__contains__))}",
             "The object's content may differ from what the signer saw.",
         )
     uncovered = [name for name, share in covers.identity if share is Share.NOT_COVERED]
     if uncovered:
         yield Ground(
             Cause.IDENTITY_OPEN,
-            f"the identity of the {_listed(uncovered)} is not covered",
+            f"the identity of the {_list_words(uncovered)} is not covered",
             "It may be somebody else's.",
         )
 
 
-def open_cautions(signature: VerifiedSignature) -> Iterator[Ground]:
+def find_coverage_cautions(signature: VerifiedSignature) -> Iterator[Ground]:
     """Yield what else anybody may have changed without this signature noticing, the gravest first."""
     covers = signature.coverage
     if covers is None:
@@ -82,7 +82,7 @@ def open_cautions(signature: VerifiedSignature) -> Iterator[Ground]:
         kind = "that changes what is seen or measured", "that change what is seen or measured"
         yield Ground(
             Cause.SEEN_OPEN,
-            _not_covered(seen, f"element {kind[0]}", f"elements {kind[1]}"),
+            _describe_uncovered(seen, f"element {kind[0]}", f"elements {kind[1]}"),
             _ADDED_OR_LEFT_OUT,
         )
     yield from _open_elements(covers)
@@ -93,33 +93,33 @@ def _open_elements(covers: Coverage) -> Iterator[Ground]:
     if private:
         yield Ground(
             Cause.PRIVATE_OPEN,
-            _not_covered(private, "private element", "private elements"),
+            _describe_uncovered(private, "private element", "private elements"),
             _ADDED_OR_LEFT_OUT,
         )
     unsignable = [tag for tag in covers.unsignable if not is_private(tag)]
     if unsignable:
         yield Ground(
             Cause.UNKNOWN_VR_OPEN,
-            _not_covered(unsignable, "element of unknown VR", "elements of unknown VR"),
+            _describe_uncovered(unsignable, "element of unknown VR", "elements of unknown VR"),
             "No signature can cover what is UN, or has UN inside (PS3.3 C.12.1.1.3.1.1).",
         )
-    others = [tag for tag in covers.open if not _is_told_apart(tag, covers) and not is_private(tag)]
+    others = [tag for tag in covers.open if not _has_own_ground(tag, covers) and not is_private(tag)]
     if others:
         yield Ground(
             Cause.ELEMENTS_OPEN,
-            _not_covered(others, "element", "elements"),
+            _describe_uncovered(others, "element", "elements"),
             _ADDED_OR_LEFT_OUT,
         )
 
 
-def _is_told_apart(tag: int, covers: Coverage) -> bool:
+def _has_own_ground(tag: int, covers: Coverage) -> bool:
     """Return whether another ground is about this element if it is not covered."""
     if tag == SPECIFIC_CHARACTER_SET:
         return covers.character_set_open
     return tag in SEEN or is_relied_on(tag)
 
 
-def covers_part(covers: Coverage, part: Part) -> bool:
+def is_part_covered(covers: Coverage, part: Part) -> bool:
     """Whether a policy's demand is met. An absent part deceives nobody, but an object must say which one it is."""
     match part:
         case Part.PIXEL_DATA:
@@ -133,21 +133,21 @@ def covers_part(covers: Coverage, part: Part) -> bool:
             return SOP_INSTANCE_UID in covers.signed and identity
 
 
-def names(tags: Sequence[int], limit: int = NAMED) -> str:
+def list_names(tags: Sequence[int], limit: int = NAMED) -> str:
     """The first tags by keyword, where PS3.6 has one, and the number of the others."""
     shown = [format_tag(tag) if is_private(tag) else tag_name(tag) or format_tag(tag) for tag in tags[:limit]]
     more = len(tags) - limit
     return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
 
 
-def _gravest_first(tags: Sequence[int]) -> str:
-    return names([tag for tag in GRAVEST if tag in tags] + [tag for tag in tags if tag not in GRAVEST])
+def _list_gravest_first(tags: Sequence[int]) -> str:
+    return list_names([tag for tag in GRAVEST if tag in tags] + [tag for tag in tags if tag not in GRAVEST])
 
 
-def _not_covered(tags: Sequence[int], one: str, many: str) -> str:
+def _describe_uncovered(tags: Sequence[int], one: str, many: str) -> str:
     counted = f"1 {one} is" if len(tags) == 1 else f"{len(tags)} {many} are"
-    return f"{counted} not covered: {names(tags)}"
+    return f"{counted} not covered: {list_names(tags)}"
 
 
-def _listed(words: Sequence[str]) -> str:
+def _list_words(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

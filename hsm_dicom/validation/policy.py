@@ -1,7 +1,7 @@
 """What is asked of signatures before they are called good: one frozen model, read from a TOML file.
 
-    policy = load_policy(Path("policy.toml")).requiring([Requirement.CREATOR])
-    validator = Validator.trusting(store, policy=policy)
+    policy = load_policy(Path("policy.toml")).with_requirements([Requirement.CREATOR])
+    validator = Validator.from_stores(store, policy=policy)
 
 Without a file the defaults hold: old signatures with weak hashes or short keys count, with a warning, and nothing is
 asked of a file but that its signatures hold. A stricter policy, with all its keys:
@@ -150,7 +150,7 @@ class VerificationPolicy(BaseModel):
             raise PydanticCustomError("sizes", "")
         return self
 
-    def requiring(self, requirements: Iterable[Requirement]) -> VerificationPolicy:
+    def with_requirements(self, requirements: Iterable[Requirement]) -> VerificationPolicy:
         """The same policy with more required."""
         return self.model_copy(update={"require": self.require | frozenset(requirements)})
 

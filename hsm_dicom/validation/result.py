@@ -272,7 +272,7 @@ _COUNTED = {
 }
 
 
-def exit_code(outcomes: Iterable[Outcome]) -> int:
+def worst_exit_status(outcomes: Iterable[Outcome]) -> int:
     """The exit status of a run over many files: that of its worst one.
 
     101 if a signature failed, else 1 if a file could not be read, else 100 if a file has no signature, else 102 if a
@@ -282,7 +282,7 @@ def exit_code(outcomes: Iterable[Outcome]) -> int:
     return next((outcome for outcome in WORST_FIRST if outcome in found), Outcome.UNREADABLE).exit_status
 
 
-def shown(moment: datetime) -> str:
+def format_time(moment: datetime) -> str:
     """A moment for people, in the time zone that it was given in."""
     zone = f"{moment:%z}"
     return f"{moment:%Y-%m-%d %H:%M:%S} {'UTC' if zone in ('+0000', '-0000') else zone[:3] + ':' + zone[3:5]}"

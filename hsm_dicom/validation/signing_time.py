@@ -9,14 +9,16 @@ from hsm_dicom.signatures.attributes import CMS_TIMESTAMP
 from hsm_dicom.signatures.integrity import VerifiedSignature
 from hsm_dicom.timestamps.validation import TimestampFinding, TimestampVerdict, verify_token
 from hsm_dicom.trust import CertificateValidator, Reason
-from hsm_dicom.validation.result import Cause, Ground, Moment, MomentKind, shown
-from hsm_dicom.validation.trust import CAUTION_CLAUSES, cautions_of
+from hsm_dicom.validation.result import Cause, Ground, Moment, MomentKind, format_time
+from hsm_dicom.validation.trust import CAUTION_CLAUSES, group_cautions
 
 _LARGEST_ACCURACY = timedelta(hours=1)
 """A time that may be off by more is not made better by saying so."""
 
 
-def stamp_of(signature: VerifiedSignature, timestamp_authorities: CertificateValidator) -> TimestampVerdict | None:
+def validate_timestamp(
+    signature: VerifiedSignature, timestamp_authorities: CertificateValidator
+) -> TimestampVerdict | None:
     """Judge the certified time stamp of an intact signature, if there is one, by its own trust anchors."""
     if signature.timestamp is None:
         return None
@@ -26,7 +28,7 @@ def stamp_of(signature: VerifiedSignature, timestamp_authorities: CertificateVal
     return verify_token(signature.timestamp, signature.signature, timestamp_authorities)
 
 
-def moment_of(signature: VerifiedSignature, stamp: TimestampVerdict | None, now: datetime) -> Moment:
+def find_validation_time(signature: VerifiedSignature, stamp: TimestampVerdict | None, now: datetime) -> Moment:
     """The moment that the signer is judged as of."""
     if stamp is not None and stamp.valid and stamp.time is not None:
         return Moment(stamp.time, MomentKind.CERTIFIED)
@@ -35,17 +37,17 @@ def moment_of(signature: VerifiedSignature, stamp: TimestampVerdict | None, now:
     return Moment(now, MomentKind.PRESENT)
 
 
-def time_doubts(moment: Moment, now: datetime, tolerance: timedelta) -> Iterator[Ground]:
+def find_time_doubts(moment: Moment, now: datetime, tolerance: timedelta) -> Iterator[Ground]:
     """Yield why the moment cannot be believed, so that there is no answer as of then."""
     if moment.kind is not MomentKind.PRESENT and moment.at > now + tolerance:
         yield Ground(
             Cause.TIME_IN_FUTURE,
-            f"it is said to be from {shown(moment.at)}, which is in the future",
+            f"it is said to be from {format_time(moment.at)}, which is in the future",
             "The clock of the signer or the one of this computer is wrong; correct it.",
         )
 
 
-def time_cautions(
+def find_time_cautions(
     signature: VerifiedSignature, stamp: TimestampVerdict | None, moment: Moment, tolerance: timedelta
 ) -> Iterator[Ground]:
     """Yield what is to be known about the times of a signature that is good as of its moment."""
@@ -58,7 +60,7 @@ def time_cautions(
     elif moment.kind is MomentKind.CERTIFIED and signature.signed_at - moment.at > _accuracy(stamp) + tolerance:
         yield Ground(
             Cause.TIME_BEHIND_TIMESTAMP,
-            f"it claims to be from {shown(signature.signed_at)}, after its own time stamp",
+            f"it claims to be from {format_time(signature.signed_at)}, after its own time stamp",
             "The signer's clock was wrong; the certified time counts.",
         )
     if stamp is not None:
@@ -78,7 +80,7 @@ def _stamp_cautions(stamp: TimestampVerdict) -> Iterator[Ground]:
     else:
         if stamp.warnings:
             yield Ground(Cause.TIMESTAMP_WEAK, "its time stamp rests on a weak hash", " ".join(stamp.warnings))
-        for caution, sentences in cautions_of(stamp.trust) if stamp.trust is not None else ():
+        for caution, sentences in group_cautions(stamp.trust) if stamp.trust is not None else ():
             yield Ground(Cause.TIMESTAMP_WEAK, f"of its time stamp, {CAUTION_CLAUSES[caution]}", sentences)
 
 

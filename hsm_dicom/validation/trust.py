@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from hsm_dicom.trust import Caution, Policy, Reason, Trust, TrustStore, TrustVerdict
 from hsm_dicom.trust.certificates import MalformedCertificateError, name_text, read_certificate
-from hsm_dicom.validation.result import Cause, Ground, Moment, MomentKind, shown
+from hsm_dicom.validation.result import Cause, Ground, Moment, MomentKind, format_time
 
 CLAUSES = {
     Reason.NO_ANCHORS: "no trust anchors were given",
@@ -46,19 +46,19 @@ _INCOMPLETE = "a certificate between the signer's and a trust anchor is missing"
 _VALIDITY = (Reason.EXPIRED, Reason.NOT_YET_VALID)
 
 
-def trust_refusal(trust: TrustVerdict, moment: Moment) -> Ground | None:
+def find_trust_refusal(trust: TrustVerdict, moment: Moment) -> Ground | None:
     """Why the signer is not trusted, for good; None if he is, or if it cannot be told."""
     outside = _outside_validity(trust, moment)
     if outside is not None:
         return outside
-    if trust.trust is not Trust.UNTRUSTED or _undated(trust, moment):
+    if trust.trust is not Trust.UNTRUSTED or _is_undated(trust, moment):
         return None
     return Ground(trust.reason, CLAUSES[trust.reason], trust.text)
 
 
-def trust_doubt(trust: TrustVerdict, moment: Moment) -> Ground | None:
+def find_trust_doubt(trust: TrustVerdict, moment: Moment) -> Ground | None:
     """Why it cannot be told whether the signer is trusted; None if it can."""
-    if _undated(trust, moment):
+    if _is_undated(trust, moment):
         clause = f"{CLAUSES[trust.reason].replace(' then', '')}, and nothing says when it was made"
         return Ground(trust.reason, clause.replace("had expired by", "has expired"), trust.text)
     if trust.trust is not Trust.INDETERMINATE:
@@ -67,28 +67,28 @@ def trust_doubt(trust: TrustVerdict, moment: Moment) -> Ground | None:
     return Ground(trust.reason, _INCOMPLETE if incomplete else CLAUSES[trust.reason], trust.text)
 
 
-def trust_cautions(trust: TrustVerdict, moment: Moment, now: datetime) -> Iterator[Ground]:
+def find_trust_cautions(trust: TrustVerdict, moment: Moment, now: datetime) -> Iterator[Ground]:
     """Yield what is to be known about a signer who is trusted."""
-    for caution, sentences in cautions_of(trust):
+    for caution, sentences in group_cautions(trust):
         yield Ground(caution, CAUTION_CLAUSES[caution], sentences)
     expired = [one for one in trust.path if one.not_after < now]
     if expired and moment.kind is MomentKind.CLAIMED:
         yield Ground(
             Cause.EXPIRED_SINCE,
             "a certificate of the chain has expired since, and only the signer says that he signed before",
-            f"{expired[0].subject} expired on {shown(expired[0].not_after)}. "
+            f"{expired[0].subject} expired on {format_time(expired[0].not_after)}. "
             "A certified time stamp would prove the time.",
         )
 
 
-def cautions_of(trust: TrustVerdict) -> Iterator[tuple[Caution, str]]:
+def group_cautions(trust: TrustVerdict) -> Iterator[tuple[Caution, str]]:
     """Yield each kind of caution once, with the sentences about all certificates that it is about."""
     for caution in dict.fromkeys(warning.caution for warning in trust.warnings):
         yield caution, " ".join(warning.text for warning in trust.warnings if warning.caution is caution)
 
 
 @lru_cache(maxsize=256)
-def subject_of(certificate: bytes) -> str:
+def read_subject(certificate: bytes) -> str:
     """The subject of a certificate (DER) as RFC 4514 writes it; empty where it cannot be read."""
     try:
         return name_text(read_certificate(certificate, Policy.max_certificate_bytes).subject)
@@ -97,7 +97,7 @@ def subject_of(certificate: bytes) -> str:
 
 
 @lru_cache(maxsize=256)
-def other_certificate_of(certificate: bytes, store: TrustStore) -> str:
+def find_other_certificate(certificate: bytes, store: TrustStore) -> str:
     """The subject of another certificate for the same key that the store has; empty where there is none."""
     try:
         others = store.others_of_key(read_certificate(certificate, Policy.max_certificate_bytes))
@@ -116,11 +116,12 @@ def _outside_validity(trust: TrustVerdict, moment: Moment) -> Ground | None:
     said = "its time stamp is" if moment.kind is MomentKind.CERTIFIED else "it claims to be"
     return Ground(
         Cause.OUTSIDE_VALIDITY,
-        f"{said} from {shown(moment.at)}, when the signer's certificate was not valid",
-        f"The certificate of {leaf.subject} is valid from {shown(leaf.not_before)} until {shown(leaf.not_after)}.",
+        f"{said} from {format_time(moment.at)}, when the signer's certificate was not valid",
+        f"The certificate of {leaf.subject} is valid from {format_time(leaf.not_before)} "
+        f"until {format_time(leaf.not_after)}.",
     )
 
 
-def _undated(trust: TrustVerdict, moment: Moment) -> bool:
+def _is_undated(trust: TrustVerdict, moment: Moment) -> bool:
     """Whether the certificates are outside their time now, and nothing says that the signature is from now."""
     return moment.kind is MomentKind.PRESENT and trust.reason in _VALIDITY

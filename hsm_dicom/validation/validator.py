@@ -1,12 +1,12 @@
 """From mathematics to a verdict that a person can rely on: who signed, when, allowed to, and covering what.
 
     store = TrustStore.from_files(["ca.pem"], crls=["ca.crl"])
-    validator = Validator.trusting(store, policy=load_policy(Path("policy.toml")))
+    validator = Validator.from_stores(store, policy=load_policy(Path("policy.toml")))
 
     verdict = validator.validate(check_integrity("signed.dcm"))
     for signature in verdict.signatures:
         print(signature.text)           # valid, but 2 private elements are not covered: (0029,1001), (0029,1002)
-    sys.exit(exit_code([verdict.outcome]))
+    sys.exit(worst_exit_status([verdict.outcome]))
 
 A signature is `invalid` as soon as one thing speaks against it, else `cannot tell` as soon as one thing is missing,
 else `questionable` as soon as the object may not be what was signed, or identity, picture, geometry or content are not
@@ -30,10 +30,10 @@ from hsm_dicom.dataset.dicom_file import FileState
 from hsm_dicom.dataset.errors import DicomFileError
 from hsm_dicom.events import SignatureValidated, emit
 from hsm_dicom.signatures.anomalies.record import Weight
-from hsm_dicom.signatures.anomalies.remarks import other_certificate
+from hsm_dicom.signatures.anomalies.remarks import describe_other_certificate
 from hsm_dicom.signatures.integrity import Finding, VerifiedFile, VerifiedSignature
 from hsm_dicom.trust import CertificatePurpose, CertificateValidator, TrustStore
-from hsm_dicom.validation.coverage import covers_part, open_cautions, open_questions
+from hsm_dicom.validation.coverage import find_coverage_cautions, find_coverage_questions, is_part_covered
 from hsm_dicom.validation.policy import Requirement, VerificationPolicy
 from hsm_dicom.validation.result import (
     Cause,
@@ -44,15 +44,20 @@ from hsm_dicom.validation.result import (
     SignatureVerdict,
     Verdict,
     Word,
-    exit_code,
+    worst_exit_status,
 )
-from hsm_dicom.validation.signing_time import moment_of, stamp_of, time_cautions, time_doubts
+from hsm_dicom.validation.signing_time import (
+    find_time_cautions,
+    find_time_doubts,
+    find_validation_time,
+    validate_timestamp,
+)
 from hsm_dicom.validation.trust import (
-    other_certificate_of,
-    subject_of,
-    trust_cautions,
-    trust_doubt,
-    trust_refusal,
+    find_other_certificate,
+    find_trust_cautions,
+    find_trust_doubt,
+    find_trust_refusal,
+    read_subject,
 )
 
 __all__ = [
@@ -65,9 +70,9 @@ __all__ = [
     "Validator",
     "Verdict",
     "Word",
-    "exit_code",
-    "record",
-    "unreadable",
+    "emit_events",
+    "make_unreadable_verdict",
+    "worst_exit_status",
 ]
 
 _FINDINGS = {
@@ -81,7 +86,7 @@ _FINDINGS = {
 class Validator:
     """What signatures are judged by: anchors of signers, anchors of time stamp authorities, and a policy.
 
-    Made by `trusting`, which gives both validators what the policy asks of certificates.
+    Made by `from_stores`, which gives both validators what the policy asks of certificates.
     """
 
     signers: CertificateValidator
@@ -89,7 +94,7 @@ class Validator:
     policy: VerificationPolicy = field(default_factory=VerificationPolicy)
 
     @classmethod
-    def trusting(
+    def from_stores(
         cls,
         store: TrustStore | None = None,
         *,
@@ -120,7 +125,7 @@ class Validator:
             identity=file.identity,
             transfer_syntax=file.transfer_syntax,
             signatures=signatures,
-            unmet=tuple(_unmet(signatures, self.policy)),
+            unmet=tuple(_find_unmet(signatures, self.policy)),
             mark="" if file.state is None else self.mark(file.state),
         )
 
@@ -142,12 +147,12 @@ class Validator:
     def validate_signature(self, signature: VerifiedSignature, *, now: datetime | None = None) -> SignatureVerdict:
         """Validate one signature."""
         now = now or datetime.now(UTC)
-        signer = subject_of(signature.certificate)
+        signer = read_subject(signature.certificate)
         if signature.finding in _FINDINGS:
             word, cause = _FINDINGS[signature.finding]
             return SignatureVerdict(word, (Ground(cause, _clause(signature.reason)),), signature, signer)
-        stamp = stamp_of(signature, self.timestamp_authorities)
-        moment = moment_of(signature, stamp, now)
+        stamp = validate_timestamp(signature, self.timestamp_authorities)
+        moment = find_validation_time(signature, stamp, now)
         trust = self.signers.validate(
             signature.certificate,
             CertificatePurpose.SIGNING,
@@ -155,29 +160,29 @@ class Validator:
             time_proven=moment.kind is MomentKind.CERTIFIED,
         )
         tolerance = timedelta(seconds=self.policy.clock_tolerance)
-        against = [*self._refused_mac(signature), *_present(trust_refusal(trust, moment))]
+        against = [*self._refused_mac(signature), *_present(find_trust_refusal(trust, moment))]
         doubts = [
             *_anomalies(signature, Weight.DOUBT),
-            *time_doubts(moment, now, tolerance),
-            *_present(trust_doubt(trust, moment)),
+            *find_time_doubts(moment, now, tolerance),
+            *_present(find_trust_doubt(trust, moment)),
         ]
-        questions = [*_anomalies(signature, Weight.QUESTION), *open_questions(signature)]
+        questions = [*_anomalies(signature, Weight.QUESTION), *find_coverage_questions(signature)]
         cautions = [
             *_anomalies(signature, Weight.REMARK),
             *self._other_certificate(signature),
-            *open_cautions(signature),
+            *find_coverage_cautions(signature),
             *self._weak_mac(signature),
-            *time_cautions(signature, stamp, moment, tolerance),
-            *(trust_cautions(trust, moment, now) if trust.trusted else ()),
+            *find_time_cautions(signature, stamp, moment, tolerance),
+            *(find_trust_cautions(trust, moment, now) if trust.trusted else ()),
         ]
-        word, grounds = _weighed(against, doubts, questions, cautions)
+        word, grounds = _weigh(against, doubts, questions, cautions)
         grounds = list({(ground.code, ground.clause): ground for ground in grounds}.values())
         return SignatureVerdict(word, tuple(grounds), signature, signer, moment, trust, stamp)
 
     def _other_certificate(self, signature: VerifiedSignature) -> Iterator[Ground]:
-        subject = other_certificate_of(signature.certificate, self.signers.store)
+        subject = find_other_certificate(signature.certificate, self.signers.store)
         if subject:
-            remark = other_certificate(f"the certificate of {subject}, which was given, is for the same key")
+            remark = describe_other_certificate(f"the certificate of {subject}, which was given, is for the same key")
             yield Ground(remark.code, remark.clause, remark.detail)
 
     def _refused_mac(self, signature: VerifiedSignature) -> Iterator[Ground]:
@@ -195,13 +200,13 @@ class Validator:
             )
 
 
-def unreadable(name: str, error: Exception, *, now: datetime | None = None) -> Verdict:
+def make_unreadable_verdict(name: str, error: Exception, *, now: datetime | None = None) -> Verdict:
     """The verdict about a file that could not be read, so that a report leaves none out."""
     problem = error.reason if isinstance(error, DicomFileError) else str(error) or type(error).__name__
     return Verdict(name=name, judged_at=now or datetime.now(UTC), problem=problem)
 
 
-def record(verdict: Verdict) -> None:
+def emit_events(verdict: Verdict) -> None:
     """Tell the log and every sink of events what was said about each signature."""
     for one in verdict.signatures:
         emit(
@@ -223,7 +228,7 @@ def _anomalies(signature: VerifiedSignature, weight: Weight) -> Iterator[Ground]
             yield Ground(anomaly.code, anomaly.clause, anomaly.detail)
 
 
-def _weighed(
+def _weigh(
     against: list[Ground], doubts: list[Ground], questions: list[Ground], cautions: list[Ground]
 ) -> tuple[Word, list[Ground]]:
     if against:
@@ -245,7 +250,7 @@ def _clause(sentence: str) -> str:
     return (head + sentence[1:]).rstrip(".")
 
 
-def _unmet(signatures: tuple[SignatureVerdict, ...], policy: VerificationPolicy) -> Iterator[str]:
+def _find_unmet(signatures: tuple[SignatureVerdict, ...], policy: VerificationPolicy) -> Iterator[str]:
     """The demands that are not met.
 
     Those about coverage and time narrow down which valid signatures over the main Data Set count; by these the
@@ -254,7 +259,7 @@ def _unmet(signatures: tuple[SignatureVerdict, ...], policy: VerificationPolicy)
     counting = [one for one in signatures if not one.signature.place and one.protects]
     that_count = ""
     for part in sorted(policy.cover):
-        counting = [one for one in counting if one.signature.coverage and covers_part(one.signature.coverage, part)]
+        counting = [one for one in counting if one.signature.coverage and is_part_covered(one.signature.coverage, part)]
         if not counting:
             yield f"No valid signature{that_count} covers the {part}."
             return

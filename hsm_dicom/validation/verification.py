@@ -19,7 +19,7 @@ from hsm_dicom.signatures.integrity import check_integrity
 from hsm_dicom.trust import Sourced, TrustStore
 from hsm_dicom.validation.policy import VerificationPolicy, load_policy
 from hsm_dicom.validation.result import Verdict
-from hsm_dicom.validation.validator import Validator, record, unreadable
+from hsm_dicom.validation.validator import Validator, emit_events, make_unreadable_verdict
 
 StrPath: TypeAlias = str | os.PathLike[str]
 Trust: TypeAlias = TrustStore | x509.Certificate | StrPath | Iterable[x509.Certificate | StrPath] | None
@@ -57,9 +57,9 @@ def verify(
     arguments that are not as described, and hsm_dicom.Error: DicomFileError for an object that cannot be read,
     TrustFileError and PolicyError.
     """
-    validator = validator_of(trust, policy, timestamp_trust, online=online)
+    validator = build_validator(trust, policy, timestamp_trust, online=online)
     verdict = validator.validate(check_integrity(source), now=_aware(now))
-    record(verdict)
+    emit_events(verdict)
     return verdict
 
 
@@ -87,7 +87,7 @@ def verify_files(
         raise TypeError(f"paths must be a list of paths, not {kind_of(paths)}; for one object, call verify.")
     require_count("jobs", jobs)
     names = [path_text("A path", path) for path in paths]
-    return _verify(names, validator_of(trust, policy, timestamp_trust, online=online), _aware(now), jobs, stop)
+    return _verify(names, build_validator(trust, policy, timestamp_trust, online=online), _aware(now), jobs, stop)
 
 
 def _verify(
@@ -96,14 +96,14 @@ def _verify(
     with worker_pool(jobs) as executor:
         for outcome in check_files(names, executor=executor, stop=stop):
             if outcome.result is None:
-                verdict = unreadable(outcome.path, outcome.error or RuntimeError("no result"), now=now)
+                verdict = make_unreadable_verdict(outcome.path, outcome.error or RuntimeError("no result"), now=now)
             else:
                 verdict = validator.validate(outcome.result, now=now)
-            record(verdict)
+            emit_events(verdict)
             yield verdict
 
 
-def validator_of(
+def build_validator(
     trust: Trust,
     policy: VerificationPolicy | StrPath | None = None,
     timestamp_trust: Trust = None,
@@ -112,15 +112,15 @@ def validator_of(
 ) -> Validator:
     """Return a validator with what a caller named. Raises TypeError for what is none of it."""
     require_bool("online", online)
-    return Validator.trusting(
-        store_of(trust, "trust"),
-        timestamp_authorities=store_of(timestamp_trust, "timestamp_trust"),
+    return Validator.from_stores(
+        build_store(trust, "trust"),
+        timestamp_authorities=build_store(timestamp_trust, "timestamp_trust"),
         policy=_policy(policy),
         online=online,
     )
 
 
-def store_of(trust: object, name: str = "trust") -> TrustStore:
+def build_store(trust: object, name: str = "trust") -> TrustStore:
     """Return a store with the trust anchors that a caller named."""
     if trust is None:
         return TrustStore([])

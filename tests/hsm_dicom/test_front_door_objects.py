@@ -17,8 +17,7 @@ from pynetdicom import AE, evt
 from pynetdicom.sop_class import CTImageStorage  # type: ignore[attr-defined]
 
 import hsm_dicom
-from hsm_dicom.dataset import DicomFileError, NotDicomError
-from hsm_dicom.dataset.errors import TargetExistsError, TargetIsSourceError
+from hsm_dicom.dataset.errors import DicomFileError, NotDicomError, TargetExistsError, TargetIsSourceError
 from hsm_dicom.signatures import check_integrity
 from hsm_dicom.validation import Verdict, Word
 from tests.hsm_dicom.validation.verdict_cases import CA, SIGNER, bare_copy, image

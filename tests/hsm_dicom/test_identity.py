@@ -20,9 +20,9 @@ from hsm_dicom.identity import (
     CertificateFileError,
     CertificateMismatchError,
     IdentityError,
-    access_to_key,
-    expiry_remark,
+    find_expiry_remark,
     load_identity,
+    locate_key,
     open_identity,
 )
 from tests.hsm_dicom.ceremony import certify, configuration_text
@@ -183,7 +183,7 @@ def test_a_key_is_named_by_an_identity_or_by_a_uri(place: Place) -> None:
     certify(place.token, "node", place.ca)
     configuration = place.write(ON_TOKEN)
     for wanted in ("node", f"pkcs11:serial={place.token.serial};object=node"):
-        access, _ = access_to_key(configuration, wanted)
+        access, _ = locate_key(configuration, wanted)
         with open_identity(access) as identity:
             assert identity.subject == "CN=Signer node"
 
@@ -209,14 +209,14 @@ def test_what_the_dates_of_a_certificate_give_reason_to_say(
     certificate = (
         Authority().issue("x", begins=now + timedelta(days=begins), ends=now + timedelta(days=ends)).certificate
     )
-    remark = expiry_remark(certificate, now)
+    remark = find_expiry_remark(certificate, now)
     assert remark is not None
     assert words in remark.text
     assert remark.expired is expired
 
 
 def test_nothing_is_said_of_a_certificate_with_time_left() -> None:
-    assert expiry_remark(Authority().issue("x").certificate) is None
+    assert find_expiry_remark(Authority().issue("x").certificate) is None
 
 
 def _pem(certificate: x509.Certificate) -> bytes:

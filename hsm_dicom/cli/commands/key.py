@@ -262,7 +262,7 @@ def import_cert(
     """Store a key's certificate, and the chain above it, on the token. Refused unless it is for this very key."""
     from hsm_dicom.cli.context import get_key_access, open_configuration, require_token
     from hsm_dicom.cli.render import output
-    from hsm_dicom.identity import expiry_remark, read_certificates
+    from hsm_dicom.identity import find_expiry_remark, read_certificates
     from tokens.pkcs11.certificates import import_certificates
 
     certificates = [certificate for file in files for certificate in read_certificates(file)]
@@ -273,7 +273,7 @@ def import_cert(
     subject = output.shown(certificates[0].subject.rfc4514_string())
     above = f", with {len(certificates) - 1} above it" if len(certificates) > 1 else ""
     output.outcome(True, f"The certificate of '{subject}' is stored with key {name}{above}.")
-    remark = expiry_remark(certificates[0])
+    remark = find_expiry_remark(certificates[0])
     if remark is not None:
         output.say((output.shown(remark.text), output.UNSURE))
 

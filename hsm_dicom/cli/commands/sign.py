@@ -213,12 +213,12 @@ def sign(
     from hsm_dicom.cli.render import output
     from hsm_dicom.cli.runs.attempts import interruptible
     from hsm_dicom.cli.runs.signing import SigningRun
-    from hsm_dicom.cli.runs.workers import workers
+    from hsm_dicom.cli.runs.workers import open_workers
 
     destination = files.Destination(out, out_dir, in_place)
     if (identity is None) == (key is None):
         raise typer.BadParameter("Say who signs: either --identity NAME, or --key URI with --cert.")
-    destination.demand_outside(inputs)
+    destination.require_outside(inputs)
     if (repair or trim_padding) and in_place:
         option = "--repair" if repair else "--trim-padding"
         raise typer.BadParameter(f"{option} never replaces an original; use it with --out or --out-dir.")
@@ -235,7 +235,7 @@ def sign(
         run = SigningRun(signer, request, json=json)
         run.leave_out(chosen.left_out)
         pairs = list(zip(chosen.inputs, targets, strict=True))
-        executor = stack.enter_context(workers(jobs))
+        executor = stack.enter_context(open_workers(jobs))
         with (
             interruptible(run.summarise) as stop,
             output.progress("Signing", len(pairs), quiet=json) as advance,

@@ -95,7 +95,7 @@ def remove_all(
     from hsm_dicom.signatures.amend import remove_all
 
     destination = Destination(out, out_dir, in_place)
-    destination.demand_outside(files)
+    destination.require_outside(files)
     chosen = expand(files)
     targets = destination.targets(chosen.inputs)
     attempts = Attempts()
@@ -128,12 +128,12 @@ def ask_timestamp(
     from hsm_dicom.signatures.unquestioned import require_unquestioned
     from hsm_dicom.signing import find_signature
     from hsm_dicom.timestamps.files import write_query
-    from hsm_dicom.timestamps.protocol import new_request
+    from hsm_dicom.timestamps.protocol import make_request
 
     signature = find_signature(file, uid)
     with DicomFile.open(file) as opened:
         require_unquestioned(opened)
-    write_query(new_request(signature.signature), signature.uid, query, query.with_suffix(".uid"))
+    write_query(make_request(signature.signature), signature.uid, query, query.with_suffix(".uid"))
     output.outcome(True, f"{query} and {query.with_suffix('.uid')} are written. At the authority, for example:")
     output.say_verbatim(f"openssl ts -reply -queryfile {query} -out {query.with_suffix('.tsr')} …", indent=2)
     output.say("Then, with the reply beside the query:")
@@ -210,6 +210,6 @@ def _signature_json(one: ListedSignature) -> dict[str, Any]:
 
 
 def _subject(certificate: bytes) -> str:
-    from hsm_dicom.validation.trust import subject_of
+    from hsm_dicom.validation.trust import read_subject
 
-    return subject_of(certificate)
+    return read_subject(certificate)

@@ -155,7 +155,7 @@ def verify(
     from hsm_dicom.cli.render import output
     from hsm_dicom.cli.runs.attempts import interruptible
     from hsm_dicom.cli.runs.verifying import VerificationRun
-    from hsm_dicom.cli.runs.workers import workers
+    from hsm_dicom.cli.runs.workers import open_workers
 
     chosen = expand(files, only)
     with open_configuration(config):
@@ -164,9 +164,9 @@ def verify(
         run = VerificationRun(validator, json=json, brief=short, dump=dump_mac, html=html)
         paths = [str(item.path) for item in chosen.inputs]
         if resume is not None:
-            paths = run.without_validated(paths, resume)
+            paths = run.remove_validated(paths, resume)
         with (
-            workers(jobs) as executor,
+            open_workers(jobs) as executor,
             interruptible(run.summarise) as stop,
             output.progress("Verifying", len(paths), quiet=json) as advance,
         ):
@@ -197,5 +197,5 @@ def _validator(
         )
 
     demands = VerificationPolicy() if policy is None else load_policy(policy)
-    demands = demands.requiring(Requirement(name.value) for name in require or ())
-    return Validator.trusting(store(trust), timestamp_authorities=store(authorities), policy=demands, online=online)
+    demands = demands.with_requirements(Requirement(name.value) for name in require or ())
+    return Validator.from_stores(store(trust), timestamp_authorities=store(authorities), policy=demands, online=online)

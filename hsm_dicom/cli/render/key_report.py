@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import hashes
 from rich.text import Text
 
 from hsm_dicom.cli.render import output
-from hsm_dicom.identity import EXPIRY_WARNING, expiry_remark
+from hsm_dicom.identity import EXPIRY_WARNING, find_expiry_remark
 from hsm_dicom.node.acceptance import describe_use
 from tokens.pkcs11.objects import KeyEntry
 from tokens.policy import Finding, KeyAttributes, KeyPolicy, assess_key
@@ -30,7 +30,7 @@ def print_key(entry: KeyEntry, warning: timedelta, word: str) -> None:
         until = f"{certificate.not_valid_after_utc:%Y-%m-%d}"
         serial = f"serial {certificate.serial_number:x}"
         output.say(f"certificate {output.shown(subject)}, by {output.shown(issuer)}, {serial}, until {until}", indent=2)
-        remark = expiry_remark(certificate, warning=warning)
+        remark = find_expiry_remark(certificate, warning=warning)
         if remark is not None:
             style = output.BAD if remark.expired else output.UNSURE
             output.say((output.shown(remark.text), style), indent=2)
@@ -76,7 +76,7 @@ def key_json(entry: KeyEntry, warning: timedelta = EXPIRY_WARNING) -> dict[str, 
                 "not_before": output.timestamp(certificate.not_valid_before_utc),
                 "not_after": output.timestamp(certificate.not_valid_after_utc),
                 "sha256": certificate.fingerprint(hashes.SHA256()).hex(),
-                "remark": remark.text if (remark := expiry_remark(certificate, warning=warning)) else None,
+                "remark": remark.text if (remark := find_expiry_remark(certificate, warning=warning)) else None,
             }
             for certificate in entry.certificates
         ],

@@ -9,7 +9,7 @@ from hsm_dicom.cli.render import output
 from hsm_dicom.cli.render.output import shown
 from hsm_dicom.dataset.tags import format_path
 from hsm_dicom.signatures.coverage.shares import Coverage, Share
-from hsm_dicom.validation.coverage import names
+from hsm_dicom.validation.coverage import list_names
 from hsm_dicom.validation.validator import Moment, MomentKind, Outcome, SignatureVerdict, Verdict, Word
 
 _STYLES = {
@@ -112,7 +112,7 @@ _INSIDE = (Share.COVERED, Share.EMPTY)
 
 
 def _elements(tags: Sequence[int]) -> str:
-    return f"{output.count(len(tags), 'element')}: {names(tags, limit=6)}"
+    return f"{output.count(len(tags), 'element')}: {list_names(tags, limit=6)}"
 
 
 def _object(verdict: Verdict) -> Iterator[str]:

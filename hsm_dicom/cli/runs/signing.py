@@ -18,7 +18,7 @@ from hsm_dicom.identity import Identity
 from hsm_dicom.signatures import SigningReport, SigningRequest
 from hsm_dicom.signatures.creation.create import Timestamper
 from hsm_dicom.signing.batch import SigningJob, SigningOutcome, sign_jobs
-from hsm_dicom.validation.coverage import names
+from hsm_dicom.validation.coverage import list_names
 from tokens.errors import TokenError
 
 _ITEM_ONLY = (
@@ -152,7 +152,7 @@ class SigningRun:
         if report.uncovered:
             self.uncovered += 1
             if not self.json:
-                named = names(report.uncovered, limit=len(report.uncovered))
+                named = list_names(report.uncovered, limit=len(report.uncovered))
                 output.complain(report.source, f"signed, but the signature does not cover {named}.")
         if self.json:
             output.write_json("sign", _report_json(report, self.signer))
@@ -185,7 +185,7 @@ def _print_report(report: SigningReport, signer: Identity) -> None:
     ]
     if report.left_out:
         rows.append(
-            ("left out", f"{output.count(len(report.left_out), 'attribute')}: {names(report.left_out, limit=6)}")
+            ("left out", f"{output.count(len(report.left_out), 'attribute')}: {list_names(report.left_out, limit=6)}")
         )
     rows += [
         ("note", f"{output.shown(describe_tag(tag))} has surplus padding: DCMTK's dcmsign will call this corrupted")

@@ -21,7 +21,14 @@ from hsm_dicom.dataset.folders import FolderError
 from hsm_dicom.errors import DicomError
 from hsm_dicom.report import SCHEMA, json_line, write_html
 from hsm_dicom.signatures import check_files, dump_macs
-from hsm_dicom.validation.validator import Outcome, Validator, Verdict, exit_code, record, unreadable
+from hsm_dicom.validation.validator import (
+    Outcome,
+    Validator,
+    Verdict,
+    emit_events,
+    make_unreadable_verdict,
+    worst_exit_status,
+)
 
 
 class UnreadableResultsError(DicomError):
@@ -46,9 +53,9 @@ class VerificationRun:
     @property
     def status(self) -> int:
         """The exit status of the run, with what an earlier one found."""
-        return exit_code([*self.outcomes, *self.earlier]) or (exits.FAILED if self.undumped else exits.OK)
+        return worst_exit_status([*self.outcomes, *self.earlier]) or (exits.FAILED if self.undumped else exits.OK)
 
-    def without_validated(self, paths: Sequence[str], results: Path) -> list[str]:
+    def remove_validated(self, paths: Sequence[str], results: Path) -> list[str]:
         """The files without a verdict of an earlier run that still stands; the outcomes of the others count.
 
         It stands if the path has the same file in the same state, and if this run judges by the same.
@@ -95,11 +102,11 @@ class VerificationRun:
 
     def _take_unreadable(self, path: str, error: Exception) -> None:
         output.complain(path, sentence(error))
-        self._take(unreadable(path, error))
+        self._take(make_unreadable_verdict(path, error))
 
     def _take(self, verdict: Verdict) -> None:
         self.outcomes[verdict.outcome] += 1
-        record(verdict)
+        emit_events(verdict)
         self._tell(verdict)
         self._dump(verdict)
         if self.html is not None:

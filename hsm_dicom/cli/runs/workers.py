@@ -10,6 +10,6 @@ from hsm_dicom.cli import logs
 from hsm_dicom.parallel import worker_pool
 
 
-def workers(jobs: int) -> AbstractContextManager[Executor]:
+def open_workers(jobs: int) -> AbstractContextManager[Executor]:
     """Return a context with an executor: a thread of this process, or ``jobs`` other processes."""
     return worker_pool(jobs, partial(logs.set_up, verbose=logs.verbose()))

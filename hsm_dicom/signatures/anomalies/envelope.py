@@ -21,7 +21,7 @@ from hsm_dicom.signatures.read import SignatureItem
 
 def find_foreign_content(file: DicomFile, item: SignatureItem) -> Iterator[Anomaly]:
     """Yield what the signature's two Items hold that does not belong there."""
-    foreign = foreign_elements(file, item)
+    foreign = find_foreign_elements(file, item)
     wrapped = [place for place in foreign if _is_wrapped(file, item.item, place)]
     if wrapped:
         names = list_elements([((), tag) for _, tag in wrapped])
@@ -42,7 +42,7 @@ def find_foreign_content(file: DicomFile, item: SignatureItem) -> Iterator[Anoma
         )
 
 
-def foreign_elements(file: DicomFile, item: SignatureItem) -> list[Place]:
+def find_foreign_elements(file: DicomFile, item: SignatureItem) -> list[Place]:
     """Return the elements of the signature's two Items that PS3.3 does not put there and that are not ignorable."""
     found = [(item.item.path, element.tag) for element in _foreign(file, item.item, a.SIGNATURE_ITEM)]
     if item.mac is not None:

@@ -31,7 +31,7 @@ _REMEDY = "Compare the object with the sender's own copy, and ask the sender for
 def find_fragment_defects(file: DicomFile, item: SignatureItem) -> Iterator[Anomaly]:
     """Yield what questions the Pixel Data, at any depth, that an intact signature covers."""
     tags = item.mac.tags if item.mac else ()
-    for pixel_data in covered_pixel_data(file, item.level.path, tags):
+    for pixel_data in find_covered_pixel_data(file, item.level.path, tags):
         for defect in pixel_data.defects:
             yield Anomaly(_CODES[defect.kind], Weight.QUESTION, defect.clause, _REMEDY)
         if pixel_data.path == item.level.path and NUMBER_OF_FRAMES in item.level and NUMBER_OF_FRAMES not in tags:
@@ -46,7 +46,7 @@ def find_fragment_defects(file: DicomFile, item: SignatureItem) -> Iterator[Anom
 def require_unambiguous_fragments(file: DicomFile, level: Path, tags: Collection[int]) -> None:
     """Raise AmbiguousPixelDataError if Pixel Data that these tags of a level cover could pass for other content."""
     refusals = []
-    for pixel_data in covered_pixel_data(file, level, tags):
+    for pixel_data in find_covered_pixel_data(file, level, tags):
         refusals += [defect.clause for defect in pixel_data.defects]
         if pixel_data.hazard is not None:
             refusals.append(pixel_data.hazard.clause)
@@ -58,13 +58,13 @@ def require_unambiguous_fragments(file: DicomFile, level: Path, tags: Collection
         )
 
 
-def frame_count_tags(level: DataSet, tags: Set[int]) -> Set[int]:
+def find_frame_count_tags(level: DataSet, tags: Set[int]) -> Set[int]:
     """Return the tag of Number of Frames where a signature of these tags needs it, so that no frames can be joined."""
     is_encapsulated = PIXEL_DATA in tags and level[PIXEL_DATA].pieces is not None
     return level.signable_tags & {NUMBER_OF_FRAMES} if is_encapsulated else frozenset()
 
 
-def covered_pixel_data(file: DicomFile, level: Path, tags: Collection[int]) -> Iterator[EncapsulatedPixelData]:
+def find_covered_pixel_data(file: DicomFile, level: Path, tags: Collection[int]) -> Iterator[EncapsulatedPixelData]:
     """Yield the encapsulated Pixel Data that a signature of these tags covers, in the level and in its Items."""
     depth = len(level)
     listed = frozenset(tags)

@@ -28,7 +28,7 @@ _NAMED_IN_META = {
 """Media Storage SOP Class UID and Media Storage SOP Instance UID (PS3.10 7.1), and what they repeat."""
 
 
-def missing_marks(signed: Set[int]) -> list[int]:
+def find_missing_marks(signed: Set[int]) -> list[int]:
     """Return what a signature over these tags would have to cover as well to show that it is over an object."""
     missing = [tag for tag in (SOP_CLASS_UID, SOP_INSTANCE_UID) if tag not in signed]
     if STUDY_INSTANCE_UID in signed and not {MODALITY, SERIES_NUMBER}.intersection(signed):
@@ -38,7 +38,7 @@ def missing_marks(signed: Set[int]) -> list[int]:
 
 def require_item(file: DicomFile, level: DataSet, signed: Set[int]) -> None:
     """Raise NotSignableError for an Item whose signature would pass for one over an object of its own."""
-    if level.path and not missing_marks(signed):
+    if level.path and not find_missing_marks(signed):
         raise NotSignableError(
             f"{file.name}: the Item {format_path(level.path)} has SOP Class UID and SOP Instance UID as an object has, "
             "so its signature would fit an object made of its content alone. Sign the main Data Set (without --item), "
@@ -58,7 +58,7 @@ def find_open_level(file: DicomFile, item: SignatureItem) -> Iterator[Anomaly]:
         )
     if item.level.path or item.mac is None:
         return
-    lacking = missing_marks(item.level.signable_tags.intersection(item.mac.tags))
+    lacking = find_missing_marks(item.level.signable_tags.intersection(item.mac.tags))
     if lacking:
         names = ", ".join(map(tag_name, lacking))
         yield Anomaly(

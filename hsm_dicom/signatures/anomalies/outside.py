@@ -23,10 +23,10 @@ from hsm_dicom.dataset.tags import (
     Path,
     never_signable,
 )
-from hsm_dicom.signatures.anomalies.envelope import foreign_elements
+from hsm_dicom.signatures.anomalies.envelope import find_foreign_elements
 from hsm_dicom.signatures.anomalies.ignorable import is_ignorable, is_length_to_end
 from hsm_dicom.signatures.anomalies.record import Anomaly, AnomalyCode, Place, Weight, list_elements
-from hsm_dicom.signatures.read import SignatureItem, mac_id_number
+from hsm_dicom.signatures.read import SignatureItem, read_mac_id_number
 
 _OF_SIGNATURES = (MAC_PARAMETERS_SEQUENCE, DIGITAL_SIGNATURES_SEQUENCE)
 _UID = re.compile(rb"[0-9.]{0,64}")
@@ -129,7 +129,7 @@ class OutsideContent:
                 yield from self._unused_parameters(level)
         for item in self._items:
             if item.historic:
-                yield from foreign_elements(self._file, item)
+                yield from find_foreign_elements(self._file, item)
 
     def _unused_parameters(self, level: DataSet) -> Iterator[Place]:
         """MAC Parameters Items of a level that belong to none of its signatures."""
@@ -138,7 +138,7 @@ class OutsideContent:
             return
         used = self._mac_ids.get(level.path, set()) - {None}
         for item in self._file.data_sets(level, sequence):
-            if mac_id_number(self._file, item) not in used:
+            if read_mac_id_number(self._file, item) not in used:
                 yield item.path, ITEM
 
     def _before_data_set(self) -> Iterator[Anomaly]:

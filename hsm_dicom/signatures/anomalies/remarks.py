@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hsm_dicom.dataset.dicom_file import DicomFile
 from hsm_dicom.dataset.encapsulated.codestream import LONGEST_START, begins_as
 from hsm_dicom.dataset.tags import PIXEL_DATA
-from hsm_dicom.signatures.anomalies.fragments import covered_pixel_data
+from hsm_dicom.signatures.anomalies.fragments import find_covered_pixel_data
 from hsm_dicom.signatures.anomalies.record import Anomaly, AnomalyCode, Weight
 from hsm_dicom.signatures.read import SignatureItem, parse_date_time
 
@@ -41,10 +41,10 @@ class Siblings:
                 "A reference to this UID may mean either signature (PS3.3 C.12.1.1.3).",
             )
         if len(self._certificates.get(_key_of(item.certificate), ())) > 1:
-            yield other_certificate("another signature of the object has another certificate for the same key")
+            yield describe_other_certificate("another signature of the object has another certificate for the same key")
 
 
-def other_certificate(clause: str) -> Anomaly:
+def describe_other_certificate(clause: str) -> Anomaly:
     """The remark on a signature whose certificate is not the only one for its key."""
     return _remark(
         AnomalyCode.OTHER_CERTIFICATE,
@@ -85,7 +85,7 @@ def _other_encoding(file: DicomFile, item: SignatureItem) -> Iterator[Anomaly]:
     if pixels.pieces is None:
         yield _remark(AnomalyCode.OTHER_ENCODING, f"its Pixel Data is not encapsulated {says}", detail)
         return
-    for pixel_data in covered_pixel_data(file, (), tags):
+    for pixel_data in find_covered_pixel_data(file, (), tags):
         first = next(pixel_data.fragments(), None)
         if pixel_data.path or first is None:
             continue

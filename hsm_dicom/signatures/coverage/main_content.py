@@ -18,7 +18,7 @@ from hsm_dicom.dataset.tags import Path, format_path, format_tag, is_private, ta
 from hsm_dicom.dataset.vr import FORMS, SHORT, ImplicitVRs
 
 
-def why_unsignable(file: DicomFile, level: DataSet, element: Element) -> str:
+def explain_unsignable(file: DicomFile, level: DataSet, element: Element) -> str:
     """Which element of VR UN keeps this one from being signed, as a clause: itself, or one inside it."""
     path, un = _first_un(file, level, element)
     name = (not is_private(un.tag) and tag_name(un.tag)) or format_tag(un.tag)

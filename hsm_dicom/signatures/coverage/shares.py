@@ -60,7 +60,7 @@ class Coverage:
         return sorted(filter(belongs, self.open + self.unsignable))
 
 
-def coverage(level: DataSet, listed: frozenset[int]) -> Coverage:
+def compute_coverage(level: DataSet, listed: frozenset[int]) -> Coverage:
     """Sort the elements of a level by what a signature over the listed tags says about them."""
     signed = tuple(sorted(listed & level.signable_tags))
     left_open = tuple(sorted(level.signable_tags - listed))

@@ -31,12 +31,17 @@ from hsm_dicom.dataset.tags import (
 )
 from hsm_dicom.dataset.transfer_syntax import EXPLICIT_VR_LITTLE_ENDIAN, TransferSyntax
 from hsm_dicom.signatures import attributes as a
-from hsm_dicom.signatures.algorithms import MacAlgorithm, mac_algorithm
-from hsm_dicom.signatures.check import made_by
-from hsm_dicom.signatures.creation.insert import Insertion, insertion, insertion_edits
+from hsm_dicom.signatures.algorithms import MacAlgorithm, find_mac_algorithm
+from hsm_dicom.signatures.check import is_made_by
+from hsm_dicom.signatures.creation.insert import Insertion, find_insertion, make_insertion_edits
 from hsm_dicom.signatures.creation.repair import RepairedContent, open_signable
-from hsm_dicom.signatures.creation.request import SigningRequest, requested_purpose
-from hsm_dicom.signatures.creation.selection import left_out_tags, overpadded_tags, tags_to_sign, uncovered_tags
+from hsm_dicom.signatures.creation.request import SigningRequest, choose_purpose
+from hsm_dicom.signatures.creation.selection import (
+    find_left_out_tags,
+    find_overpadded_tags,
+    find_uncovered_tags,
+    select_tags,
+)
 from hsm_dicom.signatures.dcmtk_stream import count_left_out
 from hsm_dicom.signatures.errors import (
     KeyMismatchError,
@@ -47,7 +52,7 @@ from hsm_dicom.signatures.errors import (
 )
 from hsm_dicom.signatures.mac import feed_covered
 from hsm_dicom.signatures.profiles.rules import Profile
-from hsm_dicom.signatures.read import Purpose, mac_id_number
+from hsm_dicom.signatures.read import Purpose, read_mac_id_number
 from hsm_dicom.signatures.unquestioned import require_unquestioned
 from tokens.errors import MechanismNotOfferedError
 
@@ -145,7 +150,7 @@ def require_matching_key(key: PrivateKey, request: SigningRequest) -> None:
 def prepare(path: ObjectSource, request: SigningRequest) -> Plan:
     """Read a file and compute what its signature needs. Touches neither key nor disk."""
     algorithm = _allowed_algorithm(request)
-    purpose = requested_purpose(request)
+    purpose = choose_purpose(request)
     with open_signable(path, request.item, repair=request.repair, trim=request.trim_padding, note_padding=True) as (
         file,
         repaired,
@@ -155,7 +160,7 @@ def prepare(path: ObjectSource, request: SigningRequest) -> Plan:
         except KeyError as missing:
             raise NoSuchSignatureError(f"{file.name}: there is no Item {missing.args[0]}.") from None
         require_unquestioned(file)
-        signed = tags_to_sign(file, level, request)
+        signed = select_tags(file, level, request)
         uid = f"2.25.{uuid.uuid4().int}"
         mac_id = _free_mac_id(file)
         syntax = file.syntax.uid if file.syntax.encapsulated else EXPLICIT_VR_LITTLE_ENDIAN
@@ -183,13 +188,13 @@ def prepare(path: ObjectSource, request: SigningRequest) -> Plan:
             uid=uid,
             digest=state.digest(),
             signed=signed,
-            left_out=left_out_tags(level, signed),
-            uncovered=uncovered_tags(level, signed, request),
-            overpadded=overpadded_tags(file, level, signed),
+            left_out=find_left_out_tags(level, signed),
+            uncovered=find_uncovered_tags(level, signed, request),
+            overpadded=find_overpadded_tags(file, level, signed),
             unhashed_by_dcmtk=count_left_out(file, level, set(signed), size),
             mac_item=mac_item,
             signature_item=signature_item,
-            insertion=insertion(file, level),
+            insertion=find_insertion(file, level),
         )
 
 
@@ -198,7 +203,7 @@ def sign_digest(key: PrivateKey, plan: Plan) -> bytes:
 
     Where the device of an RSA key signs no digest that was made elsewhere, it gets the octets to hash them itself.
     """
-    algorithm = mac_algorithm(plan.request.mac)
+    algorithm = find_mac_algorithm(plan.request.mac)
     prehashed = Prehashed(algorithm.hash)
     if not isinstance(key, rsa.RSAPrivateKey):
         return key.sign(plan.digest, ec.ECDSA(prehashed))
@@ -217,7 +222,7 @@ def _mac_stream(plan: Plan) -> bytes:
         feed_covered(file, file.item(request.item), set(plan.signed), lambda piece: pieces.append(bytes(piece)))
     pieces += [mac_encoding(element) for element in plan.signature_item if element.tag not in a.LEFT_OUT_OF_MAC]
     stream = b"".join(pieces)
-    state = mac_algorithm(plan.request.mac).new()
+    state = find_mac_algorithm(plan.request.mac).new()
     state.update(stream)
     if state.digest() != plan.digest:
         raise FileChangedError(plan.name, "the file was changed since it was read; nothing was written.")
@@ -237,7 +242,7 @@ def finish(
     Raises KeyMismatchError if the signature is not one by the certificate's key, and DicomFileError; nothing is
     written then.
     """
-    with staged(plan, signature, output, timestamp=timestamp, overwrite=overwrite) as (file, report):
+    with stage(plan, signature, output, timestamp=timestamp, overwrite=overwrite) as (file, report):
         (error,) = publish([file])
         if error is not None:
             raise error
@@ -245,7 +250,7 @@ def finish(
 
 
 @contextmanager
-def staged(
+def stage(
     plan: Plan,
     signature: bytes,
     output: str | os.PathLike[str] | None,
@@ -286,7 +291,7 @@ def finish_stream(
 def _signed(plan: Plan, signature: bytes, timestamp: bytes | None) -> Iterator[tuple[EncodedFile, list[Edit]]]:
     """Open the object once more, with the edits that make it the signed one."""
     request = plan.request
-    if not made_by(_certificate_key(request), signature, plan.digest, mac_algorithm(request.mac)):
+    if not is_made_by(_certificate_key(request), signature, plan.digest, find_mac_algorithm(request.mac)):
         raise KeyMismatchError(
             f"{plan.name}: what the key returned does not verify with the certificate; nothing was written."
         )
@@ -299,7 +304,7 @@ def _signed(plan: Plan, signature: bytes, timestamp: bytes | None) -> Iterator[t
     item = tuple(sorted((*plan.signature_item, *added)))
     content = plan.repaired.make_again(plan.source) if plan.repaired else None
     with EncodedFile.reopen(plan.source, plan.syntax, plan.head, plan.state, content=content) as file:
-        yield file, insertion_edits(file, plan.insertion, plan.mac_item, item)
+        yield file, make_insertion_edits(file, plan.insertion, plan.mac_item, item)
 
 
 def _report(plan: Plan, target: str, *, timestamped: bool) -> SigningReport:
@@ -322,7 +327,7 @@ def _report(plan: Plan, target: str, *, timestamped: bool) -> SigningReport:
 
 
 def _allowed_algorithm(request: SigningRequest) -> MacAlgorithm:
-    algorithm = mac_algorithm(request.mac)
+    algorithm = find_mac_algorithm(request.mac)
     if algorithm.weak and not request.allow_weak:
         raise WeakMacAlgorithmError(
             f"{algorithm.term} is too weak for new signatures (SHA256, SHA384 and SHA512 are not)."
@@ -351,7 +356,7 @@ def _free_mac_id(file: DicomFile) -> int:
         for tag in (MAC_PARAMETERS_SEQUENCE, DIGITAL_SIGNATURES_SEQUENCE):
             sequence = level.get(tag)
             for item in file.data_sets(level, sequence) if sequence is not None and sequence.vr == "SQ" else ():
-                used.add(mac_id_number(file, item))
+                used.add(read_mac_id_number(file, item))
     free = next(number for number in range(len(used) + 1) if number not in used)
     if free > 0xFFFF:
         raise SignatureError(f"{file.name}: all MAC ID Numbers are taken; remove signatures first.")

@@ -29,7 +29,7 @@ class Insertion(NamedTuple):
     length_fields: tuple[int, ...]
 
 
-def insertion(file: DicomFile, level: DataSet) -> Insertion:
+def find_insertion(file: DicomFile, level: DataSet) -> Insertion:
     """Find the places for a further signature in this Data Set."""
     return Insertion(
         _slot(file, level, MAC_PARAMETERS_SEQUENCE),
@@ -38,7 +38,7 @@ def insertion(file: DicomFile, level: DataSet) -> Insertion:
     )
 
 
-def insertion_edits(file: EncodedFile, where: Insertion, mac_item: NewItem, signature_item: NewItem) -> list[Edit]:
+def make_insertion_edits(file: EncodedFile, where: Insertion, mac_item: NewItem, signature_item: NewItem) -> list[Edit]:
     """What to write for the two Items."""
     edits = []
     growth: dict[int, int] = {}
@@ -54,10 +54,10 @@ def insertion_edits(file: EncodedFile, where: Insertion, mac_item: NewItem, sign
             growth[field] = growth.get(field, 0) + len(data)
     for field in where.length_fields:
         growth[field] = growth.get(field, 0) + total
-    return edits + [grown(file, field, by) for field, by in growth.items()]
+    return edits + [grow(file, field, by) for field, by in growth.items()]
 
 
-def grown(file: EncodedFile, field: int, by: int) -> Edit:
+def grow(file: EncodedFile, field: int, by: int) -> Edit:
     """The edit that adds to a 32-bit length field."""
     length = file.number(file.source.read(field, field + 4)) + by
     if not 0 <= length < UNDEFINED_LENGTH:

@@ -23,7 +23,7 @@ from hsm_dicom.dataset.tags import Path
 from hsm_dicom.signatures.anomalies.fragments import require_unambiguous_fragments
 from hsm_dicom.signatures.anomalies.record import list_elements
 from hsm_dicom.signatures.errors import AmbiguousPixelDataError, SignatureError
-from hsm_dicom.signatures.read import signature_items
+from hsm_dicom.signatures.read import read_signature_items
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def _trimmed(path: ObjectSource, content: bytes | None) -> tuple[bytes | None, s
         trimmed = trim_padding(file)
         if trimmed is None:
             return None, ""
-        if any(not item.historic for item in signature_items(file)):
+        if any(not item.historic for item in read_signature_items(file)):
             raise SignatureError(
                 f"{file.name}: it is signed already, and without its surplus padding ({list_elements(trimmed.places)}) "
                 "these signatures would not hold. Sign it without --trim-padding."

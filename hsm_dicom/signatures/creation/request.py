@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hsm_dicom.dataset.tags import Path
 from hsm_dicom.signatures.errors import MissingPurposeError, ProfileError
 from hsm_dicom.signatures.profiles.purposes import CODING_SCHEME, PURPOSES, VERIFICATION
-from hsm_dicom.signatures.profiles.rules import Profile, purpose_fits
+from hsm_dicom.signatures.profiles.rules import Profile, is_purpose_allowed
 from hsm_dicom.signatures.read import Purpose
 
 
@@ -53,7 +53,7 @@ class SigningRequest:
         return cast(bytes, self.certificate)
 
 
-def requested_purpose(request: SigningRequest) -> Purpose | None:
+def choose_purpose(request: SigningRequest) -> Purpose | None:
     """The purpose that a signature of this request has. Raises ProfileError if its profile wants another one."""
     code = request.purpose
     if code is None and request.profile is Profile.SR_VERIFICATION:
@@ -61,7 +61,7 @@ def requested_purpose(request: SigningRequest) -> Purpose | None:
     if code is not None and code not in PURPOSES:
         raise ProfileError(f"{code} is not a purpose of CID 7007; use a number from 1 to {max(PURPOSES)}.")
     purpose = None if code is None else Purpose(str(code), CODING_SCHEME, PURPOSES[code])
-    if not purpose_fits(request.profile, purpose):
+    if not is_purpose_allowed(request.profile, purpose):
         if request.profile is Profile.SR_VERIFICATION:
             raise ProfileError(
                 f"The profile sr-verification needs the purpose {VERIFICATION}, {PURPOSES[VERIFICATION]}."

@@ -11,32 +11,32 @@ from hsm_dicom.dataset.tags import (
     never_signable,
 )
 from hsm_dicom.signatures import attributes as a
-from hsm_dicom.signatures.anomalies.fragments import frame_count_tags, require_unambiguous_fragments
+from hsm_dicom.signatures.anomalies.fragments import find_frame_count_tags, require_unambiguous_fragments
 from hsm_dicom.signatures.anomalies.level import require_item
-from hsm_dicom.signatures.coverage.main_content import why_unsignable
+from hsm_dicom.signatures.coverage.main_content import explain_unsignable
 from hsm_dicom.signatures.coverage.parts import PIXEL_DATA_TAGS, is_relied_on
 from hsm_dicom.signatures.coverage.shares import is_empty
 from hsm_dicom.signatures.creation.request import SigningRequest
 from hsm_dicom.signatures.errors import NotSignableError, ProfileError, UncoveredContentError
-from hsm_dicom.signatures.profiles.rules import DEMANDED_IF_PRESENT, demanded_tags, object_shortcomings
+from hsm_dicom.signatures.profiles.rules import REQUIRED_IF_PRESENT, find_object_shortcomings, find_required_tags
 
 
-def tags_to_sign(file: DicomFile, level: DataSet, request: SigningRequest) -> tuple[int, ...]:
+def select_tags(file: DicomFile, level: DataSet, request: SigningRequest) -> tuple[int, ...]:
     """The elements of this level that the request signs, ascending.
 
     Raises ProfileError, NotSignableError, and UncoveredContentError where identity or content would stay open.
     """
-    shortcomings = object_shortcomings(request.profile, file, level)
+    shortcomings = find_object_shortcomings(request.profile, file, level)
     if shortcomings:
         raise ProfileError(f"{file.name}: not fit for profile {request.profile.value}. {' '.join(shortcomings)}")
     if request.tags is None:
         tags = level.signable_tags
     else:
-        refused = [refusal for tag in request.tags if (refusal := _why_not(file, level, tag))]
+        refused = [refusal for tag in request.tags if (refusal := _explain_refusal(file, level, tag))]
         if refused:
             raise NotSignableError(f"{file.name}: {'; '.join(refused)}.")
-        tags = frozenset(request.tags) | demanded_tags(request.profile, level)
-        tags |= frame_count_tags(level, tags)
+        tags = frozenset(request.tags) | find_required_tags(request.profile, level)
+        tags |= find_frame_count_tags(level, tags)
     if not tags:
         raise NotSignableError(f"{file.name}: there is nothing that could be signed.")
     if len(tags) > a.MAX_TAGS:
@@ -49,8 +49,8 @@ def tags_to_sign(file: DicomFile, level: DataSet, request: SigningRequest) -> tu
     require_unambiguous_fragments(file, level.path, tags)
     require_item(file, level, tags)
     signed = tuple(sorted(tags))
-    if not request.allow_uncovered and (uncovered := uncovered_tags(level, signed, request)):
-        reasons = [f"{describe_tag(tag)}: {why_unsignable(file, level, level[tag])}" for tag in uncovered]
+    if not request.allow_uncovered and (uncovered := find_uncovered_tags(level, signed, request)):
+        reasons = [f"{describe_tag(tag)}: {explain_unsignable(file, level, level[tag])}" for tag in uncovered]
         raise UncoveredContentError(
             f"{file.name}: its identity or content would not be covered. {'; '.join(reasons)}. "
             "To sign the other elements only, add --allow-uncovered."
@@ -58,22 +58,22 @@ def tags_to_sign(file: DicomFile, level: DataSet, request: SigningRequest) -> tu
     return signed
 
 
-def uncovered_tags(level: DataSet, signed: tuple[int, ...], request: SigningRequest) -> tuple[int, ...]:
+def find_uncovered_tags(level: DataSet, signed: tuple[int, ...], request: SigningRequest) -> tuple[int, ...]:
     """What of the object's identity and content the request asks for and the signature leaves open."""
     missing = level.by_tag.keys() - set(signed)
     if request.tags is not None:
-        missing &= DEMANDED_IF_PRESENT.get(request.profile, frozenset())
+        missing &= REQUIRED_IF_PRESENT.get(request.profile, frozenset())
     return tuple(sorted(filter(is_relied_on, missing)))
 
 
-def left_out_tags(level: DataSet, signed: tuple[int, ...]) -> tuple[int, ...]:
+def find_left_out_tags(level: DataSet, signed: tuple[int, ...]) -> tuple[int, ...]:
     """The elements of the level that the signature leaves open, group lengths and signatures aside."""
     own = (MAC_PARAMETERS_SEQUENCE, DIGITAL_SIGNATURES_SEQUENCE)
     listed = set(signed)
     return tuple(e.tag for e in level.elements if e.tag not in listed and e.tag not in own and e.tag & 0xFFFF)
 
 
-def overpadded_tags(file: DicomFile, level: DataSet, signed: tuple[int, ...]) -> tuple[int, ...]:
+def find_overpadded_tags(file: DicomFile, level: DataSet, signed: tuple[int, ...]) -> tuple[int, ...]:
     """The signed elements that are, or hold, strings with more padding than an even length needs."""
     depth = len(level.path)
     inside = ((*path, (tag, 0)) for path, tag in file.overpadded)
@@ -81,7 +81,7 @@ def overpadded_tags(file: DicomFile, level: DataSet, signed: tuple[int, ...]) ->
     return tuple(sorted(found & set(signed)))
 
 
-def _why_not(file: DicomFile, level: DataSet, tag: int) -> str:
+def _explain_refusal(file: DicomFile, level: DataSet, tag: int) -> str:
     """Why a tag that was asked for cannot be signed, or an empty string."""
     if never_signable(tag):
         return f"{describe_tag(tag)} may never be signed (PS3.3 C.12.1.1.3.1.1)"
@@ -89,5 +89,5 @@ def _why_not(file: DicomFile, level: DataSet, tag: int) -> str:
     if element is None:
         return f"{describe_tag(tag)} is not there" + (f" in {format_path(level.path)}" if level.path else "")
     if element.has_un:
-        return f"{describe_tag(tag)} cannot be signed: {why_unsignable(file, level, element)}"
+        return f"{describe_tag(tag)} cannot be signed: {explain_unsignable(file, level, element)}"
     return ""

@@ -55,7 +55,7 @@ DEMANDED: dict[Profile, frozenset[int]] = {
 }
 """Attributes that must be there and be covered."""
 
-DEMANDED_IF_PRESENT: dict[Profile, frozenset[int]] = {
+REQUIRED_IF_PRESENT: dict[Profile, frozenset[int]] = {
     Profile.CREATOR: INSTANCE_CREATION | _attributes(),
     Profile.AUTHORIZATION: _attributes(*_NOT_FOR_AUTHORIZATION),
     Profile.SR: _EVIDENCE | MODULES["General Equipment"] | MODULES["SR Document Content"],
@@ -64,9 +64,9 @@ DEMANDED_IF_PRESENT: dict[Profile, frozenset[int]] = {
 """Attributes that must be covered where they are there and can be signed."""
 
 
-def demanded_tags(profile: Profile, level: DataSet) -> frozenset[int]:
+def find_required_tags(profile: Profile, level: DataSet) -> frozenset[int]:
     """The tags that a signature of this profile must list: DEMANDED, and what is there of DEMANDED_IF_PRESENT."""
-    if_present = DEMANDED_IF_PRESENT.get(profile, frozenset())
+    if_present = REQUIRED_IF_PRESENT.get(profile, frozenset())
     demanded = DEMANDED.get(profile, frozenset()) | (level.signable_tags & if_present)
     if profile in (Profile.CREATOR, Profile.AUTHORIZATION) and CREATOR_VERSION_UID in level:
         # Raw Data may keep everything that matters in private attributes (PS3.3 C.19.1): DCMTK demands these too.
@@ -74,7 +74,7 @@ def demanded_tags(profile: Profile, level: DataSet) -> frozenset[int]:
     return demanded
 
 
-def object_shortcomings(profile: Profile, file: DicomFile, level: DataSet) -> list[str]:
+def find_object_shortcomings(profile: Profile, file: DicomFile, level: DataSet) -> list[str]:
     """Why this object cannot carry a signature of the profile, as sentences; empty if it can."""
     found: list[str] = []
     if profile in (Profile.NONE, Profile.BASE):
@@ -94,14 +94,14 @@ def object_shortcomings(profile: Profile, file: DicomFile, level: DataSet) -> li
     return found
 
 
-def purpose_fits(profile: Profile, purpose: Purpose | None) -> bool:
+def is_purpose_allowed(profile: Profile, purpose: Purpose | None) -> bool:
     """Whether a signature of this profile may have this purpose: those of reports need one (PS3.15 C.4)."""
     if profile is Profile.SR_VERIFICATION:
         return purpose is not None and (purpose.code, purpose.scheme) == (str(VERIFICATION), CODING_SCHEME)
     return purpose is not None or profile is not Profile.SR
 
 
-def profiles_met(file: DicomFile, item: SignatureItem, key: object) -> tuple[Profile, ...]:
+def find_profiles_met(file: DicomFile, item: SignatureItem, key: object) -> tuple[Profile, ...]:
     """The profiles whose demands an intact signature meets, whatever its maker had in mind."""
     if not isinstance(key, rsa.RSAPublicKey) or item.mac is None:
         return ()
@@ -110,9 +110,9 @@ def profiles_met(file: DicomFile, item: SignatureItem, key: object) -> tuple[Pro
         profile
         for profile in Profile
         if profile is not Profile.NONE
-        and purpose_fits(profile, item.purpose)
-        and demanded_tags(profile, item.level) <= listed
-        and not object_shortcomings(profile, file, item.level)
+        and is_purpose_allowed(profile, item.purpose)
+        and find_required_tags(profile, item.level) <= listed
+        and not find_object_shortcomings(profile, file, item.level)
     )
 
 

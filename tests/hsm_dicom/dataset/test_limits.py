@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hsm_dicom.dataset import DicomFile, MalformedDataSetError
-from hsm_dicom.signatures.coverage.shares import Share, coverage
+from hsm_dicom.signatures.coverage.shares import Share, compute_coverage
 from hsm_dicom.signatures.mac import feed_covered
 from tests.hsm_dicom.dataset.frames import DELIMITER, ITEM, jpeg_frame
 from tests.hsm_dicom.dataset.samples import KINDS, SEQUENCE_END, element, item, part10, sample
@@ -45,7 +45,7 @@ def test_pixel_data_of_too_many_fragments_to_keep_is_not_taken_for_empty(
     for kept in (50_000, 1):
         monkeypatch.setattr("hsm_dicom.dataset.walker.KEPT_PIECES", kept)
         with DicomFile.open(path) as file:
-            assert coverage(file.main, file.main.signable_tags).pixel_data is Share.COVERED
+            assert compute_coverage(file.main, file.main.signable_tags).pixel_data is Share.COVERED
 
 
 def test_more_elements_than_any_object_has_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from hsm_dicom.report import ReportError, write_html
 from hsm_dicom.report.html_report import html_page
 from hsm_dicom.report.html_views import look, policy_words, signature_view
 from hsm_dicom.signatures import Profile, check_integrity
-from hsm_dicom.validation.validator import Validator, Verdict, unreadable
+from hsm_dicom.validation.validator import Validator, Verdict, make_unreadable_verdict
 from tests.hsm_dicom.report.chromium import rendered, seen
 from tests.hsm_dicom.validation.verdict_cases import CA, PATIENT_ID, SIGNER, STAMPER, Desk, image, validator
 from tests.pki import Authority, new_key
@@ -88,7 +88,7 @@ def many(desk: Desk) -> list[Verdict]:
         image(),
     ]
     verdicts = [validator().validate(check_integrity(path)) for path in paths]
-    return [*verdicts, unreadable("/archive/bad.dcm", ValueError("not a DICOM file."))]
+    return [*verdicts, make_unreadable_verdict("/archive/bad.dcm", ValueError("not a DICOM file."))]
 
 
 # --- What it says ------------------------------------------------------------------------------------------------
@@ -143,7 +143,7 @@ def test_a_questionable_signature_is_amber_and_unlike_a_valid_one(many: list[Ver
 
 
 def test_without_trust_anchors_the_page_says_so(desk: Desk) -> None:
-    nobody = Validator.trusting()
+    nobody = Validator.from_stores()
     page = outline(nobody.validate(desk.verified()), by=nobody)
     assert "Cannot tell who signed, because" in page.text
     assert "no trust anchors were given" in page.text

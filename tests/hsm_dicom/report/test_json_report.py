@@ -13,7 +13,7 @@ from hsm_dicom.report import SCHEMA, as_json, json_line
 from hsm_dicom.signatures import check_integrity
 from hsm_dicom.signatures.anomalies.record import AnomalyCode
 from hsm_dicom.trust import Caution, Reason
-from hsm_dicom.validation.validator import Cause, Outcome, Validator, Word, unreadable
+from hsm_dicom.validation.validator import Cause, Outcome, Validator, Word, make_unreadable_verdict
 from tests.hsm_dicom.validation.verdict_cases import PATIENT_ID, SIGNER, STAMPER, Desk, image, validator
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -50,7 +50,7 @@ def test_the_document_names_exactly_the_members_that_are_written(desk: Desk) -> 
 
 
 def test_members_are_always_there_and_null_or_empty_where_nothing_is_known(desk: Desk) -> None:
-    bad = unreadable("bad.dcm", ValueError("no image"))
+    bad = make_unreadable_verdict("bad.dcm", ValueError("no image"))
     assert list(as_json(bad)) == [name for name in documented() if "." not in name and "[" not in name]
     assert as_json(bad)["problem"] == "no image"
     assert as_json(bad)["signatures"] == []
@@ -63,8 +63,8 @@ def test_members_are_always_there_and_null_or_empty_where_nothing_is_known(desk:
 def test_a_line_is_one_line_of_ascii_with_the_schema_first(desk: Desk) -> None:
     for verdict in (
         validator().validate(desk.verified()),
-        Validator.trusting().validate(check_integrity(image())),
-        unreadable("bad\n\udcff\x1b[2J.dcm", OSError("né\nnon")),
+        Validator.from_stores().validate(check_integrity(image())),
+        make_unreadable_verdict("bad\n\udcff\x1b[2J.dcm", OSError("né\nnon")),
     ):
         line = json_line(verdict)
         assert line.isascii()

@@ -9,8 +9,8 @@ from struct import pack
 
 from hsm_dicom.dataset.dicom_file import DicomFile
 from hsm_dicom.dataset.tags import Path as Place
-from hsm_dicom.signatures.integrity import mac_stream
-from hsm_dicom.signatures.read import SignatureItem, signature_items
+from hsm_dicom.signatures.integrity import feed_mac_stream
+from hsm_dicom.signatures.read import SignatureItem, read_signature_items
 from tests.hsm_dicom.dataset.samples import element
 from tests.hsm_dicom.signatures.mac_streams import (
     MAC_PARAMETERS,
@@ -29,7 +29,7 @@ SEALED = (0x04000115, 0x04000120, 0x04000305, 0x04000310)
 def stream_of(file: DicomFile, item: SignatureItem) -> bytes:
     """The MAC byte stream of a signature."""
     out = BytesIO()
-    mac_stream(file, item, out.write)
+    feed_mac_stream(file, item, out.write)
     return out.getvalue()
 
 
@@ -41,7 +41,7 @@ def forgeries(
     It is at the signature's own level, or at `place`. Elements of `unsigned` are beside it where it does not have such.
     """
     with DicomFile.open(path) as file:
-        item = signature_items(file)[number]
+        item = read_signature_items(file)[number]
         stream, syntax = stream_of(file, item), file.syntax.uid
         sealed = [(e.tag, element(e.tag, e.vr, file.value(e))) for e in item.item.elements if e.tag in SEALED]
         assert item.mac is not None

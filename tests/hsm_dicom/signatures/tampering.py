@@ -13,7 +13,7 @@ from pydicom.sequence import Sequence
 from hsm_dicom.dataset import DicomFile
 from hsm_dicom.dataset.rewrite import Edit, write_edited
 from hsm_dicom.dataset.tags import Path as Place
-from hsm_dicom.signatures.creation.insert import grown
+from hsm_dicom.signatures.creation.insert import grow
 from tests.hsm_dicom.dataset.samples import element
 
 CONTENT, SIGNATURES, MAC_PARAMETERS, PADDING = 0x0040A730, 0xFFFAFFFA, 0x4FFE0001, 0xFFFCFFFC
@@ -53,7 +53,7 @@ def inserted(path: Path, place: Place, tag: int, vr: str, value: bytes) -> Path:
     data = element(tag, vr, value)
     with DicomFile.open(path) as file:
         at = file.item(place).position_for(tag)
-        growing = [grown(file, field, len(data)) for field in file.length_fields(place)]
+        growing = [grow(file, field, len(data)) for field in file.length_fields(place)]
         write_edited(file, [Edit(at, at, data), *growing], target)
     return target
 

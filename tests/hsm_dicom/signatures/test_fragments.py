@@ -75,7 +75,7 @@ def forged(desk: Desk, path: Path, wanted: Elements) -> bytes:
 def careless(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sign as a program does that does not look into fragments."""
     monkeypatch.setattr("hsm_dicom.signatures.creation.selection.require_unambiguous_fragments", lambda *_: None)
-    monkeypatch.setattr("hsm_dicom.signatures.creation.selection.frame_count_tags", lambda *_: frozenset())
+    monkeypatch.setattr("hsm_dicom.signatures.creation.selection.find_frame_count_tags", lambda *_: frozenset())
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from hsm_dicom.dataset.dicom_file import DicomFile
 from hsm_dicom.signatures import Finding, Profile, SigningRequest, check_integrity, sign
 from hsm_dicom.signatures.errors import AmbiguousPixelDataError
-from hsm_dicom.signatures.read import signature_items
+from hsm_dicom.signatures.read import read_signature_items
 from tests.hsm_dicom.dataset.frames import (
     DELIMITER,
     ITEM,
@@ -179,7 +179,7 @@ def check_readings(plain: Path, path: Path) -> int:
     count = 0
     forged = path.with_name("forged.dcm")
     with DicomFile.open(path) as file:
-        items = [(item.level.path, item.mac.tags if item.mac else ()) for item in signature_items(file)]
+        items = [(item.level.path, item.mac.tags if item.mac else ()) for item in read_signature_items(file)]
     for number, (place, tags) in enumerate(items):
         with DicomFile.open(plain) as file:
             level = file.item(place)

@@ -112,7 +112,7 @@ def test_another_certificate_for_the_same_key_is_remarked_upon(desk: Desk) -> No
     verdict = validator().validate(check_integrity(desk.sign(desk.sign(), other)))
     assert [codes(one) for one in verdict.signatures] == [[AnomalyCode.OTHER_CERTIFICATE]] * 2
     crls = [Sourced(CA.crl(), "ca.crl")]
-    given = Validator.trusting(TrustStore([CA.certificate], [other.certificate], crls))
+    given = Validator.from_stores(TrustStore([CA.certificate], [other.certificate], crls))
     one = only(given.validate(desk.verified()))
     assert codes(one) == [AnomalyCode.OTHER_CERTIFICATE]
     assert "the certificate of CN=CT room\\, renewed, which was given, is for the same key" in one.text

@@ -140,7 +140,7 @@ def test_an_open_number_of_frames_is_no_obstacle(desk: Desk, name: str, monkeypa
     plain.write_bytes(encapsulated_object(JPEG, pixels(ONE, TWO, frames=2)))
     everything = {int(element.tag) for element in pydicom.dcmread(plain)}
     with monkeypatch.context() as careless:
-        careless.setattr("hsm_dicom.signatures.creation.selection.frame_count_tags", lambda *_: frozenset())
+        careless.setattr("hsm_dicom.signatures.creation.selection.find_frame_count_tags", lambda *_: frozenset())
         path = desk.sign(plain, tags=tuple(everything - {NUMBER_OF_FRAMES}))
     assert [anomaly.code for anomaly in check_integrity(path).signatures[0].anomalies] == ["frame-count-open"]
     CHANGES[name](path, desk.folder / "target.dcm")

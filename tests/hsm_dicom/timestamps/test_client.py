@@ -16,7 +16,7 @@ from pydicom.data import get_testdata_file
 
 from hsm_dicom.timestamps.client import TimestampAuthority
 from hsm_dicom.timestamps.files import read_reply, write_query
-from hsm_dicom.timestamps.protocol import TimestampError, new_request
+from hsm_dicom.timestamps.protocol import TimestampError, make_request
 from hsm_dicom.timestamps.validation import verify_token
 from hsm_dicom.trust import CertificateValidator, TrustStore
 from tests.pki import Authority, new_key
@@ -97,7 +97,7 @@ class TestTwoSteps:
 
     def test_what_was_asked_comes_back(self, tmp_path: Path, tsa: OpensslTsa) -> None:
         query, uid_file, reply = (tmp_path / name for name in ("q.tsq", "q.uid", "q.tsr"))
-        write_query(new_request(SIGNATURE), UID, query, uid_file)
+        write_query(make_request(SIGNATURE), UID, query, uid_file)
         reply.write_bytes(tsa.reply(query.read_bytes()))
         answer = read_reply(query, reply, uid_file)
         assert answer.signature_uid == UID
@@ -105,26 +105,26 @@ class TestTwoSteps:
 
     def test_a_pending_query_is_never_overwritten(self, tmp_path: Path) -> None:
         query, uid_file = tmp_path / "q.tsq", tmp_path / "q.uid"
-        write_query(new_request(SIGNATURE), UID, query, uid_file)
+        write_query(make_request(SIGNATURE), UID, query, uid_file)
         before = query.read_bytes(), uid_file.read_bytes()
         with pytest.raises(TimestampError, match=r"q\.tsq: exists"):
-            write_query(new_request(SIGNATURE), UID, query, uid_file)
+            write_query(make_request(SIGNATURE), UID, query, uid_file)
         with pytest.raises(TimestampError, match=r"q\.uid: exists"):
-            write_query(new_request(SIGNATURE), UID, tmp_path / "other.tsq", uid_file)
+            write_query(make_request(SIGNATURE), UID, tmp_path / "other.tsq", uid_file)
         assert (query.read_bytes(), uid_file.read_bytes()) == before
         assert not (tmp_path / "other.tsq").exists()
 
     def test_the_reply_to_another_query_is_refused_by_file_name(self, tmp_path: Path, tsa: OpensslTsa) -> None:
         query, uid_file, reply = (tmp_path / name for name in ("q.tsq", "q.uid", "q.tsr"))
-        write_query(new_request(SIGNATURE), UID, query, uid_file)
-        reply.write_bytes(tsa.reply(new_request(SIGNATURE).der))
+        write_query(make_request(SIGNATURE), UID, query, uid_file)
+        reply.write_bytes(tsa.reply(make_request(SIGNATURE).der))
         with pytest.raises(TimestampError, match=r"q\.tsr: .*nonce"):
             read_reply(query, reply, uid_file)
 
     @pytest.mark.parametrize("broken", ["q.tsq", "q.uid", "q.tsr"])
     def test_a_broken_or_missing_file_is_named(self, tmp_path: Path, tsa: OpensslTsa, broken: str) -> None:
         query, uid_file, reply = (tmp_path / name for name in ("q.tsq", "q.uid", "q.tsr"))
-        write_query(new_request(SIGNATURE), UID, query, uid_file)
+        write_query(make_request(SIGNATURE), UID, query, uid_file)
         reply.write_bytes(tsa.reply(query.read_bytes()))
         for spoil in (lambda path: path.write_bytes(b"not this"), Path.unlink):
             spoil(tmp_path / broken)
@@ -149,7 +149,7 @@ class TestTwoSteps:
     @pytest.mark.skipif(not shutil.which("dcmsign"), reason="dcmsign is not installed")
     def test_our_query_is_completed_by_dcmsign(self, tmp_path: Path, tsa: OpensslTsa) -> None:
         signature = pydicom.dcmread(dcmsign_query(tmp_path))[0xFFFAFFFA][0]
-        request = new_request(signature.Signature, "sha512")
+        request = make_request(signature.Signature, "sha512")
         write_query(request, signature.DigitalSignatureUID, tmp_path / "our.tsq", tmp_path / "our.uid")
         (tmp_path / "our.tsr").write_bytes(tsa.reply(request.der))
         dcmsign("+t", "our.tsq", "our.tsr", "our.uid", "signed.dcm", "stamped.dcm", folder=tmp_path)

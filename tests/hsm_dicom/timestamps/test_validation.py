@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from hsm_dicom.timestamps.protocol import (
     TimestampError,
     TimestampRequest,
-    new_request,
+    extract_token,
+    make_request,
     read_request,
-    token_of_response,
 )
 from hsm_dicom.timestamps.validation import TimestampFinding, TimestampVerdict, verify_token
 from hsm_dicom.trust import ARCHIVE, CertificateValidator, Policy, Reason, Sourced, TrustStore
@@ -55,8 +55,8 @@ def token(tsa: OpensslTsa) -> bytes:
 
 
 def stamped(tsa: OpensslTsa, request: TimestampRequest | None = None) -> bytes:
-    request = request or new_request(SIGNATURE)
-    return token_of_response(tsa.reply(request.der), request)
+    request = request or make_request(SIGNATURE)
+    return extract_token(tsa.reply(request.der), request)
 
 
 def verify(token: bytes, validator: CertificateValidator = VERIFIER, **wishes: Any) -> TimestampVerdict:
@@ -69,7 +69,7 @@ def stamped_by(folder: Path, signer: Identity, **wishes: Any) -> TimestampVerdic
 
 @pytest.mark.parametrize("hash_name", ["sha256", "sha384", "sha512"])
 def test_a_token_of_openssl_with_leaf_and_ca_is_valid(tsa: OpensslTsa, hash_name: str) -> None:
-    token = stamped(tsa, new_request(SIGNATURE, hash_name))
+    token = stamped(tsa, make_request(SIGNATURE, hash_name))
     verdict = verify(token)
     assert verdict.finding is TimestampFinding.VALID, verdict.text
     assert verdict.time is not None
@@ -108,7 +108,7 @@ def test_certificates_may_stand_in_any_order(token: bytes) -> None:
 
 
 def test_a_token_without_certificates_needs_the_signer_from_elsewhere(tsa: OpensslTsa) -> None:
-    token = stamped(tsa, new_request(SIGNATURE, wants_certificate=False))
+    token = stamped(tsa, make_request(SIGNATURE, wants_certificate=False))
     verdict = verify(token)
     assert verdict.finding is TimestampFinding.INDETERMINATE
     assert "give it as an intermediate" in verdict.text
@@ -157,7 +157,7 @@ def test_a_token_outlives_the_certificate_of_its_authority(tmp_path: Path) -> No
 
 def test_a_weak_hash_is_refused_now_and_a_warning_for_an_archive(tsa: OpensslTsa) -> None:
     request = TimestampRequest("sha1", hashlib.sha1(SIGNATURE).digest())
-    token = token_of_response(tsa.reply(request.der), request)
+    token = extract_token(tsa.reply(request.der), request)
     assert "sha1" in verify(token).text
     assert verify(token).finding is TimestampFinding.INVALID
     archived = verify(token, CertificateValidator(TrustStore([CA.certificate]), Policy(algorithms=ARCHIVE)))
@@ -252,53 +252,53 @@ def token_by(signer: Identity, *, md_algorithm: str = "sha256", signature_algo: 
         fixed_dt=NOW,
         md_algorithm=md_algorithm,
     )
-    request = new_request(SIGNATURE)
+    request = make_request(SIGNATURE)
     response = stamper.request_tsa_response(tsp.TimeStampReq.load(request.der))
-    return token_of_response(response.dump(), request)
+    return extract_token(response.dump(), request)
 
 
 class TestTheAnswer:
     """Reading a TimeStampResp against what was asked."""
 
     def test_a_request_survives_its_encoding(self) -> None:
-        request = new_request(SIGNATURE, "sha384", policy="1.2.3.4", wants_certificate=False)
+        request = make_request(SIGNATURE, "sha384", policy="1.2.3.4", wants_certificate=False)
         assert read_request(request.der) == request
 
     def test_each_request_has_a_nonce_of_its_own(self) -> None:
-        nonces = {new_request(SIGNATURE).nonce for _ in range(100)}
+        nonces = {make_request(SIGNATURE).nonce for _ in range(100)}
         assert len(nonces) == 100
 
     def test_only_strong_hashes_are_asked_for(self) -> None:
         with pytest.raises(TimestampError, match="not with sha1"):
-            new_request(SIGNATURE, "sha1")
+            make_request(SIGNATURE, "sha1")
 
     def test_a_refusal_is_told_in_the_words_of_the_authority(self, tsa: OpensslTsa) -> None:
-        request = new_request(SIGNATURE, policy="1.2.3.4.5.6")
+        request = make_request(SIGNATURE, policy="1.2.3.4.5.6")
         with pytest.raises(TimestampError, match=r"refused: rejection, unaccepted_policy, .*policy"):
-            token_of_response(tsa.reply(request.der), request)
+            extract_token(tsa.reply(request.der), request)
 
     def test_a_replayed_answer_is_refused(self, tsa: OpensslTsa) -> None:
-        old = tsa.reply(new_request(SIGNATURE).der)
+        old = tsa.reply(make_request(SIGNATURE).der)
         with pytest.raises(TimestampError, match="nonce"):
-            token_of_response(old, new_request(SIGNATURE))
+            extract_token(old, make_request(SIGNATURE))
 
     def test_an_answer_over_something_else_is_refused(self, tsa: OpensslTsa) -> None:
-        other = tsa.reply(new_request(b"other").der)
+        other = tsa.reply(make_request(b"other").der)
         with pytest.raises(TimestampError, match="something else"):
-            token_of_response(other, new_request(SIGNATURE))
+            extract_token(other, make_request(SIGNATURE))
 
     def test_an_answer_under_another_policy_is_refused(self, tsa: OpensslTsa) -> None:
-        asked = new_request(SIGNATURE)
+        asked = make_request(SIGNATURE)
         answer = tsa.reply(asked.der)
         wanted = TimestampRequest(asked.hash_name, asked.imprint, asked.nonce, "1.3.6.1.4.1.99999.2")
         with pytest.raises(TimestampError, match="under policy"):
-            token_of_response(answer, wanted)
-        assert token_of_response(tsa.reply(wanted.der), wanted)
+            extract_token(answer, wanted)
+        assert extract_token(tsa.reply(wanted.der), wanted)
 
     @pytest.mark.parametrize("body", [b"", b"<html>", b"\x30\x03\x02\x01\x05", b"\x30\x80\x00\x00"])
     def test_something_else_is_no_answer(self, body: bytes) -> None:
         with pytest.raises(TimestampError, match="did not send"):
-            token_of_response(body, new_request(SIGNATURE))
+            extract_token(body, make_request(SIGNATURE))
 
 
 @functools.cache

@@ -138,7 +138,7 @@ def test_an_unsigned_file_is_unsigned_whatever_is_required() -> None:
 
 
 def test_requirements_of_a_command_line_add_to_those_of_a_file() -> None:
-    policy = VerificationPolicy(require={"timestamp"}).requiring([Requirement.CREATOR])
+    policy = VerificationPolicy(require={"timestamp"}).with_requirements([Requirement.CREATOR])
     assert policy.require == {Requirement.TIMESTAMP, Requirement.CREATOR}
 
 

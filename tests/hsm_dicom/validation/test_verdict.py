@@ -8,7 +8,7 @@ from pydicom.sequence import Sequence as Items
 
 from hsm_dicom.signatures import Finding, Profile, check_integrity
 from hsm_dicom.trust import Caution, Reason
-from hsm_dicom.validation.validator import Cause, MomentKind, Outcome, Validator, Word, exit_code
+from hsm_dicom.validation.validator import Cause, MomentKind, Outcome, Validator, Word, worst_exit_status
 from tests.hsm_dicom.validation.verdict_cases import CA, Desk, codes, only, validator
 from tests.pki import Authority, new_key
 from tests.softhsm import TestToken
@@ -34,16 +34,16 @@ def test_a_signature_by_a_key_on_a_token_is_valid(desk: Desk, node: TestToken) -
 
 
 def test_without_trust_anchors_who_signed_is_indeterminate(desk: Desk) -> None:
-    verdict = Validator.trusting().validate(desk.verified())
+    verdict = Validator.from_stores().validate(desk.verified())
     assert only(verdict).text == "cannot tell who signed, because no trust anchors were given"
     assert only(verdict).signature.finding is Finding.INTACT
-    assert exit_code([verdict.outcome]) == 101
+    assert worst_exit_status([verdict.outcome]) == 101
 
 
 def test_a_changed_byte_is_invalid_whatever_is_trusted(desk: Desk) -> None:
     path = desk.sign()
     path.write_bytes(path.read_bytes().replace(b"CompressedSamples", b"DompressedSamples", 1))
-    for every in (validator(), Validator.trusting()):
+    for every in (validator(), Validator.from_stores()):
         verdict = every.validate(check_integrity(path))
         assert only(verdict).text == (
             "invalid, because what is covered is not what was signed: it was changed, or signed by another key"

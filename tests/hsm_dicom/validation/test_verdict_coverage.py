@@ -15,7 +15,7 @@ from hsm_dicom.signatures import Profile, check_integrity
 from hsm_dicom.signatures.anomalies.level import MODALITY
 from hsm_dicom.signatures.coverage.parts import GEOMETRY, PICTURE
 from hsm_dicom.signatures.errors import UncoveredContentError
-from hsm_dicom.validation.validator import Cause, Outcome, Word, exit_code
+from hsm_dicom.validation.validator import Cause, Outcome, Word, worst_exit_status
 from tests.hsm_dicom.validation.verdict_cases import (
     CHARACTER_SET,
     IDENTITY_TAGS,
@@ -36,7 +36,7 @@ def test_what_is_outside_is_named_the_gravest_first(desk: Desk) -> None:
     one = only(verdict)
     assert one.word is Word.QUESTIONABLE
     assert verdict.outcome is Outcome.QUESTIONABLE
-    assert exit_code([verdict.outcome]) == 102
+    assert worst_exit_status([verdict.outcome]) == 102
     assert codes(one) == [Cause.PIXEL_DATA_OPEN, Cause.GEOMETRY_OPEN, Cause.IDENTITY_OPEN]
     clauses = [ground.clause for ground in one.grounds]
     assert clauses[0] == "the pixel data is not covered"
@@ -87,7 +87,7 @@ def test_the_same_pixel_data_shown_as_another_picture_is_questionable(
     assert {ground.code for ground in one.grounds} == {cause, Cause.PICTURE_OPEN}
     assert any(tag_name(tag) in ground.clause for ground in one.grounds)
     assert verdict.unmet == ("There is no valid signature over the main Data Set.",)
-    assert exit_code([verdict.outcome]) == 102
+    assert worst_exit_status([verdict.outcome]) == 102
 
 
 @pytest.mark.parametrize(

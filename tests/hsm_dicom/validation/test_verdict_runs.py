@@ -16,14 +16,21 @@ import pytest
 from hsm_dicom.dataset.errors import NotDicomError
 from hsm_dicom.events import DicomEvent, SignatureValidated, subscribe
 from hsm_dicom.signatures import check_integrity
-from hsm_dicom.validation.validator import Outcome, Validator, Verdict, exit_code, record, unreadable
+from hsm_dicom.validation.validator import (
+    Outcome,
+    Validator,
+    Verdict,
+    emit_events,
+    make_unreadable_verdict,
+    worst_exit_status,
+)
 from tests.hsm_dicom.validation.verdict_cases import SIGNER, STAMPER, Desk, image, validator
 from tests.pki import DAY, NOW
 
 
 def test_the_worst_file_decides_the_exit_status() -> None:
     def status(*outcomes: Outcome) -> int:
-        return exit_code(outcomes)
+        return worst_exit_status(outcomes)
 
     assert status() == 1
     assert status(Outcome.GOOD) == 0
@@ -38,7 +45,7 @@ def test_a_file_that_cannot_be_read_is_part_of_the_run(tmp_path: Path) -> None:
     bad.write_bytes(b"no image")
     with pytest.raises(NotDicomError) as refused:
         check_integrity(bad)
-    verdict = unreadable(str(bad), refused.value)
+    verdict = make_unreadable_verdict(str(bad), refused.value)
     assert verdict.outcome is Outcome.UNREADABLE
     assert verdict.text == "Could not be read: not a DICOM file: the prefix DICM of PS3.10 is missing."
 
@@ -79,7 +86,7 @@ def test_each_verdict_is_an_event(desk: Desk) -> None:
     verdict = validator(revoked=[SIGNER]).validate(desk.verified())
     events: list[Any] = []
     with subscribe(events.append):
-        record(verdict)
+        emit_events(verdict)
     (event,) = [event for event in events if isinstance(event, DicomEvent)]
     assert isinstance(event, SignatureValidated)
     assert (event.verdict, event.signer) == ("invalid", "CN=CT room")

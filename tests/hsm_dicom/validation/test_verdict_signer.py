@@ -20,7 +20,7 @@ from tests.pki import DAY, NOW, Authority, new_key
 def test_a_stranger_is_invalid(desk: Desk) -> None:
     root = Authority("Somebody", key=new_key("rsa2048", 5))
     found = desk.verified(signer=root.issue("CT room", key=new_key("rsa2048", 6)))
-    one = only(Validator.trusting(TrustStore([CA.certificate], [root.certificate])).validate(found))
+    one = only(Validator.from_stores(TrustStore([CA.certificate], [root.certificate])).validate(found))
     assert one.text == "invalid, because no chain leads from the signer's certificate to a trust anchor"
     assert codes(one) == [Reason.NO_PATH]
     impostor = Authority("Hospital CA", key=new_key("rsa2048", 5)).issue("CT room", key=new_key("rsa2048", 6))
@@ -41,7 +41,7 @@ def test_an_intermediate_from_a_file_completes_the_chain(desk: Desk) -> None:
     found = desk.verified(signer=between.issue("MR room", key=new_key("rsa2048", 6)))
     crls = [Sourced(CA.crl(), "ca.crl"), Sourced(between.crl(), "devices.crl")]
     assert only(validator().validate(found)).word is Word.CANNOT_TELL
-    complete = Validator.trusting(TrustStore([CA.certificate], [between.certificate], crls))
+    complete = Validator.from_stores(TrustStore([CA.certificate], [between.certificate], crls))
     assert only(complete.validate(found)).text == "valid"
 
 
@@ -64,7 +64,7 @@ def test_missing_revocation_data_is_refused_by_a_policy_that_requires_it(desk: D
 
 def test_outdated_revocation_data_is_indeterminate(desk: Desk) -> None:
     old = Sourced(CA.crl(issued=NOW - 30 * DAY, until=NOW - 20 * DAY), "old.crl")
-    one = only(Validator.trusting(TrustStore([CA.certificate], crls=[old])).validate(desk.verified()))
+    one = only(Validator.from_stores(TrustStore([CA.certificate], crls=[old])).validate(desk.verified()))
     assert (one.word, codes(one)) == (Word.CANNOT_TELL, [Reason.REVOCATION_UNKNOWN])
 
 
@@ -103,7 +103,7 @@ def test_no_bit_of_a_certificate_or_time_stamp_can_be_changed_for_the_better(
 
 def test_a_signer_who_vouches_for_themselves_is_reported(desk: Desk) -> None:
     alone = Authority("Alone", key=new_key("rsa2048", 5), usages=("digital_signature",), ca=False)
-    one = only(Validator.trusting(TrustStore([alone.certificate])).validate(desk.verified(signer=alone)))
+    one = only(Validator.from_stores(TrustStore([alone.certificate])).validate(desk.verified(signer=alone)))
     assert (one.word, codes(one)) == (Word.VALID_BUT, [Caution.SELF_SIGNED])
 
 

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.interop
 def test_a_certificate_that_had_expired_is_invalid_and_needs_no_trust_anchor_to_be(desk: Desk) -> None:
     expired = CA.issue("CT room", key=new_key("rsa2048", 2), ends=NOW - DAY)
     found = desk.verified(signer=expired)
-    for every in (validator(), Validator.trusting()):
+    for every in (validator(), Validator.from_stores()):
         one = only(every.validate(found))
         assert (one.word, codes(one)) == (Word.INVALID, [Cause.OUTSIDE_VALIDITY])
         assert "it claims to be from" in one.text
@@ -88,7 +88,7 @@ def test_a_time_zone_is_honoured(desk: Desk) -> None:
     signer = CA.issue("CT room", key=new_key("rsa2048", 2), begins=begins, ends=begins + YEAR)
     in_new_york = datetime.fromisoformat("2026-01-01T08:00:00-05:00")
     in_tokyo = datetime.fromisoformat("2026-01-01T20:00:00+09:00")
-    relaxed = Validator.trusting(TrustStore([CA.certificate]))
+    relaxed = Validator.from_stores(TrustStore([CA.certificate]))
     after = replace(found, certificate=signer.der, signed_at=in_new_york)
     before = replace(found, certificate=signer.der, signed_at=in_tokyo)
     now = begins + DAY
@@ -103,7 +103,7 @@ def test_a_time_stamp_is_validated_by_its_own_anchors_alone(desk: Desk) -> None:
         TrustStore([CA.certificate], crls=[crl]),
         TrustStore([CA.certificate, TIME_CA.certificate], crls=[crl]),
     ):
-        one = only(Validator.trusting(store).validate(found))
+        one = only(Validator.from_stores(store).validate(found))
         assert (one.word, codes(one)) == (Word.VALID_BUT, [Cause.TIMESTAMP_NOT_JUDGED])
         assert one.moment is not None
         assert one.moment.kind is MomentKind.CLAIMED

@@ -10,7 +10,7 @@ from pydicom.data import get_testdata_file
 
 from hsm_dicom.dataset import DicomFile
 from hsm_dicom.signatures import Profile, SigningRequest, VerifiedFile, check_integrity, sign
-from hsm_dicom.timestamps.protocol import new_request, token_of_response
+from hsm_dicom.timestamps.protocol import extract_token, make_request
 from hsm_dicom.trust import Sourced, TrustStore
 from hsm_dicom.validation.policy import VerificationPolicy
 from hsm_dicom.validation.validator import SignatureVerdict, Validator, Verdict
@@ -79,8 +79,8 @@ class Desk:
         authority = OpensslTsa(self.folder / f"tsa-{stamper.serial}", TIME_CA, stamper)
 
         def stamp(signature: bytes) -> bytes:
-            request = new_request(signature)
-            return token_of_response(authority.reply(request.der), request)
+            request = make_request(signature)
+            return extract_token(authority.reply(request.der), request)
 
         return stamp
 
@@ -95,7 +95,7 @@ def validator(
     """A validator who trusts both CAs, has their CRLs, and follows a policy."""
     of_signers = [Sourced(CA.crl(revoked), "ca.crl")] if crls else []
     of_stampers = [Sourced(TIME_CA.crl([STAMPER] if stamper_revoked else []), "time.crl")] if stamp_crls else []
-    return Validator.trusting(
+    return Validator.from_stores(
         TrustStore([CA.certificate], crls=of_signers),
         timestamp_authorities=TrustStore([TIME_CA.certificate], crls=of_stampers),
         policy=VerificationPolicy(**policy),

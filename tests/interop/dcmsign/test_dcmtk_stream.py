@@ -13,9 +13,9 @@ from pydicom.sequence import Sequence
 from hsm_dicom.dataset import DicomFile
 from hsm_dicom.dataset.walker import MAX_DEPTH, Walker
 from hsm_dicom.signatures.dcmtk_stream import BUFFER, can_leave_out, feed_as_dcmtk
-from hsm_dicom.signatures.integrity import mac_stream
+from hsm_dicom.signatures.integrity import feed_mac_stream
 from hsm_dicom.signatures.mac import feed_own
-from hsm_dicom.signatures.read import signature_items
+from hsm_dicom.signatures.read import read_signature_items
 from tests.hsm_dicom.dataset.samples import SEQUENCE_END, element, encode, item, part10
 from tests.interop.dcmsign.dcmsign import Dcmsign
 
@@ -102,14 +102,14 @@ def compare(dcmsign: Dcmsign, source: Path, place: str = "") -> int:
     theirs = dcmsign.sign(source, target, "-pf", item=place)
     ours, whole = bytearray(), bytearray()
     with DicomFile.open(target) as file:
-        found = signature_items(file)[-1 if place else 0]
+        found = read_signature_items(file)[-1 if place else 0]
         assert found.mac is not None
         tags = set(found.mac.tags)
         left_out = feed_as_dcmtk(file, found.level, tags, ours.extend)
         assert feed_as_dcmtk(file, found.level, tags, None) == left_out
         assert left_out == 0 or can_leave_out(found.level, tags, len(ours) + left_out)
         feed_own(file, found.item, ours.extend)
-        mac_stream(file, found, whole.extend)
+        feed_mac_stream(file, found, whole.extend)
     assert theirs == bytes(ours)
     assert len(whole) == len(ours) + left_out
     return left_out

@@ -11,14 +11,14 @@ from hsm_dicom.signatures import Finding, SigningRequest, check_integrity, sign
 from hsm_dicom.signatures.anomalies.record import AnomalyCode
 from hsm_dicom.trust import Reason, TrustStore
 from hsm_dicom.validation.policy import Requirement, VerificationPolicy
-from hsm_dicom.validation.validator import Cause, Validator, Verdict, Word, exit_code
+from hsm_dicom.validation.validator import Cause, Validator, Verdict, Word, worst_exit_status
 from tests.hsm_dicom.dataset.samples import encode, nested_report
 from tests.interop.dcmsign.dcmsign import Dcmsign
 from tests.pki import Authority, Identity, new_key
 
 
 def judged(path: Path, authority: Authority, **policy: object) -> Verdict:
-    validator = Validator.trusting(
+    validator = Validator.from_stores(
         TrustStore([authority.certificate]), policy=VerificationPolicy.model_validate(policy)
     )
     return validator.validate(check_integrity(path))
@@ -60,7 +60,7 @@ def test_what_dcmsign_signs_of_a_long_nested_sequence_is_never_good(
         assert (one.word, [ground.code for ground in one.grounds]) == (Word.CANNOT_TELL, [AnomalyCode.DCMTK_STREAM])
         clause = "it was made by DCMTK's dcmsign, and 24,782 octets of nested sequences are not protected"
         assert one.text == f"cannot tell, because {clause}"
-        assert exit_code([verdict.outcome]) == 101
+        assert worst_exit_status([verdict.outcome]) == 101
         assert verdict.unmet == ("There is no valid signature over the main Data Set.",)
 
 
@@ -75,7 +75,7 @@ def test_a_signer_who_is_not_trusted_outweighs_it(of_dcmsign: Path, authority: A
     (unknown,) = judged(of_dcmsign, Authority("Signatures CA", key=new_key("rsa2048", 5))).signatures
     assert AnomalyCode.DCMTK_STREAM not in [ground.code for ground in unknown.grounds]
     assert unknown.word is Word.INVALID
-    (untold,) = Validator.trusting().validate(check_integrity(of_dcmsign)).signatures
+    (untold,) = Validator.from_stores().validate(check_integrity(of_dcmsign)).signatures
     assert [ground.code for ground in untold.grounds] == [AnomalyCode.DCMTK_STREAM, Reason.NO_ANCHORS]
     assert untold.text.startswith("cannot tell, because it was made by DCMTK's dcmsign")
 

@@ -17,7 +17,7 @@ from tests.pki import Authority, Identity
 
 
 def judged(path: Path, authority: Authority) -> SignatureVerdict:
-    (verdict,) = Validator.trusting(TrustStore([authority.certificate])).validate(check_integrity(path)).signatures
+    (verdict,) = Validator.from_stores(TrustStore([authority.certificate])).validate(check_integrity(path)).signatures
     return verdict
 
 

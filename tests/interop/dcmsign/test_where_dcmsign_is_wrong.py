@@ -20,7 +20,7 @@ PATIENT_NAME = 0x00100010
 
 
 def judged(path: Path, authority: Authority) -> SignatureVerdict:
-    (verdict,) = Validator.trusting(TrustStore([authority.certificate])).validate(check_integrity(path)).signatures
+    (verdict,) = Validator.from_stores(TrustStore([authority.certificate])).validate(check_integrity(path)).signatures
     return verdict
 
 

@@ -79,7 +79,7 @@ def tell(folder: Path, *, kept: bool) -> None:
         with load_identity(LABEL, load_configuration(folder / "hsm-dicom.toml")) as identity:
             _try_to_steal(tale, folder)
             _sign_images(tale, folder, identity)
-            validator = Validator.trusting(TrustStore.from_files([folder / "ca.pem"], crls=[folder / "ca.crl"]))
+            validator = Validator.from_stores(TrustStore.from_files([folder / "ca.pem"], crls=[folder / "ca.crl"]))
             _verify(tale, folder, validator)
             _change_one_byte(tale, folder, validator)
             _ask_dcmsign(tale, folder)
