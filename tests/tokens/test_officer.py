@@ -157,17 +157,17 @@ def test_a_user_who_is_locked_out_gets_the_command_that_keeps_the_keys(token: Te
     from pkcs11 import TokenFlag
 
     from tokens.pins.credentials import Credentials
-    from tokens.pkcs11.calls.cryptoki import Role
+    from tokens.pkcs11.calls.cryptoki import UserType
 
     credentials = Credentials(parse_pin_source(token.pin), RefusalMemory())
     locked = dataclasses.replace(info, flags=info.flags | TokenFlag.USER_PIN_LOCKED)
     with pytest.raises(PinLockedError, match="officer must set a new one: hsm-dicom token set-pin 'pkcs11:"):
-        check_flags(locked, credentials, Role.USER)
+        check_flags(locked, credentials, UserType.USER)
     unset = dataclasses.replace(info, flags=info.flags & ~TokenFlag.USER_PIN_INITIALIZED)
     with pytest.raises(
         PinNotPresentedError, match="never set. The security officer .*: hsm-dicom token set-pin 'pkcs11:"
     ):
-        check_flags(unset, credentials, Role.USER)
+        check_flags(unset, credentials, UserType.USER)
 
 
 class Typed(Prompt):

@@ -20,7 +20,7 @@ from tokens import open_key, open_secrets, open_token
 from tokens.errors import NoSuchKeyError, TokenLostError
 from tokens.events import DeviceEvent, Login, Reconnection, subscribe
 from tokens.keys import TokenECPrivateKey, TokenRSAPrivateKey
-from tokens.pkcs11.calls.cryptoki import Role
+from tokens.pkcs11.calls.cryptoki import UserType
 from tokens.pkcs11.ceremony import KeyKind, Usage, generate_key, read_keys
 from tokens.pkcs11.secret_keys.ceremony import import_secret, list_secrets
 from tokens.process.gate import Gate, GateBusyError
@@ -145,7 +145,7 @@ def test_errors_of_openssl_do_not_leave_the_gate(alone: bool) -> None:
 def test_a_wrong_role_is_no_login(node: TestToken) -> None:
     with open_key(node.uri("rsa")) as key:
         connection = key.device._connection
-        assert connection.module.cryptoki.login(connection._anchor.handle, Role.USER, None) != 0
+        assert connection.module.cryptoki.login(connection._anchor.handle, UserType.USER, None) != 0
 
 
 def test_a_gate_for_modules_that_bear_no_more_lets_callers_in_by_turns() -> None:

@@ -28,7 +28,7 @@ from tokens.mechanisms import Candidate
 from tokens.pins.refusals import Answer
 from tokens.pkcs11._python_pkcs11 import session_handle
 from tokens.pkcs11.calls.capabilities import Offered
-from tokens.pkcs11.calls.cryptoki import Role
+from tokens.pkcs11.calls.cryptoki import UserType
 from tokens.pkcs11.calls.faults import CIPHERTEXT_REJECTED, UNCLEAR_REFUSAL, name, translate_error
 from tokens.pkcs11.calls.queries import Queries
 from tokens.pkcs11.calls.return_values import check
@@ -237,7 +237,7 @@ class Pkcs11Key:
                         nonlocal presented
                         presented = True
                         cryptoki = self._connection.module.cryptoki
-                        check(cryptoki.login(session_handle(worker.session), Role.CONTEXT_SPECIFIC, pin))
+                        check(cryptoki.login(session_handle(worker.session), UserType.CONTEXT_SPECIFIC, pin))
 
                     try:
                         return job(worker, authenticate)

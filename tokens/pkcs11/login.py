@@ -35,7 +35,7 @@ from tokens.pins.refusal_record import Refusal
 from tokens.pins.refusals import Answer, DeviceName, Presentation
 from tokens.pins.sources import Pin, PinPad
 from tokens.pkcs11.calls import cryptoki
-from tokens.pkcs11.calls.cryptoki import Role
+from tokens.pkcs11.calls.cryptoki import UserType
 from tokens.pkcs11.calls.return_values import name_of
 from tokens.pkcs11.module import Module
 from tokens.pkcs11.search import TokenInfo, find_again
@@ -72,14 +72,14 @@ PAUSE = 1.0
 _QUERIES, _BETWEEN_QUERIES = 5, 0.1
 """How often, and how many seconds apart, a token is queried again that reports that its PIN was never set."""
 
-_NAMES = {Role.USER: "user", Role.SO: "SO"}
+_NAMES = {UserType.USER: "user", UserType.SO: "SO"}
 _FLAGS = {
-    Role.USER: (
+    UserType.USER: (
         TokenFlag.USER_PIN_LOCKED,
         TokenFlag.USER_PIN_FINAL_TRY,
         TokenFlag.USER_PIN_COUNT_LOW,
     ),
-    Role.SO: (TokenFlag.SO_PIN_LOCKED, TokenFlag.SO_PIN_FINAL_TRY, TokenFlag.SO_PIN_COUNT_LOW),
+    UserType.SO: (TokenFlag.SO_PIN_LOCKED, TokenFlag.SO_PIN_FINAL_TRY, TokenFlag.SO_PIN_COUNT_LOW),
 }
 
 
@@ -93,8 +93,8 @@ def log_in(module: Module, session: int, token: TokenInfo, credentials: Credenti
         module,
         token,
         credentials,
-        Role.USER,
-        lambda pin: module.cryptoki.login(session, Role.USER, pin),
+        UserType.USER,
+        lambda pin: module.cryptoki.login(session, UserType.USER, pin),
         login_session=session,
     )
 
@@ -103,7 +103,7 @@ def present_pin(
     module: Module,
     token: TokenInfo,
     credentials: Credentials,
-    role: Role,
+    role: UserType,
     call: Callable[[Pin | None], int],
     wrong: Container[int] = WRONG_PIN,
     login_session: int | None = None,
@@ -157,7 +157,7 @@ def device_name(token: TokenInfo) -> DeviceName:
     return name if name.is_distinct else replace(name, reference=str(token.uri))
 
 
-def check_flags(token: TokenInfo, credentials: Credentials, role: Role) -> None:
+def check_flags(token: TokenInfo, credentials: Credentials, role: UserType) -> None:
     """Raise if the token's flags forbid to present the PIN: it is locked, unset, or close to being locked."""
     if not token.initialised:
         return  # its flags do not describe a PIN yet
@@ -165,7 +165,7 @@ def check_flags(token: TokenInfo, credentials: Credentials, role: Role) -> None:
     name = _NAMES[role]
     if locked in token.flags:
         raise _locked(token, role)
-    if role is Role.USER and _is_pin_unset(token):
+    if role is UserType.USER and _is_pin_unset(token):
         raise _not_set(token, role)
     if isinstance(credentials.source, PinPad) and TokenFlag.PROTECTED_AUTHENTICATION_PATH not in token.flags:
         raise PinSourceError(
@@ -176,7 +176,7 @@ def check_flags(token: TokenInfo, credentials: Credentials, role: Role) -> None:
         raise PinNotPresentedError(
             f"One more wrong {name} PIN locks {token.description}.",
             remedy="Use the tools of the token's maker to present it."
-            if role is Role.SO
+            if role is UserType.SO
             else "Log in once with a typed PIN and last_try=True to reset the retry counter.",
             facts=_facts(Reason.PIN_LAST_RETRY, token, credentials, role),
         )
@@ -189,12 +189,12 @@ def check_flags(token: TokenInfo, credentials: Credentials, role: Role) -> None:
         )
 
 
-def purpose(token: TokenInfo, role: Role) -> str:
+def purpose(token: TokenInfo, role: UserType) -> str:
     """Return what a prompt asks for. An uninitialised token has no PIN yet: it gets a new one."""
     return f"{_NAMES[role]} PIN of {token.description}" if token.initialised else f"new {_NAMES[role]} PIN"
 
 
-def _facts(reason: Reason, token: TokenInfo, credentials: Credentials | None, role: Role) -> Facts:
+def _facts(reason: Reason, token: TokenInfo, credentials: Credentials | None, role: UserType) -> Facts:
     """What a program needs to know to word the remedy."""
     return Facts(
         reason=reason,
@@ -206,7 +206,7 @@ def _facts(reason: Reason, token: TokenInfo, credentials: Credentials | None, ro
     )
 
 
-def _query_token(module: Module, token: TokenInfo, role: Role) -> tuple[TokenInfo, DeviceName]:
+def _query_token(module: Module, token: TokenInfo, role: UserType) -> tuple[TokenInfo, DeviceName]:
     """Return the token's current state and its name. Raises PKCS#11's own errors if its flags cannot be read.
 
     While SoftHSM writes its files, it briefly reports that a PIN was never set.
@@ -214,7 +214,7 @@ def _query_token(module: Module, token: TokenInfo, role: Role) -> tuple[TokenInf
     now = token
     for _ in range(_QUERIES if token.initialised else 0):
         now = find_again(module, token).info
-        if role is not Role.USER or not _is_pin_unset(now):
+        if role is not UserType.USER or not _is_pin_unset(now):
             break
         time.sleep(_BETWEEN_QUERIES)
     return now, device_name(now)
@@ -231,8 +231,8 @@ def _require_no_wrong_pin(module: Module, token: TokenInfo, session: int, refusa
                 f"{sentence_case(token.description)} has not answered since it failed during a login "
                 f"(C_GenerateRandom: {_code(rv)}). Its PIN is presented once more when it answers again."
             )
-    now, device = _query_token(module, token, Role.USER)
-    if any(flag in now.flags for flag in _FLAGS[Role.USER]):
+    now, device = _query_token(module, token, UserType.USER)
+    if any(flag in now.flags for flag in _FLAGS[UserType.USER]):
         raise PinNotPresentedError(
             f"{sentence_case(token.description)} failed during a login, and reports that a wrong PIN was presented to "
             "it, so the PIN counts as refused.",
@@ -246,7 +246,7 @@ def _raise_for_answer(
     token: TokenInfo,
     device: DeviceName,
     credentials: Credentials,
-    role: Role,
+    role: UserType,
     pin: Pin | None,
     presentation: Presentation,
 ) -> None:
@@ -284,15 +284,15 @@ def _raise_for_answer(
     raise refused
 
 
-def _is_flag_meaningless(token: TokenInfo, credentials: Credentials, role: Role) -> bool:
+def _is_flag_meaningless(token: TokenInfo, credentials: Credentials, role: UserType) -> bool:
     """Return whether the flag is meaningless: it outlasted a login by a person, and no PIN was refused since."""
-    return role is Role.USER and credentials.memory.low_stays(device_name(token))
+    return role is UserType.USER and credentials.memory.low_stays(device_name(token))
 
 
 def _keeps_low_counter(module: Module, before: TokenInfo) -> bool:
     """Return whether the token reports a low retry counter after a login that should have reset it."""
     low = TokenFlag.USER_PIN_COUNT_LOW
-    return low in before.flags and low in _query_token(module, before, Role.USER)[0].flags
+    return low in before.flags and low in _query_token(module, before, UserType.USER)[0].flags
 
 
 def _code(rv: int) -> str:
@@ -305,7 +305,7 @@ def _is_pin_unset(token: TokenInfo) -> bool:
     return TokenFlag.USER_PIN_INITIALIZED not in token.flags and TokenFlag.LOGIN_REQUIRED in token.flags
 
 
-def _raise_for_result(rv: int, role: Role, token: TokenInfo) -> None:
+def _raise_for_result(rv: int, role: UserType, token: TokenInfo) -> None:
     name = _NAMES[role]
     if rv in (cryptoki.OK, cryptoki.USER_ALREADY_LOGGED_IN):
         return
@@ -333,17 +333,17 @@ def _raise_for_result(rv: int, role: Role, token: TokenInfo) -> None:
     )
 
 
-def _locked(token: TokenInfo, role: Role) -> PinLockedError:
+def _locked(token: TokenInfo, role: UserType) -> PinLockedError:
     return PinLockedError(
         f"The {_NAMES[role]} PIN of {token.description} is locked.",
         remedy="The token can only be erased and initialised again."
-        if role is Role.SO
+        if role is UserType.SO
         else "The security officer must set a new one.",
         facts=_facts(Reason.PIN_LOCKED, token, None, role),
     )
 
 
-def _not_set(token: TokenInfo, role: Role) -> PinNotPresentedError:
+def _not_set(token: TokenInfo, role: UserType) -> PinNotPresentedError:
     return PinNotPresentedError(
         f"The {_NAMES[role]} PIN of {token.description} was never set.",
         remedy="The security officer must set it.",

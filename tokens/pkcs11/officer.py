@@ -18,7 +18,7 @@ from tokens.pins.refusals import RefusalMemory
 from tokens.pins.sources import Pin, PinSource
 from tokens.pkcs11._python_pkcs11 import session_handle
 from tokens.pkcs11.calls import cryptoki
-from tokens.pkcs11.calls.cryptoki import Role
+from tokens.pkcs11.calls.cryptoki import UserType
 from tokens.pkcs11.calls.return_values import name_of
 from tokens.pkcs11.ceremony import report_step
 from tokens.pkcs11.login import INCORRECT_PIN, check_flags, device_name, present_pin, purpose
@@ -57,16 +57,16 @@ def initialise_token(
         found = _slot_for(module, label, erase)
         credentials = Credentials(so_pin, memory)
         with report_step("initialise", label, found.info):
-            check_flags(found.info, credentials, Role.SO)  # before anybody types
+            check_flags(found.info, credentials, UserType.SO)  # before anybody types
             new_user_pin: Pin | None = None
             try:
-                credentials.read_ahead(purpose(found.info, Role.SO))
+                credentials.read_ahead(purpose(found.info, UserType.SO))
                 new_user_pin = user_pin.read("new user PIN")
                 present_pin(
                     module,
                     found.info,
                     credentials,
-                    Role.SO,
+                    UserType.SO,
                     lambda pin: module.cryptoki.init_token(found.info.slot_id, pin, label),
                     wrong=INCORRECT_PIN,
                 )
@@ -91,14 +91,14 @@ def set_user_pin(
     """
     credentials = Credentials(so_pin, memory or RefusalMemory())
     with report_step("set-pin", "user PIN", token):
-        check_flags(token, credentials, Role.SO)  # before anybody types
+        check_flags(token, credentials, UserType.SO)  # before anybody types
         new_pin: Pin | None = None
         try:
-            credentials.read_ahead(purpose(token, Role.SO))
+            credentials.read_ahead(purpose(token, UserType.SO))
             new_pin = new.read(f"new user PIN of {token.description}")
             with _session(module, find_token(module, token.uri)) as handle:
                 login = module.cryptoki.login
-                present_pin(module, token, credentials, Role.SO, lambda pin: login(handle, Role.SO, pin))
+                present_pin(module, token, credentials, UserType.SO, lambda pin: login(handle, UserType.SO, pin))
                 with module.gate:
                     rv = module.cryptoki.init_pin(handle, new_pin)
                     module.cryptoki.logout(handle)
@@ -128,7 +128,12 @@ def change_pin(
             with _session(module, found) as handle:
                 set_pin = module.cryptoki.set_pin
                 present_pin(
-                    module, found.info, credentials, Role.USER, lambda pin: set_pin(handle, pin, new_pin), INCORRECT_PIN
+                    module,
+                    found.info,
+                    credentials,
+                    UserType.USER,
+                    lambda pin: set_pin(handle, pin, new_pin),
+                    INCORRECT_PIN,
                 )
             if new_pin is not None:
                 credentials.memory.remove_refusal(device_name(token), "user", new_pin)
@@ -207,7 +212,7 @@ def _set_first_user_pin(module: Module, token: FoundToken, officer: Credentials,
     # The officer's PIN was set a moment ago, by this process: it cannot be a wrong one.
     so_pin = officer.read("SO PIN")
     with _session(module, token) as handle, module.gate:
-        rv = module.cryptoki.login(handle, Role.SO, so_pin)
+        rv = module.cryptoki.login(handle, UserType.SO, so_pin)
         if rv == cryptoki.OK:
             rv = module.cryptoki.init_pin(handle, user_pin)
             module.cryptoki.logout(handle)

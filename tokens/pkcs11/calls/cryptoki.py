@@ -24,8 +24,8 @@ USER_ALREADY_LOGGED_IN = 0x100
 _OS_LOCKING_OK = 0x02
 
 
-class Role(IntEnum):
-    """CK_USER_TYPE."""
+class UserType(IntEnum):
+    """Who logs in to a token (CK_USER_TYPE)."""
 
     SO = 0
     USER = 1
@@ -122,7 +122,7 @@ class Cryptoki:
         """C_SetPIN."""
         return self.call(Function.SET_PIN, ctypes.c_ulong(session), *_octets(old), *_octets(new))
 
-    def login(self, session: int, role: Role, pin: Pin | None) -> int:
+    def login(self, session: int, role: UserType, pin: Pin | None) -> int:
         """C_Login. Without a PIN the device asks for it (protected authentication path)."""
         return self.call(Function.LOGIN, ctypes.c_ulong(session), ctypes.c_ulong(role), *_octets(pin))
 
