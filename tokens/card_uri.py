@@ -1,4 +1,4 @@
-"""`card:` URIs: what names a smart card, its application, and a key on it.
+"""`card:` URIs, which identify a smart card, its application, and a key on it.
 
 They are built like `pkcs11:` URIs (RFC 7512), whose escaping rules they share:
 
@@ -87,11 +87,11 @@ class CardUri:
 
     @property
     def exclusive(self) -> bool:
-        """Whether the card is to be ours for as long as it is open."""
+        """Whether this program uses the card exclusively while it is open."""
         return self.sharing != "transactions"
 
     def card_part(self) -> CardUri:
-        """The same URI without its key."""
+        """Return the URI without its key."""
         return replace(self, key=None)
 
 

@@ -1,4 +1,4 @@
-"""Reading an X.509 certificate with every part proven to be readable (RFC 5280).
+"""Load X.509 certificates and prove that every part of them can be read (RFC 5280).
 
 `cryptography` reads the parts of a certificate when they are first used, so that a name with a wrong text raises in the
 middle of something else. What is loaded here raises nowhere later.
@@ -26,11 +26,11 @@ _PARTS: dict[str, Callable[[x509.Certificate], object]] = {
 
 
 class CertificateUnreadableError(Error, ValueError):
-    """The bytes are no certificate that can be used. The message completes "the certificate ..."."""
+    """The bytes are not a usable certificate. The message completes "the certificate ..."."""
 
 
 def load_certificate(der: bytes) -> x509.Certificate:
-    """Load a certificate from DER, with every part read. Raises `CertificateUnreadableError`."""
+    """Load a certificate from DER and read every part of it. Raises `CertificateUnreadableError`."""
     try:
         certificate = x509.load_der_x509_certificate(der)
     except Exception as error:  # a parser facing bytes that someone else made

@@ -1,4 +1,4 @@
-"""Certificate requests (RFC 2986), signed by any private key, on a device or not.
+"""Certificate requests (RFC 2986), signed with any private key, on a device or not.
 
 A key that only decrypts proves its possession too: RSA decryption without padding (CKM_RSA_X_509) is the same operation
 as the signature, applied to the encoded digest (RFC 8017, 5.1.2 and 5.2.1). Its attributes stay as they are.
@@ -40,7 +40,7 @@ def certificate_request(
     dns_names: Sequence[str] = (),
     ip_addresses: Sequence[str] = (),
 ) -> x509.CertificateSigningRequest:
-    """A request for a certificate for this key; SHA-256, or SHA-384 for P-384.
+    """Return a certificate request for this key, signed with SHA-256, or SHA-384 for P-384.
 
     `subject` is written as in RFC 4514 ("CN=CT 1,O=Radiology"). Asks for the key usage that belongs to `usage`
     (RFC 5280, 4.2.1.3 and 4.2.1.12). Raises `CeremonyError` for a subject or an address that cannot be read, and
@@ -66,7 +66,7 @@ def certificate_request(
 
 
 class _SignsByDecryption(TokenRSAPrivateKey):
-    """A key that only decrypts, for the one signature of its request."""
+    """A key that only decrypts, adapted to make the one signature of its request."""
 
     def sign(
         self,

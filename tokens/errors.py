@@ -1,4 +1,4 @@
-"""Everything that can go wrong with a device: one tree of exceptions.
+"""Exceptions for everything that can go wrong with a device, in one tree.
 
 `Error` is the root of every exception that this package, and a package built on it, raises for something that a user,
 a device or a peer can cause. Its text states what failed, on which thing and why; `Error.remedy` states what to do.
@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import ClassVar, TypeVar
 
 RemedyTable = Callable[["Error"], str | None]
-"""Returns the remedy for an error in the words of an application, or None to keep the error's own."""
+"""Returns an application's remedy for an error, or None to keep the error's own."""
 
 _tables: list[RemedyTable] = []
 
@@ -51,7 +51,7 @@ class Error(Exception):
 
 
 def use_remedies(table: RemedyTable) -> None:
-    """Let an application word the remedies of every `Error` of this process. A table that is there already stays."""
+    """Use an application's remedies for every `Error` of this process, before those of the errors themselves."""
     if table not in _tables:
         _tables.append(table)
 
@@ -60,7 +60,7 @@ class Reason(StrEnum):
     """Why an error was raised, where its class has several remedies. The values are for programs and do not change."""
 
     CARD_PACKAGE_MISSING = "card-package-missing"
-    """The Python package that speaks PC/SC is not installed."""
+    """The Python package for PC/SC is not installed."""
     DEVICE_UNTRUSTWORTHY = "device-untrustworthy"
     """The device returned a result that the host could not verify."""
     KEY_NOT_FOR_DECRYPTION = "key-not-for-decryption"
@@ -100,7 +100,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What an error is about, for programs, and for applications that word remedies of their own."""
+    """The facts of an error, for programs and for applications with their own remedies."""
 
     reason: Reason
     uri: str = ""
@@ -155,27 +155,27 @@ class SeveralKeysError(TokenError):
 
 
 class NotAPrivateKeyError(TokenError):
-    """What matches is a public key, a certificate or a secret key where a private key is needed."""
+    """The object is a public key, a certificate or a secret key, and a private key is needed."""
 
 
 class UnsupportedKeyError(TokenError):
-    """A private key of a kind that is not served, such as DSA or a curve other than P-256 and P-384."""
+    """The key is of an unsupported kind, such as DSA or a curve other than P-256 and P-384."""
 
 
 class MechanismNotOfferedError(TokenError):
-    """The token has no mechanism with which the operation could be done."""
+    """The token has no mechanism for the operation."""
 
 
 class MechanismUnclearError(MechanismNotOfferedError):
-    """The token refused a mechanism that never worked with the key, with an error that may speak of the device too."""
+    """The token refused a mechanism that never worked with the key, or the device failed: its answer may mean both."""
 
 
 class KeyPolicyError(TokenError):
-    """The key's attributes are not what the policy asks for (see `tokens.policy`)."""
+    """The key's attributes do not satisfy the policy (see `tokens.policy`)."""
 
 
 class KeyNotExportableError(TokenError):
-    """Somebody asked for the private part of a key that stays on its device."""
+    """A key that stays on its device cannot be exported."""
 
 
 class PinError(TokenError):
@@ -183,15 +183,15 @@ class PinError(TokenError):
 
 
 class PinSourceError(PinError):
-    """The PIN could not be read from where it was said to be. Nothing was presented, and a later try may do better."""
+    """The PIN could not be read from its source. No PIN was presented, and a later attempt may succeed."""
 
 
 class PinRefusedError(PinError):
-    """The token refused the PIN. It will not be presented again until the refusal is cleared."""
+    """The token refused the PIN. It is not presented again until the refusal is cleared."""
 
 
 class PinNotPresentedError(PinError):
-    """The PIN was held back: it was refused before, or a further try could lock the token."""
+    """The PIN was not presented: it was refused before, or another wrong PIN could lock the token."""
 
 
 class PinLockedError(PinError):
@@ -199,11 +199,11 @@ class PinLockedError(PinError):
 
 
 class TokenLostError(TokenError):
-    """The token, its session or its module went away and could not be found again."""
+    """The token, its session or its module was lost, and reconnecting failed."""
 
 
 class LoginUnansweredError(TokenLostError):
-    """The token answered a PIN, which it had accepted before, with an error of its own: it is presented once more."""
+    """The token answered a PIN that it had accepted before with a device error. The PIN is presented once more."""
 
 
 class TokenBusyError(TokenError):
@@ -211,7 +211,7 @@ class TokenBusyError(TokenError):
 
 
 class OperationFailedError(TokenError):
-    """The token answered with an error that has no class of its own here."""
+    """The token answered with another error."""
 
 
 class CardServiceError(ModuleError):
@@ -223,23 +223,23 @@ class NoSuchReaderError(NoSuchTokenError):
 
 
 class NoSuchCardError(NoSuchTokenError):
-    """There is no card in the readers that match, or none with the application that was asked for."""
+    """The matching readers have no card, or none with the requested application."""
 
 
 class CardLostError(TokenLostError):
-    """The card left its reader, was reset or answered nonsense, and could not be used again."""
+    """The card was removed or reset, or gave malformed answers, and reconnecting failed."""
 
 
 class WrongCardError(CardLostError):
-    """There is a card, but not the one that was opened."""
+    """The reader has another card than the one that was opened."""
 
 
 class CardTimeoutError(CardLostError):
-    """The card, or whoever holds it, did not answer within the deadline."""
+    """The card did not answer within the deadline."""
 
 
 class CardCancelledError(CardLostError):
-    """The caller gave a command up while the card was working on it."""
+    """The caller cancelled a command during its execution."""
 
 
 class AuthenticationFailedError(TokenError):
@@ -247,19 +247,19 @@ class AuthenticationFailedError(TokenError):
 
 
 class ReflectedChallengeError(AuthenticationFailedError):
-    """The other party sent back a challenge that we are waiting to have answered, for us to answer it."""
+    """The other party sent our own challenge back as its challenge."""
 
 
 class AuthenticationExpiredError(TokenError):
-    """An authentication was not finished within its time, and the device serves others again."""
+    """An authentication was not finished in time, and the device is free for others again."""
 
 
 class OutOfSequenceError(TokenError):
-    """A command in an order in which a device does not carry it out. Our caller's mistake, not the peer's."""
+    """The caller used commands in the wrong order; this is not the peer's mistake."""
 
 
 class CeremonyError(TokenError):
-    """A ceremony step (initialise, generate, import, delete, change PIN) that cannot be done as asked."""
+    """A ceremony step (initialise, generate, import, delete, change PIN) cannot be carried out."""
 
 
 _OS_FIELDS = ("errno", "strerror", "filename", "filename2")
@@ -286,5 +286,5 @@ def fresh_copy(error: E) -> E:
 
 
 def sentence_case(description: str) -> str:
-    """A description that begins a sentence: "token 'x'" becomes "Token 'x'"."""
+    """Return a description with a capital letter: "token 'x'" becomes "Token 'x'"."""
     return description[:1].upper() + description[1:]

@@ -18,7 +18,7 @@ class HostSessionKey:
 
     @property
     def value(self) -> bytes | None:
-        """The key's 8 bytes."""
+        """Return the key's 8 bytes."""
         return bytes(self._key())
 
     def mac(self, data: bytes, iv: bytes) -> bytes:

@@ -42,7 +42,7 @@ def open_key(
     profiles: Mapping[str, CardProfile] | None = None,
     manager: DeviceManager | None = None,
 ) -> PrivateKey:
-    """The private key that a `pkcs11:` or `card:` URI names, logged in and checked against the policy.
+    """Open the private key of a `pkcs11:` or `card:` URI, log in, and check the key against the policy.
 
     `module` and `pin` are used where the URI has no module-path and no pin-source. `sessions` bounds how many
     threads a token serves at once; a card serves one. `device_failures` are as for `open_token`. `profiles` are kinds
@@ -87,7 +87,7 @@ def open_secrets(
     host_session_keys: bool = False,
     manager: DeviceManager | None = None,
 ) -> Secrets:
-    """The secret keys on the token or card that a URI names, logged in; see `tokens.secrets`.
+    """Open the secret keys on the token or card of a URI, and log in; see `tokens.secrets`.
 
     The `object` of a `pkcs11:` URI is the prefix of the secrets' labels ("secret" where it is not given). With
     `host_session_keys` a session key that the device cannot keep may come to this process's memory. The rest is as
@@ -118,7 +118,7 @@ def open_secrets(
 
 
 def parse_uri(uri: str | Pkcs11Uri | CardUri) -> Pkcs11Uri | CardUri:
-    """A URI by its scheme. Raises `UriError`."""
+    """Parse a URI by its scheme. Raises `UriError`."""
     if not isinstance(uri, str):
         return uri
     return CardUri.parse(uri) if uri.lower().startswith("card:") else Pkcs11Uri.parse(uri)
@@ -136,7 +136,7 @@ def open_token(
     device_failures: Set[DeviceFailure] = frozenset(DeviceFailure),
     manager: DeviceManager | None = None,
 ) -> SharedConnection:
-    """A share in the connection to the one token that matches; not logged in until it is used.
+    """Open a share in the connection to the one token that matches; its first use logs in.
 
     `device_failures` are the answers to a login after which a PIN that was accepted before is presented once more.
     """

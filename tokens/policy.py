@@ -1,4 +1,4 @@
-"""What a private key on a token must be before it is used, and what an officer may allow by name.
+"""Policy for private keys on tokens: required attributes, and weaknesses that an officer may allow explicitly.
 
 The attributes are PKCS#11's (v3.1, 4.9): CKA_SENSITIVE, CKA_EXTRACTABLE, their histories CKA_ALWAYS_SENSITIVE and
 CKA_NEVER_EXTRACTABLE, CKA_LOCAL (made on the token), the usage flags, and the size. A value that the token does not
@@ -19,7 +19,7 @@ from tokens.errors import Facts, KeyPolicyError, Reason
 
 
 class Weakness(StrEnum):
-    """What may be wrong with a key. The value is what a policy allows it by."""
+    """A weakness of a key. A policy allows it by this value."""
 
     EXTRACTABLE = "extractable"
     NOT_SENSITIVE = "not-sensitive"
@@ -31,12 +31,12 @@ class Weakness(StrEnum):
 
 
 REFUSED = frozenset({Weakness.EXTRACTABLE, Weakness.NOT_SENSITIVE, Weakness.SHORT, Weakness.DEFECTIVE_ATTRIBUTES})
-"""What makes a key unusable unless it is allowed by name. The others are remarked upon."""
+"""The weaknesses for which a key is refused unless they are allowed explicitly. The others are findings only."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class KeyAttributes:
-    """What a token says of a private key. `size_bits` is the modulus or the curve's field, in bits."""
+    """The reported attributes of a private key. `size_bits` is the size of the modulus or the curve's field in bits."""
 
     key_type: str
     size_bits: int
@@ -50,12 +50,12 @@ class KeyAttributes:
     unwrap: bool | None = None
     always_authenticate: bool | None = None
     odd: tuple[str, ...] = ()
-    """What the token says of the key and cannot be so, such as "CKA_EXTRACTABLE has 0 bytes where …"."""
+    """Malformed attributes, such as "CKA_EXTRACTABLE has 0 bytes where …"."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class KeyPolicy:
-    """What an officer allows beyond the default, and the smallest RSA key, in bits."""
+    """The weaknesses that an officer allows, and the smallest RSA key in bits."""
 
     allow: frozenset[Weakness] = frozenset()
     minimum_rsa_bits: int = 2048
@@ -63,7 +63,7 @@ class KeyPolicy:
 
 @dataclass(frozen=True)
 class Finding:
-    """One remark on a key. A refusal keeps the key from being used."""
+    """One weakness of a key. A key with a refusal cannot be used."""
 
     weakness: Weakness
     text: str
@@ -71,7 +71,7 @@ class Finding:
 
 
 def assess_key(key: KeyAttributes, policy: KeyPolicy) -> tuple[Finding, ...]:
-    """Every finding on a key, refusals first."""
+    """Return every finding on a key, refusals first."""
     said: list[tuple[Weakness, str]] = []
     if key.extractable is not False:
         said.append(
@@ -118,12 +118,12 @@ def assess_key(key: KeyAttributes, policy: KeyPolicy) -> tuple[Finding, ...]:
 
 
 def assess_secret_key(secret: KeyAttributes, policy: KeyPolicy) -> tuple[Finding, ...]:
-    """The same for a secret, of which every token says that it was imported: its components are meant to exist."""
+    """Return the findings on a secret key, which is always imported because officers hold its components."""
     return tuple(finding for finding in assess_key(secret, policy) if finding.weakness is not Weakness.IMPORTED)
 
 
 def enforce(description: str, key: KeyAttributes, policy: KeyPolicy) -> tuple[Finding, ...]:
-    """The findings on a key that may be used. Raises `KeyPolicyError` for one that may not."""
+    """Return the findings on a key. Raises `KeyPolicyError` if the key is refused."""
     findings = assess_key(key, policy)
     refusals = [finding for finding in findings if finding.refusal]
     if refusals:

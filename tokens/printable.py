@@ -1,4 +1,4 @@
-"""The one place where text that came from outside is made fit for a terminal or a log.
+"""Escape text from outside for a terminal or a log.
 
 Names of files, labels of tokens, subjects of certificates, AE titles and what peers say may hold anything: escape
 sequences that move the cursor or set the title, line ends that forge a line of ours, characters that turn the direction

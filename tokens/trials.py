@@ -1,4 +1,4 @@
-"""Operations to try on a key, as they are done in earnest, their results verified on the host.
+"""Self-test of a key with real operations, whose results the host verifies.
 
 What the checks of tokens and cards share: it sees only the key object, not the kind of device. It says which operation
 works, by which mechanism; what an operation is needed for is for those to say who need it.
@@ -36,7 +36,7 @@ _SECONDS = 1.0
 
 @dataclass(frozen=True)
 class OperationCheck:
-    """One operation, tried. `mechanism` is the candidate that was used; `problem` is empty if the host verified it."""
+    """The result of one operation. `mechanism` names the candidate; `problem` is empty if the host verified it."""
 
     operation: str
     mechanism: str
@@ -50,7 +50,7 @@ class OperationCheck:
 
 @dataclass(frozen=True)
 class Trial:
-    """An operation to try; `job` raises unless its result was verified.
+    """An operation to test; `job` raises unless its result was verified.
 
     `told_as` is the operation of the `KeyUse` that tells its mechanism, where the job has several of them; `mechanism`
     is what does it where no key is used.
@@ -61,11 +61,11 @@ class Trial:
     told_as: str = ""
     mechanism: str = ""
     instead_of: str = ""
-    """Another operation: this one is tried only where that one does not work."""
+    """Another operation: this one is tested only if that one fails."""
 
 
-def trials_of(key: PrivateKey) -> list[Trial]:
-    """Everything that a key of its kind may be asked to do."""
+def list_trials(key: PrivateKey) -> list[Trial]:
+    """Return every operation of a key of this kind."""
     return list(_rsa_trials(key) if isinstance(key, TokenRSAPrivateKey) else _ec_trials(key))
 
 
@@ -115,21 +115,21 @@ def _pss(key: TokenRSAPrivateKey, padding: paddings.PSS, algorithm: hashes.HashA
 
 
 def _decrypt(key: TokenRSAPrivateKey, ciphertext: bytes, padding: paddings.AsymmetricPadding) -> None:
-    demand(key.decrypt(ciphertext, padding) == _MESSAGE)
+    require_verified(key.decrypt(ciphertext, padding) == _MESSAGE)
 
 
 def _ecdsa(key: TokenECPrivateKey, algorithm: hashes.HashAlgorithm) -> None:
     key.public_key().verify(key.sign(_MESSAGE, ec.ECDSA(algorithm)), _MESSAGE, ec.ECDSA(algorithm))
 
 
-def demand(verified: bool) -> None:
-    """For a job: what makes its result a wrong one, unless the host has verified it."""
+def require_verified(verified: bool) -> None:
+    """Raise `InvalidSignature` in a job unless the host has verified its result."""
     if not verified:
         raise InvalidSignature
 
 
-def tried(trial: Trial) -> OperationCheck:
-    """Do it, and say what came of it."""
+def run_trial(trial: Trial) -> OperationCheck:
+    """Carry out the operation and return its result."""
     uses: list[str] = []
 
     def note(event: KeyUse) -> None:
@@ -150,17 +150,17 @@ def tried(trial: Trial) -> OperationCheck:
     return OperationCheck(trial.operation, "" if problem else mechanism, problem)
 
 
-def try_all(trials: Sequence[Trial]) -> list[tuple[Trial, OperationCheck]]:
-    """Try each, but what is of interest only instead of another one where that does not work."""
+def run_trials(trials: Sequence[Trial]) -> list[tuple[Trial, OperationCheck]]:
+    """Test each operation, but alternatives only if the preferred operation fails."""
     done: list[tuple[Trial, OperationCheck]] = []
     for trial in trials:
         if not any(check.works and check.operation == trial.instead_of for _, check in done):
-            done.append((trial, tried(trial)))
+            done.append((trial, run_trial(trial)))
     return done
 
 
-def rate(job: Callable[[], object] | None, sessions: int) -> float:
-    """How often a second the job is done, by so many threads for about a second. Its uses of keys are told in sum."""
+def measure_rate(job: Callable[[], object] | None, sessions: int) -> float:
+    """Measure jobs per second with this many threads for about a second. Key uses are reported as a sum."""
     if job is None:
         return 0.0
     started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""RFC 7512 `pkcs11:` URIs: what names a token, and an object on it.
+"""RFC 7512 `pkcs11:` URIs, which identify a token and an object on it.
 
 >>> uri = Pkcs11Uri.parse("pkcs11:token=CT%20room;object=node;type=private?pin-source=file:/etc/pin")
 >>> uri.token, uri.object, uri.type
@@ -108,11 +108,11 @@ class Pkcs11Uri:
 
     @property
     def names_an_object(self) -> bool:
-        """Whether the URI says anything about an object, not just a token."""
+        """Whether the URI has an attribute of an object, and not only of a token."""
         return any(value is not None for value in (self.object, self.type, self.id))
 
     def token_part(self) -> Pkcs11Uri:
-        """The same URI without its object attributes."""
+        """Return the URI without its object attributes."""
         kept = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("object", "type", "id")}
         return Pkcs11Uri(**kept)
 

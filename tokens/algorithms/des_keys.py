@@ -1,4 +1,4 @@
-"""DES keys as numbers, for their import by an officer: parity, weak keys, components, check values.
+"""DES keys on the host, for their import: parity, weak keys, components, check values.
 
 FIPS 46-3: 64 bits, the lowest of each byte making its parity odd. NIST SP 800-67, 3.3.2 lists the weak and semi-weak
 keys. A key custody ceremony shares a key as components, whose exclusive or it is; a check value lets officers

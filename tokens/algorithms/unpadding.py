@@ -1,4 +1,4 @@
-"""RSAES-PKCS1-v1_5 on the host (RFC 8017, 7.2.2), by the same steps for every block, with implicit rejection.
+"""RSAES-PKCS1-v1_5 on the host (RFC 8017, 7.2.2), in constant time and with implicit rejection.
 
 A token that is asked to take the padding off tells good from bad by the time it takes, by what it logs, by the path of
 its error back to here. So it is asked for the bare RSA operation where it offers that, and the padding is looked at

@@ -23,7 +23,7 @@ from tokens.pkcs11.search import TokenInfo
 from tokens.pkcs11.secret_keys.check import SecretCheck, check_secrets
 from tokens.pkcs11.sessions import Worker
 from tokens.policy import Finding, KeyAttributes, KeyPolicy, Weakness, assess_key
-from tokens.trials import OperationCheck, rate, trials_of, try_all
+from tokens.trials import OperationCheck, list_trials, measure_rate, run_trials
 from tokens.uri import Pkcs11Uri
 
 
@@ -130,7 +130,7 @@ def _check_key(
     device = Pkcs11Key(connection, uri, anything, release=lambda: None)
     key = private_key(device)
     progress(f"key {device.name}")
-    done = try_all(trials_of(key))
+    done = run_trials(list_trials(key))
     operations = tuple(check for _, check in done)
     progress(f"key {device.name}: how fast it is")
     fastest = next((trial.job for trial, check in done if check.works), None)
@@ -144,6 +144,6 @@ def _check_key(
         findings=tuple(finding for finding in assess_key(device.attributes, policy) if finding.weakness not in ours),
         readable=gives_away_private_value(connection, uri),
         operations=operations,
-        rate_with_1_session=rate(fastest, 1),
-        rate_with_4_sessions=rate(fastest, 4),
+        rate_with_1_session=measure_rate(fastest, 1),
+        rate_with_4_sessions=measure_rate(fastest, 4),
     )

@@ -27,7 +27,7 @@ from tokens.smartcard.opening import OpenedCard, open_card, open_card_key, open_
 from tokens.smartcard.profiles import CardKey, CardProfile
 from tokens.smartcard.readers import pinpad
 from tokens.smartcard.session import CardSession
-from tokens.trials import OperationCheck, rate, trials_of, try_all
+from tokens.trials import OperationCheck, list_trials, measure_rate, run_trials
 
 _ANYTHING = KeyPolicy(allow=frozenset(Weakness), minimum_rsa_bits=0)
 
@@ -196,12 +196,12 @@ def _verify(application: CardApplication, key: CardKey, session: CardSession) ->
 def _check_key(opened: OpenedCard, key: CardKey, policy: KeyPolicy, progress: Callable[[str], None]) -> CardKeyCheck:
     progress(f"key {key.name}")
     with private_key(open_card_key(opened, key.name, _ANYTHING)) as private:
-        done = try_all(trials_of(private))
+        done = run_trials(list_trials(private))
         operations = tuple(check for _, check in done)
         progress(f"key {key.name}: rate")
         works = next((trial.job for trial, check in done if check.works), None)
         attributes = private.device.attributes
-        return CardKeyCheck(key.name, attributes, assess_key(attributes, policy), operations, rate(works, 1))
+        return CardKeyCheck(key.name, attributes, assess_key(attributes, policy), operations, measure_rate(works, 1))
 
 
 def _check_secret(secrets: Secrets, use: Use, index: int) -> CardSecretCheck:
@@ -223,4 +223,4 @@ def _handshake_rate(secrets: Secrets, checks: tuple[CardSecretCheck, ...]) -> fl
             held.internal_authenticate(bytes(range(8)))
             _ = held.challenge
 
-    return rate(handshake, 1)
+    return measure_rate(handshake, 1)

@@ -103,8 +103,8 @@ def test_keys_of_one_card_ask_for_its_pin_once(cards: dict[str, RunningCard]) ->
     person = AtHand("123456")
     uri = "card:reader=Rig%20B*;profile=piv"
     with open_key(f"{uri};key=9a", pin=person), open_key(f"{uri};key=9c", pin=person) as signing:
-        for trial in trials.trials_of(signing)[:2]:
-            assert trials.tried(trial).works
+        for trial in trials.list_trials(signing)[:2]:
+            assert trials.run_trial(trial).works
     assert len(person.asked) == 1
 
 

@@ -26,7 +26,7 @@ from tokens.pkcs11.secret_keys.objects import find_secret, label_of, read_attrib
 from tokens.pkcs11.sessions import Worker
 from tokens.policy import KeyPolicy
 from tokens.secrets import ZERO_IV, Secrets, Use
-from tokens.trials import OperationCheck, Trial, demand, rate, tried
+from tokens.trials import OperationCheck, Trial, measure_rate, require_verified, run_trial
 
 _AUTHENTICATION_KEY = bytearray.fromhex("133457799bbcdff1")
 _ENCRYPTION_KEY = bytearray.fromhex("0123456789abcdef")
@@ -110,7 +110,7 @@ def _check_form(
             lambda: opened.append(kept.enter_context(_imported(connection, form, policy))),
             mechanism="C_CreateObject",
         )
-        imported = tried(importing)
+        imported = run_trial(importing)
         if not opened:
             connection.run(_is_there, "be tried")
             return FormCheck(form, (imported,))
@@ -118,7 +118,7 @@ def _check_form(
         secrets = Secrets(device)
         operations = [imported]
         for trial in _trials(secrets, device):
-            operations.append(tried(trial))
+            operations.append(run_trial(trial))
             if not operations[-1].works:
                 _demand_that_nothing_was_lost(device)
         check = FormCheck(form, tuple(operations))
@@ -127,7 +127,9 @@ def _check_form(
         progress(f"secrets as {form.name}: how fast it is")
         with secrets.data_key(1) as key:
             job = partial(key.encrypt, bytes(_RATE_BYTES), ZERO_IV)
-            return FormCheck(form, check.operations, _RATE_BYTES * rate(job, 1), _RATE_BYTES * rate(job, 4))
+            return FormCheck(
+                form, check.operations, _RATE_BYTES * measure_rate(job, 1), _RATE_BYTES * measure_rate(job, 4)
+            )
 
 
 @contextlib.contextmanager
@@ -176,12 +178,12 @@ def _trials(secrets: Secrets, device: Pkcs11Secrets) -> Iterator[Trial]:
 
 def _challenges(secrets: Secrets) -> None:
     with secrets.authentication(1) as first, secrets.authentication(1) as second:
-        demand(first.challenge != second.challenge)
+        require_verified(first.challenge != second.challenge)
 
 
 def _answers(secrets: Secrets) -> None:
     with secrets.authentication(1) as held:
-        demand(held.internal_authenticate(_RANDOM) == encrypt_block(_AUTHENTICATION_KEY, _RANDOM))
+        require_verified(held.internal_authenticate(_RANDOM) == encrypt_block(_AUTHENTICATION_KEY, _RANDOM))
 
 
 def _judges(secrets: Secrets) -> None:
@@ -190,29 +192,29 @@ def _judges(secrets: Secrets) -> None:
         try:
             held.external_authenticate(response)
         except AuthenticationFailedError:
-            demand(False)  # what fails is the token's decryption: the response is right
+            require_verified(False)  # what fails is the token's decryption: the response is right
 
 
 def _encrypts(secrets: Secrets) -> None:
     with secrets.data_key(1) as key:
-        demand(key.encrypt(_DATA, _IV) == _ON_HOST.encrypt(_DATA, _IV))
+        require_verified(key.encrypt(_DATA, _IV) == _ON_HOST.encrypt(_DATA, _IV))
 
 
 def _decrypts(secrets: Secrets) -> None:
     with secrets.data_key(1) as key:
-        demand(key.decrypt(_DATA, _IV) == _ON_HOST.decrypt(_DATA, _IV))
+        require_verified(key.decrypt(_DATA, _IV) == _ON_HOST.decrypt(_DATA, _IV))
 
 
 def _makes_macs(secrets: Secrets) -> None:
     with secrets.data_key(1) as key:
-        demand(key.mac(_DATA) == _ON_HOST.mac(_DATA, ZERO_IV))
+        require_verified(key.mac(_DATA) == _ON_HOST.mac(_DATA, ZERO_IV))
 
 
 def _derives(device: Pkcs11Secrets) -> None:
     # Of the driver itself, since `Secrets` may turn to the host, and explains at length when it may not.
     expected = HostSessionKey(encrypt_block(_ENCRYPTION_KEY, _RANDOM))
     with contextlib.closing(device.session_key(1, _RANDOM)) as key:
-        demand(key.on_device)
-        demand(key.encrypt(_DATA, _IV) == expected.encrypt(_DATA, _IV))
-        demand(key.decrypt(_DATA, _IV) == expected.decrypt(_DATA, _IV))
-        demand(key.mac(_DATA, ZERO_IV) == expected.mac(_DATA, ZERO_IV))
+        require_verified(key.on_device)
+        require_verified(key.encrypt(_DATA, _IV) == expected.encrypt(_DATA, _IV))
+        require_verified(key.decrypt(_DATA, _IV) == expected.decrypt(_DATA, _IV))
+        require_verified(key.mac(_DATA, ZERO_IV) == expected.mac(_DATA, ZERO_IV))
