@@ -16,9 +16,9 @@ def demand_confirmation(name: str, given: str | None, consequence: str) -> None:
     """Return only if `given` (from --yes), or else what is typed, is `name`. Raises `NotConfirmedError`."""
     if given is None:
         if not sys.stdin.isatty():
-            raise NotConfirmedError(f"{consequence} Confirm it by naming it: --yes '{name}'.")
+            raise NotConfirmedError(f"{consequence} Confirm it with --yes '{name}'.")
         out = errors()
         note(f"{consequence} This cannot be undone.")
-        given = out.input(f"Type '{shown(name)}' to go on: ").strip()
+        given = out.input(f"Type '{shown(name)}' to confirm: ").strip()
     if given != name:
-        raise NotConfirmedError(f"'{given}' is not '{name}': nothing was destroyed.")
+        raise NotConfirmedError(f"'{given}' is not '{name}': nothing was deleted.")

@@ -16,7 +16,7 @@ def sentence(error: Exception) -> str:
         place = f"{shown(str(error.filename))}: " if error.filename is not None else ""
         return f"{place}{shown(error.strerror)}."
     kind = f"{type(error).__name__}: {shown(str(error))}".rstrip(": ")
-    return f"This should not have happened ({kind}). Run it again with -v, and report what it shows."
+    return f"Unexpected error ({kind}). Run the command again with --verbose, and report the output."
 
 
 def exit_status(error: Exception) -> int:

@@ -74,7 +74,7 @@ class Destination:
     def __post_init__(self) -> None:
         given = [self.out is not None, self.out_dir is not None, self.in_place]
         if sum(given) != 1:
-            raise typer.BadParameter("Say where to write: one of --out FILE, --out-dir FOLDER, --in-place.")
+            raise typer.BadParameter("Give an output: --out FILE, --out-dir FOLDER or --in-place.")
 
     def require_outside(self, arguments: Iterable[Path]) -> None:
         """Raise a usage error if the output folder lies in an input folder: the next run would work on its results."""

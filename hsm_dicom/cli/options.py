@@ -58,7 +58,7 @@ Config = Annotated[
         metavar="FILE",
         show_default=False,
         rich_help_panel=_COMMON,
-        help="Configuration; else $HSM_DICOM_CONFIG, ./hsm-dicom.toml, /etc/hsm-dicom/config.toml.",
+        help="Configuration file; by default $HSM_DICOM_CONFIG, ./hsm-dicom.toml, /etc/hsm-dicom/config.toml.",
     ),
 ]
 Module = Annotated[
@@ -68,7 +68,7 @@ Module = Annotated[
         metavar="PATH",
         show_default=False,
         rich_help_panel=_COMMON,
-        help="PKCS#11 module (.so), where neither the URI nor the configuration names one.",
+        help="PKCS#11 module (.so), if neither the URI nor the configuration names one.",
     ),
 ]
 Pin = Annotated[
@@ -97,15 +97,15 @@ Verbose = Annotated[
         callback=_verbose,
         is_eager=True,
         rich_help_panel=_COMMON,
-        help="Show the log, and tracebacks.",
+        help="Show the log and tracebacks.",
     ),
 ]
 Confirmed = Annotated[
     str | None,
-    typer.Option("--yes", metavar="LABEL", show_default=False, help="Confirm without being asked, by its label."),
+    typer.Option("--yes", metavar="LABEL", show_default=False, help="Confirm the deletion by repeating the label."),
 ]
 WarnDays = Annotated[
-    int, typer.Option("--warn-days", min=0, help="Remark upon certificates that end within so many days.")
+    int, typer.Option("--warn-days", min=0, help="Warn about certificates that expire within this number of days.")
 ]
 Files = Annotated[
     list[Path], typer.Argument(metavar="FILE...", help="DICOM files, or folders of them.", show_default=False)
@@ -121,17 +121,17 @@ Only = Annotated[
 ]
 OutDir = Annotated[
     Path | None,
-    typer.Option("--out-dir", metavar="FOLDER", help="Where to write them, under their names.", show_default=False),
+    typer.Option("--out-dir", metavar="FOLDER", help="Output folder; files keep their names.", show_default=False),
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist already.")]
-Jobs = Annotated[int, typer.Option("--jobs", min=1, max=256, help="Processes that read and hash.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
+Jobs = Annotated[int, typer.Option("--jobs", min=1, max=256, help="Number of processes.")]
 TokenName = Annotated[
     str,
     typer.Argument(
         metavar="TOKEN",
         show_default=False,
         autocompletion=token_names,
-        help="A token: the NAME that the configuration gives it, or a pkcs11: URI.",
+        help="A token: its NAME in the configuration, or a pkcs11: URI.",
     ),
 ]
 KeyToDelete = Annotated[
@@ -151,6 +151,6 @@ KeyName = Annotated[
         show_default=False,
         autocompletion=_key_names,
         help="A key: the NAME of an identity of the configuration, TOKEN/LABEL of a key on one of its tokens, or a "
-        "pkcs11: or card: URI. Of a token with one key, the token's NAME will do.",
+        "pkcs11: or card: URI. If a token has one key, its NAME is enough.",
     ),
 ]

@@ -181,5 +181,5 @@ def test_its_only_certificate_is_not_deleted(token: TestToken) -> None:
 
 def test_such_a_key_that_wants_its_pin_each_time_has_a_sentence(token: TestToken) -> None:
     certificate = without_public_object(token, always_authenticate=True)
-    with open_token(token.uri()) as connection, pytest.raises(CeremonyError, match="wants its PIN for each use"):
+    with open_token(token.uri()) as connection, pytest.raises(CeremonyError, match="requires its PIN for each use"):
         import_certificates(connection, token.uri("ec"), [certificate])

@@ -39,7 +39,7 @@ def list_cards(config: Config = None, json: Json = False, verbose: Verbose = Fal
 
 @app.command("info", epilog="Example: hsm-dicom card info 'card:profile=piv'")
 def info(card: CardName, config: Config = None, json: Json = False, verbose: Verbose = False) -> None:
-    """Show what a card says of itself: PINs with the tries that are left, keys, secrets. No PIN is needed."""
+    """Show the properties of a card: PINs with their retry counters, keys, secret keys. No PIN is needed."""
     from hsm_dicom.cli.context import open_configuration
     from hsm_dicom.cli.render import output
     from hsm_dicom.cli.render.card_report import details_json, print_details
@@ -58,16 +58,16 @@ def info(card: CardName, config: Config = None, json: Json = False, verbose: Ver
 def check(
     card: CardName,
     last_try: Annotated[
-        bool, typer.Option("--last-try", help="Present the PIN although one more wrong try locks the card.")
+        bool, typer.Option("--last-try", help="Present the PIN even if one more wrong PIN locks the card.")
     ] = False,
     pin: Pin = None,
     config: Config = None,
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Try a card out: its keys, or the one that is named, its secrets, its speed.
+    """Test a card: its keys (or the selected one), its secret keys, its speed.
 
-    Signs with the keys and verifies what comes of it; nothing on the card is changed.
+    Signs with the keys and verifies the signatures. Nothing on the card is changed.
     """
     from hsm_dicom.cli.context import choose_pin_prompt, open_configuration, parse_pin_option
     from hsm_dicom.cli.render import output

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hsm_dicom.node.plan import NodePlan
 
 app = typer.Typer(
-    help="ISCL (retired): explain a recorded exchange. The configuration enables it for a peer or listener.",
+    help="ISCL (retired): explain a recorded exchange.",
     no_args_is_help=True,
 )
 
@@ -33,7 +33,7 @@ def trace(
             metavar="PEER",
             show_default=False,
             autocompletion=peer_names,
-            help="Read it as this peer's table wire says; else as the default profile does.",
+            help="Read it with the wire profile of this peer; by default, with the default profile.",
         ),
     ] = None,
     config: Config = None,
@@ -42,7 +42,7 @@ def trace(
 ) -> None:
     """Explain each message of a recorded exchange. No keys are needed.
 
-    A recording lets whoever has it search for the authentication key, and holds what was sent without encryption.
+    Anyone who has a recording can search for the authentication key, and read what was sent without encryption.
     """
     from hsm_dicom.cli.context import open_plan
     from hsm_dicom.cli.render import output

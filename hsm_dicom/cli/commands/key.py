@@ -56,13 +56,13 @@ class KeyUsage(StrEnum):
 
 Label = Annotated[str, typer.Option("--label", help="The key's name.", show_default=False)]
 KindAndSize = Annotated[KeyType, typer.Option("--type", help="Kind and size.")]
-UsageOfKey = Annotated[KeyUsage, typer.Option("--usage", help="The one thing that it is for.")]
+UsageOfKey = Annotated[KeyUsage, typer.Option("--usage", help="The single use of the key.")]
 Id = Annotated[
     str | None,
-    typer.Option("--id", metavar="HEX", help="Its id (CKA_ID); drawn at random unless given.", show_default=False),
+    typer.Option("--id", metavar="HEX", help="Its id (CKA_ID); random by default.", show_default=False),
 ]
 AlwaysAuthenticate = Annotated[
-    bool, typer.Option("--always-authenticate", help="Have the token want the PIN for each use.")
+    bool, typer.Option("--always-authenticate", help="Require the PIN for each use of the key.")
 ]
 Subject = Annotated[
     str, typer.Option("--subject", metavar="NAME", help="As in RFC 4514: 'CN=CT 1,O=Radiology'.", show_default=False)
@@ -75,15 +75,15 @@ IpAddresses = Annotated[
 ]
 UsageOfCertificate = Annotated[
     KeyUsage | None,
-    typer.Option("--usage", help="What the certificate is for; else what the key can.", show_default=False),
+    typer.Option("--usage", help="What the certificate is for; by default, what the key can do.", show_default=False),
 ]
 Out = Annotated[
     Path | None,
-    typer.Option("--out", "-o", metavar="FILE", help="Where to write it; else standard output.", show_default=False),
+    typer.Option("--out", "-o", metavar="FILE", help="Output file; by default, standard output.", show_default=False),
 ]
 CertificateFiles = Annotated[
     list[Path],
-    typer.Argument(metavar="FILE...", help="The key's certificate first, then those above it.", show_default=False),
+    typer.Argument(metavar="FILE...", help="The certificate of the key, then its issuers.", show_default=False),
 ]
 
 
@@ -101,7 +101,7 @@ def generate(
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Generate a key inside a token. Its private half never leaves it."""
+    """Generate a key pair on a token. The private key never leaves the token."""
     from hsm_dicom.cli.context import get_token_access, open_configuration
     from hsm_dicom.cli.render import output
     from hsm_dicom.cli.render.key_report import key_json
@@ -162,7 +162,7 @@ def list_keys(
         output.write_json("key-list", {"token": str(known.uri()), "keys": keys})
         return
     if not entries:
-        output.say(f"There is no private key on {output.shown(known.token.description)}. Make one:")
+        output.say(f"There is no private key on {output.shown(known.token.description)}. Generate one:")
         output.say_verbatim(f"hsm-dicom key generate {known.token_word()} --label NAME{known.options()}", indent=2)
     for entry in entries:
         print_key(entry, warning, known.key_word(entry.name, names))
@@ -218,7 +218,9 @@ def csr(
         typer.echo(pem.decode("ascii"), nl=False)
         return
     out.write_bytes(pem)
-    output.outcome(True, f"{output.shown(str(out))} asks for a certificate. When it was issued, store it:")
+    output.outcome(
+        True, f"{output.shown(str(out))} is the certificate request. After the CA has issued the certificate, store it:"
+    )
     output.say_verbatim(
         f"hsm-dicom key import-cert {shlex.quote(key)} CERTIFICATE.pem{repeated(pin, module, config)}", indent=2
     )
@@ -233,7 +235,7 @@ def public(
     config: Config = None,
     verbose: Verbose = False,
 ) -> None:
-    """Write a key's public half as PEM, for a CA that issues a certificate without a request."""
+    """Write the public key as PEM, for a CA that issues a certificate without a request."""
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
     from hsm_dicom.cli.context import get_key_access, open_configuration
@@ -259,7 +261,7 @@ def import_cert(
     config: Config = None,
     verbose: Verbose = False,
 ) -> None:
-    """Store a key's certificate, and the chain above it, on the token. Refused unless it is for this very key."""
+    """Store the certificate of a key, and its chain, on the token. The certificate must belong to this key."""
     from hsm_dicom.cli.context import get_key_access, open_configuration, require_token
     from hsm_dicom.cli.render import output
     from hsm_dicom.identity import find_expiry_remark, read_certificates
@@ -287,7 +289,7 @@ def delete(
     config: Config = None,
     verbose: Verbose = False,
 ) -> None:
-    """Destroy a private key, with its public key and its certificates. This cannot be undone."""
+    """Delete a private key with its public key and its certificates. This cannot be undone."""
     from hsm_dicom.cli.confirmation import demand_confirmation
     from hsm_dicom.cli.context import get_key_access, open_configuration, require_token
     from hsm_dicom.cli.render import output
@@ -307,7 +309,7 @@ def delete(
             demand_confirmation(asked, yes, f"Key {name} on {connection.token.description} will be destroyed.")
             # By its full name, so that what was confirmed is what goes.
             delete_key(connection, Pkcs11Uri(object=name.label or None, id=name.id or None))
-    output.outcome(True, f"Key {name} and its certificates are gone.")
+    output.outcome(True, f"Key {name} and its certificates were deleted.")
 
 
 @app.command("delete-cert", epilog="Example: hsm-dicom key delete-cert node --serial 1f2e")
@@ -319,13 +321,13 @@ def delete_cert(
             "--serial",
             metavar="HEX",
             show_default=False,
-            help="The certificate's serial number, as key list shows it; not needed where there is one certificate.",
+            help="The certificate's serial number, as key list shows it; not needed if there is only one.",
         ),
     ] = None,
     yes: Annotated[
         str | None,
         typer.Option(
-            "--yes", metavar="SERIAL", show_default=False, help="Confirm without being asked, by its serial number."
+            "--yes", metavar="SERIAL", show_default=False, help="Confirm the deletion by repeating the serial number."
         ),
     ] = None,
     pin: Pin = None,
@@ -353,7 +355,7 @@ def delete_cert(
             number, subject = f"{chosen[0].serial_number:x}", chosen[0].subject.rfc4514_string()
             demand_confirmation(number, yes, f"Certificate {number} of '{subject}' will be deleted.")
             delete_certificate(connection, Pkcs11Uri(object=name.label or None, id=name.id or None), chosen[0])
-    output.outcome(True, f"Certificate {number} of '{output.shown(subject)}' is deleted; key {name} stays.")
+    output.outcome(True, f"Certificate {number} of '{output.shown(subject)}' was deleted; key {name} was kept.")
 
 
 def _no_single_certificate(

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from tokens.pkcs11.secret_keys.ceremony import SecretEntry
 
 app = typer.Typer(
-    help="Secrets of ISCL on a token: import, generate, list, delete them. "
-    "A URI with object=PREFIX means those whose labels begin so.",
+    help="Secret keys for ISCL on a token: import, generate, list, delete. "
+    "A URI with object=PREFIX selects the keys whose labels begin with PREFIX.",
     no_args_is_help=True,
 )
 
@@ -92,14 +92,14 @@ def import_(
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Put a secret on a token, from components that different officers type. None of them is echoed or kept."""
+    """Import a secret key from components that different officers type. No component is echoed or stored."""
     from hsm_dicom.cli.components import component_source, print_check_value
     from hsm_dicom.cli.context import get_token_access, open_configuration
     from tokens.pkcs11.secret_keys.components import combined_key, read_components
 
     named = component or ["prompt", "prompt"]
     if len(named) not in (2, 3):
-        raise typer.BadParameter("A secret has two or three components.", param_hint="--component")
+        raise typer.BadParameter("A secret key has two or three components.", param_hint="--component")
     expected = _hexadecimal(check_value)
     _demand_sensible(use, direction)
     _demand_somebody_to_ask(component, check_value)
@@ -132,16 +132,20 @@ def generate(
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Draw a secret from the token's random generator, show its components to the officers, and import it."""
+    """Generate a secret key with the token's random generator, show its components to the officers, and import it."""
     from hsm_dicom.cli.components import print_check_value, show_to_officers
     from hsm_dicom.cli.context import get_token_access, open_configuration
     from tokens.pkcs11.secret_keys.components import combined_key, draw_components, write_components
 
     files = out or []
     if files and len(set(files)) != components:
-        raise typer.BadParameter(f"Name {components} different files, one a component.", param_hint="--out")
+        raise typer.BadParameter(
+            f"Give --out {components} times, with a different file for each component.", param_hint="--out"
+        )
     if not files and not sys.stdin.isatty():
-        raise typer.BadParameter("Without a terminal to show components on, name files for them.", param_hint="--out")
+        raise typer.BadParameter(
+            "Without a terminal, write the components to files with --out FILE, once for each.", param_hint="--out"
+        )
     _demand_sensible(use, direction)
     with open_configuration(config) as configuration:
         access = get_token_access(configuration, token, pin=pin, module=module)
@@ -168,7 +172,7 @@ def list_secrets(
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """List the secrets on a token with their check values, and remarks on them."""
+    """List the secret keys on a token with their check values and remarks."""
     from hsm_dicom.cli.context import get_token_access, open_configuration
     from hsm_dicom.cli.render import output
     from hsm_dicom.cli.render.reference import Reference
@@ -185,7 +189,7 @@ def list_secrets(
         output.write_json("secret-list", content)
         return
     if not entries:
-        output.say(f"There is no secret on {output.shown(known.token.description)}. Import one:")
+        output.say(f"There is no secret key on {output.shown(known.token.description)}. Import one:")
         command = f"hsm-dicom secret import {known.token_word()} --use authentication --index 1{known.options()}"
         output.say_verbatim(command, indent=2)
     for entry in entries:
@@ -203,7 +207,7 @@ def delete(
     config: Config = None,
     verbose: Verbose = False,
 ) -> None:
-    """Destroy a secret on a token. This cannot be undone."""
+    """Delete a secret key from a token. This cannot be undone."""
     from hsm_dicom.cli.confirmation import demand_confirmation
     from hsm_dicom.cli.context import get_token_access, open_configuration
     from hsm_dicom.cli.render import output
@@ -218,9 +222,9 @@ def delete(
             label = label_of(prefix, Use(use.value), index)
             description = connection.token.description
             connection.run(lambda worker: find_secret(worker.session, label, description), "find a secret")
-            demand_confirmation(label, yes, f"Secret '{label}' on {description} will be destroyed.")
+            demand_confirmation(label, yes, f"Secret key '{label}' on {description} will be destroyed.")
             delete_secret(connection, Use(use.value), index, prefix=prefix)
-    output.outcome(True, f"Secret '{output.shown(label)}' is gone.")
+    output.outcome(True, f"Secret key '{output.shown(label)}' was deleted.")
 
 
 def _demand_free(connection: Connection, use: SecretUse, index: int, prefix: str | None) -> None:
@@ -231,7 +235,7 @@ def _demand_free(connection: Connection, use: SecretUse, index: int, prefix: str
     for entry in list_secrets(connection, prefix):
         if (entry.use.value, entry.index) == (use.value, index):
             raise CeremonyError(
-                f"Secret '{entry.info.label}' is there already; delete it first, or take another index."
+                f"Secret key '{entry.info.label}' exists already; delete it first, or use another --index."
             )
 
 
@@ -262,7 +266,10 @@ def _demand_somebody_to_ask(component: list[str] | None, check_value: str | None
     if sys.stdin.isatty():
         return
     if component is None or "prompt" in component:
-        raise typer.BadParameter("Without a terminal to type components on, name files.", param_hint="--component")
+        raise typer.BadParameter(
+            "Without a terminal, read the components from files with --component file:PATH, once for each.",
+            param_hint="--component",
+        )
     if check_value is None:
         raise typer.BadParameter(
             "Without a terminal on which officers confirm it, say which check value the key must have.",
@@ -282,7 +289,7 @@ def _demand_agreement(key: bytearray, expected: bytes | None) -> None:
                 f"The key's check value is not {format_check_value(expected)}: nothing was imported."
             )
     elif not typer.confirm("Are all check values right?", err=True):
-        raise NotConfirmedError("A check value was not right: nothing was imported.")
+        raise NotConfirmedError("The check values do not agree: nothing was imported.")
 
 
 def _hexadecimal(check_value: str | None) -> bytes | None:
@@ -304,6 +311,6 @@ def _tell(kind: str, entry: SecretEntry, description: str, json: bool) -> None:
         return
     output.outcome(
         True,
-        f"Secret '{output.shown(entry.info.label)}' is on {output.shown(description)}: {entry.info.form.name}, "
+        f"Secret key '{output.shown(entry.info.label)}' is on {output.shown(description)}: {entry.info.form.name}, "
         f"{uses(entry)}, check value {format_check_value(entry.check_value)}.",
     )

@@ -22,7 +22,7 @@ app = typer.Typer(help="TLS: the profiles of PS3.15, and what a server offers.",
 
 @app.command("profiles", epilog="Example: hsm-dicom tls profiles")
 def profiles(json: Json = False, verbose: Verbose = False) -> None:
-    """List the TLS profiles, what each demands, and what of it the OpenSSL of this machine does not offer."""
+    """List the TLS profiles, their requirements, and what the OpenSSL of this machine does not offer."""
     from hsm_dicom.cli.render import output
     from hsm_dicom.tls import report_profiles
     from hsm_dicom.tls.legacy import PROFILES as RETIRED
@@ -36,7 +36,7 @@ def profiles(json: Json = False, verbose: Verbose = False) -> None:
         return
     for report in report_profiles():
         _print_profile(report)
-    output.say(("Only through a legacy opening, with a reason and an end date", "bold"))
+    output.say(("Only as an exception in the configuration, with a reason and an end date", "bold"))
     for profile in RETIRED.values():
         output.say(profile.name, indent=2)
         rows = [("clause", profile.clause), ("suites", ", ".join(suite.name for suite in profile.suites))]
@@ -46,11 +46,16 @@ def profiles(json: Json = False, verbose: Verbose = False) -> None:
 @app.command("probe", epilog="Example: hsm-dicom tls probe pacs.example:2762")
 def probe(
     address: Annotated[
-        str, typer.Argument(metavar="HOST:PORT", show_default=False, help="A server; port 2762 unless it is named.")
+        str, typer.Argument(metavar="HOST:PORT", show_default=False, help="A server; the default port is 2762.")
     ],
     profile: Annotated[
         str | None,
-        typer.Option("--profile", metavar="NAME", show_default=False, help="By which profile to judge; tls profiles."),
+        typer.Option(
+            "--profile",
+            metavar="NAME",
+            show_default=False,
+            help="Profile to check against; hsm-dicom tls profiles lists them.",
+        ),
     ] = None,
     trust: Annotated[
         list[Path] | None,
@@ -58,16 +63,16 @@ def probe(
             "--trust",
             metavar="FILE",
             show_default=False,
-            help="CA certificates to judge its chain by; else those of the configuration. Repeatable.",
+            help="CA certificates that validate its chain; by default, those of the configuration. Repeatable.",
         ),
     ] = None,
     config: Config = None,
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Show what a server offers, its certificates, and what a profile thinks of both.
+    """Show what a server offers and its certificates, and check both against a profile.
 
-    Nothing of ours is shown to it, and no DICOM is spoken.
+    hsm-dicom presents no certificate of its own and sends no DICOM.
     """
     from hsm_dicom.cli.context import open_plan
     from hsm_dicom.cli.render import output
@@ -174,8 +179,10 @@ def _print_probe(found: ProbeResult) -> None:
         output.say(f"It {wants} a certificate of its clients.")
     for remark in found.remarks:
         output.outcome(False, output.shown(remark))
-    judged = "" if found.verdict else " Its certificate was not judged: no trusted CA is named."
-    verdict = f"We would connect under {found.profile}." if found.acceptable else f"Not under {found.profile}."
+    judged = (
+        "" if found.verdict else " Its certificate was not validated: add --trust FILE with the certificate of a CA."
+    )
+    verdict = f"hsm-dicom {'would' if found.acceptable else 'would not'} connect under {found.profile}."
     output.outcome(found.acceptable, verdict + judged)
 
 

@@ -54,14 +54,14 @@ def list_tokens(module: Module = None, config: Config = None, json: Json = False
     for token in tokens:
         print_token(token)
     for path, failure in failures:
-        output.say((f"What is in {failure.description} of {path} could not be read.", output.UNSURE))
+        output.say((f"{failure.description} of {path} could not be read.", output.UNSURE))
 
 
 @app.command("info", epilog="Example: hsm-dicom token info 'pkcs11:token=CT%20room'")
 def info(
     token: TokenName, module: Module = None, config: Config = None, json: Json = False, verbose: Verbose = False
 ) -> None:
-    """Show what one token says of itself, and what is remembered of it. No PIN is needed."""
+    """Show the properties of a token, and its recorded PIN refusals. No PIN is needed."""
     from hsm_dicom.cli.context import get_token_access, open_configuration
     from hsm_dicom.cli.render import output
     from hsm_dicom.cli.render.token_report import pin_states, token_json
@@ -155,7 +155,7 @@ def init(
     if json:
         output.write_json("token-init", token_json(made))
         return
-    output.outcome(True, f"{sentence_case(made.description)} is initialised. Make a key in it:")
+    output.outcome(True, f"{sentence_case(made.description)} is initialised. Generate a key on it:")
     again = find_token_access(configuration, made.uri)
     if again.pin is None and pin != "prompt":
         again = replace(again, pin=user)
@@ -167,7 +167,8 @@ def init(
 def check(
     token: TokenName,
     iscl: Annotated[
-        bool, typer.Option("--iscl", help="Try ISCL's secrets even where one key is named; exit 0 only if they work.")
+        bool,
+        typer.Option("--iscl", help="Test ISCL keys even if the URI selects one key, and fail if they do not work."),
     ] = False,
     pin: Pin = None,
     module: Module = None,
@@ -175,10 +176,10 @@ def check(
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Test a token: its mechanisms, the policy on its keys, its speed.
+    """Test a token: its mechanisms, its keys against the policy, its speed.
 
-    Signs with the keys on the token (with temporary ones, if it has none). What it does for ISCL is tried with
-    temporary secrets, and does not change the exit status unless --iscl is given. Nothing is left behind.
+    Signs with the keys on the token, or with temporary keys if it has none. ISCL is tested with temporary secret keys,
+    which does not change the exit status unless --iscl is given. All temporary keys are deleted.
     """
     from hsm_dicom.cli.context import get_token_access, open_configuration
     from hsm_dicom.cli.render import output
@@ -205,14 +206,14 @@ def check(
 def login(
     token: TokenName,
     last_try: Annotated[
-        bool, typer.Option("--last-try", help="Present the PIN although one more wrong try locks the token.")
+        bool, typer.Option("--last-try", help="Present the PIN even if one more wrong PIN locks the token.")
     ] = False,
     pin: Pin = None,
     module: Module = None,
     config: Config = None,
     verbose: Verbose = False,
 ) -> None:
-    """Log in once by hand, which resets a token's counter of wrong PINs."""
+    """Log in once, which resets the retry counter of the token."""
     from hsm_dicom.cli.context import get_token_access, open_configuration
     from hsm_dicom.cli.render import output
     from tokens.errors import sentence_case
@@ -221,7 +222,7 @@ def login(
         access = get_token_access(configuration, token, pin=pin, module=module, last_try=last_try)
         with access.open() as connection:
             connection.connect()
-            output.outcome(True, f"{sentence_case(connection.token.description)} took the PIN.")
+            output.outcome(True, f"{sentence_case(connection.token.description)} accepted the PIN.")
 
 
 _FORMER_NAME = "forgive"
@@ -261,12 +262,12 @@ def clear_rejected_pin(
     if not (count or named):
         known = ", ".join(configuration.tokens) or "none"
         raise NothingRememberedError(
-            f"Nothing is remembered of a token or card with the serial number '{token}', and no token of the "
-            f"configuration has this name (there: {known})."
+            f"No refused PIN is recorded for a token or card with the serial number '{token}', and the "
+            f"configuration has no token of this name (its tokens: {known})."
         )
     what = {0: "No refusal", 1: "One refusal"}.get(count, f"{count} refusals")
     which = f"of the token with serial {output.shown(device if isinstance(device, str) else device.serial)}"
-    output.outcome(True, f"{what} {which} {'forgotten' if count else 'was remembered'}.")
+    output.outcome(True, f"{what} {which} {'cleared' if count else 'is recorded'}.")
 
 
 def _device(configuration: Configuration, token: str, module: Path | None) -> Device:
@@ -312,7 +313,9 @@ def change_pin(
         owner = access.module()
         found = find_token(owner, access.uri).info
         change_pin(owner, found, access.pin or Prompt("--pin"), new, access.memory)
-    output.outcome(True, f"The PIN of {found.description} was changed. Put it where services read it from.")
+    output.outcome(
+        True, f"The PIN of {found.description} was changed. Write the new PIN to the PIN source of your services."
+    )
 
 
 @app.command("set-pin", epilog="Example: hsm-dicom token set-pin 'pkcs11:token=CT%20room'")
@@ -339,4 +342,6 @@ def set_pin(
         owner = access.module()
         found = find_token(owner, access.uri).info
         set_user_pin(owner, found, officer, new, access.memory)
-    output.outcome(True, f"The user PIN of {found.description} is set. Put it where services read it from.")
+    output.outcome(
+        True, f"The user PIN of {found.description} is set. Write the new PIN to the PIN source of your services."
+    )

@@ -48,7 +48,7 @@ def slot_json(slot: CardInfo) -> dict[str, Any]:
 def print_details(details: CardDetails) -> None:
     """A card as it describes itself, then its keys."""
     output.say((output.shown(details.reader), "bold"))
-    rows = [("profile", details.profile.name), ("serial", details.serial or "not told"), ("ATR", details.atr.hex())]
+    rows = [("profile", details.profile.name), ("serial", details.serial or "not reported"), ("ATR", details.atr.hex())]
     rows += [("PIN", _pin_state(pin)) for pin in details.pins]
     if details.pin_pad:
         rows.append(("", "the reader has a pin pad"))
@@ -62,9 +62,9 @@ def print_details(details: CardDetails) -> None:
 
 
 def _pin_state(pin: CardPin) -> str:
-    left = "the card does not say how many tries are left"
+    left = "the card does not report its retry counter"
     if pin.retries_left is not None:
-        tries = "1 try is" if pin.retries_left == 1 else f"{pin.retries_left} tries are"
+        tries = "1 retry" if pin.retries_left == 1 else f"{pin.retries_left} retries"
         left = f"{tries} left" if pin.retries_left else "LOCKED"
     return f"{pin.reference:02x}: {left}"
 
@@ -75,7 +75,7 @@ def _key_line(known: CardKeyInfo) -> str:
     subject = "no certificate"
     if known.certificate is not None:
         subject = output.shown(known.certificate.subject.rfc4514_string())
-    each_time = ", wants its PIN for each use" if known.attributes.always_authenticate else ""
+    each_time = ", requires its PIN for each use" if known.attributes.always_authenticate else ""
     return f"{known.key.name}: {kind(known.attributes)}, {subject}{each_time}"
 
 
@@ -119,7 +119,7 @@ def print_check(check: CardCheck) -> None:
     """The acceptance test: a table for each key, one for the secrets, and one sentence at the end."""
     details = check.details
     output.say(
-        (output.shown(details.reader), "bold"), f"  {details.profile.name}, serial {details.serial or 'not told'}"
+        (output.shown(details.reader), "bold"), f"  {details.profile.name}, serial {details.serial or 'not reported'}"
     )
     for key in check.keys:
         _print_key_check(key)
@@ -139,9 +139,9 @@ def print_check(check: CardCheck) -> None:
     print()
     jobs = list_uses(check)
     if jobs:
-        output.outcome(True, f"This card does {', '.join(jobs)}.")
+        output.outcome(True, f"This card can be used for {', '.join(jobs)}.")
     else:
-        output.outcome(False, "Nothing on this card can be used for DICOM: see the remarks.")
+        output.outcome(False, "This card cannot be used for DICOM: see the remarks.")
 
 
 def _print_key_check(key: CardKeyCheck) -> None:

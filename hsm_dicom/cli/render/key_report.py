@@ -23,7 +23,7 @@ def print_key(entry: KeyEntry, warning: timedelta, word: str) -> None:
     name = output.shown(entry.name.label) or "(no label)"
     output.say((name, "bold"), f"  {kind(attributes)}, {_uses(entry)}, id {entry.name.id.hex() or 'none'}")
     if attributes.always_authenticate:
-        output.say("wants its PIN for each use", indent=2)
+        output.say("requires its PIN for each use", indent=2)
     print_findings(assess_key(attributes, KeyPolicy()), indent=2)
     for certificate in entry.certificates:
         subject, issuer = certificate.subject.rfc4514_string(), certificate.issuer.rfc4514_string()
@@ -48,7 +48,7 @@ def kind(attributes: KeyAttributes) -> str:
 def _uses(entry: KeyEntry) -> str:
     attributes = entry.attributes
     uses = [use for use, may in (("signs", attributes.sign), ("decrypts", attributes.decrypt)) if may]
-    return " and ".join(uses) or "its use is not told"
+    return " and ".join(uses) or "its use is not reported"
 
 
 def key_json(entry: KeyEntry, warning: timedelta = EXPIRY_WARNING) -> dict[str, Any]:

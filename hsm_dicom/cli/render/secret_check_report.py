@@ -20,13 +20,13 @@ _MEGABYTE = 1_000_000
 def print_secret_check(check: SecretCheck) -> None:
     """The forms of DES, what the one that an import takes can do, and how fast it is."""
     print()
-    output.say(("Temporary secrets", "bold"), "  for ISCL, gone again")
+    output.say(("Temporary secret keys", "bold"), "  for ISCL, deleted again")
     rows = output.Table("", "form", "secret import", "what the token does with it")
     for form in check.forms:
         failed = next((o for o in form.operations if not o.works), None)
         told = Text(f"{failed.operation}: {output.shown(failed.problem)}", output.UNSURE) if failed else Text("all")
         rows.add_row(
-            Text(*output.mark(failed is None)), form.form.name, "takes it" if form is check.taken else "", told
+            Text(*output.mark(failed is None)), form.form.name, "accepts it" if form is check.taken else "", told
         )
     rows.print()
     if check.taken is None:

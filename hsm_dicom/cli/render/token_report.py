@@ -78,11 +78,11 @@ def print_check(check: TokenCheck) -> None:
         print_secret_check(check.secrets)
     print()
     if is_ready_for_dicom(check):
-        output.outcome(True, "This token does the DICOM jobs.")
+        output.outcome(True, "This token can be used for DICOM.")
     elif any(can_make_dicom_signatures(key.operations) for key in check.keys):
-        output.outcome(False, "The mechanisms would do, but no key here may be used: see the remarks.")
+        output.outcome(False, "The mechanisms are sufficient, but the policy allows none of the keys: see the remarks.")
     else:
-        output.outcome(False, "No key here makes the signatures of DICOM (RSA, PKCS #1 v1.5, SHA-256).")
+        output.outcome(False, "No key makes DICOM signatures (RSA, PKCS #1 v1.5, SHA-256).")
     if check.secrets is not None:
         verdict = assess_iscl(check.secrets)
         output.outcome(verdict.is_ready, verdict.text)
@@ -92,7 +92,7 @@ def _print_key_check(key: KeyCheck) -> None:
     print()
     name = output.shown(key.label) or f"id {key.id.hex()}"
     title = "Temporary key" if key.temporary else f"Key {name}"
-    output.say((title, "bold"), f"  {kind(key.attributes)}" + (", gone again" if key.temporary else ""))
+    output.say((title, "bold"), f"  {kind(key.attributes)}" + (", deleted again" if key.temporary else ""))
     print_operations(key.operations, "token")
     output.outcome(not key.readable, f"The private value {'was GIVEN AWAY' if key.readable else 'cannot be read'}.")
     print_findings(key.findings)

@@ -55,5 +55,5 @@ def interruptible(summarise: Callable[[], None]) -> Iterator[threading.Event]:
             stopping.check()
         except (KeyboardInterrupt, Terminated):
             summarise()
-            output.note("hsm-dicom: interrupted; --resume continues from here.")
+            output.note("hsm-dicom: interrupted; run the command again with --resume to continue.")
             raise

@@ -98,8 +98,8 @@ def test_list_shows_each_card_with_a_uri_that_finds_it(run: Run, put_in: PutIn) 
 def test_info_tells_pins_and_keys_without_a_pin(run: Run, put_in: PutIn) -> None:
     put_in(card="piv")
     said = run("card", "info", "card:profile=piv").said
-    assert "80: 3 tries are left" in said
-    assert "9c: RSA 2048, CN=PIV 9C, wants its PIN for each use" in said
+    assert "80: 3 retries left" in said
+    assert "9c: RSA 2048, CN=PIV 9C, requires its PIN for each use" in said
     document = run("card", "info", "card:profile=piv", "--json").json
     assert document["pins"] == [{"reference": "80", "retries_left": 3}]
     assert [key["name"] for key in document["keys"]] == ["9a", "9c", "9d", "9e"]
@@ -109,7 +109,7 @@ def test_check_tries_the_key_that_is_named(run: Run, put_in: PutIn, pin: str, qu
     put_in(card="piv")
     checked = run("card", "check", "card:profile=piv;key=9c", "--pin", pin)
     assert checked.status == exits.OK, checked.said
-    assert "This card does DICOM signatures" in checked.said
+    assert "This card can be used for DICOM signatures" in checked.said
     document = run("card", "check", f"card:profile=piv;key=9a?pin-source={pin}", "--json").json
     assert document["serves"] == ["TLS"]
     assert [(key["name"], key["signs_dicom"]) for key in document["keys"]] == [("9a", False)]

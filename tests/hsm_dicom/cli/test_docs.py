@@ -18,10 +18,10 @@ KEY = bytearray.fromhex("133457799bbcdff1")
 def test_the_page_on_smart_cards(pcscd: Daemon, tmp_path: Path) -> None:
     assert pcscd.process.poll() is None, "virtual readers work on this machine, so they must work for the page"
     said = " ".join(run_shell(tmp_path, blocks("howto/smart-cards.md", "sh")).split())
-    assert "80: 3 tries are left" in said
+    assert "80: 3 retries left" in said
     assert "describe it in [cards.NAME]" in said
     assert "card:serial=" in said.split("describe it")[1].split("profile=hospital")[0]
-    assert said.count("This card does DICOM signatures") == 2
+    assert said.count("This card can be used for DICOM signatures") == 2
     assert "ISCL authentication" in said
     assert check_value(KEY).hex().upper() in said
     [signature] = check_integrity(tmp_path / "signed.dcm").signatures

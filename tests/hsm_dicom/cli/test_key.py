@@ -62,9 +62,9 @@ def test_a_key_from_its_making_to_its_end(run: Run, token: TestToken, tmp_path: 
 
 def test_deleting_is_confirmed_by_typing_the_label(token: TestToken) -> None:
     uri = token.generate("old", "p256")
-    wrong = type_in(["key", "delete", uri], [("Type 'old' to go on: ", "new")])
-    assert "'new' is not 'old': nothing was destroyed" in wrong.said
-    right = type_in(["key", "delete", uri], [("Type 'old' to go on: ", "old")])
+    wrong = type_in(["key", "delete", uri], [("Type 'old' to confirm: ", "new")])
+    assert "'new' is not 'old': nothing was deleted" in wrong.said
+    right = type_in(["key", "delete", uri], [("Type 'old' to confirm: ", "old")])
     assert right.status == exits.OK
 
 
@@ -115,7 +115,7 @@ def test_one_certificate_of_a_key_is_deleted(run: Run, token: TestToken) -> None
     colons = ":".join(old[max(0, end - 2) : end] for end in range(len(old) % 2 or 2, len(old) + 1, 2))
     deleted = run("key", "delete-cert", uri, "--serial", colons, "--yes", old)
     assert deleted.status == exits.OK, deleted.said
-    assert "is deleted; key 'node' stays" in deleted.said
+    assert "was deleted; key 'node' was kept" in deleted.said
     assert serials(run, token) == [new]
     assert run("key", "delete-cert", uri, "--yes", new).status == exits.OK
     assert serials(run, token) == []
@@ -126,8 +126,8 @@ def test_one_certificate_of_a_key_is_deleted(run: Run, token: TestToken) -> None
 def test_deleting_a_certificate_is_confirmed_by_typing_its_serial_number(token: TestToken) -> None:
     uri = token.generate("node", "p256")
     serial = f"{certify(token, 'node', Authority()).serial_number:x}"
-    wrong = type_in(["key", "delete-cert", uri], [(f"Type '{serial}' to go on: ", "node")])
-    assert f"'node' is not '{serial}': nothing was destroyed" in wrong.said
+    wrong = type_in(["key", "delete-cert", uri], [(f"Type '{serial}' to confirm: ", "node")])
+    assert f"'node' is not '{serial}': nothing was deleted" in wrong.said
 
 
 def test_a_key_is_named_by_its_identity_too(run: Run, signing_node: Node) -> None:

@@ -87,10 +87,10 @@ def test_a_secret_from_its_import_to_its_end(run: Run, token: TestToken, files: 
     assert f"encrypts and decrypts, check value {WHOLE.upper()}" in listed.said
     again = run("secret", "import", token.uri(), *ENCRYPTION, *files)
     assert again.status == exits.FAILED
-    assert "is there already" in again.err
+    assert "exists already" in again.err
     assert "--yes 'secret-encryption-1'" in run("secret", "delete", token.uri(), *ENCRYPTION).err
     assert run("secret", "delete", token.uri(), *ENCRYPTION, "--yes", "secret-encryption-1").status == exits.OK
-    assert "There is no secret on" in run("secret", "list", token.uri()).said
+    assert "There is no secret key on" in run("secret", "list", token.uri()).said
     assert "no secret key 'secret-encryption-1'" in run("secret", "delete", token.uri(), *ENCRYPTION).err
 
 
@@ -183,7 +183,7 @@ def test_without_a_terminal_components_are_not_typed(run: Run, token: TestToken,
     for named in ([], ["--component", "prompt", *files[2:4]]):
         refused = run("secret", "import", token.uri(), *AUTHENTICATION, *named, "--check-value", WHOLE)
         assert refused.status == exits.USAGE
-        assert "name files" in refused.said
+        assert "--component file:PATH" in refused.said
 
 
 def test_one_component_is_not_enough(run: Run, token: TestToken, files: list[str]) -> None:
@@ -212,7 +212,7 @@ def test_components_of_a_secret_that_was_not_imported_are_not_left_behind(
     run("secret", "import", token.uri(), *ENCRYPTION, *files)
     outs = ["--out", tmp_path / "first", "--out", tmp_path / "second"]
     refused = run("secret", "generate", token.uri(), *ENCRYPTION, *outs)
-    assert "is there already" in refused.err
+    assert "exists already" in refused.err
     assert not (tmp_path / "first").exists()
     kept = tmp_path / "component-1"
     outs = ["--out", tmp_path / "first", "--out", kept]

@@ -221,7 +221,7 @@ def test_an_interrupted_run_says_what_was_done_and_leaves_whole_files(signing_no
     said, complained = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "files signed in" in said
-    assert complained.strip() == "hsm-dicom: interrupted; --resume continues from here."
+    assert complained.strip() == "hsm-dicom: interrupted; run the command again with --resume to continue."
     written = list(out.iterdir())
     assert 0 < len(written) < 2000
     assert all(path.suffix == ".dcm" and len(list_signatures(path)) == 1 for path in written)

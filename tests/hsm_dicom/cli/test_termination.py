@@ -103,7 +103,7 @@ def test_a_signal_to_end_leaves_whole_files_only(
     assert process.returncode == -number
     counted = re.search(r"(\d+) files signed in", said)
     assert counted, said
-    assert complained.strip() == "hsm-dicom: interrupted; --resume continues from here."
+    assert complained.strip() == "hsm-dicom: interrupted; run the command again with --resume to continue."
     assert whole_files(tmp_path / "out") == int(counted[1]) < FILES
     events = (signing_node.folder / "events.jsonl").read_text()
     assert events.count('"signature-made"') == int(counted[1])

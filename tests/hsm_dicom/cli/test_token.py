@@ -124,7 +124,7 @@ def test_erasing_wants_the_label(run: Run, token: TestToken) -> None:
     assert refused.status == exits.FAILED
     assert f"--yes '{token.label}'" in refused.err
     wrong = run(*arguments, "--pin", token.pin, "--yes", "another")
-    assert "nothing was destroyed" in wrong.err
+    assert "nothing was deleted" in wrong.err
     assert run("key", "list", token.uri(), "--json").json["keys"]
     done = run(*arguments, "--pin", token.pin, "--yes", token.label)
     assert done.status == exits.OK
@@ -136,7 +136,7 @@ def test_erasing_wants_the_label(run: Run, token: TestToken) -> None:
 def test_check_tells_what_works_and_how_fast(run: Run, signing_node: Node, quick: None) -> None:
     result = run("token", "check", "ct-room", "--config", signing_node.config)
     assert result.status == exits.OK
-    assert "This token does the DICOM jobs." in result.said
+    assert "This token can be used for DICOM." in result.said
     assert "RSASSA-PKCS1-v1_5, SHA256" in result.out
     assert "signatures/s with 1 session" in result.said
     assert "ISCL: yes, CKK_DES2 K‖K, session keys stay on the token." in result.said
@@ -195,7 +195,7 @@ def test_a_token_without_iscl_fails_a_check_only_if_asked_for_it(server: Server)
 
     unasked = check()
     assert unasked.status == exits.OK
-    assert "This token does the DICOM jobs." in unasked.said
+    assert "This token can be used for DICOM." in unasked.said
     assert "ISCL: authentication only" in unasked.said
     assert check("--iscl").status == exits.FAILED
 
@@ -219,7 +219,7 @@ def test_a_refused_pin_ends_with_77_and_is_not_presented_again_until_cleared(run
     assert (former.status, "use token clear-rejected-pin" in former.err) == (exits.OK, True)
     again = run("token", "clear-rejected-pin", token.serial)
     assert again.status == exits.FAILED
-    assert f"Nothing is remembered of a token or card with the serial number '{token.serial}'" in again.err
+    assert f"No refused PIN is recorded for a token or card with the serial number '{token.serial}'" in again.err
 
 
 def test_a_login_that_failed_with_the_token_is_distinguished_from_a_refusal(run: Run, token: TestToken) -> None:
@@ -252,7 +252,7 @@ def test_refusals_are_cleared_by_a_name_or_its_uri(run: Run, token: TestToken, t
         assert (nothing.status, "No refusal" in nothing.said) == (exits.OK, True)
     nonsense = run("token", "clear-rejected-pin", "ct-rom", "--config", config)
     assert nonsense.status == exits.FAILED
-    assert "(there: ct-room, absent)" in nonsense.err
+    assert "(its tokens: ct-room, absent)" in nonsense.err
 
 
 def test_an_officers_refused_pin_is_called_so(run: Run, token: TestToken) -> None:
@@ -292,7 +292,7 @@ def test_the_right_pin_typed_once_resets_the_counter(run: Run, token: TestToken)
     pin = os.environ[token.pin.removeprefix("env:")]
     typed = type_in(["token", "login", uri], [("user PIN of token", pin)])
     assert typed.status == exits.OK
-    assert "took the PIN" in typed.said
+    assert "accepted the PIN" in typed.said
     assert run("token", "login", uri, "--pin", token.pin).status == exits.OK
 
 

@@ -103,7 +103,7 @@ def test_a_node_listens_answers_stores_reloads_and_ends(
         assert as_json.lines[1]["connection"]["subject"] == "CN=node rsa"
         probed = run("tls", "probe", f"127.0.0.1:{site.port}", "--config", site.config)
         assert probed.status == 0, probed.said
-        assert "We would connect under bcp195-rfc9325." in probed.said
+        assert "hsm-dicom would connect under bcp195-rfc9325." in probed.said
         assert running.says("stored as")
 
         (tmp_path / "ca.crl").write_bytes(

@@ -32,14 +32,14 @@ def demo(
             "--dir",
             metavar="FOLDER",
             show_default=False,
-            help="Work in this new folder and keep it; else in a temporary one that is removed.",
+            help="Work in this new folder and keep it; by default, in a temporary folder.",
         ),
     ] = None,
     verbose: Verbose = False,
 ) -> None:
-    """See it all work, in a few seconds.
+    """Show signing and verification in a few seconds.
 
-    SoftHSM plays the HSM; the sample images that pydicom ships are signed, verified, and refused once changed.
+    SoftHSM takes the place of the HSM. Sample images of pydicom are signed, verified, and refused after a change.
     """
     from hsm_dicom.cli.commands.demo.story import DemonstrationError, tell
 
