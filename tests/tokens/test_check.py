@@ -92,7 +92,7 @@ def test_what_fails_while_a_rate_is_measured_is_reported_at_once(monkeypatch) ->
             raise TokenLostError(event.reason)
 
     with subscribe(heard.append), pytest.raises(TokenLostError):
-        trials.rate(job, 1)
+        trials.measure_rate(job, 1)
     assert heard == [
         replace(done, outcome=OperationOutcome.FAILED, reason="It broke."),
         replace(done, count=2, duration=1.0),
@@ -132,12 +132,12 @@ def test_secrets_are_tried_with_the_whole_token_and_else_when_asked_for(node: Te
 
 def test_a_job_longer_than_its_time_is_not_counted_as_a_fast_one(monkeypatch) -> None:
     monkeypatch.setattr(trials, "_SECONDS", 0.01)
-    assert 0 < trials.rate(lambda: time.sleep(0.1), 1) <= 10
+    assert 0 < trials.measure_rate(lambda: time.sleep(0.1), 1) <= 10
 
 
 def test_what_works_has_a_rate_even_if_its_time_was_over_before_it_began(monkeypatch) -> None:
     monkeypatch.setattr(trials, "_SECONDS", -1)
-    assert trials.rate(lambda: None, 4) > 0
+    assert trials.measure_rate(lambda: None, 4) > 0
 
 
 def test_a_vendors_mechanism_is_shown_by_number() -> None:
