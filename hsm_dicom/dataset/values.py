@@ -11,7 +11,7 @@ from hsm_dicom.dataset.vr import TEXT
 
 
 @dataclass(frozen=True)
-class Identity:
+class ObjectIdentity:
     """Whose and which object this is; absent attributes are empty."""
 
     patient_name: str = ""
@@ -43,9 +43,9 @@ _TEXT_DELIMITERS = {ord(character) for character in "\n\f\r\t\\"}
 _PERSON_NAME_DELIMITERS = _TEXT_DELIMITERS | {ord(character) for character in "^="}
 
 
-def read_identity(file: DicomFile) -> Identity:
+def read_identity(file: DicomFile) -> ObjectIdentity:
     """Decode the identifying attributes of the main Data Set."""
-    return Identity(**{name: read_text(file, file.main, tag) for name, tag in _IDENTITY_TAGS.items()})
+    return ObjectIdentity(**{name: read_text(file, file.main, tag) for name, tag in _IDENTITY_TAGS.items()})
 
 
 def read_text(file: DicomFile, level: DataSet, tag: int) -> str:

@@ -55,7 +55,7 @@ class ChainPicture:
 
 
 def chain_picture(trust: TrustVerdict) -> ChainPicture | None:
-    """Lay out the path of a judgement; None where it has none."""
+    """Lay out the path of a verdict; return None if it has no path."""
     if not trust.path:
         return None
     path = trust.path[::-1]

@@ -127,7 +127,7 @@ class FileView:
 
 @dataclass(frozen=True)
 class RunView:
-    """What the whole page says: counts by outcome, and what was judged by."""
+    """The content of the page: counts by outcome, and the trust anchors and policy of the validation."""
 
     title: str
     kind: str
@@ -142,7 +142,7 @@ def run_view(verdicts: Sequence[Verdict], validator: Validator) -> RunView:
     if total == 1:
         title, kind = looks[0].title, looks[0].kind
     elif good == total:
-        title = f"All {total} files are valid" if total else "No file was judged"
+        title = f"All {total} files are valid" if total else "No file was validated"
         kind = "unsure" if not total else "but" if _VALID_BUT in looks else "good"
     else:
         title, kind = f"{total - good} of {total} files are not valid", "bad"
@@ -281,7 +281,7 @@ def _time(verdict: SignatureVerdict) -> str:
 
 
 def _chains(verdict: SignatureVerdict) -> Iterator[tuple[str, ChainPicture, str]]:
-    """Headings, pictures and words of the chains that were judged: the signer's and the time stamp authority's."""
+    """Headings, pictures and words of the validated chains: the signer's and the time stamp authority's."""
     stamp = verdict.timestamp.trust if verdict.timestamp else None
     for heading, trust in (("Who vouches for the signer", verdict.trust), ("Who vouches for the time", stamp)):
         picture = chain_picture(trust) if trust is not None else None

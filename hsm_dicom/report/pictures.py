@@ -65,12 +65,12 @@ class _NoPicture(Exception):
 def picture_of(path: str | os.PathLike[str], *, unchanged_since: datetime) -> Picture:
     """Draw the first frame. Never raises: no object's picture may cost the page that it belongs to.
 
-    A file whose inode was changed at or after the moment is not drawn: it may be another one than was judged.
+    A file whose inode was changed at or after the moment is not drawn: it may be another one than was validated.
     """
     try:
         with DicomFile.open(path, bare=True) as file:
             if datetime.fromtimestamp(file.status.st_ctime, UTC) >= unchanged_since:
-                raise _NoPicture("the file was changed after it was judged")
+                raise _NoPicture("the file was changed after it was validated")
             drawn = _drawn(file)
             file.demand_unchanged()
             return drawn

@@ -30,7 +30,7 @@ from hsm_dicom.dataset.transfer_syntax import (
     EXPLICIT_VR_LITTLE_ENDIAN,
     TransferSyntax,
 )
-from hsm_dicom.dataset.values import Identity, read_identity
+from hsm_dicom.dataset.values import ObjectIdentity, read_identity
 from hsm_dicom.dataset.vr import PLAIN, Reading
 from hsm_dicom.signatures import attributes as a
 from hsm_dicom.signatures.algorithms import MAC_ALGORITHMS
@@ -114,7 +114,7 @@ class VerifiedFile:
 
     name: str
     transfer_syntax: str
-    identity: Identity
+    identity: ObjectIdentity
     signatures: tuple[VerifiedSignature, ...]
     state: FileState | None = None
     """The state of the file that was read; None where it was not read from a path."""

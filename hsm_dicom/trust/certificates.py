@@ -21,11 +21,11 @@ _LONGEST_NAME = 256
 
 
 class MalformedCertificateError(DicomError, ValueError):
-    """The bytes are no certificate that can be judged; the message completes "the certificate ..."."""
+    """The bytes are not a certificate that can be validated; the message completes "the certificate ..."."""
 
 
 def read_certificate(source: x509.Certificate | bytes, max_bytes: int) -> x509.Certificate:
-    """Return the certificate, every part that a judgement needs proven to be readable.
+    """Return the certificate, after proving that every part which a validation needs can be read.
 
     `source` is DER, one 00 pad byte allowed, or a certificate already parsed. Raises MalformedCertificateError.
     """

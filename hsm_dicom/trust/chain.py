@@ -26,7 +26,7 @@ _MAX_NAME_COMPARISONS = 100_000
 def chain_problem(path: CertificatePath, validation_time: datetime) -> TrustProblem | None:
     """Return why the path does not hold at the validation time, or None where RFC 5280 6.1 accepts it.
 
-    `path` runs from the certificate to the anchor. Strength of algorithms is judged apart (`algorithms.py`).
+    `path` runs from the certificate to the anchor. `algorithms` checks the strength of keys and hashes.
     """
     if _name_comparisons(path) > _MAX_NAME_COMPARISONS:
         return TrustProblem(Reason.TOO_COMPLEX, "Its chain has more names and name constraints than can be compared.")

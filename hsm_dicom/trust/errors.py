@@ -1,4 +1,4 @@
-"""What can go wrong before anything is judged. A judgement itself never raises: it answers."""
+"""Errors before a validation, such as files that cannot be read. The validation itself returns a verdict."""
 
 from __future__ import annotations
 

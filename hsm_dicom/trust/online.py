@@ -1,4 +1,4 @@
-"""Fetching what a judgement lacks: missing issuers, OCSP answers, CRLs, from the addresses that certificates
+"""Fetching what a validation lacks: missing issuers, OCSP answers, CRLs, from the addresses that certificates
 name.
 
 RFC 5280 4.2.2.1 (authority information access) and 4.2.1.13 (CRL distribution points). Revocation data is
@@ -42,8 +42,8 @@ _MAX_KEPT = 64
 _MAX_ADDRESSES = 2
 _MAX_ISSUERS = 4
 
-Judge = Callable[[Question], Answer]
-"""Judges a question with what it brings along."""
+Validation = Callable[[Question], Answer]
+"""Validates a question with the data that it contains."""
 
 
 class Online:
@@ -54,24 +54,24 @@ class Online:
         self._kept: OrderedDict[bytes, tuple[float, bytes | FetchError]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def answer(self, question: Question, judge: Judge) -> Answer:
-        """Judge, fetch what turns out to be missing, judge again; within `policy.online_seconds` of fetching.
+    def answer(self, question: Question, validate: Validation) -> Answer:
+        """Validate, fetch what is missing, and validate again, within `policy.online_seconds` of fetching.
 
         OCSP first, because an answer is small; CRLs for what is still not known.
         """
         deadline = time.monotonic() + self._policy.online_seconds
         question = replace(question, revocation_is_sought=True)
-        given = judge(question)
+        given = validate(question)
         for _ in range(_MAX_ISSUERS):
             issuers = self._issuers(given, deadline)
             if not issuers:
                 break
             question = replace(question, intermediates=(*question.intermediates, *issuers))
-            given = judge(question)
+            given = validate(question)
         for gather in (self._ocsp_answers, self._crls):
             for certificate, issuer in _unknown(given):
                 question = gather(question, certificate, issuer, deadline)
-            given = judge(question)
+            given = validate(question)
         return given
 
     def _issuers(self, given: Answer, deadline: float) -> tuple[x509.Certificate, ...]:

@@ -102,8 +102,8 @@ class Policy:
     certificate has an extended key usage at all; PS3.15 names none, so certificates without the extension are
     always accepted. The limits bound the work that a hostile certificate can cause: `max_certificate_bytes`
     for each certificate, `max_intermediates` certificates sent along by a peer or message, `max_path_length`
-    certificates from the one judged to the anchor, both included. `online_seconds` is for all fetches of one
-    judgement together.
+    certificates from the validated one to the anchor, both included. `online_seconds` is for all fetches of one
+    validation together.
     """
 
     algorithms: AlgorithmPolicy = CURRENT

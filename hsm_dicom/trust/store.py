@@ -1,4 +1,4 @@
-"""What a judgement rests on: trust anchors, intermediates, CRLs and OCSP responses, read from files once.
+"""The data of a validation: trust anchors, intermediates, CRLs and OCSP responses, read from files once.
 
     store = TrustStore.from_files(anchors=["ca.pem"], crls=["ca.crl"])
 
@@ -34,7 +34,7 @@ _T = TypeVar("_T")
 
 
 class TrustStore:
-    """Trust anchors and the data that helps to judge by them.
+    """Trust anchors and the data that is used with them.
 
     `anchors` are trusted because the officer says so: root CAs, intermediate CAs, or single self-signed
     certificates. `intermediates` are not trusted, they help to find a path. Raises TrustFileError for what

@@ -1,4 +1,4 @@
-"""One judgement, from question to answer: pure but for the clock, which the caller has read.
+"""One validation, from question to answer: a pure function; the caller has read the clock.
 
 The order: a path to an anchor, RFC 5280 6.1 along it (`chain.py`), key usage (`usage.py`), strength of keys
 and hashes (`algorithms.py`), revocation of every certificate below the anchor (`revocation.py`). The first
@@ -93,7 +93,7 @@ class _Outcome:
 
 
 def answer(question: Question, store: TrustStore, policy: Policy) -> Answer:
-    """Judge; never raises for anything that a certificate, CRL or OCSP response may contain."""
+    """Validate a certificate. Never raises for anything that a certificate, CRL or OCSP response may contain."""
     changes: set[datetime] = set()
     search = PathSearch(store.anchors, (store.intermediates, Pool(question.intermediates)), policy.max_path_length)
     best: _Outcome | None = None
@@ -225,7 +225,7 @@ def _verdict(
         is_indefinite = finding.is_indefinite or finding.reason in _INDEFINITE
         trust = Trust.INDETERMINATE if is_indefinite else Trust.UNTRUSTED
         reason = finding.reason
-        verb = "cannot be judged" if trust is Trust.INDETERMINATE else "is not trusted"
+        verb = "cannot be validated" if trust is Trust.INDETERMINATE else "is not trusted"
         sentence = f"{leaf} {verb} for {question.purpose}. {finding.text}"
     return TrustVerdict(
         trust=trust,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from hsm_dicom.dataset.values import Identity
+from hsm_dicom.dataset.values import ObjectIdentity
 from hsm_dicom.signatures.anomalies.record import Weight, has_weight
 from hsm_dicom.signatures.integrity import VerifiedSignature
 from hsm_dicom.timestamps.validation import TimestampVerdict
@@ -200,7 +200,7 @@ class Verdict:
 
     name: str
     judged_at: datetime
-    identity: Identity = field(default_factory=Identity)
+    identity: ObjectIdentity = field(default_factory=ObjectIdentity)
     transfer_syntax: str = ""
     signatures: tuple[SignatureVerdict, ...] = ()
     unmet: tuple[str, ...] = ()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pydicom
 import pytest
 
-from hsm_dicom.dataset.values import Identity
+from hsm_dicom.dataset.values import ObjectIdentity
 from hsm_dicom.report import ReportError, write_html
 from hsm_dicom.report.html_report import html_page
 from hsm_dicom.report.html_views import look, policy_words, signature_view
@@ -218,7 +218,7 @@ def test_a_file_that_was_replaced_since_has_no_picture(desk: Desk) -> None:
     path = desk.sign()
     verdict = validator().validate(check_integrity(path))
     shutil.copy(image("MR_small.dcm"), path)
-    assert "the file was changed after it was judged" in outline(verdict).text
+    assert "the file was changed after it was validated" in outline(verdict).text
 
 
 def test_a_policy_is_said_in_sentences() -> None:
@@ -301,7 +301,7 @@ def test_nothing_is_loaded_from_anywhere(many: list[Verdict]) -> None:
 def test_an_identity_of_any_letters_is_shown(desk: Desk) -> None:
     verdict = validator().validate(desk.verified())
     name = "Äneas^Jürgen 山田^太郎 שלום \x1b[2J\u202etxet"
-    page = outline(replace(verdict, identity=Identity(patient_name=name)))
+    page = outline(replace(verdict, identity=ObjectIdentity(patient_name=name)))
     assert "Äneas^Jürgen 山田^太郎 שלום \N{REPLACEMENT CHARACTER}[2J\N{REPLACEMENT CHARACTER}txet" in page.text
 
 
@@ -389,7 +389,7 @@ def test_a_page_that_cannot_be_written_is_named_and_leaves_nothing(tmp_path: Pat
 
 
 def test_a_run_without_files_says_so() -> None:
-    assert outline().text.startswith("No file was judged")
+    assert outline().text.startswith("No file was validated")
 
 
 def test_revoked_and_stamped_chains_are_drawn(desk: Desk) -> None:

@@ -194,7 +194,9 @@ def test_an_rle_frame_that_lies_about_itself_is_refused(tmp_path: Path) -> None:
 def test_a_file_that_was_changed_after_its_judgement_is_not_drawn(tmp_path: Path) -> None:
     path = changed(tmp_path)
     before = datetime.now(UTC) - timedelta(minutes=1)
-    assert picture_of(path, unchanged_since=before).caption == ("No picture: the file was changed after it was judged.")
+    assert picture_of(path, unchanged_since=before).caption == (
+        "No picture: the file was changed after it was validated."
+    )
     assert picture_of(path, unchanged_since=datetime.now(UTC) + timedelta(seconds=1)).uri
 
 
