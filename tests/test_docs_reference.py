@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -45,6 +47,16 @@ def test_each_public_name_is_listed_with_its_signature(folder: Path) -> None:
     assert "{py:exception} Error" in page
     names = {page.stem for page in (folder / "api").glob("*.md")}
     assert {"tokens", "tokens.events", "hsm_dicom.signatures", "hsm_dicom.trust", "hsm_dicom.tls"} <= names
+
+
+def test_two_builds_print_the_same(folder: Path) -> None:
+    program = "import sys; sys.path.insert(0, sys.argv[1]); import api; print(api.write_package('hsm_dicom'))"
+    for seed in ("1", "2"):
+        command = [sys.executable, "-c", program, str(DOCS / "_ext")]
+        done = subprocess.run(
+            command, capture_output=True, text=True, env={**os.environ, "PYTHONHASHSEED": seed}, check=True
+        )
+        assert done.stdout.strip() in (folder / "api" / "hsm_dicom.md").read_text()
 
 
 def test_pages_of_what_is_gone_are_removed(tmp_path: Path) -> None:

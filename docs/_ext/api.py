@@ -10,7 +10,7 @@ import inspect
 import pkgutil
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any, get_args, get_origin
 
 from markdown import documented, field_texts
 
@@ -121,7 +121,12 @@ class _Written:
 def _annotation(value: Any) -> Any:
     if value is inspect.Signature.empty:
         return value
-    return _Written(value if isinstance(value, str) else getattr(value, "__name__", str(value)))
+    if get_origin(value) is Annotated:
+        return _annotation(get_args(value)[0])
+    if isinstance(value, str) or get_origin(value):
+        short = re.sub(r"\b(?:[a-z_]\w*\.)+(?=[A-Z])", "", str(value))
+        return _Written(re.sub(r"Annotated\[(\w+), \w+\(func=<[^>]*>\)\]", r"\1", short))
+    return _Written(getattr(value, "__name__", str(value)))
 
 
 def _default(value: Any) -> Any:
@@ -129,6 +134,9 @@ def _default(value: Any) -> Any:
         return value
     if isinstance(value, enum.Enum):
         return _Written(f"{type(value).__name__}.{value.name}")
+    if isinstance(value, frozenset) and value:
+        # Sorted, so that each build prints the same.
+        value = _Written(f"frozenset({{{', '.join(sorted(map(repr, value)))}}})")
     text = value.__name__ if inspect.isclass(value) else repr(value)
     return _Written("..." if text.startswith("<") or " object at " in text or len(text) > LONGEST else text)
 
