@@ -23,7 +23,7 @@ def makers(softhsm: Path) -> Iterator[Ends]:
         yield Ends(ours, theirs)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def card(pcscd: Daemon) -> Iterator[Secrets]:
     """A smart card with the authentication keys, behind pcscd and PC/SC."""
     with card_device(pcscd).open() as opened:
