@@ -84,7 +84,7 @@ def _files(verdicts: Sequence[Verdict], numbers: Iterable[int], pictures: int) -
         elif count > pictures:
             picture = Picture("No picture: only the first files of a long run have one." if pictures else "")
         else:
-            picture = picture_of(verdict.name, unchanged_since=verdict.judged_at)
+            picture = picture_of(verdict.name, unchanged_since=verdict.validated_at)
         yield file_view(number, verdict), picture
 
 

@@ -14,7 +14,7 @@ from hsm_dicom.trust import RevocationPolicy, TrustStore
 from hsm_dicom.trust.certificates import fingerprint, name_text
 from hsm_dicom.validation.policy import Requirement, VerificationPolicy
 from hsm_dicom.validation.result import format_time
-from hsm_dicom.validation.validator import MomentKind, Outcome, SignatureVerdict, Validator, Verdict, Word
+from hsm_dicom.validation.validator import Outcome, SignatureVerdict, ValidationTimeKind, Validator, Verdict, Word
 
 _GAP = 3
 """Thousandths between the segments of a bar."""
@@ -269,10 +269,10 @@ def _profiles(found: VerifiedSignature) -> str:
 
 
 def _time(verdict: SignatureVerdict) -> str:
-    moment, claimed = verdict.moment, verdict.signature.signed_at
-    if moment is None or moment.kind is MomentKind.PRESENT:
+    moment, claimed = verdict.validation_time, verdict.signature.signed_at
+    if moment is None or moment.kind is ValidationTimeKind.PRESENT:
         return f"{format_time(claimed)}, not proven" if claimed else "no usable time"
-    if moment.kind is MomentKind.CLAIMED:
+    if moment.kind is ValidationTimeKind.CLAIMED:
         return f"{format_time(moment.at)}, by the signer's own clock"
     authority = verdict.timestamp.authority if verdict.timestamp else None
     return f"{format_time(moment.at)}, certified by {authority}" + (

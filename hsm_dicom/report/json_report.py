@@ -35,7 +35,7 @@ def as_json(verdict: Verdict) -> dict[str, Any]:
         "outcome": verdict.outcome.value,
         "exit_status": verdict.outcome.exit_status,
         "text": verdict.text,
-        "validated_at": _utc(verdict.judged_at),
+        "validated_at": _utc(verdict.validated_at),
         "resume_key": verdict.mark or None,
         "problem": verdict.problem or None,
         "unmet_requirements": list(verdict.unmet),
@@ -51,7 +51,7 @@ def as_json(verdict: Verdict) -> dict[str, Any]:
 
 def _signature(verdict: SignatureVerdict) -> dict[str, Any]:
     found = verdict.signature
-    purpose, moment = found.purpose, verdict.moment
+    purpose, moment = found.purpose, verdict.validation_time
     return {
         "uid": found.uid or None,
         "item_path": format_path(found.place),

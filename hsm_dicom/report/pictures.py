@@ -1,6 +1,6 @@
 """A small picture of an object's first frame, so that people see which object a verdict is about.
 
-    picture = picture_of("ct.dcm", unchanged_since=verdict.judged_at)
+    picture = picture_of("ct.dcm", unchanged_since=verdict.validated_at)
     print(picture.uri or picture.caption)       # data:image/png;base64,… or why there is none
 
 It is drawn from the bytes that the walk found, by code that is shorter than any decoder of images: native pixels and

@@ -84,39 +84,39 @@ class Ground:
     detail: str = ""
 
 
-class MomentKind(StrEnum):
-    """Where the moment comes from that a signer is judged as of."""
+class ValidationTimeKind(StrEnum):
+    """Where the validation time of a signature comes from."""
 
-    CERTIFIED = "proven"
-    """A time stamp authority vouches that the signature existed then."""
+    PROVEN = "proven"
+    """A time stamp proves that the signature existed then."""
     CLAIMED = "claimed"
-    """The signer says so, by his own clock."""
+    """The signer claims it, by their own clock."""
     PRESENT = "present"
-    """There is no usable time in the signature, so it is judged as of now."""
+    """The signature has no usable time, so it is validated as of now."""
 
 
 @dataclass(frozen=True)
-class Moment:
-    """The moment that a signer is judged as of; `at` is aware of its time zone."""
+class ValidationTime:
+    """The time as of which a signer's certificate is validated; `at` is aware of its time zone."""
 
     at: datetime
-    kind: MomentKind
+    kind: ValidationTimeKind
 
 
 @dataclass(frozen=True)
 class SignatureVerdict:
-    """The answer about one signature.
+    """The verdict on one signature.
 
     `signer` is the subject of the certificate (RFC 4514) that the signature carries: proven to be the signer's only
-    where `trust` says so, and empty where there is none. `trust`, `moment` and `timestamp` are None where the question
-    did not arise.
+    where `trust` says so, and empty where there is none. `trust`, `validation_time` and `timestamp` are None where the
+    question did not arise.
     """
 
     word: Word
     grounds: tuple[Ground, ...]
     signature: VerifiedSignature
     signer: str
-    moment: Moment | None = None
+    validation_time: ValidationTime | None = None
     trust: TrustVerdict | None = None
     timestamp: TimestampVerdict | None = None
 
@@ -136,7 +136,7 @@ class SignatureVerdict:
 
     @property
     def trusted(self) -> bool:
-        """Whether the signer is who he claims to be, by the trust anchors that were given."""
+        """Whether the signer's certificate is trusted by the trust anchors that were given."""
         return self.trust is not None and self.trust.trusted
 
     @property
@@ -191,15 +191,15 @@ WORST_FIRST = (
 
 @dataclass(frozen=True)
 class Verdict:
-    """The answer about one file.
+    """The verdict on one object.
 
     `unmet` are the demands of the policy that no signature meets, as sentences. `problem` says why the file could not
-    be read; the other fields are then empty. `judged_at` is the moment of the judgement, in UTC. `mark` is
-    a hash of the state of the file (not of its content) and of what it was judged by.
+    be read; the other fields are then empty. `validated_at` is when the verdict was made, in UTC. `mark` is
+    a hash of the state of the file (not of its content), of the trust anchors and of the policy.
     """
 
     name: str
-    judged_at: datetime
+    validated_at: datetime
     identity: ObjectIdentity = field(default_factory=ObjectIdentity)
     transfer_syntax: str = ""
     signatures: tuple[SignatureVerdict, ...] = ()
@@ -283,6 +283,6 @@ def worst_exit_status(outcomes: Iterable[Outcome]) -> int:
 
 
 def format_time(moment: datetime) -> str:
-    """A moment for people, in the time zone that it was given in."""
+    """Return a time as text for people, in its own time zone."""
     zone = f"{moment:%z}"
     return f"{moment:%Y-%m-%d %H:%M:%S} {'UTC' if zone in ('+0000', '-0000') else zone[:3] + ':' + zone[3:5]}"

@@ -1,4 +1,4 @@
-"""As of when a signer is judged: a certified time before a claimed one, a claimed one before none."""
+"""The validation time of a signature: that of a time stamp, else the signer's claim, else the present."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hsm_dicom.signatures.attributes import CMS_TIMESTAMP
 from hsm_dicom.signatures.integrity import VerifiedSignature
 from hsm_dicom.timestamps.validation import TimestampFinding, TimestampVerdict, verify_token
 from hsm_dicom.trust import CertificateValidator, Reason
-from hsm_dicom.validation.result import Cause, Ground, Moment, MomentKind, format_time
+from hsm_dicom.validation.result import Cause, Ground, ValidationTime, ValidationTimeKind, format_time
 from hsm_dicom.validation.trust import CAUTION_CLAUSES, group_cautions
 
 _LARGEST_ACCURACY = timedelta(hours=1)
@@ -19,7 +19,7 @@ _LARGEST_ACCURACY = timedelta(hours=1)
 def validate_timestamp(
     signature: VerifiedSignature, timestamp_authorities: CertificateValidator
 ) -> TimestampVerdict | None:
-    """Judge the certified time stamp of an intact signature, if there is one, by its own trust anchors."""
+    """Validate the time stamp of an intact signature, if there is one, with the trust anchors of authorities."""
     if signature.timestamp is None:
         return None
     if signature.timestamp_type.encode("latin-1", "replace") != CMS_TIMESTAMP:
@@ -28,27 +28,27 @@ def validate_timestamp(
     return verify_token(signature.timestamp, signature.signature, timestamp_authorities)
 
 
-def find_validation_time(signature: VerifiedSignature, stamp: TimestampVerdict | None, now: datetime) -> Moment:
-    """The moment that the signer is judged as of."""
+def find_validation_time(signature: VerifiedSignature, stamp: TimestampVerdict | None, now: datetime) -> ValidationTime:
+    """Return the time as of which the signer's certificate is validated."""
     if stamp is not None and stamp.valid and stamp.time is not None:
-        return Moment(stamp.time, MomentKind.CERTIFIED)
+        return ValidationTime(stamp.time, ValidationTimeKind.PROVEN)
     if signature.signed_at is not None:
-        return Moment(signature.signed_at, MomentKind.CLAIMED)
-    return Moment(now, MomentKind.PRESENT)
+        return ValidationTime(signature.signed_at, ValidationTimeKind.CLAIMED)
+    return ValidationTime(now, ValidationTimeKind.PRESENT)
 
 
-def find_time_doubts(moment: Moment, now: datetime, tolerance: timedelta) -> Iterator[Ground]:
+def find_time_doubts(validation_time: ValidationTime, now: datetime, tolerance: timedelta) -> Iterator[Ground]:
     """Yield why the moment cannot be believed, so that there is no answer as of then."""
-    if moment.kind is not MomentKind.PRESENT and moment.at > now + tolerance:
+    if validation_time.kind is not ValidationTimeKind.PRESENT and validation_time.at > now + tolerance:
         yield Ground(
             Cause.TIME_IN_FUTURE,
-            f"it is said to be from {format_time(moment.at)}, which is in the future",
+            f"it is said to be from {format_time(validation_time.at)}, which is in the future",
             "The clock of the signer or the one of this computer is wrong; correct it.",
         )
 
 
 def find_time_cautions(
-    signature: VerifiedSignature, stamp: TimestampVerdict | None, moment: Moment, tolerance: timedelta
+    signature: VerifiedSignature, stamp: TimestampVerdict | None, validation_time: ValidationTime, tolerance: timedelta
 ) -> Iterator[Ground]:
     """Yield what is to be known about the times of a signature that is good as of its moment."""
     if signature.signed_at is None:
@@ -57,7 +57,10 @@ def find_time_cautions(
             "it does not say when it was made" if not signature.date_time else "the time that it claims is not usable",
             "Digital Signature DateTime must have a UTC offset (PS3.3 C.12.1.1.3).",
         )
-    elif moment.kind is MomentKind.CERTIFIED and signature.signed_at - moment.at > _accuracy(stamp) + tolerance:
+    elif (
+        validation_time.kind is ValidationTimeKind.PROVEN
+        and signature.signed_at - validation_time.at > _accuracy(stamp) + tolerance
+    ):
         yield Ground(
             Cause.TIME_BEHIND_TIMESTAMP,
             f"it claims to be from {format_time(signature.signed_at)}, after its own time stamp",

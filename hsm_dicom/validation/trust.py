@@ -1,4 +1,4 @@
-"""What the judgement on a signer's certificate means for the signature: grounds, in clauses of this package."""
+"""What the validation of a signer's certificate means for the signature: grounds, in clauses of this package."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from hsm_dicom.trust import Caution, Policy, Reason, Trust, TrustStore, TrustVerdict
 from hsm_dicom.trust.certificates import MalformedCertificateError, name_text, read_certificate
-from hsm_dicom.validation.result import Cause, Ground, Moment, MomentKind, format_time
+from hsm_dicom.validation.result import Cause, Ground, ValidationTime, ValidationTimeKind, format_time
 
 CLAUSES = {
     Reason.NO_ANCHORS: "no trust anchors were given",
@@ -46,19 +46,19 @@ _INCOMPLETE = "a certificate between the signer's and a trust anchor is missing"
 _VALIDITY = (Reason.EXPIRED, Reason.NOT_YET_VALID)
 
 
-def find_trust_refusal(trust: TrustVerdict, moment: Moment) -> Ground | None:
-    """Why the signer is not trusted, for good; None if he is, or if it cannot be told."""
-    outside = _outside_validity(trust, moment)
+def find_trust_refusal(trust: TrustVerdict, validation_time: ValidationTime) -> Ground | None:
+    """Return why the signer is not trusted; None if they are, or if that is indeterminate."""
+    outside = _outside_validity(trust, validation_time)
     if outside is not None:
         return outside
-    if trust.trust is not Trust.UNTRUSTED or _is_undated(trust, moment):
+    if trust.trust is not Trust.UNTRUSTED or _is_undated(trust, validation_time):
         return None
     return Ground(trust.reason, CLAUSES[trust.reason], trust.text)
 
 
-def find_trust_doubt(trust: TrustVerdict, moment: Moment) -> Ground | None:
-    """Why it cannot be told whether the signer is trusted; None if it can."""
-    if _is_undated(trust, moment):
+def find_trust_doubt(trust: TrustVerdict, validation_time: ValidationTime) -> Ground | None:
+    """Return why it is indeterminate whether the signer is trusted; None if it is not."""
+    if _is_undated(trust, validation_time):
         clause = f"{CLAUSES[trust.reason].replace(' then', '')}, and nothing says when it was made"
         return Ground(trust.reason, clause.replace("had expired by", "has expired"), trust.text)
     if trust.trust is not Trust.INDETERMINATE:
@@ -67,12 +67,12 @@ def find_trust_doubt(trust: TrustVerdict, moment: Moment) -> Ground | None:
     return Ground(trust.reason, _INCOMPLETE if incomplete else CLAUSES[trust.reason], trust.text)
 
 
-def find_trust_cautions(trust: TrustVerdict, moment: Moment, now: datetime) -> Iterator[Ground]:
-    """Yield what is to be known about a signer who is trusted."""
+def find_trust_cautions(trust: TrustVerdict, validation_time: ValidationTime, now: datetime) -> Iterator[Ground]:
+    """Yield the warnings about a signer who is trusted."""
     for caution, sentences in group_cautions(trust):
         yield Ground(caution, CAUTION_CLAUSES[caution], sentences)
     expired = [one for one in trust.path if one.not_after < now]
-    if expired and moment.kind is MomentKind.CLAIMED:
+    if expired and validation_time.kind is ValidationTimeKind.CLAIMED:
         yield Ground(
             Cause.EXPIRED_SINCE,
             "a certificate of the chain has expired since, and only the signer says that he signed before",
@@ -106,22 +106,22 @@ def find_other_certificate(certificate: bytes, store: TrustStore) -> str:
     return name_text(others[0].subject) if others else ""
 
 
-def _outside_validity(trust: TrustVerdict, moment: Moment) -> Ground | None:
+def _outside_validity(trust: TrustVerdict, validation_time: ValidationTime) -> Ground | None:
     """The signer's certificate outside its time is wrong whoever issued it, so no trust anchor is needed to say so."""
-    if not trust.path or moment.kind is MomentKind.PRESENT:
+    if not trust.path or validation_time.kind is ValidationTimeKind.PRESENT:
         return None
     leaf = trust.path[0]
-    if leaf.not_before <= moment.at <= leaf.not_after:
+    if leaf.not_before <= validation_time.at <= leaf.not_after:
         return None
-    said = "its time stamp is" if moment.kind is MomentKind.CERTIFIED else "it claims to be"
+    said = "its time stamp is" if validation_time.kind is ValidationTimeKind.PROVEN else "it claims to be"
     return Ground(
         Cause.OUTSIDE_VALIDITY,
-        f"{said} from {format_time(moment.at)}, when the signer's certificate was not valid",
+        f"{said} from {format_time(validation_time.at)}, when the signer's certificate was not valid",
         f"The certificate of {leaf.subject} is valid from {format_time(leaf.not_before)} "
         f"until {format_time(leaf.not_after)}.",
     )
 
 
-def _is_undated(trust: TrustVerdict, moment: Moment) -> bool:
+def _is_undated(trust: TrustVerdict, validation_time: ValidationTime) -> bool:
     """Whether the certificates are outside their time now, and nothing says that the signature is from now."""
-    return moment.kind is MomentKind.PRESENT and trust.reason in _VALIDITY
+    return validation_time.kind is ValidationTimeKind.PRESENT and trust.reason in _VALIDITY

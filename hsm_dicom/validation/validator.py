@@ -38,10 +38,10 @@ from hsm_dicom.validation.policy import Requirement, VerificationPolicy
 from hsm_dicom.validation.result import (
     Cause,
     Ground,
-    Moment,
-    MomentKind,
     Outcome,
     SignatureVerdict,
+    ValidationTime,
+    ValidationTimeKind,
     Verdict,
     Word,
     worst_exit_status,
@@ -63,10 +63,10 @@ from hsm_dicom.validation.trust import (
 __all__ = [
     "Cause",
     "Ground",
-    "Moment",
-    "MomentKind",
     "Outcome",
     "SignatureVerdict",
+    "ValidationTime",
+    "ValidationTimeKind",
     "Validator",
     "Verdict",
     "Word",
@@ -84,7 +84,7 @@ _FINDINGS = {
 
 @dataclass(frozen=True)
 class Validator:
-    """What signatures are judged by: anchors of signers, anchors of time stamp authorities, and a policy.
+    """Validates signatures: with trust anchors for signers, others for time stamping authorities, and a policy.
 
     Made by `from_stores`, which gives both validators what the policy asks of certificates.
     """
@@ -121,7 +121,7 @@ class Validator:
         signatures = tuple(self.validate_signature(signature, now=now) for signature in file.signatures)
         return Verdict(
             name=file.name,
-            judged_at=now,
+            validated_at=now,
             identity=file.identity,
             transfer_syntax=file.transfer_syntax,
             signatures=signatures,
@@ -130,7 +130,10 @@ class Validator:
         )
 
     def mark(self, state: FileState) -> str:
-        """Return the mark of a verdict on a file in this state: another file, or another validator, has another one."""
+        """Return the mark of a verdict on a file in this state.
+
+        It differs for another state, other trust anchors and another policy.
+        """
         return hashlib.sha256(self._digest + repr(state).encode()).hexdigest()
 
     @cached_property
@@ -152,19 +155,19 @@ class Validator:
             word, cause = _FINDINGS[signature.finding]
             return SignatureVerdict(word, (Ground(cause, _clause(signature.reason)),), signature, signer)
         stamp = validate_timestamp(signature, self.timestamp_authorities)
-        moment = find_validation_time(signature, stamp, now)
+        validation_time = find_validation_time(signature, stamp, now)
         trust = self.signers.validate(
             signature.certificate,
             CertificatePurpose.SIGNING,
-            validation_time=None if moment.kind is MomentKind.PRESENT else moment.at,
-            time_proven=moment.kind is MomentKind.CERTIFIED,
+            validation_time=None if validation_time.kind is ValidationTimeKind.PRESENT else validation_time.at,
+            time_proven=validation_time.kind is ValidationTimeKind.PROVEN,
         )
         tolerance = timedelta(seconds=self.policy.clock_tolerance)
-        against = [*self._refused_mac(signature), *_present(find_trust_refusal(trust, moment))]
+        against = [*self._refused_mac(signature), *_present(find_trust_refusal(trust, validation_time))]
         doubts = [
             *_anomalies(signature, Weight.DOUBT),
-            *find_time_doubts(moment, now, tolerance),
-            *_present(find_trust_doubt(trust, moment)),
+            *find_time_doubts(validation_time, now, tolerance),
+            *_present(find_trust_doubt(trust, validation_time)),
         ]
         questions = [*_anomalies(signature, Weight.QUESTION), *find_coverage_questions(signature)]
         cautions = [
@@ -172,12 +175,12 @@ class Validator:
             *self._other_certificate(signature),
             *find_coverage_cautions(signature),
             *self._weak_mac(signature),
-            *find_time_cautions(signature, stamp, moment, tolerance),
-            *(find_trust_cautions(trust, moment, now) if trust.trusted else ()),
+            *find_time_cautions(signature, stamp, validation_time, tolerance),
+            *(find_trust_cautions(trust, validation_time, now) if trust.trusted else ()),
         ]
         word, grounds = _weigh(against, doubts, questions, cautions)
         grounds = list({(ground.code, ground.clause): ground for ground in grounds}.values())
-        return SignatureVerdict(word, tuple(grounds), signature, signer, moment, trust, stamp)
+        return SignatureVerdict(word, tuple(grounds), signature, signer, validation_time, trust, stamp)
 
     def _other_certificate(self, signature: VerifiedSignature) -> Iterator[Ground]:
         subject = find_other_certificate(signature.certificate, self.signers.store)
@@ -201,13 +204,13 @@ class Validator:
 
 
 def make_unreadable_verdict(name: str, error: Exception, *, now: datetime | None = None) -> Verdict:
-    """The verdict about a file that could not be read, so that a report leaves none out."""
+    """Return the verdict on a file that could not be read, so that a report leaves none out."""
     problem = error.reason if isinstance(error, DicomFileError) else str(error) or type(error).__name__
-    return Verdict(name=name, judged_at=now or datetime.now(UTC), problem=problem)
+    return Verdict(name=name, validated_at=now or datetime.now(UTC), problem=problem)
 
 
 def emit_events(verdict: Verdict) -> None:
-    """Tell the log and every sink of events what was said about each signature."""
+    """Emit an event with the verdict on each signature."""
     for one in verdict.signatures:
         emit(
             SignatureValidated(

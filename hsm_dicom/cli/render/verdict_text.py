@@ -10,7 +10,7 @@ from hsm_dicom.cli.render.output import shown
 from hsm_dicom.dataset.tags import format_path
 from hsm_dicom.signatures.coverage.shares import Coverage, Share
 from hsm_dicom.validation.coverage import list_names
-from hsm_dicom.validation.validator import Moment, MomentKind, Outcome, SignatureVerdict, Verdict, Word
+from hsm_dicom.validation.validator import Outcome, SignatureVerdict, ValidationTime, ValidationTimeKind, Verdict, Word
 
 _STYLES = {
     Word.VALID: output.GOOD,
@@ -23,9 +23,9 @@ _STYLES = {
 _SIGNS = {Word.QUESTIONABLE: "!", Word.CANNOT_TELL: "?"}
 """Signs of the words that are neither good nor bad, readable without colour."""
 _KINDS = {
-    MomentKind.CERTIFIED: "certified by a time stamp",
-    MomentKind.CLAIMED: "by the signer's clock",
-    MomentKind.PRESENT: "now, as it states no time",
+    ValidationTimeKind.PROVEN: "certified by a time stamp",
+    ValidationTimeKind.CLAIMED: "by the signer's clock",
+    ValidationTimeKind.PRESENT: "now, as it states no time",
 }
 
 
@@ -85,9 +85,9 @@ def _signature_rows(verdict: SignatureVerdict) -> Iterator[tuple[str, str]]:
 
 def _time_row(verdict: SignatureVerdict) -> Iterator[tuple[str, str]]:
     signature = verdict.signature
-    moment = verdict.moment
+    moment = verdict.validation_time
     if moment is None and signature.signed_at is not None:
-        moment = Moment(signature.signed_at, MomentKind.CLAIMED)
+        moment = ValidationTime(signature.signed_at, ValidationTimeKind.CLAIMED)
     if moment is not None:
         yield "time", f"{moment.at:%Y-%m-%d %H:%M:%S %Z}, {_KINDS[moment.kind]}"
     elif signature.date_time:

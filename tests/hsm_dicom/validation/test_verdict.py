@@ -8,7 +8,7 @@ from pydicom.sequence import Sequence as Items
 
 from hsm_dicom.signatures import Finding, Profile, check_integrity
 from hsm_dicom.trust import Caution, Reason
-from hsm_dicom.validation.validator import Cause, MomentKind, Outcome, Validator, Word, worst_exit_status
+from hsm_dicom.validation.validator import Cause, Outcome, ValidationTimeKind, Validator, Word, worst_exit_status
 from tests.hsm_dicom.validation.verdict_cases import CA, Desk, codes, only, validator
 from tests.pki import Authority, new_key
 from tests.softhsm import TestToken
@@ -21,8 +21,8 @@ def test_a_signature_with_nothing_against_it_and_nothing_outside_it_is_valid(des
     assert (one.word, one.text, one.grounds) == (Word.VALID, "valid", ())
     assert one.trusted
     assert one.signer == "CN=CT room"
-    assert one.moment is not None
-    assert (one.moment.at, one.moment.kind) == (one.signature.signed_at, MomentKind.CLAIMED)
+    assert one.validation_time is not None
+    assert (one.validation_time.at, one.validation_time.kind) == (one.signature.signed_at, ValidationTimeKind.CLAIMED)
     assert verdict.outcome is Outcome.GOOD
     assert verdict.text == "Valid."
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from hsm_dicom.trust import Caution, Sourced, TrustStore
-from hsm_dicom.validation.validator import Cause, MomentKind, Validator, Word
+from hsm_dicom.validation.validator import Cause, ValidationTimeKind, Validator, Word
 from tests.hsm_dicom.validation.verdict_cases import CA, SIGNER, STAMPER, TIME_CA, Desk, codes, only, validator
 from tests.pki import DAY, NOW, YEAR, Revoked, new_key
 
@@ -35,8 +35,8 @@ def test_a_certified_time_keeps_an_old_signature_valid(desk: Desk) -> None:
     for now in (None, NOW + 3 * YEAR):
         one = only(validator().validate(found, now=now))
         assert one.text == "valid"
-        assert one.moment is not None
-        assert one.moment.kind is MomentKind.CERTIFIED
+        assert one.validation_time is not None
+        assert one.validation_time.kind is ValidationTimeKind.PROVEN
 
 
 def test_a_key_revoked_after_the_certified_time_leaves_the_signature_valid(desk: Desk) -> None:
@@ -60,8 +60,8 @@ def test_a_signature_without_a_usable_time_is_validated_as_of_now(desk: Desk) ->
     undated = replace(found, date_time="20240101120000", signed_at=None)
     one = validator().validate_signature(undated)
     assert (one.word, codes(one)) == (Word.VALID_BUT, [Cause.TIME_MISSING])
-    assert one.moment is not None
-    assert one.moment.kind is MomentKind.PRESENT
+    assert one.validation_time is not None
+    assert one.validation_time.kind is ValidationTimeKind.PRESENT
     over = CA.issue("CT room", key=new_key("rsa2048", 2), ends=NOW - DAY)
     gone = validator().validate_signature(replace(undated, certificate=over.der))
     assert gone.text == (
@@ -105,8 +105,8 @@ def test_a_time_stamp_is_validated_by_its_own_anchors_alone(desk: Desk) -> None:
     ):
         one = only(Validator.from_stores(store).validate(found))
         assert (one.word, codes(one)) == (Word.VALID_BUT, [Cause.TIMESTAMP_NOT_JUDGED])
-        assert one.moment is not None
-        assert one.moment.kind is MomentKind.CLAIMED
+        assert one.validation_time is not None
+        assert one.validation_time.kind is ValidationTimeKind.CLAIMED
 
 
 def test_a_time_stamp_of_another_signature_proves_nothing(desk: Desk) -> None:
@@ -128,8 +128,8 @@ def test_a_revoked_authority_certifies_no_time(desk: Desk) -> None:
     one = only(validator(stamper_revoked=True).validate(desk.verified(stamper=STAMPER)))
     assert one.text == "valid, but its time stamp proves nothing"
     assert "CN=Time unit: It was revoked" in one.grounds[0].detail
-    assert one.moment is not None
-    assert one.moment.kind is MomentKind.CLAIMED
+    assert one.validation_time is not None
+    assert one.validation_time.kind is ValidationTimeKind.CLAIMED
 
 
 def test_what_a_time_stamp_leaves_open_is_reported(desk: Desk) -> None:
