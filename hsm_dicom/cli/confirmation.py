@@ -1,4 +1,4 @@
-"""Asking before something that cannot be undone: the name of what will be gone must be typed."""
+"""Confirmation of a deletion: the user repeats the name of what will be deleted."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from hsm_dicom.errors import DicomError
 
 
 class NotConfirmedError(DicomError):
-    """What would have been destroyed was not named."""
+    """The deletion was not confirmed."""
 
 
-def demand_confirmation(name: str, given: str | None, consequence: str) -> None:
+def require_confirmation(name: str, given: str | None, consequence: str) -> None:
     """Return only if `given` (from --yes), or else what is typed, is `name`. Raises `NotConfirmedError`."""
     if given is None:
         if not sys.stdin.isatty():

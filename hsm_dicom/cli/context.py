@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hsm_dicom.cli.pin_sources import named_source
+from hsm_dicom.cli.pin_sources import pin_source_of
 from hsm_dicom.config import Configuration, TokenAccess, find_token_access
 from hsm_dicom.config.devices import KeyAccess
 from hsm_dicom.config.opening import open_configuration as open_configuration
@@ -61,7 +61,7 @@ def require_token(access: KeyAccess) -> TokenAccess:
 
 def parse_pin_option(source: str | None) -> PinSource | None:
     """Return the PIN source that --pin names. Raises `typer.BadParameter`."""
-    return None if source is None else named_source(source, "--pin")
+    return None if source is None else pin_source_of(source, "--pin")
 
 
 def choose_pin_prompt() -> PinSource | None:

@@ -35,7 +35,7 @@ class TypedTwice:
         return "prompt"
 
 
-def named_source(named: str, option: str) -> PinSource:
+def pin_source_of(named: str, option: str) -> PinSource:
     """The source that an option names. Raises `typer.BadParameter`, which never repeats what stood there."""
     try:
         source = parse_pin_source(named)
@@ -46,5 +46,5 @@ def named_source(named: str, option: str) -> PinSource:
 
 def new_pin_source(named: str, option: str) -> PinSource:
     """The same for a PIN that is to be set."""
-    source = named_source(named, option)
+    source = pin_source_of(named, option)
     return TypedTwice(option) if isinstance(source, Prompt) else source

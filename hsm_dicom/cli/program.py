@@ -31,7 +31,7 @@ from hsm_dicom.cli.commands.token import app as token_app
 from hsm_dicom.cli.commands.verify import EXAMPLE as VERIFY_EXAMPLE
 from hsm_dicom.cli.commands.verify import verify
 from hsm_dicom.cli.options import Verbose
-from hsm_dicom.cli.render.wording import word
+from hsm_dicom.cli.render.wording import apply_wording
 from hsm_dicom.cli.runs.termination import Terminated, end_by_signal, raise_when_terminated
 
 app = typer.Typer(
@@ -79,7 +79,7 @@ def _program(
     """Options of the program itself."""
 
 
-word(app)
+apply_wording(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

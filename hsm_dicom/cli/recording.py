@@ -1,4 +1,4 @@
-"""What goes over an ISCL line, written to a file for `hsm-dicom iscl trace`."""
+"""Recording an ISCL exchange in a file for `hsm-dicom iscl trace`."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from hsm_dicom.node.plan import NodePlan
 
 
 class RecordingFileError(DicomError):
-    """There is nothing to record, or nowhere to write it."""
+    """There is nothing to record, or the file cannot be written."""
 
 
 @contextlib.contextmanager
-def recorded(plan: NodePlan, peer: str, file: Path | None) -> Iterator[ISCLHooks | None]:
-    """The hooks that record what is spoken with a peer; None where no file is named. Raises `RecordingFileError`."""
+def record_exchange(plan: NodePlan, peer: str, file: Path | None) -> Iterator[ISCLHooks | None]:
+    """Yield hooks that record the exchange with a peer, or None if no file is given. Raises `RecordingFileError`."""
     found = plan.peers.get(peer)
     if file is None or found is None:  # who speaks with the peer says that there is none
         yield None
         return
     if found.peer.iscl is None:
-        raise RecordingFileError(f"Only ISCL is recorded, and peer '{peer}' speaks TLS; leave --record out.")
+        raise RecordingFileError(f"Only ISCL can be recorded, but peer '{peer}' uses TLS; omit --record.")
     try:
         recorder = Recorder(file)
     except FileExistsError:
-        raise RecordingFileError(f"{file} is there already; name a new file.") from None
+        raise RecordingFileError(f"{file} exists already; give --record a new file.") from None
     except OSError as error:
         raise RecordingFileError(f"{file} cannot be written ({error.strerror}).") from error
     with recorder:
         yield ISCLHooks(packet=recorder)
     if recorder.failure is not None:
-        raise RecordingFileError(f"{file} does not hold all that was said ({recorder.failure.strerror}).")
+        raise RecordingFileError(f"{file} is incomplete ({recorder.failure.strerror}).")

@@ -15,7 +15,7 @@ class Refusals:
     def __init__(self, source: Source) -> None:
         self._source = source
 
-    def _demand_zero_length(self, pos: int, tag: int, length: int) -> None:
+    def _check_zero_length(self, pos: int, tag: int, length: int) -> None:
         if length:
             self._fail(pos, tag, f"the delimiter has a length of {length} instead of zero.")
 

@@ -317,7 +317,7 @@ class Walker(Notes):
         while pos < limit:
             found, length = self._item_header(pos, limit)
             if found == SEQUENCE_DELIMITATION and defined_end < 0:
-                self._demand_zero_length(pos, tag, length)
+                self._check_zero_length(pos, tag, length)
                 self._pieces.append(SEQUENCE_DELIMITATION_TAG)
                 return pos + 8
             if found != ITEM:
@@ -327,7 +327,7 @@ class Walker(Notes):
             inner = (*path, (tag, number))
             if length == UNDEFINED_LENGTH:
                 content_end = self._level(value, limit, False, inner, None)
-                self._demand_zero_length(content_end, tag, self._item_header(content_end, limit)[1])
+                self._check_zero_length(content_end, tag, self._item_header(content_end, limit)[1])
                 stop = content_end + 8
             else:
                 stop = content_end = value + length
@@ -361,7 +361,7 @@ class Walker(Notes):
             self._pieces.append((pos + 8, stop, 1))
             self._spill_if_many()
             pos = stop
-        self._demand_zero_length(pos, PIXEL_DATA, length)
+        self._check_zero_length(pos, PIXEL_DATA, length)
         if pos == first:
             self._fail(pos, PIXEL_DATA, "the Basic Offset Table's Item is missing, which PS3.5 A.4 demands.")
         self._pieces.append(SEQUENCE_DELIMITATION_TAG)

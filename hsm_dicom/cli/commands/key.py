@@ -290,7 +290,7 @@ def delete(
     verbose: Verbose = False,
 ) -> None:
     """Delete a private key with its public key and its certificates. This cannot be undone."""
-    from hsm_dicom.cli.confirmation import demand_confirmation
+    from hsm_dicom.cli.confirmation import require_confirmation
     from hsm_dicom.cli.context import get_key_access, open_configuration, require_token
     from hsm_dicom.cli.render import output
     from tokens.pkcs11.ceremony import delete_key
@@ -306,7 +306,7 @@ def delete(
         with access.open() as connection:
             name = _named_on(connection, access.uri)
             asked = name.label or name.id.hex()
-            demand_confirmation(asked, yes, f"Key {name} on {connection.token.description} will be destroyed.")
+            require_confirmation(asked, yes, f"Key {name} on {connection.token.description} will be destroyed.")
             # By its full name, so that what was confirmed is what goes.
             delete_key(connection, Pkcs11Uri(object=name.label or None, id=name.id or None))
     output.outcome(True, f"Key {name} and its certificates were deleted.")
@@ -336,7 +336,7 @@ def delete_cert(
     verbose: Verbose = False,
 ) -> None:
     """Delete one certificate of a key from the token: one that expired, was revoked, or was imported too early."""
-    from hsm_dicom.cli.confirmation import demand_confirmation
+    from hsm_dicom.cli.confirmation import require_confirmation
     from hsm_dicom.cli.context import get_key_access, open_configuration, require_token
     from hsm_dicom.cli.render import output
     from tokens.pkcs11.ceremony import read_keys
@@ -353,7 +353,7 @@ def delete_cert(
             if len(chosen) != 1:
                 raise _no_single_certificate(str(name), stored, chosen, serial)
             number, subject = f"{chosen[0].serial_number:x}", chosen[0].subject.rfc4514_string()
-            demand_confirmation(number, yes, f"Certificate {number} of '{subject}' will be deleted.")
+            require_confirmation(number, yes, f"Certificate {number} of '{subject}' will be deleted.")
             delete_certificate(connection, Pkcs11Uri(object=name.label or None, id=name.id or None), chosen[0])
     output.outcome(True, f"Certificate {number} of '{output.shown(subject)}' was deleted; key {name} was kept.")
 

@@ -46,14 +46,14 @@ def echo(
 ) -> None:
     """Ask a peer whether it answers (C-ECHO), and show as whom and over what."""
     from hsm_dicom.cli.context import open_plan, parse_pin_option
-    from hsm_dicom.cli.recording import recorded
+    from hsm_dicom.cli.recording import record_exchange
     from hsm_dicom.cli.render import output
     from hsm_dicom.network.echo import echo as ask
     from hsm_dicom.node.opening import open_peer
 
     with (
         open_plan(config) as plan,
-        recorded(plan, peer, record) as hooks,
+        record_exchange(plan, peer, record) as hooks,
         open_peer(plan, peer, pin=parse_pin_option(pin), hooks=hooks) as found,
         output.working(f"Asking {peer}", quiet=json),
     ):

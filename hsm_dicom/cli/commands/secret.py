@@ -101,17 +101,17 @@ def import_(
     if len(named) not in (2, 3):
         raise typer.BadParameter("A secret key has two or three components.", param_hint="--component")
     expected = _hexadecimal(check_value)
-    _demand_sensible(use, direction)
-    _demand_somebody_to_ask(component, check_value)
+    _check_direction(use, direction)
+    _require_terminal(component, check_value)
     sources = [component_source(source) for source in named]
     with open_configuration(config) as configuration:
         access = get_token_access(configuration, token, pin=pin, module=module)
         with access.open() as connection:
             # A PIN that is refused, or an index in use, is said before anybody types a component.
-            _demand_free(connection, use, index, access.uri.object)
+            _require_free(connection, use, index, access.uri.object)
             with read_components(sources, print_check_value) as components, combined_key(components) as key:
                 print_check_value("The key", key)
-                _demand_agreement(key, expected)
+                _require_agreement(key, expected)
                 entry = _import(connection, use, index, key, access.uri.object, direction)
             _tell("secret-import", entry, connection.token.description, json)
 
@@ -146,11 +146,11 @@ def generate(
         raise typer.BadParameter(
             "Without a terminal, write the components to files with --out FILE, once for each.", param_hint="--out"
         )
-    _demand_sensible(use, direction)
+    _check_direction(use, direction)
     with open_configuration(config) as configuration:
         access = get_token_access(configuration, token, pin=pin, module=module)
         with access.open() as connection:
-            _demand_free(connection, use, index, access.uri.object)
+            _require_free(connection, use, index, access.uri.object)
             with ExitStack() as kept:
                 drawn = kept.enter_context(draw_components(connection, components))
                 key = kept.enter_context(combined_key(drawn))
@@ -208,7 +208,7 @@ def delete(
     verbose: Verbose = False,
 ) -> None:
     """Delete a secret key from a token. This cannot be undone."""
-    from hsm_dicom.cli.confirmation import demand_confirmation
+    from hsm_dicom.cli.confirmation import require_confirmation
     from hsm_dicom.cli.context import get_token_access, open_configuration
     from hsm_dicom.cli.render import output
     from tokens.pkcs11.secret_keys.ceremony import delete_secret
@@ -222,12 +222,12 @@ def delete(
             label = label_of(prefix, Use(use.value), index)
             description = connection.token.description
             connection.run(lambda worker: find_secret(worker.session, label, description), "find a secret")
-            demand_confirmation(label, yes, f"Secret key '{label}' on {description} will be destroyed.")
+            require_confirmation(label, yes, f"Secret key '{label}' on {description} will be destroyed.")
             delete_secret(connection, Use(use.value), index, prefix=prefix)
     output.outcome(True, f"Secret key '{output.shown(label)}' was deleted.")
 
 
-def _demand_free(connection: Connection, use: SecretUse, index: int, prefix: str | None) -> None:
+def _require_free(connection: Connection, use: SecretUse, index: int, prefix: str | None) -> None:
     """Raise `CeremonyError` if there is such a secret, before officers give or take components in vain."""
     from tokens.errors import CeremonyError
     from tokens.pkcs11.secret_keys.ceremony import list_secrets
@@ -256,12 +256,12 @@ def _import(
     )
 
 
-def _demand_sensible(use: SecretUse, direction: Direction) -> None:
+def _check_direction(use: SecretUse, direction: Direction) -> None:
     if use is SecretUse.ENCRYPTION and direction is not Direction.BOTH:
         raise typer.BadParameter("Only an authentication key has a direction.", param_hint="--direction")
 
 
-def _demand_somebody_to_ask(component: list[str] | None, check_value: str | None) -> None:
+def _require_terminal(component: list[str] | None, check_value: str | None) -> None:
     """A key that nobody compared is not imported: a typing error would only show when the peer refuses us."""
     if sys.stdin.isatty():
         return
@@ -277,7 +277,7 @@ def _demand_somebody_to_ask(component: list[str] | None, check_value: str | None
         )
 
 
-def _demand_agreement(key: bytearray, expected: bytes | None) -> None:
+def _require_agreement(key: bytearray, expected: bytes | None) -> None:
     """Let officers compare check values before the key is on the token. Raises `NotConfirmedError`."""
     from hsm_dicom.cli.components import format_check_value
     from hsm_dicom.cli.confirmation import NotConfirmedError

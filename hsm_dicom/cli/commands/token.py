@@ -123,9 +123,9 @@ def init(
     verbose: Verbose = False,
 ) -> None:
     """Initialise a token: its label, the security officer's PIN and the user's PIN."""
-    from hsm_dicom.cli.confirmation import demand_confirmation
+    from hsm_dicom.cli.confirmation import require_confirmation
     from hsm_dicom.cli.context import get_token_access, open_configuration
-    from hsm_dicom.cli.pin_sources import named_source, new_pin_source
+    from hsm_dicom.cli.pin_sources import new_pin_source, pin_source_of
     from hsm_dicom.cli.render import output
     from hsm_dicom.cli.render.reference import Reference
     from hsm_dicom.cli.render.token_report import token_json
@@ -134,7 +134,7 @@ def init(
     from tokens.pkcs11.officer import find_token_to_erase, initialise_token
     from tokens.uri import Pkcs11Uri
 
-    officer = new_pin_source(so_pin, "--so-pin") if erase is None else named_source(so_pin, "--so-pin")
+    officer = new_pin_source(so_pin, "--so-pin") if erase is None else pin_source_of(so_pin, "--so-pin")
     user = new_pin_source(pin, "--pin")
     with open_configuration(config) as configuration:
         access = get_token_access(configuration, erase or str(Pkcs11Uri(token=label)), pin=None, module=module)
@@ -143,7 +143,7 @@ def init(
         if erase is not None:
             old = find_token_to_erase(owner, access.uri).info
             asked = old.label or f"slot {old.slot_id}"
-            demand_confirmation(asked, yes, f"All keys on {old.description} will be destroyed.")
+            require_confirmation(asked, yes, f"All keys on {old.description} will be destroyed.")
         made = initialise_token(
             owner,
             label,
@@ -331,12 +331,12 @@ def set_pin(
 ) -> None:
     """Set the user PIN as the security officer, where it was never set or is locked. Keys stay as they are."""
     from hsm_dicom.cli.context import get_token_access, open_configuration
-    from hsm_dicom.cli.pin_sources import named_source, new_pin_source
+    from hsm_dicom.cli.pin_sources import new_pin_source, pin_source_of
     from hsm_dicom.cli.render import output
     from tokens.pkcs11.officer import set_user_pin
     from tokens.pkcs11.search import find_token
 
-    officer, new = named_source(so_pin, "--so-pin"), new_pin_source(new_pin, "--new-pin")
+    officer, new = pin_source_of(so_pin, "--so-pin"), new_pin_source(new_pin, "--new-pin")
     with open_configuration(config) as configuration:
         access = get_token_access(configuration, token, pin=None, module=module)
         owner = access.module()

@@ -1,6 +1,6 @@
 """How help and usage errors read: in whole paragraphs, without Python's names of types or its libraries' phrases.
 
-`word(app)` is called once, when all commands are there, so that no command has to think of it.
+`apply_wording(app)` is called once, when all commands are there, so that no command has to think of it.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Group(TyperGroup):
         formatter.write(help_page(self, ctx))
 
 
-def word(app: typer.Typer) -> None:
+def apply_wording(app: typer.Typer) -> None:
     """Give every command below `app` its words."""
     set_classes(app, Command, Group)
     for command in registered_commands(app):

@@ -49,7 +49,7 @@ def test_an_echo_is_recorded_and_explained(iscl_site: ISCLSite, run: Run, tmp_pa
         assert run("echo", "archive", "--record", file, "--config", iscl_site.config).status == 0
         again = run("echo", "archive", "--record", file, "--config", iscl_site.config)
         assert again.status == 1
-        assert f"{file} is there already; name a new file." in again.said
+        assert f"{file} exists already; give --record a new file." in again.said
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     explained = run("iscl", "trace", file, "--peer", "archive", "--config", iscl_site.config)
     assert explained.status == 0, explained.said
@@ -64,7 +64,7 @@ def test_an_echo_is_recorded_and_explained(iscl_site: ISCLSite, run: Run, tmp_pa
 def test_what_cannot_be_recorded_or_explained_is_one_sentence(iscl_site: ISCLSite, run: Run, tmp_path: Path) -> None:
     iscl_site.write(more='[peers.tls]\nae_titles = ["TLS"]\nhost = "127.0.0.1"\n')
     over_tls = run("echo", "tls", "--record", tmp_path / "x.txt", "--config", iscl_site.config)
-    assert "Only ISCL is recorded, and peer 'tls' speaks TLS; leave --record out." in over_tls.said
+    assert "Only ISCL can be recorded, but peer 'tls' uses TLS; omit --record." in over_tls.said
     nowhere = run("echo", "archive", "--record", tmp_path / "no" / "x.txt", "--config", iscl_site.config)
     assert "cannot be written (No such file or directory)." in nowhere.said
     for content in (b"\xff\xfe", b"nobody 00"):
@@ -84,7 +84,7 @@ def test_a_recording_is_a_new_file_and_nothing_that_a_link_leads_to(
     link, target = tmp_path / "link.txt", tmp_path / "target.txt"
     link.symlink_to(target)
     result = run("echo", "archive", "--record", link, "--config", iscl_site.config)
-    assert f"{link} is there already; name a new file." in result.said
+    assert f"{link} exists already; give --record a new file." in result.said
     assert not target.exists()
 
 
