@@ -111,7 +111,8 @@ def _pin_source(query: str) -> str | None:
         if name == "pin-value":
             raise UriError(
                 "A card: URI may not carry a PIN (pin-value): URIs end up in logs, process lists and configuration "
-                "files. Name where the PIN is with pin-source instead."
+                "files.",
+                remedy="State where the PIN is with pin-source.",
             )
         if name != "pin-source" or source is not None:
             raise UriError("The query of a card: URI is one pin-source=… and nothing else.")

@@ -88,7 +88,8 @@ class Pkcs11Uri:
             if name == "pin-value":
                 raise UriError(
                     "A pkcs11: URI may not carry a PIN (pin-value): URIs end up in logs, process lists and "
-                    "configuration files. Name where the PIN is with pin-source instead."
+                    "configuration files.",
+                    remedy="State where the PIN is with pin-source.",
                 )
             if name in _QUERY:
                 _put(values, name, _decoded(name, raw))

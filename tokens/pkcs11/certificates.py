@@ -96,9 +96,9 @@ def _belongs_to(connection: Connection, session: Session, key: FoundKey, public:
             raise
     if key.attributes.always_authenticate:
         raise CeremonyError(
-            f"Nothing on the token tells the public half of key {key.name}, and the key wants its PIN for each "
-            "use, so whether the certificate belongs to it cannot be tried out here. Store the public key, or the "
-            "certificate, with the tools of the token's maker."
+            f"The token has no public half of key {key.name}, and the key requires its PIN for each use, so it cannot "
+            "be tested whether the certificate belongs to it.",
+            remedy="Store the public key, or the certificate, with the tools of the token's maker.",
         )
     digest = os.urandom(32)
     queries = connection.module.queries

@@ -285,6 +285,6 @@ class Pkcs11Key:
             wanted = Pkcs11Uri(object=self.name.label or None, id=self.name.id or None)
             handle = find_private_key(objects, wanted, self._connection.token.description)
             if not has_public_key(objects, handle, self.name, self.public_key):
-                raise TokenLostError(f"Key {self.description} is not the key that was opened; open it anew.")
+                raise TokenLostError(f"Key {self.description} is not the key that was opened.", remedy="Open it again.")
             worker.keys[self] = handle
         return handle

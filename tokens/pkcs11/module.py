@@ -183,7 +183,8 @@ class Module:
             if not self._initialised_here:
                 raise TokenLostError(
                     f"The PKCS#11 module {self.path} was initialised by other code of this process, which alone "
-                    "may do so again. Restart this program."
+                    "may do so again.",
+                    remedy="Restart this program.",
                 )
 
     def add_user(self, user: ModuleUser) -> None:
@@ -236,7 +237,8 @@ class Module:
         except GateBusyError as error:
             raise TokenLostError(
                 f"The PKCS#11 module {self.path} does not answer: a call has been inside it for more than "
-                f"{QUIET_TIMEOUT:.0f} seconds. Look at the device and its connection, then restart this program."
+                f"{QUIET_TIMEOUT:.0f} seconds.",
+                remedy="Check the device and its connection, then restart this program.",
             ) from error
 
     def _initialise_in_child(self) -> None:

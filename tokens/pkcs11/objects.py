@@ -157,7 +157,8 @@ def find_private_key(objects: Objects, wanted: Pkcs11Uri, token_description: str
     if found:
         names = ", ".join(f"{name} (id {name.id.hex()})" for name in map(objects.name, found))
         raise SeveralKeysError(
-            f"{len(found)} private keys on {token_description} match {asked}: {names}. Name the id too."
+            f"{len(found)} private keys on {token_description} match {asked}: {names}.",
+            remedy="Add the id to the URI.",
         )
     others = objects.find(template) if template else []
     if others:

@@ -185,8 +185,8 @@ def find_token(module: Module, wanted: Pkcs11Uri, see: Callable[[Module], Listin
     asked = _asked(wanted)
     if matching:
         raise SeveralTokensError(
-            f"{len(matching)} tokens in {module.path} match {asked}: {_listed(matching)}. "
-            "Name the serial number as well."
+            f"{len(matching)} tokens in {module.path} match {asked}: {_listed(matching)}.",
+            remedy="Add the serial number to the URI.",
         )
     there = f"It holds {_listed(present)}" if present else "It holds no initialised token"
     silent = ", ".join(failure.description for failure in listing.failures)

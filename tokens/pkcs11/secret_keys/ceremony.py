@@ -253,7 +253,8 @@ def _refuse_taken(connection: Connection, prefix: str, label: str, use: Use, val
         if entry.use is not use and entry.check_value == value:
             raise CeremonyError(
                 f"This is the key of '{entry.info.label}'. A key for encryption must not authenticate as well: a "
-                "recorded session could be replayed as a challenge. Take another key."
+                "recorded session could be replayed as a challenge.",
+                remedy="Use another key.",
             )
 
 

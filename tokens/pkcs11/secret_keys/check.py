@@ -162,7 +162,8 @@ def _demand_that_nothing_was_lost(device: Pkcs11Secrets) -> None:
     except NoSuchKeyError as error:
         raise TokenLostError(
             f"{sentence_case(connection.token.description)} lost its temporary secrets while they were tried: it was "
-            "pulled, or its module was initialised again. Check it again."
+            "removed, or its module was initialised again.",
+            remedy="Test it again.",
         ) from error
 
 

@@ -185,8 +185,8 @@ class Pkcs11Secrets:
         """The token's output, if it is as long as it must be."""
         if len(result) != length:
             raise TokenLostError(
-                f"The token answered {len(result)} bytes where {length} were due; it cannot be trusted. "
-                "Look at the device and its connection."
+                f"The token answered {len(result)} bytes where {length} were due; it cannot be trusted.",
+                remedy="Check the device and its connection.",
             )
         return result
 
@@ -236,8 +236,8 @@ class Pkcs11Conversation:
             answered = secrets.block(secret, response, "external authenticate", decrypting=not self._by_decryption)
             if not hmac.compare_digest(answered, self._challenge):
                 raise AuthenticationFailedError(
-                    f"The other party's response does not match '{secret.label}': it holds another key, or none. "
-                    "Compare the check values and key indexes of both sides."
+                    f"The other party's response does not match '{secret.label}': it holds another key, or none.",
+                    remedy="Compare the check values and key indexes of both sides.",
                 )
 
 

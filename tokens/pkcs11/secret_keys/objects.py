@@ -85,7 +85,8 @@ def find_secret(session: Session, label: str, token_description: str) -> SecretK
         return found[0]  # type: ignore[return-value]
     if found:
         raise SeveralKeysError(
-            f"{len(found)} secret keys on {token_description} have the label '{label}'; delete all but one."
+            f"{len(found)} secret keys on {token_description} have the label '{label}'.",
+            remedy="Delete all but one.",
         )
     labels = sorted(
         str(read_attribute(o, Attribute.LABEL)) for o in session.get_objects({Attribute.CLASS: ObjectClass.SECRET_KEY})
