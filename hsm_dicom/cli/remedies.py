@@ -20,7 +20,7 @@ _FOR_ERRORS: dict[type[Exception], str] = {
 
 _FOR_CODES: dict[str, str] = {
     Reason.NO_ANCHORS: "Add --trust FILE with the certificate of a CA.",
-    Cause.TIMESTAMP_NOT_JUDGED: "Add --tsa FILE with the certificate of the authority's CA.",
+    Cause.TIMESTAMP_NOT_VALIDATED: "Add --tsa FILE with the certificate of the authority's CA.",
 }
 
 

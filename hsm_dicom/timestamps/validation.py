@@ -6,7 +6,7 @@ C.12.1.1.3).
         print("existed at", verdict.time, "says", verdict.authority)
 
 Two questions are answered apart: is the token what it claims to be (CMS signature, attributes, imprint:
-`problem` says why not), and may its signer stamp time as of then (`trust`, judged for CertificatePurpose.TIME_STAMPING
+`problem` says why not), and may its signer stamp time as of then (`trust`, for CertificatePurpose.TIME_STAMPING
 with the anchors of `validator`, which should be those of time stamp authorities). Tokens of `openssl ts`, with
 any set of certificates in any order, count as they come; indefinite lengths (BER) do not.
 """
@@ -74,8 +74,8 @@ class TimestampVerdict:
         """The verdict in sentences."""
         if self.problem is not None:
             return f"The time stamp proves nothing: {self.problem}"
-        said = f"Existed at {self.time:%Y-%m-%d %H:%M:%S} UTC, says {self.authority}."
-        return " ".join((said, *self.warnings, *(self.trust.sentences if self.trust else ())))
+        text = f"Existed at {self.time:%Y-%m-%d %H:%M:%S} UTC, says {self.authority}."
+        return " ".join((text, *self.warnings, *(self.trust.sentences if self.trust else ())))
 
 
 class _NoToken(ValueError):
@@ -103,7 +103,7 @@ def verify_token(
 
     `token` is DER, one pad byte allowed; `data` the value of Signature (0400,0120), the pad byte of an EC
     signature removed. `certificates` may help where the token does not hold the certificate of its signer.
-    Hashes are judged by the algorithm policy of `validator`. Never raises for what the token contains.
+    Hashes are checked against the algorithm policy of `validator`. Never raises for what the token contains.
     """
     verdict = TimestampVerdict(TimestampFinding.INVALID)
     others = tuple(certificates)

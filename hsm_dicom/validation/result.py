@@ -60,7 +60,7 @@ class Cause(StrEnum):
     TIME_BEHIND_TIMESTAMP = "time-behind-timestamp"
     EXPIRED_SINCE = "expired-since"
     TIMESTAMP_UNUSABLE = "timestamp-unusable"
-    TIMESTAMP_NOT_JUDGED = "timestamp-not-judged"
+    TIMESTAMP_NOT_VALIDATED = "timestamp-not-validated"
     TIMESTAMP_WEAK = "timestamp-weak"
     ITEM_ONLY = "item-only"
     PIXEL_DATA_OPEN = "pixel-data-open"
@@ -157,7 +157,7 @@ class Outcome(StrEnum):
     NO_SIGNATURE = "no-signature"
     """It has no signature, or historic ones only."""
     SIGNATURE_FAILED = "signature-failed"
-    """A signature is invalid, or it cannot be told."""
+    """A signature is invalid, or indeterminate."""
     QUESTIONABLE = "questionable"
     """All its signatures hold, but what it shows may not be what was signed, or the part that it stands for is open."""
     POLICY_NOT_MET = "policy-not-met"
@@ -255,8 +255,8 @@ class Verdict:
 
     def _counted(self) -> str:
         if len(self.signatures) == 1:
-            said = self.signatures[0].text
-            return f"{said[0].upper()}{said[1:]}."
+            text = self.signatures[0].text
+            return f"{text[0].upper()}{text[1:]}."
         words = [verdict.word for verdict in self.signatures]
         counts = [f"{words.count(word)} {_COUNTED[word]}" for word in Word if word in words]
         return f"{len(words)} signatures: {', '.join(counts)}."

@@ -38,11 +38,11 @@ def find_validation_time(signature: VerifiedSignature, stamp: TimestampVerdict |
 
 
 def find_time_doubts(validation_time: ValidationTime, now: datetime, tolerance: timedelta) -> Iterator[Ground]:
-    """Yield why the moment cannot be believed, so that there is no answer as of then."""
+    """Yield why the validation time cannot be relied on."""
     if validation_time.kind is not ValidationTimeKind.PRESENT and validation_time.at > now + tolerance:
         yield Ground(
             Cause.TIME_IN_FUTURE,
-            f"it is said to be from {format_time(validation_time.at)}, which is in the future",
+            f"it claims to be from {format_time(validation_time.at)}, which is in the future",
             "The clock of the signer or the one of this computer is wrong; correct it.",
         )
 
@@ -50,7 +50,7 @@ def find_time_doubts(validation_time: ValidationTime, now: datetime, tolerance: 
 def find_time_cautions(
     signature: VerifiedSignature, stamp: TimestampVerdict | None, validation_time: ValidationTime, tolerance: timedelta
 ) -> Iterator[Ground]:
-    """Yield what is to be known about the times of a signature that is good as of its moment."""
+    """Yield the warnings about the times of a signature that is valid at its validation time."""
     if signature.signed_at is None:
         yield Ground(
             Cause.TIME_MISSING,
@@ -73,12 +73,12 @@ def find_time_cautions(
 def _stamp_cautions(stamp: TimestampVerdict) -> Iterator[Ground]:
     if stamp.trust is not None and stamp.trust.reason is Reason.NO_ANCHORS:
         yield Ground(
-            Cause.TIMESTAMP_NOT_JUDGED,
-            "its time stamp is not judged, because no trust anchors for time stamp authorities were given",
+            Cause.TIMESTAMP_NOT_VALIDATED,
+            "its time stamp was not validated, because no trust anchors for time stamping authorities were given",
             stamp.text,
         )
     elif not stamp.valid:
-        verb = "cannot be judged" if stamp.finding is TimestampFinding.INDETERMINATE else "proves nothing"
+        verb = "is indeterminate" if stamp.finding is TimestampFinding.INDETERMINATE else "proves nothing"
         yield Ground(Cause.TIMESTAMP_UNUSABLE, f"its time stamp {verb}", stamp.text)
     else:
         if stamp.warnings:

@@ -35,7 +35,7 @@ CLAUSES = {
 CAUTION_CLAUSES = {
     Caution.WEAK_HASH: "a certificate of the chain rests on a weak hash",
     Caution.SHORT_KEY: "a key of the chain is short",
-    Caution.SELF_SIGNED: "the signer vouches for himself, so nobody could revoke his certificate",
+    Caution.SELF_SIGNED: "the signer's certificate is self-signed, so no CA can revoke it",
     Caution.EXPIRES_SOON: "a certificate of the chain expires soon",
     Caution.REVOKED_SINCE: "a certificate of the chain was revoked after the certified time",
     Caution.REVOCATION_NOT_CHECKED: "revocation was not checked for want of data",
@@ -75,7 +75,7 @@ def find_trust_cautions(trust: TrustVerdict, validation_time: ValidationTime, no
     if expired and validation_time.kind is ValidationTimeKind.CLAIMED:
         yield Ground(
             Cause.EXPIRED_SINCE,
-            "a certificate of the chain has expired since, and only the signer says that he signed before",
+            "a certificate of the chain has expired since, and only the signer's clock says that it was signed before",
             f"{expired[0].subject} expired on {format_time(expired[0].not_after)}. "
             "A certified time stamp would prove the time.",
         )

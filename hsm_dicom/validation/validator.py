@@ -142,9 +142,9 @@ class Validator:
             (name, sorted(map(str, value)) if isinstance(value, frozenset) else str(value))
             for name, value in self.policy
         )
-        told = repr((policy, self.signers.online)).encode()
+        settings = repr((policy, self.signers.online)).encode()
         return b"".join(
-            (self.signers.store.digest, self.timestamp_authorities.store.digest, hashlib.sha256(told).digest())
+            (self.signers.store.digest, self.timestamp_authorities.store.digest, hashlib.sha256(settings).digest())
         )
 
     def validate_signature(self, signature: VerifiedSignature, *, now: datetime | None = None) -> SignatureVerdict:

@@ -1,4 +1,4 @@
-"""A run of `hsm-dicom sign`: what was signed, what failed, and how each is told."""
+"""A run of `hsm-dicom sign`: what was signed, what failed, and how each is reported."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _ITEM_ONLY = (
 
 
 class SigningRun:
-    """One run over many files: what was signed, what failed, and how it is told."""
+    """One run over many files: what was signed, what failed, and how it is reported."""
 
     def __init__(self, signer: Identity, request: SigningRequest, *, json: bool) -> None:
         self.signer = signer
@@ -46,9 +46,9 @@ class SigningRun:
         self.failed = 0
 
     def leave_out(self, folders: Iterable[FolderError]) -> None:
-        """Tell of folders that were left out; each counts as a failure."""
+        """Report folders that were left out; each counts as a failure."""
         for folder in folders:
-            self._tell_failed(SigningJob(str(folder.path)), folder)
+            self._report_failed(SigningJob(str(folder.path)), folder)
 
     def sign(
         self,
@@ -85,14 +85,14 @@ class SigningRun:
 
     def _take(self, outcome: SigningOutcome) -> None:
         if outcome.report is not None:
-            self._tell_signed(outcome.report)
+            self._report_signed(outcome.report)
         elif outcome.earlier is not None:
             self.skipped += 1
         else:
-            self._tell_failed(outcome.job, outcome.error)
+            self._report_failed(outcome.job, outcome.error)
 
     def summarise(self) -> None:
-        """Tell how many, and of a single file all that is worth knowing."""
+        """Report how many, and of a single file all that is worth knowing."""
         seconds = time.perf_counter() - self.started
         if self.json:
             counts = {"signed": self.signed, "skipped": self.skipped, "failed": self.failed}
@@ -110,10 +110,10 @@ class SigningRun:
             parts += [f"{self.failed} failed"] if self.failed else []
             rate = f", {self.signed / seconds:,.0f} files/s" if self.signed > 9 else ""
             output.outcome(not self.failed, f"{', '.join(parts)} in {seconds:.1f} s{rate}.")
-            self._tell_incomplete()
-            self._tell_disagreement()
+            self._report_incomplete()
+            self._report_disagreement()
 
-    def _tell_incomplete(self) -> None:
+    def _report_incomplete(self) -> None:
         """Of many files, in how many something stays unsigned; each file's report has the names."""
         if self.repaired:
             output.say((f"{output.count(self.repaired, 'file')} signed as a clean copy.", output.QUIET))
@@ -122,7 +122,7 @@ class SigningRun:
         if others := self.incomplete - self.uncovered:
             output.say((f"{output.count(others, 'file')} with other elements that are not signed.", output.QUIET))
 
-    def _tell_disagreement(self) -> None:
+    def _report_disagreement(self) -> None:
         """Of many files, how many signatures DCMTK's dcmsign will call corrupted, and why."""
         if self.overpadded:
             files = f"{output.count(self.overpadded, 'file')} signed with surplus padding in strings"
@@ -139,7 +139,7 @@ class SigningRun:
             )
             output.say((f"{files}: it leaves parts of long nested sequences out of its hash.", output.QUIET))
 
-    def _tell_signed(self, report: SigningReport) -> None:
+    def _report_signed(self, report: SigningReport) -> None:
         self.signed += 1
         self.last = report
         self.incomplete += not all(map(never_signable, report.left_out))
@@ -157,7 +157,7 @@ class SigningRun:
         if self.json:
             output.write_json("sign", _report_json(report, self.signer))
 
-    def _tell_failed(self, job: SigningJob, error: Exception | None) -> None:
+    def _report_failed(self, job: SigningJob, error: Exception | None) -> None:
         self.failed += 1
         error = error or RuntimeError("no outcome")
         reason = sentence(error)

@@ -1,4 +1,4 @@
-"""A run of `hsm-dicom verify`: verdicts as they come, told in a block or a line for each file, or as JSON."""
+"""A run of `hsm-dicom verify`: verdicts as they come, printed as a block or a line for each file, or as JSON."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class UnreadableResultsError(DicomError):
 
 
 class VerificationRun:
-    """One run over many files: how each came out, and how it is told."""
+    """One run over many files: how each came out, and how it is reported."""
 
     def __init__(self, validator: Validator, *, json: bool, brief: bool, dump: Path | None, html: Path | None) -> None:
         self.validator = validator
@@ -58,12 +58,12 @@ class VerificationRun:
     def remove_validated(self, paths: Sequence[str], results: Path) -> list[str]:
         """The files without a verdict of an earlier run that still stands; the outcomes of the others count.
 
-        It stands if the path has the same file in the same state, and if this run judges by the same.
+        It stands if the path has the same file in the same state, and this run has the same anchors and policy.
         """
-        judged = _read_results(results)
+        earlier_verdicts = _read_results(results)
         left = []
         for path in paths:
-            verdict = judged.get(path)
+            verdict = earlier_verdicts.get(path)
             if verdict is None or not self._stands(path, *verdict[1:]):
                 left.append(path)
             else:
@@ -96,7 +96,7 @@ class VerificationRun:
                     self._take_unreadable(found.path, found.error or RuntimeError("no result"))
 
     def leave_out(self, folders: Iterable[FolderError]) -> None:
-        """Tell of folders that were left out; each counts as unreadable."""
+        """Report folders that were left out; each counts as unreadable."""
         for folder in folders:
             self._take_unreadable(str(folder.path), folder)
 
@@ -107,18 +107,18 @@ class VerificationRun:
     def _take(self, verdict: Verdict) -> None:
         self.outcomes[verdict.outcome] += 1
         emit_events(verdict)
-        self._tell(verdict)
+        self._report(verdict)
         self._dump(verdict)
         if self.html is not None:
             self.for_page.append(verdict)
 
     def summarise(self) -> None:
-        """Tell how many of each kind there were, and write the page where one was asked for."""
-        self._tell_sum()
+        """Report how many of each kind there were, and write the page where one was asked for."""
+        self._report_sum()
         if self.html is not None:
             write_html(self.html, self.for_page, self.validator)
 
-    def _tell_sum(self) -> None:
+    def _report_sum(self) -> None:
         seconds = time.perf_counter() - self.started
         counts = self.outcomes + self.earlier
         if self.json:
@@ -147,7 +147,7 @@ class VerificationRun:
             self.undumped += 1
             output.complain(verdict.name, sentence(error))
 
-    def _tell(self, verdict: Verdict) -> None:
+    def _report(self, verdict: Verdict) -> None:
         if self.json:
             print(json_line(verdict), flush=True)
         elif verdict.outcome is not Outcome.UNREADABLE:
@@ -166,7 +166,7 @@ _SUMMARY = {
 
 def _read_results(file: Path) -> dict[str, tuple[Outcome, datetime, str]]:
     """Outcome, moment and mark of each verdict in the JSON lines of an earlier run; what is cut off is passed over."""
-    judged: dict[str, tuple[Outcome, datetime, str]] = {}
+    earlier_verdicts: dict[str, tuple[Outcome, datetime, str]] = {}
     for number, line in enumerate(file.read_text("utf-8", errors="replace").splitlines(), start=1):
         try:
             document = json.loads(line)
@@ -177,9 +177,9 @@ def _read_results(file: Path) -> dict[str, tuple[Outcome, datetime, str]]:
                 continue
             moment = datetime.fromisoformat(document["validated_at"]).astimezone(UTC)
             outcome = Outcome[document["outcome"].upper().replace("-", "_")]
-            judged[document["file"]] = outcome, moment, str(document.get("resume_key"))
+            earlier_verdicts[document["file"]] = outcome, moment, str(document.get("resume_key"))
         except (LookupError, ValueError, TypeError, AttributeError, OverflowError) as error:
             raise UnreadableResultsError(
                 f"{file}:{number}: is not what hsm-dicom verify --json writes; name its output, or leave --resume out."
             ) from error
-    return judged
+    return earlier_verdicts

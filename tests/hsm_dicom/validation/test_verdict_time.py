@@ -104,7 +104,7 @@ def test_a_time_stamp_is_validated_by_its_own_anchors_alone(desk: Desk) -> None:
         TrustStore([CA.certificate, TIME_CA.certificate], crls=[crl]),
     ):
         one = only(Validator.from_stores(store).validate(found))
-        assert (one.word, codes(one)) == (Word.VALID_BUT, [Cause.TIMESTAMP_NOT_JUDGED])
+        assert (one.word, codes(one)) == (Word.VALID_BUT, [Cause.TIMESTAMP_NOT_VALIDATED])
         assert one.validation_time is not None
         assert one.validation_time.kind is ValidationTimeKind.CLAIMED
 
@@ -120,7 +120,7 @@ def test_a_time_stamp_of_another_signature_proves_nothing(desk: Desk) -> None:
 def test_a_time_stamp_of_another_kind_proves_nothing(desk: Desk) -> None:
     odd = replace(desk.verified(stamper=STAMPER).signatures[0], timestamp_type="SUNDIAL")
     one = validator().validate_signature(odd)
-    assert one.text == "valid, but its time stamp cannot be judged"
+    assert one.text == "valid, but its time stamp is indeterminate"
     assert "'SUNDIAL' is not CMS_TSP" in one.grounds[0].detail
 
 
