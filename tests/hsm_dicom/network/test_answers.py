@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -128,7 +129,11 @@ def test_every_request_has_a_message_id_of_its_own(hospital: Hospital, tmp_path:
 
 
 def test_a_peer_that_does_not_answer_is_named_with_the_time(hospital: Hospital, tmp_path: Path) -> None:
-    with odd_scp(hospital, lambda request: b"\x04") as running:
+    def answer(request: Request) -> bytes:
+        time.sleep(1.5)
+        return request.answer()
+
+    with odd_scp(hospital, answer) as running:
         timeouts = replace(TIMEOUTS, answer=0.5)
         result = send(hospital, running, images(tmp_path, 1), attempts=1, timeouts=timeouts)
     assert "it did not answer C-STORE request 1 within 0.5 seconds" in result.outcomes[0].text
