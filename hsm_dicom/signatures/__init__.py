@@ -1,10 +1,11 @@
 """DICOM digital signatures: PS3.15 Annex C, PS3.3 C.12.1.1.3.
 
-Creating, with any RSA (or, outside the profiles, EC) private key of ``cryptography``'s kind, token keys included::
+The lower layer of `hsm_dicom.sign` and `hsm_dicom.verify`. Create a signature with any RSA private key of
+``cryptography``'s kind, token keys included (outside the profiles, an EC key too)::
 
     from hsm_dicom.signatures import Profile, SigningRequest, check_integrity, sign
 
-    request = SigningRequest(certificate_der, Profile.CREATOR)
+    request = SigningRequest(certificate, Profile.CREATOR)     # an x509.Certificate or its DER
     report = sign("ct.dcm", "signed.dcm", key, request)        # output None signs in place
     print(report.uid, len(report.signed), "attributes signed, left out:", report.left_out)
 
@@ -16,17 +17,25 @@ pickled), ``sign_digest`` in the one process that holds the token::
     plan = prepare("ct.dcm", request)
     finish(plan, sign_digest(key, plan), "signed-in-steps.dcm")
 
-Verifying, by mathematics alone; whether the certificate is trusted is the caller's next question::
+Check signatures by mathematics alone; whether the signer is trusted is a question for `hsm_dicom.validation`::
 
     for signature in check_integrity("signed.dcm").signatures:
         print(signature.finding.value, signature.reason, signature.signed_at, signature.coverage)
 
-Look at signatures and take them out again: ``list_signatures``, ``remove``, ``remove_all``. ``add_timestamp`` puts a
-TimeStampToken into a signature made before. Many files at once: `hsm_dicom.signing`.
+List signatures and remove them: ``list_signatures``, ``remove``, ``remove_all``. ``add_timestamp`` stores a
+TimeStampToken in a signature made before; `hsm_dicom.signing.add_timestamp` also checks it. To sign many files, use
+`hsm_dicom.signing`.
 
-Rooms: ``creation``, ``anomalies``, ``coverage``, ``profiles``. Modules: ``integrity`` (with ``read``, ``digests``,
-``mac``, ``dcmtk_stream``, ``check``), ``listing``, ``amend`` (with ``unquestioned``), ``algorithms``, ``attributes``,
-``errors``.
+| module or room | one idea                                                                         |
+|----------------|----------------------------------------------------------------------------------|
+| `creation`     | make a signature, in three steps                                                 |
+| `integrity`    | check signatures; with `read`, `digests`, `mac`, `dcmtk_stream` and `check`      |
+| `batch`        | check many files on an executor                                                  |
+| `anomalies`    | why an object may not be what was signed although its signature is intact        |
+| `coverage`     | what a signature covers                                                          |
+| `profiles`     | the profiles of PS3.15 Annex C, and the purposes of CID 7007                     |
+| `listing`      | what signatures say of themselves                                                |
+| `amend`        | remove signatures, add time stamps; with `unquestioned`                          |
 """
 
 from typing import NoReturn
