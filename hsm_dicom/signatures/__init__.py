@@ -36,6 +36,7 @@ TimeStampToken in a signature made before; `hsm_dicom.signing.add_timestamp` als
 | `profiles`     | the profiles of PS3.15 Annex C, and the purposes of CID 7007                     |
 | `listing`      | what signatures say of themselves                                                |
 | `amend`        | remove signatures, add time stamps; with `unquestioned`                          |
+| `algorithms`, `attributes`, `errors` | tables that all of them use                                |
 """
 
 from typing import NoReturn

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hsm_dicom.trust.der import content_type, generalized_time, without_pad_byte, without_padding
+from hsm_dicom.trust.der import content_type, generalized_time, remove_padding, without_pad_byte
 from tests import pki
 
 DER = pki.Authority("DER CA").der
 
 
 def test_a_value_is_returned_without_its_pad_byte() -> None:
-    assert without_padding(DER) == without_padding(DER + b"\0") == DER
+    assert remove_padding(DER) == remove_padding(DER + b"\0") == DER
     assert without_pad_byte(DER) == without_pad_byte(DER + b"\0") == DER
     assert without_pad_byte(b"\x02\x01\x07\x00") == b"\x02\x01\x07"
 
@@ -37,7 +37,7 @@ def test_a_value_is_returned_without_its_pad_byte() -> None:
 )
 def test_what_is_not_one_der_sequence_is_refused(data: bytes, words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        without_padding(data)
+        remove_padding(data)
     assert without_pad_byte(data) == data
 
 
@@ -71,7 +71,7 @@ def test_a_content_type_is_the_first_object_identifier() -> None:
 @given(st.binary(max_size=40))
 def test_no_bytes_raise_another_error(data: bytes) -> None:
     try:
-        value = without_padding(data)
+        value = remove_padding(data)
     except ValueError:
         value = b""
     assert data.startswith(value)
