@@ -94,7 +94,7 @@ class AssociationAborted(NetworkEvent):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CertificatesReloaded(NetworkEvent):
-    """Certificates, trust and revocation data of a listener were read anew, or could not be."""
+    """Certificates, trust and revocation data of a listener were reloaded, or could not be."""
 
     level: ClassVar[int] = logging.WARNING
     succeeded: bool
