@@ -214,8 +214,9 @@ class TokenRSAPrivateKey(_OnDevice, rsa.RSAPrivateKey):
         Raises `MechanismNotOfferedError` if the token has no mechanism for it, and the other errors of
         `tokens.errors` if the token fails.
         """
-        candidates = rsa_signature(padding, algorithm, self.key_size, self.device.offered, len(data))
-        return self._try_in_order((type(padding), _name(algorithm)), candidates, bytes(data))
+        octets = _octets(data)
+        candidates = rsa_signature(padding, algorithm, self.key_size, self.device.offered, len(octets))
+        return self._try_in_order((type(padding), _name(algorithm)), candidates, octets)
 
     def decrypt(self, ciphertext: bytes, padding: paddings.AsymmetricPadding) -> bytes:
         """Decrypt with PKCS1v15 or OAEP (RFC 8017).
@@ -303,7 +304,7 @@ class TokenECPrivateKey(_OnDevice, ec.EllipticCurvePrivateKey):
                 "signatures (RFC 6979) cannot be asked of it. Leave deterministic_signing out."
             )
         candidates = ecdsa_signature(signature_algorithm.algorithm, self.key_size, self.device.offered)
-        return self._try_in_order(_name(signature_algorithm.algorithm), candidates, bytes(data))
+        return self._try_in_order(_name(signature_algorithm.algorithm), candidates, _octets(data))
 
     def exchange(self, algorithm: ec.ECDH, peer_public_key: ec.EllipticCurvePublicKey) -> NoReturn:
         """Always raises `MechanismNotOfferedError`: a signing key is not used for key agreement."""
@@ -324,6 +325,14 @@ def private_key(device: DeviceKey) -> PrivateKey:
             return TokenRSAPrivateKey(device, public)
         case public:
             return TokenECPrivateKey(device, public)
+
+
+def _octets(data: object) -> bytes:
+    """Return the bytes of a buffer. Raises TypeError for a number or a list, which `bytes` would accept."""
+    try:
+        return bytes(memoryview(data))  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"The data to sign must be bytes, not {type(data).__name__}.") from None
 
 
 def _name(algorithm: hashes.HashAlgorithm | Prehashed | NoDigestInfo) -> tuple[str, bool]:

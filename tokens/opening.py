@@ -14,7 +14,7 @@ from tokens.keys import PrivateKey, private_key
 from tokens.manager import DeviceManager, default_manager
 from tokens.pins.credentials import Credentials, DeviceFailure
 from tokens.pins.refusals import RefusalMemory
-from tokens.pins.sources import PinSource, parse_pin_source
+from tokens.pins.sources import PinSource, parse_pin_source, resolve_pin_source
 from tokens.pkcs11.connections import SharedConnection
 from tokens.pkcs11.key import Pkcs11Key
 from tokens.pkcs11.module import Module
@@ -47,9 +47,12 @@ def open_key(
     `module` and `pin` are used where the URI has no module-path and no pin-source. `sessions` bounds how many
     threads a token serves at once; a card serves one. `device_failures` are as for `open_token`. `profiles` are kinds
     of cards beside those that are known here. `manager` owns what is opened; the default manager does otherwise.
-    The key is a context manager, and may be shared between threads. Raises the classes of `tokens.errors`.
+    The key is a context manager, and may be shared between threads. Raises the classes of `tokens.errors`, and
+    TypeError or ValueError for an argument that is not as described.
     """
     wanted = parse_uri(uri)
+    _check(sessions, manager, policy)
+    pin = resolve_pin_source(pin)
     if isinstance(wanted, CardUri):
         cards = (manager or default_manager()).cards
         opened = open_card(cards, wanted, pin=pin, memory=memory, last_try=last_try, profiles=profiles)
@@ -94,6 +97,8 @@ def open_secrets(
     for `open_key`.
     """
     wanted = parse_uri(uri)
+    _check(sessions, manager, policy)
+    pin = resolve_pin_source(pin)
     if isinstance(wanted, CardUri):
         cards = (manager or default_manager()).cards
         opened = open_card(cards, wanted, pin=pin, memory=memory, last_try=last_try, profiles=profiles)
@@ -118,9 +123,11 @@ def open_secrets(
 
 
 def parse_uri(uri: str | Pkcs11Uri | CardUri) -> Pkcs11Uri | CardUri:
-    """Parse a URI by its scheme. Raises `UriError`."""
-    if not isinstance(uri, str):
+    """Parse a URI by its scheme. Raises `UriError`, and TypeError for what is no URI."""
+    if isinstance(uri, Pkcs11Uri | CardUri):
         return uri
+    if not isinstance(uri, str):
+        raise TypeError(f"uri must be the text of a pkcs11: or card: URI, not {type(uri).__name__}.")
     return CardUri.parse(uri) if uri.lower().startswith("card:") else Pkcs11Uri.parse(uri)
 
 
@@ -140,6 +147,7 @@ def open_token(
 
     `device_failures` are the answers to a login after which a PIN that was accepted before is presented once more.
     """
+    _check(sessions, manager)
     wanted = Pkcs11Uri.parse(uri) if isinstance(uri, str) else uri
     connections = (manager or default_manager()).tokens
     owner = find_module(wanted, module, init_string, manager)
@@ -178,4 +186,16 @@ def _pin_source(wanted: Pkcs11Uri, pin: str | PinSource | None) -> PinSource | N
                 "A pin-source that runs a program ('|…') is not supported.", remedy="Use file:, env: or fd:."
             )
         return parse_pin_source(wanted.pin_source)
-    return parse_pin_source(pin) if isinstance(pin, str) else pin
+    return resolve_pin_source(pin)
+
+
+def _check(sessions: object, manager: object, policy: object = None) -> None:
+    """Raise TypeError or ValueError for arguments that every function here takes."""
+    if isinstance(sessions, bool) or not isinstance(sessions, int):
+        raise TypeError(f"sessions must be a whole number, not {type(sessions).__name__}.")
+    if sessions < 1:
+        raise ValueError(f"sessions must be at least 1, not {sessions}.")
+    if not isinstance(manager, DeviceManager | None):
+        raise TypeError(f"manager must be a DeviceManager, not {type(manager).__name__}.")
+    if not isinstance(policy, KeyPolicy | None):
+        raise TypeError(f"policy must be a tokens.policy.KeyPolicy, not {type(policy).__name__}.")

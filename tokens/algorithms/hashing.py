@@ -27,8 +27,13 @@ class RIPEMD160(hashes.HashAlgorithm):
 
 
 def hash_name(algorithm: hashes.HashAlgorithm | Prehashed) -> str:
-    """Return hashlib's name of a hash, or of the hash with which the data was prehashed."""
-    return (prehashed_algorithm(algorithm) if isinstance(algorithm, Prehashed) else algorithm).name
+    """Return hashlib's name of a hash, or of the hash with which the data was prehashed. Raises TypeError."""
+    wanted = prehashed_algorithm(algorithm) if isinstance(algorithm, Prehashed) else algorithm
+    if not isinstance(wanted, hashes.HashAlgorithm):
+        raise TypeError(
+            f"The hash must be one of cryptography's, such as hashes.SHA256(), not {type(wanted).__name__}."
+        )
+    return wanted.name
 
 
 def digest(algorithm: hashes.HashAlgorithm, data: bytes) -> bytes:

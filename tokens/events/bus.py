@@ -89,8 +89,13 @@ def subscribe(handler: Callable[[E], None], kind: type[E]) -> AbstractContextMan
 def subscribe(handler: Callable[[Any], None], kind: type[Event] = Event) -> Iterator[Subscription]:
     """Have `handler` called with every event of a kind, on the thread that caused it, until the block ends.
 
-    Yields the subscription, which counts the events that `handler` lost.
+    Yields the subscription, which counts the events that `handler` lost. Raises TypeError for a handler that cannot be
+    called, and for a kind that is not a class of events.
     """
+    if not callable(handler):
+        raise TypeError(f"handler must be a function that takes an event, not {type(handler).__name__}.")
+    if not (isinstance(kind, type) and issubclass(kind, Event)):
+        raise TypeError(f"kind must be a class of events, such as KeyUse, not {type(kind).__name__}.")
     subscription = Subscription(handler, kind, _bus.changing)
     with _bus.changing:
         _bus.subscriptions = (*_bus.subscriptions, subscription)

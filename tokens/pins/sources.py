@@ -22,7 +22,7 @@ import stat
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, final
+from typing import Protocol, cast, final
 from urllib.parse import unquote
 
 from tokens.errors import Facts, PinSourceError, Reason
@@ -258,6 +258,22 @@ def parse_pin_source(text: str) -> PinSource:
         "A PIN source is one of: prompt, env:NAME, file:PATH, credential:NAME, fd:N, pinpad. "
         "It is never the PIN itself (the given text is not repeated here)."
     )
+
+
+def resolve_pin_source(pin: object) -> PinSource | None:
+    """Return the PIN source that a caller passed: its text, an object, or None.
+
+    Raises `PinSourceError` for other text, and TypeError for anything else. Neither repeats the value: it may be the
+    PIN.
+    """
+    if isinstance(pin, str):
+        return parse_pin_source(pin)
+    if pin is not None and not callable(getattr(pin, "read", None)):
+        raise TypeError(
+            f"pin must be a PIN source, such as 'file:PATH', 'env:NAME' or 'prompt', not {type(pin).__name__}. It is "
+            "never the PIN itself."
+        )
+    return cast(PinSource | None, pin)
 
 
 def _checked(line: bytes, purpose: str, place: str) -> Pin:
