@@ -64,7 +64,7 @@ class CardUri:
                 raise UriError(f"A card: URI has no attribute '{name[:24]}'; it has: {', '.join(_PATH)}, pin-source.")
             if name in values:
                 raise UriError(f"The attribute '{name}' stands twice in a card: URI; it may stand once.")
-            values[name] = _decoded(name, raw)
+            values[name] = _decode(name, raw)
         sharing = values.get("sharing")
         if sharing is not None and sharing not in _SHARING:
             raise UriError(f"sharing={sharing[:24]} in a card: URI is neither of {', '.join(_SHARING)}.")
@@ -95,7 +95,7 @@ class CardUri:
         return replace(self, key=None)
 
 
-def _decoded(name: str, raw: str) -> str:
+def _decode(name: str, raw: str) -> str:
     if _BROKEN_ESCAPE.search(raw):
         raise UriError(f"The attribute '{name}' of a card: URI has a '%' without two hexadecimal digits.")
     try:
@@ -116,7 +116,7 @@ def _pin_source(query: str) -> str | None:
             )
         if name != "pin-source" or source is not None:
             raise UriError("The query of a card: URI is one pin-source=… and nothing else.")
-        source = _decoded(name, raw)
+        source = _decode(name, raw)
     return source
 
 

@@ -82,7 +82,7 @@ Verification = Callable[[Any, bytes, bytes], bool]
 """(public key, data, signature) -> whether the signature verifies."""
 
 
-def _unchanged(data: bytes) -> bytes:
+def _pass_through(data: bytes) -> bytes:
     return data
 
 
@@ -101,8 +101,8 @@ class Candidate:
 
     mechanism: Mechanism
     parameter: Any = None
-    before: Transform = _unchanged
-    after: Transform = _unchanged
+    before: Transform = _pass_through
+    after: Transform = _pass_through
     verifies: Verification = _not_a_signature
 
     @property
@@ -127,7 +127,7 @@ def rsa_signature(
         wanted = "RSASSA-PSS"
     else:
         raise TypeError("Padding must be PKCS1v15 or PSS.")
-    return _offered(candidates, offered, f"{wanted} with {describe_hash(algorithm)}")
+    return _select_offered(candidates, offered, f"{wanted} with {describe_hash(algorithm)}")
 
 
 def ecdsa_signature(
@@ -145,14 +145,14 @@ def ecdsa_signature(
 
     def verifies(public_key: Any, data: bytes, signature: bytes) -> bool:
         if hash_name(algorithm) == "ripemd160":  # which `cryptography` does not have; SHA-1 is as long
-            return _verifies(public_key, signature, _hashed(algorithm, data), ec.ECDSA(Prehashed(hashes.SHA1())))  # noqa: S303
+            return _verifies(public_key, signature, _hash(algorithm, data), ec.ECDSA(Prehashed(hashes.SHA1())))  # noqa: S303
         return _verifies(public_key, signature, data, ec.ECDSA(algorithm))
 
-    candidates = [Candidate(Mechanism.ECDSA, None, lambda data: _hashed(algorithm, data)[:size], der, verifies)]
+    candidates = [Candidate(Mechanism.ECDSA, None, lambda data: _hash(algorithm, data)[:size], der, verifies)]
     name = hash_name(algorithm)
     if not isinstance(algorithm, Prehashed) and name in _COMBINED_ECDSA:
         candidates.append(Candidate(_COMBINED_ECDSA[name], after=der, verifies=verifies))
-    return _offered(candidates, offered, f"ECDSA with {describe_hash(algorithm)}")
+    return _select_offered(candidates, offered, f"ECDSA with {describe_hash(algorithm)}")
 
 
 def rsa_decryption(padding: object, offered: Set[Mechanism]) -> tuple[Candidate, ...]:
@@ -162,13 +162,13 @@ def rsa_decryption(padding: object, offered: Set[Mechanism]) -> tuple[Candidate,
     """
     if isinstance(padding, paddings.PKCS1v15):
         candidates = [Candidate(Mechanism.RSA_X_509), Candidate(Mechanism.RSA_PKCS)]
-        return _offered(candidates, offered, "RSAES-PKCS1-v1_5 decryption")
+        return _select_offered(candidates, offered, "RSAES-PKCS1-v1_5 decryption")
     if isinstance(padding, paddings.OAEP):
         digest_name, mgf_name = hash_name(padding.algorithm), hash_name(mgf_hash(padding))
         if digest_name not in _DIGEST or mgf_name not in _MGF1:
             raise ValueError(f"OAEP with {digest_name} and MGF1 with {mgf_name} has no PKCS#11 mechanism.")
         parameter = (_DIGEST[digest_name], _MGF1[mgf_name], oaep_label(padding))
-        return _offered([Candidate(Mechanism.RSA_PKCS_OAEP, parameter)], offered, f"OAEP with {digest_name}")
+        return _select_offered([Candidate(Mechanism.RSA_PKCS_OAEP, parameter)], offered, f"OAEP with {digest_name}")
     raise TypeError("Padding must be PKCS1v15 or OAEP.")
 
 
@@ -182,22 +182,22 @@ def describe_hash(algorithm: Hash) -> str:
 
 def _pkcs1_v1_5(algorithm: Hash, key_bits: int, data_length: int) -> list[Candidate]:
     if isinstance(algorithm, NoDigestInfo):
-        encoded: Transform = _unchanged
+        encode: Transform = _pass_through
     else:
         name = hash_name(algorithm)
         if name not in DIGEST_INFO_PREFIX:
             raise ValueError(f"RSASSA-PKCS1-v1_5 with {name} is not supported.")
         hashed: Hash = algorithm
 
-        def encoded(data: bytes) -> bytes:
-            return digest_info(name, _hashed(hashed, data))
+        def encode(data: bytes) -> bytes:
+            return digest_info(name, _hash(hashed, data))
 
     def verifies(public_key: Any, data: bytes, signature: bytes) -> bool:
-        return _verifies(public_key, signature, encoded(data), paddings.PKCS1v15(), NoDigestInfo())
+        return _verifies(public_key, signature, encode(data), paddings.PKCS1v15(), NoDigestInfo())
 
     candidates = [
-        Candidate(Mechanism.RSA_PKCS, before=encoded, verifies=verifies),
-        Candidate(Mechanism.RSA_X_509, before=lambda data: emsa_pkcs1_v1_5(encoded(data), key_bits), verifies=verifies),
+        Candidate(Mechanism.RSA_PKCS, before=encode, verifies=verifies),
+        Candidate(Mechanism.RSA_X_509, before=lambda data: emsa_pkcs1_v1_5(encode(data), key_bits), verifies=verifies),
     ]
     if isinstance(algorithm, hashes.HashAlgorithm):
         combined = Candidate(_COMBINED_PKCS1[name], verifies=verifies)
@@ -213,23 +213,23 @@ def _pss(padding: paddings.PSS, algorithm: Hash, key_bits: int, data_length: int
 
     def verifies(public_key: Any, data: bytes, signature: bytes) -> bool:
         if "ripemd160" in (name, mgf_name):  # which `cryptography` does not have
-            return is_pss_signature(public_key, _hashed(algorithm, data), signature, name, mgf_name, salt_length)
+            return is_pss_signature(public_key, _hash(algorithm, data), signature, name, mgf_name, salt_length)
         hashed = algorithm if isinstance(algorithm, Prehashed) else Prehashed(algorithm)
         exact = paddings.PSS(padding.mgf, salt_length)
-        return _verifies(public_key, signature, _hashed(algorithm, data), exact, hashed)
+        return _verifies(public_key, signature, _hash(algorithm, data), exact, hashed)
 
     candidates: list[Candidate] = []
     if name in _DIGEST and mgf_name in _MGF1:
         parameter = (_DIGEST[name], _MGF1[mgf_name], salt_length)
         candidates.append(
-            Candidate(Mechanism.RSA_PKCS_PSS, parameter, lambda data: _hashed(algorithm, data), verifies=verifies)
+            Candidate(Mechanism.RSA_PKCS_PSS, parameter, lambda data: _hash(algorithm, data), verifies=verifies)
         )
         if isinstance(algorithm, hashes.HashAlgorithm):
             combined = Candidate(_COMBINED_PSS[name], parameter, verifies=verifies)
             candidates.insert(0 if data_length <= WORTH_SENDING else len(candidates), combined)
     by_host = Candidate(
         Mechanism.RSA_X_509,
-        before=lambda data: emsa_pss(_hashed(algorithm, data), key_bits, name, mgf_name, salt_length),
+        before=lambda data: emsa_pss(_hash(algorithm, data), key_bits, name, mgf_name, salt_length),
         verifies=verifies,
     )
     return [*candidates, by_host]
@@ -245,7 +245,7 @@ def _verifies(public_key: Any, signature: bytes, data: bytes, *scheme: object) -
     return True
 
 
-def _hashed(algorithm: Hash, data: bytes) -> bytes:
+def _hash(algorithm: Hash, data: bytes) -> bytes:
     if isinstance(algorithm, NoDigestInfo):
         return data
     if isinstance(algorithm, Prehashed):
@@ -255,7 +255,7 @@ def _hashed(algorithm: Hash, data: bytes) -> bytes:
     return digest(algorithm, data)
 
 
-def _offered(candidates: list[Candidate], offered: Set[Mechanism], wanted: str) -> tuple[Candidate, ...]:
+def _select_offered(candidates: list[Candidate], offered: Set[Mechanism], wanted: str) -> tuple[Candidate, ...]:
     usable = tuple(candidate for candidate in candidates if candidate.mechanism in offered)
     if not usable:
         names = ", ".join(candidate.name for candidate in candidates)

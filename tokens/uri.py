@@ -82,7 +82,7 @@ class Pkcs11Uri:
                     f"The attribute '{name}' in a pkcs11: URI is not known here, so nothing can be matched "
                     f"against it; leave it out. Known are: {', '.join(_PATH)}."
                 )
-            _put(values, name, _decoded(name, raw))
+            _put(values, name, _decode(name, raw))
         others: list[tuple[str, str]] = []
         for name, raw in _attributes(query, "&"):
             if name == "pin-value":
@@ -92,18 +92,18 @@ class Pkcs11Uri:
                     remedy="State where the PIN is with pin-source.",
                 )
             if name in _QUERY:
-                _put(values, name, _decoded(name, raw))
+                _put(values, name, _decode(name, raw))
             else:
                 others.append((name, raw))
         return cls(**values, others=tuple(others))
 
     def __str__(self) -> str:
-        path = [f"{name}={_encoded(value, _PATH_SAFE)}" for name, value in self._given(_PATH)]
-        query = [f"{name}={_encoded(value, _QUERY_SAFE)}" for name, value in self._given(_QUERY)]
+        path = [f"{name}={_encode(value, _PATH_SAFE)}" for name, value in self._list_given(_PATH)]
+        query = [f"{name}={_encode(value, _QUERY_SAFE)}" for name, value in self._list_given(_QUERY)]
         query += [f"{name}={raw}" for name, raw in self.others]
         return "pkcs11:" + ";".join(path) + ("?" + "&".join(query) if query else "")
 
-    def _given(self, names: tuple[str, ...]) -> list[tuple[str, str | bytes | int | Path]]:
+    def _list_given(self, names: tuple[str, ...]) -> list[tuple[str, str | bytes | int | Path]]:
         pairs = ((name, getattr(self, name.replace("-", "_"))) for name in names)
         return [(name, value) for name, value in pairs if value is not None]
 
@@ -137,7 +137,7 @@ def _put(values: dict[str, Any], name: str, value: object) -> None:
     values[key] = value
 
 
-def _decoded(name: str, raw: str) -> str | bytes | int | Path:
+def _decode(name: str, raw: str) -> str | bytes | int | Path:
     if _BROKEN_ESCAPE.search(raw):
         raise UriError(f"The attribute '{name}' of a pkcs11: URI has a '%' without two hexadecimal digits.")
     data = unquote_to_bytes(raw)
@@ -160,7 +160,7 @@ def _decoded(name: str, raw: str) -> str | bytes | int | Path:
     return text
 
 
-def _encoded(value: str | bytes | int | Path, safe: str) -> str:
+def _encode(value: str | bytes | int | Path, safe: str) -> str:
     if isinstance(value, bytes):
         return "".join(f"%{byte:02X}" for byte in value)
     return quote_from_bytes(str(value).encode("utf-8"), safe)

@@ -62,7 +62,7 @@ class Reading:
 
     def problem(self, path: KeyPath, what: str, remedy: str, severity: Severity = Severity.ERROR) -> Problem:
         """Return a problem at a key of this file."""
-        return Problem(self.file, _dotted(path), what, remedy, find_line(self.lines, path), severity)
+        return Problem(self.file, _join_key_path(path), what, remedy, find_line(self.lines, path), severity)
 
 
 def find_configuration(named: Path | None = None) -> Path | None:
@@ -103,7 +103,7 @@ def read_configuration(file: Path) -> Reading:
     lines = index_lines(text)
     configuration, mistakes = _extract_sound_part(raw, file.parent)
     for path, words in mistakes:
-        problems.append(Problem(file, _dotted(path), *words, find_line(lines, path)))
+        problems.append(Problem(file, _join_key_path(path), *words, find_line(lines, path)))
     reading = Reading(file, configuration, lines=lines, unsafe=unsafe is not None)
     dangling = _find_dangling_references(configuration, raw)
     problems += [reading.problem(path, *words) for path, words in dangling]
@@ -157,5 +157,5 @@ def _path(place: tuple[int | str, ...]) -> KeyPath:
     return tuple(str(part) for part in place)
 
 
-def _dotted(path: KeyPath) -> str:
+def _join_key_path(path: KeyPath) -> str:
     return ".".join(path)

@@ -92,7 +92,7 @@ def _login_failures(value: object) -> frozenset[DeviceFailure]:
     return frozenset(names[name] for name in value)
 
 
-def _allowed(name: str) -> str:
+def _check_allowable(name: str) -> str:
     if name not in ALLOWABLE:
         raise PydanticCustomError("weakness", "")
     return name
@@ -146,7 +146,7 @@ class IdentitySection(Section):
     """A PEM file; None, written as "token", if the certificate is on the token."""
     chain: FilePath | None = None
     """A PEM, DER or PKCS#7 file with the certificates between this one and the root, in any order."""
-    allow: frozenset[Annotated[str, AfterValidator(_allowed)]] = frozenset()
+    allow: frozenset[Annotated[str, AfterValidator(_check_allowable)]] = frozenset()
     """Weaknesses of this key that the security officer allows explicitly: those of `tokens.policy`, and "file-key"."""
 
     @model_validator(mode="after")

@@ -21,7 +21,7 @@ class RegisteredUid(NamedTuple):
 
 
 @cache
-def registered_uids() -> dict[str, RegisteredUid]:
+def load_registered_uids() -> dict[str, RegisteredUid]:
     """Return every UID of PS3.6 that pydicom knows."""
     return {
         uid: RegisteredUid(name, kind, bool(retired), keyword)

@@ -113,7 +113,7 @@ class EncodedFile:
         """Decode an unsigned integer in the byte order of the Data Set."""
         return int.from_bytes(data, "big" if self.syntax.big_endian else "little")
 
-    def demand_unchanged(self) -> None:
+    def check_unchanged(self) -> None:
         """Raise FileChangedError if the file was written to since it was opened."""
         if self.file.fd >= 0 and file_state(os.fstat(self.file.fd)) != self.state:
             raise FileChangedError(self.name, "the file was changed while it was being read.")
@@ -207,9 +207,9 @@ class DicomFile(EncodedFile):
     @cached_property
     def encapsulated(self) -> tuple[EncapsulatedPixelData, ...]:
         """The encapsulated Pixel Data of every level, in the order of the file."""
-        return tuple(map(self._encapsulated, self.encapsulated_places))
+        return tuple(map(self._load_encapsulated, self.encapsulated_places))
 
-    def _encapsulated(self, place: EncapsulatedPlace) -> EncapsulatedPixelData:
+    def _load_encapsulated(self, place: EncapsulatedPlace) -> EncapsulatedPixelData:
         level = self.main
         if place.path:
             elements = self._walker().data_set(place.level_start, place.start, place.path)
@@ -233,7 +233,7 @@ class DicomFile(EncodedFile):
             return 1
         return int(text) if text.isdigit() and int(text) > 0 else None
 
-    def signed_levels(self) -> Iterator[DataSet]:
+    def find_signed_levels(self) -> Iterator[DataSet]:
         """The main Data Set, and those of the Items that hold signatures or their MAC Parameters."""
         yield self.main
         for path, start, end in self.signed_items:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import NamedTuple, TypeAlias
 
 from hsm_dicom.dataset.element import ITEM_TAG, SEQUENCE_DELIMITATION_TAG, explicit_header
-from hsm_dicom.dataset.octets.source import swapped
+from hsm_dicom.dataset.octets.source import swap_bytes
 from hsm_dicom.dataset.tags import ITEM
 from hsm_dicom.dataset.transfer_syntax import TransferSyntax
 from hsm_dicom.dataset.vr import FORMS, SHORT, SWAPPED_UNITS
@@ -29,9 +29,9 @@ NewItem: TypeAlias = tuple[NewElement, ...]
 def encode_element(element: NewElement, syntax: TransferSyntax) -> bytes:
     """The element as it stands in a file of this Transfer Syntax."""
     if isinstance(element.value, bytes):
-        data = padded(element.vr, element.value)
+        data = pad(element.vr, element.value)
         if syntax.big_endian and element.vr in SWAPPED_UNITS:
-            data = swapped(data, SWAPPED_UNITS[element.vr])
+            data = swap_bytes(data, SWAPPED_UNITS[element.vr])
     else:
         data = b"".join(encode_item(item, syntax) for item in element.value)
     return encode_header(element.tag, element.vr, len(data), syntax) + data
@@ -57,7 +57,7 @@ def encode_item(item: NewItem, syntax: TransferSyntax) -> bytes:
 def mac_encoding(element: NewElement) -> bytes:
     """The element as it enters a MAC (PS3.3 C.12.1.1.3.1.2)."""
     if isinstance(element.value, bytes):
-        data = padded(element.vr, element.value)
+        data = pad(element.vr, element.value)
         return explicit_header(element.tag, element.vr, len(data)) + data
     items = b"".join(ITEM_TAG + b"".join(map(mac_encoding, item)) for item in element.value)
     return explicit_header(element.tag, element.vr, None) + items + SEQUENCE_DELIMITATION_TAG
@@ -74,7 +74,7 @@ def decode_tags(data: bytes, syntax: TransferSyntax) -> tuple[int, ...]:
     return tuple([group << 16 | number for group, number in zip(halves[::2], halves[1::2], strict=True)])
 
 
-def padded(vr: str, value: bytes) -> bytes:
+def pad(vr: str, value: bytes) -> bytes:
     """The value at an even length: UIs and bytes get a zero byte, text a space (PS3.5 6.2)."""
     if len(value) % 2 == 0:
         return value

@@ -19,7 +19,7 @@ class Refusals:
         if length:
             self._fail(pos, tag, f"the delimiter has a length of {length} instead of zero.")
 
-    def _misplaced(self, pos: int, tag: int, previous: int) -> NoReturn:
+    def _refuse_misplaced(self, pos: int, tag: int, previous: int) -> NoReturn:
         if tag >> 16 == 0xFFFE:
             self._fail(pos, tag, "an Item or delimiter stands where a Data Element should begin.")
         if tag == previous:

@@ -90,27 +90,27 @@ class StagedFile:
             _refuse_overwriting(file, self.goal, overwrite)
         self._part = self.goal.with_name(f".{self.goal.name[:200]}.{secrets.token_hex(4)}.part")
         mode = 0o600 if target is None else 0o666
-        with _worded(self.goal), _creating:
+        with _reword_errors(self.goal), _creating:
             self._fd = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
             _unfinished.add(self._part)
         try:
-            with _worded(self.goal):
+            with _reword_errors(self.goal):
                 if target is None:
                     _copy_attributes(file, self.goal, self._fd)
                 _write(self._fd, file, sorted(edits, key=attrgetter("start")))  # stable: insertions keep their order
-            file.demand_unchanged()
+            file.check_unchanged()
         except BaseException:
             self._discard()
             raise
 
     def flush(self) -> None:
         """Bring the content to the disk."""
-        with _worded(self.goal):
+        with _reword_errors(self.goal):
             os.fsync(self._fd)
 
     def take_place(self) -> None:
         """Become the target; durable once its folder is flushed."""
-        with _worded(self.goal):
+        with _reword_errors(self.goal):
             if self._replaces:
                 self._part.replace(self.goal)
             else:
@@ -132,7 +132,7 @@ class StagedFile:
 
 
 @contextmanager
-def _worded(goal: Path) -> Iterator[None]:
+def _reword_errors(goal: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -209,7 +209,7 @@ def write_stream(file: EncodedFile, edits: Sequence[Edit], write: Callable[[byte
                 write(file.source.read(start, min(edit.start, start + CHUNK)))
             write(edit.data)
             at = edit.end
-    file.demand_unchanged()
+    file.check_unchanged()
 
 
 def _write(fd: int, file: EncodedFile, edits: list[Edit]) -> None:
@@ -273,6 +273,6 @@ def _copy(source: int, target: int, start: int, end: int) -> None:
     while start < end:
         data = os.pread(source, min(CHUNK, end - start), start)
         if not data:
-            break  # the file became shorter, which demand_unchanged reports
+            break  # the file became shorter, which check_unchanged reports
         _write_all(target, data)
         start += len(data)

@@ -85,7 +85,7 @@ class ImplicitVRs:
 
     def vr(self, tag: int) -> str:
         """The VR of PS3.5, which is UN for elements that PS3.6 does not have, and for private ones unless guessed."""
-        vr = (self._chosen and self._chosen.get(_open_choice(tag))) or _listed_vr(tag)
+        vr = (self._chosen and self._chosen.get(_open_choice(tag))) or _look_up_vr(tag)
         if vr == "UN" and self._guess_private:
             creator = self._noted.get(tag >> 16 << 16 | tag >> 8 & 0xFF, b"")
             return _private_vr(tag, creator.strip(b" \0").decode("latin-1"))
@@ -95,7 +95,7 @@ class ImplicitVRs:
             return "OB" if self._noted.get(_WAVEFORM_BITS_ALLOCATED, b"\x08\0") == b"\x08\0" else "OW"
         return vr
 
-    def wanted(self, tag: int) -> int:
+    def measure_needed(self, tag: int) -> int:
         """How many bytes of this element's value others depend on."""
         if tag in (_PIXEL_REPRESENTATION, _WAVEFORM_BITS_ALLOCATED):
             return 2
@@ -107,7 +107,7 @@ class ImplicitVRs:
 
 
 @lru_cache(maxsize=8192)
-def _listed_vr(tag: int) -> str:
+def _look_up_vr(tag: int) -> str:
     """The VR that needs no context; ``US or SS`` and ``OB or OW`` where another element decides."""
     group, element = tag >> 16, tag & 0xFFFF
     if element == 0:

@@ -169,7 +169,7 @@ class Walker(Notes):
             if tag <= previous or group == 0xFFFE:
                 if tag == ITEM_DELIMITATION and not closed:
                     break
-                self._misplaced(pos, tag, previous)
+                self._refuse_misplaced(pos, tag, previous)
             previous = tag
             value = pos + 8
             if implicit:
@@ -189,7 +189,7 @@ class Walker(Notes):
                     length = u32(buffer, pos + 8 - base)[0]
 
             if form == SEQUENCE or length == UNDEFINED_LENGTH:
-                element = self._structured(tag, vr, form, run, pos, value, length, end, path, keep is not None)
+                element = self._read_structured(tag, vr, form, run, pos, value, length, end, path, keep is not None)
                 buffer, base, refill_at = self._buffer, self._base, self._refill_at
                 run = stop = element.end
                 signed = signed or tag in (DIGITAL_SIGNATURES_SEQUENCE, MAC_PARAMETERS_SEQUENCE)
@@ -240,7 +240,7 @@ class Walker(Notes):
         """What only some files need of a value: its fit to be swapped, what it says of others' VRs, its padding."""
         if self._syntax.big_endian and (stop - value) % self._unit(vr):
             self._fail(pos, tag, f"its length, {stop - value} bytes, does not fit its VR {vr}.")
-        if self._syntax.implicit_vr and (wanted := vrs.wanted(tag)):
+        if self._syntax.implicit_vr and (wanted := vrs.measure_needed(tag)):
             vrs.note(tag, self._source.read(value, min(stop, value + wanted)))
         if self.overpadded is not None and vr in STRINGS and stop - value > 1:
             tail = self._source.read(stop - 2, stop)
@@ -248,7 +248,7 @@ class Walker(Notes):
             if overpadded and len(self.overpadded) < MAX_ELEMENTS:
                 self.overpadded.append((path, tag))
 
-    def _structured(
+    def _read_structured(
         self,
         tag: int,
         vr: str,

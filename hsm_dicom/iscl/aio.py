@@ -45,12 +45,12 @@ async def start_server(
     A peer that is not leaves nothing but the event `IsclFailed`.
     """
 
-    async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ISCLError):
             async with await wrap(context, reader, writer, server_side=True) as stream:
                 await serve(stream)
 
-    return await asyncio.start_server(accepted, host, port)
+    return await asyncio.start_server(serve_connection, host, port)
 
 
 async def wrap(

@@ -152,7 +152,7 @@ class ISCLSocket:
             self._require_open()
             ticket = self._session.write(bytes(data))
             self._run(self._session.proceed())
-        self._until_sent(ticket)
+        self._wait_until_sent(ticket)
 
     def send(self, data: _Buffer) -> int:
         """Send as `sendall` does, and return the number of octets, which is all of them."""
@@ -165,7 +165,7 @@ class ISCLSocket:
             self._require_open()
             ticket = self._session.write_through(bytes(data))
             self._run(self._session.proceed())
-        self._until_sent(ticket)
+        self._wait_until_sent(ticket)
 
     def pending(self) -> int:
         """Return how many octets `recv` has buffered, which `select` cannot see."""
@@ -249,7 +249,7 @@ class ISCLSocket:
 
     # -- how it works ---------------------------------------------------------------------------------------
 
-    def _until_sent(self, ticket: int) -> None:
+    def _wait_until_sent(self, ticket: int) -> None:
         session = self._session
         self._until(lambda: session.sent >= ticket or session.has_ended)
         self._require(session.sent >= ticket)
@@ -325,11 +325,11 @@ class ISCLSocket:
     def _take(self) -> None:
         if self._session.step_timeout is None:
             self._step_began = time.monotonic()
-        octets = self._received()
+        octets = self._receive_available()
         if octets is not None:
             self._run(self._session.receive(octets))
 
-    def _received(self) -> bytes | None:
+    def _receive_available(self) -> bytes | None:
         """Return octets that arrived, none at the end; None if nothing is there (in TLS, not a whole record)."""
         for_sending = self._sock.gettimeout()
         try:

@@ -230,7 +230,7 @@ class ConnectedSocket(AssociationSocket):
         self._is_connected = True
 
 
-def accepted_contexts(association: Association) -> Mapping[int, PresentationContext]:
+def map_accepted_contexts(association: Association) -> Mapping[int, PresentationContext]:
     """Return the accepted presentation contexts by their ID."""
     return association._accepted_cx
 
@@ -267,7 +267,7 @@ _switch_before = False
 
 
 @contextmanager
-def stored_bytes_unchanged() -> Iterator[None]:
+def keep_stored_bytes() -> Iterator[None]:
     """Have `Association.send_c_store` send a file's bytes as they are, instead of decoding and encoding them.
 
     pynetdicom has one switch for the whole process; its former value is restored after the last concurrent sender.
@@ -305,11 +305,11 @@ __all__ = [
     "ConnectedSocket",
     "DIMSEMessage",
     "DIMSEServiceProvider",
-    "accepted_contexts",
     "has_sent_abort",
+    "keep_stored_bytes",
+    "map_accepted_contexts",
     "new_message",
     "report_message",
     "set_context_id",
     "storage_classes",
-    "stored_bytes_unchanged",
 ]

@@ -20,7 +20,7 @@ from hsm_dicom.events import emit
 from hsm_dicom.network.authorisation import UNKNOWN_VERSION, Refusal, check_caller, refuse_without_place
 from hsm_dicom.network.dimse.messages import StartStoring
 from hsm_dicom.network.settings import Limits, Peer
-from hsm_dicom.network.storage.sop_classes import SopClasses, stored_transfer_syntaxes
+from hsm_dicom.network.storage.sop_classes import SopClasses, list_transfer_syntaxes
 from hsm_dicom.network.upper_layer.association import Handlers, SecuredAssociation, accept_association
 from hsm_dicom.network.upper_layer.endings import Ending
 from hsm_dicom.network.upper_layer.negotiation import AssociateRequest
@@ -132,7 +132,7 @@ class Acceptor:
             if sop_class in self._supported:
                 contexts.append(self._supported[sop_class])
             elif self._sop_classes is not None and self._sop_classes.accept(sop_class):
-                stored = stored_transfer_syntaxes()
+                stored = list_transfer_syntaxes()
                 contexts.append(build_context(sop_class, [one for one in syntaxes if one in stored] or list(stored)))
         return contexts
 

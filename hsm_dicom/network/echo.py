@@ -39,5 +39,5 @@ def echo(peer: Peer, transport: SecureTransport, calling_ae_title: str, timeouts
         answer = opened.association.send_c_echo()
         answered = time.monotonic()
         if "Status" not in answer:
-            raise opened.lost(peer)
+            raise opened.make_lost_error(peer)
         return EchoResult(peer.name, opened.facts, answer.Status, established - started, answered - established)

@@ -39,7 +39,7 @@ from hsm_dicom.network.upper_layer.pdu import abort
 from hsm_dicom.network.upper_layer.request import Left, Requested, RequestReading, send_last_pdu
 from hsm_dicom.tls import FailureReason, HandshakeError
 from hsm_dicom.tls.hosts import ascii_host
-from hsm_dicom.transport.events import ConnectionRejected, HandshakeFailed, handshake_succeeded, log
+from hsm_dicom.transport.events import ConnectionRejected, HandshakeFailed, log, make_handshake_event
 from hsm_dicom.transport.port import Secured, SecureTransport, Wants
 from hsm_dicom.transport.pump import PumpedSocket
 from hsm_dicom.transport.sockets import set_no_delay
@@ -194,7 +194,7 @@ class Listener:
         except HandshakeError as failed:
             self._places.leave(pending)
             pending.connection.close()
-            self._refused(pending.address, failed)
+            self._report_refusal(pending.address, failed)
             return
         self._await(pending, Wants.TO_READ)
 
@@ -244,7 +244,7 @@ class Listener:
         outcome = step.advance()
         if not isinstance(outcome, Secured):
             return outcome
-        emit(handshake_succeeded(self.name, format_address(pending.address), outcome.facts))
+        emit(make_handshake_event(self.name, format_address(pending.address), outcome.facts))
         return RequestReading(outcome, self.limits.request_seconds)
 
     def _drain_steps(self) -> None:
@@ -284,7 +284,7 @@ class Listener:
             get_socket(pending).close()
         elif isinstance(outcome, PDUError):
             self._places.leave(pending)
-            self._refused_after_handshake(pending, f"it sent {outcome}", "malformed-request")
+            self._refuse_after_handshake(pending, f"it sent {outcome}", "malformed-request")
             self._lingering.add(step.parting or get_socket(pending))
         else:
             self._refuse(pending, outcome, step.parting)
@@ -306,7 +306,7 @@ class Listener:
             if isinstance(pending.step, RequestReading):
                 self._places.leave(pending)
                 seconds = f"{self.limits.request_seconds:g} seconds"
-                self._refused_after_handshake(
+                self._refuse_after_handshake(
                     pending, f"it did not request an association within {seconds}", "request-timeout"
                 )
                 self._lingering.add(send_last_pdu(pending.step.secured, abort()))
@@ -328,10 +328,10 @@ class Listener:
 
     def _refuse(self, pending: Pending, failed: HandshakeError, parting: socket.socket | None = None) -> None:
         self._places.leave(pending)
-        self._refused(pending.address, failed)
+        self._report_refusal(pending.address, failed)
         self._lingering.add(parting or get_socket(pending))
 
-    def _refused(self, address: Address, failed: HandshakeError) -> None:
+    def _report_refusal(self, address: Address, failed: HandshakeError) -> None:
         self.counts.refused += 1
         emit(
             HandshakeFailed(
@@ -343,7 +343,7 @@ class Listener:
             )
         )
 
-    def _refused_after_handshake(self, pending: Pending, what: str, reason: str) -> None:
+    def _refuse_after_handshake(self, pending: Pending, what: str, reason: str) -> None:
         self.counts.refused += 1
         self._report_connection_refused(
             pending, f"{self.name}: {format_address(pending.address)} is refused: {what}.", reason

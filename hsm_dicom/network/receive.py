@@ -19,7 +19,7 @@ from pynetdicom.events import Event
 
 from hsm_dicom.dataset import DicomFile, DicomFileError
 from hsm_dicom.events import emit
-from hsm_dicom.network._pynetdicom import accepted_contexts
+from hsm_dicom.network._pynetdicom import map_accepted_contexts
 from hsm_dicom.network.acceptor import get_connection_facts
 from hsm_dicom.network.dimse.commands import CommandSet
 from hsm_dicom.network.dimse.messages import get_sink
@@ -73,7 +73,7 @@ class Receiver:
 
     def start_storing(self, association: Association, context_id: int, command: CommandSet) -> Incoming:
         """Return the place for the Data Set of a C-STORE request."""
-        return Incoming(self._folder, accepted_contexts(association)[context_id], command, self._largest)
+        return Incoming(self._folder, map_accepted_contexts(association)[context_id], command, self._largest)
 
     def receive(self, event: Event) -> Dataset:
         """Store the instance (EVT_C_STORE), and return the answer's status and Error Comment."""

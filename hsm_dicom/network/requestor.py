@@ -38,7 +38,7 @@ from hsm_dicom.transport.events import (
     AssociationAccepted,
     AssociationRejected,
     HandshakeFailed,
-    handshake_succeeded,
+    make_handshake_event,
 )
 from hsm_dicom.transport.port import ConnectionFacts, Secured, SecureTransport
 from hsm_dicom.transport.pump import join_pump
@@ -67,7 +67,7 @@ class Opened:
     secured: Secured = field(repr=False)
     ending: Ending = field(repr=False)
 
-    def lost(self, peer: Peer) -> AssociationLostError:
+    def make_lost_error(self, peer: Peer) -> AssociationLostError:
         """Make the error for an association that was lost."""
         return AssociationLostError(f"The association with {_at(peer)} was lost: {self.ending.describe(self.secured)}.")
 
@@ -97,14 +97,14 @@ def associate(
         association.abort()
         association.join(_END_SECONDS)
         if gone and isinstance(error, RuntimeError):  # how pynetdicom says that the association is no more
-            raise opened.lost(peer) from error
+            raise opened.make_lost_error(peer) from error
         raise
     established, aborted = association.is_established, association.is_aborted
     if established:
         association.release()
     association.join(_END_SECONDS)
     if aborted and not established:
-        raise opened.lost(peer)
+        raise opened.make_lost_error(peer)
 
 
 def secure(peer: Peer, transport: SecureTransport, timeouts: Timeouts | None = None) -> Secured:
@@ -126,7 +126,7 @@ def secure(peer: Peer, transport: SecureTransport, timeouts: Timeouts | None = N
         _close(secured)
         _report_refused(peer, why, None)
         raise PeerNotAuthorisedError(why)
-    emit(handshake_succeeded(peer.name, peer.address, secured.facts))
+    emit(make_handshake_event(peer.name, peer.address, secured.facts))
     return secured
 
 
@@ -172,10 +172,10 @@ def _request(
     if association.is_established:
         return association, ending
     _close(secured)
-    raise _not_established(association, peer, calling_ae_title, secured, ending)
+    raise _make_failure(association, peer, calling_ae_title, secured, ending)
 
 
-def _not_established(
+def _make_failure(
     association: Association, peer: Peer, calling_ae_title: str, secured: Secured, ending: Ending
 ) -> AssociationRejectedError | AssociationLostError | HandshakeError:
     answer = association.acceptor.primitive

@@ -23,7 +23,7 @@ from pynetdicom.status import code_to_category
 
 from hsm_dicom.dataset.folders import FolderError, is_folder, list_folder
 from hsm_dicom.errors import DicomError
-from hsm_dicom.network._pynetdicom import stored_bytes_unchanged
+from hsm_dicom.network._pynetdicom import keep_stored_bytes
 from hsm_dicom.network.errors import AssociationLostError, AssociationRejectedError, ConnectError
 from hsm_dicom.network.requestor import Opened, Timeouts, associate
 from hsm_dicom.network.settings import Peer
@@ -172,15 +172,15 @@ class _Job:
                 try:
                     outcome = _send_instance(opened.association, one.instance)
                 except RuntimeError as error:
-                    raise self._lost(opened, one) from error
+                    raise self._mark_lost(opened, one) from error
                 if outcome is None:
-                    raise self._lost(opened, one)
+                    raise self._mark_lost(opened, one)
                 if outcome.status not in _OUT_OF_RESOURCES or final:
                     waiting.pop()
                     self._settle(replace(outcome, attempts=one.tries))
 
-    def _lost(self, opened: Opened, one: _Waiting) -> AssociationLostError:
-        lost = opened.lost(self._peer)
+    def _mark_lost(self, opened: Opened, one: _Waiting) -> AssociationLostError:
+        lost = opened.make_lost_error(self._peer)
         one.why = str(lost)
         return lost
 
@@ -246,7 +246,7 @@ def _contexts(instances: Iterable[Instance]) -> list[PresentationContext]:
 def _send_instance(association: Association, instance: Instance) -> FileOutcome | None:
     """Send one instance, and return its outcome; None without a matching answer. Raises RuntimeError after an abort."""
     try:
-        with stored_bytes_unchanged():
+        with keep_stored_bytes():
             answer = association.send_c_store(instance.path)
     except ValueError:
         return FileOutcome(

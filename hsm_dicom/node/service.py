@@ -67,7 +67,7 @@ class Service:
             raise
         self._reloading = threading.Lock()
         host, port = self.address
-        self._watch = ValidityWatch(settings.name, f"{host}:{port}", self._watched)
+        self._watch = ValidityWatch(settings.name, f"{host}:{port}", self._list_watched)
 
     @property
     def address(self) -> Address:
@@ -125,7 +125,7 @@ class Service:
             stack.callback(self._listener.stop)
             stack.callback(self._watch.stop)
 
-    def _watched(self) -> tuple[Sequence[Identity], CertificateValidator | None]:
+    def _list_watched(self) -> tuple[Sequence[Identity], CertificateValidator | None]:
         resources = self._opened.resources
         return resources.identities, resources.validator
 

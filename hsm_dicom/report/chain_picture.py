@@ -80,10 +80,10 @@ class _Axis:
 
     def __init__(self, trust: TrustVerdict) -> None:
         moment = trust.validation_time
-        first = max(min(moment, *(one.not_before for one in trust.path)), _shifted(moment, -_REACH))
-        last = min(max(moment, *(one.not_after for one in trust.path)), _shifted(moment, _REACH))
+        first = max(min(moment, *(one.not_before for one in trust.path)), _shift(moment, -_REACH))
+        last = min(max(moment, *(one.not_after for one in trust.path)), _shift(moment, _REACH))
         margin = (last - first) / 25 + timedelta(days=1)
-        self.first, self.last = _shifted(first, -margin), _shifted(last, margin)
+        self.first, self.last = _shift(first, -margin), _shift(last, margin)
 
     def x(self, moment: datetime) -> float:
         share = (moment - self.first) / (self.last - self.first)
@@ -99,7 +99,7 @@ class _Axis:
         ]
 
 
-def _shifted(moment: datetime, by: timedelta) -> datetime:
+def _shift(moment: datetime, by: timedelta) -> datetime:
     try:
         return moment.astimezone(UTC) + by
     except OverflowError:

@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import Literal
 
-from hsm_dicom.dataset.octets.source import swapped
+from hsm_dicom.dataset.octets.source import swap_bytes
 
 _Code = Literal["B", "b", "H", "h", "I", "i"]
 _CODES: dict[tuple[int, bool], _Code] = {
@@ -49,23 +49,23 @@ class Frame:
 def draw(frame: Frame, side: int) -> tuple[int, int, int, bytes]:
     """Return width, height, channels (1 grey, 3 RGB) and pixels of a picture of at most `side` squared."""
     step = -(-max(frame.rows, frame.columns) // side)
-    planes = [_sampled(frame, sample, step) for sample in range(frame.samples)]
+    planes = [_sample(frame, sample, step) for sample in range(frame.samples)]
     width, height = -(-frame.columns // step), -(-frame.rows // step)
     if frame.palette is not None:
-        colours = [_coloured(planes[0], table, frame.palette.first) for table in frame.palette.tables]
-        return width, height, 3, _interleaved(colours)
+        colours = [_convert_colour(planes[0], table, frame.palette.first) for table in frame.palette.tables]
+        return width, height, 3, _interleave(colours)
     if frame.samples == 1:
-        return width, height, 1, _stretched(planes[0], inverse=frame.photometric == "MONOCHROME1")
+        return width, height, 1, _stretch(planes[0], inverse=frame.photometric == "MONOCHROME1")
     channels = [_to_eight_bits(plane, frame.stored_bits) for plane in planes]
     if frame.photometric == "YBR_FULL":
         channels = _rgb(channels)
-    return width, height, 3, _interleaved(channels)
+    return width, height, 3, _interleave(channels)
 
 
-def _sampled(frame: Frame, sample: int, step: int) -> list[int]:
+def _sample(frame: Frame, sample: int, step: int) -> list[int]:
     """Every `step`th value of every `step`th row."""
     size = frame.bytes_per_sample
-    data = swapped(frame.data, size) if sys.byteorder == "big" and size > 1 else frame.data
+    data = swap_bytes(frame.data, size) if sys.byteorder == "big" and size > 1 else frame.data
     signed = frame.signed and frame.stored_bits == size * 8
     view = memoryview(data).cast(_CODES[size, signed])
     apart, offset = (1, sample * frame.rows * frame.columns) if frame.planar else (frame.samples, sample)
@@ -84,7 +84,7 @@ def _sampled(frame: Frame, sample: int, step: int) -> list[int]:
     return [(value ^ sign) - sign for value in values]
 
 
-def _stretched(values: list[int], *, inverse: bool) -> bytes:
+def _stretch(values: list[int], *, inverse: bool) -> bytes:
     ordered = sorted(values)
     low, high = ordered[len(ordered) // _CUT], ordered[-1 - len(ordered) // _CUT]
     if low == high:
@@ -94,7 +94,7 @@ def _stretched(values: list[int], *, inverse: bool) -> bytes:
     return bytes(int((min(max(value, low), high) - low) * scale + 0.5) ^ flip for value in values)
 
 
-def _coloured(values: list[int], table: bytes, first: int) -> bytes:
+def _convert_colour(values: list[int], table: bytes, first: int) -> bytes:
     last = len(table) - 1
     return bytes(table[min(max(value - first, 0), last)] for value in values)
 
@@ -107,17 +107,17 @@ def _rgb(channels: list[bytes]) -> list[bytes]:
     """YBR_FULL to RGB (PS3.3 C.7.6.3.1.2)."""
     red, green, blue = bytearray(), bytearray(), bytearray()
     for y, cb, cr in zip(*channels, strict=True):
-        red.append(_clamped(y + 1.402 * (cr - 128)))
-        green.append(_clamped(y - 0.344136 * (cb - 128) - 0.714136 * (cr - 128)))
-        blue.append(_clamped(y + 1.772 * (cb - 128)))
+        red.append(_clamp(y + 1.402 * (cr - 128)))
+        green.append(_clamp(y - 0.344136 * (cb - 128) - 0.714136 * (cr - 128)))
+        blue.append(_clamp(y + 1.772 * (cb - 128)))
     return [bytes(red), bytes(green), bytes(blue)]
 
 
-def _clamped(value: float) -> int:
+def _clamp(value: float) -> int:
     return min(max(round(value), 0), 255)
 
 
-def _interleaved(channels: list[bytes]) -> bytes:
+def _interleave(channels: list[bytes]) -> bytes:
     out = bytearray(3 * len(channels[0]))
     for number, channel in enumerate(channels):
         out[number::3] = channel

@@ -57,7 +57,7 @@ def html_page(
     verdicts: Sequence[Verdict], validator: Validator, *, pictures: int = PICTURES, detailed: int = DETAILED
 ) -> Iterator[str]:
     """The page, in parts."""
-    numbers = _told_in_detail(verdicts, detailed)
+    numbers = _choose_detailed(verdicts, detailed)
     template = _environment().get_template("page.html.j2")
     return template.generate(
         run=run_view(verdicts, validator),
@@ -70,7 +70,7 @@ def html_page(
     )
 
 
-def _told_in_detail(verdicts: Sequence[Verdict], limit: int) -> list[int]:
+def _choose_detailed(verdicts: Sequence[Verdict], limit: int) -> list[int]:
     """The numbers of the files, from 1, the worst first, as they are chosen and as they follow on the page."""
     numbers = sorted(range(1, len(verdicts) + 1), key=lambda n: WORST_FIRST.index(verdicts[n - 1].outcome))
     return numbers[:limit]

@@ -191,8 +191,8 @@ def file_view(number: int, verdict: Verdict) -> FileView:
     protected = any(map(_protects_picture, verdict.signatures))
     folder, slash, name = verdict.name.rpartition("/")
     rows = (
-        ("Patient", _joined(identity.patient_name, identity.patient_id, _date(identity.patient_birth_date))),
-        ("Study", _joined(identity.modality, _date(identity.study_date))),
+        ("Patient", _join(identity.patient_name, identity.patient_id, _date(identity.patient_birth_date))),
+        ("Study", _join(identity.modality, _date(identity.study_date))),
         ("SOP Class", uid_name(identity.sop_class_uid)),
         ("SOP Instance UID", identity.sop_instance_uid),
         ("Transfer Syntax", uid_name(verdict.transfer_syntax)),
@@ -343,13 +343,13 @@ def _lists(covers: Coverage, *, good: bool) -> tuple[ElementList, ...]:
         ("good", "covered", covers.signed) if good else ("neutral", "listed", covers.signed),
     )
     return tuple(
-        ElementList(kind, f"{len(tags)} {'element' if len(tags) == 1 else 'elements'} {words}", _described(tags))
+        ElementList(kind, f"{len(tags)} {'element' if len(tags) == 1 else 'elements'} {words}", _describe(tags))
         for kind, words, tags in lists
         if tags
     )
 
 
-def _described(tags: Sequence[int]) -> tuple[str, ...]:
+def _describe(tags: Sequence[int]) -> tuple[str, ...]:
     return tuple(map(describe_tag, tags))
 
 
@@ -367,13 +367,13 @@ def _revocation_data(store: TrustStore) -> str:
 
 def uid_name(uid: str) -> str:
     """The name of a UID in PS3.6, or the UID itself."""
-    from hsm_dicom.dataset._pydicom import registered_uids
+    from hsm_dicom.dataset._pydicom import load_registered_uids
 
-    known = registered_uids().get(uid)
+    known = load_registered_uids().get(uid)
     return known.name if known else uid
 
 
-def _joined(*parts: str) -> str:
+def _join(*parts: str) -> str:
     return ", ".join(part for part in parts if part)
 
 

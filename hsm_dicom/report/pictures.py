@@ -21,7 +21,7 @@ from itertools import pairwise
 
 from hsm_dicom.dataset.dicom_file import DicomFile
 from hsm_dicom.dataset.errors import DicomFileError
-from hsm_dicom.dataset.octets.source import swapped
+from hsm_dicom.dataset.octets.source import swap_bytes
 from hsm_dicom.dataset.tags import PIXEL_DATA
 from hsm_dicom.dataset.values import read_text
 from hsm_dicom.dataset.vr import SWAPPED_UNITS
@@ -71,8 +71,8 @@ def picture_of(path: str | os.PathLike[str], *, unchanged_since: datetime) -> Pi
         with DicomFile.open(path, bare=True) as file:
             if datetime.fromtimestamp(file.status.st_ctime, UTC) >= unchanged_since:
                 raise _NoPicture("the file was changed after it was validated")
-            drawn = _drawn(file)
-            file.demand_unchanged()
+            drawn = _draw(file)
+            file.check_unchanged()
             return drawn
     except _NoPicture as reason:
         return Picture(f"No picture: {reason}.")
@@ -83,7 +83,7 @@ def picture_of(path: str | os.PathLike[str], *, unchanged_since: datetime) -> Pi
         return Picture("No picture: it could not be drawn (the log says why).")
 
 
-def _drawn(file: DicomFile) -> Picture:
+def _draw(file: DicomFile) -> Picture:
     pixels = file.main.get(PIXEL_DATA)
     if pixels is None:
         raise _NoPicture("the object has no Pixel Data")
@@ -122,7 +122,7 @@ def _frame(file: DicomFile, pixels: Element, rows: int, columns: int) -> Frame:
     else:
         data = file.source.read(pixels.value, min(pixels.end, pixels.value + size + size % 2))
         if file.syntax.big_endian:
-            data = swapped(data, SWAPPED_UNITS.get(pixels.vr, 1))
+            data = swap_bytes(data, SWAPPED_UNITS.get(pixels.vr, 1))
     if len(data) < size:
         raise _NoPicture("its Pixel Data is shorter than one frame")
     return Frame(

@@ -62,7 +62,7 @@ def remove_all(path: StrPath, output: StrPath | None, *, overwrite: bool = False
     with DicomFile.open(path) as file:
         require_unquestioned(file)
         changes = _Changes(file)
-        for level in file.signed_levels():
+        for level in file.find_signed_levels():
             if not is_historic(level.path):
                 changes.drop(level, DIGITAL_SIGNATURES_SEQUENCE, None)
                 changes.drop(level, MAC_PARAMETERS_SEQUENCE, None)

@@ -177,7 +177,7 @@ def _check_open(file: DicomFile, items: list[SignatureItem]) -> VerifiedFile:
     outside, siblings = OutsideContent(file, items), Siblings(items)
     identity = read_identity(file)
     signatures = tuple(_check_signature(file, item, digests, outside, siblings) for item in items)
-    file.demand_unchanged()
+    file.check_unchanged()
     return VerifiedFile(file.name, file.syntax.uid, identity, signatures, file.state)
 
 

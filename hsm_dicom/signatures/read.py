@@ -93,7 +93,7 @@ class SignatureItem:
 def read_signature_items(file: DicomFile) -> list[SignatureItem]:
     """Every signature at every level, the main Data Set's first."""
     found = []
-    for level in file.signed_levels():
+    for level in file.find_signed_levels():
         sequence = level.get(DIGITAL_SIGNATURES_SEQUENCE)
         if sequence is None:
             continue

@@ -47,7 +47,7 @@ class _WithoutTraceback(logging.Filter):
 logging.getLogger("sslcontext").addFilter(_WithoutTraceback())
 
 
-def loaded_libraries() -> tuple[ctypes.CDLL, ctypes.CDLL]:
+def open_libraries() -> tuple[ctypes.CDLL, ctypes.CDLL]:
     """Return new handles of the libssl and libcrypto that Python uses. Raises `ContextError`.
 
     Prototypes that are set on these handles affect nobody else's.
@@ -91,7 +91,7 @@ def _prove_layout(protocol: int) -> None:
         name = _METHODS.get(ssl._SSLMethod(protocol))
         if name is None:
             raise ContextError("A context must be made for PROTOCOL_TLS_CLIENT or PROTOCOL_TLS_SERVER.")
-        library, _ = loaded_libraries()
+        library, _ = open_libraries()
         try:
             method = _function(library, name, c_void_p)()
             index = _index_of_method(library, method)

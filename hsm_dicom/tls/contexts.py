@@ -31,7 +31,7 @@ from hsm_dicom.tls.profiles import DEFAULT, TLSProfile
 from hsm_dicom.tls.signer import KeySigner
 from hsm_dicom.tls.verification import make_peer_validator, restrict_validator
 from hsm_dicom.trust import CertificatePurpose, CertificateValidator
-from hsm_dicom.trust.algorithms import key_allowed
+from hsm_dicom.trust.algorithms import is_key_allowed
 
 ALPN = "dicom"
 """The application protocol's name in the IANA registry (RFC 7301); RFC 9325, 3.7 asks for one."""
@@ -125,7 +125,7 @@ def _context(side: int, profile: TLSProfile, identities: Sequence[Identity]) -> 
 
 def _signer(identity: Identity, profile: TLSProfile) -> KeySigner:
     key = identity.certificate.public_key()
-    if not key_allowed(key, profile.algorithms):
+    if not is_key_allowed(key, profile.algorithms):
         kind = f"RSA with {key.key_size} bits" if isinstance(key, rsa.RSAPublicKey) else type(key).__name__
         raise ContextError(
             f"The key of identity '{identity.name}' ({kind}) is not one that {profile.name} allows: RSA from "

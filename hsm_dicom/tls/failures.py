@@ -64,7 +64,7 @@ def make_handshake_error(error: Exception, peer: str) -> HandshakeError:
             FailureReason.OWN_KEY, peer, f"The handshake with {peer} failed, because our key did not sign. {key_error}"
         )
     if isinstance(error, ssl.SSLCertVerificationError) and result is not None:
-        return _certificate_refused(error, result, peer)
+        return _make_certificate_failure(error, result, peer)
     if isinstance(error, ssl.SSLError):
         return _from_openssl(error, peer)
     if isinstance(error, TimeoutError):
@@ -86,7 +86,7 @@ def find_late_refusal(error: ssl.SSLError, peer: str) -> HandshakeError | None:
     return _alert(error, peer)
 
 
-def _certificate_refused(
+def _make_certificate_failure(
     error: ssl.SSLCertVerificationError, result: verification.ValidatedPeer, peer: str
 ) -> HandshakeError:
     who = f"{peer}, '{subject_text(result.certificate)}'"

@@ -110,12 +110,12 @@ def parse_server_hello(message: bytes) -> ServerHello:
         (version,) = struct.unpack_from(">H", body, 0)
         place = 34 + 1 + body[34]
         (suite,) = struct.unpack_from(">H", body, place)
-        return ServerHello(_selected_version(body[place + 3 :]) or version, suite)
+        return ServerHello(_read_selected_version(body[place + 3 :]) or version, suite)
     except (IndexError, struct.error) as error:
         raise _NoServerHelloError("a broken ServerHello") from error
 
 
-def _selected_version(extensions: bytes) -> int | None:
+def _read_selected_version(extensions: bytes) -> int | None:
     place = 2
     while place + 4 <= len(extensions):
         kind, length = struct.unpack_from(">HH", extensions, place)

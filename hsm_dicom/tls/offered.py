@@ -29,7 +29,7 @@ def _available(profile_suites: tuple[Suite, ...]) -> frozenset[int]:
                 context.set_ciphers(f"{suite.openssl}:@SECLEVEL={SECURITY_LEVEL}")
         except (ssl.SSLError, TLSError):
             continue
-        if suite.code in openssl.enabled_suites(context):
+        if suite.code in openssl.list_enabled_suites(context):
             found.add(suite.code)
     return frozenset(found)
 

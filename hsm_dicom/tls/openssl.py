@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from ctypes import c_int, c_long, c_ubyte, c_void_p
 from typing import Any
 
-from hsm_dicom.tls._sslcontext import context_pointer, loaded_libraries
+from hsm_dicom.tls._sslcontext import context_pointer, open_libraries
 from hsm_dicom.tls.errors import ContextError
 
 # ssl.h
@@ -37,7 +37,7 @@ log = logging.getLogger("hsm_dicom.tls")
 def set_tls13_suites(context: ssl.SSLContext, names: Sequence[str]) -> None:
     """Set the TLS 1.3 suites (SSL_CTX_set_ciphersuites); Python's `set_ciphers` sets those up to TLS 1.2 only."""
     if not _libraries().ssl.SSL_CTX_set_ciphersuites(context_pointer(context), ":".join(names).encode()):
-        raise _refused("the TLS 1.3 cipher suites", names)
+        raise _make_refusal("the TLS 1.3 cipher suites", names)
 
 
 def set_groups(context: ssl.SSLContext, names: Sequence[str]) -> None:
@@ -79,7 +79,7 @@ def set_peer_validator(context: ssl.SSLContext, validator: PeerValidator) -> Non
     weakref.finalize(context, _validators.pop, number, None)
 
 
-def enabled_suites(context: ssl.SSLContext) -> frozenset[int]:
+def list_enabled_suites(context: ssl.SSLContext) -> frozenset[int]:
     """Return the numbers of the suites that a context offers."""
     return frozenset(int(cipher["id"]) & 0xFFFF for cipher in context.get_ciphers())
 
@@ -88,7 +88,7 @@ class _Libraries:
     """Separate handles on the OpenSSL that Python uses: prototypes set here affect no other user."""
 
     def __init__(self) -> None:
-        self.ssl, self.crypto = loaded_libraries()
+        self.ssl, self.crypto = open_libraries()
         prototypes: tuple[tuple[Any, str, Any, list[Any]], ...] = (
             (self.ssl, "SSL_CTX_ctrl", c_long, [c_void_p, c_int, c_long, c_void_p]),
             (self.ssl, "SSL_CTX_set_ciphersuites", c_int, [c_void_p, ctypes.c_char_p]),
@@ -118,7 +118,7 @@ class _Libraries:
         self.crypto.i2d_X509(certificate, ctypes.byref(place))
         return bytes(buffer)
 
-    def sent_certificates(self, store: int) -> list[bytes]:
+    def read_sent_certificates(self, store: int) -> list[bytes]:
         """Return the certificates that the peer sent, its own first, each once."""
         sent = [self.der(self.crypto.X509_STORE_CTX_get0_cert(store))]
         stack = self.crypto.X509_STORE_CTX_get0_untrusted(store)
@@ -154,7 +154,7 @@ def _validate_peer(store: int, number: int | None) -> int:
         found = libraries.crypto.X509_STORE_CTX_get_error(store)
         validator = _validators.get(number or 0)
         if validator is not None:
-            code = validator(libraries.sent_certificates(store), 0 if passed else found or code)
+            code = validator(libraries.read_sent_certificates(store), 0 if passed else found or code)
     except Exception:
         log.exception("Validation of a peer's certificate failed; the peer is refused.")
     libraries.crypto.X509_STORE_CTX_set_error(store, code)
@@ -167,8 +167,8 @@ _verify = _VERIFY(_validate_peer)
 
 def _control(context: ssl.SSLContext, command: int, argument: int, names: Sequence[str], what: str) -> None:
     if not _libraries().ssl.SSL_CTX_ctrl(context_pointer(context), command, argument, ":".join(names).encode()):
-        raise _refused(what, names)
+        raise _make_refusal(what, names)
 
 
-def _refused(what: str, names: Sequence[str]) -> ContextError:
+def _make_refusal(what: str, names: Sequence[str]) -> ContextError:
     return ContextError(f"{ssl.OPENSSL_VERSION} refuses {what} {', '.join(names)}; use another profile.")

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
-from tokens.algorithms._cryptography import prehashed_algorithm
+from tokens.algorithms._cryptography import get_prehashed_algorithm
 from tokens.errors import MechanismNotOfferedError
 from tokens.keys import TokenRSAPrivateKey
 from tokens.mechanisms import rsa_signature
@@ -62,7 +62,9 @@ class KeySigner:
             return self._key.sign(digest, ec.ECDSA(algorithm))
         if salt_length is None:
             return self._key.sign(digest, padding.PKCS1v15(), algorithm)
-        return self._key.sign(digest, padding.PSS(padding.MGF1(prehashed_algorithm(algorithm)), salt_length), algorithm)
+        return self._key.sign(
+            digest, padding.PSS(padding.MGF1(get_prehashed_algorithm(algorithm)), salt_length), algorithm
+        )
 
 
 def offers_pss(key: PrivateKey) -> bool:

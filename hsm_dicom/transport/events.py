@@ -137,7 +137,7 @@ class InstanceReceived(NetworkEvent):
     subject: str
 
 
-def handshake_succeeded(name: str, address: str, facts: ConnectionFacts) -> HandshakeSucceeded:
+def make_handshake_event(name: str, address: str, facts: ConnectionFacts) -> HandshakeSucceeded:
     """Make the event of a handshake that succeeded."""
     certificate = facts.certificate
     return HandshakeSucceeded(

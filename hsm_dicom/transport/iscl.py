@@ -80,7 +80,7 @@ class ISCLTransport:
                 iscl_socket.do_handshake()
         except OSError as error:
             release()
-            raise _failed(error, peer) from error
+            raise _make_failure(error, peer) from error
         return ISCLAccepting(self, iscl_socket, session, connection, peer, outer, release)
 
     def connect(self, connection: socket.socket, peer: str, seconds: float) -> Secured:
@@ -97,7 +97,7 @@ class ISCLTransport:
         except BaseException as error:
             release()
             if isinstance(error, OSError | TokenError):
-                raise _failed(error, peer) from error
+                raise _make_failure(error, peer) from error
             raise
 
     def finish(
@@ -176,7 +176,7 @@ class ISCLAccepting:
         except BlockingIOError:
             return Wants.TO_READ
         except OSError as error:
-            raise _failed(error, self._peer) from error
+            raise _make_failure(error, self._peer) from error
         return self._transport.finish(self._iscl_socket, self._raw, self._outer, self._release)
 
     def fileno(self) -> int:
@@ -190,7 +190,7 @@ class ISCLAccepting:
         return self._raw
 
 
-def _failed(error: OSError | TokenError, peer: str) -> HandshakeError:
+def _make_failure(error: OSError | TokenError, peer: str) -> HandshakeError:
     reason, sentence = FailureReason.CLOSED, f"{peer} closed the connection during the ISCL handshake."
     if isinstance(error, ISCLError):
         reason = _REASONS.get(error.code, FailureReason.PROTOCOL_ERROR)

@@ -14,7 +14,7 @@ from hsm_dicom.trust.policy import AlgorithmPolicy
 from hsm_dicom.trust.result import Caution, Reason, TrustProblem, TrustWarning
 
 
-def key_allowed(key: PublicKeyTypes, policy: AlgorithmPolicy) -> bool:
+def is_key_allowed(key: PublicKeyTypes, policy: AlgorithmPolicy) -> bool:
     """True where the key is of a kind and size that the policy accepts."""
     if isinstance(key, rsa.RSAPublicKey):
         return policy.minimum_rsa_bits <= key.key_size <= policy.maximum_rsa_bits
@@ -25,7 +25,7 @@ def key_allowed(key: PublicKeyTypes, policy: AlgorithmPolicy) -> bool:
     return isinstance(key, ed448.Ed448PublicKey) and "ed448" in policy.curves
 
 
-def hash_allowed(name: str | None, policy: AlgorithmPolicy) -> bool:
+def is_hash_allowed(name: str | None, policy: AlgorithmPolicy) -> bool:
     """True where the hash is accepted, with or without a warning. None stands for a signature that has no
     hash of its own choosing (Ed25519, Ed448): there the key decides."""
     return name is None or name in policy.hashes or name in policy.tolerated_hashes
@@ -34,7 +34,7 @@ def hash_allowed(name: str | None, policy: AlgorithmPolicy) -> bool:
 def algorithm_problem(path: CertificatePath, policy: AlgorithmPolicy) -> TrustProblem | None:
     """Return the first key or hash of the path that the policy refuses, or None."""
     for certificate in path:
-        if not key_allowed(certificate.public_key(), policy):
+        if not is_key_allowed(certificate.public_key(), policy):
             return TrustProblem(
                 Reason.WEAK_KEY,
                 f"The key of {name_text(certificate.subject)} ({key_text(certificate)}) is not one that the "
@@ -43,7 +43,7 @@ def algorithm_problem(path: CertificatePath, policy: AlgorithmPolicy) -> TrustPr
                 f"or {', '.join(sorted(policy.curves))}).",
             )
     for certificate in path[:-1]:
-        if not hash_allowed(signature_hash_name(certificate), policy):
+        if not is_hash_allowed(signature_hash_name(certificate), policy):
             return TrustProblem(
                 Reason.WEAK_HASH,
                 f"The certificate of {name_text(certificate.subject)} was signed with "

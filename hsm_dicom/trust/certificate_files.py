@@ -69,13 +69,13 @@ def order_chain(
     left.pop(fingerprint(certificate), None)
     chain: list[x509.Certificate] = []
     below = certificate
-    while issuer := next((one for one in left.values() if _issued(one, below)), None):
+    while issuer := next((one for one in left.values() if _is_issuer(one, below)), None):
         chain.append(left.pop(fingerprint(issuer)))
         below = issuer
     return tuple(chain), tuple(left.values())
 
 
-def _issued(issuer: x509.Certificate, certificate: x509.Certificate) -> bool:
+def _is_issuer(issuer: x509.Certificate, certificate: x509.Certificate) -> bool:
     try:
         certificate.verify_directly_issued_by(issuer)
     except (ValueError, TypeError, InvalidSignature):

@@ -54,7 +54,7 @@ def content_type(data: bytes) -> str | None:
     return identifier
 
 
-def generalized_time(der: bytes) -> datetime | None:
+def parse_generalized_time(der: bytes) -> datetime | None:
     """Return the time in a DER GeneralizedTime without fractions (X.690 11.7), or None for any other bytes."""
     try:
         value = core.GeneralizedTime.load(der, strict=True)

@@ -49,8 +49,8 @@ class TrustStore:
         ocsp_responses: Iterable[Sourced] = (),
     ) -> None:
         self._parts = (
-            tuple(_sourced(c, "the trust anchors") for c in anchors),
-            tuple(_sourced(c, "the intermediates") for c in intermediates),
+            tuple(_add_source(c, "the trust anchors") for c in anchors),
+            tuple(_add_source(c, "the intermediates") for c in intermediates),
             tuple(crls),
             tuple(ocsp_responses),
         )
@@ -128,7 +128,7 @@ def _key_of(certificate: x509.Certificate) -> bytes:
         return b""
 
 
-def _sourced(certificate: Sourced | x509.Certificate, source: str) -> Sourced:
+def _add_source(certificate: Sourced | x509.Certificate, source: str) -> Sourced:
     return certificate if isinstance(certificate, Sourced) else Sourced(der_of(certificate), source)
 
 

@@ -53,7 +53,7 @@ def usage_problem(path: CertificatePath, purpose: CertificatePurpose, policy: Po
     leaf, *others = path
     return (
         _key_usage_problem(leaf, rule, purpose)
-        or _extended_problem(leaf, extended, rule.exclusive, purpose)
+        or _find_extended_problem(leaf, extended, rule.exclusive, purpose)
         or next((p for ca in others[:-1] if (p := _issuer_problem(ca, extended, purpose))), None)
     )
 
@@ -70,10 +70,10 @@ def _key_usage_problem(certificate: x509.Certificate, rule: _Rule, purpose: Cert
     )
 
 
-def _extended_problem(
+def _find_extended_problem(
     certificate: x509.Certificate, wanted: frozenset[str], exclusive: bool, purpose: CertificatePurpose
 ) -> TrustProblem | None:
-    extension = _extended_key_usage(certificate)
+    extension = _find_extended_key_usage(certificate)
     if exclusive:
         present = () if extension is None else tuple(u.dotted_string for u in extension.value)
         if extension is not None and extension.critical and len(present) == 1 and present[0] in wanted:
@@ -86,7 +86,7 @@ def _extended_problem(
         return None
     return TrustProblem(
         Reason.WRONG_EXTENDED_KEY_USAGE,
-        f"Its extended key usage ({_listed(extension)}) does not allow {purpose}; "
+        f"Its extended key usage ({_list_usages(extension)}) does not allow {purpose}; "
         f"a certificate issued for {purpose} is needed.",
     )
 
@@ -94,17 +94,17 @@ def _extended_problem(
 def _issuer_problem(
     certificate: x509.Certificate, wanted: frozenset[str], purpose: CertificatePurpose
 ) -> TrustProblem | None:
-    extension = _extended_key_usage(certificate)
+    extension = _find_extended_key_usage(certificate)
     if extension is None or _allows(extension, wanted):
         return None
     return TrustProblem(
         Reason.WRONG_EXTENDED_KEY_USAGE,
         f"The CA {name_text(certificate.subject)} issues only for other extended key usages "
-        f"({_listed(extension)}), not for {purpose}.",
+        f"({_list_usages(extension)}), not for {purpose}.",
     )
 
 
-def _extended_key_usage(certificate: x509.Certificate) -> x509.Extension[x509.ExtendedKeyUsage] | None:
+def _find_extended_key_usage(certificate: x509.Certificate) -> x509.Extension[x509.ExtendedKeyUsage] | None:
     try:
         return certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage)
     except x509.ExtensionNotFound:
@@ -116,6 +116,6 @@ def _allows(extension: x509.Extension[x509.ExtendedKeyUsage], wanted: frozenset[
     return bool(present & (wanted | {oid.ANY_EXTENDED_KEY_USAGE}))
 
 
-def _listed(extension: x509.Extension[x509.ExtendedKeyUsage]) -> str:
+def _list_usages(extension: x509.Extension[x509.ExtendedKeyUsage]) -> str:
     names = [oid.EXTENDED_KEY_USAGE_NAMES.get(u.dotted_string, u.dotted_string) for u in extension.value]
     return ", ".join(names[:8]) + (", …" if len(names) > 8 else "")

@@ -234,7 +234,7 @@ def _verdict(
         purpose=question.purpose,
         validation_time=question.validation_time,
         time_proven=question.time_proven,
-        path=tuple(_described(c, s, store) for c, s in zip(path, statuses, strict=True)),
+        path=tuple(_describe(c, s, store) for c, s in zip(path, statuses, strict=True)),
         warnings=warnings,
     )
 
@@ -272,7 +272,7 @@ def _warnings(
                 )
 
 
-def _described(certificate: x509.Certificate, status: RevocationStatus, store: TrustStore) -> PathCertificate:
+def _describe(certificate: x509.Certificate, status: RevocationStatus, store: TrustStore) -> PathCertificate:
     return PathCertificate(
         subject=name_text(certificate.subject),
         issuer=name_text(certificate.issuer),

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import padding as paddings
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
 
-def prehashed_algorithm(prehashed: Prehashed) -> hashes.HashAlgorithm:
+def get_prehashed_algorithm(prehashed: Prehashed) -> hashes.HashAlgorithm:
     """Return the hash by which the data was hashed before."""
     return prehashed._algorithm
 

@@ -7,7 +7,7 @@ import hashlib
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
-from tokens.algorithms._cryptography import prehashed_algorithm
+from tokens.algorithms._cryptography import get_prehashed_algorithm
 
 
 class RIPEMD160(hashes.HashAlgorithm):
@@ -28,7 +28,7 @@ class RIPEMD160(hashes.HashAlgorithm):
 
 def hash_name(algorithm: hashes.HashAlgorithm | Prehashed) -> str:
     """Return hashlib's name of a hash, or of the hash with which the data was prehashed. Raises TypeError."""
-    wanted = prehashed_algorithm(algorithm) if isinstance(algorithm, Prehashed) else algorithm
+    wanted = get_prehashed_algorithm(algorithm) if isinstance(algorithm, Prehashed) else algorithm
     if not isinstance(wanted, hashes.HashAlgorithm):
         raise TypeError(
             f"The hash must be one of cryptography's, such as hashes.SHA256(), not {type(wanted).__name__}."

@@ -165,7 +165,7 @@ def _describe(application: CardApplication, session: CardSession) -> CardDetails
         serial=serial,
         pin_pad=pinpad.has_pin_pad(session.channel),
         pins=tuple(
-            CardPin(reference, application.family.retries_left(session, pin), pin.limit)
+            CardPin(reference, application.family.read_retries_left(session, pin), pin.limit)
             for reference, pin in pins.items()
         ),
         keys=tuple(_describe_key(session, application.family, key) for key in profile.keys),

@@ -37,7 +37,7 @@ class SmartCardKey:
         self._release: Callable[[], None] | None = release
         self.certificate: x509.Certificate | None = None
         self.public_key = application.run(self._read, f"open key {key.name}")
-        self.offered: frozenset[Mechanism] = application.family.offered(key, self.public_key)
+        self.offered: frozenset[Mechanism] = application.family.list_mechanisms(key, self.public_key)
         self.findings: tuple[Finding, ...] = enforce(f"Key {self.description}", self.attributes, policy)
 
     @property
@@ -151,7 +151,7 @@ def read_attributes(
     session: CardSession, family: CardFamily, key: CardKey, public: PublicKey, pin_each_time: bool
 ) -> KeyAttributes:
     """Return the attributes of a key on a card, whose specification promises that the key cannot be read."""
-    made_on_card = family.made_on_card(session, key)
+    made_on_card = family.is_made_on_card(session, key)
     return KeyAttributes(
         key_type="RSA" if isinstance(public, rsa.RSAPublicKey) else public.curve.name,
         size_bits=public.key_size,

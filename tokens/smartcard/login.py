@@ -85,7 +85,7 @@ class Login:
         )
         with report(event, refusals=PinError) as reported:
             credentials = self._require_credentials()
-            left = self._application.family.retries_left(session, pin)
+            left = self._application.family.read_retries_left(session, pin)
             self._settle(credentials, left)
             self._check_retries(credentials, pin, left)
             octets = credentials.read(self._purpose(left))
@@ -108,7 +108,7 @@ class Login:
                 self._send(session, pin, octets)
             except StatusError as error:
                 credentials.memory.record(serial, _ROLE, octets)
-                raise self._refused(session, pin, credentials, octets, error) from error
+                raise self._note_refusal(session, pin, credentials, octets, error) from error
             credentials.accepted(octets)
             return
         with credentials.memory.present(serial, _ROLE, octets) as presentation:
@@ -116,7 +116,7 @@ class Login:
                 self._send(session, pin, octets)
             except StatusError as error:
                 presentation.refuse()
-                raise self._refused(session, pin, credentials, octets, error) from error
+                raise self._note_refusal(session, pin, credentials, octets, error) from error
             except TokenLostError:
                 # The answer was lost. It counts as a refusal until the card reports its retry counter.
                 presentation.refuse()
@@ -138,7 +138,7 @@ class Login:
         finally:
             padded[:] = bytes(len(padded))
 
-    def _refused(
+    def _note_refusal(
         self, session: CardSession, pin: PinProfile, credentials: Credentials, octets: Pin | None, error: StatusError
     ) -> TokenError:
         description = self._application.description
@@ -147,12 +147,12 @@ class Login:
             return OperationFailedError(f"{sentence_case(description)} did not accept the PIN. {error}")
         left = error.retries_left
         if left is None:
-            left = self._application.family.retries_left(session, pin)
+            left = self._application.family.read_retries_left(session, pin)
         retries = "" if left is None else f" {sentence_case(_retries(left))}."
         sentence = f"The PIN {credentials.origin} was refused by {description}.{retries}"
         refused: PinError
         if left == 0:
-            refused = self._locked(f"{sentence} The PIN is now locked.")
+            refused = self._make_locked_error(f"{sentence} The PIN is now locked.")
         else:
             refused = PinRefusedError(
                 f"{sentence} It is not presented again, so that the card does not lock.",
@@ -185,7 +185,7 @@ class Login:
             return
         attended, description = credentials.source.attended, self._application.description
         if left == 0:
-            raise self._locked(f"The PIN of {description} is locked.")
+            raise self._make_locked_error(f"The PIN of {description} is locked.")
         if left == 1 and not (credentials.last_try and attended):
             raise PinNotPresentedError(
                 f"One more wrong PIN locks {description}.",
@@ -199,7 +199,7 @@ class Login:
                 facts=self._facts(Reason.PIN_COUNTER_LOW, credentials),
             )
 
-    def _locked(self, message: str) -> PinLockedError:
+    def _make_locked_error(self, message: str) -> PinLockedError:
         return PinLockedError(
             message,
             remedy="Unlock it with the card's PUK, or ask the card's issuer.",

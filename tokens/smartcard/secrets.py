@@ -146,11 +146,11 @@ class SmartCardSecrets:
         """Do a job with the PIN presented; repeat it once after a reconnection."""
         self.require_open()
 
-        def authorised(session: CardSession) -> T:
+        def run_authorised(session: CardSession) -> T:
             self.authorise(session)
             return job(session)
 
-        return self.application.run(authorised, doing)
+        return self.application.run(run_authorised, doing)
 
     def exchange(self, session: CardSession, use: Use, index: int, command: Command) -> bytes:
         """Carry out a command with a key. Raises the errors of `tokens.secrets` for its status words."""

@@ -68,10 +68,12 @@ Subject = Annotated[
     str, typer.Option("--subject", metavar="NAME", help="As in RFC 4514: 'CN=CT 1,O=Radiology'.", show_default=False)
 ]
 DnsNames = Annotated[
-    list[str] | None, typer.Option("--dns", metavar="NAME", help="A host name; may be repeated.", show_default=False)
+    list[str] | None,
+    typer.Option("--dns", metavar="NAME", help="A host name; may be repeat_options.", show_default=False),
 ]
 IpAddresses = Annotated[
-    list[str] | None, typer.Option("--ip", metavar="ADDRESS", help="An address; may be repeated.", show_default=False)
+    list[str] | None,
+    typer.Option("--ip", metavar="ADDRESS", help="An address; may be repeat_options.", show_default=False),
 ]
 UsageOfCertificate = Annotated[
     KeyUsage | None,
@@ -190,7 +192,7 @@ def csr(
 
     from hsm_dicom.cli.context import get_key_access, open_configuration
     from hsm_dicom.cli.render import output
-    from hsm_dicom.cli.render.reference import repeated
+    from hsm_dicom.cli.render.reference import repeat_options
     from hsm_dicom.identity import NoRequestError
     from tokens.csr import certificate_request
     from tokens.errors import MechanismNotOfferedError
@@ -222,7 +224,7 @@ def csr(
         True, f"{output.shown(str(out))} is the certificate request. After the CA has issued the certificate, store it:"
     )
     output.say_verbatim(
-        f"hsm-dicom key import-cert {shlex.quote(key)} CERTIFICATE.pem{repeated(pin, module, config)}", indent=2
+        f"hsm-dicom key import-cert {shlex.quote(key)} CERTIFICATE.pem{repeat_options(pin, module, config)}", indent=2
     )
 
 
@@ -304,7 +306,7 @@ def delete(
                 f"Name the key as well, with object= or id=; hsm-dicom key list '{key}' shows them.", param_hint="KEY"
             )
         with access.open() as connection:
-            name = _named_on(connection, access.uri)
+            name = _find_name_on(connection, access.uri)
             asked = name.label or name.id.hex()
             require_confirmation(asked, yes, f"Key {name} on {connection.token.description} will be destroyed.")
             # By its full name, so that what was confirmed is what goes.
@@ -347,7 +349,7 @@ def delete_cert(
     with open_configuration(config) as configuration:
         access = require_token(get_key_access(configuration, key, pin=pin, module=module)[0])
         with access.open() as connection:
-            name = _named_on(connection, access.uri)
+            name = _find_name_on(connection, access.uri)
             stored = [one for entry in read_keys(connection) if entry.name == name for one in entry.certificates]
             chosen = [one for one in stored if wanted is None or one.serial_number == wanted]
             if len(chosen) != 1:
@@ -385,7 +387,7 @@ def _serial(text: str | None) -> int | None:
         ) from None
 
 
-def _named_on(connection: Connection, wanted: Pkcs11Uri) -> NameOnToken:
+def _find_name_on(connection: Connection, wanted: Pkcs11Uri) -> NameOnToken:
     """Label and id of the one private key that a URI names."""
     from tokens.pkcs11.ceremony import read_key_name
 

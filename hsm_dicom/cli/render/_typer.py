@@ -21,10 +21,10 @@ __all__ = [
     "TyperGroup",
     "is_group",
     "is_help_request",
-    "registered_commands",
+    "list_registered_commands",
+    "list_visible_commands",
+    "list_visible_parameters",
     "set_classes",
-    "shown_commands",
-    "shown_parameters",
 ]
 
 _HELP_REQUEST = "NoArgsIsHelpError"
@@ -72,12 +72,12 @@ def is_help_request(error: Exception) -> bool:
     return type(error).__name__ == _HELP_REQUEST
 
 
-def shown_parameters(command: Any, ctx: Any) -> list[Parameter]:
+def list_visible_parameters(command: Any, ctx: Any) -> list[Parameter]:
     """Return the arguments and options of a command that its help shows, in the order of their declaration."""
     return [_parameter(one) for one in command.get_params(ctx) if not getattr(one, "hidden", False)]
 
 
-def shown_commands(group: Any, ctx: Any) -> Iterator[CommandRow]:
+def list_visible_commands(group: Any, ctx: Any) -> Iterator[CommandRow]:
     """Yield the commands of a group that its help shows."""
     for name in group.list_commands(ctx) if is_group(group) else []:
         command = group.get_command(ctx, name)
@@ -85,12 +85,12 @@ def shown_commands(group: Any, ctx: Any) -> Iterator[CommandRow]:
             yield CommandRow(name, _panel(command), command.help or "")
 
 
-def registered_commands(app: typer.Typer) -> Iterator[Any]:
+def list_registered_commands(app: typer.Typer) -> Iterator[Any]:
     """Yield every command below an application, as it was registered: with a `callback` and a `help` to set."""
     yield from app.registered_commands
     for group in app.registered_groups:
         if group.typer_instance is not None:
-            yield from registered_commands(group.typer_instance)
+            yield from list_registered_commands(group.typer_instance)
 
 
 def set_classes(app: typer.Typer, command: type[TyperCommand], group: type[TyperGroup]) -> None:

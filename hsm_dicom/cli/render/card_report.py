@@ -89,12 +89,12 @@ def details_json(details: CardDetails) -> dict[str, Any]:
         "uri": str(details.uri),
         "pin_pad": details.pin_pad,
         "pins": [{"reference": f"{pin.reference:02x}", "retries_left": pin.retries_left} for pin in details.pins],
-        "keys": [_known_key_json(known) for known in details.keys],
+        "keys": [_describe_known_key(known) for known in details.keys],
         "secret_keys": [{"use": use.value, "index": index} for use, index in details.secrets],
     }
 
 
-def _known_key_json(known: CardKeyInfo) -> dict[str, Any]:
+def _describe_known_key(known: CardKeyInfo) -> dict[str, Any]:
     attributes, certificate = known.attributes, known.certificate
     return {
         "name": known.key.name,

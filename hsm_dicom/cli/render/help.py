@@ -15,7 +15,7 @@ from typing import Any
 import typer
 
 from hsm_dicom.cli import exits
-from hsm_dicom.cli.render._typer import Parameter, is_group, shown_commands, shown_parameters
+from hsm_dicom.cli.render._typer import Parameter, is_group, list_visible_commands, list_visible_parameters
 
 _WIDEST = 120
 """Columns: longer lines are hard to read."""
@@ -46,31 +46,31 @@ def help_page(command: Any, ctx: Any) -> str:
 
 
 def _usage(command: Any, ctx: Any, width: int) -> str:
-    words = ["[OPTIONS]", *(_argument(p) for p in shown_parameters(command, ctx) if not p.is_option)]
+    words = ["[OPTIONS]", *(_argument(p) for p in list_visible_parameters(command, ctx) if not p.is_option)]
     if is_group(command):
         words += ["COMMAND", "[ARGS]..."]
     head = f"Usage: {ctx.command_path} "
-    return "\n".join(_filled(head + " ".join(words), width, hang=len(head)))
+    return "\n".join(_wrap(head + " ".join(words), width, hang=len(head)))
 
 
 def _paragraphs(text: str, width: int) -> list[str]:
-    return ["\n".join(_filled(" ".join(part.split()), width)) for part in text.split("\n\n") if part.strip()]
+    return ["\n".join(_wrap(" ".join(part.split()), width)) for part in text.split("\n\n") if part.strip()]
 
 
 def _parameter_sections(command: Any, ctx: Any) -> list[tuple[str, list[Row]]]:
     """Return the arguments, then the options by panel: a command's own, its further panels, those that many share."""
-    shown = shown_parameters(command, ctx)
-    arguments = [(_metavar(p), _described(p)) for p in shown if not p.is_option]
+    shown = list_visible_parameters(command, ctx)
+    arguments = [(_metavar(p), _describe(p)) for p in shown if not p.is_option]
     panels: dict[str, list[Row]] = {}
     for option in (p for p in shown if p.is_option):
-        panels.setdefault(option.panel or _FIRST, []).append((_option(option), _described(option)))
+        panels.setdefault(option.panel or _FIRST, []).append((_option(option), _describe(option)))
     order = sorted(panels, key=lambda panel: (panel == _LAST, panel != _FIRST))
     return [("Arguments", arguments), *((panel, panels[panel]) for panel in order)]
 
 
 def _command_sections(command: Any, ctx: Any) -> list[tuple[str, list[Row]]]:
     panels: dict[str, list[Row]] = {}
-    for below in shown_commands(command, ctx):
+    for below in list_visible_commands(command, ctx):
         summary = below.help.split("\n\n")[0]
         panels.setdefault(below.panel or "Commands", []).append((below.name, " ".join(summary.split())))
     return list(panels.items())
@@ -99,7 +99,7 @@ def _metavar(parameter: Parameter) -> str:
     return parameter.names[-1].lstrip("-").rpartition("-")[2].upper()
 
 
-def _described(parameter: Parameter) -> str:
+def _describe(parameter: Parameter) -> str:
     """Return the help of a parameter, and in brackets: its choices or bounds, its default, whether it is required."""
     extra = []
     if parameter.choices:
@@ -119,7 +119,7 @@ def _in_columns(rows: Iterable[Row], left: int, width: int) -> Iterator[str]:
     indent = " " * (_GAP + left + _GAP)
     for name, meaning in rows:
         head = f"{' ' * _GAP}{name}"
-        lines = list(_filled(meaning, max(width - len(indent), 20)))
+        lines = list(_wrap(meaning, max(width - len(indent), 20)))
         if len(name) > left or not lines:
             yield head
         else:
@@ -141,7 +141,7 @@ def _example(text: str, width: int) -> Iterator[str]:
     yield from lines[-1:]
 
 
-def _filled(text: str, width: int, *, hang: int = 0) -> Sequence[str]:
+def _wrap(text: str, width: int, *, hang: int = 0) -> Sequence[str]:
     """Return the text in lines of at most `width` columns, divided between words; a longer word has its own line."""
     lines: list[str] = []
     for word in re.findall(r"\S+", text):

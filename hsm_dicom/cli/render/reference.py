@@ -44,8 +44,8 @@ class Reference:
     def options(self) -> str:
         """Return the options that must follow the word, each with a blank before it."""
         if self.access.name is None:
-            return repeated(None, None, self.config)
-        return repeated(self._source(), self.module, self.config)
+            return repeat_options(None, None, self.config)
+        return repeat_options(self._source(), self.module, self.config)
 
     def uri(self) -> Pkcs11Uri:
         """Return the URI of the token."""
@@ -68,7 +68,7 @@ class Reference:
         return _absolute(source)
 
 
-def repeated(pin: str | None, module: Path | None, config: Path | None) -> str:
+def repeat_options(pin: str | None, module: Path | None, config: Path | None) -> str:
     """Return common options as the next command must repeat them, each with a blank before it.
 
     A PIN that came from a file descriptor is gone by then, and is asked for.

@@ -32,11 +32,11 @@ def print_secret_check(check: SecretCheck) -> None:
     if check.taken is None:
         return
     print()
-    print_operations(map(_explained, check.taken.operations), "token")
+    print_operations(map(_explain, check.taken.operations), "token")
     output.say(_speed(check.taken))
 
 
-def _explained(tried: OperationCheck) -> OperationCheck:
+def _explain(tried: OperationCheck) -> OperationCheck:
     if tried.operation == SecretOperation.MAC and tried.mechanism.endswith("_CBC"):
         return replace(tried, mechanism=f"{tried.mechanism}, last block")
     return tried

@@ -16,7 +16,7 @@ from hsm_dicom.cli.render._typer import (
     TyperCommand,
     TyperGroup,
     is_help_request,
-    registered_commands,
+    list_registered_commands,
     set_classes,
 )
 from hsm_dicom.cli.render.help import help_page
@@ -59,7 +59,7 @@ class Group(TyperGroup):
 def apply_wording(app: typer.Typer) -> None:
     """Give every command below `app` its words."""
     set_classes(app, Command, Group)
-    for command in registered_commands(app):
+    for command in list_registered_commands(app):
         command.help = paragraphs(inspect.getdoc(command.callback) or "")
 
 

@@ -102,7 +102,7 @@ class Source:
                     self._feed_long(start, end, unit, update)
                     continue
                 part = self.read(start, end)
-                gathered.append(part if unit == 1 else swapped(part, unit))
+                gathered.append(part if unit == 1 else swap_bytes(part, unit))
                 size += end - start
             if size > CHUNK:
                 update(b"".join(gathered))
@@ -114,7 +114,7 @@ class Source:
     def _feed_long(self, start: int, end: int, unit: int, update: Callable[[bytes | memoryview], object]) -> None:
         if self.held is not None or unit != 1:
             for at in range(start, end, CHUNK):
-                update(swapped(self.read(at, min(end, at + CHUNK)), unit))
+                update(swap_bytes(self.read(at, min(end, at + CHUNK)), unit))
             return
         buffer = bytearray(min(CHUNK, end - start))
         view = memoryview(buffer)
@@ -214,7 +214,7 @@ def _inflate_into(buffer: IO[bytes], source: Source, at: int) -> int:
     return size
 
 
-def swapped(data: bytes, unit: int) -> bytes:
+def swap_bytes(data: bytes, unit: int) -> bytes:
     """Reverse the byte order within each unit of 2, 4 or 8 bytes; units of 1 byte stay as they are."""
     if unit == 1:
         return data

@@ -8,7 +8,15 @@ from __future__ import annotations
 from hsm_dicom.iscl.errors import ErrorCode, RemoteProtocolError
 from hsm_dicom.iscl.settings import ISCLSettings
 from hsm_dicom.iscl.wire.blocks import Fragmentation
-from hsm_dicom.iscl.wire.messages import UNIQUE_KEY, Encryption, Mac, TransmissionRequest, is_unique, key_index, named
+from hsm_dicom.iscl.wire.messages import (
+    UNIQUE_KEY,
+    Encryption,
+    Mac,
+    TransmissionRequest,
+    format_code,
+    is_unique,
+    key_index,
+)
 from hsm_dicom.iscl.wire.profile import UniqueKeyForm
 
 
@@ -18,7 +26,7 @@ def request_to_send(length: int, settings: ISCLSettings, fragmentation: Fragment
     if settings.unique_keys:
         with_index = settings.profile.unique_key_form is UniqueKeyForm.WITH_INDEX
         key = UNIQUE_KEY | key if with_index else UNIQUE_KEY
-    return TransmissionRequest(settings.encryption, key, settings.mac, fragmentation.announced(length))
+    return TransmissionRequest(settings.encryption, key, settings.mac, fragmentation.announce_length(length))
 
 
 def check_request(request: TransmissionRequest, settings: ISCLSettings, peer: str) -> None:
@@ -39,4 +47,4 @@ def check_request(request: TransmissionRequest, settings: ISCLSettings, peer: st
 
 def _describe_transfer(encryption: int, mac: int, unique: bool, index: int) -> str:
     key = f"unique keys under encryption key {index}" if unique else f"encryption key {index}"
-    return f"encryption {named(Encryption, encryption)}, MAC {named(Mac, mac)} and {key}"
+    return f"encryption {format_code(Encryption, encryption)}, MAC {format_code(Mac, mac)} and {key}"

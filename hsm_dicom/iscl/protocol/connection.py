@@ -132,7 +132,7 @@ class StateMachine:
         header = self._header_of_full_blocks(self.role)
         whole = min(len(data), self.transfer.to_come - 1) // full * full if self.transfer and header else 0
         pieces = [build_run(header, full, data[:whole])] if whole else []
-        self._passed(whole)
+        self._count_passed(whole)
         pieces += (self.send(DataBlock(data[start : start + full])) for start in range(whole, len(data), full))
         return b"".join(pieces)
 
@@ -201,7 +201,7 @@ class StateMachine:
             return b""
         full = self.transfer.fragmentation.full
         data = self._reader.read_run(header, full, (self.transfer.to_come - 1) // full)
-        self._passed(len(data))
+        self._count_passed(len(data))
         return data
 
     def _header_of_full_blocks(self, sender: Role) -> bytes:
@@ -299,12 +299,12 @@ class StateMachine:
                 if sender is not self.role:
                     self.peer_request = message
             case DataBlock() if self.transfer is not None:
-                self._passed(len(message.data))
+                self._count_passed(len(message.data))
             case DisconnectionRequest():
                 self.initiator = sender
         self._go_to(rule.then)
 
-    def _passed(self, octets: int) -> None:
+    def _count_passed(self, octets: int) -> None:
         if self.transfer is not None:
             self.transfer = replace(self.transfer, to_come=self.transfer.to_come - octets)
 

@@ -98,7 +98,7 @@ class Outbox:
         """Seal one piece more."""
         self._under_way().advance()
 
-    def accepted(self) -> Iterator[Batch]:
+    def release_accepted(self) -> Iterator[Batch]:
         """Yield the random number, or the whole message, after the peer accepted it."""
         random = self._under_way().random
         if random is None:
@@ -142,7 +142,7 @@ class _Sealing:
         self.random = random
         self._has_code = has_code
         self._pieces = protection.seal(message)
-        self._left = protection.fragmentation.sealed_length(len(message))
+        self._left = protection.fragmentation.compute_sealed_length(len(message))
         self._ready: list[Message | bytes] = []
 
     @property

@@ -266,7 +266,7 @@ class Session:
                 self._outbox.withdraw()  # if our own request gives way to this one
                 self._inbox.is_withheld = True
             case TransmissionResponse():
-                yield from self._outbox.accepted()
+                yield from self._outbox.release_accepted()
             case SessionRandomRequest():
                 self._inbox.begin(message.random)
                 yield (SessionRandomResponse(),)

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from hsm_dicom.iscl.errors import ErrorCode, IntegrityError, LocalProtocolError
 from hsm_dicom.iscl.settings import ISCLSettings
 from hsm_dicom.iscl.suite.codes import LEAST, MD5_LENGTH, Code, DesMac, Md5, NoCode
-from hsm_dicom.iscl.wire.blocks import Fragmentation, pad, padded_length, padding_length
+from hsm_dicom.iscl.wire.blocks import Fragmentation, compute_padded_length, pad, padding_length
 from hsm_dicom.iscl.wire.messages import MAX_BLOCK_DATA, Encryption, Mac
 from hsm_dicom.iscl.wire.profile import DES_BLOCK, AnnouncedLength, IvChain, Md5Order, Role, SessionKeyDerivation
 from tokens.secrets import DataKey, Secrets
@@ -326,7 +326,7 @@ class Protection:
 
     @property
     def _encrypted_code_length(self) -> int:
-        return padded_length(self._profile.mac_length if self._settings.mac is Mac.DES_MAC else MD5_LENGTH)
+        return compute_padded_length(self._profile.mac_length if self._settings.mac is Mac.DES_MAC else MD5_LENGTH)
 
     @property
     def _key(self) -> DataKey:

@@ -23,9 +23,9 @@ from hsm_dicom.iscl.wire.messages import (
     Message,
     OptionUse,
     describe,
+    format_code,
     is_unique,
     key_index,
-    named,
 )
 from hsm_dicom.iscl.wire.profile import Role, WireProfile
 
@@ -181,11 +181,11 @@ def _value(name: str, value: int | bytes) -> str:
         case _, bytes():
             return value.hex()
         case "method", int():
-            return named(AuthenticationMethod, value)
+            return format_code(AuthenticationMethod, value)
         case "encryption", int():
-            return named(Encryption, value)
+            return format_code(Encryption, value)
         case "mac", int():
-            return named(Mac, value)
+            return format_code(Mac, value)
         case "encryption_key", int() if is_unique(value):
             index = key_index(value)
             return "a session key of this message, under " + (

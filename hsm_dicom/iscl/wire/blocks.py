@@ -21,7 +21,7 @@ def pad(data: bytes, padding: Padding) -> bytes:
     return data + tail
 
 
-def padded_length(length: int) -> int:
+def compute_padded_length(length: int) -> int:
     """Return the length of so many octets with their padding."""
     return (length // DES_BLOCK + 1) * DES_BLOCK
 
@@ -65,21 +65,23 @@ class Fragmentation:
         """Return what each block holds of these octets, if each block is encrypted separately."""
         return (data[start : start + self.unit] for start in range(0, len(data), self.unit))
 
-    def sealed_length(self, length: int) -> int:
+    def compute_sealed_length(self, length: int) -> int:
         """Return how many octets of data blocks a message of `length` octets, at least 1, becomes."""
         if self.encryption == Encryption.NONE:
             return length
         if not self.seals_each_block:
-            return padded_length(length)
+            return compute_padded_length(length)
         before_last = (length - 1) // self.unit
-        return before_last * self.full + padded_length(length - before_last * self.unit)
+        return before_last * self.full + compute_padded_length(length - before_last * self.unit)
 
-    def announced(self, length: int) -> int:
+    def announce_length(self, length: int) -> int:
         """Return the length that a transmission request announces for a message of `length` octets."""
-        return length if self.profile.announced_length is AnnouncedLength.PLAINTEXT else self.sealed_length(length)
+        return (
+            length if self.profile.announced_length is AnnouncedLength.PLAINTEXT else self.compute_sealed_length(length)
+        )
 
     def on_the_wire(self, announced: int) -> int:
         """Return how many octets of data blocks follow a transmission request that announced this length."""
         if self.profile.announced_length is AnnouncedLength.CIPHERTEXT:
             return announced
-        return self.sealed_length(announced)
+        return self.compute_sealed_length(announced)

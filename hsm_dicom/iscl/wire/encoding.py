@@ -80,7 +80,7 @@ def parse(header: Header, data: bytes, profile: WireProfile) -> Message:
                 fields[item.name], place = _piece(kind, data, place, item.length), place + item.length
             case Value():
                 value = _piece(kind, data, place, item.length)
-                fields[item.name], place = _ordered(value, profile), place + item.length
+                fields[item.name], place = _order(value, profile), place + item.length
             case Counted():
                 count, place = _word(kind, data, place, profile), place + Word.length
                 if count > item.most:
@@ -106,7 +106,7 @@ def build(message: Message, profile: WireProfile, error_number: int = 0) -> byte
             case Octets() if len(value) == item.length:
                 pieces.append(value)
             case Value() if len(value) == item.length:
-                pieces.append(_ordered(value, profile))
+                pieces.append(_order(value, profile))
             case Counted() if len(value) <= item.most:
                 pieces += [_words(profile.byte_order, 1).pack(len(value)), value]
             case Rest() if item.most is None or len(value) <= item.most:
@@ -207,7 +207,7 @@ def _word(kind: type[Message], data: bytes, place: int, profile: WireProfile) ->
     return value
 
 
-def _ordered(value: bytes, profile: WireProfile) -> bytes:
+def _order(value: bytes, profile: WireProfile) -> bytes:
     return value[::-1] if profile.reversed_values else value
 
 

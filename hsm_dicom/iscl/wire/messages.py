@@ -292,7 +292,7 @@ def describe(message: type[Message]) -> str:
 _NAMES = {"THREE_PASS_FOUR_WAY": "three-pass four-way", "NONE": "none"}
 
 
-def named(kind: type[AuthenticationMethod] | type[Encryption] | type[Mac], value: int) -> str:
+def format_code(kind: type[AuthenticationMethod] | type[Encryption] | type[Mac], value: int) -> str:
     """Format a code with its name and number: DES-CBC (0x1212)."""
     for member in kind:
         if member == value:

@@ -56,7 +56,7 @@ class Bounds:
 
     def limit(self, encryption: int) -> int:
         """Return the greatest length that a transmission request to us may announce."""
-        return self.fragmentation(encryption).announced(self.max_message)
+        return self.fragmentation(encryption).announce_length(self.max_message)
 
     def fragmentation(self, encryption: int) -> Fragmentation:
         """Return how a message with this encryption is fragmented."""

@@ -19,7 +19,7 @@ from pynetdicom.pdu_primitives import P_DATA
 from hsm_dicom.network._pynetdicom import (
     DIMSEMessage,
     DIMSEServiceProvider,
-    accepted_contexts,
+    map_accepted_contexts,
     new_message,
     report_message,
     set_context_id,
@@ -99,7 +99,7 @@ class MessageReceiver(DIMSEServiceProvider):
                 sink.discard()
 
     def _take(self, context_id: int, control: int, data: bytes) -> None:
-        if context_id not in accepted_contexts(self.assoc):
+        if context_id not in map_accepted_contexts(self.assoc):
             raise PDUError(f"a message in presentation context {context_id}, which was not accepted")
         if control & _IS_COMMAND:
             if self._message is not None:

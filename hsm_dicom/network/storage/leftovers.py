@@ -36,14 +36,14 @@ def remove_leftovers(folder: Path) -> int:
     removed = 0
     for path in sorted(folder.iterdir()):
         if _PART.fullmatch(path.name):
-            with contextlib.suppress(OSError), _locked(path):
+            with contextlib.suppress(OSError), _hold_lock(path):
                 path.unlink()
                 removed += 1
     return removed
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _hold_lock(path: Path) -> Iterator[None]:
     """Hold the lock of a file. Raises `OSError` where somebody else does, or where there are no locks."""
     descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
-from hsm_dicom.dataset._pydicom import registered_uids
+from hsm_dicom.dataset._pydicom import load_registered_uids
 from hsm_dicom.dataset.transfer_syntax import transfer_syntax
 from hsm_dicom.network._pynetdicom import storage_classes
 from hsm_dicom.network.errors import SettingsError
@@ -46,7 +46,7 @@ class SopClasses:
         """Return whether this SOP Class is stored; with `any`, unless it is known for another service."""
         if uid in self.also or (self.storage and uid in storage_sop_classes()):
             return True
-        newer = uid.startswith(_STORAGE_ROOT) and uid not in registered_uids()
+        newer = uid.startswith(_STORAGE_ROOT) and uid not in load_registered_uids()
         return self.any and (newer or uid in storage_sop_classes() or not uid.startswith(_ROOT))
 
 
@@ -56,7 +56,7 @@ def storage_sop_classes() -> dict[str, str]:
     newer = {str(uid): keyword for keyword, uid in storage_classes().items()}
     return newer | {
         uid: registered.name + (" (retired)" if registered.retired else "")
-        for uid, registered in registered_uids().items()
+        for uid, registered in load_registered_uids().items()
         if registered.type == "SOP Class"
         and "Storage" in registered.name
         and not registered.name.startswith(_NOT_FOR_C_STORE)
@@ -64,11 +64,11 @@ def storage_sop_classes() -> dict[str, str]:
 
 
 @cache
-def stored_transfer_syntaxes() -> dict[str, str]:
+def list_transfer_syntaxes() -> dict[str, str]:
     """List the Transfer Syntaxes of PS3.6, Table A-1, whose Data Sets can be read to their end: UID to name."""
     return {
         uid: registered.name + (" (retired)" if registered.retired else "")
-        for uid, registered in registered_uids().items()
+        for uid, registered in load_registered_uids().items()
         if registered.type == "Transfer Syntax" and transfer_syntax(uid) is not None
     }
 
@@ -76,7 +76,7 @@ def stored_transfer_syntaxes() -> dict[str, str]:
 def _uid_of(name: str) -> str:
     if uid_or_none(name) is not None:
         return name
-    sop_classes = ((uid, known.keyword) for uid, known in registered_uids().items() if known.type == "SOP Class")
+    sop_classes = ((uid, known.keyword) for uid, known in load_registered_uids().items() if known.type == "SOP Class")
     found = next((uid for uid, keyword in sop_classes if keyword == name), None)
     if found is None or not name:  # some entries have no keyword
         raise SettingsError(

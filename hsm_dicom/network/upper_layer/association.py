@@ -24,7 +24,7 @@ from hsm_dicom.network._pynetdicom import (
     AssociationSocket,
     BaseAssociation,
     ConnectedSocket,
-    accepted_contexts,
+    map_accepted_contexts,
 )
 from hsm_dicom.network.dimse.answers import MatchedAnswers
 from hsm_dicom.network.dimse.messages import MessageReceiver, StartStoring, get_sink
@@ -98,7 +98,7 @@ class SecuredAssociation(BaseAssociation):
 
     def serve(self, message: Any, context_id: int) -> None:
         """Serve one request; a C-STORE by its presentation context, so that private SOP Classes work too."""
-        context = accepted_contexts(self).get(context_id)
+        context = map_accepted_contexts(self).get(context_id)
         if isinstance(message, C_STORE) and get_sink(message) is not None and context is not None:
             self.serve_storage(message, context)
         else:

@@ -68,10 +68,10 @@ def read_request(pdu: PDU) -> AssociateRequest:
         if kind == _PROPOSED:
             number, proposal = _proposal(data, start, end)
             if number in contexts:
-                raise _malformed(f"the presentation context ID {number} twice")
+                raise _make_malformed_error(f"the presentation context ID {number} twice")
             contexts[number] = proposal
     if not contexts:
-        raise _malformed("no presentation context")
+        raise _make_malformed_error("no presentation context")
     called, calling = _title(data, _CALLED), _title(data, _CALLING)
     version = int.from_bytes(data[HEADER : HEADER + 2], "big")
     request = AssociateRequest(
@@ -79,7 +79,7 @@ def read_request(pdu: PDU) -> AssociateRequest:
         called_ae_title=called,
         speaks_version_1=bool(version & 1),
         contexts=contexts,
-        data=_rewritten(data, items, _known(called), _known(calling)),
+        data=_rewrite(data, items, _keep_known(called), _keep_known(calling)),
     )
     _try_decoding(A_ASSOCIATE_RQ, request.data, pdu.name)
     return request
@@ -91,11 +91,11 @@ def read_answer(pdu: PDU, proposed: Mapping[int, Proposal]) -> bytes:
     Returns the PDU for pynetdicom: without unknown items, and with an abort reason that the standard has.
     """
     if pdu.type == ASSOCIATE_AC:
-        return _accepted(pdu, proposed)
+        return _rewrite_accepted(pdu, proposed)
     if pdu.type == ASSOCIATE_RJ:
         result, source, reason = pdu.data[HEADER + 1 :]
         if result not in (1, 2) or reason not in _REJECTIONS.get(source, ()):
-            raise _malformed(
+            raise _make_malformed_error(
                 f"an A-ASSOCIATE-RJ with unknown codes (result {result}, source {source}, reason {reason})"
             )
     if pdu.type == ABORT:
@@ -105,7 +105,7 @@ def read_answer(pdu: PDU, proposed: Mapping[int, Proposal]) -> bytes:
     return pdu.data
 
 
-def _accepted(pdu: PDU, proposed: Mapping[int, Proposal]) -> bytes:
+def _rewrite_accepted(pdu: PDU, proposed: Mapping[int, Proposal]) -> bytes:
     items = _sound_items(pdu)
     answered: set[int] = set()
     for kind, start, end in items:
@@ -113,15 +113,17 @@ def _accepted(pdu: PDU, proposed: Mapping[int, Proposal]) -> bytes:
             continue
         number, result, syntaxes = _answer(pdu.data, start, end)
         if number not in proposed:
-            raise _malformed(f"an answer to presentation context {number}, which was not proposed")
+            raise _make_malformed_error(f"an answer to presentation context {number}, which was not proposed")
         if number in answered:
-            raise _malformed(f"two answers to presentation context {number}")
+            raise _make_malformed_error(f"two answers to presentation context {number}")
         answered.add(number)
         if result == _ACCEPTED and (len(syntaxes) != 1 or syntaxes[0] not in proposed[number].transfer_syntaxes):
             named = ", ".join(repr(syntax) for syntax in syntaxes) or "none"
-            raise _malformed(f"a Transfer Syntax ({named}) that was not proposed in presentation context {number}")
+            raise _make_malformed_error(
+                f"a Transfer Syntax ({named}) that was not proposed in presentation context {number}"
+            )
     # PS3.8, 9.3.3: the fields of the AE titles are reserved in an A-ASSOCIATE-AC, and not tested.
-    data = _rewritten(pdu.data, items, b"NOT TESTED", b"NOT TESTED")
+    data = _rewrite(pdu.data, items, b"NOT TESTED", b"NOT TESTED")
     _try_decoding(A_ASSOCIATE_AC, data, pdu.name)
     return data
 
@@ -136,11 +138,11 @@ def _proposal(data: bytes, start: int, end: int) -> tuple[int, Proposal]:
         elif kind == _TRANSFER_SYNTAX:
             transfer.append(_uid(data[first:last], f"a Transfer Syntax of presentation context {number}"))
         else:
-            raise _malformed(f"an item of type {kind:02X}H in presentation context {number}")
+            raise _make_malformed_error(f"an item of type {kind:02X}H in presentation context {number}")
     if len(abstract) != 1:
-        raise _malformed(f"{len(abstract) or 'no'} abstract syntaxes in presentation context {number}")
+        raise _make_malformed_error(f"{len(abstract) or 'no'} abstract syntaxes in presentation context {number}")
     if not transfer:
-        raise _malformed(f"no Transfer Syntax in presentation context {number}")
+        raise _make_malformed_error(f"no Transfer Syntax in presentation context {number}")
     return number, Proposal(abstract[0], tuple(transfer))
 
 
@@ -148,11 +150,11 @@ def _answer(data: bytes, start: int, end: int) -> tuple[int, int, list[str]]:
     number = _context_id(data, start, end)
     result = data[start + 2]
     if result > 4:
-        raise _malformed(f"the unknown result {result} for presentation context {number}")
+        raise _make_malformed_error(f"the unknown result {result} for presentation context {number}")
     syntaxes = []
     for kind, first, last in _items(data, start + 4, end, f"presentation context {number}"):
         if kind != _TRANSFER_SYNTAX:
-            raise _malformed(f"an item of type {kind:02X}H in presentation context {number}")
+            raise _make_malformed_error(f"an item of type {kind:02X}H in presentation context {number}")
         # Of a context that is not accepted, the Transfer Syntax is not significant (PS3.8, 9.3.3.2).
         if result == _ACCEPTED:
             syntaxes.append(_uid(data[first:last], f"the Transfer Syntax of presentation context {number}"))
@@ -161,10 +163,10 @@ def _answer(data: bytes, start: int, end: int) -> tuple[int, int, list[str]]:
 
 def _context_id(data: bytes, start: int, end: int) -> int:
     if end - start < 4:
-        raise _malformed("a presentation context without an ID")
+        raise _make_malformed_error("a presentation context without an ID")
     number = data[start]
     if number % 2 == 0:
-        raise _malformed(f"the presentation context ID {number}, which is not odd")
+        raise _make_malformed_error(f"the presentation context ID {number}, which is not odd")
     return number
 
 
@@ -175,12 +177,14 @@ def _sound_items(pdu: PDU) -> _Items:
     """Return type, start and end of each item of an A-ASSOCIATE-RQ or -AC, and require those that must be there."""
     data = pdu.data
     if len(data) < _FIXED:
-        raise _malformed(f"an {pdu.name} of {len(data) - HEADER} bytes, which has {_FIXED - HEADER} at the least")
+        raise _make_malformed_error(
+            f"an {pdu.name} of {len(data) - HEADER} bytes, which has {_FIXED - HEADER} at the least"
+        )
     items = list(_items(data, _FIXED, len(data), f"the {pdu.name}"))
     kinds = [kind for kind, _, _ in items]
     for kind, name in ((_APPLICATION_CONTEXT, "application context"), (_USER_INFORMATION, "user information")):
         if kinds.count(kind) != 1:
-            raise _malformed(f"{kinds.count(kind) or 'no'} items of {name} in the {pdu.name}")
+            raise _make_malformed_error(f"{kinds.count(kind) or 'no'} items of {name} in the {pdu.name}")
     for kind, start, end in items:
         if kind == _APPLICATION_CONTEXT:
             _uid(data[start:end], "the application context name")
@@ -194,12 +198,12 @@ def _check_user_information(data: bytes, start: int, end: int) -> None:
     for kind, first, last in _items(data, start, end, "the user information"):
         kinds.append(kind)
         if kind == _MAXIMUM_LENGTH and last - first != 4:
-            raise _malformed(f"a maximum length of {last - first} bytes instead of 4")
+            raise _make_malformed_error(f"a maximum length of {last - first} bytes instead of 4")
         if kind == _IMPLEMENTATION_CLASS:
             _uid(data[first:last], "the implementation class UID")
     for kind, name in ((_MAXIMUM_LENGTH, "maximum length"), (_IMPLEMENTATION_CLASS, "implementation class UID")):
         if kinds.count(kind) != 1:
-            raise _malformed(f"{kinds.count(kind) or 'no'} items of {name} in the user information")
+            raise _make_malformed_error(f"{kinds.count(kind) or 'no'} items of {name} in the user information")
 
 
 def _items(data: bytes, start: int, end: int, where: str) -> Iterator[tuple[int, int, int]]:
@@ -207,15 +211,15 @@ def _items(data: bytes, start: int, end: int, where: str) -> Iterator[tuple[int,
     while at < end:
         content = at + _ITEM_HEADER
         if content > end:
-            raise _malformed(f"an item that is cut off in {where}")
+            raise _make_malformed_error(f"an item that is cut off in {where}")
         kind = data[at]
         at = content + int.from_bytes(data[at + 2 : content], "big")
         if at > end:
-            raise _malformed(f"an item of type {kind:02X}H that is longer than {where}")
+            raise _make_malformed_error(f"an item of type {kind:02X}H that is longer than {where}")
         yield kind, content, at
 
 
-def _rewritten(data: bytes, items: _Items, called: bytes, calling: bytes) -> bytes:
+def _rewrite(data: bytes, items: _Items, called: bytes, calling: bytes) -> bytes:
     """Encode the PDU for pynetdicom: version 1, titles padded with spaces, no items of unknown types."""
     body = bytearray(b"\0\1\0\0" + called.ljust(_TITLE) + calling.ljust(_TITLE) + bytes(32))
     for kind, start, end in items:
@@ -238,13 +242,13 @@ def _try_decoding(kind: type[A_ASSOCIATE_RQ] | type[A_ASSOCIATE_AC], data: bytes
         decoded.decode(data)
         decoded.to_primitive()
     except Exception as error:  # a foreign parser on bytes from the network
-        raise _malformed(f"an {name} that cannot be decoded ({type(error).__name__})") from error
+        raise _make_malformed_error(f"an {name} that cannot be decoded ({type(error).__name__})") from error
 
 
 def _uid(value: bytes, what: str) -> str:
     text = value.rstrip(b"\0 ")
     if not _UID.match(text):
-        raise _malformed(f"{what} that is no UID")
+        raise _make_malformed_error(f"{what} that is no UID")
     return text.decode("ascii")
 
 
@@ -253,11 +257,11 @@ def _title(data: bytes, at: int) -> str:
     return data[at : at + _TITLE].rstrip(b"\0 ").lstrip(b" ").decode("latin-1")
 
 
-def _known(title: str) -> bytes:
+def _keep_known(title: str) -> bytes:
     """Return the title for pynetdicom; "?" for one that is not valid, which no peer has and which is rejected."""
     sound = title.isascii() and title.isprintable() and "\\" not in title
     return title.encode("ascii") if title and sound else b"?"
 
 
-def _malformed(what: str) -> PDUError:
+def _make_malformed_error(what: str) -> PDUError:
     return PDUError(what, INVALID_PARAMETER)

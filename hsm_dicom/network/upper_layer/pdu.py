@@ -100,7 +100,7 @@ class PDUReader:
             self._deadline = self._clock() + self._seconds
         self._buffer += data
         if self._size == HEADER == len(self._buffer):
-            self._size += self._checked_length()
+            self._size += self._check_length()
         if len(self._buffer) < self._size or self._size == HEADER:
             return None
         pdu = PDU(self._buffer[0], bytes(self._buffer))
@@ -116,7 +116,7 @@ class PDUReader:
         if self._deadline is not None and self._clock() >= self._deadline:
             raise PDUError(f"part of a PDU, and not the rest within {self._seconds:g} seconds of its first byte")
 
-    def _checked_length(self) -> int:
+    def _check_length(self) -> int:
         kind, length = self._buffer[0], int.from_bytes(self._buffer[2:6], "big")
         if kind not in NAMES:
             raise PDUError(f"a PDU of the unknown type {kind:02X}H", UNRECOGNISED_PDU)

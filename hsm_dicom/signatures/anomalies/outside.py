@@ -124,7 +124,7 @@ class OutsideContent:
         for path, element in self._file.unsignable_inside:
             if not (_is_in_barred(path) or _is_of_signatures(element) or is_ignorable(self._file, element)):
                 yield path, element.tag
-        for level in self._file.signed_levels():
+        for level in self._file.find_signed_levels():
             if not _is_in_barred(level.path):
                 yield from self._unused_parameters(level)
         for item in self._items:

@@ -176,7 +176,7 @@ def prepare(path: ObjectSource, request: SigningRequest) -> Plan:
         for element in signature_item:
             if element.tag not in a.LEFT_OUT_OF_MAC:
                 state.update(mac_encoding(element))
-        file.demand_unchanged()
+        file.check_unchanged()
         return Plan(
             name=file.name,
             source=path,
@@ -352,7 +352,7 @@ def _certificate_key(request: SigningRequest) -> object:
 def _free_mac_id(file: DicomFile) -> int:
     """The lowest number that no MAC Parameters and no signature of the whole instance uses (PS3.3 C.12.1.1.3)."""
     used = set()
-    for level in file.signed_levels():
+    for level in file.find_signed_levels():
         for tag in (MAC_PARAMETERS_SEQUENCE, DIGITAL_SIGNATURES_SEQUENCE):
             sequence = level.get(tag)
             for item in file.data_sets(level, sequence) if sequence is not None and sequence.vr == "SQ" else ():

@@ -167,7 +167,7 @@ class LegacyHandshake:
         try:
             waits_for = next(self._steps, None)
         except Exception as error:  # a foreign parser on bytes from the network: many classes, few of them documented
-            raise self._failed(error) from error
+            raise self._make_failure(error) from error
         if waits_for is not None:
             return "write" if waits_for else "read"
         try:
@@ -194,7 +194,7 @@ class LegacyHandshake:
         with contextlib.suppress(Exception):
             self._connection.send_alert(BAD_CERTIFICATE)
 
-    def _failed(self, error: Exception) -> HandshakeError:
+    def _make_failure(self, error: Exception) -> HandshakeError:
         peer = self._peer
         if isinstance(error, TokenError):
             return HandshakeError(
@@ -207,7 +207,7 @@ class LegacyHandshake:
         if isinstance(error, TLSRemoteAlert):
             return make_peer_refusal(alert_name(error), peer)
         if isinstance(error, TLSLocalAlert):
-            return self._refused_by_us(error)
+            return self._make_refusal(error)
         if isinstance(error, TLSAbruptCloseError | ConnectionError):
             return HandshakeError(
                 FailureReason.CLOSED, peer, f"{peer} closed the connection during the handshake; its log may say why."
@@ -217,7 +217,7 @@ class LegacyHandshake:
             FailureReason.PROTOCOL_ERROR, peer, f"The handshake with {peer} under {self._profile} failed ({words})."
         )
 
-    def _refused_by_us(self, error: TLSLocalAlert) -> HandshakeError:
+    def _make_refusal(self, error: TLSLocalAlert) -> HandshakeError:
         name, peer = alert_name(error), self._peer
         if name in ("PROTOCOL_VERSION", "HANDSHAKE_FAILURE"):
             reason = (

@@ -14,9 +14,9 @@ from typing import TypeVar
 from cryptography import x509
 from cryptography.x509.oid import ObjectIdentifier
 
-from hsm_dicom.trust.algorithms import hash_allowed
+from hsm_dicom.trust.algorithms import is_hash_allowed
 from hsm_dicom.trust.certificates import is_ca, key_usage, name_key
-from hsm_dicom.trust.der import generalized_time
+from hsm_dicom.trust.der import parse_generalized_time
 from hsm_dicom.trust.policy import AlgorithmPolicy
 from hsm_dicom.trust.revocation.decision import Evidence, Revoked, Unusable
 
@@ -96,7 +96,7 @@ def _evidence(
         until=crl.next_update_utc,
         revoked=_entry(crl, certificate),
         complete=complete,
-        kept_from=_kept_from(crl),
+        kept_from=_read_kept_from(crl),
     )
 
 
@@ -106,15 +106,15 @@ def _authority_problem(
     usage = key_usage(issuer)
     if usage is not None and not usage.crl_sign:
         return "is of a CA whose key usage does not contain cRLSign"
-    if not _signed_by(crl, issuer.public_key()):
+    if not _is_signed_by(crl, issuer.public_key()):
         return "does not verify with the key of the CA that it names"
     hash_name = crl.signature_hash_algorithm.name if crl.signature_hash_algorithm else None
-    if not hash_allowed(hash_name, policy):
+    if not is_hash_allowed(hash_name, policy):
         return f"was signed with {hash_name}, which the policy does not accept"
     return None
 
 
-def _signed_by(crl: x509.CertificateRevocationList, key: object) -> bool:
+def _is_signed_by(crl: x509.CertificateRevocationList, key: object) -> bool:
     try:
         return crl.is_signature_valid(key)  # type: ignore[arg-type]
     except Exception:  # a key of a kind that signs no CRL
@@ -185,9 +185,9 @@ def _entry_extensions(entry: x509.RevokedCertificate) -> tuple[str | None, datet
     return reason, invalid_since
 
 
-def _kept_from(crl: x509.CertificateRevocationList) -> datetime | None:
+def _read_kept_from(crl: x509.CertificateRevocationList) -> datetime | None:
     """The date of expiredCertsOnCRL (X.509 9.5.2.8): certificates that expired since then stay listed."""
     for extension in crl.extensions:
         if extension.oid == _EXPIRED_CERTS_ON_CRL and isinstance(extension.value, x509.UnrecognizedExtension):
-            return generalized_time(extension.value.value)
+            return parse_generalized_time(extension.value.value)
     return None

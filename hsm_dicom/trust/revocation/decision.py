@@ -95,9 +95,9 @@ def decide(
     """Return the revocation status of the certificate at the validation time; see the module's text for the rules."""
     found = list(found)
     evidence = [e for e in found if isinstance(e, Evidence)]
-    revocations = [e for e in evidence if e.revoked is not None and not _hold_lifted(e, evidence, validation_time)]
+    revocations = [e for e in evidence if e.revoked is not None and not _is_hold_lifted(e, evidence, validation_time)]
     if revocations:
-        return _revoked(revocations, purpose=purpose, validation_time=validation_time, time_proven=time_proven)
+        return _decide_revoked(revocations, purpose=purpose, validation_time=validation_time, time_proven=time_proven)
     speaking = [e for e in evidence if e.complete and e.revoked is None and _speaks(e, certificate, validation_time)]
     if speaking:
         freshest = max(speaking, key=lambda e: e.issued)
@@ -120,7 +120,7 @@ def instants(found: Iterable[Evidence | Unusable]) -> Iterable[datetime]:
                 yield item.revoked.effective
 
 
-def _hold_lifted(hold: Evidence, evidence: list[Evidence], validation_time: datetime) -> bool:
+def _is_hold_lifted(hold: Evidence, evidence: list[Evidence], validation_time: datetime) -> bool:
     return (
         hold.revoked is not None
         and hold.revoked.reason == _HOLD
@@ -128,7 +128,7 @@ def _hold_lifted(hold: Evidence, evidence: list[Evidence], validation_time: date
     )
 
 
-def _revoked(
+def _decide_revoked(
     revocations: list[Evidence], *, purpose: CertificatePurpose, validation_time: datetime, time_proven: bool
 ) -> RevocationStatus:
     source, revoked = min(

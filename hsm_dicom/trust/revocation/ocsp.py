@@ -22,9 +22,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import ObjectIdentifier
 
-from hsm_dicom.trust.algorithms import hash_allowed, key_allowed
+from hsm_dicom.trust.algorithms import is_hash_allowed, is_key_allowed
 from hsm_dicom.trust.certificates import fingerprint, key_usage, name_key, signature_hash_name
-from hsm_dicom.trust.der import generalized_time
+from hsm_dicom.trust.der import parse_generalized_time
 from hsm_dicom.trust.policy import OCSP_SIGNING, AlgorithmPolicy, CertificatePurpose
 from hsm_dicom.trust.result import Revocation
 from hsm_dicom.trust.revocation.crl import SourcedCrl, crl_evidence
@@ -64,7 +64,7 @@ def ocsp_evidence(
         yield Unusable(source, f"cannot be read ({type(error).__name__})")
         return
     for found in answers:
-        yield Unusable(source, problem) if problem else _said(found, source, kept_from)
+        yield Unusable(source, problem) if problem else _read_status(found, source, kept_from)
 
 
 def issuer_hashes(issuer: x509.Certificate, algorithm: hashes.HashAlgorithm) -> tuple[bytes, bytes]:
@@ -82,7 +82,7 @@ def _concerns(found: ocsp.OCSPSingleResponse, certificate: x509.Certificate, iss
     ) == issuer_hashes(issuer, found.hash_algorithm)
 
 
-def _said(found: ocsp.OCSPSingleResponse, source: str, kept_from: datetime | None) -> Evidence | Unusable:
+def _read_status(found: ocsp.OCSPSingleResponse, source: str, kept_from: datetime | None) -> Evidence | Unusable:
     if found.certificate_status is ocsp.OCSPCertStatus.UNKNOWN:
         return Unusable(source, "says that the responder does not know the certificate")
     revoked = None
@@ -100,10 +100,10 @@ def _authority_problem(
     policy: AlgorithmPolicy,
 ) -> str | None:
     algorithm = response.signature_hash_algorithm
-    if not hash_allowed(algorithm.name if algorithm else None, policy):
+    if not is_hash_allowed(algorithm.name if algorithm else None, policy):
         return f"was signed with {algorithm.name if algorithm else 'no hash'}, which the policy does not accept"
     candidates = (issuer, *response.certificates[:_MAX_CERTIFICATES])
-    signer = next((c for c in candidates if _is_responder(response, c) and _signed_by(response, c)), None)
+    signer = next((c for c in candidates if _is_responder(response, c) and _is_signed_by(response, c)), None)
     if signer is None:
         return "does not verify with the key of the CA or of a responder that it names"
     if fingerprint(signer) == fingerprint(issuer):
@@ -119,11 +119,13 @@ def _delegation_problem(
     policy: AlgorithmPolicy,
 ) -> str | None:
     usage = key_usage(responder)
-    if not _issued_for_ocsp(responder, issuer) or (usage is not None and not usage.digital_signature):
+    if not _is_issued_for_ocsp(responder, issuer) or (usage is not None and not usage.digital_signature):
         return "is signed by a certificate that the CA did not issue for OCSP signing"
     if not responder.not_valid_before_utc <= response.produced_at_utc <= responder.not_valid_after_utc:
         return "is signed by a responder whose certificate was not valid when it answered"
-    if not key_allowed(responder.public_key(), policy) or not hash_allowed(signature_hash_name(responder), policy):
+    if not is_key_allowed(responder.public_key(), policy) or not is_hash_allowed(
+        signature_hash_name(responder), policy
+    ):
         return "is signed by a responder whose key or certificate is weaker than the policy accepts"
     return _responder_revocation_problem(responder, response, issuer, crls, policy)
 
@@ -152,7 +154,7 @@ def _responder_revocation_problem(
     return None
 
 
-def _issued_for_ocsp(responder: x509.Certificate, issuer: x509.Certificate) -> bool:
+def _is_issued_for_ocsp(responder: x509.Certificate, issuer: x509.Certificate) -> bool:
     try:
         responder.verify_directly_issued_by(issuer)
         usages = responder.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
@@ -175,7 +177,7 @@ def _is_responder(response: ocsp.OCSPResponse, certificate: x509.Certificate) ->
     return response.responder_key_hash == hashlib.sha1(_key_bits(certificate), usedforsecurity=False).digest()
 
 
-def _signed_by(response: ocsp.OCSPResponse, certificate: x509.Certificate) -> bool:
+def _is_signed_by(response: ocsp.OCSPResponse, certificate: x509.Certificate) -> bool:
     key, algorithm = certificate.public_key(), response.signature_hash_algorithm
     signature, data = response.signature, response.tbs_response_bytes
     try:
@@ -207,5 +209,5 @@ def _archive_cutoff(response: ocsp.OCSPResponse) -> datetime | None:
         return None
     for extension in response.single_extensions:
         if extension.oid == _ARCHIVE_CUTOFF and isinstance(extension.value, x509.UnrecognizedExtension):
-            return generalized_time(extension.value.value)
+            return parse_generalized_time(extension.value.value)
     return None

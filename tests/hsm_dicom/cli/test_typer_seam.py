@@ -51,7 +51,7 @@ def described(app: typer.Typer) -> tuple[Any, Any, Any]:
 def test_each_parameter_is_read_as_it_was_declared() -> None:
     _, paint, context = described(application())
     try:
-        shown = {parameter.names[-1]: parameter for parameter in seam.shown_parameters(paint, context)}
+        shown = {parameter.names[-1]: parameter for parameter in seam.list_visible_parameters(paint, context)}
     except AttributeError as error:
         pytest.fail(f"{CHANGED} ({error}).")
     files, colour, coats, dry = shown["files"], shown["-c"], shown["--coats"], shown["--dry"]
@@ -65,7 +65,9 @@ def test_each_parameter_is_read_as_it_was_declared() -> None:
 
 def test_hidden_commands_are_not_listed() -> None:
     group, paint, context = described(application())
-    assert [(row.name, row.help) for row in seam.shown_commands(group, context)] == [("paint", "Paint files.")], CHANGED
+    assert [(row.name, row.help) for row in seam.list_visible_commands(group, context)] == [
+        ("paint", "Paint files.")
+    ], CHANGED
     assert (seam.is_group(group), seam.is_group(paint)) == (True, False), CHANGED
 
 
@@ -80,7 +82,7 @@ def test_the_classes_of_commands_and_groups_are_ours() -> None:
     seam.set_classes(app, Command, Group)
     group, paint, _ = described(app)
     assert (type(group), type(paint)) == (Group, Command), CHANGED
-    assert [command.callback.__name__ for command in seam.registered_commands(app)] == ["paint", "strip"], CHANGED
+    assert [command.callback.__name__ for command in seam.list_registered_commands(app)] == ["paint", "strip"], CHANGED
 
 
 def test_a_group_without_a_command_asks_for_its_help() -> None:

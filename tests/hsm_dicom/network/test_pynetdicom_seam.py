@@ -84,7 +84,7 @@ def test_messages_are_made_by_command_field() -> None:
 
 def test_the_switch_for_unchanged_bytes_is_read_and_restored() -> None:
     before = _config.STORE_SEND_CHUNKED_DATASET
-    with seam.stored_bytes_unchanged(), seam.stored_bytes_unchanged():
+    with seam.keep_stored_bytes(), seam.keep_stored_bytes():
         assert _config.STORE_SEND_CHUNKED_DATASET is True
     assert _config.STORE_SEND_CHUNKED_DATASET is before
     assert "_config.STORE_SEND_CHUNKED_DATASET" in inspect.getsource(Association.send_c_store), explain(

@@ -15,7 +15,7 @@ from hsm_dicom.network.echo import echo
 from hsm_dicom.network.errors import SettingsError
 from hsm_dicom.network.requestor import associate
 from hsm_dicom.network.settings import Peer, StorageSettings
-from hsm_dicom.network.storage.sop_classes import SopClasses, storage_sop_classes, stored_transfer_syntaxes
+from hsm_dicom.network.storage.sop_classes import SopClasses, list_transfer_syntaxes, storage_sop_classes
 from hsm_dicom.network.store import store
 from hsm_dicom.node.service import Service
 from tests.hsm_dicom.network.images import ct_image, data_set_bytes
@@ -112,4 +112,4 @@ def test_the_transfer_syntax_is_the_first_of_the_peer_s(desk: Desk, hospital: Ho
 def test_the_conformance_statement_lists_what_is_accepted() -> None:
     page = (Path(__file__).parents[3] / "docs" / "explanation/conformance-storage.md").read_text()
     listed = dict(re.findall(r"^\| ([0-9.]+) \| (.+) \|$", page, re.M))
-    assert listed == storage_sop_classes() | stored_transfer_syntaxes()
+    assert listed == storage_sop_classes() | list_transfer_syntaxes()

@@ -64,14 +64,14 @@ def test_a_file_that_shrinks_or_changes_while_it_is_read_is_an_error_and_no_verd
     ds.PixelData = bytes(2 << 20)
     path.write_bytes(encode(ds))
     with DicomFile.open(path) as file:
-        file.demand_unchanged()
+        file.check_unchanged()
         os.truncate(path, 4096)
         with pytest.raises(FileChangedError, match="became shorter"):
             file.value(file.main[PIXEL_DATA])
         with pytest.raises(FileChangedError, match="became shorter"):
             file.source.feed([(0, file.source.size, 1)], lambda _: None)
         with pytest.raises(FileChangedError, match="was changed"):
-            file.demand_unchanged()
+            file.check_unchanged()
 
 
 def test_an_output_that_comes_into_being_meanwhile_is_left_alone(

@@ -41,7 +41,7 @@ def test_the_functions_that_are_called_are_as_expected() -> None:
 @SIDES
 def test_the_pointer_leads_to_the_context_of_openssl(side: ssl._SSLMethod) -> None:
     context = ssl.SSLContext(side)
-    library, _ = seam.loaded_libraries()
+    library, _ = seam.open_libraries()
     library.SSL_CTX_get_options.restype = ctypes.c_uint64
     library.SSL_CTX_get_options.argtypes = [ctypes.c_void_p]
     for option in (ssl.OP_NO_COMPRESSION, ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_TICKET):
@@ -81,7 +81,7 @@ def test_settings_by_number_have_their_effect() -> None:
     names = [str(cipher["name"]) for cipher in context.get_ciphers()]
     assert [name for name in names if name.startswith("TLS_")] == ["TLS_AES_128_GCM_SHA256"]
     openssl.keep_no_sessions(context)
-    library, _ = seam.loaded_libraries()
+    library, _ = seam.open_libraries()
     library.SSL_CTX_ctrl.restype = ctypes.c_long
     library.SSL_CTX_ctrl.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_long, ctypes.c_void_p]
     get_session_cache_mode = 45

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hsm_dicom.trust.der import content_type, generalized_time, remove_padding, without_pad_byte
+from hsm_dicom.trust.der import content_type, parse_generalized_time, remove_padding, without_pad_byte
 from tests import pki
 
 DER = pki.Authority("DER CA").der
@@ -55,11 +55,11 @@ def test_what_is_not_one_der_sequence_is_refused(data: bytes, words: str) -> Non
     ],
 )
 def test_a_time_that_is_not_der_is_no_time(der: bytes) -> None:
-    assert generalized_time(der) is None
+    assert parse_generalized_time(der) is None
 
 
 def test_a_generalized_time_is_in_utc() -> None:
-    assert generalized_time(b"\x18\x0f20300102030405Z") == datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
+    assert parse_generalized_time(b"\x18\x0f20300102030405Z") == datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
 def test_a_content_type_is_the_first_object_identifier() -> None:
@@ -77,4 +77,4 @@ def test_no_bytes_raise_another_error(data: bytes) -> None:
     assert data.startswith(value)
     assert data.startswith(without_pad_byte(data))
     content_type(data)
-    generalized_time(data)
+    parse_generalized_time(data)

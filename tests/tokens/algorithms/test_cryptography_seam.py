@@ -27,7 +27,7 @@ def test_the_hash_of_the_mask_and_the_label_are_read() -> None:
         pss = paddings.PSS(paddings.MGF1(hashes.SHA384()), 20)
         oaep = paddings.OAEP(paddings.MGF1(hashes.SHA512()), hashes.SHA256(), b"label")
         read = seam.mgf_hash(pss).name, seam.mgf_hash(oaep).name, seam.oaep_label(oaep)
-        prehashed = seam.prehashed_algorithm(Prehashed(hashes.SHA3_256())).name
+        prehashed = seam.get_prehashed_algorithm(Prehashed(hashes.SHA3_256())).name
     except AttributeError as error:
         pytest.fail(f"{CHANGED} ({error}).")
     assert read == ("sha384", "sha512", b"label"), CHANGED

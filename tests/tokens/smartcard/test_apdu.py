@@ -12,7 +12,7 @@ from tests.cards.iso7816 import Command as CardCommand
 from tokens.errors import CardLostError
 from tokens.smartcard.apdu import commands, tlv
 from tokens.smartcard.apdu.encoding import ANY, MANY, Command, encode_apdus, exchange
-from tokens.smartcard.apdu.status import StatusError, meaning, retries_left
+from tokens.smartcard.apdu.status import StatusError, get_retries_left, meaning
 
 
 def sent(command: Command, *, extended: bool = True) -> list[str]:
@@ -143,7 +143,7 @@ def test_a_chain_stops_at_its_first_refusal() -> None:
     ],
 )
 def test_status_words_are_said_in_the_standard_s_words(status: int, left: int | None, said: str) -> None:
-    assert retries_left(status) == left
+    assert get_retries_left(status) == left
     assert said in meaning(status)
     error = StatusError("VERIFY", status)
     assert f"VERIFY with {status:04X}" in str(error)

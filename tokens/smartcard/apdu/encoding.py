@@ -53,7 +53,7 @@ def encode_apdus(command: Command, *, extended: bool) -> Iterator[bytearray]:
     Each is a `bytearray`, so that it can be wiped when it carried a PIN.
     """
     if extended and (len(command.data) > SHORT_DATA or command.expected > 256 or command.expected == MANY):
-        yield _extended(command)
+        yield _encode_extended(command)
         return
     data = memoryview(command.data)
     while len(data) > SHORT_DATA:
@@ -115,7 +115,7 @@ def _short(command: Command) -> bytearray:
     return apdu
 
 
-def _extended(command: Command) -> bytearray:
+def _encode_extended(command: Command) -> bytearray:
     apdu = bytearray((command.cla, command.ins, command.p1, command.p2, 0))
     if command.data:
         apdu += len(command.data).to_bytes(2, "big")

@@ -72,10 +72,10 @@ class StatusError(OperationFailedError):
     @property
     def retries_left(self) -> int | None:
         """The retry counter: X of 63CX, 0 for 6983, None for all others."""
-        return retries_left(self.status)
+        return get_retries_left(self.status)
 
 
-def retries_left(status: int) -> int | None:
+def get_retries_left(status: int) -> int | None:
     """Return the retry counter in a status word: X of 63CX, 0 for 6983, None for all others."""
     if status & 0xFFF0 == 0x63C0:
         return status & 0xF
@@ -84,7 +84,7 @@ def retries_left(status: int) -> int | None:
 
 def meaning(status: int) -> str:
     """Return the meaning of a status word in the standard."""
-    left = retries_left(status)
+    left = get_retries_left(status)
     if left is not None and status != BLOCKED:
         return f"wrong, {left} {'retry' if left == 1 else 'retries'} left"
     if status >> 8 == 0x61:

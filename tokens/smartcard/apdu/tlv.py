@@ -57,7 +57,7 @@ def _places(data: bytes) -> Iterator[tuple[int, int, int]]:
         tag, place = _tag(data, place)
         length, place = _length(data, place)
         if place + length > len(data):
-            raise _broken()
+            raise _make_broken_error()
         yield tag, place, place + length
         place += length
 
@@ -68,7 +68,7 @@ def _tag(data: bytes, place: int) -> tuple[int, int]:
     if tag & 0x1F == 0x1F:
         while True:
             if place >= len(data):
-                raise _broken()
+                raise _make_broken_error()
             tag = tag << 8 | data[place]
             place += 1
             if not tag & 0x80:
@@ -78,16 +78,16 @@ def _tag(data: bytes, place: int) -> tuple[int, int]:
 
 def _length(data: bytes, place: int) -> tuple[int, int]:
     if place >= len(data):
-        raise _broken()
+        raise _make_broken_error()
     first = data[place]
     place += 1
     if first < 0x80:
         return first, place
     size = first & 0x7F
     if not 1 <= size <= 3 or place + size > len(data):
-        raise _broken()
+        raise _make_broken_error()
     return int.from_bytes(data[place : place + size], "big"), place + size
 
 
-def _broken() -> CardLostError:
+def _make_broken_error() -> CardLostError:
     return CardLostError("The card's data objects (BER-TLV) cannot be read: part of them is missing.")

@@ -48,7 +48,7 @@ class Iso7816Family:
         number = tlv.find(content, _ACCOUNT_NUMBER)
         return number.hex() if number else None
 
-    def retries_left(self, session: CardSession, pin: PinProfile) -> int | None:
+    def read_retries_left(self, session: CardSession, pin: PinProfile) -> int | None:
         """Return the retry counter from an empty VERIFY."""
         return read_retry_counter(session, pin)
 
@@ -68,7 +68,7 @@ class Iso7816Family:
         """Return None: the public key is in the certificate."""
         return None
 
-    def made_on_card(self, session: CardSession, key: CardKey) -> bool | None:
+    def is_made_on_card(self, session: CardSession, key: CardKey) -> bool | None:
         """Return None: the card does not report it."""
         return None
 
@@ -76,7 +76,7 @@ class Iso7816Family:
         """Return what the profile states."""
         return key.pin_each_time
 
-    def offered(self, key: CardKey, public: PublicKey) -> frozenset[Mechanism]:
+    def list_mechanisms(self, key: CardKey, public: PublicKey) -> frozenset[Mechanism]:
         """Return the mechanisms of a card that pads by PKCS#1 v1.5 itself; an EC key signs a hash."""
         return mechanisms_with_padding(public)
 

@@ -46,7 +46,7 @@ class OpenPgpFamily:
         aid = tlv.unwrap(session.exchange(get_data(_AID)), _AID)
         return aid[8:14].hex() if len(aid) == 16 else None
 
-    def retries_left(self, session: CardSession, pin: PinProfile) -> int | None:
+    def read_retries_left(self, session: CardSession, pin: PinProfile) -> int | None:
         """Return the retry counter of PW1 from the PW status bytes (4.4.1)."""
         status = _data_object(session, _PW_STATUS)
         return status[4] if len(status) == 7 else None
@@ -77,7 +77,7 @@ class OpenPgpFamily:
         point = tlv.find(answer, _PUBLIC_KEY, _POINT)
         return _on_curve(_curve(session, key), point, key) if point else None
 
-    def made_on_card(self, session: CardSession, key: CardKey) -> bool | None:
+    def is_made_on_card(self, session: CardSession, key: CardKey) -> bool | None:
         """Return whether the key information (4.4.3.8) is 1, generated, or 2, imported; cards before 3.4 have none."""
         try:
             information = _data_object(session, _KEY_INFORMATION)
@@ -94,7 +94,7 @@ class OpenPgpFamily:
         status = _data_object(session, _PW_STATUS)
         return not status or status[0] == 0
 
-    def offered(self, key: CardKey, public: PublicKey) -> frozenset[Mechanism]:
+    def list_mechanisms(self, key: CardKey, public: PublicKey) -> frozenset[Mechanism]:
         """Return the mechanisms of a card that pads by PKCS#1 v1.5 itself; an EC key signs a hash."""
         return mechanisms_with_padding(public)
 

@@ -45,7 +45,7 @@ class PivFamily:
         guid = tlv.find(_read_object(session, CHUID) or b"", _GUID)
         return guid.hex() if guid and any(guid) else None
 
-    def retries_left(self, session: CardSession, pin: PinProfile) -> int | None:
+    def read_retries_left(self, session: CardSession, pin: PinProfile) -> int | None:
         """Return the retry counter from an empty VERIFY (part 2, 3.2.1)."""
         return read_retry_counter(session, pin)
 
@@ -64,7 +64,7 @@ class PivFamily:
         """Return None: the public key is in the certificate."""
         return None
 
-    def made_on_card(self, session: CardSession, key: CardKey) -> bool | None:
+    def is_made_on_card(self, session: CardSession, key: CardKey) -> bool | None:
         """Return None: the card does not report it."""
         return None
 
@@ -72,7 +72,7 @@ class PivFamily:
         """Return what the profile states: True for the digital signature key, 9C."""
         return key.pin_each_time
 
-    def offered(self, key: CardKey, public: PublicKey) -> frozenset[Mechanism]:
+    def list_mechanisms(self, key: CardKey, public: PublicKey) -> frozenset[Mechanism]:
         """Return the raw operations; the host removes the padding of a key that decrypts."""
         algorithm_of(public)
         if isinstance(public, ec.EllipticCurvePublicKey):

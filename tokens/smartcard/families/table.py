@@ -27,7 +27,7 @@ class CardFamily(Protocol):
     def serial(self, session: CardSession, selection: bytes) -> str | None:
         """Return the card's serial number, or None if it reports none. `selection` is the answer to SELECT."""
 
-    def retries_left(self, session: CardSession, pin: PinProfile) -> int | None:
+    def read_retries_left(self, session: CardSession, pin: PinProfile) -> int | None:
         """Return the retry counter, or None if the card does not report it or considers the PIN verified."""
 
     def certificate(self, session: CardSession, key: CardKey) -> x509.Certificate | None:
@@ -36,13 +36,13 @@ class CardFamily(Protocol):
     def public_key(self, session: CardSession, key: CardKey) -> PublicKey | None:
         """Return the public key that the card reports, or None if it does not."""
 
-    def made_on_card(self, session: CardSession, key: CardKey) -> bool | None:
+    def is_made_on_card(self, session: CardSession, key: CardKey) -> bool | None:
         """Return whether the key was generated on the card, or None if the card does not report it."""
 
     def pin_each_time(self, session: CardSession, key: CardKey) -> bool:
         """Return whether the PIN must be presented before each use."""
 
-    def offered(self, key: CardKey, public: PublicKey) -> frozenset[Mechanism]:
+    def list_mechanisms(self, key: CardKey, public: PublicKey) -> frozenset[Mechanism]:
         """Return the operations of the card with this key, as PKCS#11 mechanisms."""
 
     def sign(self, session: CardSession, key: CardKey, public: PublicKey, mechanism: Mechanism, data: bytes) -> bytes:

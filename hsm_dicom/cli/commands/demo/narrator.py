@@ -52,7 +52,7 @@ class Narrator:
         output.say_verbatim(f"$ {text}", indent=_INDENT, style="green")
 
     @contextmanager
-    def timed(self, what: str) -> Iterator[None]:
+    def time_step(self, what: str) -> Iterator[None]:
         """Measure the block for the table at the end."""
         started = time.perf_counter()
         with output.working(what):

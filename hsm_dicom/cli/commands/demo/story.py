@@ -95,7 +95,7 @@ def _make_token(tale: Narrator, folder: Path) -> Path:
         pin = folder / name
         pin.touch(mode=0o600)
         pin.write_text(secrets.token_urlsafe(9))
-    with tale.timed("initialise the token"):
+    with tale.time_step("initialise the token"):
         token = initialise_token(
             default_manager().tokens.module(path),
             LABEL,
@@ -124,10 +124,10 @@ def _make_key(tale: Narrator, folder: Path, authority: DemonstrationAuthority) -
     tale.step("A key inside it, and its certificate", "Generated in the token; the request is signed there as well.")
     access = find_token_access(load_configuration(folder / "hsm-dicom.toml"), LABEL)
     with access.open() as connection:
-        with tale.timed("generate RSA 3072 in the token"):
+        with tale.time_step("generate RSA 3072 in the token"):
             entry = generate_key(connection, "node", KeyKind.RSA_3072, Usage.SIGN)
         wanted = access.select_object(entry.name.label, entry.name.id)
-        with wanted.open_key() as key, tale.timed("make the certificate request"):
+        with wanted.open_key() as key, tale.time_step("make the certificate request"):
             request = certificate_request(key, "CN=Demonstration node", Usage.SIGN)
         certificate = authority.answer(request)
         import_certificates(connection, wanted.uri, [certificate, authority.certificate])
@@ -170,7 +170,7 @@ def _sign_images(tale: Narrator, folder: Path, identity: Identity) -> None:
     rows = output.Table("object", "profile", "signed", "ms", right=("signed", "ms"))
     for sample in SAMPLES:
         source = folder / "images" / sample.name
-        shutil.copy(_shipped(sample.name), source)
+        shutil.copy(_find_test_file(sample.name), source)
         request = SigningRequest(certificate, sample.profile, purpose=sample.purpose)
         started = time.perf_counter()
         report: SigningReport = sign(source, folder / "signed" / sample.name, identity.key, request)
@@ -186,7 +186,7 @@ def _sign_images(tale: Narrator, folder: Path, identity: Identity) -> None:
 
 def _verify(tale: Narrator, folder: Path, validator: Validator) -> None:
     tale.step("Verifying them", "By mathematics, by the certificate chain, and by what each signature covers.")
-    with tale.timed(f"verify {len(SAMPLES)} objects"):
+    with tale.time_step(f"verify {len(SAMPLES)} objects"):
         verdicts = [validator.validate(check_integrity(folder / "signed" / sample.name)) for sample in SAMPLES]
     for sample, verdict in zip(SAMPLES, verdicts, strict=True):
         if verdict.outcome is not Outcome.GOOD:
@@ -265,7 +265,7 @@ def _signatures_per_second(identity: Identity) -> float:
     return count / _FULL_SPEED_SECONDS
 
 
-def _shipped(name: str) -> Path:
+def _find_test_file(name: str) -> Path:
     found = get_testdata_file(name, download=False)
     if found is None:
         raise DemonstrationError(f"This pydicom does not ship {name}; install pydicom 3 from PyPI.")
