@@ -14,20 +14,20 @@ from hsm_dicom.trust import RevocationPolicy, TrustStore
 from hsm_dicom.trust.certificates import fingerprint, name_text
 from hsm_dicom.validation.policy import Requirement, VerificationPolicy
 from hsm_dicom.validation.result import format_time
-from hsm_dicom.validation.validator import Outcome, SignatureVerdict, ValidationTimeKind, Validator, Verdict, Word
+from hsm_dicom.validation.validator import Indication, Outcome, SignatureVerdict, ValidationTimeKind, Validator, Verdict
 
 _GAP = 3
 """Thousandths between the segments of a bar."""
 
 KINDS = {
-    Word.VALID: "good",
-    Word.VALID_BUT: "but",
-    Word.QUESTIONABLE: "question",
-    Word.INVALID: "bad",
-    Word.CANNOT_TELL: "unsure",
-    Word.HISTORIC: "historic",
+    Indication.VALID: "good",
+    Indication.VALID_BUT: "but",
+    Indication.QUESTIONABLE: "question",
+    Indication.INVALID: "bad",
+    Indication.INDETERMINATE: "unsure",
+    Indication.HISTORIC: "historic",
 }
-"""The look of each word: an icon and a colour, never the colour alone."""
+"""The look of each indication: an icon and a colour, never the colour alone."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,12 @@ _LOOKS = {
 
 def look(verdict: Verdict) -> Look:
     """The look of a file."""
-    words = {one.word for one in verdict.signatures}
+    indications = {one.indication for one in verdict.signatures}
     match verdict.outcome:
         case Outcome.GOOD:
-            return _VALID_BUT if Word.VALID_BUT in words else _VALID
+            return _VALID_BUT if Indication.VALID_BUT in indications else _VALID
         case Outcome.SIGNATURE_FAILED:
-            return _INVALID if Word.INVALID in words else _CANNOT_TELL
+            return _INVALID if Indication.INVALID in indications else _CANNOT_TELL
         case other:
             return _LOOKS[other]
 
@@ -213,7 +213,7 @@ def file_view(number: int, verdict: Verdict) -> FileView:
 
 def _protects_picture(verdict: SignatureVerdict) -> bool:
     covers = verdict.signature.coverage
-    if covers is None or verdict.signature.place or not verdict.word.good:
+    if covers is None or verdict.signature.place or not verdict.indication.good:
         return False
     return covers.pixel_data is Share.COVERED and covers.picture is Share.COVERED
 
@@ -230,7 +230,7 @@ def signature_view(verdict: SignatureVerdict) -> SignatureView:
     covers, good = verdict.signature.coverage, verdict.protects
     return SignatureView(
         verdict=verdict,
-        kind=KINDS[verdict.word],
+        kind=KINDS[verdict.indication],
         head=_head(verdict),
         facts=tuple((name, value) for name, value in _facts(verdict) if value),
         segments=_coverage_segments(covers, good=good) if covers else (),
@@ -243,7 +243,7 @@ def signature_view(verdict: SignatureVerdict) -> SignatureView:
 
 def _head(verdict: SignatureVerdict) -> str:
     """The verdict up to its grounds, which the page lists below."""
-    joint = {Word.VALID: "", Word.VALID_BUT: ", but"}.get(verdict.word, ", because")
+    joint = {Indication.VALID: "", Indication.VALID_BUT: ", but"}.get(verdict.indication, ", because")
     head = verdict.text.partition(joint)[0] if joint else verdict.text
     return head.capitalize() + joint
 
@@ -319,7 +319,7 @@ def _coverage_text(covers: Coverage, verdict: SignatureVerdict) -> str:
     counted = f"all {there}" if len(covers.signed) == there else f"{len(covers.signed)} of {there}"
     if verdict.protects:
         return f"{counted[0].upper()}{counted[1:]} elements are covered"
-    if verdict.word is Word.QUESTIONABLE:
+    if verdict.indication is Indication.QUESTIONABLE:
         return f"It lists {counted} elements, which may not be what was signed"
     return f"It lists {counted} elements, and protects none of them as it is not valid"
 

@@ -17,12 +17,12 @@ from hsm_dicom.validation.policy import Part, PolicyError, Requirement, Verifica
 from hsm_dicom.validation.result import (
     Cause,
     Ground,
+    Indication,
     Outcome,
     SignatureVerdict,
     ValidationTime,
     ValidationTimeKind,
     Verdict,
-    Word,
     worst_exit_status,
 )
 from hsm_dicom.validation.validator import Validator, emit_events, make_unreadable_verdict
@@ -31,6 +31,7 @@ from hsm_dicom.validation.verification import verify, verify_files
 __all__ = [
     "Cause",
     "Ground",
+    "Indication",
     "Outcome",
     "Part",
     "PolicyError",
@@ -41,7 +42,6 @@ __all__ = [
     "Validator",
     "Verdict",
     "VerificationPolicy",
-    "Word",
     "emit_events",
     "load_policy",
     "make_unreadable_verdict",

@@ -1,6 +1,7 @@
-"""What a verdict is: a word, the grounds for it, and what they rest on. Frozen records, nothing is decided here.
+"""Frozen records of verdicts: an indication, its grounds, and the facts that it rests on.
 
-The words are for people, the codes for programs; both are explained in docs/explanation/verdicts.md and are stable.
+People read the text of an indication, programs read its code. docs/explanation/verdicts.md explains both. They are
+stable.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from hsm_dicom.timestamps.validation import TimestampVerdict
 from hsm_dicom.trust import Reason, TrustVerdict
 
 
-class Word(StrEnum):
-    """The answer about one signature."""
+class Indication(StrEnum):
+    """The main status indication of one signature."""
 
     VALID = "valid"
     """Unchanged, by a trusted signer, allowed, and nothing of the object is outside it."""
@@ -29,20 +30,20 @@ class Word(StrEnum):
     content are not covered: do not rely on it as it stands."""
     INVALID = "invalid"
     """Changed, or by somebody who was not allowed to sign."""
-    CANNOT_TELL = "cannot tell"
+    INDETERMINATE = "cannot tell"
     """Something is missing before there is an answer. Never a weaker "valid"."""
     HISTORIC = "historic"
     """It signed what the object was once; it is shown, and counts for nothing."""
 
     @property
     def good(self) -> bool:
-        """True for the two words that begin with "valid"."""
-        return self in (Word.VALID, Word.VALID_BUT)
+        """Whether the text begins with "valid": VALID or VALID_BUT."""
+        return self in (Indication.VALID, Indication.VALID_BUT)
 
     @property
     def code(self) -> str:
-        """Return the verdict for programs: "indeterminate" (ETSI EN 319 102-1) where people read "cannot tell"."""
-        return "indeterminate" if self is Word.CANNOT_TELL else self.value
+        """The verdict for programs: "indeterminate" (ETSI EN 319 102-1) where people read "cannot tell"."""
+        return "indeterminate" if self is Indication.INDETERMINATE else self.value
 
 
 class Cause(StrEnum):
@@ -112,7 +113,7 @@ class SignatureVerdict:
     question did not arise.
     """
 
-    word: Word
+    indication: Indication
     grounds: tuple[Ground, ...]
     signature: VerifiedSignature
     signer: str
@@ -124,15 +125,15 @@ class SignatureVerdict:
     def text(self) -> str:
         """The verdict: "valid", "valid, but …", "invalid, because …", "cannot tell, because …"."""
         clauses = "; ".join(ground.clause for ground in self.grounds)
-        match self.word:
-            case Word.VALID:
+        match self.indication:
+            case Indication.VALID:
                 return "valid"
-            case Word.VALID_BUT:
+            case Indication.VALID_BUT:
                 return f"valid, but {clauses}"
-            case Word.CANNOT_TELL if all(ground.code == Reason.NO_ANCHORS for ground in self.grounds):
+            case Indication.INDETERMINATE if all(ground.code == Reason.NO_ANCHORS for ground in self.grounds):
                 return f"cannot tell who signed, because {clauses}"
             case _:
-                return f"{self.word}, because {clauses}"
+                return f"{self.indication}, because {clauses}"
 
     @property
     def trusted(self) -> bool:
@@ -142,9 +143,9 @@ class SignatureVerdict:
     @property
     def protects(self) -> bool:
         """Whether what the signature lists is what its signer signed: not so where an anomaly questions the object."""
-        if self.word is Word.QUESTIONABLE:
+        if self.indication is Indication.QUESTIONABLE:
             return not has_weight(self.signature.anomalies, Weight.QUESTION)
-        return self.word.good
+        return self.indication.good
 
 
 class Outcome(StrEnum):
@@ -194,7 +195,7 @@ class Verdict:
     """The verdict on one object.
 
     `unmet` are the demands of the policy that no signature meets, as sentences. `problem` says why the file could not
-    be read; the other fields are then empty. `validated_at` is when the verdict was made, in UTC. `mark` is
+    be read; the other fields are then empty. `validated_at` is when the verdict was made, in UTC. `resume_key` is
     a hash of the state of the file (not of its content), of the trust anchors and of the policy.
     """
 
@@ -205,19 +206,21 @@ class Verdict:
     signatures: tuple[SignatureVerdict, ...] = ()
     unmet: tuple[str, ...] = ()
     problem: str = ""
-    mark: str = ""
+    resume_key: str = ""
 
     @property
     def outcome(self) -> Outcome:
         """What became of it."""
-        words = [verdict.word for verdict in self.signatures if verdict.word is not Word.HISTORIC]
+        indications = [
+            verdict.indication for verdict in self.signatures if verdict.indication is not Indication.HISTORIC
+        ]
         if self.problem:
             return Outcome.UNREADABLE
-        if not words:
+        if not indications:
             return Outcome.NO_SIGNATURE
-        if not all(word.good or word is Word.QUESTIONABLE for word in words):
+        if not all(one.good or one is Indication.QUESTIONABLE for one in indications):
             return Outcome.SIGNATURE_FAILED
-        if Word.QUESTIONABLE in words:
+        if Indication.QUESTIONABLE in indications:
             return Outcome.QUESTIONABLE
         return Outcome.POLICY_NOT_MET if self.unmet else Outcome.GOOD
 
@@ -229,7 +232,7 @@ class Verdict:
         questionable (so nothing of identity, picture, geometry or content is open), and the policy is met. An object
         without a signature is not valid.
         """
-        over_object = [one for one in self.signatures if one.word.good and not one.signature.place]
+        over_object = [one for one in self.signatures if one.indication.good and not one.signature.place]
         return self.outcome is Outcome.GOOD and bool(over_object)
 
     @property
@@ -257,18 +260,18 @@ class Verdict:
         if len(self.signatures) == 1:
             text = self.signatures[0].text
             return f"{text[0].upper()}{text[1:]}."
-        words = [verdict.word for verdict in self.signatures]
-        counts = [f"{words.count(word)} {_COUNTED[word]}" for word in Word if word in words]
-        return f"{len(words)} signatures: {', '.join(counts)}."
+        indications = [verdict.indication for verdict in self.signatures]
+        counts = [f"{indications.count(one)} {_COUNTED[one]}" for one in Indication if one in indications]
+        return f"{len(indications)} signatures: {', '.join(counts)}."
 
 
 _COUNTED = {
-    Word.VALID: "valid",
-    Word.VALID_BUT: "valid with reservations",
-    Word.QUESTIONABLE: "questionable",
-    Word.INVALID: "invalid",
-    Word.CANNOT_TELL: "undecided",
-    Word.HISTORIC: "historic",
+    Indication.VALID: "valid",
+    Indication.VALID_BUT: "valid with reservations",
+    Indication.QUESTIONABLE: "questionable",
+    Indication.INVALID: "invalid",
+    Indication.INDETERMINATE: "undecided",
+    Indication.HISTORIC: "historic",
 }
 
 
@@ -282,7 +285,7 @@ def worst_exit_status(outcomes: Iterable[Outcome]) -> int:
     return next((outcome for outcome in WORST_FIRST if outcome in found), Outcome.UNREADABLE).exit_status
 
 
-def format_time(moment: datetime) -> str:
+def format_time(time: datetime) -> str:
     """Return a time as text for people, in its own time zone."""
-    zone = f"{moment:%z}"
-    return f"{moment:%Y-%m-%d %H:%M:%S} {'UTC' if zone in ('+0000', '-0000') else zone[:3] + ':' + zone[3:5]}"
+    zone = f"{time:%z}"
+    return f"{time:%Y-%m-%d %H:%M:%S} {'UTC' if zone in ('+0000', '-0000') else zone[:3] + ':' + zone[3:5]}"

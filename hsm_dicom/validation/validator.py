@@ -10,7 +10,7 @@
 
 A signature is `invalid` as soon as one thing speaks against it, else `cannot tell` as soon as one thing is missing,
 else `questionable` as soon as the object may not be what was signed, or identity, picture, geometry or content are not
-covered, else `valid`, with or without a "but". The words and codes are explained in docs/explanation/verdicts.md.
+covered, else `valid`, with or without a "but". The indications and codes are explained in docs/explanation/verdicts.md.
 
 Validation is pure but for the clock, which may be given, and for what `online` fetches. A `Validator` may be shared
 between threads and can be pickled, and so can its verdicts. It caches its answers about certificates: use one validator
@@ -38,12 +38,12 @@ from hsm_dicom.validation.policy import Requirement, VerificationPolicy
 from hsm_dicom.validation.result import (
     Cause,
     Ground,
+    Indication,
     Outcome,
     SignatureVerdict,
     ValidationTime,
     ValidationTimeKind,
     Verdict,
-    Word,
     worst_exit_status,
 )
 from hsm_dicom.validation.signing_time import (
@@ -63,22 +63,22 @@ from hsm_dicom.validation.trust import (
 __all__ = [
     "Cause",
     "Ground",
+    "Indication",
     "Outcome",
     "SignatureVerdict",
     "ValidationTime",
     "ValidationTimeKind",
     "Validator",
     "Verdict",
-    "Word",
     "emit_events",
     "make_unreadable_verdict",
     "worst_exit_status",
 ]
 
 _FINDINGS = {
-    Finding.BROKEN: (Word.INVALID, Cause.ALTERED),
-    Finding.UNCHECKABLE: (Word.CANNOT_TELL, Cause.INCOMPLETE),
-    Finding.HISTORIC: (Word.HISTORIC, Cause.HISTORIC),
+    Finding.BROKEN: (Indication.INVALID, Cause.ALTERED),
+    Finding.UNCHECKABLE: (Indication.INDETERMINATE, Cause.INCOMPLETE),
+    Finding.HISTORIC: (Indication.HISTORIC, Cause.HISTORIC),
 }
 
 
@@ -126,11 +126,11 @@ class Validator:
             transfer_syntax=file.transfer_syntax,
             signatures=signatures,
             unmet=tuple(_find_unmet(signatures, self.policy)),
-            mark="" if file.state is None else self.mark(file.state),
+            resume_key="" if file.state is None else self.compute_resume_key(file.state),
         )
 
-    def mark(self, state: FileState) -> str:
-        """Return the mark of a verdict on a file in this state.
+    def compute_resume_key(self, state: FileState) -> str:
+        """Return the resume key of a verdict on a file in this state.
 
         It differs for another state, other trust anchors and another policy.
         """
@@ -152,8 +152,8 @@ class Validator:
         now = now or datetime.now(UTC)
         signer = read_subject(signature.certificate)
         if signature.finding in _FINDINGS:
-            word, cause = _FINDINGS[signature.finding]
-            return SignatureVerdict(word, (Ground(cause, _clause(signature.reason)),), signature, signer)
+            indication, cause = _FINDINGS[signature.finding]
+            return SignatureVerdict(indication, (Ground(cause, _clause(signature.reason)),), signature, signer)
         stamp = validate_timestamp(signature, self.timestamp_authorities)
         validation_time = find_validation_time(signature, stamp, now)
         trust = self.signers.validate(
@@ -178,9 +178,9 @@ class Validator:
             *find_time_cautions(signature, stamp, validation_time, tolerance),
             *(find_trust_cautions(trust, validation_time, now) if trust.trusted else ()),
         ]
-        word, grounds = _weigh(against, doubts, questions, cautions)
+        indication, grounds = _weigh(against, doubts, questions, cautions)
         grounds = list({(ground.code, ground.clause): ground for ground in grounds}.values())
-        return SignatureVerdict(word, tuple(grounds), signature, signer, validation_time, trust, stamp)
+        return SignatureVerdict(indication, tuple(grounds), signature, signer, validation_time, trust, stamp)
 
     def _other_certificate(self, signature: VerifiedSignature) -> Iterator[Ground]:
         subject = find_other_certificate(signature.certificate, self.signers.store)
@@ -217,7 +217,7 @@ def emit_events(verdict: Verdict) -> None:
                 file=verdict.name,
                 sop_instance_uid=verdict.identity.sop_instance_uid,
                 signature_uid=one.signature.uid,
-                verdict=one.word.code,
+                verdict=one.indication.code,
                 reason=one.text,
                 signer=one.signer,
             )
@@ -233,14 +233,14 @@ def _anomalies(signature: VerifiedSignature, weight: Weight) -> Iterator[Ground]
 
 def _weigh(
     against: list[Ground], doubts: list[Ground], questions: list[Ground], cautions: list[Ground]
-) -> tuple[Word, list[Ground]]:
+) -> tuple[Indication, list[Ground]]:
     if against:
-        return Word.INVALID, against
+        return Indication.INVALID, against
     if doubts:
-        return Word.CANNOT_TELL, doubts
+        return Indication.INDETERMINATE, doubts
     if questions:
-        return Word.QUESTIONABLE, questions
-    return (Word.VALID_BUT, cautions) if cautions else (Word.VALID, [])
+        return Indication.QUESTIONABLE, questions
+    return (Indication.VALID_BUT, cautions) if cautions else (Indication.VALID, [])
 
 
 def _present(ground: Ground | None) -> tuple[Ground, ...]:
@@ -267,7 +267,7 @@ def _find_unmet(signatures: tuple[SignatureVerdict, ...], policy: VerificationPo
             yield f"No valid signature{that_count} covers the {part}."
             return
         that_count += f" that covers the {part}" if not that_count else f" and the {part}"
-    counting = [one for one in counting if one.word.good]
+    counting = [one for one in counting if one.indication.good]
     if policy.cover and not counting:
         yield f"No signature{that_count} is valid."
         return

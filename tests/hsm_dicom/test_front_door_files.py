@@ -14,7 +14,7 @@ from hsm_dicom.events import Event, SignatureMade, SignatureValidated, subscribe
 from hsm_dicom.signatures import SigningRequest, sign
 from hsm_dicom.signing import add_timestamp
 from hsm_dicom.timestamps.protocol import TimestampError
-from hsm_dicom.validation import Outcome, Verdict, Word
+from hsm_dicom.validation import Indication, Outcome, Verdict
 from tests.hsm_dicom.validation.verdict_cases import CA, SIGNER, TIME_CA, Desk, bare_copy, image
 from tests.softhsm import TestToken
 from tokens import open_key
@@ -142,7 +142,7 @@ def test_valid_is_true_only_if_everything_is(clean: Path, tmp_path: Path) -> Non
 
     nobody = verdict_on(whole)
     assert (nobody.valid, nobody.exit_status) == (False, 101)
-    assert nobody.signatures[0].word is Word.CANNOT_TELL
+    assert nobody.signatures[0].indication is Indication.INDETERMINATE
     assert "no trust anchors" in nobody.signatures[0].text
 
     policy = hsm_dicom.Policy(require=frozenset({"timestamp"}))  # type: ignore[arg-type]
@@ -172,7 +172,7 @@ def test_a_signature_of_an_item_alone_does_not_make_an_object_valid(tmp_path: Pa
     dataset.save_as(tmp_path / "with-item.dcm")
     sign(tmp_path / "with-item.dcm", tmp_path / "signed.dcm", SIGNER.key, request)
     verdict = verdict_on(tmp_path / "signed.dcm", trust=TRUST)
-    assert verdict.signatures[0].word.good
+    assert verdict.signatures[0].indication.good
     assert not verdict.valid
 
 

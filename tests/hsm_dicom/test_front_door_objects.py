@@ -19,7 +19,7 @@ from pynetdicom.sop_class import CTImageStorage  # type: ignore[attr-defined]
 import hsm_dicom
 from hsm_dicom.dataset.errors import DicomFileError, NotDicomError, TargetExistsError, TargetIsSourceError
 from hsm_dicom.signatures import check_integrity
-from hsm_dicom.validation import Verdict, Word
+from hsm_dicom.validation import Indication, Verdict
 from tests.hsm_dicom.validation.verdict_cases import CA, SIGNER, bare_copy, image
 
 TRUST = CA.certificate
@@ -195,7 +195,7 @@ def association() -> Iterator[Callable[[Callable[[Any], int]], Any]]:
 
 def test_a_c_store_handler_signs_and_verifies_without_a_file(association: Any, clean: Path) -> None:
     signed: list[Any] = []
-    words: list[Word] = []
+    indications: list[Indication] = []
 
     def sign_dataset(event: Any) -> int:
         dataset = event.dataset
@@ -212,7 +212,7 @@ def test_a_c_store_handler_signs_and_verifies_without_a_file(association: Any, c
         dataset.file_meta = event.file_meta
         for source in (dataset, event.encoded_dataset()):
             verdict = hsm_dicom.verify(source, trust=TRUST)
-            words.append(verdict.signatures[0].word)
+            indications.append(verdict.signatures[0].indication)
             assert verdict.valid
         return 0x0000
 
@@ -222,5 +222,5 @@ def test_a_c_store_handler_signs_and_verifies_without_a_file(association: Any, c
     for one in signed:
         dataset = pydicom.dcmread(io.BytesIO(one)) if isinstance(one, bytes) else one
         assert association(verify_both, dataset) == 0x0000
-    assert len(words) == 4
-    assert all(word.good for word in words)
+    assert len(indications) == 4
+    assert all(one.good for one in indications)

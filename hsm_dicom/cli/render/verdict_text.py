@@ -10,18 +10,25 @@ from hsm_dicom.cli.render.output import shown
 from hsm_dicom.dataset.tags import format_path
 from hsm_dicom.signatures.coverage.shares import Coverage, Share
 from hsm_dicom.validation.coverage import list_names
-from hsm_dicom.validation.validator import Outcome, SignatureVerdict, ValidationTime, ValidationTimeKind, Verdict, Word
+from hsm_dicom.validation.validator import (
+    Indication,
+    Outcome,
+    SignatureVerdict,
+    ValidationTime,
+    ValidationTimeKind,
+    Verdict,
+)
 
 _STYLES = {
-    Word.VALID: output.GOOD,
-    Word.VALID_BUT: output.GOOD,
-    Word.QUESTIONABLE: output.UNSURE,
-    Word.INVALID: output.BAD,
-    Word.CANNOT_TELL: output.UNSURE,
-    Word.HISTORIC: output.QUIET,
+    Indication.VALID: output.GOOD,
+    Indication.VALID_BUT: output.GOOD,
+    Indication.QUESTIONABLE: output.UNSURE,
+    Indication.INVALID: output.BAD,
+    Indication.INDETERMINATE: output.UNSURE,
+    Indication.HISTORIC: output.QUIET,
 }
-_SIGNS = {Word.QUESTIONABLE: "!", Word.CANNOT_TELL: "?"}
-"""Signs of the words that are neither good nor bad, readable without colour."""
+_SIGNS = {Indication.QUESTIONABLE: "!", Indication.INDETERMINATE: "?"}
+"""Signs of the indications that are neither good nor bad, readable without colour."""
 _KINDS = {
     ValidationTimeKind.PROVEN: "certified by a time stamp",
     ValidationTimeKind.CLAIMED: "by the signer's clock",
@@ -31,12 +38,12 @@ _KINDS = {
 
 def print_line(verdict: Verdict) -> None:
     """The file and its verdicts, each file one line."""
-    texts = "; ".join(shown(one.text) for one in verdict.signatures if one.word is not Word.HISTORIC)
+    texts = "; ".join(shown(one.text) for one in verdict.signatures if one.indication is not Indication.HISTORIC)
     said = texts or verdict.text
     unmet = " ".join(verdict.unmet)
     if texts and unmet:
         said += "."
-    sign = (_SIGNS[Word.QUESTIONABLE], output.UNSURE) if verdict.outcome is Outcome.QUESTIONABLE else None
+    sign = (_SIGNS[Indication.QUESTIONABLE], output.UNSURE) if verdict.outcome is Outcome.QUESTIONABLE else None
     output.result(
         verdict.outcome is Outcome.GOOD, f"{shown(verdict.name)}: {' '.join((said, unmet)).rstrip()}", sign=sign
     )
@@ -57,8 +64,8 @@ def print_block(verdict: Verdict) -> None:
 
 
 def _print_signature(verdict: SignatureVerdict) -> None:
-    sign = _SIGNS.get(verdict.word) or output.mark(verdict.word.good)[0]
-    output.say((f"{sign} {shown(verdict.text)}", _STYLES[verdict.word]), indent=2, hang=2)
+    sign = _SIGNS.get(verdict.indication) or output.mark(verdict.indication.good)[0]
+    output.say((f"{sign} {shown(verdict.text)}", _STYLES[verdict.indication]), indent=2, hang=2)
     output.facts(_signature_rows(verdict), indent=4)
 
 

@@ -58,26 +58,28 @@ class VerificationRun:
     def remove_validated(self, paths: Sequence[str], results: Path) -> list[str]:
         """The files without a verdict of an earlier run that still stands; the outcomes of the others count.
 
-        It stands if the path has the same file in the same state, and this run has the same anchors and policy.
+        A verdict is reused if the file is unchanged, and this run has the same trust anchors and policy.
         """
         earlier_verdicts = _read_results(results)
         left = []
         for path in paths:
             verdict = earlier_verdicts.get(path)
-            if verdict is None or not self._stands(path, *verdict[1:]):
+            if verdict is None or not self._is_current(path, *verdict[1:]):
                 left.append(path)
             else:
                 self.earlier[verdict[0]] += 1
         return left
 
-    def _stands(self, path: str, moment: datetime, mark: str) -> bool:
+    def _is_current(self, path: str, validated_at: datetime, resume_key: str) -> bool:
         try:
             status = Path(path).stat()
         except OSError:
             return False
-        # A verdict of the very tick in which the file was written, or of the future, is not relied on.
+        # A verdict from the clock tick in which the file changed, or from the future, may be about other content.
         written = datetime.fromtimestamp(status.st_ctime, UTC)
-        return written < moment <= datetime.now(UTC) and mark == self.validator.mark(file_state(status))
+        return written < validated_at <= datetime.now(UTC) and resume_key == self.validator.compute_resume_key(
+            file_state(status)
+        )
 
     def verify(
         self, paths: Sequence[str], executor: Executor, advance: Callable[[], None], stop: threading.Event
@@ -165,7 +167,7 @@ _SUMMARY = {
 
 
 def _read_results(file: Path) -> dict[str, tuple[Outcome, datetime, str]]:
-    """Outcome, moment and mark of each verdict in the JSON lines of an earlier run; what is cut off is passed over."""
+    """Return outcome, time and resume key of each verdict of an earlier run, from its JSON lines; skip torn lines."""
     earlier_verdicts: dict[str, tuple[Outcome, datetime, str]] = {}
     for number, line in enumerate(file.read_text("utf-8", errors="replace").splitlines(), start=1):
         try:
@@ -175,9 +177,9 @@ def _read_results(file: Path) -> dict[str, tuple[Outcome, datetime, str]]:
         try:
             if document.get("schema") != SCHEMA:
                 continue
-            moment = datetime.fromisoformat(document["validated_at"]).astimezone(UTC)
+            validated_at = datetime.fromisoformat(document["validated_at"]).astimezone(UTC)
             outcome = Outcome[document["outcome"].upper().replace("-", "_")]
-            earlier_verdicts[document["file"]] = outcome, moment, str(document.get("resume_key"))
+            earlier_verdicts[document["file"]] = outcome, validated_at, str(document.get("resume_key"))
         except (LookupError, ValueError, TypeError, AttributeError, OverflowError) as error:
             raise UnreadableResultsError(
                 f"{file}:{number}: is not what hsm-dicom verify --json writes; name its output, or leave --resume out."

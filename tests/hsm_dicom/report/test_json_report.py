@@ -13,7 +13,7 @@ from hsm_dicom.report import SCHEMA, as_json, json_line
 from hsm_dicom.signatures import check_integrity
 from hsm_dicom.signatures.anomalies.record import AnomalyCode
 from hsm_dicom.trust import Caution, Reason
-from hsm_dicom.validation.validator import Cause, Outcome, Validator, Word, make_unreadable_verdict
+from hsm_dicom.validation.validator import Cause, Indication, Outcome, Validator, make_unreadable_verdict
 from tests.hsm_dicom.validation.verdict_cases import PATIENT_ID, SIGNER, STAMPER, Desk, image, validator
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -109,7 +109,7 @@ def test_every_code_of_a_verdict_has_a_meaning_and_a_remedy() -> None:
 
 def test_every_word_is_explained_to_programs() -> None:
     document = DOCUMENT.read_text()
-    for word in Word:
+    for word in Indication:
         assert f"`{word.code}`" in document
     for outcome in Outcome:
         assert f"`{outcome.name.lower().replace('_', '-')}`" in document

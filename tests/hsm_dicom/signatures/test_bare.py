@@ -10,7 +10,7 @@ from hsm_dicom.dataset import DicomFile
 from hsm_dicom.dataset.errors import MediaDirectoryError, NotDicomError
 from hsm_dicom.signatures import SigningRequest, check_integrity, sign
 from hsm_dicom.signatures.anomalies.record import AnomalyCode
-from hsm_dicom.validation.validator import Word
+from hsm_dicom.validation.validator import Indication
 from tests.hsm_dicom.dataset.samples import KINDS, element, sample, shipped
 from tests.hsm_dicom.validation.verdict_cases import SIGNER, Desk, codes, only, validator
 from tests.pki import Identity
@@ -37,7 +37,7 @@ def test_a_bare_data_set_that_reads_in_one_way_is_verified_with_a_but(kind: str,
     assert verified.transfer_syntax == check_integrity(signed).transfer_syntax
     one = only(validator().validate(verified))
     assert one.signature.intact
-    assert one.word is Word.VALID_BUT
+    assert one.indication is Indication.VALID_BUT
     assert codes(one)[0] is AnomalyCode.BARE_DATA_SET
     assert f"it was read as {verified.transfer_syntax}, the only way" in one.text
     with pytest.raises(NotDicomError, match="the prefix DICM of PS3.10 is missing"):

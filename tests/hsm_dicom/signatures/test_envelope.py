@@ -13,7 +13,7 @@ from hsm_dicom.dataset.tags import Path as Place
 from hsm_dicom.signatures import Profile, check_integrity
 from hsm_dicom.signatures.anomalies.record import AnomalyCode
 from hsm_dicom.validation.policy import Part, Requirement
-from hsm_dicom.validation.validator import Outcome, Verdict, Word
+from hsm_dicom.validation.validator import Indication, Outcome, Verdict
 from tests.hsm_dicom.dataset.samples import encode
 from tests.hsm_dicom.signatures.tampering import (
     CONTENT,
@@ -54,7 +54,7 @@ def test_content_that_was_moved_into_the_signature_and_replaced_is_never_good(de
     assert signature.profiles == ()
     found = verdict_of(path, require=frozenset({Requirement.ANY}), cover=frozenset({Part.IDENTITY}))
     one = only(found)
-    assert (one.word, codes(one)) == (Word.CANNOT_TELL, [AnomalyCode.WRAPPED_CONTENT])
+    assert (one.indication, codes(one)) == (Indication.INDETERMINATE, [AnomalyCode.WRAPPED_CONTENT])
     assert one.text == (
         "cannot tell, because content of the object may have been moved into the signature's own Item "
         "and replaced: ContentSequence"
@@ -68,7 +68,7 @@ def test_one_element_that_is_moved_is_enough_in_every_encoding(desk: Desk, synta
     plain = desk.folder / "plain.dcm"
     plain.write_bytes(encode(report(), syntax))
     whole = desk.sign(plain)
-    assert only(verdict_of(whole)).word is Word.VALID
+    assert only(verdict_of(whole)).indication is Indication.VALID
     one = only(verdict_of(changed(whole, wrap(CONTENT))))
     assert codes(one) == [AnomalyCode.WRAPPED_CONTENT]
 
@@ -91,7 +91,7 @@ def test_an_element_of_unknown_vr_in_an_implicit_file_may_be_wrapped_content(des
         ds[SIGNATURES].value[0].private_block(0x0009, "GEMS_IDEN_01", create=True).add_new(0x01, "LO", "x")
 
     wrapped = changed(desk.sign(plain), change)
-    assert not only(verdict_of(wrapped)).word.good
+    assert not only(verdict_of(wrapped)).indication.good
     lone = changed(desk.sign(plain), lambda ds: ds[SIGNATURES].value[0].add_new(0x00091001, "UN", b"xx"))
     assert codes(only(verdict_of(lone))) == [AnomalyCode.WRAPPED_CONTENT]
 
@@ -116,7 +116,7 @@ def test_foreign_content_of_a_signatures_items_is_named(
 ) -> None:
     signed = desk.sign(plain, profile=Profile.CREATOR, purpose=1)
     one = only(verdict_of(inserted(signed, place, tag, vr, value)))
-    assert (one.word, codes(one)) == (Word.VALID_BUT, [AnomalyCode.FOREIGN_CONTENT])
+    assert (one.indication, codes(one)) == (Indication.VALID_BUT, [AnomalyCode.FOREIGN_CONTENT])
     assert one.text.endswith(name)
     assert Profile.CREATOR in one.signature.profiles
 

@@ -15,7 +15,7 @@ from hsm_dicom.signatures.creation.repair import explain_repair
 from hsm_dicom.signatures.errors import AmbiguousPixelDataError
 from hsm_dicom.signing import SigningJob, sign_jobs
 from hsm_dicom.validation.policy import Part, Requirement
-from hsm_dicom.validation.validator import Outcome, Verdict, Word
+from hsm_dicom.validation.validator import Indication, Outcome, Verdict
 from tests.hsm_dicom.dataset.frames import (
     DELIMITER,
     END_OF_IMAGE,
@@ -93,7 +93,7 @@ def test_frames_that_were_joined_are_questionable_and_meet_no_demand(
     found = verdict_of(joined, desk, **demands)
     assert only(found).signature.intact, "the MAC fits"
     assert only(found).signature.profiles == ()
-    assert only(found).word is Word.QUESTIONABLE
+    assert only(found).indication is Indication.QUESTIONABLE
     assert {JOINED, AnomalyCode.FRAME_COUNT} <= set(codes(only(found)))
     assert (found.outcome.exit_status, found.unmet) == (102, ("No valid signature covers the pixel data.",))
     assert f"fragment 1 of Pixel Data holds, at byte {joined.index(ITEM + two)}, the tag of" in only(found).text
@@ -107,7 +107,7 @@ def test_an_icon_that_swallowed_what_follows_it_is_questionable(desk: Desk) -> N
     for data in without_report:
         found = only(verdict_of(data, desk))
         assert found.signature.intact
-        assert found.word is Word.QUESTIONABLE
+        assert found.indication is Indication.QUESTIONABLE
     texts = [only(verdict_of(data, desk)).text for data in without_report]
     assert any("of Pixel Data in IconImageSequence[0] holds, at byte" in text for text in texts)
 
@@ -119,7 +119,7 @@ def test_content_that_a_fragment_can_release_shows_only_as_long_as_it_is_in_ther
     signed = desk.sign(write(desk, JPEG, icon(ONE + hidden), pixels(TWO)), profile=Profile.CREATOR)
     assert {SWALLOWED, JOINED} <= set(codes(only(verdict_of(signed.read_bytes(), desk))))
     released = only(verdict_of(forged(desk, signed, TUMOUR | icon(ONE) | pixels(TWO)), desk))
-    assert released.word.good, "nothing shows afterwards: only the signer can prevent it"
+    assert released.indication.good, "nothing shows afterwards: only the signer can prevent it"
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_repair_leaves_out_what_is_behind_the_frames_and_says_so(
     target = desk.folder / "signed.dcm"
     report = sign(path, target, SIGNER.key, SigningRequest(SIGNER.der, repair=True))
     assert change in report.repaired
-    assert only(validator().validate(check_integrity(target))).word is Word.VALID
+    assert only(validator().validate(check_integrity(target))).indication is Indication.VALID
     with DicomFile.open(target) as signed, DicomFile.open(write(desk, JPEG, *clean)) as wanted:
         for element_of_both in (signed.main[PIXEL_DATA], *filter(None, [signed.main.get(ICON)])):
             assert signed.value(element_of_both) == wanted.value(wanted.main[element_of_both.tag])
@@ -250,7 +250,7 @@ def test_what_is_as_ps3_5_has_it_and_octets_by_chance_raise_no_alarm(
     desk: Desk, syntax: str, parts: list[Elements]
 ) -> None:
     signed = desk.sign(write(desk, syntax, *parts))
-    assert only(validator().validate(check_integrity(signed))).word is Word.VALID
+    assert only(validator().validate(check_integrity(signed))).indication is Indication.VALID
 
 
 @pytest.mark.parametrize(
@@ -260,10 +260,10 @@ def test_what_is_as_ps3_5_has_it_and_octets_by_chance_raise_no_alarm(
 )
 def test_a_jpeg_2000_frame_shows_that_it_was_cut_or_joined_in_its_data(desk: Desk, frame: tuple[bytes, ...]) -> None:
     signed = desk.sign(write(desk, JPEG_2000, pixels(*frame)))
-    assert only(validator().validate(check_integrity(signed))).word is Word.VALID
+    assert only(validator().validate(check_integrity(signed))).indication is Indication.VALID
     other = frame[0].split(ITEM) if len(frame) == 1 else [ITEM.join(frame)]
     found = only(verdict_of(forged(desk, signed, pixels(*other)), desk))
-    assert (found.word, codes(found)) == (Word.QUESTIONABLE, [JOINED])
+    assert (found.indication, codes(found)) == (Indication.QUESTIONABLE, [JOINED])
     assert "a tile-part of the frame that begins in fragment 1 of Pixel Data has 4 octets" in found.text
 
 
@@ -288,14 +288,14 @@ def test_tables_and_counts_that_do_not_fit_are_questionable(
     desk: Desk, syntax: str, parts: list[Elements], code: AnomalyCode
 ) -> None:
     found = only(validator().validate(check_integrity(desk.sign(write(desk, syntax, *parts)))))
-    assert (found.word, codes(found)) == (Word.QUESTIONABLE, [code])
+    assert (found.indication, codes(found)) == (Indication.QUESTIONABLE, [code])
 
 
 @pytest.mark.usefixtures("careless")
 def test_pixel_data_without_number_of_frames_is_questionable(desk: Desk) -> None:
     path = write(desk, JPEG, pixels(ONE, TWO, frames=2))
     found = only(validator().validate(check_integrity(desk.sign(path, tags=(PIXEL_DATA,)))))
-    assert found.word is Word.QUESTIONABLE
+    assert found.indication is Indication.QUESTIONABLE
     assert codes(found)[0] == AnomalyCode.FRAME_COUNT_OPEN
 
 

@@ -11,7 +11,7 @@ from pydicom.sequence import Sequence
 
 from hsm_dicom.signatures import NotSignableError, check_integrity
 from hsm_dicom.signatures.anomalies.record import AnomalyCode
-from hsm_dicom.validation.validator import SignatureVerdict, Word
+from hsm_dicom.validation.validator import Indication, SignatureVerdict
 from tests.hsm_dicom.dataset.samples import encode
 from tests.hsm_dicom.signatures.tampering import changed, report
 from tests.hsm_dicom.validation.verdict_cases import Desk, codes, only, validator
@@ -53,7 +53,7 @@ def test_the_signature_of_an_item_that_was_moved_to_a_main_data_set_is_not_simpl
     one = judged(moved_to_main(signed))
     assert one.signature.intact, "the MAC fits at any level"
     assert one.signature.place == ()
-    assert (one.word, codes(one)) == (Word.VALID_BUT, [AnomalyCode.LEVEL_OPEN])
+    assert (one.indication, codes(one)) == (Indication.VALID_BUT, [AnomalyCode.LEVEL_OPEN])
     assert one.text == (
         "valid, but it may have been made for an Item inside another object, since it does not cover Modality"
     )
@@ -112,5 +112,5 @@ def test_file_meta_that_contradicts_the_object_is_named(
             setattr(ds.file_meta, keyword, value)
 
     one = judged(changed(desk.sign(plain), change))
-    assert (one.word, codes(one)) == (Word.VALID_BUT, [AnomalyCode.FILE_META_DIFFERS])
+    assert (one.indication, codes(one)) == (Indication.VALID_BUT, [AnomalyCode.FILE_META_DIFFERS])
     assert one.text == f"valid, but {clause}"

@@ -14,7 +14,7 @@ from hsm_dicom.dataset.tags import ORIGINAL_ATTRIBUTES_SEQUENCE
 from hsm_dicom.dataset.tags import Path as Place
 from hsm_dicom.signatures import check_integrity
 from hsm_dicom.signatures.anomalies.record import AnomalyCode
-from hsm_dicom.validation.validator import SignatureVerdict, Word
+from hsm_dicom.validation.validator import Indication, SignatureVerdict
 from tests.hsm_dicom.dataset.samples import element, encode, item
 from tests.hsm_dicom.signatures.tampering import (
     CONTENT,
@@ -72,7 +72,7 @@ def test_content_that_no_signature_can_cover_is_named_at_every_depth(
 ) -> None:
     one = judged(inserted(signed, place, tag, vr, value))
     assert one.signature.intact
-    assert (one.word, codes(one)) == (Word.VALID_BUT, [AnomalyCode.OUTSIDE_CONTENT])
+    assert (one.indication, codes(one)) == (Indication.VALID_BUT, [AnomalyCode.OUTSIDE_CONTENT])
     assert one.text.startswith("valid, but it holds content that no signature can cover: ")
     assert one.text.count("ContentSequence[0].") == len(place)
 
@@ -82,7 +82,7 @@ def test_content_that_no_signature_can_cover_is_named_at_every_depth(
 def test_mac_parameters_of_no_signature_inside_an_item_are_named(signed: Path, place: Place, vr: str) -> None:
     hidden = item(element(0x0040A160, "UT", b"HIDDEN"))
     one = judged(inserted(signed, place, MAC_PARAMETERS, vr, hidden))
-    assert (one.word, codes(one)) == (Word.VALID_BUT, [AnomalyCode.OUTSIDE_CONTENT])
+    assert (one.indication, codes(one)) == (Indication.VALID_BUT, [AnomalyCode.OUTSIDE_CONTENT])
     name = "MACParametersSequence[0]" if vr == "SQ" else "MACParametersSequence"
     assert one.text.endswith(f"ContentSequence[0].{name}")
 
@@ -142,7 +142,7 @@ def test_a_preamble_with_content_is_named(signed: Path, start: bytes, clause: st
     data = signed.read_bytes()
     signed.write_bytes(start.ljust(128, b"\0") + data[128:])
     one = judged(signed)
-    assert (one.word, codes(one)) == (Word.VALID_BUT, [AnomalyCode.PREAMBLE_CONTENT])
+    assert (one.indication, codes(one)) == (Indication.VALID_BUT, [AnomalyCode.PREAMBLE_CONTENT])
     assert one.text == f"valid, but {clause}"
 
 
@@ -164,7 +164,7 @@ def test_file_meta_information_with_content_is_named(
     signed: Path, change: Callable[[FileMetaDataset], None], named: str
 ) -> None:
     one = judged(changed(signed, lambda ds: change(ds.file_meta)))
-    assert (one.word, codes(one)) == (Word.VALID_BUT, [AnomalyCode.FILE_META_CONTENT])
+    assert (one.indication, codes(one)) == (Indication.VALID_BUT, [AnomalyCode.FILE_META_CONTENT])
     assert one.text == f"valid, but the file meta information holds content: {named}"
 
 

@@ -14,7 +14,7 @@ from hsm_dicom.signatures import Finding, check_integrity
 from hsm_dicom.signatures.anomalies.record import AnomalyCode
 from hsm_dicom.signatures.creation import create
 from hsm_dicom.trust import Sourced, TrustStore
-from hsm_dicom.validation.validator import Cause, Outcome, Validator, Word
+from hsm_dicom.validation.validator import Cause, Indication, Outcome, Validator
 from tests.hsm_dicom.dataset.frames import jpeg_frame, rle_frame
 from tests.hsm_dicom.dataset.samples import element, part10
 from tests.hsm_dicom.signatures.encapsulated_objects import encapsulated_object, pixels
@@ -71,7 +71,7 @@ def test_a_converted_object_that_was_changed_is_invalid_in_every_reading(desk: D
     converted = in_implicit_vr(desk.sign(explicit(desk, PixelData="OB")))
     converted.write_bytes(converted.read_bytes().replace(b"CompressedSamples", b"DompressedSamples", 1))
     one = only(validator().validate(check_integrity(converted)))
-    assert (one.word, codes(one)) == (Word.INVALID, [Cause.ALTERED])
+    assert (one.indication, codes(one)) == (Indication.INVALID, [Cause.ALTERED])
 
 
 def test_four_readings_of_an_object_are_the_most(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +93,7 @@ def test_jpip_deflate_is_inflated(desk: Desk) -> None:
     source = desk.folder / "jpip.dcm"
     source.write_bytes(part10(body + b"\0" * (len(body) % 2), JPIP_DEFLATE))
     one = only(validator().validate(desk.verified(source)))
-    assert one.word.good
+    assert one.indication.good
     assert 0x00287FE0 in one.signature.coverage.signed  # type: ignore[union-attr]
 
 
@@ -145,7 +145,7 @@ def test_native_pixels_under_a_compressed_transfer_syntax_are_remarked_upon(desk
     source = desk.folder / "native.dcm"
     source.write_bytes(part10(native, uid.decode()))
     one = only(validator().validate(desk.verified(source)))
-    assert one.word is Word.VALID_BUT
+    assert one.indication is Indication.VALID_BUT
     assert "its Pixel Data is not encapsulated as Transfer Syntax 1.2.840.10008.1.2.4.50 says" in one.text
 
 

@@ -17,7 +17,7 @@ from hsm_dicom.signatures.coverage.parts import PICTURE
 from hsm_dicom.trust import ARCHIVE, RevocationPolicy
 from hsm_dicom.validation import policy as module
 from hsm_dicom.validation.policy import PolicyError, Requirement, VerificationPolicy, load_policy
-from hsm_dicom.validation.validator import Outcome, Word
+from hsm_dicom.validation.validator import Indication, Outcome
 from tests.hsm_dicom.validation.verdict_cases import (
     IDENTITY_TAGS,
     MANUFACTURER,
@@ -176,7 +176,7 @@ def test_the_examples_show_every_key_and_are_accepted(tmp_path: Path, desk: Desk
         assert set(tomllib.loads(text)) == set(VerificationPolicy.model_fields)
         policy = load_policy(file)
         strict = validator(**policy.model_dump()).validate(desk.verified())
-        assert only(strict).word is Word.VALID_BUT
+        assert only(strict).indication is Indication.VALID_BUT
         assert strict.unmet
 
 

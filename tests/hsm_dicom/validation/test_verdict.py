@@ -8,7 +8,7 @@ from pydicom.sequence import Sequence as Items
 
 from hsm_dicom.signatures import Finding, Profile, check_integrity
 from hsm_dicom.trust import Caution, Reason
-from hsm_dicom.validation.validator import Cause, Outcome, ValidationTimeKind, Validator, Word, worst_exit_status
+from hsm_dicom.validation.validator import Cause, Indication, Outcome, ValidationTimeKind, Validator, worst_exit_status
 from tests.hsm_dicom.validation.verdict_cases import CA, Desk, codes, only, validator
 from tests.pki import Authority, new_key
 from tests.softhsm import TestToken
@@ -18,7 +18,7 @@ from tokens import open_key
 def test_a_signature_with_nothing_against_it_and_nothing_outside_it_is_valid(desk: Desk) -> None:
     verdict = validator().validate(desk.verified(profile=Profile.CREATOR))
     one = only(verdict)
-    assert (one.word, one.text, one.grounds) == (Word.VALID, "valid", ())
+    assert (one.indication, one.text, one.grounds) == (Indication.VALID, "valid", ())
     assert one.trusted
     assert one.signer == "CN=CT room"
     assert one.validation_time is not None
@@ -73,7 +73,7 @@ def test_a_historic_signature_is_shown_and_counts_for_nothing(desk: Desk) -> Non
     path = desk.folder / "amended.dcm"
     signed.save_as(path)
     verdict = validator().validate(check_integrity(path))
-    assert only(verdict).word is Word.HISTORIC
+    assert only(verdict).indication is Indication.HISTORIC
     assert only(verdict).text.startswith("historic, because it signed an earlier state of the object")
     assert verdict.outcome is Outcome.NO_SIGNATURE
 
@@ -89,14 +89,14 @@ def test_a_weak_hash_counts_with_a_warning_unless_the_policy_refuses_it(desk: De
 def test_a_short_key_counts_with_a_warning_unless_the_policy_refuses_it(desk: Desk) -> None:
     found = desk.verified(signer=CA.issue("Old console", key=new_key("rsa1024")))
     relaxed, strict = only(validator().validate(found)), only(validator(minimum_rsa_bits=2048).validate(found))
-    assert (relaxed.word, codes(relaxed)) == (Word.VALID_BUT, [Caution.SHORT_KEY])
-    assert (strict.word, codes(strict)) == (Word.INVALID, [Reason.WEAK_KEY])
+    assert (relaxed.indication, codes(relaxed)) == (Indication.VALID_BUT, [Caution.SHORT_KEY])
+    assert (strict.indication, codes(strict)) == (Indication.INVALID, [Reason.WEAK_KEY])
 
 
 def test_several_signatures_are_validated_apart(desk: Desk) -> None:
     stranger = Authority("Hospital CA", key=new_key("rsa2048", 5)).issue("Stranger", key=new_key("rsa2048", 6))
     twice = desk.sign(desk.sign(), stranger)
     verdict = validator().validate(check_integrity(twice))
-    assert [one.word for one in verdict.signatures] == [Word.VALID, Word.INVALID]
+    assert [one.indication for one in verdict.signatures] == [Indication.VALID, Indication.INVALID]
     assert verdict.text == "2 signatures: 1 valid, 1 invalid."
     assert verdict.outcome is Outcome.SIGNATURE_FAILED

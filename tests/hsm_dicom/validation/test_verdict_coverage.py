@@ -15,7 +15,7 @@ from hsm_dicom.signatures import Profile, check_integrity
 from hsm_dicom.signatures.anomalies.level import MODALITY
 from hsm_dicom.signatures.coverage.parts import GEOMETRY, PICTURE
 from hsm_dicom.signatures.errors import UncoveredContentError
-from hsm_dicom.validation.validator import Cause, Outcome, Word, worst_exit_status
+from hsm_dicom.validation.validator import Cause, Indication, Outcome, worst_exit_status
 from tests.hsm_dicom.validation.verdict_cases import (
     CHARACTER_SET,
     IDENTITY_TAGS,
@@ -34,7 +34,7 @@ from tests.hsm_dicom.validation.verdict_cases import (
 def test_what_is_outside_is_named_the_gravest_first(desk: Desk) -> None:
     verdict = validator().validate(desk.verified(tags=(SOP_INSTANCE, PATIENT_ID)))
     one = only(verdict)
-    assert one.word is Word.QUESTIONABLE
+    assert one.indication is Indication.QUESTIONABLE
     assert verdict.outcome is Outcome.QUESTIONABLE
     assert worst_exit_status([verdict.outcome]) == 102
     assert codes(one) == [Cause.PIXEL_DATA_OPEN, Cause.GEOMETRY_OPEN, Cause.IDENTITY_OPEN]
@@ -50,7 +50,7 @@ def test_what_changes_what_is_seen_is_named_before_private_and_other_elements(de
     image_tags = {int(element.tag) for element in pydicom.dcmread(image())}
     relied_on = {*IDENTITY_TAGS, MODALITY, *PICTURE, *GEOMETRY} & image_tags
     one = only(validator().validate(desk.verified(tags=tuple(relied_on))))
-    assert one.word is Word.VALID_BUT
+    assert one.indication is Indication.VALID_BUT
     assert codes(one) == [Cause.CHARACTER_SET_OPEN, Cause.SEEN_OPEN, Cause.PRIVATE_OPEN, Cause.ELEMENTS_OPEN]
     clauses = [ground.clause for ground in one.grounds]
     assert clauses[0] == "Specific Character Set is not covered while text is"
@@ -83,7 +83,7 @@ def test_the_same_pixel_data_shown_as_another_picture_is_questionable(
     verdict = validator(require={"any"}).validate(check_integrity(path))
     one = only(verdict)
     assert one.signature.intact
-    assert one.word is Word.QUESTIONABLE
+    assert one.indication is Indication.QUESTIONABLE
     assert {ground.code for ground in one.grounds} == {cause, Cause.PICTURE_OPEN}
     assert any(tag_name(tag) in ground.clause for ground in one.grounds)
     assert verdict.unmet == ("There is no valid signature over the main Data Set.",)
@@ -125,7 +125,7 @@ def test_geometry_with_an_unknown_element_inside_cannot_be_covered(desk: Desk) -
     with pytest.raises(UncoveredContentError, match=r"VOILUTSequence\[0\].\(0011,1001\) is of VR UN"):
         desk.sign(source)
     one = only(validator().validate(desk.verified(source, allow_uncovered=True)))
-    assert (one.word, codes(one)) == (Word.QUESTIONABLE, [Cause.GEOMETRY_OPEN])
+    assert (one.indication, codes(one)) == (Indication.QUESTIONABLE, [Cause.GEOMETRY_OPEN])
 
 
 def test_a_report_without_its_text_is_questionable(desk: Desk) -> None:

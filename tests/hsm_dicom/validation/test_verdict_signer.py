@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hsm_dicom.signatures import VerifiedSignature
 from hsm_dicom.trust import Caution, Reason, Sourced, TrustStore
 from hsm_dicom.validation.trust import CAUTION_CLAUSES, CLAUSES
-from hsm_dicom.validation.validator import Outcome, Validator, Word
+from hsm_dicom.validation.validator import Indication, Outcome, Validator
 from tests.hsm_dicom.validation.verdict_cases import CA, SIGNER, STAMPER, Desk, codes, only, validator
 from tests.pki import DAY, NOW, Authority, new_key
 
@@ -24,7 +24,7 @@ def test_a_stranger_is_invalid(desk: Desk) -> None:
     assert one.text == "invalid, because no chain leads from the signer's certificate to a trust anchor"
     assert codes(one) == [Reason.NO_PATH]
     impostor = Authority("Hospital CA", key=new_key("rsa2048", 5)).issue("CT room", key=new_key("rsa2048", 6))
-    assert only(validator().validate(desk.verified(signer=impostor))).word is Word.INVALID
+    assert only(validator().validate(desk.verified(signer=impostor))).indication is Indication.INVALID
 
 
 def test_a_chain_that_is_incomplete_is_indeterminate(desk: Desk) -> None:
@@ -40,7 +40,7 @@ def test_an_intermediate_from_a_file_completes_the_chain(desk: Desk) -> None:
     between = CA.authority("Devices CA", key=new_key("rsa2048", 5))
     found = desk.verified(signer=between.issue("MR room", key=new_key("rsa2048", 6)))
     crls = [Sourced(CA.crl(), "ca.crl"), Sourced(between.crl(), "devices.crl")]
-    assert only(validator().validate(found)).word is Word.CANNOT_TELL
+    assert only(validator().validate(found)).indication is Indication.INDETERMINATE
     complete = Validator.from_stores(TrustStore([CA.certificate], [between.certificate], crls))
     assert only(complete.validate(found)).text == "valid"
 
@@ -65,7 +65,7 @@ def test_missing_revocation_data_is_refused_by_a_policy_that_requires_it(desk: D
 def test_outdated_revocation_data_is_indeterminate(desk: Desk) -> None:
     old = Sourced(CA.crl(issued=NOW - 30 * DAY, until=NOW - 20 * DAY), "old.crl")
     one = only(Validator.from_stores(TrustStore([CA.certificate], crls=[old])).validate(desk.verified()))
-    assert (one.word, codes(one)) == (Word.CANNOT_TELL, [Reason.REVOCATION_UNKNOWN])
+    assert (one.indication, codes(one)) == (Indication.INDETERMINATE, [Reason.REVOCATION_UNKNOWN])
 
 
 def test_a_certificate_for_another_use_is_invalid(desk: Desk) -> None:
@@ -75,7 +75,7 @@ def test_a_certificate_for_another_use_is_invalid(desk: Desk) -> None:
     ):
         signer = CA.issue("TLS server", key=new_key("rsa2048", 5), **wishes)
         one = only(validator().validate(desk.verified(signer=signer)))
-        assert (one.word, codes(one)) == (Word.INVALID, [reason])
+        assert (one.indication, codes(one)) == (Indication.INVALID, [reason])
 
 
 @pytest.fixture(scope="module")
@@ -95,16 +95,19 @@ def test_no_bit_of_a_certificate_or_time_stamp_can_be_changed_for_the_better(
         return bytes(changed)
 
     reserved = validator(stamp_crls=False)
-    assert not reserved.validate_signature(replace(stamped, certificate=flipped(stamped.certificate))).word.good
+    assert not reserved.validate_signature(replace(stamped, certificate=flipped(stamped.certificate))).indication.good
     # What a token's own signature leaves out may change, but never does it become more than it was.
     assert stamped.timestamp is not None
-    assert reserved.validate_signature(replace(stamped, timestamp=flipped(stamped.timestamp))).word is Word.VALID_BUT
+    assert (
+        reserved.validate_signature(replace(stamped, timestamp=flipped(stamped.timestamp))).indication
+        is Indication.VALID_BUT
+    )
 
 
 def test_a_signer_who_vouches_for_themselves_is_reported(desk: Desk) -> None:
     alone = Authority("Alone", key=new_key("rsa2048", 5), usages=("digital_signature",), ca=False)
     one = only(Validator.from_stores(TrustStore([alone.certificate])).validate(desk.verified(signer=alone)))
-    assert (one.word, codes(one)) == (Word.VALID_BUT, [Caution.SELF_SIGNED])
+    assert (one.indication, codes(one)) == (Indication.VALID_BUT, [Caution.SELF_SIGNED])
 
 
 def test_every_reason_and_caution_has_its_clause() -> None:

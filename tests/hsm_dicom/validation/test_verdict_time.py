@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from hsm_dicom.trust import Caution, Sourced, TrustStore
-from hsm_dicom.validation.validator import Cause, ValidationTimeKind, Validator, Word
+from hsm_dicom.validation.validator import Cause, Indication, ValidationTimeKind, Validator
 from tests.hsm_dicom.validation.verdict_cases import CA, SIGNER, STAMPER, TIME_CA, Desk, codes, only, validator
 from tests.pki import DAY, NOW, YEAR, Revoked, new_key
 
@@ -20,14 +20,14 @@ def test_a_certificate_that_had_expired_is_invalid_and_needs_no_trust_anchor_to_
     found = desk.verified(signer=expired)
     for every in (validator(), Validator.from_stores()):
         one = only(every.validate(found))
-        assert (one.word, codes(one)) == (Word.INVALID, [Cause.OUTSIDE_VALIDITY])
+        assert (one.indication, codes(one)) == (Indication.INVALID, [Cause.OUTSIDE_VALIDITY])
         assert "it claims to be from" in one.text
 
 
 def test_an_old_signature_stays_valid_but_its_time_is_only_the_signers_word(desk: Desk) -> None:
     later = NOW + 3 * YEAR
     one = only(validator().validate(desk.verified(), now=later))
-    assert (one.word, codes(one)) == (Word.VALID_BUT, [Cause.EXPIRED_SINCE])
+    assert (one.indication, codes(one)) == (Indication.VALID_BUT, [Cause.EXPIRED_SINCE])
 
 
 def test_a_certified_time_keeps_an_old_signature_valid(desk: Desk) -> None:
@@ -43,15 +43,15 @@ def test_a_key_revoked_after_the_certified_time_leaves_the_signature_valid(desk:
     later = Revoked(SIGNER, at=NOW + 2 * DAY)
     stamped, claimed = desk.verified(stamper=STAMPER), desk.verified()
     one = only(validator(revoked=[later]).validate(stamped))
-    assert (one.word, codes(one)) == (Word.VALID_BUT, [Caution.REVOKED_SINCE])
-    assert only(validator(revoked=[later]).validate(claimed)).word is Word.INVALID
+    assert (one.indication, codes(one)) == (Indication.VALID_BUT, [Caution.REVOKED_SINCE])
+    assert only(validator(revoked=[later]).validate(claimed)).indication is Indication.INVALID
 
 
 def test_a_time_in_the_future_cannot_be_believed(desk: Desk) -> None:
     found = desk.verified()
     before = found.signatures[0].signed_at - timedelta(hours=1)
     one = only(validator().validate(found, now=before))
-    assert (one.word, codes(one)) == (Word.CANNOT_TELL, [Cause.TIME_IN_FUTURE])
+    assert (one.indication, codes(one)) == (Indication.INDETERMINATE, [Cause.TIME_IN_FUTURE])
     assert only(validator(clock_tolerance=7200).validate(found, now=before)).text == "valid"
 
 
@@ -59,7 +59,7 @@ def test_a_signature_without_a_usable_time_is_validated_as_of_now(desk: Desk) ->
     found = desk.verified().signatures[0]
     undated = replace(found, date_time="20240101120000", signed_at=None)
     one = validator().validate_signature(undated)
-    assert (one.word, codes(one)) == (Word.VALID_BUT, [Cause.TIME_MISSING])
+    assert (one.indication, codes(one)) == (Indication.VALID_BUT, [Cause.TIME_MISSING])
     assert one.validation_time is not None
     assert one.validation_time.kind is ValidationTimeKind.PRESENT
     over = CA.issue("CT room", key=new_key("rsa2048", 2), ends=NOW - DAY)
@@ -92,7 +92,7 @@ def test_a_time_zone_is_honoured(desk: Desk) -> None:
     after = replace(found, certificate=signer.der, signed_at=in_new_york)
     before = replace(found, certificate=signer.der, signed_at=in_tokyo)
     now = begins + DAY
-    assert relaxed.validate_signature(after, now=now).word is Word.VALID_BUT
+    assert relaxed.validate_signature(after, now=now).indication is Indication.VALID_BUT
     assert codes(relaxed.validate_signature(before, now=now)) == [Cause.OUTSIDE_VALIDITY]
 
 
@@ -104,7 +104,7 @@ def test_a_time_stamp_is_validated_by_its_own_anchors_alone(desk: Desk) -> None:
         TrustStore([CA.certificate, TIME_CA.certificate], crls=[crl]),
     ):
         one = only(Validator.from_stores(store).validate(found))
-        assert (one.word, codes(one)) == (Word.VALID_BUT, [Cause.TIMESTAMP_NOT_VALIDATED])
+        assert (one.indication, codes(one)) == (Indication.VALID_BUT, [Cause.TIMESTAMP_NOT_VALIDATED])
         assert one.validation_time is not None
         assert one.validation_time.kind is ValidationTimeKind.CLAIMED
 

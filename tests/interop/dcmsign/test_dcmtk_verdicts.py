@@ -11,7 +11,7 @@ from hsm_dicom.signatures import Finding, SigningRequest, check_integrity, sign
 from hsm_dicom.signatures.anomalies.record import AnomalyCode
 from hsm_dicom.trust import Reason, TrustStore
 from hsm_dicom.validation.policy import Requirement, VerificationPolicy
-from hsm_dicom.validation.validator import Cause, Validator, Verdict, Word, worst_exit_status
+from hsm_dicom.validation.validator import Cause, Indication, Validator, Verdict, worst_exit_status
 from tests.hsm_dicom.dataset.samples import encode, nested_report
 from tests.interop.dcmsign.dcmsign import Dcmsign
 from tests.pki import Authority, Identity, new_key
@@ -57,7 +57,10 @@ def test_what_dcmsign_signs_of_a_long_nested_sequence_is_never_good(
         assert one.signature.finding is Finding.PARTIAL
         assert not one.signature.intact
         assert one.signature.profiles == ()
-        assert (one.word, [ground.code for ground in one.grounds]) == (Word.CANNOT_TELL, [AnomalyCode.DCMTK_STREAM])
+        assert (one.indication, [ground.code for ground in one.grounds]) == (
+            Indication.INDETERMINATE,
+            [AnomalyCode.DCMTK_STREAM],
+        )
         clause = "it was made by DCMTK's dcmsign, and 24,782 octets of nested sequences are not protected"
         assert one.text == f"cannot tell, because {clause}"
         assert worst_exit_status([verdict.outcome]) == 101
@@ -68,13 +71,13 @@ def test_what_dcmsign_does_hash_is_held_to_it(of_dcmsign: Path, dcmsign: Dcmsign
     forged = changed(of_dcmsign, 100)
     assert not dcmsign.accepts(forged)
     (one,) = judged(forged, authority).signatures
-    assert (one.word, [ground.code for ground in one.grounds]) == (Word.INVALID, [Cause.ALTERED])
+    assert (one.indication, [ground.code for ground in one.grounds]) == (Indication.INVALID, [Cause.ALTERED])
 
 
 def test_a_signer_who_is_not_trusted_outweighs_it(of_dcmsign: Path, authority: Authority) -> None:
     (unknown,) = judged(of_dcmsign, Authority("Signatures CA", key=new_key("rsa2048", 5))).signatures
     assert AnomalyCode.DCMTK_STREAM not in [ground.code for ground in unknown.grounds]
-    assert unknown.word is Word.INVALID
+    assert unknown.indication is Indication.INVALID
     (untold,) = Validator.from_stores().validate(check_integrity(of_dcmsign)).signatures
     assert [ground.code for ground in untold.grounds] == [AnomalyCode.DCMTK_STREAM, Reason.NO_ANCHORS]
     assert untold.text.startswith("cannot tell, because it was made by DCMTK's dcmsign")
@@ -86,7 +89,7 @@ def test_short_nested_sequences_are_the_same_for_both(
     source, theirs, ours = tmp_path / "report.dcm", tmp_path / "theirs.dcm", tmp_path / "ours.dcm"
     source.write_bytes(encode(nested_report(150)))
     dcmsign.sign(source, theirs)
-    assert judged(theirs, authority).signatures[0].word.good
+    assert judged(theirs, authority).signatures[0].indication.good
     assert sign(source, ours, signer.key, SigningRequest(signer.der)).unhashed_by_dcmtk == 0
     assert dcmsign.accepts(ours)
 
@@ -99,4 +102,4 @@ def test_signing_says_that_dcmsign_will_disagree(
     assert made.unhashed_by_dcmtk == 24782
     assert made.dcmsign_disagrees
     assert not dcmsign.accepts(target)
-    assert judged(target, authority).signatures[0].word.good
+    assert judged(target, authority).signatures[0].indication.good

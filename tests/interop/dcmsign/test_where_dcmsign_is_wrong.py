@@ -11,7 +11,7 @@ import pytest
 
 from hsm_dicom.signatures import SigningRequest, check_integrity, sign
 from hsm_dicom.trust import Reason, TrustStore
-from hsm_dicom.validation.validator import Cause, SignatureVerdict, Validator, Word
+from hsm_dicom.validation.validator import Cause, Indication, SignatureVerdict, Validator
 from tests.hsm_dicom.dataset.samples import encode, structure_set
 from tests.interop.dcmsign.dcmsign import Dcmsign
 from tests.pki import NOW, Authority, Identity, new_key
@@ -43,7 +43,7 @@ def test_the_time_zone_of_a_signature_counts(
     sign(samples["native"], signed, signer.key, SigningRequest(signer.der))
     assert not dcmsign.accepts(signed)
     verdict = judged(signed, authority)
-    assert verdict.word.good
+    assert verdict.indication.good
     assert Cause.OUTSIDE_VALIDITY not in [ground.code for ground in verdict.grounds]
 
 
@@ -56,7 +56,7 @@ def test_a_certificate_that_is_not_for_signing_makes_no_signature_valid(
     sign(samples["native"], signed, signer.key, SigningRequest(signer.der))
     assert dcmsign.accepts(signed)
     verdict = judged(signed, authority)
-    assert verdict.word is Word.INVALID
+    assert verdict.indication is Indication.INVALID
     assert [ground.code for ground in verdict.grounds] == [Reason.WRONG_KEY_USAGE]
 
 
@@ -68,7 +68,7 @@ def test_a_signature_over_one_element_is_not_simply_ok(
     sign(samples["native"], signed, signer.key, SigningRequest(signer.der, tags=(PATIENT_NAME,)))
     assert dcmsign.accepts(signed)
     verdict = judged(signed, authority)
-    assert verdict.word is Word.QUESTIONABLE
+    assert verdict.indication is Indication.QUESTIONABLE
     assert "the pixel data is not covered" in verdict.text
     coverage = verdict.signature.coverage
     assert coverage is not None
