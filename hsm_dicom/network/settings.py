@@ -227,6 +227,11 @@ class ListenerSettings:
             )
 
 
+def check_ae_title(key: str, title: str) -> None:
+    """Raise `SettingsError`, with a mistake at `key`, unless this is an AE title (PS3.5, 6.2)."""
+    _refuse(_find_bad_ae_title(key, title))
+
+
 def uses_tls(iscl: ISCLExemption | None) -> bool:
     """Return whether the connection uses TLS, alone or under ISCL."""
     return iscl is None or iscl.over_tls

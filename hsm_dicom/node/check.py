@@ -19,6 +19,7 @@ from pathlib import Path
 
 from cryptography import x509
 
+from hsm_dicom.config import Configuration
 from hsm_dicom.config.devices import KeyAccess, TokenAccess
 from hsm_dicom.config.lines import KeyPath
 from hsm_dicom.config.loading import read_configuration
@@ -28,8 +29,10 @@ from hsm_dicom.iscl import ISCLContext, ISCLSettings
 from hsm_dicom.network.settings import ISCLExemption
 from hsm_dicom.node.compiler import compile_plan
 from hsm_dicom.node.opening import open_identity, open_secret_keys
+from hsm_dicom.node.peers import create_exemption
 from hsm_dicom.node.plan import NodePlan, SecretKeysPlan
 from hsm_dicom.node.problems import ProblemCollector
+from hsm_dicom.tls.settings import today
 from hsm_dicom.trust import review_trust
 from tokens.pins.sources import FromCredential, FromEnvironment, FromFile, PinPad, PinSource, Prompt
 from tokens.pkcs11.search import find_token
@@ -81,11 +84,13 @@ def check_configuration(
     reading = read_configuration(file)
     plan = compile_plan(reading)
     with contextlib.ExitStack() as logins:
-        return _Check(plan, ProblemCollector(reading, plan.problems), log_in, warning, progress, logins).run()
+        problems = ProblemCollector(reading, plan.problems)
+        return _Check(reading.configuration, plan, problems, log_in, warning, progress, logins).run()
 
 
 @dataclass
 class _Check:
+    configuration: Configuration
     plan: NodePlan
     problems: ProblemCollector
     log_in: bool
@@ -108,6 +113,7 @@ class _Check:
             identities += self._check_identity(name, identity)
         self.not_checked += [path[1] for path in self.plan.unresolved if path[0] == "identities"]
         self._check_trust()
+        self._check_exemptions()
         secret_keys = self._check_secret_keys()
         return ConfigurationReport(
             file=self.plan.file,
@@ -203,6 +209,16 @@ class _Check:
             for remark in review_trust(self.plan.trust.open(), warning=self.warning):
                 report = self.problems.add if remark.refuses else self.problems.warn
                 report(("trust", remark.key), remark.text, remark.remedy)
+
+    # -- retired profiles -------------------------------------------------------------------------------------
+
+    def _check_exemptions(self) -> None:
+        """Report the exceptions for retired profiles that have ended: no connection is made with them any more."""
+        for table, sections in (("peers", self.configuration.peers), ("listeners", self.configuration.listeners)):
+            for name, section in sections.items():
+                if section.legacy is not None:
+                    with self.problems.report_errors((table, name, "legacy")):
+                        create_exemption(section.legacy).require_valid(today())
 
     # -- secret keys ------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from hsm_dicom.identity import IdentityAccess
 from hsm_dicom.iscl import PORT as ISCL_PORT
 from hsm_dicom.iscl import Role
 from hsm_dicom.iscl.entity import decode_entity
-from hsm_dicom.network.settings import DICOM_TLS_PORT, CertificateMatch, ISCLExemption, Peer, uses_tls
+from hsm_dicom.network.settings import DICOM_TLS_PORT, CertificateMatch, ISCLExemption, Peer, check_ae_title, uses_tls
 from hsm_dicom.node.iscl_tables import ISCLTable
 from hsm_dicom.node.plan import PeerPlan, SecretKeysPlan, join_names
 from hsm_dicom.node.problems import ProblemCollector
@@ -53,6 +53,9 @@ class PeerCompiler:
                 self._problems.mark_unresolved(place)
         peer = self._compile_settings(name, section, iscl)
         identity, missing = self._find_identity(name, section)
+        if section.calling_ae_title is not None:
+            with self._problems.report_errors(place):
+                check_ae_title("calling_ae_title", section.calling_ae_title)
         if peer is None or self._problems.is_unresolved(*place):
             self._problems.mark_unresolved(place)
             return None
@@ -163,15 +166,12 @@ def compile_profile(place: KeyPath, name: str | None, problems: ProblemCollector
 
 def compile_legacy(place: KeyPath, section: LegacySection | None, problems: ProblemCollector) -> LegacyExemption | None:
     """Return the retired profile that a table enables; None, and a problem, if there is none such."""
-    if section is None:
-        return None
+    return None if section is None else problems.attempt((*place, "legacy"), lambda: create_exemption(section))
 
-    def find_exemption() -> LegacyExemption:
-        from hsm_dicom.tls.legacy import get_profile as retired_profile_named
 
-        retired_profile_named(section.profile)
-        return LegacyExemption(
-            profile=section.profile, reason=section.reason, until=section.until, dh_bits=section.dh_bits
-        )
+def create_exemption(section: LegacySection) -> LegacyExemption:
+    """Return the exception that a table makes, whether or not it has ended. Raises `TLSError`."""
+    from hsm_dicom.tls.legacy import get_profile as get_retired_profile
 
-    return problems.attempt((*place, "legacy"), find_exemption)
+    get_retired_profile(section.profile)
+    return LegacyExemption(profile=section.profile, reason=section.reason, until=section.until, dh_bits=section.dh_bits)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 
 from hsm_dicom.tls.errors import LegacyRefusedError
 
@@ -27,13 +27,12 @@ class LegacyExemption:
     def __post_init__(self) -> None:
         if not self.reason.strip():
             raise LegacyRefusedError(
-                f"The profile '{self.profile}' is retired, and the exception gives no reason; set reason."
+                f"The profile '{self.profile}' is retired, and the exception gives no reason.", remedy="Set reason."
             )
-
         if self.dh_bits not in DH_SIZES:
             raise LegacyRefusedError(
-                f"A Diffie-Hellman group of {self.dh_bits} bits is not available; set dh_bits to one of: "
-                f"{', '.join(map(str, DH_SIZES))}."
+                f"A Diffie-Hellman group of {self.dh_bits} bits is not available.",
+                remedy=f"Set dh_bits to one of: {', '.join(map(str, DH_SIZES))}.",
             )
 
     def require_valid(self, today: date) -> None:
@@ -41,5 +40,11 @@ class LegacyExemption:
         if today > self.until:
             raise LegacyRefusedError(
                 f"The exception for the retired profile '{self.profile}' ended on {self.until:%Y-%m-%d} "
-                f"(its reason was: {self.reason}). Replace the machine, or set another end date."
+                f"(its reason was: {self.reason}).",
+                remedy="Replace the machine, or set another end date (until).",
             )
+
+
+def today() -> date:
+    """Return the date in UTC, by which exceptions end."""
+    return datetime.now(UTC).date()

@@ -10,7 +10,7 @@ import contextlib
 import socket
 import ssl
 from collections.abc import Callable, Iterator
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -34,18 +34,13 @@ from hsm_dicom.tls.legacy.connection import LegacyConnection, handshake_settings
 from hsm_dicom.tls.legacy.keys import make_decrypter, make_server_signer, make_signer
 from hsm_dicom.tls.legacy.profiles import VERSION_NAMES, KeyExchange, LegacyProfile, get_profile
 from hsm_dicom.tls.legacy.sockets import LegacySocket, alert_name
-from hsm_dicom.tls.settings import LegacyExemption
+from hsm_dicom.tls.settings import LegacyExemption, today
 from hsm_dicom.tls.suites import SUITES
 from hsm_dicom.trust import CertificatePurpose, CertificateValidator
 from hsm_dicom.trust.certificates import MalformedCertificateError, read_certificate
 from tokens.errors import TokenError
 
 Today = Callable[[], date]
-
-
-def today() -> date:
-    """Return the date, UTC."""
-    return datetime.now(UTC).date()
 
 
 class LegacyContext:

@@ -256,3 +256,22 @@ def test_what_only_a_connection_needs_is_no_problem_of_the_file(write: Write) ->
         open_peer(plan, "caller"),
     ):
         pass
+
+
+def test_an_ended_exception_for_a_retired_profile_is_a_problem_of_the_check(write: Write) -> None:
+    file = write(WHOLE.replace("until = 2099-12-31", "until = 2020-01-31"))
+    errors = {problem.key: problem for problem in check_configuration(file, log_in=False).problems if problem.line}
+    for key in ("peers.digitiser.legacy", "listeners.old.legacy"):
+        assert "'basic-tls' ended on 2020-01-31 (its reason was: spare parts" in errors[key].text
+        assert errors[key].remedy == "Replace the machine, or set another end date (until)."
+    # What does not use the exception still works.
+    assert read_plan(file).peer("pacs").peer.name == "pacs"
+
+
+@pytest.mark.parametrize("title", ["SEVENTEEN LETTERS", " CT1", "CT\\\\1", "CÔTÉ"])
+def test_a_calling_ae_title_that_is_none_is_a_problem_of_the_check(write: Write, title: str) -> None:
+    file = write(WHOLE.replace('calling_ae_title = "CT1"', f'calling_ae_title = "{title}"'))
+    problems = check_configuration(file, log_in=False).problems
+    (found,) = [problem for problem in problems if problem.key == "peers.pacs.calling_ae_title"]
+    assert "is not an AE title" in found.text
+    assert found.line == 20
