@@ -148,7 +148,7 @@ def test_the_archives_report_is_a_page_for_people(rehearsal: Path) -> None:
     run_page(rehearsal, "howto/verify-an-archive.md", before=[FIRST])
     assert (rehearsal / "report.html").read_text().startswith("<!DOCTYPE html>")
     first, *_, second = [json.loads(line) for line in (rehearsal / "verdicts.jsonl").read_text().splitlines()]
-    assert (first["schema"], second["schema"]) == ("hsm-dicom/verify/1", "hsm-dicom/verify-summary/1")
+    assert (first["schema"], second["schema"]) == ("hsm-dicom/verify/2", "hsm-dicom/verify-summary/1")
 
 
 def test_the_ceremony_leaves_two_tokens_with_keys_for_each_direction_and_iscl_uses_them(rehearsal: Path) -> None:
