@@ -225,7 +225,7 @@ class ISCLStream:
             await self._changed.wait_for(lambda: done() or self._session.has_ended)
 
     async def _read_line(self) -> None:
-        with contextlib.suppress(ISCLError):  # the session reports it to whoever waits
+        with contextlib.suppress(ISCLError):  # the session raises it in the waiting calls
             while not self._session.has_ended:
                 try:
                     octets = await self._reader.read(CHUNK)

@@ -3,7 +3,7 @@
 One thread accepts and waits; a small pool computes. A connection uses the pool only while there is something to
 compute, so idle or slow peers cost only file descriptors, at most until their deadline, and there are no more of them
 than places (`unidentified/places.py`). When its A-ASSOCIATE-RQ has arrived, a connection is passed to `serve`. Each
-refusal is an event, and the socket stays open for a moment so that the peer can read the reason.
+refusal is an event, and the socket stays open briefly so that the peer can read the reason.
 """
 
 from __future__ import annotations

@@ -79,14 +79,14 @@ class ValidityWatch:
 
     def _find_warnings(self) -> Iterator[tuple[str, bool]]:
         identities, validator = self._sources()
-        moment = self._now()
+        now = self._now()
         for identity in identities:
             for certificate in (identity.certificate, *identity.chain):
-                remark = find_expiry_remark(certificate, moment, self._warning)
+                remark = find_expiry_remark(certificate, now, self._warning)
                 if remark is not None:
                     yield f"identity '{identity.name}': {remark.text}", remark.expired
         if validator is not None:
-            for found in review_trust(validator, moment, warning=self._warning):
+            for found in review_trust(validator, now, warning=self._warning):
                 yield f"{found.text} {found.remedy}", found.refuses
 
     def _run(self) -> None:

@@ -1,7 +1,7 @@
-"""The geometry of a certificate chain over time: who issued whom, each one's validity, and the moment of the verdict.
+"""Layout of a certificate chain over time: issuers, validity periods and the validation time.
 
-The trust anchor is on top and the signer at the bottom. All lengths are in units of the SVG's viewBox. Nothing here
-draws: `templates/chain.svg.j2` does.
+The trust anchor is on top and the signer at the bottom. All lengths are in units of the SVG's viewBox. The template
+`chain.svg.j2` draws the result.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ LONGEST_TEXT = 50
 """Characters of a name that fit beside the time axis."""
 
 _REACH = timedelta(days=365 * 25)
-"""How far from the moment the axis reaches at most; validity beyond it is drawn as going on."""
+"""The axis ends this far from the validation time at most; a validity beyond it is drawn as continuing."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One certificate. `top` is where its row begins; the bar of its validity goes from `bar_left` to `bar_right`."""
+    """Row of one certificate, beginning at `top`; the bar of its validity goes from `bar_left` to `bar_right`."""
 
     certificate: PathCertificate
     role: str
@@ -42,13 +42,13 @@ class Row:
 
 @dataclass(frozen=True)
 class ChainPicture:
-    """All that is to be drawn. `summary` says the same in one sentence, for those who hear the page."""
+    """The elements of the picture. `summary` describes them in one sentence for screen readers."""
 
     rows: tuple[Row, ...]
     height: int
-    moment_x: float
-    moment_label: str
-    moment_anchor: str
+    time_x: float
+    time_label: str
+    time_anchor: str
     ticks: tuple[tuple[float, str], ...]
     missing_issuer: str
     summary: str
@@ -62,13 +62,13 @@ def chain_picture(trust: TrustVerdict) -> ChainPicture | None:
     axis = _Axis(trust)
     top = HEAD if path[0].is_anchor else HEAD + ROW
     rows = tuple(_row(certificate, number, len(path), top, axis) for number, certificate in enumerate(path))
-    moment_x = axis.x(trust.validation_time)
+    time_x = axis.x(trust.validation_time)
     return ChainPicture(
         rows=rows,
         height=top + ROW * len(rows) + FOOT,
-        moment_x=moment_x,
-        moment_label=f"as of {trust.validation_time:%Y-%m-%d}",
-        moment_anchor=_anchor(moment_x),
+        time_x=time_x,
+        time_label=f"as of {trust.validation_time:%Y-%m-%d}",
+        time_anchor=_anchor(time_x),
         ticks=tuple(axis.ticks()),
         missing_issuer="" if path[0].is_anchor else _short(path[0].issuer),
         summary=_summary(path),
@@ -76,21 +76,21 @@ def chain_picture(trust: TrustVerdict) -> ChainPicture | None:
 
 
 class _Axis:
-    """Time from left to right, over the validity of all certificates and the moment."""
+    """Time axis from left to right, over the validity of all certificates and the validation time."""
 
     def __init__(self, trust: TrustVerdict) -> None:
-        moment = trust.validation_time
-        first = max(min(moment, *(one.not_before for one in trust.path)), _shift(moment, -_REACH))
-        last = min(max(moment, *(one.not_after for one in trust.path)), _shift(moment, _REACH))
+        at = trust.validation_time
+        first = max(min(at, *(one.not_before for one in trust.path)), _shift(at, -_REACH))
+        last = min(max(at, *(one.not_after for one in trust.path)), _shift(at, _REACH))
         margin = (last - first) / 25 + timedelta(days=1)
         self.first, self.last = _shift(first, -margin), _shift(last, margin)
 
-    def x(self, moment: datetime) -> float:
-        share = (moment - self.first) / (self.last - self.first)
+    def x(self, time: datetime) -> float:
+        share = (time - self.first) / (self.last - self.first)
         return round(AXIS_LEFT + min(max(share, 0.0), 1.0) * (AXIS_RIGHT - AXIS_LEFT), 1)
 
     def ticks(self) -> list[tuple[float, str]]:
-        """At most six, at the beginnings of years."""
+        """Return at most six ticks, at the beginnings of years."""
         years = self.last.year - self.first.year
         step = next(step for step in (1, 2, 5, 10, 20, 50) if years // step <= 5)
         begin = -(-(self.first.year + 1) // step) * step
@@ -99,11 +99,11 @@ class _Axis:
         ]
 
 
-def _shift(moment: datetime, by: timedelta) -> datetime:
+def _shift(time: datetime, by: timedelta) -> datetime:
     try:
-        return moment.astimezone(UTC) + by
+        return time.astimezone(UTC) + by
     except OverflowError:
-        return (datetime.min if moment.year < 5000 else datetime.max).replace(tzinfo=UTC)
+        return (datetime.min if time.year < 5000 else datetime.max).replace(tzinfo=UTC)
 
 
 def _row(certificate: PathCertificate, number: int, count: int, top: int, axis: _Axis) -> Row:
@@ -130,7 +130,7 @@ _STATUS = {
     Revocation.REVOKED: ("revoked", "bad"),
     Revocation.REVOKED_SINCE: ("revoked later", "but"),
     Revocation.UNKNOWN: ("revocation not known", "unsure"),
-    Revocation.NOT_CHECKED: ("revocation not looked at", "unsure"),
+    Revocation.NOT_CHECKED: ("revocation not checked", "unsure"),
 }
 
 
@@ -141,7 +141,7 @@ def _status(certificate: PathCertificate) -> tuple[str, str]:
 
 
 def _anchor(x: float) -> str:
-    """Where a label begins, so that it stays inside the picture."""
+    """Choose the text anchor that keeps a label inside the picture."""
     if x < AXIS_LEFT + 50:
         return "start"
     return "end" if x > AXIS_RIGHT - 50 else "middle"
@@ -154,5 +154,5 @@ def _short(name: str) -> str:
 def _summary(path: tuple[PathCertificate, ...]) -> str:
     names = [one.subject for one in path]
     if not path[0].is_anchor:
-        return f"No trust anchor leads to {names[-1]}; the last issuer named is {path[0].issuer}."
+        return f"No trust anchor leads to {names[-1]}; the last issuer in the chain is {path[0].issuer}."
     return f"{names[0]} is a trust anchor" + "".join(f", and issued {name}" for name in names[1:]) + "."

@@ -41,7 +41,7 @@ def write_html(target: Path, verdicts: Sequence[Verdict], validator: Validator, 
     """
     part = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
     try:
-        # A report names patients: whoever may read it is for its folder's owner to widen.
+        # A report contains names of patients: only its owner can read it until they widen the permissions.
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as page:
             page.writelines(html_page(verdicts, validator, pictures=pictures))

@@ -269,13 +269,13 @@ def _profiles(found: VerifiedSignature) -> str:
 
 
 def _time(verdict: SignatureVerdict) -> str:
-    moment, claimed = verdict.validation_time, verdict.signature.signed_at
-    if moment is None or moment.kind is ValidationTimeKind.PRESENT:
+    validated, claimed = verdict.validation_time, verdict.signature.signed_at
+    if validated is None or validated.kind is ValidationTimeKind.PRESENT:
         return f"{format_time(claimed)}, not proven" if claimed else "no usable time"
-    if moment.kind is ValidationTimeKind.CLAIMED:
-        return f"{format_time(moment.at)}, by the signer's own clock"
+    if validated.kind is ValidationTimeKind.CLAIMED:
+        return f"{format_time(validated.at)}, by the signer's own clock"
     authority = verdict.timestamp.authority if verdict.timestamp else None
-    return f"{format_time(moment.at)}, certified by {authority}" + (
+    return f"{format_time(validated.at)}, proven by a time stamp of {authority}" + (
         f" (claimed: {format_time(claimed)})" if claimed else ""
     )
 

@@ -51,7 +51,7 @@ def as_json(verdict: Verdict) -> dict[str, Any]:
 
 def _signature(verdict: SignatureVerdict) -> dict[str, Any]:
     found = verdict.signature
-    purpose, moment = found.purpose, verdict.validation_time
+    purpose, validated = found.purpose, verdict.validation_time
     return {
         "uid": found.uid or None,
         "item_path": format_path(found.place),
@@ -64,7 +64,7 @@ def _signature(verdict: SignatureVerdict) -> dict[str, Any]:
         "trusted": verdict.trusted,
         "date_time": found.date_time or None,
         "signed_at": _utc(found.signed_at) if found.signed_at else None,
-        "validation_time": {"at": _utc(moment.at), "kind": moment.kind.value} if moment else None,
+        "validation_time": {"at": _utc(validated.at), "kind": validated.kind.value} if validated else None,
         "mac_algorithm": found.mac_algorithm or None,
         "mac_transfer_syntax": found.transfer_syntax or None,
         "purpose": {"code": purpose.code, "scheme": purpose.scheme, "meaning": purpose.meaning} if purpose else None,
@@ -142,9 +142,9 @@ def _timestamp(stamp: TimestampVerdict) -> dict[str, Any]:
     }
 
 
-def _utc(moment: datetime) -> str:
+def _utc(time: datetime) -> str:
     try:
-        moment = moment.astimezone(UTC)
+        time = time.astimezone(UTC)
     except OverflowError:  # a claimed time in the first or last hours that datetime knows
-        moment = (datetime.min if moment.year == 1 else datetime.max).replace(tzinfo=UTC)
-    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+        time = (datetime.min if time.year == 1 else datetime.max).replace(tzinfo=UTC)
+    return time.isoformat(timespec="seconds").replace("+00:00", "Z")

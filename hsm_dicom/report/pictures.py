@@ -59,13 +59,13 @@ class Picture:
 
 
 class _NoPicture(Exception):
-    """Why there is none, as a clause."""
+    """Signals that there is no picture; the text is the reason, as a clause."""
 
 
 def picture_of(path: str | os.PathLike[str], *, unchanged_since: datetime) -> Picture:
-    """Draw the first frame. Never raises: no object's picture may cost the page that it belongs to.
+    """Draw the first frame of a file, or return the reason why there is no picture; never raise.
 
-    A file whose inode was changed at or after the moment is not drawn: it may be another one than was validated.
+    A file whose inode was changed at `unchanged_since` or later is not drawn: it may differ from the validated one.
     """
     try:
         with DicomFile.open(path, bare=True) as file:

@@ -41,7 +41,7 @@ class HandshakeError(TLSError):
     """No secure connection came about.
 
     `peer` says who, as well as it is known: an address, and the subject of a certificate that was refused. `verdict`
-    is the judgement of that certificate. The text is one sentence that names both.
+    is the verdict on that certificate. The text is one sentence that names both.
     """
 
     def __init__(self, reason: FailureReason, peer: str, sentence: str, verdict: TrustVerdict | None = None) -> None:

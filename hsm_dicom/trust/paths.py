@@ -1,8 +1,7 @@
-"""Putting candidate paths together: from a certificate over intermediates to a trust anchor, within fixed
-bounds.
+"""Construction of candidate paths from a certificate over intermediates to a trust anchor, within fixed bounds.
 
-Names and key identifiers only; nothing is proven here (`chain.py` does that). Whoever sends a bag of
-certificates in which everybody seems to have issued everybody gets a bounded number of candidates and steps.
+The candidates match by names and key identifiers only; `chain.py` verifies the signatures. A peer that sends many
+certificates that seem to have issued each other causes a bounded number of candidates and steps.
 """
 
 from __future__ import annotations

@@ -178,7 +178,7 @@ class _HeldLocks:
         finally:
             if descriptor in self._descriptors:
                 self._descriptors.discard(descriptor)
-                # Not left to close(): a child that was forked a moment ago may share the open file.
+                # Not left to close(): a child that was forked just before may share the open file.
                 fcntl.flock(descriptor, fcntl.LOCK_UN)
                 os.close(descriptor)
 

@@ -135,7 +135,7 @@ class CardApplication:
         return self.reconnect_and_retry(attempt, doing)
 
     def reconnect_and_retry(self, attempt: Callable[[], T], doing: str) -> T:
-        """Return what `attempt` returns, which uses the card; call it again for a moment if the card was lost."""
+        """Return what `attempt` returns, which uses the card; call it again for a short time if the card was lost."""
         try:
             return attempt()
         except HOPELESS:

@@ -179,11 +179,11 @@ def _print_probe(found: ProbeResult) -> None:
         output.say(f"It {wants} a certificate of its clients.")
     for remark in found.remarks:
         output.outcome(False, output.shown(remark))
-    judged = (
+    basis = (
         "" if found.verdict else " Its certificate was not validated: add --trust FILE with the certificate of a CA."
     )
     verdict = f"hsm-dicom {'would' if found.acceptable else 'would not'} connect under {found.profile}."
-    output.outcome(found.acceptable, verdict + judged)
+    output.outcome(found.acceptable, verdict + basis)
 
 
 def _probe_json(found: ProbeResult) -> dict[str, Any]:

@@ -193,9 +193,9 @@ def write_json(kind: str, content: Mapping[str, Any]) -> None:
     sys.stdout.flush()
 
 
-def timestamp(moment: datetime) -> str:
-    """A moment in JSON: UTC, RFC 3339, to the second."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def timestamp(time: datetime) -> str:
+    """Format a time for JSON: UTC, RFC 3339, to the second."""
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @contextmanager

@@ -92,11 +92,11 @@ def _signature_rows(verdict: SignatureVerdict) -> Iterator[tuple[str, str]]:
 
 def _time_row(verdict: SignatureVerdict) -> Iterator[tuple[str, str]]:
     signature = verdict.signature
-    moment = verdict.validation_time
-    if moment is None and signature.signed_at is not None:
-        moment = ValidationTime(signature.signed_at, ValidationTimeKind.CLAIMED)
-    if moment is not None:
-        yield "time", f"{moment.at:%Y-%m-%d %H:%M:%S %Z}, {_KINDS[moment.kind]}"
+    validated = verdict.validation_time
+    if validated is None and signature.signed_at is not None:
+        validated = ValidationTime(signature.signed_at, ValidationTimeKind.CLAIMED)
+    if validated is not None:
+        yield "time", f"{validated.at:%Y-%m-%d %H:%M:%S %Z}, {_KINDS[validated.kind]}"
     elif signature.date_time:
         yield "time", f"{shown(signature.date_time)} (cannot be understood)"
 

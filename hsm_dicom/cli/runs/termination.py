@@ -91,7 +91,7 @@ def stop_when_terminated() -> Iterator[Stopping]:
 
 
 def end_by_signal(number: int) -> NoReturn:
-    """End this process by the signal itself, so that whoever started it sees why it ended."""
+    """End this process by the signal itself, so that the parent process sees why it ended."""
     sys.stdout.flush()
     sys.stderr.flush()
     signal.signal(number, signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""Sockets that stay open for a moment after the last message, so that the peer can read it.
+"""Sockets that stay open briefly after the last message, so that the peer can read it.
 
 Closing a socket with unread data resets the connection, and the peer would lose an alert or an A-ASSOCIATE-RJ. Used by
 one thread, with the selector that it waits on.

@@ -44,8 +44,8 @@ class Counts:
     """Counters of connections. Each accepted connection is counted in exactly one of the others at its end.
 
     `identified` were served, `rejected` got an A-ASSOCIATE-RJ, `left` closed before they requested anything, `refused`
-    failed in their handshake or were malformed or late, `without_place` were refused for want of a place. `secured` is
-    how many finished their handshake.
+    failed in their handshake or were malformed or late, `without_place` were refused because no place was
+    free. `secured` is how many finished their handshake.
     """
 
     accepted: int = 0

@@ -28,7 +28,7 @@ class Visitor(Protocol):
 
     @property
     def may_yield(self) -> bool:
-        """Whether its place may be taken away at this moment."""
+        """Whether its place may be taken away now."""
 
 
 V = TypeVar("V", bound=Visitor)

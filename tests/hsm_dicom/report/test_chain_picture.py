@@ -45,18 +45,18 @@ def test_the_anchor_is_on_top_and_the_signer_at_the_bottom() -> None:
 def test_time_runs_from_left_to_right_on_one_scale() -> None:
     picture = drawn()
     root, between, signer = picture.rows
-    assert AXIS_LEFT < root.bar_left < between.bar_left < signer.bar_left < picture.moment_x
-    assert picture.moment_x < signer.bar_right < between.bar_right < root.bar_right < AXIS_RIGHT
-    assert picture.moment_x == pytest.approx((root.bar_left + root.bar_right) / 2, abs=1)
+    assert AXIS_LEFT < root.bar_left < between.bar_left < signer.bar_left < picture.time_x
+    assert picture.time_x < signer.bar_right < between.bar_right < root.bar_right < AXIS_RIGHT
+    assert picture.time_x == pytest.approx((root.bar_left + root.bar_right) / 2, abs=1)
     assert 2 <= len(picture.ticks) <= 6
     assert [x for x, _ in picture.ticks] == sorted(x for x, _ in picture.ticks)
 
 
-def test_a_moment_outside_the_validity_is_seen_to_be() -> None:
+def test_a_time_outside_the_validity_is_seen_to_be() -> None:
     late = drawn(validation_time=NOW + 2 * YEAR)
-    assert late.moment_x > late.rows[-1].bar_right
+    assert late.time_x > late.rows[-1].bar_right
     early = drawn(validation_time=NOW - 2 * YEAR)
-    assert early.moment_x < early.rows[-1].bar_left
+    assert early.time_x < early.rows[-1].bar_left
 
 
 def test_revocation_is_seen_at_each_certificate() -> None:
@@ -75,13 +75,13 @@ def test_a_chain_that_leads_nowhere_names_who_is_missing() -> None:
     assert "No trust anchor leads to CN=Signer" in picture.summary
 
 
-@pytest.mark.parametrize("moment", [datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC), NOW])
-def test_validity_without_end_and_moments_at_the_ends_of_time_stay_in_the_picture(moment: datetime) -> None:
+@pytest.mark.parametrize("time", [datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC), NOW])
+def test_validity_without_end_and_times_at_the_ends_of_time_stay_in_the_picture(time: datetime) -> None:
     eternal = Authority("Eternal", ends=datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))
-    picture = drawn(eternal.issue("Signer", key=new_key()), validation_time=moment, anchors=(eternal,))
-    for x in (picture.moment_x, *(x for row in picture.rows for x in (row.bar_left, row.bar_right))):
+    picture = drawn(eternal.issue("Signer", key=new_key()), validation_time=time, anchors=(eternal,))
+    for x in (picture.time_x, *(x for row in picture.rows for x in (row.bar_left, row.bar_right))):
         assert AXIS_LEFT <= x <= AXIS_RIGHT
-    if moment == NOW:
+    if time == NOW:
         assert picture.rows[0].ends_after
 
 
