@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from enum import Enum
 from typing import TypeVar
 
@@ -33,6 +34,12 @@ def require_bool(name: str, value: object) -> None:
         raise TypeError(f"{name} must be True or False, not {kind_of(value)}.")
 
 
+def require_stop(value: object) -> None:
+    """Raise TypeError unless the argument is a threading.Event or None."""
+    if value is not None and not isinstance(value, threading.Event):
+        raise TypeError(f"stop must be a threading.Event, not {kind_of(value)}.")
+
+
 def require_count(name: str, value: object) -> None:
     """Raise TypeError or ValueError unless the argument is a whole number above 0."""
     if isinstance(value, bool) or not isinstance(value, int):
@@ -42,8 +49,15 @@ def require_count(name: str, value: object) -> None:
 
 
 def path_text(name: str, value: object) -> str:
-    """Return a path as text. Raises TypeError for what is no path."""
+    """Return a path as text. Raises TypeError for what is no path, ValueError for a text that can be none.
+
+    An empty text is refused, since it would mean the current folder: a variable that was not set is no choice of it.
+    """
     path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
     if not isinstance(path, str):
         raise TypeError(f"{name} must be a path, not {kind_of(value)}.")
+    if not path:
+        raise ValueError(f"{name} must be a path, not an empty text; for the current folder, give '.'.")
+    if "\0" in path:
+        raise ValueError(f"{name} must be a path, and a path has no NUL character: {path!r}.")
     return path

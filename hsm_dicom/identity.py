@@ -18,12 +18,13 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self, runtime_checkable
+from typing import Protocol, Self, cast, runtime_checkable
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from hsm_dicom.arguments import kind_of, path_text
 from hsm_dicom.config.devices import KeyAccess, NotConfiguredError, TokenAccess, find_key_access, find_token_access
 from hsm_dicom.config.loading import ENVIRONMENT, LOCAL, SYSTEM, find_configuration
 from hsm_dicom.config.opening import open_configuration
@@ -174,7 +175,7 @@ def load_identity(
     configuration: Configuration | str | os.PathLike[str] | None = None,
     *,
     pin: PinSource | str | None = None,
-    default_pin: PinSource | None = None,
+    default_pin: PinSource | str | None = None,
 ) -> Identity:
     """Open the identity `[identities.NAME]` of the configuration: key on its device, certificate, chain.
 
@@ -185,13 +186,13 @@ def load_identity(
     here, events are written to the event file that it names until the identity is closed.
 
     `pin` goes before the configured source: "prompt", "file:PATH", "env:NAME", "fd:N", or a `PinSource`. `default_pin`
-    serves where none is configured. Raises `NotConfiguredError`, `ConfigurationError`, the errors of this module, those
-    of `tokens.errors`, and TypeError.
+    is written likewise and serves where none is configured. Raises `NotConfiguredError`, `ConfigurationError`, the
+    errors of this module, those of `tokens.errors`, and TypeError or ValueError for arguments that are not as
+    described.
     """
     if not isinstance(name, str):
         raise TypeError(f"name must be the name of an identity in the configuration, not {type(name).__name__}.")
-    if isinstance(pin, str):
-        pin = parse_pin_source(pin)
+    pin, default_pin = _pin_source("pin", pin), _pin_source("default_pin", default_pin)
     if isinstance(configuration, Configuration):
         return find_identity(name, configuration).open(pin=pin, default_pin=default_pin)
     if not isinstance(configuration, str | os.PathLike | None):
@@ -199,7 +200,7 @@ def load_identity(
             f"configuration must be a Configuration, the path of its file, or None, not {type(configuration).__name__}."
         )
     with ExitStack() as stack:
-        file = find_configuration(None if configuration is None else Path(configuration))
+        file = find_configuration(None if configuration is None else Path(path_text("configuration", configuration)))
         if file is None:
             raise NotConfiguredError(
                 f"There is no configuration for identity '{name}'. Name its file, set {ENVIRONMENT}, or write {LOCAL} "
@@ -208,6 +209,19 @@ def load_identity(
         found = find_identity(name, stack.enter_context(open_configuration(file)))
         identity = found.open(pin=pin, default_pin=default_pin)
         return replace(identity, resources=stack.pop_all())
+
+
+def _pin_source(name: str, value: object) -> PinSource | None:
+    """Return the source of a PIN. No error repeats the value: it may be the PIN."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return parse_pin_source(value)
+    if not (hasattr(value, "attended") and callable(getattr(value, "read", None))):
+        raise TypeError(
+            f"{name} must be a source of a PIN, such as 'prompt' or 'file:PATH', or a PinSource, not {kind_of(value)}."
+        )
+    return cast(PinSource, value)
 
 
 def open_identity(

@@ -105,6 +105,9 @@ def decode_dataset(data: bytes) -> FileDataset:
 def _open_file(file: BinaryIO) -> Iterator[Content]:
     given = getattr(file, "name", None)
     name = given if isinstance(given, str) else FILE_NAME
+    readable = getattr(file, "readable", None)
+    if callable(readable) and not readable():  # raises ValueError itself where the file is closed
+        raise ValueError(f"{name} is open for writing only; open it for reading.")
     fd = _plain_descriptor(file)
     if fd is not None:
         file.seek(0, os.SEEK_END)
@@ -112,7 +115,9 @@ def _open_file(file: BinaryIO) -> Iterator[Content]:
         return
     with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as copy:
         size = 0
-        while part := file.read(CHUNK):
+        while (part := file.read(CHUNK)) != b"":
+            if part is None:  # not the end: what comes later would be missing from the object
+                raise BlockingIOError(f"{name} cannot be read without waiting; give a blocking file.")
             if not isinstance(part, bytes | bytearray | memoryview):
                 raise TypeError(f"{name} is open for text; open it in binary mode.")
             size += copy.write(part)

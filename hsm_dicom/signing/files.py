@@ -6,10 +6,11 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Generator, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
 
-from hsm_dicom.arguments import kind_of, path_text, require_bool, require_count
+from hsm_dicom.arguments import kind_of, path_text, require_bool, require_count, require_stop
 from hsm_dicom.dataset.tags import Path as ItemPath
 from hsm_dicom.identity import Identity
 from hsm_dicom.parallel import worker_pool
@@ -79,8 +80,7 @@ def sign_files(
     require_count("jobs", jobs)
     require_bool("overwrite", overwrite)
     require_bool("resume", resume)
-    if stop is not None and not isinstance(stop, threading.Event):
-        raise TypeError(f"stop must be a threading.Event, not {kind_of(stop)}.")
+    require_stop(stop)
     pairs = _pairs(sources, target)
     identity.require_current()
     return _sign(pairs, identity, request, jobs, stamp, overwrite=overwrite, resume=resume, stop=stop)
@@ -98,7 +98,8 @@ def _sign(
     stop: threading.Event | None,
 ) -> Generator[SigningOutcome]:
     for folder in {Path(target).parent for _, target in pairs}:
-        folder.mkdir(parents=True, exist_ok=True)
+        with suppress(OSError):  # the files that cannot be written there report it, each as its own outcome
+            folder.mkdir(parents=True, exist_ok=True)
     with worker_pool(jobs) as executor:
         yield from sign_jobs(
             (SigningJob(source, target) for source, target in pairs),

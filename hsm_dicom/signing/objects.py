@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, TypeAlias, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, TypedDict, Unpack, overload
 
-from hsm_dicom.arguments import kind_of, require_bool
+from hsm_dicom.arguments import kind_of, path_text, require_bool
+from hsm_dicom.dataset.errors import TargetIsSourceError
 from hsm_dicom.dataset.inputs import (
     BYTES_NAME,
     DATASET_NAME,
@@ -165,6 +167,28 @@ def _check_target(source: object, target: object) -> None:
         raise TypeError(
             f"The target must be a path, a binary file, or None for bytes and Datasets, not {kind_of(target)}."
         )
+    elif isinstance(target, str | os.PathLike):
+        path_text("The target", target)
+    else:
+        writable = getattr(target, "writable", None)
+        if callable(writable) and not writable():  # raises ValueError itself where the file is closed
+            raise ValueError("The target is open for reading only; open it for writing.")
+        if _reads_from(source, target):
+            name = str(getattr(target, "name", FILE_NAME))
+            raise TargetIsSourceError(name, "is the source itself.")
+
+
+def _reads_from(source: Any, target: Any) -> bool:
+    """Whether an open target is the file that is read: writing to it would destroy the object before it is signed."""
+    if source is target:
+        return True
+    try:
+        written = os.fstat(target.fileno())
+        is_path = isinstance(source, str | os.PathLike)
+        read = Path(source).stat() if is_path else os.fstat(source.fileno())
+    except (AttributeError, TypeError, OSError, ValueError):
+        return False  # no file of the system, or none that exists
+    return stat.S_ISREG(written.st_mode) and os.path.samestat(written, read)
 
 
 def _is_same_file(source: ObjectSource, target: ObjectPath) -> bool:

@@ -16,18 +16,19 @@ may do everything. `hsm_dicom.network` checks the rest.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from hsm_dicom.arguments import choose, kind_of, require_bool
 from hsm_dicom.identity import Identity
 from hsm_dicom.tls import openssl
 from hsm_dicom.tls._sslcontext import load_identity
 from hsm_dicom.tls.errors import ContextError
 from hsm_dicom.tls.offered import SECURITY_LEVEL, list_offered
-from hsm_dicom.tls.profiles import DEFAULT, TLSProfile
+from hsm_dicom.tls.profiles import DEFAULT, PROFILES, TLSProfile
 from hsm_dicom.tls.signer import KeySigner
 from hsm_dicom.tls.verification import make_peer_validator, restrict_validator
 from hsm_dicom.trust import CertificatePurpose, CertificateValidator
@@ -48,15 +49,20 @@ def server_context(
     identities: Sequence[Identity],
     validator: CertificateValidator | None,
     *,
-    profile: TLSProfile = DEFAULT,
-    authentication: AuthenticationMode = AuthenticationMode.MUTUAL,
+    profile: TLSProfile | str = DEFAULT,
+    authentication: AuthenticationMode | str = AuthenticationMode.MUTUAL,
 ) -> ssl.SSLContext:
     """Make a context for accepting connections, with one RSA identity, one EC identity, or one of each.
 
     Clients must prove an identity that `validator` trusts, unless `authentication` is one-way. Sessions are not
     resumed: each connection proves both keys, so that a revocation applies from the next connection on. The order of
-    suites is the client's unless the profile says otherwise. Raises `ContextError`.
+    suites is the client's unless the profile says otherwise. `profile` is a profile or its name; `authentication` is
+    "mutual" or "one-way". Raises `ContextError`, and TypeError or ValueError for arguments that are not as described.
     """
+    identities = _identities(identities)
+    profile = _profile(profile)
+    authentication = choose(AuthenticationMode, authentication, "authentication")
+    _check_validator(validator)
     if not identities:
         raise ContextError("A TLS server needs an identity; give at least one.")
     context = _context(ssl.PROTOCOL_TLS_SERVER, profile, identities)
@@ -75,8 +81,8 @@ def client_context(
     identity: Identity | None,
     validator: CertificateValidator,
     *,
-    profile: TLSProfile = DEFAULT,
-    authentication: AuthenticationMode = AuthenticationMode.MUTUAL,
+    profile: TLSProfile | str = DEFAULT,
+    authentication: AuthenticationMode | str = AuthenticationMode.MUTUAL,
     check_hostname: bool = True,
 ) -> ssl.SSLContext:
     """Make a context for opening connections.
@@ -84,8 +90,15 @@ def client_context(
     The server must prove an identity that `validator` trusts, and whose subject alternative name holds the host name or
     address that was asked for; a common name does not count (RFC 9525, 6.3). `check_hostname=False` is for callers who
     know the server's key by a pin instead. Without an `identity`, `authentication` must say that one-way is meant.
-    Raises `ContextError`.
+    `profile` is a profile or its name; `authentication` is "mutual" or "one-way". Raises `ContextError`, and TypeError
+    or ValueError for arguments that are not as described.
     """
+    if identity is not None:
+        _identities([identity])
+    profile = _profile(profile)
+    authentication = choose(AuthenticationMode, authentication, "authentication")
+    _check_validator(validator)
+    require_bool("check_hostname", check_hostname)
     if (identity is None) is (authentication is AuthenticationMode.MUTUAL):
         raise ContextError(
             "Mutual authentication needs an identity, and one-way authentication uses none; "
@@ -96,6 +109,34 @@ def client_context(
     context.hostname_checks_common_name = False
     _require_trust(context, validator, profile, CertificatePurpose.TLS_SERVER)
     return context
+
+
+def _identities(identities: object) -> list[Identity]:
+    if isinstance(identities, Identity | str | bytes) or not isinstance(identities, Iterable):
+        raise TypeError(f"identities must be a list of Identity (hsm_dicom.load_identity), not {kind_of(identities)}.")
+    given = list(identities)
+    for one in given:
+        if not isinstance(one, Identity):
+            raise TypeError(f"An identity must be an Identity (hsm_dicom.load_identity), not {kind_of(one)}.")
+    return given
+
+
+def _profile(profile: object) -> TLSProfile:
+    if isinstance(profile, TLSProfile):
+        return profile
+    choices = ", ".join(map(repr, PROFILES))
+    if not isinstance(profile, str):
+        raise TypeError(f"profile must be one of {choices}, or a TLSProfile, not {kind_of(profile)}.")
+    if profile not in PROFILES:
+        raise ValueError(f"profile must be one of {choices}, not {profile!r}.")
+    return PROFILES[profile]
+
+
+def _check_validator(validator: object) -> None:
+    if validator is not None and not isinstance(validator, CertificateValidator):
+        raise TypeError(
+            f"validator must be a CertificateValidator (hsm_dicom.trust), or None, not {kind_of(validator)}."
+        )
 
 
 def _context(side: int, profile: TLSProfile, identities: Sequence[Identity]) -> ssl.SSLContext:

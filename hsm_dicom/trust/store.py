@@ -19,6 +19,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import ocsp
 
+from hsm_dicom.arguments import kind_of, path_text
 from hsm_dicom.trust.certificate_files import Sourced, read_certificate_file, read_pem_blocks
 from hsm_dicom.trust.certificates import MalformedCertificateError, der_of, fingerprint, read_certificate
 from hsm_dicom.trust.errors import TrustFileError
@@ -49,8 +50,8 @@ class TrustStore:
         ocsp_responses: Iterable[Sourced] = (),
     ) -> None:
         self._parts = (
-            tuple(_add_source(c, "the trust anchors") for c in anchors),
-            tuple(_add_source(c, "the intermediates") for c in intermediates),
+            tuple(_add_source(c, "the trust anchors") for c in _several(anchors, "anchors", _CERTIFICATES)),
+            tuple(_add_source(c, "the intermediates") for c in _several(intermediates, "intermediates", _CERTIFICATES)),
             tuple(crls),
             tuple(ocsp_responses),
         )
@@ -129,7 +130,20 @@ def _key_of(certificate: x509.Certificate) -> bytes:
 
 
 def _add_source(certificate: Sourced | x509.Certificate, source: str) -> Sourced:
-    return certificate if isinstance(certificate, Sourced) else Sourced(der_of(certificate), source)
+    if isinstance(certificate, Sourced):
+        return certificate
+    if not isinstance(certificate, x509.Certificate):
+        raise TypeError(f"One of {source} must be an x509.Certificate, not {kind_of(certificate)}.")
+    return Sourced(der_of(certificate), source)
+
+
+_CERTIFICATES = "x509.Certificate"
+
+
+def _several(values: Iterable[_T], name: str, kind: str) -> Iterable[_T]:
+    if isinstance(values, str | bytes | x509.Certificate) or not isinstance(values, Iterable):
+        raise TypeError(f"{name} must be a list of {kind}, not {kind_of(values)}.")
+    return values
 
 
 def _read(parts: Iterable[Sourced], reader: Callable[[Sourced], _T]) -> tuple[_T, ...]:
@@ -167,7 +181,7 @@ def _ocsp_response(part: Sourced) -> SourcedOcspResponse:
 
 
 def _files(paths: Iterable[str | Path]) -> Iterable[Path]:
-    for path in map(Path, paths):
+    for path in [Path(path_text("A file of the store", path)) for path in _several(paths, "Files", "paths")]:
         if path.is_dir():
             yield from sorted(p for p in path.iterdir() if p.is_file())
         else:

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from cryptography import x509
 
-from hsm_dicom.arguments import kind_of, path_text, require_bool, require_count
+from hsm_dicom.arguments import kind_of, path_text, require_bool, require_count, require_stop
 from hsm_dicom.dataset.inputs import ObjectInput
 from hsm_dicom.parallel import worker_pool
 from hsm_dicom.signatures.batch import check_files
@@ -86,6 +86,7 @@ def verify_files(
     if isinstance(paths, str | bytes | os.PathLike) or not isinstance(paths, Iterable):
         raise TypeError(f"paths must be a list of paths, not {kind_of(paths)}; for one object, call verify.")
     require_count("jobs", jobs)
+    require_stop(stop)
     names = [path_text("A path", path) for path in paths]
     return _verify(names, build_validator(trust, policy, timestamp_trust, online=online), _aware(now), jobs, stop)
 

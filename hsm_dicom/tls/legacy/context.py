@@ -15,6 +15,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from hsm_dicom.arguments import choose
 from hsm_dicom.identity import Identity
 from hsm_dicom.tls import hello
 from hsm_dicom.tls.contexts import AuthenticationMode
@@ -53,7 +54,7 @@ class LegacyContext:
         validator: CertificateValidator | None,
         *,
         server_side: bool,
-        authentication: AuthenticationMode = AuthenticationMode.MUTUAL,
+        authentication: AuthenticationMode | str = AuthenticationMode.MUTUAL,
         now: Today = today,
     ) -> None:
         """Raise `LegacyRefusedError` if the exception has ended, or the identity is also for another use.
@@ -62,6 +63,7 @@ class LegacyContext:
         `validator` validates the peer; with one-way authentication a server needs none. Raises `ContextError` where
         no peer could be trusted.
         """
+        authentication = choose(AuthenticationMode, authentication, "authentication")
         exemption.require_valid(now())
         self.exemption = exemption
         self.profile: LegacyProfile = get_profile(exemption.profile)
