@@ -165,7 +165,10 @@ def find_identity(name: str, configuration: Configuration) -> IdentityAccess:
     section = configuration.identities.get(name)
     if section is None:
         known = ", ".join(configuration.identities) or "none"
-        raise NotConfiguredError(f"There is no identity '{name}' in the configuration; there: {known}.")
+        raise NotConfiguredError(
+            f"There is no identity '{name}' in the configuration; there: {known}.",
+            remedy=f"Give the name of one of these, or add the table [identities.{name}] to the file.",
+        )
     key = section.key if isinstance(section.key, Path) else find_identity_access(configuration, section)
     return IdentityAccess(name, key, section.certificate, section.chain, section.weaknesses)
 

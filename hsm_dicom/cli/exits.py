@@ -39,7 +39,7 @@ _MEANINGS: Mapping[tuple[str, ...], tuple[str, str]] = {
     ("signatures", "list"): ("All files were read.", "A file could not be read."),
     ("signatures", "remove"): ("The signature was removed.", "Nothing was changed."),
     ("signatures", "remove-all"): ("All files were changed.", "A file could not be changed."),
-    ("signatures", "ask-timestamp"): ("All queries were answered.", "A query was not answered."),
+    ("signatures", "ask-timestamp"): ("The query was written.", "No query was written."),
     ("signatures", "add-timestamp"): ("The time stamp was added.", "Nothing was changed."),
     ("echo",): ("The peer answered with success.", "It did not answer, or answered with another status."),
     ("store",): ("The peer has stored all files.", "A file was not stored."),

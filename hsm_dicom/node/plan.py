@@ -121,7 +121,8 @@ class NodePlan:
         if name not in self.peers:
             self._raise_unresolved("peers", name)
             raise NotConfiguredError(
-                f"There is no peer '{name}' in the configuration; there: {join_names(self._names('peers'))}."
+                f"There is no peer '{name}' in the configuration; there: {join_names(self._names('peers'))}.",
+                remedy=f"Give the name of one of these, or add the table [peers.{name}] to the file.",
             )
         return self.peers[name]
 
@@ -137,7 +138,8 @@ class NodePlan:
         if name is None or name not in self.listeners:
             asked = f"no listener '{name}'" if name else "not one listener alone"
             raise NotConfiguredError(
-                f"There is {asked} in the configuration; there: {join_names(self._names('listeners'))}."
+                f"There is {asked} in the configuration; there: {join_names(self._names('listeners'))}.",
+                remedy=f"Give the name of one of these, or add the table [listeners.{name or 'NAME'}] to the file.",
             )
         return self.listeners[name]
 

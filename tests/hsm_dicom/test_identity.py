@@ -189,8 +189,9 @@ def test_a_key_is_named_by_an_identity_or_by_a_uri(place: Place) -> None:
 
 
 def test_an_unknown_identity_says_which_are_known(place: Place) -> None:
-    with pytest.raises(NotConfiguredError, match="there: node"):
+    with pytest.raises(NotConfiguredError, match="there: node") as caught:
         load_identity("nod", place.write(ON_TOKEN))
+    assert caught.value.remedy == "Give the name of one of these, or add the table [identities.nod] to the file."
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from datetime import timedelta
 from enum import StrEnum
@@ -355,7 +356,8 @@ def delete_cert(
             if len(chosen) != 1:
                 raise _no_single_certificate(str(name), stored, chosen, serial)
             number, subject = f"{chosen[0].serial_number:x}", chosen[0].subject.rfc4514_string()
-            require_confirmation(number, yes, f"Certificate {number} of '{subject}' will be deleted.")
+            consequence = f"Certificate {number} of '{subject}' will be deleted."
+            require_confirmation(number, yes, consequence, normalise=_plain_serial)
             delete_certificate(connection, Pkcs11Uri(object=name.label or None, id=name.id or None), chosen[0])
     output.outcome(True, f"Certificate {number} of '{output.shown(subject)}' was deleted; key {name} was kept.")
 
@@ -385,6 +387,11 @@ def _serial(text: str | None) -> int | None:
         raise typer.BadParameter(
             "The serial number must be hexadecimal, such as 1f2e.", param_hint="--serial"
         ) from None
+
+
+def _plain_serial(text: str) -> str:
+    """Return a serial number as key list shows it; OpenSSL prints capitals, colons and a leading zero."""
+    return re.sub(r"^0+(?=.)", "", text.replace(":", "").lower())
 
 
 def _find_name_on(connection: Connection, wanted: Pkcs11Uri) -> NameOnToken:

@@ -130,6 +130,18 @@ def test_deleting_a_certificate_is_confirmed_by_typing_its_serial_number(token: 
     assert f"'node' is not '{serial}': nothing was deleted" in wrong.said
 
 
+@pytest.mark.parametrize("written", ["{:X}", "0{:X}", "{:x}"])
+def test_a_deletion_is_confirmed_with_the_serial_number_as_openssl_prints_it(
+    run: Run, token: TestToken, written: str
+) -> None:
+    uri = token.generate("node", "p256")
+    serial = certify(token, "node", Authority()).serial_number
+    assert run("key", "delete-cert", uri, "--yes", "").status == exits.FAILED
+    assert run("key", "delete-cert", uri, "--yes", f"{serial + 1:X}").status == exits.FAILED
+    assert run("key", "delete-cert", uri, "--yes", written.format(serial)).status == exits.OK
+    assert serials(run, token) == []
+
+
 def test_a_key_is_named_by_its_identity_too(run: Run, signing_node: Node) -> None:
     result = run("key", "csr", "node", "--config", signing_node.config, "--subject", "CN=x")
     assert x509.load_pem_x509_csr(result.out.encode()).is_signature_valid

@@ -143,6 +143,7 @@ def test_a_peer_that_is_not_there_is_one_sentence(site: Site, run: Run, tmp_path
     unknown = run("echo", "pacs", "--config", site.config)
     assert unknown.status == 1
     assert "There is no peer 'pacs' in the configuration; there: self, nobody." in unknown.said
+    assert "add the table [peers.pacs] to the file" in unknown.said
 
 
 def test_listening_twice_is_one_sentence(site: Site) -> None:
