@@ -219,7 +219,7 @@ def _verdict(
     warnings: tuple[TrustWarning, ...] = ()
     if finding is None:
         trust, reason = Trust.TRUSTED, Reason.TRUSTED
-        sentence = f"{leaf} is trusted for {question.purpose}, by way of {_by_way_of(path)}."
+        sentence = f"{leaf} is trusted for {question.purpose}: {_describe_path(path)}."
         warnings = tuple(_warnings(path, statuses, question, policy, changes))
     else:
         is_indefinite = finding.is_indefinite or finding.reason in _INDEFINITE
@@ -239,10 +239,12 @@ def _verdict(
     )
 
 
-def _by_way_of(path: CertificatePath) -> str:
+def _describe_path(path: CertificatePath) -> str:
     if len(path) == 1:
-        return "its own place among the trust anchors"
-    return " and ".join(name_text(c.subject) for c in path[1:])
+        return "it is a trust anchor itself"
+    *between, anchor = (name_text(c.subject) for c in path[1:])
+    through = f" through {' and '.join(between)}" if between else ""
+    return f"its chain leads{through} to the trust anchor {anchor}"
 
 
 def _warnings(

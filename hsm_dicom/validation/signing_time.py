@@ -64,7 +64,7 @@ def find_time_cautions(
         yield Ground(
             Cause.TIME_BEHIND_TIMESTAMP,
             f"it claims to be from {format_time(signature.signed_at)}, after its own time stamp",
-            "The signer's clock was wrong; the certified time counts.",
+            "The signer's clock was wrong; the time that the time stamp proves is used.",
         )
     if stamp is not None:
         yield from _stamp_cautions(stamp)

@@ -37,8 +37,8 @@ CAUTION_CLAUSES = {
     Caution.SHORT_KEY: "a key of the chain is short",
     Caution.SELF_SIGNED: "the signer's certificate is self-signed, so no CA can revoke it",
     Caution.EXPIRES_SOON: "a certificate of the chain expires soon",
-    Caution.REVOKED_SINCE: "a certificate of the chain was revoked after the certified time",
-    Caution.REVOCATION_NOT_CHECKED: "revocation was not checked for want of data",
+    Caution.REVOKED_SINCE: "a certificate of the chain was revoked after the time that the time stamp proves",
+    Caution.REVOCATION_NOT_CHECKED: "revocation was not checked: no usable CRL or OCSP response",
 }
 """A clause for everything that a trusted certificate leaves to be known."""
 

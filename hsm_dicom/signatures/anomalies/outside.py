@@ -78,7 +78,7 @@ class OutsideContent:
                 AnomalyCode.OUTSIDE_CONTENT,
                 Weight.REMARK,
                 f"it holds content that no signature can cover: {list_elements(places)}",
-                "Anybody may have written it; programs may show or use it.",
+                "Anybody may have written this content, and programs may display or use it.",
             )
         if self._is_cut:
             yield Anomaly(

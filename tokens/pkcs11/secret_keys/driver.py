@@ -218,7 +218,7 @@ class Pkcs11Conversation:
         """C_Encrypt of one block; by decryption C_Decrypt."""
         secrets, secret = self._secrets, self._answering
         with secrets.reported(secret, "internal authenticate", secret.form.ecb):
-            return secrets.block(secret, challenge, "internal authenticate", decrypting=self._by_decryption)
+            return secrets.block(secret, challenge, "answer a challenge", decrypting=self._by_decryption)
 
     def get_challenge(self) -> bytes:
         """C_GenerateRandom."""
@@ -233,7 +233,7 @@ class Pkcs11Conversation:
         """C_Decrypt of one block; by decryption C_Encrypt. The comparison is this process's, in constant time."""
         secrets, secret = self._secrets, self._judging
         with secrets.reported(secret, "external authenticate", secret.form.ecb):
-            answered = secrets.block(secret, response, "external authenticate", decrypting=not self._by_decryption)
+            answered = secrets.block(secret, response, "verify a response", decrypting=not self._by_decryption)
             if not hmac.compare_digest(answered, self._challenge):
                 raise AuthenticationFailedError(
                     f"The other party's response does not match '{secret.label}': it holds another key, or none.",
