@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 RemedyTable = Callable[["Error"], str | None]
 """Returns an application's remedy for an error, or None to keep the error's own."""
 
 _tables: list[RemedyTable] = []
+
+_OS_FIELDS = ("errno", "strerror", "filename", "filename2")
 
 
 class Error(Exception):
@@ -48,6 +50,17 @@ class Error(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} {self.remedy or ''}".strip()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle without the constructor, whose parameters are the class's own: errors cross processes unchanged."""
+        fields = {name: getattr(self, name, None) for name in _OS_FIELDS if getattr(self, name, None) is not None}
+        return _rebuild, (type(self), self.args), {**self.__dict__, **fields}
+
+
+def _rebuild(kind: type[Error], args: tuple[object, ...]) -> Error:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    return error
 
 
 def use_remedies(table: RemedyTable) -> None:
@@ -261,8 +274,6 @@ class OutOfSequenceError(TokenError):
 class CeremonyError(TokenError):
     """A ceremony step (initialise, generate, import, delete, change PIN) cannot be carried out."""
 
-
-_OS_FIELDS = ("errno", "strerror", "filename", "filename2")
 
 E = TypeVar("E", bound=BaseException)
 

@@ -17,9 +17,6 @@ class DicomFileError(DicomError):
         self.name = name
         self.reason = reason
 
-    def __reduce__(self) -> tuple[object, ...]:
-        return (_rebuild, (type(self), self.args, self.__dict__))
-
 
 class NotDicomError(DicomFileError):
     """The file is not a DICOM file of PS3.10: no preamble and prefix, or no usable File Meta Information."""
@@ -70,11 +67,3 @@ class MalformedDataSetError(DicomFileError):
         self.offset = offset
         self.tag = tag
         self.problem = problem
-
-
-def _rebuild(kind: type[DicomFileError], args: tuple[object, ...], state: dict[str, object]) -> DicomFileError:
-    """Unpickle without calling a constructor, so that errors travel from worker processes unchanged."""
-    error = kind.__new__(kind, *args)
-    error.args = args
-    error.__dict__.update(state)
-    return error

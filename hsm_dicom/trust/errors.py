@@ -17,6 +17,3 @@ class FetchError(DicomError):
         super().__init__(f"{url}: {why}.")
         self.url = url
         self.why = why
-
-    def __reduce__(self) -> tuple[type[FetchError], tuple[str, str]]:
-        return type(self), (self.url, self.why)

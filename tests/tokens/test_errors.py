@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import pickle
 import pkgutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -118,6 +119,25 @@ def test_a_fresh_copy_has_everything_but_the_traceback(kept: Exception) -> None:
     if isinstance(kept, OSError):
         assert isinstance(copy, OSError)
         assert (copy.errno, copy.strerror, copy.filename) == (kept.errno, kept.strerror, kept.filename)
+
+
+def test_every_error_crosses_processes_unchanged() -> None:
+    """A worker's error that cannot be unpickled would take the whole pool with it, whatever its constructor wants."""
+    kinds = {kind for kind in _exception_classes() if issubclass(kind, Error)}
+    for kind in kinds:
+        error = kind.__new__(kind, "It failed.")
+        error.args = ("It failed.",)
+        error.__dict__.update({"_remedy": "Try again.", "own": 7})
+        copy = pickle.loads(pickle.dumps(error))
+        assert (type(copy), copy.args, vars(copy)) == (kind, error.args, vars(error))
+
+
+@pytest.mark.parametrize("kept", KEPT[:5], ids=lambda error: type(error).__name__)
+def test_an_unpickled_error_has_its_text_and_its_facts(kept: Error) -> None:
+    copy = pickle.loads(pickle.dumps(kept))
+    assert (type(copy), str(copy), copy.remedy, vars(copy)) == (type(kept), str(kept), kept.remedy, vars(kept))
+    if isinstance(kept, OSError):
+        assert copy.errno == kept.errno
 
 
 def test_a_kept_error_that_many_threads_raise_does_not_grow() -> None:

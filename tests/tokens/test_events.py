@@ -136,3 +136,29 @@ def test_what_is_known_only_at_the_end_is_reported_and_a_duration_may_be_kept_ba
     assert isinstance(login, Login)
     assert not login.presented
     assert (use.outcome, use.reason, use.duration) == (OperationOutcome.REFUSED, "first", 0.0)
+
+
+def test_a_loss_that_cannot_be_logged_stops_nothing_either() -> None:
+    """A filter of the logger runs outside what `logging` guards, and so may the repr of a handler."""
+
+    class Unspeakable:
+        def __call__(self, event: Event) -> None:
+            raise ValueError("not today")
+
+        def __repr__(self) -> str:
+            raise ValueError("no name")
+
+    def refuse(record: logging.LogRecord) -> bool:
+        raise ValueError("no record")
+
+    received: list[Event] = []
+    logger = logging.getLogger("tokens")
+    with subscribe(Unspeakable()) as subscription, subscribe(received.append):
+        emit(LOGIN)
+        logger.addFilter(refuse)
+        try:
+            emit(LOGIN)
+        finally:
+            logger.removeFilter(refuse)
+    assert received == [LOGIN, LOGIN]
+    assert subscription.lost == 2

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, TypeVar, overload
 
 from tokens.errors import Error
@@ -55,7 +55,8 @@ class Subscription:
             self._count_loss()
         except Exception:
             self._count_loss()
-            log.exception("An event could not be delivered to %r.", self.handler)
+            with suppress(Exception):  # a filter of the logger, or the repr of the handler
+                log.exception("An event could not be delivered to %r.", self.handler)
 
     def _count_loss(self) -> None:
         with self._counting:
