@@ -1,4 +1,4 @@
-"""How officers hand over the components of a secret key on a terminal; the components are those of `tokens`."""
+"""Exchange of the components of a secret key with officers on a terminal; `tokens` computes the components."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from tokens.pins.sources import FromDescriptor, FromFile, PinSource, Prompt, par
 from tokens.pkcs11.secret_keys.components import format_component
 
 
-def component_source(named: str) -> PinSource:
+def component_source(text: str) -> PinSource:
     """Return the source of a component.
 
     Raises `CeremonyError`, which never repeats the text: it may be the component.
     """
     with suppress(PinSourceError):
-        source = parse_pin_source(named)
+        source = parse_pin_source(text)
         if isinstance(source, Prompt):
             return Prompt("--component")
         if isinstance(source, FromFile | FromDescriptor):

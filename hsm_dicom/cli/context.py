@@ -1,4 +1,4 @@
-"""What commands share: the configuration or the plan, with its event file, and access to tokens and keys."""
+"""Shared steps of commands: open the configuration or the plan with its event file, and access tokens and keys."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class NotOnTokenError(DicomError):
 
 
 @contextlib.contextmanager
-def open_plan(named: Path | None) -> Iterator[NodePlan]:
+def open_plan(file: Path | None) -> Iterator[NodePlan]:
     """Read the configuration as a plan of the network, and record events meanwhile."""
     from hsm_dicom.node.compiler import compile_plan
 
-    with open_reading(named) as reading:
+    with open_reading(file) as reading:
         yield compile_plan(reading)
 
 

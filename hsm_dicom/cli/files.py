@@ -1,7 +1,7 @@
-"""Which files a command works on, and where each result goes.
+"""Input files of a command, and the target of each result.
 
-A folder stands for every file below it: a file that is no DICOM file is reported like any other that cannot be worked
-on, so that a damaged one is not passed over in silence. `--only` narrows the choice.
+A folder stands for every file below it. A file that is no DICOM file is reported as a failure, so that a damaged file
+is not ignored silently. `--only` selects files by a pattern.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ class Input:
 
 @dataclass(frozen=True)
 class Selection:
-    """The files to work on, in a stable order, and why others were left out: each is a failure of its own."""
+    """The files to work on, in a stable order, and the omitted ones with their reasons; each of those is a failure."""
 
     inputs: list[Input]
     left_out: list[FolderError]
 
 
 def expand(arguments: Iterable[Path], only: str | None = None) -> Selection:
-    """Find every file that the arguments name, folders included.
+    """Find every file of the arguments, including those in folders.
 
-    What is not there stays among the inputs: the command says so when it comes to it. ``only`` is a pattern for the
-    files of folders; a folder in which it matches nothing is a failure.
+    A missing file remains in the inputs, and the command reports it. ``only`` is a pattern for the files of folders; a
+    folder in which it matches nothing is a failure.
     """
     if only == "":
         raise typer.BadParameter("--only needs a pattern, such as '*.dcm'.")
@@ -59,13 +59,13 @@ def expand(arguments: Iterable[Path], only: str | None = None) -> Selection:
 
 
 def one_file(path: Path) -> list[Input]:
-    """The one file that a command takes; a folder does not stand for the files below it."""
+    """Return the input of a command that takes one file, in which a folder does not stand for its files."""
     return [Input(path, Path(path.name))]
 
 
 @dataclass(frozen=True)
 class Destination:
-    """Where results go: one file, a folder, or in place."""
+    """Target of results: one file, a folder, or the input itself."""
 
     out: Path | None
     out_dir: Path | None
@@ -85,16 +85,16 @@ class Destination:
             if is_folder(argument) and results.is_relative_to(os.path.realpath(argument)):
                 raise typer.BadParameter(
                     f"--out-dir {self.out_dir} lies in the input folder {argument}, so the next run would take these "
-                    "results for input; name a folder outside of it."
+                    "results for input; give a folder outside of it."
                 )
 
     def targets(self, inputs: list[Input]) -> list[Path | None]:
-        """The target of each input; None means in place. Two inputs with one target are a usage error."""
+        """Return the target of each input; None means in place. Two inputs with one target are a usage error."""
         if self.in_place:
-            # Each would be made from the file as it is now, and the last would replace the others.
+            # Each result would be made from the present file, and the last one would replace the others.
             again = [name for name, count in Counter(os.path.realpath(i.path) for i in inputs).items() if count > 1]
             if again:
-                raise typer.BadParameter(f"{again[0]} is named more than once; with --in-place, name each file once.")
+                raise typer.BadParameter(f"{again[0]} is given more than once; with --in-place, give each file once.")
             return [None for _ in inputs]
         if self.out is not None:
             if len(inputs) != 1:

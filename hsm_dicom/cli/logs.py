@@ -1,4 +1,4 @@
-"""What the log shows on standard error: nothing but what must be known, unless -v asks for more."""
+"""Log on standard error: errors only, or with -v, information too."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ import sys
 
 _OURS = ("tokens", "hsm_dicom")
 _LIBRARIES = "py.warnings"
-"""What Python's warnings go to: libraries speak there to developers, of a peer's odd certificate, for example."""
+"""Logger of Python warnings, in which libraries inform developers, for example of a defect in a certificate."""
 
 
 class PrintableFormatter(logging.Formatter):
-    """Writes a record on one line, and a traceback below it, whatever is in them."""
+    """Formatter that makes a record printable: one line, and a traceback below it."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        """The line of the record."""
+        """Return the line of a record, made printable."""
         from tokens.printable import printable  # --help needs no driver
 
         return printable(super().formatMessage(record))
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, and the traceback if there is one."""
+        """Return the line of a record and its traceback, if there is one."""
         from tokens.printable import printable_lines
 
         return printable_lines(super().format(record))
 
 
 def set_up(*, verbose: bool = False) -> None:
-    """Begin to log to standard error; again to change how much."""
+    """Set up the log on standard error; a further call changes its level."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         PrintableFormatter("%(asctime)s %(name)s: %(message)s" if verbose else "hsm-dicom: %(message)s")
@@ -40,5 +40,5 @@ def set_up(*, verbose: bool = False) -> None:
 
 
 def verbose() -> bool:
-    """Whether -v was given."""
+    """Return whether -v was given."""
     return logging.getLogger(_OURS[1]).isEnabledFor(logging.INFO)

@@ -1,4 +1,4 @@
-"""PIN sources that an option names; and a PIN that is being set: where it is typed, it is typed twice."""
+"""PIN sources of options; a new PIN that is typed on the terminal is typed twice."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tokens.pins.sources import Pin, PinSource, Prompt, parse_pin_source
 
 @dataclass(frozen=True)
 class TypedTwice:
-    """A PIN typed on the terminal, twice (a `PinSource`); `option` is for the message where there is no terminal."""
+    """`PinSource` that prompts twice on the terminal; `option` is for the message if there is no terminal."""
 
     option: str
     attended = True
@@ -35,16 +35,16 @@ class TypedTwice:
         return "prompt"
 
 
-def pin_source_of(named: str, option: str) -> PinSource:
-    """The source that an option names. Raises `typer.BadParameter`, which never repeats what stood there."""
+def pin_source_of(text: str, option: str) -> PinSource:
+    """Return the PIN source that an option selects. Raises `typer.BadParameter`, which never repeats the value."""
     try:
-        source = parse_pin_source(named)
+        source = parse_pin_source(text)
     except PinSourceError as error:
         raise typer.BadParameter(str(error), param_hint=option) from None
     return Prompt(option) if isinstance(source, Prompt) else source
 
 
-def new_pin_source(named: str, option: str) -> PinSource:
-    """The same for a PIN that is to be set."""
-    source = pin_source_of(named, option)
+def new_pin_source(text: str, option: str) -> PinSource:
+    """Return the PIN source that an option selects for a new PIN. Raises `typer.BadParameter`."""
+    source = pin_source_of(text, option)
     return TypedTwice(option) if isinstance(source, Prompt) else source

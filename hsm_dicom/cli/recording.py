@@ -1,4 +1,4 @@
-"""Recording an ISCL exchange in a file for `hsm-dicom iscl trace`."""
+"""Recording of an ISCL exchange in a file for `hsm-dicom iscl trace`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class RecordingFileError(DicomError):
 def record_exchange(plan: NodePlan, peer: str, file: Path | None) -> Iterator[ISCLHooks | None]:
     """Yield hooks that record the exchange with a peer, or None if no file is given. Raises `RecordingFileError`."""
     found = plan.peers.get(peer)
-    if file is None or found is None:  # who speaks with the peer says that there is none
+    if file is None or found is None:  # opening an unknown peer raises the error
         yield None
         return
     if found.peer.iscl is None:

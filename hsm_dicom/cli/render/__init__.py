@@ -1,1 +1,1 @@
-"""Results as text for people and as JSON for programs. ``output`` prints; the other modules word one subject each."""
+"""Results as text for people and as JSON for programs. ``output`` prints; each other module formats one subject."""

@@ -1,7 +1,7 @@
-"""What typer publishes of its commands only by attributes without documentation; the only place that reads them.
+"""Adapter for attributes of typer that are not documented; the only module that reads them.
 
-typer builds on click, since 0.26 on a copy of its own, and keeps choices and bounds in another place since then.
-`tests/hsm_dicom/cli/test_typer_seam.py` fails when a newer version keeps something elsewhere again.
+typer builds on click, since 0.26 on a copy of its own, and has choices and bounds in another place since then.
+`tests/hsm_dicom/cli/test_typer_seam.py` fails when a newer version moves an attribute again.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 _HELP_REQUEST = "NoArgsIsHelpError"
-"""What click raises, and typer's copy of it, to show the help of a group that was called without a command."""
+"""Name of the exception by which click and typer show the help of a group that was called without a command."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class CommandRow:
 
 
 def is_group(command: Any) -> bool:
-    """Return whether a command has commands below it."""
+    """Return whether a command is a group of commands."""
     return hasattr(command, "commands")
 
 
@@ -86,7 +86,7 @@ def list_visible_commands(group: Any, ctx: Any) -> Iterator[CommandRow]:
 
 
 def list_registered_commands(app: typer.Typer) -> Iterator[Any]:
-    """Yield every command below an application, as it was registered: with a `callback` and a `help` to set."""
+    """Yield every registered command of an application and its groups, with `callback` and a writable `help`."""
     yield from app.registered_commands
     for group in app.registered_groups:
         if group.typer_instance is not None:
@@ -94,7 +94,7 @@ def list_registered_commands(app: typer.Typer) -> Iterator[Any]:
 
 
 def set_classes(app: typer.Typer, command: type[TyperCommand], group: type[TyperGroup]) -> None:
-    """Have typer build every command and every group below an application from these classes."""
+    """Make typer build every command and group of an application from these classes."""
     app.info.cls = group
     for registered in app.registered_commands:
         registered.cls = command
@@ -130,14 +130,14 @@ def _panel(shown: Any) -> str | None:
 
 
 def _choices(parameter: Any) -> tuple[str, ...]:
-    """Return the values that a parameter takes. typer keeps them on the parameter's type, or since 0.26 beside it."""
+    """Return the allowed values of a parameter; they are on its type, or since typer 0.26 on its type descriptor."""
     descriptor = getattr(parameter, "type_descriptor", None)
     choices = getattr(descriptor, "choices", None) or getattr(getattr(parameter, "type", None), "choices", None) or ()
     return tuple(str(choice.value if isinstance(choice, Enum) else choice) for choice in choices)
 
 
 def _bounds(parameter: Any) -> tuple[int | None, int | None]:
-    """Return the least and the greatest number that a parameter takes; likewise."""
+    """Return the smallest and the largest allowed number of a parameter, from its type or from itself."""
     holder = parameter if hasattr(parameter, "min") else getattr(parameter, "type", None)
     return getattr(holder, "min", None), getattr(holder, "max", None)
 

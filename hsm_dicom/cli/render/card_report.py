@@ -1,4 +1,4 @@
-"""Smart cards as they are told: in lines for people, in JSON for programs."""
+"""Reports on smart cards: text for people, JSON for programs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tokens.smartcard.search import CardInfo
 
 
 def print_slot(slot: CardInfo) -> None:
-    """A reader, the card in it, and a URI for each application."""
+    """Print a reader, the card in it, and a URI for each application."""
     output.say((output.shown(slot.reader), "bold"))
     if slot.atr is None:
         output.say(("empty", output.QUIET), indent=2)
@@ -33,7 +33,7 @@ def print_slot(slot: CardInfo) -> None:
 
 
 def slot_json(slot: CardInfo) -> dict[str, Any]:
-    """A reader and its card, in JSON."""
+    """Return a reader and its card as JSON."""
     return {
         "reader": slot.reader,
         "atr": None if slot.atr is None else slot.atr.hex(),
@@ -46,7 +46,7 @@ def slot_json(slot: CardInfo) -> dict[str, Any]:
 
 
 def print_details(details: CardDetails) -> None:
-    """A card as it describes itself, then its keys."""
+    """Print the properties of a card and its keys."""
     output.say((output.shown(details.reader), "bold"))
     rows = [("profile", details.profile.name), ("serial", details.serial or "not reported"), ("ATR", details.atr.hex())]
     rows += [("PIN", _pin_state(pin)) for pin in details.pins]
@@ -64,8 +64,8 @@ def print_details(details: CardDetails) -> None:
 def _pin_state(pin: CardPin) -> str:
     left = "the card does not report its retry counter"
     if pin.retries_left is not None:
-        tries = "1 retry" if pin.retries_left == 1 else f"{pin.retries_left} retries"
-        left = f"{tries} left" if pin.retries_left else "LOCKED"
+        retries = "1 retry" if pin.retries_left == 1 else f"{pin.retries_left} retries"
+        left = f"{retries} left" if pin.retries_left else "LOCKED"
     return f"{pin.reference:02x}: {left}"
 
 
@@ -80,7 +80,7 @@ def _key_line(known: CardKeyInfo) -> str:
 
 
 def details_json(details: CardDetails) -> dict[str, Any]:
-    """A card as it describes itself, in JSON."""
+    """Return the properties of a card as JSON."""
     return {
         "reader": details.reader,
         "atr": details.atr.hex(),
@@ -116,7 +116,7 @@ def _describe_known_key(known: CardKeyInfo) -> dict[str, Any]:
 
 
 def print_check(check: CardCheck) -> None:
-    """The acceptance test: a table for each key, one for the secrets, and one sentence at the end."""
+    """Print an acceptance test: a table for each key, one for the secret keys, and one sentence at the end."""
     details = check.details
     output.say(
         (output.shown(details.reader), "bold"), f"  {details.profile.name}, serial {details.serial or 'not reported'}"
@@ -125,14 +125,14 @@ def print_check(check: CardCheck) -> None:
         _print_key_check(key)
     if check.secrets:
         print()
-        rows = output.Table("", "secret", "check value")
+        rows = output.Table("", "secret key", "check value")
         for secret in check.secrets:
-            told = (
+            value = (
                 Text(output.shown(secret.problem), output.UNSURE)
                 if secret.problem
                 else secret.check_value.hex().upper()
             )
-            rows.add_row(Text(*output.mark(not secret.problem)), f"{secret.use} {secret.index}", told)
+            rows.add_row(Text(*output.mark(not secret.problem)), f"{secret.use} {secret.index}", value)
         rows.print()
         if check.handshake_rate:
             output.say(f"{check.handshake_rate:,.1f} handshakes/s")
@@ -153,7 +153,7 @@ def _print_key_check(key: CardKeyCheck) -> None:
 
 
 def check_json(check: CardCheck) -> dict[str, Any]:
-    """The acceptance test, in JSON."""
+    """Return an acceptance test as JSON."""
     return {
         "serves": list_uses(check),
         "card": details_json(check.details),

@@ -1,8 +1,8 @@
 """The help page of a command: plain text in columns, in which no word, option or path is ever broken.
 
-Two columns: names on the left, what they mean on the right. A name that is longer than its column stands on a line of
-its own, and its description begins on the next one. Lines are divided between words only, so that an option that is
-longer than the terminal runs over its edge instead of losing its end.
+Two columns: names on the left, their meaning on the right. A name that is longer than its column has a line of its own,
+and its description begins on the next one. Lines are divided between words only, so that an option that is longer than
+the terminal is wrapped by the terminal instead of being cut off.
 """
 
 from __future__ import annotations

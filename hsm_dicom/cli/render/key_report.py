@@ -1,4 +1,4 @@
-"""Keys as they are told: in lines for people, in JSON for programs."""
+"""Reports on keys: text for people, JSON for programs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tokens.trials import OperationCheck
 
 
 def print_key(entry: KeyEntry, warning: timedelta, word: str) -> None:
-    """A key, what the policy and the dates of its certificates give reason to say, and the word that means it."""
+    """Print a key, the findings of the policy and of its certificates' dates, and `word`, which selects the key."""
     attributes = entry.attributes
     name = output.shown(entry.name.label) or "(no label)"
     output.say((name, "bold"), f"  {kind(attributes)}, {_uses(entry)}, id {entry.name.id.hex() or 'none'}")
@@ -40,7 +40,7 @@ def print_key(entry: KeyEntry, warning: timedelta, word: str) -> None:
 
 
 def kind(attributes: KeyAttributes) -> str:
-    """What kind of key it is: RSA 3072, P-256."""
+    """Return the type and size of a key: RSA 3072, P-256."""
     names = {"secp256r1": "P-256", "secp384r1": "P-384"}
     return names.get(attributes.key_type, f"{attributes.key_type} {attributes.size_bits}")
 
@@ -52,7 +52,7 @@ def _uses(entry: KeyEntry) -> str:
 
 
 def key_json(entry: KeyEntry, warning: timedelta = EXPIRY_WARNING) -> dict[str, Any]:
-    """A key, in JSON."""
+    """Return a key as JSON."""
     attributes = entry.attributes
     return {
         "label": entry.name.label,
@@ -84,12 +84,12 @@ def key_json(entry: KeyEntry, warning: timedelta = EXPIRY_WARNING) -> dict[str, 
 
 
 def findings_json(findings: Iterable[Finding]) -> list[dict[str, Any]]:
-    """What the key policy says, in JSON."""
+    """Return findings of the key policy as JSON."""
     return [{"weakness": f.weakness.value, "text": f.text, "refusal": f.refusal} for f in findings]
 
 
 def print_operations(operations: Iterable[OperationCheck], device: str) -> None:
-    """What was tried with a key, each with the mechanism by which it works or the reason why it does not."""
+    """Print the tested operations of a key, each with its mechanism, or with the reason why it does not work."""
     rows = output.Table("", "operation", f"how the {device} is asked", "needed for")
     for tried in operations:
         how = Text(tried.mechanism) if tried.works else Text(output.shown(tried.problem), output.UNSURE)
@@ -98,14 +98,14 @@ def print_operations(operations: Iterable[OperationCheck], device: str) -> None:
 
 
 def print_findings(findings: Iterable[Finding], *, indent: int = 0) -> None:
-    """What the key policy says of a key."""
+    """Print findings of the key policy."""
     for finding in findings:
         what = ("refused", output.BAD) if finding.refusal else ("remark", output.UNSURE)
         output.say(what, f": {finding.text}", indent=indent)
 
 
 def operations_json(operations: Iterable[OperationCheck]) -> list[dict[str, Any]]:
-    """What was tried with a key, in JSON."""
+    """Return the tested operations of a key as JSON."""
     return [
         {
             "operation": str(tried.operation),

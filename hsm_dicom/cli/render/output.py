@@ -1,8 +1,8 @@
-"""What commands print: text for people on a terminal of any width, with or without colour; JSON for programs.
+"""Output of commands: text for people on a terminal of any width, with or without colour; JSON for programs.
 
-Whatever comes from a device, a file, a certificate or a peer is made printable (`tokens.printable`), so that it cannot
-move the cursor, forge a line of ours or be read as markup. Each function here does so with all of its text, and the
-consoles do it once more with what is drawn, so that no table and no bar can be forgotten.
+Text from a device, a file, a certificate or a peer is made printable (`tokens.printable`), so that it cannot move the
+cursor, forge a line of hsm-dicom or act as markup. Each function here does so with all of its text, and the consoles do
+it again with everything that they draw, which includes tables and progress bars.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ from tokens.printable import printable, printable_lines
 GOOD, BAD, UNSURE, QUIET = "green", "bold red", "yellow", "dim"
 
 shown = printable
-"""The name of it where commands put their sentences together."""
+"""Short name of `printable` for commands that build sentences."""
 
 
 class PrintableConsole(Console):
-    """A console on which text draws nothing but itself: control sequences are rich's own, for style and movement."""
+    """Console that removes control sequences from text; only those of rich, for style and movement, remain."""
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
-        """Render as ever, each piece of text made printable."""
+        """Render like `Console`, with each piece of text made printable."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(printable_lines(segment.text), segment.style)
 
 
 _UNBOUNDED = 10_000
-"""Columns of a file or a pipe: a result there is one line, whatever COLUMNS is."""
+"""Width of a file or a pipe in columns: a result there is one line, independent of COLUMNS."""
 
 _bar: Console | None = None
-"""The console on which a bar is drawn now; of the process, which has one terminal. Other output is printed above it."""
+"""The console of the process that shows a progress bar now; other output is printed above the bar."""
 
 
 def console() -> Console:
-    """Standard output. Colour only on a terminal, and not where NO_COLOR is set."""
+    """Return standard output, with colour only on a terminal and if NO_COLOR is not set."""
     if _bar is not None and sys.stdout.isatty():
         return _bar
     width = None if sys.stdout.isatty() else _UNBOUNDED
@@ -55,7 +55,7 @@ def console() -> Console:
 
 
 def errors() -> Console:
-    """Return standard error, for progress and for files that could not be worked on."""
+    """Return standard error, for progress and for files that failed."""
     return _bar or PrintableConsole(stderr=True, highlight=False, markup=False, emoji=False)
 
 
@@ -68,8 +68,11 @@ def note(text: str) -> None:
 
 
 def say(*parts: str | tuple[str, str], indent: int = 0, hang: int = 0) -> None:
-    """One paragraph; a part may be (text, style). On a terminal it is wrapped between words at its width, under its own
-    indentation, to which lines after the first add `hang` columns; anywhere else it is one line."""
+    """Print one paragraph on standard output; a part may be (text, style).
+
+    On a terminal it is wrapped between words and indented by `indent` columns, lines after the first by `hang` more;
+    otherwise it is one line.
+    """
     out = console()
     pairs = ((part, "") if isinstance(part, str) else part for part in parts)
     line = Text.assemble(*((shown(text), style) for text, style in pairs))
@@ -79,18 +82,18 @@ def say(*parts: str | tuple[str, str], indent: int = 0, hang: int = 0) -> None:
 
 
 def outcome(good: bool, *parts: str | tuple[str, str], indent: int = 0) -> None:
-    """A paragraph that begins with the sign for good or bad."""
+    """Print a paragraph that begins with the sign for good or bad."""
     sign = mark(good)
     say(sign, " ", *parts, indent=indent, hang=len(sign[0]) + 1)
 
 
 def result(good: bool, text: str, *, sign: tuple[str, str] | None = None) -> None:
-    """The result of one of many: one line with the sign for good or bad, or one of its own, on a terminal too."""
+    """Print one result of many on one line, with the sign for good or bad, or with `sign`."""
     console().print(Text.assemble(sign or mark(good), " ", shown(text)), soft_wrap=True)
 
 
 def _wrap(text: Text, width: int) -> Iterator[Text]:
-    """The text in lines of so many columns, divided between words only, and not behind a sign at its beginning."""
+    """Yield the text in lines of at most `width` columns, divided between words, but not after a sign at its start."""
     for paragraph in text.split(allow_blank=True):
         offsets, used = [], 0
         for word in re.finditer(r"\S+\s*", paragraph.plain):
@@ -102,21 +105,21 @@ def _wrap(text: Text, width: int) -> Iterator[Text]:
 
 
 def say_verbatim(text: str, indent: int = 0, style: str = "") -> None:
-    """Something to copy, such as a command or a URI: never wrapped."""
+    """Print text for copying, such as a command or a URI, without wrapping it."""
     console().print(Text(" " * indent + shown(text), style), soft_wrap=True)
 
 
 def mark(good: bool) -> tuple[str, str]:
-    """A sign for a list of checks, readable without colour."""
+    """Return the sign and the style of a check that passed or failed; the sign is readable without colour."""
     yes, no = ("✓", "✗") if _unicode() else ("ok", "NO")
     return (yes, GOOD) if good else (no, BAD)
 
 
 class Table:
-    """Rows under a head, without a frame. On a terminal, cells are wrapped between words; in a pipe a row is a line."""
+    """Table without a frame; cells are wrapped between words on a terminal, and a row is one line in a pipe."""
 
     def __init__(self, *columns: str, right: Iterable[str] = ()) -> None:
-        """Name the columns, and those of them whose cells are aligned to the right."""
+        """Create a table with these columns; the cells of those in `right` are aligned to the right."""
         self._right = [column in set(right) for column in columns]
         self._rows: list[list[Text]] = [[Text(column, "bold") for column in columns]]
 
@@ -141,7 +144,7 @@ class Table:
                 out.print(line, soft_wrap=True)
 
     def _widths(self, room: int) -> list[int]:
-        """Return the widths of the columns: of their longest cells, or narrowed in turn, but never below a word."""
+        """Return the widths of the columns: their longest cells, narrowed to fit, but not below their longest word."""
         columns = list(zip(*self._rows, strict=True))
         widths = [max(cell.cell_len for cell in column) for column in columns]
         least = [max(cell_len(word) for cell in column for word in [*cell.plain.split(), ""]) for column in columns]
@@ -154,7 +157,7 @@ class Table:
 
 
 def facts(rows: Iterable[tuple[str, str]], indent: int = 2) -> None:
-    """Names and values, one to a line. On a terminal, values are wrapped in a column of their own."""
+    """Print names and values, one pair on each line. On a terminal, values are wrapped in their own column."""
     listed = list(rows)
     names = max((len(name) for name, _ in listed), default=0)
     left = indent + names + 2
@@ -200,7 +203,7 @@ def timestamp(time: datetime) -> str:
 
 @contextmanager
 def working(doing: str, *, quiet: bool = False) -> Iterator[Callable[[str], None]]:
-    """A line on standard error that says what is being done; gone with the block, and silent without a terminal."""
+    """Show the current step on standard error during the block, only on a terminal; yield a function to update it."""
     if quiet:
         yield lambda _: None
         return
@@ -210,10 +213,10 @@ def working(doing: str, *, quiet: bool = False) -> Iterator[Callable[[str], None
 
 @contextmanager
 def progress(doing: str, total: int, *, quiet: bool = False) -> Iterator[Callable[[], None]]:
-    """A bar on standard error for many files; call what it yields after each. Silent without a terminal.
+    """Show a progress bar on standard error, only on a terminal; yield a function to call after each file.
 
-    What is printed meanwhile stands above the bar. Standard output is not redirected for that, since its own encoding
-    and its being a terminal decide how results look.
+    Other output appears above the bar. Standard output is not redirected for that, since its encoding, and whether it
+    is a terminal, decide the format of results.
     """
     global _bar
     out = errors()
@@ -231,7 +234,7 @@ def progress(doing: str, total: int, *, quiet: bool = False) -> Iterator[Callabl
 
 
 def complain(about: str, reason: str) -> None:
-    """One line on standard error on one file of many; `reason` may begin with its name."""
+    """Print one line on standard error about one file of many; `reason` may begin with its name."""
     line, name = shown(reason), shown(about)
     if not line.startswith((f"{name}:", f"{name} ")):
         line = f"{name}: {line}"
@@ -239,7 +242,7 @@ def complain(about: str, reason: str) -> None:
 
 
 def count(number: int, noun: str) -> str:
-    """ "3 files", "1 file", "no files"."""
+    """Format a number with its noun: "3 files", "1 file", "no files"."""
     return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
 
 

@@ -1,4 +1,4 @@
-"""Tokens and keys in the commands that are printed: each can be copied, and means the same token and key again."""
+"""Names of tokens and keys for printed commands, so that a copied command selects the same token and key."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from tokens.uri import Pkcs11Uri
 
 @dataclass(frozen=True)
 class Reference:
-    """One token that a command found, and how it was told to find it: the configuration, --module and --config.
+    """A token that a command found, with the configuration, --module and --config that selected it.
 
-    A configured token goes by its NAME, a key on it by NAME/LABEL. Any other goes by a URI with module-path, and with
-    pin-source where one was named. A key whose label is not the only one of its kind goes by a URI with its id.
+    A configured token has its NAME, a key on it NAME/LABEL. Any other token has a URI with module-path, and with
+    pin-source if one was given. A key whose label is not unique on the token has a URI with its id.
     """
 
     configuration: Configuration
@@ -49,18 +49,18 @@ class Reference:
 
     def uri(self) -> Pkcs11Uri:
         """Return the URI of the token."""
-        # The name by which it was told, not the file behind a link, which an upgrade removes.
+        # The given path, not the target of a symbolic link, which an upgrade removes.
         module = self.access.uri.module_path or self.access.module_path or self.token.module_path
         return replace(self.token.uri, module_path=module.absolute(), pin_source=self._source())
 
     def key_uri(self, name: KeyName, among: Iterable[KeyName]) -> Pkcs11Uri:
-        """Return the URI of a key: with its label where it has one, and its id where the label does not tell it."""
+        """Return the URI of a key, with its label, and with its id if there is no unique label."""
         labels = Counter(other.label for other in among)
         needs_id = not name.label or labels[name.label] > 1
         return replace(self.uri(), object=name.label or None, id=name.id if needs_id and name.id else None)
 
     def _source(self) -> str | None:
-        """The PIN source that was named besides the configuration and can be named again."""
+        """Return the PIN source, unless it comes from the configuration or cannot be used a second time."""
         source = self.access.pin
         section = self.configuration.tokens[self.access.name] if self.access.name is not None else None
         if source is None or isinstance(source, Prompt | FromDescriptor) or (section and section.pin == source):
@@ -71,7 +71,7 @@ class Reference:
 def repeat_options(pin: str | None, module: Path | None, config: Path | None) -> str:
     """Return common options as the next command must repeat them, each with a blank before it.
 
-    A PIN that came from a file descriptor is gone by then, and is asked for.
+    A PIN from a file descriptor is used up by then: the option is omitted, and the next command prompts for the PIN.
     """
     given = {
         "--pin": None if pin is not None and pin.startswith("fd:") else pin,

@@ -1,4 +1,4 @@
-"""How a token fared with secrets, as it is told: in lines for people, in JSON for programs."""
+"""Report on the test of secret keys on a token: text for people, JSON for programs."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _MEGABYTE = 1_000_000
 
 
 def print_secret_check(check: SecretCheck) -> None:
-    """The forms of DES, what the one that an import takes can do, and how fast it is."""
+    """Print the tested forms of DES keys, and the operations and speed of the form that an import uses."""
     print()
     output.say(("Temporary secret keys", "bold"), "  for ISCL, deleted again")
-    rows = output.Table("", "form", "secret import", "what the token does with it")
+    rows = output.Table("", "form", "secret import", "operations that work")
     for form in check.forms:
         failed = next((o for o in form.operations if not o.works), None)
-        told = Text(f"{failed.operation}: {output.shown(failed.problem)}", output.UNSURE) if failed else Text("all")
+        result = Text(f"{failed.operation}: {output.shown(failed.problem)}", output.UNSURE) if failed else Text("all")
         rows.add_row(
-            Text(*output.mark(failed is None)), form.form.name, "accepts it" if form is check.taken else "", told
+            Text(*output.mark(failed is None)), form.form.name, "accepts it" if form is check.taken else "", result
         )
     rows.print()
     if check.taken is None:
@@ -51,7 +51,7 @@ def _speed(taken: FormCheck) -> str:
 
 
 def secret_check_json(check: SecretCheck) -> dict[str, Any]:
-    """How a token fared, in JSON."""
+    """Return the test of secret keys as JSON."""
     verdict, taken = assess_iscl(check), check.taken
     return {
         "ready": verdict.is_ready,

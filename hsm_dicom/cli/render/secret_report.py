@@ -1,4 +1,4 @@
-"""Secrets as they are told: in lines for people, in JSON for programs. Of a key itself, only its check value."""
+"""Reports on secret keys: text for people, JSON for programs; of a key value, only the check value."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tokens.secrets import Use
 
 
 def print_secret(entry: SecretEntry) -> None:
-    """A secret, and what the policy gives reason to say."""
+    """Print a secret key and the findings of the policy."""
     output.say(
         (f"{entry.use} {entry.index}", "bold"),
         f"  {output.shown(entry.info.label)}, {entry.info.form.name}, {uses(entry)}, "
@@ -24,14 +24,14 @@ def print_secret(entry: SecretEntry) -> None:
 
 
 def uses(entry: SecretEntry) -> str:
-    """What it can be used for, in words."""
+    """Return the uses of a secret key, in words."""
     encrypts, decrypts = entry.info.encrypts, entry.info.decrypts
     words = ("answers", "verifies") if entry.use is Use.AUTHENTICATION else ("encrypts", "decrypts")
     return " and ".join(word for word, may in zip(words, (encrypts, decrypts), strict=True) if may) or "of no use"
 
 
 def secret_json(entry: SecretEntry) -> dict[str, Any]:
-    """A secret, in JSON."""
+    """Return a secret key as JSON."""
     info, attributes = entry.info, entry.info.attributes
     return {
         "use": entry.use.value,

@@ -1,4 +1,4 @@
-"""Tokens as they are told: in lines for people, in JSON for programs."""
+"""Reports on tokens: text for people, JSON for programs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tokens.pkcs11.search import TokenInfo
 
 
 def print_token(token: TokenInfo) -> None:
-    """A token in three lines: its name, its PINs, its URI; or how to initialise it."""
+    """Print a token in three lines: name, PINs, URI; or the command that initialises it."""
     if token.initialised:
         output.say((output.shown(token.label), "bold"), f"  serial {token.serial}, {_origin(token)}")
         output.say("; ".join(pin_states(token)), indent=2)
@@ -27,7 +27,7 @@ def print_token(token: TokenInfo) -> None:
 
 
 def pin_states(token: TokenInfo) -> list[str]:
-    """What the token says of its PINs, in words; of the officer's only what is worth knowing."""
+    """Return the states of the PINs in words; of the SO PIN, only problems."""
     if Flag.LOGIN_REQUIRED not in token.flags:
         states = ["no PIN is needed"]
     elif Flag.USER_PIN_INITIALIZED not in token.flags:
@@ -53,7 +53,7 @@ def _wear(token: TokenInfo, locked: Flag, final: Flag, low: Flag) -> str:
 
 
 def token_json(token: TokenInfo) -> dict[str, Any]:
-    """A token, in JSON."""
+    """Return a token as JSON."""
     return {
         "label": token.label if token.initialised else None,
         "serial": token.serial,
@@ -69,7 +69,7 @@ def token_json(token: TokenInfo) -> dict[str, Any]:
 
 
 def print_check(check: TokenCheck) -> None:
-    """The acceptance test: a table for each key, one for the secrets, and the verdicts at the end."""
+    """Print an acceptance test: a table for each key, one for the secret keys, and the verdicts at the end."""
     output.say((output.shown(check.token.label), "bold"), f"  serial {check.token.serial}, {_origin(check.token)}")
     output.say(f"{output.shown(check.module)}; {len(check.mechanisms)} mechanisms", indent=2)
     for key in check.keys:
@@ -104,7 +104,7 @@ def _print_key_check(key: KeyCheck) -> None:
 
 
 def check_json(check: TokenCheck) -> dict[str, Any]:
-    """The acceptance test, in JSON."""
+    """Return an acceptance test as JSON."""
     return {
         "dicom_ready": is_ready_for_dicom(check),
         "token": token_json(check.token),

@@ -1,4 +1,4 @@
-"""Verdicts for people: a block for each file, or a line."""
+"""Verdicts as text for people: a block or a line for each file."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ _KINDS = {
 
 
 def print_line(verdict: Verdict) -> None:
-    """The file and its verdicts, each file one line."""
+    """Print a file and its verdicts on one line."""
     texts = "; ".join(shown(one.text) for one in verdict.signatures if one.indication is not Indication.HISTORIC)
-    said = texts or verdict.text
+    text = texts or verdict.text
     unmet = " ".join(verdict.unmet)
     if texts and unmet:
-        said += "."
+        text += "."
     sign = (_SIGNS[Indication.QUESTIONABLE], output.UNSURE) if verdict.outcome is Outcome.QUESTIONABLE else None
     output.result(
-        verdict.outcome is Outcome.GOOD, f"{shown(verdict.name)}: {' '.join((said, unmet)).rstrip()}", sign=sign
+        verdict.outcome is Outcome.GOOD, f"{shown(verdict.name)}: {' '.join((text, unmet)).rstrip()}", sign=sign
     )
 
 
 def print_block(verdict: Verdict) -> None:
-    """The file, whose object it is, and each signature with all that it proves and leaves open."""
+    """Print a file, the patient and study of its object, and each signature with all details."""
     output.say_verbatim(shown(verdict.name), style="bold")
     whose = " · ".join(_object(verdict))
     if whose:
@@ -106,7 +106,7 @@ def _coverage_rows(covers: Coverage, *, proven: bool) -> Iterator[tuple[str, str
     shares = [("pixel data", covers.pixel_data), *parts, *covers.identity]
     inside = [name if share is Share.COVERED else f"{name} (empty)" for name, share in shares if share in _INSIDE]
     outside = [name for name, share in shares if share is Share.NOT_COVERED]
-    # Of a signature that does not hold, the list is only what it says of itself.
+    # If the signature is not valid, the list is only a claim.
     yield "covers" if proven else "lists", ", ".join([output.count(len(covers.signed), "element"), *inside])
     if outside:
         yield "not covered", ", ".join(outside)
@@ -123,7 +123,7 @@ def _elements(tags: Sequence[int]) -> str:
 
 
 def _object(verdict: Verdict) -> Iterator[str]:
-    """Whose and what object it is, by the very bytes that the signatures were checked against."""
+    """Yield the patient, modality and date of the object, from the bytes that the signatures were checked against."""
     identity = verdict.identity
     if identity.patient_name or identity.patient_id:
         patient = f"{shown(identity.patient_name)} ({shown(identity.patient_id)})"

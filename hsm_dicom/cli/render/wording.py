@@ -1,6 +1,6 @@
-"""How help and usage errors read: in whole paragraphs, without Python's names of types or its libraries' phrases.
+"""Wording of help and usage errors: whole paragraphs, without names of Python types or phrases of libraries.
 
-`apply_wording(app)` is called once, when all commands are there, so that no command has to think of it.
+`apply_wording(app)` is called once, after all commands are registered, and applies to all of them.
 """
 
 from __future__ import annotations
@@ -22,32 +22,32 @@ from hsm_dicom.cli.render._typer import (
 from hsm_dicom.cli.render.help import help_page
 
 _PHRASES = (("Value error, ", ""), ("Input should be", "The value should be"))
-"""What pydantic, by which typer reads values, says to developers; and what a person is told instead."""
+"""Phrases of pydantic, with which typer parses values, and their replacements for users."""
 
 
 class Command(TyperCommand):
-    """A command, worded so."""
+    """Command with this help page and this wording of errors."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the page of `help`, instead of the framed tables of typer, which break words and cut options."""
         formatter.write(help_page(self, ctx))
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """As ever; what is wrong with a value is said in our words."""
-        with _in_our_words():
+        """Parse arguments like `TyperCommand`, but reword the errors about values."""
+        with _reword_bad_parameters():
             return super().parse_args(ctx, args)
 
 
 class Group(TyperGroup):
-    """A group of commands, likewise. What is typed wrong in it, or in a command below it, is shown printable."""
+    """Group of commands with this help page; usage errors in it and in its commands are made printable."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """As ever."""
+        """Parse arguments like `TyperGroup`, with printable errors."""
         with _printable_usage():
             return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
-        """As ever; the commands below are parsed in here."""
+        """Invoke like `TyperGroup`, with printable errors; the arguments of the commands are parsed here."""
         with _printable_usage():
             return super().invoke(ctx)
 
@@ -57,14 +57,14 @@ class Group(TyperGroup):
 
 
 def apply_wording(app: typer.Typer) -> None:
-    """Give every command below `app` its words."""
+    """Give every command of an application its help page and its wording of errors."""
     set_classes(app, Command, Group)
     for command in list_registered_commands(app):
         command.help = paragraphs(inspect.getdoc(command.callback) or "")
 
 
 def paragraphs(text: str) -> str:
-    """A docstring without the line breaks of its source: typer keeps those after the first paragraph."""
+    """Return a docstring without line breaks within paragraphs, which typer keeps after the first paragraph."""
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
 
@@ -83,7 +83,7 @@ def _printable_usage() -> Iterator[None]:
 
 
 @contextmanager
-def _in_our_words() -> Iterator[None]:
+def _reword_bad_parameters() -> Iterator[None]:
     try:
         yield
     except typer.BadParameter as error:

@@ -85,7 +85,7 @@ def test_a_file_that_is_named_twice_is_not_signed_in_place(sign, folder: Path, t
     for again in (folder, file, link):
         refused = sign(file, again, "--in-place")
         assert refused.status == exits.USAGE
-        assert "is named more than once" in refused.said
+        assert "is given more than once" in refused.said
     assert file.read_bytes() == before
 
 
