@@ -58,7 +58,27 @@ class NoRequestError(IdentityError):
 
 
 class CertificateExpiredError(IdentityError):
-    """The certificate is not valid now: what it signs, nobody would trust."""
+    """The certificate is not valid now, so relying parties would not trust its signatures."""
+
+    default_remedy = "Have a new certificate issued."
+
+
+class CertificateNotYetValidError(CertificateExpiredError):
+    """The validity period of the certificate has not begun."""
+
+    default_remedy = "Use a certificate that is valid now, or check the clock."
+
+
+class NoCertificateError(IdentityError):
+    """No certificate is stored with the key."""
+
+    default_remedy = "Give the certificate as a file."
+
+
+class NoTokenCertificateError(NoCertificateError):
+    """No certificate is stored with the key on its token, where one can be stored."""
+
+    default_remedy = "Store the certificate on the token, or give it as a file."
 
 
 class CertificateFileError(IdentityError):
@@ -327,10 +347,9 @@ def require_current(certificate: x509.Certificate, now: datetime | None = None) 
     remark = find_expiry_remark(certificate, now)
     if remark is None or not remark.expired:
         return
-    remedy = "have a new one issued (hsm-dicom key csr)"
-    if certificate.not_valid_before_utc > (now or datetime.now(UTC)):
-        remedy = "store one that is valid now with it (hsm-dicom key import-cert), or see whether the clock is right"
-    raise CertificateExpiredError(f"{remark.text} Nobody would trust what it signs now; {remedy}.")
+    is_early = certificate.not_valid_before_utc > (now or datetime.now(UTC))
+    error = CertificateNotYetValidError if is_early else CertificateExpiredError
+    raise error(f"{remark.text} Relying parties would not trust its signatures.")
 
 
 def choose_certificate(certificates: Sequence[x509.Certificate], now: datetime | None = None) -> x509.Certificate:
@@ -367,13 +386,13 @@ def _certificates_on_device(
     """The certificate stored with the key; of several (a renewal), the one to use now."""
     if isinstance(access, TokenAccess):
         stored = list(key.device.certificates()) if isinstance(key.device, Pkcs11Key) else []
-        remedy = "store it there with hsm-dicom key import-cert, or name its file."
+        error: type[NoCertificateError] = NoTokenCertificateError
     else:
         own = key.device.certificate if isinstance(key.device, _CarriesCertificate) else None
         stored = [] if own is None else [own]
-        remedy = "name its file."
+        error = NoCertificateError
     if not stored:
-        raise IdentityError(f"There is no certificate with {key.device.description}; {remedy}")
+        raise error(f"There is no certificate with {key.device.description}.")
     return (choose_certificate(stored),)
 
 

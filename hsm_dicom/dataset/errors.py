@@ -54,6 +54,12 @@ class TargetIsSourceError(WriteRefusedError):
     default_remedy = "Choose another file, or leave the output out to replace the source."
 
 
+class CopyInPlaceError(WriteRefusedError):
+    """A clean copy is to be written, and the output is the original."""
+
+    default_remedy = "Write to another file."
+
+
 class MalformedDataSetError(DicomFileError):
     """The encoding breaks a rule of PS3.5, or reads differently to different readers.
 

@@ -1,4 +1,4 @@
-"""Sign objects: the whole job, with every check around the signature itself.
+"""Sign objects and files, with all checks before and after the signature.
 
     from hsm_dicom.signing import sign, sign_files
 
@@ -6,18 +6,19 @@
 |----------------|---------------------------------------------------------------------------------|
 | `objects`      | `sign`: one object, in any form                                                 |
 | `files`        | `sign_files`: many files, with workers of its own                               |
-| `arguments`    | what a caller may write, checked                                                |
+| `arguments`    | the arguments of a caller, checked                                              |
 | `checks`       | the time stamp is over the signature; the event about a signature               |
 | `batch`        | `sign_jobs`: many files, on any executor                                        |
-| `resume`       | what an earlier run has done, found out from the files alone                    |
-| `late_stamps`  | time stamps that are added to signatures made before                            |
+| `resume`       | find what an earlier run signed, from the files alone                           |
+| `late_stamps`  | add time stamps to existing signatures                                          |
 """
 
+from hsm_dicom.signatures.errors import NoSingleSignatureError
 from hsm_dicom.signing.arguments import Signer
 from hsm_dicom.signing.batch import SigningJob, SigningOutcome, sign_jobs
 from hsm_dicom.signing.checks import check_timestamp
 from hsm_dicom.signing.files import sign_files
-from hsm_dicom.signing.late_stamps import NoSingleSignatureError, add_timestamp, find_signature, read_reply_for
+from hsm_dicom.signing.late_stamps import add_timestamp, find_signature, read_reply_for
 from hsm_dicom.signing.objects import sign
 from hsm_dicom.signing.resume import find_earlier_signature
 

@@ -1,12 +1,12 @@
-"""Time stamps for signatures that were made before: which signature is meant, and whether a stamp is over it."""
+"""Add time stamps to existing signatures: find the signature, check that the time stamp is over it, store it."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-from hsm_dicom.errors import DicomError
 from hsm_dicom.signatures import amend
+from hsm_dicom.signatures.errors import AmbiguousSignatureError, NoSingleSignatureError
 from hsm_dicom.signatures.integrity import VerifiedSignature, check_integrity
 from hsm_dicom.signing.checks import check_timestamp
 from hsm_dicom.timestamps.files import Reply, read_reply
@@ -16,14 +16,10 @@ from hsm_dicom.timestamps.validation import TimestampVerdict
 StrPath = str | os.PathLike[str]
 
 
-class NoSingleSignatureError(DicomError):
-    """Several signatures fit what was asked for, or none."""
-
-
 def find_signature(path: StrPath, uid: str | None = None) -> VerifiedSignature:
     """Return the signature with this Digital Signature UID; without one, the only signature.
 
-    Raises NoSingleSignatureError, which lists the signatures that are there, and DicomFileError.
+    Raises AmbiguousSignatureError, NoSingleSignatureError and DicomFileError.
     """
     signatures = [one for one in check_integrity(path).signatures if one.signature]
     wanted = [one for one in signatures if uid in (None, one.uid)]
@@ -31,12 +27,16 @@ def find_signature(path: StrPath, uid: str | None = None) -> VerifiedSignature:
         return wanted[0]
     there = ", ".join(one.uid for one in signatures) or "none"
     count = "1 signature" if len(signatures) == 1 else f"{len(signatures)} signatures"
-    problem = "name one signature by its UID (--uid)" if uid is None else f"no signature has the UID {uid}"
-    raise NoSingleSignatureError(f"{os.fspath(path)}: {problem}; it has {count}: {there}.")
+    if uid is not None:
+        having = f"{len(wanted)} signatures have" if wanted else "no signature has"
+        raise NoSingleSignatureError(f"{os.fspath(path)}: {having} the UID {uid}; it has {count}: {there}.")
+    if not signatures:
+        raise NoSingleSignatureError(f"{os.fspath(path)}: it has no signature.")
+    raise AmbiguousSignatureError(f"{os.fspath(path)}: it has {count}: {there}.")
 
 
 def read_reply_for(path: StrPath, query: Path, reply: Path, uid_file: Path) -> tuple[Reply, TimestampVerdict]:
-    """Return an authority's reply that answers the query and is over the signature that the UID file names.
+    """Return an authority's reply to the query, checked to be over the signature whose UID is in the UID file.
 
     Raises TimestampError, NoSingleSignatureError and DicomFileError.
     """

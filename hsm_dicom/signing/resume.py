@@ -1,12 +1,12 @@
-"""Whether an earlier run has signed a file already, found out from the two files alone.
+"""Find out whether an earlier run has signed a file already, from source and target alone.
 
-Nothing is kept about a run, so nothing can disagree with the files. A target is the result of an earlier run if,
+A run stores no state, so no state can contradict the files. A target is the result of an earlier run if,
 without the signatures that the source does not have, it is the source byte for byte, and if one of these signatures
 is intact and is what the request would make now: the same certificate, place, elements, MAC algorithm and purpose. (A
 profile shows in elements and purpose, and nowhere else.) Where a file is signed in place there is no source to
 compare; the signature itself then proves that what it covers is unchanged.
 
-Anything else that stands where a result would go is a conflict, and is never taken for a result: another object under
+Any other file at the place of the target is a conflict, never a result: another object under
 the same name, an older or newer state of the source, a signature made for another request.
 """
 
@@ -29,7 +29,7 @@ from hsm_dicom.signatures.anomalies.record import Weight
 from hsm_dicom.signatures.creation.repair import open_signable
 from hsm_dicom.signatures.creation.request import SigningRequest, choose_purpose
 from hsm_dicom.signatures.creation.selection import select_tags
-from hsm_dicom.signatures.errors import ResumeConflictError
+from hsm_dicom.signatures.errors import ResumeConflictError, SignedInPlaceError
 from hsm_dicom.signatures.integrity import check_integrity
 from hsm_dicom.signatures.profiles.rules import SOP_INSTANCE_UID
 from hsm_dicom.signatures.read import SignatureItem, read_signature_items
@@ -40,8 +40,8 @@ def find_earlier_signature(
 ) -> str | None:
     """Return the UID of the signature that an earlier run made for this job; None if the job is still to be done.
 
-    ``target`` None means that the file is signed in place. ``timestamped`` asks for a signature with a certified
-    timestamp. Raises ResumeConflictError if the target is something else than the result of this job, DicomFileError
+    ``target`` None means that the file is signed in place. ``timestamped`` requires a signature with a
+    time stamp. Raises ResumeConflictError if the target is something else than the result of this job, DicomFileError
     if the source cannot be read, and SignatureError if it could not be signed under the request anyway.
     """
     if target is None:
@@ -71,17 +71,13 @@ def _find_in_place(path: str, request: SigningRequest, *, timestamped: bool) -> 
         found, reason = _find_matching(file, own, request, timestamped=timestamped)
     reason = reason if found is None else _explain_broken(path, found)
     if found is None or reason:
-        raise ResumeConflictError(
-            f"{path}: it carries a signature by this certificate already, but {reason}. "
-            "To add another signature, run without --resume."
-        )
+        raise SignedInPlaceError(f"{path}: it has a signature by this certificate already, but {reason}.")
     return found.uid
 
 
 def _make_conflict(source: str, target: str, reason: str) -> ResumeConflictError:
     return ResumeConflictError(
-        f"{source}: {target} exists, but it is not this file as it would be signed now: {reason}. "
-        "Nothing was changed. Sign into another folder, or replace it with --overwrite."
+        f"{source}: {target} exists, but it is not this file as it would be signed now: {reason}. Nothing was changed."
     )
 
 
@@ -95,7 +91,7 @@ def _find_added(original: DicomFile, result: DicomFile) -> list[SignatureItem]:
 
 
 def _compare_objects(original: DicomFile, result: DicomFile, added: Sequence[SignatureItem]) -> str:
-    """How the result without the added signatures differs from the original, as a clause; empty if it does not."""
+    """Return how the result without the added signatures differs from the original; empty if it does not."""
     wanted, there = (read_text(file, file.main, SOP_INSTANCE_UID) for file in (original, result))
     if wanted != there:
         return f"it is another object (SOP Instance UID {there or 'missing'} instead of {wanted or 'missing'})"
@@ -130,7 +126,7 @@ def _is_same(original: DicomFile, result: DicomFile, edits: Iterable[Edit]) -> b
 def _find_matching(
     file: DicomFile, added: Sequence[SignatureItem], request: SigningRequest, *, timestamped: bool
 ) -> tuple[SignatureItem | None, str]:
-    """The signature that fits the request, or None and why the others do not."""
+    """Return the signature that fits the request; or None, and why the others do not."""
     reason = "it carries no new signature by this certificate"
     try:
         level = file.item(request.item)
@@ -147,7 +143,7 @@ def _find_matching(
 
 
 def _compare_request(item: SignatureItem, request: SigningRequest, tags: tuple[int, ...], *, timestamped: bool) -> str:
-    """What was asked for when this signature was made and is not asked for now, or the other way round."""
+    """Return how the signature differs from what the request would make now, as a clause; empty if it does not."""
     if item.mac is None:
         return f"its signature cannot be read ({item.defect})"
     if item.level.path != request.item:
@@ -159,7 +155,7 @@ def _compare_request(item: SignatureItem, request: SigningRequest, tags: tuple[i
     if item.purpose != choose_purpose(request):
         return f"its signature has another purpose ({item.purpose or 'none'})"
     if timestamped and item.timestamp is None:
-        return "its signature has no certified timestamp"
+        return "its signature has no time stamp"
     return ""
 
 

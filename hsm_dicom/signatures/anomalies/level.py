@@ -14,7 +14,7 @@ from collections.abc import Iterator, Set
 from hsm_dicom.dataset.dicom_file import DataSet, DicomFile
 from hsm_dicom.dataset.tags import format_path, tag_name
 from hsm_dicom.signatures.anomalies.record import Anomaly, AnomalyCode, Weight
-from hsm_dicom.signatures.errors import NotSignableError
+from hsm_dicom.signatures.errors import ItemLikeObjectError
 from hsm_dicom.signatures.profiles.rules import SOP_CLASS_UID, SOP_INSTANCE_UID, STUDY_INSTANCE_UID
 from hsm_dicom.signatures.read import SignatureItem
 
@@ -37,12 +37,11 @@ def find_missing_marks(signed: Set[int]) -> list[int]:
 
 
 def require_item(file: DicomFile, level: DataSet, signed: Set[int]) -> None:
-    """Raise NotSignableError for an Item whose signature would pass for one over an object of its own."""
+    """Raise ItemLikeObjectError for an Item whose signature would also fit an object with the Item's content."""
     if level.path and not find_missing_marks(signed):
-        raise NotSignableError(
+        raise ItemLikeObjectError(
             f"{file.name}: the Item {format_path(level.path)} has SOP Class UID and SOP Instance UID as an object has, "
-            "so its signature would fit an object made of its content alone. Sign the main Data Set (without --item), "
-            "or name the elements to sign with --tag and leave SOPInstanceUID out."
+            "so its signature would also fit an object that consists of its content."
         )
 
 

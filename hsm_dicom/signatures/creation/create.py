@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
 from hsm_dicom.dataset.dicom_file import DicomFile, EncodedFile, FileState
 from hsm_dicom.dataset.encode import NewElement, NewItem, encode_tags, mac_encoding
-from hsm_dicom.dataset.errors import FileChangedError, WriteRefusedError
+from hsm_dicom.dataset.errors import CopyInPlaceError, FileChangedError
 from hsm_dicom.dataset.octets.source import ObjectSource
 from hsm_dicom.dataset.rewrite import Edit, StagedFile, publish, write_stream
 from hsm_dicom.dataset.tags import (
@@ -260,9 +260,7 @@ def stage(
 ) -> Iterator[tuple[StagedFile, SigningReport]]:
     """Yield the signed file as ``finish`` writes it, not yet published, and its report."""
     if plan.repaired is not None and output is None:
-        raise WriteRefusedError(
-            plan.name, "needs a clean copy, which never replaces the original; use --out or --out-dir, not --in-place."
-        )
+        raise CopyInPlaceError(plan.name, "needs a clean copy, which never replaces the original.")
     with (
         _signed(plan, signature, timestamp) as (file, edits),
         StagedFile(file, edits, output, overwrite=overwrite) as new,

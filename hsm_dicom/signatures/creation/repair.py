@@ -22,7 +22,7 @@ from hsm_dicom.dataset.repair.padding import trim_padding
 from hsm_dicom.dataset.tags import Path
 from hsm_dicom.signatures.anomalies.fragments import require_unambiguous_fragments
 from hsm_dicom.signatures.anomalies.record import list_elements
-from hsm_dicom.signatures.errors import AmbiguousPixelDataError, SignatureError
+from hsm_dicom.signatures.errors import AmbiguousPixelDataError, SignaturesLostError
 from hsm_dicom.signatures.read import read_signature_items
 
 
@@ -72,15 +72,15 @@ def open_signable(
 
 def _trimmed(path: ObjectSource, content: bytes | None) -> tuple[bytes | None, str]:
     """The content without surplus padding and the clause about it; None where there is none, and the object is signed
-    as it is. Raises SignatureError where that would break signatures."""
+    as it is. Raises SignaturesLostError if that would break signatures."""
     with DicomFile.open(path, note_padding=True, content=content) as file:
         trimmed = trim_padding(file)
         if trimmed is None:
             return None, ""
         if any(not item.historic for item in read_signature_items(file)):
-            raise SignatureError(
+            raise SignaturesLostError(
                 f"{file.name}: it is signed already, and without its surplus padding ({list_elements(trimmed.places)}) "
-                "these signatures would not hold. Sign it without --trim-padding."
+                "these signatures would not hold."
             )
     strings = "1 string" if len(trimmed.places) == 1 else f"{len(trimmed.places)} strings"
     named = list_elements(trimmed.places)
@@ -88,14 +88,14 @@ def _trimmed(path: ObjectSource, content: bytes | None) -> tuple[bytes | None, s
 
 
 def explain_repair(error: Exception, path: ObjectSource) -> Exception:
-    """The error of a file that cannot be signed as it is, with the remedy --repair where that would help."""
+    """Return the error of a file that cannot be signed as it is, marked as repairable if a clean copy can be signed."""
     if isinstance(error, _REPAIRABLE):
         try:
             helps = _helps(error, path, make_clean_copy(path))
         except (DicomFileError, OSError):
             helps = False
         if helps:
-            error.args = (f"{error} To sign a clean copy of it, add --repair.",)
+            error.is_repairable = True
     return error
 
 

@@ -51,10 +51,7 @@ def select_tags(file: DicomFile, level: DataSet, request: SigningRequest) -> tup
     signed = tuple(sorted(tags))
     if not request.allow_uncovered and (uncovered := find_uncovered_tags(level, signed, request)):
         reasons = [f"{describe_tag(tag)}: {explain_unsignable(file, level, level[tag])}" for tag in uncovered]
-        raise UncoveredContentError(
-            f"{file.name}: its identity or content would not be covered. {'; '.join(reasons)}. "
-            "To sign the other elements only, add --allow-uncovered."
-        )
+        raise UncoveredContentError(f"{file.name}: its identity or content would not be covered. {'; '.join(reasons)}.")
     return signed
 
 

@@ -121,7 +121,7 @@ def test_a_time_stamp_is_fetched_by_hand(run: Run, signed: Path, tmp_path: Path)
     uid = list_signatures(signed)[1].uid
     query = tmp_path / "ct.tsq"
     unclear = run("signatures", "ask-timestamp", signed, "--query", query)
-    assert "name one signature by its UID (--uid)" in unclear.err
+    assert "Choose one of them with --uid." in unclear.err
     assert run("signatures", "ask-timestamp", signed, "--query", query, "--uid", uid).status == exits.OK
     answer_with_openssl(tmp_path, query)
     result = run("signatures", "add-timestamp", signed, "--query", query, "--in-place")

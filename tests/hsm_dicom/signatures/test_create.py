@@ -40,7 +40,7 @@ def test_the_examples_of_the_package_run_as_they_stand(
     monkeypatch.chdir(tmp_path)
     Path("ct.dcm").write_bytes(sample())
     code = [line[4:] for line in (hsm_dicom.signatures.__doc__ or "").splitlines() if line.startswith("    ")]
-    exec("\n".join(code), {"certificate_der": signer.der, "key": signer.key})
+    exec("\n".join(code), {"certificate": signer.der, "key": signer.key})
     assert "attributes signed, left out: (2691074,)\nintact" in capsys.readouterr().out
     assert check_integrity("signed-in-steps.dcm").signatures[0].intact
 

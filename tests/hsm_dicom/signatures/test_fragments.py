@@ -202,7 +202,7 @@ def test_repair_leaves_out_what_is_behind_the_frames_and_says_so(
     path = write(desk, JPEG, *hidden)
     with pytest.raises(AmbiguousPixelDataError) as refused:
         prepare(path, REQUEST)
-    assert str(explain_repair(refused.value, str(path))).endswith("To sign a clean copy of it, add --repair.")
+    assert str(explain_repair(refused.value, str(path))).endswith("To sign a clean copy of it, set repair.")
     target = desk.folder / "signed.dcm"
     report = sign(path, target, SIGNER.key, SigningRequest(SIGNER.der, repair=True))
     assert change in report.repaired

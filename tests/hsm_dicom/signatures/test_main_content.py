@@ -30,7 +30,7 @@ def test_contours_of_more_than_64_kib_are_un_in_the_mac_and_so_not_signed(
     with pytest.raises(
         UncoveredContentError,
         match=r"\(3006,0039\) ROIContourSequence: ROIContourSequence\[0\]\.ContourSequence\[0\]\.ContourData "
-        r"has 112230 bytes, too many for VR DS in explicit VR, where it is UN .* --allow-uncovered",
+        r"has 112230 bytes, too many for VR DS in explicit VR, where it is UN .* set allow_uncovered",
     ):
         sign(path, None, signer.key, replace(base, profile=Profile.CREATOR))
     report = sign(path, None, signer.key, replace(base, profile=Profile.CREATOR, allow_uncovered=True))
