@@ -8,23 +8,23 @@
 
 | module              | contents                                                                             |
 |---------------------|--------------------------------------------------------------------------------------|
-| `validator`         | `CertificateValidator`, which keeps its results for as long as they hold             |
+| `validator`         | `CertificateValidator`, which caches its results for as long as they are valid       |
 | `store`             | `TrustStore`: anchors, intermediates, CRLs, OCSP responses, from files               |
 | `policy`            | `CertificatePurpose`, `Policy`, `AlgorithmPolicy`, `RevocationPolicy`                |
 | `result`            | `TrustVerdict` and its parts                                                         |
-| `validation`        | one validation, from question to answer                                              |
+| `validation`        | one certificate validation, without a clock or a cache                               |
 | `paths`             | candidate paths, within bounds                                                       |
 | `chain`             | RFC 5280 6.1 along a path                                                            |
 | `usage`             | key usage and extended key usage for each purpose                                    |
 | `algorithms`        | keys and hashes against the policy                                                   |
-| `revocation`        | `decision`: what CRLs and OCSP responses mean together; `crl`, `ocsp`: what one says |
-| `review`            | what blocks every peer, now or soon: expired anchors, CRLs that cannot be used       |
+| `revocation`        | `crl`, `ocsp`: evidence of one CRL or OCSP response; `decision`: the status          |
+| `review`            | problems that block every peer, now or soon: expired anchors, unusable CRLs          |
 | `online`, `fetch`   | fetching missing issuers, CRLs and OCSP responses, within bounds                     |
 | `certificate_files` | PEM, DER and PKCS#7 files, and the order of a chain                                  |
 | `certificates`      | reading untrusted certificates, and their names for display                          |
-| `errors`            | files of trust that cannot be read                                                   |
-| `der`               | DER by asn1crypto: the one place where bytes are taken apart                         |
-| `_certvalidator`    | the one place that calls pyhanko-certvalidator                                       |
+| `errors`            | errors of trust files that cannot be read, and of fetching                           |
+| `der`               | the only module that parses DER bytes itself, by asn1crypto                          |
+| `_certvalidator`    | the only module that imports pyhanko-certvalidator                                   |
 """
 
 from hsm_dicom.trust.certificate_files import Sourced, order_chain, read_certificate_file

@@ -1,9 +1,9 @@
-"""pyhanko-certvalidator, the only place that imports it: RFC 5280 path validation and single signatures.
+"""Adapter for pyhanko-certvalidator, which only this module imports: RFC 5280 path validation, single signatures.
 
-The library is asynchronous because it may fetch revocation data. Here `revocation.py` checks revocation, nothing is
-fetched, and so the library's coroutine runs to its end without waiting for anything. It is driven in the calling
-thread, whether or not an event loop runs there. `tests/hsm_dicom/trust/test_certvalidator_seam.py` fails when a newer
-version of the library behaves differently.
+The library is asynchronous because it may fetch revocation data. Here the package `revocation` checks revocation,
+nothing is fetched, and so the library's coroutine runs to its end without waiting for anything. It runs in the
+calling thread, with or without an event loop there. `tests/hsm_dicom/trust/test_certvalidator_seam.py` fails when a
+newer version of the library behaves differently.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class InvalidPathError(Exception):
 def validate_path(path: Sequence[bytes], validation_time: datetime) -> None:
     """Validate a path of DER certificates, from the certificate to the anchor, by RFC 5280 section 6.1.
 
-    Revocation and the strength of algorithms are not checked. Raises `InvalidPathError` where the algorithm refuses the
-    path, and any other exception at all where a certificate cannot be parsed.
+    Revocation and the strength of algorithms are not checked. Raises `InvalidPathError` if the algorithm refuses the
+    path, and any other exception if a certificate cannot be parsed.
     """
     try:
         run_to_end(_validation(path, validation_time))

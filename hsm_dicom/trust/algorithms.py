@@ -1,4 +1,4 @@
-"""Whether keys and hashes are strong enough: the algorithm policy applied to a key, a hash, a path."""
+"""Check of keys and hashes against the algorithm policy: of one key, one hash, or a path."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hsm_dicom.trust.result import Caution, Reason, TrustProblem, TrustWarning
 
 
 def is_key_allowed(key: PublicKeyTypes, policy: AlgorithmPolicy) -> bool:
-    """True where the key is of a kind and size that the policy accepts."""
+    """Return whether the policy accepts the type and the size of a key."""
     if isinstance(key, rsa.RSAPublicKey):
         return policy.minimum_rsa_bits <= key.key_size <= policy.maximum_rsa_bits
     if isinstance(key, ec.EllipticCurvePublicKey):
@@ -26,8 +26,10 @@ def is_key_allowed(key: PublicKeyTypes, policy: AlgorithmPolicy) -> bool:
 
 
 def is_hash_allowed(name: str | None, policy: AlgorithmPolicy) -> bool:
-    """True where the hash is accepted, with or without a warning. None stands for a signature that has no
-    hash of its own choosing (Ed25519, Ed448): there the key decides."""
+    """Return whether the policy accepts a hash, with or without a warning.
+
+    None stands for a signature algorithm without a choice of hash (Ed25519, Ed448); its key is checked instead.
+    """
     return name is None or name in policy.hashes or name in policy.tolerated_hashes
 
 
@@ -54,7 +56,7 @@ def algorithm_problem(path: CertificatePath, policy: AlgorithmPolicy) -> TrustPr
 
 
 def algorithm_warnings(path: CertificatePath, policy: AlgorithmPolicy) -> Iterator[TrustWarning]:
-    """Yield what the policy accepts in the path but advises against."""
+    """Yield a warning for each key and hash of the path that the policy accepts but advises against."""
     for certificate in path:
         key = certificate.public_key()
         if isinstance(key, rsa.RSAPublicKey) and key.key_size < policy.advised_rsa_bits:
@@ -73,7 +75,7 @@ def algorithm_warnings(path: CertificatePath, policy: AlgorithmPolicy) -> Iterat
 
 
 def self_signed_warning(certificate: x509.Certificate) -> TrustWarning | None:
-    """A warning where a trusted certificate vouches for itself: nobody but its owner could ever revoke it."""
+    """Return a warning if a trusted certificate is self-signed, since no authority can revoke it."""
     if not is_self_issued(certificate):
         return None
     return TrustWarning(

@@ -1,4 +1,4 @@
-"""Certificates as people keep them in files: PEM, DER or PKCS#7 (P7B), one or several, in any order.
+"""Reading of certificate files: PEM, DER or PKCS#7 (P7B), with one or several certificates in any order.
 
 certificates = read_certificate_file(Path("chain.p7b"))
 chain, others = order_chain(certificate, certificates)
@@ -29,7 +29,7 @@ _SIGNED_DATA = "1.2.840.113549.1.7.2"
 
 @dataclass(frozen=True)
 class Sourced:
-    """DER bytes and where they came from, in words."""
+    """DER bytes and their source, in words."""
 
     der: bytes
     source: str
@@ -39,8 +39,8 @@ def read_certificate_file(path: Path, data: bytes) -> list[Sourced]:
     """Return the DER of every certificate in the content of a file, in the file's order.
 
     `data` is PEM with any number of certificates, one DER certificate, or PKCS#7 signed data (RFC 5652) as PEM or
-    DER; `path` is for messages. Whether each is a sound certificate is for the caller to find out. Raises
-    `TrustFileError`, which names the file and the remedy.
+    DER; `path` is for messages. The caller checks whether each is a valid certificate. Raises
+    `TrustFileError`, with the file and the remedy.
     """
     if b"-----BEGIN " not in data:
         return _certificates_in(Sourced(data, str(path)))
@@ -84,14 +84,14 @@ def _is_issuer(issuer: x509.Certificate, certificate: x509.Certificate) -> bool:
 
 
 def _certificates_in(part: Sourced) -> list[Sourced]:
-    """A certificate as it is; those of PKCS#7 signed data one by one."""
+    """Return a certificate unchanged, or each certificate of PKCS#7 signed data."""
     if content_type(part.der) != _SIGNED_DATA:
         return [part]
     source = part.source
     try:
         certificates = pkcs7.load_der_pkcs7_certificates(part.der)
         found = [certificate.public_bytes(Encoding.DER) for certificate in certificates]
-    except Exception as error:  # a parser facing hostile bytes
+    except Exception as error:  # the parser raises more than ValueError for hostile bytes
         raise TrustFileError(
             f"{source}: its PKCS#7 data cannot be read. Export the certificates again, as PEM (Base64 X.509)."
         ) from error

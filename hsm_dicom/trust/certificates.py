@@ -1,7 +1,7 @@
-"""Reading certificates: strict where it protects, tolerant where DICOM pads, and names fit to be shown.
+"""Reading of untrusted certificates: strict, except for the padding of DICOM; and their names for display.
 
-Every certificate is read by `cryptography` (strict DER, RFC 5280 shapes) before anything else looks at it;
-what that parser refuses is malformed, so that no two parsers can disagree about what a certificate says.
+`cryptography` parses every certificate (strict DER, RFC 5280) before any other code uses it. A certificate that this
+parser refuses is malformed, so that no two parsers can disagree about its content.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class MalformedCertificateError(DicomError, ValueError):
 
 
 def read_certificate(source: x509.Certificate | bytes, max_bytes: int) -> x509.Certificate:
-    """Return the certificate, after proving that every part which a validation needs can be read.
+    """Return a certificate after checking that every part which a validation needs can be read.
 
     `source` is DER, one 00 pad byte allowed, or a certificate already parsed. Raises MalformedCertificateError.
     """
@@ -37,7 +37,7 @@ def read_certificate(source: x509.Certificate | bytes, max_bytes: int) -> x509.C
     except CertificateUnreadableError as error:
         raise MalformedCertificateError(f"is malformed: it {error}") from error
     except Exception as error:
-        # A foreign parser facing hostile bytes: whatever it raises, this is no usable certificate.
+        # The parser of a library can raise any exception for hostile bytes; the certificate is then unusable.
         raise MalformedCertificateError(f"is malformed: {_one_line(str(error) or type(error).__name__)}") from error
     return certificate
 
@@ -57,7 +57,7 @@ def _read_through(certificate: x509.Certificate, max_bytes: int) -> None:
     if len(der) > max_bytes:
         raise MalformedCertificateError(f"is too big: {len(der)} bytes, the policy allows {max_bytes}")
     if der[-len(certificate.signature) - 1] != 0:
-        # Parsers pass over the count of unused bits: two different certificates would carry one signature.
+        # Parsers ignore the count of unused bits: two different certificates would have the same signature.
         raise MalformedCertificateError("is malformed: its signature is not a whole number of bytes")
     certificate.public_key()
     check_readable(certificate)
@@ -65,17 +65,17 @@ def _read_through(certificate: x509.Certificate, max_bytes: int) -> None:
 
 @functools.lru_cache(maxsize=1024)
 def der_of(certificate: x509.Certificate) -> bytes:
-    """The DER of a certificate."""
+    """Return the DER of a certificate."""
     return certificate.public_bytes(Encoding.DER)
 
 
 def fingerprint(certificate: x509.Certificate) -> bytes:
-    """The SHA-256 of the DER, 32 bytes: the identity of a certificate everywhere in this package."""
+    """Return the SHA-256 of the DER, 32 bytes, which identifies a certificate in this package."""
     return certificate.fingerprint(hashes.SHA256())
 
 
 def subject_text(der: bytes) -> str:
-    """The subject of a certificate, for messages; words in its place where it cannot be read."""
+    """Return the subject of a DER certificate for messages, or a phrase if it cannot be read."""
     try:
         return name_text(load_certificate(der).subject)
     except CertificateUnreadableError:
@@ -83,7 +83,7 @@ def subject_text(der: bytes) -> str:
 
 
 def name_text(name: x509.Name) -> str:
-    """A name as RFC 4514 writes it, without characters that could play tricks on a terminal or a page."""
+    """Format a name by RFC 4514, without control characters."""
     return _one_line(name.rfc4514_string()) or "(no name)"
 
 
@@ -93,7 +93,7 @@ def _one_line(text: str) -> str:
 
 
 def key_text(certificate: x509.Certificate) -> str:
-    """The kind and size of the certificate's key: "RSA 2048", "EC secp256r1"."""
+    """Return the type and size of the certificate's key: "RSA 2048", "EC secp256r1"."""
     key = certificate.public_key()
     if isinstance(key, rsa.RSAPublicKey):
         return f"RSA {key.key_size}"
@@ -109,8 +109,7 @@ def key_text(certificate: x509.Certificate) -> str:
 
 
 def signature_hash_name(certificate: x509.Certificate) -> str | None:
-    """The hash under the issuer's signature as `cryptography` names it; None where the algorithm has none of
-    its own (Ed25519) or is unknown."""
+    """Return the name by `cryptography` of the hash in the issuer's signature; None for Ed25519 or an unknown one."""
     try:
         algorithm = certificate.signature_hash_algorithm
     except Exception:  # an algorithm that `cryptography` does not know
@@ -119,12 +118,12 @@ def signature_hash_name(certificate: x509.Certificate) -> str | None:
 
 
 def is_self_issued(certificate: x509.Certificate) -> bool:
-    """True where subject and issuer are the same name (RFC 5280 3.2)."""
+    """Return whether subject and issuer are the same name (RFC 5280 3.2)."""
     return name_key(certificate.subject) == name_key(certificate.issuer)
 
 
 def name_key(name: x509.Name) -> tuple[frozenset[tuple[str, str]], ...]:
-    """A name for comparing, in which case and runs of spaces do not count (RFC 5280 7.1)."""
+    """Return a key for comparing names, which ignores case and runs of spaces (RFC 5280 7.1)."""
     return tuple(
         frozenset((a.oid.dotted_string, " ".join(_text(a.value).casefold().split())) for a in rdn) for rdn in name.rdns
     )
@@ -135,7 +134,7 @@ def _text(value: str | bytes) -> str:
 
 
 def key_identifier(certificate: x509.Certificate) -> bytes | None:
-    """The subject key identifier, where there is one."""
+    """Return the subject key identifier, or None."""
     try:
         return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
     except x509.ExtensionNotFound:
@@ -143,7 +142,7 @@ def key_identifier(certificate: x509.Certificate) -> bytes | None:
 
 
 def authority_key_identifier(certificate: x509.Certificate) -> bytes | None:
-    """The key identifier of the issuer, where the certificate states one."""
+    """Return the key identifier of the issuer, or None if the certificate does not state it."""
     try:
         extension = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier)
     except x509.ExtensionNotFound:
@@ -152,8 +151,10 @@ def authority_key_identifier(certificate: x509.Certificate) -> bytes | None:
 
 
 def is_ca(certificate: x509.Certificate) -> bool:
-    """True where the certificate may issue others: the CA flag of basic constraints, or an old version 1
-    certificate that is self-issued, which has no way to say so."""
+    """Return whether the certificate may issue others.
+
+    This is the CA flag of basic constraints; a self-issued version 1 certificate, which has no extensions, is a CA.
+    """
     try:
         return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     except x509.ExtensionNotFound:
@@ -161,7 +162,7 @@ def is_ca(certificate: x509.Certificate) -> bool:
 
 
 def key_usage(certificate: x509.Certificate) -> x509.KeyUsage | None:
-    """The key usage extension, where there is one."""
+    """Return the key usage extension, or None."""
     try:
         return certificate.extensions.get_extension_for_class(x509.KeyUsage).value
     except x509.ExtensionNotFound:

@@ -1,8 +1,8 @@
-"""Validation of a path by RFC 5280 section 6.1: pyhanko-certvalidator decides, the reasons are found here.
+"""Validation of a path by RFC 5280 section 6.1: pyhanko-certvalidator decides, this module finds the reason.
 
 The library, behind `_certvalidator.py`, runs the path validation algorithm (signatures, validity, basic constraints,
-path length, name constraints, policies, critical extensions); `revocation.py` checks revocation. Where the library
-refuses, `_explain` looks for the reason in terms of our codes; only the library's answer decides.
+path length, name constraints, policies, critical extensions); the package `revocation` checks revocation. If the
+library refuses a path, `_explain` finds the `Reason`; only the answer of the library decides.
 
 Stricter than RFC 5280: a trust anchor must itself be valid at the validation time, its own path length and name
 constraints hold, and it must be a CA to issue anything. Name constraints on IP addresses are not supported by
@@ -24,9 +24,9 @@ _MAX_NAME_COMPARISONS = 100_000
 
 
 def chain_problem(path: CertificatePath, validation_time: datetime) -> TrustProblem | None:
-    """Return why the path does not hold at the validation time, or None where RFC 5280 6.1 accepts it.
+    """Return why the path does not hold at the validation time, or None if RFC 5280 6.1 accepts it.
 
-    `path` runs from the certificate to the anchor. `algorithms` checks the strength of keys and hashes.
+    `path` runs from the certificate to the anchor. The module `algorithms` checks the strength of keys and hashes.
     """
     if _name_comparisons(path) > _MAX_NAME_COMPARISONS:
         return TrustProblem(Reason.TOO_COMPLEX, "Its chain has more names and name constraints than can be compared.")
@@ -38,7 +38,7 @@ def chain_problem(path: CertificatePath, validation_time: datetime) -> TrustProb
     except InvalidPathError as error:
         return _explain(path, validation_time) or TrustProblem(Reason.PATH_INVALID, f"{error}.")
     except Exception as error:
-        # Hostile extensions end in any exception at all; a chain that cannot be examined does not hold.
+        # Hostile extensions can raise any exception; a chain that cannot be examined is refused.
         return _explain(path, validation_time) or TrustProblem(
             Reason.PATH_INVALID, f"Its chain cannot be examined ({type(error).__name__}: {error})."
         )
@@ -53,7 +53,7 @@ def _anchor_problem(path: CertificatePath, validation_time: datetime) -> TrustPr
 
 
 def _explain(path: CertificatePath, validation_time: datetime) -> TrustProblem | None:
-    """The reason of a refusal in the order in which the algorithm meets it: from the anchor down."""
+    """Return the first reason of a refusal in the order of the algorithm: from the anchor down."""
     for index in range(len(path) - 2, -1, -1):
         certificate, issuer = path[index], path[index + 1]
         problem = (

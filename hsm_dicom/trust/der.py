@@ -1,4 +1,4 @@
-"""DER (X.690) by asn1crypto, in one place: where a value ends, what it contains, and a GeneralizedTime."""
+"""Parsing of DER (X.690) by asn1crypto: the end of a value, its content type, and GeneralizedTime."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _TIME_LENGTH = len("YYYYMMDDHHMMSSZ")
 
 
 def remove_padding(data: bytes) -> bytes:
-    """Return the one DER SEQUENCE in `data`, less the single 00 byte that makes an OB value even (PS3.5 6.2).
+    """Return the DER SEQUENCE in `data` without the single 00 byte that makes an OB value even (PS3.5 6.2).
 
-    Raises ValueError if `data` is not a definite-length SEQUENCE, is cut short, or has anything else behind it.
+    Raises ValueError if `data` is not a definite-length SEQUENCE, is cut short, or has other bytes after it.
     """
     try:
         kind, method, tag, header, content, trailer = parser.parse(data)
@@ -33,9 +33,9 @@ def remove_padding(data: bytes) -> bytes:
 
 
 def without_pad_byte(data: bytes) -> bytes:
-    """Return a DER value that one zero byte may follow, without that byte; return anything else unchanged.
+    """Remove the zero byte after a DER value; return anything else unchanged.
 
-    DER states its own length, so neither a truncated value nor one with other bytes behind it is accepted for another.
+    DER states its own length, so a truncated value and one with other bytes after it stay different.
     """
     try:
         end = parser.peek(data)

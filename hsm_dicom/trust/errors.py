@@ -6,12 +6,11 @@ from hsm_dicom.errors import DicomError
 
 
 class TrustFileError(DicomError):
-    """A file of trust anchors, intermediates, CRLs or OCSP responses cannot be used; names the file and the
-    remedy."""
+    """A file of trust anchors, intermediates, CRLs or OCSP responses cannot be used; has the file and the remedy."""
 
 
 class FetchError(DicomError):
-    """Something could not be fetched within its bounds of time and size; names the address and why."""
+    """A URL could not be fetched within the limits of time and size; has the URL and the reason."""
 
     def __init__(self, url: str, why: str) -> None:
         super().__init__(f"{url}: {why}.")

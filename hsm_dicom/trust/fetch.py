@@ -1,10 +1,9 @@
-"""One HTTP exchange within bounds: a deadline for all of it, a limit for what comes back, http and https
-only.
+"""One HTTP exchange with a deadline for all of it and a limit for its answer, by http or https only.
 
 Built on aiohttp, whose total timeout covers connecting, redirects and a server that trickles bytes. The
-exchange runs in a thread of its own with its own event loop, so that callers with and without a running loop
-are served alike, and a name server that never answers holds up that thread, not the caller. Proxies come from
-the environment as usual.
+exchange runs in a thread of its own with its own event loop, so that it works for
+callers with and without a running loop, and a name server that never answers blocks that thread, not the caller.
+Proxies come from the environment.
 """
 
 from __future__ import annotations
@@ -26,15 +25,15 @@ if TYPE_CHECKING:
 _MAX_REDIRECTS = 3
 _CHUNK = 65536
 _GRACE = 1.0
-"""Seconds beyond the deadline for the thread to report its own timeout in its own words."""
+"""Seconds after the deadline in which the thread can report its timeout itself."""
 
 
 @dataclass(frozen=True)
 class Exchange:
-    """What to ask and how much patience there is. With a `body` it is a POST.
+    """Request to a URL and its limits; a POST if there is a `body`, else a GET.
 
-    `seconds` for everything together, `max_bytes` of answer. `roots` names a PEM file of CAs for https;
-    without it the operating system's are used.
+    `seconds` is the limit for the whole exchange, `max_bytes` that for the answer. `roots` is a PEM file of CAs for
+    https; by default, those of the operating system are used.
     """
 
     url: str
@@ -46,7 +45,7 @@ class Exchange:
 
 
 def fetch(exchange: Exchange) -> bytes:
-    """Return the body of the answer. Raises FetchError, which names the address and what went wrong."""
+    """Return the body of the answer. Raises FetchError with the address and the reason."""
     scheme = _scheme(exchange.url)
     if scheme not in ("http", "https"):
         raise FetchError(exchange.url, "only http and https addresses are fetched")

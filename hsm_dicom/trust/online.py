@@ -1,11 +1,10 @@
-"""Fetching what a validation lacks: missing issuers, OCSP answers, CRLs, from the addresses that certificates
-name.
+"""Fetching of missing issuers, OCSP responses and CRLs for a validation, from the addresses in certificates.
 
 RFC 5280 4.2.2.1 (authority information access) and 4.2.1.13 (CRL distribution points). Revocation data is
-fetched for certificates whose chain is proven, so the addresses come from a CA that is trusted; the address
-of a missing issuer comes from a certificate that nobody has vouched for yet, which is why fetching is off
-unless asked for. Nothing fetched is believed before it is verified like everything else. Addresses that
-failed are not asked again for a while: a silent server costs its deadline once, not once for each file.
+fetched for certificates whose chain is proven, so the addresses come from a trusted CA. The address of a
+missing issuer comes from a certificate that is not verified yet, which is why fetching is off by default. All
+fetched data is verified like other data. An address that failed is not used again for a minute: a server that
+does not answer delays a run once, not for each file.
 """
 
 from __future__ import annotations
@@ -43,11 +42,11 @@ _MAX_ADDRESSES = 2
 _MAX_ISSUERS = 4
 
 Validation = Callable[[Question], Answer]
-"""Validates a question with the data that it contains."""
+"""Function that validates a question with the data that it contains."""
 
 
 class Online:
-    """Answers questions with the help of the network. Safe to share between threads."""
+    """Validation with data from the network. Threads may share it."""
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
@@ -57,7 +56,7 @@ class Online:
     def answer(self, question: Question, validate: Validation) -> Answer:
         """Validate, fetch what is missing, and validate again, within `policy.online_seconds` of fetching.
 
-        OCSP first, because an answer is small; CRLs for what is still not known.
+        OCSP responses are fetched first, because they are small; then CRLs for certificates with unknown status.
         """
         deadline = time.monotonic() + self._policy.online_seconds
         question = replace(question, revocation_is_sought=True)
@@ -138,7 +137,7 @@ class Online:
 
 
 def _unknown(given: Answer) -> Iterator[tuple[x509.Certificate, x509.Certificate]]:
-    """The certificates of the path whose revocation is not known, each with its issuer."""
+    """Yield the certificates of the path whose revocation is not known, each with its issuer."""
     described = given.verdict.path
     for (certificate, issuer), shown in zip(itertools.pairwise(given.path), described, strict=False):
         if shown.revocation.state is Revocation.UNKNOWN:
@@ -159,7 +158,7 @@ def _is_web(name: x509.GeneralName) -> bool:
 
 
 def _ocsp_request(certificate: x509.Certificate, issuer: x509.Certificate) -> bytes:
-    # SHA-1 only names the CA here; it is what every responder understands (RFC 5019 2.1.1).
+    # SHA-1 only identifies the CA here; every responder supports it (RFC 5019 2.1.1).
     builder = ocsp.OCSPRequestBuilder().add_certificate(certificate, issuer, hashes.SHA1())  # noqa: S303
     return builder.build().public_bytes(Encoding.DER)
 
@@ -182,7 +181,7 @@ def _crl(body: bytes) -> x509.CertificateRevocationList:
 
 
 def _certificates(body: bytes, max_bytes: int) -> list[x509.Certificate]:
-    """The certificates in an answer: one as DER or PEM, or a PKCS#7 bundle (RFC 5280 4.2.2.1)."""
+    """Return the certificates in an answer: one as DER or PEM, or a PKCS#7 bundle (RFC 5280 4.2.2.1)."""
     found: list[x509.Certificate] = []
     for certificate in _bundle(body)[:_MAX_ISSUERS]:
         with contextlib.suppress(MalformedCertificateError):

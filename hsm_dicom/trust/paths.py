@@ -25,7 +25,7 @@ MAX_STEPS = 256
 
 
 class Pool:
-    """Certificates found by subject name. The order given is kept: what comes first is tried first."""
+    """Certificates by subject name, in the given order."""
 
     def __init__(self, certificates: Iterable[x509.Certificate]) -> None:
         self._by_subject: dict[object, list[x509.Certificate]] = defaultdict(list)
@@ -37,20 +37,22 @@ class Pool:
                 self._by_subject[name_key(certificate.subject)].append(certificate)
 
     def __iter__(self) -> Iterator[x509.Certificate]:
-        """Every certificate, each once."""
+        """Iterate over the certificates, each once."""
         return (certificate for named in self._by_subject.values() for certificate in named)
 
     def holds(self, certificate: x509.Certificate) -> bool:
-        """True where this very certificate, to the byte, is in the pool."""
+        """Return whether exactly this certificate is in the pool."""
         return fingerprint(certificate) in self._identities
 
     def has_name(self, name: x509.Name) -> bool:
-        """True where a certificate of this subject is in the pool, whatever its key."""
+        """Return whether a certificate with this subject is in the pool, with any key."""
         return name_key(name) in self._by_subject
 
     def possible_issuers(self, certificate: x509.Certificate) -> list[x509.Certificate]:
-        """Those whose name, and key identifier where both state one, fit the issuer of `certificate`; the
-        ones with a matching key identifier first."""
+        """Return the certificates whose name, and key identifier if both have one, match the issuer of `certificate`.
+
+        Those with a matching key identifier come first.
+        """
         named = self._by_subject.get(name_key(certificate.issuer), [])
         wanted = authority_key_identifier(certificate)
         if wanted is None:
@@ -60,10 +62,10 @@ class Pool:
 
 
 class PathSearch:
-    """All candidate paths for one certificate, anchors first, shortest detours first.
+    """Search of all candidate paths for one certificate, anchors and short paths first.
 
-    After iterating, `longest` is the longest chain that was put together, for saying what is missing, and
-    `exhausted` tells that the bounds cut the search short.
+    After iterating, `longest` is the longest partial path, for messages about a missing issuer, and `exhausted` is
+    True if the bounds ended the search.
     """
 
     def __init__(self, anchors: Pool, intermediates: Iterable[Pool], max_length: int) -> None:

@@ -1,9 +1,8 @@
-"""What is asked of a certificate: the purpose it is used for, the algorithms it may rest on, how revocation
-counts.
+"""Policies of certificate validation: purpose, allowed algorithms, and the requirements for revocation data.
 
-All of it is plain frozen data, so that it travels to worker processes and appears in configuration and
-reports. Key sizes are in bits. The default, `CURRENT`, is what PS3.15 Annex B (RFC 8996/9325 profiles) asks
-of TLS: RSA of 2048 bits or curves of 256 bits, SHA-256 or better. `ARCHIVE` is for judging old signatures.
+The policies are frozen data, so that they can be pickled for worker processes and appear in configuration and
+reports. Key sizes are in bits. The default, `CURRENT`, is what PS3.15 Annex B (RFC 8996/9325 profiles) requires
+for TLS: RSA of 2048 bits or curves of 256 bits, SHA-256 or better. `ARCHIVE` is for validating old signatures.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ EXTENDED_KEY_USAGE_NAMES = {
 
 
 class CertificatePurpose(StrEnum):
-    """What the certificate is used for. `usage.py` holds what each purpose asks of key usage."""
+    """Purpose for which a certificate is used; `usage.py` has the key usages that each purpose requires."""
 
     SIGNING = "signing"
     TLS_CLIENT = "TLS client"
@@ -59,8 +58,9 @@ class CertificatePurpose(StrEnum):
 
 
 class RevocationPolicy(StrEnum):
-    """When a certificate whose revocation is unknown is still trusted. One that is known as revoked never is;
-    trust anchors are not asked about.
+    """Whether a certificate with unknown revocation status is trusted.
+
+    A revoked certificate is never trusted; trust anchors are not checked for revocation.
 
     WHEN_GIVEN: as REQUIRED as soon as the trust store holds a CRL or an OCSP response, one comes with the
     message, or fetching is on; with nothing to look at, trusted with a warning. REQUIRED: never, the answer
@@ -74,10 +74,10 @@ class RevocationPolicy(StrEnum):
 
 @dataclass(frozen=True)
 class AlgorithmPolicy:
-    """Which keys and hashes a chain may rest on.
+    """Keys and hashes that a chain may use.
 
     Applies to the key of every certificate of the path and to the hash under every signature in it, CRLs and
-    OCSP responses included; a trust anchor's own signature protects nothing and is not looked at. Keys from
+    OCSP responses included; a trust anchor's own signature protects nothing and is not checked. Keys from
     `minimum_rsa_bits` up to `advised_rsa_bits`, and hashes in `tolerated_hashes`, are accepted with a
     warning. Names are those of `cryptography` (`sha256`, `secp256r1`).
     """
@@ -96,7 +96,7 @@ ARCHIVE = AlgorithmPolicy(minimum_rsa_bits=1024, tolerated_hashes=frozenset({"sh
 
 @dataclass(frozen=True)
 class Policy:
-    """Everything an officer may decide about trust.
+    """Settings of an officer for certificate validation.
 
     `signing_extended_key_usages` are the object identifiers of which one must be present where a signer's
     certificate has an extended key usage at all; PS3.15 names none, so certificates without the extension are

@@ -13,7 +13,7 @@ from hsm_dicom.trust.policy import CertificatePurpose
 
 
 class Trust(StrEnum):
-    """The three answers. INDETERMINATE is a refusal that more data may lift, never a weaker TRUSTED."""
+    """Answer of a validation. INDETERMINATE is a refusal that more data may change, never a weaker TRUSTED."""
 
     TRUSTED = "trusted"
     UNTRUSTED = "untrusted"
@@ -138,8 +138,8 @@ class PathCertificate:
 class TrustVerdict:
     """Whether a certificate may be used for a purpose at a validation time.
 
-    `path` runs from the certificate to the trust anchor; where no path was found it holds what could be put
-    together. `time_proven` is True if a time stamp proves the validation time, and False if it is claimed or present.
+    `path` runs from the certificate to the trust anchor; if no path was found, it is the longest partial path.
+    `time_proven` is True if a time stamp proves the validation time, and False if it is claimed or present.
     """
 
     trust: Trust
@@ -153,7 +153,7 @@ class TrustVerdict:
 
     @property
     def trusted(self) -> bool:
-        """True for `Trust.TRUSTED` alone."""
+        """True only for `Trust.TRUSTED`."""
         return self.trust is Trust.TRUSTED
 
     @property

@@ -1,7 +1,7 @@
-"""What in the trust data refuses everybody, now or soon: anchors, intermediates, CRLs. No peer is needed to see it.
+"""Review of the trust data for problems that block every peer, now or soon: anchors, intermediates, CRLs.
 
-A verdict says so of one peer after the other. Here it is found before a peer connects: expired anchors, CRLs that are
-out of date or cannot be verified, CAs without a CRL where one is demanded (RFC 5280, 5 and 6.3).
+The review finds them before a peer connects: expired anchors, CRLs that are out of date or cannot be verified, and CAs
+without a CRL if the policy requires one (RFC 5280, 5 and 6.3).
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from hsm_dicom.trust.revocation.crl import SourcedCrl, crl_problem, crl_span
 from hsm_dicom.trust.validator import CertificateValidator
 
 _PART_OF_LIFE = 4
-"""A CRL is remarked upon in the last quarter of its life, since many live for a week only."""
+"""A remark about the end of a CRL appears in the last quarter of its validity, since many are valid for a week."""
 
 
 @dataclass(frozen=True)
 class TrustRemark:
-    """One thing to be done about the trust data. `key` is the entry of `[trust]` that it concerns.
+    """Remark on a problem in the trust data. `key` is the entry of `[trust]` that it concerns.
 
-    `refuses` says that peers are refused for it already; otherwise they will be, or may be.
+    `refuses` is True if peers are refused already; otherwise they will be, or may be.
     """
 
     key: str
@@ -37,18 +37,18 @@ class TrustRemark:
 def review_trust(
     validator: CertificateValidator, now: datetime | None = None, *, warning: timedelta
 ) -> list[TrustRemark]:
-    """Return what in a validator's store blocks peers at a time, or will within `warning`. Never raises."""
+    """Return the problems in a validator's store that block peers now, or will within `warning`. Never raises."""
     validation_time = now or datetime.now(UTC)
     store = validator.store
     anchors = tuple(store.anchors)
-    left = any(_begins_and_ends(one, validation_time) for one in anchors)
+    left = any(_is_valid_at(one, validation_time) for one in anchors)
     remarks = [*_dates("anchors", "trust anchor", anchors, validation_time, warning, refuses=not left)]
     remarks += _dates("intermediates", "intermediate", store.intermediates, validation_time, warning, refuses=False)
     authorities = [one for one in (*anchors, *store.intermediates) if is_ca(one)]
     return [*remarks, *_revocation(validator, authorities, validation_time, warning)]
 
 
-def _begins_and_ends(certificate: x509.Certificate, validation_time: datetime) -> bool:
+def _is_valid_at(certificate: x509.Certificate, validation_time: datetime) -> bool:
     return certificate.not_valid_before_utc <= validation_time <= certificate.not_valid_after_utc
 
 
@@ -78,9 +78,9 @@ def _dates(
 def _revocation(
     validator: CertificateValidator, authorities: list[x509.Certificate], validation_time: datetime, warning: timedelta
 ) -> Iterator[TrustRemark]:
-    store, demanded = validator.store, validator.policy.revocation
-    enforced = demanded is RevocationPolicy.REQUIRED or (
-        demanded is RevocationPolicy.WHEN_GIVEN and store.has_revocation_data
+    store, required = validator.store, validator.policy.revocation
+    enforced = required is RevocationPolicy.REQUIRED or (
+        required is RevocationPolicy.WHEN_GIVEN and store.has_revocation_data
     )
     lists: dict[int, list[SourcedCrl]] = {index: [] for index in range(len(authorities))}
     for sourced in store.crls:
@@ -101,10 +101,10 @@ def _revocation(
         elif enforced and not store.ocsp_responses:
             yield TrustRemark(
                 "crls",
-                f"There is no CRL of '{name_text(authority.subject)}': with revocation = \"{demanded}\", each "
+                f"There is no CRL of '{name_text(authority.subject)}': with revocation = \"{required}\", each "
                 "certificate that it issued is refused.",
                 "Add its CRL to crls in [trust].",
-                demanded is RevocationPolicy.REQUIRED and not store.has_revocation_data,
+                required is RevocationPolicy.REQUIRED and not store.has_revocation_data,
             )
 
 
@@ -123,7 +123,7 @@ def _of_authority(
     warning: timedelta,
     enforced: bool,
 ) -> Iterator[TrustRemark]:
-    """Remark upon the CRLs of one CA, if none of them serves well beyond the warning."""
+    """Yield remarks on the CRLs of one CA, unless one of them is usable beyond the warning period."""
     remarks = []
     for sourced in lists:
         remark = _of_crl(validator, authority, sourced, validation_time, warning, enforced)
@@ -165,16 +165,16 @@ def _then(enforced: bool) -> str:
 
 
 def span_in_words(span: timedelta) -> str:
-    """A span of time to the day, or to the hour within two days."""
+    """Format a span of time in days, or in hours below two days."""
     if span.days > 1:
         return f"{span.days} days"
     hours = int(span.total_seconds() // 3600)
     return f"{hours} hours" if hours != 1 else "1 hour"
 
 
-def _day(validation_time: datetime) -> str:
-    return f"{validation_time:%Y-%m-%d}"
+def _day(time: datetime) -> str:
+    return f"{time:%Y-%m-%d}"
 
 
-def _minute(validation_time: datetime) -> str:
-    return f"{validation_time:%Y-%m-%d %H:%M} UTC"
+def _minute(time: datetime) -> str:
+    return f"{time:%Y-%m-%d %H:%M} UTC"

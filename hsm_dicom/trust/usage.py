@@ -1,9 +1,9 @@
-"""What each purpose asks of key usage and extended key usage, as one table and one check.
+"""Check of key usage and extended key usage against the purpose, by one table.
 
 RFC 5280 4.2.1.3 and 4.2.1.12; RFC 3161 2.3 for time stamping; RFC 8446 4.4.2.4 and RFC 5246 7.4.2 for TLS;
 RFC 9336 for signed documents. A certificate without an extension is not limited by it, except for time
-stamping. An intermediate CA with an extended key usage limits what it issues, as the TLS and signature
-software in use agrees.
+stamping. The extended key usage of an intermediate CA limits the certificates that it issues, as in common TLS and
+signature software.
 """
 
 from __future__ import annotations
@@ -27,8 +27,11 @@ _KEY_USAGE_WORDS = {
 
 @dataclass(frozen=True)
 class _Rule:
-    """One of `key_usages` must be set where the extension is present; one of `extended` likewise.
-    `exclusive`: the extended key usage must be there, critical, and alone."""
+    """Requirements of a purpose.
+
+    One of `key_usages` must be set if the extension is present, and one of `extended` likewise. `exclusive`: the
+    extended key usage must be present, critical, and the only one.
+    """
 
     key_usages: tuple[str, ...]
     extended: frozenset[str] = frozenset()

@@ -1,8 +1,8 @@
-"""One validation, from question to answer: a pure function; the caller has read the clock.
+"""One certificate validation as a pure function; the caller reads the clock.
 
-The order: a path to an anchor, RFC 5280 6.1 along it (`chain.py`), key usage (`usage.py`), strength of keys
-and hashes (`algorithms.py`), revocation of every certificate below the anchor (`revocation.py`). The first
-thing against a path ends it; where several paths exist, the one that got furthest is the answer.
+The steps: find a path to an anchor, RFC 5280 6.1 along it (`chain.py`), key usage (`usage.py`), strength of keys
+and hashes (`algorithms.py`), revocation of every certificate below the anchor (`revocation`). A path ends at
+its first problem; of several paths, the one that passed most steps gives the answer.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ _INDEFINITE = frozenset({Reason.NO_ANCHORS, Reason.REVOCATION_UNKNOWN})
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked.
+    """Input of a validation.
 
     `live`: the validation time is the present; `time_proven`: it is proven by a time stamp. `revocation_is_sought`:
-    somebody looked for revocation data, so that finding none is no excuse; `unfetched` says what was looked
-    for in vain, for the certificate with that fingerprint.
+    revocation data was fetched, so that missing data is not accepted; `unfetched` has the data that could not be
+    fetched, by fingerprint of the certificate.
     """
 
     certificate: x509.Certificate
@@ -70,7 +70,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """The verdict, the path it speaks of, and the instants at which it may become another one."""
+    """The verdict, its path, and the instants at which the verdict may change."""
 
     verdict: TrustVerdict
     path: CertificatePath
@@ -79,7 +79,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class _Outcome:
-    """How far one path came: `stage` counts the checks that it passed."""
+    """Result of one path: `stage` counts the checks that it passed."""
 
     stage: int
     finding: TrustProblem | None
@@ -88,7 +88,7 @@ class _Outcome:
 
     @property
     def is_final(self) -> bool:
-        """True where no other path could change the answer: trusted, or revoked by its own issuer."""
+        """True if no other path could change the answer: trusted, or revoked by its own issuer."""
         return self.finding is None or any(s.state is Revocation.REVOKED for s in self.statuses[:1])
 
 
@@ -112,7 +112,7 @@ def answer(question: Question, store: TrustStore, policy: Policy) -> Answer:
 def _paths(question: Question, store: TrustStore, search: PathSearch) -> Iterator[CertificatePath]:
     yield from search.paths(question.certificate)
     if store.anchors.holds(question.certificate):
-        # Last, so that a CA at hand can still say that it revoked a certificate which is trusted by name.
+        # Last, so that the revocation by an available CA still counts for a certificate that is itself an anchor.
         yield (question.certificate,)
 
 

@@ -101,8 +101,8 @@ class CertificateValidator:
             refusal = TrustVerdict(Trust.UNTRUSTED, Reason.MALFORMED, sentences, purpose, at, time_proven)
             given = Answer(refusal, (), frozenset())
         except Exception as error:
-            # Nothing known leads here. Should a parser fail on hostile bytes where none did in all our tests, the
-            # caller still gets an answer, and it is not "trusted".
+            # No known input leads here. If a parser fails on hostile bytes, the caller still gets an answer, which is
+            # never "trusted".
             _log.debug("a validation failed", exc_info=True)
             sentences = (f"The certificate cannot be examined ({type(error).__name__}).",)
             refusal = TrustVerdict(Trust.INDETERMINATE, Reason.CANNOT_BE_EXAMINED, sentences, purpose, at, time_proven)
@@ -157,5 +157,5 @@ def _in_utc(validation_time: datetime) -> datetime:
     try:
         return validation_time.astimezone(UTC)
     except OverflowError:
-        # Within a day of the first or the last instant that datetime knows, where no certificate is valid.
+        # Within a day of the first or the last time of datetime, where no certificate is valid.
         return _BEGINNING if validation_time.year == 1 else _END

@@ -1,1 +1,1 @@
-"""Revocation: what one CRL (``crl``) or OCSP response (``ocsp``) says, and the ``decision`` from all of them."""
+"""Revocation: evidence of one CRL (``crl``) or OCSP response (``ocsp``), and the ``decision`` from all evidence."""

@@ -1,8 +1,8 @@
-"""What one CRL says about one certificate: RFC 5280 section 5 and the parts of 6.3 that apply to direct CRLs.
+"""Evidence of one CRL about one certificate: RFC 5280 section 5 and the parts of 6.3 about direct CRLs.
 
-Direct CRLs only, signed by the key that issued the certificate. Indirect CRLs and unknown critical extensions
-make a CRL unusable. A delta CRL, a CRL of some reasons, or one whose distribution point the certificate does
-not name can show a revocation, never its absence.
+Only direct CRLs are supported, signed by the key that issued the certificate. Indirect CRLs and CRLs with unknown
+critical extensions are unusable. A delta CRL, a CRL of some reasons, or one whose distribution point the certificate
+does not list can prove a revocation, but not its absence.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _T = TypeVar("_T", bound=x509.ExtensionType)
 
 @dataclass(frozen=True)
 class SourcedCrl:
-    """A CRL and where it came from, in words: a file, an address, the message."""
+    """A CRL and its source, in words: a file, an address, the message."""
 
     crl: x509.CertificateRevocationList
     source: str
@@ -46,7 +46,7 @@ def crl_evidence(
     issuer: x509.Certificate,
     policy: AlgorithmPolicy,
 ) -> Evidence | Unusable | None:
-    """Return what the CRL says about the certificate; None where it is another CA's and says nothing.
+    """Return what the CRL says about the certificate; None if another CA issued it.
 
     `issuer` is the validated certificate of the CA that issued `certificate`.
     """
@@ -54,12 +54,12 @@ def crl_evidence(
         if name_key(sourced.crl.issuer) != name_key(certificate.issuer):
             return None
         return _evidence(sourced.crl, f"the CRL {sourced.source}", certificate, issuer, policy)
-    except Exception as error:  # a foreign parser on bytes that someone else made
+    except Exception as error:  # the parser can raise any exception for hostile bytes
         return Unusable(f"the CRL {sourced.source}", f"cannot be read ({type(error).__name__})")
 
 
 def crl_problem(crl: x509.CertificateRevocationList, issuer: x509.Certificate, policy: AlgorithmPolicy) -> str | None:
-    """Return why a CRL proves nothing whatever its date ("The CRL ..." completed), or None. Never raises."""
+    """Return why a CRL proves nothing at any date (completes "The CRL ..."), or None. Never raises."""
     try:
         return _authority_problem(crl, issuer, policy) or _extension_problem(crl)
     except Exception as error:  # as above
@@ -67,7 +67,7 @@ def crl_problem(crl: x509.CertificateRevocationList, issuer: x509.Certificate, p
 
 
 def crl_span(crl: x509.CertificateRevocationList) -> tuple[datetime, datetime]:
-    """Return from when until when a CRL speaks."""
+    """Return the beginning and the end of the validity of a CRL."""
     issued = crl.last_update_utc
     return issued, Evidence(source="", issued=issued, until=crl.next_update_utc, revoked=None).end
 
@@ -145,8 +145,7 @@ def _in_scope(scope: x509.IssuingDistributionPoint, certificate: x509.Certificat
 
 
 def _names_point(scope: x509.IssuingDistributionPoint, certificate: x509.Certificate) -> bool:
-    """True where the CRL is not partitioned, or is the part that the certificate names (RFC 5280 6.3.3 b 2
-    i)."""
+    """Return whether the CRL is not partitioned, or is the certificate's part (RFC 5280 6.3.3 b 2 i)."""
     if scope.full_name is None and scope.relative_name is None:
         return True
     if scope.full_name is None:
@@ -155,7 +154,7 @@ def _names_point(scope: x509.IssuingDistributionPoint, certificate: x509.Certifi
 
 
 def distribution_points(certificate: x509.Certificate) -> list[set[x509.GeneralName]]:
-    """The names of each CRL distribution point that covers all reasons and has no other issuer."""
+    """Return the names of each CRL distribution point that covers all reasons and has no other issuer."""
     try:
         points = certificate.extensions.get_extension_for_class(x509.CRLDistributionPoints).value
     except x509.ExtensionNotFound:
@@ -180,13 +179,13 @@ def _entry_extensions(entry: x509.RevokedCertificate) -> tuple[str | None, datet
             elif isinstance(extension.value, x509.InvalidityDate):
                 invalid_since = extension.value.invalidity_date_utc
     except ValueError:
-        # An entry whose details cannot be read is an entry all the same.
+        # An entry whose details cannot be read is still a revocation.
         return None, None
     return reason, invalid_since
 
 
 def _read_kept_from(crl: x509.CertificateRevocationList) -> datetime | None:
-    """The date of expiredCertsOnCRL (X.509 9.5.2.8): certificates that expired since then stay listed."""
+    """Return the date of expiredCertsOnCRL (X.509 9.5.2.8): certificates that expired since then stay listed."""
     for extension in crl.extensions:
         if extension.oid == _EXPIRED_CERTS_ON_CRL and isinstance(extension.value, x509.UnrecognizedExtension):
             return parse_generalized_time(extension.value.value)

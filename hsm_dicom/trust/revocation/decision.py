@@ -1,18 +1,17 @@
-"""What CRLs and OCSP responses together say about one certificate at a validation time: pure decisions on evidence.
+"""Decision on the revocation of one certificate at a validation time, from the evidence of CRLs and OCSP responses.
 
-`crl.py` and `ocsp.py` turn authentic data into `Evidence`, dated by its issuer; `decide` weighs it. The
-model:
+`crl.py` and `ocsp.py` turn authentic data into `Evidence`, dated by its issuer; `decide` combines it. The rules:
 
-- Bad is bad from the earlier of the revocation date and the invalidity date that the CA states (RFC 5280
+- A revocation takes effect at the earlier of the revocation date and the invalidity date that the CA states (RFC 5280
   5.3.2). If that is not after the validation time, the certificate is revoked, however old the data.
 - Revoked after the validation time: if a time stamp proves the validation time, the certificate counts as good as
   of then and the verdict says so; even for a key compromise, since the CA's dates are the only ones known.
   Where the validation time is only claimed, anyone who holds the key now can claim any time, so the certificate is
   refused.
-- A time-stamping certificate claims its own times: one revoked later stays good only for the reasons that RFC
+- A time-stamping certificate proves times itself: one revoked later stays good only for the reasons that RFC
   3161 section 4 allows (no compromise): unspecified, affiliationChanged, superseded, cessationOfOperation,
   stated by the CA.
-- Good needs data that speaks about the validation time: issued before it and not out of date then, or issued after it
+- Good needs data that covers the validation time: issued before it and not out of date then, or issued after it
   while the certificate was still valid (a CRL drops certificates after they expire, unless it says that it
   keeps them).
 - A hold counts unless fresher data, not newer than the validation time, shows it lifted.
@@ -34,13 +33,12 @@ _HOLD = "certificateHold"
 _WITHOUT_COMPROMISE = frozenset({"unspecified", "affiliationChanged", "superseded", "cessationOfOperation"})
 
 _LIFE_WITHOUT_END = timedelta(minutes=30)
-"""How long data without a next update speaks for (it says "newer is always to be had", RFC 6960 2.4)."""
+"""Validity of data without a next update, which means that newer data is always available (RFC 6960 2.4)."""
 
 
 @dataclass(frozen=True)
 class Revoked:
-    """The certificate is on the list: since when, invalid since when, why (a name of RFC 5280 5.3.1, or
-    None)."""
+    """Revocation of a certificate: its date, the invalidity date, and the reason (RFC 5280 5.3.1)."""
 
     at: datetime
     invalid_since: datetime | None
@@ -54,11 +52,10 @@ class Revoked:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What one authentic CRL or OCSP response says about one certificate.
+    """Evidence of one authentic CRL or OCSP response about one certificate.
 
-    `complete` is False where the data can show a revocation but not its absence (a delta, a list of some
-    reasons). `kept_from` is the date since which expired certificates stay on the list, where the issuer says
-    so.
+    `complete` is False if the data can prove a revocation but not its absence (a delta, a list of some reasons).
+    `kept_from` is the date since which expired certificates stay on the list, if the issuer states it.
     """
 
     source: str
@@ -70,7 +67,7 @@ class Evidence:
 
     @property
     def end(self) -> datetime:
-        """Until when the data speaks."""
+        """The end of the validity of the data."""
         if self.until is not None:
             return self.until
         return self.issued + min(_LIFE_WITHOUT_END, datetime.max.replace(tzinfo=UTC) - self.issued)
@@ -78,7 +75,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Unusable:
-    """Data that concerns the certificate but proves nothing, and why (completes "SOURCE ...")."""
+    """Data about the certificate that proves nothing, and the reason (completes "SOURCE ...")."""
 
     source: str
     why: str
@@ -92,13 +89,13 @@ def decide(
     validation_time: datetime,
     time_proven: bool,
 ) -> RevocationStatus:
-    """Return the revocation status of the certificate at the validation time; see the module's text for the rules."""
+    """Return the revocation status of the certificate at the validation time; the module docstring has the rules."""
     found = list(found)
     evidence = [e for e in found if isinstance(e, Evidence)]
     revocations = [e for e in evidence if e.revoked is not None and not _is_hold_lifted(e, evidence, validation_time)]
     if revocations:
         return _decide_revoked(revocations, purpose=purpose, validation_time=validation_time, time_proven=time_proven)
-    speaking = [e for e in evidence if e.complete and e.revoked is None and _speaks(e, certificate, validation_time)]
+    speaking = [e for e in evidence if e.complete and e.revoked is None and _covers(e, certificate, validation_time)]
     if speaking:
         freshest = max(speaking, key=lambda e: e.issued)
         return RevocationStatus(
@@ -110,8 +107,7 @@ def decide(
 
 
 def instants(found: Iterable[Evidence | Unusable]) -> Iterable[datetime]:
-    """The instants at which the answer of `decide` may change, but for the validity of the certificate
-    itself."""
+    """Yield the instants at which the result of `decide` may change, except those of the certificate's validity."""
     for item in found:
         if isinstance(item, Evidence):
             yield item.issued
@@ -136,22 +132,22 @@ def _decide_revoked(
         key=lambda pair: pair[1].effective,
     )
     why = revoked.reason or "no reason given"
-    said = f"revoked as of {revoked.effective:%Y-%m-%d %H:%M:%S} UTC ({why}), says {source}"
+    revocation = f"revoked as of {revoked.effective:%Y-%m-%d %H:%M:%S} UTC ({why}), says {source}"
     excused = time_proven and (purpose is not CertificatePurpose.TIME_STAMPING or revoked.reason in _WITHOUT_COMPROMISE)
     if revoked.effective <= validation_time:
-        state, sentence = Revocation.REVOKED, f"It was {said}."
+        state, sentence = Revocation.REVOKED, f"It was {revocation}."
     elif excused:
-        state, sentence = Revocation.REVOKED_SINCE, f"It was good at the proven time and later {said}."
+        state, sentence = Revocation.REVOKED_SINCE, f"It was good at the proven time and later {revocation}."
     elif time_proven:
         state = Revocation.REVOKED
-        sentence = f"It was {said}; a time-stamping key revoked for such a reason vouches for no time at all."
+        sentence = f"It was {revocation}; a time-stamping key revoked for such a reason vouches for no time at all."
     else:
         state = Revocation.REVOKED
-        sentence = f"It was {said}; that the use was earlier is only claimed; a time stamp would prove it."
+        sentence = f"It was {revocation}; that the use was earlier is only claimed; a time stamp would prove it."
     return RevocationStatus(state, sentence, source, revoked.effective, revoked.reason)
 
 
-def _speaks(evidence: Evidence, certificate: x509.Certificate, validation_time: datetime) -> bool:
+def _covers(evidence: Evidence, certificate: x509.Certificate, validation_time: datetime) -> bool:
     if evidence.issued <= validation_time:
         return validation_time <= evidence.end
     return evidence.issued <= certificate.not_valid_after_utc or (

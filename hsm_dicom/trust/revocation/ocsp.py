@@ -1,9 +1,9 @@
-"""What one OCSP response says about one certificate: RFC 6960 sections 3.2 and 4.2.2.
+"""Evidence of one OCSP response about one certificate: RFC 6960 sections 3.2 and 4.2.2.
 
-Accepted from the CA itself, or from a responder whose certificate that CA issued directly for OCSP signing
-(valid when the response was made). Such a responder must carry ocsp-nocheck or be proven good by a CRL; where
-its certificate names no place to ask about it either, the CA has chosen to give no means (RFC 6960
-4.2.2.2.1), and only a CRL at hand that lists it counts against it. Signatures are PKCS#1 v1.5, ECDSA or
+A response is accepted from the CA itself, or from a responder whose certificate that CA issued directly for OCSP
+signing (valid when the response was made). Such a responder must have ocsp-nocheck or be proven good by a CRL. If its
+certificate has no address of revocation data either, the CA has chosen to provide none (RFC 6960 4.2.2.2.1),
+and the responder is refused only if an available CRL lists it. Signatures are PKCS#1 v1.5, ECDSA or
 EdDSA; a response with RSASSA-PSS is not usable.
 """
 
@@ -36,7 +36,7 @@ _MAX_CERTIFICATES = 8
 
 @dataclass(frozen=True)
 class SourcedOcspResponse:
-    """An OCSP response (status successful) and where it came from, in words."""
+    """An OCSP response (status successful) and its source, in words."""
 
     response: ocsp.OCSPResponse
     source: str
@@ -49,9 +49,9 @@ def ocsp_evidence(
     crls: Sequence[SourcedCrl],
     policy: AlgorithmPolicy,
 ) -> Iterator[Evidence | Unusable]:
-    """Yield what the response says about the certificate, once for each answer about it.
+    """Yield the evidence of the response, one for each answer about the certificate.
 
-    `issuer` is the validated certificate of the CA; `crls` may say whether a delegated responder was revoked.
+    `issuer` is the validated certificate of the CA; `crls` may list a delegated responder as revoked.
     """
     source = f"the OCSP response {sourced.source}"
     try:
@@ -60,7 +60,7 @@ def ocsp_evidence(
             return
         problem = _authority_problem(sourced.response, issuer, crls, policy)
         kept_from = _archive_cutoff(sourced.response)
-    except Exception as error:  # a foreign parser on bytes that someone else made
+    except Exception as error:  # the parser can raise any exception for hostile bytes
         yield Unusable(source, f"cannot be read ({type(error).__name__})")
         return
     for found in answers:
@@ -68,7 +68,7 @@ def ocsp_evidence(
 
 
 def issuer_hashes(issuer: x509.Certificate, algorithm: hashes.HashAlgorithm) -> tuple[bytes, bytes]:
-    """The hashes of the issuer's name and key by which OCSP names a CA (CertID, RFC 6960 4.1.1)."""
+    """Return the hashes of name and key by which OCSP identifies a CA (CertID, RFC 6960 4.1.1)."""
     return (
         hashlib.new(algorithm.name, issuer.subject.public_bytes()).digest(),
         hashlib.new(algorithm.name, _key_bits(issuer)).digest(),
@@ -158,7 +158,7 @@ def _is_issued_for_ocsp(responder: x509.Certificate, issuer: x509.Certificate) -
     try:
         responder.verify_directly_issued_by(issuer)
         usages = responder.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    except Exception:  # not issued by it, or for nothing in particular: one answer for both
+    except Exception:  # another issuer, or no extended key usage: both are refused
         return False
     return any(usage.dotted_string == OCSP_SIGNING for usage in usages)
 
@@ -195,7 +195,7 @@ def _is_signed_by(response: ocsp.OCSPResponse, certificate: x509.Certificate) ->
 
 
 def _key_bits(certificate: x509.Certificate) -> bytes:
-    """The value of the subjectPublicKey BIT STRING, over which OCSP hashes."""
+    """Return the value of the subjectPublicKey BIT STRING, which OCSP hashes."""
     info = keys.PublicKeyInfo.load(
         certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     )
@@ -203,8 +203,10 @@ def _key_bits(certificate: x509.Certificate) -> bytes:
 
 
 def _archive_cutoff(response: ocsp.OCSPResponse) -> datetime | None:
-    """The date since which the responder keeps expired certificates (RFC 6960 4.4.4). It can be read only
-    where the response is about one certificate; all real ones are."""
+    """Return the date since which the responder keeps expired certificates (RFC 6960 4.4.4), or None.
+
+    It can be read only from a response about one certificate, which all real ones are.
+    """
     if len(list(response.responses)) != 1:
         return None
     for extension in response.single_extensions:
