@@ -144,6 +144,14 @@ def test_a_guide_that_goes_on_from_the_tutorial_on_signatures(rehearsal: Path, p
     run_page(rehearsal, f"howto/{page}.md", before=[FIRST])
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes such a namespace, and gives files away")
+def test_the_guide_on_containers(rehearsal: Path) -> None:
+    run_page(rehearsal, "howto/container.md", before=[FIRST])
+    assert list((rehearsal / "volumes" / "srv").glob("*/*.dcm"))
+    assert not (rehearsal / "volumes" / "srv" / "again").exists()
+    assert not list((rehearsal / "root").iterdir()), "the namespace's mounts end with it"
+
+
 def test_the_archives_report_is_a_page_for_people(rehearsal: Path) -> None:
     run_page(rehearsal, "howto/verify-an-archive.md", before=[FIRST])
     assert (rehearsal / "report.html").read_text().startswith("<!DOCTYPE html>")
