@@ -70,11 +70,11 @@ Subject = Annotated[
 ]
 DnsNames = Annotated[
     list[str] | None,
-    typer.Option("--dns", metavar="NAME", help="A host name; may be repeat_options.", show_default=False),
+    typer.Option("--dns", metavar="NAME", help="A host name. Repeatable.", show_default=False),
 ]
 IpAddresses = Annotated[
     list[str] | None,
-    typer.Option("--ip", metavar="ADDRESS", help="An address; may be repeat_options.", show_default=False),
+    typer.Option("--ip", metavar="ADDRESS", help="An IP address. Repeatable.", show_default=False),
 ]
 UsageOfCertificate = Annotated[
     KeyUsage | None,

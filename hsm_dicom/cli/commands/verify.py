@@ -19,7 +19,7 @@ BRIEF_FROM = 10
 """With more files than this, each gets one line instead of a block."""
 
 _TRUST = "Whom to trust"
-_DEMANDS = "What is demanded"
+_DEMANDS = "Requirements"
 
 
 class RequirementName(StrEnum):
@@ -87,7 +87,7 @@ PolicyFile = Annotated[
     typer.Option(
         "--policy",
         metavar="FILE",
-        help="Everything that is demanded, as TOML; see docs/explanation/verdicts.md in the sources.",
+        help="All requirements, as TOML; see docs/explanation/verdicts.md in the sources.",
         show_default=False,
         rich_help_panel=_DEMANDS,
     ),

@@ -49,7 +49,7 @@ def _wear(token: TokenInfo, locked: Flag, final: Flag, low: Flag) -> str:
         return ": LOCKED"
     if final in token.flags:
         return ": one more wrong try locks it"
-    return ": a wrong one was tried lately" if low in token.flags else ""
+    return ": a wrong PIN was presented since the last login" if low in token.flags else ""
 
 
 def token_json(token: TokenInfo) -> dict[str, Any]:

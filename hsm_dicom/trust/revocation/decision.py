@@ -157,9 +157,9 @@ def _covers(evidence: Evidence, certificate: x509.Certificate, validation_time: 
 
 def _why_unknown(certificate: x509.Certificate, found: list[Evidence | Unusable], validation_time: datetime) -> str:
     if not found:
-        return "Whether it is revoked is not known: no CRL or OCSP response of its issuer is at hand."
+        return "The revocation status is unknown: no CRL or OCSP response of its issuer is available."
     reasons = [_why_not(item, certificate, validation_time) for item in found[:4]]
-    return f"Whether it is revoked is not known: {'; '.join(reasons)}."
+    return f"The revocation status is unknown: {'; '.join(reasons)}."
 
 
 def _why_not(item: Evidence | Unusable, certificate: x509.Certificate, validation_time: datetime) -> str:
