@@ -115,10 +115,12 @@ def describe_mistake(error: ErrorDetails) -> Words:
     if kind == "key_uri":
         return str(context["reason"]), "See the form of a URI: hsm-dicom token list prints those of tokens."
     if kind in ("literal_error", "enum"):
-        return "The value is not one of the possible ones.", f"Write one of: {context['expected']}."
+        return "The value is not allowed.", f"Write one of: {context['expected']}."
     if kind in ("greater_than_equal", "less_than_equal", "greater_than"):
         bound = context.get("ge", context.get("le", context.get("gt")))
-        return f"The number is too {'large' if 'le' in context else 'small'}.", f"The bound is {bound}."
+        if "le" in context:
+            return "The number is too large.", f"Write at most {bound}."
+        return "The number is too small.", f"Write {'more than' if 'gt' in context else 'at least'} {bound}."
     return _WORDS.get(kind, ("The value has the wrong form.", "See the documentation of this key."))
 
 

@@ -17,7 +17,7 @@ def find_shared_ports(listeners: Sequence[ListenerSettings], problems: ProblemCo
     for first, second in combinations(listeners, 2):
         hosts = {first.host, second.host}
         if first.port == second.port and (len(hosts) == 1 or hosts & _EVERY_ADDRESS):
-            what = f"It wants port {second.port}, which the listener '{first.name}' has already."
+            what = f"The listener '{first.name}' already uses port {second.port}."
             problems.add(("listeners", second.name, "port"), what, "Give each listener a port of its own.")
 
 

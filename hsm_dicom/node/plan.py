@@ -121,7 +121,7 @@ class NodePlan:
         if name not in self.peers:
             self._raise_unresolved("peers", name)
             raise NotConfiguredError(
-                f"There is no peer '{name}' in the configuration; there: {join_names(self._names('peers'))}.",
+                f"The configuration has no peer '{name}'; its peers: {join_names(self._names('peers'))}.",
                 remedy=f"Give the name of one of these, or add the table [peers.{name}] to the file.",
             )
         return self.peers[name]
@@ -136,9 +136,9 @@ class NodePlan:
         if name is None and len(self.listeners) == 1:
             return next(iter(self.listeners.values()))
         if name is None or name not in self.listeners:
-            asked = f"no listener '{name}'" if name else "not one listener alone"
+            asked = f"has no listener '{name}'" if name else "does not have exactly one listener"
             raise NotConfiguredError(
-                f"There is {asked} in the configuration; there: {join_names(self._names('listeners'))}.",
+                f"The configuration {asked}; its listeners: {join_names(self._names('listeners'))}.",
                 remedy=f"Give the name of one of these, or add the table [listeners.{name or 'NAME'}] to the file.",
             )
         return self.listeners[name]

@@ -155,7 +155,9 @@ def _require_tls(host: str, port: int, seconds: float) -> None:
         ) from error
     except OSError as error:
         raise HandshakeError(
-            FailureReason.CLOSED, peer, f"{peer} cannot be reached ({error.strerror or error})."
+            FailureReason.CLOSED,
+            peer,
+            f"{peer} cannot be reached ({error.strerror or error}); check the address, the port and the firewall.",
         ) from error
 
 

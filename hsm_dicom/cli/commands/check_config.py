@@ -37,7 +37,8 @@ def check_config(
     file = find_configuration(config)
     if file is None:
         raise typer.BadParameter(
-            "There is no configuration: neither $HSM_DICOM_CONFIG nor ./hsm-dicom.toml nor /etc/hsm-dicom/config.toml.",
+            "There is no configuration file: $HSM_DICOM_CONFIG is not set, and neither ./hsm-dicom.toml nor "
+            "/etc/hsm-dicom/config.toml exists. Write one, or give its path with --config.",
             param_hint="--config",
         )
     with output.working("Reading the configuration", quiet=json) as show:

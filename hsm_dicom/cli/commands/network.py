@@ -168,7 +168,8 @@ def listen(
     file = find_configuration(config)
     if file is None:
         raise NotConfiguredError(
-            "There is no configuration with a listener.", remedy="Write one with [listeners.NAME]."
+            "There is no configuration file.",
+            remedy="Write ./hsm-dicom.toml with [listeners.NAME], or give another file with --config.",
         )
     # Blocked before any thread starts, so that only this one receives them.
     signals = {signal.SIGHUP, signal.SIGTERM, signal.SIGINT}

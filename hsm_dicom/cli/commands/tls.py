@@ -126,7 +126,7 @@ def _print_profile(report: ProfileReport) -> None:
         ("keys", f"RSA from {keys.minimum_rsa_bits} bits, {', '.join(sorted(keys.curves))}"),
         ("order", "the server's" if profile.server_order else "the client's"),
     ]
-    output.facts([*rows, *(("not so", shortfall) for shortfall in report.shortfalls)])
+    output.facts([*rows, *(("differs", shortfall) for shortfall in report.shortfalls)])
 
 
 def _profile_json(report: ProfileReport) -> dict[str, Any]:
@@ -175,8 +175,8 @@ def _print_probe(found: ProbeResult) -> None:
         rows = [("serial", certificate.serial), ("names", names)] if number == 0 else [("serial", certificate.serial)]
         output.facts([*rows, ("pin", certificate.spki_sha256)])
     if found.wants_certificate is not None:
-        wants = "wants" if found.wants_certificate else "does not want"
-        output.say(f"It {wants} a certificate of its clients.")
+        requests = "requests" if found.wants_certificate else "does not request"
+        output.say(f"The server {requests} a certificate from its clients.")
     for remark in found.remarks:
         output.outcome(False, output.shown(remark))
     basis = (

@@ -77,13 +77,13 @@ def load_exchange(file: Path) -> Exchange:
     try:
         status = file.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise RecordingError(f"{file} is no recording: it is not a file.")
+            raise RecordingError(f"{file} is not a recording: it is not a regular file.")
         if status.st_size > LONGEST:
             raise RecordingError(f"{file} is longer than {LONGEST >> 20} MiB; cut out what is to be explained.")
         with file.open(encoding="ascii") as lines:
             return read_exchange(lines)
     except UnicodeDecodeError:
-        raise RecordingError(f"{file} is no recording: it is not text.") from None
+        raise RecordingError(f"{file} is not a recording: it has characters that are not ASCII.") from None
     except OSError as error:
         raise RecordingError(f"{file} cannot be read ({error.strerror}).") from None
 

@@ -142,7 +142,7 @@ def test_a_peer_that_is_not_there_is_one_sentence(site: Site, run: Run, tmp_path
         assert "check that a program listens on 127.0.0.1:1" in result.said
     unknown = run("echo", "pacs", "--config", site.config)
     assert unknown.status == 1
-    assert "There is no peer 'pacs' in the configuration; there: self, nobody." in unknown.said
+    assert "The configuration has no peer 'pacs'; its peers: self, nobody." in unknown.said
     assert "add the table [peers.pacs] to the file" in unknown.said
 
 
@@ -169,5 +169,5 @@ def test_profiles_are_listed_with_what_is_not_so(run: Run) -> None:
 def test_a_probe_of_nobody_is_one_sentence(run: Run) -> None:
     result = run("tls", "probe", "127.0.0.1:1")
     assert result.status == 1
-    assert "127.0.0.1:1 cannot be reached (Connection refused)." in result.said
+    assert "127.0.0.1:1 cannot be reached (Connection refused)" in result.said
     assert run("tls", "probe", "127.0.0.1:port").status == 2

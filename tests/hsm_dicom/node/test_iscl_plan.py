@@ -132,7 +132,7 @@ def test_transports_do_not_share_a_listener(iscl_site: ISCLSite) -> None:
         ({"peer": f"mac_key = 1{'0' * 5000}"}, "", "a number of thousands of digits"),
         ({"peer": f"allow = {'[' * 3000}"}, "", "or lists nested in lists"),
         ({"peer": 'macc = "md5"'}, "peers.archive.iscl.macc", "Did you mean 'mac'?"),
-        ({"peer": 'over = "ssh"'}, "peers.archive.iscl.over", "not one of the possible ones"),
+        ({"peer": 'over = "ssh"'}, "peers.archive.iscl.over", "is not allowed"),
         ({"listener": 'mac = "none"'}, "listeners.archive.iscl", "no mac"),
     ],
 )

@@ -174,7 +174,7 @@ MISTAKES = {
     "two listeners on one port": (
         '[listeners.main]\nae_title = "NODE"\nidentities = ["node"]\n'
         '[listeners.other]\nae_title = "OTHER"\nidentities = ["node"]\nhost = "0.0.0.0"\n',
-        "It wants port 2762, which the listener 'main' has already.",
+        "The listener 'main' already uses port 2762.",
     ),
     "two peers that nothing tells apart": (
         '[peers.x]\nhost = "h"\nae_titles = ["X", "Z"]\n[peers.y]\nhost = "h"\nae_titles = ["Y", "Z"]\n'
@@ -210,11 +210,11 @@ def test_check_config_passes_what_only_looks_like_a_clash(write: Write) -> None:
 
 def test_a_name_that_is_not_there_is_answered_with_those_that_are(write: Write) -> None:
     plan = read_plan(write(WHOLE))
-    with pytest.raises(NotConfiguredError, match="there: pacs, digitiser"):
+    with pytest.raises(NotConfiguredError, match="its peers: pacs, digitiser"):
         plan.peer("archive")
-    with pytest.raises(NotConfiguredError, match="not one listener alone"):
+    with pytest.raises(NotConfiguredError, match="does not have exactly one listener"):
         plan.listener()
-    with pytest.raises(NotConfiguredError, match="no listener 'x'"):
+    with pytest.raises(NotConfiguredError, match="has no listener 'x'"):
         plan.listener("x")
 
 
