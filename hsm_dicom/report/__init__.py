@@ -1,4 +1,4 @@
-"""Verdicts for readers: JSON for programs, one self-contained HTML page for people.
+"""Reports of verdicts: JSON for programs, one self-contained HTML page for people.
 
     validator = Validator.from_stores(TrustStore.from_files(["ca.pem"]))
     verdicts = [validator.validate(check_integrity(path)) for path in paths]
@@ -10,10 +10,10 @@
 |---------------|------------------------------------------------------------------------------|
 | json_report   | `as_json`, `json_line`: the schema hsm-dicom/verify/2 (docs/reference/json-verify.md)    |
 | html_report   | `write_html`: the page, from `templates/`                                     |
-| html_views    | the texts, shares and pictures that the templates place                       |
+| html_views    | the texts, shares and pictures that the templates show                        |
 | chain_picture | the certificate chain over time, as SVG                                       |
-| pictures      | small pictures of pixel data, from the bytes that were walked                 |
-| drawing, png, rle | a frame to 8-bit pixels, pixels to PNG, RLE Lossless to pixels            |
+| pictures      | small pictures of pixel data                                                  |
+| drawing, png, rle | conversion of a frame to 8 bits, of pixels to PNG, of RLE Lossless        |
 """
 
 from hsm_dicom.report.html_report import ReportError, write_html

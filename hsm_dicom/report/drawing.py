@@ -1,4 +1,4 @@
-"""From one frame of pixels to a small picture of 8 bits: sampled, coloured, contrast stretched."""
+"""Conversion of a frame to a small picture of 8 bits: sampling, colour conversion, contrast stretching."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _CODES: dict[tuple[int, bool], _Code] = {
     (4, True): "i",
 }
 _CUT = 200
-"""One in so many pixels at either end of the scale may be blown out by stretching."""
+"""Stretching may clip one in this many pixels at either end of the scale."""
 
 
 @dataclass(frozen=True)
 class Palette:
-    """The colours of PALETTE COLOR, 8 bits each, and the pixel value that the first one is for."""
+    """The colours of PALETTE COLOR, 8 bits each, and the pixel value of the first one."""
 
     first: int
     tables: tuple[bytes, bytes, bytes]
@@ -63,7 +63,7 @@ def draw(frame: Frame, side: int) -> tuple[int, int, int, bytes]:
 
 
 def _sample(frame: Frame, sample: int, step: int) -> list[int]:
-    """Every `step`th value of every `step`th row."""
+    """Return every `step`th value of every `step`th row."""
     size = frame.bytes_per_sample
     data = swap_bytes(frame.data, size) if sys.byteorder == "big" and size > 1 else frame.data
     signed = frame.signed and frame.stored_bits == size * 8
@@ -104,7 +104,7 @@ def _to_eight_bits(values: list[int], bits: int) -> bytes:
 
 
 def _rgb(channels: list[bytes]) -> list[bytes]:
-    """YBR_FULL to RGB (PS3.3 C.7.6.3.1.2)."""
+    """Convert YBR_FULL to RGB (PS3.3 C.7.6.3.1.2)."""
     red, green, blue = bytearray(), bytearray(), bytearray()
     for y, cb, cr in zip(*channels, strict=True):
         red.append(_clamp(y + 1.402 * (cr - 128)))

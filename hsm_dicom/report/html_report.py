@@ -1,7 +1,7 @@
-"""One self-contained HTML page for a run: no script, nothing from anywhere else, readable by eye, ear and printer.
+"""One self-contained HTML page for a run: no script and no external resource; suits screen readers and printers.
 
-Everything that comes from a file or a certificate is escaped and stripped of characters that are not printed, at the
-one place where the template puts out a value. A Content Security Policy in the page forbids scripts and any loading.
+Text from a file or a certificate is escaped, and its unprintable characters are replaced, in the function through which
+the template outputs every value. A Content Security Policy in the page forbids scripts and any loading.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from hsm_dicom.validation.result import WORST_FIRST
 from hsm_dicom.validation.validator import Validator, Verdict
 
 DETAILED = 500
-"""Files of a run that the page tells in detail, so that the one of a whole archive is still opened by a browser."""
+"""Files that the page shows in detail at most, so that a browser can still open the page of a whole archive."""
 
 PICTURES = 200
-"""Of these, the files that get a picture."""
+"""Files with a picture at most."""
 
 
 class ReportError(DicomError):
-    """The page could not be written. The sentence names the file and the remedy."""
+    """The page could not be written. The message has the file and the remedy."""
 
 
 def write_html(target: Path, verdicts: Sequence[Verdict], validator: Validator, *, pictures: int = PICTURES) -> None:
-    """Write the page of a run; an older page of this name is replaced when the new one is complete.
+    """Write the page of a run; replace an older page of this name when the new one is complete.
 
-    The first `pictures` files are opened again for their pictures; 0 makes a page without any. Raises ReportError.
+    The first `pictures` files are opened again for their pictures; 0 means none. Raises ReportError.
     """
     part = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
     try:
@@ -56,7 +56,7 @@ def write_html(target: Path, verdicts: Sequence[Verdict], validator: Validator, 
 def html_page(
     verdicts: Sequence[Verdict], validator: Validator, *, pictures: int = PICTURES, detailed: int = DETAILED
 ) -> Iterator[str]:
-    """The page, in parts."""
+    """Generate the page in parts."""
     numbers = _choose_detailed(verdicts, detailed)
     template = _environment().get_template("page.html.j2")
     return template.generate(
@@ -71,7 +71,7 @@ def html_page(
 
 
 def _choose_detailed(verdicts: Sequence[Verdict], limit: int) -> list[int]:
-    """The numbers of the files, from 1, the worst first, as they are chosen and as they follow on the page."""
+    """Return the numbers, from 1, of the files to show in detail, worst first."""
     numbers = sorted(range(1, len(verdicts) + 1), key=lambda n: WORST_FIRST.index(verdicts[n - 1].outcome))
     return numbers[:limit]
 
@@ -100,7 +100,7 @@ def _environment() -> Environment:
 
 
 def _printable(value: object) -> object:
-    """A text without controls, bidirectional overrides and lone surrogates; any other value as it is."""
+    """Replace controls, bidirectional overrides and lone surrogates in a text; return other values unchanged."""
     if not isinstance(value, str) or hasattr(value, "__html__") or value.isprintable():
         return value
     return "".join(character if character.isprintable() else _stand_in(character) for character in value)

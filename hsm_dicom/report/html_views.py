@@ -1,4 +1,4 @@
-"""What the page shows, prepared: verdicts turned into texts, shares and pictures, so that the template only places."""
+"""Content of the page: texts, shares and pictures of verdicts, so that the template needs no logic."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ KINDS = {
     Indication.INDETERMINATE: "unsure",
     Indication.HISTORIC: "historic",
 }
-"""The look of each indication: an icon and a colour, never the colour alone."""
+"""Look of each indication: an icon and a colour, never a colour alone."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """How an outcome of a file appears: icon and colour, the word beside it, and the title of a page about it alone."""
+    """Look of a file's outcome: icon and colour, label, and the title of a page about this file only."""
 
     kind: str
     label: str
@@ -52,7 +52,7 @@ _LOOKS = {
 
 
 def look(verdict: Verdict) -> Look:
-    """The look of a file."""
+    """Return the look of a file."""
     indications = {one.indication for one in verdict.signatures}
     match verdict.outcome:
         case Outcome.GOOD:
@@ -84,7 +84,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class ElementList:
-    """Elements by name, under a heading."""
+    """Names of elements, with a heading."""
 
     kind: str
     heading: str
@@ -136,7 +136,7 @@ class RunView:
 
 
 def run_view(verdicts: Sequence[Verdict], validator: Validator) -> RunView:
-    """The head of the page."""
+    """Return the head of the page."""
     looks = [look(verdict) for verdict in verdicts]
     good, total = sum(verdict.outcome is Outcome.GOOD for verdict in verdicts), len(verdicts)
     if total == 1:
@@ -163,7 +163,7 @@ def run_view(verdicts: Sequence[Verdict], validator: Validator) -> RunView:
 
 
 def policy_words(policy: VerificationPolicy) -> list[str]:
-    """A policy in sentences."""
+    """Return a policy in sentences."""
     asked = [f"A signature that meets: {one}." for one in sorted(policy.require - {Requirement.TIMESTAMP})]
     asked += ["A certified time stamp."] if Requirement.TIMESTAMP in policy.require else []
     asked += [f"Covered: {part}." for part in sorted(policy.cover)]
@@ -219,14 +219,14 @@ def _protects_picture(verdict: SignatureVerdict) -> bool:
 
 
 def _sentence(verdict: Verdict) -> str:
-    """What there is to say about a file beyond its one signature."""
+    """Return the text about a file in addition to its only signature."""
     if len(verdict.signatures) != 1 or verdict.outcome is Outcome.NO_SIGNATURE:
         return verdict.text
     return f"The policy is not met: {' '.join(verdict.unmet)}" if verdict.unmet else ""
 
 
 def signature_view(verdict: SignatureVerdict) -> SignatureView:
-    """One signature."""
+    """Return the view of one signature."""
     covers, good = verdict.signature.coverage, verdict.protects
     return SignatureView(
         verdict=verdict,
@@ -242,7 +242,7 @@ def signature_view(verdict: SignatureVerdict) -> SignatureView:
 
 
 def _head(verdict: SignatureVerdict) -> str:
-    """The verdict up to its grounds, which the page lists below."""
+    """Return the verdict without its grounds, which the page lists below."""
     joint = {Indication.VALID: "", Indication.VALID_BUT: ", but"}.get(verdict.indication, ", because")
     head = verdict.text.partition(joint)[0] if joint else verdict.text
     return head.capitalize() + joint
@@ -281,7 +281,7 @@ def _time(verdict: SignatureVerdict) -> str:
 
 
 def _chains(verdict: SignatureVerdict) -> Iterator[tuple[str, ChainPicture, str]]:
-    """Headings, pictures and words of the validated chains: the signer's and the time stamp authority's."""
+    """Yield heading, picture and text of the validated chains: the signer's and the time stamp authority's."""
     stamp = verdict.timestamp.trust if verdict.timestamp else None
     for heading, trust in (("Who vouches for the signer", verdict.trust), ("Who vouches for the time", stamp)):
         picture = chain_picture(trust) if trust is not None else None
@@ -366,7 +366,7 @@ def _revocation_data(store: TrustStore) -> str:
 
 
 def uid_name(uid: str) -> str:
-    """The name of a UID in PS3.6, or the UID itself."""
+    """Return the name of a UID in PS3.6, or the UID itself."""
     from hsm_dicom.dataset._pydicom import load_registered_uids
 
     known = load_registered_uids().get(uid)

@@ -1,8 +1,8 @@
 """Verdicts as JSON, one object for each file: the schema hsm-dicom/verify/2, see docs/reference/json-verify.md.
 
-Members keep their order and are always present; those that do not apply are null or empty. Times are in UTC (RFC 3339),
-to the second. Objects are identified by their UIDs: the patient's name and identifier are left out, since such output
-is often logged. Nothing outside ASCII is written, so that a line is safe to print.
+Members have a fixed order and are always present; those that do not apply are null or empty. Times are in UTC (RFC
+3339), to the second. Objects are identified by their UIDs: the patient's name and identifier are omitted, since such
+output is often logged. The output is ASCII only, so that a line is safe to print.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ SCHEMA = "hsm-dicom/verify/2"
 
 
 def json_line(verdict: Verdict) -> str:
-    """Return the verdict as one line, without its end."""
+    """Return the verdict as one line, without a line break."""
     return json.dumps(as_json(verdict))
 
 
 def as_json(verdict: Verdict) -> dict[str, Any]:
-    """Return the verdict as the dictionary that is written."""
+    """Return the verdict as a dictionary for JSON."""
     identity = verdict.identity
     return {
         "schema": SCHEMA,

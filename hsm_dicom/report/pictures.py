@@ -1,11 +1,10 @@
-"""A small picture of an object's first frame, so that people see which object a verdict is about.
+"""A small picture of an object's first frame, which shows which object a verdict is about.
 
     picture = picture_of("ct.dcm", unchanged_since=verdict.validated_at)
     print(picture.uri or picture.caption)       # data:image/png;base64,… or why there is none
 
-It is drawn from the bytes that the walk found, by code that is shorter than any decoder of images: native pixels and
-RLE Lossless become a PNG of at most SIDE x SIDE pixels. JPEG Baseline is handed to the browser as it is. Other
-compressions are not decoded: a report about files that nobody trusts yet is no place for an image codec.
+Native pixels and RLE Lossless become a PNG of at most SIDE x SIDE pixels. JPEG Baseline is passed to the browser
+unchanged. Other compressions are not decoded, since an image codec should not process untrusted files here.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ _DESCRIPTORS, _TABLES = range(0x00281101, 0x00281104), range(0x00281201, 0x00281
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture as a data: URI with its size in pixels, or only a caption that says why there is none."""
+    """A picture as a data: URI with its size in pixels, or only a caption with the reason why there is none."""
 
     caption: str
     uri: str = ""
@@ -144,7 +143,7 @@ _DRAWABLE = {("MONOCHROME1", 1), ("MONOCHROME2", 1), ("PALETTE COLOR", 1), ("RGB
 
 
 def _number(file: DicomFile, tag: int) -> int:
-    """The first number of a US or SS element of the main Data Set; 0 where there is none."""
+    """Return the first number of a US or SS element of the main Data Set; 0 if there is none."""
     numbers = _numbers(file, tag)
     return numbers[0] if numbers else 0
 
@@ -177,7 +176,7 @@ def _palette(file: DicomFile) -> Palette:
 
 
 def _first_frame(file: DicomFile, pixels: Element) -> bytes:
-    """The first fragment behind the Basic Offset Table: a whole frame in RLE (PS3.5 A.4.2)."""
+    """Return the first fragment after the Basic Offset Table: a whole frame in RLE (PS3.5 A.4.2)."""
     spans = _fragments(pixels)
     if not spans or spans[0][1] - spans[0][0] > LARGEST_FRAME:
         raise _NoPicture("its Pixel Data has no fragment that can be drawn")
@@ -193,7 +192,7 @@ def _fragments(pixels: Element) -> list[tuple[int, int]]:
 
 
 def _jpeg(file: DicomFile, pixels: Element, rows: int, columns: int, caption: str) -> Picture:
-    """A JPEG for the browser's own decoder: only if it is what the object says, and not larger than it says."""
+    """Return a JPEG for the browser's decoder, if its type and size are those of the object."""
     photometric = read_text(file, file.main, _PHOTOMETRIC).strip()
     if photometric not in ("MONOCHROME2", "YBR_FULL", "YBR_FULL_422"):
         raise _NoPicture(f"a browser would not show a JPEG of {photometric or 'no named'} pixels as it is meant")
@@ -209,7 +208,7 @@ def _jpeg(file: DicomFile, pixels: Element, rows: int, columns: int, caption: st
 
 
 def _jpeg_size(data: bytes) -> tuple[int, int] | None:
-    """Lines and samples per line of a baseline JPEG of 8 bits (ITU-T T.81 B.2.2), None if it is another."""
+    """Return lines and samples per line of a baseline JPEG of 8 bits (ITU-T T.81 B.2.2), or None for any other."""
     at = 2
     while data.startswith(b"\xff\xd8") and at + 9 <= len(data) and data[at] == 0xFF:
         marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")

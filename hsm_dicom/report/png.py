@@ -1,4 +1,4 @@
-"""A PNG of 8-bit pixels (ISO/IEC 15948), the least that a browser takes."""
+"""Minimal PNG encoder for 8-bit pixels (ISO/IEC 15948)."""
 
 from __future__ import annotations
 

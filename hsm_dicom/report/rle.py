@@ -1,17 +1,17 @@
-"""RLE Lossless: one frame, from its segments to pixels (PS3.5 Annex G)."""
+"""Decoder of one frame of RLE Lossless (PS3.5 Annex G)."""
 
 from __future__ import annotations
 
 import struct
 
 MOST_RUNS = 1 << 20
-"""Runs of a frame that are unpacked: what a hostile frame may cost. Real ones have runs of many bytes."""
+"""Largest number of runs in a frame, which limits the work for a hostile one; real runs have many bytes."""
 
 _HEADER = struct.Struct("<16I")
 
 
 class _RleError(ValueError):
-    """The frame is not what PS3.5 Annex G describes; the message is a sentence."""
+    """The frame does not conform to PS3.5 Annex G; the message is a sentence."""
 
 
 def decode_rle_frame(data: bytes, pixels: int, samples: int, width: int) -> bytes:
@@ -35,7 +35,7 @@ def decode_rle_frame(data: bytes, pixels: int, samples: int, width: int) -> byte
 
 
 def _unpack(data: bytes, at: int, end: int, size: int, runs: int) -> tuple[bytes, int]:
-    """The first `size` bytes that a segment stands for, and the number of runs so far."""
+    """Return the first `size` bytes of an unpacked segment, and the number of runs so far."""
     out = bytearray()
     while len(out) < size:
         runs += 1

@@ -1,4 +1,4 @@
-"""`hsm-dicom card`: which smart cards there are, what they say of themselves, and what they can really do."""
+"""`hsm-dicom card`: list, inspect and test smart cards."""
 
 from __future__ import annotations
 
@@ -80,16 +80,16 @@ def check(
 
     with open_configuration(config) as configuration:
         access = find_key_access(configuration, CardUri.parse(card), pin=parse_pin_option(pin))
-        with output.working("Looking for the card", quiet=json) as tell:
+        with output.working("Looking for the card", quiet=json) as show:
             result = check_card(
                 default_manager().cards,
-                # The access has taken the PIN source out of the URI.
+                # The URI of the access has no PIN source.
                 str(access.uri),
                 pin=access.pin or choose_pin_prompt(),
                 memory=access.memory,
                 last_try=last_try,
                 profiles=configuration.cards,
-                progress=tell,
+                progress=show,
             )
     if json:
         output.write_json("card-check", check_json(result))

@@ -1,4 +1,4 @@
-"""`hsm-dicom iscl`: a recorded ISCL exchange, explained for people."""
+"""`hsm-dicom iscl`: explain a recorded ISCL exchange."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def trace(
 
 
 def _profile(plan: NodePlan, name: str) -> WireProfile:
-    """What the peer's ISCL looks like. Raises `SettingsError` for one that speaks none."""
+    """Return the ISCL wire profile of a peer. Raises `SettingsError` for a peer without ISCL."""
     from hsm_dicom.network.errors import SettingsError
 
     opening = plan.peer(name).peer.iscl

@@ -1,4 +1,4 @@
-"""`hsm-dicom key`: keys on a token, from the first to the last step of their life."""
+"""`hsm-dicom key`: generate, list and delete keys on a token, and manage their certificates."""
 
 from __future__ import annotations
 
@@ -302,7 +302,7 @@ def delete(
     with open_configuration(config) as configuration:
         access = require_token(get_key_access(configuration, key, pin=pin, module=module)[0])
         if access.uri.object is None and access.uri.id is None:
-            # Not even the only key of a token is destroyed because the token was named.
+            # A URI of the token alone never selects a key for deletion, not even its only one.
             raise typer.BadParameter(
                 f"Name the key as well, with object= or id=; hsm-dicom key list '{key}' shows them.", param_hint="KEY"
             )
@@ -310,7 +310,7 @@ def delete(
             name = _find_name_on(connection, access.uri)
             asked = name.label or name.id.hex()
             require_confirmation(asked, yes, f"Key {name} on {connection.token.description} will be destroyed.")
-            # By its full name, so that what was confirmed is what goes.
+            # By its full name, so that exactly the confirmed key is deleted.
             delete_key(connection, Pkcs11Uri(object=name.label or None, id=name.id or None))
     output.outcome(True, f"Key {name} and its certificates were deleted.")
 
@@ -395,7 +395,7 @@ def _plain_serial(text: str) -> str:
 
 
 def _find_name_on(connection: Connection, wanted: Pkcs11Uri) -> NameOnToken:
-    """Label and id of the one private key that a URI names."""
+    """Return label and id of the only private key that a URI selects."""
     from tokens.pkcs11.ceremony import read_key_name
 
     return read_key_name(connection, wanted)

@@ -1,4 +1,4 @@
-"""`hsm-dicom purposes`: why something may be signed (CID 7007 of PS3.16)."""
+"""`hsm-dicom purposes`: list the purposes of signatures (CID 7007 of PS3.16)."""
 
 from __future__ import annotations
 

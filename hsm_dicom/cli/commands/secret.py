@@ -1,4 +1,4 @@
-"""`hsm-dicom secret`: the ceremony in which officers put the secrets of ISCL on a token, and what is there of them."""
+"""`hsm-dicom secret`: import, generate, list and delete the secret keys of ISCL on a token."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class SecretUse(StrEnum):
 
 
 class Direction(StrEnum):
-    """Which half of an authentication a key may do."""
+    """Operations that an authentication key may perform."""
 
     BOTH = "both"
     ANSWER = "answer"
@@ -107,7 +107,7 @@ def import_(
     with open_configuration(config) as configuration:
         access = get_token_access(configuration, token, pin=pin, module=module)
         with access.open() as connection:
-            # A PIN that is refused, or an index in use, is said before anybody types a component.
+            # Report a refused PIN or an index in use before officers type components.
             _require_free(connection, use, index, access.uri.object)
             with read_components(sources, print_check_value) as components, combined_key(components) as key:
                 print_check_value("The key", key)
@@ -228,7 +228,7 @@ def delete(
 
 
 def _require_free(connection: Connection, use: SecretUse, index: int, prefix: str | None) -> None:
-    """Raise `CeremonyError` if there is such a secret, before officers give or take components in vain."""
+    """Raise `CeremonyError` if the secret key exists already, before officers type or write down components."""
     from tokens.errors import CeremonyError
     from tokens.pkcs11.secret_keys.ceremony import list_secrets
 
@@ -262,7 +262,7 @@ def _check_direction(use: SecretUse, direction: Direction) -> None:
 
 
 def _require_terminal(component: list[str] | None, check_value: str | None) -> None:
-    """A key that nobody compared is not imported: a typing error would only show when the peer refuses us."""
+    """Raise a usage error if nobody can compare check values: only the peer would detect a typing error."""
     if sys.stdin.isatty():
         return
     if component is None or "prompt" in component:
@@ -296,7 +296,7 @@ def _hexadecimal(check_value: str | None) -> bytes | None:
     if check_value is None:
         return None
     if len(check_value) != 6 or not set(check_value) <= set(hexdigits):
-        # Not repeated: what stands there by mistake may be a component.
+        # The value is not repeated: it may be a component, given here by mistake.
         raise typer.BadParameter("A check value is 6 hexadecimal digits, such as D5D44F.", param_hint="--check-value")
     return bytes.fromhex(check_value)
 

@@ -288,11 +288,11 @@ def _request(
     )
 
 
-def _tags(named: Iterable[str], file: Path | None) -> tuple[int, ...] | None:
-    """The tags that --tag and --tag-file name; None where neither is there. Raises `typer.BadParameter`."""
+def _tags(given: Iterable[str], file: Path | None) -> tuple[int, ...] | None:
+    """Return the tags of --tag and --tag-file; None if neither is given. Raises `typer.BadParameter`."""
     from hsm_dicom.dataset.tags import TagError, parse_tag
 
-    texts = [(text, "--tag") for text in named]
+    texts = [(text, "--tag") for text in given]
     if file is not None:
         texts += [(line, "--tag-file") for line in _lines(file)]
     elif not texts:
@@ -307,7 +307,7 @@ def _tags(named: Iterable[str], file: Path | None) -> tuple[int, ...] | None:
 
 
 def _lines(file: Path) -> list[str]:
-    """What a tag file says, line by line, without its comments."""
+    """Return the lines of a tag file without comments."""
     try:
         text = file.read_text("utf-8")
     except UnicodeDecodeError:
@@ -316,7 +316,7 @@ def _lines(file: Path) -> list[str]:
 
 
 def _place(item: str | None) -> ItemPath:
-    """The place that --item names; that of the main Data Set where it is not there. Raises `typer.BadParameter`."""
+    """Return the path of --item, by default that of the main Data Set. Raises `typer.BadParameter`."""
     from hsm_dicom.dataset.tags import TagError, parse_path
 
     try:

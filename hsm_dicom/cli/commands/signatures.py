@@ -1,4 +1,4 @@
-"""`hsm-dicom signatures`: which signatures a file holds; taking them out; bringing a time stamp home to one."""
+"""`hsm-dicom signatures`: list and remove the signatures in a file; request and add time stamps offline."""
 
 from __future__ import annotations
 

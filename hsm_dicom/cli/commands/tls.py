@@ -1,4 +1,4 @@
-"""`hsm-dicom tls`: what the profiles demand and what is offered of them here; what a server offers."""
+"""`hsm-dicom tls`: list the TLS profiles and probe a server."""
 
 from __future__ import annotations
 

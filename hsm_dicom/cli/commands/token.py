@@ -1,4 +1,4 @@
-"""`hsm-dicom token`: what tokens there are, what they can do, and their PINs."""
+"""`hsm-dicom token`: list, initialise and test tokens, and manage their PINs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ app = typer.Typer(help="Tokens: list, inspect, initialise, test them, and their 
 
 
 class NothingRememberedError(DicomError):
-    """There is no refused PIN to forget."""
+    """No refused PIN is recorded."""
 
 
 @app.command("list", epilog="Example: hsm-dicom token list --module /usr/lib/softhsm/libsofthsm2.so")
@@ -226,7 +226,7 @@ def login(
 
 
 _FORMER_NAME = "forgive"
-"""What clear-rejected-pin was called until 0.1.0."""
+"""Name of clear-rejected-pin until 0.1.0."""
 _CLEAR_EXAMPLE = "Example: hsm-dicom token clear-rejected-pin 'pkcs11:token=CT%20room'"
 
 
@@ -271,7 +271,7 @@ def clear_rejected_pin(
 
 
 def _device(configuration: Configuration, token: str, module: Path | None) -> Device:
-    """What refusals are filed under. The token need not be there if its serial number tells it from others."""
+    """Return the key of a token's PIN refusals. The token may be absent if its serial number is unique."""
     from hsm_dicom.config import find_token_access
     from tokens.pkcs11.login import device_name
     from tokens.pkcs11.search import find_token

@@ -1,4 +1,4 @@
-"""`hsm-dicom verify`: whether objects are what was signed, by whom, as of when, and what is left open."""
+"""`hsm-dicom verify`: verify the signatures of objects: integrity, signer, time and coverage."""
 
 from __future__ import annotations
 

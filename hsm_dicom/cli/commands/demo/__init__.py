@@ -1,12 +1,11 @@
 """`hsm-dicom demo`: a token, a key, real images signed and verified, and refused after one byte was changed.
 
-Nothing outside one folder is touched, and no network. What is shown is done by the same calls that anybody can make:
-`story` reads like a program that uses this library.
+The demonstration uses one folder and no network. `story` calls the public functions of this library, like any program.
 
 | module      | one idea                                                 |
 |-------------|----------------------------------------------------------|
-| `story`     | what is done, step by step                               |
-| `narrator`  | how it is told                                           |
+| `story`     | the steps of the demonstration                           |
+| `narrator`  | the output of the steps                                  |
 | `softhsm`   | a software HSM in a folder                               |
 | `authority` | a CA for demonstrations, its key in memory only          |
 """

@@ -1,4 +1,4 @@
-"""A CA for demonstrations: its key lives in this process's memory and ends with it."""
+"""A CA for demonstrations, with its key only in the memory of this process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LIFETIME = timedelta(days=30)
 
 
 class DemonstrationAuthority:
-    """Answers one certificate request, and says of what it issued that nothing is revoked."""
+    """CA that issues one certificate, and a CRL without entries."""
 
     def __init__(self) -> None:
         self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -33,7 +33,7 @@ class DemonstrationAuthority:
         return self.certificate.public_bytes(Encoding.PEM)
 
     def answer(self, request: x509.CertificateSigningRequest) -> x509.Certificate:
-        """The certificate that was asked for, with the key usage that was asked for."""
+        """Issue the requested certificate, with the requested key usage."""
         if not request.is_signature_valid:
             raise ValueError("The request is not signed by the key that it names.")
         usage = request.extensions.get_extension_for_class(x509.KeyUsage)
@@ -48,7 +48,7 @@ class DemonstrationAuthority:
         )
 
     def revocation_list(self) -> bytes:
-        """A CRL (PEM) with nothing in it."""
+        """Return a CRL (PEM) without entries."""
         builder = x509.CertificateRevocationListBuilder().issuer_name(self._name)
         builder = builder.last_update(self._now - timedelta(minutes=5)).next_update(self._now + _LIFETIME)
         return builder.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM)

@@ -19,7 +19,7 @@ _MODULES = (
     "usr/local/lib/softhsm/libsofthsm2.so",
     "opt/homebrew/lib/softhsm/libsofthsm2.so",
 )
-"""Where Debian, Fedora, source builds and Homebrew put it, below the root folder."""
+"""Paths of the module on Debian, Fedora, in source builds and Homebrew, below the root folder."""
 
 _SETUP = Path("share/hsm-dicom/softhsm-config")
 
@@ -29,7 +29,7 @@ class NoSoftHsmError(DicomError):
 
 
 def provision(folder: Path) -> Path:
-    """Make an empty SoftHSM in a folder, for this process and its children; the path of its PKCS#11 module.
+    """Set up an empty SoftHSM in a folder for this process and its children; return the path of its PKCS#11 module.
 
     Raises `NoSoftHsmError`.
     """
@@ -54,7 +54,7 @@ def _module() -> Path:
 
 
 def _script() -> Path:
-    """In a source checkout, or where the wheel puts it."""
+    """Return the path of the script, in a source checkout or installed from a wheel."""
     checkout = Path(__file__).parents[4] / "softhsm-config"
     prefixes = (Path(sys.prefix), Path(sys.base_prefix) / "local", Path(site.getuserbase()))
     for folder in (checkout, *(prefix / _SETUP for prefix in prefixes)):

@@ -1,4 +1,4 @@
-"""What the demonstration does, in the order in which it is told. Reads like a program that uses this library."""
+"""The steps of the demonstration, in order, written like a program that uses this library."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ _FULL_SPEED_SECONDS = 0.5
 
 
 class DemonstrationError(DicomError):
-    """Something came out otherwise than it must. Nothing of it is to be relied on."""
+    """A step of the demonstration had an unexpected result."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """An object that pydicom ships, and how it is signed here."""
+    """An object from pydicom, and its signature parameters."""
 
     name: str
     what: str
@@ -66,7 +66,7 @@ SAMPLES = (
 
 
 def tell(folder: Path, *, kept: bool) -> None:
-    """The whole demonstration in an empty folder. Raises `DemonstrationError` if anything comes out wrong."""
+    """Run the demonstration in an empty folder. Raises `DemonstrationError` if a step has a wrong result."""
     tale = Narrator()
     tale.title(
         "DICOM signatures with a key that never leaves its token",
