@@ -97,11 +97,19 @@ def _check_folders(configuration: Configuration, problems: ProblemCollector) -> 
     """Report what cannot be written. The state folder is made when it is needed; the folder of the events is not."""
     state, events = configuration.state.folder, configuration.events.file
     if state is not None:
-        _check_writable(("state", "folder"), next(path for path in (state, *state.parents) if path.exists()), problems)
-    if events is not None and not events.parent.is_dir():
+        with problems.report_errors(("state", "folder")):
+            _check_writable(("state", "folder"), next(one for one in (state, *state.parents) if one.exists()), problems)
+    if events is None:
+        return
+    with problems.report_errors(("events", "file")):
+        _check_event_file(events, problems)
+
+
+def _check_event_file(events: Path, problems: ProblemCollector) -> None:
+    if not events.parent.is_dir():
         remedy = f"Run: mkdir -m 700 {events.parent}"
         problems.add(("events", "file"), f"The folder {events.parent} does not exist.", remedy)
-    elif events is not None:
+    else:
         _check_writable(("events", "file"), events if events.exists() else events.parent, problems)
 
 

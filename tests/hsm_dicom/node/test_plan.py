@@ -275,3 +275,14 @@ def test_a_calling_ae_title_that_is_none_is_a_problem_of_the_check(write: Write,
     (found,) = [problem for problem in problems if problem.key == "peers.pacs.calling_ae_title"]
     assert "is not an AE title" in found.text
     assert found.line == 20
+
+
+@pytest.mark.parametrize(
+    ("table", "key"), [("state", "folder"), ("events", "file")], ids=["state folder", "event file"]
+)
+def test_a_path_that_the_system_refuses_is_a_problem_of_the_check(tmp_path: Path, table: str, key: str) -> None:
+    file = tmp_path / "hsm-dicom.toml"
+    file.write_text(f'[{table}]\n{key} = "{"a" * 300}"\n')
+    problems = read_plan(file).problems
+    assert [problem.key for problem in problems] == [f"{table}.{key}"]
+    assert "File name too long" in problems[0].text
