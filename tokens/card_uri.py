@@ -55,15 +55,17 @@ class CardUri:
         if not colon or scheme.lower() != "card":
             raise UriError("A card URI begins with 'card:'.")
         if re.search(r"\s", text):
-            raise UriError("A card: URI holds no white space; write a space as %20.")
+            raise UriError("A card: URI must not contain white space.", remedy="Write a space as %20.")
         path, _, query = rest.partition("?")
         values: dict[str, str] = {}
         for part in filter(None, path.split(";")):
             name, equals, raw = part.partition("=")
             if not equals or name not in _PATH:
-                raise UriError(f"A card: URI has no attribute '{name[:24]}'; it has: {', '.join(_PATH)}, pin-source.")
+                raise UriError(
+                    f"A card: URI has no attribute '{name[:24]}'. It may have: {', '.join(_PATH)}, pin-source."
+                )
             if name in values:
-                raise UriError(f"The attribute '{name}' stands twice in a card: URI; it may stand once.")
+                raise UriError(f"A card: URI has the attribute '{name}' more than once.", remedy="Write it once.")
             values[name] = _decode(name, raw)
         sharing = values.get("sharing")
         if sharing is not None and sharing not in _SHARING:

@@ -50,7 +50,8 @@ def certificate_request(
         name = x509.Name.from_rfc4514_string(subject)
     except ValueError as error:
         raise CeremonyError(
-            f"The subject '{subject}' cannot be read; write it like 'CN=CT 1,OU=Radiology,O=Hospital,C=DE'."
+            f"The subject '{subject}' cannot be read.",
+            remedy="Write it like 'CN=CT 1,OU=Radiology,O=Hospital,C=DE'.",
         ) from error
     builder = x509.CertificateSigningRequestBuilder().subject_name(name)
     builder = builder.add_extension(_key_usage(usage), critical=True)

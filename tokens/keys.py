@@ -300,15 +300,18 @@ class TokenECPrivateKey(_OnDevice, ec.EllipticCurvePrivateKey):
             raise TypeError("An EC key on a device signs with ECDSA only.")
         if signature_algorithm.deterministic_signing:
             raise MechanismNotOfferedError(
-                f"{sentence_case(self.device.description)} draws its own random numbers for ECDSA: deterministic "
-                "signatures (RFC 6979) cannot be asked of it. Leave deterministic_signing out."
+                f"{sentence_case(self.device.description)} makes its own random numbers for ECDSA, so it cannot make "
+                "deterministic signatures (RFC 6979).",
+                remedy="Remove deterministic_signing.",
             )
         candidates = ecdsa_signature(signature_algorithm.algorithm, self.key_size, self.device.offered)
         return self._try_in_order(_name(signature_algorithm.algorithm), candidates, _octets(data))
 
     def exchange(self, algorithm: ec.ECDH, peer_public_key: ec.EllipticCurvePublicKey) -> NoReturn:
         """Always raises `MechanismNotOfferedError`: a signing key is not used for key agreement."""
-        raise MechanismNotOfferedError(f"{self.device.description} signs; it is not used for key agreement.")
+        raise MechanismNotOfferedError(
+            f"{sentence_case(self.device.description)} is for signatures, not for key agreement."
+        )
 
     def private_numbers(self) -> NoReturn:
         """Always raises `KeyNotExportableError`."""

@@ -281,7 +281,10 @@ class Authentication:
         if self._answered:
             raise OutOfSequenceError("A conversation answers one challenge.")
         if self._challenge is not None and not self._verified:
-            raise OutOfSequenceError("A challenge was drawn; verify the response to it before any other command.")
+            raise OutOfSequenceError(
+                "The response to a challenge that was drawn is not verified yet.",
+                remedy="Verify it before any other command.",
+            )
         challenge = bytes(challenge)
         if challenge == self._challenge or self._secrets._waits_for_answer((self._index, challenge)):
             raise ReflectedChallengeError(
@@ -393,4 +396,4 @@ def _require_block(data: bytes, what: str) -> None:
 def _require_blocks(data: bytes, iv: bytes) -> None:
     _require_block(iv, "initialisation vector")
     if not data or len(data) % BLOCK:
-        raise ValueError(f"Data is one or more whole blocks of {BLOCK} bytes; pad these {len(data)} bytes.")
+        raise ValueError(f"Data is one or more whole blocks of {BLOCK} bytes. Pad these {len(data)} bytes.")

@@ -79,8 +79,8 @@ class Pkcs11Uri:
         for name, raw in _attributes(path, ";"):
             if name not in _PATH:
                 raise UriError(
-                    f"The attribute '{name}' in a pkcs11: URI is not known here, so nothing can be matched "
-                    f"against it; leave it out. Known are: {', '.join(_PATH)}."
+                    f"The attribute '{name}' in a pkcs11: URI is not supported. Supported are: {', '.join(_PATH)}.",
+                    remedy="Remove it.",
                 )
             _put(values, name, _decode(name, raw))
         others: list[tuple[str, str]] = []
@@ -121,7 +121,7 @@ class Pkcs11Uri:
 def _attributes(text: str, separator: str) -> list[tuple[str, str]]:
     pairs = []
     if re.search(r"\s", text):
-        raise UriError("A pkcs11: URI holds no white space; write a space as %20.")
+        raise UriError("A pkcs11: URI must not contain white space.", remedy="Write a space as %20.")
     for part in filter(None, text.split(separator)):
         name, equals, raw = part.partition("=")
         if not equals or not _NAME.match(name):
@@ -133,7 +133,7 @@ def _attributes(text: str, separator: str) -> list[tuple[str, str]]:
 def _put(values: dict[str, Any], name: str, value: object) -> None:
     key = name.replace("-", "_")
     if key in values:
-        raise UriError(f"The attribute '{name}' stands twice in a pkcs11: URI; it may stand once.")
+        raise UriError(f"A pkcs11: URI has the attribute '{name}' more than once.", remedy="Write it once.")
     values[key] = value
 
 

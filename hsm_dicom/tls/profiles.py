@@ -181,4 +181,4 @@ def get_profile(name: str) -> TLSProfile:
     try:
         return PROFILES[name]
     except KeyError:
-        raise ContextError(f"There is no TLS profile '{name}'; there are: {', '.join(PROFILES)}.") from None
+        raise ContextError(f"There is no TLS profile '{name}'. There are: {', '.join(PROFILES)}.") from None

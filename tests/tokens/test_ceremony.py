@@ -121,7 +121,7 @@ def test_a_request_asks_for_what_the_key_is_for(token: TestToken) -> None:
 
 
 @pytest.mark.parametrize(
-    ("subject", "addresses", "said"), [("CT 1", (), "cannot be read; write it like"), ("CN=a", ("300.1",), "300.1")]
+    ("subject", "addresses", "said"), [("CT 1", (), "cannot be read\\. Write it like"), ("CN=a", ("300.1",), "300.1")]
 )
 def test_a_request_that_cannot_be_read_is_refused(
     node: TestToken, subject: str, addresses: tuple[str, ...], said: str

@@ -54,7 +54,7 @@ def combine(components: Sequence[bytearray]) -> bytearray:
     key = bytearray(KEY_LENGTH)
     for number, component in enumerate(components, 1):
         if len(component) != KEY_LENGTH:
-            raise CeremonyError(f"Component {number} has {len(component)} bytes; a DES key has {KEY_LENGTH}.")
+            raise CeremonyError(f"Component {number} has {len(component)} bytes, and a DES key has {KEY_LENGTH}.")
         for place, octet in enumerate(component):
             key[place] ^= octet
     set_odd_parity(key)
@@ -76,7 +76,7 @@ def require_strong(key: bytearray) -> None:
     weak = bytes(adjusted) in _WEAK
     adjusted[:] = bytes(KEY_LENGTH)
     if weak:
-        raise CeremonyError("This is one of the weak or semi-weak DES keys (SP 800-67); take another one.")
+        raise CeremonyError("This is one of the weak or semi-weak DES keys (SP 800-67).", remedy="Use another key.")
 
 
 def check_value(key: bytearray) -> bytes:

@@ -73,11 +73,12 @@ def delete_certificate(connection: Connection, wanted: Pkcs11Uri, certificate: x
         theirs = [] if key.public_key is None else companions(objects, key)
         own = [each for each in theirs if _is_certificate(objects, each, der)]
         if not own:
-            raise CeremonyError(f"Key {key.name} has no such certificate; nothing was deleted.")
+            raise CeremonyError(f"Key {key.name} has no such certificate, so nothing was deleted.")
         if len(own) == len(theirs) and not key.tells_public_half:
             raise CeremonyError(
-                f"Nothing else on the token tells the public half of key {key.name}, which could not be used without "
-                "it, so the certificate was not deleted; import another one for this key first."
+                f"Nothing else on the token has the public half of key {key.name}, without which the key cannot be "
+                "used, so the certificate was not deleted.",
+                remedy="Import another certificate for this key first.",
             )
         for each in own:
             objects.destroy(each)

@@ -157,7 +157,7 @@ class Pkcs11Key:
                 # With PKCS#1 v1.5 it is about the ciphertext; with OAEP about a hash that SoftHSM does not support.
                 if candidate.mechanism is Mechanism.RSA_PKCS_OAEP:
                     raise MechanismNotOfferedError(
-                        f"Key {self.description} cannot decrypt OAEP with this hash; SHA-1 may be all it does."
+                        f"Key {self.description} cannot decrypt OAEP with this hash. It may support only SHA-1."
                     ) from None
             except CIPHERTEXT_REJECTED:
                 pass

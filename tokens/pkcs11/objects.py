@@ -148,7 +148,7 @@ def find_private_key(objects: Objects, wanted: Pkcs11Uri, token_description: str
     asked = _asked(wanted)
     if wanted.type not in (None, "private"):
         raise NotAPrivateKeyError(
-            f"A private key is needed, but the URI asks for type={wanted.type}; write type=private."
+            f"A private key is needed, but the URI has type={wanted.type}.", remedy="Write type=private."
         )
     template = _template(wanted)
     found = objects.find({**template, Attribute.CLASS: ObjectClass.PRIVATE_KEY})
@@ -164,7 +164,7 @@ def find_private_key(objects: Objects, wanted: Pkcs11Uri, token_description: str
     if others:
         number = objects.read(others[0], [Attribute.CLASS]).number(Attribute.CLASS)
         kind = next((words for known, words in _KINDS.items() if known == number), "object")
-        raise NotAPrivateKeyError(f"{asked} on {token_description} is a {kind}; a private key is needed.")
+        raise NotAPrivateKeyError(f"{asked} on {token_description} is a {kind}, and a private key is needed.")
     there = [str(objects.name(o)) for o in objects.find({Attribute.CLASS: ObjectClass.PRIVATE_KEY})]
     holds = f"It holds: {', '.join(sorted(there))}" if there else "It shows no private key"
     raise NoSuchKeyError(f"No private key on {token_description} matches {asked}. {holds}.")
@@ -177,7 +177,7 @@ def describe_key(objects: Objects, handle: int) -> FoundKey:
     kind = reported.number(Attribute.KEY_TYPE)
     if kind is None or kind not in _PUBLIC_PARTS:
         odd = f" ({reported.odd[0]})" if reported.odd else ""
-        raise UnsupportedKeyError(f"Key {name} is neither RSA nor EC{odd}; it cannot be used here.")
+        raise UnsupportedKeyError(f"Key {name} is neither RSA nor EC{odd}, so it is not supported.")
     own = objects.read(handle, _PUBLIC_PARTS[kind])
     curve = _curve(own, name) if kind == KeyType.EC else None
     public, without = None, None
@@ -263,7 +263,8 @@ def _public_half(objects: Objects, name: KeyName, kind: int, own: Attributes) ->
         return distinct[0]
     if distinct:
         raise SeveralKeysError(
-            f"{len(distinct)} public keys have the id and label of key {name}; give each key an id of its own."
+            f"{len(distinct)} public keys have the id and label of key {name}.",
+            remedy="Give each key an id of its own.",
         )
     raise NoSuchKeyError(
         f"The public half of key {name} is nowhere on the token: neither a public key nor a certificate "

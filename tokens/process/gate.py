@@ -103,6 +103,6 @@ class Gate:
                 raise TokenLostError("The PKCS#11 module is closed: the program is ending.")
             if not self._changed.wait(max(0.0, deadline - time.monotonic())) and self._is_closed():
                 raise TokenBusyError(
-                    f"The PKCS#11 module was not free within {ENTER_TIMEOUT:.0f} seconds; see whether the token "
-                    "still answers."
+                    f"The PKCS#11 module was not free within {ENTER_TIMEOUT:.0f} seconds.",
+                    remedy="Check that the token still answers.",
                 )

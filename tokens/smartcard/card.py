@@ -175,7 +175,8 @@ class CardApplication:
         elif self.identity.name != found.name:
             raise WrongCardError(
                 f"The card in {self.connection.reader} ({found.name}) is not the card that was opened "
-                f"({self.identity.name}). Insert that card again, or open the new one."
+                f"({self.identity.name}).",
+                remedy="Insert that card again, or open the new one.",
             )
 
     def require_open(self) -> None:

@@ -51,7 +51,8 @@ class Cards:
             if shared is not None and shared.connection.exclusive != exclusive:
                 way = "exclusive" if shared.connection.exclusive else "transactions"
                 raise TokenBusyError(
-                    f"The card in {reader} is open in this program with sharing={way}; open it the same way."
+                    f"The card in {reader} is open in this program with sharing={way}.",
+                    remedy="Open it in the same way.",
                 )
             return self._count_connection(reader, exclusive=exclusive)
 

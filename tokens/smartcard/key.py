@@ -125,7 +125,8 @@ class SmartCardKey:
             raise TokenLostError(f"Key {self.description} was closed.")
         if self.key.usage is not usage:
             raise KeyPolicyError(
-                f"Key {self.description} is there to {self.key.usage}, not to {usage}; take another key of the card."
+                f"Key {self.description} may only {self.key.usage}, not {usage}.",
+                remedy="Use another key of the card.",
             )
 
     def _report(self, operation: str, candidate: Candidate) -> AbstractContextManager[None]:
@@ -143,7 +144,10 @@ def find_key(profile: CardProfile, name: str | None, description: str) -> CardKe
     if key is None:
         names = ", ".join(known.name for known in profile.keys) or "none for signatures"
         asked = f"no key '{name}'" if name else "more than one key"
-        raise NoSuchKeyError(f"The profile {profile.name} of {description} has {asked}; add key=… to the URI: {names}.")
+        raise NoSuchKeyError(
+            f"The profile {profile.name} of {description} has {asked}. Its keys are: {names}.",
+            remedy="Add key=… to the URI.",
+        )
     return key
 
 
@@ -174,5 +178,5 @@ def require_supported(public: object, key: CardKey) -> PublicKey:
     if isinstance(public, ec.EllipticCurvePublicKey) and public.curve.name in CURVES:
         return public
     raise UnsupportedKeyError(
-        f"Key {key.name} on the card is neither RSA nor on P-256 or P-384; it cannot be used here."
+        f"Key {key.name} on the card is neither RSA nor on P-256 or P-384, so it is not supported."
     )

@@ -189,5 +189,5 @@ def find_profile(name: str, added: Mapping[str, CardProfile]) -> CardProfile:
     profile = added.get(name) or SHIPPED.get(name)
     if profile is None:
         known = ", ".join(sorted({*added, *SHIPPED}))
-        raise UriError(f"There is no card profile '{name}'; there are: {known}.")
+        raise UriError(f"There is no card profile '{name}'. There are: {known}.")
     return profile

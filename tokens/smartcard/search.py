@@ -62,7 +62,7 @@ def find_card(
     in_readers = [slot for slot in present if wanted.reader is None or fnmatchcase(slot.reader, wanted.reader)]
     if not in_readers:
         names = ", ".join(slot.reader for slot in present) or "none"
-        raise NoSuchReaderError(f"No smart card reader matches '{wanted.reader or '*'}'; there are: {names}.")
+        raise NoSuchReaderError(f"No smart card reader matches '{wanted.reader or '*'}'. There are: {names}.")
     candidates = [slot for slot in in_readers if slot.atr is not None and _atr_matches(wanted, slot.atr)]
     if not candidates:
         raise NoSuchCardError(f"No card matches {wanted.card_part()}. {_describe(in_readers)}")
@@ -74,8 +74,8 @@ def find_card(
     if not fitting:
         raise NoSuchCardError(f"No card matches {wanted.card_part()}. {_describe(in_readers)}")
     raise SeveralTokensError(
-        f"{len(fitting)} cards match {wanted.card_part()}, in {', '.join(slot.reader for slot in fitting)}. "
-        "Add reader=… or serial=… to the URI."
+        f"{len(fitting)} cards match {wanted.card_part()}, in {', '.join(slot.reader for slot in fitting)}.",
+        remedy="Add reader=… or serial=… to the URI.",
     )
 
 

@@ -61,7 +61,8 @@ class SmartCardSecrets:
         self._release: Callable[[], None] | None = release
         if application.profile.secrets is None:
             raise NoSuchKeyError(
-                f"The profile {application.profile.name} has no secrets for authentication; name another one."
+                f"The profile {application.profile.name} has no secret keys for authentication.",
+                remedy="Give another profile.",
             )
         self.profile: SecretsProfile = application.profile.secrets
 
@@ -79,7 +80,8 @@ class SmartCardSecrets:
         if by_decryption:
             raise MechanismNotOfferedError(
                 f"{sentence_case(self.application.description)} answers as its INTERNAL AUTHENTICATE does, not by "
-                "decryption; keep these authentication keys on a PKCS#11 token."
+                "decryption.",
+                remedy="Keep these authentication keys on a PKCS#11 token.",
             )
         answering = self.reference(Use.AUTHENTICATION, index)
         verifying = self.reference(Use.AUTHENTICATION, peer_index)
@@ -96,7 +98,7 @@ class SmartCardSecrets:
 
     def session_key(self, index: int, random: bytes, *, by_decryption: bool = False) -> SmartCardDataKey:
         """Always raises `MechanismNotOfferedError`."""
-        raise MechanismNotOfferedError("A card gives back what it computes, so a key derived by it leaves it.")
+        raise MechanismNotOfferedError("A card returns what it computes, so a key that it derives does not stay on it.")
 
     def session_key_to_host(self, index: int, random: bytes, *, by_decryption: bool = False) -> bytes:
         """Return one block of ENCIPHER, or DECIPHER, which becomes a session key in this process."""
@@ -138,7 +140,7 @@ class SmartCardSecrets:
         if index not in table:
             known = ", ".join(map(str, table)) or "none"
             raise NoSuchKeyError(
-                f"The profile {self.application.profile.name} has no {use} key {index}; it has: {known}."
+                f"The profile {self.application.profile.name} has no {use} key {index}. It has: {known}."
             )
         return table[index]
 
@@ -179,7 +181,7 @@ class SmartCardSecrets:
             return MechanismNotOfferedError(f"The card cannot do {error.command} with {where} ({error.status:04X}).")
         if error.status == NOT_AUTHORISED:
             return KeyPolicyError(
-                f"The card allows no {error.command} with {where}: it wants a PIN, or something else."
+                f"The card does not allow {error.command} with {where}: it requires a PIN or another condition."
             )
         return error
 
@@ -274,12 +276,13 @@ class _Hold:
         left = self._deadline - time.monotonic()
         if not self._held or left <= 0:
             raise AuthenticationExpiredError(
-                f"The authentication with {self._secrets.description} was not finished in time. Begin a new one."
+                f"The authentication with {self._secrets.description} was not finished in time.",
+                remedy="Begin a new one.",
             )
         try:
             if self._session is None:
                 if self._begun:
-                    raise CardLostError("The card was lost during this authentication. Begin a new one.")
+                    raise CardLostError("The card was lost during this authentication.", remedy="Begin a new one.")
                 self._session = self._prepare(self._connection.reconnect(left))
             self._session.timeout = min(self._application.profile.timeout, left)
             return self._secrets.exchange(self._session, use, index, command)
@@ -343,6 +346,6 @@ class SmartCardDataKey:
         longest = self._secrets.profile.longest
         if len(data) > longest:
             raise MechanismNotOfferedError(
-                f"{len(data)} bytes are too many for a card, which gets {longest} at the most. Bulk data belongs on a "
-                "PKCS#11 token, or under session keys."
+                f"{len(data)} bytes are too many for a card, to which at most {longest} are sent.",
+                remedy="Use a PKCS#11 token, or session keys, for bulk data.",
             )

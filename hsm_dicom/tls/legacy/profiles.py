@@ -128,4 +128,4 @@ def get_profile(name: str) -> LegacyProfile:
     try:
         return PROFILES[name]
     except KeyError:
-        raise ContextError(f"There is no retired TLS profile '{name}'; there are: {', '.join(PROFILES)}.") from None
+        raise ContextError(f"There is no retired TLS profile '{name}'. There are: {', '.join(PROFILES)}.") from None

@@ -212,7 +212,7 @@ def test_an_id_that_is_not_hexadecimal_is_a_usage_error(run: Run, node: TestToke
 
 
 def test_a_subject_that_cannot_be_read_says_how_to_write_it(run: Run, node: TestToken) -> None:
-    assert "write it like 'CN=CT 1" in run("key", "csr", node.uri("rsa"), "--subject", "no name").err
+    assert "Write it like 'CN=CT 1" in run("key", "csr", node.uri("rsa"), "--subject", "no name").err
 
 
 def test_each_missing_or_ambiguous_key_has_its_sentence(run: Run, token: TestToken) -> None:

@@ -148,7 +148,7 @@ def test_one_value_for_authentication_and_encryption_is_refused(token: TestToken
 
 def test_a_taken_index_and_a_weak_key_are_refused(token: TestToken) -> None:
     put(token, Use.ENCRYPTION, 1, KEY)
-    with pytest.raises(CeremonyError, match="there already"):
+    with pytest.raises(CeremonyError, match="exists already"):
         put(token, Use.ENCRYPTION, 1, "133457799bbcdff1")
     with pytest.raises(CeremonyError, match="weak"):
         put(token, Use.ENCRYPTION, 2, "0101010101010101")

@@ -186,7 +186,7 @@ def test_a_key_that_wants_a_pin_says_where_to_name_one(card: RunningCard) -> Non
 
 
 def test_a_reader_without_a_pin_pad_is_reported(card: RunningCard) -> None:
-    with pytest.raises(PinSourceError, match="Rig A 00 00 has no pin pad"):
+    with pytest.raises(PinSourceError, match="Rig A 00 00 has no PIN pad"):
         sign("pinpad")
     assert tries(card) == 3
 

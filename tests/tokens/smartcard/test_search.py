@@ -95,7 +95,7 @@ def test_an_atr_pattern_finds_a_card(cards: dict[str, RunningCard]) -> None:
 def test_a_card_without_the_application_is_reported(cards: dict[str, RunningCard]) -> None:
     with pytest.raises(NoSuchCardError, match=r"has no piv application \(a000000308000010000100\)"):
         open_key("card:reader=Rig%20A%2000%2000;profile=piv;key=9e")
-    with pytest.raises(UriError, match="no card profile 'cac'; there are: iso7816, openpgp, piv"):
+    with pytest.raises(UriError, match=r"no card profile 'cac'\. There are: iso7816, openpgp, piv"):
         open_key("card:profile=cac;key=9e")
 
 
@@ -110,7 +110,7 @@ def test_keys_of_one_card_ask_for_its_pin_once(cards: dict[str, RunningCard]) ->
 
 def test_one_card_is_not_opened_in_two_ways_of_sharing(cards: dict[str, RunningCard]) -> None:
     uri = "card:reader=Rig%20B*;profile=piv;key=9e"
-    with open_key(uri), pytest.raises(TokenBusyError, match="sharing=exclusive; open it the same way"):
+    with open_key(uri), pytest.raises(TokenBusyError, match=r"sharing=exclusive\. Open it in the same way"):
         open_key(f"{uri};sharing=transactions")
 
 

@@ -52,7 +52,7 @@ def test_any_text_survives(reader: str, serial: str, pin_source: str) -> None:
     [
         ("pkcs11:token=x", "begins with 'card:'"),
         ("card:slot=1", "no attribute 'slot'"),
-        ("card:key=9c;key=9a", "'key' stands twice"),
+        ("card:key=9c;key=9a", "'key' more than once"),
         ("card:reader=a b", "white space"),
         ("card:reader=%zz", "two hexadecimal digits"),
         ("card:reader=%ff", "not UTF-8"),
@@ -108,7 +108,7 @@ def test_what_is_wrong_in_a_profile_is_named(change: dict[str, Any], said: str) 
 def test_a_key_is_found_by_its_name_or_as_the_only_one() -> None:
     assert find_key(PIV, "9C", "").reference == 0x9C
     assert find_key(read_profile("x", AUTHENTICATION_CARD), None, "").name == "sign"
-    with pytest.raises(NoSuchKeyError, match="more than one key; add key=… to the URI: sign, decrypt, auth"):
+    with pytest.raises(NoSuchKeyError, match=r"more than one key\. Its keys are: sign, decrypt, auth\. Add key=…"):
         find_key(OPENPGP, None, "a card")
 
 

@@ -17,7 +17,7 @@ from pkcs11 import Attribute, ObjectClass, Session
 from pkcs11 import exceptions as p11
 
 from tokens.algorithms.des_keys import CHECK_VALUE_LENGTH, check_value, encrypt_block, require_strong, set_odd_parity
-from tokens.errors import CeremonyError, MechanismNotOfferedError
+from tokens.errors import CeremonyError, MechanismNotOfferedError, sentence_case
 from tokens.events.reporting import report_ceremony_step
 from tokens.pkcs11.calls.faults import translate_error
 from tokens.pkcs11.connection import Connection
@@ -85,17 +85,18 @@ def import_secret(
     token = connection.token
     with report_ceremony_step(token.serial, token.label, "import", f"secret '{label}'"):
         if index < 1:
-            raise CeremonyError("Secrets are numbered from 1.")
+            raise CeremonyError("Secret keys are numbered from 1.")
         if not (answers or verifies):
-            raise CeremonyError("A secret that neither answers nor verifies is of no use.")
+            raise CeremonyError("A secret key that neither answers nor verifies cannot be used.")
         require_strong(key)
         set_odd_parity(key)
         _refuse_taken(connection, prefix, label, use, check_value(key))
         form = form_to_take(try_forms(connection))
         if form is None:
             raise MechanismNotOfferedError(
-                f"{token.description} runs no form of DES: neither {', nor '.join(f.name for f in FORMS)}. "
-                "It may be in FIPS mode; secrets need a token that still runs DES or triple DES with equal parts."
+                f"{sentence_case(token.description)} supports no form of DES: neither "
+                f"{', nor '.join(f.name for f in FORMS)}. It may be in FIPS mode.",
+                remedy="Use a token that supports DES, or triple DES with equal parts.",
             )
         encrypts, decrypts = (answers, verifies) if use is Use.AUTHENTICATION else (True, True)
         template = _template(form, key, label, encrypts=encrypts, decrypts=decrypts, stored=True)
@@ -241,15 +242,17 @@ def _create_and_prove(
         if not proven:
             made.destroy()
             raise CeremonyError(
-                f"{connection.token.description} took secret '{label}' but does not compute with it as it should; "
-                "it was removed again."
+                f"{sentence_case(connection.token.description)} imported secret key '{label}' but computes wrong "
+                "results with it, so the key was deleted again."
             )
 
 
 def _refuse_taken(connection: Connection, prefix: str, label: str, use: Use, value: bytes) -> None:
     for entry in list_secrets(connection, prefix):
         if entry.info.label == label:
-            raise CeremonyError(f"Secret '{label}' is there already; delete it first, or take another index.")
+            raise CeremonyError(
+                f"Secret key '{label}' exists already.", remedy="Delete it first, or use another index."
+            )
         if entry.use is not use and entry.check_value == value:
             raise CeremonyError(
                 f"This is the key of '{entry.info.label}'. A key for encryption must not authenticate as well: a "

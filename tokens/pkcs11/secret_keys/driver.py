@@ -185,7 +185,7 @@ class Pkcs11Secrets:
         """The token's output, if it is as long as it must be."""
         if len(result) != length:
             raise TokenLostError(
-                f"The token answered {len(result)} bytes where {length} were due; it cannot be trusted.",
+                f"The token answered {len(result)} bytes instead of {length}, so its answer is not used.",
                 remedy="Check the device and its connection.",
             )
         return result

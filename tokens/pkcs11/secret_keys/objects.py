@@ -78,8 +78,9 @@ def find_secret(session: Session, label: str, token_description: str) -> SecretK
         found = list(session.get_objects(wanted))
     except struct.error as error:  # from python-pkcs11, which reads what each key that it finds is for
         raise UnsupportedKeyError(
-            f"Secret '{label}' on {token_description} has an attribute of the wrong length, so its use is not known. "
-            "Look for an update of the token's module, or import the secret again."
+            f"Secret key '{label}' on {token_description} has an attribute of the wrong length, so its use is not "
+            "known.",
+            remedy="Look for an update of the token's module, or import the key again.",
         ) from error
     if len(found) == 1:
         return found[0]  # type: ignore[return-value]

@@ -153,4 +153,4 @@ def _unpack(packed: bytes) -> bytes:
     try:
         return zlib.decompressobj(wbits=32 + zlib.MAX_WBITS).decompress(packed, _LONGEST_CERTIFICATE)
     except zlib.error as error:
-        raise CardLostError("The compressed certificate on the card cannot be unpacked; it is damaged.") from error
+        raise CardLostError("The compressed certificate on the card is damaged and cannot be decompressed.") from error

@@ -170,14 +170,15 @@ class Channel:
     def _busy(self, wait: float) -> TokenBusyError:
         return TokenBusyError(
             f"The card in {self.reader} did not become free within {wait:.0f} seconds: another program uses it, or it "
-            "does not respond. Close the other program, or use another card."
+            "does not respond.",
+            remedy="Close the other program, or use another card.",
         )
 
     def _translate(self, error: PcscError, timeout: float) -> TokenError:
         if error.cut == "deadline":
             return CardTimeoutError(
-                f"The card in {self.reader} did not answer within {timeout:.1f} seconds and the connection was closed. "
-                "Remove the card and insert it again."
+                f"The card in {self.reader} did not answer within {timeout:.1f} seconds and the connection was closed.",
+                remedy="Remove the card and insert it again.",
             )
         if error.cut == "cancelled":
             return CardCancelledError(f"The command to the card in {self.reader} was cancelled.")
@@ -186,19 +187,20 @@ class Channel:
         if error.cut is not None:
             return CardLostError(f"The connection to the card in {self.reader} belongs to the parent process.")
         if error.code == Code.NO_SMARTCARD:
-            return NoSuchCardError(f"There is no card in {self.reader}. Insert it.")
+            return NoSuchCardError(f"There is no card in {self.reader}.", remedy="Insert it.")
         if error.code in NO_READER:
-            return NoSuchReaderError(f"The reader {self.reader} is not connected. Plug it in again.")
+            return NoSuchReaderError(f"The reader {self.reader} is not connected.", remedy="Plug it in again.")
         if error.code in MUTE:
             return NoSuchCardError(
-                f"The card in {self.reader} does not answer to power ({error.name}). Check how it is inserted."
+                f"The card in {self.reader} does not answer to power ({error.name}).",
+                remedy="Check how it is inserted.",
             )
         if error.code == Code.SECURITY_VIOLATION:
             return polkit_error(f"use the card in {self.reader}", "org.debian.pcsc-lite.access_card")
         if error.code in NO_SERVICE:
             return CardServiceError(
-                f"The smart card service (pcscd) ended ({error.name}); see: systemctl status pcscd.socket. "
-                "Once it runs again, the card is used again."
+                f"The smart card service (pcscd) ended ({error.name}). Once it runs again, the card is used again.",
+                remedy="Look for the cause: systemctl status pcscd.socket",
             )
         if error.code == Code.RESET_CARD:
             return CardResetError(f"The card in {self.reader} was reset by another program ({error.name}).")

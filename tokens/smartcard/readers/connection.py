@@ -63,7 +63,7 @@ class CardConnection:
         if not self._using.acquire(timeout=wait):
             raise TokenBusyError(
                 f"The card in {self.reader} has been serving another part of this program for more than {wait:.0f} "
-                "seconds; a card serves one after the other."
+                "seconds. A card does one operation at a time."
             )
         try:
             return self._ready(deadline)

@@ -94,9 +94,10 @@ def library() -> Any:
 def polkit_error(what: str, action: str) -> CardServiceError:
     """Return the error for an action that polkit denies to this user; `action` is its name in pcsc-lite's policy."""
     return CardServiceError(
-        f"polkit does not let this user {what} (SCARD_W_SECURITY_VIOLATION, 0x{Code.SECURITY_VIOLATION:08X}). Allow it "
-        f"with a rule, such as /etc/polkit-1/rules.d/30-pcsc.rules: polkit.addRule(function(action, subject) {{ if "
-        f"(action.id == '{action}' && subject.user == '{_user()}') return polkit.Result.YES; }});"
+        f"polkit does not let this user {what} (SCARD_W_SECURITY_VIOLATION, 0x{Code.SECURITY_VIOLATION:08X}).",
+        remedy="Allow it with a rule, such as /etc/polkit-1/rules.d/30-pcsc.rules: "
+        f"polkit.addRule(function(action, subject) {{ if (action.id == '{action}' && subject.user == '{_user()}') "
+        "return polkit.Result.YES; });",
     )
 
 
@@ -111,14 +112,14 @@ def _no_context(code: int) -> CardServiceError:
     if code == Code.SECURITY_VIOLATION:
         return polkit_error("use the smart card service (pcscd)", "org.debian.pcsc-lite.access_pcsc")
     path = _socket_path()
-    remedy = "see whether it is installed and running: systemctl status pcscd.socket"
-    if _accepts(path):
-        remedy = (
-            "it accepts the connection and ends it, as it does where polkit does not let this user in: see "
-            "journalctl -u pcscd, and allow org.debian.pcsc-lite.access_pcsc with a polkit rule"
+    message = f"The smart card service (pcscd) does not answer at {path} ({PcscError(code).name})."
+    if not _accepts(path):
+        return CardServiceError(
+            message, remedy="Check whether it is installed and running: systemctl status pcscd.socket"
         )
     return CardServiceError(
-        f"The smart card service (pcscd) does not answer at {path} ({PcscError(code).name}); {remedy}."
+        f"{message} It accepts the connection and closes it, as it does if polkit does not allow this user.",
+        remedy="Read journalctl -u pcscd, and allow org.debian.pcsc-lite.access_pcsc with a polkit rule.",
     )
 
 
@@ -147,7 +148,8 @@ class Context:
             self.library.SCardReleaseContext(self._handle)
             raise CardServiceError(
                 "The connection to the smart card service cannot be distinguished from others of this process, so no "
-                "deadline could be kept. Do not use PC/SC through another library at the same time."
+                "deadline could be kept.",
+                remedy="Do not use PC/SC through another library at the same time.",
             )
         self._socket: int | None = new[0]
         self._alarm = Alarm(deadlines, lambda: self.cut("deadline"))
@@ -219,10 +221,12 @@ def list_readers(context: Context) -> list[str]:
 def service_error(error: PcscError) -> CardServiceError:
     """Return the error for a call that concerns pcscd alone."""
     if error.cut == "deadline":
-        return CardServiceError("The smart card service (pcscd) did not answer in time; restart it.")
+        return CardServiceError(
+            "The smart card service (pcscd) did not answer in time.", remedy="Restart it: systemctl restart pcscd"
+        )
     return CardServiceError(
-        f"The smart card service (pcscd) failed ({error.name}); see: systemctl status pcscd.socket. "
-        "Once it runs, cards are used again without a restart."
+        f"The smart card service (pcscd) failed ({error.name}). Once it runs, cards are used again without a restart.",
+        remedy="Look for the cause: systemctl status pcscd.socket",
     )
 
 

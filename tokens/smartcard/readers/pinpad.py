@@ -54,7 +54,7 @@ def verify(channel: Channel, pin: PinProfile) -> None:
     """
     code = read_features(channel).get(VERIFY_PIN_DIRECT)
     if code is None:
-        raise PinSourceError(f"The reader {channel.reader} has no pin pad; name another PIN source.")
+        raise PinSourceError(f"The reader {channel.reader} has no PIN pad.", remedy="Use another PIN source.")
     response = channel.control(code, encode_pin_verify_structure(pin), timeout=TYPING_TIME + 10.0)
     status = int.from_bytes(response[-2:], "big")
     if status in (_CANCELLED, _TIMED_OUT):
