@@ -38,7 +38,7 @@ CURVES: dict[str, type[ec.EllipticCurve]] = {"secp256r1": ec.SECP256R1, "secp384
 
 
 class CiphertextRejectedError(Error):
-    """A device refused a ciphertext. For drivers only: a caller could use it as an oracle, so it never reaches one."""
+    """A device refused a ciphertext. Never reaches the caller of a key, who could use it as an oracle."""
 
 
 class DeviceKey(Protocol):
@@ -81,7 +81,7 @@ class DeviceKey(Protocol):
 
 
 class _OnDevice:
-    """The parts that RSA and EC keys share: the device, closing it, and the refusal to export."""
+    """Base of RSA and EC keys: the device, candidate mechanisms in order, closing, and the refusal to export."""
 
     def __init__(self, device: DeviceKey) -> None:
         self.device = device
@@ -107,7 +107,7 @@ class _OnDevice:
         return self
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError(f"{self.device.description} cannot be pickled: each process opens its own.")
+        raise TypeError(f"{self.device.description} cannot be pickled. Open the key in each process.")
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.device.description}>"
@@ -148,14 +148,14 @@ class _OnDevice:
                     unclear.append(candidate)
                 refusals.append(error)
                 if not ordered and unclear and len(refusals) == len(candidates):
-                    ordered = unclear[:1]  # once more: if the device failed, it is reconnected now, or lost
+                    ordered = unclear[:1]  # try again: if the device failed, it is reconnected now, or lost
                 continue
             self._working_candidates[way] = candidate.mechanism
             return signature
         refused = str(refusals[-1])
         if len(candidates) > 1:
             refused = (
-                f"{sentence_case(self.device.description)} refused every mechanism that could do it: "
+                f"{sentence_case(self.device.description)} refused every mechanism for this operation: "
                 f"{', '.join(candidate.name for candidate in candidates)}. {refused}"
             )
         if unclear:

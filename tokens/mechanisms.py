@@ -40,7 +40,7 @@ Hash = hashes.HashAlgorithm | Prehashed | NoDigestInfo
 _COMBINED_PKCS1 = {
     "md5": Mechanism.MD5_RSA_PKCS,
     "sha1": Mechanism.SHA1_RSA_PKCS,
-    "ripemd160": Mechanism(0x08),  # CKM_RIPEMD160_RSA_PKCS, which python-pkcs11 gives no public name
+    "ripemd160": Mechanism(0x08),  # CKM_RIPEMD160_RSA_PKCS, for which python-pkcs11 has no public name
     "sha224": Mechanism.SHA224_RSA_PKCS,
     "sha256": Mechanism.SHA256_RSA_PKCS,
     "sha384": Mechanism.SHA384_RSA_PKCS,
@@ -116,8 +116,8 @@ def rsa_signature(
 ) -> tuple[Candidate, ...]:
     """Return the candidates for an RSA signature, in order of preference; never empty.
 
-    `data_length` is in bytes and only ranks the candidates. Raises `TypeError`/`ValueError` for what
-    `cryptography` would refuse too, and `MechanismNotOfferedError` where the token has no candidate at all.
+    `data_length` is in bytes and affects only the order. Raises `TypeError` or `ValueError` for arguments that
+    `cryptography` refuses too, and `MechanismNotOfferedError` if the token offers no candidate.
     """
     if isinstance(padding, paddings.PKCS1v15):
         candidates = _pkcs1_v1_5(algorithm, key_bits, data_length)
@@ -144,7 +144,7 @@ def ecdsa_signature(
         return encode_dss_signature(int.from_bytes(raw[:half], "big"), int.from_bytes(raw[half:], "big"))
 
     def verifies(public_key: Any, data: bytes, signature: bytes) -> bool:
-        if hash_name(algorithm) == "ripemd160":  # which `cryptography` does not have; SHA-1 is as long
+        if hash_name(algorithm) == "ripemd160":  # `cryptography` does not have it; SHA-1 has the same length
             return _verifies(public_key, signature, _hash(algorithm, data), ec.ECDSA(Prehashed(hashes.SHA1())))  # noqa: S303
         return _verifies(public_key, signature, data, ec.ECDSA(algorithm))
 
@@ -212,7 +212,7 @@ def _pss(padding: paddings.PSS, algorithm: Hash, key_bits: int, data_length: int
     salt_length = pss_salt_length(padding, algorithm.digest_size, key_bits)
 
     def verifies(public_key: Any, data: bytes, signature: bytes) -> bool:
-        if "ripemd160" in (name, mgf_name):  # which `cryptography` does not have
+        if "ripemd160" in (name, mgf_name):  # `cryptography` does not have it
             return is_pss_signature(public_key, _hash(algorithm, data), signature, name, mgf_name, salt_length)
         hashed = algorithm if isinstance(algorithm, Prehashed) else Prehashed(algorithm)
         exact = paddings.PSS(padding.mgf, salt_length)

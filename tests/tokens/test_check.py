@@ -10,7 +10,7 @@ from tokens import open_token, trials
 from tokens.errors import TokenLostError
 from tokens.events import DeviceEvent, KeyUse, OperationOutcome, emit, subscribe
 from tokens.pkcs11.ceremony import read_keys
-from tokens.pkcs11.check import check_token, gives_away_private_value, mechanism_name
+from tokens.pkcs11.check import check_token, reveals_private_value, mechanism_name
 from tokens.policy import KeyPolicy, Weakness
 
 
@@ -114,7 +114,7 @@ def test_a_key_that_can_be_read_is_found_out(token: TestToken, monkeypatch) -> N
                 private_template={Attribute.SENSITIVE: False, Attribute.EXTRACTABLE: True},
             )
         uri = token.uri("open")
-        assert gives_away_private_value(connection, uri)
+        assert reveals_private_value(connection, uri)
         found = check_token(connection, uri, KeyPolicy())
     (key,) = found.keys
     assert key.readable

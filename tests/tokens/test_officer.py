@@ -74,7 +74,7 @@ def test_without_a_free_token_it_says_what_there_is_and_how_to_erase_it(token: T
     proxy.rule("C_GetTokenInfo token= label=Factory")
     (said,) = play("initialise('x')", proxy)
     assert "has no uninitialised token. The token in slot " in said
-    assert "it has the label 'Factory', so it is not taken for a new one." in said
+    assert "it has the label 'Factory', so it is not treated as new." in said
     slot = said.partition("in slot ")[2].partition(" ")[0]
     assert said.endswith(f"--erase 'pkcs11:slot-id={slot}'")
     assert play(f"initialise('{token.label} new', erase=Pkcs11Uri(slot_id={slot}))", proxy) == [f"{token.label} new"]
@@ -126,7 +126,7 @@ def test_the_officer_sets_a_user_pin_and_keys_stay(token: TestToken, state_folde
 
 
 def test_a_user_pin_that_the_token_does_not_accept_changes_nothing(token: TestToken, state_folder: Path, info) -> None:
-    with pytest.raises(OperationFailedError, match="does not accept the new user PIN .* The user PIN is as it was"):
+    with pytest.raises(OperationFailedError, match="does not accept the new user PIN .* The user PIN was not changed"):
         set_user_pin(load_module(MODULE), info, parse_pin_source(token.so_pin), parse_pin_source(set_pin("1")))
     log_in(token, token.pin)
 

@@ -1,7 +1,7 @@
 """Key management on a token: generate, list and delete keys.
 
-Every step is an event, ended well or not. A key is generated inside the token, sensitive and never extractable, for one
-named use; there is no way to import a private key.
+Every step is reported as an event, whether it succeeds or fails. Keys are generated inside the token, sensitive and
+never extractable, for one use. Private keys cannot be imported.
 """
 
 from __future__ import annotations
@@ -60,9 +60,9 @@ def generate_key(
     key_id: bytes | None = None,
     always_authenticate: bool = False,
 ) -> KeyEntry:
-    """Generate a key pair inside the token; the private half never leaves it.
+    """Generate a key pair inside the token, which the private key never leaves.
 
-    `key_id` (CKA_ID) is drawn at random unless given. Raises `CeremonyError` where the label or id is in use.
+    `key_id` (CKA_ID) is random by default. Raises `CeremonyError` if the label or id is in use.
     """
     if usage is Usage.DECRYPT and not kind.is_rsa:
         raise CeremonyError(
@@ -146,7 +146,7 @@ def read_keys(connection: Connection) -> list[KeyEntry]:
 def _companions_of(objects: Objects, handle: int) -> list[int]:
     with contextlib.suppress(NoSuchKeyError, SeveralKeysError, UnsupportedKeyError):
         return companions(objects, describe_key(objects, handle))
-    return []  # without a public half nothing tells what belongs to it, so nothing else is destroyed
+    return []  # without a public key it is unknown which objects belong to the key, so nothing else is deleted
 
 
 def _refuse_taken(connection: Connection, label: str, key_id: bytes) -> None:
@@ -169,7 +169,7 @@ def _entry(connection: Connection, made: KeyName) -> KeyEntry:
         key = describe_key(objects, find_private_key(objects, wanted, connection.token.description))
         return KeyEntry(key.name, key.attributes, ())
 
-    return connection.run(read, "show the key that it generated")
+    return connection.run(read, "read the key that it generated")
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """Self-test of a token with real operations: the acceptance test of a hospital's HSM.
 
-Each operation is planned as it would be in earnest, carried out by the token, and its result verified on the host.
-Where the token has no key yet, temporary ones (session objects) are made in it, and vanish with the test.
+The token carries out each operation with the mechanisms that an application would use, and the host verifies the
+result. If the token has no key yet, the test generates temporary ones (session objects), which end with it.
 """
 
 from __future__ import annotations
@@ -99,8 +99,8 @@ def mechanism_name(mechanism: int) -> str:
         return f"0x{mechanism:08X}"
 
 
-def gives_away_private_value(connection: Connection, wanted: Pkcs11Uri) -> bool:
-    """Request the private value of a key, which the token must refuse."""
+def reveals_private_value(connection: Connection, wanted: Pkcs11Uri) -> bool:
+    """Return whether the token reveals the private value of a key, which it must not."""
 
     def ask(worker: Worker) -> bool:
         objects = connection.objects(worker.session)
@@ -113,7 +113,7 @@ def gives_away_private_value(connection: Connection, wanted: Pkcs11Uri) -> bool:
 
 @contextlib.contextmanager
 def _temporary_keys(connection: Connection, progress: Callable[[str], None]) -> Iterator[list[Pkcs11Uri]]:
-    progress("the token has no key: making temporary ones in it")
+    progress("the token has no key: generating temporary ones")
     made: list[Pkcs11Uri] = []
     with contextlib.ExitStack() as stack:
         for kind in (KeyKind.RSA_2048, KeyKind.P_256):
@@ -132,9 +132,9 @@ def _check_key(
     progress(f"key {device.name}")
     done = run_trials(list_trials(key))
     operations = tuple(check for _, check in done)
-    progress(f"key {device.name}: how fast it is")
+    progress(f"key {device.name}: rate")
     fastest = next((trial.job for trial, check in done if check.works), None)
-    # A temporary key does all that its token lets it, so that all is tried.
+    # A temporary key has every usage that the token allows, so that every operation is tested.
     ours = {Weakness.SIGNS_AND_DECRYPTS} if temporary else set()
     return KeyCheck(
         label=device.name.label,
@@ -142,7 +142,7 @@ def _check_key(
         temporary=temporary,
         attributes=device.attributes,
         findings=tuple(finding for finding in assess_key(device.attributes, policy) if finding.weakness not in ours),
-        readable=gives_away_private_value(connection, uri),
+        readable=reveals_private_value(connection, uri),
         operations=operations,
         rate_with_1_session=measure_rate(fastest, 1),
         rate_with_4_sessions=measure_rate(fastest, 4),

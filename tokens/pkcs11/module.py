@@ -1,12 +1,12 @@
-"""One object for each PKCS#11 module (.so) of a process: initialised for its first owner, finalised with its last.
+"""The PKCS#11 modules (.so) of a process: initialised for their first owner, finalised with their last.
 
-python-pkcs11 initialises a module as if its process had one thread (C_Initialize with NULL) although it lets other
-threads run during every call; SoftHSM then works without its locks, and two threads crash it. `Module` passes
-CKF_OS_LOCKING_OK, and a parameter string to the modules that need one (NSS softokn).
+python-pkcs11 initialises a module for a single thread (C_Initialize with NULL) although it lets other threads run
+during every call. SoftHSM then works without its locks, and two threads crash it. `Module` passes CKF_OS_LOCKING_OK,
+and a parameter string to the modules that need one (NSS softokn).
 
-In a forked child the module is initialised anew on first use: the parent's login must not serve the child. A module
-that calls itself initialised there is finalised first only if it is known to bear that (`FINALISED_IN_CHILD`). A holder
-of sessions notices by `epoch`, which changes with every initialisation.
+A forked child initialises the module again on first use, since it must not use the parent's login. If the module
+reports there that it is initialised already, it is finalised first, but only if that does not harm the parent
+(`FINALISED_IN_CHILD`). Owners of sessions compare `epoch`, which changes with every initialisation.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ QUIET_TIMEOUT = 5.0
 ONE_CALL_AT_A_TIME = ("p11-kit-client.so",)
 """Modules that serve only one call at a time.
 
-When its server dies, p11-kit 0.24.1's client wakes only the thread that is reading the connection; other threads that
-wait for an answer block for ever.
+When its server dies, the client of p11-kit 0.24.1 wakes only the thread that is reading the connection. Other threads
+that wait for an answer block forever.
 """
 
 
 FINALISED_IN_CHILD = {"libsofthsm2.so": "SoftHSM", "libsoftokn3.so": "Mozilla Foundation"}
 """Modules, by file name and CK_INFO's manufacturerID, whose C_Finalize in a forked child does not harm the parent.
 
-Tried with SoftHSM 2.6.1 and NSS 3.87. tpm2-pkcs11 1.9.0 ends the parent's login, and what reaches its device through a
-connection (pkcs11-proxy) loses that to the child. A name alone does not do, and neither does a manufacturer: such a
-module names the maker of the one that it stands for.
+Tested with SoftHSM 2.6.1 and NSS 3.87. tpm2-pkcs11 1.9.0 ends the parent's login, and a module that connects to its
+device (pkcs11-proxy) loses the connection to the child. Both the file name and the manufacturer must match, because a
+proxy reports the manufacturer of the module behind it.
 """
 
 
@@ -129,8 +129,8 @@ class Module:
     def ready(self) -> int:
         """Return the current epoch; initialise the module first in a forked child. Call it before entering `gate`.
 
-        Raises `TokenLostError` in a child that was forked while a call hung in the module, whose locks stay held there,
-        and in one whose module cannot start anew without harm to the parent.
+        Raises `TokenLostError` in a child that was forked during a call that did not return, since the module's locks
+        stay held there, and in a child whose module cannot be initialised again without harm to the parent.
         """
         if self._finalised:
             raise TokenLostError(f"The PKCS#11 module {self.path} was closed with its last owner.")
@@ -152,7 +152,7 @@ class Module:
     def remove_owner(self, owner: object) -> None:
         """Finalise the module if `owner` was its last one.
 
-        A module in which a call hangs, and one that other code of this process initialised, stay initialised.
+        The module stays initialised if a call has not returned, or if other code of this process initialised it.
         """
         if owner not in self._owners:
             return
@@ -171,19 +171,19 @@ class Module:
     def reinitialise(self, seen: int) -> None:
         """Initialise the module again (C_Finalize, C_Initialize), once for all threads that lost it in epoch `seen`.
 
-        Ends every session of this module in this process. Raises `TokenLostError` if a call hangs inside.
+        Ends every session of this module in this process. Raises `TokenLostError` if a call does not return.
         """
         with self._alone():
             if self.epoch != seen:
                 return
             if self._initialised_here:
                 self._cryptoki.finalize()
-            self.epoch += 1  # even if what follows fails: no session of before works any more
+            self.epoch += 1  # even if the rest fails: no earlier session works any more
             self._initialise()
             if not self._initialised_here:
                 raise TokenLostError(
-                    f"The PKCS#11 module {self.path} was initialised by other code of this process, which alone "
-                    "may do so again.",
+                    f"The PKCS#11 module {self.path} was initialised by other code of this process, and only that "
+                    "code may initialise it again.",
                     remedy="Restart this program.",
                 )
 
@@ -214,8 +214,8 @@ class Module:
         self._inherited = True
         if not self._quiet_for_fork:
             self._unusable = (
-                f"This process was forked while a call hung in the PKCS#11 module {self.path}, which is of no use in "
-                "it now. Look at the device and its connection, then start the process anew."
+                f"This process was forked during a call of the PKCS#11 module {self.path} that did not return, so it "
+                "cannot use the module. Check the device and its connection, then restart the process."
             )
 
     def _new_gate(self) -> Gate:
@@ -252,9 +252,9 @@ class Module:
                 if FINALISED_IN_CHILD.get(self._file.name) != self.manufacturer:
                     self._unusable = (
                         f"The PKCS#11 module {self.path} cannot be used in this process, which was forked from one "
-                        "that uses it: the module does not start anew here, and ending it first could end the login "
-                        "of the other process. Start this process without a fork (multiprocessing: spawn), or fork "
-                        "before the first key is opened."
+                        "that uses it: the module cannot be initialised again here, and finalising it first could end "
+                        "the login of the other process. Start this process without a fork (multiprocessing: spawn), "
+                        "or fork before the first key is opened."
                     )
                     raise TokenLostError(self._unusable)
                 self._cryptoki.finalize()
@@ -269,7 +269,7 @@ class Module:
                 f"The PKCS#11 module {self.path} could not be initialised ({name_of(rv)}). "
                 f"{likely_causes(self.path, rv, self.init_string)}"
             )
-        # A module that was initialised already is shared with other code of this process, which finalises it.
+        # Other code of this process initialised the module already, and finalises it.
         self._initialised_here = rv == cryptoki.OK
 
     def _finalise_at_exit(self) -> None:

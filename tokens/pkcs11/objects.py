@@ -1,6 +1,6 @@
-"""Objects on a token: found by CKA_LABEL and CKA_ID, read into plain data.
+"""Objects on a token, found by CKA_LABEL and CKA_ID and read into plain data.
 
-All functions work inside one session, on the thread that holds it, and ask for nothing that the answer does not need.
+All functions work in one session, on the thread that holds it, and read only the attributes that they need.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class KeyName:
 
 @dataclass(frozen=True)
 class KeyEntry:
-    """A private key, to be listed."""
+    """A private key in a list."""
 
     name: KeyName
     attributes: KeyAttributes
@@ -99,7 +99,7 @@ class FoundKey:
     attributes: KeyAttributes
     public_key: PublicKey | None
     tells_public_half: bool
-    """Whether the private object alone has the public key: RSA keys do, EC keys on most tokens do not."""
+    """Whether the private key object itself has the public key, as RSA keys do and EC keys on most tokens do not."""
     without: NoSuchKeyError | SeveralKeysError | None = field(default=None, compare=False)
 
     def require_public_key(self) -> PublicKey:
@@ -112,7 +112,7 @@ class FoundKey:
 
 
 class Objects:
-    """The objects that one session shows."""
+    """The objects that one session can see."""
 
     def __init__(self, queries: Queries, session: int) -> None:
         self._queries = queries
@@ -143,7 +143,7 @@ class Objects:
 def find_private_key(objects: Objects, wanted: Pkcs11Uri, token_description: str) -> int:
     """Return the handle of the one private key that matches object, id and type of the URI.
 
-    Raises `NoSuchKeyError`, `SeveralKeysError` or `NotAPrivateKeyError`, which say what is there.
+    Raises `NoSuchKeyError`, `SeveralKeysError` or `NotAPrivateKeyError`, which list the keys.
     """
     asked = _asked(wanted)
     if wanted.type not in (None, "private"):
@@ -166,7 +166,7 @@ def find_private_key(objects: Objects, wanted: Pkcs11Uri, token_description: str
         kind = next((words for known, words in _KINDS.items() if known == number), "object")
         raise NotAPrivateKeyError(f"{asked} on {token_description} is a {kind}, and a private key is needed.")
     there = [str(objects.name(o)) for o in objects.find({Attribute.CLASS: ObjectClass.PRIVATE_KEY})]
-    holds = f"It holds: {', '.join(sorted(there))}" if there else "It shows no private key"
+    holds = f"It holds: {', '.join(sorted(there))}" if there else "It holds no private key that can be seen"
     raise NoSuchKeyError(f"No private key on {token_description} matches {asked}. {holds}.")
 
 
@@ -245,10 +245,10 @@ def list_names_in_use(objects: Objects, name: KeyName) -> list[KeyName]:
 
 
 def _public_half(objects: Objects, name: KeyName, kind: int, own: Attributes) -> PublicKey:
-    """The public key: from the private object's own modulus, else the token's public object, else its certificate.
+    """Return the public key: from the private key object itself, else from the public key object or the certificate.
 
-    Several keys may share an id. Raises `NoSuchKeyError` where nothing is there (an EC private key alone does not tell
-    its point), `SeveralKeysError` if several fit.
+    Several keys may share an id. Raises `NoSuchKeyError` if there is none (an EC private key object has no point), and
+    `SeveralKeysError` if several match.
     """
     public = _public_key(own, kind)
     if public is not None:
@@ -267,8 +267,7 @@ def _public_half(objects: Objects, name: KeyName, kind: int, own: Attributes) ->
             remedy="Give each key an id of its own.",
         )
     raise NoSuchKeyError(
-        f"The public half of key {name} is nowhere on the token: neither a public key nor a certificate "
-        "has the same id.",
+        f"The public half of key {name} is not on the token: neither a public key nor a certificate has the same id.",
         remedy="Import its certificate.",
         facts=Facts(reason=Reason.PUBLIC_KEY_MISSING),
     )
@@ -298,7 +297,7 @@ def _asked(wanted: Pkcs11Uri) -> str:
         parts.append(f"label '{wanted.object}'")
     if wanted.id is not None:
         parts.append(f"id {wanted.id.hex()}")
-    return " and ".join(parts) or "the URI (it names no object)"
+    return " and ".join(parts) or "the URI (which has no attribute of an object)"
 
 
 def _kind_of(public: PublicKey) -> KeyType:
@@ -339,7 +338,7 @@ def _public_key(reported: Attributes, kind: int) -> PublicKey | None:
     point, curve = reported.octets(Attribute.EC_POINT), _CURVE_OF_PARAMETERS.get(reported.octets(Attribute.EC_PARAMS))
     if not point or curve is None:
         return None
-    # PKCS#11 wraps the point in an OCTET STRING; some tokens do not. Only the length tells for sure.
+    # PKCS#11 wraps the point in an OCTET STRING; some tokens do not. Only the length distinguishes them.
     raw = 1 + 2 * ((CURVES[curve]().key_size + 7) // 8)
     try:
         point = point if len(point) == raw else OctetString.load(point, strict=True).native

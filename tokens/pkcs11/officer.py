@@ -1,7 +1,7 @@
 """Initialise a token, set the user's PIN as the security officer, and change a PIN.
 
-C_InitToken destroys every key on a token. It is called for a token without any sign of use, or for one that was named
-to be erased.
+C_InitToken destroys every key on a token. It is called only for a token without any sign of use, or for the token that
+the caller gave to be erased.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def initialise_token(
 ) -> TokenInfo:
     """Initialise a token with its label, the officer's PIN and the user's PIN (C_InitToken, C_InitPIN).
 
-    Takes the first token without a sign of use; with `erase` the one that matches, with all that is on it. The label is
-    at most 32 bytes of UTF-8. Raises `CeremonyError` where no token is free or the label is taken.
+    Uses the first token without a sign of use; with `erase`, erases the one that matches, with all its keys. The label
+    is at most 32 bytes of UTF-8. Raises `CeremonyError` if no token is free or the label is in use.
     """
     if not label.strip() or len(label.encode("utf-8")) > 32:
         raise CeremonyError("A token's label has 1 to 32 bytes (UTF-8).", remedy="Choose another label.")
@@ -57,7 +57,7 @@ def initialise_token(
         found = _slot_for(module, label, erase)
         credentials = Credentials(so_pin, memory)
         with report_step("initialise", label, found.info):
-            check_flags(found.info, credentials, UserType.SO)  # before anybody types
+            check_flags(found.info, credentials, UserType.SO)  # before a person types a PIN
             new_user_pin: Pin | None = None
             try:
                 credentials.read_ahead(purpose(found.info, UserType.SO))
@@ -86,12 +86,12 @@ def set_user_pin(
 ) -> None:
     """Set the user's PIN as the security officer, for example if it is locked (C_Login, C_InitPIN).
 
-    Keys stay as they are. Presents the officer's PIN once, under the rules of a login. Raises what that raises, and
-    `OperationFailedError` where the token does not accept the new PIN.
+    Keys are not changed. Presents the officer's PIN once, under the rules of a login, and raises as a login does;
+    `OperationFailedError` if the token does not accept the new PIN.
     """
     credentials = Credentials(so_pin, memory or RefusalMemory())
     with report_step("set-pin", "user PIN", token):
-        check_flags(token, credentials, UserType.SO)  # before anybody types
+        check_flags(token, credentials, UserType.SO)  # before a person types a PIN
         new_pin: Pin | None = None
         try:
             credentials.read_ahead(purpose(token, UserType.SO))
@@ -105,7 +105,7 @@ def set_user_pin(
             if rv != cryptoki.OK:
                 raise OperationFailedError(
                     f"{sentence_case(token.description)} does not accept the new user PIN ({name_of(rv)}). The user "
-                    "PIN is as it was.",
+                    "PIN was not changed.",
                     remedy="See the token's rules on length and characters.",
                 )
             if new_pin is not None:
@@ -190,7 +190,7 @@ def _slot_for(module: Module, label: str, erase: Pkcs11Uri | None) -> FoundToken
             return token
         used.append(
             f"The token in slot {token.info.slot_id} does not report that it was initialised, but it has "
-            f"{' and '.join(signs)}, so it is not taken for a new one."
+            f"{' and '.join(signs)}, so it is not treated as new."
         )
         example = f"slot-id={token.info.slot_id}"
     raise CeremonyError(
@@ -209,7 +209,7 @@ def _made_token(module: Module, label: str, before: TokenInfo) -> FoundToken:
 
 
 def _set_first_user_pin(module: Module, token: FoundToken, officer: Credentials, user_pin: Pin | None) -> None:
-    # The officer's PIN was set a moment ago, by this process: it cannot be a wrong one.
+    # This process has just set the officer's PIN, so it cannot be wrong.
     so_pin = officer.read("SO PIN")
     with _session(module, token) as handle, module.gate:
         rv = module.cryptoki.login(handle, UserType.SO, so_pin)

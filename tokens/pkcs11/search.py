@@ -28,9 +28,9 @@ _ABSENT = (
 
 
 _QUERIES, _BETWEEN_QUERIES = 4, 0.1
-"""How often, and how many seconds apart, SoftHSM is asked for a token that it does not show.
+"""How often, and how many seconds apart, SoftHSM is queried for a token that it does not list.
 
-SoftHSM 2.6.1 shows a token as uninitialised for the moment in which another process rewrites its file, at each login.
+SoftHSM 2.6.1 reports a token as uninitialised while another process rewrites its file, which happens at each login.
 """
 
 
@@ -55,7 +55,7 @@ class TokenInfo:
 
     @property
     def initialised(self) -> bool:
-        """Whether the token was initialised (C_InitToken): it reports that, or it has a user PIN."""
+        """Whether the token was initialised (C_InitToken): it reports so, or it has a user PIN."""
         return bool(self.flags & (TokenFlag.TOKEN_INITIALIZED | TokenFlag.USER_PIN_INITIALIZED))
 
     @property
@@ -106,26 +106,27 @@ class Listing:
 
 
 def present_tokens(module: Module) -> list[FoundToken]:
-    """Every token in the module's slots, uninitialised ones too. Raises `OperationFailedError` or `TokenLostError`.
+    """Return the tokens in the module's slots, uninitialised ones too.
 
-    A module that somebody has finalised, or that lost its connection, is initialised again, once.
+    A module that other code finalised, or that lost its connection, is initialised again once. Raises
+    `OperationFailedError` or `TokenLostError`.
     """
     return look(module).tokens
 
 
 def look(module: Module) -> Listing:
-    """Return the tokens, and the slots that fail."""
+    """Return the tokens, and the slots that fail. Reinitialises and raises as `present_tokens` does."""
     epoch = module.epoch
     try:
         return look_once(module)
     except p11.PKCS11Error as error:
         if not is_recoverable(error):
-            raise translate_error(error, "tell what is in its slots") from error
+            raise translate_error(error, "report what is in its slots") from error
         module.reinitialise(epoch)
     try:
         return look_once(module)
     except p11.PKCS11Error as error:
-        raise translate_error(error, "tell what is in its slots") from error
+        raise translate_error(error, "report what is in its slots") from error
 
 
 def look_once(module: Module) -> Listing:
@@ -171,7 +172,7 @@ def _still_there(module: Module, token: TokenInfo) -> TokenInfo | None:
 def find_token(module: Module, wanted: Pkcs11Uri, see: Callable[[Module], Listing] = look) -> FoundToken:
     """Return the one initialised token that matches.
 
-    Raises `NoSuchTokenError` or `SeveralTokensError`, which say what is there.
+    Raises `NoSuchTokenError` or `SeveralTokensError`, which list the tokens.
     """
     for attempt in range(_QUERIES if module.manufacturer == "SoftHSM" else 1):
         time.sleep(_BETWEEN_QUERIES if attempt else 0)
@@ -190,7 +191,7 @@ def find_token(module: Module, wanted: Pkcs11Uri, see: Callable[[Module], Listin
         )
     there = f"It holds {_listed(present)}" if present else "It holds no initialised token"
     silent = ", ".join(failure.description for failure in listing.failures)
-    silent = f" What is in {silent} could not be read." if silent else ""
+    silent = f" These could not be read: {silent}." if silent else ""
     raise NoSuchTokenError(f"No token in {module.path} matches {asked}. {there}.{silent}{_hint(module)}")
 
 
@@ -234,7 +235,7 @@ def _look_into(module: Module, slot: int) -> FoundToken:
 def _hint(module: Module) -> str:
     if module.manufacturer != "SoftHSM" or "SOFTHSM2_CONF" in os.environ:
         return ""
-    return " $SOFTHSM2_CONF, which tells SoftHSM where its tokens are, is not set."
+    return " $SOFTHSM2_CONF, which gives the location of SoftHSM's tokens, is not set."
 
 
 def _asked(wanted: Pkcs11Uri) -> str:
@@ -251,7 +252,7 @@ def _asked(wanted: Pkcs11Uri) -> str:
         ("library version", wanted.library_version),
     )
     given = [f"{name} '{value}'" for name, value in pairs if value is not None]
-    return " and ".join(given) or "(no token was named)"
+    return " and ".join(given) or "the URI, which has no attribute of a token"
 
 
 def _listed(tokens: list[FoundToken]) -> str:

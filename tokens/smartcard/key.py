@@ -140,9 +140,14 @@ class SmartCardKey:
 
 def find_key(profile: CardProfile, name: str | None, description: str) -> CardKey:
     """Return the key of the profile that a URI names. Raises `NoSuchKeyError`, which lists the keys of the profile."""
+    if not profile.keys:
+        raise NoSuchKeyError(
+            f"The profile {profile.name} of {description} has no keys except secret keys.",
+            remedy="Give another profile.",
+        )
     key = profile.key(name)
     if key is None:
-        names = ", ".join(known.name for known in profile.keys) or "none for signatures"
+        names = ", ".join(known.name for known in profile.keys)
         asked = f"no key '{name}'" if name else "more than one key"
         raise NoSuchKeyError(
             f"The profile {profile.name} of {description} has {asked}. Its keys are: {names}.",

@@ -183,7 +183,7 @@ def test_a_digest_that_it_does_not_sign_is_a_sentence_and_no_lost_token(keys: Tp
     """
     printed = keys.play(code, keys.uri("rsa"))
     assert [line.partition(":")[0] for line in printed] == ["MechanismNotOfferedError"] * 2
-    assert "refused every mechanism that could do it: CKM_RSA_PKCS, CKM_RSA_X_509" in printed[0]
+    assert "refused every mechanism for this operation: CKM_RSA_PKCS, CKM_RSA_X_509" in printed[0]
 
 
 def test_a_check_tells_what_it_does_and_what_it_refuses(keys: Tpm) -> None:

@@ -141,7 +141,7 @@ def test_a_token_that_lost_its_keys_in_the_middle_is_not_assessed(
             lost.append(event.key_label)
             module.reinitialise(module.epoch)
 
-    with subscribe(lose_the_keys_once), pytest.raises(TokenLostError, match="lost its temporary secrets"):
+    with subscribe(lose_the_keys_once), pytest.raises(TokenLostError, match="lost its temporary secret keys"):
         check_secrets(connection, KeyPolicy())
     assert lost
     assert secret_keys(connection) == []

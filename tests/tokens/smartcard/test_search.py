@@ -165,7 +165,7 @@ def test_a_check_with_a_wrong_pin_says_so_once(
 
 
 def test_a_profile_without_secrets_or_keys_says_so(cards: dict[str, RunningCard], pin: str) -> None:
-    with pytest.raises(NoSuchKeyError, match="profile piv has no secrets"):
+    with pytest.raises(NoSuchKeyError, match="profile piv has no secret keys"):
         open_secrets("card:profile=piv;reader=Rig%20B*", pin=pin)
-    with pytest.raises(NoSuchKeyError, match="none for signatures"):
+    with pytest.raises(NoSuchKeyError, match="has no keys except secret keys"):
         open_key("card:profile=iso7816;reader=Rig%20B*", pin=pin)

@@ -1,2 +1,11 @@
-"""Secret DES keys on a PKCS#11 token: the ``driver`` of the secrets port, the ``objects`` and ``des_forms`` behind it,
-the officer's ``ceremony``, the ``components`` that officers hand over, and the ``check`` of a token."""
+"""Secret DES keys on a PKCS#11 token.
+
+| module       | contents                                                                   |
+|--------------|----------------------------------------------------------------------------|
+| `driver`     | `Pkcs11Secrets`, the driver behind `tokens.secrets`                          |
+| `objects`    | the secret key objects of a token: labels, attributes, derivation          |
+| `des_forms`  | the forms in which a token may hold a DES key, and their mechanisms        |
+| `ceremony`   | import, list and delete secret keys; test which form the token supports    |
+| `components` | the components of a key: drawn, read, combined, written                    |
+| `check`      | self-test of a token with real operations                                  |
+"""

@@ -1,8 +1,8 @@
-"""What an officer does to the secrets on a PKCS#11 token: import, list, delete; and try out which form it would take.
+"""Management of the secret keys on a PKCS#11 token: import, list, delete, and test which form the token supports.
 
-A token cannot generate K‖K, so a secret is made outside and imported, in the one moment in which this process knows
-it. Everything here takes the key as a `bytearray`, which its caller wipes; python-pkcs11 copies it once more for the
-length of the call, and that copy cannot be wiped.
+A token cannot generate K‖K, so a secret key is made outside the token and imported. This process knows the key only
+during the import. The functions take it as a `bytearray`, which the caller wipes; python-pkcs11 makes another copy
+during the call, which cannot be wiped.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _TRIAL_BLOCK = bytes.fromhex("4e6f772069732074")
 
 @dataclass(frozen=True)
 class SecretEntry:
-    """One secret key, to be listed. `check_value` is None where the token does not tell it."""
+    """A secret key in a list. `check_value` is None if the token does not report it."""
 
     use: Use
     index: int
@@ -50,7 +50,7 @@ class SecretEntry:
 
 @dataclass(frozen=True)
 class FormTrial:
-    """What a token really does with one form, tried out with a key made for the trial."""
+    """The result of testing one form on a token with a temporary key."""
 
     form: DesForm
     ecb: bool
@@ -59,7 +59,7 @@ class FormTrial:
 
     @property
     def rank(self) -> tuple[bool, bool, bool]:
-        """Higher is better."""
+        """The order of preference: a higher rank is preferred."""
         return (self.ecb, self.cbc, self.derives)
 
 
@@ -73,17 +73,17 @@ def import_secret(
     answers: bool = True,
     verifies: bool = True,
 ) -> SecretEntry:
-    """Put a DES key (8 bytes; its parity is set) on the token: never extractable, in the best form that it runs.
+    """Import a DES key (8 bytes; sets its parity), never extractable, in the best form that the token supports.
 
-    An authentication key may be for one direction: without `verifies` it answers challenges only (CKA_ENCRYPT),
-    without `answers` it judges responses only (CKA_DECRYPT), so that whoever takes over this process cannot answer in
-    the peer's name. Raises `CeremonyError` for a weak key, an index or a value that is in use, or a key that the token
-    holds wrongly, and `MechanismNotOfferedError` where the token runs no form.
+    An authentication key may be for one direction: without `verifies` it only answers challenges (CKA_ENCRYPT),
+    without `answers` it only verifies responses (CKA_DECRYPT), so that an attacker in this process cannot answer
+    for the peer. Raises `CeremonyError` for a weak key, for an index or a value that is in use, and if the token
+    computes wrong results with the key; `MechanismNotOfferedError` if the token supports no form.
     """
     prefix = prefix or DEFAULT_PREFIX
     label = label_of(prefix, use, index)
     token = connection.token
-    with report_ceremony_step(token.serial, token.label, "import", f"secret '{label}'"):
+    with report_ceremony_step(token.serial, token.label, "import", f"secret key '{label}'"):
         if index < 1:
             raise CeremonyError("Secret keys are numbered from 1.")
         if not (answers or verifies):
@@ -105,7 +105,7 @@ def import_secret(
 
 
 def list_secrets(connection: Connection, prefix: str | None = None) -> list[SecretEntry]:
-    """The secrets under a prefix, by use and index."""
+    """Return the secret keys whose labels begin with the prefix, sorted by use and index."""
     prefix = prefix or DEFAULT_PREFIX
 
     def read(worker: Worker) -> list[SecretEntry]:
@@ -120,38 +120,38 @@ def list_secrets(connection: Connection, prefix: str | None = None) -> list[Secr
                 entries.append(SecretEntry(*place, info, _check_value(secret, info)))
         return entries
 
-    entries = connection.run(read, "list its secrets")
+    entries = connection.run(read, "list its secret keys")
     return sorted(entries, key=lambda entry: (entry.use, entry.index))
 
 
 def delete_secret(connection: Connection, use: Use, index: int, *, prefix: str | None = None) -> None:
-    """Destroy a secret on the token. Raises `NoSuchKeyError`."""
+    """Delete a secret key on the token. Raises `NoSuchKeyError`."""
     label = label_of(prefix or DEFAULT_PREFIX, use, index)
     token = connection.token
     with (
-        report_ceremony_step(token.serial, token.label, "delete", f"secret '{label}'"),
+        report_ceremony_step(token.serial, token.label, "delete", f"secret key '{label}'"),
         connection.writable() as session,
     ):
         try:
             find_secret(session, label, token.description).destroy()
         except p11.PKCS11Error as error:
-            raise translate_error(error, f"delete secret '{label}'") from error
+            raise translate_error(error, f"delete secret key '{label}'") from error
 
 
 @contextlib.contextmanager
 def temporary_secrets(
     connection: Connection, form: DesForm, keys: Mapping[tuple[Use, int], bytearray]
 ) -> Iterator[str]:
-    """Secrets made as by `import_secret`, in this form, that live as long as the block (session objects).
+    """Provide secret keys during the block (session objects), in this form and with the attributes of an import.
 
-    To try a token out with. Yields their prefix, which no other secret has.
+    For a self-test. Yields the prefix of their labels, which no other secret key has.
     """
     prefix = f"check-{secrets.token_hex(4)}"
     with contextlib.ExitStack() as kept:
-        doing = "open a session that may write"
+        doing = "open a read-write session"
         try:
             session = kept.enter_context(connection.session_kept_open())
-            doing = f"import a secret as {form.name}"
+            doing = f"import a secret key as {form.name}"
             with connection.module.gate:
                 for (use, index), key in keys.items():
                     label = label_of(prefix, use, index)
@@ -162,13 +162,13 @@ def temporary_secrets(
 
 
 def form_to_take(trials: Iterable[FormTrial]) -> DesForm | None:
-    """The form in which a secret is imported, or None where the token runs none."""
+    """Return the form in which a secret key is imported, or None if the token supports none."""
     able = [trial for trial in trials if trial.ecb]
     return max(able, key=lambda trial: trial.rank).form if able else None
 
 
 def try_forms(connection: Connection) -> list[FormTrial]:
-    """What the token does with each form, with a throw-away key in a session, compared with the host's result."""
+    """Test each form with a temporary key, and compare the token's results with the host's."""
     with connection.writable() as session:
         return [_try_form(session, form) for form in FORMS]
 
@@ -234,7 +234,7 @@ def _create_and_prove(
         try:
             made: Any = session.create_object(template)
         except p11.PKCS11Error as error:
-            raise translate_error(error, f"import secret '{label}'") from error
+            raise translate_error(error, f"import secret key '{label}'") from error
         if template[Attribute.ENCRYPT]:
             proven = _works(lambda: made.encrypt(_TRIAL_BLOCK, mechanism=form.ecb), expected)
         else:
@@ -255,8 +255,8 @@ def _refuse_taken(connection: Connection, prefix: str, label: str, use: Use, val
             )
         if entry.use is not use and entry.check_value == value:
             raise CeremonyError(
-                f"This is the key of '{entry.info.label}'. A key for encryption must not authenticate as well: a "
-                "recorded session could be replayed as a challenge.",
+                f"This is the key of '{entry.info.label}'. A key for encryption must not authenticate too: an "
+                "attacker could replay a recorded session as a challenge.",
                 remedy="Use another key.",
             )
 

@@ -1,7 +1,7 @@
-"""What a token can really do with secrets: each form of DES, tried through the driver that serves in earnest.
+"""Self-test of a token's secret keys with real operations: each form of DES, through the production driver.
 
-Temporary secrets (session objects, which vanish with the test) are made as an import makes them, opened as
-`tokens.open_secrets` opens them, and every result is compared with the host's own DES.
+The test makes temporary secret keys (session objects, which end with the test) with the attributes of an import, opens
+them as `tokens.open_secrets` does, and compares every result with the host's own DES.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ _IV = bytes.fromhex("1234567890abcdef")
 _DATA = bytes(range(256))
 
 _RATE_BYTES = 16 * 1024
-"""Bytes encrypted at a time to measure the rate: many to a fast token, yet a slow one is done in a second or two."""
+"""Bytes in each encryption that measures the rate. A slow token needs a second or two for them."""
 
 
 class SecretOperation(StrEnum):
-    """What is tried with each form. The first four are authentication; the names in capitals are ISO/IEC 7816-4's."""
+    """The operations tested with each form. Names in capitals are those of ISO/IEC 7816-4."""
 
     IMPORT = "import, never extractable"
     GET_CHALLENGE = "GET CHALLENGE"
@@ -56,9 +56,9 @@ class SecretOperation(StrEnum):
 
 @dataclass(frozen=True)
 class FormCheck:
-    """One form, tried. Rates are DES-CBC in bytes per second, and 0 where they were not measured.
+    """The result for one form. Rates are DES-CBC in bytes per second, and 0 if they were not measured.
 
-    Where the import failed, `operations` has nothing else.
+    If the import failed, `operations` contains nothing else.
     """
 
     form: DesForm
@@ -67,13 +67,13 @@ class FormCheck:
     rate_with_4_sessions: float = 0.0
 
     def works(self, *operations: SecretOperation) -> bool:
-        """Whether all of these do."""
+        """Return whether all these operations work."""
         return set(operations) <= {o.operation for o in self.operations if o.works}
 
 
 @dataclass(frozen=True)
 class SecretCheck:
-    """All forms, tried. `taken` is the one in which an import puts keys on this token, and is measured."""
+    """The results for all forms. `taken` is the form of an import on this token, whose rates were measured."""
 
     forms: tuple[FormCheck, ...]
     taken: FormCheck | None
@@ -82,11 +82,11 @@ class SecretCheck:
 def check_secrets(
     connection: Connection, policy: KeyPolicy, progress: Callable[[str], None] = lambda _: None
 ) -> SecretCheck:
-    """Try every form. Raises `TokenLostError` if the token goes away meanwhile: that is no verdict on what it can do.
+    """Test every form. Raises `TokenLostError` if the token is lost meanwhile, which says nothing about the forms.
 
     `progress` is called with a description of each next test. Takes about two seconds.
     """
-    progress("which form of DES it runs")
+    progress("which forms of DES the token supports")
     form = _form_to_take(connection)
     checks = {each: _check_form(connection, each, policy, progress, measured=each is form) for each in FORMS}
     return SecretCheck(tuple(checks.values()), checks[form] if form is not None else None)
@@ -96,13 +96,13 @@ def _form_to_take(connection: Connection) -> DesForm | None:
     try:
         return form_to_take(try_forms(connection))
     except p11.PKCS11Error:
-        return None  # a token that cannot be written to; each form's import says so
+        return None  # the token cannot be written to, as the import of each form will report
 
 
 def _check_form(
     connection: Connection, form: DesForm, policy: KeyPolicy, progress: Callable[[str], None], *, measured: bool
 ) -> FormCheck:
-    progress(f"secrets as {form.name}")
+    progress(f"secret keys as {form.name}")
     with contextlib.ExitStack() as kept:
         opened: list[Pkcs11Secrets] = []
         importing = Trial(
@@ -112,7 +112,7 @@ def _check_form(
         )
         imported = run_trial(importing)
         if not opened:
-            connection.run(_is_there, "be tried")
+            connection.run(_query_mechanisms, "be tested")
             return FormCheck(form, (imported,))
         [device] = opened
         secrets = Secrets(device)
@@ -120,11 +120,11 @@ def _check_form(
         for trial in _trials(secrets, device):
             operations.append(run_trial(trial))
             if not operations[-1].works:
-                _demand_that_nothing_was_lost(device)
+                _check_nothing_was_lost(device)
         check = FormCheck(form, tuple(operations))
         if not (measured and check.works(SecretOperation.CBC_ENCRYPTION)):
             return check
-        progress(f"secrets as {form.name}: how fast it is")
+        progress(f"secret keys as {form.name}: rate")
         with secrets.data_key(1) as key:
             job = partial(key.encrypt, bytes(_RATE_BYTES), ZERO_IV)
             return FormCheck(
@@ -139,38 +139,40 @@ def _imported(connection: Connection, form: DesForm, policy: KeyPolicy) -> Itera
         contextlib.closing(Pkcs11Secrets(connection, prefix, policy, release=lambda: None)) as device,
     ):
         for use, index in _KEYS:
-            device.secret(use, index)  # the driver's own policy judges what was made
-            if connection.run(partial(_gives_away_value, label_of(prefix, use, index)), "keep a secret to itself"):
-                raise KeyPolicyError("The token gave away the value of a key that it was to keep.")
+            device.secret(use, index)  # checks the key policy, as the driver does
+            if connection.run(
+                partial(_reveals_value, label_of(prefix, use, index)), "be asked for the value of a secret key"
+            ):
+                raise KeyPolicyError("The token revealed the value of a sensitive key.")
         yield device
 
 
-def _gives_away_value(label: str, worker: Worker) -> bool:
+def _reveals_value(label: str, worker: Worker) -> bool:
     return bool(read_attribute(find_secret(worker.session, label, "the token"), Attribute.VALUE))
 
 
-def _is_there(worker: Worker) -> None:
+def _query_mechanisms(worker: Worker) -> None:
     worker.session.token.slot.get_mechanisms()
 
 
-def _demand_that_nothing_was_lost(device: Pkcs11Secrets) -> None:
-    """A trial that fails since the token was pulled, and with it lost the temporary keys, says nothing."""
+def _check_nothing_was_lost(device: Pkcs11Secrets) -> None:
+    """Raise `TokenLostError` if the token lost its temporary keys: then a failed operation says nothing about it."""
     connection = device.connection
     label = label_of(device.prefix, Use.ENCRYPTION, 1)
     try:
-        connection.run(lambda worker: find_secret(worker.session, label, ""), "find a temporary secret again")
+        connection.run(lambda worker: find_secret(worker.session, label, ""), "find a temporary secret key again")
     except NoSuchKeyError as error:
         raise TokenLostError(
-            f"{sentence_case(connection.token.description)} lost its temporary secrets while they were tried: it was "
+            f"{sentence_case(connection.token.description)} lost its temporary secret keys during the test: it was "
             "removed, or its module was initialised again.",
-            remedy="Test it again.",
+            remedy="Repeat the test.",
         ) from error
 
 
 def _trials(secrets: Secrets, device: Pkcs11Secrets) -> Iterator[Trial]:
     yield Trial(SecretOperation.GET_CHALLENGE, partial(_challenges, secrets), mechanism="C_GenerateRandom")
     yield Trial(SecretOperation.INTERNAL_AUTHENTICATE, partial(_answers, secrets))
-    yield Trial(SecretOperation.EXTERNAL_AUTHENTICATE, partial(_judges, secrets))
+    yield Trial(SecretOperation.EXTERNAL_AUTHENTICATE, partial(_verifies, secrets))
     yield Trial(SecretOperation.CBC_ENCRYPTION, partial(_encrypts, secrets))
     yield Trial(SecretOperation.CBC_DECRYPTION, partial(_decrypts, secrets))
     yield Trial(SecretOperation.MAC, partial(_makes_macs, secrets))
@@ -187,13 +189,13 @@ def _answers(secrets: Secrets) -> None:
         require_verified(held.internal_authenticate(_RANDOM) == encrypt_block(_AUTHENTICATION_KEY, _RANDOM))
 
 
-def _judges(secrets: Secrets) -> None:
+def _verifies(secrets: Secrets) -> None:
     with secrets.authentication(1) as held:
         response = encrypt_block(_AUTHENTICATION_KEY, held.challenge)
         try:
             held.external_authenticate(response)
         except AuthenticationFailedError:
-            require_verified(False)  # what fails is the token's decryption: the response is right
+            require_verified(False)  # the response is correct, so the token's decryption is wrong
 
 
 def _encrypts(secrets: Secrets) -> None:
@@ -212,7 +214,7 @@ def _makes_macs(secrets: Secrets) -> None:
 
 
 def _derives(device: Pkcs11Secrets) -> None:
-    # Of the driver itself, since `Secrets` may turn to the host, and explains at length when it may not.
+    # Uses the driver directly, since `Secrets` may derive on the host instead.
     expected = HostSessionKey(encrypt_block(_ENCRYPTION_KEY, _RANDOM))
     with contextlib.closing(device.session_key(1, _RANDOM)) as key:
         require_verified(key.on_device)

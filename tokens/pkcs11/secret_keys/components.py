@@ -27,7 +27,7 @@ _BETWEEN = b" -"
 
 @contextmanager
 def draw_components(connection: Connection, count: int) -> Iterator[list[bytearray]]:
-    """Yield ``count`` components from the token's random generator (C_GenerateRandom), with odd parity."""
+    """Yield `count` components from the token's random generator (C_GenerateRandom), with odd parity."""
     components: list[bytearray] = []
     try:
         for _ in range(count):
@@ -44,9 +44,9 @@ def read_components(
 ) -> Iterator[list[bytearray]]:
     """Yield the components from the sources, which are read in order.
 
-    ``confirm`` is called with the name of each component and the component as soon as it was read, so that its officer
-    can compare its check value. Raises `CeremonyError` for what is no component or a weak one, and `PinSourceError` for
-    a source that cannot be read. No error holds a digit of a component.
+    `confirm` is called with the name of each component and the component as soon as it was read, so that its officer
+    can compare its check value. Raises `CeremonyError` for a malformed or weak component, and `PinSourceError` for a
+    source that cannot be read. No error contains a digit of a component.
     """
     components: list[bytearray] = []
     try:
@@ -89,12 +89,12 @@ def write_components(files: Sequence[Path], components: Sequence[bytearray]) -> 
 
 
 def format_component(component: bytearray) -> str:
-    """Return a component as officers write it down: 0123 4567 89AB CDEF."""
+    """Return a component as officers write it, for example 0123 4567 89AB CDEF."""
     return component.hex(" ", 2).upper()
 
 
 def wipe(octets: bytearray) -> None:
-    """Overwrite with zeros, in place."""
+    """Overwrite a key or component with zeros, in place."""
     octets[:] = bytes(len(octets))
 
 
@@ -109,13 +109,13 @@ def _draw(connection: Connection) -> bytearray:
 def _read(source: PinSource, name: str) -> bytearray:
     typed = source.read(name if isinstance(source, Prompt) else name.lower())
     if typed is None:
-        raise CeremonyError(f"There is no {name.lower()}.")
+        raise CeremonyError(f"The source of {name.lower()} gave nothing.")
     try:
         component = _parse(typed.octets(), name)
     finally:
         typed.wipe()
     try:
-        # A component of zeros would leave the other officer with the whole key.
+        # With a component of zeros, the other officer would know the whole key.
         require_strong(component)
     except CeremonyError as error:
         wipe(component)

@@ -1,8 +1,8 @@
-"""The forms in which a PKCS#11 token may hold a single DES key, and which mechanisms serve each.
+"""The forms in which a PKCS#11 token may hold a single DES key, and the mechanisms of each.
 
-OpenSSL 3 and most HSMs no longer run single DES. Triple DES with equal parts is single DES, bit for bit, so a key K is
-kept as CKK_DES where the token runs that, else as CKK_DES2 with the value K‖K, else as CKK_DES3 with K‖K‖K. A token in
-FIPS mode may refuse equal parts.
+OpenSSL 3 and most HSMs no longer support single DES. Triple DES with equal parts gives the same results as single DES,
+so a key K is stored as CKK_DES if the token supports it, else as CKK_DES2 with the value K‖K, else as CKK_DES3 with
+K‖K‖K. A token in FIPS mode may refuse equal parts.
 
 Mechanisms: PKCS#11 v3.1, 6.17 (DES3) and 6.18 (DES); key derivation by encrypting data, 6.29.
 """
@@ -20,7 +20,7 @@ from tokens.algorithms.des_keys import KEY_LENGTH
 
 @dataclass(frozen=True)
 class DesForm:
-    """One form: how often the key's value stands in it, and the mechanisms that work with it."""
+    """One form: how often the value repeats the DES key, and the mechanisms that use it."""
 
     key_type: KeyType
     copies: int
@@ -30,23 +30,23 @@ class DesForm:
     derive: Mechanism
 
     def value(self, key: bytearray) -> bytearray:
-        """CKA_VALUE for the DES key."""
+        """Return CKA_VALUE for the DES key."""
         return key * self.copies
 
     @property
     def name(self) -> str:
-        """CKK_DES2 K‖K."""
+        """The key type and the value, for example CKK_DES2 K‖K."""
         return f"CKK_{self.key_type.name.lstrip('_')} " + "‖".join("K" * self.copies)
 
     @property
     def value_bits(self) -> int:
-        """The length of CKA_VALUE, parity included."""
+        """The length of CKA_VALUE in bits, parity included."""
         return 8 * KEY_LENGTH * self.copies
 
 
 FORMS = (
     DesForm(
-        # python-pkcs11 gives single DES no public names.
+        # python-pkcs11 has no public names for single DES.
         KeyType(0x13),  # CKK_DES
         1,
         Mechanism(0x121),  # CKM_DES_ECB
@@ -71,16 +71,16 @@ FORMS = (
         Mechanism.DES3_ECB_ENCRYPT_DATA,
     ),
 )
-"""Best first."""
+"""All forms, in order of preference."""
 
 FORM_OF_TYPE = {form.key_type: form for form in FORMS}
 
 FULL_MAC = struct.pack("@L", 8)
-"""CK_MAC_GENERAL_PARAMS: a code of all 8 bytes. CKM_DES_MAC itself gives only 4."""
+"""CK_MAC_GENERAL_PARAMS for a MAC of 8 bytes. CKM_DES_MAC returns only 4."""
 
 
 class EncryptData:
-    """CK_KEY_DERIVATION_STRING_DATA, which holds an address; keep it until the call is over."""
+    """CK_KEY_DERIVATION_STRING_DATA. It contains an address, so keep the object until the call has returned."""
 
     def __init__(self, data: bytes) -> None:
         self._buffer = ctypes.create_string_buffer(data, len(data))
@@ -88,5 +88,5 @@ class EncryptData:
 
 
 def name(mechanism: Mechanism) -> str:
-    """The PKCS#11 name, such as CKM_DES3_CBC."""
+    """Return the PKCS#11 name, such as CKM_DES3_CBC."""
     return "CKM_" + mechanism.name.lstrip("_")

@@ -1,6 +1,6 @@
-"""The PKCS#11 driver of the secrets port: DES keys that encrypt, decrypt and derive inside their token.
+"""The PKCS#11 driver of secret keys: DES keys that encrypt, decrypt and derive inside their token.
 
-| ISO/IEC 7816-4         | here                                                                                    |
+| ISO/IEC 7816-4         | PKCS#11                                                                                 |
 |------------------------|-----------------------------------------------------------------------------------------|
 | GET CHALLENGE          | C_GenerateRandom, 8 bytes                                                               |
 | INTERNAL AUTHENTICATE  | C_Encrypt of one block, ECB                                                             |
@@ -9,10 +9,10 @@
 | session key            | C_DeriveKey with CKM_DES(3)_ECB_ENCRYPT_DATA                                            |
 
 By decryption, C_Encrypt and C_Decrypt change places. A session key by decryption cannot be derived: C_DeriveKey only
-encrypts. C_UnwrapKey would decrypt, but secrets may not unwrap: who may use such a key can have it unwrap, from what
-went over the line, a copy of a session key that can be read.
+encrypts. C_UnwrapKey would decrypt, but these keys may not unwrap: anyone who may use such a key could unwrap a
+readable copy of a session key from recorded traffic.
 
-`objects` says which objects these are; the prefix of their labels is the `object` of the URI.
+`objects` describes the key objects. The prefix of their labels is the `object` of the URI.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from tokens.errors import (
     MechanismNotOfferedError,
     Reason,
     TokenLostError,
+    sentence_case,
 )
 from tokens.events.reporting import report_key_use
 from tokens.pkcs11.connection import Connection
@@ -52,13 +53,13 @@ from tokens.policy import KeyPolicy, assess_key
 from tokens.secrets import BLOCK, ZERO_IV, Use
 
 PIECE = 256 * 1024
-"""Bytes that go to the token in one call, so that long data does not keep a session from others."""
+"""Bytes sent to the token in one call, so that long data does not occupy a session for long."""
 
 T = TypeVar("T")
 
 
 class Pkcs11Secrets:
-    """The secrets under one prefix on one token. Satisfies `tokens.secrets.DeviceSecrets`."""
+    """The secret keys with one prefix on one token. Satisfies `tokens.secrets.DeviceSecrets`."""
 
     def __init__(
         self, connection: Connection, prefix: str | None, policy: KeyPolicy, release: Callable[[], None]
@@ -72,38 +73,38 @@ class Pkcs11Secrets:
 
     @property
     def description(self) -> str:
-        """The token or slot, for messages."""
-        return f"the secrets '{self.prefix}' on {self.connection.token.description}"
+        """The prefix and the token, for messages."""
+        return f"the secret keys '{self.prefix}' on {self.connection.token.description}"
 
     @contextlib.contextmanager
     def conversation(
         self, index: int, peer_index: int, wait: float, deadline: float, *, by_decryption: bool = False
     ) -> Iterator[Pkcs11Conversation]:
-        """Nothing is reserved: a token serves any number of conversations at once."""
+        """Begin an authentication. Reserves nothing, since a token serves any number of them at once."""
         answering = self.secret(Use.AUTHENTICATION, index)
-        judging = self.secret(Use.AUTHENTICATION, peer_index)
-        yield Pkcs11Conversation(self, answering, judging, by_decryption)
+        verifying = self.secret(Use.AUTHENTICATION, peer_index)
+        yield Pkcs11Conversation(self, answering, verifying, by_decryption)
 
     def data_key(self, index: int) -> Pkcs11DataKey:
-        """The fixed key."""
+        """Return a fixed key."""
         return Pkcs11DataKey(self, self.secret(Use.ENCRYPTION, index))
 
     def session_key(self, index: int, random: bytes, *, by_decryption: bool = False) -> Pkcs11SessionKey:
-        """A key derived on the token, which is destroyed with its session."""
+        """Return a key derived on the token, which ends with its session."""
         secret = self.secret(Use.ENCRYPTION, index)
         if by_decryption:
             raise MechanismNotOfferedError("PKCS#11 derives keys by encryption only (CKM_DES_ECB_ENCRYPT_DATA).")
         return Pkcs11SessionKey(self, secret, random)
 
     def session_key_to_host(self, index: int, random: bytes, *, by_decryption: bool = False) -> bytes:
-        """C_Encrypt, or C_Decrypt, of one block, whose result is to be a session key in this process."""
+        """Return one block of C_Encrypt, or C_Decrypt, which becomes a session key in this process."""
         secret = self.secret(Use.ENCRYPTION, index)
         operation = "derive a session key to the host"
         with self.reported(secret, operation, secret.form.ecb):
             return self.block(secret, random, operation, decrypting=by_decryption)
 
     def check_value(self, use: Use, index: int) -> bytes:
-        """C_Encrypt of a block of zeros; CKA_CHECK_VALUE of a key that only verifies."""
+        """Return the beginning of an encrypted block of zeros, or CKA_CHECK_VALUE of a key that only verifies."""
         secret = self.secret(use, index)
         if secret.encrypts:
             with self.reported(secret, "compute a check value", secret.form.ecb):
@@ -112,15 +113,15 @@ class Pkcs11Secrets:
         def job(worker: Worker) -> bytes:
             return bytes(read_attribute(self.handle(worker, secret.label), Attribute.CHECK_VALUE) or b"")
 
-        value = self.run(job, f"tell the check value of '{secret.label}'")
+        value = self.run(job, f"report the check value of '{secret.label}'")
         if len(value) != 3:
             raise MechanismNotOfferedError(
-                f"The token tells no check value of '{secret.label}', which does not encrypt."
+                f"The token reports no check value of '{secret.label}', which may not encrypt."
             )
         return value
 
     def close(self) -> None:
-        """Let go of the connection; it ends with its last user."""
+        """Release the connection, which ends with its last user."""
         release, self._release = self._release, None
         if release is not None:
             release()
@@ -128,7 +129,7 @@ class Pkcs11Secrets:
     # -- for the classes below ------------------------------------------------------------------------------
 
     def secret(self, use: Use, index: int) -> SecretInfo:
-        """What the token says of a secret, once it has passed the policy."""
+        """Return what the token reports about a secret key that the policy allows. Raises `KeyPolicyError`."""
         label = label_of(self.prefix, use, index)
         known = self._known.get(label)
         if known is None:
@@ -136,31 +137,31 @@ class Pkcs11Secrets:
             def look(worker: Worker) -> SecretInfo:
                 return describe(self.connection.objects(worker.session), self.handle(worker, label).handle)
 
-            known = self.run(look, f"open secret '{label}'")
+            known = self.run(look, f"open secret key '{label}'")
             self._enforce(known)
             self._known[label] = known
         return known
 
     def run(self, job: Callable[[Worker], T], doing: str) -> T:
-        """`Connection.run`, unless these secrets were closed."""
+        """Call `Connection.run`. Raises `TokenLostError` after `close`."""
         if self._release is None:
-            raise TokenLostError(f"{self.description} were closed.")
+            raise TokenLostError(f"{sentence_case(self.description)} were closed.")
         return self.connection.run(job, doing)
 
     def handle(self, worker: Worker, label: str) -> Any:
-        """The secret in this worker's session. python-pkcs11 adds encrypt, decrypt … as the key's usage allows."""
+        """Return the key in this worker's session, with the methods of python-pkcs11 that its usage allows."""
         handles: Any = worker.keys.setdefault(self, {})
         if label not in handles:
             handles[label] = find_secret(worker.session, label, self.connection.token.description)
         return handles[label]
 
     def reported(self, secret: SecretInfo, operation: str, mechanism: Any) -> contextlib.AbstractContextManager[None]:
-        """Tells of the block as a use of the secret."""
+        """Report the block as a use of the secret key."""
         token = self.connection.token
         return report_key_use(token.serial, token.label, secret.label, operation, mechanism_name(mechanism))
 
     def block(self, secret: SecretInfo, block: bytes, operation: str, *, decrypting: bool) -> bytes:
-        """One block, ECB. It is for the caller to tell of the use."""
+        """Encrypt or decrypt one block (ECB). The caller reports the use."""
         self.require(secret, decrypting=decrypting)
 
         def job(worker: Worker) -> bytes:
@@ -171,18 +172,18 @@ class Pkcs11Secrets:
         return self.whole(self.run(job, f"{operation} with '{secret.label}'"), BLOCK)
 
     def require(self, secret: SecretInfo, *, decrypting: bool) -> None:
-        """Raises `KeyPolicyError` where the key's usage does not allow to decrypt, or to encrypt."""
+        """Raise `KeyPolicyError` unless the key's usage allows to decrypt, or to encrypt."""
         allowed, attribute = (secret.decrypts, "CKA_DECRYPT") if decrypting else (secret.encrypts, "CKA_ENCRYPT")
         if not allowed:
             raise KeyPolicyError(
-                f"Secret '{secret.label}' on {self.connection.token.description} is not made for this "
+                f"Secret key '{secret.label}' on {self.connection.token.description} is not for this operation "
                 f"({attribute} is false).",
                 remedy="Import it for the other direction, or for both.",
                 facts=Facts(reason=Reason.SECRET_KEY_NOT_FOR_THIS),
             )
 
     def whole(self, result: bytes, length: int) -> bytes:
-        """The token's output, if it is as long as it must be."""
+        """Return the token's output. Raises `TokenLostError` unless it has this length, in bytes."""
         if len(result) != length:
             raise TokenLostError(
                 f"The token answered {len(result)} bytes instead of {length}, so its answer is not used.",
@@ -195,7 +196,7 @@ class Pkcs11Secrets:
         if refusals:
             reasons = "; ".join(finding.text for finding in refusals)
             raise KeyPolicyError(
-                f"Secret '{secret.label}' on {self.connection.token.description} is not used: {reasons}.",
+                f"Secret key '{secret.label}' on {self.connection.token.description} is not used: {reasons}.",
                 remedy="Import it again, or allow its weaknesses in the key policy.",
                 facts=Facts(
                     reason=Reason.SECRET_KEY_REFUSED,
@@ -207,21 +208,23 @@ class Pkcs11Secrets:
 class Pkcs11Conversation:
     """One authentication. Satisfies `tokens.secrets.DeviceConversation`."""
 
-    def __init__(self, secrets: Pkcs11Secrets, answering: SecretInfo, judging: SecretInfo, by_decryption: bool) -> None:
+    def __init__(
+        self, secrets: Pkcs11Secrets, answering: SecretInfo, verifying: SecretInfo, by_decryption: bool
+    ) -> None:
         self._secrets = secrets
         self._answering = answering
-        self._judging = judging
+        self._verifying = verifying
         self._by_decryption = by_decryption
         self._challenge = b""
 
     def internal_authenticate(self, challenge: bytes) -> bytes:
-        """C_Encrypt of one block; by decryption C_Decrypt."""
+        """Answer a challenge: C_Encrypt of one block, by decryption C_Decrypt."""
         secrets, secret = self._secrets, self._answering
         with secrets.reported(secret, "internal authenticate", secret.form.ecb):
             return secrets.block(secret, challenge, "answer a challenge", decrypting=self._by_decryption)
 
     def get_challenge(self) -> bytes:
-        """C_GenerateRandom."""
+        """Return a new challenge (C_GenerateRandom)."""
 
         def job(worker: Worker) -> bytes:
             return worker.session.generate_random(8 * BLOCK)
@@ -230,8 +233,8 @@ class Pkcs11Conversation:
         return self._challenge
 
     def external_authenticate(self, response: bytes) -> None:
-        """C_Decrypt of one block; by decryption C_Encrypt. The comparison is this process's, in constant time."""
-        secrets, secret = self._secrets, self._judging
+        """Verify a response: C_Decrypt of one block, by decryption C_Encrypt, and a comparison in constant time."""
+        secrets, secret = self._secrets, self._verifying
         with secrets.reported(secret, "external authenticate", secret.form.ecb):
             answered = secrets.block(secret, response, "verify a response", decrypting=not self._by_decryption)
             if not hmac.compare_digest(answered, self._challenge):
@@ -242,7 +245,7 @@ class Pkcs11Conversation:
 
 
 class _CbcKey:
-    """CBC and MAC with a key that `_run` reaches. The part that a fixed and a session key share."""
+    """CBC and MAC, which fixed keys and session keys share. `_run` provides the key."""
 
     on_device = True
     value = None
@@ -252,7 +255,7 @@ class _CbcKey:
         self._secret = secret
 
     def mac(self, data: bytes, iv: bytes) -> bytes:
-        """CKM_DES(3)_MAC_GENERAL where the token has it, else the last block of a CBC encryption."""
+        """Return a MAC: CKM_DES(3)_MAC_GENERAL if the token has it, else the last block of a CBC encryption."""
         form = self._secret.form
         offered = self._secrets.connection.capabilities().serves(form.mac, MechanismFlag.SIGN)
         if not (offered and self._signs and iv == ZERO_IV):
@@ -265,11 +268,11 @@ class _CbcKey:
             return self._secrets.whole(code, BLOCK)
 
     def encrypt(self, data: bytes, iv: bytes) -> bytes:
-        """C_Encrypt with CKM_DES(3)_CBC, piece by piece."""
+        """Encrypt with CKM_DES(3)_CBC, piece by piece."""
         return self._cbc("encrypt", data, iv)
 
     def decrypt(self, data: bytes, iv: bytes) -> bytes:
-        """C_Decrypt with CKM_DES(3)_CBC, piece by piece."""
+        """Decrypt with CKM_DES(3)_CBC, piece by piece."""
         return self._cbc("decrypt", data, iv)
 
     _signs: bool
@@ -307,16 +310,16 @@ class Pkcs11DataKey(_CbcKey):
         self._signs = secret.signs
 
     def close(self) -> None:
-        """The key belongs to the token; there is nothing to let go of."""
+        """Do nothing: the key belongs to the token."""
 
     def _run(self, use: Callable[[Any], bytes], doing: str) -> bytes:
         return self._secrets.run(lambda worker: use(self._secrets.handle(worker, self._secret.label)), doing)
 
 
 class Pkcs11SessionKey(_CbcKey):
-    """A key derived on the token, in a session of its own, which it ends with. Satisfies `DeviceDataKey`.
+    """A key derived on the token, in a session of its own. Satisfies `DeviceDataKey`.
 
-    It is derived again from the same random number if its session is lost.
+    If its session is lost, the driver derives it again from the same random number.
     """
 
     _signs = True
@@ -332,7 +335,7 @@ class Pkcs11SessionKey(_CbcKey):
         derivation = secret.form.derive
         with secrets.reported(secret, "derive a session key", derivation):
             if not secret.derives:
-                raise MechanismNotOfferedError(f"Secret '{secret.label}' may not derive (CKA_DERIVE is false).")
+                raise MechanismNotOfferedError(f"Secret key '{secret.label}' may not derive (CKA_DERIVE is false).")
             self._run(lambda key: b"", f"derive a session key with '{secret.label}'")
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
-"""Secret key objects on a token: named by what they are for, found, read into plain data, derived from.
+"""Secret key objects on a token: their labels, their attributes, and keys derived from them.
 
-A secret is a secret key object whose label is PREFIX-authentication-INDEX or PREFIX-encryption-INDEX. All functions
-work inside one session, on the thread that holds it.
+The label of a secret key object is PREFIX-authentication-INDEX or PREFIX-encryption-INDEX. All functions work in one
+session, on the thread that holds it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tokens.policy import KeyAttributes
 from tokens.secrets import Use
 
 DEFAULT_PREFIX = "secret"
-"""The prefix of labels where the URI names no object."""
+"""The prefix of labels if the URI has no object."""
 
 _CANNOT_DERIVE = (
     p11.AttributeTypeInvalid,
@@ -51,13 +51,13 @@ _USES = {
 
 
 def label_of(prefix: str, use: Use, index: int) -> str:
-    """CKA_LABEL of a secret: secret-authentication-1."""
+    """Return the CKA_LABEL of a secret key, for example secret-authentication-1."""
     return f"{prefix}-{use}-{index}"
 
 
 @dataclass(frozen=True)
 class SecretInfo:
-    """One secret as the token describes it."""
+    """A secret key as the token describes it."""
 
     label: str
     form: DesForm
@@ -69,14 +69,14 @@ class SecretInfo:
 
 
 def find_secret(session: Session, label: str, token_description: str) -> SecretKey:
-    """The one secret key object with this label.
+    """Return the one secret key object with this label.
 
-    Raises `NoSuchKeyError` or `SeveralKeysError`, which say what is there.
+    Raises `NoSuchKeyError` or `SeveralKeysError`, which list what the token holds, and `UnsupportedKeyError`.
     """
     wanted = {Attribute.CLASS: ObjectClass.SECRET_KEY, Attribute.LABEL: label}
     try:
         found = list(session.get_objects(wanted))
-    except struct.error as error:  # from python-pkcs11, which reads what each key that it finds is for
+    except struct.error as error:  # from python-pkcs11, which reads the usage of each key that it finds
         raise UnsupportedKeyError(
             f"Secret key '{label}' on {token_description} has an attribute of the wrong length, so its use is not "
             "known.",
@@ -92,7 +92,7 @@ def find_secret(session: Session, label: str, token_description: str) -> SecretK
     labels = sorted(
         str(read_attribute(o, Attribute.LABEL)) for o in session.get_objects({Attribute.CLASS: ObjectClass.SECRET_KEY})
     )
-    holds = f"It holds: {', '.join(labels)}" if labels else "It shows no secret key"
+    holds = f"It holds: {', '.join(labels)}" if labels else "It holds no secret key that can be seen"
     raise NoSuchKeyError(
         f"There is no secret key '{label}' on {token_description}. {holds}.",
         remedy="Import it.",
@@ -101,13 +101,13 @@ def find_secret(session: Session, label: str, token_description: str) -> SecretK
 
 
 def describe(objects: Objects, handle: int) -> SecretInfo:
-    """What the token says of a secret. Raises `UnsupportedKeyError` for one that is no DES key."""
+    """Return what the token reports about a secret key. Raises `UnsupportedKeyError` unless it is a DES key."""
     reported = objects.read(handle, (Attribute.LABEL, Attribute.KEY_TYPE, *_PROTECTION.values(), *_USES.values()))
     label = reported.text(Attribute.LABEL)
     number = reported.number(Attribute.KEY_TYPE)
     form = next((form for kind, form in FORM_OF_TYPE.items() if kind == number), None)
     if form is None:
-        raise UnsupportedKeyError(f"Secret '{label}' is no DES key (CKK_DES, CKK_DES2 or CKK_DES3).")
+        raise UnsupportedKeyError(f"Secret key '{label}' is not a DES key (CKK_DES, CKK_DES2 or CKK_DES3).")
     uses = {field: reported.flag(attribute) is True for field, attribute in _USES.items()}
     protection = {field: reported.flag(attribute) for field, attribute in _PROTECTION.items()}
     attributes = KeyAttributes(key_type="DES", size_bits=form.value_bits, odd=reported.odd, **protection)
@@ -123,11 +123,11 @@ def read_attribute(found: Any, attribute: Attribute) -> Any:
 
 
 def derive_from(base: Any, form: DesForm, random: bytes) -> Any:
-    """A session key object: 8 random bytes encrypted under `base`, never leaving the token (PKCS#11 v3.1, 6.29).
+    """Return a session key object: 8 random bytes encrypted under `base` inside the token (PKCS#11 v3.1, 6.29).
 
-    Lives as long as the session that `base` was found in. Raises `MechanismNotOfferedError`.
+    It ends with the session in which `base` was found. Raises `MechanismNotOfferedError`.
     """
-    # E(R)‖E(R) is to E(R) what K‖K is to K: the derived key has its base key's form.
+    # The data is repeated as the base key's value is, so the derived key has the same form.
     data = EncryptData(random * form.copies)
     template: dict[Attribute, Any] = {
         Attribute.TOKEN: False,
