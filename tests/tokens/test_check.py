@@ -10,7 +10,7 @@ from tokens import open_token, trials
 from tokens.errors import TokenLostError
 from tokens.events import DeviceEvent, KeyUse, OperationOutcome, emit, subscribe
 from tokens.pkcs11.ceremony import read_keys
-from tokens.pkcs11.check import check_token, reveals_private_value, mechanism_name
+from tokens.pkcs11.check import check_token, mechanism_name, reveals_private_value
 from tokens.policy import KeyPolicy, Weakness
 
 

@@ -1,4 +1,4 @@
-"""Events: what devices did, and the bus on which every event of this process is delivered.
+"""Events of devices, and the bus that delivers every event of this process.
 
 | module       | contents                                                                                   |
 |--------------|--------------------------------------------------------------------------------------------|
@@ -7,7 +7,7 @@
 | `devices`    | the events of tokens and cards: `Login`, `KeyUse`, `CeremonyStep`, `Reconnection`               |
 | `reporting`  | `report`, which measures an operation of a device and emits its event                        |
 | `log`        | the subscriber that writes events to `logging`                                              |
-| `repetition` | which repeated log lines are left out                                                       |
+| `repetition` | which repeated log lines are omitted                                                        |
 
 An event names the token, the key, the operation, its mechanism, its outcome and its duration. It never
 holds a PIN, a secret key, or any byte of the data that a key was used on.

@@ -1,8 +1,8 @@
 """The event bus of this process: typed events, their subscribers, and what each subscriber lost.
 
-There is one bus for every package that stands on `tokens`. `logging`, a file and a metric subscribe to it in the same
-way: each is a callable that receives every event on the thread that caused it. A subscriber that raises loses the
-event; the loss is counted, logged, and never stops the work that the event is about.
+All packages built on `tokens` share one bus. `logging`, a file and a metric subscribe to it in the same way: each is a
+callable that receives every event on the thread that caused it. If a subscriber raises, it loses the event; the bus
+counts and logs the loss, and the operation continues.
 """
 
 from __future__ import annotations
@@ -64,14 +64,14 @@ class Subscription:
 
 
 class _Deferral(threading.local):
-    """Where the events of this thread go before the bus: into a list until `defer_events` ends, or into a filter."""
+    """The list or filter to which the events of this thread go first; see `defer_events` and `absorb_events`."""
 
     deferred: list[Event] | None = None
     absorb: Callable[[Event], bool] | None = None
 
 
 class _Bus:
-    """The subscribers of this process. `logging` is the first, and the only one until others are added."""
+    """The subscribers of this process. `logging` is always the first."""
 
     def __init__(self) -> None:
         self.deferral = _Deferral()
@@ -88,7 +88,7 @@ def subscribe(handler: Callable[[Event], None]) -> AbstractContextManager[Subscr
 def subscribe(handler: Callable[[E], None], kind: type[E]) -> AbstractContextManager[Subscription]: ...
 @contextmanager
 def subscribe(handler: Callable[[Any], None], kind: type[Event] = Event) -> Iterator[Subscription]:
-    """Have `handler` called with every event of a kind, on the thread that caused it, until the block ends.
+    """Call `handler` with every event of a kind, on the thread that caused it, until the block ends.
 
     Yields the subscription, which counts the events that `handler` lost. Raises TypeError for a handler that cannot be
     called, and for a kind that is not a class of events.
@@ -114,7 +114,7 @@ def subscriptions() -> tuple[Subscription, ...]:
 
 @contextmanager
 def defer_events() -> Iterator[None]:
-    """Keep the events of this thread until the block ends: a subscriber may need a lock that the block holds."""
+    """Deliver this thread's events when the block ends, since a subscriber may need a lock that the block holds."""
     deferral = _bus.deferral
     if deferral.deferred is not None:
         yield

@@ -47,7 +47,7 @@ class DeviceEvent(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Login(DeviceEvent):
-    """A PIN was presented; or it was not presented (then `outcome` is REFUSED and `presented` is False)."""
+    """A PIN was presented, or refused before it was (then `outcome` is REFUSED and `presented` is False)."""
 
     role: str = "user"
     presented: bool = True
@@ -59,9 +59,9 @@ class Login(DeviceEvent):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KeyUse(DeviceEvent):
-    """A key was used: `operation` is sign, decrypt …; `mechanism` is the PKCS#11 or ISO/IEC 7816 name.
+    """A key was used. `operation` is sign, decrypt …; `mechanism` is the PKCS#11 or ISO/IEC 7816 name.
 
-    `count` is more than 1 where a rate was measured with the key; `duration` is then the sum of all uses.
+    `count` is more than 1 if a rate was measured with the key; `duration` is then the sum of all uses.
     """
 
     key_label: str
@@ -77,7 +77,7 @@ class KeyUse(DeviceEvent):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CeremonyStep(DeviceEvent):
-    """An officer changed a token: `step` is initialise, generate, import, delete or change-pin."""
+    """An officer changed a token. `step` is initialise, generate, import, delete, set-pin or change-pin."""
 
     step: str
     object: str
@@ -89,7 +89,7 @@ class CeremonyStep(DeviceEvent):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reconnection(DeviceEvent):
-    """The driver reconnected, or tried to, after a session, a token or a module was lost."""
+    """The driver reconnected, or failed to, after a session, a token or a module was lost."""
 
     step: str
 
@@ -99,9 +99,9 @@ class Reconnection(DeviceEvent):
 
 
 class KeyUseSummary:
-    """Sums up uses of keys, so that a measurement of thousands of uses is one event for each key and mechanism.
+    """Sum of uses of keys, so that a measurement of thousands of uses is one event for each key and mechanism.
 
-    Only successful uses are summed up: a failure is an event of its own, and is delivered at once.
+    It contains only successful uses. A failure is an event of its own, which is delivered at once.
     """
 
     def __init__(self) -> None:
@@ -115,7 +115,7 @@ class KeyUseSummary:
             yield
 
     def add(self, event: Event) -> bool:
-        """Add the event if it is a successful use of a key; return whether it was added."""
+        """Add the event if it is a successful use of a key, and return whether it is."""
         if not isinstance(event, KeyUse) or event.outcome is not OperationOutcome.SUCCEEDED:
             return False
         kind = replace(event, duration=0.0, count=1)
@@ -125,7 +125,7 @@ class KeyUseSummary:
         return True
 
     def emit(self) -> None:
-        """Emit one event for each key, operation and mechanism, and begin again at zero."""
+        """Emit one event for each key, operation and mechanism, and reset the sums."""
         for kind, (count, seconds) in self._sums.items():
             emit(replace(kind, count=count, duration=seconds))
         self._sums.clear()

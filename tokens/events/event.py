@@ -29,9 +29,9 @@ class Event:
 
     @property
     def repetition_key(self) -> Hashable | None:
-        """What a remark that holds for every connection is about; None for an event that stands by itself.
+        """What an event that repeats for every connection is about; None for all other events.
 
-        The log has such a remark once an hour, with a count. Other subscribers receive every event.
+        The log has one line an hour for each value, with a count. Other subscribers receive every event.
         """
         return None
 

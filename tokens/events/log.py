@@ -1,7 +1,7 @@
 """The subscriber that writes every event to `logging`, and through it to syslog, journald or a file.
 
-An event goes to the logger of its package, at its level. A remark that holds for every connection is written once an
-hour, with the number of those that were left out.
+An event goes to the logger of its package, at its level. An event that repeats for every connection is logged once an
+hour, with the number of events that were omitted.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from tokens.printable import printable
 
 
 class EventLog:
-    """Writes events to their loggers. May be shared between threads."""
+    """A subscriber that writes events to their loggers. May be shared between threads."""
 
     def __init__(self, repetition: Repetition | None = None) -> None:
         self._repetition = repetition or Repetition()

@@ -1,4 +1,4 @@
-"""Log lines that would repeat with every association: each is written once in a period, with a count of the others."""
+"""Limit on log lines that repeat with every association: one in a period, with a count of the omitted ones."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import Callable, Hashable
 
 HOUR = 3600.0
 MAXIMUM_KEYS = 1024
-"""More kinds of lines than this are not remembered: the one that was written longest ago may then be written again."""
+"""The number of kinds of lines to remember. Beyond it, the kind logged longest ago is forgotten."""
 
 
 class Repetition:
-    """Decides which log lines are written. May be shared between threads.
+    """Record of the log lines written in the last period. May be shared between threads.
 
-    `period` is in seconds, by a clock that never goes back. Only log lines are left out: every event is delivered.
+    `period` is in seconds, by a clock that never goes back. Only log lines are omitted: every event is delivered.
     """
 
     def __init__(self, period: float = HOUR, clock: Callable[[], float] = time.monotonic) -> None:
@@ -25,7 +25,7 @@ class Repetition:
         self._lock = threading.Lock()
 
     def count(self, key: Hashable) -> int | None:
-        """Return None for a line that was written less than a period ago, else how many were left out since."""
+        """Return None for a line that was written less than a period ago, else how many were omitted since."""
         now = self._clock()
         with self._lock:
             since, left_out = self._written.get(key, (None, 0))

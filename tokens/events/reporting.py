@@ -1,4 +1,4 @@
-"""Measures one operation of a device and emits its event, so that every driver reports in the same way."""
+"""Measurement of an operation of a device, and its event, in the same way for every driver."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tokens.events.devices import CeremonyStep, DeviceEvent, KeyUse, OperationOu
 
 
 class Report:
-    """The event that a block emits when it ends. The block may change what the event says until then."""
+    """The event that a block emits when it ends. Until then the block may change its members."""
 
     def __init__(self, event: DeviceEvent) -> None:
         self._event = event
@@ -25,7 +25,7 @@ class Report:
         self._event = replace(self._event, **members)
 
     def end(self, outcome: OperationOutcome, reason: str = "") -> None:
-        """Set the outcome. The first call decides; the end of the block, or its exception, then changes nothing."""
+        """Set the outcome. Only the first call counts; the end of the block, or an exception, then changes nothing."""
         if self._outcome is None:
             self._outcome = outcome
             self.set(outcome=outcome, reason=reason)
@@ -42,8 +42,8 @@ def report(
     """Emit `event` when the block ends, with its outcome and duration, whether the block succeeds or raises.
 
     A `TokenError` among `refusals` makes the outcome REFUSED, any other exception FAILED; the text of a `TokenError`
-    is the reason. `timed=False` leaves the duration zero, where it would reveal what the device found. `started` is
-    `time.perf_counter()` of an operation that began before the block.
+    is the reason. With `timed=False` the duration is zero, for operations whose duration would reveal a secret.
+    `started` is `time.perf_counter()` of an operation that began before the block.
     """
     began = time.perf_counter() if started is None else started
     reported = Report(event)

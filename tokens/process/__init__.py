@@ -1,2 +1,9 @@
-"""What devices need from the process: ``gate`` around modules, ``forking``, OpenSSL's error queue (``openssl_errors``),
-and the ``state_folder`` that outlives the process."""
+"""Process-wide services for devices.
+
+| module           | contents                                                                            |
+|------------------|-------------------------------------------------------------------------------------|
+| `gate`           | the lock that drains PKCS#11 calls before C_Finalize or a fork                      |
+| `forking`        | fork hooks, and a lock that no child inherits held                                  |
+| `openssl_errors` | clearing OpenSSL's error queue after calls into a module                            |
+| `state_folder`   | small records that outlive the process, such as those of refused PINs               |
+"""

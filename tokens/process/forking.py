@@ -1,8 +1,8 @@
-"""Fork hooks: no thread is inside a module while the process forks, and the child starts clean.
+"""Fork hooks: no thread is inside a module while the process forks, and the child starts without inherited state.
 
-A PKCS#11 session, and every lock that another thread held, is worthless in a child process. Owners of such things
-register here; they are held weakly, so that a hook ends with its owner. Only `os.fork` and what is built on it
-(multiprocessing) calls the hooks; `subprocess` does not.
+A child process cannot use the PKCS#11 sessions of its parent, or a lock that another thread held. Owners of sessions
+and locks register here. The registry keeps weak references, so a hook ends with its owner. `os.fork` and its users
+(multiprocessing) call the hooks; `subprocess` does not.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from typing import Protocol
 
 
 class ForkAware(Protocol):
-    """Something that must be quiet while the process forks."""
+    """An object that must be idle while the process forks."""
 
     def before_fork(self) -> None:
-        """Become quiet. Must return within a few seconds in every case."""
+        """Become idle. Must return within a few seconds in every case."""
 
     def after_fork_in_parent(self) -> None:
-        """Go on as before."""
+        """Continue."""
 
     def after_fork_in_child(self) -> None:
-        """Forget sessions and locks: the child makes its own."""
+        """Discard sessions and locks: the child creates its own."""
 
 
 class _ForkHooks:
@@ -43,7 +43,7 @@ class _ForkHooks:
             self._owners.add(owner)
 
     def _before(self) -> None:
-        # One fork at a time: what the owners do before and after belongs together.
+        # One fork at a time: the hooks before and after a fork form a pair.
         self._turn.acquire()
         with self._registering:
             self._called = list(self._owners)
@@ -72,7 +72,7 @@ def register(owner: ForkAware) -> None:
 
 
 class LockAcrossForks:
-    """A lock that no child inherits held. `with` it as any lock."""
+    """A lock, used in a `with` statement, that no child process inherits locked."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -86,14 +86,14 @@ class LockAcrossForks:
         self._lock.release()
 
     def before_fork(self) -> None:
-        """Acquire the lock if that is possible soon, so that what it guards is in order."""
+        """Acquire the lock if it becomes free within a second, so that the data it guards is consistent."""
         self._held_for_fork = self._lock.acquire(timeout=1.0)
 
     def after_fork_in_parent(self) -> None:
-        """Go on as before."""
+        """Continue."""
         if self._held_for_fork:
             self._lock.release()
 
     def after_fork_in_child(self) -> None:
-        """Make a new lock."""
+        """Create a new lock."""
         self._lock = threading.Lock()

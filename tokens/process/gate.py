@@ -23,10 +23,10 @@ class GateBusyError(Error):
 
 
 class Gate:
-    """Any number of threads may be inside, or one alone. A thread inside may enter again.
+    """A lock that any number of threads may enter, or one alone. A thread inside may enter again.
 
-    With `one_at_a_time` threads take turns, for modules that do not support more. Entering raises `TokenBusyError` if
-    the gate stays closed, and `TokenLostError` once it is closed for good.
+    With `one_at_a_time` only one thread is inside at a time, for modules that do not support more. Entering raises
+    `TokenBusyError` if the gate stays closed, and `TokenLostError` after `finish`.
     """
 
     def __init__(self, *, one_at_a_time: bool = False) -> None:
@@ -77,7 +77,7 @@ class Gate:
             self._changed.notify_all()
 
     def finish(self) -> None:
-        """Close the gate for good, since the module was finalised."""
+        """Close the gate permanently, since the module was finalised."""
         with self._changed:
             self._finished = True
             self._changed.notify_all()

@@ -1,8 +1,8 @@
-"""The queue in which OpenSSL keeps the errors of a thread, emptied after calls into a module or driver.
+"""Clear OpenSSL's error queue of a thread after calls into a module or driver.
 
-SoftHSM and others compute with the very OpenSSL library that this process uses for TLS, and leave errors in the queue
-of the thread when they fail inside. The next TLS operation of that thread then takes them for its own: "the current
-thread's error queue must be empty before the TLS/SSL I/O operation is attempted" (SSL_get_error(3)).
+SoftHSM and others use the same OpenSSL library as this process uses for TLS, and leave errors in the thread's queue
+when they fail. The next TLS operation of the thread would report them as its own: "the current thread's error queue
+must be empty before the TLS/SSL I/O operation is attempted" (SSL_get_error(3)).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import cache
 
 
 def clear_openssl_errors() -> None:
-    """Empty this thread's queue of OpenSSL errors (ERR_clear_error). Does nothing where there is no shared OpenSSL."""
+    """Empty this thread's queue of OpenSSL errors (ERR_clear_error). Does nothing without a shared OpenSSL."""
     _clear()()
 
 
@@ -22,7 +22,7 @@ def _clear() -> Callable[[], object]:
     try:
         import _ssl
 
-        # Looked up through Python's own extension: it leads to the library that `ssl` is linked to, and to no other.
+        # Found through Python's own extension, so that it is the library to which `ssl` is linked.
         clear = ctypes.PyDLL(_ssl.__file__).ERR_clear_error
     except (ImportError, AttributeError, OSError):  # a Python without ssl, or with an OpenSSL of its own inside
         return lambda: None

@@ -20,10 +20,10 @@ LOCK_TIMEOUT = 30.0
 
 @dataclass(frozen=True)
 class StateFolderName:
-    """How the default state folder is found.
+    """The rule by which the default state folder is found.
 
-    Every process that uses a device must find the same folder, or a PIN that one of them saw refused is presented by
-    another one.
+    Every process that uses a device must find the same folder. Otherwise one process presents a PIN that the device
+    refused to another one.
     """
 
     variable: str
@@ -32,9 +32,9 @@ class StateFolderName:
     """The folder's name below /var/lib and $XDG_STATE_HOME."""
 
     def find(self) -> Path:
-        """Return the folder: from the variable, else systemd's $STATE_DIRECTORY, else by its name.
+        """Return the folder: from the variable, else systemd's $STATE_DIRECTORY, else `directory` in a standard place.
 
-        The name is looked up in /var/lib for root, and in $XDG_STATE_HOME (~/.local/state) for others.
+        The place is /var/lib for root, and $XDG_STATE_HOME (~/.local/state) for others.
         """
         for name in (self.variable, "STATE_DIRECTORY"):
             if os.environ.get(name):
@@ -57,12 +57,12 @@ def use_state_folder(name: StateFolderName) -> None:
 
 
 def default_state_folder() -> Path:
-    """Return the folder that is used where the caller gives none; see `StateFolderName.find`."""
+    """Return the folder that is used if the caller gives none; see `StateFolderName.find`."""
     return _default.find()
 
 
 class StateFolder:
-    """One state folder. Safe between threads and between processes."""
+    """A state folder. May be used by several threads and processes."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or default_state_folder()
@@ -105,7 +105,7 @@ class StateFolder:
             raise self._unusable(error) from error
 
     def write(self, name: str, text: str) -> None:
-        """Replace one file, readable by its owner only; it is on the disk when this returns."""
+        """Replace a file, which only its owner can read. It is on the disk when this returns."""
         path = self.folder / name
         beside = path.with_suffix(".new")
         try:
@@ -128,7 +128,7 @@ class StateFolder:
             raise self._unusable(error) from error
 
     def names(self, beginning: str, ending: str) -> list[str]:
-        """Return the names of the files that begin and end so, sorted."""
+        """Return the names of the files with this beginning and ending, sorted."""
         try:
             found = [entry.name for entry in self.folder.iterdir()]
         except FileNotFoundError:
@@ -158,7 +158,7 @@ class StateFolder:
         return PinSourceError(
             f"The state folder {self.folder}, in which refused PINs are recorded, cannot be used "
             f"({error.strerror}), so no PIN is presented.",
-            remedy="Use a folder that can be written to.",
+            remedy="Use a folder to which this user can write.",
             facts=Facts(reason=Reason.STATE_FOLDER_UNUSABLE, path=str(self.folder)),
         )
 
@@ -183,10 +183,10 @@ class _HeldLocks:
                 os.close(descriptor)
 
     def before_fork(self) -> None:
-        """Nothing to wait for."""
+        """Do nothing."""
 
     def after_fork_in_parent(self) -> None:
-        """Nothing was changed."""
+        """Do nothing."""
 
     def after_fork_in_child(self) -> None:
         """Close the descriptors: the locks stay with the parent."""

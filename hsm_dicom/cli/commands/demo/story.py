@@ -35,7 +35,7 @@ from tokens.pins.refusals import RefusalMemory
 from tokens.pins.sources import FromFile
 from tokens.pkcs11.ceremony import KeyKind, Usage, generate_key
 from tokens.pkcs11.certificates import import_certificates
-from tokens.pkcs11.check import gives_away_private_value
+from tokens.pkcs11.check import reveals_private_value
 from tokens.pkcs11.officer import initialise_token
 
 LABEL = "demonstration"
@@ -149,7 +149,7 @@ def _try_to_steal(tale: Narrator, folder: Path) -> None:
     tale.step("Stealing it", "Logged in, with the right PIN, we ask for the private key, in two ways.")
     access = find_token_access(load_configuration(folder / "hsm-dicom.toml"), LABEL).select_object("node", None)
     with access.open() as connection:
-        if gives_away_private_value(connection, access.uri):
+        if reveals_private_value(connection, access.uri):
             raise DemonstrationError("The token gave away its private key.")
     tale.good("C_GetAttributeValue of the private exponent and of a prime: refused.")
     with access.open_key() as key:
