@@ -1,6 +1,6 @@
 """The smart card driver, from PC/SC to a key.
 
-| module               | content                                                                                    |
+| module               | contents                                                                                   |
 |----------------------|--------------------------------------------------------------------------------------------|
 | `readers.deadlines`  | alarms, for calls that have no deadline, and the thread that watches them                  |
 | `readers.pcsc`       | PC/SC contexts and calls, each within a deadline; their codes as errors                    |
@@ -19,5 +19,5 @@
 | `search`             | finding a card                                                                             |
 | `check`              | self-test of a card                                                                        |
 | `monitor`            | events of readers: a card is inserted or removed                                           |
-| `opening`            | from a `card:` URI to a key                                                                |
+| `opening`            | from a `card:` URI to a card, a key or secret keys                                         |
 """

@@ -44,7 +44,7 @@ WAIT = 10.0
 """Seconds that a job waits for a card that is in use."""
 
 GRACE = 1.0
-"""Seconds in which a card that was lost in the middle of a job may be put back; pcscd takes 0.4 to see it."""
+"""Seconds within which a card that was lost during a job may be inserted again; pcscd notices it after 0.4."""
 
 _PAUSE = 0.1
 
@@ -52,16 +52,16 @@ LOSSES = (CardLostError, CardServiceError, NoSuchCardError, NoSuchReaderError)
 """Errors that may end when the card is inserted again or the service is started again."""
 
 HOPELESS = (CardTimeoutError, CardCancelledError, WrongCardError)
-"""Those of the losses for which an immediate retry is useless."""
+"""The losses after which an immediate retry is useless."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class CardIdentity:
-    """What identifies a card: its serial number, or its ATR if the profile names no place of a serial number.
+    """The identity of a card: its serial number, or its ATR if the profile has no place for a serial number.
 
-    A card with a serial number may have one ATR after power-on and another one after a reset.
+    The ATR of a card with a serial number may differ between power-on and reset.
     """
 
     atr: bytes
@@ -74,7 +74,7 @@ class CardIdentity:
 
 
 class CardApplication:
-    """One application on one card. Any number of threads may run jobs; the card does one at a time."""
+    """One application on one card. Any number of threads may run jobs; the card carries out one at a time."""
 
     def __init__(
         self,
@@ -96,23 +96,23 @@ class CardApplication:
 
     @property
     def label(self) -> str:
-        """For events: the profile and the reader."""
+        """The profile and the reader, for events."""
         return f"{self.profile.name} in {self.connection.reader}"
 
     @property
     def serial(self) -> str:
-        """For events and the record of refused PINs: the card's serial number, or its ATR."""
+        """The card's serial number or its ATR, for events and the record of refused PINs."""
         return self.identity.name if self.identity else ""
 
     @property
     def description(self) -> str:
-        """For messages."""
+        """The card, its reader and its serial number, for messages."""
         serial = f" (serial {self.serial})" if self.identity else ""
         return f"the {self.profile.name} card in {self.connection.reader}{serial}"
 
     @property
     def uri(self) -> CardUri:
-        """The URI that opens this application again, in whatever reader the card is."""
+        """The URI that opens this application again in any reader."""
         identity = self.identity
         return CardUri(
             serial=identity.serial if identity and identity.serial else None,
@@ -123,7 +123,7 @@ class CardApplication:
         )
 
     def run(self, job: Callable[[CardSession], T], doing: str) -> T:
-        """Do `job` while no other thread or program can use the card; repeat it once after a reconnection.
+        """Run `job` while no other thread or program can use the card; repeat it once after a reconnection.
 
         `doing` completes the sentence "the card could not …".
         """
@@ -142,7 +142,7 @@ class CardApplication:
             raise
         except LOSSES as error:
             if self.identity is None and not isinstance(error, CardLostError):
-                raise  # the card was never there
+                raise  # the card was never found
             lost = error
         return self._retry(attempt, doing, lost)
 
@@ -163,13 +163,13 @@ class CardApplication:
         return session
 
     def verify(self, session: CardSession, pin: PinProfile, *, again: bool = False) -> None:
-        """Present the PIN, unless the card considers it verified already and it need not be presented `again`."""
+        """Present the PIN, unless the card considers it verified already and `again` is False."""
         if again or pin.reference not in self.connection.verified:
             self.login.verify(session, pin)
             self.connection.verified.add(pin.reference)
 
     def check_identity(self, found: CardIdentity) -> None:
-        """Remember the first card; raise `WrongCardError` for any other one from then on."""
+        """Remember the identity of the first card. Raise `WrongCardError` for any other card later."""
         if self.identity is None:
             self.identity = found
         elif self.identity.name != found.name:
@@ -180,21 +180,21 @@ class CardApplication:
             )
 
     def require_open(self) -> None:
-        """Raises `TokenLostError` after `close`."""
+        """Raise `TokenLostError` after `close`."""
         if self._closed:
             raise TokenLostError(f"{sentence_case(self.description)} was closed.")
 
     def cancel(self) -> None:
-        """End a command that is under way now, with `CardCancelledError`. May be called from any thread."""
+        """Cancel the current command, which raises `CardCancelledError`. May be called from any thread."""
         self.connection.cancel()
 
     def close(self) -> None:
-        """Wipe a PIN that was kept. `Cards` closes the connection."""
+        """Wipe the stored PIN. `Cards` closes the connection."""
         self._closed = True
         self.login.forget()
 
     def _send_select(self, session: CardSession) -> bytes:
-        """Select the application; its PINs are no longer verified then."""
+        """Select the application, after which the card considers no PIN verified."""
         self.connection.forget_pins()
         if self.aid is None:
             return b""

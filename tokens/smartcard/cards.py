@@ -1,6 +1,6 @@
-"""The cards that one device manager has open: connections and applications, each shared by all who use it.
+"""The open connections and applications of one device manager, each shared by all its users.
 
-There is one connection for each reader, and one application for each card and AID, so that a PIN is asked for once.
+There is one connection for each reader, and one application for each card and AID, so that a person types a PIN once.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ class Cards:
     _sharing: LockAcrossForks = field(default_factory=LockAcrossForks)
 
     def acquire_connection(self, reader: str, *, exclusive: bool) -> CardConnection:
-        """Return the connection to the card in a reader. `release_connection` must follow.
+        """Return the connection to the card in a reader. The caller releases it with `release_connection`.
 
-        Raises `TokenBusyError` if it is open with the other way of sharing.
+        Raises `TokenBusyError` if it is open with the other mode of sharing.
         """
         with self._sharing:
             shared = self._connections.get(reader)
@@ -57,24 +57,24 @@ class Cards:
             return self._count_connection(reader, exclusive=exclusive)
 
     def acquire_probe(self, reader: str) -> CardConnection:
-        """Return the connection to the card in a reader as it is open, or a new one that uses transactions.
+        """Return the open connection to the card in a reader, or a new one that uses transactions.
 
-        `release_connection` must follow.
+        The caller releases it with `release_connection`.
         """
         with self._sharing:
             return self._count_connection(reader, exclusive=False)
 
     def has_connection(self, reader: str) -> bool:
-        """Return whether a connection to the card in this reader is open here."""
+        """Return whether these cards have an open connection to the card in this reader."""
         with self._sharing:
             return reader in self._connections
 
     def release_connection(self, connection: CardConnection) -> None:
-        """End one user's share in a connection, which is closed with the last."""
+        """Release one user's share in a connection. The last release closes it."""
         with self._sharing:
             shared = self._connections.get(connection.reader)
             if shared is None or shared.connection is not connection:
-                return  # closed with all the others
+                return  # `close` has closed it already
             shared.users -= 1
             if shared.users:
                 return
@@ -90,9 +90,9 @@ class Cards:
         credentials: Credentials | None,
         wait: float,
     ) -> CardApplication:
-        """Return an application on the card in a reader. `release_application` must follow.
+        """Return an application on the card in a reader. The caller releases it with `release_application`.
 
-        The credentials are those of the first user that has any. Raises as `acquire_connection` does.
+        All users share the credentials of the first user that has any. Raises as `acquire_connection` does.
         """
         connection = self.acquire_connection(reader, exclusive=exclusive)
         with self._sharing:
@@ -107,7 +107,7 @@ class Cards:
             return shared.application
 
     def release_application(self, application: CardApplication) -> None:
-        """End one user's share in an application, which is closed with the last."""
+        """Release one user's share in an application. The last release closes it."""
         place = (application.connection.reader, application.profile.name, application.aid)
         with self._sharing:
             shared = self._applications.get(place)

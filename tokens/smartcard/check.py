@@ -1,6 +1,6 @@
 """Description of a card without a PIN, and self-test of its keys with real operations.
 
-The card carries out each operation as it would for an application, and the host verifies the result.
+The card carries out each operation as it does for an application, and the host verifies the result.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class CardSecretCheck:
 class CardCheck:
     """The self-test of a card.
 
-    `handshake_rate` is how often per second it answers a challenge and draws one.
+    `handshake_rate` is the number of authentications per second: the card answers a challenge and draws one.
     """
 
     details: CardDetails
@@ -131,7 +131,7 @@ def check_card(
     """
     wanted = CardUri.parse(uri) if isinstance(uri, str) else uri
     opened = partial(open_card, cards, wanted, pin=pin, memory=memory, last_try=last_try, profiles=profiles)
-    # This share is kept throughout: nobody else gets the card, and a PIN that is typed is typed once.
+    # This share lasts for the whole test: no other program uses the card, and a person types a PIN once.
     with opened() as application:
         details = application.run(partial(_describe, application), "be described")
         there = [known.key for known in details.keys if known.attributes is not None]
@@ -139,7 +139,7 @@ def check_card(
         if wanted.key is not None and not chosen:
             raise NoSuchKeyError(f"There is no key {wanted.key} on {application.description}.")
         for key in chosen:
-            # A refused PIN is reported once, and not as the failure of every operation.
+            # A refused PIN is one error, not a failure of every operation.
             application.run(partial(_verify, application, key), "check its PIN")
         keys = tuple(_check_key(opened(), key, policy or KeyPolicy(), progress) for key in chosen)
         if wanted.key is not None or application.profile.secrets is None:
@@ -179,7 +179,7 @@ def _describe_key(session: CardSession, family: CardFamily, key: CardKey) -> Car
         certificate = family.certificate(session, key)
         public = family.public_key(session, key) or (certificate.public_key() if certificate else None)
         if public is None:
-            return CardKeyInfo(key, None, certificate, "no key, or no certificate to read its public half from")
+            return CardKeyInfo(key, None, certificate, "no key, or no certificate with its public half")
         pin_each_time = key.pin is not None and family.pin_each_time(session, key)
         return CardKeyInfo(
             key, read_attributes(session, family, key, require_supported(public, key), pin_each_time), certificate, ""

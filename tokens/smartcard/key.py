@@ -1,4 +1,4 @@
-"""The smart card driver of a private key: carries out the candidates that `tokens.mechanisms` ranks."""
+"""The smart card driver of a private key, which carries out the candidates of `tokens.mechanisms`."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class SmartCardKey:
 
     @property
     def uri(self) -> CardUri:
-        """The URI that opens this key again, in whatever reader the card is."""
+        """The URI that opens this key again in any reader."""
         return replace(self.application.uri, key=self.key.name)
 
     def sign(self, candidate: Candidate, data: bytes) -> bytes:
@@ -62,7 +62,7 @@ class SmartCardKey:
             return application.run(lambda session: self._authorise(session, job), f"sign with key {self.key.name}")
 
     def decrypt(self, candidate: Candidate, ciphertext: bytes) -> bytes:
-        """The plaintext. Whatever the card says of the ciphertext is `CiphertextRejectedError`."""
+        """Return the plaintext. Raises `CiphertextRejectedError` for every answer about the ciphertext."""
         self._require(KeyUsage.DECRYPT)
         application, family = self.application, self.application.family
 
@@ -74,7 +74,7 @@ class SmartCardKey:
 
         with self._report("decrypt", candidate):
             result = application.run(lambda session: self._authorise(session, job), f"decrypt with key {self.key.name}")
-        # Raised outside the report: the log must not become an oracle.
+        # Raised outside the report, so that the log is no oracle.
         if isinstance(result, CiphertextRejectedError):
             raise result
         return result
@@ -83,7 +83,7 @@ class SmartCardKey:
         """Do nothing: each use checks the identity of the card."""
 
     def cancel(self) -> None:
-        """End a command that is under way now, with `CardCancelledError`. May be called from any thread."""
+        """Cancel the current command, which raises `CardCancelledError`. May be called from any thread."""
         self.application.cancel()
 
     def close(self) -> None:
@@ -100,7 +100,7 @@ class SmartCardKey:
         except StatusError as error:
             if error.status != NOT_AUTHORISED or self.key.pin is None:
                 raise
-        # The card forgot the PIN, as after a reset that was not reported: present it again.
+        # The card forgot the PIN, for example after a reset that was not reported. Present it again.
         self.application.verify(session, self.key.pin, again=True)
         return job(session)
 
@@ -113,7 +113,7 @@ class SmartCardKey:
         if public is None:
             raise NoSuchKeyError(
                 f"There is no key {self.key.name} on {self.application.description}, "
-                "or no certificate from which its public half could be read."
+                "or no certificate that contains its public half."
             )
         public = require_supported(public, self.key)
         self._pin_each_time = self.key.pin is not None and family.pin_each_time(session, self.key)
@@ -131,7 +131,7 @@ class SmartCardKey:
 
     def _report(self, operation: str, candidate: Candidate) -> AbstractContextManager[None]:
         application = self.application
-        # The duration of a decryption could tell a good ciphertext from a bad one.
+        # The duration of a decryption could distinguish a good ciphertext from a bad one.
         timed = operation != "decrypt"
         return report_key_use(
             application.serial, application.label, self.key.name, operation, candidate.name, timed=timed
@@ -159,7 +159,7 @@ def find_key(profile: CardProfile, name: str | None, description: str) -> CardKe
 def read_attributes(
     session: CardSession, family: CardFamily, key: CardKey, public: PublicKey, pin_each_time: bool
 ) -> KeyAttributes:
-    """Return the attributes of a key on a card, whose specification promises that the key cannot be read."""
+    """Return the attributes of a key on a card. The card's specification ensures that the key cannot be read."""
     made_on_card = family.is_made_on_card(session, key)
     return KeyAttributes(
         key_type="RSA" if isinstance(public, rsa.RSAPublicKey) else public.curve.name,

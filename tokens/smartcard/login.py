@@ -1,8 +1,8 @@
-"""Presenting a PIN to a card: at most once, and never again once it was refused.
+"""Presentation of a PIN to a card: at most once, and never again after a refusal.
 
-A card reports its retry counter in answer to an empty VERIFY (OpenPGP: in a data object). The counter is read before
-each presentation and shown to the person who types. It is also read after a card was lost during VERIFY: if it is lower
-then, the PIN was refused, although the answer was lost.
+A card reports its retry counter in answer to an empty VERIFY (OpenPGP: in a data object). The driver reads the counter
+before each presentation and shows it to the person who types the PIN. After a card was lost during VERIFY, it reads the
+counter again: if it is lower, the card refused the PIN although the answer was lost.
 """
 
 from __future__ import annotations
@@ -42,19 +42,19 @@ _ROLE = "user"
 
 
 class LoginCard(Protocol):
-    """What a login needs to know of the card: who it is, and how its family reads the retry counter."""
+    """The card as a login needs it: its identity, and its family's way to read the retry counter."""
 
     @property
     def serial(self) -> str:
-        """The name under which refused PINs are recorded."""
+        """The identity under which refused PINs are recorded."""
 
     @property
     def label(self) -> str:
-        """For events."""
+        """The card, for events."""
 
     @property
     def description(self) -> str:
-        """For messages."""
+        """The card, for messages."""
 
     @property
     def uri(self) -> CardUri:
@@ -76,7 +76,10 @@ class Login:
         self._unsettled: tuple[Pin, int] | None = None
 
     def verify(self, session: CardSession, pin: PinProfile) -> None:
-        """VERIFY. Raises `PinLockedError`, `PinNotPresentedError`, `PinRefusedError` or `PinSourceError`."""
+        """Present the PIN (VERIFY).
+
+        Raises `PinLockedError`, `PinNotPresentedError`, `PinRefusedError` or `PinSourceError`.
+        """
         event = LoginEvent(
             token_serial=self._application.serial,
             token_label=self._application.label,
@@ -94,7 +97,7 @@ class Login:
             self._present(session, pin, credentials, octets, left)
 
     def forget(self) -> None:
-        """Wipe the PIN that is kept."""
+        """Wipe the stored PIN."""
         if self.credentials is not None:
             self.credentials.forget()
 
@@ -207,7 +210,7 @@ class Login:
         )
 
     def _facts(self, reason: Reason, credentials: Credentials | None) -> Facts:
-        """What a program needs to know to word the remedy."""
+        """Return the facts from which an application makes the remedy."""
         attended = credentials is not None and credentials.source.attended
         return Facts(
             reason=reason,
@@ -222,7 +225,7 @@ class Login:
             return
         octets.wipe()
         raise PinNotPresentedError(
-            f"What the PIN source gave is not {pin.minimum} to {pin.maximum} bytes long, so it cannot be the PIN of "
+            f"The PIN source did not give {pin.minimum} to {pin.maximum} bytes, so what it gave cannot be the PIN of "
             f"{self._application.description} and was not presented."
         )
 

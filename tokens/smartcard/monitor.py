@@ -1,4 +1,4 @@
-"""Events of readers: cards are inserted and removed, readers are added and removed.
+"""Events of readers: a card is inserted or removed, or a reader is added or removed.
 
 for event in watch_readers(cards, timeout=60):
     print(event.reader, event.change)
@@ -17,7 +17,7 @@ from tokens.smartcard.cards import Cards
 from tokens.smartcard.search import list_slots
 
 INTERVAL = 0.25
-"""Seconds between two polls. pcscd itself takes up to 0.4 to see a card."""
+"""Seconds between two polls. pcscd itself needs up to 0.4 to notice a card."""
 
 
 class Change(StrEnum):
@@ -43,19 +43,19 @@ class CardEvent:
 def watch_readers(cards: Cards, reader: str = "*", *, timeout: float | None = None) -> Iterator[CardEvent]:
     """Yield the changes in the readers whose names match, for `timeout` seconds or without end.
 
-    A card that is replaced between two polls is reported as removed and inserted if its ATR differs; one of the same
-    kind is not reported, so compare serial numbers. The loss of pcscd is an event, not an error.
+    A card that is replaced between two polls is reported as removed and inserted if its ATR differs. A replacement of
+    the same kind is not reported: compare serial numbers. The loss of pcscd is an event, not an error.
     """
     ends = None if timeout is None else time.monotonic() + timeout
-    seen = _query_token(cards, reader)
+    seen = _query_readers(cards, reader)
     while ends is None or time.monotonic() < ends:
         time.sleep(INTERVAL)
-        now = _query_token(cards, reader)
+        now = _query_readers(cards, reader)
         yield from _differences(seen, now)
         seen = now
 
 
-def _query_token(cards: Cards, pattern: str) -> dict[str, bytes | None] | None:
+def _query_readers(cards: Cards, pattern: str) -> dict[str, bytes | None] | None:
     try:
         return {slot.reader: slot.atr for slot in list_slots(cards.contexts) if fnmatchcase(slot.reader, pattern)}
     except CardServiceError:

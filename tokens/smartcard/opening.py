@@ -1,4 +1,4 @@
-"""Opens keys by `card:` URI."""
+"""Open cards, keys and secret keys by `card:` URI."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class OpenedCard:
         self._open = True
 
     def close(self) -> None:
-        """Release the share; doing so twice is fine."""
+        """Release the share. Closing twice is allowed."""
         if self._open:
             self._open = False
             self._cards.release_application(self.application)
@@ -48,10 +48,10 @@ def open_card(
     profiles: Mapping[str, CardProfile] | None = None,
     wait: float = WAIT,
 ) -> OpenedCard:
-    """Return a share in the one card that matches, with its application selected; no PIN is presented yet.
+    """Return a share in the one card that matches, with its application selected. Presents no PIN yet.
 
-    Shares of one application have one login: the PIN source of the first that names one. `profiles` are added
-    to the shipped ones, by name. `wait` is how many seconds a job waits for a card in use.
+    All shares of an application use one login, with the PIN source of the first share that has one. `profiles` are
+    added to the shipped ones, by name. `wait` is how many seconds a job waits for a card in use.
     """
     reader, profile = find_card(cards, uri, profiles)
     source = parse_pin_source(uri.pin_source) if uri.pin_source is not None else pin

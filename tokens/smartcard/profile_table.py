@@ -1,4 +1,4 @@
-"""Read a card profile from a table, as TOML or JSON gives it.
+"""Read a card profile from a table, such as one from TOML or JSON.
 
 References, identifiers and AIDs are hexadecimal text, as in the manuals of cards:
 
@@ -30,14 +30,14 @@ from pydantic_core import ErrorDetails
 from tokens.smartcard.profiles import CardProfile
 
 NOT_HEXADECIMAL = object()
-"""What stands for a text that should be hexadecimal and is not, until it is refused in its place."""
+"""Placeholder for a text that is not hexadecimal, so that validation refuses it at its place."""
 
 _HEXADECIMAL = frozenset({"reference", "padding", "certificate", "algorithm", "serial_file"})
 _TABLES_OF_HEXADECIMAL = frozenset({"authentication", "encryption"})
 
 
 def read_profile(name: str, table: Mapping[str, Any]) -> CardProfile:
-    """The profile. Raises `ValueError` with a sentence for each entry that is wrong."""
+    """Return the profile. Raises `ValueError` with a sentence for each wrong entry."""
     try:
         return validate_profile(name, table)
     except ValidationError as error:
@@ -49,9 +49,10 @@ def read_profile(name: str, table: Mapping[str, Any]) -> CardProfile:
 
 
 def validate_profile(name: str, table: Mapping[str, Any]) -> CardProfile:
-    """The same for who has words of his own. Raises pydantic's `ValidationError`, with the place of each mistake.
+    """Return the profile, for callers with messages of their own.
 
-    Where a text is not hexadecimal, the input that the error names is `NOT_HEXADECIMAL`.
+    Raises pydantic's `ValidationError` with the place of each mistake. Its input is `NOT_HEXADECIMAL` for a text that
+    is not hexadecimal.
     """
     return TypeAdapter(CardProfile).validate_python({"aid": None, **_as_numbers(table), "name": name})
 

@@ -1,8 +1,8 @@
-"""Card profiles: how a kind of card is spoken to, as data, so that a hospital can add its own.
+"""Card profiles: descriptions of kinds of cards, as data, so that a hospital can add its own.
 
-A profile names the application, its PINs, the keys and what each is for, and where certificates and the serial number
-are. Three families say how a key is used, since their commands differ: `iso7816` (MANAGE SECURITY ENVIRONMENT and
-PERFORM SECURITY OPERATION), `piv` (GENERAL AUTHENTICATE) and `openpgp`.
+A profile contains the application, its PINs, the keys and their usage, and the places of certificates and the serial
+number. It belongs to one of three families, whose commands differ: `iso7816` (MANAGE SECURITY ENVIRONMENT and PERFORM
+SECURITY OPERATION), `piv` (GENERAL AUTHENTICATE) and `openpgp`.
 
 Shipped:
 
@@ -10,8 +10,8 @@ Shipped:
 |-----------|------------------------------------|--------------------------------------------------------------------|
 | `piv`     | NIST SP 800-73-4 and -5            | 9a, 9c (PIN for each signature), 9d, 9e (no PIN)                   |
 | `openpgp` | OpenPGP Smart Card Application 3.4 | sign, decrypt, auth                                                |
-| `iso7816` | authentication by ISO/IEC 7816-4   | secrets 1 to 8 as references 81 to 88, encryption keys as 91 to 98;|
-|           | and codes by 7816-8, nothing more  | PIN 01, padded with FF to 8 bytes                                  |
+| `iso7816` | authentication by ISO/IEC 7816-4   | authentication keys 1 to 8 (references 81 to 88), encryption keys  |
+|           | and MACs by 7816-8 only            | 1 to 8 (91 to 98); PIN 01, padded with FF to 8 bytes               |
 
 `tokens.smartcard.profile_table` reads one from a table.
 """
@@ -25,7 +25,7 @@ from enum import StrEnum
 from tokens.errors import UriError
 
 _STRICT = {"extra": "forbid"}
-"""For pydantic, by which `tokens.smartcard.profile_table` checks a table."""
+"""Configuration for pydantic, with which `tokens.smartcard.profile_table` validates a table."""
 
 
 class Family(StrEnum):
@@ -37,7 +37,7 @@ class Family(StrEnum):
 
 
 class KeyUsage(StrEnum):
-    """What a key on a card is for."""
+    """The use of a key on a card."""
 
     SIGN = "sign"
     DECRYPT = "decrypt"
@@ -45,20 +45,20 @@ class KeyUsage(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class PinProfile:
-    """A PIN on the card: its reference (P2 of VERIFY), its length in bytes, and how it is filled up."""
+    """A PIN on the card: its reference (P2 of VERIFY), its length in bytes, and its padding."""
 
     __pydantic_config__ = _STRICT
 
     reference: int
     """The PIN reference, P2 of VERIFY."""
     minimum: int = 4
-    """Bytes of the shortest PIN."""
+    """The shortest PIN, in bytes."""
     maximum: int = 8
-    """Bytes of the longest PIN."""
+    """The longest PIN, in bytes."""
     padding: int | None = 0xFF
-    """The byte that fills a PIN up to `maximum`; None where it is sent as long as it is."""
+    """The byte that pads a PIN to `maximum`; None to send it without padding."""
     limit: int = 3
-    """The retry counter after the right PIN was presented. A lower one means that a wrong PIN was presented since."""
+    """The retry counter after a correct PIN. A lower one means that a wrong PIN was presented since."""
     reports_retries: bool = False
     """Whether VERIFY without a PIN reports the retry counter. Some cards count it as a wrong PIN (vicc 3.3 does), so
     it is sent only where the card's manual promises an answer."""
@@ -77,48 +77,48 @@ class CardKey:
     __pydantic_config__ = _STRICT
 
     name: str
-    """What `key=` in a card: URI says."""
+    """The value of `key=` in a card: URI."""
     reference: int
-    """The key reference, by which the card knows it."""
+    """The card's reference of the key."""
     usage: KeyUsage = KeyUsage.SIGN
-    """What the key does."""
+    """Whether the key signs or decrypts."""
     pin: PinProfile | None = None
-    """The PIN that the key needs; without one it needs none."""
+    """The PIN that the key requires; None if it requires none."""
     pin_each_time: bool = False
-    """Whether the PIN must be in the command before each use."""
+    """Whether the PIN must be presented directly before each use."""
     certificate: int | None = None
     """The data object (piv, openpgp) or file identifier (iso7816) of its certificate."""
     algorithm: int | None = None
-    """iso7816: the algorithm reference for MANAGE SECURITY ENVIRONMENT (tag 80); not sent where there is none."""
+    """iso7816: the algorithm reference for MANAGE SECURITY ENVIRONMENT (tag 80); not sent if None."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SecretsProfile:
-    """Where secrets for authentication and codes are: key references by index."""
+    """The secret keys for authentication and MACs: key references by index."""
 
     __pydantic_config__ = _STRICT
 
     authentication: Mapping[int, int]
     """INTERNAL and EXTERNAL AUTHENTICATE: P2 by index."""
     encryption: Mapping[int, int]
-    """Codes and ciphers: tag 83 of MANAGE SECURITY ENVIRONMENT by index."""
+    """MACs and encryption: tag 83 of MANAGE SECURITY ENVIRONMENT by index."""
     algorithm: int = 0x00
-    """P1 of INTERNAL and EXTERNAL AUTHENTICATE; 00 where the key implies it."""
+    """P1 of INTERNAL and EXTERNAL AUTHENTICATE; 00 if the key implies it."""
     pin: PinProfile | None = None
-    """The PIN that the keys need; without one they need none."""
+    """The PIN that the keys require; None if they require none."""
     longest: int = 4096
-    """Bytes that are sent to the card in one command. A card is too slow for bulk data."""
+    """The most bytes that are sent to the card in one command. A card is too slow for bulk data."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CardProfile:
-    """One kind of card."""
+    """A kind of card."""
 
     __pydantic_config__ = _STRICT
 
     name: str
     family: Family
-    """Whose commands the card understands."""
+    """The family whose commands the card supports."""
     aid: bytes | None
     """The application to select; None for a card without applications."""
     keys: tuple[CardKey, ...] = ()
@@ -128,9 +128,9 @@ class CardProfile:
     serial_file: int | None = None
     """iso7816: short identifier of the file in which tag 5A is the card's serial number (EF.GDO)."""
     extended: bool = True
-    """Whether the card takes APDUs of more than 255 bytes; short ones are chained otherwise."""
+    """Whether the card accepts extended APDUs, of more than 255 bytes; otherwise short ones are chained."""
     timeout: float = 10.0
-    """Seconds that the card has for one command. RSA with 4096 bits takes some cards two."""
+    """Seconds for one command. Some cards need two for RSA with 4096 bits."""
 
     def key(self, name: str | None) -> CardKey | None:
         """Return the key of that name, or the only one if no name is given; None if there is no such key."""
@@ -154,7 +154,7 @@ PIV = CardProfile(
         CardKey(name="9d", reference=0x9D, pin=_PIV_PIN, usage=KeyUsage.DECRYPT, certificate=0x5FC10B),
         CardKey(name="9e", reference=0x9E, certificate=0x5FC101),
     ),
-    # SP 800-73-4, part 2, 3.1.2: contact interfaces take short APDUs with chaining in every case.
+    # SP 800-73-4, part 2, 3.1.2: every contact interface supports short APDUs with chaining.
     extended=False,
 )
 
@@ -181,7 +181,7 @@ ISO7816 = CardProfile(
 )
 
 SHIPPED: Mapping[str, CardProfile] = {profile.name: profile for profile in (PIV, OPENPGP, ISO7816)}
-"""By the name that a card: URI gives."""
+"""The shipped profiles, by the name in a card: URI."""
 
 
 def find_profile(name: str, added: Mapping[str, CardProfile]) -> CardProfile:

@@ -1,4 +1,4 @@
-"""Finding a card: by the name of its reader, its ATR, its serial number or its application."""
+"""Find a card by the name of its reader, its ATR, its serial number or its application."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _PROBING_WAIT = 2.0
 
 @dataclass(frozen=True, kw_only=True)
 class CardInfo:
-    """One reader, and the card in it.
+    """A reader, and the card in it.
 
     `atr` is None for an empty reader. `in_use` means that a program uses the card exclusively, so that its applications
-    are unknown. `applications` are the names of the profiles whose application answered; `serials` are their serials.
+    are unknown. `applications` are the profiles whose application answered; `serials` are their serial numbers.
     """
 
     reader: str
@@ -42,7 +42,7 @@ class CardInfo:
 
 
 def list_cards(cards: Cards, profiles: Mapping[str, CardProfile] | None = None) -> tuple[CardInfo, ...]:
-    """Return every reader and its card, with the applications of the known profiles. Nothing on a card is changed.
+    """Return every reader and its card, with the applications of the known profiles. Changes nothing on a card.
 
     Raises `CardServiceError`.
     """
@@ -55,7 +55,7 @@ def find_card(
 ) -> tuple[str, CardProfile]:
     """Return the reader of the one card that matches, and its profile.
 
-    Raises `NoSuchReaderError`, `NoSuchCardError` or `SeveralTokensError`, which list what there is, and `UriError`.
+    Raises `NoSuchReaderError`, `NoSuchCardError` or `SeveralTokensError`, which list the readers and cards; `UriError`.
     """
     profile = find_profile(wanted.profile or _profile_of(wanted, profiles or {}), profiles or {})
     present = list_slots(cards.contexts)

@@ -1,10 +1,10 @@
-"""The smart card driver of secret keys: the commands of ISO/IEC 7816-4 after which `tokens.secrets` is modelled.
+"""The smart card driver of secret keys, with the commands of ISO/IEC 7816-4 on which `tokens.secrets` is modelled.
 
-The profile's table maps a key index to a key reference. A card verifies the response to its last challenge only, and
-only in the next command: so an authentication reserves the card from its beginning to its end or its deadline.
+The profile's table maps a key index to a key reference. A card verifies only the response to its last challenge, and
+only in the next command, so an authentication reserves the card until it ends or its deadline passes.
 
 MACs and encryption are for short data (see `SecretsProfile.longest`). A card returns what it computes, so it cannot
-keep a derived session key. It also decides by itself whether it encrypts or decrypts a challenge: no command asks for
+keep a derived session key. The card itself determines whether it encrypts or decrypts a challenge: no command requests
 an answer by decryption.
 """
 
@@ -68,8 +68,8 @@ class SmartCardSecrets:
 
     @property
     def description(self) -> str:
-        """For messages."""
-        return f"the secrets of {self.application.description}"
+        """The card, for messages."""
+        return f"the secret keys of {self.application.description}"
 
     @contextlib.contextmanager
     def conversation(
@@ -117,7 +117,7 @@ class SmartCardSecrets:
             return self.run(lambda session: self.exchange(session, use, index, command), "compute a check value")[:3]
 
     def cancel(self) -> None:
-        """End a command that is under way now, with `CardCancelledError`. May be called from any thread."""
+        """Cancel the current command, which raises `CardCancelledError`. May be called from any thread."""
         self.application.cancel()
 
     def close(self) -> None:
@@ -131,7 +131,7 @@ class SmartCardSecrets:
     def require_open(self) -> None:
         """Raise `TokenLostError` after `close`."""
         if self._release is None:
-            raise TokenLostError(f"{self.description} were closed.")
+            raise TokenLostError(f"{sentence_case(self.description)} were closed.")
 
     def reference(self, use: Use, index: int) -> int:
         """Return the key reference. Raises `NoSuchKeyError` for an index that the profile does not have."""
@@ -145,7 +145,7 @@ class SmartCardSecrets:
         return table[index]
 
     def run(self, job: Callable[[CardSession], T], doing: str) -> T:
-        """Do a job with the PIN presented; repeat it once after a reconnection."""
+        """Run a job after presenting the PIN; repeat it once after a reconnection."""
         self.require_open()
 
         def run_authorised(session: CardSession) -> T:
@@ -198,18 +198,18 @@ class SmartCardConversation:
         self._verifying = verifying
 
     def internal_authenticate(self, challenge: bytes) -> bytes:
-        """INTERNAL AUTHENTICATE."""
+        """Answer a challenge (INTERNAL AUTHENTICATE)."""
         index, reference = self._answering
         command = internal_authenticate(reference, challenge, self._secrets.profile.algorithm, BLOCK)
         with self._secrets.report_use(Use.AUTHENTICATION, index, "internal authenticate", command.name):
             return self._hold.exchange(Use.AUTHENTICATION, index, command)
 
     def get_challenge(self) -> bytes:
-        """GET CHALLENGE."""
+        """Return a new challenge (GET CHALLENGE)."""
         return self._hold.exchange(Use.AUTHENTICATION, self._verifying[0], get_challenge(BLOCK))
 
     def external_authenticate(self, response: bytes) -> None:
-        """EXTERNAL AUTHENTICATE. Raises `AuthenticationFailedError` if the card refuses the response."""
+        """Verify a response (EXTERNAL AUTHENTICATE). Raises `AuthenticationFailedError` if the card refuses it."""
         index, reference = self._verifying
         command = external_authenticate(reference, response, self._secrets.profile.algorithm)
         with self._secrets.report_use(Use.AUTHENTICATION, index, "external authenticate", command.name):
@@ -227,10 +227,10 @@ class SmartCardConversation:
 
 
 class _Hold:
-    """The card, reserved for one conversation: released at its end, or at its deadline by another thread.
+    """A card reserved for one conversation: released at its end, or by another thread at its deadline.
 
-    Until the first command is answered, nothing was sent to the other party: a lost card is reconnected. Later a loss
-    ends the conversation, since the card has forgotten its challenge.
+    A card that is lost before the first answer is reconnected, since nothing was sent to the other party yet. A later
+    loss ends the conversation, since the card has forgotten its challenge.
     """
 
     def __init__(self, secrets: SmartCardSecrets, wait: float, deadline: float) -> None:
@@ -249,7 +249,7 @@ class _Hold:
             self._connection.invalidate()
             self._connection.release()
             raise
-        # Ending may have to wait for a command under way, which the watching thread must not do.
+        # `end` may wait for the current command, for which the thread of the deadlines must not wait.
         deadlines = self._connection.deadlines
         self._alarm = Alarm(deadlines, lambda: deadlines.run_in_thread(self.end))
         self._alarm.arm(max(deadline - time.monotonic(), 0.0))
@@ -264,7 +264,7 @@ class _Hold:
             return answer
 
     def end(self) -> None:
-        """Release the card; doing so twice is fine."""
+        """Release the card. Ending twice is allowed."""
         with self._using:
             if not self._held:
                 return
@@ -309,19 +309,19 @@ class SmartCardDataKey:
         self._reference = reference
 
     def mac(self, data: bytes, iv: bytes) -> bytes:
-        """COMPUTE CRYPTOGRAPHIC CHECKSUM."""
+        """Return a MAC (COMPUTE CRYPTOGRAPHIC CHECKSUM)."""
         self._require_short(data)
         with self._secrets.report_use(Use.ENCRYPTION, self._index, "mac", "COMPUTE CRYPTOGRAPHIC CHECKSUM"):
             return self.operate(Template.CHECKSUM, compute_cryptographic_checksum(data, BLOCK), iv)
 
     def encrypt(self, data: bytes, iv: bytes) -> bytes:
-        """ENCIPHER."""
+        """Encrypt (ENCIPHER)."""
         self._require_short(data)
         with self._secrets.report_use(Use.ENCRYPTION, self._index, "encrypt", "ENCIPHER"):
             return self.operate(Template.CONFIDENTIALITY, encipher(data), iv)
 
     def decrypt(self, data: bytes, iv: bytes) -> bytes:
-        """DECIPHER."""
+        """Decrypt (DECIPHER)."""
         self._require_short(data)
         with self._secrets.report_use(Use.ENCRYPTION, self._index, "decrypt", "DECIPHER"):
             return self.operate(Template.CONFIDENTIALITY, decipher(data, len(data)), iv)

@@ -1,4 +1,4 @@
-"""One use of a card: what a family, a key and a login need to exchange commands with it."""
+"""One use of a card, in which a family, a key and a login exchange commands with it."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ def test_an_empty_reader_is_reported_at_once(pcscd: Daemon, pin: str) -> None:
 
 
 def test_a_reader_that_does_not_exist_is_answered_with_those_that_do(pcscd: Daemon, pin: str) -> None:
-    with pytest.raises(NoSuchReaderError, match="there are: .*Rig A 00 00"), opened(pin, reader="Omnikey*"):
+    with pytest.raises(NoSuchReaderError, match="There are: .*Rig A 00 00"), opened(pin, reader="Omnikey*"):
         pass
 
 
