@@ -156,7 +156,7 @@ def when_it_is_measured(act: Callable[[], None]) -> Callable[[str], None]:
     """A progress function that acts while the temporary secrets exist."""
 
     def progress(doing: str) -> None:
-        if "how fast" in doing:
+        if ": rate" in doing:
             act()
 
     return progress

@@ -46,7 +46,7 @@ class CardFamily(Protocol):
         """Return the operations of the card with this key, as PKCS#11 mechanisms."""
 
     def sign(self, session: CardSession, key: CardKey, public: PublicKey, mechanism: Mechanism, data: bytes) -> bytes:
-        """The signature over a candidate's input; of an EC key as r and s side by side."""
+        """Return the signature over a candidate's input; r ‖ s for an EC key."""
 
     def decrypt(self, session: CardSession, key: CardKey, ciphertext: bytes) -> bytes:
         """Return the plaintext of RSAES-PKCS1-v1_5.

@@ -76,7 +76,7 @@ class Channel:
         except PcscError as error:
             raise self._translate(error, timeout) from None
         if len(response) < 2:
-            # What pcscd answers when the card left during the command.
+            # pcscd answers so if the card was removed during the command.
             raise CardLostError(f"The card in {self.reader} gave no response: it was removed, or its contact is bad.")
         return bytes(response)
 
@@ -108,12 +108,12 @@ class Channel:
             self._context.call(self._library.SCardEndTransaction, self._card, disposition, timeout=SERVICE_TIMEOUT)
 
     def cancel(self) -> None:
-        """End a command that is under way now, with `CardCancelledError`. May be called from any thread."""
+        """Cancel the current command, which raises `CardCancelledError`. May be called from any thread."""
         self._context.cut("cancelled")
 
     def close(self, *, reset: bool = False) -> None:
-        """Disconnect; the card stays powered. With `reset` it forgets every PIN. Doing so twice is fine."""
-        # pcscd 1.9.9 that resets a card which just left does not see it come back.
+        """Disconnect; the card stays powered. With `reset` it forgets every PIN. Closing twice is allowed."""
+        # If pcscd 1.9.9 resets a card that was just removed, it does not notice its return.
         reset = reset and self._context.usable and self._answers()
         if self._context.usable:
             disposition = self._library.SCARD_RESET_CARD if reset else self._library.SCARD_LEAVE_CARD
@@ -123,7 +123,7 @@ class Channel:
 
     @property
     def usable(self) -> bool:
-        """Whether it was neither cut nor closed, and belongs to this process."""
+        """Whether the channel is open and belongs to this process."""
         return self._context.usable
 
     def _connect(self, wait: float) -> tuple[int, int]:

@@ -1,7 +1,7 @@
-"""The connection to the card in one reader, which everything that uses this card in one device manager shares.
+"""The connection to the card in one reader, which all users of the card in one device manager share.
 
-One use at a time; others queue for a bounded time. The connection keeps the state of the card as long as the channel
-lives: which application is selected, and which PINs are verified. After an error the channel is closed, and the next
+One use at a time; others wait for a limited time. The connection records the state of the card while the channel is
+open: which application is selected, and which PINs are verified. After an error the channel is closed, and the next
 use opens a new one, with nothing selected and nothing verified.
 """
 
@@ -18,10 +18,10 @@ from tokens.smartcard.readers.channel import CardResetError, Channel
 from tokens.smartcard.readers.pcsc import Contexts
 
 CLOSING_WAIT = 2.0
-"""Seconds that a use under way gets to end when the line is closed."""
+"""Seconds to wait for the current use when the connection is closed."""
 
 _SHORTEST = 0.05
-"""Seconds that an attempt gets even where the time is nearly up."""
+"""The shortest time for an attempt, in seconds, even close to the deadline."""
 
 
 class CardConnection:
@@ -34,9 +34,9 @@ class CardConnection:
         self._closed = False
         self.exclusive = exclusive
         self.selected: object = None
-        """Whose application is selected, or None."""
+        """The owner of the selected application, or None."""
         self.verified: set[int] = set()
-        """References of the PINs that the selected application holds for verified."""
+        """References of the PINs that the selected application considers verified."""
         self._pin_presented = False
         self._channel: Channel | None = None
         self._using = threading.Lock()
@@ -73,7 +73,7 @@ class CardConnection:
             raise
 
     def reconnect(self, wait: float) -> Channel:
-        """Open another channel within `wait` seconds, in the middle of a use whose channel was invalidated."""
+        """Open another channel within `wait` seconds, during a use whose channel was invalidated."""
         return self._ready(time.monotonic() + wait)
 
     def release(self) -> None:
@@ -86,11 +86,11 @@ class CardConnection:
             self._using.release()
 
     def note_pin(self) -> None:
-        """Note that a PIN was sent to the card: it must be reset before other programs use it."""
+        """Record that a PIN was sent to the card, which must be reset before other programs use it."""
         self._pin_presented = True
 
     def forget_pins(self) -> None:
-        """Forget the selected application and its verified PINs. A reset stays due."""
+        """Forget the selected application and its verified PINs. Keeps the record that a reset is due."""
         self.selected = None
         self.verified.clear()
 
@@ -108,13 +108,13 @@ class CardConnection:
             channel.close(reset=reset)
 
     def cancel(self) -> None:
-        """End a command that is under way now."""
+        """Cancel the current command."""
         channel = self._channel
         if channel is not None:
             channel.cancel()
 
     def close(self) -> None:
-        """Disconnect; a use that is under way ends with an error. The card forgets a verified PIN."""
+        """Disconnect. The current use ends with an error. The card forgets a verified PIN."""
         self._closed = True
         if not self._using.acquire(timeout=CLOSING_WAIT):
             self.cancel()
@@ -146,13 +146,13 @@ class CardConnection:
     # -- forks ----------------------------------------------------------------------------------------------
 
     def before_fork(self) -> None:
-        """PC/SC is made quiet by its own module."""
+        """Do nothing: `pcsc` waits for its calls."""
 
     def after_fork_in_parent(self) -> None:
-        """Nothing was changed."""
+        """Do nothing."""
 
     def after_fork_in_child(self) -> None:
-        """The channel is the parent's; its context was abandoned."""
+        """Forget the channel, which belongs to the parent."""
         self._using = threading.Lock()
         self._channel = None
         self.forget()

@@ -32,7 +32,7 @@ SERVICE_TIMEOUT = 5.0
 """Seconds for calls that pcscd answers by itself."""
 
 QUIET_TIMEOUT = 5.0
-"""Seconds to wait, before a fork, for calls that are under way."""
+"""Seconds to wait for current calls before a fork."""
 
 
 class Code(IntEnum):
@@ -80,7 +80,7 @@ class PcscError(Error):
 
 
 def library() -> Any:
-    """pyscard's module of SCard functions. Raises `CardServiceError` where it is not installed."""
+    """Return pyscard's module of SCard functions. Raises `CardServiceError` if it is not installed."""
     try:
         return importlib.import_module("smartcard.scard")
     except ImportError as error:
@@ -130,7 +130,7 @@ def _accepts(path: str) -> bool:
 
 
 class Context:
-    """SCARDCONTEXT with a socket of its own. For one thread at a time, except for `cut`. `Contexts` makes them."""
+    """SCARDCONTEXT with a socket of its own. For one thread at a time, except for `cut`. `Contexts` creates them."""
 
     def __init__(self, deadlines: Deadlines, forget: Callable[[Context], None]) -> None:
         self.library = library()
@@ -175,7 +175,7 @@ class Context:
         return self.call(function, self._handle, *arguments, timeout=timeout)
 
     def cut(self, reason: str) -> None:
-        """End a call that is under way, and let every later one fail. May be called from any thread."""
+        """End the current call, and let every later one fail. May be called from any thread."""
         with self._cutting:
             if self._socket is None or self._cut is not None:
                 return
@@ -184,11 +184,11 @@ class Context:
 
     @property
     def usable(self) -> bool:
-        """Whether it was neither cut nor released."""
+        """Whether the context was neither cut nor released."""
         return self._socket is not None and self._cut is None
 
     def release(self) -> None:
-        """SCardReleaseContext, which closes the socket. Doing so twice is fine."""
+        """Release the context (SCardReleaseContext), which closes the socket. Releasing twice is allowed."""
         with self._cutting:
             if self._socket is None:
                 return
@@ -199,7 +199,7 @@ class Context:
             self.library.SCardReleaseContext(self._handle)
 
     def abandon(self) -> None:
-        """In a forked child: close the inherited socket, without sending anything to pcscd."""
+        """Close the inherited socket in a forked child, without sending anything to pcscd."""
         descriptor, self._socket, self._cut = self._socket, None, "fork"
         self._cutting = threading.Lock()
         if descriptor is not None:
@@ -235,7 +235,7 @@ def _socket_path() -> str:
 
 
 def _sockets_to_service() -> dict[int, int]:
-    """The sockets in this process that are connected to pcscd: their inodes, and the descriptor of each."""
+    """Return the sockets of this process that are connected to pcscd: descriptors by inode."""
     # The service may have bound its socket under another spelling of the folder, such as /var/run.
     name = "/" + Path(_socket_path()).name
     found = {}
@@ -262,7 +262,7 @@ def _shut_down(descriptor: int) -> None:
 
 
 class _Client:
-    """pcsc-lite's client library in this process: who is inside it, so that no child inherits its locks held."""
+    """The threads inside pcsc-lite's client library, so that no child process inherits its locks held."""
 
     def __init__(self) -> None:
         self.establishing = threading.Lock()
@@ -277,13 +277,13 @@ class _Client:
         self._quiet = self.gate.close(QUIET_TIMEOUT)
 
     def after_fork_in_parent(self) -> None:
-        """Let the threads go on."""
+        """Let the threads continue."""
         if self._quiet:
             self.gate.open()
         self.establishing.release()
 
     def after_fork_in_child(self) -> None:
-        """Begin with no thread inside."""
+        """Start with no thread inside."""
         self.gate = Gate()
         self.establishing = threading.Lock()
 
@@ -306,17 +306,17 @@ class Contexts:
         return context
 
     def close(self) -> None:
-        """Cut every context that is still there, and join the thread. Contexts may be established again later."""
+        """Cut every open context, and join the thread. Contexts may be established again later."""
         for context in tuple(self._contexts):
             context.cut("closed")
             context.release()
         self.deadlines.close()
 
     def before_fork(self) -> None:
-        """PC/SC is made quiet for all contexts together."""
+        """Do nothing: `_Client` waits for the calls of all contexts."""
 
     def after_fork_in_parent(self) -> None:
-        """Nothing was changed."""
+        """Do nothing."""
 
     def after_fork_in_child(self) -> None:
         """Close the inherited sockets: the child has no share in the parent's cards."""

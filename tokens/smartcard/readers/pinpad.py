@@ -22,7 +22,7 @@ VERIFY_PIN_DIRECT = 0x06
 """The tag of FEATURE_VERIFY_PIN_DIRECT."""
 
 TYPING_TIME = 30
-"""Seconds that a person has to type."""
+"""Seconds that a person has to type the PIN."""
 
 _ASCII_LEFT = 0x82
 """bmFormatString: bytes, left-justified, ASCII."""
@@ -36,7 +36,7 @@ def read_features(channel: Channel) -> dict[int, int]:
     except CardTimeoutError:
         raise
     except CardLostError:
-        # What pcscd answers for a reader without this request; if the card was removed, the next command fails.
+        # pcscd answers so for a reader without this request. If the card was removed, the next command fails.
         return {}
     return {tag: int.from_bytes(value, "big") for tag, value in objects(answer)}
 
