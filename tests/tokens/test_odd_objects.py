@@ -75,7 +75,7 @@ def test_a_point_that_the_token_did_not_wrap_is_read_whatever_it_begins_with(tok
 
 def test_a_point_that_is_none_is_said_to_be_missing(token: TestToken) -> None:
     store_ec_key(token, ec_key_whose_x_begins_with(0x3F), b"\x04\x41\x04" + b"\1" * 64)
-    with pytest.raises(NoSuchKeyError, match="public half of key 'raw' is nowhere"):
+    with pytest.raises(NoSuchKeyError, match="public half of key 'raw' is not on the token"):
         open_key(token.uri("raw"))
 
 
