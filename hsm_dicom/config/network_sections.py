@@ -32,7 +32,8 @@ class TrustSection(Section):
     ocsp_responses: tuple[FilePath, ...] = ()
     """OCSP responses (DER), which another program has fetched."""
     revocation: Literal["when-given", "required", "if-available"] = "when-given"
-    """Whether a certificate with unknown revocation status is trusted; see `hsm_dicom.trust.RevocationPolicy`."""
+    """Whether a certificate with unknown revocation status is trusted. required: never. when-given: not if a CRL or
+    OCSP response is configured, else with a warning. if-available: with a warning."""
 
 
 class LegacySection(Section):
@@ -101,7 +102,8 @@ class ListenerSection(Section):
     iscl: ISCLSection | None = None
     """ISCL instead of TLS, or inside TLS, for the whole listener."""
     store: FilePath | None = None
-    """The folder for received SOP Instances. Without it, the listener accepts Verification only."""
+    """The folder for received SOP Instances; the listener creates it if it does not exist. Without this key, it
+    accepts Verification only."""
     check_signatures: bool = False
     """Refuse an instance with an invalid digital signature. Unsigned instances are accepted, and signatures by any
     certificate, even one that the sender made: the signer is not checked."""
