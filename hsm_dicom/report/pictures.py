@@ -57,7 +57,7 @@ class Picture:
     height: int = 0
 
 
-class _NoPicture(Exception):
+class _NoPictureError(Exception):
     """Signals that there is no picture; the text is the reason, as a clause."""
 
 
@@ -69,11 +69,11 @@ def picture_of(path: str | os.PathLike[str], *, unchanged_since: datetime) -> Pi
     try:
         with DicomFile.open(path, bare=True) as file:
             if datetime.fromtimestamp(file.status.st_ctime, UTC) >= unchanged_since:
-                raise _NoPicture("the file was changed after it was validated")
+                raise _NoPictureError("the file was changed after it was validated")
             drawn = _draw(file)
             file.check_unchanged()
             return drawn
-    except _NoPicture as reason:
+    except _NoPictureError as reason:
         return Picture(f"No picture: {reason}.")
     except (DicomFileError, _RleError) as error:
         return Picture(f"No picture: {error.reason if isinstance(error, DicomFileError) else error}")
@@ -85,10 +85,10 @@ def picture_of(path: str | os.PathLike[str], *, unchanged_since: datetime) -> Pi
 def _draw(file: DicomFile) -> Picture:
     pixels = file.main.get(PIXEL_DATA)
     if pixels is None:
-        raise _NoPicture("the object has no Pixel Data")
+        raise _NoPictureError("the object has no Pixel Data")
     rows, columns = _number(file, _ROWS), _number(file, _COLUMNS)
     if not rows or not columns:
-        raise _NoPicture("its Rows and Columns say nothing")
+        raise _NoPictureError("its Rows and Columns say nothing")
     frames = read_text(file, file.main, _FRAMES).strip()
     caption = f"Frame 1 of {int(frames)}." if re.fullmatch(r"\d{1,9}", frames, re.ASCII) and int(frames) > 1 else ""
     if file.syntax.uid == _JPEG_BASELINE:
@@ -104,26 +104,26 @@ def _frame(file: DicomFile, pixels: Element, rows: int, columns: int) -> Frame:
     samples = _number(file, _SAMPLES) or 1
     allocated = _number(file, _BITS_ALLOCATED)
     if (photometric, samples) not in _DRAWABLE or allocated not in (8, 16, 32):
-        raise _NoPicture(f"pixels of this kind ({photometric or 'unnamed'}, {allocated} bits) are not drawn")
+        raise _NoPictureError(f"pixels of this kind ({photometric or 'unnamed'}, {allocated} bits) are not drawn")
     stored = _number(file, _BITS_STORED) or allocated
     high = _number(file, _HIGH_BIT) if _HIGH_BIT in file.main else stored - 1
     if not 0 < stored <= allocated or not stored - 1 <= high < allocated:
-        raise _NoPicture("its Bits Stored and High Bit do not fit its Bits Allocated")
+        raise _NoPictureError("its Bits Stored and High Bit do not fit its Bits Allocated")
     size = rows * columns * samples * allocated // 8
     if size > LARGEST_FRAME:
-        raise _NoPicture(f"a frame has more than {LARGEST_FRAME >> 20} MiB")
+        raise _NoPictureError(f"a frame has more than {LARGEST_FRAME >> 20} MiB")
     planar = samples > 1 and _number(file, _PLANAR) == 1
     if file.syntax.uid == _RLE_LOSSLESS:
         data = decode_rle_frame(_first_frame(file, pixels), rows * columns, samples, allocated // 8)
         planar = True
     elif pixels.pieces is not None:
-        raise _NoPicture("this compression is not decoded here")
+        raise _NoPictureError("this compression is not decoded here")
     else:
         data = file.source.read(pixels.value, min(pixels.end, pixels.value + size + size % 2))
         if file.syntax.big_endian:
             data = swap_bytes(data, SWAPPED_UNITS.get(pixels.vr, 1))
     if len(data) < size:
-        raise _NoPicture("its Pixel Data is shorter than one frame")
+        raise _NoPictureError("its Pixel Data is shorter than one frame")
     return Frame(
         data=data[:size],
         rows=rows,
@@ -165,7 +165,7 @@ def _palette(file: DicomFile) -> Palette:
         described = _numbers(file, descriptor)
         words = _numbers(file, table)
         if len(described) != 3 or not words:
-            raise _NoPicture("its palette is not in the file or not of a kind that is drawn")
+            raise _NoPictureError("its palette is not in the file or not of a kind that is drawn")
         entries, first, bits = described
         entries = entries or 1 << 16
         if bits == 8 and len(words) * 2 - entries in (0, 1):
@@ -179,7 +179,7 @@ def _first_frame(file: DicomFile, pixels: Element) -> bytes:
     """Return the first fragment after the Basic Offset Table: a whole frame in RLE (PS3.5 A.4.2)."""
     spans = _fragments(pixels)
     if not spans or spans[0][1] - spans[0][0] > LARGEST_FRAME:
-        raise _NoPicture("its Pixel Data has no fragment that can be drawn")
+        raise _NoPictureError("its Pixel Data has no fragment that can be drawn")
     return file.source.read(*spans[0])
 
 
@@ -195,14 +195,14 @@ def _jpeg(file: DicomFile, pixels: Element, rows: int, columns: int, caption: st
     """Return a JPEG for the browser's decoder, if its type and size are those of the object."""
     photometric = read_text(file, file.main, _PHOTOMETRIC).strip()
     if photometric not in ("MONOCHROME2", "YBR_FULL", "YBR_FULL_422"):
-        raise _NoPicture(f"a browser would not show a JPEG of {photometric or 'no named'} pixels as it is meant")
+        raise _NoPictureError(f"a browser would not show a JPEG of {photometric or 'no named'} pixels as it is meant")
     spans = _fragments(pixels)
     size = sum(end - start for start, end in spans) if not caption else spans[0][1] - spans[0][0] if spans else 0
     if not 0 < size <= LARGEST_JPEG:
-        raise _NoPicture(f"its first frame is larger than {LARGEST_JPEG >> 10} KiB, or there is none")
+        raise _NoPictureError(f"its first frame is larger than {LARGEST_JPEG >> 10} KiB, or there is none")
     data = b"".join(file.source.read(*span) for span in (spans[:1] if caption else spans)).rstrip(b"\0")
     if not data.endswith(b"\xff\xd9") or _jpeg_size(data) != (rows, columns):
-        raise _NoPicture("its JPEG is not the Baseline one that the object describes")
+        raise _NoPictureError("its JPEG is not the Baseline one that the object describes")
     uri = "data:image/jpeg;base64," + base64.b64encode(data).decode()
     return Picture(f"{caption} Shown by the browser, not for diagnosis.".strip(), uri, columns, rows)
 

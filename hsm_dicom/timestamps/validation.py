@@ -45,11 +45,11 @@ class TimestampFinding(StrEnum):
 
 @dataclass(frozen=True)
 class TimestampVerdict:
-    """What a time stamp proves.
+    """Result of the validation of a time stamp.
 
-    `problem` is why the token itself proves nothing, None where it is mathematically good. `time` is genTime
-    and `accuracy` how far it may be off, where the authority says so; both are what the token claims until
-    `valid`. `trust` is the judgement on the signer, None where the token was no good or its signer unknown.
+    `problem` is the reason why the token itself proves nothing, None if its cryptography is correct. `time` is genTime
+    and `accuracy` its largest error, if the authority states it; both are only claims unless `valid`. `trust` is the
+    verdict on the signer's certificate, None if the token is invalid or its signer unknown.
     """
 
     finding: TimestampFinding
@@ -66,7 +66,7 @@ class TimestampVerdict:
 
     @property
     def valid(self) -> bool:
-        """True where `time` is a certified moment."""
+        """True if the time stamp proves `time`."""
         return self.finding is TimestampFinding.VALID
 
     @property
@@ -78,7 +78,7 @@ class TimestampVerdict:
         return " ".join((text, *self.warnings, *(self.trust.sentences if self.trust else ())))
 
 
-class _NoToken(ValueError):
+class _NoTokenError(ValueError):
     """The token is not what it claims to be; the message is a sentence."""
 
 
@@ -121,7 +121,7 @@ def verify_token(
             )
         verdict = replace(verdict, authority=name_text(signer.subject), warnings=warnings)
         _check_signature(parts, signer)
-    except _NoToken as error:
+    except _NoTokenError as error:
         return replace(verdict, finding=TimestampFinding.INVALID, problem=str(error))
     except Exception as error:  # foreign parsers on hostile bytes
         problem = f"It cannot be read ({type(error).__name__})."
@@ -145,20 +145,20 @@ _FINDINGS = {
 
 def _take_apart(token: bytes, max_certificate_bytes: int) -> _Token:
     if len(token) > LARGEST_RESPONSE:
-        raise _NoToken(f"It is larger than {LARGEST_RESPONSE} bytes.")
+        raise _NoTokenError(f"It is larger than {LARGEST_RESPONSE} bytes.")
     try:
         der = remove_padding(token)
     except ValueError as error:
-        raise _NoToken(f"It is not in DER: {error}.") from error
+        raise _NoTokenError(f"It is not in DER: {error}.") from error
     outer = cms.ContentInfo.load(der, strict=True)
     if outer["content_type"].native != "signed_data":
-        raise _NoToken("It is no CMS signed data.")
+        raise _NoTokenError("It is no CMS signed data.")
     signed = outer["content"]
     content = signed["encap_content_info"]
     if content["content_type"].native != _TST_INFO or content["content"].native is None:
-        raise _NoToken("It does not hold the information of a time stamp.")
+        raise _NoTokenError("It does not hold the information of a time stamp.")
     if len(signed["signer_infos"]) != 1:
-        raise _NoToken("It has not exactly one signer, as RFC 3161 demands.")
+        raise _NoTokenError("It has not exactly one signer, as RFC 3161 demands.")
     return _Token(
         info=tsp.TSTInfo.load(bytes(content["content"]), strict=True),
         content=bytes(content["content"]),
@@ -215,7 +215,7 @@ def _check_hashes(parts: _Token, policy: AlgorithmPolicy) -> Iterable[str]:
         if shown in policy.tolerated_hashes:
             yield f"The hash {role} is {shown}, which is weak."
         elif shown not in policy.hashes:
-            raise _NoToken(f"The hash {role} is {shown}, which the policy does not accept.")
+            raise _NoTokenError(f"The hash {role} is {shown}, which the policy does not accept.")
 
 
 def _signature_hash(algorithm: algos.SignedDigestAlgorithm) -> str | None:
@@ -228,13 +228,13 @@ def _signature_hash(algorithm: algos.SignedDigestAlgorithm) -> str | None:
 
 def _check_info(info: tsp.TSTInfo, verdict: TimestampVerdict) -> None:
     if info["version"].native != "v1":
-        raise _NoToken("Its version is not 1.")
+        raise _NoTokenError("Its version is not 1.")
     if verdict.time is None or verdict.time.utcoffset() != timedelta(0):
-        raise _NoToken("Its time is not in UTC.")
+        raise _NoTokenError("Its time is not in UTC.")
     if not isinstance(info["extensions"], core.Void) and any(e["critical"].native for e in info["extensions"]):
-        raise _NoToken("It has a critical extension that is unknown here.")
+        raise _NoTokenError("It has a critical extension that is unknown here.")
     if not verdict.imprint_matches:
-        raise _NoToken("It is over something else than this signature.")
+        raise _NoTokenError("It is over something else than this signature.")
 
 
 def _signer_certificate(parts: _Token, others: Iterable[x509.Certificate]) -> x509.Certificate | None:
@@ -245,7 +245,7 @@ def _signer_certificate(parts: _Token, others: Iterable[x509.Certificate]) -> x5
     for certificate in (*parts.certificates, *others):
         if hashlib.new(kind, der_of(certificate)).digest() == wanted:
             if not _is_named(parts.signer["sid"], certificate):
-                raise _NoToken("It names two different certificates as its signer's.")
+                raise _NoTokenError("It names two different certificates as its signer's.")
             return certificate
     return None
 
@@ -257,7 +257,7 @@ def _certificate_hash(signer: cms.SignerInfo) -> tuple[str, bytes]:
         return first["hash_algorithm"]["algorithm"].native, first["cert_hash"].native
     older = _attribute(signer, "signing_certificate")
     if older is None:
-        raise _NoToken("It does not say by hash which certificate signed it, as RFC 3161 demands.")
+        raise _NoTokenError("It does not say by hash which certificate signed it, as RFC 3161 demands.")
     return "sha1", older["certs"][0]["cert_hash"].native
 
 
@@ -282,9 +282,9 @@ def _check_signature(parts: _Token, certificate: x509.Certificate) -> None:
     content_type = _attribute(signer, "content_type")
     message_digest = _attribute(signer, "message_digest")
     if content_type is None or content_type.native != _TST_INFO:
-        raise _NoToken("Its signature is not over a time stamp.")
+        raise _NoTokenError("Its signature is not over a time stamp.")
     if message_digest is None or message_digest.native != hashlib.new(digest_name, parts.content).digest():
-        raise _NoToken("Its content is not what its signer signed.")
+        raise _NoTokenError("Its content is not what its signer signed.")
     # What is signed are the attributes as a SET; in the token the same bytes carry a context tag (RFC 5652 5.4).
     signed = b"\x31" + signer["signed_attrs"].dump()[1:]
     try:
@@ -292,15 +292,15 @@ def _check_signature(parts: _Token, certificate: x509.Certificate) -> None:
             signer["signature"].native, signed, der_of(certificate), signer["signature_algorithm"], digest_name
         )
     except InvalidSignature as error:
-        raise _NoToken("Its signature does not verify.") from error
+        raise _NoTokenError("Its signature does not verify.") from error
 
 
 def _attribute(signer: cms.SignerInfo, name: str) -> core.Asn1Value | None:
     if isinstance(signer["signed_attrs"], core.Void):
-        raise _NoToken("It has no signed attributes.")
+        raise _NoTokenError("It has no signed attributes.")
     found = [a for a in signer["signed_attrs"] if a["type"].native == name]
     if not found:
         return None
     if len(found) > 1 or len(found[0]["values"]) != 1:
-        raise _NoToken(f"Its signed attribute {name} is there more than once.")
+        raise _NoTokenError(f"Its signed attribute {name} is there more than once.")
     return found[0]["values"][0]
