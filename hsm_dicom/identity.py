@@ -4,9 +4,9 @@
         signature = node.key.sign(data, padding.PKCS1v15(), hashes.SHA256())
         node.certificate.public_key().verify(...)
 
-The key stays on its token. A private key in a file is served only where the configuration names the file and says
-`allow = ["file-key"]`: such a key can be copied without a trace, so that it takes a decision, written down where an
-auditor reads it, and not just an option on a command line.
+The key stays on its token. A private key in a file is used only if the configuration contains its path and
+`allow = ["file-key"]`. Such a key can be copied without a trace, so allowing it is a decision that an auditor must be
+able to read in the configuration; there is no option for it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from tokens.pkcs11.key import Pkcs11Key
 from tokens.policy import Finding, Weakness
 
 EXPIRY_WARNING = timedelta(days=30)
-"""How long before its end a certificate is remarked upon."""
+"""How long before its end a certificate gets a warning."""
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
@@ -82,17 +82,16 @@ class NoTokenCertificateError(NoCertificateError):
 
 
 class CertificateFileError(IdentityError):
-    """A file of certificates, or of a key, cannot be read or does not hold what it should."""
+    """A file of certificates or of a key cannot be read, or contains something else."""
 
 
 @dataclass(frozen=True)
 class Identity:
     """A key that may be used as the subject of its certificate.
 
-    `chain` runs from the issuer of `certificate` upwards, as far as it is known, in whatever order its file has it; it
-    may be empty. `findings` are what
-    the key policy remarked upon. `resources` are closed with the identity. A context manager: leaving it releases the
-    token.
+    `chain` runs from the issuer of `certificate` upwards, as far as it is known, whatever the order in its file; it may
+    be empty. `findings` are those of the key policy. `resources` are closed with the identity. The identity is a
+    context manager that closes itself.
     """
 
     name: str
@@ -119,7 +118,7 @@ class Identity:
         require_current(self.certificate, now)
 
     def close(self) -> None:
-        """Let go of the token; doing so twice is fine."""
+        """Release the token; closing twice is allowed."""
         if isinstance(self.key, TokenRSAPrivateKey | TokenECPrivateKey):
             self.key.close()
         self.resources.close()
@@ -143,7 +142,7 @@ class _CarriesCertificate(Protocol):
 
 @dataclass(frozen=True)
 class ExpiryRemark:
-    """What the dates of a certificate give reason to say; `expired` covers "not yet valid" too."""
+    """A remark on the dates of a certificate; `expired` is True for one that is not yet valid, too."""
 
     text: str
     expired: bool
@@ -151,10 +150,10 @@ class ExpiryRemark:
 
 @dataclass(frozen=True)
 class IdentityAccess:
-    """Where an identity is: key, certificate and chain as the configuration names them, nothing opened yet.
+    """The key, certificate and chain of an identity, as configured; nothing is opened yet.
 
-    `key` is access to a device, or a PEM file. `certificate` None means the one that the device holds. `weaknesses`
-    are what the configuration allows of the key.
+    `key` is access to a device, or the path of a PEM file. `certificate` None means the one on the device. `weaknesses`
+    are those that the configuration allows.
     """
 
     name: str
@@ -166,7 +165,7 @@ class IdentityAccess:
     def open(self, *, pin: PinSource | None = None, default_pin: PinSource | None = None) -> Identity:
         """Open the device and prove that key and certificate match.
 
-        `pin` goes before the configured source, `default_pin` serves where none is configured. Raises the classes of
+        `pin` replaces the configured PIN source; `default_pin` is used where none is configured. Raises the errors of
         this module, and those of `tokens.errors`.
         """
         chain = read_certificates(self.chain) if self.chain else ()
@@ -204,14 +203,14 @@ def load_identity(
 
         with hsm_dicom.load_identity("node") as node: ...
 
-    `configuration` is a configuration that was read, or the path of its file. With None the file is looked for as the
-    command line does: $HSM_DICOM_CONFIG, ./hsm-dicom.toml, /etc/hsm-dicom/config.toml. Where the configuration is read
-    here, events are written to the event file that it names until the identity is closed.
+    `configuration` is a configuration that was read, or the path of its file. With None it is the first of these
+    files that exists: $HSM_DICOM_CONFIG, ./hsm-dicom.toml, /etc/hsm-dicom/config.toml. If this function reads the
+    configuration, it also writes events to the configured event file until the identity is closed.
 
-    `pin` goes before the configured source: "prompt", "file:PATH", "env:NAME", "fd:N", or a `PinSource`. `default_pin`
-    is written likewise and serves where none is configured. Raises `NotConfiguredError`, `ConfigurationError`, the
-    errors of this module, those of `tokens.errors`, and TypeError or ValueError for arguments that are not as
-    described.
+    `pin` replaces the configured PIN source: "prompt", "file:PATH", "env:NAME", "fd:N", or a `PinSource`; never the PIN
+    itself. `default_pin`, in the same form, is used where none is configured. Raises `NotConfiguredError`,
+    `ConfigurationError`, the errors of this module, those of `tokens.errors`, and TypeError or ValueError for arguments
+    that are not as described.
     """
     if not isinstance(name, str):
         raise TypeError(f"name must be the name of an identity in the configuration, not {type(name).__name__}.")
@@ -255,9 +254,9 @@ def open_identity(
     weaknesses: Set[Weakness] = frozenset(),
     name: str = "",
 ) -> Identity:
-    """The key that `access` names, with the certificate from a PEM file, or for None from the token or card itself.
+    """Open the key of `access`, with its certificate from a PEM file or, for None, from the token or card itself.
 
-    The file may hold its chain too, in any order; it serves where no `chain` is given.
+    The file may also contain the chain, in any order, which is used if no `chain` is given.
     """
     key = access.open_key(weaknesses)
     try:
@@ -272,7 +271,7 @@ def open_identity(
 def find_identity_access(
     configuration: Configuration, section: IdentitySection, *, pin: PinSource | None = None
 ) -> KeyAccess:
-    """Access to the key of an identity, on a token or on a card."""
+    """Return access to the key of an identity, on a token or on a card."""
     if section.token is not None:
         return find_token_access(configuration, section.token, pin=pin).select_object(section.object, section.id)
     if section.key is None or isinstance(section.key, Path):
@@ -283,7 +282,7 @@ def find_identity_access(
 def locate_key(
     configuration: Configuration, wanted: str, *, pin: PinSource | None = None, module: Path | None = None
 ) -> tuple[KeyAccess, frozenset[Weakness]]:
-    """Access to the key that an identity of the configuration, or a URI, names; and what is allowed of it."""
+    """Return access to the key of a configured identity or of a URI, and the weaknesses that are allowed."""
     section = configuration.identities.get(wanted)
     if section is None and wanted.lower().startswith("card:"):
         return find_key_access(configuration, CardUri.parse(wanted), pin=pin), frozenset()
@@ -293,7 +292,7 @@ def locate_key(
 
 
 def read_certificates(path: Path) -> tuple[x509.Certificate, ...]:
-    """Every certificate in a PEM, DER or PKCS#7 file, in its order. Raises `CertificateFileError`."""
+    """Return every certificate in a PEM, DER or PKCS#7 file, in its order. Raises `CertificateFileError`."""
     try:
         return tuple(load_certificate(part.der) for part in read_certificate_file(path, _content(path)))
     except CertificateUnreadableError as error:
@@ -308,7 +307,7 @@ def read_certificates(path: Path) -> tuple[x509.Certificate, ...]:
 
 
 def read_key_file(path: Path) -> PrivateKey:
-    """An RSA or EC private key from an unencrypted PEM file that only its owner may read."""
+    """Read an RSA or EC private key from an unencrypted PEM file that only its owner may read."""
     data = _content(path)
     unsafe = find_read_risk(path)
     if unsafe:
@@ -329,7 +328,7 @@ def read_key_file(path: Path) -> PrivateKey:
 def find_expiry_remark(
     certificate: x509.Certificate, now: datetime | None = None, warning: timedelta = EXPIRY_WARNING
 ) -> ExpiryRemark | None:
-    """What to say about the dates of a certificate; None if it is valid for longer than `warning`."""
+    """Return a remark on the dates of a certificate; None if it is valid for longer than `warning`."""
     moment = now or datetime.now(UTC)
     subject = f"The certificate of '{certificate.subject.rfc4514_string()}'"
     begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc

@@ -51,7 +51,9 @@ class TargetExistsError(WriteRefusedError):
 class TargetIsSourceError(WriteRefusedError):
     """The output is the source itself, and the caller did not ask for it to be replaced."""
 
-    default_remedy = "Choose another file, or leave the output out to replace the source."
+    default_remedy = (
+        "Choose another file, or allow replacing the source: overwrite=True in hsm_dicom.sign, else output=None."
+    )
 
 
 class CopyInPlaceError(WriteRefusedError):

@@ -119,6 +119,9 @@ class VerifiedFile:
     state: FileState | None = None
     """The state of the file that was read; None where it was not read from a path."""
 
+    def __bool__(self) -> bool:
+        raise TypeError("A VerifiedFile is neither true nor false: use the attribute intact of each of its signatures.")
+
 
 def check_integrity(source: ObjectInput) -> VerifiedFile:
     """Check every signature at every level of an object by mathematics alone; `hsm_dicom.verify` gives the verdict.

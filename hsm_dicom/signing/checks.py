@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hsm_dicom.arguments import kind_of
 from hsm_dicom.events import SignatureMade
 from hsm_dicom.signatures.creation.create import SigningReport, Timestamper
 from hsm_dicom.timestamps.protocol import TimestampError
@@ -12,8 +13,10 @@ from hsm_dicom.trust import CertificateValidator, TrustStore
 def check_timestamp(token: bytes, signature: bytes) -> TimestampVerdict:
     """Check that a TimeStampToken (DER) is one over the value of a signature (RFC 3161).
 
-    Whether its authority is trusted is a question for the verification. Raises TimestampError.
+    Verification checks whether its authority is trusted. Raises TimestampError, and TypeError for anything but bytes.
     """
+    if not isinstance(token, bytes):
+        raise TypeError(f"A time stamp must be the bytes of a TimeStampToken (DER), not {kind_of(token)}.")
     verdict = verify_token(token, signature, CertificateValidator(TrustStore([])))
     if verdict.problem is not None:
         raise TimestampError(f"The time stamp is not usable, and nothing was written. {verdict.text}")

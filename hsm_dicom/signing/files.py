@@ -127,7 +127,7 @@ def _pairs(sources: object, target: object) -> list[tuple[str, str]]:
             raise ValueError(f"target has no entry for {missing[0]}; map each source to its target.")
         pairs = [(path, targets[path]) for path in paths]
     else:
-        folder = path_text("target, if it is no mapping,", target)
+        folder = path_text("target, unless it maps sources to targets,", target)
         pairs = [(path, str(Path(folder, Path(path).name))) for path in paths]
     twice = [goal for goal, count in Counter(goal for _, goal in pairs).items() if count > 1]
     if twice:

@@ -95,13 +95,13 @@ def sign(
 
     ``source`` is a path, the bytes of a DICOM file, a binary file or a pydicom Dataset. ``target`` is a path or a
     binary file; a `SigningReport` is returned. With None, bytes are signed to bytes, and a Dataset to a new
-    FileDataset. A path is written beside its place and renamed. ``overwrite`` replaces a file that is there; where
-    ``target`` is the path of the source, it signs in place.
+    FileDataset. A new file is written under a temporary name and then renamed. ``overwrite`` replaces an existing
+    file; with it, ``target`` may be the path of the source.
 
     A Dataset is encoded by pydicom in the Transfer Syntax of its ``file_meta``, and the FileDataset is read from the
-    signed encoding. Values keep their bytes unless they were assigned; group lengths are left out, and File Meta
+    signed encoding. Values that were not assigned keep their bytes; group lengths are left out, and File Meta
     Information is completed (see `hsm_dicom.dataset.inputs`). Write the FileDataset with ``save_as``: its signatures
-    hold as long as no covered value is assigned anew and the Transfer Syntax stays.
+    stay valid unless a covered value is assigned again or the Transfer Syntax changes.
 
     ``signer`` is an `Identity`, or a private key of ``cryptography``'s kind (token keys included) with its
     x509.Certificate. ``profile`` is "none", "base", "creator", "authorization", "sr" or "sr-verification"; an EC key

@@ -25,6 +25,7 @@ Unknown keys are refused, so that a misspelt demand is not taken for none.
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Iterable
 from enum import StrEnum
@@ -34,6 +35,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from hsm_dicom.arguments import choose
 from hsm_dicom.config.lines import find_line, index_lines
 from hsm_dicom.config.toml_text import TomlTextError, decode_toml, parse_toml
 from hsm_dicom.errors import DicomError
@@ -115,7 +117,12 @@ Bits = Annotated[int, Field(ge=512, le=16384, strict=True)]
 
 
 class VerificationPolicy(BaseModel):
-    """The policy. Each field is a key of the file, under its name."""
+    """The requirements of a verdict. Each field is a key of the file, under its name.
+
+        Policy(require={"creator", "timestamp"}, cover={"pixel data"})
+
+    Raises `pydantic.ValidationError`, a ValueError, for an unknown field or value.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
@@ -150,9 +157,15 @@ class VerificationPolicy(BaseModel):
             raise PydanticCustomError("sizes", "")
         return self
 
-    def with_requirements(self, requirements: Iterable[Requirement]) -> VerificationPolicy:
-        """The same policy with more required."""
-        return self.model_copy(update={"require": self.require | frozenset(requirements)})
+    def with_requirements(self, requirements: Iterable[Requirement | str]) -> VerificationPolicy:
+        """Return the same policy with more required: members of `Requirement`, or their values.
+
+        Raises TypeError for one text instead of a list, and ValueError for a requirement that does not exist.
+        """
+        if isinstance(requirements, str):
+            raise TypeError("requirements must be a list of requirements, such as ['creator'], not str.")
+        more = {choose(Requirement, requirement, "A requirement") for requirement in requirements}
+        return self.model_copy(update={"require": self.require | more})
 
     @property
     def trust(self) -> TrustPolicy:
@@ -170,8 +183,9 @@ class VerificationPolicy(BaseModel):
         )
 
 
-def load_policy(file: Path) -> VerificationPolicy:
-    """Read a policy. Raises PolicyError for the first mistake in it, and says how many more there are."""
+def load_policy(file: str | os.PathLike[str]) -> VerificationPolicy:
+    """Read a policy from a TOML file. Raises PolicyError for the first mistake, with the number of further ones."""
+    file = Path(file)
     try:
         text = decode_toml(_content(file))
         return VerificationPolicy.model_validate(parse_toml(text))

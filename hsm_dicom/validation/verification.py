@@ -87,7 +87,7 @@ def verify_files(
         raise TypeError(f"paths must be a list of paths, not {kind_of(paths)}; for one object, call verify.")
     require_count("jobs", jobs)
     require_stop(stop)
-    names = [path_text("A path", path) for path in paths]
+    names = [path_text("Each of paths", path) for path in paths]
     return _verify(names, build_validator(trust, policy, timestamp_trust, online=online), _aware(now), jobs, stop)
 
 
@@ -134,6 +134,8 @@ def build_store(trust: object, name: str = "trust") -> TrustStore:
     for one in several:
         if isinstance(one, x509.Certificate):
             anchors.append(one)
+        elif isinstance(one, str) and one.lstrip().startswith("-----BEGIN "):
+            raise TypeError(f"{name} must be {_TRUST}, not the content of a PEM file.")
         elif isinstance(one, str | os.PathLike):
             anchors += TrustStore.from_files([Path(path_text(name, one))]).sourced_anchors
         else:

@@ -44,6 +44,7 @@ def sign(source: Any = SOURCE, target: Any = None, signer: Any = WHO, profile: A
         ({"item": 0}, r"such as 'ReferencedImageSequence\[0\]', not int"),
         ({"purpose": "1"}, "a number from 1 to 18 .*, not str"),
         ({"purpose": True}, "a number from 1 to 18 .*, not bool"),
+        ({"timestamp": lambda _: None}, r"A time stamp must be the bytes of a TimeStampToken \(DER\), not None"),
         ({"timestamp": 80}, "the URL of a time stamping authority, or a function .*, not int"),
         ({"overwrite": "yes"}, "overwrite must be True or False, not str"),
         ({"allow_weak": 1}, "allow_weak must be True or False, not int"),
@@ -84,6 +85,7 @@ def test_names_are_taken_for_enums_in_any_case() -> None:
         ({"trust": 7}, TypeError, "trust must be a TrustStore, an x509.Certificate, .*, not int"),
         ({"trust": b"der"}, TypeError, "trust must be .*, not bytes"),
         ({"trust": [CA.certificate, None]}, TypeError, "trust must be .*, not None"),
+        ({"trust": "-----BEGIN CERTIFICATE-----\n" + 400 * "A"}, TypeError, "not the content of a PEM file"),
         ({"timestamp_trust": 7}, TypeError, "timestamp_trust must be a TrustStore"),
         ({"policy": {"require": ["creator"]}}, TypeError, "policy must be a Policy, .*, not dict"),
         ({"online": "no"}, TypeError, "online must be True or False, not str"),
@@ -104,7 +106,7 @@ def test_verify_says_what_it_wants(arguments: dict[str, Any], error: type[Except
         ((SOURCE, "out", WHO), TypeError, "sources must be a list of paths, not str; for one object, call sign"),
         ((7, "out", WHO), TypeError, "sources must be a list of paths, not int"),
         (([7], "out", WHO), TypeError, "A source must be a path, not int"),
-        (([SOURCE], None, WHO), TypeError, "must be a path, not None"),
+        (([SOURCE], None, WHO), TypeError, "target, unless it maps sources to targets, must be a path, not None"),
         (([SOURCE], {SOURCE: 7}, WHO), TypeError, "A target must be a path, not int"),
         (([SOURCE], {"other": "out"}, WHO), ValueError, "target has no entry for .*CT_small.dcm"),
         (([SOURCE, SOURCE], "out", WHO), ValueError, "Several sources would become"),
@@ -130,7 +132,7 @@ def test_numbers_of_jobs_are_checked() -> None:
         hsm_dicom.sign_files([SOURCE], "out", WHO, stop=True)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="paths must be a list of paths, not str; for one object, call verify"):
         hsm_dicom.verify_files(SOURCE)
-    with pytest.raises(TypeError, match="A path must be a path, not int"):
+    with pytest.raises(TypeError, match="Each of paths must be a path, not int"):
         hsm_dicom.verify_files([7])  # type: ignore[list-item]
 
 
@@ -155,3 +157,17 @@ def test_a_request_takes_a_certificate_or_its_der() -> None:
     assert SigningRequest(SIGNER.certificate) == SigningRequest(SIGNER.der)
     with pytest.raises(TypeError, match="certificate must be an x509.Certificate or its DER as bytes, not str"):
         SigningRequest("node.pem")  # type: ignore[arg-type]
+
+
+def test_a_policy_takes_requirements_by_their_values() -> None:
+    policy: Any = hsm_dicom.Policy()
+    assert policy.with_requirements(["creator"]) == hsm_dicom.Policy(require={"creator"})
+    with pytest.raises(TypeError, match="requirements must be a list of requirements, .*, not str"):
+        policy.with_requirements("creator")
+    with pytest.raises(ValueError, match="A requirement must be one of 'any', 'creator', .*, not 'creater'"):
+        policy.with_requirements(["creater"])
+
+
+def test_integrity_is_not_a_truth_value() -> None:
+    with pytest.raises(TypeError, match="neither true nor false: use the attribute intact of each of its signatures"):
+        bool(hsm_dicom.check_integrity(SOURCE))

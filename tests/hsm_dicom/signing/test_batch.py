@@ -58,7 +58,7 @@ def test_every_file_is_signed_and_every_broken_one_has_its_reason(
     assert len(results) == len(jobs)
     for result in results:
         assert (result.error is not None) is (Path(result.path).stem in failed)
-        assert result.error or (result.result and result.result.signatures[0].intact)
+        assert result.error or (result.result is not None and result.result.signatures[0].intact)
 
 
 def test_as_many_signatures_are_under_way_as_there_are_sessions(

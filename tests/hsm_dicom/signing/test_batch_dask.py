@@ -46,4 +46,4 @@ def test_a_dask_cluster_hashes_and_writes_while_the_token_signs_here(
     assert [outcome.job.source for outcome in outcomes if outcome.error] == [jobs[-1].source]
     results = list(check_files([str(job.target) for job in jobs[:-1]], executor=cluster))
     assert len(results) == 30
-    assert all(result.result and result.result.signatures[0].intact for result in results)
+    assert all(result.result is not None and result.result.signatures[0].intact for result in results)
