@@ -165,7 +165,7 @@ def run_view(verdicts: Sequence[Verdict], validator: Validator) -> RunView:
 def policy_words(policy: VerificationPolicy) -> list[str]:
     """Return a policy in sentences."""
     asked = [f"A signature that meets: {one}." for one in sorted(policy.require - {Requirement.TIMESTAMP})]
-    asked += ["A certified time stamp."] if Requirement.TIMESTAMP in policy.require else []
+    asked += ["A time stamp."] if Requirement.TIMESTAMP in policy.require else []
     asked += [f"Covered: {part}." for part in sorted(policy.cover)]
     weak = sorted(policy.weak_mac_algorithms - policy.mac_algorithms)
     advised = policy.trust.algorithms.advised_rsa_bits

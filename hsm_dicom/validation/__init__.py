@@ -4,10 +4,10 @@
 
 | module         | one idea                                                                         |
 |----------------|----------------------------------------------------------------------------------|
-| `verification` | `verify` and `verify_files`: from what a caller names to verdicts                |
-| `validator`    | `Validator`: from the results of mathematics to a verdict                        |
+| `verification` | `verify` and `verify_files`: from files and trust anchors to verdicts            |
+| `validator`    | `Validator`: from the results of the integrity check to a verdict                |
 | `result`       | `Verdict` and its parts, as records                                              |
-| `policy`       | `VerificationPolicy`: what is demanded, as a TOML file                           |
+| `policy`       | `VerificationPolicy`: the requirements, as a TOML file                           |
 | `coverage`     | what a signature does not cover                                                  |
 | `signing_time` | the validation time, from a time stamp or the signer                             |
 | `trust`        | what the signer's certificate means for the signature                            |

@@ -1,4 +1,4 @@
-"""What a signature leaves open: grounds for "questionable" and for "valid, but", and demands of a policy."""
+"""Grounds about elements that a signature does not cover, for "questionable" and for "valid, but"."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from hsm_dicom.validation.policy import Part
 from hsm_dicom.validation.result import Cause, Ground
 
 NAMED = 3
-"""Elements that a clause names before it says how many more there are."""
+"""The number of elements that a clause lists; it counts the others."""
 
-_ADDED_OR_LEFT_OUT = "They were left out when it was made, or added since; anybody may have written them."
+_ADDED_OR_LEFT_OUT = "They were left out when it was made, or added since; anyone may have written them."
 
 
 def find_coverage_questions(signature: VerifiedSignature) -> Iterator[Ground]:
@@ -56,12 +56,12 @@ def find_coverage_questions(signature: VerifiedSignature) -> Iterator[Ground]:
         yield Ground(
             Cause.IDENTITY_OPEN,
             f"the identity of the {_list_words(uncovered)} is not covered",
-            "It may be somebody else's.",
+            "The object may belong to another patient, study or series.",
         )
 
 
 def find_coverage_cautions(signature: VerifiedSignature) -> Iterator[Ground]:
-    """Yield what else anybody may have changed without this signature noticing, the gravest first."""
+    """Yield what else can be changed without breaking this signature, the gravest first."""
     covers = signature.coverage
     if covers is None:
         return
@@ -120,7 +120,10 @@ def _has_own_ground(tag: int, covers: Coverage) -> bool:
 
 
 def is_part_covered(covers: Coverage, part: Part) -> bool:
-    """Whether a policy's demand is met. An absent part deceives nobody, but an object must say which one it is."""
+    """Return whether a signature covers a part that the policy requires.
+
+    A part that the object does not have counts as covered, except the SOP Instance UID, which must be there.
+    """
     match part:
         case Part.PIXEL_DATA:
             return covers.picture is not Share.NOT_COVERED
@@ -134,7 +137,7 @@ def is_part_covered(covers: Coverage, part: Part) -> bool:
 
 
 def list_names(tags: Sequence[int], limit: int = NAMED) -> str:
-    """The first tags by keyword, where PS3.6 has one, and the number of the others."""
+    """Return the first tags, by keyword if PS3.6 has one, and the number of the others."""
     shown = [format_tag(tag) if is_private(tag) else tag_name(tag) or format_tag(tag) for tag in tags[:limit]]
     more = len(tags) - limit
     return ", ".join(shown) + (f" and {more} more" if more > 0 else "")

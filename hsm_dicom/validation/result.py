@@ -22,18 +22,18 @@ class Indication(StrEnum):
     """The main status indication of one signature."""
 
     VALID = "valid"
-    """Unchanged, by a trusted signer, allowed, and nothing of the object is outside it."""
+    """The object is unchanged, the signer is trusted and may sign, and the signature covers everything."""
     VALID_BUT = "valid, but"
-    """The same, with something to know: what is not covered, what is weak, what could not be looked at."""
+    """The same with reservations: an element is not covered, an algorithm is weak, or a check could not be made."""
     QUESTIONABLE = "questionable"
     """The signature holds, but what the object shows may not be what was signed, or identity, picture, geometry or
     content are not covered: do not rely on it as it stands."""
     INVALID = "invalid"
-    """Changed, or by somebody who was not allowed to sign."""
+    """The object was changed, or the signer is not trusted or may not sign."""
     INDETERMINATE = "cannot tell"
-    """Something is missing before there is an answer. Never a weaker "valid"."""
+    """Data that the validation needs is missing. Do not treat it as a weaker "valid"."""
     HISTORIC = "historic"
-    """It signed what the object was once; it is shown, and counts for nothing."""
+    """It signed an earlier state of the object; reports list it, and it does not count."""
 
     @property
     def good(self) -> bool:
@@ -108,9 +108,8 @@ class ValidationTime:
 class SignatureVerdict:
     """The verdict on one signature.
 
-    `signer` is the subject of the certificate (RFC 4514) that the signature carries: proven to be the signer's only
-    where `trust` says so, and empty where there is none. `trust`, `validation_time` and `timestamp` are None where the
-    question did not arise.
+    `signer` is the subject of the certificate (RFC 4514) in the signature, empty without a certificate. It is proven
+    only if `trusted`. `trust`, `validation_time` and `timestamp` are None if they were not needed for the indication.
     """
 
     indication: Indication
@@ -142,19 +141,19 @@ class SignatureVerdict:
 
     @property
     def protects(self) -> bool:
-        """Whether what the signature lists is what its signer signed: not so where an anomaly questions the object."""
+        """Whether the listed elements are what the signer signed; False if an anomaly questions the object."""
         if self.indication is Indication.QUESTIONABLE:
             return not has_weight(self.signature.anomalies, Weight.QUESTION)
         return self.indication.good
 
 
 class Outcome(StrEnum):
-    """What became of a file; `exit_status` is that of `hsm-dicom verify` for it alone."""
+    """The result for a file; `exit_status` is that of `hsm-dicom verify` for it alone."""
 
     GOOD = "good"
     """All its signatures are valid, with or without a "but", and the policy is met."""
     UNREADABLE = "unreadable"
-    """It could not be read, so nothing is known."""
+    """It could not be read, so nothing was verified."""
     NO_SIGNATURE = "no-signature"
     """It has no signature, or historic ones only."""
     SIGNATURE_FAILED = "signature-failed"
@@ -162,7 +161,7 @@ class Outcome(StrEnum):
     QUESTIONABLE = "questionable"
     """All its signatures hold, but what it shows may not be what was signed, or the part that it stands for is open."""
     POLICY_NOT_MET = "policy-not-met"
-    """All its signatures are valid, but not what the policy demands."""
+    """All its signatures are valid, but they do not meet the policy."""
 
     @property
     def exit_status(self) -> int:
@@ -194,8 +193,8 @@ WORST_FIRST = (
 class Verdict:
     """The verdict on one object.
 
-    `unmet` are the demands of the policy that no signature meets, as sentences. `problem` says why the file could not
-    be read; the other fields are then empty. `validated_at` is when the verdict was made, in UTC. `resume_key` is
+    `unmet` are the requirements of the policy that no signature meets, as sentences. `problem` says why the file could
+    not be read; the other fields are then empty. `validated_at` is when the verdict was made, in UTC. `resume_key` is
     a hash of the state of the file (not of its content), of the trust anchors and of the policy.
     """
 
@@ -210,7 +209,7 @@ class Verdict:
 
     @property
     def outcome(self) -> Outcome:
-        """What became of it."""
+        """The result for the object, derived from its signatures and the policy."""
         indications = [
             verdict.indication for verdict in self.signatures if verdict.indication is not Indication.HISTORIC
         ]
@@ -229,7 +228,7 @@ class Verdict:
         """Whether the object may be relied on.
 
         True only if a signature over the main Data Set is valid, no signature is invalid, indeterminate or
-        questionable (so nothing of identity, picture, geometry or content is open), and the policy is met. An object
+        questionable (so identity, picture, geometry and content are covered), and the policy is met. An object
         without a signature is not valid.
         """
         over_object = [one for one in self.signatures if one.indication.good and not one.signature.place]
@@ -276,10 +275,10 @@ _COUNTED = {
 
 
 def worst_exit_status(outcomes: Iterable[Outcome]) -> int:
-    """The exit status of a run over many files: that of its worst one.
+    """Return the exit status of a run over many files: that of the worst one.
 
     101 if a signature failed, else 1 if a file could not be read, else 100 if a file has no signature, else 102 if a
-    signature is questionable or the policy is not met, else 0. A run without a file has shown nothing, and gives 1.
+    signature is questionable or the policy is not met, else 0. A run without a file gives 1.
     """
     found = set(outcomes)
     return next((outcome for outcome in WORST_FIRST if outcome in found), Outcome.UNREADABLE).exit_status

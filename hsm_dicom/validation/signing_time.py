@@ -13,7 +13,7 @@ from hsm_dicom.validation.result import Cause, Ground, ValidationTime, Validatio
 from hsm_dicom.validation.trust import CAUTION_CLAUSES, group_cautions
 
 _LARGEST_ACCURACY = timedelta(hours=1)
-"""A time that may be off by more is not made better by saying so."""
+"""The largest stated accuracy of a time stamp that is taken into account."""
 
 
 def validate_timestamp(

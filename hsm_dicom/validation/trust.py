@@ -1,4 +1,4 @@
-"""What the validation of a signer's certificate means for the signature: grounds, in clauses of this package."""
+"""Grounds for a verdict that come from the validation of the signer's certificate."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ CLAUSES = {
     Reason.NOT_YET_VALID: "a certificate of the chain was not yet valid then",
     Reason.EXPIRED: "a certificate of the chain had expired by then",
     Reason.BAD_SIGNATURE: "a certificate of the chain is not signed by its issuer",
-    Reason.NOT_A_CA: "a certificate of the chain was issued by somebody who is no CA",
+    Reason.NOT_A_CA: "a certificate of the chain was issued by a certificate that is not a CA's",
     Reason.PATH_TOO_LONG: "the chain is longer than one of its CAs allows",
     Reason.PATH_INVALID: "the chain breaks a rule of RFC 5280",
-    Reason.UNKNOWN_CRITICAL_EXTENSION: "a certificate of the chain makes a demand that is unknown here",
+    Reason.UNKNOWN_CRITICAL_EXTENSION: "a certificate of the chain has a critical extension that is not supported",
     Reason.WEAK_HASH: "a certificate of the chain rests on a hash that the policy refuses",
     Reason.WEAK_KEY: "a key of the chain is of a kind or size that the policy refuses",
     Reason.WRONG_KEY_USAGE: "the signer's certificate is not for signing",
@@ -40,7 +40,7 @@ CAUTION_CLAUSES = {
     Caution.REVOKED_SINCE: "a certificate of the chain was revoked after the time that the time stamp proves",
     Caution.REVOCATION_NOT_CHECKED: "revocation was not checked: no usable CRL or OCSP response",
 }
-"""A clause for everything that a trusted certificate leaves to be known."""
+"""A clause for each warning about a trusted certificate."""
 
 _INCOMPLETE = "a certificate between the signer's and a trust anchor is missing"
 _VALIDITY = (Reason.EXPIRED, Reason.NOT_YET_VALID)
@@ -76,8 +76,7 @@ def find_trust_cautions(trust: TrustVerdict, validation_time: ValidationTime, no
         yield Ground(
             Cause.EXPIRED_SINCE,
             "a certificate of the chain has expired since, and only the signer's clock says that it was signed before",
-            f"{expired[0].subject} expired on {format_time(expired[0].not_after)}. "
-            "A certified time stamp would prove the time.",
+            f"{expired[0].subject} expired on {format_time(expired[0].not_after)}. A time stamp would prove the time.",
         )
 
 
@@ -89,7 +88,7 @@ def group_cautions(trust: TrustVerdict) -> Iterator[tuple[Caution, str]]:
 
 @lru_cache(maxsize=256)
 def read_subject(certificate: bytes) -> str:
-    """The subject of a certificate (DER) as RFC 4514 writes it; empty where it cannot be read."""
+    """Return the subject of a certificate (DER) as RFC 4514 text; empty if the certificate cannot be read."""
     try:
         return name_text(read_certificate(certificate, Policy.max_certificate_bytes).subject)
     except MalformedCertificateError:
@@ -98,7 +97,7 @@ def read_subject(certificate: bytes) -> str:
 
 @lru_cache(maxsize=256)
 def find_other_certificate(certificate: bytes, store: TrustStore) -> str:
-    """The subject of another certificate for the same key that the store has; empty where there is none."""
+    """Return the subject of another certificate for the same key in the store; empty if there is none."""
     try:
         others = store.others_of_key(read_certificate(certificate, Policy.max_certificate_bytes))
     except MalformedCertificateError:
@@ -107,16 +106,16 @@ def find_other_certificate(certificate: bytes, store: TrustStore) -> str:
 
 
 def _outside_validity(trust: TrustVerdict, validation_time: ValidationTime) -> Ground | None:
-    """The signer's certificate outside its time is wrong whoever issued it, so no trust anchor is needed to say so."""
+    """Return the ground if the signer's certificate was not valid at the validation time. It needs no trust anchor."""
     if not trust.path or validation_time.kind is ValidationTimeKind.PRESENT:
         return None
     leaf = trust.path[0]
     if leaf.not_before <= validation_time.at <= leaf.not_after:
         return None
-    said = "its time stamp is" if validation_time.kind is ValidationTimeKind.PROVEN else "it claims to be"
+    time = "its time stamp is" if validation_time.kind is ValidationTimeKind.PROVEN else "it claims to be"
     return Ground(
         Cause.OUTSIDE_VALIDITY,
-        f"{said} from {format_time(validation_time.at)}, when the signer's certificate was not valid",
+        f"{time} from {format_time(validation_time.at)}, when the signer's certificate was not valid",
         f"The certificate of {leaf.subject} is valid from {format_time(leaf.not_before)} "
         f"until {format_time(leaf.not_after)}.",
     )

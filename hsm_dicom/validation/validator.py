@@ -1,4 +1,4 @@
-"""From mathematics to a verdict that a person can rely on: who signed, when, allowed to, and covering what.
+"""Turn the results of the integrity check into a verdict: who signed, when, whether they may sign, what is covered.
 
     store = TrustStore.from_files(["ca.pem"], crls=["ca.crl"])
     validator = Validator.from_stores(store, policy=load_policy(Path("policy.toml")))
@@ -12,9 +12,9 @@ A signature is `invalid` as soon as one thing speaks against it, else `cannot te
 else `questionable` as soon as the object may not be what was signed, or identity, picture, geometry or content are not
 covered, else `valid`, with or without a "but". The indications and codes are explained in docs/explanation/verdicts.md.
 
-Validation is pure but for the clock, which may be given, and for what `online` fetches. A `Validator` may be shared
-between threads and can be pickled, and so can its verdicts. It caches its answers about certificates: use one validator
-for a whole run.
+Validation depends only on its arguments, the clock (unless `now` is given) and what `online` fetches. A `Validator` may
+be shared between threads and can be pickled, and so can its verdicts. It caches its answers about certificates: use one
+validator for a whole run.
 """
 
 from __future__ import annotations
@@ -225,7 +225,7 @@ def emit_events(verdict: Verdict) -> None:
 
 
 def _anomalies(signature: VerifiedSignature, weight: Weight) -> Iterator[Ground]:
-    """The anomalies of one weight, as grounds."""
+    """Yield the anomalies of one weight as grounds."""
     for anomaly in signature.anomalies:
         if anomaly.weight is weight:
             yield Ground(anomaly.code, anomaly.clause, anomaly.detail)
@@ -248,16 +248,16 @@ def _present(ground: Ground | None) -> tuple[Ground, ...]:
 
 
 def _clause(sentence: str) -> str:
-    """A sentence as the end of another one: an abbreviation or a tag at its beginning stays as it is."""
+    """Return a sentence as a clause: in lower case, unless an abbreviation or a tag begins it."""
     head = sentence[:1].lower() if sentence[1:2].islower() or sentence[1:2] == " " else sentence[:1]
     return (head + sentence[1:]).rstrip(".")
 
 
 def _find_unmet(signatures: tuple[SignatureVerdict, ...], policy: VerificationPolicy) -> Iterator[str]:
-    """The demands that are not met.
+    """Yield the requirements of the policy that no signature meets, as sentences.
 
-    Those about coverage and time narrow down which valid signatures over the main Data Set count; by these the
-    required profiles must be met, each by one of them.
+    The requirements about coverage and time select the valid signatures over the main Data Set that count. One of
+    these must meet each required profile.
     """
     counting = [one for one in signatures if not one.signature.place and one.protects]
     that_count = ""
@@ -274,9 +274,9 @@ def _find_unmet(signatures: tuple[SignatureVerdict, ...], policy: VerificationPo
     if Requirement.TIMESTAMP in policy.require:
         counting = [one for one in counting if one.timestamp is not None and one.timestamp.valid]
         if not counting:
-            yield f"No valid signature{that_count} has a valid certified time stamp."
+            yield f"No valid signature{that_count} has a valid time stamp."
             return
-        that_count += " and has a certified time stamp" if that_count else " with a certified time stamp"
+        that_count += " and has a time stamp" if that_count else " with a time stamp"
     for requirement in sorted(policy.require - {Requirement.TIMESTAMP}):
         if not any(_meets(one, requirement) for one in counting):
             yield _MISSING[requirement].format(that_count)

@@ -23,7 +23,7 @@ from hsm_dicom.validation.validator import Validator, emit_events, make_unreadab
 
 StrPath: TypeAlias = str | os.PathLike[str]
 Trust: TypeAlias = TrustStore | x509.Certificate | StrPath | Iterable[x509.Certificate | StrPath] | None
-"""Whom to trust: certificates of CAs, files or folders of them, or a store, which has CRLs and OCSP responses too."""
+"""Trust anchors: CA certificates, files or folders of them, or a store, which also has CRLs and OCSP responses."""
 
 _TRUST = "a TrustStore, an x509.Certificate, the path of a file or folder of certificates, a list of these, or None"
 
@@ -48,7 +48,7 @@ def verify(
     (see `hsm_dicom.dataset.inputs`); a Data Set without File Meta Information is read if it reads in one way only.
     ``trust`` names the trust anchors of signers, ``timestamp_trust`` those of time stamping authorities: a
     `TrustStore`, an x509.Certificate, a path of a file or a folder, or several of these. With None
-    nobody is trusted, and signatures are indeterminate; the operating system's store is never used. ``policy`` is a
+    no signer is trusted, and signatures are indeterminate; the operating system's store is never used. ``policy`` is a
     `Policy`, or the path of its TOML file; None has the defaults. ``online`` fetches missing issuers, CRLs and OCSP
     responses. ``now`` is the validation time for signatures without a time, aware of its time zone.
 
@@ -111,7 +111,7 @@ def build_validator(
     *,
     online: bool = False,
 ) -> Validator:
-    """Return a validator with what a caller named. Raises TypeError for what is none of it."""
+    """Return a validator for the arguments of `verify`. Raises TypeError for an argument of another type."""
     require_bool("online", online)
     return Validator.from_stores(
         build_store(trust, "trust"),
@@ -122,7 +122,7 @@ def build_validator(
 
 
 def build_store(trust: object, name: str = "trust") -> TrustStore:
-    """Return a store with the trust anchors that a caller named."""
+    """Return a store with the given trust anchors. Raises TypeError for an argument of another type."""
     if trust is None:
         return TrustStore([])
     if isinstance(trust, TrustStore):

@@ -72,7 +72,7 @@ IdentityName = Annotated[
         "--identity",
         metavar="NAME",
         autocompletion=identity_names,
-        help="Who signs: an identity of the configuration.",
+        help="The identity in the configuration that signs.",
         show_default=False,
         rich_help_panel=_WHO,
     ),
@@ -82,7 +82,7 @@ KeyUri = Annotated[
     typer.Option(
         "--key",
         metavar="URI",
-        help="Or: the key, as a pkcs11: or card: URI.",
+        help="The key, as a pkcs11: or card: URI, instead of --identity.",
         show_default=False,
         rich_help_panel=_WHO,
     ),
@@ -92,7 +92,7 @@ Certificate = Annotated[
     typer.Option(
         "--cert",
         metavar="FILE|token",
-        help="With --key: its certificate, a file, or the one stored with it.",
+        help="With --key: the file of its certificate, or token for the one stored with it.",
         rich_help_panel=_WHO,
     ),
 ]
@@ -114,7 +114,7 @@ Tags = Annotated[
     typer.Option(
         "--tag",
         metavar="TAG",
-        help="Not everything, but this (0010,0010 or PatientName) and what the profile demands. Repeatable.",
+        help="Sign only this element (0010,0010 or PatientName) and those that the profile requires. Repeatable.",
         show_default=False,
         rich_help_panel=_WHAT,
     ),
@@ -124,7 +124,7 @@ TagFile = Annotated[
     typer.Option(
         "--tag-file",
         metavar="FILE",
-        help="The same from a file, one on each line, # begins a comment.",
+        help="Read the tags from a file, one on each line; # begins a comment.",
         show_default=False,
         rich_help_panel=_WHAT,
     ),
@@ -146,7 +146,7 @@ Purpose = Annotated[
         metavar="N",
         min=1,
         max=18,
-        help="Why it is signed: a number that hsm-dicom purposes lists.",
+        help="The purpose of the signature: a number that hsm-dicom purposes lists.",
         show_default=False,
         rich_help_panel=_WHAT,
     ),
@@ -156,22 +156,22 @@ TimestampUrl = Annotated[
     typer.Option(
         "--timestamp",
         metavar="URL",
-        help="Have the time certified by this authority (RFC 3161); without its answer nothing is written.",
+        help="Add a time stamp of this authority (RFC 3161). Without its response no file is written.",
         show_default=False,
         rich_help_panel=_WHAT,
     ),
 ]
 Repair = Annotated[
-    bool, typer.Option("--repair", help="Sign a clean copy of a file that is refused as it is, and say what changed.")
+    bool, typer.Option("--repair", help="If a file is refused as it is, sign a clean copy and list the changes.")
 ]
 TrimPadding = Annotated[
     bool,
     typer.Option(
         "--trim-padding",
-        help="Sign a copy without surplus padding in strings, which DCMTK removes, and say what changed.",
+        help="Sign a copy without surplus padding in strings, which DCMTK removes, and list the changes.",
     ),
 ]
-Resume = Annotated[bool, typer.Option("--resume", help="Leave out what an earlier run signed by the same request.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Skip files that an earlier run signed with the same request.")]
 
 
 def sign(
@@ -205,8 +205,8 @@ def sign(
 ) -> None:
     """Sign DICOM files with a key that stays on its token.
 
-    Without --tag everything that may be signed is signed, patient identity included. A file that cannot be signed is
-    named, and the others go on; its original is untouched whatever happens.
+    Without --tag, everything that can be signed is signed, including the patient identity. A file that
+    cannot be signed is reported, and the others are signed. Originals are never changed.
     """
     from hsm_dicom.cli import files
     from hsm_dicom.cli.context import open_configuration
@@ -217,7 +217,7 @@ def sign(
 
     destination = files.Destination(out, out_dir, in_place)
     if (identity is None) == (key is None):
-        raise typer.BadParameter("Say who signs: either --identity NAME, or --key URI with --cert.")
+        raise typer.BadParameter("Choose the signer: either --identity NAME, or --key URI with --cert.")
     destination.require_outside(inputs)
     if (repair or trim_padding) and in_place:
         option = "--repair" if repair else "--trim-padding"

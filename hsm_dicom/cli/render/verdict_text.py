@@ -30,7 +30,7 @@ _STYLES = {
 _SIGNS = {Indication.QUESTIONABLE: "!", Indication.INDETERMINATE: "?"}
 """Signs of the indications that are neither good nor bad, readable without colour."""
 _KINDS = {
-    ValidationTimeKind.PROVEN: "certified by a time stamp",
+    ValidationTimeKind.PROVEN: "proven by a time stamp",
     ValidationTimeKind.CLAIMED: "by the signer's clock",
     ValidationTimeKind.PRESENT: "now, as it states no time",
 }

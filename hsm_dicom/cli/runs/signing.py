@@ -179,7 +179,7 @@ def _print_report(report: SigningReport, signer: Identity) -> None:
     rows = [
         ("signer", output.shown(signer.subject)),
         ("signature", report.uid),
-        ("profile", f"{report.profile.value}, {report.mac}" + (", time certified" if report.timestamped else "")),
+        ("profile", f"{report.profile.value}, {report.mac}" + (", with a time stamp" if report.timestamped else "")),
         ("place", output.shown(format_path(report.place)) or "the whole object"),
         ("covers", output.count(len(report.signed), "attribute")),
     ]

@@ -227,7 +227,7 @@ def test_a_policy_is_said_in_sentences() -> None:
     ).policy
     assert policy_words(strict) == [
         "A signature that meets: creator.",
-        "A certified time stamp.",
+        "A time stamp.",
         "Covered: identity.",
         "MAC algorithms: SHA256, SHA384, SHA512.",
         "RSA keys from 1024 bits, with a warning below 2048.",

@@ -74,10 +74,10 @@ def test_a_report_meets_the_demand_for_a_report(desk: Desk) -> None:
 def test_a_time_stamp_is_asked_of_the_signature_that_meets_the_rest(desk: Desk) -> None:
     both = {"creator", "timestamp"}
     assert unmet(desk, require=both, stamper=STAMPER) == ()
-    assert unmet(desk, require=both) == ("No valid signature has a valid certified time stamp.",)
+    assert unmet(desk, require=both) == ("No valid signature has a valid time stamp.",)
     report = desk.sign("reportsi.dcm", tags=everything_but("reportsi.dcm", MANUFACTURER), stamper=STAMPER)
     assert validator(require=both).validate(check_integrity(desk.sign(report))).unmet == (
-        "No valid signature with a certified time stamp meets the Creator profile.",
+        "No valid signature with a time stamp meets the Creator profile.",
     )
 
 
@@ -89,7 +89,7 @@ def test_what_must_be_covered_is_asked_of_the_signature_that_meets_the_rest(desk
         "No valid signature that covers the identity covers the pixel data.",
     )
     assert unmet(desk, cover=parts, require={"timestamp"}) == (
-        "No valid signature that covers the identity and the pixel data has a valid certified time stamp.",
+        "No valid signature that covers the identity and the pixel data has a valid time stamp.",
     )
 
 
