@@ -102,6 +102,12 @@ class Identity:
     resources: ExitStack = field(default_factory=ExitStack, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
+            raise TypeError(f"The key of an identity must be an RSA or EC private key, not {kind_of(self.key)}.")
+        if not isinstance(self.certificate, x509.Certificate):
+            raise TypeError(
+                f"The certificate of an identity must be an x509.Certificate, not {kind_of(self.certificate)}."
+            )
         if self.certificate.public_key() != self.key.public_key():
             raise CertificateMismatchError(
                 f"The certificate of '{self.subject}' is not for the key of identity '{self.name}': their public keys "

@@ -115,7 +115,7 @@ def sign(
     Each signature is an event `SignatureMade`. Raises TypeError and ValueError for arguments that are not as described,
     and hsm_dicom.Error for everything else: DicomFileError, SignatureError, TimestampError, TokenError, and
     CertificateExpiredError if the certificate is not valid now. Nothing is written then; only a binary file may have
-    received a part.
+    received a part. What a binary file raises itself (OSError) is passed on.
     """
     identity = resolve_signer(signer)
     request = build_request(
@@ -207,6 +207,10 @@ def _writer(target: BinaryIO) -> Callable[[bytes | memoryview], None]:
             count = target.write(view)
             if count is None:
                 raise BlockingIOError("The target cannot be written without waiting; give a blocking file.")
+            if not isinstance(count, int) or not 0 < count <= len(view):  # else the loop would not end, or skip bytes
+                raise OSError(
+                    f"The target's write() returned {count!r} for {len(view)} bytes; the object is incomplete."
+                )
             view = view[count:]
 
     return write

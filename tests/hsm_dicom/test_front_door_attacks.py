@@ -187,3 +187,26 @@ def test_a_folder_that_cannot_be_made_is_the_outcome_of_its_file(clean: Path, tm
     errors = {outcome.job.target: outcome.error for outcome in outcomes}
     assert isinstance(errors[str(goal)], hsm_dicom.Error)
     assert len(errors) == 2
+
+
+@pytest.mark.parametrize("count", [0, -5, 10**9, "all"])
+def test_a_target_that_does_not_say_what_it_wrote_is_refused(clean: Path, count: Any) -> None:
+    """Without an end, or with bytes left out."""
+    calls: list[int] = []
+
+    class Target:
+        def write(self, data: memoryview) -> Any:
+            calls.append(len(data))
+            assert len(calls) < 100
+            return count
+
+    with pytest.raises(OSError, match=r"write\(\) returned .* the object is incomplete"):
+        hsm_dicom.sign(clean, Target(), WHO)  # type: ignore[call-overload]
+    assert len(calls) == 1
+
+
+def test_an_identity_says_what_it_wants() -> None:
+    with pytest.raises(TypeError, match="key of an identity must be an RSA or EC private key, not None"):
+        Identity("room", None, SIGNER.certificate)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"certificate of an identity must be an x509\.Certificate, not bytes"):
+        Identity("room", SIGNER.key, SIGNER.der)  # type: ignore[arg-type]
