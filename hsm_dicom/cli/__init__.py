@@ -1,8 +1,8 @@
-"""The command line `hsm-dicom`: one module for each group of commands, and nothing that an API user would miss.
+"""The command line `hsm-dicom`: one module for each group of commands; users of the API need nothing from it.
 
 | module                            | commands, or what it is for                                                   |
 |-----------------------------------|-------------------------------------------------------------------------------|
-| `program`                         | the program: its commands, and the one place where errors become a line       |
+| `program`                         | the program: registers the commands, and prints errors as one line            |
 | `commands.demo`                   | demo                                                                          |
 | `commands.sign`, `runs.signing`   | sign; the run over its files                                                  |
 | `commands.verify`, `runs.verifying` | verify; the run over its files |

@@ -1,4 +1,4 @@
-"""The program: its commands, and the one place where an error becomes one line and an exit status."""
+"""The program: registers the commands, and turns every error into one line and an exit status."""
 
 from __future__ import annotations
 

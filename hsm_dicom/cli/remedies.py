@@ -1,4 +1,4 @@
-"""The option to type for what an error or a verdict reports: libraries report facts; this table knows the options.
+"""Remedies of errors and verdicts as options of the commands; the libraries report only facts.
 
 The remedies of devices' errors are in `hsm_dicom.remedies`, since the API and the service have the same ones.
 """

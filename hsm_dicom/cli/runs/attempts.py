@@ -1,4 +1,4 @@
-"""Many files, one after the other: one that fails is named, and the others go on."""
+"""Work on many files in turn: a file that fails is reported, and the others are still processed."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from hsm_dicom.errors import DicomError
 
 @dataclass
 class Attempts:
-    """How many failed, and the exit status that follows."""
+    """Count of failures, and the resulting exit status."""
 
     failed: int = 0
 
     def leave_out(self, folders: Iterable[FolderError]) -> None:
-        """Name folders that were left out, each as a failure."""
+        """Report omitted folders, each as a failure."""
         for folder in folders:
             self.failed += 1
             output.complain(str(folder.path), sentence(folder))
 
     @contextmanager
     def at(self, file: Path) -> Iterator[None]:
-        """Name the file, on standard error, if the block fails."""
+        """Report the file on standard error if the block fails."""
         try:
             yield
         except (DicomError, OSError) as error:

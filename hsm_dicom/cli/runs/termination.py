@@ -1,4 +1,4 @@
-"""SIGTERM and SIGHUP end a command as Ctrl-C does: what is under way is cleaned up, and nothing half is left behind."""
+"""Termination of a command by SIGTERM and SIGHUP, with the same clean-up as by Ctrl-C."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
 class Terminated(BaseException):
-    """A signal asked this process to end; ``number`` says which."""
+    """Raised when a signal asks this process to end; ``number`` is that of the signal."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -26,8 +26,8 @@ class Terminated(BaseException):
 def raise_when_terminated() -> Iterator[None]:
     """Raise Terminated in the block, which runs in the main thread, when a signal asks the process to end.
 
-    A signal that is ignored (as by ``nohup``) or handled already is left as it is. A second signal ends the process at
-    once, without waiting for the cleaning up.
+    The handling of a signal that is ignored (as by ``nohup``) or handled already does not change. A second signal ends
+    the process at once, without waiting for the clean-up.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -43,19 +43,19 @@ def raise_when_terminated() -> Iterator[None]:
 
 
 class Stopping:
-    """What a signal asked for while a block ran that can stop by itself."""
+    """Stop request of a signal for a block that can stop by itself."""
 
     def __init__(self) -> None:
         self.stop = threading.Event()
         self._number: int | None = None
 
     def note(self, number: int) -> None:
-        """Record the signal, and have the block stop."""
+        """Record the signal, and ask the block to stop."""
         self._number = number
         self.stop.set()
 
     def check(self) -> None:
-        """Raise what the recorded signal raises elsewhere: KeyboardInterrupt, or Terminated."""
+        """Raise KeyboardInterrupt or Terminated if a signal was recorded."""
         if self._number == signal.SIGINT:
             raise KeyboardInterrupt
         if self._number is not None:
@@ -72,8 +72,8 @@ def stop_when_terminated() -> Iterator[Stopping]:
     if threading.current_thread() is not threading.main_thread():
         yield stopping
         return
-    ours = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: _raise, signal.SIGHUP: _raise}
-    taken = [number for number, handler in ours.items() if signal.getsignal(number) is handler]
+    handlers = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: _raise, signal.SIGHUP: _raise}
+    taken = [number for number, handler in handlers.items() if signal.getsignal(number) is handler]
 
     def note(number: int, _: FrameType | None) -> None:
         stopping.note(number)
@@ -87,7 +87,7 @@ def stop_when_terminated() -> Iterator[Stopping]:
     finally:
         for number in taken:
             if signal.getsignal(number) is note:
-                signal.signal(number, ours[number])
+                signal.signal(number, handlers[number])
 
 
 def end_by_signal(number: int) -> NoReturn:
@@ -96,7 +96,7 @@ def end_by_signal(number: int) -> NoReturn:
     sys.stderr.flush()
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
-    raise SystemExit(128 + number)  # unless the signal is blocked, nothing comes here
+    raise SystemExit(128 + number)  # reached only if the signal is blocked
 
 
 def _raise(number: int, _: FrameType | None) -> NoReturn:

@@ -1,4 +1,4 @@
-"""A run of `hsm-dicom verify`: verdicts as they come, printed as a block or a line for each file, or as JSON."""
+"""A run of `hsm-dicom verify`: prints each verdict as a block, a line or JSON as soon as it is known."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from hsm_dicom.validation.validator import (
 
 
 class UnreadableResultsError(DicomError):
-    """What --resume names is not the output of an earlier run."""
+    """The file of --resume is not the output of an earlier run."""
 
 
 class VerificationRun:
-    """One run over many files: how each came out, and how it is reported."""
+    """One run over many files, with the outcomes and their output."""
 
     def __init__(self, validator: Validator, *, json: bool, brief: bool, dump: Path | None, html: Path | None) -> None:
         self.validator = validator
@@ -52,11 +52,11 @@ class VerificationRun:
 
     @property
     def status(self) -> int:
-        """The exit status of the run, with what an earlier one found."""
+        """The exit status of the run, including the outcomes of an earlier one."""
         return worst_exit_status([*self.outcomes, *self.earlier]) or (exits.FAILED if self.undumped else exits.OK)
 
     def remove_validated(self, paths: Sequence[str], results: Path) -> list[str]:
-        """The files without a verdict of an earlier run that still stands; the outcomes of the others count.
+        """Return the files without a valid verdict of an earlier run; count the outcomes of the others.
 
         A verdict is reused if the file is unchanged, and this run has the same trust anchors and policy.
         """
@@ -84,12 +84,12 @@ class VerificationRun:
     def verify(
         self, paths: Sequence[str], executor: Executor, advance: Callable[[], None], stop: threading.Event
     ) -> None:
-        """Verify all until `stop` is set, and report each as it is done."""
+        """Verify all files until `stop` is set, and report each verdict at once."""
         if self.dump is not None:
             self.dump.mkdir(parents=True, exist_ok=True)
         with closing(check_files(paths, executor=executor, stop=stop)) as outcomes:
             for found in outcomes:
-                if stop.is_set():  # a verdict may have to fetch revocation data, so no further one is begun
+                if stop.is_set():  # do not begin another verdict, which may fetch revocation data
                     break
                 advance()
                 if found.result is not None:
@@ -98,7 +98,7 @@ class VerificationRun:
                     self._take_unreadable(found.path, found.error or RuntimeError("no result"))
 
     def leave_out(self, folders: Iterable[FolderError]) -> None:
-        """Report folders that were left out; each counts as unreadable."""
+        """Report omitted folders; each counts as unreadable."""
         for folder in folders:
             self._take_unreadable(str(folder.path), folder)
 
@@ -115,7 +115,7 @@ class VerificationRun:
             self.for_page.append(verdict)
 
     def summarise(self) -> None:
-        """Report how many of each kind there were, and write the page where one was asked for."""
+        """Report the counts of outcomes, and write the page if there is a file for it."""
         self._report_sum()
         if self.html is not None:
             write_html(self.html, self.for_page, self.validator)
@@ -124,8 +124,8 @@ class VerificationRun:
         seconds = time.perf_counter() - self.started
         counts = self.outcomes + self.earlier
         if self.json:
-            named = {outcome.value: counts[outcome] for outcome in Outcome}
-            summary = {"outcomes": named, "exit_status": self.status, "seconds": round(seconds, 3)}
+            counted = {outcome.value: counts[outcome] for outcome in Outcome}
+            summary = {"outcomes": counted, "exit_status": self.status, "seconds": round(seconds, 3)}
             output.write_json("verify-summary", summary)
             return
         total = sum(counts.values())
