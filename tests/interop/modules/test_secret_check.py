@@ -78,7 +78,7 @@ def test_a_module_in_fips_mode_takes_no_secret_and_the_verdict_says_so(
     verdict, lines = checked("NSS FIPS 140-2 Certificate DB", module, f"file:{tmp_path}/pin", init_string)
     assert verdict.startswith("ISCL: no, this token runs no form of DES. In FIPS mode")
     assert len(lines) == 3
-    assert all("could not import a secret as" in line and "CKR_ATTRIBUTE_VALUE_INVALID" in line for line in lines)
+    assert all("could not import a secret key as" in line and "CKR_ATTRIBUTE_VALUE_INVALID" in line for line in lines)
 
 
 def test_a_connection_that_passes_no_cbc_leaves_authentication(
