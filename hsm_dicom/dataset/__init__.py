@@ -1,20 +1,21 @@
-"""The encoded bytes of DICOM files: one structural walk, and what stands on it.
+"""Encoded DICOM files: one strict walk over their bytes, and the parts that use its results.
 
-tags, transfer_syntax, vr     what PS3.5 and PS3.6 say about tags, Transfer Syntaxes and VRs
-source                        bytes in spans, from a file or from memory
-element                       what a walk yields
-walker, notes, refusals       the walk: elements, their places, their share of a MAC byte stream; how it says no
-fragments, codestream         encapsulated Pixel Data: whether its fragments hold together; how frames begin and end
-file_meta, bare               the File Meta Information, and how a Data Set without one is encoded
-dicom_file                    a file that was walked, level by level
-pieces                        a MAC byte stream in its smallest parts
-values                        values for people to see
-encode                        the few elements that are written anew
-rewrite                       a file written beside another one, with bytes inserted or left out
-padding                       a copy without surplus padding in strings
-folders                       the files below a folder, and what of it was left out
-repair, repair_structure      a clean copy of a file that is refused, through pydicom
-errors                        why a file could not be read or written
+| module or room                      | one idea                                                             |
+|-------------------------------------|----------------------------------------------------------------------|
+| `inputs`                            | the four forms of an object: path, bytes, binary file, Dataset       |
+| `dicom_file`                        | an open file, level by level                                         |
+| `walker`, `notes`, `refusals`       | the walk: elements, their places, their part of the MAC byte stream  |
+| `element`                           | what the walk yields                                                 |
+| `tags`, `transfer_syntax`, `vr`     | tags, Transfer Syntaxes and VRs of PS3.5 and PS3.6                   |
+| `octets`                            | bytes from a file or from memory; a MAC byte stream in parts         |
+| `encapsulated`                      | Pixel Data in fragments: defects, start and end of frames            |
+| `file_meta`, `bare`                 | File Meta Information; the encoding of a Data Set without it         |
+| `values`                            | values for display                                                   |
+| `encode`, `rewrite`                 | new elements; a file written from another one                        |
+| `repair`                            | a clean copy of a refused file; a copy without surplus padding       |
+| `folders`                           | the files below a folder                                             |
+| `errors`                            | why a file could not be read or written                              |
+| `_pydicom`                          | pydicom's table of UIDs                                              |
 """
 
 from hsm_dicom.dataset.dicom_file import DataSet, DicomFile

@@ -1,4 +1,4 @@
-"""Data Sets without File Meta Information (PS3.10 7.1): in which Transfer Syntax is this one encoded?"""
+"""The Transfer Syntax of a Data Set without File Meta Information (PS3.10 7.1)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SMALLEST_GROUP = 0x0008
 
 
 def find_bare_syntax(source: Source) -> TransferSyntax:
-    """The one Transfer Syntax in which the whole source is a Data Set of PS3.3, to its last octet.
+    """Return the one Transfer Syntax in which the whole source is a Data Set of PS3.3, to its last octet.
 
     Raises NotDicomError where there is none, or more than one: compressed Pixel Data in fragments looks alike in all
     Transfer Syntaxes that have fragments.

@@ -1,4 +1,4 @@
-"""Encoding of elements that are written anew (PS3.5 7.1), in any Transfer Syntax; lengths are always defined."""
+"""Encoding of new elements (PS3.5 7.1), in any Transfer Syntax; lengths are always defined."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NewItem: TypeAlias = tuple[NewElement, ...]
 
 
 def encode_element(element: NewElement, syntax: TransferSyntax) -> bytes:
-    """The element as it stands in a file of this Transfer Syntax."""
+    """Return the element as encoded in this Transfer Syntax."""
     if isinstance(element.value, bytes):
         data = pad(element.vr, element.value)
         if syntax.big_endian and element.vr in SWAPPED_UNITS:
@@ -38,7 +38,7 @@ def encode_element(element: NewElement, syntax: TransferSyntax) -> bytes:
 
 
 def encode_header(tag: int, vr: str, length: int, syntax: TransferSyntax) -> bytes:
-    """Tag, VR and length in a file of this Transfer Syntax."""
+    """Return tag, VR and length as encoded in this Transfer Syntax."""
     order = ">" if syntax.big_endian else "<"
     if syntax.implicit_vr:
         return struct.pack(order + "HHI", tag >> 16, tag & 0xFFFF, length)
@@ -48,14 +48,14 @@ def encode_header(tag: int, vr: str, length: int, syntax: TransferSyntax) -> byt
 
 
 def encode_item(item: NewItem, syntax: TransferSyntax) -> bytes:
-    """An Item of defined length."""
+    """Return an Item of defined length."""
     content = b"".join(encode_element(element, syntax) for element in item)
     order = ">" if syntax.big_endian else "<"
     return struct.pack(order + "HHI", ITEM >> 16, ITEM & 0xFFFF, len(content)) + content
 
 
 def mac_encoding(element: NewElement) -> bytes:
-    """The element as it enters a MAC (PS3.3 C.12.1.1.3.1.2)."""
+    """Return the element as it enters a MAC (PS3.3 C.12.1.1.3.1.2)."""
     if isinstance(element.value, bytes):
         data = pad(element.vr, element.value)
         return explicit_header(element.tag, element.vr, len(data)) + data
@@ -64,18 +64,18 @@ def mac_encoding(element: NewElement) -> bytes:
 
 
 def encode_tags(tags: Iterable[int]) -> bytes:
-    """The little endian value of an AT."""
+    """Return the little endian value of an AT."""
     return b"".join([_TAG(tag >> 16, tag & 0xFFFF) for tag in tags])
 
 
 def decode_tags(data: bytes, syntax: TransferSyntax) -> tuple[int, ...]:
-    """The tags in the value of an AT, whose size must be a multiple of 4."""
+    """Return the tags in the value of an AT, whose size must be a multiple of 4."""
     halves = struct.unpack(f"{'>' if syntax.big_endian else '<'}{len(data) // 2}H", data)
     return tuple([group << 16 | number for group, number in zip(halves[::2], halves[1::2], strict=True)])
 
 
 def pad(vr: str, value: bytes) -> bytes:
-    """The value at an even length: UIs and bytes get a zero byte, text a space (PS3.5 6.2)."""
+    """Return the value, padded to an even length: UIs and bytes get a zero byte, text a space (PS3.5 6.2)."""
     if len(value) % 2 == 0:
         return value
     return value + (b"\0" if vr in ("UI", "OB", "UN") else b" ")

@@ -27,19 +27,19 @@ class MediaDirectoryError(DicomFileError):
 
 
 class UnsupportedTransferSyntaxError(DicomFileError):
-    """The Transfer Syntax is private or unknown, so that the bytes cannot be told apart."""
+    """The Transfer Syntax is private or unknown, so the Data Set cannot be read."""
 
 
 class UnrepairableFileError(DicomFileError):
-    """No clean copy can be made of the file without changing what the object says."""
+    """No clean copy of the file is possible without changing the content of the object."""
 
 
 class FileChangedError(DicomFileError):
-    """The file was changed by somebody else between two looks at it."""
+    """Another program changed the file while it was in use."""
 
 
 class WriteRefusedError(DicomFileError):
-    """The output would overwrite something that the caller did not name for overwriting."""
+    """The output would overwrite a file without the caller's permission."""
 
 
 class TargetExistsError(WriteRefusedError):

@@ -1,4 +1,4 @@
-"""File Meta Information (PS3.10 7.1), read strictly, as everything is here."""
+"""Strict reading of File Meta Information (PS3.10 7.1)."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class FileMeta(NamedTuple):
 
 
 def has_prefix(file: Source) -> bool:
-    """Whether the file has the prefix DICM behind a preamble of 128 bytes."""
+    """Return whether the file has the prefix DICM behind a preamble of 128 bytes."""
     return file.read(0, min(file.size, _META_START))[128:] == b"DICM"
 
 
 def read_file_meta(file: Source) -> FileMeta:
-    """Read the File Meta Information. Raises DicomFileError where it is not what PS3.10 7.1 demands."""
+    """Read the File Meta Information. Raises DicomFileError if it breaks PS3.10 7.1."""
     if not file.size:
         raise NotDicomError(file.name, "the file is empty.")
     head = file.read(0, min(file.size, _META_START + 12))

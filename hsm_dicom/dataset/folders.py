@@ -1,4 +1,4 @@
-"""The files below a folder, and what of it could not be looked into: nothing is passed over in silence."""
+"""The files below a folder, and the folders below it that could not be read."""
 
 from __future__ import annotations
 

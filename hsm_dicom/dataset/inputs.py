@@ -1,19 +1,19 @@
-"""The four forms of an object that a caller may hand over: a path, encoded bytes, a binary file, a pydicom Dataset.
+"""The four forms of an object that a caller may pass: a path, encoded bytes, a binary file, a pydicom Dataset.
 
     with open_input(source) as path:
         with DicomFile.open(path) as file: ...
 
-* A path is opened when it is read, and is never held in memory as a whole.
+* A path is opened when it is read. A large file is never held in memory as a whole.
 * Bytes (``bytes``, ``bytearray``, ``memoryview``) are the content of a DICOM file.
 * A binary file is read from its current position to its end, and stays open. A plain file that is at its start is read
   in spans, like a path; anything else (a pipe, a decompressor) is copied, beyond 32 MiB into a temporary file that has
   no name.
 * A pydicom ``Dataset`` is encoded by pydicom, in the Transfer Syntax of its ``file_meta``.
 
-What pydicom encodes is not always what it read. Group lengths are left out, File Meta Information is completed, lengths
-of sequences and Items may be defined or undefined other than before, and a value that was assigned is encoded anew,
-with the padding of PS3.5. A value that was only read keeps its bytes. The signatures of an object hold after such a
-round trip if its values do: the bytes of a MAC do not depend on how lengths are encoded (PS3.3 C.12.1.1.3.1.2).
+pydicom does not always encode what it read. It omits group lengths, completes File Meta Information, may change lengths
+of sequences and Items from defined to undefined or back, and encodes a value that was assigned again, with the padding
+of PS3.5. A value that was only read keeps its bytes. Signatures stay valid after reading and encoding if the values do
+not change: the bytes of a MAC do not depend on how lengths are encoded (PS3.3 C.12.1.1.3.1.2).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ ObjectInput: TypeAlias = Union[str, os.PathLike[str], bytes, bytearray, memoryvi
 """What an object may be read from."""
 
 BYTES_NAME, FILE_NAME, DATASET_NAME = "<bytes>", "<file>", "<Dataset>"
-"""What stands in messages for an object that has no path."""
+"""The names in messages of objects that have no path."""
 
 WANTED = "a path, bytes, a binary file or a pydicom Dataset"
 
@@ -46,7 +46,7 @@ _IN_MEMORY = 1 << 25
 
 @contextmanager
 def open_input(source: ObjectInput) -> Iterator[ObjectSource]:
-    """Yield the path, or the content, that stands for ``source``.
+    """Yield the path or the content of ``source``.
 
     Raises TypeError for what is none of the four forms, and DicomFileError for a Dataset that cannot be encoded.
     """

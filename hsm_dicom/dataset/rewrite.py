@@ -1,11 +1,11 @@
 """A file written from another one: some bytes inserted, replaced or left out, all others copied as they are.
 
 The new file is written beside the target, flushed to the disk, and renamed over it; the folder is flushed as well.
-Whatever fails, and whenever the process dies, the target is either what it was or what it was to become. A process
-that is killed can leave a file ``.NAME.XXXXXXXX.part`` behind, which nothing ever reads; one that is told to end
-removes its own with :func:`discard_unfinished`.
+After any failure, the target is either the old file or the complete new one. A process that is killed can leave a file
+``.NAME.XXXXXXXX.part`` behind, which nothing reads. A process that is terminated removes its own with
+:func:`discard_unfinished`.
 
-Several files can be staged and then published together, which costs the disk far less than one after the other.
+Several files can be staged and then published together, which needs fewer flushes of the disk.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def publish(staged: Sequence[StagedFile]) -> list[DicomFileError | None]:
 
 
 class StagedFile:
-    """A new file, whole, beside its target; gone again when the context ends, unless it took its place.
+    """A complete new file beside its target; it is removed when the context ends, unless it replaced the target.
 
     The arguments are those of :func:`write_edited`, and so are the errors. The source stays open until then.
     """
@@ -104,12 +104,12 @@ class StagedFile:
             raise
 
     def flush(self) -> None:
-        """Bring the content to the disk."""
+        """Flush the content to the disk."""
         with _reword_errors(self.goal):
             os.fsync(self._fd)
 
     def take_place(self) -> None:
-        """Become the target; durable once its folder is flushed."""
+        """Replace the target; the change is durable once the folder is flushed."""
         with _reword_errors(self.goal):
             if self._replaces:
                 self._part.replace(self.goal)

@@ -36,7 +36,7 @@ class TagError(DicomError):
 
 
 def never_signable(tag: int) -> bool:
-    """Whether PS3.3 C.12.1.1.3.1.1 bars this tag from every signature, whatever its VR and value."""
+    """Return whether PS3.3 C.12.1.1.3.1.1 excludes this tag from every signature, whatever its VR and value."""
     group = tag >> 16
     return (
         tag & 0xFFFF == 0
@@ -47,23 +47,23 @@ def never_signable(tag: int) -> bool:
 
 
 def is_private(tag: int) -> bool:
-    """Whether the tag belongs to an odd group (PS3.5 7.8)."""
+    """Return whether the tag belongs to an odd group (PS3.5 7.8)."""
     return bool(tag & 0x10000)
 
 
 def is_historic(path: Path) -> bool:
-    """Whether an Item lies in an Original Attributes Sequence, and so tells what the object was once."""
+    """Return whether an Item is in an Original Attributes Sequence, and so describes an earlier state of the object."""
     return any(tag == ORIGINAL_ATTRIBUTES_SEQUENCE for tag, _ in path)
 
 
 def format_tag(tag: int) -> str:
-    """``(0010,0010)``."""
+    """Return a tag as text, such as ``(0010,0010)``."""
     return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
 
 
 @lru_cache(maxsize=4096)
 def tag_name(tag: int) -> str:
-    """The keyword of PS3.6, ``private`` for a private tag, else an empty string."""
+    """Return the keyword of PS3.6, ``private`` for a private tag, else an empty string."""
     from pydicom.datadict import keyword_for_tag  # costs a fifth of a second, so not at import
 
     if is_private(tag):
@@ -72,13 +72,13 @@ def tag_name(tag: int) -> str:
 
 
 def describe_tag(tag: int) -> str:
-    """``(0010,0010) PatientName``, or the tag alone where PS3.6 has no keyword."""
+    """Return a tag with its keyword, as ``(0010,0010) PatientName``, or the tag alone where PS3.6 has no keyword."""
     name = tag_name(tag)
     return f"{format_tag(tag)} {name}" if name else format_tag(tag)
 
 
 def name_element(path: Path, tag: int) -> str:
-    """The place of an element: ``ContentSequence[0].TextValue``, with the number where PS3.6 has no keyword."""
+    """Return the place of an element: ``ContentSequence[0].TextValue``, with the number where PS3.6 has no keyword."""
     name = format_tag(tag) if is_private(tag) else tag_name(tag) or format_tag(tag)
     return f"{format_path(path)}.{name}" if path else name
 
@@ -111,5 +111,5 @@ def parse_path(text: str) -> Path:
 
 
 def format_path(path: Path) -> str:
-    """The place of an Item in the form that :func:`parse_path` reads; the main Data Set is an empty string."""
+    """Return the place of an Item in the form that :func:`parse_path` reads; the main Data Set is an empty string."""
     return ".".join(f"{tag_name(tag) or format_tag(tag)}[{item}]" for tag, item in path)

@@ -1,4 +1,4 @@
-"""Values for people to see, decoded from the bytes of the walk (PS3.5 6.1, 6.2)."""
+"""Values for display, decoded from the bytes of the walk (PS3.5 6.1, 6.2)."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ def read_identity(file: DicomFile) -> ObjectIdentity:
 
 
 def read_text(file: DicomFile, level: DataSet, tag: int) -> str:
-    """A string value as text, without padding; empty for values beyond LARGEST_TEXT bytes and for what is no text.
+    """Return a string value as text, without padding; empty for values over LARGEST_TEXT bytes and for other VRs.
 
-    Bytes that the character set does not have are shown as U+FFFD.
+    Bytes that are not in the character set become U+FFFD.
     """
     element = level.get(tag)
     if element is None or element.pieces is not None or element.end - element.value > LARGEST_TEXT:

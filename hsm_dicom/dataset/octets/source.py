@@ -1,4 +1,4 @@
-"""Where the encoded bytes come from: a file, read in spans, or a buffer. Nothing here knows of elements.
+"""Encoded bytes from a file, read in spans, or from a buffer; independent of elements.
 
 Small files are read once, whole. Of larger ones only what is asked for is read, with ``pread``: never mapped into
 memory (a file cut short under a mapping kills the process), never held as a whole.
@@ -68,13 +68,13 @@ class Source:
             self.held, self.size = content, len(content)
 
     def window(self, offset: int) -> tuple[bytes, int]:
-        """Some bytes around ``offset``, and the offset of the first of them."""
+        """Return some bytes around ``offset``, and the offset of the first of them."""
         if self.held is not None:
             return self.held, 0
         return self.read(offset, min(self.size, offset + WINDOW)), offset
 
     def read(self, start: int, end: int) -> bytes:
-        """The bytes ``[start, end)``; raises FileChangedError if they are no longer there."""
+        """Return the bytes ``[start, end)``. Raises FileChangedError if they are no longer there."""
         if self.held is not None:
             return self.held[start:end]
         data = os.pread(self.fd, end - start, start)
@@ -126,7 +126,7 @@ class Source:
             start += count
 
     def close(self) -> None:
-        """Give the file back; harmless to repeat."""
+        """Close the file; closing twice is allowed."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
