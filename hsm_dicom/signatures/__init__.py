@@ -17,7 +17,7 @@ pickled), ``sign_digest`` in the one process that holds the token::
     plan = prepare("ct.dcm", request)
     finish(plan, sign_digest(key, plan), "signed-in-steps.dcm")
 
-Check signatures by mathematics alone; whether the signer is trusted is a question for `hsm_dicom.validation`::
+Check signatures without their signers; `hsm_dicom.validation` decides whether a signer is trusted::
 
     for signature in check_integrity("signed.dcm").signatures:
         print(signature.finding.value, signature.reason, signature.signed_at, signature.coverage)
@@ -34,7 +34,7 @@ TimeStampToken in a signature made before; `hsm_dicom.signing.add_timestamp` als
 | `anomalies`    | why an object may not be what was signed although its signature is intact        |
 | `coverage`     | what a signature covers                                                          |
 | `profiles`     | the profiles of PS3.15 Annex C, and the purposes of CID 7007                     |
-| `listing`      | what signatures say of themselves                                                |
+| `listing`      | list signatures without a check                                                  |
 | `amend`        | remove signatures, add time stamps; with `unquestioned`                          |
 | `algorithms`, `attributes`, `errors` | tables that all of them use                                |
 """

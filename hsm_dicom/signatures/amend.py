@@ -1,4 +1,4 @@
-"""Taking signatures out of a file, and adding a certified timestamp to one that is in it.
+"""Remove signatures from a file, and add a time stamp to one.
 
 A MAC Parameters Item goes with the last signature that refers to it, a sequence with its last Item; no other byte
 changes but the lengths of what encloses them. Signatures in Original Attributes Sequence are history and stay.
@@ -26,7 +26,7 @@ StrPath = str | os.PathLike[str]
 def remove(path: StrPath, uids: Collection[str], output: StrPath | None, *, overwrite: bool = False) -> tuple[str, ...]:
     """Remove the signatures with these Digital Signature UIDs; ``output`` None works in place.
 
-    Returns the UIDs removed. Raises NoSuchSignatureError, naming those that are not there, QuestionedObjectError, and
+    Returns the UIDs removed. Raises NoSuchSignatureError, which lists the missing ones, QuestionedObjectError, and
     DicomFileError; nothing is written then.
     """
     with DicomFile.open(path) as file:
@@ -41,7 +41,7 @@ def remove(path: StrPath, uids: Collection[str], output: StrPath | None, *, over
 
 
 def make_removal_edits(file: DicomFile, chosen: Collection[SignatureItem]) -> list[Edit]:
-    """What to write so that these signatures of the file, none of them historic, are not there any more."""
+    """Return the edits that remove these signatures, none of them historic, from the file."""
     items = [item for item in read_signature_items(file) if not item.historic]
     changes = _Changes(file)
     for level in {item.level.path: item.level for item in chosen}.values():
@@ -76,14 +76,14 @@ def remove_all(path: StrPath, output: StrPath | None, *, overwrite: bool = False
 def add_timestamp(path: StrPath, uid: str, token: bytes, output: StrPath | None, *, overwrite: bool = False) -> None:
     """Store a TimeStampToken (RFC 3161, DER) over the value of Signature as Certified Timestamp of one signature.
 
-    Whether it is one over that value is for the caller to check. Raises NoSuchSignatureError, SignatureError if the
+    The caller must check that it is over that value. Raises NoSuchSignatureError, SignatureError if the
     signature has a timestamp already, QuestionedObjectError, and DicomFileError.
     """
     with DicomFile.open(path) as file:
         require_unquestioned(file)
         item = _find_signature(file, uid)
         if a.CERTIFIED_TIMESTAMP in item.item or a.CERTIFIED_TIMESTAMP_TYPE in item.item:
-            raise SignatureError(f"{file.name}: signature {uid} has a certified timestamp already.")
+            raise SignatureError(f"{file.name}: signature {uid} has a time stamp already.")
         at = item.item.position_for(a.CERTIFIED_TIMESTAMP_TYPE)
         data = encode_element(NewElement(a.CERTIFIED_TIMESTAMP_TYPE, "CS", a.CMS_TIMESTAMP), file.syntax)
         data += encode_element(NewElement(a.CERTIFIED_TIMESTAMP, "OB", token), file.syntax)

@@ -1,4 +1,4 @@
-"""The one question to a public key: did its private half sign this digest?"""
+"""Check one signature over a digest with a public key."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from hsm_dicom.trust import der
 
 
 def is_made_by(key: object, signature: bytes, digest: bytes, algorithm: MacAlgorithm) -> bool:
-    """Whether the signature (RSASSA-PKCS1-v1_5, or ECDSA in DER) is by this key. Raises TypeError for other keys."""
+    """Return whether this key made the signature (RSASSA-PKCS1-v1_5 or ECDSA in DER).
+
+    Raises TypeError for a key of another type.
+    """
     prehashed = Prehashed(algorithm.hash)
     try:
         if isinstance(key, rsa.RSAPublicKey):
@@ -26,7 +29,7 @@ def is_made_by(key: object, signature: bytes, digest: bytes, algorithm: MacAlgor
 
 
 def strip_pad_byte(key: object, signature: bytes) -> bytes:
-    """The value of Signature (0400,0120) without the zero byte that makes an odd length even."""
+    """Return the value of Signature (0400,0120) without the zero byte that pads it to an even length."""
     if signature[-1:] != b"\0":
         return signature
     if isinstance(key, rsa.RSAPublicKey):

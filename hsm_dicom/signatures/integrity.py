@@ -1,8 +1,8 @@
-"""Mathematical verification: is each signature of an object one over the bytes that are there (PS3.15 Annex C)?
+"""Check the integrity of signatures: whether each is over the bytes of the object (PS3.15 Annex C).
 
-Whether the signer is who the certificate says, and may sign, is not asked here. A signature is INTACT only if its
+`hsm_dicom.validation` decides whether the signer is trusted and may sign. A signature is INTACT only if its
 macro is complete and consistent, everything it lists is present and signable, and the key of its certificate made it
-over exactly the stream of PS3.3 C.12.1.1.3.1.2. Nothing that goes wrong in one signature hides the others.
+over exactly the stream of PS3.3 C.12.1.1.3.1.2. A defect of one signature does not hide the others.
 """
 
 from __future__ import annotations
@@ -51,18 +51,18 @@ from hsm_dicom.signatures.read import UID_OF_FILE, Purpose, SignatureItem, parse
 
 
 class Finding(Enum):
-    """The answer of mathematics alone."""
+    """The result of the integrity check of one signature."""
 
     INTACT = "intact"
-    """The bytes it covers are those that the certificate's key signed."""
+    """The key of the certificate signed the covered bytes as they are."""
     BROKEN = "broken"
-    """They are not: something covered was changed, or the signature never fitted."""
+    """Covered bytes were changed, or the signature never matched them."""
     PARTIAL = "partial"
-    """They are for a part: it was made over a byte stream from which a program left something out by mistake."""
+    """It matches a part: the program that made it left octets out of the byte stream by mistake."""
     UNCHECKABLE = "uncheckable"
     """The signature, or what it refers to, is incomplete or of an unknown kind."""
     HISTORIC = "historic"
-    """It is kept in Original Attributes Sequence and signed what the object was once; there is nothing to check."""
+    """It is in Original Attributes Sequence and signed an earlier state of the object, so it cannot be checked."""
 
 
 _SETTLED = (Finding.INTACT, Finding.HISTORIC)
@@ -70,10 +70,10 @@ _SETTLED = (Finding.INTACT, Finding.HISTORIC)
 
 @dataclass(frozen=True)
 class VerifiedSignature:
-    """One signature and what was found. Bytes are DER without pad byte; texts are as in the file, unpadded."""
+    """One signature and the result of its check. Bytes are DER without pad byte; texts are as in the file, unpadded."""
 
     place: Place
-    """Where the Data Set is that it signs: () for the main one."""
+    """The path of the Data Set that it signs: () for the main one."""
     number: int
     """Its Item number in Digital Signatures Sequence, from 0."""
     finding: Finding
@@ -87,19 +87,19 @@ class VerifiedSignature:
     date_time: str
     """Digital Signature DateTime as claimed by the signer."""
     signed_at: datetime | None
-    """The same, aware of its time zone; None if it is malformed or has no UTC offset, which PS3.3 demands."""
+    """The same, aware of its time zone; None if it is malformed or has no UTC offset, which PS3.3 requires."""
     certificate_type: str
     certificate: bytes
     purpose: Purpose | None
     signature: bytes
-    """What a certified timestamp is a timestamp over."""
+    """The value of Signature (0400,0120), which a time stamp is over."""
     timestamp_type: str
     timestamp: bytes | None
     """The TimeStampToken of RFC 3161, not yet checked."""
     coverage: Coverage | None
-    """None where the signature does not say what it covers."""
+    """None if the signature does not list what it covers."""
     profiles: tuple[Profile, ...]
-    """The profiles of PS3.15 Annex C whose demands it meets; empty unless it is intact and nothing questions it."""
+    """The profiles of PS3.15 Annex C that it meets; empty unless it is intact and no anomaly questions it."""
     anomalies: tuple[Anomaly, ...] = ()
     """Why the object may still not be what was signed, although the signature is intact."""
 
@@ -110,21 +110,21 @@ class VerifiedSignature:
 
 @dataclass(frozen=True)
 class VerifiedFile:
-    """An object, by the same bytes that its signatures were checked against, and its signatures."""
+    """An object and its signatures, both read from the same bytes."""
 
     name: str
     transfer_syntax: str
     identity: ObjectIdentity
     signatures: tuple[VerifiedSignature, ...]
     state: FileState | None = None
-    """The state of the file that was read; None where it was not read from a path."""
+    """The state of the file that was read; None if it was not read from a path."""
 
     def __bool__(self) -> bool:
         raise TypeError("A VerifiedFile is neither true nor false: use the attribute intact of each of its signatures.")
 
 
 def check_integrity(source: ObjectInput) -> VerifiedFile:
-    """Check every signature at every level of an object by mathematics alone; `hsm_dicom.verify` gives the verdict.
+    """Check every signature at every level of an object without its signers; `hsm_dicom.verify` gives the verdict.
 
     ``source`` is a path, the encoded bytes, a binary file or a pydicom Dataset (see `hsm_dicom.dataset.inputs`). It may
     lack File Meta Information if it reads in one way only. Raises DicomFileError if it cannot be read as DICOM,
@@ -148,7 +148,7 @@ def _check_integrity(path: ObjectSource) -> VerifiedFile:
 
 
 def _with_reading(found: VerifiedFile, path: ObjectSource, file: DicomFile, reading: Reading) -> VerifiedFile:
-    """What was found, with the signatures that hold only if the object is read so."""
+    """Return the result with the signatures that hold only in this reading."""
     with DicomFile.open(path, reading=reading, bare=True) as other:
         if other.state != file.state:
             raise FileChangedError(file.name, "the file was changed while it was being read.")
@@ -162,10 +162,10 @@ def _with_reading(found: VerifiedFile, path: ObjectSource, file: DicomFile, read
 
 
 def _lists_private_of_unknown_vr(file: DicomFile, items: list[SignatureItem]) -> bool:
-    """Whether a signature covers private elements whose VRs the file does not tell, being in implicit VR.
+    """Return whether a signature covers private elements of a file in implicit VR, which does not store their VRs.
 
-    A signer with a dictionary of private elements may sign them all the same, as DCMTK does. If the stream fits with
-    the VRs of our own dictionary, these were the signer's; if not, there is no telling.
+    A signer with a dictionary of private elements can sign them nevertheless, as DCMTK does. If the stream matches with
+    the VRs of our dictionary, the signer used the same VRs; if not, the VRs are unknown.
     """
     return file.syntax.implicit_vr and any(
         item.level[tag].has_un
@@ -269,7 +269,7 @@ def _check_signature(
 def find_anomalies(
     file: DicomFile, item: SignatureItem, outside: OutsideContent, siblings: Siblings
 ) -> tuple[Anomaly, ...]:
-    """Return all that a reader must know about an intact signature, from each module that looks for it."""
+    """Return the anomalies of one signature, from each module that finds some."""
     return (
         *find_foreign_content(file, item),
         *find_fragment_defects(file, item),
@@ -312,7 +312,7 @@ def _check(file: DicomFile, item: SignatureItem, digests: Digests) -> None:
 
 
 def _check_transfer_syntax(actual: TransferSyntax, claimed: str) -> None:
-    """The claimed Transfer Syntax is not protected by the signature, so it is held to what the file shows."""
+    """Check the claimed Transfer Syntax against that of the file: the signature does not protect it."""
     if actual.encapsulated:
         fits = claimed == actual.uid
     else:
@@ -327,17 +327,17 @@ def _check_transfer_syntax(actual: TransferSyntax, claimed: str) -> None:
 def _check_listed(level: DataSet, tags: tuple[int, ...]) -> None:
     for tag in sorted(set(tags) - level.signable_tags):
         if tag not in level:
-            raise _Refusal(Finding.BROKEN, f"{describe_tag(tag)} was signed and is not there any more.")
+            raise _Refusal(Finding.BROKEN, f"{describe_tag(tag)} was signed and is missing.")
         why = "it is one that may never be signed" if never_signable(tag) else "its VR, or one inside it, is not known"
         raise _Refusal(Finding.UNCHECKABLE, f"{describe_tag(tag)} is listed as signed but cannot be: {why}.")
 
 
 @lru_cache(maxsize=256)
 def _public_key(certificate: bytes) -> CertificatePublicKeyTypes | None:
-    """The key of a certificate, None if it cannot be read.
+    """Return the key of a certificate, None if it cannot be read.
 
     The signature on a certificate is whole octets (RFC 3279 2.2), but parsers let its BIT STRING say otherwise. That
-    octet is the only one of a certificate that could change unseen by whoever checks the chain.
+    octet is the only one of a certificate that can change without breaking the chain.
     """
     try:
         parsed = x509.load_der_x509_certificate(certificate)

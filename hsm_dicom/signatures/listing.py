@@ -1,4 +1,4 @@
-"""Which signatures a file holds and what they say of themselves, without computing a single hash."""
+"""List the signatures of a file and their attributes, without a check."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hsm_dicom.signatures.read import UID_OF_FILE, Purpose, parse_date_time, rea
 
 @dataclass(frozen=True)
 class ListedSignature:
-    """One signature by its own account; nothing of it is checked. ``defect`` says what of it could not be read."""
+    """One signature as it is in the file, not checked. ``defect`` says what could not be read."""
 
     uid: str
     place: ItemPath
@@ -35,7 +35,7 @@ class ListedSignature:
 
 
 def list_signatures(path: str | os.PathLike[str]) -> tuple[ListedSignature, ...]:
-    """Every signature at every level. Raises DicomFileError."""
+    """Return every signature at every level. Raises DicomFileError."""
     with DicomFile.open(path) as file:
         return tuple(
             ListedSignature(

@@ -1,8 +1,8 @@
-"""The byte stream that a signature's hash is made of (PS3.3 C.12.1.1.3.1.2).
+"""The byte stream that a signature's hash is computed over (PS3.3 C.12.1.1.3.1.2).
 
 The listed elements of one Data Set in ascending order, each as it stands in explicit VR little endian, sequences and
 encapsulated Pixel Data without lengths; then the elements of the signature's own Item, but for its certificate,
-signature and certified timestamp. What is already encoded so in the file goes to the hash as spans of the file.
+signature and Certified Timestamp. What is already encoded so in the file goes to the hash as spans of the file.
 """
 
 from __future__ import annotations

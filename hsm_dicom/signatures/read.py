@@ -1,7 +1,7 @@
-"""Reading the Digital Signatures Macro (PS3.3 C.12.1.1.3): which signatures an object holds, and what they say.
+"""Read the Digital Signatures Macro (PS3.3 C.12.1.1.3): the signatures of an object and their attributes.
 
-Attributes that the macro demands are held to their VR, value and multiplicity, because MAC Parameters are not part of
-what a signature protects: whatever is odd there must surface as a problem, not be read generously.
+VR, value and multiplicity of the attributes are checked strictly, because a signature does not protect its MAC
+Parameters: every defect in them is reported.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
-"""Getting a time stamp from an authority by HTTP or HTTPS: RFC 3161 section 3.4.
+"""Get a time stamp from an authority by HTTP or HTTPS (RFC 3161 3.4).
 
     authority = TimestampAuthority("https://tsa.example/tsr")
     sign("ct.dcm", "signed.dcm", key, request, timestamp=authority)
 
-The exchange is aiohttp's, through `hsm_dicom.trust.fetch`: one deadline for everything, a limit for the
-answer.
+`hsm_dicom.trust.fetch` makes the exchange, with one deadline for the whole and a limit for the response.
 """
 
 from __future__ import annotations
@@ -28,12 +27,12 @@ _QUERY = "application/timestamp-query"
 
 @dataclass(frozen=True)
 class TimestampAuthority:
-    """Where to ask, and how. Calling it with the value of a signature returns the token over it (DER).
+    """A time stamping authority (TSA). Call it with the value of a signature to get the token over it (DER).
 
-    `hash_name` is sha256, sha384 or sha512; `policy` the dotted identifier of a policy to ask for; `seconds`
-    the deadline for the whole exchange; `roots` a PEM file of the CAs for https, the system's without it.
-    With a `validator` (its anchors those of time stamp authorities) a token is returned only if it is valid
-    and trusted; without, only if its signature holds.
+    `hash_name` is sha256, sha384 or sha512; `policy` is the dotted identifier of the policy to
+    request; `seconds` is the deadline for the whole exchange; `roots` is a PEM file of CAs for https, default: those of
+    the system. With a `validator` (with trust anchors of authorities) a token is returned only if it is valid and
+    trusted; without one, only if its signature holds.
     """
 
     url: str
@@ -44,8 +43,7 @@ class TimestampAuthority:
     validator: CertificateValidator | None = None
 
     def __call__(self, signature: bytes) -> bytes:
-        """Return a TimeStampToken over `signature`. Raises TimestampError, which names the address and the
-        reason."""
+        """Return a TimeStampToken over `signature`. Raises TimestampError with the URL and the reason."""
         request = make_request(signature, self.hash_name, policy=self.policy)
         exchange = Exchange(
             self.url, request.der, _QUERY, seconds=self.seconds, max_bytes=LARGEST_RESPONSE, roots=self.roots
@@ -63,4 +61,4 @@ class TimestampAuthority:
         verdict = verify_token(token, signature, self.validator or CertificateValidator(TrustStore([])))
         good = verdict.valid if self.validator else verdict.problem is None
         if not good:
-            raise TimestampError(f"{self.url}: the time stamp that came is not usable. {verdict.text}")
+            raise TimestampError(f"{self.url}: the time stamp is not usable. {verdict.text}")

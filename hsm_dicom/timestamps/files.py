@@ -1,4 +1,4 @@
-"""Time stamps for a node without a network, in two steps through files that dcmsign understands too.
+"""Get time stamps without a network, in two steps through files that dcmsign can read too.
 
 Signing writes a query (`.tsq`, a TimeStampReq of RFC 3161) and a UID file that names the signature; the query
 travels to an authority, for example through `openssl ts`; its reply (`.tsr`, a TimeStampResp) is read against
@@ -30,7 +30,7 @@ _GENERIC_FILE = "1.2.276.0.7230010.3.1.0.1"
 
 @dataclass(frozen=True)
 class Reply:
-    """A time stamp that came back: for which signature, the query, and the token (DER)."""
+    """The reply to a query: the UID of the signature, the query, and the token (DER)."""
 
     signature_uid: str
     request: TimestampRequest
@@ -38,8 +38,10 @@ class Reply:
 
 
 def write_query(request: TimestampRequest, signature_uid: str, query: Path, uid_file: Path) -> None:
-    """Write the query and the UID file. Raises TimestampError where one exists already (its answer may be
-    under way) or cannot be written."""
+    """Write the query and the UID file.
+
+    Raises TimestampError if one of them cannot be written, or exists already, since its reply may be on the way.
+    """
     _write_new(query, request.der)
     try:
         _write_new(uid_file, _uid_file(signature_uid))
@@ -49,7 +51,7 @@ def write_query(request: TimestampRequest, signature_uid: str, query: Path, uid_
 
 
 def read_reply(query: Path, reply: Path, uid_file: Path) -> Reply:
-    """Return the token of the reply, checked to answer the query. Raises TimestampError naming the file."""
+    """Return the token of the reply, checked to answer the query. Raises TimestampError with the file."""
     request = _read_query(query)
     try:
         token = extract_token(_content(reply), request)

@@ -1,7 +1,7 @@
-"""Asking for a time stamp and reading the answer: RFC 3161 sections 2.4.1 and 2.4.2, without any transport.
+"""Encode time stamp requests and read responses (RFC 3161 2.4.1, 2.4.2), without a transport.
 
-What DICOM stores in Certified Timestamp (0400,0310) is the TimeStampToken inside the answer, over the value
-of Signature (0400,0120) (PS3.3 C.12.1.1.3, PS3.15 C.1).
+DICOM stores the TimeStampToken of the response in Certified Timestamp (0400,0310). It is over the value of Signature
+(0400,0120) (PS3.3 C.12.1.1.3, PS3.15 C.1).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from hsm_dicom.trust.der import remove_padding
 REQUEST_HASHES = ("sha256", "sha384", "sha512")
 IMPRINT_HASHES = (*REQUEST_HASHES, "sha224", "sha1", "sha3_256", "sha3_384", "sha3_512")
 LARGEST_RESPONSE = 1024 * 1024
-"""Bytes. Real answers have between 1 and 20 kB."""
+"""The largest response, in bytes. Real ones have between 1 and 20 kB."""
 
 _NONCE_BITS = 64
 _GRANTED = ("granted", "granted_with_mods")
@@ -35,12 +35,12 @@ class _Response(core.Sequence):  # type: ignore[misc]
 
 
 class TimestampError(SignatureError):
-    """There is no time stamp to be had, or the answer is not one for what was asked."""
+    """The authority sent no time stamp, or one that does not answer the request."""
 
 
 @dataclass(frozen=True)
 class TimestampRequest:
-    """What was asked: the imprint, and how the answer can be told to belong to it."""
+    """A request: the imprint, and the nonce and policy that the response must repeat."""
 
     hash_name: str
     imprint: bytes
@@ -50,7 +50,7 @@ class TimestampRequest:
 
     @property
     def der(self) -> bytes:
-        """The TimeStampReq."""
+        """The TimeStampReq in DER."""
         fields = {
             "version": "v1",
             "message_imprint": {
@@ -97,10 +97,10 @@ def read_request(der: bytes) -> TimestampRequest:
 
 
 def extract_token(der: bytes, request: TimestampRequest) -> bytes:
-    """Return the TimeStampToken (DER) of an answer, checked to be the answer to this request.
+    """Return the TimeStampToken (DER) of a response, checked to answer this request.
 
-    Its signature is not looked at (`timestamp.verify_token` does). Raises TimestampError: not an answer,
-    refused by the authority (with its words), another imprint, nonce or policy.
+    Its signature is not checked (`validation.verify_token` does that). Raises TimestampError if `der` is not a
+    response, if the authority refused (with its reason), or if imprint, nonce or policy differ.
     """
     try:
         response = _Response.load(remove_padding(der), strict=True)

@@ -68,7 +68,7 @@ class OutsideContent:
             self._mac_ids.setdefault(item.level.path, set()).add(item.mac_id)
 
     def find(self, item: SignatureItem) -> Iterator[Anomaly]:
-        """Yield what stands in or around the Data Set that a signature covers a part of, and no signature can cover."""
+        """Yield the content in and around a signed Data Set that no signature can cover."""
         level = item.level
         within = {*level.signable_tags.intersection(item.mac.tags if item.mac else ()), *_OF_SIGNATURES}
         places = [(level.path, element.tag) for element in self._content_of(level)]

@@ -2,7 +2,7 @@
 
 The MAC stream of PS3.3 C.12.1.1.3.1.2 has no lengths and no levels, and it leaves parts of a file out, so a MAC that
 fits does not say everything. Modules that look for such a thing return `Anomaly` records. `verify` collects them in
-`VerifiedSignature.anomalies`; `Validator` turns their weight into the verdict's word.
+`VerifiedSignature.anomalies`; `Validator` turns their weight into the indication of the verdict.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ class Weight(IntEnum):
     REMARK = 1
     """The signature stays good: "valid, but …"."""
     QUESTION = 2
-    """What the object shows may not be what was signed: "questionable, because …", exit status 102, and no demand of
-    a profile or policy counts as met."""
+    """What the object shows may not be what was signed: "questionable, because …", exit status 102, and it meets no
+    profile and no policy."""
     DOUBT = 3
     """The bytes allow no answer, and the signature is never good: "cannot tell, because …", exit status 101."""
 

@@ -1,4 +1,4 @@
-"""What is odd about an intact signature and accuses nobody: remarks, each with what it may mean."""
+"""Find unusual properties of an intact signature, and report each as a remark with its possible meaning."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Siblings:
                 self._certificates[_key_of(item.certificate)].add(item.certificate)
 
     def remarks(self, item: SignatureItem) -> Iterator[Anomaly]:
-        """Yield what the others say of this one."""
+        """Yield the remarks on this signature that follow from the others."""
         if self._uids[item.uid] > 1:
             yield _remark(
                 AnomalyCode.SHARED_UID,
@@ -55,7 +55,7 @@ def describe_other_certificate(clause: str) -> Anomaly:
 
 
 def find_remarks(file: DicomFile, item: SignatureItem, siblings: Siblings) -> Iterator[Anomaly]:
-    """Yield what is odd about one signature."""
+    """Yield the remarks on one signature."""
     yield from siblings.remarks(item)
     if _is_ca(item.certificate):
         yield _remark(
@@ -75,7 +75,7 @@ def find_remarks(file: DicomFile, item: SignatureItem, siblings: Siblings) -> It
 
 
 def _other_encoding(file: DicomFile, item: SignatureItem) -> Iterator[Anomaly]:
-    """The Transfer Syntax is not in the MAC, so the pixels are held to it."""
+    """Compare the pixels with the Transfer Syntax, which the MAC does not cover."""
     tags = item.mac.tags if item.mac else ()
     pixels = item.level.get(PIXEL_DATA)
     if item.level.path or pixels is None or PIXEL_DATA not in tags or not file.syntax.encapsulated:

@@ -1,4 +1,4 @@
-"""The signature profiles of PS3.15 Annex C: what each demands of key, request and coverage."""
+"""The signature profiles of PS3.15 Annex C: what each requires of key, request and coverage."""
 
 from __future__ import annotations
 
@@ -65,11 +65,11 @@ REQUIRED_IF_PRESENT: dict[Profile, frozenset[int]] = {
 
 
 def find_required_tags(profile: Profile, level: DataSet) -> frozenset[int]:
-    """The tags that a signature of this profile must list: DEMANDED, and what is there of DEMANDED_IF_PRESENT."""
+    """Return the tags that a signature of this profile must list: DEMANDED, and the present REQUIRED_IF_PRESENT."""
     if_present = REQUIRED_IF_PRESENT.get(profile, frozenset())
     demanded = DEMANDED.get(profile, frozenset()) | (level.signable_tags & if_present)
     if profile in (Profile.CREATOR, Profile.AUTHORIZATION) and CREATOR_VERSION_UID in level:
-        # Raw Data may keep everything that matters in private attributes (PS3.3 C.19.1): DCMTK demands these too.
+        # Raw Data may keep everything that matters in private attributes (PS3.3 C.19.1): DCMTK requires these too.
         demanded |= set(filter(is_private, level.signable_tags))
     return demanded
 
@@ -84,11 +84,11 @@ def find_object_shortcomings(profile: Profile, file: DicomFile, level: DataSet) 
     for tag in sorted(DEMANDED[profile]):
         element = level.get(tag)
         if element is None or not element.signable:
-            found.append(f"{describe_tag(tag)}, which the profile demands, is not there or cannot be signed.")
+            found.append(f"{describe_tag(tag)}, which the profile requires, is missing or cannot be signed.")
     if profile in (Profile.SR, Profile.SR_VERIFICATION) and not all(
         tag in level for tag in (VALUE_TYPE, CONCEPT_NAME, CONTENT)
     ):
-        found.append("The object is no Structured Report: it has no root content item.")
+        found.append("The object is not a Structured Report: it has no root content item.")
     if profile is Profile.SR_VERIFICATION and not _verified(file, level):
         found.append("Verification Flag (0040,A493) is not VERIFIED.")
     return found
@@ -102,7 +102,7 @@ def is_purpose_allowed(profile: Profile, purpose: Purpose | None) -> bool:
 
 
 def find_profiles_met(file: DicomFile, item: SignatureItem, key: object) -> tuple[Profile, ...]:
-    """The profiles whose demands an intact signature meets, whatever its maker had in mind."""
+    """Return the profiles that an intact signature meets, whichever its signer requested."""
     if not isinstance(key, rsa.RSAPublicKey) or item.mac is None:
         return ()
     listed = set(item.mac.tags)

@@ -84,7 +84,7 @@ def test_an_sr_is_signed_under_its_profile(sign, tmp_path: Path) -> None:
         (("--item", "OtherPatientIDsSequence[9]"), "there is no Item"),
         (("--mac", "sha1"), "to sign with it nevertheless, add --allow-weak."),
         (("--profile", "sr"), "The profile sr needs a purpose. Add --purpose NUMBER"),
-        (("--profile", "sr", "--purpose", "1"), "is no Structured Report"),
+        (("--profile", "sr", "--purpose", "1"), "is not a Structured Report"),
         (("--tag-file", "/nowhere/tags"), "/nowhere/tags: No such file"),
     ],
 )

@@ -118,7 +118,7 @@ def test_a_timestamp_is_added_to_one_signature_and_breaks_none(
     before = inflated(unsigned)
     for uid in (inner, outer):
         add_timestamp(unsigned, uid, TOKEN, None)
-        with pytest.raises(SignatureError, match="has a certified timestamp already"):
+        with pytest.raises(SignatureError, match="has a time stamp already"):
             add_timestamp(unsigned, uid, TOKEN, None)
     for signature in check_integrity(unsigned).signatures:
         assert signature.intact, signature.reason

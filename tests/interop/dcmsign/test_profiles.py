@@ -145,7 +145,7 @@ def test_profiles_are_for_the_main_data_set_and_need_their_identifiers(
     del ds.SeriesInstanceUID
     bare = tmp_path / "bare.dcm"
     ds.save_as(bare)
-    with pytest.raises(ProfileError, match=r"\(0020,000E\) SeriesInstanceUID, which the profile demands"):
+    with pytest.raises(ProfileError, match=r"\(0020,000E\) SeriesInstanceUID, which the profile requires"):
         sign(bare, target, signer.key, request)
 
 
