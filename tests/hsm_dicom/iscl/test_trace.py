@@ -84,7 +84,7 @@ def test_what_comes_after_the_end_of_a_recording_stops_nobody(tmp_path: Path) ->
 
 def test_what_is_no_file_or_too_long_is_not_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
-    with pytest.raises(RecordingError, match="it is not a file"):
+    with pytest.raises(RecordingError, match="it is not a regular file"):
         load_exchange(tmp_path / "fifo")
     with (tmp_path / "long.txt").open("wb") as long:
         long.truncate(LONGEST + 1)
