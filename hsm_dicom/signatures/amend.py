@@ -27,8 +27,10 @@ def remove(path: StrPath, uids: Collection[str], output: StrPath | None, *, over
     """Remove the signatures with these Digital Signature UIDs; ``output`` None works in place.
 
     Returns the UIDs removed. Raises NoSuchSignatureError, which lists the missing ones, QuestionedObjectError, and
-    DicomFileError; nothing is written then.
+    DicomFileError; nothing is written then. Raises TypeError for one UID instead of a list.
     """
+    if isinstance(uids, str):
+        raise TypeError("uids must be a list of Digital Signature UIDs, not str.")
     with DicomFile.open(path) as file:
         require_unquestioned(file)
         items = [item for item in read_signature_items(file) if not item.historic]

@@ -9,7 +9,7 @@ import pytest
 
 import hsm_dicom
 from hsm_dicom.identity import CertificateExpiredError, CertificateMismatchError
-from hsm_dicom.signatures import SigningRequest
+from hsm_dicom.signatures import SigningRequest, remove
 from tests.hsm_dicom.validation.verdict_cases import CA, SIGNER, image
 from tests.pki import NOW, new_key
 
@@ -171,3 +171,10 @@ def test_a_policy_takes_requirements_by_their_values() -> None:
 def test_integrity_is_not_a_truth_value() -> None:
     with pytest.raises(TypeError, match="neither true nor false: use the attribute intact of each of its signatures"):
         bool(hsm_dicom.check_integrity(SOURCE))
+
+
+def test_the_lower_layer_refuses_text_in_the_place_of_a_profile_or_of_uids() -> None:
+    with pytest.raises(TypeError, match="profile must be a Profile, such as Profile.CREATOR, not str"):
+        SigningRequest(SIGNER.certificate, "creator")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="uids must be a list of Digital Signature UIDs, not str"):
+        remove(SOURCE, "1.2.3", None)

@@ -40,6 +40,8 @@ class SigningRequest:
     trim_padding: bool = False
 
     def __post_init__(self) -> None:
+        if not isinstance(self.profile, Profile):
+            raise TypeError(f"profile must be a Profile, such as Profile.CREATOR, not {type(self.profile).__name__}.")
         if isinstance(self.certificate, x509.Certificate):  # which cannot be pickled
             object.__setattr__(self, "certificate", self.certificate.public_bytes(Encoding.DER))
         elif not isinstance(self.certificate, bytes):
