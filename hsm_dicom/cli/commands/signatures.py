@@ -185,7 +185,7 @@ def _print_list(file: Path, found: Sequence[ListedSignature]) -> None:
         rows += [("purpose", output.shown(str(one.purpose)))] if one.purpose else []
         rows += [("stamped", "a time stamp is there")] if one.timestamped else []
         rows += [("history", "it is kept in Original Attributes Sequence")] if one.historic else []
-        rows += [("odd", output.shown(one.defect))] if one.defect else []
+        rows += [("defect", output.shown(one.defect))] if one.defect else []
         output.facts(rows, indent=4)
 
 

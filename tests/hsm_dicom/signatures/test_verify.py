@@ -98,7 +98,7 @@ def test_a_signature_over_little_says_what_is_open(native: Path, signer: Identit
     [
         (set_value("PatientName", "Other"), Finding.BROKEN, "not what was signed"),
         (set_value("PixelData", bytes(512)), Finding.BROKEN, "not what was signed"),
-        (lambda ds: ds.__delitem__("PatientName"), Finding.BROKEN, "PatientName was signed and is not there"),
+        (lambda ds: ds.__delitem__("PatientName"), Finding.BROKEN, "PatientName was signed and is missing"),
         (lambda ds: ds.ReferencedImageSequence.reverse(), Finding.BROKEN, "not what was signed"),
         (lambda ds: ds.ReferencedImageSequence.pop(), Finding.BROKEN, "not what was signed"),
         (lambda ds: setattr(ds["PatientID"], "VR", "SH"), Finding.BROKEN, "not what was signed"),

@@ -117,7 +117,7 @@ def test_what_is_no_report_or_not_verified_cannot_be_signed_as_one(
 ) -> None:
     target = tmp_path / "x.dcm"
     request = replace(request_, profile=Profile.SR, purpose=1)
-    with pytest.raises(ProfileError, match="no Structured Report"):
+    with pytest.raises(ProfileError, match="not a Structured Report"):
         sign(rich, target, signer.key, request)
     with pytest.raises(MissingPurposeError, match="needs a purpose"):
         sign(report, target, signer.key, replace(request, purpose=None))
