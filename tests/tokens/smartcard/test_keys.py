@@ -165,7 +165,7 @@ def test_threads_share_keys_of_one_card(piv: RunningCard, pin: str) -> None:
 
 def test_an_empty_slot_has_no_key(put_in: PutIn, pin: str) -> None:
     put_in("Rig A 00 01", "piv", slots="9e")
-    with pytest.raises(NoSuchKeyError, match="no certificate from which its public half could be read"):
+    with pytest.raises(NoSuchKeyError, match="no certificate that contains its public half"):
         open_key("card:reader=Rig%20A%2000%2001;profile=piv;key=9c", pin=pin)
 
 
