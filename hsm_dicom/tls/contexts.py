@@ -1,12 +1,12 @@
 """`ssl.SSLContext` objects whose private key is on a token: ordinary ones, for whatever takes an `SSLContext`.
 
     with load_identity("node", configuration) as node:
-        context = server_context([node], validator)
+        context = server_context([node], TrustStore.from_files(["ca.pem"]))
         ae.start_server(("127.0.0.1", 2762), ssl_context=context)  # pynetdicom; asyncio and http.server likewise
 
 A context of either side has, in every library that it is given to, these checks inside the handshake: the profile's
 versions, suites, groups, signature algorithms and sizes; and the verdict of `hsm_dicom.trust` on the peer's chain, its
-dates, key usage, strength and revocation, by the CRLs and OCSP responses of the validator's store.
+dates, key usage, strength and revocation, by the CRLs and OCSP responses of `trust`.
 
 What a bare context cannot check is **who the peer is beyond that**: which AE titles its certificate may use, pins, and
 on the server a name. Give a context to a library of your own choice only where every holder of a certificate of your CA
@@ -31,7 +31,7 @@ from hsm_dicom.tls.offered import SECURITY_LEVEL, list_offered
 from hsm_dicom.tls.profiles import DEFAULT, PROFILES, TLSProfile
 from hsm_dicom.tls.signer import KeySigner
 from hsm_dicom.tls.verification import make_peer_validator, restrict_validator
-from hsm_dicom.trust import CertificatePurpose, CertificateValidator
+from hsm_dicom.trust import CertificatePurpose, CertificateValidator, TrustStore
 from hsm_dicom.trust.algorithms import is_key_allowed
 
 ALPN = "dicom"
@@ -47,14 +47,14 @@ class AuthenticationMode(StrEnum):
 
 def server_context(
     identities: Sequence[Identity],
-    validator: CertificateValidator | None,
+    trust: TrustStore | CertificateValidator | None,
     *,
     profile: TLSProfile | str = DEFAULT,
     authentication: AuthenticationMode | str = AuthenticationMode.MUTUAL,
 ) -> ssl.SSLContext:
     """Make a context for accepting connections, with one RSA identity, one EC identity, or one of each.
 
-    Clients must prove an identity that `validator` trusts, unless `authentication` is one-way. Sessions are not
+    Clients must prove an identity that chains to `trust`, unless `authentication` is one-way. Sessions are not
     resumed: each connection proves both keys, so that a revocation applies from the next connection on. The order of
     suites is the client's unless the profile says otherwise. `profile` is a profile or its name; `authentication` is
     "mutual" or "one-way". Raises `ContextError`, and TypeError or ValueError for arguments that are not as described.
@@ -62,7 +62,7 @@ def server_context(
     identities = _identities(identities)
     profile = _profile(profile)
     authentication = choose(AuthenticationMode, authentication, "authentication")
-    _check_validator(validator)
+    validator = _validator(trust)
     if not identities:
         raise ContextError("A TLS server needs an identity; give at least one.")
     context = _context(ssl.PROTOCOL_TLS_SERVER, profile, identities)
@@ -79,7 +79,7 @@ def server_context(
 
 def client_context(
     identity: Identity | None,
-    validator: CertificateValidator,
+    trust: TrustStore | CertificateValidator,
     *,
     profile: TLSProfile | str = DEFAULT,
     authentication: AuthenticationMode | str = AuthenticationMode.MUTUAL,
@@ -87,7 +87,7 @@ def client_context(
 ) -> ssl.SSLContext:
     """Make a context for opening connections.
 
-    The server must prove an identity that `validator` trusts, and whose subject alternative name holds the host name or
+    The server must prove an identity that chains to `trust`, and whose subject alternative name holds the host name or
     address that was asked for; a common name does not count (RFC 9525, 6.3). `check_hostname=False` is for callers who
     know the server's key by a pin instead. Without an `identity`, `authentication` must say that one-way is meant.
     `profile` is a profile or its name; `authentication` is "mutual" or "one-way". Raises `ContextError`, and TypeError
@@ -97,7 +97,7 @@ def client_context(
         _identities([identity])
     profile = _profile(profile)
     authentication = choose(AuthenticationMode, authentication, "authentication")
-    _check_validator(validator)
+    validator = _validator(trust)
     require_bool("check_hostname", check_hostname)
     if (identity is None) is (authentication is AuthenticationMode.MUTUAL):
         raise ContextError(
@@ -132,11 +132,14 @@ def _profile(profile: object) -> TLSProfile:
     return PROFILES[profile]
 
 
-def _check_validator(validator: object) -> None:
-    if validator is not None and not isinstance(validator, CertificateValidator):
+def _validator(trust: object) -> CertificateValidator | None:
+    if isinstance(trust, TrustStore):
+        return CertificateValidator(trust)
+    if trust is not None and not isinstance(trust, CertificateValidator):
         raise TypeError(
-            f"validator must be a CertificateValidator (hsm_dicom.trust), or None, not {kind_of(validator)}."
+            f"trust must be a TrustStore, a CertificateValidator (hsm_dicom.trust), or None, not {kind_of(trust)}."
         )
+    return trust
 
 
 def _context(side: int, profile: TLSProfile, identities: Sequence[Identity]) -> ssl.SSLContext:

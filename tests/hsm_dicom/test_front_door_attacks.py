@@ -60,7 +60,7 @@ def test_mutual_authentication_as_text_counts_in_retired_profiles_too() -> None:
         (("node", VALIDATOR, {}), TypeError, "identities must be a list of Identity .*, not str"),
         ((None, VALIDATOR, {}), TypeError, "identities must be a list of Identity .*, not None"),
         (([None], VALIDATOR, {}), TypeError, "must be an Identity .*, not None"),
-        (([IDENTITY], "ca.pem", {}), TypeError, "validator must be a CertificateValidator .*, not str"),
+        (([IDENTITY], "ca.pem", {}), TypeError, "trust must be a TrustStore, a CertificateValidator .*, not str"),
     ],
 )
 def test_a_server_context_says_what_it_wants(
@@ -75,7 +75,7 @@ def test_a_server_context_says_what_it_wants(
     ("arguments", "wanted"),
     [
         (("node", VALIDATOR, {}), "must be an Identity .*, not str"),
-        ((IDENTITY, "ca.pem", {}), "validator must be a CertificateValidator .*, not str"),
+        ((IDENTITY, "ca.pem", {}), "trust must be a TrustStore, a CertificateValidator .*, not str"),
         ((IDENTITY, VALIDATOR, {"check_hostname": None}), "check_hostname must be True or False, not None"),
     ],
 )

@@ -203,6 +203,13 @@ def test_a_single_certificate_may_be_the_anchor(hospital: Hospital) -> None:
     handshake(server, client_context(peer, hospital.validator()))
 
 
+def test_a_trust_store_alone_serves_at_both_ends(hospital: Hospital) -> None:
+    store = TrustStore([hospital.ca.certificate])
+    handshake(server_context([hospital.rsa], store), client_context(hospital.peer(), store))
+    foreign = TrustStore([pki.Authority("Another CA").certificate])
+    assert refusal(hospital, server_context([hospital.rsa], foreign), client_context(hospital.peer(), store)).verdict
+
+
 def test_a_client_without_a_certificate_is_reported(hospital: Hospital) -> None:
     server = server_context([hospital.rsa], hospital.validator())
     client = client_context(None, hospital.validator(), authentication=AuthenticationMode.ONE_WAY)
