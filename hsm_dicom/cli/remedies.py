@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from hsm_dicom.dataset.errors import CopyInPlaceError, TargetExistsError, TargetIsSourceError
 from hsm_dicom.errors import DicomError
-from hsm_dicom.identity import CertificateExpiredError, CertificateNotYetValidError, NoTokenCertificateError
+from hsm_dicom.identity.errors import CertificateExpiredError, CertificateNotYetValidError, NoTokenCertificateError
 from hsm_dicom.signatures.errors import (
     AmbiguousSignatureError,
     ItemLikeObjectError,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import hsm_dicom
-from hsm_dicom.identity import CertificateExpiredError, CertificateMismatchError
+from hsm_dicom.identity.errors import CertificateExpiredError, CertificateMismatchError
 from hsm_dicom.signatures import SigningRequest, remove
 from tests.hsm_dicom.validation.verdict_cases import CA, SIGNER, image
 from tests.pki import NOW, new_key

@@ -15,16 +15,8 @@ from cryptography.hazmat.primitives.serialization.pkcs7 import serialize_certifi
 
 from hsm_dicom.config import Configuration, load_configuration
 from hsm_dicom.config.devices import NotConfiguredError
-from hsm_dicom.identity import (
-    CertificateExpiredError,
-    CertificateFileError,
-    CertificateMismatchError,
-    IdentityError,
-    find_expiry_remark,
-    load_identity,
-    locate_key,
-    open_identity,
-)
+from hsm_dicom.identity import IdentityError, find_expiry_remark, load_identity, locate_key, open_identity
+from hsm_dicom.identity.errors import CertificateExpiredError, CertificateFileError, CertificateMismatchError
 from tests.hsm_dicom.ceremony import certify, configuration_text
 from tests.pki import NOW, Authority
 from tests.softhsm import TestToken

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from datetime import timedelta
 from enum import StrEnum
@@ -25,11 +24,6 @@ from hsm_dicom.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from cryptography.x509 import Certificate
-
-    from hsm_dicom.errors import DicomError
     from tokens.pkcs11.connection import Connection
     from tokens.pkcs11.objects import KeyName as NameOnToken
     from tokens.uri import Pkcs11Uri
@@ -194,7 +188,7 @@ def csr(
     from hsm_dicom.cli.context import get_key_access, open_configuration
     from hsm_dicom.cli.render import output
     from hsm_dicom.cli.render.reference import repeat_options
-    from hsm_dicom.identity import NoRequestError
+    from hsm_dicom.identity.errors import NoRequestError
     from tokens.csr import certificate_request
     from tokens.errors import MechanismNotOfferedError
     from tokens.pkcs11.ceremony import Usage
@@ -342,11 +336,12 @@ def delete_cert(
     from hsm_dicom.cli.confirmation import require_confirmation
     from hsm_dicom.cli.context import get_key_access, open_configuration, require_token
     from hsm_dicom.cli.render import output
+    from hsm_dicom.cli.serials import explain_no_single_certificate, format_serial, parse_serial
     from tokens.pkcs11.ceremony import read_keys
     from tokens.pkcs11.certificates import delete_certificate
     from tokens.uri import Pkcs11Uri
 
-    wanted = _serial(serial)
+    wanted = parse_serial(serial)
     with open_configuration(config) as configuration:
         access = require_token(get_key_access(configuration, key, pin=pin, module=module)[0])
         with access.open() as connection:
@@ -354,44 +349,12 @@ def delete_cert(
             stored = [one for entry in read_keys(connection) if entry.name == name for one in entry.certificates]
             chosen = [one for one in stored if wanted is None or one.serial_number == wanted]
             if len(chosen) != 1:
-                raise _no_single_certificate(str(name), stored, chosen, serial)
+                raise explain_no_single_certificate(str(name), stored, chosen, serial)
             number, subject = f"{chosen[0].serial_number:x}", chosen[0].subject.rfc4514_string()
             consequence = f"Certificate {number} of '{subject}' will be deleted."
-            require_confirmation(number, yes, consequence, normalise=_plain_serial)
+            require_confirmation(number, yes, consequence, normalise=format_serial)
             delete_certificate(connection, Pkcs11Uri(object=name.label or None, id=name.id or None), chosen[0])
     output.outcome(True, f"Certificate {number} of '{output.shown(subject)}' was deleted; key {name} was kept.")
-
-
-def _no_single_certificate(
-    name: str, stored: Sequence[Certificate], chosen: Sequence[Certificate], serial: str | None
-) -> DicomError:
-    from hsm_dicom.identity import IdentityError
-
-    if not stored:
-        return IdentityError(f"Key {name} has no certificate on the token.")
-    listed = ", ".join(
-        f"{one.serial_number:x} (of '{one.subject.rfc4514_string()}', until {one.not_valid_after_utc:%Y-%m-%d})"
-        for one in stored
-    )
-    if chosen:
-        return IdentityError(f"Key {name} has {len(chosen)} certificates; name one with --serial: {listed}.")
-    return IdentityError(f"Key {name} has no certificate with serial number {serial}; it has: {listed}.")
-
-
-def _serial(text: str | None) -> int | None:
-    if text is None:
-        return None
-    try:
-        return int(text.replace(":", ""), 16)
-    except ValueError:
-        raise typer.BadParameter(
-            "The serial number must be hexadecimal, such as 1f2e.", param_hint="--serial"
-        ) from None
-
-
-def _plain_serial(text: str) -> str:
-    """Return a serial number as key list shows it; OpenSSL prints capitals, colons and a leading zero."""
-    return re.sub(r"^0+(?=.)", "", text.replace(":", "").lower())
 
 
 def _find_name_on(connection: Connection, wanted: Pkcs11Uri) -> NameOnToken:

@@ -11,7 +11,7 @@ import hsm_dicom
 from hsm_dicom.cli.remedies import _FOR_ERRORS, remedy_of
 from tokens.errors import Error
 
-ROOMS = ("signatures", "signing", "validation", "timestamps")
+ROOMS = ("signatures", "signing", "validation", "timestamps", "identity")
 
 
 @pytest.mark.parametrize("kind", _FOR_ERRORS, ids=lambda kind: kind.__name__)
@@ -23,11 +23,11 @@ def test_each_error_has_its_own_remedy(kind: type[Error]) -> None:
     assert kind.default_remedy not in (None, _FOR_ERRORS[kind]), "the API needs a remedy without options"
 
 
-@pytest.mark.parametrize("room", [*ROOMS, "identity.py"])
+@pytest.mark.parametrize("room", ROOMS)
 def test_no_message_of_the_library_names_an_option(room: str) -> None:
     place = Path(hsm_dicom.__file__).parent / room
     option = re.compile(r"[\s(]--[a-z]|hsm-dicom (key|sign|signatures|token)\b")
-    for file in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
+    for file in sorted(place.rglob("*.py")):
         code = re.sub(r'"""(?s:.*?)"""', "", file.read_text("utf-8"))
         found = [line for line in code.splitlines() if option.search(line)]
         assert found == [], file

@@ -1,141 +1,31 @@
-"""An identity: a private key, its certificate, and the certificates above it, proven to belong together.
-
-    with load_identity("node", configuration) as node:
-        signature = node.key.sign(data, padding.PKCS1v15(), hashes.SHA256())
-        node.certificate.public_key().verify(...)
-
-The key stays on its token. A private key in a file is used only if the configuration contains its path and
-`allow = ["file-key"]`. Such a key can be copied without a trace, so allowing it is a decision that an auditor must be
-able to read in the configuration; there is no option for it.
-"""
+"""Find an identity in the configuration, and open it."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence, Set
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Protocol, Self, cast, runtime_checkable
+from typing import Protocol, cast, runtime_checkable
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from hsm_dicom.arguments import kind_of, path_text
 from hsm_dicom.config.devices import KeyAccess, NotConfiguredError, TokenAccess, find_key_access, find_token_access
 from hsm_dicom.config.loading import ENVIRONMENT, LOCAL, SYSTEM, find_configuration
 from hsm_dicom.config.opening import open_configuration
-from hsm_dicom.config.permissions import find_read_risk
 from hsm_dicom.config.sections import Configuration, IdentitySection
-from hsm_dicom.errors import DicomError
-from hsm_dicom.trust import TrustFileError, order_chain, read_certificate_file
+from hsm_dicom.identity.errors import IdentityError, NoCertificateError, NoTokenCertificateError
+from hsm_dicom.identity.files import PrivateKey, read_certificates, read_key_file
+from hsm_dicom.identity.record import Identity
+from hsm_dicom.identity.validity import choose_certificate
+from hsm_dicom.trust import order_chain
 from tokens.card_uri import CardUri
-from tokens.certificates import CertificateUnreadableError, load_certificate
 from tokens.keys import TokenECPrivateKey, TokenRSAPrivateKey
 from tokens.pins.sources import PinSource, parse_pin_source
 from tokens.pkcs11.key import Pkcs11Key
-from tokens.policy import Finding, Weakness
-
-EXPIRY_WARNING = timedelta(days=30)
-"""How long before its end a certificate gets a warning."""
-
-PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
-
-
-class IdentityError(DicomError):
-    """Key, certificate and chain do not make an identity."""
-
-
-class CertificateMismatchError(IdentityError):
-    """The certificate is for another key."""
-
-
-class NoRequestError(IdentityError):
-    """The key cannot sign a request for its certificate."""
-
-
-class CertificateExpiredError(IdentityError):
-    """The certificate is not valid now, so relying parties would not trust its signatures."""
-
-    default_remedy = "Have a new certificate issued."
-
-
-class CertificateNotYetValidError(CertificateExpiredError):
-    """The validity period of the certificate has not begun."""
-
-    default_remedy = "Use a certificate that is valid now, or check the clock."
-
-
-class NoCertificateError(IdentityError):
-    """No certificate is stored with the key."""
-
-    default_remedy = "Give the certificate as a file."
-
-
-class NoTokenCertificateError(NoCertificateError):
-    """No certificate is stored with the key on its token, where one can be stored."""
-
-    default_remedy = "Store the certificate on the token, or give it as a file."
-
-
-class CertificateFileError(IdentityError):
-    """A file of certificates or of a key cannot be read, or contains something else."""
-
-
-@dataclass(frozen=True)
-class Identity:
-    """A key that may be used as the subject of its certificate.
-
-    `chain` runs from the issuer of `certificate` upwards, as far as it is known, whatever the order in its file; it may
-    be empty. `findings` are those of the key policy. `resources` are closed with the identity. The identity is a
-    context manager that closes itself.
-    """
-
-    name: str
-    key: PrivateKey = field(repr=False)
-    certificate: x509.Certificate
-    chain: tuple[x509.Certificate, ...] = ()
-    findings: tuple[Finding, ...] = ()
-    resources: ExitStack = field(default_factory=ExitStack, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
-            raise TypeError(f"The key of an identity must be an RSA or EC private key, not {kind_of(self.key)}.")
-        if not isinstance(self.certificate, x509.Certificate):
-            raise TypeError(
-                f"The certificate of an identity must be an x509.Certificate, not {kind_of(self.certificate)}."
-            )
-        if self.certificate.public_key() != self.key.public_key():
-            raise CertificateMismatchError(
-                f"The certificate of '{self.subject}' is not for the key of identity '{self.name}': their public keys "
-                "differ. Name the certificate that was issued for this key, or the key that belongs to it."
-            )
-
-    @property
-    def subject(self) -> str:
-        """The certificate's subject as RFC 4514 writes it."""
-        return self.certificate.subject.rfc4514_string()
-
-    def require_current(self, now: datetime | None = None) -> None:
-        """Raise `CertificateExpiredError` unless the certificate is valid now (or then)."""
-        require_current(self.certificate, now)
-
-    def close(self) -> None:
-        """Release the token; closing twice is allowed."""
-        if isinstance(self.key, TokenRSAPrivateKey | TokenECPrivateKey):
-            self.key.close()
-        self.resources.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+from tokens.policy import Weakness
 
 
 @runtime_checkable
@@ -144,14 +34,6 @@ class _CarriesCertificate(Protocol):
 
     @property
     def certificate(self) -> x509.Certificate | None: ...
-
-
-@dataclass(frozen=True)
-class ExpiryRemark:
-    """A remark on the dates of a certificate; `expired` is True for one that is not yet valid, too."""
-
-    text: str
-    expired: bool
 
 
 @dataclass(frozen=True)
@@ -297,80 +179,6 @@ def locate_key(
     return find_identity_access(configuration, section, pin=pin), section.weaknesses
 
 
-def read_certificates(path: Path) -> tuple[x509.Certificate, ...]:
-    """Return every certificate in a PEM, DER or PKCS#7 file, in its order. Raises `CertificateFileError`."""
-    try:
-        return tuple(load_certificate(part.der) for part in read_certificate_file(path, _content(path)))
-    except CertificateUnreadableError as error:
-        raise CertificateFileError(
-            f"{path} holds no certificate that can be read: it {error}. A certificate is named as a PEM file "
-            "(-----BEGIN CERTIFICATE-----), in DER, or in PKCS#7."
-        ) from error
-    except TrustFileError as error:
-        raise CertificateFileError(
-            f"{path} holds no certificate that can be read; name a PEM file (-----BEGIN CERTIFICATE-----)."
-        ) from error
-
-
-def read_key_file(path: Path) -> PrivateKey:
-    """Read an RSA or EC private key from an unencrypted PEM file that only its owner may read."""
-    data = _content(path)
-    unsafe = find_read_risk(path)
-    if unsafe:
-        raise CertificateFileError(" ".join(unsafe))
-    try:
-        key = load_pem_private_key(data, password=None)
-    except TypeError as error:
-        raise CertificateFileError(
-            f"The private key in {path} is encrypted, and a passphrase is not served: put the key on a token."
-        ) from error
-    except ValueError as error:
-        raise CertificateFileError(f"{path} holds no private key in PEM form.") from error
-    if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
-        raise CertificateFileError(f"The private key in {path} is neither RSA nor EC; no DICOM profile uses it.")
-    return key
-
-
-def find_expiry_remark(
-    certificate: x509.Certificate, now: datetime | None = None, warning: timedelta = EXPIRY_WARNING
-) -> ExpiryRemark | None:
-    """Return a remark on the dates of a certificate; None if it is valid for longer than `warning`."""
-    moment = now or datetime.now(UTC)
-    subject = f"The certificate of '{certificate.subject.rfc4514_string()}'"
-    begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    if moment < begins:
-        return ExpiryRemark(f"{subject} is not valid before {begins:%Y-%m-%d %H:%M} UTC.", expired=True)
-    if moment > ends:
-        return ExpiryRemark(f"{subject} expired on {ends:%Y-%m-%d %H:%M} UTC.", expired=True)
-    if ends - moment < warning:
-        return ExpiryRemark(f"{subject} expires in {_in_words(ends - moment)}, on {ends:%Y-%m-%d}.", expired=False)
-    return None
-
-
-def require_current(certificate: x509.Certificate, now: datetime | None = None) -> None:
-    """Raise `CertificateExpiredError` unless the certificate is valid now (or then)."""
-    remark = find_expiry_remark(certificate, now)
-    if remark is None or not remark.expired:
-        return
-    is_early = certificate.not_valid_before_utc > (now or datetime.now(UTC))
-    error = CertificateNotYetValidError if is_early else CertificateExpiredError
-    raise error(f"{remark.text} Relying parties would not trust its signatures.")
-
-
-def choose_certificate(certificates: Sequence[x509.Certificate], now: datetime | None = None) -> x509.Certificate:
-    """Return, of a key's certificates, the one that is valid now, and of several the one that is valid longest.
-
-    With none valid now, the one that becomes valid next; else the one that expired last.
-    """
-    moment = now or datetime.now(UTC)
-    begun = [one for one in certificates if one.not_valid_before_utc <= moment]
-    valid = [one for one in begun if moment <= one.not_valid_after_utc]
-    coming = [one for one in certificates if one.not_valid_before_utc > moment]
-    if coming and not valid:
-        return min(coming, key=lambda one: one.not_valid_before_utc)
-    return max(valid or begun, key=lambda one: one.not_valid_after_utc)
-
-
 def _assemble(
     name: str,
     key: PrivateKey,
@@ -405,14 +213,3 @@ def _certificates_in(path: Path | None, name: str) -> tuple[x509.Certificate, ..
     if path is None:
         raise IdentityError(f"The key of identity '{name}' is a file, so its certificate must be one too.")
     return read_certificates(path)
-
-
-def _content(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise CertificateFileError(f"{path} cannot be read ({error.strerror}).") from error
-
-
-def _in_words(span: timedelta) -> str:
-    return f"{span.days} days" if span.days > 1 else f"{span.total_seconds() / 3600:.0f} hours"

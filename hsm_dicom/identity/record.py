@@ -1,0 +1,72 @@
+"""The identity itself: a key that may be used as the subject of its certificate."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import TracebackType
+from typing import Self
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from hsm_dicom.arguments import kind_of
+from hsm_dicom.identity.errors import CertificateMismatchError
+from hsm_dicom.identity.files import PrivateKey
+from hsm_dicom.identity.validity import require_current
+from tokens.keys import TokenECPrivateKey, TokenRSAPrivateKey
+from tokens.policy import Finding
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A key that may be used as the subject of its certificate.
+
+    `chain` runs from the issuer of `certificate` upwards, as far as it is known, whatever the order in its file; it may
+    be empty. `findings` are those of the key policy. `resources` are closed with the identity. The identity is a
+    context manager that closes itself.
+    """
+
+    name: str
+    key: PrivateKey = field(repr=False)
+    certificate: x509.Certificate
+    chain: tuple[x509.Certificate, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    resources: ExitStack = field(default_factory=ExitStack, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
+            raise TypeError(f"The key of an identity must be an RSA or EC private key, not {kind_of(self.key)}.")
+        if not isinstance(self.certificate, x509.Certificate):
+            raise TypeError(
+                f"The certificate of an identity must be an x509.Certificate, not {kind_of(self.certificate)}."
+            )
+        if self.certificate.public_key() != self.key.public_key():
+            raise CertificateMismatchError(
+                f"The certificate of '{self.subject}' is not for the key of identity '{self.name}': their public keys "
+                "differ. Name the certificate that was issued for this key, or the key that belongs to it."
+            )
+
+    @property
+    def subject(self) -> str:
+        """The certificate's subject as RFC 4514 writes it."""
+        return self.certificate.subject.rfc4514_string()
+
+    def require_current(self, now: datetime | None = None) -> None:
+        """Raise `CertificateExpiredError` unless the certificate is valid now (or then)."""
+        require_current(self.certificate, now)
+
+    def close(self) -> None:
+        """Release the token; closing twice is allowed."""
+        if isinstance(self.key, TokenRSAPrivateKey | TokenECPrivateKey):
+            self.key.close()
+        self.resources.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,66 @@
+"""The dates of certificates: which one of several to use, and which to warn about or refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from cryptography import x509
+
+from hsm_dicom.identity.errors import CertificateExpiredError, CertificateNotYetValidError
+
+EXPIRY_WARNING = timedelta(days=30)
+"""How long before its end a certificate gets a warning."""
+
+
+@dataclass(frozen=True)
+class ExpiryRemark:
+    """A remark on the dates of a certificate; `expired` is True for one that is not yet valid, too."""
+
+    text: str
+    expired: bool
+
+
+def find_expiry_remark(
+    certificate: x509.Certificate, now: datetime | None = None, warning: timedelta = EXPIRY_WARNING
+) -> ExpiryRemark | None:
+    """Return a remark on the dates of a certificate; None if it is valid for longer than `warning`."""
+    moment = now or datetime.now(UTC)
+    subject = f"The certificate of '{certificate.subject.rfc4514_string()}'"
+    begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    if moment < begins:
+        return ExpiryRemark(f"{subject} is not valid before {begins:%Y-%m-%d %H:%M} UTC.", expired=True)
+    if moment > ends:
+        return ExpiryRemark(f"{subject} expired on {ends:%Y-%m-%d %H:%M} UTC.", expired=True)
+    if ends - moment < warning:
+        return ExpiryRemark(f"{subject} expires in {_in_words(ends - moment)}, on {ends:%Y-%m-%d}.", expired=False)
+    return None
+
+
+def require_current(certificate: x509.Certificate, now: datetime | None = None) -> None:
+    """Raise `CertificateExpiredError` unless the certificate is valid now (or then)."""
+    remark = find_expiry_remark(certificate, now)
+    if remark is None or not remark.expired:
+        return
+    is_early = certificate.not_valid_before_utc > (now or datetime.now(UTC))
+    error = CertificateNotYetValidError if is_early else CertificateExpiredError
+    raise error(f"{remark.text} Relying parties would not trust its signatures.")
+
+
+def choose_certificate(certificates: Sequence[x509.Certificate], now: datetime | None = None) -> x509.Certificate:
+    """Return, of a key's certificates, the one that is valid now, and of several the one that is valid longest.
+
+    With none valid now, the one that becomes valid next; else the one that expired last.
+    """
+    moment = now or datetime.now(UTC)
+    begun = [one for one in certificates if one.not_valid_before_utc <= moment]
+    valid = [one for one in begun if moment <= one.not_valid_after_utc]
+    coming = [one for one in certificates if one.not_valid_before_utc > moment]
+    if coming and not valid:
+        return min(coming, key=lambda one: one.not_valid_before_utc)
+    return max(valid or begun, key=lambda one: one.not_valid_after_utc)
+
+
+def _in_words(span: timedelta) -> str:
+    return f"{span.days} days" if span.days > 1 else f"{span.total_seconds() / 3600:.0f} hours"
