@@ -29,7 +29,6 @@ from hsm_dicom.iscl import ISCLContext, ISCLSettings
 from hsm_dicom.network.settings import ISCLExemption
 from hsm_dicom.node.compiler import compile_plan
 from hsm_dicom.node.opening import open_identity, open_secret_keys
-from hsm_dicom.node.peers import create_exemption
 from hsm_dicom.node.plan import NodePlan, SecretKeysPlan
 from hsm_dicom.node.problems import ProblemCollector
 from hsm_dicom.tls.settings import today
@@ -214,11 +213,12 @@ class _Check:
 
     def _check_exemptions(self) -> None:
         """Report the exceptions for retired profiles that have ended: no connection is made with them any more."""
-        for table, sections in (("peers", self.configuration.peers), ("listeners", self.configuration.listeners)):
-            for name, section in sections.items():
-                if section.legacy is not None:
-                    with self.problems.report_errors((table, name, "legacy")):
-                        create_exemption(section.legacy).require_valid(today())
+        exemptions = {("peers", name): plan.peer.legacy for name, plan in self.plan.peers.items()}
+        exemptions |= {("listeners", name): plan.settings.legacy for name, plan in self.plan.listeners.items()}
+        for place, exemption in exemptions.items():
+            if exemption is not None:
+                with self.problems.report_errors((*place, "legacy")):
+                    exemption.require_valid(today())
 
     # -- secret keys ------------------------------------------------------------------------------------------
 

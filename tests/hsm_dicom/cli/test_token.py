@@ -79,7 +79,7 @@ def test_info_of_an_absent_token_says_what_is_there(run: Run, node: TestToken) -
 
 def test_a_missing_token_of_softhsm_recalls_where_it_looks(node: TestToken, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = ("token", "info", "pkcs11:token=absent", "--module", MODULE)
-    hint = "$SOFTHSM2_CONF, which tells SoftHSM where its tokens are, is not set."
+    hint = "$SOFTHSM2_CONF, which gives the location of SoftHSM's tokens, is not set."
     assert hint not in run_program(*asked).err
     monkeypatch.delenv("SOFTHSM2_CONF")
     assert hint in run_program(*asked).err

@@ -174,7 +174,7 @@ def test_a_pin_that_was_accepted_is_presented_again_after_the_card_was_put_back(
 
 def test_a_pin_that_cannot_be_one_is_not_presented(card: RunningCard) -> None:
     for impossible in ("12345", "123456789"):
-        with pytest.raises(PinNotPresentedError, match="not 6 to 8 bytes long") as caught:
+        with pytest.raises(PinNotPresentedError, match="did not give 6 to 8 bytes") as caught:
             sign(set_pin(impossible))
         assert impossible not in str(caught.value)
     assert tries(card) == 3
