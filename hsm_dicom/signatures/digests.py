@@ -54,7 +54,7 @@ class Digests:
 
     def digest(self, item: SignatureItem, algorithm: MacAlgorithm) -> bytes:
         """The digest of PS3.3 C.12.1.1.3.1.2. Raises _EffortLimitError."""
-        place, tags = self._covered(item)
+        place, tags = self._read_covered(item)
         if (place, tags, algorithm.term) not in self._begun:
             if self._allowed < 0:
                 raise _EffortLimitError(
@@ -74,7 +74,7 @@ class Digests:
 
         To be asked after `digest`.
         """
-        place, tags = self._covered(item)
+        place, tags = self._read_covered(item)
         if not can_leave_out(item.level, set(tags), self._sizes[place, tags]):
             return None
         if (place, tags, algorithm.term) not in self._begun_as_dcmtk:
@@ -92,7 +92,7 @@ class Digests:
         feed_own(self._file, item.item, state.update)
         return CutDigest(state.digest(), left_out)
 
-    def _covered(self, item: SignatureItem) -> tuple[Place, tuple[int, ...]]:
+    def _read_covered(self, item: SignatureItem) -> tuple[Place, tuple[int, ...]]:
         return item.level.path, item.mac.tags if item.mac else ()
 
     def _hashes(

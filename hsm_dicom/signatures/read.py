@@ -141,7 +141,7 @@ def _optional(file: DicomFile, level: DataSet, tag: int, vr: str) -> bytes | Non
     return file.value(element)
 
 
-def _required(file: DicomFile, level: DataSet, tag: int, vr: str) -> bytes:
+def _require(file: DicomFile, level: DataSet, tag: int, vr: str) -> bytes:
     value = _optional(file, level, tag, vr)
     if value is None:
         raise _MalformedSignatureError(f"{describe_tag(tag)} is missing")
@@ -149,14 +149,14 @@ def _required(file: DicomFile, level: DataSet, tag: int, vr: str) -> bytes:
 
 
 def _number(file: DicomFile, level: DataSet, tag: int) -> int:
-    value = _required(file, level, tag, "US")
+    value = _require(file, level, tag, "US")
     if len(value) != 2:
         raise _MalformedSignatureError(f"{describe_tag(tag)} has {len(value) // 2} values instead of one")
     return file.number(value)
 
 
 def _string(file: DicomFile, level: DataSet, tag: int, vr: str) -> str:
-    value = _required(file, level, tag, vr)
+    value = _require(file, level, tag, vr)
     return value.rstrip(b"\0" if vr == "UI" else b" ").decode("latin-1")
 
 
@@ -181,7 +181,7 @@ def _all_parameters(file: DicomFile, level: DataSet) -> tuple[dict[int, MacParam
 
 
 def _parameters(file: DicomFile, item: DataSet, mac_id: int) -> MacParameters:
-    packed = _required(file, item, a.DATA_ELEMENTS_SIGNED, "AT")
+    packed = _require(file, item, a.DATA_ELEMENTS_SIGNED, "AT")
     if len(packed) % 4:
         raise _MalformedSignatureError("Data Elements Signed is not a list of tags")
     tags = decode_tags(packed, file.syntax)
@@ -210,8 +210,8 @@ def _signature_item(
         fields["mac_id"] = mac_id = _number(file, item, a.MAC_ID_NUMBER)
         fields["date_time"] = _string(file, item, a.DIGITAL_SIGNATURE_DATETIME, "DT")
         fields["certificate_type"] = _string(file, item, a.CERTIFICATE_TYPE, "CS")
-        fields["certificate"] = without_pad_byte(_required(file, item, a.CERTIFICATE_OF_SIGNER, "OB"))
-        fields["signature"] = _required(file, item, a.SIGNATURE, "OB")
+        fields["certificate"] = without_pad_byte(_require(file, item, a.CERTIFICATE_OF_SIGNER, "OB"))
+        fields["signature"] = _require(file, item, a.SIGNATURE, "OB")
         fields["purpose"] = _purpose(file, item)
         timestamp = _optional(file, item, a.CERTIFIED_TIMESTAMP, "OB")
         if timestamp is not None:

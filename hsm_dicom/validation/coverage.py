@@ -35,20 +35,20 @@ def find_coverage_questions(signature: VerifiedSignature) -> Iterator[Ground]:
     elif covers.picture is Share.NOT_COVERED:
         yield Ground(
             Cause.PICTURE_OPEN,
-            f"the picture is not covered: {_list_gravest_first(covers.uncovered(is_of_picture))}",
+            f"the picture is not covered: {_list_gravest_first(covers.list_uncovered(is_of_picture))}",
             "The same pixel data can be made to show another picture: turned, cut, inverted, or with something drawn "
             "over it.",
         )
     if covers.geometry is Share.NOT_COVERED:
         yield Ground(
             Cause.GEOMETRY_OPEN,
-            f"the geometry is not covered: {_list_gravest_first(covers.uncovered(GEOMETRY.__contains__))}",
+            f"the geometry is not covered: {_list_gravest_first(covers.list_uncovered(GEOMETRY.__contains__))}",
             "What is measured, which side is shown, or which values are visible may be different.",
         )
     if covers.content is Share.NOT_COVERED:
         yield Ground(
             Cause.CONTENT_OPEN,
-            f"the content is not covered: {list_names(covers.uncovered(CONTENT.__contains__))}",
+            f"the content is not covered: {list_names(covers.list_uncovered(CONTENT.__contains__))}",
             "The object's content may differ from what the signer saw.",
         )
     uncovered = [name for name, share in covers.identity if share is Share.NOT_COVERED]
@@ -77,7 +77,7 @@ def find_coverage_cautions(signature: VerifiedSignature) -> Iterator[Ground]:
             "Specific Character Set is not covered while text is",
             "The same bytes can be made to read as other letters.",
         )
-    seen = covers.uncovered(SEEN.__contains__)
+    seen = covers.list_uncovered(SEEN.__contains__)
     if seen:
         kind = "that changes what is seen or measured", "that change what is seen or measured"
         yield Ground(

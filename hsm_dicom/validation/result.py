@@ -251,11 +251,11 @@ class Verdict:
             case Outcome.NO_SIGNATURE:
                 return "Not signed: nothing in it is protected by a signature."
             case Outcome.POLICY_NOT_MET:
-                return f"{self._counted()} The policy is not met: {' '.join(self.unmet)}"
+                return f"{self._count_words()} The policy is not met: {' '.join(self.unmet)}"
             case _:
-                return self._counted()
+                return self._count_words()
 
-    def _counted(self) -> str:
+    def _count_words(self) -> str:
         if len(self.signatures) == 1:
             text = self.signatures[0].text
             return f"{text[0].upper()}{text[1:]}."

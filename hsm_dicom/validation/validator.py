@@ -163,7 +163,7 @@ class Validator:
             time_proven=validation_time.kind is ValidationTimeKind.PROVEN,
         )
         tolerance = timedelta(seconds=self.policy.clock_tolerance)
-        against = [*self._refused_mac(signature), *_present(find_trust_refusal(trust, validation_time))]
+        against = [*self._find_refused_mac(signature), *_present(find_trust_refusal(trust, validation_time))]
         doubts = [
             *_anomalies(signature, Weight.DOUBT),
             *find_time_doubts(validation_time, now, tolerance),
@@ -188,7 +188,7 @@ class Validator:
             remark = describe_other_certificate(f"the certificate of {subject}, which was given, is for the same key")
             yield Ground(remark.code, remark.clause, remark.detail)
 
-    def _refused_mac(self, signature: VerifiedSignature) -> Iterator[Ground]:
+    def _find_refused_mac(self, signature: VerifiedSignature) -> Iterator[Ground]:
         term = signature.mac_algorithm
         if term not in self.policy.mac_algorithms | self.policy.weak_mac_algorithms:
             yield Ground(Cause.MAC_REFUSED, f"its MAC is {term}, which the policy refuses")

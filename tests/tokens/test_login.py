@@ -230,7 +230,7 @@ def test_a_typed_pin_is_asked_for_once_and_wiped_at_the_end(token: TestToken, st
     credentials = Credentials(source, RefusalMemory())
     pin = credentials.read("user PIN")
     assert pin is not None
-    credentials.accepted(pin)
+    credentials.record_acceptance(pin)
     assert credentials.read("user PIN") is pin
     credentials.forget()
     assert pin.octets() == b""

@@ -64,7 +64,7 @@ class Credentials:
             self._refused = None
         return self._kept if self._kept is not None else self.source.read(purpose)
 
-    def accepted(self, pin: Pin | None, *, looked_at: bool = True) -> None:
+    def record_acceptance(self, pin: Pin | None, *, looked_at: bool = True) -> None:
         """Keep or wipe a PIN that the token accepted; `looked_at` is False if the token did not check it."""
         if pin is None:
             return
@@ -85,7 +85,7 @@ class Credentials:
         """Return whether this is the PIN that the token last accepted from this process."""
         return bool(self._accepted) and hmac.compare_digest(self._accepted, _digest(pin))
 
-    def refused(self, pin: Pin | None, error: PinError, is_recorded: Callable[[], bool]) -> None:
+    def record_refusal(self, pin: Pin | None, error: PinError, is_recorded: Callable[[], bool]) -> None:
         """Wipe a PIN that the token refused, and present nothing from this source while the refusal is recorded.
 
         `error` is what `read` raises meanwhile. A PIN that was typed on the device has no record.
@@ -99,7 +99,7 @@ class Credentials:
 
     def is_replaced_by(self, newer: Credentials) -> bool:
         """Return whether the newer credentials differ, or this PIN was refused."""
-        return self._refused is not None or self._stated() != newer._stated()
+        return self._refused is not None or self._read_state() != newer._read_state()
 
     def forget(self) -> None:
         """Wipe the kept PIN."""
@@ -107,7 +107,7 @@ class Credentials:
             self._kept.wipe()
             self._kept = None
 
-    def _stated(self) -> tuple[PinSource, bool, frozenset[DeviceFailure]]:
+    def _read_state(self) -> tuple[PinSource, bool, frozenset[DeviceFailure]]:
         return self.source, self.last_try, self.device_failures
 
 

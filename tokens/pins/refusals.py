@@ -123,7 +123,7 @@ class _Entered:
     repeated: bool
     """Whether it is presented once more after an unclear answer, which uses up the acceptance."""
 
-    def settled(self, presentation: Presentation) -> Record:
+    def settle(self, presentation: Presentation) -> Record:
         """Return the record after the answer."""
         match presentation.answer:
             case Answer.REFUSED:
@@ -155,7 +155,7 @@ class RefusalMemory(StateFolder):
         where that may not be; for None no PIN is. Raises `PinNotPresentedError` if this PIN was refused before, and
         `PinSourceError` if a refusal could not be remembered (then the PIN must not be presented at all).
         """
-        named = _named(device)
+        named = _parse_name(device)
         with self.lock(named.lock):
             if pin is None:
                 yield Presentation()
@@ -164,7 +164,7 @@ class RefusalMemory(StateFolder):
             own, name = self._own(named)
             digest = own.digest(pin)
             accepted = own.has_accepted(pin, digest)
-            known = self._known(named, own, role, pin, digest)
+            known = self._find_known(named, own, role, pin, digest)
             if known is not None:
                 if not (known.unclear and accepted and check_again is not None):
                     raise _not_presented(named, known)
@@ -176,13 +176,13 @@ class RefusalMemory(StateFolder):
             try:
                 yield presentation
             except TokenError:
-                self.write(name, str(entered.settled(presentation)))
+                self.write(name, str(entered.settle(presentation)))
                 raise
-            self.write(name, str(entered.settled(presentation)))
+            self.write(name, str(entered.settle(presentation)))
 
     def record(self, device: Device, role: str, pin: Pin) -> None:
         """Record a PIN that was refused although the token had accepted it before."""
-        named = _named(device)
+        named = _parse_name(device)
         with self.lock(named.lock):
             own, name = self._own(named)
             entered = own.add(Refusal(role, datetime.now(UTC), own.digest(pin)))
@@ -190,7 +190,7 @@ class RefusalMemory(StateFolder):
 
     def record_unclear(self, device: Device, pin: Pin) -> None:
         """Record the accepted user PIN after an unclear answer, so that one presentation is left."""
-        named = _named(device)
+        named = _parse_name(device)
         with self.lock(named.lock):
             own, name = self._own(named)
             digest = own.digest(pin)
@@ -202,7 +202,7 @@ class RefusalMemory(StateFolder):
 
         It is not the accepted one: nothing is left for an earlier acceptance.
         """
-        named = _named(device)
+        named = _parse_name(device)
         with self.lock(named.lock):
             for name in {named.wide_file, self._own(named)[1]}:
                 record = self._load(name)
@@ -212,7 +212,7 @@ class RefusalMemory(StateFolder):
 
     def refusals(self, device: Device) -> list[Refusal]:
         """Return the recorded refusals of one device."""
-        named = _named(device)
+        named = _parse_name(device)
         own, name = self._own(named)
         wide = () if name == named.wide_file else self._load(named.wide_file).refusals
         return [*wide, *own.refusals]
@@ -228,11 +228,11 @@ class RefusalMemory(StateFolder):
 
     def low_stays(self, device: Device) -> bool:
         """Return whether the device reported a low retry counter right after a login by a person."""
-        return self._own(_named(device))[0].low_stays
+        return self._own(_parse_name(device))[0].low_stays
 
     def clear(self, device: Device) -> int:
         """Clear all refusals of one device, or of all devices with a serial number; returns how many there were."""
-        named = _named(device)
+        named = _parse_name(device)
         with self.lock(named.lock):
             names = {named.wide_file, self._own(named)[1]}
             if isinstance(device, str):
@@ -260,7 +260,7 @@ class RefusalMemory(StateFolder):
             if not wide.shared:
                 self.write(named.wide_file, str(replace(wide, shared=True)))
 
-    def _known(self, named: DeviceName, own: Record, role: str, pin: Pin, digest: bytes) -> Refusal | None:
+    def _find_known(self, named: DeviceName, own: Record, role: str, pin: Pin, digest: bytes) -> Refusal | None:
         """Return the refusal of this PIN by this device, or by any device with its serial number."""
         known = own.find(role, digest)
         if known is None:
@@ -280,7 +280,7 @@ class RefusalMemory(StateFolder):
             ) from error
 
 
-def _named(device: Device) -> DeviceName:
+def _parse_name(device: Device) -> DeviceName:
     return DeviceName(device) if isinstance(device, str) else device
 
 

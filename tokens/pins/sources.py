@@ -99,7 +99,7 @@ class Prompt:
                 facts=Facts(reason=Reason.NO_TERMINAL, setting=self.setting),
             )
         try:
-            return _checked(getpass.getpass(f"{printable(purpose)}: ").encode("utf-8"), purpose, "what was typed")
+            return _check_pin(getpass.getpass(f"{printable(purpose)}: ").encode("utf-8"), purpose, "what was typed")
         except UnicodeError:
             # The error itself would show what was typed.
             raise PinSourceError(f"What was typed as the {purpose} is not text in this terminal's encoding.") from None
@@ -123,7 +123,7 @@ class FromEnvironment:
                 f"The {purpose} should be in the environment variable {self.name}, which is not set.",
                 remedy="Set it in the environment of this process.",
             )
-        return _checked(value, purpose, f"the environment variable {self.name}")
+        return _check_pin(value, purpose, f"the environment variable {self.name}")
 
     def __str__(self) -> str:
         return f"env:{self.name}"
@@ -145,7 +145,7 @@ class FromFile:
         try:
             self._check(os.fstat(descriptor), purpose)
             line = os.read(descriptor, MAXIMUM_LENGTH + 2).partition(b"\n")[0]
-            return _checked(line, purpose, str(self.path))
+            return _check_pin(line, purpose, str(self.path))
         finally:
             os.close(descriptor)
 
@@ -212,7 +212,7 @@ class FromDescriptor:
         try:
             with os.fdopen(self.number, "rb") as file:
                 _read_descriptors.add(self.number)
-                return _checked(file.readline(MAXIMUM_LENGTH + 2), purpose, f"file descriptor {self.number}")
+                return _check_pin(file.readline(MAXIMUM_LENGTH + 2), purpose, f"file descriptor {self.number}")
         except OSError as error:
             raise PinSourceError(
                 f"The {purpose} cannot be read from file descriptor {self.number}: {error.strerror}."
@@ -276,7 +276,7 @@ def resolve_pin_source(pin: object) -> PinSource | None:
     return cast(PinSource | None, pin)
 
 
-def _checked(line: bytes, purpose: str, place: str) -> Pin:
+def _check_pin(line: bytes, purpose: str, place: str) -> Pin:
     octets = bytearray(line)
     try:
         while octets.endswith((b"\n", b"\r")):

@@ -109,7 +109,7 @@ class PythonTokens:
         self._asked_for.slot = slot
         found = self._library.get_slots()
         if [one.slot_id for one in found] != [slot]:
-            raise _changed("it does not use its function list to list slots")
+            raise _explain_change("it does not use its function list to list slots")
         token: Token = found[0].get_token()
         return token
 
@@ -125,7 +125,7 @@ def _check_layout() -> None:
 
     size = getattr(getattr(_pkcs11, "HasFuncList", None), "__basicsize__", 0)
     if size != object.__basicsize__ + 3 * _POINTER:
-        raise _changed(f"its type HasFuncList has {size} bytes")
+        raise _explain_change(f"its type HasFuncList has {size} bytes")
 
 
 def _member(library: object) -> ctypes.c_void_p:
@@ -137,17 +137,17 @@ def _prove_function_list(address: int) -> None:
 
     A list begins with a version of PKCS#11, and its pointers lead to executable memory.
     """
-    maps = _mapped_memory()
+    maps = _list_mapped_memory()
     if address % _POINTER or not _has_permission(maps, address, _LIST_BYTES, "r"):
-        raise _changed("it does not keep its function list where it did")
+        raise _explain_change("it does not keep its function list where it did")
     content = ctypes.string_at(address, _LIST_BYTES)
     pointers = struct.unpack_from(f"@{FUNCTIONS}P", content, _POINTER)
     executable = all(_has_permission(maps, pointers[function], 1, "x") for function in _PROVEN_FUNCTIONS)
     if content[0] not in _MAJOR_VERSIONS or not executable:
-        raise _changed("what it keeps in the place of its function list is none")
+        raise _explain_change("what it keeps in the place of its function list is none")
 
 
-def _mapped_memory() -> list[tuple[int, int, str]]:
+def _list_mapped_memory() -> list[tuple[int, int, str]]:
     """Return the memory that is mapped: beginning, end and permissions (proc(5), /proc/pid/maps)."""
     mapped = []
     with Path("/proc/self/maps").open(encoding="utf-8", errors="replace") as maps:
@@ -170,7 +170,7 @@ def _has_permission(maps: list[tuple[int, int, str]], address: int, size: int, p
     return False
 
 
-def _changed(what: str) -> ModuleError:
+def _explain_change(what: str) -> ModuleError:
     return ModuleError(
         f"python-pkcs11 {version('python-pkcs11')} differs from the versions that can be used here: {what}. Install "
         "python-pkcs11 0.10, from 0.10.1 on."

@@ -58,7 +58,7 @@ class Attributes:
         self._odd[kind] = f"CKA_{kind.name} has {what} where {due} is due"
 
 
-def packed(value: object) -> bytes:
+def pack(value: object) -> bytes:
     """Encode an attribute's value for a template: text in UTF-8, a number as CK_ULONG, True as one byte."""
     match value:
         case bool():

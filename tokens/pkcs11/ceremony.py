@@ -150,11 +150,11 @@ def _companions_of(objects: Objects, handle: int) -> list[int]:
 
 
 def _refuse_taken(connection: Connection, label: str, key_id: bytes) -> None:
-    def taken(worker: Worker) -> list[KeyName]:
+    def find_taken(worker: Worker) -> list[KeyName]:
         connection.check_login(worker)
         return list_names_in_use(connection.objects(worker.session), KeyName(label, key_id))
 
-    for name in connection.run(taken, "list its keys"):
+    for name in connection.run(find_taken, "list its keys"):
         raise CeremonyError(
             f"Key {name} (id {name.id.hex()}) exists on {connection.token.description} already.",
             remedy="Choose another label and id, or delete it first.",

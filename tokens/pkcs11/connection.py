@@ -106,7 +106,7 @@ class Connection(SessionPool):
                 return result
 
     def _forget_handles(self) -> None:
-        with self._locked():
+        with self._hold_lock():
             for worker in self._idle:
                 worker.keys.clear()
 
@@ -182,7 +182,7 @@ class Connection(SessionPool):
 
     def use_credentials(self, newer: Credentials) -> None:
         """Log in with these credentials from now on, if they differ or the current PIN was refused."""
-        with self._locked():
+        with self._hold_lock():
             if self.credentials is None or self.credentials.is_replaced_by(newer):
                 if self.credentials is not None:
                     self.credentials.forget()
@@ -198,7 +198,7 @@ class Connection(SessionPool):
 
     def invalidate(self) -> None:
         """End all sessions: another component re-initialised the module, and handles are stale."""
-        with self._locked():
+        with self._hold_lock():
             self._end_sessions()
 
     # -- reconnecting ---------------------------------------------------------------------------------------
@@ -227,7 +227,7 @@ class Connection(SessionPool):
         return self._reconnect_by(failed, self._initialise_and_log_in)
 
     def _reconnect_by(self, failed: _AttemptError, step: Callable[[], str]) -> bool:
-        with self._locked():
+        with self._hold_lock():
             if self._generation != failed.generation and self._anchor is not None:
                 return True  # another thread has reconnected meanwhile
             event = Reconnection(

@@ -205,11 +205,11 @@ class Pkcs11Key:
         if not lock.acquire(timeout=BUSY_TIMEOUT):
             raise TokenBusyError(f"Key {self.description} has been in use for {BUSY_TIMEOUT:.0f} seconds.")
         try:
-            return self._authenticated(job, doing)
+            return self._authenticate(job, doing)
         finally:
             lock.release()
 
-    def _authenticated(self, job: Callable[[Worker, Authenticate | None], T], doing: str) -> T:
+    def _authenticate(self, job: Callable[[Worker, Authenticate | None], T], doing: str) -> T:
         """Run the job with the context-specific login that CKA_ALWAYS_AUTHENTICATE requires (PKCS#11 v3.1, 4.9)."""
         started = time.perf_counter()
         credentials, token = self._connection.credentials, self._connection.token
@@ -261,11 +261,11 @@ class Pkcs11Key:
                 if known:
                     memory.record(device, "user", pin)
             finally:
-                credentials.refused(pin, refused, lambda: memory.has_refusal(device, "user"))
+                credentials.record_refusal(pin, refused, lambda: memory.has_refusal(device, "user"))
                 event = Login(token_serial=token.serial, token_label=token.label, role="context-specific")
                 with report(event, refusals=PinRefusedError, started=started):
                     raise refused from None
-        credentials.accepted(pin)
+        credentials.record_acceptance(pin)
         return result
 
     @property

@@ -14,7 +14,7 @@ from typing import Any
 from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass
 from pkcs11 import exceptions as p11
 
-from tokens.pkcs11.attributes import packed
+from tokens.pkcs11.attributes import pack
 from tokens.pkcs11.calls.queries import Queries
 
 Template = Mapping[Attribute, Any]
@@ -66,17 +66,17 @@ def generate_pair(
     mechanism = Mechanism.RSA_PKCS_KEY_PAIR_GEN if kind.is_rsa else Mechanism.EC_KEY_PAIR_GEN
     refusals: list[p11.PKCS11Error] = []
     for public_template, private_template in _templates(kind, public, private):
-        if refusals and queries.find_objects(session, _packed({Attribute.ID: private[Attribute.ID]})):
+        if refusals and queries.find_objects(session, _pack({Attribute.ID: private[Attribute.ID]})):
             break  # it was made for all that
         try:
-            return queries.generate_key_pair(session, mechanism, _packed(public_template), _packed(private_template))
+            return queries.generate_key_pair(session, mechanism, _pack(public_template), _pack(private_template))
         except _TEMPLATE_REFUSED as error:
             refusals.append(error)
     raise refusals[0]
 
 
-def _packed(template: Template) -> dict[int, bytes]:
-    return {attribute: packed(value) for attribute, value in template.items()}
+def _pack(template: Template) -> dict[int, bytes]:
+    return {attribute: pack(value) for attribute, value in template.items()}
 
 
 def _templates(kind: KeyKind, public: Template, private: Template) -> Iterator[tuple[Template, Template]]:

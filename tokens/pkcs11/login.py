@@ -144,7 +144,7 @@ def present_pin(
             # Already logged in: the token did not check this PIN.
             presented = rv != cryptoki.USER_ALREADY_LOGGED_IN
             reported.set(presented=presented)
-        credentials.accepted(pin, looked_at=presented)
+        credentials.record_acceptance(pin, looked_at=presented)
 
 
 def device_name(token: TokenInfo) -> DeviceName:
@@ -164,7 +164,7 @@ def check_flags(token: TokenInfo, credentials: Credentials, role: UserType) -> N
     locked, final, low = _FLAGS[role]
     name = _NAMES[role]
     if locked in token.flags:
-        raise _locked(token, role)
+        raise _explain_locked(token, role)
     if role is UserType.USER and _is_pin_unset(token):
         raise _not_set(token, role)
     if isinstance(credentials.source, PinPad) and TokenFlag.PROTECTED_AUTHENTICATION_PATH not in token.flags:
@@ -280,7 +280,7 @@ def _raise_for_answer(
             "PIN is correct, so it counts as refused and is not presented again.",
             facts=_facts(Reason.PIN_UNCLEAR, token, credentials, role),
         )
-    credentials.refused(pin, refused, is_recorded)
+    credentials.record_refusal(pin, refused, is_recorded)
     raise refused
 
 
@@ -310,7 +310,7 @@ def _raise_for_result(rv: int, role: UserType, token: TokenInfo) -> None:
     if rv in (cryptoki.OK, cryptoki.USER_ALREADY_LOGGED_IN):
         return
     if rv == _LOCKED:
-        raise _locked(token, role)
+        raise _explain_locked(token, role)
     if rv == _EXPIRED:
         raise PinNotPresentedError(
             f"The {name} PIN of {token.description} has expired.",
@@ -333,7 +333,7 @@ def _raise_for_result(rv: int, role: UserType, token: TokenInfo) -> None:
     )
 
 
-def _locked(token: TokenInfo, role: UserType) -> PinLockedError:
+def _explain_locked(token: TokenInfo, role: UserType) -> PinLockedError:
     return PinLockedError(
         f"The {_NAMES[role]} PIN of {token.description} is locked.",
         remedy="The token can only be erased and initialised again."

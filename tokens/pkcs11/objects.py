@@ -27,7 +27,7 @@ from tokens.errors import (
     fresh_copy,
 )
 from tokens.keys import CURVES
-from tokens.pkcs11.attributes import Attributes, packed
+from tokens.pkcs11.attributes import Attributes, pack
 from tokens.pkcs11.calls.queries import Queries
 from tokens.policy import KeyAttributes
 from tokens.uri import Pkcs11Uri
@@ -120,7 +120,7 @@ class Objects:
 
     def find(self, template: Mapping[Attribute, Any]) -> list[int]:
         """Return the handles of all objects that have these attributes."""
-        return self._queries.find_objects(self._session, {kind: packed(value) for kind, value in template.items()})
+        return self._queries.find_objects(self._session, {kind: pack(value) for kind, value in template.items()})
 
     def read(self, handle: int, kinds: Sequence[Attribute]) -> Attributes:
         """Return attributes of one object."""
@@ -133,7 +133,7 @@ class Objects:
 
     def create(self, template: Mapping[Attribute, Any]) -> int:
         """Create an object (C_CreateObject)."""
-        return self._queries.create_object(self._session, {kind: packed(value) for kind, value in template.items()})
+        return self._queries.create_object(self._session, {kind: pack(value) for kind, value in template.items()})
 
     def destroy(self, handle: int) -> None:
         """Delete an object (C_DestroyObject)."""
@@ -145,7 +145,7 @@ def find_private_key(objects: Objects, wanted: Pkcs11Uri, token_description: str
 
     Raises `NoSuchKeyError`, `SeveralKeysError` or `NotAPrivateKeyError`, which list the keys.
     """
-    asked = _asked(wanted)
+    asked = _describe_wanted(wanted)
     if wanted.type not in (None, "private"):
         raise NotAPrivateKeyError(
             f"A private key is needed, but the URI has type={wanted.type}.", remedy="Write type=private."
@@ -216,9 +216,9 @@ def certificates(objects: Objects, key: FoundKey) -> tuple[x509.Certificate, ...
 
 def read_certificates(objects: Objects, name: KeyName, public: PublicKey) -> tuple[x509.Certificate, ...]:
     """Return the certificates of a key whose public half is known."""
-    template = {**_named(name), Attribute.CLASS: ObjectClass.CERTIFICATE}
+    template = {**_select_name(name), Attribute.CLASS: ObjectClass.CERTIFICATE}
     parsed = (_certificate(objects.read(found, [Attribute.VALUE])) for found in objects.find(template))
-    own = (c for c in parsed if c is not None and _certified(c) == public)
+    own = (c for c in parsed if c is not None and _read_certified(c) == public)
     return tuple(c for c in own if _is_readable(c, name))
 
 
@@ -282,7 +282,7 @@ def _template(wanted: Pkcs11Uri) -> dict[Attribute, Any]:
     return template
 
 
-def _named(name: KeyName) -> Mapping[Attribute, Any]:
+def _select_name(name: KeyName) -> Mapping[Attribute, Any]:
     return {Attribute.ID: name.id} if name.id else {Attribute.LABEL: name.label}
 
 
@@ -291,7 +291,7 @@ def describe_request(wanted: Pkcs11Uri) -> str:
     return str(KeyName(wanted.object or "", wanted.id or b""))
 
 
-def _asked(wanted: Pkcs11Uri) -> str:
+def _describe_wanted(wanted: Pkcs11Uri) -> str:
     parts = []
     if wanted.object is not None:
         parts.append(f"label '{wanted.object}'")
@@ -318,7 +318,7 @@ def _companions(
     wanted = _PUBLIC_PARTS[kind] if companion is ObjectClass.PUBLIC_KEY else (Attribute.VALUE,)
     found = [
         (handle, objects.read(handle, (Attribute.LABEL, *wanted)))
-        for handle in objects.find({**_named(name), Attribute.CLASS: companion})
+        for handle in objects.find({**_select_name(name), Attribute.CLASS: companion})
     ]
     labelled = [pair for pair in found if pair[1].text(Attribute.LABEL) == name.label]
     return [
@@ -349,10 +349,10 @@ def _public_key(reported: Attributes, kind: int) -> PublicKey | None:
 
 def _key_of_certificate(reported: Attributes) -> PublicKey | None:
     certificate = _certificate(reported)
-    return None if certificate is None else _certified(certificate)
+    return None if certificate is None else _read_certified(certificate)
 
 
-def _certified(certificate: x509.Certificate) -> PublicKey | None:
+def _read_certified(certificate: x509.Certificate) -> PublicKey | None:
     try:
         public = certificate.public_key()
     except (ValueError, UnsupportedAlgorithm):

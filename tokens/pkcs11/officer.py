@@ -70,7 +70,7 @@ def initialise_token(
                     lambda pin: module.cryptoki.init_token(found.info.slot_id, pin, label),
                     wrong=INCORRECT_PIN,
                 )
-                made = _made_token(module, label, found.info)
+                made = _find_made_token(module, label, found.info)
                 _set_first_user_pin(module, made, credentials, new_user_pin)
                 if new_user_pin is not None:
                     memory.remove_refusal(device_name(made.info), "user", new_user_pin)
@@ -78,7 +78,7 @@ def initialise_token(
                 credentials.forget()
                 if new_user_pin is not None:
                     new_user_pin.wipe()
-        return _made_token(module, label, made.info).info
+        return _find_made_token(module, label, made.info).info
 
 
 def set_user_pin(
@@ -200,7 +200,7 @@ def _slot_for(module: Module, label: str, erase: Pkcs11Uri | None) -> FoundToken
     )
 
 
-def _made_token(module: Module, label: str, before: TokenInfo) -> FoundToken:
+def _find_made_token(module: Module, label: str, before: TokenInfo) -> FoundToken:
     """Return the token that was initialised. SoftHSM gives it a new slot and serial number; others keep both."""
     labelled = [token for token in present_tokens(module) if token.info.label == label]
     same_slot = [token for token in labelled if token.info.slot_id == before.slot_id]

@@ -183,13 +183,13 @@ def find_token(module: Module, wanted: Pkcs11Uri, see: Callable[[Module], Listin
             break
     if len(matching) == 1:
         return matching[0]
-    asked = _asked(wanted)
+    asked = _describe_wanted(wanted)
     if matching:
         raise SeveralTokensError(
-            f"{len(matching)} tokens in {module.path} match {asked}: {_listed(matching)}.",
+            f"{len(matching)} tokens in {module.path} match {asked}: {_list(matching)}.",
             remedy="Add the serial number to the URI.",
         )
-    there = f"It holds {_listed(present)}" if present else "It holds no initialised token"
+    there = f"It holds {_list(present)}" if present else "It holds no initialised token"
     silent = ", ".join(failure.description for failure in listing.failures)
     silent = f" These could not be read: {silent}." if silent else ""
     raise NoSuchTokenError(f"No token in {module.path} matches {asked}. {there}.{silent}{_hint(module)}")
@@ -238,7 +238,7 @@ def _hint(module: Module) -> str:
     return " $SOFTHSM2_CONF, which gives the location of SoftHSM's tokens, is not set."
 
 
-def _asked(wanted: Pkcs11Uri) -> str:
+def _describe_wanted(wanted: Pkcs11Uri) -> str:
     pairs = (
         ("label", wanted.token),
         ("serial", wanted.serial),
@@ -255,5 +255,5 @@ def _asked(wanted: Pkcs11Uri) -> str:
     return " and ".join(given) or "the URI, which has no attribute of a token"
 
 
-def _listed(tokens: list[FoundToken]) -> str:
+def _list(tokens: list[FoundToken]) -> str:
     return ", ".join(token.info.description for token in tokens)

@@ -115,7 +115,7 @@ class SessionPool:
     # -- the pool -------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _hold_lock(self) -> Iterator[None]:
         # The thread that holds the lock may be logging in to a device that hangs, so the wait is bounded.
         # Events are delivered after the lock is released: a subscriber may use a key of this token.
         with defer_events():
@@ -128,7 +128,7 @@ class SessionPool:
 
     def _acquire(self) -> Worker:
         deadline = time.monotonic() + BUSY_TIMEOUT
-        with self._locked():
+        with self._hold_lock():
             while True:
                 self._ensure_login()
                 if self._idle:
@@ -193,13 +193,13 @@ class SessionPool:
             with self.module.gate:
                 return found.handle.open(rw=True)
         except p11.SessionCount:
-            with self._locked():
+            with self._hold_lock():
                 self._end_idle_workers()
         try:
             with self.module.gate:
                 return found.handle.open(rw=True)
         except p11.SessionCount:
-            with self._locked():
+            with self._hold_lock():
                 if self._busy:
                     raise
                 self._log_in_again(writable=True)

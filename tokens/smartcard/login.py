@@ -112,7 +112,7 @@ class Login:
             except StatusError as error:
                 credentials.memory.record(serial, _ROLE, octets)
                 raise self._note_refusal(session, pin, credentials, octets, error) from error
-            credentials.accepted(octets)
+            credentials.record_acceptance(octets)
             return
         with credentials.memory.present(serial, _ROLE, octets) as presentation:
             try:
@@ -128,7 +128,7 @@ class Login:
                 raise
         if octets is not None:
             self._accepted = self._digest(octets)
-        credentials.accepted(octets)
+        credentials.record_acceptance(octets)
 
     def _send(self, session: CardSession, pin: PinProfile, octets: Pin | None) -> None:
         session.connection.note_pin()
@@ -161,7 +161,7 @@ class Login:
                 f"{sentence} It is not presented again, so that the card does not lock.",
                 facts=self._facts(Reason.PIN_WRONG, credentials),
             )
-        credentials.refused(octets, refused, self._is_recorded(credentials))
+        credentials.record_refusal(octets, refused, self._is_recorded(credentials))
         return refused
 
     def _settle(self, credentials: Credentials, left: int | None) -> None:
@@ -177,7 +177,7 @@ class Login:
             f"The PIN {credentials.origin} was refused by {self._application.description}. It is not presented again.",
             facts=self._facts(Reason.PIN_WRONG, credentials),
         )
-        credentials.refused(octets, refused, self._is_recorded(credentials))
+        credentials.record_refusal(octets, refused, self._is_recorded(credentials))
         raise refused
 
     def _is_recorded(self, credentials: Credentials) -> Callable[[], bool]:

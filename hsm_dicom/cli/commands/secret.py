@@ -95,7 +95,7 @@ def import_(
     """Import a secret key from components that different officers type. No component is echoed or stored."""
     from hsm_dicom.cli.components import component_source, print_check_value
     from hsm_dicom.cli.context import get_token_access, open_configuration
-    from tokens.pkcs11.secret_keys.components import combined_key, read_components
+    from tokens.pkcs11.secret_keys.components import combine_key, read_components
 
     named = component or ["prompt", "prompt"]
     if len(named) not in (2, 3):
@@ -109,7 +109,7 @@ def import_(
         with access.open() as connection:
             # Report a refused PIN or an index in use before officers type components.
             _require_free(connection, use, index, access.uri.object)
-            with read_components(sources, print_check_value) as components, combined_key(components) as key:
+            with read_components(sources, print_check_value) as components, combine_key(components) as key:
                 print_check_value("The key", key)
                 _require_agreement(key, expected)
                 entry = _import(connection, use, index, key, access.uri.object, direction)
@@ -135,7 +135,7 @@ def generate(
     """Generate a secret key with the token's random generator, show its components to the officers, and import it."""
     from hsm_dicom.cli.components import print_check_value, show_to_officers
     from hsm_dicom.cli.context import get_token_access, open_configuration
-    from tokens.pkcs11.secret_keys.components import combined_key, draw_components, write_components
+    from tokens.pkcs11.secret_keys.components import combine_key, draw_components, write_components
 
     files = out or []
     if files and len(set(files)) != components:
@@ -153,7 +153,7 @@ def generate(
             _require_free(connection, use, index, access.uri.object)
             with ExitStack() as kept:
                 drawn = kept.enter_context(draw_components(connection, components))
-                key = kept.enter_context(combined_key(drawn))
+                key = kept.enter_context(combine_key(drawn))
                 if files:
                     kept.enter_context(write_components(files, drawn))
                 else:

@@ -126,12 +126,12 @@ class OutsideContent:
                 yield path, element.tag
         for level in self._file.find_signed_levels():
             if not _is_in_barred(level.path):
-                yield from self._unused_parameters(level)
+                yield from self._find_unused_parameters(level)
         for item in self._items:
             if item.historic:
                 yield from find_foreign_elements(self._file, item)
 
-    def _unused_parameters(self, level: DataSet) -> Iterator[Place]:
+    def _find_unused_parameters(self, level: DataSet) -> Iterator[Place]:
         """MAC Parameters Items of a level that belong to none of its signatures."""
         sequence = level.get(MAC_PARAMETERS_SEQUENCE)
         if sequence is None or sequence.vr != "SQ":

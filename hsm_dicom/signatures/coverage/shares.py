@@ -55,7 +55,7 @@ class Coverage:
     character_set_open: bool
     """Text is signed but Specific Character Set is not: the same bytes can be made to read differently."""
 
-    def uncovered(self, belongs: Callable[[int], bool]) -> list[int]:
+    def list_uncovered(self, belongs: Callable[[int], bool]) -> list[int]:
         """Return the tags of the elements that are there, are not covered, and belong."""
         return sorted(filter(belongs, self.open + self.unsignable))
 

@@ -149,7 +149,7 @@ def require_matching_key(key: PrivateKey, request: SigningRequest) -> None:
 
 def prepare(path: ObjectSource, request: SigningRequest) -> Plan:
     """Read a file and compute what its signature needs. Touches neither key nor disk."""
-    algorithm = _allowed_algorithm(request)
+    algorithm = _choose_algorithm(request)
     purpose = choose_purpose(request)
     with open_signable(path, request.item, repair=request.repair, trim=request.trim_padding, note_padding=True) as (
         file,
@@ -262,7 +262,7 @@ def stage(
     if plan.repaired is not None and output is None:
         raise CopyInPlaceError(plan.name, "needs a clean copy, which never replaces the original.")
     with (
-        _signed(plan, signature, timestamp) as (file, edits),
+        _write_signed(plan, signature, timestamp) as (file, edits),
         StagedFile(file, edits, output, overwrite=overwrite) as new,
     ):
         yield new, _report(plan, plan.name if output is None else os.fspath(output), timestamped=timestamp is not None)
@@ -280,13 +280,13 @@ def finish_stream(
 
     Raises what ``finish`` raises, and what ``write`` raises; then some parts may have been written.
     """
-    with _signed(plan, signature, timestamp) as (file, edits):
+    with _write_signed(plan, signature, timestamp) as (file, edits):
         write_stream(file, edits, write)
     return _report(plan, target, timestamped=timestamp is not None)
 
 
 @contextmanager
-def _signed(plan: Plan, signature: bytes, timestamp: bytes | None) -> Iterator[tuple[EncodedFile, list[Edit]]]:
+def _write_signed(plan: Plan, signature: bytes, timestamp: bytes | None) -> Iterator[tuple[EncodedFile, list[Edit]]]:
     """Open the object once more, with the edits that make it the signed one."""
     request = plan.request
     if not is_made_by(_certificate_key(request), signature, plan.digest, find_mac_algorithm(request.mac)):
@@ -324,7 +324,7 @@ def _report(plan: Plan, target: str, *, timestamped: bool) -> SigningReport:
     )
 
 
-def _allowed_algorithm(request: SigningRequest) -> MacAlgorithm:
+def _choose_algorithm(request: SigningRequest) -> MacAlgorithm:
     algorithm = find_mac_algorithm(request.mac)
     if algorithm.weak and not request.allow_weak:
         raise WeakMacAlgorithmError(

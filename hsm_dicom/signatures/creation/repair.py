@@ -42,7 +42,7 @@ class RepairedContent:
         """Make the same copy once more. Raises FileChangedError if it is another one."""
         content = make_clean_copy(path).content if self.is_repaired else None
         if self.is_trimmed:
-            content = _trimmed(path, content)[0]
+            content = _trim(path, content)[0]
         if content is None or hashlib.sha256(content).digest() != self.digest:
             raise FileChangedError(_name(path), "the file was changed since it was read; nothing was written.")
         return content
@@ -57,9 +57,9 @@ def open_signable(
     That is a clean copy with ``repair``, and one without surplus padding with ``trim``. Raises DicomFileError
     for a file that cannot be read, or of which no clean copy can be made.
     """
-    copy = _needed_copy(path, place) if repair else None
+    copy = _make_needed_copy(path, place) if repair else None
     content, changes = (None, ()) if copy is None else (copy.content, copy.changes)
-    trimmed, trimming = _trimmed(path, content) if trim else (None, "")
+    trimmed, trimming = _trim(path, content) if trim else (None, "")
     if trimmed is not None:
         content, changes = trimmed, (*changes, trimming)
     repaired = None
@@ -70,7 +70,7 @@ def open_signable(
         yield file, repaired
 
 
-def _trimmed(path: ObjectSource, content: bytes | None) -> tuple[bytes | None, str]:
+def _trim(path: ObjectSource, content: bytes | None) -> tuple[bytes | None, str]:
     """The content without surplus padding and the clause about it; None where there is none, and the object is signed
     as it is. Raises SignaturesLostError if that would break signatures."""
     with DicomFile.open(path, note_padding=True, content=content) as file:
@@ -114,7 +114,7 @@ def _name(path: ObjectSource) -> str:
 _REPAIRABLE = (NotDicomError, MalformedDataSetError, AmbiguousPixelDataError)
 
 
-def _needed_copy(path: ObjectSource, place: Path) -> CleanCopy | None:
+def _make_needed_copy(path: ObjectSource, place: Path) -> CleanCopy | None:
     """A clean copy of a file that is refused as it is; None if it is not, or if a copy would be the same."""
     try:
         with DicomFile.open(path) as file:

@@ -89,7 +89,7 @@ def find_object_shortcomings(profile: Profile, file: DicomFile, level: DataSet) 
         tag in level for tag in (VALUE_TYPE, CONCEPT_NAME, CONTENT)
     ):
         found.append("The object is not a Structured Report: it has no root content item.")
-    if profile is Profile.SR_VERIFICATION and not _verified(file, level):
+    if profile is Profile.SR_VERIFICATION and not _is_verified(file, level):
         found.append("Verification Flag (0040,A493) is not VERIFIED.")
     return found
 
@@ -116,6 +116,6 @@ def find_profiles_met(file: DicomFile, item: SignatureItem, key: object) -> tupl
     )
 
 
-def _verified(file: DicomFile, level: DataSet) -> bool:
+def _is_verified(file: DicomFile, level: DataSet) -> bool:
     flag = level.get(VERIFICATION_FLAG)
     return flag is not None and flag.end - flag.value <= 16 and file.value(flag).strip(b" ") == b"VERIFIED"

@@ -12,7 +12,7 @@ from tokens.algorithms.des_keys import check_value
 from tokens.errors import CeremonyError
 from tokens.pins.sources import FromFile
 from tokens.pkcs11.secret_keys.ceremony import import_secret, list_secrets
-from tokens.pkcs11.secret_keys.components import combined_key, draw_components, read_components, write_components
+from tokens.pkcs11.secret_keys.components import combine_key, draw_components, read_components, write_components
 from tokens.secrets import Use
 
 
@@ -21,7 +21,7 @@ def test_components_are_drawn_written_read_and_combined_to_the_same_key(token: T
     with open_token(token.uri()) as connection:
         with (
             draw_components(connection, 2) as drawn,
-            combined_key(drawn) as key,
+            combine_key(drawn) as key,
             write_components(files, drawn),
         ):
             expected = check_value(key)
@@ -33,7 +33,7 @@ def test_components_are_drawn_written_read_and_combined_to_the_same_key(token: T
     with read_components(
         [FromFile(file) for file in files], lambda name, one: compared.append((name, check_value(one)))
     ) as read:
-        with combined_key(read) as again:
+        with combine_key(read) as again:
             assert check_value(again) == expected
         assert not any(again)
     assert not any(any(octets) for octets in read)

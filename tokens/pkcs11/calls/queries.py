@@ -181,11 +181,11 @@ class Queries:
                 Function.FIND_OBJECTS_INIT, ctypes.c_ulong(session), wanted.array, ctypes.c_ulong(len(template))
             )
         )
-        found = list(self._found(session))
+        found = list(self._find(session))
         check(self._cryptoki.call(Function.FIND_OBJECTS_FINAL, ctypes.c_ulong(session)))
         return found
 
-    def _found(self, session: int) -> Iterator[int]:
+    def _find(self, session: int) -> Iterator[int]:
         while True:
             handles, count = (ctypes.c_ulong * _HANDLES)(), ctypes.c_ulong()
             check(

@@ -107,7 +107,7 @@ def _check_form(
         opened: list[Pkcs11Secrets] = []
         importing = Trial(
             SecretOperation.IMPORT,
-            lambda: opened.append(kept.enter_context(_imported(connection, form, policy))),
+            lambda: opened.append(kept.enter_context(_import(connection, form, policy))),
             mechanism="C_CreateObject",
         )
         imported = run_trial(importing)
@@ -133,7 +133,7 @@ def _check_form(
 
 
 @contextlib.contextmanager
-def _imported(connection: Connection, form: DesForm, policy: KeyPolicy) -> Iterator[Pkcs11Secrets]:
+def _import(connection: Connection, form: DesForm, policy: KeyPolicy) -> Iterator[Pkcs11Secrets]:
     with (
         temporary_secrets(connection, form, _KEYS) as prefix,
         contextlib.closing(Pkcs11Secrets(connection, prefix, policy, release=lambda: None)) as device,

@@ -1,6 +1,6 @@
 """Components of a DES key: drawn on a token, read from officers, written for them, and combined.
 
-    with read_components([FromFile(first), FromFile(second)]) as components, combined_key(components) as key:
+    with read_components([FromFile(first), FromFile(second)]) as components, combine_key(components) as key:
         import_secret(connection, Use.ENCRYPTION, 1, key)
 
 A component is 16 hexadecimal digits; spaces and hyphens between them are ignored. Components and keys are `bytearray`
@@ -61,7 +61,7 @@ def read_components(
 
 
 @contextmanager
-def combined_key(components: Sequence[bytearray]) -> Iterator[bytearray]:
+def combine_key(components: Sequence[bytearray]) -> Iterator[bytearray]:
     """Yield the key that the components make by exclusive or. Raises `CeremonyError` for a weak key."""
     key = combine(components)
     try:

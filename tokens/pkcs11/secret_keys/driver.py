@@ -100,14 +100,14 @@ class Pkcs11Secrets:
         """Return one block of C_Encrypt, or C_Decrypt, which becomes a session key in this process."""
         secret = self.secret(Use.ENCRYPTION, index)
         operation = "derive a session key to the host"
-        with self.reported(secret, operation, secret.form.ecb):
+        with self.report_use(secret, operation, secret.form.ecb):
             return self.block(secret, random, operation, decrypting=by_decryption)
 
     def check_value(self, use: Use, index: int) -> bytes:
         """Return the beginning of an encrypted block of zeros, or CKA_CHECK_VALUE of a key that only verifies."""
         secret = self.secret(use, index)
         if secret.encrypts:
-            with self.reported(secret, "compute a check value", secret.form.ecb):
+            with self.report_use(secret, "compute a check value", secret.form.ecb):
                 return self.block(secret, bytes(BLOCK), "compute a check value", decrypting=False)[:3]
 
         def job(worker: Worker) -> bytes:
@@ -155,7 +155,7 @@ class Pkcs11Secrets:
             handles[label] = find_secret(worker.session, label, self.connection.token.description)
         return handles[label]
 
-    def reported(self, secret: SecretInfo, operation: str, mechanism: Any) -> contextlib.AbstractContextManager[None]:
+    def report_use(self, secret: SecretInfo, operation: str, mechanism: Any) -> contextlib.AbstractContextManager[None]:
         """Report the block as a use of the secret key."""
         token = self.connection.token
         return report_key_use(token.serial, token.label, secret.label, operation, mechanism_name(mechanism))
@@ -220,7 +220,7 @@ class Pkcs11Conversation:
     def internal_authenticate(self, challenge: bytes) -> bytes:
         """Answer a challenge: C_Encrypt of one block, by decryption C_Decrypt."""
         secrets, secret = self._secrets, self._answering
-        with secrets.reported(secret, "internal authenticate", secret.form.ecb):
+        with secrets.report_use(secret, "internal authenticate", secret.form.ecb):
             return secrets.block(secret, challenge, "answer a challenge", decrypting=self._by_decryption)
 
     def get_challenge(self) -> bytes:
@@ -235,7 +235,7 @@ class Pkcs11Conversation:
     def external_authenticate(self, response: bytes) -> None:
         """Verify a response: C_Decrypt of one block, by decryption C_Encrypt, and a comparison in constant time."""
         secrets, secret = self._secrets, self._verifying
-        with secrets.reported(secret, "external authenticate", secret.form.ecb):
+        with secrets.report_use(secret, "external authenticate", secret.form.ecb):
             answered = secrets.block(secret, response, "verify a response", decrypting=not self._by_decryption)
             if not hmac.compare_digest(answered, self._challenge):
                 raise AuthenticationFailedError(
@@ -260,7 +260,7 @@ class _CbcKey:
         offered = self._secrets.connection.capabilities().serves(form.mac, MechanismFlag.SIGN)
         if not (offered and self._signs and iv == ZERO_IV):
             return self._cbc("mac", data, iv)[-BLOCK:]
-        with self._secrets.reported(self._secret, "mac", form.mac):
+        with self._secrets.report_use(self._secret, "mac", form.mac):
             code = self._run(
                 lambda key: key.sign(data, mechanism=form.mac, mechanism_param=FULL_MAC),
                 f"compute a MAC with '{self._secret.label}'",
@@ -292,7 +292,7 @@ class _CbcKey:
 
             return self._secrets.whole(self._run(use, f"{operation} with '{self._secret.label}'"), len(piece))
 
-        with self._secrets.reported(self._secret, operation, mechanism):
+        with self._secrets.report_use(self._secret, operation, mechanism):
             self._secrets.require(self._secret, decrypting=decrypting)
             done: list[bytes] = []
             for start in range(0, len(data), PIECE):
@@ -333,7 +333,7 @@ class Pkcs11SessionKey(_CbcKey):
         self._key: Any = None
         self._closed = False
         derivation = secret.form.derive
-        with secrets.reported(secret, "derive a session key", derivation):
+        with secrets.report_use(secret, "derive a session key", derivation):
             if not secret.derives:
                 raise MechanismNotOfferedError(f"Secret key '{secret.label}' may not derive (CKA_DERIVE is false).")
             self._run(lambda key: b"", f"derive a session key with '{secret.label}'")
@@ -348,14 +348,14 @@ class Pkcs11SessionKey(_CbcKey):
         def job(worker: Worker) -> bytes:
             with self._using:
                 try:
-                    return use(self._derived(worker))
+                    return use(self._derive(worker))
                 except p11.PKCS11Error:
                     self._end_session()
                     raise
 
         return self._secrets.run(job, doing)
 
-    def _derived(self, worker: Worker) -> Any:
+    def _derive(self, worker: Worker) -> Any:
         if self._closed:
             raise TokenLostError("This session key was closed.")
         if self._session is None or self._epoch != worker.epoch:
