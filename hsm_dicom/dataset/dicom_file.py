@@ -1,4 +1,4 @@
-"""DICOM files (PS3.10), open for reading: as encoded bytes, and as a Data Set that was walked.
+"""DICOM files (PS3.10) open for reading, as encoded bytes and as a parsed Data Set.
 
 with DicomFile.open("ct.dcm") as file:
     print(file.syntax.uid, len(file.main.elements), file.value(file.main[0x00100020]))
@@ -28,12 +28,12 @@ _EXTENDED_OFFSET_TABLE = 0x7FE00001
 _EXTENDED_OFFSET_TABLE_LENGTHS = 0x7FE00002
 
 FileState = tuple[int, int, int, int, int]
-"""What tells one state of one file from another: device, inode, size, and times of writing and of change."""
+"""Identity of one state of a file: device, inode, size, modification time and status change time."""
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """One level: the main Data Set, or that of the Item at ``path``, encoded in the bytes ``[start, end)``."""
+    """One level: the main Data Set or that of the Item at ``path``, encoded in the bytes ``[start, end)``."""
 
     path: Path
     start: int
@@ -57,19 +57,20 @@ class DataSet:
         return tag in self.by_tag
 
     def get(self, tag: int) -> Element | None:
-        """The element with this tag, or None."""
+        """Return the element with this tag, or None."""
         return self.by_tag.get(tag)
 
     def position_for(self, tag: int) -> int:
-        """The offset at which an element with this tag stands, or would have to be inserted."""
+        """Return the offset of the element with this tag, or the offset at which to insert it."""
         return next((element.start for element in self.elements if element.tag >= tag), self.end)
 
 
 @dataclass
 class EncodedFile:
-    """An open file whose encoding is known. Offsets count in ``source``: the file, inflated where it is deflated.
+    """An open file whose encoding is known.
 
-    ``head`` is the offset of the first byte behind the File Meta Information.
+    Offsets refer to ``source``: the file, inflated if it is deflated. ``head`` is the offset of the first byte after
+    the File Meta Information.
     """
 
     file: Source
@@ -82,9 +83,10 @@ class EncodedFile:
     def reopen(
         cls, path: ObjectSource, syntax: TransferSyntax, head: int, state: FileState, *, content: bytes | None = None
     ) -> EncodedFile:
-        """Open a file that was walked before. Raises FileChangedError if it is not in that state any more.
+        """Open a file that was walked before.
 
-        ``content`` is what was walked in place of the file's own bytes.
+        ``content`` is the content that was walked instead of the file's own bytes. Raises FileChangedError if the file
+        is no longer in ``state``.
         """
         file, status = open_source(path)
         file.replace(content)
@@ -106,7 +108,7 @@ class EncodedFile:
 
     @property
     def state(self) -> FileState:
-        """The state that the file was in when it was opened."""
+        """The state of the file when it was opened."""
         return file_state(self.status)
 
     def number(self, data: bytes) -> int:
@@ -119,7 +121,7 @@ class EncodedFile:
             raise FileChangedError(self.name, "the file was changed while it was being read.")
 
     def close(self) -> None:
-        """Give the file back; harmless to repeat."""
+        """Close the file; repeated calls have no effect."""
         self.source.close()
         self.file.close()
 
@@ -134,10 +136,10 @@ class EncodedFile:
 class DicomFile(EncodedFile):
     """An open file that was walked.
 
-    ``meta`` are the elements of the File Meta Information, whose offsets count in ``file``; a bare Data Set has none.
-    ``signed_items`` are the Items that hold signatures or their MAC Parameters: path, start and end of each.
-    ``encapsulated_places`` are those of encapsulated Pixel Data. ``unsignable_inside`` are the elements inside
-    sequences that no signature may cover by their tags, with the paths of their Items (see ``Notes``).
+    ``meta`` contains the elements of the File Meta Information, with offsets in ``file``; a bare Data Set has none.
+    ``signed_items`` lists the Items that contain signatures or their MAC Parameters: path, start and end of each.
+    ``encapsulated_places`` locates encapsulated Pixel Data. ``unsignable_inside`` lists the elements inside
+    sequences whose tags exclude them from signatures, with the paths of their Items (see ``Notes``).
     """
 
     meta: tuple[Element, ...]
@@ -160,11 +162,11 @@ class DicomFile(EncodedFile):
     ) -> Self:
         """Open and walk a file; the first two options are those of ``Walker``.
 
-        With ``bare`` the file may be a Data Set without File Meta Information, if it reads in one way only. ``content``
-        is walked in place of the file's own bytes.
+        With ``bare``, the file may be a Data Set without File Meta Information if only one Transfer Syntax fits it.
+        ``content`` is walked instead of the file's own bytes.
 
         Raises DicomFileError: NotDicomError, UnsupportedTransferSyntaxError, MalformedDataSetError, or the class
-        itself where the path cannot be read.
+        itself if the path cannot be read.
         """
         file, status = open_source(path)
         file.replace(content)
@@ -206,7 +208,7 @@ class DicomFile(EncodedFile):
 
     @cached_property
     def encapsulated(self) -> tuple[EncapsulatedPixelData, ...]:
-        """The encapsulated Pixel Data of every level, in the order of the file."""
+        """The encapsulated Pixel Data of every level, in file order."""
         return tuple(map(self._load_encapsulated, self.encapsulated_places))
 
     def _load_encapsulated(self, place: EncapsulatedPlace) -> EncapsulatedPixelData:
@@ -224,7 +226,7 @@ class DicomFile(EncodedFile):
         )
 
     def _number_of_frames(self, level: DataSet) -> int | None:
-        """Number of Frames (0028,0008), an IS: 1 where it is absent or empty, None where it is no number above 0."""
+        """Return Number of Frames (0028,0008), an IS: 1 if absent or empty, None if not a positive number."""
         element = level.get(NUMBER_OF_FRAMES)
         if element is None or element.end - element.value > _LONGEST_IS:
             return 1 if element is None else None
@@ -234,30 +236,30 @@ class DicomFile(EncodedFile):
         return int(text) if text.isdigit() and int(text) > 0 else None
 
     def find_signed_levels(self) -> Iterator[DataSet]:
-        """The main Data Set, and those of the Items that hold signatures or their MAC Parameters."""
+        """Yield the main Data Set, then those of the Items that contain signatures or their MAC Parameters."""
         yield self.main
         for path, start, end in self.signed_items:
             yield DataSet(path, start, end, self._walker().data_set(start, end, path))
 
     def stream(self, level: DataSet, element: Element, update: Callable[[bytes | memoryview], object]) -> int:
-        """Give the MAC byte stream of a sequence or of encapsulated Pixel Data to ``update``; return its size."""
+        """Pass the MAC byte stream of a sequence or of encapsulated Pixel Data to ``update``; return its size."""
         return self._walker().stream(element, level.path, update)
 
     def meta_value(self, tag: int) -> bytes | None:
-        """The encoded value of an element of the File Meta Information, None where it has no such element."""
+        """Return the encoded value of an element of the File Meta Information, or None if it is absent."""
         found = (self.file.read(e.value, e.end) for e in self.meta if e.tag == tag)
         return next(found, None)
 
     def value(self, element: Element) -> bytes:
-        """The encoded value, as it is in the file."""
+        """Return the encoded value of an element."""
         return self.source.read(element.value, element.end)
 
     def items(self, level: DataSet, sequence: Element) -> list[ItemBounds]:
-        """Where the Items of a sequence of this level lie."""
+        """Return the bounds of the Items of a sequence of this level."""
         return self._walker().items(sequence, level.path)
 
     def data_sets(self, level: DataSet, sequence: Element) -> list[DataSet]:
-        """The Data Sets of the Items of a sequence of this level."""
+        """Return the Data Sets of the Items of a sequence of this level."""
         walker = self._walker()
         found = []
         for number, item in enumerate(walker.items(sequence, level.path)):
@@ -268,14 +270,14 @@ class DicomFile(EncodedFile):
         return found
 
     def item(self, path: Path) -> DataSet:
-        """The Data Set of the Item at ``path``. Raises KeyError where there is no such Item."""
+        """Return the Data Set of the Item at ``path``. Raises KeyError if there is no such Item."""
         return self._descend(path)[0]
 
     def length_fields(self, path: Path) -> tuple[int, ...]:
-        """Offsets of the 32-bit fields that count bytes of the Data Set at ``path`` and change when it grows.
+        """Return the offsets of the 32-bit length fields that change when the Data Set at ``path`` grows.
 
-        These are the lengths of enclosing sequences and Items, where they are defined, Length to End, and the
-        lengths of the groups that the enclosing sequences are in.
+        These are the defined lengths of enclosing sequences and Items, Length to End, and the lengths of the groups
+        that contain the enclosing sequences.
         """
         return self._descend(path)[1]
 
@@ -304,11 +306,11 @@ class DicomFile(EncodedFile):
 
 
 def file_state(status: os.stat_result) -> FileState:
-    """The state of a file, as its ``stat`` tells."""
+    """Return the state of a file from its ``stat`` result."""
     return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def _group_lengths(level: DataSet, tag: int) -> tuple[int, ...]:
-    """The offset of the value of a retired length element, if the level has it."""
+    """Return the offset of the value of a retired length element, if the level has it."""
     element = level.get(tag)
     return (element.value,) if element is not None and element.end - element.value == 4 else ()

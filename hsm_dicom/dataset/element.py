@@ -1,4 +1,4 @@
-"""What a walk yields, Data Elements and Items by their places, and the encodings that a MAC has for their headers."""
+"""Results of a walk (positions of Data Elements and Items) and their header encodings in the MAC byte stream."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _LONG_HEADER = Struct("<HH2sHI")
 class Element(NamedTuple):
     """One Data Element of one level.
 
-    ``start``, ``value`` and ``end`` are offsets of its first byte, of its value, and of the byte behind it (behind
+    ``start``, ``value`` and ``end`` are the offsets of its first byte, of its value, and of the byte after it (after
     its delimiter, if it has one). ``vr`` is the VR in explicit VR little endian. ``pieces`` is its MAC byte stream
-    where that is not one header and one span; it is empty where there were too many to keep (``Walker.stream`` makes
-    them anew). ``has_un`` tells that it is, or holds at any depth, an element of VR UN; ``signable`` that neither
-    that nor its tag bars it from signatures (PS3.3 C.12.1.1.3.1.1).
+    if that is more than one header and one span; it is empty if there were too many pieces to keep
+    (``Walker.stream`` recreates them). ``has_un`` is True if it is, or contains at any depth, an element of VR UN.
+    ``signable`` is True if neither a UN nor its tag excludes it from signatures (PS3.3 C.12.1.1.3.1.1).
     """
 
     tag: int
@@ -38,7 +38,7 @@ class Element(NamedTuple):
 
 
 class ItemBounds(NamedTuple):
-    """Where one Item of a sequence lies: its tag, its content, and the byte behind it with any delimiter."""
+    """Offsets of one Item of a sequence: its tag, its content, and the byte after it and its delimiter."""
 
     start: int
     value: int
@@ -47,7 +47,7 @@ class ItemBounds(NamedTuple):
 
 
 class EncapsulatedPlace(NamedTuple):
-    """Where encapsulated Pixel Data lies: the place and first byte of its Data Set, then its element's bytes."""
+    """Position of encapsulated Pixel Data: path and first byte of its Data Set, then offsets of its element."""
 
     path: Path
     level_start: int
@@ -57,9 +57,10 @@ class EncapsulatedPlace(NamedTuple):
 
 
 def explicit_header(tag: int, vr: str, length: int | None) -> bytes:
-    """The header of an element in explicit VR little endian; with ``length`` None, as the MAC has it for a sequence.
+    """Encode an element header in explicit VR little endian.
 
-    A length beyond 16 bits is given only for VRs that have a 32-bit length field.
+    With ``length`` None, the header is that of a sequence in the MAC byte stream. A length over 16 bits requires a VR
+    with a 32-bit length field.
     """
     group, number = tag >> 16, tag & 0xFFFF
     if length is None:

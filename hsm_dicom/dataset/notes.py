@@ -1,4 +1,4 @@
-"""What a walk notes about a whole file besides its elements: places that others look at later."""
+"""Positions that a walk records for later use, in addition to the elements of a file."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from hsm_dicom.dataset.refusals import Refusals
 from hsm_dicom.dataset.tags import PIXEL_DATA, Path
 
 MAX_SIGNED_ITEMS = 10_000
-"""An object with more Items than this that hold signatures of their own is refused."""
+"""Maximum number of Items in one object that contain their own signatures."""
 
 MAX_ENCAPSULATED = 10_000
-"""An object that holds encapsulated Pixel Data in more places than this is refused."""
+"""Maximum number of Data Sets in one object that contain encapsulated Pixel Data."""
 
 
 KEPT_UNSIGNABLE = 100_000
-"""Elements inside sequences that no signature may cover, as many as one walk keeps."""
+"""Maximum number of unsignable elements inside sequences that one walk keeps."""
 
 
 class Notes(Refusals):
     """The notes of one walk.
 
-    ``signed_items`` collects the places of Items that hold a Digital Signatures Sequence or MAC Parameters Sequence:
-    path, start and end of their content; ``encapsulated`` those of encapsulated Pixel Data. ``unsignable_inside``
-    collects the elements inside sequences that PS3.3 C.12.1.1.3.1.1 bars from signatures by their tags, with the paths
-    of their Items, up to KEPT_UNSIGNABLE; group lengths of four octets are left out. ``overpadded`` may be set to a
-    list: it collects path and tag of strings with more padding than an even length needs.
+    ``signed_items`` lists the Items that contain a Digital Signatures Sequence or MAC Parameters Sequence: path, start
+    and end of their content. ``encapsulated`` lists the positions of encapsulated Pixel Data. ``unsignable_inside``
+    lists the elements inside sequences whose tags PS3.3 C.12.1.1.3.1.1 excludes from signatures, with the paths of
+    their Items, up to KEPT_UNSIGNABLE; it omits group lengths of four octets. Set ``overpadded`` to a list to collect
+    path and tag of strings with more padding than an even length needs.
     """
 
     def __init__(self, source: Source) -> None:

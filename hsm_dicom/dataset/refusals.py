@@ -1,4 +1,4 @@
-"""How a walk says no: each refusal with file, offset, tag and one sentence (PS3.5 7.1, 7.5)."""
+"""Errors of a walk, each with file, offset, tag and a one-sentence reason (PS3.5 7.1, 7.5)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hsm_dicom.dataset.tags import format_tag
 
 
 class Refusals:
-    """What a walker of one source raises; offsets count in that source."""
+    """Base class that raises the errors of a walker; offsets refer to its source."""
 
     def __init__(self, source: Source) -> None:
         self._source = source

@@ -1,11 +1,10 @@
-"""A file written from another one: some bytes inserted, replaced or left out, all others copied as they are.
+"""Atomic writing of an edited copy of a file: bytes are inserted, replaced or removed, all others copied unchanged.
 
-The new file is written beside the target, flushed to the disk, and renamed over it; the folder is flushed as well.
-After any failure, the target is either the old file or the complete new one. A process that is killed can leave a file
-``.NAME.XXXXXXXX.part`` behind, which nothing reads. A process that is terminated removes its own with
-:func:`discard_unfinished`.
+The new file is written in the target's folder, flushed to disk, and renamed to the target; then the folder is flushed.
+After any failure, the target is either the old file or the complete new one. A killed process can leave a file
+``.NAME.XXXXXXXX.part``, which nothing reads. A terminated process removes its own with :func:`discard_unfinished`.
 
-Several files can be staged and then published together, which needs fewer flushes of the disk.
+Publishing several staged files together needs fewer flushes.
 """
 
 from __future__ import annotations
@@ -31,20 +30,20 @@ StrPath = str | os.PathLike[str]
 
 
 class Edit(NamedTuple):
-    """Bytes ``[start, end)`` of the source become ``data``; ``start == end`` inserts."""
+    """Replacement of the bytes ``[start, end)`` of the source by ``data``; ``start == end`` inserts."""
 
     start: int
     end: int
     data: bytes
 
 
-# Of the process, since a signal that ends it must find the files of every thread: `discard_unfinished` clears them.
+# Process-wide, because a terminating signal must find the files of every thread: `discard_unfinished` removes them.
 _unfinished: set[Path] = set()
 _creating = threading.Lock()
 
 
 def discard_unfinished() -> None:
-    """Remove the unfinished files of this process, which is about to end: no other can be begun afterwards."""
+    """Remove the unfinished files of this process before it ends; no file can be staged afterwards."""
     _creating.acquire()
     for part in list(_unfinished):
         with suppress(OSError):
@@ -52,12 +51,11 @@ def discard_unfinished() -> None:
 
 
 def write_edited(file: EncodedFile, edits: Sequence[Edit], target: StrPath | None, *, overwrite: bool = False) -> None:
-    """Write the file with its edits to ``target``, or in its own place where ``target`` is None.
+    """Write the file with its edits to ``target``, or replace the file itself if ``target`` is None.
 
-    Edits must not overlap; they count in ``file.source``, and a deflated file is deflated again. An existing target
-    is replaced only with ``overwrite``, and the source itself only where ``target`` is None.
-    Raises WriteRefusedError, FileChangedError if the source was written to meanwhile, DicomFileError if the disk
-    does not take it.
+    Edits must not overlap; their offsets refer to ``file.source``, and a deflated file is deflated again. An existing
+    target is replaced only with ``overwrite``, and the source itself only if ``target`` is None.
+    Raises WriteRefusedError, FileChangedError if the source changed meanwhile, DicomFileError if writing fails.
     """
     with StagedFile(file, edits, target, overwrite=overwrite) as staged:
         (error,) = publish([staged])
@@ -66,7 +64,7 @@ def write_edited(file: EncodedFile, edits: Sequence[Edit], target: StrPath | Non
 
 
 def publish(staged: Sequence[StagedFile]) -> list[DicomFileError | None]:
-    """Flush the staged files and give them their names; returns what went wrong with each, None where nothing did."""
+    """Flush the staged files and rename them to their targets; return the error of each, or None."""
     errors = [_error_of(file.flush) for file in staged]
     errors = [error or _error_of(file.take_place) for file, error in zip(staged, errors, strict=True)]
     folders = {file.goal.parent for file, error in zip(staged, errors, strict=True) if error is None}
@@ -75,9 +73,9 @@ def publish(staged: Sequence[StagedFile]) -> list[DicomFileError | None]:
 
 
 class StagedFile:
-    """A complete new file beside its target; it is removed when the context ends, unless it replaced the target.
+    """A complete new file in its target's folder; the context removes it unless it replaced the target.
 
-    The arguments are those of :func:`write_edited`, and so are the errors. The source stays open until then.
+    Arguments and errors are those of :func:`write_edited`. The source stays open until the context ends.
     """
 
     def __init__(
@@ -172,7 +170,7 @@ def _refuse_overwriting(file: EncodedFile, goal: Path, overwrite: bool) -> None:
 
 
 def _copy_attributes(file: EncodedFile, source: Path, target: int) -> None:
-    """Owner, mode and extended attributes (access control lists among them), as far as this process may set them."""
+    """Copy owner, mode and extended attributes (including access control lists) as far as permissions allow."""
     with suppress(PermissionError):
         os.fchown(target, file.status.st_uid, file.status.st_gid)
     os.fchmod(target, stat.S_IMODE(file.status.st_mode))
@@ -183,7 +181,7 @@ def _copy_attributes(file: EncodedFile, source: Path, target: int) -> None:
 
 
 def _rename_to_new(part: Path, goal: Path) -> None:
-    """Give the file its name unless the name was taken meanwhile."""
+    """Rename the file unless the target exists by now."""
     try:
         goal.hardlink_to(part)
     except FileExistsError:
@@ -195,9 +193,9 @@ def _rename_to_new(part: Path, goal: Path) -> None:
 
 
 def write_stream(file: EncodedFile, edits: Sequence[Edit], write: Callable[[bytes | memoryview], object]) -> None:
-    """Give the file with its edits to ``write``, in parts, from the first byte to the last.
+    """Pass the file with its edits to ``write``, in parts, from the first byte to the last.
 
-    Raises FileChangedError if the source was written to meanwhile; some parts were written by then.
+    Raises FileChangedError if the source changed meanwhile; some parts were already written by then.
     """
     ordered = sorted(edits, key=attrgetter("start"))
     if file.syntax.deflated:
@@ -261,7 +259,7 @@ def _write_all(fd: int, data: bytes | memoryview) -> None:
 
 
 def _copy(source: int, target: int, start: int, end: int) -> None:
-    """Copy a span inside the kernel, where the two file systems allow it, else through memory."""
+    """Copy a span inside the kernel if both file systems support it, else through memory."""
     while start < end:
         try:
             count = os.copy_file_range(source, target, end - start, offset_src=start)

@@ -1,4 +1,4 @@
-"""Transfer Syntaxes: the four properties that tell how a Data Set is encoded (PS3.5 Section 10 and Annex A)."""
+"""Transfer Syntaxes and their four encoding properties (PS3.5 Section 10 and Annex A)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ EXPLICIT_VR_BIG_ENDIAN = "1.2.840.10008.1.2.2"
 
 
 class TransferSyntax(NamedTuple):
-    """How a Data Set is encoded. All encapsulated Transfer Syntaxes are explicit VR little endian."""
+    """Encoding of a Data Set. All encapsulated Transfer Syntaxes are explicit VR little endian."""
 
     uid: str
     implicit_vr: bool = False
@@ -21,7 +21,7 @@ class TransferSyntax(NamedTuple):
 
     @property
     def verbatim(self) -> bool:
-        """Whether the encoded elements are already those of explicit VR little endian."""
+        """Whether the elements are already encoded in explicit VR little endian."""
         return not (self.implicit_vr or self.big_endian)
 
 
@@ -31,7 +31,7 @@ NATIVE = (
     TransferSyntax(DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, deflated=True),
     TransferSyntax(EXPLICIT_VR_BIG_ENDIAN, big_endian=True),
 )
-"""Those without fragments; in files, no two of them look alike."""
+"""Transfer Syntaxes without fragments; their encodings in files are distinguishable."""
 
 _NATIVE_BY_UID = {syntax.uid: syntax for syntax in NATIVE}
 
@@ -48,7 +48,7 @@ _DEFLATED_JPIP = ("1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205")
 
 
 def transfer_syntax(uid: str) -> TransferSyntax | None:
-    """Look up a Transfer Syntax UID; None if it is private, unknown, or not for Data Sets in files."""
+    """Look up a Transfer Syntax UID; return None if it is private, unknown, or not for Data Sets in files."""
     native = _NATIVE_BY_UID.get(uid)
     if native is not None:
         return native

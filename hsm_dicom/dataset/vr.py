@@ -1,7 +1,7 @@
-"""Value Representations: how each is encoded (PS3.5 6.2, 7.1.2, 7.3), and which one an implicit VR element has.
+"""Value Representations: their encodings (PS3.5 6.2, 7.1.2, 7.3) and the VRs of implicit VR elements.
 
-Where PS3.6 leaves a choice (``US or SS``, ``OB or OW``), :class:`ImplicitVRs` decides by PS3.5 8 and A.1 and, where
-these leave it open, as DCMTK does: VRs enter the MAC byte stream, so signer and validator must choose alike.
+If PS3.6 leaves a choice (``US or SS``, ``OB or OW``), :class:`ImplicitVRs` applies PS3.5 8 and A.1 and, if these leave
+it open, DCMTK's choice. VRs are part of the MAC byte stream, so signer and validator must choose the same one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SWAPPED_UNITS: dict[str, int] = {
     **dict.fromkeys(("FL", "OF", "OL", "SL", "UL"), 4),
     **dict.fromkeys(("FD", "OD", "OV", "SV", "UV"), 8),
 }
-"""Size in bytes of the units that change with the byte order; VRs not named here are the same in both."""
+"""Size in bytes of the units that depend on the byte order; all other VRs are the same in both byte orders."""
 
 TEXT = frozenset(("LO", "LT", "PN", "SH", "ST", "UC", "UT"))
 """VRs whose characters depend on Specific Character Set (PS3.5 6.1.2.2)."""
@@ -51,11 +51,11 @@ _WORDS = frozenset((0x00281200, 0x00283006, 0x7FE00010))
 
 
 class Reading(NamedTuple):
-    """How the elements of a whole object in implicit VR are read where PS3.6 leaves their VR open.
+    """Choice of VRs for the elements of an implicit VR object where PS3.6 leaves the VR open.
 
-    With ``guess_private`` private elements have the VR of pydicom's private dictionary. With ``bytes_for_words`` all
-    that may be OB or OW is OB (and US what may be US or OW), with ``signed`` all that may be US or SS is SS; without,
-    each is what `ImplicitVRs` decides.
+    With ``guess_private``, private elements have the VR of pydicom's private dictionary. With ``bytes_for_words``,
+    ``OB or OW`` is OB and ``US or OW`` is US. With ``signed``, ``US or SS`` is SS. Without these, `ImplicitVRs`
+    decides.
     """
 
     guess_private: bool = False
@@ -64,14 +64,14 @@ class Reading(NamedTuple):
 
 
 PLAIN = Reading()
-"""The reading that signers and validators begin with."""
+"""The default reading of signers and validators."""
 
 
 class ImplicitVRs:
-    """The VRs of one Data Set that was encoded without them.
+    """The VRs of one Data Set in implicit VR.
 
-    Some depend on elements of the same Data Set that come before: ``wanted`` tells how many bytes of such an element's
-    value to ``note``.
+    Some VRs depend on earlier elements of the same Data Set: ``measure_needed`` returns how many bytes of such an
+    element's value to pass to ``note``.
     """
 
     def __init__(self, reading: Reading) -> None:
@@ -84,7 +84,7 @@ class ImplicitVRs:
         self._noted: dict[int, bytes] = {}
 
     def vr(self, tag: int) -> str:
-        """The VR of PS3.5, which is UN for elements that PS3.6 does not have, and for private ones unless guessed."""
+        """Return the VR of PS3.5; UN for elements absent from PS3.6, and for private ones unless guessed."""
         vr = (self._chosen and self._chosen.get(_open_choice(tag))) or _look_up_vr(tag)
         if vr == "UN" and self._guess_private:
             creator = self._noted.get(tag >> 16 << 16 | tag >> 8 & 0xFF, b"")
@@ -96,19 +96,19 @@ class ImplicitVRs:
         return vr
 
     def measure_needed(self, tag: int) -> int:
-        """How many bytes of this element's value others depend on."""
+        """Return how many bytes of this element's value determine other VRs."""
         if tag in (_PIXEL_REPRESENTATION, _WAVEFORM_BITS_ALLOCATED):
             return 2
         return 64 if self._guess_private and tag & 0x10000 and 0x10 <= tag & 0xFFFF <= 0xFF else 0
 
     def note(self, tag: int, value: bytes) -> None:
-        """Take in the first bytes of an element that others depend on."""
+        """Store the first bytes of an element that determines other VRs."""
         self._noted[tag] = value
 
 
 @lru_cache(maxsize=8192)
 def _look_up_vr(tag: int) -> str:
-    """The VR that needs no context; ``US or SS`` and ``OB or OW`` where another element decides."""
+    """Return the VR without context; ``US or SS`` or ``OB or OW`` if another element decides."""
     group, element = tag >> 16, tag & 0xFFFF
     if element == 0:
         return "UL"
@@ -130,7 +130,7 @@ def _look_up_vr(tag: int) -> str:
 
 @lru_cache(maxsize=8192)
 def _open_choice(tag: int) -> str:
-    """What PS3.6 lists where it leaves the VR open, else an empty string. Overlay Data is OW to everybody."""
+    """Return the VRs in PS3.6 if it leaves a choice, else an empty string. Overlay Data is always OW."""
     from pydicom.datadict import dictionary_VR
 
     try:

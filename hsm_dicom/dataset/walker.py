@@ -1,13 +1,13 @@
-"""The one structural walk over the encoded bytes of a Data Set (PS3.5 Section 7 and Annex A).
+"""Structural parser of the encoded bytes of a Data Set (PS3.5 Section 7 and Annex A).
 
-A Data Set is walked once, from its first byte to its last. What the walk yields is the only source of the MAC byte
-stream, of coverage and of displayed values, so it accepts nothing that two readers could read in two ways: tags
-ascend strictly at every level, lengths are even and stay inside what holds them, reserved fields and delimiters are
-as PS3.5 writes them, and VRs are those of PS3.5.
+The walker reads a Data Set once, from its first byte to its last. Its result is the only source of the MAC byte
+stream, of coverage and of displayed values. It therefore rejects every encoding that two readers could read
+differently: tags must ascend strictly at every level, lengths must be even and stay inside the enclosing structure,
+reserved fields and delimiters must conform to PS3.5, and VRs must be those of PS3.5.
 
-No value is decoded and no large value is read. A sequence is reduced, while it is walked, to the pieces of the MAC
-byte stream that it stands for (PS3.3 C.12.1.1.3.1.2): tag and VR, then for each Item the Item tag and its content,
-then a Sequence Delimitation tag; no lengths of sequences and Items, nothing that may not be signed.
+The walker decodes no values and reads no large values. It reduces each sequence to the pieces of its MAC byte stream
+(PS3.3 C.12.1.1.3.1.2): tag and VR, then for each Item the Item tag and its content, then a Sequence Delimitation tag.
+The pieces contain no lengths of sequences and Items, and no unsignable elements.
 """
 
 from __future__ import annotations
@@ -56,22 +56,22 @@ from hsm_dicom.dataset.vr import (
 __all__ = ["ITEM_TAG", "Element", "Walker"]
 
 MAX_DEPTH = 64
-"""Sequences nested deeper than this are refused; reports of PS3.3 stay far below."""
+"""Maximum nesting depth of sequences; reports of PS3.3 stay far below it."""
 
 MAX_ELEMENTS = 100_000
-"""A Data Set with more elements at one level than this is refused; large ones of PS3.3 have a few hundred."""
+"""Maximum number of elements at one level; large Data Sets of PS3.3 have a few hundred."""
 
 KEPT_PIECES = 50_000
-"""Pieces of MAC byte streams that one walk keeps; what goes beyond is made anew when it is asked for."""
+"""Maximum number of MAC byte stream pieces that one walk keeps; further pieces are recreated on request."""
 
 _FORM_OF_CODE = {vr.encode(): (vr, form) for vr, form in FORMS.items()}
 _NEVER_SIGNED = frozenset((LENGTH_TO_END, MAC_PARAMETERS_SEQUENCE, DATA_SET_TRAILING_PADDING))
 
 
 class Walker(Notes):
-    """Walks levels of one source in one Transfer Syntax.
+    """Walker over the levels of one source in one Transfer Syntax.
 
-    ``reading`` says which VRs elements of an implicit VR file have where that is open. All methods raise
+    ``reading`` selects the VRs of implicit VR elements where PS3.6 leaves a choice. All methods raise
     MalformedDataSetError.
     """
 
@@ -93,14 +93,14 @@ class Walker(Notes):
         self._has_un = False
 
     def data_set(self, start: int, end: int, path: Path = ()) -> tuple[Element, ...]:
-        """The elements encoded in ``[start, end)``, which must be exactly one Data Set."""
+        """Return the elements encoded in ``[start, end)``, which must be exactly one Data Set."""
         elements: list[Element] = []
         self._load(start)
         self._level(start, end, True, path, elements)
         return tuple(elements)
 
     def items(self, sequence: Element, path: Path = ()) -> list[ItemBounds]:
-        """Where the Items of a sequence lie. ``path`` is the place of the Data Set that holds the sequence."""
+        """Return the bounds of the Items of a sequence. ``path`` locates the Data Set that contains the sequence."""
         self._load(sequence.start)
         bounds: list[ItemBounds] = []
         length = self._u32(self._buffer, sequence.value - 4 - self._base)[0]
@@ -109,9 +109,9 @@ class Walker(Notes):
         return bounds
 
     def stream(self, element: Element, path: Path, update: Callable[[bytes | memoryview], object]) -> int:
-        """Give the MAC byte stream of a sequence or of encapsulated Pixel Data to ``update``, and return its size.
+        """Pass the MAC byte stream of a sequence or of encapsulated Pixel Data to ``update`` and return its size.
 
-        ``path`` is the place of the Data Set that holds the element.
+        ``path`` locates the Data Set that contains the element.
         """
 
         size = 0
@@ -139,12 +139,12 @@ class Walker(Notes):
         pieces.clear()
 
     def _level(self, pos: int, end: int, closed: bool, path: Path, keep: list[Element] | None) -> int:
-        """Walk the elements of one Data Set and return the offset behind the last one.
+        """Walk the elements of one Data Set and return the offset after the last one.
 
-        A ``closed`` level ends at ``end``, any other at its Item Delimitation Item. Elements are kept in ``keep``;
-        without it (inside a sequence) the level is appended to the pieces of the sequence that is being walked.
+        A ``closed`` level ends at ``end``, any other level at its Item Delimitation Item. The elements are appended to
+        ``keep``; if it is None (inside a sequence), the level is appended to the pieces of the current sequence.
 
-        Files spend their time here: what most elements do not need is left to other methods.
+        This is the hot loop: other methods handle the rare cases.
         """
         header, u32, form_of_code = self._header, self._u32, _FORM_OF_CODE
         implicit, verbatim = self._syntax.implicit_vr, self._syntax.verbatim
@@ -153,7 +153,7 @@ class Walker(Notes):
         vrs = ImplicitVRs(self._reading)
         new_element = tuple.__new__  # a third of what Element() costs
         previous = -1
-        start = run = pos  # run: where the bytes begin that are not among the pieces yet
+        start = run = pos  # run: start of the bytes that are not among the pieces yet
         signed = False
         while pos < end:
             if pos > refill_at:
@@ -203,7 +203,7 @@ class Walker(Notes):
             stop = value + length
             if stop > end or length & 1:
                 self._bad_length(pos, tag, length, stop, end)
-            if form == SHORT and length > 0xFFFF:  # PS3.5 6.2.2: such a long value is UN once it is explicit
+            if form == SHORT and length > 0xFFFF:  # PS3.5 6.2.2: explicit VR encodes such a long value as UN
                 vr, form = "UN", UNKNOWN
             if looks_closer:
                 self._look_closer(tag, vr, pos, value, stop, path, vrs)
@@ -237,7 +237,7 @@ class Walker(Notes):
         return pos
 
     def _look_closer(self, tag: int, vr: str, pos: int, value: int, stop: int, path: Path, vrs: ImplicitVRs) -> None:
-        """What only some files need of a value: its fit to be swapped, what it says of others' VRs, its padding."""
+        """Run the checks that only some files need: length and byte swapping, VRs of other elements, padding."""
         if self._syntax.big_endian and (stop - value) % self._unit(vr):
             self._fail(pos, tag, f"its length, {stop - value} bytes, does not fit its VR {vr}.")
         if self._syntax.implicit_vr and (wanted := vrs.measure_needed(tag)):
@@ -261,9 +261,9 @@ class Walker(Notes):
         path: Path,
         keeps: bool,
     ) -> Element:
-        """Walk a sequence, or a value of undefined length, and append to the pieces what it stands for.
+        """Walk a sequence or a value of undefined length and append its MAC byte stream to the pieces.
 
-        ``run`` is where the bytes before it begin that are not among the pieces yet. With ``keeps`` the pieces are
+        ``run`` is the start of the preceding bytes that are not among the pieces yet. With ``keeps``, the pieces are
         those of this element alone.
         """
         verbatim = self._syntax.verbatim
@@ -278,7 +278,7 @@ class Walker(Notes):
         elif form == LONG:
             if verbatim and run < pos:
                 pieces.append((run, pos, 1))
-            pieces.append(explicit_header(tag, "OB", None))  # PS3.5 A.4 demands OB; DCMTK mends OW to it, too
+            pieces.append(explicit_header(tag, "OB", None))  # PS3.5 A.4 requires OB; DCMTK also corrects OW to OB
         elif verbatim:
             pieces.append((run, pos + 8, 1))
         else:
@@ -309,7 +309,7 @@ class Walker(Notes):
     def _sequence(
         self, tag: int, pos: int, defined_end: int, end: int, path: Path, bounds: list[ItemBounds] | None
     ) -> int:
-        """Walk the Items of a sequence up to ``defined_end``, or to its delimiter where that is -1."""
+        """Walk the Items of a sequence up to ``defined_end``, or to its delimiter if that is -1."""
         if len(path) >= MAX_DEPTH:
             self._fail(pos, tag, f"sequences are nested more than {MAX_DEPTH} deep; refused.")
         limit = defined_end if defined_end >= 0 else end
@@ -368,7 +368,7 @@ class Walker(Notes):
         return pos + 8
 
     def _unknown_of_undefined_length(self, tag: int, value: int, end: int, path: Path) -> int:
-        """PS3.5 6.2.2: such a value is a sequence in implicit VR little endian, whatever the file is in."""
+        """Walk a UN value of undefined length: always a sequence in implicit VR little endian (PS3.5 6.2.2)."""
         inside = Walker(self._source, TransferSyntax(IMPLICIT_VR_LITTLE_ENDIAN, implicit_vr=True))
         inside._load(value)
         stop = inside._sequence(tag, value, -1, end, path, None)
@@ -377,7 +377,7 @@ class Walker(Notes):
         return stop
 
     def _item_header(self, pos: int, end: int) -> tuple[int, int]:
-        """Tag and length of an Item or delimiter."""
+        """Read tag and length of an Item or delimiter."""
         if end - pos < 8:
             self._fail(pos, None, "an Item's header is cut short; the file is truncated or corrupt.")
         if pos > self._refill_at:
@@ -386,7 +386,7 @@ class Walker(Notes):
         return group << 16 | number, length
 
     def _load(self, pos: int) -> None:
-        """Bring the bytes at ``pos`` into the window; the longest header has 12."""
+        """Load the bytes at ``pos`` into the window; the longest header has 12 bytes."""
         self._buffer, self._base = self._source.window(pos)
         end = self._base + len(self._buffer)
         self._refill_at = end - 12 if end < self._source.size else end
@@ -396,5 +396,5 @@ class Walker(Notes):
             self._spill(self._pieces)
 
     def _unit(self, vr: str) -> int:
-        """Size of the units of this VR that the byte order of the file calls to be swapped."""
+        """Return the size in bytes of the units of this VR that must be swapped; 1 if none."""
         return SWAPPED_UNITS.get(vr, 1) if self._syntax.big_endian else 1
