@@ -1,7 +1,7 @@
 """Certificate requests (RFC 2986), signed with any private key, on a device or not.
 
 A key that only decrypts proves its possession too: RSA decryption without padding (CKM_RSA_X_509) is the same operation
-as the signature, applied to the encoded digest (RFC 8017, 5.1.2 and 5.2.1). Its attributes stay as they are.
+as the signature, applied to the encoded digest (RFC 8017, 5.1.2 and 5.2.1). The key's attributes do not change.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def certificate_request(
 
 
 class _SignsByDecryption(TokenRSAPrivateKey):
-    """A key that only decrypts, adapted to make the one signature of its request."""
+    """A key that only decrypts, adapted to sign its certificate request."""
 
     def sign(
         self,

@@ -5,9 +5,9 @@
             ...
     # every connection is closed, every thread has ended
 
-Without a manager, keys are opened through `default_manager()`, which is never closed by itself: its connections end
-with their last key. What a process can have once only is shared by all managers: the table of PKCS#11 modules (a module
-is initialised for its first owner and finalised with its last), the fork hooks, and the record of refused PINs.
+Without a manager, keys are opened through `default_manager()`, which is never closed automatically: its connections end
+with their last key. All managers share the table of PKCS#11 modules (a module is initialised for its first owner and
+finalised with its last), the fork hooks, and the record of refused PINs.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Candidate mechanisms for an operation, in order of preference, from the key, padding, hash and mechanism list.
 
 Pure functions: nothing here talks to a device. A candidate states which PKCS#11 mechanism to use, what the host does
-before and after it, and how the host verifies the result. The orders are
+before and after it, and how the host verifies the result. The orders are:
 
 * RSASSA-PKCS1-v1_5: CKM_SHAxxx_RSA_PKCS over the data; CKM_RSA_PKCS over a DigestInfo; CKM_RSA_X_509 over a block
   padded by the host. Data beyond `WORTH_SENDING` is hashed on the host first where the token allows that.
@@ -158,7 +158,7 @@ def ecdsa_signature(
 def rsa_decryption(padding: object, offered: Set[Mechanism]) -> tuple[Candidate, ...]:
     """Return the candidates to decrypt with this padding, in order of preference. Raises `MechanismNotOfferedError`.
 
-    With PKCS1v15 the bare operation comes first, after which the host removes the padding (`algorithms.unpadding`).
+    With PKCS1v15 the raw operation comes first; the host then removes the padding (`algorithms.unpadding`).
     """
     if isinstance(padding, paddings.PKCS1v15):
         candidates = [Candidate(Mechanism.RSA_X_509), Candidate(Mechanism.RSA_PKCS)]

@@ -1,9 +1,9 @@
 """Secret DES keys on a device, in the terms of ISO/IEC 7816-4: the interface on which a secure channel is built.
 
-Two parties that share a key prove it to each other without sending it. Each draws a challenge (GET CHALLENGE), the
-other answers it (INTERNAL AUTHENTICATE), and the answer is verified (EXTERNAL AUTHENTICATE). All three happen on the
-device, a PKCS#11 token or a smart card. A card verifies the answer to its last challenge only, and only in the very
-next command; so an authentication reserves the device for a conversation, which has a deadline:
+Two parties prove to each other that they share a key, without sending it. Each party draws a challenge (GET CHALLENGE),
+the other answers it (INTERNAL AUTHENTICATE), and the first verifies the answer (EXTERNAL AUTHENTICATE). The device, a
+PKCS#11 token or a smart card, carries out all three. A card verifies only the answer to its last challenge, and only in
+the next command. Therefore an authentication reserves the device for a conversation, which has a deadline:
 
     with tokens.open_secrets(uri) as secrets:
         with secrets.authentication(1, timeout=30.0) as a:    # the party that answers first
@@ -65,7 +65,7 @@ TIMEOUT = 30.0
 
 
 class Use(StrEnum):
-    """What a secret key is for. Keys of the two uses are numbered separately, and must differ in value."""
+    """Uses of a secret key. Keys of the two uses are numbered separately, and must differ in value."""
 
     AUTHENTICATION = "authentication"
     ENCRYPTION = "encryption"
@@ -96,13 +96,13 @@ class DeviceDataKey(Protocol):
         """The 8 bytes of a session key that is in this process's memory; None for every other key."""
 
     def mac(self, data: bytes, iv: bytes) -> bytes:
-        """The last block of the CBC encryption."""
+        """Return the last block of the CBC encryption."""
 
     def encrypt(self, data: bytes, iv: bytes) -> bytes:
-        """CBC without padding."""
+        """Encrypt with CBC without padding."""
 
     def decrypt(self, data: bytes, iv: bytes) -> bytes:
-        """CBC without padding."""
+        """Decrypt with CBC without padding."""
 
     def close(self) -> None:
         """Destroy a session key; release a fixed one."""
@@ -173,11 +173,11 @@ class Secrets:
         """Begin a conversation in which both parties prove that they have a key; see `Authentication`.
 
         `index` (from 1) is the authentication key with which this party answers, `peer_index` that of the other
-        party: the same unless keys are directional. `by_decryption` says that both parties answer with the
-        decrypted challenge; a card does what its own commands do, and raises `MechanismNotOfferedError`. Waits up to
-        `wait` seconds for a device that is busy, then raises `TokenBusyError`; a card serves one conversation at a
-        time. `timeout` is the number of seconds from the start to the end of the block. After it the device is free for
-        others, even if the block goes on, and every call raises `AuthenticationExpiredError`.
+        party: the same unless keys are directional. With `by_decryption`, both parties answer with the decrypted
+        challenge; a card supports only its own commands and raises `MechanismNotOfferedError`. Waits up to `wait` seconds for
+        a busy device, then raises `TokenBusyError`; a card serves one conversation at a time. `timeout` is the number
+        of seconds from the start to the end of the block. Afterwards the device is free for others, even if the block
+        continues, and every call raises `AuthenticationExpiredError`.
         """
         theirs = index if peer_index is None else peer_index
         expires = time.monotonic() + timeout
@@ -219,7 +219,7 @@ class Secrets:
         return self.device.check_value(use, index)[:CHECK_VALUE_LENGTH]
 
     def close(self) -> None:
-        """Release the device; doing so twice is fine."""
+        """Release the device. Closing twice is allowed."""
         self.device.close()
 
     def __enter__(self) -> Self:
@@ -252,8 +252,8 @@ class Secrets:
 class Authentication:
     """One conversation with a reserved device, for one thread at a time. Get it from `Secrets.authentication`.
 
-    Each of the three commands is carried out once at the most. After the challenge was drawn, the next command must
-    be `external_authenticate`: so the party that answers first calls `internal_authenticate` before it reads
+    Each of the three commands is carried out at most once. After the challenge was drawn, the next command must be
+    `external_authenticate`. Therefore the party that answers first calls `internal_authenticate` before it reads
     `challenge`. Any other order raises `OutOfSequenceError`, on every kind of device.
     """
 
@@ -273,7 +273,7 @@ class Authentication:
     def internal_authenticate(self, challenge: bytes) -> bytes:
         """Answer the other party's challenge: 8 bytes for 8 bytes (INTERNAL AUTHENTICATE).
 
-        Raises `ReflectedChallengeError` if it is one that these secrets themselves are waiting to have answered,
+        Raises `ReflectedChallengeError` if these secrets drew this challenge themselves and still wait for its answer,
         in this conversation or another one.
         """
         _require_block(challenge, "challenge")
@@ -336,8 +336,8 @@ class Authentication:
 class DataKey:
     """A key for data: MAC and CBC, on the device if `on_device` is True. May be shared between threads.
 
-    All data is whole blocks of 8 bytes: padding is the protocol's matter. Data of any length may be given; long data
-    goes to the device in pieces, with the IV chained from one to the next.
+    All data is whole blocks of 8 bytes; the protocol defines the padding. The number of blocks is not limited: long
+    data goes to the device in pieces, with the IV chained from one to the next.
     """
 
     def __init__(self, device: DeviceDataKey, description: str) -> None:
@@ -357,7 +357,7 @@ class DataKey:
     def mac(self, data: bytes, iv: bytes = ZERO_IV) -> bytes:
         """Return the 8-byte MAC of whole blocks: ISO/IEC 9797-1 MAC algorithm 1 with DES (FIPS 113), not truncated.
 
-        `iv` is zero but for a message in parts, where it is the code of the part before.
+        `iv` is zero, except for a message in parts, where it is the MAC of the previous part.
         """
         _require_blocks(data, iv)
         return self.device.mac(bytes(data), bytes(iv))
@@ -373,7 +373,7 @@ class DataKey:
         return self.device.decrypt(bytes(data), bytes(iv))
 
     def close(self) -> None:
-        """Destroy a session key; release a fixed one. Doing so twice is fine."""
+        """Destroy a session key; release a fixed one. Closing twice is allowed."""
         self.device.close()
 
     def __enter__(self) -> Self:

@@ -1,7 +1,7 @@
 """Self-test of a key with real operations, whose results the host verifies.
 
-What the checks of tokens and cards share: it sees only the key object, not the kind of device. It says which operation
-works, by which mechanism; what an operation is needed for is for those to say who need it.
+The checks of tokens and cards share this module, which uses only the key object and not the kind of device. It reports
+which operation works and by which mechanism. The callers decide what an operation is needed for.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tokens.keys import PrivateKey, TokenECPrivateKey, TokenRSAPrivateKey
 
 _HASHES: tuple[hashes.HashAlgorithm, ...] = (hashes.SHA256(), hashes.SHA384(), hashes.SHA512())
 _RETIRED_HASHES: tuple[hashes.HashAlgorithm, ...] = (
-    hashes.SHA1(),  # noqa: S303 -- to tell whether what is old could still be met, not to protect anything
+    hashes.SHA1(),  # noqa: S303 -- to report whether old protocols would work, not to protect anything
     hashes.MD5(),  # noqa: S303
     RIPEMD160(),
 )
@@ -52,8 +52,8 @@ class OperationCheck:
 class Trial:
     """An operation to test; `job` raises unless its result was verified.
 
-    `told_as` is the operation of the `KeyUse` that tells its mechanism, where the job has several of them; `mechanism`
-    is what does it where no key is used.
+    If the job has several `KeyUse` events, `told_as` is the operation of the one with the mechanism. `mechanism` is
+    the mechanism of a job that uses no key.
     """
 
     operation: str
@@ -61,7 +61,7 @@ class Trial:
     told_as: str = ""
     mechanism: str = ""
     instead_of: str = ""
-    """Another operation: this one is tested only if that one fails."""
+    """A preferred operation: the trial runs only if that operation fails."""
 
 
 def list_trials(key: PrivateKey) -> list[Trial]:
@@ -76,7 +76,7 @@ def _rsa_trials(key: TokenRSAPrivateKey) -> Iterator[Trial]:
             job = partial(_pkcs1, key, Prehashed(algorithm), algorithm)
             yield Trial(f"RSASSA-PKCS1-v1_5, {hash_name(algorithm).upper()}", job)
         for algorithm in _HASHES:
-            # A TPM's key that may only sign does so.
+            # A TPM's key that may only sign works this way.
             operation = f"RSASSA-PKCS1-v1_5, {hash_name(algorithm).upper()}"
             job = partial(_pkcs1_of_data, key, algorithm)
             yield Trial(f"{operation}, hashed by the device", job, instead_of=operation)
@@ -84,7 +84,7 @@ def _rsa_trials(key: TokenRSAPrivateKey) -> Iterator[Trial]:
             padding = paddings.PSS(paddings.MGF1(algorithm), algorithm.digest_size)
             yield Trial(f"RSASSA-PSS, {hash_name(algorithm).upper()}", partial(_pss, key, padding, algorithm))
     if key.device.attributes.decrypt:
-        sha1, sha256 = hashes.SHA1(), hashes.SHA256()  # noqa: S303 -- OAEP does not rest on collisions
+        sha1, sha256 = hashes.SHA1(), hashes.SHA256()  # noqa: S303 -- OAEP does not depend on collision resistance
         schemes: Sequence[tuple[str, paddings.AsymmetricPadding]] = (
             ("RSAES-PKCS1-v1_5 decryption", paddings.PKCS1v15()),
             ("OAEP decryption, SHA1", paddings.OAEP(paddings.MGF1(sha1), sha1, None)),
@@ -171,7 +171,7 @@ def measure_rate(job: Callable[[], object] | None, sessions: int) -> float:
     def repeat(_: int) -> int:
         count = 0
         with uses.collect():
-            # Once at least, however late a busy machine begins.
+            # At least once, even if a busy machine starts the thread late.
             while not count or time.perf_counter() < deadline:
                 job()
                 count += 1
@@ -179,7 +179,7 @@ def measure_rate(job: Callable[[], object] | None, sessions: int) -> float:
 
     try:
         with ThreadPoolExecutor(sessions) as threads:
-            # One job may take longer than the whole time: what counts is how long all of them took.
+            # One job may take longer than a second, so the rate uses the measured total time.
             return sum(threads.map(repeat, range(sessions))) / (time.perf_counter() - started)
     finally:
         uses.emit()

@@ -139,7 +139,7 @@ class Module:
         return self.epoch
 
     def add_owner(self, owner: object, init_string: str | None) -> None:
-        """Have the module initialised for `owner`, until `remove_owner`. Raises `ModuleError`."""
+        """Keep the module initialised for `owner` until `remove_owner`. Raises `ModuleError`."""
         if self._finalised:
             self.init_string = init_string
             self._initialise()
@@ -188,7 +188,7 @@ class Module:
                 )
 
     def add_user(self, user: ModuleUser) -> None:
-        """Register an object with sessions of this module, which it would lose if the module were initialised again."""
+        """Register an object that has sessions of this module. A new initialisation would end these sessions."""
         with self._users_lock:
             self._users.add(user)
 
@@ -296,7 +296,7 @@ def load_module(path: Path, init_string: str | None = None, owner: object | None
     """Return the module at `path`, loaded on first use and initialised for its first owner.
 
     `owner` keeps it initialised until `release_modules`; without one it stays so until the process ends. Raises
-    `ModuleError`: no such file, not a PKCS#11 module, or asked for with two different init strings.
+    `ModuleError`: no such file, not a PKCS#11 module, or requested with two different init strings.
     """
     try:
         real = path.resolve(strict=True)

@@ -1,7 +1,7 @@
-"""Likely causes why a module does not start (C_Initialize), the most likely first.
+"""Likely causes of a failed start of a module (C_Initialize), the most likely first.
 
-Modules say GENERAL_ERROR or FUNCTION_FAILED for nearly everything. What they need is known of those that were tried:
-a variable that names their settings, a group that may use the device, a service that must run, a parameter string.
+Modules return GENERAL_ERROR or FUNCTION_FAILED for nearly every failure. This module lists the requirements of tested
+modules: a variable with the path of their settings, a group that may use the device, a service, a parameter string.
 """
 
 from __future__ import annotations

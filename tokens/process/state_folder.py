@@ -22,8 +22,8 @@ LOCK_TIMEOUT = 30.0
 class StateFolderName:
     """The rule by which the default state folder is found.
 
-    Every process that uses a device must find the same folder. Otherwise one process presents a PIN that the device
-    refused to another one.
+    Every process that uses a device must find the same folder. Otherwise a process may present a PIN that the device
+    already refused to another process.
     """
 
     variable: str
@@ -178,7 +178,7 @@ class _HeldLocks:
         finally:
             if descriptor in self._descriptors:
                 self._descriptors.discard(descriptor)
-                # Not left to close(): a child that was forked just before may share the open file.
+                # Unlock before close(): a child that was forked just before may share the open file.
                 fcntl.flock(descriptor, fcntl.LOCK_UN)
                 os.close(descriptor)
 

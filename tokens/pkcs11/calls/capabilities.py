@@ -1,6 +1,6 @@
 """The mechanisms of a token and their uses (CK_MECHANISM_INFO), each queried once and only when needed.
 
-A token lists dozens of mechanisms and each is a call, so that only those are asked for that an operation could use.
+A token lists dozens of mechanisms, and each query is a call. Therefore only the candidates of an operation are queried.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Capabilities:
     def serves(self, mechanism: Mechanism, use: MechanismFlag) -> bool:
         """Return whether the token lists the mechanism for this use.
 
-        One that it lists and says nothing of is taken to serve: whether it does is seen when it is used.
+        A listed mechanism without information counts as served; its first use shows whether it works.
         """
         if mechanism not in self.listed:
             return False
@@ -76,7 +76,7 @@ def _flags(queries: Queries, slot: int, mechanism: Mechanism) -> int:
     try:
         return queries.mechanism_flags(slot, mechanism)
     except p11.MechanismInvalid:
-        return 0  # p11-kit 0.24.1 lists what it then does not know
+        return 0  # p11-kit 0.24.1 lists mechanisms that it cannot describe
     except p11.PKCS11Error as error:
         if is_loss(error):
             raise

@@ -1,7 +1,7 @@
 """PKCS#11 calls through ctypes, which python-pkcs11 does not make or makes differently.
 
-* C_Initialize with CKF_OS_LOCKING_OK, and with the string that some modules want in pReserved (NSS);
-* C_Finalize at a time of our choosing;
+* C_Initialize with CKF_OS_LOCKING_OK, and with the string that some modules require in pReserved (NSS);
+* C_Finalize at a chosen time;
 * C_InitToken;
 * C_Login and C_SetPIN, which take a PIN as bytes that can be wiped, or none at all (protected authentication path).
 
@@ -25,7 +25,7 @@ _OS_LOCKING_OK = 0x02
 
 
 class UserType(IntEnum):
-    """Who logs in to a token (CK_USER_TYPE)."""
+    """User types of a login (CK_USER_TYPE)."""
 
     SO = 0
     USER = 1
@@ -106,32 +106,32 @@ class Cryptoki:
         return self.call(Function.INITIALIZE, ctypes.byref(arguments))
 
     def finalize(self) -> int:
-        """C_Finalize."""
+        """Finalise the module (C_Finalize)."""
         return self.call(Function.FINALIZE, ctypes.c_void_p())
 
     def init_token(self, slot_id: int, so_pin: Pin | None, label: str) -> int:
-        """C_InitToken: erases the token. The label is at most 32 bytes of UTF-8."""
+        """Erase and initialise the token (C_InitToken). The label is at most 32 bytes of UTF-8."""
         padded = label.encode("utf-8").ljust(32)
         return self.call(Function.INIT_TOKEN, ctypes.c_ulong(slot_id), *_octets(so_pin), padded)
 
     def init_pin(self, session: int, pin: Pin | None) -> int:
-        """C_InitPIN, in a session of the security officer."""
+        """Set the user's PIN (C_InitPIN), in a session of the security officer."""
         return self.call(Function.INIT_PIN, ctypes.c_ulong(session), *_octets(pin))
 
     def set_pin(self, session: int, old: Pin | None, new: Pin | None) -> int:
-        """C_SetPIN."""
+        """Change the PIN (C_SetPIN)."""
         return self.call(Function.SET_PIN, ctypes.c_ulong(session), *_octets(old), *_octets(new))
 
     def login(self, session: int, role: UserType, pin: Pin | None) -> int:
-        """C_Login. Without a PIN the device asks for it (protected authentication path)."""
+        """Log in (C_Login). Without a PIN the device asks for it (protected authentication path)."""
         return self.call(Function.LOGIN, ctypes.c_ulong(session), ctypes.c_ulong(role), *_octets(pin))
 
     def logout(self, session: int) -> int:
-        """C_Logout, which ends every session's login."""
+        """Log out in every session (C_Logout)."""
         return self.call(Function.LOGOUT, ctypes.c_ulong(session))
 
     def generate_random(self, session: int, length: int) -> int:
-        """C_GenerateRandom; the octets are not returned."""
+        """Generate random octets and discard them (C_GenerateRandom)."""
         octets = ctypes.create_string_buffer(length)
         return self.call(Function.GENERATE_RANDOM, ctypes.c_ulong(session), octets, ctypes.c_ulong(length))
 
@@ -141,7 +141,7 @@ class Cryptoki:
         if not address:
             raise ModuleError(f"The PKCS#11 module has no C_{function.name.title().replace('_', '')}.")
         call = ctypes.CFUNCTYPE(ctypes.c_ulong)(address)
-        # ctypes lets go of the interpreter's lock for the length of the call.
+        # ctypes releases the interpreter's lock during the call.
         return int(call(*arguments))
 
 
@@ -149,5 +149,5 @@ def _octets(pin: Pin | None) -> tuple[object, ctypes.c_ulong]:
     if pin is None:
         return ctypes.c_void_p(), ctypes.c_ulong(0)
     octets = pin.octets()
-    # The PIN's own buffer, not a copy, so that wiping it wipes all there is.
+    # The PIN's own buffer, not a copy, so that wiping it leaves no copy behind.
     return (ctypes.c_char * len(octets)).from_buffer(octets), ctypes.c_ulong(len(octets))

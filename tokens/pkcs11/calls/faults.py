@@ -65,7 +65,7 @@ _MECHANISM_REFUSED = (
 """CK_RVs of a token that refuses this mechanism, though it may accept another one."""
 
 UNCLEAR_REFUSAL = (p11.GeneralError, p11.FunctionFailed)
-"""CK_RVs that may mean the same: tpm2-pkcs11 1.9.0 answers so to CKM_RSA_PKCS with a key that only signs."""
+"""CK_RVs that may mean the same: tpm2-pkcs11 1.9.0 returns them for CKM_RSA_PKCS with a key that only signs."""
 
 
 class _StaleSessionError(Exception):

@@ -1,8 +1,8 @@
-"""PKCS#11 calls whose answers are plain data: slots, tokens, mechanisms, objects and what a key computes.
+"""PKCS#11 calls that return plain data: slots, tokens, mechanisms, objects, signatures and plaintexts.
 
-python-pkcs11 asks for more than it is asked for: all slots to reach one, ten attributes of each object that it finds,
-the length of each result before the result. A token behind a network answers each call tens of milliseconds later, so
-here each question is one call. A CK_RV other than CKR_OK is raised as python-pkcs11's exception.
+python-pkcs11 makes more calls than necessary: it queries all slots to use one, ten attributes of each object that it
+finds, and the length of each result before the result. A network token takes tens of milliseconds for each call, so
+each query here is one call. A CK_RV other than CKR_OK is raised as python-pkcs11's exception.
 
 Enter the module's `gate` before each call. Structures are those of PKCS#11 v2.40, 3 and 4, which later versions keep.
 """
@@ -112,11 +112,11 @@ class Queries:
         """Return the slots with a token, also uninitialised ones (C_GetSlotList)."""
         present, count = ctypes.c_ubyte(1), ctypes.c_ulong()
         while True:
-            # Asked for their number, a module looks at its slots anew (PKCS#11 v2.40, 5.5).
+            # A query for their number makes a module update its slots (PKCS#11 v2.40, 5.5).
             check(self._cryptoki.call(Function.GET_SLOT_LIST, present, None, ctypes.byref(count)))
             slots = (ctypes.c_ulong * count.value)()
             rv = self._cryptoki.call(Function.GET_SLOT_LIST, present, slots, ctypes.byref(count))
-            if rv != _BUFFER_TOO_SMALL:  # one more came in between
+            if rv != _BUFFER_TOO_SMALL:  # another token was inserted in between
                 check(rv)
                 return list(slots[: count.value])
 
@@ -157,7 +157,7 @@ class Queries:
         return int(info[2])
 
     def check_alive(self, session: int) -> None:
-        """Raise the token's error unless it answers (C_GenerateRandom, or C_GetSessionInfo if it has no generator)."""
+        """Raise the token's error if it does not respond (C_GenerateRandom; C_GetSessionInfo without a generator)."""
         try:
             rv = self._cryptoki.generate_random(session, 8)
         except ModuleError:
@@ -198,20 +198,20 @@ class Queries:
                 )
             )
             yield from handles[: count.value]
-            # A full answer has more behind it; a module may also give them in smaller lots, so only none is the end.
+            # A module may return the handles in smaller lots than requested, so only an empty lot is the end.
             if not count.value:
                 return
 
     def attributes(self, session: int, target: int, kinds: Sequence[int]) -> dict[int, bytes]:
         """Read several attributes in one call (C_GetAttributeValue), without those that the token does not report.
 
-        Raises the token's error where the object or the token is lost, or where it tells none of them for a reason
-        other than that it has none.
+        Raises the token's error if the object or the token is lost, or if the token reports none of them for a reason
+        other than that the object has none.
         """
         rv, answered = self._read(session, target, kinds, _ROOM)
         if rv not in _PARTLY_ANSWERED:
             answered = {}
-        # What was too long, and what a module passed over that stops at the first attribute it does not tell.
+        # Values that were too long, and values that a module skipped because it stops at the first missing one.
         passed_over = [kind for kind in kinds if kind not in answered]
         if passed_over:
             answered.update(self._one_by_one(session, target, passed_over))
@@ -242,7 +242,7 @@ class Queries:
         return (rv or 0x12, 0) if length == _UNAVAILABLE else (rv, length)
 
     def _read(self, session: int, target: int, kinds: Sequence[int], room: int) -> tuple[int, dict[int, bytes | None]]:
-        # NSS 3.87 tells a number only where the room is that of a number.
+        # NSS 3.87 reports a number only if the buffer has the size of a number.
         rooms = [ctypes.sizeof(ctypes.c_ulong) if kind in _NUMBERS else room for kind in kinds]
         values = [ctypes.create_string_buffer(_UNTOUCHED * size, size) for size in rooms]
         asked = (_Attribute * len(kinds))(

@@ -1,6 +1,6 @@
 """CK_RV: the names of PKCS#11's return values (v3.1, 6.1), and python-pkcs11's exceptions for them.
 
-python-pkcs11 has a class for most values, and one class with a sentence for the rest, a vendor's own among them.
+python-pkcs11 has a class for most values, and one class with a sentence for all others, including vendor-defined ones.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def _class_of(name: str) -> type[p11.PKCS11Error] | None:
 _CLASSES = {value: known for value, name in NAMES.items() if (known := _class_of(name)) is not None}
 _VALUES = {known: value for value, known in _CLASSES.items()}
 
-# How python-pkcs11 0.10 words the values that it has no class for.
+# The text of python-pkcs11 0.10 for values without a class.
 _UNMAPPED = re.compile(r"Unmapped error code (0x[0-9a-f]+)")
 _WORDED = {
     "Buffer was too small": 0x150,
