@@ -174,10 +174,10 @@ class Secrets:
 
         `index` (from 1) is the authentication key with which this party answers, `peer_index` that of the other
         party: the same unless keys are directional. With `by_decryption`, both parties answer with the decrypted
-        challenge; a card supports only its own commands and raises `MechanismNotOfferedError`. Waits up to `wait` seconds for
-        a busy device, then raises `TokenBusyError`; a card serves one conversation at a time. `timeout` is the number
-        of seconds from the start to the end of the block. Afterwards the device is free for others, even if the block
-        continues, and every call raises `AuthenticationExpiredError`.
+        challenge; a card supports only its own commands and raises `MechanismNotOfferedError`. Waits up to `wait`
+        seconds for a busy device, then raises `TokenBusyError`; a card serves one conversation at a time. `timeout` is
+        the number of seconds from the start to the end of the block. Afterwards the device is free for others, even if
+        the block continues, and every call raises `AuthenticationExpiredError`.
         """
         theirs = index if peer_index is None else peer_index
         expires = time.monotonic() + timeout

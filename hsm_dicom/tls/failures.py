@@ -1,4 +1,4 @@
-"""From an `ssl.SSLError` to a `HandshakeError` with the peer and the reason.
+"""Conversion of an `ssl.SSLError` to a `HandshakeError` with the peer and the reason.
 
 Call these functions in the thread of the handshake, at once: details that OpenSSL does not report (the certificate
 that was refused, the error of the token) are kept per thread.
@@ -50,7 +50,7 @@ _ALERTS = {
     "ILLEGAL_PARAMETER": "it rejected a message of the handshake as invalid",
     "INTERNAL_ERROR": "it had an internal error; see its log",
 }
-"""What a peer means by an alert (RFC 8446, 6.2), by OpenSSL's name without its prefix."""
+"""The meaning of a peer's alert (RFC 8446, 6.2), by OpenSSL's name without its prefix."""
 
 _SEE = "see its log; it may use DICOM without TLS on this port"
 
@@ -58,7 +58,7 @@ _SEE = "see its log; it may use DICOM without TLS on this port"
 def make_handshake_error(error: Exception, peer: str) -> HandshakeError:
     """Make a `HandshakeError` from an exception of a handshake. `peer` is an address, or a name with an address."""
     result, key_error = verification.take_validated_peer(), signer.take_failure()
-    # OpenSSL has no word for a signature that did not come about: its error then has no name.
+    # OpenSSL has no code for a signature that failed: its error then has no name.
     if isinstance(key_error, TokenError) and isinstance(error, ssl.SSLError) and error.reason is None:
         return HandshakeError(
             FailureReason.OWN_KEY, peer, f"The handshake with {peer} failed, because our key did not sign. {key_error}"
@@ -82,7 +82,7 @@ def make_handshake_error(error: Exception, peer: str) -> HandshakeError:
 
 
 def find_late_refusal(error: ssl.SSLError, peer: str) -> HandshakeError | None:
-    """Make the error for an alert that came after our handshake: a TLS 1.3 client gets it with its first read."""
+    """Make the error for an alert that came after our handshake; a TLS 1.3 client receives it with its first read."""
     return _alert(error, peer)
 
 

@@ -29,7 +29,7 @@ _CTRL_SET_DH_AUTO = 118
 _SESS_CACHE_OFF = 0
 
 PeerValidator = Callable[[Sequence[bytes], int], int]
-"""Given a peer's certificates (DER, its own first) and OpenSSL's X509_V_ code, the X509_V_ code that holds; 0 is OK."""
+"""(peer's certificates in DER, its own first; OpenSSL's X509_V_ code) -> the final X509_V_ code; 0 is OK."""
 
 log = logging.getLogger("hsm_dicom.tls")
 
@@ -48,8 +48,8 @@ def set_groups(context: ssl.SSLContext, names: Sequence[str]) -> None:
 def set_signature_algorithms(context: ssl.SSLContext, peer: Sequence[str], own: Sequence[str]) -> None:
     """Set the algorithms of peers' signatures and of ours (SSL_CTX_set1_sigalgs_list and its client variant).
 
-    OpenSSL keeps one list for what is announced and for what a server signs with, and another for client
-    authentication; which of them is whose depends on the side.
+    OpenSSL keeps one list for announcements and for a server's own signatures, and another one for client
+    authentication. The side determines which list is for the peer and which is for us.
     """
     server = context.protocol == ssl.PROTOCOL_TLS_SERVER
     _control(context, _CTRL_SET_SIGALGS_LIST, 0, own if server else peer, "the signature algorithms")
@@ -69,8 +69,8 @@ def keep_no_sessions(context: ssl.SSLContext) -> None:
 def set_peer_validator(context: ssl.SSLContext, validator: PeerValidator) -> None:
     """Call `validator` for each certificate that a peer sends, after OpenSSL's own X509_verify_cert.
 
-    It is called in the thread of the handshake. What it answers becomes `verify_code` of the exception and the alert
-    that the peer gets; whatever it raises refuses the peer.
+    It is called in the thread of the handshake. The code that it returns becomes `verify_code` of the exception and the
+    alert that the peer receives; any exception that it raises refuses the peer.
     """
     with _lock:
         number = next(_numbers)
@@ -131,7 +131,7 @@ class _Libraries:
 
 _VERIFY = ctypes.CFUNCTYPE(c_int, c_void_p, c_void_p)  # int (*)(X509_STORE_CTX *, void *)
 _X509_V_ERR_APPLICATION_VERIFICATION = 50
-# Process-wide, since OpenSSL passes only a number to the callback; each entry goes with its context.
+# Process-wide, since OpenSSL passes only a number to the callback; each entry is removed with its context.
 _lock = threading.Lock()
 _validators: dict[int, PeerValidator] = {}
 _numbers = itertools.count(1)
@@ -161,7 +161,7 @@ def _validate_peer(store: int, number: int | None) -> int:
     return int(code == 0)
 
 
-# OpenSSL may call it for as long as the process lives, so it is never collected.
+# OpenSSL may call it until the process ends, so it is never collected.
 _verify = _VERIFY(_validate_peer)
 
 

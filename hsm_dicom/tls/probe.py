@@ -1,4 +1,4 @@
-"""What a TLS server offers, its certificate, and how both meet a profile: `hsm-dicom tls probe HOST:PORT`."""
+"""Probe of a TLS server: its offers, its certificate, and their conformance to a profile (`hsm-dicom tls probe`)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hsm_dicom.trust import CertificatePurpose, CertificateValidator, Policy, Tr
 from hsm_dicom.trust.certificates import MalformedCertificateError, read_certificate
 
 SECONDS = 5.0
-"""For each connection that the probe makes."""
+"""Timeout in seconds for each connection of the probe."""
 
 # Suites that no profile names and that old servers still choose: RSA and (EC)DHE with CBC, RC4, 3DES.
 _OTHERS = {
@@ -51,7 +51,7 @@ _OTHERS = {
 
 @dataclass(frozen=True)
 class VersionOffer:
-    """One version that the server speaks, and the suites that it takes. `server_order`: it decides between them."""
+    """A version that the server supports, and the suites that it accepts. `server_order`: the server chooses."""
 
     version: str
     suites: tuple[str, ...]
@@ -60,10 +60,10 @@ class VersionOffer:
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """What was found out. `verdict` is None without a validator, `chain` empty if no certificate was shown.
+    """The result of a probe. `verdict` is None without a validator, `chain` empty if the server sent no certificate.
 
-    `name_fits` says whether the certificate is for the host that was asked for. `remarks` is what the profile thinks,
-    as sentences; `acceptable` whether we would speak with this server under it.
+    `name_fits` is whether the certificate is for the requested host. `remarks` are sentences about the conformance to
+    the profile, and `acceptable` is whether we would connect to this server under it.
     """
 
     host: str
@@ -86,7 +86,7 @@ def probe(
     profile: TLSProfile = DEFAULT,
     seconds: float = SECONDS,
 ) -> ProbeResult:
-    """Ask a server what it offers, by some dozens of connections. Shows no identity and speaks no DICOM.
+    """Find out what a server offers, with some dozens of connections, without our certificate and without DICOM.
 
     Raises `HandshakeError` if no server answers, or not with TLS, and `HostNameError`.
     """
@@ -122,14 +122,14 @@ def probe(
 
 
 def suite_name(code: int) -> str:
-    """Return a suite's IANA name, or its number."""
+    """Return a suite's IANA name, or its number if it has none."""
     if code in SUITES:
         return SUITES[code].name
     return _OTHERS.get(code, f"{code:04X}")
 
 
 class _Shown:
-    """The certificates that the server showed in a real handshake."""
+    """The certificates that the server sent in a complete handshake."""
 
     def __init__(self) -> None:
         self.certificates: Sequence[bytes] = ()
@@ -188,7 +188,7 @@ def _choice(host: str, port: int, version: int, suites: Sequence[int], seconds: 
 
 
 def _shake_hands(host: str, port: int, shown: _Shown, seconds: float) -> bool | None:
-    """Do a handshake, and return the certificates, and whether the server requests ours (None if unknown)."""
+    """Do a handshake that records the certificates; return whether the server requests ours (None if unknown)."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     # Any certificate is accepted here; it is validated afterwards.
     context.set_ciphers("ALL:@SECLEVEL=0")
@@ -199,7 +199,7 @@ def _shake_hands(host: str, port: int, shown: _Shown, seconds: float) -> bool | 
             socket.create_connection((host, port), timeout=seconds) as connection,
             context.wrap_socket(connection, server_hostname=host) as secured,
         ):
-            # A TLS 1.3 server says only now that it wants a certificate; one that does not says nothing.
+            # A TLS 1.3 server reports only now that it requires a certificate; any other server sends nothing.
             secured.settimeout(min(seconds, 0.5))
             secured.recv(1)
     except TimeoutError:

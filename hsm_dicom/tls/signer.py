@@ -1,6 +1,6 @@
 """Handshake signatures by any private key: OpenSSL's requests as calls of `cryptography`'s key interface.
 
-RFC 8446, 4.2.3 and RFC 5246, 7.4.1.4.1: RSASSA-PSS with the digest's own length of salt, RSASSA-PKCS1-v1_5, ECDSA.
+RFC 8446, 4.2.3 and RFC 5246, 7.4.1.4.1: RSASSA-PSS with a salt as long as the digest, RSASSA-PKCS1-v1_5, ECDSA.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _HASHES: dict[str, type[hashes.HashAlgorithm]] = {
 
 
 class _LastFailure(threading.local):
-    """Why a key did not sign in this thread's handshake; OpenSSL only says "internal error"."""
+    """The error of a key in this thread's handshake; OpenSSL only reports "internal error"."""
 
     error: Exception | None = None
 
@@ -68,7 +68,7 @@ class KeySigner:
 
 
 def offers_pss(key: PrivateKey) -> bool:
-    """Whether an RSA key can sign with PSS at all; by CKM_RSA_X_509 and an encoding made here it can on most tokens."""
+    """Return whether an RSA key can sign with PSS; most tokens can, by CKM_RSA_X_509 and an encoding made here."""
     if not isinstance(key, TokenRSAPrivateKey):
         return True
     pss = padding.PSS(padding.MGF1(hashes.SHA256()), padding.PSS.DIGEST_LENGTH)

@@ -33,7 +33,7 @@ _CODES = {
     Reason.REVOKED: 23,  # X509_V_ERR_CERT_REVOKED
     Reason.REVOCATION_UNKNOWN: 3,  # X509_V_ERR_UNABLE_TO_GET_CRL
 }
-"""The codes of OpenSSL's x509_vfy.h that say what a verdict says."""
+"""The codes of OpenSSL's x509_vfy.h for the reasons of a verdict."""
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,7 @@ class BaseConnection(TLSConnection):  # type: ignore[misc]
 
     def __init__(self, connection: socket.socket, record_layer: type[BaseRecordLayer]) -> None:
         super().__init__(connection)
-        self.closeSocket = False  # its owner closes it, after the peer could read the last alert
+        self.closeSocket = False  # the owner closes it after the peer had time to read the last alert
         self.records = self._recordLayer = record_layer(self.sock)
 
     def before_send(self, message: Any) -> Undo:
@@ -129,7 +129,7 @@ class BaseConnection(TLSConnection):  # type: ignore[misc]
         raise NotImplementedError
 
     def send_alert(self, description: int) -> None:
-        """Send a fatal alert, as far as that is possible at once. Raises whatever the library raises."""
+        """Send a fatal alert, as far as that is possible at once. Raises the library's exceptions."""
         next(self._sendError(description), None)
 
     def _sendMsg(self, msg: Any, randomizeFirstBlock: bool = True, update_hashes: bool = True) -> Iterator[Any]:

@@ -1,6 +1,6 @@
 """The CBC ciphers of the retired suites, from `cryptography`, with the interface of tlslite-ng's record layer.
 
-tlslite-ng's own ciphers are pure Python, and some hundred times slower.
+tlslite-ng's own ciphers are pure Python and about a hundred times slower.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES
 
 
 class CBC:
-    """One direction's cipher. The chain goes on from record to record, as TLS 1.0 has it."""
+    """The cipher of one direction. The chain continues from record to record, as in TLS 1.0."""
 
     isBlockCipher = True
     isAEAD = False
@@ -24,11 +24,11 @@ class CBC:
         self._encryptor, self._decryptor = cipher.encryptor(), cipher.decryptor()
 
     def encrypt(self, data: bytearray) -> bytearray:
-        """Whole blocks."""
+        """Encrypt whole blocks."""
         return bytearray(self._encryptor.update(bytes(data)))
 
     def decrypt(self, data: bytearray) -> bytearray:
-        """Whole blocks."""
+        """Decrypt whole blocks."""
         return bytearray(self._decryptor.update(bytes(data)))
 
 

@@ -28,16 +28,16 @@ from hsm_dicom.tls.legacy.profiles import KeyExchange, LegacyProfile
 _AES_128 = frozenset((0x002F, 0x0033))
 _AES_256 = frozenset((0x0039,))
 _DES_OF_3DES = {0x000A: 0x0009, 0x0016: 0x0015}
-"""Suites with 3DES, and the same with DES in its place: TLS_RSA and TLS_DHE_RSA."""
+"""Suites with 3DES, and the corresponding suites with DES: TLS_RSA and TLS_DHE_RSA."""
 _3DES_OF_DES = {des: triple for triple, des in _DES_OF_3DES.items()}
 _NOBODYS = 0xFEFE
-"""A number that no suite has (RFC 8701 reserves others for this): stands for what must not be chosen."""
+"""A number without a suite (RFC 8701 reserves others for this). It replaces suites that must not be chosen."""
 
 _EXCHANGES = {KeyExchange.RSA: "rsa", KeyExchange.DHE_RSA: "dhe_rsa"}
 _NAMED_GROUPS = {"ffdhe2048": 2048, "ffdhe3072": 3072, "ffdhe4096": 4096}
 """Groups of RFC 7919, the smallest first."""
 _LARGEST_GROUP = 8192
-"""Bits of the largest Diffie-Hellman group of a peer: a larger one costs seconds."""
+"""Bits of a peer's largest accepted Diffie-Hellman group: a larger one costs seconds."""
 
 
 def handshake_settings(
@@ -45,16 +45,16 @@ def handshake_settings(
 ) -> HandshakeSettings:
     """Make tlslite-ng's settings for a profile: its versions, ciphers and key exchange, with SHA-1 as the MAC.
 
-    `minimum_rsa_bits` bounds the keys that are worked with at all; which are good enough, trust decides. `dh_bits` is
-    the size of the group that a server offers.
+    `minimum_rsa_bits` is the size of the smallest supported key; `hsm_dicom.trust` decides which keys are accepted.
+    `dh_bits` is the size of the group that a server offers.
     """
     settings = HandshakeSettings()
     settings.minVersion, settings.maxVersion = profile.minimum_version, profile.maximum_version
     settings.cipherNames = [_cipher_name(suite.code) for suite in profile.suites]
     settings.keyExchangeNames = [_EXCHANGES[profile.key_exchange]]
     settings.dhParams = GROUPS[dh_bits]
-    # A client that lists groups of RFC 7919 must get one of these, or no Diffie-Hellman at all (RFC 7919, 4).
-    # Our client lists none, as the clients of the time did, and takes what the server chooses within its bounds.
+    # A server must give a client that lists groups of RFC 7919 one of these, or no Diffie-Hellman (RFC 7919, 4).
+    # Our client lists none, like clients before RFC 7919, and accepts the server's group within its bounds.
     settings.dhGroups = [name for name, bits in _NAMED_GROUPS.items() if server_side and bits >= dh_bits]
     settings.macNames = ["sha"]
     settings.rsaSchemes = ["pkcs1"]
@@ -74,19 +74,19 @@ def handshake_settings(
 
 
 def _cipher_name(code: int) -> str:
-    """Return tlslite-ng's name of a suite's cipher; DES is 3DES to it."""
+    """Return tlslite-ng's name of a suite's cipher; it treats DES as 3DES."""
     if code in _AES_128 or code in _AES_256:
         return "aes128" if code in _AES_128 else "aes256"
     return "3des"
 
 
 class LegacyRecordLayer(BaseRecordLayer):
-    """A record layer with the ciphers of the retired profiles, and no others."""
+    """A record layer with only the ciphers of the retired profiles."""
 
     single_des = False
 
     def cipher_of(self, suite: int) -> CipherSettings:
-        """Return the cipher of a suite that a retired profile has."""
+        """Return the cipher of a retired profile's suite."""
         if suite in _AES_128:
             return 16, 16, aes
         if suite in _AES_256:
@@ -114,7 +114,7 @@ class LegacyConnection(BaseConnection):
         return _DES_OF_3DES.get(code, code) if self._single_des else code
 
     def before_send(self, message: Any) -> Undo:
-        """Put the number of DES into a hello message, and note the size of the group that a server offers."""
+        """Put the number of DES into a hello message, and record the size of the group that a server offers."""
         if isinstance(message, ServerKeyExchange):
             self.dh_bits = message.dh_p.bit_length()
         return self._exchange(message, _DES_OF_3DES)
@@ -126,7 +126,7 @@ class LegacyConnection(BaseConnection):
             self._check_group(message.dh_p.bit_length())
 
     def _check_group(self, bits: int) -> None:
-        """Hold the group that the server chose to its bounds. Raises `LegacyRefusedError`."""
+        """Check the size of the server's group against its bounds. Raises `LegacyRefusedError`."""
         if not self._smallest_group <= bits <= _LARGEST_GROUP:
             raise LegacyRefusedError(
                 f"the peer's Diffie-Hellman group has {bits} bits, and from {self._smallest_group} to {_LARGEST_GROUP} "
@@ -135,7 +135,7 @@ class LegacyConnection(BaseConnection):
         self.dh_bits = bits
 
     def _exchange(self, message: Any, numbers: dict[int, int]) -> Undo:
-        """Exchange suite numbers in a hello message of a DES connection; what is returned undoes it."""
+        """Exchange suite numbers in a hello message of a DES connection; return a function that undoes it."""
         if not self._single_des or not isinstance(message, ClientHello | ServerHello):
             return lambda: None
         name = "cipher_suites" if isinstance(message, ClientHello) else "cipher_suite"

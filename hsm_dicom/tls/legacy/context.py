@@ -1,7 +1,7 @@
 """Handshakes under a retired profile: the RSA operation on the token, the peer's chain validated by `hsm_dicom.trust`.
 
-A context is made for one exception, which has the profile, the reason and the last day. Handshakes are refused once
-the exception has ended, also if it ends while the context is in use.
+A context belongs to one exemption, which has the profile, the reason and the last day. Handshakes are refused after
+the exemption has ended, even if it ends while the context is in use.
 """
 
 from __future__ import annotations
@@ -57,10 +57,10 @@ class LegacyContext:
         authentication: AuthenticationMode | str = AuthenticationMode.MUTUAL,
         now: Today = today,
     ) -> None:
-        """Raise `LegacyRefusedError` if the exception has ended, or the identity is also for another use.
+        """Raise `LegacyRefusedError` if the exemption has ended, or the identity is also for another use.
 
         With RSA key exchange a server's key must decrypt and not sign; any other key must sign and not decrypt.
-        `validator` validates the peer; with one-way authentication a server needs none. Raises `ContextError` where
+        `validator` validates the peer; with one-way authentication a server needs none. Raises `ContextError` if
         no peer could be trusted.
         """
         authentication = choose(AuthenticationMode, authentication, "authentication")
@@ -139,7 +139,7 @@ class LegacyContext:
 
     @property
     def _purpose(self) -> CertificatePurpose:
-        """What the peer's key did."""
+        """The use of the peer's key in this handshake."""
         if self._server_side:
             return CertificatePurpose.TLS_CLIENT
         decrypted = self.profile.key_exchange is KeyExchange.RSA
@@ -147,7 +147,7 @@ class LegacyContext:
 
 
 class LegacyHandshake:
-    """One handshake, in steps. `facts` and `socket` are there when it is done."""
+    """One handshake, in steps. `facts` and `socket` are available when it is done."""
 
     def __init__(
         self, context: LegacyContext, connection: LegacyConnection, raw: socket.socket, steps: Iterator[Any], peer: str
@@ -157,13 +157,13 @@ class LegacyHandshake:
         self.facts: TLSFacts | None = None
 
     def advance(self) -> str | None:
-        """Go on as far as possible: "read" or "write" for what it waits for, None when it is done.
+        """Continue as far as possible; return "read" or "write" if it waits for the socket, None when it is done.
 
         Raises `HandshakeError`.
         """
         try:
             waits_for = next(self._steps, None)
-        except Exception as error:  # a foreign parser on bytes from the network: many classes, few of them documented
+        except Exception as error:  # tlslite-ng's parser on network data: many classes, few documented
             raise self._make_failure(error) from error
         if waits_for is not None:
             return "write" if waits_for else "read"
@@ -187,7 +187,7 @@ class LegacyHandshake:
         return LegacySocket(self._connection, self._raw)
 
     def _refuse(self) -> None:
-        """Tell the peer by an alert that its certificate is refused, if that can be done at once."""
+        """Send the peer an alert that its certificate is refused, if that is possible at once."""
         with contextlib.suppress(Exception):
             self._connection.send_alert(BAD_CERTIFICATE)
 

@@ -1,6 +1,6 @@
-"""Diffie-Hellman groups for the retired profiles: safe primes of our own, with the generator 2.
+"""Diffie-Hellman groups for the retired profiles: this project's own safe primes, with the generator 2.
 
-The costly part of an attack on a group serves for every user of the group (Logjam, 2015), so these were
+The costly part of an attack on a group applies to every user of the group (Logjam, 2015), so these were
 generated for this project by `openssl dhparam -2 BITS`. A test proves that each is a safe prime of its size.
 """
 
@@ -46,4 +46,4 @@ _PRIMES = {
 }
 
 GROUPS = {bits: (2, int(prime, 16)) for bits, prime in _PRIMES.items()}
-"""Generator and prime by the size of the prime in bits."""
+"""Generators and primes, by the size of the prime in bits."""

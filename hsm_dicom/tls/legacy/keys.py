@@ -1,8 +1,8 @@
 """Token keys with the interface of tlslite-ng's RSA keys: one only decrypts, the other only signs.
 
 With RSA key exchange, a server's key decrypts the premaster secret of any client. If it also signed, a client that
-can distinguish good padding from bad could forge signatures (ROBOT, 2017). So such a key is refused, by its attributes
-on the token and by the key usage of its certificate.
+can distinguish good padding from bad could forge signatures (ROBOT, 2017). Such a key is refused because of its
+attributes on the token or the key usage of its certificate.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from hsm_dicom.trust.certificates import key_usage
 from tokens.keys import TokenRSAPrivateKey
 
 PREMASTER_BYTES = 48
-"""Of every premaster secret with RSA key exchange (RFC 5246, 7.4.7.1)."""
+"""Bytes of a premaster secret with RSA key exchange (RFC 5246, 7.4.7.1)."""
 
 
 class Decrypter(PublicRSAKey):
@@ -32,9 +32,9 @@ class Decrypter(PublicRSAKey):
     def decrypt(self, encBytes: bytes) -> bytearray | None:
         """Return the premaster secret, or a random one for any fault in it; None for a wrong length.
 
-        Either way the handshake fails at Finished, and does not reveal at which step it went wrong: not by its
-        time either, where the token offers the bare RSA operation (see `algorithms.unpadding`). A token that looks at
-        the padding itself adds what that takes.
+        In both cases the handshake fails at Finished and does not reveal the step that failed. If the token offers the
+        raw RSA operation, the timing does not reveal it either (see `algorithms.unpadding`). A token that checks the
+        padding itself adds the time of its check.
         """
         try:
             return bytearray(self._key.decrypt_secret(bytes(encBytes), PREMASTER_BYTES))
@@ -52,7 +52,7 @@ class Signer(PublicRSAKey):
     def sign(self, bytes: Any, padding: str = "pkcs1", hashAlg: str | None = None, saltLen: int | None = None) -> Any:
         """Sign CertificateVerify or ServerKeyExchange (RFC 4346 and RFC 5246, 7.4.8 and 7.4.3).
 
-        `bytes` is the hash, or with `hashAlg` None what is encoded already.
+        `bytes` is the hash, or the encoded block if `hashAlg` is None.
         """
         if padding != "pkcs1":
             raise LegacyRefusedError("A retired profile signs with RSASSA-PKCS1-v1_5 only.")
@@ -107,7 +107,7 @@ def make_server_signer(identity: Identity) -> Signer:
 def make_signer(identity: Identity) -> Signer:
     """Make the signing key of an identity.
 
-    Raises `LegacyRefusedError` for one that cannot sign with RSA, or decrypts too.
+    Raises `LegacyRefusedError` for a key that cannot sign with RSA, or that also decrypts.
     """
     key = identity.key
     if not isinstance(key, rsa.RSAPrivateKey):

@@ -10,7 +10,7 @@
 | `dhe-des`   | DHE_RSA      | DES_CBC                          | 1.0, 1.1   | no DICOM profile; products of that time |
 
 DES has 56 bits: anyone who records a connection can read it. 3DES and CBC-mode suites without encrypt-then-MAC have
-known weaknesses. RSA key exchange has no forward secrecy; Diffie-Hellman has it. DES is gone from TLS 1.2 (RFC 5469).
+known weaknesses. RSA key exchange has no forward secrecy; Diffie-Hellman has it. TLS 1.2 has no DES (RFC 5469).
 
 A server's key decrypts with RSA key exchange and signs with Diffie-Hellman. No key does both, so no profile mixes them.
 """
@@ -24,23 +24,23 @@ from hsm_dicom.tls.errors import ContextError
 from hsm_dicom.tls.suites import Suite, suites
 
 TLS10, TLS11, TLS12 = (3, 1), (3, 2), (3, 3)
-"""Versions as they stand on the wire."""
+"""Versions as encoded on the wire."""
 
 VERSION_NAMES = {TLS10: "TLSv1.0", TLS11: "TLSv1.1", TLS12: "TLSv1.2"}
 
 
 class KeyExchange(StrEnum):
-    """How both ends come to a common secret, and thereby what a server's key does."""
+    """Method to agree on a common secret, which determines the use of the server's key."""
 
     RSA = "RSA"
-    """The client encrypts it to the server's key, which decrypts it (RFC 5246, 7.4.7.1)."""
+    """The client encrypts the secret, and the server's key decrypts it (RFC 5246, 7.4.7.1)."""
     DHE_RSA = "DHE_RSA"
     """Ephemeral Diffie-Hellman, signed by the server's key (RFC 5246, 7.4.3)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LegacyProfile:
-    """What one retired profile offers. `warning` is what an officer must know before enabling it."""
+    """The contents of one retired profile. `warning` lists its risks for the officer who enables it."""
 
     name: str
     key_exchange: KeyExchange

@@ -24,7 +24,7 @@ LARGEST_READ = 1 << 16
 
 
 class LegacySocket:
-    """What `recv` and `send` are called on. Errors are `OSError`s, those of the protocol `ssl.SSLError`s."""
+    """A socket over a connection. It raises `OSError`, and `ssl.SSLError` for errors of the protocol."""
 
     def __init__(self, connection: LegacyConnection, raw: socket.socket) -> None:
         self._connection = connection
@@ -36,7 +36,7 @@ class LegacySocket:
         self._reader: Iterator[Any] | None = None
 
     def recv(self, most: int = LARGEST_READ) -> bytes:
-        """Receive at least one byte; none after the peer's close_notify. Raises `TimeoutError`."""
+        """Receive at least one byte; return none after the peer's close_notify. Raises `TimeoutError`."""
         deadline = self._deadline()
         while True:
             with self._using:
@@ -46,7 +46,7 @@ class LegacySocket:
             self._wait(select.POLLIN, deadline)
 
     def sendall(self, data: bytes | bytearray | memoryview) -> None:
-        """Send everything. Raises `TimeoutError` if the peer takes nothing for that long."""
+        """Send everything. Raises `TimeoutError` if the peer accepts nothing for the timeout."""
         deadline = self._deadline()
         with self._writing:
             steps = self._connection.writeAsync(bytes(data))
@@ -58,7 +58,7 @@ class LegacySocket:
                 self._wait(select.POLLOUT, deadline)
 
     def close(self) -> None:
-        """Send close_notify if that is possible at once, and close. Never raises; doing so twice is fine."""
+        """Send close_notify if that is possible at once, and close. Never raises; closing twice is allowed."""
         with contextlib.suppress(Exception):
             if self._using.acquire(timeout=1.0):
                 try:
@@ -68,13 +68,13 @@ class LegacySocket:
         self.abort()
 
     def abort(self) -> None:
-        """Close the TCP connection, which wakes a thread that receives. Never raises; doing so twice is fine."""
+        """Close the TCP connection, which wakes a receiving thread. Never raises; may be called twice."""
         with contextlib.suppress(OSError):
             self._raw.shutdown(socket.SHUT_RDWR)
         self._raw.close()
 
     def settimeout(self, seconds: float | None) -> None:
-        """Bound how many seconds `recv` and `sendall` may take."""
+        """Set the timeout of `recv` and `sendall`, in seconds; None for no timeout."""
         self._timeout = seconds
 
     def fileno(self) -> int:
@@ -90,7 +90,7 @@ class LegacySocket:
         return self._raw.getpeername()
 
     def _read_on(self, most: int) -> bytes | None:
-        """Go on reading; None while nothing is complete. A reader that was interrupted must be gone on with."""
+        """Continue reading; return None until data is complete. An interrupted reader must be continued."""
         with translate_errors():
             if self._reader is None:
                 self._reader = self._connection.readAsync(most)
@@ -114,7 +114,7 @@ class LegacySocket:
 
 @contextlib.contextmanager
 def translate_errors() -> Iterator[None]:
-    """Translate tlslite-ng's errors, most of which are no `OSError`, to those of `ssl`, with OpenSSL's alert names."""
+    """Translate tlslite-ng's errors, mostly not `OSError`s, to those of `ssl`, with OpenSSL's alert names."""
     try:
         yield
     except TLSAbruptCloseError as error:

@@ -1,7 +1,7 @@
 """Cards with the commands of ISO/IEC 7816-4 and -8: MANAGE SECURITY ENVIRONMENT, PERFORM SECURITY OPERATION.
 
-Certificates are files, read with SELECT and READ BINARY; the serial number is tag 5A of EF.GDO where the profile
-names that file.
+Certificates are files, read with SELECT and READ BINARY; the serial number is tag 5A of EF.GDO if the profile
+lists that file.
 """
 
 from __future__ import annotations
@@ -81,18 +81,18 @@ class Iso7816Family:
         return mechanisms_with_padding(public)
 
     def sign(self, session: CardSession, key: CardKey, public: PublicKey, mechanism: Mechanism, data: bytes) -> bytes:
-        """MANAGE SECURITY ENVIRONMENT and COMPUTE DIGITAL SIGNATURE."""
+        """Carry out MANAGE SECURITY ENVIRONMENT and COMPUTE DIGITAL SIGNATURE."""
         session.exchange(manage_security_environment(Template.SIGNATURE, _references(0x84, key)))
         return session.exchange(compute_digital_signature(data, signature_length(public)))
 
     def decrypt(self, session: CardSession, key: CardKey, ciphertext: bytes) -> bytes:
-        """MANAGE SECURITY ENVIRONMENT and DECIPHER."""
+        """Carry out MANAGE SECURITY ENVIRONMENT and DECIPHER."""
         session.exchange(manage_security_environment(Template.CONFIDENTIALITY, _references(0x84, key)))
         return decipher_block(session, ciphertext)
 
 
 def read_retry_counter(session: CardSession, pin: PinProfile) -> int | None:
-    """Return the retry counter from VERIFY without data (ISO/IEC 7816-4:2005, 7.5.6), if the profile allows asking."""
+    """Return the retry counter from VERIFY without data (ISO/IEC 7816-4:2005, 7.5.6), if the profile allows it."""
     if not pin.reports_retries:
         return None
     try:

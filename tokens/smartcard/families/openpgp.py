@@ -111,7 +111,7 @@ class OpenPgpFamily:
 
 
 def _data_object(session: CardSession, tag: int) -> bytes:
-    """Return a data object, from its own place or from the discretionary part of the application's data (4.4.1)."""
+    """Return a data object, read directly or from the discretionary part of the application's data (4.4.1)."""
     try:
         return tlv.unwrap(session.exchange(get_data(tag)), tag)
     except StatusError as error:

@@ -1,7 +1,7 @@
 """PIV cards: NIST SP 800-73-4 (interfaces), SP 800-78-4 (algorithms).
 
-GENERAL AUTHENTICATE is the bare operation: RSA of a block that the host has padded, ECDSA of a hash. Certificates are
-data objects, gzip-compressed where their CertInfo says so; the card is known by the GUID of its CHUID.
+GENERAL AUTHENTICATE is the raw operation: RSA of a block that the host has padded, ECDSA of a hash. Certificates are
+data objects, gzip-compressed if their CertInfo indicates it; the GUID of its CHUID identifies the card.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What differs between families of cards: serial number, retry counter, certificates, and the use of a key.
+"""Differences between families of cards: serial number, retry counter, certificates, and the use of a key.
 
-One small class for each, without state; everything that differs between cards of one family is in their profiles.
+Each family is a small class without state; the differences between cards of one family are in their profiles.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """One connection to the card in one reader: bytes to the card, bytes back, each within a deadline.
 
-Another program must never inherit the PIN that this one verified. So either the channel is exclusive, or every use of
-it is a transaction, at whose end the card is reset if a PIN was presented in it. The card stays powered when the
+Another program must never inherit the PIN that this one verified. So either the channel is exclusive, or every use is
+a transaction. If a PIN was presented in a transaction, the card is reset at its end. The card stays powered when the
 channel ends, since powering it off would reset it for other programs.
 
-A channel does not reconnect. After an error, its owner opens another one and checks that it leads to the same card: one
-that was replaced within pcscd's 0.4 seconds looks like the old one.
+A channel does not reconnect. After an error, its owner opens another one and checks that it leads to the same card: a
+card that was replaced within pcscd's 0.4 seconds looks like the old one.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class CardResetError(CardLostError):
 
 
 _ANYTHING = bytes.fromhex("00c0000000")
-"""GET RESPONSE, which changes nothing."""
+"""GET RESPONSE, which does not change the card's state."""
 
 _BUSY_PAUSE = 0.02
 """Seconds between attempts to connect to a card that another program uses exclusively."""
@@ -76,7 +76,7 @@ class Channel:
         except PcscError as error:
             raise self._translate(error, timeout) from None
         if len(response) < 2:
-            # pcscd answers so if the card was removed during the command.
+            # pcscd returns this if the card was removed during the command.
             raise CardLostError(f"The card in {self.reader} gave no response: it was removed, or its contact is bad.")
         return bytes(response)
 

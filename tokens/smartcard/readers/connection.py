@@ -1,8 +1,8 @@
 """The connection to the card in one reader, which all users of the card in one device manager share.
 
-One use at a time; others wait for a limited time. The connection records the state of the card while the channel is
-open: which application is selected, and which PINs are verified. After an error the channel is closed, and the next
-use opens a new one, with nothing selected and nothing verified.
+It serves one use at a time; others wait for a limited time. The connection records the state of the card while the
+channel is open: the selected application and the verified PINs. After an error the channel is closed, and the next use
+opens a new one, with nothing selected and nothing verified.
 """
 
 from __future__ import annotations

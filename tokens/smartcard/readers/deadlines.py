@@ -1,6 +1,6 @@
-"""Deadlines for calls that have none: one thread that acts when an armed alarm is not disarmed in time.
+"""Deadlines for calls without a timeout: one thread that acts when an armed alarm is not disarmed in time.
 
-Arming costs two attribute writes as a rule, since it happens twice in every exchange with a card.
+Arming happens twice in every exchange with a card, so it usually costs only two attribute writes.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from collections.abc import Callable
 from tokens.process import forking
 
 _LONGEST_SLEEP = 1.0
-"""Seconds. An alarm armed for a later time need not wake the thread, which looks that often while any alarm exists."""
+"""Seconds between checks while any alarm exists. An alarm that is due later than this does not wake the thread."""
 
 JOIN_TIMEOUT = 5.0
-"""Seconds that closing waits for each thread."""
+"""Seconds that `close` waits for each thread."""
 
 
 class Deadlines:
@@ -27,7 +27,7 @@ class Deadlines:
 
     def __init__(self) -> None:
         self.wakes = -math.inf
-        """When the thread looks next, on the monotonic clock."""
+        """The time of the thread's next check, on the monotonic clock."""
         self._changed = threading.Condition()
         self._alarms: set[Alarm] = set()
         self._thread: threading.Thread | None = None
@@ -49,12 +49,12 @@ class Deadlines:
             self._alarms.discard(alarm)
 
     def wake(self) -> None:
-        """Have the thread look at the alarms now."""
+        """Make the thread check the alarms now."""
         with self._changed:
             self._changed.notify_all()
 
     def run_in_thread(self, job: Callable[[], None]) -> None:
-        """Run what may block, and so must not run on the watching thread, on a thread of its own."""
+        """Run a job that may block on a separate thread, not on the watching thread."""
 
         def run() -> None:
             try:
@@ -90,7 +90,7 @@ class Deadlines:
                 now = time.monotonic()
                 due = [alarm for alarm in self._alarms if alarm.due(now)]
                 if not due:
-                    # Set before looking: arming an earlier alarm from now on wakes this thread.
+                    # Set before the check: arming an earlier alarm from now on wakes this thread.
                     self.wakes = now + _LONGEST_SLEEP
                     first = min(alarm.expires for alarm in self._alarms)
                     self.wakes = min(first, self.wakes)
@@ -106,7 +106,7 @@ class Deadlines:
         self._changed.acquire()
 
     def after_fork_in_parent(self) -> None:
-        """Go on as before."""
+        """Continue."""
         self._changed.release()
 
     def after_fork_in_child(self) -> None:
@@ -119,7 +119,7 @@ class Deadlines:
 
 
 class Alarm:
-    """Calls `action` once, on the watching thread, when it was armed and the time came. Make one, then arm it often."""
+    """A reusable alarm: each time it is armed, the watching thread calls `action` once if the time expires."""
 
     __slots__ = ("_deadlines", "_expires", "action")
 
@@ -130,22 +130,22 @@ class Alarm:
         deadlines.add(self)
 
     def arm(self, seconds: float) -> None:
-        """Start the time."""
+        """Start the timer."""
         self._expires = expires = time.monotonic() + seconds
         if expires < self._deadlines.wakes:
             self._deadlines.wake()
 
     def disarm(self) -> None:
-        """Stop the time."""
+        """Stop the timer."""
         self._expires = math.inf
 
     def discard(self) -> None:
-        """Stop the time for good."""
+        """Stop the timer permanently."""
         self._expires = math.inf
         self._deadlines.discard(self)
 
     def due(self, now: float) -> bool:
-        """Return whether the time has come, True only once."""
+        """Return whether the time has expired; True only once."""
         if self._expires > now:
             return False
         self._expires = math.inf
@@ -153,5 +153,5 @@ class Alarm:
 
     @property
     def expires(self) -> float:
-        """When, on the monotonic clock; infinity while it is not armed."""
+        """The time of expiry, on the monotonic clock; infinity while it is not armed."""
         return self._expires

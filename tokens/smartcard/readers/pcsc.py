@@ -1,11 +1,11 @@
 """PC/SC (winscard), with a deadline for every call and errors for every code.
 
 pcsc-lite's client has no deadlines: a card that does not respond, or another program that keeps a transaction, blocks a
-call without end, and SCardCancel does not help. But each context has a Unix socket of its own to pcscd, and when that
-is shut down, the blocked call returns at once. So a context here owns its socket, and a deadline or `cut` shuts it
-down. The context cannot be used afterwards; a new one costs half a millisecond.
+call forever, and SCardCancel does not help. But each context has its own Unix socket to pcscd, and shutting it down
+makes the blocked call return at once. So a context here owns its socket, and a deadline or `cut` shuts it down. The
+context cannot be used afterwards; a new one costs half a millisecond.
 
-pyscard is an optional package (extra "cards"); it is loaded when the first card is asked for.
+pyscard is an optional package (extra "cards"); it is loaded when the first card is requested.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def _accepts(path: str) -> bool:
 
 
 class Context:
-    """SCARDCONTEXT with a socket of its own. For one thread at a time, except for `cut`. `Contexts` creates them."""
+    """SCARDCONTEXT with its own socket. For one thread at a time, except for `cut`. `Contexts` creates them."""
 
     def __init__(self, deadlines: Deadlines, forget: Callable[[Context], None]) -> None:
         self.library = library()
@@ -140,7 +140,7 @@ class Context:
             before = _sockets_to_service()
             code, self._handle = self.library.SCardEstablishContext(self.library.SCARD_SCOPE_USER)
             after = _sockets_to_service()
-        # By inode: a context that another thread releases meanwhile may leave its descriptor's number to ours.
+        # By inode: our socket may get the descriptor number of a context that another thread released meanwhile.
         new = [descriptor for inode, descriptor in after.items() if inode not in before]
         if code:
             raise _no_context(code & 0xFFFFFFFF)
@@ -236,7 +236,7 @@ def _socket_path() -> str:
 
 def _sockets_to_service() -> dict[int, int]:
     """Return the sockets of this process that are connected to pcscd: descriptors by inode."""
-    # The service may have bound its socket under another spelling of the folder, such as /var/run.
+    # The service may have bound its socket under another path of the folder, such as /var/run.
     name = "/" + Path(_socket_path()).name
     found = {}
     for entry in _descriptors():
@@ -266,7 +266,7 @@ class _Client:
 
     def __init__(self) -> None:
         self.establishing = threading.Lock()
-        """One context at a time: the socket of a new one is the one that did not exist before."""
+        """Lock to create one context at a time: the socket that did not exist before is that of the new context."""
         self.gate = Gate()
         self._quiet = False
         forking.register(self)

@@ -1,8 +1,7 @@
 """Readers with a PIN pad: a person types on the reader, and this process never has the PIN.
 
-PC/SC part 10, 2.02.09. The reader is asked for its features; FEATURE_VERIFY_PIN_DIRECT gives the control code that
-takes a PIN_VERIFY_STRUCTURE: how long to wait, how a PIN is formed, and the VERIFY command with the place where the
-digits go.
+PC/SC part 10, 2.02.09. The reader reports its features; FEATURE_VERIFY_PIN_DIRECT gives the control code that takes a
+PIN_VERIFY_STRUCTURE: the time to wait, the format of the PIN, and the VERIFY command with the position of the digits.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ def read_features(channel: Channel) -> dict[int, int]:
     except CardTimeoutError:
         raise
     except CardLostError:
-        # pcscd answers so for a reader without this request. If the card was removed, the next command fails.
+        # pcscd returns this for a reader without this request. If the card was removed, the next command fails.
         return {}
     return {tag: int.from_bytes(value, "big") for tag, value in objects(answer)}
 
@@ -79,7 +78,7 @@ def encode_pin_verify_structure(pin: PinProfile) -> bytes:
         0x02,  # bEntryValidationCondition: the key "OK"
         0x01,  # bNumberMessage
         0x0409,  # wLangId
-        0x00,  # bMsgIndex; three bytes of bTeoPrologue follow, of use for T=1 alone
+        0x00,  # bMsgIndex; three bytes of bTeoPrologue follow, used only for T=1
         len(apdu),  # ulDataLength
     )
     return head + apdu
