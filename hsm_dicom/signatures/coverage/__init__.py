@@ -1,2 +1,5 @@
-"""What a signature covers: the ``shares`` of an object that are signed and unsigned, by the ``parts`` that readers rely
-on; ``main_content`` explains why such a part may not be signed."""
+"""Coverage of signatures.
+
+``shares`` sorts an object into signed and unsigned shares, ``parts`` lists the elements that readers rely on, and
+``main_content`` explains why such an element may not be signed.
+"""

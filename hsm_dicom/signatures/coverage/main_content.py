@@ -1,13 +1,13 @@
-"""Why an element that readers rely on (`parts.is_relied_on`) may not be signed, so that nobody leaves it open silently.
+"""Reasons why an element that readers rely on (`parts.is_relied_on`) may not be signed, for messages to the signer.
 
-Elements of VR UN, and sequences with UN inside, may not be signed (PS3.3 C.12.1.1.3.1.1). Where that hits a private
-element, little is lost. Where it hits the contours of a structure set, the signature does not protect what matters.
+Elements of VR UN, and sequences with UN inside, may not be signed (PS3.3 C.12.1.1.3.1.1). For a private element, the
+loss is small. For the contours of a structure set, the signature does not protect the main content.
 
 A value of more than 65534 bytes whose VR has a 16-bit length (DS, IS, ...) exists in implicit VR only. It may not be
 signed either. A MAC is computed over explicit VR (PS3.3 C.12.1.1.3, MAC Calculation Transfer Syntax UID), where such a
-value has the VR UN (PS3.5 6.2.2), and what is UN is neither listed nor hashed. DCMTK's dcmsign 3.6.7 lists the sequence
-around such a value all the same, because it looks at the VR of its dictionary, and hashes the value as UN. It calls its
-own signature not verifiable once the file is converted to explicit VR, so there is no common ground to follow it on.
+value has the VR UN (PS3.5 6.2.2), and UN elements are neither listed nor hashed. DCMTK's dcmsign 3.6.7 nevertheless
+lists the sequence around such a value, because it uses the VR of its dictionary, and hashes the value as UN. It reports
+its own signature as not verifiable after conversion to explicit VR, so hsm-dicom does not follow it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from hsm_dicom.dataset.vr import FORMS, SHORT, ImplicitVRs
 
 
 def explain_unsignable(file: DicomFile, level: DataSet, element: Element) -> str:
-    """Which element of VR UN keeps this one from being signed, as a clause: itself, or one inside it."""
+    """Return a clause that names the UN element that makes this one unsignable: itself, or one inside it."""
     path, un = _first_un(file, level, element)
     name = (not is_private(un.tag) and tag_name(un.tag)) or format_tag(un.tag)
     inside = path[len(level.path) :]

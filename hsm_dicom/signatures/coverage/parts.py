@@ -1,8 +1,8 @@
-"""The parts of an object that a reader relies on, as tags of the level that is signed (PS3.3, PS3.6).
+"""Parts of an object that a reader relies on, as tags of the signed level (PS3.3, PS3.6).
 
-A signature that leaves one of them open protects something else than what is shown: somebody else's picture, the same
+If one of them is unsigned, the display can change without breaking the signature: another patient's picture, the same
 samples read as another picture, a lesion of another size or on the other side, another text. Only attributes of the
-signed level are listed; what their sequences hold goes with them.
+signed level are listed; they include the content of their sequences.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PIXEL_DATA_TAGS = _tags("7FE0,0010 7FE0,0008 7FE0,0009")
 """Pixel Data, Float Pixel Data, Double Float Pixel Data."""
 
 PIXEL_DATA_PROVIDER_URL = 0x00287FE0
-"""Names the server that has the pixels, where the object has none itself (JPIP)."""
+"""URL of the server that has the pixels, if the object itself has none (JPIP)."""
 
 IDENTITY: Mapping[str, tuple[int, ...]] = {
     "patient": (0x00100010, 0x00100020, 0x00100021, 0x00100030),
@@ -28,36 +28,36 @@ IDENTITY: Mapping[str, tuple[int, ...]] = {
     "series": (0x0020000E,),
     "SOP instance": (0x00080016, 0x00080018),
 }
-"""Attributes that say whose and which object this is; each group counts as covered when all that is there is."""
+"""Attributes that identify the object and its patient; a group is covered if all its present attributes are."""
 
 PICTURE = PIXEL_DATA_TAGS | _tags(
-    # Image Pixel (PS3.3 C.7.6.3): what samples there are, and how they are read
+    # Image Pixel (PS3.3 C.7.6.3): number and interpretation of the samples
     "0028,0002 0028,0004 0028,0006 0028,0008 0028,0009 0028,0010 0028,0011 0028,0100 0028,0101 0028,0102 0028,0103"
     " 0028,7FE0 7FE0,0001 7FE0,0002 7FE0,0003"
     # colours: Palette Color Lookup Tables, supplemental and enhanced ones, ICC Profile
     " 0028,1101 0028,1102 0028,1103 0028,1104 0028,1111 0028,1112 0028,1113 0028,1201 0028,1202 0028,1203 0028,1204"
     " 0028,1221 0028,1222 0028,1223 0028,1224 0028,1401 0028,140B 0028,140C 0028,140D 0028,140E 0028,2000 0028,2002"
 )
-"""The pixels and what says how they are read. Overlays and curves, which are drawn over them, are `is_drawn_over`."""
+"""The pixels and the attributes that define how to read them. For overlays and curves, see `is_drawn_over`."""
 
 GEOMETRY = _tags(
-    # spacing: sizes that are measured in the picture
+    # spacing: sizes measured in the picture
     "0028,0030 0028,0034 0028,0A02 0028,0A04 0018,0050 0018,0088 0018,1110 0018,1111 0018,1114 0018,1164 0018,2010"
     " 0018,6011 3002,0011 3002,0022 3002,0026 0048,0001 0048,0002 0048,0003 0048,0006 0048,0007"
     # orientation and position, sides of the body
     " 0018,1120 0018,5100 0018,5101 0020,0020 0020,0030 0020,0032 0020,0035 0020,0037 0020,0052 0020,0060 0020,0062"
     " 0020,1041 0048,0008 0048,0102 0054,0022 3002,0010 3002,0012 3004,000C 300C,0060"
-    # functional groups hold all of this, frame by frame
+    # functional groups hold all of these for each frame
     " 5200,9229 5200,9230"
-    # rescale and modality LUT: what a stored value means
+    # rescale and modality LUT: the meaning of a stored value
     " 0028,1052 0028,1053 0028,1054 0028,3000 0040,9096 0054,1001 3004,0002 3004,000E"
-    # VOI and presentation LUT, padding values: which values are seen, and how bright
+    # VOI and presentation LUT, padding values: visible values and their brightness
     " 0028,0120 0028,0121 0028,1040 0028,1041 0028,1050 0028,1051 0028,1055 0028,1056 0028,3010 2050,0010 2050,0020"
 )
-"""Spacing, orientation, position, rescale, VOI and modality LUT: what is measured in a picture, and how it is seen."""
+"""Spacing, orientation, position, rescale, VOI and modality LUT, which affect measurement and display."""
 
 GRAVEST = (0x00280010, 0x00280011, 0x00280004, 0x00280030, 0x00200037, 0x00200032, 0x00281053, 0x00281052, 0x00200060)
-"""Of picture and geometry, the elements that are named before the others."""
+"""Elements of picture and geometry that are listed before the others."""
 
 CONTENT = _tags(
     # SR documents, encapsulated documents, waveforms, spectra
@@ -70,7 +70,7 @@ CONTENT = _tags(
     " 0008,1115 0062,0002 0064,0002 0066,0002 0066,0101 006A,0002 0070,0001 0070,0041 0070,0042 0070,005A 0070,0060"
     " 0070,0308 0070,031C 0070,1901 0080,0007"
 )
-"""What an object says that is no picture: texts, documents, waveforms, contours, plans, presentations."""
+"""Content other than pictures: texts, documents, waveforms, contours, plans, presentations."""
 
 SEEN = _tags(
     # shutters hide parts of the picture; masks are subtracted from it
@@ -78,22 +78,22 @@ SEEN = _tags(
     " 0028,6100 0028,1090"
     # time between frames: flow, rates
     " 0018,1063 0018,1065 0018,1066 0018,1067 0018,1242 0018,0040 0018,1244 0008,2144 0028,6010 0028,6020"
-    # uptake values of nuclear medicine, which injection, weight and times enter
+    # uptake values of nuclear medicine, which depend on injection, weight and times
     " 0010,1020 0010,1030 0018,1071 0018,1072 0018,1074 0018,1078 0054,0016 0054,1102 0054,1300 0054,1321 0054,1322"
-    # which side, part and phase it claims to show; when; burned-in marks; lossy compression
+    # side, body part and phase; dates and times; burned-in marks; lossy compression
     " 0008,0008 0008,0020 0008,0022 0008,0023 0008,0030 0008,0032 0008,0033 0008,0060 0008,2218 0018,0015 0018,0010"
     " 0018,1030 0018,5104 0020,0013 0020,0100 0028,0301 0028,2110 0028,2112 0028,2114 0054,0220 0010,0040"
 )
-"""Other attributes that change what is seen or measured; among the elements that are not covered they come first."""
+"""Other attributes that change display or measurement; they are listed first among the uncovered elements."""
 
 
 def is_drawn_over(tag: int) -> bool:
-    """Return whether the tag is one of an overlay (60xx) or a curve (50xx), drawn over the picture (PS3.5 7.6)."""
+    """Return whether the tag belongs to an overlay (60xx) or a curve (50xx), drawn over the picture (PS3.5 7.6)."""
     return tag >> 24 in (0x50, 0x60) and not is_private(tag) and tag & 0xFFFF != 0
 
 
 def is_of_picture(tag: int) -> bool:
-    """Return whether the element has pixels, says how they are read, or is drawn over them."""
+    """Return whether the element holds pixels, defines how to read them, or is drawn over them."""
     return tag in PICTURE or is_drawn_over(tag)
 
 

@@ -1,4 +1,4 @@
-"""What a signature covers and what it leaves open: computed from the walk that its hash was computed from."""
+"""Signed and unsigned shares of an object, computed from the same walk as the hash of the signature."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _OF_SIGNATURES = (MAC_PARAMETERS_SEQUENCE, DIGITAL_SIGNATURES_SEQUENCE)
 
 
 class Share(Enum):
-    """How a part of the object stands to a signature."""
+    """Whether a signature covers a part of the object."""
 
     COVERED = "covered"
     NOT_COVERED = "not covered"
@@ -31,11 +31,11 @@ class Share(Enum):
 
 @dataclass(frozen=True)
 class Coverage:
-    """What one signature covers of the Data Set that it is in; tags ascend.
+    """Coverage of a Data Set by one of its signatures; tags ascend.
 
-    ``open`` are elements that could have been signed but are not: left out when it was made, or added since.
-    ``unsignable`` are elements that no signature can cover (UN, or a sequence with UN inside). Signatures themselves,
-    group lengths and trailing padding are in neither list. ``missing`` were signed and are not there any more.
+    ``open`` are signable elements that are unsigned: left out at signing, or added later.
+    ``unsignable`` are elements that no signature can cover (UN, or a sequence with UN inside). Signatures,
+    group lengths and trailing padding are in neither list. ``missing`` are signed elements that no longer exist.
     """
 
     signed: tuple[int, ...]
@@ -45,7 +45,7 @@ class Coverage:
     pixel_data: Share
     """Pixel Data itself."""
     picture: Share
-    """Pixel Data with all that says how it is read, and with what is drawn over it."""
+    """Pixel Data, the attributes that define how to read it, and overlays and curves."""
     geometry: Share
     """Spacing, orientation, position, rescale, VOI and modality LUT."""
     content: Share
@@ -53,19 +53,19 @@ class Coverage:
     identity: tuple[tuple[str, Share], ...]
     private_open: tuple[int, ...]
     character_set_open: bool
-    """Text is signed but Specific Character Set is not: the same bytes can be made to read differently."""
+    """Text is signed but Specific Character Set is not, so the same bytes can be displayed as other text."""
 
     def list_uncovered(self, belongs: Callable[[int], bool]) -> list[int]:
-        """Return the tags of the elements that are there, are not covered, and belong."""
+        """Return the tags of the present, uncovered elements for which ``belongs`` returns true."""
         return sorted(filter(belongs, self.open + self.unsignable))
 
 
 def compute_coverage(level: DataSet, listed: frozenset[int]) -> Coverage:
-    """Sort the elements of a level by what a signature over the listed tags says about them."""
+    """Compute the coverage of a level by a signature over the listed tags."""
     signed = tuple(sorted(listed & level.signable_tags))
     left_open = tuple(sorted(level.signable_tags - listed))
     unsignable = tuple(e.tag for e in level.elements if e.has_un and e.tag not in _OF_SIGNATURES)
-    # The character set of an Item without its own is that of the Data Set around it, which is outside as well.
+    # An Item without a character set uses that of the Data Set around it, which is unsigned as well.
     has_character_set = SPECIFIC_CHARACTER_SET in level or level.path != ()
     return Coverage(
         signed=signed,
@@ -94,10 +94,10 @@ def _share(level: DataSet, belongs: Callable[[int], bool], listed: frozenset[int
 
 
 def is_empty(element: Element) -> bool:
-    """Whether the value has no bytes; an encapsulated one counts as empty without a fragment behind its table."""
+    """Return whether the value has no bytes; an encapsulated value is empty if no fragment follows its table."""
     if element.pieces is None:
         return element.end == element.value
-    if ITEM_TAG not in element.pieces:  # a sequence without Items is a value; too many pieces to keep are one, too
+    if ITEM_TAG not in element.pieces:  # a sequence without Items is a value, as are too many pieces to keep
         return False
     behind_table = element.pieces[element.pieces.index(ITEM_TAG) + 2 :]
     return all(isinstance(piece, bytes) or piece[0] == piece[1] for piece in behind_table)

@@ -1,8 +1,8 @@
 """Creation of signatures (PS3.15 Annex C, PS3.3 C.12.1.1.3), in three steps that need not share a process.
 
-``prepare`` reads the file and computes the digest; ``sign_digest`` is all that the key sees; ``finish`` writes the
-signed file. A ``Plan`` can be pickled: prepare and finish may run in any executor while one process talks to the
-token. ``sign`` is the three in a row.
+``prepare`` reads the file and computes the digest; ``sign_digest`` is the only step that uses the key; ``finish``
+writes the signed file. A ``Plan`` can be pickled, so prepare and finish may run in any executor while one process uses
+the token. ``sign`` runs all three.
 """
 
 from __future__ import annotations
@@ -58,12 +58,12 @@ from tokens.errors import MechanismNotOfferedError
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 Timestamper = Callable[[bytes], bytes]
-"""Given the value of Signature (0400,0120), returns a TimeStampToken of RFC 3161 over it, in DER."""
+"""A callable that takes the value of Signature (0400,0120) and returns an RFC 3161 TimeStampToken over it, in DER."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A signature that lacks only what the key makes of ``digest``. Made by ``prepare``; can be pickled."""
+    """A signature complete except for the key's result over ``digest``. Returned by ``prepare``; can be pickled."""
 
     name: str
     source: ObjectSource
@@ -86,16 +86,16 @@ class Plan:
 
 @dataclass(frozen=True)
 class SigningReport:
-    """What was signed, and what of the same Data Set was not (with UN inside, or not asked for).
+    """Report on one signature: the elements that it covers, and those of the same Data Set that it does not.
 
+    ``left_out`` are the elements that contain UN or were not requested.
     ``uncovered`` are those of ``left_out`` that belong to the object's identity or content and should have been
-    signed: there are none without ``SigningRequest.allow_uncovered``.
+    signed; it is empty without ``SigningRequest.allow_uncovered``.
     ``overpadded`` are signed attributes that are, or hold, strings with more padding than an even length needs.
-    Their signature is good by the standard, which signs values as they are encoded; but DCMTK (seen in 3.6.7) takes
-    surplus padding away before it hashes, and will call it corrupted. Any program of DCMTK that writes the file anew
-    takes it away for good.
+    Their signature is valid by the standard, which signs values as encoded. DCMTK (seen in 3.6.7) strips surplus
+    padding before hashing and reports the signature as corrupted; DCMTK programs that rewrite the file remove it.
     ``unhashed_by_dcmtk`` is the number of signed octets in nested sequences that DCMTK's dcmsign 3.6.7 leaves out of
-    its hash (see ``dcmtk_stream``), so that it will call the signature corrupted, too.
+    its hash (see ``dcmtk_stream``); it then reports the signature as corrupted, too.
     """
 
     source: str
@@ -111,11 +111,11 @@ class SigningReport:
     unhashed_by_dcmtk: int
     timestamped: bool
     repaired: tuple[str, ...] = ()
-    """What is different in the clean copy that was signed in place of the file, each change as a clause."""
+    """Differences between the file and the clean copy that was signed in its place, each as a clause."""
 
     @property
     def dcmsign_disagrees(self) -> bool:
-        """Whether DCMTK's dcmsign 3.6.7 will call the signature corrupted, although it is good by the standard."""
+        """Whether DCMTK's dcmsign 3.6.7 reports this signature as corrupted, although it is valid by the standard."""
         return bool(self.overpadded or self.unhashed_by_dcmtk)
 
 
@@ -128,9 +128,9 @@ def sign(
     timestamp: Timestamper | None = None,
     overwrite: bool = False,
 ) -> SigningReport:
-    """Sign one file; ``output`` None signs in place. Raises DicomFileError and SignatureError, and what the key raises.
+    """Sign one file; ``output`` None signs in place.
 
-    Whatever is raised, the original is as it was.
+    Raises DicomFileError, SignatureError, and the errors of the key. After any error, the original is unchanged.
     """
     require_matching_key(key, request)
     plan = prepare(path, request)
@@ -148,7 +148,7 @@ def require_matching_key(key: PrivateKey, request: SigningRequest) -> None:
 
 
 def prepare(path: ObjectSource, request: SigningRequest) -> Plan:
-    """Read a file and compute what its signature needs. Touches neither key nor disk."""
+    """Read a file and compute the digest to sign. Uses no key and writes no file."""
     algorithm = _choose_algorithm(request)
     purpose = choose_purpose(request)
     with open_signable(path, request.item, repair=request.repair, trim=request.trim_padding, note_padding=True) as (
@@ -199,9 +199,9 @@ def prepare(path: ObjectSource, request: SigningRequest) -> Plan:
 
 
 def sign_digest(key: PrivateKey, plan: Plan) -> bytes:
-    """The value of Signature (0400,0120): RSASSA-PKCS1-v1_5 or ECDSA (DER) over the plan's digest.
+    """Return the value of Signature (0400,0120): RSASSA-PKCS1-v1_5 or ECDSA (DER) over the plan's digest.
 
-    Where the device of an RSA key signs no digest that was made elsewhere, it gets the octets to hash them itself.
+    If the device of an RSA key cannot sign an external digest, it receives the octets and hashes them itself.
     """
     algorithm = find_mac_algorithm(plan.request.mac)
     prehashed = Prehashed(algorithm.hash)
@@ -210,12 +210,12 @@ def sign_digest(key: PrivateKey, plan: Plan) -> bytes:
     try:
         return key.sign(plan.digest, padding.PKCS1v15(), prehashed)
     except MechanismNotOfferedError:
-        # A TPM, for one, with a key that may sign but not decrypt.
+        # For example, a TPM with a key that may sign but not decrypt.
         return key.sign(_mac_stream(plan), padding.PKCS1v15(), algorithm.hash)
 
 
 def _mac_stream(plan: Plan) -> bytes:
-    """The octets that the plan's digest is over. Raises FileChangedError if the file has others now."""
+    """Return the octets that the plan's digest is over. Raises FileChangedError if the file has changed."""
     pieces: list[bytes] = []
     request = plan.request
     with open_signable(plan.source, request.item, repair=request.repair, trim=request.trim_padding) as (file, _):
@@ -237,10 +237,10 @@ def finish(
     timestamp: bytes | None = None,
     overwrite: bool = False,
 ) -> SigningReport:
-    """Write the signed file, with the TimeStampToken (DER) over the signature if there is one.
+    """Write the signed file, with the TimeStampToken (DER) over the signature if given.
 
-    Raises KeyMismatchError if the signature is not one by the certificate's key, and DicomFileError; nothing is
-    written then.
+    Raises KeyMismatchError if the certificate's key did not make the signature, and DicomFileError. After an error,
+    nothing is written.
     """
     with stage(plan, signature, output, timestamp=timestamp, overwrite=overwrite) as (file, report):
         (error,) = publish([file])
@@ -258,7 +258,7 @@ def stage(
     timestamp: bytes | None = None,
     overwrite: bool = False,
 ) -> Iterator[tuple[StagedFile, SigningReport]]:
-    """Yield the signed file as ``finish`` writes it, not yet published, and its report."""
+    """Yield the signed file as ``finish`` writes it, before it is published, and its report."""
     if plan.repaired is not None and output is None:
         raise CopyInPlaceError(plan.name, "needs a clean copy, which never replaces the original.")
     with (
@@ -276,9 +276,9 @@ def finish_stream(
     target: str,
     timestamp: bytes | None = None,
 ) -> SigningReport:
-    """Give the signed object to ``write`` in parts, and return its report, in which it is called ``target``.
+    """Pass the signed object to ``write`` in parts, and return its report, with ``target`` as the object's name.
 
-    Raises what ``finish`` raises, and what ``write`` raises; then some parts may have been written.
+    Raises the errors of ``finish`` and of ``write``. After an error, some parts may have been written.
     """
     with _write_signed(plan, signature, timestamp) as (file, edits):
         write_stream(file, edits, write)
@@ -287,7 +287,7 @@ def finish_stream(
 
 @contextmanager
 def _write_signed(plan: Plan, signature: bytes, timestamp: bytes | None) -> Iterator[tuple[EncodedFile, list[Edit]]]:
-    """Open the object once more, with the edits that make it the signed one."""
+    """Reopen the object and yield it with the edits that add the signature."""
     request = plan.request
     if not is_made_by(_certificate_key(request), signature, plan.digest, find_mac_algorithm(request.mac)):
         raise KeyMismatchError(
@@ -348,7 +348,7 @@ def _certificate_key(request: SigningRequest) -> object:
 
 
 def _free_mac_id(file: DicomFile) -> int:
-    """The lowest number that no MAC Parameters and no signature of the whole instance uses (PS3.3 C.12.1.1.3)."""
+    """Return the lowest number unused by all MAC Parameters and signatures of the instance (PS3.3 C.12.1.1.3)."""
     used = set()
     for level in file.find_signed_levels():
         for tag in (MAC_PARAMETERS_SEQUENCE, DIGITAL_SIGNATURES_SEQUENCE):

@@ -1,4 +1,4 @@
-"""Putting one signature's two Items into a file: where, and which lengths grow (PS3.3 C.12.1.1.3, PS3.5 7.5)."""
+"""Insertion of a signature's two Items into a file: positions and length fields (PS3.3 C.12.1.1.3, PS3.5 7.5)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hsm_dicom.dataset.tags import DIGITAL_SIGNATURES_SEQUENCE, MAC_PARAMETERS_S
 
 
 class Slot(NamedTuple):
-    """Where an Item goes: the offset, whether its sequence is there already, and the fields that count its bytes."""
+    """Position of a new Item: its offset, whether its sequence exists, and the length fields that count its bytes."""
 
     tag: int
     at: int
@@ -22,7 +22,7 @@ class Slot(NamedTuple):
 
 
 class Insertion(NamedTuple):
-    """Where both Items of a signature go, and the fields of enclosing structures that count the bytes of both."""
+    """Positions of both Items of a signature, and the length fields of enclosing structures that count both."""
 
     mac_parameters: Slot
     signatures: Slot
@@ -30,7 +30,7 @@ class Insertion(NamedTuple):
 
 
 def find_insertion(file: DicomFile, level: DataSet) -> Insertion:
-    """Find the places for a further signature in this Data Set."""
+    """Find the positions for a new signature in this Data Set."""
     return Insertion(
         _slot(file, level, MAC_PARAMETERS_SEQUENCE),
         _slot(file, level, DIGITAL_SIGNATURES_SEQUENCE),
@@ -39,7 +39,7 @@ def find_insertion(file: DicomFile, level: DataSet) -> Insertion:
 
 
 def make_insertion_edits(file: EncodedFile, where: Insertion, mac_item: NewItem, signature_item: NewItem) -> list[Edit]:
-    """What to write for the two Items."""
+    """Return the edits that insert the two Items."""
     edits = []
     growth: dict[int, int] = {}
     total = 0
@@ -58,7 +58,7 @@ def make_insertion_edits(file: EncodedFile, where: Insertion, mac_item: NewItem,
 
 
 def grow(file: EncodedFile, field: int, by: int) -> Edit:
-    """The edit that adds to a 32-bit length field."""
+    """Return the edit that adds ``by`` bytes to a 32-bit length field."""
     length = file.number(file.source.read(field, field + 4)) + by
     if not 0 <= length < UNDEFINED_LENGTH:
         raise MalformedDataSetError(file.name, field, None, f"a length of {length} bytes cannot be encoded here.")

@@ -1,4 +1,4 @@
-"""Signing a clean copy of a file that cannot be signed as it is, if the request allows it."""
+"""Clean copies of files that cannot be signed as they are, for requests that allow them."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from hsm_dicom.signatures.read import read_signature_items
 
 @dataclass(frozen=True)
 class RepairedContent:
-    """That a copy takes the place of a file: each change as a clause, and the copy's SHA-256.
+    """Record of a copy that replaces a file: each change as a clause, and the copy's SHA-256.
 
-    ``is_repaired`` and ``is_trimmed`` say what was done to it.
+    ``is_repaired`` and ``is_trimmed`` tell which changes were made.
     """
 
     changes: tuple[str, ...]
@@ -39,7 +39,7 @@ class RepairedContent:
     is_trimmed: bool
 
     def make_again(self, path: ObjectSource) -> bytes:
-        """Make the same copy once more. Raises FileChangedError if it is another one."""
+        """Make the same copy again. Raises FileChangedError if the result differs."""
         content = make_clean_copy(path).content if self.is_repaired else None
         if self.is_trimmed:
             content = _trim(path, content)[0]
@@ -52,10 +52,10 @@ class RepairedContent:
 def open_signable(
     path: ObjectSource, place: Path, *, repair: bool, trim: bool, note_padding: bool = False
 ) -> Iterator[tuple[DicomFile, RepairedContent | None]]:
-    """Open a file as it would be signed: itself or, where it needs one, a copy of it.
+    """Open a file in the form to sign: the file itself or, if needed, a copy of it.
 
-    That is a clean copy with ``repair``, and one without surplus padding with ``trim``. Raises DicomFileError
-    for a file that cannot be read, or of which no clean copy can be made.
+    ``repair`` allows a clean copy, and ``trim`` a copy without surplus padding. Raises DicomFileError
+    if the file cannot be read, or if no clean copy of it can be made.
     """
     copy = _make_needed_copy(path, place) if repair else None
     content, changes = (None, ()) if copy is None else (copy.content, copy.changes)
@@ -71,8 +71,10 @@ def open_signable(
 
 
 def _trim(path: ObjectSource, content: bytes | None) -> tuple[bytes | None, str]:
-    """The content without surplus padding and the clause about it; None where there is none, and the object is signed
-    as it is. Raises SignaturesLostError if that would break signatures."""
+    """Return the content without surplus padding, and a clause about it; None and "" if there is no such padding.
+
+    Raises SignaturesLostError if trimming would break signatures.
+    """
     with DicomFile.open(path, note_padding=True, content=content) as file:
         trimmed = trim_padding(file)
         if trimmed is None:
@@ -88,7 +90,7 @@ def _trim(path: ObjectSource, content: bytes | None) -> tuple[bytes | None, str]
 
 
 def explain_repair(error: Exception, path: ObjectSource) -> Exception:
-    """Return the error of a file that cannot be signed as it is, marked as repairable if a clean copy can be signed."""
+    """Return the error of a file that cannot be signed, marked as repairable if a clean copy can be signed."""
     if isinstance(error, _REPAIRABLE):
         try:
             helps = _helps(error, path, make_clean_copy(path))
@@ -100,7 +102,7 @@ def explain_repair(error: Exception, path: ObjectSource) -> Exception:
 
 
 def _helps(error: Exception, path: ObjectSource, copy: CleanCopy) -> bool:
-    """Whether the clean copy is without the fault."""
+    """Return whether the clean copy lacks the defect."""
     if not isinstance(error, AmbiguousPixelDataError):
         return bool(copy.changes)
     with DicomFile.open(path, content=copy.content) as file:
@@ -115,7 +117,7 @@ _REPAIRABLE = (NotDicomError, MalformedDataSetError, AmbiguousPixelDataError)
 
 
 def _make_needed_copy(path: ObjectSource, place: Path) -> CleanCopy | None:
-    """A clean copy of a file that is refused as it is; None if it is not, or if a copy would be the same."""
+    """Return a clean copy of a file that cannot be signed; None if it can, or if the copy is the same."""
     try:
         with DicomFile.open(path) as file:
             if file.encapsulated_places:
@@ -128,6 +130,6 @@ def _make_needed_copy(path: ObjectSource, place: Path) -> CleanCopy | None:
     except AmbiguousPixelDataError:
         copy = make_clean_copy(path)
         return copy if copy.changes else None
-    except KeyError:  # there is no such Item, which is said where it is to be signed
+    except KeyError:  # there is no such Item; the signing step reports it
         pass
     return None

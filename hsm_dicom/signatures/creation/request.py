@@ -1,4 +1,4 @@
-"""What is asked of a signature: by whom, under which profile, over what, and why."""
+"""Signing requests: the certificate, the profile, the elements, and the purpose."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from hsm_dicom.signatures.read import Purpose
 
 @dataclass(frozen=True)
 class SigningRequest:
-    """What is to be signed, how, and whose certificate goes with it.
+    """Request for one signature: the elements to sign, the method, and the signer's certificate.
 
-    ``certificate`` is an x509.Certificate or its DER. ``tags`` None signs everything signable; with a list, the tags
-    that the profile demands are added. ``item`` is the place of an Item to sign in; () is the main Data Set. The
-    signature of an Item fits its content wherever that stands, in another object too. ``purpose`` is a code of CID
-    7007. Weak hashes (MD5, SHA-1, RIPEMD-160) need ``allow_weak``. An object whose identity or content cannot be signed
-    as asked, because it is or holds elements of VR UN, needs ``allow_uncovered``. With ``repair``, a clean copy is
-    signed of a file that is refused as it is (`hsm_dicom.dataset.repair.copy`). With ``trim_padding``, a copy without
-    surplus padding in strings is signed where there is some (`hsm_dicom.dataset.repair.padding`).
+    ``certificate`` is an x509.Certificate or its DER. ``tags`` None signs all signable elements; a list is extended
+    with the tags that the profile requires. ``item`` is the path of the Item to sign; () is the main Data Set. The
+    signature of an Item fits its content at any place, also in another object. ``purpose`` is a code of CID 7007.
+    Weak hashes (MD5, SHA-1, RIPEMD-160) need ``allow_weak``. An object whose identity or content cannot be signed
+    as requested, because it is or holds elements of VR UN, needs ``allow_uncovered``. ``repair`` signs a clean copy
+    of a file that cannot be signed as it is (`hsm_dicom.dataset.repair.copy`). ``trim_padding`` signs a copy without
+    surplus padding if strings have any (`hsm_dicom.dataset.repair.padding`).
     """
 
     certificate: bytes | x509.Certificate
@@ -42,7 +42,7 @@ class SigningRequest:
     def __post_init__(self) -> None:
         if not isinstance(self.profile, Profile):
             raise TypeError(f"profile must be a Profile, such as Profile.CREATOR, not {type(self.profile).__name__}.")
-        if isinstance(self.certificate, x509.Certificate):  # which cannot be pickled
+        if isinstance(self.certificate, x509.Certificate):  # cannot be pickled
             object.__setattr__(self, "certificate", self.certificate.public_bytes(Encoding.DER))
         elif not isinstance(self.certificate, bytes):
             raise TypeError(
@@ -56,7 +56,7 @@ class SigningRequest:
 
 
 def choose_purpose(request: SigningRequest) -> Purpose | None:
-    """The purpose that a signature of this request has. Raises ProfileError if its profile wants another one."""
+    """Return the purpose of the requested signature. Raises ProfileError if the profile requires another one."""
     code = request.purpose
     if code is None and request.profile is Profile.SR_VERIFICATION:
         code = VERIFICATION

@@ -1,4 +1,4 @@
-"""Which elements a signature covers, what it leaves open, and what is refused for it (PS3.3 C.12.1.1.3.1.1)."""
+"""Selection of the elements that a signature covers, with reasons for refusals (PS3.3 C.12.1.1.3.1.1)."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from hsm_dicom.signatures.profiles.rules import REQUIRED_IF_PRESENT, find_object
 
 
 def select_tags(file: DicomFile, level: DataSet, request: SigningRequest) -> tuple[int, ...]:
-    """The elements of this level that the request signs, ascending.
+    """Return the tags of this level that the request signs, ascending.
 
-    Raises ProfileError, NotSignableError, and UncoveredContentError where identity or content would stay open.
+    Raises ProfileError, NotSignableError, and UncoveredContentError if identity or content would stay unsigned.
     """
     shortcomings = find_object_shortcomings(request.profile, file, level)
     if shortcomings:
@@ -56,7 +56,7 @@ def select_tags(file: DicomFile, level: DataSet, request: SigningRequest) -> tup
 
 
 def find_uncovered_tags(level: DataSet, signed: tuple[int, ...], request: SigningRequest) -> tuple[int, ...]:
-    """What of the object's identity and content the request asks for and the signature leaves open."""
+    """Return the requested tags of the object's identity and content that the signature does not cover."""
     missing = level.by_tag.keys() - set(signed)
     if request.tags is not None:
         missing &= REQUIRED_IF_PRESENT.get(request.profile, frozenset())
@@ -64,14 +64,14 @@ def find_uncovered_tags(level: DataSet, signed: tuple[int, ...], request: Signin
 
 
 def find_left_out_tags(level: DataSet, signed: tuple[int, ...]) -> tuple[int, ...]:
-    """The elements of the level that the signature leaves open, group lengths and signatures aside."""
+    """Return the unsigned elements of the level, except group lengths and signatures."""
     own = (MAC_PARAMETERS_SEQUENCE, DIGITAL_SIGNATURES_SEQUENCE)
     listed = set(signed)
     return tuple(e.tag for e in level.elements if e.tag not in listed and e.tag not in own and e.tag & 0xFFFF)
 
 
 def find_overpadded_tags(file: DicomFile, level: DataSet, signed: tuple[int, ...]) -> tuple[int, ...]:
-    """The signed elements that are, or hold, strings with more padding than an even length needs."""
+    """Return the signed elements that are, or hold, strings with more padding than an even length needs."""
     depth = len(level.path)
     inside = ((*path, (tag, 0)) for path, tag in file.overpadded)
     found = {place[depth][0] for place in inside if place[:depth] == level.path}
@@ -79,7 +79,7 @@ def find_overpadded_tags(file: DicomFile, level: DataSet, signed: tuple[int, ...
 
 
 def _explain_refusal(file: DicomFile, level: DataSet, tag: int) -> str:
-    """Why a tag that was asked for cannot be signed, or an empty string."""
+    """Return why a requested tag cannot be signed, or an empty string if it can."""
     if never_signable(tag):
         return f"{describe_tag(tag)} may never be signed (PS3.3 C.12.1.1.3.1.1)"
     element = level.get(tag)
