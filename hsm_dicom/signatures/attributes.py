@@ -1,4 +1,4 @@
-"""Tags of the Digital Signatures Macro (PS3.3 Table C.12-6) and of the attributes that profiles name."""
+"""Tags of the Digital Signatures Macro (PS3.3 Table C.12-6) and of the code attributes inside it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CODE_MEANING = 0x00080104
 MAC_PARAMETERS_ITEM = frozenset(
     (MAC_ID_NUMBER, MAC_CALCULATION_TRANSFER_SYNTAX_UID, MAC_ALGORITHM, DATA_ELEMENTS_SIGNED)
 )
-"""All that PS3.3 Table C.12-6 has in an Item of MAC Parameters Sequence."""
+"""All attributes of an Item of MAC Parameters Sequence in PS3.3 Table C.12-6."""
 
 SIGNATURE_ITEM = frozenset(
     (
@@ -30,7 +30,7 @@ SIGNATURE_ITEM = frozenset(
         *(SIGNATURE, CERTIFIED_TIMESTAMP_TYPE, CERTIFIED_TIMESTAMP, PURPOSE_CODE_SEQUENCE),
     )
 )
-"""All that PS3.3 Table C.12-6 has in an Item of Digital Signatures Sequence."""
+"""All attributes of an Item of Digital Signatures Sequence in PS3.3 Table C.12-6."""
 
 EQUIVALENT_CODE_SEQUENCE = 0x00080121
 
@@ -41,7 +41,7 @@ CODE_SEQUENCE_MACRO = frozenset(
         EQUIVALENT_CODE_SEQUENCE,
     )
 )
-"""All that an Item of the Code Sequence Macro may have (PS3.3 8.8: basic, enhanced and equivalent codes)."""
+"""All attributes of an Item of the Code Sequence Macro (PS3.3 8.8: basic, enhanced and equivalent codes)."""
 
 LEFT_OUT_OF_MAC = frozenset((CERTIFICATE_OF_SIGNER, SIGNATURE, CERTIFIED_TIMESTAMP_TYPE, CERTIFIED_TIMESTAMP))
 """Elements of a Digital Signatures Item that its own MAC does not cover (PS3.3 C.12.1.1.3.1.2)."""
@@ -50,4 +50,4 @@ X509_CERTIFICATE = b"X509_1993_SIG"
 CMS_TIMESTAMP = b"CMS_TSP"
 
 MAX_TAGS = 0xFFFE // 4
-"""Data Elements Signed is an AT, whose explicit VR length has 16 bits."""
+"""Maximum number of tags in Data Elements Signed (AT, 16-bit length in explicit VR)."""

@@ -1,19 +1,19 @@
 """The byte stream that DCMTK 3.6.7's dcmsign hashes: parts of nested sequences are missing from it.
 
-PS3.3 C.12.1.1.3.1.2 has the whole content of sequences in the MAC. dcmsign encodes what it hashes into a buffer of
-16,384 octets, and empties that into the hash when the next part does not fit. Inside a sequence that is nested in
-another one, it loses its place when that happens. The rule was derived from `dcmsign --dump` over objects of many
-shapes, and tests/interop/dcmsign/test_dcmtk_stream.py compares both anew:
+PS3.3 C.12.1.1.3.1.2 includes the whole content of sequences in the MAC. dcmsign encodes the data to hash into a buffer
+of 16,384 octets, and empties the buffer into the hash when the next part does not fit. If that happens inside a nested
+sequence, dcmsign loses its position. The rule was derived from `dcmsign --dump` over objects of many shapes;
+tests/interop/dcmsign/test_dcmtk_stream.py checks it:
 
-1. A part is written where the buffer has room for it, else the buffer is emptied first. Room for 8 or 12 octets is
-   needed for the header of an element (by its VR), 12 for that of a sequence or of encapsulated Pixel Data (8 are
-   written), 4 for an Item tag or a Sequence Delimitation Item. A value is cut wherever the buffer is full.
-2. The buffer goes on from one listed element to the next, and is empty before the signature's own Item.
+1. If the buffer has no room for a part, dcmsign empties it before it writes the part. The header of an element needs
+   8 or 12 octets (by its VR), that of a sequence or of encapsulated Pixel Data 12 (8 are written), an Item tag or a
+   Sequence Delimitation Item 4. A value is cut wherever the buffer is full.
+2. The buffer is kept from one listed element to the next, and is empty before the signature's own Item.
 3. When the buffer is emptied between the first Item tag and the end of the last Item of a sequence of the second level
-   (one in an Item of a sequence that is listed), everything up to that sequence's delimiter is left out, deeper
-   sequences included. The delimiter is written. Encapsulated Pixel Data does not count as a sequence here.
+   (a sequence in an Item of a listed sequence), everything up to that sequence's delimiter is left out, including
+   deeper sequences. The delimiter is written. Encapsulated Pixel Data does not count as a sequence here.
 
-What is left out can be changed without dcmsign noticing. Other versions of DCMTK were not tried.
+dcmsign does not detect changes to the octets left out. Other versions of DCMTK were not tested.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from hsm_dicom.signatures.anomalies.record import Anomaly, AnomalyCode, Weight
 from hsm_dicom.signatures.mac import Update
 
 BUFFER = 16384
-"""Octets of dcmsign's buffer."""
+"""Size of dcmsign's buffer in octets."""
 
 _STRUCTURE = 8
-"""Octets of the header of a sequence or of encapsulated Pixel Data, which has no length in a MAC."""
+"""Octets in the header of a sequence or of encapsulated Pixel Data, which has no length in a MAC."""
 
 _LOSING_LEVEL = 2
-"""The nesting of sequences at which the place is lost."""
+"""Nesting level of sequences at which dcmsign loses its position."""
 
 
 def feed_as_dcmtk(file: DicomFile, level: DataSet, tags: Set[int], update: Update | None) -> int:
-    """Give what dcmsign hashes of the listed elements to ``update``, and return how many octets it leaves out.
+    """Pass the octets of the listed elements that dcmsign hashes to ``update``, and return how many it leaves out.
 
-    With ``update`` None they are counted only. The signature's own Item comes behind it as in the standard's stream.
+    ``update`` None only counts them. The signature's own Item follows as in the standard's stream.
     """
     listed = [element for element in level.elements if element.tag in tags]
     nesting = [number for number, element in enumerate(listed) if _may_nest(element)]
@@ -54,17 +54,17 @@ def feed_as_dcmtk(file: DicomFile, level: DataSet, tags: Set[int], update: Updat
 
 
 def can_leave_out(level: DataSet, tags: Set[int], size: int) -> bool:
-    """Return whether dcmsign may leave a part out of a stream of this many octets over the listed elements."""
+    """Return whether dcmsign may leave out part of a stream of ``size`` octets over the listed elements."""
     return size > BUFFER and any(_may_nest(element) for element in level.elements if element.tag in tags)
 
 
 def count_left_out(file: DicomFile, level: DataSet, tags: Set[int], size: int) -> int:
-    """Return how many octets dcmsign leaves out of the stream over the listed elements, which has ``size`` octets."""
+    """Return how many of the ``size`` octets of the stream over the listed elements dcmsign leaves out."""
     return feed_as_dcmtk(file, level, tags, None) if can_leave_out(level, tags, size) else 0
 
 
 def describe_cut(left_out: int) -> Anomaly:
-    """The anomaly of a signature that dcmsign made over a stream without so many octets."""
+    """Return the anomaly of a signature by dcmsign over a stream that lacks ``left_out`` octets."""
     return Anomaly(
         AnomalyCode.DCMTK_STREAM,
         Weight.DOUBT,
@@ -75,24 +75,24 @@ def describe_cut(left_out: int) -> Anomaly:
 
 
 def _may_nest(element: Element) -> bool:
-    """Whether the element may hold a sequence in a sequence; its pieces were dropped where there are too many."""
+    """Return whether the element may hold a nested sequence; it has no pieces if there were too many to keep."""
     return element.vr == "SQ" and (not element.pieces or element.pieces.count(SEQUENCE_DELIMITATION_TAG) > 1)
 
 
 class _Stream:
-    """dcmsign's buffer, and what went through it."""
+    """State of dcmsign's buffer, with a count of the octets left out."""
 
     def __init__(self, file: DicomFile, update: Update | None) -> None:
         self._file = file
         self._update = update
         self._filled = 0
-        self._open: list[bool] = []  # sequences, and encapsulated Pixel Data, that are being written
+        self._open: list[bool] = []  # open structures: True for a sequence, False for Pixel Data
         self._depth = 0
         self._lost = False
         self.left_out = 0
 
     def write(self, level: DataSet, element: Element) -> None:
-        """Write one element of the level that is signed."""
+        """Write one element of the signed level."""
         if element.pieces is not None:
             feed_pieces(self._file, level, element, self._write_piece)
             return
@@ -121,7 +121,7 @@ class _Stream:
             self._depth -= 1
 
     def _part(self, data: bytes, room: int) -> None:
-        """Write a header, an Item tag or a delimiter, which is never cut."""
+        """Write a header, an Item tag or a delimiter; these are never cut."""
         if not self._lost and BUFFER - self._filled < room:
             self._empty()
         if self._lost:
@@ -132,7 +132,7 @@ class _Stream:
             self._update(data)
 
     def _value(self, start: int, end: int, unit: int) -> None:
-        """Write a value, up to where the place is lost."""
+        """Write a value up to the octet at which dcmsign loses its position."""
         room = BUFFER - self._filled
         size = end - start
         if self._lost:
@@ -157,7 +157,7 @@ class _Stream:
             self._file.source.feed([(start, end, unit)], self._update)
 
     def _feed_head(self, start: int, size: int, unit: int) -> None:
-        """Feed the first octets of a value, which may end within one of its units."""
+        """Feed the first ``size`` octets of a value, which may end inside a unit of ``unit`` octets."""
         whole, rest = start + size // unit * unit, size % unit
         self._feed(start, whole, unit)
         if rest and self._update is not None:

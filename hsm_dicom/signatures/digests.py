@@ -1,4 +1,4 @@
-"""The digests that the signatures of one object were made over, if they hold."""
+"""Digests of one object, to compare with its signatures."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ if TYPE_CHECKING:
     from hashlib import _Hash
 
 LARGEST_EFFORT = 100
-"""Covered parts are hashed until they come to this many times the file's size: what a hostile file may cost."""
+"""Limit on hashed octets, as a multiple of the file's size, to bound the cost of a hostile file."""
 
 LARGEST_EFFORT_FOR_DCMTK = 4
-"""The same for the streams of dcmsign, which are made element by element."""
+"""The same limit for the streams of dcmsign, which are built element by element."""
 
 _Key = tuple[Place, tuple[int, ...], str]
 
 
 class _EffortLimitError(Exception):
-    """The signatures of the object cover more, all in all, than is hashed for one file; the text says so."""
+    """The signatures of the object exceed the limit on hashed octets; the text explains it."""
 
 
 @dataclass(frozen=True)
 class CutDigest:
-    """A digest over a stream that lacks `left_out` octets."""
+    """Digest over a stream that lacks `left_out` octets."""
 
     digest: bytes
     left_out: int
 
 
 class Digests:
-    """MACs of several signatures with each covered part read once, whatever number of signatures and hashes it has."""
+    """MACs of several signatures; each covered part is read once for any number of signatures and hashes."""
 
     def __init__(self, file: DicomFile, items: Iterable[SignatureItem]) -> None:
         self._file = file
@@ -53,7 +53,7 @@ class Digests:
                 self._wanted.setdefault((item.level.path, item.mac.tags), set()).add(item.mac.algorithm)
 
     def digest(self, item: SignatureItem, algorithm: MacAlgorithm) -> bytes:
-        """The digest of PS3.3 C.12.1.1.3.1.2. Raises _EffortLimitError."""
+        """Return the digest of PS3.3 C.12.1.1.3.1.2. Raises _EffortLimitError."""
         place, tags = self._read_covered(item)
         if (place, tags, algorithm.term) not in self._begun:
             if self._allowed < 0:
@@ -70,9 +70,9 @@ class Digests:
         return state.digest()
 
     def digest_of_dcmtk(self, item: SignatureItem, algorithm: MacAlgorithm) -> CutDigest | None:
-        """The digest over what DCMTK's dcmsign hashes; None where it would leave nothing out, or at too much effort.
+        """Return the digest over DCMTK dcmsign's stream; None if it omits nothing, or if the limit is exceeded.
 
-        To be asked after `digest`.
+        Call `digest` first.
         """
         place, tags = self._read_covered(item)
         if not can_leave_out(item.level, set(tags), self._sizes[place, tags]):
@@ -98,7 +98,7 @@ class Digests:
     def _hashes(
         self, place: Place, tags: tuple[int, ...]
     ) -> tuple[dict[str, _Hash], Callable[[bytes | memoryview], object]]:
-        """A hash for each algorithm that a signature over these tags has, and what feeds all of them."""
+        """Return a hash for each algorithm of the signatures over these tags, and a callable that feeds all of them."""
         hashes = {term: MAC_ALGORITHMS[term].new() for term in self._wanted[place, tags] if term in MAC_ALGORITHMS}
         updates = [state.update for state in hashes.values()]
 

@@ -1,7 +1,7 @@
-"""Check the integrity of signatures: whether each is over the bytes of the object (PS3.15 Annex C).
+"""Integrity of signatures: whether each matches the bytes of the object (PS3.15 Annex C).
 
 `hsm_dicom.validation` decides whether the signer is trusted and may sign. A signature is INTACT only if its
-macro is complete and consistent, everything it lists is present and signable, and the key of its certificate made it
+macro is complete and consistent, every listed element is present and signable, and the key of its certificate made it
 over exactly the stream of PS3.3 C.12.1.1.3.1.2. A defect of one signature does not hide the others.
 """
 
@@ -58,11 +58,11 @@ class Finding(Enum):
     BROKEN = "broken"
     """Covered bytes were changed, or the signature never matched them."""
     PARTIAL = "partial"
-    """It matches a part: the program that made it left octets out of the byte stream by mistake."""
+    """It matches only a part: the program that made it wrongly left octets out of the byte stream."""
     UNCHECKABLE = "uncheckable"
-    """The signature, or what it refers to, is incomplete or of an unknown kind."""
+    """The signature, or data that it refers to, is incomplete or of an unknown kind."""
     HISTORIC = "historic"
-    """It is in Original Attributes Sequence and signed an earlier state of the object, so it cannot be checked."""
+    """It is in Original Attributes Sequence and covers an earlier state of the object, so it cannot be checked."""
 
 
 _SETTLED = (Finding.INTACT, Finding.HISTORIC)
@@ -70,15 +70,15 @@ _SETTLED = (Finding.INTACT, Finding.HISTORIC)
 
 @dataclass(frozen=True)
 class VerifiedSignature:
-    """One signature and the result of its check. Bytes are DER without pad byte; texts are as in the file, unpadded."""
+    """One signature and its check result. Bytes are DER without pad byte; texts are as in the file, without padding."""
 
     place: Place
-    """The path of the Data Set that it signs: () for the main one."""
+    """Path of the signed Data Set: () for the main one."""
     number: int
     """Its Item number in Digital Signatures Sequence, from 0."""
     finding: Finding
     reason: str
-    """One sentence on why it is not intact; empty if it is."""
+    """One sentence that explains why it is not intact; empty if it is intact."""
     uid: str
     mac_id: int | None
     mac_algorithm: str
@@ -87,21 +87,21 @@ class VerifiedSignature:
     date_time: str
     """Digital Signature DateTime as claimed by the signer."""
     signed_at: datetime | None
-    """The same, aware of its time zone; None if it is malformed or has no UTC offset, which PS3.3 requires."""
+    """``date_time`` with its time zone; None if it is malformed or lacks the UTC offset that PS3.3 requires."""
     certificate_type: str
     certificate: bytes
     purpose: Purpose | None
     signature: bytes
-    """The value of Signature (0400,0120), which a time stamp is over."""
+    """The value of Signature (0400,0120), which a time stamp covers."""
     timestamp_type: str
     timestamp: bytes | None
     """The TimeStampToken of RFC 3161, not yet checked."""
     coverage: Coverage | None
-    """None if the signature does not list what it covers."""
+    """None if the signature does not list its covered elements."""
     profiles: tuple[Profile, ...]
     """The profiles of PS3.15 Annex C that it meets; empty unless it is intact and no anomaly questions it."""
     anomalies: tuple[Anomaly, ...] = ()
-    """Why the object may still not be what was signed, although the signature is intact."""
+    """Reasons why the object may differ from the signed one although the signature is intact."""
 
     @property
     def intact(self) -> bool:
@@ -124,11 +124,11 @@ class VerifiedFile:
 
 
 def check_integrity(source: ObjectInput) -> VerifiedFile:
-    """Check every signature at every level of an object without its signers; `hsm_dicom.verify` gives the verdict.
+    """Check every signature at every level of an object, but not its signer; `hsm_dicom.verify` gives the verdict.
 
     ``source`` is a path, the encoded bytes, a binary file or a pydicom Dataset (see `hsm_dicom.dataset.inputs`). It may
-    lack File Meta Information if it reads in one way only. Raises DicomFileError if it cannot be read as DICOM,
-    FileChangedError if the file is written to meanwhile, and TypeError for anything else.
+    lack File Meta Information if only one reading is possible. Raises DicomFileError if it cannot be read as DICOM,
+    FileChangedError if the file changes during the check, and TypeError for any other type.
     """
     with open_input(source) as path:
         return _check_integrity(path)
@@ -148,7 +148,7 @@ def _check_integrity(path: ObjectSource) -> VerifiedFile:
 
 
 def _with_reading(found: VerifiedFile, path: ObjectSource, file: DicomFile, reading: Reading) -> VerifiedFile:
-    """Return the result with the signatures that hold only in this reading."""
+    """Return the result with those signatures replaced that are intact only in this reading."""
     with DicomFile.open(path, reading=reading, bare=True) as other:
         if other.state != file.state:
             raise FileChangedError(file.name, "the file was changed while it was being read.")
@@ -164,8 +164,8 @@ def _with_reading(found: VerifiedFile, path: ObjectSource, file: DicomFile, read
 def _lists_private_of_unknown_vr(file: DicomFile, items: list[SignatureItem]) -> bool:
     """Return whether a signature covers private elements of a file in implicit VR, which does not store their VRs.
 
-    A signer with a dictionary of private elements can sign them nevertheless, as DCMTK does. If the stream matches with
-    the VRs of our dictionary, the signer used the same VRs; if not, the VRs are unknown.
+    A signer with a dictionary of private elements can still sign them, as DCMTK does. If the stream matches with the
+    VRs of this library's dictionary, the signer used the same VRs; if not, the VRs are unknown.
     """
     return file.syntax.implicit_vr and any(
         item.level[tag].has_un
@@ -187,8 +187,8 @@ def _check_open(file: DicomFile, items: list[SignatureItem]) -> VerifiedFile:
 def dump_macs(path: str | os.PathLike[str], folder: str | os.PathLike[str]) -> list[str]:
     """Write the exact byte stream of each signature's MAC to ``FOLDER/<Digital Signature UID>.mac``.
 
-    Returns the files written; signatures that do not say what they cover have none. What is listed but cannot be
-    signed is not in the stream. Raises DicomFileError.
+    Returns the paths of the files; signatures that do not list covered elements have none. Listed elements that cannot
+    be signed are not in the stream. Raises DicomFileError.
     """
     with DicomFile.open(path, bare=True) as file:
         items = read_signature_items(file)
@@ -214,7 +214,7 @@ def _dump(file: DicomFile, items: list[SignatureItem], folder: str | os.PathLike
 
 
 def feed_mac_stream(file: DicomFile, item: SignatureItem, write: Callable[[bytes | memoryview], object]) -> None:
-    """Give the exact byte stream of a signature's MAC to ``write``, in parts."""
+    """Pass the exact byte stream of a signature's MAC to ``write``, in parts."""
     listed = item.level.signable_tags.intersection(item.mac.tags if item.mac else ())
     feed_covered(file, item.level, listed, write)
     feed_own(file, item.item, write)
@@ -269,7 +269,7 @@ def _check_signature(
 def find_anomalies(
     file: DicomFile, item: SignatureItem, outside: OutsideContent, siblings: Siblings
 ) -> tuple[Anomaly, ...]:
-    """Return the anomalies of one signature, from each module that finds some."""
+    """Return the anomalies of one signature, collected from all modules that find anomalies."""
     return (
         *find_foreign_content(file, item),
         *find_fragment_defects(file, item),
@@ -312,7 +312,7 @@ def _check(file: DicomFile, item: SignatureItem, digests: Digests) -> None:
 
 
 def _check_transfer_syntax(actual: TransferSyntax, claimed: str) -> None:
-    """Check the claimed Transfer Syntax against that of the file: the signature does not protect it."""
+    """Check the claimed Transfer Syntax, which the signature does not protect, against that of the file."""
     if actual.encapsulated:
         fits = claimed == actual.uid
     else:
@@ -334,14 +334,14 @@ def _check_listed(level: DataSet, tags: tuple[int, ...]) -> None:
 
 @lru_cache(maxsize=256)
 def _public_key(certificate: bytes) -> CertificatePublicKeyTypes | None:
-    """Return the key of a certificate, None if it cannot be read.
+    """Return the key of a certificate; None if it cannot be read.
 
-    The signature on a certificate is whole octets (RFC 3279 2.2), but parsers let its BIT STRING say otherwise. That
-    octet is the only one of a certificate that can change without breaking the chain.
+    The signature on a certificate has whole octets (RFC 3279 2.2), but parsers accept unused bits in its BIT STRING.
+    The octet that counts them is the only one of a certificate that can change without breaking the chain.
     """
     try:
         parsed = x509.load_der_x509_certificate(certificate)
         unused_bits = certificate[-len(parsed.signature) - 1]
         return None if unused_bits else parsed.public_key()
-    except Exception:  # whatever a hostile certificate makes the parser raise
+    except Exception:  # a hostile certificate may make the parser raise any exception
         return None

@@ -1,12 +1,13 @@
-"""No change to a signed object whose signatures may be over something else.
+"""Refusal of changes to a signed object whose signatures may have been made over another object.
 
-A person who removes a signature, adds a time stamp to it or signs beside it takes the object for what was signed. If it
-may be another one, the change hides that: evidence is gone, or a second signature vouches for content that the first
-one was not made for. So objects with a finding about wrapped content, fragments or the level are left as they are.
+A person who removes a signature, adds a time stamp to it or adds another signature assumes that the object is the
+signed one. If it is not, the change hides that: it removes evidence, or a second signature confirms content that the
+first one does not cover. Objects with a finding about wrapped content, fragments or the level are thus not changed.
 
-Signatures that only leave something open (elements, picture, geometry, identity, Number of Frames), and content outside
-every MAC, are no obstacle: the verdict names these before and after. A signature that does not show its level is one
-only if it covers SOP Class UID and SOP Instance UID, or there are none: if they are open, it stays questionable anyway.
+Signatures that only leave something unsigned (elements, picture, geometry, identity, Number of Frames), and content
+outside every MAC, do not prevent a change: the verdict lists these before and after. A signature that does not show its
+level prevents it only if it covers SOP Class UID and SOP Instance UID, or the object has neither. If they are
+unsigned, it stays questionable anyway.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from hsm_dicom.signatures.read import SignatureItem, read_signature_items
 
 
 def require_unquestioned(file: DicomFile) -> None:
-    """Raise QuestionedObjectError if the object may be another one than a signature in it was made for.
+    """Raise QuestionedObjectError if a signature in the object may have been made over another object.
 
-    Nothing is hashed: the findings are those that a verification has, whether the MACs fit or not.
+    This hashes nothing: the findings are those of a verification, whether or not the MACs match.
     """
     items = read_signature_items(file)
     outside, siblings = OutsideContent(file, items), Siblings(items)

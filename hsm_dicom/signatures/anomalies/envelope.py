@@ -1,8 +1,8 @@
-"""What the Items of a signature hold besides what PS3.3 Table C.12-6 puts there.
+"""Elements in the Items of a signature that PS3.3 Table C.12-6 does not define there.
 
 The MAC stream of PS3.3 C.12.1.1.3.1.2 is the covered elements followed by the elements of the signature's own Item,
-with nothing between them. Covered elements with tags below MAC ID Number (0400,0005) can therefore be moved into that
-Item, taken off Data Elements Signed, and replaced: the stream stays the same. No honest program writes such an Item.
+without a separator. Covered elements with tags below MAC ID Number (0400,0005) can therefore be moved into that Item,
+removed from Data Elements Signed, and replaced: the stream stays the same. No honest program writes such an Item.
 Any other foreign element was signed as a part of the Item, or is outside every MAC; it is reported.
 """
 
@@ -20,7 +20,7 @@ from hsm_dicom.signatures.read import SignatureItem
 
 
 def find_foreign_content(file: DicomFile, item: SignatureItem) -> Iterator[Anomaly]:
-    """Yield what the signature's two Items hold that does not belong there."""
+    """Yield the anomalies about foreign elements in the signature's two Items."""
     foreign = find_foreign_elements(file, item)
     wrapped = [place for place in foreign if _is_wrapped(file, item.item, place)]
     if wrapped:
@@ -43,7 +43,7 @@ def find_foreign_content(file: DicomFile, item: SignatureItem) -> Iterator[Anoma
 
 
 def find_foreign_elements(file: DicomFile, item: SignatureItem) -> list[Place]:
-    """Return the elements of the signature's two Items that PS3.3 does not put there and that are not ignorable."""
+    """Return the elements of the signature's two Items that PS3.3 does not define there and that are not ignorable."""
     found = [(item.item.path, element.tag) for element in _foreign(file, item.item, a.SIGNATURE_ITEM)]
     if item.mac is not None:
         found += [(item.mac.item.path, e.tag) for e in _foreign(file, item.mac.item, a.MAC_PARAMETERS_ITEM)]
@@ -54,7 +54,7 @@ def find_foreign_elements(file: DicomFile, item: SignatureItem) -> list[Place]:
 
 
 def _is_wrapped(file: DicomFile, signature_item: DataSet, place: Place) -> bool:
-    """Whether an element enters the MAC before the Item's own ones, or would with the VR of a private dictionary."""
+    """Return whether an element precedes the Item's own in the MAC, or would with the VR of a private dictionary."""
     path, tag = place
     if path != signature_item.path or tag >= a.MAC_ID_NUMBER:
         return False
@@ -67,7 +67,7 @@ def _foreign(file: DicomFile, item: DataSet, allowed: Set[int]) -> Iterator[Elem
 
 
 def _foreign_to_purpose(file: DicomFile, level: DataSet, tag: int) -> list[Place]:
-    """What Items of codes hold besides the Code Sequence Macro."""
+    """Return the elements of code Items that are not in the Code Sequence Macro."""
     sequence = level.get(tag)
     if sequence is None or sequence.vr != "SQ":
         return []

@@ -1,9 +1,9 @@
-"""What signatures must know of fragments (PS3.5 A.4), whose lengths the MAC byte stream does not have.
+"""Defects of fragments (PS3.5 A.4), whose lengths the MAC byte stream does not contain.
 
-Two fragments that were joined, or a fragment that took in the elements behind it, have the same stream as before
-(PS3.3 C.12.1.1.3.1.2). `find_fragment_defects` finds the signs of it in a signed object. A fragment that was cut in
-two, or into a fragment and elements, shows no sign; `require_unambiguous_fragments` refuses what could be cut so at
-signing.
+Joining two fragments, or extending a fragment over the elements behind it, does not change the stream
+(PS3.3 C.12.1.1.3.1.2). `find_fragment_defects` finds signs of such changes in a signed object. Cutting a fragment in
+two, or into a fragment and elements, leaves no sign; `require_unambiguous_fragments` therefore refuses to sign
+fragments that could be cut in this way.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _REMEDY = "Compare the object with the sender's own copy, and ask the sender for
 
 
 def find_fragment_defects(file: DicomFile, item: SignatureItem) -> Iterator[Anomaly]:
-    """Yield what questions the Pixel Data, at any depth, that an intact signature covers."""
+    """Yield the anomalies of the Pixel Data, at any depth, that an intact signature covers."""
     tags = item.mac.tags if item.mac else ()
     for pixel_data in find_covered_pixel_data(file, item.level.path, tags):
         for defect in pixel_data.defects:
@@ -44,7 +44,7 @@ def find_fragment_defects(file: DicomFile, item: SignatureItem) -> Iterator[Anom
 
 
 def require_unambiguous_fragments(file: DicomFile, level: Path, tags: Collection[int]) -> None:
-    """Raise AmbiguousPixelDataError if Pixel Data that these tags of a level cover could pass for other content."""
+    """Raise AmbiguousPixelDataError if Pixel Data covered by these tags of a level could be read as other content."""
     refusals = []
     for pixel_data in find_covered_pixel_data(file, level, tags):
         refusals += [defect.clause for defect in pixel_data.defects]
@@ -59,7 +59,7 @@ def require_unambiguous_fragments(file: DicomFile, level: Path, tags: Collection
 
 
 def find_frame_count_tags(level: DataSet, tags: Set[int]) -> Set[int]:
-    """Return the tag of Number of Frames where a signature of these tags needs it, so that no frames can be joined."""
+    """Return the tag of Number of Frames if a signature of these tags needs it to prevent joined frames."""
     is_encapsulated = PIXEL_DATA in tags and level[PIXEL_DATA].pieces is not None
     return level.signable_tags & {NUMBER_OF_FRAMES} if is_encapsulated else frozenset()
 

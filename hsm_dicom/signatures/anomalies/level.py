@@ -1,10 +1,10 @@
-"""Whether a signature shows at which level it was made: over an object, or over an Item inside one.
+"""Level of a signature: over an object, or over an Item inside one.
 
-The MAC stream of PS3.3 C.12.1.1.3.1.2 does not say where its Data Set stands. The signature of an Item therefore fits
-an object that consists of the Item's content. What tells an object from most Items is what PS3.3 demands of every SOP
-instance: SOP Class UID and SOP Instance UID, which the File Meta Information repeats, and, where it belongs to a study,
-Modality and Series Number, of which one must do, since some writers leave the other out. An Item that has all of these
-cannot be told from an object, and is not signed by this package.
+The MAC stream of PS3.3 C.12.1.1.3.1.2 does not contain the place of its Data Set. The signature of an Item therefore
+fits an object that consists of the Item's content. An object differs from most Items by the attributes that PS3.3
+requires in every SOP instance: SOP Class UID and SOP Instance UID, which the File Meta Information repeats, and, if it
+belongs to a study, Modality and Series Number. One of these two suffices, since some writers omit the other. An Item
+that has all of these cannot be distinguished from an object, and this package does not sign it.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _NAMED_IN_META = {
     0x00020002: (SOP_CLASS_UID, "SOP Class"),
     0x00020003: (SOP_INSTANCE_UID, "SOP Instance"),
 }
-"""Media Storage SOP Class UID and Media Storage SOP Instance UID (PS3.10 7.1), and what they repeat."""
+"""Media Storage SOP Class UID and SOP Instance UID (PS3.10 7.1), with the attributes that they repeat."""
 
 
 def find_missing_marks(signed: Set[int]) -> list[int]:
-    """Return what a signature over these tags would have to cover as well to show that it is over an object."""
+    """Return the tags that a signature over these tags lacks to show that it is over an object."""
     missing = [tag for tag in (SOP_CLASS_UID, SOP_INSTANCE_UID) if tag not in signed]
     if STUDY_INSTANCE_UID in signed and not {MODALITY, SERIES_NUMBER}.intersection(signed):
         missing.append(MODALITY)
@@ -46,7 +46,7 @@ def require_item(file: DicomFile, level: DataSet, signed: Set[int]) -> None:
 
 
 def find_open_level(file: DicomFile, item: SignatureItem) -> Iterator[Anomaly]:
-    """Yield why a signature over the main Data Set may have been made for something else."""
+    """Yield the reasons why a signature over the main Data Set may have been made over other data."""
     if file.is_bare:
         yield Anomaly(
             AnomalyCode.BARE_DATA_SET,
