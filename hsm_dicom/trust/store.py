@@ -1,9 +1,9 @@
-"""The data of a validation: trust anchors, intermediates, CRLs and OCSP responses, read from files once.
+"""Trust store for validations: trust anchors, intermediates, CRLs and OCSP responses, read from files once.
 
     store = TrustStore.from_files(anchors=["ca.pem"], crls=["ca.crl"])
 
-A store keeps the DER and where it came from; it never changes, may be shared between threads, and travels to
-worker processes by pickling. Nothing is trusted because it lies in the operating system's store.
+A store keeps the DER and its source. It is immutable, can be shared between threads, and can be pickled for worker
+processes. The operating system's trust store is not used.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ _T = TypeVar("_T")
 
 
 class TrustStore:
-    """Trust anchors and the data that is used with them.
+    """Trust anchors, intermediates and revocation data.
 
-    `anchors` are trusted because the officer says so: root CAs, intermediate CAs, or single self-signed
-    certificates. `intermediates` are not trusted, they help to find a path. Raises TrustFileError for what
+    The officer decides which `anchors` are trusted: root CAs, intermediate CAs, or single self-signed
+    certificates. `intermediates` are not trusted; they help to build a path. Raises TrustFileError if data
     cannot be read.
     """
 
@@ -73,7 +73,7 @@ class TrustStore:
     ) -> TrustStore:
         """Read PEM files (any number of certificates or CRLs in one), PKCS#7 or DER files; OCSP responses are DER.
 
-        A folder stands for every file in it. Raises TrustFileError, which names the file and what to do.
+        A folder stands for every file in it. Raises TrustFileError with the file and the next step.
         """
         return cls(
             [c for path in _files(anchors) for c in read_certificate_file(path, _content(path))],
@@ -84,27 +84,27 @@ class TrustStore:
 
     @property
     def sourced_anchors(self) -> tuple[Sourced, ...]:
-        """The trust anchors in DER, each with the place that it came from."""
+        """The trust anchors in DER, each with its source."""
         return self._parts[0]
 
     @property
     def has_anchors(self) -> bool:
-        """False for a store by which nothing can be trusted."""
+        """Whether the store contains a trust anchor."""
         return bool(self._parts[0])
 
     @property
     def has_revocation_data(self) -> bool:
-        """True where a CRL or an OCSP response was given."""
+        """Whether the store contains a CRL or an OCSP response."""
         return bool(self._parts[2] or self._parts[3])
 
     @property
     def digest(self) -> bytes:
-        """The SHA-256 of all that the store holds, whatever the order and the places that it came from."""
+        """The SHA-256 of the content of the store, independent of order and sources."""
         parts = [b"".join(sorted(hashlib.sha256(one.der).digest() for one in part)) for part in self._parts]
         return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).digest()
 
     def others_of_key(self, certificate: x509.Certificate) -> tuple[x509.Certificate, ...]:
-        """The anchors and intermediates that are for the same public key as this certificate, but are not it."""
+        """Return the other anchors and intermediates with the same public key as this certificate."""
         if self._by_key is None:
             by_key: dict[bytes, list[x509.Certificate]] = defaultdict(list)
             for one in (*self.anchors, *self.intermediates):
@@ -122,7 +122,7 @@ class TrustStore:
 
 
 def _key_of(certificate: x509.Certificate) -> bytes:
-    """The SubjectPublicKeyInfo; empty for a key of a kind that cannot be read."""
+    """Return the SubjectPublicKeyInfo; empty if the key type cannot be read."""
     try:
         return certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     except (ValueError, UnsupportedAlgorithm):
@@ -162,7 +162,7 @@ def _certificate(part: Sourced) -> x509.Certificate:
 def _crl(part: Sourced) -> SourcedCrl:
     try:
         return SourcedCrl(x509.load_der_x509_crl(part.der), part.source)
-    except Exception as error:  # the parser raises more than ValueError for hostile bytes
+    except Exception as error:  # for hostile bytes, the parser raises more than ValueError
         raise TrustFileError(f"{part.source}: no CRL can be read from it. Give a CRL as PEM or DER.") from error
 
 

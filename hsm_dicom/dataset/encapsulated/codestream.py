@@ -1,6 +1,6 @@
-"""Compressed frames: how they begin, and where the codestreams of the JPEG family end (PS3.5 8.2, Annexes A and G).
+"""Start and end detection of compressed frames and JPEG-family codestreams (PS3.5 8.2, Annexes A and G).
 
-Only markers are read, never a coefficient: this tells where a decoder is in a codestream, not what it shows.
+This module reads only markers, never coefficients: it tracks the position of a decoder and decodes nothing.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ DEFLATED_IMAGE_FRAME = "1.2.840.10008.1.2.8.1"
 
 RLE_HEADER = 64
 LONGEST_START = RLE_HEADER
-"""Octets that `begins_frame` looks at."""
+"""Octets that `begins_frame` reads."""
 
 END_OF_IMAGE = b"\xff\xd9"
 """EOI of ISO/IEC 10918-1, and EOC of ISO/IEC 15444-1."""
 PADDING = b"\0\xff"
-"""Octets that writers put behind a frame's end marker: NULs to make a fragment even, and fill bytes of JPEG."""
+"""Octets that writers append after a frame's end marker: NULs for an even length, and JPEG fill bytes."""
 
 _START_OF_IMAGE = b"\xff\xd8\xff"
 _START_OF_CODESTREAM = b"\xff\x4f\xff\x51"
 _OTHER_STARTS = (
     b"\xff\x0a",  # JPEG XL codestream
     b"\0\0\0\x0cJXL ",
-    b"\0\0\0\x0cjP  ",  # a JP2 file, which some writers take for a codestream
+    b"\0\0\0\x0cjP  ",  # a JP2 file, which some writers use in place of a codestream
     b"\0\0\x01\xb3",  # MPEG-2 sequence header
     b"\0\0\0\x01",  # H.264 and H.265 start code
 )
@@ -38,7 +38,7 @@ _MARKER_IN_JPEG_DATA = re.compile(rb"\xff[\xc0-\xcf\xd8-\xfe]")  # not a stuffed
 _MARKER_IN_JPEG_2000_DATA = re.compile(rb"\xff[\x90-\xfe]")
 _SOS, _SOT, _SOD, _SOP, _EPH, _END = 0xDA, 0x90, 0x93, 0x91, 0x92, 0xD9
 _SOT_LENGTH = 10
-"""Octets of an SOT marker segment up to and with Psot, the length of the tile-part (ISO/IEC 15444-1 A.4.2)."""
+"""Octets of an SOT marker segment through Psot, the length of the tile-part (ISO/IEC 15444-1 A.4.2)."""
 _WITHOUT_LENGTH = frozenset((0x01, 0x4F, _SOD, _EPH, *range(0xD0, 0xDA)))
 
 
@@ -70,7 +70,7 @@ def begins_frame(data: bytes) -> bool:
 
 
 def begins_as(syntax: str, data: bytes) -> bool:
-    """Return whether these octets may begin Pixel Data of this Transfer Syntax; True where it prescribes no start."""
+    """Return whether these octets may begin Pixel Data of this Transfer Syntax; True if it prescribes no start."""
     number = re.fullmatch(r"1\.2\.840\.10008\.1\.2\.4\.(\d+)", syntax)
     if number is None or is_video(syntax) or not has_markers(syntax):
         return True
@@ -103,9 +103,9 @@ class _Place(Enum):
 
 
 class Codestream:
-    """Where a decoder is in one JPEG, JPEG-LS or JPEG 2000 frame that is fed in parts, in order.
+    """Decoder position in one JPEG, JPEG-LS or JPEG 2000 frame that is fed in parts, in order.
 
-    What precedes a marker and is not entropy-coded is passed over, as decoders do.
+    Like decoders, it skips octets before a marker that are not entropy-coded.
     """
 
     def __init__(self) -> None:
@@ -115,29 +115,29 @@ class Codestream:
         self._left = 0
         self._carry = b""
         self.fed = 0
-        """Octets that were fed."""
+        """Number of octets fed."""
         self._surplus = 0
         self.length: int | None = None
-        """Octets up to and with the end marker, None as long as it has not come."""
+        """Number of octets through the end marker; None before the end marker."""
         self._tile_part: tuple[int, int] | None = None
         self.misfit = 0
-        """Octets that the first tile-part of JPEG 2000 with a wrong length has more than it says; negative: less."""
+        """Actual minus declared octets of the first JPEG 2000 tile-part with a wrong length; else 0."""
 
     @property
     def in_entropy_coded_data(self) -> bool:
-        """Whether the next octet belongs to entropy-coded data, in which any octets may occur by chance."""
+        """Whether the next octet belongs to entropy-coded data, where any octets may occur by chance."""
         return self._place is _Place.DATA
 
     @property
     def has_surplus(self) -> bool:
-        """Whether something other than padding stands behind the end marker.
+        """Whether the end marker is followed by anything other than padding.
 
-        One octet of any value is padding: DCMTK's JPEG-LS encoder (seen in 3.6.7) leaves there what memory holds.
+        One octet of any value is padding: DCMTK's JPEG-LS encoder (seen in 3.6.7) leaves uninitialised memory there.
         """
         return self._surplus > 1
 
     def feed(self, part: bytes) -> None:
-        """Take in the next octets of the frame."""
+        """Process the next octets of the frame."""
         data = self._carry + part if self._carry else part
         self.fed += len(part)
         self._carry = b""
@@ -155,7 +155,7 @@ class Codestream:
                 continue
             found = self._pattern().search(data, at)
             if found is None:
-                # A marker, the start of a frame or a length may be cut: keep what it could begin with.
+                # A marker, the start of a frame or a length may be cut: keep its possible first octets.
                 keep = 3 if self._place is _Place.BEFORE_START else 1
                 self._carry = data[max(at, len(data) - keep) :]
                 return
@@ -176,7 +176,7 @@ class Codestream:
         return self._in_data if self._place is _Place.DATA else _MARKER
 
     def _marker(self, data: bytes, at: int) -> bool:
-        """Go where the marker at this offset leads; return False if its length has not come yet."""
+        """Process the marker at this offset; return False if its length is not complete yet."""
         code = data[at + 1]
         if code in (_SOT, _END) and not self._note_tile_part(data, at):
             return False
@@ -195,7 +195,7 @@ class Codestream:
         return True
 
     def _note_tile_part(self, data: bytes, at: int) -> bool:
-        """Hold the tile-part that ends here to its length; return False if the length of the next has not come yet."""
+        """Check the length of the tile-part that ends here; return False if the next one's length is incomplete."""
         is_start = data[at + 1] == _SOT
         if is_start and len(data) - at < _SOT_LENGTH:
             return False

@@ -1,8 +1,8 @@
-"""Encapsulated Pixel Data (PS3.5 A.4): its fragments, its offset tables, and whether they fit each other.
+"""Fragments and offset tables of encapsulated Pixel Data (PS3.5 A.4), and their consistency.
 
-The MAC byte stream has a fragment's content, but not its length. So a fragment that holds the tag of an Item or of a
-Sequence Delimitation Item can be made of what was two fragments, or of a fragment and the elements behind it. Such
-octets also occur by chance, so they count only where what stands around them says that they were a tag.
+The MAC byte stream contains a fragment's content, but not its length. A fragment that contains the tag of an Item or
+of a Sequence Delimitation Item may therefore be two joined fragments, or a fragment and the elements after it. Such
+octets also occur by chance, so they count as a tag only if the surrounding octets confirm it.
 """
 
 from __future__ import annotations
@@ -36,35 +36,35 @@ from hsm_dicom.dataset.vr import FORMS, SHORT, UNKNOWN
 _TAG = re.compile(rb"\xfe\xff[\x00\xdd]\xe0")
 _HEADER = 8
 _HEADERS = 64 * _HEADER
-"""Octets that are read for the header of a fragment: many, where fragments are small."""
+"""Octets read at once for fragment headers; if fragments are small, this covers many."""
 _MOST_PADDING = 4096
-"""Octets before an Item tag in which an end marker is looked for."""
+"""Octets before an Item tag that are searched for an end marker."""
 
 
 MOST_BY_CHANCE = 10_000
-"""Tags in one Pixel Data that may be there by chance; compressed data has one in about 20 MiB."""
+"""Maximum number of tags by chance in one Pixel Data; compressed data has one in about 20 MiB."""
 
 
 class DefectKind(Enum):
-    """In which way encapsulated Pixel Data does not hold together."""
+    """Kind of inconsistency in encapsulated Pixel Data."""
 
     JOINED = "joined"
-    """A fragment holds the tag of an Item: it may have been two."""
+    """A fragment contains the tag of an Item: it may be two joined fragments."""
     SWALLOWED = "swallowed"
-    """A fragment holds a Sequence Delimitation Item: it may have taken in elements behind the Pixel Data."""
+    """A fragment contains a Sequence Delimitation Item: it may include elements after the Pixel Data."""
     FRAME_COUNT = "frame count"
-    """There are more or fewer fragments than Number of Frames (0028,0008) allows."""
+    """The number of fragments does not fit Number of Frames (0028,0008)."""
     OFFSET_TABLE = "offset table"
     """The Basic or Extended Offset Table does not point at the fragments."""
     NO_FRAME = "no frame"
-    """A fragment is not what the Transfer Syntax has there."""
+    """A fragment does not begin as the Transfer Syntax requires."""
     HAZARD = "hazard"
-    """A fragment could be cut: a frame is followed by octets that are no padding, or a tag may be in it by chance."""
+    """A fragment could be split: non-padding octets follow a frame, or it contains a tag, perhaps by chance."""
 
 
 @dataclass(frozen=True)
 class Defect:
-    """One defect: its kind, a clause that says what is wrong, and where, in bytes of the file (inflated)."""
+    """One defect: its kind, a clause that describes it, and its byte offset in the (inflated) file."""
 
     kind: DefectKind
     clause: str
@@ -73,7 +73,7 @@ class Defect:
 
 @dataclass(frozen=True)
 class OffsetTables:
-    """Where the values of Extended Offset Table (7FE0,0001) and its Lengths (7FE0,0002) are, if there are."""
+    """Start and end of the values of Extended Offset Table (7FE0,0001) and its Lengths (7FE0,0002), if present."""
 
     offsets: tuple[int, int] | None = None
     lengths: tuple[int, int] | None = None
@@ -81,9 +81,9 @@ class OffsetTables:
 
 @dataclass
 class EncapsulatedPixelData:
-    """The encapsulated Pixel Data of one Data Set, read when it is asked for.
+    """The encapsulated Pixel Data of one Data Set, read on demand.
 
-    ``frames`` is Number of Frames (0028,0008), 1 where it is absent or empty, None where it is no number.
+    ``frames`` is Number of Frames (0028,0008), 1 if it is absent or empty, None if it is not a positive number.
     """
 
     source: Source
@@ -95,12 +95,12 @@ class EncapsulatedPixelData:
 
     @property
     def path(self) -> Path:
-        """The place of the Data Set that holds it."""
+        """The path of the Data Set that contains it."""
         return self.place.path
 
     @cached_property
     def defects(self) -> tuple[Defect, ...]:
-        """What is wrong with it for anybody who reads it; the first of each kind."""
+        """The first defect of each kind that affects every reader."""
         found = [self._count_defect(), self._table_defect(), self._rle_defect(), *self._tag_defects()]
         if not any(defect and defect.kind is DefectKind.JOINED for defect in found):
             found.append(self._tile_part_defect())
@@ -108,11 +108,11 @@ class EncapsulatedPixelData:
 
     @cached_property
     def hazard(self) -> Defect | None:
-        """The first thing that a fragment could be cut at without a trace, although it is no defect as it stands."""
+        """The first position where a fragment could be split undetectably; this alone is not a defect."""
         if has_markers(self.syntax):
             return self._surplus()
         if self.syntax == RLE_LOSSLESS or is_video(self.syntax):
-            return None  # the number of fragments would be wrong; no rule fits the fragments of a video
+            return None  # a split would change the fragment count; no rule applies to video
         for number, (start, end) in enumerate(self.fragments(), 1):
             for at, tag in self._tags(start, end):
                 if tag == ITEM_TAG and (at - start) % 2 == 0:
@@ -135,7 +135,7 @@ class EncapsulatedPixelData:
         return None
 
     def fragments(self) -> Iterator[tuple[int, int]]:
-        """Start and end of each fragment's content; the Basic Offset Table is none of them."""
+        """Yield start and end of each fragment's content, without the Basic Offset Table."""
         at, last = self._table_end, self.place.end - _HEADER
         window, base = b"", at
         while at < last:
@@ -151,7 +151,7 @@ class EncapsulatedPixelData:
 
     @cached_property
     def _table_end(self) -> int:
-        """The offset behind the Basic Offset Table, where the first fragment's Item tag is."""
+        """The offset after the Basic Offset Table, which is that of the first fragment's Item tag."""
         return self.place.value + _HEADER + _u32(self.source, self.place.value + 4)
 
     @property
@@ -180,7 +180,7 @@ class EncapsulatedPixelData:
         return None
 
     def _table_defect(self) -> Defect | None:
-        """The two tables must name the Items of fragments, one for each frame and in order (PS3.5 A.4)."""
+        """Check that both tables list the fragments' Items, one for each frame and in order (PS3.5 A.4)."""
         has_basic = self._table_end > self.place.value + _HEADER
         if has_basic and not self._fits_basic():
             clause = f"the Basic Offset Table{self._where} does not point at its frames"
@@ -193,7 +193,7 @@ class EncapsulatedPixelData:
     def _fits_basic(self) -> bool:
         value, end = self.place.value + _HEADER, self._table_end
         count = (end - value) // 4
-        # Some writers list every fragment of a frame; such a table holds the fragments together all the better.
+        # Some writers list every fragment of a frame; such a table protects the fragments even better.
         usual = (1, self.frames) if is_video(self.syntax) else (self.frames, self._count)
         if (end - value) % 4 or not (count in usual or self.frames is None):
             return False
@@ -202,7 +202,7 @@ class EncapsulatedPixelData:
         for offset in _numbers(self.source, value, end, "<I"):
             if offset <= previous or (previous < 0) != (offset == 0) or offset >= self.place.end - end:
                 return False
-            if not is_video(self.syntax) and offset not in items:  # goes on behind the Item that was found
+            if not is_video(self.syntax) and offset not in items:  # continues after the Item found last
                 return False
             previous = offset
         return True
@@ -218,7 +218,7 @@ class EncapsulatedPixelData:
         return True
 
     def _tag_defects(self) -> Iterator[Defect]:
-        """The first Item tag and the first Sequence Delimitation tag inside a fragment that are none by chance."""
+        """Yield the first Item tag and the first Sequence Delimitation tag in a fragment that are not by chance."""
         joined = swallowed = False
         by_chance = 0
         frame = _FrameReader(self.source) if has_markers(self.syntax) else None
@@ -245,9 +245,9 @@ class EncapsulatedPixelData:
                     return
 
     def _tile_part_defect(self) -> Defect | None:
-        """A JPEG 2000 frame that has, in one tile-part, the octets of a few Item tags too many, or too few.
+        """Find a JPEG 2000 frame with a tile-part that is a few Item tags too long or too short.
 
-        Its fragments were joined or cut in entropy-coded data, where a tag cannot be told from octets by chance.
+        Its fragments were joined or split in entropy-coded data, where a tag looks like octets by chance.
         """
         if not has_tile_parts(self.syntax) or not (self._has_tags or self._count > (self.frames or 1)):
             return None
@@ -265,14 +265,14 @@ class EncapsulatedPixelData:
         return None
 
     def _tags(self, start: int, end: int) -> Iterator[tuple[int, bytes]]:
-        """Where the four octets of one of the two tags stand in ``[start, end)``, and which."""
+        """Yield offset and octets of each of the two tags in ``[start, end)``."""
         for at in range(start, end, CHUNK):
             data = self.source.read(at, min(end, at + CHUNK + len(ITEM_TAG) - 1))
             for found in _TAG.finditer(data):
                 yield at + found.start(), found[0]
 
     def _is_item(self, start: int, at: int, end: int, frame: _FrameReader | None) -> bool:
-        """Whether an Item tag in a fragment stands where a fragment could have begun or ended."""
+        """Return whether a fragment could have begun or ended at an Item tag inside a fragment."""
         behind = at + len(ITEM_TAG)
         if begins_frame(self.source.read(behind, min(end, behind + LONGEST_START))):
             return True
@@ -282,10 +282,10 @@ class EncapsulatedPixelData:
         return frame is not None and not frame.is_in_entropy_coded_data(at)
 
     def _is_delimiter(self, at: int, end: int) -> bool:
-        """Whether what follows a Sequence Delimitation tag is what can follow one in a MAC byte stream."""
+        """Return whether the octets after a Sequence Delimitation tag can follow one in a MAC byte stream."""
         behind = at + len(SEQUENCE_DELIMITATION_TAG)
         following = self.source.read(behind, min(end, behind + _HEADER))
-        if len(following) < _HEADER:  # then comes the tag behind the fragment, whose length is not in the stream
+        if len(following) < _HEADER:  # next in the stream is the tag after the fragment, without its length
             following += self.source.read(end, end + len(ITEM_TAG))
         if following[:4] in (ITEM_TAG, SEQUENCE_DELIMITATION_TAG):
             return True
@@ -299,7 +299,7 @@ class EncapsulatedPixelData:
 
 
 class _FrameReader:
-    """Follows the codestream of each frame through its fragments, as far as it is asked about."""
+    """Lazy reader of the codestream of each frame across its fragments."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -307,14 +307,14 @@ class _FrameReader:
         self._unread: tuple[int, int] | None = None
 
     def enter(self, start: int, end: int) -> None:
-        """Go on to the fragment ``[start, end)``, which may begin a frame."""
+        """Continue with the fragment ``[start, end)``, which may begin a frame."""
         if begins_codestream(self._source.read(start, min(end, start + LONGEST_START))):
             self._frame = Codestream()
             self._unread = None
         self._unread = self._unread or (start, end)
 
     def is_in_entropy_coded_data(self, at: int) -> bool:
-        """Whether the octet at ``at``, in the fragment that was entered last, is part of entropy-coded data."""
+        """Return whether the octet at ``at``, in the fragment entered last, is entropy-coded data."""
         start, end = self._unread or (at, at)
         while True:
             for part in range(start, min(end, at), CHUNK):
@@ -332,7 +332,7 @@ def _u32(source: Source, at: int) -> int:
 
 
 def _numbers(source: Source, start: int, end: int, form: str) -> Iterator[int]:
-    """The unsigned integers in ``[start, end)``, read in parts."""
+    """Yield the unsigned integers in ``[start, end)``, read in parts."""
     for at in range(start, end, CHUNK):
         for (number,) in iter_unpack(form, source.read(at, min(end, at + CHUNK))):
             yield number

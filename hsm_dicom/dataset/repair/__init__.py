@@ -1,5 +1,5 @@
-"""Clean copies of files that other programs read and this one refuses.
+"""Clean copies of files that other programs read and hsm-dicom rejects.
 
-``copy`` makes one and states what differs; ``structure`` covers what lies between values; ``padding`` removes surplus
-padding.
+``copy`` makes a copy and lists the changes; ``structure`` covers the encoding between values; ``padding`` removes
+surplus padding.
 """

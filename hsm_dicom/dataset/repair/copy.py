@@ -1,12 +1,11 @@
-"""A clean copy of a file that other programs read and this one refuses, and exactly what is different in it.
+"""Clean copy of a file that other programs read and hsm-dicom rejects, with an exact list of changes.
 
-The copy is read and written by pydicom. What changed is not taken from the intentions of the rules below but from a
-comparison: original and copy are walked (`repair_structure`), element by element and at every depth, and each value
-must be the same octets, or those that a rule made of them. Lengths must account for every octet. Whatever is not
-explained so, such as an element that is there twice, is a reason to refuse; nothing is ever left out or decoded anew
-in silence.
+pydicom reads the original and writes the copy. The list of changes comes from a comparison, not from the rules below:
+`read_structure` walks original and copy, element by element and at every depth. Each value must have the same octets,
+or those that a rule produced. Lengths must account for every octet. Any other difference, such as a duplicate element,
+stops the repair; no element is omitted or re-encoded without a reported change.
 
-``RULES`` change values: each is asked for each value, and answers with the new one and a clause, or with None.
+``RULES`` change values: each rule is called for each value and returns the new value and a clause, or None.
 """
 
 from __future__ import annotations
@@ -49,14 +48,14 @@ _OCTETS = {"OB", "UN"}
 
 @dataclass(frozen=True)
 class CleanCopy:
-    """The whole content of a clean copy, and each change as a clause."""
+    """The whole content of a clean copy and its changes, one clause each."""
 
     content: bytes
     changes: tuple[str, ...]
 
 
 class Value(NamedTuple):
-    """One value as it is encoded; ``in_fragments`` tells that it is the Items of encapsulated Pixel Data."""
+    """One encoded value; ``in_fragments`` is True for the Items of encapsulated Pixel Data."""
 
     path: Path
     tag: int
@@ -69,7 +68,7 @@ Rule = Callable[[Value], tuple[bytes, str] | None]
 
 
 def pad_odd_value(value: Value) -> tuple[bytes, str] | None:
-    """Give a string, or octets, of odd length the pad character of the VR (PS3.5 6.2)."""
+    """Pad a string or octets of odd length with the pad character of the VR (PS3.5 6.2)."""
     if value.in_fragments or len(value.data) % 2 == 0 or value.vr not in STRINGS | _OCTETS:
         return None
     pad = b" " if value.vr in STRINGS and value.vr != "UI" else b"\0"
@@ -77,7 +76,7 @@ def pad_odd_value(value: Value) -> tuple[bytes, str] | None:
 
 
 def pad_odd_fragments(value: Value) -> tuple[bytes, str] | None:
-    """Give each fragment of odd length a zero octet behind its end (PS3.5 A.4)."""
+    """Append a zero octet to each fragment of odd length (PS3.5 A.4)."""
     if not value.in_fragments:
         return None
     table, *fragments = split_fragments(value.data)
@@ -90,9 +89,9 @@ def pad_odd_fragments(value: Value) -> tuple[bytes, str] | None:
 
 
 def cut_behind_frames(value: Value) -> tuple[bytes, str] | None:
-    """Leave out what follows the end marker of a JPEG, JPEG-LS or JPEG 2000 frame and is no padding.
+    """Remove non-padding octets after the end marker of a JPEG, JPEG-LS or JPEG 2000 frame.
 
-    No decoder shows it, and no signature may cover it (``signatures.fragments``).
+    No decoder shows them, and no signature may cover them (``signatures.fragments``).
     """
     if not value.in_fragments:
         return None
@@ -122,11 +121,11 @@ def cut_behind_frames(value: Value) -> tuple[bytes, str] | None:
 
 
 RULES: tuple[Rule, ...] = (pad_odd_value, cut_behind_frames, pad_odd_fragments)
-"""Asked in this order, each for what the one before made of the value."""
+"""Rules in order of application; each receives the value that the previous one returned."""
 
 
 def split_fragments(data: bytes) -> Iterator[bytes]:
-    """The content of each Item of encapsulated Pixel Data, the Basic Offset Table's first. Raises ValueError."""
+    """Yield the content of each Item of encapsulated Pixel Data, Basic Offset Table first. Raises ValueError."""
     at = 0
     while at < len(data):
         length = int.from_bytes(data[at + 4 : at + 8], "little")
@@ -137,12 +136,12 @@ def split_fragments(data: bytes) -> Iterator[bytes]:
 
 
 def join_fragments(fragments: Iterable[bytes]) -> bytes:
-    """The value of encapsulated Pixel Data that these Items make."""
+    """Encode these Items as a value of encapsulated Pixel Data."""
     return b"".join(_ITEM + len(fragment).to_bytes(4, "little") + fragment for fragment in fragments)
 
 
 def _join_moved(table: bytes, before: dict[int, bytes], after: dict[int, bytes], clause: str) -> tuple[bytes, str]:
-    """The value with the fragments that are left, and a Basic Offset Table that follows them, with the clause."""
+    """Return the value with the remaining fragments and an adjusted Basic Offset Table, and the clause."""
     new = dict(zip(after, _offsets(after.values()), strict=False))
     moved = {old: new[number] for number, old in zip(before, _offsets(before.values()), strict=False) if number in new}
     offsets = [int.from_bytes(table[at : at + 4], "little") for at in range(0, len(table), 4)]
@@ -153,15 +152,15 @@ def _join_moved(table: bytes, before: dict[int, bytes], after: dict[int, bytes],
 
 
 def _numbers(fragments: list[int]) -> str:
-    """The first numbers of fragments, and how many others there are."""
+    """Format the first three fragment numbers and the count of the others."""
     more = f" and {len(fragments) - 3} more" if len(fragments) > 3 else ""
     return ", ".join(map(str, fragments[:3])) + more + ", counted from 1"
 
 
 def make_clean_copy(path: ObjectSource) -> CleanCopy:
-    """Make a clean copy of a file; nothing is written.
+    """Make a clean copy of a file in memory.
 
-    Raises UnrepairableFileError where there can be none without changing what the object says, MediaDirectoryError,
+    Raises UnrepairableFileError if a copy would change the content of the object, MediaDirectoryError for a DICOMDIR,
     and DicomFileError if the file cannot be read.
     """
     file, _ = open_source(path)
@@ -173,7 +172,7 @@ def make_clean_copy(path: ObjectSource) -> CleanCopy:
             return _Repair(file, original, path).copy()
     except DicomFileError:
         raise
-    except Exception as error:  # whatever pydicom makes of a file that is no DICOM file
+    except Exception as error:  # pydicom may raise any exception for a file that is not DICOM
         reason = f"cannot be repaired: pydicom cannot read or write it ({type(error).__name__}: {error})."
         raise UnrepairableFileError(file.name, reason) from error
     finally:
@@ -181,7 +180,7 @@ def make_clean_copy(path: ObjectSource) -> CleanCopy:
 
 
 class _Repair:
-    """One file, on its way through pydicom."""
+    """Repair of one file with pydicom."""
 
     def __init__(self, file: Source, original: bytes, origin: ObjectSource, *, trimmed: bool = False) -> None:
         self._file = file
@@ -198,7 +197,7 @@ class _Repair:
         readable = self._with_meta()
         ds = dcmread(BytesIO(readable), force=True)
         self._require_repairable(readable, ds)
-        if 0 in ds:  # zeros behind the last element; `_account` looks at them
+        if 0 in ds:  # zeros after the last element; `_account` checks them
             del ds[0]
         self._apply_rules(ds, ())
         buffer = BytesIO()
@@ -221,7 +220,7 @@ class _Repair:
         return UnrepairableFileError(self._file.name, f"cannot be repaired: {reason}.")
 
     def _with_meta(self) -> bytes:
-        """The original, with what pydicom needs in front of it."""
+        """Return the original, preceded by the headers that pydicom needs."""
         original = self._original
         if original[_PREAMBLE : _PREAMBLE + 4] == _PREFIX:
             return original
@@ -272,13 +271,13 @@ class _Repair:
                 ds[tag] = raw._replace(value=value.data, length=length)
 
     def _require_whole(self, raw: Any, path: Path) -> None:
-        """Refuse a value that is shorter than its length says, as at the end of a truncated file."""
+        """Reject a value shorter than its length field, as at the end of a truncated file."""
         if raw.is_raw and raw.length != UNDEFINED_LENGTH and raw.length != len(raw.value or b""):
             name = name_element(path, int(raw.tag))
             raise self._refusal(f"{name} has {len(raw.value or b'')} octets instead of {raw.length}")
 
     def _compare(self, before: bytes, after: bytes, syntax: TransferSyntax) -> None:
-        """Hold each value of the copy against the original's, or against what a rule made of it."""
+        """Compare each value of the copy with the original's, or with the result of a rule."""
         one, other = (read_structure(data, _meta_bounds(data), syntax) for data in (before, after))
         if one.items != other.items or other.values.keys() - one.values.keys():
             raise self._refusal("pydicom would add or leave out elements")
@@ -302,7 +301,7 @@ class _Repair:
         self._changes += one.changes
 
     def _compare_meta(self, before: dict[int, tuple[str, bytes]], after: dict[int, tuple[str, bytes]]) -> None:
-        """Hold the File Meta Information of the copy against the original's; what differs is a change."""
+        """Compare the File Meta Information of copy and original; each difference is a change."""
         for tag in sorted(before.keys() | after.keys()):
             name = describe_tag(tag)
             if tag not in after:
@@ -326,9 +325,9 @@ class _Repair:
             self._growth += len(new) - len(old)
 
     def _account(self, readable: bytes, content: bytes) -> None:
-        """Account for each octet: what is not there any more must be zeros behind the last element.
+        """Account for each octet: only zeros after the last element may be missing from the copy.
 
-        Without these the original must make the same copy, with nothing lost: zeros at the end of a value stay there.
+        Without them, the original must produce the same copy with no loss: zeros at the end of a value are kept.
         """
         lost = len(readable) + self._growth - len(content)
         if not lost:
@@ -344,19 +343,19 @@ class _Repair:
 
 
 def _items(ds: Any, tag: int, path: Path) -> Iterator[tuple[Path, Any]]:
-    """The Items of a sequence with their places; none for any other element."""
+    """Yield the Items of a sequence with their paths; none for any other element."""
     if _vr(ds.get_item(tag)) == "SQ":
         for number, item in enumerate(ds[tag].value):
             yield (*path, (tag, number)), item
 
 
 def _vr(element: Any) -> str:
-    """The VR as it is encoded or, in implicit VR, that of PS3.6."""
+    """Return the encoded VR or, in implicit VR, that of PS3.6."""
     return str(element.VR) if element.VR is not None else ImplicitVRs(PLAIN).vr(int(element.tag))
 
 
 def _meta_values(data: bytes) -> dict[int, tuple[str, bytes]]:
-    """VR and value of each element of the File Meta Information behind the prefix, whatever its length says."""
+    """Return VR and value of each File Meta Information element after the prefix; ignore the group length."""
     found: dict[int, tuple[str, bytes]] = {}
     at = _PREAMBLE + 4
     while data[at : at + 2] == b"\x02\0":
@@ -369,12 +368,12 @@ def _meta_values(data: bytes) -> dict[int, tuple[str, bytes]]:
 
 
 def _meta_size(values: dict[int, tuple[str, bytes]]) -> int:
-    """What (0002,0000) has to say: the length of all that follows it."""
+    """Return the correct value of (0002,0000): the length in octets of all that follows it."""
     return sum(_header_size(vr) + len(value) for tag, (vr, value) in values.items() if tag != _META_LENGTH)
 
 
 def _meta_bounds(data: bytes) -> tuple[int, int]:
-    """Where the File Meta Information begins and ends, whatever its length says."""
+    """Return start and end of the File Meta Information; ignore the group length."""
     values, start = _meta_values(data), _PREAMBLE + 4
     return start, start + _meta_size(values) + (12 if _META_LENGTH in values else 0)
 
@@ -384,12 +383,12 @@ def _header_size(vr: str) -> int:
 
 
 def _raw(ds: Any, tag: int) -> bytes:
-    """The encoded value of an element; empty where there is none."""
+    """Return the encoded value of an element; empty if there is none."""
     element = ds.get_item(tag) if tag in ds else None
     value = None if element is None or not element.is_raw else element.value
     return bytes(value or b"")
 
 
 def _offsets(fragments: Iterable[bytes]) -> list[int]:
-    """Where each fragment's Item begins, counted from the first (PS3.5 A.4)."""
+    """Return the offset of each fragment's Item from the first one (PS3.5 A.4)."""
     return [0, *accumulate(8 + len(fragment) for fragment in fragments)]

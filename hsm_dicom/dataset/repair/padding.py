@@ -1,7 +1,7 @@
-"""Surplus padding: strings with more pad characters at their end than an even length needs (PS3.5 6.2).
+"""Removal of surplus padding: trailing pad characters beyond those that an even length needs (PS3.5 6.2).
 
-It means nothing, but a signature covers it. DCMTK takes it away whenever it reads a value, so that its dcmsign calls
-such a signature corrupted, and any of its programs that writes the file makes it invalid.
+Surplus padding has no meaning, but a signature covers it. DCMTK removes it whenever it reads a value: dcmsign reports
+such a signature as corrupted, and any DCMTK program that writes the file makes the signature invalid.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from hsm_dicom.dataset.vr import FORMS, SHORT
 
 
 class TrimmedContent(NamedTuple):
-    """The whole content of a file without surplus padding, and how many octets that were, in which strings."""
+    """The whole content of a file without surplus padding, the number of octets removed, and the strings."""
 
     content: bytes
     octets: int
@@ -26,10 +26,10 @@ class TrimmedContent(NamedTuple):
 
 
 def trim_padding(file: DicomFile) -> TrimmedContent | None:
-    """Make the content of the file without surplus padding, in memory; None where there is none.
+    """Return the content of the file without surplus padding, or None if it has no surplus padding.
 
-    The file must have been opened with ``note_padding``. All other octets stay as they are, but for the lengths of
-    what encloses these strings.
+    The file must have been opened with ``note_padding``. All other octets stay unchanged, except the lengths of the
+    strings and of the structures that contain them.
     """
     trimmer = _Trimmer(file)
     octets = trimmer.trim(file.main)
@@ -39,7 +39,7 @@ def trim_padding(file: DicomFile) -> TrimmedContent | None:
 
 
 class _Trimmer:
-    """Collects the edits of one file, level by level."""
+    """Collector of the edits of one file, level by level."""
 
     def __init__(self, file: DicomFile) -> None:
         self._file = file
@@ -50,7 +50,7 @@ class _Trimmer:
         self.places: list[tuple[Path, int]] = []
 
     def trim(self, level: DataSet) -> int:
-        """Trim the strings of a level and of its Items; return how many octets it loses."""
+        """Trim the strings of a level and of its Items; return the number of octets removed."""
         by_group: dict[int, int] = defaultdict(int)
         for element in level.elements:
             if element.vr == "SQ":

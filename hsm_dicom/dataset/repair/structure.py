@@ -1,8 +1,8 @@
-"""What a repair mends between the values of a file: order, reserved octets, delimiters (PS3.5 7.1, 7.5).
+"""Corrections between the values of a file: order, reserved octets, delimiters (PS3.5 7.1, 7.5).
 
-pydicom reads over such things and writes them as PS3.5 demands. They change no value, but a statement of what changed
-has to name them. `read_structure` walks a file, original or copy, says where each value stands and what a copy has to
-mend, and gives up where it meets anything else.
+pydicom ignores such defects when reading and writes the encoding that PS3.5 requires. The corrections change no value,
+but the list of changes must contain them. `read_structure` walks a file, original or copy, returns the position of
+each value and the corrections, and raises an error for any other defect.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from hsm_dicom.dataset.vr import FORMS, PLAIN, SHORT, ImplicitVRs
 
 
 class _StructureError(Exception):
-    """The structure is damaged in another way; the text says where, as a clause."""
+    """Structural defect that cannot be corrected; the text locates it, as a clause."""
 
 
 Place = tuple[Path, int]
-"""An element: the Item that it is in, and its tag."""
+"""An element: the path of its Item, and its tag."""
 
 
 @dataclass
 class Structure:
-    """Where each value stands, as VR, start and end; how many Items each sequence has; what a copy mends between."""
+    """VR, start and end of each value, number of Items of each sequence, and corrections that a copy makes."""
 
     values: dict[Place, tuple[str, int, int]] = field(default_factory=dict)
     items: dict[Place, int] = field(default_factory=dict)
@@ -43,9 +43,9 @@ class Structure:
 
 
 def read_structure(data: bytes, meta: tuple[int, int], syntax: TransferSyntax) -> Structure:
-    """Walk a file, ``meta`` being where its File Meta Information begins and ends. Raises _StructureError.
+    """Walk a file whose File Meta Information has the start and end ``meta``. Raises _StructureError.
 
-    The values are those of the Data Set. Zeros behind its last element are passed over.
+    The returned values are those of the Data Set. Zeros after its last element are ignored.
     """
     of_meta = _Walk(data, TransferSyntax(EXPLICIT_VR_LITTLE_ENDIAN), "the file meta information")
     of_meta.level(*meta, True, ())
@@ -56,7 +56,7 @@ def read_structure(data: bytes, meta: tuple[int, int], syntax: TransferSyntax) -
 
 
 class _Walk:
-    """A walk that allows what pydicom allows, and notes it."""
+    """A walk that accepts the defects that pydicom accepts, and records them."""
 
     def __init__(self, data: bytes, syntax: TransferSyntax, whole: str) -> None:
         self._data = data
@@ -68,7 +68,7 @@ class _Walk:
         self.found = Structure()
 
     def level(self, at: int, end: int, closed: bool, path: Path) -> int:
-        """Walk one Data Set up to ``end`` or, if it is not closed, to its delimiter; return the offset behind it."""
+        """Walk one Data Set up to ``end`` or, if it is not closed, to its delimiter; return the offset after it."""
         previous, ordered = -1, True
         while at < end:
             if not path and not self._data[at : at + 8].strip(b"\0") and not self._data[at:].strip(b"\0"):
