@@ -1,4 +1,4 @@
-"""The byte stream that DCMTK 3.6.7's dcmsign hashes: parts of nested sequences are missing from it.
+"""Byte stream that DCMTK 3.6.7's dcmsign hashes, which lacks parts of nested sequences.
 
 PS3.3 C.12.1.1.3.1.2 includes the whole content of sequences in the MAC. dcmsign encodes the data to hash into a buffer
 of 16,384 octets, and empties the buffer into the hash when the next part does not fit. If that happens inside a nested

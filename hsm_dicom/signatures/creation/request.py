@@ -51,7 +51,7 @@ class SigningRequest:
 
     @property
     def certificate_der(self) -> bytes:
-        """The certificate in DER."""
+        """Signer's certificate in DER."""
         return cast(bytes, self.certificate)
 
 
