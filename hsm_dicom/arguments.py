@@ -1,4 +1,4 @@
-"""Checks of what a caller of the library hands over: each error says what is wanted, and what there was instead."""
+"""Checks of a caller's arguments. Each error states the accepted values and the value received."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ E = TypeVar("E", bound=Enum)
 
 
 def kind_of(value: object) -> str:
-    """Return the name of a value's type, as it stands in an error."""
+    """Return the name of a value's type, for an error message."""
     return "None" if value is None else type(value).__name__
 
 
 def choose(kind: type[E], value: object, name: str) -> E:
-    """Return the member of an enum for itself or for its value, in upper or lower case."""
+    """Return the member of an enum for the member or its value (any case). Raises TypeError or ValueError."""
     if isinstance(value, kind):
         return value
     choices = ", ".join(repr(member.value) for member in kind)
@@ -49,9 +49,9 @@ def require_count(name: str, value: object) -> None:
 
 
 def path_text(name: str, value: object) -> str:
-    """Return a path as text. Raises TypeError for what is no path, ValueError for a text that can be none.
+    """Return a path as text. Raises TypeError if it is not a path, and ValueError if it is empty or has a NUL.
 
-    An empty text is refused, since it would mean the current folder: a variable that was not set is no choice of it.
+    An empty text would mean the current folder, but often comes from a variable that was not set.
     """
     path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
     if not isinstance(path, str):

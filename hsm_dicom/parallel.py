@@ -1,4 +1,4 @@
-"""Many files in parallel: the workers that hash and write, and the loop that keeps them busy.
+"""Parallel processing of many files: the workers that hash and write, and the loop that gives them tasks.
 
     with worker_pool(jobs=4) as executor:
         for result in run_in_parallel(task, chunks(paths, path_of), limit=8, halt=Halt()): ...
@@ -21,7 +21,7 @@ from typing import TypeVar
 
 FILES_PER_TASK = 16
 BYTES_PER_TASK = 64 << 20
-"""Most files and bytes in one task of an executor: a task has a cost, and so has each wait for the disk."""
+"""Maximum files and bytes of one task, which saves task overhead and waits for the disk."""
 
 _STOP_CHECK_SECONDS = 0.2
 
@@ -30,7 +30,7 @@ R = TypeVar("R")
 
 
 class Halt:
-    """Why no further file is begun: the caller asked for it, closed the generator, or an error concerns every file."""
+    """Reason to begin no further file: a stop request, a closed generator, or an error that affects every file."""
 
     def __init__(self, stop: threading.Event | None = None) -> None:
         self._stop = stop or threading.Event()
@@ -38,7 +38,7 @@ class Halt:
         self.error: Exception | None = None
 
     def is_abandoned(self) -> bool:
-        """Return whether files that are signed already must not be written either."""
+        """Return whether files that are already signed must not be written."""
         return self.closed or self._stop.is_set()
 
     def is_wanted(self) -> bool:
@@ -48,10 +48,10 @@ class Halt:
 
 @contextmanager
 def worker_pool(jobs: int, begin: Callable[[], None] | None = None) -> Iterator[Executor]:
-    """Yield an executor: one thread of this process for ``jobs`` 1, else that many processes.
+    """Yield an executor: one thread of this process for ``jobs`` 1, otherwise ``jobs`` processes.
 
-    Processes are spawned, not forked, so that none inherits a token's login; a program that uses them needs the usual
-    ``if __name__ == "__main__"``. ``begin`` is called first in each of them.
+    Processes are spawned, not forked, so that none inherits a token's login. The calling program needs the usual
+    ``if __name__ == "__main__"``. Each process calls ``begin`` first.
     """
     if jobs == 1:
         with ThreadPoolExecutor(1, "hashing") as threads:
@@ -63,7 +63,7 @@ def worker_pool(jobs: int, begin: Callable[[], None] | None = None) -> Iterator[
 
 
 def chunks(things: Iterable[T], path_of: Callable[[T], str]) -> Iterator[list[T]]:
-    """Yield the things in lists of which each makes one task."""
+    """Split the things into lists, one for each task."""
     chunk: list[T] = []
     size = 0
     for thing in things:
@@ -83,10 +83,10 @@ def chunks(things: Iterable[T], path_of: Callable[[T], str]) -> Iterator[list[T]
 def run_in_parallel(
     task: Callable[[list[T]], list[R]], chunked: Iterator[list[T]], limit: int, halt: Halt
 ) -> Generator[R]:
-    """Run the task on the chunks, up to ``limit`` of them at once, and yield results as they come.
+    """Run the task on up to ``limit`` chunks at once, and yield results as they are ready.
 
-    After a halt no further chunk is begun. ``halt`` is checked often enough for a signal handler to stop the work; a
-    handler that raised an exception instead could interrupt the caller before it has recorded a result that it took.
+    After a halt, no further chunk is begun. ``halt`` is checked often enough for a signal handler to stop the
+    work. A handler that raises an exception could interrupt the caller before it has recorded a result.
     """
     pending: set[Future[list[R]]] = set()
     with ThreadPoolExecutor(limit, "conducting") as conductors:
@@ -104,11 +104,11 @@ def run_in_parallel(
 
 
 def _start_resource_tracker() -> None:
-    """Start multiprocessing's resource tracker so that a SIGHUP to all processes does not end it too early.
+    """Start multiprocessing's resource tracker with SIGHUP ignored.
 
-    SIGHUP kills it otherwise (Python 3.11), and the parent ends with a traceback.
+    Otherwise a SIGHUP to all processes kills it (Python 3.11), and the parent ends with a traceback.
     """
-    if threading.current_thread() is not threading.main_thread():  # where no signal handler can be set
+    if threading.current_thread() is not threading.main_thread():  # only the main thread can set handlers
         resource_tracker.ensure_running()
         return
     before = signal.getsignal(signal.SIGHUP)
@@ -120,8 +120,8 @@ def _start_resource_tracker() -> None:
 
 
 def _begin_worker(begin: Callable[[], None] | None) -> None:
-    # Ctrl-C, and the SIGTERM that a service manager sends to all processes, are for the parent to answer: it lets the
-    # files under way be finished.
+    # Only the parent handles Ctrl-C, and the SIGTERM that a service manager sends to all processes: it lets the workers
+    # finish the files in progress.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     if begin is not None:
@@ -130,9 +130,9 @@ def _begin_worker(begin: Callable[[], None] | None) -> None:
 
 
 def _end_with_parent() -> None:
-    """Wait until the parent dies, then remove this process's unfinished files and end it.
+    """Wait until the parent ends, then remove the unfinished files of this process and end it.
 
-    A worker that waits for its next task would otherwise wait forever: its siblings hold the queue open.
+    Otherwise a worker would wait forever for its next task, because its siblings hold the queue open.
     """
     from hsm_dicom.dataset.rewrite import discard_unfinished
 

@@ -1,8 +1,8 @@
-"""What `tokens` learns of this product when `hsm_dicom` is imported: the state folder, and the words of its remedies.
+"""Settings of `tokens` for this product, made when `hsm_dicom` is imported: the state folder and the remedies.
 
 The state folder is $HSM_DICOM_STATE, else systemd's $STATE_DIRECTORY, else /var/lib/hsm-dicom for root, else
-hsm-dicom in $XDG_STATE_HOME (~/.local/state); `state.folder` of the configuration goes before all of them. Forked
-processes inherit this. A process that imports `tokens` alone has other defaults: see `tokens.process.state_folder`.
+hsm-dicom in $XDG_STATE_HOME (~/.local/state). `state.folder` of the configuration takes precedence. Forked processes
+inherit this. A process that imports only `tokens` has other defaults: see `tokens.process.state_folder`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Remedies for the errors of devices, in the words of this product: its commands, options and configuration keys.
+"""Remedies for errors of devices, with the commands, options and configuration keys of this product.
 
-`tokens` raises errors with facts (`tokens.errors.Facts`) and knows no product; this table makes the sentence. It is in
-use in every process that imports `hsm_dicom`, so that `Error.remedy` is the same in the API, in logs, events and JSON.
+`tokens` raises errors with facts (`tokens.errors.Facts`); this table makes the sentences. Every process that imports
+`hsm_dicom` uses it, so `Error.remedy` is the same in the API, in logs, events and JSON.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from tokens.errors import Error, Facts, Reason, TokenError
 
 
 def remedy_of(error: Error) -> str | None:
-    """Return the remedy for a device's error, as a sentence; None to keep the error's own."""
+    """Return the remedy for a device's error, as a sentence; None to keep the default remedy of the error."""
     if not isinstance(error, TokenError) or error.facts is None:
         return None
     sentence = _REMEDIES.get(error.facts.reason)
@@ -24,7 +24,7 @@ def _is_so(facts: Facts) -> bool:
 
 
 def _by_hand(facts: Facts) -> str:
-    """The command with which a person presents a PIN."""
+    """Return the command to present a PIN by hand."""
     command = "card check" if facts.uri.startswith("card:") else "token login"
     return f"hsm-dicom {command} '{facts.uri}' --pin {facts.pin_source}"
 

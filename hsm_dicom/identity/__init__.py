@@ -1,20 +1,20 @@
-"""An identity: a private key, its certificate, and the certificates above it, proven to belong together.
+"""Identities: a private key, its certificate and its chain, with a check that key and certificate match.
 
     with load_identity("node", configuration) as node:
         signature = node.key.sign(data, padding.PKCS1v15(), hashes.SHA256())
         node.certificate.public_key().verify(...)
 
 The key stays on its token. A private key in a file is used only if the configuration contains its path and
-`allow = ["file-key"]`. Such a key can be copied without a trace, so allowing it is a decision that an auditor must be
-able to read in the configuration; there is no option for it.
+`allow = ["file-key"]`. Such a key can be copied without a trace. There is no command-line option for it, so that an
+auditor can find every such key in the configuration.
 
 | module     | holds                                                                                 |
 |------------|---------------------------------------------------------------------------------------|
-| `record`   | The identity itself: a key that may be used as the subject of its certificate         |
+| `record`   | `Identity`: a private key with its certificate and chain                              |
 | `opening`  | Find an identity in the configuration, and open it                                    |
 | `files`    | Certificates and private keys in files                                                |
-| `validity` | The dates of certificates: which of several to use, and which to warn about or refuse |
-| `errors`   | A key, certificate or chain that is missing, unreadable or does not fit               |
+| `validity` | Validity periods of certificates: selection, warnings and refusals                    |
+| `errors`   | Errors: a key, certificate or chain is missing, unreadable or does not match          |
 """
 
 from hsm_dicom.identity.errors import IdentityError

@@ -1,4 +1,4 @@
-"""Errors of identities: a key, certificate or chain that is missing, unreadable or does not fit."""
+"""Errors of identities: a key, certificate or chain is missing, unreadable or does not match."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from hsm_dicom.errors import DicomError
 
 
 class IdentityError(DicomError):
-    """Key, certificate and chain do not make an identity."""
+    """A key, certificate and chain cannot be used as an identity."""
 
 
 class CertificateMismatchError(IdentityError):
@@ -36,10 +36,10 @@ class NoCertificateError(IdentityError):
 
 
 class NoTokenCertificateError(NoCertificateError):
-    """No certificate is stored with the key on its token, where one can be stored."""
+    """No certificate is stored with the key on its token, which could store one."""
 
     default_remedy = "Store the certificate on the token, or give it as a file."
 
 
 class CertificateFileError(IdentityError):
-    """A file of certificates or of a key cannot be read, or contains something else."""
+    """A certificate or key file cannot be read, or contains other data."""

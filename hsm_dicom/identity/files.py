@@ -17,7 +17,7 @@ PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
 
 def read_certificates(path: Path) -> tuple[x509.Certificate, ...]:
-    """Return every certificate in a PEM, DER or PKCS#7 file, in its order. Raises `CertificateFileError`."""
+    """Read all certificates of a PEM, DER or PKCS#7 file, in file order. Raises `CertificateFileError`."""
     try:
         return tuple(load_certificate(part.der) for part in read_certificate_file(path, _content(path)))
     except CertificateUnreadableError as error:
@@ -32,7 +32,7 @@ def read_certificates(path: Path) -> tuple[x509.Certificate, ...]:
 
 
 def read_key_file(path: Path) -> PrivateKey:
-    """Read an RSA or EC private key from an unencrypted PEM file that only its owner may read."""
+    """Read an RSA or EC private key from an unencrypted PEM file that only its owner can read."""
     data = _content(path)
     unsafe = find_read_risk(path)
     if unsafe:

@@ -30,7 +30,7 @@ from tokens.policy import Weakness
 
 @runtime_checkable
 class _CarriesCertificate(Protocol):
-    """A key on a card, whose certificate was read with it."""
+    """A key on a card with the certificate that was read from the card."""
 
     @property
     def certificate(self) -> x509.Certificate | None: ...
@@ -41,7 +41,7 @@ class IdentityAccess:
     """The key, certificate and chain of an identity, as configured; nothing is opened yet.
 
     `key` is access to a device, or the path of a PEM file. `certificate` None means the one on the device. `weaknesses`
-    are those that the configuration allows.
+    are the weaknesses that the configuration allows.
     """
 
     name: str
@@ -51,10 +51,10 @@ class IdentityAccess:
     weaknesses: frozenset[Weakness] = frozenset()
 
     def open(self, *, pin: PinSource | None = None, default_pin: PinSource | None = None) -> Identity:
-        """Open the device and prove that key and certificate match.
+        """Open the device and check that key and certificate match.
 
-        `pin` replaces the configured PIN source; `default_pin` is used where none is configured. Raises the errors of
-        this module, and those of `tokens.errors`.
+        `pin` replaces the configured PIN source; `default_pin` is used if none is configured. Raises the errors of
+        `hsm_dicom.identity`, and those of `tokens.errors`.
         """
         chain = read_certificates(self.chain) if self.chain else ()
         if isinstance(self.key, Path):
@@ -91,14 +91,14 @@ def load_identity(
 
         with hsm_dicom.load_identity("node") as node: ...
 
-    `configuration` is a configuration that was read, or the path of its file. With None it is the first of these
-    files that exists: $HSM_DICOM_CONFIG, ./hsm-dicom.toml, /etc/hsm-dicom/config.toml. If this function reads the
+    `configuration` is a loaded configuration, or the path of its file. None selects the first of these files that
+    exists: $HSM_DICOM_CONFIG, ./hsm-dicom.toml, /etc/hsm-dicom/config.toml. If this function reads the
     configuration, it also writes events to the configured event file until the identity is closed.
 
     `pin` replaces the configured PIN source: "prompt", "file:PATH", "env:NAME", "fd:N", or a `PinSource`; never the PIN
-    itself. `default_pin`, in the same form, is used where none is configured. Raises `NotConfiguredError`,
-    `ConfigurationError`, the errors of this module, those of `tokens.errors`, and TypeError or ValueError for arguments
-    that are not as described.
+    itself. `default_pin`, in the same form, is used if none is configured. Raises `NotConfiguredError`,
+    `ConfigurationError`, the errors of `hsm_dicom.identity` and `tokens.errors`, and TypeError or ValueError for
+    invalid arguments.
     """
     if not isinstance(name, str):
         raise TypeError(f"name must be the name of an identity in the configuration, not {type(name).__name__}.")
@@ -122,7 +122,7 @@ def load_identity(
 
 
 def _pin_source(name: str, value: object) -> PinSource | None:
-    """Return the source of a PIN. No error repeats the value: it may be the PIN."""
+    """Return the source of a PIN. Errors do not contain the value, because it may be a PIN."""
     if value is None:
         return None
     if isinstance(value, str):
@@ -142,9 +142,9 @@ def open_identity(
     weaknesses: Set[Weakness] = frozenset(),
     name: str = "",
 ) -> Identity:
-    """Open the key of `access`, with its certificate from a PEM file or, for None, from the token or card itself.
+    """Open the key of `access`, with its certificate from a PEM file or, for None, from the token or card.
 
-    The file may also contain the chain, in any order, which is used if no `chain` is given.
+    The file may also contain the chain, in any order. It is used if `chain` is empty.
     """
     key = access.open_key(weaknesses)
     try:
@@ -170,7 +170,7 @@ def find_identity_access(
 def locate_key(
     configuration: Configuration, wanted: str, *, pin: PinSource | None = None, module: Path | None = None
 ) -> tuple[KeyAccess, frozenset[Weakness]]:
-    """Return access to the key of a configured identity or of a URI, and the weaknesses that are allowed."""
+    """Return access to the key of a configured identity or of a URI, and the allowed weaknesses."""
     section = configuration.identities.get(wanted)
     if section is None and wanted.lower().startswith("card:"):
         return find_key_access(configuration, CardUri.parse(wanted), pin=pin), frozenset()
@@ -187,7 +187,7 @@ def _assemble(
 ) -> Identity:
     findings = key.device.findings if isinstance(key, TokenRSAPrivateKey | TokenECPrivateKey) else ()
     public_key = key.public_key()
-    # With none for the key, Identity says so of the first.
+    # If none matches the key, Identity raises an error about the first.
     own = choose_certificate([one for one in certificates if one.public_key() == public_key] or certificates[:1])
     above, _ = order_chain(own, tuple(chain) or certificates)
     return Identity(name, key, own, above, findings)
@@ -196,7 +196,7 @@ def _assemble(
 def _certificates_on_device(
     access: KeyAccess, key: TokenRSAPrivateKey | TokenECPrivateKey
 ) -> tuple[x509.Certificate, ...]:
-    """The certificate stored with the key; of several (a renewal), the one to use now."""
+    """Return the certificate stored with the key; of several (after a renewal), the one to use now."""
     if isinstance(access, TokenAccess):
         stored = list(key.device.certificates()) if isinstance(key.device, Pkcs11Key) else []
         error: type[NoCertificateError] = NoTokenCertificateError

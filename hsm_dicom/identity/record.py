@@ -1,4 +1,4 @@
-"""The identity itself: a key that may be used as the subject of its certificate."""
+"""Identity: a private key with its certificate and chain."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from tokens.policy import Finding
 
 @dataclass(frozen=True)
 class Identity:
-    """A key that may be used as the subject of its certificate.
+    """A private key with its certificate and chain.
 
-    `chain` runs from the issuer of `certificate` upwards, as far as it is known, whatever the order in its file; it may
-    be empty. `findings` are those of the key policy. `resources` are closed with the identity. The identity is a
-    context manager that closes itself.
+    `chain` begins with the issuer of `certificate` and continues upwards as far as known, independent of the order in
+    its file; it may be empty. `findings` are those of the key policy. `resources` are closed with the identity. The
+    identity is a context manager that closes itself.
     """
 
     name: str
@@ -50,15 +50,15 @@ class Identity:
 
     @property
     def subject(self) -> str:
-        """The certificate's subject as RFC 4514 writes it."""
+        """The certificate's subject in the form of RFC 4514."""
         return self.certificate.subject.rfc4514_string()
 
     def require_current(self, now: datetime | None = None) -> None:
-        """Raise `CertificateExpiredError` unless the certificate is valid now (or then)."""
+        """Raise `CertificateExpiredError` unless the certificate is valid now (or at `now`)."""
         require_current(self.certificate, now)
 
     def close(self) -> None:
-        """Release the token; closing twice is allowed."""
+        """Release the token. May be called twice."""
         if isinstance(self.key, TokenRSAPrivateKey | TokenECPrivateKey):
             self.key.close()
         self.resources.close()

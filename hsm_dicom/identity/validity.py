@@ -1,4 +1,4 @@
-"""The dates of certificates: which one of several to use, and which to warn about or refuse."""
+"""Validity periods of certificates: selection, warnings and refusals."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from cryptography import x509
 from hsm_dicom.identity.errors import CertificateExpiredError, CertificateNotYetValidError
 
 EXPIRY_WARNING = timedelta(days=30)
-"""How long before its end a certificate gets a warning."""
+"""Time before its expiry at which a certificate gets a warning."""
 
 
 @dataclass(frozen=True)
 class ExpiryRemark:
-    """A remark on the dates of a certificate; `expired` is True for one that is not yet valid, too."""
+    """A remark on the validity period of a certificate; `expired` is also True before the period begins."""
 
     text: str
     expired: bool
@@ -25,7 +25,7 @@ class ExpiryRemark:
 def find_expiry_remark(
     certificate: x509.Certificate, now: datetime | None = None, warning: timedelta = EXPIRY_WARNING
 ) -> ExpiryRemark | None:
-    """Return a remark on the dates of a certificate; None if it is valid for longer than `warning`."""
+    """Return a remark on the validity period of a certificate; None if it is valid for longer than `warning`."""
     moment = now or datetime.now(UTC)
     subject = f"The certificate of '{certificate.subject.rfc4514_string()}'"
     begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
@@ -39,7 +39,7 @@ def find_expiry_remark(
 
 
 def require_current(certificate: x509.Certificate, now: datetime | None = None) -> None:
-    """Raise `CertificateExpiredError` unless the certificate is valid now (or then)."""
+    """Raise `CertificateExpiredError` unless the certificate is valid now (or at `now`)."""
     remark = find_expiry_remark(certificate, now)
     if remark is None or not remark.expired:
         return
@@ -49,9 +49,9 @@ def require_current(certificate: x509.Certificate, now: datetime | None = None) 
 
 
 def choose_certificate(certificates: Sequence[x509.Certificate], now: datetime | None = None) -> x509.Certificate:
-    """Return, of a key's certificates, the one that is valid now, and of several the one that is valid longest.
+    """Choose the certificate of a key that is valid now; of several, the one that expires last.
 
-    With none valid now, the one that becomes valid next; else the one that expired last.
+    If none is valid now, return the one that becomes valid next; otherwise, the one that expired last.
     """
     moment = now or datetime.now(UTC)
     begun = [one for one in certificates if one.not_valid_before_utc <= moment]

@@ -5,11 +5,11 @@
 | module         | one idea                                                                        |
 |----------------|---------------------------------------------------------------------------------|
 | `objects`      | `sign`: one object, in any form                                                 |
-| `files`        | `sign_files`: many files, with workers of its own                               |
-| `arguments`    | the arguments of a caller, checked                                              |
-| `checks`       | the time stamp is over the signature; the event about a signature               |
+| `files`        | `sign_files`: many files, in workers that it starts                             |
+| `arguments`    | checks of a caller's arguments                                                  |
+| `checks`       | check of a time stamp against its signature; the event about a signature        |
 | `batch`        | `sign_jobs`: many files, on any executor                                        |
-| `resume`       | find what an earlier run signed, from the files alone                           |
+| `resume`       | find the files that an earlier run signed, from the files alone                 |
 | `late_stamps`  | add time stamps to existing signatures                                          |
 """
 

@@ -1,4 +1,4 @@
-"""What a caller may write for a signer, a profile, a tag: checked once, with an error that says what is wanted."""
+"""Checks of the arguments for signing: signer, profile, tags. Each error states which values are accepted."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from hsm_dicom.signatures.profiles.rules import Profile
 from hsm_dicom.signing.checks import add_check
 
 Signer: TypeAlias = Identity | tuple[PrivateKey, x509.Certificate]
-"""Who signs: an identity, or a private key and the certificate for it."""
+"""Signer: an identity, or a private key and its certificate."""
 
 Tag: TypeAlias = int | str
-"""0x00100010, "0010,0010" or "PatientName"."""
+"""Tag, as 0x00100010, "0010,0010" or "PatientName"."""
 
 _SIGNER = "an Identity (hsm_dicom.load_identity), or a pair of a private key and its x509.Certificate"
 
@@ -31,7 +31,7 @@ _SIGNER = "an Identity (hsm_dicom.load_identity), or a pair of a private key and
 def resolve_signer(signer: object) -> Identity:
     """Return the identity of a signer.
 
-    Raises TypeError for anything else, and CertificateMismatchError for a pair that does not match.
+    Raises TypeError if it is not a signer, and CertificateMismatchError if key and certificate do not match.
     """
     if isinstance(signer, Identity):
         return signer
@@ -57,7 +57,7 @@ def build_request(
     purpose: int | None = None,
     **flags: bool,
 ) -> SigningRequest:
-    """Return what is asked of a signature. Raises TypeError or ValueError for an argument that means nothing."""
+    """Build the request for a signature. Raises TypeError or ValueError for an invalid argument."""
     for name, value in flags.items():
         require_bool(name, value)
     return SigningRequest(

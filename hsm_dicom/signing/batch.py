@@ -1,11 +1,11 @@
-"""Many files, on any ``concurrent.futures`` executor: hashing and writing go there, the key stays here.
+"""Sign many files on any ``concurrent.futures`` executor; the key stays in this process.
 
     with ProcessPoolExecutor(2) as executor:
         for outcome in sign_jobs(jobs, key, request, executor=executor):
             print(outcome.job.source, outcome.error or outcome.report.uid)
 
-Plans and signatures travel, PINs and keys never do. Outcomes come as they are ready; a file that fails is an outcome
-like the others. At no time are more files under way than keep the executor and the key busy.
+The executor reads, hashes and writes. It receives plans and signatures, but never PINs or keys. Outcomes are yielded
+as they are ready, including those of files that fail. The number of files in progress is limited.
 """
 
 from __future__ import annotations
@@ -50,24 +50,24 @@ class SigningJob:
 
 @dataclass(frozen=True)
 class SigningOutcome:
-    """What became of a job: a report, the signature of an earlier run, or the error of a single ``sign``."""
+    """Outcome of a job: a report, the signature of an earlier run, or an error as ``sign`` raises it."""
 
     job: SigningJob
     report: SigningReport | None = None
     error: Exception | None = None
     earlier: str | None = None
-    """UID of the signature that an earlier run made for this very job (only with ``resume``)."""
+    """UID of the signature that an earlier run made for this job (only with ``resume``)."""
 
 
 @dataclass(frozen=True)
 class SignedBefore:
-    """A job that an earlier run has done: the UID of its signature."""
+    """UID of the signature that an earlier run made for a job."""
 
     uid: str
 
 
 Signed = tuple[Plan, bytes, bytes | None]
-"""A plan, the signature over its digest, and the time stamp over that."""
+"""A plan, the signature over its digest, and the time stamp over the signature."""
 
 Prepared = Plan | SignedBefore | Exception
 Finished = Signed | SignedBefore | Exception
@@ -86,23 +86,22 @@ def sign_jobs(
     stop: threading.Event | None = None,
     identity: str = "",
 ) -> Generator[SigningOutcome]:
-    """Sign the jobs, ``sessions`` at most at once on the key, from threads of this process.
+    """Sign the jobs, with at most ``sessions`` signatures at once, in threads of this process.
 
-    With ``resume`` a job that an earlier run has done is left out (its outcome has ``earlier``); a target that is
-    something else fails with ResumeConflictError, unless ``overwrite`` allows replacing it.
+    With ``resume``, jobs that an earlier run completed are skipped (their outcomes have ``earlier``). Any other file at
+    the target fails with ResumeConflictError, unless ``overwrite`` allows replacing it.
 
     After ``stop`` is set, no further signature is requested and no further file is begun. Files that are being written
     are finished, and their outcomes are yielded. Closing the generator also stops the work, but loses those outcomes.
 
-    Each file that is written is an event `SignatureMade`, with the name of the ``identity``. A time stamp that is not
-    over its signature is the error of its file.
+    Each file that is written emits the event `SignatureMade`, with the name of the ``identity``. If a time stamp is not
+    over its signature, its file fails.
 
-    Raises KeyMismatchError at once if the key is not the certificate's, CertificateExpiredError if that is not valid
-    now, and the TokenError of the first signature that
-    fails with one, after the outcomes of all files that were signed: the next file would fail the same way.
+    Raises KeyMismatchError at once if key and certificate do not match, and CertificateExpiredError if the certificate
+    is not valid now. If the token fails, raises its first TokenError after the outcomes of all signed files.
 
-    Executors of processes should be started before a token is opened, or by ``spawn``, so that no process inherits the
-    token's login.
+    Start an executor of processes before opening a token, or use ``spawn``, so that no process inherits the token's
+    login.
     """
     require_matching_key(key, request)
     certificate = x509.load_der_x509_certificate(request.certificate_der)
@@ -134,7 +133,7 @@ def sign_jobs(
                 if halt.is_abandoned():
                     return []
                 outcomes = executor.submit(_finish_all, chunk, signed, overwrite).result()
-            except Exception as error:  # the executor's own: a worker that died, a cluster that is gone
+            except Exception as error:  # of the executor: a dead worker, a lost cluster
                 return [SigningOutcome(job, error=error) for job in chunk]
             for outcome in outcomes:
                 if outcome.report is not None:
@@ -147,12 +146,12 @@ def sign_jobs(
 
 
 class _Stopped(Exception):
-    """In the place of a signature that was not asked for any more; ends up nowhere."""
+    """Placeholder for a signature that was not requested because the run stopped; never reported."""
 
 
 @dataclass(frozen=True)
 class _Checks:
-    """What is looked at before a file is prepared."""
+    """Checks before a file is prepared."""
 
     resume: bool
     timestamped: bool
@@ -164,7 +163,7 @@ def _prepare_all(jobs: list[SigningJob], request: SigningRequest, checks: _Check
 
 
 def _prepare_one(job: SigningJob, request: SigningRequest, checks: _Checks) -> Prepared:
-    """A plan, or the error: one file's failure must not take the others of its task along."""
+    """Return a plan or an error, so that one failed file does not fail the others of its task."""
     try:
         if checks.resume and (uid := _earlier_signature(job, request, checks)) is not None:
             return SignedBefore(uid)
@@ -183,7 +182,7 @@ def _earlier_signature(job: SigningJob, request: SigningRequest, checks: _Checks
 
 
 def _finish_all(jobs: list[SigningJob], signed: list[Finished], overwrite: bool) -> list[SigningOutcome]:
-    """Write all files of a task, then flush and rename them together: the disk has one wait instead of many."""
+    """Write all files of a task, then flush and rename them together, with one wait for the disk."""
     outcomes = []
     ready: list[tuple[SigningJob, StagedFile, SigningReport]] = []
     with ExitStack() as stack:

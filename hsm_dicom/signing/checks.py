@@ -1,4 +1,4 @@
-"""What is checked around one signature, and the event that reports it."""
+"""Check of a time stamp against its signature, and the event about a signature."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from hsm_dicom.trust import CertificateValidator, TrustStore
 
 
 def check_timestamp(token: bytes, signature: bytes) -> TimestampVerdict:
-    """Check that a TimeStampToken (DER) is one over the value of a signature (RFC 3161).
+    """Check that a TimeStampToken (DER) is over the value of a signature (RFC 3161).
 
-    Verification checks whether its authority is trusted. Raises TimestampError, and TypeError for anything but bytes.
+    Trust in its authority is checked at verification. Raises TimestampError, and TypeError for anything but bytes.
     """
     if not isinstance(token, bytes):
         raise TypeError(f"A time stamp must be the bytes of a TimeStampToken (DER), not {kind_of(token)}.")
@@ -24,7 +24,7 @@ def check_timestamp(token: bytes, signature: bytes) -> TimestampVerdict:
 
 
 def add_check(timestamp: Timestamper) -> Timestamper:
-    """Return the same source of time stamps, with a check that each is one over its signature."""
+    """Wrap a source of time stamps to check that each time stamp is over its signature."""
 
     def stamp(signature: bytes) -> bytes:
         token = timestamp(signature)
@@ -35,7 +35,7 @@ def add_check(timestamp: Timestamper) -> Timestamper:
 
 
 def make_signature_event(report: SigningReport, *, signer: str, identity: str) -> SignatureMade:
-    """Return the event about a signature: ``signer`` is the certificate's subject, ``identity`` its configured name."""
+    """Make the event about a signature: ``signer`` is the certificate's subject, ``identity`` its configured name."""
     return SignatureMade(
         file=report.source,
         target=report.target,

@@ -1,4 +1,4 @@
-"""Sign many files with one call, with workers of its own."""
+"""Sign many files with one call, in workers that it starts."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ def sign_files(
         for outcome in hsm_dicom.sign_files(Path("ct").glob("*.dcm"), "signed", node, jobs=4):
             print(outcome.job.source, outcome.error or outcome.report.uid)
 
-    ``target`` is a folder, in which each file keeps its name, or a mapping from each source to its target; folders are
-    created. ``jobs`` is the number of processes that read, hash and write (1: a thread of this process); the key stays
-    in this process. With ``resume``, a file that an earlier run signed is left out: its outcome has ``earlier``. After
-    ``stop`` is set, files under way are finished and no further one is begun. The other arguments are those of
-    `hsm_dicom.sign`.
+    ``target`` is a folder, in which each file keeps its name, or a mapping from each source to its target. Missing
+    folders are created. ``jobs`` is the number of processes that read, hash and write (1: a thread of this process);
+    the key stays in this process. With ``resume``, files that an earlier run signed are skipped; their outcomes have
+    ``earlier``. After ``stop`` is set, files in progress are finished and no further file is begun. The other arguments
+    are those of `hsm_dicom.sign`.
 
-    An error of one file is its outcome. Raises TypeError, ValueError and CertificateExpiredError at once, and
-    TokenError, after the outcomes of all files that were signed, if the token fails.
+    An error of one file is in its outcome. Raises TypeError, ValueError and CertificateExpiredError at once, and
+    TokenError, after the outcomes of all signed files, if the token fails.
     """
     identity = resolve_signer(signer)
     request = build_request(
@@ -98,7 +98,7 @@ def _sign(
     stop: threading.Event | None,
 ) -> Generator[SigningOutcome]:
     for folder in {Path(target).parent for _, target in pairs}:
-        with suppress(OSError):  # the files that cannot be written there report it, each as its own outcome
+        with suppress(OSError):  # each file of this folder reports the error in its outcome
             folder.mkdir(parents=True, exist_ok=True)
     with worker_pool(jobs) as executor:
         yield from sign_jobs(
@@ -116,7 +116,7 @@ def _sign(
 
 
 def _pairs(sources: object, target: object) -> list[tuple[str, str]]:
-    """Each source with its target. Raises ValueError where two sources would have one target."""
+    """Pair each source with its target. Raises ValueError if two sources have the same target."""
     if isinstance(sources, str | bytes | os.PathLike) or not isinstance(sources, Iterable):
         raise TypeError(f"sources must be a list of paths, not {kind_of(sources)}; for one object, call sign.")
     paths = [path_text("A source", source) for source in sources]

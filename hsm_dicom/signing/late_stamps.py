@@ -17,7 +17,7 @@ StrPath = str | os.PathLike[str]
 
 
 def find_signature(path: StrPath, uid: str | None = None) -> VerifiedSignature:
-    """Return the signature with this Digital Signature UID; without one, the only signature.
+    """Return the signature with this Digital Signature UID; without a UID, the only signature.
 
     Raises AmbiguousSignatureError, NoSingleSignatureError and DicomFileError.
     """
@@ -36,7 +36,7 @@ def find_signature(path: StrPath, uid: str | None = None) -> VerifiedSignature:
 
 
 def read_reply_for(path: StrPath, query: Path, reply: Path, uid_file: Path) -> tuple[Reply, TimestampVerdict]:
-    """Return an authority's reply to the query, checked to be over the signature whose UID is in the UID file.
+    """Read an authority's reply to a query, and check that it is over the signature whose UID is in the UID file.
 
     Raises TimestampError, NoSingleSignatureError and DicomFileError.
     """
@@ -49,7 +49,7 @@ def read_reply_for(path: StrPath, query: Path, reply: Path, uid_file: Path) -> t
 
 
 def add_timestamp(path: StrPath, uid: str, token: bytes, output: StrPath | None, *, overwrite: bool = False) -> None:
-    """Store a TimeStampToken (RFC 3161, DER) as Certified Timestamp of a signature; ``output`` None works in place.
+    """Store a TimeStampToken (RFC 3161, DER) as Certified Timestamp of a signature; in place for ``output`` None.
 
     Raises TimestampError if the token is not over this signature, and what `hsm_dicom.signatures.add_timestamp` raises.
     """

@@ -1,4 +1,4 @@
-"""Sign one object: the whole job, from whatever form the object has to whatever form is wanted."""
+"""Sign one object: bytes, a file or a Dataset, with all checks."""
 
 from __future__ import annotations
 
@@ -99,23 +99,23 @@ def sign(
     file; with it, ``target`` may be the path of the source.
 
     A Dataset is encoded by pydicom in the Transfer Syntax of its ``file_meta``, and the FileDataset is read from the
-    signed encoding. Values that were not assigned keep their bytes; group lengths are left out, and File Meta
+    signed encoding. Values that were not assigned keep their bytes; group lengths are omitted, and File Meta
     Information is completed (see `hsm_dicom.dataset.inputs`). Write the FileDataset with ``save_as``: its signatures
     stay valid unless a covered value is assigned again or the Transfer Syntax changes.
 
     ``signer`` is an `Identity`, or a private key of ``cryptography``'s kind (token keys included) with its
     x509.Certificate. ``profile`` is "none", "base", "creator", "authorization", "sr" or "sr-verification"; an EC key
     needs "none". ``mac`` is "sha256", "sha384" or "sha512"; "sha1", "md5" and "ripemd160" need ``allow_weak``.
-    ``tags`` are numbers or keywords; None signs everything that can be signed, and what the profile demands is always
-    signed. ``item`` is the place of an Item to sign in, such as "ReferencedImageSequence[0]". ``purpose`` is a code of
-    CID 7007. ``timestamp`` is the URL of a time stamping authority (RFC 3161), or a function from the bytes of the
-    signature to a TimeStampToken over them. For ``allow_uncovered``, ``repair`` and ``trim_padding`` see
+    ``tags`` are numbers or keywords; None signs every element that can be signed. Elements that the profile requires
+    are always signed. ``item`` is the place of an Item to sign in, such as "ReferencedImageSequence[0]". ``purpose`` is
+    a code of CID 7007. ``timestamp`` is the URL of a time stamping authority (RFC 3161), or a function from the bytes
+    of the signature to a TimeStampToken over them. For ``allow_uncovered``, ``repair`` and ``trim_padding`` see
     `hsm_dicom.signatures.SigningRequest`.
 
-    Each signature is an event `SignatureMade`. Raises TypeError and ValueError for arguments that are not as described,
-    and hsm_dicom.Error for everything else: DicomFileError, SignatureError, TimestampError, TokenError, and
-    CertificateExpiredError if the certificate is not valid now. Nothing is written then; only a binary file may have
-    received a part. What a binary file raises itself (OSError) is passed on.
+    Each signature emits the event `SignatureMade`. Raises TypeError and ValueError for invalid arguments, and
+    hsm_dicom.Error for all other failures: DicomFileError, SignatureError, TimestampError, TokenError, and
+    CertificateExpiredError if the certificate is not valid now. A failure writes nothing, except that a binary file may
+    have received a part. An OSError of a binary file is raised unchanged.
     """
     identity = resolve_signer(signer)
     request = build_request(
@@ -171,7 +171,7 @@ def _check_target(source: object, target: object) -> None:
         path_text("The target", target)
     else:
         writable = getattr(target, "writable", None)
-        if callable(writable) and not writable():  # raises ValueError itself where the file is closed
+        if callable(writable) and not writable():  # raises ValueError if the file is closed
             raise ValueError("The target is open for reading only; open it for writing.")
         if _reads_from(source, target):
             name = str(getattr(target, "name", FILE_NAME))
@@ -179,7 +179,7 @@ def _check_target(source: object, target: object) -> None:
 
 
 def _reads_from(source: Any, target: Any) -> bool:
-    """Whether an open target is the file that is read: writing to it would destroy the object before it is signed."""
+    """Return whether an open target is the source file, which writing would destroy before it is signed."""
     if source is target:
         return True
     try:
@@ -187,7 +187,7 @@ def _reads_from(source: Any, target: Any) -> bool:
         is_path = isinstance(source, str | os.PathLike)
         read = Path(source).stat() if is_path else os.fstat(source.fileno())
     except (AttributeError, TypeError, OSError, ValueError):
-        return False  # no file of the system, or none that exists
+        return False  # not a file of the operating system, or a missing one
     return stat.S_ISREG(written.st_mode) and os.path.samestat(written, read)
 
 
@@ -199,7 +199,7 @@ def _is_same_file(source: ObjectSource, target: ObjectPath) -> bool:
 
 
 def _writer(target: BinaryIO) -> Callable[[bytes | memoryview], None]:
-    """Return a function that writes all of what it is given: a raw file may take less at once."""
+    """Return a function that writes all of its data, because a raw file may accept only a part at once."""
 
     def write(data: bytes | memoryview) -> None:
         view = memoryview(data)
@@ -207,7 +207,7 @@ def _writer(target: BinaryIO) -> Callable[[bytes | memoryview], None]:
             count = target.write(view)
             if count is None:
                 raise BlockingIOError("The target cannot be written without waiting; give a blocking file.")
-            if not isinstance(count, int) or not 0 < count <= len(view):  # else the loop would not end, or skip bytes
+            if not isinstance(count, int) or not 0 < count <= len(view):  # else an endless loop, or lost bytes
                 raise OSError(
                     f"The target's write() returned {count!r} for {len(view)} bytes; the object is incomplete."
                 )

@@ -1,13 +1,13 @@
-"""Find out whether an earlier run has signed a file already, from source and target alone.
+"""Find whether an earlier run signed a file, from source and target alone.
 
-A run stores no state, so no state can contradict the files. A target is the result of an earlier run if,
-without the signatures that the source does not have, it is the source byte for byte, and if one of these signatures
-is intact and is what the request would make now: the same certificate, place, elements, MAC algorithm and purpose. (A
-profile shows in elements and purpose, and nowhere else.) Where a file is signed in place there is no source to
-compare; the signature itself then proves that what it covers is unchanged.
+A run stores no state, so no state can contradict the files. A target is the result of an earlier run under two
+conditions. Without the signatures that were added, it equals the source byte for byte. One added signature is intact
+and matches the request: the same certificate, place, elements, MAC algorithm and purpose. (A profile determines only
+elements and purpose.) A file that is signed in place has no source to compare; its signature proves that the covered
+elements are unchanged.
 
-Any other file at the place of the target is a conflict, never a result: another object under
-the same name, an older or newer state of the source, a signature made for another request.
+Any other file at the target is a conflict: another object under the same name, an older or newer state of the source,
+or a signature made for another request.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ from hsm_dicom.signatures.read import SignatureItem, read_signature_items
 def find_earlier_signature(
     source: str, target: str | None, request: SigningRequest, *, timestamped: bool = False
 ) -> str | None:
-    """Return the UID of the signature that an earlier run made for this job; None if the job is still to be done.
+    """Return the UID of the signature that an earlier run made for this job; None if there is none.
 
-    ``target`` None means that the file is signed in place. ``timestamped`` requires a signature with a
-    time stamp. Raises ResumeConflictError if the target is something else than the result of this job, DicomFileError
-    if the source cannot be read, and SignatureError if it could not be signed under the request anyway.
+    ``target`` None means that the file is signed in place. ``timestamped`` requires a signature with a time stamp.
+    Raises ResumeConflictError if the target is not the result of this job, DicomFileError if the source cannot be read,
+    and SignatureError if the source cannot be signed under the request.
     """
     if target is None:
         return _find_in_place(source, request, timestamped=timestamped)
@@ -91,7 +91,7 @@ def _find_added(original: DicomFile, result: DicomFile) -> list[SignatureItem]:
 
 
 def _compare_objects(original: DicomFile, result: DicomFile, added: Sequence[SignatureItem]) -> str:
-    """Return how the result without the added signatures differs from the original; empty if it does not."""
+    """Return how the result, without the added signatures, differs from the original; empty if they are equal."""
     wanted, there = (read_text(file, file.main, SOP_INSTANCE_UID) for file in (original, result))
     if wanted != there:
         return f"it is another object (SOP Instance UID {there or 'missing'} instead of {wanted or 'missing'})"
@@ -103,7 +103,7 @@ def _compare_objects(original: DicomFile, result: DicomFile, added: Sequence[Sig
 
 
 def _is_same(original: DicomFile, result: DicomFile, edits: Iterable[Edit]) -> bool:
-    """Whether ``result`` with the edits is ``original`` byte for byte (inflated, where they are deflated)."""
+    """Return whether ``result`` with the edits equals ``original`` byte for byte (inflated, if they are deflated)."""
     size = result.source.size
     ordered = sorted(edits, key=attrgetter("start"))
     if size + sum(len(edit.data) - (edit.end - edit.start) for edit in ordered) != original.source.size:
@@ -126,7 +126,7 @@ def _is_same(original: DicomFile, result: DicomFile, edits: Iterable[Edit]) -> b
 def _find_matching(
     file: DicomFile, added: Sequence[SignatureItem], request: SigningRequest, *, timestamped: bool
 ) -> tuple[SignatureItem | None, str]:
-    """Return the signature that fits the request; or None, and why the others do not."""
+    """Return the signature that matches the request, or None and the reason."""
     reason = "it carries no new signature by this certificate"
     try:
         level = file.item(request.item)
@@ -143,7 +143,7 @@ def _find_matching(
 
 
 def _compare_request(item: SignatureItem, request: SigningRequest, tags: tuple[int, ...], *, timestamped: bool) -> str:
-    """Return how the signature differs from what the request would make now, as a clause; empty if it does not."""
+    """Return how the signature differs from the request, as a clause; empty if it matches."""
     if item.mac is None:
         return f"its signature cannot be read ({item.defect})"
     if item.level.path != request.item:

@@ -1,1 +1,1 @@
-"""Commands on many files: their progress, their summary, their workers, and how they end when they are interrupted."""
+"""Commands on many files: progress, summary, workers, and interruption."""

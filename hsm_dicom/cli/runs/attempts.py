@@ -1,4 +1,4 @@
-"""Work on many files in turn: a file that fails is reported, and the others are still processed."""
+"""Processing of many files in turn: report a file that fails, and continue with the others."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ class Attempts:
 
     @property
     def status(self) -> int:
-        """1 if any failed, else 0."""
+        """Exit status: 1 if any file failed, else 0."""
         return exits.FAILED if self.failed else exits.OK
 
 
 @contextmanager
 def interruptible(summarise: Callable[[], None]) -> Iterator[threading.Event]:
-    """Yield an event that Ctrl-C, SIGTERM or SIGHUP sets; the block ends soon after, and a summary is printed.
+    """Yield an event that Ctrl-C, SIGTERM or SIGHUP sets; print a summary after the block has ended.
 
-    The program then ends as the signal wants it. A second signal does not wait for the block.
+    The program then ends by the signal. A second signal does not wait for the block.
     """
     with stop_when_terminated() as stopping:
         try:

@@ -1,4 +1,4 @@
-"""A run of `hsm-dicom sign`: what was signed, what failed, and how each is reported."""
+"""A run of `hsm-dicom sign`: count and report signed and failed files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _ITEM_ONLY = (
 
 
 class SigningRun:
-    """One run over many files: what was signed, what failed, and how it is reported."""
+    """One run over many files, with the counts and their report."""
 
     def __init__(self, signer: Identity, request: SigningRequest, *, json: bool) -> None:
         self.signer = signer
@@ -46,7 +46,7 @@ class SigningRun:
         self.failed = 0
 
     def leave_out(self, folders: Iterable[FolderError]) -> None:
-        """Report folders that were left out; each counts as a failure."""
+        """Report omitted folders; each counts as a failure."""
         for folder in folders:
             self._report_failed(SigningJob(str(folder.path)), folder)
 
@@ -62,7 +62,7 @@ class SigningRun:
         resume: bool,
         stop: threading.Event,
     ) -> None:
-        """Sign all until `stop` is set, and report each. Raises TokenError, after a summary, if the token is lost."""
+        """Sign files until `stop` is set, and report each. Raises TokenError, after a summary, if the token fails."""
         outcomes = sign_jobs(
             (_job(item, target) for item, target in pairs),
             self.signer.key,
@@ -92,7 +92,7 @@ class SigningRun:
             self._report_failed(outcome.job, outcome.error)
 
     def summarise(self) -> None:
-        """Report how many, and of a single file all that is worth knowing."""
+        """Report the counts, and the details if there is only one file."""
         seconds = time.perf_counter() - self.started
         if self.json:
             counts = {"signed": self.signed, "skipped": self.skipped, "failed": self.failed}
@@ -114,7 +114,7 @@ class SigningRun:
             self._report_disagreement()
 
     def _report_incomplete(self) -> None:
-        """Of many files, in how many something stays unsigned; each file's report has the names."""
+        """Report how many files have unsigned elements; each file's report lists them."""
         if self.repaired:
             output.say((f"{output.count(self.repaired, 'file')} signed as a clean copy.", output.QUIET))
         if self.uncovered:
@@ -123,7 +123,7 @@ class SigningRun:
             output.say((f"{output.count(others, 'file')} with other elements that are not signed.", output.QUIET))
 
     def _report_disagreement(self) -> None:
-        """Of many files, how many signatures DCMTK's dcmsign will call corrupted, and why."""
+        """Report how many signatures DCMTK's dcmsign will call corrupted, and why."""
         if self.overpadded:
             files = f"{output.count(self.overpadded, 'file')} signed with surplus padding in strings"
             output.say(

@@ -24,9 +24,9 @@ class Terminated(BaseException):
 
 @contextmanager
 def raise_when_terminated() -> Iterator[None]:
-    """Raise Terminated in the block, which runs in the main thread, when a signal asks the process to end.
+    """Raise Terminated in the block when a signal asks the process to end; effective only in the main thread.
 
-    The handling of a signal that is ignored (as by ``nohup``) or handled already does not change. A second signal ends
+    Signals that are already ignored (as by ``nohup``) or handled are left unchanged. A second signal ends
     the process at once, without waiting for the clean-up.
     """
     if threading.current_thread() is not threading.main_thread():
@@ -64,9 +64,9 @@ class Stopping:
 
 @contextmanager
 def stop_when_terminated() -> Iterator[Stopping]:
-    """Note the first Ctrl-C, SIGTERM or SIGHUP instead of raising at any point of the block, and let the block stop.
+    """Record the first Ctrl-C, SIGTERM or SIGHUP instead of raising an exception, and let the block stop by itself.
 
-    The next Ctrl-C raises KeyboardInterrupt at once; the next of the others ends the process.
+    The next Ctrl-C raises KeyboardInterrupt at once; the next SIGTERM or SIGHUP ends the process.
     """
     stopping = Stopping()
     if threading.current_thread() is not threading.main_thread():

@@ -1,4 +1,4 @@
-"""A run of `hsm-dicom verify`: prints each verdict as a block, a line or JSON as soon as it is known."""
+"""A run of `hsm-dicom verify`: print each verdict at once, as a block, a line or JSON."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ class VerificationRun:
 
     @property
     def status(self) -> int:
-        """The exit status of the run, including the outcomes of an earlier one."""
+        """Exit status of the run, including the outcomes of an earlier run."""
         return worst_exit_status([*self.outcomes, *self.earlier]) or (exits.FAILED if self.undumped else exits.OK)
 
     def remove_validated(self, paths: Sequence[str], results: Path) -> list[str]:
-        """Return the files without a valid verdict of an earlier run; count the outcomes of the others.
+        """Return the files without a reusable verdict of an earlier run; count the outcomes of the others.
 
-        A verdict is reused if the file is unchanged, and this run has the same trust anchors and policy.
+        A verdict is reused if the file is unchanged and this run has the same trust anchors and policy.
         """
         earlier_verdicts = _read_results(results)
         left = []
@@ -89,7 +89,7 @@ class VerificationRun:
             self.dump.mkdir(parents=True, exist_ok=True)
         with closing(check_files(paths, executor=executor, stop=stop)) as outcomes:
             for found in outcomes:
-                if stop.is_set():  # do not begin another verdict, which may fetch revocation data
+                if stop.is_set():  # another verdict might fetch revocation data
                     break
                 advance()
                 if found.result is not None:
@@ -115,7 +115,7 @@ class VerificationRun:
             self.for_page.append(verdict)
 
     def summarise(self) -> None:
-        """Report the counts of outcomes, and write the page if there is a file for it."""
+        """Report the counts of outcomes, and write the HTML page if its path is set."""
         self._report_sum()
         if self.html is not None:
             write_html(self.html, self.for_page, self.validator)

@@ -1,4 +1,4 @@
-"""The workers of a command: those of `hsm_dicom.parallel`, with the command's logging."""
+"""Workers of a command: those of `hsm_dicom.parallel`, with the command's logging."""
 
 from __future__ import annotations
 
