@@ -1,8 +1,8 @@
-"""Decides on requests for associations, and owns the associations that run.
+"""Acceptor: accept or reject requests for associations, and manage the running associations.
 
-The certificate behind a connection, or what its holder proved in ISCL, decides which AE titles it may use, before
-anything else of the A-ASSOCIATE-RQ counts (PS3.8, 9.3.4; PS3.15, B.12). Only an authorised request takes one of the
-places for associations.
+The peer's certificate, or its authentication data in ISCL, determines which AE titles it may use. The acceptor checks
+this before it uses anything else of the A-ASSOCIATE-RQ (PS3.8, 9.3.4; PS3.15, B.12). Only an authorised request counts
+against the limit of associations.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from hsm_dicom.transport.events import AssociationAborted, AssociationAccepted, 
 from hsm_dicom.transport.port import ConnectionFacts, Secured
 
 _STOP_SECONDS = 5.0
-"""How long the associations may take to end, all together, once they are aborted."""
+"""Maximum time for all aborted associations to end, in seconds."""
 
 
 class Acceptor:
-    """Begins associations on secured connections, for one application entity."""
+    """Acceptor of associations on secured connections, for one application entity."""
 
     def __init__(
         self,
@@ -45,10 +45,10 @@ class Acceptor:
         start_storing: StartStoring | None = None,
         sop_classes: SopClasses | None = None,
     ) -> None:
-        """Take the settings. `peers` is called for each association, so its result may change; `ae` has the contexts.
+        """Store the settings. `peers` is called for each association, so its result may change.
 
-        `start_storing` takes the Data Sets of C-STORE requests while they come; without it, they are held in memory.
-        Contexts of `sop_classes` are accepted for storage, besides those of `ae`.
+        `ae` has the presentation contexts to accept; with `sop_classes`, storage contexts of these are accepted too.
+        `start_storing` receives the Data Set of a C-STORE request as it arrives; without it, it is held in memory.
         """
         self._name = name
         self._ae = ae
@@ -59,7 +59,7 @@ class Acceptor:
         self._sop_classes = sop_classes
         ae.acse_timeout = self._limits.request_seconds
         ae.network_timeout = self._limits.idle_seconds
-        # Which AE titles are recognised, and how many associations there may be, is decided here.
+        # This class checks the AE titles and the number of associations, not pynetdicom.
         ae.require_called_aet = False
         ae.maximum_associations = 2 * self._limits.associations + 1
         self._supported = {str(context.abstract_syntax): context for context in ae.supported_contexts}
@@ -69,12 +69,12 @@ class Acceptor:
 
     @property
     def associations(self) -> list[SecuredAssociation]:
-        """Those that run."""
+        """The running associations."""
         with self._counting:
             return list(self._running)
 
     def begin(self, secured: Secured, address: tuple[str, int], request: AssociateRequest) -> bytes | None:
-        """Serve a connection in threads of its own, and return None; or return the PDU that rejects the request."""
+        """Serve a connection in its own threads, and return None; or return the PDU to reject the request."""
         facts = secured.facts
         refusal = self._refusal(facts, request)
         if refusal is None:
@@ -97,7 +97,7 @@ class Acceptor:
         return rejection(refusal.result, refusal.source, refusal.reason)
 
     def stop(self) -> None:
-        """Let what runs go on for `stop_seconds`, abort the rest, and wait until it has ended."""
+        """Let associations run for up to `stop_seconds`, abort the rest, and wait until they have ended."""
         open_now = self.associations
         if open_now and self._limits.stop_seconds:
             what = "1 open association" if len(open_now) == 1 else f"{len(open_now)} open associations"
@@ -109,7 +109,7 @@ class Acceptor:
         _join(running, _STOP_SECONDS)
 
     def _refusal(self, facts: ConnectionFacts, request: AssociateRequest) -> Refusal | None:
-        """Return why the request is rejected; None if it is not, and has taken a place."""
+        """Return the reason to reject the request; or None, after reserving a place."""
         if not request.speaks_version_1:
             return UNKNOWN_VERSION
         refusal = check_caller(
@@ -123,7 +123,7 @@ class Acceptor:
         return refusal
 
     def _support(self, request: AssociateRequest) -> list[PresentationContext]:
-        """Return what is supported of what is asked for; Transfer Syntaxes in the order of the peer."""
+        """Return the supported contexts of those requested; Transfer Syntaxes in the order of the peer."""
         asked: dict[str, dict[str, None]] = {}
         for proposal in request.contexts.values():
             asked.setdefault(proposal.abstract_syntax, {}).update(dict.fromkeys(proposal.transfer_syntaxes))
@@ -161,7 +161,7 @@ class Acceptor:
             self._running.add(association)
         try:
             association.start()
-        except BaseException:  # no more threads, for example
+        except BaseException:  # such as no more threads
             association.close()
             raise
 
@@ -189,7 +189,7 @@ class Acceptor:
         )
 
     def _on_aborted(self, event: Event, facts: ConnectionFacts, secured: Secured, ending: Ending) -> None:
-        """Report an A-ABORT, or the A-P-ABORT after a lost or forged connection (EVT_ABORTED)."""
+        """Report an A-ABORT, or the A-P-ABORT after a lost connection or a failed integrity check (EVT_ABORTED)."""
         emit(
             AssociationAborted(
                 name=self._name,
@@ -201,7 +201,7 @@ class Acceptor:
 
 
 def get_connection_facts(association: Association) -> ConnectionFacts | None:
-    """Return the facts of the connection under an association, for an application's handlers; None without any."""
+    """Return the facts of an association's connection, for handlers of an application; None if there are none."""
     facts = getattr(association, "secured_facts", None)
     return facts if isinstance(facts, ConnectionFacts) else None
 

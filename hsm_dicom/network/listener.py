@@ -1,9 +1,9 @@
 """Accept connections, and do their handshakes so that no peer can delay another.
 
-One thread accepts and waits; a small pool computes. A connection uses the pool only while there is something to
-compute, so idle or slow peers cost only file descriptors, at most until their deadline, and there are no more of them
-than places (`unidentified/places.py`). When its A-ASSOCIATE-RQ has arrived, a connection is passed to `serve`. Each
-refusal is an event, and the socket stays open briefly so that the peer can read the reason.
+One thread accepts and waits; a small pool of threads computes. A connection uses the pool only for computation. Idle
+or slow peers therefore cost only file descriptors, until their deadline, and their number is limited
+(`unidentified/places.py`). When its A-ASSOCIATE-RQ has arrived, a connection is passed to `serve`. Each refusal emits
+an event, and the socket stays open briefly so that the peer can read the reason.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ _PAUSE_SECONDS = 0.25
 
 Address = tuple[str, int]
 Serve = Callable[[Secured, Address, AssociateRequest], bytes | None]
-"""Takes a connection with its request and returns None, or returns the PDU that rejects it. Called in the pool."""
+"""Function that serves a connection and its request: returns None, or the PDU to reject it. Called in the pool."""
 
 
 @dataclass(frozen=True)
 class _Step:
-    """What one turn in the pool came to; `parting` is the socket of a connection that was refused with an answer."""
+    """Result of one step in the pool; `parting` is the socket of a connection that was rejected with a PDU."""
 
     pending: Pending
     outcome: Wants | RequestReading | Requested | Left | HandshakeError | PDUError
@@ -62,7 +62,7 @@ class _Step:
 
 
 class Listener:
-    """Listens on one address. `transport` may be replaced at any time; connections in progress keep theirs."""
+    """Listener on one address. `transport` may be replaced at any time; connections in progress keep the old one."""
 
     def __init__(
         self,
@@ -84,26 +84,26 @@ class Listener:
         self._places: Places[Pending] = Places(self.limits)
         self._lingering = Lingering(self._selector, self.limits.unidentified)
         self._pumped: WeakSet[PumpedSocket] = WeakSet()
-        """Sockets with threads of their own that no association has taken over; the threads keep them alive."""
+        """Sockets with their own threads that do not belong to an association yet; the threads keep them alive."""
         self._pool = ThreadPoolExecutor(self.limits.workers, thread_name_prefix=f"handshake-{name}")
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"listener-{name}")
 
     @property
     def address(self) -> Address:
-        """Host and port that are listened on."""
+        """Host and port of the listening socket."""
         host, port, *_ = self._socket.getsockname()
         return str(host), int(port)
 
     def start(self) -> None:
-        """Begin to accept."""
+        """Start accepting connections."""
         for waiting in (self._socket, self._woken):
             waiting.setblocking(False)
             self._selector.register(waiting, selectors.EVENT_READ)
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop accepting, and close unidentified connections. Connections that were served continue."""
+        """Stop accepting, and close unidentified connections. Connections that were passed to `serve` continue."""
         self._stopping.set()
         self._wake()
         if self._thread.ident is not None:
@@ -168,13 +168,13 @@ class Listener:
         except BlockingIOError:
             return
         except OSError as error:
-            # Out of file descriptors, most likely: those that wait must end first.
+            # Probably no file descriptors are left; wait until connections end.
             log.error("The listener '%s' cannot accept a connection (%s).", self.name, error.strerror)
             time.sleep(_PAUSE_SECONDS)
             return
         self.counts.accepted += 1
         set_no_delay(connection)
-        # An IPv4 caller of `::` comes as ::ffff:192.0.2.1 (RFC 4291, 2.5.5.2), which no configuration contains.
+        # For a socket on `::`, an IPv4 peer has an address like ::ffff:192.0.2.1 (RFC 4291, 2.5.5.2).
         peer: Address = (str(address[0]).removeprefix("::ffff:"), int(address[1]))
         now = time.monotonic()
         deadline = now + self.limits.handshake_seconds
@@ -212,7 +212,7 @@ class Listener:
             self._pool.submit(self._advance, pending)
 
     def _advance(self, pending: Pending) -> None:
-        """Do one step of a handshake, or of reading what comes after it. Called in the pool."""
+        """Do one step of a handshake, or of reading the request after it. Called in the pool."""
         peer = format_address(pending.address)
         outcome: Wants | RequestReading | Requested | Left | HandshakeError | PDUError
         parting: socket.socket | None = None
@@ -258,9 +258,9 @@ class Listener:
     def _settle(self, step: _Step) -> None:
         pending, outcome = step.pending, step.outcome
         pending.computing = False
-        pending.since += time.monotonic() - pending.computing_since  # what we take is not the peer's
+        pending.since += time.monotonic() - pending.computing_since  # time in the pool does not count against the peer
         if isinstance(outcome, RequestReading):
-            # What the peer sent already may be in the transport's buffer, where select cannot see it.
+            # Data of the peer may already be in the transport's buffer, where select cannot see it.
             self.counts.secured += 1
             if isinstance(outcome.secured.socket, PumpedSocket):
                 self._pumped.add(outcome.secured.socket)
@@ -374,11 +374,11 @@ _LISTENING = {
     errno.EADDRNOTAVAIL: "No interface of this machine has this address; set host to one that ip address lists.",
     errno.EACCES: "Ports below 1024 need the capability CAP_NET_BIND_SERVICE; grant it, or set port to 1024 or above.",
 }
-"""What to do where an address cannot be used, by errno."""
+"""Remedies for an unusable address, by errno."""
 
 
 def _open_listening_socket(address: Address) -> socket.socket:
-    """Open a listening socket; `::` means every address, IPv4 included. Raises `ListenError`."""
+    """Open a listening socket; `::` means all addresses, including IPv4. Raises `ListenError`."""
     host, port = address
     every = host == "::" and socket.has_dualstack_ipv6()
     family = socket.AF_INET6 if ":" in host else socket.AF_INET

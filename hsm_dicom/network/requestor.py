@@ -1,10 +1,10 @@
-"""Associations that this node requests: connect, secure, check the peer's identity, then request the association.
+"""Associations that this node requests: connect, secure, check the peer, then request the association.
 
     with associate(peer, transport, "NODE", [build_context(Verification)]) as opened:
         status = opened.association.send_c_echo()
 
-Every error states the peer. No byte of DICOM is sent before the peer's certificate was validated and found to belong
-to the called AE title.
+Every error states the peer. Before sending any byte of DICOM, the requestor validates the peer's certificate and checks
+that it belongs to the called AE title.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ from hsm_dicom.transport.pump import join_pump
 from hsm_dicom.transport.sockets import READ_SECONDS, set_no_delay
 
 _END_SECONDS = 20.0
-"""How long the threads of an association may take to end, once it is released or aborted; in most cases no time."""
+"""Maximum time for the threads of a released or aborted association to end, in seconds; usually they end at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timeouts:
-    """How long a requestor waits, in seconds: to connect, for the handshake, for each answer, while idle."""
+    """Timeouts of a requestor, in seconds: to connect, for the handshake, for each answer, and while idle."""
 
     connect: float = 10.0
     handshake: float = 15.0
@@ -68,7 +68,7 @@ class Opened:
     ending: Ending = field(repr=False)
 
     def make_lost_error(self, peer: Peer) -> AssociationLostError:
-        """Make the error for an association that was lost."""
+        """Make the error for the loss of this association."""
         return AssociationLostError(f"The association with {_at(peer)} was lost: {self.ending.describe(self.secured)}.")
 
 
@@ -82,7 +82,7 @@ def associate(
 ) -> Iterator[Opened]:
     """Open an association with a peer; release it when the block ends, abort it when the block raises.
 
-    `contexts` are the presentation contexts to propose, 128 at the most. Raises `ConnectError`, `HandshakeError`,
+    `contexts` are the presentation contexts to propose, at most 128. Raises `ConnectError`, `HandshakeError`,
     `PeerNotAuthorisedError`, `AssociationRejectedError`, `AssociationLostError`.
     """
     timeouts = timeouts or Timeouts(answer=peer.answer_seconds)
@@ -96,7 +96,7 @@ def associate(
         gone = not association.is_established
         association.abort()
         association.join(_END_SECONDS)
-        if gone and isinstance(error, RuntimeError):  # how pynetdicom says that the association is no more
+        if gone and isinstance(error, RuntimeError):  # pynetdicom's error for an ended association
             raise opened.make_lost_error(peer) from error
         raise
     established, aborted = association.is_established, association.is_aborted
@@ -108,7 +108,10 @@ def associate(
 
 
 def secure(peer: Peer, transport: SecureTransport, timeouts: Timeouts | None = None) -> Secured:
-    """Open a secured connection to a peer, and check its identity. Raises as `associate` does."""
+    """Open a secured connection to a peer, and check its identity.
+
+    Raises `ConnectError`, `HandshakeError` and `PeerNotAuthorisedError`.
+    """
     timeouts = timeouts or Timeouts(answer=peer.answer_seconds)
     connection = _connect(peer, timeouts.connect)
     set_no_delay(connection)

@@ -1,7 +1,7 @@
-"""Settings of peers and listeners: plain frozen data, filled from the configuration or by hand.
+"""Settings of peers and listeners: frozen data classes, filled from the configuration or by a program.
 
-A **peer** is identified by its certificate, or in ISCL by its authentication data, in both directions. It may use its
-AE titles and no others: as the calling AE title when it connects, as the called one when this node connects to it.
+A **peer** is identified by its certificate, or in ISCL by its authentication data, in both directions. It may use only
+its own AE titles: as calling AE title when it connects, and as called AE title when this node connects to it.
 
     pacs = Peer(name="PACS", host="pacs.example", ae_titles=("PACS",))
     ct = Peer(name="CT 1", ae_titles=("CT1",), certificate=CertificateMatch(pins=frozenset({"9f86…"})))
@@ -24,21 +24,21 @@ from hsm_dicom.tls.hosts import HostNameError, ascii_host
 from hsm_dicom.tls.settings import LegacyExemption
 
 DICOM_TLS_PORT = 2762
-"""The registered port of DICOM over TLS (PS3.15, Annex B; PS3.8, 9.1.1). That of ISCL is `hsm_dicom.iscl.PORT`."""
+"""Registered port of DICOM over TLS (PS3.15, Annex B; PS3.8, 9.1.1). For ISCL, see `hsm_dicom.iscl.PORT`."""
 
 LOOPBACK = "127.0.0.1"
 
 MAXIMUM_PDU = 131072
-"""Bytes of the longest PDU that this node accepts (PS3.8, D.1): DCMTK's maximum. Small PDUs cost more than TLS."""
+"""Maximum PDU length that this node accepts, in bytes (PS3.8, D.1): that of DCMTK. Small PDUs cost more than TLS."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CertificateMatch:
-    """What distinguishes a peer's certificate from others of the same CA.
+    """Requirements on a peer's certificate that distinguish it from others of the same CA.
 
-    `names` are host names or addresses of the subject alternative name, of which one must match; `subject` is the
-    whole subject (RFC 4514); `pins` are SHA-256 values of the SubjectPublicKeyInfo in hexadecimal (RFC 7469), of which
-    one must match. Each of the three that is given must match.
+    `names` are host names or addresses, of which one must be in the subject alternative name; `subject` is the whole
+    subject (RFC 4514); `pins` are SHA-256 values of the SubjectPublicKeyInfo in hexadecimal (RFC 7469), of which one
+    must match. The certificate must satisfy all requirements that are set.
     """
 
     names: tuple[str, ...] = ()
@@ -66,13 +66,13 @@ class CertificateMatch:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is no requirement."""
+        """Whether no requirement is set."""
         return not (self.names or self.subject or self.pins)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ISCLExemption:
-    """ISCL instead of TLS, or with `over_tls` in it."""
+    """Use of ISCL instead of TLS or, with `over_tls`, inside TLS."""
 
     settings: ISCLSettings
     over_tls: bool = False
@@ -84,7 +84,7 @@ class Peer:
 
     If `certificate` is empty, the certificate must contain `host` in its subject alternative name. The first of
     `ae_titles` is the called AE title. `entity` is the peer's authentication data in ISCL, by default its `name`.
-    `answer_seconds` is the time for each answer of the peer, if this node is the requestor.
+    `answer_seconds` is the timeout for each answer of the peer if this node is the requestor.
     """
 
     name: str
@@ -121,7 +121,7 @@ class Peer:
 
     @property
     def match(self) -> CertificateMatch:
-        """What the peer's certificate must match."""
+        """Requirements on the peer's certificate; by default, that it contains `host`."""
         if self.certificate.is_empty and self.host:
             return CertificateMatch(names=(self.host,))
         return self.certificate
@@ -133,7 +133,7 @@ class Peer:
 
     @property
     def ae_title(self) -> str:
-        """The called AE title, if this node connects to the peer."""
+        """The called AE title when this node connects to the peer."""
         return self.ae_titles[0]
 
     @property
@@ -151,15 +151,15 @@ class Peer:
 class Limits:
     """Limits of a listener. Times are in seconds.
 
-    A connection is unidentified until its A-ASSOCIATE-RQ has arrived and its peer may use the calling AE title. There
-    may be `unidentified` such connections at the same time, and `unidentified_per_address` from one address (one /64
-    network of IPv6). Further connections wait for a place, `waiting` in all and `waiting_per_address` from one address;
-    an unidentified connection gives its place to a waiting one after `yield_seconds`. `workers` handshakes compute at
-    the same time. An identified peer counts as one of the `associations`.
+    A connection is unidentified until its A-ASSOCIATE-RQ has arrived and the listener has checked that its peer may use
+    the calling AE title. At most `unidentified` such connections exist at a time, `unidentified_per_address` of them
+    from one address (one /64 network of IPv6). Further connections wait for a place: at most `waiting` in all,
+    `waiting_per_address` from one address. An unidentified connection loses its place to a waiting one after
+    `yield_seconds`. `workers` handshakes compute at the same time. At most `associations` run at the same time.
 
-    `handshake_seconds` is for a whole handshake, `request_seconds` for the A-ASSOCIATE-RQ after it, `read_seconds` for
-    each further PDU, from its first byte, and for the peer to accept each PDU of this node. An association ends after
-    `idle_seconds` without activity; when the listener stops, open associations are aborted after `stop_seconds`.
+    `handshake_seconds` limits the whole handshake, and `request_seconds` the A-ASSOCIATE-RQ after it. `read_seconds`
+    limits each further PDU, from its first byte, and the peer's acceptance of each PDU of this node. An association
+    ends after `idle_seconds` without activity. When the listener stops, it aborts associations after `stop_seconds`.
     """
 
     unidentified: int = 64
@@ -178,11 +178,11 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class StorageSettings:
-    """What a listener does with the SOP Instances that it receives.
+    """Settings for the SOP Instances that a listener receives.
 
-    They are stored in `folder`. With `check_signatures`, an instance with an invalid digital signature is refused;
-    unsigned instances and signatures by any certificate are accepted. A Data Set of more than `largest_object_mib` MiB
-    (of 1048576 bytes) is refused as well. `sop_classes` are accepted.
+    The listener stores instances of `sop_classes` in `folder`. With `check_signatures`, it refuses an instance with an
+    invalid digital signature; it accepts unsigned instances and signatures by any certificate. It also refuses a Data
+    Set of more than `largest_object_mib` MiB (of 1048576 bytes).
     """
 
     folder: Path
@@ -193,10 +193,10 @@ class StorageSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class ListenerSettings:
-    """Where and how a listener accepts associations. By default, `host` is loopback.
+    """Settings of a listener that accepts associations. By default, `host` is loopback.
 
-    A listener with a `legacy` exemption serves that retired profile alone, and only the peers that it names. A listener
-    with an `iscl` exemption serves ISCL alone.
+    A listener with a `legacy` exemption serves only that retired profile, and only the peers in `peers`. A listener
+    with an `iscl` exemption serves only ISCL.
     """
 
     name: str
@@ -228,7 +228,7 @@ class ListenerSettings:
 
 
 def check_ae_title(key: str, title: str) -> None:
-    """Raise `SettingsError`, with a mistake at `key`, unless this is an AE title (PS3.5, 6.2)."""
+    """Raise `SettingsError`, with a mistake at `key`, unless `title` is a valid AE title (PS3.5, 6.2)."""
     _refuse(_find_bad_ae_title(key, title))
 
 
@@ -257,7 +257,7 @@ def _find_bad_host(key: str, who: str, host: str) -> Iterator[Mistake]:
 
 
 def _find_bad_ae_title(key: str, title: str) -> Iterator[Mistake]:
-    """Find what PS3.5, 6.2 (VR AE) forbids: an AE title has 1 to 16 characters and no space at either end."""
+    """Check an AE title against PS3.5, 6.2 (VR AE): 1 to 16 characters, without a space at either end."""
     printable = title.isascii() and title.isprintable() and "\\" not in title
     if not 0 < len(title.strip()) <= 16 or title != title.strip() or not printable:
         yield Mistake(

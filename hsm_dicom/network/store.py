@@ -1,8 +1,8 @@
-"""C-STORE as SCU (PS3.4, Annex B): files are sent byte for byte, so that signatures over them stay valid.
+"""C-STORE as SCU (PS3.4, Annex B): send files byte for byte, so that signatures over them stay valid.
 
-Nothing is converted: each Data Set is offered only in the Transfer Syntax that it is stored in. A file that the peer
-does not accept is reported, and the others are sent. A file counts as stored only by the answer to its own request
-(`dimse.answers`). After a lost connection, a new one is opened as long as there is progress, and a few times more.
+Files are not converted: each Data Set is proposed only in its stored Transfer Syntax. A file that the peer does not
+accept is reported, and the others are sent. Only the answer to its own request (`dimse.answers`) confirms that a file
+was stored. After a lost connection, a new one is opened while files are being stored, and a few times more.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from hsm_dicom.tls import FailureReason, HandshakeError
 from hsm_dicom.transport.port import ConnectionFacts, SecureTransport
 
 MOST_CONTEXTS = 128
-"""Presentation contexts of one association: odd numbers from 1 to 255 (PS3.8, 9.3.2.2)."""
+"""Maximum number of presentation contexts in one association: odd IDs from 1 to 255 (PS3.8, 9.3.2.2)."""
 
 _REJECTED_TRANSIENT = 2
 _OUT_OF_RESOURCES = range(0xA700, 0xA800)
@@ -40,7 +40,7 @@ _PASSING = (FailureReason.TIMED_OUT, FailureReason.CLOSED)
 
 @dataclass(frozen=True)
 class Instance:
-    """One file to be sent, as its File Meta Information describes it."""
+    """One file to send, with the values of its File Meta Information."""
 
     path: Path
     sop_class_uid: str
@@ -50,7 +50,7 @@ class Instance:
 
 @dataclass(frozen=True)
 class FileOutcome:
-    """What became of one file. `status` is the peer's (PS3.4, Table B.2-1); None if it was not sent."""
+    """Outcome of one file. `status` is that of the peer (PS3.4, Table B.2-1); None if the file was not sent."""
 
     path: Path
     sop_instance_uid: str
@@ -66,7 +66,7 @@ class FileOutcome:
 
 @dataclass(frozen=True)
 class StoreResult:
-    """What became of every file, in the order in which they were settled."""
+    """Outcomes of all files, in the order in which they became final."""
 
     peer: str
     outcomes: tuple[FileOutcome, ...]
@@ -93,11 +93,11 @@ def store(
     timeouts: Timeouts | None = None,
     progress: Progress = lambda outcome: None,
 ) -> StoreResult:
-    """Send files to a peer; folders stand for the files in them. What cannot be sent is in the result, not raised.
+    """Send files, and the files in folders, to a peer. Failures are in the result, not raised.
 
-    `attempts` bounds how many associations in a row may end, for a reason that may pass, without a file stored in them;
-    after each of these there is a pause, in seconds, that doubles. A file in which an association ended is tried again
-    after the others. `progress` is called once for each file, as soon as its outcome is settled.
+    `attempts` is the maximum number of consecutive associations that end, for a temporary reason, without a file
+    stored. After each of them, the function waits for `pause` seconds, doubled each time. A file during which an
+    association ended is sent again after the others. `progress` is called once for each file, with its final outcome.
     """
     job = _Job(peer, transport, calling_ae_title, attempts, pause, timeouts, progress)
     started = time.monotonic()
@@ -125,7 +125,7 @@ class _Job:
         self.facts: ConnectionFacts | None = None
 
     def readable(self, files: Iterable[Path]) -> list[Instance]:
-        """List the instances in the files; report the files that are none at once."""
+        """List the instances in the files; report unusable files at once."""
         instances = []
         for path in expand_folders(files):
             found = FileOutcome(path.path, "", None, str(path)) if isinstance(path, FolderError) else _read(path)
@@ -136,7 +136,7 @@ class _Job:
         return instances
 
     def send(self, batch: Sequence[Instance]) -> None:
-        """Send what fits into one association, in as many associations as make progress, and a few more."""
+        """Send one batch, in further associations while files are being stored, and a few more."""
         waiting = deque(_Waiting(instance) for instance in batch)
         why, fruitless = "", 0
         while waiting:
@@ -161,7 +161,7 @@ class _Job:
             self._settle(FileOutcome(one.instance.path, uid, None, one.why or why, tries))
 
     def _attempt(self, waiting: deque[_Waiting], final: bool) -> None:
-        """Send in one association. What is settled leaves `waiting`; the instance in which it ends is its last then."""
+        """Send in one association; remove finished instances from `waiting`, and move the one that fails to the end."""
         contexts = _contexts(one.instance for one in waiting)
         with associate(self._peer, self._transport, self._calling, contexts, self._patience) as opened:
             self.facts = opened.facts
@@ -191,7 +191,7 @@ class _Job:
 
 @dataclass(eq=False)
 class _Waiting:
-    """An instance that is not settled: how often it was sent, and how the association ended in which that failed."""
+    """An instance without a final outcome, with the number of attempts and the reason of the last lost association."""
 
     instance: Instance
     tries: int = 0
@@ -199,7 +199,7 @@ class _Waiting:
 
 
 def expand_folders(files: Iterable[Path]) -> Iterator[Path | FolderError]:
-    """List the files, including those in folders, and the folders that were left out, with the reason."""
+    """List the files, including those in folders, and an error for each omitted folder."""
     for path in files:
         if is_folder(path):
             content = list_folder(path)
@@ -224,7 +224,7 @@ def _read(path: Path) -> Instance | FileOutcome:
 
 
 def _batches(instances: Sequence[Instance]) -> Iterator[list[Instance]]:
-    """Split instances into runs that need no more presentation contexts than one association can propose."""
+    """Split instances into batches that each need at most 128 presentation contexts."""
     batch: list[Instance] = []
     kinds: set[tuple[str, str]] = set()
     for instance in instances:
@@ -270,7 +270,7 @@ def _send_instance(association: Association, instance: Instance) -> FileOutcome 
 
 
 def _may_pass(error: DicomError) -> bool:
-    """Whether another attempt may fare better."""
+    """Return whether another attempt may succeed."""
     if isinstance(error, AssociationRejectedError):
         return error.result == _REJECTED_TRANSIENT
     if isinstance(error, HandshakeError):

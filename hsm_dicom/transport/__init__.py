@@ -1,8 +1,8 @@
-"""Secure transports for DICOM associations, behind one port.
+"""Secure transports for DICOM associations, behind one interface.
 
 | module     | holds                                                                                      |
 |------------|--------------------------------------------------------------------------------------------|
-| port       | `SecureTransport`: what an implementation provides, and the facts of a connection          |
+| port       | `SecureTransport`: the interface of a transport, and the facts of a connection             |
 | tls        | TLS as a transport                                                                         |
 | legacy_tls | a retired TLS profile as a transport                                                       |
 | iscl       | ISCL as a transport, by itself or inside TLS                                               |

@@ -1,6 +1,6 @@
 """Events between this node and its peers.
 
-Each has a `sentence` for a person. Refusals and losses are warnings. No event holds a patient's name.
+Each event has a `text`, a sentence for people. Refusals and losses are warnings. No event contains a patient's name.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ log = logging.getLogger("hsm_dicom.network")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NetworkEvent(DicomEvent):
-    """Base of these events: the listener or peer of the configuration, the other end's address, one sentence."""
+    """Base of these events: name of the configured listener or peer, address of the other end, and a sentence."""
 
     name: str
     address: str
@@ -27,7 +27,7 @@ class NetworkEvent(DicomEvent):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HandshakeSucceeded(NetworkEvent):
-    """A handshake succeeded. `subject`, `serial`, `spki_sha256` are the peer's, empty after one-way authentication."""
+    """A handshake succeeded. `subject`, `serial`, `spki_sha256` describe the peer; empty if it did not authenticate."""
 
     transport: str
     profile: str
@@ -50,10 +50,10 @@ class HandshakeFailed(NetworkEvent):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConnectionRejected(NetworkEvent):
-    """A connection ended before it came to an association, for another reason than its handshake.
+    """A connection was refused before an association, for a reason other than its handshake.
 
     `reason` is "too-many-connections", "request-timeout" (no association was requested in time) or "malformed-request"
-    (what came does not conform to PS3.8).
+    (the data does not conform to PS3.8).
     """
 
     level: ClassVar[int] = logging.WARNING
@@ -63,7 +63,7 @@ class ConnectionRejected(NetworkEvent):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AssociationAccepted(NetworkEvent):
-    """An association was accepted, by us or by the peer."""
+    """An association was accepted, by this node or by the peer."""
 
     calling_ae_title: str
     called_ae_title: str
@@ -102,10 +102,10 @@ class CertificatesReloaded(NetworkEvent):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ValidityWarning(NetworkEvent):
-    """Something of a listener is out of date, or soon will be: own certificates, trust anchors, CRLs.
+    """A listener's own certificate, trust anchor or CRL is out of date, or soon will be.
 
-    `blocks_connections` is True if connections fail for it already. Emitted at the start, after a reload, and when a
-    date comes near.
+    `blocks_connections` is True if connections already fail because of it. Emitted at the start, after a reload, and
+    when a date approaches.
     """
 
     level: ClassVar[int] = logging.WARNING
@@ -123,7 +123,7 @@ class LegacyProfileUsed(NetworkEvent):
 
     @property
     def repetition_key(self) -> Hashable:
-        """The same for every connection under the same exception."""
+        """Key that is equal for all connections of one peer address under the same exception."""
         return self.name, self.address.rpartition(":")[0], self.profile, self.reason, self.until
 
 

@@ -1,8 +1,8 @@
 """ISCL as a `SecureTransport`: PS3.15-2008 B.2, by itself or inside TLS.
 
-A peer proves with ISCL that it has the authentication key, and no more. Its authentication data, by which it is
-authorised here (`ConnectionFacts.entity`), is chosen by the peer: anyone with the same key could send it. Give each
-peer a key of its own. Inside TLS, its certificate is checked as well.
+ISCL proves only that a peer has the authentication key. The peer is authorised by its authentication data
+(`ConnectionFacts.entity`), which it chooses itself: every holder of the same key could send the same data. Give each
+peer its own key. Inside TLS, the peer's certificate is checked as well.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ _REASONS = {
 
 
 class ISCLTransport:
-    """One side's context, ready for connections. `outer` is the TLS in which ISCL runs, if it does.
+    """ISCL transport with the context of one side. `outer` is the TLS transport around it; None for ISCL alone.
 
-    `keys` are the devices behind the context, if their owner may release them: each connection keeps them to its end.
+    `keys` are the devices of the context if their owner may release them; each connection holds them until it ends.
     """
 
     def __init__(
@@ -69,13 +69,13 @@ class ISCLTransport:
         return self.begin(connection, peer)
 
     def begin(self, connection: socket.socket, peer: str, outer: ConnectionFacts | None = None) -> ISCLAccepting:
-        """Begin the accepting side of ISCL itself, on a connection whose TLS, if there is any, is finished."""
+        """Begin the accepting side of ISCL, on a connection whose TLS handshake, if any, is finished."""
         connection.settimeout(0)
         session = self._context.session(True, peer)
         iscl_socket = ISCLSocket(connection, session)
         release = self._keys.hold()
         try:
-            # The server speaks first in ISCL; a listener waits until there is something to read.
+            # In ISCL the server sends first, but a listener waits until there is data to read.
             with contextlib.suppress(BlockingIOError):
                 iscl_socket.do_handshake()
         except OSError as error:
@@ -130,7 +130,7 @@ class ISCLTransport:
 
 
 class _AcceptingOuter:
-    """The accepting side while TLS comes about, and of the ISCL that follows in it."""
+    """The accepting side of a TLS handshake and of the ISCL handshake inside it."""
 
     def __init__(self, transport: ISCLTransport, outer: Handshake, peer: str) -> None:
         self._transport, self._stage, self._peer = transport, outer, peer
@@ -141,7 +141,7 @@ class _AcceptingOuter:
         if isinstance(came_to, Wants) or isinstance(self._stage, ISCLAccepting):
             return came_to
         self._stage = self._transport.begin(came_to.socket, self._peer, came_to.facts)
-        # What the peer sent right after its last word of TLS may have been read with it.
+        # Data after the peer's last TLS message may have been read together with that message.
         return self._stage.advance()
 
     def fileno(self) -> int:

@@ -1,7 +1,7 @@
-"""The secret keys of one ISCL transport, which its connections need for as long as they last.
+"""The secret keys of one ISCL transport, held until its last connection has ended.
 
-An identity of TLS is needed only for the handshake. The keys of ISCL protect every message, so a device is released
-when no new connections are wanted and the last connection has ended.
+A TLS identity is needed only for the handshake. ISCL keys protect every message, so the devices are released only when
+the transport is closed and its last connection has ended.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from tokens.secrets import Secrets
 
 
 class ISCLKeys:
-    """Secret keys on one device or on two; see `hsm_dicom.iscl.ISCLContext`. Safe to share between threads."""
+    """Secret keys on one or two devices; see `hsm_dicom.iscl.ISCLContext`. Thread-safe."""
 
     def __init__(self, secrets: Secrets, authentication: Secrets | None = None) -> None:
         self.secrets = secrets
@@ -23,19 +23,19 @@ class ISCLKeys:
         self._changing = threading.Condition()
 
     def hold(self) -> Callable[[], None]:
-        """Keep the devices for one connection. Call the result when it has ended; doing so twice is fine."""
+        """Hold the devices for one connection. Call the returned function when it has ended; it may be called twice."""
         line = object()
         with self._changing:
             self._lines.add(line)
         return lambda: self._release(line)
 
     def wait(self, seconds: float) -> bool:
-        """Return whether every connection has ended, after at most so many seconds."""
+        """Wait up to `seconds` for all connections to end, and return whether they have ended."""
         with self._changing:
             return self._changing.wait_for(lambda: not self._lines, seconds)
 
     def close(self) -> None:
-        """Release the devices: now, or when the last connection has ended. Doing so twice is fine."""
+        """Release the devices now, or when the last connection has ended. May be called twice."""
         with self._changing:
             self._closing = True
         self._release(None)

@@ -1,4 +1,4 @@
-"""A retired TLS profile as a `SecureTransport`. Each use is an event, logged as a warning."""
+"""A retired TLS profile as a `SecureTransport`. Each use emits an event, logged as a warning."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def make_client_transport(
 
 
 class LegacyTransport:
-    """One side's context for one exemption."""
+    """Transport of one side for one exception."""
 
     name = "retired TLS"
 
@@ -59,7 +59,7 @@ class LegacyTransport:
         must_hold_name: bool = False,
         read_seconds: float = READ_SECONDS,
     ) -> None:
-        """Take a context. With `must_hold_name`, the server's certificate must be for `server_name`."""
+        """Store a context. With `must_hold_name`, the server's certificate must be for `server_name`."""
         self._context = context
         self._server_name = server_name
         self._must_hold_name = must_hold_name
@@ -125,7 +125,7 @@ class LegacyTransport:
 
 
 class LegacyAccepting:
-    """The accepting side of one handshake."""
+    """The accepting side of one handshake of a retired profile."""
 
     def __init__(self, transport: LegacyTransport, handshake: LegacyHandshake, raw: socket.socket, peer: str) -> None:
         self._transport, self._handshake, self._raw, self._peer = transport, handshake, raw, peer

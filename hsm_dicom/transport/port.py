@@ -1,8 +1,8 @@
-"""The port that keeps DICOM and its secure transports apart.
+"""The interface between DICOM and its secure transports.
 
 A transport secures a TCP connection: it authenticates and encrypts, and returns the facts about the peer. The listener
-drives the accepting side in steps, since a peer or a token may be slow; the connecting side simply waits. TLS is in
-`tls.py`; a connection that is no `ssl.SSLSocket` is connected to pynetdicom by `pump.py`.
+calls the accepting side in steps, because a peer or a token may be slow; the connecting side blocks. TLS is in
+`tls.py`; `pump.py` connects a connection that is not an `ssl.SSLSocket` to pynetdicom.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from hsm_dicom.tls import PeerCertificate, SuiteAlgorithms, get_suite_algorithms
 
 
 class Wants(Enum):
-    """What a handshake waits for."""
+    """Event that a handshake waits for."""
 
     TO_READ = "to read"
     TO_WRITE = "to write"
@@ -24,10 +24,10 @@ class Wants(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class ConnectionFacts:
-    """The facts of a connection, the same for every transport.
+    """Facts of a connection, the same for every transport.
 
-    `certificate` is what the peer proved with, `entity` the name of a peer that was authenticated otherwise; both are
-    None after one-way authentication.
+    `certificate` is that of the peer; `entity` is the name of a peer that was authenticated by ISCL. Both are None if
+    the peer did not authenticate.
     """
 
     transport: str
@@ -41,13 +41,13 @@ class ConnectionFacts:
 
     @property
     def algorithms(self) -> SuiteAlgorithms | None:
-        """What the TLS suite consists of, with lengths in bits; None without TLS."""
+        """Algorithms of the TLS cipher suite, with lengths in bits; None without TLS."""
         certificate = self.certificate.certificate if self.certificate else None
         return get_suite_algorithms(self.suite, certificate, self.key_exchange_bits)
 
     @property
     def subject(self) -> str:
-        """The peer, for events: its certificate's subject, else what it calls itself, else nothing."""
+        """The peer, for events: the subject of its certificate, else its `entity`, else empty."""
         return self.certificate.subject if self.certificate else self.entity or ""
 
     @property
@@ -76,14 +76,14 @@ class Handshake(Protocol):
         """Continue as far as possible. Raises `HandshakeError`."""
 
     def fileno(self) -> int:
-        """Return the descriptor to wait on."""
+        """Return the file descriptor to wait for."""
 
     def give_up(self) -> socket.socket:
-        """End the handshake, and return the socket, so that the peer can read the last alert; the caller closes it."""
+        """End the handshake, and return the socket, open for the peer to read the last alert; the caller closes it."""
 
 
 class SecureTransport(Protocol):
-    """TLS, a retired TLS, or ISCL."""
+    """Interface of a transport: TLS, a retired TLS profile, or ISCL."""
 
     name: str
 

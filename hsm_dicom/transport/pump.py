@@ -1,8 +1,8 @@
-"""Adapt a secured connection that is no `ssl.SSLSocket` to pynetdicom: a pair of sockets, and two threads between.
+"""Adapt a secured connection that is not an `ssl.SSLSocket` to pynetdicom, with a socket pair and two threads.
 
-pynetdicom waits for the socket that it is given, and asks only an `ssl.SSLSocket` for buffered bytes. So it is given
-one end of a socket pair, where every byte that has arrived is visible; two threads copy between the other end and the
-secured connection. `PumpedSocket.join` ends them.
+pynetdicom waits for its socket with `select`, and asks only an `ssl.SSLSocket` for buffered bytes. It therefore gets
+one end of a socket pair, where every received byte is visible. Two threads copy between the other end and the secured
+connection. `PumpedSocket.join` ends them.
 """
 
 from __future__ import annotations
@@ -15,43 +15,43 @@ from collections.abc import Callable
 from typing import Any, Protocol, Self
 
 CHUNK = 1 << 16
-"""Bytes that are copied at once."""
+"""Maximum bytes per copy."""
 
 END_SECONDS = 5.0
-"""How long a connection may take to end in its own way before it is ended at once."""
+"""Maximum time for an orderly end of a connection, in seconds; after that it is aborted."""
 
 _ABORT_SECONDS = 2.0
 
 
 class Stream(Protocol):
-    """A secured connection: one thread receives while another one sends."""
+    """A secured connection on which one thread receives while another thread sends."""
 
     def recv(self, most: int, /) -> bytes:
-        """Return bytes; none at the end. Raises `OSError`."""
+        """Receive at most `most` bytes; empty at the end. Raises `OSError`."""
 
     def sendall(self, data: bytes, /) -> None:
-        """Send everything. Raises `OSError`."""
+        """Send all data. Raises `OSError`."""
 
     def settimeout(self, seconds: float | None, /) -> None:
-        """Bound the seconds that each call of both may take."""
+        """Set the timeout of each `recv` and `sendall`, in seconds."""
 
     def close(self) -> None:
-        """End the connection in its own way, and wake a thread that receives. Never raises."""
+        """End the connection in an orderly way, and wake a receiving thread. Never raises."""
 
     def abort(self) -> None:
         """End the connection at once, and wake every thread that uses it. Never raises."""
 
     def getsockname(self) -> Any:
-        """Return our address."""
+        """Return the address of this node."""
 
     def getpeername(self) -> Any:
         """Return the peer's address."""
 
 
 class PumpedSocket(socket.socket):
-    """The end for pynetdicom, connected from the start; `failure` is why the secured connection failed.
+    """A connected socket for pynetdicom; `failure` is the error of the secured connection.
 
-    Its owner closes it and then calls `join`, which waits for the two threads.
+    The owner closes it and then calls `join`, which waits for the two threads.
     """
 
     failure: Exception | None = None
@@ -71,8 +71,8 @@ class PumpedSocket(socket.socket):
     ) -> Self:
         """Make a socket over a secured connection, and start its threads, which run until either end is closed.
 
-        `ended` is called after that. `beneath` is the socket that the connection itself uses: its threads, if it is a
-        `PumpedSocket`, are waited for too.
+        `ended` is called after that. `beneath` is the socket that the connection uses; if it is a `PumpedSocket`, its
+        threads are joined too.
         """
         near, far = socket.socketpair()
         pumped = cls(near.family, near.type, near.proto, near.detach())
@@ -80,7 +80,7 @@ class PumpedSocket(socket.socket):
         pumped._names = stream.getsockname(), stream.getpeername()
         pumped._stream = stream
         pumped.settimeout(read_seconds)
-        # An association may be idle for as long as pynetdicom allows; only a write has to make progress.
+        # pynetdicom limits how long an association may be idle; only a write needs a timeout here.
         stream.settimeout(None)
         pumped._threads = (
             threading.Thread(target=_receive, args=(stream, far, pumped), daemon=True, name="pump-receive"),
@@ -91,7 +91,7 @@ class PumpedSocket(socket.socket):
         return pumped
 
     def join(self, seconds: float = END_SECONDS) -> None:
-        """Wait for both threads, after the socket was closed; end the connection at once if that takes too long."""
+        """Wait for both threads after the socket was closed; abort the connection after `seconds`."""
         deadline = time.monotonic() + seconds
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
@@ -104,11 +104,11 @@ class PumpedSocket(socket.socket):
         """Do nothing: the connection is established."""
 
     def settimeout(self, value: float | None) -> None:
-        """Bound every wait, also where pynetdicom would not."""
+        """Set the timeout; None, which pynetdicom uses, means `read_seconds`."""
         super().settimeout(self._read_seconds if value is None else value)
 
     def getsockname(self) -> Any:
-        """Return our address of the secured connection."""
+        """Return this node's address of the secured connection."""
         return self._names[0]
 
     def getpeername(self) -> Any:
@@ -116,7 +116,7 @@ class PumpedSocket(socket.socket):
         return self._names[1]
 
     def shutdown(self, how: int) -> None:
-        """Shut down as any socket; it is no error that the other end was faster."""
+        """Shut down the socket; ignore the error if the other end was faster."""
         self._parted = True
         with contextlib.suppress(OSError):
             super().shutdown(how)

@@ -1,8 +1,8 @@
 """TLS sockets with the interface that pynetdicom expects.
 
-pynetdicom reads and writes in one thread, closes in whichever it happens to be, connects by itself, and takes every
-failure for a closed connection. So these sockets are connected already, end every read in bounded time, take turns,
-send TLS's close_notify, and record why they failed.
+pynetdicom reads and writes in one thread, closes in any thread, connects by itself, and treats every failure as a
+closed connection. Therefore these sockets are already connected, limit the time of every read, use a lock, send TLS's
+close_notify, and record their first error.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from typing import Any
 from hsm_dicom.tls.failures import alert_in
 
 READ_SECONDS = 30.0
-"""How long a read may wait in the middle of a PDU, by default."""
+"""Default timeout of a read in the middle of a PDU, in seconds."""
 
 _RECORD = 1 << 14
-"""Bytes of data in the largest TLS record (RFC 8446, 5.1)."""
+"""Maximum bytes of data in a TLS record (RFC 8446, 5.1)."""
 
 _RECORDS_BEFORE_ALERT = 8
-"""How many records that arrived before an alert are passed over to find it."""
+"""Maximum number of records to read in search of an alert."""
 
 
 def set_no_delay(connection: socket.socket) -> None:
@@ -32,17 +32,17 @@ def set_no_delay(connection: socket.socket) -> None:
 
 
 class SecuredSSLSocket(ssl.SSLSocket):
-    """An `ssl.SSLSocket` for pynetdicom. Contexts make it: `context.sslsocket_class = SecuredSSLSocket`."""
+    """An `ssl.SSLSocket` for pynetdicom, made by a context with `context.sslsocket_class = SecuredSSLSocket`."""
 
     read_seconds: float = READ_SECONDS
     failure: Exception | None = None
-    """The first error of a read or a write, or what the peer did wrong: what ended the connection."""
+    """The error that ended the connection: the first of a read or a write, or an alert of the peer."""
     _rest: memoryview = memoryview(b"")
     _parted = False
 
     @property
     def _turn(self) -> threading.Lock:
-        # SSLSocket is made by a class method that calls no __init__ of ours.
+        # A class method of SSLSocket makes the instance without calling a subclass's __init__.
         lock: threading.Lock = self.__dict__.setdefault("_lock", threading.Lock())
         return lock
 
@@ -50,11 +50,11 @@ class SecuredSSLSocket(ssl.SSLSocket):
         """Do nothing: the connection is established."""
 
     def settimeout(self, value: float | None) -> None:
-        """Bound every wait: a peer that stops in the middle of a PDU must not hold a thread for ever."""
+        """Set the timeout; None means `read_seconds`, so that a peer cannot block a thread forever within a PDU."""
         super().settimeout(self.read_seconds if value is None else value)
 
     def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
-        """Receive bytes. A whole record is read at once: pynetdicom asks for 4096 bytes, and each call is costly."""
+        """Receive bytes. Read a whole record at once, since pynetdicom requests 4096 bytes and each call is costly."""
         rest = self._rest
         if not rest:
             try:
@@ -73,7 +73,7 @@ class SecuredSSLSocket(ssl.SSLSocket):
         return len(self._rest) + super().pending()
 
     def send(self, data: Any, flags: int = 0) -> int:
-        """Send. Where the peer has gone away, the alert that it left behind is what `failure` remembers."""
+        """Send data. If the peer has closed the connection, record its unread alert in `failure`."""
         with self._turn:
             try:
                 return super().send(data, flags)
@@ -82,10 +82,10 @@ class SecuredSSLSocket(ssl.SSLSocket):
                 raise
 
     def _find_unread_alert(self) -> OSError | None:
-        """Return the error for a peer's alert that lies unread; None if there is none.
+        """Return the error for an unread alert of the peer; None if there is none.
 
-        In TLS 1.3 a client is finished before the server has validated its certificate. A server that refuses it sends
-        an alert and closes; the client's first write then fails, with the reason still waiting to be read.
+        In TLS 1.3 a client finishes before the server has validated its certificate. A server that refuses it sends an
+        alert and closes. The client's first write then fails while the alert is still unread.
         """
         with contextlib.suppress(OSError, ValueError):
             super().settimeout(0)
@@ -107,9 +107,9 @@ class SecuredSSLSocket(ssl.SSLSocket):
                     self.unwrap()
             finally:
                 self._turn.release()
-        with contextlib.suppress(OSError):  # pynetdicom would leave a socket open whose peer was faster
+        with contextlib.suppress(OSError):  # else pynetdicom leaves the socket open if the peer was faster
             super().shutdown(how)
 
     def _note(self, error: OSError) -> None:
-        if self.failure is None and not self._parted:  # after our last word, nothing is a reason any more
+        if self.failure is None and not self._parted:  # errors after shutdown did not end the connection
             self.failure = error

@@ -1,4 +1,4 @@
-"""TLS as a `SecureTransport`: PS3.15 Annex B, the current profiles."""
+"""TLS as a `SecureTransport`: the current profiles of PS3.15, Annex B."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hsm_dicom.transport.sockets import READ_SECONDS, SecuredSSLSocket
 
 
 class TLSTransport:
-    """One side's context, ready for connections. `server_name` is whom a connecting side expects (and SNI)."""
+    """TLS transport with the context of one side. `server_name` is the server name that a client expects (and SNI)."""
 
     name = "TLS"
 
@@ -42,7 +42,7 @@ class TLSTransport:
         """Connect, as `SecureTransport` defines it."""
         connection.settimeout(seconds)
         try:
-            # One deadline for the whole handshake, however the peer divides it.
+            # The timeout is a deadline for the whole handshake, not for each read.
             wrapped = self._context.wrap_socket(connection, server_hostname=self._server_name)
         except (OSError, ValueError) as error:
             raise make_handshake_error(error, peer) from error
