@@ -24,7 +24,7 @@ settings.register_profile(
 )
 settings.load_profile("here")
 
-FIXTURE_MARKERS = {"softhsm": "softhsm", "pcscd": "cards"}
+FIXTURE_MARKERS = {"rehearsal": "softhsm", "softhsm": "softhsm", "pcscd": "cards"}
 """The marker of each test that uses a fixture, itself or through another one."""
 
 FOLDER_MARKERS = {"interop": "interop"}
