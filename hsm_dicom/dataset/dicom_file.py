@@ -18,7 +18,7 @@ from hsm_dicom.dataset.encapsulated.fragments import EncapsulatedPixelData, Offs
 from hsm_dicom.dataset.errors import FileChangedError, NotDicomError
 from hsm_dicom.dataset.file_meta import FileMeta, has_prefix, read_file_meta
 from hsm_dicom.dataset.octets.source import ObjectSource, Source, inflate, open_source
-from hsm_dicom.dataset.tags import LENGTH_TO_END, NUMBER_OF_FRAMES, Path, format_path
+from hsm_dicom.dataset.tags import LENGTH_TO_END, NUMBER_OF_FRAMES, ItemPath, format_path
 from hsm_dicom.dataset.transfer_syntax import TransferSyntax
 from hsm_dicom.dataset.vr import PLAIN, Reading
 from hsm_dicom.dataset.walker import Walker
@@ -35,7 +35,7 @@ FileState = tuple[int, int, int, int, int]
 class DataSet:
     """One level: the main Data Set or that of the Item at ``path``, encoded in the bytes ``[start, end)``."""
 
-    path: Path
+    path: ItemPath
     start: int
     end: int
     elements: tuple[Element, ...]
@@ -144,11 +144,11 @@ class DicomFile(EncodedFile):
 
     meta: tuple[Element, ...]
     main: DataSet
-    signed_items: tuple[tuple[Path, int, int], ...]
+    signed_items: tuple[tuple[ItemPath, int, int], ...]
     encapsulated_places: tuple[EncapsulatedPlace, ...]
     reading: Reading
-    overpadded: tuple[tuple[Path, int], ...]
-    unsignable_inside: tuple[tuple[Path, Element], ...]
+    overpadded: tuple[tuple[ItemPath, int], ...]
+    unsignable_inside: tuple[tuple[ItemPath, Element], ...]
 
     @classmethod
     def open(
@@ -269,11 +269,11 @@ class DicomFile(EncodedFile):
             )
         return found
 
-    def item(self, path: Path) -> DataSet:
+    def item(self, path: ItemPath) -> DataSet:
         """Return the Data Set of the Item at ``path``. Raises KeyError if there is no such Item."""
         return self._descend(path)[0]
 
-    def length_fields(self, path: Path) -> tuple[int, ...]:
+    def length_fields(self, path: ItemPath) -> tuple[int, ...]:
         """Return the offsets of the 32-bit length fields that change when the Data Set at ``path`` grows.
 
         These are the defined lengths of enclosing sequences and Items, Length to End, and the lengths of the groups
@@ -284,7 +284,7 @@ class DicomFile(EncodedFile):
     def _walker(self) -> Walker:
         return Walker(self.source, self.syntax, reading=self.reading)
 
-    def _descend(self, path: Path) -> tuple[DataSet, tuple[int, ...]]:
+    def _descend(self, path: ItemPath) -> tuple[DataSet, tuple[int, ...]]:
         level = self.main
         fields = _group_lengths(level, LENGTH_TO_END)
         walker = self._walker()

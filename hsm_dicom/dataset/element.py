@@ -6,7 +6,7 @@ from struct import Struct
 from typing import NamedTuple
 
 from hsm_dicom.dataset.octets.source import Piece
-from hsm_dicom.dataset.tags import Path
+from hsm_dicom.dataset.tags import ItemPath
 from hsm_dicom.dataset.vr import FORMS, SHORT
 
 UNDEFINED_LENGTH = 0xFFFFFFFF
@@ -49,7 +49,7 @@ class ItemBounds(NamedTuple):
 class EncapsulatedPlace(NamedTuple):
     """Position of encapsulated Pixel Data: path and first byte of its Data Set, then offsets of its element."""
 
-    path: Path
+    path: ItemPath
     level_start: int
     start: int
     value: int

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hsm_dicom.dataset.element import Element, EncapsulatedPlace
 from hsm_dicom.dataset.octets.source import Source
 from hsm_dicom.dataset.refusals import Refusals
-from hsm_dicom.dataset.tags import PIXEL_DATA, Path
+from hsm_dicom.dataset.tags import PIXEL_DATA, ItemPath
 
 MAX_SIGNED_ITEMS = 10_000
 """Maximum number of Items in one object that contain their own signatures."""
@@ -30,12 +30,12 @@ class Notes(Refusals):
 
     def __init__(self, source: Source) -> None:
         super().__init__(source)
-        self.signed_items: list[tuple[Path, int, int]] = []
+        self.signed_items: list[tuple[ItemPath, int, int]] = []
         self.encapsulated: list[EncapsulatedPlace] = []
-        self.unsignable_inside: list[tuple[Path, Element]] = []
-        self.overpadded: list[tuple[Path, int]] | None = None
+        self.unsignable_inside: list[tuple[ItemPath, Element]] = []
+        self.overpadded: list[tuple[ItemPath, int]] | None = None
 
-    def _note_signed(self, path: Path, start: int, end: int) -> None:
+    def _note_signed(self, path: ItemPath, start: int, end: int) -> None:
         if len(self.signed_items) == MAX_SIGNED_ITEMS:
             self._fail(start, None, f"more than {MAX_SIGNED_ITEMS} Items hold signatures of their own; refused.")
         self.signed_items.append((path, start, end))
@@ -45,7 +45,7 @@ class Notes(Refusals):
             self._fail(place.start, PIXEL_DATA, f"more than {MAX_ENCAPSULATED} Data Sets hold Pixel Data; refused.")
         self.encapsulated.append(place)
 
-    def _note_unsignable(self, path: Path, element: Element) -> None:
+    def _note_unsignable(self, path: ItemPath, element: Element) -> None:
         is_group_length = element.tag & 0xFFFF == 0 and element.vr == "UL" and element.end - element.value == 4
         if not is_group_length and len(self.unsignable_inside) < KEPT_UNSIGNABLE:
             self.unsignable_inside.append((path, element))

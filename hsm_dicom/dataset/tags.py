@@ -1,6 +1,6 @@
 """Tags: their names, how people write them, and which of them may never be signed (PS3.3 C.12.1.1.3.1.1).
 
-A tag is an ``int`` of 32 bits, group in the upper half. An Item's place is a ``Path``: pairs of sequence tag and
+A tag is an ``int`` of 32 bits, group in the upper half. An Item's place is an ``ItemPath``: pairs of sequence tag and
 Item number (from 0), outermost first; the main Data Set is the empty path.
 """
 
@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from hsm_dicom.errors import DicomError
 
-Path: TypeAlias = tuple[tuple[int, int], ...]
+ItemPath: TypeAlias = tuple[tuple[int, int], ...]
 
 ITEM = 0xFFFEE000
 ITEM_DELIMITATION = 0xFFFEE00D
@@ -51,7 +51,7 @@ def is_private(tag: int) -> bool:
     return bool(tag & 0x10000)
 
 
-def is_historic(path: Path) -> bool:
+def is_historic(path: ItemPath) -> bool:
     """Return whether an Item is in an Original Attributes Sequence, and so describes an earlier state of the object."""
     return any(tag == ORIGINAL_ATTRIBUTES_SEQUENCE for tag, _ in path)
 
@@ -77,7 +77,7 @@ def describe_tag(tag: int) -> str:
     return f"{format_tag(tag)} {name}" if name else format_tag(tag)
 
 
-def name_element(path: Path, tag: int) -> str:
+def name_element(path: ItemPath, tag: int) -> str:
     """Return the place of an element: ``ContentSequence[0].TextValue``, with the number where PS3.6 has no keyword."""
     name = format_tag(tag) if is_private(tag) else tag_name(tag) or format_tag(tag)
     return f"{format_path(path)}.{name}" if path else name
@@ -96,7 +96,7 @@ def parse_tag(text: str) -> int:
     return int(tag)
 
 
-def parse_path(text: str) -> Path:
+def parse_path(text: str) -> ItemPath:
     """Read the place of an Item, such as ``ReferencedImageSequence[0]`` or ``0040,A730[2].0040,A730[0]``."""
     path = []
     for step in text.split("."):
@@ -110,6 +110,6 @@ def parse_path(text: str) -> Path:
     return tuple(path)
 
 
-def format_path(path: Path) -> str:
+def format_path(path: ItemPath) -> str:
     """Return the place of an Item in the form that :func:`parse_path` reads; the main Data Set is an empty string."""
     return ".".join(f"{tag_name(tag) or format_tag(tag)}[{item}]" for tag, item in path)

@@ -35,7 +35,7 @@ from hsm_dicom.dataset.tags import (
     MAC_PARAMETERS_SEQUENCE,
     PIXEL_DATA,
     SEQUENCE_DELIMITATION,
-    Path,
+    ItemPath,
     format_tag,
     never_signable,
 )
@@ -92,14 +92,14 @@ class Walker(Notes):
         self._dropped = False
         self._has_un = False
 
-    def data_set(self, start: int, end: int, path: Path = ()) -> tuple[Element, ...]:
+    def data_set(self, start: int, end: int, path: ItemPath = ()) -> tuple[Element, ...]:
         """Return the elements encoded in ``[start, end)``, which must be exactly one Data Set."""
         elements: list[Element] = []
         self._load(start)
         self._level(start, end, True, path, elements)
         return tuple(elements)
 
-    def items(self, sequence: Element, path: Path = ()) -> list[ItemBounds]:
+    def items(self, sequence: Element, path: ItemPath = ()) -> list[ItemBounds]:
         """Return the bounds of the Items of a sequence. ``path`` locates the Data Set that contains the sequence."""
         self._load(sequence.start)
         bounds: list[ItemBounds] = []
@@ -108,7 +108,7 @@ class Walker(Notes):
         self._sequence(sequence.tag, sequence.value, defined_end, sequence.end, path, bounds)
         return bounds
 
-    def stream(self, element: Element, path: Path, update: Callable[[bytes | memoryview], object]) -> int:
+    def stream(self, element: Element, path: ItemPath, update: Callable[[bytes | memoryview], object]) -> int:
         """Pass the MAC byte stream of a sequence or of encapsulated Pixel Data to ``update`` and return its size.
 
         ``path`` locates the Data Set that contains the element.
@@ -138,7 +138,7 @@ class Walker(Notes):
         self._dropped = True
         pieces.clear()
 
-    def _level(self, pos: int, end: int, closed: bool, path: Path, keep: list[Element] | None) -> int:
+    def _level(self, pos: int, end: int, closed: bool, path: ItemPath, keep: list[Element] | None) -> int:
         """Walk the elements of one Data Set and return the offset after the last one.
 
         A ``closed`` level ends at ``end``, any other level at its Item Delimitation Item. The elements are appended to
@@ -236,7 +236,9 @@ class Walker(Notes):
                 self._note_signed(path, start, pos)
         return pos
 
-    def _look_closer(self, tag: int, vr: str, pos: int, value: int, stop: int, path: Path, vrs: ImplicitVRs) -> None:
+    def _look_closer(
+        self, tag: int, vr: str, pos: int, value: int, stop: int, path: ItemPath, vrs: ImplicitVRs
+    ) -> None:
         """Run the checks that only some files need: length and byte swapping, VRs of other elements, padding."""
         if self._syntax.big_endian and (stop - value) % self._unit(vr):
             self._fail(pos, tag, f"its length, {stop - value} bytes, does not fit its VR {vr}.")
@@ -258,7 +260,7 @@ class Walker(Notes):
         value: int,
         length: int,
         end: int,
-        path: Path,
+        path: ItemPath,
         keeps: bool,
     ) -> Element:
         """Walk a sequence or a value of undefined length and append its MAC byte stream to the pieces.
@@ -307,7 +309,7 @@ class Walker(Notes):
         return Element(tag, vr, pos, value, stop, kept, self._has_un, signable and not self._has_un)
 
     def _sequence(
-        self, tag: int, pos: int, defined_end: int, end: int, path: Path, bounds: list[ItemBounds] | None
+        self, tag: int, pos: int, defined_end: int, end: int, path: ItemPath, bounds: list[ItemBounds] | None
     ) -> int:
         """Walk the Items of a sequence up to ``defined_end``, or to its delimiter if that is -1."""
         if len(path) >= MAX_DEPTH:
@@ -367,7 +369,7 @@ class Walker(Notes):
         self._pieces.append(SEQUENCE_DELIMITATION_TAG)
         return pos + 8
 
-    def _unknown_of_undefined_length(self, tag: int, value: int, end: int, path: Path) -> int:
+    def _unknown_of_undefined_length(self, tag: int, value: int, end: int, path: ItemPath) -> int:
         """Walk a UN value of undefined length: always a sequence in implicit VR little endian (PS3.5 6.2.2)."""
         inside = Walker(self._source, TransferSyntax(IMPLICIT_VR_LITTLE_ENDIAN, implicit_vr=True))
         inside._load(value)

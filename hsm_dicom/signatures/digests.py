@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hsm_dicom.dataset.dicom_file import DicomFile
-from hsm_dicom.dataset.tags import Path as Place
+from hsm_dicom.dataset.tags import ItemPath
 from hsm_dicom.signatures.algorithms import MAC_ALGORITHMS, MacAlgorithm
 from hsm_dicom.signatures.dcmtk_stream import can_leave_out, feed_as_dcmtk
 from hsm_dicom.signatures.mac import feed_covered, feed_own
@@ -22,7 +22,7 @@ LARGEST_EFFORT = 100
 LARGEST_EFFORT_FOR_DCMTK = 4
 """The same limit for the streams of dcmsign, which are built element by element."""
 
-_Key = tuple[Place, tuple[int, ...], str]
+_Key = tuple[ItemPath, tuple[int, ...], str]
 
 
 class _EffortLimitError(Exception):
@@ -42,10 +42,10 @@ class Digests:
 
     def __init__(self, file: DicomFile, items: Iterable[SignatureItem]) -> None:
         self._file = file
-        self._wanted: dict[tuple[Place, tuple[int, ...]], set[str]] = {}
+        self._wanted: dict[tuple[ItemPath, tuple[int, ...]], set[str]] = {}
         self._begun: dict[_Key, _Hash] = {}
         self._begun_as_dcmtk: dict[_Key, tuple[_Hash, int]] = {}
-        self._sizes: dict[tuple[Place, tuple[int, ...]], int] = {}
+        self._sizes: dict[tuple[ItemPath, tuple[int, ...]], int] = {}
         self._allowed = LARGEST_EFFORT * file.source.size
         self._allowed_for_dcmtk = LARGEST_EFFORT_FOR_DCMTK * file.source.size
         for item in items:
@@ -92,11 +92,11 @@ class Digests:
         feed_own(self._file, item.item, state.update)
         return CutDigest(state.digest(), left_out)
 
-    def _read_covered(self, item: SignatureItem) -> tuple[Place, tuple[int, ...]]:
+    def _read_covered(self, item: SignatureItem) -> tuple[ItemPath, tuple[int, ...]]:
         return item.level.path, item.mac.tags if item.mac else ()
 
     def _hashes(
-        self, place: Place, tags: tuple[int, ...]
+        self, place: ItemPath, tags: tuple[int, ...]
     ) -> tuple[dict[str, _Hash], Callable[[bytes | memoryview], object]]:
         """Return a hash for each algorithm of the signatures over these tags, and a callable that feeds all of them."""
         hashes = {term: MAC_ALGORITHMS[term].new() for term in self._wanted[place, tags] if term in MAC_ALGORITHMS}

@@ -23,8 +23,7 @@ from hsm_dicom.dataset.dicom_file import DataSet, DicomFile, FileState
 from hsm_dicom.dataset.errors import DicomFileError, FileChangedError
 from hsm_dicom.dataset.inputs import ObjectInput, open_input
 from hsm_dicom.dataset.octets.source import Content, ObjectSource
-from hsm_dicom.dataset.tags import Path as Place
-from hsm_dicom.dataset.tags import describe_tag, never_signable
+from hsm_dicom.dataset.tags import ItemPath, describe_tag, never_signable
 from hsm_dicom.dataset.transfer_syntax import (
     DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
     EXPLICIT_VR_LITTLE_ENDIAN,
@@ -72,7 +71,7 @@ _SETTLED = (Finding.INTACT, Finding.HISTORIC)
 class VerifiedSignature:
     """One signature and its check result. Bytes are DER without pad byte; texts are as in the file, without padding."""
 
-    place: Place
+    place: ItemPath
     """Path of the signed Data Set: () for the main one."""
     number: int
     """Its Item number in Digital Signatures Sequence, from 0."""

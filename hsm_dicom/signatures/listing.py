@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hsm_dicom.dataset.dicom_file import DicomFile
 from hsm_dicom.dataset.errors import DicomFileError, TargetExistsError
-from hsm_dicom.dataset.tags import Path as ItemPath
+from hsm_dicom.dataset.tags import ItemPath
 from hsm_dicom.signatures.read import UID_OF_FILE, Purpose, parse_date_time, read_signature_items
 
 

@@ -9,8 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from hsm_dicom.arguments import choose, kind_of, require_bool
-from hsm_dicom.dataset.tags import Path as ItemPath
-from hsm_dicom.dataset.tags import TagError, parse_path, parse_tag
+from hsm_dicom.dataset.tags import ItemPath, TagError, parse_path, parse_tag
 from hsm_dicom.identity import Identity, PrivateKey
 from hsm_dicom.signatures.algorithms import MAC_ALGORITHMS
 from hsm_dicom.signatures.creation.create import Timestamper

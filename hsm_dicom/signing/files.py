@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from hsm_dicom.arguments import kind_of, path_text, require_bool, require_count, require_stop
-from hsm_dicom.dataset.tags import Path as ItemPath
+from hsm_dicom.dataset.tags import ItemPath
 from hsm_dicom.identity import Identity
 from hsm_dicom.parallel import worker_pool
 from hsm_dicom.signatures.creation.create import Timestamper

@@ -21,7 +21,7 @@ from hsm_dicom.dataset.inputs import (
     open_input,
 )
 from hsm_dicom.dataset.octets.source import Content, ObjectSource
-from hsm_dicom.dataset.tags import Path as ItemPath
+from hsm_dicom.dataset.tags import ItemPath
 from hsm_dicom.events import emit
 from hsm_dicom.signatures.creation.create import SigningReport, Timestamper, finish, finish_stream, prepare, sign_digest
 from hsm_dicom.signatures.profiles.rules import Profile

@@ -28,7 +28,7 @@ from hsm_dicom.cli.options import (
 
 if TYPE_CHECKING:
     from hsm_dicom.config import Configuration
-    from hsm_dicom.dataset.tags import Path as ItemPath
+    from hsm_dicom.dataset.tags import ItemPath
     from hsm_dicom.identity import Identity
     from hsm_dicom.signatures import SigningRequest
     from hsm_dicom.signatures.creation.create import Timestamper

@@ -30,7 +30,7 @@ from hsm_dicom.dataset.encapsulated.codestream import (
     is_video,
 )
 from hsm_dicom.dataset.octets.source import CHUNK, Source
-from hsm_dicom.dataset.tags import Path, format_path, never_signable
+from hsm_dicom.dataset.tags import ItemPath, format_path, never_signable
 from hsm_dicom.dataset.vr import FORMS, SHORT, UNKNOWN
 
 _TAG = re.compile(rb"\xfe\xff[\x00\xdd]\xe0")
@@ -94,7 +94,7 @@ class EncapsulatedPixelData:
     _has_tags: bool = field(default=False, init=False)
 
     @property
-    def path(self) -> Path:
+    def path(self) -> ItemPath:
         """The path of the Data Set that contains it."""
         return self.place.path
 

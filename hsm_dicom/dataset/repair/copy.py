@@ -30,7 +30,7 @@ from hsm_dicom.dataset.tags import (
     DIGITAL_SIGNATURES_SEQUENCE,
     MAC_PARAMETERS_SEQUENCE,
     PIXEL_DATA,
-    Path,
+    ItemPath,
     describe_tag,
     name_element,
     tag_name,
@@ -57,7 +57,7 @@ class CleanCopy:
 class Value(NamedTuple):
     """One encoded value; ``in_fragments`` is True for the Items of encapsulated Pixel Data."""
 
-    path: Path
+    path: ItemPath
     tag: int
     vr: str
     data: bytes
@@ -189,7 +189,7 @@ class _Repair:
         self._trimmed = trimmed
         self._changes: list[str] = []
         self._growth = 0
-        self._made: dict[tuple[Path, int], bytes] = {}
+        self._made: dict[tuple[ItemPath, int], bytes] = {}
 
     def copy(self) -> CleanCopy:
         from pydicom import dcmread, dcmwrite  # costs a fifth of a second, so not at import
@@ -251,7 +251,7 @@ class _Repair:
         if DIGITAL_SIGNATURES_SEQUENCE in ds or MAC_PARAMETERS_SEQUENCE in ds:
             raise self._refusal("it carries signatures, which cover it as it is")
 
-    def _apply_rules(self, ds: Any, path: Path) -> None:
+    def _apply_rules(self, ds: Any, path: ItemPath) -> None:
         for tag in map(int, list(ds.keys())):
             self._require_whole(ds.get_item(tag), path)
             for inner, item in _items(ds, tag, path):
@@ -270,7 +270,7 @@ class _Repair:
                 length = raw.length if raw.length == UNDEFINED_LENGTH else len(value.data)
                 ds[tag] = raw._replace(value=value.data, length=length)
 
-    def _require_whole(self, raw: Any, path: Path) -> None:
+    def _require_whole(self, raw: Any, path: ItemPath) -> None:
         """Reject a value shorter than its length field, as at the end of a truncated file."""
         if raw.is_raw and raw.length != UNDEFINED_LENGTH and raw.length != len(raw.value or b""):
             name = name_element(path, int(raw.tag))
@@ -342,7 +342,7 @@ class _Repair:
         raise self._refusal("not every octet of it can be accounted for, as where an element is there twice")
 
 
-def _items(ds: Any, tag: int, path: Path) -> Iterator[tuple[Path, Any]]:
+def _items(ds: Any, tag: int, path: ItemPath) -> Iterator[tuple[ItemPath, Any]]:
     """Yield the Items of a sequence with their paths; none for any other element."""
     if _vr(ds.get_item(tag)) == "SQ":
         for number, item in enumerate(ds[tag].value):

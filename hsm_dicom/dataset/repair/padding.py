@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 from hsm_dicom.dataset.dicom_file import DataSet, DicomFile
 from hsm_dicom.dataset.element import UNDEFINED_LENGTH, Element
 from hsm_dicom.dataset.rewrite import Edit
-from hsm_dicom.dataset.tags import LENGTH_TO_END, Path
+from hsm_dicom.dataset.tags import LENGTH_TO_END, ItemPath
 from hsm_dicom.dataset.vr import FORMS, SHORT
 
 
@@ -22,7 +22,7 @@ class TrimmedContent(NamedTuple):
 
     content: bytes
     octets: int
-    places: tuple[tuple[Path, int], ...]
+    places: tuple[tuple[ItemPath, int], ...]
 
 
 def trim_padding(file: DicomFile) -> TrimmedContent | None:
@@ -47,7 +47,7 @@ class _Trimmer:
         self._items = {path[:depth] for path, _ in file.overpadded for depth in range(1, len(path) + 1)}
         self._sequences = {(path[:-1], path[-1][0]) for path in self._items}
         self.edits: list[Edit] = []
-        self.places: list[tuple[Path, int]] = []
+        self.places: list[tuple[ItemPath, int]] = []
 
     def trim(self, level: DataSet) -> int:
         """Trim the strings of a level and of its Items; return the number of octets removed."""

@@ -17,7 +17,7 @@ from hsm_dicom.dataset.tags import (
     ITEM_DELIMITATION,
     PIXEL_DATA,
     SEQUENCE_DELIMITATION,
-    Path,
+    ItemPath,
     format_path,
     name_element,
 )
@@ -29,7 +29,7 @@ class _StructureError(Exception):
     """Structural defect that cannot be corrected; the text locates it, as a clause."""
 
 
-Place = tuple[Path, int]
+Place = tuple[ItemPath, int]
 """An element: the path of its Item, and its tag."""
 
 
@@ -67,7 +67,7 @@ class _Walk:
         self._vrs = ImplicitVRs(PLAIN)
         self.found = Structure()
 
-    def level(self, at: int, end: int, closed: bool, path: Path) -> int:
+    def level(self, at: int, end: int, closed: bool, path: ItemPath) -> int:
         """Walk one Data Set up to ``end`` or, if it is not closed, to its delimiter; return the offset after it."""
         previous, ordered = -1, True
         while at < end:
@@ -87,7 +87,7 @@ class _Walk:
             self.found.changes.append(f"the elements of {format_path(path) or self._whole} were put in ascending order")
         return at
 
-    def _element(self, at: int, end: int, tag: int, length: int, path: Path) -> int:
+    def _element(self, at: int, end: int, tag: int, length: int, path: ItemPath) -> int:
         name = name_element(path, tag)
         vr, value = self._vrs.vr(tag), at + 8
         if not self._implicit:
@@ -114,7 +114,7 @@ class _Walk:
             return stop
         raise _StructureError(f"{name} has VR {vr} and an undefined length")
 
-    def _items(self, at: int, end: int, length: int, tag: int, path: Path) -> int:
+    def _items(self, at: int, end: int, length: int, tag: int, path: ItemPath) -> int:
         name, number = name_element(path, tag), 0
         if (path, tag) in self.found.items:
             raise _StructureError(f"{name} is there twice")
@@ -145,7 +145,7 @@ class _Walk:
             at += 8 + size
         raise _StructureError(f"{name} does not end where it should")
 
-    def _header(self, at: int, end: int, path: Path) -> tuple[int, int]:
+    def _header(self, at: int, end: int, path: ItemPath) -> tuple[int, int]:
         if end - at < 8:
             raise _StructureError(f"an element is cut short at octet {at}, in {format_path(path) or self._whole}")
         group, number, length = self._tag_and_length(self._data, at)

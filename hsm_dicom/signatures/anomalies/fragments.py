@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Set
 
 from hsm_dicom.dataset.dicom_file import DataSet, DicomFile
 from hsm_dicom.dataset.encapsulated.fragments import DefectKind, EncapsulatedPixelData
-from hsm_dicom.dataset.tags import NUMBER_OF_FRAMES, PIXEL_DATA, Path, never_signable
+from hsm_dicom.dataset.tags import NUMBER_OF_FRAMES, PIXEL_DATA, ItemPath, never_signable
 from hsm_dicom.signatures.anomalies.record import Anomaly, AnomalyCode, Weight
 from hsm_dicom.signatures.errors import AmbiguousPixelDataError
 from hsm_dicom.signatures.read import SignatureItem
@@ -43,7 +43,7 @@ def find_fragment_defects(file: DicomFile, item: SignatureItem) -> Iterator[Anom
             )
 
 
-def require_unambiguous_fragments(file: DicomFile, level: Path, tags: Collection[int]) -> None:
+def require_unambiguous_fragments(file: DicomFile, level: ItemPath, tags: Collection[int]) -> None:
     """Raise AmbiguousPixelDataError if Pixel Data covered by these tags of a level could be read as other content."""
     refusals = []
     for pixel_data in find_covered_pixel_data(file, level, tags):
@@ -64,7 +64,7 @@ def find_frame_count_tags(level: DataSet, tags: Set[int]) -> Set[int]:
     return level.signable_tags & {NUMBER_OF_FRAMES} if is_encapsulated else frozenset()
 
 
-def find_covered_pixel_data(file: DicomFile, level: Path, tags: Collection[int]) -> Iterator[EncapsulatedPixelData]:
+def find_covered_pixel_data(file: DicomFile, level: ItemPath, tags: Collection[int]) -> Iterator[EncapsulatedPixelData]:
     """Yield the encapsulated Pixel Data that a signature of these tags covers, in the level and in its Items."""
     depth = len(level)
     listed = frozenset(tags)

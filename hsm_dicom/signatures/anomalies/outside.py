@@ -20,7 +20,7 @@ from hsm_dicom.dataset.tags import (
     DIGITAL_SIGNATURES_SEQUENCE,
     ITEM,
     MAC_PARAMETERS_SEQUENCE,
-    Path,
+    ItemPath,
     never_signable,
 )
 from hsm_dicom.signatures.anomalies.envelope import find_foreign_elements
@@ -63,7 +63,7 @@ class OutsideContent:
     def __init__(self, file: DicomFile, items: Iterable[SignatureItem]) -> None:
         self._file = file
         self._items = list(items)
-        self._mac_ids: dict[Path, set[int | None]] = {}
+        self._mac_ids: dict[ItemPath, set[int | None]] = {}
         for item in self._items:
             self._mac_ids.setdefault(item.level.path, set()).add(item.mac_id)
 
@@ -97,7 +97,7 @@ class OutsideContent:
             if not is_ignorable(self._file, element) and not is_length_to_end(self._file, element, level.end):
                 yield element
 
-    def _inside(self, path: Path) -> list[Place]:
+    def _inside(self, path: ItemPath) -> list[Place]:
         """What stands inside sequences below an Item, or below the main Data Set."""
         places = self._all_inside
         if not path:
@@ -172,6 +172,6 @@ def _is_of_signatures(element: Element) -> bool:
     return element.tag in _OF_SIGNATURES and element.vr == "SQ"
 
 
-def _is_in_barred(path: Path) -> bool:
+def _is_in_barred(path: ItemPath) -> bool:
     """Whether a place is inside a sequence that is barred itself, and so reported as a whole."""
     return any(never_signable(tag) for tag, _ in path)

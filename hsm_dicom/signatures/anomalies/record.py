@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
-from hsm_dicom.dataset.tags import ITEM, Path, format_path, name_element
+from hsm_dicom.dataset.tags import ITEM, ItemPath, format_path, name_element
 
 
 class Weight(IntEnum):
@@ -66,7 +66,7 @@ class Anomaly:
     detail: str = ""
 
 
-Place = tuple[Path, int]
+Place = tuple[ItemPath, int]
 """An element, by the path of its Data Set and its tag; with the tag of Items, the Item at the path itself."""
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from hsm_dicom.dataset.dicom_file import DataSet, DicomFile
 from hsm_dicom.dataset.element import Element
-from hsm_dicom.dataset.tags import Path, format_path, format_tag, is_private, tag_name
+from hsm_dicom.dataset.tags import ItemPath, format_path, format_tag, is_private, tag_name
 from hsm_dicom.dataset.vr import FORMS, SHORT, ImplicitVRs
 
 
@@ -34,7 +34,7 @@ def explain_unsignable(file: DicomFile, level: DataSet, element: Element) -> str
     return f"{place}is of VR UN, which may not be signed (PS3.3 C.12.1.1.3.1.1)"
 
 
-def _first_un(file: DicomFile, level: DataSet, element: Element) -> tuple[Path, Element]:
+def _first_un(file: DicomFile, level: DataSet, element: Element) -> tuple[ItemPath, Element]:
     if element.vr == "SQ":
         for item in file.data_sets(level, element):
             for inner in item.elements:

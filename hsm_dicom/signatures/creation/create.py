@@ -27,7 +27,7 @@ from hsm_dicom.dataset.rewrite import Edit, StagedFile, publish, write_stream
 from hsm_dicom.dataset.tags import (
     DIGITAL_SIGNATURES_SEQUENCE,
     MAC_PARAMETERS_SEQUENCE,
-    Path,
+    ItemPath,
 )
 from hsm_dicom.dataset.transfer_syntax import EXPLICIT_VR_LITTLE_ENDIAN, TransferSyntax
 from hsm_dicom.signatures import attributes as a
@@ -101,7 +101,7 @@ class SigningReport:
     source: str
     target: str
     uid: str
-    place: Path
+    place: ItemPath
     profile: Profile
     mac: str
     signed: tuple[int, ...]

@@ -19,7 +19,7 @@ from hsm_dicom.dataset.errors import (
 from hsm_dicom.dataset.octets.source import Content, ObjectSource
 from hsm_dicom.dataset.repair.copy import CleanCopy, make_clean_copy
 from hsm_dicom.dataset.repair.padding import trim_padding
-from hsm_dicom.dataset.tags import Path
+from hsm_dicom.dataset.tags import ItemPath
 from hsm_dicom.signatures.anomalies.fragments import require_unambiguous_fragments
 from hsm_dicom.signatures.anomalies.record import list_elements
 from hsm_dicom.signatures.errors import AmbiguousPixelDataError, SignaturesLostError
@@ -50,7 +50,7 @@ class RepairedContent:
 
 @contextmanager
 def open_signable(
-    path: ObjectSource, place: Path, *, repair: bool, trim: bool, note_padding: bool = False
+    path: ObjectSource, place: ItemPath, *, repair: bool, trim: bool, note_padding: bool = False
 ) -> Iterator[tuple[DicomFile, RepairedContent | None]]:
     """Open a file in the form to sign: the file itself or, if needed, a copy of it.
 
@@ -116,7 +116,7 @@ def _name(path: ObjectSource) -> str:
 _REPAIRABLE = (NotDicomError, MalformedDataSetError, AmbiguousPixelDataError)
 
 
-def _make_needed_copy(path: ObjectSource, place: Path) -> CleanCopy | None:
+def _make_needed_copy(path: ObjectSource, place: ItemPath) -> CleanCopy | None:
     """Return a clean copy of a file that cannot be signed; None if it can, or if the copy is the same."""
     try:
         with DicomFile.open(path) as file:

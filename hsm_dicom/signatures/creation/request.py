@@ -8,7 +8,7 @@ from typing import cast
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from hsm_dicom.dataset.tags import Path
+from hsm_dicom.dataset.tags import ItemPath
 from hsm_dicom.signatures.errors import MissingPurposeError, ProfileError
 from hsm_dicom.signatures.profiles.purposes import CODING_SCHEME, PURPOSES, VERIFICATION
 from hsm_dicom.signatures.profiles.rules import Profile, is_purpose_allowed
@@ -32,7 +32,7 @@ class SigningRequest:
     profile: Profile = Profile.BASE
     mac: str = "SHA256"
     tags: tuple[int, ...] | None = None
-    item: Path = ()
+    item: ItemPath = ()
     purpose: int | None = None
     allow_weak: bool = False
     allow_uncovered: bool = False

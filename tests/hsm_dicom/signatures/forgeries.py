@@ -8,7 +8,7 @@ from pathlib import Path
 from struct import pack
 
 from hsm_dicom.dataset.dicom_file import DicomFile
-from hsm_dicom.dataset.tags import Path as Place
+from hsm_dicom.dataset.tags import ItemPath
 from hsm_dicom.signatures.integrity import feed_mac_stream
 from hsm_dicom.signatures.read import SignatureItem, read_signature_items
 from tests.hsm_dicom.dataset.samples import element
@@ -34,7 +34,7 @@ def stream_of(file: DicomFile, item: SignatureItem) -> bytes:
 
 
 def forgeries(
-    path: Path, number: int = 0, *, place: Place | None = None, unsigned: dict[int, bytes] | None = None
+    path: Path, number: int = 0, *, place: ItemPath | None = None, unsigned: dict[int, bytes] | None = None
 ) -> Iterator[tuple[Reading, bytes]]:
     """Every reading of one signature's stream, and a file that holds it under that signature alone.
 

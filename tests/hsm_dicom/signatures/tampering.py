@@ -12,7 +12,7 @@ from pydicom.sequence import Sequence
 
 from hsm_dicom.dataset import DicomFile
 from hsm_dicom.dataset.rewrite import Edit, write_edited
-from hsm_dicom.dataset.tags import Path as Place
+from hsm_dicom.dataset.tags import ItemPath
 from hsm_dicom.signatures.creation.insert import grow
 from tests.hsm_dicom.dataset.samples import element
 
@@ -47,7 +47,7 @@ def changed(path: Path, change: Change) -> Path:
     return target
 
 
-def inserted(path: Path, place: Place, tag: int, vr: str, value: bytes) -> Path:
+def inserted(path: Path, place: ItemPath, tag: int, vr: str, value: bytes) -> Path:
     """The explicit VR little endian file with one element more, which pydicom might not write."""
     target = path.with_suffix(f".{tag:08x}.dcm")
     data = element(tag, vr, value)

@@ -9,7 +9,7 @@ import pytest
 from pydicom import Dataset
 from pydicom.sequence import Sequence
 
-from hsm_dicom.dataset.tags import Path as Place
+from hsm_dicom.dataset.tags import ItemPath
 from hsm_dicom.signatures import Profile, check_integrity
 from hsm_dicom.signatures.anomalies.record import AnomalyCode
 from hsm_dicom.validation.policy import Part, Requirement
@@ -112,7 +112,7 @@ def test_an_element_of_unknown_vr_in_an_implicit_file_may_be_wrapped_content(des
     ],
 )
 def test_foreign_content_of_a_signatures_items_is_named(
-    desk: Desk, plain: Path, place: Place, tag: int, vr: str, value: bytes, name: str
+    desk: Desk, plain: Path, place: ItemPath, tag: int, vr: str, value: bytes, name: str
 ) -> None:
     signed = desk.sign(plain, profile=Profile.CREATOR, purpose=1)
     one = only(verdict_of(inserted(signed, place, tag, vr, value)))

@@ -10,8 +10,7 @@ from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.sequence import Sequence
 
-from hsm_dicom.dataset.tags import ORIGINAL_ATTRIBUTES_SEQUENCE
-from hsm_dicom.dataset.tags import Path as Place
+from hsm_dicom.dataset.tags import ORIGINAL_ATTRIBUTES_SEQUENCE, ItemPath
 from hsm_dicom.signatures import check_integrity
 from hsm_dicom.signatures.anomalies.record import AnomalyCode
 from hsm_dicom.validation.validator import Indication, SignatureVerdict
@@ -28,9 +27,9 @@ from tests.hsm_dicom.signatures.tampering import (
 )
 from tests.hsm_dicom.validation.verdict_cases import Desk, codes, only, validator
 
-MAIN: Place = ()
-ITEM: Place = ((CONTENT, 0),)
-DEEP: Place = ((CONTENT, 0), (CONTENT, 0))
+MAIN: ItemPath = ()
+ITEM: ItemPath = ((CONTENT, 0),)
+DEEP: ItemPath = ((CONTENT, 0), (CONTENT, 0))
 LENGTH_TO_END = 0x00080001
 
 
@@ -68,7 +67,7 @@ def signed(desk: Desk) -> Path:
     ],
 )
 def test_content_that_no_signature_can_cover_is_named_at_every_depth(
-    signed: Path, place: Place, tag: int, vr: str, value: bytes
+    signed: Path, place: ItemPath, tag: int, vr: str, value: bytes
 ) -> None:
     one = judged(inserted(signed, place, tag, vr, value))
     assert one.signature.intact
@@ -79,7 +78,7 @@ def test_content_that_no_signature_can_cover_is_named_at_every_depth(
 
 @pytest.mark.parametrize("place", [ITEM, DEEP], ids=["item", "deep"])
 @pytest.mark.parametrize("vr", ["SQ", "LO"])
-def test_mac_parameters_of_no_signature_inside_an_item_are_named(signed: Path, place: Place, vr: str) -> None:
+def test_mac_parameters_of_no_signature_inside_an_item_are_named(signed: Path, place: ItemPath, vr: str) -> None:
     hidden = item(element(0x0040A160, "UT", b"HIDDEN"))
     one = judged(inserted(signed, place, MAC_PARAMETERS, vr, hidden))
     assert (one.indication, codes(one)) == (Indication.VALID_BUT, [AnomalyCode.OUTSIDE_CONTENT])

@@ -105,3 +105,16 @@ def test_a_verifier_travels_to_worker_processes() -> None:
     assert pickle.loads(pickle.dumps(KEPT)).policy == KEPT.policy
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         assert pool.submit(reason_in_another_process, KEPT, REVOKED.der).result(30) is Reason.REVOKED
+
+
+def test_an_indeterminate_answer_has_its_sub_indication_and_no_other_has_one() -> None:
+    """The names of ETSI EN 319 102-1, 5.1.3."""
+    ca = Authority("CA")
+    certificate = ca.issue("node").certificate
+    for anchors, expected in (
+        ([], "NO_CERTIFICATE_CHAIN_FOUND"),
+        ([Authority("Another CA").certificate], "NO_CERTIFICATE_CHAIN_FOUND"),
+        ([ca.certificate], None),
+    ):
+        verdict = CertificateValidator(TrustStore(anchors)).validate(certificate, CertificatePurpose.SIGNING)
+        assert verdict.sub_indication == expected
