@@ -219,6 +219,14 @@ class LoginUnansweredError(TokenLostError):
     """The token answered a PIN that it had accepted before with a device error. The PIN is presented once more."""
 
 
+class TokenTimeoutError(TokenLostError):
+    """The token did not answer a call within its deadline. The call may still be running."""
+
+
+class ModuleFencedError(TokenLostError):
+    """A call has not returned from the module, so no other call of it is made until that one returns."""
+
+
 class TokenBusyError(TokenError):
     """No session became free within the time allowed."""
 
