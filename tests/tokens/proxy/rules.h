@@ -1,83 +1,131 @@
-/* Rules by which the proxy answers wrongly. One rule a line, the function first, then conditions and what to do:
+/* Rules by which the proxy answers wrongly. One rule a line: the function (`*`: any), then conditions and what to do.
  *
- *   C_Sign rv=0x30 skip=1 times=2      the second and third C_Sign answer CKR_DEVICE_ERROR and are not forwarded
- *   C_Login rv=0x5 after=1             forwarded, then answered with CKR_GENERAL_ERROR
- *   C_GetTokenInfo token=bad rv=0x30   the slot that holds the token with this label; its sessions count too
- *   C_GetMechanismInfo mechanism=0x40 rv=0x70      and C_SignInit, C_DecryptInit of that mechanism
- *   C_GetAttributeValue class=3 attribute=0x162 length=0     of private keys, an attribute of the wrong length;
- *                                      length=-1 is one that the token does not tell (CKR_ATTRIBUTE_TYPE_INVALID)
- *   C_FindObjectsInit class=3 rv=0x5   searches whose template names that class
- *   C_OpenSession sessions=2 rv=0xb1   once so many sessions are open
- *   C_GetTokenInfo set=0x10000 clear=0x400 serial=000 label=x       what CK_TOKEN_INFO says
- *   C_GetInfo manufacturer=Other       what CK_INFO says
- *   C_Initialize takes=0.5             seconds
+ * Conditions:
+ *   skip=1 times=2       not the first such call, then two of them; counted in each process since the file was changed
+ *   token=bad            calls about the token with this label, in its sessions too
+ *   slot=77              the same by the number of the slot
+ *   sessions=2           once so many sessions are open
+ *   mechanism=0x40       calls that begin with this mechanism, and C_GetMechanismInfo of it
+ *   class=3              templates that name this class; C_GetAttributeValue of such objects
+ *   attribute=0x162      templates that name this attribute, and C_GetAttributeValue that asks for it
+ * What to do:
+ *   rv=0x30              answer so, and do not forward the call; with after=1, forward it and answer so
+ *   takes=0.5            seconds, before the call is forwarded; with after=1, once the token has answered
+ *   hang=1               the same until the line is no longer in the file; then the call goes on
+ *   lose=session         close the session of the call before it is forwarded; lose=sessions: all sessions with that
+ *                        token; lose=login: log out; lose=module: finalise the module
+ *   lose=token           the same as sessions, and the token is absent until the line is no longer in the file
+ *   length=0, more=-1    what an attribute or an output (C_Sign, C_FindObjects, C_GetSlotList, ...) has for a length.
+ *                        An attribute of length=-1 is one that the token does not have (CKR_ATTRIBUTE_TYPE_INVALID)
+ *   flip=1               change a bit of the output
+ *   set=0x10000 clear=0x400 serial=000 label=x manufacturer=y       what CK_TOKEN_INFO says; CK_INFO: manufacturer
+ * Slots that do not exist:
+ *   C_GetSlotList invent=77 copy=bad        a slot with the token of this label (they share one login, as one token)
+ *   C_GetSlotList invent=77 fails=0xe0      a slot that says a token is present and answers so to everything else
  *
- * `times` and `skip` are counted from when the file was changed, in each process by itself. Text has no blanks.
+ * Examples:
+ *   C_Sign rv=0x30 skip=1 times=2           the second and third C_Sign answer CKR_DEVICE_ERROR
+ *   C_GenerateKeyPair hang=1 after=1        the key pair is there, the answer is not
+ *   * token=bad hang=1                      an HSM that hangs
+ *
+ * Text has no blanks. A rule that cannot be read ends the process.
  */
 #include <sys/stat.h>
 
-enum { MOST_RULES = 32, MOST_SESSIONS = 256 };
-
-typedef struct { ulong type; void *value; ulong length; } attribute;
+enum { MOST_RULES = 64, LONGEST_RULE = 256 };
+enum { LOSE_NOTHING, LOSE_SESSION, LOSE_SESSIONS, LOSE_LOGIN, LOSE_MODULE, LOSE_TOKEN };
 
 typedef struct {
-    int place, after, seen;
-    long mechanism, class, attribute, length, sessions, skip, times;
-    int has_rv, has_length;
-    ulong rv, set, clear;
+    int place, after, seen, has_rv, has_length, hang, lose, flip;
+    long mechanism, class, attribute, slot, sessions, skip, times, length, more, invent;
+    ulong rv, set, clear, fails;
     double takes;
-    char token[33], serial[17], label[33], manufacturer[33];
+    char token[33], copy[33], serial[17], label[33], manufacturer[33], text[LONGEST_RULE];
 } rule;
 
 static rule rules[MOST_RULES];
 static int rule_count;
 static struct timespec rules_of;
 static off_t rules_size;
-static struct { ulong handle, slot; } sessions[MOST_SESSIONS];
-static int session_count;
 static volatile int rules_busy;
+
+/* What follows is used between lock and unlock. No call waits in between: it would stop every other one. */
+static void lock(void)
+{
+    while (__atomic_exchange_n(&rules_busy, 1, __ATOMIC_SEQ_CST))
+        nap(0.0001);
+}
+
+static void unlock(void)
+{
+    __atomic_store_n(&rules_busy, 0, __ATOMIC_SEQ_CST);
+}
+
+static int loss(const char *what)
+{
+    static const char *const losses[] = { "nothing", "session", "sessions", "login", "module", "token" };
+    for (int index = LOSE_SESSION; index <= LOSE_TOKEN; index++)
+        if (!strcmp(what, losses[index]))
+            return index;
+    abort();
+}
+
+static void read_word(rule *r, const char *word, const char *value)
+{
+    long number = (long)strtoul(value, NULL, 0);
+    if (!strcmp(word, "rv")) r->has_rv = 1, r->rv = (ulong)number;
+    else if (!strcmp(word, "after")) r->after = (int)number;
+    else if (!strcmp(word, "token")) snprintf(r->token, sizeof r->token, "%-32s", value);
+    else if (!strcmp(word, "slot")) r->slot = number;
+    else if (!strcmp(word, "mechanism")) r->mechanism = number;
+    else if (!strcmp(word, "class")) r->class = number;
+    else if (!strcmp(word, "attribute")) r->attribute = number;
+    else if (!strcmp(word, "length")) r->has_length = 1, r->length = number;
+    else if (!strcmp(word, "more")) r->more = number;
+    else if (!strcmp(word, "flip")) r->flip = (int)number;
+    else if (!strcmp(word, "sessions")) r->sessions = number;
+    else if (!strcmp(word, "skip")) r->skip = number;
+    else if (!strcmp(word, "times")) r->times = number;
+    else if (!strcmp(word, "set")) r->set = (ulong)number;
+    else if (!strcmp(word, "clear")) r->clear = (ulong)number;
+    else if (!strcmp(word, "takes")) r->takes = atof(value);
+    else if (!strcmp(word, "hang")) r->hang = (int)number;
+    else if (!strcmp(word, "lose")) r->lose = loss(value);
+    else if (!strcmp(word, "invent")) r->invent = number;
+    else if (!strcmp(word, "copy")) snprintf(r->copy, sizeof r->copy, "%-32s", value);
+    else if (!strcmp(word, "fails")) r->fails = (ulong)number;
+    else if (!strcmp(word, "serial")) snprintf(r->serial, sizeof r->serial, "%-16s", value);
+    else if (!strcmp(word, "label")) snprintf(r->label, sizeof r->label, "%-32s", value);
+    else if (!strcmp(word, "manufacturer")) snprintf(r->manufacturer, sizeof r->manufacturer, "%-32s", value);
+    else abort();
+}
 
 static void read_rule(char *line)
 {
-    rule r = { .place = -1, .mechanism = -1, .class = -1, .attribute = -1, .sessions = -1, .times = -1 };
+    rule r = { .place = NONE, .mechanism = -1, .class = -1, .attribute = -1, .slot = -1, .sessions = -1, .times = -1,
+               .invent = -1 };
+    snprintf(r.text, sizeof r.text, "%s", line);
     char *rest, *word = strtok_r(line, " \t\n", &rest);
     if (!word)
         return;
-    for (int place = 0; place < FUNCTIONS; place++)
+    for (int place = 0; place <= ANY; place++)
         if (!strcmp(word, names[place]))
             r.place = place;
-    if (r.place < 0 || rule_count == MOST_RULES)
+    if (r.place == NONE || rule_count == MOST_RULES)
         abort();
     while ((word = strtok_r(NULL, " \t\n", &rest))) {
         char *value = strchr(word, '=');
         if (!value)
             abort();
         *value++ = 0;
-        long number = (long)strtoul(value, NULL, 0);
-        if (!strcmp(word, "rv")) r.has_rv = 1, r.rv = (ulong)number;
-        else if (!strcmp(word, "after")) r.after = (int)number;
-        else if (!strcmp(word, "token")) snprintf(r.token, sizeof r.token, "%-32s", value);
-        else if (!strcmp(word, "mechanism")) r.mechanism = number;
-        else if (!strcmp(word, "class")) r.class = number;
-        else if (!strcmp(word, "attribute")) r.attribute = number;
-        else if (!strcmp(word, "length")) r.has_length = 1, r.length = number;
-        else if (!strcmp(word, "sessions")) r.sessions = number;
-        else if (!strcmp(word, "skip")) r.skip = number;
-        else if (!strcmp(word, "times")) r.times = number;
-        else if (!strcmp(word, "set")) r.set = (ulong)number;
-        else if (!strcmp(word, "clear")) r.clear = (ulong)number;
-        else if (!strcmp(word, "takes")) r.takes = atof(value);
-        else if (!strcmp(word, "serial")) snprintf(r.serial, sizeof r.serial, "%-16s", value);
-        else if (!strcmp(word, "label")) snprintf(r.label, sizeof r.label, "%-32s", value);
-        else if (!strcmp(word, "manufacturer")) snprintf(r.manufacturer, sizeof r.manufacturer, "%-32s", value);
-        else abort();
+        read_word(&r, word, value);
     }
     rules[rule_count++] = r;
 }
 
 static void read_rules(void)
 {
-    const char *path = getenv("PROXY_RULES");
+    const char *path = setting("PROXY_RULES");
     struct stat status;
     if (!path || stat(path, &status)) {
         rule_count = 0;
@@ -90,138 +138,19 @@ static void read_rules(void)
     rules_of = status.st_mtim;
     rule_count = 0;
     FILE *file = fopen(path, "re");
-    char line[512];
+    char line[LONGEST_RULE];
     while (file && fgets(line, sizeof line, file))
         read_rule(line);
     if (file)
         fclose(file);
 }
 
-/* The slot that a call is about: named by itself, or that of its session. */
-static ulong slot_of(int place, ulong first)
+/* Whether a line of the rules is in the file still. */
+static int is_there(const char *text)
 {
-    if (place == GET_SLOT_INFO || place == GET_TOKEN_INFO || place == GET_MECHANISM_LIST || place == GET_MECHANISM_INFO ||
-        place == INIT_TOKEN || place == OPEN_SESSION || place == CLOSE_ALL_SESSIONS)
-        return first;
-    for (int index = 0; index < session_count; index++)
-        if (sessions[index].handle == first)
-            return sessions[index].slot;
-    return (ulong)-1;
-}
-
-static int holds(ulong slot, const char *label)
-{
-    char info[256];
-    return !forward(GET_TOKEN_INFO, slot, (ulong)info, 0, 0, 0, 0, 0, 0) && !memcmp(info, label, 32);
-}
-
-static ulong class_of(ulong session, ulong object)
-{
-    ulong class = (ulong)-1;
-    attribute wanted = { 0, &class, sizeof class };
-    forward(GET_ATTRIBUTE_VALUE, session, object, (ulong)&wanted, 1, 0, 0, 0, 0);
-    return class;
-}
-
-static int is_init(int place)
-{
-    return place == 29 || place == 33 || place == 37 || place == 42 || place == 46 || place == 48;
-}
-
-static int applies(const rule *r, int place, int after, const ulong *arguments)
-{
-    int rewrites = r->has_length || r->set || r->clear || r->serial[0] || r->label[0] || r->manufacturer[0];
-    if (r->place != place || after != (r->after || rewrites))
-        return 0;
-    if (r->token[0] && !holds(slot_of(place, arguments[0]), r->token))
-        return 0;
-    if (r->mechanism >= 0) {
-        ulong mechanism = place == GET_MECHANISM_INFO ? arguments[1] : is_init(place) ? *(ulong *)arguments[1] : -1UL;
-        if (mechanism != (ulong)r->mechanism)
-            return 0;
-    }
-    if (r->class >= 0 && place == GET_ATTRIBUTE_VALUE && class_of(arguments[0], arguments[1]) != (ulong)r->class)
-        return 0;
-    if (r->class >= 0 && place == FIND_OBJECTS_INIT) {
-        const attribute *template = (const attribute *)arguments[1];
-        int found = 0;
-        for (ulong index = 0; index < arguments[2]; index++)
-            found |= template[index].type == 0 && *(ulong *)template[index].value == (ulong)r->class;
-        if (!found)
-            return 0;
-    }
-    return r->sessions < 0 || session_count >= r->sessions;
-}
-
-static void rewrite(const rule *r, int place, const ulong *arguments, ulong *rv)
-{
-    if (place == GET_TOKEN_INFO && !*rv) { /* label, manufacturerID, model, serialNumber, flags: PKCS#11 v2.40, 3.2 */
-        char *info = (char *)arguments[1];
-        ulong *flags = (ulong *)(info + 96);
-        if (r->label[0])
-            memcpy(info, r->label, 32);
-        if (r->manufacturer[0])
-            memcpy(info + 32, r->manufacturer, 32);
-        if (r->serial[0])
-            memcpy(info + 80, r->serial, 16);
-        *flags = (*flags | r->set) & ~r->clear;
-    } else if (place == GET_INFO && r->manufacturer[0] && !*rv) {
-        memcpy((char *)arguments[0] + 2, r->manufacturer, 32);
-    } else if (place == GET_ATTRIBUTE_VALUE) {
-        attribute *asked = (attribute *)arguments[2];
-        for (ulong index = 0; index < arguments[3]; index++)
-            if (asked[index].type == (ulong)r->attribute) {
-                asked[index].length = (ulong)r->length;
-                if (r->length == -1 && !*rv)
-                    *rv = 0x12; /* CKR_ATTRIBUTE_TYPE_INVALID */
-            }
-    }
-}
-
-/* Whether a rule has the last word: before the call is forwarded, or `after` it. */
-static int refused(int place, int after, const ulong *arguments, ulong *rv)
-{
-    int decided = 0;
-    double takes = 0;
-    while (__atomic_exchange_n(&rules_busy, 1, __ATOMIC_SEQ_CST))
-        nap(0.0001);
-    if (!after)
-        read_rules();
-    for (int index = 0; index < rule_count && !decided; index++) {
-        rule *r = &rules[index];
-        if (!applies(r, place, after, arguments))
-            continue;
-        int seen = r->seen++;
-        if (seen < r->skip || (r->times >= 0 && seen >= r->skip + r->times))
-            continue;
-        takes = r->takes;
-        if (after)
-            rewrite(r, place, arguments, rv);
-        if (r->has_rv) {
-            *rv = r->rv;
-            decided = 1;
-        }
-    }
-    rules_busy = 0;
-    nap(takes);
-    return decided;
-}
-
-static void follow_sessions(int place, const ulong *arguments)
-{
-    while (__atomic_exchange_n(&rules_busy, 1, __ATOMIC_SEQ_CST))
-        nap(0.0001);
-    if (place == OPEN_SESSION && session_count < MOST_SESSIONS) {
-        sessions[session_count].handle = *(ulong *)arguments[4];
-        sessions[session_count++].slot = arguments[0];
-    } else if (place == INITIALIZE || place == FINALIZE) {
-        session_count = 0;
-    }
-    for (int index = session_count - 1; index >= 0; index--) {
-        int ended = (place == CLOSE_SESSION && sessions[index].handle == arguments[0]) ||
-                    (place == CLOSE_ALL_SESSIONS && sessions[index].slot == arguments[0]);
-        if (ended)
-            sessions[index] = sessions[--session_count];
-    }
-    rules_busy = 0;
+    read_rules();
+    for (int index = 0; index < rule_count; index++)
+        if (!strcmp(rules[index].text, text))
+            return 1;
+    return 0;
 }
