@@ -177,6 +177,26 @@ def test_a_refused_mechanism_is_followed_by_the_next_candidate(node: TestToken, 
     assert name_of(int(rv, 16)) in said
 
 
+def test_threads_take_no_unclear_refusal_for_a_loss(node: TestToken, proxy: Proxy) -> None:
+    # Each thread meets the refusal by itself: those of other threads are no sign that the device failed.
+    proxy.rule("C_Sign rv=0x5")
+    code = """
+    from concurrent.futures import ThreadPoolExecutor
+    key = tokens.open_key(uris[0])
+    started = threading.Barrier(8)
+    def attempt(_):
+        started.wait()
+        try:
+            sign(key)
+        except TokenError as error:
+            return type(error).__name__
+    with ThreadPoolExecutor(8) as pool:
+        print(*sorted(set(pool.map(attempt, range(8)))))
+    """
+    printed = scenes.play(code, proxy.serving(node.uri("ec256")), environment=proxy.environment(counted=True))
+    assert printed == ["MechanismNotOfferedError"]
+
+
 def test_a_device_that_hashes_by_itself_signs_files(node: TestToken, proxy: Proxy, tmp_path: Path) -> None:
     # As a TPM with a key that may only sign: CKM_RSA_PKCS and CKM_RSA_X_509 are refused, CKM_SHA256_RSA_PKCS is not.
     proxy.rule("C_SignInit mechanism=0x1 rv=0x5", "C_SignInit mechanism=0x3 rv=0x5")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Set
 from typing import TypeVar
@@ -75,7 +76,7 @@ class Pkcs11Key:
             uses |= MechanismFlag.DECRYPT
         self.offered: Set[Mechanism] = Offered(connection.capabilities, uses)
         self._proven: set[Mechanism] = set()
-        self._unclear: dict[Mechanism, int] = {}
+        self._unclear: dict[tuple[Mechanism, int], int] = {}
 
     @property
     def description(self) -> str:
@@ -104,6 +105,9 @@ class Pkcs11Key:
                 facts=Facts(reason=Reason.KEY_NOT_FOR_SIGNING),
             )
 
+        # Several threads may meet the first refusal at once: each counts its own.
+        refusal = candidate.mechanism, threading.get_ident()
+
         def job(worker: Worker, authenticate: Authenticate | None) -> bytes:
             session, key = session_handle(worker.session), self._handle(worker)
             try:
@@ -122,9 +126,9 @@ class Pkcs11Key:
                 if candidate.mechanism in self._proven or authenticate is not None:
                     raise
                 # A second time in the same session, treat it as a loss; the answer after reconnecting decides.
-                if self._unclear.get(candidate.mechanism) == worker.generation:
+                if self._unclear.get(refusal) == worker.generation:
                     raise
-                self._unclear[candidate.mechanism] = worker.generation
+                self._unclear[refusal] = worker.generation
                 self._connection.check_login(worker)
                 raise MechanismUnclearError(
                     f"The token refuses {candidate.name} with key {self.description} ({name(error)})."
