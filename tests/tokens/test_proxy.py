@@ -1,12 +1,14 @@
 """The proxy module of these tests does what its rules say: else what is shown with it would show nothing."""
 
+import dataclasses
+import os
 import textwrap
 
 import pytest
 
 from tests.softhsm import MODULE, TestToken
 from tests.tokens import scenes
-from tests.tokens.proxy import Proxy
+from tests.tokens.proxy import Presentation, Proxy
 
 pytestmark = pytest.mark.usefixtures("bounded")
 
@@ -113,3 +115,104 @@ def test_a_call_may_hang_once_the_token_has_answered(token: TestToken, proxy: Pr
     uris = (proxy.serving(token.uri()), LOOK, MODULE, token.label)
     said = scenes.play(WAIT_FOR_A_CALL + textwrap.dedent(code), *uris, environment=proxy.environment(counted=True))
     assert said == ["late", "done"]
+
+
+def test_a_token_is_gone_until_its_rule_goes(node: TestToken, proxy: Proxy) -> None:
+    code = """
+    key = tokens.open_key(uris[0])
+    rules.write_text("C_Sign lose=token\\n")
+    said(lambda: sign(key))
+    said(lambda: sign(key))
+    rules.write_text("")
+    said(lambda: sign(key))
+    """
+    uri = proxy.serving(node.uri("rsa"))
+    said = scenes.play(WAIT_FOR_A_CALL + textwrap.dedent(code), uri, environment=proxy.environment(counted=True))
+    assert said == ["TokenLostError", "TokenLostError", "done"]
+
+
+@pytest.mark.parametrize("loss", ["session", "sessions", "login", "module"])
+def test_what_is_lost_once_is_lost_to_the_token_too(node: TestToken, proxy: Proxy, loss: str) -> None:
+    proxy.rule(f"C_SignInit lose={loss} times=1")
+    environment = proxy.environment(counted=True)
+    assert scenes.play(SIGN_TWICE, proxy.serving(node.uri("rsa")), environment=environment) == ["done", "done"]
+    calls = proxy.calls()
+    assert calls["C_SignInit"] == 3
+    assert calls["C_Login"] == 2
+
+
+LIST = """
+from tokens.uri import Pkcs11Uri
+from tokens.pkcs11.module import load_module
+from tokens.pkcs11.search import present_tokens
+def listed():
+    return {found.info.label: found for found in present_tokens(load_module(Pkcs11Uri.parse(uris[0]).module_path))}
+"""
+
+
+def test_slots_are_invented(node: TestToken, proxy: Proxy) -> None:
+    proxy.rule(
+        "C_GetSlotList invent=77 copy=node",
+        "C_GetTokenInfo slot=77 label=twin serial=0077",
+        "C_GetSlotList invent=78 fails=0xe0",
+        "C_Sign slot=77 rv=0x21",
+    )
+    code = """
+    said(lambda: sign(tokens.open_key(uris[1])))
+    said(lambda: sign(tokens.open_key(uris[0])))
+    print(sorted(set(listed()) & {"node", "twin"}))
+    """
+    real, twin = (
+        proxy.serving(node.uri("rsa")),
+        dataclasses.replace(proxy.serving(node.uri("rsa")), token="twin", serial="0077"),
+    )
+    printed = scenes.play(LIST + textwrap.dedent(code), real, twin, environment=proxy.environment())
+    assert printed == ["OperationFailedError", "done", "['node', 'twin']"]
+
+
+def test_lengths_are_wrong_and_bits_are_flipped(node: TestToken, proxy: Proxy) -> None:
+    code = """
+    key = tokens.open_key(uris[0])
+    for rule in ("length=3", "more=-1", "more=100000", "flip=1", "flip=0"):
+        rules.write_text(f"C_Sign {rule}\\n")
+        said(lambda: sign(key))
+    """
+    code = WAIT_FOR_A_CALL + textwrap.dedent(code)
+    printed = scenes.play(code, proxy.serving(node.uri("rsa")), environment=proxy.environment(counted=True))
+    assert printed == ["OperationFailedError", "OperationFailedError", "TokenLostError", "OperationFailedError", "done"]
+
+
+def test_templates_with_an_attribute_are_refused(token: TestToken, proxy: Proxy) -> None:
+    proxy.rule("C_GenerateKeyPair attribute=0x102 rv=0x12", "C_CreateObject attribute=0x0 rv=0x13")
+    code = """
+    from tokens.pkcs11.ceremony import KeyKind, Usage, generate_key
+    with tokens.open_token(uris[0]) as connection:
+        said(lambda: generate_key(connection, "new", KeyKind("p256"), Usage("sign")))
+    """
+    assert scenes.play(code, proxy.serving(token.uri()), environment=proxy.environment()) == ["OperationFailedError"]
+
+
+def test_a_process_has_two_vendors(node: TestToken, proxy: Proxy) -> None:
+    other = proxy.another("other")
+    proxy.rule("C_GetInfo manufacturer=First")
+    other.rule("C_GetInfo manufacturer=Other", "C_Sign rv=0x21")
+    code = """
+    first, second = map(tokens.open_key, uris)
+    said(lambda: sign(first))
+    said(lambda: sign(second))
+    said(lambda: sign(first))
+    """
+    environment = proxy.environment(counted=True, beside=(other,))
+    uris = proxy.serving(node.uri("rsa")), other.serving(node.uri("rsa"))
+    assert scenes.play(code, *uris, environment=environment) == ["done", "OperationFailedError", "done"]
+    assert proxy.calls()["C_Initialize"] == other.calls()["C_Initialize"] == 1
+    assert len(proxy.presented()) == len(other.presented()) == 1
+
+
+def test_each_pin_is_noted_with_its_answer(node: TestToken, proxy: Proxy) -> None:
+    pin = os.environ[node.pin.removeprefix("env:")]
+    code = "said(lambda: tokens.open_key(uris[0]))"
+    proxy.rule("C_Login rv=0xa3")
+    scenes.play(code, proxy.serving(node.uri("rsa")), environment=proxy.environment())
+    assert proxy.presentations() == [Presentation("C_Login", pin, 0xA3, forwarded=False)]
+    assert proxy.presented() == []

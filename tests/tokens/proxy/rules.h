@@ -47,6 +47,7 @@ static rule rules[MOST_RULES];
 static int rule_count;
 static struct timespec rules_of;
 static off_t rules_size;
+static ino_t rules_inode;
 static volatile int rules_busy;
 
 /* What follows is used between lock and unlock. No call waits in between: it would stop every other one. */
@@ -132,8 +133,10 @@ static void read_rules(void)
         rules_size = -1;
         return;
     }
-    if (status.st_size == rules_size && !memcmp(&status.st_mtim, &rules_of, sizeof rules_of))
+    int same = status.st_size == rules_size && status.st_ino == rules_inode;
+    if (same && !memcmp(&status.st_mtim, &rules_of, sizeof rules_of))
         return;
+    rules_inode = status.st_ino;
     rules_size = status.st_size;
     rules_of = status.st_mtim;
     rule_count = 0;
