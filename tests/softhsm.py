@@ -7,8 +7,13 @@ import os
 import secrets
 import shlex
 import subprocess
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from tokens.pins.sources import FromEnvironment
 from tokens.pkcs11.ceremony import KeyKind, Usage, generate_key
@@ -49,6 +54,19 @@ class TestToken:
 
         with open_token(self.uri()) as connection:
             generate_key(connection, label, KeyKind(kind), Usage(usage), **options)
+        return self.uri(label)
+
+    def import_key(self, label: str, key: RSAPrivateKey | EllipticCurvePrivateKey, usage: str = "sign") -> Pkcs11Uri:
+        """Put a copy of a key from memory on the token, with the id 01, and return the key's URI."""
+        private = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+        public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        for kind, content, uses in (("privkey", private, [f"--usage-{usage}", "--sensitive"]), ("pubkey", public, [])):
+            with tempfile.NamedTemporaryFile() as file:
+                file.write(content)
+                file.flush()
+                command = ["pkcs11-tool", "--module", MODULE, "--token-label", self.label, "--login", "--pin", self.pin]
+                command += ["--write-object", file.name, "--type", kind, "--label", label, "--id", "01", *uses]
+                subprocess.run(command, check=True, capture_output=True)
         return self.uri(label)
 
 

@@ -11,6 +11,8 @@ A key is opened by its URI, `pkcs11:` (RFC 7512) or `card:` (see `tokens.card_ur
         signature = key.sign(b"data", padding.PKCS1v15(), hashes.SHA256())
         key.public_key().verify(signature, b"data", padding.PKCS1v15(), hashes.SHA256())
 
+One key of which several tokens hold a copy is opened by `open_key_group`; see `tokens.group`.
+
 Secret keys that authenticate, encrypt and compute codes on their device are opened by `open_secrets`; see
 `tokens.secrets`.
 """
@@ -40,6 +42,7 @@ from tokens.errors import (
 )
 
 if TYPE_CHECKING:
+    from tokens.group.opening import open_key_group
     from tokens.manager import DeviceManager, default_manager
     from tokens.opening import open_key, open_secrets, open_token
 
@@ -64,6 +67,7 @@ __all__ = [
     "UriError",
     "default_manager",
     "open_key",
+    "open_key_group",
     "open_secrets",
     "open_token",
 ]
@@ -71,6 +75,10 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     """Import the drivers when one of the other names is first used, so that importing the errors stays cheap."""
+    if name == "open_key_group":
+        from tokens.group.opening import open_key_group
+
+        return open_key_group
     if name in __all__:
         from tokens import opening
 

@@ -187,6 +187,12 @@ class KeyPolicyError(TokenError):
     """The key's attributes do not satisfy the policy (see `tokens.policy`)."""
 
 
+class KeyMismatchError(TokenError):
+    """A token of a key group holds another key than the group's, so it is not used."""
+
+    default_remedy = "Put a copy of the group's key on it, or take the token out of the group."
+
+
 class KeyNotExportableError(TokenError):
     """A key that stays on its device cannot be exported."""
 

@@ -4,7 +4,7 @@
 |--------------|--------------------------------------------------------------------------------------------|
 | `event`      | `Event`, the base of every event                                                            |
 | `bus`        | `emit`, `subscribe`, and the count of the events that a subscriber lost                     |
-| `devices`    | the events of tokens and cards: `Login`, `KeyUse`, `CeremonyStep`, `Reconnection`               |
+| `devices`    | the events of tokens and cards, such as `Login`, `KeyUse` and `Reconnection`                |
 | `reporting`  | `report`, which measures an operation of a device and emits its event                        |
 | `log`        | the subscriber that writes events to `logging`                                              |
 | `repetition` | which repeated log lines are omitted                                                        |
@@ -23,11 +23,13 @@ from tokens.events.bus import EventLostError, Subscription, defer_events, emit, 
 from tokens.events.devices import (
     CeremonyStep,
     DeviceEvent,
+    FailedOver,
     KeyUse,
     KeyUseSummary,
     Login,
     OperationOutcome,
     Reconnection,
+    Restored,
 )
 from tokens.events.event import Event, event_name
 
@@ -36,11 +38,13 @@ __all__ = [
     "DeviceEvent",
     "Event",
     "EventLostError",
+    "FailedOver",
     "KeyUse",
     "KeyUseSummary",
     "Login",
     "OperationOutcome",
     "Reconnection",
+    "Restored",
     "Subscription",
     "defer_events",
     "emit",

@@ -98,6 +98,42 @@ class Reconnection(DeviceEvent):
         return f"reconnection: {self.step}"
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FailedOver(DeviceEvent):
+    """A key group ceased to use a member. `reason` is the fault.
+
+    `group` and `member` are the names of both. `state` is open if the member is used again as soon as a probe succeeds,
+    and excluded if it is not until the group is opened again. `serving` are the members that still work.
+    """
+
+    group: str
+    member: str
+    state: str
+    serving: tuple[str, ...]
+
+    def log_level(self) -> int:
+        """Return WARNING if another member works, ERROR if none does."""
+        return logging.WARNING if self.serving else logging.ERROR
+
+    def describe(self) -> str:
+        """Return the group, the member, which members still work, and the fault."""
+        until = "until it is opened again" if self.state == "excluded" else "until a probe succeeds"
+        serving = f"uses {', '.join(self.serving)} instead" if self.serving else "has no other token that works"
+        return f"{self.group}: {self.member} is not used {until}, and the key {serving}: {self.reason}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Restored(DeviceEvent):
+    """A key group uses a member again, after a verified operation. `duration` is how long it was not used."""
+
+    group: str
+    member: str
+
+    def describe(self) -> str:
+        """Return the group, the member, and how long it was not used."""
+        return f"{self.group}: {self.member} is used again after {self.duration:.1f} seconds"
+
+
 class KeyUseSummary:
     """Sum of uses of keys, so that a measurement of thousands of uses is one event for each key and mechanism.
 

@@ -18,12 +18,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import Enum, auto
 
 from tokens.errors import Facts, PinNotPresentedError, PinSourceError, Reason, TokenError
+from tokens.pins.companions import record_refusal, watch_presentation
 from tokens.pins.refusal_record import Record, Refusal
 from tokens.pins.sources import Pin
 from tokens.process.state_folder import StateFolder
@@ -53,6 +54,11 @@ class DeviceName:
     def is_distinct(self) -> bool:
         """Whether the serial number alone identifies this device, as far as is known."""
         return bool(self.serial.strip("0 ")) and not self.shared
+
+    @property
+    def companion(self) -> Hashable:
+        """What identifies the device among its companions in this process; see `tokens.pins.companions`."""
+        return self.serial, self.label, self.manufacturer, self.module
 
     @property
     def wide_file(self) -> str:
@@ -152,10 +158,22 @@ class RefusalMemory(StateFolder):
         the block ends well or with a `TokenError` (the device has answered); however else it ends, the entry stays.
 
         `check_again` is called with the refusal of an unclear answer before that PIN is presented once more, and raises
-        where that may not be; for None no PIN is. Raises `PinNotPresentedError` if this PIN was refused before, and
-        `PinSourceError` if a refusal could not be remembered (then the PIN must not be presented at all).
+        where that may not be; for None no PIN is. Raises `PinNotPresentedError` if this PIN was refused before, by this
+        device or by one of its companions (see `tokens.pins.companions`), and `PinSourceError` if a refusal could not
+        be remembered (then the PIN must not be presented at all).
         """
         named = _parse_name(device)
+        with (
+            watch_presentation(named.companion, pin) as watch,
+            self._present(named, role, pin, check_again) as presentation,
+        ):
+            watch.was_refused = lambda: presentation.answer is Answer.REFUSED
+            yield presentation
+
+    @contextlib.contextmanager
+    def _present(
+        self, named: DeviceName, role: str, pin: Pin | None, check_again: Callable[[Refusal], None] | None
+    ) -> Iterator[Presentation]:
         with self.lock(named.lock):
             if pin is None:
                 yield Presentation()
@@ -187,6 +205,7 @@ class RefusalMemory(StateFolder):
             own, name = self._own(named)
             entered = own.add(Refusal(role, datetime.now(UTC), own.digest(pin)))
             self.write(name, str(replace(entered, accepted=None, low_stays=False)))
+        record_refusal(named.companion, pin)
 
     def record_unclear(self, device: Device, pin: Pin) -> None:
         """Record the accepted user PIN after an unclear answer, so that one presentation is left."""
@@ -220,6 +239,15 @@ class RefusalMemory(StateFolder):
     def has_refusal(self, device: Device, role: str) -> bool:
         """Return whether any PIN of this role is recorded as refused."""
         return any(refusal.role == role for refusal in self.refusals(device))
+
+    def has_refused(self, device: Device, role: str, pin: Pin) -> bool:
+        """Return whether this PIN is recorded as refused; an unclear answer is no refusal."""
+        if not self.has_refusal(device, role):
+            return False  # without a digest, which takes a tenth of a second
+        named = _parse_name(device)
+        own, _ = self._own(named)
+        known = self._find_known(named, own, role, pin, own.digest(pin))
+        return known is not None and not known.unclear
 
     def is_distinct(self, serial: str) -> bool:
         """Return whether a serial number alone identifies a device, as far as is known."""

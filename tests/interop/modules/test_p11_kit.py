@@ -6,7 +6,6 @@ itself for each call of C_GetFunctionList, so that its owner and python-pkcs11 m
 
 import os
 import queue
-import signal
 import subprocess
 import sys
 import textwrap
@@ -17,49 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.softhsm import MODULE, TestToken, new_token
-
-CLIENT = next(Path("/usr/lib").glob("*/pkcs11/p11-kit-client.so"), Path("/usr/lib/pkcs11/p11-kit-client.so"))
-
-
-class Server:
-    """`p11-kit server` for one token, on a socket of its own."""
-
-    def __init__(self, folder: Path, token: TestToken) -> None:
-        self.socket = folder / "p11-kit.socket"
-        self.token = token
-        self.folder = folder
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        self.socket.unlink(missing_ok=True)
-        self.process = subprocess.Popen(
-            [
-                "p11-kit",
-                "server",
-                "-f",
-                "--provider",
-                MODULE,
-                "-n",
-                self.socket,
-                f"pkcs11:token={self.token.label.replace(' ', '%20')}",
-            ],
-            env={**os.environ, "XDG_RUNTIME_DIR": str(self.folder)},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        deadline = time.monotonic() + 10
-        while not self.socket.exists():
-            assert time.monotonic() < deadline, "p11-kit server did not start"
-            time.sleep(0.02)
-
-    def kill(self) -> None:
-        if self.process is not None:
-            # The server forks a child for each client; they are a session of their own, and end together.
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-            self.process = None
+from tests.remote import CLIENT, Server
+from tests.softhsm import new_token
 
 
 @pytest.fixture(scope="module")

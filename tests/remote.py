@@ -1,0 +1,60 @@
+"""SoftHSM behind `p11-kit server`: a token at the other end of a connection that can break, or hang."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from tests.softhsm import MODULE, TestToken
+
+CLIENT = next(Path("/usr/lib").glob("*/pkcs11/p11-kit-client.so"), Path("/usr/lib/pkcs11/p11-kit-client.so"))
+
+
+class Server:
+    """`p11-kit server` for one token, on a socket of its own."""
+
+    def __init__(self, folder: Path, token: TestToken) -> None:
+        self.socket = folder / "p11-kit.socket"
+        self.token = token
+        self.folder = folder
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        self.socket.unlink(missing_ok=True)
+        self.process = subprocess.Popen(
+            [
+                "p11-kit",
+                "server",
+                "-f",
+                "--provider",
+                MODULE,
+                "-n",
+                self.socket,
+                f"pkcs11:token={self.token.label.replace(' ', '%20')}",
+            ],
+            env={**os.environ, "XDG_RUNTIME_DIR": str(self.folder)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + 10
+        while not self.socket.exists():
+            assert time.monotonic() < deadline, "p11-kit server did not start"
+            time.sleep(0.02)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the server and to the children that it made for connections, such as SIGSTOP: it hangs."""
+        assert self.process is not None
+        os.killpg(self.process.pid, number)
+
+    def kill(self) -> None:
+        """End it, and the connections through it."""
+        if self.process is not None:
+            # The server forks a child for each client; they are a session of their own, and end together.
+            self.signal(signal.SIGKILL)
+            self.process.wait()
+            self.process = None

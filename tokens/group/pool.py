@@ -1,0 +1,263 @@
+"""The members of a key group: their order, their breakers, and the thread that probes members that failed.
+
+A member that fails does not delay callers: they use another member, and a daemon thread probes the failed one, or opens
+it if it was down when the group was opened. Only if no member works do callers use the failed ones themselves.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from enum import StrEnum
+
+from tokens.errors import TokenError, TokenLostError, sentence_case
+from tokens.events import FailedOver, OperationOutcome, Restored, emit
+from tokens.group.breaker import PROBE_SECONDS
+from tokens.group.member import EXCLUDING, Member, MemberAccess
+from tokens.group.probe import probe_key
+from tokens.keys import PrivateKey
+from tokens.pins.companions import form_companions
+from tokens.pkcs11.login import device_name
+from tokens.process.forking import LockAcrossForks
+
+Check = Callable[[Member, PrivateKey], None]
+"""Raises a `TokenError` for a key that may not be used in the group."""
+
+
+class Mode(StrEnum):
+    """Which of the members that work is used."""
+
+    FAILOVER = "failover"
+    """The first, in the order of the group."""
+    BALANCE = "balance"
+    """The one with the fewest operations in progress."""
+
+
+class MemberPool:
+    """The members of one group. Any thread may use it; `close` ends it.
+
+    `name` is the group's, for messages and events. `clock` returns seconds that never go back. With `background` False
+    no thread is started, and the caller calls `probe_due`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        accesses: Sequence[MemberAccess],
+        mode: Mode = Mode.FAILOVER,
+        *,
+        probe_seconds: float = PROBE_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+        background: bool = True,
+        check: Check = lambda member, key: None,
+    ) -> None:
+        self.name = name
+        self.mode = mode
+        self.members = tuple(Member(access, clock, probe_seconds) for access in accesses)
+        self._clock = clock
+        self._background = background
+        self._check = check
+        self._lock = LockAcrossForks()
+        self._companions = form_companions()
+        self._wake = threading.Event()
+        self._prober: threading.Thread | None = None
+        self._probing = LockAcrossForks()
+        self._closed = False
+
+    # -- opening ----------------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Open each member in turn. One that fails is opened later by a probe; none of them raises.
+
+        Each token is found first, so that no PIN is presented before the refusals that are recorded for the others are
+        known: a value that one member refused is not presented to another.
+        """
+        failures: list[tuple[Member, TokenError]] = []
+        for step in (self._find, self._open_key):
+            for member in self.members:
+                if any(failed is member for failed, _ in failures):
+                    continue
+                try:
+                    step(member)
+                except TokenError as error:
+                    failures.append((member, error))
+        # Recorded together, so that the events name the members that did open.
+        with self._lock:
+            for member, failure in failures:
+                breaker = member.breaker
+                breaker.record_fault(failure, breaker.generation, excludes=isinstance(failure, EXCLUDING))
+        for member, failure in failures:
+            self._report_fault(member, failure)
+        if len(failures) < len(self.members):
+            self._start_prober()
+
+    def open_member(self, member: Member) -> PrivateKey:
+        """Return the key of a member, which is opened if it is not open yet. Raises `TokenError`."""
+        if member.key is not None:
+            return member.key
+        with member.opening:
+            if member.key is None:
+                if member.token is None:
+                    self._find(member)
+                self._open_key(member)
+        key = member.key
+        if key is None:
+            raise self._closed_error()
+        return key
+
+    def _find(self, member: Member) -> None:
+        token = member.access.find_token()
+        device, memory = device_name(token), member.access.memory
+        self._companions.add(
+            device.companion, token.description, member.access.pin, lambda pin: memory.has_refused(device, "user", pin)
+        )
+        member.token = token
+
+    def _open_key(self, member: Member) -> None:
+        key = member.access.open_key()
+        try:
+            self._check(member, key)
+        except BaseException:
+            key.close()
+            raise
+        with self._lock:
+            if not self._closed:
+                member.key = key
+                return
+        key.close()
+        raise self._closed_error()
+
+    def _closed_error(self) -> TokenLostError:
+        return TokenLostError(f"{sentence_case(self.name)} was closed.")
+
+    # -- use --------------------------------------------------------------------------------------------------
+
+    def in_order(self, members: Sequence[Member]) -> Iterator[Member]:
+        """Yield the members to use one after the other, until one of them succeeds.
+
+        First those that work, in the order of the mode; then, since none of them succeeded, those that did not work.
+        """
+        left = list(members)
+        while working := [member for member in left if member.is_working]:
+            chosen = working[0]
+            if self.mode is Mode.BALANCE:
+                chosen = min(working, key=lambda member: member.outstanding)
+            left.remove(chosen)
+            yield chosen
+        yield from (member for member in left if not member.is_excluded)
+
+    def begin(self, member: Member) -> int:
+        """Count an operation of a member as begun, and return the generation in which it began."""
+        with self._lock:
+            member.outstanding += 1
+            return member.breaker.generation
+
+    def end(self, member: Member) -> None:
+        """Count an operation of a member as ended."""
+        with self._lock:
+            member.outstanding -= 1
+
+    def record_success(self, member: Member, generation: int) -> None:
+        """Record that a member carried out an operation that began in this generation."""
+        if member.is_working:
+            return
+        with self._lock:
+            seconds = member.breaker.record_success(generation)
+        if seconds is not None:
+            serial, label = member.identify()
+            emit(
+                Restored(token_serial=serial, token_label=label, group=self.name, member=member.name, duration=seconds)
+            )
+
+    def record_fault(self, member: Member, error: TokenError, generation: int) -> None:
+        """Record that a member failed in an operation that began in this generation, and have it probed later."""
+        excludes = isinstance(error, EXCLUDING)
+        with self._lock:
+            changed = member.breaker.record_fault(error, generation, excludes=excludes) and not self._closed
+        if changed:
+            self._report_fault(member, error)
+        self._start_prober()
+
+    def _report_fault(self, member: Member, error: TokenError) -> None:
+        serial, label = member.identify()
+        emit(
+            FailedOver(
+                token_serial=serial,
+                token_label=label,
+                group=self.name,
+                member=member.name,
+                state=member.state.value,
+                serving=tuple(one.name for one in self.members if one.is_working),
+                outcome=OperationOutcome.REFUSED if member.is_excluded else OperationOutcome.FAILED,
+                reason=str(error),
+            )
+        )
+
+    # -- probes -----------------------------------------------------------------------------------------------
+
+    def probe_due(self) -> float | None:
+        """Probe the members whose time has come, one after the other.
+
+        Returns the seconds until the next probe, or None if every member works or is excluded.
+        """
+        with self._probing:
+            for member in self.members:
+                with self._lock:
+                    begun = not self._closed and member.breaker.begin_probe()
+                    generation = member.breaker.generation
+                if begun:
+                    self._probe(member, generation)
+        with self._lock:
+            return self._seconds_to_next_probe()
+
+    def _probe(self, member: Member, generation: int) -> None:
+        try:
+            probe_key(self.open_member(member))
+        except TokenError as error:
+            self.record_fault(member, error, generation)
+        except BaseException as error:
+            self.record_fault(member, TokenError(f"The probe failed ({type(error).__name__})."), generation)
+            raise
+        else:
+            self.record_success(member, generation)
+
+    def _seconds_to_next_probe(self) -> float | None:
+        dues = [due for member in self.members if (due := member.breaker.due) is not None]
+        return max(0.0, min(dues) - self._clock()) if dues and not self._closed else None
+
+    def _start_prober(self) -> None:
+        """Start the thread that probes, if there is something to probe and it does not run in this process."""
+        if not self._background:
+            return
+        with self._lock:
+            if self._seconds_to_next_probe() is None or (self._prober is not None and self._prober.is_alive()):
+                return
+            self._wake = threading.Event()
+            self._prober = threading.Thread(target=self._run_prober, name=f"probe-{self.name}", daemon=True)
+            self._prober.start()
+
+    def _run_prober(self) -> None:
+        wake = self._wake
+        while True:
+            self.probe_due()
+            with self._lock:
+                seconds = self._seconds_to_next_probe()
+                if seconds is None:
+                    self._prober = None  # under the lock, so that the next fault starts another one
+                    return
+            wake.wait(seconds)
+
+    # -- the end ----------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Close every key, and stop probing. A probe in progress ends by itself, at its deadline at the latest."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            keys = [member.key for member in self.members if member.key is not None]
+        self._wake.set()
+        for key in keys:
+            key.close()
+        self._companions.close()
