@@ -90,11 +90,11 @@ def set_pin(value: str) -> str:
     return f"env:{name}"
 
 
-def new_token(label: str | None = None) -> TestToken:
-    """Initialise an empty token with random PINs."""
+def new_token(label: str | None = None, *, pin: str | None = None) -> TestToken:
+    """Initialise an empty token with random PINs, or with the user PIN of a source that `set_pin` returned."""
     assert "SOFTHSM2_CONF" in os.environ, "Add the fixture `softhsm` to this test: it initialises a token."
     label = label or f"test {next(_numbers)}"
-    pin, so_pin = set_pin(secrets.token_hex(4)), set_pin(secrets.token_hex(8))
+    pin, so_pin = pin or set_pin(secrets.token_hex(4)), set_pin(secrets.token_hex(8))
     made = initialise_token(
         load_module(MODULE),
         label,

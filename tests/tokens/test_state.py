@@ -14,6 +14,7 @@ ALLOWED = {
     "errors.py _tables": "applications register how they word remedies",
     "events/bus.py _bus": "one bus for every package; logging subscribes to it",
     "manager.py _default": "the manager of keys that are opened without one; a test replaces it",
+    "pins/companions.py _groups": "a PIN that one token refused is not presented to its companion by any manager",
     "pins/sources.py _read_descriptors": "a file descriptor belongs to the process",
     "pkcs11/module.py _table": "a PKCS#11 module is initialised once in a process",
     "process/forking.py _hooks": "the process forks as a whole",

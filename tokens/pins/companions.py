@@ -54,9 +54,7 @@ class Companions:
 
     def close(self) -> None:
         """End the group, and forget what was refused."""
-        with _changing:
-            if self in _groups:
-                _groups.remove(self)
+        _groups.remove(self)
 
     def record_refusal(self, digest: bytes, device: Hashable) -> None:
         """Record that a device refused the value with this digest."""
@@ -80,15 +78,34 @@ class Companions:
             )
 
 
-_groups: list[Companions] = []
-_changing = LockAcrossForks()
+class _Groups:
+    """The groups of this process."""
+
+    def __init__(self) -> None:
+        self._groups: list[Companions] = []
+        self._changing = LockAcrossForks()
+
+    def add(self, group: Companions) -> None:
+        with self._changing:
+            self._groups.append(group)
+
+    def remove(self, group: Companions) -> None:
+        with self._changing:
+            self._groups = [one for one in self._groups if one is not group]
+
+    def find(self, device: Hashable) -> list[Companions]:
+        """Return the groups of a device."""
+        with self._changing:
+            return [group for group in self._groups if group.has(device)]
+
+
+_groups = _Groups()
 
 
 def form_companions() -> Companions:
     """Form a group without devices, which applies in this process until it is closed."""
     group = Companions()
-    with _changing:
-        _groups.append(group)
+    _groups.add(group)
     return group
 
 
@@ -107,8 +124,7 @@ def watch_presentation(device: Hashable, pin: Pin | None) -> Iterator[Watch]:
     a PIN that is typed on the device, which this process does not see.
     """
     watch = Watch()
-    with _changing:
-        groups = [group for group in _groups if group.has(device)]
+    groups = _groups.find(device)
     if pin is None or not groups:
         yield watch
         return
@@ -131,8 +147,7 @@ def watch_presentation(device: Hashable, pin: Pin | None) -> Iterator[Watch]:
 
 def record_refusal(device: Hashable, pin: Pin) -> None:
     """Record that a device refused a PIN outside of a watched presentation."""
-    with _changing:
-        groups = [group for group in _groups if group.has(device)]
+    groups = _groups.find(device)
     if groups:
         _record(groups, _digest(pin), device)
 

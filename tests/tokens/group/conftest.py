@@ -21,11 +21,14 @@ class Copies:
 
 
 def new_copies(
-    *labels: str | None, key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | None = None, usage: str = "sign"
+    *labels: str | None,
+    key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | None = None,
+    usage: str = "sign",
+    pin: str | None = None,
 ) -> Copies:
-    """Make new tokens, each with a copy of one new key."""
+    """Make new tokens, each with a copy of one new key; with one PIN source for all, if it is given."""
     key = key or rsa.generate_private_key(65537, 2048)
-    made = tuple(new_token(label) for label in labels)
+    made = tuple(new_token(label, pin=pin) for label in labels)
     return Copies(made, key, tuple(token.import_key("node", key, usage) for token in made))
 
 

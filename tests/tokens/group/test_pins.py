@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -29,9 +30,18 @@ OPEN = """
 """
 
 
-@pytest.fixture(scope="module")
+_numbers = itertools.count()
+
+
+def labels() -> tuple[str, str]:
+    """New labels without blanks, which a rule of the proxy can name."""
+    number = next(_numbers)
+    return f"first-{number}", f"second-{number}"
+
+
+@pytest.fixture
 def pair(softhsm: Path) -> Copies:
-    return new_copies("one", "two")
+    return new_copies(*labels())
 
 
 def play(proxy: Proxy, pair: Copies, code: str, pins: tuple[str, str] | None = None) -> list[str]:
@@ -64,8 +74,8 @@ def test_a_member_that_refused_its_pin_gets_none_while_the_other_fails_and_is_pr
     proxy: Proxy, pair: Copies
 ) -> None:
     wrong = set_pin("000000")
-    proxy.rule("C_Sign token=two rv=0x32 skip=1")
-    said = play(
+    proxy.rule(f"C_Sign token={pair.tokens[1].label} rv=0x32 skip=1")
+    lines = play(
         proxy,
         pair,
         """
@@ -78,38 +88,60 @@ said(lambda: sign(key))
 """,
         (wrong, pair.tokens[1].pin),
     )
-    assert said == ["excluded closed", "TokenLostError", "excluded open", "TokenLostError"]
+    assert lines == ["excluded closed", "TokenLostError", "excluded open", "TokenLostError"]
     assert proxy.presented().count("C_Login 000000") == 1
 
 
-def test_a_value_that_one_member_refused_is_not_presented_to_one_that_has_lost_its_login(
-    proxy: Proxy, pair: Copies
-) -> None:
-    """Both tokens have one PIN source; the first one refuses it when it comes back, and then the second is lost."""
-    import os
+@pytest.fixture
+def pair_with_one_pin(softhsm: Path) -> Copies:
+    return new_copies(*labels(), pin=set_pin("123456"))
 
-    shared = set_pin("123456")
-    first, second = pair.tokens
-    right = {token.label: os.environ[token.pin.removeprefix("env:")] for token in pair.tokens}
-    said = play(
+
+def test_a_value_that_one_member_refused_is_not_presented_to_one_that_has_lost_its_login(
+    proxy: Proxy, pair_with_one_pin: Copies
+) -> None:
+    first, second = (token.label for token in pair_with_one_pin.tokens)
+    lines = play(
         proxy,
-        pair,
+        pair_with_one_pin,
         f"""
-import time
-from tokens.pins.refusals import RefusalMemory
-with open({str(proxy.folder / "rules")!r}, "w") as rules:
-    rules.write("C_Login token=one rv=0xa0\\nC_Sign token=one rv=0x101 times=1\\n")
+rules = {str(proxy.folder / "rules")!r}
+def rule(text):
+    with open(rules + ".new", "w") as file:
+        file.write(text)
+    os.rename(rules + ".new", rules)
 sign(key)
-print(states())
-with open({str(proxy.folder / "rules")!r}, "w") as rules:
-    rules.write("C_Sign token=two rv=0x101 times=1\\n")
+rule("C_Login token={first} rv=0xa0\\nC_SignInit token={first} lose=login times=1\\n")
+sign(key)
+print(states(), flush=True)
+rule("")
+sign(key)
+rule("C_SignInit token={second} lose=login times=1\\n")
 said(lambda: sign(key))
-print(states())
+print(states(), flush=True)
 probe(3)
+rule("")
 said(lambda: sign(key))
 """,
-        (shared, shared),
     )
-    assert right
-    assert said == ["excluded closed", "PinNotPresentedError", "excluded excluded", "PinNotPresentedError"]
-    assert proxy.presented().count("C_Login 123456") == 3
+    assert lines == ["excluded closed", "PinNotPresentedError", "excluded excluded", "PinRefusedError"]
+    assert [one.pin for one in proxy.presentations()] == ["123456"] * 3  # both at the start, then the refused one
+
+
+def test_a_member_that_stays_logged_in_goes_on_after_the_other_has_refused_the_shared_pin(
+    proxy: Proxy, pair_with_one_pin: Copies
+) -> None:
+    proxy.rule(f"C_Login token={pair_with_one_pin.tokens[0].label} rv=0xa0")
+    lines = play(
+        proxy,
+        Copies(pair_with_one_pin.tokens[::-1], pair_with_one_pin.key, pair_with_one_pin.uris[::-1]),
+        """
+print(states())
+for _ in range(3):
+    sign(key)
+    probe()
+print(states())
+""",
+    )
+    assert lines == ["closed excluded", "closed excluded"]
+    assert [one.pin for one in proxy.presentations()] == ["123456"] * 2
