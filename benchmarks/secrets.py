@@ -12,6 +12,7 @@ from typing import Any
 from pkcs11 import Attribute, Mechanism, ObjectClass
 
 import tokens
+from benchmarks.bare import open_bare_session
 from benchmarks.rows import Row, in_turns
 from tests import softhsm
 from tokens.pkcs11.connection import Connection
@@ -83,6 +84,7 @@ def run() -> Iterator[Row]:
 
 def _bare_key(connection: Connection, label: str) -> Any:
     """python-pkcs11's own key object in a session that nobody else uses."""
-    session = connection.run(lambda worker: worker.session.token.open(), "open a session")
-    (key,) = session.get_objects({Attribute.CLASS: ObjectClass.SECRET_KEY, Attribute.LABEL: label})
+    (key,) = open_bare_session(connection).get_objects(
+        {Attribute.CLASS: ObjectClass.SECRET_KEY, Attribute.LABEL: label}
+    )
     return key

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from pkcs11 import Attribute, Mechanism, ObjectClass
 
 import tokens
+from benchmarks.bare import open_bare_session
 from benchmarks.rows import Row, in_turns
 from tests import softhsm
 from tokens.pkcs11.connection import Connection
@@ -70,6 +71,5 @@ def run() -> Iterator[Row]:
 
 def _bare_key(connection: Connection) -> Any:
     """python-pkcs11's own key object in a session that nobody else uses."""
-    session = connection.run(lambda worker: worker.session.token.open(), "open a session")
-    (key,) = session.get_objects({Attribute.CLASS: ObjectClass.PRIVATE_KEY})
+    (key,) = open_bare_session(connection).get_objects({Attribute.CLASS: ObjectClass.PRIVATE_KEY})
     return key

@@ -151,7 +151,7 @@ def open_token(
     wanted = Pkcs11Uri.parse(uri) if isinstance(uri, str) else uri
     connections = (manager or default_manager()).tokens
     owner = find_module(wanted, module, init_string, manager)
-    token = find_token(owner, wanted).info
+    token = find_token(owner, wanted)
     source = _pin_source(wanted, pin)
     credentials = (
         None if source is None else Credentials(source, memory or RefusalMemory(), last_try, frozenset(device_failures))

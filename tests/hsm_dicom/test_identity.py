@@ -239,7 +239,7 @@ def import_private_key(token: TestToken, label: str) -> None:
         Attribute.SIGN: True,
     }
     with open_token(token.uri()) as connection, connection.writable() as session:
-        session.create_object(template)
+        connection.objects(session).create(template)
 
 
 @pytest.mark.parametrize("encoding", [Encoding.PEM, Encoding.DER])

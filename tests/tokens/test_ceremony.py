@@ -99,7 +99,7 @@ def test_a_deleted_key_takes_its_companions_along(token: TestToken) -> None:
         delete_key(connection, uri)
         assert read_keys(connection) == []
         with connection.writable() as session:
-            assert list(session.get_objects()) == []
+            assert connection.objects(session).find({}) == []
         with pytest.raises(NoSuchKeyError):
             delete_key(connection, uri)
 
@@ -132,7 +132,7 @@ def test_a_request_that_cannot_be_read_is_refused(
 
 def test_a_changed_pin_is_the_one_that_works(token: TestToken, state_folder: object) -> None:
     module, new = load_module(MODULE), set_pin("24681357")
-    info = find_token(module, token.uri()).info
+    info = find_token(module, token.uri())
     change_pin(module, info, parse_pin_source(token.pin), parse_pin_source(new))
     with open_token(token.uri(pin=False), pin=new) as connection:
         connection.connect()
@@ -142,7 +142,7 @@ def test_a_changed_pin_is_the_one_that_works(token: TestToken, state_folder: obj
 
 def test_a_wrong_old_pin_changes_nothing_and_is_remembered(token: TestToken, state_folder: object) -> None:
     module, wrong = load_module(MODULE), set_pin("999999")
-    info = find_token(module, token.uri()).info
+    info = find_token(module, token.uri())
     for expected in (PinRefusedError, PinNotPresentedError):
         with pytest.raises(expected):
             change_pin(module, info, parse_pin_source(wrong), parse_pin_source(set_pin("24681357")))
@@ -153,7 +153,7 @@ def test_a_new_pin_that_the_token_does_not_take_leaves_the_old_one_as_it_was(tok
     from tokens.pins.refusals import RefusalMemory
 
     module = load_module(MODULE)
-    info = find_token(module, token.uri()).info
+    info = find_token(module, token.uri())
     with pytest.raises(OperationFailedError, match="does not accept the new PIN"):
         change_pin(module, info, parse_pin_source(token.pin), parse_pin_source(set_pin("1")))
     assert RefusalMemory().refusals(token.serial) == []
@@ -194,7 +194,7 @@ def test_the_officers_pin_is_asked_for_first_and_by_what_it_is(token: TestToken)
     initialise_token(module, label, Asked(), Asked())
     assert asked == ["new SO PIN", "new user PIN"]
     asked.clear()
-    made = find_token(module, Pkcs11Uri(token=label)).info
+    made = find_token(module, Pkcs11Uri(token=label))
     initialise_token(module, label, Asked(), Asked(), erase=made.uri)
     assert asked == [f"SO PIN of token '{label}' (serial {made.serial})", "new user PIN"]
 

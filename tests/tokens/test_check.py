@@ -101,18 +101,15 @@ def test_what_fails_while_a_rate_is_measured_is_reported_at_once(monkeypatch) ->
 
 def test_a_key_that_can_be_read_is_found_out(token: TestToken, monkeypatch) -> None:
     monkeypatch.setattr(trials, "_SECONDS", 0.05)
-    from pkcs11 import Attribute, KeyType
+    from pkcs11 import Attribute
+
+    from tokens.pkcs11.key_pairs import KeyKind, generate_pair
 
     with open_token(token.uri()) as connection:
         with connection.writable() as session:
-            session.generate_keypair(
-                KeyType.RSA,
-                2048,
-                store=True,
-                label="open",
-                id=b"\x01",
-                private_template={Attribute.SENSITIVE: False, Attribute.EXTRACTABLE: True},
-            )
+            named = {Attribute.TOKEN: True, Attribute.LABEL: "open", Attribute.ID: b"\x01"}
+            readable = {**named, Attribute.SENSITIVE: False, Attribute.EXTRACTABLE: True}
+            generate_pair(connection.module.queries, session, KeyKind.RSA_2048, named, readable)
         uri = token.uri("open")
         assert reveals_private_value(connection, uri)
         found = check_token(connection, uri, KeyPolicy())

@@ -234,7 +234,7 @@ def test_a_listener_may_use_the_key_that_it_hears_of(token: TestToken) -> None:
             if isinstance(event, Login):
                 sign(key)
 
-        connection.module.cryptoki.logout(connection._anchor.handle)
+        connection.module.cryptoki.logout(connection._anchor)
         with subscribe(sign_what_was_heard):
             sign(key)
         assert [type(event) for event in heard if not isinstance(event, KeyUse)].count(Login) == 1
@@ -308,8 +308,9 @@ def test_a_label_that_only_a_public_key_has(token: TestToken) -> None:
 
     uri = token.generate("pair")
     with open_token(token.uri()) as connection, connection.writable() as session:
-        for found in list(session.get_objects({Attribute.CLASS: ObjectClass.PRIVATE_KEY})):
-            found.destroy()
+        objects = connection.objects(session)
+        for found in objects.find({Attribute.CLASS: ObjectClass.PRIVATE_KEY}):
+            objects.destroy(found)
     with pytest.raises(NotAPrivateKeyError, match="'pair'.*is a public key"):
         open_key(uri)
 

@@ -93,9 +93,7 @@ def is_initialised():
     return loaded.cryptoki.call(Function.GET_SLOT_LIST, 0, None, None) != CRYPTOKI_NOT_INITIALIZED
 inside, leave = threading.Event(), threading.Event()
 def hang():
-    with loaded.gate:
-        inside.set()
-        leave.wait()
+    loaded.run(lambda: (inside.set(), leave.wait()))
 thread = threading.Thread(target=hang)
 thread.start()
 inside.wait()

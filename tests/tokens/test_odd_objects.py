@@ -15,6 +15,7 @@ from tokens.csr import certificate_request
 from tokens.errors import CeremonyError, NoSuchKeyError
 from tokens.pkcs11.ceremony import Usage, delete_key
 from tokens.pkcs11.certificates import delete_certificate, import_certificates
+from tokens.pkcs11.key_pairs import KeyKind, generate_pair
 from tokens.pkcs11.objects import certificates, describe_key, find_private_key
 
 pytestmark = pytest.mark.usefixtures("bounded")
@@ -27,15 +28,9 @@ def two_with_one_id(token: TestToken) -> TestToken:
     """RSA keys `a` and `b` that share CKA_ID, as tools leave them that do not choose one."""
     with open_token(token.uri()) as connection, connection.writable() as session:
         for label in ("a", "b"):
-            hidden = {Attribute.TOKEN: True, Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: False}
-            session.generate_keypair(
-                KeyType.RSA,
-                2048,
-                id=b"\1",
-                label=label,
-                private_template=hidden,
-                public_template={Attribute.TOKEN: True},
-            )
+            hidden = {Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: False}
+            named = {Attribute.TOKEN: True, Attribute.ID: b"\1", Attribute.LABEL: label}
+            generate_pair(connection.module.queries, session, KeyKind.RSA_2048, named, {**named, **hidden})
     return token
 
 
@@ -51,7 +46,9 @@ def test_deleting_one_of_them_leaves_the_other_whole(two_with_one_id: TestToken)
     with open_token(two_with_one_id.uri()) as connection:
         delete_key(connection, two_with_one_id.uri("b"))
         with connection.writable() as session:
-            left = sorted((int(found[Attribute.CLASS]), found[Attribute.LABEL]) for found in session.get_objects({}))
+            objects = connection.objects(session)
+            read = [objects.read(found, (Attribute.CLASS, Attribute.LABEL)) for found in objects.find({})]
+            left = sorted((each.number(Attribute.CLASS), each.text(Attribute.LABEL)) for each in read)
     assert left == [(ObjectClass.PUBLIC_KEY, "a"), (ObjectClass.PRIVATE_KEY, "a")]
     with open_key(two_with_one_id.uri("a")) as a:
         sign(a)
@@ -96,8 +93,10 @@ def store_ec_key(token: TestToken, key: ec.EllipticCurvePrivateKey, point: bytes
         Attribute.VALUE: key.private_numbers().private_value.to_bytes(32, "big"),
     }
     with open_token(token.uri()) as connection, connection.writable() as session:
-        session.create_object({**common, **private})
-        session.create_object({**common, Attribute.CLASS: ObjectClass.PUBLIC_KEY, Attribute.EC_POINT: point})
+        connection.objects(session).create({**common, **private})
+        connection.objects(session).create(
+            {**common, Attribute.CLASS: ObjectClass.PUBLIC_KEY, Attribute.EC_POINT: point}
+        )
 
 
 def test_a_certificate_that_lies_on_the_token_without_an_id_is_stored_with_the_keys(
@@ -105,7 +104,7 @@ def test_a_certificate_that_lies_on_the_token_without_an_id_is_stored_with_the_k
 ) -> None:
     with open_token(token.uri()) as connection:
         with connection.writable() as session:
-            session.create_object(
+            connection.objects(session).create(
                 {
                     Attribute.CLASS: ObjectClass.CERTIFICATE,
                     Attribute.CERTIFICATE_TYPE: 0,
@@ -142,8 +141,9 @@ def without_public_object(token: TestToken, **options: bool) -> x509.Certificate
     with open_key(token.uri("ec")) as key:
         certificate = certificate_by(key)
     with open_token(token.uri()) as connection, connection.writable() as session:
-        for found in list(session.get_objects({Attribute.CLASS: ObjectClass.PUBLIC_KEY})):
-            found.destroy()
+        objects = connection.objects(session)
+        for found in objects.find({Attribute.CLASS: ObjectClass.PUBLIC_KEY}):
+            objects.destroy(found)
     return certificate
 
 

@@ -105,7 +105,7 @@ for _ in range(2):
 
 @pytest.fixture
 def info(token: TestToken):
-    return find_token(load_module(MODULE), token.uri()).info
+    return find_token(load_module(MODULE), token.uri())
 
 
 def log_in(token: TestToken, pin: str) -> None:
@@ -144,7 +144,7 @@ def test_an_unclear_answer_to_the_officers_pin_is_a_refusal(token: TestToken, pr
     code = """
 from tokens.pkcs11.officer import set_user_pin
 from tokens.pkcs11.search import find_token
-token = find_token(module, Pkcs11Uri.parse(uris[1])).info
+token = find_token(module, Pkcs11Uri.parse(uris[1]))
 for _ in range(3):
     said(lambda: set_user_pin(module, token, FromEnvironment("SO"), FromEnvironment("USER")))
 """

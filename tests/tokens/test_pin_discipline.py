@@ -112,7 +112,7 @@ def test_changing_a_pin_presents_a_wrong_old_one_once_even_where_somebody_is_log
     with tokens.open_key(uris[0]) as key:
         sign(key)
         module = load_module(Path(uris[1]))
-        token = find_token(module, key.device._connection.token.uri).info
+        token = find_token(module, key.device._connection.token.uri)
         for _ in range(3):
             said(lambda: change_pin(module, token, Typed(), FromEnvironment("NEW")))
         sign(key)

@@ -44,8 +44,8 @@ def test_what_a_token_says_of_itself_is_rewritten(node: TestToken, proxy: Proxy)
     from tokens.pkcs11.module import load_module
     from tokens.pkcs11.search import present_tokens
     for found in present_tokens(load_module(Pkcs11Uri.parse(uris[0]).module_path)):
-        if found.info.label == "node":
-            print(found.info.serial, int(found.info.flags) & 0x40000)
+        if found.label == "node":
+            print(found.serial, int(found.flags) & 0x40000)
     """
     environment = proxy.environment()
     assert scenes.play(code, proxy.serving(node.uri()), environment=environment) == [f"0000 {0x40000}"]

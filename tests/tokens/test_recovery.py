@@ -55,7 +55,7 @@ def heard_while_signing(key: TokenRSAPrivateKey) -> list[DeviceEvent]:
 
 def test_a_closed_session_is_replaced(key: TokenRSAPrivateKey) -> None:
     for worker in key.device._connection._idle:
-        worker.session.close()
+        key.device._connection.module.queries.close_session(worker.session)
     events = heard_while_signing(key)
     assert any(isinstance(event, Reconnection) and "CKR_SESSION_HANDLE_INVALID" in event.reason for event in events)
     assert not any(isinstance(event, Reconnection) for event in heard_while_signing(key))
@@ -63,7 +63,7 @@ def test_a_closed_session_is_replaced(key: TokenRSAPrivateKey) -> None:
 
 def test_a_lost_login_is_made_again(key: TokenRSAPrivateKey) -> None:
     connection = key.device._connection
-    connection.module.cryptoki.logout(connection._anchor.handle)
+    connection.module.cryptoki.logout(connection._anchor)
     assert any(isinstance(event, Login) for event in heard_while_signing(key))
 
 
@@ -145,7 +145,7 @@ def test_errors_of_openssl_do_not_leave_the_gate(alone: bool) -> None:
 def test_a_wrong_role_is_no_login(node: TestToken) -> None:
     with open_key(node.uri("rsa")) as key:
         connection = key.device._connection
-        assert connection.module.cryptoki.login(connection._anchor.handle, UserType.USER, None) != 0
+        assert connection.module.cryptoki.login(connection._anchor, UserType.USER, None) != 0
 
 
 def test_a_gate_for_modules_that_bear_no_more_lets_callers_in_by_turns() -> None:
@@ -172,7 +172,7 @@ def test_a_login_lost_behind_our_back_is_made_again_for_what_needs_a_look_at_the
         other = token.generate("two", "p256")
 
         def lose_the_login() -> None:
-            assert connection.module.cryptoki.logout(connection._anchor.handle) == 0
+            assert connection.module.cryptoki.logout(connection._anchor) == 0
 
         lose_the_login()
         with open_key(other) as two:  # was: "label 'two' is a public key"

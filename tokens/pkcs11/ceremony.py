@@ -18,7 +18,6 @@ from pkcs11 import exceptions as p11
 from tokens.errors import CeremonyError, NoSuchKeyError, SeveralKeysError, UnsupportedKeyError
 from tokens.events import OperationOutcome
 from tokens.events.reporting import report_ceremony_step
-from tokens.pkcs11._python_pkcs11 import session_handle
 from tokens.pkcs11.calls.faults import name as fault_name
 from tokens.pkcs11.calls.faults import translate_error
 from tokens.pkcs11.connection import Connection
@@ -88,7 +87,7 @@ def generate_key(
         if always_authenticate:
             private[Attribute.ALWAYS_AUTHENTICATE] = True
         public = {**name, Attribute.VERIFY: not decrypts, Attribute.ENCRYPT: decrypts, Attribute.WRAP: decrypts}
-        generate_pair(connection.module.queries, session_handle(session), kind, public, private)
+        generate_pair(connection.module.queries, session, kind, public, private)
     return _entry(connection, KeyName(label, key_id))
 
 
@@ -99,9 +98,8 @@ def generate_temporary_key(connection: Connection, kind: KeyKind) -> Iterator[Ke
     public = {Attribute.LABEL: name.label, Attribute.ID: name.id, Attribute.TOKEN: False}
     uses = (Attribute.SIGN, Attribute.DECRYPT) if kind.is_rsa else (Attribute.SIGN,)
     private = {**public, Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: False, **dict.fromkeys(uses, True)}
-    with connection.session_kept_open() as session:
-        with connection.module.gate:
-            generate_pair(connection.module.queries, session_handle(session), kind, public, private)
+    with connection.writable() as session:
+        generate_pair(connection.module.queries, session, kind, public, private)
         yield name
 
 

@@ -12,10 +12,9 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding
-from pkcs11 import Attribute, CertificateType, Mechanism, ObjectClass, Session
+from pkcs11 import Attribute, CertificateType, Mechanism, ObjectClass
 
 from tokens.errors import CeremonyError, NoSuchKeyError
-from tokens.pkcs11._python_pkcs11 import session_handle
 from tokens.pkcs11.ceremony import report_step
 from tokens.pkcs11.connection import Connection
 from tokens.pkcs11.objects import (
@@ -89,7 +88,7 @@ def _is_certificate(objects: Objects, handle: int, der: bytes) -> bool:
     return reported.number(Attribute.CLASS) == ObjectClass.CERTIFICATE and reported.octets(Attribute.VALUE) == der
 
 
-def _belongs_to(connection: Connection, session: Session, key: FoundKey, public: Any) -> bool:
+def _belongs_to(connection: Connection, session: int, key: FoundKey, public: Any) -> bool:
     try:
         return bool(public == key.require_public_key())
     except NoSuchKeyError:
@@ -103,7 +102,7 @@ def _belongs_to(connection: Connection, session: Session, key: FoundKey, public:
         )
     digest = os.urandom(32)
     queries = connection.module.queries
-    raw = queries.sign(session_handle(session), key.handle, Mechanism.ECDSA, None, digest, None)
+    raw = queries.sign(session, key.handle, Mechanism.ECDSA, None, digest)
     half = len(raw) // 2
     signature = encode_dss_signature(int.from_bytes(raw[:half], "big"), int.from_bytes(raw[half:], "big"))
     try:

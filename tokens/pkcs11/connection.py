@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from pkcs11 import Session, TokenFlag
+from pkcs11 import TokenFlag
 from pkcs11 import exceptions as p11
 
 from tokens.errors import (
@@ -31,7 +31,6 @@ from tokens.errors import (
 from tokens.events import OperationOutcome, Reconnection
 from tokens.events.reporting import report
 from tokens.pins.credentials import Credentials
-from tokens.pkcs11._python_pkcs11 import session_handle
 from tokens.pkcs11.calls.capabilities import Capabilities
 from tokens.pkcs11.calls.cryptoki import SessionState
 from tokens.pkcs11.calls.faults import (
@@ -116,10 +115,7 @@ class Connection(SessionPool):
             worker = self._acquire()
             generation = worker.generation
             try:
-                with self.module.gate:
-                    if self.module.epoch != worker.epoch:
-                        raise _StaleSessionError
-                    result = self._run_checked(job, worker)
+                result = self.module.run(lambda: self._run_checked(job, worker))
             except BaseException:
                 self._discard(worker)
                 raise
@@ -129,6 +125,8 @@ class Connection(SessionPool):
         return result
 
     def _run_checked(self, job: Callable[[Worker], T], worker: Worker) -> T:
+        if self.module.epoch != worker.epoch:
+            raise _StaleSessionError
         try:
             return job(worker)
         except (NoSuchKeyError, NotAPrivateKeyError):
@@ -140,24 +138,18 @@ class Connection(SessionPool):
 
         Other code of this process may have called C_Logout, or the device may have been suspended.
         """
-        if TokenFlag.LOGIN_REQUIRED not in self._token.info.flags:
+        if TokenFlag.LOGIN_REQUIRED not in self._token.flags:
             return
-        state = self.module.queries.session_state(session_handle(worker.session))
+        state = self.module.queries.session_state(worker.session)
         if state not in (SessionState.RO_USER, SessionState.RW_USER):
             raise p11.UserNotLoggedIn
 
     @contextlib.contextmanager
-    def writable(self) -> Iterator[Session]:
+    def writable(self) -> Iterator[int]:
         """Provide a logged-in read-write session for a ceremony; PKCS#11 errors are left to the caller.
 
-        Do not ask a person anything inside the block: the module cannot be initialised again meanwhile.
+        The module is not initialised again during the block.
         """
-        with self.session_kept_open() as session, self.module.gate:
-            yield session
-
-    @contextlib.contextmanager
-    def session_kept_open(self) -> Iterator[Session]:
-        """Provide a read-write session during the block; each call in it must enter the module's gate."""
         self.connect()
         session = self._open_writable()
         epoch = self.module.epoch
@@ -169,6 +161,10 @@ class Connection(SessionPool):
             with self._changed:
                 self._open_ceremonies -= 1
             self._close_writable(session, epoch)
+
+    def open_session(self) -> int:
+        """Open another session in a job, which its owner closes with `module.close_session`."""
+        return self.module.queries.open_session(self._token.slot_id)
 
     def connect(self) -> None:
         """Log in now, and not at the first job."""
@@ -190,11 +186,11 @@ class Connection(SessionPool):
 
     def _ask(self, question: Callable[[Queries, int], list[int]]) -> list[int]:
         queries = self.module.queries
-        return self.run(lambda worker: question(queries, self._token.info.slot_id), "list its mechanisms")
+        return self.run(lambda worker: question(queries, self._token.slot_id), "list its mechanisms")
 
-    def objects(self, session: Session) -> Objects:
-        """Return the objects that a session of this token shows. Enter the module's gate before each use."""
-        return Objects(self.module.queries, session_handle(session))
+    def objects(self, session: int) -> Objects:
+        """Return the objects that a session of this token shows."""
+        return Objects(self.module.queries, session)
 
     def invalidate(self) -> None:
         """End all sessions: another component re-initialised the module, and handles are stale."""

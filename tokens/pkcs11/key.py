@@ -27,7 +27,6 @@ from tokens.events.reporting import report, report_key_use
 from tokens.keys import CiphertextRejectedError
 from tokens.mechanisms import Candidate
 from tokens.pins.refusals import Answer
-from tokens.pkcs11._python_pkcs11 import session_handle
 from tokens.pkcs11.calls.capabilities import Offered
 from tokens.pkcs11.calls.cryptoki import UserType
 from tokens.pkcs11.calls.faults import CIPHERTEXT_REJECTED, UNCLEAR_REFUSAL, name, translate_error
@@ -109,11 +108,12 @@ class Pkcs11Key:
         refusal = candidate.mechanism, threading.get_ident()
 
         def job(worker: Worker, authenticate: Authenticate | None) -> bytes:
-            session, key = session_handle(worker.session), self._handle(worker)
+            session, key = worker.session, self._handle(worker)
             try:
-                signature = self._queries.sign(
-                    session, key, candidate.mechanism, candidate.parameter, data, authenticate
-                )
+                self._queries.begin_signature(session, key, candidate.mechanism, candidate.parameter)
+                if authenticate is not None:
+                    authenticate()
+                signature = self._queries.finish_signature(session, data)
             except p11.ArgumentsBad as error:
                 if candidate.parameter is None:
                     raise
@@ -151,12 +151,13 @@ class Pkcs11Key:
             )
 
         def job(worker: Worker, authenticate: Authenticate | None) -> bytes | None:
-            session, key = session_handle(worker.session), self._handle(worker)
+            session, key = worker.session, self._handle(worker)
             plaintext: bytes | None = None
             try:
-                plaintext = self._queries.decrypt(
-                    session, key, candidate.mechanism, candidate.parameter, ciphertext, authenticate
-                )
+                self._queries.begin_decryption(session, key, candidate.mechanism, candidate.parameter)
+                if authenticate is not None:
+                    authenticate()
+                plaintext = self._queries.finish_decryption(session, ciphertext)
             except p11.ArgumentsBad:
                 # With PKCS#1 v1.5 it is about the ciphertext; with OAEP about a hash that SoftHSM does not support.
                 if candidate.mechanism is Mechanism.RSA_PKCS_OAEP:
@@ -241,7 +242,7 @@ class Pkcs11Key:
                         nonlocal presented
                         presented = True
                         cryptoki = self._connection.module.cryptoki
-                        check(cryptoki.login(session_handle(worker.session), UserType.CONTEXT_SPECIFIC, pin))
+                        check(cryptoki.login(worker.session, UserType.CONTEXT_SPECIFIC, pin))
 
                     try:
                         return job(worker, authenticate)

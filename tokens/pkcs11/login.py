@@ -132,8 +132,7 @@ def present_pin(
             now, _ = _query_token(module, token, role)
             check_flags(now, credentials, role)
             reported.set(presented=True)
-            with module.gate:
-                rv = call(pin)
+            rv = call(pin)
             if rv == cryptoki.OK and login_session is not None:
                 presentation.answer = Answer.ACCEPTED
                 presentation.readable_again = credentials.source.repeatable
@@ -213,7 +212,7 @@ def _query_token(module: Module, token: TokenInfo, role: UserType) -> tuple[Toke
     """
     now = token
     for _ in range(_QUERIES if token.initialised else 0):
-        now = find_again(module, token).info
+        now = find_again(module, token)
         if role is not UserType.USER or not _is_pin_unset(now):
             break
         time.sleep(_BETWEEN_QUERIES)
@@ -224,7 +223,7 @@ def _require_no_wrong_pin(module: Module, token: TokenInfo, session: int, refusa
     """Raise unless the device answers again and its flags report no wrong PIN."""
     since = (datetime.now(UTC) - refusal.when).total_seconds()
     time.sleep(max(0.0, PAUSE - since) if since >= 0 else 0.0)
-    with module.gate, contextlib.suppress(ModuleError):  # a module need not have C_GenerateRandom
+    with contextlib.suppress(ModuleError):  # a module need not have C_GenerateRandom
         rv = module.cryptoki.generate_random(session, 8)
         if rv in _AWAY:
             raise LoginUnansweredError(

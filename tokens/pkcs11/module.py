@@ -1,8 +1,8 @@
 """The PKCS#11 modules (.so) of a process: initialised for their first owner, finalised with their last.
 
-python-pkcs11 initialises a module for a single thread (C_Initialize with NULL) although it lets other threads run
-during every call. SoftHSM then works without its locks, and two threads crash it. `Module` passes CKF_OS_LOCKING_OK,
-and a parameter string to the modules that need one (NSS softokn).
+`Module` initialises with CKF_OS_LOCKING_OK, without which two threads crash SoftHSM, and passes a parameter string to
+the modules that need one (NSS softokn). Its calls are made in threads of its own, each with a deadline; see
+`tokens.pkcs11.calls.call_threads`.
 
 A forked child initialises the module again on first use, since it must not use the parent's login. If the module
 reports there that it is initialised already, it is finalised first, but only if that does not harm the parent
@@ -12,21 +12,24 @@ reports there that it is initialised already, it is finalised first, but only if
 from __future__ import annotations
 
 import atexit
+import contextlib
 import logging
 import threading
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-from pkcs11 import Token
+from pkcs11 import exceptions as p11
 
-from tokens.errors import Facts, ModuleError, Reason, TokenLostError
-from tokens.pkcs11._python_pkcs11 import PythonTokens, function_list_of, open_library
+from tokens.deadlines import CallDeadlines
+from tokens.errors import Facts, ModuleError, Reason, TokenError, TokenLostError
 from tokens.pkcs11.calls import cryptoki
+from tokens.pkcs11.calls.call_threads import CallThreads
 from tokens.pkcs11.calls.cryptoki import Cryptoki
-from tokens.pkcs11.calls.queries import Queries
+from tokens.pkcs11.calls.fence import Fence
+from tokens.pkcs11.calls.library import load_function_list
+from tokens.pkcs11.calls.queries import ModuleData, Queries
 from tokens.pkcs11.calls.return_values import name_of
 from tokens.pkcs11.start_failures import likely_causes
 from tokens.process import forking
@@ -34,8 +37,13 @@ from tokens.process.gate import Gate, GateBusyError
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 QUIET_TIMEOUT = 5.0
-"""Seconds to wait for calls in progress before a fork, a re-initialisation or the end of the process."""
+"""Seconds to wait for calls in progress before a fork or a re-initialisation."""
+
+EXIT_TIMEOUT = 0.5
+"""Seconds to wait for calls in progress before the end of the process."""
 
 
 ONE_CALL_AT_A_TIME = ("p11-kit-client.so",)
@@ -78,39 +86,39 @@ class Module:
         self._users_lock = threading.Lock()
         self._owners: weakref.WeakSet[object] = weakref.WeakSet()
         self._finalised = False
-        self._cryptoki: Cryptoki
-        self._queries: Queries
-        self._tokens: PythonTokens
         self._initialised_here = False
         self._inherited = False
         self._quiet_for_fork = False
         self._unusable = ""
-        self._library = open_library(file, self._initialise_first)
-        self.gate = self._new_gate()
+        function_list = load_function_list(file)
+        self._fence = Fence(str(path), Gate())
+        self._threads = CallThreads(self._fence, self._other_token_answers)
+        self.cryptoki = Cryptoki(function_list, self._threads)
+        """The calls that return a CK_RV."""
+        self.queries = Queries(self.cryptoki)
+        """The calls that return data."""
+        self.run(self._initialise)
+        self._fence.gate = self._new_gate()
+        self._data = self._read_data()
         if not self._initialised_here:
             log.warning("%s was initialised by other code of this process: its calls are made one at a time.", path)
         forking.register(self)
         atexit.register(self._finalise_at_exit)
 
     @property
-    def cryptoki(self) -> Cryptoki:
-        """The calls that python-pkcs11 does not make. Enter `gate` before one."""
-        return self._cryptoki
-
-    @property
     def manufacturer(self) -> str:
         """CK_INFO's manufacturerID."""
-        return str(self._library.manufacturer_id)
+        return self._data.manufacturer
 
     @property
     def library_description(self) -> str:
         """CK_INFO's libraryDescription."""
-        return str(self._library.library_description)
+        return self._data.description
 
     @property
     def version(self) -> str:
         """CK_INFO's libraryVersion, as RFC 7512 writes it."""
-        return ".".join(map(str, self._library.library_version))
+        return self._data.version
 
     @property
     def description(self) -> str:
@@ -118,16 +126,35 @@ class Module:
         return f"{self.library_description} {self.version} ({self.manufacturer})".strip()
 
     @property
-    def queries(self) -> Queries:
-        """The calls that return data. Enter `gate` before one."""
-        return self._queries
+    def is_fenced(self) -> bool:
+        """Whether nothing of the module is called, because a call has not returned."""
+        return self._fence.is_fenced
 
-    def token_in(self, slot: int) -> Token:
-        """Return python-pkcs11's token for a slot, for opening sessions."""
-        return self._tokens.token(slot)
+    def run(self, job: Callable[[], T], late: Callable[[T | BaseException], None] | None = None) -> T:
+        """Carry out a job that makes several calls, in one call thread; see `CallThreads.run`.
+
+        The calls of a job are not interrupted by a new initialisation.
+        """
+        return self._threads.run(job, late)
+
+    def use_deadlines(self, slot: int, deadlines: CallDeadlines) -> None:
+        """Use these deadlines for the token in a slot."""
+        self.cryptoki.use_deadlines(slot, deadlines)
+
+    def close_session(self, session: int, epoch: int) -> None:
+        """Close a session of an epoch. Never raises. If its token has a late call, the session is closed afterwards."""
+
+        def close() -> None:
+            if self.epoch == epoch:
+                with contextlib.suppress(p11.PKCS11Error, TokenError):
+                    self.queries.close_session(session)
+
+        # A module that is closed, or whose gate stays shut, has no session to release.
+        if not self._fence.defer(close):
+            close()
 
     def ready(self) -> int:
-        """Return the current epoch; initialise the module first in a forked child. Call it before entering `gate`.
+        """Return the current epoch; initialise the module first in a forked child. Call it before a job.
 
         Raises `TokenLostError` in a child that was forked during a call that did not return, since the module's locks
         stay held there, and in a child whose module cannot be initialised again without harm to the parent.
@@ -135,7 +162,7 @@ class Module:
         if self._finalised:
             raise TokenLostError(f"The PKCS#11 module {self.path} was closed with its last owner.")
         if self._inherited:
-            self._initialise_in_child()
+            self._run_alone(self._initialise_in_child)
         return self.epoch
 
     def add_owner(self, owner: object, init_string: str | None) -> None:
@@ -160,24 +187,25 @@ class Module:
         if self._owners or not self._initialised_here or self._inherited:
             return
         try:
-            with self.gate.alone(QUIET_TIMEOUT):
-                self._cryptoki.finalize()
-        except GateBusyError:
+            self._threads.run_alone(self.cryptoki.finalize, QUIET_TIMEOUT)
+        except (GateBusyError, TokenLostError):
             log.warning("%s was not finalised: a call has not returned from it.", self.path)
         else:
             self._finalised = True
             self._initialised_here = False
+            self._threads.close()
 
     def reinitialise(self, seen: int) -> None:
         """Initialise the module again (C_Finalize, C_Initialize), once for all threads that lost it in epoch `seen`.
 
         Ends every session of this module in this process. Raises `TokenLostError` if a call does not return.
         """
-        with self._alone():
+
+        def initialise_again() -> None:
             if self.epoch != seen:
                 return
             if self._initialised_here:
-                self._cryptoki.finalize()
+                self.cryptoki.finalize()
             self.epoch += 1  # even if the rest fails: no earlier session works any more
             self._initialise()
             if not self._initialised_here:
@@ -186,6 +214,8 @@ class Module:
                     "code may initialise it again.",
                     remedy="Restart this program.",
                 )
+
+        self._run_alone(initialise_again)
 
     def add_user(self, user: ModuleUser) -> None:
         """Register an object that has sessions of this module. A new initialisation would end these sessions."""
@@ -200,16 +230,18 @@ class Module:
 
     def before_fork(self) -> None:
         """Wait until no thread is inside the module, whose locks would otherwise stay locked in the child."""
-        self._quiet_for_fork = self.gate.close(QUIET_TIMEOUT)
+        self._quiet_for_fork = self._fence.gate.close(QUIET_TIMEOUT)
 
     def after_fork_in_parent(self) -> None:
         """Let the threads continue."""
         if self._quiet_for_fork:
-            self.gate.open()
+            self._fence.gate.open()
 
     def after_fork_in_child(self) -> None:
         """Use a new gate, and initialise the module again on its first use."""
-        self.gate = self._new_gate()
+        self._fence.forget()
+        self._threads.forget()
+        self._fence.gate = self._new_gate()
         self._users_lock = threading.Lock()
         self._inherited = True
         if not self._quiet_for_fork:
@@ -223,17 +255,23 @@ class Module:
         careful = self._file.name in ONE_CALL_AT_A_TIME or not self._initialised_here
         return Gate(one_at_a_time=careful)
 
-    def _initialise_first(self, library: object) -> None:
-        self._cryptoki = Cryptoki(function_list_of(library))
-        self._queries = Queries(self._cryptoki)
-        self._tokens = PythonTokens(library)
-        self._initialise()
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _read_data(self) -> ModuleData:
         try:
-            with self.gate.alone(QUIET_TIMEOUT):
-                yield
+            return self.queries.module()
+        except p11.PKCS11Error:
+            return ModuleData("", "", "")
+
+    def _other_token_answers(self, slot: int) -> bool:
+        """Return whether a token answers other than that in a slot. May take as long as a call."""
+        for session in self.cryptoki.sessions_elsewhere(slot):
+            with contextlib.suppress(p11.PKCS11Error, TokenError):
+                self.queries.check_alive(session)
+                return True
+        return False
+
+    def _run_alone(self, job: Callable[[], T]) -> T:
+        try:
+            return self._threads.run_alone(job, QUIET_TIMEOUT)
         except GateBusyError as error:
             raise TokenLostError(
                 f"The PKCS#11 module {self.path} does not answer: a call has been inside it for more than "
@@ -242,28 +280,27 @@ class Module:
             ) from error
 
     def _initialise_in_child(self) -> None:
-        with self._alone():
-            if not self._inherited:
-                return
-            if self._unusable:
+        if not self._inherited:
+            return
+        if self._unusable:
+            raise TokenLostError(self._unusable)
+        self._initialise()
+        if not self._initialised_here:
+            if FINALISED_IN_CHILD.get(self._file.name) != self.manufacturer:
+                self._unusable = (
+                    f"The PKCS#11 module {self.path} cannot be used in this process, which was forked from one "
+                    "that uses it: the module cannot be initialised again here, and finalising it first could end "
+                    "the login of the other process. Start this process without a fork (multiprocessing: spawn), "
+                    "or fork before the first key is opened."
+                )
                 raise TokenLostError(self._unusable)
+            self.cryptoki.finalize()
             self._initialise()
-            if not self._initialised_here:
-                if FINALISED_IN_CHILD.get(self._file.name) != self.manufacturer:
-                    self._unusable = (
-                        f"The PKCS#11 module {self.path} cannot be used in this process, which was forked from one "
-                        "that uses it: the module cannot be initialised again here, and finalising it first could end "
-                        "the login of the other process. Start this process without a fork (multiprocessing: spawn), "
-                        "or fork before the first key is opened."
-                    )
-                    raise TokenLostError(self._unusable)
-                self._cryptoki.finalize()
-                self._initialise()
-            self.epoch += 1
-            self._inherited = False
+        self.epoch += 1
+        self._inherited = False
 
     def _initialise(self) -> None:
-        rv = self._cryptoki.initialize(self.init_string)
+        rv = self.cryptoki.initialize(self.init_string)
         if rv not in (cryptoki.OK, cryptoki.CRYPTOKI_ALREADY_INITIALIZED):
             raise ModuleError(
                 f"The PKCS#11 module {self.path} could not be initialised ({name_of(rv)}). "
@@ -273,9 +310,10 @@ class Module:
         self._initialised_here = rv == cryptoki.OK
 
     def _finalise_at_exit(self) -> None:
-        if self._initialised_here and not self._inherited and self.gate.close(timeout=1.0):
-            self._cryptoki.finalize()
-        self.gate.finish()
+        if self._initialised_here and not self._inherited:
+            with contextlib.suppress(GateBusyError, TokenError):
+                self._threads.run_alone(self.cryptoki.finalize, EXIT_TIMEOUT)
+        self._fence.gate.finish()
 
 
 class _ModuleTable:

@@ -9,21 +9,20 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from pkcs11 import Session, TokenFlag
+from pkcs11 import TokenFlag
 from pkcs11 import exceptions as p11
 
 from tokens.errors import CeremonyError, Facts, OperationFailedError, Reason, sentence_case
 from tokens.pins.credentials import Credentials
 from tokens.pins.refusals import RefusalMemory
 from tokens.pins.sources import Pin, PinSource
-from tokens.pkcs11._python_pkcs11 import session_handle
 from tokens.pkcs11.calls import cryptoki
 from tokens.pkcs11.calls.cryptoki import UserType
 from tokens.pkcs11.calls.return_values import name_of
 from tokens.pkcs11.ceremony import report_step
 from tokens.pkcs11.login import INCORRECT_PIN, check_flags, device_name, present_pin, purpose
 from tokens.pkcs11.module import Module
-from tokens.pkcs11.search import FoundToken, TokenInfo, find_token, matches, present_tokens
+from tokens.pkcs11.search import TokenInfo, find_token, matches, present_tokens
 from tokens.uri import Pkcs11Uri
 
 _USER_PIN_FLAGS = (
@@ -56,29 +55,29 @@ def initialise_token(
     with memory.lock("initialise"):
         found = _slot_for(module, label, erase)
         credentials = Credentials(so_pin, memory)
-        with report_step("initialise", label, found.info):
-            check_flags(found.info, credentials, UserType.SO)  # before a person types a PIN
+        with report_step("initialise", label, found):
+            check_flags(found, credentials, UserType.SO)  # before a person types a PIN
             new_user_pin: Pin | None = None
             try:
-                credentials.read_ahead(purpose(found.info, UserType.SO))
+                credentials.read_ahead(purpose(found, UserType.SO))
                 new_user_pin = user_pin.read("new user PIN")
                 present_pin(
                     module,
-                    found.info,
+                    found,
                     credentials,
                     UserType.SO,
-                    lambda pin: module.cryptoki.init_token(found.info.slot_id, pin, label),
+                    lambda pin: module.cryptoki.init_token(found.slot_id, pin, label),
                     wrong=INCORRECT_PIN,
                 )
-                made = _find_made_token(module, label, found.info)
+                made = _find_made_token(module, label, found)
                 _set_first_user_pin(module, made, credentials, new_user_pin)
                 if new_user_pin is not None:
-                    memory.remove_refusal(device_name(made.info), "user", new_user_pin)
+                    memory.remove_refusal(device_name(made), "user", new_user_pin)
             finally:
                 credentials.forget()
                 if new_user_pin is not None:
                     new_user_pin.wipe()
-        return _find_made_token(module, label, made.info).info
+        return _find_made_token(module, label, made)
 
 
 def set_user_pin(
@@ -99,9 +98,8 @@ def set_user_pin(
             with _session(module, find_token(module, token.uri)) as handle:
                 login = module.cryptoki.login
                 present_pin(module, token, credentials, UserType.SO, lambda pin: login(handle, UserType.SO, pin))
-                with module.gate:
-                    rv = module.cryptoki.init_pin(handle, new_pin)
-                    module.cryptoki.logout(handle)
+                rv = module.cryptoki.init_pin(handle, new_pin)
+                module.cryptoki.logout(handle)
             if rv != cryptoki.OK:
                 raise OperationFailedError(
                     f"{sentence_case(token.description)} does not accept the new user PIN ({name_of(rv)}). The user "
@@ -129,7 +127,7 @@ def change_pin(
                 set_pin = module.cryptoki.set_pin
                 present_pin(
                     module,
-                    found.info,
+                    found,
                     credentials,
                     UserType.USER,
                     lambda pin: set_pin(handle, pin, new_pin),
@@ -143,7 +141,7 @@ def change_pin(
                 new_pin.wipe()
 
 
-def find_token_to_erase(module: Module, wanted: Pkcs11Uri) -> FoundToken:
+def find_token_to_erase(module: Module, wanted: Pkcs11Uri) -> TokenInfo:
     """Return the one token that matches and is in use, whether or not it reports that it was initialised.
 
     Raises as `find_token` does.
@@ -151,48 +149,48 @@ def find_token_to_erase(module: Module, wanted: Pkcs11Uri) -> FoundToken:
     used = [
         token
         for token in present_tokens(module)
-        if matches(wanted, token.info) and (token.info.initialised or find_signs_of_use(module, token))
+        if matches(wanted, token) and (token.initialised or find_signs_of_use(module, token))
     ]
     return used[0] if len(used) == 1 else find_token(module, wanted)
 
 
-def find_signs_of_use(module: Module, token: FoundToken) -> list[str]:
+def find_signs_of_use(module: Module, token: TokenInfo) -> list[str]:
     """Return signs that a token was initialised, though it does not report CKF_TOKEN_INITIALIZED. Needs no PIN."""
-    signs = [f"the label '{token.info.label}'"] if token.info.label.strip() else []
-    if token.info.flags & _USER_PIN_FLAGS:
+    signs = [f"the label '{token.label}'"] if token.label.strip() else []
+    if token.flags & _USER_PIN_FLAGS:
         signs.append("a user PIN")
     # A token that was never initialised need not open a session.
-    with contextlib.suppress(p11.PKCS11Error), module.gate:
-        session = token.handle.open()
+    with contextlib.suppress(p11.PKCS11Error):
+        session = module.queries.open_session(token.slot_id)
         try:
-            if module.queries.find_objects(session_handle(session), {}):
+            if module.queries.find_objects(session, {}):
                 signs.append("objects")
         finally:
-            session.close()
+            module.queries.close_session(session)
     return signs
 
 
-def _slot_for(module: Module, label: str, erase: Pkcs11Uri | None) -> FoundToken:
+def _slot_for(module: Module, label: str, erase: Pkcs11Uri | None) -> TokenInfo:
     present = present_tokens(module)
     erased = None if erase is None else find_token_to_erase(module, erase)
-    others = [token for token in present if erased is None or token.info.slot_id != erased.info.slot_id]
-    if any(token.info.initialised and token.info.label == label for token in others):
+    others = [token for token in present if erased is None or token.slot_id != erased.slot_id]
+    if any(token.initialised and token.label == label for token in others):
         raise CeremonyError(f"A token '{label}' exists in {module.path} already.", remedy="Choose another label.")
     if erased is not None:
         return erased
     used: list[str] = []
     example = "token=…"
     for token in present:
-        if token.info.initialised:
+        if token.initialised:
             continue
         signs = find_signs_of_use(module, token)
         if not signs:
             return token
         used.append(
-            f"The token in slot {token.info.slot_id} does not report that it was initialised, but it has "
+            f"The token in slot {token.slot_id} does not report that it was initialised, but it has "
             f"{' and '.join(signs)}, so it is not treated as new."
         )
-        example = f"slot-id={token.info.slot_id}"
+        example = f"slot-id={token.slot_id}"
     raise CeremonyError(
         f"{module.path} has no uninitialised token. " + " ".join(used),
         remedy="To erase one with all its keys, pass its URI as erase.",
@@ -200,37 +198,34 @@ def _slot_for(module: Module, label: str, erase: Pkcs11Uri | None) -> FoundToken
     )
 
 
-def _find_made_token(module: Module, label: str, before: TokenInfo) -> FoundToken:
+def _find_made_token(module: Module, label: str, before: TokenInfo) -> TokenInfo:
     """Return the token that was initialised. SoftHSM gives it a new slot and serial number; others keep both."""
-    labelled = [token for token in present_tokens(module) if token.info.label == label]
-    same_slot = [token for token in labelled if token.info.slot_id == before.slot_id]
+    labelled = [token for token in present_tokens(module) if token.label == label]
+    same_slot = [token for token in labelled if token.slot_id == before.slot_id]
     found = same_slot or labelled
     return found[0] if len(found) == 1 else find_token(module, Pkcs11Uri(token=label))
 
 
-def _set_first_user_pin(module: Module, token: FoundToken, officer: Credentials, user_pin: Pin | None) -> None:
+def _set_first_user_pin(module: Module, token: TokenInfo, officer: Credentials, user_pin: Pin | None) -> None:
     # This process has just set the officer's PIN, so it cannot be wrong.
     so_pin = officer.read("SO PIN")
-    with _session(module, token) as handle, module.gate:
+    with _session(module, token) as handle:
         rv = module.cryptoki.login(handle, UserType.SO, so_pin)
         if rv == cryptoki.OK:
             rv = module.cryptoki.init_pin(handle, user_pin)
             module.cryptoki.logout(handle)
     if rv != cryptoki.OK:
         raise OperationFailedError(
-            f"{sentence_case(token.info.description)} was initialised, but its user PIN was not accepted (CK_RV "
-            f"0x{rv:x}).",
+            f"{sentence_case(token.description)} was initialised, but its user PIN was not accepted (CK_RV 0x{rv:x}).",
             remedy="See the token's rules on length and characters, then set another one as its security officer.",
         )
 
 
 @contextlib.contextmanager
-def _session(module: Module, token: FoundToken) -> Iterator[int]:
+def _session(module: Module, token: TokenInfo) -> Iterator[int]:
     """Provide the handle of a read-write session during the block."""
-    with module.gate:
-        session: Session = token.handle.open(rw=True)
+    session, epoch = module.queries.open_session(token.slot_id, writable=True), module.epoch
     try:
-        yield session_handle(session)
+        yield session
     finally:
-        with module.gate, contextlib.suppress(p11.PKCS11Error):
-            session.close()
+        module.close_session(session, epoch)

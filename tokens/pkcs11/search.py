@@ -9,11 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pkcs11 import Token as SlotToken
 from pkcs11 import TokenFlag
 from pkcs11 import exceptions as p11
 
-from tokens.errors import NoSuchTokenError, SeveralTokensError
+from tokens.errors import NoSuchTokenError, SeveralTokensError, TokenTimeoutError
 from tokens.pkcs11.calls.faults import is_recoverable, name, translate_error
 from tokens.pkcs11.module import Module
 from tokens.uri import Pkcs11Uri
@@ -72,24 +71,16 @@ class TokenInfo:
 
 
 @dataclass(frozen=True)
-class FoundToken:
-    """A token in its slot."""
-
-    info: TokenInfo
-    handle: SlotToken
-
-
-@dataclass(frozen=True)
 class SlotFailure:
     """A slot that fails to report its token."""
 
     slot_id: int
-    error: p11.PKCS11Error
+    error: p11.PKCS11Error | TokenTimeoutError
 
     @property
     def reason(self) -> str:
-        """The name of the CK_RV."""
-        return name(self.error)
+        """The name of the CK_RV, or that there was no answer."""
+        return "no answer" if isinstance(self.error, TokenTimeoutError) else name(self.error)
 
     @property
     def description(self) -> str:
@@ -101,11 +92,11 @@ class SlotFailure:
 class Listing:
     """The tokens in the slots of a module, and the slots that fail."""
 
-    tokens: list[FoundToken]
+    tokens: list[TokenInfo]
     failures: list[SlotFailure]
 
 
-def present_tokens(module: Module) -> list[FoundToken]:
+def present_tokens(module: Module) -> list[TokenInfo]:
     """Return the tokens in the module's slots, uninitialised ones too.
 
     A module that other code finalised, or that lost its connection, is initialised again once. Raises
@@ -132,44 +123,46 @@ def look(module: Module) -> Listing:
 def look_once(module: Module) -> Listing:
     """Return the tokens after one attempt, with PKCS#11's own errors, for callers that reconnect themselves."""
     module.ready()
-    tokens: list[FoundToken] = []
+    tokens: list[TokenInfo] = []
     failures: list[SlotFailure] = []
-    with module.gate:
+
+    def look_into_slots() -> None:
         for slot in module.queries.slots():
             try:
                 tokens.append(_look_into(module, slot))
             except _ABSENT:
                 continue
-            except p11.PKCS11Error as error:
+            except (p11.PKCS11Error, TokenTimeoutError) as error:
                 failures.append(SlotFailure(slot, error))
+
+    module.run(look_into_slots)
     if failures and not tokens:
         raise failures[0].error
-    serials = Counter(token.info.serial for token in tokens)
-    tokens = [replace(t, info=replace(t.info, shares_serial=serials[t.info.serial] > 1)) for t in tokens]
+    serials = Counter(token.serial for token in tokens)
+    tokens = [replace(token, shares_serial=serials[token.serial] > 1) for token in tokens]
     return Listing(tokens, failures)
 
 
-def find_again(module: Module, token: TokenInfo) -> FoundToken:
+def find_again(module: Module, token: TokenInfo) -> TokenInfo:
     """Find a token again, in one call if it is still in its slot; raises PKCS#11's own errors."""
     there = _still_there(module, token)
     if there is not None:
-        return FoundToken(there, module.token_in(there.slot_id))
+        return there
     return find_token(module, token.uri, look_once)
 
 
 def _still_there(module: Module, token: TokenInfo) -> TokenInfo | None:
     module.ready()
-    with module.gate:
-        try:
-            now = module.queries.token(token.slot_id)
-        except p11.PKCS11Error:
-            return None
+    try:
+        now = module.queries.token(token.slot_id)
+    except p11.PKCS11Error:
+        return None
     again = replace(token, flags=TokenFlag(now.flags))
     same = (now.serial, now.label, now.manufacturer) == (token.serial, token.label, token.manufacturer)
     return again if same and again.initialised else None
 
 
-def find_token(module: Module, wanted: Pkcs11Uri, see: Callable[[Module], Listing] = look) -> FoundToken:
+def find_token(module: Module, wanted: Pkcs11Uri, see: Callable[[Module], Listing] = look) -> TokenInfo:
     """Return the one initialised token that matches.
 
     Raises `NoSuchTokenError` or `SeveralTokensError`, which list the tokens.
@@ -177,8 +170,8 @@ def find_token(module: Module, wanted: Pkcs11Uri, see: Callable[[Module], Listin
     for attempt in range(_QUERIES if module.manufacturer == "SoftHSM" else 1):
         time.sleep(_BETWEEN_QUERIES if attempt else 0)
         listing = see(module)
-        present = [token for token in listing.tokens if token.info.initialised]
-        matching = [token for token in present if matches(wanted, token.info)]
+        present = [token for token in listing.tokens if token.initialised]
+        matching = [token for token in present if matches(wanted, token)]
         if matching:
             break
     if len(matching) == 1:
@@ -212,10 +205,10 @@ def matches(wanted: Pkcs11Uri, info: TokenInfo) -> bool:
     return all(asked is None or asked == found for asked, found in pairs)
 
 
-def _look_into(module: Module, slot: int) -> FoundToken:
+def _look_into(module: Module, slot: int) -> TokenInfo:
     token = module.queries.token(slot)
     place = module.queries.slot(slot)
-    info = TokenInfo(
+    return TokenInfo(
         label=token.label,
         serial=token.serial,
         model=token.model,
@@ -229,7 +222,6 @@ def _look_into(module: Module, slot: int) -> FoundToken:
         library_description=module.library_description,
         library_version=module.version,
     )
-    return FoundToken(info, module.token_in(slot))
 
 
 def _hint(module: Module) -> str:
@@ -255,5 +247,5 @@ def _describe_wanted(wanted: Pkcs11Uri) -> str:
     return " and ".join(given) or "the URI, which has no attribute of a token"
 
 
-def _list(tokens: list[FoundToken]) -> str:
-    return ", ".join(token.info.description for token in tokens)
+def _list(tokens: list[TokenInfo]) -> str:
+    return ", ".join(token.description for token in tokens)

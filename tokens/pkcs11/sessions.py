@@ -15,18 +15,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from pkcs11 import Session, TokenFlag
+from pkcs11 import TokenFlag
 from pkcs11 import exceptions as p11
 
+from tokens.deadlines import DEFAULT_DEADLINES, CallDeadlines
 from tokens.errors import Facts, PinSourceError, Reason, TokenBusyError, TokenLostError, sentence_case
 from tokens.events import defer_events
 from tokens.pins.credentials import Credentials
-from tokens.pkcs11._python_pkcs11 import session_handle
 from tokens.pkcs11.calls.capabilities import Capabilities
 from tokens.pkcs11.calls.faults import _StaleSessionError
 from tokens.pkcs11.login import log_in
 from tokens.pkcs11.module import Module
-from tokens.pkcs11.search import FoundToken, TokenInfo, find_again
+from tokens.pkcs11.search import TokenInfo, find_again
 from tokens.process import forking
 
 DEFAULT_SESSIONS = 8
@@ -40,11 +40,12 @@ BUSY_TIMEOUT = 60.0
 class Worker:
     """One session, and the handles of the keys that were looked up in it."""
 
-    session: Session
+    session: int
+    """CK_SESSION_HANDLE."""
     epoch: int
     generation: int
     keys: weakref.WeakKeyDictionary[object, Any] = field(default_factory=weakref.WeakKeyDictionary)
-    """What each owner looked up in the session: handles, or objects of python-pkcs11."""
+    """What each owner looked up in the session."""
 
 
 class SessionPool:
@@ -56,15 +57,17 @@ class SessionPool:
         token: TokenInfo,
         credentials: Credentials | None,
         sessions: int = DEFAULT_SESSIONS,
+        deadlines: CallDeadlines = DEFAULT_DEADLINES,
     ) -> None:
         self.module = module
         self.token = token
         self.credentials = credentials
+        self.deadlines = deadlines
         self._limit = max(1, sessions)
         self._changed = threading.Condition()
         self.authenticating = threading.Lock()
         """Held during a context-specific login, so that an outdated PIN is refused only once."""
-        self._anchor: Session | None = None
+        self._anchor: int | None = None
         self._epoch = -1
         self._generation = 0
         self._idle: list[Worker] = []
@@ -73,7 +76,7 @@ class SessionPool:
         self._open_ceremonies = 0
         self._failing = False
         self._next_reinitialisation = 0.0
-        self._token: FoundToken
+        self._token: TokenInfo
         self._capabilities: Capabilities | None = None
         module.add_user(self)
         forking.register(self)
@@ -85,8 +88,7 @@ class SessionPool:
         try:
             if self._anchor is None or self._epoch != self.module.epoch:
                 return False
-            with self.module.gate:
-                self.module.queries.check_alive(session_handle(self._anchor))
+            self.module.queries.check_alive(self._anchor)
             return True
         except (p11.PKCS11Error, TokenLostError, TokenBusyError):
             return False
@@ -144,10 +146,9 @@ class SessionPool:
 
     def _open_worker(self) -> Worker | None:
         try:
-            with self.module.gate:
-                if self.module.epoch != self._epoch:
-                    raise _StaleSessionError
-                session = self._token.handle.open()
+            if self.module.epoch != self._epoch:
+                raise _StaleSessionError
+            session = self.module.queries.open_session(self._token.slot_id)
         except p11.SessionCount:
             # The token allows fewer sessions than the limit: share the existing ones.
             self._limit = max(1, self._busy)
@@ -163,41 +164,39 @@ class SessionPool:
                 self._idle.append(worker)
                 self._changed.notify()
             else:
-                self._close(worker.session, worker.epoch)
+                self.module.close_session(worker.session, worker.epoch)
 
     def _discard(self, worker: Worker) -> None:
         with self._changed:
             if worker.generation == self._generation:
                 self._busy -= 1
                 self._changed.notify()
-                if worker.session is self._anchor:
+                if worker.session == self._anchor:
                     self._anchor = None  # this ends the login; the next job logs in again
-            self._close(worker.session, worker.epoch)
+            self.module.close_session(worker.session, worker.epoch)
 
     def _end_sessions(self) -> None:
         self._end_idle_workers()
         if self._anchor is not None:
-            self._close(self._anchor, self._epoch)
+            self.module.close_session(self._anchor, self._epoch)
             self._anchor = None
 
     def _end_idle_workers(self) -> None:
         for worker in self._idle:
-            if worker.session is not self._anchor:
-                self._close(worker.session, worker.epoch)
+            if worker.session != self._anchor:
+                self.module.close_session(worker.session, worker.epoch)
         self._idle.clear()
 
-    def _open_writable(self) -> Session:
+    def _open_writable(self) -> int:
         """Open a read-write session or, on a token that allows only one session, return the anchor."""
-        found = self._find_token()
+        slot = self._find_token().slot_id
         try:
-            with self.module.gate:
-                return found.handle.open(rw=True)
+            return self.module.queries.open_session(slot, writable=True)
         except p11.SessionCount:
             with self._hold_lock():
                 self._end_idle_workers()
         try:
-            with self.module.gate:
-                return found.handle.open(rw=True)
+            return self.module.queries.open_session(slot, writable=True)
         except p11.SessionCount:
             with self._hold_lock():
                 if self._busy:
@@ -208,19 +207,13 @@ class SessionPool:
                 self._busy, self._limit = 1, 1
                 return self._anchor
 
-    def _close_writable(self, session: Session, epoch: int) -> None:
+    def _close_writable(self, session: int, epoch: int) -> None:
         with self._changed:
-            if session is self._anchor:
+            if session == self._anchor:
                 self._busy = 0
                 self._changed.notify()
                 return
-        self._close(session, epoch)
-
-    def _close(self, session: Session, epoch: int) -> None:
-        # A module that is closed, or whose gate stays shut, has no session to release.
-        with contextlib.suppress(p11.PKCS11Error, TokenLostError, TokenBusyError), self.module.gate:
-            if self.module.epoch == epoch:
-                session.close()
+        self.module.close_session(session, epoch)
 
     # -- the login ------------------------------------------------------------------------------------------
 
@@ -238,23 +231,23 @@ class SessionPool:
         self._busy = 0
         epoch = self.module.ready()
         found = self._find_token()
-        with self.module.gate:
-            anchor = found.handle.open(rw=writable)
+        self.module.use_deadlines(found.slot_id, self.deadlines)
+        anchor = self.module.queries.open_session(found.slot_id, writable=writable)
         try:
-            if TokenFlag.LOGIN_REQUIRED in found.info.flags:
+            if TokenFlag.LOGIN_REQUIRED in found.flags:
                 if self.credentials is None:
                     raise PinSourceError(
-                        f"{sentence_case(found.info.description)} requires a PIN, and no PIN source was given.",
+                        f"{sentence_case(found.description)} requires a PIN, and no PIN source was given.",
                         remedy="Add pin-source to the URI, or pass a PIN source.",
-                        facts=Facts(reason=Reason.PIN_SOURCE_MISSING, uri=str(found.info.uri)),
+                        facts=Facts(reason=Reason.PIN_SOURCE_MISSING, uri=str(found.uri)),
                     )
-                log_in(self.module, session_handle(anchor), found.info, self.credentials)
+                log_in(self.module, anchor, found, self.credentials)
         except BaseException:
-            self._close(anchor, epoch)
+            self.module.close_session(anchor, epoch)
             raise
         self._anchor, self._epoch, self._token = anchor, epoch, found
 
-    def _find_token(self) -> FoundToken:
+    def _find_token(self) -> TokenInfo:
         return find_again(self.module, self.token)
 
     def close(self) -> None:

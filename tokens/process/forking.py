@@ -8,9 +8,13 @@ and locks register here. The registry keeps weak references, so a hook ends with
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import weakref
+from collections.abc import Callable
 from typing import Protocol
+
+from tokens.errors import Error
 
 
 class ForkAware(Protocol):
@@ -69,6 +73,50 @@ _hooks = _ForkHooks()
 def register(owner: ForkAware) -> None:
     """Call the hooks of `owner` at every fork for as long as it lives."""
     _hooks.register(owner)
+
+
+class _Refusals:
+    """Reasons not to fork, asked before each fork.
+
+    A fork hook cannot prevent a fork: Python reports what it raises and forks all the same. An audit hook can. It costs
+    a little for each audited event and cannot be removed, so it is installed with the first reason.
+    """
+
+    def __init__(self) -> None:
+        self._reasons: dict[int, Callable[[], Error | None]] = {}
+        self._changing = threading.Lock()
+        self._installed = False
+
+    def add(self, owner: object, reason: Callable[[], Error | None]) -> None:
+        with self._changing:
+            self._reasons[id(owner)] = reason
+            if not self._installed:
+                self._installed = True
+                sys.addaudithook(self._ask)
+
+    def remove(self, owner: object) -> None:
+        with self._changing:
+            self._reasons.pop(id(owner), None)
+
+    def _ask(self, event: str, _: tuple[object, ...]) -> None:
+        if event in ("os.fork", "os.forkpty"):
+            for reason in tuple(self._reasons.values()):
+                error = reason()
+                if error is not None:
+                    raise error
+
+
+_refusals = _Refusals()
+
+
+def refuse_forks(owner: object, reason: Callable[[], Error | None]) -> None:
+    """Make `os.fork` raise the error that `reason` returns, if it returns one, until `allow_forks`."""
+    _refusals.add(owner, reason)
+
+
+def allow_forks(owner: object) -> None:
+    """Take back what `refuse_forks` did for this owner."""
+    _refusals.remove(owner)
 
 
 class LockAcrossForks:

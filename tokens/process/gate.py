@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from tokens.errors import Error, TokenBusyError, TokenLostError
@@ -26,7 +26,7 @@ class Gate:
     """A lock that any number of threads may enter, or one alone. A thread inside may enter again.
 
     With `one_at_a_time` only one thread is inside at a time, for modules that do not support more. Entering raises
-    `TokenBusyError` if the gate stays closed, and `TokenLostError` after `finish`.
+    `TokenBusyError` if the gate stays closed, `TokenLostError` after `finish`, and what `refuse` was given.
     """
 
     def __init__(self, *, one_at_a_time: bool = False) -> None:
@@ -34,6 +34,7 @@ class Gate:
         self._inside: dict[int, int] = {}
         self._alone = False
         self._finished = False
+        self._refusal: Callable[[], Error] | None = None
         self._one_at_a_time = one_at_a_time
 
     def __enter__(self) -> None:
@@ -59,12 +60,15 @@ class Gate:
         """Close the gate and wait until no thread is inside; open it again and return False after `timeout` seconds."""
         deadline = time.monotonic() + timeout
         with self._changed:
-            while self._alone:
+            while self._alone and self._refusal is None:
                 if not self._changed.wait(deadline - time.monotonic()):
                     return False
+            if self._refusal is not None:
+                return False
             self._alone = True
             while self._inside:
-                if not self._changed.wait(max(0.0, deadline - time.monotonic())) and self._inside:
+                waited = self._changed.wait(max(0.0, deadline - time.monotonic()))
+                if self._inside and (not waited or self._refusal is not None):
                     self._alone = False
                     self._changed.notify_all()
                     return False
@@ -74,6 +78,17 @@ class Gate:
         """Open the gate again."""
         with self._changed:
             self._alone = False
+            self._changed.notify_all()
+
+    @property
+    def serves_one_at_a_time(self) -> bool:
+        """Whether only one thread is inside at a time."""
+        return self._one_at_a_time
+
+    def refuse(self, reason: Callable[[], Error] | None) -> None:
+        """Make every thread that enters or waits raise the error that `reason` returns, until it is None again."""
+        with self._changed:
+            self._refusal = reason
             self._changed.notify_all()
 
     def finish(self) -> None:
@@ -94,11 +109,15 @@ class Gate:
             self.open()
 
     def _is_closed(self) -> bool:
-        return self._alone or self._finished or (self._one_at_a_time and bool(self._inside))
+        return (
+            self._alone or self._finished or self._refusal is not None or (self._one_at_a_time and bool(self._inside))
+        )
 
     def _wait_until_open(self) -> None:
         deadline = time.monotonic() + ENTER_TIMEOUT
         while self._is_closed():
+            if self._refusal is not None:
+                raise self._refusal()
             if self._finished:
                 raise TokenLostError("The PKCS#11 module is closed: the program is ending.")
             if not self._changed.wait(max(0.0, deadline - time.monotonic())) and self._is_closed():

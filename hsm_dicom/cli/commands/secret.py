@@ -221,7 +221,8 @@ def delete(
             prefix = access.uri.object or DEFAULT_PREFIX
             label = label_of(prefix, Use(use.value), index)
             description = connection.token.description
-            connection.run(lambda worker: find_secret(worker.session, label, description), "find a secret")
+            queries = connection.module.queries
+            connection.run(lambda worker: find_secret(queries, worker.session, label, description), "find a secret")
             require_confirmation(label, yes, f"Secret key '{label}' on {description} will be destroyed.")
             delete_secret(connection, Use(use.value), index, prefix=prefix)
     output.outcome(True, f"Secret key '{output.shown(label)}' was deleted.")

@@ -41,7 +41,7 @@ def list_tokens(module: Module = None, config: Config = None, json: Json = False
         if not modules:
             raise typer.BadParameter("Name a PKCS#11 module, or tokens in the configuration.", param_hint="--module")
         listings = {path: look(default_manager().tokens.module(path, init)) for path, init in modules.items()}
-    tokens = [found.info for listing in listings.values() for found in listing.tokens]
+    tokens = [token for listing in listings.values() for token in listing.tokens]
     failures = [(path, failure) for path, listing in listings.items() for failure in listing.failures]
     if json:
         unreadable = [{"module": str(path), "slot": f.slot_id, "error": f.reason} for path, f in failures]
@@ -71,7 +71,7 @@ def info(
     with open_configuration(config) as configuration:
         access = get_token_access(configuration, token, pin=None, module=module)
         owner = access.module()
-        found = find_token(owner, access.uri).info
+        found = find_token(owner, access.uri)
         refusals = access.memory.refusals(device_name(found))
     if json:
         content = token_json(found) | {
@@ -141,7 +141,7 @@ def init(
         owner = access.module()
         old = None
         if erase is not None:
-            old = find_token_to_erase(owner, access.uri).info
+            old = find_token_to_erase(owner, access.uri)
             asked = old.label or f"slot {old.slot_id}"
             require_confirmation(asked, yes, f"All keys on {old.description} will be destroyed.")
         made = initialise_token(
@@ -281,7 +281,7 @@ def _device(configuration: Configuration, token: str, module: Path | None) -> De
     serial = access.uri.serial or (section.serial if section else None)
     if serial is not None and access.memory.is_distinct(serial):
         return serial
-    return device_name(find_token(access.module(), access.uri).info)
+    return device_name(find_token(access.module(), access.uri))
 
 
 def _a_pin(role: str) -> str:
@@ -311,7 +311,7 @@ def change_pin(
     with open_configuration(config) as configuration:
         access = get_token_access(configuration, token, pin=pin, module=module)
         owner = access.module()
-        found = find_token(owner, access.uri).info
+        found = find_token(owner, access.uri)
         change_pin(owner, found, access.pin or Prompt("--pin"), new, access.memory)
     output.outcome(
         True, f"The PIN of {found.description} was changed. Write the new PIN to the PIN source of your services."
@@ -340,7 +340,7 @@ def set_pin(
     with open_configuration(config) as configuration:
         access = get_token_access(configuration, token, pin=None, module=module)
         owner = access.module()
-        found = find_token(owner, access.uri).info
+        found = find_token(owner, access.uri)
         set_user_pin(owner, found, officer, new, access.memory)
     output.outcome(
         True, f"The user PIN of {found.description} is set. Write the new PIN to the PIN source of your services."

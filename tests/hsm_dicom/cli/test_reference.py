@@ -7,12 +7,13 @@ import shlex
 from pathlib import Path
 
 import pytest
-from pkcs11 import Attribute, KeyType
+from pkcs11 import Attribute
 
 from hsm_dicom.cli import exits
 from tests.hsm_dicom.cli.conftest import Result, Run
 from tests.softhsm import MODULE, TestToken
 from tokens import open_token
+from tokens.pkcs11.key_pairs import KeyKind, generate_pair
 from tokens.uri import Pkcs11Uri
 
 
@@ -119,10 +120,8 @@ def test_a_uri_names_the_link_and_not_the_file_that_an_upgrade_removes(run: Run,
 def test_two_keys_of_one_label_get_two_uris(run: Run, token: TestToken, config: Path) -> None:
     with open_token(token.uri()) as connection, connection.writable() as session:
         for number in (b"\1", b"\2"):
-            session.generate_keypair(
-                KeyType.RSA, 2048, id=number, label="same", private_template={Attribute.TOKEN: True},
-                public_template={Attribute.TOKEN: True},
-            )  # fmt: skip
+            named = {Attribute.TOKEN: True, Attribute.ID: number, Attribute.LABEL: "same"}
+            generate_pair(connection.module.queries, session, KeyKind.RSA_2048, named, named)
     token.generate("other", "p256")
     keys = run("key", "list", "rehearsal", "--json").json["keys"]
     uris = {key["id"]: Pkcs11Uri.parse(key["uri"]) for key in keys if key["label"] == "same"}

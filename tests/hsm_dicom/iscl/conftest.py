@@ -36,7 +36,7 @@ def host_key_ends(softhsm: Path) -> Iterator[Ends]:
     with open_token(token.uri()) as connection:
         import_secret(connection, Use.AUTHENTICATION, 1, bytearray(AUTHENTICATION_KEY))
         with connection.writable() as session:
-            session.create_object(
+            connection.objects(session).create(
                 {
                     Attribute.CLASS: ObjectClass.SECRET_KEY,
                     Attribute.KEY_TYPE: KeyType.DES3,

@@ -151,7 +151,7 @@ def test_a_cac_signs_as_a_token_does(pcscd: Daemon, tmp_path: Path) -> None:
             from tokens.pkcs11.module import load_module
             from tokens.pkcs11.search import present_tokens
             present = present_tokens(load_module(Path({str(MODULE)!r})))
-            token = next(token.info for token in present if token.info.slot_description == {READER!r})
+            token = next(token for token in present if token.slot_description == {READER!r})
             with open_token(token.uri, pin="env:CARD_PIN") as connection:
                 names = [entry.name.label for entry in read_keys(connection)]
             print(len(names))

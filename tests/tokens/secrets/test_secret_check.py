@@ -16,6 +16,7 @@ from tokens.pkcs11.connection import Connection
 from tokens.pkcs11.module import load_module
 from tokens.pkcs11.secret_keys.ceremony import import_secret
 from tokens.pkcs11.secret_keys.check import FormCheck, SecretCheck, SecretOperation, check_secrets
+from tokens.pkcs11.sessions import Worker
 from tokens.policy import KeyPolicy
 from tokens.secrets import Use
 from tokens.trials import OperationCheck
@@ -44,9 +45,12 @@ def nss_connection(nss: Device) -> Iterator[Connection]:
 def secret_keys(connection: Connection) -> list[str]:
     """The labels of all secret keys that this process sees, session objects among them."""
     wanted = {Attribute.CLASS: ObjectClass.SECRET_KEY}
-    return connection.run(
-        lambda worker: sorted(str(found[Attribute.LABEL]) for found in worker.session.get_objects(wanted)), "list"
-    )
+
+    def read(worker: Worker) -> list[str]:
+        objects = connection.objects(worker.session)
+        return sorted(objects.name(found).label for found in objects.find(wanted))
+
+    return connection.run(read, "list")
 
 
 def outcomes(form: FormCheck) -> dict[str, OperationCheck]:

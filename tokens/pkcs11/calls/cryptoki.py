@@ -1,20 +1,24 @@
-"""PKCS#11 calls through ctypes, which python-pkcs11 does not make or makes differently.
+"""The calls of one PKCS#11 module through ctypes, each with its deadline, and the calls that return only a CK_RV.
 
 * C_Initialize with CKF_OS_LOCKING_OK, and with the string that some modules require in pReserved (NSS);
 * C_Finalize at a chosen time;
 * C_InitToken;
 * C_Login and C_SetPIN, which take a PIN as bytes that can be wiped, or none at all (protected authentication path).
-
-Function numbers follow CK_FUNCTION_LIST of PKCS#11 v2.40, which later versions begin with.
 """
 
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from enum import IntEnum
+from typing import Any
 
+from tokens.deadlines import DEFAULT_DEADLINES, CallDeadlines
 from tokens.errors import ModuleError
 from tokens.pins.sources import Pin
+from tokens.pkcs11.calls.call_threads import CallThreads, device_call
+from tokens.pkcs11.calls.functions import Function
+from tokens.pkcs11.calls.limits import limit_of
 
 OK = 0x00
 CRYPTOKI_ALREADY_INITIALIZED = 0x191
@@ -30,40 +34,6 @@ class UserType(IntEnum):
     SO = 0
     USER = 1
     CONTEXT_SPECIFIC = 2
-
-
-FUNCTIONS = 68
-"""The number of functions in CK_FUNCTION_LIST."""
-
-
-class Function(IntEnum):
-    """Places in CK_FUNCTION_LIST, after its version."""
-
-    INITIALIZE = 0
-    FINALIZE = 1
-    GET_SLOT_LIST = 4
-    GET_SLOT_INFO = 5
-    GET_TOKEN_INFO = 6
-    GET_MECHANISM_LIST = 7
-    GET_MECHANISM_INFO = 8
-    INIT_TOKEN = 9
-    INIT_PIN = 10
-    SET_PIN = 11
-    GET_SESSION_INFO = 15
-    LOGIN = 18
-    LOGOUT = 19
-    CREATE_OBJECT = 20
-    DESTROY_OBJECT = 22
-    GET_ATTRIBUTE_VALUE = 24
-    FIND_OBJECTS_INIT = 26
-    FIND_OBJECTS = 27
-    FIND_OBJECTS_FINAL = 28
-    DECRYPT_INIT = 33
-    DECRYPT = 34
-    SIGN_INIT = 42
-    SIGN = 43
-    GENERATE_KEY_PAIR = 59
-    GENERATE_RANDOM = 64
 
 
 class SessionState(IntEnum):
@@ -91,63 +61,141 @@ class _InitializeArguments(ctypes.Structure):
 
 
 class Cryptoki:
-    """The function list of one module. Every method returns the call's CK_RV."""
+    """The function list of one module. Its methods may be called in any thread."""
 
-    def __init__(self, function_list: int) -> None:
+    def __init__(self, function_list: int, threads: CallThreads) -> None:
+        self.threads = threads
         # CK_VERSION is two bytes; the pointers behind it are aligned.
         first = function_list + ctypes.sizeof(ctypes.c_void_p)
         self._functions = ctypes.cast(first, ctypes.POINTER(ctypes.c_void_p))
+        self._loaded: dict[Function, Callable[..., int]] = {}
+        self._slots: dict[int, int] = {}
+        self._deadlines: dict[int, CallDeadlines] = {}
 
+    def use_deadlines(self, slot: int, deadlines: CallDeadlines) -> None:
+        """Use these deadlines for the token in a slot, instead of the default ones."""
+        self._deadlines[slot] = deadlines
+
+    @device_call
     def initialize(self, parameters: str | None) -> int:
         """Initialise the module for an application with threads (C_Initialize)."""
         arguments = _InitializeArguments(flags=_OS_LOCKING_OK)
         if parameters is not None:
             arguments.parameters = parameters.encode("utf-8")
+        self._slots.clear()
         return self.call(Function.INITIALIZE, ctypes.byref(arguments))
 
+    @device_call
     def finalize(self) -> int:
         """Finalise the module (C_Finalize)."""
         return self.call(Function.FINALIZE, ctypes.c_void_p())
 
     def init_token(self, slot_id: int, so_pin: Pin | None, label: str) -> int:
         """Erase and initialise the token (C_InitToken). The label is at most 32 bytes of UTF-8."""
-        padded = label.encode("utf-8").ljust(32)
-        return self.call(Function.INIT_TOKEN, ctypes.c_ulong(slot_id), *_octets(so_pin), padded)
+        return self._present(Function.INIT_TOKEN, (slot_id,), (so_pin,), label.encode("utf-8").ljust(32))
 
     def init_pin(self, session: int, pin: Pin | None) -> int:
         """Set the user's PIN (C_InitPIN), in a session of the security officer."""
-        return self.call(Function.INIT_PIN, ctypes.c_ulong(session), *_octets(pin))
+        return self._present(Function.INIT_PIN, (session,), (pin,))
 
     def set_pin(self, session: int, old: Pin | None, new: Pin | None) -> int:
         """Change the PIN (C_SetPIN)."""
-        return self.call(Function.SET_PIN, ctypes.c_ulong(session), *_octets(old), *_octets(new))
+        return self._present(Function.SET_PIN, (session,), (old, new))
 
     def login(self, session: int, role: UserType, pin: Pin | None) -> int:
         """Log in (C_Login). Without a PIN the device asks for it (protected authentication path)."""
-        return self.call(Function.LOGIN, ctypes.c_ulong(session), ctypes.c_ulong(role), *_octets(pin))
+        return self._present(Function.LOGIN, (session, int(role)), (pin,))
 
+    @device_call
     def logout(self, session: int) -> int:
         """Log out in every session (C_Logout)."""
         return self.call(Function.LOGOUT, ctypes.c_ulong(session))
 
+    @device_call
     def generate_random(self, session: int, length: int) -> int:
-        """Generate random octets and discard them (C_GenerateRandom)."""
+        """Generate random bytes and discard them (C_GenerateRandom)."""
         octets = ctypes.create_string_buffer(length)
         return self.call(Function.GENERATE_RANDOM, ctypes.c_ulong(session), octets, ctypes.c_ulong(length))
 
-    def call(self, function: Function, *arguments: object) -> int:
-        """Call a function by its index. Raises `ModuleError` if the module lacks it."""
-        address = self._functions[int(function)]
-        if not address:
-            raise ModuleError(f"The PKCS#11 module has no C_{function.name.title().replace('_', '')}.")
-        call = ctypes.CFUNCTYPE(ctypes.c_ulong)(address)
-        # ctypes releases the interpreter's lock during the call.
-        return int(call(*arguments))
+    @device_call
+    def open_session(self, slot: int, flags: int) -> tuple[int, int]:
+        """Open a session (C_OpenSession). Returns the CK_RV and the handle."""
+        session = ctypes.c_ulong()
+        rv = self.call(
+            Function.OPEN_SESSION, ctypes.c_ulong(slot), ctypes.c_ulong(flags), None, None, ctypes.byref(session)
+        )
+        if rv == OK:
+            self._slots[session.value] = slot
+        return rv, session.value
+
+    @device_call
+    def close_session(self, session: int) -> int:
+        """Close a session (C_CloseSession)."""
+        rv = self.call(Function.CLOSE_SESSION, ctypes.c_ulong(session))
+        self._slots.pop(session, None)
+        return rv
+
+    def sessions_elsewhere(self, slot: int) -> list[int]:
+        """Return an open session of each token in another slot."""
+        return list({where: session for session, where in tuple(self._slots.items()) if where != slot}.values())
+
+    def call(self, function: Function, *arguments: Any, awaits_person: bool = False) -> int:
+        """Call a function; the first argument is a CK_ULONG if it is a slot or a session.
+
+        A job of a call thread makes the call at once. It must keep the arguments, because a call outlives the caller
+        that leaves it. Raises `ModuleError` if the module lacks the function, and `TokenTimeoutError`.
+        """
+        if not self.threads.is_here:
+            return self.threads.run(lambda: self.call(function, *arguments, awaits_person=awaits_person))
+        slot = self._find_slot(function, arguments)
+        deadlines = DEFAULT_DEADLINES if slot is None else self._deadlines.get(slot, DEFAULT_DEADLINES)
+        called = self._load(function)
+        self.threads.begin_call(
+            function.official_name, slot, limit_of(function, deadlines, awaits_person=awaits_person)
+        )
+        try:
+            return int(called(*arguments))  # ctypes releases the interpreter's lock during the call
+        finally:
+            self.threads.end_call()
+
+    def _find_slot(self, function: Function, arguments: tuple[Any, ...]) -> int | None:
+        if function.takes_session:
+            return self._slots.get(arguments[0].value)
+        return int(arguments[0].value) if function.takes_slot else None
+
+    def _load(self, function: Function) -> Callable[..., int]:
+        known = self._loaded.get(function)
+        if known is None:
+            address = self._functions[int(function)]
+            if not address:
+                raise ModuleError(f"The PKCS#11 module has no {function.official_name}.")
+            known = self._loaded[function] = ctypes.CFUNCTYPE(ctypes.c_ulong)(address)
+        return known
+
+    def _present(
+        self, function: Function, place: tuple[int, ...], pins: tuple[Pin | None, ...], text: bytes | None = None
+    ) -> int:
+        # Copied in the caller's thread, because the caller wipes the PIN when it has left the call.
+        copies = [None if pin is None else bytearray(pin.octets()) for pin in pins]
+        return self._present_copies(function, place, copies, text)
+
+    @device_call
+    def _present_copies(
+        self, function: Function, place: tuple[int, ...], pins: list[bytearray | None], text: bytes | None
+    ) -> int:
+        arguments: list[Any] = [ctypes.c_ulong(number) for number in place]
+        for pin in pins:
+            arguments += (ctypes.c_void_p(), ctypes.c_ulong(0)) if pin is None else _octets(pin)
+        if text is not None:
+            arguments.append(text)
+        try:
+            return self.call(function, *arguments, awaits_person=all(pin is None for pin in pins))
+        finally:
+            for pin in pins:
+                if pin is not None:
+                    pin[:] = bytes(len(pin))
 
 
-def _octets(pin: Pin | None) -> tuple[object, ctypes.c_ulong]:
-    if pin is None:
-        return ctypes.c_void_p(), ctypes.c_ulong(0)
-    octets = pin.octets()
-    # The PIN's own buffer, not a copy, so that wiping it leaves no copy behind.
-    return (ctypes.c_char * len(octets)).from_buffer(octets), ctypes.c_ulong(len(octets))
+def _octets(pin: bytearray) -> tuple[object, ctypes.c_ulong]:
+    # The copy's own buffer, so that wiping it leaves none behind.
+    return (ctypes.c_char * len(pin)).from_buffer(pin), ctypes.c_ulong(len(pin))

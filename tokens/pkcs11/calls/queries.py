@@ -1,24 +1,25 @@
-"""PKCS#11 calls that return plain data: slots, tokens, mechanisms, objects, signatures and plaintexts.
+"""PKCS#11 calls that return plain data: the module, slots, tokens, mechanisms, sessions and objects.
 
-python-pkcs11 makes more calls than necessary: it queries all slots to use one, ten attributes of each object that it
-finds, and the length of each result before the result. A network token takes tens of milliseconds for each call, so
-each query here is one call. A CK_RV other than CKR_OK is raised as python-pkcs11's exception.
-
-Enter the module's `gate` before each call. Structures are those of PKCS#11 v2.40, 3 and 4, which later versions keep.
+A network token takes tens of milliseconds for each call, so each query is one call where PKCS#11 allows it. A CK_RV
+other than CKR_OK is raised as python-pkcs11's exception. Structures are those of PKCS#11 v2.40, 3 and 4, which later
+versions keep.
 """
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from pkcs11 import MGF, Attribute, Mechanism
-from pkcs11 import exceptions as p11
+from pkcs11 import Attribute
 
 from tokens.errors import ModuleError
-from tokens.pkcs11.calls.cryptoki import Cryptoki, Function
+from tokens.pkcs11.calls.call_threads import device_call
+from tokens.pkcs11.calls.functions import Function
+from tokens.pkcs11.calls.operations import Operations
 from tokens.pkcs11.calls.return_values import check
+from tokens.pkcs11.calls.structures import Attribute as AttributeStructure
+from tokens.pkcs11.calls.structures import Template, decode_text
 
 _UNAVAILABLE = ctypes.c_ulong(-1).value
 _BUFFER_TOO_SMALL = 0x150
@@ -39,13 +40,23 @@ _UNTOUCHED = b"\xa5"
 _NUMBERS = frozenset({Attribute.CLASS, Attribute.CERTIFICATE_TYPE, Attribute.KEY_TYPE})
 """The requested attributes that are a CK_ULONG."""
 
-_RESULT = 8192
-"""Bytes for a signature or a plaintext."""
-
 _HANDLES = 64
 
-_DATA_SPECIFIED = 1
-"""CKZ_DATA_SPECIFIED, the only source of an OAEP label."""
+_FIELDS_OF_INFO = (slice(2, 34), slice(48, 80), slice(80, 82))
+"""manufacturerID, libraryDescription and libraryVersion in CK_INFO, whose flags are aligned as in C."""
+
+
+_SERIAL_SESSION, _RW_SESSION = 0x04, 0x02
+"""CKF_SERIAL_SESSION, which must always be set, and CKF_RW_SESSION."""
+
+
+@dataclass(frozen=True)
+class ModuleData:
+    """The used fields of CK_INFO. The version is as RFC 7512 writes it."""
+
+    manufacturer: str
+    description: str
+    version: str
 
 
 @dataclass(frozen=True)
@@ -67,47 +78,19 @@ class TokenData:
     flags: int
 
 
-class _Attribute(ctypes.Structure):
-    _fields_ = (("type", ctypes.c_ulong), ("value", ctypes.c_void_p), ("length", ctypes.c_ulong))
+class Queries(Operations):
+    """The calls of one module that return data, with those that use keys."""
 
+    @device_call
+    def module(self) -> ModuleData:
+        """Return what the module reports about itself (C_GetInfo)."""
+        info = ctypes.create_string_buffer(256)
+        check(self._cryptoki.call(Function.GET_INFO, info))
+        manufacturer, description, version = _FIELDS_OF_INFO
+        major, minor = info.raw[version]
+        return ModuleData(decode_text(info.raw[manufacturer]), decode_text(info.raw[description]), f"{major}.{minor}")
 
-class _Template:
-    """An array of CK_ATTRIBUTE, with the values that it points to."""
-
-    def __init__(self, values: Mapping[int, bytes]) -> None:
-        self._values = [ctypes.create_string_buffer(value, len(value)) for value in values.values()]
-        self.array = (_Attribute * len(values))(
-            *(
-                _Attribute(kind, ctypes.addressof(value), len(value))
-                for kind, value in zip(values, self._values, strict=True)
-            )
-        )
-
-
-class _Mechanism(ctypes.Structure):
-    _fields_ = (("mechanism", ctypes.c_ulong), ("parameter", ctypes.c_void_p), ("length", ctypes.c_ulong))
-
-
-class _PssParameters(ctypes.Structure):
-    _fields_ = (("hash", ctypes.c_ulong), ("mgf", ctypes.c_ulong), ("salt_length", ctypes.c_ulong))
-
-
-class _OaepParameters(ctypes.Structure):
-    _fields_ = (
-        ("hash", ctypes.c_ulong),
-        ("mgf", ctypes.c_ulong),
-        ("source", ctypes.c_ulong),
-        ("label", ctypes.c_char_p),
-        ("label_length", ctypes.c_ulong),
-    )
-
-
-class Queries:
-    """The calls of one module."""
-
-    def __init__(self, cryptoki: Cryptoki) -> None:
-        self._cryptoki = cryptoki
-
+    @device_call
     def slots(self) -> list[int]:
         """Return the slots with a token, also uninitialised ones (C_GetSlotList)."""
         present, count = ctypes.c_ubyte(1), ctypes.c_ulong()
@@ -120,24 +103,27 @@ class Queries:
                 check(rv)
                 return list(slots[: count.value])
 
+    @device_call
     def slot(self, slot: int) -> SlotData:
         """Return the slot's information (C_GetSlotInfo)."""
         info = ctypes.create_string_buffer(256)
         check(self._cryptoki.call(Function.GET_SLOT_INFO, ctypes.c_ulong(slot), info))
-        return SlotData(description=_text(info.raw[:64]), manufacturer=_text(info.raw[64:96]))
+        return SlotData(description=decode_text(info.raw[:64]), manufacturer=decode_text(info.raw[64:96]))
 
+    @device_call
     def token(self, slot: int) -> TokenData:
         """Return the current state of the token (C_GetTokenInfo)."""
         info = ctypes.create_string_buffer(512)
         check(self._cryptoki.call(Function.GET_TOKEN_INFO, ctypes.c_ulong(slot), info))
         return TokenData(
-            label=_text(info.raw[:32]),
-            manufacturer=_text(info.raw[32:64]),
-            model=_text(info.raw[64:80]),
-            serial=_text(info.raw[80:96]),
+            label=decode_text(info.raw[:32]),
+            manufacturer=decode_text(info.raw[32:64]),
+            model=decode_text(info.raw[64:80]),
+            serial=decode_text(info.raw[80:96]),
             flags=ctypes.c_ulong.from_buffer(info, 96).value,
         )
 
+    @device_call
     def mechanisms(self, slot: int) -> list[int]:
         """Return the token's mechanisms (C_GetMechanismList)."""
         room = 1024
@@ -150,12 +136,38 @@ class Queries:
             check(rv)
             return list(listed[: count.value])
 
+    @device_call
     def mechanism_flags(self, slot: int, mechanism: int) -> int:
         """Return the flags of a mechanism, such as CKF_SIGN or CKF_DECRYPT (C_GetMechanismInfo)."""
         info = (ctypes.c_ulong * 3)()  # ulMinKeySize, ulMaxKeySize, flags
         check(self._cryptoki.call(Function.GET_MECHANISM_INFO, ctypes.c_ulong(slot), ctypes.c_ulong(mechanism), info))
         return int(info[2])
 
+    def open_session(self, slot: int, *, writable: bool = False) -> int:
+        """Open a session with the token in a slot (C_OpenSession); returns its handle."""
+        flags = _SERIAL_SESSION | (_RW_SESSION if writable else 0)
+
+        def close_late(opened: tuple[int, int] | BaseException) -> None:
+            if isinstance(opened, tuple) and not opened[0]:
+                self._cryptoki.close_session(opened[1])
+
+        rv, session = self.threads.run(lambda: self._cryptoki.open_session(slot, flags), late=close_late)
+        check(rv)
+        return session
+
+    @device_call
+    def close_session(self, session: int) -> None:
+        """Close a session (C_CloseSession)."""
+        check(self._cryptoki.close_session(session))
+
+    @device_call
+    def random(self, session: int, length: int) -> bytes:
+        """Return random bytes from the token (C_GenerateRandom)."""
+        octets = ctypes.create_string_buffer(length)
+        check(self._cryptoki.call(Function.GENERATE_RANDOM, ctypes.c_ulong(session), octets, ctypes.c_ulong(length)))
+        return octets.raw
+
+    @device_call
     def check_alive(self, session: int) -> None:
         """Raise the token's error if it does not respond (C_GenerateRandom; C_GetSessionInfo without a generator)."""
         try:
@@ -167,20 +179,18 @@ class Queries:
         else:
             check(rv)
 
+    @device_call
     def session_state(self, session: int) -> int:
         """Return the session's CK_STATE (C_GetSessionInfo)."""
         info = (ctypes.c_ulong * 4)()  # slotID, state, flags, ulDeviceError
         check(self._cryptoki.call(Function.GET_SESSION_INFO, ctypes.c_ulong(session), info))
         return int(info[1])
 
+    @device_call
     def find_objects(self, session: int, template: Mapping[int, bytes]) -> list[int]:
         """Return the handles of all objects that match (C_FindObjects)."""
-        wanted = _Template(template)
-        check(
-            self._cryptoki.call(
-                Function.FIND_OBJECTS_INIT, ctypes.c_ulong(session), wanted.array, ctypes.c_ulong(len(template))
-            )
-        )
+        wanted = Template(template)
+        check(self._cryptoki.call(Function.FIND_OBJECTS_INIT, ctypes.c_ulong(session), wanted.array, wanted.length))
         found = list(self._find(session))
         check(self._cryptoki.call(Function.FIND_OBJECTS_FINAL, ctypes.c_ulong(session)))
         return found
@@ -202,6 +212,7 @@ class Queries:
             if not count.value:
                 return
 
+    @device_call
     def attributes(self, session: int, target: int, kinds: Sequence[int]) -> dict[int, bytes]:
         """Read several attributes in one call (C_GetAttributeValue), without those that the token does not report.
 
@@ -234,7 +245,7 @@ class Queries:
         return answered
 
     def _length(self, session: int, target: int, kind: int) -> tuple[int, int]:
-        asked = (_Attribute * 1)(_Attribute(kind, None, 0))
+        asked = (AttributeStructure * 1)(AttributeStructure(kind, None, 0))
         rv = self._cryptoki.call(
             Function.GET_ATTRIBUTE_VALUE, ctypes.c_ulong(session), ctypes.c_ulong(target), asked, ctypes.c_ulong(1)
         )
@@ -245,8 +256,11 @@ class Queries:
         # NSS 3.87 reports a number only if the buffer has the size of a number.
         rooms = [ctypes.sizeof(ctypes.c_ulong) if kind in _NUMBERS else room for kind in kinds]
         values = [ctypes.create_string_buffer(_UNTOUCHED * size, size) for size in rooms]
-        asked = (_Attribute * len(kinds))(
-            *(_Attribute(kind, ctypes.addressof(value), len(value)) for kind, value in zip(kinds, values, strict=True))
+        asked = (AttributeStructure * len(kinds))(
+            *(
+                AttributeStructure(kind, ctypes.addressof(value), len(value))
+                for kind, value in zip(kinds, values, strict=True)
+            )
         )
         rv = self._cryptoki.call(
             Function.GET_ATTRIBUTE_VALUE,
@@ -265,116 +279,25 @@ class Queries:
                 answered[kind] = b""
         return rv, answered
 
+    @device_call
     def create_object(self, session: int, template: Mapping[int, bytes]) -> int:
         """Create an object (C_CreateObject)."""
-        wanted, made = _Template(template), ctypes.c_ulong()
-        check(
-            self._cryptoki.call(
-                Function.CREATE_OBJECT,
-                ctypes.c_ulong(session),
-                wanted.array,
-                ctypes.c_ulong(len(template)),
-                ctypes.byref(made),
+        wanted, made = Template(template), ctypes.c_ulong()
+        try:
+            check(
+                self._cryptoki.call(
+                    Function.CREATE_OBJECT,
+                    ctypes.c_ulong(session),
+                    wanted.array,
+                    wanted.length,
+                    ctypes.byref(made),
+                )
             )
-        )
+        finally:
+            wanted.wipe()
         return made.value
 
-    def generate_key_pair(
-        self, session: int, mechanism: Mechanism, public: Mapping[int, bytes], private: Mapping[int, bytes]
-    ) -> tuple[int, int]:
-        """Generate a key pair (C_GenerateKeyPair); returns the handles of the public and the private key."""
-        how, halves = _Mechanism(mechanism, None, 0), (_Template(public), _Template(private))
-        made = (ctypes.c_ulong(), ctypes.c_ulong())
-        check(
-            self._cryptoki.call(
-                Function.GENERATE_KEY_PAIR,
-                ctypes.c_ulong(session),
-                ctypes.byref(how),
-                halves[0].array,
-                ctypes.c_ulong(len(public)),
-                halves[1].array,
-                ctypes.c_ulong(len(private)),
-                ctypes.byref(made[0]),
-                ctypes.byref(made[1]),
-            )
-        )
-        return made[0].value, made[1].value
-
+    @device_call
     def destroy_object(self, session: int, target: int) -> None:
         """Delete an object (C_DestroyObject)."""
         check(self._cryptoki.call(Function.DESTROY_OBJECT, ctypes.c_ulong(session), ctypes.c_ulong(target)))
-
-    def sign(
-        self,
-        session: int,
-        key: int,
-        mechanism: Mechanism,
-        parameter: object,
-        data: bytes,
-        authenticate: Callable[[], None] | None,
-    ) -> bytes:
-        """Sign (C_SignInit, C_Sign), with `authenticate` called in between if the key requires it."""
-        return self._operate(
-            Function.SIGN_INIT, Function.SIGN, session, key, (mechanism, parameter), data, authenticate
-        )
-
-    def decrypt(
-        self,
-        session: int,
-        key: int,
-        mechanism: Mechanism,
-        parameter: object,
-        data: bytes,
-        authenticate: Callable[[], None] | None,
-    ) -> bytes:
-        """Decrypt (C_DecryptInit, C_Decrypt), with `authenticate` called in between if the key requires it."""
-        return self._operate(
-            Function.DECRYPT_INIT, Function.DECRYPT, session, key, (mechanism, parameter), data, authenticate
-        )
-
-    def _operate(
-        self,
-        begin: Function,
-        finish: Function,
-        session: int,
-        key: int,
-        how: tuple[Mechanism, object],
-        data: bytes,
-        authenticate: Callable[[], None] | None,
-    ) -> bytes:
-        parameter = _parameter(*how)
-        mechanism = _Mechanism(
-            how[0], ctypes.addressof(parameter) if parameter else None, ctypes.sizeof(parameter) if parameter else 0
-        )
-        check(self._cryptoki.call(begin, ctypes.c_ulong(session), ctypes.byref(mechanism), ctypes.c_ulong(key)))
-        if authenticate is not None:
-            authenticate()
-        result, length = ctypes.create_string_buffer(_RESULT), ctypes.c_ulong(_RESULT)
-        check(
-            self._cryptoki.call(
-                finish, ctypes.c_ulong(session), data, ctypes.c_ulong(len(data)), result, ctypes.byref(length)
-            )
-        )
-        try:
-            if length.value > _RESULT:
-                raise p11.FunctionFailed  # a length that was not filled in
-            return result.raw[: length.value]
-        finally:
-            ctypes.memset(result, 0, _RESULT)
-
-
-def _parameter(mechanism: Mechanism, parameter: object) -> ctypes.Structure | None:
-    match parameter:
-        case None:
-            return None
-        case (Mechanism() as digest, MGF() as mgf, int(salt_length)):
-            return _PssParameters(digest, mgf, salt_length)
-        case (Mechanism() as digest, MGF() as mgf, None | bytes() as label):
-            return _OaepParameters(digest, mgf, _DATA_SPECIFIED, label or None, len(label or b""))
-        case _:
-            raise p11.ArgumentsBad(f"No parameter of this kind is known for {mechanism!r}.")
-
-
-def _text(padded: bytes) -> str:
-    """Decode text that is padded with blanks (PKCS#11) or terminated by a zero byte (some modules)."""
-    return padded.split(b"\0", 1)[0].decode("utf-8", "replace").rstrip(" ")

@@ -1,8 +1,8 @@
 """Management of the secret keys on a PKCS#11 token: import, list, delete, and test which form the token supports.
 
 A token cannot generate K‖K, so a secret key is made outside the token and imported. This process knows the key only
-during the import. The functions take it as a `bytearray`, which the caller wipes; python-pkcs11 makes another copy
-during the call, which cannot be wiped.
+during the import. The functions take it as a `bytearray`, which the caller wipes; the memory that C_CreateObject
+reads is wiped too, while a copy that Python made in between cannot be.
 """
 
 from __future__ import annotations
@@ -11,25 +11,27 @@ import contextlib
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from pkcs11 import Attribute, ObjectClass, Session
+from pkcs11 import Attribute, ObjectClass
 from pkcs11 import exceptions as p11
 
 from tokens.algorithms.des_keys import CHECK_VALUE_LENGTH, check_value, encrypt_block, require_strong, set_odd_parity
 from tokens.errors import CeremonyError, MechanismNotOfferedError, sentence_case
 from tokens.events.reporting import report_ceremony_step
 from tokens.pkcs11.calls.faults import translate_error
+from tokens.pkcs11.calls.queries import Queries
 from tokens.pkcs11.connection import Connection
 from tokens.pkcs11.secret_keys.des_forms import FORMS, DesForm
 from tokens.pkcs11.secret_keys.objects import (
     DEFAULT_PREFIX,
     SecretInfo,
-    derive_from,
+    SecretKey,
+    create_secret,
     describe,
     find_secret,
     label_of,
-    read_attribute,
 )
 from tokens.pkcs11.sessions import Worker
 from tokens.secrets import BLOCK, ZERO_IV, Use
@@ -116,7 +118,7 @@ def list_secrets(connection: Connection, prefix: str | None = None) -> list[Secr
             place = _place(prefix, objects.name(found).label)
             if place is not None:
                 info = describe(objects, found)
-                secret = find_secret(worker.session, info.label, connection.token.description)
+                secret = SecretKey(connection.module.queries, worker.session, found)
                 entries.append(SecretEntry(*place, info, _check_value(secret, info)))
         return entries
 
@@ -133,7 +135,7 @@ def delete_secret(connection: Connection, use: Use, index: int, *, prefix: str |
         connection.writable() as session,
     ):
         try:
-            find_secret(session, label, token.description).destroy()
+            find_secret(connection.module.queries, session, label, token.description).destroy()
         except p11.PKCS11Error as error:
             raise translate_error(error, f"delete secret key '{label}'") from error
 
@@ -150,12 +152,13 @@ def temporary_secrets(
     with contextlib.ExitStack() as kept:
         doing = "open a read-write session"
         try:
-            session = kept.enter_context(connection.session_kept_open())
+            session = kept.enter_context(connection.writable())
             doing = f"import a secret key as {form.name}"
-            with connection.module.gate:
-                for (use, index), key in keys.items():
-                    label = label_of(prefix, use, index)
-                    session.create_object(_template(form, key, label, encrypts=True, decrypts=True, stored=False))
+            for (use, index), key in keys.items():
+                template = _template(
+                    form, key, label_of(prefix, use, index), encrypts=True, decrypts=True, stored=False
+                )
+                create_secret(connection.module.queries, session, template)
         except p11.PKCS11Error as error:
             raise translate_error(error, doing) from error
         yield prefix
@@ -170,20 +173,22 @@ def form_to_take(trials: Iterable[FormTrial]) -> DesForm | None:
 def try_forms(connection: Connection) -> list[FormTrial]:
     """Test each form with a temporary key, and compare the token's results with the host's."""
     with connection.writable() as session:
-        return [_try_form(session, form) for form in FORMS]
+        queries = connection.module.queries
+        return [connection.module.run(partial(_try_form, queries, session, form)) for form in FORMS]
 
 
-def _try_form(session: Session, form: DesForm) -> FormTrial:
+def _try_form(queries: Queries, session: int, form: DesForm) -> FormTrial:
+    template = _template(form, _TRIAL_KEY, "", encrypts=True, decrypts=True, stored=False)
     try:
-        made: Any = session.create_object(_template(form, _TRIAL_KEY, "", encrypts=True, decrypts=True, stored=False))
+        made = create_secret(queries, session, template)
     except p11.PKCS11Error:
         return FormTrial(form, ecb=False, cbc=False, derives=False)
     expected = encrypt_block(_TRIAL_KEY, _TRIAL_BLOCK)
     try:
         return FormTrial(
             form,
-            ecb=_works(lambda: made.encrypt(_TRIAL_BLOCK, mechanism=form.ecb), expected),
-            cbc=_works(lambda: made.encrypt(_TRIAL_BLOCK, mechanism=form.cbc, mechanism_param=ZERO_IV), expected),
+            ecb=_works(lambda: made.encrypt(form.ecb, _TRIAL_BLOCK), expected),
+            cbc=_works(lambda: made.encrypt(form.cbc, _TRIAL_BLOCK, ZERO_IV), expected),
             derives=_works(lambda: _use_derived(made, form), encrypt_block(bytearray(expected), _TRIAL_BLOCK)),
         )
     finally:
@@ -197,11 +202,10 @@ def _works(call: Callable[[], bytes], expected: bytes) -> bool:
         return False
 
 
-def _use_derived(base: Any, form: DesForm) -> bytes:
-    derived = derive_from(base, form, _TRIAL_BLOCK)
+def _use_derived(base: SecretKey, form: DesForm) -> bytes:
+    derived = base.derive(form, _TRIAL_BLOCK)
     try:
-        result: bytes = derived.encrypt(_TRIAL_BLOCK, mechanism=form.ecb)
-        return result
+        return derived.encrypt(form.ecb, _TRIAL_BLOCK)
     finally:
         derived.destroy()
 
@@ -232,13 +236,13 @@ def _create_and_prove(
     expected = encrypt_block(key, _TRIAL_BLOCK)
     with connection.writable() as session:
         try:
-            made: Any = session.create_object(template)
+            made = create_secret(connection.module.queries, session, template)
         except p11.PKCS11Error as error:
             raise translate_error(error, f"import secret key '{label}'") from error
         if template[Attribute.ENCRYPT]:
-            proven = _works(lambda: made.encrypt(_TRIAL_BLOCK, mechanism=form.ecb), expected)
+            proven = _works(lambda: made.encrypt(form.ecb, _TRIAL_BLOCK), expected)
         else:
-            proven = _works(lambda: made.decrypt(expected, mechanism=form.ecb), _TRIAL_BLOCK)
+            proven = _works(lambda: made.decrypt(form.ecb, expected), _TRIAL_BLOCK)
         if not proven:
             made.destroy()
             raise CeremonyError(
@@ -270,11 +274,11 @@ def _place(prefix: str, label: str) -> tuple[Use, int] | None:
     return None
 
 
-def _check_value(found: Any, info: SecretInfo) -> bytes | None:
+def _check_value(found: SecretKey, info: SecretInfo) -> bytes | None:
     if info.encrypts:
         try:
-            return bytes(found.encrypt(bytes(BLOCK), mechanism=info.form.ecb)[:CHECK_VALUE_LENGTH])
+            return found.encrypt(info.form.ecb, bytes(BLOCK))[:CHECK_VALUE_LENGTH]
         except p11.PKCS11Error:
             return None
-    value = bytes(read_attribute(found, Attribute.CHECK_VALUE) or b"")
+    value = found.read(Attribute.CHECK_VALUE)
     return value if len(value) == CHECK_VALUE_LENGTH else None

@@ -22,7 +22,7 @@ from tokens.pkcs11.connection import Connection
 from tokens.pkcs11.secret_keys.ceremony import form_to_take, temporary_secrets, try_forms
 from tokens.pkcs11.secret_keys.des_forms import FORMS, DesForm
 from tokens.pkcs11.secret_keys.driver import Pkcs11Secrets
-from tokens.pkcs11.secret_keys.objects import find_secret, label_of, read_attribute
+from tokens.pkcs11.secret_keys.objects import find_secret, label_of
 from tokens.pkcs11.sessions import Worker
 from tokens.policy import KeyPolicy
 from tokens.secrets import ZERO_IV, Secrets, Use
@@ -112,7 +112,7 @@ def _check_form(
         )
         imported = run_trial(importing)
         if not opened:
-            connection.run(_query_mechanisms, "be tested")
+            connection.run(lambda worker: connection.module.queries.check_alive(worker.session), "be tested")
             return FormCheck(form, (imported,))
         [device] = opened
         secrets = Secrets(device)
@@ -141,18 +141,16 @@ def _import(connection: Connection, form: DesForm, policy: KeyPolicy) -> Iterato
         for use, index in _KEYS:
             device.secret(use, index)  # checks the key policy, as the driver does
             if connection.run(
-                partial(_reveals_value, label_of(prefix, use, index)), "be asked for the value of a secret key"
+                partial(_reveals_value, connection, label_of(prefix, use, index)),
+                "be asked for the value of a secret key",
             ):
                 raise KeyPolicyError("The token revealed the value of a sensitive key.")
         yield device
 
 
-def _reveals_value(label: str, worker: Worker) -> bool:
-    return bool(read_attribute(find_secret(worker.session, label, "the token"), Attribute.VALUE))
-
-
-def _query_mechanisms(worker: Worker) -> None:
-    worker.session.token.slot.get_mechanisms()
+def _reveals_value(connection: Connection, label: str, worker: Worker) -> bool:
+    secret = find_secret(connection.module.queries, worker.session, label, "the token")
+    return bool(secret.read(Attribute.VALUE))
 
 
 def _check_nothing_was_lost(device: Pkcs11Secrets) -> None:
@@ -160,7 +158,10 @@ def _check_nothing_was_lost(device: Pkcs11Secrets) -> None:
     connection = device.connection
     label = label_of(device.prefix, Use.ENCRYPTION, 1)
     try:
-        connection.run(lambda worker: find_secret(worker.session, label, ""), "find a temporary secret key again")
+        queries = connection.module.queries
+        connection.run(
+            lambda worker: find_secret(queries, worker.session, label, ""), "find a temporary secret key again"
+        )
     except NoSuchKeyError as error:
         raise TokenLostError(
             f"{sentence_case(connection.token.description)} lost its temporary secret keys during the test: it was "

@@ -100,7 +100,7 @@ def wipe(octets: bytearray) -> None:
 
 def _draw(connection: Connection) -> bytearray:
     component = connection.run(
-        lambda worker: bytearray(worker.session.generate_random(8 * KEY_LENGTH)), "draw a random number"
+        lambda worker: bytearray(connection.module.queries.random(worker.session, KEY_LENGTH)), "draw a random number"
     )
     set_odd_parity(component)
     return component

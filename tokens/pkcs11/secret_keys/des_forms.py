@@ -9,7 +9,6 @@ Mechanisms: PKCS#11 v3.1, 6.17 (DES3) and 6.18 (DES); key derivation by encrypti
 
 from __future__ import annotations
 
-import ctypes
 import struct
 from dataclasses import dataclass
 
@@ -77,14 +76,6 @@ FORM_OF_TYPE = {form.key_type: form for form in FORMS}
 
 FULL_MAC = struct.pack("@L", 8)
 """CK_MAC_GENERAL_PARAMS for a MAC of 8 bytes. CKM_DES_MAC returns only 4."""
-
-
-class EncryptData:
-    """CK_KEY_DERIVATION_STRING_DATA. It contains an address, so keep the object until the call has returned."""
-
-    def __init__(self, data: bytes) -> None:
-        self._buffer = ctypes.create_string_buffer(data, len(data))
-        self.parameter = struct.pack("@PN", ctypes.addressof(self._buffer), len(data))
 
 
 def name(mechanism: Mechanism) -> str:

@@ -23,7 +23,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from pkcs11 import Attribute, MechanismFlag, Session
+from pkcs11 import Attribute, MechanismFlag
 from pkcs11 import exceptions as p11
 
 from tokens.errors import (
@@ -42,11 +42,10 @@ from tokens.pkcs11.secret_keys.des_forms import name as mechanism_name
 from tokens.pkcs11.secret_keys.objects import (
     DEFAULT_PREFIX,
     SecretInfo,
-    derive_from,
+    SecretKey,
     describe,
     find_secret,
     label_of,
-    read_attribute,
 )
 from tokens.pkcs11.sessions import Worker
 from tokens.policy import KeyPolicy, assess_key
@@ -111,7 +110,7 @@ class Pkcs11Secrets:
                 return self.block(secret, bytes(BLOCK), "compute a check value", decrypting=False)[:3]
 
         def job(worker: Worker) -> bytes:
-            return bytes(read_attribute(self.handle(worker, secret.label), Attribute.CHECK_VALUE) or b"")
+            return self.key(worker, secret.label).read(Attribute.CHECK_VALUE)
 
         value = self.run(job, f"report the check value of '{secret.label}'")
         if len(value) != 3:
@@ -135,7 +134,7 @@ class Pkcs11Secrets:
         if known is None:
 
             def look(worker: Worker) -> SecretInfo:
-                return describe(self.connection.objects(worker.session), self.handle(worker, label).handle)
+                return describe(self.connection.objects(worker.session), self.key(worker, label).handle)
 
             known = self.run(look, f"open secret key '{label}'")
             self._enforce(known)
@@ -148,12 +147,16 @@ class Pkcs11Secrets:
             raise TokenLostError(f"{sentence_case(self.description)} were closed.")
         return self.connection.run(job, doing)
 
-    def handle(self, worker: Worker, label: str) -> Any:
-        """Return the key in this worker's session, with the methods of python-pkcs11 that its usage allows."""
-        handles: Any = worker.keys.setdefault(self, {})
-        if label not in handles:
-            handles[label] = find_secret(worker.session, label, self.connection.token.description)
-        return handles[label]
+    def key(self, worker: Worker, label: str) -> SecretKey:
+        """Return the key in this worker's session."""
+        known: dict[str, SecretKey] = worker.keys.setdefault(self, {})
+        if label not in known:
+            known[label] = self.find(worker.session, label)
+        return known[label]
+
+    def find(self, session: int, label: str) -> SecretKey:
+        """Return the key in a session. Raises as `find_secret` does."""
+        return find_secret(self.connection.module.queries, session, label, self.connection.token.description)
 
     def report_use(self, secret: SecretInfo, operation: str, mechanism: Any) -> contextlib.AbstractContextManager[None]:
         """Report the block as a use of the secret key."""
@@ -165,9 +168,8 @@ class Pkcs11Secrets:
         self.require(secret, decrypting=decrypting)
 
         def job(worker: Worker) -> bytes:
-            key = self.handle(worker, secret.label)
-            result: bytes = (key.decrypt if decrypting else key.encrypt)(block, mechanism=secret.form.ecb)
-            return result
+            key = self.key(worker, secret.label)
+            return (key.decrypt if decrypting else key.encrypt)(secret.form.ecb, block)
 
         return self.whole(self.run(job, f"{operation} with '{secret.label}'"), BLOCK)
 
@@ -227,7 +229,7 @@ class Pkcs11Conversation:
         """Return a new challenge (C_GenerateRandom)."""
 
         def job(worker: Worker) -> bytes:
-            return worker.session.generate_random(8 * BLOCK)
+            return self._secrets.connection.module.queries.random(worker.session, BLOCK)
 
         self._challenge = self._secrets.whole(self._secrets.run(job, "draw a challenge"), BLOCK)
         return self._challenge
@@ -262,7 +264,7 @@ class _CbcKey:
             return self._cbc("mac", data, iv)[-BLOCK:]
         with self._secrets.report_use(self._secret, "mac", form.mac):
             code = self._run(
-                lambda key: key.sign(data, mechanism=form.mac, mechanism_param=FULL_MAC),
+                lambda key: key.mac(form.mac, data, FULL_MAC),
                 f"compute a MAC with '{self._secret.label}'",
             )
             return self._secrets.whole(code, BLOCK)
@@ -277,7 +279,7 @@ class _CbcKey:
 
     _signs: bool
 
-    def _run(self, use: Callable[[Any], bytes], doing: str) -> bytes:
+    def _run(self, use: Callable[[SecretKey], bytes], doing: str) -> bytes:
         raise NotImplementedError
 
     def _cbc(self, operation: str, data: bytes, iv: bytes) -> bytes:
@@ -285,10 +287,8 @@ class _CbcKey:
         decrypting = operation == "decrypt"
 
         def crypt(piece: bytes, iv: bytes) -> bytes:
-            def use(key: Any) -> bytes:
-                call = key.decrypt if decrypting else key.encrypt
-                result: bytes = call(piece, mechanism=mechanism, mechanism_param=iv, buffer_size=len(piece) + BLOCK)
-                return result
+            def use(key: SecretKey) -> bytes:
+                return (key.decrypt if decrypting else key.encrypt)(mechanism, piece, iv)
 
             return self._secrets.whole(self._run(use, f"{operation} with '{self._secret.label}'"), len(piece))
 
@@ -312,8 +312,8 @@ class Pkcs11DataKey(_CbcKey):
     def close(self) -> None:
         """Do nothing: the key belongs to the token."""
 
-    def _run(self, use: Callable[[Any], bytes], doing: str) -> bytes:
-        return self._secrets.run(lambda worker: use(self._secrets.handle(worker, self._secret.label)), doing)
+    def _run(self, use: Callable[[SecretKey], bytes], doing: str) -> bytes:
+        return self._secrets.run(lambda worker: use(self._secrets.key(worker, self._secret.label)), doing)
 
 
 class Pkcs11SessionKey(_CbcKey):
@@ -328,9 +328,8 @@ class Pkcs11SessionKey(_CbcKey):
         super().__init__(secrets, secret)
         self._random = random
         self._using = threading.Lock()
-        self._session: Session | None = None
+        self._key: SecretKey | None = None
         self._epoch = -1
-        self._key: Any = None
         self._closed = False
         derivation = secret.form.derive
         with secrets.report_use(secret, "derive a session key", derivation):
@@ -344,7 +343,7 @@ class Pkcs11SessionKey(_CbcKey):
             self._closed = True
             self._end_session()
 
-    def _run(self, use: Callable[[Any], bytes], doing: str) -> bytes:
+    def _run(self, use: Callable[[SecretKey], bytes], doing: str) -> bytes:
         def job(worker: Worker) -> bytes:
             with self._using:
                 try:
@@ -355,19 +354,20 @@ class Pkcs11SessionKey(_CbcKey):
 
         return self._secrets.run(job, doing)
 
-    def _derive(self, worker: Worker) -> Any:
+    def _derive(self, worker: Worker) -> SecretKey:
         if self._closed:
             raise TokenLostError("This session key was closed.")
-        if self._session is None or self._epoch != worker.epoch:
-            self._session, self._epoch = worker.session.token.open(), worker.epoch
-            token = self._secrets.connection.token
-            base = find_secret(self._session, self._secret.label, token.description)
-            self._key = derive_from(base, self._secret.form, self._random)
+        if self._key is None or self._epoch != worker.epoch:
+            session = self._secrets.connection.open_session()
+            try:
+                self._key = self._secrets.find(session, self._secret.label).derive(self._secret.form, self._random)
+            except BaseException:
+                self._secrets.connection.module.close_session(session, worker.epoch)
+                raise
+            self._epoch = worker.epoch
         return self._key
 
     def _end_session(self) -> None:
-        session, self._session, self._key = self._session, None, None
-        module = self._secrets.connection.module
-        if session is not None and module.epoch == self._epoch:
-            with module.gate, contextlib.suppress(p11.PKCS11Error):
-                session.close()
+        key, self._key = self._key, None
+        if key is not None:
+            self._secrets.connection.module.close_session(key.session, self._epoch)

@@ -6,17 +6,18 @@ session, on the thread that holds it.
 
 from __future__ import annotations
 
-import struct
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
-from pkcs11 import Attribute, MechanismFlag, ObjectClass, SecretKey, Session
+from pkcs11 import Attribute, Mechanism, ObjectClass
 from pkcs11 import exceptions as p11
-from pkcs11.constants import DEFAULT
 
 from tokens.errors import Facts, MechanismNotOfferedError, NoSuchKeyError, Reason, SeveralKeysError, UnsupportedKeyError
+from tokens.pkcs11.attributes import pack
+from tokens.pkcs11.calls.queries import Queries
+from tokens.pkcs11.calls.structures import DerivationData
 from tokens.pkcs11.objects import Objects
-from tokens.pkcs11.secret_keys.des_forms import FORM_OF_TYPE, DesForm, EncryptData, name
+from tokens.pkcs11.secret_keys.des_forms import FORM_OF_TYPE, DesForm, name
 from tokens.policy import KeyAttributes
 from tokens.secrets import Use
 
@@ -41,6 +42,18 @@ _PROTECTION = {
     "local": Attribute.LOCAL,
 }
 """The fields of `KeyAttributes` that are a CK_BBOOL of a secret key."""
+
+_DERIVED: dict[Attribute, object] = {
+    Attribute.CLASS: ObjectClass.SECRET_KEY,
+    Attribute.TOKEN: False,
+    Attribute.PRIVATE: True,
+    Attribute.SENSITIVE: True,
+    Attribute.EXTRACTABLE: False,
+    Attribute.ENCRYPT: True,
+    Attribute.DECRYPT: True,
+    Attribute.SIGN: True,
+}
+"""The attributes of a session key, beside its type."""
 
 _USES = {
     "encrypts": Attribute.ENCRYPT,
@@ -68,30 +81,76 @@ class SecretInfo:
     signs: bool
 
 
-def find_secret(session: Session, label: str, token_description: str) -> SecretKey:
+@dataclass(frozen=True)
+class SecretKey:
+    """A secret key object in one session, with the calls that use it. Key and session are handles."""
+
+    queries: Queries
+    session: int
+    handle: int
+
+    def encrypt(self, mechanism: Mechanism, data: bytes, parameter: object = None) -> bytes:
+        """Return the ciphertext of whole blocks (C_Encrypt)."""
+        return self.queries.encrypt(self.session, self.handle, mechanism, parameter, data)
+
+    def decrypt(self, mechanism: Mechanism, data: bytes, parameter: object = None) -> bytes:
+        """Return the plaintext of whole blocks (C_Decrypt)."""
+        return self.queries.decrypt(self.session, self.handle, mechanism, parameter, data)
+
+    def mac(self, mechanism: Mechanism, data: bytes, parameter: object = None) -> bytes:
+        """Return the MAC of the data (C_Sign)."""
+        return self.queries.sign(self.session, self.handle, mechanism, parameter, data)
+
+    def read(self, attribute: Attribute) -> bytes:
+        """Return an attribute; empty if the token does not report it (C_GetAttributeValue)."""
+        try:
+            return self.queries.attributes(self.session, self.handle, (attribute,)).get(attribute, b"")
+        except p11.FunctionFailed:
+            return b""
+
+    def derive(self, form: DesForm, random: bytes) -> SecretKey:
+        """Return a session key object: 8 random bytes encrypted under this key inside the token.
+
+        It ends with the session (PKCS#11 v3.1, 6.29). Raises `MechanismNotOfferedError`.
+        """
+        # The data is repeated as this key's value is, so the derived key has the same form.
+        data = DerivationData(random * form.copies)
+        template: dict[int, bytes] = {kind: pack(value) for kind, value in _DERIVED.items()}
+        template[Attribute.KEY_TYPE] = pack(int(form.key_type))
+        try:
+            made = self.queries.derive_key(self.session, self.handle, form.derive, data, template)
+        except _CANNOT_DERIVE as error:
+            raise MechanismNotOfferedError(
+                f"The token does not derive keys with {name(form.derive)} ({type(error).__name__})."
+            ) from error
+        return replace(self, handle=made)
+
+    def destroy(self) -> None:
+        """Delete the object (C_DestroyObject)."""
+        self.queries.destroy_object(self.session, self.handle)
+
+
+def create_secret(queries: Queries, session: int, template: Mapping[Attribute, object]) -> SecretKey:
+    """Create a secret key object (C_CreateObject)."""
+    made = queries.create_object(session, {kind: pack(value) for kind, value in template.items()})
+    return SecretKey(queries, session, made)
+
+
+def find_secret(queries: Queries, session: int, label: str, token_description: str) -> SecretKey:
     """Return the one secret key object with this label.
 
-    Raises `NoSuchKeyError` or `SeveralKeysError`, which list what the token holds, and `UnsupportedKeyError`.
+    Raises `NoSuchKeyError` or `SeveralKeysError`, which list what the token holds.
     """
-    wanted = {Attribute.CLASS: ObjectClass.SECRET_KEY, Attribute.LABEL: label}
-    try:
-        found = list(session.get_objects(wanted))
-    except struct.error as error:  # from python-pkcs11, which reads the usage of each key that it finds
-        raise UnsupportedKeyError(
-            f"Secret key '{label}' on {token_description} has an attribute of the wrong length, so its use is not "
-            "known.",
-            remedy="Look for an update of the token's module, or import the key again.",
-        ) from error
+    objects = Objects(queries, session)
+    found = objects.find({Attribute.CLASS: ObjectClass.SECRET_KEY, Attribute.LABEL: label})
     if len(found) == 1:
-        return found[0]  # type: ignore[return-value]
+        return SecretKey(queries, session, found[0])
     if found:
         raise SeveralKeysError(
             f"{len(found)} secret keys on {token_description} have the label '{label}'.",
             remedy="Delete all but one.",
         )
-    labels = sorted(
-        str(read_attribute(o, Attribute.LABEL)) for o in session.get_objects({Attribute.CLASS: ObjectClass.SECRET_KEY})
-    )
+    labels = sorted(objects.name(each).label for each in objects.find({Attribute.CLASS: ObjectClass.SECRET_KEY}))
     holds = f"It holds: {', '.join(labels)}" if labels else "It holds no secret key that can be seen"
     raise NoSuchKeyError(
         f"There is no secret key '{label}' on {token_description}. {holds}.",
@@ -112,39 +171,3 @@ def describe(objects: Objects, handle: int) -> SecretInfo:
     protection = {field: reported.flag(attribute) for field, attribute in _PROTECTION.items()}
     attributes = KeyAttributes(key_type="DES", size_bits=form.value_bits, odd=reported.odd, **protection)
     return SecretInfo(label=label, form=form, attributes=attributes, **uses)
-
-
-def read_attribute(found: Any, attribute: Attribute) -> Any:
-    """Return an attribute, or None if the token does not report it."""
-    try:
-        return found[attribute]
-    except (p11.AttributeTypeInvalid, p11.AttributeSensitive, p11.FunctionFailed, ValueError, struct.error):
-        return None
-
-
-def derive_from(base: Any, form: DesForm, random: bytes) -> Any:
-    """Return a session key object: 8 random bytes encrypted under `base` inside the token (PKCS#11 v3.1, 6.29).
-
-    It ends with the session in which `base` was found. Raises `MechanismNotOfferedError`.
-    """
-    # The data is repeated as the base key's value is, so the derived key has the same form.
-    data = EncryptData(random * form.copies)
-    template: dict[Attribute, Any] = {
-        Attribute.TOKEN: False,
-        Attribute.SENSITIVE: True,
-        Attribute.EXTRACTABLE: False,
-        Attribute.VALUE_LEN: DEFAULT,
-    }
-    try:
-        return base.derive_key(
-            form.key_type,
-            form.value_bits,
-            mechanism=form.derive,
-            mechanism_param=data.parameter,
-            capabilities=MechanismFlag.ENCRYPT | MechanismFlag.DECRYPT | MechanismFlag.SIGN,
-            template=template,
-        )
-    except _CANNOT_DERIVE as error:
-        raise MechanismNotOfferedError(
-            f"The token does not derive keys with {name(form.derive)} ({type(error).__name__})."
-        ) from error

@@ -1,0 +1,27 @@
+"""Which deadline applies to which PKCS#11 function."""
+
+from __future__ import annotations
+
+from tokens.deadlines import CallDeadlines
+from tokens.pkcs11.calls.functions import Function
+
+_KINDS = {
+    "sign": (
+        Function.ENCRYPT_INIT,
+        Function.ENCRYPT,
+        Function.DECRYPT_INIT,
+        Function.DECRYPT,
+        Function.SIGN_INIT,
+        Function.SIGN,
+        Function.DERIVE_KEY,
+    ),
+    "login": (Function.INITIALIZE, Function.INIT_PIN, Function.SET_PIN, Function.LOGIN, Function.CREATE_OBJECT),
+    "generate": (Function.INIT_TOKEN, Function.GENERATE_KEY_PAIR),
+}
+_KIND_OF = {function: kind for kind, functions in _KINDS.items() for function in functions}
+
+
+def limit_of(function: Function, deadlines: CallDeadlines, *, awaits_person: bool = False) -> float:
+    """Return the seconds that a call may take; `awaits_person` for a PIN that is typed on the device itself."""
+    limit: float = getattr(deadlines, "person" if awaits_person else _KIND_OF.get(function, "session"))
+    return limit
