@@ -146,7 +146,7 @@ from tokens.uri import Pkcs11Uri
 from tokens.pkcs11.module import load_module
 from tokens.pkcs11.search import present_tokens
 def listed():
-    return {found.info.label: found for found in present_tokens(load_module(Pkcs11Uri.parse(uris[0]).module_path))}
+    return {found.label: found for found in present_tokens(load_module(Pkcs11Uri.parse(uris[0]).module_path))}
 """
 
 
