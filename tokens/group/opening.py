@@ -75,12 +75,12 @@ def find_member_token(module: Module, uri: Pkcs11Uri) -> TokenInfo:
     """
     epoch = module.epoch
     try:
-        return find_token(module, uri).info
+        return find_token(module, uri)
     except NoSuchTokenError:
         if module.is_used_by_others(_Nobody()):
             raise
     module.reinitialise(epoch)
-    return find_token(module, uri).info
+    return find_token(module, uri)
 
 
 def open_key_group(
