@@ -28,7 +28,7 @@ from tokens.pkcs11.calls import cryptoki
 from tokens.pkcs11.calls.call_threads import CallThreads
 from tokens.pkcs11.calls.cryptoki import Cryptoki
 from tokens.pkcs11.calls.fence import Fence
-from tokens.pkcs11.calls.library import load_function_list
+from tokens.pkcs11.calls.loading import load_function_list
 from tokens.pkcs11.calls.queries import ModuleData, Queries
 from tokens.pkcs11.calls.return_values import name_of
 from tokens.pkcs11.start_failures import likely_causes
