@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.softhsm import MODULE, TestToken
@@ -16,11 +17,16 @@ CLIENT = next(Path("/usr/lib").glob("*/pkcs11/p11-kit-client.so"), Path("/usr/li
 class Server:
     """`p11-kit server` for one token, on a socket of its own."""
 
-    def __init__(self, folder: Path, token: TestToken) -> None:
+    def __init__(self, folder: Path, token: TestToken, environment: Mapping[str, str] | None = None) -> None:
         self.socket = folder / "p11-kit.socket"
         self.token = token
-        self.folder = folder
+        self.environment = {**os.environ, **(environment or {}), "XDG_RUNTIME_DIR": str(folder)}
         self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def client_environment(self) -> dict[str, str]:
+        """The environment variable with which a client finds it."""
+        return {"P11_KIT_SERVER_ADDRESS": f"unix:path={self.socket}"}
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
@@ -36,7 +42,7 @@ class Server:
                 self.socket,
                 f"pkcs11:token={self.token.label.replace(' ', '%20')}",
             ],
-            env={**os.environ, "XDG_RUNTIME_DIR": str(self.folder)},
+            env=self.environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
@@ -50,6 +56,14 @@ class Server:
         """Send a signal to the server and to the children that it made for connections, such as SIGSTOP: it hangs."""
         assert self.process is not None
         os.killpg(self.process.pid, number)
+
+    def pause(self) -> None:
+        """Stop it: it keeps its connections and does not answer."""
+        self.signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        self.signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """End it, and the connections through it."""

@@ -4,7 +4,6 @@ It is loaded in a process of its own: NSS keeps one database for each process.
 """
 
 import os
-import shutil
 import subprocess
 import sys
 import textwrap
@@ -12,18 +11,14 @@ from pathlib import Path
 
 import pytest
 
-SOFTOKN = next(Path("/usr/lib").glob("*/libsoftokn3.so"), Path("/usr/lib/libsoftokn3.so"))
-PIN = "Nss-pin-271828"
+from tests.interop.modules.devices import nss
 
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with two keys, `rsa` and `ec`; the file `descriptions` holds what was printed when they were made."""
-    assert shutil.which("certutil"), "libnss3-tools is one of the test packages"
     folder = tmp_path_factory.mktemp("nss")
-    (folder / "pin").write_text(PIN)
-    (folder / "pin").chmod(0o600)
-    subprocess.run(["certutil", "-N", "-d", f"sql:{folder}", "-f", folder / "pin"], check=True, capture_output=True)
+    nss.new_database(folder)
     printed = run(
         folder,
         """
@@ -46,9 +41,8 @@ def run(database: Path, code: str, **environment: str) -> str:
     from tokens.pkcs11.ceremony import KeyKind, Usage, generate_key
     from tokens.uri import Pkcs11Uri
 
-    INIT = "configDir='sql:{database}' certPrefix='' keyPrefix='' secmod='secmod.db' flags="
-    WHERE = dict(module={str(SOFTOKN)!r}, init_string=INIT, pin="file:{database}/pin")
-    def uri(object=None): return Pkcs11Uri(token="NSS Certificate DB", object=object)
+    WHERE = dict(module={str(nss.SOFTOKN)!r}, init_string={nss.init_string(database)!r}, pin="file:{database}/pin")
+    def uri(object=None): return Pkcs11Uri(token={nss.TOKEN!r}, object=object)
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(prelude) + textwrap.dedent(code)],

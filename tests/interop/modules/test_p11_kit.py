@@ -61,7 +61,7 @@ class Client:
             stderr=subprocess.PIPE,
             text=True,
             bufsize=1,
-            env={**os.environ, "P11_KIT_SERVER_ADDRESS": f"unix:path={server.socket}"},
+            env={**os.environ, **server.client_environment},
         )
 
         self.said: queue.Queue[str] = queue.Queue()

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.interop.modules.test_nss import PIN, SOFTOKN
-from tests.interop.modules.test_p11_kit import CLIENT, Client, Server
+from tests.interop.modules.devices import nss
+from tests.interop.modules.test_p11_kit import Client
+from tests.remote import CLIENT, Server
 from tests.softhsm import new_token
 
 FIPS_ENTRY = """
@@ -57,18 +58,15 @@ def checked(label: str, module: Path, pin: str, init_string: str = "", **environ
 @pytest.fixture
 def fips(tmp_path: Path) -> tuple[Path, str]:
     """NSS softokn in FIPS mode: the module, and its init string."""
-    (tmp_path / "pin").write_text(PIN)
-    (tmp_path / "pin").chmod(0o600)
+    nss.new_database(tmp_path)
     (tmp_path / "entry.c").write_text(FIPS_ENTRY)
     module = tmp_path / "fips.so"
-    database = f"sql:{tmp_path}"
     for command in (
-        ["certutil", "-N", "-d", database, "-f", tmp_path / "pin"],
-        ["modutil", "-fips", "true", "-dbdir", database, "-force"],
-        ["gcc", "-shared", "-fPIC", "-o", module, tmp_path / "entry.c", SOFTOKN],
+        ["modutil", "-fips", "true", "-dbdir", f"sql:{tmp_path}", "-force"],
+        ["gcc", "-shared", "-fPIC", "-o", module, tmp_path / "entry.c", nss.SOFTOKN],
     ):
         subprocess.run(command, check=True, capture_output=True, timeout=60)
-    return module, f"configDir='{database}' certPrefix='' keyPrefix='' secmod='secmod.db' flags="
+    return module, nss.init_string(tmp_path)
 
 
 def test_a_module_in_fips_mode_takes_no_secret_and_the_verdict_says_so(
@@ -87,9 +85,7 @@ def test_a_connection_that_passes_no_cbc_leaves_authentication(
     server = Server(tmp_path, new_token())
     server.start()
     try:
-        verdict, lines = checked(
-            server.token.label, CLIENT, server.token.pin, P11_KIT_SERVER_ADDRESS=f"unix:path={server.socket}"
-        )
+        verdict, lines = checked(server.token.label, CLIENT, server.token.pin, **server.client_environment)
     finally:
         server.kill()
     assert verdict.startswith("ISCL: authentication only, CKK_DES2 K‖K.")

@@ -6,10 +6,8 @@ key that may only sign; C_Finalize in a forked child would end its parent's logi
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,17 +17,11 @@ from pydicom.data import get_testdata_file
 
 from hsm_dicom.signatures import check_integrity
 from hsm_dicom.signatures.integrity import Finding
-from tests.ports import free_ports, is_listening
+from tests.interop.modules import behaviours
+from tests.interop.modules.devices.tpm import MODULE, device
 from tests.tokens import scenes
 
-MODULE = next(Path("/usr/lib").glob("*/pkcs11/libtpm2_pkcs11.so"), Path("/usr/lib/pkcs11/libtpm2_pkcs11.so"))
 COMMAND = Path(sys.executable).with_name("hsm-dicom")
-
-BUS = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
- "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-<busconfig><type>session</type><listen>unix:path={path}</listen><auth>EXTERNAL</auth>
-<policy context="default"><allow send_destination="*"/><allow receive_sender="*"/><allow own="*"/></policy></busconfig>
-"""
 
 
 @dataclass(frozen=True)
@@ -54,86 +46,17 @@ class Tpm:
 
 
 @pytest.fixture(scope="module")
-def tpm() -> Iterator[Tpm]:
-    """A TPM with one token, `tpm`. The folder's name is short: it holds a socket."""
-    folder = Path(tempfile.mkdtemp(prefix="tpm"))
-    for name in ("state", "store"):
-        (folder / name).mkdir()
-    (folder / "bus.conf").write_text(BUS.format(path=folder / "bus"))
-    port = free_ports(2)
-    bus = {"DBUS_SESSION_BUS_ADDRESS": f"unix:path={folder / 'bus'}"}
-    where = f"host=127.0.0.1,port={port}"
-    environment = {
-        **os.environ,
-        **bus,
-        "TPM2_PKCS11_STORE": str(folder / "store"),
-        "TPM2_PKCS11_TCTI": "tabrmd:bus_type=session",
-        "TPM2_PKCS11_LOG_LEVEL": "0",
-        "TSS2_LOG": "all+none",
-        "HSM_DICOM_STATE": str(folder / "refusals"),
-        "TPM_PIN": "31415926",
-    }
-    addresses = [f"type=tcp,port={p},bindaddr=127.0.0.1" for p in (port, port + 1)]
-    daemons = [
-        begin("dbus-daemon", f"--config-file={folder / 'bus.conf'}", "--nofork", "--nopidfile"),
-        begin(
-            *("swtpm", "socket", "--tpm2", "--tpmstate", f"dir={folder / 'state'}", "--server", addresses[0]),
-            *("--ctrl", addresses[1], "--flags", "not-need-init,startup-clear"),
-        ),
-    ]
-    try:
-        scenes.until((folder / "bus").exists)
-        scenes.until(lambda: is_listening(port) and is_listening(port + 1))
-        daemons.append(begin("tpm2-abrmd", "--session", "--allow-root", "--tcti", f"swtpm:{where}", **bus))
-        made = Tpm(environment, folder)
-        scenes.until(lambda: initialised(made))
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tpm]:
+    """A TPM with one token and keys on it: `rsa` and `ec` that sign, `decrypt`."""
+    folder = tmp_path_factory.mktemp("tpm")
+    with device(folder) as worker:
+        made = Tpm({**os.environ, **worker.device.environment, "TPM_PIN": worker.device.pin}, folder)
+        for label in ("rsa", "decrypt"):
+            assert "error" not in worker.run(behaviours.generate, label)
+        worker.close()
+        # One of them by the command.
+        made.run("key", "generate", made.uri("").replace(";object=", ""), "--label", "ec", "--type", "p256")
         yield made
-    finally:
-        for daemon in reversed(daemons):
-            daemon.terminate()
-            daemon.wait(timeout=20)
-        shutil.rmtree(folder)
-
-
-def begin(*command: str, **environment: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-
-
-def initialised(tpm: Tpm) -> bool:
-    """Whether the resource manager was there to make the token."""
-    done = subprocess.run(
-        [
-            COMMAND,
-            "token",
-            "init",
-            "--label",
-            "tpm",
-            "--module",
-            MODULE,
-            "--so-pin",
-            "env:TPM_PIN",
-            "--pin",
-            "env:TPM_PIN",
-        ],
-        env=tpm.environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 0 or "could not be initialised" in done.stderr, done.stderr
-    return done.returncode == 0
-
-
-@pytest.fixture(scope="module")
-def keys(tpm: Tpm) -> Tpm:
-    """The same with keys made by the command: `rsa` and `ec` that sign, `decrypt`."""
-    for label, kind, usage in (("rsa", "rsa-2048", "sign"), ("ec", "p256", "sign"), ("decrypt", "rsa-2048", "decrypt")):
-        tpm.run(
-            "key", "generate", tpm.uri("").replace(";object=", ""), "--label", label, "--type", kind, "--usage", usage
-        )
-    return tpm
 
 
 def test_keys_that_were_made_in_it_sign_and_decrypt(keys: Tpm) -> None:
