@@ -11,13 +11,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Protocol
 
 from pynetdicom import _config, evt
 from pynetdicom._globals import MODE_ACCEPTOR, MODE_REQUESTOR
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
-from pynetdicom.dimse_messages import _MESSAGE_TYPES, DIMSEMessage
+from pynetdicom.dimse_messages import _MESSAGE_TYPES, C_STORE_RQ, DIMSEMessage
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.fsm import TRANSITION_TABLE
@@ -28,29 +29,43 @@ from pynetdicom.sop_class import _STORAGE_CLASSES
 from pynetdicom.timer import Timer
 from pynetdicom.transport import T_CONNECT, AddressInformation, AssociationSocket
 
-CONNECTED, CONNECTION_CLOSED, ARTIM_EXPIRED, INVALID_PDU = "Evt2", "Evt17", "Evt18", "Evt19"
+CONNECTED, DATA_REQUESTED, DATA_RECEIVED = "Evt2", "Evt9", "Evt10"
+CONNECTION_CLOSED, ARTIM_EXPIRED, INVALID_PDU = "Evt17", "Evt18", "Evt19"
 """Events of the Upper Layer's state machine (PS3.8, Table 9-10)."""
 
-IDLE, AWAITING_CLOSE = "Sta1", "Sta13"
+IDLE, ESTABLISHED, AWAITING_CLOSE = "Sta1", "Sta6", "Sta13"
 """States of the same machine."""
 
 NO_ADDRESS = AddressInformation("127.0.0.1", 0)
 """A placeholder: the connection exists already, and pynetdicom neither resolves nor connects to this address."""
 
-TRANSITIONS = ((CONNECTED, "Sta4"), (CONNECTION_CLOSED, "Sta6"), (ARTIM_EXPIRED, "Sta2"), (INVALID_PDU, "Sta6"))
+_IS_LAST = 2
+"""The bit of a message control header that marks the last fragment (PS3.8, E.2)."""
+
+TRANSITIONS = (
+    (CONNECTED, "Sta4"),
+    (DATA_REQUESTED, ESTABLISHED),
+    (DATA_RECEIVED, ESTABLISHED),
+    (CONNECTION_CLOSED, ESTABLISHED),
+    (ARTIM_EXPIRED, "Sta2"),
+    (INVALID_PDU, ESTABLISHED),
+)
 """Pairs of event and state that the state machine must know."""
 
 METHODS: Mapping[tuple[type, str], tuple[str, ...]] = {
     (Association, "__init__"): ("self", "ae", "mode"),
     (Association, "_abort_blocking"): ("self", "block"),
     (Association, "_serve_request"): ("self", "msg", "context_id"),
+    (Association, "get_handlers"): ("self", "event"),
     (Association, "run_reactor"): ("self",),
     (Association, "request"): ("self",),
     (Association, "set_socket"): ("self", "socket"),
     (AssociationSocket, "__init__"): ("self", "assoc", "client_socket", "address"),
     (AssociationSocket, "close"): ("self",),
     (AssociationSocket, "connect"): ("self", "primitive"),
+    (DIMSEMessage, "encode_msg"): ("self", "context_id", "max_pdu_length"),
     (DIMSEMessage, "message_to_primitive"): ("self",),
+    (DIMSEMessage, "primitive_to_message"): ("self", "primitive"),
     (DIMSEServiceProvider, "__init__"): ("self", "assoc"),
     (DIMSEServiceProvider, "get_msg"): ("self", "block"),
     (DIMSEServiceProvider, "receive_primitive"): ("self", "primitive"),
@@ -62,6 +77,7 @@ METHODS: Mapping[tuple[type, str], tuple[str, ...]] = {
     (DULServiceProvider, "idle_timer_expired"): ("self",),
     (DULServiceProvider, "kill_dul"): ("self",),
     (DULServiceProvider, "run_reactor"): ("self",),
+    (DULServiceProvider, "send_pdu"): ("self", "primitive"),
     (DULServiceProvider, "stop_dul"): ("self",),
     (StorageServiceClass, "SCP"): ("self", "req", "context"),
 }
@@ -82,7 +98,8 @@ ATTRIBUTES: Mapping[type, tuple[str, ...]] = {
     ),
     AssociationSocket: ("_is_connected", "_ready", "event_queue", "provider_queue", "socket"),
     DIMSEMessage: ("command_set", "context_id", "data_set"),
-    DIMSEServiceProvider: ("assoc", "dimse_timeout", "msg_queue"),
+    C_STORE: ("_dataset_path",),
+    DIMSEServiceProvider: ("assoc", "dimse_timeout", "dul", "maximum_pdu_size", "msg_queue"),
     DULServiceProvider: (
         "_idle_timer",
         "_kill_thread",
@@ -208,6 +225,22 @@ class BaseUpperLayer(DULServiceProvider):
         self.write_pdu(pdu)
 
 
+class BaseMessages(DIMSEServiceProvider):
+    """pynetdicom's DIMSE service, with documented names for what subclasses use."""
+
+    def send_command(self, request: C_STORE, context_id: int) -> None:
+        """Send the command set of a C-STORE request. Its Data Set, which it announces, is left to the caller."""
+        message = C_STORE_RQ()
+        message.primitive_to_message(request)
+        message.context_id = context_id
+        evt.trigger(self.assoc, evt.EVT_DIMSE_SENT, {"message": message})
+        for part in message.encode_msg(context_id, self.maximum_pdu_size):
+            self.dul.send_pdu(part)
+            ((_, value),) = part.presentation_data_value_list
+            if value[0] & _IS_LAST:
+                return
+
+
 class ConnectedSocket(AssociationSocket):
     """The connection of a requestor, established before pynetdicom asks for it."""
 
@@ -256,6 +289,20 @@ def set_context_id(request: C_STORE, context_id: int | None) -> None:
     request._context_id = context_id
 
 
+def find_data_set_place(request: object) -> tuple[Path, int] | None:
+    """Return the file and the offset of the Data Set of a C-STORE request that `send_c_store` made for a file."""
+    place: tuple[Path, int] | None = getattr(request, "_dataset_path", None)
+    return place
+
+
+def is_watched(association: Association) -> bool:
+    """Return whether an application follows the PDUs of an association by pynetdicom's events."""
+    bound: list[Any] = []
+    for event in (evt.EVT_DATA_RECV, evt.EVT_PDU_RECV, evt.EVT_FSM_TRANSITION):
+        bound += association.get_handlers(event)
+    return any(not str(handler.__module__).startswith(("pynetdicom.", "hsm_dicom.")) for handler, _ in bound)
+
+
 def storage_classes() -> dict[str, str]:
     """Return the storage SOP Classes that pynetdicom knows: keyword to UID."""
     return dict(_STORAGE_CLASSES)
@@ -291,6 +338,8 @@ __all__ = [
     "ATTRIBUTES",
     "AWAITING_CLOSE",
     "CONNECTION_CLOSED",
+    "DATA_REQUESTED",
+    "ESTABLISHED",
     "IDLE",
     "INVALID_PDU",
     "METHODS",
@@ -301,11 +350,13 @@ __all__ = [
     "AddressInformation",
     "AssociationSocket",
     "BaseAssociation",
+    "BaseMessages",
     "BaseUpperLayer",
     "ConnectedSocket",
     "DIMSEMessage",
-    "DIMSEServiceProvider",
+    "find_data_set_place",
     "has_sent_abort",
+    "is_watched",
     "keep_stored_bytes",
     "map_accepted_contexts",
     "new_message",

@@ -38,6 +38,8 @@ class SecuredSSLSocket(ssl.SSLSocket):
     failure: Exception | None = None
     """The error that ended the connection: the first of a read or a write, or an alert of the peer."""
     _rest: memoryview = memoryview(b"")
+    _deferred: OSError | None = None
+    """An error that came behind received data. OpenSSL reports it once, and the end of the connection after it."""
     _parted = False
 
     @property
@@ -57,6 +59,7 @@ class SecuredSSLSocket(ssl.SSLSocket):
         """Receive bytes. Read a whole record at once, since pynetdicom requests 4096 bytes and each call is costly."""
         rest = self._rest
         if not rest:
+            self._raise_deferred()
             try:
                 with self._turn:
                     rest = memoryview(super().recv(max(buflen, _RECORD), flags))
@@ -67,6 +70,34 @@ class SecuredSSLSocket(ssl.SSLSocket):
                 raise
         self._rest = rest[buflen:]
         return bytes(rest[:buflen])
+
+    def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
+        """Receive bytes into memory. On a socket that does not block, as many records as are there and have room."""
+        space = memoryview(buffer)[: nbytes or None]
+        rest = self._rest
+        if rest:
+            count = min(len(rest), len(space))
+            space[:count] = rest[:count]
+            self._rest = rest[count:]
+            return count
+        self._raise_deferred()
+        received = 0
+        try:
+            with self._turn:
+                while received < len(space):
+                    count = super().recv_into(space[received:], None, flags)
+                    received += count
+                    if not count or self.gettimeout() != 0:
+                        break
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            if not received:
+                raise
+        except OSError as error:
+            self._note(error)
+            if not received:
+                raise
+            self._deferred = error
+        return received
 
     def pending(self) -> int:
         """Return how many bytes `recv` has buffered, which `select` cannot see."""
@@ -80,6 +111,11 @@ class SecuredSSLSocket(ssl.SSLSocket):
             except OSError as error:
                 self._note(self._find_unread_alert() or error)
                 raise
+
+    def _raise_deferred(self) -> None:
+        error, self._deferred = self._deferred, None
+        if error is not None:
+            raise error
 
     def _find_unread_alert(self) -> OSError | None:
         """Return the error for an unread alert of the peer; None if there is none.

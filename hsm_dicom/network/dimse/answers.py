@@ -8,14 +8,20 @@ Message ID, and only an answer with this ID, the right command and the right ins
 from __future__ import annotations
 
 import itertools
+import os
 import queue
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from pynetdicom.association import Association
+from pynetdicom.dimse_primitives import C_STORE
 
+from hsm_dicom.network._pynetdicom import find_data_set_place
 from hsm_dicom.network.dimse.messages import MessageReceiver, StartStoring
+from hsm_dicom.network.upper_layer.file_data import FileData
+from hsm_dicom.network.upper_layer.provider import UpperLayer
 from hsm_dicom.transport.events import log
 
 MESSAGE_IDS = 1 << 16
@@ -40,7 +46,24 @@ class MatchedAnswers(MessageReceiver):
             primitive.MessageID = next(self._numbers) % MESSAGE_IDS
             self._answered.discard(primitive.MessageID)
             self._request, self.fault = primitive, ""
-        super().send_msg(primitive, context_id)
+        place = find_data_set_place(primitive)
+        if place is None:
+            super().send_msg(primitive, context_id)
+        else:
+            self._send_file(primitive, context_id, *place)
+
+    def _send_file(self, request: C_STORE, context_id: int, path: Path, offset: int) -> None:
+        """Send a request whose Data Set is in a file. Raises `OSError` if the file cannot be read."""
+        upper_layer = self.assoc.dul
+        if not isinstance(upper_layer, UpperLayer):
+            raise TypeError("Only an association of hsm-dicom sends from files.")
+        with path.open("rb", buffering=0) as file:
+            length = max(0, file.seek(0, os.SEEK_END) - offset)
+            file.seek(offset)
+            data = FileData(file, length, context_id, self.maximum_pdu_size)
+            self.send_command(request, context_id)
+            upper_layer.send_pdu(data)
+            data.wait(upper_layer.ended)
 
     def get_msg(self, block: bool = False) -> Any:
         """Return the next message, or with `block` the answer to the last request: its context and primitive.

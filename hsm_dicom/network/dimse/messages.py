@@ -17,8 +17,8 @@ from pynetdicom.dsutils import decode
 from pynetdicom.pdu_primitives import P_DATA
 
 from hsm_dicom.network._pynetdicom import (
+    BaseMessages,
     DIMSEMessage,
-    DIMSEServiceProvider,
     map_accepted_contexts,
     new_message,
     report_message,
@@ -26,6 +26,7 @@ from hsm_dicom.network._pynetdicom import (
 )
 from hsm_dicom.network.dimse.commands import C_STORE_RQ, MESSAGE_ID, CommandSet
 from hsm_dicom.network.errors import PDUError
+from hsm_dicom.network.upper_layer.pdu import presentation_data_values
 from hsm_dicom.network.upper_layer.provider import NotifyingQueue, UpperLayer
 
 MAXIMUM_COMMAND = 1 << 20
@@ -51,8 +52,8 @@ class DataSetSink(Protocol):
     def sop_instance_uid(self) -> str | None:
         """The Affected SOP Instance UID, if it is a UID."""
 
-    def write(self, data: bytes, /) -> None:
-        """Take a part of it."""
+    def write(self, data: bytes | memoryview, /) -> None:
+        """Take a part of it, which is not valid any more after the call."""
 
     def discard(self) -> None:
         """Forget it; harmless to repeat."""
@@ -62,7 +63,7 @@ StartStoring = Callable[[Association, int, CommandSet], DataSetSink]
 """From an association, a presentation context ID and the command set of a C-STORE-RQ to the place for the Data Set."""
 
 
-class MessageReceiver(DIMSEServiceProvider):
+class MessageReceiver(BaseMessages):
     """The DIMSE service of one association. `start_storing` takes the Data Sets of C-STORE-RQ messages, if given."""
 
     def __init__(
@@ -87,6 +88,18 @@ class MessageReceiver(DIMSEServiceProvider):
             if isinstance(upper_layer, UpperLayer):
                 upper_layer.refuse(problem)
 
+    def receive_data(self, pdu: memoryview) -> None:
+        """Take a P-DATA-TF, which is not valid any more after the call. Called in the Upper Layer's thread.
+
+        Raises `PDUError` for what is malformed.
+        """
+        try:
+            for context_id, start, end in presentation_data_values(pdu):
+                self._take(context_id, pdu[start], pdu[start + 1 : end])
+        except PDUError:
+            self.discard()
+            raise
+
     def discard(self) -> None:
         """Forget what was not served, when the association is over."""
         if self._sink is not None:
@@ -98,7 +111,7 @@ class MessageReceiver(DIMSEServiceProvider):
             if sink is not None:
                 sink.discard()
 
-    def _take(self, context_id: int, control: int, data: bytes) -> None:
+    def _take(self, context_id: int, control: int, data: bytes | memoryview) -> None:
         if context_id not in map_accepted_contexts(self.assoc):
             raise PDUError(f"a message in presentation context {context_id}, which was not accepted")
         if control & _IS_COMMAND:

@@ -37,7 +37,8 @@ TOO_LARGE = 0xC003
 """Likewise: the Data Set is longer than this listener takes."""
 
 _UID = re.compile(r"(?=.{1,64}\Z)[0-9]+(\.[0-9]+)*\Z")
-_BUFFER_BYTES = 1 << 20
+_BUFFER_BYTES = 1 << 16
+"""Bytes that are collected for one write. What comes in longer parts is written without a copy."""
 
 
 class RefusedInstanceError(NetworkError):
@@ -70,7 +71,7 @@ class Incoming:
                 SOP_CLASS_NOT_SUPPORTED, "The SOP Class is not that of the presentation context."
             )
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Take a part of it."""
         if self._failure is not None:
             return

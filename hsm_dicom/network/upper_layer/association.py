@@ -61,6 +61,7 @@ class SecuredAssociation(BaseAssociation):
         self._ended = ended
         self.upper_layer = UpperLayer(self, seconds, gate.notify, request)
         self.messages = messages(self, gate.notify, start_storing)
+        self.upper_layer.take_data = self.messages.receive_data
         self.install(self.upper_layer, self.messages, gate)
 
     def run_reactor(self) -> None:

@@ -3,8 +3,11 @@
     reader = PDUReader(maximum_data=131072, seconds=30.0)
     pdu = reader.feed(connection.recv(reader.wanted))      # None while the PDU is not complete
 
-The header is checked before anything behind it is read: type and length first, so that a peer cannot make us hold more
-than the longest PDU. `deadline` is when the PDU must be complete, counted from its first byte.
+    reader.add(connection.recv_into(reader.space()))       # the same without copies, for long messages
+    pdu = reader.next()
+
+The header is checked before memory is used for what follows it: type and length first, so that a peer cannot make us
+hold more than the longest PDU. `deadline` is when the PDU must be complete, counted from its first byte.
 """
 
 from __future__ import annotations
@@ -42,6 +45,9 @@ _SHORT = 4
 _PROVIDER = 2
 _PDV_HEADER = 4
 
+_RECORD = 1 << 14
+"""Bytes of data in a TLS record, the unit in which they arrive (RFC 8446, 5.1)."""
+
 
 @dataclass(frozen=True, slots=True)
 class PDU:
@@ -54,6 +60,13 @@ class PDU:
     def name(self) -> str:
         """The standard's name of the type."""
         return NAMES[self.type]
+
+
+@dataclass(frozen=True, slots=True)
+class DataPDU:
+    """A whole P-DATA-TF in the memory of its reader, which uses it again. `data` includes the header."""
+
+    data: memoryview
 
 
 class PDUReader:
@@ -75,14 +88,15 @@ class PDUReader:
         self._seconds = seconds
         self._expected = expected
         self._clock = clock
-        self._buffer = bytearray()
+        self._memory = memoryview(bytearray())
+        self._start = self._end = 0
         self._size = HEADER
         self._deadline: float | None = None
 
     @property
     def wanted(self) -> int:
-        """How many bytes to read next, at the most."""
-        return self._size - len(self._buffer)
+        """How many bytes are missing of the current PDU, or of its header while the length is not known."""
+        return max(0, self._size - (self._end - self._start))
 
     @property
     def deadline(self) -> float | None:
@@ -96,28 +110,66 @@ class PDUReader:
         """
         if len(data) > self.wanted:
             raise ValueError(f"{len(data)} bytes were given, and {self.wanted} were wanted.")
-        if self._deadline is None and data:
+        self._make_room(len(data))
+        self._memory[self._end : self._end + len(data)] = data
+        self.add(len(data))
+        pdu = self.next()
+        return PDU(P_DATA_TF, bytes(pdu.data)) if isinstance(pdu, DataPDU) else pdu
+
+    def space(self) -> memoryview:
+        """Return memory to read the next bytes into: enough for the current PDU, and to begin the one after it.
+
+        Views of earlier PDUs are not valid any more.
+        """
+        self._make_room(self.wanted + 2 * _RECORD)
+        return self._memory[self._end :]
+
+    def add(self, count: int) -> None:
+        """Take in the first bytes of `space`."""
+        self._end += count
+        if self._deadline is None and count:
             self._deadline = self._clock() + self._seconds
-        self._buffer += data
-        if self._size == HEADER == len(self._buffer):
+
+    def next(self) -> PDU | DataPDU | None:
+        """Return the next PDU if it is complete. A P-DATA-TF is valid until the next `space` or `feed`.
+
+        Raises `PDUError` as `feed` does.
+        """
+        held = self._end - self._start
+        if self._size == HEADER and held >= HEADER:
             self._size += self._check_length()
-        if len(self._buffer) < self._size or self._size == HEADER:
+        if held < self._size or self._size == HEADER:
             return None
-        pdu = PDU(self._buffer[0], bytes(self._buffer))
-        self._buffer.clear()
-        self._size, self._deadline = HEADER, None
-        if pdu.type == P_DATA_TF:
-            for _ in presentation_data_values(pdu.data):
-                pass
-        return pdu
+        data = self._memory[self._start : self._start + self._size]
+        self._start += self._size
+        self._size = HEADER
+        self._deadline = None if self._start == self._end else self._clock() + self._seconds
+        if data[0] != P_DATA_TF:
+            return PDU(data[0], bytes(data))
+        for _ in presentation_data_values(data):
+            pass
+        return DataPDU(data)
 
     def check_deadline(self) -> None:
         """Raise `PDUError` if a PDU has begun and was not complete in time."""
         if self._deadline is not None and self._clock() >= self._deadline:
             raise PDUError(f"part of a PDU, and not the rest within {self._seconds:g} seconds of its first byte")
 
+    def _make_room(self, count: int) -> None:
+        """Have so many bytes free behind those that are held."""
+        if self._start == self._end:
+            self._start = self._end = 0
+        if len(self._memory) - self._end >= count:
+            return
+        held = self._memory[self._start : self._end]
+        needed = len(held) + count
+        memory = self._memory if len(self._memory) >= needed else memoryview(bytearray(needed))
+        memory[: len(held)] = held
+        self._memory, self._start, self._end = memory, 0, len(held)
+
     def _check_length(self) -> int:
-        kind, length = self._buffer[0], int.from_bytes(self._buffer[2:6], "big")
+        header = self._memory[self._start : self._start + HEADER]
+        kind, length = header[0], int.from_bytes(header[2:], "big")
         if kind not in NAMES:
             raise PDUError(f"a PDU of the unknown type {kind:02X}H", UNRECOGNISED_PDU)
         name = NAMES[kind]
@@ -136,7 +188,7 @@ class PDUReader:
         return length
 
 
-def presentation_data_values(data: bytes) -> Iterator[tuple[int, int, int]]:
+def presentation_data_values(data: bytes | memoryview) -> Iterator[tuple[int, int, int]]:
     """Yield the Presentation Data Values of a P-DATA-TF (PS3.8, 9.3.5): context ID, start and end of its content.
 
     Raises `PDUError` where lengths do not fit, or a value has no message control header.

@@ -24,12 +24,16 @@ from hsm_dicom.network._pynetdicom import (
     ARTIM_EXPIRED,
     AWAITING_CLOSE,
     CONNECTION_CLOSED,
+    DATA_REQUESTED,
+    ESTABLISHED,
     IDLE,
     INVALID_PDU,
     BaseUpperLayer,
+    is_watched,
 )
 from hsm_dicom.network.errors import PDUError
 from hsm_dicom.network.settings import MAXIMUM_PDU
+from hsm_dicom.network.upper_layer.file_data import FileData
 from hsm_dicom.network.upper_layer.negotiation import Proposal, read_answer
 from hsm_dicom.network.upper_layer.pdu import (
     ABORT,
@@ -40,6 +44,7 @@ from hsm_dicom.network.upper_layer.pdu import (
     PDU,
     RELEASE_RP,
     RELEASE_RQ,
+    DataPDU,
     PDUReader,
     abort,
 )
@@ -47,6 +52,9 @@ from hsm_dicom.transport.events import log
 
 OUTGOING = 16
 """Primitives that may wait to be sent. A sender of more waits, so that a large object is never held in memory."""
+
+_PDUS_AT_A_TIME = 8
+"""PDUs of a file that are sent before the thread looks whether the peer has sent something."""
 
 LINGER_SECONDS = 1.0
 """How long a peer may take to close the connection after the last PDU."""
@@ -62,7 +70,8 @@ class UpperLayer(BaseUpperLayer):
     """One association's Upper Layer. `request` is the A-ASSOCIATE-RQ of an acceptor, which was read and checked before.
 
     A PDU must be complete, and one of ours written, within `seconds`. `notify` is called when there is something for
-    the association's own thread. `problem` is what the peer did wrong.
+    the association's own thread. `problem` is what the peer did wrong. `take_data` takes each P-DATA-TF; where it is
+    None, and where an application follows the PDUs by pynetdicom's events, pynetdicom decodes them.
     """
 
     def __init__(
@@ -73,6 +82,7 @@ class UpperLayer(BaseUpperLayer):
         self.problem: PDUError | None = None
         self.ended = threading.Event()
         self.proposed: Mapping[int, Proposal] = {}
+        self.take_data: Callable[[memoryview], None] | None = None
         self._seconds = seconds
         self._notify = notify
         self._request = request
@@ -81,7 +91,7 @@ class UpperLayer(BaseUpperLayer):
         self._drained_by: float | None = None
         self._waking = threading.Lock()
         self._alarm = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self.to_provider_queue = Outgoing(self.wake, self.ended)
+        self.to_provider_queue: Outgoing = Outgoing(self.wake, self.ended)
         self.to_user_queue = NotifyingQueue(notify)
 
     def wake(self) -> None:
@@ -126,6 +136,8 @@ class UpperLayer(BaseUpperLayer):
     def run_reactor(self) -> None:
         """Serve the association until its connection is closed."""
         self.mark_ready()
+        if is_watched(self.assoc):
+            self.take_data = None
         try:
             while not self.is_stopping:
                 if not self._turn():
@@ -142,18 +154,46 @@ class UpperLayer(BaseUpperLayer):
         """Do one thing, and return whether there was something to do."""
         if self.artim_timer.expired:
             self.event_queue.put(ARTIM_EXPIRED)
-        if not self.queue_primitive() and self._receive():
+        is_busy = self._send_file()
+        if (is_busy or not self.queue_primitive()) and self._receive():
             self.idle_timer.restart()
+            is_busy = True
         try:
             event = self.event_queue.get_nowait()
         except queue.Empty:
-            return False
+            return is_busy
         if self.has_transition(event):
             self.state_machine.do_action(event)
         elif event not in (CONNECTION_CLOSED, INVALID_PDU, ARTIM_EXPIRED):
             # A primitive that came too late, such as an answer in an association that was aborted meanwhile.
             with contextlib.suppress(queue.Empty):
-                self.to_provider_queue.get_nowait()
+                late = self.to_provider_queue.get_nowait()
+                if isinstance(late, FileData):
+                    late.settle()
+        return True
+
+    def _send_file(self) -> bool:
+        """Send some PDUs of a Data Set that is in a file, and return whether that is what comes next."""
+        data = self.to_provider_queue.first()
+        if not isinstance(data, FileData) or not self.has_transition(DATA_REQUESTED):
+            return False
+        failure: OSError | None = None
+        try:
+            for _ in range(_PDUS_AT_A_TIME):
+                pdu = data.next_pdu()
+                if pdu is None:
+                    break
+                if not self._write(pdu):
+                    self.event_queue.put(CONNECTION_CLOSED)
+                    break
+            else:
+                return True
+        except OSError as error:
+            # The message cannot be completed, and nothing else may be sent before its end.
+            failure = error
+            self.event_queue.put(INVALID_PDU)
+        self.to_provider_queue.get_nowait()
+        data.settle(failure)
         return True
 
     def _wait(self) -> None:
@@ -185,15 +225,11 @@ class UpperLayer(BaseUpperLayer):
         if self.state_machine.current_state == AWAITING_CLOSE:
             return self._drain(connection)
         try:
-            connection.settimeout(0)
-            pdu = None
-            while pdu is None:
-                data = connection.recv(self._reader.wanted)
-                if not data:
-                    self.event_queue.put(CONNECTION_CLOSED)
-                    return True
-                pdu = self._reader.feed(data)
-            self._accept(pdu)
+            pdu = self._read_pdu(connection)
+            if pdu is None:
+                self.event_queue.put(CONNECTION_CLOSED)
+            else:
+                self._accept(pdu)
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return self._is_late()
         except PDUError as problem:
@@ -202,7 +238,25 @@ class UpperLayer(BaseUpperLayer):
             self.event_queue.put(CONNECTION_CLOSED)
         return True
 
-    def _accept(self, pdu: PDU) -> None:
+    def _read_pdu(self, connection: socket.socket) -> PDU | DataPDU | None:
+        """Read the next PDU; None at the end of the connection. Raises what `PDUReader` and the connection raise."""
+        pdu = self._reader.next()
+        if pdu is None:
+            connection.settimeout(0)
+        while pdu is None:
+            count = connection.recv_into(self._reader.space())
+            if not count:
+                return None
+            self._reader.add(count)
+            pdu = self._reader.next()
+        return pdu
+
+    def _accept(self, pdu: PDU | DataPDU) -> None:
+        if isinstance(pdu, DataPDU):
+            if self.take_data is not None and self.state_machine.current_state == ESTABLISHED:
+                self.take_data(pdu.data)
+                return
+            pdu = PDU(P_DATA_TF, bytes(pdu.data))
         data = pdu.data if pdu.type == ASSOCIATE_RQ else read_answer(pdu, self.proposed)
         try:
             self.decode(data)
@@ -242,7 +296,7 @@ class UpperLayer(BaseUpperLayer):
         else:
             self.event_queue.put(CONNECTION_CLOSED)
 
-    def _write(self, data: bytes) -> bool:
+    def _write(self, data: bytes | memoryview) -> bool:
         """Write one PDU within the time, and return whether the connection took it."""
         connection = self.connection()
         if connection is None:
@@ -296,6 +350,11 @@ class Outgoing(queue.Queue[Any]):
         super().__init__(OUTGOING)
         self._wake = wake
         self._ended = ended
+
+    def first(self) -> Any:
+        """Return the primitive that comes next, and leave it in the queue; None if there is none."""
+        with self.mutex:
+            return self.queue[0] if self.queue else None
 
     def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
         while not self._ended.is_set():

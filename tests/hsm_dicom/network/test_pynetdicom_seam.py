@@ -46,6 +46,7 @@ def test_attributes_that_are_read_or_set_exist() -> None:
             association,
             seam.AssociationSocket(association, client_socket=ours),
             seam.new_message(0x0001),
+            C_STORE(),
             DIMSEServiceProvider(association),
             DULServiceProvider(association),
             Timer(1.0),

@@ -1,0 +1,71 @@
+"""A Data Set sent from its file: P-DATA-TF PDUs made one after the other in the same memory (PS3.8, 9.3.5 and E.2).
+
+The Upper Layer's own thread reads the file and sends the PDUs, so that no part of the Data Set passes from thread to
+thread. The thread of the association waits meanwhile.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import BinaryIO
+
+from pynetdicom.pdu_primitives import P_DATA
+
+from hsm_dicom.network.settings import MAXIMUM_PDU
+from hsm_dicom.network.upper_layer.pdu import HEADER, P_DATA_TF
+
+_VALUE_HEADER = 6
+"""Bytes before the data of a Presentation Data Value: length, presentation context ID, message control header."""
+
+_PATIENCE = 0.5
+_IS_LAST = 2
+
+
+class FileData(P_DATA):
+    """The rest of a file as the Data Set of one message, in the queue of the Upper Layer in the place of a P-DATA."""
+
+    def __init__(self, file: BinaryIO, length: int, context_id: int, maximum: int) -> None:
+        """Begin at the place of `file`. `maximum` is the peer's maximum length in bytes, 0 for none (PS3.8, D.1)."""
+        super().__init__()
+        self._file = file
+        self._left = length
+        self._made_last = False
+        most = min(maximum or MAXIMUM_PDU, MAXIMUM_PDU) - _VALUE_HEADER
+        self._pdu = memoryview(bytearray(HEADER + _VALUE_HEADER + min(most, length)))
+        self._pdu[0] = P_DATA_TF
+        self._pdu[HEADER + 4] = context_id
+        self._settled = threading.Event()
+        self._failure: OSError | None = None
+
+    def next_pdu(self) -> memoryview | None:
+        """Return the next PDU, which is valid until the next call; None after the last. Raises `OSError`."""
+        if self._made_last:
+            return None
+        begin = HEADER + _VALUE_HEADER
+        count = min(self._left, len(self._pdu) - begin)
+        pdu = self._pdu[: begin + count]
+        at = begin
+        while at < len(pdu):
+            read = self._file.readinto(pdu[at:])  # type: ignore[attr-defined]
+            if not read:
+                raise OSError("the file became shorter while it was sent")
+            at += read
+        self._left -= count
+        self._made_last = not self._left
+        pdu[2:HEADER] = (count + _VALUE_HEADER).to_bytes(4, "big")
+        pdu[HEADER : HEADER + 4] = (count + 2).to_bytes(4, "big")
+        pdu[begin - 1] = _IS_LAST if self._made_last else 0
+        return pdu
+
+    def settle(self, failure: OSError | None = None) -> None:
+        """Let the waiting thread go on: everything was sent, the connection has ended, or the file cannot be read."""
+        self._failure = failure
+        self._settled.set()
+
+    def wait(self, ended: threading.Event) -> None:
+        """Wait until it is settled, or the Upper Layer has ended. Raises `OSError` if the file cannot be read."""
+        while not self._settled.wait(_PATIENCE):
+            if ended.is_set():
+                return
+        if self._failure is not None:
+            raise self._failure
