@@ -27,11 +27,17 @@ class Row:
         return self.ratio >= float(bound) if sense == ">=" else self.ratio <= float(bound)
 
 
-def in_turns(jobs: dict[str, Callable[[], object]], rounds: int = 5) -> dict[str, float]:
-    """The median seconds of each job, the jobs taken in turns so that a noisy moment hits them alike."""
+def in_turns(
+    jobs: dict[str, Callable[[], object]], rounds: int = 5, prepare: Callable[[], object] = lambda: None
+) -> dict[str, float]:
+    """The median seconds of each job, the jobs taken in turns so that a noisy moment hits them alike.
+
+    `prepare` is called before each job; its time does not count.
+    """
     times: dict[str, list[float]] = {name: [] for name in jobs}
     for _ in range(rounds):
         for name, job in jobs.items():
+            prepare()
             started = time.perf_counter()
             job()
             times[name].append(time.perf_counter() - started)
