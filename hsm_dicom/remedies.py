@@ -55,6 +55,11 @@ def _wrong(facts: Facts) -> str:
     return "Correct the PIN in its source, then present it once by hand to reset the retry counter: " + _by_hand(facts)
 
 
+def _unanswered(facts: Facts) -> str:
+    by_hand = "type it, with --so-pin prompt" if _is_so(facts) else f"present it by hand: {_by_hand(facts)}"
+    return f"When the device answers again, {by_hand}; or, if this PIN is correct, clear the record: {_clear(facts)}"
+
+
 def _clear(facts: Facts) -> str:
     return f"hsm-dicom token clear-rejected-pin '{facts.reference}'"
 
@@ -93,6 +98,7 @@ _REMEDIES: dict[Reason, Callable[[Facts], str | None]] = {
         f"Use the correct PIN; or, if this PIN is correct, clear the recorded refusal: {_clear(facts)}"
     ),
     Reason.PIN_SOURCE_MISSING: lambda _: "Add --pin prompt, pin-source in the URI, or pin in the configuration.",
+    Reason.PIN_UNANSWERED: _unanswered,
     Reason.PIN_UNCLEAR: lambda facts: f"If it is correct, clear the recorded refusal: {_clear(facts)}",
     Reason.PIN_WRONG: _wrong,
     Reason.PUBLIC_KEY_MISSING: lambda _: "Import its certificate: hsm-dicom key import-cert",

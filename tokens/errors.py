@@ -99,6 +99,8 @@ class Reason(StrEnum):
     PIN_RECORDED = "pin-recorded"
     """This PIN is recorded as refused (`Facts.reference` names the device)."""
     PIN_SOURCE_MISSING = "pin-source-missing"
+    PIN_UNANSWERED = "pin-unanswered"
+    """The device has not answered this PIN, so it is not presented unattended (`Facts.reference` names the device)."""
     PIN_UNCLEAR = "pin-unclear"
     """The device did not say whether the PIN is correct, so it is recorded as refused (`Facts.reference`)."""
     PIN_WRONG = "pin-wrong"
@@ -227,6 +229,14 @@ class LoginUnansweredError(TokenLostError):
 
 class TokenTimeoutError(TokenLostError):
     """The token did not answer a call within its deadline. The call may still be running."""
+
+
+class LoginTimeoutError(TokenTimeoutError):
+    """The token did not answer a PIN within the deadline. Until that is settled, it is not presented unattended.
+
+    A service may be restarted after it: the state of the PIN is recorded, and is settled by the late answer, by the
+    token's retry counter, or by a person who logs in.
+    """
 
 
 class ModuleFencedError(TokenLostError):

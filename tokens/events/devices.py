@@ -19,6 +19,8 @@ class OperationOutcome(StrEnum):
     SUCCEEDED = "succeeded"
     REFUSED = "refused"
     FAILED = "failed"
+    UNANSWERED = "unanswered"
+    """The device has not answered a PIN. If it answers later, another event has the answer."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,14 +49,19 @@ class DeviceEvent(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Login(DeviceEvent):
-    """A PIN was presented, or refused before it was (then `outcome` is REFUSED and `presented` is False)."""
+    """A PIN was presented, or refused before it was (then `outcome` is REFUSED and `presented` is False).
+
+    `late` marks the answer to a login whose `outcome` was UNANSWERED before.
+    """
 
     role: str = "user"
     presented: bool = True
+    late: bool = False
 
     def operation_text(self) -> str:
         """Return the role, and whether the PIN was presented."""
-        return f"{self.role} login" if self.presented else f"{self.role} login, PIN not presented"
+        what = f"{self.role} login, answered late" if self.late else f"{self.role} login"
+        return what if self.presented else f"{what}, PIN not presented"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

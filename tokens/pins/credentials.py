@@ -42,6 +42,9 @@ class Credentials:
     last_try: bool = False
     device_failures: frozenset[DeviceFailure] = frozenset(DeviceFailure)
     _kept: Pin | None = field(default=None, repr=False)
+    _is_fresh: bool = field(default=False, repr=False)
+    """Whether the kept PIN was read ahead, and not kept after a login."""
+    _is_unanswered: bool = field(default=False, repr=False)
     _accepted: bytes = field(default=b"", repr=False)
     _refused: PinError | None = field(default=None, repr=False)
     _is_recorded: Callable[[], bool] | None = field(default=None, repr=False)
@@ -51,9 +54,15 @@ class Credentials:
         """Where the PIN comes from, for messages, after "the PIN"."""
         return "that was typed" if self.source.attended else f"from '{self.source}'"
 
+    @property
+    def attended(self) -> bool:
+        """Whether a person has just given, or will now give, the PIN that `read` returns."""
+        return self.source.attended and (self._kept is None or self._is_fresh)
+
     def read_ahead(self, purpose: str) -> None:
         """Read the PIN now and present it later, so that a person is asked for PINs in a sensible order."""
         self._kept = self.read(purpose)
+        self._is_fresh = True
 
     def read(self, purpose: str) -> Pin | None:
         """Return the PIN, or None for a PIN pad. Raises `PinNotPresentedError` while a refusal is recorded."""
@@ -68,18 +77,36 @@ class Credentials:
         """Keep or wipe a PIN that the token accepted; `looked_at` is False if the token did not check it."""
         if pin is None:
             return
+        self.record_answer()
         if looked_at:
             self._accepted = _digest(pin)
         self.keep(pin)
 
     def keep(self, pin: Pin | None) -> None:
         """Keep a PIN that may be presented again and cannot be read again; wipe one that can."""
+        self._is_fresh = False
         if pin is None or pin is self._kept:
             return
         if self.source.repeatable:
             pin.wipe()
         else:
             self._kept = pin
+
+    def record_unanswered(self, pin: Pin | None) -> None:
+        """Keep a PIN that the token has not answered, to be used after a late answer; wipe one that is read again.
+
+        A person is asked again. Credentials that are given anew replace these meanwhile.
+        """
+        self._is_unanswered = True
+        if pin is None or not self.attended:
+            self.keep(pin)
+            return
+        pin.wipe()
+        self._kept = None
+
+    def record_answer(self) -> None:
+        """Record that the token has answered a PIN after all."""
+        self._is_unanswered = False
 
     def was_accepted(self, pin: Pin) -> bool:
         """Return whether this is the PIN that the token last accepted from this process."""
@@ -98,8 +125,8 @@ class Credentials:
         self._kept = None
 
     def is_replaced_by(self, newer: Credentials) -> bool:
-        """Return whether the newer credentials differ, or this PIN was refused."""
-        return self._refused is not None or self._read_state() != newer._read_state()
+        """Return whether the newer credentials differ, or this PIN was not accepted."""
+        return self._refused is not None or self._is_unanswered or self._read_state() != newer._read_state()
 
     def forget(self) -> None:
         """Wipe the kept PIN."""

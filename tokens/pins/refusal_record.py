@@ -1,8 +1,9 @@
-"""The record of one device's PINs on disk: those that it refused, and the one that it last accepted.
+"""The record of one device's PINs on disk: those that it did not accept, and the one that it last accepted.
 
-A PIN itself is never stored. A refused PIN is recognised by an scrypt digest under a random salt. So is the PIN that
-was accepted last, if it can be read again on this machine (a file, an environment variable). A typed PIN is recognised
-by this process alone, under a key that ends with the process, so that nobody can search for it on the disk.
+A PIN itself is never stored. A PIN that was not accepted is recognised by an scrypt digest under a random salt. So is
+the PIN that was accepted last, if it can be read again on this machine (a file, an environment variable). A typed PIN
+is recognised by this process alone, under a key that ends with the process, so that nobody can search for it on the
+disk.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 import os
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, Self
 
 from tokens.pins.sources import Pin
@@ -22,15 +24,27 @@ _SCRYPT: dict[str, Any] = {"n": 2**15, "r": 8, "p": 1, "maxmem": 64 * 1024 * 102
 _KEY_OF_THIS_PROCESS = os.urandom(32)
 
 
+class State(StrEnum):
+    """What is known of a PIN that was presented and not accepted. The values are stored and do not change."""
+
+    REFUSED = "refused"
+    """The device refused it. It is never presented again."""
+    UNCLEAR = "unclear"
+    """The device answered with a device error, such as CKR_DEVICE_ERROR, and not that the PIN is wrong."""
+    UNANSWERED = "unanswered"
+    """The device has not answered: the PIN may be right or wrong, and the device may still count it."""
+
+
 @dataclass(frozen=True)
 class Refusal:
-    """One PIN that was refused, or presented without a clear answer: its role, time and digest."""
+    """One PIN that was presented and not accepted: its role, when it was presented, and its digest."""
 
     role: str
     when: datetime
     digest: bytes
-    unclear: bool = False
-    """The device answered with a device error, such as CKR_DEVICE_ERROR, and not that the PIN is wrong."""
+    state: State = State.REFUSED
+    retries: int | None = None
+    """What the device reported of its retry counter before; a lower number afterwards means that the PIN was wrong."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +79,9 @@ class Record:
                 entry["role"],
                 datetime.fromisoformat(entry["when"]),
                 bytes.fromhex(entry["digest"]),
-                bool(entry.get("unclear", False)),
+                # Releases up to 0.1.0 wrote "unclear": true.
+                State(entry.get("state") or (State.UNCLEAR if entry.get("unclear") else State.REFUSED)),
+                entry.get("retries"),
             )
             for entry in content["refused"]
         )
@@ -83,8 +99,8 @@ class Record:
         content: dict[str, Any] = {
             "salt": self.salt.hex(),
             "refused": [
-                {"role": r.role, "when": r.when.isoformat(), "digest": r.digest.hex()}
-                | ({"unclear": True} if r.unclear else {})
+                {"role": r.role, "when": r.when.isoformat(), "digest": r.digest.hex(), "state": r.state}
+                | ({} if r.retries is None else {"retries": r.retries})
                 for r in self.refusals
             ],
         }
@@ -121,6 +137,32 @@ class Record:
     def accept(self, pin: Pin, digest: bytes, when: datetime, *, readable_again: bool) -> Record:
         """Return the record with this PIN as the last accepted one; `digest` is what `digest(pin)` returned."""
         return replace(self, accepted=Acceptance(when, digest if readable_again else self._digest_here(pin)))
+
+    def refuse_unanswered(self, role: str) -> Record:
+        """Return the record after the device accepted another PIN of this role: the unanswered ones were wrong."""
+        return replace(
+            self,
+            refusals=tuple(
+                replace(r, state=State.REFUSED) if r.role == role and r.state is State.UNANSWERED else r
+                for r in self.refusals
+            ),
+        )
+
+    def settle_by_retries(self, role: str, retries: int, *, exact: bool) -> Record:
+        """Return the record after the device reported its retry counter again.
+
+        An unanswered PIN was wrong if the counter is lower than before. If the counter is `exact`, as that of a card,
+        the PIN was not wrong otherwise.
+        """
+        kept = []
+        for refusal in self.refusals:
+            if refusal.role == role and refusal.state is State.UNANSWERED and refusal.retries is not None:
+                if retries >= refusal.retries and exact:
+                    continue
+                if retries < refusal.retries:
+                    refusal = replace(refusal, state=State.REFUSED)
+            kept.append(refusal)
+        return replace(self, refusals=tuple(kept))
 
     def _digest_here(self, pin: Pin) -> bytes:
         keyed = hmac.new(_KEY_OF_THIS_PROCESS, self.salt, "sha256")

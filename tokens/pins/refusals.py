@@ -1,16 +1,19 @@
-"""Record of refused PINs: a PIN that a device refused is not presented to it again.
+"""Record of the PINs that a device did not accept: a PIN that it refused is not presented to it again.
 
 A token counts wrong PINs and locks. A service that restarts with an outdated PIN would lock it within seconds, so
 refusals are stored in the state folder, in one small file for each device (`tokens.pins.refusal_record`). The PIN
 itself is not stored. Somebody who can read the file could try short PINs against the digest, slowly, so only its owner
 can read it.
 
-A PIN is recorded *before* it is presented, and removed when the token has accepted it: after a crash, a power cut or a
-full disk in between, it counts as refused. `RefusalMemory.forgive` clears a token's refusals.
+A PIN is recorded *before* it is presented, as unanswered, and removed when the token has accepted it. It stays
+unanswered after a deadline, a crash, a power cut or a full disk in between. An unanswered PIN is not presented
+unattended. It is settled by the answer, if that comes late, and by the device's retry counter; a person may present it
+again. `RefusalMemory.clear` clears a token's record.
 
 A device that fails during a login answers with a device error, and some middleware answers so to a wrong PIN. Such an
 unclear answer is not yet a refusal if the same PIN was accepted before: that acceptance is removed from the record, and
-the PIN is presented once more. Only another acceptance allows another such presentation.
+the PIN is presented once more. Only another acceptance allows another such presentation. An unanswered PIN has the same
+allowance when nothing waits for its answer any longer, except after a crash.
 """
 
 from __future__ import annotations
@@ -19,13 +22,13 @@ import contextlib
 import hashlib
 import re
 from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum, auto
 
-from tokens.errors import Facts, PinNotPresentedError, PinSourceError, Reason, TokenError
+from tokens.errors import Facts, PinNotPresentedError, PinSourceError, Reason
 from tokens.pins.companions import record_refusal, watch_presentation
-from tokens.pins.refusal_record import Record, Refusal
+from tokens.pins.refusal_record import Record, Refusal, State
 from tokens.pins.sources import Pin
 from tokens.process.state_folder import StateFolder
 
@@ -33,6 +36,14 @@ from tokens.process.state_folder import StateFolder
 def role_name(role: str) -> str:
     """Return the role for messages: user, SO."""
     return "SO" if role == "so" else role
+
+
+def describe_unanswered(entries: list[Refusal]) -> str:
+    """Return what a person who is asked for a PIN is told about the entries that are unanswered."""
+    unanswered = [entry for entry in entries if entry.state is State.UNANSWERED]
+    if not unanswered:
+        return ""
+    return f" (a PIN that was presented on {unanswered[-1].when:%Y-%m-%d %H:%M} UTC was not answered)"
 
 
 @dataclass(frozen=True)
@@ -49,6 +60,8 @@ class DeviceName:
     module: str = ""
     shared: bool = False
     reference: str = ""
+    uri: str = ""
+    """The URI of the device, for remedies."""
 
     @property
     def is_distinct(self) -> bool:
@@ -90,33 +103,62 @@ Device = DeviceName | str
 
 
 class Answer(Enum):
-    """The answer of a device to a PIN."""
+    """What a presentation of a PIN led to."""
 
+    NOT_CHECKED = auto()
+    """The PIN was not presented, or the device answered that it did not check it."""
+    UNANSWERED = auto()
+    """The PIN was presented, and the device has not answered."""
     REFUSED = auto()
-    """The PIN is wrong."""
     UNCLEAR = auto()
-    """A device error: the device may or may not have checked the PIN."""
+    """A device error, which does not say whether the device checked the PIN."""
     ACCEPTED = auto()
     """CKR_OK."""
-    NOT_CHECKED = auto()
-    """An error that means that the device did not check the PIN."""
 
 
-@dataclass
 class Presentation:
-    """One PIN that is being presented. Set `answer`: without it, the entry is removed when the block ends."""
+    """One PIN that is being presented. Call `begin` before the device is given it, and set `answer` afterwards."""
 
-    may_be_repeated: bool = False
-    """Whether this PIN was accepted before, so that after an unclear answer it is presented once more."""
-    answer: Answer = field(default=Answer.NOT_CHECKED, init=False)
-    readable_again: bool = field(default=True, init=False)
-    """Whether the PIN can be read again on this machine by another process; False for one that was typed."""
-    low_stays: bool = field(default=False, init=False)
-    """Whether the device went on to report a low retry counter after it had accepted the PIN."""
+    def __init__(self, settle: Callable[[Presentation], None] | None = None, *, may_be_repeated: bool = False) -> None:
+        """`settle` records a late answer."""
+        self.may_be_repeated = may_be_repeated
+        """Whether this PIN was accepted before, so that after an unclear answer it is presented once more."""
+        self.answer = Answer.NOT_CHECKED
+        self.readable_again = True
+        """Whether the PIN can be read again on this machine by another process; False for one that was typed."""
+        self.low_stays = False
+        """Whether the device went on to report a low retry counter after it had accepted the PIN."""
+        self.stays = True
+        """Whether an accepted PIN stays the user's PIN; False for the officer's, and for one that was replaced."""
+        self.is_awaited = False
+        """Whether this process gets the answer if it comes late."""
+        self._settle = settle
+        self._waiting = contextlib.ExitStack()
+
+    def begin(self) -> None:
+        """Record that the device is given the PIN now: without an answer it stays unanswered."""
+        self.answer = Answer.UNANSWERED
 
     def refuse(self) -> None:
         """Set the answer to a refusal, so that the entry stays."""
         self.answer = Answer.REFUSED
+
+    def settle_late(self, answer: Answer) -> None:
+        """Record an answer that came after the presentation had ended. Raises as `RefusalMemory.present` does."""
+        self.answer = answer
+        try:
+            if self._settle is not None:
+                self._settle(self)
+        finally:
+            self.stop_waiting()
+
+    def wait_for_answer(self, marker: contextlib.AbstractContextManager[None]) -> None:
+        """Hold `marker` until the late answer comes or the process ends."""
+        self._waiting.enter_context(marker)
+
+    def stop_waiting(self) -> None:
+        """Release the marker: no answer will come."""
+        self._waiting.close()
 
 
 @dataclass(frozen=True)
@@ -125,24 +167,32 @@ class _Entered:
 
     pin: Pin
     entry: Refusal
-    before: Record
-    repeated: bool
-    """Whether it is presented once more after an unclear answer, which uses up the acceptance."""
+    known: Refusal | None
+    """The entry of an earlier presentation of this PIN."""
 
-    def settle(self, presentation: Presentation) -> Record:
+    def settle(self, record: Record, presentation: Presentation) -> Record:
         """Return the record after the answer."""
         match presentation.answer:
             case Answer.REFUSED:
-                return replace(self.before.add(self.entry), accepted=None, low_stays=False)
+                refused = replace(self.entry, state=State.REFUSED)
+                return replace(record.add(refused), accepted=None, low_stays=False)
             case Answer.UNCLEAR:
-                return replace(self.before.add(replace(self.entry, unclear=True)), low_stays=False)
+                return replace(record.add(replace(self.entry, state=State.UNCLEAR)), low_stays=False)
+            case Answer.UNANSWERED:
+                return record.add(self.entry)
             case Answer.ACCEPTED:
-                struck_out = self.before.remove(self.entry)
+                struck_out = record.remove(self.entry).refuse_unanswered(self.entry.role)
+                if not presentation.stays:
+                    return struck_out
                 accepted = struck_out.accept(
                     self.pin, self.entry.digest, datetime.now(UTC), readable_again=presentation.readable_again
                 )
                 return replace(accepted, low_stays=presentation.low_stays)
-        return self.before.add(self.entry) if self.repeated else self.before
+        if self.known is None:
+            return record.remove(self.entry)
+        # An unclear answer allowed this presentation, and no other one.
+        spent = State.REFUSED if self.known.state is State.UNCLEAR else self.known.state
+        return record.add(replace(self.known, state=spent, digest=self.entry.digest))
 
 
 class RefusalMemory(StateFolder):
@@ -150,29 +200,46 @@ class RefusalMemory(StateFolder):
 
     @contextlib.contextmanager
     def present(
-        self, device: Device, role: str, pin: Pin | None, check_again: Callable[[Refusal], None] | None = None
+        self,
+        device: Device,
+        role: str,
+        pin: Pin | None,
+        check_again: Callable[[Refusal], None] | None = None,
+        *,
+        attended: bool = False,
+        retries: int | None = None,
     ) -> Iterator[Presentation]:
-        """Hold the exclusive right to present a PIN to this device; others wait, and see a refusal.
+        """Hold the exclusive right to present a PIN to this device; others wait, and see the answer.
 
-        The PIN is entered as refused, on disk, before the block begins, and settled by the presentation's answer when
-        the block ends well or with a `TokenError` (the device has answered); however else it ends, the entry stays.
+        The PIN is entered as unanswered, on disk, before the block begins, and settled by the presentation's answer
+        when the block ends. If that is `Answer.UNANSWERED` and `Presentation.is_awaited` is set, call
+        `Presentation.settle_late` when the answer comes after all.
 
-        `check_again` is called with the refusal of an unclear answer before that PIN is presented once more, and raises
-        where that may not be; for None no PIN is. Raises `PinNotPresentedError` if this PIN was refused before, by this
-        device or by one of its companions (see `tokens.pins.companions`), and `PinSourceError` if a refusal could not
-        be remembered (then the PIN must not be presented at all).
+        `attended` tells whether a person has just given this PIN, and may present an unanswered one. `retries` is what
+        the device reports of its retry counter. `check_again` is called with the entry of an unclear or unanswered PIN
+        before it is presented once more unattended, and raises where that may not be; for None no PIN is.
+
+        Raises `PinNotPresentedError` if this PIN may not be presented, to this device or because one of its companions
+        refused it (see `tokens.pins.companions`), and `PinSourceError` if a refusal could not be remembered (then the
+        PIN must not be presented at all).
         """
         named = _parse_name(device)
         with (
             watch_presentation(named.companion, pin) as watch,
-            self._present(named, role, pin, check_again) as presentation,
+            self._present(named, role, pin, check_again, attended, retries) as presentation,
         ):
             watch.was_refused = lambda: presentation.answer is Answer.REFUSED
             yield presentation
 
     @contextlib.contextmanager
     def _present(
-        self, named: DeviceName, role: str, pin: Pin | None, check_again: Callable[[Refusal], None] | None
+        self,
+        named: DeviceName,
+        role: str,
+        pin: Pin | None,
+        check_again: Callable[[Refusal], None] | None,
+        attended: bool,
+        retries: int | None,
     ) -> Iterator[Presentation]:
         with self.lock(named.lock):
             if pin is None:
@@ -183,20 +250,87 @@ class RefusalMemory(StateFolder):
             digest = own.digest(pin)
             accepted = own.has_accepted(pin, digest)
             known = self._find_known(named, own, role, pin, digest)
-            if known is not None:
-                if not (known.unclear and accepted and check_again is not None):
-                    raise _not_presented(named, known)
-                check_again(known)
-                own = replace(own, accepted=None)
-            entered = _Entered(pin, Refusal(role, datetime.now(UTC), digest), own, repeated=known is not None)
-            self.write(name, str(own.add(entered.entry)))
-            presentation = Presentation(may_be_repeated=accepted and known is None)
+            if known is not None and not (attended and known.state is State.UNANSWERED):
+                self._require_repeatable(named, known, may_be_repeated=accepted and check_again is not None)
+                if check_again is not None:
+                    check_again(known)
+            entry = Refusal(role, datetime.now(UTC), digest, State.UNANSWERED, retries)
+            entered = _Entered(pin, entry, known)
+            # After a crash nothing is left for an earlier acceptance of this PIN.
+            without = replace(own, accepted=None) if accepted else own
+            self.write(name, str(without.add(entry)))
+            presentation = Presentation(
+                lambda late: self._settle_late(named, name, entered, late),
+                may_be_repeated=accepted and known is None,
+            )
             try:
                 yield presentation
-            except TokenError:
-                self.write(name, str(entered.settle(presentation)))
-                raise
-            self.write(name, str(entered.settle(presentation)))
+            finally:
+                if presentation.answer is Answer.UNANSWERED and presentation.is_awaited:
+                    presentation.wait_for_answer(self.hold(_marker_of(named)))
+                is_spent = known is not None and presentation.answer is not Answer.NOT_CHECKED
+                is_spent |= known is not None and known.state is State.UNCLEAR
+                self.write(name, str(entered.settle(without if is_spent else own, presentation)))
+                if presentation.answer is Answer.ACCEPTED and name != named.wide_file:
+                    self._strike_out(named.wide_file, role, pin)
+
+    def _require_repeatable(self, named: DeviceName, known: Refusal, *, may_be_repeated: bool) -> None:
+        if known.state is State.REFUSED or not may_be_repeated:
+            raise _not_presented(named, known)
+        if known.state is State.UNANSWERED and self.is_held(_marker_of(named)):
+            raise _not_presented(named, known, "A process is still waiting for its answer. ")
+
+    def _settle_late(self, named: DeviceName, name: str, entered: _Entered, presentation: Presentation) -> None:
+        with self.lock(named.lock):
+            record = self._load(name)
+            entry = replace(entered.entry, digest=record.digest(entered.pin))  # the record may have been cleared
+            current = record.find(entry.role, entry.digest)
+            if presentation.answer is not Answer.REFUSED and current is not None and current.when != entry.when:
+                return  # the PIN was presented again meanwhile
+            if presentation.answer is Answer.UNCLEAR and (current is None or current.state is State.REFUSED):
+                return
+            if presentation.answer is Answer.NOT_CHECKED and current is None:
+                return
+            self.write(name, str(replace(entered, entry=entry).settle(record, presentation)))
+        if presentation.answer is Answer.REFUSED:
+            record_refusal(named.companion, entered.pin)
+
+    def record_unanswered(self, device: Device, pin: Pin, retries: int | None = None) -> Presentation:
+        """Record a user PIN that the device had accepted and has not answered now; a late answer settles it."""
+        named = _parse_name(device)
+        with self.lock(named.lock):
+            own, name = self._own(named)
+            entry = Refusal("user", datetime.now(UTC), own.digest(pin), State.UNANSWERED, retries)
+            entered = _Entered(pin, entry, None)
+            presentation = Presentation(
+                lambda late: self._settle_late(named, name, entered, late),
+                may_be_repeated=own.has_accepted(pin, entry.digest),
+            )
+            presentation.wait_for_answer(self.hold(_marker_of(named)))
+            self.write(name, str(own.add(entry)))
+        return presentation
+
+    def settle_by_retries(
+        self, device: Device, role: str, retries: int | None, *, exact: bool = False
+    ) -> list[Refusal]:
+        """Settle unanswered PINs by what the device reports of its retry counter now.
+
+        A lower counter than before the presentation means that the PIN was wrong; one that is `exact` and not lower,
+        that it was not. Returns those that stay unanswered, and those that turned out to be wrong.
+        """
+        named = _parse_name(device)
+        unanswered = [r for r in self.refusals(named) if r.role == role and r.state is State.UNANSWERED]
+        if not unanswered:
+            return []
+        with self.lock(named.lock):
+            for name in sorted({named.wide_file, self._own(named)[1]}):
+                record = self._load(name)
+                if retries is not None and record.refusals:
+                    settled = record.settle_by_retries(role, retries, exact=exact)
+                    if settled != record:
+                        self.write(name, str(settled))
+            before = {r.when for r in unanswered}
+            return [r for r in self.refusals(named) if r.role == role and r.when in before]
 
     def record(self, device: Device, role: str, pin: Pin) -> None:
         """Record a PIN that was refused although the token had accepted it before."""
@@ -214,7 +348,7 @@ class RefusalMemory(StateFolder):
             own, name = self._own(named)
             digest = own.digest(pin)
             if own.has_accepted(pin, digest):
-                self.write(name, str(own.add(Refusal("user", datetime.now(UTC), digest, unclear=True))))
+                self.write(name, str(own.add(Refusal("user", datetime.now(UTC), digest, State.UNCLEAR))))
 
     def remove_refusal(self, device: Device, role: str, pin: Pin) -> None:
         """Remove one PIN that the device has not refused after all, or that was set as the correct one.
@@ -230,24 +364,24 @@ class RefusalMemory(StateFolder):
                     self.write(name, str(replace(struck_out, accepted=None)))
 
     def refusals(self, device: Device) -> list[Refusal]:
-        """Return the recorded refusals of one device."""
+        """Return the recorded PINs of one device that it did not accept."""
         named = _parse_name(device)
         own, name = self._own(named)
         wide = () if name == named.wide_file else self._load(named.wide_file).refusals
         return [*wide, *own.refusals]
 
     def has_refusal(self, device: Device, role: str) -> bool:
-        """Return whether any PIN of this role is recorded as refused."""
+        """Return whether any PIN of this role is recorded as not accepted."""
         return any(refusal.role == role for refusal in self.refusals(device))
 
     def has_refused(self, device: Device, role: str, pin: Pin) -> bool:
-        """Return whether this PIN is recorded as refused; an unclear answer is no refusal."""
+        """Return whether this PIN is recorded as refused; an unclear answer, or none, is no refusal."""
         if not self.has_refusal(device, role):
             return False  # without a digest, which takes a tenth of a second
         named = _parse_name(device)
         own, _ = self._own(named)
         known = self._find_known(named, own, role, pin, own.digest(pin))
-        return known is not None and not known.unclear
+        return known is not None and known.state is State.REFUSED
 
     def is_distinct(self, serial: str) -> bool:
         """Return whether a serial number alone identifies a device, as far as is known."""
@@ -274,6 +408,12 @@ class RefusalMemory(StateFolder):
                 else:
                     self.remove(name)
         return count
+
+    def _strike_out(self, name: str, role: str, pin: Pin) -> None:
+        """Remove a PIN that was accepted from the record that other devices may share."""
+        record = self._load(name)
+        if record.refusals:
+            self.write(name, str(record.remove(Refusal(role, datetime.now(UTC), record.digest(pin)))))
 
     def _own(self, named: DeviceName) -> tuple[Record, str]:
         """Return the record to which this device's refusals are written, and its name."""
@@ -312,11 +452,31 @@ def _parse_name(device: Device) -> DeviceName:
     return DeviceName(device) if isinstance(device, str) else device
 
 
-def _not_presented(named: DeviceName, known: Refusal) -> PinNotPresentedError:
+def _marker_of(named: DeviceName) -> str:
+    """Return the lock that is held, and shared, while a process waits for a late answer of the device."""
+    return f"{named.lock}-waiting"
+
+
+def _not_presented(named: DeviceName, known: Refusal, why: str = "") -> PinNotPresentedError:
+    role, when = role_name(known.role), f"{known.when:%Y-%m-%d %H:%M} UTC"
+    unanswered = known.state is State.UNANSWERED
+    facts = Facts(
+        reason=Reason.PIN_UNANSWERED if unanswered else Reason.PIN_RECORDED,
+        uri=named.uri,
+        reference=named.reference or named.serial,
+        role=known.role,
+    )
+    if unanswered:
+        return PinNotPresentedError(
+            f"The token with serial {named.serial} has not answered this {role} PIN since {when}: the answer is late, "
+            f"or was lost. {why}The PIN is not presented unattended, because it may be wrong, and wrong PINs lock the "
+            "token.",
+            remedy="Log in once with a typed PIN; or, if this PIN is correct, clear the record.",
+            facts=facts,
+        )
     return PinNotPresentedError(
-        f"This {role_name(known.role)} PIN was refused by the token with serial {named.serial} on "
-        f"{known.when:%Y-%m-%d %H:%M} UTC, or its answer was lost. It is not presented again, because wrong PINs "
-        "lock the token.",
+        f"This {role} PIN was refused by the token with serial {named.serial} on {when}. It is not presented again, "
+        "because wrong PINs lock the token.",
         remedy="Use the correct PIN; or, if this PIN is correct, clear the recorded refusal.",
-        facts=Facts(reason=Reason.PIN_RECORDED, reference=named.reference or named.serial, role=known.role),
+        facts=facts,
     )

@@ -15,11 +15,14 @@ A source is written as one short text, in every setting of an application and in
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import re
 import stat
 import sys
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, cast, final
@@ -41,20 +44,47 @@ class Pin:
     Python may still hold copies that it made while reading the PIN; wiping is a best effort.
     """
 
-    __slots__ = ("_octets",)
+    __slots__ = ("_changing", "_lent", "_octets", "_wiped")
 
     def __init__(self, octets: bytes | bytearray) -> None:
         self._octets = bytearray(octets)
+        self._changing = threading.Lock()
+        self._lent = 0
+        self._wiped = False
 
     def octets(self) -> bytearray:
         """Return the PIN as UTF-8 bytes, for C_Login. The caller must not copy it."""
         return self._octets
 
+    @contextlib.contextmanager
+    def lend(self) -> Iterator[None]:
+        """Keep the PIN in memory during the block, in which a call reads it that nobody may be waiting for any longer.
+
+        A device would otherwise be given the zeros of a PIN that was wiped during the call.
+        """
+        with self._changing:
+            self._lent += 1
+        try:
+            yield
+        finally:
+            with self._changing:
+                self._lent -= 1
+                if self._wiped and not self._lent:
+                    self._overwrite()
+
     def wipe(self) -> None:
-        """Overwrite the PIN with zeros and discard it."""
-        for index in range(len(self._octets)):
-            self._octets[index] = 0
-        self._octets.clear()
+        """Overwrite the PIN with zeros and discard it; if it is lent, when the last block ends."""
+        with self._changing:
+            self._wiped = True
+            if not self._lent:
+                self._overwrite()
+
+    def _overwrite(self) -> None:
+        octets, self._octets = self._octets, bytearray()
+        for index in range(len(octets)):
+            octets[index] = 0
+        with contextlib.suppress(BufferError):  # a traceback may still refer to the buffer
+            octets.clear()
 
     def __repr__(self) -> str:
         return "<PIN>"

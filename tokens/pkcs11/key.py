@@ -241,12 +241,19 @@ class Pkcs11Key:
                     def authenticate() -> None:
                         nonlocal presented
                         presented = True
+                        if presentation is not None:
+                            presentation.begin()
                         cryptoki = self._connection.module.cryptoki
-                        check(cryptoki.login(worker.session, UserType.CONTEXT_SPECIFIC, pin))
+                        rv = cryptoki.login(worker.session, UserType.CONTEXT_SPECIFIC, pin)
+                        if presentation is not None:
+                            presentation.answer = Answer.NOT_CHECKED
+                        check(rv)
 
                     try:
                         return job(worker, authenticate)
                     except (p11.PinIncorrect, p11.PinInvalid, p11.PinLenRange):
+                        if presentation is not None:
+                            presentation.refuse()
                         raise _RefusedForKey from None
                     except _DEVICE_FAILURES as error:
                         if presented and presentation is None:

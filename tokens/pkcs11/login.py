@@ -1,8 +1,12 @@
 """Present a PIN to a token: at most once, and never unattended if it could lock the token.
 
-There is one exception: a user PIN that the token accepted before and then answered with a device error
-(`DeviceFailure`) is presented once more, if the token's flags can be read and none of them reports a wrong PIN.
-`tokens.pins.refusals` keeps count: each acceptance allows one such presentation.
+There are two exceptions for a user PIN that the token accepted before. If the token answered with a device error
+(`DeviceFailure`), or did not answer and nothing waits for its answer any longer, the PIN is presented once more, if the
+token's flags can be read and none of them reports a wrong PIN. `tokens.pins.refusals` keeps count: each acceptance
+allows one such presentation.
+
+A call that does not return by its deadline is left. The PIN is then unanswered, on disk, until the call returns, the
+token's flags report a wrong PIN, or a person logs in.
 """
 
 from __future__ import annotations
@@ -10,15 +14,19 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Container
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import NoReturn
 
 from pkcs11 import TokenFlag
 
 from tokens.errors import (
+    Error,
     Facts,
+    LoginTimeoutError,
     LoginUnansweredError,
     ModuleError,
+    ModuleFencedError,
     OperationFailedError,
     PinError,
     PinLockedError,
@@ -26,13 +34,16 @@ from tokens.errors import (
     PinRefusedError,
     PinSourceError,
     Reason,
+    TokenBusyError,
+    TokenTimeoutError,
     sentence_case,
 )
-from tokens.events import Login
-from tokens.events.reporting import report
+from tokens.events import Login, OperationOutcome
+from tokens.events.reporting import Report, report
 from tokens.pins.credentials import Credentials, DeviceFailure
+from tokens.pins.leavable import LeavableCall, Progress
 from tokens.pins.refusal_record import Refusal
-from tokens.pins.refusals import Answer, DeviceName, Presentation
+from tokens.pins.refusals import Answer, DeviceName, Presentation, describe_unanswered
 from tokens.pins.sources import Pin, PinPad
 from tokens.pkcs11.calls import cryptoki
 from tokens.pkcs11.calls.cryptoki import UserType
@@ -66,6 +77,9 @@ The last line: slot, arguments, function, sessions, token absent or write-protec
 _AWAY = frozenset({*DeviceFailure, cryptoki.CRYPTOKI_NOT_INITIALIZED, 0x03, 0x31, 0xB0, 0xB3, 0xE0, 0xE1})
 """CK_RVs of C_GenerateRandom that mean that the device, the token or the session is gone."""
 
+_NOT_MADE = (ModuleError, ModuleFencedError, TokenBusyError)
+"""What is raised instead of a call."""
+
 PAUSE = 1.0
 """Seconds between an unclear answer and the one further presentation, in which a device can restart."""
 
@@ -87,7 +101,8 @@ def log_in(module: Module, session: int, token: TokenInfo, credentials: Credenti
     """Log in the user in an open session (C_Login); do nothing if this process is logged in already.
 
     Raises `PinLockedError`, `PinNotPresentedError`, `PinRefusedError`, `PinSourceError`, `LoginUnansweredError` if the
-    PIN will be presented once more and, for every other answer of the token, `OperationFailedError`.
+    PIN will be presented once more, `LoginTimeoutError` if the token does not answer by the deadline and, for every
+    other answer of the token, `OperationFailedError`.
     """
     present_pin(
         module,
@@ -114,36 +129,171 @@ def present_pin(
     is the session of a user's login: only there is an acceptance recorded, and used after an unclear answer.
 
     Every PIN is presented here, under the lock of the state folder, after reading the token's current flags, and
-    recorded as refused until the token accepts it. Raises as `log_in` does.
+    recorded until the token accepts it. Raises as `log_in` does.
     """
 
     def check_again(refusal: Refusal) -> None:
         if login_session is not None:
             _require_no_wrong_pin(module, token, login_session, refusal)
 
-    event = Login(token_serial=token.serial, token_label=token.label, role=_NAMES[role].lower(), presented=False)
+    event = Login(token_serial=token.serial, token_label=token.label, role=role_word(role), presented=False)
     with report(event, refusals=PinError) as reported:
+        memory = credentials.memory
         now, device = _query_token(module, token, role)
+        retries = _retries(now, role)
+        open_entries = memory.settle_by_retries(device, role_word(role), retries)
         check_flags(now, credentials, role)
-        pin = credentials.read(purpose(token, role))
+        pin = credentials.read(purpose(token, role) + describe_unanswered(open_entries))
         again = None if login_session is None else check_again
-        with credentials.memory.present(device, _NAMES[role].lower(), pin, again) as presentation:
+        with memory.present(
+            device, role_word(role), pin, again, attended=credentials.attended, retries=retries
+        ) as presentation:
             # Another process may have presented a wrong PIN meanwhile.
             now, _ = _query_token(module, token, role)
             check_flags(now, credentials, role)
             reported.set(presented=True)
-            rv = call(pin)
-            if rv == cryptoki.OK and login_session is not None:
-                presentation.answer = Answer.ACCEPTED
-                presentation.readable_again = credentials.source.repeatable
-                presentation.low_stays = _keeps_low_counter(module, now)
-            elif rv in wrong or rv not in _NOT_ABOUT_THE_PIN:
-                _raise_for_answer(rv, wrong, token, device, credentials, role, pin, presentation)
-            _raise_for_result(rv, role, token)
+            presented = _Presented(module, now, device, credentials, role, pin, presentation, wrong, login_session)
+            rv = presented.give(lambda: call(pin), reported)
+            presented.conclude(rv)
             # Already logged in: the token did not check this PIN.
-            presented = rv != cryptoki.USER_ALREADY_LOGGED_IN
-            reported.set(presented=presented)
-        credentials.record_acceptance(pin, looked_at=presented)
+            looked_at = rv != cryptoki.USER_ALREADY_LOGGED_IN
+            reported.set(presented=looked_at)
+        credentials.record_acceptance(pin, looked_at=looked_at)
+
+
+@dataclass
+class _Presented:
+    """One PIN that the token is given now, and its answer, in time or late."""
+
+    module: Module
+    token: TokenInfo
+    device: DeviceName
+    credentials: Credentials
+    role: UserType
+    pin: Pin | None
+    presentation: Presentation
+    wrong: Container[int]
+    login_session: int | None
+    started: float = field(default_factory=time.perf_counter)
+
+    def give(self, call: Callable[[], int], reported: Report) -> int:
+        """Make the call and return its CK_RV. Raises `LoginTimeoutError` if it does not return by its deadline."""
+        made = LeavableCall(call, self.pin, self.settle_late)
+        self.presentation.begin()
+        try:
+            return self.module.run(made)
+        except BaseException as error:
+            progress, result = made.leave(), made.result
+            if progress is Progress.ENDED and isinstance(result, int):
+                if isinstance(error, TokenTimeoutError):
+                    return result
+                with contextlib.suppress(Exception):
+                    self.conclude(result)
+            elif progress is Progress.NOT_BEGUN or isinstance(result, _NOT_MADE):
+                self.presentation.answer = Answer.NOT_CHECKED
+                reported.set(presented=False)
+            else:
+                self.presentation.is_awaited = progress is Progress.UNDER_WAY
+                self.credentials.record_unanswered(self.pin)
+                unanswered = self._explain_unanswered(error)
+                reported.end(OperationOutcome.UNANSWERED, str(unanswered))
+                if isinstance(error, TokenTimeoutError):
+                    raise unanswered from error
+            raise
+
+    def conclude(self, rv: int, *, late: bool = False) -> None:
+        """Set the answer of the presentation, and raise the error for a CK_RV that is not a success."""
+        self.presentation.answer = answer = self._judge(rv)
+        if answer is Answer.ACCEPTED:
+            self.presentation.stays = self.login_session is not None
+            self.presentation.readable_again = self.credentials.source.repeatable
+            if self.presentation.stays and not late:
+                self.presentation.low_stays = _keeps_low_counter(self.module, self.token)
+        elif answer is Answer.UNCLEAR:
+            self._raise_unclear(rv)
+        elif answer is Answer.REFUSED:
+            self._raise_refused(rv)
+        elif not self.token.initialised and rv not in _NOT_ABOUT_THE_PIN:
+            # The token has no PIN yet with which it could compare this one.
+            raise OperationFailedError(
+                f"{sentence_case(self.token.description)} could not be initialised ({_code(rv)})."
+            )
+        _raise_for_result(rv, self.role, self.token)
+
+    def settle_late(self, result: int | BaseException) -> None:
+        """Record the answer that came after the caller had left, in the thread of the call.
+
+        The session is closed when the call has returned, which ends a login.
+        """
+        event = Login(
+            token_serial=self.token.serial,
+            token_label=self.token.label,
+            role=role_word(self.role),
+            late=True,
+        )
+        presentation = self.presentation
+        # Nobody is there who could be told, except by the event.
+        with contextlib.suppress(Exception), report(event, refusals=PinError, started=self.started) as reported:
+            try:
+                if isinstance(result, int):
+                    self.conclude(result, late=True)
+                elif isinstance(result, _NOT_MADE):
+                    presentation.answer = Answer.NOT_CHECKED
+                    reported.set(presented=False)
+                    raise result
+                else:
+                    reported.end(OperationOutcome.UNANSWERED, str(result))
+            finally:
+                presentation.settle_late(presentation.answer)
+                if presentation.answer is not Answer.UNANSWERED:
+                    self.credentials.record_answer()
+
+    def _judge(self, rv: int) -> Answer:
+        if rv == cryptoki.OK:
+            return Answer.ACCEPTED
+        if rv not in self.wrong and rv in _NOT_ABOUT_THE_PIN:
+            return Answer.NOT_CHECKED
+        if rv in self.credentials.device_failures and (self.presentation.may_be_repeated or self.pin is None):
+            # A person decides about each PIN that is typed on the device.
+            return Answer.UNCLEAR
+        if not self.token.initialised and rv not in self.wrong:
+            return Answer.NOT_CHECKED
+        return Answer.REFUSED
+
+    def _raise_unclear(self, rv: int) -> NoReturn:
+        self.credentials.keep(self.pin)
+        raise LoginUnansweredError(
+            f"{sentence_case(self.token.description)} failed during the login ({_code(rv)}). Whether the "
+            f"{_NAMES[self.role]} PIN is right is not known; it was accepted before, and is presented once more when "
+            "the token answers again."
+        )
+
+    def _raise_refused(self, rv: int) -> NoReturn:
+        name, token, credentials = _NAMES[self.role], self.token, self.credentials
+        memory, device, role = credentials.memory, self.device, role_word(self.role)
+        if rv in self.wrong:
+            refused = PinRefusedError(
+                f"The {name} PIN {credentials.origin} was refused by {token.description}. It is not presented again, "
+                "so that the token does not lock.",
+                facts=_facts(Reason.PIN_WRONG, token, credentials, self.role),
+            )
+        else:
+            refused = PinRefusedError(
+                f"{sentence_case(token.description)} answered the {name} PIN with {_code(rv)}. It is not known whether "
+                "the PIN is correct, so it counts as refused and is not presented again.",
+                facts=_facts(Reason.PIN_UNCLEAR, token, credentials, self.role),
+            )
+        credentials.record_refusal(self.pin, refused, lambda: memory.has_refusal(device, role))
+        raise refused
+
+    def _explain_unanswered(self, error: BaseException) -> LoginTimeoutError:
+        name, why = _NAMES[self.role], f" ({error.message.rstrip('.')})" if isinstance(error, Error) else ""
+        return LoginTimeoutError(
+            f"{sentence_case(self.token.description)} has not answered the {name} PIN {self.credentials.origin}{why}. "
+            "Whether the PIN is correct is not known, so it is not presented unattended until that is settled.",
+            remedy="Check the device and its connection.",
+            facts=_facts(Reason.PIN_UNANSWERED, self.token, self.credentials, self.role),
+        )
 
 
 def device_name(token: TokenInfo) -> DeviceName:
@@ -152,7 +302,9 @@ def device_name(token: TokenInfo) -> DeviceName:
     A module is identified by its file name up to ".so", so that its refusals survive an upgrade.
     """
     module = token.module_path.name.partition(".so")[0]
-    name = DeviceName(token.serial, token.label, token.manufacturer, module, token.shares_serial, token.serial)
+    name = DeviceName(
+        token.serial, token.label, token.manufacturer, module, token.shares_serial, token.serial, str(token.uri)
+    )
     return name if name.is_distinct else replace(name, reference=str(token.uri))
 
 
@@ -188,6 +340,11 @@ def check_flags(token: TokenInfo, credentials: Credentials, role: UserType) -> N
         )
 
 
+def role_word(role: UserType) -> str:
+    """Return the role as it is recorded: user, so."""
+    return _NAMES[role].lower()
+
+
 def purpose(token: TokenInfo, role: UserType) -> str:
     """Return what a prompt asks for. An uninitialised token has no PIN yet: it gets a new one."""
     return f"{_NAMES[role]} PIN of {token.description}" if token.initialised else f"new {_NAMES[role]} PIN"
@@ -199,10 +356,17 @@ def _facts(reason: Reason, token: TokenInfo, credentials: Credentials | None, ro
         reason=reason,
         uri=str(token.uri),
         reference=device_name(token).reference,
-        role=_NAMES[role].lower(),
+        role=role_word(role),
         attended=credentials is not None and credentials.source.attended,
         pin_source="pinpad" if TokenFlag.PROTECTED_AUTHENTICATION_PATH in token.flags else "prompt",
     )
+
+
+def _retries(token: TokenInfo, role: UserType) -> int | None:
+    """Return what the flags report of the retry counter, as a number that only wrong PINs make lower."""
+    if not token.initialised:
+        return None
+    return next((number for number, flag in enumerate(_FLAGS[role]) if flag in token.flags), len(_FLAGS[role]))
 
 
 def _query_token(module: Module, token: TokenInfo, role: UserType) -> tuple[TokenInfo, DeviceName]:
@@ -227,60 +391,16 @@ def _require_no_wrong_pin(module: Module, token: TokenInfo, session: int, refusa
         rv = module.cryptoki.generate_random(session, 8)
         if rv in _AWAY:
             raise LoginUnansweredError(
-                f"{sentence_case(token.description)} has not answered since it failed during a login "
+                f"{sentence_case(token.description)} has not answered since a login whose answer is not known "
                 f"(C_GenerateRandom: {_code(rv)}). Its PIN is presented once more when it answers again."
             )
     now, device = _query_token(module, token, UserType.USER)
     if any(flag in now.flags for flag in _FLAGS[UserType.USER]):
         raise PinNotPresentedError(
-            f"{sentence_case(token.description)} failed during a login, and reports that a wrong PIN was presented to "
-            "it, so the PIN counts as refused.",
+            f"{sentence_case(token.description)} did not answer a login, or failed during it, and reports that a wrong "
+            "PIN was presented to it, so the PIN counts as refused.",
             facts=Facts(reason=Reason.PIN_UNCLEAR, uri=str(token.uri), reference=device.reference),
         )
-
-
-def _raise_for_answer(
-    rv: int,
-    wrong: Container[int],
-    token: TokenInfo,
-    device: DeviceName,
-    credentials: Credentials,
-    role: UserType,
-    pin: Pin | None,
-    presentation: Presentation,
-) -> None:
-    """Record an answer that is about the PIN, or may be, and raise the error for it."""
-    name = _NAMES[role]
-    if rv in credentials.device_failures and (presentation.may_be_repeated or pin is None):
-        # A person decides about each PIN that is typed on the device.
-        presentation.answer = Answer.UNCLEAR
-        credentials.keep(pin)
-        raise LoginUnansweredError(
-            f"{sentence_case(token.description)} failed during the login ({_code(rv)}). Whether the {name} PIN is "
-            "right is not known; it was accepted before, and is presented once more when the token answers again."
-        )
-    if not token.initialised and rv not in wrong:
-        # The token has no PIN yet with which it could compare this one.
-        raise OperationFailedError(f"{sentence_case(token.description)} could not be initialised ({_code(rv)}).")
-    presentation.answer = Answer.REFUSED
-
-    def is_recorded() -> bool:
-        return credentials.memory.has_refusal(device, name.lower())
-
-    if rv in wrong:
-        refused = PinRefusedError(
-            f"The {name} PIN {credentials.origin} was refused by {token.description}. It is not presented again, so "
-            "that the token does not lock.",
-            facts=_facts(Reason.PIN_WRONG, token, credentials, role),
-        )
-    else:
-        refused = PinRefusedError(
-            f"{sentence_case(token.description)} answered the {name} PIN with {_code(rv)}. It is not known whether the "
-            "PIN is correct, so it counts as refused and is not presented again.",
-            facts=_facts(Reason.PIN_UNCLEAR, token, credentials, role),
-        )
-    credentials.record_refusal(pin, refused, is_recorded)
-    raise refused
 
 
 def _is_flag_meaningless(token: TokenInfo, credentials: Credentials, role: UserType) -> bool:

@@ -73,13 +73,7 @@ class StateFolder:
 
         Raises `PinNotPresentedError` after `LOCK_TIMEOUT`, and `PinSourceError` if the folder cannot be used.
         """
-        try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._check_private()
-            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-            descriptor = os.open(self.folder / f"{name}.lock", flags, 0o600)
-        except OSError as error:
-            raise self._unusable(error) from error
+        descriptor = self._open_lock(name)
         with _held.hold(descriptor):
             deadline = time.monotonic() + LOCK_TIMEOUT
             while True:
@@ -94,6 +88,39 @@ class StateFolder:
                         ) from None
                     time.sleep(0.02)
             yield
+
+    @contextlib.contextmanager
+    def hold(self, name: str) -> Iterator[None]:
+        """Hold one name, which others may hold too, until the block or the process ends.
+
+        Raises `PinSourceError` if the folder cannot be used.
+        """
+        descriptor = self._open_lock(name)
+        with _held.hold(descriptor):
+            fcntl.flock(descriptor, fcntl.LOCK_SH)  # waits for no longer than `is_held` looks
+            yield
+
+    def is_held(self, name: str) -> bool:
+        """Return whether a process holds the name; one thread at a time may ask.
+
+        Raises `PinSourceError` if the folder cannot be used.
+        """
+        descriptor = self._open_lock(name)
+        with _held.hold(descriptor):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            return False
+
+    def _open_lock(self, name: str) -> int:
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._check_private()
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            return os.open(self.folder / f"{name}.lock", flags, 0o600)
+        except OSError as error:
+            raise self._unusable(error) from error
 
     def read(self, name: str) -> str | None:
         """Return the text of one file, or None if there is none. Raises `PinSourceError` and `UnicodeDecodeError`."""

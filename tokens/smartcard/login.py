@@ -1,8 +1,10 @@
 """Presentation of a PIN to a card: at most once, and never again after a refusal.
 
 A card reports its retry counter in answer to an empty VERIFY (OpenPGP: in a data object). The driver reads the counter
-before each presentation and shows it to the person who types the PIN. After a card was lost during VERIFY, it reads the
-counter again: if it is lower, the card refused the PIN although the answer was lost.
+before each presentation and shows it to the person who types the PIN. After a card was lost, or did not answer VERIFY
+by its deadline, the PIN is recorded as unanswered, with the counter from before. The next login, in this process or
+another, reads the counter again: if it is lower, the card refused the PIN although the answer was lost; otherwise it
+did not.
 """
 
 from __future__ import annotations
@@ -28,8 +30,11 @@ from tokens.errors import (
     sentence_case,
 )
 from tokens.events import Login as LoginEvent
-from tokens.events.reporting import report
+from tokens.events import OperationOutcome
+from tokens.events.reporting import Report, report
 from tokens.pins.credentials import Credentials
+from tokens.pins.refusal_record import Refusal, State
+from tokens.pins.refusals import Answer, DeviceName, describe_unanswered
 from tokens.pins.sources import Pin
 from tokens.smartcard.apdu.commands import verify
 from tokens.smartcard.apdu.status import BLOCKED, NOT_AUTHORISED, StatusError
@@ -73,7 +78,7 @@ class Login:
         self.credentials = credentials
         self._salt = os.urandom(16)
         self._accepted: bytes | None = None
-        self._unsettled: tuple[Pin, int] | None = None
+        self._lost_answer = False
 
     def verify(self, session: CardSession, pin: PinProfile) -> None:
         """Present the PIN (VERIFY).
@@ -89,12 +94,16 @@ class Login:
         with report(event, refusals=PinError) as reported:
             credentials = self._require_credentials()
             left = self._application.family.read_retries_left(session, pin)
-            self._settle(credentials, left)
+            unanswered = self._settle(credentials, left)
             self._check_retries(credentials, pin, left)
-            octets = credentials.read(self._purpose(left))
+            octets = credentials.read(self._purpose(left, unanswered))
             self._check_length(octets, pin)
-            reported.set(presented=True)
-            self._present(session, pin, credentials, octets, left)
+            try:
+                self._present(session, pin, credentials, octets, left, reported)
+            except TokenLostError as error:
+                if octets is not None and self._lost_answer:
+                    reported.end(OperationOutcome.UNANSWERED, str(error))
+                raise
 
     def forget(self) -> None:
         """Wipe the stored PIN."""
@@ -102,33 +111,55 @@ class Login:
             self.credentials.forget()
 
     def _present(
-        self, session: CardSession, pin: PinProfile, credentials: Credentials, octets: Pin | None, left: int | None
+        self,
+        session: CardSession,
+        pin: PinProfile,
+        credentials: Credentials,
+        octets: Pin | None,
+        left: int | None,
+        reported: Report,
     ) -> None:
-        serial = self._application.serial
+        device, memory = self._device, credentials.memory
         if octets is not None and self._was_accepted(octets):
             # The card accepted this PIN before in this process, so it need not be recorded before it is presented.
+            reported.set(presented=True)
             try:
                 self._send(session, pin, octets)
             except StatusError as error:
-                credentials.memory.record(serial, _ROLE, octets)
-                raise self._note_refusal(session, pin, credentials, octets, error) from error
-            credentials.record_acceptance(octets)
-            return
-        with credentials.memory.present(serial, _ROLE, octets) as presentation:
-            try:
-                self._send(session, pin, octets)
-            except StatusError as error:
-                presentation.refuse()
+                memory.record(device, _ROLE, octets)
                 raise self._note_refusal(session, pin, credentials, octets, error) from error
             except TokenLostError:
-                # The answer was lost. It counts as a refusal until the card reports its retry counter.
-                presentation.refuse()
-                if octets is not None and left is not None:
-                    self._unsettled = Pin(octets.octets()), left
+                memory.record_unanswered(device, octets, left)
+                self._note_lost_answer(credentials, octets)
                 raise
+            credentials.record_acceptance(octets)
+            return
+        # Without a retry counter, nothing tells whether an unanswered PIN was wrong: an earlier acceptance decides.
+        again = (lambda _: None) if left is None else None
+        with memory.present(device, _ROLE, octets, again, attended=credentials.attended, retries=left) as presentation:
+            reported.set(presented=True)
+            presentation.begin()
+            try:
+                self._send(session, pin, octets)
+            except StatusError as error:
+                presentation.refuse()
+                raise self._note_refusal(session, pin, credentials, octets, error) from error
+            except PinError:
+                presentation.answer = Answer.NOT_CHECKED
+                raise
+            except TokenLostError:
+                if octets is not None:
+                    self._note_lost_answer(credentials, octets)
+                raise
+            presentation.answer = Answer.ACCEPTED
+            presentation.readable_again = credentials.source.repeatable
         if octets is not None:
             self._accepted = self._digest(octets)
         credentials.record_acceptance(octets)
+
+    def _note_lost_answer(self, credentials: Credentials, octets: Pin) -> None:
+        self._lost_answer = True
+        credentials.record_unanswered(octets)
 
     def _send(self, session: CardSession, pin: PinProfile, octets: Pin | None) -> None:
         session.connection.note_pin()
@@ -164,21 +195,26 @@ class Login:
         credentials.record_refusal(octets, refused, self._is_recorded(credentials))
         return refused
 
-    def _settle(self, credentials: Credentials, left: int | None) -> None:
-        """Decide by the retry counter whether a PIN whose answer was lost with the card was refused."""
-        if self._unsettled is None or left is None:
-            return
-        (octets, before), self._unsettled = self._unsettled, None
-        if left >= before:
-            credentials.memory.remove_refusal(self._application.serial, _ROLE, octets)
-            octets.wipe()
-            return
-        refused = PinRefusedError(
-            f"The PIN {credentials.origin} was refused by {self._application.description}. It is not presented again.",
-            facts=self._facts(Reason.PIN_WRONG, credentials),
-        )
-        credentials.record_refusal(octets, refused, self._is_recorded(credentials))
-        raise refused
+    def _settle(self, credentials: Credentials, left: int | None) -> list[Refusal]:
+        """Decide by the retry counter whether PINs whose answer was lost were refused; return those still open.
+
+        Raises `PinRefusedError` if that of this process was refused.
+        """
+        lost, self._lost_answer = self._lost_answer, False
+        entries = credentials.memory.settle_by_retries(self._device, _ROLE, left, exact=True)
+        if lost and any(entry.state is State.REFUSED for entry in entries):
+            refused = PinRefusedError(
+                f"The PIN {credentials.origin} was refused by {self._application.description}. It is not presented "
+                "again.",
+                facts=self._facts(Reason.PIN_WRONG, credentials),
+            )
+            credentials.forget()
+            raise refused
+        return [entry for entry in entries if entry.state is State.UNANSWERED]
+
+    @property
+    def _device(self) -> DeviceName:
+        return DeviceName(self._application.serial, reference=self._application.serial, uri=str(self._application.uri))
 
     def _is_recorded(self, credentials: Credentials) -> Callable[[], bool]:
         return lambda: credentials.memory.has_refusal(self._application.serial, _ROLE)
@@ -229,9 +265,9 @@ class Login:
             f"{self._application.description} and was not presented."
         )
 
-    def _purpose(self, left: int | None) -> str:
+    def _purpose(self, left: int | None, unanswered: list[Refusal]) -> str:
         retries = "" if left is None else f" ({_retries(left)})"
-        return f"PIN of {self._application.description}{retries}"
+        return f"PIN of {self._application.description}{retries}{describe_unanswered(unanswered)}"
 
     def _require_credentials(self) -> Credentials:
         if self.credentials is None:

@@ -14,6 +14,7 @@ from hsm_dicom.errors import DicomError
 
 if TYPE_CHECKING:
     from hsm_dicom.config import Configuration
+    from tokens.pins.refusal_record import Refusal
     from tokens.pins.refusals import Device
 
 app = typer.Typer(help="Tokens: list, inspect, initialise, test them, and their PINs.", no_args_is_help=True)
@@ -28,9 +29,12 @@ def list_tokens(module: Module = None, config: Config = None, json: Json = False
     """List the tokens of a module, or of all modules that the configuration names. No PIN is needed."""
     from hsm_dicom.cli.context import open_configuration
     from hsm_dicom.cli.render import output
-    from hsm_dicom.cli.render.token_report import print_token, token_json
+    from hsm_dicom.cli.render.token_report import print_token, recorded_pins_json, token_json
     from hsm_dicom.config.devices import check_module_safe, list_modules
+    from tokens.errors import PinSourceError
     from tokens.manager import default_manager
+    from tokens.pins.refusals import RefusalMemory
+    from tokens.pkcs11.login import device_name
     from tokens.pkcs11.search import look
 
     with open_configuration(config) as configuration:
@@ -41,18 +45,26 @@ def list_tokens(module: Module = None, config: Config = None, json: Json = False
         if not modules:
             raise typer.BadParameter("Name a PKCS#11 module, or tokens in the configuration.", param_hint="--module")
         listings = {path: look(default_manager().tokens.module(path, init)) for path, init in modules.items()}
+        memory = RefusalMemory(configuration.state.folder)
     tokens = [token for listing in listings.values() for token in listing.tokens]
+    recorded: list[list[Refusal]] = [[] for _ in tokens]
+    try:
+        recorded = [memory.refusals(device_name(token)) if token.initialised else [] for token in tokens]
+    except PinSourceError as error:
+        output.note(f"hsm-dicom: {error.message}")  # the tokens can be listed without it
     failures = [(path, failure) for path, listing in listings.items() for failure in listing.failures]
     if json:
         unreadable = [{"module": str(path), "slot": f.slot_id, "error": f.reason} for path, f in failures]
-        output.write_json(
-            "token-list", {"tokens": [token_json(token) for token in tokens], "unreadable_slots": unreadable}
-        )
+        listed = [
+            token_json(token) | {"refused_pins": recorded_pins_json(pins)}
+            for token, pins in zip(tokens, recorded, strict=True)
+        ]
+        output.write_json("token-list", {"tokens": listed, "unreadable_slots": unreadable})
         return
     if not tokens:
         output.say("No token is present.")
-    for token in tokens:
-        print_token(token)
+    for token, pins in zip(tokens, recorded, strict=True):
+        print_token(token, pins)
     for path, failure in failures:
         output.say((f"{failure.description} of {path} could not be read.", output.UNSURE))
 
@@ -64,7 +76,7 @@ def info(
     """Show the properties of a token, and its recorded PIN refusals. No PIN is needed."""
     from hsm_dicom.cli.context import get_token_access, open_configuration
     from hsm_dicom.cli.render import output
-    from hsm_dicom.cli.render.token_report import pin_states, token_json
+    from hsm_dicom.cli.render.token_report import describe_recorded_pin, pin_states, recorded_pins_json, token_json
     from tokens.pkcs11.login import device_name
     from tokens.pkcs11.search import find_token
 
@@ -76,9 +88,7 @@ def info(
     if json:
         content = token_json(found) | {
             "module_description": owner.description,
-            "refused_pins": [
-                {"role": r.role, "when": output.timestamp(r.when), "unclear": r.unclear} for r in refusals
-            ],
+            "refused_pins": recorded_pins_json(refusals),
         }
         output.write_json("token-info", content)
         return
@@ -92,10 +102,7 @@ def info(
         ("", output.shown(owner.description)),
     ]
     rows += [("PIN", state) for state in pin_states(found)]
-    for refusal in refusals:
-        when = f"{refusal.when:%Y-%m-%d %H:%M} UTC"
-        means = "the token failed during the login" if refusal.unclear else "it is not presented again"
-        rows.append(("unclear" if refusal.unclear else "refused", f"{_a_pin(refusal.role)} on {when}; {means}"))
+    rows += [(refusal.state, describe_recorded_pin(refusal)) for refusal in refusals]
     output.facts(rows)
     output.say_verbatim(str(found.uri), indent=2, style=output.QUIET)
 
@@ -282,10 +289,6 @@ def _device(configuration: Configuration, token: str, module: Path | None) -> De
     if serial is not None and access.memory.is_distinct(serial):
         return serial
     return device_name(find_token(access.module(), access.uri))
-
-
-def _a_pin(role: str) -> str:
-    return "an SO PIN" if role == "so" else f"a {role} PIN"
 
 
 @app.command("change-pin", epilog="Example: hsm-dicom token change-pin 'pkcs11:token=CT%20room'")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pkcs11 import TokenFlag as Flag
@@ -10,15 +11,25 @@ from hsm_dicom.cli.render import output
 from hsm_dicom.cli.render.key_report import findings_json, kind, operations_json, print_findings, print_operations
 from hsm_dicom.cli.render.secret_check_report import print_secret_check, secret_check_json
 from hsm_dicom.node.acceptance import assess_iscl, can_make_dicom_signatures, can_sign_dicom, is_ready_for_dicom
+from tokens.pins.refusal_record import Refusal, State
 from tokens.pkcs11.check import KeyCheck, TokenCheck
 from tokens.pkcs11.search import TokenInfo
 
+_STATES = {
+    State.REFUSED: "it is not presented again",
+    State.UNCLEAR: "the token failed during the login",
+    State.UNANSWERED: "the token has not answered, so it is not presented unattended",
+}
+"""What each state of a recorded PIN means."""
 
-def print_token(token: TokenInfo) -> None:
+
+def print_token(token: TokenInfo, recorded: Sequence[Refusal] = ()) -> None:
     """Print a token in three lines: name, PINs, URI; or the command that initialises it."""
     if token.initialised:
         output.say((output.shown(token.label), "bold"), f"  serial {token.serial}, {_origin(token)}")
         output.say("; ".join(pin_states(token)), indent=2)
+        for refusal in recorded:
+            output.say(f"{refusal.state}: {describe_recorded_pin(refusal)}", indent=2)
         output.say_verbatim(str(token.uri), indent=2, style=output.QUIET)
         return
     output.say(("(not initialised)", output.QUIET), f"  slot {token.slot_id}, {_origin(token)}")
@@ -38,6 +49,25 @@ def pin_states(token: TokenInfo) -> list[str]:
         ]
     worn = _wear(token, Flag.SO_PIN_LOCKED, Flag.SO_PIN_FINAL_TRY, Flag.SO_PIN_COUNT_LOW)
     return [*states, f"SO PIN{worn}"] if worn else states
+
+
+def describe_recorded_pin(refusal: Refusal) -> str:
+    """Return whose PIN was not accepted, when, and what that means."""
+    who = "an SO PIN" if refusal.role == "so" else "a user PIN"
+    return f"{who} on {refusal.when:%Y-%m-%d %H:%M} UTC; {_STATES[refusal.state]}"
+
+
+def recorded_pins_json(refusals: Iterable[Refusal]) -> list[dict[str, Any]]:
+    """Return the PINs that a token did not accept as JSON."""
+    return [
+        {
+            "role": r.role,
+            "when": output.timestamp(r.when),
+            "state": r.state,
+            "unclear": r.state is State.UNCLEAR,
+        }
+        for r in refusals
+    ]
 
 
 def _origin(token: TokenInfo) -> str:

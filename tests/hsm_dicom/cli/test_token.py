@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -232,6 +233,26 @@ def test_a_login_that_failed_with_the_token_is_distinguished_from_a_refusal(run:
     assert "it is not presented again" not in info.said
     (entry,) = run("token", "info", token.uri(pin=False), "--json").json["refused_pins"]
     assert (entry["role"], entry["unclear"]) == ("user", True)
+
+
+def test_a_pin_that_was_not_answered_is_shown_and_ends_with_77(run: Run, token: TestToken) -> None:
+    memory, pin = RefusalMemory(), Pin(os.environ[token.pin.removeprefix("env:")].encode())
+    with memory.present(token.serial, "user", pin, retries=3) as presentation:
+        presentation.begin()
+    uri = token.uri(pin=False)
+    said = "a user PIN on .* UTC; the token has not answered, so it is not presented unattended"
+    assert re.search(f"unanswered +{said}", run("token", "info", uri).said)
+    assert re.search(f"unanswered: {said}", run("token", "list", "--module", MODULE).said)
+    (entry,) = run("token", "info", uri, "--json").json["refused_pins"]
+    assert (entry["role"], entry["state"], entry["unclear"]) == ("user", "unanswered", False)
+    listed = run("token", "list", "--module", MODULE, "--json").json["tokens"]
+    assert [known["refused_pins"] for known in listed if known["serial"] == token.serial] == [[entry]]
+    unattended = run("token", "login", uri, "--pin", token.pin)
+    assert unattended.status == exits.REFUSED
+    assert f"present it by hand: hsm-dicom token login '{uri}' --pin prompt" in unattended.err
+    typed = type_in(["token", "login", uri], [("was not answered", os.environ[token.pin.removeprefix("env:")])])
+    assert typed.status == exits.OK
+    assert run("token", "info", uri, "--json").json["refused_pins"] == []
 
 
 def test_refusals_are_cleared_by_a_name_or_its_uri(run: Run, token: TestToken, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import subprocess
 import sys
@@ -18,11 +19,19 @@ from tests.cards.fixtures import AUTHENTICATION_CARD, PIN, PutIn, insert_card, w
 from tests.cards.people import AtHand
 from tests.softhsm import set_pin
 from tokens import open_secrets
-from tokens.errors import CardLostError, PinLockedError, PinNotPresentedError, PinRefusedError, PinSourceError
+from tokens.errors import (
+    CardLostError,
+    CardTimeoutError,
+    PinLockedError,
+    PinNotPresentedError,
+    PinRefusedError,
+    PinSourceError,
+)
 from tokens.events import DeviceEvent, Login, OperationOutcome, subscribe
 from tokens.keys import PrivateKey
 from tokens.opening import open_key
-from tokens.pins.refusals import RefusalMemory
+from tokens.pins.refusal_record import State
+from tokens.pins.refusals import DeviceName, RefusalMemory
 from tokens.smartcard.profile_table import read_profile
 
 PROFILES = {"test": read_profile("test", AUTHENTICATION_CARD)}
@@ -140,15 +149,105 @@ def test_a_right_pin_whose_answer_was_lost_is_presented_again(card: RunningCard)
     assert RefusalMemory().refusals(card.description["serial"]) == []
 
 
-def test_an_answer_that_stays_lost_counts_as_a_refusal(card: RunningCard) -> None:
-    with open_key(KEY, pin=AtHand(PIN), profiles=PROFILES) as key:
+@pytest.mark.parametrize("kind", ["typed", "from the environment"])
+def test_the_next_process_learns_from_the_counter_that_a_lost_answer_was_no_refusal(
+    card: RunningCard, kind: str
+) -> None:
+    lose_an_answer(card, PIN)
+    insert_card(card)
+    assert states(card) == [State.UNANSWERED]
+    sign(AtHand(PIN) if kind == "typed" else set_pin(PIN))
+    assert tries(card) == 3
+    assert states(card) == []
+
+
+@pytest.mark.parametrize("kind", ["typed", "from the environment"])
+def test_the_next_process_learns_from_the_counter_that_a_lost_answer_was_a_refusal(
+    card: RunningCard, kind: str
+) -> None:
+    lose_an_answer(card, "111111")
+    insert_card(card)
+    assert states(card) == [State.UNANSWERED]
+    with pytest.raises(PinNotPresentedError):
+        sign(AtHand("111111") if kind == "typed" else set_pin("111111"))
+    assert states(card) == [State.REFUSED]
+    assert tries(card) == 2
+
+
+def test_a_pin_that_the_card_accepted_before_is_recorded_if_its_answer_is_lost(card: RunningCard) -> None:
+    with open_key(KEY, pin=set_pin(PIN), profiles=PROFILES) as key:
+        use(key)
+        card.do("pull")
+        wait_until_gone(card.reader)
+        insert_card(card)
+        # The application is selected again first, and the empty VERIFY passes.
+        card.do("fault", fault="pulled after", skip=3)
+        with pytest.raises(CardLostError):
+            use(key)
+        assert states(card) == [State.UNANSWERED]
+        insert_card(card)
+        use(key)
+    assert states(card) == []
+
+
+@pytest.mark.parametrize("word", ["111111", PIN])
+def test_a_card_that_does_not_answer_in_time_leaves_its_pin_unanswered(card: RunningCard, word: str) -> None:
+    hasty = {"test": dataclasses.replace(PROFILES["test"], timeout=0.6)}
+    heard: list[DeviceEvent] = []
+    with open_key(KEY, pin=set_pin(word), profiles=hasty) as key, subscribe(heard.append):
+        before = presented(card)
+        card.do("fault", fault="hang", skip=1)
+        with pytest.raises(CardTimeoutError):
+            use(key)
+        logins = [event.outcome for event in heard if isinstance(event, Login)]
+        assert logins == [OperationOutcome.UNANSWERED]
+        assert states(card) == [State.UNANSWERED]
+        card.do("pull")
+        wait_until_gone(card.reader)
+        insert_card(card)
+    # It hung before it compared: the counter says so, and one further presentation decides.
+    if word == PIN:
+        sign(set_pin(word))
+        assert (states(card), tries(card)) == ([], 3)
+    else:
+        with pytest.raises(PinRefusedError):
+            sign(set_pin(word))
+        assert (states(card), tries(card)) == ([State.REFUSED], 2)
+    assert presented(card) <= before + 4
+
+
+def test_a_person_is_told_of_an_unanswered_pin_and_may_present_it(card: RunningCard) -> None:
+    lose_an_answer(card, PIN)
+    insert_card(card)
+    forget_the_counter(card)
+    with pytest.raises(PinNotPresentedError, match=r"has not answered this user PIN since .* --pin prompt"):
+        sign(set_pin(PIN))
+    person = AtHand(PIN)
+    sign(person)
+    assert "was not answered)" in person.asked[0]
+    assert states(card) == []
+
+
+def forget_the_counter(card: RunningCard) -> None:
+    """Make the record that of a card that does not report its retry counter."""
+    memory, name = RefusalMemory(), DeviceName(card.description["serial"]).own_file
+    record = memory._load(name)
+    refusals = tuple(dataclasses.replace(refusal, retries=None) for refusal in record.refusals)
+    memory.write(name, str(dataclasses.replace(record, refusals=refusals)))
+
+
+def states(card: RunningCard) -> list[State]:
+    """What is recorded of the card's PINs."""
+    return [refusal.state for refusal in RefusalMemory().refusals(card.description["serial"])]
+
+
+def lose_an_answer(card: RunningCard, word: str) -> None:
+    """Present a PIN to a card that is removed before its answer arrives."""
+    with open_key(KEY, pin=AtHand(word), profiles=PROFILES) as key:
+        # The empty VERIFY passes; the one with the PIN reaches the card, whose answer does not reach us.
         card.do("fault", fault="pulled after", skip=1)
         with pytest.raises(CardLostError):
             use(key)
-    insert_card(card)
-    with pytest.raises(PinNotPresentedError, match="or its answer was lost"):
-        sign(AtHand(PIN))
-    assert tries(card) == 3
 
 
 def wait_then_insert(card: RunningCard) -> None:
