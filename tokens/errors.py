@@ -195,6 +195,12 @@ class KeyMismatchError(TokenError):
     default_remedy = "Put a copy of the group's key on it, or take the token out of the group."
 
 
+class MemberTwiceError(TokenError):
+    """A token is in a key group twice, under two names."""
+
+    default_remedy = "Name each token once."
+
+
 class KeyNotExportableError(TokenError):
     """A key that stays on its device cannot be exported."""
 

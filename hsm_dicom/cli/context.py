@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from hsm_dicom.cli.pin_sources import pin_source_of
 from hsm_dicom.config import Configuration, TokenAccess, find_token_access
-from hsm_dicom.config.devices import KeyAccess
+from hsm_dicom.config.devices import format_key_name
+from hsm_dicom.config.groups import GroupAccess, IdentityKeyAccess, choose_pin
 from hsm_dicom.config.opening import open_configuration as open_configuration
 from hsm_dicom.config.opening import open_reading
 from hsm_dicom.errors import DicomError
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class NotOnTokenError(DicomError):
-    """The command is for PKCS#11 tokens, and the key is on a smart card."""
+    """The command is for one PKCS#11 token, and the key is on a smart card or on several tokens."""
 
 
 @contextlib.contextmanager
@@ -46,16 +47,22 @@ def get_token_access(
 
 def get_key_access(
     configuration: Configuration, key: str, *, pin: str | None, module: Path | None
-) -> tuple[KeyAccess, frozenset[Weakness]]:
+) -> tuple[IdentityKeyAccess, frozenset[Weakness]]:
     """Return access to a key, and the weaknesses that the configuration allows of it."""
     access, allowed = locate_key(configuration, key, pin=parse_pin_option(pin), module=module)
-    return replace(access, pin=access.pin or choose_pin_prompt()), allowed
+    return choose_pin(access, None, choose_pin_prompt()), allowed
 
 
-def require_token(access: KeyAccess) -> TokenAccess:
-    """Return access to a key that must be on a PKCS#11 token. Raises `NotOnTokenError`."""
+def require_token(access: IdentityKeyAccess) -> TokenAccess:
+    """Return access to a key that must be on one PKCS#11 token. Raises `NotOnTokenError`."""
     if isinstance(access, TokenAccess):
         return access
+    if isinstance(access, GroupAccess):
+        keys = [format_key_name(one.name or "", one.uri.object or "LABEL") for one in access.tokens]
+        raise NotOnTokenError(
+            f"The key of identity '{access.identity}' is on several tokens, and this command is for one.",
+            remedy=f"Name the key on one of them: {' or '.join(keys)}.",
+        )
     raise NotOnTokenError(f"'{access.uri}' is on a smart card, which is managed with its vendor's tools.")
 
 

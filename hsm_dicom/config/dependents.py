@@ -46,6 +46,7 @@ def _names(section: object) -> Iterator[KeyPath]:
     match section:
         case IdentitySection():
             yield "tokens", section.token or ""
+            yield from (("tokens", name) for name in section.tokens or ())
             if isinstance(section.key, CardUri):
                 yield "cards", section.key.profile or ""
         case ISCLSection():

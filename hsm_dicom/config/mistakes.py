@@ -43,12 +43,18 @@ _WORDS: Mapping[str, Words] = {
     ),
     "no_key": (
         "The identity names no key.",
-        'Write token = with object = (or id =), or key = "pkcs11:…".',
+        'Write token = (or tokens =) with object = (or id =), or key = "pkcs11:…".',
     ),
     "two_keys": (
         "The identity names its key twice.",
-        "Keep either key = or the three keys token =, object =, id =.",
+        "Keep either key = or the keys token = (or tokens =), object =, id =.",
     ),
+    "token_and_tokens": (
+        "The identity has both token and tokens.",
+        "Keep token = for one token, or tokens = for a key of which several tokens hold a copy.",
+    ),
+    "one_token": ("tokens names one token only.", 'Write token = "NAME", or name at least two.'),
+    "token_twice": ("tokens names a token twice.", "Name each token once."),
     "file_key": (
         "The private key is in a file: anyone who reads the file can copy the key without a trace.",
         'Put the key on a token, or allow it explicitly: allow = ["file-key"].',
@@ -114,6 +120,9 @@ def describe_mistake(error: ErrorDetails) -> Words:
         return f"The key '{place[-1]}' is missing.", f"Write {place[-1]} = …."
     if kind == "key_uri":
         return str(context["reason"]), "See the form of a URI: hsm-dicom token list prints those of tokens."
+    if kind == "without_tokens":
+        name = context["key"]
+        return f"{name} is for a key on several tokens.", f"Name the tokens with tokens =, or remove {name}."
     if kind in ("literal_error", "enum"):
         return "The value is not allowed.", f"Write one of: {context['expected']}."
     if kind in ("greater_than_equal", "less_than_equal", "greater_than"):

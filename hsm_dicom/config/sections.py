@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, PlainValidator, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
@@ -131,11 +131,19 @@ class TokenSection(Section):
 class IdentitySection(Section):
     """`[identities.NAME]`: a private key with its certificate.
 
-    The key is named by `token` with `object`, `id` or both, or by `key`.
+    The key is named by `token` or `tokens` with `object`, `id` or both, or by `key`.
     """
 
     token: Text | None = None
     """The NAME of a `[tokens.NAME]`."""
+    tokens: Annotated[tuple[Text, ...] | None, Field(min_length=1)] = None
+    """Instead of `token`: the NAMEs of several, in order. Each holds a copy of the key, under this label or id."""
+    mode: Literal["failover", "balance"] | None = None
+    """With `tokens`: use the first token that works (failover, the default), or the one with the fewest operations."""
+    siblings: bool | None = None
+    """With `tokens`: each token has a key and a certificate of its own, with one subject, instead of copies."""
+    probe_seconds: Annotated[float | None, Field(ge=0.1, le=3600, allow_inf_nan=False)] = None
+    """With `tokens`: seconds after which a token that failed is probed with a signature; 5 by default."""
     object: Text | None = None
     """The key's label on the token (CKA_LABEL)."""
     id: Annotated[bytes | None, PlainValidator(_key_id)] = None
@@ -151,16 +159,30 @@ class IdentitySection(Section):
 
     @model_validator(mode="after")
     def _has_one_key(self) -> Self:
-        on_token = [name for name in ("token", "object", "id") if getattr(self, name) is not None]
+        on_token = [name for name in ("token", "tokens", "object", "id") if getattr(self, name) is not None]
         if self.key is not None and on_token:
             raise PydanticCustomError("two_keys", "")
-        if self.key is None and (self.token is None or on_token == ["token"]):
+        if self.token is not None and self.tokens is not None:
+            raise PydanticCustomError("token_and_tokens", "")
+        if self.key is None and ((self.token is None and self.tokens is None) or len(on_token) == 1):
             raise PydanticCustomError("no_key", "")
         if isinstance(self.key, Path):
             if FILE_KEY not in self.allow:
                 raise PydanticCustomError("file_key", "")
             if self.certificate is None:
                 raise PydanticCustomError("no_certificate", "")
+        return self
+
+    @model_validator(mode="after")
+    def _has_several_tokens(self) -> Self:
+        if self.tokens is None:
+            for name in ("mode", "siblings", "probe_seconds"):
+                if getattr(self, name) is not None:
+                    raise PydanticCustomError("without_tokens", "{key}", {"key": name})
+        elif len(self.tokens) == 1:
+            raise PydanticCustomError("one_token", "")
+        elif len(set(self.tokens)) < len(self.tokens):
+            raise PydanticCustomError("token_twice", "")
         return self
 
     @property

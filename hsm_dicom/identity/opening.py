@@ -12,7 +12,8 @@ from typing import Protocol, cast, runtime_checkable
 from cryptography import x509
 
 from hsm_dicom.arguments import kind_of, path_text
-from hsm_dicom.config.devices import KeyAccess, NotConfiguredError, TokenAccess, find_key_access, find_token_access
+from hsm_dicom.config.devices import NotConfiguredError, TokenAccess, find_key_access, find_token_access
+from hsm_dicom.config.groups import GroupAccess, IdentityKeyAccess, choose_pin, find_group_access
 from hsm_dicom.config.loading import ENVIRONMENT, LOCAL, SYSTEM, find_configuration
 from hsm_dicom.config.opening import open_configuration
 from hsm_dicom.config.sections import Configuration, IdentitySection
@@ -22,9 +23,9 @@ from hsm_dicom.identity.record import Identity
 from hsm_dicom.identity.validity import choose_certificate
 from hsm_dicom.trust import order_chain
 from tokens.card_uri import CardUri
+from tokens.group.key_group import StoresCertificates
 from tokens.keys import TokenECPrivateKey, TokenRSAPrivateKey
 from tokens.pins.sources import PinSource, parse_pin_source
-from tokens.pkcs11.key import Pkcs11Key
 from tokens.policy import Weakness
 
 
@@ -40,12 +41,12 @@ class _CarriesCertificate(Protocol):
 class IdentityAccess:
     """The key, certificate and chain of an identity, as configured; nothing is opened yet.
 
-    `key` is access to a device, or the path of a PEM file. `certificate` None means the one on the device. `weaknesses`
-    are the weaknesses that the configuration allows.
+    `key` is access to a device or to several, or the path of a PEM file. `certificate` None means the one on the
+    device. `weaknesses` are the weaknesses that the configuration allows.
     """
 
     name: str
-    key: KeyAccess | Path
+    key: IdentityKeyAccess | Path
     certificate: Path | None = None
     chain: Path | None = None
     weaknesses: frozenset[Weakness] = frozenset()
@@ -60,7 +61,7 @@ class IdentityAccess:
         if isinstance(self.key, Path):
             key = read_key_file(self.key)
             return _assemble(self.name, key, _certificates_in(self.certificate, self.name), chain)
-        access = replace(self.key, pin=pin or self.key.pin or default_pin)
+        access = choose_pin(self.key, pin, default_pin)
         return open_identity(access, self.certificate, chain=chain, weaknesses=self.weaknesses, name=self.name)
 
 
@@ -76,7 +77,7 @@ def find_identity(name: str, configuration: Configuration) -> IdentityAccess:
             f"There is no identity '{name}' in the configuration; there: {known}.",
             remedy=f"Give the name of one of these, or add the table [identities.{name}] to the file.",
         )
-    key = section.key if isinstance(section.key, Path) else find_identity_access(configuration, section)
+    key = section.key if isinstance(section.key, Path) else find_identity_access(configuration, name, section)
     return IdentityAccess(name, key, section.certificate, section.chain, section.weaknesses)
 
 
@@ -135,7 +136,7 @@ def _pin_source(name: str, value: object) -> PinSource | None:
 
 
 def open_identity(
-    access: KeyAccess,
+    access: IdentityKeyAccess,
     certificate: Path | None = None,
     *,
     chain: Sequence[x509.Certificate] = (),
@@ -146,10 +147,15 @@ def open_identity(
 
     The file may also contain the chain, in any order. It is used if `chain` is empty.
     """
-    key = access.open_key(weaknesses)
+    certificates = read_certificates(certificate) if certificate else ()
+    if isinstance(access, GroupAccess):
+        wanted = [one.public_key() for one in certificates]
+        key = access.open_key(weaknesses, accepts=wanted.__contains__ if wanted else None)
+    else:
+        key = access.open_key(weaknesses)
     try:
         shown = name or str(key.device.description)
-        certificates = read_certificates(certificate) if certificate else _certificates_on_device(access, key)
+        certificates = certificates or _certificates_on_device(access, key)
         return _assemble(shown, key, certificates, chain)
     except BaseException:
         key.close()
@@ -157,9 +163,11 @@ def open_identity(
 
 
 def find_identity_access(
-    configuration: Configuration, section: IdentitySection, *, pin: PinSource | None = None
-) -> KeyAccess:
-    """Return access to the key of an identity, on a token or on a card."""
+    configuration: Configuration, name: str, section: IdentitySection, *, pin: PinSource | None = None
+) -> IdentityKeyAccess:
+    """Return access to the key of an identity, on a token, on several, or on a card."""
+    if section.tokens is not None:
+        return find_group_access(configuration, name, section, pin=pin)
     if section.token is not None:
         return find_token_access(configuration, section.token, pin=pin).select_object(section.object, section.id)
     if section.key is None or isinstance(section.key, Path):
@@ -169,14 +177,14 @@ def find_identity_access(
 
 def locate_key(
     configuration: Configuration, wanted: str, *, pin: PinSource | None = None, module: Path | None = None
-) -> tuple[KeyAccess, frozenset[Weakness]]:
+) -> tuple[IdentityKeyAccess, frozenset[Weakness]]:
     """Return access to the key of a configured identity or of a URI, and the allowed weaknesses."""
     section = configuration.identities.get(wanted)
     if section is None and wanted.lower().startswith("card:"):
         return find_key_access(configuration, CardUri.parse(wanted), pin=pin), frozenset()
     if section is None:
         return find_token_access(configuration, wanted, pin=pin, module=module), frozenset()
-    return find_identity_access(configuration, section, pin=pin), section.weaknesses
+    return find_identity_access(configuration, wanted, section, pin=pin), section.weaknesses
 
 
 def _assemble(
@@ -194,11 +202,11 @@ def _assemble(
 
 
 def _certificates_on_device(
-    access: KeyAccess, key: TokenRSAPrivateKey | TokenECPrivateKey
+    access: IdentityKeyAccess, key: TokenRSAPrivateKey | TokenECPrivateKey
 ) -> tuple[x509.Certificate, ...]:
     """Return the certificate stored with the key; of several (after a renewal), the one to use now."""
-    if isinstance(access, TokenAccess):
-        stored = list(key.device.certificates()) if isinstance(key.device, Pkcs11Key) else []
+    if isinstance(access, TokenAccess | GroupAccess):
+        stored = list(key.device.certificates()) if isinstance(key.device, StoresCertificates) else []
         error: type[NoCertificateError] = NoTokenCertificateError
     else:
         own = key.device.certificate if isinstance(key.device, _CarriesCertificate) else None

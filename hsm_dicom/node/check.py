@@ -13,18 +13,19 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
 
 from hsm_dicom.config import Configuration
-from hsm_dicom.config.devices import KeyAccess, TokenAccess
+from hsm_dicom.config.devices import TokenAccess
+from hsm_dicom.config.groups import GroupAccess, IdentityKeyAccess
 from hsm_dicom.config.lines import KeyPath
 from hsm_dicom.config.loading import read_configuration
 from hsm_dicom.config.problems import Problem, Severity
-from hsm_dicom.identity import EXPIRY_WARNING, IdentityAccess, find_expiry_remark, read_certificates
+from hsm_dicom.identity import EXPIRY_WARNING, Identity, IdentityAccess, find_expiry_remark, read_certificates
 from hsm_dicom.iscl import ISCLContext, ISCLSettings
 from hsm_dicom.network.settings import ISCLExemption
 from hsm_dicom.node.compiler import compile_plan
@@ -33,8 +34,11 @@ from hsm_dicom.node.plan import NodePlan, SecretKeysPlan
 from hsm_dicom.node.problems import ProblemCollector
 from hsm_dicom.tls.settings import today
 from hsm_dicom.trust import review_trust
+from tokens.group import KeyGroup
+from tokens.group.vendors import find_vendor_group
+from tokens.keys import TokenECPrivateKey, TokenRSAPrivateKey
 from tokens.pins.sources import FromCredential, FromEnvironment, FromFile, PinPad, PinSource, Prompt
-from tokens.pkcs11.search import find_token
+from tokens.pkcs11.search import TokenInfo, find_token
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,7 @@ class _Check:
     logins: contextlib.ExitStack
     logged_in: list[str] = field(default_factory=list)
     not_checked: list[str] = field(default_factory=list)
+    found: dict[str, TokenInfo] = field(default_factory=dict)
 
     def run(self) -> ConfigurationReport:
         for name, source in self.plan.pin_sources.items():
@@ -131,7 +136,7 @@ class _Check:
         if module is None:
             return
         with self.problems.report_errors(place):
-            find_token(module, token.uri)
+            self.found[name] = find_token(module, token.uri)
             if pin_is_there and self.log_in:
                 self._log_in(name, token)
 
@@ -163,6 +168,9 @@ class _Check:
         place = ("identities", name)
         chain_is_read = self._check_certificate_file((*place, "chain"), access.chain)
         certificate_is_read = self._check_certificate_file((*place, "certificate"), access.certificate)
+        if isinstance(access.key, GroupAccess):
+            self._check_vendors(name, access.key)
+            access = replace(access, key=self._keep_members_to_open(access.key))
         if not isinstance(access.key, Path) and not self._may_open(access.key):
             self.not_checked.append(name)
             return []
@@ -173,13 +181,42 @@ class _Check:
                 allowed = finding.weakness in access.weaknesses
                 remedy = "It is allowed explicitly." if allowed else "Consider a key that was generated on the token."
                 self.problems.warn(place, f"About its key: {finding.text}.", remedy)
+            self._check_members((*place, "tokens"), identity)
             if access.certificate is None:
                 self._check_dates((*place, "certificate"), identity.certificate)
             return [CheckedIdentity(name, identity.subject, identity.certificate.not_valid_after_utc)]
         return []
 
-    def _may_open(self, device: KeyAccess) -> bool:
+    def _check_vendors(self, name: str, group: GroupAccess) -> None:
+        """Report tokens whose maker combines several devices into one token."""
+        for token in group.tokens:
+            found = self.found.get(token.name or "")
+            module = token.uri.module_path or token.module_path
+            vendor = None if module is None else find_vendor_group(module, found)
+            if vendor is not None:
+                self.problems.warn(
+                    ("identities", name, "tokens"),
+                    f"Token '{token.name}' is a {vendor.product}, whose module combines several devices by itself.",
+                    f"Use that, and no tokens = here. {vendor.advice}",
+                )
+                return
+
+    def _keep_members_to_open(self, group: GroupAccess) -> GroupAccess:
+        """Return the group without the tokens that did not accept their PIN, which are reported already."""
+        return replace(group, tokens=tuple(token for token in group.tokens if self._may_open(token)))
+
+    def _check_members(self, place: KeyPath, identity: Identity) -> None:
+        """Report each token of a group that cannot be used: it has no such key, or another one."""
+        key = identity.key
+        device = key.device if isinstance(key, TokenRSAPrivateKey | TokenECPrivateKey) else None
+        for member in device.members if isinstance(device, KeyGroup) else ():
+            if member.fault is not None:
+                self.problems.add(place, f"Token '{member.name}' is not used: {member.fault.text}", "")
+
+    def _may_open(self, device: IdentityKeyAccess) -> bool:
         """Return False for a token that refused its PIN: it would refuse again, for each table that names it."""
+        if isinstance(device, GroupAccess):
+            return bool(device.tokens)
         if device.name is None:
             return self.log_in and not self.plan.unsafe
         return device.name in self.logged_in

@@ -85,10 +85,12 @@ def _compile_tokens(configuration: Configuration, problems: ProblemCollector) ->
 def _compile_identities(configuration: Configuration, problems: ProblemCollector) -> dict[str, IdentityAccess]:
     identities = {}
     for name, section in configuration.identities.items():
-        if section.token is not None and problems.is_unresolved("tokens", section.token):
+        named = (section.token,) if section.token is not None else section.tokens or ()
+        if any(problems.is_unresolved("tokens", one) for one in named):
             problems.mark_unresolved(("identities", name))
             continue
-        with problems.report_errors(("identities", name) if section.key is None else ("identities", name, "key")):
+        place = "key" if section.key is not None else "tokens" if section.tokens is not None else None
+        with problems.report_errors(("identities", name) if place is None else ("identities", name, place)):
             identities[name] = find_identity(name, configuration)
     return identities
 

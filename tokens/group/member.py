@@ -9,6 +9,7 @@ from pkcs11 import Mechanism
 
 from tokens.errors import (
     KeyMismatchError,
+    MemberTwiceError,
     ModuleError,
     NoSuchKeyError,
     NoSuchTokenError,
@@ -28,7 +29,7 @@ from tokens.pins.sources import PinSource
 from tokens.pkcs11.search import TokenInfo
 from tokens.process.forking import LockAcrossForks
 
-EXCLUDING = (PinRefusedError, PinNotPresentedError, PinLockedError, KeyMismatchError)
+EXCLUDING = (PinRefusedError, PinNotPresentedError, PinLockedError, KeyMismatchError, MemberTwiceError)
 """Errors after which a member is not used until the group is opened again, so that no PIN is presented once more."""
 
 FAULTS = (

@@ -11,7 +11,7 @@ from tokens.errors import KeyMismatchError, NoSuchTokenError, PinSourceError, Ur
 from tokens.group.breaker import PROBE_SECONDS
 from tokens.group.key_group import KeyGroup, PublicKey, make_group_error
 from tokens.group.member import Member, MemberAccess
-from tokens.group.pool import MemberPool, Mode
+from tokens.group.pool import Check, MemberPool, Mode
 from tokens.keys import PrivateKey, private_key
 from tokens.opening import find_module, open_key
 from tokens.pins.refusals import RefusalMemory
@@ -115,7 +115,7 @@ def open_key_group(
         probe_seconds=probe_seconds,
         clock=clock,
         background=background,
-        check=_SameKey(accepts),
+        check=check_same_key(accepts),
     )
     return open_copies(pool)
 
@@ -133,6 +133,11 @@ def open_copies(pool: MemberPool) -> PrivateKey:
         raise
 
 
+def check_same_key(accepts: Callable[[PublicKey], bool] | None = None) -> Check:
+    """Return the check of a group of copies: `accepts` decides which key is wanted, or else the first that opens."""
+    return _SameKey(accepts)
+
+
 class _SameKey:
     """Check that every member of a group holds one key: the first that opens decides, unless `accepts` does."""
 
@@ -142,16 +147,15 @@ class _SameKey:
 
     def __call__(self, member: Member, key: PrivateKey) -> None:
         public_key = key.device.public_key
+        what = f"Key {key.device.description}"
         if self._accepts is not None:
             if not self._accepts(public_key):
-                raise KeyMismatchError(f"{key.device.description} is not the key of the certificate.")
+                raise KeyMismatchError(f"{what} is not the key that the certificate is for.")
             return
         if self._first is None:
             self._first = member.name, public_key
         elif self._first[1] != public_key:
-            raise KeyMismatchError(
-                f"{key.device.description} is another key than that on {self._first[0]}: their public keys differ."
-            )
+            raise KeyMismatchError(f"{what} is another key than that on {self._first[0]}: their public keys differ.")
 
 
 def _parse_member(member: str | Pkcs11Uri | MemberAccess, options: Mapping[str, Any]) -> MemberAccess:

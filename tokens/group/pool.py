@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 
-from tokens.errors import TokenError, TokenLostError, sentence_case
+from tokens.errors import MemberTwiceError, TokenError, TokenLostError, sentence_case
 from tokens.events import FailedOver, OperationOutcome, Restored, emit
 from tokens.group.breaker import PROBE_SECONDS
 from tokens.group.member import EXCLUDING, Member, MemberAccess
@@ -19,6 +19,7 @@ from tokens.group.probe import probe_key
 from tokens.keys import PrivateKey
 from tokens.pins.companions import form_companions
 from tokens.pkcs11.login import device_name
+from tokens.pkcs11.search import TokenInfo
 from tokens.process.forking import LockAcrossForks
 
 Check = Callable[[Member, PrivateKey], None]
@@ -108,6 +109,11 @@ class MemberPool:
 
     def _find(self, member: Member) -> None:
         token = member.access.find_token()
+        for other in self.members:
+            if other is not member and other.token is not None and _is_same(other.token, token):
+                raise MemberTwiceError(
+                    f"{sentence_case(token.description)} is in {self.name} already, as {other.name}."
+                )
         device, memory = device_name(token), member.access.memory
         self._companions.add(
             device.companion, token.description, member.access.pin, lambda pin: memory.has_refused(device, "user", pin)
@@ -261,3 +267,12 @@ class MemberPool:
         for key in keys:
             key.close()
         self._companions.close()
+
+
+def _is_same(one: TokenInfo, other: TokenInfo) -> bool:
+    return (one.module_path, one.slot_id, one.serial, one.label) == (
+        other.module_path,
+        other.slot_id,
+        other.serial,
+        other.label,
+    )
