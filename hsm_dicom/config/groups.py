@@ -50,34 +50,25 @@ class GroupMember:
 
 @dataclass(frozen=True)
 class GroupAccess:
-    """Everything that opening one key on several tokens needs. `identity` is the name of its identity.
-
-    With `siblings` each token has a key of its own, so that there is no one key; see `hsm_dicom.identity.siblings`.
-    """
+    """Everything that opening one key on several tokens needs. `identity` is the name of its identity."""
 
     identity: str
     tokens: tuple[TokenAccess, ...]
     mode: Mode
     probe_seconds: float
-    siblings: bool = False
 
     def open_key(
         self, allow: Set[Weakness] = frozenset(), accepts: Callable[[PublicKey], bool] | None = None
     ) -> PrivateKey:
         """Open the key on every token that has it; see `tokens.open_key_group`."""
-        return open_copies(self.make_pool(allow, accepts))
-
-    def make_pool(
-        self, allow: Set[Weakness] = frozenset(), accepts: Callable[[PublicKey], bool] | None = None
-    ) -> MemberPool:
-        """Return the members, none of them open. With siblings, their keys may differ."""
-        return MemberPool(
+        pool = MemberPool(
             self.identity,
             [GroupMember(token, frozenset(allow)) for token in self.tokens],
             self.mode,
             probe_seconds=self.probe_seconds,
-            check=(lambda member, key: None) if self.siblings else check_same_key(accepts),
+            check=check_same_key(accepts),
         )
+        return open_copies(pool)
 
 
 IdentityKeyAccess = KeyAccess | GroupAccess
@@ -104,7 +95,6 @@ def find_group_access(
         tokens=tuple(found),
         mode=Mode(section.mode or Mode.FAILOVER),
         probe_seconds=section.probe_seconds or PROBE_SECONDS,
-        siblings=bool(section.siblings),
     )
 
 

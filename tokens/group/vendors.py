@@ -3,14 +3,14 @@
 Such a token fails over and shares the load inside the module, with keys that the maker copies between the devices. A
 key group over it, or over the devices behind it, only adds a second opinion of which device works.
 
-| product        | recognised by                                  | source                                              |
-|----------------|------------------------------------------------|-----------------------------------------------------|
-| Thales Luna    | libCryptoki2*.so; slot "HA Virtual Card Slot"  | Luna Network HSM 7.1, "Managing and Troubleshooting |
-|                |                                                | Your HA Groups"                                     |
-| Entrust nShield | libcknfast*.so; token "loadshared accelerator" | nShield Security World 13.6, "PKCS#11 with load     |
-|                |                                                | sharing mode"                                       |
-| AWS CloudHSM   | libcloudhsm_pkcs11*.so                         | User Guide, "Multiple slot configuration with       |
-|                |                                                | PKCS #11 library": a slot is a cluster              |
+| product         | recognised by                                 | source                                             |
+|-----------------|-----------------------------------------------|----------------------------------------------------|
+| Thales Luna     | libCryptoki2*.so; slot "HA Virtual Card Slot" | Luna Network HSM 7.1, "Managing and               |
+|                 |                                               | Troubleshooting Your HA Groups"                    |
+| Entrust nShield | libcknfast*.so; token "loadshared             | nShield Security World 13.6, "PKCS#11 with load    |
+|                 | accelerator"                                  | sharing mode"                                      |
+| AWS CloudHSM    | libcloudhsm_pkcs11*.so                        | User Guide, "Multiple slot configuration with     |
+|                 |                                               | PKCS #11 library": a slot is a cluster             |
 """
 
 from __future__ import annotations
