@@ -17,7 +17,7 @@ class CallDeadlines:
     sign: float = 2.0
     """Use a key: sign, decrypt, encrypt, make a MAC, derive a key."""
     login: float = 10.0
-    """Present a PIN, initialise the module, and finalise it."""
+    """Present a PIN, store or delete an object, and initialise the module."""
     person: float = 60.0
     """Wait for a person: a PIN on the device's own keypad, or a touch."""
     generate: float = 300.0

@@ -2,9 +2,8 @@
 
 | module                       | content                                                                           |
 |------------------------------|-----------------------------------------------------------------------------------|
-| `calls`                      | the PKCS#11 calls themselves, return values, mechanism lists                      |
+| `calls`                      | the PKCS#11 calls, each with a deadline; return values; mechanism lists           |
 | `module`, `start_failures`   | one owner of each library file: threads, forks, finalising; why one does not start |
-| `_python_pkcs11`             | the only module that uses internals of python-pkcs11                              |
 | `search`                     | finding a token                                                                   |
 | `login`                      | presenting a PIN, at most once                                                    |
 | `sessions`                   | the login session and a pool of worker sessions                                   |

@@ -27,6 +27,7 @@ from tokens.errors import Facts, ModuleError, Reason, TokenError, TokenLostError
 from tokens.pkcs11.calls import cryptoki
 from tokens.pkcs11.calls.call_threads import CallThreads
 from tokens.pkcs11.calls.cryptoki import Cryptoki
+from tokens.pkcs11.calls.faults import is_loss
 from tokens.pkcs11.calls.fence import Fence
 from tokens.pkcs11.calls.loading import load_function_list
 from tokens.pkcs11.calls.queries import ModuleData, Queries
@@ -263,9 +264,18 @@ class Module:
 
     def _other_token_answers(self, slot: int) -> bool:
         """Return whether a token answers other than that in a slot. May take as long as a call."""
-        for session in self.cryptoki.sessions_elsewhere(slot):
-            with contextlib.suppress(p11.PKCS11Error, TokenError):
-                self.queries.check_alive(session)
+        for other in self.cryptoki.slots_in_use() - {slot}:
+            # A session of its own: the others may be in use.
+            with contextlib.suppress(TokenError):
+                try:
+                    session = self.queries.open_session(other)
+                    try:
+                        self.queries.check_alive(session)
+                    finally:
+                        self.queries.close_session(session)
+                except p11.PKCS11Error as error:
+                    if is_loss(error):
+                        continue
                 return True
         return False
 

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
-from tokens.errors import TokenLostError, TokenTimeoutError
+from tokens.errors import TokenBusyError, TokenLostError, TokenTimeoutError
 from tokens.pkcs11.calls.fence import Fence, LateCall
 from tokens.process import ending
 from tokens.process.gate import Gate
@@ -241,7 +241,10 @@ class CallThreads:
 
     def _start(self) -> _Lane:
         lane = _Lane()
-        threading.Thread(target=self._serve, args=(lane,), name="device calls", daemon=True).start()
+        try:
+            threading.Thread(target=self._serve, args=(lane,), name="device calls", daemon=True).start()
+        except RuntimeError as error:  # too many threads, or the interpreter is ending
+            raise TokenBusyError(f"No thread could be started to call the token ({error}).") from error
         return lane
 
     def _serve(self, lane: _Lane) -> None:

@@ -135,9 +135,9 @@ class Cryptoki:
         self._slots.pop(session, None)
         return rv
 
-    def sessions_elsewhere(self, slot: int) -> list[int]:
-        """Return an open session of each token in another slot."""
-        return list({where: session for session, where in tuple(self._slots.items()) if where != slot}.values())
+    def slots_in_use(self) -> set[int]:
+        """Return the slots of the tokens with an open session."""
+        return set(self._slots.values())
 
     def call(self, function: Function, *arguments: Any, awaits_person: bool = False) -> int:
         """Call a function; the first argument is a CK_ULONG if it is a slot or a session.

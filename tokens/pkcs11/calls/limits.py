@@ -5,6 +5,9 @@ from __future__ import annotations
 from tokens.deadlines import CallDeadlines
 from tokens.pkcs11.calls.functions import Function
 
+_WRITES = (Function.CREATE_OBJECT, Function.DESTROY_OBJECT)
+"""They write to the token's memory, which takes a card seconds."""
+
 _KINDS = {
     "sign": (
         Function.ENCRYPT_INIT,
@@ -15,7 +18,7 @@ _KINDS = {
         Function.SIGN,
         Function.DERIVE_KEY,
     ),
-    "login": (Function.INITIALIZE, Function.INIT_PIN, Function.SET_PIN, Function.LOGIN, Function.CREATE_OBJECT),
+    "login": (Function.INITIALIZE, Function.INIT_PIN, Function.SET_PIN, Function.LOGIN, *_WRITES),
     "generate": (Function.INIT_TOKEN, Function.GENERATE_KEY_PAIR),
 }
 _KIND_OF = {function: kind for kind, functions in _KINDS.items() for function in functions}
