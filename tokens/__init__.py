@@ -21,12 +21,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tokens.deadlines import CallDeadlines
 from tokens.errors import (
     CeremonyError,
     Error,
     KeyPolicyError,
     MechanismNotOfferedError,
     ModuleError,
+    ModuleFencedError,
     NoSuchKeyError,
     NoSuchTokenError,
     OperationFailedError,
@@ -38,6 +40,7 @@ from tokens.errors import (
     TokenBusyError,
     TokenError,
     TokenLostError,
+    TokenTimeoutError,
     UriError,
 )
 
@@ -47,12 +50,14 @@ if TYPE_CHECKING:
     from tokens.opening import open_key, open_secrets, open_token
 
 __all__ = [
+    "CallDeadlines",
     "CeremonyError",
     "DeviceManager",
     "Error",
     "KeyPolicyError",
     "MechanismNotOfferedError",
     "ModuleError",
+    "ModuleFencedError",
     "NoSuchKeyError",
     "NoSuchTokenError",
     "OperationFailedError",
@@ -64,6 +69,7 @@ __all__ = [
     "TokenBusyError",
     "TokenError",
     "TokenLostError",
+    "TokenTimeoutError",
     "UriError",
     "default_manager",
     "open_key",

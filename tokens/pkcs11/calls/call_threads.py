@@ -173,16 +173,19 @@ class CallThreads:
         self._busy.add(lane)
         lane.go.release()
         try:
-            self._wait(lane, late)
+            self._wait(lane)
         except BaseException:
             self._leave(lane, late)
             raise
         result, failure = self._collect(lane)
         if failure is not None:
-            raise failure
+            try:
+                raise failure
+            finally:
+                del failure  # its traceback holds this frame
         return result  # type: ignore[no-any-return]
 
-    def _wait(self, lane: _Lane, late: Callable[[Any], None] | None) -> None:
+    def _wait(self, lane: _Lane) -> None:
         """Return when the job has ended. Raises if the caller should leave, which is not decided yet."""
         while not lane.done.acquire(timeout=_LOOK):
             if lane.interrupted:
