@@ -28,7 +28,6 @@ from tokens.errors import (
     KeyPolicyError,
     MechanismNotOfferedError,
     ModuleError,
-    ModuleFencedError,
     NoSuchKeyError,
     NoSuchTokenError,
     OperationFailedError,
@@ -40,7 +39,6 @@ from tokens.errors import (
     TokenBusyError,
     TokenError,
     TokenLostError,
-    TokenTimeoutError,
     UriError,
 )
 
@@ -57,7 +55,6 @@ __all__ = [
     "KeyPolicyError",
     "MechanismNotOfferedError",
     "ModuleError",
-    "ModuleFencedError",
     "NoSuchKeyError",
     "NoSuchTokenError",
     "OperationFailedError",
@@ -69,7 +66,6 @@ __all__ = [
     "TokenBusyError",
     "TokenError",
     "TokenLostError",
-    "TokenTimeoutError",
     "UriError",
     "default_manager",
     "open_key",
