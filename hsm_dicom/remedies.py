@@ -64,6 +64,16 @@ def _clear(facts: Facts) -> str:
     return f"hsm-dicom token clear-rejected-pin '{facts.reference}'"
 
 
+def _wait_longer(facts: Facts) -> str:
+    setting = f"{facts.setting} = SECONDS under [tokens.NAME.deadlines]"
+    if facts.setting == "person":
+        return f"Run the command again, and enter the PIN on the device in time; or allow more time: {setting}"
+    return (
+        "Check the device and its connection; it is used again when it answers. If it is only slow, allow it more "
+        f"time: {setting}"
+    )
+
+
 def _allow(facts: Facts) -> str:
     names = ", ".join(f'"{weakness}"' for weakness in facts.weaknesses)
     return f"allow = [{names}]"
@@ -85,6 +95,7 @@ _REMEDIES: dict[Reason, Callable[[Facts], str | None]] = {
         "Use the path of the .so of your HSM, for example --module /usr/lib/softhsm/libsofthsm2.so."
     ),
     Reason.MODULE_NOT_GIVEN: lambda _: "Add ?module-path=/path/of/the/module.so to it, or --module.",
+    Reason.NO_ANSWER: _wait_longer,
     Reason.NO_APPLICATION: lambda _: "Show what the cards have: hsm-dicom card list",
     Reason.NO_EMPTY_TOKEN: lambda facts: f"To erase one with all its keys, add --erase '{facts.uri}'",
     Reason.NO_FREE_SESSION: lambda _: "Lower sessions in the token's table of the configuration.",

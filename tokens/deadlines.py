@@ -29,5 +29,11 @@ class CallDeadlines:
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
                 raise ValueError(f"The deadline '{field.name}' must be a positive number of seconds, not {value!r}.")
 
+    def extend(self, others: CallDeadlines) -> CallDeadlines:
+        """Return the longer deadline of each kind."""
+        return CallDeadlines(
+            **{field.name: max(getattr(self, field.name), getattr(others, field.name)) for field in fields(self)}
+        )
+
 
 DEFAULT_DEADLINES = CallDeadlines()

@@ -82,6 +82,8 @@ class Reason(StrEnum):
     """A private key has weaknesses (`Facts.weaknesses`) that the policy does not allow."""
     MODULE_NOT_FOUND = "module-not-found"
     MODULE_NOT_GIVEN = "module-not-given"
+    NO_ANSWER = "no-answer"
+    """The device did not answer within a deadline; `Facts.setting` is the field of `CallDeadlines`."""
     NO_APPLICATION = "no-application"
     """The card does not have the application that was asked for."""
     NO_EMPTY_TOKEN = "no-empty-token"

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Set
 from pathlib import Path
 
 from tokens.card_uri import CardUri
+from tokens.deadlines import DEFAULT_DEADLINES, CallDeadlines
 from tokens.errors import Facts, PinSourceError, Reason, UriError
 from tokens.keys import PrivateKey, private_key
 from tokens.manager import DeviceManager, default_manager
@@ -39,19 +40,21 @@ def open_key(
     sessions: int = DEFAULT_SESSIONS,
     last_try: bool = False,
     device_failures: Set[DeviceFailure] = frozenset(DeviceFailure),
+    deadlines: CallDeadlines | None = None,
     profiles: Mapping[str, CardProfile] | None = None,
     manager: DeviceManager | None = None,
 ) -> PrivateKey:
     """Open the private key of a `pkcs11:` or `card:` URI, log in, and check the key against the policy.
 
     `module` and `pin` are used where the URI has no module-path and no pin-source. `sessions` bounds how many
-    threads a token serves at once; a card serves one. `device_failures` are as for `open_token`. `profiles` are kinds
-    of cards beside those that are known here. `manager` owns what is opened; the default manager does otherwise.
+    threads a token serves at once; a card serves one. `device_failures` and `deadlines` are as for `open_token`; a card
+    has deadlines of its own. `profiles` are kinds of cards beside those that are known here. `manager` owns what is
+    opened; the default manager does otherwise.
     The key is a context manager, and may be shared between threads. Raises the classes of `tokens.errors`, and
     TypeError or ValueError for an argument that is not as described.
     """
     wanted = parse_uri(uri)
-    _check(sessions, manager, policy)
+    _check(sessions, manager, policy, deadlines)
     pin = resolve_pin_source(pin)
     if isinstance(wanted, CardUri):
         cards = (manager or default_manager()).cards
@@ -66,6 +69,7 @@ def open_key(
         sessions=sessions,
         last_try=last_try,
         device_failures=device_failures,
+        deadlines=deadlines,
         manager=manager,
     )
     try:
@@ -86,6 +90,7 @@ def open_secrets(
     sessions: int = DEFAULT_SESSIONS,
     last_try: bool = False,
     device_failures: Set[DeviceFailure] = frozenset(DeviceFailure),
+    deadlines: CallDeadlines | None = None,
     profiles: Mapping[str, CardProfile] | None = None,
     host_session_keys: bool = False,
     manager: DeviceManager | None = None,
@@ -97,7 +102,7 @@ def open_secrets(
     for `open_key`.
     """
     wanted = parse_uri(uri)
-    _check(sessions, manager, policy)
+    _check(sessions, manager, policy, deadlines)
     pin = resolve_pin_source(pin)
     if isinstance(wanted, CardUri):
         cards = (manager or default_manager()).cards
@@ -112,6 +117,7 @@ def open_secrets(
         sessions=sessions,
         last_try=last_try,
         device_failures=device_failures,
+        deadlines=deadlines,
         manager=manager,
     )
     try:
@@ -141,22 +147,25 @@ def open_token(
     sessions: int = DEFAULT_SESSIONS,
     last_try: bool = False,
     device_failures: Set[DeviceFailure] = frozenset(DeviceFailure),
+    deadlines: CallDeadlines | None = None,
     manager: DeviceManager | None = None,
 ) -> SharedConnection:
     """Open a share in the connection to the one token that matches; its first use logs in.
 
     `device_failures` are the answers to a login after which a PIN that was accepted before is presented once more.
+    `deadlines` are the seconds within which the token must answer; without them, those of an earlier share, or the
+    default ones.
     """
-    _check(sessions, manager)
+    _check(sessions, manager, deadlines=deadlines)
     wanted = Pkcs11Uri.parse(uri) if isinstance(uri, str) else uri
     connections = (manager or default_manager()).tokens
-    owner = find_module(wanted, module, init_string, manager)
+    owner = find_module(wanted, module, init_string, manager, deadlines)
     token = find_token(owner, wanted)
     source = _pin_source(wanted, pin)
     credentials = (
         None if source is None else Credentials(source, memory or RefusalMemory(), last_try, frozenset(device_failures))
     )
-    return connections.acquire(owner, token, credentials, sessions)
+    return connections.acquire(owner, token, credentials, sessions, deadlines)
 
 
 def find_module(
@@ -164,10 +173,11 @@ def find_module(
     module: Path | str | None = None,
     init_string: str | None = None,
     manager: DeviceManager | None = None,
+    deadlines: CallDeadlines | None = None,
 ) -> Module:
     """Return the module that the URI or the caller names, initialised for the manager.
 
-    Raises `UriError` if neither names one, or `ModuleError`.
+    `deadlines` are those of the token that is searched for. Raises `UriError` if neither names one, or `ModuleError`.
     """
     path = wanted.module_path or (Path(module) if module is not None else None)
     if path is None:
@@ -176,7 +186,7 @@ def find_module(
             remedy="Add ?module-path=/path/of/the/module.so to it.",
             facts=Facts(reason=Reason.MODULE_NOT_GIVEN, uri=str(wanted)),
         )
-    return (manager or default_manager()).tokens.module(path, init_string)
+    return (manager or default_manager()).tokens.module(path, init_string, deadlines or DEFAULT_DEADLINES)
 
 
 def _pin_source(wanted: Pkcs11Uri, pin: str | PinSource | None) -> PinSource | None:
@@ -189,7 +199,7 @@ def _pin_source(wanted: Pkcs11Uri, pin: str | PinSource | None) -> PinSource | N
     return resolve_pin_source(pin)
 
 
-def _check(sessions: object, manager: object, policy: object = None) -> None:
+def _check(sessions: object, manager: object, policy: object = None, deadlines: object = None) -> None:
     """Raise TypeError or ValueError for arguments that every function here takes."""
     if isinstance(sessions, bool) or not isinstance(sessions, int):
         raise TypeError(f"sessions must be a whole number, not {type(sessions).__name__}.")
@@ -199,3 +209,5 @@ def _check(sessions: object, manager: object, policy: object = None) -> None:
         raise TypeError(f"manager must be a DeviceManager, not {type(manager).__name__}.")
     if not isinstance(policy, KeyPolicy | None):
         raise TypeError(f"policy must be a tokens.policy.KeyPolicy, not {type(policy).__name__}.")
+    if not isinstance(deadlines, CallDeadlines | None):
+        raise TypeError(f"deadlines must be tokens.deadlines.CallDeadlines, not {type(deadlines).__name__}.")

@@ -19,7 +19,7 @@ from pydantic_core import PydanticUndefined
 
 from hsm_dicom.config.iscl_section import ISCLSection
 from hsm_dicom.config.network_sections import LegacySection, ListenerSection, PeerSection, TrustSection
-from hsm_dicom.config.sections import EventsSection, IdentitySection, StateSection, TokenSection
+from hsm_dicom.config.sections import DeadlinesSection, EventsSection, IdentitySection, StateSection, TokenSection
 from tokens.card_uri import CardUri
 from tokens.pins.sources import PinSource
 from tokens.smartcard.profiles import CardKey, CardProfile, PinProfile, SecretsProfile
@@ -27,6 +27,7 @@ from tokens.uri import Pkcs11Uri
 
 TABLES: dict[str, type] = {
     "[tokens.NAME]": TokenSection,
+    "[tokens.NAME.deadlines]": DeadlinesSection,
     "[identities.NAME]": IdentitySection,
     "[trust]": TrustSection,
     "[peers.NAME]": PeerSection,
@@ -81,7 +82,7 @@ def _fields(kind: type) -> Iterator[tuple[str, Any, Any]]:
 def _default(value: Any, kind: str) -> str:
     if value is PydanticUndefined:
         return "required"
-    if value is None or value in ((), frozenset(), {}):
+    if value is None or value in ((), frozenset(), {}) or isinstance(value, BaseModel):
         return ""
     if isinstance(value, frozenset):
         return "all"

@@ -16,6 +16,7 @@ from hsm_dicom.config.sections import Configuration, TokenSection
 from hsm_dicom.errors import DicomError
 from tokens import open_key, open_secrets, open_token
 from tokens.card_uri import CardUri
+from tokens.deadlines import CallDeadlines
 from tokens.keys import PrivateKey
 from tokens.opening import find_module
 from tokens.pins.credentials import DeviceFailure
@@ -23,6 +24,7 @@ from tokens.pins.refusals import RefusalMemory
 from tokens.pins.sources import PinSource, parse_pin_source
 from tokens.pkcs11.connections import SharedConnection
 from tokens.pkcs11.module import Module
+from tokens.pkcs11.search import TokenInfo, find_token
 from tokens.pkcs11.sessions import DEFAULT_SESSIONS
 from tokens.policy import KeyPolicy, Weakness
 from tokens.secrets import Secrets
@@ -51,10 +53,22 @@ class TokenAccess:
     memory: RefusalMemory
     last_try: bool = False
     login_failures: frozenset[DeviceFailure] = frozenset(DeviceFailure)
+    deadlines: CallDeadlines | None = None
 
     def module(self) -> Module:
         """Load the module. Raises `UriError` if none is named, or `ModuleError`."""
-        return find_module(self.uri, self.module_path, self.init_string)
+        return find_module(self.uri, self.module_path, self.init_string, deadlines=self.deadlines)
+
+    def find_token(self) -> tuple[Module, TokenInfo]:
+        """Return the module and the token in it, whose calls have their configured deadlines from now on.
+
+        Presents no PIN. Raises as `module` and `tokens.pkcs11.search.find_token`.
+        """
+        module = self.module()
+        token = find_token(module, self.uri)
+        if self.deadlines is not None:
+            module.use_deadlines(token.slot_id, self.deadlines)
+        return module, token
 
     def open(self) -> SharedConnection:
         """Open a share of the connection to the token; see `tokens.open_token`."""
@@ -67,6 +81,7 @@ class TokenAccess:
             sessions=self.sessions,
             last_try=self.last_try,
             device_failures=self.login_failures,
+            deadlines=self.deadlines,
         )
 
     def open_key(self, allow: Set[Weakness] = frozenset()) -> PrivateKey:
@@ -81,6 +96,7 @@ class TokenAccess:
             sessions=self.sessions,
             last_try=self.last_try,
             device_failures=self.login_failures,
+            deadlines=self.deadlines,
         )
 
     def open_secrets(self, prefix: str | None = None, *, host_session_keys: bool = False) -> Secrets:
@@ -94,6 +110,7 @@ class TokenAccess:
             sessions=self.sessions,
             last_try=self.last_try,
             device_failures=self.login_failures,
+            deadlines=self.deadlines,
             host_session_keys=host_session_keys,
         )
 
@@ -176,6 +193,7 @@ def find_token_access(
         memory=RefusalMemory(configuration.state.folder),
         last_try=last_try,
         login_failures=section.login_failures if section else frozenset(DeviceFailure),
+        deadlines=section.deadlines.of_calls if section else None,
     )
 
 

@@ -20,6 +20,7 @@ from hsm_dicom.config.base import FilePath, Section, Text, resolve_path
 from hsm_dicom.config.iscl_section import ISCLSection
 from hsm_dicom.config.network_sections import ListenerSection, PeerSection, TrustSection
 from tokens.card_uri import CardUri
+from tokens.deadlines import DEFAULT_DEADLINES, CallDeadlines
 from tokens.errors import PinSourceError, UriError
 from tokens.opening import parse_uri
 from tokens.pins.credentials import DeviceFailure
@@ -98,6 +99,32 @@ def _check_allowable(name: str) -> str:
     return name
 
 
+Deadline = Annotated[float, Field(strict=True, gt=0, le=3600, allow_inf_nan=False)]
+
+
+class DeadlinesSection(Section):
+    """`[tokens.NAME.deadlines]`: the seconds within which the token must answer a call.
+
+    A command or listener no longer waits for a call that takes longer; see the page on devices that do not answer.
+    """
+
+    session: Deadline = DEFAULT_DEADLINES.session
+    """Opening and closing sessions, and reading the token's flags, mechanisms, objects and attributes."""
+    sign: Deadline = DEFAULT_DEADLINES.sign
+    """Using a key: signing, decrypting, encrypting, message authentication codes, deriving a key."""
+    login: Deadline = DEFAULT_DEADLINES.login
+    """Presenting a PIN, storing an object, and initialising the module."""
+    person: Deadline = DEFAULT_DEADLINES.person
+    """Waiting for a person, who types a PIN on the device's own keypad or touches the device."""
+    generate: Deadline = DEFAULT_DEADLINES.generate
+    """Generating a key pair, and initialising the token."""
+
+    @property
+    def of_calls(self) -> CallDeadlines:
+        """The deadlines as `tokens` takes them."""
+        return CallDeadlines(**self.model_dump())
+
+
 class TokenSection(Section):
     """`[tokens.NAME]`: one PKCS#11 token."""
 
@@ -115,6 +142,9 @@ class TokenSection(Section):
     """The number of threads that can use the token at the same time."""
     login_failures: Annotated[frozenset[DeviceFailure], PlainValidator(_login_failures)] = frozenset(DeviceFailure)
     """Return values of a login that mean a failed device, not a wrong PIN; other unclear ones count as refusals."""
+
+    deadlines: DeadlinesSection = DeadlinesSection()
+    """How long the token may take to answer."""
 
     @model_validator(mode="after")
     def _is_named(self) -> Self:

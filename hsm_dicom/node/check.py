@@ -38,7 +38,7 @@ from tokens.group import KeyGroup
 from tokens.group.vendors import find_vendor_group
 from tokens.keys import TokenECPrivateKey, TokenRSAPrivateKey
 from tokens.pins.sources import FromCredential, FromEnvironment, FromFile, PinPad, PinSource, Prompt
-from tokens.pkcs11.search import TokenInfo, find_token
+from tokens.pkcs11.search import TokenInfo
 
 
 @dataclass(frozen=True)
@@ -132,11 +132,10 @@ class _Check:
 
     def _check_token(self, name: str, token: TokenAccess, pin_is_there: bool) -> None:
         place = ("tokens", name)
-        module = self.problems.attempt((*place, "module"), token.module)
-        if module is None:
+        if self.problems.attempt((*place, "module"), token.module) is None:
             return
         with self.problems.report_errors(place):
-            self.found[name] = find_token(module, token.uri)
+            _, self.found[name] = token.find_token()
             if pin_is_there and self.log_in:
                 self._log_in(name, token)
 

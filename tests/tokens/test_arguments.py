@@ -26,6 +26,7 @@ PKCS1 = padding.PKCS1v15()
         ({"sessions": "2"}, TypeError, "sessions must be a whole number, not str"),
         ({"sessions": 0}, ValueError, "sessions must be at least 1, not 0"),
         ({"manager": "x"}, TypeError, "manager must be a DeviceManager, not str"),
+        ({"deadlines": 2.0}, TypeError, "deadlines must be tokens.deadlines.CallDeadlines, not float"),
         ({"policy": "strict"}, TypeError, "policy must be a tokens.policy.KeyPolicy, not str"),
     ],
 )

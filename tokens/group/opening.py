@@ -52,7 +52,7 @@ class UriMember:
 
     def find_token(self) -> TokenInfo:
         """Return the token. Presents no PIN."""
-        options = {name: self.options.get(name) for name in ("module", "init_string", "manager")}
+        options = {name: self.options.get(name) for name in ("module", "init_string", "manager", "deadlines")}
         return find_member_token(find_module(self.uri, **options), self.uri)
 
     def open_key(self) -> PrivateKey:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
+from tokens.deadlines import DEFAULT_DEADLINES, CallDeadlines
 from tokens.pins.credentials import Credentials
 from tokens.pkcs11.connection import Connection
 from tokens.pkcs11.module import Module, load_module, release_modules
@@ -42,22 +43,32 @@ class TokenConnections:
         self._connections: dict[_Place, tuple[Connection, int]] = {}
         self._sharing = LockAcrossForks()
 
-    def module(self, path: Path, init_string: str | None = None) -> Module:
-        """Return the module at `path`, initialised until `close` at the earliest. Raises `ModuleError`."""
-        return load_module(path, init_string, self)
+    def module(
+        self, path: Path, init_string: str | None = None, deadlines: CallDeadlines = DEFAULT_DEADLINES
+    ) -> Module:
+        """Return the module at `path`, initialised until `close` at the earliest; see `load_module`."""
+        return load_module(path, init_string, self, deadlines)
 
     def acquire(
-        self, module: Module, token: TokenInfo, credentials: Credentials | None, sessions: int
+        self,
+        module: Module,
+        token: TokenInfo,
+        credentials: Credentials | None,
+        sessions: int,
+        deadlines: CallDeadlines | None = None,
     ) -> SharedConnection:
         """Return a share in the connection to a token.
 
-        Newer credentials replace those of the connection if they differ or were refused.
+        Newer credentials replace those of the connection if they differ or were refused. Newer deadlines replace its
+        deadlines.
         """
         place = (module.path, token.serial, token.label)
         with self._sharing:
             connection, users = self._connections.get(place, (None, 0))
             if connection is None:
-                connection = Connection(module, token, credentials, sessions)
+                connection = Connection(module, token, credentials, sessions, deadlines or DEFAULT_DEADLINES)
+            elif deadlines is not None:
+                connection.use_deadlines(deadlines)
             self._connections[place] = (connection, users + 1)
         share = SharedConnection(self, connection)
         if credentials is not None and connection.credentials is not credentials:

@@ -22,7 +22,7 @@ from typing import Protocol, TypeVar
 
 from pkcs11 import exceptions as p11
 
-from tokens.deadlines import CallDeadlines
+from tokens.deadlines import DEFAULT_DEADLINES, CallDeadlines
 from tokens.errors import Facts, ModuleError, Reason, TokenError, TokenLostError
 from tokens.pkcs11.calls import cryptoki
 from tokens.pkcs11.calls.call_threads import CallThreads
@@ -77,7 +77,9 @@ class Module:
     It is loaded once and stays loaded. It is initialised while it has owners: device managers, or the process.
     """
 
-    def __init__(self, path: Path, file: Path, init_string: str | None) -> None:
+    def __init__(
+        self, path: Path, file: Path, init_string: str | None, deadlines: CallDeadlines = DEFAULT_DEADLINES
+    ) -> None:
         self.path = path
         """The absolute path of the first request, often a link that an upgrade changes."""
         self._file = file
@@ -96,6 +98,7 @@ class Module:
         self._threads = CallThreads(self._fence, self._other_token_answers)
         self.cryptoki = Cryptoki(function_list, self._threads)
         """The calls that return a CK_RV."""
+        self.cryptoki.extend_deadlines(deadlines)
         self.queries = Queries(self.cryptoki)
         """The calls that return data."""
         self.run(self._initialise)
@@ -340,11 +343,17 @@ class _ModuleTable:
 _table = _ModuleTable()
 
 
-def load_module(path: Path, init_string: str | None = None, owner: object | None = None) -> Module:
+def load_module(
+    path: Path,
+    init_string: str | None = None,
+    owner: object | None = None,
+    deadlines: CallDeadlines = DEFAULT_DEADLINES,
+) -> Module:
     """Return the module at `path`, loaded on first use and initialised for its first owner.
 
-    `owner` keeps it initialised until `release_modules`; without one it stays so until the process ends. Raises
-    `ModuleError`: no such file, not a PKCS#11 module, or requested with two different init strings.
+    `owner` keeps it initialised until `release_modules`; without one it stays so until the process ends. `deadlines`
+    are those of a token that is searched for: a call that is for no token may take as long. Raises `ModuleError`: no
+    such file, not a PKCS#11 module, or requested with two different init strings.
     """
     try:
         real = path.resolve(strict=True)
@@ -358,7 +367,10 @@ def load_module(path: Path, init_string: str | None = None, owner: object | None
     with _table.changing:
         module = _table.modules.get((status.st_dev, status.st_ino))
         if module is None:
-            module = _table.modules[status.st_dev, status.st_ino] = Module(path.absolute(), real, init_string)
+            module = Module(path.absolute(), real, init_string, deadlines)
+            _table.modules[status.st_dev, status.st_ino] = module
+        else:
+            module.cryptoki.extend_deadlines(deadlines)
         module.add_owner(_table if owner is None else owner, init_string)
     return module
 

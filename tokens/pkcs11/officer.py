@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pkcs11 import TokenFlag
 from pkcs11 import exceptions as p11
 
+from tokens.deadlines import CallDeadlines
 from tokens.errors import CeremonyError, Facts, OperationFailedError, Reason, sentence_case
 from tokens.pins.credentials import Credentials
 from tokens.pins.refusals import RefusalMemory
@@ -42,11 +43,13 @@ def initialise_token(
     *,
     memory: RefusalMemory | None = None,
     erase: Pkcs11Uri | None = None,
+    deadlines: CallDeadlines | None = None,
 ) -> TokenInfo:
     """Initialise a token with its label, the officer's PIN and the user's PIN (C_InitToken, C_InitPIN).
 
     Uses the first token without a sign of use; with `erase`, erases the one that matches, with all its keys. The label
-    is at most 32 bytes of UTF-8. Raises `CeremonyError` if no token is free or the label is in use.
+    is at most 32 bytes of UTF-8. `deadlines` replace those of the slot. Raises `CeremonyError` if no token is free or
+    the label is in use.
     """
     if not label.strip() or len(label.encode("utf-8")) > 32:
         raise CeremonyError("A token's label has 1 to 32 bytes (UTF-8).", remedy="Choose another label.")
@@ -54,6 +57,8 @@ def initialise_token(
     # One officer at a time: two could be given the same empty slot.
     with memory.lock("initialise"):
         found = _slot_for(module, label, erase)
+        if deadlines is not None:
+            module.use_deadlines(found.slot_id, deadlines)
         credentials = Credentials(so_pin, memory)
         with report_step("initialise", label, found):
             check_flags(found, credentials, UserType.SO)  # before a person types a PIN

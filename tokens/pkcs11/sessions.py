@@ -95,6 +95,13 @@ class SessionPool:
         finally:
             self._changed.release()
 
+    def use_deadlines(self, deadlines: CallDeadlines) -> None:
+        """Use these deadlines from now on."""
+        if deadlines != self.deadlines:
+            self.deadlines = deadlines
+            if self._epoch != -1:
+                self.module.use_deadlines(self._token.slot_id, deadlines)
+
     # -- forks ----------------------------------------------------------------------------------------------
 
     def before_fork(self) -> None:

@@ -78,12 +78,10 @@ def info(
     from hsm_dicom.cli.render import output
     from hsm_dicom.cli.render.token_report import describe_recorded_pin, pin_states, recorded_pins_json, token_json
     from tokens.pkcs11.login import device_name
-    from tokens.pkcs11.search import find_token
 
     with open_configuration(config) as configuration:
         access = get_token_access(configuration, token, pin=None, module=module)
-        owner = access.module()
-        found = find_token(owner, access.uri)
+        owner, found = access.find_token()
         refusals = access.memory.refusals(device_name(found))
     if json:
         content = token_json(found) | {
@@ -157,6 +155,7 @@ def init(
             officer,
             user,
             memory=access.memory,
+            deadlines=access.deadlines,
             erase=replace(old.uri, slot_id=old.slot_id) if old else None,
         )
     if json:
@@ -281,14 +280,13 @@ def _device(configuration: Configuration, token: str, module: Path | None) -> De
     """Return the key of a token's PIN refusals. The token may be absent if its serial number is unique."""
     from hsm_dicom.config import find_token_access
     from tokens.pkcs11.login import device_name
-    from tokens.pkcs11.search import find_token
 
     access = find_token_access(configuration, token, module=module)
     section = configuration.tokens.get(access.name or "")
     serial = access.uri.serial or (section.serial if section else None)
     if serial is not None and access.memory.is_distinct(serial):
         return serial
-    return device_name(find_token(access.module(), access.uri))
+    return device_name(access.find_token()[1])
 
 
 @app.command("change-pin", epilog="Example: hsm-dicom token change-pin 'pkcs11:token=CT%20room'")
@@ -308,13 +306,11 @@ def change_pin(
     from hsm_dicom.cli.render import output
     from tokens.pins.sources import Prompt
     from tokens.pkcs11.officer import change_pin
-    from tokens.pkcs11.search import find_token
 
     new = new_pin_source(new_pin, "--new-pin")
     with open_configuration(config) as configuration:
         access = get_token_access(configuration, token, pin=pin, module=module)
-        owner = access.module()
-        found = find_token(owner, access.uri)
+        owner, found = access.find_token()
         change_pin(owner, found, access.pin or Prompt("--pin"), new, access.memory)
     output.outcome(
         True, f"The PIN of {found.description} was changed. Write the new PIN to the PIN source of your services."
@@ -337,13 +333,11 @@ def set_pin(
     from hsm_dicom.cli.pin_sources import new_pin_source, pin_source_of
     from hsm_dicom.cli.render import output
     from tokens.pkcs11.officer import set_user_pin
-    from tokens.pkcs11.search import find_token
 
     officer, new = pin_source_of(so_pin, "--so-pin"), new_pin_source(new_pin, "--new-pin")
     with open_configuration(config) as configuration:
         access = get_token_access(configuration, token, pin=None, module=module)
-        owner = access.module()
-        found = find_token(owner, access.uri)
+        owner, found = access.find_token()
         set_user_pin(owner, found, officer, new, access.memory)
     output.outcome(
         True, f"The user PIN of {found.description} is set. Write the new PIN to the PIN source of your services."

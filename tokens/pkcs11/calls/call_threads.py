@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
-from tokens.errors import TokenBusyError, TokenLostError, TokenTimeoutError
+from tokens.errors import Facts, Reason, TokenBusyError, TokenLostError, TokenTimeoutError
 from tokens.pkcs11.calls.fence import Fence, LateCall
 from tokens.process import ending
 from tokens.process.gate import Gate
@@ -42,6 +42,7 @@ class _Lane:
         "go",
         "interrupted",
         "job",
+        "kind",
         "late",
         "outcome",
         "settling",
@@ -64,7 +65,7 @@ class _Lane:
         self.late: tuple[LateCall, Callable[[Any], None] | None] | None = None
         """Set by a caller that leaves, before it acquires `settling`."""
         self.interrupted = False
-        self.function = ""
+        self.function = self.kind = ""
         self.slot: int | None = None
         self.began = 0.0
         self.expires = math.inf
@@ -133,11 +134,14 @@ class CallThreads:
 
         return self._hand_over(enter, None)
 
-    def begin_call(self, function: str, slot: int | None, seconds: float) -> None:
-        """Start the clock of a call; `slot` is that of its token, if it has one. Raises as `Fence.check` does."""
+    def begin_call(self, function: str, slot: int | None, seconds: float, kind: str = "session") -> None:
+        """Start the clock of a call; `slot` is that of its token, if it has one. Raises as `Fence.check` does.
+
+        `kind` is the field of `CallDeadlines` from which the seconds are.
+        """
         self.fence.check(slot)
         lane: _Lane = _here.lane
-        lane.function, lane.slot = function, slot
+        lane.function, lane.slot, lane.kind = function, slot, kind
         lane.began = now = time.monotonic()
         lane.expires = now + seconds
 
@@ -195,6 +199,7 @@ class CallThreads:
                 raise TokenTimeoutError(
                     f"The token did not answer {lane.function} within {expires - lane.began:g} seconds.",
                     remedy="Check the device and its connection. It is used again when it answers.",
+                    facts=Facts(reason=Reason.NO_ANSWER, setting=lane.kind),
                 )
 
     def _leave(self, lane: _Lane, late: Callable[[Any], None] | None) -> None:

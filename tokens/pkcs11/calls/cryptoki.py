@@ -18,7 +18,7 @@ from tokens.errors import ModuleError
 from tokens.pins.sources import Pin
 from tokens.pkcs11.calls.call_threads import CallThreads, device_call
 from tokens.pkcs11.calls.functions import Function
-from tokens.pkcs11.calls.limits import limit_of
+from tokens.pkcs11.calls.limits import kind_of, limit_of
 
 OK = 0x00
 CRYPTOKI_ALREADY_INITIALIZED = 0x191
@@ -71,10 +71,15 @@ class Cryptoki:
         self._loaded: dict[Function, Callable[..., int]] = {}
         self._slots: dict[int, int] = {}
         self._deadlines: dict[int, CallDeadlines] = {}
+        self._longest = DEFAULT_DEADLINES
 
     def use_deadlines(self, slot: int, deadlines: CallDeadlines) -> None:
         """Use these deadlines for the token in a slot, instead of the default ones."""
         self._deadlines[slot] = deadlines
+
+    def extend_deadlines(self, deadlines: CallDeadlines) -> None:
+        """Allow calls at least these deadlines if they are for no token, or for one without deadlines of its own."""
+        self._longest = self._longest.extend(deadlines)
 
     @device_call
     def initialize(self, parameters: str | None) -> int:
@@ -148,11 +153,10 @@ class Cryptoki:
         if not self.threads.is_here:
             return self.threads.run(lambda: self.call(function, *arguments, awaits_person=awaits_person))
         slot = self._find_slot(function, arguments)
-        deadlines = DEFAULT_DEADLINES if slot is None else self._deadlines.get(slot, DEFAULT_DEADLINES)
+        deadlines = self._longest if slot is None else self._deadlines.get(slot, self._longest)
         called = self._load(function)
-        self.threads.begin_call(
-            function.official_name, slot, limit_of(function, deadlines, awaits_person=awaits_person)
-        )
+        kind = kind_of(function, awaits_person=awaits_person)
+        self.threads.begin_call(function.official_name, slot, limit_of(kind, deadlines), kind)
         try:
             return int(called(*arguments))  # ctypes releases the interpreter's lock during the call
         finally:

@@ -24,7 +24,12 @@ _KINDS = {
 _KIND_OF = {function: kind for kind, functions in _KINDS.items() for function in functions}
 
 
-def limit_of(function: Function, deadlines: CallDeadlines, *, awaits_person: bool = False) -> float:
-    """Return the seconds that a call may take; `awaits_person` for a PIN that is typed on the device itself."""
-    limit: float = getattr(deadlines, "person" if awaits_person else _KIND_OF.get(function, "session"))
+def kind_of(function: Function, *, awaits_person: bool = False) -> str:
+    """Return the field of `CallDeadlines` for a call; `awaits_person` for a PIN that is typed on the device itself."""
+    return "person" if awaits_person else _KIND_OF.get(function, "session")
+
+
+def limit_of(kind: str, deadlines: CallDeadlines) -> float:
+    """Return the seconds that a call of a kind may take."""
+    limit: float = getattr(deadlines, kind)
     return limit
