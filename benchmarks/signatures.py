@@ -79,10 +79,28 @@ def _small_files(folder: Path, authority: Authority, executor: Executor) -> Iter
                 key.sign(b"x" * 32, padding.PKCS1v15(), hashes.SHA256())
 
         ours()
-        seconds = in_turns({"ours": ours, "dcmsign": dcmsign, "token": token_alone}, rounds=3)
-    per_second = {"ours": FILES / seconds["ours"], "dcmsign": len(some) / seconds["dcmsign"]}
-    yield _rates("CTs of 40 KB signed a second, 2 workers, beside dcmsign", per_second, ">= 10")
-    yield Row("the token's own signatures a second, 1 session", f"{FILES / seconds['token']:.0f}", "")
+        signed = [Path(str(job.target)).read_bytes() for job in jobs]
+        bare = [folder / "small" / f"{number}.bare.dcm" for number in range(FILES)]
+
+        def write_alone() -> None:
+            for path, data in zip(bare, signed, strict=True):
+                _write_durably(path, data)
+
+        seconds = in_turns({"ours": ours, "token": token_alone, "write": write_alone}, rounds=9)
+        rate = {name: FILES / value for name, value in seconds.items()}
+        dcmsign_rate = len(some) / in_turns({"dcmsign": dcmsign}, rounds=3)["dcmsign"]
+    yield Row(
+        "CTs of 40 KB signed a second, 2 workers, beside the lower of token (1 session) and write + fsync + rename",
+        f"{rate['ours']:.0f}",
+        f"token {rate['token']:.0f}, disk {rate['write']:.0f}",
+        rate["ours"] / min(rate["token"], rate["write"]),
+        ">= 0.8",
+    )
+    yield _rates(
+        "CTs of 40 KB signed a second, 2 workers, beside dcmsign",
+        {"ours": rate["ours"], "dcmsign": dcmsign_rate},
+        ">= 10",
+    )
 
     def verify_ours() -> None:
         _all_good(check_files([str(job.target) for job in jobs], executor=executor))
@@ -227,6 +245,16 @@ def _run(*command: str | Path) -> None:
 def _sha256(path: Path) -> bytes:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").digest()
+
+
+def _write_durably(path: Path, data: bytes) -> None:
+    """Write one file beside its target, flush it and rename it: what any program does for a whole, durable file."""
+    part = path.with_suffix(".part")
+    with part.open("wb") as out:
+        out.write(data)
+        out.flush()
+        os.fsync(out.fileno())
+    part.replace(path)
 
 
 def _durable_copy(source: Path, target: Path) -> None:
