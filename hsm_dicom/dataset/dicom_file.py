@@ -7,9 +7,11 @@ with DicomFile.open("ct.dcm") as file:
 from __future__ import annotations
 
 import os
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from operator import attrgetter
 from typing import Self
 
 from hsm_dicom.dataset.bare import find_bare_syntax
@@ -23,6 +25,7 @@ from hsm_dicom.dataset.transfer_syntax import TransferSyntax
 from hsm_dicom.dataset.vr import PLAIN, Reading
 from hsm_dicom.dataset.walker import Walker
 
+_TAG_OF = attrgetter("tag")
 _LONGEST_IS = 12
 _EXTENDED_OFFSET_TABLE = 0x7FE00001
 _EXTENDED_OFFSET_TABLE_LENGTHS = 0x7FE00002
@@ -62,7 +65,8 @@ class DataSet:
 
     def position_for(self, tag: int) -> int:
         """Return the offset of the element with this tag, or the offset at which to insert it."""
-        return next((element.start for element in self.elements if element.tag >= tag), self.end)
+        number = bisect_left(self.elements, tag, key=_TAG_OF)
+        return self.elements[number].start if number < len(self.elements) else self.end
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from array import array
 from collections.abc import Iterable
 from typing import NamedTuple, TypeAlias
 
@@ -11,8 +12,6 @@ from hsm_dicom.dataset.octets.source import swap_bytes
 from hsm_dicom.dataset.tags import ITEM
 from hsm_dicom.dataset.transfer_syntax import TransferSyntax
 from hsm_dicom.dataset.vr import FORMS, SHORT, SWAPPED_UNITS
-
-_TAG = struct.Struct("<HH").pack
 
 
 class NewElement(NamedTuple):
@@ -65,7 +64,10 @@ def mac_encoding(element: NewElement) -> bytes:
 
 def encode_tags(tags: Iterable[int]) -> bytes:
     """Return the little endian value of an AT."""
-    return b"".join([_TAG(tag >> 16, tag & 0xFFFF) for tag in tags])
+    numbers = tuple(tags)
+    halves = array("H", struct.pack(f"<{len(numbers)}I", *numbers))  # element numbers come first
+    halves[::2], halves[1::2] = halves[1::2], halves[::2]
+    return halves.tobytes()
 
 
 def decode_tags(data: bytes, syntax: TransferSyntax) -> tuple[int, ...]:

@@ -13,6 +13,8 @@ MAX_SIGNED_ITEMS = 10_000
 MAX_ENCAPSULATED = 10_000
 """Maximum number of Data Sets in one object that contain encapsulated Pixel Data."""
 
+MAX_OVERPADDED = 100_000
+"""Maximum number of strings with surplus padding that one walk notes."""
 
 KEPT_UNSIGNABLE = 100_000
 """Maximum number of unsignable elements inside sequences that one walk keeps."""
@@ -34,6 +36,14 @@ class Notes(Refusals):
         self.encapsulated: list[EncapsulatedPlace] = []
         self.unsignable_inside: list[tuple[ItemPath, Element]] = []
         self.overpadded: list[tuple[ItemPath, int]] | None = None
+
+    def _note_padding(self, tag: int, vr: str, value: int, stop: int, path: ItemPath) -> None:
+        """Note a string whose encoding ends with more padding than an even length needs."""
+        if self.overpadded is None or stop - value < 2 or len(self.overpadded) == MAX_OVERPADDED:
+            return
+        tail = self._source.read(stop - 2, stop)
+        if tail == b"  " if vr != "UI" else tail == b"\0\0" or tail[1:] == b" ":
+            self.overpadded.append((path, tag))
 
     def _note_signed(self, path: ItemPath, start: int, end: int) -> None:
         if len(self.signed_items) == MAX_SIGNED_ITEMS:

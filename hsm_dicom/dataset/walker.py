@@ -64,6 +64,9 @@ MAX_ELEMENTS = 100_000
 KEPT_PIECES = 50_000
 """Maximum number of MAC byte stream pieces that one walk keeps; further pieces are recreated on request."""
 
+PAD_BYTES = b"\0 "
+"""Bytes that pad a string to an even length (PS3.5 6.2)."""
+
 _FORM_OF_CODE = {vr.encode(): (vr, form) for vr, form in FORMS.items()}
 _NEVER_SIGNED = frozenset((LENGTH_TO_END, MAC_PARAMETERS_SEQUENCE, DATA_SET_TRAILING_PADDING))
 
@@ -148,7 +151,7 @@ class Walker(Notes):
         """
         header, u32, form_of_code = self._header, self._u32, _FORM_OF_CODE
         implicit, verbatim = self._syntax.implicit_vr, self._syntax.verbatim
-        looks_closer = not verbatim or self.overpadded is not None
+        notes_padding = self.overpadded is not None
         buffer, base, refill_at = self._buffer, self._base, self._refill_at
         vrs = ImplicitVRs(self._reading)
         new_element = tuple.__new__  # a third of what Element() costs
@@ -205,8 +208,10 @@ class Walker(Notes):
                 self._bad_length(pos, tag, length, stop, end)
             if form == SHORT and length > 0xFFFF:  # PS3.5 6.2.2: explicit VR encodes such a long value as UN
                 vr, form = "UN", UNKNOWN
-            if looks_closer:
-                self._look_closer(tag, vr, pos, value, stop, path, vrs)
+            if not verbatim:
+                self._look_closer(tag, vr, pos, value, stop, vrs)
+            if notes_padding and vr in STRINGS and (stop - base > len(buffer) or buffer[stop - base - 1] in PAD_BYTES):
+                self._note_padding(tag, vr, value, stop, path)
             signable = number != 0 and group >= 0x0008 and tag not in _NEVER_SIGNED and group != 0xFFFA
             if keep is not None:
                 has_un = form == UNKNOWN
@@ -236,19 +241,12 @@ class Walker(Notes):
                 self._note_signed(path, start, pos)
         return pos
 
-    def _look_closer(
-        self, tag: int, vr: str, pos: int, value: int, stop: int, path: ItemPath, vrs: ImplicitVRs
-    ) -> None:
-        """Run the checks that only some files need: length and byte swapping, VRs of other elements, padding."""
+    def _look_closer(self, tag: int, vr: str, pos: int, value: int, stop: int, vrs: ImplicitVRs) -> None:
+        """Run the checks that only some encodings need: length and byte swapping, VRs of other elements."""
         if self._syntax.big_endian and (stop - value) % self._unit(vr):
             self._fail(pos, tag, f"its length, {stop - value} bytes, does not fit its VR {vr}.")
         if self._syntax.implicit_vr and (wanted := vrs.measure_needed(tag)):
             vrs.note(tag, self._source.read(value, min(stop, value + wanted)))
-        if self.overpadded is not None and vr in STRINGS and stop - value > 1:
-            tail = self._source.read(stop - 2, stop)
-            overpadded = tail == b"  " if vr != "UI" else tail == b"\0\0" or tail[1:] == b" "
-            if overpadded and len(self.overpadded) < MAX_ELEMENTS:
-                self.overpadded.append((path, tag))
 
     def _read_structured(
         self,

@@ -55,7 +55,7 @@ def feed_as_dcmtk(file: DicomFile, level: DataSet, tags: Set[int], update: Updat
 
 def can_leave_out(level: DataSet, tags: Set[int], size: int) -> bool:
     """Return whether dcmsign may leave out part of a stream of ``size`` octets over the listed elements."""
-    return size > BUFFER and any(_may_nest(element) for element in level.elements if element.tag in tags)
+    return size > BUFFER and any(_may_nest(e) for e in level.elements if e.vr == "SQ" and e.tag in tags)
 
 
 def count_left_out(file: DicomFile, level: DataSet, tags: Set[int], size: int) -> int:

@@ -11,10 +11,12 @@ as they are ready, including those of files that fail. The number of files in pr
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Generator, Iterable
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 
 from cryptography import x509
 
@@ -23,19 +25,19 @@ from hsm_dicom.events import emit
 from hsm_dicom.identity import require_current
 from hsm_dicom.parallel import Halt, chunks, run_in_parallel
 from hsm_dicom.signatures.creation.create import (
-    Plan,
     PrivateKey,
     SigningReport,
     Timestamper,
     prepare,
     require_matching_key,
-    sign_digest,
+    sign_hashed,
     stage,
 )
 from hsm_dicom.signatures.creation.repair import explain_repair
 from hsm_dicom.signatures.creation.request import SigningRequest
 from hsm_dicom.signatures.errors import ResumeConflictError
 from hsm_dicom.signing.checks import add_check, make_signature_event
+from hsm_dicom.signing.prepared import Prepared, PreparedFiles, SignedBefore
 from hsm_dicom.signing.resume import find_earlier_signature
 from tokens.errors import TokenError, fresh_copy
 
@@ -60,17 +62,15 @@ class SigningOutcome:
 
 
 @dataclass(frozen=True)
-class SignedBefore:
-    """UID of the signature that an earlier run made for a job."""
+class _Signed:
+    """The signature over a plan's digest, and the time stamp over the signature."""
 
-    uid: str
+    signature: bytes
+    timestamp: bytes | None
 
 
-Signed = tuple[Plan, bytes, bytes | None]
-"""A plan, the signature over its digest, and the time stamp over the signature."""
-
-Prepared = Plan | SignedBefore | Exception
-Finished = Signed | SignedBefore | Exception
+Signed = _Signed | Exception
+"""Result of the signing step for one file."""
 
 
 def sign_jobs(
@@ -112,27 +112,40 @@ def sign_jobs(
     halt = Halt(stop)
     with ThreadPoolExecutor(sessions, "signing") as signers:
 
-        def one_signature(plan: Prepared) -> Finished:
-            if not isinstance(plan, Plan):
-                return plan
+        def one_signature(files: PreparedFiles, number: int, digest: bytes) -> Signed:
             if halt.is_wanted():
                 return _Stopped()
             try:
-                signature = sign_digest(key, plan)
-                return plan, signature, None if stamp is None else stamp(signature)
+                signature = sign_hashed(key, digest, request.mac, partial(files.plan, number))
+                return _Signed(signature, None if stamp is None else stamp(signature))
             except TokenError as error:
                 halt.error = halt.error or error
                 return _Stopped()
             except Exception as error:
                 return error
 
+        def sign_all(files: PreparedFiles) -> list[Signed]:
+            """Sign the digests of one task. A free signer takes the next one: that costs less than a task for each."""
+            signed: list[Signed] = [_Stopped()] * len(files.digests)
+            waiting = deque((number, digest) for number, digest in enumerate(files.digests) if digest is not None)
+
+            def sign_next() -> None:
+                with suppress(IndexError):  # nothing is left
+                    while True:
+                        number, digest = waiting.popleft()
+                        signed[number] = one_signature(files, number, digest)
+
+            for done in [signers.submit(sign_next) for _ in range(min(sessions, len(waiting)))]:
+                done.result()
+            return signed
+
         def one_task(chunk: list[SigningJob]) -> list[SigningOutcome]:
             try:
-                plans = executor.submit(_prepare_all, chunk, request, checks).result()
-                signed = list(signers.map(one_signature, plans))
+                files = executor.submit(_prepare_all, chunk, request, checks).result()
+                signed = sign_all(files)
                 if halt.is_abandoned():
                     return []
-                outcomes = executor.submit(_finish_all, chunk, signed, overwrite).result()
+                outcomes = executor.submit(_finish_all, chunk, files, signed, overwrite).result()
             except Exception as error:  # of the executor: a dead worker, a lost cluster
                 return [SigningOutcome(job, error=error) for job in chunk]
             for outcome in outcomes:
@@ -158,8 +171,8 @@ class _Checks:
     overwrite: bool
 
 
-def _prepare_all(jobs: list[SigningJob], request: SigningRequest, checks: _Checks) -> list[Prepared]:
-    return [_prepare_one(job, request, checks) for job in jobs]
+def _prepare_all(jobs: list[SigningJob], request: SigningRequest, checks: _Checks) -> PreparedFiles:
+    return PreparedFiles([_prepare_one(job, request, checks) for job in jobs])
 
 
 def _prepare_one(job: SigningJob, request: SigningRequest, checks: _Checks) -> Prepared:
@@ -181,23 +194,27 @@ def _earlier_signature(job: SigningJob, request: SigningRequest, checks: _Checks
         raise
 
 
-def _finish_all(jobs: list[SigningJob], signed: list[Finished], overwrite: bool) -> list[SigningOutcome]:
+def _finish_all(
+    jobs: list[SigningJob], files: PreparedFiles, signed: list[Signed], overwrite: bool
+) -> list[SigningOutcome]:
     """Write all files of a task, then flush and rename them together, with one wait for the disk."""
     outcomes = []
     ready: list[tuple[SigningJob, StagedFile, SigningReport]] = []
     with ExitStack() as stack:
-        for job, result in zip(jobs, signed, strict=True):
-            if isinstance(result, _Stopped):
+        for job, plan, made in zip(jobs, files.unpack(), signed, strict=True):
+            if isinstance(plan, SignedBefore):
+                outcomes.append(SigningOutcome(job, earlier=plan.uid))
                 continue
-            if isinstance(result, Exception):
-                outcomes.append(SigningOutcome(job, error=result))
+            if isinstance(plan, Exception):
+                outcomes.append(SigningOutcome(job, error=plan))
                 continue
-            if isinstance(result, SignedBefore):
-                outcomes.append(SigningOutcome(job, earlier=result.uid))
+            if isinstance(made, _Stopped):
                 continue
-            plan, signature, token = result
+            if not isinstance(made, _Signed):
+                outcomes.append(SigningOutcome(job, error=made))
+                continue
             try:
-                writing = stage(plan, signature, job.target, timestamp=token, overwrite=overwrite)
+                writing = stage(plan, made.signature, job.target, timestamp=made.timestamp, overwrite=overwrite)
                 ready.append((job, *stack.enter_context(writing)))
             except Exception as error:
                 outcomes.append(SigningOutcome(job, error=error))

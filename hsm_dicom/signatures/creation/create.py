@@ -189,7 +189,7 @@ def prepare(path: ObjectSource, request: SigningRequest) -> Plan:
             digest=state.digest(),
             signed=signed,
             left_out=find_left_out_tags(level, signed),
-            uncovered=find_uncovered_tags(level, signed, request),
+            uncovered=find_uncovered_tags(level, signed, request) if request.allow_uncovered else (),
             overpadded=find_overpadded_tags(file, level, signed),
             unhashed_by_dcmtk=count_left_out(file, level, set(signed), size),
             mac_item=mac_item,
@@ -203,15 +203,20 @@ def sign_digest(key: PrivateKey, plan: Plan) -> bytes:
 
     If the device of an RSA key cannot sign an external digest, it receives the octets and hashes them itself.
     """
-    algorithm = find_mac_algorithm(plan.request.mac)
+    return sign_hashed(key, plan.digest, plan.request.mac, lambda: plan)
+
+
+def sign_hashed(key: PrivateKey, digest: bytes, mac: str, load_plan: Callable[[], Plan]) -> bytes:
+    """Do what ``sign_digest`` does from the digest of a plan and its MAC algorithm; few devices need the whole plan."""
+    algorithm = find_mac_algorithm(mac)
     prehashed = Prehashed(algorithm.hash)
     if not isinstance(key, rsa.RSAPrivateKey):
-        return key.sign(plan.digest, ec.ECDSA(prehashed))
+        return key.sign(digest, ec.ECDSA(prehashed))
     try:
-        return key.sign(plan.digest, padding.PKCS1v15(), prehashed)
+        return key.sign(digest, padding.PKCS1v15(), prehashed)
     except MechanismNotOfferedError:
         # For example, a TPM with a key that may sign but not decrypt.
-        return key.sign(_mac_stream(plan), padding.PKCS1v15(), algorithm.hash)
+        return key.sign(_mac_stream(load_plan()), padding.PKCS1v15(), algorithm.hash)
 
 
 def _mac_stream(plan: Plan) -> bytes:

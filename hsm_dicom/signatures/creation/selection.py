@@ -66,8 +66,8 @@ def find_uncovered_tags(level: DataSet, signed: tuple[int, ...], request: Signin
 def find_left_out_tags(level: DataSet, signed: tuple[int, ...]) -> tuple[int, ...]:
     """Return the unsigned elements of the level, except group lengths and signatures."""
     own = (MAC_PARAMETERS_SEQUENCE, DIGITAL_SIGNATURES_SEQUENCE)
-    listed = set(signed)
-    return tuple(e.tag for e in level.elements if e.tag not in listed and e.tag not in own and e.tag & 0xFFFF)
+    left_out = level.by_tag.keys() - set(signed) - set(own)
+    return tuple(sorted(tag for tag in left_out if tag & 0xFFFF))
 
 
 def find_overpadded_tags(file: DicomFile, level: DataSet, signed: tuple[int, ...]) -> tuple[int, ...]:
