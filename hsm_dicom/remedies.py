@@ -105,6 +105,10 @@ _REMEDIES: dict[Reason, Callable[[Facts], str | None]] = {
     Reason.PIN_LAST_RETRY: _last_retry,
     Reason.PIN_LOCKED: _unlock,
     Reason.PIN_NOT_SET: lambda facts: f"The security officer must set it: hsm-dicom token set-pin '{facts.uri}'",
+    Reason.PIN_REFUSED_BY_COMPANION: lambda facts: (
+        "Correct the PIN in its source, or give each token a pin = of its own; then start again, or send SIGHUP to a "
+        "listener."
+    ),
     Reason.PIN_RECORDED: lambda facts: (
         f"Use the correct PIN; or, if this PIN is correct, clear the recorded refusal: {_clear(facts)}"
     ),

@@ -100,6 +100,8 @@ class Reason(StrEnum):
     PIN_NOT_SET = "pin-not-set"
     PIN_RECORDED = "pin-recorded"
     """This PIN is recorded as refused (`Facts.reference` names the device)."""
+    PIN_REFUSED_BY_COMPANION = "pin-refused-by-companion"
+    """Another token of the same key refused this PIN (see `tokens.pins.companions`)."""
     PIN_SOURCE_MISSING = "pin-source-missing"
     PIN_UNANSWERED = "pin-unanswered"
     """The device has not answered this PIN, so it is not presented unattended (`Facts.reference` names the device)."""

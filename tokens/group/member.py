@@ -14,10 +14,11 @@ from tokens.errors import (
     NoSuchKeyError,
     NoSuchTokenError,
     NotAPrivateKeyError,
+    PinError,
     PinLockedError,
     PinNotPresentedError,
     PinRefusedError,
-    PinSourceError,
+    Reason,
     TokenBusyError,
     TokenError,
     TokenLostError,
@@ -29,8 +30,7 @@ from tokens.pins.sources import PinSource
 from tokens.pkcs11.search import TokenInfo
 from tokens.process.forking import LockAcrossForks
 
-EXCLUDING = (PinRefusedError, PinNotPresentedError, PinLockedError, KeyMismatchError, MemberTwiceError)
-"""Errors after which a member is not used until the group is opened again, so that no PIN is presented once more."""
+_EXCLUDING = (PinRefusedError, PinLockedError, KeyMismatchError, MemberTwiceError)
 
 FAULTS = (
     TokenLostError,
@@ -39,8 +39,8 @@ FAULTS = (
     NoSuchKeyError,
     NotAPrivateKeyError,
     ModuleError,
-    PinSourceError,
-    *EXCLUDING,
+    PinError,
+    *_EXCLUDING,
 )
 """Errors that are about the member. Others may be about the request, and count if another member carries it out."""
 
@@ -127,3 +127,14 @@ class Member:
 def is_fault(error: TokenError) -> bool:
     """Return whether an error is about the member, and not about the request."""
     return isinstance(error, FAULTS)
+
+
+def is_excluding(error: TokenError) -> bool:
+    """Return whether the member is not used any more after an error: it refused its PIN, or is not one of the group.
+
+    A PIN without an answer is no refusal: it is not presented until that is settled, and then the member is used again.
+    Nor is it one that another process has been logging in for long.
+    """
+    if isinstance(error, PinNotPresentedError):
+        return error.facts is not None and error.facts.reason is not Reason.PIN_UNANSWERED
+    return isinstance(error, _EXCLUDING)

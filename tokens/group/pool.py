@@ -14,7 +14,7 @@ from enum import StrEnum
 from tokens.errors import MemberTwiceError, TokenError, TokenLostError, sentence_case
 from tokens.events import FailedOver, OperationOutcome, Restored, emit
 from tokens.group.breaker import PROBE_SECONDS
-from tokens.group.member import EXCLUDING, Member, MemberAccess
+from tokens.group.member import Member, MemberAccess, is_excluding
 from tokens.group.probe import probe_key
 from tokens.keys import PrivateKey
 from tokens.pins.companions import form_companions
@@ -87,7 +87,7 @@ class MemberPool:
         with self._lock:
             for member, failure in failures:
                 breaker = member.breaker
-                breaker.record_fault(failure, breaker.generation, excludes=isinstance(failure, EXCLUDING))
+                breaker.record_fault(failure, breaker.generation, excludes=is_excluding(failure))
         for member, failure in failures:
             self._report_fault(member, failure)
         if len(failures) < len(self.members):
@@ -178,7 +178,7 @@ class MemberPool:
 
     def record_fault(self, member: Member, error: TokenError, generation: int) -> None:
         """Record that a member failed in an operation that began in this generation, and have it probed later."""
-        excludes = isinstance(error, EXCLUDING)
+        excludes = is_excluding(error)
         with self._lock:
             changed = member.breaker.record_fault(error, generation, excludes=excludes) and not self._closed
         if changed:

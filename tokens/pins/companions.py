@@ -12,7 +12,7 @@ import hmac
 import os
 from collections.abc import Callable, Hashable, Iterator
 
-from tokens.errors import PinNotPresentedError, PinSourceError, Reason
+from tokens.errors import Facts, PinNotPresentedError, PinSourceError, Reason
 from tokens.pins.sources import Pin, PinSource
 from tokens.process.forking import LockAcrossForks
 
@@ -75,6 +75,7 @@ class Companions:
                 f"This PIN was refused by {self._devices[refuser]}, which holds the same key, so it is not presented "
                 f"to {self._devices[device]}.",
                 remedy="Correct the PIN, or give each token a PIN source of its own; then open the key again.",
+                facts=Facts(reason=Reason.PIN_REFUSED_BY_COMPANION),
             )
 
 

@@ -6,6 +6,7 @@ The remote token is the first in order. Its module is p11-kit's client, its keys
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -148,5 +149,38 @@ print(signer(), states())
     )
     assert [scene.line(), scene.line()] == ["near open closed", "start"]
     server.start()
+    scene.go_on()
+    assert scene.end() == ["far closed closed"]
+
+
+def test_a_token_that_hangs_costs_one_deadline_and_no_signature_and_is_used_again_when_it_answers(
+    server: Server, pair: Copies
+) -> None:
+    scene = Scene(
+        server,
+        pair,
+        """
+print(signer(), states())
+ask("stop")
+began = time.perf_counter()
+print(signer(), states())
+first = time.perf_counter() - began
+began = time.perf_counter()
+for _ in range(20):
+    sign(key)
+rest = time.perf_counter() - began
+print(f"{first:.3f} s, then {rest:.3f} s", file=sys.stderr)
+print(first < 8, rest < 4, key.device.members[0].fault.kind.__name__)
+ask("continue")
+restored.wait(20)
+print(signer(), states())
+""",
+    )
+    assert [scene.line(), scene.line()] == ["far closed closed", "stop"]
+    server.signal(signal.SIGSTOP)
+    scene.go_on()
+    lines = [scene.line(), scene.line(), scene.line()]
+    server.signal(signal.SIGCONT)
+    assert lines == ["near open closed", "True True TokenTimeoutError", "continue"]
     scene.go_on()
     assert scene.end() == ["far closed closed"]
