@@ -54,7 +54,10 @@ _MEANINGS: Mapping[tuple[str, ...], tuple[str, str]] = {
     ),
     ("iscl", "trace"): ("All messages are as ISCL defines them.", "One is not, or the recording cannot be read."),
     ("token", "list"): ("The tokens were listed.", "A module could not be used."),
-    ("token", "info"): ("The token was read.", "The token was not found or could not be read."),
+    ("token", "info"): (
+        "The token was read; of an identity with several tokens, at least one works.",
+        "The token was not found or could not be read; of an identity with several tokens, none works.",
+    ),
     ("token", "init"): ("The token is initialised.", "Nothing was initialised."),
     ("token", "check"): (
         "DICOM works with the token; with --iscl, ISCL too.",
@@ -84,7 +87,7 @@ _MEANINGS: Mapping[tuple[str, ...], tuple[str, str]] = {
 _WITHOUT_PIN = {
     *(("demo",), ("verify",), ("purposes",), ("signatures", "list"), ("signatures", "remove")),
     *(("signatures", "remove-all"), ("signatures", "ask-timestamp"), ("signatures", "add-timestamp")),
-    *(("tls", "profiles"), ("tls", "probe"), ("iscl", "trace"), ("token", "list"), ("token", "info")),
+    *(("tls", "profiles"), ("tls", "probe"), ("iscl", "trace"), ("token", "list")),
     *(("token", "clear-rejected-pin"), ("card", "list"), ("card", "info")),
 }
 """The commands that present no PIN."""

@@ -134,6 +134,15 @@ TokenName = Annotated[
         help="A token: its NAME in the configuration, or a pkcs11: URI.",
     ),
 ]
+TokenOrGroup = Annotated[
+    str,
+    typer.Argument(
+        metavar="TOKEN",
+        show_default=False,
+        autocompletion=_key_names,
+        help="A token: its NAME in the configuration, or a pkcs11: URI. Or an identity with tokens: its NAME.",
+    ),
+]
 KeyToDelete = Annotated[
     str,
     typer.Argument(

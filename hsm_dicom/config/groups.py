@@ -61,14 +61,19 @@ class GroupAccess:
         self, allow: Set[Weakness] = frozenset(), accepts: Callable[[PublicKey], bool] | None = None
     ) -> PrivateKey:
         """Open the key on every token that has it; see `tokens.open_key_group`."""
-        pool = MemberPool(
+        return open_copies(self.make_pool(allow, accepts))
+
+    def make_pool(
+        self, allow: Set[Weakness] = frozenset(), accepts: Callable[[PublicKey], bool] | None = None
+    ) -> MemberPool:
+        """Return the members, none of them open."""
+        return MemberPool(
             self.identity,
             [GroupMember(token, frozenset(allow)) for token in self.tokens],
             self.mode,
             probe_seconds=self.probe_seconds,
             check=check_same_key(accepts),
         )
-        return open_copies(pool)
 
 
 IdentityKeyAccess = KeyAccess | GroupAccess

@@ -217,6 +217,13 @@ class MemberPool:
         with self._lock:
             return self._seconds_to_next_probe()
 
+    def probe_all(self) -> None:
+        """Probe every member now that is not excluded, those that work too."""
+        with self._probing:
+            for member in self.members:
+                if not member.is_excluded:
+                    self._probe(member, member.breaker.generation)
+
     def _probe(self, member: Member, generation: int) -> None:
         try:
             probe_key(self.open_member(member))

@@ -212,7 +212,7 @@ def _print_listening(service: Any) -> None:
 
 
 def _make_event_printer(json: bool) -> Any:
-    """Return a subscriber that prints each event of the network."""
+    """Return a subscriber that prints each event of the network, and which token of a key is used."""
     import sys
     from datetime import UTC, datetime
 
@@ -220,16 +220,17 @@ def _make_event_printer(json: bool) -> Any:
     from hsm_dicom.events import as_json
     from hsm_dicom.iscl import IsclFailed, IsclReady
     from hsm_dicom.transport.events import NetworkEvent
+    from tokens.events import FailedOver, Restored
 
     def print_event(event: Event) -> None:
-        if not isinstance(event, NetworkEvent | IsclReady | IsclFailed):
+        if not isinstance(event, NetworkEvent | IsclReady | IsclFailed | FailedOver | Restored):
             return
         if isinstance(event, IsclFailed) and not event.authenticated:
             return  # a failed handshake is printed as a network event
         if json:
             sys.stdout.write(as_json(event, datetime.now(UTC)) + "\n")
         else:
-            sys.stdout.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}  {output.shown(event.text)}\n")
+            sys.stdout.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}  {output.shown(event.describe())}\n")
         sys.stdout.flush()
 
     return print_event

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hsm_dicom.cli import exits
-from hsm_dicom.cli.options import Config, Confirmed, Json, Module, Pin, SoPin, TokenName, Verbose, token_names
+from hsm_dicom.cli.options import (
+    Config,
+    Confirmed,
+    Json,
+    Module,
+    Pin,
+    SoPin,
+    TokenName,
+    TokenOrGroup,
+    Verbose,
+    token_names,
+)
 from hsm_dicom.errors import DicomError
 
 if TYPE_CHECKING:
@@ -71,15 +82,29 @@ def list_tokens(module: Module = None, config: Config = None, json: Json = False
 
 @app.command("info", epilog="Example: hsm-dicom token info 'pkcs11:token=CT%20room'")
 def info(
-    token: TokenName, module: Module = None, config: Config = None, json: Json = False, verbose: Verbose = False
+    token: TokenOrGroup,
+    pin: Pin = None,
+    module: Module = None,
+    config: Config = None,
+    json: Json = False,
+    verbose: Verbose = False,
 ) -> None:
-    """Show the properties of a token, and its recorded PIN refusals. No PIN is needed."""
+    """Show the properties of a token, and its recorded PIN refusals. No PIN is needed.
+
+    Of an identity whose key is on several tokens, show which of them work: this logs in and signs with each. What a
+    running listener found is shown if it was recorded in the event file.
+    """
     from hsm_dicom.cli.context import get_token_access, open_configuration
     from hsm_dicom.cli.render import output
     from hsm_dicom.cli.render.token_report import describe_recorded_pin, pin_states, recorded_pins_json, token_json
+    from hsm_dicom.cli.runs.groups import find_group, show_group
     from tokens.pkcs11.login import device_name
 
     with open_configuration(config) as configuration:
+        group = find_group(configuration, token, pin)
+        if group is not None:
+            show_group(*group, configuration.events.file, json=json)
+            return
         access = get_token_access(configuration, token, pin=None, module=module)
         owner, found = access.find_token()
         refusals = access.memory.refusals(device_name(found))
@@ -171,7 +196,7 @@ def init(
 
 @app.command("check", epilog="Example: hsm-dicom token check 'pkcs11:token=CT%20room' --pin prompt")
 def check(
-    token: TokenName,
+    token: TokenOrGroup,
     iscl: Annotated[
         bool,
         typer.Option("--iscl", help="Test ISCL keys even if the URI selects one key, and fail if they do not work."),
@@ -185,16 +210,21 @@ def check(
     """Test a token: its mechanisms, its keys against the policy, its speed.
 
     Signs with the keys on the token, or with temporary keys if it has none. ISCL is tested with temporary secret keys,
-    which does not change the exit status unless --iscl is given. All temporary keys are deleted.
+    which does not change the exit status unless --iscl is given. All temporary keys are deleted. Of an identity whose
+    key is on several tokens, test the key on each, and whether the tokens hold the same key.
     """
     from hsm_dicom.cli.context import get_token_access, open_configuration
     from hsm_dicom.cli.render import output
     from hsm_dicom.cli.render.token_report import check_json, print_check
+    from hsm_dicom.cli.runs.groups import check_group, find_group
     from hsm_dicom.node.acceptance import assess_iscl, is_ready_for_dicom
     from tokens.pkcs11.check import check_token
     from tokens.policy import KeyPolicy
 
     with open_configuration(config) as configuration:
+        group = find_group(configuration, token, pin)
+        if group is not None:
+            check_group(*group, configuration.events.file, json=json)
         access = get_token_access(configuration, token, pin=pin, module=module)
         with access.open() as connection:
             connection.connect()
