@@ -281,7 +281,7 @@ class WrongCardError(CardLostError):
     """The reader has another card than the one that was opened."""
 
 
-class CardTimeoutError(CardLostError):
+class CardTimeoutError(CardLostError, TokenTimeoutError):
     """The card did not answer within the deadline."""
 
 

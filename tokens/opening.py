@@ -48,8 +48,8 @@ def open_key(
 
     `module` and `pin` are used where the URI has no module-path and no pin-source. `sessions` bounds how many
     threads a token serves at once; a card serves one. `device_failures` and `deadlines` are as for `open_token`; a card
-    has deadlines of its own. `profiles` are kinds of cards beside those that are known here. `manager` owns what is
-    opened; the default manager does otherwise.
+    without them has those of its profile. `profiles` are kinds of cards beside those that are known here. `manager`
+    owns what is opened; the default manager does otherwise.
     The key is a context manager, and may be shared between threads. Raises the classes of `tokens.errors`, and
     TypeError or ValueError for an argument that is not as described.
     """
@@ -58,7 +58,9 @@ def open_key(
     pin = resolve_pin_source(pin)
     if isinstance(wanted, CardUri):
         cards = (manager or default_manager()).cards
-        opened = open_card(cards, wanted, pin=pin, memory=memory, last_try=last_try, profiles=profiles)
+        opened = open_card(
+            cards, wanted, pin=pin, memory=memory, last_try=last_try, profiles=profiles, deadlines=deadlines
+        )
         return private_key(open_card_key(opened, wanted.key, policy or KeyPolicy()))
     shared = open_token(
         wanted,
@@ -106,7 +108,9 @@ def open_secrets(
     pin = resolve_pin_source(pin)
     if isinstance(wanted, CardUri):
         cards = (manager or default_manager()).cards
-        opened = open_card(cards, wanted, pin=pin, memory=memory, last_try=last_try, profiles=profiles)
+        opened = open_card(
+            cards, wanted, pin=pin, memory=memory, last_try=last_try, profiles=profiles, deadlines=deadlines
+        )
         return Secrets(open_card_secrets(opened), host_session_keys=host_session_keys)
     shared = open_token(
         wanted.token_part(),

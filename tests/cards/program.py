@@ -49,6 +49,7 @@ class FaultyCard:
         self.card = card
         self.atr = card.atr
         self.released = threading.Event()
+        self.hanging = False
         self._fault: dict[str, Any] | None = None
 
     def expect(self, fault: dict[str, Any]) -> None:
@@ -74,7 +75,9 @@ class FaultyCard:
     def _go_wrong(self, fault: dict[str, Any], apdu: bytes) -> bytes | Misbehaviour:
         kind = fault["fault"]
         if kind == "hang":
+            self.hanging = True
             self.released.wait()
+            self.hanging = False
             return Misbehaviour.PULLED
         if kind == "slow":
             time.sleep(fault["seconds"])
@@ -135,6 +138,7 @@ class Slot:
             "tries": {f"{reference:02x}": pin.tries for reference, pin in inner.pins.items()},
             "verified": {f"{reference:02x}": pin.verified for reference, pin in inner.pins.items()},
             "calls": dict(inner.calls),
+            "hanging": self.card.hanging,
             "inserted": self.wire is not None and self.wire.fileno() >= 0,
         }
 

@@ -160,7 +160,7 @@ def test_after_close_no_thread_is_left_and_the_card_is_free(put_in: PutIn, pin: 
             secrets = open_secrets(URI, pin=pin, profiles={"test": PROFILE}, manager=manager)
             with secrets.authentication(1, wait=1.0) as held:
                 assert held.internal_authenticate(QUESTION).hex() == ANSWER
-            assert {thread.name for thread in set(threading.enumerate()) - before} == {"card deadlines"}
+            assert {thread.name for thread in set(threading.enumerate()) - before} == {"card deadlines", "card calls"}
             manager.close()
             assert not set(threading.enumerate()) - before
             assert card.do("state")["verified"] == {"01": False}, "the card forgot the PIN"

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from tokens.card_uri import CardUri
+from tokens.deadlines import CallDeadlines
 from tokens.errors import (
     CardCancelledError,
     CardLostError,
@@ -84,9 +85,11 @@ class CardApplication:
         credentials: Credentials | None,
         *,
         wait: float = WAIT,
+        deadlines: CallDeadlines | None = None,
     ) -> None:
         self.connection = connection
         self.profile = profile
+        self.deadlines = deadlines or profile.list_deadlines()
         self.aid = aid
         self.wait = wait
         self.family = FAMILIES[profile.family]
@@ -155,7 +158,7 @@ class CardApplication:
 
     def select(self, channel: Channel) -> CardSession:
         """Return a session on an acquired channel, with the application selected and the card's identity checked."""
-        session = CardSession(self.profile, channel, self.connection)
+        session = CardSession(self.profile, channel, self.connection, self.deadlines)
         if self.connection.selected is not self:
             answer = self._send_select(session)
             self.check_identity(CardIdentity(channel.atr, self.family.serial(session, answer) or ""))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass, field
 
+from tokens.deadlines import CallDeadlines
 from tokens.errors import TokenBusyError
 from tokens.pins.credentials import Credentials
 from tokens.process.forking import LockAcrossForks
@@ -89,20 +90,24 @@ class Cards:
         aid: bytes | None,
         credentials: Credentials | None,
         wait: float,
+        deadlines: CallDeadlines | None = None,
     ) -> CardApplication:
         """Return an application on the card in a reader. The caller releases it with `release_application`.
 
-        All users share the credentials of the first user that has any. Raises as `acquire_connection` does.
+        All users share the credentials of the first user that has any, and the deadlines of the last one. Raises as
+        `acquire_connection` does.
         """
         connection = self.acquire_connection(reader, exclusive=exclusive)
         with self._sharing:
             place = (reader, profile.name, aid)
             shared = self._applications.get(place)
             if shared is None:
-                application = CardApplication(connection, profile, aid, credentials, wait=wait)
+                application = CardApplication(connection, profile, aid, credentials, wait=wait, deadlines=deadlines)
                 shared = self._applications[place] = _SharedApplication(application)
             elif shared.application.login.credentials is None:
                 shared.application.login.credentials = credentials
+            if deadlines is not None:
+                shared.application.deadlines = deadlines
             shared.users += 1
             return shared.application
 

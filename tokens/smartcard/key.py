@@ -56,7 +56,8 @@ class SmartCardKey:
         application, family = self.application, self.application.family
 
         def job(session: CardSession) -> bytes:
-            return family.sign(session, self.key, self.public_key, candidate.mechanism, data)
+            with session.awaiting_touch(self._touch):
+                return family.sign(session, self.key, self.public_key, candidate.mechanism, data)
 
         with self._report("sign", candidate):
             return application.run(lambda session: self._authorise(session, job), f"sign with key {self.key.name}")
@@ -68,7 +69,8 @@ class SmartCardKey:
 
         def job(session: CardSession) -> bytes | CiphertextRejectedError:
             try:
-                return family.decrypt(session, self.key, ciphertext)
+                with session.awaiting_touch(self._touch):
+                    return family.decrypt(session, self.key, ciphertext)
             except CiphertextRejectedError as rejected:
                 return rejected
 
@@ -117,6 +119,7 @@ class SmartCardKey:
             )
         public = require_supported(public, self.key)
         self._pin_each_time = self.key.pin is not None and family.pin_each_time(session, self.key)
+        self._touch = family.awaits_touch(session, self.key)
         self.attributes = read_attributes(session, family, self.key, public, self._pin_each_time)
         return public
 

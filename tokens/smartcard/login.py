@@ -164,7 +164,7 @@ class Login:
     def _send(self, session: CardSession, pin: PinProfile, octets: Pin | None) -> None:
         session.connection.note_pin()
         if octets is None:
-            pinpad.verify(session.channel, pin)
+            pinpad.verify(session.channel, pin, session.deadlines.person)
             return
         padded = pin.pad(octets.octets())
         try:

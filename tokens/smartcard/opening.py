@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tokens.card_uri import CardUri
+from tokens.deadlines import CallDeadlines
 from tokens.pins.credentials import Credentials
 from tokens.pins.refusals import RefusalMemory
 from tokens.pins.sources import PinSource, parse_pin_source
@@ -47,18 +48,21 @@ def open_card(
     last_try: bool = False,
     profiles: Mapping[str, CardProfile] | None = None,
     wait: float = WAIT,
+    deadlines: CallDeadlines | None = None,
 ) -> OpenedCard:
     """Return a share in the one card that matches, with its application selected. Presents no PIN yet.
 
     All shares of an application use one login, with the PIN source of the first share that has one. `profiles` are
-    added to the shipped ones, by name. `wait` is how many seconds a job waits for a card in use.
+    added to the shipped ones, by name. `wait` is how many seconds a job waits for a card in use. `deadlines` are how
+    long a command may take; None stands for those of the profile.
     """
-    reader, profile = find_card(cards, uri, profiles)
+    reader, profile = find_card(cards, uri, profiles, deadlines)
     source = parse_pin_source(uri.pin_source) if uri.pin_source is not None else pin
     source = parse_pin_source(source) if isinstance(source, str) else source
     credentials = None if source is None else Credentials(source, memory or RefusalMemory(), last_try)
     aid = uri.aid or profile.aid
-    opened = OpenedCard(cards, cards.acquire_application(reader, uri.exclusive, profile, aid, credentials, wait))
+    application = cards.acquire_application(reader, uri.exclusive, profile, aid, credentials, wait, deadlines)
+    opened = OpenedCard(cards, application)
     try:
         opened.application.run(lambda session: None, "be opened")
         return opened

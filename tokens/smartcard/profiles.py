@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from tokens.deadlines import CallDeadlines
 from tokens.errors import UriError
 
 _STRICT = {"extra": "forbid"}
@@ -86,6 +87,8 @@ class CardKey:
     """The PIN that the key requires; None if it requires none."""
     pin_each_time: bool = False
     """Whether the PIN must be presented directly before each use."""
+    touch: bool = False
+    """Whether the card waits for a touch during each use. An OpenPGP card reports it itself."""
     certificate: int | None = None
     """The data object (piv, openpgp) or file identifier (iso7816) of its certificate."""
     algorithm: int | None = None
@@ -130,7 +133,15 @@ class CardProfile:
     extended: bool = True
     """Whether the card accepts extended APDUs, of more than 255 bytes; otherwise short ones are chained."""
     timeout: float = 10.0
-    """Seconds for one command. Some cards need two for RSA with 4096 bits."""
+    """Seconds for one command without `deadlines`. Some cards need two for RSA with 4096 bits."""
+    deadlines: CallDeadlines | None = None
+    """Seconds for commands by kind; `generate` is not used."""
+
+    def list_deadlines(self) -> CallDeadlines:
+        """Return the seconds for commands by kind."""
+        if self.deadlines is not None:
+            return self.deadlines
+        return CallDeadlines(session=self.timeout, sign=self.timeout, login=self.timeout)
 
     def key(self, name: str | None) -> CardKey | None:
         """Return the key of that name, or the only one if no name is given; None if there is no such key."""

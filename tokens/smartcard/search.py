@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from tokens.card_uri import CardUri
+from tokens.deadlines import CallDeadlines
 from tokens.errors import NoSuchCardError, NoSuchReaderError, SeveralTokensError, TokenError
 from tokens.smartcard.card import CardApplication
 from tokens.smartcard.cards import Cards
@@ -51,9 +52,12 @@ def list_cards(cards: Cards, profiles: Mapping[str, CardProfile] | None = None) 
 
 
 def find_card(
-    cards: Cards, wanted: CardUri, profiles: Mapping[str, CardProfile] | None = None
+    cards: Cards,
+    wanted: CardUri,
+    profiles: Mapping[str, CardProfile] | None = None,
+    deadlines: CallDeadlines | None = None,
 ) -> tuple[str, CardProfile]:
-    """Return the reader of the one card that matches, and its profile.
+    """Return the reader of the one card that matches, and its profile. `deadlines` are for each card that is asked.
 
     Raises `NoSuchReaderError`, `NoSuchCardError` or `SeveralTokensError`, which list the readers and cards; `UriError`.
     """
@@ -68,7 +72,7 @@ def find_card(
         raise NoSuchCardError(f"No card matches {wanted.card_part()}. {_describe(in_readers)}")
     if wanted.serial is None and len(candidates) == 1:
         return candidates[0].reader, profile
-    fitting = [slot for slot in candidates if _fits(cards, slot.reader, wanted, profile)]
+    fitting = [slot for slot in candidates if _fits(cards, slot.reader, wanted, profile, deadlines)]
     if len(fitting) == 1:
         return fitting[0].reader, profile
     if not fitting:
@@ -104,10 +108,18 @@ def list_slots(contexts: Contexts) -> list[CardInfo]:
 
 
 @contextlib.contextmanager
-def probe(cards: Cards, reader: str, profile: CardProfile, aid: bytes | None = None) -> Iterator[CardApplication]:
+def probe(
+    cards: Cards,
+    reader: str,
+    profile: CardProfile,
+    aid: bytes | None = None,
+    deadlines: CallDeadlines | None = None,
+) -> Iterator[CardApplication]:
     """Open an application on a card without a PIN: with transactions, or through a connection that is open already."""
     connection = cards.acquire_probe(reader)
-    application = CardApplication(connection, profile, aid or profile.aid, None, wait=_PROBING_WAIT)
+    application = CardApplication(
+        connection, profile, aid or profile.aid, None, wait=_PROBING_WAIT, deadlines=deadlines
+    )
     try:
         yield application
     finally:
@@ -115,9 +127,9 @@ def probe(cards: Cards, reader: str, profile: CardProfile, aid: bytes | None = N
         cards.release_connection(connection)
 
 
-def _fits(cards: Cards, reader: str, wanted: CardUri, profile: CardProfile) -> bool:
+def _fits(cards: Cards, reader: str, wanted: CardUri, profile: CardProfile, deadlines: CallDeadlines | None) -> bool:
     try:
-        with probe(cards, reader, profile, wanted.aid) as application, application.session():
+        with probe(cards, reader, profile, wanted.aid, deadlines) as application, application.session():
             return wanted.serial is None or application.serial == wanted.serial.lower()
     except TokenError:
         return False

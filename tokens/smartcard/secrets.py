@@ -284,7 +284,7 @@ class _Hold:
                 if self._begun:
                     raise CardLostError("The card was lost during this authentication.", remedy="Begin a new one.")
                 self._session = self._prepare(self._connection.reconnect(left))
-            self._session.timeout = min(self._application.profile.timeout, left)
+            self._session.ends = self._deadline
             return self._secrets.exchange(self._session, use, index, command)
         except LOSSES:
             self._connection.invalidate()

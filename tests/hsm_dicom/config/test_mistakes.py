@@ -127,7 +127,7 @@ family = "cac"
         "cards.h.keys.0.refrence": 6,
         "cards.i.family": 11,
     }
-    assert "Did you mean 'family'? Known keys: aid, extended, family" in found["cards.h.famly"].remedy
+    assert "Did you mean 'family'? Known keys: aid, deadlines, extended, family" in found["cards.h.famly"].remedy
     assert "hexadecimal" in found["cards.h.aid"].text
     assert "Did you mean 'reference'?" in found["cards.h.keys.0.refrence"].remedy
     assert "'iso7816', 'piv' or 'openpgp'" in found["cards.i.family"].remedy

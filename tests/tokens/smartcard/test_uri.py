@@ -121,7 +121,7 @@ def test_a_pin_is_padded_as_its_profile_says() -> None:
 def test_a_pin_pad_is_told_how_the_pin_is_formed() -> None:
     head = "1e 1e 82 08 00 0806 02 01 0904 00 000000 0d000000"
     padded = PinProfile(reference=0x80, minimum=6)
-    assert encode_pin_verify_structure(padded).hex(" ") == bytes.fromhex(head + "0020008008" + "ff" * 8).hex(" ")
+    assert encode_pin_verify_structure(padded, 30).hex(" ") == bytes.fromhex(head + "0020008008" + "ff" * 8).hex(" ")
     head = "1e 1e 82 00 00 7f06 02 01 0904 00 000000 05000000"
     bare = PinProfile(reference=0x81, minimum=6, maximum=127, padding=None)
-    assert encode_pin_verify_structure(bare).hex(" ") == bytes.fromhex(head + "0020008100").hex(" ")
+    assert encode_pin_verify_structure(bare, 30).hex(" ") == bytes.fromhex(head + "0020008100").hex(" ")

@@ -76,6 +76,10 @@ class Iso7816Family:
         """Return what the profile states."""
         return key.pin_each_time
 
+    def awaits_touch(self, session: CardSession, key: CardKey) -> bool:
+        """Return what the profile states: the card does not report it."""
+        return key.touch
+
     def list_mechanisms(self, key: CardKey, public: PublicKey) -> frozenset[Mechanism]:
         """Return the mechanisms of a card that pads by PKCS#1 v1.5 itself; an EC key signs a hash."""
         return mechanisms_with_padding(public)

@@ -31,6 +31,7 @@ _APPLICATION_DATA, _DISCRETIONARY = 0x6E, 0x73
 _PUBLIC_KEY, _MODULUS, _EXPONENT, _POINT = 0x7F49, 0x81, 0x82, 0x86
 _ALGORITHM_ATTRIBUTES = {0xB6: 0xC1, 0xB8: 0xC2, 0xA4: 0xC3}
 _KEY_NUMBERS = {0xB6: 1, 0xB8: 2, 0xA4: 3}
+_USER_INTERACTION = {0xB6: 0xD6, 0xB8: 0xD7, 0xA4: 0xD8}
 _CURVE_OF_OID = {
     bytes.fromhex("2a8648ce3d030107"): "secp256r1",
     bytes.fromhex("2b81040022"): "secp384r1",
@@ -93,6 +94,14 @@ class OpenPgpFamily:
             return False
         status = _data_object(session, _PW_STATUS)
         return not status or status[0] == 0
+
+    def awaits_touch(self, session: CardSession, key: CardKey) -> bool:
+        """Return whether the user interaction flag (4.4.3.6) is set; a card without one waits for no touch."""
+        try:
+            flag = _data_object(session, _USER_INTERACTION[key.reference])
+        except StatusError:
+            return key.touch
+        return key.touch or flag[:1] not in (b"", b"\0")
 
     def list_mechanisms(self, key: CardKey, public: PublicKey) -> frozenset[Mechanism]:
         """Return the mechanisms of a card that pads by PKCS#1 v1.5 itself; an EC key signs a hash."""

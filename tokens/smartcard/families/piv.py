@@ -72,6 +72,10 @@ class PivFamily:
         """Return what the profile states: True for the digital signature key, 9C."""
         return key.pin_each_time
 
+    def awaits_touch(self, session: CardSession, key: CardKey) -> bool:
+        """Return what the profile states: the card does not report it."""
+        return key.touch
+
     def list_mechanisms(self, key: CardKey, public: PublicKey) -> frozenset[Mechanism]:
         """Return the raw operations; the host removes the padding of a key that decrypts."""
         algorithm_of(public)

@@ -42,6 +42,9 @@ class CardFamily(Protocol):
     def pin_each_time(self, session: CardSession, key: CardKey) -> bool:
         """Return whether the PIN must be presented before each use."""
 
+    def awaits_touch(self, session: CardSession, key: CardKey) -> bool:
+        """Return whether the card waits for a touch during each use."""
+
     def list_mechanisms(self, key: CardKey, public: PublicKey) -> frozenset[Mechanism]:
         """Return the operations of the card with this key, as PKCS#11 mechanisms."""
 

@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from tokens.errors import CardServiceError, Error, Facts, Reason
-from tokens.process import forking
+from tokens.process import ending, forking
 from tokens.process.gate import Gate
 from tokens.smartcard.readers.deadlines import Alarm, Deadlines
+from tokens.smartcard.readers.main_thread import MainThreadCalls
 
 DEFAULT_SOCKET = "/run/pcscd/pcscd.comm"
 
@@ -132,39 +133,34 @@ def _accepts(path: str) -> bool:
 class Context:
     """SCARDCONTEXT with its own socket. For one thread at a time, except for `cut`. `Contexts` creates them."""
 
-    def __init__(self, deadlines: Deadlines, forget: Callable[[Context], None]) -> None:
+    def __init__(self, deadlines: Deadlines, calls: MainThreadCalls, forget: Callable[[Context], None]) -> None:
         self.library = library()
+        self._calls = calls
+        self._forget = forget
         self._cutting = threading.Lock()
         self._cut: str | None = None
-        with _client.establishing, _client.gate:
-            before = _sockets_to_service()
-            code, self._handle = self.library.SCardEstablishContext(self.library.SCARD_SCOPE_USER)
-            after = _sockets_to_service()
-        # By inode: our socket may get the descriptor number of a context that another thread released meanwhile.
-        new = [descriptor for inode, descriptor in after.items() if inode not in before]
-        if code:
-            raise _no_context(code & 0xFFFFFFFF)
-        if len(new) != 1:
-            self.library.SCardReleaseContext(self._handle)
-            raise CardServiceError(
-                "The connection to the smart card service cannot be distinguished from others of this process, so no "
-                "deadline could be kept.",
-                remedy="Do not use PC/SC through another library at the same time.",
-            )
-        self._socket: int | None = new[0]
+        self._released = False
         self._alarm = Alarm(deadlines, lambda: self.cut("deadline"))
-        self._forget = forget
+        try:
+            with _client.establishing:
+                self._sockets_before = _sockets_to_service()
+                self._sockets: dict[int, int] | None = None
+                code, self._handle = self._within(SERVICE_TIMEOUT, self._establish)
+                # By inode: it may get the descriptor number of a context that another thread released meanwhile.
+                self._sockets = self._new_sockets()
+            self._require_established(code & 0xFFFFFFFF)
+        except BaseException:
+            self._alarm.discard()
+            raise
 
     def call(self, function: Callable[..., Any], *arguments: Any, timeout: float) -> Any:
-        """Make one SCard call and return its values without the code. Raises `PcscError`, within `timeout` seconds."""
+        """Make one SCard call and return its values without the code. Raises `PcscError`, within `timeout` seconds.
+
+        In the main thread, a signal handler that raises ends it at once.
+        """
         if self._cut is not None:
             raise PcscError(Code.NO_SERVICE, self._cut)
-        with _client.gate:
-            self._alarm.arm(timeout)
-            try:
-                result = function(*arguments)
-            finally:
-                self._alarm.disarm()
+        result = self._within(timeout, lambda: function(*arguments))
         code, values = (result[0], result[1:]) if isinstance(result, (list, tuple)) else (result, ())
         if code:
             raise PcscError(code & 0xFFFFFFFF, self._cut)
@@ -177,34 +173,77 @@ class Context:
     def cut(self, reason: str) -> None:
         """End the current call, and let every later one fail. May be called from any thread."""
         with self._cutting:
-            if self._socket is None or self._cut is not None:
+            if self._cut is not None:
                 return
             self._cut = reason
-            _shut_down(self._socket)
+            sockets = self._new_sockets() if self._sockets is None else self._sockets
+        for inode, descriptor in sockets.items():
+            _shut_down(descriptor, inode)
 
     @property
     def usable(self) -> bool:
         """Whether the context was neither cut nor released."""
-        return self._socket is not None and self._cut is None
+        return self._cut is None and not self._released
 
     def release(self) -> None:
         """Release the context (SCardReleaseContext), which closes the socket. Releasing twice is allowed."""
         with self._cutting:
-            if self._socket is None:
+            if self._released:
                 return
-            self._socket = None
+            self._released = True
         self._forget(self)
-        self._alarm.discard()
-        with _client.gate:
-            self.library.SCardReleaseContext(self._handle)
+        try:
+            self._within(SERVICE_TIMEOUT, lambda: library().SCardReleaseContext(self._handle))
+        finally:
+            self._alarm.discard()
 
     def abandon(self) -> None:
         """Close the inherited socket in a forked child, without sending anything to pcscd."""
-        descriptor, self._socket, self._cut = self._socket, None, "fork"
+        descriptors, self._sockets, self._cut = (self._sockets or {}).values(), {}, "fork"
         self._cutting = threading.Lock()
-        if descriptor is not None:
+        for descriptor in descriptors:
             with contextlib.suppress(OSError):
                 os.close(descriptor)
+
+    def _new_sockets(self) -> dict[int, int]:
+        """Return the sockets to pcscd that did not exist before this context, by inode."""
+        return {
+            inode: descriptor
+            for inode, descriptor in _sockets_to_service().items()
+            if inode not in self._sockets_before
+        }
+
+    def _establish(self) -> tuple[int, Any]:
+        if self._cut is not None:
+            return Code.NO_SERVICE, None
+        code, handle = library().SCardEstablishContext(library().SCARD_SCOPE_USER)
+        return code, handle
+
+    def _require_established(self, code: int) -> None:
+        if code and self._cut is not None:
+            raise service_error(PcscError(code, self._cut))
+        if code:
+            raise _no_context(code)
+        if len(self._sockets or {}) != 1:
+            library().SCardReleaseContext(self._handle)
+            raise CardServiceError(
+                "The connection to the smart card service cannot be distinguished from others of this process, so no "
+                "deadline could be kept.",
+                remedy="Do not use PC/SC through another library at the same time.",
+            )
+
+    def _within(self, timeout: float, function: Callable[[], Any]) -> Any:
+        """Call a function of the library, and cut the context if it does not return in time or a signal interrupts."""
+
+        def call() -> Any:
+            with _client.gate:
+                self._alarm.arm(timeout)
+                try:
+                    return function()
+                finally:
+                    self._alarm.disarm()
+
+        return self._calls.run(call, lambda: self.cut("cancelled"))
 
 
 def list_readers(context: Context) -> list[str]:
@@ -256,9 +295,15 @@ def _descriptors() -> Iterator[int]:
                 yield int(entry.name)
 
 
-def _shut_down(descriptor: int) -> None:
-    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as copy:
-        copy.shutdown(socket.SHUT_RDWR)
+def _shut_down(descriptor: int, inode: int) -> None:
+    """Shut down a socket, unless its descriptor has become that of another file."""
+    with contextlib.suppress(OSError):
+        copy = os.dup(descriptor)
+        if os.fstat(copy).st_ino != inode:
+            os.close(copy)
+            return
+        with socket.socket(fileno=copy) as same:
+            same.shutdown(socket.SHUT_RDWR)
 
 
 class _Client:
@@ -292,24 +337,35 @@ _client = _Client()
 
 
 class Contexts:
-    """Owner of PC/SC contexts and of the thread that watches their deadlines."""
+    """Owner of PC/SC contexts, of the thread that watches their deadlines, and of the threads of their calls."""
+
+    has_late_calls = False
+    """Every call returns when its context is cut."""
 
     def __init__(self) -> None:
         self.deadlines = Deadlines()
+        self._calls = MainThreadCalls()
         self._contexts: set[Context] = set()
         forking.register(self)
+        ending.register(self)
 
     def establish(self) -> Context:
         """Return a new context. Raises `CardServiceError`."""
-        context = Context(self.deadlines, self._contexts.discard)
+        context = Context(self.deadlines, self._calls, self._contexts.discard)
         self._contexts.add(context)
         return context
 
+    def interrupt(self) -> None:
+        """Cancel every call, because the process is ending."""
+        for context in tuple(self._contexts):
+            context.cut("cancelled")
+
     def close(self) -> None:
-        """Cut every open context, and join the thread. Contexts may be established again later."""
+        """Cut every open context, and join the threads. Contexts may be established again later."""
         for context in tuple(self._contexts):
             context.cut("closed")
             context.release()
+        self._calls.close()
         self.deadlines.close()
 
     def before_fork(self) -> None:
@@ -323,3 +379,4 @@ class Contexts:
         for context in tuple(self._contexts):
             context.abandon()
         self._contexts.clear()
+        self._calls.forget()

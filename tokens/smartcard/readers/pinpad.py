@@ -20,8 +20,11 @@ GET_FEATURE_REQUEST = 0x42000D48
 VERIFY_PIN_DIRECT = 0x06
 """The tag of FEATURE_VERIFY_PIN_DIRECT."""
 
-TYPING_TIME = 30
-"""Seconds that a person has to type the PIN."""
+_MARGIN = 5
+"""Seconds by which the reader is to stop waiting before the caller does."""
+
+_LONGEST = 255
+"""The most seconds that bTimeOut can state."""
 
 _ASCII_LEFT = 0x82
 """bmFormatString: bytes, left-justified, ASCII."""
@@ -45,8 +48,8 @@ def has_pin_pad(channel: Channel) -> bool:
     return VERIFY_PIN_DIRECT in read_features(channel)
 
 
-def verify(channel: Channel, pin: PinProfile) -> None:
-    """Let a person type the PIN on the reader, which sends it to the card.
+def verify(channel: Channel, pin: PinProfile, timeout: float) -> None:
+    """Let a person type the PIN on the reader, which sends it to the card, within `timeout` seconds.
 
     Raises `StatusError` as VERIFY does, `PinSourceError` for a reader without a PIN pad, and `PinNotPresentedError`
     if no PIN was typed.
@@ -54,7 +57,8 @@ def verify(channel: Channel, pin: PinProfile) -> None:
     code = read_features(channel).get(VERIFY_PIN_DIRECT)
     if code is None:
         raise PinSourceError(f"The reader {channel.reader} has no PIN pad.", remedy="Use another PIN source.")
-    response = channel.control(code, encode_pin_verify_structure(pin), timeout=TYPING_TIME + 10.0)
+    typing_time = max(1, min(int(timeout) - _MARGIN, _LONGEST))
+    response = channel.control(code, encode_pin_verify_structure(pin, typing_time), timeout)
     status = int.from_bytes(response[-2:], "big")
     if status in (_CANCELLED, _TIMED_OUT):
         raise PinNotPresentedError(f"No PIN was typed on the reader {channel.reader}.")
@@ -62,15 +66,15 @@ def verify(channel: Channel, pin: PinProfile) -> None:
         raise StatusError("VERIFY", status)
 
 
-def encode_pin_verify_structure(pin: PinProfile) -> bytes:
-    """Return the PIN_VERIFY_STRUCTURE (2.5.2) with the VERIFY command for this PIN."""
+def encode_pin_verify_structure(pin: PinProfile, typing_time: int) -> bytes:
+    """Return the PIN_VERIFY_STRUCTURE (2.5.2) with the VERIFY command for this PIN, to be typed in so many seconds."""
     block = pin.maximum if pin.padding is not None else 0
     template = bytes([pin.padding or 0]) * block
     apdu = bytes([0x00, 0x20, 0x00, pin.reference, block]) + template
     head = struct.pack(
         "<BBBBBHBBHB3xI",
-        TYPING_TIME,  # bTimeOut
-        TYPING_TIME,  # bTimeOut2, after the first key
+        typing_time,  # bTimeOut
+        typing_time,  # bTimeOut2, after the first key
         _ASCII_LEFT,  # bmFormatString
         block,  # bmPINBlockString: the length of the block; the PIN's own length is not in the APDU
         0x00,  # bmPINLengthFormat
