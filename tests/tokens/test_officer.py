@@ -16,7 +16,7 @@ from tokens import open_token
 from tokens.errors import OperationFailedError, PinLockedError, PinNotPresentedError, PinRefusedError
 from tokens.pins.refusals import RefusalMemory
 from tokens.pins.sources import Pin, Prompt, parse_pin_source
-from tokens.pkcs11.login import check_flags
+from tokens.pkcs11.login.flags import check_flags
 from tokens.pkcs11.module import load_module
 from tokens.pkcs11.officer import set_user_pin
 from tokens.pkcs11.search import find_token

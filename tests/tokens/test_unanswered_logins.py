@@ -5,6 +5,7 @@ The proxy hangs before SoftHSM gets the PIN, or after SoftHSM has answered. It c
 
 from __future__ import annotations
 
+import dataclasses
 import os
 
 import pytest
@@ -22,13 +23,13 @@ WRONG = "999999"
 SCENE = """
 import contextlib, time
 from pathlib import Path
-import tokens.pkcs11.login
+import tokens.pkcs11.login.presentation
 from tokens.deadlines import CallDeadlines
 from tokens.events import Login, subscribe
 from tokens.pins.refusals import RefusalMemory
 from tokens.pins.sources import Pin, Prompt
 from tokens.process import ending
-tokens.pkcs11.login.PAUSE = 0.0
+tokens.pkcs11.login.presentation.PAUSE = 0.0
 RULES = Path(os.environ["PROXY_RULES"])
 MEMORY, SERIAL = RefusalMemory(), os.environ["SERIAL"]
 def rule(*lines):
@@ -337,3 +338,75 @@ with hurried() as connection:
 """
     assert play(code, token, proxy, right(token)) == ["unanswered", "", "done"]
     assert logins(proxy) == 2
+
+
+EACH_USE = """
+def hurry(key):
+    connection = key.device._connection
+    connection.deadlines = CallDeadlines(login=1.0)
+    connection.module.use_deadlines(connection._token.slot_id, connection.deadlines)
+with subscribe(log), tokens.open_key(uris[0], pin="env:WORD") as key:
+    {first}
+    hurry(key)
+    os.environ["WORD"] = os.environ["THEN"]
+    rule("C_Login hang=1{after}")
+    said(lambda: sign(key))
+    states()
+    {then}
+"""
+
+SETTLED = """
+    answer()
+    states()
+    said(lambda: sign(key))
+    said(lambda: sign(key))
+"""
+
+
+def play_with_each_use(code: str, token: TestToken, proxy: Proxy, then: str) -> list[str]:
+    uri = proxy.serving(token.generate("careful", "p256", always_authenticate=True))
+    settings = {**environment(token, proxy, right(token)), "THEN": then}
+    return scenes.play(SCENE + code, dataclasses.replace(uri, pin_source=None), environment=settings)
+
+
+@pytest.mark.parametrize("after", ["", " after=1"], ids=["before", "after"])
+@pytest.mark.parametrize("first", ["pass", "sign(key)"], ids=["first-use", "used-before"])
+def test_a_late_acceptance_for_one_use_makes_the_key_usable_again(
+    token: TestToken, proxy: Proxy, first: str, after: str
+) -> None:
+    code = EACH_USE.format(first=first, after=after, then=SETTLED.strip())
+    said = play_with_each_use(code, token, proxy, right(token))
+    assert said == [
+        "succeeded ", "unanswered ", "LoginTimeoutError", "unanswered", "succeeded late", "", "done", "done",
+    ]  # fmt: skip
+    assert states(token) == []
+
+
+def test_a_late_refusal_for_one_use_is_a_refusal(token: TestToken, proxy: Proxy) -> None:
+    code = EACH_USE.format(first="sign(key)", after="", then=SETTLED.strip())
+    said = play_with_each_use(code, token, proxy, WRONG)
+    assert said == [
+        "succeeded ", "unanswered ", "LoginTimeoutError", "unanswered", "refused late", "refused",
+        "PinNotPresentedError", "PinNotPresentedError",
+    ]  # fmt: skip
+    assert states(token) == [State.REFUSED]
+    assert sum(one.pin == WRONG for one in proxy.presentations()) == 1
+
+
+@pytest.mark.parametrize("then", ["right", "wrong"])
+def test_the_pin_of_a_key_that_was_never_answered_is_held_back(token: TestToken, proxy: Proxy, then: str) -> None:
+    presented = right(token) if then == "right" else WRONG
+    code = EACH_USE.format(first="sign(key)", after="", then="os._exit(0)")
+    said = play_with_each_use(code, token, proxy, presented)
+    assert said == ["succeeded ", "unanswered ", "LoginTimeoutError", "unanswered"]
+    before = logins(proxy)
+    proxy.rule()
+    # The right PIN was accepted before, and is presented once more; the other one was not.
+    assert play(AGAIN, token, proxy, presented) == (["done"] * 2 if then == "right" else ["PinNotPresentedError"] * 2)
+    assert logins(proxy) == before + (then == "right")
+
+
+def test_a_signature_that_hangs_after_its_login_leaves_the_pin_answered(token: TestToken, proxy: Proxy) -> None:
+    code = EACH_USE.replace("C_Login hang=1{after}", "C_Sign hang=1").format(first="sign(key)", then=SETTLED.strip())
+    said = play_with_each_use(code, token, proxy, right(token))
+    assert said == ["succeeded ", "TokenTimeoutError", "", "", "done", "done"]

@@ -18,7 +18,7 @@ from tokens.group.member import Member, MemberAccess, is_excluding
 from tokens.group.probe import probe_key
 from tokens.keys import PrivateKey
 from tokens.pins.companions import form_companions
-from tokens.pkcs11.login import device_name
+from tokens.pkcs11.login.flags import device_name
 from tokens.pkcs11.search import TokenInfo
 from tokens.process.forking import LockAcrossForks
 

@@ -98,6 +98,7 @@ class Credentials:
         A person is asked again. Credentials that are given anew replace these meanwhile.
         """
         self._is_unanswered = True
+        self._accepted = b""  # so that it is recorded before it is presented
         if pin is None or not self.attended:
             self.keep(pin)
             return

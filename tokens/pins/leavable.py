@@ -63,6 +63,16 @@ class LeavableCall:
                 if left and self.result is not None:
                     self._settle_late(self.result)
 
+    @property
+    def is_under_way(self) -> bool:
+        """Whether the call has begun and not returned."""
+        return self._progress is Progress.UNDER_WAY
+
+    @property
+    def is_left(self) -> bool:
+        """Whether the caller has left."""
+        return self._left
+
     def leave(self) -> Progress:
         """Return how far the call is; from now on its thread settles the result, if it has not ended."""
         with self._changing:

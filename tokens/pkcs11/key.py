@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
-import time
 from collections.abc import Callable, Set
 from typing import TypeVar
 
@@ -17,23 +15,18 @@ from tokens.errors import (
     KeyPolicyError,
     MechanismNotOfferedError,
     MechanismUnclearError,
-    PinRefusedError,
     Reason,
     TokenBusyError,
     TokenLostError,
 )
-from tokens.events import Login
-from tokens.events.reporting import report, report_key_use
+from tokens.events.reporting import report_key_use
 from tokens.keys import CiphertextRejectedError
 from tokens.mechanisms import Candidate
-from tokens.pins.refusals import Answer
 from tokens.pkcs11.calls.capabilities import Offered
-from tokens.pkcs11.calls.cryptoki import UserType
-from tokens.pkcs11.calls.faults import CIPHERTEXT_REJECTED, UNCLEAR_REFUSAL, name, translate_error
+from tokens.pkcs11.calls.faults import CIPHERTEXT_REJECTED, UNCLEAR_REFUSAL, name
 from tokens.pkcs11.calls.queries import Queries
-from tokens.pkcs11.calls.return_values import check
 from tokens.pkcs11.connection import Connection
-from tokens.pkcs11.login import device_name
+from tokens.pkcs11.login.key_use import KeyLogin
 from tokens.pkcs11.objects import FoundKey, PublicKey, describe_key, find_private_key, has_public_key, read_certificates
 from tokens.pkcs11.sessions import BUSY_TIMEOUT, Worker
 from tokens.policy import Finding, KeyPolicy, enforce
@@ -42,15 +35,8 @@ from tokens.uri import Pkcs11Uri
 T = TypeVar("T")
 
 
-_DEVICE_FAILURES = (p11.HostMemory, p11.GeneralError, p11.FunctionFailed, p11.DeviceError, p11.DeviceRemoved)
-"""`tokens.pins.credentials.DeviceFailure` as exceptions, which C_Login and C_Sign both raise."""
-
 Authenticate = Callable[[], None]
 """Presents the PIN for one use of a key, between C_SignInit and C_Sign."""
-
-
-class _RefusedForKey(Exception):
-    """The token refused a context-specific login. Not a `TokenError`, so that the recorded refusal stays."""
 
 
 class Pkcs11Key:
@@ -216,7 +202,6 @@ class Pkcs11Key:
 
     def _authenticate(self, job: Callable[[Worker, Authenticate | None], T], doing: str) -> T:
         """Run the job with the context-specific login that CKA_ALWAYS_AUTHENTICATE requires (PKCS#11 v3.1, 4.9)."""
-        started = time.perf_counter()
         credentials, token = self._connection.credentials, self._connection.token
         if credentials is None:
             raise KeyPolicyError(f"Key {self.description} requires its PIN for each use.", remedy="Add a PIN source.")
@@ -228,57 +213,14 @@ class Pkcs11Key:
                 remedy="Use another PIN source, or a key without CKA_ALWAYS_AUTHENTICATE.",
             )
 
-        memory, device = credentials.memory, device_name(token)
-        # The PIN of the last login is not recorded before each use, which would cost a digest and two writes.
-        known = credentials.was_accepted(pin)
-        try:
-            with contextlib.ExitStack() as stack:
-                presentation = None if known else stack.enter_context(memory.present(device, "user", pin))
+        login = KeyLogin(self._connection.module, token, credentials, pin, self.description)
 
-                def attempt(worker: Worker) -> T:
-                    presented = False
+        def attempt(worker: Worker) -> T:
+            with login.watch(doing):
+                return job(worker, lambda: login.present(worker.session))
 
-                    def authenticate() -> None:
-                        nonlocal presented
-                        presented = True
-                        if presentation is not None:
-                            presentation.begin()
-                        cryptoki = self._connection.module.cryptoki
-                        rv = cryptoki.login(worker.session, UserType.CONTEXT_SPECIFIC, pin)
-                        if presentation is not None:
-                            presentation.answer = Answer.NOT_CHECKED
-                        check(rv)
-
-                    try:
-                        return job(worker, authenticate)
-                    except (p11.PinIncorrect, p11.PinInvalid, p11.PinLenRange):
-                        if presentation is not None:
-                            presentation.refuse()
-                        raise _RefusedForKey from None
-                    except _DEVICE_FAILURES as error:
-                        if presented and presentation is None:
-                            memory.record_unclear(device, pin)
-                        elif presented and presentation is not None:
-                            # Nothing is presented again while this PIN is recorded.
-                            presentation.answer = Answer.UNCLEAR if presentation.may_be_repeated else Answer.REFUSED
-                            raise translate_error(error, doing) from error
-                        raise
-
-                result = self._connection.run(attempt, doing)
-        except _RefusedForKey:
-            refused = PinRefusedError(
-                f"The PIN {credentials.origin} was refused for key {self.description}. It is not presented again."
-            )
-            try:
-                if known:
-                    memory.record(device, "user", pin)
-            finally:
-                credentials.record_refusal(pin, refused, lambda: memory.has_refusal(device, "user"))
-                event = Login(token_serial=token.serial, token_label=token.label, role="context-specific")
-                with report(event, refusals=PinRefusedError, started=started):
-                    raise refused from None
-        credentials.record_acceptance(pin)
-        return result
+        with login.use():
+            return self._connection.run(attempt, doing)
 
     @property
     def _queries(self) -> Queries:

@@ -24,7 +24,7 @@ from tokens.events import defer_events
 from tokens.pins.credentials import Credentials
 from tokens.pkcs11.calls.capabilities import Capabilities
 from tokens.pkcs11.calls.faults import _StaleSessionError
-from tokens.pkcs11.login import log_in
+from tokens.pkcs11.login.presentation import log_in
 from tokens.pkcs11.module import Module
 from tokens.pkcs11.search import TokenInfo, find_again
 from tokens.process import forking

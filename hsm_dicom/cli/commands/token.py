@@ -45,7 +45,7 @@ def list_tokens(module: Module = None, config: Config = None, json: Json = False
     from tokens.errors import PinSourceError
     from tokens.manager import default_manager
     from tokens.pins.refusals import RefusalMemory
-    from tokens.pkcs11.login import device_name
+    from tokens.pkcs11.login.flags import device_name
     from tokens.pkcs11.search import look
 
     with open_configuration(config) as configuration:
@@ -98,7 +98,7 @@ def info(
     from hsm_dicom.cli.render import output
     from hsm_dicom.cli.render.token_report import describe_recorded_pin, pin_states, recorded_pins_json, token_json
     from hsm_dicom.cli.runs.groups import find_group, show_group
-    from tokens.pkcs11.login import device_name
+    from tokens.pkcs11.login.flags import device_name
 
     with open_configuration(config) as configuration:
         group = find_group(configuration, token, pin)
@@ -309,7 +309,7 @@ def clear_rejected_pin(
 def _device(configuration: Configuration, token: str, module: Path | None) -> Device:
     """Return the key of a token's PIN refusals. The token may be absent if its serial number is unique."""
     from hsm_dicom.config import find_token_access
-    from tokens.pkcs11.login import device_name
+    from tokens.pkcs11.login.flags import device_name
 
     access = find_token_access(configuration, token, module=module)
     section = configuration.tokens.get(access.name or "")

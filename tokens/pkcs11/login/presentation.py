@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Container
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NoReturn
 
@@ -29,10 +29,8 @@ from tokens.errors import (
     ModuleFencedError,
     OperationFailedError,
     PinError,
-    PinLockedError,
     PinNotPresentedError,
     PinRefusedError,
-    PinSourceError,
     Reason,
     TokenBusyError,
     TokenTimeoutError,
@@ -44,10 +42,23 @@ from tokens.pins.credentials import Credentials, DeviceFailure
 from tokens.pins.leavable import LeavableCall, Progress
 from tokens.pins.refusal_record import Refusal
 from tokens.pins.refusals import Answer, DeviceName, Presentation, describe_unanswered
-from tokens.pins.sources import Pin, PinPad
+from tokens.pins.sources import Pin
 from tokens.pkcs11.calls import cryptoki
 from tokens.pkcs11.calls.cryptoki import UserType
 from tokens.pkcs11.calls.return_values import name_of
+from tokens.pkcs11.login.flags import (
+    ROLE_NAMES,
+    WRONG_PIN_FLAGS,
+    check_flags,
+    device_name,
+    explain_locked,
+    explain_not_set,
+    is_pin_unset,
+    make_facts,
+    purpose,
+    read_retries,
+    role_word,
+)
 from tokens.pkcs11.module import Module
 from tokens.pkcs11.search import TokenInfo, find_again
 
@@ -77,7 +88,7 @@ The last line: slot, arguments, function, sessions, token absent or write-protec
 _AWAY = frozenset({*DeviceFailure, cryptoki.CRYPTOKI_NOT_INITIALIZED, 0x03, 0x31, 0xB0, 0xB3, 0xE0, 0xE1})
 """CK_RVs of C_GenerateRandom that mean that the device, the token or the session is gone."""
 
-_NOT_MADE = (ModuleError, ModuleFencedError, TokenBusyError)
+NOT_MADE = (ModuleError, ModuleFencedError, TokenBusyError)
 """What is raised instead of a call."""
 
 PAUSE = 1.0
@@ -85,16 +96,6 @@ PAUSE = 1.0
 
 _QUERIES, _BETWEEN_QUERIES = 5, 0.1
 """How often, and how many seconds apart, a token is queried again that reports that its PIN was never set."""
-
-_NAMES = {UserType.USER: "user", UserType.SO: "SO"}
-_FLAGS = {
-    UserType.USER: (
-        TokenFlag.USER_PIN_LOCKED,
-        TokenFlag.USER_PIN_FINAL_TRY,
-        TokenFlag.USER_PIN_COUNT_LOW,
-    ),
-    UserType.SO: (TokenFlag.SO_PIN_LOCKED, TokenFlag.SO_PIN_FINAL_TRY, TokenFlag.SO_PIN_COUNT_LOW),
-}
 
 
 def log_in(module: Module, session: int, token: TokenInfo, credentials: Credentials) -> None:
@@ -140,7 +141,7 @@ def present_pin(
     with report(event, refusals=PinError) as reported:
         memory = credentials.memory
         now, device = _query_token(module, token, role)
-        retries = _retries(now, role)
+        retries = read_retries(now, role)
         open_entries = memory.settle_by_retries(device, role_word(role), retries)
         check_flags(now, credentials, role)
         pin = credentials.read(purpose(token, role) + describe_unanswered(open_entries))
@@ -189,7 +190,7 @@ class _Presented:
                     return result
                 with contextlib.suppress(Exception):
                     self.conclude(result)
-            elif progress is Progress.NOT_BEGUN or isinstance(result, _NOT_MADE):
+            elif progress is Progress.NOT_BEGUN or isinstance(result, NOT_MADE):
                 self.presentation.answer = Answer.NOT_CHECKED
                 reported.set(presented=False)
             else:
@@ -237,7 +238,7 @@ class _Presented:
             try:
                 if isinstance(result, int):
                     self.conclude(result, late=True)
-                elif isinstance(result, _NOT_MADE):
+                elif isinstance(result, NOT_MADE):
                     presentation.answer = Answer.NOT_CHECKED
                     reported.set(presented=False)
                     raise result
@@ -264,109 +265,36 @@ class _Presented:
         self.credentials.keep(self.pin)
         raise LoginUnansweredError(
             f"{sentence_case(self.token.description)} failed during the login ({_code(rv)}). Whether the "
-            f"{_NAMES[self.role]} PIN is right is not known; it was accepted before, and is presented once more when "
-            "the token answers again."
+            f"{ROLE_NAMES[self.role]} PIN is right is not known; it was accepted before, and is presented once more "
+            "when the token answers again."
         )
 
     def _raise_refused(self, rv: int) -> NoReturn:
-        name, token, credentials = _NAMES[self.role], self.token, self.credentials
+        name, token, credentials = ROLE_NAMES[self.role], self.token, self.credentials
         memory, device, role = credentials.memory, self.device, role_word(self.role)
         if rv in self.wrong:
             refused = PinRefusedError(
                 f"The {name} PIN {credentials.origin} was refused by {token.description}. It is not presented again, "
                 "so that the token does not lock.",
-                facts=_facts(Reason.PIN_WRONG, token, credentials, self.role),
+                facts=make_facts(Reason.PIN_WRONG, token, credentials, self.role),
             )
         else:
             refused = PinRefusedError(
                 f"{sentence_case(token.description)} answered the {name} PIN with {_code(rv)}. It is not known whether "
                 "the PIN is correct, so it counts as refused and is not presented again.",
-                facts=_facts(Reason.PIN_UNCLEAR, token, credentials, self.role),
+                facts=make_facts(Reason.PIN_UNCLEAR, token, credentials, self.role),
             )
         credentials.record_refusal(self.pin, refused, lambda: memory.has_refusal(device, role))
         raise refused
 
     def _explain_unanswered(self, error: BaseException) -> LoginTimeoutError:
-        name, why = _NAMES[self.role], f" ({error.message.rstrip('.')})" if isinstance(error, Error) else ""
+        name, why = ROLE_NAMES[self.role], f" ({error.message.rstrip('.')})" if isinstance(error, Error) else ""
         return LoginTimeoutError(
             f"{sentence_case(self.token.description)} has not answered the {name} PIN {self.credentials.origin}{why}. "
             "Whether the PIN is correct is not known, so it is not presented unattended until that is settled.",
             remedy="Check the device and its connection.",
-            facts=_facts(Reason.PIN_UNANSWERED, self.token, self.credentials, self.role),
+            facts=make_facts(Reason.PIN_UNANSWERED, self.token, self.credentials, self.role),
         )
-
-
-def device_name(token: TokenInfo) -> DeviceName:
-    """Return the name under which the refusals of a token are recorded.
-
-    A module is identified by its file name up to ".so", so that its refusals survive an upgrade.
-    """
-    module = token.module_path.name.partition(".so")[0]
-    name = DeviceName(
-        token.serial, token.label, token.manufacturer, module, token.shares_serial, token.serial, str(token.uri)
-    )
-    return name if name.is_distinct else replace(name, reference=str(token.uri))
-
-
-def check_flags(token: TokenInfo, credentials: Credentials, role: UserType) -> None:
-    """Raise if the token's flags forbid to present the PIN: it is locked, unset, or close to being locked."""
-    if not token.initialised:
-        return  # its flags do not describe a PIN yet
-    locked, final, low = _FLAGS[role]
-    name = _NAMES[role]
-    if locked in token.flags:
-        raise _explain_locked(token, role)
-    if role is UserType.USER and _is_pin_unset(token):
-        raise _not_set(token, role)
-    if isinstance(credentials.source, PinPad) and TokenFlag.PROTECTED_AUTHENTICATION_PATH not in token.flags:
-        raise PinSourceError(
-            f"{sentence_case(token.description)} has no protected authentication path (PIN pad).",
-            remedy="Use another PIN source.",
-        )
-    if final in token.flags and not (credentials.last_try and credentials.source.attended):
-        raise PinNotPresentedError(
-            f"One more wrong {name} PIN locks {token.description}.",
-            remedy="Use the tools of the token's maker to present it."
-            if role is UserType.SO
-            else "Log in once with a typed PIN and last_try=True to reset the retry counter.",
-            facts=_facts(Reason.PIN_LAST_RETRY, token, credentials, role),
-        )
-    if low in token.flags and not credentials.source.attended and not _is_flag_meaningless(token, credentials, role):
-        raise PinNotPresentedError(
-            f"A wrong {name} PIN was presented to {token.description} since its last login, so no PIN is "
-            "presented unattended.",
-            remedy="Log in once with a typed PIN to reset the retry counter.",
-            facts=_facts(Reason.PIN_COUNTER_LOW, token, credentials, role),
-        )
-
-
-def role_word(role: UserType) -> str:
-    """Return the role as it is recorded: user, so."""
-    return _NAMES[role].lower()
-
-
-def purpose(token: TokenInfo, role: UserType) -> str:
-    """Return what a prompt asks for. An uninitialised token has no PIN yet: it gets a new one."""
-    return f"{_NAMES[role]} PIN of {token.description}" if token.initialised else f"new {_NAMES[role]} PIN"
-
-
-def _facts(reason: Reason, token: TokenInfo, credentials: Credentials | None, role: UserType) -> Facts:
-    """What a program needs to know to word the remedy."""
-    return Facts(
-        reason=reason,
-        uri=str(token.uri),
-        reference=device_name(token).reference,
-        role=role_word(role),
-        attended=credentials is not None and credentials.source.attended,
-        pin_source="pinpad" if TokenFlag.PROTECTED_AUTHENTICATION_PATH in token.flags else "prompt",
-    )
-
-
-def _retries(token: TokenInfo, role: UserType) -> int | None:
-    """Return what the flags report of the retry counter, as a number that only wrong PINs make lower."""
-    if not token.initialised:
-        return None
-    return next((number for number, flag in enumerate(_FLAGS[role]) if flag in token.flags), len(_FLAGS[role]))
 
 
 def _query_token(module: Module, token: TokenInfo, role: UserType) -> tuple[TokenInfo, DeviceName]:
@@ -377,7 +305,7 @@ def _query_token(module: Module, token: TokenInfo, role: UserType) -> tuple[Toke
     now = token
     for _ in range(_QUERIES if token.initialised else 0):
         now = find_again(module, token)
-        if role is not UserType.USER or not _is_pin_unset(now):
+        if role is not UserType.USER or not is_pin_unset(now):
             break
         time.sleep(_BETWEEN_QUERIES)
     return now, device_name(now)
@@ -395,17 +323,12 @@ def _require_no_wrong_pin(module: Module, token: TokenInfo, session: int, refusa
                 f"(C_GenerateRandom: {_code(rv)}). Its PIN is presented once more when it answers again."
             )
     now, device = _query_token(module, token, UserType.USER)
-    if any(flag in now.flags for flag in _FLAGS[UserType.USER]):
+    if any(flag in now.flags for flag in WRONG_PIN_FLAGS[UserType.USER]):
         raise PinNotPresentedError(
             f"{sentence_case(token.description)} did not answer a login, or failed during it, and reports that a wrong "
             "PIN was presented to it, so the PIN counts as refused.",
             facts=Facts(reason=Reason.PIN_UNCLEAR, uri=str(token.uri), reference=device.reference),
         )
-
-
-def _is_flag_meaningless(token: TokenInfo, credentials: Credentials, role: UserType) -> bool:
-    """Return whether the flag is meaningless: it outlasted a login by a person, and no PIN was refused since."""
-    return role is UserType.USER and credentials.memory.low_stays(device_name(token))
 
 
 def _keeps_low_counter(module: Module, before: TokenInfo) -> bool:
@@ -420,24 +343,20 @@ def _code(rv: int) -> str:
     return name_of(rv)
 
 
-def _is_pin_unset(token: TokenInfo) -> bool:
-    return TokenFlag.USER_PIN_INITIALIZED not in token.flags and TokenFlag.LOGIN_REQUIRED in token.flags
-
-
 def _raise_for_result(rv: int, role: UserType, token: TokenInfo) -> None:
-    name = _NAMES[role]
+    name = ROLE_NAMES[role]
     if rv in (cryptoki.OK, cryptoki.USER_ALREADY_LOGGED_IN):
         return
     if rv == _LOCKED:
-        raise _explain_locked(token, role)
+        raise explain_locked(token, role)
     if rv == _EXPIRED:
         raise PinNotPresentedError(
             f"The {name} PIN of {token.description} has expired.",
             remedy="Change it.",
-            facts=_facts(Reason.PIN_EXPIRED, token, None, role),
+            facts=make_facts(Reason.PIN_EXPIRED, token, None, role),
         )
     if rv == _NOT_SET:
-        raise _not_set(token, role)
+        raise explain_not_set(token, role)
     if rv == _SESSION_EXISTS:
         raise OperationFailedError(
             f"{sentence_case(token.description)} is in use.", remedy="End the programs that use it first."
@@ -449,22 +368,4 @@ def _raise_for_result(rv: int, role: UserType, token: TokenInfo) -> None:
         )
     raise OperationFailedError(
         f"{sentence_case(token.description)} failed, though the PIN may be correct ({name_of(rv)})."
-    )
-
-
-def _explain_locked(token: TokenInfo, role: UserType) -> PinLockedError:
-    return PinLockedError(
-        f"The {_NAMES[role]} PIN of {token.description} is locked.",
-        remedy="The token can only be erased and initialised again."
-        if role is UserType.SO
-        else "The security officer must set a new one.",
-        facts=_facts(Reason.PIN_LOCKED, token, None, role),
-    )
-
-
-def _not_set(token: TokenInfo, role: UserType) -> PinNotPresentedError:
-    return PinNotPresentedError(
-        f"The {_NAMES[role]} PIN of {token.description} was never set.",
-        remedy="The security officer must set it.",
-        facts=_facts(Reason.PIN_NOT_SET, token, None, role),
     )
