@@ -16,7 +16,7 @@ Mechanism names and parameters: PKCS#11 v3.1, 6.1 (RSA) and 6.3 (ECDSA).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set
+from collections.abc import Callable, Hashable, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,8 @@ WORTH_SENDING = 16 * 1024
 """Data longer than this, in bytes, is hashed on the host rather than sent to the token."""
 
 Hash = hashes.HashAlgorithm | Prehashed | NoDigestInfo
+
+_MOST_SCHEMES = 256
 
 _COMBINED_PKCS1 = {
     "md5": Mechanism.MD5_RSA_PKCS,
@@ -111,6 +113,10 @@ class Candidate:
         return "CKM_" + self.mechanism.name.lstrip("_")
 
 
+_known_schemes: dict[Hashable, tuple[list[Candidate], str]] = {}
+"""Candidates of RSA signatures that were made before; a handshake needs the same ones each time."""
+
+
 def rsa_signature(
     padding: object, algorithm: Hash, key_bits: int, offered: Set[Mechanism], data_length: int = 0
 ) -> tuple[Candidate, ...]:
@@ -119,15 +125,38 @@ def rsa_signature(
     `data_length` is in bytes and affects only the order. Raises `TypeError` or `ValueError` for arguments that
     `cryptography` refuses too, and `MechanismNotOfferedError` if the token offers no candidate.
     """
+    scheme = _identify_scheme(padding, algorithm, key_bits, data_length)
+    known = None if scheme is None else _known_schemes.get(scheme)
+    if known is None:
+        known = _list_rsa_candidates(padding, algorithm, key_bits, data_length)
+        if scheme is not None and len(_known_schemes) < _MOST_SCHEMES:
+            _known_schemes[scheme] = known
+    candidates, wanted = known
+    return _select_offered(candidates, offered, wanted)
+
+
+def _identify_scheme(padding: object, algorithm: Hash, key_bits: int, data_length: int) -> Hashable:
+    """Return a value that is the same for two signatures if their candidates are; None for other types of arguments."""
+    if not isinstance(algorithm, hashes.HashAlgorithm | Prehashed):
+        return None
+    size = algorithm.digest_size
+    scheme = (hash_name(algorithm), size, isinstance(algorithm, Prehashed), key_bits, data_length <= WORTH_SENDING)
     if isinstance(padding, paddings.PKCS1v15):
-        candidates = _pkcs1_v1_5(algorithm, key_bits, data_length)
-        wanted = "RSASSA-PKCS1-v1_5"
-    elif isinstance(padding, paddings.PSS):
-        candidates = _pss(padding, algorithm, key_bits, data_length)
-        wanted = "RSASSA-PSS"
-    else:
-        raise TypeError("Padding must be PKCS1v15 or PSS.")
-    return _select_offered(candidates, offered, f"{wanted} with {describe_hash(algorithm)}")
+        return scheme
+    if isinstance(padding, paddings.PSS):
+        return (*scheme, mgf_hash(padding).name, pss_salt_length(padding, size, key_bits))
+    return None
+
+
+def _list_rsa_candidates(
+    padding: object, algorithm: Hash, key_bits: int, data_length: int
+) -> tuple[list[Candidate], str]:
+    """List every candidate, whatever a token offers, and what they are for."""
+    if isinstance(padding, paddings.PKCS1v15):
+        return _pkcs1_v1_5(algorithm, key_bits, data_length), f"RSASSA-PKCS1-v1_5 with {describe_hash(algorithm)}"
+    if isinstance(padding, paddings.PSS):
+        return _pss(padding, algorithm, key_bits, data_length), f"RSASSA-PSS with {describe_hash(algorithm)}"
+    raise TypeError("Padding must be PKCS1v15 or PSS.")
 
 
 def ecdsa_signature(
@@ -210,12 +239,12 @@ def _pss(padding: paddings.PSS, algorithm: Hash, key_bits: int, data_length: int
         raise TypeError("PSS needs a hash.")
     name, mgf_name = hash_name(algorithm), hash_name(mgf_hash(padding))
     salt_length = pss_salt_length(padding, algorithm.digest_size, key_bits)
+    hashed = algorithm if isinstance(algorithm, Prehashed) else Prehashed(algorithm)
+    exact = paddings.PSS(padding.mgf, salt_length)
 
     def verifies(public_key: Any, data: bytes, signature: bytes) -> bool:
         if "ripemd160" in (name, mgf_name):  # `cryptography` does not have it
             return is_pss_signature(public_key, _hash(algorithm, data), signature, name, mgf_name, salt_length)
-        hashed = algorithm if isinstance(algorithm, Prehashed) else Prehashed(algorithm)
-        exact = paddings.PSS(padding.mgf, salt_length)
         return _verifies(public_key, signature, _hash(algorithm, data), exact, hashed)
 
     candidates: list[Candidate] = []

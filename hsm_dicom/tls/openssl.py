@@ -120,10 +120,14 @@ class _Libraries:
 
     def read_sent_certificates(self, store: int) -> list[bytes]:
         """Return the certificates that the peer sent, its own first, each once."""
-        sent = [self.der(self.crypto.X509_STORE_CTX_get0_cert(store))]
+        own = self.crypto.X509_STORE_CTX_get0_cert(store)
+        sent = [self.der(own)]
         stack = self.crypto.X509_STORE_CTX_get0_untrusted(store)
         for index in range(self.crypto.OPENSSL_sk_num(stack) if stack else 0):
-            der = self.der(self.crypto.OPENSSL_sk_value(stack, index))
+            certificate = self.crypto.OPENSSL_sk_value(stack, index)
+            if certificate == own:
+                continue  # OpenSSL puts it first in the list of what the peer sent
+            der = self.der(certificate)
             if der not in sent:
                 sent.append(der)
         return sent

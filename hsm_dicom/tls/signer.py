@@ -12,7 +12,6 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
-from tokens.algorithms._cryptography import get_prehashed_algorithm
 from tokens.errors import MechanismNotOfferedError
 from tokens.keys import TokenRSAPrivateKey
 from tokens.mechanisms import rsa_signature
@@ -52,19 +51,18 @@ class KeySigner:
         """Sign a digest. An exception of the key ends the handshake, and is kept for `take_failure`."""
         _failed.error = None
         try:
-            return self._sign(digest, Prehashed(_HASHES[hash]()), salt_length)
+            return self._sign(digest, hash, salt_length)
         except Exception as error:
             _failed.error = error
             raise
 
-    def _sign(self, digest: bytes, algorithm: Prehashed, salt_length: int | None) -> bytes:
+    def _sign(self, digest: bytes, hash: str, salt_length: int | None) -> bytes:
+        algorithm = Prehashed(_HASHES[hash]())
         if isinstance(self._key, ec.EllipticCurvePrivateKey):
             return self._key.sign(digest, ec.ECDSA(algorithm))
         if salt_length is None:
             return self._key.sign(digest, padding.PKCS1v15(), algorithm)
-        return self._key.sign(
-            digest, padding.PSS(padding.MGF1(get_prehashed_algorithm(algorithm)), salt_length), algorithm
-        )
+        return self._key.sign(digest, padding.PSS(padding.MGF1(_HASHES[hash]()), salt_length), algorithm)
 
 
 def offers_pss(key: PrivateKey) -> bool:

@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import NoDigestInfo, Prehashed, decode_dss_signature
 from pkcs11 import MGF, Mechanism
 
+from tokens import mechanisms
 from tokens.algorithms.hashing import RIPEMD160
 from tokens.errors import MechanismNotOfferedError
 from tokens.mechanisms import WORTH_SENDING, ecdsa_signature, rsa_decryption, rsa_signature
@@ -51,6 +52,28 @@ def test_pss_names_hash_mask_and_salt() -> None:
 
 def test_pss_without_a_mechanism_is_padded_by_the_host() -> None:
     assert names(rsa_signature(PSS, SHA256, 2048, {Mechanism.RSA_X_509, Mechanism.RSA_PKCS})) == ["CKM_RSA_X_509"]
+
+
+def test_each_scheme_has_candidates_of_its_own_whatever_was_asked_for_before() -> None:
+    def describe(scheme: padding.AsymmetricPadding, algorithm: object, bits: int, length: int) -> object:
+        candidates = rsa_signature(scheme, algorithm, bits, EVERYTHING, length)  # type: ignore[arg-type]
+        raw = next(one for one in candidates if one.mechanism is Mechanism.RSA_X_509)
+        block = raw.before(bytes(32) if isinstance(algorithm, Prehashed) else b"data")
+        return [(one.name, one.parameter) for one in candidates], len(block), block[:2] == b"\0\1"
+
+    asked = [
+        (scheme, algorithm, bits, length)
+        for scheme in (PKCS1, PSS, padding.PSS(padding.MGF1(SHA256), 20), padding.PSS(padding.MGF1(hashes.SHA1()), 32))
+        for algorithm in (SHA256, hashes.SHA384(), Prehashed(SHA256))
+        for bits in (2048, 3072)
+        for length in (1, WORTH_SENDING + 1)
+    ]
+    alone = []
+    for one in asked:
+        mechanisms._known_schemes.clear()
+        alone.append(describe(*one))
+    assert [describe(*one) for one in asked * 2] == alone * 2
+    assert len({repr(one) for one in alone}) > len(asked) // 2
 
 
 def test_old_hashes_go_as_digest_info() -> None:

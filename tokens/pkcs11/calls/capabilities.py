@@ -29,7 +29,7 @@ class Capabilities:
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
         self._listed: frozenset[int] | None = None
-        self._uses: dict[Mechanism, MechanismFlag] = {}
+        self._uses: dict[Mechanism, int] = {}  # numbers, since MechanismFlag is slow
 
     @property
     def listed(self) -> frozenset[int]:
@@ -38,7 +38,7 @@ class Capabilities:
             self._listed = frozenset(self._ask(lambda queries, slot: queries.mechanisms(slot)))
         return self._listed
 
-    def serves(self, mechanism: Mechanism, use: MechanismFlag) -> bool:
+    def serves(self, mechanism: Mechanism, use: int) -> bool:
         """Return whether the token lists the mechanism for this use.
 
         A listed mechanism without information counts as served; its first use shows whether it works.
@@ -46,8 +46,7 @@ class Capabilities:
         if mechanism not in self.listed:
             return False
         if mechanism not in self._uses:
-            (flags,) = self._ask(lambda queries, slot: [_flags(queries, slot, mechanism)])
-            self._uses[mechanism] = MechanismFlag(flags)
+            (self._uses[mechanism],) = self._ask(lambda queries, slot: [int(_flags(queries, slot, mechanism))])
         return bool(use & self._uses[mechanism])
 
 
@@ -56,7 +55,7 @@ class Offered(Set[Mechanism]):
 
     def __init__(self, capabilities: Callable[[], Capabilities], uses: MechanismFlag) -> None:
         self._capabilities = capabilities
-        self._uses = uses
+        self._uses = int(uses)
 
     @classmethod
     def _from_iterable(cls, mechanisms: Iterable[Mechanism]) -> frozenset[Mechanism]:  # type: ignore[override]
