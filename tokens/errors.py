@@ -193,13 +193,17 @@ class KeyPolicyError(TokenError):
     """The key's attributes do not satisfy the policy (see `tokens.policy`)."""
 
 
-class KeyMismatchError(TokenError):
+class MemberUnfitError(TokenError):
+    """A token cannot be used in a key group: what it holds does not fit the others."""
+
+
+class KeyMismatchError(MemberUnfitError):
     """A token of a key group holds another key than the group's, so it is not used."""
 
     default_remedy = "Put a copy of the group's key on it, or take the token out of the group."
 
 
-class MemberTwiceError(TokenError):
+class MemberTwiceError(MemberUnfitError):
     """A token is in a key group twice, under two names."""
 
     default_remedy = "Name each token once."

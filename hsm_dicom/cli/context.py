@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from hsm_dicom.cli.pin_sources import pin_source_of
 from hsm_dicom.config import Configuration, TokenAccess, find_token_access
-from hsm_dicom.config.devices import format_key_name
 from hsm_dicom.config.groups import GroupAccess, IdentityKeyAccess, choose_pin
 from hsm_dicom.config.opening import open_configuration as open_configuration
 from hsm_dicom.config.opening import open_reading
@@ -58,10 +57,9 @@ def require_token(access: IdentityKeyAccess) -> TokenAccess:
     if isinstance(access, TokenAccess):
         return access
     if isinstance(access, GroupAccess):
-        keys = [format_key_name(one.name or "", one.uri.object or "LABEL") for one in access.tokens]
         raise NotOnTokenError(
             f"The key of identity '{access.identity}' is on several tokens, and this command is for one.",
-            remedy=f"Name the key on one of them: {' or '.join(keys)}.",
+            remedy=f"Name the key on one of them: {' or '.join(access.key_names)}.",
         )
     raise NotOnTokenError(f"'{access.uri}' is on a smart card, which is managed with its vendor's tools.")
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Set
 from dataclasses import dataclass, replace
 
-from hsm_dicom.config.devices import KeyAccess, NotConfiguredError, TokenAccess, find_token_access
+from hsm_dicom.config.devices import KeyAccess, TokenAccess, find_token_access, format_key_name
 from hsm_dicom.config.sections import Configuration, IdentitySection
+from tokens.errors import SeveralKeysError
 from tokens.group import PROBE_SECONDS, MemberPool, Mode, find_member_token, open_copies
 from tokens.group.key_group import PublicKey
 from tokens.group.opening import check_same_key
+from tokens.group.pool import Check
 from tokens.keys import PrivateKey
 from tokens.pins.refusals import RefusalMemory
 from tokens.pins.sources import PinSource
@@ -50,29 +52,50 @@ class GroupMember:
 
 @dataclass(frozen=True)
 class GroupAccess:
-    """Everything that opening one key on several tokens needs. `identity` is the name of its identity."""
+    """Everything that opening one key on several tokens needs. `identity` is the name of its identity.
+
+    With `siblings` each token holds a key of its own, so that `hsm_dicom.identity.siblings` opens them.
+    """
 
     identity: str
     tokens: tuple[TokenAccess, ...]
     mode: Mode
     probe_seconds: float
+    siblings: bool = False
 
     def open_key(
         self, allow: Set[Weakness] = frozenset(), accepts: Callable[[PublicKey], bool] | None = None
     ) -> PrivateKey:
-        """Open the key on every token that has it; see `tokens.open_key_group`."""
+        """Open the key on every token that has it; see `tokens.open_key_group`.
+
+        Raises `SeveralKeysError` if each token has a key of its own.
+        """
+        if self.siblings:
+            raise SeveralKeysError(
+                f"Identity '{self.identity}' has a key of its own on each token.",
+                remedy=f"Name one of them: {' or '.join(self.key_names)}.",
+            )
         return open_copies(self.make_pool(allow, accepts))
 
+    @property
+    def key_names(self) -> list[str]:
+        """The short forms of the key on each token."""
+        return [format_key_name(token.name or "", token.uri.object or "LABEL") for token in self.tokens]
+
     def make_pool(
-        self, allow: Set[Weakness] = frozenset(), accepts: Callable[[PublicKey], bool] | None = None
+        self,
+        allow: Set[Weakness] = frozenset(),
+        accepts: Callable[[PublicKey], bool] | None = None,
+        *,
+        check: Check | None = None,
     ) -> MemberPool:
-        """Return the members, none of them open."""
+        """Return the members, none of them open. `check` replaces the check that their keys are the same."""
         return MemberPool(
             self.identity,
             [GroupMember(token, frozenset(allow)) for token in self.tokens],
             self.mode,
             probe_seconds=self.probe_seconds,
-            check=check_same_key(accepts),
+            check=check or check_same_key(accepts),
         )
 
 
@@ -85,21 +108,18 @@ def find_group_access(
 ) -> GroupAccess:
     """Return access to the key of the identity `[identities.NAME]` on its `tokens`.
 
-    Raises `NotConfiguredError` for a name without a table, and as `find_token_access` does.
+    Raises as `find_token_access` does.
     """
-    names = section.tokens or ()
-    unknown = [one for one in names if one not in configuration.tokens]
-    if unknown:
-        known = ", ".join(configuration.tokens) or "none"
-        raise NotConfiguredError(
-            f"tokens names '{unknown[0]}', and there is no [tokens.{unknown[0]}] in the configuration; there: {known}."
-        )
-    found = [find_token_access(configuration, one, pin=pin).select_object(section.object, section.id) for one in names]
+    found = [
+        find_token_access(configuration, one, pin=pin).select_object(section.object, section.id)
+        for one in section.tokens or ()
+    ]
     return GroupAccess(
         identity=name,
         tokens=tuple(found),
         mode=Mode(section.mode or Mode.FAILOVER),
         probe_seconds=section.probe_seconds or PROBE_SECONDS,
+        siblings=bool(section.siblings),
     )
 
 

@@ -140,17 +140,14 @@ def _find_dangling_references(configuration: Configuration, raw: dict[str, Any])
     tokens = raw.get("tokens")
     tokens = tokens if isinstance(tokens, dict) else {}
     known = ", ".join(tokens) or "none"
-    return [
-        (
-            ("identities", name, "token"),
-            (
-                f"There is no [tokens.{identity.token}] in this file.",
-                f"Write the table, or name one that is there: {known}.",
-            ),
-        )
-        for name, identity in configuration.identities.items()
-        if identity.token is not None and identity.token not in tokens
-    ]
+    found: list[tuple[KeyPath, Words]] = []
+    for name, identity in configuration.identities.items():
+        key, named = ("token", (identity.token,)) if identity.tokens is None else ("tokens", identity.tokens)
+        for one in named:
+            if one is not None and one not in tokens:
+                remedy = f"Write the table, or name one that is there: {known}."
+                found.append((("identities", name, key), (f"There is no [tokens.{one}] in this file.", remedy)))
+    return found
 
 
 def _path(place: tuple[int | str, ...]) -> KeyPath:

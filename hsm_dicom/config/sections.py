@@ -167,9 +167,11 @@ class IdentitySection(Section):
     token: Text | None = None
     """The NAME of a `[tokens.NAME]`."""
     tokens: Annotated[tuple[Text, ...] | None, Field(min_length=1)] = None
-    """Instead of `token`: the NAMEs of several, in order. Each holds a copy of the key, under this label or id."""
+    """Instead of `token`: the NAMEs of several, in order. Each holds a copy of the key under this label or id."""
     mode: Literal["failover", "balance"] | None = None
     """With `tokens`: use the first token that works (failover, the default), or the one with the fewest operations."""
+    siblings: bool | None = None
+    """With `tokens`: each holds a key of its own under this label or id, with a certificate for the same subject."""
     probe_seconds: Annotated[float | None, Field(ge=0.1, le=3600, allow_inf_nan=False)] = None
     """With `tokens`: seconds after which a token that failed is probed with a signature; 5 by default."""
     object: Text | None = None
@@ -204,7 +206,7 @@ class IdentitySection(Section):
     @model_validator(mode="after")
     def _has_several_tokens(self) -> Self:
         if self.tokens is None:
-            for name in ("mode", "probe_seconds"):
+            for name in ("mode", "siblings", "probe_seconds"):
                 if getattr(self, name) is not None:
                     raise PydanticCustomError("without_tokens", "{key}", {"key": name})
         elif len(self.tokens) == 1:

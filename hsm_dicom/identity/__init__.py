@@ -12,6 +12,8 @@ auditor can find every such key in the configuration.
 |------------|---------------------------------------------------------------------------------------|
 | `record`   | `Identity`: a private key with its certificate and chain                              |
 | `opening`  | Find an identity in the configuration, and open it                                    |
+| `siblings` | A key and a certificate of its own on each of several tokens                          |
+| `assembly` | Make an identity of a key and its certificate                                         |
 | `files`    | Certificates and private keys in files                                                |
 | `validity` | Validity periods of certificates: selection, warnings and refusals                    |
 | `errors`   | Errors: a key, certificate or chain is missing, unreadable or does not match          |

@@ -3,38 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Sequence, Set
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, cast, runtime_checkable
+from typing import cast
 
 from cryptography import x509
 
 from hsm_dicom.arguments import kind_of, path_text
-from hsm_dicom.config.devices import NotConfiguredError, TokenAccess, find_key_access, find_token_access
+from hsm_dicom.config.devices import NotConfiguredError, find_key_access, find_token_access
 from hsm_dicom.config.groups import GroupAccess, IdentityKeyAccess, choose_pin, find_group_access
 from hsm_dicom.config.loading import ENVIRONMENT, LOCAL, SYSTEM, find_configuration
 from hsm_dicom.config.opening import open_configuration
 from hsm_dicom.config.sections import Configuration, IdentitySection
-from hsm_dicom.identity.errors import IdentityError, NoCertificateError, NoTokenCertificateError
-from hsm_dicom.identity.files import PrivateKey, read_certificates, read_key_file
+from hsm_dicom.identity.assembly import assemble_identity, read_stored_certificates
+from hsm_dicom.identity.errors import IdentityError
+from hsm_dicom.identity.files import read_certificates, read_key_file
 from hsm_dicom.identity.record import Identity
-from hsm_dicom.identity.validity import choose_certificate
-from hsm_dicom.trust import order_chain
+from hsm_dicom.identity.siblings import open_siblings
 from tokens.card_uri import CardUri
-from tokens.group.key_group import StoresCertificates
-from tokens.keys import TokenECPrivateKey, TokenRSAPrivateKey
 from tokens.pins.sources import PinSource, parse_pin_source
 from tokens.policy import Weakness
-
-
-@runtime_checkable
-class _CarriesCertificate(Protocol):
-    """A key on a card with the certificate that was read from the card."""
-
-    @property
-    def certificate(self) -> x509.Certificate | None: ...
 
 
 @dataclass(frozen=True)
@@ -60,7 +50,7 @@ class IdentityAccess:
         chain = read_certificates(self.chain) if self.chain else ()
         if isinstance(self.key, Path):
             key = read_key_file(self.key)
-            return _assemble(self.name, key, _certificates_in(self.certificate, self.name), chain)
+            return assemble_identity(self.name, key, _certificates_in(self.certificate, self.name), chain)
         access = choose_pin(self.key, pin, default_pin)
         return open_identity(access, self.certificate, chain=chain, weaknesses=self.weaknesses, name=self.name)
 
@@ -148,6 +138,8 @@ def open_identity(
     The file may also contain the chain, in any order. It is used if `chain` is empty.
     """
     certificates = read_certificates(certificate) if certificate else ()
+    if isinstance(access, GroupAccess) and access.siblings:
+        return open_siblings(access, certificates, chain, weaknesses)
     if isinstance(access, GroupAccess):
         wanted = [one.public_key() for one in certificates]
         key = access.open_key(weaknesses, accepts=wanted.__contains__ if wanted else None)
@@ -155,8 +147,8 @@ def open_identity(
         key = access.open_key(weaknesses)
     try:
         shown = name or str(key.device.description)
-        certificates = certificates or _certificates_on_device(access, key)
-        return _assemble(shown, key, certificates, chain)
+        certificates = certificates or read_stored_certificates(key)
+        return assemble_identity(shown, key, certificates, chain)
     except BaseException:
         key.close()
         raise
@@ -185,36 +177,6 @@ def locate_key(
     if section is None:
         return find_token_access(configuration, wanted, pin=pin, module=module), frozenset()
     return find_identity_access(configuration, wanted, section, pin=pin), section.weaknesses
-
-
-def _assemble(
-    name: str,
-    key: PrivateKey,
-    certificates: Sequence[x509.Certificate],
-    chain: Iterable[x509.Certificate],
-) -> Identity:
-    findings = key.device.findings if isinstance(key, TokenRSAPrivateKey | TokenECPrivateKey) else ()
-    public_key = key.public_key()
-    # If none matches the key, Identity raises an error about the first.
-    own = choose_certificate([one for one in certificates if one.public_key() == public_key] or certificates[:1])
-    above, _ = order_chain(own, tuple(chain) or certificates)
-    return Identity(name, key, own, above, findings)
-
-
-def _certificates_on_device(
-    access: IdentityKeyAccess, key: TokenRSAPrivateKey | TokenECPrivateKey
-) -> tuple[x509.Certificate, ...]:
-    """Return the certificate stored with the key; of several (after a renewal), the one to use now."""
-    if isinstance(access, TokenAccess | GroupAccess):
-        stored = list(key.device.certificates()) if isinstance(key.device, StoresCertificates) else []
-        error: type[NoCertificateError] = NoTokenCertificateError
-    else:
-        own = key.device.certificate if isinstance(key.device, _CarriesCertificate) else None
-        stored = [] if own is None else [own]
-        error = NoCertificateError
-    if not stored:
-        raise error(f"There is no certificate with {key.device.description}.")
-    return (choose_certificate(stored),)
 
 
 def _certificates_in(path: Path | None, name: str) -> tuple[x509.Certificate, ...]:

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -19,6 +19,20 @@ from tokens.keys import TokenECPrivateKey, TokenRSAPrivateKey
 from tokens.policy import Finding
 
 
+class Alternatives(Protocol):
+    """Identities that replace each other; see `hsm_dicom.identity.siblings`."""
+
+    @property
+    def identities(self) -> tuple[Identity, ...]:
+        """Those that were opened."""
+
+    def select(self) -> Identity:
+        """Return the one to use now. Raises the errors of `tokens.errors` if none can be used."""
+
+    def close(self) -> None:
+        """Release the devices of all."""
+
+
 @dataclass(frozen=True)
 class Identity:
     """A private key with its certificate and chain.
@@ -26,6 +40,8 @@ class Identity:
     `chain` begins with the issuer of `certificate` and continues upwards as far as known, independent of the order in
     its file; it may be empty. `findings` are those of the key policy. `resources` are closed with the identity. The
     identity is a context manager that closes itself.
+
+    With `siblings`, key and certificate are those of the first one that opened, and `select` returns the one to use.
     """
 
     name: str
@@ -33,6 +49,7 @@ class Identity:
     certificate: x509.Certificate
     chain: tuple[x509.Certificate, ...] = ()
     findings: tuple[Finding, ...] = ()
+    siblings: Alternatives | None = field(default=None, repr=False, compare=False)
     resources: ExitStack = field(default_factory=ExitStack, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -53,6 +70,18 @@ class Identity:
         """The certificate's subject in the form of RFC 4514."""
         return self.certificate.subject.rfc4514_string()
 
+    @property
+    def all(self) -> tuple[Identity, ...]:
+        """The identity itself, or its siblings that were opened."""
+        return (self,) if self.siblings is None else self.siblings.identities
+
+    def select(self) -> Identity:
+        """Return the identity for the next handshake or signature: one of the siblings, if there are any.
+
+        Raises the errors of `tokens.errors` if none of them can be used.
+        """
+        return self if self.siblings is None else self.siblings.select()
+
     def require_current(self, now: datetime | None = None) -> None:
         """Raise `CertificateExpiredError` unless the certificate is valid now (or at `now`)."""
         require_current(self.certificate, now)
@@ -61,6 +90,8 @@ class Identity:
         """Release the token. May be called twice."""
         if isinstance(self.key, TokenRSAPrivateKey | TokenECPrivateKey):
             self.key.close()
+        if self.siblings is not None:
+            self.siblings.close()
         self.resources.close()
 
     def __enter__(self) -> Self:

@@ -182,7 +182,8 @@ class _Check:
                 self.problems.warn(place, f"About its key: {finding.text}.", remedy)
             self._check_members((*place, "tokens"), identity)
             if access.certificate is None:
-                self._check_dates((*place, "certificate"), identity.certificate)
+                for one in identity.all:
+                    self._check_dates((*place, "certificate"), one.certificate)
             return [CheckedIdentity(name, identity.subject, identity.certificate.not_valid_after_utc)]
         return []
 
@@ -206,11 +207,19 @@ class _Check:
 
     def _check_members(self, place: KeyPath, identity: Identity) -> None:
         """Report each token of a group that cannot be used: it has no such key, or another one."""
-        key = identity.key
-        device = key.device if isinstance(key, TokenRSAPrivateKey | TokenECPrivateKey) else None
-        for member in device.members if isinstance(device, KeyGroup) else ():
+        keys = [one.key for one in identity.all]
+        groups = [
+            key.device
+            for key in keys
+            if isinstance(key, TokenRSAPrivateKey | TokenECPrivateKey) and isinstance(key.device, KeyGroup)
+        ]
+        for member in groups[0].all_members if groups else ():
             if member.fault is not None:
                 self.problems.add(place, f"Token '{member.name}' is not used: {member.fault.text}", "")
+        public = [key.public_key() for key in keys]
+        if any(one in public[:number] for number, one in enumerate(public)):
+            what = "The tokens hold the same key, with the same certificate, so they are no siblings."
+            self.problems.warn(place, what, "Remove siblings = true: then no handshake fails if a token is lost.")
 
     def _may_open(self, device: IdentityKeyAccess) -> bool:
         """Return False for a token that refused its PIN: it would refuse again, for each table that names it."""

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from hsm_dicom.config.groups import GroupAccess
 from hsm_dicom.identity import IdentityAccess, read_certificates
+from hsm_dicom.identity.siblings import Siblings
 from tokens.events import FailedOver, Restored, event_name
 from tokens.group import BreakerState, Fault
 from tokens.pkcs11.search import TokenInfo
@@ -62,10 +63,14 @@ class MemberStatus:
 
 @dataclass(frozen=True)
 class GroupStatus:
-    """The tokens of one identity. `spki_sha256` identifies the public key; empty if no token works."""
+    """The tokens of one identity.
+
+    `spki_sha256` identifies the public key; it is empty if no token works, and if each has a key of its own (siblings).
+    """
 
     identity: str
     mode: str
+    siblings: bool
     spki_sha256: str
     members: tuple[MemberStatus, ...]
 
@@ -88,7 +93,11 @@ def inspect_group(access: IdentityAccess, group: GroupAccess, events: Path | Non
     certificates = read_certificates(access.certificate) if access.certificate else ()
     wanted = [one.public_key() for one in certificates]
     recorded = read_recorded_changes(events, access.name)
-    pool = group.make_pool(access.weaknesses, wanted.__contains__ if wanted else None)
+    if group.siblings:
+        chain = read_certificates(access.chain) if access.chain else ()
+        pool = Siblings(group, certificates, chain, access.weaknesses).pool
+    else:
+        pool = group.make_pool(access.weaknesses, wanted.__contains__ if wanted else None)
     try:
         pool.open()
         pool.probe_all()
@@ -99,9 +108,13 @@ def inspect_group(access: IdentityAccess, group: GroupAccess, events: Path | Non
         )
     finally:
         pool.close()
-    spki = b"" if key is None else key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    spki = (
+        b""
+        if key is None or group.siblings
+        else key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    )
     digest = hashlib.sha256(spki).hexdigest() if spki else ""
-    return GroupStatus(access.name, group.mode.value, digest, members)
+    return GroupStatus(access.name, group.mode.value, group.siblings, digest, members)
 
 
 def read_recorded_changes(events: Path | None, identity: str) -> Mapping[str, RecordedChange]:

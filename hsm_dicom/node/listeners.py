@@ -11,7 +11,13 @@ from hsm_dicom.iscl import Role
 from hsm_dicom.network.settings import ISCLExemption, Limits, ListenerSettings, Peer, StorageSettings, uses_tls
 from hsm_dicom.network.storage.sop_classes import SopClasses
 from hsm_dicom.node.iscl_tables import ISCLTable, describe_protocol, identify_authentication_keys
-from hsm_dicom.node.peers import choose_port, compile_legacy, compile_profile, find_named_identity
+from hsm_dicom.node.peers import (
+    check_legacy_identity,
+    choose_port,
+    compile_legacy,
+    compile_profile,
+    find_named_identity,
+)
 from hsm_dicom.node.plan import ListenerPlan, PeerPlan, SecretKeysPlan, join_names
 from hsm_dicom.node.problems import ProblemCollector
 from hsm_dicom.tls import DEFAULT, AuthenticationMode
@@ -53,6 +59,9 @@ class ListenerCompiler:
             find_named_identity((*place, "identities"), one, self._configuration, self._identities, problems)
             for one in section.identities
         ]
+        if section.legacy is not None:
+            for one in identities:
+                check_legacy_identity((*place, "identities"), one, problems)
         if section.iscl is None or iscl is not None:
             self._check_certificates(name, section, iscl)
         settings = self._compile_settings(name, section, iscl)

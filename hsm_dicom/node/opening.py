@@ -141,7 +141,9 @@ def open_identity(access: IdentityAccess, *, pin: PinSource | None = None) -> Id
     identity = access.open(pin=pin)
     try:
         if access.chain is not None:
-            _, strangers = order_chain(identity.certificate, read_certificates(access.chain))
+            given = read_certificates(access.chain)
+            apart = [set(order_chain(one.certificate, given)[1]) for one in identity.all]
+            strangers = [one for one in given if all(one in others for others in apart)]
             if strangers:
                 subjects = ", ".join(f"'{one.subject.rfc4514_string()}'" for one in strangers)
                 raise IdentityError(

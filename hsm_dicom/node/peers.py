@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hsm_dicom.config import Configuration
+from hsm_dicom.config.groups import GroupAccess
 from hsm_dicom.config.lines import KeyPath
 from hsm_dicom.config.loading import Reading
 from hsm_dicom.config.network_sections import LegacySection, PeerSection
@@ -53,6 +54,8 @@ class PeerCompiler:
                 self._problems.mark_unresolved(place)
         peer = self._compile_settings(name, section, iscl)
         identity, missing = self._find_identity(name, section)
+        if section.legacy is not None:
+            check_legacy_identity((*place, "identity"), identity, self._problems)
         if section.calling_ae_title is not None:
             with self._problems.report_errors(place):
                 check_ae_title("calling_ae_title", section.calling_ae_title)
@@ -152,6 +155,13 @@ def find_named_identity(
         remedy = f"Write the table, or name one that is there: {join_names(configuration.identities)}."
         problems.add(place, f"There is no [identities.{name}] in this file.", remedy)
     return None
+
+
+def check_legacy_identity(place: KeyPath, identity: IdentityAccess | None, problems: ProblemCollector) -> None:
+    """Report an identity with siblings at a retired profile, which uses one key for all connections."""
+    if identity is not None and isinstance(identity.key, GroupAccess) and identity.key.siblings:
+        what = f"Identity '{identity.name}' has a key of its own on each token, and a retired profile uses one key."
+        problems.add(place, what, "Put copies of one key on the tokens, or name an identity on one token.")
 
 
 def choose_port(written: int | None, iscl: ISCLExemption | None) -> int:

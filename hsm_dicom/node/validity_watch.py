@@ -80,7 +80,7 @@ class ValidityWatch:
     def _find_warnings(self) -> Iterator[tuple[str, bool]]:
         identities, validator = self._sources()
         now = self._now()
-        for identity in identities:
+        for identity in (one for each in identities for one in each.all):
             for certificate in (identity.certificate, *identity.chain):
                 remark = find_expiry_remark(certificate, now, self._warning)
                 if remark is not None:

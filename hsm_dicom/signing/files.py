@@ -63,7 +63,7 @@ def sign_files(
     An error of one file is in its outcome. Raises TypeError, ValueError and CertificateExpiredError at once, and
     TokenError, after the outcomes of all signed files, if the token fails.
     """
-    identity = resolve_signer(signer)
+    identity = resolve_signer(signer).select()
     request = build_request(
         identity,
         profile,

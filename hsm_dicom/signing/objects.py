@@ -6,6 +6,7 @@ import io
 import os
 import stat
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, TypedDict, Unpack, overload
 
@@ -23,10 +24,21 @@ from hsm_dicom.dataset.inputs import (
 from hsm_dicom.dataset.octets.source import Content, ObjectSource
 from hsm_dicom.dataset.tags import ItemPath
 from hsm_dicom.events import emit
-from hsm_dicom.signatures.creation.create import SigningReport, Timestamper, finish, finish_stream, prepare, sign_digest
+from hsm_dicom.identity import Identity
+from hsm_dicom.signatures.creation.create import (
+    Plan,
+    SigningReport,
+    Timestamper,
+    finish,
+    finish_stream,
+    prepare,
+    sign_digest,
+)
+from hsm_dicom.signatures.creation.request import SigningRequest
 from hsm_dicom.signatures.profiles.rules import Profile
 from hsm_dicom.signing.arguments import Signer, Tag, build_request, resolve_signer, resolve_timestamper
 from hsm_dicom.signing.checks import make_signature_event
+from tokens.errors import TokenError
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset, FileDataset
@@ -133,10 +145,9 @@ def sign(
     stamp = resolve_timestamper(timestamp)
     require_bool("overwrite", overwrite)
     _check_target(source, target)
-    identity.require_current()
+    identity.select().require_current()
     with open_input(source) as path:
-        plan = prepare(path, request)
-        signature = sign_digest(identity.key, plan)
+        identity, plan, signature = _sign(path, identity, request)
         token = None if stamp is None else stamp(signature)
         if target is None:
             buffer = io.BytesIO()
@@ -152,6 +163,22 @@ def sign(
     if target is not None:
         return report
     return decode_dataset(buffer.getvalue()) if is_dataset(source) else buffer.getvalue()
+
+
+def _sign(path: ObjectSource, signer: Identity, request: SigningRequest) -> tuple[Identity, Plan, bytes]:
+    """Sign the digest. If the signer has siblings and the chosen one is lost, begin again with another one."""
+    lost: dict[int, TokenError] = {}
+    while True:
+        chosen = signer.select()
+        if id(chosen) in lost:
+            raise lost[id(chosen)]
+        plan = prepare(path, replace(request, certificate=chosen.certificate))
+        try:
+            return chosen, plan, sign_digest(chosen.key, plan)
+        except TokenError as error:
+            if signer.siblings is None:
+                raise
+            lost[id(chosen)] = error
 
 
 def _check_target(source: object, target: object) -> None:

@@ -8,6 +8,7 @@
 | algorithms   | the algorithms of a suite, with lengths in bits                                          |
 | offered      | which suites of a profile the installed OpenSSL offers                                   |
 | verification | validation of the peer's certificate by `hsm_dicom.trust`, inside the handshake          |
+| siblings     | contexts that choose a certificate for each connection                                   |
 | signer       | handshake signatures by any private key                                                  |
 | hosts        | host names in DNS and in certificates                                                    |
 | facts        | what was negotiated, and with whom                                                       |

@@ -12,7 +12,7 @@ import ctypes
 import logging
 import ssl
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ctypes import c_void_p
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,29 @@ def context_pointer(context: ssl.SSLContext) -> int:
         return int(ssl_ctx_pointer(openssl(), context))
     except sslcontext.UnsupportedOpenSSLError as error:
         raise _unusable(str(error)) from error
+
+
+class SelectingContext(ssl.SSLContext):
+    """A context whose connections get the certificates of the context that `select` returns for each.
+
+    Everything else is that of this context: its versions, suites and verification, and what a caller sets afterwards.
+    """
+
+    select: Callable[[], ssl.SSLContext]
+
+    def _wrap_socket(self, *arguments: Any, **named: Any) -> Any:
+        """Begin the connection of a socket, for `ssl.SSLSocket`."""
+        return self._choose(super()._wrap_socket(*arguments, **named))  # type: ignore[misc]
+
+    def _wrap_bio(self, *arguments: Any, **named: Any) -> Any:
+        """Begin the connection of two buffers, for `ssl.SSLObject`."""
+        return self._choose(super()._wrap_bio(*arguments, **named))  # type: ignore[misc]
+
+    def _choose(self, connection: Any) -> Any:
+        chosen = self.select()
+        if chosen is not self:
+            connection.context = chosen  # SSL_set_SSL_CTX: takes the certificates, and keeps the settings
+        return connection
 
 
 def _prove_layout(protocol: int) -> None:

@@ -29,6 +29,7 @@ from hsm_dicom.tls._sslcontext import load_identity
 from hsm_dicom.tls.errors import ContextError
 from hsm_dicom.tls.offered import SECURITY_LEVEL, list_offered
 from hsm_dicom.tls.profiles import DEFAULT, PROFILES, TLSProfile
+from hsm_dicom.tls.siblings import follow_siblings
 from hsm_dicom.tls.signer import KeySigner
 from hsm_dicom.tls.verification import make_peer_validator, restrict_validator
 from hsm_dicom.trust import CertificatePurpose, CertificateValidator, TrustStore
@@ -55,8 +56,9 @@ def server_context(
     """Make a context for accepting connections, with one RSA identity, one EC identity, or one of each.
 
     Clients must prove an identity that chains to `trust`, unless `authentication` is one-way. Sessions are not
-    resumed: each connection proves both keys, so that a revocation applies from the next connection on. The order of
-    suites is the client's unless the profile says otherwise. `profile` is a profile or its name; `authentication` is
+    resumed: each connection proves both keys, so that a revocation applies from the next connection on. Of an identity
+    with siblings, one is chosen for each connection. The order of suites is the client's unless the profile says
+    otherwise. `profile` is a profile or its name; `authentication` is
     "mutual" or "one-way". Raises `ContextError`, and TypeError or ValueError for arguments that are not as described.
     """
     identities = _identities(identities)
@@ -65,16 +67,20 @@ def server_context(
     validator = _validator(trust)
     if not identities:
         raise ContextError("A TLS server needs an identity; give at least one.")
-    context = _context(ssl.PROTOCOL_TLS_SERVER, profile, identities)
-    if not profile.server_order:
-        context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
-    openssl.size_dh_by_key(context)
-    context.options |= ssl.OP_NO_TICKET
-    context.num_tickets = 0
-    openssl.keep_no_sessions(context)
-    if authentication is AuthenticationMode.MUTUAL:
-        _require_trust(context, validator, profile, CertificatePurpose.TLS_CLIENT)
-    return context
+
+    def build(chosen: Sequence[Identity], kind: type[ssl.SSLContext]) -> ssl.SSLContext:
+        context = _context(kind, ssl.PROTOCOL_TLS_SERVER, profile, chosen)
+        if not profile.server_order:
+            context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
+        openssl.size_dh_by_key(context)
+        context.options |= ssl.OP_NO_TICKET
+        context.num_tickets = 0
+        openssl.keep_no_sessions(context)
+        if authentication is AuthenticationMode.MUTUAL:
+            _require_trust(context, validator, profile, CertificatePurpose.TLS_CLIENT)
+        return context
+
+    return follow_siblings(identities, build)
 
 
 def client_context(
@@ -104,11 +110,15 @@ def client_context(
             "Mutual authentication needs an identity, and one-way authentication uses none; "
             "give an identity, or choose one-way authentication."
         )
-    context = _context(ssl.PROTOCOL_TLS_CLIENT, profile, [identity] if identity else [])
-    context.check_hostname = check_hostname
-    context.hostname_checks_common_name = False
-    _require_trust(context, validator, profile, CertificatePurpose.TLS_SERVER)
-    return context
+
+    def build(chosen: Sequence[Identity], kind: type[ssl.SSLContext]) -> ssl.SSLContext:
+        context = _context(kind, ssl.PROTOCOL_TLS_CLIENT, profile, chosen)
+        context.check_hostname = check_hostname
+        context.hostname_checks_common_name = False
+        _require_trust(context, validator, profile, CertificatePurpose.TLS_SERVER)
+        return context
+
+    return follow_siblings([identity] if identity else [], build)
 
 
 def _identities(identities: object) -> list[Identity]:
@@ -142,8 +152,10 @@ def _validator(trust: object) -> CertificateValidator | None:
     return trust
 
 
-def _context(side: int, profile: TLSProfile, identities: Sequence[Identity]) -> ssl.SSLContext:
-    context = ssl.SSLContext(side)
+def _context(
+    kind: type[ssl.SSLContext], side: int, profile: TLSProfile, identities: Sequence[Identity]
+) -> ssl.SSLContext:
+    context = kind(side)
     context.minimum_version, context.maximum_version = profile.minimum_version, profile.maximum_version
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
     suites = list_offered(profile)

@@ -40,6 +40,11 @@ def take_failure() -> Exception | None:
     return error
 
 
+def keep_failure(error: Exception) -> None:
+    """Keep an error for `take_failure`: this thread's handshake has no key to sign with."""
+    _failed.error = error
+
+
 class KeySigner:
     """A `sslcontext.Signer` over a private key. Safe to share between threads if the key is."""
 

@@ -13,7 +13,6 @@ from pydicom.data import get_testdata_file
 
 import hsm_dicom
 from hsm_dicom.config import Configuration, ConfigurationError, load_configuration
-from hsm_dicom.config.devices import NotConfiguredError
 from hsm_dicom.identity import load_identity
 from hsm_dicom.identity.errors import NoTokenCertificateError
 from hsm_dicom.node.check import ConfigurationReport, check_configuration
@@ -148,12 +147,11 @@ def test_each_mistake_has_its_sentence(place: Place, lines: str, key: str, sente
 
 def test_a_token_without_a_table_is_named(place: Place) -> None:
     text = NODE.replace("hsm-b", "hsm-c")
-    with pytest.raises(
-        NotConfiguredError, match=r"there is no \[tokens.hsm-c\] in the configuration; there: hsm-a, hsm-b"
-    ):
-        load_identity("node", place.load(text))
+    with pytest.raises(ConfigurationError, match=r"There is no \[tokens.hsm-c\] in this file"):
+        place.load(text)
     report = check_configuration(place.write(text), log_in=False)
-    assert [problem.key for problem in report.problems] == ["identities.node.tokens"]
+    (problem,) = report.problems
+    assert (problem.key, problem.line) == ("identities.node.tokens", 12)
 
 
 def check(place: Place, text: str, copies: Copies | None = None) -> ConfigurationReport:

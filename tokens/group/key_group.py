@@ -81,7 +81,12 @@ class KeyGroup:
     @property
     def members(self) -> tuple[MemberReport, ...]:
         """The state of each member, in the order of the group."""
-        return tuple(MemberReport(one.name, one.state, one.breaker.fault, one.outstanding) for one in self._members)
+        return _report(self._members)
+
+    @property
+    def all_members(self) -> tuple[MemberReport, ...]:
+        """The state of every member of the pool, also of those that hold another key."""
+        return _report(self._pool.members)
 
     @property
     def is_working(self) -> bool:
@@ -187,6 +192,10 @@ class KeyGroup:
     def make_error(self, failures: Sequence[tuple[Member, TokenError]]) -> TokenError:
         """Return the error for an operation that no member carried out."""
         return make_group_error(self.description, failures, self._members)
+
+
+def _report(members: Sequence[Member]) -> tuple[MemberReport, ...]:
+    return tuple(MemberReport(one.name, one.state, one.breaker.fault, one.outstanding) for one in members)
 
 
 def make_group_error(

@@ -8,8 +8,7 @@ from typing import Protocol
 from pkcs11 import Mechanism
 
 from tokens.errors import (
-    KeyMismatchError,
-    MemberTwiceError,
+    MemberUnfitError,
     ModuleError,
     NoSuchKeyError,
     NoSuchTokenError,
@@ -30,7 +29,7 @@ from tokens.pins.sources import PinSource
 from tokens.pkcs11.search import TokenInfo
 from tokens.process.forking import LockAcrossForks
 
-_EXCLUDING = (PinRefusedError, PinLockedError, KeyMismatchError, MemberTwiceError)
+_EXCLUDING = (PinRefusedError, PinLockedError, MemberUnfitError)
 
 FAULTS = (
     TokenLostError,

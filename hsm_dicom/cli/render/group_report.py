@@ -31,7 +31,9 @@ def print_group_verdict(status: GroupStatus) -> None:
     works = sum(member.state is BreakerState.CLOSED for member in status.members)
     name, count = output.shown(status.identity), output.count(len(status.members), "token")
     if status.is_complete:
-        output.outcome(True, f"{name}: all {count} sign with the same key.")
+        output.outcome(
+            True, f"{name}: all {count} sign with {'keys of their own' if status.siblings else 'the same key'}."
+        )
     else:
         output.outcome(False, f"{name}: {works} of {count} can be used.")
 
@@ -47,6 +49,7 @@ def group_json(status: GroupStatus) -> dict[str, Any]:
     return {
         "identity": status.identity,
         "mode": status.mode,
+        "siblings": status.siblings,
         "working": status.is_working,
         "complete": status.is_complete,
         "spki_sha256": status.spki_sha256 or None,

@@ -65,6 +65,7 @@ _PKCS1 = padding.PKCS1v15()
 
 def make_decrypter(identity: Identity) -> Decrypter:
     """Make a server's decryption key. Raises `LegacyRefusedError` for a key that is not for decryption alone."""
+    _require_one_key(identity)
     key = identity.key
     what = f"The key of identity '{identity.name}'"
     if not isinstance(key, TokenRSAPrivateKey):
@@ -109,6 +110,7 @@ def make_signer(identity: Identity) -> Signer:
 
     Raises `LegacyRefusedError` for a key that cannot sign with RSA, or that also decrypts.
     """
+    _require_one_key(identity)
     key = identity.key
     if not isinstance(key, rsa.RSAPrivateKey):
         raise LegacyRefusedError(f"Identity '{identity.name}' has no RSA key, and a retired profile supports no other.")
@@ -117,6 +119,14 @@ def make_signer(identity: Identity) -> Signer:
             f"The key of identity '{identity.name}' must be one that signs and does not decrypt (--usage tls)."
         )
     return Signer(key)
+
+
+def _require_one_key(identity: Identity) -> None:
+    if identity.siblings is not None:
+        raise LegacyRefusedError(
+            f"Identity '{identity.name}' has a key of its own on each token, and a retired profile uses one key. Put "
+            "copies of one key on the tokens, or use an identity on one token."
+        )
 
 
 def _octets(value: Any) -> bytes:

@@ -163,3 +163,26 @@ def test_a_pin_that_no_token_accepts_has_the_exit_status_of_a_refused_one(
     assert info.status == exits.REFUSED
     assert "hsm-a excluded" in info.said
     assert "which holds the same key, so it is not presented to" in info.said
+
+
+def test_a_node_with_siblings_answers_with_the_one_that_works(
+    site: GroupSite, copies: Copies, hospital: Hospital, run: Run
+) -> None:
+    other = rsa.generate_private_key(65537, 2048)
+    second = new_token()
+    second.import_key("node", other)
+    wishes = {"extended": BOTH_SIDES, "usages": ("digital_signature",), "extensions": [names()]}
+    issued = [hospital.ca.issue("node group", key=key, **wishes) for key in (copies.key, other)]
+    pair = Copies((copies.tokens[0], second), copies.key, (copies.uris[0], second.uri("node")))
+    site.write_group(pair, hospital)
+    (site.folder / "node.pem").write_bytes(b"".join(one.pem for one in issued))
+    site.config.write_text(site.config.read_text().replace('object = "node"', 'object = "node"\nsiblings = true'))
+    with listening(site.config):
+        first = run("echo", "self", "--config", site.config, "--json").json
+        remove_key(pair, 0)
+        for _ in range(2):
+            again = run("echo", "self", "--config", site.config, "--json")
+            if again.status == exits.OK:
+                break
+    assert int(first["connection"]["serial"], 16) == issued[0].serial
+    assert int(again.json["connection"]["serial"], 16) == issued[1].serial

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import re
+import socket
 import ssl
 from importlib.metadata import version
 from pathlib import Path
@@ -100,3 +101,23 @@ def test_no_other_module_uses_sslcontext_or_its_internals() -> None:
         if re.search(r"^\s*(from|import) sslcontext\b", path.read_text(), re.M)
     ]
     assert users == ["hsm_dicom/tls/_sslcontext.py"]
+
+
+@SIDES
+@pytest.mark.parametrize("kind", ["socket", "bio"])
+def test_every_connection_is_begun_by_the_methods_that_choose_its_certificates(side: ssl._SSLMethod, kind: str) -> None:
+    context, chosen = seam.SelectingContext(side), ssl.SSLContext(side)
+    context.check_hostname = False
+    asked: list[ssl.SSLContext] = []
+    context.select = lambda: asked.append(chosen) or chosen  # type: ignore[func-returns-value]
+    server = side is ssl.PROTOCOL_TLS_SERVER
+    if kind == "bio":
+        connection = context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=server)
+    else:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            connection = context.wrap_socket(ours, server_side=server, do_handshake_on_connect=False)
+            connection.close()
+    assert asked == [chosen], explain("Python", seam, "begins connections in another way")
+    if kind == "bio":
+        assert connection._sslobj.context is chosen, explain("Python", seam, "keeps the first context")
