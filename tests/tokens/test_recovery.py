@@ -3,6 +3,7 @@
 import _ssl
 import contextlib
 import ctypes
+import dataclasses
 import os
 import secrets
 import threading
@@ -118,6 +119,30 @@ def test_a_key_that_was_swapped_for_another_is_not_used(token: TestToken) -> Non
         token.generate("key", key_id=key.device.name.id)
         with pytest.raises(TokenLostError, match="not the key that was opened"):
             sign(key)
+
+
+def test_a_module_is_initialised_again_for_a_missing_token_only_while_it_is_not_used(node: TestToken) -> None:
+    # Clients of remote tokens learn only then which tokens there are.
+    code = """
+    from tokens.pkcs11.module import load_module
+    from tokens.uri import Pkcs11Uri
+    module = load_module(Pkcs11Uri.parse(uris[0]).module_path)
+    def look():
+        before = module.epoch
+        said(lambda: tokens.open_key(uris[1]))
+        print(module.epoch - before)
+    look()
+    with tokens.open_key(uris[0]) as key:
+        look()
+        sign(key)
+    look()
+    """
+    missing = dataclasses.replace(node.uri("rsa"), token="not there", serial=None)
+    assert scenes.play(code, node.uri("rsa"), missing) == [
+        *("NoSuchTokenError", "1"),
+        *("NoSuchTokenError", "0"),
+        *("NoSuchTokenError", "1"),
+    ]
 
 
 def test_the_gate_lets_one_in_alone_when_the_others_are_out() -> None:

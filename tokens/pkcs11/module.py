@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import logging
 import threading
 import weakref
@@ -23,7 +24,7 @@ from typing import Protocol, TypeVar
 from pkcs11 import exceptions as p11
 
 from tokens.deadlines import DEFAULT_DEADLINES, CallDeadlines
-from tokens.errors import Facts, ModuleError, Reason, TokenError, TokenLostError
+from tokens.errors import Facts, ModuleError, ModuleFencedError, Reason, TokenError, TokenLostError
 from tokens.pkcs11.calls import cryptoki
 from tokens.pkcs11.calls.call_threads import CallThreads
 from tokens.pkcs11.calls.cryptoki import Cryptoki
@@ -78,8 +79,14 @@ class Module:
     """
 
     def __init__(
-        self, path: Path, file: Path, init_string: str | None, deadlines: CallDeadlines = DEFAULT_DEADLINES
+        self,
+        path: Path,
+        file: Path,
+        init_string: str | None,
+        deadlines: CallDeadlines = DEFAULT_DEADLINES,
+        starts: Callable[[bool], None] = lambda _: None,
     ) -> None:
+        """`starts` is called with True before C_Initialize, and with False when it has returned, perhaps too late."""
         self.path = path
         """The absolute path of the first request, often a link that an upgrade changes."""
         self._file = file
@@ -101,7 +108,7 @@ class Module:
         self.cryptoki.extend_deadlines(deadlines)
         self.queries = Queries(self.cryptoki)
         """The calls that return data."""
-        self.run(self._initialise)
+        self._start(starts)
         self._fence.gate = self._new_gate()
         self._data = self._read_data()
         if not self._initialised_here:
@@ -254,6 +261,22 @@ class Module:
                 "cannot use the module. Check the device and its connection, then restart the process."
             )
 
+    def _start(self, starts: Callable[[bool], None]) -> None:
+        def withdraw(_: object) -> None:
+            # Nobody has this module: its caller left before it was there.
+            if self._initialised_here:
+                self.cryptoki.finalize()
+            starts(False)
+
+        starts(True)
+        try:
+            self.run(self._initialise, withdraw)
+        except BaseException:
+            if not self._threads.has_late_calls:
+                starts(False)
+            raise
+        starts(False)
+
     def _new_gate(self) -> Gate:
         # Other code may have initialised the module for a single thread.
         careful = self._file.name in ONE_CALL_AT_A_TIME or not self._initialised_here
@@ -337,7 +360,13 @@ class _ModuleTable:
 
     def __init__(self) -> None:
         self.modules: dict[tuple[int, int], Module] = {}
+        self.starting: set[tuple[int, int]] = set()
+        """Those whose first C_Initialize has not returned: it must not be called a second time meanwhile."""
         self.changing = forking.LockAcrossForks()
+
+    def note_start(self, place: tuple[int, int], starts: bool) -> None:
+        """Note that C_Initialize is called, or has returned."""
+        (self.starting.add if starts else self.starting.discard)(place)
 
 
 _table = _ModuleTable()
@@ -364,11 +393,17 @@ def load_module(
             remedy="Use the path of the .so of your HSM, for example /usr/lib/softhsm/libsofthsm2.so.",
             facts=Facts(reason=Reason.MODULE_NOT_FOUND, path=str(path)),
         ) from error
+    place = status.st_dev, status.st_ino
     with _table.changing:
-        module = _table.modules.get((status.st_dev, status.st_ino))
+        module = _table.modules.get(place)
         if module is None:
-            module = Module(path.absolute(), real, init_string, deadlines)
-            _table.modules[status.st_dev, status.st_ino] = module
+            if place in _table.starting:
+                raise ModuleFencedError(
+                    f"The PKCS#11 module {path} is not called, because C_Initialize has not returned from it.",
+                    remedy="Check the device and its connection. It is used when that call returns.",
+                )
+            starts = functools.partial(_table.note_start, place)
+            module = _table.modules[place] = Module(path.absolute(), real, init_string, deadlines, starts)
         else:
             module.cryptoki.extend_deadlines(deadlines)
         module.add_owner(_table if owner is None else owner, init_string)

@@ -12,7 +12,7 @@ from pathlib import Path
 from pkcs11 import TokenFlag
 from pkcs11 import exceptions as p11
 
-from tokens.errors import NoSuchTokenError, SeveralTokensError, TokenTimeoutError
+from tokens.errors import ModuleError, NoSuchTokenError, SeveralTokensError, TokenLostError, TokenTimeoutError
 from tokens.pkcs11.calls.faults import is_recoverable, name, translate_error
 from tokens.pkcs11.module import Module
 from tokens.uri import Pkcs11Uri
@@ -165,8 +165,37 @@ def _still_there(module: Module, token: TokenInfo) -> TokenInfo | None:
 def find_token(module: Module, wanted: Pkcs11Uri, see: Callable[[Module], Listing] = look) -> TokenInfo:
     """Return the one initialised token that matches.
 
-    Raises `NoSuchTokenError` or `SeveralTokensError`, which list the tokens.
+    Some modules look for tokens only when they are initialised, as the clients of remote ones do. So if there is none,
+    and nothing of the module is in use, it is initialised again once. Raises `NoSuchTokenError` or
+    `SeveralTokensError`, which list the tokens.
     """
+    try:
+        return _find_token(module, wanted, see)
+    except NoSuchTokenError:
+        if see is not look or not _begin_anew(module):
+            raise
+    return _find_token(module, wanted, see)
+
+
+class _Nobody:
+    """A user of a module that has no sessions."""
+
+    def is_alive(self) -> bool:
+        return False
+
+
+def _begin_anew(module: Module) -> bool:
+    """Initialise the module again if nothing of it is in use, and return whether that was done."""
+    if module.is_used_by_others(_Nobody()):
+        return False
+    try:
+        module.reinitialise(module.epoch)
+    except (ModuleError, TokenLostError):
+        return False
+    return True
+
+
+def _find_token(module: Module, wanted: Pkcs11Uri, see: Callable[[Module], Listing]) -> TokenInfo:
     for attempt in range(_QUERIES if module.manufacturer == "SoftHSM" else 1):
         time.sleep(_BETWEEN_QUERIES if attempt else 0)
         listing = see(module)

@@ -1,4 +1,4 @@
-"""Daemons that go away and come back, under a key that stays open."""
+"""Daemons that go away and come back, or hang and go on, under a key that stays open and before the first one."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from tests.interop.modules.devices import tpm
 from tests.interop.modules.devices.device import Daemon
 from tests.interop.modules.devices.worker import Worker
 from tests.interop.modules.steps import class_of
+from tests.tokens import scenes
 
 with_daemon = pytest.mark.parametrize("worker", ["p11-kit", "opencryptoki", "tpm"], indirect=True, scope="module")
 
@@ -73,9 +74,48 @@ def test_a_new_process_says_what_is_missing(worker: Worker, label: str) -> None:
     assert class_of(missing) == ("NoSuchTokenError" if worker.device.name == "p11-kit" else "ModuleError")
     service = {"p11-kit": "no initialised token", "opencryptoki": "pkcsslotd", "tpm": "resource manager"}
     assert service[worker.device.name] in missing
-    if worker.device.name == "p11-kit":
-        worker.close()
     assert worker.run(behaviours.open_and_close, label) == "done", "in the same process, once the daemon is there"
+
+
+@with_daemon
+def test_a_key_is_left_at_its_deadline_while_the_daemon_hangs_and_used_again_afterwards(
+    worker: Worker, daemon: Daemon
+) -> None:
+    worker.run(behaviours.hurry)
+    daemon.pause()
+    try:
+        used = [worker.run(behaviours.use_held_key, timeout=10.0) for _ in range(2)]
+    finally:
+        daemon.resume()
+    if worker.device.name == "opencryptoki":
+        assert used == [UNDISTURBED, UNDISTURBED]
+    else:
+        assert used[0]["outcome"].startswith("TokenTimeoutError: The token did not answer C_Sign")
+        assert class_of(used[1]["outcome"]) in ("TokenTimeoutError", "ModuleFencedError")
+        assert [each["presented"] for each in used] == [0, 0]
+    scenes.until(lambda: worker.run(behaviours.use_held_key)["outcome"] == "done")
+    assert worker.run(behaviours.use_held_key) == UNDISTURBED
+
+
+@with_daemon
+def test_a_module_whose_initialisation_hangs_is_not_called_again_before_it_has_ended(
+    worker: Worker, label: str
+) -> None:
+    daemon = worker.device.daemon
+    assert daemon is not None
+    worker.close()
+    worker.run(behaviours.hurry)
+    daemon.pause()
+    try:
+        opened = [worker.run(behaviours.open_and_close, label, timeout=10.0) for _ in range(2)]
+    finally:
+        daemon.resume()
+    assert opened[0].startswith("TokenTimeoutError: The token did not answer C_Initialize within 0.5 seconds.")
+    assert opened[1].startswith("ModuleFencedError: ")
+    assert "C_Initialize has not returned from it" in opened[1]
+    scenes.until(lambda: worker.run(behaviours.open_and_close, label) == "done")
+    # It is ours again: a child would find out if it were another's.
+    assert worker.run(behaviours.sign_in_threads, label, 4, 4) == {"done": 16}
 
 
 def test_a_tpm_that_lost_its_power_signs_again_until_it_locks_itself(tmp_path: Path) -> None:
