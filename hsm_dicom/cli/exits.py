@@ -17,6 +17,8 @@ The number is EX_NOPERM of sysexits.h. A service manager must not restart on it:
 systemd unit. A PIN that could not be read from its source is FAILED: nothing was presented, and a later attempt may
 succeed.
 """
+INTERRUPTED = 130
+"""Ctrl-C ended the command: 128 and the number of SIGINT, as shells report it."""
 NO_SIGNATURE = 100
 """A file has no signature."""
 BAD_SIGNATURE = 101

@@ -32,6 +32,7 @@ from hsm_dicom.cli.commands.verify import EXAMPLE as VERIFY_EXAMPLE
 from hsm_dicom.cli.commands.verify import verify
 from hsm_dicom.cli.options import Verbose
 from hsm_dicom.cli.render.wording import apply_wording
+from hsm_dicom.cli.runs.device_waits import device_waits
 from hsm_dicom.cli.runs.termination import Terminated, end_by_signal, raise_when_terminated
 
 app = typer.Typer(
@@ -83,17 +84,28 @@ apply_wording(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run one command and end the process with its exit status (see `exits`)."""
+    """Run one command and end the process with its exit status (see `exits`).
+
+    With `arguments`, the caller is another program, whose devices stay open.
+    """
     logs.set_up()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError):
             # A terminal that has no ✓ gets an escape, not an exception.
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
-        with raise_when_terminated():
-            app(args=None if arguments is None else list(arguments), prog_name="hsm-dicom")
+        with device_waits.watch(), raise_when_terminated():
+            try:
+                app(args=None if arguments is None else list(arguments), prog_name="hsm-dicom")
+            finally:
+                if arguments is None:
+                    _release_devices()
     except Terminated as ending:
         end_by_signal(ending.number)
+    except SystemExit as ending:
+        _end_process(int(ending.code or exits.OK))
+    except KeyboardInterrupt:
+        _end_process(exits.INTERRUPTED)
     except Exception as error:
         from hsm_dicom.cli.errors import exit_status, sentence
         from tokens.printable import printable_lines
@@ -101,5 +113,20 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if logs.verbose():
             sys.stderr.write(printable_lines(traceback.format_exc()))
         typer.echo(f"hsm-dicom: {sentence(error)}", err=True)
-        sys.exit(exit_status(error))
+        _end_process(exit_status(error))
     sys.exit(exits.OK)
+
+
+def _release_devices() -> None:
+    """Close the devices of this process, while a signal still ends the wait for them."""
+    managers = sys.modules.get("tokens.manager")
+    if managers is not None:
+        managers.default_manager().close()
+
+
+def _end_process(status: int) -> NoReturn:
+    """End the process, without waiting for calls that have not returned from a device."""
+    ending = sys.modules.get("tokens.process.ending")  # without it, no device was ever called
+    if ending is not None:
+        ending.end_process(status)
+    sys.exit(status)

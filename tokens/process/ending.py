@@ -18,8 +18,8 @@ from typing import NoReturn, Protocol
 class DeviceCalls(Protocol):
     """The calls that are made to one device or library."""
 
-    def interrupt(self) -> None:
-        """Make every waiting caller leave now, with an error."""
+    def interrupt(self, waited: float) -> None:
+        """Make every caller that has waited for a call for so many seconds leave now, with an error."""
 
     @property
     def has_late_calls(self) -> bool:
@@ -45,10 +45,13 @@ def register(owner: DeviceCalls) -> None:
         _registry.owners.add(owner)
 
 
-def interrupt_device_calls() -> None:
-    """Make every caller that waits for a device leave now, with `TokenLostError`: the process is ending."""
+def interrupt_device_calls(waited: float = 0.0) -> None:
+    """Make every caller that waits for a device leave now, with `TokenLostError`: the process is ending.
+
+    A caller that has waited for less than `waited` seconds may go on, since its device may be about to answer.
+    """
     for owner in _registry.present():
-        owner.interrupt()
+        owner.interrupt(waited)
 
 
 def has_late_calls() -> bool:

@@ -14,6 +14,7 @@ from hsm_dicom.cli.render import output
 from hsm_dicom.cli.runs.termination import Terminated, stop_when_terminated
 from hsm_dicom.dataset.folders import FolderError
 from hsm_dicom.errors import DicomError
+from tokens.errors import TokenError
 
 
 @dataclass
@@ -51,7 +52,11 @@ def interruptible(summarise: Callable[[], None]) -> Iterator[threading.Event]:
     """
     with stop_when_terminated() as stopping:
         try:
-            yield stopping.stop
+            try:
+                yield stopping.stop
+            except TokenError:
+                stopping.check()  # after a signal, devices are not waited for
+                raise
             stopping.check()
         except (KeyboardInterrupt, Terminated):
             summarise()

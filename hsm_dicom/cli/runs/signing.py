@@ -62,7 +62,10 @@ class SigningRun:
         resume: bool,
         stop: threading.Event,
     ) -> None:
-        """Sign files until `stop` is set, and report each. Raises TokenError, after a summary, if the token fails."""
+        """Sign files until `stop` is set, and report each.
+
+        Raises TokenError if the token fails; after a summary, unless `stop` is set.
+        """
         outcomes = sign_jobs(
             (_job(item, target) for item, target in pairs),
             self.signer.key,
@@ -80,7 +83,8 @@ class SigningRun:
                 advance()
                 self._take(outcome)
         except TokenError:
-            self.summarise()
+            if not stop.is_set():
+                self.summarise()
             raise
 
     def _take(self, outcome: SigningOutcome) -> None:

@@ -67,7 +67,7 @@ class _Lane:
         self.interrupted = False
         self.function = self.kind = ""
         self.slot: int | None = None
-        self.began = 0.0
+        self.began = time.monotonic()
         self.expires = math.inf
 
     def settle(self) -> bool:
@@ -149,10 +149,12 @@ class CallThreads:
         """Stop the clock."""
         _here.lane.expires = math.inf
 
-    def interrupt(self) -> None:
-        """Make every waiting caller leave, with `TokenLostError`: the process is ending."""
+    def interrupt(self, waited: float) -> None:
+        """Make every caller that has waited for so many seconds leave, with `TokenLostError`: the process is ending."""
+        before = time.monotonic() - waited
         for lane in tuple(self._busy):
-            lane.interrupted = True
+            if lane.began <= before:
+                lane.interrupted = True
 
     def close(self) -> None:
         """End the idle threads."""
@@ -204,7 +206,7 @@ class CallThreads:
 
     def _leave(self, lane: _Lane, late: Callable[[Any], None] | None) -> None:
         """Leave a job, unless it has ended meanwhile."""
-        call = LateCall(lane.function, lane.slot, lane.began or time.monotonic())
+        call = LateCall(lane.function, lane.slot, lane.began)
         lane.late = (call, late)
         self.fence.add(call)
         if lane.settle():

@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import math
 import os
 import pwd
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from enum import IntEnum
 from pathlib import Path
@@ -141,6 +143,8 @@ class Context:
         self._cut: str | None = None
         self._released = False
         self._alarm = Alarm(deadlines, lambda: self.cut("deadline"))
+        self._began = math.inf
+        """When the current call began, on the monotonic clock."""
         try:
             with _client.establishing:
                 self._sockets_before = _sockets_to_service()
@@ -179,6 +183,11 @@ class Context:
             sockets = self._new_sockets() if self._sockets is None else self._sockets
         for inode, descriptor in sockets.items():
             _shut_down(descriptor, inode)
+
+    def cancel(self, waited: float) -> None:
+        """Cut the context if its current call has lasted for so many seconds."""
+        if time.monotonic() - self._began >= waited:
+            self.cut("cancelled")
 
     @property
     def usable(self) -> bool:
@@ -238,9 +247,11 @@ class Context:
         def call() -> Any:
             with _client.gate:
                 self._alarm.arm(timeout)
+                self._began = time.monotonic()
                 try:
                     return function()
                 finally:
+                    self._began = math.inf
                     self._alarm.disarm()
 
         return self._calls.run(call, lambda: self.cut("cancelled"))
@@ -355,10 +366,10 @@ class Contexts:
         self._contexts.add(context)
         return context
 
-    def interrupt(self) -> None:
-        """Cancel every call, because the process is ending."""
+    def interrupt(self, waited: float) -> None:
+        """Cancel every call that has lasted for so many seconds, because the process is ending."""
         for context in tuple(self._contexts):
-            context.cut("cancelled")
+            context.cancel(waited)
 
     def close(self) -> None:
         """Cut every open context, and join the threads. Contexts may be established again later."""
