@@ -8,7 +8,6 @@ Message ID, and only an answer with this ID, the right command and the right ins
 from __future__ import annotations
 
 import itertools
-import os
 import queue
 import time
 from collections.abc import Callable
@@ -57,13 +56,13 @@ class MatchedAnswers(MessageReceiver):
         upper_layer = self.assoc.dul
         if not isinstance(upper_layer, UpperLayer):
             raise TypeError("Only an association of hsm-dicom sends from files.")
-        with path.open("rb", buffering=0) as file:
-            length = max(0, file.seek(0, os.SEEK_END) - offset)
-            file.seek(offset)
-            data = FileData(file, length, context_id, self.maximum_pdu_size)
+        data = FileData.open(path, offset, context_id, self.maximum_pdu_size)
+        try:
             self.send_command(request, context_id)
             upper_layer.send_pdu(data)
             data.wait(upper_layer.ended)
+        finally:
+            data.close()
 
     def get_msg(self, block: bool = False) -> Any:
         """Return the next message, or with `block` the answer to the last request: its context and primitive.

@@ -23,7 +23,7 @@ from hsm_dicom.network.upper_layer.pdu import DataPDU, PDUReader, abort, present
 from hsm_dicom.tls import client_context, server_context
 from hsm_dicom.transport.sockets import SecuredSSLSocket
 from tests.hsm_dicom.network.images import ct_image, data_set_bytes
-from tests.hsm_dicom.network.nodes import node
+from tests.hsm_dicom.network.nodes import eventually, node
 from tests.hsm_dicom.network.pdus import associate_rq, p_data, pdu
 from tests.hsm_dicom.network.test_store import send, storing
 from tests.hsm_dicom.tls.fixtures import Hospital
@@ -175,6 +175,27 @@ def test_a_file_that_became_shorter_is_not_completed(tmp_path: Path) -> None:
         os.truncate(tmp_path / "data", 1500)
         with pytest.raises(OSError, match="became shorter"):
             list(iter(data.next_pdu, None))
+
+
+def test_a_file_is_not_closed_under_a_read(tmp_path: Path) -> None:
+    # The other end of a pipe decides how long the read takes.
+    reading_end, writing_end = os.pipe()
+    file = os.fdopen(reading_end, "rb", buffering=0)
+    data = FileData(file, 6, 5, 16384)
+    made: list[bytes] = []
+    reading = threading.Thread(target=lambda: made.append(bytes(data.next_pdu() or b"")))
+    reading.start()
+    os.write(writing_end, b"abc")
+    assert eventually(lambda: data._reading.locked())
+    data.close()
+    assert not file.closed
+    os.write(writing_end, b"def")
+    reading.join(5)
+    os.close(writing_end)
+    assert made[0].endswith(b"abcdef")
+    assert file.closed
+    with pytest.raises(OSError, match="closed while it was sent"):
+        data.next_pdu()
 
 
 def test_a_file_that_is_cut_off_while_it_is_sent_is_reported_and_the_others_are_sent(
