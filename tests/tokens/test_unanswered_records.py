@@ -240,7 +240,7 @@ def test_records_of_earlier_releases_are_read(memory: RefusalMemory, state_folde
 
 def test_a_call_that_nobody_waits_for_is_not_begun() -> None:
     made: list[str] = []
-    call = LeavableCall(lambda: made.append("made") or 0, Pin(b"1234"), lambda _: None)
+    call = LeavableCall(lambda: made.append("made") or 0, [Pin(b"1234")], lambda _: None)
     assert call.leave() is Progress.NOT_BEGUN
     with pytest.raises(Exception, match="was not presented"):
         call()
@@ -257,7 +257,7 @@ def test_a_pin_that_is_wiped_during_a_late_call_reaches_the_device_whole() -> No
         return 0
 
     settled: list[int | BaseException] = []
-    call = LeavableCall(late, pin, settled.append)
+    call = LeavableCall(late, [pin], settled.append)
     thread = threading.Thread(target=call)
     thread.start()
     assert begun.wait(5)

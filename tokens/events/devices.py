@@ -20,7 +20,7 @@ class OperationOutcome(StrEnum):
     REFUSED = "refused"
     FAILED = "failed"
     UNANSWERED = "unanswered"
-    """The device has not answered a PIN. If it answers later, another event has the answer."""
+    """The device has not answered a login or a ceremony step in time. If it answers later, another event says so."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

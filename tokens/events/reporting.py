@@ -9,7 +9,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, TypeVar
 
-from tokens.errors import AuthenticationFailedError, TokenError
+from tokens.errors import AuthenticationFailedError, TokenError, TokenTimeoutError
 from tokens.events.bus import emit
 from tokens.events.devices import CeremonyStep, DeviceEvent, KeyUse, OperationOutcome
 
@@ -113,4 +113,8 @@ def report_ceremony_step(serial: str, token_label: str, step: str, object_name: 
     """Emit a `CeremonyStep` when the block ends."""
     event = CeremonyStep(token_serial=serial, token_label=token_label, step=step, object=object_name)
     with report(event, refusals=TokenError) as reported:
-        yield reported
+        try:
+            yield reported
+        except TokenTimeoutError as error:
+            reported.end(OperationOutcome.UNANSWERED, str(error))
+            raise

@@ -7,7 +7,7 @@ records the answer: the caller, if it still waits when the call returns; otherwi
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from enum import Enum, auto
 
@@ -30,16 +30,21 @@ class LeavableCall:
     """One call with a PIN. Run the object in the thread of the call; in the caller, call `leave` after an exception."""
 
     def __init__(
-        self, call: Callable[[], int], pin: Pin | None, settle_late: Callable[[int | BaseException], None]
+        self, call: Callable[[], int], pins: Iterable[Pin | None], settle_late: Callable[[int | BaseException], None]
     ) -> None:
-        """`settle_late` is called after `call` has returned, if the caller left meanwhile; it must not raise."""
+        """`pins` are those that the call and `settle_late` read.
+
+        `settle_late` is called after `call` has returned, if the caller left meanwhile; it must not raise.
+        """
         self.result: int | BaseException | None = None
         self._call = call
-        self._pin = pin
+        self._pins = [pin for pin in pins if pin is not None]
         self._settle_late = settle_late
         self._changing = threading.Lock()
         self._progress = Progress.NOT_BEGUN
         self._left = False
+        self.is_abandoned = False
+        """Whether the caller left before the call returned."""
 
     def __call__(self) -> int:
         """Make the call and return its CK_RV. Makes none after the caller has left."""
@@ -48,8 +53,8 @@ class LeavableCall:
                 if self._left:
                     raise TokenLostError("The PIN was not presented, because nothing waits for the login any longer.")
                 self._progress = Progress.UNDER_WAY
-                if self._pin is not None:
-                    stack.enter_context(self._pin.lend())
+                for pin in self._pins:
+                    stack.enter_context(pin.lend())
             try:
                 self.result = result = self._call()
                 return result
@@ -59,22 +64,18 @@ class LeavableCall:
             finally:
                 with self._changing:
                     self._progress = Progress.ENDED
-                    left = self._left
-                if left and self.result is not None:
+                if self.is_abandoned and self.result is not None:
                     self._settle_late(self.result)
 
-    @property
-    def is_under_way(self) -> bool:
-        """Whether the call has begun and not returned."""
-        return self._progress is Progress.UNDER_WAY
+    def leave(self, record: Callable[[], None] | None = None) -> Progress:
+        """Return how far the call is. If it has begun and not ended, call `record`; its thread settles the result then.
 
-    @property
-    def is_left(self) -> bool:
-        """Whether the caller has left."""
-        return self._left
-
-    def leave(self) -> Progress:
-        """Return how far the call is; from now on its thread settles the result, if it has not ended."""
+        Raises what `record` raises. A later call of `leave` does nothing.
+        """
         with self._changing:
-            self._left = True
+            if not self._left:
+                self._left = True
+                self.is_abandoned = self._progress is Progress.UNDER_WAY
+                if self.is_abandoned and record is not None:
+                    record()
             return self._progress

@@ -7,14 +7,27 @@ the caller gave to be erased.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 from pkcs11 import TokenFlag
 from pkcs11 import exceptions as p11
 
 from tokens.deadlines import CallDeadlines
-from tokens.errors import CeremonyError, Facts, OperationFailedError, Reason, sentence_case
+from tokens.errors import (
+    CeremonyError,
+    Facts,
+    OperationFailedError,
+    PinError,
+    Reason,
+    TokenTimeoutError,
+    sentence_case,
+)
+from tokens.events import CeremonyStep
+from tokens.events.bus import emit
 from tokens.pins.credentials import Credentials
+from tokens.pins.leavable import LeavableCall, Progress
 from tokens.pins.refusals import RefusalMemory
 from tokens.pins.sources import Pin, PinSource
 from tokens.pkcs11.calls import cryptoki
@@ -65,7 +78,7 @@ def initialise_token(
             check_flags(found, credentials, UserType.SO)  # before a person types a PIN
             new_user_pin: Pin | None = None
             try:
-                credentials.read_ahead(purpose(found, UserType.SO))
+                credentials.read_ahead(purpose(found, UserType.SO, memory))
                 new_user_pin = user_pin.read("new user PIN")
                 present_pin(
                     module,
@@ -77,8 +90,6 @@ def initialise_token(
                 )
                 made = _find_made_token(module, label, found)
                 _set_first_user_pin(module, made, credentials, new_user_pin)
-                if new_user_pin is not None:
-                    memory.remove_refusal(device_name(made), "user", new_user_pin)
             finally:
                 credentials.forget()
                 if new_user_pin is not None:
@@ -99,12 +110,12 @@ def set_user_pin(
         check_flags(token, credentials, UserType.SO)  # before a person types a PIN
         new_pin: Pin | None = None
         try:
-            credentials.read_ahead(purpose(token, UserType.SO))
+            credentials.read_ahead(purpose(token, UserType.SO, credentials.memory))
             new_pin = new.read(f"new user PIN of {token.description}")
             with _session(module, find_token(module, token.uri)) as handle:
                 login = module.cryptoki.login
                 present_pin(module, token, credentials, UserType.SO, lambda pin: login(handle, UserType.SO, pin))
-                rv = module.cryptoki.init_pin(handle, new_pin)
+                rv = _set_user_pin(module, token, credentials.memory, handle, new_pin)
                 module.cryptoki.logout(handle)
             if rv != cryptoki.OK:
                 raise OperationFailedError(
@@ -112,8 +123,6 @@ def set_user_pin(
                     "PIN was not changed.",
                     remedy="See the token's rules on length and characters.",
                 )
-            if new_pin is not None:
-                credentials.memory.remove_refusal(device_name(token), "user", new_pin)
         finally:
             credentials.forget()
             if new_pin is not None:
@@ -138,9 +147,9 @@ def change_pin(
                     UserType.USER,
                     lambda pin: set_pin(handle, pin, new_pin),
                     INCORRECT_PIN,
+                    new_pin=new_pin,
+                    step=_step("change-pin", token),
                 )
-            if new_pin is not None:
-                credentials.memory.remove_refusal(device_name(token), "user", new_pin)
         finally:
             credentials.forget()
             if new_pin is not None:
@@ -215,16 +224,64 @@ def _find_made_token(module: Module, label: str, before: TokenInfo) -> TokenInfo
 def _set_first_user_pin(module: Module, token: TokenInfo, officer: Credentials, user_pin: Pin | None) -> None:
     # This process has just set the officer's PIN, so it cannot be wrong.
     so_pin = officer.read("SO PIN")
-    with _session(module, token) as handle:
-        rv = module.cryptoki.login(handle, UserType.SO, so_pin)
-        if rv == cryptoki.OK:
-            rv = module.cryptoki.init_pin(handle, user_pin)
-            module.cryptoki.logout(handle)
+    try:
+        with _session(module, token) as handle:
+            rv = module.cryptoki.login(handle, UserType.SO, so_pin)
+            if rv == cryptoki.OK:
+                rv = _set_user_pin(module, token, officer.memory, handle, user_pin)
+                module.cryptoki.logout(handle)
+    except TokenTimeoutError as error:
+        raise TokenTimeoutError(
+            f"{sentence_case(token.description)} was initialised, but whether its user PIN was set is not known "
+            f"({error.message.rstrip('.')}).",
+            remedy="When the token answers again, set its user PIN as its security officer.",
+        ) from error
     if rv != cryptoki.OK:
         raise OperationFailedError(
             f"{sentence_case(token.description)} was initialised, but its user PIN was not accepted (CK_RV 0x{rv:x}).",
             remedy="See the token's rules on length and characters, then set another one as its security officer.",
         )
+
+
+def _set_user_pin(module: Module, token: TokenInfo, memory: RefusalMemory, session: int, pin: Pin | None) -> int:
+    """Set the user's PIN in a session of the officer (C_InitPIN), and return the CK_RV.
+
+    The PIN is struck out of the record of refused ones, also if the token sets it after the deadline. Raises
+    `TokenTimeoutError`.
+    """
+    started = time.perf_counter()
+
+    def strike_out() -> None:
+        if pin is not None:
+            memory.remove_refusal(device_name(token), "user", pin)
+
+    def settle_late(result: int | BaseException) -> None:
+        if result == cryptoki.OK:
+            emit(replace(_step("set-pin", token), duration=time.perf_counter() - started))
+            with contextlib.suppress(PinError):  # then the PIN stays on record as refused, and a person is told
+                strike_out()
+
+    made = LeavableCall(lambda: module.cryptoki.init_pin(session, pin), [pin], settle_late)
+    try:
+        rv = module.run(made)
+    except TokenTimeoutError as error:
+        if made.leave() is not Progress.ENDED or not isinstance(made.result, int):
+            raise TokenTimeoutError(
+                f"{sentence_case(token.description)} has not answered while its user PIN was set "
+                f"({error.message.rstrip('.')}). Whether the PIN was set is not known.",
+                remedy="When the token answers again, set the PIN again.",
+            ) from error
+        rv = made.result
+    except BaseException:
+        made.leave()
+        raise
+    if rv == cryptoki.OK:
+        strike_out()
+    return rv
+
+
+def _step(step: str, token: TokenInfo) -> CeremonyStep:
+    return CeremonyStep(token_serial=token.serial, token_label=token.label, step=step, object="user PIN")
 
 
 @contextlib.contextmanager

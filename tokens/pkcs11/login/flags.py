@@ -15,7 +15,7 @@ from tokens.errors import (
     sentence_case,
 )
 from tokens.pins.credentials import Credentials
-from tokens.pins.refusals import DeviceName
+from tokens.pins.refusals import DeviceName, RefusalMemory, describe_unanswered
 from tokens.pins.sources import PinPad
 from tokens.pkcs11.calls.cryptoki import UserType
 from tokens.pkcs11.search import TokenInfo
@@ -81,9 +81,15 @@ def role_word(role: UserType) -> str:
     return ROLE_NAMES[role].lower()
 
 
-def purpose(token: TokenInfo, role: UserType) -> str:
-    """Return what a prompt asks for. An uninitialised token has no PIN yet: it gets a new one."""
-    return f"{ROLE_NAMES[role]} PIN of {token.description}" if token.initialised else f"new {ROLE_NAMES[role]} PIN"
+def purpose(token: TokenInfo, role: UserType, memory: RefusalMemory) -> str:
+    """Return what a prompt asks for, and whether a PIN was not answered.
+
+    An uninitialised token has no PIN yet: it gets a new one.
+    """
+    if not token.initialised:
+        return f"new {ROLE_NAMES[role]} PIN"
+    recorded = [entry for entry in memory.refusals(device_name(token)) if entry.role == role_word(role)]
+    return f"{ROLE_NAMES[role]} PIN of {token.description}{describe_unanswered(recorded)}"
 
 
 def make_facts(reason: Reason, token: TokenInfo, credentials: Credentials | None, role: UserType) -> Facts:

@@ -60,7 +60,7 @@ class KeyLogin:
         self._was_presented = False
         self._presentation: Presentation | None = None
         """The recorded presentation; None while the PIN is that of the last login."""
-        self._call = LeavableCall(self._log_in, pin, self._settle_late)
+        self._call = LeavableCall(self._log_in, [pin], self._settle_late)
         self._started = time.perf_counter()
 
     @contextlib.contextmanager
@@ -100,7 +100,7 @@ class KeyLogin:
         try:
             yield
         except DEVICE_FAILURES as error:
-            if self._was_presented and not self._call.is_left:
+            if self._was_presented and not self._call.is_abandoned:
                 if self._presentation is None:
                     self._credentials.memory.record_unclear(self._device, self._pin)
                 else:
@@ -120,7 +120,7 @@ class KeyLogin:
             if self._presentation is not None:
                 self._presentation.answer = Answer.NOT_CHECKED
             raise
-        if self._presentation is not None and not self._call.is_left:
+        if self._presentation is not None and not self._call.is_abandoned:
             self._presentation.stays = False
             self._presentation.answer = self._judge(rv, self._presentation)
         if rv in WRONG_PIN:
@@ -137,22 +137,11 @@ class KeyLogin:
 
     def _leave(self, error: BaseException) -> None:
         """Record that the PIN is unanswered, if the caller leaves during the login. Raises `LoginTimeoutError`."""
-        if not self._call.is_under_way:
-            self._call.leave()
+        progress = self._call.leave(self._record_unanswered)
+        if progress is Progress.ENDED and self._call.result in WRONG_PIN and isinstance(error, TokenTimeoutError):
+            raise _RefusedForKeyError
+        if progress is not Progress.UNDER_WAY:
             return
-        with self._pin.lend():
-            try:
-                if self._presentation is None:
-                    memory = self._credentials.memory
-                    self._presentation = memory.record_unanswered(self._device, self._pin, self._retries)
-                else:
-                    self._presentation.is_awaited = True
-            finally:
-                progress = self._call.leave()
-                self._credentials.record_unanswered(self._pin)
-            if progress is Progress.ENDED and self._call.result is not None:
-                self._settle_late(self._call.result)
-                return
         unanswered = LoginTimeoutError(
             f"{sentence_case(self._token.description)} has not answered the PIN {self._credentials.origin} for key "
             f"{self._key} in time. Whether the PIN is correct is not known, so it is not presented unattended until "
@@ -164,6 +153,14 @@ class KeyLogin:
             reported.end(OperationOutcome.UNANSWERED, str(unanswered))
         if isinstance(error, TokenTimeoutError):
             raise unanswered from error
+
+    def _record_unanswered(self) -> None:
+        if self._presentation is None:
+            memory = self._credentials.memory
+            self._presentation = memory.record_unanswered(self._device, self._pin, self._retries)
+        else:
+            self._presentation.is_awaited = True
+        self._credentials.record_unanswered(self._pin)
 
     def _settle_late(self, result: int | BaseException) -> None:
         """Record an answer that came after the caller had left, in the thread of the call."""

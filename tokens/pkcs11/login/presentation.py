@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Container
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import NoReturn
 
@@ -36,12 +36,13 @@ from tokens.errors import (
     TokenTimeoutError,
     sentence_case,
 )
-from tokens.events import Login, OperationOutcome
+from tokens.events import CeremonyStep, Login, OperationOutcome
+from tokens.events.bus import emit
 from tokens.events.reporting import Report, report
 from tokens.pins.credentials import Credentials, DeviceFailure
 from tokens.pins.leavable import LeavableCall, Progress
 from tokens.pins.refusal_record import Refusal
-from tokens.pins.refusals import Answer, DeviceName, Presentation, describe_unanswered
+from tokens.pins.refusals import Answer, DeviceName, Presentation
 from tokens.pins.sources import Pin
 from tokens.pkcs11.calls import cryptoki
 from tokens.pkcs11.calls.cryptoki import UserType
@@ -123,11 +124,14 @@ def present_pin(
     call: Callable[[Pin | None], int],
     wrong: Container[int] = WRONG_PIN,
     login_session: int | None = None,
+    new_pin: Pin | None = None,
+    step: CeremonyStep | None = None,
 ) -> None:
     """Read a PIN and present it with `call`, which returns the CK_RV of C_Login, C_SetPIN or C_InitToken.
 
     `wrong` are the CK_RVs that are about this PIN: those about a wrong length may be about a new PIN. `login_session`
     is the session of a user's login: only there is an acceptance recorded, and used after an unclear answer.
+    `new_pin` is the PIN of this role that the call sets. `step` is reported if the call succeeds late.
 
     Every PIN is presented here, under the lock of the state folder, after reading the token's current flags, and
     recorded until the token accepts it. Raises as `log_in` does.
@@ -142,9 +146,9 @@ def present_pin(
         memory = credentials.memory
         now, device = _query_token(module, token, role)
         retries = read_retries(now, role)
-        open_entries = memory.settle_by_retries(device, role_word(role), retries)
+        memory.settle_by_retries(device, role_word(role), retries)
         check_flags(now, credentials, role)
-        pin = credentials.read(purpose(token, role) + describe_unanswered(open_entries))
+        pin = credentials.read(purpose(token, role, memory))
         again = None if login_session is None else check_again
         with memory.present(
             device, role_word(role), pin, again, attended=credentials.attended, retries=retries
@@ -153,13 +157,16 @@ def present_pin(
             now, _ = _query_token(module, token, role)
             check_flags(now, credentials, role)
             reported.set(presented=True)
-            presented = _Presented(module, now, device, credentials, role, pin, presentation, wrong, login_session)
+            presented = _Presented(
+                module, now, device, credentials, role, pin, presentation, wrong, login_session, new_pin, step
+            )
             rv = presented.give(lambda: call(pin), reported)
             presented.conclude(rv)
             # Already logged in: the token did not check this PIN.
             looked_at = rv != cryptoki.USER_ALREADY_LOGGED_IN
             reported.set(presented=looked_at)
         credentials.record_acceptance(pin, looked_at=looked_at)
+        presented.record_new_pin()
 
 
 @dataclass
@@ -175,16 +182,19 @@ class _Presented:
     presentation: Presentation
     wrong: Container[int]
     login_session: int | None
+    new_pin: Pin | None
+    step: CeremonyStep | None
     started: float = field(default_factory=time.perf_counter)
 
     def give(self, call: Callable[[], int], reported: Report) -> int:
         """Make the call and return its CK_RV. Raises `LoginTimeoutError` if it does not return by its deadline."""
-        made = LeavableCall(call, self.pin, self.settle_late)
+        made = LeavableCall(call, [self.pin, self.new_pin], self.settle_late)
         self.presentation.begin()
         try:
             return self.module.run(made)
         except BaseException as error:
-            progress, result = made.leave(), made.result
+            progress = made.leave(self._record_unanswered)
+            result = made.result
             if progress is Progress.ENDED and isinstance(result, int):
                 if isinstance(error, TokenTimeoutError):
                     return result
@@ -194,13 +204,20 @@ class _Presented:
                 self.presentation.answer = Answer.NOT_CHECKED
                 reported.set(presented=False)
             else:
-                self.presentation.is_awaited = progress is Progress.UNDER_WAY
-                self.credentials.record_unanswered(self.pin)
+                if progress is Progress.ENDED:  # by an exception
+                    self.credentials.record_unanswered(self.pin)
                 unanswered = self._explain_unanswered(error)
+                if not self.token.initialised:
+                    # The token has no PIN yet with which it could compare this one.
+                    self.presentation.answer = Answer.NOT_CHECKED
                 reported.end(OperationOutcome.UNANSWERED, str(unanswered))
                 if isinstance(error, TokenTimeoutError):
                     raise unanswered from error
             raise
+
+    def _record_unanswered(self) -> None:
+        self.presentation.is_awaited = True
+        self.credentials.record_unanswered(self.pin)
 
     def conclude(self, rv: int, *, late: bool = False) -> None:
         """Set the answer of the presentation, and raise the error for a CK_RV that is not a success."""
@@ -233,11 +250,15 @@ class _Presented:
             late=True,
         )
         presentation = self.presentation
+        if not self.token.initialised:
+            event = replace(event, presented=False)
         # Nobody is there who could be told, except by the event.
         with contextlib.suppress(Exception), report(event, refusals=PinError, started=self.started) as reported:
             try:
                 if isinstance(result, int):
                     self.conclude(result, late=True)
+                    if self.step is not None:
+                        emit(replace(self.step, duration=time.perf_counter() - self.started))
                 elif isinstance(result, NOT_MADE):
                     presentation.answer = Answer.NOT_CHECKED
                     reported.set(presented=False)
@@ -248,6 +269,13 @@ class _Presented:
                 presentation.settle_late(presentation.answer)
                 if presentation.answer is not Answer.UNANSWERED:
                     self.credentials.record_answer()
+                if presentation.answer is Answer.ACCEPTED:
+                    self.record_new_pin()
+
+    def record_new_pin(self) -> None:
+        """Strike the PIN that the call has set out of the record: it is the right one now."""
+        if self.new_pin is not None:
+            self.credentials.memory.remove_refusal(self.device, role_word(self.role), self.new_pin)
 
     def _judge(self, rv: int) -> Answer:
         if rv == cryptoki.OK:
@@ -287,11 +315,18 @@ class _Presented:
         credentials.record_refusal(self.pin, refused, lambda: memory.has_refusal(device, role))
         raise refused
 
-    def _explain_unanswered(self, error: BaseException) -> LoginTimeoutError:
+    def _explain_unanswered(self, error: BaseException) -> TokenTimeoutError:
         name, why = ROLE_NAMES[self.role], f" ({error.message.rstrip('.')})" if isinstance(error, Error) else ""
+        token = sentence_case(self.token.description)
+        if not self.token.initialised:
+            return TokenTimeoutError(
+                f"{token} has not answered{why}. Whether it was initialised is not known.",
+                remedy="List the tokens when the device answers again.",
+            )
+        changed = "" if self.new_pin is None else f" Whether the token has set the new {name} PIN is not known either."
         return LoginTimeoutError(
-            f"{sentence_case(self.token.description)} has not answered the {name} PIN {self.credentials.origin}{why}. "
-            "Whether the PIN is correct is not known, so it is not presented unattended until that is settled.",
+            f"{token} has not answered the {name} PIN {self.credentials.origin}{why}. Whether the PIN is correct is "
+            f"not known, so it is not presented unattended until that is settled.{changed}",
             remedy="Check the device and its connection.",
             facts=make_facts(Reason.PIN_UNANSWERED, self.token, self.credentials, self.role),
         )
