@@ -139,7 +139,9 @@ def test_the_tutorial_on_signatures(rehearsal: Path) -> None:
     assert (rehearsal / "rehearsal" / "events.jsonl").read_text().count("\n") > 5
 
 
-@pytest.mark.parametrize("page", ["accept-an-hsm", "renew-a-certificate", "add-an-intermediate", "time-stamp"])
+@pytest.mark.parametrize(
+    "page", ["accept-an-hsm", "renew-a-certificate", "add-an-intermediate", "time-stamp", "two-hsms"]
+)
 def test_a_guide_that_goes_on_from_the_tutorial_on_signatures(rehearsal: Path, page: str) -> None:
     run_page(rehearsal, f"howto/{page}.md", before=[FIRST])
 
