@@ -237,7 +237,7 @@ class TokenLostError(TokenError):
     """The token, its session or its module was lost, and reconnecting failed."""
 
 
-class LoginUnansweredError(TokenLostError):
+class LoginUnclearError(TokenLostError):
     """The token answered a PIN that it had accepted before with a device error. The PIN is presented once more."""
 
 

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("bounded")
 
 FORK_WHILE_THREADS_SIGN = """
 import signal, time
-from tokens.errors import LoginUnansweredError, OperationFailedError
+from tokens.errors import LoginUnclearError, OperationFailedError
 enough = threading.Event()
 def keep_signing():
     while not enough.is_set():
@@ -35,7 +35,7 @@ for _ in range(2):
             try:
                 sign(key)
                 os._exit(0)
-            except (OperationFailedError, LoginUnansweredError) as error:
+            except (OperationFailedError, LoginUnclearError) as error:
                 # SoftHSM may answer a login so (CKR_GENERAL_ERROR) while another process rewrites the token's file;
                 # a PIN that it accepted before is presented once more.
                 print(error, file=sys.stderr)

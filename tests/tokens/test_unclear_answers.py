@@ -55,11 +55,11 @@ def test_after_twenty_outages_and_a_restart_each_acceptance_was_worth_one_presen
         {end}
     """
     ten_times = play(code.format(outages=10, end="said(lambda: sign(key))"), token, proxy)
-    assert ten_times == ["LoginUnansweredError"] * 10 + ["done"]
+    assert ten_times == ["LoginUnclearError"] * 10 + ["done"]
     # One at the start; then for each outage one that the outage answered, and one further.
     assert proxy.calls()["C_Login"] == 1 + 10 * 2
     # Now the process ends in the middle of an outage.
-    assert play(code.format(outages=10, end="os._exit(0)"), token, proxy, key="key") == ["LoginUnansweredError"] * 10
+    assert play(code.format(outages=10, end="os._exit(0)"), token, proxy, key="key") == ["LoginUnclearError"] * 10
     assert proxy.calls()["C_Login"] == 1 + 10 * 2 + 1 + 9 * 2 + 1
     proxy.rule()
     assert play("with tokens.open_key(uris[0]) as key: sign(key)", token, proxy, key="key") == []
@@ -82,7 +82,7 @@ def test_a_failure_that_goes_on_costs_one_further_presentation_and_no_more(
         said(lambda: sign(key))
         print(logins() - before)
     """
-    said = ["LoginUnansweredError", "PinRefusedError"] + ["PinNotPresentedError"] * 4
+    said = ["LoginUnclearError", "PinRefusedError"] + ["PinNotPresentedError"] * 4
     assert play(code, token, proxy) == [*said, "2"]
 
 
@@ -94,7 +94,7 @@ def test_nor_does_the_next_process_present_it(token: TestToken, proxy: Proxy) ->
         for _ in range(2):
             said(lambda: sign(key))
     """
-    assert play(code, token, proxy) == ["LoginUnansweredError", "PinRefusedError"]
+    assert play(code, token, proxy) == ["LoginUnclearError", "PinRefusedError"]
     proxy.rule()
     before = proxy.calls()["C_Login"]
     assert play("said(lambda: tokens.open_key(uris[0]))", token, proxy, key="key") == ["PinNotPresentedError"]
@@ -113,7 +113,7 @@ def test_clearing_the_record_reaches_a_running_process(token: TestToken, proxy: 
         print(RefusalMemory().clear("{token.serial}"))
         said(lambda: sign(key))
     """
-    assert play(code, token, proxy) == ["LoginUnansweredError", "PinRefusedError", "PinNotPresentedError", "1", "done"]
+    assert play(code, token, proxy) == ["LoginUnclearError", "PinRefusedError", "PinNotPresentedError", "1", "done"]
 
 
 def test_opening_the_key_again_reads_a_pin_that_was_put_right(token: TestToken, proxy: Proxy) -> None:
@@ -161,7 +161,7 @@ def test_no_flag_may_speak_of_a_wrong_pin(token: TestToken, proxy: Proxy, flag: 
         print(logins() - before)
     """
     refused = "PinLockedError" if flag == LOCKED else "PinNotPresentedError"
-    assert play(code, token, proxy) == ["LoginUnansweredError", refused, "0"]
+    assert play(code, token, proxy) == ["LoginUnclearError", refused, "0"]
 
 
 def test_a_person_does_not_present_it_either_while_the_counter_is_low(token: TestToken, proxy: Proxy) -> None:
@@ -187,7 +187,7 @@ def test_a_person_does_not_present_it_either_while_the_counter_is_low(token: Tes
     said = scenes.play(
         OUTAGES + textwrap.dedent(code), uri, proxy.folder / "rules", environment=proxy.environment(counted=True)
     )
-    assert said == ["LoginUnansweredError", "PinNotPresentedError", "0", "done"]
+    assert said == ["LoginUnclearError", "PinNotPresentedError", "0", "done"]
 
 
 @pytest.mark.parametrize("rule", ["C_GetTokenInfo rv=0x30", "C_GenerateRandom rv=0x30"])
@@ -206,8 +206,8 @@ def test_nothing_is_presented_while_the_device_is_seen_to_be_away(token: TestTok
         said(lambda: sign(key))
         print(logins() - before)
     """
-    away = "LoginUnansweredError" if "Random" in rule else "TokenLostError"
-    assert play(code, token, proxy) == ["LoginUnansweredError", away, away, away, "0", "done", "1"]
+    away = "LoginUnclearError" if "Random" in rule else "TokenLostError"
+    assert play(code, token, proxy) == ["LoginUnclearError", away, away, away, "0", "done", "1"]
 
 
 def test_a_refusal_is_never_an_unclear_answer(token: TestToken, proxy: Proxy) -> None:
@@ -241,7 +241,7 @@ def test_fewer_answers_may_count_as_failures(token: TestToken, proxy: Proxy) -> 
         rule()
         said(lambda: sign(key))
     """
-    assert play(code, token, proxy) == ["LoginUnansweredError", "PinRefusedError", "PinNotPresentedError"]
+    assert play(code, token, proxy) == ["LoginUnclearError", "PinRefusedError", "PinNotPresentedError"]
 
 
 def test_a_key_that_wants_its_pin_each_time_keeps_to_the_same_count(token: TestToken, proxy: Proxy) -> None:

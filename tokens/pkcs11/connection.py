@@ -18,7 +18,7 @@ from pkcs11 import TokenFlag
 from pkcs11 import exceptions as p11
 
 from tokens.errors import (
-    LoginUnansweredError,
+    LoginUnclearError,
     ModuleError,
     NoSuchKeyError,
     NoSuchTokenError,
@@ -79,7 +79,7 @@ class Connection(SessionPool):
             try:
                 result = self._attempt(job)
             except _AttemptError as failed:
-                if isinstance(failed.error, LoginUnansweredError) and len(steps) < 2:
+                if isinstance(failed.error, LoginUnclearError) and len(steps) < 2:
                     raise failed.error from None
                 if not is_recoverable(failed.error):
                     raise self._translate(failed.error, doing) from failed.error
@@ -119,7 +119,7 @@ class Connection(SessionPool):
             except BaseException:
                 self._discard(worker)
                 raise
-        except (p11.PKCS11Error, _StaleSessionError, NoSuchTokenError, LoginUnansweredError) as error:
+        except (p11.PKCS11Error, _StaleSessionError, NoSuchTokenError, LoginUnclearError) as error:
             raise _AttemptError(error, generation) from error
         self._release(worker)
         return result
@@ -238,11 +238,11 @@ class Connection(SessionPool):
     def _reconnect(self, cause: Exception) -> str:
         # Initialising again would end the sessions of the module's other tokens and delete temporary keys.
         needed_elsewhere = self._open_ceremonies > 0 or self.module.is_used_by_others(self)
-        if isinstance(cause, LoginUnansweredError) and (needed_elsewhere or self._epoch == -1):
+        if isinstance(cause, LoginUnclearError) and (needed_elsewhere or self._epoch == -1):
             raise cause  # no step is left that could change the next answer
         # After a device was lost, a PIN is presented only after a new C_Initialize: before it, the module may answer a
         # correct PIN with an error.
-        if needed_elsewhere or not isinstance(cause, (LoginUnansweredError, *TOKEN_LOST)):
+        if needed_elsewhere or not isinstance(cause, (LoginUnclearError, *TOKEN_LOST)):
             try:
                 self._log_in_again()
                 return "logged in again"

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tokens.errors import Facts, PinNotPresentedError, PinSourceError, Reason
+from tokens.errors import Facts, PinSourceError, Reason, TokenBusyError
 from tokens.process import forking
 
 LOCK_TIMEOUT = 30.0
@@ -71,7 +71,7 @@ class StateFolder:
     def lock(self, name: str) -> Iterator[None]:
         """Lock one name in the state folder against all processes that use the folder, until the block ends.
 
-        Raises `PinNotPresentedError` after `LOCK_TIMEOUT`, and `PinSourceError` if the folder cannot be used.
+        Raises `TokenBusyError` after `LOCK_TIMEOUT`, and `PinSourceError` if the folder cannot be used.
         """
         descriptor = self._open_lock(name)
         with _held.hold(descriptor):
@@ -82,7 +82,8 @@ class StateFolder:
                     break
                 except BlockingIOError:
                     if time.monotonic() > deadline:
-                        raise PinNotPresentedError(
+                        # No PIN is at fault: a service may be started again after it.
+                        raise TokenBusyError(
                             f"Another process has been logging in to this token for {LOCK_TIMEOUT:.0f} seconds.",
                             remedy="Check that the token still answers.",
                         ) from None

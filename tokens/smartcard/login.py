@@ -17,6 +17,7 @@ from typing import Protocol
 
 from tokens.card_uri import CardUri
 from tokens.errors import (
+    CardTimeoutError,
     Facts,
     OperationFailedError,
     PinError,
@@ -128,9 +129,9 @@ class Login:
             except StatusError as error:
                 memory.record(device, _ROLE, octets)
                 raise self._note_refusal(session, pin, credentials, octets, error) from error
-            except TokenLostError:
+            except TokenLostError as error:
                 memory.record_unanswered(device, octets, left)
-                self._note_lost_answer(credentials, octets)
+                self._note_lost_answer(credentials, octets, error)
                 raise
             credentials.record_acceptance(octets)
             return
@@ -147,9 +148,9 @@ class Login:
             except PinError:
                 presentation.answer = Answer.NOT_CHECKED
                 raise
-            except TokenLostError:
+            except TokenLostError as error:
                 if octets is not None:
-                    self._note_lost_answer(credentials, octets)
+                    self._note_lost_answer(credentials, octets, error)
                 raise
             presentation.answer = Answer.ACCEPTED
             presentation.readable_again = credentials.source.repeatable
@@ -157,9 +158,16 @@ class Login:
             self._accepted = self._digest(octets)
         credentials.record_acceptance(octets)
 
-    def _note_lost_answer(self, credentials: Credentials, octets: Pin) -> None:
+    def _note_lost_answer(self, credentials: Credentials, octets: Pin, error: TokenLostError) -> None:
+        """Remember that an answer was lost. Raises `CardTimeoutError` if it was late, and says what that means."""
         self._lost_answer = True
         credentials.record_unanswered(octets)
+        if isinstance(error, CardTimeoutError):
+            raise CardTimeoutError(
+                f"{error.message} Whether the PIN {credentials.origin} is correct is not known, so it is not presented "
+                "unattended until the card reports its retry counter, or a person presents it.",
+                remedy=error.remedy,
+            ) from error
 
     def _send(self, session: CardSession, pin: PinProfile, octets: Pin | None) -> None:
         session.connection.note_pin()

@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from hsm_dicom.cli import exits
+from hsm_dicom.cli.errors import exit_status
 from hsm_dicom.cli.program import app
 from tests.hsm_dicom.cli.conftest import Node, Run, run_program
 from tests.softhsm import MODULE, TestToken, new_token
+from tokens.errors import LoginTimeoutError, PinNotPresentedError, TokenBusyError
 
 HEAVY = ("pkcs11", "cryptography", "pydicom", "pydantic", "tokens.opening", "tokens.pkcs11")
 
@@ -81,6 +83,12 @@ def test_only_verbose_shows_the_traceback_and_no_value_in_it(token: TestToken) -
 
 def test_the_exit_status_for_refused_pins_is_the_one_that_is_promised() -> None:
     assert exits.REFUSED == os.EX_NOPERM == 77
+
+
+def test_a_service_may_be_started_again_after_a_login_that_was_not_answered() -> None:
+    """The next process finds on record whether it may present the PIN, and ends with 77 if it may not."""
+    assert exit_status(LoginTimeoutError()) == exit_status(TokenBusyError()) == exits.FAILED
+    assert exit_status(PinNotPresentedError()) == exits.REFUSED
 
 
 def test_a_pin_on_the_command_line_is_refused_and_not_repeated(run: Run, node: TestToken) -> None:

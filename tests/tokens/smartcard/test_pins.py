@@ -197,7 +197,7 @@ def test_a_card_that_does_not_answer_in_time_leaves_its_pin_unanswered(card: Run
     with open_key(KEY, pin=set_pin(word), profiles=hasty) as key, subscribe(heard.append):
         before = presented(card)
         card.do("fault", fault="hang", skip=1)
-        with pytest.raises(CardTimeoutError):
+        with pytest.raises(CardTimeoutError, match="Whether the PIN from 'env:.*' is correct is not known"):
             use(key)
         logins = [event.outcome for event in heard if isinstance(event, Login)]
         assert logins == [OperationOutcome.UNANSWERED]

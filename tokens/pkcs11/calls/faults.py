@@ -6,7 +6,7 @@ from pkcs11 import exceptions as p11
 
 from tokens.errors import (
     Facts,
-    LoginUnansweredError,
+    LoginUnclearError,
     MechanismNotOfferedError,
     NoSuchTokenError,
     OperationFailedError,
@@ -78,7 +78,7 @@ _BROKEN_MODULE = (0x190, 0x1A0, 0x1A1)
 
 def is_recoverable(error: Exception) -> bool:
     """Return whether a reconnection may help."""
-    if isinstance(error, (_StaleSessionError, NoSuchTokenError, LoginUnansweredError, *SESSION_LOST, *TOKEN_LOST)):
+    if isinstance(error, (_StaleSessionError, NoSuchTokenError, LoginUnclearError, *SESSION_LOST, *TOKEN_LOST)):
         return True
     return value_of(error) in _BROKEN_MODULE or is_vendor_defined(error)
 

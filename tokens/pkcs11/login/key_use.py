@@ -15,7 +15,7 @@ from pkcs11 import exceptions as p11
 from tokens.errors import (
     Facts,
     LoginTimeoutError,
-    LoginUnansweredError,
+    LoginUnclearError,
     OperationFailedError,
     PinRefusedError,
     Reason,
@@ -186,7 +186,7 @@ class KeyLogin:
             if isinstance(result, BaseException):
                 reported.end(OperationOutcome.UNANSWERED, str(result))
             elif answer is Answer.UNCLEAR:
-                raise LoginUnansweredError(f"The token failed during the login ({name_of(result)}).")
+                raise LoginUnclearError(f"The token failed during the login ({name_of(result)}).")
             elif result != cryptoki.OK:
                 raise OperationFailedError(f"The token did not log in ({name_of(result)}).")
 

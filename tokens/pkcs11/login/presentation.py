@@ -24,7 +24,7 @@ from tokens.errors import (
     Error,
     Facts,
     LoginTimeoutError,
-    LoginUnansweredError,
+    LoginUnclearError,
     ModuleError,
     ModuleFencedError,
     OperationFailedError,
@@ -102,7 +102,7 @@ _QUERIES, _BETWEEN_QUERIES = 5, 0.1
 def log_in(module: Module, session: int, token: TokenInfo, credentials: Credentials) -> None:
     """Log in the user in an open session (C_Login); do nothing if this process is logged in already.
 
-    Raises `PinLockedError`, `PinNotPresentedError`, `PinRefusedError`, `PinSourceError`, `LoginUnansweredError` if the
+    Raises `PinLockedError`, `PinNotPresentedError`, `PinRefusedError`, `PinSourceError`, `LoginUnclearError` if the
     PIN will be presented once more, `LoginTimeoutError` if the token does not answer by the deadline and, for every
     other answer of the token, `OperationFailedError`.
     """
@@ -291,7 +291,7 @@ class _Presented:
 
     def _raise_unclear(self, rv: int) -> NoReturn:
         self.credentials.keep(self.pin)
-        raise LoginUnansweredError(
+        raise LoginUnclearError(
             f"{sentence_case(self.token.description)} failed during the login ({_code(rv)}). Whether the "
             f"{ROLE_NAMES[self.role]} PIN is right is not known; it was accepted before, and is presented once more "
             "when the token answers again."
@@ -353,7 +353,7 @@ def _require_no_wrong_pin(module: Module, token: TokenInfo, session: int, refusa
     with contextlib.suppress(ModuleError):  # a module need not have C_GenerateRandom
         rv = module.cryptoki.generate_random(session, 8)
         if rv in _AWAY:
-            raise LoginUnansweredError(
+            raise LoginUnclearError(
                 f"{sentence_case(token.description)} has not answered since a login whose answer is not known "
                 f"(C_GenerateRandom: {_code(rv)}). Its PIN is presented once more when it answers again."
             )
