@@ -130,6 +130,8 @@ def describe_mistake(error: ErrorDetails) -> Words:
         if "le" in context:
             return "The number is too large.", f"Write at most {bound}."
         return "The number is too small.", f"Write {'more than' if 'gt' in context else 'at least'} {bound}."
+    if kind == "value_error":  # of a class of `tokens`, whose sentence says what is wanted
+        return str(context["error"]), "Correct the value."
     return _WORDS.get(kind, ("The value has the wrong form.", "See the documentation of this key."))
 
 

@@ -11,6 +11,7 @@ from hsm_dicom.config import (
     read_configuration,
 )
 from tests.hsm_dicom.config.conftest import problems
+from tokens.deadlines import CallDeadlines
 from tokens.pins.sources import FromFile
 from tokens.policy import Weakness
 
@@ -131,6 +132,20 @@ family = "cac"
     assert "hexadecimal" in found["cards.h.aid"].text
     assert "Did you mean 'reference'?" in found["cards.h.keys.0.refrence"].remedy
     assert "'iso7816', 'piv' or 'openpgp'" in found["cards.i.family"].remedy
+
+
+def test_deadlines_of_cards_are_read_and_their_mistakes_have_lines(write) -> None:
+    table = '[cards.h]\nfamily = "piv"\naid = "a000000308"\n[cards.h.deadlines]\n'
+    (card,) = load_configuration(write(f"{table}sign = 5\nperson = 90\n")).cards.values()
+    assert card.deadlines == CallDeadlines(sign=5.0, person=90.0)
+    found = problems(write(f'{table}sing = 5\nlogin = "soon"\n'))
+    assert {key: problem.line for key, problem in found.items()} == {
+        "cards.h.deadlines.sing": 5,
+        "cards.h.deadlines.login": 6,
+    }
+    assert "Did you mean 'sign'?" in found["cards.h.deadlines.sing"].remedy
+    (zero,) = problems(write(f"{table}sign = 0\n")).values()
+    assert "The deadline 'sign' must be a positive number of seconds, not 0" in zero.text
 
 
 def test_a_card_profile_has_the_name_of_its_table(write) -> None:

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 
-from tokens.errors import CardServiceError, NoSuchTokenError, TokenBusyError, TokenLostError
+from tokens.errors import CardCancelledError, CardServiceError, NoSuchTokenError, TokenBusyError, TokenLostError
 from tokens.process import forking
 from tokens.smartcard.readers.channel import CardResetError, Channel
 from tokens.smartcard.readers.pcsc import Contexts
@@ -59,13 +59,18 @@ class CardConnection:
 
     def acquire(self, wait: float) -> Channel:
         """Begin a use that `release` ends, perhaps on another thread. Raises as `use` does."""
-        deadline = time.monotonic() + wait
+        began = time.monotonic()
+        deadline = began + wait
         if not self._using.acquire(timeout=wait):
             raise TokenBusyError(
                 f"The card in {self.reader} has been serving another part of this program for more than {wait:.0f} "
                 "seconds. A card does one operation at a time."
             )
         try:
+            if began <= self._contexts.given_up_before:
+                raise CardCancelledError(
+                    f"The card in {self.reader} was not waited for any longer, because this process is ending."
+                )
             return self._ready(deadline)
         except BaseException:
             self.invalidate()

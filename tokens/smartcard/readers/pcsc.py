@@ -355,6 +355,8 @@ class Contexts:
 
     def __init__(self) -> None:
         self.deadlines = Deadlines()
+        self.given_up_before = -math.inf
+        """Who has waited for a card since before this time, on the monotonic clock, is to give up."""
         self._calls = MainThreadCalls()
         self._contexts: set[Context] = set()
         forking.register(self)
@@ -368,6 +370,7 @@ class Contexts:
 
     def interrupt(self, waited: float) -> None:
         """Cancel every call that has lasted for so many seconds, because the process is ending."""
+        self.given_up_before = time.monotonic() - waited
         for context in tuple(self._contexts):
             context.cancel(waited)
 

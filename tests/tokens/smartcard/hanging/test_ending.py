@@ -45,8 +45,9 @@ signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))
 sign(key)
 """
 
-IN_A_THREAD = """
-threading.Thread(target=lambda: said(lambda: sign(key))).start()
+IN_THREADS = """
+for _ in range(4):
+    threading.Thread(target=lambda: said(lambda: sign(key))).start()
 time.sleep(0.3)
 from tokens.process import ending
 ending.interrupt_device_calls()
@@ -106,12 +107,12 @@ def test_sigterm_ends_the_process_within_a_second(card: RunningCard, code: str, 
     scene.communicate()
 
 
-def test_a_thread_that_waits_for_a_card_does_not_keep_the_process(card: RunningCard) -> None:
-    scene = begin(card, IN_A_THREAD)
+def test_threads_that_use_a_card_or_wait_for_it_do_not_keep_the_process(card: RunningCard) -> None:
+    scene = begin(card, IN_THREADS)
     wait_until_hanging(card)
     with within(2.0):
         assert scene.wait(10) == 4
-    assert scene.communicate()[0] == "CardCancelledError\n"
+    assert scene.communicate()[0] == "CardCancelledError\n" * 4
 
 
 def test_a_fork_waits_for_the_card_for_a_limited_time_and_the_child_has_readers(card: RunningCard) -> None:
