@@ -36,6 +36,8 @@ class SmartCardKey:
         self.key = key
         self._release: Callable[[], None] | None = release
         self.certificate: x509.Certificate | None = None
+        self.awaits_touch = False
+        """Whether the card waits for a touch during each use."""
         self.public_key = application.run(self._read, f"open key {key.name}")
         self.offered: frozenset[Mechanism] = application.family.list_mechanisms(key, self.public_key)
         self.findings: tuple[Finding, ...] = enforce(f"Key {self.description}", self.attributes, policy)
@@ -56,7 +58,7 @@ class SmartCardKey:
         application, family = self.application, self.application.family
 
         def job(session: CardSession) -> bytes:
-            with session.awaiting_touch(self._touch):
+            with session.awaiting_touch(self.awaits_touch):
                 return family.sign(session, self.key, self.public_key, candidate.mechanism, data)
 
         with self._report("sign", candidate):
@@ -69,7 +71,7 @@ class SmartCardKey:
 
         def job(session: CardSession) -> bytes | CiphertextRejectedError:
             try:
-                with session.awaiting_touch(self._touch):
+                with session.awaiting_touch(self.awaits_touch):
                     return family.decrypt(session, self.key, ciphertext)
             except CiphertextRejectedError as rejected:
                 return rejected
@@ -119,7 +121,7 @@ class SmartCardKey:
             )
         public = require_supported(public, self.key)
         self._pin_each_time = self.key.pin is not None and family.pin_each_time(session, self.key)
-        self._touch = family.awaits_touch(session, self.key)
+        self.awaits_touch = family.awaits_touch(session, self.key)
         self.attributes = read_attributes(session, family, self.key, public, self._pin_each_time)
         return public
 

@@ -18,6 +18,8 @@ class Bridge:
 
     def __init__(self, folder: Path) -> None:
         self.card = OpenPGPCard(storage_path=folder)
+        # It reports a touch for one key, and waits for none.
+        self.card.card_state.key_aut.uif = 1
         self.atr = self.card.get_atr()
 
     def power(self, on: bool) -> None:

@@ -117,6 +117,15 @@ def test_it_tells_whether_a_key_was_made_on_it(card: str) -> None:
         assert weaknesses == ([] if told else [Weakness.IMPORTED])
 
 
+def test_it_tells_which_key_waits_for_a_touch(card: str) -> None:
+    waits = {}
+    for name in ("sign", "decrypt", "auth"):
+        with opened(name) as key:
+            waits[name] = key.device.awaits_touch
+    # smartcard-app-openpgp has no user interaction flag.
+    assert waits == {"sign": False, "decrypt": False, "auth": card == "jcecard"}
+
+
 def test_its_elliptic_curve_key_signs(card: str) -> None:
     make_openpgp_key(READER, SIGN, P_256)
     if card == "jcecard":
