@@ -1,7 +1,8 @@
 /* A reader with a pin pad, for pcscd: Debian's virtual reader with FEATURE_VERIFY_PIN_DIRECT added (PC/SC part 10).
  *
  * Everything is passed on to vpcd's own driver, which stands beside this one as NAME.so.vpcd. What the person "types"
- * is the content of NAME.so.typed; without that file nobody types, and the reader answers 6400 (timed out).
+ * is the content of NAME.so.typed; until that file is there nobody types, and after the time that the host stated
+ * (bTimerOut) the reader answers 6400 (timed out).
  *
  *   cc -shared -fPIC -I/usr/include/PCSC -o NAME.so pinpad_driver.c -ldl
  */
@@ -12,9 +13,11 @@
 #include <reader.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define VERIFY_CODE SCARD_CTL_CODE(3401)
 #define SHORTEST 4
+#define LOOK 50000 /* microseconds */
 
 static const char *here(void) {
     Dl_info info;
@@ -67,6 +70,10 @@ static DWORD status(PUCHAR rx, unsigned char sw1, unsigned char sw2) {
 static DWORD verify(DWORD lun, const PIN_VERIFY_STRUCTURE *asked, PUCHAR rx) {
     unsigned char apdu[300], pin[128];
     size_t length = typed((char *)pin, sizeof pin), block = asked->bmPINBlockString & 0x0F;
+    for (long left = asked->bTimerOut * 1000000L; length < SHORTEST && left > 0; left -= LOOK) {
+        usleep(LOOK);
+        length = typed((char *)pin, sizeof pin);
+    }
     if (length < SHORTEST) return status(rx, 0x64, 0x00);
     if (length < asked->wPINMaxExtraDigit >> 8 || length > (asked->wPINMaxExtraDigit & 0xFF)) return status(rx, 0x64, 0x03);
     memcpy(apdu, asked->abData, asked->ulDataLength);

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +13,10 @@ from cryptography.hazmat.primitives.asymmetric import padding
 
 from tests.cards.daemon import Daemon, RunningCard
 from tests.cards.fixtures import AUTHENTICATION_CARD, PIN, PutIn
+from tests.tokens.smartcard.rig import within
 from tokens import open_key
-from tokens.errors import PinNotPresentedError, PinRefusedError
+from tokens.deadlines import CallDeadlines
+from tokens.errors import CardTimeoutError, PinNotPresentedError, PinRefusedError
 from tokens.manager import default_manager
 from tokens.smartcard.check import card_info
 from tokens.smartcard.profile_table import read_profile
@@ -28,8 +32,8 @@ def card(put_in: PutIn, pcscd: Daemon, state_folder: Path) -> Iterator[RunningCa
     pcscd.type_pin("Pad", None)
 
 
-def sign() -> None:
-    with open_key(URI, profiles=PROFILES) as key:
+def sign(deadlines: CallDeadlines | None = None) -> None:
+    with open_key(URI, profiles=PROFILES, deadlines=deadlines) as key:
         key.sign(b"data", padding.PKCS1v15(), hashes.SHA256())  # type: ignore[call-arg, arg-type]
 
 
@@ -49,8 +53,23 @@ def test_a_wrong_one_is_refused_and_may_be_typed_again(card: RunningCard, pcscd:
 
 
 def test_nobody_typing_costs_no_retry(card: RunningCard) -> None:
-    with pytest.raises(PinNotPresentedError, match="No PIN was typed on the reader Pad 00 00"):
-        sign()
+    # The reader stops waiting five seconds before we do, after one second at least.
+    with within(5.0), pytest.raises(PinNotPresentedError, match="No PIN was typed on the reader Pad 00 00"):
+        sign(CallDeadlines(person=6.0))
+    assert card.do("state")["tries"] == {"01": 3}
+
+
+def test_a_person_has_more_time_than_the_card(card: RunningCard, pcscd: Daemon) -> None:
+    typing = threading.Timer(0.8, pcscd.type_pin, ("Pad", PIN))
+    typing.start()
+    sign(CallDeadlines(session=5.0, sign=5.0, login=0.2, person=20.0))
+    typing.join()
+
+
+def test_a_reader_that_waits_longer_than_a_person_may_take_is_left(card: RunningCard) -> None:
+    with within(3.0), pytest.raises(CardTimeoutError, match=r"within 0\.4 seconds"):
+        sign(CallDeadlines(session=5.0, person=0.4))
+    time.sleep(1.0)  # in which the reader stops waiting
     assert card.do("state")["tries"] == {"01": 3}
 
 
