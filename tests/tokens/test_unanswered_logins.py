@@ -102,8 +102,11 @@ def logins(proxy: Proxy) -> int:
     return proxy.calls()["C_Login"]
 
 
-@pytest.mark.parametrize("after", ["", " after=1"], ids=["before", "after"])
-@pytest.mark.parametrize("first", ["", "connection.connect(); connection.invalidate()"], ids=["new", "accepted-before"])
+@pytest.mark.parametrize(
+    ("first", "after"),
+    [("", ""), ("connection.connect(); connection.invalidate()", " after=1")],
+    ids=["new-before", "accepted-after"],
+)
 def test_a_late_acceptance_makes_the_pin_usable_again(token: TestToken, proxy: Proxy, first: str, after: str) -> None:
     said = play(LATE.format(after=after, first=first or "pass"), token, proxy, right(token))
     assert said[:3] == HELD
@@ -296,13 +299,13 @@ with hurried() as connection:
     try:
         connection.connect()
     except TokenError as error:
-        print(type(error).__name__, "still waiting for its answer" in str(error))
+        print(type(error).__name__, "still waiting for the answer" in str(error))
 with hurried(Typed()) as connection:
     said(connection.connect)
 print(time.monotonic() - began < 10)
 """
     env = {**environment(token, proxy, right(token)), "PROXY_RULES": str(proxy.folder / "no-rules")}
-    assert scenes.play(SCENE + other, uri, environment=env) == ["PinNotPresentedError True", "done", "True"]
+    assert scenes.play(SCENE + other, uri, environment=env) == ["LoginTimeoutError True", "done", "True"]
     assert waiting.stdin is not None
     waiting.stdin.write("\n")
     waiting.stdin.flush()
@@ -369,8 +372,9 @@ def play_with_each_use(code: str, token: TestToken, proxy: Proxy, then: str) -> 
     return scenes.play(SCENE + code, dataclasses.replace(uri, pin_source=None), environment=settings)
 
 
-@pytest.mark.parametrize("after", ["", " after=1"], ids=["before", "after"])
-@pytest.mark.parametrize("first", ["pass", "sign(key)"], ids=["first-use", "used-before"])
+@pytest.mark.parametrize(
+    ("first", "after"), [("pass", ""), ("sign(key)", " after=1")], ids=["first-use", "used-before"]
+)
 def test_a_late_acceptance_for_one_use_makes_the_key_usable_again(
     token: TestToken, proxy: Proxy, first: str, after: str
 ) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tokens.errors import PinNotPresentedError, PinSourceError, Reason
+from tokens.errors import LoginTimeoutError, PinNotPresentedError, PinSourceError, Reason
+from tokens.pins.companions import form_companions
 from tokens.pins.leavable import LeavableCall, Progress
 from tokens.pins.refusal_record import Refusal, State
 from tokens.pins.refusals import Answer, DeviceName, Presentation, RefusalMemory
@@ -54,7 +55,7 @@ def is_presented(memory: RefusalMemory, check: Callable[[Refusal], None] | None 
     try:
         with memory.present(DEVICE, "user", Pin(b"123456"), check, **options):  # type: ignore[arg-type]
             return True
-    except PinNotPresentedError:
+    except (PinNotPresentedError, LoginTimeoutError):
         return False
 
 
@@ -112,7 +113,7 @@ print(is_presented(RefusalMemory(), allow), is_presented(RefusalMemory(), attend
 """
     run = [sys.executable, "-c", other]
     assert subprocess.run(run, capture_output=True, text=True, check=True).stdout.split() == ["False", "True"]
-    with pytest.raises(PinNotPresentedError, match="A process is still waiting for its answer"):
+    with pytest.raises(LoginTimeoutError, match="A process is still waiting for the answer"):
         present(memory, Answer.ACCEPTED, check_again=allow)
     left.stop_waiting()
     assert is_presented(memory, allow)
@@ -172,6 +173,23 @@ def test_a_late_answer_does_not_undo_what_was_recorded_since(memory: RefusalMemo
     present(memory, Answer.REFUSED, attended=True)
     left.settle_late(Answer.ACCEPTED)
     assert states(memory) == [State.REFUSED]
+
+
+def test_a_late_refusal_holds_the_pin_back_from_the_companions(memory: RefusalMemory) -> None:
+    other = DeviceName("4712")
+    group = form_companions()
+    for device in (DEVICE, other):
+        group.add(device.companion, device.serial, None, lambda _: False)
+    try:
+        left = leave(memory)
+        left.settle_late(Answer.REFUSED)
+        with (
+            pytest.raises(PinNotPresentedError, match="was refused by 4711"),
+            memory.present(other, "user", Pin(b"123456")),
+        ):
+            pass
+    finally:
+        group.close()
 
 
 def test_a_late_refusal_is_recorded_even_if_the_record_was_cleared(memory: RefusalMemory) -> None:

@@ -26,7 +26,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum, auto
 
-from tokens.errors import Facts, PinNotPresentedError, PinSourceError, Reason
+from tokens.errors import Facts, LoginTimeoutError, PinNotPresentedError, PinSourceError, Reason
 from tokens.pins.companions import record_refusal, watch_presentation
 from tokens.pins.refusal_record import Record, Refusal, State
 from tokens.pins.sources import Pin
@@ -219,8 +219,9 @@ class RefusalMemory(StateFolder):
         the device reports of its retry counter. `check_again` is called with the entry of an unclear or unanswered PIN
         before it is presented once more unattended, and raises where that may not be; for None no PIN is.
 
-        Raises `PinNotPresentedError` if this PIN may not be presented, to this device or because one of its companions
-        refused it (see `tokens.pins.companions`), and `PinSourceError` if a refusal could not be remembered (then the
+        Raises `LoginTimeoutError` if this PIN is unanswered and a process waits for the answer, `PinNotPresentedError`
+        if it may not be presented to this device for another reason or because one of its companions refused it (see
+        `tokens.pins.companions`), and `PinSourceError` if a refusal could not be remembered (then the
         PIN must not be presented at all).
         """
         named = _parse_name(device)
@@ -275,10 +276,15 @@ class RefusalMemory(StateFolder):
                     self._strike_out(named.wide_file, role, pin)
 
     def _require_repeatable(self, named: DeviceName, known: Refusal, *, may_be_repeated: bool) -> None:
-        if known.state is State.REFUSED or not may_be_repeated:
-            raise _not_presented(named, known)
         if known.state is State.UNANSWERED and self.is_held(_marker_of(named)):
-            raise _not_presented(named, known, "A process is still waiting for its answer. ")
+            # The answer may still settle it, so a service may be started again after this error.
+            raise LoginTimeoutError(
+                f"{_describe_unanswered(named, known)} A process is still waiting for the answer.",
+                remedy="Wait for that process, or end it; then log in again.",
+                facts=_make_facts(named, known),
+            )
+        if known.state is State.REFUSED or not may_be_repeated:
+            raise _make_not_presented_error(named, known)
 
     def _settle_late(self, named: DeviceName, name: str, entered: _Entered, presentation: Presentation) -> None:
         with self.lock(named.lock):
@@ -457,26 +463,33 @@ def _marker_of(named: DeviceName) -> str:
     return f"{named.lock}-waiting"
 
 
-def _not_presented(named: DeviceName, known: Refusal, why: str = "") -> PinNotPresentedError:
-    role, when = role_name(known.role), f"{known.when:%Y-%m-%d %H:%M} UTC"
-    unanswered = known.state is State.UNANSWERED
-    facts = Facts(
-        reason=Reason.PIN_UNANSWERED if unanswered else Reason.PIN_RECORDED,
+def _make_facts(named: DeviceName, known: Refusal) -> Facts:
+    return Facts(
+        reason=Reason.PIN_UNANSWERED if known.state is State.UNANSWERED else Reason.PIN_RECORDED,
         uri=named.uri,
         reference=named.reference or named.serial,
         role=known.role,
     )
-    if unanswered:
+
+
+def _describe_unanswered(named: DeviceName, known: Refusal) -> str:
+    return (
+        f"The token with serial {named.serial} has not answered this {role_name(known.role)} PIN since "
+        f"{known.when:%Y-%m-%d %H:%M} UTC: the answer is late, or was lost. It is not presented unattended, because it "
+        "may be wrong, and wrong PINs lock the token."
+    )
+
+
+def _make_not_presented_error(named: DeviceName, known: Refusal) -> PinNotPresentedError:
+    if known.state is State.UNANSWERED:
         return PinNotPresentedError(
-            f"The token with serial {named.serial} has not answered this {role} PIN since {when}: the answer is late, "
-            f"or was lost. {why}The PIN is not presented unattended, because it may be wrong, and wrong PINs lock the "
-            "token.",
+            _describe_unanswered(named, known),
             remedy="Log in once with a typed PIN; or, if this PIN is correct, clear the record.",
-            facts=facts,
+            facts=_make_facts(named, known),
         )
     return PinNotPresentedError(
-        f"This {role} PIN was refused by the token with serial {named.serial} on {when}. It is not presented again, "
-        "because wrong PINs lock the token.",
+        f"This {role_name(known.role)} PIN was refused by the token with serial {named.serial} on "
+        f"{known.when:%Y-%m-%d %H:%M} UTC. It is not presented again, because wrong PINs lock the token.",
         remedy="Use the correct PIN; or, if this PIN is correct, clear the recorded refusal.",
-        facts=facts,
+        facts=_make_facts(named, known),
     )
