@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Set
 from types import TracebackType
-from typing import Any, NoReturn, Protocol, Self
+from typing import Any, NoReturn, Protocol, Self, runtime_checkable
 
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -39,6 +39,14 @@ CURVES: dict[str, type[ec.EllipticCurve]] = {"secp256r1": ec.SECP256R1, "secp384
 
 class CiphertextRejectedError(Error):
     """A device refused a ciphertext. Never reaches the caller of a key, who could use it as an oracle."""
+
+
+@runtime_checkable
+class MayHang(Protocol):
+    """A driver whose device may never return from a call."""
+
+    def check_answers(self) -> None:
+        """Raise `TokenLostError` while a call has not returned from the device. Makes no call."""
 
 
 class DeviceKey(Protocol):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import queue
 import selectors
@@ -17,7 +18,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from weakref import WeakSet
 
@@ -34,6 +34,7 @@ from hsm_dicom.network.unidentified.pending import (
     make_timeout_error,
 )
 from hsm_dicom.network.unidentified.places import Places, get_origin
+from hsm_dicom.network.unidentified.workers import Workers
 from hsm_dicom.network.upper_layer.negotiation import AssociateRequest
 from hsm_dicom.network.upper_layer.pdu import abort
 from hsm_dicom.network.upper_layer.request import Left, Requested, RequestReading, send_last_pdu
@@ -46,6 +47,8 @@ from hsm_dicom.transport.sockets import set_no_delay
 
 _BACKLOG = 128
 _PAUSE_SECONDS = 0.25
+_WORKERS_SECONDS = 1.0
+"""Maximum time for the handshakes that compute when the listener stops. A device that works answers within it."""
 
 Address = tuple[str, int]
 Serve = Callable[[Secured, Address, AssociateRequest], bytes | None]
@@ -85,7 +88,7 @@ class Listener:
         self._lingering = Lingering(self._selector, self.limits.unidentified)
         self._pumped: WeakSet[PumpedSocket] = WeakSet()
         """Sockets with their own threads that do not belong to an association yet; the threads keep them alive."""
-        self._pool = ThreadPoolExecutor(self.limits.workers, thread_name_prefix=f"handshake-{name}")
+        self._workers = Workers(self.limits.workers, f"handshake-{name}")
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"listener-{name}")
 
@@ -108,7 +111,9 @@ class Listener:
         self._wake()
         if self._thread.ident is not None:
             self._thread.join()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        left = self._workers.stop(_WORKERS_SECONDS)
+        if left:
+            log.warning("%s: %d handshakes have not ended, because their device does not answer.", self.name, left)
         self._drain_steps()
         for pending in [*self._places.inside, *self._places.waiting]:
             self._unregister(pending)
@@ -209,7 +214,7 @@ class Listener:
     def _submit(self, pending: Pending) -> None:
         if not self._stopping.is_set():
             pending.computing, pending.computing_since = True, time.monotonic()
-            self._pool.submit(self._advance, pending)
+            self._workers.submit(functools.partial(self._advance, pending))
 
     def _advance(self, pending: Pending) -> None:
         """Do one step of a handshake, or of reading the request after it. Called in the pool."""

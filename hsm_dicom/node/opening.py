@@ -46,6 +46,14 @@ class Resources:
     validator: CertificateValidator | None = field(default=None, repr=False)
     keys: ISCLKeys | None = field(default=None, repr=False)
 
+    @property
+    def devices(self) -> Iterator[object]:
+        """The drivers of the keys; for a key in a file, None."""
+        for identity in self.identities:
+            yield getattr(identity.key, "device", None)
+        for secrets in (self.keys.secrets, self.keys.authentication) if self.keys else ():
+            yield getattr(secrets, "device", None)
+
     def close(self) -> None:
         """Release the devices; doing so twice is fine."""
         with contextlib.ExitStack() as stack:

@@ -27,6 +27,7 @@ from hsm_dicom.network.listener import Address, Listener
 from hsm_dicom.network.receive import CheckFile, Receiver
 from hsm_dicom.network.settings import ListenerSettings, Peer
 from hsm_dicom.node.opening import OpenedListener
+from hsm_dicom.node.readiness import Readiness
 from hsm_dicom.node.validity_watch import ValidityWatch
 from hsm_dicom.transport.events import CertificatesReloaded, log
 from hsm_dicom.trust import CertificateValidator
@@ -68,6 +69,7 @@ class Service:
         self._reloading = threading.Lock()
         host, port = self.address
         self._watch = ValidityWatch(settings.name, f"{host}:{port}", self._list_watched)
+        self._readiness = Readiness(settings.name, f"{host}:{port}", self._list_devices)
 
     @property
     def address(self) -> Address:
@@ -83,6 +85,11 @@ class Service:
     def listener(self) -> Listener:
         """The listener, with its counts."""
         return self._listener
+
+    @property
+    def problem(self) -> str:
+        """Why the listener cannot use a key now, as a sentence; empty if it can use all of them."""
+        return self._readiness.problem
 
     def reload(self) -> bool:
         """Read certificates, trust, revocation data and peers again. Return False, and emit an event, if that fails.
@@ -112,6 +119,7 @@ class Service:
         self._listener.start()
         host, port = self.address
         self._watch.start()
+        self._readiness.start()
         log.info("%s: '%s' listens on %s port %d.", self.settings.name, self.settings.ae_title, host, port)
         return self
 
@@ -123,11 +131,15 @@ class Service:
             stack.callback(self._replaced.close)
             stack.callback(self._acceptor.stop)
             stack.callback(self._listener.stop)
+            stack.callback(self._readiness.stop)
             stack.callback(self._watch.stop)
 
     def _list_watched(self) -> tuple[Sequence[Identity], CertificateValidator | None]:
         resources = self._opened.resources
         return resources.identities, resources.validator
+
+    def _list_devices(self) -> list[object]:
+        return list(self._opened.resources.devices)
 
     def _peers(self) -> Sequence[Peer]:
         return self._opened.settings.peers

@@ -101,6 +101,14 @@ class CertificatesReloaded(NetworkEvent):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ReadinessChanged(NetworkEvent):
+    """A listener cannot use a key, because its token does not return from a call; or it can use all of them again."""
+
+    level: ClassVar[int] = logging.WARNING
+    ready: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ValidityWarning(NetworkEvent):
     """A listener's own certificate, trust anchor or CRL is out of date, or soon will be.
 

@@ -30,7 +30,7 @@ from tokens.errors import (
 from tokens.group.breaker import BreakerState, Fault
 from tokens.group.member import Member, is_fault
 from tokens.group.pool import MemberPool
-from tokens.keys import CiphertextRejectedError, DeviceKey
+from tokens.keys import CiphertextRejectedError, DeviceKey, MayHang
 from tokens.mechanisms import Candidate
 from tokens.policy import Finding, KeyAttributes
 
@@ -115,6 +115,20 @@ class KeyGroup:
     def findings(self) -> tuple[Finding, ...]:
         """The policy's findings on the key of each open member, each once."""
         return tuple(dict.fromkeys(finding for device in self._devices() for finding in device.findings))
+
+    def check_answers(self) -> None:
+        """Raise `TokenLostError` while no member works, or a call has not returned from each that does."""
+        hanging: TokenLostError | None = None
+        for member in self._members:
+            if not member.is_working or member.device is None:
+                continue
+            try:
+                if isinstance(member.device, MayHang):
+                    member.device.check_answers()
+                return
+            except TokenLostError as error:
+                hanging = error
+        raise hanging or TokenLostError(f"None of the tokens of {self._pool.name} works.")
 
     def sign(self, candidate: Candidate, data: bytes) -> bytes:
         """Sign with the first member that can."""

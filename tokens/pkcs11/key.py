@@ -81,6 +81,10 @@ class Pkcs11Key:
             module_path=token.module_path,
         )
 
+    def check_answers(self) -> None:
+        """Raise `TokenLostError` while a call has not returned from the token."""
+        self._connection.check_answers()
+
     def sign(self, candidate: Candidate, data: bytes) -> bytes:
         """Sign with the candidate's mechanism (C_Sign)."""
         if self.attributes.sign is False:

@@ -141,6 +141,10 @@ class Module:
         """Whether nothing of the module is called, because a call has not returned."""
         return self._fence.is_fenced
 
+    def check_answers(self, slot: int) -> None:
+        """Raise `TokenLostError` while a call of the token in a slot, or one that fences the module, is late."""
+        self._fence.check(slot)
+
     def run(self, job: Callable[[], T], late: Callable[[T | BaseException], None] | None = None) -> T:
         """Carry out a job that makes several calls, in one call thread; see `CallThreads.run`.
 

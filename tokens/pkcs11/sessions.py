@@ -95,6 +95,10 @@ class SessionPool:
         finally:
             self._changed.release()
 
+    def check_answers(self) -> None:
+        """Raise `TokenLostError` while a call has not returned from the token or its module. Makes no call."""
+        self.module.check_answers(self.token.slot_id if self._epoch == -1 else self._token.slot_id)
+
     def use_deadlines(self, deadlines: CallDeadlines) -> None:
         """Use these deadlines from now on."""
         if deadlines != self.deadlines:

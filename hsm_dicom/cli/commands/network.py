@@ -12,8 +12,10 @@ from hsm_dicom.cli import exits
 from hsm_dicom.cli.options import Config, Json, Pin, Verbose, listener_names, peer_names
 
 if TYPE_CHECKING:
+    from hsm_dicom.cli.runs.service_manager import ServiceManager
     from hsm_dicom.events import Event
     from hsm_dicom.network.store import FileOutcome
+    from hsm_dicom.transport.events import ReadinessChanged
     from hsm_dicom.transport.port import ConnectionFacts
 
 ECHO_EXAMPLE = "Example: hsm-dicom echo pacs"
@@ -154,9 +156,13 @@ def listen(
     Each connection, association and instance is one line; with --json, one event.
     """
     import signal
+    from functools import partial
 
     from hsm_dicom.cli.context import open_configuration, parse_pin_option
     from hsm_dicom.cli.render import output
+    from hsm_dicom.cli.runs.device_waits import device_waits
+    from hsm_dicom.cli.runs.service_manager import ServiceManager
+    from hsm_dicom.cli.runs.termination import SignalQueue
     from hsm_dicom.config import find_configuration
     from hsm_dicom.config.devices import NotConfiguredError
     from hsm_dicom.events import subscribe
@@ -164,6 +170,7 @@ def listen(
     from hsm_dicom.node.compiler import read_plan
     from hsm_dicom.node.opening import open_listener
     from hsm_dicom.node.service import Service
+    from hsm_dicom.transport.events import ReadinessChanged
 
     file = find_configuration(config)
     if file is None:
@@ -171,9 +178,9 @@ def listen(
             "There is no configuration file.",
             remedy="Write ./hsm-dicom.toml with [listeners.NAME], or give another file with --config.",
         )
-    # Blocked before any thread starts, so that only this one receives them.
-    signals = {signal.SIGHUP, signal.SIGTERM, signal.SIGINT}
-    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    signals, manager = SignalQueue(), ServiceManager()
+    device_waits.reload_on_hangup()
+    signals.collect(signal.SIGHUP)  # a reload that is asked for during the start follows it
     with (
         open_configuration(file),
         subscribe(_make_event_printer(json)),
@@ -181,12 +188,24 @@ def listen(
             lambda: open_listener(read_plan(file), listener, pin=parse_pin_option(pin)), check_signatures
         ) as service,
     ):
+        signals.collect(signal.SIGTERM, signal.SIGINT)
         if not json:
             _print_listening(service)
-        while signal.sigwait(signals) == signal.SIGHUP:
-            service.reload()
+        with (
+            subscribe(partial(_report_readiness, manager), ReadinessChanged),
+            manager.watched(lambda: not service.problem),
+        ):
+            manager.notify("READY=1", "STATUS=Listening.")
+            while signals.get() == signal.SIGHUP:
+                service.reload()
+        manager.notify("STOPPING=1", "STATUS=Waiting for open associations.")
+        device_waits.grant(service.settings.limits.stop_seconds)
     if not json:
         output.say("The listener has stopped.")
+
+
+def _report_readiness(manager: ServiceManager, event: ReadinessChanged) -> None:
+    manager.notify(f"STATUS={event.text}")
 
 
 def _print_listening(service: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import queue
 import signal
 import sys
 import threading
@@ -88,6 +89,22 @@ def stop_when_terminated() -> Iterator[Stopping]:
         for number in taken:
             if signal.getsignal(number) is note:
                 signal.signal(number, handlers[number])
+
+
+class SignalQueue:
+    """Signals that the main thread of a service receives one after the other, instead of being interrupted by them."""
+
+    def __init__(self) -> None:
+        self._received: queue.SimpleQueue[int] = queue.SimpleQueue()
+
+    def collect(self, *numbers: int) -> None:
+        """Queue these signals from now on, whatever happened to them before."""
+        for number in numbers:
+            signal.signal(number, lambda received, _: self._received.put(received))
+
+    def get(self) -> int:
+        """Wait for the next signal, and return its number."""
+        return self._received.get()
 
 
 def end_by_signal(number: int) -> NoReturn:

@@ -75,6 +75,10 @@ class Pkcs11Secrets:
         """The prefix and the token, for messages."""
         return f"the secret keys '{self.prefix}' on {self.connection.token.description}"
 
+    def check_answers(self) -> None:
+        """Raise `TokenLostError` while a call has not returned from the token."""
+        self.connection.check_answers()
+
     @contextlib.contextmanager
     def conversation(
         self, index: int, peer_index: int, wait: float, deadline: float, *, by_decryption: bool = False

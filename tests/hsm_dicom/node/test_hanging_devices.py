@@ -1,0 +1,261 @@
+"""Listeners whose token does not return from a call: others go on serving, readiness says so, and they stop in time."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from tests.hsm_dicom.network.listening import listening
+from tests.hsm_dicom.tls.fixtures import Hospital, names
+from tests.ports import free_port
+from tests.softhsm import TestToken
+from tests.tokens import scenes
+from tests.tokens.proxy import Proxy, build
+from tests.tokens.scenes import until
+
+DRAIN = 1.0
+
+
+@pytest.fixture
+def proxy(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, state_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> Proxy:
+    made = Proxy(build(tmp_path_factory.mktemp("proxy")), tmp_path)
+    for name, value in made.environment(counted=True).items():
+        monkeypatch.setenv(name, value)
+    return made
+
+
+@pytest.fixture
+def config(tmp_path: Path, node: TestToken, hospital: Hospital, proxy: Proxy) -> Path:
+    """Two listeners: `token` with its key behind the proxy, `file` with a key in a file."""
+    (tmp_path / "token.pem").write_bytes(hospital.rsa.certificate.public_bytes(Encoding.PEM))
+    other = hospital.peer("other node", extensions=[names()])
+    certificate, key = hospital.files(other)
+    key.chmod(0o600)
+    file = tmp_path / "hsm-dicom.toml"
+    file.write_text(f"""
+[tokens.node]
+module = "{proxy.module}"
+serial = "{node.serial}"
+pin = "{node.pin}"
+deadlines = {{ session = 1, sign = 1 }}
+
+[identities.token]
+token = "node"
+object = "rsa"
+certificate = "token.pem"
+
+[identities.file]
+key = "file:{key}"
+certificate = "{certificate}"
+allow = ["file-key"]
+
+[trust]
+anchors = ["{hospital.ca_file}"]
+
+[peers.self]
+ae_titles = ["NODE"]
+host = "127.0.0.1"
+
+[listeners.token]
+ae_title = "NODE"
+port = {free_port()}
+identities = ["token"]
+authentication = "one-way"
+stop_seconds = {DRAIN}
+unidentified_per_address = 16
+
+[listeners.file]
+ae_title = "NODE"
+port = {free_port()}
+identities = ["file"]
+authentication = "one-way"
+stop_seconds = {DRAIN}
+""")
+    file.chmod(0o600)
+    return file
+
+
+SCENE = """
+import socket, ssl, time
+from pathlib import Path
+from hsm_dicom import events
+from hsm_dicom.node.compiler import read_plan
+from hsm_dicom.node.opening import open_listener
+from hsm_dicom.node.service import Service
+from hsm_dicom.transport.events import ReadinessChanged
+from tokens.process.ending import end_process
+config, ca, drain = Path(uris[0]), uris[1], float(uris[2])
+context = ssl.create_default_context(cafile=ca)
+RULES = Path(os.environ["PROXY_RULES"])
+def rule(*lines):
+    fresh = RULES.with_name("rules.new")
+    fresh.write_text("".join(line + chr(10) for line in lines))
+    fresh.rename(RULES)
+def call(service):
+    try:
+        with (socket.create_connection(service.address, timeout=20) as connection,
+              context.wrap_socket(connection, server_hostname="localhost")):
+            return "served"
+    except OSError:
+        return "refused"
+def wait_for(condition):
+    until = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+def hang(service):
+    rule("C_Sign hang=1")
+    callers = [threading.Thread(target=call, args=(service,), daemon=True) for _ in range(8)]
+    for caller in callers:
+        caller.start()
+    return callers
+told = []
+token, file = (Service(lambda name=name: open_listener(read_plan(config), name)) for name in ("token", "file"))
+with events.subscribe(told.append, ReadinessChanged):
+    file.__enter__(), token.__enter__()
+    print(call(token), call(file), token.problem == file.problem == "")
+    callers = hang(token)
+    wait_for(lambda: told)
+    print("C_Sign" in token.problem, file.problem == "", *(call(file) for _ in range(5)))
+    for caller in callers:
+        caller.join(10)
+    began = time.monotonic()
+    print(call(token), time.monotonic() - began < 3)
+    rule()
+    wait_for(lambda: not token.problem)
+    print(call(token))
+    wait_for(lambda: len(told) == 2)
+    print(*((event.name, event.ready) for event in told))
+    hang(token)
+    wait_for(lambda: token.problem)
+    began = time.monotonic()
+    token.__exit__(None, None, None)
+    print(time.monotonic() - began < drain + 2, call(file))
+    file.__exit__(None, None, None)
+end_process(0)
+"""
+
+
+def test_another_listener_goes_on_and_the_hanging_one_is_ready_again_when_its_token_answers(
+    config: Path, hospital: Hospital
+) -> None:
+    assert scenes.play(SCENE, config, hospital.ca_file, DRAIN) == [
+        "served served True",
+        "True True served served served served served",
+        "refused True",
+        "served",
+        "('token', False) ('token', True)",
+        "True served",
+    ]
+
+
+class Manager:
+    """A service manager that records what it is told."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "notify"
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(str(self.path))
+        self.told: list[str] = []
+        threading.Thread(target=self._receive, daemon=True).start()
+
+    def _receive(self) -> None:
+        while True:
+            try:
+                self.told += self._socket.recv(4096).decode().splitlines()
+            except OSError:
+                return
+
+    def close(self) -> None:
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+
+@pytest.fixture
+def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Manager]:
+    made = Manager(tmp_path)
+    monkeypatch.setenv("NOTIFY_SOCKET", str(made.path))
+    monkeypatch.setenv("WATCHDOG_USEC", "600000")
+    monkeypatch.delenv("WATCHDOG_PID", raising=False)
+    yield made
+    made.close()
+
+
+def handshake(port: int, ca: Path) -> bool:
+    context = ssl.create_default_context(cafile=str(ca))
+    try:
+        with (
+            socket.create_connection(("127.0.0.1", port), timeout=20) as connection,
+            context.wrap_socket(connection, server_hostname="localhost"),
+        ):
+            return True
+    except OSError:
+        return False
+
+
+def test_a_listener_that_hangs_tells_its_service_manager_and_stops_within_its_drain_time(
+    config: Path, hospital: Hospital, proxy: Proxy, manager: Manager
+) -> None:
+    port = int(config.read_text().split("port = ")[1].split()[0])
+    with listening(config, "token") as running:
+        assert handshake(port, hospital.ca_file)
+        until(lambda: "WATCHDOG=1" in manager.told)
+        assert manager.told[:2] == ["READY=1", "STATUS=Listening."]
+        proxy.rule("C_Sign hang=1")
+        callers = [threading.Thread(target=handshake, args=(port, hospital.ca_file)) for _ in range(8)]
+        for caller in callers:
+            caller.start()
+        until(lambda: any("not ready: " in one for one in manager.told))
+        assert running.says("not ready: ")
+        pings = manager.told.count("WATCHDOG=1")
+        time.sleep(1.0)
+        assert manager.told.count("WATCHDOG=1") <= pings + 1
+        running.process.send_signal(signal.SIGTERM)
+        began = time.monotonic()
+        assert running.process.wait(20) == 0
+        assert time.monotonic() - began < DRAIN + 2 + 0.5
+        for caller in callers:
+            caller.join(10)
+    assert "STOPPING=1" in manager.told
+    assert "Traceback" not in "".join(running.printed)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("function", ["C_Initialize", "C_Login"])
+def test_a_listener_that_waits_for_its_token_before_it_serves_hears_a_signal(
+    config: Path, proxy: Proxy, function: str, number: signal.Signals
+) -> None:
+    config.write_text(config.read_text().replace("sign = 1 }", "sign = 1, login = 60 }"))
+    proxy.rule(f"{function} hang=1")
+    with listening(config, "token", until="") as running:
+        until(lambda: proxy.calls()[function])
+        os.kill(running.process.pid, number)
+        began = time.monotonic()
+        assert running.process.wait(20) == (-number if number == signal.SIGTERM else 130)
+        assert time.monotonic() - began < 3
+    assert "Traceback" not in "".join(running.printed)
+
+
+def test_a_reload_that_waits_for_its_token_hears_a_signal(config: Path, hospital: Hospital, proxy: Proxy) -> None:
+    config.write_text(config.read_text().replace("session = 1", "session = 60"))
+    with listening(config, "token") as running:
+        proxy.rule("C_GetTokenInfo hang=1")
+        before = proxy.calls()["C_GetTokenInfo"]
+        running.process.send_signal(signal.SIGHUP)
+        until(lambda: proxy.calls()["C_GetTokenInfo"] > before)
+        running.process.send_signal(signal.SIGTERM)
+        began = time.monotonic()
+        assert running.process.wait(20) == 0
+        assert time.monotonic() - began < DRAIN + 2 + 0.5
+        assert running.says("reloading failed")
