@@ -232,6 +232,28 @@ with hurried() as connection:
     assert states(token) == [State.REFUSED]
 
 
+def test_a_process_that_is_killed_during_the_login_leaves_nothing_for_an_acceptance(
+    token: TestToken, proxy: Proxy
+) -> None:
+    code = """
+with hurried() as connection:
+    connection.connect()
+    connection.invalidate()
+    connection.deadlines = CallDeadlines(login=30)
+    rule("C_Login hang=1")
+    connection.connect()
+"""
+    uri = proxy.serving(token.uri(pin=False))
+    scene = scenes.begin(SCENE + code, uri, environment=environment(token, proxy, right(token)))
+    scenes.until(lambda: logins(proxy) == 2)
+    scene.kill()
+    scene.communicate(timeout=scenes.TIMEOUT)
+    proxy.rule()
+    assert play(AGAIN, token, proxy, right(token)) == ["PinNotPresentedError"] * 2
+    assert play(TYPED, token, proxy, right(token)) == ["done", "True"]
+    assert (logins(proxy), states(token)) == (3, [])
+
+
 TYPED = """
 with hurried(Typed()) as connection:
     said(connection.connect)
