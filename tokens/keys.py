@@ -8,6 +8,7 @@ the candidate mechanisms, and a driver carries one out. This module is independe
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Set
 from types import TracebackType
 from typing import Any, NoReturn, Protocol, Self, runtime_checkable
@@ -35,6 +36,13 @@ from tokens.policy import Finding, KeyAttributes
 
 CURVES: dict[str, type[ec.EllipticCurve]] = {"secp256r1": ec.SECP256R1, "secp384r1": ec.SECP384R1}
 """The supported curves, by their names in SEC 2."""
+
+REFUSAL_PAUSE = 60.0
+"""Seconds for which an operation is not tried again whose every mechanism was refused by an unclear answer.
+
+A device that fails answers in the same way as one that refuses, so the refusal must end with the failure. Each trial
+costs a new login.
+"""
 
 
 class CiphertextRejectedError(Error):
@@ -94,7 +102,7 @@ class _OnDevice:
     def __init__(self, device: DeviceKey) -> None:
         self.device = device
         self._working_candidates: dict[object, Mechanism] = {}
-        self._refused_ways: dict[object, str] = {}
+        self._refused_ways: dict[object, tuple[str, float]] = {}
 
     def close(self) -> None:
         """Release the device. The key cannot be used afterwards; closing twice is allowed."""
@@ -137,8 +145,9 @@ class _OnDevice:
 
         A mechanism list may contain mechanisms that do not work (SoftHSM 2.6.1 lists what its OpenSSL refuses).
         """
-        if way in self._refused_ways:
-            raise MechanismNotOfferedError(self._refused_ways[way])
+        refused, since = self._refused_ways.get(way, ("", 0.0))
+        if refused and time.monotonic() < since + REFUSAL_PAUSE:
+            raise MechanismNotOfferedError(refused)
         known = self._working_candidates.get(way)
         ordered = (
             sorted(candidates, key=lambda candidate: candidate.mechanism is not known)
@@ -167,7 +176,7 @@ class _OnDevice:
                 f"{', '.join(candidate.name for candidate in candidates)}. {refused}"
             )
         if unclear:
-            self._refused_ways[way] = refused
+            self._refused_ways[way] = (refused, time.monotonic())
         raise MechanismNotOfferedError(refused) from refusals[-1]
 
     def _use(self, candidate: Candidate, data: bytes) -> bytes:

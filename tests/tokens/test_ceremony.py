@@ -214,7 +214,7 @@ def test_erasing_with_the_right_pin(token: TestToken) -> None:
 def test_a_user_pin_that_the_token_does_not_take_is_reported(softhsm: object) -> None:
     from tokens.errors import OperationFailedError
 
-    with pytest.raises(OperationFailedError, match="user PIN was not accepted"):
+    with pytest.raises(OperationFailedError, match="does not accept the user PIN"):
         initialise("short pin", set_pin("12345678"), set_pin("1"))
 
 

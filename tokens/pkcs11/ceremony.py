@@ -170,6 +170,16 @@ def _entry(connection: Connection, made: KeyName) -> KeyEntry:
     return connection.run(read, "read the key that it generated")
 
 
+_VERBS = {
+    "generate": "generate the",
+    "import": "import the",
+    "set-pin": "set the",
+    "change-pin": "change the",
+    "initialise": "initialise the token",
+}
+"""The steps whose name does not continue a sentence."""
+
+
 @contextlib.contextmanager
 def report_step(step: str, subject: str, token: TokenInfo) -> Iterator[None]:
     """Report one step as an event, and translate PKCS#11's errors."""
@@ -178,4 +188,4 @@ def report_step(step: str, subject: str, token: TokenInfo) -> Iterator[None]:
             yield
         except p11.PKCS11Error as error:
             reported.end(OperationOutcome.FAILED, fault_name(error))
-            raise translate_error(error, f"{step} {subject}") from error
+            raise translate_error(error, f"{_VERBS.get(step, step)} {subject}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Set
 from typing import TypeVar
@@ -144,18 +145,19 @@ class Pkcs11Key:
             session, key = worker.session, self._handle(worker)
             plaintext: bytes | None = None
             try:
+                # The token has not seen the ciphertext yet, so no answer here is about it.
                 self._queries.begin_decryption(session, key, candidate.mechanism, candidate.parameter)
                 if authenticate is not None:
                     authenticate()
-                plaintext = self._queries.finish_decryption(session, ciphertext)
-            except p11.ArgumentsBad:
+                with contextlib.suppress(*CIPHERTEXT_REJECTED):
+                    plaintext = self._queries.finish_decryption(session, ciphertext)
+            except p11.ArgumentsBad as error:
                 # With PKCS#1 v1.5 it is about the ciphertext; with OAEP about a hash that SoftHSM does not support.
                 if candidate.mechanism is Mechanism.RSA_PKCS_OAEP:
                     raise MechanismNotOfferedError(
-                        f"Key {self.description} cannot decrypt OAEP with this hash. It may support only SHA-1."
+                        f"Key {self.description} cannot decrypt OAEP with this hash ({name(error)}). It may support "
+                        "only SHA-1."
                     ) from None
-            except CIPHERTEXT_REJECTED:
-                pass
             # A lost token can look like a rejected ciphertext. Checked in both cases, because the time is observable.
             self._queries.check_alive(session)
             return plaintext

@@ -202,10 +202,11 @@ class Module:
         if self._owners or not self._initialised_here or self._inherited:
             return
         try:
-            self._threads.run_alone(self.cryptoki.finalize, QUIET_TIMEOUT)
+            finalised = self._threads.run_alone(self._finalise, QUIET_TIMEOUT)
         except (GateBusyError, TokenLostError):
             log.warning("%s was not finalised: a call has not returned from it.", self.path)
-        else:
+            return
+        if finalised:
             self._finalised = True
             self._initialised_here = False
             self._threads.close()
@@ -219,10 +220,9 @@ class Module:
         def initialise_again() -> None:
             if self.epoch != seen:
                 return
-            if self._initialised_here:
-                self.cryptoki.finalize()
+            stays = self._initialised_here and not self._finalise()
             self.epoch += 1  # even if the rest fails: no earlier session works any more
-            self._initialise()
+            self._initialise(stays_ours=stays)
             if not self._initialised_here:
                 raise TokenLostError(
                     f"The PKCS#11 module {self.path} was initialised by other code of this process, and only that "
@@ -339,7 +339,16 @@ class Module:
         self.epoch += 1
         self._inherited = False
 
-    def _initialise(self) -> None:
+    def _finalise(self) -> bool:
+        """Finalise the module; return False if it refuses, and so stays initialised."""
+        rv = self.cryptoki.finalize()
+        if rv not in (cryptoki.OK, cryptoki.CRYPTOKI_NOT_INITIALIZED):
+            log.warning("%s was not finalised: C_Finalize returned %s.", self.path, name_of(rv))
+            return False
+        return True
+
+    def _initialise(self, *, stays_ours: bool = False) -> None:
+        """Initialise the module. `stays_ours` is whether it may be initialised already because C_Finalize failed."""
         rv = self.cryptoki.initialize(self.init_string)
         if rv not in (cryptoki.OK, cryptoki.CRYPTOKI_ALREADY_INITIALIZED):
             raise ModuleError(
@@ -347,7 +356,7 @@ class Module:
                 f"{likely_causes(self.path, rv, self.init_string)}"
             )
         # Other code of this process initialised the module already, and finalises it.
-        self._initialised_here = rv == cryptoki.OK
+        self._initialised_here = rv == cryptoki.OK or stays_ours
 
     def _finalise_at_exit(self) -> None:
         if self._initialised_here and not self._inherited:

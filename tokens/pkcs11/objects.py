@@ -175,6 +175,9 @@ def describe_key(objects: Objects, handle: int) -> FoundKey:
     reported = objects.read(handle, (*_NAME, Attribute.KEY_TYPE, *_FLAGS.values()))
     name = KeyName(reported.text(Attribute.LABEL), reported.octets(Attribute.ID))
     kind = reported.number(Attribute.KEY_TYPE)
+    if kind is None and not reported.odd:
+        named = f"key {name}" if name.label or name.id else "a key"
+        raise UnsupportedKeyError(f"The token does not report the type of {named} (CKA_KEY_TYPE), so it is not used.")
     if kind is None or kind not in _PUBLIC_PARTS:
         odd = f" ({reported.odd[0]})" if reported.odd else ""
         raise UnsupportedKeyError(f"Key {name} is neither RSA nor EC{odd}, so it is not supported.")
@@ -223,14 +226,22 @@ def read_certificates(objects: Objects, name: KeyName, public: PublicKey) -> tup
 
 
 def list_keys(objects: Objects) -> list[KeyEntry]:
-    """Return every private key of a supported kind, with its certificates."""
+    """Return every private key of a supported kind, with its certificates.
+
+    Raises `UnsupportedKeyError` if the token reports of no key what kind it is: no key would be a wrong answer.
+    """
     entries = []
+    unreadable = None
     for handle in objects.find({Attribute.CLASS: ObjectClass.PRIVATE_KEY}):
         try:
             key = describe_key(objects, handle)
-        except UnsupportedKeyError:
+        except UnsupportedKeyError as error:
+            if objects.read(handle, [Attribute.KEY_TYPE]).number(Attribute.KEY_TYPE) is None:
+                unreadable = error
             continue
         entries.append(KeyEntry(key.name, key.attributes, certificates(objects, key)))
+    if unreadable is not None and not entries:
+        raise unreadable
     return entries
 
 

@@ -35,7 +35,7 @@ from tokens.pkcs11.calls.cryptoki import UserType
 from tokens.pkcs11.calls.return_values import name_of
 from tokens.pkcs11.ceremony import report_step
 from tokens.pkcs11.login.flags import check_flags, device_name, purpose
-from tokens.pkcs11.login.presentation import INCORRECT_PIN, present_pin
+from tokens.pkcs11.login.presentation import INCORRECT_PIN, NEW_PIN_REFUSED, present_pin
 from tokens.pkcs11.module import Module
 from tokens.pkcs11.search import TokenInfo, find_token, matches, present_tokens
 from tokens.uri import Pkcs11Uri
@@ -117,11 +117,17 @@ def set_user_pin(
                 present_pin(module, token, credentials, UserType.SO, lambda pin: login(handle, UserType.SO, pin))
                 rv = _set_user_pin(module, token, credentials.memory, handle, new_pin)
                 module.cryptoki.logout(handle)
-            if rv != cryptoki.OK:
+            if rv in NEW_PIN_REFUSED:
                 raise OperationFailedError(
                     f"{sentence_case(token.description)} does not accept the new user PIN ({name_of(rv)}). The user "
                     "PIN was not changed.",
                     remedy="See the token's rules on length and characters.",
+                )
+            if rv != cryptoki.OK:
+                raise OperationFailedError(
+                    f"{sentence_case(token.description)} could not set the user PIN ({name_of(rv)}). The user PIN was "
+                    "not changed.",
+                    remedy="Test the token, then set the user PIN again.",
                 )
         finally:
             credentials.forget()
@@ -236,10 +242,15 @@ def _set_first_user_pin(module: Module, token: TokenInfo, officer: Credentials, 
             f"({error.message.rstrip('.')}).",
             remedy="When the token answers again, set its user PIN as its security officer.",
         ) from error
+    if rv in NEW_PIN_REFUSED:
+        raise OperationFailedError(
+            f"{sentence_case(token.description)} was initialised, but it does not accept the user PIN ({name_of(rv)}).",
+            remedy="See the token's rules on length and characters, then set another one as its security officer.",
+        )
     if rv != cryptoki.OK:
         raise OperationFailedError(
-            f"{sentence_case(token.description)} was initialised, but its user PIN was not accepted (CK_RV 0x{rv:x}).",
-            remedy="See the token's rules on length and characters, then set another one as its security officer.",
+            f"{sentence_case(token.description)} was initialised, but its user PIN could not be set ({name_of(rv)}).",
+            remedy="Test the token, then set the user PIN as its security officer.",
         )
 
 

@@ -94,6 +94,8 @@ class Listing:
 
     tokens: list[TokenInfo]
     failures: list[SlotFailure]
+    absent: list[SlotFailure]
+    """The slots that the module lists and then reports to have no token."""
 
 
 def present_tokens(module: Module) -> list[TokenInfo]:
@@ -125,13 +127,14 @@ def look_once(module: Module) -> Listing:
     module.ready()
     tokens: list[TokenInfo] = []
     failures: list[SlotFailure] = []
+    absent: list[SlotFailure] = []
 
     def look_into_slots() -> None:
         for slot in module.queries.slots():
             try:
                 tokens.append(_look_into(module, slot))
-            except _ABSENT:
-                continue
+            except _ABSENT as error:
+                absent.append(SlotFailure(slot, error))
             except (p11.PKCS11Error, TokenTimeoutError) as error:
                 failures.append(SlotFailure(slot, error))
 
@@ -140,7 +143,7 @@ def look_once(module: Module) -> Listing:
         raise failures[0].error
     serials = Counter(token.serial for token in tokens)
     tokens = [replace(token, shares_serial=serials[token.serial] > 1) for token in tokens]
-    return Listing(tokens, failures)
+    return Listing(tokens, failures, absent)
 
 
 def find_again(module: Module, token: TokenInfo) -> TokenInfo:
@@ -214,7 +217,9 @@ def _find_token(module: Module, wanted: Pkcs11Uri, see: Callable[[Module], Listi
     there = f"It holds {_list(present)}" if present else "It holds no initialised token"
     silent = ", ".join(failure.description for failure in listing.failures)
     silent = f" These could not be read: {silent}." if silent else ""
-    raise NoSuchTokenError(f"No token in {module.path} matches {asked}. {there}.{silent}{_hint(module)}")
+    absent = ", ".join(failure.description for failure in listing.absent)
+    absent = f" No token is in {absent}." if absent else ""
+    raise NoSuchTokenError(f"No token in {module.path} matches {asked}. {there}.{silent}{absent}{_hint(module)}")
 
 
 def matches(wanted: Pkcs11Uri, info: TokenInfo) -> bool:

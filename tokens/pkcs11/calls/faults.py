@@ -13,6 +13,7 @@ from tokens.errors import (
     PinLockedError,
     Reason,
     TokenError,
+    TokenLostError,
 )
 from tokens.pkcs11.calls.return_values import VENDOR_DEFINED, name_of, value_of
 
@@ -72,6 +73,18 @@ class _StaleSessionError(Exception):
     """The module was initialised again after this session was acquired; another session is needed."""
 
 
+_GONE = (
+    p11.DeviceRemoved,
+    p11.DeviceError,
+    p11.TokenNotPresent,
+    p11.TokenNotRecognised,
+    p11.SlotIDInvalid,
+    p11.SessionHandleInvalid,
+    p11.SessionClosed,
+    p11.UserNotLoggedIn,
+)
+"""The token, its session or its login is gone, and no other reason is possible."""
+
 _BROKEN_MODULE = (0x190, 0x1A0, 0x1A1)
 """CKR_CRYPTOKI_NOT_INITIALIZED, CKR_MUTEX_BAD and CKR_MUTEX_NOT_LOCKED, for which python-pkcs11 has no class."""
 
@@ -118,12 +131,19 @@ def translate_error(error: p11.PKCS11Error, doing: str) -> TokenError:
         return PinLockedError(
             f"The PIN is locked, so the token does not {doing}.", remedy="The security officer must unlock it."
         )
-    if isinstance(error, p11.DeviceMemory | p11.HostMemory):
+    if isinstance(error, p11.DeviceMemory):
         return OperationFailedError(f"The token has no memory left to {doing} ({name(error)}).")
+    if isinstance(error, p11.HostMemory):
+        return OperationFailedError(f"The token's module has no memory left on this host to {doing} ({name(error)}).")
     if isinstance(error, p11.SessionCount):
         return OperationFailedError(
-            f"The token has no session free to {doing}.",
+            f"The token has no session free to {doing} ({name(error)}).",
             remedy="Open it with fewer sessions.",
             facts=Facts(reason=Reason.NO_FREE_SESSION),
+        )
+    if isinstance(error, _GONE) or value_of(error) in _BROKEN_MODULE:
+        return TokenLostError(
+            f"The token or its session was lost: it could not {doing} ({name(error)}).",
+            remedy="Put the token back or restore the connection, then try again.",
         )
     return OperationFailedError(f"The token could not {doing} ({name(error)}).")

@@ -33,6 +33,7 @@ from tokens.errors import (
     PinRefusedError,
     Reason,
     TokenBusyError,
+    TokenLostError,
     TokenTimeoutError,
     sentence_case,
 )
@@ -74,10 +75,14 @@ _EXPIRED = 0xA3
 _NOT_SET = 0x102
 
 _SESSION_EXISTS = 0xB6
-_NEW_PIN = (0xA1, 0xA2, 0xA6)
+NEW_PIN_REFUSED = (0xA1, 0xA2, 0x1B8)
+"""CKR_PIN_INVALID, CKR_PIN_LEN_RANGE and CKR_PIN_TOO_WEAK, for calls in which they are about a new PIN."""
+
+_LOST = (0x03, 0xB0, 0xB3, 0xE0, 0xE1, cryptoki.CRYPTOKI_NOT_INITIALIZED)
+"""CK_RVs after which the slot, the session, the token or the module is gone, and the PIN was not checked."""
 
 _NOT_ABOUT_THE_PIN = frozenset(
-    {cryptoki.OK, cryptoki.USER_ALREADY_LOGGED_IN, cryptoki.CRYPTOKI_NOT_INITIALIZED, *_NEW_PIN}
+    {cryptoki.OK, cryptoki.USER_ALREADY_LOGGED_IN, cryptoki.CRYPTOKI_NOT_INITIALIZED, *NEW_PIN_REFUSED}
     | {_LOCKED, _EXPIRED, _NOT_SET, _SESSION_EXISTS}
     | {0x03, 0x07, 0x54, 0xB0, 0xB3, 0xB5, 0xB7, 0xB8, 0xE0, 0xE1, 0xE2, 0x103, 0x104, 0x105}
 )
@@ -396,10 +401,15 @@ def _raise_for_result(rv: int, role: UserType, token: TokenInfo) -> None:
         raise OperationFailedError(
             f"{sentence_case(token.description)} is in use.", remedy="End the programs that use it first."
         )
-    if rv in _NEW_PIN:
+    if rv in NEW_PIN_REFUSED:
         raise OperationFailedError(
             f"{sentence_case(token.description)} does not accept the new PIN ({name_of(rv)}). The old PIN stays.",
             remedy="See the token's rules on length and characters.",
+        )
+    if rv in _LOST:
+        raise TokenLostError(
+            f"{sentence_case(token.description)} is gone: it did not check the {name} PIN ({name_of(rv)}).",
+            remedy="Put the token back or restore the connection; it is then used again without a restart.",
         )
     raise OperationFailedError(
         f"{sentence_case(token.description)} failed, though the PIN may be correct ({name_of(rv)})."

@@ -18,11 +18,13 @@ from pkcs11 import Attribute, ObjectClass
 from pkcs11 import exceptions as p11
 
 from tokens.algorithms.des_keys import CHECK_VALUE_LENGTH, check_value, encrypt_block, require_strong, set_odd_parity
-from tokens.errors import CeremonyError, MechanismNotOfferedError, sentence_case
+from tokens.errors import CeremonyError, MechanismNotOfferedError, TokenError, sentence_case
 from tokens.events.reporting import report_ceremony_step
-from tokens.pkcs11.calls.faults import translate_error
+from tokens.pkcs11.calls.faults import is_loss, translate_error
+from tokens.pkcs11.calls.faults import name as fault_name
 from tokens.pkcs11.calls.queries import Queries
 from tokens.pkcs11.connection import Connection
+from tokens.pkcs11.search import TokenInfo
 from tokens.pkcs11.secret_keys.des_forms import FORMS, DesForm
 from tokens.pkcs11.secret_keys.objects import (
     DEFAULT_PREFIX,
@@ -58,6 +60,8 @@ class FormTrial:
     ecb: bool
     cbc: bool
     derives: bool
+    failure: p11.PKCS11Error | None = None
+    """The token's answer, if it did not import the key or did not encrypt a block with it."""
 
     @property
     def rank(self) -> tuple[bool, bool, bool]:
@@ -93,17 +97,20 @@ def import_secret(
         require_strong(key)
         set_odd_parity(key)
         _refuse_taken(connection, prefix, label, use, check_value(key))
-        form = form_to_take(try_forms(connection))
+        trials = try_forms(connection)
+        form = form_to_take(trials)
         if form is None:
-            raise MechanismNotOfferedError(
-                f"{sentence_case(token.description)} supports no form of DES: neither "
-                f"{', nor '.join(f.name for f in FORMS)}. It may be in FIPS mode.",
-                remedy="Use a token that supports DES, or triple DES with equal parts.",
-            )
+            raise _explain_no_form(token, trials)
         encrypts, decrypts = (answers, verifies) if use is Use.AUTHENTICATION else (True, True)
         template = _template(form, key, label, encrypts=encrypts, decrypts=decrypts, stored=True)
         _create_and_prove(connection, label, template, form, key)
-    return next(entry for entry in list_secrets(connection, prefix) if entry.info.label == label)
+    imported = next((entry for entry in list_secrets(connection, prefix) if entry.info.label == label), None)
+    if imported is None:
+        raise CeremonyError(
+            f"{sentence_case(token.description)} imported secret key '{label}' but does not list it.",
+            remedy="Test the token, and delete the key there before you import it again.",
+        )
+    return imported
 
 
 def list_secrets(connection: Connection, prefix: str | None = None) -> list[SecretEntry]:
@@ -130,12 +137,10 @@ def delete_secret(connection: Connection, use: Use, index: int, *, prefix: str |
     """Delete a secret key on the token. Raises `NoSuchKeyError`."""
     label = label_of(prefix or DEFAULT_PREFIX, use, index)
     token = connection.token
-    with (
-        report_ceremony_step(token.serial, token.label, "delete", f"secret key '{label}'"),
-        connection.writable() as session,
-    ):
+    with report_ceremony_step(token.serial, token.label, "delete", f"secret key '{label}'"):
         try:
-            find_secret(connection.module.queries, session, label, token.description).destroy()
+            with connection.writable() as session:
+                find_secret(connection.module.queries, session, label, token.description).destroy()
         except p11.PKCS11Error as error:
             raise translate_error(error, f"delete secret key '{label}'") from error
 
@@ -172,33 +177,43 @@ def form_to_take(trials: Iterable[FormTrial]) -> DesForm | None:
 
 def try_forms(connection: Connection) -> list[FormTrial]:
     """Test each form with a temporary key, and compare the token's results with the host's."""
-    with connection.writable() as session:
-        queries = connection.module.queries
-        return [connection.module.run(partial(_try_form, queries, session, form)) for form in FORMS]
+    try:
+        with connection.writable() as session:
+            queries = connection.module.queries
+            return [connection.module.run(partial(_try_form, queries, session, form)) for form in FORMS]
+    except p11.PKCS11Error as error:
+        raise translate_error(error, "test which form of DES it supports") from error
 
 
 def _try_form(queries: Queries, session: int, form: DesForm) -> FormTrial:
     template = _template(form, _TRIAL_KEY, "", encrypts=True, decrypts=True, stored=False)
     try:
         made = create_secret(queries, session, template)
-    except p11.PKCS11Error:
-        return FormTrial(form, ecb=False, cbc=False, derives=False)
+    except p11.PKCS11Error as error:
+        return FormTrial(form, ecb=False, cbc=False, derives=False, failure=error)
+    failures: list[p11.PKCS11Error] = []
     expected = encrypt_block(_TRIAL_KEY, _TRIAL_BLOCK)
     try:
         return FormTrial(
             form,
-            ecb=_works(lambda: made.encrypt(form.ecb, _TRIAL_BLOCK), expected),
+            ecb=_works(lambda: made.encrypt(form.ecb, _TRIAL_BLOCK), expected, failures),
             cbc=_works(lambda: made.encrypt(form.cbc, _TRIAL_BLOCK, ZERO_IV), expected),
             derives=_works(lambda: _use_derived(made, form), encrypt_block(bytearray(expected), _TRIAL_BLOCK)),
+            failure=failures[0] if failures else None,
         )
     finally:
-        made.destroy()
+        _end(made)
 
 
-def _works(call: Callable[[], bytes], expected: bytes) -> bool:
+def _works(call: Callable[[], bytes], expected: bytes, failures: list[p11.PKCS11Error] | None = None) -> bool:
+    """Return whether a call has the expected result. Appends the token's error to `failures`."""
     try:
         return call() == expected
-    except (p11.PKCS11Error, MechanismNotOfferedError):
+    except MechanismNotOfferedError:
+        return False
+    except p11.PKCS11Error as error:
+        if failures is not None:
+            failures.append(error)
         return False
 
 
@@ -207,7 +222,27 @@ def _use_derived(base: SecretKey, form: DesForm) -> bytes:
     try:
         return derived.encrypt(form.ecb, _TRIAL_BLOCK)
     finally:
-        derived.destroy()
+        _end(derived)
+
+
+def _end(temporary: SecretKey) -> None:
+    """Delete a session object, which otherwise ends with its session."""
+    with contextlib.suppress(p11.PKCS11Error):
+        temporary.destroy()
+
+
+def _explain_no_form(token: TokenInfo, trials: Iterable[FormTrial]) -> TokenError:
+    """Return the error for a token with which no form worked: it failed, or it supports none."""
+    answers = [(trial.form.name, trial.failure) for trial in trials]
+    for _, failure in answers:
+        if failure is not None and (is_loss(failure) or isinstance(failure, p11.HostMemory | p11.DeviceMemory)):
+            return translate_error(failure, "test which form of DES it supports")
+    named = (f"{form} ({'wrong result' if failure is None else fault_name(failure)})" for form, failure in answers)
+    return MechanismNotOfferedError(
+        f"{sentence_case(token.description)} supports no form of DES: neither {', nor '.join(named)}. It may be in "
+        "FIPS mode.",
+        remedy="Use a token that supports DES, or triple DES with equal parts.",
+    )
 
 
 def _template(
@@ -234,21 +269,26 @@ def _create_and_prove(
     connection: Connection, label: str, template: dict[Attribute, Any], form: DesForm, key: bytearray
 ) -> None:
     expected = encrypt_block(key, _TRIAL_BLOCK)
-    with connection.writable() as session:
-        try:
+    doing = f"import secret key '{label}'"
+    failures: list[p11.PKCS11Error] = []
+    try:
+        with connection.writable() as session:
             made = create_secret(connection.module.queries, session, template)
-        except p11.PKCS11Error as error:
-            raise translate_error(error, f"import secret key '{label}'") from error
-        if template[Attribute.ENCRYPT]:
-            proven = _works(lambda: made.encrypt(form.ecb, _TRIAL_BLOCK), expected)
-        else:
-            proven = _works(lambda: made.decrypt(form.ecb, expected), _TRIAL_BLOCK)
-        if not proven:
-            made.destroy()
-            raise CeremonyError(
-                f"{sentence_case(connection.token.description)} imported secret key '{label}' but computes wrong "
-                "results with it, so the key was deleted again."
-            )
+            if template[Attribute.ENCRYPT]:
+                proven = _works(lambda: made.encrypt(form.ecb, _TRIAL_BLOCK), expected, failures)
+            else:
+                proven = _works(lambda: made.decrypt(form.ecb, expected), _TRIAL_BLOCK, failures)
+            if not proven:
+                doing = f"delete secret key '{label}', which it imported but cannot use"
+                made.destroy()
+    except p11.PKCS11Error as error:
+        raise translate_error(error, doing) from error
+    if not proven:
+        why = f"cannot use it ({fault_name(failures[0])})" if failures else "computes wrong results with it"
+        raise CeremonyError(
+            f"{sentence_case(connection.token.description)} imported secret key '{label}' but {why}, so the key was "
+            "deleted again."
+        )
 
 
 def _refuse_taken(connection: Connection, prefix: str, label: str, use: Use, value: bytes) -> None:

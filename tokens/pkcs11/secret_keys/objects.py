@@ -14,6 +14,7 @@ from pkcs11 import exceptions as p11
 
 from tokens.errors import Facts, MechanismNotOfferedError, NoSuchKeyError, Reason, SeveralKeysError, UnsupportedKeyError
 from tokens.pkcs11.attributes import pack
+from tokens.pkcs11.calls.faults import name as fault_name
 from tokens.pkcs11.calls.queries import Queries
 from tokens.pkcs11.calls.structures import DerivationData
 from tokens.pkcs11.objects import Objects
@@ -121,7 +122,7 @@ class SecretKey:
             made = self.queries.derive_key(self.session, self.handle, form.derive, data, template)
         except _CANNOT_DERIVE as error:
             raise MechanismNotOfferedError(
-                f"The token does not derive keys with {name(form.derive)} ({type(error).__name__})."
+                f"The token does not derive keys with {name(form.derive)} ({fault_name(error)})."
             ) from error
         return replace(self, handle=made)
 
@@ -166,6 +167,8 @@ def describe(objects: Objects, handle: int) -> SecretInfo:
     number = reported.number(Attribute.KEY_TYPE)
     form = next((form for kind, form in FORM_OF_TYPE.items() if kind == number), None)
     if form is None:
+        if number is None:
+            raise UnsupportedKeyError(f"The token does not report the type of secret key '{label}' (CKA_KEY_TYPE).")
         raise UnsupportedKeyError(f"Secret key '{label}' is not a DES key (CKK_DES, CKK_DES2 or CKK_DES3).")
     uses = {field: reported.flag(attribute) is True for field, attribute in _USES.items()}
     protection = {field: reported.flag(attribute) for field, attribute in _PROTECTION.items()}
