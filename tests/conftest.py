@@ -7,6 +7,7 @@ runs with Python alone (`make test-fast`), and the fixture `_pure` enforces that
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -23,6 +24,9 @@ settings.register_profile(
     "here", deadline=None, max_examples=100 * RUNS, suppress_health_check=[HealthCheck.too_slow], derandomize=RUNS == 1
 )
 settings.load_profile("here")
+
+# A shell starts a background job with SIGINT ignored, and programs under test would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 FIXTURE_MARKERS = {"rehearsal": "softhsm", "softhsm": "softhsm", "pcscd": "cards"}
 """The marker of each test that uses a fixture, itself or through another one."""

@@ -29,6 +29,7 @@
 | `toml_text`    | parsing TOML, with the line and the remedy of a mistake             |
 | `base`         | base of all tables                                                  |
 | `devices`      | access to tokens and cards by name or URI                           |
+| `groups`       | access to a key on several tokens                                   |
 """
 
 from hsm_dicom.config.devices import TokenAccess, find_token_access

@@ -14,6 +14,7 @@
 | `opening`     | from the plan to open devices, trust and transports, with an owner           |
 | `check`       | the plan checked against the files, tokens and certificates that it names    |
 | `acceptance`  | what a tested device can be used for in DICOM                                |
+| `groups`      | the state of an identity whose key is on several tokens                      |
 | `service`     | a listener that runs, and is reloaded                                        |
 | `validity_watch` | dates of certificates and CRLs, watched while it runs                        |
 """

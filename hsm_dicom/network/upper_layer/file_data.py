@@ -17,6 +17,7 @@ from pynetdicom.pdu_primitives import P_DATA
 
 from hsm_dicom.network.settings import MAXIMUM_PDU
 from hsm_dicom.network.upper_layer.pdu import HEADER, P_DATA_TF
+from tokens.errors import fresh_copy
 
 _VALUE_HEADER = 6
 """Bytes before the data of a Presentation Data Value: length, presentation context ID, message control header."""
@@ -103,4 +104,4 @@ class FileData(P_DATA):
             if ended.is_set():
                 return
         if self._failure is not None:
-            raise self._failure
+            raise fresh_copy(self._failure)
