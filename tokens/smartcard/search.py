@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from tokens.card_uri import CardUri
-from tokens.deadlines import CallDeadlines
-from tokens.errors import NoSuchCardError, NoSuchReaderError, SeveralTokensError, TokenError
+from tokens.deadlines import DEFAULT_DEADLINES, CallDeadlines
+from tokens.errors import CardTimeoutError, NoSuchCardError, NoSuchReaderError, SeveralTokensError, TokenError
 from tokens.smartcard.card import CardApplication
 from tokens.smartcard.cards import Cards
 from tokens.smartcard.profiles import SHIPPED, CardProfile, Family, find_profile
@@ -141,9 +141,14 @@ def _look_into(cards: Cards, slot: CardInfo, known: list[CardProfile]) -> CardIn
     found: dict[str, str] = {}
     for profile in known:
         try:
-            with probe(cards, slot.reader, profile) as application, application.session():
+            with (
+                probe(cards, slot.reader, profile, deadlines=profile.deadlines or DEFAULT_DEADLINES) as application,
+                application.session(),
+            ):
                 identity = application.identity
                 found[profile.name] = identity.serial if identity else ""
+        except CardTimeoutError:
+            break  # it does not answer the other profiles' questions either
         except TokenError:
             continue
     return CardInfo(reader=slot.reader, atr=slot.atr, applications=tuple(found), serials=tuple(found.values()))

@@ -19,7 +19,9 @@ from tokens import open_key, open_secrets
 from tokens.deadlines import CallDeadlines
 from tokens.errors import CardTimeoutError, TokenTimeoutError
 from tokens.keys import TokenRSAPrivateKey
+from tokens.manager import default_manager
 from tokens.smartcard.profile_table import read_profile
+from tokens.smartcard.search import list_cards
 
 PROFILE = read_profile("test", AUTHENTICATION_CARD)
 URI = "card:reader=Rig%20A%2000%2000;profile=test;key=sign"
@@ -101,6 +103,17 @@ def test_secret_keys_have_them_too(card: RunningCard, pin: str) -> None:
         card.do("fault", fault="hang")
         with within(1.5), pytest.raises(CardTimeoutError, match=r"within 0\.4 seconds"):
             answer(secrets)
+
+
+def test_a_list_of_cards_asks_one_that_hangs_once(card: RunningCard, put_in: PutIn) -> None:
+    put_in("Rig B 00 00")
+    # Each known profile has an application to ask for.
+    card.do("fault", fault="hang")
+    with within(5.0):
+        listed = {info.reader: info for info in list_cards(default_manager().cards, {"test": PROFILE})}
+    assert listed[READER].atr
+    assert listed[READER].applications == ()
+    assert listed["Rig B 00 00"].applications == ("test",)
 
 
 def test_a_profile_gives_them_in_a_table_or_for_every_kind_at_once() -> None:
