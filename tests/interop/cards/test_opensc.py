@@ -96,6 +96,44 @@ def test_a_wrong_pin_is_refused_once(openpgp: None, tmp_path: Path) -> None:
     assert said.split() == ["PinRefusedError", "PinNotPresentedError"]
 
 
+def test_a_card_that_hangs_is_left_at_the_deadline_and_used_when_it_answers(pcscd: Daemon, tmp_path: Path) -> None:
+    (tmp_path / "card").mkdir()
+    with foreign_card(pcscd, READER, "jcecard", tmp_path / "card"):
+        make_openpgp_key(READER, 0xB6, RSA_2048)
+        card = pcscd.children[-1].pid
+        said = run(
+            f"""
+            import os, signal, time
+            from tokens.deadlines import CallDeadlines
+            wanted = Pkcs11Uri(token="OpenPGP card (User PIN (sig))", object="Signature key")
+            deadlines = CallDeadlines(session=10, sign=1.5, login=10)
+            key = open_key(wanted, module={str(MODULE)!r}, pin="env:CARD_PIN", deadlines=deadlines)
+            use(key)
+            os.kill({card}, signal.SIGSTOP)
+            try:
+                for _ in range(2):
+                    try:
+                        use(key)
+                    except (TokenTimeoutError, ModuleFencedError) as error:
+                        print(type(error).__name__, flush=True)
+            finally:
+                os.kill({card}, signal.SIGCONT)
+            ends = time.monotonic() + 20
+            while True:
+                try:
+                    use(key)
+                    break
+                except TokenLostError:
+                    assert time.monotonic() < ends
+                    time.sleep(0.1)
+            """,
+            tmp_path,
+        ).splitlines()
+    assert said[:2] == ["signed", "TokenTimeoutError"]
+    assert said[2] in ("TokenTimeoutError", "ModuleFencedError")
+    assert said[3:] == ["signed"]
+
+
 def test_a_card_that_was_put_back_is_used_again(pcscd: Daemon, tmp_path: Path) -> None:
     (tmp_path / "card").mkdir()
     with foreign_card(pcscd, READER, "jcecard", tmp_path / "card"):
