@@ -7,13 +7,16 @@ import os
 import secrets
 import shlex
 import subprocess
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from asn1crypto.core import OctetString
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from pkcs11 import Attribute, KeyType, ObjectClass
+from pkcs11.util.ec import encode_named_curve_parameters
 
 from tokens.pins.sources import FromEnvironment
 from tokens.pkcs11.ceremony import KeyKind, Usage, generate_key
@@ -58,16 +61,46 @@ class TestToken:
 
     def import_key(self, label: str, key: RSAPrivateKey | EllipticCurvePrivateKey, usage: str = "sign") -> Pkcs11Uri:
         """Put a copy of a key from memory on the token, with the id 01, and return the key's URI."""
-        private = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
-        public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        for kind, content, uses in (("privkey", private, [f"--usage-{usage}", "--sensitive"]), ("pubkey", public, [])):
-            with tempfile.NamedTemporaryFile() as file:
-                file.write(content)
-                file.flush()
-                command = ["pkcs11-tool", "--module", MODULE, "--token-label", self.label, "--login", "--pin", self.pin]
-                command += ["--write-object", file.name, "--type", kind, "--label", label, "--id", "01", *uses]
-                subprocess.run(command, check=True, capture_output=True)
+        from tokens import open_token
+
+        names = {Attribute.TOKEN: True, Attribute.LABEL: label, Attribute.ID: b"\1"}
+        uses = {Attribute.SIGN: usage == "sign", Attribute.DECRYPT: usage == "decrypt", Attribute.UNWRAP: False}
+        secrecy = {Attribute.PRIVATE: True, Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: False}
+        public, private = _key_attributes(key)
+        with open_token(self.uri()) as connection, connection.writable() as session:
+            objects = connection.objects(session)
+            objects.create({Attribute.CLASS: ObjectClass.PUBLIC_KEY} | names | public)
+            objects.create({Attribute.CLASS: ObjectClass.PRIVATE_KEY} | names | uses | secrecy | private)
         return self.uri(label)
+
+
+def _key_attributes(key: RSAPrivateKey | EllipticCurvePrivateKey) -> tuple[dict[Attribute, Any], dict[Attribute, Any]]:
+    """The attributes of the public and of the private half (PKCS#11 v3.1, 6.1.2 and 6.3.3)."""
+    if isinstance(key, RSAPrivateKey):
+        values = key.private_numbers()
+        shared = {
+            Attribute.KEY_TYPE: KeyType.RSA,
+            Attribute.MODULUS: _octets(values.public_numbers.n),
+            Attribute.PUBLIC_EXPONENT: _octets(values.public_numbers.e),
+        }
+        return shared, shared | {
+            Attribute.PRIVATE_EXPONENT: _octets(values.d),
+            Attribute.PRIME_1: _octets(values.p),
+            Attribute.PRIME_2: _octets(values.q),
+            Attribute.EXPONENT_1: _octets(values.dmp1),
+            Attribute.EXPONENT_2: _octets(values.dmq1),
+            Attribute.COEFFICIENT: _octets(values.iqmp),
+        }
+    shared = {Attribute.KEY_TYPE: KeyType.EC, Attribute.EC_PARAMS: encode_named_curve_parameters(key.curve.name)}
+    point = key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    return (
+        shared | {Attribute.EC_POINT: OctetString(point).dump()},
+        shared | {Attribute.VALUE: _octets(key.private_numbers().private_value)},
+    )
+
+
+def _octets(number: int) -> bytes:
+    return number.to_bytes((number.bit_length() + 7) // 8, "big")
 
 
 def provision(folder: Path) -> None:

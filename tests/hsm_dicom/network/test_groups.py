@@ -126,8 +126,9 @@ def test_token_info_and_token_check_of_an_identity_show_each_token(
 
 
 def test_the_check_of_a_group_fails_for_another_key(
-    site: GroupSite, copies: Copies, hospital: Hospital, run: Run
+    site: GroupSite, copies: Copies, hospital: Hospital, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(trials, "_SECONDS", 0.05)
     other = new_token()
     other.import_key("node", rsa.generate_private_key(65537, 2048))
     site.write_group(Copies((copies.tokens[0], other), copies.key, ()), hospital)
