@@ -215,13 +215,14 @@ def _report(members: Sequence[Member]) -> tuple[MemberReport, ...]:
 def make_group_error(
     description: str, failures: Sequence[tuple[Member, TokenError]], members: Sequence[Member]
 ) -> TokenError:
-    """Return the error for a group of which no member works: that of the only failure, or one with all sentences.
+    """Return the error for an operation that no member carried out.
 
-    It is about a PIN only if every failure is, and about a mechanism if a member that works does not offer it.
+    It is that of a member that works, if the error is about the request; or else one with the sentences of all members,
+    which is about a PIN only if every failure is.
     """
-    refusals = [error for _, error in failures if isinstance(error, MechanismNotOfferedError)]
-    if refusals:
-        return refusals[-1]
+    of_the_request = [error for _, error in failures if not is_fault(error)]
+    if of_the_request:
+        return of_the_request[-1]
     tried = {member.name for member, _ in failures}
     texts = [f"{member.name}: {error.message}" for member, error in failures]
     kinds: list[type[Exception]] = [type(error) for _, error in failures]

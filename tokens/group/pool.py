@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 
 from tokens.errors import MemberTwiceError, TokenError, TokenLostError, sentence_case
-from tokens.events import FailedOver, OperationOutcome, Restored, emit
+from tokens.events import Event, FailedOver, KeyUse, OperationOutcome, Reconnection, Restored, emit
+from tokens.events.bus import absorb_events
 from tokens.group.breaker import PROBE_SECONDS
 from tokens.group.member import Member, MemberAccess, is_excluding
 from tokens.group.probe import probe_key
@@ -203,14 +204,14 @@ class MemberPool:
     # -- probes -----------------------------------------------------------------------------------------------
 
     def probe_due(self) -> float | None:
-        """Probe the members whose time has come, one after the other.
+        """Probe the members whose time has come, one after the other. Nobody is asked for a PIN.
 
         Returns the seconds until the next probe, or None if every member works or is excluded.
         """
         with self._probing:
             for member in self.members:
                 with self._lock:
-                    begun = not self._closed and member.breaker.begin_probe()
+                    begun = not self._closed and _is_probed(member) and member.breaker.begin_probe()
                     generation = member.breaker.generation
                 if begun:
                     self._probe(member, generation)
@@ -226,7 +227,8 @@ class MemberPool:
 
     def _probe(self, member: Member, generation: int) -> None:
         try:
-            probe_key(self.open_member(member))
+            with absorb_events(_is_failed_attempt):
+                probe_key(self.open_member(member))
         except TokenError as error:
             self.record_fault(member, error, generation)
         except BaseException as error:
@@ -236,7 +238,7 @@ class MemberPool:
             self.record_success(member, generation)
 
     def _seconds_to_next_probe(self) -> float | None:
-        dues = [due for member in self.members if (due := member.breaker.due) is not None]
+        dues = [due for member in self.members if _is_probed(member) and (due := member.breaker.due) is not None]
         return max(0.0, min(dues) - self._clock()) if dues and not self._closed else None
 
     def _start_prober(self) -> None:
@@ -283,3 +285,13 @@ def _is_same(one: TokenInfo, other: TokenInfo) -> bool:
         other.serial,
         other.label,
     )
+
+
+def _is_probed(member: Member) -> bool:
+    """Return whether a member is probed in the background: not if a person would be asked for its PIN."""
+    return member.key is not None or member.access.pin is None or not member.access.pin.attended
+
+
+def _is_failed_attempt(event: Event) -> bool:
+    """Return whether an event is a probe that failed: the group reports a member that does not work once."""
+    return isinstance(event, KeyUse | Reconnection) and event.outcome is not OperationOutcome.SUCCEEDED

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import Counter
+from dataclasses import dataclass, field
 
 import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from pkcs11 import Mechanism
 
 import tokens
 from tests.softhsm import TestToken, new_token
+from tests.tokens import scenes
 from tests.tokens.group.conftest import Copies, new_copies
 from tests.tokens.group.test_breaker import Clock
-from tokens.errors import KeyMismatchError, NoSuchKeyError, NoSuchTokenError, PinRefusedError, TokenLostError, UriError
-from tokens.events import FailedOver, KeyUse, Login, Restored, subscribe
+from tokens.errors import (
+    KeyMismatchError,
+    MechanismNotOfferedError,
+    NoSuchKeyError,
+    NoSuchTokenError,
+    PinRefusedError,
+    TokenLostError,
+    UriError,
+)
+from tokens.events import DeviceEvent, FailedOver, KeyUse, Login, Restored, subscribe
 from tokens.group import BreakerState, KeyGroup, open_key_group
 from tokens.keys import TokenECPrivateKey, TokenRSAPrivateKey
+from tokens.mechanisms import Candidate
+from tokens.pins.sources import Pin
 from tokens.pkcs11.ceremony import delete_key
 from tokens.uri import Pkcs11Uri
 
@@ -289,3 +303,83 @@ def test_each_member_may_have_a_pin_of_its_own(copies: Copies, state_folder: obj
         assert key.device.members[0].fault.kind is PinRefusedError
         assert sign(key) == second.serial
         assert key.device.members[0].state is BreakerState.EXCLUDED
+
+
+def test_probes_that_fail_are_no_events(copies: Copies) -> None:
+    clock = Clock()
+    with open_key_group(copies.uris, clock=clock, background=False) as key:
+        remove_key(copies.tokens[0], copies.uris[0])
+        assert sign(key) == copies.tokens[1].serial
+        heard: list[DeviceEvent] = []
+        with subscribe(heard.append, DeviceEvent):
+            for _ in range(3):
+                clock.advance(5)
+                key.device._pool.probe_due()
+            assert heard == []
+            copies.tokens[0].import_key("node", copies.key)
+            clock.advance(5)
+            heard.clear()
+            key.device._pool.probe_due()
+        assert [type(event) for event in heard] == [KeyUse, Restored]
+
+
+@dataclass(frozen=True)
+class Asking:
+    """A person who is asked for the PIN of a token, and the occasions."""
+
+    token: TestToken
+    asked: list[str] = field(default_factory=list)
+    attended = True
+    repeatable = False
+
+    def read(self, purpose: str) -> Pin | None:
+        self.asked.append(purpose)
+        return Pin(os.environb[self.token.pin.removeprefix("env:").encode()])
+
+
+def test_nobody_is_asked_for_a_pin_by_a_probe(copies: Copies) -> None:
+    first, second = copies.tokens
+    person, clock = Asking(second), Clock()
+    remove_key(first, copies.uris[0])
+    remove_key(second, copies.uris[1])
+    second.import_key("node", copies.key)
+    uris = [str(copies.uris[0]), str(second.uri("node", pin=False)).replace(second.serial, "0123456789abcdef")]
+    first.import_key("node", copies.key)
+    with open_key_group(uris, pin=person, clock=clock, background=False) as key:
+        assert states(key) == ["closed", "open"]
+        clock.advance(5)
+        assert key.device._pool.probe_due() is None
+        assert person.asked == []
+
+
+def test_an_error_about_the_request_is_that_of_the_token_that_works(copies: Copies) -> None:
+    with open_key_group(copies.uris, clock=Clock(), background=False) as key:
+        remove_key(copies.tokens[1], copies.uris[1])
+        unknown = Candidate(Mechanism.SEED_ECB)
+        with pytest.raises(MechanismNotOfferedError):
+            key.device.sign(unknown, b"data")
+        assert states(key) == ["closed", "open"]
+        assert sign(key) == copies.tokens[0].serial
+
+
+def test_a_forked_child_and_its_parent_both_sign_while_a_token_does_not_work(copies: Copies) -> None:
+    code = """
+    from tokens.group import open_key_group
+    from tokens.pkcs11.ceremony import delete_key
+    from tokens.uri import Pkcs11Uri
+    with open_key_group(uris, probe_seconds=0.05) as key:
+        sign(key)
+        with tokens.open_token(Pkcs11Uri.parse(uris[0]).token_part()) as connection:
+            delete_key(connection, Pkcs11Uri.parse(uris[0]))
+        sign(key)
+        print([member.state.value for member in key.device.members], flush=True)
+        child = os.fork()
+        for _ in range(3):
+            sign(key)
+        if child == 0:
+            print("child", flush=True)
+            os._exit(0)
+        print(os.waitpid(child, 0)[1], flush=True)
+    """
+    lines = scenes.play(code, *copies.uris)
+    assert lines == ["['open', 'closed']", "child", "0"]
