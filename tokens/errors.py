@@ -84,6 +84,8 @@ class Reason(StrEnum):
     MODULE_NOT_GIVEN = "module-not-given"
     NO_ANSWER = "no-answer"
     """The device did not answer within a deadline; `Facts.setting` is the field of `CallDeadlines`."""
+    NOT_CALLED = "not-called"
+    """The device was not called, because it has not answered an earlier call."""
     NO_APPLICATION = "no-application"
     """The card does not have the application that was asked for."""
     NO_EMPTY_TOKEN = "no-empty-token"

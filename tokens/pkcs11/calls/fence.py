@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from tokens.errors import ModuleFencedError, TokenTimeoutError
+from tokens.errors import Facts, ModuleFencedError, Reason, TokenTimeoutError
 from tokens.process import forking
 from tokens.process.gate import Gate
 
@@ -70,6 +70,7 @@ class Fence:
                     f"The token has not answered {call.function} for {call.seconds:.0f} seconds, so it is not called "
                     "again.",
                     remedy=_REMEDY,
+                    facts=Facts(reason=Reason.NOT_CALLED),
                 )
 
     def check_quiet(self) -> None:

@@ -19,6 +19,7 @@ from tokens.errors import (
     OperationFailedError,
     PinRefusedError,
     Reason,
+    TokenError,
     TokenTimeoutError,
     sentence_case,
 )
@@ -33,7 +34,7 @@ from tokens.pkcs11.calls.cryptoki import UserType
 from tokens.pkcs11.calls.faults import translate_error
 from tokens.pkcs11.calls.return_values import check, name_of
 from tokens.pkcs11.login.flags import ALL_RETRIES, device_name
-from tokens.pkcs11.login.presentation import NOT_MADE, WRONG_PIN
+from tokens.pkcs11.login.presentation import WRONG_PIN, was_made
 from tokens.pkcs11.module import Module
 from tokens.pkcs11.search import TokenInfo
 
@@ -116,8 +117,12 @@ class KeyLogin:
             self._presentation.begin()
         try:
             rv = self._call()
-        except NOT_MADE:
-            if self._presentation is not None:
+        except BaseException as error:
+            if self._call.is_abandoned:
+                raise
+            if was_made(error):
+                self._record_lost_answer(error)
+            elif self._presentation is not None:
                 self._presentation.answer = Answer.NOT_CHECKED
             raise
         if self._presentation is not None and not self._call.is_abandoned:
@@ -142,16 +147,27 @@ class KeyLogin:
             raise _RefusedForKeyError
         if progress is not Progress.UNDER_WAY:
             return
+        self._raise_unanswered(error)
+
+    def _record_lost_answer(self, error: BaseException) -> None:
+        """Record a PIN whose answer cannot come any more. Raises `LoginTimeoutError` if `error` is a `TokenError`."""
+        if self._presentation is None:
+            memory = self._credentials.memory
+            memory.record_unanswered(self._device, self._pin, self._retries).stop_waiting()
+        self._credentials.record_unanswered(self._pin)
+        self._raise_unanswered(error)
+
+    def _raise_unanswered(self, error: BaseException) -> None:
         unanswered = LoginTimeoutError(
             f"{sentence_case(self._token.description)} has not answered the PIN {self._credentials.origin} for key "
-            f"{self._key} in time. Whether the PIN is correct is not known, so it is not presented unattended until "
-            "that is settled.",
+            f"{self._key}. Whether the PIN is correct is not known, so it is not presented unattended until that is "
+            "settled.",
             remedy="Check the device and its connection.",
             facts=self._facts(Reason.PIN_UNANSWERED),
         )
         with report(self._event(), started=self._started) as reported:
             reported.end(OperationOutcome.UNANSWERED, str(unanswered))
-        if isinstance(error, TokenTimeoutError):
+        if isinstance(error, TokenError):
             raise unanswered from error
 
     def _record_unanswered(self) -> None:
@@ -176,7 +192,7 @@ class KeyLogin:
             answer = Answer.UNANSWERED
             if isinstance(result, int):
                 answer = self._judge(result, presentation)
-            elif isinstance(result, NOT_MADE):
+            elif not was_made(result):
                 answer = Answer.NOT_CHECKED
             presentation.settle_late(answer)
             if answer is not Answer.UNANSWERED:

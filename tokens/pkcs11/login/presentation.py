@@ -33,6 +33,7 @@ from tokens.errors import (
     PinRefusedError,
     Reason,
     TokenBusyError,
+    TokenError,
     TokenLostError,
     TokenTimeoutError,
     sentence_case,
@@ -94,14 +95,19 @@ The last line: slot, arguments, function, sessions, token absent or write-protec
 _AWAY = frozenset({*DeviceFailure, cryptoki.CRYPTOKI_NOT_INITIALIZED, 0x03, 0x31, 0xB0, 0xB3, 0xE0, 0xE1})
 """CK_RVs of C_GenerateRandom that mean that the device, the token or the session is gone."""
 
-NOT_MADE = (ModuleError, ModuleFencedError, TokenBusyError)
-"""What is raised instead of a call."""
 
 PAUSE = 1.0
 """Seconds between an unclear answer and the one further presentation, in which a device can restart."""
 
 _QUERIES, _BETWEEN_QUERIES = 5, 0.1
 """How often, and how many seconds apart, a token is queried again that reports that its PIN was never set."""
+
+
+def was_made(error: object) -> bool:
+    """Return whether a call that raised an error was made: otherwise the token did not get the PIN."""
+    if isinstance(error, TokenError) and error.facts is not None and error.facts.reason is Reason.NOT_CALLED:
+        return False
+    return not isinstance(error, ModuleError | ModuleFencedError | TokenBusyError)
 
 
 def log_in(module: Module, session: int, token: TokenInfo, credentials: Credentials) -> None:
@@ -205,7 +211,7 @@ class _Presented:
                     return result
                 with contextlib.suppress(Exception):
                     self.conclude(result)
-            elif progress is Progress.NOT_BEGUN or isinstance(result, NOT_MADE):
+            elif progress is Progress.NOT_BEGUN or not was_made(result):
                 self.presentation.answer = Answer.NOT_CHECKED
                 reported.set(presented=False)
             else:
@@ -264,7 +270,7 @@ class _Presented:
                     self.conclude(result, late=True)
                     if self.step is not None:
                         emit(replace(self.step, duration=time.perf_counter() - self.started))
-                elif isinstance(result, NOT_MADE):
+                elif not was_made(result):
                     presentation.answer = Answer.NOT_CHECKED
                     reported.set(presented=False)
                     raise result
