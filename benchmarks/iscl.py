@@ -3,6 +3,8 @@
 The peer is a process of its own with a login of its own. A line needs both ends: while one encrypts, the other one
 decrypts. Beside the throughput stands what the token does of the same octets with the same key, in both processes at
 the same time, with no line between them: one DES3-CBC pass for MD5 with DES-CBC, two for DES-MAC with DES-CBC.
+
+Short messages stand beside the shortest exchange that the protocol allows, too: see `benchmarks.exchange`.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from typing import Any
 from pynetdicom import AE, AllStoragePresentationContexts, build_context, evt
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
+from benchmarks.exchange import BareKey, answer, begin, exchange
 from benchmarks.rows import Row, in_turns
 from hsm_dicom.iscl import ISCLContext, ISCLSettings, ISCLSocket, Mac, Weakness
 from hsm_dicom.network.acceptor import Acceptor
@@ -44,7 +47,7 @@ ALL = frozenset(Weakness)
 OPENING = ISCLExemption(settings=ISCLSettings())
 """What a peer is known to speak; how is the transports' matter."""
 MEBIBYTE = 1 << 20
-THROUGHPUT_BYTES = 32 * MEBIBYTE
+THROUGHPUT_BYTES = int(os.environ.get("ISCL_THROUGHPUT_MIB", "32")) * MEBIBYTE
 """A transfer as long as a large series: the filling of the line counts for as little as it does there."""
 PDU = 16 * 1024
 HANDSHAKES = 50
@@ -66,8 +69,8 @@ def run() -> Iterator[Row]:
         with open_token(uri) as connection:
             for (use, index), value in KEYS.items():
                 import_secret(connection, use, index, bytearray.fromhex(value))
-        with open_secrets(uri) as secrets:
-            yield from _throughput(uri, secrets)
+        with open_secrets(uri) as secrets, open_token(uri) as connection:
+            yield from _throughput(uri, secrets, BareKey(connection))
             yield from _handshakes(uri, secrets)
             yield from _transfers(folder, uri, secrets)
             yield _soak(uri, secrets)
@@ -76,7 +79,7 @@ def run() -> Iterator[Row]:
 # -- throughput -----------------------------------------------------------------------------------------------
 
 
-def _throughput(uri: Pkcs11Uri, secrets: Secrets) -> Iterator[Row]:
+def _throughput(uri: Pkcs11Uri, secrets: Secrets, bare: BareKey) -> Iterator[Row]:
     data = os.urandom(THROUGHPUT_BYTES)
     for mac, passes in ((Mac.MD5, 1), (Mac.DES_MAC, 2)):
         settings = ISCLSettings(mac=mac, allow=ALL)
@@ -84,6 +87,8 @@ def _throughput(uri: Pkcs11Uri, secrets: Secrets) -> Iterator[Row]:
             _process(_take_everything, uri, settings) as (port, peer),
             _line(port, settings, secrets) as line,
             secrets.data_key(1) as key,
+            _process(answer, uri, PDU, passes) as (bare_port, _),
+            begin(bare_port) as bare_line,
         ):
 
             def both_tokens(passes: int = passes, peer: Any = peer, key: Any = key) -> None:
@@ -92,33 +97,39 @@ def _throughput(uri: Pkcs11Uri, secrets: Secrets) -> Iterator[Row]:
                     key.encrypt(data, bytes(8))
                 peer.recv()
 
-            seconds = _fastest_in_turns(
+            def shortest(passes: int = passes, bare_line: socket.socket = bare_line) -> None:
+                exchange(bare_line, bare, data, PDU, passes)
+
+            seconds = in_turns(
                 {
                     "token": both_tokens,
                     "messages": lambda line=line: _send(line, data, MEBIBYTE),
                     "pdus": lambda line=line: _send(line, data, PDU),
-                }
+                    "exchange": shortest,
+                },
+                ROUNDS,
             )
+        name = f"{mac.name.replace('_', '-')} with DES-CBC"
+        rate = {job: f"{THROUGHPUT_BYTES / value / 1e6:.1f} MB/s" for job, value in seconds.items()}
+        token = f"{rate['token']}, {passes} pass{'es' if passes > 1 else ''}"
         for job, what, wanted in (("messages", "1 MiB", ">= 0.9"), ("pdus", "16 KiB", "")):
-            yield Row(
-                f"{mac.name.replace('_', '-')} with DES-CBC, messages of {what}",
-                f"{THROUGHPUT_BYTES / seconds[job] / 1e6:.1f} MB/s",
-                f"{THROUGHPUT_BYTES / seconds['token'] / 1e6:.1f} MB/s, {passes} pass{'es' if passes > 1 else ''}",
-                seconds["token"] / seconds[job],
-                wanted,
-            )
+            yield Row(f"{name}, messages of {what}", rate[job], token, seconds["token"] / seconds[job], wanted)
+        ratio = seconds["token"] / seconds["exchange"]
+        yield Row(f"{name}, the shortest exchange of 16 KiB that the protocol allows", rate["exchange"], token, ratio)
+        ratio = seconds["exchange"] / seconds["pdus"]
+        yield Row(f"{name}, messages of 16 KiB, beside that exchange", rate["pdus"], rate["exchange"], ratio, ">= 0.75")
+        yield _costs(f"{name}, microseconds for a message of 16 KiB", seconds)
 
 
-def _fastest_in_turns(jobs: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """The least seconds of each job. A line waits for two processes in turns, and others at work make it wait twice:
-    the fastest round is the one in which both had a processor core to themselves."""
-    times: dict[str, list[float]] = {name: [] for name in jobs}
-    for _ in range(ROUNDS):
-        for name, job in jobs.items():
-            started = time.perf_counter()
-            job()
-            times[name].append(time.perf_counter() - started)
-    return {name: min(values) for name, values in times.items()}
+def _costs(what: str, seconds: dict[str, float]) -> Row:
+    """Where the time of one message goes: the token, what the order of the steps adds, and what this program adds."""
+    count = THROUGHPUT_BYTES // PDU
+    token, shortest, ours = (seconds[job] / count * 1e6 for job in ("token", "exchange", "pdus"))
+    return Row(
+        what,
+        f"{ours:.0f}",
+        f"token {token:.0f}, then wire and waiting {shortest - token:+.0f}, then this program {ours - shortest:+.0f}",
+    )
 
 
 def _send(line: ISCLSocket, data: bytes, size: int) -> None:
