@@ -18,7 +18,6 @@ LineCheckRequest(option=0, version=b'MEDIS-ISCL V1.00', block_length=8192)
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cache
 
 from hsm_dicom.iscl.errors import (
@@ -305,8 +304,9 @@ class StateMachine:
         self._go_to(rule.then)
 
     def _count_passed(self, octets: int) -> None:
-        if self.transfer is not None:
-            self.transfer = replace(self.transfer, to_come=self.transfer.to_come - octets)
+        if self.transfer is not None and octets:
+            request, fragmentation, to_come = self.transfer
+            self.transfer = Transfer(request, fragmentation, to_come - octets)
 
     def _go_to(self, state: State) -> None:
         self.state = state

@@ -6,6 +6,7 @@ Pure functions, for messages of either end. The sequence is checked by `hsm_dico
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from hsm_dicom.iscl.errors import ErrorCode
 from hsm_dicom.iscl.wire.blocks import Fragmentation
@@ -36,8 +37,7 @@ from hsm_dicom.iscl.wire.messages import (
 from hsm_dicom.iscl.wire.profile import DES_BLOCK, WireProfile
 
 
-@dataclass(frozen=True)
-class Transfer:
+class Transfer(NamedTuple):
     """One message on its way. `to_come` counts the octets of its data blocks that are still due."""
 
     request: TransmissionRequest
