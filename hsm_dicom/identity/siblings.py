@@ -79,6 +79,10 @@ class Siblings:
                 return self._identities[member.name]
         raise make_group_error(self._name, [], self.pool.members)
 
+    def check_answers(self) -> None:
+        """Raise `TokenLostError` while no sibling works, as `tokens.keys.MayHang` says."""
+        KeyGroup(self.pool, self.pool.members, self.identities[0].key.public_key(), owns_pool=False).check_answers()
+
     def close(self) -> None:
         """Release every token."""
         self.pool.close()

@@ -48,9 +48,9 @@ class Resources:
 
     @property
     def devices(self) -> Iterator[object]:
-        """The drivers of the keys; for a key in a file, None."""
+        """The drivers of the keys; for a key in a file, None; for siblings, all of them as one."""
         for identity in self.identities:
-            yield getattr(identity.key, "device", None)
+            yield getattr(identity.key, "device", None) if identity.siblings is None else identity.siblings
         for secrets in (self.keys.secrets, self.keys.authentication) if self.keys else ():
             yield getattr(secrets, "device", None)
 

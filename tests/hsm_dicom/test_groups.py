@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from pydicom.data import get_testdata_file
 
 import hsm_dicom
+import tokens
 from hsm_dicom.config import Configuration, ConfigurationError, load_configuration
 from hsm_dicom.identity import load_identity
 from hsm_dicom.identity.errors import NoTokenCertificateError
 from hsm_dicom.node.check import ConfigurationReport, check_configuration
+from hsm_dicom.node.opening import Resources
+from hsm_dicom.node.readiness import Readiness
 from tests.hsm_dicom.ceremony import certify, configuration_text
 from tests.pki import Authority
 from tests.softhsm import MODULE, new_token
 from tests.tokens.group.conftest import Copies, new_copies
-from tokens.errors import KeyMismatchError
+from tokens.errors import KeyMismatchError, NoSuchKeyError
 from tokens.events import FailedOver, KeyUse, subscribe
 from tokens.group import KeyGroup
 from tokens.keys import TokenRSAPrivateKey
+from tokens.pkcs11.ceremony import delete_key
 
 
 @dataclass
@@ -218,3 +225,20 @@ def test_check_config_says_to_use_what_the_maker_of_the_module_offers(place: Pla
     assert warning.key == "identities.node.tokens"
     assert product in warning.text
     assert warning.remedy.startswith("Use that, and no tokens = here. ")
+
+
+def test_a_listener_is_ready_while_one_token_works(place: Place) -> None:
+    copies = new_copies(None, None)
+    (place.folder / "node.pem").write_bytes(place.ca.issue("node", key=copies.key).pem)
+    with load_identity("node", place.load(f'{NODE}certificate = "node.pem"\nprobe_seconds = 3600\n', copies)) as node:
+        readiness = Readiness("main", "host:1", lambda: Resources([node]).devices)
+        assert readiness.problem == ""
+        for number, problem in ((0, ""), (1, "None of the tokens of node works.")):
+            with tokens.open_token(copies.tokens[number].uri()) as connection:
+                delete_key(connection, copies.uris[number])
+            with contextlib.suppress(NoSuchKeyError):
+                node.key.sign(b"data", PKCS1v15(), SHA256())
+            assert readiness.problem == problem
+        copies.tokens[1].import_key("node", copies.key)
+        node.key.sign(b"data", PKCS1v15(), SHA256())
+        assert readiness.problem == ""

@@ -18,6 +18,8 @@ from hsm_dicom.config import load_configuration
 from hsm_dicom.identity import Identity, load_identity, locate_key
 from hsm_dicom.node.check import check_configuration
 from hsm_dicom.node.compiler import read_plan
+from hsm_dicom.node.opening import Resources
+from hsm_dicom.node.readiness import Readiness
 from hsm_dicom.tls import client_context, make_handshake_error, server_context
 from hsm_dicom.tls.errors import LegacyRefusedError
 from hsm_dicom.tls.legacy import PROFILES
@@ -285,3 +287,15 @@ peers = ["ct"]
     problems = {problem.key: problem for problem in read_plan(site.write(NODE + tables)).problems}
     for key in ("peers.ct.identity", "listeners.main.identities"):
         assert "has a key of its own on each token, and a retired profile uses one key" in problems[key].text
+
+
+def test_a_listener_is_ready_while_one_sibling_works(site: Site) -> None:
+    with site.open(f"{NODE}probe_seconds = 3600\n") as identity:
+        readiness = Readiness("main", "host:1", lambda: Resources([identity]).devices)
+        server, client = server_context([identity], site.validator), client_context(site.peer(), site.validator)
+        assert readiness.problem == ""
+        for number, problem in ((0, ""), (1, "None of the tokens of node works.")):
+            site.remove_key(number)
+            with pytest.raises(ssl.SSLError):
+                handshake(server, client)
+            assert readiness.problem == problem
