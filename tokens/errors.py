@@ -259,6 +259,10 @@ class ModuleFencedError(TokenLostError):
     """A call has not returned from the module, so no other call of it is made until that one returns."""
 
 
+class ModuleEndedError(TokenLostError):
+    """The process in which an isolated module runs has ended. Another one is started for the next job."""
+
+
 class TokenBusyError(TokenError):
     """No session became free within the time allowed."""
 

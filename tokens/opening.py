@@ -17,6 +17,7 @@ from tokens.pins.credentials import Credentials, DeviceFailure
 from tokens.pins.refusals import RefusalMemory
 from tokens.pins.sources import PinSource, parse_pin_source, resolve_pin_source
 from tokens.pkcs11.connections import SharedConnection
+from tokens.pkcs11.isolation import Isolation
 from tokens.pkcs11.key import Pkcs11Key
 from tokens.pkcs11.module import Module
 from tokens.pkcs11.search import find_token
@@ -41,15 +42,16 @@ def open_key(
     last_try: bool = False,
     device_failures: Set[DeviceFailure] = frozenset(DeviceFailure),
     deadlines: CallDeadlines | None = None,
+    isolation: Isolation | str = Isolation.NONE,
     profiles: Mapping[str, CardProfile] | None = None,
     manager: DeviceManager | None = None,
 ) -> PrivateKey:
     """Open the private key of a `pkcs11:` or `card:` URI, log in, and check the key against the policy.
 
     `module` and `pin` are used where the URI has no module-path and no pin-source. `sessions` bounds how many
-    threads a token serves at once; a card serves one. `device_failures` and `deadlines` are as for `open_token`; a card
-    without them has those of its profile. `profiles` are kinds of cards beside those that are known here. `manager`
-    owns what is opened; the default manager does otherwise.
+    threads a token serves at once; a card serves one. `device_failures`, `deadlines` and `isolation` are as for
+    `open_token`; a card without deadlines has those of its profile. `profiles` are kinds of cards beside those that are
+    known here. `manager` owns what is opened; the default manager does otherwise.
     The key is a context manager, and may be shared between threads. Raises the classes of `tokens.errors`, and
     TypeError or ValueError for an argument that is not as described.
     """
@@ -72,6 +74,7 @@ def open_key(
         last_try=last_try,
         device_failures=device_failures,
         deadlines=deadlines,
+        isolation=isolation,
         manager=manager,
     )
     try:
@@ -93,6 +96,7 @@ def open_secrets(
     last_try: bool = False,
     device_failures: Set[DeviceFailure] = frozenset(DeviceFailure),
     deadlines: CallDeadlines | None = None,
+    isolation: Isolation | str = Isolation.NONE,
     profiles: Mapping[str, CardProfile] | None = None,
     host_session_keys: bool = False,
     manager: DeviceManager | None = None,
@@ -122,6 +126,7 @@ def open_secrets(
         last_try=last_try,
         device_failures=device_failures,
         deadlines=deadlines,
+        isolation=isolation,
         manager=manager,
     )
     try:
@@ -152,18 +157,20 @@ def open_token(
     last_try: bool = False,
     device_failures: Set[DeviceFailure] = frozenset(DeviceFailure),
     deadlines: CallDeadlines | None = None,
+    isolation: Isolation | str = Isolation.NONE,
     manager: DeviceManager | None = None,
 ) -> SharedConnection:
     """Open a share in the connection to the one token that matches; its first use logs in.
 
     `device_failures` are the answers to a login after which a PIN that was accepted before is presented once more.
     `deadlines` are the seconds within which the token must answer; without them, those of an earlier share, or the
-    default ones.
+    default ones. With `isolation` "process" the module runs in a process of its own for this token, which is ended when
+    it does not answer; see `tokens.pkcs11.isolation`.
     """
     _check(sessions, manager, deadlines=deadlines)
     wanted = Pkcs11Uri.parse(uri) if isinstance(uri, str) else uri
     connections = (manager or default_manager()).tokens
-    owner = find_module(wanted, module, init_string, manager, deadlines)
+    owner = find_module(wanted, module, init_string, manager, deadlines, isolation)
     token = find_token(owner, wanted)
     source = _pin_source(wanted, pin)
     credentials = (
@@ -178,10 +185,12 @@ def find_module(
     init_string: str | None = None,
     manager: DeviceManager | None = None,
     deadlines: CallDeadlines | None = None,
+    isolation: Isolation | str = Isolation.NONE,
 ) -> Module:
     """Return the module that the URI or the caller names, initialised for the manager.
 
-    `deadlines` are those of the token that is searched for. Raises `UriError` if neither names one, or `ModuleError`.
+    `deadlines` are those of the token that is searched for, and `isolation` is as for `open_token`. Raises `UriError`
+    if neither names one, or `ModuleError`.
     """
     path = wanted.module_path or (Path(module) if module is not None else None)
     if path is None:
@@ -190,7 +199,10 @@ def find_module(
             remedy="Add ?module-path=/path/of/the/module.so to it.",
             facts=Facts(reason=Reason.MODULE_NOT_GIVEN, uri=str(wanted)),
         )
-    return (manager or default_manager()).tokens.module(path, init_string, deadlines or DEFAULT_DEADLINES)
+    connections = (manager or default_manager()).tokens
+    if Isolation(isolation) is Isolation.PROCESS:
+        return connections.isolated_module(path, wanted, init_string, deadlines or DEFAULT_DEADLINES)
+    return connections.module(path, init_string, deadlines or DEFAULT_DEADLINES)
 
 
 def _pin_source(wanted: Pkcs11Uri, pin: str | PinSource | None) -> PinSource | None:

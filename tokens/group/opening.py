@@ -52,7 +52,8 @@ class UriMember:
 
     def find_token(self) -> TokenInfo:
         """Return the token. Presents no PIN."""
-        options = {name: self.options.get(name) for name in ("module", "init_string", "manager", "deadlines")}
+        names = ("module", "init_string", "manager", "deadlines", "isolation")
+        options: dict[str, Any] = {name: self.options[name] for name in names if name in self.options}
         return find_member_token(find_module(self.uri, **options), self.uri)
 
     def open_key(self) -> PrivateKey:

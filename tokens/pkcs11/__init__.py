@@ -4,6 +4,8 @@
 |------------------------------|-----------------------------------------------------------------------------------|
 | `calls`                      | the PKCS#11 calls, each with a deadline; return values; mechanism lists           |
 | `module`, `start_failures`   | one owner of each library file: threads, forks, finalising; why one does not start |
+| `module_interface`           | a module as the rest sees it: in this process, or in one of its own               |
+| `isolation`                  | a module in a process of its own, which is ended when a call does not return      |
 | `search`                     | finding a token                                                                   |
 | `login`                      | presenting a PIN, at most once                                                    |
 | `sessions`                   | the login session and a pool of worker sessions                                   |

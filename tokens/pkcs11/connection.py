@@ -19,6 +19,7 @@ from pkcs11 import exceptions as p11
 
 from tokens.errors import (
     LoginUnclearError,
+    ModuleEndedError,
     ModuleError,
     NoSuchKeyError,
     NoSuchTokenError,
@@ -119,7 +120,13 @@ class Connection(SessionPool):
             except BaseException:
                 self._discard(worker)
                 raise
-        except (p11.PKCS11Error, _StaleSessionError, NoSuchTokenError, LoginUnclearError) as error:
+        except (
+            p11.PKCS11Error,
+            _StaleSessionError,
+            NoSuchTokenError,
+            LoginUnclearError,
+            ModuleEndedError,
+        ) as error:
             raise _AttemptError(error, generation) from error
         self._release(worker)
         return result
@@ -242,7 +249,7 @@ class Connection(SessionPool):
             raise cause  # no step is left that could change the next answer
         # After a device was lost, a PIN is presented only after a new C_Initialize: before it, the module may answer a
         # correct PIN with an error.
-        if needed_elsewhere or not isinstance(cause, (LoginUnclearError, *TOKEN_LOST)):
+        if needed_elsewhere or not isinstance(cause, (LoginUnclearError, ModuleEndedError, *TOKEN_LOST)):
             try:
                 self._log_in_again()
                 return "logged in again"
@@ -256,7 +263,7 @@ class Connection(SessionPool):
         try:
             self.module.reinitialise(self.module.epoch)
             self._log_in_again()
-        except (p11.PKCS11Error, NoSuchTokenError, ModuleError) as error:
+        except (p11.PKCS11Error, NoSuchTokenError, ModuleError, ModuleEndedError) as error:
             raise self._lost_error("be found again", error) from error
         return "initialised the module and logged in again"
 

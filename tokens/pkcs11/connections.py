@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from pathlib import Path
 
 from tokens.deadlines import DEFAULT_DEADLINES, CallDeadlines
 from tokens.pins.credentials import Credentials
 from tokens.pkcs11.connection import Connection
+from tokens.pkcs11.isolation.module import IsolatedModule, close_modules
 from tokens.pkcs11.module import Module, load_module, release_modules
 from tokens.pkcs11.search import TokenInfo
 from tokens.process.forking import LockAcrossForks
+from tokens.uri import Pkcs11Uri
 
-_Place = tuple[Path, str, str]
+_Place = tuple[Path, str, str, bool]
+_Wanted = tuple[Path, str | None, Pkcs11Uri]
+"""A module, its init string, and the token that is wanted of it."""
 
 
 class SharedConnection:
@@ -41,6 +46,7 @@ class TokenConnections:
 
     def __init__(self) -> None:
         self._connections: dict[_Place, tuple[Connection, int]] = {}
+        self._isolated: dict[_Wanted, IsolatedModule] = {}
         self._sharing = LockAcrossForks()
 
     def module(
@@ -48,6 +54,24 @@ class TokenConnections:
     ) -> Module:
         """Return the module at `path`, initialised until `close` at the earliest; see `load_module`."""
         return load_module(path, init_string, self, deadlines)
+
+    def isolated_module(
+        self,
+        path: Path,
+        wanted: Pkcs11Uri,
+        init_string: str | None = None,
+        deadlines: CallDeadlines = DEFAULT_DEADLINES,
+    ) -> Module:
+        """Return the module at `path`, in a process of its own for the token that a URI wants.
+
+        The process ends with the last share in the token's connection, or with `close`. Raises as `load_module`.
+        """
+        token = replace(wanted.token_part(), module_path=None, pin_source=None, others=())
+        with self._sharing:
+            module = self._isolated.setdefault((path.absolute(), init_string, token), IsolatedModule(path, init_string))
+        module.extend_deadlines(deadlines)
+        module.ready()
+        return module
 
     def acquire(
         self,
@@ -62,7 +86,7 @@ class TokenConnections:
         Newer credentials replace those of the connection if they differ or were refused. Newer deadlines replace its
         deadlines.
         """
-        place = (module.path, token.serial, token.label)
+        place = _place(module, token)
         with self._sharing:
             connection, users = self._connections.get(place, (None, 0))
             if connection is None:
@@ -70,6 +94,9 @@ class TokenConnections:
             elif deadlines is not None:
                 connection.use_deadlines(deadlines)
             self._connections[place] = (connection, users + 1)
+            is_surplus = self._replace(module, connection.module)
+        if is_surplus:
+            close_modules([module])
         share = SharedConnection(self, connection)
         if credentials is not None and connection.credentials is not credentials:
             try:
@@ -81,7 +108,7 @@ class TokenConnections:
 
     def release(self, connection: Connection) -> None:
         """End one user's share in a connection, which is closed with the last."""
-        place = (connection.module.path, connection.token.serial, connection.token.label)
+        place = _place(connection.module, connection.token)
         with self._sharing:
             known, users = self._connections.get(place, (None, 0))
             if known is not connection:
@@ -90,14 +117,37 @@ class TokenConnections:
                 self._connections[place] = (connection, users - 1)
                 return
             del self._connections[place]
+            self._replace(connection.module, None)
         connection.close()
+        close_modules([connection.module])
 
     def close(self) -> None:
         """Close every connection, and finalise the modules that have no other owner."""
         with self._sharing:
             connections = [connection for connection, _ in self._connections.values()]
+            modules = {*self._isolated.values(), *(connection.module for connection in connections)}
             self._connections.clear()
+            self._isolated.clear()
         with contextlib.ExitStack() as stack:
             stack.callback(release_modules, self)
+            stack.callback(close_modules, modules)
             for connection in connections:
                 stack.callback(connection.close)
+
+    def _replace(self, module: Module, by: Module | None) -> bool:
+        """Use another process for every URI that led to this one, or none; return whether it is another one.
+
+        Two URIs may want the same token, which is known only when it was found.
+        """
+        if module is by:
+            return False
+        for key in [key for key, known in self._isolated.items() if known is module]:
+            if isinstance(by, IsolatedModule):
+                self._isolated[key] = by
+            else:
+                del self._isolated[key]
+        return True
+
+
+def _place(module: Module, token: TokenInfo) -> _Place:
+    return module.path, token.serial, token.label, module.is_isolated

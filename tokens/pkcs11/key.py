@@ -101,10 +101,12 @@ class Pkcs11Key:
         def job(worker: Worker, authenticate: Authenticate | None) -> bytes:
             session, key = worker.session, self._handle(worker)
             try:
-                self._queries.begin_signature(session, key, candidate.mechanism, candidate.parameter)
-                if authenticate is not None:
+                if authenticate is None:
+                    signature = self._queries.sign(session, key, candidate.mechanism, candidate.parameter, data)
+                else:
+                    self._queries.begin_signature(session, key, candidate.mechanism, candidate.parameter)
                     authenticate()
-                signature = self._queries.finish_signature(session, data)
+                    signature = self._queries.finish_signature(session, data)
             except p11.ArgumentsBad as error:
                 if candidate.parameter is None:
                     raise

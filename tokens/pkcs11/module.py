@@ -15,11 +15,11 @@ import atexit
 import contextlib
 import functools
 import logging
-import threading
+import os
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from pkcs11 import exceptions as p11
 
@@ -31,8 +31,9 @@ from tokens.pkcs11.calls.cryptoki import Cryptoki
 from tokens.pkcs11.calls.faults import is_loss
 from tokens.pkcs11.calls.fence import Fence
 from tokens.pkcs11.calls.loading import load_function_list
-from tokens.pkcs11.calls.queries import ModuleData, Queries
+from tokens.pkcs11.calls.queries import Queries
 from tokens.pkcs11.calls.return_values import name_of
+from tokens.pkcs11.module_interface import Module as Module
 from tokens.pkcs11.start_failures import likely_causes
 from tokens.process import forking
 from tokens.process.gate import Gate, GateBusyError
@@ -65,15 +66,8 @@ proxy reports the manufacturer of the module behind it.
 """
 
 
-class ModuleUser(Protocol):
-    """An object that has sessions of a module."""
-
-    def is_alive(self) -> bool:
-        """Return whether these sessions work."""
-
-
-class Module:
-    """One loaded module, which only `load_module` creates.
+class LoadedModule(Module):
+    """One module that is loaded in this process, which only `load_module` creates.
 
     It is loaded once and stays loaded. It is initialised while it has owners: device managers, or the process.
     """
@@ -87,13 +81,8 @@ class Module:
         starts: Callable[[bool], None] = lambda _: None,
     ) -> None:
         """`starts` is called with True before C_Initialize, and with False when it has returned, perhaps too late."""
-        self.path = path
-        """The absolute path of the first request, often a link that an upgrade changes."""
+        super().__init__(path, init_string)
         self._file = file
-        self.init_string = init_string
-        self.epoch = 0
-        self._users: weakref.WeakSet[ModuleUser] = weakref.WeakSet()
-        self._users_lock = threading.Lock()
         self._owners: weakref.WeakSet[object] = weakref.WeakSet()
         self._finalised = False
         self._initialised_here = False
@@ -104,37 +93,20 @@ class Module:
         self._fence = Fence(str(path), Gate())
         self._threads = CallThreads(self._fence, self._other_token_answers)
         self.cryptoki = Cryptoki(function_list, self._threads)
-        """The calls that return a CK_RV."""
         self.cryptoki.extend_deadlines(deadlines)
         self.queries = Queries(self.cryptoki)
-        """The calls that return data."""
         self._start(starts)
         self._fence.gate = self._new_gate()
-        self._data = self._read_data()
+        self._read_data()
         if not self._initialised_here:
             log.warning("%s was initialised by other code of this process: its calls are made one at a time.", path)
         forking.register(self)
         atexit.register(self._finalise_at_exit)
 
     @property
-    def manufacturer(self) -> str:
-        """CK_INFO's manufacturerID."""
-        return self._data.manufacturer
-
-    @property
-    def library_description(self) -> str:
-        """CK_INFO's libraryDescription."""
-        return self._data.description
-
-    @property
-    def version(self) -> str:
-        """CK_INFO's libraryVersion, as RFC 7512 writes it."""
-        return self._data.version
-
-    @property
-    def description(self) -> str:
-        """The module's own name and version."""
-        return f"{self.library_description} {self.version} ({self.manufacturer})".strip()
+    def is_isolated(self) -> bool:
+        """Whether it runs in a process of its own: no."""
+        return False
 
     @property
     def is_fenced(self) -> bool:
@@ -232,17 +204,6 @@ class Module:
 
         self._run_alone(initialise_again)
 
-    def add_user(self, user: ModuleUser) -> None:
-        """Register an object that has sessions of this module. A new initialisation would end these sessions."""
-        with self._users_lock:
-            self._users.add(user)
-
-    def is_used_by_others(self, user: ModuleUser) -> bool:
-        """Return whether sessions of another user work."""
-        with self._users_lock:
-            others = [other for other in self._users if other is not user]
-        return any(other.is_alive() for other in others)
-
     def before_fork(self) -> None:
         """Wait until no thread is inside the module, whose locks would otherwise stay locked in the child."""
         self._quiet_for_fork = self._fence.gate.close(QUIET_TIMEOUT)
@@ -257,7 +218,6 @@ class Module:
         self._fence.forget()
         self._threads.forget()
         self._fence.gate = self._new_gate()
-        self._users_lock = threading.Lock()
         self._inherited = True
         if not self._quiet_for_fork:
             self._unusable = (
@@ -285,12 +245,6 @@ class Module:
         # Other code may have initialised the module for a single thread.
         careful = self._file.name in ONE_CALL_AT_A_TIME or not self._initialised_here
         return Gate(one_at_a_time=careful)
-
-    def _read_data(self) -> ModuleData:
-        try:
-            return self.queries.module()
-        except p11.PKCS11Error:
-            return ModuleData("", "", "")
 
     def _other_token_answers(self, slot: int) -> bool:
         """Return whether a token answers other than that in a slot. May take as long as a call."""
@@ -372,7 +326,7 @@ class _ModuleTable:
     """
 
     def __init__(self) -> None:
-        self.modules: dict[tuple[int, int], Module] = {}
+        self.modules: dict[tuple[int, int], LoadedModule] = {}
         self.starting: set[tuple[int, int]] = set()
         """Those whose first C_Initialize has not returned: it must not be called a second time meanwhile."""
         self.changing = forking.LockAcrossForks()
@@ -390,22 +344,14 @@ def load_module(
     init_string: str | None = None,
     owner: object | None = None,
     deadlines: CallDeadlines = DEFAULT_DEADLINES,
-) -> Module:
+) -> LoadedModule:
     """Return the module at `path`, loaded on first use and initialised for its first owner.
 
     `owner` keeps it initialised until `release_modules`; without one it stays so until the process ends. `deadlines`
     are those of a token that is searched for: a call that is for no token may take as long. Raises `ModuleError`: no
     such file, not a PKCS#11 module, or requested with two different init strings.
     """
-    try:
-        real = path.resolve(strict=True)
-        status = real.stat()
-    except OSError as error:
-        raise ModuleError(
-            f"There is no PKCS#11 module at {path} ({error.strerror}).",
-            remedy="Use the path of the .so of your HSM, for example /usr/lib/softhsm/libsofthsm2.so.",
-            facts=Facts(reason=Reason.MODULE_NOT_FOUND, path=str(path)),
-        ) from error
+    real, status = find_module_file(path)
     place = status.st_dev, status.st_ino
     with _table.changing:
         module = _table.modules.get(place)
@@ -416,11 +362,24 @@ def load_module(
                     remedy="Check the device and its connection. It is used when that call returns.",
                 )
             starts = functools.partial(_table.note_start, place)
-            module = _table.modules[place] = Module(path.absolute(), real, init_string, deadlines, starts)
+            module = _table.modules[place] = LoadedModule(path.absolute(), real, init_string, deadlines, starts)
         else:
             module.cryptoki.extend_deadlines(deadlines)
         module.add_owner(_table if owner is None else owner, init_string)
     return module
+
+
+def find_module_file(path: Path) -> tuple[Path, os.stat_result]:
+    """Return the file to which a path leads. Raises `ModuleError` if there is none."""
+    try:
+        real = path.resolve(strict=True)
+        return real, real.stat()
+    except OSError as error:
+        raise ModuleError(
+            f"There is no PKCS#11 module at {path} ({error.strerror}).",
+            remedy="Use the path of the .so of your HSM, for example /usr/lib/softhsm/libsofthsm2.so.",
+            facts=Facts(reason=Reason.MODULE_NOT_FOUND, path=str(path)),
+        ) from error
 
 
 def release_modules(owner: object) -> None:

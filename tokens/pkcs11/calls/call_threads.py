@@ -120,6 +120,10 @@ class CallThreads:
 
         return self._hand_over(enter, late)
 
+    def perform(self, owner: Any, method: Callable[..., T], arguments: tuple[Any, ...], options: dict[str, Any]) -> T:
+        """Carry out a method of `owner` as a job."""
+        return self.run(lambda: method(owner, *arguments, **options))
+
     def run_alone(self, job: Callable[[], T], timeout: float) -> T:
         """Carry out a job while no other one is inside the gate. Raises `GateBusyError` after `timeout` seconds.
 
@@ -290,21 +294,54 @@ class CallThreads:
                 deliver(result if failure is None else failure)
 
 
+class CallRunner(Protocol):
+    """What carries out device calls: these threads, or another process."""
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the current thread may make calls itself."""
+
+    def run(self, job: Callable[[], T], late: Callable[[T | BaseException], None] | None = None) -> T:
+        """Carry out a job; see `CallThreads.run`."""
+
+    def perform(self, owner: Any, method: Callable[..., T], arguments: tuple[Any, ...], options: dict[str, Any]) -> T:
+        """Carry out a method of `owner` that makes calls."""
+
+    def begin_call(self, function: str, slot: int | None, seconds: float, kind: str = "session") -> None:
+        """Start the clock of a call; see `CallThreads.begin_call`."""
+
+    def end_call(self) -> None:
+        """Stop the clock."""
+
+
 class _MakesCalls(Protocol):
     @property
-    def threads(self) -> CallThreads: ...
+    def threads(self) -> CallRunner: ...
 
 
 S = TypeVar("S", bound=_MakesCalls)
 
 
 def device_call(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P], T]:
-    """Run a method that makes calls in a call thread."""
+    """Run a method that makes calls where they may be made: in a call thread, or in another process.
+
+    Its arguments and its result are plain values, and the annotation of the result is exact: both may cross to another
+    process (see `tokens.pkcs11.isolation.encoding`).
+    """
 
     def hand_over(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
         if self.threads.is_here:
             return method(self, *args, **kwargs)
-        return self.threads.run(lambda: method(self, *args, **kwargs))
+        return self.threads.perform(self, method, args, kwargs)
 
     functools.update_wrapper(hand_over, method)
+    _device_calls.add(hand_over)
     return hand_over
+
+
+_device_calls: set[object] = set()
+
+
+def is_device_call(method: object) -> bool:
+    """Return whether `device_call` made this method."""
+    return callable(method) and method in _device_calls

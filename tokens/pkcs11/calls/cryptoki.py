@@ -16,7 +16,7 @@ from typing import Any
 from tokens.deadlines import DEFAULT_DEADLINES, CallDeadlines
 from tokens.errors import ModuleError
 from tokens.pins.sources import Pin
-from tokens.pkcs11.calls.call_threads import CallThreads, device_call
+from tokens.pkcs11.calls.call_threads import CallRunner, device_call
 from tokens.pkcs11.calls.functions import Function
 from tokens.pkcs11.calls.limits import kind_of, limit_of
 
@@ -63,7 +63,7 @@ class _InitializeArguments(ctypes.Structure):
 class Cryptoki:
     """The function list of one module. Its methods may be called in any thread."""
 
-    def __init__(self, function_list: int, threads: CallThreads) -> None:
+    def __init__(self, function_list: int, threads: CallRunner) -> None:
         self.threads = threads
         # CK_VERSION is two bytes; the pointers behind it are aligned.
         first = function_list + ctypes.sizeof(ctypes.c_void_p)

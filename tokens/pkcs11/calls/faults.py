@@ -8,6 +8,7 @@ from tokens.errors import (
     Facts,
     LoginUnclearError,
     MechanismNotOfferedError,
+    ModuleEndedError,
     NoSuchTokenError,
     OperationFailedError,
     PinLockedError,
@@ -91,7 +92,10 @@ _BROKEN_MODULE = (0x190, 0x1A0, 0x1A1)
 
 def is_recoverable(error: Exception) -> bool:
     """Return whether a reconnection may help."""
-    if isinstance(error, (_StaleSessionError, NoSuchTokenError, LoginUnclearError, *SESSION_LOST, *TOKEN_LOST)):
+    if isinstance(
+        error,
+        (_StaleSessionError, NoSuchTokenError, LoginUnclearError, ModuleEndedError, *SESSION_LOST, *TOKEN_LOST),
+    ):
         return True
     return value_of(error) in _BROKEN_MODULE or is_vendor_defined(error)
 
