@@ -19,6 +19,7 @@ from pynetdicom.presentation import PresentationContext
 from hsm_dicom.network.dimse.commands import AFFECTED_SOP_CLASS_UID, AFFECTED_SOP_INSTANCE_UID, CommandSet
 from hsm_dicom.network.errors import NetworkError
 from hsm_dicom.network.storage.leftovers import open_part
+from hsm_dicom.network.storage.writeback import Writeback
 from tokens.errors import fresh_copy
 
 SUCCESS = 0x0000
@@ -61,6 +62,7 @@ class Incoming:
         self._largest = largest
         self._size = 0
         self._file: BinaryIO | None = None
+        self._writeback: Writeback | None = None
         self._path: Path | None = None
         self._lock: int | None = None
         self._failure: OSError | RefusedInstanceError | None = None
@@ -79,9 +81,11 @@ class Incoming:
         try:
             if self._size > self._largest:
                 raise RefusedInstanceError(TOO_LARGE, f"The Data Set has more than {self._largest >> 20} MiB.")
-            if self._file is None:
+            if self._file is None or self._writeback is None:
                 self._file = self._open()
+                self._writeback = Writeback(self._file)
             self._file.write(data)
+            self._writeback.add(len(data))
         except (OSError, RefusedInstanceError) as failure:
             self._failure = failure
             self.discard()

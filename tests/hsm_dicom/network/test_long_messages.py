@@ -18,6 +18,7 @@ from pynetdicom import evt
 from hsm_dicom.network.errors import PDUError
 from hsm_dicom.network.settings import MAXIMUM_PDU
 from hsm_dicom.network.storage.incoming import Incoming
+from hsm_dicom.network.storage.writeback import STEP, Writeback
 from hsm_dicom.network.upper_layer.file_data import FileData
 from hsm_dicom.network.upper_layer.pdu import DataPDU, PDUReader, abort, presentation_data_values
 from hsm_dicom.tls import client_context, server_context
@@ -140,6 +141,24 @@ def test_an_application_that_follows_the_pdus_sees_each_of_them(hospital: Hospit
         (outcome,) = send(running, hospital, image)
     assert outcome.done
     assert seen.count(4) == 1 + -(-len(data_set_bytes(image)) // (MAXIMUM_PDU - 6))
+
+
+def test_writing_to_disk_begins_while_a_file_arrives_and_leaves_no_gap(tmp_path: Path) -> None:
+    begun: list[tuple[int, int]] = []
+    path = tmp_path / "file"
+    with path.open("wb") as file:
+
+        def begin(descriptor: int, offset: int, length: int) -> None:
+            assert descriptor == file.fileno()
+            assert path.stat().st_size == offset + length  # nothing is left in the buffer
+            begun.append((offset, offset + length))
+
+        writeback = Writeback(file, begin)
+        file.write(b"head")
+        for _ in range(5):
+            file.write(bytes(STEP // 2 + 1))
+            writeback.add(STEP // 2 + 1)
+    assert begun == [(0, 4 + STEP + 2), (4 + STEP + 2, 4 + 2 * STEP + 4)]
 
 
 # -- sending --------------------------------------------------------------------------------------------------
