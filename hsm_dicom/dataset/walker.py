@@ -64,10 +64,8 @@ MAX_ELEMENTS = 100_000
 KEPT_PIECES = 50_000
 """Maximum number of MAC byte stream pieces that one walk keeps; further pieces are recreated on request."""
 
-PAD_BYTES = b"\0 "
-"""Bytes that pad a string to an even length (PS3.5 6.2)."""
-
-_FORM_OF_CODE = {vr.encode(): (vr, form) for vr, form in FORMS.items()}
+_FORM_OF_CODE = {vr.encode(): (vr, form, vr in STRINGS) for vr, form in FORMS.items()}
+_GREATEST_PAD_BYTE = 0x20  # a space; the other one is zero (PS3.5 6.2)
 _NEVER_SIGNED = frozenset((LENGTH_TO_END, MAC_PARAMETERS_SEQUENCE, DATA_SET_TRAILING_PADDING))
 
 
@@ -177,10 +175,10 @@ class Walker(Notes):
             value = pos + 8
             if implicit:
                 vr = vrs.vr(tag)
-                form = FORMS[vr]
+                form, is_string = FORMS[vr], vr in STRINGS
             else:
                 try:
-                    vr, form = form_of_code[code]
+                    vr, form, is_string = form_of_code[code]
                 except KeyError:
                     self._fail(pos, tag, f"its VR {code!r} is none of PS3.5's.")
                 if form:
@@ -210,8 +208,10 @@ class Walker(Notes):
                 vr, form = "UN", UNKNOWN
             if not verbatim:
                 self._look_closer(tag, vr, pos, value, stop, vrs)
-            if notes_padding and vr in STRINGS and (stop - base > len(buffer) or buffer[stop - base - 1] in PAD_BYTES):
-                self._note_padding(tag, vr, value, stop, path)
+            if is_string and notes_padding:
+                last = stop - base - 1
+                if last >= len(buffer) or buffer[last] <= _GREATEST_PAD_BYTE:
+                    self._note_padding(tag, vr, value, stop, path)
             signable = number != 0 and group >= 0x0008 and tag not in _NEVER_SIGNED and group != 0xFFFA
             if keep is not None:
                 has_un = form == UNKNOWN

@@ -161,6 +161,7 @@ def prepare(path: ObjectSource, request: SigningRequest) -> Plan:
             raise NoSuchSignatureError(f"{file.name}: there is no Item {missing.args[0]}.") from None
         require_unquestioned(file)
         signed = select_tags(file, level, request)
+        covered = frozenset(signed)
         uid = f"2.25.{uuid.uuid4().int}"
         mac_id = _free_mac_id(file)
         syntax = file.syntax.uid if file.syntax.encapsulated else EXPLICIT_VR_LITTLE_ENDIAN
@@ -172,7 +173,7 @@ def prepare(path: ObjectSource, request: SigningRequest) -> Plan:
         )
         signature_item = _signature_item(mac_id, uid, request, purpose)
         state = algorithm.new()
-        size = feed_covered(file, level, set(signed), state.update)
+        size = feed_covered(file, level, covered, state.update)
         for element in signature_item:
             if element.tag not in a.LEFT_OUT_OF_MAC:
                 state.update(mac_encoding(element))
@@ -188,10 +189,10 @@ def prepare(path: ObjectSource, request: SigningRequest) -> Plan:
             uid=uid,
             digest=state.digest(),
             signed=signed,
-            left_out=find_left_out_tags(level, signed),
-            uncovered=find_uncovered_tags(level, signed, request) if request.allow_uncovered else (),
-            overpadded=find_overpadded_tags(file, level, signed),
-            unhashed_by_dcmtk=count_left_out(file, level, set(signed), size),
+            left_out=find_left_out_tags(level, covered),
+            uncovered=find_uncovered_tags(level, covered, request) if request.allow_uncovered else (),
+            overpadded=find_overpadded_tags(file, level, covered),
+            unhashed_by_dcmtk=count_left_out(file, level, covered, size),
             mac_item=mac_item,
             signature_item=signature_item,
             insertion=find_insertion(file, level),

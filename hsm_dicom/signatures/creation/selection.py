@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 from hsm_dicom.dataset.dicom_file import DataSet, DicomFile
 from hsm_dicom.dataset.tags import (
     DIGITAL_SIGNATURES_SEQUENCE,
@@ -48,34 +50,33 @@ def select_tags(file: DicomFile, level: DataSet, request: SigningRequest) -> tup
             raise NotSignableError(f"{file.name}: {describe_tag(tag)} is empty; an image without pixels is not signed.")
     require_unambiguous_fragments(file, level.path, tags)
     require_item(file, level, tags)
-    signed = tuple(sorted(tags))
-    if not request.allow_uncovered and (uncovered := find_uncovered_tags(level, signed, request)):
+    if not request.allow_uncovered and (uncovered := find_uncovered_tags(level, tags, request)):
         reasons = [f"{describe_tag(tag)}: {explain_unsignable(file, level, level[tag])}" for tag in uncovered]
         raise UncoveredContentError(f"{file.name}: its identity or content would not be covered. {'; '.join(reasons)}.")
-    return signed
+    return tuple(sorted(tags))
 
 
-def find_uncovered_tags(level: DataSet, signed: tuple[int, ...], request: SigningRequest) -> tuple[int, ...]:
+def find_uncovered_tags(level: DataSet, signed: Set[int], request: SigningRequest) -> tuple[int, ...]:
     """Return the requested tags of the object's identity and content that the signature does not cover."""
-    missing = level.by_tag.keys() - set(signed)
+    missing = level.by_tag.keys() - signed
     if request.tags is not None:
         missing &= REQUIRED_IF_PRESENT.get(request.profile, frozenset())
     return tuple(sorted(filter(is_relied_on, missing)))
 
 
-def find_left_out_tags(level: DataSet, signed: tuple[int, ...]) -> tuple[int, ...]:
+def find_left_out_tags(level: DataSet, signed: Set[int]) -> tuple[int, ...]:
     """Return the unsigned elements of the level, except group lengths and signatures."""
     own = (MAC_PARAMETERS_SEQUENCE, DIGITAL_SIGNATURES_SEQUENCE)
-    left_out = level.by_tag.keys() - set(signed) - set(own)
+    left_out = level.by_tag.keys() - signed - set(own)
     return tuple(sorted(tag for tag in left_out if tag & 0xFFFF))
 
 
-def find_overpadded_tags(file: DicomFile, level: DataSet, signed: tuple[int, ...]) -> tuple[int, ...]:
+def find_overpadded_tags(file: DicomFile, level: DataSet, signed: Set[int]) -> tuple[int, ...]:
     """Return the signed elements that are, or hold, strings with more padding than an even length needs."""
     depth = len(level.path)
     inside = ((*path, (tag, 0)) for path, tag in file.overpadded)
     found = {place[depth][0] for place in inside if place[:depth] == level.path}
-    return tuple(sorted(found & set(signed)))
+    return tuple(sorted(found & signed))
 
 
 def _explain_refusal(file: DicomFile, level: DataSet, tag: int) -> str:
