@@ -23,6 +23,7 @@ from tokens.pins.credentials import DeviceFailure
 from tokens.pins.refusals import RefusalMemory
 from tokens.pins.sources import PinSource, parse_pin_source
 from tokens.pkcs11.connections import SharedConnection
+from tokens.pkcs11.isolation import Isolation
 from tokens.pkcs11.module import Module
 from tokens.pkcs11.search import TokenInfo, find_token
 from tokens.pkcs11.sessions import DEFAULT_SESSIONS
@@ -54,10 +55,13 @@ class TokenAccess:
     last_try: bool = False
     login_failures: frozenset[DeviceFailure] = frozenset(DeviceFailure)
     deadlines: CallDeadlines | None = None
+    isolation: Isolation = Isolation.NONE
 
     def module(self) -> Module:
         """Load the module. Raises `UriError` if none is named, or `ModuleError`."""
-        return find_module(self.uri, self.module_path, self.init_string, deadlines=self.deadlines)
+        return find_module(
+            self.uri, self.module_path, self.init_string, deadlines=self.deadlines, isolation=self.isolation
+        )
 
     def find_token(self) -> tuple[Module, TokenInfo]:
         """Return the module and the token in it, whose calls have their configured deadlines from now on.
@@ -82,6 +86,7 @@ class TokenAccess:
             last_try=self.last_try,
             device_failures=self.login_failures,
             deadlines=self.deadlines,
+            isolation=self.isolation,
         )
 
     def open_key(self, allow: Set[Weakness] = frozenset()) -> PrivateKey:
@@ -97,6 +102,7 @@ class TokenAccess:
             last_try=self.last_try,
             device_failures=self.login_failures,
             deadlines=self.deadlines,
+            isolation=self.isolation,
         )
 
     def open_secrets(self, prefix: str | None = None, *, host_session_keys: bool = False) -> Secrets:
@@ -111,6 +117,7 @@ class TokenAccess:
             last_try=self.last_try,
             device_failures=self.login_failures,
             deadlines=self.deadlines,
+            isolation=self.isolation,
             host_session_keys=host_session_keys,
         )
 
@@ -194,6 +201,7 @@ def find_token_access(
         last_try=last_try,
         login_failures=section.login_failures if section else frozenset(DeviceFailure),
         deadlines=section.deadlines.of_calls if section else None,
+        isolation=section.isolation if section else Isolation.NONE,
     )
 
 

@@ -25,6 +25,7 @@ from tokens.errors import PinSourceError, UriError
 from tokens.opening import parse_uri
 from tokens.pins.credentials import DeviceFailure
 from tokens.pins.sources import FromFile, PinSource, parse_pin_source
+from tokens.pkcs11.isolation import Isolation
 from tokens.policy import Weakness
 from tokens.smartcard.profile_table import validate_profile
 from tokens.smartcard.profiles import CardProfile
@@ -142,6 +143,8 @@ class TokenSection(Section):
     """The number of threads that can use the token at the same time."""
     login_failures: Annotated[frozenset[DeviceFailure], PlainValidator(_login_failures)] = frozenset(DeviceFailure)
     """Return values of a login that mean a failed device, not a wrong PIN; other unclear ones count as refusals."""
+    isolation: Isolation = Isolation.NONE
+    """Where the module runs: in this process (none), or in a process of its own that can be ended (process)."""
 
     deadlines: DeadlinesSection = DeadlinesSection()
     """How long the token may take to answer."""

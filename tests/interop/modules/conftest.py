@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from tests.interop.modules.devices.worker import Worker
 
 DEVICES: dict[str, Callable[[Path], AbstractContextManager[Worker]]] = {
     "softhsm": softhsm.device,
+    "isolated": partial(softhsm.device, name="isolated", isolation="process"),
     "nss": nss.device,
     "p11-kit": p11_kit.device,
     "opencryptoki": opencryptoki.device,

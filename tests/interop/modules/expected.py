@@ -56,10 +56,13 @@ class Expected:
 
 _PREHASHED = ("SHA256", "SHA384", "SHA512", "SHA1", "MD5", "RIPEMD160")
 
+_SOFTHSM = Expected(
+    decryption=DECRYPTION | {"OAEP, SHA256": NOT_OFFERED}, refused_in_check=("OAEP decryption, SHA256",)
+)
+
 EXPECTED: dict[str, Expected] = {
-    "softhsm": Expected(
-        decryption=DECRYPTION | {"OAEP, SHA256": NOT_OFFERED}, refused_in_check=("OAEP decryption, SHA256",)
-    ),
+    "softhsm": _SOFTHSM,
+    "isolated": _SOFTHSM,
     # It does not say that a key was generated in it, which counts as imported.
     "nss": Expected(findings=("imported",), pins=tuple(NOT_COUNTED)),
     "p11-kit": Expected(

@@ -28,6 +28,9 @@ P = ParamSpec("P")
 _LOOK = 0.05
 """Seconds between a waiting caller's looks at the clock. A call that is shorter costs none."""
 
+_MARK = "is_device_call"
+"""The attribute of a method that `device_call` made."""
+
 _here = threading.local()
 
 
@@ -335,13 +338,10 @@ def device_call(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[
         return self.threads.perform(self, method, args, kwargs)
 
     functools.update_wrapper(hand_over, method)
-    _device_calls.add(hand_over)
+    vars(hand_over)[_MARK] = True
     return hand_over
-
-
-_device_calls: set[object] = set()
 
 
 def is_device_call(method: object) -> bool:
     """Return whether `device_call` made this method."""
-    return callable(method) and method in _device_calls
+    return callable(method) and _MARK in vars(method)

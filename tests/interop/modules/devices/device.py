@@ -22,6 +22,7 @@ class Place:
     module: str
     token: str
     init_string: str | None = None
+    isolation: str = "none"
 
     def uri(self, label: str | None = None) -> Pkcs11Uri:
         """The URI of the token, or of an object on it."""
@@ -30,7 +31,12 @@ class Place:
     @property
     def options(self) -> dict[str, Any]:
         """What `tokens.open_key` and `tokens.open_token` take beside the URI."""
-        return {"module": self.module, "init_string": self.init_string, "pin": f"env:{PIN_VARIABLE}"}
+        return {
+            "module": self.module,
+            "init_string": self.init_string,
+            "pin": f"env:{PIN_VARIABLE}",
+            "isolation": self.isolation,
+        }
 
 
 class Daemon(Protocol):

@@ -1,4 +1,4 @@
-"""SoftHSM 2, in a folder of its own."""
+"""SoftHSM 2, in a folder of its own; in the process that uses it, or isolated in another one."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ PIN = "Softhsm-pin-1414"
 
 
 @contextlib.contextmanager
-def device(folder: Path) -> Iterator[Worker]:
+def device(folder: Path, name: str = "softhsm", isolation: str = "none") -> Iterator[Worker]:
     """Provide a process that uses an empty token."""
     environment = {
         **provision_environment(folder / "softhsm"),
         "TOKENS_STATE": str(folder),
         "HSM_DICOM_STATE": str(folder),
     }
-    made = Device("softhsm", Place(str(MODULE), "soft"), PIN, environment)
+    made = Device(name, Place(str(MODULE), "soft", isolation=isolation), PIN, environment)
     worker = Worker(made, folder)
     with contextlib.closing(worker):
         worker.run(behaviours.initialise, PIN)
