@@ -432,6 +432,37 @@ def test_the_pin_of_a_key_that_was_never_answered_is_held_back(token: TestToken,
     assert logins(proxy) == before + (then == "right")
 
 
+@pytest.mark.parametrize("counter", ["", "C_GetTokenInfo set=0x10000"], ids=["full", "low"])
+def test_a_key_in_use_heeds_a_pin_that_another_process_left_unanswered(
+    token: TestToken, proxy: Proxy, counter: str
+) -> None:
+    code = """
+with tokens.open_key(uris[0], pin="env:WORD") as key:
+    sign(key)
+    print("signed", flush=True)
+    sys.stdin.readline()
+    said(lambda: sign(key))
+    states()
+"""
+    uri = proxy.serving(token.generate("careful", "p256", always_authenticate=True))
+    uri = dataclasses.replace(uri, pin_source=None)
+    settings = environment(token, proxy, right(token))
+    using = scenes.begin(SCENE + code, uri, environment=settings)
+    assert using.stdout is not None
+    assert using.stdout.readline() == "signed\n"
+    end_unanswered(token, proxy, right(token))
+    if counter:
+        proxy.rule(counter)
+    assert using.stdin is not None
+    using.stdin.write("\n")
+    using.stdin.flush()
+    before = logins(proxy)
+    # The PIN was accepted before, so it is presented once more, unless the token reports a wrong PIN.
+    said = scenes.end(using)
+    assert said == (["PinNotPresentedError", "refused"] if counter else ["done", ""])
+    assert logins(proxy) == before + (not counter)
+
+
 def test_a_signature_that_hangs_after_its_login_leaves_the_pin_answered(token: TestToken, proxy: Proxy) -> None:
     code = EACH_USE.replace("C_Login hang=1{after}", "C_Sign hang=1").format(first="sign(key)", then=SETTLED.strip())
     said = play_with_each_use(code, token, proxy, right(token))

@@ -380,6 +380,10 @@ class RefusalMemory(StateFolder):
         """Return whether any PIN of this role is recorded as not accepted."""
         return any(refusal.role == role for refusal in self.refusals(device))
 
+    def has_unanswered(self, device: Device, role: str) -> bool:
+        """Return whether any PIN of this role is recorded as unanswered, by this process or another one."""
+        return any(entry.role == role and entry.state is State.UNANSWERED for entry in self.refusals(device))
+
     def has_refused(self, device: Device, role: str, pin: Pin) -> bool:
         """Return whether this PIN is recorded as refused; an unclear answer, or none, is no refusal."""
         if not self.has_refusal(device, role):

@@ -142,3 +142,12 @@ def explain_not_set(token: TokenInfo, role: UserType) -> PinNotPresentedError:
         remedy="The security officer must set it.",
         facts=make_facts(Reason.PIN_NOT_SET, token, None, role),
     )
+
+
+def explain_wrong_pin(token: TokenInfo) -> PinNotPresentedError:
+    """Return the error for a PIN whose answer is not known, if the token reports a wrong PIN."""
+    return PinNotPresentedError(
+        f"{sentence_case(token.description)} did not answer a login, or failed during it, and reports that a wrong PIN "
+        "was presented to it, so the PIN counts as refused.",
+        facts=Facts(reason=Reason.PIN_UNCLEAR, uri=str(token.uri), reference=device_name(token).reference),
+    )

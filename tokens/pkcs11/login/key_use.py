@@ -1,7 +1,8 @@
 """The user's PIN for one use of a key that requires it each time (CKA_ALWAYS_AUTHENTICATE, PKCS#11 v3.1, 4.9).
 
 The token gets it between C_SignInit and C_Sign, in a context-specific login (CKU_CONTEXT_SPECIFIC), under the rules of
-a login. The PIN of the last login is not recorded before each use, which would cost a digest and two writes.
+a login. The PIN of the last login is not recorded before each use, which would cost a digest and two writes, unless a
+PIN of this token is unanswered.
 """
 
 from __future__ import annotations
@@ -27,16 +28,17 @@ from tokens.events import Login, OperationOutcome
 from tokens.events.reporting import report
 from tokens.pins.credentials import Credentials, DeviceFailure
 from tokens.pins.leavable import LeavableCall, Progress
+from tokens.pins.refusal_record import Refusal
 from tokens.pins.refusals import Answer, Presentation
 from tokens.pins.sources import Pin
 from tokens.pkcs11.calls import cryptoki
 from tokens.pkcs11.calls.cryptoki import UserType
 from tokens.pkcs11.calls.faults import translate_error
 from tokens.pkcs11.calls.return_values import check, name_of
-from tokens.pkcs11.login.flags import ALL_RETRIES, device_name
+from tokens.pkcs11.login.flags import ALL_RETRIES, device_name, explain_wrong_pin, read_retries
 from tokens.pkcs11.login.presentation import WRONG_PIN, was_made
 from tokens.pkcs11.module import Module
-from tokens.pkcs11.search import TokenInfo
+from tokens.pkcs11.search import TokenInfo, find_again
 
 DEVICE_FAILURES = (p11.HostMemory, p11.GeneralError, p11.FunctionFailed, p11.DeviceError, p11.DeviceRemoved)
 """`tokens.pins.credentials.DeviceFailure` as exceptions, which C_Login and C_Sign both raise."""
@@ -70,12 +72,17 @@ class KeyLogin:
         memory = self._credentials.memory
         try:
             with contextlib.ExitStack() as stack:
-                if not self._credentials.was_accepted(self._pin):
+                unanswered = memory.has_unanswered(self._device, "user")
+                if unanswered:
+                    now = find_again(self._module, self._token)
+                    memory.settle_by_retries(self._device, "user", read_retries(now, UserType.USER))
+                if unanswered or not self._credentials.was_accepted(self._pin):
                     self._presentation = stack.enter_context(
                         memory.present(
                             self._device,
                             "user",
                             self._pin,
+                            self._require_no_wrong_pin if unanswered else None,
                             attended=self._credentials.attended,
                             retries=self._retries,
                         )
@@ -169,6 +176,12 @@ class KeyLogin:
             reported.end(OperationOutcome.UNANSWERED, str(unanswered))
         if isinstance(error, TokenError):
             raise unanswered from error
+
+    def _require_no_wrong_pin(self, _: Refusal) -> None:
+        """Raise unless the token, which is logged in to, reports no wrong PIN since another process presented it."""
+        now = find_again(self._module, self._token)
+        if read_retries(now, UserType.USER) != ALL_RETRIES:
+            raise explain_wrong_pin(now)
 
     def _record_unanswered(self) -> None:
         if self._presentation is None:

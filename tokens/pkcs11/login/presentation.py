@@ -22,7 +22,6 @@ from pkcs11 import TokenFlag
 
 from tokens.errors import (
     Error,
-    Facts,
     LoginTimeoutError,
     LoginUnclearError,
     ModuleError,
@@ -50,12 +49,13 @@ from tokens.pkcs11.calls import cryptoki
 from tokens.pkcs11.calls.cryptoki import UserType
 from tokens.pkcs11.calls.return_values import name_of
 from tokens.pkcs11.login.flags import (
+    ALL_RETRIES,
     ROLE_NAMES,
-    WRONG_PIN_FLAGS,
     check_flags,
     device_name,
     explain_locked,
     explain_not_set,
+    explain_wrong_pin,
     is_pin_unset,
     make_facts,
     purpose,
@@ -368,13 +368,9 @@ def _require_no_wrong_pin(module: Module, token: TokenInfo, session: int, refusa
                 f"{sentence_case(token.description)} has not answered since a login whose answer is not known "
                 f"(C_GenerateRandom: {_code(rv)}). Its PIN is presented once more when it answers again."
             )
-    now, device = _query_token(module, token, UserType.USER)
-    if any(flag in now.flags for flag in WRONG_PIN_FLAGS[UserType.USER]):
-        raise PinNotPresentedError(
-            f"{sentence_case(token.description)} did not answer a login, or failed during it, and reports that a wrong "
-            "PIN was presented to it, so the PIN counts as refused.",
-            facts=Facts(reason=Reason.PIN_UNCLEAR, uri=str(token.uri), reference=device.reference),
-        )
+    now, _ = _query_token(module, token, UserType.USER)
+    if read_retries(now, UserType.USER) != ALL_RETRIES:
+        raise explain_wrong_pin(now)
 
 
 def _keeps_low_counter(module: Module, before: TokenInfo) -> bool:
