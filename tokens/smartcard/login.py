@@ -100,7 +100,7 @@ class Login:
             octets = credentials.read(self._purpose(left, unanswered))
             self._check_length(octets, pin)
             try:
-                self._present(session, pin, credentials, octets, left, reported)
+                self._present(session, pin, credentials, octets, left, reported, is_recorded=bool(unanswered))
             except TokenLostError as error:
                 if octets is not None and self._lost_answer:
                     reported.end(OperationOutcome.UNANSWERED, str(error))
@@ -119,10 +119,13 @@ class Login:
         octets: Pin | None,
         left: int | None,
         reported: Report,
+        *,
+        is_recorded: bool,
     ) -> None:
         device, memory = self._device, credentials.memory
-        if octets is not None and self._was_accepted(octets):
-            # The card accepted this PIN before in this process, so it need not be recorded before it is presented.
+        if octets is not None and not is_recorded and self._was_accepted(octets):
+            # The card accepted this PIN before in this process, so it need not be recorded before it is presented,
+            # unless a PIN of the card is unanswered.
             reported.set(presented=True)
             try:
                 self._send(session, pin, octets)

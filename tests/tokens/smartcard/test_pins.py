@@ -228,6 +228,40 @@ def test_a_person_is_told_of_an_unanswered_pin_and_may_present_it(card: RunningC
     assert states(card) == []
 
 
+def without_counter(table: object) -> object:
+    """A profile, as its TOML says it, of a card that does not report its retry counter."""
+    if isinstance(table, dict):
+        return {name: without_counter(value) for name, value in table.items() if name != "reports_retries"}
+    return [without_counter(value) for value in table] if isinstance(table, list) else table
+
+
+def test_a_card_without_a_counter_gets_an_unanswered_pin_once_more_if_it_accepted_it_before(card: RunningCard) -> None:
+    silent = {"test": read_profile("test", without_counter(AUTHENTICATION_CARD))}  # type: ignore[arg-type]
+
+    def sign_unattended() -> None:
+        with open_key(KEY, pin=set_pin(PIN), profiles=silent) as key:
+            use(key)
+
+    def lose() -> None:
+        with open_key(KEY, pin=set_pin(PIN), profiles=silent) as key:
+            card.do("fault", fault="pulled after")
+            with pytest.raises(CardLostError):
+                use(key)
+        insert_card(card)
+        assert states(card) == [State.UNANSWERED]
+
+    sign_unattended()
+    lose()
+    sign_unattended()
+    assert states(card) == []
+    lose()
+    lose()  # which was the one further presentation
+    before = presented(card)
+    with pytest.raises(PinNotPresentedError, match="has not answered this user PIN"):
+        sign_unattended()
+    assert presented(card) == before
+
+
 def forget_the_counter(card: RunningCard) -> None:
     """Make the record that of a card that does not report its retry counter."""
     memory, name = RefusalMemory(), DeviceName(card.description["serial"]).own_file
