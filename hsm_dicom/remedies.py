@@ -87,6 +87,10 @@ _REMEDIES: dict[Reason, Callable[[Facts], str | None]] = {
     Reason.DEVICE_UNTRUSTWORTHY: lambda _: "Test the device: hsm-dicom token check",
     Reason.KEY_NOT_FOR_DECRYPTION: lambda _: "Use a key that was generated with --usage decrypt.",
     Reason.KEY_NOT_FOR_SIGNING: lambda _: "Use a key that was generated with --usage sign or tls.",
+    Reason.KEY_PAIR_UNANSWERED: lambda facts: (
+        f"Look whether it is there before you generate another: hsm-dicom key list '{facts.uri}'. If the token is only "
+        "slow, allow it more time: generate = SECONDS under [tokens.NAME.deadlines]"
+    ),
     Reason.KEY_REFUSED: lambda facts: (
         "Generate a key inside the token (hsm-dicom key generate), or allow this one explicitly in its identity: "
         + _allow(facts)
@@ -124,6 +128,10 @@ _REMEDIES: dict[Reason, Callable[[Facts], str | None]] = {
     ),
     Reason.STATE_FOLDER_NOT_PRIVATE: lambda facts: (
         f"Run: chmod go-w {facts.path}, or set another folder in $HSM_DICOM_STATE."
+    ),
+    Reason.TOKEN_UNANSWERED: lambda _: (
+        "Look whether it is there before you initialise another: hsm-dicom token list. If the token is only slow, "
+        "allow it more time: generate = SECONDS under [tokens.NAME.deadlines]"
     ),
     Reason.STATE_FOLDER_UNUSABLE: lambda _: "Set a writable folder in $HSM_DICOM_STATE.",
 }

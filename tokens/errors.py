@@ -78,6 +78,8 @@ class Reason(StrEnum):
     """The device returned a result that the host could not verify."""
     KEY_NOT_FOR_DECRYPTION = "key-not-for-decryption"
     KEY_NOT_FOR_SIGNING = "key-not-for-signing"
+    KEY_PAIR_UNANSWERED = "key-pair-unanswered"
+    """The generation of a key pair was left without an answer (`Facts.uri` is the token)."""
     KEY_REFUSED = "key-refused"
     """A private key has weaknesses (`Facts.weaknesses`) that the policy does not allow."""
     MODULE_NOT_FOUND = "module-not-found"
@@ -116,6 +118,8 @@ class Reason(StrEnum):
     """A secret key may encrypt but not decrypt, or the reverse."""
     SECRET_KEY_REFUSED = "secret-key-refused"
     STATE_FOLDER_NOT_PRIVATE = "state-folder-not-private"
+    TOKEN_UNANSWERED = "token-unanswered"
+    """The initialisation of a token was left without an answer."""
     STATE_FOLDER_UNUSABLE = "state-folder-unusable"
 
 
@@ -253,6 +257,10 @@ class LoginTimeoutError(TokenTimeoutError):
     A service may be restarted after it: the state of the PIN is recorded, and is settled by the late answer, by the
     token's retry counter, or by a person who logs in.
     """
+
+
+class CeremonyTimeoutError(TokenTimeoutError):
+    """The token did not answer a step within the deadline. The key pair or token that it makes may still appear."""
 
 
 class ModuleFencedError(TokenLostError):

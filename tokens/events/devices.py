@@ -84,14 +84,18 @@ class KeyUse(DeviceEvent):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CeremonyStep(DeviceEvent):
-    """An officer changed a token. `step` is initialise, generate, import, delete, set-pin or change-pin."""
+    """An officer changed a token. `step` is initialise, generate, import, delete, set-pin or change-pin.
+
+    `late` marks the answer to a step whose `outcome` was UNANSWERED before.
+    """
 
     step: str
     object: str
+    late: bool = False
 
     def operation_text(self) -> str:
         """Return the step and the object that it changed."""
-        return f"{self.step} {self.object}".rstrip()
+        return f"{self.step} {self.object}".rstrip() + (", answered late" if self.late else "")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

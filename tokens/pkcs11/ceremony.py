@@ -7,8 +7,10 @@ never extractable, for one use. Private keys cannot be imported.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
@@ -18,6 +20,7 @@ from pkcs11 import exceptions as p11
 from tokens.errors import CeremonyError, NoSuchKeyError, SeveralKeysError, UnsupportedKeyError
 from tokens.events import OperationOutcome
 from tokens.events.reporting import report_ceremony_step
+from tokens.pins.refusals import RefusalMemory
 from tokens.pkcs11.calls.faults import name as fault_name
 from tokens.pkcs11.calls.faults import translate_error
 from tokens.pkcs11.connection import Connection
@@ -36,7 +39,10 @@ from tokens.pkcs11.objects import (
 )
 from tokens.pkcs11.search import TokenInfo
 from tokens.pkcs11.sessions import Worker
+from tokens.pkcs11.unfinished import Attempt, Review, Step, UnfinishedStep, UnfinishedSteps
 from tokens.uri import Pkcs11Uri
+
+log = logging.getLogger(__name__)
 
 
 class Usage(StrEnum):
@@ -61,17 +67,28 @@ def generate_key(
 ) -> KeyEntry:
     """Generate a key pair inside the token, which the private key never leaves.
 
-    `key_id` (CKA_ID) is random by default. Raises `CeremonyError` if the label or id is in use.
+    `key_id` (CKA_ID) is random by default. Raises `CeremonyError` if the label or id is in use, and
+    `CeremonyTimeoutError` if the token does not answer: the key pair may still appear, which `review_unfinished` finds.
     """
     if usage is Usage.DECRYPT and not kind.is_rsa:
         raise CeremonyError(
             f"A {kind} key cannot be used to decrypt.", remedy="Choose rsa-2048, rsa-3072 or rsa-4096 for this usage."
         )
     key_id = key_id or os.urandom(8)
-    _refuse_taken(connection, label, key_id)
+    unfinished = unfinished_steps(connection)
+    _refuse_taken(connection, label, key_id, unfinished)
+    begun = UnfinishedStep(
+        step=Step.GENERATE,
+        serial=connection.token.serial,
+        module=str(connection.module.path),
+        label=label,
+        id=key_id,
+        when=datetime.now(UTC),
+    )
     with (
         report_step("generate", f"{kind} key '{label}' for {usage}", connection.token),
         connection.writable() as session,
+        Attempt(unfinished, begun, connection.token) as attempt,
     ):
         name = {Attribute.LABEL: label, Attribute.ID: key_id, Attribute.TOKEN: True}
         decrypts = usage is Usage.DECRYPT
@@ -87,7 +104,8 @@ def generate_key(
         if always_authenticate:
             private[Attribute.ALWAYS_AUTHENTICATE] = True
         public = {**name, Attribute.VERIFY: not decrypts, Attribute.ENCRYPT: decrypts, Attribute.WRAP: decrypts}
-        generate_pair(connection.module.queries, session, kind, public, private)
+        queries = connection.module.queries
+        connection.module.run(lambda: attempt.run(lambda: generate_pair(queries, session, kind, public, private)))
     return _entry(connection, KeyName(label, key_id))
 
 
@@ -147,16 +165,35 @@ def _companions_of(objects: Objects, handle: int) -> list[int]:
     return []  # without a public key it is unknown which objects belong to the key, so nothing else is deleted
 
 
-def _refuse_taken(connection: Connection, label: str, key_id: bytes) -> None:
+def unfinished_steps(connection: Connection) -> UnfinishedSteps:
+    """Return the records of the state folder that the connection uses."""
+    credentials = connection.credentials
+    return UnfinishedSteps(RefusalMemory() if credentials is None else credentials.memory)
+
+
+def review_unfinished(connection: Connection, keys: Iterable[KeyEntry]) -> list[Review]:
+    """Return the key pairs whose generation was left without an answer, and whether they are among the token's keys.
+
+    Each one that is found, or that is no longer expected, is returned once.
+    """
+    return unfinished_steps(connection).review_keys(connection.token.serial, [key.name for key in keys])
+
+
+def _refuse_taken(connection: Connection, label: str, key_id: bytes, unfinished: UnfinishedSteps) -> None:
     def find_taken(worker: Worker) -> list[KeyName]:
         connection.check_login(worker)
         return list_names_in_use(connection.objects(worker.session), KeyName(label, key_id))
 
-    for name in connection.run(find_taken, "list its keys"):
+    taken = connection.run(find_taken, "list its keys")
+    reviews = [one for one in unfinished.review_keys(connection.token.serial, taken) if one.step.label == label]
+    for name in taken:
+        late = " ".join(one.text for one in reviews if one.found)
         raise CeremonyError(
-            f"Key {name} (id {name.id.hex()}) exists on {connection.token.description} already.",
+            f"Key {name} (id {name.id.hex()}) exists on {connection.token.description} already. {late}".strip(),
             remedy="Choose another label and id, or delete it first.",
         )
+    for review in reviews:
+        log.warning("%s", review.text)
 
 
 def _entry(connection: Connection, made: KeyName) -> KeyEntry:

@@ -10,6 +10,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from pkcs11 import TokenFlag
 from pkcs11 import exceptions as p11
@@ -38,6 +39,7 @@ from tokens.pkcs11.login.flags import check_flags, device_name, purpose
 from tokens.pkcs11.login.presentation import INCORRECT_PIN, NEW_PIN_REFUSED, present_pin
 from tokens.pkcs11.module import Module
 from tokens.pkcs11.search import TokenInfo, find_token, matches, present_tokens
+from tokens.pkcs11.unfinished import Attempt, Step, UnfinishedStep, UnfinishedSteps
 from tokens.uri import Pkcs11Uri
 
 _USER_PIN_FLAGS = (
@@ -63,18 +65,26 @@ def initialise_token(
 
     Uses the first token without a sign of use; with `erase`, erases the one that matches, with all its keys. The label
     is at most 32 bytes of UTF-8. `deadlines` replace those of the slot. Raises `CeremonyError` if no token is free or
-    the label is in use.
+    the label is in use, and `CeremonyTimeoutError` if the token does not answer and may still appear under the label.
     """
     if not label.strip() or len(label.encode("utf-8")) > 32:
         raise CeremonyError("A token's label has 1 to 32 bytes (UTF-8).", remedy="Choose another label.")
     memory = memory or RefusalMemory()
     # One officer at a time: two could be given the same empty slot.
     with memory.lock("initialise"):
-        found = _slot_for(module, label, erase)
+        unfinished = UnfinishedSteps(memory)
+        found = _slot_for(module, label, erase, unfinished)
         if deadlines is not None:
             module.use_deadlines(found.slot_id, deadlines)
         credentials = Credentials(so_pin, memory)
-        with report_step("initialise", label, found):
+        begun = UnfinishedStep(
+            step=Step.INITIALISE,
+            serial=found.serial,
+            module=str(module.path),
+            label=label,
+            when=datetime.now(UTC),
+        )
+        with report_step("initialise", label, found), Attempt(unfinished, begun, found) as attempt:
             check_flags(found, credentials, UserType.SO)  # before a person types a PIN
             new_user_pin: Pin | None = None
             try:
@@ -85,7 +95,10 @@ def initialise_token(
                     found,
                     credentials,
                     UserType.SO,
-                    lambda pin: module.cryptoki.init_token(found.slot_id, pin, label),
+                    lambda pin: attempt.run(
+                        lambda: module.cryptoki.init_token(found.slot_id, pin, label),
+                        lambda rv: "" if rv == cryptoki.OK else name_of(rv),
+                    ),
                     wrong=INCORRECT_PIN,
                 )
                 made = _find_made_token(module, label, found)
@@ -191,12 +204,17 @@ def find_signs_of_use(module: Module, token: TokenInfo) -> list[str]:
     return signs
 
 
-def _slot_for(module: Module, label: str, erase: Pkcs11Uri | None) -> TokenInfo:
+def _slot_for(module: Module, label: str, erase: Pkcs11Uri | None, unfinished: UnfinishedSteps) -> TokenInfo:
     present = present_tokens(module)
     erased = None if erase is None else find_token_to_erase(module, erase)
     others = [token for token in present if erased is None or token.slot_id != erased.slot_id]
-    if any(token.initialised and token.label == label for token in others):
-        raise CeremonyError(f"A token '{label}' exists in {module.path} already.", remedy="Choose another label.")
+    for token in others:
+        if token.initialised and token.label == label:
+            late = " ".join(review.text for review in unfinished.review_token(token))
+            raise CeremonyError(
+                f"A token '{label}' exists in {module.path} already. {late}".strip(),
+                remedy="Set its user PIN as its security officer, if it has none." if late else "Choose another label.",
+            )
     if erased is not None:
         return erased
     used: list[str] = []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -109,7 +111,10 @@ def generate(
         access = get_token_access(configuration, token, pin=pin, module=module)
         with access.open() as connection:
             connection.connect()
-            with output.working(f"Generating {type.value} in {connection.token.description}", quiet=json):
+            with (
+                _note_when_interrupted(connection, label),
+                output.working(f"Generating {type.value} in {connection.token.description}", quiet=json),
+            ):
                 made = generate_key(
                     connection,
                     label,
@@ -130,6 +135,25 @@ def generate(
     )
 
 
+@contextmanager
+def _note_when_interrupted(connection: Connection, label: str) -> Iterator[None]:
+    """Report a key pair that may still appear, if a signal ends the block."""
+    from hsm_dicom.cli.render import output
+    from hsm_dicom.cli.runs.termination import Terminated
+    from tokens.pkcs11.ceremony import unfinished_steps
+
+    try:
+        yield
+    except (KeyboardInterrupt, Terminated):
+        for step in unfinished_steps(connection).of_token(connection.token.serial):
+            if step.label == label:
+                output.note(
+                    f"hsm-dicom: interrupted; the {step.name} may still appear. Look whether it is there: "
+                    f"hsm-dicom key list '{connection.token.uri}'"
+                )
+        raise
+
+
 @app.command("list", epilog="Example: hsm-dicom key list 'pkcs11:token=CT%20room' --pin prompt")
 def list_keys(
     token: TokenName,
@@ -143,26 +167,30 @@ def list_keys(
     """List the private keys on a token, their certificates, and remarks on both."""
     from hsm_dicom.cli.context import get_token_access, open_configuration
     from hsm_dicom.cli.render import output
-    from hsm_dicom.cli.render.key_report import key_json, print_key
+    from hsm_dicom.cli.render.key_report import key_json, print_key, unfinished_json
     from hsm_dicom.cli.render.reference import Reference
-    from tokens.pkcs11.ceremony import read_keys
+    from tokens.pkcs11.ceremony import read_keys, review_unfinished
 
     warning = timedelta(days=warn_days)
     with open_configuration(config) as configuration:
         access = get_token_access(configuration, token, pin=pin, module=module)
         with access.open() as connection:
             entries = read_keys(connection)
+            reviews = review_unfinished(connection, entries)
             known = Reference(configuration, access, connection.token, module, config)
     names = [entry.name for entry in entries]
     if json:
         keys = [key_json(entry, warning) | {"uri": str(known.key_uri(entry.name, names))} for entry in entries]
-        output.write_json("key-list", {"token": str(known.uri()), "keys": keys})
+        unfinished = [unfinished_json(one.step) | {"found": one.found} for one in reviews]
+        output.write_json("key-list", {"token": str(known.uri()), "keys": keys, "unfinished": unfinished})
         return
     if not entries:
         output.say(f"There is no private key on {output.shown(known.token.description)}. Generate one:")
         output.say_verbatim(f"hsm-dicom key generate {known.token_word()} --label NAME{known.options()}", indent=2)
     for entry in entries:
         print_key(entry, warning, known.key_word(entry.name, names))
+    for review in reviews:
+        output.say((output.shown(review.text), output.UNSURE))
 
 
 @app.command("csr", epilog="Example: hsm-dicom key csr node --subject 'CN=CT 1,O=Radiology' --dns ct1.example")

@@ -96,9 +96,11 @@ def info(
     """
     from hsm_dicom.cli.context import get_token_access, open_configuration
     from hsm_dicom.cli.render import output
+    from hsm_dicom.cli.render.key_report import unfinished_json
     from hsm_dicom.cli.render.token_report import describe_recorded_pin, pin_states, recorded_pins_json, token_json
     from hsm_dicom.cli.runs.groups import find_group, show_group
     from tokens.pkcs11.login.flags import device_name
+    from tokens.pkcs11.unfinished import UnfinishedSteps
 
     with open_configuration(config) as configuration:
         group = find_group(configuration, token, pin)
@@ -108,10 +110,14 @@ def info(
         access = get_token_access(configuration, token, pin=None, module=module)
         owner, found = access.find_token()
         refusals = access.memory.refusals(device_name(found))
+        records = UnfinishedSteps(access.memory)
+        left = records.of_token(found.serial)
+        made = records.review_token(found)
     if json:
         content = token_json(found) | {
             "module_description": owner.description,
             "refused_pins": recorded_pins_json(refusals),
+            "unfinished": [unfinished_json(step) for step in left],
         }
         output.write_json("token-info", content)
         return
@@ -126,6 +132,11 @@ def info(
     ]
     rows += [("PIN", state) for state in pin_states(found)]
     rows += [(refusal.state, describe_recorded_pin(refusal)) for refusal in refusals]
+    rows += [
+        ("unfinished", output.shown(f"{step.name}, left on {step.date}; hsm-dicom key list looks for it"))
+        for step in left
+    ]
+    rows += [("late", output.shown(f"{review.text} Its user PIN may not be set.")) for review in made]
     output.facts(rows)
     output.say_verbatim(str(found.uri), indent=2, style=output.QUIET)
 

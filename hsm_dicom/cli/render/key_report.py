@@ -13,6 +13,7 @@ from hsm_dicom.cli.render import output
 from hsm_dicom.identity import EXPIRY_WARNING, find_expiry_remark
 from hsm_dicom.node.acceptance import describe_use
 from tokens.pkcs11.objects import KeyEntry
+from tokens.pkcs11.unfinished import UnfinishedStep
 from tokens.policy import Finding, KeyAttributes, KeyPolicy, assess_key
 from tokens.trials import OperationCheck
 
@@ -49,6 +50,11 @@ def _uses(entry: KeyEntry) -> str:
     attributes = entry.attributes
     uses = [use for use, may in (("signs", attributes.sign), ("decrypts", attributes.decrypt)) if may]
     return " and ".join(uses) or "its use is not reported"
+
+
+def unfinished_json(step: UnfinishedStep) -> dict[str, Any]:
+    """Return a key pair whose generation was left, as JSON."""
+    return {"label": step.label, "id": step.id.hex(), "left": output.timestamp(step.when)}
 
 
 def key_json(entry: KeyEntry, warning: timedelta = EXPIRY_WARNING) -> dict[str, Any]:

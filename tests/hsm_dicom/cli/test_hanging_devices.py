@@ -21,7 +21,7 @@ from tests.cards.fixtures import PutIn, pcscd, pin, put_in
 from tests.hsm_dicom.ceremony import configuration_text
 from tests.hsm_dicom.cli.conftest import PROGRAM, Node, _read_until, image
 from tests.ports import free_port
-from tests.softhsm import MODULE
+from tests.softhsm import MODULE, new_token
 from tests.tokens import proxy as proxies
 from tests.tokens.proxy import Proxy
 from tests.tokens.scenes import until
@@ -58,6 +58,13 @@ def node(signing_node: Node, proxy: Proxy) -> Node:
         + f'[peers.node]\nae_titles = ["NODE"]\nhost = "127.0.0.1"\nport = {free_port()}\n'
     )
     return signing_node
+
+
+def use_another_token(node: Node) -> None:
+    """Let the node use an empty token, for a test that changes it."""
+    token = new_token()
+    text = node.config.read_text().replace(node.token.serial, token.serial)
+    node.config.write_text(text.replace(f'"{node.token.pin}"', f'"{token.pin}"'))
 
 
 @contextmanager
@@ -123,6 +130,8 @@ COMMANDS = [
 def test_a_signal_ends_a_command_that_waits_for_a_token(
     node: Node, proxy: Proxy, function: str, number: signal.Signals, command: str
 ) -> None:
+    if command.startswith(("key generate", "secret generate")):
+        use_another_token(node)
     pinpad = ["C_GetTokenInfo set=0x100"] if "pinpad" in command else []
     proxy.rule(f"{function} hang=1", *pinpad)
     with begun(
@@ -130,6 +139,35 @@ def test_a_signal_ends_a_command_that_waits_for_a_token(
     ) as process:
         until(lambda: proxy.calls()[function.split()[0]])
         end_by(process, number)
+
+
+@pytest.mark.parametrize("ending", ["deadline", "signal"])
+def test_a_key_pair_that_appears_late_is_listed_as_late(node: Node, proxy: Proxy, ending: str) -> None:
+    use_another_token(node)
+    if ending == "deadline":
+        node.config.write_text(node.config.read_text().replace("generate = 60", "generate = 0.5"))
+    proxy.rule("C_GenerateKeyPair hang=1 after=1")
+    label = f"late-{ending}"
+    with begun(
+        proxy, "key", "generate", "ct-room", "--label", label, "--type", "p256", "--config", node.config
+    ) as process:
+        if ending == "deadline":
+            _, complained = process.communicate(timeout=20)
+            assert process.returncode == 1
+            assert "did not answer C_GenerateKeyPair within 0.5 seconds" in complained
+            assert "generate = SECONDS under [tokens.NAME.deadlines]" in complained
+        else:
+            until(lambda: proxy.calls()["C_GenerateKeyPair"])
+            _, complained = end_by(process, signal.SIGINT)
+    assert f"key pair '{label}' (id " in complained
+    assert "may still appear" in complained
+    assert "hsm-dicom key list 'pkcs11:" in complained
+    proxy.rule()
+    for options, word in ((["token", "info"], "unfinished"), (["key", "list"], "is there now")):
+        with begun(proxy, *options, "ct-room", "--config", node.config) as process:
+            said, _ = process.communicate(timeout=20)
+        assert label in said
+        assert word in " ".join(said.split())
 
 
 @pytest.fixture
