@@ -54,6 +54,9 @@ from tokens.secrets import BLOCK, ZERO_IV, Use
 PIECE = 256 * 1024
 """Bytes sent to the token in one call, so that long data does not occupy a session for long."""
 
+_LOOK = 0.05
+"""Seconds between looks at the device while another thread uses a session key."""
+
 T = TypeVar("T")
 
 
@@ -342,14 +345,33 @@ class Pkcs11SessionKey(_CbcKey):
             self._run(lambda key: b"", f"derive a session key with '{secret.label}'")
 
     def close(self) -> None:
-        """End the session, and with it the key."""
-        with self._using:
-            self._closed = True
-            self._end_session()
+        """End the session, and with it the key. A use of the key that has not ended ends both when it does."""
+        self._closed = True
+        self._end_if_unused()
+
+    @contextlib.contextmanager
+    def _hold(self) -> Iterator[None]:
+        """Use the key alone. Raises `TokenTimeoutError` or `ModuleFencedError` if an earlier use of it hangs."""
+        connection = self._secrets.connection
+        while not self._using.acquire(timeout=_LOOK):
+            connection.module.check_answers(connection.token.slot_id)
+        try:
+            yield
+        finally:
+            self._using.release()
+            if self._closed:
+                self._end_if_unused()
+
+    def _end_if_unused(self) -> None:
+        if self._using.acquire(blocking=False):
+            try:
+                self._end_session()
+            finally:
+                self._using.release()
 
     def _run(self, use: Callable[[SecretKey], bytes], doing: str) -> bytes:
         def job(worker: Worker) -> bytes:
-            with self._using:
+            with self._hold():
                 try:
                     return use(self._derive(worker))
                 except p11.PKCS11Error:
