@@ -79,7 +79,15 @@ def play(module: Path, names: Iterable[str], *, complete: bool) -> list[Played]:
 
 
 def _play(proxy: Proxy, names: Iterable[str], *, complete: bool) -> list[Played]:
-    environment = {
+    command = [sys.executable, "-m", "tests.tokens.answers.scene", "all" if complete else "own", proxy.module, *names]
+    done = subprocess.run(command, env=environment(proxy), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return [Played(**json.loads(line)) for line in done.stdout.splitlines()]
+
+
+def environment(proxy: Proxy) -> dict[str, str]:
+    """The environment of a process that plays jobs, with a SoftHSM of its own."""
+    return {
         **proxy.environment(counted=True),
         **provision_environment(proxy.folder / "softhsm"),
         **dict.fromkeys(("TOKENS_STATE", "HSM_DICOM_STATE"), str(proxy.folder / "state")),
@@ -87,10 +95,6 @@ def _play(proxy: Proxy, names: Iterable[str], *, complete: bool) -> list[Played]
         "ANSWERS_NEW_PIN": "33334444",
         "ANSWERS_SO_PIN": "55556666",
     }
-    command = [sys.executable, "-m", "tests.tokens.answers.scene", "all" if complete else "own", proxy.module, *names]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-4000:]
-    return [Played(**json.loads(line)) for line in done.stdout.splitlines()]
 
 
 def outcomes(played: Iterable[Played]) -> dict[Key, str]:
