@@ -2,5 +2,5 @@
 
 ``pdu`` splits a stream into PDUs; ``negotiation`` reads those of association negotiation; ``request`` reads the first
 one of a new connection; ``provider`` and ``association`` replace the reading and waiting of pynetdicom's classes;
-``endings`` says who ended an association, and why.
+``file_data`` makes PDUs of a Data Set in a file; ``endings`` says who ended an association, and why.
 """

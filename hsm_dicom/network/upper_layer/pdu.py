@@ -163,7 +163,10 @@ class PDUReader:
             return
         held = self._memory[self._start : self._end]
         needed = len(held) + count
-        memory = self._memory if len(self._memory) >= needed else memoryview(bytearray(needed))
+        memory = self._memory
+        if len(memory) < needed:
+            # Doubled, so that a peer that sends single bytes does not cause a copy for each of them.
+            memory = memoryview(bytearray(max(needed, min(2 * len(memory), self._size))))
         memory[: len(held)] = held
         self._memory, self._start, self._end = memory, 0, len(held)
 

@@ -3,6 +3,9 @@
 pynetdicom polls every millisecond, and reads PDUs of any length without a deadline. Here its state machine is kept, and
 its input is replaced: the thread sleeps until the socket, another thread or a deadline wakes it; `PDUReader` checks
 PDUs; and every error ends the connection, with an A-ABORT where possible and without a traceback.
+
+In an established association, a P-DATA-TF changes no state. It goes from the reader to `take_data`, and Data Sets in
+files (`FileData`) go to the connection, without pynetdicom's decoding and encoding.
 """
 
 from __future__ import annotations

@@ -67,6 +67,18 @@ def test_memory_for_a_long_pdu_is_used_once_its_header_has_come_and_is_used_agai
     assert len(reader.space()) < MAXIMUM_PDU + 3 * RECORD
 
 
+def test_a_pdu_in_single_bytes_is_copied_a_few_times_only_and_takes_no_more_memory_than_it_needs() -> None:
+    reader = PDUReader(maximum_data=MAXIMUM_PDU, seconds=5.0)
+    memories: list[object] = []  # kept, so that no two have the same identity
+    for byte in associate_rq(more=bytes([0x77, 0]) + (60_000).to_bytes(2, "big") + bytes(60_000)):
+        whole = reader.feed(bytes([byte]))
+        if not memories or memories[-1] is not reader._memory.obj:
+            memories.append(reader._memory.obj)
+    assert whole is not None
+    assert len(memories) < 25
+    assert len(reader._memory) == len(whole.data)
+
+
 def test_what_is_wrong_behind_a_whole_pdu_is_refused_when_it_is_its_turn() -> None:
     reader = PDUReader(maximum_data=16384, seconds=5.0)
     stream = p_data(1, b"good") + b"\x04\0\x00\x00\x40\x01"
