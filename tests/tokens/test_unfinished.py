@@ -93,7 +93,7 @@ def test_a_refusal_in_time_leaves_no_record(token: TestToken, proxy: Proxy, stat
     code = """
     with tokens.open_token(uris[0]) as connection:
         connection.connect()
-        rule("C_GenerateKeyPair rv=0x30")
+        rule("C_GenerateKeyPair rv=0x31")
         said(lambda: generate(connection))
     """
     assert play(proxy, code, proxy.serving(token.uri())) == ["OperationFailedError"]
@@ -101,7 +101,7 @@ def test_a_refusal_in_time_leaves_no_record(token: TestToken, proxy: Proxy, stat
 
 
 LEAVE = """
-    with tokens.open_token(uris[0], deadlines=QUICK) as connection:
+    with tokens.open_token(uris[0], deadlines=QUICK, isolation="{isolation}") as connection:
         connection.connect()
         rule("C_GenerateKeyPair hang=1 {when}")
         said(lambda: generate(connection))
@@ -109,12 +109,13 @@ LEAVE = """
 """
 
 
+@pytest.mark.parametrize("isolation", ["none", "process"])
 @pytest.mark.parametrize(("when", "is_there"), [("", False), ("after=1", True)])
 def test_the_next_process_looks_for_a_key_pair_that_an_earlier_one_left(
-    token: TestToken, proxy: Proxy, state_folder: Path, when: str, is_there: bool
+    token: TestToken, proxy: Proxy, state_folder: Path, when: str, is_there: bool, isolation: str
 ) -> None:
     uri = proxy.serving(token.uri())
-    assert play(proxy, LEAVE.format(when=when), uri) == ["CeremonyTimeoutError"]
+    assert play(proxy, LEAVE.format(when=when, isolation=isolation), uri) == ["CeremonyTimeoutError"]
     [record] = state_folder.glob("unfinished-*")
     content = json.loads(record.read_text())
     assert set(content) == {"step", "serial", "module", "label", "id", "when"}
@@ -139,7 +140,7 @@ def test_a_record_is_settled_when_the_key_pair_is_no_longer_expected(
     token: TestToken, proxy: Proxy, state_folder: Path
 ) -> None:
     uri = proxy.serving(token.uri())
-    play(proxy, LEAVE.format(when=""), uri)
+    play(proxy, LEAVE.format(when="", isolation="none"), uri)
     [record] = state_folder.glob("unfinished-*")
     content = json.loads(record.read_text())
     record.write_text(json.dumps(content | {"when": "2020-01-01T00:00:00+00:00"}))

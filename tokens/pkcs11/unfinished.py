@@ -179,6 +179,11 @@ class Attempt:
         self._is_begun = True
         try:
             result = call()
+        except TokenLostError as error:
+            # Before the caller left, this is the call itself, which a module in a process of its own did not answer.
+            if self._is_left:
+                self._end(f"{type(error).__name__}: {error}")
+            raise
         except BaseException as error:
             self._end(f"{type(error).__name__}: {error}")
             raise

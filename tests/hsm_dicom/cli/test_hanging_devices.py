@@ -20,6 +20,7 @@ from hsm_dicom.signatures.listing import list_signatures
 from tests.cards.fixtures import PutIn, pcscd, pin, put_in
 from tests.hsm_dicom.ceremony import configuration_text
 from tests.hsm_dicom.cli.conftest import PROGRAM, Node, _read_until, image
+from tests.hsm_dicom.cli.test_termination import session_members
 from tests.ports import free_port
 from tests.softhsm import MODULE, new_token
 from tests.tokens import proxy as proxies
@@ -168,6 +169,28 @@ def test_a_key_pair_that_appears_late_is_listed_as_late(node: Node, proxy: Proxy
             said, _ = process.communicate(timeout=20)
         assert label in said
         assert word in " ".join(said.split())
+
+
+@pytest.mark.parametrize(
+    ("function", "number", "command"),
+    [
+        ("C_Login", signal.SIGINT, "token login ct-room"),
+        ("C_GenerateKeyPair", signal.SIGTERM, "key generate ct-room --label late"),
+        ("C_Finalize", signal.SIGTERM, "token login ct-room"),
+    ],
+)
+def test_a_signal_ends_a_command_that_waits_for_a_module_in_a_process_of_its_own(
+    node: Node, proxy: Proxy, function: str, number: signal.Signals, command: str
+) -> None:
+    node.config.write_text(
+        node.config.read_text().replace("[tokens.ct-room.d", 'isolation = "process"\n[tokens.ct-room.d')
+    )
+    use_another_token(node)
+    proxy.rule(f"{function} hang=1")
+    with begun(proxy, *command.split(), "--config", node.config) as process:
+        until(lambda: proxy.calls()[function])
+        end_by(process, number)
+    until(lambda: session_members(process.pid) == [])
 
 
 @pytest.fixture
