@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +41,8 @@ def test_keys_are_generated_inside_and_cannot_leave(generated: Generated, expect
         if label in expected.keys:
             assert key == {"extractable": False, "sensitive": True, "findings": list(expected.findings)}
         else:
-            assert key["error"].startswith(f"{NOT_OFFERED}: The token offers no way to generate {KEYS[label][0]} key")
+            assert key["error"].startswith(f"{NOT_OFFERED}: The token offers no way to generate")
+            assert KEYS[label][0] in key["error"]
 
 
 def test_keys_are_listed(worker: Worker, generated: Generated, expected: Expected) -> None:
@@ -74,6 +77,17 @@ def test_a_forked_child_does_not_disturb_its_parent(worker: Worker, generated: G
     assert worker.run(behaviours.sign_in_a_child, "rsa") == outcome
 
 
+def test_a_module_in_a_process_of_its_own_serves_threads_and_forked_children(
+    worker: Worker, generated: Generated, expected: Expected, tmp_path: Path
+) -> None:
+    place = replace(worker.device.place, isolation="process")
+    with contextlib.closing(Worker(replace(worker.device, place=place), tmp_path)) as isolated:
+        label = expected.signing[0]
+        assert isolated.run(behaviours.sign_in_threads, label, 8, 4) == {"done": 32}
+        # Each process has a module of its own, that of a TPM, too.
+        assert isolated.run(behaviours.sign_in_a_child, label) == ["done", "0 more logins in the parent"]
+
+
 def test_certificates_are_requested(worker: Worker, generated: Generated, expected: Expected) -> None:
     for label in expected.keys:
         assert worker.run(behaviours.request_certificate, label) == "CN=CT 1,O=Radiology"
@@ -91,7 +105,7 @@ def test_keys_are_deleted(worker: Worker, generated: Generated, expected: Expect
 
 def test_a_check_reports_every_operation(worker: Worker, generated: Generated, expected: Expected) -> None:
     refused: list[str] = []
-    for label in expected.keys:
+    for label in set(expected.keys) - {expected.checked_elsewhere}:
         operations = worker.run(behaviours.check, label)
         refused += [name for name, outcome in operations.items() if outcome.startswith("not: ")]
         assert len(operations) >= 3
