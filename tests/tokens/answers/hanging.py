@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.tokens.answers.hung import SHOWS_LATE_EFFECT, Hung
-from tests.tokens.answers.jobs import JOBS, Job, fill
+from tests.tokens.answers.job import Job
+from tests.tokens.answers.jobs import JOBS, fill
 from tests.tokens.answers.scene import ABOUT_A_SLOT, CALLS, PINS, attempt, functions_of, give, hasten, presented, put
 from tokens.pkcs11.calls import cryptoki
 

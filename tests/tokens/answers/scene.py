@@ -14,7 +14,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from tests.tokens.answers.jobs import JOBS, OWN_FUNCTIONS, Job, Reported, fill
+from tests.tokens.answers.job import Job, Reported
+from tests.tokens.answers.jobs import JOBS, OWN_FUNCTIONS, fill
 from tests.tokens.answers.standard import MAY_RETURN
 from tokens import keys, trials
 from tokens.errors import TokenError
