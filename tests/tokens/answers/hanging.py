@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,9 +20,10 @@ from tests.tokens.answers.job import Job
 from tests.tokens.answers.jobs import JOBS, fill
 from tests.tokens.answers.scene import ABOUT_A_SLOT, CALLS, PINS, attempt, functions_of, give, hasten, presented, put
 from tokens.pkcs11.calls import cryptoki
+from tokens.pkcs11.calls.functions import Function
 
 DEADLINE = 0.2
-"""Seconds that each call may take while a function hangs."""
+"""Seconds that each call of the function that hangs may take."""
 
 CHANGES_SOMETHING = frozenset(
     (
@@ -55,7 +57,7 @@ def main() -> None:
     job = JOBS["sign with RSA"](uri)
     job.prepare()
     give("C_Sign hang=1")
-    with short_deadlines():
+    with short_deadline("C_Sign"):
         print(json.dumps({"end": attempt(job.run)[0]}), flush=True)
 
 
@@ -67,7 +69,7 @@ def play(name: str, job: Job, function: str, when: str) -> Hung:
     about = f" token={job.label}" if function in ABOUT_A_SLOT else ""
     give(f"{function} hang=1{about}{' after=1' if when == 'after' else ''}")
     started = time.monotonic()
-    with short_deadlines():
+    with short_deadline(function):
         outcome, text = attempt(job.run)
     seconds = time.monotonic() - started
     called = function in CALLS.read_text().splitlines()
@@ -86,14 +88,22 @@ def play(name: str, job: Job, function: str, when: str) -> Hung:
 
 
 @contextmanager
-def short_deadlines() -> Iterator[None]:
-    """Allow each call `DEADLINE` seconds during the block."""
-    before = cryptoki.limit_of
-    put(cryptoki, "limit_of", lambda kind, deadlines: DEADLINE)
+def short_deadline(name: str) -> Iterator[None]:
+    """Allow each call of a function `DEADLINE` seconds during the block; the others get `WAIT`."""
+    kind_of, limit_of = cryptoki.kind_of, cryptoki.limit_of
+    calling = threading.local()
+
+    def note(function: Function, *, awaits_person: bool = False) -> str:
+        calling.name = function.official_name
+        return kind_of(function, awaits_person=awaits_person)
+
+    put(cryptoki, "kind_of", note)
+    put(cryptoki, "limit_of", lambda kind, deadlines: DEADLINE if calling.name == name else WAIT)
     try:
         yield
     finally:
-        put(cryptoki, "limit_of", before)
+        put(cryptoki, "kind_of", kind_of)
+        put(cryptoki, "limit_of", limit_of)
 
 
 if __name__ == "__main__":
