@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("bounded")
 WRONG = "999999"
 
 SCENE = """
-import contextlib, time
+import time
 from pathlib import Path
 import tokens.pkcs11.login.presentation
 from tokens.deadlines import CallDeadlines
@@ -36,11 +36,8 @@ def rule(*lines):
     fresh = RULES.with_name("rules.new")
     fresh.write_text("".join(line + chr(10) for line in lines))
     fresh.rename(RULES)
-@contextlib.contextmanager
-def hurried(pin="env:WORD"):
-    with tokens.open_token(uris[0], pin=pin) as connection:
-        connection.deadlines = CallDeadlines(login=1.0)
-        yield connection
+def hurried(pin="env:WORD", seconds=1.0):
+    return tokens.open_token(uris[0], pin=pin, deadlines=CallDeadlines(login=seconds))
 def wait_for(condition):
     until = time.monotonic() + 10
     while not condition():
@@ -236,10 +233,9 @@ def test_a_process_that_is_killed_during_the_login_leaves_nothing_for_an_accepta
     token: TestToken, proxy: Proxy
 ) -> None:
     code = """
-with hurried() as connection:
+with hurried(seconds=30) as connection:
     connection.connect()
     connection.invalidate()
-    connection.deadlines = CallDeadlines(login=30)
     rule("C_Login hang=1")
     connection.connect()
 """
@@ -349,8 +345,7 @@ with subscribe(log), hurried() as connection:
 def test_an_interrupted_login_is_unanswered(token: TestToken, proxy: Proxy) -> None:
     code = """
 import signal
-with hurried() as connection:
-    connection.deadlines = CallDeadlines(login=20)
+with hurried(seconds=20) as connection:
     rule("C_Login hang=1")
     threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
     try:
@@ -366,13 +361,8 @@ with hurried() as connection:
 
 
 EACH_USE = """
-def hurry(key):
-    connection = key.device._connection
-    connection.deadlines = CallDeadlines(login=1.0)
-    connection.module.use_deadlines(connection._token.slot_id, connection.deadlines)
-with subscribe(log), tokens.open_key(uris[0], pin="env:WORD") as key:
+with subscribe(log), tokens.open_key(uris[0], pin="env:WORD", deadlines=CallDeadlines(login=1.0, sign=1.0)) as key:
     {first}
-    hurry(key)
     os.environ["WORD"] = os.environ["THEN"]
     rule("C_Login hang=1{after}")
     said(lambda: sign(key))
