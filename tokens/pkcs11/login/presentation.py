@@ -267,6 +267,8 @@ class _Presented:
         with contextlib.suppress(Exception), report(event, refusals=PinError, started=self.started) as reported:
             try:
                 if isinstance(result, int):
+                    if result == cryptoki.USER_ALREADY_LOGGED_IN:
+                        reported.set(presented=False)
                     self.conclude(result, late=True)
                     if self.step is not None:
                         emit(replace(self.step, duration=time.perf_counter() - self.started))
