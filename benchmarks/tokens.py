@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,19 @@ DATA = b"x" * 64
 
 
 def run() -> Iterator[Row]:
-    """The wrapper's cost on one thread, and what a second thread brings."""
+    """The wrapper's cost on one thread, what a second thread brings, and the cost of a module in its own process."""
     with tempfile.TemporaryDirectory() as folder:
         softhsm.provision(Path(folder))
         os.environ["TOKENS_STATE"] = f"{folder}/state"
         token = softhsm.new_token()
         uri = token.generate("node")
-        with tokens.open_key(uri) as key, tokens.open_token(token.uri()) as connection:
-            key.sign(DATA, padding.PKCS1v15(), hashes.SHA256())
+        with (
+            tokens.open_key(uri) as key,
+            tokens.open_key(uri, isolation="process") as isolated_key,
+            tokens.open_token(token.uri()) as connection,
+        ):
+            for one in (key, isolated_key):
+                one.sign(DATA, padding.PKCS1v15(), hashes.SHA256())
             bare_key = _bare_key(connection)
 
             def bare() -> None:
@@ -42,16 +48,29 @@ def run() -> Iterator[Row]:
                 for _ in range(SIGNATURES):
                     key.sign(DATA, padding.PKCS1v15(), hashes.SHA256())
 
-            def two_threads() -> None:
+            def isolated() -> None:
+                for _ in range(SIGNATURES):
+                    isolated_key.sign(DATA, padding.PKCS1v15(), hashes.SHA256())
+
+            def two_threads(job: Callable[[], None]) -> None:
                 with ThreadPoolExecutor(2) as pool:
-                    for done in [pool.submit(ours) for _ in range(2)]:
+                    for done in [pool.submit(job) for _ in range(2)]:
                         done.result()
 
-            seconds = in_turns({"bare": bare, "ours": ours, "two": two_threads}, rounds=21)
+            jobs = {
+                "bare": bare,
+                "ours": ours,
+                "isolated": isolated,
+                "two": partial(two_threads, ours),
+                "two isolated": partial(two_threads, isolated),
+            }
+            seconds = in_turns(jobs, rounds=21)
     rate = {
         "bare": SIGNATURES / seconds["bare"],
         "ours": SIGNATURES / seconds["ours"],
+        "isolated": SIGNATURES / seconds["isolated"],
         "two": 2 * SIGNATURES / seconds["two"],
+        "two isolated": 2 * SIGNATURES / seconds["two isolated"],
     }
     yield Row(
         "signatures a second, 1 thread, beside bare python-pkcs11",
@@ -67,6 +86,16 @@ def run() -> Iterator[Row]:
         rate["two"] / rate["ours"],
         ">= 1.4",
     )
+    for threads, isolated_rate, in_process in (
+        ("1 thread", rate["isolated"], rate["ours"]),
+        ("2 threads", rate["two isolated"], rate["two"]),
+    ):
+        yield Row(
+            f'signatures a second, {threads}, with isolation = "process" beside in-process',
+            f"{isolated_rate:.0f}",
+            f"{in_process:.0f}",
+            isolated_rate / in_process,
+        )
 
 
 def _bare_key(connection: Connection) -> Any:
