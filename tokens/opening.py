@@ -201,7 +201,7 @@ def find_module(
         )
     connections = (manager or default_manager()).tokens
     if Isolation(isolation) is Isolation.PROCESS:
-        return connections.isolated_module(path, wanted, init_string, deadlines or DEFAULT_DEADLINES)
+        return connections.isolated_module(path, wanted, init_string, deadlines)
     return connections.module(path, init_string, deadlines or DEFAULT_DEADLINES)
 
 

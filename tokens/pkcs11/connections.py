@@ -60,7 +60,7 @@ class TokenConnections:
         path: Path,
         wanted: Pkcs11Uri,
         init_string: str | None = None,
-        deadlines: CallDeadlines = DEFAULT_DEADLINES,
+        deadlines: CallDeadlines | None = None,
     ) -> Module:
         """Return the module at `path`, in a process of its own for the token that a URI wants.
 
@@ -69,7 +69,8 @@ class TokenConnections:
         token = replace(wanted.token_part(), module_path=None, pin_source=None, others=())
         with self._sharing:
             module = self._isolated.setdefault((path.absolute(), init_string, token), IsolatedModule(path, init_string))
-        module.extend_deadlines(deadlines)
+        if deadlines is not None:
+            module.use_deadlines(None, deadlines)
         module.ready()
         return module
 

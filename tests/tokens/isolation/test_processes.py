@@ -194,6 +194,41 @@ def test_a_module_that_cannot_be_loaded(isolated: IsolatedKeys, tmp_path: Path) 
         tokens.open_key(f"pkcs11:token=x?module-path={empty}", isolation="thread")
 
 
+def test_a_module_that_hangs_when_it_is_started(token: TestToken, isolated: IsolatedKeys, proxy: Proxy) -> None:
+    token.generate("key")
+    proxy.rule("C_Initialize hang=1")
+    with pytest.raises(TokenTimeoutError, match="C_Initialize within 1 seconds"):
+        isolated.open(token, deadlines=SHORT)
+    with pytest.raises(TokenTimeoutError, match="is started again in"):
+        isolated.open(token)
+    proxy.rule()
+    until(lambda: not _fails_to_open(isolated, token))
+    sign(isolated.opened[-1])
+
+
+def _fails_to_open(isolated: IsolatedKeys, token: TestToken) -> bool:
+    try:
+        isolated.open(token)
+    except TokenLostError:
+        return True
+    return False
+
+
+def test_a_manager_does_not_wait_for_a_module_that_is_being_started(
+    token: TestToken, isolated: IsolatedKeys, proxy: Proxy, manager: DeviceManager
+) -> None:
+    token.generate("key")
+    proxy.rule("C_Initialize hang=1")
+    with ThreadPoolExecutor(1) as pool:
+        opening = pool.submit(isolated.open, token, deadlines=CallDeadlines(login=300.0))
+        until(lambda: proxy.calls()["C_Initialize"] == 1)
+        began = time.monotonic()
+        manager.close()
+        assert time.monotonic() - began < 10.0
+        with pytest.raises(TokenLostError):
+            opening.result()
+
+
 # -- PINs ----------------------------------------------------------------------------------------------------------
 
 

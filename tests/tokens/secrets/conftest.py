@@ -20,11 +20,13 @@ def nss(softhsm: Path) -> Device:
     return nss_device()
 
 
-@pytest.fixture(scope="session", params=["softhsm", "nss", pytest.param("card", marks=pytest.mark.cards)])
+@pytest.fixture(scope="session", params=["softhsm", "isolated", "nss", pytest.param("card", marks=pytest.mark.cards)])
 def device(request: pytest.FixtureRequest, softhsm: Path) -> Device:
     """A device with the suite's keys on it."""
     if request.param == "softhsm":
         return softhsm_device()
+    if request.param == "isolated":
+        return softhsm_device("process")
     if request.param == "card":
         return card_device(request.getfixturevalue("pcscd"))
     nss: Device = request.getfixturevalue("nss")

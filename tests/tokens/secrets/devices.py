@@ -48,11 +48,11 @@ class Device:
     serves_many_at_once: bool
 
 
-def softhsm_device() -> Device:
+def softhsm_device(isolation: str = "none") -> Device:
     """SoftHSM, which runs no single DES: the keys are there as K‖K."""
     uri = new_token().uri()
-    _fill(uri, None)
-    opened = functools.partial(open_secrets, uri)
+    _fill(uri, None, isolation)
+    opened = functools.partial(open_secrets, uri, isolation=isolation)
     return Device(
         "SoftHSM", opened, opened, keeps_session_keys=True, answers_by_decryption=True, serves_many_at_once=True
     )
@@ -91,7 +91,7 @@ def card_device(pcscd: Daemon) -> Device:
     return Device("card", *opened, keeps_session_keys=False, answers_by_decryption=False, serves_many_at_once=False)
 
 
-def _fill(uri: Pkcs11Uri, init_string: str | None) -> None:
-    with open_token(uri, init_string=init_string) as connection:
+def _fill(uri: Pkcs11Uri, init_string: str | None, isolation: str = "none") -> None:
+    with open_token(uri, init_string=init_string, isolation=isolation) as connection:
         for (use, index), value in KEYS.items():
             import_secret(connection, use, index, bytearray.fromhex(value))

@@ -73,9 +73,12 @@ class Cryptoki:
         self._deadlines: dict[int, CallDeadlines] = {}
         self._longest = DEFAULT_DEADLINES
 
-    def use_deadlines(self, slot: int, deadlines: CallDeadlines) -> None:
-        """Use these deadlines for the token in a slot, instead of the default ones."""
-        self._deadlines[slot] = deadlines
+    def use_deadlines(self, slot: int | None, deadlines: CallDeadlines) -> None:
+        """Use these deadlines for the token in a slot; for None, for calls without a token that has its own."""
+        if slot is None:
+            self._longest = deadlines
+        else:
+            self._deadlines[slot] = deadlines
 
     def extend_deadlines(self, deadlines: CallDeadlines) -> None:
         """Allow calls at least these deadlines if they are for no token, or for one without deadlines of its own."""

@@ -223,7 +223,7 @@ class _Service:
             self._load(*arguments)
             return None
         if method == USE_DEADLINES:
-            self._use_deadlines(arguments[0], CallDeadlines(**options))
+            self._owners[Cryptoki.__name__].use_deadlines(*arguments, CallDeadlines(**options))
             return None
         with self._lend_session(method, arguments) as there:
             if not there:
@@ -257,13 +257,6 @@ class _Service:
         cryptoki = Cryptoki(load_function_list(Path(file)), self.calls)
         queries = Queries(cryptoki)
         self._owners |= {"Cryptoki": cryptoki, "Operations": queries, "Queries": queries}
-
-    def _use_deadlines(self, slot: int | None, deadlines: CallDeadlines) -> None:
-        cryptoki = self._owners[Cryptoki.__name__]
-        if slot is None:
-            cryptoki.extend_deadlines(deadlines)
-        else:
-            cryptoki.use_deadlines(slot, deadlines)
 
 
 def main() -> None:

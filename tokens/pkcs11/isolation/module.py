@@ -8,6 +8,7 @@ logged in to without a pause.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Iterable
@@ -16,8 +17,17 @@ from typing import Any, TypeVar
 
 from pkcs11 import exceptions as p11
 
-from tokens.deadlines import DEFAULT_DEADLINES, CallDeadlines
-from tokens.errors import ModuleEndedError, ModuleError, TokenError, TokenLostError, TokenTimeoutError, fresh_copy
+from tokens.deadlines import CallDeadlines
+from tokens.errors import (
+    Facts,
+    ModuleEndedError,
+    ModuleError,
+    Reason,
+    TokenError,
+    TokenLostError,
+    TokenTimeoutError,
+    fresh_copy,
+)
 from tokens.pkcs11.calls import cryptoki
 from tokens.pkcs11.calls.cryptoki import Cryptoki
 from tokens.pkcs11.calls.functions import Function
@@ -53,8 +63,7 @@ class IsolatedModule(Module):
         self._process: ModuleProcess | None = None
         self._starting: ModuleProcess | None = None
         self._changing = forking.LockAcrossForks()
-        self._deadlines: dict[int, CallDeadlines] = {}
-        self._longest = DEFAULT_DEADLINES
+        self._deadlines: dict[int | None, CallDeadlines] = {}
         self._pause = _Pause(self.path)
         forking.register(self)
 
@@ -89,21 +98,21 @@ class IsolatedModule(Module):
         """Make a call in the process. Raises `ModuleEndedError` if there is none."""
         process = self._process
         if process is None:
-            raise ModuleEndedError(f"No process of the PKCS#11 module {self.path} runs.")
+            raise ModuleEndedError(
+                f"No process of the PKCS#11 module {self.path} runs.", facts=Facts(reason=Reason.NOT_CALLED)
+            )
         return process.call(method, arguments, options)
 
-    def use_deadlines(self, slot: int, deadlines: CallDeadlines) -> None:
-        """Use these deadlines for the token in a slot, in this process of the module and in later ones."""
+    def use_deadlines(self, slot: int | None, deadlines: CallDeadlines) -> None:
+        """Use these deadlines for the token in a slot, in this process of the module and in later ones.
+
+        For None they are those of calls that are for no token, or for one without deadlines of its own.
+        """
         if self._deadlines.get(slot) != deadlines:
             self._deadlines[slot] = deadlines
-            self._send_deadlines(slot, deadlines)
-
-    def extend_deadlines(self, deadlines: CallDeadlines) -> None:
-        """Allow at least these deadlines for calls that are for no token, or for one without deadlines of its own."""
-        longest = self._longest.extend(deadlines)
-        if longest != self._longest:
-            self._longest = longest
-            self._send_deadlines(None, longest)
+            if self.pid is not None:
+                with contextlib.suppress(TokenLostError):  # the next process is told when it starts
+                    self.call(USE_DEADLINES, (slot,), dataclasses.asdict(deadlines))
 
     def close_session(self, session: int, epoch: int) -> None:
         """Close a session of an epoch. Never raises."""
@@ -178,8 +187,9 @@ class IsolatedModule(Module):
             self._load(process, file)
         except BaseException as error:
             end_processes([process])
-            # One that did not answer counts for the pause; for others, trying again is as good as the first time.
-            self._process = process if isinstance(error, TokenLostError) else None
+            self._process = None
+            if isinstance(error, TokenLostError):
+                self._pause.record_end(process, has_worked=False)
             raise
         finally:
             self._starting = None
@@ -192,7 +202,7 @@ class IsolatedModule(Module):
             raise ModuleError(
                 f"The PKCS#11 module {self.path} could not be loaded in a process of its own. {error.message}"
             ) from error
-        for slot, deadlines in ((None, self._longest), *self._deadlines.items()):
+        for slot, deadlines in self._deadlines.items():
             process.call(USE_DEADLINES, (slot,), dataclasses.asdict(deadlines))
         rv = process.call(Cryptoki.initialize.__qualname__, (self.init_string,), {})
         if rv not in (cryptoki.OK, cryptoki.CRYPTOKI_ALREADY_INITIALIZED):
@@ -211,10 +221,6 @@ class IsolatedModule(Module):
             end_processes([process], reason)
             self._process = None
             self.epoch += 1
-
-    def _send_deadlines(self, slot: int | None, deadlines: CallDeadlines) -> None:
-        if self.pid is not None:
-            self.call(USE_DEADLINES, (slot,), dataclasses.asdict(deadlines))
 
 
 def close_modules(modules: Iterable[Module]) -> None:
@@ -235,9 +241,11 @@ class _Pause:
         self._until = 0.0
         self._reason: TokenError | None = None
 
-    def record_end(self, process: ModuleProcess) -> None:
-        """Record a process that ended by itself, or that was killed."""
+    def record_end(self, process: ModuleProcess, *, has_worked: bool = True) -> None:
+        """Record a process that ended by itself, or that was killed; there is a pause at once if it never worked."""
         self._ends = 1 if process.lifetime >= SETTLED else self._ends + 1
+        if not has_worked:
+            self._ends = max(self._ends, 2)
         self._reason = process.reason
         pause = min(LONGEST_PAUSE, 2.0 ** (self._ends - 2)) if self._ends > 1 else 0.0
         self._until = time.monotonic() + pause
@@ -250,6 +258,7 @@ class _Pause:
             raise kind(
                 f"The PKCS#11 module {self._module} is started again in {left:.0f} seconds: {self._reason.message}",
                 remedy=self._reason.remedy,
+                facts=Facts(reason=Reason.NOT_CALLED),
             )
 
 

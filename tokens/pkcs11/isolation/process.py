@@ -182,7 +182,9 @@ class ModuleProcess:
         if self._reason is not None:
             self._busy.pop(channel, None)
             channel.close()
-            raise fresh_copy(self._reason)
+            ended = fresh_copy(self._reason)
+            ended.facts = Facts(reason=Reason.NOT_CALLED)
+            raise ended
         return channel
 
     def _open_channel(self) -> Channel:
@@ -238,13 +240,17 @@ class ModuleProcess:
 
     def _end_for(self, reason: TokenError) -> None:
         """Kill the process. Every caller that waits for it leaves with this reason, unless there was one before."""
-        self._set_reason(reason)
+        if self._set_reason(reason):
+            log.warning("%s Its process %d was ended.", reason.message, self.pid)
         self._kill()
 
-    def _set_reason(self, reason: TokenError) -> None:
+    def _set_reason(self, reason: TokenError) -> bool:
+        """Set why the process ends, if nothing did before; return whether it was set."""
         with self._ending:
-            if self._reason is None:
-                self._reason, self._ended = reason, time.monotonic()
+            if self._reason is not None:
+                return False
+            self._reason, self._ended = reason, time.monotonic()
+            return True
 
     def _kill(self) -> None:
         self._process.kill()
