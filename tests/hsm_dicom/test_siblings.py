@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -185,8 +184,6 @@ def test_in_balance_mode_contexts_are_made_once_for_each_sibling(site: Site) -> 
         assert seen == {one.serial_number for one in site.certificates}
         assert len(server.select._contexts) == 2
         first.outstanding = second.outstanding = 0
-    del server
-    gc.collect()
 
 
 def test_a_signature_begins_again_with_the_sibling_when_a_token_is_lost(site: Site) -> None:

@@ -10,7 +10,8 @@
 | from        | event                                            | to          |
 |-------------|--------------------------------------------------|-------------|
 | `closed`    | an operation failed because of the member         | `open`      |
-| `open`      | `probe_seconds` have passed since the last fault  | `half-open` |
+| `open`      | `probe_seconds` have passed since the last fault; | `half-open` |
+|             | at once if it had worked for longer than that     |             |
 | `open`      | an operation succeeded                            | `closed`    |
 | `half-open` | the probe, or an operation, succeeded             | `closed`    |
 | `half-open` | the probe failed                                  | `open`      |
@@ -96,8 +97,9 @@ class Breaker:
         if self.state is BreakerState.EXCLUDED or (generation != self.generation and not excludes):
             return False
         self.fault = Fault(datetime.now(UTC), type(error), str(error))
-        self._due = self._clock() + self._probe_seconds
-        worked = self.state is BreakerState.CLOSED
+        now, worked = self._clock(), self.state is BreakerState.CLOSED
+        # At once after a time in which it worked: only its session may be lost. A member that fails often waits.
+        self._due = now if worked and now - self._since > self._probe_seconds else now + self._probe_seconds
         if excludes:
             self._change(BreakerState.EXCLUDED)
             return True

@@ -33,6 +33,7 @@ from tokens.group.pool import MemberPool
 from tokens.keys import CiphertextRejectedError, DeviceKey, MayHang
 from tokens.mechanisms import Candidate
 from tokens.policy import Finding, KeyAttributes
+from tokens.process.reconnecting import without_reconnecting
 
 T = TypeVar("T")
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
@@ -176,7 +177,7 @@ class KeyGroup:
         return (member.device for member in self._members if member.device is not None)
 
     def _use(self, operation: Callable[[DeviceKey], T]) -> T:
-        """Carry out an operation with the first member that succeeds.
+        """Carry out an operation with the first member that succeeds. It reconnects only if no other member works.
 
         An error that may be about the request counts against a member only if another member carries the request out.
         """
@@ -186,7 +187,8 @@ class KeyGroup:
             try:
                 key = self._pool.open_member(member)
                 self._used.member = member
-                result = operation(key.device)
+                with without_reconnecting(self._has_another(member, failures)):
+                    result = operation(key.device)
             except (CiphertextRejectedError, KeyPolicyError):
                 raise
             except TokenError as error:
@@ -202,6 +204,11 @@ class KeyGroup:
             finally:
                 self._pool.end(member)
         raise self.make_error([(member, error) for member, _, error in failures])
+
+    def _has_another(self, member: Member, failures: Sequence[tuple[Member, int, TokenError]]) -> bool:
+        """Return whether another member works that was not tried yet."""
+        tried = [one for one, _, _ in failures]
+        return any(one.is_working and one is not member and one not in tried for one in self._members)
 
     def make_error(self, failures: Sequence[tuple[Member, TokenError]]) -> TokenError:
         """Return the error for an operation that no member carried out."""

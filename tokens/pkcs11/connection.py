@@ -46,6 +46,7 @@ from tokens.pkcs11.calls.faults import (
 from tokens.pkcs11.calls.queries import Queries
 from tokens.pkcs11.objects import Objects
 from tokens.pkcs11.sessions import SessionPool, Worker
+from tokens.process.reconnecting import may_reconnect
 
 REINITIALISATION_PAUSE = 60.0
 """Seconds before a module is initialised again for a failure that the last initialisation did not end."""
@@ -71,7 +72,7 @@ class Connection(SessionPool):
         """Carry out `job` in a session of its own, and repeat it after a reconnection if the token was lost.
 
         `doing` completes the sentence "The token could not …". Raises the classes of `tokens.errors`, and what `job`
-        raises that is not a PKCS#11 error.
+        raises that is not a PKCS#11 error. A caller that does not wait for a reconnection gets `TokenLostError`.
         """
         steps = [self._try_reconnecting, self._reinitialise]
         vanished: Exception | None = None
@@ -89,12 +90,12 @@ class Connection(SessionPool):
                     self._forget_handles()
                     continue
                 self._failing = True
-                if not steps or not steps.pop(0)(failed):
+                if not steps or not may_reconnect() or not steps.pop(0)(failed):
                     raise self._lost_error(doing, failed.error) from failed.error
             except (NoSuchKeyError, NotAPrivateKeyError):
                 # After its token was removed and restored, SoftHSM keeps the login and shows no objects. Only an object
                 # that was there before this job is a reason to reconnect.
-                if vanished is None or not steps:
+                if vanished is None or not steps or not may_reconnect():
                     raise
                 self._failing = True
                 if not steps.pop(0)(_AttemptError(vanished, generation)):

@@ -28,6 +28,7 @@ from tokens.pkcs11.login.presentation import log_in
 from tokens.pkcs11.module import Module
 from tokens.pkcs11.search import TokenInfo, find_again
 from tokens.process import forking
+from tokens.process.reconnecting import may_reconnect
 
 DEFAULT_SESSIONS = 8
 """The default maximum of worker sessions of one token."""
@@ -234,6 +235,8 @@ class SessionPool:
         epoch = self.module.ready()
         if self._anchor is not None and self._epoch == epoch:
             return
+        if self._epoch != -1 and not may_reconnect():
+            raise TokenLostError(f"{sentence_case(self.token.description)} is not connected now.")
         self._log_in_again()
 
     def _log_in_again(self, *, writable: bool = False) -> None:

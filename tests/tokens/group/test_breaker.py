@@ -76,6 +76,20 @@ def test_a_probe_that_fails_opens_it_again_and_the_next_one_waits(breaker: Break
     assert breaker.record_success(breaker.generation) == 10.0
 
 
+def test_a_member_that_worked_for_long_is_probed_at_once_and_one_that_fails_often_is_not(
+    breaker: Breaker, clock: Clock
+) -> None:
+    clock.advance(6)
+    breaker.record_fault(LOST, breaker.generation)
+    assert breaker.begin_probe()
+    breaker.record_success(breaker.generation)
+    clock.advance(5)
+    breaker.record_fault(LOST, breaker.generation)
+    assert not breaker.begin_probe()
+    clock.advance(5)
+    assert breaker.begin_probe()
+
+
 def test_an_operation_from_before_the_fault_does_not_close_it(breaker: Breaker) -> None:
     began = breaker.generation
     breaker.record_fault(LOST, breaker.generation)

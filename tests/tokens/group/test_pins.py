@@ -113,6 +113,7 @@ def rule(text):
 sign(key)
 rule("C_Login token={first} rv=0xa0\\nC_SignInit token={first} lose=login times=1\\n")
 sign(key)
+probe()
 print(states(), flush=True)
 rule("")
 sign(key)
