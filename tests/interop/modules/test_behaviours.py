@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,17 +73,6 @@ def test_8_threads_sign_with_one_key(worker: Worker, generated: Generated, expec
 def test_a_forked_child_does_not_disturb_its_parent(worker: Worker, generated: Generated, expected: Expected) -> None:
     outcome = [expected.child, "0 more logins in the parent"]
     assert worker.run(behaviours.sign_in_a_child, "rsa") == outcome
-
-
-def test_a_module_in_a_process_of_its_own_serves_threads_and_forked_children(
-    worker: Worker, generated: Generated, expected: Expected, tmp_path: Path
-) -> None:
-    place = replace(worker.device.place, isolation="process")
-    with contextlib.closing(Worker(replace(worker.device, place=place), tmp_path)) as isolated:
-        label = expected.signing[0]
-        assert isolated.run(behaviours.sign_in_threads, label, 8, 4) == {"done": 32}
-        # Each process has a module of its own, that of a TPM, too.
-        assert isolated.run(behaviours.sign_in_a_child, label) == ["done", "0 more logins in the parent"]
 
 
 def test_certificates_are_requested(worker: Worker, generated: Generated, expected: Expected) -> None:

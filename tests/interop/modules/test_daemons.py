@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -116,6 +118,17 @@ def test_a_module_whose_initialisation_hangs_is_not_called_again_before_it_has_e
     scenes.until(lambda: worker.run(behaviours.open_and_close, label) == "done")
     # It is ours again: a child would find out if it were another's.
     assert worker.run(behaviours.sign_in_threads, label, 4, 4) == {"done": 16}
+
+
+@with_daemon
+def test_a_module_in_a_process_of_its_own_serves_threads_and_forked_children(
+    worker: Worker, label: str, tmp_path: Path
+) -> None:
+    place = replace(worker.device.place, isolation="process")
+    with contextlib.closing(Worker(replace(worker.device, place=place), tmp_path)) as isolated:
+        assert isolated.run(behaviours.sign_in_threads, label, 8, 4) == {"done": 32}
+        # Each process has a module of its own, that of a TPM, too.
+        assert isolated.run(behaviours.sign_in_a_child, label) == ["done", "0 more logins in the parent"]
 
 
 def test_a_tpm_that_lost_its_power_signs_again_until_it_locks_itself(tmp_path: Path) -> None:
