@@ -134,8 +134,9 @@ class _Sender:
         _config.STORE_SEND_CHUNKED_DATASET = True
         association = ae.associate("127.0.0.1", port, ae_title="NODE")
         for path in sorted(files.iterdir()):
-            if association.send_c_store(path).Status != 0:
-                raise RuntimeError(f"{path} was not stored")
+            status = association.send_c_store(path).get("Status")
+            if status != 0:
+                raise RuntimeError(f"pynetdicom did not store {path}: status {status}.")
         association.release()
 
     def send_dcmtk(self, port: int, files: Path) -> None:
