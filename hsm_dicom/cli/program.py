@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -33,7 +34,12 @@ from hsm_dicom.cli.commands.verify import verify
 from hsm_dicom.cli.options import Verbose
 from hsm_dicom.cli.render.wording import apply_wording
 from hsm_dicom.cli.runs.device_waits import device_waits
-from hsm_dicom.cli.runs.termination import Terminated, end_by_signal, raise_when_terminated
+from hsm_dicom.cli.runs.termination import (
+    Terminated,
+    end_by_signal,
+    get_received_signal,
+    raise_when_terminated,
+)
 
 app = typer.Typer(
     name="hsm-dicom",
@@ -125,7 +131,15 @@ def _release_devices() -> None:
 
 
 def _end_process(status: int) -> NoReturn:
-    """End the process, without waiting for calls that have not returned from a device."""
+    """End the process, without waiting for calls that have not returned from a device.
+
+    After a signal it ends by the signal, though its exception never came here: a callback from C may have swallowed it.
+    """
+    received = get_received_signal()
+    if received == signal.SIGINT:
+        status = exits.INTERRUPTED
+    elif received is not None:
+        end_by_signal(received)
     ending = sys.modules.get("tokens.process.ending")  # without it, no device was ever called
     if ending is not None:
         ending.end_process(status)

@@ -28,15 +28,20 @@ _HASHES: dict[str, type[hashes.HashAlgorithm]] = {
 class _LastFailure(threading.local):
     """The error of a key in this thread's handshake; OpenSSL only reports "internal error"."""
 
-    error: Exception | None = None
+    error: BaseException | None = None
 
 
 _failed = _LastFailure()
 
 
 def take_failure() -> Exception | None:
-    """Return and clear the error of this thread's last handshake signature; None if it succeeded."""
+    """Return and clear the error of this thread's last handshake signature; None if it succeeded.
+
+    Raises what is no error, such as KeyboardInterrupt: OpenSSL took it from the signal handler that raised it.
+    """
     error, _failed.error = _failed.error, None
+    if error is not None and not isinstance(error, Exception):
+        raise error
     return error
 
 
@@ -57,7 +62,7 @@ class KeySigner:
         _failed.error = None
         try:
             return self._sign(digest, hash, salt_length)
-        except Exception as error:
+        except BaseException as error:
             _failed.error = error
             raise
 

@@ -23,24 +23,42 @@ class Terminated(BaseException):
         self.number = number
 
 
+class _Received:
+    """The signal for which a handler raised an exception, which code that is called from C may have swallowed."""
+
+    number: int | None = None
+
+
+_received = _Received()
+
+
+def get_received_signal() -> int | None:
+    """Return the signal that asked this process to end, by an exception, since `raise_when_terminated` began."""
+    return _received.number
+
+
 @contextmanager
 def raise_when_terminated() -> Iterator[None]:
-    """Raise Terminated in the block when a signal asks the process to end; effective only in the main thread.
+    """Raise an exception in the block when a signal asks the process to end; effective only in the main thread.
 
-    Signals that are already ignored (as by ``nohup``) or handled are left unchanged. A second signal ends
-    the process at once, without waiting for the clean-up.
+    Raises KeyboardInterrupt for SIGINT, and Terminated for others. Signals that are already ignored (as by ``nohup``)
+    or handled are left unchanged. A second SIGTERM or SIGHUP ends the process at once, without waiting for the
+    clean-up.
     """
+    _received.number = None
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    taken = [number for number in SIGNALS if signal.getsignal(number) is signal.SIG_DFL]
+    before = {number: signal.getsignal(number) for number in (*SIGNALS, signal.SIGINT)}
+    handlers = {**dict.fromkeys(SIGNALS, _raise), signal.SIGINT: _interrupt}
+    taken = [number for number, was in before.items() if was in (signal.SIG_DFL, signal.default_int_handler)]
     for number in taken:
-        signal.signal(number, _raise)
+        signal.signal(number, handlers[number])
     try:
         yield
     finally:
         for number in taken:
-            signal.signal(number, signal.SIG_DFL)
+            signal.signal(number, before[number])
 
 
 class Stopping:
@@ -73,8 +91,8 @@ def stop_when_terminated() -> Iterator[Stopping]:
     if threading.current_thread() is not threading.main_thread():
         yield stopping
         return
-    handlers = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: _raise, signal.SIGHUP: _raise}
-    taken = [number for number, handler in handlers.items() if signal.getsignal(number) is handler]
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    taken = [number for number, was in handlers.items() if was in (_raise, _interrupt, signal.default_int_handler)]
 
     def note(number: int, _: FrameType | None) -> None:
         stopping.note(number)
@@ -116,7 +134,13 @@ def end_by_signal(number: int) -> NoReturn:
     raise SystemExit(128 + number)  # reached only if the signal is blocked
 
 
+def _interrupt(number: int, _: FrameType | None) -> NoReturn:
+    _received.number = number
+    raise KeyboardInterrupt
+
+
 def _raise(number: int, _: FrameType | None) -> NoReturn:
+    _received.number = number
     for other in SIGNALS:
         if signal.getsignal(other) is _raise:
             signal.signal(other, _end_at_once)

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -13,7 +14,9 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
+from pydicom.data import get_testdata_file
 
+from tests.hsm_dicom.cli.conftest import PROGRAM
 from tests.hsm_dicom.network.listening import listening
 from tests.hsm_dicom.tls.fixtures import Hospital, names
 from tests.ports import free_port
@@ -259,3 +262,32 @@ def test_a_reload_that_waits_for_its_token_hears_a_signal(config: Path, hospital
         assert running.process.wait(20) == 0
         assert time.monotonic() - began < DRAIN + 2 + 0.5
         assert running.says("reloading failed")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("command", ["echo", "store"])
+def test_a_requestor_that_waits_for_its_token_during_the_handshake_hears_a_signal(
+    config: Path, proxy: Proxy, tmp_path: Path, command: str, number: signal.Signals
+) -> None:
+    text = config.read_text().replace('"one-way"', '"mutual"').replace("sign = 1", "sign = 60")
+    port = text.split("port = ")[-1].split()[0]
+    text = text.replace('[peers.self]\nae_titles = ["NODE"]\n', f'[peers.self]\nae_titles = ["NODE"]\nport = {port}\n')
+    config.write_text(text.replace('host = "127.0.0.1"\n', 'host = "127.0.0.1"\nidentity = "token"\n'))
+    image = str(get_testdata_file("CT_small.dcm"))
+    with listening(config, "file"):
+        proxy.rule("C_Sign hang=1")
+        arguments = [command, "self", *([image] if command == "store" else []), "--config", str(config)]
+        process = subprocess.Popen([*PROGRAM, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        try:
+            until(lambda: proxy.calls()["C_Sign"])
+            time.sleep(0.2)
+            process.send_signal(number)
+            began = time.monotonic()
+            printed, _ = process.communicate(timeout=20)
+            assert time.monotonic() - began < 3, printed
+            assert process.returncode == (-number if number == signal.SIGTERM else 130), printed
+            assert "Traceback" not in printed
+            assert "Exception ignored" not in printed
+        finally:
+            process.kill()
+            process.wait()
