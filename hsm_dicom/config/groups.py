@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, replace
 
 from hsm_dicom.config.devices import KeyAccess, TokenAccess, find_token_access, format_key_name
 from hsm_dicom.config.sections import Configuration, IdentitySection
-from tokens.errors import SeveralKeysError
+from tokens.errors import PinSourceError, SeveralKeysError
 from tokens.group import PROBE_SECONDS, MemberPool, Mode, find_member_token, open_copies
 from tokens.group.key_group import PublicKey
 from tokens.group.opening import check_same_key
 from tokens.group.pool import Check
 from tokens.keys import PrivateKey
 from tokens.pins.refusals import RefusalMemory
-from tokens.pins.sources import PinSource
+from tokens.pins.sources import FromDescriptor, PinSource
 from tokens.pkcs11.search import TokenInfo
 from tokens.policy import Weakness
 
@@ -108,12 +108,13 @@ def find_group_access(
 ) -> GroupAccess:
     """Return access to the key of the identity `[identities.NAME]` on its `tokens`.
 
-    Raises as `find_token_access` does.
+    Raises as `find_token_access` does, and `PinSourceError` for a PIN source that serves one token only.
     """
     found = [
         find_token_access(configuration, one, pin=pin).select_object(section.object, section.id)
         for one in section.tokens or ()
     ]
+    _require_sources_for_all(found)
     return GroupAccess(
         identity=name,
         tokens=tuple(found),
@@ -124,8 +125,23 @@ def find_group_access(
 
 
 def choose_pin(access: IdentityKeyAccess, pin: PinSource | None, default: PinSource | None = None) -> IdentityKeyAccess:
-    """Return the access with `pin` as the source of every PIN; `default` is for tokens that have no source."""
+    """Return the access with `pin` as the source of every PIN; `default` is for tokens that have no source.
+
+    Raises `PinSourceError` for a source that serves one token only.
+    """
     if isinstance(access, GroupAccess):
         tokens = tuple(replace(token, pin=pin or token.pin or default) for token in access.tokens)
+        _require_sources_for_all(tokens)
         return replace(access, tokens=tokens)
     return replace(access, pin=pin or access.pin or default)
+
+
+def _require_sources_for_all(tokens: Sequence[TokenAccess]) -> None:
+    """Raise `PinSourceError` if two tokens would read their PIN from one file descriptor, which gives it once."""
+    descriptors = [token.pin for token in tokens if isinstance(token.pin, FromDescriptor)]
+    for descriptor in descriptors:
+        if descriptors.count(descriptor) > 1:
+            raise PinSourceError(
+                f"The PIN can be read from '{descriptor}' once, and the key is on {len(tokens)} tokens.",
+                remedy="Use a source that can be read again, such as file:PATH, or give each token one of its own.",
+            )

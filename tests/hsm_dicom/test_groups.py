@@ -26,7 +26,7 @@ from tests.hsm_dicom.ceremony import certify, configuration_text
 from tests.pki import Authority
 from tests.softhsm import MODULE, new_token
 from tests.tokens.group.conftest import Copies, new_copies
-from tokens.errors import KeyMismatchError, NoSuchKeyError
+from tokens.errors import KeyMismatchError, NoSuchKeyError, PinSourceError
 from tokens.events import FailedOver, KeyUse, subscribe
 from tokens.group import KeyGroup
 from tokens.keys import TokenRSAPrivateKey
@@ -242,3 +242,13 @@ def test_a_listener_is_ready_while_one_token_works(place: Place) -> None:
         copies.tokens[1].import_key("node", copies.key)
         node.key.sign(b"data", PKCS1v15(), SHA256())
         assert readiness.problem == ""
+
+
+def test_a_file_descriptor_gives_its_pin_to_one_token_only(place: Place) -> None:
+    with pytest.raises(PinSourceError, match="can be read from 'fd:9' once, and the key is on 2 tokens"):
+        load_identity("node", place.load(NODE), pin="fd:9")
+    file = place.write(NODE)
+    for token in place.copies.tokens:
+        file.write_text(file.read_text().replace(token.pin, "fd:9"))
+    report = check_configuration(file, log_in=False)
+    assert "identities.node.tokens" in [problem.key for problem in report.problems]
