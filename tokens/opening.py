@@ -171,7 +171,11 @@ def open_token(
     wanted = Pkcs11Uri.parse(uri) if isinstance(uri, str) else uri
     connections = (manager or default_manager()).tokens
     owner = find_module(wanted, module, init_string, manager, deadlines, isolation)
-    token = find_token(owner, wanted)
+    try:
+        token = find_token(owner, wanted)
+    except BaseException:
+        connections.release_module(owner)
+        raise
     source = _pin_source(wanted, pin)
     credentials = (
         None if source is None else Credentials(source, memory or RefusalMemory(), last_try, frozenset(device_failures))

@@ -67,12 +67,23 @@ class TokenConnections:
         The process ends with the last share in the token's connection, or with `close`. Raises as `load_module`.
         """
         token = replace(wanted.token_part(), module_path=None, pin_source=None, others=())
+        key = path.absolute(), init_string, token
         with self._sharing:
-            module = self._isolated.setdefault((path.absolute(), init_string, token), IsolatedModule(path, init_string))
+            module = self._isolated.get(key)
+            if module is None:
+                module = self._isolated[key] = IsolatedModule(path, init_string)
         if deadlines is not None:
             module.use_deadlines(None, deadlines)
         module.ready()
         return module
+
+    def release_module(self, module: Module) -> None:
+        """End the process of an isolated module, unless it serves a connection: the token was not found in it."""
+        with self._sharing:
+            if any(connection.module is module for connection, _ in self._connections.values()):
+                return
+            self._replace(module, None)
+        close_modules([module])
 
     def acquire(
         self,

@@ -22,6 +22,7 @@ from tokens import DeviceManager
 from tokens.deadlines import CallDeadlines
 from tokens.errors import (
     ModuleError,
+    NoSuchTokenError,
     PinNotPresentedError,
     PinRefusedError,
     TokenLostError,
@@ -314,13 +315,14 @@ def test_the_number_of_a_session_is_not_used_again(key: Any) -> None:
 
 def test_a_forked_child_has_a_process_of_its_own(key: Any) -> None:
     sign(key)
-    before = pid_of(key)
+    before, session = pid_of(key), key.device._connection._anchor
     reader, writer = os.pipe()
     child = os.fork()
     if not child:
         status = 1
         try:
             sign(key)
+            assert key.device._connection.module.cryptoki.logout(session) == 0xB3  # its parent's
             os.write(writer, str(pid_of(key)).encode())
             tokens.default_manager().close()
             status = 0
@@ -347,6 +349,13 @@ def test_two_uris_of_one_token_share_its_process(token: TestToken, isolated: Iso
         assert pid_of(first) == pid_of(second)
         assert set(children()) == before
     assert proxy.calls()["C_Login"] == 1
+
+
+def test_a_token_that_is_not_found_leaves_no_process(isolated: IsolatedKeys, proxy: Proxy) -> None:
+    before = set(children())
+    with pytest.raises(NoSuchTokenError):
+        tokens.open_key(f"pkcs11:token=missing?module-path={proxy.module}", isolation="process")
+    assert set(children()) == before
 
 
 def test_two_tokens_of_one_module_hang_independently(isolated: IsolatedKeys, proxy: Proxy) -> None:

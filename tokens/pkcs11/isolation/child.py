@@ -201,6 +201,8 @@ class _Service:
                 self.calls.expect()
                 line.answer(self._carry_out(content))
         except (EndedError, MalformedError):
+            return
+        finally:
             self.calls.lines.remove(line)
 
     def finalise(self) -> None:

@@ -164,9 +164,11 @@ class IsolatedModule(Module):
 
     def after_fork_in_child(self) -> None:
         """Leave the process to the parent; the next job starts one for this process."""
-        if self._process is not None:
-            self._process.forget()
-            self._process = None
+        for process in (self._starting, self._process):
+            if process is not None:
+                process.forget()
+        self._starting = self._process = None
+        self.epoch += 1  # so that no number of a session is used twice
 
     # -- the process ------------------------------------------------------------------------------------------
 
