@@ -138,8 +138,8 @@ def set_user_pin(
                 )
             if rv != cryptoki.OK:
                 raise OperationFailedError(
-                    f"{sentence_case(token.description)} could not set the user PIN ({name_of(rv)}). The user PIN was "
-                    "not changed.",
+                    f"{sentence_case(token.description)} failed while the user PIN was set ({name_of(rv)}), so it is "
+                    "not known whether the user PIN was changed.",
                     remedy="Test the token, then set the user PIN again.",
                 )
         finally:
