@@ -17,6 +17,7 @@
 | `groups`      | the state of an identity whose key is on several tokens                      |
 | `service`     | a listener that runs, and is reloaded                                        |
 | `validity_watch` | dates of certificates and CRLs, watched while it runs                        |
+| `readiness`   | whether its tokens answer, watched while it runs                             |
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@
 | `key`                        | a private key                                                                     |
 | `officer`                    | initialising a token and setting its PINs                                         |
 | `ceremony`, `key_pairs`      | generating, listing and deleting keys                                             |
+| `unfinished`                 | key pairs and tokens that appear after their deadline                             |
 | `certificates`               | storing and deleting certificates                                                 |
 | `check`                      | self-test of a token                                                              |
 | `secret_keys`                | secret DES keys that stay on their token                                          |

@@ -1,1 +1,1 @@
-"""Commands on many files: progress, summary, workers, and interruption."""
+"""How commands run: progress, summary and workers of many files; signals; messages to a service manager."""

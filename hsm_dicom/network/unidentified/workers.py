@@ -6,6 +6,7 @@ process from ending; a daemon thread does not.
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
@@ -34,8 +35,9 @@ class Workers:
 
     def stop(self, seconds: float) -> int:
         """Begin no further task, and wait up to `seconds` for those in progress. Return how many have not ended."""
-        while not self._tasks.empty():
-            self._tasks.get()
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._tasks.get_nowait()
         for _ in self._threads:
             self._tasks.put(None)
         deadline = time.monotonic() + seconds

@@ -177,7 +177,6 @@ def test_a_key_pair_that_appears_late_is_listed_as_late(node: Node, proxy: Proxy
     [
         ("C_Login", signal.SIGINT, "token login ct-room"),
         ("C_GenerateKeyPair", signal.SIGTERM, "key generate ct-room --label late"),
-        ("C_Finalize", signal.SIGTERM, "token login ct-room"),
     ],
 )
 def test_a_signal_ends_a_command_that_waits_for_a_module_in_a_process_of_its_own(

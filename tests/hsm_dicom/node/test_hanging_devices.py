@@ -234,8 +234,7 @@ def test_a_listener_that_hangs_tells_its_service_manager_and_stops_within_its_dr
     assert "Traceback" not in "".join(running.printed)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("function", ["C_Initialize", "C_Login"])
+@pytest.mark.parametrize(("function", "number"), [("C_Initialize", signal.SIGINT), ("C_Login", signal.SIGTERM)])
 def test_a_listener_that_waits_for_its_token_before_it_serves_hears_a_signal(
     config: Path, proxy: Proxy, function: str, number: signal.Signals
 ) -> None:
@@ -264,8 +263,7 @@ def test_a_reload_that_waits_for_its_token_hears_a_signal(config: Path, hospital
         assert running.says("reloading failed")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("command", ["echo", "store"])
+@pytest.mark.parametrize(("command", "number"), [("echo", signal.SIGTERM), ("store", signal.SIGINT)])
 def test_a_requestor_that_waits_for_its_token_during_the_handshake_hears_a_signal(
     config: Path, proxy: Proxy, tmp_path: Path, command: str, number: signal.Signals
 ) -> None:
