@@ -18,7 +18,15 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Self, TypeVar
 
-from tokens.errors import CeremonyTimeoutError, Facts, PinSourceError, Reason, TokenLostError, TokenTimeoutError
+from tokens.errors import (
+    CeremonyTimeoutError,
+    Facts,
+    PinSourceError,
+    Reason,
+    TokenBusyError,
+    TokenLostError,
+    TokenTimeoutError,
+)
 from tokens.events import CeremonyStep, OperationOutcome, emit
 from tokens.pkcs11.objects import KeyName
 from tokens.pkcs11.search import TokenInfo
@@ -104,8 +112,9 @@ class UnfinishedSteps:
             "when": step.when.isoformat(),
         }
         try:
-            self._folder.write(_file_of(step), json.dumps(content))
-        except PinSourceError as error:
+            with self._folder.lock("unfinished"):  # makes the folder, and checks that nobody else can write to it
+                self._folder.write(_file_of(step), json.dumps(content))
+        except (PinSourceError, TokenBusyError) as error:
             log.warning("A %s that appears late could not be reported later: %s", step.name, error.message)
 
     def remove(self, step: UnfinishedStep) -> None:
