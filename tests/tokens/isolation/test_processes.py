@@ -21,6 +21,7 @@ from tests.tokens.scenes import sign, until
 from tokens import DeviceManager
 from tokens.deadlines import CallDeadlines
 from tokens.errors import (
+    CeremonyTimeoutError,
     ModuleError,
     NoSuchTokenError,
     PinNotPresentedError,
@@ -30,6 +31,7 @@ from tokens.errors import (
 )
 from tokens.events import OperationOutcome, Reconnection, subscribe
 from tokens.pins.refusals import RefusalMemory
+from tokens.pkcs11.ceremony import KeyKind, Usage, generate_key, read_keys, review_unfinished
 from tokens.process import ending
 
 pytestmark = pytest.mark.usefixtures("bounded")
@@ -228,6 +230,22 @@ def test_a_manager_does_not_wait_for_a_module_that_is_being_started(
         assert time.monotonic() - began < 10.0
         with pytest.raises(TokenLostError):
             opening.result()
+
+
+@pytest.mark.parametrize(("rule", "is_made"), [("hang=1 after=1", True), ("hang=1", False)])
+def test_a_key_pair_whose_generation_hung_is_looked_for(
+    token: TestToken, isolated: IsolatedKeys, proxy: Proxy, rule: str, is_made: bool
+) -> None:
+    deadlines = CallDeadlines(generate=3.0)
+    uri = proxy.serving(token.uri())
+    with tokens.open_token(uri, isolation="process", deadlines=deadlines) as connection:
+        proxy.rule(f"C_GenerateKeyPair {rule}")
+        with pytest.raises(CeremonyTimeoutError, match="did not answer C_GenerateKeyPair within 3 seconds"):
+            generate_key(connection, "late", KeyKind.P_256, Usage.SIGN)
+        proxy.rule()
+        keys = read_keys(connection)
+        assert [entry.name.label for entry in keys] == (["late"] if is_made else [])
+        assert [(one.step.label, one.found) for one in review_unfinished(connection, keys)] == [("late", is_made)]
 
 
 # -- PINs ----------------------------------------------------------------------------------------------------------
