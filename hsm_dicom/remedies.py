@@ -100,6 +100,7 @@ _REMEDIES: dict[Reason, Callable[[Facts], str | None]] = {
     ),
     Reason.MODULE_NOT_GIVEN: lambda _: "Add ?module-path=/path/of/the/module.so to it, or --module.",
     Reason.NO_ANSWER: _wait_longer,
+    Reason.NOT_CALLED: lambda _: None,  # the error tells for which call the device is waited for
     Reason.NO_APPLICATION: lambda _: "Show what the cards have: hsm-dicom card list",
     Reason.NO_EMPTY_TOKEN: lambda facts: f"To erase one with all its keys, add --erase '{facts.uri}'",
     Reason.NO_FREE_SESSION: lambda _: "Lower sessions in the token's table of the configuration.",

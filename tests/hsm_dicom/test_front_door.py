@@ -44,7 +44,7 @@ HEAVY = {
 """What costs time to import."""
 
 _STATE = {"tokens.process", "tokens.process.forking", "tokens.process.state_folder"}
-SMALL = {"tokens", "tokens.errors", "hsm_dicom.errors"} | _STATE
+SMALL = {"tokens", "tokens.deadlines", "tokens.errors", "hsm_dicom.errors"} | _STATE
 """What every import of the product loads: its errors, and where its state is."""
 
 

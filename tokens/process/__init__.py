@@ -6,5 +6,6 @@
 | `forking`        | fork hooks, and a lock that no child inherits held                                  |
 | `ending`         | ending the process although a call has not returned from a device                   |
 | `openssl_errors` | clearing OpenSSL's error queue after calls into a module                            |
+| `reconnecting`   | whether the work of a thread waits for a lost device                                |
 | `state_folder`   | small records that outlive the process, such as those of refused PINs               |
 """
