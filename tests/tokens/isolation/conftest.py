@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +13,9 @@ import pytest
 import tokens
 from tests.softhsm import TestToken
 from tests.tokens.proxy import Proxy
+from tests.tokens.scenes import sign
 from tokens.deadlines import CallDeadlines
+from tokens.errors import TokenLostError
 from tokens.keys import PrivateKey
 
 SHORT = CallDeadlines(session=1.0, sign=0.5, login=1.0)
@@ -46,3 +50,29 @@ def isolated(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[Isolated
     yield keys
     for key in keys.opened:
         key.close()
+
+
+@pytest.fixture
+def key(token: TestToken, isolated: IsolatedKeys) -> Any:
+    token.generate("key")
+    return isolated.open(token)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False
+
+
+def fails_within(seconds: float, key: Any) -> TokenLostError:
+    began = time.monotonic()
+    with pytest.raises(TokenLostError) as failed:
+        sign(key)
+    assert time.monotonic() - began < seconds
+    return failed.value
+
+
+def children() -> list[int]:
+    """The processes that this one has started."""
+    return [int(pid) for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()]
