@@ -52,6 +52,17 @@ def test_its_process_has_no_descriptor_of_this_one(key: Any, tmp_path: Path) -> 
     assert tmp_path / "secret" not in open_there
 
 
+def test_it_imports_nothing_from_the_working_directory(
+    key: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("struct.py", "ctypes.py", "tokens.py", "pkcs11.py"):
+        (tmp_path / name).write_text("raise SystemExit(3)\n")
+    monkeypatch.chdir(tmp_path)
+    os.kill(pid_of(key), signal.SIGKILL)
+    sign(key)
+    assert Path(f"/proc/{pid_of(key)}/cwd").readlink() == tmp_path
+
+
 @pytest.mark.parametrize("function", ["C_SignInit", "C_Sign", "C_Sign after=1"])
 def test_a_call_that_hangs_ends_with_its_process(key: Any, proxy: Proxy, function: str) -> None:
     sign(key)
