@@ -137,8 +137,7 @@ class LoadedModule(Module):
                     self.queries.close_session(session)
 
         # A module that is closed, or whose gate stays shut, has no session to release.
-        if not self._fence.defer(close):
-            close()
+        self._threads.when_answering(self.cryptoki.slot_of(session), close)
 
     def ready(self) -> int:
         """Return the current epoch; initialise the module first in a forked child. Call it before a job.

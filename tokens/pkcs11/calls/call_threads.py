@@ -10,17 +10,22 @@ the last one first.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import logging
 import math
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from tokens.errors import Facts, Reason, TokenBusyError, TokenLostError, TokenTimeoutError
 from tokens.pkcs11.calls.fence import Fence, LateCall
 from tokens.process import ending
 from tokens.process.gate import Gate
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -31,6 +36,9 @@ _LOOK = 0.05
 _MARK = "is_device_call"
 """The attribute of a method that `device_call` made."""
 
+_CALLER, _THREAD = "caller", "thread"
+"""The sides that may settle a job."""
+
 _here = threading.local()
 
 
@@ -40,9 +48,11 @@ class _Lane:
     __slots__ = (
         "began",
         "done",
+        "entrance",
         "expires",
         "function",
         "go",
+        "has_ended",
         "interrupted",
         "job",
         "kind",
@@ -57,25 +67,26 @@ class _Lane:
         self.go.acquire()
         self.done = threading.Lock()
         self.done.acquire()
-        self.outcome: tuple[Any, BaseException | None] = (None, None)
         self.prepare(None)
 
-    def prepare(self, job: Callable[[], Any] | None) -> None:
-        """Take the next job."""
+    def prepare(self, job: Callable[[], Any] | None, entrance: AbstractContextManager[object] | None = None) -> None:
+        """Take the next job, which is carried out inside the entrance."""
         self.job = job
-        self.settling = threading.Lock()
-        """Acquired once for each job: by its thread when the job has ended, or by its caller when it leaves."""
+        self.entrance = entrance
+        self.outcome: tuple[Any, BaseException | None] = (None, None)
+        self.settling: dict[str, str] = {}
+        """Which side settled the job: its thread when the job has ended, or its caller when it leaves."""
         self.late: tuple[LateCall, Callable[[Any], None] | None] | None = None
-        """Set by a caller that leaves, before it acquires `settling`."""
-        self.interrupted = False
+        """Set by a caller that leaves, before it settles."""
+        self.interrupted = self.has_ended = False
         self.function = self.kind = ""
         self.slot: int | None = None
         self.began = time.monotonic()
         self.expires = math.inf
 
-    def settle(self) -> bool:
-        """Return True to the first of the two sides that asks."""
-        return self.settling.acquire(blocking=False)
+    def settle(self, side: str) -> bool:
+        """Return True to the first of the two sides that asks, however often that one asks."""
+        return self.settling.setdefault("by", side) is side
 
 
 class CallThreads:
@@ -101,8 +112,8 @@ class CallThreads:
 
     @property
     def has_late_calls(self) -> bool:
-        """Whether a caller has left a call that has not returned."""
-        return bool(self.fence.late)
+        """Whether a caller has left a call that has not returned, or whose late result is being delivered."""
+        return not self.fence.is_quiet
 
     def run(self, job: Callable[[], T], late: Callable[[T | BaseException], None] | None = None) -> T:
         """Carry out a job inside the gate, in a call thread, and return its result or raise what it raises.
@@ -115,13 +126,7 @@ class CallThreads:
         if self.is_here:
             return job()
         self.fence.check()
-
-        def enter() -> T:
-            with self.gate:
-                self._require_caller()
-                return job()
-
-        return self._hand_over(enter, late)
+        return self._hand_over(job, self.gate, late)
 
     def perform(self, owner: Any, method: Callable[..., T], arguments: tuple[Any, ...], options: dict[str, Any]) -> T:
         """Carry out a method of `owner` as a job."""
@@ -134,20 +139,26 @@ class CallThreads:
         """
         self.fence.check_quiet()
 
-        def enter() -> T:
-            with self.gate.alone(timeout):
-                self._require_caller()
-                return job()
+        def begin() -> T:
+            self.fence.check_quiet()  # a call that was inside the gate may have been left meanwhile
+            return job()
 
-        return self._hand_over(enter, None)
+        return self._hand_over(begin, self.gate.alone(timeout), None)
+
+    def when_answering(self, slot: int | None, action: Callable[[], None]) -> None:
+        """Call `action` now or, if the token in a slot has a late call, in the call thread when it has returned."""
+        if not self.fence.defer(action, slot):
+            action()
 
     def begin_call(self, function: str, slot: int | None, seconds: float, kind: str = "session") -> None:
         """Start the clock of a call; `slot` is that of its token, if it has one. Raises as `Fence.check` does.
 
         `kind` is the field of `CallDeadlines` from which the seconds are.
         """
-        self.fence.check(slot)
         lane: _Lane = _here.lane
+        if lane.late is not None and not lane.has_ended:
+            raise _make_departure_error()
+        self.fence.check(slot)
         lane.function, lane.slot, lane.kind = function, slot, kind
         lane.began = now = time.monotonic()
         lane.expires = now + seconds
@@ -177,20 +188,25 @@ class CallThreads:
 
     # -- the caller's side ----------------------------------------------------------------------------------
 
-    def _hand_over(self, job: Callable[[], T], late: Callable[[Any], None] | None) -> T:
+    def _hand_over(
+        self, job: Callable[[], T], entrance: AbstractContextManager[object], late: Callable[[Any], None] | None
+    ) -> T:
         try:
             lane = self._idle.pop()
         except IndexError:
             lane = self._start()
-        lane.prepare(job)
-        self._busy.add(lane)
-        lane.go.release()
+        lane.prepare(job, entrance)
         try:
+            self._busy.add(lane)
+            lane.go.release()
             self._wait(lane)
+            result, failure = lane.outcome
         except BaseException:
-            self._leave(lane, late)
+            self._leave_once(lane, late)
             raise
-        result, failure = self._collect(lane)
+        lane.outcome = (None, None)
+        self._busy.discard(lane)
+        self._idle.append(lane)
         if failure is not None:
             try:
                 raise failure
@@ -211,50 +227,78 @@ class CallThreads:
                     facts=Facts(reason=Reason.NO_ANSWER, setting=lane.kind),
                 )
 
+    def _leave_once(self, lane: _Lane, late: Callable[[Any], None] | None) -> None:
+        """Leave a job completely, also if Ctrl-C is pressed again meanwhile."""
+        interruption: BaseException | None = None
+        while True:
+            try:
+                self._leave(lane, late)
+                break
+            except KeyboardInterrupt as error:
+                interruption = error
+        if interruption is not None:
+            raise interruption
+
     def _leave(self, lane: _Lane, late: Callable[[Any], None] | None) -> None:
-        """Leave a job, unless it has ended meanwhile."""
-        call = LateCall(lane.function, lane.slot, lane.began)
-        lane.late = (call, late)
-        self.fence.add(call)
-        if lane.settle():
+        """Leave a job, unless it has ended meanwhile. May be called again after an interruption."""
+        if lane.late is None:
+            lane.late = (LateCall(lane.function, lane.slot, lane.began), late)
+        call, deliver = lane.late
+        if lane.settling.get("by") is not _CALLER:
+            self.fence.add(call)
+        # The caller may have been interrupted before it started the job, which then does not begin. The lane is not
+        # used again: if the job was started before, this lets the thread end after it.
+        with contextlib.suppress(RuntimeError):
+            lane.go.release()
+        if lane.settle(_CALLER):
             if not lane.interrupted:
                 self._find_extent(call)
             return
-        self.fence.remove(call)
-        lane.done.acquire()
-        result, failure = self._collect(lane)
-        if late is not None:
-            late(result if failure is None else failure)
-
-    def _collect(self, lane: _Lane) -> tuple[Any, BaseException | None]:
-        outcome, lane.outcome = lane.outcome, (None, None)
         self._busy.discard(lane)
-        self._idle.append(lane)
-        return outcome
+        result, failure = lane.outcome
+        self._deliver(lane, call, deliver, result if failure is None else failure)
+
+    def _deliver(self, lane: _Lane, call: LateCall, deliver: Callable[[Any], None] | None, result: object) -> None:
+        """Deliver the result of a job that its caller has left, and let the device be used again."""
+        lane.late = (call, None)  # it is delivered once
+        answered = self.fence.remove(call)
+        try:
+            for action in (*((lambda: deliver(result),) if deliver is not None else ()), *answered):
+                try:
+                    action()
+                except Exception:
+                    log.exception("The late result of %s could not be used.", call.function)
+        finally:
+            self.fence.settle(call)
 
     def _find_extent(self, call: LateCall) -> None:
         """Find out, without waiting for it, whether the whole module hangs or only one token."""
+        if not call.function:
+            return  # the job does not begin, or makes no call
         if call.slot is None or self.gate.serves_one_at_a_time:
             self.fence.fence_module(call)
             return
-        slot = call.slot
+        slot, returned = call.slot, self.fence.returned
 
         def probe() -> None:
             try:
                 answers = self.run(lambda: self._other_token_answers(slot))
             except Exception:  # whatever the probe meets, it is no answer
                 answers = False
-            if not answers:
+            if not answers and self.fence.returned == returned:
                 self.fence.fence_module(call)
 
-        threading.Thread(target=probe, name="device probe", daemon=True).start()
+        try:
+            threading.Thread(target=probe, name="device probe", daemon=True).start()
+        except RuntimeError:  # too many threads, or the interpreter is ending
+            self.fence.fence_module(call)
 
     # -- the call thread's side -----------------------------------------------------------------------------
 
     def _require_caller(self) -> None:
         """Raise if the caller left before the job began, which then must not begin."""
         if _here.lane.late is not None:
-            raise TokenLostError("The caller did not wait for this job.")
+            raise _make_departure_error()
 
     def _start(self) -> _Lane:
         lane = _Lane()
@@ -271,30 +315,43 @@ class CallThreads:
             job = lane.job
             if job is None:
                 return
-            result: Any = None
-            failure: BaseException | None = None
-            try:
-                result = job()
-            except BaseException as error:
-                failure = error
-            lane.job = job = None
-            lane.outcome = (result, failure)
-            if lane.settle():
-                result = failure = None
-                lane.done.release()
-            else:
-                self._settle_late(lane)
+            self._carry_out(lane, job)
+            job = None
+            if lane.settling["by"] is not _THREAD:
                 return
+            lane.done.release()
 
-    def _settle_late(self, lane: _Lane) -> None:
-        """Deliver the result that no caller waits for, and let the device be used again."""
+    def _carry_out(self, lane: _Lane, job: Callable[[], Any]) -> None:
+        """Carry out a job, and settle it inside the gate, where nobody finalises the module meanwhile."""
+        entrance, lane.job, lane.entrance = lane.entrance, None, None
+        try:
+            with entrance or contextlib.nullcontext():
+                try:
+                    self._require_caller()
+                    lane.outcome = (job(), None)
+                except BaseException as error:
+                    lane.outcome = (None, error)
+                self._settle(lane)
+        except BaseException as error:  # not let in
+            lane.outcome = (None, error)
+            self._settle(lane)
+
+    def _settle(self, lane: _Lane) -> None:
+        """End a job; deliver its result if no caller waits for it."""
+        if lane.settle(_THREAD):
+            return
         self._busy.discard(lane)
-        (result, failure), late = lane.outcome, lane.late
-        if late is not None:
-            call, deliver = late
-            self.fence.remove(call)
-            if deliver is not None:
-                deliver(result if failure is None else failure)
+        lane.has_ended = True
+        if lane.late is not None:
+            call, deliver = lane.late
+            (result, failure), lane.outcome = lane.outcome, (None, None)
+            self._deliver(lane, call, deliver, result if failure is None else failure)
+
+
+def _make_departure_error() -> TokenLostError:
+    return TokenLostError(
+        "The caller did not wait for this job, so it is not carried out.", facts=Facts(reason=Reason.NOT_CALLED)
+    )
 
 
 class CallRunner(Protocol):
@@ -309,6 +366,9 @@ class CallRunner(Protocol):
 
     def perform(self, owner: Any, method: Callable[..., T], arguments: tuple[Any, ...], options: dict[str, Any]) -> T:
         """Carry out a method of `owner` that makes calls."""
+
+    def when_answering(self, slot: int | None, action: Callable[[], None]) -> None:
+        """Call `action` when a token has no late call; see `CallThreads.when_answering`."""
 
     def begin_call(self, function: str, slot: int | None, seconds: float, kind: str = "session") -> None:
         """Start the clock of a call; see `CallThreads.begin_call`."""

@@ -8,13 +8,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 from collections.abc import Callable
 from enum import IntEnum
 from typing import Any
 
 from tokens.deadlines import DEFAULT_DEADLINES, CallDeadlines
-from tokens.errors import ModuleError
+from tokens.errors import ModuleError, TokenError, TokenLostError
 from tokens.pins.sources import Pin
 from tokens.pkcs11.calls.call_threads import CallRunner, device_call
 from tokens.pkcs11.calls.functions import Function
@@ -139,23 +140,34 @@ class Cryptoki:
     @device_call
     def close_session(self, session: int) -> int:
         """Close a session (C_CloseSession)."""
-        rv = self.call(Function.CLOSE_SESSION, ctypes.c_ulong(session))
-        self._slots.pop(session, None)
-        return rv
+        # The module may give the handle to a session of another slot before this call is back here.
+        slot = self._slots.pop(session, None)
+        try:
+            return self.call(Function.CLOSE_SESSION, ctypes.c_ulong(session), slot=slot)
+        except TokenError:  # it was not called
+            if slot is not None:
+                self._slots[session] = slot
+            raise
+
+    def slot_of(self, session: int) -> int | None:
+        """Return the slot of an open session, if it is known."""
+        return self._slots.get(session)
 
     def slots_in_use(self) -> set[int]:
         """Return the slots of the tokens with an open session."""
         return set(self._slots.values())
 
-    def call(self, function: Function, *arguments: Any, awaits_person: bool = False) -> int:
+    def call(self, function: Function, *arguments: Any, awaits_person: bool = False, slot: int | None = None) -> int:
         """Call a function; the first argument is a CK_ULONG if it is a slot or a session.
+
+        `slot` is that of the token, if it is not known from the session.
 
         A job of a call thread makes the call at once. It must keep the arguments, because a call outlives the caller
         that leaves it. Raises `ModuleError` if the module lacks the function, and `TokenTimeoutError`.
         """
         if not self.threads.is_here:
-            return self.threads.run(lambda: self.call(function, *arguments, awaits_person=awaits_person))
-        slot = self._find_slot(function, arguments)
+            return self.threads.run(lambda: self.call(function, *arguments, awaits_person=awaits_person, slot=slot))
+        slot = self._find_slot(function, arguments) if slot is None else slot
         deadlines = self._longest if slot is None else self._deadlines.get(slot, self._longest)
         called = self._load(function)
         kind = kind_of(function, awaits_person=awaits_person)
@@ -183,8 +195,20 @@ class Cryptoki:
         self, function: Function, place: tuple[int, ...], pins: tuple[Pin | None, ...], text: bytes | None = None
     ) -> int:
         # Copied in the caller's thread, because the caller wipes the PIN when it has left the call.
-        copies = [None if pin is None else bytearray(pin.octets()) for pin in pins]
-        return self._present_copies(function, place, copies, text)
+        copies = [[None if pin is None else bytearray(pin.octets()) for pin in pins]]
+
+        def present() -> int:
+            try:
+                taken = copies.pop()
+            except IndexError:  # the caller has left, and wiped them
+                raise TokenLostError("The caller did not wait for this job.") from None
+            return self._present_copies(function, place, taken, text)
+
+        try:
+            return self.threads.run(present)
+        finally:
+            with contextlib.suppress(IndexError):
+                _wipe(copies.pop())  # no call was made
 
     @device_call
     def _present_copies(
@@ -198,9 +222,13 @@ class Cryptoki:
         try:
             return self.call(function, *arguments, awaits_person=all(pin is None for pin in pins))
         finally:
-            for pin in pins:
-                if pin is not None:
-                    pin[:] = bytes(len(pin))
+            _wipe(pins)
+
+
+def _wipe(pins: list[bytearray | None]) -> None:
+    for pin in pins:
+        if pin is not None:
+            pin[:] = bytes(len(pin))
 
 
 def _octets(pin: bytearray) -> tuple[object, ctypes.c_ulong]:

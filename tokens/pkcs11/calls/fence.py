@@ -1,8 +1,9 @@
 """What must not be called because a call has not returned: one token of a module, or the whole module.
 
 A call that its caller has left still runs in the module. Its token is not called again until it returns. If no other
-token of the module answers either, the module itself hangs and is fenced: every call of it raises at once. While any
-call is late, nothing of the module is finalised or initialised, and the process must not fork.
+token of the module answers either, the module itself hangs and is fenced: every call of it raises at once, until one of
+the late calls returns. While any call is late, or its result is being delivered, nothing of the module is finalised or
+initialised, and the process must not fork.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 
 from tokens.errors import Facts, ModuleFencedError, Reason, TokenTimeoutError
@@ -24,7 +25,10 @@ _REMEDY = "Check the device and its connection. It is used again when that call 
 
 @dataclass(frozen=True, eq=False)
 class LateCall:
-    """A call that its caller has left: its function, the slot of its token, and when it began (monotonic clock)."""
+    """A call that its caller has left: its function, the slot of its token, and when it began (monotonic clock).
+
+    The function is empty if the caller was interrupted before the job had made a call.
+    """
 
     function: str
     slot: int | None
@@ -45,13 +49,22 @@ class Fence:
         """Where threads wait that are to be turned away."""
         self._changing = threading.Lock()
         self._late: dict[LateCall, None] = {}
+        self._settling: dict[LateCall, None] = {}
+        """Calls that have returned late, and whose results are being delivered."""
         self._fenced = False
-        self._deferred: list[Callable[[], None]] = []
+        self._deferred: list[tuple[int | None, Callable[[], None]]] = []
+        self.returned = 0
+        """How many late calls have returned."""
 
     @property
     def late(self) -> tuple[LateCall, ...]:
         """The calls that have not returned, oldest first."""
         return tuple(self._late)
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether no call is late, and no late result is being delivered."""
+        return not self._late and not self._settling
 
     @property
     def is_fenced(self) -> bool:
@@ -74,16 +87,18 @@ class Fence:
                 )
 
     def check_quiet(self) -> None:
-        """Raise `ModuleFencedError` if any call is late: the module must not be finalised or initialised."""
-        if self._late:
+        """Raise `ModuleFencedError` unless the module `is_quiet`: it must not be finalised or initialised."""
+        if not self.is_quiet:
             raise self._explain()
 
     def add(self, call: LateCall) -> None:
         """Record a call that its caller has left."""
         with self._changing:
+            is_known = call in self._late
             self._late[call] = None
             forking.refuse_forks(self, self._forbid_fork)
-        log.warning("%s has not returned from %s for %.0f seconds.", self._module, call.function, call.seconds)
+        if call.function and not is_known:
+            log.warning("%s has not returned from %s for %.0f seconds.", self._module, call.function, call.seconds)
 
     def fence_module(self, call: LateCall) -> None:
         """Fence the whole module, unless the call has returned."""
@@ -94,34 +109,53 @@ class Fence:
             self.gate.refuse(self._explain)
         log.error("%s is fenced, because %s has not returned.", self._module, call.function)
 
-    def remove(self, call: LateCall) -> None:
-        """Record that a late call has returned. After the last one the module is used again."""
-        with self._changing:
-            self._late.pop(call, None)
-            if self._late:
-                return
-            self._fenced = False
-            deferred, self._deferred = self._deferred, []
-            self.gate.refuse(None)
-            forking.allow_forks(self)
-        log.warning("%s returned from %s after %.0f seconds.", self._module, call.function, call.seconds)
-        for action in deferred:
-            action()
+    def remove(self, call: LateCall) -> list[Callable[[], None]]:
+        """Record that a late call has returned, and return the actions that were deferred until then.
 
-    def defer(self, action: Callable[[], None]) -> bool:
-        """Call `action` when the last late call has returned; return False if none is late."""
+        A module that has returned from a call answers again. So only the tokens of the other late calls stay fenced, or
+        the whole module if one of these is for no token. `settle` is called when the result has been delivered.
+        """
         with self._changing:
-            if self._late:
-                self._deferred.append(action)
-            return bool(self._late)
+            if call not in self._late:
+                return []
+            del self._late[call]
+            self.returned += 1
+            self._settling[call] = None
+            slots = {other.slot for other in self._late}
+            if not slots or (None not in slots and not self.gate.serves_one_at_a_time):
+                self._fenced = False
+                self.gate.refuse(None)
+            answered = [] if self._fenced else [one for one in self._deferred if not _is_hanging(one[0], slots)]
+            self._deferred = [one for one in self._deferred if one not in answered]
+        if call.function:
+            log.warning("%s returned from %s after %.0f seconds.", self._module, call.function, call.seconds)
+        return [action for _, action in answered]
+
+    def settle(self, call: LateCall) -> None:
+        """Record that the result of a late call has been delivered."""
+        with self._changing:
+            self._settling.pop(call, None)
+            if self.is_quiet:
+                forking.allow_forks(self)
+
+    def defer(self, action: Callable[[], None], slot: int | None = None) -> bool:
+        """Keep `action` until the token in a slot has no late call; return False if it has none.
+
+        Without a slot, the action is kept until no call of the module is late.
+        """
+        with self._changing:
+            is_kept = self._fenced or _is_hanging(slot, {call.slot for call in self._late})
+            if is_kept:
+                self._deferred.append((slot, action))
+            return is_kept
 
     def forget(self) -> None:
         """Start without late calls in a forked child."""
         self._changing = threading.Lock()
-        self._late, self._fenced, self._deferred = {}, False, []
+        self._late, self._settling, self._fenced, self._deferred = {}, {}, False, []
 
     def _explain(self) -> ModuleFencedError:
-        calls = self.late
+        calls = self.late or tuple(self._settling)
         if not calls:
             return ModuleFencedError(f"The PKCS#11 module {self._module} is being used again.", remedy="Try again.")
         return ModuleFencedError(
@@ -131,7 +165,7 @@ class Fence:
         )
 
     def _forbid_fork(self) -> ModuleFencedError | None:
-        calls = self.late
+        calls = self.late or tuple(self._settling)
         if not calls:
             return None
         return ModuleFencedError(
@@ -139,3 +173,8 @@ class Fence:
             f"{self._module}: the child would inherit its locks.",
             remedy="Start the other program with subprocess, or check the device and its connection.",
         )
+
+
+def _is_hanging(slot: int | None, slots: Set[int | None]) -> bool:
+    """Return whether a call of one of these slots may concern a slot; None is a call, or an action, of any."""
+    return bool(slots) and (slot is None or slot in slots or None in slots)

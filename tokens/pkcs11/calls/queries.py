@@ -7,13 +7,14 @@ versions keep.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pkcs11 import Attribute
 
-from tokens.errors import ModuleError
+from tokens.errors import ModuleError, TokenError
 from tokens.pkcs11.calls.call_threads import device_call
 from tokens.pkcs11.calls.functions import Function
 from tokens.pkcs11.calls.operations import Operations
@@ -149,11 +150,15 @@ class Queries(Operations):
 
         def close_late(opened: tuple[int, int] | BaseException) -> None:
             if isinstance(opened, tuple) and not opened[0]:
-                self._cryptoki.close_session(opened[1])
+                self.threads.when_answering(slot, lambda: self._close_quietly(opened[1]))
 
         rv, session = self.threads.run(lambda: self._cryptoki.open_session(slot, flags), late=close_late)
         check(rv)
         return session
+
+    def _close_quietly(self, session: int) -> None:
+        with contextlib.suppress(TokenError):
+            self._cryptoki.close_session(session)
 
     @device_call
     def close_session(self, session: int) -> None:

@@ -164,6 +164,7 @@ class IsolatedModule(Module):
 
     def after_fork_in_child(self) -> None:
         """Leave the process to the parent; the next job starts one for this process."""
+        # One that is being started too: this process would end it when it exits.
         for process in (self._starting, self._process):
             if process is not None:
                 process.forget()
@@ -287,6 +288,10 @@ class _RemoteCalls:
                     if isinstance(pin, bytearray):
                         pin[:] = bytes(len(pin))
 
+    def when_answering(self, slot: int | None, action: Callable[[], None]) -> None:
+        """Call `action` now: no call is late."""
+        action()
+
     def begin_call(self, function: str, slot: int | None, seconds: float, kind: str = "session") -> None:
         """Raise NotImplementedError: no call is made in this process."""
         raise NotImplementedError
@@ -297,6 +302,6 @@ class _RemoteCalls:
 
 
 class _RemoteCryptoki(Cryptoki):
-    def call(self, function: Function, *arguments: Any, awaits_person: bool = False) -> int:
+    def call(self, function: Function, *arguments: Any, awaits_person: bool = False, slot: int | None = None) -> int:
         """Raise NotImplementedError: arguments of C have no meaning in another process."""
         raise NotImplementedError

@@ -73,7 +73,10 @@ class ModuleProcess:
         self._interrupted: weakref.WeakSet[Channel] = weakref.WeakSet()
         self._ending = threading.Lock()
         self._reason: TokenError | None = None
-        self._control, theirs = socket.socketpair()
+        try:
+            self._control, theirs = socket.socketpair()
+        except OSError as error:  # too many open files
+            raise _make_start_error(module, error) from error
         try:
             self._process = subprocess.Popen(
                 [sys.executable, *_interpreter_options(), "-c", _START, str(first_session), str(one_at_a_time), _ROOT],
@@ -83,7 +86,7 @@ class ModuleProcess:
             )
         except OSError as error:
             self._control.close()
-            raise ModuleError(f"The process for the PKCS#11 module {module} could not be started: {error}.") from error
+            raise _make_start_error(module, error) from error
         finally:
             theirs.close()
         ending.register(self)
@@ -121,7 +124,11 @@ class ModuleProcess:
         ended; it is killed in both cases. `silence` is the time in seconds within which it must give a sign of life.
         """
         request = encode_request(method, arguments, options)
-        channel = self._take_channel()
+        try:
+            channel = self._take_channel()
+        except BaseException:
+            request[:] = bytes(len(request))  # it may contain a PIN
+            raise
         try:
             answer = self._exchange(channel, method, request, silence)
         except BaseException as error:
@@ -306,6 +313,10 @@ def end_processes(processes: Iterable[ModuleProcess], reason: TokenError | None 
 @atexit.register
 def _end_all() -> None:
     end_processes(_processes)
+
+
+def _make_start_error(module: Path, error: OSError) -> ModuleError:
+    return ModuleError(f"The process for the PKCS#11 module {module} could not be started: {error}.")
 
 
 def _interpreter_options() -> list[str]:
