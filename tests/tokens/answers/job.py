@@ -69,7 +69,7 @@ class Job:
         self.manager.close()
         self.manager = DeviceManager()
         for record in RefusalMemory().folder.glob("refused-*.json"):
-            record.unlink()
+            record.unlink(missing_ok=True)  # a late answer may have settled it meanwhile
 
 
 class OpenTokenJob(Job):

@@ -79,9 +79,18 @@ def play(module: Path, names: Iterable[str], *, complete: bool) -> list[Played]:
 
 
 def _play(proxy: Proxy, names: Iterable[str], *, complete: bool) -> list[Played]:
-    command = [sys.executable, "-m", "tests.tokens.answers.scene", "all" if complete else "own", proxy.module, *names]
+    command = [
+        sys.executable,
+        "-X",
+        "faulthandler",
+        "-m",
+        "tests.tokens.answers.scene",
+        "all" if complete else "own",
+        proxy.module,
+        *names,
+    ]
     done = subprocess.run(command, env=environment(proxy), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-4000:]
+    assert done.returncode == 0, f"{done.returncode}: {done.stderr[-4000:]}"
     return [Played(**json.loads(line)) for line in done.stdout.splitlines()]
 
 

@@ -49,7 +49,7 @@ def begin(module: Path, names: list[str]) -> Iterator[subprocess.Popen[str]]:
     with tempfile.TemporaryDirectory(dir=IN_MEMORY) as name:
         folder = Path(name)
         proxy = Proxy(Path(shutil.copy(module, folder)), folder)
-        command = [sys.executable, "-m", "tests.tokens.answers.hanging", proxy.module, *names]
+        command = [sys.executable, "-X", "faulthandler", "-m", "tests.tokens.answers.hanging", proxy.module, *names]
         pipe = subprocess.PIPE
         with subprocess.Popen(command, env=environment(proxy), stdout=pipe, stderr=pipe, text=True) as process:
             try:
@@ -61,7 +61,7 @@ def begin(module: Path, names: list[str]) -> Iterator[subprocess.Popen[str]]:
 def end(process: subprocess.Popen[str]) -> list[str]:
     """Return the lines of a process, which must end by itself."""
     printed, complaint = process.communicate(timeout=TIMEOUT)
-    assert process.returncode == 0, complaint[-4000:]
+    assert process.returncode == 0, f"{process.returncode}: {complaint[-4000:]}"
     return printed.splitlines()
 
 
