@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -43,12 +43,21 @@ def _key_names(incomplete: str) -> list[str]:
     return identity_names(incomplete) + token_names(incomplete)
 
 
+def _token_and_group_names(incomplete: str) -> list[str]:
+    groups = [name for name, identity in _table("identities").items() if identity.tokens]
+    return [name for name in (*groups, *_names("tokens")) if name.startswith(incomplete)]
+
+
 def _names(table: str) -> list[str]:
     """For completion: the names in a table of the configuration that would be used."""
+    return list(_table(table))
+
+
+def _table(table: str) -> dict[str, Any]:
     from hsm_dicom.config import find_configuration, read_configuration
 
     file = find_configuration()
-    return [] if file is None else list(getattr(read_configuration(file).configuration, table))
+    return {} if file is None else getattr(read_configuration(file).configuration, table)
 
 
 Config = Annotated[
@@ -139,7 +148,7 @@ TokenOrGroup = Annotated[
     typer.Argument(
         metavar="TOKEN",
         show_default=False,
-        autocompletion=_key_names,
+        autocompletion=_token_and_group_names,
         help="A token: its NAME in the configuration, or a pkcs11: URI. Or an identity with tokens: its NAME.",
     ),
 ]
