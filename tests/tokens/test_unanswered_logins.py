@@ -23,13 +23,13 @@ WRONG = "999999"
 SCENE = """
 import time
 from pathlib import Path
-import tokens.pkcs11.login.presentation
+import tokens.pkcs11.login.token_state
 from tokens.deadlines import CallDeadlines
 from tokens.events import Login, subscribe
 from tokens.pins.refusals import RefusalMemory
 from tokens.pins.sources import Pin, Prompt
 from tokens.process import ending
-tokens.pkcs11.login.presentation.PAUSE = 0.0
+tokens.pkcs11.login.token_state.PAUSE = 0.0
 RULES = Path(os.environ["PROXY_RULES"])
 MEMORY, SERIAL = RefusalMemory(), os.environ["SERIAL"]
 def rule(*lines):

@@ -21,8 +21,8 @@ UNCLEAR |= {"CKR_DEVICE_ERROR": 0x30, "CKR_DEVICE_REMOVED": 0x32}
 COUNT_LOW, FINAL_TRY, LOCKED = 0x10000, 0x20000, 0x40000
 
 OUTAGES = """
-import tokens.pkcs11.login.presentation
-tokens.pkcs11.login.presentation.PAUSE = 0.0
+import tokens.pkcs11.login.token_state
+tokens.pkcs11.login.token_state.PAUSE = 0.0
 def rule(*rules):
     with open(uris[1] + ".new", "w") as file:
         file.write("".join(each + "\\n" for each in rules))

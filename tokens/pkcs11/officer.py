@@ -35,8 +35,9 @@ from tokens.pkcs11.calls import cryptoki
 from tokens.pkcs11.calls.cryptoki import UserType
 from tokens.pkcs11.calls.return_values import name_of
 from tokens.pkcs11.ceremony import report_step
+from tokens.pkcs11.login.answers import INCORRECT_PIN, NEW_PIN_REFUSED
 from tokens.pkcs11.login.flags import check_flags, device_name, purpose
-from tokens.pkcs11.login.presentation import INCORRECT_PIN, NEW_PIN_REFUSED, present_pin
+from tokens.pkcs11.login.presentation import present_pin
 from tokens.pkcs11.module import Module
 from tokens.pkcs11.search import TokenInfo, find_token, matches, present_tokens
 from tokens.pkcs11.unfinished import Attempt, Step, UnfinishedStep, UnfinishedSteps

@@ -21,7 +21,7 @@ from tokens import keys, trials
 from tokens.errors import TokenError
 from tokens.pins import refusal_record
 from tokens.pkcs11 import search
-from tokens.pkcs11.login import presentation
+from tokens.pkcs11.login import token_state
 
 RULES, CALLS, PINS = (Path(os.environ[f"PROXY_{name}"]) for name in ("RULES", "CALLS", "PINS"))
 
@@ -66,8 +66,8 @@ def main() -> None:
 def hasten() -> None:
     """Shorten what only takes time: digests of PINs, pauses, and the second in which a rate is measured."""
     put(refusal_record, "_SCRYPT", {"n": 2, "r": 1, "p": 1, "maxmem": 2**20, "dklen": 32})
-    put(presentation, "PAUSE", 0.0)
-    put(presentation, "_BETWEEN_QUERIES", 0.0)
+    put(token_state, "PAUSE", 0.0)
+    put(token_state, "_BETWEEN_QUERIES", 0.0)
     put(search, "_BETWEEN_QUERIES", 0.0)
     put(trials, "_SECONDS", 0.0)
     put(keys, "REFUSAL_PAUSE", 0.0)

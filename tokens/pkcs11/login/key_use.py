@@ -35,8 +35,9 @@ from tokens.pkcs11.calls import cryptoki
 from tokens.pkcs11.calls.cryptoki import UserType
 from tokens.pkcs11.calls.faults import translate_error
 from tokens.pkcs11.calls.return_values import check, name_of
+from tokens.pkcs11.login.answers import WRONG_PIN
 from tokens.pkcs11.login.flags import ALL_RETRIES, device_name, explain_wrong_pin, read_retries
-from tokens.pkcs11.login.presentation import WRONG_PIN, was_made
+from tokens.pkcs11.login.presentation import was_made
 from tokens.pkcs11.module import Module
 from tokens.pkcs11.search import TokenInfo, find_again
 

@@ -15,10 +15,7 @@ import contextlib
 import time
 from collections.abc import Callable, Container
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import NoReturn
-
-from pkcs11 import TokenFlag
 
 from tokens.errors import (
     Error,
@@ -28,79 +25,40 @@ from tokens.errors import (
     ModuleFencedError,
     OperationFailedError,
     PinError,
-    PinNotPresentedError,
     PinRefusedError,
     Reason,
     TokenBusyError,
     TokenError,
-    TokenLostError,
     TokenTimeoutError,
     sentence_case,
 )
 from tokens.events import CeremonyStep, Login, OperationOutcome
 from tokens.events.bus import emit
 from tokens.events.reporting import Report, report
-from tokens.pins.credentials import Credentials, DeviceFailure
+from tokens.pins.credentials import Credentials
 from tokens.pins.leavable import LeavableCall, Progress
 from tokens.pins.refusal_record import Refusal
 from tokens.pins.refusals import Answer, DeviceName, Presentation
 from tokens.pins.sources import Pin
 from tokens.pkcs11.calls import cryptoki
 from tokens.pkcs11.calls.cryptoki import UserType
-from tokens.pkcs11.calls.return_values import name_of
+from tokens.pkcs11.login.answers import (
+    NOT_ABOUT_THE_PIN,
+    WRONG_PIN,
+    name_answer,
+    raise_for_result,
+)
 from tokens.pkcs11.login.flags import (
-    ALL_RETRIES,
     ROLE_NAMES,
     check_flags,
-    device_name,
-    explain_locked,
-    explain_not_set,
-    explain_wrong_pin,
-    is_pin_unset,
     make_facts,
     purpose,
     read_retries,
     role_word,
 )
+from tokens.pkcs11.login.token_state import keeps_low_counter, query_token, require_no_wrong_pin
 from tokens.pkcs11.module import Module
-from tokens.pkcs11.search import TokenInfo, find_again
-
-WRONG_PIN = (0xA0, 0xA1, 0xA2)
-"""CKR_PIN_INCORRECT, CKR_PIN_INVALID and CKR_PIN_LEN_RANGE."""
-
-INCORRECT_PIN = (0xA0,)
-"""CKR_PIN_INCORRECT, for calls in which the other two may be about the new PIN."""
-
-_LOCKED = 0xA4
-_EXPIRED = 0xA3
-_NOT_SET = 0x102
-
-_SESSION_EXISTS = 0xB6
-NEW_PIN_REFUSED = (0xA1, 0xA2, 0x1B8)
-"""CKR_PIN_INVALID, CKR_PIN_LEN_RANGE and CKR_PIN_TOO_WEAK, for calls in which they are about a new PIN."""
-
-_LOST = (0x03, 0xB0, 0xB3, 0xE0, 0xE1, cryptoki.CRYPTOKI_NOT_INITIALIZED)
-"""CK_RVs after which the slot, the session, the token or the module is gone, and the PIN was not checked."""
-
-_NOT_ABOUT_THE_PIN = frozenset(
-    {cryptoki.OK, cryptoki.USER_ALREADY_LOGGED_IN, cryptoki.CRYPTOKI_NOT_INITIALIZED, *NEW_PIN_REFUSED}
-    | {_LOCKED, _EXPIRED, _NOT_SET, _SESSION_EXISTS}
-    | {0x03, 0x07, 0x54, 0xB0, 0xB3, 0xB5, 0xB7, 0xB8, 0xE0, 0xE1, 0xE2, 0x103, 0x104, 0x105}
-)
-"""CK_RVs of a token that did not check the PIN, or accepted it. After any other, it may have counted a wrong PIN.
-
-The last line: slot, arguments, function, sessions, token absent or write-protected, user types.
-"""
-
-_AWAY = frozenset({*DeviceFailure, cryptoki.CRYPTOKI_NOT_INITIALIZED, 0x03, 0x31, 0xB0, 0xB3, 0xE0, 0xE1})
-"""CK_RVs of C_GenerateRandom that mean that the device, the token or the session is gone."""
-
-
-PAUSE = 1.0
-"""Seconds between an unclear answer and the one further presentation, in which a device can restart."""
-
-_QUERIES, _BETWEEN_QUERIES = 5, 0.1
-"""How often, and how many seconds apart, a token is queried again that reports that its PIN was never set."""
+from tokens.pkcs11.search import TokenInfo
 
 
 def was_made(error: object) -> bool:
@@ -150,12 +108,12 @@ def present_pin(
 
     def check_again(refusal: Refusal) -> None:
         if login_session is not None:
-            _require_no_wrong_pin(module, token, login_session, refusal)
+            require_no_wrong_pin(module, token, login_session, refusal)
 
     event = Login(token_serial=token.serial, token_label=token.label, role=role_word(role), presented=False)
     with report(event, refusals=PinError) as reported:
         memory = credentials.memory
-        now, device = _query_token(module, token, role)
+        now, device = query_token(module, token, role)
         retries = read_retries(now, role)
         memory.settle_by_retries(device, role_word(role), retries)
         check_flags(now, credentials, role)
@@ -165,7 +123,7 @@ def present_pin(
             device, role_word(role), pin, again, attended=credentials.attended, retries=retries
         ) as presentation:
             # Another process may have presented a wrong PIN meanwhile.
-            now, _ = _query_token(module, token, role)
+            now, _ = query_token(module, token, role)
             check_flags(now, credentials, role)
             reported.set(presented=True)
             presented = _Presented(
@@ -237,17 +195,17 @@ class _Presented:
             self.presentation.stays = self.login_session is not None
             self.presentation.readable_again = self.credentials.source.repeatable
             if self.presentation.stays and not late:
-                self.presentation.low_stays = _keeps_low_counter(self.module, self.token)
+                self.presentation.low_stays = keeps_low_counter(self.module, self.token)
         elif answer is Answer.UNCLEAR:
             self._raise_unclear(rv)
         elif answer is Answer.REFUSED:
             self._raise_refused(rv)
-        elif not self.token.initialised and rv not in _NOT_ABOUT_THE_PIN:
+        elif not self.token.initialised and rv not in NOT_ABOUT_THE_PIN:
             # The token has no PIN yet with which it could compare this one.
             raise OperationFailedError(
-                f"{sentence_case(self.token.description)} could not be initialised ({_code(rv)})."
+                f"{sentence_case(self.token.description)} could not be initialised ({name_answer(rv)})."
             )
-        _raise_for_result(rv, self.role, self.token)
+        raise_for_result(rv, self.role, self.token)
 
     def settle_late(self, result: int | BaseException) -> None:
         """Record the answer that came after the caller had left, in the thread of the call.
@@ -293,7 +251,7 @@ class _Presented:
     def _judge(self, rv: int) -> Answer:
         if rv == cryptoki.OK:
             return Answer.ACCEPTED
-        if rv not in self.wrong and rv in _NOT_ABOUT_THE_PIN:
+        if rv not in self.wrong and rv in NOT_ABOUT_THE_PIN:
             return Answer.NOT_CHECKED
         if rv in self.credentials.device_failures and (self.presentation.may_be_repeated or self.pin is None):
             # A person decides about each PIN that is typed on the device.
@@ -305,7 +263,7 @@ class _Presented:
     def _raise_unclear(self, rv: int) -> NoReturn:
         self.credentials.keep(self.pin)
         raise LoginUnclearError(
-            f"{sentence_case(self.token.description)} failed during the login ({_code(rv)}). Whether the "
+            f"{sentence_case(self.token.description)} failed during the login ({name_answer(rv)}). Whether the "
             f"{ROLE_NAMES[self.role]} PIN is right is not known; it was accepted before, and is presented once more "
             "when the token answers again."
         )
@@ -321,8 +279,8 @@ class _Presented:
             )
         else:
             refused = PinRefusedError(
-                f"{sentence_case(token.description)} answered the {name} PIN with {_code(rv)}. It is not known whether "
-                "the PIN is correct, so it counts as refused and is not presented again.",
+                f"{sentence_case(token.description)} answered the {name} PIN with {name_answer(rv)}. It is not known "
+                "whether the PIN is correct, so it counts as refused and is not presented again.",
                 facts=make_facts(Reason.PIN_UNCLEAR, token, credentials, self.role),
             )
         credentials.record_refusal(self.pin, refused, lambda: memory.has_refusal(device, role))
@@ -343,78 +301,3 @@ class _Presented:
             remedy="Check the device and its connection.",
             facts=make_facts(Reason.PIN_UNANSWERED, self.token, self.credentials, self.role),
         )
-
-
-def _query_token(module: Module, token: TokenInfo, role: UserType) -> tuple[TokenInfo, DeviceName]:
-    """Return the token's current state and its name. Raises PKCS#11's own errors if its flags cannot be read.
-
-    While SoftHSM writes its files, it briefly reports that a PIN was never set.
-    """
-    now = token
-    for _ in range(_QUERIES if token.initialised else 0):
-        now = find_again(module, token)
-        if role is not UserType.USER or not is_pin_unset(now):
-            break
-        time.sleep(_BETWEEN_QUERIES)
-    return now, device_name(now)
-
-
-def _require_no_wrong_pin(module: Module, token: TokenInfo, session: int, refusal: Refusal) -> None:
-    """Raise unless the device answers again and its flags report no wrong PIN."""
-    since = (datetime.now(UTC) - refusal.when).total_seconds()
-    time.sleep(max(0.0, PAUSE - since) if since >= 0 else 0.0)
-    with contextlib.suppress(ModuleError):  # a module need not have C_GenerateRandom
-        rv = module.cryptoki.generate_random(session, 8)
-        if rv in _AWAY:
-            raise LoginUnclearError(
-                f"{sentence_case(token.description)} has not answered since a login whose answer is not known "
-                f"(C_GenerateRandom: {_code(rv)}). Its PIN is presented once more when it answers again."
-            )
-    now, _ = _query_token(module, token, UserType.USER)
-    if read_retries(now, UserType.USER) != ALL_RETRIES:
-        raise explain_wrong_pin(now)
-
-
-def _keeps_low_counter(module: Module, before: TokenInfo) -> bool:
-    """Return whether the token reports a low retry counter after a login that should have reset it."""
-    low = TokenFlag.USER_PIN_COUNT_LOW
-    return low in before.flags and low in _query_token(module, before, UserType.USER)[0].flags
-
-
-def _code(rv: int) -> str:
-    with contextlib.suppress(ValueError):
-        return DeviceFailure(rv).name
-    return name_of(rv)
-
-
-def _raise_for_result(rv: int, role: UserType, token: TokenInfo) -> None:
-    name = ROLE_NAMES[role]
-    if rv in (cryptoki.OK, cryptoki.USER_ALREADY_LOGGED_IN):
-        return
-    if rv == _LOCKED:
-        raise explain_locked(token, role)
-    if rv == _EXPIRED:
-        raise PinNotPresentedError(
-            f"The {name} PIN of {token.description} has expired.",
-            remedy="Change it.",
-            facts=make_facts(Reason.PIN_EXPIRED, token, None, role),
-        )
-    if rv == _NOT_SET:
-        raise explain_not_set(token, role)
-    if rv == _SESSION_EXISTS:
-        raise OperationFailedError(
-            f"{sentence_case(token.description)} is in use.", remedy="End the programs that use it first."
-        )
-    if rv in NEW_PIN_REFUSED:
-        raise OperationFailedError(
-            f"{sentence_case(token.description)} does not accept the new PIN ({name_of(rv)}). The old PIN stays.",
-            remedy="See the token's rules on length and characters.",
-        )
-    if rv in _LOST:
-        raise TokenLostError(
-            f"{sentence_case(token.description)} is gone: it did not check the {name} PIN ({name_of(rv)}).",
-            remedy="Put the token back or restore the connection; it is then used again without a restart.",
-        )
-    raise OperationFailedError(
-        f"{sentence_case(token.description)} failed, though the PIN may be correct ({name_of(rv)})."
-    )
