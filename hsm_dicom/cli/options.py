@@ -149,7 +149,7 @@ TokenOrGroup = Annotated[
         metavar="TOKEN",
         show_default=False,
         autocompletion=_token_and_group_names,
-        help="A token: its NAME in the configuration, or a pkcs11: URI. Or an identity with tokens: its NAME.",
+        help="The NAME of a token, or of an identity with tokens =, in the configuration; or a pkcs11: URI of a token.",
     ),
 ]
 KeyToDelete = Annotated[

@@ -53,8 +53,8 @@ _WORDS: Mapping[str, Words] = {
         "The identity has both token and tokens.",
         "Keep token = for one token, or tokens = for a key of which several tokens hold a copy.",
     ),
-    "one_token": ("tokens names one token only.", 'Write token = "NAME", or name at least two.'),
-    "token_twice": ("tokens names a token twice.", "Name each token once."),
+    "one_token": ("tokens lists only one token.", 'Write token = "NAME", or list at least two.'),
+    "token_twice": ("tokens lists a token twice.", "List each token once."),
     "file_key": (
         "The private key is in a file: anyone who reads the file can copy the key without a trace.",
         'Put the key on a token, or allow it explicitly: allow = ["file-key"].',

@@ -106,7 +106,8 @@ Deadline = Annotated[float, Field(strict=True, gt=0, le=3600, allow_inf_nan=Fals
 class DeadlinesSection(Section):
     """`[tokens.NAME.deadlines]`: the seconds within which the token must answer a call.
 
-    A command or listener no longer waits for a call that takes longer; see the page on devices that do not answer.
+    A command or listener stops waiting for a call that takes longer: [When a device does not
+    answer](../explanation/devices-that-hang.md).
     """
 
     session: Deadline = DEFAULT_DEADLINES.session
@@ -170,11 +171,11 @@ class IdentitySection(Section):
     token: Text | None = None
     """The NAME of a `[tokens.NAME]`."""
     tokens: Annotated[tuple[Text, ...] | None, Field(min_length=1)] = None
-    """Instead of `token`: the NAMEs of several, in order. Each holds a copy of the key under this label or id."""
+    """Instead of `token`: the NAMEs of several tokens, in order. Each holds a copy of the key with this label or id."""
     mode: Literal["failover", "balance"] | None = None
     """With `tokens`: use the first token that works (failover, the default), or the one with the fewest operations."""
     siblings: bool | None = None
-    """With `tokens`: each holds a key of its own under this label or id, with a certificate for the same subject."""
+    """With `tokens`: each holds a key of its own with this label or id, and a certificate for the same subject."""
     probe_seconds: Annotated[float | None, Field(ge=0.1, le=3600, allow_inf_nan=False)] = None
     """With `tokens`: seconds after which a token that failed is probed with a signature; 5 by default."""
     object: Text | None = None

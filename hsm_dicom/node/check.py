@@ -197,7 +197,7 @@ class _Check:
                 self.problems.warn(
                     ("identities", name, "tokens"),
                     f"Token '{token.name}' is a {vendor.product}, whose module combines several devices by itself.",
-                    f"Use that, and no tokens = here. {vendor.advice}",
+                    f"Use that function, and write token = instead of tokens =. {vendor.advice}",
                 )
                 return
 
@@ -218,7 +218,7 @@ class _Check:
                 self.problems.add(place, f"Token '{member.name}' is not used: {member.fault.text}", "")
         public = [key.public_key() for key in keys]
         if any(one in public[:number] for number, one in enumerate(public)):
-            what = "The tokens hold the same key, with the same certificate, so they are no siblings."
+            what = "The tokens hold copies of one key, and siblings = true is for a key of its own on each."
             self.problems.warn(place, what, "Remove siblings = true: then no handshake fails if a token is lost.")
 
     def _may_open(self, device: IdentityKeyAccess) -> bool:

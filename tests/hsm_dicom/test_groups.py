@@ -102,7 +102,7 @@ def test_a_certificate_in_a_file_decides_which_key_is_wanted(place: Place) -> No
         assert [member.state for member in identity.key.device.members] == ["excluded", "closed"]
     assert "is not the key that the certificate is for" in heard[0].reason
     both_wrong = Copies((other, new_copies(None).tokens[0]), place.copies.key, ())
-    with pytest.raises(KeyMismatchError, match="Node cannot be used, because none of the tokens works"):
+    with pytest.raises(KeyMismatchError, match="None of the tokens of node works"):
         load_identity("node", place.load(f'{NODE}certificate = "node.pem"\n', both_wrong))
 
 
@@ -123,10 +123,10 @@ def test_the_order_and_the_mode_are_those_of_the_file(place: Place) -> None:
 @pytest.mark.parametrize(
     ("lines", "key", "sentence"),
     [
-        ('tokens = ["hsm-a"]\nobject = "node"', "", "tokens names one token only. Write token ="),
+        ('tokens = ["hsm-a"]\nobject = "node"', "", "tokens lists only one token. Write token ="),
         ('tokens = []\nobject = "node"', "tokens", "The list is empty."),
         ('tokens = "hsm-a"\nobject = "node"', "tokens", "The value must be a list."),
-        ('tokens = ["hsm-a", "hsm-a"]\nobject = "node"', "", "tokens names a token twice."),
+        ('tokens = ["hsm-a", "hsm-a"]\nobject = "node"', "", "tokens lists a token twice."),
         ('tokens = ["hsm-a", "hsm-b"]', "", "The identity names no key."),
         ('token = "hsm-a"\ntokens = ["hsm-a", "hsm-b"]\nobject = "node"', "", "both token and tokens."),
         ('tokens = ["hsm-a", "hsm-b"]\nkey = "pkcs11:token=x;object=y"', "", "The identity names its key twice."),
@@ -224,7 +224,7 @@ def test_check_config_says_to_use_what_the_maker_of_the_module_offers(place: Pla
     (warning,) = report.problems
     assert warning.key == "identities.node.tokens"
     assert product in warning.text
-    assert warning.remedy.startswith("Use that, and no tokens = here. ")
+    assert warning.remedy.startswith("Use that function, and write token = instead of tokens =. ")
 
 
 def test_a_listener_is_ready_while_one_token_works(place: Place) -> None:

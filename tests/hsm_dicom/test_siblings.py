@@ -250,7 +250,7 @@ def test_a_sound_configuration_of_siblings_and_one_of_copies(site: Site) -> None
     (site.folder / "node.pem").write_bytes(issued.pem)
     site.pair = copies.tokens
     report = check_configuration(site.write())
-    assert "so they are no siblings" in "".join(problem.text for problem in report.problems)
+    assert "siblings = true is for a key of its own" in "".join(problem.text for problem in report.problems)
 
 
 def test_one_key_is_not_taken_from_siblings(site: Site) -> None:

@@ -128,7 +128,7 @@ def test_the_next_process_looks_for_a_key_pair_that_an_earlier_one_left(
             generate(connection)
             print("generated", review(connection))
         except TokenError as error:
-            print("was left without an answer on" in error.message, "is there now" in error.message)
+            print("did not answer in time" in error.message, "is there now" in error.message)
         print(review(connection))
     """
     assert play(proxy, code, uri) == (
@@ -192,7 +192,7 @@ def test_a_token_whose_initialisation_was_left_is_reported_when_it_is_there(
     try:
         initialise()
     except TokenError as error:
-        print("was left without an answer on" in error.message, "is there now" in error.message)
+        print("did not answer in time" in error.message, "is there now" in error.message)
     """
     assert play(proxy, code, proxy.module, f"late{when}") == [
         "CeremonyTimeoutError True",

@@ -25,7 +25,6 @@ from tokens.errors import (
     Reason,
     TokenError,
     TokenLostError,
-    sentence_case,
 )
 from tokens.group.breaker import BreakerState, Fault
 from tokens.group.member import Member, is_fault
@@ -212,16 +211,14 @@ class KeyGroup:
 
     def make_error(self, failures: Sequence[tuple[Member, TokenError]]) -> TokenError:
         """Return the error for an operation that no member carried out."""
-        return make_group_error(self.description, failures, self._members)
+        return make_group_error(self._pool.name, failures, self._members)
 
 
 def _report(members: Sequence[Member]) -> tuple[MemberReport, ...]:
     return tuple(MemberReport(one.name, one.state, one.breaker.fault, one.outstanding) for one in members)
 
 
-def make_group_error(
-    description: str, failures: Sequence[tuple[Member, TokenError]], members: Sequence[Member]
-) -> TokenError:
+def make_group_error(name: str, failures: Sequence[tuple[Member, TokenError]], members: Sequence[Member]) -> TokenError:
     """Return the error for an operation that no member carried out.
 
     It is that of a member that works, if the error is about the request; or else one with the sentences of all members,
@@ -240,8 +237,9 @@ def make_group_error(
     remedies = dict.fromkeys(error.remedy for _, error in failures if error.remedy)
     kind = _choose_kind(kinds)
     facts = next((error.facts for _, error in failures if type(error) is kind), None)
+    none_works = f"None of the tokens of {name} works. " if len(members) > 1 else ""  # siblings have a group each
     return kind(
-        f"{sentence_case(description)} cannot be used, because none of the tokens works. {' '.join(texts)}",
+        f"{none_works}{' '.join(texts)}",
         remedy=" ".join(remedies) or None,
         facts=facts if len(failures) == 1 else None,
     )

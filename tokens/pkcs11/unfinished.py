@@ -88,11 +88,12 @@ class Review:
     @property
     def text(self) -> str:
         """The result as a sentence."""
-        done = "generation" if self.step.step is Step.GENERATE else "initialisation"
-        what = f"The {self.step.name}, whose {done} was left without an answer on {self.step.date},"
+        did = "generate" if self.step.step is Step.GENERATE else "initialise"
+        asked = f"The device was asked to {did} {self.step.name} on {self.step.date}, and did not answer in time."
         if self.found:
-            return f"{what} is there now."
-        return f"{what} is not there. " + ("It may still appear." if self.step.is_expected else "It did not appear.")
+            return f"{asked} It is there now."
+        missing = "It is not there, but may still appear." if self.step.is_expected else "It did not appear."
+        return f"{asked} {missing}"
 
 
 class UnfinishedSteps:

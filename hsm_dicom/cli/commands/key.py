@@ -216,6 +216,7 @@ def csr(
     from hsm_dicom.cli.context import get_key_access, open_configuration
     from hsm_dicom.cli.render import output
     from hsm_dicom.cli.render.reference import repeat_options
+    from hsm_dicom.config.groups import GroupAccess
     from hsm_dicom.identity.errors import NoRequestError
     from tokens.csr import certificate_request
     from tokens.errors import MechanismNotOfferedError
@@ -243,9 +244,12 @@ def csr(
         typer.echo(pem.decode("ascii"), nl=False)
         return
     out.write_bytes(pem)
-    output.outcome(
-        True, f"{output.shown(str(out))} is the certificate request. After the CA has issued the certificate, store it:"
-    )
+    made = f"{output.shown(str(out))} is the certificate request. After the CA has issued the certificate, "
+    if isinstance(access, GroupAccess):
+        output.outcome(True, f"{made}write under [identities.{output.shown(access.identity)}]:")
+        output.say_verbatim('certificate = "CERTIFICATE.pem"', indent=2)
+        return
+    output.outcome(True, f"{made}store it:")
     output.say_verbatim(
         f"hsm-dicom key import-cert {shlex.quote(key)} CERTIFICATE.pem{repeat_options(pin, module, config)}", indent=2
     )

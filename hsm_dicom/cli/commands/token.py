@@ -89,10 +89,10 @@ def info(
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Show the properties of a token, and its recorded PIN refusals. No PIN is needed.
+    """Show the properties of a token, and its recorded PINs. This needs no PIN.
 
-    Of an identity whose key is on several tokens, show which of them work: this logs in and signs with each. What a
-    running listener found is shown if it was recorded in the event file.
+    For an identity whose key is on several tokens, log in to each, sign with each, and show which of them work. The
+    last change that a listener recorded in the event file is shown too.
     """
     from hsm_dicom.cli.context import get_token_access, open_configuration
     from hsm_dicom.cli.render import output
@@ -133,7 +133,10 @@ def info(
     rows += [("PIN", state) for state in pin_states(found)]
     rows += [(refusal.state, describe_recorded_pin(refusal)) for refusal in refusals]
     rows += [
-        ("unfinished", output.shown(f"{step.name}, left on {step.date}; hsm-dicom key list looks for it"))
+        (
+            "unfinished",
+            output.shown(f"{step.name}, begun on {step.date} and not answered; hsm-dicom key list looks for it"),
+        )
         for step in left
     ]
     rows += [("late", output.shown(f"{review.text} Its user PIN may not be set.")) for review in made]
@@ -221,8 +224,8 @@ def check(
     """Test a token: its mechanisms, its keys against the policy, its speed.
 
     Signs with the keys on the token, or with temporary keys if it has none. ISCL is tested with temporary secret keys,
-    which does not change the exit status unless --iscl is given. All temporary keys are deleted. Of an identity whose
-    key is on several tokens, test the key on each, and whether the tokens hold the same key.
+    which does not change the exit status unless --iscl is given. All temporary keys are deleted. For an
+    identity whose key is on several tokens, test the key on each, and whether the tokens hold the same key.
     """
     from hsm_dicom.cli.context import get_token_access, open_configuration
     from hsm_dicom.cli.render import output
@@ -294,7 +297,7 @@ def clear_rejected_pin(
     config: Config = None,
     verbose: Verbose = False,
 ) -> None:
-    """Clear the record of PINs that a token refused, so that they are presented again. For the security officer."""
+    """Clear the record of PINs that a token refused or did not answer, so that they may be presented again."""
     from hsm_dicom.cli.context import open_configuration
     from hsm_dicom.cli.render import output
     from tokens.pins.refusals import RefusalMemory
@@ -312,9 +315,9 @@ def clear_rejected_pin(
             f"No refused PIN is recorded for a token or card with the serial number '{token}', and the "
             f"configuration has no token of this name (its tokens: {known})."
         )
-    what = {0: "No refusal", 1: "One refusal"}.get(count, f"{count} refusals")
     which = f"of the token with serial {output.shown(device if isinstance(device, str) else device.serial)}"
-    output.outcome(True, f"{what} {which} {'cleared' if count else 'is recorded'}.")
+    done = {0: f"No PIN {which} is recorded.", 1: f"The record of one PIN {which} was cleared."}
+    output.outcome(True, done.get(count, f"The records of {count} PINs {which} were cleared."))
 
 
 def _device(configuration: Configuration, token: str, module: Path | None) -> Device:

@@ -41,7 +41,7 @@ def print_group_verdict(status: GroupStatus) -> None:
 def _describe(change: RecordedChange) -> str:
     ended = "" if change.is_running else ", which has ended"
     reason = f": {output.shown(change.reason)}" if change.reason else ""
-    return f"recorded at {change.time} by process {change.process}{ended}: {change.state}{reason}"
+    return f"last event: {change.state}, recorded at {change.time} by process {change.process}{ended}{reason}"
 
 
 def group_json(status: GroupStatus) -> dict[str, Any]:

@@ -215,7 +215,7 @@ def test_a_refused_pin_ends_with_77_and_is_not_presented_again_until_cleared(run
     assert "a user PIN on" in info.said
     assert run("token", "info", uri, "--json").json["refused_pins"][0]["role"] == "user"
     cleared = run("token", "clear-rejected-pin", token.serial)
-    assert "One refusal" in cleared.said
+    assert "The record of one PIN" in cleared.said
     former = run("token", "forgive", token.uri(pin=False))
     assert (former.status, "use token clear-rejected-pin" in former.err) == (exits.OK, True)
     again = run("token", "clear-rejected-pin", token.serial)
@@ -262,15 +262,16 @@ def test_refusals_are_cleared_by_a_name_or_its_uri(run: Run, token: TestToken, t
     wrong = ("token", "login", token.uri(pin=False), "--pin")
     run(*wrong, set_pin("not the pin"))
     assert (
-        "One refusal of the token with serial" in run("token", "clear-rejected-pin", "ct-room", "--config", config).said
+        "The record of one PIN of the token with serial"
+        in run("token", "clear-rejected-pin", "ct-room", "--config", config).said
     )
     type_in(["token", "login", token.uri(pin=False)], [("PIN", os.environ[token.pin.removeprefix("env:")])])
     run(*wrong, set_pin("not the pin"))
     by_label = f"pkcs11:token={token.label.replace(' ', '%20')}"
-    assert "One refusal of the token" in run("token", "clear-rejected-pin", by_label, "--module", MODULE).said
+    assert "The record of one PIN of the token" in run("token", "clear-rejected-pin", by_label, "--module", MODULE).said
     for known in ("ct-room", "absent"):  # the configuration knows the serial: the token need not be there
         nothing = run("token", "clear-rejected-pin", known, "--config", config)
-        assert (nothing.status, "No refusal" in nothing.said) == (exits.OK, True)
+        assert (nothing.status, "No PIN of the token" in nothing.said) == (exits.OK, True)
     nonsense = run("token", "clear-rejected-pin", "ct-rom", "--config", config)
     assert nonsense.status == exits.FAILED
     assert "(its tokens: ct-room, absent)" in nonsense.err

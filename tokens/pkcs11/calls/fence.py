@@ -20,7 +20,10 @@ from tokens.process.gate import Gate
 
 log = logging.getLogger(__name__)
 
-_REMEDY = "Check the device and its connection. It is used again when that call returns; otherwise restart the process."
+_REMEDY = (
+    "Check the device and its connection. It is used again when that call returns; if it never does, restart the "
+    "process."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +110,7 @@ class Fence:
                 return
             self._fenced = True
             self.gate.refuse(self._explain)
-        log.error("%s is fenced, because %s has not returned.", self._module, call.function)
+        log.error("%s is not called any more, because %s has not returned from it.", self._module, call.function)
 
     def remove(self, call: LateCall) -> list[Callable[[], None]]:
         """Record that a late call has returned, and return the actions that were deferred until then.
