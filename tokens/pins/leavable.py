@@ -51,7 +51,7 @@ class LeavableCall:
         with ExitStack() as stack:
             with self._changing:
                 if self._left:
-                    raise TokenLostError("The PIN was not presented, because nothing waits for the login any longer.")
+                    raise TokenLostError("The PIN was not presented, because the caller stopped waiting for the login.")
                 self._progress = Progress.UNDER_WAY
                 for pin in self._pins:
                     stack.enter_context(pin.lend())

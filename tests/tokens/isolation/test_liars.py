@@ -37,14 +37,14 @@ def framed(content: bytes) -> bytes:
     ("answer", "close", "why"),
     [
         (b"\xff" * 64, False, "a message of 4294967295 bytes"),
-        (framed(b"\x80\x04N."), False, "no answer"),
-        (framed(pickle.dumps(print)), False, "no answer"),
+        (framed(b"\x80\x04N."), False, "an invalid answer"),
+        (framed(pickle.dumps(print)), False, "an invalid answer"),
         (framed(bytes(encode_result(b"not None"))), False, "bytes instead of NoneType"),
         (framed(bytes(encode_result([[[None]]]))), False, "list instead of NoneType"),
-        (framed(b"L" * 5000), False, "no answer"),
+        (framed(b"L" * 5000), False, "an invalid answer"),
         (b"\x00\x00\x00\x10abc", True, "has closed its connection"),
         (b"", True, "has closed its connection"),
-        (b"\x00\x00\x00\x10abc", False, "no sign of life for 0.5 seconds"),
+        (b"\x00\x00\x00\x10abc", False, "sent nothing for 0.5 seconds"),
         (framed(bytes(encode_error(KeyboardInterrupt("\x1b[2J")))), False, r"KeyboardInterrupt: \\x1b\[2J"),  # type: ignore[arg-type]
     ],
 )

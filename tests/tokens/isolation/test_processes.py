@@ -153,7 +153,7 @@ def test_a_process_that_is_stopped_is_killed(key: Any, monkeypatch: pytest.Monke
     os.kill(before, signal.SIGSTOP)
     error = fails_within(12.0, key)
     assert isinstance(error, TokenTimeoutError)
-    assert "no sign of life" in str(error)
+    assert "sent nothing for" in str(error)
     assert not is_running(before)
     sign(key)
 

@@ -218,7 +218,7 @@ class CallThreads:
         """Return when the job has ended. Raises if the caller should leave, which is not decided yet."""
         while not lane.done.acquire(timeout=_LOOK):
             if lane.interrupted:
-                raise TokenLostError("The device was not waited for any longer, because this process is ending.")
+                raise TokenLostError("The wait for the device was ended, because this process is ending.")
             expires = lane.expires
             if time.monotonic() >= expires:
                 raise TokenTimeoutError(

@@ -259,7 +259,7 @@ class _Pause:
         if left > 0 and self._reason is not None:
             kind = TokenTimeoutError if isinstance(self._reason, TokenTimeoutError) else TokenLostError
             raise kind(
-                f"The PKCS#11 module {self._module} is started again in {left:.0f} seconds: {self._reason.message}",
+                f"The PKCS#11 module {self._module} is started again in {left:.1f} seconds: {self._reason.message}",
                 remedy=self._reason.remedy,
                 facts=Facts(reason=Reason.NOT_CALLED),
             )

@@ -156,19 +156,16 @@ class ModuleProcess:
                 pass
         except EndedError:
             if channel in self._interrupted:
-                raise TokenLostError(
-                    "The device was not waited for any longer, because this process is ending."
-                ) from None
+                raise TokenLostError("The wait for the device was ended, because this process is ending.") from None
             raise self._explain_end() from None
         except MalformedError as error:
             raise TokenLostError(
-                f"The process of the PKCS#11 module {self._module} sent something that is no answer ({error}), so it "
-                "was ended.",
+                f"The process of the PKCS#11 module {self._module} sent an invalid answer ({error}), so it was ended.",
                 remedy="Check where the module comes from, and that nobody has changed it.",
             ) from None
         except TimeoutError:
             raise TokenTimeoutError(
-                f"The process of the PKCS#11 module {self._module} gave no sign of life for {silence:g} seconds, so it "
+                f"The process of the PKCS#11 module {self._module} sent nothing for {silence:g} seconds, so it "
                 "was ended.",
                 remedy=_REMEDY,
             ) from None
@@ -278,7 +275,7 @@ class ModuleProcess:
 
     def _explain_departure(self) -> TokenError:
         return ModuleEndedError(
-            f"The process of the PKCS#11 module {self._module} was ended, because a caller did not wait for its answer."
+            f"The process of the PKCS#11 module {self._module} was ended, because a caller stopped waiting for it."
         )
 
     def _explain_end(self) -> TokenError:

@@ -69,7 +69,7 @@ class CardConnection:
         try:
             if began <= self._contexts.given_up_before:
                 raise CardCancelledError(
-                    f"The card in {self.reader} was not waited for any longer, because this process is ending."
+                    f"The wait for the card in {self.reader} was ended, because this process is ending."
                 )
             return self._ready(deadline)
         except BaseException:
