@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from tests.softhsm import TestToken
+from tests.tokens import scenes
+from tests.tokens.proxy import Proxy
 from tests.tokens.scenes import until
 from tokens.errors import ModuleFencedError, TokenBusyError, TokenLostError, TokenTimeoutError
 from tokens.pins.sources import Pin
@@ -219,3 +222,31 @@ def test_a_pin_that_was_not_presented_is_wiped(
 
 def _fail_to_start() -> None:
     raise TokenBusyError("No thread could be started.")
+
+
+def test_a_session_is_closed_later_if_its_token_is_left_while_it_is_being_closed(
+    token: TestToken, proxy: Proxy
+) -> None:
+    code = """
+    from tokens.pkcs11.module import load_module
+    from tokens.pkcs11.calls.fence import LateCall
+    from pathlib import Path
+    module = load_module(Path(uris[0]))
+    slot = next(slot for slot in module.queries.slots() if module.queries.token(slot).serial == uris[1])
+    session = module.queries.open_session(slot)
+    late = LateCall("C_Sign", slot)
+    when_answering = module._threads.when_answering
+    def leave_first(slot, action):
+        module._fence.add(late)
+        action()
+    module._threads.when_answering = leave_first
+    module.close_session(session, module.epoch)
+    print(module.cryptoki.slot_of(session) == slot)
+    for action in module._fence.remove(late):
+        action()
+    print(module.cryptoki.slot_of(session))
+    module._fence.settle(late)
+    """
+    lines = scenes.play(code, proxy.module, token.serial, environment=proxy.environment(counted=True))
+    assert lines == ["True", "None"]
+    assert proxy.calls()["C_CloseSession"] == 1

@@ -14,7 +14,7 @@
 |             | at once if it had worked for longer than that     |             |
 | `open`      | an operation succeeded                            | `closed`    |
 | `half-open` | the probe, or an operation, succeeded             | `closed`    |
-| `half-open` | the probe failed                                  | `open`      |
+| `half-open` | the probe failed, or its thread was not inherited | `open`      |
 | each        | the member refused its PIN, or holds another key  | `excluded`  |
 
 An operation counts only in the state in which it began: one that began before a fault and ends well after it does not
@@ -77,6 +77,12 @@ class Breaker:
             return False
         self.state = BreakerState.HALF_OPEN
         return True
+
+    def abandon_probe(self) -> None:
+        """Change from `half-open` back to `open`: nobody will report the result of the probe."""
+        if self.state is BreakerState.HALF_OPEN:
+            self.state = BreakerState.OPEN
+            self._due = self._clock() + self._probe_seconds
 
     def record_success(self, generation: int) -> float | None:
         """Record that an operation succeeded, which began in this generation.

@@ -21,7 +21,7 @@ from tokens.keys import PrivateKey
 from tokens.pins.companions import form_companions
 from tokens.pkcs11.login.flags import device_name
 from tokens.pkcs11.search import TokenInfo
-from tokens.process.forking import LockAcrossForks
+from tokens.process.forking import LockAcrossForks, register
 
 Check = Callable[[Member, PrivateKey], None]
 """Raises a `TokenError` for a key that may not be used in the group."""
@@ -66,6 +66,22 @@ class MemberPool:
         self._prober: threading.Thread | None = None
         self._probing = LockAcrossForks()
         self._closed = False
+        register(self)
+
+    # -- forks ------------------------------------------------------------------------------------------------
+
+    def before_fork(self) -> None:
+        """Do nothing: the locks are free while the process forks, or new in the child."""
+
+    def after_fork_in_parent(self) -> None:
+        """Do nothing: `before_fork` changed nothing."""
+
+    def after_fork_in_child(self) -> None:
+        """Forget what the threads of the parent were doing, which do not exist here."""
+        self._prober = None
+        for member in self.members:
+            member.outstanding = 0
+            member.breaker.abandon_probe()
 
     # -- opening ----------------------------------------------------------------------------------------------
 

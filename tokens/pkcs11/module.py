@@ -130,14 +130,22 @@ class LoadedModule(Module):
 
     def close_session(self, session: int, epoch: int) -> None:
         """Close a session of an epoch. Never raises. If its token has a late call, the session is closed afterwards."""
+        slot = self.cryptoki.slot_of(session)
 
         def close() -> None:
-            if self.epoch == epoch:
-                with contextlib.suppress(p11.PKCS11Error, TokenError):
-                    self.queries.close_session(session)
+            if self.epoch != epoch:
+                return
+            try:
+                self.queries.close_session(session)
+            except p11.PKCS11Error:
+                return
+            except TokenError as error:
+                # A call of the token was left just now. A module that is closed, or whose gate stays shut, has no
+                # session to release.
+                if _was_turned_away(error):
+                    self._fence.defer(close, slot)
 
-        # A module that is closed, or whose gate stays shut, has no session to release.
-        self._threads.when_answering(self.cryptoki.slot_of(session), close)
+        self._threads.when_answering(slot, close)
 
     def ready(self) -> int:
         """Return the current epoch; initialise the module first in a forked child. Call it before a job.
@@ -250,12 +258,13 @@ class LoadedModule(Module):
         for other in self.cryptoki.slots_in_use() - {slot}:
             # A session of its own: the others may be in use.
             with contextlib.suppress(TokenError):
+                epoch = self.epoch
                 try:
                     session = self.queries.open_session(other)
                     try:
                         self.queries.check_alive(session)
                     finally:
-                        self.queries.close_session(session)
+                        self.close_session(session, epoch)
                 except p11.PKCS11Error as error:
                     if is_loss(error):
                         continue
@@ -316,6 +325,12 @@ class LoadedModule(Module):
             with contextlib.suppress(GateBusyError, TokenError):
                 self._threads.run_alone(self.cryptoki.finalize, EXIT_TIMEOUT)
         self._fence.gate.finish()
+
+
+def _was_turned_away(error: TokenError) -> bool:
+    """Return whether a call was not made because another one is late."""
+    is_refused = error.facts is not None and error.facts.reason is Reason.NOT_CALLED
+    return is_refused or isinstance(error, ModuleFencedError)
 
 
 class _ModuleTable:

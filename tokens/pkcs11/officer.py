@@ -196,12 +196,13 @@ def find_signs_of_use(module: Module, token: TokenInfo) -> list[str]:
         signs.append("a user PIN")
     # A token that was never initialised need not open a session.
     with contextlib.suppress(p11.PKCS11Error):
+        epoch = module.epoch
         session = module.queries.open_session(token.slot_id)
         try:
             if module.queries.find_objects(session, {}):
                 signs.append("objects")
         finally:
-            module.queries.close_session(session)
+            module.close_session(session, epoch)
     return signs
 
 

@@ -383,3 +383,28 @@ def test_a_forked_child_and_its_parent_both_sign_while_a_token_does_not_work(cop
     """
     lines = scenes.play(code, *copies.uris)
     assert lines == ["[False, True]", "child", "0"]
+
+
+def test_a_forked_child_does_not_wait_for_operations_and_probes_of_its_parent(shared_copies: Copies) -> None:
+    code = """
+    import time
+    from tokens.group import open_key_group
+    from tokens.errors import TokenLostError
+    with open_key_group(uris, mode="balance", probe_seconds=0.05, background=False) as key:
+        pool = key.device._pool
+        first, second = pool.members
+        pool.begin(second)
+        first.breaker.record_fault(TokenLostError("gone"), first.breaker.generation)
+        pool._clock = first.breaker._clock = lambda: time.monotonic() + 1
+        first.breaker.begin_probe()
+        child = os.fork()
+        print("parent" if child else "child", first.state.value, second.outstanding, flush=True)
+        if child == 0:
+            first.breaker._clock = lambda: time.monotonic() + 2
+            pool.probe_due()
+            print(first.state.value, flush=True)
+            os._exit(0)
+        os.waitpid(child, 0)
+    """
+    lines = scenes.play(code, *shared_copies.uris)
+    assert sorted(lines) == ["child open 0", "closed", "parent half-open 1"]
