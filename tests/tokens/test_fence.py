@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -161,6 +162,26 @@ def test_a_result_that_cannot_be_delivered_does_not_keep_the_fence(threads: Call
     hang.end()
     until(lambda: threads.fence.is_quiet)
     assert call(threads, 1) == "answered"
+
+
+def test_a_log_that_is_stuck_keeps_no_fence(threads: CallThreads, request: pytest.FixtureRequest) -> None:
+    logged, go_on = threading.Event(), threading.Event()
+
+    class Stuck(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "has not returned" not in record.getMessage():
+                logged.set()
+                go_on.wait()
+
+    logger, handler = logging.getLogger("tokens.pkcs11.calls.fence"), Stuck()
+    logger.addHandler(handler)
+    request.addfinalizer(lambda: logger.removeHandler(handler))
+    request.addfinalizer(go_on.set)
+    hang = Hang(threads, 1)
+    hang.end()
+    logged.wait()
+    assert threads.fence.is_quiet
+    threads.run_alone(lambda: None, 0.1)
 
 
 class _Module(Cryptoki):

@@ -253,6 +253,7 @@ class CallThreads:
         if lane.settle(_CALLER):
             if not lane.interrupted:
                 self._find_extent(call)
+            self.fence.log_departure(call)
             return
         self._busy.discard(lane)
         result, failure = lane.outcome
@@ -318,6 +319,8 @@ class CallThreads:
             self._carry_out(lane, job)
             job = None
             if lane.settling["by"] is not _THREAD:
+                if lane.late is not None:
+                    self.fence.log_return(lane.late[0])
                 return
             lane.done.release()
 

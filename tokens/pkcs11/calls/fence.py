@@ -97,11 +97,8 @@ class Fence:
     def add(self, call: LateCall) -> None:
         """Record a call that its caller has left."""
         with self._changing:
-            is_known = call in self._late
             self._late[call] = None
             forking.refuse_forks(self, self._forbid_fork)
-        if call.function and not is_known:
-            log.warning("%s has not returned from %s for %.0f seconds.", self._module, call.function, call.seconds)
 
     def fence_module(self, call: LateCall) -> None:
         """Fence the whole module, unless the call has returned."""
@@ -130,8 +127,6 @@ class Fence:
                 self.gate.refuse(None)
             answered = [] if self._fenced else [one for one in self._deferred if not _is_hanging(one[0], slots)]
             self._deferred = [one for one in self._deferred if one not in answered]
-        if call.function:
-            log.warning("%s returned from %s after %.0f seconds.", self._module, call.function, call.seconds)
         return [action for _, action in answered]
 
     def settle(self, call: LateCall) -> None:
@@ -140,6 +135,16 @@ class Fence:
             self._settling.pop(call, None)
             if self.is_quiet:
                 forking.allow_forks(self)
+
+    def log_departure(self, call: LateCall) -> None:
+        """Log that a caller has left. Nobody may wait for it: the log may be stuck."""
+        if call.function:
+            log.warning("%s has not returned from %s for %.0f seconds.", self._module, call.function, call.seconds)
+
+    def log_return(self, call: LateCall) -> None:
+        """Log that a late call has returned, when nothing waits for it any more."""
+        if call.function:
+            log.warning("%s returned from %s after %.0f seconds.", self._module, call.function, call.seconds)
 
     def defer(self, action: Callable[[], None], slot: int | None = None) -> bool:
         """Keep `action` until the token in a slot has no late call; return False if it has none.
