@@ -18,15 +18,19 @@ from pkcs11 import TokenFlag
 from pkcs11 import exceptions as p11
 
 from tokens.errors import (
+    LoginTimeoutError,
     LoginUnclearError,
     ModuleEndedError,
     ModuleError,
+    ModuleFencedError,
     NoSuchKeyError,
     NoSuchTokenError,
     NotAPrivateKeyError,
     OperationFailedError,
     TokenError,
     TokenLostError,
+    TokenTimeoutError,
+    fresh_copy,
     sentence_case,
 )
 from tokens.events import OperationOutcome, Reconnection
@@ -52,6 +56,7 @@ REINITIALISATION_PAUSE = 60.0
 """Seconds before a module is initialised again for a failure that the last initialisation did not end."""
 
 T = TypeVar("T")
+E = TypeVar("E", bound=TokenError)
 
 
 class _AttemptError(Exception):
@@ -74,6 +79,14 @@ class Connection(SessionPool):
         `doing` completes the sentence "The token could not …". Raises the classes of `tokens.errors`, and what `job`
         raises that is not a PKCS#11 error. A caller that does not wait for a reconnection gets `TokenLostError`.
         """
+        try:
+            return self._repeat(job, doing)
+        except LoginTimeoutError:
+            raise  # it names the token
+        except (TokenTimeoutError, ModuleFencedError) as error:
+            raise self._explain_silence(error, doing) from error
+
+    def _repeat(self, job: Callable[[Worker], T], doing: str) -> T:
         steps = [self._try_reconnecting, self._reinitialise]
         vanished: Exception | None = None
         while True:
@@ -267,6 +280,12 @@ class Connection(SessionPool):
         except (p11.PKCS11Error, NoSuchTokenError, ModuleError, ModuleEndedError) as error:
             raise self._lost_error("be found again", error) from error
         return "initialised the module and logged in again"
+
+    def _explain_silence(self, error: E, doing: str) -> E:
+        """Return the error of a call that was left, or not made, with the name of the token and what it was for."""
+        named, cause = fresh_copy(error), error.message
+        named.args = (f"{sentence_case(self.token.description)} could not {doing}: {cause[:1].lower()}{cause[1:]}",)
+        return named
 
     def _translate(self, error: Exception, doing: str) -> Exception:
         return translate_error(error, doing) if isinstance(error, p11.PKCS11Error) else error

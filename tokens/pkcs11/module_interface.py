@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +13,16 @@ from typing import Protocol, TypeVar
 from pkcs11 import exceptions as p11
 
 from tokens.deadlines import CallDeadlines
+from tokens.errors import TokenTimeoutError, fresh_copy
 from tokens.pkcs11.calls.cryptoki import Cryptoki
 from tokens.pkcs11.calls.queries import ModuleData, Queries
 from tokens.process.forking import LockAcrossForks
 
 T = TypeVar("T")
+
+
+SILENCE_REMEMBERED = 10.0
+"""Seconds for which a search passes over a slot that did not answer."""
 
 
 class ModuleUser(Protocol):
@@ -42,6 +48,7 @@ class Module(abc.ABC):
         self._users: weakref.WeakSet[ModuleUser] = weakref.WeakSet()
         self._users_lock = LockAcrossForks()
         self._data = ModuleData("", "", "")
+        self._silent: dict[int, tuple[float, TokenTimeoutError]] = {}
 
     @property
     def manufacturer(self) -> str:
@@ -113,6 +120,15 @@ class Module(abc.ABC):
         with self._users_lock:
             others = [other for other in self._users if other is not user]
         return any(other.is_alive() for other in others)
+
+    def record_silence(self, slot: int, error: TokenTimeoutError) -> None:
+        """Record that a slot did not answer what token it has, so that a search passes it over for a while."""
+        self._silent[slot] = (time.monotonic() + SILENCE_REMEMBERED, error)
+
+    def recall_silence(self, slot: int) -> TokenTimeoutError | None:
+        """Return the error of a slot that did not answer lately."""
+        until, error = self._silent.get(slot, (0.0, None))
+        return None if error is None or time.monotonic() >= until else fresh_copy(error)
 
     def _read_data(self) -> None:
         with contextlib.suppress(p11.PKCS11Error):

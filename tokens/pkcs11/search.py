@@ -131,12 +131,22 @@ def look_once(module: Module) -> Listing:
 
     def look_into_slots() -> None:
         for slot in module.queries.slots():
+            silence = module.recall_silence(slot)
+            if silence is not None:
+                failures.append(SlotFailure(slot, silence))
+                continue
             try:
                 tokens.append(_look_into(module, slot))
             except _ABSENT as error:
                 absent.append(SlotFailure(slot, error))
-            except (p11.PKCS11Error, TokenTimeoutError) as error:
+            except p11.PKCS11Error as error:
                 failures.append(SlotFailure(slot, error))
+            except TokenTimeoutError as error:
+                failures.append(SlotFailure(slot, error))
+                if module.is_isolated:
+                    # The process has ended with the call. Another one answers for the other slots.
+                    module.record_silence(slot, error)
+                    module.ready()
 
     module.run(look_into_slots)
     if failures and not tokens:

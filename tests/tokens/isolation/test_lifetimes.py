@@ -119,6 +119,21 @@ def test_two_tokens_of_one_module_hang_independently(isolated: IsolatedKeys, pro
     sign(hung)
 
 
+def test_a_token_is_found_beside_one_that_answers_nothing(isolated: IsolatedKeys, proxy: Proxy) -> None:
+    pair = [new_token(), new_token()]
+    for token in pair:
+        token.generate("key")
+    seen = isolated.open(pair[0])
+    slot = seen.device._connection._token.slot_id
+    seen.close()
+    proxy.rule(f"* slot={slot} hang=1")
+    working = isolated.open(pair[1])
+    sign(working)
+    with pytest.raises(NoSuchTokenError, match=r"could not be read: slot \d+ \(no answer\)"):
+        isolated.open(pair[0])
+    sign(working)
+
+
 # -- the end --------------------------------------------------------------------------------------------------------
 
 
