@@ -185,7 +185,7 @@ def test_without_a_token_that_works_the_others_are_tried_and_one_sentence_names_
             remove_key(token, uri)
         with pytest.raises(NoSuchKeyError) as failed:
             sign(key)
-        assert f"None of the tokens of node works" in str(failed.value)
+        assert "None of the tokens of node works" in str(failed.value)
         assert f"{first.label}: " in str(failed.value)
         assert f"{second.label}: " in str(failed.value)
         assert states(key) == ["open", "open"]
