@@ -398,7 +398,8 @@ def test_a_forked_child_does_not_wait_for_operations_and_probes_of_its_parent(sh
         pool._clock = first.breaker._clock = lambda: time.monotonic() + 1
         first.breaker.begin_probe()
         child = os.fork()
-        print("parent" if child else "child", first.state.value, second.outstanding, flush=True)
+        line = f"{'parent' if child else 'child'} {first.state.value} {second.outstanding}"
+        os.write(1, f"{line}{os.linesep}".encode())  # in one piece, whatever the other process writes
         if child == 0:
             first.breaker._clock = lambda: time.monotonic() + 2
             pool.probe_due()
