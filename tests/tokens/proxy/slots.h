@@ -1,5 +1,5 @@
 /* Sessions and their slots; slots that a rule invents; tokens that a rule took away. */
-enum { MOST_SESSIONS = 256, MOST_SLOTS = 64 };
+enum { MOST_SESSIONS = 256, MOST_SLOTS = 4096 };
 
 static struct { ulong handle, slot; } sessions[MOST_SESSIONS];
 static int session_count;
