@@ -16,8 +16,9 @@ from tests.tokens.proxy import Proxy
 from tokens import open_key, open_token
 from tokens.errors import PinNotPresentedError, PinRefusedError, PinSourceError, TokenBusyError
 from tokens.events import DeviceEvent, Login, subscribe
+from tokens.pins.device_name import DeviceName
 from tokens.pins.refusal_record import State
-from tokens.pins.refusals import DeviceName, RefusalMemory
+from tokens.pins.refusals import RefusalMemory
 from tokens.pins.sources import FromEnvironment, FromFile, Pin, Prompt
 from tokens.pkcs11.module import load_module
 from tokens.pkcs11.officer import change_pin

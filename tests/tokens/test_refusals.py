@@ -12,7 +12,8 @@ from tests.softhsm import TestToken, new_token
 from tests.tokens import scenes
 from tests.tokens.proxy import Proxy
 from tokens.errors import PinNotPresentedError
-from tokens.pins.refusals import DeviceName, RefusalMemory
+from tokens.pins.device_name import DeviceName
+from tokens.pins.refusals import RefusalMemory
 from tokens.pins.sources import Pin
 from tokens.uri import Pkcs11Uri
 

@@ -13,9 +13,11 @@ import pytest
 
 from tokens.errors import LoginTimeoutError, PinNotPresentedError, PinSourceError, Reason
 from tokens.pins.companions import form_companions
+from tokens.pins.device_name import DeviceName
 from tokens.pins.leavable import LeavableCall, Progress
+from tokens.pins.presentation import Answer, Presentation
 from tokens.pins.refusal_record import Refusal, State
-from tokens.pins.refusals import Answer, DeviceName, Presentation, RefusalMemory
+from tokens.pins.refusals import RefusalMemory
 from tokens.pins.sources import Pin
 
 pytestmark = pytest.mark.usefixtures("bounded")

@@ -9,8 +9,9 @@ import pytest
 from tests.softhsm import TestToken
 from tests.tokens import scenes
 from tests.tokens.proxy import Proxy
+from tokens.pins.device_name import DeviceName
 from tokens.pins.refusal_record import Record
-from tokens.pins.refusals import DeviceName, RefusalMemory
+from tokens.pins.refusals import RefusalMemory
 from tokens.pins.sources import Pin
 
 pytestmark = pytest.mark.usefixtures("bounded")

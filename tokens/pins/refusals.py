@@ -19,15 +19,14 @@ allowance when nothing waits for its answer any longer, except after a crash.
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import re
-from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
-from enum import Enum, auto
 
 from tokens.errors import Facts, LoginTimeoutError, PinNotPresentedError, PinSourceError, Reason
 from tokens.pins.companions import record_refusal, watch_presentation
+from tokens.pins.device_name import Device, DeviceName, parse_name
+from tokens.pins.presentation import Answer, Entered, Presentation
 from tokens.pins.refusal_record import Record, Refusal, State
 from tokens.pins.sources import Pin
 from tokens.process.state_folder import StateFolder
@@ -44,155 +43,6 @@ def describe_unanswered(entries: list[Refusal]) -> str:
     if not unanswered:
         return ""
     return f" (a PIN that was presented on {unanswered[-1].when:%Y-%m-%d %H:%M} UTC was not answered)"
-
-
-@dataclass(frozen=True)
-class DeviceName:
-    """The name under which a device's refusals are recorded: its serial number, for all modules and labels.
-
-    If the serial number is empty, all zeros, or was seen on several devices (`shared`), the other attributes count too.
-    `reference` is what a person types to name the device.
-    """
-
-    serial: str
-    label: str = ""
-    manufacturer: str = ""
-    module: str = ""
-    shared: bool = False
-    reference: str = ""
-    uri: str = ""
-    """The URI of the device, for remedies."""
-
-    @property
-    def is_distinct(self) -> bool:
-        """Whether the serial number alone identifies this device, as far as is known."""
-        return bool(self.serial.strip("0 ")) and not self.shared
-
-    @property
-    def companion(self) -> Hashable:
-        """What identifies the device among its companions in this process; see `tokens.pins.companions`."""
-        return self.serial, self.label, self.manufacturer, self.module
-
-    @property
-    def wide_file(self) -> str:
-        """The record for every device with this serial number."""
-        return f"{self._beginning}.json"
-
-    @property
-    def own_file(self) -> str:
-        """The record to which refusals of this device are written."""
-        if self.is_distinct or not (self.label or self.manufacturer or self.module):
-            return self.wide_file
-        others = "\0".join((self.module, self.label, self.manufacturer))
-        return f"{self._beginning}-{hashlib.sha256(others.encode()).hexdigest()[:16]}.json"
-
-    @property
-    def lock(self) -> str:
-        """The lock to hold while a PIN is presented to such a device."""
-        return self._beginning
-
-    @property
-    def _beginning(self) -> str:
-        # A serial number is the token's own text: it must not lead out of the folder.
-        plain = re.sub(r"[^A-Za-z0-9]", "_", self.serial)
-        return f"refused-{plain}-{hashlib.sha256(self.serial.encode()).hexdigest()[:8]}"
-
-
-Device = DeviceName | str
-"""A device, or its serial number alone."""
-
-
-class Answer(Enum):
-    """What a presentation of a PIN led to."""
-
-    NOT_CHECKED = auto()
-    """The PIN was not presented, or the device answered that it did not check it."""
-    UNANSWERED = auto()
-    """The PIN was presented, and the device has not answered."""
-    REFUSED = auto()
-    UNCLEAR = auto()
-    """A device error, which does not say whether the device checked the PIN."""
-    ACCEPTED = auto()
-    """CKR_OK."""
-
-
-class Presentation:
-    """One PIN that is being presented. Call `begin` before the device is given it, and set `answer` afterwards."""
-
-    def __init__(self, settle: Callable[[Presentation], None] | None = None, *, may_be_repeated: bool = False) -> None:
-        """`settle` records a late answer."""
-        self.may_be_repeated = may_be_repeated
-        """Whether this PIN was accepted before, so that after an unclear answer it is presented once more."""
-        self.answer = Answer.NOT_CHECKED
-        self.readable_again = True
-        """Whether the PIN can be read again on this machine by another process; False for one that was typed."""
-        self.low_stays = False
-        """Whether the device went on to report a low retry counter after it had accepted the PIN."""
-        self.stays = True
-        """Whether an accepted PIN stays the user's PIN; False for the officer's, and for one that was replaced."""
-        self.is_awaited = False
-        """Whether this process gets the answer if it comes late."""
-        self._settle = settle
-        self._waiting = contextlib.ExitStack()
-
-    def begin(self) -> None:
-        """Record that the device is given the PIN now: without an answer it stays unanswered."""
-        self.answer = Answer.UNANSWERED
-
-    def refuse(self) -> None:
-        """Set the answer to a refusal, so that the entry stays."""
-        self.answer = Answer.REFUSED
-
-    def settle_late(self, answer: Answer) -> None:
-        """Record an answer that came after the presentation had ended. Raises as `RefusalMemory.present` does."""
-        self.answer = answer
-        try:
-            if self._settle is not None:
-                self._settle(self)
-        finally:
-            self.stop_waiting()
-
-    def wait_for_answer(self, marker: contextlib.AbstractContextManager[None]) -> None:
-        """Hold `marker` until the late answer comes or the process ends."""
-        self._waiting.enter_context(marker)
-
-    def stop_waiting(self) -> None:
-        """Release the marker: no answer will come."""
-        self._waiting.close()
-
-
-@dataclass(frozen=True)
-class _Entered:
-    """A PIN that was recorded and is to be presented."""
-
-    pin: Pin
-    entry: Refusal
-    known: Refusal | None
-    """The entry of an earlier presentation of this PIN."""
-
-    def settle(self, record: Record, presentation: Presentation) -> Record:
-        """Return the record after the answer."""
-        match presentation.answer:
-            case Answer.REFUSED:
-                refused = replace(self.entry, state=State.REFUSED)
-                return replace(record.add(refused), accepted=None, low_stays=False)
-            case Answer.UNCLEAR:
-                return replace(record.add(replace(self.entry, state=State.UNCLEAR)), low_stays=False)
-            case Answer.UNANSWERED:
-                return record.add(self.entry)
-            case Answer.ACCEPTED:
-                struck_out = record.remove(self.entry).refuse_unanswered(self.entry.role)
-                if not presentation.stays:
-                    return struck_out
-                accepted = struck_out.accept(
-                    self.pin, self.entry.digest, datetime.now(UTC), readable_again=presentation.readable_again
-                )
-                return replace(accepted, low_stays=presentation.low_stays)
-        if self.known is None:
-            return record.remove(self.entry)
-        # An unclear answer allowed this presentation, and no other one.
-        spent = State.REFUSED if self.known.state is State.UNCLEAR else self.known.state
-        return record.add(replace(self.known, state=spent, digest=self.entry.digest))
 
 
 class RefusalMemory(StateFolder):
@@ -224,7 +74,7 @@ class RefusalMemory(StateFolder):
         `tokens.pins.companions`), and `PinSourceError` if a refusal could not be remembered (then the
         PIN must not be presented at all).
         """
-        named = _parse_name(device)
+        named = parse_name(device)
         with (
             watch_presentation(named.companion, pin) as watch,
             self._present(named, role, pin, check_again, attended, retries) as presentation,
@@ -256,7 +106,7 @@ class RefusalMemory(StateFolder):
                 if check_again is not None:
                     check_again(known)
             entry = Refusal(role, datetime.now(UTC), digest, State.UNANSWERED, retries)
-            entered = _Entered(pin, entry, known)
+            entered = Entered(pin, entry, known)
             # After a crash nothing is left for an earlier acceptance of this PIN.
             without = replace(own, accepted=None) if accepted else own
             self.write(name, str(without.add(entry)))
@@ -286,7 +136,7 @@ class RefusalMemory(StateFolder):
         if known.state is State.REFUSED or not may_be_repeated:
             raise _make_not_presented_error(named, known)
 
-    def _settle_late(self, named: DeviceName, name: str, entered: _Entered, presentation: Presentation) -> None:
+    def _settle_late(self, named: DeviceName, name: str, entered: Entered, presentation: Presentation) -> None:
         with self.lock(named.lock):
             record = self._load(name)
             entry = replace(entered.entry, digest=record.digest(entered.pin))  # the record may have been cleared
@@ -303,11 +153,11 @@ class RefusalMemory(StateFolder):
 
     def record_unanswered(self, device: Device, pin: Pin, retries: int | None = None) -> Presentation:
         """Record a user PIN that the device had accepted and has not answered now; a late answer settles it."""
-        named = _parse_name(device)
+        named = parse_name(device)
         with self.lock(named.lock):
             own, name = self._own(named)
             entry = Refusal("user", datetime.now(UTC), own.digest(pin), State.UNANSWERED, retries)
-            entered = _Entered(pin, entry, None)
+            entered = Entered(pin, entry, None)
             presentation = Presentation(
                 lambda late: self._settle_late(named, name, entered, late),
                 may_be_repeated=own.has_accepted(pin, entry.digest),
@@ -324,7 +174,7 @@ class RefusalMemory(StateFolder):
         A lower counter than before the presentation means that the PIN was wrong; one that is `exact` and not lower,
         that it was not. Returns those that stay unanswered, and those that turned out to be wrong.
         """
-        named = _parse_name(device)
+        named = parse_name(device)
         unanswered = [r for r in self.refusals(named) if r.role == role and r.state is State.UNANSWERED]
         if not unanswered:
             return []
@@ -340,7 +190,7 @@ class RefusalMemory(StateFolder):
 
     def record(self, device: Device, role: str, pin: Pin) -> None:
         """Record a PIN that was refused although the token had accepted it before."""
-        named = _parse_name(device)
+        named = parse_name(device)
         with self.lock(named.lock):
             own, name = self._own(named)
             entered = own.add(Refusal(role, datetime.now(UTC), own.digest(pin)))
@@ -349,7 +199,7 @@ class RefusalMemory(StateFolder):
 
     def record_unclear(self, device: Device, pin: Pin) -> None:
         """Record the accepted user PIN after an unclear answer, so that one presentation is left."""
-        named = _parse_name(device)
+        named = parse_name(device)
         with self.lock(named.lock):
             own, name = self._own(named)
             digest = own.digest(pin)
@@ -361,7 +211,7 @@ class RefusalMemory(StateFolder):
 
         It is not the accepted one: nothing is left for an earlier acceptance.
         """
-        named = _parse_name(device)
+        named = parse_name(device)
         with self.lock(named.lock):
             for name in {named.wide_file, self._own(named)[1]}:
                 record = self._load(name)
@@ -371,7 +221,7 @@ class RefusalMemory(StateFolder):
 
     def refusals(self, device: Device) -> list[Refusal]:
         """Return the recorded PINs of one device that it did not accept."""
-        named = _parse_name(device)
+        named = parse_name(device)
         own, name = self._own(named)
         wide = () if name == named.wide_file else self._load(named.wide_file).refusals
         return [*wide, *own.refusals]
@@ -388,7 +238,7 @@ class RefusalMemory(StateFolder):
         """Return whether this PIN is recorded as refused; an unclear answer, or none, is no refusal."""
         if not self.has_refusal(device, role):
             return False  # without a digest, which takes a tenth of a second
-        named = _parse_name(device)
+        named = parse_name(device)
         own, _ = self._own(named)
         known = self._find_known(named, own, role, pin, own.digest(pin))
         return known is not None and known.state is State.REFUSED
@@ -400,11 +250,11 @@ class RefusalMemory(StateFolder):
 
     def low_stays(self, device: Device) -> bool:
         """Return whether the device reported a low retry counter right after a login by a person."""
-        return self._own(_parse_name(device))[0].low_stays
+        return self._own(parse_name(device))[0].low_stays
 
     def clear(self, device: Device) -> int:
         """Clear all refusals of one device, or of all devices with a serial number; returns how many there were."""
-        named = _parse_name(device)
+        named = parse_name(device)
         with self.lock(named.lock):
             names = {named.wide_file, self._own(named)[1]}
             if isinstance(device, str):
@@ -456,10 +306,6 @@ class RefusalMemory(StateFolder):
                 f"{self.folder / name}, which records refused PINs, cannot be understood.",
                 remedy="Look at it, then remove it.",
             ) from error
-
-
-def _parse_name(device: Device) -> DeviceName:
-    return DeviceName(device) if isinstance(device, str) else device
 
 
 def _marker_of(named: DeviceName) -> str:

@@ -34,8 +34,10 @@ from tokens.events import Login as LoginEvent
 from tokens.events import OperationOutcome
 from tokens.events.reporting import Report, report
 from tokens.pins.credentials import Credentials
+from tokens.pins.device_name import DeviceName
+from tokens.pins.presentation import Answer
 from tokens.pins.refusal_record import Refusal, State
-from tokens.pins.refusals import Answer, DeviceName, describe_unanswered
+from tokens.pins.refusals import describe_unanswered
 from tokens.pins.sources import Pin
 from tokens.smartcard.apdu.commands import verify
 from tokens.smartcard.apdu.status import BLOCKED, NOT_AUTHORISED, StatusError

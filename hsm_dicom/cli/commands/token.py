@@ -25,8 +25,8 @@ from hsm_dicom.errors import DicomError
 
 if TYPE_CHECKING:
     from hsm_dicom.config import Configuration
+    from tokens.pins.device_name import Device
     from tokens.pins.refusal_record import Refusal
-    from tokens.pins.refusals import Device
 
 app = typer.Typer(help="Tokens: list, inspect, initialise, test them, and their PINs.", no_args_is_help=True)
 

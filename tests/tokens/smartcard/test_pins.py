@@ -30,8 +30,9 @@ from tokens.errors import (
 from tokens.events import DeviceEvent, Login, OperationOutcome, subscribe
 from tokens.keys import PrivateKey
 from tokens.opening import open_key
+from tokens.pins.device_name import DeviceName
 from tokens.pins.refusal_record import State
-from tokens.pins.refusals import DeviceName, RefusalMemory
+from tokens.pins.refusals import RefusalMemory
 from tokens.smartcard.profile_table import read_profile
 
 PROFILES = {"test": read_profile("test", AUTHENTICATION_CARD)}

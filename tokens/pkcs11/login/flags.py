@@ -15,7 +15,8 @@ from tokens.errors import (
     sentence_case,
 )
 from tokens.pins.credentials import Credentials
-from tokens.pins.refusals import DeviceName, RefusalMemory, describe_unanswered
+from tokens.pins.device_name import DeviceName
+from tokens.pins.refusals import RefusalMemory, describe_unanswered
 from tokens.pins.sources import PinPad
 from tokens.pkcs11.calls.cryptoki import UserType
 from tokens.pkcs11.search import TokenInfo

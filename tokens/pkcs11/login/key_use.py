@@ -28,8 +28,8 @@ from tokens.events import Login, OperationOutcome
 from tokens.events.reporting import report
 from tokens.pins.credentials import Credentials, DeviceFailure
 from tokens.pins.leavable import LeavableCall, Progress
+from tokens.pins.presentation import Answer, Presentation
 from tokens.pins.refusal_record import Refusal
-from tokens.pins.refusals import Answer, Presentation
 from tokens.pins.sources import Pin
 from tokens.pkcs11.calls import cryptoki
 from tokens.pkcs11.calls.cryptoki import UserType

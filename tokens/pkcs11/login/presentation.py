@@ -36,9 +36,10 @@ from tokens.events import CeremonyStep, Login, OperationOutcome
 from tokens.events.bus import emit
 from tokens.events.reporting import Report, report
 from tokens.pins.credentials import Credentials
+from tokens.pins.device_name import DeviceName
 from tokens.pins.leavable import LeavableCall, Progress
+from tokens.pins.presentation import Answer, Presentation
 from tokens.pins.refusal_record import Refusal
-from tokens.pins.refusals import Answer, DeviceName, Presentation
 from tokens.pins.sources import Pin
 from tokens.pkcs11.calls import cryptoki
 from tokens.pkcs11.calls.cryptoki import UserType

@@ -10,8 +10,8 @@ from pkcs11 import TokenFlag
 
 from tokens.errors import LoginUnclearError, ModuleError, sentence_case
 from tokens.pins.credentials import DeviceFailure
+from tokens.pins.device_name import DeviceName
 from tokens.pins.refusal_record import Refusal
-from tokens.pins.refusals import DeviceName
 from tokens.pkcs11.calls import cryptoki
 from tokens.pkcs11.calls.cryptoki import UserType
 from tokens.pkcs11.login.answers import name_answer
