@@ -149,9 +149,31 @@ def test_the_module_is_not_finalised_while_a_late_result_is_delivered(threads: C
         threads.run_alone(lambda: done.append("finalised"), 5.0)
     go_on.set()
     finaliser.join()
+    until(lambda: threads.fence.is_quiet)
     assert outcome == ["left"]
     assert done[0] == "delivered"
+
+
+def test_the_delivery_of_a_late_result_keeps_nobody_out() -> None:
+    threads = CallThreads(Fence("module.so", Gate(one_at_a_time=True)), lambda slot: False)
+    delivering, go_on, inside = threading.Event(), threading.Event(), []
+
+    def close() -> None:
+        inside.append(dict(threads.gate._inside))
+
+    def deliver(_: object) -> None:
+        delivering.set()
+        go_on.wait()
+        threads.when_answering(1, close)
+
+    hang = Hang(threads, 1, deliver)
+    hang.end()
+    delivering.wait()
+    assert call(threads, 1) == "answered"
+    go_on.set()
     until(lambda: threads.fence.is_quiet)
+    assert [len(those) for those in inside] == [1]  # its calls are made one at a time too
+    threads.close()
 
 
 def test_a_result_that_cannot_be_delivered_does_not_keep_the_fence(threads: CallThreads) -> None:

@@ -148,6 +148,11 @@ class CallThreads:
     def when_answering(self, slot: int | None, action: Callable[[], None]) -> None:
         """Call `action` now or, if the token in a slot has a late call, in the call thread when it has returned."""
         if not self.fence.defer(action, slot):
+            self._enter(action)
+
+    def _enter(self, action: Callable[[], None]) -> None:
+        """Carry out a job that begins outside the gate, in a call thread or not."""
+        with self.gate if self.is_here else contextlib.nullcontext():
             action()
 
     def begin_call(self, function: str, slot: int | None, seconds: float, kind: str = "session") -> None:
@@ -264,13 +269,19 @@ class CallThreads:
         lane.late = (call, None)  # it is delivered once
         answered = self.fence.remove(call)
         try:
-            for action in (*((lambda: deliver(result),) if deliver is not None else ()), *answered):
-                try:
-                    action()
-                except Exception:
-                    log.exception("The late result of %s could not be used.", call.function)
+            if deliver is not None:
+                self._try(call, deliver, result)
+            for action in answered:
+                self._try(call, self._enter, action)
         finally:
             self.fence.settle(call)
+
+    @staticmethod
+    def _try(call: LateCall, action: Callable[..., None], *arguments: object) -> None:
+        try:
+            action(*arguments)
+        except Exception as error:
+            log.warning("The late result of %s could not be used (%s: %s).", call.function, type(error).__name__, error)
 
     def _find_extent(self, call: LateCall) -> None:
         """Find out, without waiting for it, whether the whole module hangs or only one token."""
@@ -319,13 +330,12 @@ class CallThreads:
             self._carry_out(lane, job)
             job = None
             if lane.settling["by"] is not _THREAD:
-                if lane.late is not None:
-                    self.fence.log_return(lane.late[0])
+                self._deliver_late(lane)
                 return
             lane.done.release()
 
     def _carry_out(self, lane: _Lane, job: Callable[[], Any]) -> None:
-        """Carry out a job, and settle it inside the gate, where nobody finalises the module meanwhile."""
+        """Carry out a job, and settle it inside the gate: who finalises the module then finds a late call recorded."""
         entrance, lane.job, lane.entrance = lane.entrance, None, None
         try:
             with entrance or contextlib.nullcontext():
@@ -334,21 +344,20 @@ class CallThreads:
                     lane.outcome = (job(), None)
                 except BaseException as error:
                     lane.outcome = (None, error)
-                self._settle(lane)
+                lane.settle(_THREAD)
         except BaseException as error:  # not let in
             lane.outcome = (None, error)
-            self._settle(lane)
+            lane.settle(_THREAD)
 
-    def _settle(self, lane: _Lane) -> None:
-        """End a job; deliver its result if no caller waits for it."""
-        if lane.settle(_THREAD):
-            return
+    def _deliver_late(self, lane: _Lane) -> None:
+        """Deliver the result that no caller waits for. Others may be inside the gate: it may take long."""
         self._busy.discard(lane)
         lane.has_ended = True
         if lane.late is not None:
             call, deliver = lane.late
             (result, failure), lane.outcome = lane.outcome, (None, None)
             self._deliver(lane, call, deliver, result if failure is None else failure)
+            self.fence.log_return(call)
 
 
 def _make_departure_error() -> TokenLostError:
