@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 import tokens
-from tests.softhsm import TestToken, set_pin
+from tests.softhsm import MODULE, TestToken, set_pin
 from tests.tokens.isolation.conftest import SHORT, IsolatedKeys, children, fails_within, is_running, pid_of
 from tests.tokens.proxy import Proxy
 from tests.tokens.scenes import sign, until
@@ -23,12 +24,17 @@ from tokens.errors import (
     ModuleError,
     PinNotPresentedError,
     PinRefusedError,
+    TokenBusyError,
     TokenLostError,
     TokenTimeoutError,
 )
 from tokens.events import OperationOutcome, Reconnection, subscribe
 from tokens.pins.refusals import RefusalMemory
+from tokens.pins.sources import Pin
+from tokens.pkcs11.calls.cryptoki import UserType
 from tokens.pkcs11.ceremony import KeyKind, Usage, generate_key, read_keys, review_unfinished
+from tokens.pkcs11.isolation.messages import encode_request
+from tokens.pkcs11.isolation.module import IsolatedModule
 from tokens.process import ending
 
 pytestmark = pytest.mark.usefixtures("bounded")
@@ -282,3 +288,34 @@ def test_a_pin_whose_login_crashed_is_not_presented_again(
     with pytest.raises(PinNotPresentedError):
         isolated.open(token, memory=memory)
     assert len(proxy.presentations()) == 1
+
+
+def _refuse_sockets(*_: object) -> None:
+    raise OSError(errno.EMFILE, "Too many open files")
+
+
+def test_without_descriptors_no_process_starts_and_the_error_says_so(
+    softhsm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tokens.pkcs11.isolation.process.socket.socketpair", _refuse_sockets)
+    with pytest.raises(ModuleError, match="could not be started: .*Too many open files"):
+        IsolatedModule(MODULE).ready()
+
+
+def test_a_request_that_could_not_be_sent_is_wiped(softhsm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, requests = IsolatedModule(MODULE), []
+
+    def note(*arguments: Any) -> bytearray:
+        requests.append(encode_request(*arguments))
+        return requests[-1]
+
+    module.ready()
+    try:
+        module._process._close_idle()
+        monkeypatch.setattr("tokens.pkcs11.isolation.process.encode_request", note)
+        monkeypatch.setattr("tokens.pkcs11.isolation.process.socket.socketpair", _refuse_sockets)
+        with pytest.raises(TokenBusyError):
+            module.cryptoki.login(1, UserType.USER, Pin(b"1234"))
+    finally:
+        module.close()
+    assert [set(request) for request in requests] == [{0}]
