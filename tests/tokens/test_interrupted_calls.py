@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 
 from tokens.errors import TokenTimeoutError
-from tokens.pkcs11.calls import call_threads, fence
+from tokens.pkcs11.calls import call_threads, fence, lane
 from tokens.pkcs11.calls.call_threads import CallThreads
 from tokens.pkcs11.calls.fence import Fence
 from tokens.process.gate import Gate
 
 pytestmark = pytest.mark.usefixtures("bounded")
 
-FILES = {call_threads.__file__, fence.__file__}
+FILES = {call_threads.__file__, fence.__file__, lane.__file__}
 
 
 @functools.cache

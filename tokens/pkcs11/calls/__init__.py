@@ -3,7 +3,7 @@
 | module                          | contents                                                                      |
 |---------------------------------|-------------------------------------------------------------------------------|
 | `loading`, `functions`          | loading a module; the places of its functions                                 |
-| `call_threads`, `fence`         | threads whose callers can leave a call; what is not called until it returns   |
+| `call_threads`, `lane`, `fence` | threads whose callers can leave a call; what is not called until it returns   |
 | `limits`                        | which deadline applies to which function                                      |
 | `structures`                    | templates and mechanisms in memory                                            |
 | `cryptoki`                      | the calls themselves, and those that return only a CK_RV                      |

@@ -22,6 +22,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from tokens.errors import Facts, Reason, TokenBusyError, TokenLostError, TokenTimeoutError
 from tokens.pkcs11.calls.fence import Fence, LateCall
+from tokens.pkcs11.calls.lane import CALLER, THREAD, Lane
 from tokens.process import ending
 from tokens.process.gate import Gate
 
@@ -36,57 +37,7 @@ _LOOK = 0.05
 _MARK = "is_device_call"
 """The attribute of a method that `device_call` made."""
 
-_CALLER, _THREAD = "caller", "thread"
-"""The sides that may settle a job."""
-
 _here = threading.local()
-
-
-class _Lane:
-    """One call thread and the job that it carries out."""
-
-    __slots__ = (
-        "began",
-        "done",
-        "entrance",
-        "expires",
-        "function",
-        "go",
-        "has_ended",
-        "interrupted",
-        "job",
-        "kind",
-        "late",
-        "outcome",
-        "settling",
-        "slot",
-    )
-
-    def __init__(self) -> None:
-        self.go = threading.Lock()
-        self.go.acquire()
-        self.done = threading.Lock()
-        self.done.acquire()
-        self.prepare(None)
-
-    def prepare(self, job: Callable[[], Any] | None, entrance: AbstractContextManager[object] | None = None) -> None:
-        """Take the next job, which is carried out inside the entrance."""
-        self.job = job
-        self.entrance = entrance
-        self.outcome: tuple[Any, BaseException | None] = (None, None)
-        self.settling: dict[str, str] = {}
-        """Which side settled the job: its thread when the job has ended, or its caller when it leaves."""
-        self.late: tuple[LateCall, Callable[[Any], None] | None] | None = None
-        """Set by a caller that leaves, before it settles."""
-        self.interrupted = self.has_ended = False
-        self.function = self.kind = ""
-        self.slot: int | None = None
-        self.began = time.monotonic()
-        self.expires = math.inf
-
-    def settle(self, side: str) -> bool:
-        """Return True to the first of the two sides that asks, however often that one asks."""
-        return self.settling.setdefault("by", side) is side
 
 
 class CallThreads:
@@ -96,8 +47,8 @@ class CallThreads:
         """`other_token_answers` tells whether a token answers other than that in a slot, and may itself hang."""
         self.fence = fence
         self._other_token_answers = other_token_answers
-        self._idle: list[_Lane] = []
-        self._busy: set[_Lane] = set()
+        self._idle: list[Lane] = []
+        self._busy: set[Lane] = set()
         ending.register(self)
 
     @property
@@ -160,7 +111,7 @@ class CallThreads:
 
         `kind` is the field of `CallDeadlines` from which the seconds are.
         """
-        lane: _Lane = _here.lane
+        lane: Lane = _here.lane
         if lane.late is not None and not lane.has_ended:
             raise _make_departure_error()
         self.fence.check(slot)
@@ -219,7 +170,7 @@ class CallThreads:
                 del failure  # its traceback holds this frame
         return result  # type: ignore[no-any-return]
 
-    def _wait(self, lane: _Lane) -> None:
+    def _wait(self, lane: Lane) -> None:
         """Return when the job has ended. Raises if the caller should leave, which is not decided yet."""
         while not lane.done.acquire(timeout=_LOOK):
             if lane.interrupted:
@@ -232,7 +183,7 @@ class CallThreads:
                     facts=Facts(reason=Reason.NO_ANSWER, setting=lane.kind),
                 )
 
-    def _leave_once(self, lane: _Lane, late: Callable[[Any], None] | None) -> None:
+    def _leave_once(self, lane: Lane, late: Callable[[Any], None] | None) -> None:
         """Leave a job completely, also if Ctrl-C is pressed again meanwhile."""
         interruption: BaseException | None = None
         while True:
@@ -244,18 +195,18 @@ class CallThreads:
         if interruption is not None:
             raise interruption
 
-    def _leave(self, lane: _Lane, late: Callable[[Any], None] | None) -> None:
+    def _leave(self, lane: Lane, late: Callable[[Any], None] | None) -> None:
         """Leave a job, unless it has ended meanwhile. May be called again after an interruption."""
         if lane.late is None:
             lane.late = (LateCall(lane.function, lane.slot, lane.began), late)
         call, deliver = lane.late
-        if lane.settling.get("by") is not _CALLER:
+        if lane.settling.get("by") is not CALLER:
             self.fence.add(call)
         # The caller may have been interrupted before it started the job, which then does not begin. The lane is not
         # used again: if the job was started before, this lets the thread end after it.
         with contextlib.suppress(RuntimeError):
             lane.go.release()
-        if lane.settle(_CALLER):
+        if lane.settle(CALLER):
             if not lane.interrupted:
                 self._find_extent(call)
             self.fence.log_departure(call)
@@ -264,7 +215,7 @@ class CallThreads:
         result, failure = lane.outcome
         self._deliver(lane, call, deliver, result if failure is None else failure)
 
-    def _deliver(self, lane: _Lane, call: LateCall, deliver: Callable[[Any], None] | None, result: object) -> None:
+    def _deliver(self, lane: Lane, call: LateCall, deliver: Callable[[Any], None] | None, result: object) -> None:
         """Deliver the result of a job that its caller has left, and let the device be used again."""
         lane.late = (call, None)  # it is delivered once
         answered = self.fence.remove(call)
@@ -312,15 +263,15 @@ class CallThreads:
         if _here.lane.late is not None:
             raise _make_departure_error()
 
-    def _start(self) -> _Lane:
-        lane = _Lane()
+    def _start(self) -> Lane:
+        lane = Lane()
         try:
             threading.Thread(target=self._serve, args=(lane,), name="device calls", daemon=True).start()
         except RuntimeError as error:  # too many threads, or the interpreter is ending
             raise TokenBusyError(f"No thread could be started to call the token ({error}).") from error
         return lane
 
-    def _serve(self, lane: _Lane) -> None:
+    def _serve(self, lane: Lane) -> None:
         _here.threads, _here.lane = self, lane
         while True:
             lane.go.acquire()
@@ -329,12 +280,12 @@ class CallThreads:
                 return
             self._carry_out(lane, job)
             job = None
-            if lane.settling["by"] is not _THREAD:
+            if lane.settling["by"] is not THREAD:
                 self._deliver_late(lane)
                 return
             lane.done.release()
 
-    def _carry_out(self, lane: _Lane, job: Callable[[], Any]) -> None:
+    def _carry_out(self, lane: Lane, job: Callable[[], Any]) -> None:
         """Carry out a job, and settle it inside the gate: who finalises the module then finds a late call recorded."""
         entrance, lane.job, lane.entrance = lane.entrance, None, None
         try:
@@ -344,12 +295,12 @@ class CallThreads:
                     lane.outcome = (job(), None)
                 except BaseException as error:
                     lane.outcome = (None, error)
-                lane.settle(_THREAD)
+                lane.settle(THREAD)
         except BaseException as error:  # not let in
             lane.outcome = (None, error)
-            lane.settle(_THREAD)
+            lane.settle(THREAD)
 
-    def _deliver_late(self, lane: _Lane) -> None:
+    def _deliver_late(self, lane: Lane) -> None:
         """Deliver the result that no caller waits for. Others may be inside the gate: it may take long."""
         self._busy.discard(lane)
         lane.has_ended = True
