@@ -1,8 +1,9 @@
 # Each target is one readable command; tools/set-up prepares what the target needs, once.
 .PHONY: demo test test-fast test-newest coverage lint docs soak fuzz bench clean
 bin := .venv/bin
-# One worker a core. A worker that has finished its half takes over half of what the other has left.
-parallel := -n auto --dist worksteal
+# Three workers for two processors: many tests wait for another process, or for a device that hangs.
+# A worker that has finished its share takes over half of what another has left.
+parallel := -n $(shell echo $$(( ($$(nproc) * 3 + 1) / 2 ))) --dist worksteal
 
 demo: .venv/.ready-demo
 	$(bin)/hsm-dicom demo
