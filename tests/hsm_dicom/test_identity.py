@@ -131,7 +131,7 @@ def test_a_failed_identity_lets_go_of_the_token(place: Place) -> None:
 
     with pytest.raises(IdentityError):
         load_identity("node", place.write(ON_TOKEN))
-    assert place.token.serial not in {serial for _, serial, _ in default_manager().tokens._connections}
+    assert place.token.serial not in {known[1] for known in default_manager().tokens._connections}
 
 
 def test_a_key_file_is_served_only_where_it_is_allowed_explicitly(place: Place) -> None:
