@@ -42,13 +42,7 @@ def _handshakes(site: Site) -> Iterator[Row]:
         yield Row("handshakes, nothing fails: typical; longest", _times(calm), "")
 
         lost, longest_use = _with_fault(site, identity, site.server.kill)
-        yield Row(
-            f"{HANDSHAKES} handshakes, connection lost in the middle: failed",
-            str(len(lost.failures)),
-            "0",
-            float(len(lost.failures)),
-            "<= 0",
-        )
+        yield _failed(f"{HANDSHAKES} handshakes, connection lost in the middle: failed", lost)
         yield Row(
             "longest failed use of the lost token, against 50 ms",
             f"{longest_use * 1000:.1f} ms",
@@ -63,13 +57,7 @@ def _handshakes(site: Site) -> Iterator[Row]:
         hung, longest_use = _with_fault(site, identity, lambda: site.server.signal(signal.SIGSTOP))
         site.server.signal(signal.SIGCONT)
         bound = DEFAULT_DEADLINES.sign + 0.1
-        yield Row(
-            f"{HANDSHAKES} handshakes, token hangs in the middle: failed",
-            str(len(hung.failures)),
-            "0",
-            float(len(hung.failures)),
-            "<= 0",
-        )
+        yield _failed(f"{HANDSHAKES} handshakes, token hangs in the middle: failed", hung)
         yield Row(
             "longest failed use of the token that hangs, against the deadline + 100 ms",
             f"{longest_use:.3f} s",
@@ -79,6 +67,10 @@ def _handshakes(site: Site) -> Iterator[Row]:
         )
         yield Row("handshakes then: typical; longest", _times(hung), _times(calm))
         _wait_until_restored(identity)
+
+
+def _failed(what: str, outcome: Outcome) -> Row:
+    return Row(what, str(len(outcome.failures)), "0", float(len(outcome.failures)), "<= 0")
 
 
 def _with_fault(site: Site, identity: Identity, fault: Callable[[], None]) -> tuple[Outcome, float]:

@@ -33,6 +33,19 @@ def wait_for(condition):
     while not condition():
         assert time.monotonic() < until
         time.sleep(0.01)
+def sign_in_threads(key, count):
+    answers = []
+    def note():
+        try:
+            sign(key)
+        except TokenError as error:
+            answers.append(type(error).__name__)
+    threads = [threading.Thread(target=note) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(5)
+    print(*sorted(answers), any(thread.is_alive() for thread in threads), sep=chr(10))
 def timed(action):
     began = time.monotonic()
     said(action)
@@ -109,23 +122,10 @@ sign(hanging)
 
 def test_every_thread_that_waits_for_a_token_leaves(token: TestToken, proxy: Proxy) -> None:
     code = """
-import threading
 key = tokens.open_key(uris[0])
 hurry(key)
 rule("C_Sign hang=1")
-answers = []
-def note():
-    try:
-        sign(key)
-    except TokenError as error:
-        answers.append(type(error).__name__)
-threads = [threading.Thread(target=note) for _ in range(8)]
-for thread in threads:
-    thread.start()
-for thread in threads:
-    thread.join(5)
-print(*sorted(answers), sep=chr(10))
-print(any(thread.is_alive() for thread in threads))
+sign_in_threads(key, 8)
 rule()
 wait_for(lambda: not ending.has_late_calls())
 sign(key)
@@ -224,25 +224,12 @@ except KeyboardInterrupt:
 
 def test_a_module_that_serves_one_call_at_a_time_turns_the_waiting_away(token: TestToken, proxy: Proxy) -> None:
     code = """
-import threading
 from tokens.pkcs11 import module as modules
 modules.ONE_CALL_AT_A_TIME = (Path(uris[1]).name,)
 key = tokens.open_key(uris[0])
 hurry(key)
 rule("C_Sign hang=1")
-answers = []
-def note():
-    try:
-        sign(key)
-    except TokenError as error:
-        answers.append(type(error).__name__)
-threads = [threading.Thread(target=note) for _ in range(4)]
-for thread in threads:
-    thread.start()
-for thread in threads:
-    thread.join(5)
-print(*sorted(answers), sep=chr(10))
-print(any(thread.is_alive() for thread in threads))
+sign_in_threads(key, 4)
 rule()
 wait_for(lambda: not ending.has_late_calls())
 sign(key)

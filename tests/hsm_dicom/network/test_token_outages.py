@@ -14,27 +14,16 @@ from tests.hsm_dicom.network.listening import Listening, listening
 from tests.hsm_dicom.network.test_cli import Site
 from tests.hsm_dicom.tls.fixtures import Hospital
 from tests.softhsm import MODULE, TestToken
-from tests.tokens.proxy import Proxy, build
+from tests.tokens.proxy import Proxy
 
 OUTAGE = ("C_Sign rv=0x30", "C_Login rv=0x30")
 
 
 @pytest.fixture
-def proxy(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, state_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> Proxy:
-    """SoftHSM behind a module that fails when it is told to."""
-    made = Proxy(build(tmp_path_factory.mktemp("proxy")), tmp_path)
-    for name, value in made.environment(counted=True).items():
-        monkeypatch.setenv(name, value)
-    return made
-
-
-@pytest.fixture
-def site(tmp_path: Path, node: TestToken, hospital: Hospital, proxy: Proxy) -> Site:
+def site(tmp_path: Path, node: TestToken, hospital: Hospital, proxy_here: Proxy) -> Site:
     made = Site(tmp_path)
     made.write(node, hospital)
-    made.config.write_text(made.config.read_text().replace(str(MODULE), str(proxy.module)))
+    made.config.write_text(made.config.read_text().replace(str(MODULE), str(proxy_here.module)))
     return made
 
 
@@ -63,47 +52,47 @@ def caller(site: Site, hospital: Hospital) -> Caller:
 
 
 def test_handshakes_work_again_after_each_outage_without_a_restart(
-    site: Site, caller: Caller, proxy: Proxy, run: Run
+    site: Site, caller: Caller, proxy_here: Proxy, run: Run
 ) -> None:
     with listening(site.config):
         assert caller.is_answered()
-        logins = proxy.calls()["C_Login"]
+        logins = proxy_here.calls()["C_Login"]
         for number in range(3):
-            proxy.rule(*OUTAGE)
+            proxy_here.rule(*OUTAGE)
             assert not caller.is_answered()
-            proxy.rule()
+            proxy_here.rule()
             assert caller.is_answered()
-            assert proxy.calls()["C_Login"] == logins + 2 * (number + 1)
+            assert proxy_here.calls()["C_Login"] == logins + 2 * (number + 1)
         for _ in range(2):  # seen to be away, for as long as it likes
-            proxy.rule(*OUTAGE, "C_GetTokenInfo rv=0x30")
+            proxy_here.rule(*OUTAGE, "C_GetTokenInfo rv=0x30")
             assert not any(caller.is_answered() for _ in range(3))
-            proxy.rule()
+            proxy_here.rule()
             assert caller.is_answered()
 
 
-def refused_for_good(caller: Caller, proxy: Proxy) -> None:
+def refused_for_good(caller: Caller, proxy_here: Proxy) -> None:
     """An outage in which all but logins works, so that the one further presentation is spent too."""
     assert caller.is_answered()
-    proxy.rule(*OUTAGE)
+    proxy_here.rule(*OUTAGE)
     assert not any(caller.is_answered() for _ in range(3))
-    proxy.rule()
-    logins = proxy.calls()["C_Login"]
+    proxy_here.rule()
+    logins = proxy_here.calls()["C_Login"]
     assert not caller.is_answered()
-    assert proxy.calls()["C_Login"] == logins
+    assert proxy_here.calls()["C_Login"] == logins
 
 
 def test_clearing_the_record_reaches_a_listener(
-    site: Site, caller: Caller, proxy: Proxy, run: Run, node: TestToken
+    site: Site, caller: Caller, proxy_here: Proxy, run: Run, node: TestToken
 ) -> None:
     with listening(site.config) as running:
-        refused_for_good(caller, proxy)
+        refused_for_good(caller, proxy_here)
         assert running.says(f"hsm-dicom token clear-rejected-pin '{node.serial}'")
         assert run("token", "clear-rejected-pin", node.serial).status == 0
         assert caller.is_answered()
 
 
 def test_a_hangup_has_a_listener_read_a_pin_that_was_put_right(
-    site: Site, caller: Caller, proxy: Proxy, node: TestToken, tmp_path: Path
+    site: Site, caller: Caller, proxy_here: Proxy, node: TestToken, tmp_path: Path
 ) -> None:
     import os
 
@@ -115,7 +104,7 @@ def test_a_hangup_has_a_listener_read_a_pin_that_was_put_right(
     with listening(site.config) as running:
         assert caller.is_answered()
         pin.write_text("999999")
-        proxy.rule("C_Sign rv=0x30 times=1", "C_GetTokenInfo clear=0x10000")
+        proxy_here.rule("C_Sign rv=0x30 times=1", "C_GetTokenInfo clear=0x10000")
         assert not any(caller.is_answered() for _ in range(2))
         pin.write_text(right)
         assert not caller.is_answered()

@@ -22,25 +22,15 @@ from tests.hsm_dicom.tls.fixtures import Hospital, names
 from tests.ports import free_port
 from tests.softhsm import TestToken
 from tests.tokens import scenes
-from tests.tokens.proxy import Proxy, build
+from tests.tokens.proxy import Proxy
 from tests.tokens.scenes import until
 
 DRAIN = 1.0
 
 
 @pytest.fixture
-def proxy(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, state_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> Proxy:
-    made = Proxy(build(tmp_path_factory.mktemp("proxy")), tmp_path)
-    for name, value in made.environment(counted=True).items():
-        monkeypatch.setenv(name, value)
-    return made
-
-
-@pytest.fixture
-def config(tmp_path: Path, node: TestToken, hospital: Hospital, proxy: Proxy) -> Path:
-    """Two listeners: `token` with its key behind the proxy, `file` with a key in a file."""
+def config(tmp_path: Path, node: TestToken, hospital: Hospital, proxy_here: Proxy) -> Path:
+    """Two listeners: `token` with its key behind the proxy_here, `file` with a key in a file."""
     (tmp_path / "token.pem").write_bytes(hospital.rsa.certificate.public_bytes(Encoding.PEM))
     other = hospital.peer("other node", extensions=[names()])
     certificate, key = hospital.files(other)
@@ -48,7 +38,7 @@ def config(tmp_path: Path, node: TestToken, hospital: Hospital, proxy: Proxy) ->
     file = tmp_path / "hsm-dicom.toml"
     file.write_text(f"""
 [tokens.node]
-module = "{proxy.module}"
+module = "{proxy_here.module}"
 serial = "{node.serial}"
 pin = "{node.pin}"
 deadlines = {{ session = 1, sign = 1 }}
@@ -208,14 +198,14 @@ def handshake(port: int, ca: Path) -> bool:
 
 
 def test_a_listener_that_hangs_tells_its_service_manager_and_stops_within_its_drain_time(
-    config: Path, hospital: Hospital, proxy: Proxy, manager: Manager
+    config: Path, hospital: Hospital, proxy_here: Proxy, manager: Manager
 ) -> None:
     port = int(config.read_text().split("port = ")[1].split()[0])
     with listening(config, "token") as running:
         assert handshake(port, hospital.ca_file)
         until(lambda: "WATCHDOG=1" in manager.told)
         assert manager.told[:2] == ["READY=1", "STATUS=Listening."]
-        proxy.rule("C_Sign hang=1")
+        proxy_here.rule("C_Sign hang=1")
         callers = [threading.Thread(target=handshake, args=(port, hospital.ca_file)) for _ in range(8)]
         for caller in callers:
             caller.start()
@@ -236,12 +226,12 @@ def test_a_listener_that_hangs_tells_its_service_manager_and_stops_within_its_dr
 
 @pytest.mark.parametrize(("function", "number"), [("C_Initialize", signal.SIGINT), ("C_Login", signal.SIGTERM)])
 def test_a_listener_that_waits_for_its_token_before_it_serves_hears_a_signal(
-    config: Path, proxy: Proxy, function: str, number: signal.Signals
+    config: Path, proxy_here: Proxy, function: str, number: signal.Signals
 ) -> None:
     config.write_text(config.read_text().replace("sign = 1 }", "sign = 1, login = 60 }"))
-    proxy.rule(f"{function} hang=1")
+    proxy_here.rule(f"{function} hang=1")
     with listening(config, "token", until="") as running:
-        until(lambda: proxy.calls()[function])
+        until(lambda: proxy_here.calls()[function])
         os.kill(running.process.pid, number)
         began = time.monotonic()
         assert running.process.wait(20) == (-number if number == signal.SIGTERM else 130)
@@ -249,13 +239,13 @@ def test_a_listener_that_waits_for_its_token_before_it_serves_hears_a_signal(
     assert "Traceback" not in "".join(running.printed)
 
 
-def test_a_reload_that_waits_for_its_token_hears_a_signal(config: Path, hospital: Hospital, proxy: Proxy) -> None:
+def test_a_reload_that_waits_for_its_token_hears_a_signal(config: Path, hospital: Hospital, proxy_here: Proxy) -> None:
     config.write_text(config.read_text().replace("session = 1", "session = 60"))
     with listening(config, "token") as running:
-        proxy.rule("C_GetTokenInfo hang=1")
-        before = proxy.calls()["C_GetTokenInfo"]
+        proxy_here.rule("C_GetTokenInfo hang=1")
+        before = proxy_here.calls()["C_GetTokenInfo"]
         running.process.send_signal(signal.SIGHUP)
-        until(lambda: proxy.calls()["C_GetTokenInfo"] > before)
+        until(lambda: proxy_here.calls()["C_GetTokenInfo"] > before)
         running.process.send_signal(signal.SIGTERM)
         began = time.monotonic()
         assert running.process.wait(20) == 0
@@ -265,7 +255,7 @@ def test_a_reload_that_waits_for_its_token_hears_a_signal(config: Path, hospital
 
 @pytest.mark.parametrize(("command", "number"), [("echo", signal.SIGTERM), ("store", signal.SIGINT)])
 def test_a_requestor_that_waits_for_its_token_during_the_handshake_hears_a_signal(
-    config: Path, proxy: Proxy, tmp_path: Path, command: str, number: signal.Signals
+    config: Path, proxy_here: Proxy, tmp_path: Path, command: str, number: signal.Signals
 ) -> None:
     text = config.read_text().replace('"one-way"', '"mutual"').replace("sign = 1", "sign = 60")
     port = text.split("port = ")[-1].split()[0]
@@ -273,11 +263,11 @@ def test_a_requestor_that_waits_for_its_token_during_the_handshake_hears_a_signa
     config.write_text(text.replace('host = "127.0.0.1"\n', 'host = "127.0.0.1"\nidentity = "token"\n'))
     image = str(get_testdata_file("CT_small.dcm"))
     with listening(config, "file"):
-        proxy.rule("C_Sign hang=1")
+        proxy_here.rule("C_Sign hang=1")
         arguments = [command, "self", *([image] if command == "store" else []), "--config", str(config)]
         process = subprocess.Popen([*PROGRAM, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         try:
-            until(lambda: proxy.calls()["C_Sign"])
+            until(lambda: proxy_here.calls()["C_Sign"])
             time.sleep(0.2)
             process.send_signal(number)
             began = time.monotonic()
