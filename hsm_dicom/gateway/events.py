@@ -1,0 +1,93 @@
+"""Events of the gateway's routes. None holds data of a patient; UIDs name studies and instances."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import ClassVar
+
+from hsm_dicom.transport.events import NetworkEvent
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RouteEvent(NetworkEvent):
+    """Base of these events: `name` is that of the route, `address` that of the caller."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RelayOpened(RouteEvent):
+    """The target accepted an association, which is relayed from now on.
+
+    `source` and `target` are names of the configuration. `refused_contexts` are the abstract syntaxes of the
+    presentation contexts that the target accepted and the route does not admit. `reason` is why the plain side has no
+    transport security.
+    """
+
+    source: str
+    target: str
+    calling_ae_title: str
+    called_ae_title: str
+    subject: str
+    profile: str
+    refused_contexts: tuple[str, ...] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RelayEnded(RouteEvent):
+    """A relayed association ended. `outcome` is "released", "aborted" or "lost"."""
+
+    source: str
+    target: str
+    outcome: str
+    octets_forth: int
+    octets_back: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RelayRefused(RouteEvent):
+    """An association was not relayed. The codes are those of PS3.8, 9.3.4; `kind` is one word of a fixed set.
+
+    `kind` is "calling", "called", "address", "version", "limit", "target-down", "target-refused" or "draining".
+    """
+
+    level: ClassVar[int] = logging.WARNING
+    kind: str
+    calling_ae_title: str
+    called_ae_title: str
+    subject: str
+    result: int
+    source: int
+    reason: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InstanceRelayed(RouteEvent):
+    """The receiver of a C-STORE answered. `direction` is "forth" (from the source) or "back"; `size` is in bytes."""
+
+    direction: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    study_instance_uid: str
+    status: int
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RequestRelayed(RouteEvent):
+    """A request other than C-STORE was answered for the last time. `command` is its name, such as "C-FIND"."""
+
+    direction: str
+    command: str
+    sop_class_uid: str
+    status: int
+    responses: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RouteChanged(RouteEvent):
+    """A route went down because its target could not be reached, or is used again."""
+
+    level: ClassVar[int] = logging.WARNING
+    is_up: bool

@@ -1,0 +1,122 @@
+"""What a running gateway reports about itself: frozen values, made when somebody asks.
+
+The status page, `/metrics`, `gateway status` and the alarms read the same snapshot. It names routes, peers and tokens
+by their names in the configuration, and holds no AE title, no address and no data of a patient that the network sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from enum import StrEnum
+
+
+class RouteState(StrEnum):
+    """Whether a route can be used."""
+
+    OPEN = "open"
+    DOWN = "down"
+    """The last association could not be relayed, because the target was not reached."""
+    CLOSED = "closed"
+    """The route accepts no associations: it drains, or its address cannot be listened on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExceptionStatus:
+    """An emergency setting of a route that replaces a configured one: by whom, why, and until when."""
+
+    setting: str
+    """Such as "objects = pass", or "plain"."""
+    reason: str
+    operator: str
+    until: date
+
+
+@dataclass(frozen=True, kw_only=True)
+class RouteStatus:
+    """One route. `octets_forth` came from its source, `octets_back` from its target."""
+
+    name: str
+    sources: tuple[str, ...]
+    target: str
+    transport: str
+    """How the secured side is secured: "TLS", "ISCL", "ISCL in TLS"."""
+    objects: str
+    state: RouteState
+    associations: int
+    """Open now."""
+    accepted: int
+    """Associations since the start that the target accepted."""
+    refused: Mapping[str, int]
+    """Associations and connections that were not relayed, by the kind of reason (a fixed set of words)."""
+    aborted: int
+    octets_forth: int
+    octets_back: int
+    instances: Mapping[str, int] = field(default_factory=dict)
+    """Instances by outcome: "stored", "warning", "failed". Empty if the route does not inspect."""
+    last_used: datetime | None = None
+    last_error: str = ""
+    last_error_at: datetime | None = None
+    exception: ExceptionStatus | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenStatus:
+    """One token, or one member of a group of tokens."""
+
+    name: str
+    identities: tuple[str, ...]
+    logged_in: bool
+    breaker: str
+    """"closed", "open" or "half-open" for a member of a group; empty for a token without one."""
+    uses: int
+    failures: int
+    seconds: float
+    """Sum of the seconds of all uses of its keys."""
+    problem: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CertificateStatus:
+    """A certificate or a CRL that the node works with, and when it ends."""
+
+    kind: str
+    """"identity", "chain", "anchor", "intermediate" or "crl"."""
+    name: str
+    """The identity's name, or the file."""
+    subject: str
+    ends: datetime
+    days_left: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """Something that needs a person: `key` is the same for the same condition, until it is resolved."""
+
+    key: str
+    kind: str
+    """"token-lost", "certificate-ending", "crl-ending", "route-down", "limit-reached", "clock", "exception" …"""
+    text: str
+    since: datetime
+    is_urgent: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatewayStatus:
+    """The whole gateway at one time."""
+
+    version: str
+    host: str
+    started: datetime
+    at: datetime
+    is_ready: bool
+    is_draining: bool
+    problem: str
+    configuration: str
+    """SHA-256 of the configuration file that is active, in hexadecimal."""
+    routes: tuple[RouteStatus, ...]
+    tokens: tuple[TokenStatus, ...]
+    certificates: tuple[CertificateStatus, ...]
+    conditions: tuple[Condition, ...]
+    events_lost: int = 0
