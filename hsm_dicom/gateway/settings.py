@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Set
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 
 from hsm_dicom.gateway.services import DEFAULT_SERVICES, Service
 from hsm_dicom.network.listener import Address
@@ -90,3 +91,43 @@ class RouteSettings:
     def called_ae_titles(self) -> tuple[str, ...]:
         """The called AE titles by which callers choose this route."""
         return self.called or self.target.ae_titles
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatusSettings:
+    """Where the status page, `/metrics`, `/healthz` and `/readyz` are: a loopback address, or a Unix socket."""
+
+    listen: Address | None = None
+    socket: Path | None = None
+
+
+class AlarmKind(StrEnum):
+    """How an alarm reaches somebody."""
+
+    COMMAND = "command"
+    SYSLOG = "syslog"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlarmSettings:
+    """One way by which conditions that need a person are reported, once when they begin and once when they end.
+
+    A command is started with one JSON object on its standard input, and ended after `seconds`. With `kinds`, only
+    conditions of these kinds are reported.
+    """
+
+    name: str
+    kind: AlarmKind
+    command: tuple[str, ...] = ()
+    facility: str = "daemon"
+    kinds: frozenset[str] = frozenset()
+    seconds: float = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatewaySettings:
+    """Settings of the gateway as a whole. When it stops, associations may go on for `drain_seconds`."""
+
+    drain_seconds: float = 60.0
+    status: StatusSettings | None = None
+    alarms: tuple[AlarmSettings, ...] = ()

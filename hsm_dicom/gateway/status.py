@@ -23,7 +23,7 @@ class RouteState(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExceptionStatus:
+class EmergencyStatus:
     """An emergency setting of a route that replaces a configured one: by whom, why, and until when."""
 
     setting: str
@@ -58,7 +58,7 @@ class RouteStatus:
     last_used: datetime | None = None
     last_error: str = ""
     last_error_at: datetime | None = None
-    exception: ExceptionStatus | None = None
+    emergency: EmergencyStatus | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +96,7 @@ class Condition:
 
     key: str
     kind: str
-    """"token-lost", "certificate-ending", "crl-ending", "route-down", "limit-reached", "clock", "exception" …"""
+    """"token-lost", "certificate-ending", "crl-ending", "route-down", "limit-reached", "clock", "emergency" …"""
     text: str
     since: datetime
     is_urgent: bool = False
