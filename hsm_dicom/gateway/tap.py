@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -44,3 +44,8 @@ class Tap(Protocol):
 
     def end(self) -> None:
         """Take the end of the association."""
+
+
+MakeTap = Callable[[str, Callable[[str], None]], Tap]
+"""Makes the tap of one association, when the target has accepted it. It takes the caller's address, for events, and a
+function to call with the outcome of each instance: "stored", "warning" or "failed" (`RouteStatus.instances`)."""
