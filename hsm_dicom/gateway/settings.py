@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from hsm_dicom.gateway.services import DEFAULT_SERVICES, Service
-from hsm_dicom.network.listener import Address
+from hsm_dicom.network.addresses import Address
 from hsm_dicom.network.settings import Peer
 
 DICOM_PORT = 104

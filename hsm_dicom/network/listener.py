@@ -9,9 +9,7 @@ an event, and the socket stays open briefly so that the peer can read the reason
 from __future__ import annotations
 
 import contextlib
-import errno
 import functools
-import os
 import queue
 import selectors
 import socket
@@ -22,13 +20,19 @@ from dataclasses import dataclass
 from weakref import WeakSet
 
 from hsm_dicom.events import emit
-from hsm_dicom.network.errors import ListenError, PDUError
+from hsm_dicom.network.addresses import (
+    Address,
+    check_bound_socket,
+    format_address,
+    make_address,
+    open_listening_socket,
+)
+from hsm_dicom.network.errors import PDUError
 from hsm_dicom.network.settings import Limits
 from hsm_dicom.network.unidentified.lingering import Lingering
 from hsm_dicom.network.unidentified.pending import (
     Counts,
     Pending,
-    format_address,
     get_descriptor,
     get_socket,
     make_timeout_error,
@@ -39,18 +43,15 @@ from hsm_dicom.network.upper_layer.negotiation import AssociateRequest
 from hsm_dicom.network.upper_layer.pdu import abort
 from hsm_dicom.network.upper_layer.request import Left, Requested, RequestReading, send_last_pdu
 from hsm_dicom.tls import FailureReason, HandshakeError
-from hsm_dicom.tls.hosts import ascii_host
 from hsm_dicom.transport.events import ConnectionRejected, HandshakeFailed, log, make_handshake_event
 from hsm_dicom.transport.port import Secured, SecureTransport, Wants
 from hsm_dicom.transport.pump import PumpedSocket
 from hsm_dicom.transport.sockets import set_no_delay
 
-_BACKLOG = 128
 _PAUSE_SECONDS = 0.25
 _WORKERS_SECONDS = 1.0
 """Maximum time for the handshakes that compute when the listener stops. A device that works answers within it."""
 
-Address = tuple[str, int]
 Serve = Callable[[Secured, Address, AssociateRequest], bytes | None]
 """Function that serves a connection and its request: returns None, or the PDU to reject it. Called in the pool."""
 
@@ -65,7 +66,11 @@ class _Step:
 
 
 class Listener:
-    """Listener on one address. `transport` may be replaced at any time; connections in progress keep the old one."""
+    """Listener on one address. `transport` may be replaced at any time; connections in progress keep the old one.
+
+    `bound` is a socket that already listens, such as one that systemd passed; the listener closes it when it stops.
+    Raises `ListenError`.
+    """
 
     def __init__(
         self,
@@ -74,29 +79,33 @@ class Listener:
         transport: SecureTransport,
         serve: Serve,
         limits: Limits | None = None,
+        bound: socket.socket | None = None,
     ) -> None:
+        if bound is not None:
+            check_bound_socket(name, bound)
         self.name = name
         self.transport = transport
         self.limits = limits or Limits()
         self.counts = Counts()
         self._serve = serve
-        self._socket = _open_listening_socket(address)
+        self._socket = open_listening_socket(address) if bound is None else bound
         self._steps: queue.SimpleQueue[_Step] = queue.SimpleQueue()
         self._selector = selectors.DefaultSelector()
         self._wake_up, self._woken = socket.socketpair()
+        self._wake_up.setblocking(False)  # whoever wakes a loop that is stuck does not wait for it
         self._places: Places[Pending] = Places(self.limits)
         self._lingering = Lingering(self._selector, self.limits.unidentified)
         self._pumped: WeakSet[PumpedSocket] = WeakSet()
         """Sockets with their own threads that do not belong to an association yet; the threads keep them alive."""
         self._workers = Workers(self.limits.workers, f"handshake-{name}")
+        self._turned = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"listener-{name}")
 
     @property
     def address(self) -> Address:
         """Host and port of the listening socket."""
-        host, port, *_ = self._socket.getsockname()
-        return str(host), int(port)
+        return make_address(self._socket.getsockname())
 
     def start(self) -> None:
         """Start accepting connections."""
@@ -125,6 +134,15 @@ class Listener:
         for waiting in (self._socket, self._wake_up, self._woken):
             waiting.close()
         self._selector.close()
+
+    def ping(self, seconds: float) -> bool:
+        """Return whether the accept loop goes round within so many seconds. Handshakes and associations do not matter.
+
+        The loop is woken for it, so that it needs no timer of its own.
+        """
+        self._turned.clear()
+        self._wake()
+        return self._turned.wait(seconds)
 
     def __enter__(self) -> Listener:
         self.start()
@@ -157,6 +175,7 @@ class Listener:
         self._drain_steps()
         self._expire()
         self._admit()
+        self._turned.set()
 
     def _seconds_to_wait(self) -> float | None:
         """Return the seconds until the next deadline; None if there is none."""
@@ -179,8 +198,7 @@ class Listener:
             return
         self.counts.accepted += 1
         set_no_delay(connection)
-        # For a socket on `::`, an IPv4 peer has an address like ::ffff:192.0.2.1 (RFC 4291, 2.5.5.2).
-        peer: Address = (str(address[0]).removeprefix("::ffff:"), int(address[1]))
+        peer = make_address(address)
         now = time.monotonic()
         deadline = now + self.limits.handshake_seconds
         pending = Pending(self.counts.accepted, peer, get_origin(peer[0]), connection, deadline)
@@ -372,24 +390,3 @@ class Listener:
     def _wake(self) -> None:
         with contextlib.suppress(OSError):
             self._wake_up.send(b"\0")
-
-
-_LISTENING = {
-    errno.EADDRINUSE: "Find the program that uses the port (ss -ltnp), or set another port.",
-    errno.EADDRNOTAVAIL: "No interface of this machine has this address; set host to one that ip address lists.",
-    errno.EACCES: "Ports below 1024 need the capability CAP_NET_BIND_SERVICE; grant it, or set port to 1024 or above.",
-}
-"""Remedies for an unusable address, by errno."""
-
-
-def _open_listening_socket(address: Address) -> socket.socket:
-    """Open a listening socket; `::` means all addresses, including IPv4. Raises `ListenError`."""
-    host, port = address
-    every = host == "::" and socket.has_dualstack_ipv6()
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((ascii_host(host), port), family=family, backlog=_BACKLOG, dualstack_ipv6=every)
-    except OSError as error:
-        remedy = _LISTENING.get(error.errno or 0, "Correct host and port of the listener.")
-        why = os.strerror(error.errno or 0)
-        raise ListenError(f"The listener cannot use {format_address(address)}: {why}. {remedy}") from error

@@ -23,7 +23,8 @@ from hsm_dicom.errors import DicomError
 from hsm_dicom.events import emit
 from hsm_dicom.identity import Identity
 from hsm_dicom.network.acceptor import Acceptor
-from hsm_dicom.network.listener import Address, Listener
+from hsm_dicom.network.addresses import Address
+from hsm_dicom.network.listener import Listener
 from hsm_dicom.network.receive import CheckFile, Receiver
 from hsm_dicom.network.settings import ListenerSettings, Peer
 from hsm_dicom.node.opening import OpenedListener

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from dataclasses import dataclass
 
+from hsm_dicom.network.addresses import format_address
 from hsm_dicom.network.settings import Limits
 from hsm_dicom.network.upper_layer.request import RequestReading
 from hsm_dicom.tls import FailureReason, HandshakeError
@@ -78,9 +79,3 @@ def make_timeout_error(pending: Pending, limits: Limits, transport: SecureTransp
         f"{peer} did not finish its handshake within {limits.handshake_seconds:g} seconds; check whether it uses "
         f"{transport.name}.",
     )
-
-
-def format_address(address: tuple[str, int]) -> str:
-    """Format host and port for messages."""
-    host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

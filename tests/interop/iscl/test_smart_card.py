@@ -10,7 +10,8 @@ import pytest
 
 from hsm_dicom.iscl import ErrorCode, ISCLContext, ISCLSocket
 from hsm_dicom.iscl.errors import AuthenticationError
-from hsm_dicom.network.listener import Address, Listener
+from hsm_dicom.network.addresses import Address
+from hsm_dicom.network.listener import Listener
 from hsm_dicom.network.upper_layer.negotiation import AssociateRequest
 from hsm_dicom.transport.iscl import ISCLTransport
 from hsm_dicom.transport.port import Secured
