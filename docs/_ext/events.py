@@ -9,12 +9,19 @@ from collections.abc import Iterator
 
 from tokens.events import Event, event_name
 
-MODULES = ("tokens.events", "hsm_dicom.events", "hsm_dicom.transport.events", "hsm_dicom.iscl.hooks")
+MODULES = (
+    "tokens.events",
+    "hsm_dicom.events",
+    "hsm_dicom.transport.events",
+    "hsm_dicom.gateway.events",
+    "hsm_dicom.iscl.hooks",
+)
 """Where events are defined."""
 
 BASES = {
     "DeviceEvent": ("those of a device", "#what-every-event-of-a-device-has"),
     "NetworkEvent": ("those of a connection", "#what-every-event-of-a-connection-has"),
+    "RouteEvent": ("those of a connection", "#what-every-event-of-a-connection-has"),
 }
 """What events of one base have in common, with the heading of the page that explains it."""
 

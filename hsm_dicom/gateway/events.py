@@ -91,3 +91,31 @@ class RouteChanged(RouteEvent):
 
     level: ClassVar[int] = logging.WARNING
     is_up: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EmergencySettingChanged(RouteEvent):
+    """An emergency setting of a route was made, is active when the gateway starts, was ended, or has lapsed.
+
+    `change` is "begun", "active", "ended" or "lapsed". `setting` is what replaces the configuration, such as
+    "objects = pass". `until` is its last day, in UTC (ISO 8601).
+    """
+
+    level: ClassVar[int] = logging.WARNING
+    change: str
+    setting: str
+    reason: str
+    operator: str
+    until: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClockChanged(NetworkEvent):
+    """The system clock was set by more than 5 seconds, is behind a time that it has shown before, or is right again.
+
+    `change` is "stepped", "behind" or "right"; `seconds` is by how much, negative for back.
+    """
+
+    level: ClassVar[int] = logging.WARNING
+    change: str
+    seconds: float

@@ -13,6 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from hsm_dicom.gateway.services import DEFAULT_SERVICES, Service
+from hsm_dicom.gateway.status import ConditionKind
 from hsm_dicom.network.addresses import Address
 from hsm_dicom.network.settings import Peer
 
@@ -120,7 +121,7 @@ class AlarmSettings:
     kind: AlarmKind
     command: tuple[str, ...] = ()
     facility: str = "daemon"
-    kinds: frozenset[str] = frozenset()
+    kinds: frozenset[ConditionKind] = frozenset()
     seconds: float = 30.0
 
 

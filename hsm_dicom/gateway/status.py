@@ -88,6 +88,41 @@ class CertificateStatus:
     subject: str
     ends: datetime
     days_left: int
+    begins: datetime | None = None
+    """Begin of the validity period, or the time at which a CRL was issued; None if it is not known."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClockStatus:
+    """The system clock of this machine, and whether times that are judged by it can be relied on."""
+
+    is_synchronised: bool | None
+    """Whether the kernel considers its clock synchronised (adjtimex(2)); None if it does not say."""
+    stepped_seconds: float = 0.0
+    """By how many seconds the clock was last set forward, or back if negative, while the gateway ran."""
+    stepped_at: datetime | None = None
+    """When that was noticed, if it was within the last day."""
+    behind_seconds: float = 0.0
+    """By how many seconds the clock is behind a time that it has shown before, if by more than is tolerated."""
+
+
+class ConditionKind(StrEnum):
+    """Kinds of conditions, by the names that the configuration of alarms uses."""
+
+    TOKEN_LOST = "token-lost"  # noqa: S105
+    """A token hangs, is not logged in, or is not used by its group."""
+    CERTIFICATE_ENDING = "certificate-ending"
+    CRL_ENDING = "crl-ending"
+    ROUTE_DOWN = "route-down"
+    LIMIT_REACHED = "limit-reached"
+    CLOCK = "clock"
+    """The system clock is not synchronised, was set, or is behind a time that it has shown before."""
+    EMERGENCY = "emergency"
+    """An emergency setting is active."""
+    EVENTS_LOST = "events-lost"
+    """Events were not recorded."""
+    ALARM_FAILED = "alarm-failed"
+    """Another alarm could not be delivered."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,11 +130,12 @@ class Condition:
     """Something that needs a person: `key` is the same for the same condition, until it is resolved."""
 
     key: str
-    kind: str
-    """"token-lost", "certificate-ending", "crl-ending", "route-down", "limit-reached", "clock", "emergency" …"""
+    kind: ConditionKind
     text: str
     since: datetime
     is_urgent: bool = False
+    stage: int = 0
+    """Rises as the condition becomes more pressing, as when fewer days are left; it is then reported again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,3 +156,4 @@ class GatewayStatus:
     certificates: tuple[CertificateStatus, ...]
     conditions: tuple[Condition, ...]
     events_lost: int = 0
+    clock: ClockStatus | None = None
