@@ -64,7 +64,11 @@ class RelayRefused(RouteEvent):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InstanceRelayed(RouteEvent):
-    """The receiver of a C-STORE answered. `direction` is "forth" (from the source) or "back"; `size` is in bytes."""
+    """The receiver of a C-STORE answered. `direction` is that of the request: "forth" (from the caller) or "back".
+
+    `status` is that of PS3.4, Table B.2-1, and `size` the bytes of the Data Set. A UID that is missing, or that is not
+    one, is an empty string. `text` holds no UID.
+    """
 
     direction: str
     sop_class_uid: str
@@ -76,12 +80,16 @@ class InstanceRelayed(RouteEvent):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RequestRelayed(RouteEvent):
-    """A request other than C-STORE was answered for the last time. `command` is its name, such as "C-FIND"."""
+    """A request other than C-STORE was answered for the last time. `command` is its name, such as "C-FIND".
+
+    `responses` is the number of pending responses (PS3.7, C.1) before the last one. A C-CANCEL is not answered: its
+    event is emitted when it passes, and its `status` is null.
+    """
 
     direction: str
     command: str
     sop_class_uid: str
-    status: int
+    status: int | None
     responses: int
 
 
