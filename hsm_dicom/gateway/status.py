@@ -54,7 +54,8 @@ class RouteStatus:
     octets_forth: int
     octets_back: int
     instances: Mapping[str, int] = field(default_factory=dict)
-    """Instances by outcome: "stored", "warning", "failed". Empty if the route does not inspect."""
+    """Instances by outcome (`hsm_dicom.gateway.inspect.Outcome`): "stored", "warning", "failed", "unanswered"; with
+    them the messages that were "not-followed". Empty if the route does not inspect."""
     last_used: datetime | None = None
     last_error: str = ""
     last_error_at: datetime | None = None
