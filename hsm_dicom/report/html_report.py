@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import os
 import secrets
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from hsm_dicom.errors import DicomError
+from hsm_dicom.report.environment import make_environment
 from hsm_dicom.report.html_views import FileView, file_view, look, run_view
 from hsm_dicom.report.pictures import Picture, picture_of
 from hsm_dicom.validation.result import WORST_FIRST
@@ -58,7 +56,7 @@ def html_page(
 ) -> Iterator[str]:
     """Generate the page in parts."""
     numbers = _choose_detailed(verdicts, detailed)
-    template = _environment().get_template("page.html.j2")
+    template = make_environment().get_template("page.html.j2")
     return template.generate(
         run=run_view(verdicts, validator),
         verdicts=verdicts,
@@ -86,25 +84,3 @@ def _files(verdicts: Sequence[Verdict], numbers: Iterable[int], pictures: int) -
         else:
             picture = picture_of(verdict.name, unchanged_since=verdict.validated_at)
         yield file_view(number, verdict), picture
-
-
-def _environment() -> Environment:
-    return Environment(
-        loader=PackageLoader("hsm_dicom.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_printable,
-    )
-
-
-def _printable(value: object) -> object:
-    """Replace controls, bidirectional overrides and lone surrogates in a text; return other values unchanged."""
-    if not isinstance(value, str) or hasattr(value, "__html__") or value.isprintable():
-        return value
-    return "".join(character if character.isprintable() else _stand_in(character) for character in value)
-
-
-def _stand_in(character: str) -> str:
-    return " " if unicodedata.category(character) == "Zs" else "\N{REPLACEMENT CHARACTER}"

@@ -24,7 +24,8 @@ from tests.pki import Authority, new_key
 
 pytestmark = pytest.mark.interop
 
-STYLES = (Path(__file__).parents[3] / "hsm_dicom/report/templates/page.css").read_text()
+_TEMPLATES = Path(__file__).parents[3] / "hsm_dicom/report/templates"
+STYLES = "".join((_TEMPLATES / name).read_text() for name in ("look.css", "page.css"))
 _EMPTY = {"meta", "img", "br", "link", "input", "hr"}
 
 
