@@ -96,10 +96,16 @@ class RouteSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class StatusSettings:
-    """Where the status page, `/metrics`, `/healthz` and `/readyz` are: a loopback address, or a Unix socket."""
+    """Where the status page, `/metrics`, `/healthz` and `/readyz` are: a loopback address, or a Unix socket.
+
+    `hosts` are further names of the host that a request may be for, such as that of a reverse proxy. Requests for
+    `localhost` and for loopback addresses are always answered, others never, so that no web site can have a browser
+    read the page under a name of its own (DNS rebinding).
+    """
 
     listen: Address | None = None
     socket: Path | None = None
+    hosts: tuple[str, ...] = ()
 
 
 class AlarmKind(StrEnum):

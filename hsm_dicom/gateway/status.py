@@ -22,6 +22,10 @@ class RouteState(StrEnum):
     """The route accepts no associations: it drains, or its address cannot be listened on."""
 
 
+REFUSAL_KINDS = ("calling", "called", "address", "version", "limit", "target-down", "target-refused", "draining")
+"""The kinds of reasons why an association was not relayed, as in the event `relay-refused`."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class EmergencyStatus:
     """An emergency setting of a route that replaces a configured one: by whom, why, and until when."""
@@ -49,7 +53,7 @@ class RouteStatus:
     accepted: int
     """Associations since the start that the target accepted."""
     refused: Mapping[str, int]
-    """Associations and connections that were not relayed, by the kind of reason (a fixed set of words)."""
+    """Associations and connections that were not relayed, by the kind of reason (`REFUSAL_KINDS`)."""
     aborted: int
     octets_forth: int
     octets_back: int

@@ -1,0 +1,99 @@
+"""Numbers, times and states in words, alike on the status page and on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from hsm_dicom.gateway.status import CertificateStatus, TokenStatus
+
+SOON_DAYS = 30
+"""Days before its end at which a certificate needs attention."""
+
+SOON_CRL_DAYS = 1
+"""The same for a CRL: its issuer replaces it every few days."""
+
+_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
+
+_SPANS = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
+
+_CERTIFICATE_KINDS = {
+    "identity": "certificate",
+    "chain": "certificate of its chain",
+    "anchor": "trust anchor",
+    "intermediate": "intermediate certificate",
+    "crl": "CRL",
+}
+
+
+def format_count(number: int) -> str:
+    """Format a number with separators between thousands."""
+    return f"{number:,}"
+
+
+def format_bytes(number: int) -> str:
+    """Format a number of bytes with a binary prefix and three digits: "1.25 GiB"."""
+    value, unit = float(number), 0
+    while value >= 1023.5 and unit < len(_UNITS) - 1:
+        value, unit = value / 1024, unit + 1
+    digits = 0 if unit == 0 or value >= 100 else 1 if value >= 10 else 2
+    return f"{value:.{digits}f} {_UNITS[unit]}"
+
+
+def format_duration(seconds: float) -> str:
+    """Format a short duration: "2.4 ms", "1.50 s"."""
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.1f} ms"
+
+
+def format_time(time: datetime) -> str:
+    """Format a time in UTC: "2030-01-31 23:59 UTC"."""
+    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def describe_span(seconds: float) -> str:
+    """Describe a span of time in its largest unit: "3 minutes"; less than nothing counts as nothing."""
+    for length, name in _SPANS:
+        count = int(seconds // length)
+        if count >= 1:
+            return f"{count:,} {name}{'' if count == 1 else 's'}"
+    return "0 seconds"
+
+
+def describe_end(ends: datetime, now: datetime) -> str:
+    """Describe when something ends: "12 days left", or "ended 2 days ago"."""
+    seconds = (ends - now).total_seconds()
+    return f"{describe_span(seconds)} left" if seconds > 0 else f"ended {describe_span(-seconds)} ago"
+
+
+def describe_counts(counts: Mapping[str, int]) -> str:
+    """Describe what was counted by name: "address 8, calling 4", the largest count first."""
+    found = sorted(((count, name) for name, count in counts.items() if count), key=lambda one: (-one[0], one[1]))
+    return ", ".join(f"{name} {format_count(count)}" for count, name in found)
+
+
+def describe_objects(objects: str) -> str:
+    """Describe what a route does with objects."""
+    return {"pass": "objects pass", "inspect": "objects inspected"}.get(objects, f"objects: {objects}")
+
+
+def describe_certificate_kind(kind: str) -> str:
+    """Describe what a certificate or a CRL is for."""
+    return _CERTIFICATE_KINDS.get(kind, kind)
+
+
+def certificate_look(certificate: CertificateStatus, now: datetime) -> str:
+    """Return "bad" for one that ended, "question" for one that ends soon, else "good"."""
+    days = (certificate.ends - now).total_seconds() / 86_400
+    soon = SOON_CRL_DAYS if certificate.kind == "crl" else SOON_DAYS
+    return "bad" if days <= 0 else "question" if days <= soon else "good"
+
+
+def describe_token(token: TokenStatus) -> tuple[str, str]:
+    """Return the look and the state of a token."""
+    if not token.logged_in:
+        return "bad", "not logged in"
+    if token.breaker == "half-open":
+        return "question", "logged in, being probed"
+    if token.breaker not in ("", "closed"):
+        return "bad", f"logged in, {'not used' if token.breaker == 'open' else token.breaker}"
+    return "good", "logged in"
