@@ -11,6 +11,7 @@ from hsm_dicom.gateway.pages.status_json import status_document
 from hsm_dicom.gateway.pages.wording import (
     certificate_look,
     describe_certificate_kind,
+    describe_clock,
     describe_counts,
     describe_end,
     describe_objects,
@@ -20,6 +21,7 @@ from hsm_dicom.gateway.pages.wording import (
     format_count,
     format_duration,
     format_time,
+    is_clock_right,
 )
 from hsm_dicom.gateway.status import CertificateStatus, GatewayStatus, RouteState, RouteStatus, TokenStatus
 
@@ -55,6 +57,9 @@ def _print_head(status: GatewayStatus) -> None:
     age = describe_span((status.at - status.started).total_seconds())
     output.say(f"{status.host}, hsm-dicom {status.version}, started {age} ago; {format_time(status.at)}", indent=2)
     output.say(f"configuration {status.configuration}", indent=2)
+    if status.clock is not None:
+        style = output.QUIET if is_clock_right(status.clock) else output.BAD
+        output.say((f"clock {describe_clock(status.clock)}", style), indent=2)
     if status.events_lost:
         output.say((f"events lost: {format_count(status.events_lost)}", output.BAD), indent=2)
 

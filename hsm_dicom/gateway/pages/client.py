@@ -10,7 +10,7 @@ from hsm_dicom.gateway.pages.doors import StatusPageError
 from hsm_dicom.gateway.pages.status_json import StatusDocumentError, parse_status
 from hsm_dicom.gateway.settings import StatusSettings
 from hsm_dicom.gateway.status import GatewayStatus
-from hsm_dicom.network.unidentified.pending import format_address
+from hsm_dicom.network.addresses import format_address
 
 MOST_BYTES = 16 * 1024 * 1024
 """Length of a status at most: that of a gateway with thousands of routes is shorter."""

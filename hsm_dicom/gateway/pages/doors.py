@@ -18,7 +18,7 @@ from pathlib import Path
 from hsm_dicom.errors import DicomError
 from hsm_dicom.gateway.pages.hosts import is_loopback
 from hsm_dicom.gateway.settings import StatusSettings
-from hsm_dicom.network.listener import Address
+from hsm_dicom.network.addresses import Address
 
 BACKLOG = 16
 """Connections that wait to be accepted."""

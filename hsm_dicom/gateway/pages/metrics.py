@@ -6,6 +6,7 @@ series. A label that a status has beyond its set counts as "other".
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from itertools import groupby
@@ -82,6 +83,11 @@ def _describe_gateway(status: GatewayStatus) -> Iterator[Metric]:
     yield conditions
     yield CounterMetricFamily(
         f"{PREFIX}_events_lost", "Events that were not written to the event file.", value=status.events_lost
+    )
+    yield _gauge(
+        "clock_synchronised",
+        "Whether the kernel considers its clock synchronised (1) or not (0); NaN if it does not say.",
+        math.nan if status.clock is None or status.clock.is_synchronised is None else status.clock.is_synchronised,
     )
     yield InfoMetricFamily(
         f"{PREFIX}_gateway", "The version of hsm-dicom.", value={"version": encodable(status.version)}

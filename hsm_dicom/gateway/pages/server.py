@@ -19,7 +19,7 @@ from hsm_dicom.gateway.pages.doors import Door, open_door
 from hsm_dicom.gateway.pages.hosts import is_own_host
 from hsm_dicom.gateway.settings import StatusSettings
 from hsm_dicom.gateway.status import GatewayStatus
-from hsm_dicom.network.listener import Address
+from hsm_dicom.network.addresses import Address
 
 _STOP_SECONDS = 5.0
 

@@ -20,7 +20,7 @@ SCHEMA = "hsm-dicom/gateway-status/1"
 _PREDICATE = "is_"
 """What names of predicates begin with in Python, and not in JSON."""
 
-_PREDICATES = {"ready", "draining", "urgent"}
+_PREDICATES = {"ready", "draining", "urgent", "synchronised"}
 
 
 class StatusDocumentError(DicomError):
@@ -84,6 +84,8 @@ def _named_as_in_python(document: dict[str, Any]) -> dict[str, Any]:
     if isinstance(conditions, list):
         conditions = [_with_predicates(one) if isinstance(one, dict) else one for one in conditions]
         document = {**document, "conditions": conditions}
+    if isinstance(document.get("clock"), dict):
+        document = {**document, "clock": _with_predicates(document["clock"])}
     return _with_predicates(document)
 
 

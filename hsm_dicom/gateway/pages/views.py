@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from hsm_dicom.gateway.pages.wording import (
     certificate_look,
     describe_certificate_kind,
+    describe_clock,
     describe_counts,
     describe_end,
     describe_objects,
@@ -18,6 +19,7 @@ from hsm_dicom.gateway.pages.wording import (
     format_count,
     format_duration,
     format_time,
+    is_clock_right,
 )
 from hsm_dicom.gateway.status import (
     CertificateStatus,
@@ -125,6 +127,8 @@ class PageView:
     started: TimeView
     version: str
     configuration: str
+    clock: str
+    clock_look: str
     events_lost: int
     tiles: tuple[Tile, ...]
     conditions: tuple[ConditionView, ...]
@@ -147,6 +151,8 @@ def page_view(status: GatewayStatus) -> PageView:
         started=_time_view(status.started, status.at),
         version=status.version,
         configuration=status.configuration,
+        clock="" if status.clock is None else describe_clock(status.clock),
+        clock_look="bad" if status.clock is not None and not is_clock_right(status.clock) else "",
         events_lost=status.events_lost,
         tiles=tuple(_summary(status, certificates)),
         conditions=tuple(_condition_view(one, status.at) for one in conditions),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from hsm_dicom.gateway.status import CertificateStatus, TokenStatus
+from hsm_dicom.gateway.status import CertificateStatus, ClockStatus, TokenStatus
 
 SOON_DAYS = 30
 """Days before its end at which a certificate needs attention."""
@@ -97,3 +97,21 @@ def describe_token(token: TokenStatus) -> tuple[str, str]:
     if token.breaker not in ("", "closed"):
         return "bad", f"logged in, {'not used' if token.breaker == 'open' else token.breaker}"
     return "good", "logged in"
+
+
+def describe_clock(clock: ClockStatus) -> str:
+    """Describe the system clock: "synchronised", and what is wrong with it."""
+    states = {True: "synchronised", False: "not synchronised", None: "not known to be synchronised"}
+    parts = [states[clock.is_synchronised]]
+    if clock.stepped_at is not None:
+        direction = "forward" if clock.stepped_seconds > 0 else "back"
+        span = describe_span(abs(clock.stepped_seconds))
+        parts.append(f"set {direction} by {span} at {format_time(clock.stepped_at)}")
+    if clock.behind_seconds > 0:
+        parts.append(f"{describe_span(clock.behind_seconds)} behind a time that it has shown before")
+    return ", ".join(parts)
+
+
+def is_clock_right(clock: ClockStatus) -> bool:
+    """Return whether nothing is wrong with the clock, as far as is known."""
+    return clock.is_synchronised is not False and clock.stepped_at is None and clock.behind_seconds <= 0

@@ -6,7 +6,9 @@ from datetime import UTC, date, datetime, timedelta
 
 from hsm_dicom.gateway.status import (
     CertificateStatus,
+    ClockStatus,
     Condition,
+    ConditionKind,
     EmergencyStatus,
     GatewayStatus,
     RouteState,
@@ -81,6 +83,7 @@ def gateway(**changes: object) -> GatewayStatus:
             certificate("crl", "/etc/hsm-dicom/hospital.crl", 6.5, "CN=Hospital CA"),
         ),
         "conditions": (),
+        "clock": ClockStatus(is_synchronised=True),
     }
     return GatewayStatus(**{**values, **changes})  # type: ignore[arg-type]
 
@@ -140,19 +143,19 @@ def troubled() -> GatewayStatus:
     )
     conditions = (
         Condition(
-            key="certificate:node", kind="certificate-ending", since=ago(days=18),
+            key="certificate:node", kind=ConditionKind.CERTIFICATE_ENDING, since=ago(days=18),
             text="The certificate of the identity node ends in 12 days. Request the next one with hsm-dicom key csr.",
         ),
         Condition(
-            key="route:mr-to-archive", kind="route-down", since=ago(minutes=22), is_urgent=True,
+            key="route:mr-to-archive", kind=ConditionKind.ROUTE_DOWN, since=ago(minutes=22), is_urgent=True,
             text="Route mr-to-archive is down: archive.hospital.example:2762 did not answer within 15 seconds.",
         ),
         Condition(
-            key="token:hsm-a", kind="token-lost", since=ago(hours=2), is_urgent=True,
+            key="token:hsm-a", kind=ConditionKind.TOKEN_LOST, since=ago(hours=2), is_urgent=True,
             text="Token hsm-a is lost: token 'hsm-a' is not in its slot. Insert it, or check the way to the HSM.",
         ),
         Condition(
-            key="emergency:ct2-to-pacs", kind="emergency", since=ago(days=1),
+            key="emergency:ct2-to-pacs", kind=ConditionKind.EMERGENCY, since=ago(days=1),
             text="Route ct2-to-pacs has the emergency setting objects = pass until 2026-12-01.",
         ),
     )  # fmt: skip
@@ -163,6 +166,7 @@ def troubled() -> GatewayStatus:
         tokens=tokens,
         certificates=certificates,
         conditions=conditions,
+        clock=ClockStatus(is_synchronised=False, stepped_seconds=-3720, stepped_at=ago(hours=5), behind_seconds=61),
         events_lost=3,
     )
 
@@ -193,5 +197,5 @@ def hostile() -> GatewayStatus:
         ),
         tokens=(token(HOSTILE, identities=(HOSTILE, long), breaker=HOSTILE, problem=HOSTILE + long),),
         certificates=(certificate(HOSTILE, HOSTILE + long, -1, HOSTILE + long),),
-        conditions=(Condition(key=HOSTILE, kind=HOSTILE, text=HOSTILE + long, since=NOW, is_urgent=True),),
+        conditions=(Condition(key=HOSTILE, kind=ConditionKind.CLOCK, text=HOSTILE + long, since=NOW, is_urgent=True),),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from datetime import timedelta
 
@@ -9,7 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from hsm_dicom.gateway.pages.metrics import metrics_text
-from hsm_dicom.gateway.status import REFUSAL_KINDS, GatewayStatus
+from hsm_dicom.gateway.status import REFUSAL_KINDS, ClockStatus, GatewayStatus
 from tests.hsm_dicom.gateway.pages.examples import NOW, certificate, gateway, hostile, route, token, troubled
 
 Series = tuple[str, frozenset[tuple[str, str]]]
@@ -38,6 +39,12 @@ def test_numbers_of_a_gateway_are_those_of_its_status() -> None:
     assert value(status, "hsm_dicom_events_lost_total") == 3
     assert value(status, "hsm_dicom_gateway_info", version="0.1.0") == 1
     assert value(status, "hsm_dicom_start_timestamp") == status.started.timestamp()
+
+
+@pytest.mark.parametrize(("clock", "expected"), [(True, 1), (False, 0), (None, math.nan)])
+def test_a_clock_of_which_nothing_is_known_is_no_number(clock: bool | None, expected: float) -> None:
+    found = value(gateway(clock=ClockStatus(is_synchronised=clock)), "hsm_dicom_clock_synchronised")
+    assert found == pytest.approx(expected, nan_ok=True)
 
 
 def test_numbers_of_routes_are_those_of_the_status() -> None:

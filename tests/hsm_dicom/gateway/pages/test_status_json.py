@@ -72,7 +72,7 @@ def test_every_member_is_documented() -> None:
     chapter = page.partition("## gateway status\n")[2].partition("\n## ")[0]
     status = troubled()
     parts = [status, status.routes[2], status.routes[2].emergency, status.tokens[0]]
-    parts += [status.certificates[0], status.conditions[0]]
+    parts += [status.certificates[0], status.conditions[0], status.clock]
     from hsm_dicom.gateway.pages.status_json import _plain
 
     missing = {name for part in parts for name in _plain(part) if f"`{name}`" not in chapter}
