@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from cryptography import x509
 
 from hsm_dicom.identity.errors import CertificateExpiredError, CertificateNotYetValidError
+from hsm_dicom.trust.clock import current_time
 
 EXPIRY_WARNING = timedelta(days=30)
 """Time before its expiry at which a certificate gets a warning."""
@@ -26,7 +27,7 @@ def find_expiry_remark(
     certificate: x509.Certificate, now: datetime | None = None, warning: timedelta = EXPIRY_WARNING
 ) -> ExpiryRemark | None:
     """Return a remark on the validity period of a certificate; None if it is valid for longer than `warning`."""
-    moment = now or datetime.now(UTC)
+    moment = now or current_time()
     subject = f"The certificate of '{certificate.subject.rfc4514_string()}'"
     begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     if moment < begins:
@@ -43,7 +44,7 @@ def require_current(certificate: x509.Certificate, now: datetime | None = None) 
     remark = find_expiry_remark(certificate, now)
     if remark is None or not remark.expired:
         return
-    is_early = certificate.not_valid_before_utc > (now or datetime.now(UTC))
+    is_early = certificate.not_valid_before_utc > (now or current_time())
     error = CertificateNotYetValidError if is_early else CertificateExpiredError
     raise error(f"{remark.text} Relying parties would not trust its signatures.")
 
@@ -53,7 +54,7 @@ def choose_certificate(certificates: Sequence[x509.Certificate], now: datetime |
 
     If none is valid now, return the one that becomes valid next; otherwise, the one that expired last.
     """
-    moment = now or datetime.now(UTC)
+    moment = now or current_time()
     begun = [one for one in certificates if one.not_valid_before_utc <= moment]
     valid = [one for one in begun if moment <= one.not_valid_after_utc]
     coming = [one for one in certificates if one.not_valid_before_utc > moment]

@@ -7,22 +7,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from hsm_dicom.events import emit
 from hsm_dicom.identity import EXPIRY_WARNING, Identity, find_expiry_remark
 from hsm_dicom.transport.events import ValidityWarning
 from hsm_dicom.trust import CertificateValidator, review_trust
+from hsm_dicom.trust.clock import current_time
 
 INTERVAL_SECONDS = 3600.0
 
 Sources = tuple[Sequence[Identity], CertificateValidator | None]
 Now = Callable[[], datetime]
-
-
-def utc_now() -> datetime:
-    """Return the current time, in UTC."""
-    return datetime.now(UTC)
 
 
 class ValidityWatch:
@@ -35,7 +31,7 @@ class ValidityWatch:
         sources: Callable[[], Sources],
         *,
         warning: timedelta = EXPIRY_WARNING,
-        now: Now = utc_now,
+        now: Now = current_time,
         interval: float = INTERVAL_SECONDS,
     ) -> None:
         self._name, self._address, self._sources = name, address, sources

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 
 from hsm_dicom.tls.errors import LegacyRefusedError
+from hsm_dicom.trust.clock import current_date
 
 DH_SIZES = (1024, 2048, 3072, 4096)
 """Sizes of the Diffie-Hellman groups that retired profiles may use, in bits. 512 (export grade) is not among them."""
@@ -47,4 +48,4 @@ class LegacyExemption:
 
 def today() -> date:
     """Return the date in UTC, by which exceptions end."""
-    return datetime.now(UTC).date()
+    return current_date()

@@ -20,6 +20,7 @@
 | `revocation`        | `crl`, `ocsp`: evidence of one CRL or OCSP response; `decision`: the status          |
 | `review`            | problems that block every peer, now or soon: expired anchors, unusable CRLs          |
 | `online`, `fetch`   | fetching missing issuers, CRLs and OCSP responses, within bounds                     |
+| `clock`             | the time at which validity is judged, also after the system clock was set back      |
 | `certificate_files` | PEM, DER and PKCS#7 files, and the order of a chain                                  |
 | `certificates`      | reading untrusted certificates, and their names for display                          |
 | `errors`            | errors of trust files that cannot be read, and of fetching                           |

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from cryptography import x509
 
 from hsm_dicom.trust.certificates import is_ca, name_key, name_text
+from hsm_dicom.trust.clock import current_time
 from hsm_dicom.trust.policy import RevocationPolicy
 from hsm_dicom.trust.revocation.crl import SourcedCrl, crl_problem, crl_span
 from hsm_dicom.trust.validator import CertificateValidator
@@ -38,7 +39,7 @@ def review_trust(
     validator: CertificateValidator, now: datetime | None = None, *, warning: timedelta
 ) -> list[TrustRemark]:
     """Return the problems in a validator's store that block peers now, or will within `warning`. Never raises."""
-    validation_time = now or datetime.now(UTC)
+    validation_time = now or current_time()
     store = validator.store
     anchors = tuple(store.anchors)
     left = any(_is_valid_at(one, validation_time) for one in anchors)

@@ -25,6 +25,7 @@ from datetime import UTC, datetime
 from cryptography import x509
 
 from hsm_dicom.trust.certificates import MalformedCertificateError, fingerprint, read_certificate
+from hsm_dicom.trust.clock import current_time
 from hsm_dicom.trust.online import Online
 from hsm_dicom.trust.policy import CertificatePurpose, Policy
 from hsm_dicom.trust.result import Reason, Trust, TrustVerdict
@@ -73,14 +74,15 @@ class CertificateValidator:
     ) -> TrustVerdict:
         """Return whether the certificate may be used for the purpose at the validation time.
 
-        `certificate` is parsed or DER (one pad byte allowed). `validation_time` has a time zone; without it, now.
+        `certificate` is parsed or DER (one pad byte allowed). `validation_time` has a time zone; without it, now, by
+        `hsm_dicom.trust.clock`.
         `time_proven` is True if a valid time stamp proves the validation time: only then does a later revocation
         not count. `intermediates` are untrusted certificates that came with the message. Never raises for
         what the certificates contain; raises ValueError for a validation time without a time zone.
         """
         if validation_time is not None and validation_time.utcoffset() is None:
             raise ValueError("the validation time needs a time zone")
-        at = datetime.now(UTC) if validation_time is None else _in_utc(validation_time)
+        at = current_time() if validation_time is None else _in_utc(validation_time)
         sent = tuple(itertools.islice(intermediates, self.policy.max_intermediates))
         key = (_identity(certificate), purpose, validation_time is None, time_proven, tuple(map(_identity, sent)))
         kept = self._recall(key, at)

@@ -33,6 +33,7 @@ from hsm_dicom.signatures.anomalies.record import Weight
 from hsm_dicom.signatures.anomalies.remarks import describe_other_certificate
 from hsm_dicom.signatures.integrity import Finding, VerifiedFile, VerifiedSignature
 from hsm_dicom.trust import CertificatePurpose, CertificateValidator, TrustStore
+from hsm_dicom.trust.clock import current_time
 from hsm_dicom.validation.coverage import find_coverage_cautions, find_coverage_questions, is_part_covered
 from hsm_dicom.validation.policy import Requirement, VerificationPolicy
 from hsm_dicom.validation.result import (
@@ -117,7 +118,7 @@ class Validator:
 
     def validate(self, file: VerifiedFile, *, now: datetime | None = None) -> Verdict:
         """Validate a file and all its signatures. Never raises for what the file contains."""
-        now = now or datetime.now(UTC)
+        now = now or current_time()
         signatures = tuple(self.validate_signature(signature, now=now) for signature in file.signatures)
         return Verdict(
             name=file.name,
@@ -149,7 +150,7 @@ class Validator:
 
     def validate_signature(self, signature: VerifiedSignature, *, now: datetime | None = None) -> SignatureVerdict:
         """Validate one signature."""
-        now = now or datetime.now(UTC)
+        now = now or current_time()
         signer = read_subject(signature.certificate)
         if signature.finding in _FINDINGS:
             indication, cause = _FINDINGS[signature.finding]
