@@ -49,7 +49,8 @@ class RelayEnded(RouteEvent):
 class RelayRefused(RouteEvent):
     """An association was not relayed. The codes are those of PS3.8, 9.3.4; `kind` is one word of a fixed set.
 
-    `kind` is "calling", "called", "address", "version", "limit", "target-down", "target-refused" or "draining".
+    `kind` is "calling", "called", "address", "version", "limit", "target-down", "target-refused", "draining", or
+    "caller-left" if the caller ended it before the target answered.
     """
 
     level: ClassVar[int] = logging.WARNING

@@ -267,7 +267,8 @@ class Listener:
         outcome = step.advance()
         if not isinstance(outcome, Secured):
             return outcome
-        emit(make_handshake_event(self.name, format_address(pending.address), outcome.facts))
+        if outcome.facts.is_secured:
+            emit(make_handshake_event(self.name, format_address(pending.address), outcome.facts))
         return RequestReading(outcome, self.limits.request_seconds)
 
     def _drain_steps(self) -> None:

@@ -113,10 +113,17 @@ def secure(peer: Peer, transport: SecureTransport, timeouts: Timeouts | None = N
     Raises `ConnectError`, `HandshakeError` and `PeerNotAuthorisedError`.
     """
     timeouts = timeouts or Timeouts(answer=peer.answer_seconds)
-    connection = _connect(peer, timeouts.connect)
+    return secure_connection(peer, transport, _connect(peer, timeouts.connect), timeouts.handshake)
+
+
+def secure_connection(peer: Peer, transport: SecureTransport, connection: socket.socket, seconds: float) -> Secured:
+    """Secure a TCP connection to a peer within `seconds`, and check its identity. Closes the connection if that fails.
+
+    Raises `HandshakeError` and `PeerNotAuthorisedError`.
+    """
     set_no_delay(connection)
     try:
-        secured = transport.connect(connection, _at(peer), timeouts.handshake)
+        secured = transport.connect(connection, _at(peer), seconds)
     except HandshakeError as failed:
         connection.close()
         _report_refused(peer, str(failed), failed)

@@ -5,6 +5,7 @@
 | port       | `SecureTransport`: the interface of a transport, and the facts of a connection             |
 | tls        | TLS as a transport                                                                         |
 | legacy_tls | a retired TLS profile as a transport                                                       |
+| plain      | no transport security, for devices that support neither TLS nor ISCL                       |
 | iscl       | ISCL as a transport, by itself or inside TLS                                               |
 | iscl_keys  | the secret keys of an ISCL transport, released after its last connection                   |
 | sockets    | TLS sockets as pynetdicom needs them                                                       |

@@ -46,6 +46,11 @@ class ConnectionFacts:
         return get_suite_algorithms(self.suite, certificate, self.key_exchange_bits)
 
     @property
+    def is_secured(self) -> bool:
+        """Whether the connection has transport security; not if its transport is `hsm_dicom.transport.plain`."""
+        return self.transport != "plain"
+
+    @property
     def subject(self) -> str:
         """The peer, for events: the subject of its certificate, else its `entity`, else empty."""
         return self.certificate.subject if self.certificate else self.entity or ""
@@ -58,6 +63,8 @@ class ConnectionFacts:
         return f"'{self.entity}'" if self.entity else "an unauthenticated peer"
 
     def __str__(self) -> str:
+        if not self.is_secured:
+            return f"{self.who}, no transport security"
         return f"{self.who}, {self.version}, {self.suite}, {self.profile}"
 
 

@@ -108,6 +108,8 @@ class SecuredSSLSocket(ssl.SSLSocket):
         with self._turn:
             try:
                 return super().send(data, flags)
+            except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                raise
             except OSError as error:
                 self._note(self._find_unread_alert() or error)
                 raise

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
 
@@ -50,13 +50,52 @@ class Proposal:
 
 @dataclass(frozen=True)
 class AssociateRequest:
-    """An A-ASSOCIATE-RQ that is sound. `data` is the PDU, without items of unknown types."""
+    """An A-ASSOCIATE-RQ that is sound. `data` is the PDU, without items of unknown types; `received` is as it came."""
 
     calling_ae_title: str
     called_ae_title: str
     speaks_version_1: bool
     contexts: Mapping[int, Proposal]
     data: bytes
+    received: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class ContextAnswer:
+    """The answer to one presentation context in an A-ASSOCIATE-AC; `at` is where its result is in the PDU."""
+
+    context_id: int
+    result: int
+    transfer_syntax: str
+    at: int
+
+
+def list_answers(pdu: PDU) -> list[ContextAnswer]:
+    """List the answers in an A-ASSOCIATE-AC, whose items must cover it exactly. Raises `PDUError`.
+
+    The Transfer Syntax of a context that is not accepted is empty, because it is not significant (PS3.8, 9.3.3.2).
+    """
+    if len(pdu.data) < _FIXED:
+        raise _make_malformed_error(f"an {pdu.name} of {len(pdu.data)} bytes, which is cut off")
+    answers = []
+    for kind, start, end in _items(pdu.data, _FIXED, len(pdu.data), f"the {pdu.name}"):
+        if kind == _ANSWERED:
+            number, result, syntaxes = _answer(pdu.data, start, end)
+            answers.append(ContextAnswer(number, result, syntaxes[0] if syntaxes else "", start + 2))
+    return answers
+
+
+def copy_titles(source: bytes, target: bytearray) -> None:
+    """Write both AE titles of one A-ASSOCIATE PDU over those of another, octet for octet."""
+    end = _CALLING + _TITLE
+    target[_CALLED:end] = source[_CALLED:end]
+
+
+def write_titles(data: bytearray, called: str | None, calling: str | None) -> None:
+    """Write AE titles into an A-ASSOCIATE-RQ, padded with spaces (PS3.8, Table 9-11). None leaves one as it is."""
+    for title, at in ((called, _CALLED), (calling, _CALLING)):
+        if title is not None:
+            data[at : at + _TITLE] = title.encode("ascii").ljust(_TITLE)[:_TITLE]
 
 
 def read_request(pdu: PDU) -> AssociateRequest:
@@ -80,6 +119,7 @@ def read_request(pdu: PDU) -> AssociateRequest:
         speaks_version_1=bool(version & 1),
         contexts=contexts,
         data=_rewrite(data, items, _keep_known(called), _keep_known(calling)),
+        received=data,
     )
     _try_decoding(A_ASSOCIATE_RQ, request.data, pdu.name)
     return request

@@ -1,0 +1,10 @@
+"""The relay of one association: octets flow between two connections, and PDU headers are followed on the way.
+
+| module        | contents                                                                                     |
+|---------------|----------------------------------------------------------------------------------------------|
+| `framing`     | where PDUs and Presentation Data Values begin and end, without I/O and without copies        |
+| `negotiation` | the A-ASSOCIATE-RQ and -AC, changed only in place                                            |
+| `leg`         | one of the two connections                                                                   |
+| `flow`        | one direction: its memory, and what of it may be sent                                        |
+| `association` | the thread of an association                                                                 |
+"""

@@ -1,0 +1,354 @@
+"""One relayed association: its thread, from the connection to the target until both connections are closed.
+
+Both sockets do not block, and one `poll` waits for both: an OpenSSL connection may be used by one thread only, and an
+idle association then costs nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from hsm_dicom.gateway.authorisation import RouteRefusal, refuse_for_now
+from hsm_dicom.gateway.relay.flow import Flow
+from hsm_dicom.gateway.relay.framing import Framing
+from hsm_dicom.gateway.relay.leg import Leg
+from hsm_dicom.gateway.relay.negotiation import Acceptance, make_acceptance, make_request
+from hsm_dicom.gateway.relay.opening import Failure, Unanswered, request_association
+from hsm_dicom.gateway.relay.waiting import Alarm, Waiting
+from hsm_dicom.gateway.settings import PlainDevice, RouteSettings
+from hsm_dicom.gateway.tap import Direction, Tap
+from hsm_dicom.gateway.targets import Target
+from hsm_dicom.network.errors import PDUError
+from hsm_dicom.network.listener import Address
+from hsm_dicom.network.settings import Peer
+from hsm_dicom.network.upper_layer.negotiation import AssociateRequest
+from hsm_dicom.network.upper_layer.pdu import ASSOCIATE_AC, ASSOCIATE_RJ, PDU, abort, rejection
+from hsm_dicom.transport.events import log
+from hsm_dicom.transport.port import ConnectionFacts, Secured
+
+LINGER_SECONDS = 2.0
+"""How long both sides may take to close their connections after the last PDU."""
+
+_ANSWER_SECONDS = 10.0
+"""How long the answer to an A-RELEASE-RQ may take if its sender has closed its side of the connection already."""
+
+
+_KINDS = {
+    Failure.CALLER_ABORTED: "caller-left",
+    Failure.CALLER_LEFT: "caller-left",
+    Failure.CALLER_WRONG: "caller-left",
+    Failure.TARGET_WRONG: "target-refused",
+    Failure.STOPPED: "draining",
+}
+"""The words of `RelayRefused.kind` for associations that the target did not answer."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request that was found admissible: who made it, and what becomes of it."""
+
+    secured: Secured = field(repr=False)
+    address: Address
+    request: AssociateRequest
+    source: PlainDevice | Peer
+    settings: RouteSettings
+    target: Target
+
+
+class Observer(Protocol):
+    """What a route wants to know of its associations. Called in their threads."""
+
+    def note_reached(self, call: Call) -> None:
+        """Take that the target was reached, and answered."""
+
+    def note_refused(self, call: Call, refusal: RouteRefusal, is_target_down: bool) -> None:
+        """Take that an association is refused after it was found admissible."""
+
+    def note_opened(self, association: RelayedAssociation, acceptance: Acceptance, facts: ConnectionFacts) -> None:
+        """Take that the target accepted; `facts` are those of its connection."""
+
+    def note_ended(self, association: RelayedAssociation, outcome: str, why: str) -> None:
+        """Take the end: "released", "aborted", "lost", or empty if it never was opened."""
+
+
+class RelayedAssociation:
+    """One association on a route. `octets_forth` and `octets_back` count its octets behind the negotiation."""
+
+    def __init__(
+        self,
+        call: Call,
+        observer: Observer,
+        make_tap: Callable[[], Tap] | None = None,
+        delay: Callable[[int], float] | None = None,
+    ) -> None:
+        """Store what it needs. `delay` returns the seconds to wait after so many octets of the caller."""
+        self.call = call
+        self.began = time.monotonic()
+        self._observer = observer
+        self._make_tap = make_tap
+        self._delay = delay
+        self._alarm = Alarm()
+        self._waiting = Waiting(self._alarm)
+        self._must_stop = False
+        self._caller = Leg(call.secured)
+        self._target: Leg | None = None
+        self._flows: tuple[Flow, ...] = ()
+        self._outcome = self._why = self._late = ""
+        self._deadline = 0.0
+        self._awaits_answer = False
+        self._thread = threading.Thread(target=self._run, name=f"relay-{call.settings.name}", daemon=True)
+
+    @property
+    def octets_forth(self) -> int:
+        """Octets that the target took from the caller."""
+        return self._flows[0].octets if self._flows else 0
+
+    @property
+    def octets_back(self) -> int:
+        """Octets that the caller took from the target."""
+        return self._flows[1].octets if self._flows else 0
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Have the thread abort the association on both sides."""
+        self._must_stop = True
+        self._alarm.ring()
+
+    def join(self, seconds: float) -> None:
+        """Wait for the thread to end."""
+        self._thread.join(seconds)
+
+    def discard(self) -> None:
+        """Release what was opened, if the thread could not be started."""
+        self._alarm.close()
+
+    # -- the thread -------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            self._serve()
+        except Exception as error:
+            log.exception("%s: a relayed association ended because of an unexpected error.", self.call.settings.name)
+            self._outcome, self._why = "lost", f"an unexpected error ({type(error).__name__})"
+        finally:
+            self._caller.close()
+            if self._target is not None:
+                self._target.close()
+            self._alarm.close()
+            self._observer.note_ended(self, self._outcome, self._why)
+
+    def _serve(self) -> None:
+        call = self.call
+        try:
+            secured = call.target.connect()
+        except Exception as error:  # a device, a library or the system: the caller gets an answer whatever it was
+            self._refuse(f"its target '{call.target.name}' cannot be reached: {error}", is_target_down=True)
+            return
+        self._target = target = Leg(secured)
+        answer = request_association(
+            self._caller,
+            target,
+            make_request(call.request, call.settings),
+            call.settings.request_seconds,
+            self._waiting,
+            lambda: self._must_stop,
+        )
+        if isinstance(answer, Unanswered):
+            self._end_unanswered(answer, target)
+            return
+        self._observer.note_reached(call)
+        if answer.type == ASSOCIATE_AC:
+            self._accept(answer, target)
+        else:
+            self._pass_refusal(answer)
+
+    def _end_unanswered(self, unanswered: Unanswered, target: Leg) -> None:
+        failure = unanswered.failure
+        why = f"the association with target '{self.call.target.name}' was not opened, because {unanswered}."
+        if failure in (Failure.TARGET_LEFT, Failure.TARGET_SILENT):
+            self._refuse(why, is_target_down=True, for_target=unanswered.for_target)
+            return
+        self._observer.note_refused(self.call, refuse_for_now(_KINDS[failure], why), False)
+        has_left = failure in (Failure.CALLER_ABORTED, Failure.CALLER_LEFT)
+        self._part({self._caller: b"" if has_left else abort(), target: unanswered.for_target})
+
+    def _refuse(self, why: str, *, is_target_down: bool, for_target: bytes = b"") -> None:
+        refused = refuse_for_now("target-down", why)
+        self._observer.note_refused(self.call, refused, is_target_down)
+        refusal = refused.refusal
+        lasts = {self._caller: rejection(refusal.result, refusal.source, refusal.reason)}
+        if self._target is not None:
+            lasts[self._target] = for_target
+        self._part(lasts)
+
+    def _pass_refusal(self, answer: PDU) -> None:
+        """Pass an A-ASSOCIATE-RJ or an A-ABORT of the target as it is."""
+        why = f"its target '{self.call.target.name}' answered with an {answer.name}"
+        refused = refuse_for_now("target-refused", why)
+        if answer.type == ASSOCIATE_RJ:
+            result, source, reason = answer.data[-3:]
+            text = f"{why} (result {result}, source {source}, reason {reason}); see its log."
+            refused = RouteRefusal(refused.kind, type(refused.refusal)(text, reason, result, source))
+        self._observer.note_refused(self.call, refused, False)
+        lasts = {self._caller: answer.data}
+        if self._target is not None:
+            lasts[self._target] = b""
+        self._part(lasts)
+
+    def _accept(self, answer: PDU, target: Leg) -> None:
+        try:
+            acceptance = make_acceptance(answer, self.call.request, self.call.settings)
+        except PDUError as problem:
+            self._end_unanswered(Unanswered(Failure.TARGET_WRONG, str(problem), abort()), target)
+            return
+        tap = self._make_tap() if self._make_tap is not None else None
+        forth = Flow(self._caller, target, Framing(Direction.FORTH, acceptance.contexts, tap))
+        back = Flow(target, self._caller, Framing(Direction.BACK, acceptance.contexts, tap), acceptance.data)
+        self._flows = (forth, back)
+        self._observer.note_opened(self, acceptance, target.facts)
+        if tap is None:
+            self._relay(forth, back)
+            return
+        tap.begin(acceptance.contexts)
+        try:
+            self._relay(forth, back)
+        finally:
+            tap.end()
+
+    # -- octets -----------------------------------------------------------------------------------------------
+
+    def _relay(self, forth: Flow, back: Flow) -> None:
+        idle = self.call.settings.idle_seconds
+        self._deadline, self._late = time.monotonic() + idle, f"no octet came within {idle:g} seconds"
+        paused_until = 0.0
+        while not self._outcome:
+            now = time.monotonic()
+            is_paused = now < paused_until
+            try:
+                received = 0 if is_paused else _receive(forth)
+                if received and self._delay is not None:
+                    paused_until = now + self._delay(received)
+                moved = received + _send(forth) + _receive(back) + _send(back)
+            except PDUError as problem:
+                self._abort(f"a side sent {problem}", problem.abort_reason)
+                break
+            if now >= self._deadline and not moved:
+                self._abort(self._late, 0)
+            elif moved and not self._awaits_answer:
+                self._deadline = now + idle
+            if self._must_stop:
+                self._abort("this node stops", 0)
+            has_changed = self._note_ends(forth, back)
+            if moved or has_changed or self._outcome:
+                continue
+            until = min(self._deadline, paused_until) if is_paused else self._deadline
+            self._wait(until - now, reads_caller=forth.wants_to_read and not is_paused)
+        self._finish(forth, back)
+
+    def _note_ends(self, forth: Flow, back: Flow) -> bool:
+        """See whether the association is over, and by whom; return whether something has changed."""
+        for this, other in ((forth, back), (back, forth)):
+            if this.framing.aborted:
+                self._end("aborted", f"{self._name(this)} aborted it")
+                return True
+            asked, answered = this.framing.release_requests, other.framing.release_answers
+            if answered and asked <= answered and other.framing.release_requests <= this.framing.release_answers:
+                self._end("released", "")
+                return True
+        for this, other in ((forth, back), (back, forth)):
+            if not this.source.has_ended or (this.is_closed and not this.source.is_lost):
+                continue
+            if not this.source.is_lost and this.framing.release_requests > other.framing.release_answers:
+                this.close()
+                self._awaits_answer = True
+                self._deadline = time.monotonic() + _ANSWER_SECONDS
+                self._late = f"{self._name(other)} did not answer the release within {_ANSWER_SECONDS:g} seconds"
+                return True
+            how = f" ({this.source.error})" if this.source.error else ""
+            self._end("lost", f"{self._name(this)} closed the connection without a release{how}", abort())
+            return True
+        return False
+
+    def _end(self, outcome: str, why: str, last: bytes = b"") -> None:
+        """End the association; `last` is sent to both sides where a PDU may begin."""
+        if not self._outcome:
+            self._outcome, self._why = outcome, why
+            for flow in self._flows:
+                flow.close(last)
+
+    def _abort(self, why: str, reason: int) -> None:
+        self._end("aborted", why, abort(reason))
+
+    def _name(self, flow: Flow) -> str:
+        return "the caller" if flow is self._flows[0] else f"the target '{self.call.target.name}'"
+
+    def _wait(self, seconds: float, reads_caller: bool) -> None:
+        forth, back = self._flows
+        self._waiting.wait(
+            {
+                forth.source: (reads_caller, back.wants_to_write),
+                back.source: (back.wants_to_read, forth.wants_to_write),
+            },
+            seconds,
+        )
+
+    # -- the end ----------------------------------------------------------------------------------------------
+
+    def _finish(self, forth: Flow, back: Flow) -> None:
+        """Deliver what is left, and wait a little for both sides to close; the first to close closes the other."""
+        deadline = time.monotonic() + LINGER_SECONDS
+        parts_at_once = self._outcome != "released"
+        while True:
+            now = time.monotonic()
+            for flow in (forth, back):
+                flow.source.discard()
+                _send(flow)
+            for flow in (forth, back):
+                if not flow.wants_to_write and (
+                    parts_at_once or flow.source.has_ended or flow.sink.has_ended or now >= deadline
+                ):
+                    flow.sink.shut()
+                    flow.sink.discard()
+            is_over = all(flow.source.has_ended and not flow.wants_to_write for flow in (forth, back))
+            if is_over or now >= deadline:
+                return
+            self._waiting.wait(
+                {
+                    flow.source: (not flow.source.has_ended, other.wants_to_write)
+                    for flow, other in ((forth, back), (back, forth))
+                },
+                deadline - now,
+            )
+
+    def _part(self, lasts: dict[Leg, bytes]) -> None:
+        """Send each leg its last PDU, if any, and close it when the other end has closed, or soon."""
+        deadline = time.monotonic() + LINGER_SECONDS
+        rests = {leg: memoryview(last) for leg, last in lasts.items()}
+        while True:
+            for leg, rest in rests.items():
+                if rest and leg.may_write:
+                    rests[leg] = rest = rest[leg.send(rest) :]
+                if not rest or leg.is_lost:
+                    leg.shut()
+                leg.discard()
+            left = deadline - time.monotonic()
+            if left <= 0 or all(leg.has_ended for leg in rests):
+                return
+            self._waiting.wait(
+                {leg: (not leg.has_ended, bool(rest) and not leg.is_lost) for leg, rest in rests.items()}, left
+            )
+
+
+def _receive(flow: Flow) -> int:
+    return flow.receive() if flow.wants_to_read and flow.source.may_read else 0
+
+
+def _send(flow: Flow) -> int:
+    return flow.send() if flow.wants_to_write and flow.sink.may_write else 0

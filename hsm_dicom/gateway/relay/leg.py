@@ -1,0 +1,122 @@
+"""One connection of a relayed association: a socket that does not block, over TCP, TLS or a socket pair."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import ssl
+
+from hsm_dicom.transport.port import ConnectionFacts, Secured
+from hsm_dicom.transport.pump import join_pump
+from hsm_dicom.transport.sockets import set_no_delay
+
+_KEEPALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
+"""After how many seconds of silence the kernel asks whether the other end is there, how often, and how many times."""
+
+_DRAIN_BYTES = 65536
+
+
+class Leg:
+    """One connection. `error` is why it was lost; `has_ended` is True after the other end has sent its last octet."""
+
+    def __init__(self, secured: Secured) -> None:
+        self.socket = secured.socket
+        self.facts: ConnectionFacts = secured.facts
+        self.error: OSError | None = None
+        self.has_ended = False
+        self.has_shut = False
+        self.may_read = self.may_write = True
+        """Whether to try it, because the last attempt succeeded or `poll` said so."""
+        self._read_event = self._write_event = 0
+        """What a read or a write waits for, if that is not its own event: TLS may have to write in order to read."""
+        self._is_tcp = self.socket.family in (socket.AF_INET, socket.AF_INET6)
+        self.socket.settimeout(0)
+        if self._is_tcp:
+            set_no_delay(self.socket)
+            with contextlib.suppress(OSError):
+                self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                for option, value in _KEEPALIVE:
+                    self.socket.setsockopt(socket.IPPROTO_TCP, option, value)
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether nothing can be sent any more."""
+        return self.error is not None
+
+    def receive(self, space: memoryview) -> int:
+        """Receive into memory, and return how many octets; 0 if there are none now, or no more at all."""
+        try:
+            count = self.socket.recv_into(space)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            self.may_read, self._read_event = False, select.POLLIN
+            return 0
+        except ssl.SSLWantWriteError:
+            self.may_read, self._read_event = False, select.POLLOUT
+            return 0
+        except (OSError, ValueError) as error:
+            self._lose(error)
+            return 0
+        if count == 0:
+            self.has_ended = True
+            failure = getattr(self.socket, "failure", None)
+            if isinstance(failure, OSError):
+                self._lose(failure)
+            return 0
+        if self._is_tcp:
+            # The kernel leaves this mode by itself. Without it, a sender with Nagle's algorithm waits 40 ms for our
+            # acknowledgement at the end of each message.
+            with contextlib.suppress(OSError):
+                self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        return count
+
+    def send(self, data: memoryview) -> int:
+        """Send what can be sent now, and return how many octets that were."""
+        try:
+            return self.socket.send(data)
+        except (BlockingIOError, ssl.SSLWantWriteError):
+            self.may_write, self._write_event = False, select.POLLOUT
+        except ssl.SSLWantReadError:
+            self.may_write, self._write_event = False, select.POLLIN
+        except (OSError, ValueError) as error:
+            self._lose(error)
+        return 0
+
+    def get_events(self, reads: bool, writes: bool) -> int:
+        """Return the events to poll for."""
+        return (self._read_event or select.POLLIN if reads else 0) | (
+            self._write_event or select.POLLOUT if writes else 0
+        )
+
+    def note_events(self, events: int) -> None:
+        """Take what `poll` returned."""
+        other = events & ~(select.POLLIN | select.POLLOUT)
+        if other or events & (self._read_event or select.POLLIN):
+            self.may_read, self._read_event = True, 0
+        if other or events & (self._write_event or select.POLLOUT):
+            self.may_write, self._write_event = True, 0
+
+    def shut(self) -> None:
+        """Say that nothing more comes: TLS close_notify, and FIN. What still arrives is discarded from now on."""
+        if self.has_shut or self.is_lost:
+            return
+        self.has_shut = True
+        self.may_read = True
+        with contextlib.suppress(OSError, ValueError):
+            self.socket.shutdown(socket.SHUT_WR)
+
+    def discard(self) -> None:
+        """Read and throw away what is there, so that closing does not reset what the other end has yet to read."""
+        space = memoryview(bytearray(_DRAIN_BYTES))
+        while self.may_read and not self.has_ended and not self.is_lost:
+            self.receive(space)
+
+    def close(self) -> None:
+        """Close the connection now."""
+        with contextlib.suppress(OSError):
+            self.socket.close()
+        join_pump(self.socket)
+
+    def _lose(self, error: OSError | ValueError) -> None:
+        self.error = error if isinstance(error, OSError) else OSError(str(error))
+        self.has_ended = True

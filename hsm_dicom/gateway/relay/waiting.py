@@ -1,0 +1,77 @@
+"""Sleeping until one of the legs, another thread or a deadline has something to do."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import threading
+from collections.abc import Mapping
+
+from hsm_dicom.gateway.relay.leg import Leg
+
+_LONGEST_MILLISECONDS = 3_600_000.0
+
+
+class Alarm:
+    """Wakes the thread of an association from another thread."""
+
+    def __init__(self) -> None:
+        self._descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._changing = threading.Lock()
+
+    def ring(self) -> None:
+        """Wake the thread. Does nothing after `close`."""
+        with self._changing:
+            if self._descriptor >= 0:
+                os.eventfd_write(self._descriptor, 1)
+
+    def silence(self) -> None:
+        """Forget that it was rung."""
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._descriptor)
+
+    def close(self) -> None:
+        """Release the descriptor."""
+        with self._changing:
+            descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def fileno(self) -> int:
+        """Return the descriptor to wait on."""
+        return self._descriptor
+
+
+class Waiting:
+    """Waits for an alarm and for legs. A leg of which nothing is wanted is not polled, or its end would be reported."""
+
+    def __init__(self, alarm: Alarm) -> None:
+        self._alarm = alarm
+        self._poll = select.poll()
+        self._poll.register(alarm, select.POLLIN)
+        self._registered: dict[int, int] = {}
+
+    def wait(self, wanted: Mapping[Leg, tuple[bool, bool]], seconds: float) -> None:
+        """Sleep for up to `seconds`. `wanted` says of each leg whether to read from it and to write to it."""
+        legs = {}
+        for leg, (reads, writes) in wanted.items():
+            descriptor = leg.socket.fileno()
+            legs[descriptor] = leg
+            self._register(descriptor, leg.get_events(reads, writes))
+        milliseconds = min(max(seconds, 0.0) * 1000 + 1, _LONGEST_MILLISECONDS)
+        for descriptor, events in self._poll.poll(milliseconds):
+            leg_there = legs.get(descriptor)
+            if leg_there is None:
+                self._alarm.silence()
+            else:
+                leg_there.note_events(events)
+
+    def _register(self, descriptor: int, events: int) -> None:
+        if descriptor < 0 or self._registered.get(descriptor, 0) == events:
+            return
+        self._registered[descriptor] = events
+        if events:
+            self._poll.register(descriptor, events)
+        else:
+            self._poll.unregister(descriptor)
