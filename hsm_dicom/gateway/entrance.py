@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from hsm_dicom.gateway.authorisation import RouteRefusal, find_source, refuse_called
 from hsm_dicom.gateway.route import Route, report_refusal
-from hsm_dicom.network.listener import Address, Serve
+from hsm_dicom.network.addresses import Address
+from hsm_dicom.network.listener import Serve
 from hsm_dicom.network.upper_layer.negotiation import AssociateRequest
 from hsm_dicom.network.upper_layer.pdu import rejection
 from hsm_dicom.transport.port import Secured

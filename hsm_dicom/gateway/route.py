@@ -32,9 +32,8 @@ from hsm_dicom.gateway.sources import Sources
 from hsm_dicom.gateway.status import RouteState, RouteStatus
 from hsm_dicom.gateway.tap import MakeTap
 from hsm_dicom.gateway.targets import Target
-from hsm_dicom.network.listener import Address
+from hsm_dicom.network.addresses import Address, format_address
 from hsm_dicom.network.settings import Peer
-from hsm_dicom.network.unidentified.pending import format_address
 from hsm_dicom.network.upper_layer.negotiation import AssociateRequest
 from hsm_dicom.network.upper_layer.pdu import rejection
 from hsm_dicom.transport.port import ConnectionFacts, Secured

@@ -22,8 +22,8 @@ from hsm_dicom.gateway.relay.waiting import Alarm, Waiting
 from hsm_dicom.gateway.settings import PlainDevice, RouteSettings
 from hsm_dicom.gateway.tap import Direction, Tap
 from hsm_dicom.gateway.targets import Target
+from hsm_dicom.network.addresses import Address
 from hsm_dicom.network.errors import PDUError
-from hsm_dicom.network.listener import Address
 from hsm_dicom.network.settings import Peer
 from hsm_dicom.network.upper_layer.negotiation import AssociateRequest
 from hsm_dicom.network.upper_layer.pdu import ASSOCIATE_AC, ASSOCIATE_RJ, PDU, abort, rejection
