@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from hsm_dicom.gateway.inspect.scanner import Scanner
 from hsm_dicom.gateway.inspect.study import LONGEST_UID
@@ -53,12 +53,14 @@ _NUMBERS = (COMMAND_FIELD, MESSAGE_ID, _MESSAGE_ID_RESPONDED_TO, COMMAND_DATA_SE
 _UIDS = (AFFECTED_SOP_CLASS_UID, _REQUESTED_SOP_CLASS_UID, AFFECTED_SOP_INSTANCE_UID)
 _WANTED = dict.fromkeys(_NUMBERS, 2) | dict.fromkeys(_UIDS, LONGEST_UID)
 
-_UID = re.compile(rb"[0-2](\.[0-9]+)+")
+_UID = re.compile(rb"([0-2](?:\.[0-9]+)+)[\0 ]*")
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
-    """A command set. `message_id` is its own, or for a response and a C-CANCEL that of the request it belongs to."""
+class Command(NamedTuple):
+    """A command set. `message_id` is its own, or for a response and a C-CANCEL that of the request it belongs to.
+
+    `sop_class_uid` is that of a request. A UID that is missing, or that is not one, is an empty string.
+    """
 
     field: int
     message_id: int
@@ -89,7 +91,7 @@ def read_command(found: Mapping[int, bytes]) -> Command | None:
     status = _read_number(found, _STATUS)
     if message_id is None or (is_response and status is None):
         return None
-    sop_class = read_uid(found.get(AFFECTED_SOP_CLASS_UID, b"")) or read_uid(found.get(_REQUESTED_SOP_CLASS_UID, b""))
+    sop_class = "" if is_response else _read_sop_class(found)
     sop_instance = read_uid(found.get(AFFECTED_SOP_INSTANCE_UID, b""))
     return Command(field, message_id, sop_class, sop_instance, status, kind != NO_DATA_SET)
 
@@ -100,8 +102,13 @@ def read_uid(value: bytes) -> str:
     One component alone is not: a field that holds a patient's number instead of a UID gives an empty string. Components
     with leading zeros are common, and allowed.
     """
-    uid = value.rstrip(b"\0 ")
-    return uid.decode("ascii") if _UID.fullmatch(uid) else ""
+    found = _UID.fullmatch(value)
+    return found[1].decode("ascii") if found else ""
+
+
+def _read_sop_class(found: Mapping[int, bytes]) -> str:
+    tag = AFFECTED_SOP_CLASS_UID if AFFECTED_SOP_CLASS_UID in found else _REQUESTED_SOP_CLASS_UID
+    return read_uid(found.get(tag, b""))
 
 
 def _read_number(found: Mapping[int, bytes], tag: int) -> int | None:

@@ -94,7 +94,47 @@ class Scanner:
                 if len(held) == self._size and self._take(bytes(held), 0, len(held)):
                     held.clear()
             else:
+                if self._tag is None and not self._levels:
+                    at = self._skim(data, at, end)
+                    if self.is_over or end - at < self._size:
+                        continue
                 at += self._take(data, at, end - at)
+
+    def _skim(self, data: memoryview | bytes, at: int, end: int) -> int:
+        """Pass the elements that are wholly in the piece; return where the first one begins that is not, or is nested.
+
+        `_take` does the same for every element. This loop takes a fifth of its time, and most elements end here.
+        """
+        found, wanted, last, left = self.found, self._wanted, self._last, self._left
+        implicit, header = self._implicit, _EXPLICIT[self._big_endian]
+        longer = _LENGTH[self._big_endian]
+        value = stop = at
+        while left and end - at >= _LONG_HEADER:
+            if implicit:
+                group, number, length = _IMPLICIT(data, at)
+                value = at + _SHORT_HEADER
+            else:
+                group, number, code, length = header(data, at)
+                form = _FORM_OF_CODE.get(code, -1)
+                if form > 0:
+                    length = longer(data, at + 8)[0]
+                    value = at + _LONG_HEADER
+                elif form == 0:
+                    value = at + _SHORT_HEADER
+                else:
+                    break
+            tag = group << 16 | number
+            stop = value + length
+            if tag > last or stop > end:  # a value of undefined length ends beyond every piece
+                break
+            at, left = stop, left - 1
+            if tag in wanted:
+                found[tag] = bytes(data[value:stop]) if length <= wanted[tag] else b""
+                if tag == last:
+                    self.is_over = True
+                    break
+        self._left = left
+        return at
 
     def _take(self, data: memoryview | bytes, at: int, size: int) -> int:
         """Take a header, or a wanted value, of the octets at `at`; return its length, or 0 if it needs more of them."""
