@@ -48,4 +48,4 @@ class Tap(Protocol):
 
 MakeTap = Callable[[str, Callable[[str], None]], Tap]
 """Makes the tap of one association, when the target has accepted it. It takes the caller's address, for events, and a
-function to call with the outcome of each instance (`RouteStatus.instances`), such as `inspect.Tally.add`."""
+function to call with the outcome of each instance (`RouteStatus.instances`)."""

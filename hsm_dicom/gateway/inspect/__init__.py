@@ -8,7 +8,7 @@
 | `study`     | the study of a Data Set, from its first elements                                         |
 | `scanner`   | finds a few elements of encoded octets that arrive in pieces, and skips all other values |
 | `exchanges` | requests matched with their responses, and what is reported of them                      |
-| `outcomes`  | the outcomes of instances, and their count for a route                                   |
+| `outcomes`  | the outcomes of instances, by which a route counts them                                  |
 
 Of a command set, only numbers and UIDs are read; of a Data Set, only the Study Instance UID. Values of other elements
 are skipped by their length, whatever they are, so that no data of a patient can reach an event, the log or memory that
@@ -19,6 +19,6 @@ One association uses 1 MiB for this at the most, whatever its peers send, and a 
 """
 
 from hsm_dicom.gateway.inspect.inspector import Inspector
-from hsm_dicom.gateway.inspect.outcomes import Outcome, Tally
+from hsm_dicom.gateway.inspect.outcomes import Outcome
 
-__all__ = ["Inspector", "Outcome", "Tally"]
+__all__ = ["Inspector", "Outcome"]

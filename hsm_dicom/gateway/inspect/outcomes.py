@@ -1,9 +1,7 @@
-"""The outcomes of instances, and their count for a route."""
+"""The outcomes of instances, by which a route counts them (`RouteStatus.instances`)."""
 
 from __future__ import annotations
 
-import threading
-from collections import Counter
 from enum import StrEnum
 from functools import lru_cache
 
@@ -30,21 +28,3 @@ def find_outcome(status: int) -> Outcome:
     if category == STATUS_SUCCESS:
         return Outcome.STORED
     return Outcome.WARNING if category == STATUS_WARNING else Outcome.FAILED
-
-
-class Tally:
-    """How many instances of a route had each outcome. May be shared between threads."""
-
-    def __init__(self) -> None:
-        self._counts: Counter[str] = Counter()
-        self._lock = threading.Lock()
-
-    def add(self, outcome: str) -> None:
-        """Count one more."""
-        with self._lock:
-            self._counts[outcome] += 1
-
-    def read(self) -> dict[str, int]:
-        """Return the count of each outcome, also of those that have not occurred."""
-        with self._lock:
-            return {str(outcome): self._counts[outcome] for outcome in Outcome}

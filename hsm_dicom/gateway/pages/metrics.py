@@ -22,6 +22,7 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 
+from hsm_dicom.gateway.inspect import Outcome
 from hsm_dicom.gateway.pages.status_json import encodable
 from hsm_dicom.gateway.status import (
     REFUSAL_KINDS,
@@ -39,7 +40,7 @@ PREFIX = "hsm_dicom"
 
 ACCEPTED, OTHER = "accepted", "other"
 
-INSTANCE_OUTCOMES = ("stored", "warning", "failed")
+INSTANCE_OUTCOMES = tuple(Outcome)
 
 _CRL = "crl"
 

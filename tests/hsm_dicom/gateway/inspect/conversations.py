@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ from pynetdicom.sop_class import CTImageStorage  # type: ignore[attr-defined]
 
 from hsm_dicom.events import Event, subscribe
 from hsm_dicom.gateway.events import InstanceRelayed, RequestRelayed
-from hsm_dicom.gateway.inspect import Inspector, Tally
+from hsm_dicom.gateway.inspect import Inspector
 from hsm_dicom.gateway.tap import AcceptedContext, Direction
 
 IMPLICIT, EXPLICIT, BIG_ENDIAN = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
@@ -45,7 +46,7 @@ class Reported:
     """What an inspector reported."""
 
     events: list[Event] = field(default_factory=list)
-    tally: Tally = field(default_factory=Tally)
+    counts: Counter[str] = field(default_factory=Counter)
 
     @property
     def instances(self) -> list[InstanceRelayed]:
@@ -55,10 +56,8 @@ class Reported:
     def requests(self) -> list[RequestRelayed]:
         return [event for event in self.events if isinstance(event, RequestRelayed)]
 
-    @property
-    def counts(self) -> dict[str, int]:
-        """The counts that are not zero."""
-        return {outcome: count for outcome, count in self.tally.read().items() if count}
+    def count(self, outcome: str) -> None:
+        self.counts[outcome] += 1
 
 
 def inspect(
@@ -72,7 +71,7 @@ def inspect(
     """Let values pass an inspector, in pieces of at most these lengths in turn, and return what it reports."""
     reported = Reported()
     with subscribe(reported.events.append):
-        inspector = Inspector("to-pacs", "192.168.10.21", reported.tally.add)
+        inspector = Inspector("to-pacs", "192.168.10.21", reported.count)
         inspector.begin(contexts or {1: AcceptedContext(CT, syntax)})
         lengths = itertools.cycle(cuts or [1 << 20])
         for value in values:
