@@ -20,7 +20,7 @@ from hsm_dicom.gateway.pages.hosts import is_loopback
 from hsm_dicom.gateway.settings import StatusSettings
 from hsm_dicom.network.addresses import Address
 
-BACKLOG = 16
+BACKLOG = 64
 """Connections that wait to be accepted."""
 
 SOCKET_MODE = 0o660

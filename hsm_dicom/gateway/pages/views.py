@@ -31,6 +31,13 @@ from hsm_dicom.gateway.status import (
     TokenStatus,
 )
 
+_INSTANCE_TILES = (
+    ("stored", "Stored", ""),
+    ("warning", "Stored, warning", "question"),
+    ("failed", "Not stored", "bad"),
+)
+"""Outcomes of instances, with their name and their look if there are any."""
+
 _ROUTE_LOOKS = {RouteState.OPEN: "good", RouteState.DOWN: "bad", RouteState.CLOSED: "historic"}
 
 
@@ -217,15 +224,15 @@ def _route_view(route: RouteStatus, now: datetime) -> RouteView:
 
 
 def _route_tiles(route: RouteStatus) -> Iterable[Tile]:
-    yield Tile("Associations now", format_count(route.associations))
+    yield Tile("Open now", format_count(route.associations))
     yield Tile("Accepted", format_count(route.accepted))
     refused = sum(route.refused.values())
     yield Tile("Refused", format_count(refused), describe_counts(route.refused), look="question" if refused else "")
     yield Tile("Aborted", format_count(route.aborted), look="question" if route.aborted else "")
     if route.instances:
-        bad = {name: count for name, count in route.instances.items() if name != "stored" and count}
-        look = "bad" if bad.get("failed") else "question" if bad else ""
-        yield Tile("Stored", format_count(route.instances.get("stored", 0)), describe_counts(bad), look=look)
+        for outcome, name, look in _INSTANCE_TILES:
+            count = route.instances.get(outcome, 0)
+            yield Tile(name, format_count(count), look=look if count else "")
     yield Tile("From source", format_bytes(route.octets_forth))
     yield Tile("From target", format_bytes(route.octets_back))
 

@@ -6,7 +6,6 @@ import re
 import shutil
 import stat
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pydicom
@@ -19,6 +18,7 @@ from hsm_dicom.report.html_views import look, policy_words, signature_view
 from hsm_dicom.signatures import Profile, check_integrity
 from hsm_dicom.validation.validator import Validator, Verdict, make_unreadable_verdict
 from tests.hsm_dicom.report.chromium import rendered, seen
+from tests.hsm_dicom.report.outline import Outline
 from tests.hsm_dicom.validation.verdict_cases import CA, PATIENT_ID, SIGNER, STAMPER, Desk, image, validator
 from tests.pki import Authority, new_key
 
@@ -26,43 +26,6 @@ pytestmark = pytest.mark.interop
 
 _TEMPLATES = Path(__file__).parents[3] / "hsm_dicom/report/templates"
 STYLES = "".join((_TEMPLATES / name).read_text() for name in ("look.css", "page.css"))
-_EMPTY = {"meta", "img", "br", "link", "input", "hr"}
-
-
-class Outline(HTMLParser):
-    """Elements with their attributes, and the text, of a document whose every element is closed in turn."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.texts: list[str] = []
-        self._open: list[str] = []
-        self.feed(page)
-        assert self._open == [], "elements that are not closed"
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in _EMPTY:
-            self._open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if "style" not in self._open:
-            self.texts.append(data)
-
-    @property
-    def text(self) -> str:
-        """All text, spaces joined."""
-        return " ".join(" ".join(self.texts).split())
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        """The attributes of every element of this name."""
-        return [attributes for name, attributes in self.elements if name == tag]
 
 
 def page_of(*verdicts: Verdict, by: Validator | None = None, pictures: int = 200) -> str:
