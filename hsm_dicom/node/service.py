@@ -29,6 +29,7 @@ from hsm_dicom.network.receive import CheckFile, Receiver
 from hsm_dicom.network.settings import ListenerSettings, Peer
 from hsm_dicom.node.opening import OpenedListener
 from hsm_dicom.node.readiness import Readiness
+from hsm_dicom.node.systemd.sockets import PassedSockets
 from hsm_dicom.node.validity_watch import ValidityWatch
 from hsm_dicom.transport.events import CertificatesReloaded, log
 from hsm_dicom.trust import CertificateValidator
@@ -38,10 +39,16 @@ from tokens.errors import TokenError
 class Service:
     """One listener with its application entity. A context manager: it listens while the block runs."""
 
-    def __init__(self, open_anew: Callable[[], OpenedListener], check: CheckFile | None = None) -> None:
+    def __init__(
+        self,
+        open_anew: Callable[[], OpenedListener],
+        check: CheckFile | None = None,
+        sockets: PassedSockets | None = None,
+    ) -> None:
         """Open the listener for the first time. Raises what `open_anew` raises, and `ListenError`.
 
-        `check` checks the signatures of received files, if the settings require it.
+        `check` checks the signatures of received files, if the settings require it. A socket in `sockets` with the
+        listener's name is used instead of its address.
         """
         self._open_anew = open_anew
         self._replaced = _ReplacedListeners()
@@ -62,7 +69,12 @@ class Service:
             )
             transport = self._opened.transport()
             self._listener = Listener(
-                settings.name, (settings.host, settings.port), transport, self._acceptor.begin, settings.limits
+                settings.name,
+                (settings.host, settings.port),
+                transport,
+                self._acceptor.begin,
+                settings.limits,
+                sockets.take(settings.name) if sockets else None,
             )
         except BaseException:
             self._opened.close()
@@ -91,6 +103,10 @@ class Service:
     def problem(self) -> str:
         """Why the listener cannot use a key now, as a sentence; empty if it can use all of them."""
         return self._readiness.problem
+
+    def ping(self, seconds: float) -> bool:
+        """Return whether the accept loop goes round within so many seconds, whatever the tokens do."""
+        return self._listener.ping(seconds)
 
     def reload(self) -> bool:
         """Read certificates, trust, revocation data and peers again. Return False, and emit an event, if that fails.

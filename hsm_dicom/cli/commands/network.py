@@ -12,9 +12,10 @@ from hsm_dicom.cli import exits
 from hsm_dicom.cli.options import Config, Json, Pin, Verbose, listener_names, peer_names
 
 if TYPE_CHECKING:
-    from hsm_dicom.cli.runs.service_manager import ServiceManager
     from hsm_dicom.events import Event
     from hsm_dicom.network.store import FileOutcome
+    from hsm_dicom.node.service import Service
+    from hsm_dicom.node.systemd import ServiceManager
     from hsm_dicom.transport.events import ReadinessChanged
     from hsm_dicom.transport.port import ConnectionFacts
 
@@ -161,7 +162,6 @@ def listen(
     from hsm_dicom.cli.context import open_configuration, parse_pin_option
     from hsm_dicom.cli.render import output
     from hsm_dicom.cli.runs.device_waits import device_waits
-    from hsm_dicom.cli.runs.service_manager import ServiceManager
     from hsm_dicom.cli.runs.termination import SignalQueue
     from hsm_dicom.config import find_configuration
     from hsm_dicom.config.devices import NotConfiguredError
@@ -170,8 +170,10 @@ def listen(
     from hsm_dicom.node.compiler import read_plan
     from hsm_dicom.node.opening import open_listener
     from hsm_dicom.node.service import Service
+    from hsm_dicom.node.systemd import PassedSockets, ServiceManager
     from hsm_dicom.transport.events import ReadinessChanged
 
+    sockets = PassedSockets.take_from()
     file = find_configuration(config)
     if file is None:
         raise NotConfiguredError(
@@ -185,30 +187,37 @@ def listen(
         open_configuration(file),
         subscribe(_make_event_printer(json)),
         Service(
-            lambda: open_listener(read_plan(file), listener, pin=parse_pin_option(pin)), check_signatures
+            lambda: open_listener(read_plan(file), listener, pin=parse_pin_option(pin)), check_signatures, sockets
         ) as service,
     ):
+        sockets.check_all_taken([service.settings.name])
         signals.collect(signal.SIGTERM, signal.SIGINT)
         if not json:
             _print_listening(service)
         with (
             subscribe(partial(_report_readiness, manager), ReadinessChanged),
-            manager.watched(lambda: not service.problem),
+            manager.watched(service.ping),
         ):
-            manager.notify("READY=1", "STATUS=Listening.")
+            manager.report_ready(_describe_state(service))
             while signals.get() == signal.SIGHUP:
-                service.reload()
-        manager.notify("STOPPING=1", "STATUS=Waiting for open associations.")
+                with manager.reloading(lambda: _describe_state(service)):
+                    service.reload()
+        manager.report_stopping("Waiting for open associations.", service.settings.limits.stop_seconds)
         device_waits.grant(service.settings.limits.stop_seconds)
     if not json:
         output.say("The listener has stopped.")
 
 
 def _report_readiness(manager: ServiceManager, event: ReadinessChanged) -> None:
-    manager.notify(f"STATUS={event.text}")
+    manager.report_status(event.text)
 
 
-def _print_listening(service: Any) -> None:
+def _describe_state(service: Service) -> str:
+    """Return the line of `systemctl status`."""
+    return f"{service.settings.name}: not ready: {service.problem}" if service.problem else "Listening."
+
+
+def _print_listening(service: Service) -> None:
     from hsm_dicom.cli.render import output
 
     settings, (host, port) = service.settings, service.address

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.hsm_dicom.cli.conftest import PROGRAM
@@ -37,9 +37,16 @@ class Listening:
 
 
 @contextlib.contextmanager
-def listening(config: Path, *options: str, until: str = "listens on") -> Iterator[Listening]:
+def listening(
+    config: Path,
+    *options: str,
+    until: str = "listens on",
+    before: Sequence[str] = (),
+    command: Sequence[str] = ("listen",),
+) -> Iterator[Listening]:
+    """Run a command that serves. `before` is a program that starts it, with its arguments."""
     process = subprocess.Popen(
-        [*PROGRAM, "listen", "--config", str(config), *options],
+        [*before, *PROGRAM, *command, "--config", str(config), *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         stdin=subprocess.DEVNULL,
@@ -61,3 +68,10 @@ def listening(config: Path, *options: str, until: str = "listens on") -> Iterato
         running._reader.join(5)
         if process.stdout:
             process.stdout.close()
+
+
+def activated(*sockets: tuple[str, str]) -> list[str]:
+    """The program that starts another one with sockets, each an address and a name, when the first caller comes."""
+    listened = [option for address, _ in sockets for option in ("-l", address)]
+    kept = [option for name in os.environ for option in ("-E", name)]
+    return ["systemd-socket-activate", *listened, "--fdname=" + ":".join(name for _, name in sockets), *kept]

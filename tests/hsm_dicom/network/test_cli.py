@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import time
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from hsm_dicom.tls.legacy import PROFILES as RETIRED
 from tests import pki
 from tests.hsm_dicom.cli.conftest import PROGRAM, Run
 from tests.hsm_dicom.network.images import ct_image
-from tests.hsm_dicom.network.listening import listening
+from tests.hsm_dicom.network.listening import activated, listening
 from tests.hsm_dicom.tls.fixtures import Hospital
 from tests.ports import free_port
 from tests.softhsm import MODULE, TestToken
@@ -154,6 +156,23 @@ def test_listening_twice_is_one_sentence(site: Site) -> None:
     assert second.returncode == 1
     assert "Address already in use. Find the program that uses the port (ss -ltnp)" in second.stderr
     assert "Traceback" not in second.stderr
+
+
+@pytest.mark.parametrize(("name", "says"), [("main", "listens on"), ("other", "a socket that nothing here listens on")])
+def test_systemd_passes_the_socket_by_the_name_of_the_listener(site: Site, run: Run, name: str, says: str) -> None:
+    port = free_port()
+    site.config.write_text(site.config.read_text().replace(f"port = {site.port}", f"port = {port}", 1))  # of the peer
+    with (
+        listening(site.config, until="Listening on", before=activated((f"127.0.0.1:{port}", name))) as running,
+        closing(socket.create_connection(("127.0.0.1", port), timeout=10)),
+    ):
+        assert running.says(says)
+        if name == "main":
+            assert running.says(f"port {port}")
+            assert run("echo", "self", "--config", site.config).status == 0
+        else:
+            assert running.says("Write FileDescriptorName= in its socket unit with one of: main.")
+            assert running.process.wait(20) == 1
 
 
 def test_profiles_are_listed_with_what_is_not_so(run: Run) -> None:
