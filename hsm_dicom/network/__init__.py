@@ -5,6 +5,7 @@
 | settings      | `Peer`, `ListenerSettings`, `Limits`: frozen data                                      |
 | assembly      | from settings, identities and trust to a `SecureTransport`                             |
 | authorisation | which AE titles a certificate, or the holder of an ISCL key, may use                   |
+| addresses     | addresses in one form, and the sockets that listen on them                            |
 | listener      | `Listener`: accepts connections, and bounds what unidentified peers can occupy         |
 | acceptor      | `Acceptor`: associations that peers request                                            |
 | requestor     | `associate`: associations that this node requests                                      |

@@ -16,6 +16,7 @@
 | `acceptance`  | what a tested device can be used for in DICOM                                |
 | `groups`      | the state of an identity whose key is on several tokens                      |
 | `service`     | a listener that runs, and is reloaded                                        |
+| `systemd`     | the service manager: notifications, watchdog, sockets that it passes         |
 | `validity_watch` | dates of certificates and CRLs, watched while it runs                        |
 | `readiness`   | whether its tokens answer, watched while it runs                             |
 """
