@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import stat
 import threading
+import time
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from hsm_dicom.events import subscribe
 from hsm_dicom.gateway.emergency import (
     MOST_DAYS,
     EmergencySetting,
@@ -19,10 +22,13 @@ from hsm_dicom.gateway.emergency import (
     apply_emergency,
     parse_plain_address,
 )
+from hsm_dicom.gateway.emergency_watch import EmergencyWatch
+from hsm_dicom.gateway.events import EmergencySettingChanged
 from hsm_dicom.gateway.settings import Objects, PlainDevice, RouteSettings
 from hsm_dicom.gateway.state_file import StateFileError
 from hsm_dicom.network.settings import Peer
 from tests.hsm_dicom.gateway.states import AT
+from tests.hsm_dicom.network.nodes import eventually
 
 TODAY = AT.date()
 CT = PlainDevice(name="ct1", ae_titles=("CT1",), addresses=("192.168.10.21",), host="192.168.10.21", reason="old")
@@ -132,6 +138,61 @@ def test_a_file_that_cannot_be_read_is_an_error_and_no_setting(tmp_path: Path, c
     store.path.chmod(0o600)
     with pytest.raises(StateFileError):
         store.read()
+
+
+def test_a_setting_lapses_without_a_restart_and_only_when_its_last_day_is_over(tmp_path: Path) -> None:
+    store, day = EmergencyStore(tmp_path), [TODAY]
+    setting = make_setting(until=TODAY + timedelta(days=1))
+    store.put(setting, TODAY)
+    ended: list[EmergencySetting] = []
+    changes: list[str] = []
+    watch = EmergencyWatch(store, ended.append, today=lambda: day[0], look_seconds=0.01)
+    with subscribe(lambda event: changes.append(event.change), EmergencySettingChanged):
+        assert watch.load() == {"to-pacs": setting}
+        assert watch.load() == {"to-pacs": setting}
+        with watch:
+            day[0] += timedelta(days=1)
+            time.sleep(0.1)
+            assert watch.find_status("to-pacs") == setting.status
+            day[0] += timedelta(days=1)
+            assert eventually(lambda: changes == ["active", "lapsed"])
+    assert ended == [setting]
+    assert watch.active == {}
+    assert watch.find_status("to-pacs") is None
+
+
+def test_a_setting_that_cannot_be_ended_is_tried_again_and_logged_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = EmergencyStore(tmp_path)
+    store.put(make_setting(until=TODAY), TODAY)
+    tries: list[str] = []
+
+    def fail(setting: EmergencySetting) -> None:
+        tries.append(setting.route)
+        raise EmergencySettingError("no route")
+
+    day = [TODAY]
+    watch = EmergencyWatch(store, fail, today=lambda: day[0])
+    watch.load()
+    day[0] += timedelta(days=1)
+    with caplog.at_level(logging.ERROR, "hsm_dicom.gateway"):
+        watch.look()
+        watch.look()
+    assert tries == ["to-pacs", "to-pacs"]
+    assert caplog.text.count("was not ended, which is tried again: no route") == 1
+    assert watch.find_status("to-pacs") is not None
+
+
+def test_a_file_that_cannot_be_used_leaves_the_routes_as_configured(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = EmergencyStore(tmp_path)
+    store.put(make_setting(), TODAY)
+    store.path.chmod(0o666)
+    with caplog.at_level(logging.ERROR, "hsm_dicom.gateway"):
+        assert EmergencyWatch(store, lambda _: None, today=lambda: TODAY).load() == {}
+    assert "all routes run as configured" in caplog.text
 
 
 def test_commands_at_the_same_time_lose_no_setting(tmp_path: Path) -> None:
