@@ -7,6 +7,7 @@ Where a page has the line `<!-- generated: KIND -->`, Sphinx reads what is gener
 | `configuration` | each table of the configuration, from its model |
 | `events`        | each event with its members                    |
 | `exit-statuses` | each exit status with its meaning              |
+| `metrics`       | each metric of a gateway with its labels       |
 
 Commands and the Python API have pages of their own, one for each command and each package, which `write_pages` puts
 into `reference/commands` and `reference/api` before Sphinx looks for pages.
@@ -24,11 +25,13 @@ import commands
 import configuration
 import events
 import exits
+import metrics
 
 KINDS = {
     "configuration": configuration.write_tables,
     "events": events.write_events,
     "exit-statuses": exits.write_exit_statuses,
+    "metrics": metrics.write_metrics,
 }
 MARKER = re.compile(r"^<!-- generated: ([a-z-]+) -->$", re.MULTILINE)
 

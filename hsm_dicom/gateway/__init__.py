@@ -9,6 +9,7 @@ connects to the real peer over a secured transport, and relays the association.
 | `services`      | the DICOM services that a route admits, and the SOP Classes of each                          |
 | `status`        | what a running gateway reports about itself, as frozen values                                |
 | `events`        | the events of routes                                                                         |
+| `pages`         | the status page, JSON, metrics and health over HTTP, on this host only                       |
 
 Nothing here reads the configuration or opens a device: `hsm_dicom.node` does, and passes targets and listeners.
 """
