@@ -17,6 +17,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from hsm_dicom.config.addresses import ListenAddress
+from hsm_dicom.config.base import list_fields
+from hsm_dicom.config.gateway_sections import AlarmSection, GatewaySection, PlainSection, RouteSection, StatusSection
 from hsm_dicom.config.iscl_section import ISCLSection
 from hsm_dicom.config.network_sections import LegacySection, ListenerSection, PeerSection, TrustSection
 from hsm_dicom.config.sections import DeadlinesSection, EventsSection, IdentitySection, StateSection, TokenSection
@@ -33,6 +36,11 @@ TABLES: dict[str, type] = {
     "[peers.NAME]": PeerSection,
     "[listeners.NAME]": ListenerSection,
     "legacy": LegacySection,
+    "[plain.NAME]": PlainSection,
+    "[routes.NAME]": RouteSection,
+    "[gateway]": GatewaySection,
+    "[status]": StatusSection,
+    "[alarms.NAME]": AlarmSection,
     "[iscl]": ISCLSection,
     "[cards.NAME]": CardProfile,
     "[[cards.NAME.keys]]": CardKey,
@@ -61,6 +69,8 @@ def _write(title: str, kind: type) -> str:
 
 def _rows(table: type) -> Iterator[list[str]]:
     texts = field_texts(table)
+    if issubclass(table, BaseModel):
+        texts |= {field.alias: texts[name] for name, field in table.model_fields.items() if field.alias}
     for name, annotation, default in _fields(table):
         kind = _type(annotation, name)
         yield [f"`{name}`", kind, _default(default, kind), texts.get(name, "")]
@@ -68,7 +78,7 @@ def _rows(table: type) -> Iterator[list[str]]:
 
 def _fields(kind: type) -> Iterator[tuple[str, Any, Any]]:
     if issubclass(kind, BaseModel):
-        for name, field in kind.model_fields.items():
+        for name, field in list_fields(kind):
             default = field.default_factory() if field.default_factory else field.default  # type: ignore[call-arg]
             annotation = Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
             yield name, annotation, default
@@ -101,6 +111,8 @@ def _toml(value: Any) -> str:
             return f'"{value}"'
         case float():
             return f"{value:g}"
+        case tuple():
+            return f"[{', '.join(map(_toml, value))}]"
         case _:
             return str(value)
 
@@ -127,6 +139,7 @@ def _plain(kind: Any, name: str) -> str:
         str: "text",
         bytes: "hexadecimal",
         Path: "path",
+        ListenAddress: "`ADDRESS:PORT`",
         datetime.date: "date",
         Pkcs11Uri: "`pkcs11:` URI",
         CardUri: "`card:` URI",

@@ -39,6 +39,11 @@ def listener_names(incomplete: str) -> list[str]:
     return [name for name in _names("listeners") if name.startswith(incomplete)]
 
 
+def route_names(incomplete: str) -> list[str]:
+    """For completion: the routes of the configuration."""
+    return [name for name in _names("routes") if name.startswith(incomplete)]
+
+
 def _key_names(incomplete: str) -> list[str]:
     return identity_names(incomplete) + token_names(incomplete)
 

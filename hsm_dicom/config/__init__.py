@@ -19,6 +19,7 @@
 |----------------|---------------------------------------------------------------------|
 | `sections`     | the tables of the file as frozen models, each field with its meaning |
 | `network_sections`, `iscl_section` | those of the network                            |
+| `gateway_sections`, `addresses` | those of the gateway, and addresses to listen on |
 | `loading`      | finding the file; from its text to models                           |
 | `opening`      | the configuration in use, with its event file                       |
 | `problems`     | a problem: file, line, key, text, remedy                            |

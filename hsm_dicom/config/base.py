@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationInfo
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 
@@ -25,3 +27,9 @@ class Section(BaseModel):
     """Base of a table: unknown keys are refused, tables are frozen, and no message repeats a value."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, arbitrary_types_allowed=True)
+
+
+def list_fields(model: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:
+    """Yield the keys of a table as the file has them, with their fields: `from` is no name for a field in Python."""
+    for name, field in model.model_fields.items():
+        yield field.alias or name, field

@@ -8,14 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from hsm_dicom.config.gateway_sections import RouteSection
 from hsm_dicom.config.iscl_section import ISCLSection
 from hsm_dicom.config.lines import KeyPath
 from hsm_dicom.config.network_sections import ListenerSection, PeerSection
 from hsm_dicom.config.sections import Configuration, IdentitySection
 from tokens.card_uri import CardUri
 
-NAMED = ("tokens", "identities", "cards", "peers", "listeners")
+NAMED = ("tokens", "identities", "cards", "peers", "listeners", "plain", "routes", "alarms")
 """The tables that contain named tables."""
+
+_NAMING = ("identities", "peers", "listeners", "routes")
+"""Those among them whose tables name others."""
 
 
 def get_table(path: KeyPath) -> KeyPath:
@@ -27,7 +31,7 @@ def drop_dependents(configuration: Configuration, wrong: Iterable[KeyPath]) -> C
     """Return the configuration without the tables that name a wrong one, directly or through others."""
     out = set(wrong)
     tables: dict[KeyPath, Any] = {("iscl",): configuration.iscl}
-    for kind in ("identities", "peers", "listeners"):
+    for kind in _NAMING:
         named: Mapping[str, Any] = getattr(configuration, kind)
         tables |= {(kind, name): section for name, section in named.items()}
     while found := {place for place, section in tables.items() if place not in out and out & set(_names(section))}:
@@ -36,7 +40,7 @@ def drop_dependents(configuration: Configuration, wrong: Iterable[KeyPath]) -> C
         update={"iscl": None if ("iscl",) in out else configuration.iscl}
         | {
             kind: {name: section for name, section in getattr(configuration, kind).items() if (kind, name) not in out}
-            for kind in ("identities", "peers", "listeners")
+            for kind in _NAMING
         }
     )
 
@@ -60,6 +64,11 @@ def _names(section: object) -> Iterator[KeyPath]:
             yield from (("identities", name) for name in section.identities)
             yield from (("peers", name) for name in section.peers or ())
             yield from _names_of_iscl(section.iscl)
+        case RouteSection():
+            for name in (*section.sources, section.to):
+                yield "plain", name
+                yield "peers", name
+            yield "listeners", section.listener or ""
 
 
 def _names_of_iscl(section: ISCLSection | None) -> Iterator[KeyPath]:

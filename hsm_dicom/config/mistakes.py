@@ -15,6 +15,7 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
+from hsm_dicom.config.base import list_fields
 from hsm_dicom.config.sections import ALLOWABLE, Configuration
 from tokens.errors import PinSourceError
 from tokens.pins.credentials import DeviceFailure
@@ -82,6 +83,18 @@ _WORDS: Mapping[str, Words] = {
     "dataclass_type": ("The value must be a table.", "Write it as [table] with key = value lines under it."),
     "model_type": ("The value must be a table.", "Write it as [table] with key = value lines under it."),
     "dict_type": ("The value must be a table with named tables.", "Write them like [tokens.NAME]."),
+    "listen_address": (
+        "The value is not an IP address with a port.",
+        'Write it like listen = "192.168.10.1:104", or listen = "[2001:db8::1]:104" for IPv6.',
+    ),
+    "status_address": (
+        "The status page needs one address.",
+        'Write listen = "127.0.0.1:9762", or socket = "PATH".',
+    ),
+    "alarm_kind": (
+        "The alarm needs one way to report.",
+        'Write command = ["/PATH/OF/PROGRAM"], or syslog = "daemon".',
+    ),
     "wire": (
         "wire is not a table of texts, numbers, true and false.",
         'Write it like wire = { byte_order = "little" }; docs/explanation/iscl.md lists its keys.',
@@ -103,10 +116,16 @@ _WORDS: Mapping[str, Words] = {
 
 
 def drop_consequences(errors: Iterable[ErrorDetails]) -> list[ErrorDetails]:
-    """Return the errors without those for a missing key that is only misspelt."""
+    """Return the errors without those for a missing key that is only misspelt, and for a list of wrong entries only."""
     listed = list(errors)
+    lists = {error["loc"][:-1] for error in listed}
     meant = {(*error["loc"][:-1], _find_nearest_key(error["loc"])) for error in listed if error["type"] in _UNKNOWN}
-    return [error for error in listed if error["type"] != "missing" or error["loc"] not in meant]
+    return [
+        error
+        for error in listed
+        if not (error["type"] == "missing" and error["loc"] in meant)
+        and not (error["type"] == "too_short" and error["loc"] in lists)
+    ]
 
 
 def describe_mistake(error: ErrorDetails) -> Words:
@@ -118,6 +137,10 @@ def describe_mistake(error: ErrorDetails) -> Words:
         return "The value is not in hexadecimal.", 'Write it in quotation marks, like "9c".'
     if kind == "missing":
         return f"The key '{place[-1]}' is missing.", f"Write {place[-1]} = …."
+    if kind == "entrance":
+        given = context["given"]
+        what = f"The route has {given}." if given else "Nothing says where callers reach the route."
+        return what, 'Write one of: listen = "ADDRESS:PORT", socket = "NAME", listener = "NAME".'
     if kind == "key_uri":
         return str(context["reason"]), "See the form of a URI: hsm-dicom token list prints those of tokens."
     if kind == "without_tokens":
@@ -174,7 +197,7 @@ def _list_known_keys(place: tuple[int | str, ...]) -> list[str]:
         if is_dataclass(model):
             model = get_type_hints(model)[str(part)]
         elif isinstance(model, type) and issubclass(model, BaseModel):
-            model = model.model_fields[str(part)].annotation
+            model = next(field.annotation for key, field in list_fields(model) if key == part)
         else:
             # dict[str, Section], tuple[CardKey, ...]: names and numbers are free
             model = [each for each in get_args(model) if each is not Ellipsis][-1]
@@ -183,4 +206,4 @@ def _list_known_keys(place: tuple[int | str, ...]) -> list[str]:
     if is_dataclass(model):
         # A card profile's name is that of its table.
         return sorted(field.name for field in fields(model) if model is not CardProfile or field.name != "name")
-    return sorted(model.model_fields)
+    return sorted(key for key, _ in list_fields(model))

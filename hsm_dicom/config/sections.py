@@ -17,6 +17,7 @@ from pydantic import AfterValidator, Field, PlainValidator, ValidationInfo, mode
 from pydantic_core import PydanticCustomError
 
 from hsm_dicom.config.base import FilePath, Section, Text, resolve_path
+from hsm_dicom.config.gateway_sections import AlarmSection, GatewaySection, PlainSection, RouteSection, StatusSection
 from hsm_dicom.config.iscl_section import ISCLSection
 from hsm_dicom.config.network_sections import ListenerSection, PeerSection, TrustSection
 from tokens.card_uri import CardUri
@@ -252,5 +253,10 @@ class Configuration(Section):
     iscl: ISCLSection | None = None
     peers: dict[str, PeerSection] = Field(default_factory=dict)
     listeners: dict[str, ListenerSection] = Field(default_factory=dict)
+    plain: dict[str, PlainSection] = Field(default_factory=dict)
+    routes: dict[str, RouteSection] = Field(default_factory=dict)
+    gateway: GatewaySection = GatewaySection()
+    status: StatusSection | None = None
+    alarms: dict[str, AlarmSection] = Field(default_factory=dict)
     state: StateSection = StateSection()
     events: EventsSection = EventsSection()

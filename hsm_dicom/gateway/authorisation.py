@@ -94,7 +94,7 @@ def is_address_of(device: PlainDevice, address: str) -> bool:
         caller = parse_address(address)
     except ValueError:
         return False
-    return any(caller in _parse_network(network) for network in device.addresses)
+    return any(caller in network for network in device.networks)
 
 
 def parse_address(text: str) -> IPAddress:
@@ -105,15 +105,6 @@ def parse_address(text: str) -> IPAddress:
     address = ipaddress.ip_address(text.partition("%")[0])
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return mapped or address
-
-
-def _parse_network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
-    network = ipaddress.ip_network(text, strict=False)
-    if isinstance(network, ipaddress.IPv6Network) and network.prefixlen >= 96:
-        mapped = network.network_address.ipv4_mapped
-        if mapped is not None:
-            return ipaddress.ip_network((mapped, network.prefixlen - 96))
-    return network
 
 
 def _join(titles: Sequence[str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from hsm_dicom.errors import DicomError
@@ -30,6 +30,13 @@ class SettingsError(NetworkError):
     def __init__(self, message: str = "", *, remedy: str | None = None, mistakes: Sequence[Mistake] = ()) -> None:
         super().__init__(message, remedy=remedy)
         self.mistakes = tuple(mistakes)
+
+
+def raise_mistakes(mistakes: Iterable[Mistake]) -> None:
+    """Raise one `SettingsError` for all mistakes, if there are any."""
+    found = tuple(mistakes)
+    if found:
+        raise SettingsError(found[0].message, remedy=found[0].remedy, mistakes=found)
 
 
 class ConnectError(NetworkError):

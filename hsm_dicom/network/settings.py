@@ -10,14 +10,14 @@ its own AE titles: as calling AE title when it connects, and as called AE title 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography import x509
 
 from hsm_dicom.iscl import ISCLSettings
-from hsm_dicom.network.errors import Mistake, SettingsError
+from hsm_dicom.network.errors import Mistake, SettingsError, raise_mistakes
 from hsm_dicom.network.storage.sop_classes import SopClasses
 from hsm_dicom.tls import DEFAULT, AuthenticationMode, TLSProfile
 from hsm_dicom.tls.hosts import HostNameError, ascii_host
@@ -46,7 +46,7 @@ class CertificateMatch:
     pins: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
-        _refuse(self._find_mistakes())
+        raise_mistakes(self._find_mistakes())
 
     def _find_mistakes(self) -> Iterator[Mistake]:
         for pin in sorted(self.pins):
@@ -100,18 +100,18 @@ class Peer:
     answer_seconds: float = 30.0
 
     def __post_init__(self) -> None:
-        _refuse(self._find_mistakes())
+        raise_mistakes(self._find_mistakes())
 
     def _find_mistakes(self) -> Iterator[Mistake]:
         if not self.ae_titles:
             yield Mistake("ae_titles", f"Peer '{self.name}' has no AE title.", "Name at least one.")
         for title in self.ae_titles:
-            yield from _find_bad_ae_title("ae_titles", title)
+            yield from find_bad_ae_title("ae_titles", title)
         yield from _find_two_transports(f"Peer '{self.name}'", self.legacy, self.iscl)
         if self.host is not None:
-            yield from _find_bad_host("host", f"Peer '{self.name}'", self.host)
+            yield from find_bad_host("host", f"Peer '{self.name}'", self.host)
         for name in self.certificate.names:
-            yield from _find_bad_host("names", f"Peer '{self.name}'", name)
+            yield from find_bad_host("names", f"Peer '{self.name}'", name)
         if self.match.is_empty and uses_tls(self.iscl):
             yield Mistake(
                 "",
@@ -212,12 +212,12 @@ class ListenerSettings:
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
-        _refuse(self._find_mistakes())
+        raise_mistakes(self._find_mistakes())
 
     def _find_mistakes(self) -> Iterator[Mistake]:
         who = f"The listener '{self.name}'"
-        yield from _find_bad_ae_title("ae_title", self.ae_title)
-        yield from _find_bad_host("host", who, self.host)
+        yield from find_bad_ae_title("ae_title", self.ae_title)
+        yield from find_bad_host("host", who, self.host)
         yield from _find_two_transports(who, self.legacy, self.iscl)
         if self.legacy is not None and not self.peers:
             yield Mistake(
@@ -229,7 +229,7 @@ class ListenerSettings:
 
 def check_ae_title(key: str, title: str) -> None:
     """Raise `SettingsError`, with a mistake at `key`, unless `title` is a valid AE title (PS3.5, 6.2)."""
-    _refuse(_find_bad_ae_title(key, title))
+    raise_mistakes(find_bad_ae_title(key, title))
 
 
 def uses_tls(iscl: ISCLExemption | None) -> bool:
@@ -237,27 +237,21 @@ def uses_tls(iscl: ISCLExemption | None) -> bool:
     return iscl is None or iscl.over_tls
 
 
-def _refuse(mistakes: Iterable[Mistake]) -> None:
-    """Raise one `SettingsError` for all mistakes, if there are any."""
-    found = tuple(mistakes)
-    if found:
-        raise SettingsError(found[0].message, remedy=found[0].remedy, mistakes=found)
-
-
 def _find_two_transports(who: str, legacy: LegacyExemption | None, iscl: ISCLExemption | None) -> Iterator[Mistake]:
     if legacy is not None and iscl is not None:
         yield Mistake("legacy", f"{who} enables a retired TLS profile and ISCL.", "Leave one of them out.")
 
 
-def _find_bad_host(key: str, who: str, host: str) -> Iterator[Mistake]:
+def find_bad_host(key: str, who: str, host: str) -> Iterator[Mistake]:
+    """Yield the mistake at `key` of a host name or address. `who` has it, and is the subject of the message."""
     try:
         ascii_host(host)
     except HostNameError as error:
         yield Mistake(key, f"{who} has a host that cannot be used: {error.message}", error.remedy or "")
 
 
-def _find_bad_ae_title(key: str, title: str) -> Iterator[Mistake]:
-    """Check an AE title against PS3.5, 6.2 (VR AE): 1 to 16 characters, without a space at either end."""
+def find_bad_ae_title(key: str, title: str) -> Iterator[Mistake]:
+    """Yield the mistake of an AE title at `key`: PS3.5, 6.2 (VR AE), 1 to 16 characters, no space at either end."""
     printable = title.isascii() and title.isprintable() and "\\" not in title
     if not 0 < len(title.strip()) <= 16 or title != title.strip() or not printable:
         yield Mistake(

@@ -6,10 +6,11 @@
 
 | module        | one idea                                                                     |
 |---------------|------------------------------------------------------------------------------|
-| `plan`        | the frozen plan: tokens, identities, trust, peers, listeners, problems       |
+| `plan`        | the frozen plan: tokens, identities, trust, peers, listeners, routes, problems |
 | `compiler`    | from the configuration file to the plan: the one reader of the network tables |
 | `peers`, `listeners`, `iscl_tables` | how the compiler reads each kind of table              |
 | `clashes`     | tables that are sound alone and cannot work together                         |
+| `routes`, `route_clashes` | the gateway: plain devices and routes, and routes that cannot work together |
 | `problems`    | collection of problems, each with file, line, key and remedy                 |
 | `opening`     | from the plan to open devices, trust and transports, with an owner           |
 | `check`       | the plan checked against the files, tokens and certificates that it names    |
@@ -30,17 +31,19 @@ if TYPE_CHECKING:
     from hsm_dicom.node.check import ConfigurationReport, check_configuration
     from hsm_dicom.node.compiler import compile_plan, read_plan
     from hsm_dicom.node.opening import OpenedListener, OpenedPeer, Resources, open_listener, open_peer
-    from hsm_dicom.node.plan import ListenerPlan, NodePlan, PeerPlan, SecretKeysPlan, TrustPlan
+    from hsm_dicom.node.plan import GatewayPlan, ListenerPlan, NodePlan, PeerPlan, RoutePlan, SecretKeysPlan, TrustPlan
     from hsm_dicom.node.service import Service
 
 __all__ = [
     "ConfigurationReport",
+    "GatewayPlan",
     "ListenerPlan",
     "NodePlan",
     "OpenedListener",
     "OpenedPeer",
     "PeerPlan",
     "Resources",
+    "RoutePlan",
     "SecretKeysPlan",
     "Service",
     "TrustPlan",
@@ -55,7 +58,7 @@ _MODULES = {
     "check": ("ConfigurationReport", "check_configuration"),
     "compiler": ("compile_plan", "read_plan"),
     "opening": ("OpenedListener", "OpenedPeer", "Resources", "open_listener", "open_peer"),
-    "plan": ("ListenerPlan", "NodePlan", "PeerPlan", "SecretKeysPlan", "TrustPlan"),
+    "plan": ("GatewayPlan", "ListenerPlan", "NodePlan", "PeerPlan", "RoutePlan", "SecretKeysPlan", "TrustPlan"),
     "service": ("Service",),
 }
 

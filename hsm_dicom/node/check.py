@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -25,12 +25,15 @@ from hsm_dicom.config.groups import GroupAccess, IdentityKeyAccess
 from hsm_dicom.config.lines import KeyPath
 from hsm_dicom.config.loading import read_configuration
 from hsm_dicom.config.problems import Problem, Severity
+from hsm_dicom.gateway.services import Service
+from hsm_dicom.gateway.settings import RouteSettings
 from hsm_dicom.identity import EXPIRY_WARNING, Identity, IdentityAccess, find_expiry_remark, read_certificates
 from hsm_dicom.iscl import ISCLContext, ISCLSettings
+from hsm_dicom.network.addresses import format_address
 from hsm_dicom.network.settings import ISCLExemption
 from hsm_dicom.node.compiler import compile_plan
-from hsm_dicom.node.opening import open_identity, open_secret_keys
-from hsm_dicom.node.plan import NodePlan, SecretKeysPlan
+from hsm_dicom.node.opening import make_transport, open_identity, open_resources, open_secret_keys
+from hsm_dicom.node.plan import ListenerPlan, NodePlan, PeerPlan, RoutePlan, SecretKeysPlan
 from hsm_dicom.node.problems import ProblemCollector
 from hsm_dicom.tls.settings import today
 from hsm_dicom.trust import review_trust
@@ -51,6 +54,28 @@ class CheckedIdentity:
 
 
 @dataclass(frozen=True)
+class CheckedRoute:
+    """A route of the gateway. `is_ready` is None if keys that it needs were not checked.
+
+    `entrance` is where callers reach it, as the file has it: `key` ("listen", "socket" or "listener") and value.
+    `plain_readers` are the plain devices that can read patients' data by `reading_services`, and with them whoever
+    takes their address and AE title.
+    """
+
+    name: str
+    sources: tuple[str, ...]
+    entrance: tuple[str, str]
+    target: str
+    transport: str
+    called: tuple[str, ...]
+    services: tuple[str, ...]
+    objects: str
+    plain_readers: tuple[str, ...]
+    reading_services: tuple[str, ...]
+    is_ready: bool | None
+
+
+@dataclass(frozen=True)
 class ConfigurationReport:
     """What the check found: the tokens that accepted their PIN, and the identities and secret keys that work.
 
@@ -64,6 +89,7 @@ class ConfigurationReport:
     identities: tuple[CheckedIdentity, ...]
     secret_keys: dict[str, str]
     not_checked: tuple[str, ...]
+    routes: tuple[CheckedRoute, ...] = ()
 
     @property
     def is_usable(self) -> bool:
@@ -119,6 +145,7 @@ class _Check:
         self._check_trust()
         self._check_exemptions()
         secret_keys = self._check_secret_keys()
+        routes = tuple(self._check_route(name, route) for name, route in self.plan.routes.items())
         return ConfigurationReport(
             file=self.plan.file,
             problems=self.problems.problems,
@@ -126,6 +153,7 @@ class _Check:
             identities=tuple(identities),
             secret_keys=secret_keys,
             not_checked=tuple(self.not_checked),
+            routes=routes,
         )
 
     # -- tokens -----------------------------------------------------------------------------------------------
@@ -293,6 +321,58 @@ class _Check:
         for name, listener in self.plan.listeners.items():
             if listener.settings.iscl is not None and listener.keys is not None:
                 yield ("listeners", name, "iscl"), listener.settings.iscl, listener.keys
+
+    # -- routes -----------------------------------------------------------------------------------------------
+
+    def _check_route(self, name: str, route: RoutePlan) -> CheckedRoute:
+        """Open what the secured sides of a route need, with the functions that the gateway opens it with."""
+        self.progress(f"route {name}")
+        settings = route.settings
+        sides = []
+        if route.listener is not None:
+            owner = ("listeners", route.listener.settings.name)
+            sides.append(self._check_side(("routes", name, "listener"), owner, route.listener))
+        if route.target is not None:
+            sides.append(self._check_side(("routes", name, "to"), ("peers", route.target.peer.name), route.target))
+        reading = settings.reading_services
+        return CheckedRoute(
+            name=name,
+            sources=tuple(source.name for source in settings.sources),
+            entrance=_describe_entrance(settings),
+            target=settings.target.name,
+            transport=route.transport,
+            called=settings.called_ae_titles,
+            services=_order(settings.services),
+            objects=settings.objects.value,
+            plain_readers=tuple(source.name for source in settings.plain_sources) if reading else (),
+            reading_services=_order(reading),
+            is_ready=False if False in sides else None if None in sides else True,
+        )
+
+    def _check_side(self, place: KeyPath, owner: KeyPath, side: ListenerPlan | PeerPlan) -> bool | None:
+        """Return whether a listener or peer can be opened; None if nobody logged in to its tokens."""
+        shown = side.identities if isinstance(side, ListenerPlan) else (side.identity,) if side.identity else ()
+        for table in (*(("identities", one.name) for one in shown), owner, ("trust",)):
+            if self.problems.is_unresolved(*table):
+                what = f"The route cannot be used until [{'.'.join(table)}] is corrected."
+                self.problems.add(place, what, f"See the errors of [{'.'.join(table)}].")
+                return False
+        if {*(one.name for one in shown), f"{'.'.join(owner)}.iscl"} & set(self.not_checked):
+            return None
+        with self.problems.report_errors(place), open_resources(side, self.plan) as resources:
+            make_transport(side, resources, self.plan)
+            return True
+        return False
+
+
+def _describe_entrance(settings: RouteSettings) -> tuple[str, str]:
+    if settings.listen is not None:
+        return "listen", format_address(settings.listen)
+    return ("listener", settings.listener) if settings.listener is not None else ("socket", settings.socket or "")
+
+
+def _order(services: Set[Service]) -> tuple[str, ...]:
+    return tuple(service.value for service in Service if service in services)
 
 
 def _describe_keys(settings: ISCLSettings) -> str:

@@ -1,10 +1,13 @@
-"""Clashes in the plan: listeners and peers that are sound alone and cannot work together."""
+"""Clashes in the plan: addresses and peers that are sound alone and cannot work together. See also `route_clashes`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
+from typing import NamedTuple
 
+from hsm_dicom.config.lines import KeyPath
+from hsm_dicom.gateway.settings import RouteSettings, StatusSettings
 from hsm_dicom.network.settings import ListenerSettings, Peer
 from hsm_dicom.node.problems import ProblemCollector
 from hsm_dicom.tls import AuthenticationMode
@@ -12,13 +15,40 @@ from hsm_dicom.tls import AuthenticationMode
 _EVERY_ADDRESS = frozenset(("0.0.0.0", "::", "*"))  # noqa: S104  compared with, never bound
 
 
-def find_shared_ports(listeners: Sequence[ListenerSettings], problems: ProblemCollector) -> None:
-    """Report two listeners with one address and port."""
-    for first, second in combinations(listeners, 2):
+class Entrance(NamedTuple):
+    """An address that is listened on: by whom, for messages, and the key of the file where it is written."""
+
+    who: str
+    place: KeyPath
+    host: str
+    port: int
+
+
+def list_entrances(
+    listeners: Sequence[ListenerSettings], routes: Sequence[RouteSettings], status: StatusSettings | None
+) -> Iterator[Entrance]:
+    """Yield the addresses of a node. Routes with the same address share it, so that only the first one is there."""
+    for listener in listeners:
+        place = ("listeners", listener.name, "port")
+        yield Entrance(f"The listener '{listener.name}'", place, listener.host, listener.port)
+    shared = {route.listen: route.name for route in reversed(routes) if route.listen is not None}
+    for (host, port), name in reversed(shared.items()):
+        yield Entrance(f"The route '{name}'", ("routes", name, "listen"), host, port)
+    if status is not None and status.listen is not None:
+        yield Entrance("The status page", ("status", "listen"), *status.listen)
+
+
+def find_shared_ports(entrances: Iterable[Entrance], problems: ProblemCollector) -> None:
+    """Report two entrances with one port, and one address or every address."""
+    for first, second in combinations(entrances, 2):
         hosts = {first.host, second.host}
         if first.port == second.port and (len(hosts) == 1 or hosts & _EVERY_ADDRESS):
-            what = f"The listener '{first.name}' already uses port {second.port}."
-            problems.add(("listeners", second.name, "port"), what, "Give each listener a port of its own.")
+            kinds = {first.place[0], second.place[0]}
+            remedy = {
+                frozenset(("listeners",)): "Give each listener a port of its own.",
+                frozenset(("routes",)): "Give both routes the same listen, or each a port of its own.",
+            }.get(frozenset(kinds), "Give each a port of its own.")
+            problems.add(second.place, f"{first.who} already uses port {second.port}.", remedy)
 
 
 def find_peers_alike(listeners: Sequence[ListenerSettings], problems: ProblemCollector) -> None:

@@ -14,11 +14,13 @@ from hsm_dicom.config.lines import KeyPath
 from hsm_dicom.config.loading import LOCAL, Reading, read_configuration
 from hsm_dicom.config.sections import Configuration
 from hsm_dicom.identity import IdentityAccess, find_identity
-from hsm_dicom.node.clashes import find_peers_alike, find_shared_ports
+from hsm_dicom.node.clashes import find_peers_alike, find_shared_ports, list_entrances
 from hsm_dicom.node.listeners import ListenerCompiler
 from hsm_dicom.node.peers import PeerCompiler
 from hsm_dicom.node.plan import NodePlan, TrustPlan
 from hsm_dicom.node.problems import ProblemCollector
+from hsm_dicom.node.route_clashes import find_route_problems
+from hsm_dicom.node.routes import RouteCompiler, compile_gateway
 from hsm_dicom.trust import RevocationPolicy
 
 
@@ -40,8 +42,14 @@ def compile_plan(reading: Reading) -> NodePlan:
     peers = PeerCompiler(reading, identities, problems).compile_all()
     listeners = ListenerCompiler(reading, identities, peers, problems).compile_all()
     settings = [listener.settings for listener in listeners.values()]
-    find_shared_ports(settings, problems)
     find_peers_alike(settings, problems)
+    routing = RouteCompiler(reading, problems.keep_resolved("peers", peers), listeners, problems)
+    devices = routing.compile_devices()
+    routes = routing.compile_all()
+    gateway = compile_gateway(reading, problems)
+    find_route_problems(routes, problems)
+    relayed = [route.settings for route in routes.values()]
+    find_shared_ports(list_entrances(settings, relayed, gateway.status), problems)
     _check_folders(configuration, problems)
     trust = configuration.trust
     return NodePlan(
@@ -56,12 +64,11 @@ def compile_plan(reading: Reading) -> NodePlan:
             ocsp_responses=trust.ocsp_responses,
             revocation=RevocationPolicy(trust.revocation),
         ),
-        peers=MappingProxyType(
-            {name: plan for name, plan in peers.items() if not problems.is_unresolved("peers", name)}
-        ),
-        listeners=MappingProxyType(
-            {name: plan for name, plan in listeners.items() if not problems.is_unresolved("listeners", name)}
-        ),
+        peers=problems.keep_resolved("peers", peers),
+        listeners=problems.keep_resolved("listeners", listeners),
+        plain=problems.keep_resolved("plain", devices),
+        routes=problems.keep_resolved("routes", routes),
+        gateway=gateway,
         problems=problems.problems,
         form_problems=reading.problems,
         unresolved=problems.unresolved,

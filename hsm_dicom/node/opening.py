@@ -118,9 +118,7 @@ def open_peer(
     with open_resources(found, plan, pin=pin) as resources, contextlib.ExitStack() as parting:
         if resources.keys is not None:
             parting.callback(resources.keys.wait, PARTING_SECONDS)
-        identity = next(iter(resources.identities), None)
-        validator = resources.validator or plan.trust.open()
-        transport = make_peer_transport(found.peer, identity, validator, resources.keys, hooks)
+        transport = make_transport(found, resources, plan, hooks)
         yield OpenedPeer(found.peer, transport, found.calling_ae_title)
 
 
@@ -142,6 +140,17 @@ def open_resources(endpoint: ListenerPlan | PeerPlan, plan: NodePlan, *, pin: Pi
             keys = open_secret_keys(endpoint.keys, iscl.settings, pin=pin)
         undo.pop_all()
     return Resources(identities, validator if plan.trust.anchors else None, keys)
+
+
+def make_transport(
+    endpoint: ListenerPlan | PeerPlan, resources: Resources, plan: NodePlan, hooks: ISCLHooks | None = None
+) -> SecureTransport:
+    """Return the transport of a listener or to a peer, with what `open_resources` has opened. `hooks` are for ISCL."""
+    if isinstance(endpoint, ListenerPlan):
+        return OpenedListener(endpoint.settings, resources).transport()
+    identity = next(iter(resources.identities), None)
+    validator = resources.validator or plan.trust.open()
+    return make_peer_transport(endpoint.peer, identity, validator, resources.keys, hooks)
 
 
 def open_identity(access: IdentityAccess, *, pin: PinSource | None = None) -> Identity:

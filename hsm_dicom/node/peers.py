@@ -78,7 +78,8 @@ class PeerCompiler:
             calling_ae_title=title or "",
             identity=identity if needs_identity else None,
             keys=keys,
-            connect_problems=tuple(filter(None, (missing if needs_identity else None, untitled))),
+            identity_problem=missing if needs_identity else None,
+            title_problem=untitled,
         )
 
     def _compile_settings(self, name: str, section: PeerSection, iscl: ISCLExemption | None) -> Peer | None:

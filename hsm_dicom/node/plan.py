@@ -7,7 +7,7 @@
 
 A plan is frozen and holds no open file or device: tokens, keys and trust are references, which
 `hsm_dicom.node.opening` opens. A table that cannot be used is in no mapping here, but in `problems`; so is each table
-that names it. Whatever is added to the file later (`[plain.NAME]`, `[routes.NAME]`) becomes a further mapping.
+that names it.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from hsm_dicom.config.devices import KeyAccess, NotConfiguredError, TokenAccess
 from hsm_dicom.config.lines import KeyPath
 from hsm_dicom.config.loading import ConfigurationError
 from hsm_dicom.config.problems import Problem, Severity
+from hsm_dicom.gateway.settings import GatewaySettings, PlainDevice, RouteSettings
 from hsm_dicom.identity import IdentityAccess
 from hsm_dicom.iscl import Role
 from hsm_dicom.network.settings import ListenerSettings, Peer
@@ -68,15 +69,21 @@ class SecretKeysPlan:
 class PeerPlan:
     """One peer. `identity` is the one that we show it, `keys` are for ISCL.
 
-    `connect_problems` keep this node from connecting to the peer. They are no mistakes of the file: a peer that only
-    calls us needs none of this.
+    `identity_problem` and `title_problem` keep this node from connecting to the peer: its identity, or its calling AE
+    title, is not given. They are no mistakes of the file, since a peer that only calls this node needs neither.
     """
 
     peer: Peer
     calling_ae_title: str = ""
     identity: IdentityAccess | None = None
     keys: SecretKeysPlan | None = None
-    connect_problems: tuple[Problem, ...] = ()
+    identity_problem: Problem | None = None
+    title_problem: Problem | None = None
+
+    @property
+    def connect_problems(self) -> tuple[Problem, ...]:
+        """What keeps this node from connecting to the peer as a requestor of its own."""
+        return tuple(problem for problem in (self.identity_problem, self.title_problem) if problem is not None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +93,38 @@ class ListenerPlan:
     settings: ListenerSettings
     identities: tuple[IdentityAccess, ...] = ()
     keys: SecretKeysPlan | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoutePlan:
+    """One route of the gateway. `target` is None for a plain device, `listener` for a route with plain callers."""
+
+    settings: RouteSettings
+    target: PeerPlan | None = None
+    listener: ListenerPlan | None = None
+
+    @property
+    def transport(self) -> str:
+        """How its secured side is secured, such as "TLS"; "TLS to ISCL" if both sides are and differ."""
+        sides = (
+            None if self.listener is None else _describe_transport(self.listener.settings),
+            None if self.target is None else _describe_transport(self.target.peer),
+        )
+        return " to ".join(dict.fromkeys(side for side in sides if side is not None))
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatewayPlan:
+    """What a gateway runs: its routes, and the listeners that they name."""
+
+    settings: GatewaySettings
+    routes: Mapping[str, RoutePlan]
+
+    @property
+    def listeners(self) -> Mapping[str, ListenerPlan]:
+        """The secured listeners that the routes name."""
+        named = (route.listener for route in self.routes.values())
+        return {listener.settings.name: listener for listener in named if listener is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +145,9 @@ class NodePlan:
     trust: TrustPlan = TrustPlan()
     peers: Mapping[str, PeerPlan] = field(default_factory=lambda: MappingProxyType({}))
     listeners: Mapping[str, ListenerPlan] = field(default_factory=lambda: MappingProxyType({}))
+    plain: Mapping[str, PlainDevice] = field(default_factory=lambda: MappingProxyType({}))
+    routes: Mapping[str, RoutePlan] = field(default_factory=lambda: MappingProxyType({}))
+    gateway: GatewaySettings = field(default_factory=GatewaySettings)
     problems: tuple[Problem, ...] = ()
     form_problems: tuple[Problem, ...] = ()
     unresolved: tuple[KeyPath, ...] = ()
@@ -143,6 +185,20 @@ class NodePlan:
             )
         return self.listeners[name]
 
+    def require_gateway(self) -> GatewayPlan:
+        """Return the gateway with all its routes.
+
+        Raises `ConfigurationError` if anything in the configuration has an error; `NotConfiguredError` if there is no
+        route.
+        """
+        raise_errors(self.problems)
+        if not self.routes:
+            raise NotConfiguredError(
+                "The configuration has no route.",
+                remedy="Add a table [routes.NAME] to the file; docs/howto/gateway.md shows how.",
+            )
+        return GatewayPlan(settings=self.gateway, routes=self.routes)
+
     def _raise_unresolved(self, kind: str, name: str) -> None:
         """Raise the problems of a table that cannot be used: its own, or else those of the tables that it names."""
         if (kind, name) not in self.unresolved:
@@ -153,6 +209,14 @@ class NodePlan:
 
     def _names(self, kind: str) -> Iterable[str]:
         return (*getattr(self, kind), *(path[1] for path in self.unresolved if path[0] == kind))
+
+
+def _describe_transport(settings: ListenerSettings | Peer) -> str:
+    if settings.legacy is not None:
+        return f"TLS ({settings.legacy.profile})"
+    if settings.iscl is None:
+        return "TLS"
+    return "ISCL in TLS" if settings.iscl.over_tls else "ISCL"
 
 
 def raise_errors(problems: Iterable[Problem]) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import TypeVar
 
 from hsm_dicom.config.dependents import get_table
@@ -50,6 +51,10 @@ class ProblemCollector:
     def is_unresolved(self, *table: str) -> bool:
         """Return whether a table has an error, or names one that has."""
         return table in self._unresolved
+
+    def keep_resolved(self, kind: str, tables: Mapping[str, T]) -> Mapping[str, T]:
+        """Return the tables of a kind, such as "peers", that can be used."""
+        return MappingProxyType({name: one for name, one in tables.items() if not self.is_unresolved(kind, name)})
 
     @contextlib.contextmanager
     def report_errors(self, place: KeyPath) -> Iterator[None]:

@@ -11,7 +11,7 @@ from hsm_dicom.cli import exits
 from hsm_dicom.cli.options import Config, Json, Verbose, WarnDays
 
 if TYPE_CHECKING:
-    from hsm_dicom.node.check import ConfigurationReport
+    from hsm_dicom.node.check import CheckedRoute, ConfigurationReport
 
 EXAMPLE = "Example: hsm-dicom check-config --config /etc/hsm-dicom/config.toml"
 
@@ -72,6 +72,8 @@ def _print_report(report: ConfigurationReport) -> None:
         )
     for name, keys in report.secret_keys.items():
         output.outcome(True, f"{output.shown(name)}: its devices have {keys}.")
+    for route in report.routes:
+        _print_route(route)
     for name in report.not_checked:
         output.say(("?", output.UNSURE), f" {output.shown(name)}: its keys were not checked (no login).")
     errors = sum(problem.severity is Severity.ERROR for problem in report.problems)
@@ -82,6 +84,24 @@ def _print_report(report: ConfigurationReport) -> None:
         report.is_usable,
         f"{output.shown(str(report.file))} {verdict}: {counts}.",
     )
+
+
+def _print_route(route: CheckedRoute) -> None:
+    from hsm_dicom.cli.render import output
+
+    sources, called = ", ".join(route.sources), ", ".join(route.called)
+    key, where = route.entrance
+    what = f"Route {route.name}: {sources} to {route.target} by {route.transport}, {key} {where}, called {called}; "
+    what += f"{', '.join(route.services)}; objects: {route.objects}."
+    if route.is_ready is None:
+        output.say(("?", output.UNSURE), f" {output.shown(what)} Its keys were not checked (no login).")
+    else:
+        output.outcome(route.is_ready, output.shown(what))
+    for device in route.plain_readers:
+        services = " and ".join(route.reading_services)
+        what = f"Plain device {device} may read patients' data from {route.target} ({services}, route {route.name}). "
+        what += "So may whoever takes its address and AE title."
+        output.say(("!", output.UNSURE), f" {output.shown(what)}")
 
 
 def _report_json(report: ConfigurationReport) -> dict[str, Any]:
@@ -108,4 +128,20 @@ def _report_json(report: ConfigurationReport) -> dict[str, Any]:
         ],
         "secret_keys": report.secret_keys,
         "not_checked": list(report.not_checked),
+        "routes": [
+            {
+                "name": route.name,
+                "from": list(route.sources),
+                "entrance": dict([route.entrance]),
+                "to": route.target,
+                "transport": route.transport,
+                "called": list(route.called),
+                "services": list(route.services),
+                "objects": route.objects,
+                "plain_readers": list(route.plain_readers),
+                "reading_services": list(route.reading_services),
+                "ready": route.is_ready,
+            }
+            for route in report.routes
+        ],
     }

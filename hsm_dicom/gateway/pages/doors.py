@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from hsm_dicom.errors import DicomError
 from hsm_dicom.gateway.pages.hosts import is_loopback
@@ -58,22 +59,32 @@ class Door:
 
 def open_door(settings: StatusSettings) -> Door:
     """Listen as the settings say. Raises `StatusPageError`."""
-    if settings.listen is not None and settings.socket is None:
+    check_place(settings)
+    if settings.listen is not None:
         return _open_tcp(settings.listen)
-    if settings.socket is not None and settings.listen is None:
-        return _open_unix(settings.socket)
-    raise StatusPageError("The status page needs either listen or socket in [status].")
+    return _open_unix(cast("Path", settings.socket))
 
 
-def _open_tcp(address: Address) -> Door:
-    host, port = address
-    # The name is not resolved, because what resolves it can be changed.
-    numeric = "127.0.0.1" if host == "localhost" else host
-    if not is_loopback(numeric):
+def check_place(settings: StatusSettings) -> None:
+    """Raise `StatusPageError` unless the settings have one place, which only this host reaches."""
+    if (settings.listen is None) is (settings.socket is None):
+        raise StatusPageError("The status page needs either listen or socket in [status].")
+    if settings.listen is not None and not is_loopback(_make_numeric(settings.listen[0])):
+        host, port = settings.listen
         raise StatusPageError(
             f"The status page cannot listen on {host!r}: it has no login, so it is served on this host only. "
             f'Set listen = "127.0.0.1:{port}" in [status], or a Unix socket, and put a reverse proxy in front of it.'
         )
+
+
+def _make_numeric(host: str) -> str:
+    """Return the address of a host. A name is not resolved, because what resolves it can be changed."""
+    return "127.0.0.1" if host == "localhost" else host
+
+
+def _open_tcp(address: Address) -> Door:
+    host, port = address
+    numeric = _make_numeric(host)
     try:
         family = socket.AF_INET6 if ":" in numeric else socket.AF_INET
         return Door(socket.create_server((numeric, port), family=family, backlog=BACKLOG))

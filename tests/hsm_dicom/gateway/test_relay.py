@@ -7,6 +7,7 @@ import random
 import socket
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 from pynetdicom.sop_class import CTImageStorage, PatientRootQueryRetrieveInformationModelFind  # type: ignore[attr-defined]
@@ -102,8 +103,12 @@ def test_the_request_and_the_answer_pass_untouched() -> None:
 
 
 def test_ae_titles_are_replaced_in_place_and_the_caller_gets_its_own_back() -> None:
-    wishes = {"called_ae_title": "ARCHIVE", "calling_ae_title": "GATEWAY"}
-    with scripted_target() as target, gateway(target.device, **wishes) as running, running.call() as caller:
+    wishes = {"called": ("PACS",), "called_ae_title": "ARCHIVE", "calling_ae_title": "GATEWAY"}
+    with (
+        scripted_target() as target,
+        gateway(replace(target.device, ae_titles=("ARCHIVE",)), **wishes) as running,
+        running.call() as caller,
+    ):
         caller.sendall(REQUEST)
         with target.accept() as far:
             expected = associate_rq(calling=b"GATEWAY", called=b"ARCHIVE")

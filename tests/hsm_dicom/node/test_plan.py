@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from hsm_dicom.config import ConfigurationError
 from hsm_dicom.config.devices import NotConfiguredError
@@ -21,40 +19,7 @@ from hsm_dicom.node.opening import OpenedListener, open_listener, open_peer
 from hsm_dicom.node.service import Service
 from hsm_dicom.tls import AuthenticationMode
 from tests.hsm_dicom.network.nodes import TIMEOUTS
-from tests.hsm_dicom.tls.fixtures import Hospital
-from tests.softhsm import MODULE, TestToken
-
-Write = Callable[[str], Path]
-
-
-@pytest.fixture
-def write(tmp_path: Path, node: TestToken, hospital: Hospital) -> Write:
-    """A configuration with the node's token, and whatever a test adds."""
-    (tmp_path / "node.pem").write_bytes(hospital.rsa.certificate.public_bytes(Encoding.PEM))
-    (tmp_path / "ca.pem").write_bytes(hospital.ca.pem)
-    head = f"""
-[tokens.node]
-module = "{MODULE}"
-serial = "{node.serial}"
-pin = "{node.pin}"
-
-[identities.node]
-token = "node"
-object = "rsa"
-certificate = "node.pem"
-
-[trust]
-anchors = ["ca.pem"]
-"""
-
-    def written(text: str) -> Path:
-        file = tmp_path / "hsm-dicom.toml"
-        file.write_text(head + text)
-        file.chmod(0o600)
-        return file
-
-    return written
-
+from tests.hsm_dicom.node.conftest import Write
 
 WHOLE = """
 [peers.pacs]
