@@ -81,14 +81,18 @@ def inspect(
     return reported
 
 
-def feed(inspector: Inspector, value: Value, lengths: Iterator[int]) -> None:
-    """Give a value to an inspector in pieces. Their memory is overwritten after each call, as the relay's is."""
+def feed(inspector: Inspector, value: Value, lengths: Iterator[int], is_end: bool = True) -> None:
+    """Give a value, or without `is_end` its first part, to an inspector in pieces.
+
+    The memory of a piece is overwritten after each call, as the relay's is.
+    """
     at = 0
     while True:
         memory = bytearray(value.data[at : at + next(lengths)])
         at += len(memory)
         with memoryview(memory) as piece:
-            inspector.take(value.direction, value.context_id, value.control, piece, at == len(value.data))
+            ends = is_end and at == len(value.data)
+            inspector.take(value.direction, value.context_id, value.control, piece, ends)
         memory[:] = b"\xff" * len(memory)
         if at == len(value.data):
             return
