@@ -44,6 +44,7 @@ soak: .venv/.ready-test
 
 fuzz: .venv/.ready-test
 	$(bin)/python -m fuzz.signatures -max_total_time=600
+	$(bin)/python -m fuzz.messages -max_total_time=600
 
 bench: .venv/.ready-test
 	$(bin)/python -m benchmarks

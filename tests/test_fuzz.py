@@ -8,10 +8,9 @@ import pytest
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("target", ["signatures"])
-def test_a_fuzz_target_finds_nothing_in_a_short_run(target: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", f"fuzz.{target}", "-runs=3000", "-seed=1"], capture_output=True, text=True, timeout=200
-    )
+@pytest.mark.parametrize(("target", "runs"), [("signatures", 3000), ("messages", 500)])
+def test_a_fuzz_target_finds_nothing_in_a_short_run(target: str, runs: int) -> None:
+    command = [sys.executable, "-m", f"fuzz.{target}", f"-runs={runs}", "-seed=1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "Done 3000 runs" in done.stderr
+    assert f"Done {runs} runs" in done.stderr

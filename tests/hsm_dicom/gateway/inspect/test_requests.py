@@ -6,7 +6,7 @@ import io
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom import Dataset
 from pynetdicom import dimse_primitives
@@ -32,6 +32,7 @@ from tests.hsm_dicom.gateway.inspect.conversations import (
     store_response,
 )
 from tests.hsm_dicom.gateway.inspect.elements import command, data, number, store_rq, store_rsp, text
+from tests.soak import RUNS
 
 STUDY_ROOT = "1.2.840.10008.5.1.4.1.2.2"
 FIND, MOVE, GET = STUDY_ROOT + ".1", STUDY_ROOT + ".2", STUDY_ROOT + ".3"
@@ -151,6 +152,7 @@ def test_a_report_of_storage_commitment_comes_back_and_its_answer_goes_forth() -
 # -- several at once ------------------------------------------------------------------------------------------
 
 
+@settings(max_examples=40 * RUNS)
 @given(order=st.lists(st.integers(0, 5), max_size=60), answers=st.permutations(range(6)))
 def test_property_messages_interleaved_by_context_are_reported_as_if_they_came_one_by_one(
     order: list[int], answers: list[int]
