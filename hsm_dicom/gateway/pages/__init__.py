@@ -9,7 +9,8 @@
 | `doors`       | the listening socket: only on this host, and a Unix socket that no other process serves |
 | `connections` | few connections at a time, each short and small; the pace at which they are accepted   |
 | `hosts`       | the names of the host that a request may be for                                      |
-| `page`        | the page for people, from `templates/`                                               |
+| `answers`     | what each path answers, from one status for all requests of a short time             |
+| `page`, `views`, `wording` | the page for people, from `templates/`; its content; numbers and times in words |
 | `metrics`     | the metrics for Prometheus                                                           |
 | `status_json` | a status as JSON, and JSON as a status                                               |
 | `client`      | `fetch_status`: the status of a gateway that runs on this host                         |

@@ -114,6 +114,7 @@ class StatusServer:
         accepting = asyncio.create_task(connections.accept_forever(door.socket))
         await self._stopping.wait()
         accepting.cancel()
+        await asyncio.wait([accepting])
         door.close()
         connections.abort()
         await runner.cleanup()

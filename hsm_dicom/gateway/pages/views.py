@@ -21,6 +21,7 @@ from hsm_dicom.gateway.pages.wording import (
     format_time,
     is_clock_right,
 )
+from hsm_dicom.gateway.settings import Objects
 from hsm_dicom.gateway.status import (
     CertificateStatus,
     Condition,
@@ -229,7 +230,7 @@ def _route_tiles(route: RouteStatus) -> Iterable[Tile]:
     refused = sum(route.refused.values())
     yield Tile("Refused", format_count(refused), describe_counts(route.refused), look="question" if refused else "")
     yield Tile("Aborted", format_count(route.aborted), look="question" if route.aborted else "")
-    if route.instances:
+    if route.instances or route.objects != Objects.PASS:
         for outcome, name, look in _INSTANCE_TILES:
             count = route.instances.get(outcome, 0)
             yield Tile(name, format_count(count), look=look if count else "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 
-_EMPTY = {"meta", "img", "br", "link", "input", "hr"}
+_EMPTY = {"meta", "img", "br", "link", "input", "hr", "wbr"}
 
 
 class Outline(HTMLParser):

@@ -114,6 +114,7 @@ def test_certificates_are_in_the_order_of_their_ends() -> None:
     text = outline(troubled()).text
     lefts = re.findall(r"(ended [\w ]+ ago|[\d,]+ \w+ left) 20", text)
     assert lefts == ["ended 3 days ago", "7 hours left", "12 days left", "400 days left", "2,900 days left"]
+    assert "node certificate CN=CT gateway, OU=Radiology, O=Hospital" in text
     assert "First to end ended 3 days ago /etc/hsm-dicom/maker-chain.pem" in text
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import logging
+import os
+import resource
 import socket
 import stat
 import threading
@@ -359,6 +361,29 @@ def test_clients_that_hammer_get_what_the_pace_allows(source: Source) -> None:
             client.join(HANG)
     assert len(answered) <= 20 + 50 * (seconds + 1)
     assert source.reads <= seconds + 2
+
+
+def test_a_connection_waits_while_no_file_can_be_opened(server: StatusServer) -> None:
+    assert ask(server, "/healthz")[0].status == 200
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with connect(server) as client, socket.socket() as first:
+        client.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert client.recv(8) == b"HTTP/1.1"
+        try:
+            # Each descriptor up to that of a socket is taken, or not above the limit.
+            with ExitStack() as taken:
+                while (number := taken.enter_context(Path(os.devnull).open()).fileno()) < first.fileno():
+                    pass
+                resource.setrlimit(resource.RLIMIT_NOFILE, (number + 1, before[1]))
+                first.connect(server.address)
+                first.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                first.settimeout(0.3)
+                with pytest.raises(TimeoutError):
+                    first.recv(1)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        first.settimeout(HANG)
+        assert read_all(first).startswith(b"HTTP/1.1 200 OK")
 
 
 def test_closing_does_not_wait_for_a_client(source: Source) -> None:
