@@ -13,12 +13,14 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from hsm_dicom.gateway.authorisation import RouteRefusal, refuse_for_now
+from hsm_dicom.gateway.relay.commands import CommandGuard
 from hsm_dicom.gateway.relay.flow import Flow
 from hsm_dicom.gateway.relay.framing import Framing
 from hsm_dicom.gateway.relay.leg import Leg
 from hsm_dicom.gateway.relay.negotiation import Acceptance, make_acceptance, make_request
 from hsm_dicom.gateway.relay.opening import Failure, Unanswered, request_association
 from hsm_dicom.gateway.relay.waiting import Alarm, Waiting
+from hsm_dicom.gateway.services import Service
 from hsm_dicom.gateway.settings import PlainDevice, RouteSettings
 from hsm_dicom.gateway.tap import Direction, Tap
 from hsm_dicom.gateway.targets import Target
@@ -209,8 +211,8 @@ class RelayedAssociation:
             self._end_unanswered(Unanswered(Failure.TARGET_WRONG, str(problem), abort()), target)
             return
         tap = self._make_tap() if self._make_tap is not None else None
-        forth = Flow(self._caller, target, Framing(Direction.FORTH, acceptance.contexts, tap))
-        back = Flow(target, self._caller, Framing(Direction.BACK, acceptance.contexts, tap), acceptance.data)
+        forth = Flow(self._caller, target, self._make_framing(Direction.FORTH, acceptance, tap))
+        back = Flow(target, self._caller, self._make_framing(Direction.BACK, acceptance, tap), acceptance.data)
         self._flows = (forth, back)
         self._observer.note_opened(self, acceptance, target.facts)
         if tap is None:
@@ -222,6 +224,11 @@ class RelayedAssociation:
         finally:
             tap.end()
 
+    def _make_framing(self, direction: Direction, acceptance: Acceptance, tap: Tap | None) -> Framing:
+        services = self.call.settings.services
+        guard = None if Service.ANY in services else CommandGuard(acceptance.contexts, services)
+        return Framing(direction, acceptance.contexts, tap, guard)
+
     # -- octets -----------------------------------------------------------------------------------------------
 
     def _relay(self, forth: Flow, back: Flow) -> None:
@@ -231,14 +238,10 @@ class RelayedAssociation:
         while not self._outcome:
             now = time.monotonic()
             is_paused = now < paused_until
-            try:
-                received = 0 if is_paused else _receive(forth)
-                if received and self._delay is not None:
-                    paused_until = now + self._delay(received)
-                moved = received + _send(forth) + _receive(back) + _send(back)
-            except PDUError as problem:
-                self._abort(f"a side sent {problem}", problem.abort_reason)
-                break
+            received = 0 if is_paused else self._receive(forth)
+            if received and self._delay is not None:
+                paused_until = now + self._delay(received)
+            moved = received + _send(forth) + self._receive(back) + _send(back)
             if now >= self._deadline and not moved:
                 self._abort(self._late, 0)
             elif moved and not self._awaits_answer:
@@ -251,6 +254,15 @@ class RelayedAssociation:
             until = min(self._deadline, paused_until) if is_paused else self._deadline
             self._wait(until - now, reads_caller=forth.wants_to_read and not is_paused)
         self._finish(forth, back)
+
+    def _receive(self, flow: Flow) -> int:
+        if not flow.wants_to_read or not flow.source.may_read:
+            return 0
+        try:
+            return flow.receive()
+        except PDUError as problem:
+            self._abort(f"{self._name(flow)} sent {problem}", problem.abort_reason)
+            return 0
 
     def _note_ends(self, forth: Flow, back: Flow) -> bool:
         """See whether the association is over, and by whom; return whether something has changed."""
@@ -344,10 +356,6 @@ class RelayedAssociation:
             self._waiting.wait(
                 {leg: (not leg.has_ended, bool(rest) and not leg.is_lost) for leg, rest in rests.items()}, left
             )
-
-
-def _receive(flow: Flow) -> int:
-    return flow.receive() if flow.wants_to_read and flow.source.may_read else 0
 
 
 def _send(flow: Flow) -> int:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from hsm_dicom.gateway.relay.commands import CommandGuard
 from hsm_dicom.gateway.tap import Direction, Tap
 from hsm_dicom.network.errors import PDUError
 from hsm_dicom.network.upper_layer.pdu import (
@@ -29,6 +30,9 @@ _VALUE_HEADER = 6
 """Octets before the content of a value: length, context ID, and message control header (PS3.8, 9.3.5.1 and E.2)."""
 
 _VALUE_LENGTH = 4
+_IS_COMMAND = 1
+"""Bit of a message control header (PS3.8, E.2)."""
+
 _SHORT = 4
 """Length of A-RELEASE-RQ, A-RELEASE-RP and A-ABORT (PS3.8, Tables 9-24 to 9-26)."""
 
@@ -41,15 +45,23 @@ LONGEST_HEADER = HEADER + _VALUE_HEADER
 class Framing:
     """One direction after the negotiation. `allowed` are the IDs of the contexts on which messages may be sent.
 
+    `guard` checks commands before they may be sent, and `tap` sees all values.
     `release_requests`, `release_answers` and `aborted` count and note what was found.
     """
 
-    def __init__(self, direction: Direction, allowed: Collection[int], tap: Tap | None = None) -> None:
+    def __init__(
+        self,
+        direction: Direction,
+        allowed: Collection[int],
+        tap: Tap | None = None,
+        guard: CommandGuard | None = None,
+    ) -> None:
         self.release_requests = self.release_answers = 0
         self.aborted = False
         self._direction = direction
         self._allowed = frozenset(allowed)
         self._tap = tap
+        self._guard = guard
         self._pdu = 0
         """Octets of the P-DATA-TF that are still to come."""
         self._value = 0
@@ -134,8 +146,8 @@ class Framing:
         self._value = length - (_VALUE_HEADER - _VALUE_LENGTH)
         self._pdu -= _VALUE_HEADER
         at += _VALUE_HEADER
-        if not self._value and self._tap is not None:
-            self._tap.take(self._direction, self._context, self._control, memory[at:at], True)
+        if not self._value:
+            self._show(memory[at:at])
         return at
 
     def _check_value(self, memory: memoryview, at: int, room: int) -> int:
@@ -157,7 +169,13 @@ class Framing:
         count = min(self._value, end - at)
         self._value -= count
         self._pdu -= count
-        if self._tap is not None:
-            piece = memory[at : at + count]
-            self._tap.take(self._direction, self._context, self._control, piece, not self._value)
+        if self._tap is not None or self._control & _IS_COMMAND:
+            self._show(memory[at : at + count])
         return at + count
+
+    def _show(self, piece: memoryview) -> None:
+        """Show octets of a value, which may be its last ones, to the guard and the tap."""
+        if self._guard is not None and self._control & _IS_COMMAND:
+            self._guard.take(self._context, self._control, piece, not self._value)
+        if self._tap is not None:
+            self._tap.take(self._direction, self._context, self._control, piece, not self._value)

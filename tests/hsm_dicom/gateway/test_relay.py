@@ -34,12 +34,15 @@ from tests.hsm_dicom.gateway.routes import (
 from tests.hsm_dicom.network.nodes import eventually
 from tests.hsm_dicom.network.pdus import (
     associate_rq,
+    command,
     context,
     echo_rq,
+    element,
     p_data,
     pdu,
     read_exactly,
     read_pdu,
+    store_rq,
     types_until_the_end,
     value,
 )
@@ -308,6 +311,53 @@ def test_a_route_that_names_the_service_admits_it() -> None:
     ):
         caller.sendall(p_data(3, b"a query"))
         assert read_exactly(far, 19) == p_data(3, b"a query")
+
+
+FIND_RQ = command(element(2, FIND), element(0x100, 0x0020), element(0x110, 1), element(0x800, 1))
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        p_data(3, FIND_RQ, is_command=True),
+        p_data(3, command(element(2, CT), element(0x100, 0x0020), element(0x110, 1)), is_command=True),
+        p_data(3, command(element(2, FIND), element(0x100, 1), element(0x110, 1)), is_command=True),
+        p_data(3, command(element(3, FIND), element(0x100, 1), element(0x110, 1)), is_command=True),
+        p_data(3, command(element(0x100, 1), element(0x100, 0x0020)), is_command=True),
+        p_data(3, command(element(0x100, 1))[:-1], is_command=True),
+        p_data(3, command(element(2, CT)), is_command=True),
+        p_data(1, store_rq("1.2.3"), is_command=True),
+        b"".join(p_data(3, bytes([octet]), is_command=True, last=False) for octet in FIND_RQ)
+        + p_data(3, b"", is_command=True),
+    ],
+)
+def test_a_query_does_not_reach_the_target_in_a_context_for_storage(octets: bytes) -> None:
+    """Whoever takes a device's place must not get at patients' data by a command that its route does not admit."""
+    request = associate_rq(context(1), context(3, CT), called=b"PACS")
+    with (
+        scripted_target() as target,
+        gateway(target.device) as running,
+        established(running, target, request, associate_ac(answered(1), answered(3))) as (caller, far),
+    ):
+        caller.sendall(octets)
+        arrived = read_to_the_end(far)
+        assert arrived.endswith(abort_pdu(2, 6))
+        assert arrived[:-10] == octets[: len(arrived) - 10]
+        assert octets not in arrived
+        assert types_until_the_end(caller) == [7]
+    assert running.only(RelayEnded).outcome == "aborted"
+
+
+def test_any_command_passes_a_route_that_admits_everything() -> None:
+    services = frozenset({Service.ANY})
+    octets = p_data(1, FIND_RQ, is_command=True)
+    with (
+        scripted_target() as target,
+        gateway(target.device, services=services) as running,
+        established(running, target, REQUEST, associate_ac()) as (caller, far),
+    ):
+        caller.sendall(octets)
+        assert read_exactly(far, len(octets)) == octets
 
 
 # -- targets --------------------------------------------------------------------------------------------------
