@@ -14,7 +14,7 @@ import sys
 import benchmarks
 from benchmarks.rows import table
 
-PLUMBING = ("__main__", "bare", "exchange", "hospital", "rows", "tls_provider")
+PLUMBING = ("__main__", "bare", "exchange", "hospital", "relays", "rows", "tls_provider")
 
 
 def main() -> int:

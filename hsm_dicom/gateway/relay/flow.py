@@ -10,7 +10,7 @@ from hsm_dicom.gateway.relay.framing import Framing
 from hsm_dicom.gateway.relay.leg import Leg
 from hsm_dicom.network.errors import PDUError
 
-MEMORY = 1 << 16
+MEMORY = 1 << 17
 """Octets of one direction."""
 
 
