@@ -49,12 +49,13 @@ class Door:
         return host, port
 
     def close(self) -> None:
-        """Stop listening, and remove the file of a Unix socket unless another one took its place."""
-        self.socket.close()
+        """Remove the file of a Unix socket, unless another one took its place, and stop listening."""
         if self.path is not None:
+            # Before the socket is closed: until then, no successor's file can have the same inode.
             with suppress(OSError), _locked(self.path.parent):
                 if _identify(self.path) == self.file:
                     self.path.unlink()
+        self.socket.close()
 
 
 def open_door(settings: StatusSettings) -> Door:

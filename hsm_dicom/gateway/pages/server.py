@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
@@ -63,14 +64,15 @@ class StatusServer:
     ) -> None:
         self._settings = settings
         self._answers = Answers(snapshot, snapshot_seconds)
-        self._door: Door | None = None
+        self._address: Address | Path | None = None
         self._stopping = asyncio.Event()
 
     def __enter__(self) -> Self:
         """Listen, and begin to serve. Raises `StatusPageError` if the address or the socket cannot be used."""
-        self._door = open_door(self._settings)
+        door = open_door(self._settings)
+        self._address = door.address
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, args=(self._door,), name="status page", daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(door,), name="status page", daemon=True)
         self._thread.start()
         return self
 
@@ -83,21 +85,26 @@ class StatusServer:
     @property
     def address(self) -> Address | Path:
         """Where the server listens: host and port, or the path of the Unix socket."""
-        if self._door is None:
+        if self._address is None:
             raise RuntimeError("The status page is not served yet.")
-        return self._door.address
+        return self._address
 
     def close(self) -> None:
         """Stop listening and end every connection at once, whatever clients do. Further calls do nothing."""
-        if self._door is None or not self._thread.is_alive():
+        if self._address is None or not self._thread.is_alive():
             return
-        self._loop.call_soon_threadsafe(self._stopping.set)
+        # The loop is closed if the thread ends meanwhile.
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._stopping.set)
         # A snapshot that never returns must not keep the gateway from stopping.
         self._thread.join(_STOP_SECONDS)
 
     def _run(self, door: Door) -> None:
-        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
-            runner.run(self._serve(door))
+        try:
+            with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+                runner.run(self._serve(door))
+        finally:
+            door.close()
 
     async def _serve(self, door: Door) -> None:
         runner = web.AppRunner(
@@ -115,7 +122,6 @@ class StatusServer:
         await self._stopping.wait()
         accepting.cancel()
         await asyncio.wait([accepting])
-        door.close()
         connections.abort()
         await runner.cleanup()
 
